@@ -1,0 +1,1 @@
+"""Data files of Surgeon, installed as `surgeon_resources`; no code."""

@@ -1,0 +1,184 @@
+"""The command line: the same engine without a window.
+
+    surgeon run JOB.toml      prune as the job says
+    surgeon inspect MODEL     what a model is and how it can be pruned
+
+Whatever needs torch is imported once a command is known: `--help` takes no time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from surgeon_engine.commands import Cancel, StopAndKeep
+from surgeon_engine.config import ModelConfig, read_config
+from surgeon_engine.errors import EngineError
+from surgeon_engine.events import (
+    BaselineEvaluated,
+    Envelope,
+    Event,
+    Exported,
+    Logged,
+    ModelSummary,
+    RunFinished,
+    RunStarted,
+    ShotFinished,
+    StageStarted,
+)
+from surgeon_engine.run_folder import new_run_name
+
+_INTERRUPTED = 130  # the shell's code for Ctrl-C
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the command line says; 0 if it was done, 1 if not, 130 on Ctrl-C."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        match options.command:
+            case "run":
+                return _run(options)
+            case "inspect":
+                return _inspect(options)
+            case "serve":
+                from surgeon_engine.server import serve_standard_streams
+
+                serve_standard_streams()
+                return 0
+        parser.print_help()
+        return 1
+    except EngineError as error:
+        _say(f"{error.message}\n{error.hint}".strip(), sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        _say("Cancelled: nothing was exported.", sys.stderr)
+        return _INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="surgeon", description="Prune pretrained language models."
+    )
+    parser.add_argument("--version", action="version", version=version("surgeon"))
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+
+    run = commands.add_parser("run", help="prune as a job file says")
+    run.add_argument("job", type=Path, help="a TOML file, as the window saves it")
+    run.add_argument(
+        "--run-dir",
+        type=Path,
+        default=Path("runs"),
+        help="where run folders are made (default: runs, in the current folder)",
+    )
+    run.add_argument("--name", help="of the run's folder (default: time and model)")
+    run.add_argument(
+        "--stop-after",
+        type=int,
+        metavar="SHOT",
+        help="stop after this shot and export what is there by then",
+    )
+
+    inspect = commands.add_parser("inspect", help="say what a model is")
+    inspect.add_argument("model", help='a folder, a .gguf file, or "demo"')
+
+    commands.add_parser("serve")  # for the window: lines of JSON on standard streams
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    config = read_config(options.job)
+    from surgeon_engine.libraries import without_progress_bars
+    from surgeon_engine.pipeline import prune
+    from surgeon_engine.session import Session
+
+    without_progress_bars()
+    name = options.name or new_run_name(config.model.source)
+
+    def show(envelope: Envelope) -> None:
+        event = envelope.event
+        if line := _line(event):
+            _say(line)
+        if isinstance(event, ShotFinished) and event.shot == options.stop_after:
+            session.hear(StopAndKeep(run=name))
+
+    session = Session(name, show)
+    try:
+        prune(config, options.run_dir / name, session)
+    except KeyboardInterrupt:
+        session.hear(Cancel(run=name))
+        raise
+    return 0
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from surgeon_engine.model.inspect import inspect_model
+
+    _say(_described(inspect_model(ModelConfig(source=options.model)).model))
+    return 0
+
+
+def _line(event: Event) -> str:
+    """What the terminal says of an event; empty: nothing."""
+    match event:
+        case RunStarted(folder=folder, model=model, device=device):
+            return (
+                f"{model.name}: {model.parameters:,} parameters, {model.prunable:,} of "
+                f"them prunable; {device}; run folder {folder}"
+            )
+        case StageStarted(stage=stage, shot=shot):
+            return f"  {stage.value}" + (f" (shot {shot})" if shot else "")
+        case BaselineEvaluated(evaluation=evaluation):
+            return f"baseline: perplexity {evaluation.perplexity:.2f}"
+        case ShotFinished(shot=shot, sparsity=sparsity, evaluation=evaluation):
+            return (
+                f"shot {shot}: sparsity {sparsity:.2%}, "
+                f"perplexity {evaluation.perplexity:.2f}, {event.seconds:.0f} s"
+            )
+        case Exported(folder=folder, largest_difference=difference):
+            return (
+                f"exported and verified: {folder} "
+                f"(largest logit difference {difference:.2g})"
+            )
+        case RunFinished(seconds=seconds, peak_memory_bytes=peak):
+            return f"done in {seconds:.0f} s, peak memory {peak / 2**30:.2f} GiB"
+        case Logged(level=level, message=message):
+            return f"{level.value}: {message}"
+    return ""
+
+
+def _described(model: ModelSummary) -> str:
+    lines = [
+        f"{model.name} ({model.architecture})",
+        f"  parameters        {model.parameters:,}",
+        f"  prunable weights  {model.prunable:,} "
+        f"({model.prunable / model.parameters:.0%})",
+        f"  blocks            {model.blocks}, hidden size {model.hidden_size:,}",
+        f"  vocabulary        {model.vocabulary:,}",
+        f"  files             {model.file_bytes / 2**20:,.1f} MiB",
+        "  layers of a block (rows x columns)",
+    ]
+    lines += [
+        f"    {layer.kind:<24}{layer.rows:>7,} x {layer.columns:,}"
+        for layer in model.layers
+        if layer.block == 0
+    ]
+    lines.append("  structures")
+    lines += [
+        f"    {support.structure.replace('_', ' '):<24}{support.reason or 'yes'}"
+        for support in model.structures
+    ]
+    return "\n".join(lines)
+
+
+def _say(text: str, stream: object = None) -> None:
+    target = sys.stdout if stream is None else stream
+    target.write(text + "\n")  # type: ignore[attr-defined]
+    target.flush()  # type: ignore[attr-defined]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

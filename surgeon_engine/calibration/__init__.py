@@ -1,0 +1,1 @@
+"""Text in, token windows and batches out."""

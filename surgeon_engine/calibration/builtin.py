@@ -1,0 +1,94 @@
+"""The built-in text: the language documentation that comes with Python itself.
+
+`pydoc_data.topics` holds what `help("topic")` shows, about 80 topics and half a million
+characters of English mixed with code. It needs no network and no download, so a first
+run works on any machine.
+
+The text is split by topic, not by position, so that the validation part speaks of
+subjects the calibration part does not treat. Some topics contain whole other topics
+(`compound` holds `try`, `specialnames` holds `numeric-types`), therefore paragraphs
+that occur in a validation topic are taken out of all calibration topics as well.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+from surgeon_engine.errors import CalibrationError
+
+# About 12 % of the characters: statements, expressions, a class of built-in types and
+# the data model, none of them among the very long topics.
+VALIDATION_TOPICS = (
+    "binary",
+    "calls",
+    "import",
+    "objects",
+    "raise",
+    "subscriptions",
+    "try",
+    "typesmapping",
+)
+
+Part = Literal["calibration", "validation"]
+
+_BLANK_LINES = re.compile(r"\n\s*\n")
+# A heading is underlined with another character where its topic stands inside another.
+_UNDERLINE = re.compile(r"^\s*([*=\-~^\"])\1{2,}\s*$", re.MULTILINE)
+
+
+def builtin_documents(part: Part) -> list[str]:
+    """The documents of one part, one per topic, sorted by the topic's name.
+
+    A paragraph occurs once at most, and never in both parts. Topics of which nothing is
+    left are omitted.
+
+    Raises:
+        CalibrationError: This Python comes without its documentation topics.
+    """
+    topics = _topics()
+    held_out = [topics[name] for name in VALIDATION_TOPICS if name in topics]
+    if part == "validation":
+        return _without_repeats(held_out, seen=set())
+    kept = [topics[name] for name in sorted(topics) if name not in VALIDATION_TOPICS]
+    seen = {paragraph_key(text) for topic in held_out for text in paragraphs(topic)}
+    return _without_repeats(kept, seen)
+
+
+def paragraphs(text: str) -> list[str]:
+    """The parts of a text that blank lines separate, indentation kept."""
+    pieces = (piece.strip("\n").rstrip() for piece in _BLANK_LINES.split(text))
+    return [piece for piece in pieces if piece]
+
+
+def paragraph_key(paragraph: str) -> str:
+    """What two paragraphs share if they differ in spacing or underline only."""
+    words = _UNDERLINE.sub("", paragraph).split()
+    return " ".join(words or paragraph.split())
+
+
+def _topics() -> Mapping[str, str]:
+    try:
+        from pydoc_data.topics import topics
+    except ImportError as error:
+        raise CalibrationError(
+            "The built-in text is missing: this Python installation has no "
+            "documentation topics (module pydoc_data).",
+            hint="Choose a text file or a data set as calibration text, or install "
+            "the full standard library of Python.",
+        ) from error
+    return topics
+
+
+def _without_repeats(documents: Iterable[str], seen: set[str]) -> list[str]:
+    """The documents without paragraphs whose key is in `seen`, which grows."""
+    kept_documents = []
+    for document in documents:
+        kept = []
+        for paragraph in paragraphs(document):
+            key = paragraph_key(paragraph)
+            if key not in seen:
+                seen.add(key)
+                kept.append(paragraph)
+        if kept:
+            kept_documents.append("\n\n".join(kept) + "\n")
+    return kept_documents

@@ -1,0 +1,53 @@
+"""What the outside tells the engine. Plain frozen values, sent as lines of JSON.
+
+Each command carries the name of the run (or of the request) that it belongs to; the
+events that answer it come back under the same name. Imports neither torch nor Qt.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from surgeon_engine.config import CalibrationConfig, ModelConfig, RunConfig
+
+
+class _Command(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    run: str
+
+
+class InspectModel(_Command, frozen=True):
+    """Describe a model without loading its weights: answered by `ModelInspected`."""
+
+    model: ModelConfig
+
+
+class PreviewText(_Command, frozen=True):
+    """Show what would be measured: answered by `TextPreviewed`."""
+
+    model: ModelConfig
+    calibration: CalibrationConfig
+
+
+class StartRun(_Command, frozen=True):
+    """Prune as `config` says; everything about the run goes to `folder`."""
+
+    config: RunConfig
+    folder: str
+
+
+class CopyExport(_Command, frozen=True):
+    """Copy the checkpoint of a finished run and verify the copy: `Exported`."""
+
+    folder: str
+    destination: str
+
+
+class StopAndKeep(_Command, frozen=True):
+    """End after the shot that is under way, and export what is there by then."""
+
+
+class Cancel(_Command, frozen=True):
+    """End at the next safe point and export nothing."""
+
+
+Command = InspectModel | PreviewText | StartRun | CopyExport | StopAndKeep | Cancel

@@ -1,0 +1,1 @@
+"""Calibration windows in, Kronecker factors out."""

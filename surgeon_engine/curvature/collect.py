@@ -1,0 +1,216 @@
+"""Measures A and G one decoder block at a time, from the last to the first.
+
+A backward through the whole model would keep every block's activations and factors at
+once. Instead (1) one forward without a graph keeps only the input of each block and
+how the block was called; the last block's output becomes a leaf, from which the loss
+goes back through the head; (2) for each block, last to first, its forward is run again
+with a graph, the gradient of its output goes back through it, and what arrives at its
+input is the gradient of the block before. Weights are frozen: only activations get
+gradients. The result equals that of a plain full backward.
+
+The loss is the sum over tokens of the next-token loss with the text's own labels (the
+empirical Fisher), so that dy is the gradient of one token's loss and what it causes
+later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import PreTrainedModel
+
+from surgeon_engine.curvature.factors import KroneckerFactors
+from surgeon_engine.errors import CurvatureError
+from surgeon_engine.model.layers import PrunableLayer
+
+Step = Callable[[], None]  # called after each batch of each block
+Call = tuple[tuple[Any, ...], dict[str, Any]]  # what a block is called with
+
+
+def batches_to_do(windows: int, batch: int, blocks: int) -> int:
+    """How often `block_factors` calls its `step`."""
+    return -(-windows // batch) * (1 + blocks)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Measurement:
+    """What is measured on what."""
+
+    model: PreTrainedModel
+    blocks: Sequence[nn.Module]
+    layers: Sequence[PrunableLayer]  # those whose factors are wanted
+    windows: Tensor  # windows x length, token ids
+    batch: int  # windows at a time
+
+
+def block_factors(
+    task: Measurement, step: Step
+) -> Iterator[dict[str, KroneckerFactors]]:
+    """For each block, last to first: the factors of its wanted layers by name.
+
+    Raises:
+        CurvatureError: an activation or a gradient is not finite.
+    """
+    record = _record_forward(task, step)
+    for index in reversed(range(len(task.blocks))):
+        wanted = [layer for layer in task.layers if layer.block == index]
+        sums = _CovarianceSums(wanted)
+        with sums:
+            for number, hidden in enumerate(record.inputs.pop()):
+                gradient = record.output_gradients[number].to(task.model.device)
+                call = record.calls[index][len(hidden)]
+                leaf = hidden.to(task.model.device).requires_grad_()
+                output = _first(task.blocks[index](leaf, *call[0], **call[1]))
+                (back,) = torch.autograd.grad(output, leaf, gradient)
+                record.output_gradients[number] = back.to(hidden.device)
+                sums.end_batch()
+                step()
+        yield sums.factors(tokens=task.windows.numel())
+
+
+@dataclass(slots=True, eq=False)
+class _Record:
+    """What one forward leaves: lists per block, in them an entry per batch."""
+
+    inputs: list[list[Tensor]]  # batch x length x hidden, on the host
+    calls: list[dict[int, Call]]  # by batch size, without the hidden states
+    output_gradients: list[Tensor] = field(default_factory=list)  # of the last block
+
+
+def _record_forward(task: Measurement, step: Step) -> _Record:
+    record = _Record([[] for _ in task.blocks], [{} for _ in task.blocks])
+    leaf: list[Tensor] = []
+
+    def keep_input(index: int) -> Callable[..., None]:
+        def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            kwargs = dict(kwargs)
+            hidden, *others = args or (kwargs.pop("hidden_states"),)
+            record.inputs[index].append(hidden.detach().cpu())
+            record.calls[index][len(hidden)] = (tuple(others), kwargs)
+
+        return hook
+
+    def cut(_: nn.Module, __: object, output: Any) -> Any:
+        leaf[:] = [_first(output).detach().requires_grad_()]
+        return (leaf[0], *output[1:]) if isinstance(output, tuple) else leaf[0]
+
+    hooks = [
+        block.register_forward_pre_hook(keep_input(index), with_kwargs=True)
+        for index, block in enumerate(task.blocks)
+    ]
+    hooks.append(task.blocks[-1].register_forward_hook(cut))
+    try:
+        for tokens in task.windows.split(task.batch):
+            tokens = tokens.to(task.model.device)
+            logits = task.model(tokens, use_cache=False).logits
+            loss = functional.cross_entropy(
+                logits[:, :-1].flatten(0, 1).float(),
+                tokens[:, 1:].flatten(),
+                reduction="sum",
+            )
+            (gradient,) = torch.autograd.grad(loss, leaf[0])
+            record.output_gradients.append(gradient.cpu())
+            step()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return record
+
+
+class _CovarianceSums:
+    """Adds up a'a and dy'dy of the layers of one block, batch by batch.
+
+    As a context, it listens to what passes through the layers.
+    """
+
+    def __init__(self, layers: Sequence[PrunableLayer]) -> None:
+        self._layers = layers
+        self._A: dict[str, Tensor] = {}  # by the first layer that read the input
+        self._G: dict[str, Tensor] = {}
+        self._reads_like: dict[str, str] = {}  # layer -> first layer of its input
+        # Held until the batch ends, so that no other input can get the same id.
+        self._inputs: dict[tuple[int, bool], tuple[Tensor, str]] = {}
+        self._hooks: list[torch.utils.hooks.RemovableHandle] = []
+
+    def __enter__(self) -> _CovarianceSums:
+        for layer in self._layers:
+            self._hooks.append(layer.module.register_forward_hook(self._hook(layer)))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+
+    def end_batch(self) -> None:
+        """Let go of the batch's inputs."""
+        self._inputs.clear()
+
+    def factors(self, tokens: int) -> dict[str, KroneckerFactors]:
+        """A and G by layer; layers that read the same input have the same A.
+
+        Raises:
+            CurvatureError: one of them is not finite.
+        """
+        A = {name: total / tokens for name, total in self._A.items()}
+        result: dict[str, KroneckerFactors] = {}
+        for layer in self._layers:
+            if layer.name not in self._G:
+                raise CurvatureError(
+                    f"No gradient passed through {layer.name}.",
+                    "The model does not use this layer on plain text.",
+                )
+            G = self._G[layer.name] / tokens
+            result[layer.name] = KroneckerFactors(A[self._reads_like[layer.name]], G)
+            _refuse_nonfinite(layer, result[layer.name])
+        return result
+
+    def _hook(self, layer: PrunableLayer) -> Callable[..., None]:
+        def hook(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            self._add_input(layer, inputs[0])
+            output.register_hook(lambda dy: self._add_gradient(layer, dy))
+
+        return hook
+
+    def _add_input(self, layer: PrunableLayer, a: Tensor) -> None:
+        key = (id(a), layer.has_bias)
+        if key in self._inputs:
+            self._reads_like[layer.name] = self._inputs[key][1]
+            return
+        self._inputs[key] = (a, layer.name)
+        self._reads_like[layer.name] = layer.name
+        a = a.detach().flatten(0, -2).float()
+        if layer.has_bias:
+            a = torch.cat([a, a.new_ones(len(a), 1)], dim=1)
+        _add(self._A, layer.name, a)
+
+    def _add_gradient(self, layer: PrunableLayer, dy: Tensor) -> None:
+        _add(self._G, layer.name, dy.flatten(0, -2).float())
+
+
+def _add(sums: dict[str, Tensor], name: str, x: Tensor) -> None:
+    """Add x'x; in float32 whatever the model's own format."""
+    if name in sums:
+        sums[name].addmm_(x.T, x)
+    else:
+        sums[name] = x.T @ x
+
+
+def _refuse_nonfinite(layer: PrunableLayer, factors: KroneckerFactors) -> None:
+    for what, M in (("inputs", factors.A), ("gradients", factors.G)):
+        if not bool(M.isfinite().all()):
+            raise CurvatureError(
+                f"The {what} of {layer.name} are not finite (NaN or infinite).",
+                "The model may be damaged, or its number format too narrow: "
+                "try dtype float32.",
+            )
+
+
+def _first(output: Any) -> Tensor:
+    """The hidden states among what a block returns."""
+    return output[0] if isinstance(output, tuple) else output

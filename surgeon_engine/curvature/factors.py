@@ -1,0 +1,28 @@
+"""The Kronecker factors of one layer.
+
+    A   C x C       input activation covariance, a'a / N (with a bias: C+1, constant 1)
+    G   R x R       output gradient covariance, dy'dy / N
+    F = G kron A    KFAC's approximation of the Fisher of row-major vec(W)
+
+(LLM Surgeon, arXiv 2312.17244v2, section 3.1.) Layers that read the same input have
+the same tensor A.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KroneckerFactors:
+    """KFAC: the Fisher of row-major vec(W) is approximated by G kron A; float32."""
+
+    A: Tensor
+    G: Tensor
+
+    def __post_init__(self) -> None:
+        for name, M in (("A", self.A), ("G", self.G)):
+            if M.ndim != 2 or M.shape[0] != M.shape[1]:
+                raise ValueError(f"{name} must be square, got shape {tuple(M.shape)}.")

@@ -1,0 +1,65 @@
+"""Where models and batches live, and how much memory that place has."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import psutil
+import torch
+
+from surgeon_engine.config import Device, Dtype
+from surgeon_engine.errors import ConfigError
+
+
+def choose(wanted: Device) -> torch.device:
+    """The device that `wanted` stands for on this machine.
+
+    Raises:
+        ConfigError: a GPU is wanted and there is none.
+    """
+    if wanted is Device.CPU:
+        return torch.device("cpu")
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if wanted is Device.CUDA:
+        raise ConfigError(
+            "There is no CUDA device on this machine, or torch was built without CUDA.",
+            'Set device to "cpu" or "auto".',
+        )
+    return torch.device("cpu")
+
+
+def dtype_of(wanted: Dtype) -> torch.dtype:
+    """The torch dtype of the same name."""
+    return {
+        Dtype.FLOAT32: torch.float32,
+        Dtype.BFLOAT16: torch.bfloat16,
+        Dtype.FLOAT16: torch.float16,
+    }[wanted]
+
+
+def in_words(device: torch.device) -> str:
+    """What a user would call `device`."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU ({torch.get_num_threads()} threads)"
+
+
+def total_memory(device: torch.device) -> int:
+    """Bytes of memory that belong to `device`."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return int(psutil.virtual_memory().total)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Most bytes ever in use: by this process, or on a GPU by its tensors."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    if os.name == "nt":
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource  # Unix has it, Windows does not
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,235 @@
+"""What the engine tells the outside. Plain frozen values, sent as lines of JSON.
+
+An `Envelope` says which run an event belongs to and when it was sent; the same lines
+make up `events.jsonl` in a run's folder. Imports neither torch nor Qt.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import msgspec
+
+from surgeon_engine.config import Structure
+
+
+class Stage(Enum):
+    """The stages of a run, in order; CURVATURE to EVALUATION repeat for each shot."""
+
+    LOAD = "load"
+    TEXT = "text"
+    BASELINE = "baseline"
+    CURVATURE = "curvature"
+    SELECTION = "selection"
+    UPDATE = "update"
+    EVALUATION = "evaluation"
+    EXPORT = "export"
+    VERIFICATION = "verification"
+
+
+SHOT_STAGES = (Stage.CURVATURE, Stage.SELECTION, Stage.UPDATE, Stage.EVALUATION)
+
+
+class Level(Enum):
+    """How serious a log line is."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class StructureSupport(msgspec.Struct, frozen=True):
+    """Whether a model can be pruned in a structure; if not, why not."""
+
+    structure: Structure
+    reason: str = ""  # empty: supported
+
+    @property
+    def supported(self) -> bool:
+        """Whether the structure can be chosen for this model."""
+        return not self.reason
+
+
+class LayerSummary(msgspec.Struct, frozen=True):
+    """One prunable layer as it was found."""
+
+    name: str  # full name of the module in the model
+    block: int  # index of its decoder block, from 0
+    kind: str  # its name inside the block, such as "mlp.down_proj"
+    rows: int
+    columns: int
+    weights: int  # with the bias, where there is one
+
+
+class ModelSummary(msgspec.Struct, frozen=True):
+    """A model as it stands before pruning."""
+
+    name: str
+    source: str
+    architecture: str  # class name, such as "LlamaForCausalLM"
+    parameters: int  # all of them; tied ones counted once
+    prunable: int  # weights of the prunable layers, biases included
+    blocks: int
+    hidden_size: int
+    vocabulary: int
+    longest_window: int  # tokens; 0: not stated by the model
+    file_bytes: int
+    layers: tuple[LayerSummary, ...]
+    structures: tuple[StructureSupport, ...]
+
+
+class LayerSparsity(msgspec.Struct, frozen=True):
+    """How much of one layer has been removed."""
+
+    name: str
+    block: int
+    kind: str
+    weights: int
+    removed: int
+
+    @property
+    def sparsity(self) -> float:
+        """Share of its weights removed."""
+        return self.removed / self.weights
+
+
+class Evaluation(msgspec.Struct, frozen=True):
+    """Loss on held-out windows, with the protocol that gives it its meaning."""
+
+    loss: float  # mean next-token loss in nats
+    perplexity: float  # exp(loss)
+    windows: int
+    window_length: int
+    text: str
+
+
+class EngineReady(msgspec.Struct, frozen=True, tag=True):
+    """The engine has loaded its libraries and waits for commands."""
+
+    versions: dict[str, str]
+    device: str  # what it would compute on, in words
+    memory_bytes: int  # of that device
+
+
+class ModelInspected(msgspec.Struct, frozen=True, tag=True):
+    """Answer to `InspectModel`."""
+
+    model: ModelSummary
+
+
+class TextPreviewed(msgspec.Struct, frozen=True, tag=True):
+    """Answer to `PreviewText`: the first windows of each part, decoded."""
+
+    calibration: tuple[str, ...]
+    validation: tuple[str, ...]
+    calibration_tokens: int  # that will be used
+    validation_tokens: int
+    available_tokens: int  # in the whole text
+    source: str
+
+
+class RunStarted(msgspec.Struct, frozen=True, tag=True):
+    """The model and the text are loaded; pruning begins."""
+
+    folder: str
+    shots: int
+    model: ModelSummary
+    device: str
+    calibration_tokens: int
+    validation_tokens: int
+
+
+class StageStarted(msgspec.Struct, frozen=True, tag=True):
+    """A stage has begun; `shot` counts from 1 and is 0 outside the shots."""
+
+    stage: Stage
+    shot: int
+
+
+class Progressed(msgspec.Struct, frozen=True, tag=True):
+    """`done` of `total` units (batches, blocks, layers) of a stage are done."""
+
+    stage: Stage
+    shot: int
+    done: int
+    total: int
+
+
+class BaselineEvaluated(msgspec.Struct, frozen=True, tag=True):
+    """The unpruned model's loss on the validation windows."""
+
+    evaluation: Evaluation
+
+
+class ShotFinished(msgspec.Struct, frozen=True, tag=True):
+    """The model has `sparsity` of its prunable weights removed."""
+
+    shot: int
+    target: float
+    sparsity: float
+    threshold: float | None  # largest cost paid, per the cost basis; None: none
+    parameters: int  # that remain in the whole model
+    evaluation: Evaluation
+    layers: tuple[LayerSparsity, ...]
+    seconds: float
+
+
+class Exported(msgspec.Struct, frozen=True, tag=True):
+    """A checkpoint lies in `folder`, was loaded afresh and gives the same logits."""
+
+    folder: str
+    bytes: int
+    tokens_compared: int
+    largest_difference: float  # between logits in memory and after reloading
+
+
+class Logged(msgspec.Struct, frozen=True, tag=True):
+    """Something worth knowing that changes no state."""
+
+    level: Level
+    message: str
+
+
+class RunFinished(msgspec.Struct, frozen=True, tag=True):
+    """The run is complete, or was stopped early and kept; see `report.json`."""
+
+    stopped_early: bool
+    seconds: float
+    peak_memory_bytes: int
+
+
+class Failed(msgspec.Struct, frozen=True, tag=True):
+    """The request or run ended early; `hint` says what the user can do about it."""
+
+    message: str
+    hint: str = ""
+    details: str = ""  # a traceback, where it was a bug
+
+
+class Cancelled(msgspec.Struct, frozen=True, tag=True):
+    """The run ended early because the user asked for it."""
+
+
+Event = (
+    EngineReady
+    | ModelInspected
+    | TextPreviewed
+    | RunStarted
+    | StageStarted
+    | Progressed
+    | BaselineEvaluated
+    | ShotFinished
+    | Exported
+    | Logged
+    | RunFinished
+    | Failed
+    | Cancelled
+)
+
+
+class Envelope(msgspec.Struct, frozen=True):
+    """An event with the run it belongs to ("" for the engine itself) and its time."""
+
+    run: str
+    at: float  # seconds since the epoch
+    event: Event

@@ -1,0 +1,1 @@
+"""A pruned model in memory in, a verified checkpoint on disk out."""

@@ -1,0 +1,49 @@
+"""Loads a checkpoint as a stranger would and says how far its logits are off.
+
+Run in a process of its own, `python -m surgeon_engine.export.verify CHECKPOINT PROBE`,
+with plain transformers and nothing of the run in memory; writes one line of JSON.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import msgspec
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """How the logits of a reloaded checkpoint compare with those in memory."""
+
+    dtype: str  # of the stored weights
+    tokens: int
+    largest_difference: float
+    largest_logit: float
+    same_top_token: float  # share of positions
+
+
+def compare(checkpoint: Path, probe: Path) -> Verdict:
+    """Load `checkpoint` and compare its logits with those in `probe`."""
+    expected = load_file(probe)
+    model = AutoModelForCausalLM.from_pretrained(
+        checkpoint, dtype="auto", local_files_only=True
+    ).eval()
+    with torch.no_grad():
+        logits = model(expected["tokens"], use_cache=False).logits.float()
+    wanted = expected["logits"]
+    agrees = logits.argmax(dim=-1) == wanted.argmax(dim=-1)
+    return Verdict(
+        dtype=str(model.dtype).removeprefix("torch."),
+        tokens=expected["tokens"].numel(),
+        largest_difference=float((logits - wanted).abs().max()),
+        largest_logit=float(wanted.abs().max()),
+        same_top_token=float(agrees.float().mean()),
+    )
+
+
+if __name__ == "__main__":
+    verdict = compare(Path(sys.argv[1]), Path(sys.argv[2]))
+    sys.stdout.write(msgspec.json.encode(verdict).decode() + "\n")

@@ -1,0 +1,59 @@
+"""Linear algebra of symmetric positive definite matrices.
+
+    M   n x n   a covariance
+    L           its lower Cholesky factor, M = L L'
+
+Everything is factorised in float64: covariances of activations have condition numbers
+far beyond what float32 holds.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from surgeon_engine.errors import CurvatureError
+
+
+def damped(M: Tensor, damping: float) -> Tensor:
+    """M plus `damping` times its mean eigenvalue on the diagonal; n x n, float64.
+
+    A matrix of zeros has no scale to take the damping from; it is damped by `damping`
+    itself, so that a layer which sees nothing costs nothing instead of failing.
+    """
+    M = M.double()
+    mean_eigenvalue = float(M.diagonal().mean()) or 1.0
+    return M + damping * mean_eigenvalue * torch.eye(
+        len(M), dtype=M.dtype, device=M.device
+    )
+
+
+def cholesky(M: Tensor) -> Tensor:
+    """L, n x n, lower.
+
+    Raises:
+        CurvatureError: M is not positive definite.
+    """
+    L, info = torch.linalg.cholesky_ex(M)
+    if info.item() != 0:
+        raise CurvatureError(
+            f"A {len(M)} x {len(M)} covariance is not positive definite "
+            f"(its leading minor {info.item()} is not).",
+            "Raise the damping or use more calibration text.",
+        )
+    return L
+
+
+def inverse(M: Tensor) -> Tensor:
+    """M^-1, n x n."""
+    return torch.cholesky_inverse(cholesky(M))
+
+
+def inverse_diagonal(M: Tensor) -> Tensor:
+    """The diagonal of M^-1, n."""
+    return inverse(M).diagonal()
+
+
+def solve(M: Tensor, B: Tensor) -> Tensor:
+    """M^-1 B, n x k."""
+    return torch.cholesky_solve(B, cholesky(M))

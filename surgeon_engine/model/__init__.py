@@ -1,0 +1,1 @@
+"""What is pruned: a language model, its blocks and its prunable layers."""

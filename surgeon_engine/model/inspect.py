@@ -1,0 +1,62 @@
+"""What a model is, told from its config and the headers of its files alone."""
+
+from __future__ import annotations
+
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from surgeon_engine.config import ModelConfig
+from surgeon_engine.errors import ModelError
+from surgeon_engine.events import LayerSummary, ModelInspected, ModelSummary
+from surgeon_engine.model.coupling import structure_support
+from surgeon_engine.model.layers import find_blocks, prunable_layers
+from surgeon_engine.model.source import ModelSource, locate, read_model_config
+
+
+def inspect_model(config: ModelConfig) -> ModelInspected:
+    """Describe the model without reading its weights.
+
+    Raises:
+        ModelError: it cannot be found, read or pruned.
+    """
+    source = locate(config.source)
+    model_config = read_model_config(source)
+    try:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(model_config)
+    except (ValueError, ImportError) as error:
+        raise ModelError(
+            f"transformers cannot build {source.name}: {error}.",
+            "Choose a decoder-only model that transformers knows.",
+        ) from error
+    return ModelInspected(describe(model, source))
+
+
+def describe(model: PreTrainedModel, source: ModelSource) -> ModelSummary:
+    """The figures of `model`, which may be without weights (on the meta device)."""
+    blocks, layers = find_blocks(model), prunable_layers(model)
+    config = model.config.get_text_config()
+    return ModelSummary(
+        name=source.name,
+        source=str(source.folder / (source.gguf_file or "")),
+        architecture=type(model).__name__,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        prunable=sum(layer.weights for layer in layers),
+        blocks=len(blocks),
+        hidden_size=config.hidden_size,
+        vocabulary=config.vocab_size,
+        longest_window=getattr(config, "max_position_embeddings", None) or 0,
+        file_bytes=sum(path.stat().st_size for path in source.weight_files),
+        layers=tuple(
+            LayerSummary(
+                layer.name,
+                layer.block,
+                layer.kind,
+                layer.rows,
+                layer.columns,
+                layer.weights,
+            )
+            for layer in layers
+        ),
+        structures=structure_support(blocks, layers),
+    )

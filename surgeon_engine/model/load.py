@@ -1,0 +1,96 @@
+"""From a source to a model in memory, with its tokenizer and its prunable layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from surgeon_engine import devices
+from surgeon_engine.config import ModelConfig
+from surgeon_engine.errors import ModelError
+from surgeon_engine.model.layers import PrunableLayer, find_blocks, prunable_layers
+from surgeon_engine.model.source import (
+    ModelSource,
+    first_line,
+    locate,
+    read_model_config,
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedModel:
+    """A model that can be pruned."""
+
+    source: ModelSource
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase | None  # some folders have none
+    blocks: tuple[nn.Module, ...]
+    layers: tuple[PrunableLayer, ...]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.model.device
+
+
+def load_model(config: ModelConfig) -> LoadedModel:
+    """The model that `config` names, frozen, in evaluation mode, on its device.
+
+    Raises:
+        ModelError: it cannot be found, read or pruned.
+    """
+    source = locate(config.source)
+    read_model_config(source)
+    try:
+        model, found = AutoModelForCausalLM.from_pretrained(
+            source.folder,
+            dtype=devices.dtype_of(config.dtype),
+            output_loading_info=True,
+            **source.arguments,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise ModelError(
+            f"The weights of {source.name} cannot be loaded: {first_line(error)}.",
+            "The files may be incomplete or from another model: fetch them again.",
+        ) from error
+    _refuse_incomplete(source.name, found)
+    if source.gguf_file:
+        # The weights are plain floats by now, but the model still says "quantised"
+        # and would refuse to be saved.
+        model.hf_quantizer.remove_quantization_config(model)
+    model.requires_grad_(False)
+    model.eval()
+    model.to(devices.choose(config.device))
+    blocks = find_blocks(model)
+    return LoadedModel(
+        source, model, load_tokenizer(source), blocks, prunable_layers(model)
+    )
+
+
+def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase | None:
+    """The tokenizer beside the weights, or None where there is none."""
+    try:
+        return AutoTokenizer.from_pretrained(source.folder, **source.arguments)
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _refuse_incomplete(name: str, found: dict[str, object]) -> None:
+    """What the files lack, transformers fills with random numbers without an error."""
+    for problem in ("missing_keys", "mismatched_keys"):
+        keys = sorted(map(str, found.get(problem) or ()))  # type: ignore[call-overload]
+        if keys:
+            raise ModelError(
+                f"The files of {name} do not fit its config: {len(keys)} tensors are "
+                f"{problem.removesuffix('_keys')}, such as {keys[0]}.",
+                "The files may be incomplete or from another model: fetch them again.",
+            )

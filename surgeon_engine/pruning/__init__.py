@@ -1,0 +1,1 @@
+"""Kronecker factors in, fewer weights out."""

@@ -1,0 +1,187 @@
+"""The folder of one run: names, atomic writing, the log of events, the report.
+
+    run.toml        the config, as it was when the run began
+    events.jsonl    every event, appended as it happened
+    report.json     the figures, once the run is complete
+    probe.safetensors   some logits of the pruned model, to verify checkpoints with
+    export/         the pruned checkpoint, unless the config names another place
+
+Whatever appears here under its final name is complete: files are written under a
+temporary name, flushed to disk and renamed. Imports neither torch nor Qt.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from surgeon_engine.config import RunConfig, config_to_toml
+from surgeon_engine.errors import EngineError, RunFolderError
+from surgeon_engine.events import (
+    Envelope,
+    Evaluation,
+    Exported,
+    ModelSummary,
+    ShotFinished,
+)
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What was done and what came of it; `report.json`."""
+
+    config: RunConfig
+    model: ModelSummary
+    versions: dict[str, str]
+    device: str
+    baseline: Evaluation
+    shots: tuple[ShotFinished, ...]
+    exported: Exported
+    stopped_early: bool
+    seconds: float
+    seconds_of_stages: dict[str, float]
+    peak_memory_bytes: int  # of the engine's process; on a GPU: of its memory
+
+
+class RunFolder:
+    """Files of the run at `path`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def config_path(self) -> Path:
+        """The frozen config."""
+        return self.path / "run.toml"
+
+    @property
+    def events_path(self) -> Path:
+        """One `Envelope` a line."""
+        return self.path / "events.jsonl"
+
+    @property
+    def report_path(self) -> Path:
+        """The `Report`."""
+        return self.path / "report.json"
+
+    @property
+    def probe_path(self) -> Path:
+        """Logits of the pruned model, for whoever verifies a checkpoint of it."""
+        return self.path / "probe.safetensors"
+
+    def export_path(self, config: RunConfig) -> Path:
+        """Where the checkpoint of a run with `config` goes."""
+        return Path(config.export.folder or self.path / "export")
+
+    def create(self, config: RunConfig) -> None:
+        """Make the folder and write the config into it.
+
+        Raises:
+            RunFolderError: there is something at the path already, or it cannot be
+                written.
+        """
+        refuse_occupied(self.path, RunFolderError)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.config_path, config_to_toml(config).encode())
+        except OSError as error:
+            raise RunFolderError(
+                f"The run folder {self.path} cannot be written: {error.strerror}.",
+                "Choose a folder that you may write to.",
+            ) from error
+
+    def append(self, envelope: Envelope) -> None:
+        """Add one line to the log of events."""
+        with self.events_path.open("ab") as log:
+            log.write(msgspec.json.encode(envelope) + b"\n")
+
+    def write_report(self, report: Report) -> None:
+        """Write `report.json`."""
+        text = msgspec.json.format(msgspec.json.encode(report), indent=2)
+        write_atomically(self.report_path, text)
+
+    def read_report(self) -> Report:
+        """Read `report.json`.
+
+        Raises:
+            RunFolderError: there is none, or it is not one of this program's.
+        """
+        try:
+            return msgspec.json.decode(self.report_path.read_bytes(), type=Report)
+        except (OSError, msgspec.MsgspecError) as error:
+            raise RunFolderError(
+                f"{self.path} is not the folder of a finished run: {error}.",
+                "Choose a folder that holds a report.json.",
+            ) from error
+
+
+def refuse_occupied(path: Path, error: type[EngineError]) -> None:
+    """Raise `error` if there is a file, or a folder with something in it, at `path`."""
+    if path.is_dir() and not any(path.iterdir()):
+        return
+    if path.exists():
+        kind = "folder is not empty" if path.is_dir() else "is a file"
+        raise error(
+            f"{path} exists already ({kind}).",
+            "Choose a folder that does not exist yet; nothing is ever overwritten.",
+        )
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Put `data` at `path`: all of it or nothing."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)  # mkstemp makes files for their owner alone
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def folder_appearing_at(path: Path) -> Iterator[Path]:
+    """A folder to fill; once the block is left it stands at `path`, complete.
+
+    If the block raises, nothing is left at all.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        yield temporary
+        for file in sorted(temporary.rglob("*")):
+            if file.is_file():
+                _flush_to_disk(file)
+        temporary.chmod(0o755)  # mkdtemp makes folders for their owner alone
+        if path.is_dir():
+            path.rmdir()  # an empty one may stand there; a full one may not
+        temporary.rename(path)
+        _flush_to_disk(path.parent)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _flush_to_disk(path: Path) -> None:
+    if os.name == "nt" and path.is_dir():
+        return  # Windows cannot open a folder
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def new_run_name(source: str) -> str:
+    """A name for the folder of a run on the model `source`: its time and the model."""
+    model = Path(source).name.removesuffix(".gguf") or "model"
+    return f"{datetime.now():%Y-%m-%d-%H%M%S}-{model}"

@@ -1,0 +1,136 @@
+"""The inside end of the engine's line: hears commands, does them, sends events.
+
+A thread listens while the work goes on, because Cancel and StopAndKeep must be heard
+in the middle of a run. They set flags that the run looks at between two batches.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from surgeon_engine import devices
+from surgeon_engine.calibration.windows import preview_text
+from surgeon_engine.commands import (
+    Cancel,
+    Command,
+    CopyExport,
+    InspectModel,
+    PreviewText,
+    StartRun,
+    StopAndKeep,
+)
+from surgeon_engine.config import Device
+from surgeon_engine.errors import EngineError
+from surgeon_engine.events import Cancelled, EngineReady, Envelope, Failed
+from surgeon_engine.export.checkpoint import copy_export
+from surgeon_engine.libraries import versions, without_progress_bars
+from surgeon_engine.model.inspect import inspect_model
+from surgeon_engine.pipeline import prune
+from surgeon_engine.session import RunCancelled, Session
+from surgeon_engine.worker import kill_process_tree
+
+
+class Engine:
+    """Does one command after the other; `hear` may be called from another thread."""
+
+    def __init__(self, send: Callable[[Envelope], object]) -> None:
+        self._send = send
+        self._waiting: queue.Queue[tuple[Command, Session] | None] = queue.Queue()
+        self._sessions: dict[str, Session] = {}  # of what waits or is being done
+
+    def hear(self, command: Command) -> None:
+        """Act on a stop at once, let anything else wait for its turn."""
+        if isinstance(command, Cancel | StopAndKeep):
+            if session := self._sessions.get(command.run):
+                session.hear(command)
+        else:
+            session = self._sessions[command.run] = Session(command.run, self._send)
+            self._waiting.put((command, session))
+
+    def stop(self) -> None:
+        """Cancel all there is to do and end `serve`."""
+        for run, session in tuple(self._sessions.items()):
+            session.hear(Cancel(run=run))
+        self._waiting.put(None)
+
+    def serve(self) -> None:
+        """Do what has been heard, one after the other, until `stop`."""
+        without_progress_bars()
+        self._send(Envelope("", time.time(), _ready()))
+        while (task := self._waiting.get()) is not None:
+            command, session = task
+            try:
+                _do(command, session)
+            except RunCancelled:
+                session.emit(Cancelled())
+            except EngineError as error:
+                session.emit(Failed(error.message, error.hint))
+            except Exception as error:  # the process boundary: nothing above can help
+                session.emit(_bug(error))
+            del self._sessions[command.run]
+
+
+def serve_standard_streams() -> None:
+    """Serve lines of JSON: commands from standard input, events to standard output.
+
+    The end of the input means that whoever started the engine is gone: the engine
+    then ends at once, with whatever it has started itself.
+    """
+    events = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # stray prints are not events
+    writing = threading.Lock()
+
+    def send(envelope: Envelope) -> None:
+        with writing:
+            events.write(msgspec.json.encode(envelope) + b"\n")
+            events.flush()
+
+    engine = Engine(send)
+
+    def listen() -> None:
+        decoder = msgspec.json.Decoder(Command)
+        for line in sys.stdin.buffer:
+            engine.hear(decoder.decode(line))
+        kill_process_tree(os.getpid())
+
+    threading.Thread(target=listen, daemon=True).start()
+    engine.serve()
+
+
+def _do(command: Command, session: Session) -> None:
+    session.check()
+    match command:
+        case InspectModel(model=model):
+            session.emit(inspect_model(model))
+        case PreviewText(model=model, calibration=calibration):
+            session.emit(preview_text(model, calibration))
+        case StartRun(config=config, folder=folder):
+            prune(config, Path(folder), session)
+        case CopyExport(folder=folder, destination=destination):
+            session.emit(copy_export(folder, destination))
+
+
+def _ready() -> EngineReady:
+    device = devices.choose(Device.AUTO)
+    return EngineReady(
+        versions=versions(),
+        device=devices.in_words(device),
+        memory_bytes=devices.total_memory(device),
+    )
+
+
+def _bug(error: Exception) -> Failed:
+    return Failed(
+        f"Something went wrong that should not have: {type(error).__name__}: {error}",
+        "The details below help to find out what; please report them.",
+        traceback.format_exc(),
+    )

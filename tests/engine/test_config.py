@@ -1,0 +1,89 @@
+"""A job survives the way to TOML and back, and a wrong one is refused in words."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from surgeon_engine.config import (
+    CalibrationConfig,
+    CostBasis,
+    ModelConfig,
+    PruningConfig,
+    RunConfig,
+    Structure,
+    config_from_toml,
+    config_to_toml,
+    read_config,
+)
+from surgeon_engine.errors import ConfigError
+
+
+def test_a_config_survives_the_way_to_toml_and_back():
+    config = RunConfig(
+        model=ModelConfig(source="/models/a b"),
+        pruning=PruningConfig(
+            structure=Structure.ROWS_AND_COLUMNS,
+            sparsity=0.125,
+            cost_basis=CostBasis.RAW,
+        ),
+    )
+    assert config_from_toml(config_to_toml(config)) == config
+
+
+def test_what_a_job_leaves_out_has_its_default():
+    config = config_from_toml("[pruning]\nshots = 5\n")
+    assert config == dataclasses.replace(RunConfig(), pruning=PruningConfig(shots=5))
+
+
+@pytest.mark.parametrize("sparsity", [0.0, -0.1, 0.96, 1.0, float("nan")])
+def test_a_target_out_of_range_is_refused_with_the_range(sparsity):
+    with pytest.raises(ConfigError, match=r"sparsity must be in \(0, 0\.95\], got"):
+        PruningConfig(sparsity=sparsity)
+
+
+@pytest.mark.parametrize(
+    ("job", "sentence"),
+    [
+        ("[pruning]\nsparsity = 1.5", r"sparsity must be in \(0, 0.95\], got 1.5"),
+        ("[pruning]\nsparsty = 0.5", "pruning has no setting called 'sparsty'"),
+        ("[prunning]\nshots = 2", "The job has no part called 'prunning'"),
+        ("[pruning]\nshots = 'two'", r"Expected `int`, got `str` - at `\$.pruning"),
+        ("[pruning]\nstructure = 'layers'", "Invalid enum value 'layers'"),
+        ("pruning = 3", "Expected `object`, got `int`"),
+        ("[pruning", "not valid TOML"),
+        ("[model]\nsource = ' '", "No model was given"),
+    ],
+)
+def test_a_wrong_job_is_refused_in_words(job, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        config_from_toml(job)
+
+
+@pytest.mark.parametrize("part", [CalibrationConfig, PruningConfig])
+def test_every_number_has_a_range_that_holds_its_default(part):
+    for item in dataclasses.fields(part):
+        if isinstance(item.default, int | float):
+            assert item.metadata["limits"].contain(item.default), item.name
+
+
+def test_paths_of_a_job_start_at_its_file(tmp_path):
+    job = tmp_path / "job.toml"
+    job.write_text("[model]\nsource = 'model'\n[calibration]\ntext = '../a.txt'\n")
+    config = read_config(job)
+    assert config.model.source == str(tmp_path / "model")
+    assert config.calibration.text == str(tmp_path.parent / "a.txt")
+    assert config.calibration.validation_text == ""
+    assert config.export.folder == ""
+
+
+def test_the_names_of_bundled_things_are_no_paths(tmp_path):
+    job = tmp_path / "job.toml"
+    job.write_text("")
+    assert read_config(job) == RunConfig()
+
+
+def test_a_missing_job_is_refused_with_its_path(tmp_path):
+    with pytest.raises(ConfigError, match=r"none\.toml cannot be read"):
+        read_config(tmp_path / "none.toml")

@@ -1,0 +1,51 @@
+"""Small random tensors, and the dense definitions that the fast forms must equal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SmallLayer:
+    """A weight with well-conditioned factors, in float64 so that tests can be exact."""
+
+    W: Tensor
+    A: Tensor
+    G: Tensor
+
+
+def make_layer(R: int, C: int, seed: int = 0) -> SmallLayer:
+    g = torch.Generator().manual_seed(seed)
+
+    def randn(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=g, dtype=torch.float64)
+
+    a, dy = randn(4 * C, C), randn(4 * R, R)
+    return SmallLayer(W=randn(R, C), A=a.T @ a / len(a), G=dy.T @ dy / len(dy))
+
+
+def removal_cost_dense(layer: SmallLayer, Q: Tensor) -> Tensor:
+    """The definition: 1/2 w_Q' ([F^-1]_QQ)^-1 w_Q with the full RC x RC Fisher."""
+    F = torch.kron(layer.G, layer.A)
+    w_Q = layer.W.flatten()[Q]
+    return 0.5 * w_Q @ torch.linalg.solve(torch.linalg.inv(F)[Q][:, Q], w_Q)
+
+
+def best_weight_dense(layer: SmallLayer, is_removed: Tensor) -> Tensor:
+    """The W of least 1/2 d' F d that is zero where `is_removed` (R x C)."""
+    F = torch.kron(layer.G, layer.A)
+    Q = is_removed.flatten()
+    K = ~Q
+    best = torch.zeros_like(layer.W).flatten()
+    w = layer.W.flatten()
+    best[K] = w[K] + torch.linalg.solve(F[K][:, K], F[K][:, Q] @ w[Q])
+    return best.view_as(layer.W)
+
+
+def quadratic_cost(layer: SmallLayer, X: Tensor) -> Tensor:
+    """1/2 tr(G D A D') for the change D = X - W."""
+    D = X - layer.W
+    return 0.5 * (layer.G @ D @ layer.A * D).sum()
