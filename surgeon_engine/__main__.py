@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import TextIO
 
 from surgeon_engine.commands import Cancel, StopAndKeep
 from surgeon_engine.config import ModelConfig, read_config
@@ -174,10 +175,10 @@ def _described(model: ModelSummary) -> str:
     return "\n".join(lines)
 
 
-def _say(text: str, stream: object = None) -> None:
-    target = sys.stdout if stream is None else stream
-    target.write(text + "\n")  # type: ignore[attr-defined]
-    target.flush()  # type: ignore[attr-defined]
+def _say(text: str, stream: TextIO | None = None) -> None:
+    target = stream or sys.stdout
+    target.write(text + "\n")
+    target.flush()
 
 
 if __name__ == "__main__":

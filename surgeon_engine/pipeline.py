@@ -43,8 +43,11 @@ from surgeon_engine.events import (
 from surgeon_engine.export.checkpoint import (
     Recipe,
     check_destination,
-    export_checkpoint,
+    checkpoint_at,
+    exported,
     save_probe,
+    verify,
+    write_masked,
 )
 from surgeon_engine.libraries import versions
 from surgeon_engine.model.inspect import describe
@@ -96,9 +99,9 @@ def prune(config: RunConfig, folder: Path, session: Session) -> None:
             break
 
     recipe = Recipe(config, baseline, tuple(shots))
-    exported = _export(patient, recipe, run, session)
-    session.emit(exported)
-    report = _report(patient, recipe, exported, session)
+    export = _export(patient, recipe, run, session)
+    session.emit(export)
+    report = _report(patient, recipe, export, session)
     run.write_report(report)
     session.emit(
         RunFinished(report.stopped_early, report.seconds, report.peak_memory_bytes)
@@ -197,10 +200,14 @@ def _evaluation(
 def _export(
     patient: Patient, recipe: Recipe, run: RunFolder, session: Session
 ) -> Exported:
-    with session.stage(Stage.EXPORT):
-        save_probe(patient.loaded, patient.windows.validation, run.probe_path)
-        destination = run.export_path(recipe.config)
-        return export_checkpoint(patient.loaded, recipe, run.probe_path, destination)
+    destination = run.export_path(recipe.config)
+    with checkpoint_at(destination) as folder:
+        with session.stage(Stage.EXPORT):
+            save_probe(patient.loaded, patient.windows.validation, run.probe_path)
+            write_masked(patient.loaded, recipe, folder)
+        with session.stage(Stage.VERIFICATION):
+            verdict = verify(folder, run.probe_path)
+    return exported(destination, verdict)
 
 
 def _layer_sparsities(patient: Patient) -> tuple[LayerSparsity, ...]:
@@ -238,7 +245,7 @@ def _run_started(config: RunConfig, run: RunFolder, patient: Patient) -> RunStar
 
 
 def _report(
-    patient: Patient, recipe: Recipe, exported: Exported, session: Session
+    patient: Patient, recipe: Recipe, export: Exported, session: Session
 ) -> Report:
     loaded = patient.loaded
     return Report(
@@ -248,7 +255,7 @@ def _report(
         device=devices.in_words(loaded.device),
         baseline=recipe.baseline,
         shots=recipe.shots,
-        exported=exported,
+        exported=export,
         stopped_early=len(recipe.shots) < recipe.config.pruning.shots,
         seconds=time.monotonic() - session.started,
         seconds_of_stages=dict(session.seconds_of_stages),

@@ -32,6 +32,8 @@ from surgeon_engine.events import (
     ShotFinished,
 )
 
+_READABLE = 0o644  # by everybody, as files usually are
+
 
 class Report(msgspec.Struct, frozen=True):
     """What was done and what came of it; `report.json`."""
@@ -141,7 +143,7 @@ def write_atomically(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)  # mkstemp makes files for their owner alone
+        Path(temporary).chmod(_READABLE)  # mkstemp makes files for their owner alone
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
@@ -160,6 +162,7 @@ def folder_appearing_at(path: Path) -> Iterator[Path]:
         yield temporary
         for file in sorted(temporary.rglob("*")):
             if file.is_file():
+                file.chmod(_READABLE)  # safetensors writes for the owner alone
                 _flush_to_disk(file)
         temporary.chmod(0o755)  # mkdtemp makes folders for their owner alone
         if path.is_dir():

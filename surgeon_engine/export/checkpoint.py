@@ -12,12 +12,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from surgeon_engine.config import Dtype, RunConfig, config_to_toml
@@ -26,7 +28,12 @@ from surgeon_engine.events import Evaluation, Exported, ShotFinished
 from surgeon_engine.export.model_card import model_card
 from surgeon_engine.export.verify import Verdict
 from surgeon_engine.model.load import LoadedModel
-from surgeon_engine.run_folder import RunFolder, folder_appearing_at, refuse_occupied
+from surgeon_engine.run_folder import (
+    RunFolder,
+    folder_appearing_at,
+    refuse_occupied,
+    write_atomically,
+)
 
 _PROBE_TOKENS = 64  # whose logits are compared
 # Of the largest logit: the kernels of another device or format round differently.
@@ -63,32 +70,34 @@ def save_probe(loaded: LoadedModel, windows: Tensor, path: Path) -> None:
     tokens = windows[:1, :_PROBE_TOKENS].to(loaded.device)
     with torch.no_grad():
         logits = loaded.model(tokens, use_cache=False).logits.float()
-    save_file({"tokens": tokens.cpu(), "logits": logits.contiguous().cpu()}, path)
+    probe = {"tokens": tokens.cpu(), "logits": logits.contiguous().cpu()}
+    write_atomically(path, save(probe))
 
 
-def export_checkpoint(
-    loaded: LoadedModel, recipe: Recipe, probe: Path, destination: Path
-) -> Exported:
-    """Write and verify the masked checkpoint; nothing is left if it fails.
+@contextmanager
+def checkpoint_at(destination: Path) -> Iterator[Path]:
+    """A folder to fill with a checkpoint; nothing is left if that fails.
 
     Raises:
-        ExportError: it cannot be written, or loads with other logits.
+        ExportError: there is something at the destination, or it cannot be written.
     """
     refuse_occupied(destination, ExportError)
     try:
         with folder_appearing_at(destination) as folder:
-            loaded.model.save_pretrained(folder)
-            if loaded.tokenizer is not None:
-                loaded.tokenizer.save_pretrained(folder)
-            (folder / "run.toml").write_text(config_to_toml(recipe.config))
-            verdict = verify(folder, probe)
-            card = model_card(
-                loaded.source.name, recipe.config, recipe.baseline, recipe.shots
-            )
-            (folder / "README.md").write_text(card, encoding="utf-8")
+            yield folder
     except OSError as error:
         raise _unwritable(destination, error) from error
-    return _exported(destination, verdict)
+
+
+def write_masked(loaded: LoadedModel, recipe: Recipe, folder: Path) -> None:
+    """Fill `folder` with weights, config, tokenizer, model card and the job."""
+    loaded.model.save_pretrained(folder)
+    if loaded.tokenizer is not None:
+        loaded.tokenizer.save_pretrained(folder)
+    config = recipe.config
+    (folder / "run.toml").write_text(config_to_toml(config), encoding="utf-8")
+    card = model_card(loaded.source.name, config, recipe.baseline, recipe.shots)
+    (folder / "README.md").write_text(card, encoding="utf-8")
 
 
 def copy_export(folder: str, destination: str) -> Exported:
@@ -96,19 +105,15 @@ def copy_export(folder: str, destination: str) -> Exported:
 
     Raises:
         RunFolderError: there is no finished run.
-        ExportError: see `export_checkpoint`.
+        ExportError: see `checkpoint_at` and `verify`.
     """
     run = RunFolder(Path(folder))
-    exported = Path(run.read_report().exported.folder)
+    original = Path(run.read_report().exported.folder)
     target = Path(destination).expanduser()
-    refuse_occupied(target, ExportError)
-    try:
-        with folder_appearing_at(target) as copy:
-            shutil.copytree(exported, copy, dirs_exist_ok=True)
-            verdict = verify(copy, run.probe_path)
-    except OSError as error:
-        raise _unwritable(target, error) from error
-    return _exported(target, verdict)
+    with checkpoint_at(target) as copy:
+        shutil.copytree(original, copy, dirs_exist_ok=True)
+        verdict = verify(copy, run.probe_path)
+    return exported(target, verdict)
 
 
 def verify(checkpoint: Path, probe: Path) -> Verdict:
@@ -141,7 +146,8 @@ def verify(checkpoint: Path, probe: Path) -> Verdict:
     return verdict
 
 
-def _exported(folder: Path, verdict: Verdict) -> Exported:
+def exported(folder: Path, verdict: Verdict) -> Exported:
+    """What there is to tell of a checkpoint that has been verified."""
     return Exported(
         folder=str(folder),
         bytes=sum(file.stat().st_size for file in folder.rglob("*")),

@@ -28,7 +28,7 @@ class PrunableLayer:
     name: str  # full name in the model
     block: int  # index of its decoder block
     kind: str  # its name inside the block
-    module: nn.Module
+    module: nn.Linear  # or GPT-2's Conv1D, which has the same attributes
 
     @property
     def has_bias(self) -> bool:
@@ -67,7 +67,7 @@ class PrunableLayer:
     @property
     def _matrix(self) -> Tensor:
         """R x C; Conv1D stores its weight the other way round."""
-        weight: Tensor = self.module.weight  # type: ignore[assignment]
+        weight = self.module.weight
         return weight.T if isinstance(self.module, Conv1D) else weight
 
 

@@ -117,7 +117,7 @@ def test_weights_of_another_model_are_not_filled_up_with_random_ones(folder, tmp
 
 def test_weights_of_another_size_are_refused(folder):
     change_config(folder, intermediate_size=32)
-    with pytest.raises(ModelError, match="do not fit its config|cannot be loaded"):
+    with pytest.raises(ModelError, match=r"do not fit its config|cannot be loaded"):
         load_model(ModelConfig(source=str(folder)))
 
 

@@ -1,0 +1,54 @@
+# Everything a person needs, from a fresh machine on. `make help` lists it.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+# What Qt needs that PyPI does not bring; xvfb gives tests a real screen.
+SYSTEM_PACKAGES := libegl1 libgl1 libxkbcommon0 libdbus-1-3 fonts-dejavu-core
+SCREEN_PACKAGES := libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libxkbcommon-x11-0
+
+.PHONY: help setup system run demo test check benchmarks clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make run         open the window"
+	@echo "make demo        prune the bundled demo model, watch it, export it"
+	@echo "make test        set everything up and run all checks and tests"
+	@echo "make check       the same without setting up: while working"
+	@echo "make benchmarks  measure the start and the answering of the window"
+	@echo "make clean       remove what was built"
+
+setup: system $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@
+
+system:
+	@sh .ci/system-packages $(SYSTEM_PACKAGES) $(SCREEN_PACKAGES)
+
+run: setup
+	$(BIN)/surgeon-gui
+
+demo: setup
+	$(BIN)/python -m surgeon_gui.demo
+
+test: setup check
+
+check:
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest
+
+benchmarks: setup
+	$(BIN)/python benchmarks/start_up.py
+	$(BIN)/python benchmarks/ui_latency.py
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

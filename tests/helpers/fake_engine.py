@@ -1,0 +1,270 @@
+"""A stand-in for the engine: the same lines of JSON, no model, over in a moment.
+
+Run as a process in place of `surgeon_engine serve`. Its options are the ways in which
+an engine can go wrong. Figures are made up but always the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+import time
+
+import msgspec
+
+from surgeon_engine.commands import (
+    Cancel,
+    Command,
+    CopyExport,
+    InspectModel,
+    PreviewText,
+    StartRun,
+    StopAndKeep,
+)
+from surgeon_engine.config import Structure
+from surgeon_engine.events import (
+    BaselineEvaluated,
+    Cancelled,
+    EngineReady,
+    Envelope,
+    Evaluation,
+    Event,
+    Exported,
+    Failed,
+    LayerSparsity,
+    LayerSummary,
+    Level,
+    Logged,
+    ModelInspected,
+    ModelSummary,
+    Progressed,
+    RunFinished,
+    RunStarted,
+    ShotFinished,
+    Stage,
+    StageStarted,
+    StructureSupport,
+    TextPreviewed,
+)
+
+BLOCKS = 6
+KINDS = (
+    ("self_attn.q_proj", 192, 192),
+    ("self_attn.k_proj", 96, 192),
+    ("self_attn.v_proj", 96, 192),
+    ("self_attn.o_proj", 192, 192),
+    ("mlp.gate_proj", 512, 192),
+    ("mlp.up_proj", 512, 192),
+    ("mlp.down_proj", 192, 512),
+)
+UNITS = 6  # of every stage
+COPIED_TOKENS = 512
+FAILURE = "The GPU has too little memory."
+HINT = "Choose fewer windows."
+
+
+def model_summary(source: str = "demo") -> ModelSummary:
+    """A model like the demo."""
+    layers = tuple(
+        LayerSummary(
+            f"model.layers.{block}.{kind}", block, kind, rows, cols, rows * cols
+        )
+        for block in range(BLOCKS)
+        for kind, rows, cols in KINDS
+    )
+    prunable = sum(layer.weights for layer in layers)
+    return ModelSummary(
+        name=source,
+        source=source,
+        architecture="LlamaForCausalLM",
+        parameters=prunable + 395_712,
+        prunable=prunable,
+        blocks=BLOCKS,
+        hidden_size=192,
+        vocabulary=2048,
+        longest_window=512,
+        file_bytes=5_700_000,
+        layers=layers,
+        structures=(
+            StructureSupport(Structure.HEADS_AND_NEURONS),
+            StructureSupport(Structure.ROWS_AND_COLUMNS, "its layers are tied."),
+        ),
+    )
+
+
+def shot_finished(shot: int, shots: int, sparsity: float) -> ShotFinished:
+    """The end of a shot on the way to `sparsity`."""
+    model = model_summary()
+    share = sparsity * shot / shots
+    layers = tuple(
+        LayerSparsity(
+            layer.name, layer.block, layer.kind, layer.weights, _removed(layer, share)
+        )
+        for layer in model.layers
+    )
+    removed = sum(layer.removed for layer in layers)
+    perplexity = 14.2 * (1 + 0.4 * share**1.5)
+    return ShotFinished(
+        shot=shot,
+        target=share,
+        sparsity=removed / model.prunable,
+        threshold=1e-7 * shot,
+        parameters=model.parameters - removed,
+        evaluation=evaluation(perplexity),
+        layers=layers,
+        seconds=1.0,
+    )
+
+
+def evaluation(perplexity: float) -> Evaluation:
+    """An evaluation with a loss of about the right size."""
+    loss = 2.65 * perplexity / 14.2
+    return Evaluation(loss, perplexity, windows=32, window_length=256, text="built-in")
+
+
+def _removed(layer: LayerSummary, share: float) -> int:
+    uneven = 0.5 + ((layer.block * 5 + len(layer.kind) * 3) % 11) / 10
+    return int(layer.weights * min(0.95, share * uneven))
+
+
+class FakeEngine:
+    """Answers commands, one after the other."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        self._run = ""
+        self._cancelled: set[str] = set()
+        self._stopped: set[str] = set()
+        self._writing = threading.Lock()
+
+    def serve(self) -> None:
+        """Work until the input ends."""
+        if self._options.no_start:
+            sys.exit("cannot import torch")
+        waiting: list[Command] = []
+        arrived = threading.Condition()
+        threading.Thread(
+            target=self._listen, args=(waiting, arrived), daemon=True
+        ).start()
+        self._emit(EngineReady({"torch": "0.0"}, "a processor", 8_000_000_000))
+        while True:
+            with arrived:
+                arrived.wait_for(lambda: waiting)
+                command = waiting.pop(0)
+            self._run = command.run
+            try:
+                self._do(command)
+            except InterruptedError:
+                self._emit(Cancelled())
+            except _Over:
+                pass  # it has told so itself
+            self._run = ""
+
+    def _listen(self, waiting: list[Command], arrived: threading.Condition) -> None:
+        decoder = msgspec.json.Decoder(Command)
+        for line in sys.stdin.buffer:
+            command = decoder.decode(line)
+            if isinstance(command, Cancel):
+                self._cancelled.add(command.run)
+            elif isinstance(command, StopAndKeep):
+                self._stopped.add(command.run)
+            else:
+                with arrived:
+                    waiting.append(command)
+                    arrived.notify()
+        os._exit(0)
+
+    def _do(self, command: Command) -> None:
+        match command:
+            case InspectModel(model=model):
+                if "missing" in model.source:
+                    self._emit(Failed("There is no model.", "Choose another folder."))
+                else:
+                    self._emit(ModelInspected(model_summary(model.source)))
+            case PreviewText():
+                texts = ("The first window.", "The second one."), ("Held out.",)
+                self._emit(
+                    TextPreviewed(*texts, 16_384, 8_192, 900_000, "built-in text")
+                )
+            case CopyExport(destination=destination):
+                self._emit(Exported(destination, 4_000_000, COPIED_TOKENS, 2e-6))
+            case StartRun():
+                self._prune(command)
+
+    def _prune(self, command: StartRun) -> None:
+        config, model = command.config, model_summary(command.config.model.source)
+        shots = config.pruning.shots
+        self._stage(Stage.LOAD)
+        self._stage(Stage.TEXT)
+        self._emit(RunStarted(command.folder, shots, model, "a processor", 16384, 8192))
+        self._stage(Stage.BASELINE)
+        self._emit(BaselineEvaluated(evaluation(14.2)))
+        for shot in range(1, shots + 1):
+            for stage in (Stage.CURVATURE, Stage.SELECTION, Stage.UPDATE):
+                self._stage(stage, shot)
+            self._stage(Stage.EVALUATION, shot)
+            self._emit(shot_finished(shot, shots, config.pruning.sparsity))
+            if self._run in self._stopped:
+                break
+        self._stage(Stage.EXPORT)
+        self._stage(Stage.VERIFICATION)
+        folder = config.export.folder or f"{command.folder}/export"
+        self._emit(Exported(folder, 4_000_000, COPIED_TOKENS, 1.5e-6))
+        self._emit(RunFinished(self._run in self._stopped, 3.0, 500_000_000))
+
+    def _stage(self, stage: Stage, shot: int = 0) -> None:
+        self._emit(StageStarted(stage, shot))
+        if self._options.at == stage.value and shot < 2:
+            self._go_wrong()
+        if stage is Stage.CURVATURE:
+            for done in range(self._options.flood):
+                self._emit(Progressed(stage, shot, done, self._options.flood))
+        for done in range(1, UNITS + 1):
+            time.sleep(self._options.pause)
+            self._look_for_cancel()
+            self._emit(Progressed(stage, shot, done, UNITS))
+
+    def _go_wrong(self) -> None:
+        match self._options.mishap:
+            case "crash":
+                sys.stderr.write("Segmentation fault in a made-up kernel\n")
+                sys.stderr.flush()
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "fail":
+                self._emit(Logged(Level.WARNING, "Memory is getting short."))
+                self._emit(Failed(FAILURE, HINT, "Traceback: made up"))
+                raise _Over
+            case "hang":
+                time.sleep(3600)
+
+    def _look_for_cancel(self) -> None:
+        if self._run in self._cancelled:
+            raise InterruptedError
+
+    def _emit(self, event: Event) -> None:
+        line = msgspec.json.encode(Envelope(self._run, time.time(), event))
+        with self._writing:
+            sys.stdout.buffer.write(line + b"\n")
+            sys.stdout.buffer.flush()
+
+
+class _Over(Exception):
+    """Unwinds a run that has told its own end."""
+
+
+def main() -> None:
+    """Read the options and serve."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--mishap", choices=("crash", "fail", "hang"))
+    parser.add_argument("--at", help="the stage of the mishap")
+    parser.add_argument("--pause", type=float, default=0.0, help="seconds per unit")
+    parser.add_argument("--flood", type=int, default=0, help="events per shot")
+    parser.add_argument("--no-start", action="store_true")
+    FakeEngine(parser.parse_args()).serve()
+
+
+if __name__ == "__main__":
+    main()
