@@ -4,7 +4,7 @@
     G   R x R       output gradient covariance, dy'dy / N
     F = G kron A    KFAC's approximation of the Fisher of row-major vec(W)
 
-(LLM Surgeon, arXiv 2312.17244v2, section 3.1.) Layers that read the same input have
+(LLM Surgeon, arXiv 2312.17244.) Layers that read the same input have
 the same tensor A.
 """
 

@@ -6,7 +6,7 @@
     F = G kron A, the Fisher of row-major vec(W)
 
 OBS: removing the index set Q and re-optimising the other weights costs
-    1/2 w_Q' ([F^-1]_QQ)^-1 w_Q                  (LLM Surgeon, 2312.17244v2, eq. 3)
+    1/2 w_Q' ([F^-1]_QQ)^-1 w_Q                      (LLM Surgeon, arXiv 2312.17244)
 As F^-1 = G^-1 kron A^-1, the block [F^-1]_QQ of a row is [G^-1]_rr A^-1, that of a
 set of columns [A^-1]_HH kron G^-1: no RC x RC matrix is ever formed. The factor that
 is inverted is damped, the other one is not: damping stands for what is not known of

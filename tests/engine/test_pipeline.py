@@ -1,4 +1,4 @@
-"""A whole run on tiny models: the target is reached, the export loads, no rest stays."""
+"""A whole run on tiny models: the target is reached and the export loads."""
 
 from __future__ import annotations
 

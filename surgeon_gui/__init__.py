@@ -1,0 +1,1 @@
+"""The desktop application: it sees the engine by its contract modules alone."""

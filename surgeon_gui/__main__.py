@@ -1,0 +1,120 @@
+"""Starts the window: `surgeon-gui` or `python -m surgeon_gui`.
+
+The options are read before Qt is imported, so that --help and --version are quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PySide6.QtWidgets import QApplication
+
+    from surgeon_engine.worker import EngineLink
+    from surgeon_gui.main_window import MainWindow
+
+_LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Show the window until it is closed."""
+    _open_missing_streams()
+    options = _parser().parse_args(argv)
+    logging.basicConfig(
+        level=options.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    from surgeon_gui import settings
+    from surgeon_gui.app import make_application
+
+    application = make_application(sys.argv[:1])
+    window = _make_window(application, options)
+    window.show()
+    _load_job(window, options)
+    code = application.exec()
+    settings.save(window.settings)
+    return code
+
+
+def _make_window(application: QApplication, options: argparse.Namespace) -> MainWindow:
+    from surgeon_engine.worker import ProcessLink, ThreadLink
+    from surgeon_gui import settings as settings_store
+    from surgeon_gui.app import ExceptionRelay, SystemTheme
+    from surgeon_gui.engine_thread import EngineThread
+    from surgeon_gui.main_window import MainWindow
+    from surgeon_gui.settings import ThemeChoice
+
+    if options.reset_settings:
+        settings_store.reset()
+    settings = settings_store.load()
+    if options.theme is not None:
+        settings.theme = ThemeChoice(options.theme)
+    SystemTheme(application, settings)
+    make_link: type[EngineLink] = ThreadLink if options.in_process else ProcessLink
+    engine = EngineThread(make_link)
+    engine.start()  # warms up while the window is being made
+    window = MainWindow(engine, settings, options.run_dir)
+    relay = ExceptionRelay(window)
+    relay.raised.connect(window.show_problem)
+    relay.install()
+    application.aboutToQuit.connect(engine.shut_down)
+    return window
+
+
+def _load_job(window: MainWindow, options: argparse.Namespace) -> None:
+    if options.config is not None:
+        window.load_job(options.config)
+    if options.model:
+        window.choose_model(options.model)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="surgeon-gui", description="Prune language models in a window."
+    )
+    parser.add_argument(
+        "--model", metavar="MODEL", help="a folder, a .gguf file, or demo"
+    )
+    parser.add_argument(
+        "--config", type=Path, metavar="JOB.toml", help="take all settings from a job"
+    )
+    parser.add_argument(
+        "--run-dir", type=Path, metavar="FOLDER", help="where runs make their folders"
+    )
+    parser.add_argument("--theme", choices=("system", "light", "dark"))
+    parser.add_argument("--log-level", choices=_LOG_LEVELS, default="warning")
+    parser.add_argument(
+        "--reset-settings", action="store_true", help="forget layout and recent models"
+    )
+    parser.add_argument(
+        "--in-process",
+        action="store_true",
+        help="run the engine in this process, for debugging",
+    )
+    parser.add_argument("--version", action="version", version=_version())
+    return parser
+
+
+def _version() -> str:
+    try:
+        return f"surgeon {metadata.version('surgeon')}"
+    except metadata.PackageNotFoundError:
+        return "surgeon (not installed)"
+
+
+def _open_missing_streams() -> None:
+    """A program without a terminal has no streams on Windows; writing must not fail."""
+    if sys.stdout is None:
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
+
+
+if __name__ == "__main__":
+    sys.exit(main())

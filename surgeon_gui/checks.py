@@ -1,0 +1,96 @@
+"""What speaks against a job before it is started, step by step, in sentences.
+
+Looks at the draft, at the model as it was inspected and at the disk. The engine checks
+again; this is to tell early.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from surgeon_engine.config import BUILTIN_TEXT, DEMO, RunConfig
+from surgeon_engine.errors import ExportError
+from surgeon_engine.events import ModelSummary
+from surgeon_engine.run_folder import refuse_occupied
+from surgeon_gui import numbers
+from surgeon_gui.app_state import AppState, Engine, Step
+
+TEXT_ENDINGS = (".txt", ".jsonl", ".npy")
+
+
+def problems(config: RunConfig, model: ModelSummary | None) -> dict[Step, str]:
+    """What is wrong with the draft; steps that are in order are left out."""
+    found = {
+        Step.MODEL: _model_problem(config),
+        Step.CALIBRATION: _calibration_problem(config, model),
+        Step.TARGET: _target_problem(config, model),
+        Step.EXPORT: _export_problem(config),
+    }
+    return {step: problem for step, problem in found.items() if problem}
+
+
+def start_obstacle(state: AppState) -> str:
+    """Why a run cannot be started, in a sentence; empty if it can."""
+    if state.run.status.is_busy:
+        return "A run is under way."
+    if state.engine is Engine.GONE:
+        return "There is no engine; close Surgeon and start it again."
+    if not state.model_is_chosen:
+        return "Choose a model first."
+    if state.inspection.problem is not None:
+        return state.inspection.problem.message
+    for problem in state.problems.values():
+        return problem
+    if state.engine is Engine.STARTING:
+        return "The engine is still starting."
+    if state.model is None:
+        return "The model is still being read."
+    return ""
+
+
+def _model_problem(config: RunConfig) -> str:
+    source = config.model.source
+    if source != DEMO and not Path(source).expanduser().exists():
+        return f"There is nothing at {source}."
+    return ""
+
+
+def _calibration_problem(config: RunConfig, model: ModelSummary | None) -> str:
+    calibration = config.calibration
+    for text in (calibration.text, calibration.validation_text):
+        if text in ("", BUILTIN_TEXT):
+            continue
+        path = Path(text).expanduser()
+        if not path.is_file():
+            return f"There is no file {text}."
+        if path.suffix.lower() not in TEXT_ENDINGS:
+            return f"{path.name} is none of {', '.join(TEXT_ENDINGS)}."
+    longest = model.longest_window if model is not None else 0
+    if longest and calibration.window_length > longest:
+        return (
+            f"Windows of {calibration.window_length} tokens are longer than the "
+            f"{longest} that this model can read."
+        )
+    return ""
+
+
+def _target_problem(config: RunConfig, model: ModelSummary | None) -> str:
+    if model is None:
+        return ""
+    for support in model.structures:
+        if support.structure is config.pruning.structure and not support.supported:
+            return support.reason
+    if config.pruning.sparsity * model.prunable < 1:
+        share = numbers.percent(config.pruning.sparsity)
+        return f"{share} of {model.prunable} weights is less than one weight."
+    return ""
+
+
+def _export_problem(config: RunConfig) -> str:
+    if not config.export.folder:
+        return ""
+    try:
+        refuse_occupied(Path(config.export.folder).expanduser(), ExportError)
+    except (ExportError, OSError) as error:
+        return str(error)
+    return ""

@@ -1,0 +1,128 @@
+"""Prunes the bundled demo in the window by itself: `python -m surgeon_gui.demo`.
+
+Opens the window, sets the demo up, starts it, and puts pictures of the window and of
+its charts into the run's folder. Without a display it runs offscreen and ends by
+itself; with one the window stays open.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from surgeon_engine.config import DEMO, ModelConfig, PruningConfig, RunConfig, Structure
+from surgeon_engine.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from PySide6.QtWidgets import QApplication
+
+    from surgeon_gui.engine_thread import EngineThread
+    from surgeon_gui.run_state import RunState
+
+DEMO_CONFIG = RunConfig(
+    model=ModelConfig(source=DEMO),
+    pruning=PruningConfig(structure=Structure.HEADS_AND_NEURONS, sparsity=0.3, shots=3),
+)
+_DISPLAY_VARIABLES = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the demo; 0 if it was pruned."""
+    parser = argparse.ArgumentParser(prog="python -m surgeon_gui.demo")
+    parser.add_argument("--folder", type=Path, default=Path("runs/demo"))
+    folder = parser.parse_args(argv).folder.resolve()
+    if not _make_room(folder):
+        _say(f"{folder} is not the folder of a run, so it is not replaced.")
+        return 1
+    stays_open = _has_display()
+    if not stays_open:
+        os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+        _say("There is no display: the window is drawn offscreen.")
+    from surgeon_gui.app import make_application
+    from surgeon_gui.engine_thread import EngineThread
+
+    application = make_application(sys.argv[:1])
+    engine = EngineThread()
+    engine.start()
+    return run_demo(application, engine, folder, stays_open=stays_open)
+
+
+def run_demo(
+    application: QApplication,
+    engine: EngineThread,
+    folder: Path,
+    *,
+    stays_open: bool,
+) -> int:
+    """Prune the demo into `folder`; returns once the window is closed."""
+    from surgeon_gui.app import SystemTheme
+    from surgeon_gui.app_state import Step
+    from surgeon_gui.main_window import MainWindow
+    from surgeon_gui.settings import Settings
+
+    settings = Settings()  # pictures are to look the same everywhere
+    SystemTheme(application, settings)
+    window = MainWindow(engine, settings, folder.parent)
+    ends: list[RunState] = []
+
+    def start_when_ready() -> None:
+        if window.session.state.shows_run or window.session.start_obstacle():
+            return
+        _say(f"Pruning the demo into {folder}")
+        window.open_step(Step.RUN)
+        window.start_run(folder)
+
+    def on_run_ended(run: RunState) -> None:
+        ends.append(run)
+        _report(run)
+        if folder.is_dir():
+            window.save_picture(folder / "window.png")
+            window.save_charts(folder)
+        if not stays_open:
+            window.close()
+
+    window.session.changed.connect(start_when_ready)
+    window.run_ended.connect(on_run_ended)
+    window.show()
+    window.load_config(DEMO_CONFIG)
+    application.exec()
+    return 0 if ends and ends[0].result is not None else 1
+
+
+def _make_room(folder: Path) -> bool:
+    """Remove an earlier run at `folder`, and nothing else."""
+    if not folder.exists():
+        return True
+    if not RunFolder(folder).config_path.is_file():
+        return folder.is_dir() and not any(folder.iterdir())
+    shutil.rmtree(folder)
+    return True
+
+
+def _has_display() -> bool:
+    if not sys.platform.startswith("linux"):
+        return os.environ.get("QT_QPA_PLATFORM") != "offscreen"
+    if os.environ.get("QT_QPA_PLATFORM") == "offscreen":
+        return False
+    return any(os.environ.get(name) for name in _DISPLAY_VARIABLES)
+
+
+def _report(run: RunState) -> None:
+    from surgeon_gui.sentences import phase
+
+    _say(phase(run))
+    if run.error is not None:
+        _say(f"{run.error.message} {run.error.hint}\n{run.error.details}")
+
+
+def _say(message: str) -> None:
+    sys.stdout.write(message + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+"""The background thread that owns the engine: nothing else ever waits on it.
+
+    GUI thread   --send-->  queue of commands  -->  engine
+    GUI thread  <--events_received, a list at most ten times a second--  engine
+
+The thread runs one loop and has no slots; what it does to the engine is in
+`engine_keeper.py`.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+
+from PySide6.QtCore import QObject, QThread, Signal
+
+from surgeon_engine.commands import Command
+from surgeon_engine.events import Envelope, Progressed
+from surgeon_engine.worker import EngineLink, ProcessLink
+from surgeon_gui.engine_keeper import CANCEL_PATIENCE, EngineKeeper
+
+BATCH_SECONDS = 0.1  # the window is told of events at most this often
+POLL_SECONDS = 0.03  # the longest a command waits before the engine hears it
+STACK_BYTES = 16 * 2**20  # macOS gives threads 512 kB, too little for BLAS
+GOODBYE_SECONDS = 2.0  # for runs under way to end by themselves when the window closes
+
+
+class EngineThread(QThread):
+    """Starts an engine as it starts itself, and leaves none behind when it ends."""
+
+    events_received = Signal(object)  # list[Envelope], in order
+
+    def __init__(
+        self,
+        make_link: Callable[[], EngineLink] = ProcessLink,
+        cancel_patience: float = CANCEL_PATIENCE,
+        parent: QObject | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self.setObjectName("engine_thread")
+        self.setStackSize(STACK_BYTES)
+        self._keeper = EngineKeeper(make_link, cancel_patience)
+        self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
+        self._ending = threading.Event()
+
+    def send(self, command: Command) -> None:
+        """Tell the engine something; returns at once, from any thread."""
+        self._commands.put(command)
+
+    def shut_down(self) -> None:
+        """End the engine and this thread; returns once both are gone."""
+        self._ending.set()
+        self.wait()
+
+    def run(self) -> None:
+        """The loop of the thread; called by Qt."""
+        try:
+            self._tell(self._keeper.start())
+            while not self._ending.is_set():
+                self._tell(self._batch())
+            self._say_goodbye()
+        finally:
+            self._keeper.kill()
+
+    def _batch(self) -> list[Envelope]:
+        """What happens until the window may be told again."""
+        batch: list[Envelope] = []
+        until = time.monotonic() + BATCH_SECONDS
+        while time.monotonic() < until and not self._ending.is_set():
+            batch += self._pass_commands_on()
+            batch += self._keeper.receive(POLL_SECONDS)
+        return batch
+
+    def _pass_commands_on(self) -> list[Envelope]:
+        told: list[Envelope] = []
+        while not self._commands.empty():
+            told += self._keeper.send(self._commands.get())
+        return told
+
+    def _say_goodbye(self) -> None:
+        self._pass_commands_on()
+        self._keeper.cancel_all()
+        until = time.monotonic() + GOODBYE_SECONDS
+        while not self._keeper.idle and time.monotonic() < until:
+            self._keeper.receive(POLL_SECONDS)
+
+    def _tell(self, batch: list[Envelope]) -> None:
+        if batch:
+            self.events_received.emit(without_overtaken(batch))
+
+
+def without_overtaken(batch: list[Envelope]) -> list[Envelope]:
+    """The batch without progress that is followed by further progress of its stage.
+
+    It would be overwritten before anyone sees it, and an engine that reports 40,000
+    steps a second would keep the window busy doing so.
+    """
+    following = [*batch[1:], None]
+    return [
+        envelope
+        for envelope, after in zip(batch, following, strict=True)
+        if after is None or not _overtakes(after, envelope)
+    ]
+
+
+def _overtakes(later: Envelope, earlier: Envelope) -> bool:
+    new, old = later.event, earlier.event
+    if not isinstance(new, Progressed) or not isinstance(old, Progressed):
+        return False
+    return (later.run, new.stage, new.shot) == (earlier.run, old.stage, old.shot)

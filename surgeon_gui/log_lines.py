@@ -1,0 +1,79 @@
+"""Which events become lines of the log, and in which words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from surgeon_engine.events import (
+    BaselineEvaluated,
+    Cancelled,
+    EngineReady,
+    Envelope,
+    Exported,
+    Failed,
+    Level,
+    Logged,
+    RunFinished,
+    RunStarted,
+    ShotFinished,
+    StageStarted,
+)
+from surgeon_gui import numbers
+from surgeon_gui.text import STAGES
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line of the log."""
+
+    at: float  # seconds since the epoch
+    level: Level
+    message: str
+
+
+def log_lines(batch: list[Envelope]) -> list[LogLine]:
+    """The lines of a batch of events; most events make none."""
+    lines = []
+    for envelope in batch:
+        level, message = _words(envelope)
+        if message:
+            lines.append(LogLine(envelope.at, level, message))
+    return lines
+
+
+def _words(envelope: Envelope) -> tuple[Level, str]:
+    match envelope.event:
+        case Logged(level=level, message=message):
+            return level, message
+        case Failed(message=message, hint=hint):
+            return Level.ERROR, f"{message} {hint}".strip()
+        case Cancelled():
+            return Level.WARNING, "Cancelled."
+        case event:
+            return Level.INFO, _progress_in_words(event)
+
+
+def _progress_in_words(event: object) -> str:
+    match event:
+        case EngineReady(device=device, versions=versions):
+            with_what = ", ".join(
+                f"{name} {number}" for name, number in versions.items()
+            )
+            return f"The engine is ready: {device}; {with_what}."
+        case RunStarted(folder=folder):
+            return f"The run goes to {folder}."
+        case StageStarted(stage=stage, shot=shot):
+            doing = STAGES[stage][0]
+            return f"Shot {shot}: {doing}" if shot else doing[0].upper() + doing[1:]
+        case BaselineEvaluated(evaluation=evaluation):
+            value = numbers.perplexity(evaluation.perplexity)
+            return f"The original's perplexity is {value}."
+        case ShotFinished():
+            value = numbers.perplexity(event.evaluation.perplexity)
+            share = numbers.percent(event.sparsity)
+            return f"Shot {event.shot} is done: sparsity {share}, perplexity {value}."
+        case Exported(folder=folder, bytes=size):
+            return f"The pruned model lies in {folder}, {numbers.size(size)}."
+        case RunFinished(seconds=seconds):
+            return f"The run has finished after {numbers.duration(seconds)}."
+    return ""

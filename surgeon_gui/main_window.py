@@ -1,0 +1,346 @@
+"""The window: it puts steps, charts, log and strip together and draws the session."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from PySide6.QtCore import Qt, QUrl, Signal, Slot
+from PySide6.QtGui import QAction, QCloseEvent, QDragEnterEvent, QDropEvent
+from PySide6.QtWidgets import (
+    QApplication,
+    QDockWidget,
+    QHBoxLayout,
+    QMainWindow,
+    QMessageBox,
+    QStackedWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from surgeon_engine.config import DEMO, RunConfig
+from surgeon_engine.events import Envelope, Failed
+from surgeon_gui import text
+from surgeon_gui.app_state import Step
+from surgeon_gui.closing import CloseQuestion
+from surgeon_gui.dialogs import ask_new_file
+from surgeon_gui.engine_thread import EngineThread
+from surgeon_gui.live_view import LiveView
+from surgeon_gui.log_lines import log_lines
+from surgeon_gui.menus import Menus
+from surgeon_gui.pages.calibration_page import CalibrationPage
+from surgeon_gui.pages.export_page import ExportPage
+from surgeon_gui.pages.model_page import ModelPage
+from surgeon_gui.pages.page import Page
+from surgeon_gui.pages.run_page import RunPage
+from surgeon_gui.pages.target_page import TargetPage
+from surgeon_gui.paths import default_run_parent
+from surgeon_gui.run_state import RunState
+from surgeon_gui.sentences import plan_or_invitation
+from surgeon_gui.session import Session
+from surgeon_gui.settings import Settings, ThemeChoice
+from surgeon_gui.theme import GAP, MARGIN, apply_theme
+from surgeon_gui.widgets.action_strip import ActionStrip
+from surgeon_gui.widgets.chart_card import save_widget
+from surgeon_gui.widgets.empty_state import EmptyState
+from surgeon_gui.widgets.error_bar import ErrorBar
+from surgeon_gui.widgets.log_view import LogView
+from surgeon_gui.widgets.scrolling import scrolling
+from surgeon_gui.widgets.step_panel import StepPanel
+
+_SIZE = (1360, 860)
+_LEAST_SIZE = (1024, 640)
+_LOG_HEIGHT = 150
+_LAYOUT_VERSION = 1  # of docks; a remembered layout of another version is not used
+
+
+class MainWindow(QMainWindow):
+    """Everything that is seen. Ends its engine when it is closed."""
+
+    run_ended = Signal(object)  # RunState
+    closed = Signal()
+
+    def __init__(
+        self,
+        engine: EngineThread,
+        settings: Settings | None = None,
+        run_parent: Path | None = None,
+    ) -> None:
+        super().__init__()
+        self._engine = engine
+        self.settings = settings or Settings()
+        parent = run_parent or Path(self.settings.run_parent or default_run_parent())
+        self._first_run_parent = str(parent)
+        self.session = Session(engine, parent, self)
+        self._is_closing = False
+        self.setObjectName("main_window")
+        self.setWindowTitle(text.APPLICATION)
+        self.setMinimumSize(*_LEAST_SIZE)
+        self.setAcceptDrops(True)
+        self._model_page = ModelPage(self.session, self.settings)
+        self._run_page = RunPage(self.session)
+        self._pages: dict[Step, Page] = {
+            Step.MODEL: self._model_page,
+            Step.CALIBRATION: CalibrationPage(self.session),
+            Step.TARGET: TargetPage(self.session),
+            Step.RUN: self._run_page,
+            Step.EXPORT: ExportPage(self.session),
+        }
+        self._steps = StepPanel(dict(self._pages))
+        self._error_bar = ErrorBar()
+        self._empty = EmptyState()
+        self._live = LiveView()
+        self._centre = QStackedWidget()
+        self._log = LogView()
+        self._log_dock = QDockWidget("Log")
+        self._strip = ActionStrip()
+        self._menus = Menus(self)
+        self._close_question = CloseQuestion(self.session, self)
+        self._lay_out()
+        self._connect_session()
+        self._connect_controls()
+        self._connect_menus()
+        self._steps.open(Step.MODEL)
+        self.setFocus()  # not into the first input, whose hint would then vanish
+        self._restore()
+        self._redraw()
+
+    # for scripts
+
+    def load_config(self, config: RunConfig) -> None:
+        """Set everything up as `config` says."""
+        self.session.load(config)
+
+    def load_job(self, path: Path) -> None:
+        """Set everything up as the job in a file says."""
+        self._run_page.load_job(str(path))
+
+    def choose_model(self, source: str) -> None:
+        """Choose a model by path, or "demo"."""
+        self.session.choose_model(source)
+
+    def start_run(self, folder: Path | None = None) -> None:
+        """Start what is set up, in `folder` or in a new one of its own."""
+        self.session.start_run(folder)
+
+    def open_step(self, step: Step) -> None:
+        """Open the page of a step."""
+        self._steps.open(step)
+
+    def save_picture(self, path: Path) -> None:
+        """Write a picture of the window as it is."""
+        save_widget(self, path)
+
+    def save_charts(self, folder: Path) -> None:
+        """Write a picture of each chart into `folder`."""
+        self._live.save_pictures(folder)
+
+    @Slot(object)
+    def show_problem(self, problem: Failed) -> None:
+        """Show an error in the bar above the centre."""
+        self.session.show_problem(problem)
+
+    # what Qt asks for
+
+    def closeEvent(self, event: QCloseEvent) -> None:
+        """Ask if a run is under way; else note the layout and end the engine."""
+        if self.session.state.run.status.is_busy and not self._is_closing:
+            event.ignore()
+            self._close_question.ask()
+            return
+        self.settings.geometry = self.saveGeometry()
+        self.settings.layout = self.saveState(_LAYOUT_VERSION)
+        if self.session.state.run_parent != self._first_run_parent:
+            self.settings.run_parent = self.session.state.run_parent
+        self._engine.shut_down()
+        self.closed.emit()
+        event.accept()
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        """Take a folder or a .gguf file."""
+        if _model_in(event.mimeData().urls()):
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        """Choose what was dropped as the model."""
+        self.session.choose_model(_model_in(event.mimeData().urls()))
+        event.acceptProposedAction()
+
+    # making
+
+    def _lay_out(self) -> None:
+        middle = QWidget()
+        column = QVBoxLayout(middle)
+        column.setContentsMargins(GAP, MARGIN, MARGIN, MARGIN)
+        column.setSpacing(GAP)
+        column.addWidget(self._error_bar)
+        self._centre.addWidget(self._empty)
+        self._centre.addWidget(scrolling(self._live))
+        column.addWidget(self._centre, 1)
+        whole = QWidget()
+        row = QHBoxLayout(whole)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(0)
+        row.addWidget(self._steps)
+        row.addWidget(middle, 1)
+        self.setCentralWidget(whole)
+        self._log_dock.setObjectName("log_dock")
+        self._log_dock.setWidget(self._log)
+        self.addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, self._log_dock)
+        self.statusBar().setSizeGripEnabled(False)
+        self.statusBar().addPermanentWidget(self._strip, 1)
+
+    def _connect_session(self) -> None:
+        self.session.changed.connect(self._redraw)
+        self.session.events_arrived.connect(self._on_events_arrived)
+        self.session.model_recognised.connect(self._on_model_recognised)
+        self.session.run_ended.connect(self._on_run_ended)
+
+    def _connect_controls(self) -> None:
+        self._strip.start_clicked.connect(self._on_start)
+        self._strip.stop_clicked.connect(self.session.stop_and_keep)
+        self._strip.cancel_clicked.connect(self.session.cancel)
+        self._strip.log_button.toggled.connect(self._log_dock.setVisible)
+        self._log_dock.visibilityChanged.connect(self._on_log_shown)
+        self._error_bar.dismissed.connect(self.session.dismiss_problem)
+        self._empty.demo_clicked.connect(self._on_demo)
+        self._empty.folder_clicked.connect(self._model_page.ask_for_folder)
+        self._empty.gguf_clicked.connect(self._model_page.ask_for_gguf)
+        self._live.save_failed.connect(self._on_save_failed)
+        self._log.save_failed.connect(self._on_save_failed)
+        self._close_question.may_close.connect(self._on_may_close)
+
+    def _connect_menus(self) -> None:
+        slots = {
+            "open_folder_action": self._model_page.ask_for_folder,
+            "open_gguf_action": self._model_page.ask_for_gguf,
+            "use_demo_action": self._on_demo,
+            "load_job_action": self._run_page.ask_for_job,
+            "save_job_action": self._run_page.ask_where_to_save_job,
+            "save_picture_action": self._on_save_picture,
+            "quit_action": self.close,
+            "start_action": self._on_start,
+            "stop_action": self.session.stop_and_keep,
+            "cancel_action": self.session.cancel,
+            "log_action": self._log_dock.setVisible,
+            "reset_layout_action": self._on_reset_layout,
+            "about_action": self._on_about,
+        }
+        for name, slot in slots.items():
+            self._menus.actions[name].triggered.connect(slot)
+        self._menus.themes.triggered.connect(self._on_theme_chosen)
+        self._menus.check_theme(self.settings.theme)
+
+    def _restore(self) -> None:
+        self.resize(*_SIZE)
+        self._log_dock.hide()
+        self.resizeDocks([self._log_dock], [_LOG_HEIGHT], Qt.Orientation.Vertical)
+        if not self.settings.geometry.isEmpty():
+            self.restoreGeometry(self.settings.geometry)
+        if not self.settings.layout.isEmpty():
+            self.restoreState(self.settings.layout, _LAYOUT_VERSION)
+
+    # reacting
+
+    @Slot()
+    def _redraw(self) -> None:
+        state, now = self.session.state, time.time()
+        obstacle = self.session.start_obstacle()
+        self._steps.show_state(state)
+        for page in self._pages.values():
+            page.show_state(state)
+        has_something = state.model_is_chosen or state.shows_run
+        self._centre.setCurrentIndex(1 if has_something else 0)
+        self._live.show_run(state.run, now)
+        plan = plan_or_invitation(state, obstacle)
+        self._strip.show_run(state.run, plan, obstacle, now)
+        self._error_bar.show_problem(state.notice)
+        status = state.run.status
+        self._menus.actions["start_action"].setEnabled(not obstacle)
+        self._menus.actions["stop_action"].setEnabled(status.can_stop)
+        self._menus.actions["cancel_action"].setEnabled(status.can_cancel)
+
+    @Slot(object)
+    def _on_events_arrived(self, batch: list[Envelope]) -> None:
+        self._log.append(log_lines(batch))
+
+    @Slot(str)
+    def _on_model_recognised(self, source: str) -> None:
+        if source != DEMO:
+            self.settings.remember_model(source)
+
+    @Slot(object)
+    def _on_run_ended(self, run: RunState) -> None:
+        if run.exported is not None and self._steps.is_open(Step.RUN):
+            self._steps.open(Step.EXPORT)
+        self.run_ended.emit(run)
+
+    @Slot()
+    def _on_start(self) -> None:
+        if not self.session.start_obstacle():
+            self._steps.open(Step.RUN)
+            self.session.start_run()
+
+    @Slot()
+    def _on_demo(self) -> None:
+        self.session.load(RunConfig())
+
+    @Slot(bool)
+    def _on_log_shown(self, is_visible: bool) -> None:
+        # A dock in a window that is hidden or minimised counts as invisible to Qt.
+        self._strip.log_button.setChecked(not self._log_dock.isHidden())
+        self._menus.actions["log_action"].setChecked(not self._log_dock.isHidden())
+
+    @Slot(str)
+    def _on_save_failed(self, message: str) -> None:
+        self.show_problem(Failed(message, "Choose a folder that you may write to."))
+
+    @Slot()
+    def _on_may_close(self) -> None:
+        self._is_closing = True
+        self.close()
+
+    @Slot(QAction)
+    def _on_theme_chosen(self, action: QAction) -> None:
+        self.settings.theme = ThemeChoice(action.data())  # Qt makes it a str
+        application = QApplication.instance()
+        assert isinstance(application, QApplication)
+        apply_theme(application, self.settings.theme)
+
+    @Slot()
+    def _on_save_picture(self) -> None:
+        title = "Save a picture of the window"
+        ask_new_file(self, title, "surgeon.png", self._on_picture_chosen)
+
+    @Slot(str)
+    def _on_picture_chosen(self, path: str) -> None:
+        try:
+            self.save_picture(Path(path))
+        except OSError as error:
+            self._on_save_failed(f"The picture cannot be written: {error}.")
+
+    @Slot()
+    def _on_reset_layout(self) -> None:
+        self.addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, self._log_dock)
+        self._log_dock.setFloating(False)
+        self._log_dock.hide()
+        self.resize(*_SIZE)
+
+    @Slot()
+    def _on_about(self) -> None:
+        box = QMessageBox(self)
+        box.setObjectName("about_box")
+        box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        box.setIconPixmap(self.windowIcon().pixmap(64, 64))
+        box.setWindowTitle(f"About {text.APPLICATION}")
+        box.setText(text.ABOUT)
+        box.open()
+
+
+def _model_in(urls: list[QUrl]) -> str:
+    """The first of what was dropped that can be a model; empty: none."""
+    for url in urls:
+        path = Path(url.toLocalFile())
+        if url.isLocalFile() and (path.is_dir() or path.suffix.lower() == ".gguf"):
+            return str(path)
+    return ""

@@ -1,0 +1,75 @@
+"""Numbers as people read them: counts, shares, sizes and times."""
+
+from __future__ import annotations
+
+import humanize
+
+_NARROW = "\N{NO-BREAK SPACE}"  # keeps a number and its unit on one line
+_MINUTE, _HOUR = 60, 3600
+
+
+def count(number: float) -> str:
+    """A whole number in three figures: 950, 12.3 k, 2.81 M, 6.74 B."""
+    for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{_three_figures(number / size)}{_NARROW}{letter}"
+    return f"{number:.0f}"
+
+
+def percent(share: float, *, signed: bool = False) -> str:
+    """A share of 1 as per cent, with at most one decimal."""
+    text = f"{share * 100:{'+' if signed else ''}.1f}"
+    return f"{text.removesuffix('.0')}{_NARROW}%".replace("-", "\N{MINUS SIGN}")
+
+
+def perplexity(value: float) -> str:
+    """A perplexity or a loss in four figures."""
+    if value >= 10_000:
+        return f"{value:,.0f}"
+    decimals = 3 if value < 10 else 2 if value < 100 else 1
+    return f"{value:.{decimals}f}"
+
+
+def size(number: int) -> str:
+    """Bytes in the unit that suits them."""
+    return humanize.naturalsize(number, format="%.1f").replace(" ", _NARROW)
+
+
+def duration(seconds: float) -> str:
+    """A time in the two units that matter."""
+    if seconds < 10:
+        return f"{seconds:.1f}{_NARROW}s"
+    whole = round(seconds)
+    if whole < _MINUTE:
+        return f"{whole}{_NARROW}s"
+    if whole < _HOUR:
+        minutes, rest = divmod(whole, _MINUTE)
+        return f"{minutes}{_NARROW}min {rest:02d}{_NARROW}s"
+    hours, rest = divmod(whole, _HOUR)
+    return f"{hours}{_NARROW}h {rest // _MINUTE:02d}{_NARROW}min"
+
+
+def whole_duration(seconds: float) -> str:
+    """A time that is only an estimate: without fractions, at least a second."""
+    if seconds < 10:
+        return f"{max(1, round(seconds))}{_NARROW}s"
+    return duration(seconds)
+
+
+def clock(seconds: float) -> str:
+    """A running time, as on a stopwatch: 0:07, 12:34, 1:02:03."""
+    minutes, rest = divmod(int(seconds), _MINUTE)
+    hours, minutes = divmod(minutes, _MINUTE)
+    if hours:
+        return f"{hours}:{minutes:02d}:{rest:02d}"
+    return f"{minutes}:{rest:02d}"
+
+
+def scientific(value: float) -> str:
+    """A very small number, such as a difference of logits: 3.1e-06."""
+    return "0" if value == 0 else f"{value:.1e}"
+
+
+def _three_figures(number: float) -> str:
+    decimals = 2 if number < 10 else 1 if number < 100 else 0
+    return f"{number:.{decimals}f}"

@@ -1,0 +1,133 @@
+"""Step 1: choose a model and see what it is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from PySide6.QtCore import QSignalBlocker, Slot
+
+from surgeon_engine.config import DEMO, ModelConfig
+from surgeon_gui.app_state import AppState, Step
+from surgeon_gui.captions import CAPTIONS
+from surgeon_gui.dialogs import MODEL_FILES, ask_file, ask_folder
+from surgeon_gui.forms import ConfigForm
+from surgeon_gui.pages.page import Page, row_of
+from surgeon_gui.sentences import model_facts, source_name
+from surgeon_gui.session import Session
+from surgeon_gui.settings import Settings
+from surgeon_gui.text import BUNDLED_DEMO
+from surgeon_gui.widgets.controls import (
+    button,
+    choice_box,
+    described,
+    problem_label,
+    show_problem,
+    text_label,
+)
+from surgeon_gui.widgets.facts import Facts
+from surgeon_gui.widgets.source_edit import SourceEdit
+
+
+class ModelPage(Page):
+    """A path or the demo, and what the engine finds there."""
+
+    def __init__(self, session: Session, settings: Settings) -> None:
+        super().__init__(session)
+        self._settings = settings
+        self._source = SourceEdit("model.source", DEMO, BUNDLED_DEMO)
+        self._source.setPlaceholderText("A folder, a .gguf file or the demo")
+        self._source.setClearButtonEnabled(True)
+        self._source.edited.connect(session.choose_model)
+        folder, gguf = button("open_folder_button"), button("open_gguf_button")
+        demo = button("use_demo_button")
+        folder.clicked.connect(self.ask_for_folder)
+        gguf.clicked.connect(self.ask_for_gguf)
+        demo.clicked.connect(self.use_demo)
+        self._recent = described(choice_box(), "recent_models_combo")
+        self._recent.activated.connect(self._on_recent_activated)
+        self._problem = problem_label()
+        self._problem.setObjectName("model_problem")
+        self._note = text_label(quiet=True)
+        self._facts = Facts("model_facts")
+        self._form = ConfigForm("model", ModelConfig)
+        self._form.edited.connect(self._on_form_edited)
+        self._form.refused.connect(self._on_form_refused)
+
+        self.column.addWidget(self._source)
+        self.column.addLayout(row_of(folder, gguf))
+        self.column.addLayout(row_of(demo))
+        self.column.addWidget(self._recent)
+        self.column.addWidget(self._problem)
+        self.column.addWidget(self._note)
+        self.column.addWidget(self._facts)
+        self.column.addWidget(self._form)
+        self._shown_recent: list[str] = []
+
+    def show_state(self, state: AppState) -> None:
+        """See `Page.show_state`."""
+        if not state.model_is_chosen:
+            self._source.show_value("")
+        elif self._source.value() != state.config.model.source:
+            self._source.show_value(state.config.model.source)
+        self._form.show_config(state.config.model)
+        failure = state.inspection.problem
+        problem = state.problems.get(Step.MODEL, "")
+        if failure is not None:
+            problem = f"{failure.message} {failure.hint}".strip()
+        show_problem(self._problem, problem if state.model_is_chosen else "")
+        self._note.setText("Reading the model…" if state.inspection.is_open else "")
+        self._note.setVisible(state.inspection.is_open)
+        model = state.model
+        self._facts.show_facts(model_facts(model) if model is not None else ())
+        self._show_recent()
+
+    @Slot()
+    def ask_for_folder(self) -> None:
+        """Let the user choose a model's folder."""
+        title = CAPTIONS["open_folder_action"].spoken
+        ask_folder(self, title, self._settings.last_folder, self._on_path_chosen)
+
+    @Slot()
+    def ask_for_gguf(self) -> None:
+        """Let the user choose a .gguf file."""
+        start = self._settings.last_folder
+        title = CAPTIONS["open_gguf_action"].spoken
+        ask_file(self, title, start, MODEL_FILES, self._on_path_chosen)
+
+    @Slot()
+    def use_demo(self) -> None:
+        """Choose the bundled demo."""
+        self.session.choose_model(DEMO)
+
+    @Slot(str)
+    def _on_path_chosen(self, path: str) -> None:
+        self._settings.remember_folder_of(path)
+        self.session.choose_model(path)
+
+    @Slot(int)
+    def _on_recent_activated(self, index: int) -> None:
+        if index > 0:
+            self.session.choose_model(self._shown_recent[index - 1])
+            self._recent.setCurrentIndex(0)
+
+    @Slot(object)
+    def _on_form_edited(self, model: ModelConfig) -> None:
+        config = self.session.state.config
+        model = replace(model, source=config.model.source)
+        self.session.edit(replace(config, model=model))
+
+    @Slot(object)
+    def _on_form_refused(self, error: Exception) -> None:
+        self.session.refuse_edit(Step.MODEL, str(error))
+
+    def _show_recent(self) -> None:
+        recent = self._settings.recent_models
+        self._recent.setVisible(bool(recent))
+        if recent == self._shown_recent:
+            return
+        self._shown_recent = list(recent)
+        with QSignalBlocker(self._recent):
+            self._recent.clear()
+            self._recent.addItem(CAPTIONS["recent_models_combo"].label)
+            for source in recent:
+                self._recent.addItem(source_name(source))

@@ -1,0 +1,247 @@
+"""What is known of a run, as a pure function of the events that it has sent.
+
+    state = apply(state, envelope)
+
+Widgets draw a `RunState` and hold nothing of their own; the buttons follow from its
+status alone. Events of any other run, and whatever comes after the end, change
+nothing. Knows nothing of Qt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any
+
+from surgeon_engine.config import RunConfig
+from surgeon_engine.events import (
+    BaselineEvaluated,
+    Cancelled,
+    Envelope,
+    Evaluation,
+    Exported,
+    Failed,
+    LayerSparsity,
+    ModelSummary,
+    Progressed,
+    RunFinished,
+    RunStarted,
+    ShotFinished,
+    Stage,
+    StageStarted,
+)
+from surgeon_gui import eta
+from surgeon_gui.eta import Position, StageTime
+
+
+class Status(Enum):
+    """Where a run is in its life."""
+
+    IDLE = "idle"  # there has been none
+    STARTING = "starting"  # asked for; model and text are being loaded
+    RUNNING = "running"
+    STOPPING = "stopping"  # the shot under way is the last
+    CANCELLING = "cancelling"
+    FINISHED = "finished"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the engine is at work on the run."""
+        return self in _BUSY
+
+    @property
+    def can_stop(self) -> bool:
+        """Whether Stop and keep makes sense."""
+        return self is Status.RUNNING
+
+    @property
+    def can_cancel(self) -> bool:
+        """Whether Cancel makes sense."""
+        return self.is_busy and self is not Status.CANCELLING
+
+
+_BUSY = {Status.STARTING, Status.RUNNING, Status.STOPPING, Status.CANCELLING}
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """One run, from the moment it was asked for."""
+
+    status: Status = Status.IDLE
+    run: str = ""
+    folder: str = ""
+    config: RunConfig | None = None  # frozen at the start
+    model: ModelSummary | None = None
+    device: str = ""
+    shots: int = 0
+    stage: Stage | None = None
+    shot: int = 0  # of the stage
+    done: int = 0
+    total: int = 0
+    progress: float = 0.0  # of the whole run; never goes back
+    times: tuple[StageTime, ...] = ()
+    baseline: Evaluation | None = None
+    history: tuple[ShotFinished, ...] = ()
+    exported: Exported | None = None
+    result: RunFinished | None = None
+    error: Failed | None = None
+    began: float = 0.0  # seconds since the epoch, as all times here
+    stage_began: float = 0.0
+    ended: float | None = None
+
+    @property
+    def layers(self) -> tuple[LayerSparsity, ...]:
+        """What has been removed from each layer so far; empty before the first shot."""
+        if self.history:
+            return self.history[-1].layers
+        if self.model is None:
+            return ()
+        return tuple(
+            LayerSparsity(layer.name, layer.block, layer.kind, layer.weights, removed=0)
+            for layer in self.model.layers
+        )
+
+    def seconds(self, now: float) -> float:
+        """How long the run has been going on, or did."""
+        if self.status is Status.IDLE:
+            return 0.0
+        return max(0.0, (self.ended if self.ended is not None else now) - self.began)
+
+    def remaining_seconds(self, now: float) -> float | None:
+        """How long it will go on; None while unknown or not running."""
+        if self.status not in (Status.RUNNING, Status.STOPPING) or self.stage is None:
+            return None
+        return eta.remaining_seconds(self._last_shot, self.times, self._position(now))
+
+    @property
+    def _last_shot(self) -> int:
+        """How many shots there will be, as far as is known."""
+        if self.status is Status.STOPPING:
+            return max(self.shot, len(self.history), 1)
+        return max(self.shots, self.shot)
+
+    def _position(self, now: float) -> Position:
+        assert self.stage is not None
+        fraction = min(1.0, self.done / self.total) if self.total else 0.0
+        seconds = max(0.0, now - self.stage_began)
+        return Position(self.stage, self.shot, fraction, seconds)
+
+
+def requested(run: str, config: RunConfig, folder: str, at: float) -> RunState:
+    """A run that has been asked for."""
+    return RunState(
+        status=Status.STARTING,
+        run=run,
+        folder=folder,
+        config=config,
+        shots=config.pruning.shots,
+        began=at,
+        stage_began=at,
+    )
+
+
+def stopping(state: RunState) -> RunState:
+    """The run after Stop and keep was asked for."""
+    return replace(state, status=Status.STOPPING) if state.status.can_stop else state
+
+
+def cancelling(state: RunState) -> RunState:
+    """The run after Cancel was asked for."""
+    if not state.status.can_cancel:
+        return state
+    return replace(state, status=Status.CANCELLING)
+
+
+def apply(state: RunState, envelope: Envelope) -> RunState:
+    """The run after an event."""
+    if envelope.run != state.run or not state.status.is_busy:
+        return state
+    react = _REACTIONS.get(type(envelope.event))
+    if react is None:
+        return state
+    state = react(state, envelope.event, envelope.at)
+    if state.status.is_busy and state.stage is not None:
+        position = state._position(envelope.at)
+        share = eta.progress(state._last_shot, state.times, position)
+        state = replace(state, progress=max(state.progress, share))
+    return state
+
+
+def _on_started(state: RunState, event: RunStarted, at: float) -> RunState:
+    starting = state.status is Status.STARTING
+    return replace(
+        state,
+        status=Status.RUNNING if starting else state.status,
+        model=event.model,
+        device=event.device,
+        shots=event.shots,
+        folder=event.folder,
+    )
+
+
+def _on_stage(state: RunState, event: StageStarted, at: float) -> RunState:
+    return replace(
+        _with_stage_closed(state, at),
+        stage=event.stage,
+        shot=event.shot,
+        done=0,
+        total=0,
+        stage_began=at,
+    )
+
+
+def _on_progress(state: RunState, event: Progressed, at: float) -> RunState:
+    if (event.stage, event.shot) != (state.stage, state.shot):
+        return state
+    return replace(state, done=event.done, total=event.total)
+
+
+def _on_baseline(state: RunState, event: BaselineEvaluated, at: float) -> RunState:
+    return replace(state, baseline=event.evaluation)
+
+
+def _on_shot(state: RunState, event: ShotFinished, at: float) -> RunState:
+    return replace(state, history=(*state.history, event))
+
+
+def _on_exported(state: RunState, event: Exported, at: float) -> RunState:
+    return replace(state, exported=event)
+
+
+def _on_finished(state: RunState, event: RunFinished, at: float) -> RunState:
+    return replace(_ended(state, Status.FINISHED, at), result=event, progress=1.0)
+
+
+def _on_failed(state: RunState, event: Failed, at: float) -> RunState:
+    return replace(_ended(state, Status.FAILED, at), error=event)
+
+
+def _on_cancelled(state: RunState, event: Cancelled, at: float) -> RunState:
+    return _ended(state, Status.CANCELLED, at)
+
+
+def _ended(state: RunState, status: Status, at: float) -> RunState:
+    return replace(_with_stage_closed(state, at), status=status, ended=at)
+
+
+def _with_stage_closed(state: RunState, at: float) -> RunState:
+    if state.stage is None:
+        return state
+    time = StageTime(state.stage, state.shot, max(0.0, at - state.stage_began))
+    return replace(state, times=(*state.times, time))
+
+
+_REACTIONS: dict[type, Callable[[RunState, Any, float], RunState]] = {
+    RunStarted: _on_started,
+    StageStarted: _on_stage,
+    Progressed: _on_progress,
+    BaselineEvaluated: _on_baseline,
+    ShotFinished: _on_shot,
+    Exported: _on_exported,
+    RunFinished: _on_finished,
+    Failed: _on_failed,
+    Cancelled: _on_cancelled,
+}

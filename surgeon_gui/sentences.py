@@ -1,0 +1,263 @@
+"""What the window says about a particular state: the plan, the phase, the steps.
+
+Pure functions from a state to words.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from surgeon_engine.config import BUILTIN_TEXT, DEMO, RunConfig
+from surgeon_engine.events import ModelSummary, Stage
+from surgeon_gui import numbers
+from surgeon_gui.app_state import AppState, Engine, Step
+from surgeon_gui.run_state import RunState, Status
+from surgeon_gui.text import (
+    BUILT_IN_TEXT,
+    BUNDLED_DEMO,
+    CHOICES,
+    STAGES,
+    UNITS,
+)
+
+_ARROW = "\N{RIGHTWARDS ARROW}"
+
+
+class Mark(Enum):
+    """How a step stands."""
+
+    EMPTY = "empty"  # nothing there yet
+    BUSY = "busy"
+    READY = "ready"
+    PROBLEM = "problem"
+
+
+@dataclass(frozen=True, slots=True)
+class StepView:
+    """What the header of a step shows."""
+
+    mark: Mark
+    summary: str
+
+
+def source_name(source: str) -> str:
+    """A model or text by the name people know it by."""
+    if source == DEMO:
+        return BUNDLED_DEMO
+    if source == BUILTIN_TEXT:
+        return BUILT_IN_TEXT
+    return Path(source).name or source
+
+
+def step_view(state: AppState, step: Step) -> StepView:
+    """The header of a step."""
+    views = {
+        Step.MODEL: _model_view,
+        Step.CALIBRATION: _calibration_view,
+        Step.TARGET: _target_view,
+        Step.RUN: _run_view,
+        Step.EXPORT: _export_view,
+    }
+    if step is Step.EXPORT and state.run.exported is not None:
+        return _export_view(state)
+    problem = state.problems.get(step)
+    if problem and (state.model_is_chosen or step is not Step.MODEL):
+        return StepView(Mark.PROBLEM, problem)
+    return views[step](state)
+
+
+def plan(config: RunConfig, model: ModelSummary) -> str:
+    """What a run would do, in one sentence."""
+    pruning = config.pruning
+    left = model.parameters - pruning.sparsity * model.prunable
+    shots = "1 shot" if pruning.shots == 1 else f"{pruning.shots} shots"
+    return (
+        f"{source_name(config.model.source)}: {numbers.count(model.parameters)} "
+        f"parameters {_ARROW} about {numbers.count(left)}. "
+        f"{numbers.percent(pruning.sparsity)} of {numbers.count(model.prunable)} "
+        f"prunable weights go in {shots}, as {CHOICES[pruning.structure][0].lower()}."
+    )
+
+
+def plan_or_invitation(state: AppState, obstacle: str) -> str:
+    """The plan of the run under way or of the draft, or what is missing for one."""
+    run = state.run
+    if run.status.is_busy and run.config is not None:
+        model = run.model or state.model
+        if model is not None:
+            return plan(run.config, model)
+        return f"{source_name(run.config.model.source)} is being loaded."
+    if not state.model_is_chosen:
+        return "Choose a model to begin."
+    if obstacle:
+        return obstacle
+    assert state.model is not None
+    return plan(state.config, state.model)
+
+
+def phase(run: RunState) -> str:
+    """What the engine is doing for the run."""
+    match run.status:
+        case Status.IDLE:
+            return ""
+        case Status.CANCELLING:
+            return "Cancelling…"
+        case Status.FINISHED:
+            return outcome(run)
+        case Status.FAILED:
+            return "The run has failed."
+        case Status.CANCELLED:
+            return "The run was cancelled."
+    if run.stage is None:
+        return "Starting…"
+    doing = _doing(run.stage, run.done, run.total)
+    if run.shot:
+        doing = f"Shot {run.shot} of {max(run.shots, run.shot)}: {doing}"
+    else:
+        doing = doing[0].upper() + doing[1:]
+    if run.status is Status.STOPPING:
+        return f"Stopping after this shot. {doing}"
+    return doing
+
+
+def outcome(run: RunState) -> str:
+    """What came of a finished run, in a sentence."""
+    if not run.history or run.baseline is None or run.model is None:
+        return "The run has finished."
+    last = run.history[-1]
+    stopped = run.result is not None and run.result.stopped_early
+    return (
+        f"{'Stopped early' if stopped else 'Finished'}: "
+        f"{numbers.count(run.model.parameters)} {_ARROW} "
+        f"{numbers.count(last.parameters)} parameters, perplexity "
+        f"{numbers.perplexity(run.baseline.perplexity)} {_ARROW} "
+        f"{numbers.perplexity(last.evaluation.perplexity)}."
+    )
+
+
+def remaining(run: RunState, now: float) -> str:
+    """How long the run will still take."""
+    if run.status in (Status.IDLE, Status.CANCELLING):
+        return ""
+    if not run.status.is_busy:
+        return f"took {numbers.duration(run.seconds(now))}"
+    seconds = run.remaining_seconds(now)
+    if seconds is None:
+        return "estimating time left…"
+    return f"about {numbers.whole_duration(seconds)} left"
+
+
+def goal(config: RunConfig, model: ModelSummary) -> str:
+    """How much will go, in words, for the page of the target."""
+    weights = config.pruning.sparsity * model.prunable
+    return (
+        f"About {numbers.count(weights)} of {numbers.count(model.prunable)} prunable "
+        f"weights go: {numbers.count(model.parameters)} parameters become about "
+        f"{numbers.count(model.parameters - weights)}."
+    )
+
+
+def model_facts(model: ModelSummary) -> tuple[tuple[str, str], ...]:
+    """What is known of a model before it is loaded, as names and values."""
+    share = numbers.percent(model.prunable / max(1, model.parameters))
+    window = f"{model.longest_window} tokens" if model.longest_window else "not stated"
+    return (
+        ("Architecture", model.architecture),
+        ("Parameters", numbers.count(model.parameters)),
+        ("Prunable", f"{numbers.count(model.prunable)} weights ({share})"),
+        ("Blocks", f"{model.blocks}, {model.hidden_size} wide"),
+        ("Vocabulary", numbers.count(model.vocabulary)),
+        ("Longest window", window),
+        ("Size on disk", numbers.size(model.file_bytes)),
+    )
+
+
+def export_facts(run: RunState) -> tuple[tuple[str, str], ...]:
+    """What is known of the exported model."""
+    exported = run.exported
+    if exported is None:
+        return ()
+    return (
+        ("Size", numbers.size(exported.bytes)),
+        ("Checked", f"{exported.tokens_compared:,} tokens after loading it afresh"),
+        (
+            "Largest difference",
+            f"{numbers.scientific(exported.largest_difference)} between logits",
+        ),
+        ("Folder", exported.folder),
+    )
+
+
+def stage_times(run: RunState) -> tuple[tuple[str, str], ...]:
+    """How long each stage has taken so far, over all shots."""
+    totals: dict[Stage, float] = {}
+    for time in run.times:
+        totals[time.stage] = totals.get(time.stage, 0.0) + time.seconds
+    return tuple(
+        (STAGES[stage][1], numbers.duration(totals[stage]))
+        for stage in Stage
+        if stage in totals
+    )
+
+
+def _doing(stage: Stage, done: int, total: int) -> str:
+    words = STAGES[stage][0]
+    if total > 1:
+        return f"{words}, {UNITS[stage]} {min(done + 1, total)} of {total}"
+    return words
+
+
+def _model_view(state: AppState) -> StepView:
+    if not state.model_is_chosen:
+        return StepView(Mark.EMPTY, "Choose a model")
+    name = source_name(state.config.model.source)
+    if state.inspection.problem is not None:
+        return StepView(Mark.PROBLEM, state.inspection.problem.message)
+    if state.model is None:
+        waits = state.engine is Engine.STARTING
+        doing = "waiting for the engine…" if waits else "reading…"
+        return StepView(Mark.BUSY, f"{name}: {doing}")
+    size = numbers.count(state.model.parameters)
+    return StepView(Mark.READY, f"{name}, {size} parameters")
+
+
+def _calibration_view(state: AppState) -> StepView:
+    text = state.config.calibration
+    return StepView(
+        Mark.READY,
+        f"{source_name(text.text)}, {text.windows} windows of {text.window_length}",
+    )
+
+
+def _target_view(state: AppState) -> StepView:
+    pruning = state.config.pruning
+    shots = "1 shot" if pruning.shots == 1 else f"{pruning.shots} shots"
+    structure = CHOICES[pruning.structure][0].lower()
+    share = numbers.percent(pruning.sparsity)
+    return StepView(Mark.READY, f"{share} in {shots}, {structure}")
+
+
+def _run_view(state: AppState) -> StepView:
+    match state.run.status:
+        case Status.IDLE:
+            return StepView(Mark.EMPTY, "Not started")
+        case Status.FINISHED:
+            return StepView(Mark.READY, "Finished")
+        case Status.FAILED:
+            return StepView(Mark.PROBLEM, "Failed")
+        case Status.CANCELLED:
+            return StepView(Mark.EMPTY, "Cancelled")
+    return StepView(
+        Mark.BUSY, f"Running, {numbers.percent(int(state.run.progress * 100) / 100)}"
+    )
+
+
+def _export_view(state: AppState) -> StepView:
+    exported = state.run.exported
+    if exported is not None:
+        return StepView(Mark.READY, f"{numbers.size(exported.bytes)}, checked")
+    folder = state.config.export.folder
+    where = source_name(folder) if folder else "Inside the run's folder"
+    return StepView(Mark.EMPTY, where)

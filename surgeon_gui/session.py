@@ -1,0 +1,217 @@
+"""The window's mind: it holds the state, talks to the engine and says when to redraw.
+
+Widgets call its methods and draw `state` whenever `changed` fires, which is once for
+each batch of events, however many events that is. It makes no widget itself.
+"""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from PySide6.QtCore import QObject, QTimer, Signal, Slot
+
+from surgeon_engine.commands import (
+    Cancel,
+    Command,
+    CopyExport,
+    InspectModel,
+    PreviewText,
+    StartRun,
+    StopAndKeep,
+)
+from surgeon_engine.config import CalibrationConfig, PruningConfig, RunConfig
+from surgeon_engine.events import Envelope, Failed
+from surgeon_gui import app_state, checks, run_state
+from surgeon_gui.app_state import AppState, Inquiry, Step
+from surgeon_gui.engine_thread import EngineThread
+from surgeon_gui.paths import new_run_folder
+from surgeon_gui.run_state import RunState
+
+INSPECTION_DELAY_MS = 300  # after the last keystroke in the model's path
+CLOCK_MS = 500  # elapsed and remaining time move while nothing else does
+
+
+class Session(QObject):
+    """State, and the ways in which it changes."""
+
+    changed = Signal()
+    events_arrived = Signal(object)  # list[Envelope], for the log
+    model_recognised = Signal(str)  # its source
+    run_ended = Signal(object)  # RunState
+
+    def __init__(
+        self, engine: EngineThread, run_parent: Path, parent: QObject | None = None
+    ) -> None:
+        super().__init__(parent)
+        self._engine = engine
+        self._numbers = itertools.count(1)
+        self.state = AppState(run_parent=str(run_parent))
+        self._inspection_timer = QTimer(self, singleShot=True)
+        self._inspection_timer.setInterval(INSPECTION_DELAY_MS)
+        self._inspection_timer.timeout.connect(self._inspect)
+        self._clock = QTimer(self)
+        self._clock.setInterval(CLOCK_MS)
+        self._clock.timeout.connect(self.changed)
+        engine.events_received.connect(self._on_events_received)
+
+    # the job that is being set up
+
+    def load(self, config: RunConfig, job_file: str = "") -> None:
+        """Take a whole job as the draft."""
+        self._set(replace(self.state, model_is_chosen=True))
+        self.edit(config)
+        self._set(replace(self.state, job_file=job_file))
+
+    @Slot(str)
+    def choose_model(self, source: str) -> None:
+        """Make the model at `source` the one to be pruned; empty: none."""
+        if not source.strip():
+            self._inspection_timer.stop()
+            self._set(replace(self.state, model_is_chosen=False, inspection=Inquiry()))
+            return
+        self._set(replace(self.state, model_is_chosen=True))
+        model = replace(self.state.config.model, source=source.strip())
+        self.edit(replace(self.state.config, model=model))
+
+    def edit(self, config: RunConfig) -> None:
+        """Make `config` the draft."""
+        self._set(self._checked(app_state.with_config(self.state, config)))
+        if self.state.model_is_chosen and not self.state.inspection.request:
+            self._inspection_timer.start()
+
+    @Slot(object)
+    def edit_calibration(self, calibration: CalibrationConfig) -> None:
+        """Change one part of the draft."""
+        self.edit(replace(self.state.config, calibration=calibration))
+
+    @Slot(object)
+    def edit_pruning(self, pruning: PruningConfig) -> None:
+        """Change one part of the draft."""
+        self.edit(replace(self.state.config, pruning=pruning))
+
+    def refuse_edit(self, step: Step, problem: str) -> None:
+        """Remember that a page holds values that make no config."""
+        problems = {**self.state.problems, step: problem}
+        self._set(replace(self.state, problems=problems))
+
+    @Slot(str)
+    def set_run_parent(self, folder: str) -> None:
+        """Put the folders of further runs into `folder`."""
+        self._set(replace(self.state, run_parent=folder))
+
+    def set_job_file(self, path: str) -> None:
+        """Remember as what the draft was saved."""
+        self._set(replace(self.state, job_file=path))
+
+    @Slot()
+    def preview_text(self) -> None:
+        """Ask what would be measured."""
+        config = self.state.config
+        name = self._name("preview")
+        self._set(replace(self.state, preview=Inquiry(name)))
+        self._send(
+            PreviewText(run=name, model=config.model, calibration=config.calibration)
+        )
+
+    # the run
+
+    def start_run(self, folder: Path | None = None) -> None:
+        """Start the draft as a run, in `folder` or in one with a name of its own."""
+        config = self.state.config
+        if folder is None:
+            parent = Path(self.state.run_parent).expanduser()
+            now = datetime.datetime.now()
+            folder = new_run_folder(parent, config.model.source, now)
+        name = self._name("run")
+        run = run_state.requested(name, config, str(folder), time.time())
+        self._send(StartRun(run=name, config=config, folder=str(folder)))
+        self._clock.start()
+        self._set(app_state.with_run(self.state, run))
+
+    @Slot()
+    def stop_and_keep(self) -> None:
+        """End the run after the shot that is under way."""
+        if self.state.run.status.can_stop:
+            self._send(StopAndKeep(run=self.state.run.run))
+            self._set_run(run_state.stopping(self.state.run))
+
+    @Slot()
+    def cancel(self) -> None:
+        """End the run at once."""
+        if self.state.run.status.can_cancel:
+            self._send(Cancel(run=self.state.run.run))
+            self._set_run(run_state.cancelling(self.state.run))
+
+    @Slot(str)
+    def copy_export(self, destination: str) -> None:
+        """Copy the pruned model of the run to `destination`."""
+        name = self._name("copy")
+        self._set(replace(self.state, copy=Inquiry(name)))
+        folder = self.state.run.folder
+        self._send(CopyExport(run=name, folder=folder, destination=destination))
+
+    # what went wrong
+
+    def show_problem(self, problem: Failed) -> None:
+        """Show an error that has come up in the window itself."""
+        self._set(replace(self.state, notice=problem))
+
+    @Slot()
+    def dismiss_problem(self) -> None:
+        """Take the error away that is shown."""
+        self._set(replace(self.state, notice=None))
+
+    def start_obstacle(self) -> str:
+        """Why a run cannot be started; empty if it can."""
+        return checks.start_obstacle(self.state)
+
+    @Slot(object)
+    def _on_events_received(self, batch: list[Envelope]) -> None:
+        before = self.state
+        state = before
+        for envelope in batch:
+            state = app_state.apply(state, envelope)
+        if state.model is not before.model:
+            state = self._checked(state)
+        self.events_arrived.emit(batch)
+        if state is not before:
+            self._set(state)
+        if state.model is not None and state.model is not before.model:
+            self.model_recognised.emit(state.config.model.source)
+        if before.run.status.is_busy and not state.run.status.is_busy:
+            self._on_run_ended(state.run)
+
+    def _on_run_ended(self, run: RunState) -> None:
+        self._clock.stop()
+        self._set(self._checked(self.state))  # its export now stands where it went
+        self.run_ended.emit(run)
+
+    @Slot()
+    def _inspect(self) -> None:
+        if Step.MODEL in self.state.problems:
+            return
+        name = self._name("inspect")
+        self._set(replace(self.state, inspection=Inquiry(name)))
+        self._send(InspectModel(run=name, model=self.state.config.model))
+
+    def _checked(self, state: AppState) -> AppState:
+        problems: Mapping[Step, str] = checks.problems(state.config, state.model)
+        return replace(state, problems=problems)
+
+    def _name(self, kind: str) -> str:
+        return f"{kind}-{next(self._numbers)}"
+
+    def _send(self, command: Command) -> None:
+        self._engine.send(command)
+
+    def _set_run(self, run: RunState) -> None:
+        self._set(replace(self.state, run=run))
+
+    def _set(self, state: AppState) -> None:
+        self.state = state
+        self.changed.emit()

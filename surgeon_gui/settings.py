@@ -1,0 +1,85 @@
+"""What the window remembers from one start to the next, as a dataclass over QSettings.
+
+Only the window's own matters: what a run needs stands in its config.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from PySide6.QtCore import QByteArray, QSettings
+
+MOST_RECENT_MODELS = 8
+
+
+class ThemeChoice(StrEnum):
+    """Which colours the window has."""
+
+    SYSTEM = "system"
+    LIGHT = "light"
+    DARK = "dark"
+
+
+@dataclass(slots=True)
+class Settings:
+    """The remembered values, with what holds at the first start."""
+
+    theme: ThemeChoice = ThemeChoice.SYSTEM
+    geometry: QByteArray = field(default_factory=QByteArray)
+    layout: QByteArray = field(default_factory=QByteArray)
+    run_parent: str = ""
+    last_folder: str = ""
+    recent_models: list[str] = field(default_factory=list)
+
+    def remember_model(self, source: str) -> None:
+        """Put a model at the front of the recent ones."""
+        others = [model for model in self.recent_models if model != source]
+        self.recent_models = [source, *others][:MOST_RECENT_MODELS]
+
+    def remember_folder_of(self, path: str) -> None:
+        """Let the next file dialog start where this file is."""
+        self.last_folder = str(Path(path).parent)
+
+
+def load() -> Settings:
+    """What was remembered; whatever cannot be read has its default."""
+    store = QSettings()
+    settings = Settings()
+    try:
+        settings.theme = ThemeChoice(str(store.value("theme", settings.theme)))
+    except ValueError:
+        pass  # of another version
+    settings.geometry = _bytes(store.value("geometry"))
+    settings.layout = _bytes(store.value("layout"))
+    settings.run_parent = str(store.value("run_parent", ""))
+    settings.last_folder = str(store.value("last_folder", ""))
+    settings.recent_models = _strings(store.value("recent_models"))
+    return settings
+
+
+def save(settings: Settings) -> None:
+    """Remember all of it."""
+    store = QSettings()
+    store.setValue("theme", settings.theme.value)
+    store.setValue("geometry", settings.geometry)
+    store.setValue("layout", settings.layout)
+    store.setValue("run_parent", settings.run_parent)
+    store.setValue("last_folder", settings.last_folder)
+    store.setValue("recent_models", settings.recent_models)
+
+
+def reset() -> None:
+    """Forget everything."""
+    QSettings().clear()
+
+
+def _bytes(value: object) -> QByteArray:
+    return value if isinstance(value, QByteArray) else QByteArray()
+
+
+def _strings(value: object) -> list[str]:
+    if isinstance(value, str):  # QSettings reads a list of one as a string
+        return [value] if value else []
+    return [str(item) for item in value] if isinstance(value, list) else []

@@ -1,0 +1,185 @@
+"""Colours and distances, light and dark: for the palette, a little QSS and the plots.
+
+Qt's own switch does nothing on several platforms, so the colours are set here, over
+the Fusion style. Widgets that paint themselves ask `theme_of` for the colours that
+hold and repaint when their palette changes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QColor, QGuiApplication, QPalette
+from PySide6.QtWidgets import QApplication, QWidget
+
+from surgeon_gui.settings import ThemeChoice
+
+GAP = 8  # pixels between things that belong together
+MARGIN = 12  # inside cards
+RADIUS = 8  # of cards and of the drop zone
+
+
+@dataclass(frozen=True, slots=True)
+class Theme:
+    """One set of colours."""
+
+    name: str
+    window: str
+    surface: str  # cards, inputs, plots
+    raised: str  # buttons, headers under the mouse
+    border: str
+    text: str
+    muted: str  # text of lesser weight
+    faint: str  # text of what cannot be used
+    accent: str
+    on_accent: str  # text on the accent
+    accent_soft: str  # the accent as a background
+    bad: str
+    bad_soft: str
+    grid: str  # lines in plots
+    heat: tuple[str, ...]  # none removed to all removed
+
+
+LIGHT = Theme(
+    name="light",
+    window="#f4f6f8",
+    surface="#ffffff",
+    raised="#eef1f4",
+    border="#d3dae2",
+    text="#18212b",
+    muted="#566270",
+    faint="#98a3b0",
+    accent="#0f766e",
+    on_accent="#ffffff",
+    accent_soft="#dcf0ed",
+    bad="#b3261e",
+    bad_soft="#fcebe9",
+    grid="#dfe4ea",
+    heat=("#f1f6f6", "#9fd4cc", "#3f9d94", "#0b5d57", "#062f2c"),
+)
+DARK = Theme(
+    name="dark",
+    window="#14191f",
+    surface="#1c232b",
+    raised="#27303a",
+    border="#36414d",
+    text="#e6ebf1",
+    muted="#9eabba",
+    faint="#667382",
+    accent="#2cc5b4",
+    on_accent="#06211e",
+    accent_soft="#17403b",
+    bad="#ff8f85",
+    bad_soft="#45211f",
+    grid="#2d3641",
+    heat=("#232c35", "#1c564f", "#1f8a7f", "#4fcfc0", "#c9f5ee"),
+)
+
+
+def chosen(choice: ThemeChoice) -> Theme:
+    """The theme that a choice comes to on this system."""
+    if choice is ThemeChoice.SYSTEM:
+        scheme = QGuiApplication.styleHints().colorScheme()
+        return DARK if scheme is Qt.ColorScheme.Dark else LIGHT
+    return DARK if choice is ThemeChoice.DARK else LIGHT
+
+
+def apply_theme(application: QApplication, choice: ThemeChoice) -> None:
+    """Give the whole application its colours; windows that are open follow."""
+    theme = chosen(choice)
+    application.setPalette(_palette(theme))
+    application.setStyleSheet(_stylesheet(theme))
+
+
+def theme_of(widget: QWidget) -> Theme:
+    """The theme whose colours a widget has."""
+    return DARK if widget.palette().window().color().lightness() < 128 else LIGHT
+
+
+def _palette(theme: Theme) -> QPalette:
+    roles = QPalette.ColorRole
+    colours = {
+        roles.Window: theme.window,
+        roles.WindowText: theme.text,
+        roles.Base: theme.surface,
+        roles.AlternateBase: theme.window,
+        roles.Text: theme.text,
+        roles.PlaceholderText: theme.muted,
+        roles.Button: theme.raised,
+        roles.ButtonText: theme.text,
+        roles.BrightText: theme.bad,
+        roles.Highlight: theme.accent,
+        roles.HighlightedText: theme.on_accent,
+        roles.Accent: theme.accent,
+        roles.Link: theme.accent,
+        roles.LinkVisited: theme.accent,
+        roles.ToolTipBase: theme.surface,
+        roles.ToolTipText: theme.text,
+    }
+    palette = QPalette(QColor(theme.raised), QColor(theme.window))
+    for role, colour in colours.items():
+        palette.setColor(role, QColor(colour))
+    for role in (roles.Text, roles.WindowText, roles.ButtonText):
+        palette.setColor(QPalette.ColorGroup.Disabled, role, QColor(theme.faint))
+    disabled = QPalette.ColorGroup.Disabled
+    palette.setColor(disabled, roles.Highlight, QColor(theme.border))
+    return palette
+
+
+def _stylesheet(theme: Theme) -> str:
+    """Only what a palette cannot say: cards, quiet labels, the buttons' shape."""
+    return f"""
+    QToolTip {{
+        color: {theme.text}; background: {theme.surface};
+        border: 1px solid {theme.border}; padding: 4px;
+    }}
+    QFrame[card="true"] {{
+        background: {theme.surface}; border: 1px solid {theme.border};
+        border-radius: {RADIUS}px;
+    }}
+    QFrame[card="error"] {{
+        background: {theme.bad_soft}; border: 1px solid {theme.bad};
+        border-radius: {RADIUS}px;
+    }}
+    QLabel[quiet="true"] {{ color: {theme.muted}; }}
+    QLabel[problem="true"] {{ color: {theme.bad}; }}
+    QPushButton {{
+        background: {theme.raised}; color: {theme.text};
+        border: 1px solid {theme.border}; border-radius: 5px; padding: 4px 10px;
+    }}
+    QPushButton:hover {{ border-color: {theme.accent}; }}
+    QPushButton:focus {{ border-color: {theme.accent}; }}
+    QPushButton:pressed, QPushButton:checked {{ background: {theme.accent_soft}; }}
+    QPushButton:disabled {{ color: {theme.faint}; background: {theme.window}; }}
+    QPushButton::menu-indicator {{ width: 0px; }}
+    QPushButton[primary="true"] {{
+        background: {theme.accent}; color: {theme.on_accent};
+        border-color: {theme.accent}; font-weight: 600;
+    }}
+    QPushButton[primary="true"]:focus {{ border: 2px solid {theme.text}; }}
+    QPushButton[primary="true"]:disabled {{
+        background: {theme.raised}; color: {theme.faint}; border-color: {theme.border};
+    }}
+    QLineEdit, QPlainTextEdit {{
+        background: {theme.surface}; border: 1px solid {theme.border};
+        border-radius: 5px; padding: 4px 6px;
+    }}
+    QLineEdit:focus, QPlainTextEdit:focus {{ border-color: {theme.accent}; }}
+    QAbstractSpinBox QLineEdit {{ border: none; padding: 0; background: none; }}
+    QScrollBar:vertical {{ background: transparent; width: 10px; margin: 0; }}
+    QScrollBar:horizontal {{ background: transparent; height: 10px; margin: 0; }}
+    QScrollBar::handle {{
+        background: {theme.border}; border-radius: 4px; margin: 1px;
+    }}
+    QScrollBar::handle:hover {{ background: {theme.faint}; }}
+    QScrollBar::handle:vertical {{ min-height: 28px; }}
+    QScrollBar::handle:horizontal {{ min-width: 28px; }}
+    QScrollBar::add-line, QScrollBar::sub-line {{ width: 0; height: 0; }}
+    QScrollBar::add-page, QScrollBar::sub-page {{ background: transparent; }}
+    QProgressBar {{
+        background: {theme.raised}; border: none; border-radius: 4px;
+        min-height: 8px; max-height: 8px;
+    }}
+    QProgressBar::chunk {{ background: {theme.accent}; border-radius: 4px; }}
+    """

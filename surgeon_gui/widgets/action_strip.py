@@ -1,0 +1,80 @@
+"""The strip that is always in sight: the plan, how far the run is, and its buttons."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QProgressBar, QWidget
+
+from surgeon_gui.run_state import RunState, Status
+from surgeon_gui.sentences import phase, remaining
+from surgeon_gui.theme import GAP, MARGIN
+from surgeon_gui.widgets.controls import bold, button, text_label
+
+_FULL = 1000  # steps of the progress bar
+
+
+class ActionStrip(QWidget):
+    """Start, Stop and keep, Cancel; enabled as the run's status says."""
+
+    start_clicked = Signal()
+    stop_clicked = Signal()
+    cancel_clicked = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setObjectName("action_strip")
+        self._plan = text_label()
+        self._plan.setObjectName("plan_label")
+        self._plan.setFont(bold(self._plan.font()))
+        self._phase = QLabel()
+        self._phase.setObjectName("phase_label")
+        self._phase.setProperty("quiet", True)
+        self._remaining = QLabel()
+        self._remaining.setObjectName("remaining_label")
+        self._remaining.setProperty("quiet", True)
+        self._bar = QProgressBar(maximum=_FULL, textVisible=False)
+        self._bar.setObjectName("progress_bar")
+        self._bar.setAccessibleName("Progress of the run")
+
+        self._start = button("start_button", primary=True)
+        self._stop = button("stop_button")
+        self._cancel = button("cancel_button")
+        self.log_button = button("log_button")
+        self.log_button.setCheckable(True)
+        self._start.clicked.connect(self.start_clicked)
+        self._stop.clicked.connect(self.stop_clicked)
+        self._cancel.clicked.connect(self.cancel_clicked)
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        below = QHBoxLayout()
+        below.addWidget(self._phase, 1)
+        below.addWidget(self._remaining)
+        buttons = QHBoxLayout()
+        buttons.setSpacing(GAP)
+        for item in (self.log_button, self._cancel, self._stop, self._start):
+            item.setMinimumHeight(32)
+            buttons.addWidget(item)
+        self._start.setMinimumWidth(96)
+        layout = QGridLayout(self)
+        layout.setContentsMargins(MARGIN, GAP, MARGIN, GAP)
+        layout.setHorizontalSpacing(2 * MARGIN)
+        layout.setVerticalSpacing(GAP // 2)
+        layout.addWidget(self._plan, 0, 0)
+        layout.addWidget(self._bar, 1, 0)
+        layout.addLayout(below, 2, 0)
+        layout.addLayout(buttons, 0, 1, 3, 1)
+        layout.setColumnStretch(0, 1)
+
+    def show_run(self, run: RunState, plan: str, obstacle: str, now: float) -> None:
+        """Show how the run stands, and what the next would do."""
+        self._plan.setText(plan)
+        self._phase.setText(phase(run))
+        self._remaining.setText(remaining(run, now))
+        self._bar.setValue(round(run.progress * _FULL))
+        self._start.setEnabled(not obstacle)
+        self._start.setToolTip(obstacle or self._start.accessibleDescription())
+        self._stop.setEnabled(run.status.can_stop)
+        self._cancel.setEnabled(run.status.can_cancel)
+        is_stopping = run.status is Status.STOPPING
+        self._stop.setText("Stopping…" if is_stopping else "Stop and &keep")

@@ -1,0 +1,139 @@
+"""The frame of a chart: title, its own controls, and saving as PNG, SVG or CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+from PySide6.QtCore import QPoint, QRect, QSize, Qt, Signal, Slot
+from PySide6.QtGui import QAction, QImage, QPainter
+from PySide6.QtSvg import QSvgGenerator
+from PySide6.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QMenu,
+    QVBoxLayout,
+    QWidget,
+)
+
+from surgeon_engine.run_folder import write_atomically
+from surgeon_gui.dialogs import ask_new_file
+from surgeon_gui.theme import GAP, MARGIN
+from surgeon_gui.widgets.controls import button, heading, text_label
+
+_PICTURE_SCALE = 2  # pictures are for documents: twice the pixels of the screen
+FORMATS = ("png", "svg", "csv")
+
+
+class ChartCard(QFrame):
+    """A card around a plot. Subclasses fill `body` and give `rows`.
+
+    ┌ title ─────────────── controls  Save ┐
+    │ plot, or a line that says what comes │
+    └──────────────────────────────────────┘
+    """
+
+    save_failed = Signal(str)
+
+    def __init__(self, name: str, title: str, when_empty: str) -> None:
+        super().__init__()
+        self.setObjectName(f"{name}_chart")
+        self.setProperty("card", "true")
+        self.setAccessibleName(title)
+        self._name = name
+        self._title = heading(title)
+        self._empty = text_label(when_empty, quiet=True)
+        self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self._body: QWidget | None = None
+        self.controls = QHBoxLayout()
+        self.controls.setSpacing(GAP)
+        self._save = button(f"{name}_save_button")
+        self._save.setMenu(self._menu())
+        top = QHBoxLayout()
+        top.addWidget(self._title)
+        top.addStretch()
+        top.addLayout(self.controls)
+        top.addWidget(self._save)
+        self._layout = QVBoxLayout(self)
+        self._layout.setContentsMargins(MARGIN, GAP, MARGIN, GAP)
+        self._layout.setSpacing(GAP // 2)
+        self._layout.addLayout(top)
+        self._layout.addWidget(self._empty, 1)
+
+    def set_body(self, body: QWidget) -> None:
+        """Put the plot in; it stays hidden until there is something on it."""
+        self._body = body
+        self._layout.addWidget(body, 1)
+        self.show_as_empty(True)
+
+    def show_as_empty(self, is_empty: bool) -> None:
+        """Show the plot, or the line that says what will be there."""
+        self._empty.setVisible(is_empty)
+        self._save.setEnabled(not is_empty)
+        if self._body is not None:
+            self._body.setVisible(not is_empty)
+
+    def rows(self) -> list[tuple[object, ...]]:
+        """The figures behind the chart, names of columns first."""
+        raise NotImplementedError
+
+    def save_picture(self, path: Path) -> None:
+        """Write the chart to `path`, in the format that its ending names."""
+        if path.suffix == ".csv":
+            text = io.StringIO()
+            csv.writer(text).writerows(self.rows())
+            write_atomically(path, text.getvalue().encode())
+        elif path.suffix == ".svg":
+            self._write_svg(path)
+        else:
+            save_widget(self, path)
+
+    def _write_svg(self, path: Path) -> None:
+        generator = QSvgGenerator()
+        generator.setFileName(str(path))
+        generator.setTitle(self._title.text())
+        generator.setSize(self.size())
+        generator.setViewBox(QRect(QPoint(0, 0), self.size()))
+        painter = QPainter(generator)
+        self._save.hide()
+        self.render(painter, QPoint())
+        self._save.show()
+        painter.end()
+
+    def _menu(self) -> QMenu:
+        menu = QMenu(self)
+        for ending in FORMATS:
+            action = menu.addAction(f"As {ending.upper()}…")
+            action.setObjectName(f"{self._name}_{ending}_action")
+            action.setData(ending)
+        menu.triggered.connect(self._on_menu_triggered)
+        return menu
+
+    @Slot(QAction)
+    def _on_menu_triggered(self, action: QAction) -> None:
+        ending = action.data()
+        name = f"{self._name}.{ending}"
+        ask_new_file(self, "Save the chart", name, self._on_file_selected)
+
+    @Slot(str)
+    def _on_file_selected(self, path: str) -> None:
+        try:
+            self.save_picture(Path(path))
+        except OSError as error:
+            self.save_failed.emit(f"The chart cannot be written: {error}.")
+
+
+def save_widget(widget: QWidget, path: Path) -> None:
+    """Write a picture of `widget` as it is now.
+
+    Raises:
+        OSError: it cannot be written there.
+    """
+    size = QSize(widget.width() * _PICTURE_SCALE, widget.height() * _PICTURE_SCALE)
+    image = QImage(size, QImage.Format.Format_ARGB32)
+    image.setDevicePixelRatio(_PICTURE_SCALE)
+    image.fill(widget.palette().window().color())
+    widget.render(image, QPoint())
+    if not image.save(str(path)):
+        raise OSError(f"cannot write {path}")

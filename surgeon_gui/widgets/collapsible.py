@@ -1,0 +1,33 @@
+"""A section that opens under its title."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt, Slot
+from PySide6.QtWidgets import QToolButton, QVBoxLayout, QWidget
+
+
+class Collapsible(QWidget):
+    """A title with an arrow; what is inside shows once it is clicked."""
+
+    def __init__(self, title: str, name: str, content: QWidget) -> None:
+        super().__init__()
+        self._content = content
+        self.button = QToolButton()
+        self.button.setObjectName(name)
+        self.button.setText(title)
+        self.button.setAccessibleName(title)
+        self.button.setCheckable(True)
+        self.button.setAutoRaise(True)
+        self.button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self.button.toggled.connect(self._on_toggled)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.button)
+        layout.addWidget(content)
+        self._on_toggled(False)
+
+    @Slot(bool)
+    def _on_toggled(self, is_open: bool) -> None:
+        arrow = Qt.ArrowType.DownArrow if is_open else Qt.ArrowType.RightArrow
+        self.button.setArrowType(arrow)
+        self._content.setVisible(is_open)

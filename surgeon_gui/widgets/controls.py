@@ -1,0 +1,114 @@
+"""Makers of controls with their words, and a guard against the passing wheel."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from PySide6.QtCore import QEvent, QObject, Qt
+from PySide6.QtGui import QFont
+from PySide6.QtWidgets import (
+    QComboBox,
+    QFrame,
+    QLabel,
+    QPushButton,
+    QSizePolicy,
+    QWidget,
+)
+
+from surgeon_gui.captions import CAPTIONS
+
+AnyWidget = TypeVar("AnyWidget", bound=QWidget)
+
+
+def described(widget: AnyWidget, name: str) -> AnyWidget:
+    """The widget with the object name `name` and the words that belong to it."""
+    caption = CAPTIONS[name]
+    widget.setObjectName(name)
+    widget.setToolTip(caption.tip)
+    widget.setAccessibleName(caption.spoken)
+    widget.setAccessibleDescription(caption.tip)
+    return widget
+
+
+def button(name: str, *, primary: bool = False) -> QPushButton:
+    """A push button with its caption; a primary one has the accent colour."""
+    made = described(QPushButton(CAPTIONS[name].label), name)
+    made.setProperty("primary", primary)
+    return made
+
+
+def text_label(text: str = "", *, quiet: bool = False) -> QLabel:
+    """A label that wraps; a quiet one is of lesser weight."""
+    label = QLabel(text)
+    label.setWordWrap(True)
+    label.setProperty("quiet", quiet)
+    label.setTextFormat(Qt.TextFormat.PlainText)
+    label.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Minimum)
+    return label
+
+
+def problem_label() -> QLabel:
+    """A label for what is wrong; it takes no room while nothing is."""
+    label = text_label()
+    label.setProperty("problem", True)
+    label.hide()
+    return label
+
+
+def show_problem(label: QLabel, problem: str) -> None:
+    """Put `problem` on a `problem_label`."""
+    label.setText(problem)
+    label.setVisible(bool(problem))
+
+
+def heading(text: str) -> QLabel:
+    """A label in bold, above a group."""
+    label = QLabel(text)
+    label.setFont(bold(label.font()))
+    return label
+
+
+def bold(font: QFont, scale: float = 1.0) -> QFont:
+    """A heavier, perhaps larger version of a font."""
+    heavier = QFont(font)
+    heavier.setWeight(QFont.Weight.DemiBold)
+    heavier.setPointSizeF(font.pointSizeF() * scale)
+    return heavier
+
+
+def card(kind: str = "true") -> QFrame:
+    """A frame with the look of a card."""
+    frame = QFrame()
+    frame.setProperty("card", kind)
+    return frame
+
+
+def choice_box() -> QComboBox:
+    """A box for one of several; a long choice is cut in it, not in its list."""
+    box = calm(QComboBox())
+    policy = QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+    box.setSizeAdjustPolicy(policy)
+    box.setMinimumContentsLength(8)
+    return box
+
+
+def calm(widget: AnyWidget) -> AnyWidget:
+    """The widget, changed by the wheel only while it has the focus.
+
+    Otherwise whoever scrolls the panel would change the settings under the mouse.
+    """
+    widget.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+    widget.installEventFilter(_WheelGuard(widget))
+    return widget
+
+
+class _WheelGuard(QObject):
+    """Keeps the wheel from a widget without the focus, so that its parent scrolls."""
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() != QEvent.Type.Wheel:
+            return False
+        if not isinstance(watched, QWidget) or watched.hasFocus():
+            return False
+        event.ignore()
+        return True

@@ -1,0 +1,80 @@
+"""An error that stays in sight until it is dismissed: message, hint, details, copy."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Signal, Slot
+from PySide6.QtGui import QFontDatabase, QGuiApplication
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QPlainTextEdit, QVBoxLayout
+
+from surgeon_engine.events import Failed
+from surgeon_gui.theme import GAP, MARGIN
+from surgeon_gui.widgets.controls import bold, button, text_label
+
+_DETAILS_HEIGHT = 140
+
+
+class ErrorBar(QFrame):
+    """Takes no room while there is nothing to show."""
+
+    dismissed = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setObjectName("error_bar")
+        self.setProperty("card", "error")
+        self._problem: Failed | None = None
+        self._message = text_label()
+        self._message.setObjectName("error_message")
+        self._message.setFont(bold(self._message.font()))
+        self._hint = text_label()
+        self._hint.setObjectName("error_hint")
+        self._details = QPlainTextEdit(readOnly=True)
+        self._details.setObjectName("error_details")
+        self._details.setAccessibleName("Technical details of the error")
+        fixed = QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont)
+        self._details.setFont(fixed)
+        self._details.setFixedHeight(_DETAILS_HEIGHT)
+        self._details_button = button("error_details_button")
+        self._details_button.setCheckable(True)
+        self._details_button.toggled.connect(self._details.setVisible)
+        copy_button = button("error_copy_button")
+        copy_button.clicked.connect(self._on_copy_clicked)
+        dismiss_button = button("error_dismiss_button")
+        dismiss_button.clicked.connect(self.dismissed)
+
+        words = QVBoxLayout()
+        words.setSpacing(GAP // 2)
+        words.addWidget(self._message)
+        words.addWidget(self._hint)
+        top = QHBoxLayout()
+        top.addLayout(words, 1)
+        top.addWidget(self._details_button)
+        top.addWidget(copy_button)
+        top.addWidget(dismiss_button)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(MARGIN, GAP, MARGIN, GAP)
+        layout.addLayout(top)
+        layout.addWidget(self._details)
+        self._details.hide()
+        self.hide()
+
+    def show_problem(self, problem: Failed | None) -> None:
+        """Show an error, or none."""
+        if problem is self._problem:
+            return
+        self._problem = problem
+        self.setVisible(problem is not None)
+        if problem is None:
+            return
+        self._message.setText(problem.message)
+        self._hint.setText(problem.hint)
+        self._hint.setVisible(bool(problem.hint))
+        self._details.setPlainText(problem.details)
+        self._details_button.setChecked(False)
+        self._details_button.setVisible(bool(problem.details))
+
+    @Slot()
+    def _on_copy_clicked(self) -> None:
+        if self._problem is not None:
+            parts = (self._problem.message, self._problem.hint, self._problem.details)
+            QGuiApplication.clipboard().setText("\n\n".join(filter(None, parts)))

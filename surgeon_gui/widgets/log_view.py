@@ -1,0 +1,116 @@
+"""The log: lines with time and level, filtered, copied and saved."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable
+from pathlib import Path
+
+from PySide6.QtCore import Signal, Slot
+from PySide6.QtGui import QFontDatabase, QGuiApplication
+from PySide6.QtWidgets import (
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QPlainTextEdit,
+    QVBoxLayout,
+    QWidget,
+)
+
+from surgeon_engine.events import Level
+from surgeon_gui.captions import CAPTIONS
+from surgeon_gui.dialogs import ask_new_file
+from surgeon_gui.log_lines import LogLine
+from surgeon_gui.text import FROM_LEVEL, LEVELS
+from surgeon_gui.theme import GAP
+from surgeon_gui.widgets.controls import button, choice_box, described
+
+MOST_LINES = 5_000
+_ORDER = list(Level)
+
+
+class LogView(QWidget):
+    """Keeps the last `MOST_LINES` lines and shows those that pass the filter."""
+
+    save_failed = Signal(str)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lines: deque[LogLine] = deque(maxlen=MOST_LINES)
+        self._level = described(choice_box(), "log_level_combo")
+        for level in Level:
+            self._level.addItem(FROM_LEVEL[level], level)
+        self._filter = described(QLineEdit(clearButtonEnabled=True), "log_filter_edit")
+        self._filter.setPlaceholderText(CAPTIONS["log_filter_edit"].tip)
+        self._text = described(QPlainTextEdit(readOnly=True), "log_text")
+        self._text.setMaximumBlockCount(MOST_LINES)
+        self._text.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
+        fixed = QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont)
+        self._text.setFont(fixed)
+        copy_button, save_button = button("log_copy_button"), button("log_save_button")
+        self._level.currentIndexChanged.connect(self._refilter)
+        self._filter.textChanged.connect(self._refilter)
+        copy_button.clicked.connect(self._on_copy_clicked)
+        save_button.clicked.connect(self._on_save_clicked)
+
+        top = QHBoxLayout()
+        top.setSpacing(GAP)
+        level_label = QLabel(CAPTIONS["log_level_combo"].label)
+        level_label.setBuddy(self._level)
+        top.addWidget(level_label)
+        top.addWidget(self._level)
+        top.addWidget(self._filter, 1)
+        top.addWidget(copy_button)
+        top.addWidget(save_button)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(GAP, GAP, GAP, GAP)
+        layout.addLayout(top)
+        layout.addWidget(self._text)
+        self.setMinimumHeight(110)
+
+    def append(self, lines: Iterable[LogLine]) -> None:
+        """Add lines, all in one go."""
+        lines = tuple(lines)
+        self._lines.extend(lines)
+        shown = [_as_text(line) for line in lines if self._passes(line)]
+        if shown:
+            self._text.appendPlainText("\n".join(shown))
+
+    def shown_text(self) -> str:
+        """The lines that pass the filter."""
+        return self._text.toPlainText()
+
+    def save(self, path: Path) -> None:
+        """Write the lines that pass the filter."""
+        path.write_text(self.shown_text() + "\n", encoding="utf-8")
+
+    def _passes(self, line: LogLine) -> bool:
+        if _ORDER.index(line.level) < self._level.currentIndex():
+            return False
+        return self._filter.text().casefold() in line.message.casefold()
+
+    @Slot()
+    def _refilter(self) -> None:
+        passing = [_as_text(line) for line in self._lines if self._passes(line)]
+        self._text.setPlainText("\n".join(passing))
+
+    @Slot()
+    def _on_copy_clicked(self) -> None:
+        QGuiApplication.clipboard().setText(self.shown_text())
+
+    @Slot()
+    def _on_save_clicked(self) -> None:
+        ask_new_file(self, "Save the log", "surgeon.log", self._on_file_selected)
+
+    @Slot(str)
+    def _on_file_selected(self, path: str) -> None:
+        try:
+            self.save(Path(path))
+        except OSError as error:
+            self.save_failed.emit(f"The log cannot be written: {error}.")
+
+
+def _as_text(line: LogLine) -> str:
+    clock = time.strftime("%H:%M:%S", time.localtime(line.at))
+    return f"{clock}  {LEVELS[line.level]:<7}  {line.message}"

@@ -1,0 +1,104 @@
+"""The row of figures above the charts: before, after, and how much that is."""
+
+from __future__ import annotations
+
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
+
+from surgeon_gui import numbers
+from surgeon_gui.run_state import RunState
+from surgeon_gui.theme import GAP, MARGIN
+from surgeon_gui.widgets.controls import bold, card
+
+_ARROW = " \N{RIGHTWARDS ARROW} "
+_NOTHING = "\N{EN DASH}"
+_VALUE_SCALE = 1.35
+
+
+class NumberTiles(QWidget):
+    """Perplexity, parameters, sparsity, time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(GAP)
+        names = ("perplexity", "parameters", "sparsity", "time")
+        self._tiles = {name: _Tile(name) for name in names}
+        for tile in self._tiles.values():
+            layout.addWidget(tile, 1)
+
+    def show_run(self, run: RunState, now: float) -> None:
+        """Show the figures of a run."""
+        self._tiles["perplexity"].show_figures(*_perplexity(run))
+        self._tiles["parameters"].show_figures(*_parameters(run))
+        self._tiles["sparsity"].show_figures(*_sparsity(run))
+        self._tiles["time"].show_figures(*_time(run, now))
+
+
+class _Tile(QWidget):
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._value, self._note = QLabel(_NOTHING), QLabel()
+        self._value.setObjectName(f"{name}_figure")
+        self._value.setFont(bold(self._value.font(), _VALUE_SCALE))
+        self._note.setObjectName(f"{name}_note")
+        self._note.setProperty("quiet", True)
+        title = QLabel(name.capitalize())
+        title.setProperty("quiet", True)
+        frame = card()
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(frame)
+        top = QHBoxLayout()
+        top.addWidget(title)
+        top.addStretch()
+        top.addWidget(self._note)
+        inner = QVBoxLayout(frame)
+        inner.setContentsMargins(MARGIN, GAP, MARGIN, GAP)
+        inner.setSpacing(2)
+        inner.addLayout(top)
+        inner.addWidget(self._value)
+
+    def show_figures(self, value: str, note: str) -> None:
+        self._value.setText(value)
+        self._note.setText(note)
+
+
+def _perplexity(run: RunState) -> tuple[str, str]:
+    if run.baseline is None:
+        return _NOTHING, ""
+    before = numbers.perplexity(run.baseline.perplexity)
+    if not run.history:
+        return before, "original"
+    after = run.history[-1].evaluation.perplexity
+    change = after / run.baseline.perplexity - 1
+    value = f"{before}{_ARROW}{numbers.perplexity(after)}"
+    return value, numbers.percent(change, signed=True)
+
+
+def _parameters(run: RunState) -> tuple[str, str]:
+    if run.model is None:
+        return _NOTHING, ""
+    before = numbers.count(run.model.parameters)
+    if not run.history:
+        return before, "original"
+    after = run.history[-1].parameters
+    change = after / run.model.parameters - 1
+    return f"{before}{_ARROW}{numbers.count(after)}", numbers.percent(
+        change, signed=True
+    )
+
+
+def _sparsity(run: RunState) -> tuple[str, str]:
+    if run.config is None:
+        return _NOTHING, ""
+    share = run.history[-1].sparsity if run.history else 0.0
+    goal = numbers.percent(run.config.pruning.sparsity)
+    return numbers.percent(share), f"target {goal}"
+
+
+def _time(run: RunState, now: float) -> tuple[str, str]:
+    if run.config is None:
+        return _NOTHING, ""
+    done = len(run.history)
+    return numbers.clock(run.seconds(now)), f"{done} of {max(run.shots, done)} shots"

@@ -1,0 +1,60 @@
+"""The panel on the left: the steps below each other, one of them open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from PySide6.QtCore import Qt, QTimer, Slot
+from PySide6.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
+
+from surgeon_gui.app_state import AppState, Step
+from surgeon_gui.sentences import step_view
+from surgeon_gui.theme import GAP, MARGIN
+from surgeon_gui.widgets.step_card import StepCard
+
+_WIDTH = 372
+
+
+class StepPanel(QScrollArea):
+    """Opening a step closes the others, so that all headers stay in reach."""
+
+    def __init__(self, pages: Mapping[Step, QWidget]) -> None:
+        super().__init__()
+        self.setObjectName("step_panel")
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setFixedWidth(_WIDTH)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        inside = QWidget()
+        column = QVBoxLayout(inside)
+        column.setContentsMargins(MARGIN, MARGIN, GAP, MARGIN)
+        column.setSpacing(GAP)
+        self._cards: dict[Step, StepCard] = {}
+        for number, (step, page) in enumerate(pages.items(), start=1):
+            card = StepCard(number, f"step_{step.value}_header", page)
+            card.opened.connect(self._on_opened)
+            column.addWidget(card)
+            self._cards[step] = card
+        column.addStretch()
+        self.setWidget(inside)
+
+    def open(self, step: Step) -> None:
+        """Open the page of a step."""
+        self._cards[step].open()
+
+    def is_open(self, step: Step) -> bool:
+        """Whether the page of a step shows."""
+        return self._cards[step].header.isChecked()
+
+    def show_state(self, state: AppState) -> None:
+        """Show in the headers how the steps stand."""
+        for step, card in self._cards.items():
+            card.header.show_view(step_view(state, step))
+
+    @Slot(object)
+    def _on_opened(self, opened: StepCard) -> None:
+        for card in self._cards.values():
+            if card is not opened:
+                card.close_page()
+        QTimer.singleShot(0, opened, opened.bring_into_view)

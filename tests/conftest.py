@@ -1,0 +1,82 @@
+"""Qt without a screen, settings of one's own, and nothing left behind by a test."""
+
+from __future__ import annotations
+
+import gc
+import os
+
+import psutil
+import pytest
+
+
+def pytest_addoption(parser):
+    parser.addoption("--headed", action="store_true", help="show the windows")
+
+
+def pytest_configure(config):
+    if not config.getoption("--headed"):
+        os.environ["QT_QPA_PLATFORM"] = "offscreen"
+
+
+def pytest_collection_modifyitems(items):
+    # What the offscreen platform says of any window of fixed size, such as a question.
+    noise = pytest.mark.qt_log_ignore("does not support propagateSizeHints")
+    for item in items:
+        if "qtbot" in getattr(item, "fixturenames", ()):
+            item.add_marker(noise)
+
+
+@pytest.fixture(scope="session")
+def qapp(qapp):
+    from surgeon_gui import app
+
+    app.prepare(qapp)
+    return qapp
+
+
+@pytest.fixture(autouse=True)
+def clean_desktop(request):
+    """Whoever opens windows closes them, ends threads, and leaves no process."""
+    if "qtbot" not in request.fixturenames:
+        yield
+        return
+    from PySide6.QtCore import QSettings, QThread
+    from PySide6.QtWidgets import QApplication, QMessageBox
+
+    folder = request.getfixturevalue("tmp_path")
+    request.getfixturevalue("qapp")
+    QSettings.setDefaultFormat(QSettings.Format.IniFormat)
+    scope = QSettings.Scope.UserScope
+    QSettings.setPath(QSettings.Format.IniFormat, scope, str(folder / "settings"))
+    before = {id(widget) for widget in QApplication.topLevelWidgets()}
+    yield
+    boxes = [w for w in QApplication.topLevelWidgets() if isinstance(w, QMessageBox)]
+    assert not [box.text() for box in boxes if box.isVisible()], "an open question"
+    left = [w for w in QApplication.topLevelWidgets() if id(w) not in before]
+    assert not [w for w in left if w.isVisible()], "an open window"
+    threads = [thing for thing in gc.get_objects() if isinstance(thing, QThread)]
+    assert not [thread for thread in threads if thread.isRunning()], "a running thread"
+    assert not psutil.Process().children(recursive=True), "a process"
+
+
+@pytest.fixture
+def make_window(qtbot, tmp_path):
+    """Makes windows over a fake engine with the options given; closes them."""
+    from tests.helpers.windows import closed, open_window
+
+    windows = []
+
+    def make(*options, **extra):
+        window = open_window(tmp_path / "runs", *options, **extra)
+        windows.append(window)
+        return window
+
+    yield make
+    for window in windows:
+        closed(window)
+
+
+@pytest.fixture
+def window(make_window):
+    """A window over a fake engine that does everything right."""
+    return make_window()

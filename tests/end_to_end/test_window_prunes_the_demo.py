@@ -1,0 +1,64 @@
+"""Someone clicks through the window and ends up with a smaller model on the disk."""
+
+from __future__ import annotations
+
+import pytest
+from PySide6.QtWidgets import QPlainTextEdit
+
+from surgeon_engine.run_folder import RunFolder
+from surgeon_gui.engine_thread import EngineThread
+from surgeon_gui.main_window import MainWindow
+from surgeon_gui.run_state import Status
+from surgeon_gui.settings import Settings
+from tests.helpers.windows import click, closed, find, run_of
+
+LONG_MS = 280_000  # the whole engine, on a slow machine that has other things to do
+
+
+@pytest.fixture
+def real_window(qtbot, tmp_path):
+    engine = EngineThread()
+    engine.start()
+    window = MainWindow(engine, Settings(), tmp_path / "runs")
+    window.engine_of_test = engine
+    window.resize(1280, 720)
+    window.show()
+    yield window
+    closed(window)
+
+
+@pytest.mark.slow
+def test_the_demo_is_pruned_by_clicking_through_the_steps(qtbot, real_window, tmp_path):
+    window = real_window
+    start = find(window, "start_button")
+
+    click(window, "use_demo_button")
+    qtbot.waitUntil(start.isEnabled, timeout=LONG_MS)
+
+    click(window, "step_calibration_header")
+    find(window, "calibration_windows").setValue(8)
+    find(window, "calibration_validation_windows").setValue(4)
+    find(window, "calibration_window_length").setValue(64)
+    click(window, "preview_button")
+    preview = find(window, "preview_text", QPlainTextEdit)
+    qtbot.waitUntil(lambda: len(preview.toPlainText()) > 100, timeout=LONG_MS)
+
+    click(window, "step_target_header")
+    find(window, "sparsity_slider").setValue(25)
+    find(window, "pruning_shots").setValue(2)
+
+    click(window, "step_run_header")
+    start.click()
+    qtbot.waitUntil(lambda: not run_of(window).status.is_busy, timeout=LONG_MS)
+
+    run = run_of(window)
+    assert run.status is Status.FINISHED, run.error
+    assert [shot.shot for shot in run.history] == [1, 2]
+    assert run.history[-1].sparsity == pytest.approx(0.25, abs=0.03)
+    assert run.history[-1].parameters < run.model.parameters
+    report = RunFolder(tmp_path / "runs" / run.folder).read_report()
+    assert report.config == run.config
+    assert find(window, "phase_label").text().startswith("Finished")
+    window.save_charts(tmp_path)
+    for name in ("perplexity", "parameters", "sparsity"):
+        assert (tmp_path / f"{name}.png").stat().st_size > 5_000

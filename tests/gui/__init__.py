@@ -1,0 +1,1 @@
+"""The window, its state and its words."""

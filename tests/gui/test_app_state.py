@@ -1,0 +1,91 @@
+"""Only the answer to the latest question counts, and a crash is told in words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from surgeon_engine.config import CalibrationConfig, ModelConfig, RunConfig
+from surgeon_engine.events import (
+    EngineReady,
+    Envelope,
+    Exported,
+    Failed,
+    ModelInspected,
+    TextPreviewed,
+)
+from surgeon_gui import app_state, run_state
+from surgeon_gui.app_state import AppState, Engine, Inquiry
+from tests.helpers.fake_engine import model_summary
+
+PREVIEW = TextPreviewed(("a",), ("b",), 1, 1, 2, "text")
+
+
+def after(state: AppState, run: str, event) -> AppState:
+    return app_state.apply(state, Envelope(run, 1.0, event))
+
+
+def test_the_engine_gets_ready():
+    state = after(AppState(), "", EngineReady({}, "cpu", 1))
+    assert state.engine is Engine.READY
+
+
+def test_an_engine_that_is_given_up_is_gone_and_says_why():
+    state = after(AppState(), "", Failed("cannot start"))
+    assert state.engine is Engine.GONE
+    assert state.notice == Failed("cannot start")
+
+
+def test_a_late_answer_about_a_model_is_dropped():
+    asked_twice = replace(AppState(), inspection=Inquiry("inspect-2"))
+    state = after(asked_twice, "inspect-1", ModelInspected(model_summary("old")))
+    assert state.model is None
+    assert state.inspection.is_open
+    state = after(state, "inspect-2", ModelInspected(model_summary("new")))
+    assert state.model == model_summary("new")
+    assert not state.inspection.is_open
+
+
+def test_a_model_that_cannot_be_read_is_a_problem_of_the_question():
+    asked = replace(AppState(), inspection=Inquiry("inspect-1"))
+    state = after(asked, "inspect-1", Failed("no model"))
+    assert state.inspection.problem == Failed("no model")
+    assert state.notice is None
+
+
+def test_a_preview_is_kept_until_the_text_changes():
+    asked = replace(AppState(), preview=Inquiry("preview-1"))
+    state = after(asked, "preview-1", PREVIEW)
+    assert state.preview.answer == PREVIEW
+    same = app_state.with_config(state, state.config)
+    assert same.preview.answer == PREVIEW
+    changed = RunConfig(calibration=CalibrationConfig(windows=3))
+    assert app_state.with_config(state, changed).preview.answer is None
+
+
+def test_another_model_forgets_what_was_found_in_the_first():
+    state = replace(AppState(), inspection=Inquiry("inspect-1", model_summary()))
+    changed = RunConfig(model=ModelConfig(source="elsewhere"))
+    assert app_state.with_config(state, changed).model is None
+
+
+def test_an_edit_parts_the_draft_from_its_file():
+    state = replace(AppState(), job_file="job.toml")
+    changed = RunConfig(calibration=CalibrationConfig(windows=3))
+    assert app_state.with_config(state, changed).job_file == ""
+
+
+@pytest.mark.parametrize("event", [Exported("copy", 1, 1, 0.0), Failed("full disk")])
+def test_a_copy_ends_one_way_or_the_other(event):
+    asked = replace(AppState(), copy=Inquiry("copy-1"))
+    state = after(asked, "copy-1", event)
+    assert not state.copy.is_open
+    assert (state.notice == event) is isinstance(event, Failed)
+
+
+def test_a_failed_run_is_told_and_the_next_one_clears_it():
+    run = run_state.requested("run-1", RunConfig(), "folder", 0.0)
+    state = after(app_state.with_run(AppState(), run), "run-1", Failed("broken"))
+    assert state.notice == Failed("broken")
+    assert app_state.with_run(state, run).notice is None

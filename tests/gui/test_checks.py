@@ -1,0 +1,86 @@
+"""What speaks against a job is told before it starts, in a sentence."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from surgeon_engine.config import (
+    CalibrationConfig,
+    ExportConfig,
+    ModelConfig,
+    PruningConfig,
+    RunConfig,
+    Structure,
+)
+from surgeon_engine.events import Failed
+from surgeon_gui import run_state
+from surgeon_gui.app_state import AppState, Engine, Inquiry, Step
+from surgeon_gui.checks import problems, start_obstacle
+from tests.helpers.fake_engine import model_summary
+
+MODEL = model_summary()
+READY = AppState(
+    model_is_chosen=True,
+    engine=Engine.READY,
+    inspection=Inquiry("inspect-1", MODEL),
+)
+
+
+def test_the_default_job_is_in_order():
+    assert problems(RunConfig(), MODEL) == {}
+
+
+def test_a_model_that_is_not_there(tmp_path):
+    config = RunConfig(model=ModelConfig(source=str(tmp_path / "none")))
+    assert "nothing at" in problems(config, None)[Step.MODEL]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("none.txt", "no file"), ("book.pdf", "none of .txt")]
+)
+def test_a_text_that_cannot_be_read(tmp_path, name, words):
+    if name == "book.pdf":
+        (tmp_path / name).write_text("text")
+    config = RunConfig(calibration=CalibrationConfig(text=str(tmp_path / name)))
+    assert words in problems(config, MODEL)[Step.CALIBRATION]
+
+
+def test_windows_longer_than_the_model_can_read():
+    config = RunConfig(calibration=CalibrationConfig(window_length=513))
+    assert "512" in problems(config, MODEL)[Step.CALIBRATION]
+
+
+def test_a_structure_that_the_model_does_not_have():
+    config = RunConfig(pruning=PruningConfig(structure=Structure.ROWS_AND_COLUMNS))
+    assert problems(config, MODEL)[Step.TARGET] == "its layers are tied."
+
+
+def test_a_destination_with_something_in_it(tmp_path):
+    (tmp_path / "file").touch()
+    config = RunConfig(export=ExportConfig(str(tmp_path)))
+    assert "not empty" in problems(config, MODEL)[Step.EXPORT]
+
+
+def test_a_job_in_order_can_be_started():
+    assert start_obstacle(READY) == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"model_is_chosen": False}, "Choose a model"),
+        ({"engine": Engine.STARTING}, "still starting"),
+        ({"engine": Engine.GONE}, "no engine"),
+        ({"inspection": Inquiry("inspect-1")}, "still being read"),
+        ({"inspection": Inquiry("i", problem=Failed("Broken."))}, "Broken."),
+        ({"problems": {Step.TARGET: "Too much."}}, "Too much."),
+        (
+            {"run": run_state.requested("run-1", RunConfig(), "folder", 0.0)},
+            "under way",
+        ),
+    ],
+)
+def test_what_keeps_a_job_from_starting(changes, words):
+    assert words in start_obstacle(replace(READY, **changes))

@@ -1,0 +1,140 @@
+"""A form shows a config, and gives it back as it was or as it was changed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from PySide6.QtCore import QEvent, QPoint, QPointF, Qt
+from PySide6.QtGui import QWheelEvent
+from PySide6.QtWidgets import QApplication, QComboBox, QDoubleSpinBox, QSpinBox
+
+from surgeon_engine.config import (
+    CalibrationConfig,
+    Device,
+    Dtype,
+    ModelConfig,
+    PruningConfig,
+    Schedule,
+    Structure,
+    UpdateKind,
+)
+from surgeon_gui.forms import ConfigForm
+
+CHANGED = {
+    "model": ModelConfig("elsewhere", Dtype.BFLOAT16, Device.CPU),
+    "calibration": CalibrationConfig("text.txt", "other.txt", 3, 5, 99, 7, 2),
+    "pruning": PruningConfig(
+        structure=Structure.ROWS_AND_COLUMNS,
+        sparsity=0.125,
+        shots=9,
+        schedule=Schedule.CUBIC,
+        update=UpdateKind.SEPARATE,
+        cost_damping=0.5,
+        update_damping=0.0025,
+    ),
+}
+
+
+@pytest.fixture
+def form(qtbot):
+    form = ConfigForm("pruning", PruningConfig)
+    qtbot.addWidget(form)
+    return form
+
+
+@pytest.mark.parametrize("part", CHANGED)
+@pytest.mark.parametrize("is_default", [True, False])
+def test_what_is_shown_is_given_back(qtbot, part, is_default):
+    config = CHANGED[part]
+    kind = type(config)
+    form = ConfigForm(part, kind)
+    qtbot.addWidget(form)
+    config = kind() if is_default else config
+    form.show_config(config)
+    assert form.config() == config
+
+
+def test_showing_tells_nobody(qtbot, form):
+    with qtbot.assertNotEmitted(form.edited):
+        form.show_config(CHANGED["pruning"])
+
+
+def test_an_edit_is_told_with_everything_else_as_it_was(qtbot, form):
+    form.show_config(CHANGED["pruning"])
+    with qtbot.waitSignal(form.edited) as told:
+        form.field("shots").setValue(4)
+    assert told.args == [replace(CHANGED["pruning"], shots=4)]
+
+
+def test_sparsity_is_shown_as_per_cent_within_its_limits(form):
+    box = form.field("sparsity")
+    assert isinstance(box, QDoubleSpinBox)
+    assert (box.minimum(), box.maximum()) == (0.1, 95.0)
+    form.show_config(PruningConfig(sparsity=0.3))
+    assert box.value() == 30.0
+    assert box.suffix() == " %"
+
+
+def test_limits_and_units_come_from_the_config(qtbot):
+    form = ConfigForm("calibration", CalibrationConfig)
+    qtbot.addWidget(form)
+    box = form.field("window_length")
+    assert isinstance(box, QSpinBox)
+    assert (box.minimum(), box.maximum()) == (8, 131_072)
+    assert box.suffix() == " tokens"
+
+
+def test_choices_carry_their_explanations(form):
+    box = form.field("structure")
+    assert isinstance(box, QComboBox)
+    assert box.itemText(0) == "Heads and neurons"
+    assert "faster" in box.itemData(0, Qt.ItemDataRole.ToolTipRole)
+
+
+def test_a_refused_config_is_told_at_the_form(qtbot, form):
+    form.show_config(PruningConfig())
+    with qtbot.waitSignal(form.refused):
+        box = form.field("shots")
+        box.setMaximum(1_000)  # beyond what the config takes
+        box.setValue(500)
+    problem = form.findChild(object, "pruning_form_problem")
+    assert "shots must be in" in problem.text()
+
+
+def test_advanced_fields_are_hidden_until_asked_for(qtbot, form):
+    form.show()
+    qtbot.waitExposed(form)
+    assert form.field("shots").isVisible()
+    assert not form.field("cost_damping").isVisible()
+    form.findChild(object, "pruning_advanced_button").click()
+    assert form.field("cost_damping").isVisible()
+
+
+def test_the_wheel_changes_nothing_without_the_focus(qtbot, form):
+    form.show_config(PruningConfig())
+    for name in ("shots", "sparsity", "structure"):
+        QApplication.sendEvent(form.field(name), _turn_of_the_wheel())
+    assert form.config() == PruningConfig()
+
+
+def test_every_input_has_a_name_and_words(form):
+    for name in ("structure", "sparsity", "shots", "cost_damping"):
+        widget = form.field(name)
+        assert widget.objectName() == f"pruning_{name}"
+        assert widget.accessibleName()
+        assert widget.toolTip()
+
+
+def _turn_of_the_wheel():
+    assert QEvent.Type.Wheel
+    return QWheelEvent(
+        QPointF(5, 5),
+        QPointF(5, 5),
+        QPoint(0, 0),
+        QPoint(0, -120),
+        Qt.MouseButton.NoButton,
+        Qt.KeyboardModifier.NoModifier,
+        Qt.ScrollPhase.NoScrollPhase,
+        False,
+    )

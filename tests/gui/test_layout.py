@@ -1,0 +1,124 @@
+"""No text is cut at 1280 x 720, and docs/objects.md names every control."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from PySide6.QtGui import QAction
+from PySide6.QtWidgets import (
+    QAbstractButton,
+    QAbstractSlider,
+    QAbstractSpinBox,
+    QApplication,
+    QComboBox,
+    QDockWidget,
+    QLabel,
+    QLineEdit,
+    QMenuBar,
+    QMessageBox,
+    QPlainTextEdit,
+    QPushButton,
+    QScrollBar,
+)
+
+from surgeon_engine.events import Failed
+from surgeon_gui.app_state import Step
+from surgeon_gui.run_state import Status
+from tests.helpers.windows import click, find, load_and_wait, wait_for_status
+
+OBJECTS = Path(__file__).parents[2] / "docs" / "objects.md"
+INTERACTIVE = (
+    QAbstractButton,
+    QAbstractSlider,
+    QAbstractSpinBox,
+    QComboBox,
+    QLineEdit,
+    QPlainTextEdit,
+)
+INNER = (
+    QLineEdit,
+    QAbstractSpinBox,
+    QComboBox,
+    QDockWidget,
+    QMenuBar,
+)  # Qt's own parts
+
+
+def settle():
+    for _ in range(5):
+        QApplication.processEvents()
+
+
+def cut_texts(window) -> list[str]:
+    """The texts of labels, buttons and boxes that have less room than they need."""
+    settle()
+    cut = []
+    for kind in (QLabel, QPushButton, QAbstractSpinBox):
+        for widget in window.findChildren(kind):
+            if not widget.isVisible() or not widget.text():
+                continue
+            hint = widget.sizeHint()
+            needed = hint.height()
+            if isinstance(widget, QLabel) and widget.wordWrap():
+                needed = widget.heightForWidth(widget.width())
+            elif widget.width() < hint.width():
+                cut.append(f"{widget.objectName()}: {widget.text()}")
+            if widget.height() < needed:
+                cut.append(f"{widget.objectName()}: {widget.text()} (height)")
+    return cut
+
+
+@pytest.mark.parametrize("step", Step)
+def test_no_text_is_cut_in_a_small_window(qtbot, window, step):
+    load_and_wait(qtbot, window)
+    window._steps.open(step)
+    for name in ("model", "calibration", "pruning"):
+        button = find(window, f"{name}_advanced_button")
+        button.setChecked(True)
+    assert cut_texts(window) == []
+    window.start_run()
+    wait_for_status(qtbot, window, Status.FINISHED)
+    click(window, "log_button")
+    window.show_problem(Failed("It went wrong. " * 12, "Try again. " * 12, "details"))
+    assert cut_texts(window) == []
+
+
+def test_no_text_is_cut_before_a_model_is_chosen(window):
+    assert cut_texts(window) == []
+
+
+def test_every_control_has_a_name_that_is_documented(window):
+    documented = re.findall(r"^\| `(\w+)`", OBJECTS.read_text(), re.MULTILINE)
+    assert len(documented) == len(set(documented))
+    live = {widget.objectName() for widget in controls(window)}
+    live |= {a.objectName() for a in window.findChildren(QAction) if a.objectName()}
+    assert "" not in live
+    assert set(documented) == {name for name in live if not name.startswith("_q_")}
+
+
+def test_mnemonics_that_are_always_in_reach_are_unambiguous(window):
+    strip = ("start_button", "stop_button", "cancel_button", "log_button")
+    texts = [find(window, name).text() for name in (*strip, "empty_demo_button")]
+    texts += [action.text() for action in window.menuBar().actions()]
+    keys = [text[text.index("&") + 1].upper() for text in texts]
+    assert len(keys) == len(set(keys))
+
+
+def test_every_control_can_be_named_by_a_screen_reader(window):
+    for widget in controls(window):
+        said = widget.accessibleName() or getattr(widget, "text", str)()
+        assert said, widget.objectName()
+
+
+def controls(window):
+    for kind in INTERACTIVE:
+        for widget in window.findChildren(kind):
+            if isinstance(widget, QScrollBar) or isinstance(widget.parent(), INNER):
+                continue
+            if isinstance(widget.window(), QMessageBox) and not widget.objectName():
+                continue
+            if widget.objectName().startswith("qt_"):
+                continue
+            yield widget

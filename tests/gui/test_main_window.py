@@ -1,0 +1,256 @@
+"""A whole run in the window over a fake engine, through every way it can end."""
+
+from __future__ import annotations
+
+import pytest
+from PySide6.QtCore import QMimeData, QPointF, Qt, QUrl
+from PySide6.QtGui import QDropEvent
+from PySide6.QtWidgets import QComboBox, QLabel, QLineEdit, QPlainTextEdit
+
+from surgeon_engine.config import DEMO, config_to_toml, read_config
+from surgeon_gui import main_window as main_window_module
+from surgeon_gui.live_view import LiveView
+from surgeon_gui.run_state import Status
+from tests.helpers.fake_engine import FAILURE, HINT
+from tests.helpers.windows import (
+    PATIENCE_MS,
+    QUICK,
+    click,
+    find,
+    load_and_wait,
+    run_of,
+    wait_for_status,
+)
+
+
+def is_on(window, name):
+    return find(window, name).isEnabled()
+
+
+def test_before_a_model_is_chosen_there_is_an_invitation(window):
+    assert find(window, "empty_state").isVisible()
+    assert not is_on(window, "start_button")
+    assert "Choose a model" in find(window, "plan_label").text()
+
+
+def test_the_demo_is_two_clicks_away(qtbot, window):
+    click(window, "empty_demo_button")
+    assert not find(window, "empty_state").isVisible()
+    qtbot.waitUntil(lambda: is_on(window, "start_button"), timeout=PATIENCE_MS)
+    click(window, "start_button")
+    wait_for_status(qtbot, window, Status.FINISHED)
+    assert run_of(window).config.model.source == DEMO
+
+
+def test_a_finished_run_shows_its_figures(qtbot, window):
+    load_and_wait(qtbot, window)
+    with qtbot.waitSignal(window.run_ended, timeout=PATIENCE_MS):
+        click(window, "start_button")
+    assert len(run_of(window).history) == QUICK.pruning.shots
+    assert find(window, "phase_label").text().startswith("Finished")
+    assert "14.20" in find(window, "perplexity_figure").text()
+    assert "target" in find(window, "sparsity_note").text()
+    assert is_on(window, "start_button")
+    assert not is_on(window, "cancel_button")
+    assert "has finished" in find(window, "log_text").toPlainText()
+
+
+def test_buttons_follow_the_run(qtbot, make_window):
+    window = make_window("--pause", "0.02")
+    load_and_wait(qtbot, window)
+    click(window, "start_button")
+    assert not is_on(window, "start_button")
+    assert is_on(window, "cancel_button")
+    wait_for_status(qtbot, window, Status.RUNNING)
+    assert is_on(window, "stop_button")
+    click(window, "stop_button")
+    assert run_of(window).status is Status.STOPPING
+    assert not is_on(window, "stop_button")
+    assert find(window, "stop_button").text() == "Stopping…"
+    wait_for_status(qtbot, window, Status.FINISHED)
+    assert run_of(window).result.stopped_early
+    assert len(run_of(window).history) < QUICK.pruning.shots
+
+
+def test_cancel_ends_the_run(qtbot, make_window):
+    window = make_window("--pause", "0.02")
+    load_and_wait(qtbot, window)
+    click(window, "start_button")
+    wait_for_status(qtbot, window, Status.RUNNING)
+    click(window, "cancel_button")
+    assert find(window, "phase_label").text() == "Cancelling…"
+    wait_for_status(qtbot, window, Status.CANCELLED)
+    assert is_on(window, "start_button")
+
+
+def test_a_failure_is_shown_with_hint_and_details_and_can_be_dismissed(
+    qtbot, make_window
+):
+    window = make_window("--mishap", "fail", "--at", "update")
+    load_and_wait(qtbot, window)
+    click(window, "start_button")
+    wait_for_status(qtbot, window, Status.FAILED)
+    assert find(window, "error_bar").isVisible()
+    assert find(window, "error_message").text() == FAILURE
+    assert find(window, "error_hint").text() == HINT
+    assert not find(window, "error_details").isVisible()
+    click(window, "error_details_button")
+    assert "Traceback" in find(window, "error_details").toPlainText()
+    click(window, "error_dismiss_button")
+    assert not find(window, "error_bar").isVisible()
+    assert is_on(window, "start_button")
+
+
+def test_a_crash_is_a_sentence_and_the_next_run_works(qtbot, make_window):
+    window = make_window("--mishap", "crash", "--at", "curvature")
+    load_and_wait(qtbot, window)
+    click(window, "start_button")
+    wait_for_status(qtbot, window, Status.FAILED)
+    assert "killed by the system" in find(window, "error_message").text()
+    click(window, "start_button")
+    wait_for_status(qtbot, window, Status.FAILED)
+    assert find(window, "error_bar").isVisible()
+
+
+def test_a_model_that_cannot_be_read_is_told_at_its_step(qtbot, window, tmp_path):
+    source = tmp_path / "missing"
+    source.mkdir()
+    window.choose_model(str(source))
+    label = find(window, "model_problem", QLabel)
+    qtbot.waitUntil(lambda: "no model" in label.text(), timeout=PATIENCE_MS)
+    assert not is_on(window, "start_button")
+    assert "no model" in find(window, "plan_label").text()
+
+
+def test_the_config_is_frozen_at_the_start(qtbot, make_window):
+    window = make_window("--pause", "0.02")
+    load_and_wait(qtbot, window)
+    click(window, "start_button")
+    find(window, "pruning_sparsity").setValue(70.0)
+    assert window.session.state.config.pruning.sparsity == 0.7
+    assert run_of(window).config == QUICK
+    assert "30" in find(window, "plan_label").text()
+
+
+def test_a_flood_is_drawn_a_few_times_and_arrives_whole(
+    qtbot, make_window, monkeypatch
+):
+    drawn = []
+    monkeypatch.setattr(LiveView, "show_run", lambda view, run, now: drawn.append(run))
+    window = make_window("--flood", "3000")
+    load_and_wait(qtbot, window)
+    drawn.clear()
+    window.start_run()
+    wait_for_status(qtbot, window, Status.FINISHED)
+    assert len(run_of(window).history) == QUICK.pruning.shots
+    assert len(drawn) < 300
+
+
+def test_a_folder_dropped_on_the_window_is_the_model(qtbot, window, tmp_path):
+    data = QMimeData()
+    data.setUrls([QUrl.fromLocalFile(str(tmp_path))])
+    event = QDropEvent(
+        QPointF(400, 300),
+        Qt.DropAction.CopyAction,
+        data,
+        Qt.MouseButton.LeftButton,
+        Qt.KeyboardModifier.NoModifier,
+    )
+    window.dropEvent(event)
+    assert window.session.state.config.model.source == str(tmp_path)
+    assert find(window, "model_source", QLineEdit).text() == str(tmp_path)
+
+
+def test_other_files_are_not_models(tmp_path):
+    picture = tmp_path / "picture.png"
+    picture.touch()
+    url = QUrl.fromLocalFile(str(picture))
+    assert main_window_module._model_in([url]) == ""
+
+
+def test_the_text_is_previewed(qtbot, window):
+    load_and_wait(qtbot, window)
+    click(window, "preview_button")
+    preview = find(window, "preview_text", QPlainTextEdit)
+    qtbot.waitUntil(lambda: preview.toPlainText() != "", timeout=PATIENCE_MS)
+    assert "The first window." in preview.toPlainText()
+    assert "16,384" in find(window, "preview_counts").text()
+
+
+def test_slider_and_box_show_one_sparsity(qtbot, window):
+    load_and_wait(qtbot, window)
+    find(window, "sparsity_slider").setValue(50)
+    assert find(window, "pruning_sparsity").value() == 50.0
+    find(window, "pruning_sparsity").setValue(12.5)
+    assert find(window, "sparsity_slider").value() == 12
+    assert window.session.state.config.pruning.sparsity == 0.125
+    assert "prunable weights go" in find(window, "goal_label").text()
+
+
+def test_a_structure_that_the_model_lacks_is_disabled_with_its_reason(qtbot, window):
+    load_and_wait(qtbot, window)
+    box = find(window, "pruning_structure", QComboBox)
+    assert box.model().item(0).isEnabled()
+    assert not box.model().item(1).isEnabled()
+    assert "layers are tied" in find(window, "unsupported_note").text()
+
+
+def test_a_job_is_saved_and_loaded_again(qtbot, window, tmp_path):
+    load_and_wait(qtbot, window)
+    job = tmp_path / "my job.toml"
+    window._run_page.save_job(str(job))
+    assert read_config(job) == QUICK
+    assert find(window, "command_edit").text() == f"surgeon run '{job}'"
+    find(window, "pruning_shots").setValue(7)
+    assert find(window, "command_edit").text() == "surgeon run job.toml"
+    window.load_job(job)
+    assert window.session.state.config == QUICK
+    assert find(window, "pruning_shots").value() == QUICK.pruning.shots
+
+
+def test_a_job_that_cannot_be_read_is_told(qtbot, window, tmp_path):
+    job = tmp_path / "job.toml"
+    job.write_text(config_to_toml(QUICK).replace("sparsity", "sparsty"))
+    window.load_job(job)
+    assert "sparsty" in find(window, "error_message").text()
+
+
+def test_a_copy_of_the_export_is_made_and_told(qtbot, window):
+    load_and_wait(qtbot, window)
+    window.start_run()
+    wait_for_status(qtbot, window, Status.FINISHED)
+    window.session.copy_export("elsewhere")
+    note = find(window, "export_note")
+    qtbot.waitUntil(lambda: "elsewhere" in note.text(), timeout=PATIENCE_MS)
+
+
+def test_runs_get_folders_of_their_own(qtbot, window):
+    load_and_wait(qtbot, window)
+    folders = set()
+    for _ in range(2):
+        window.start_run()
+        wait_for_status(qtbot, window, Status.FINISHED)
+        folders.add(run_of(window).folder)
+        # The fake engine makes no folder, so only the clock tells the runs apart.
+        qtbot.wait(1100)
+    assert len(folders) == 2
+
+
+@pytest.mark.parametrize("ending", ["png", "svg", "csv"])
+def test_charts_are_saved(qtbot, window, tmp_path, ending):
+    load_and_wait(qtbot, window)
+    window.start_run()
+    wait_for_status(qtbot, window, Status.FINISHED)
+    for name in ("perplexity", "parameters", "sparsity"):
+        path = tmp_path / f"{name}.{ending}"
+        find(window, f"{name}_chart").save_picture(path)
+        assert path.stat().st_size > 200 if ending != "csv" else path.read_text()
+    if ending == "csv":
+        rows = (tmp_path / "perplexity.csv").read_text().splitlines()
+        assert rows[0] == "shot,perplexity"
+        assert len(rows) == 2 + QUICK.pruning.shots
+
+
+def test_the_window_is_saved_as_a_picture(window, tmp_path):
+    window.save_picture(tmp_path / "window.png")
+    assert (tmp_path / "window.png").read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,103 @@
+"""The command starts a window quickly, without torch, and ends without a trace."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from surgeon_gui import settings as settings_store
+from surgeon_gui.settings import MOST_RECENT_MODELS, Settings, ThemeChoice
+
+HEAVY = {"torch", "transformers", "datasets", "safetensors"}
+
+
+def run_python(code):
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+
+
+def test_the_window_never_imports_torch():
+    done = run_python(
+        "import sys, pkgutil, importlib, surgeon_gui\n"
+        "for m in pkgutil.walk_packages(surgeon_gui.__path__, 'surgeon_gui.'):\n"
+        "    importlib.import_module(m.name)\n"
+        f"print(sorted({HEAVY!r} & set(sys.modules)))"
+    )
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_the_command_opens_a_window_that_closes_without_a_trace(qtbot, tmp_path):
+    done = run_python(
+        "import os, sys\n"
+        f"os.environ['XDG_CONFIG_HOME'] = {str(tmp_path)!r}\n"
+        "from PySide6.QtCore import QTimer\n"
+        "from surgeon_gui import app\n"
+        "from surgeon_gui.__main__ import main\n"
+        "make = app.make_application\n"
+        "def make_and_close(arguments):\n"
+        "    made = make(arguments)\n"
+        "    QTimer.singleShot(500, made.closeAllWindows)\n"
+        "    return made\n"
+        "app.make_application = make_and_close\n"
+        "sys.exit(main(['--model', 'demo', '--theme', 'dark']))"
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    (file,) = tmp_path.rglob("*.conf")
+    assert "theme=dark" in file.read_text()
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_help_and_version_do_not_wait_for_qt(option):
+    done = run_python(
+        "import sys, atexit\n"
+        "atexit.register(lambda: print('PySide6' in sys.modules))\n"
+        "from surgeon_gui.__main__ import main\n"
+        f"main([{option!r}])"
+    )
+    assert done.returncode == 0
+    assert done.stdout.endswith("False\n")
+
+
+def test_it_works_without_streams():
+    done = run_python(
+        "import sys\n"
+        "sys.stdout = sys.stderr = None\n"
+        "from surgeon_gui.__main__ import main\n"
+        "try:\n"
+        "    main(['--no-such-option'])\n"
+        "except SystemExit as error:\n"
+        "    raise SystemExit(0 if error.code == 2 else 1)"
+    )
+    assert done.returncode == 0
+
+
+def test_settings_are_remembered(qtbot):
+    settings = Settings(theme=ThemeChoice.DARK, run_parent="runs", last_folder="here")
+    settings.remember_model("one")
+    settings_store.save(settings)
+    assert settings_store.load() == settings
+    settings_store.reset()
+    assert settings_store.load() == Settings()
+
+
+def test_settings_of_another_version_do_no_harm(qtbot):
+    settings_store.save(Settings())
+    from PySide6.QtCore import QSettings
+
+    QSettings().setValue("theme", "purple")
+    QSettings().setValue("geometry", 3)
+    assert settings_store.load() == Settings()
+
+
+def test_recent_models_are_few_and_the_last_comes_first():
+    settings = Settings()
+    for number in range(20):
+        settings.remember_model(f"model-{number}")
+    settings.remember_model("model-15")
+    assert len(settings.recent_models) == MOST_RECENT_MODELS
+    assert settings.recent_models[0] == "model-15"
+    assert settings.recent_models.count("model-15") == 1
