@@ -27,6 +27,7 @@ DEMO_CONFIG = RunConfig(
     model=ModelConfig(source=DEMO),
     pruning=PruningConfig(structure=Structure.HEADS_AND_NEURONS, sparsity=0.3, shots=3),
 )
+_SETTLING_MS = 300  # until the window is laid out anew, and can be pictured
 _DISPLAY_VARIABLES = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
 
 
@@ -59,6 +60,8 @@ def run_demo(
     stays_open: bool,
 ) -> int:
     """Prune the demo into `folder`; returns once the window is closed."""
+    from PySide6.QtCore import QTimer
+
     from surgeon_gui.app import SystemTheme
     from surgeon_gui.app_state import Step
     from surgeon_gui.main_window import MainWindow
@@ -79,6 +82,9 @@ def run_demo(
     def on_run_ended(run: RunState) -> None:
         ends.append(run)
         _report(run)
+        QTimer.singleShot(_SETTLING_MS, window, finish)
+
+    def finish() -> None:
         if folder.is_dir():
             window.save_picture(folder / "window.png")
             window.save_charts(folder)
