@@ -72,6 +72,7 @@ class ProcessLink:
         self._writing = threading.Lock()
         self._ended = False
         self._last_words = ""
+        self._garbled = ""  # a line that was no event
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -111,6 +112,8 @@ class ProcessLink:
         """See `EngineLink.how_it_ended`."""
         code = self._process.wait()
         self._keep_last_words()
+        if self._garbled:
+            return "The engine sent a line that is no event.", self._garbled
         return _exit_in_words(code), self._last_words
 
     def kill(self) -> None:
@@ -139,7 +142,13 @@ class ProcessLink:
         assert self._process.stdout is not None
         decoder = msgspec.json.Decoder(Envelope)
         for line in self._process.stdout:
-            self._events.put(decoder.decode(line))
+            try:
+                self._events.put(decoder.decode(line))
+            except msgspec.MsgspecError:
+                # Nothing after it can be trusted: better no engine than a mute one.
+                self._garbled = line.decode(errors="replace").strip()
+                kill_process_tree(self._process.pid)
+                break
         self._events.put(None)
 
 

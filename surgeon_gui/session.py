@@ -74,7 +74,8 @@ class Session(QObject):
             self._inspection_timer.stop()
             self._set(replace(self.state, model_is_chosen=False, inspection=Inquiry()))
             return
-        self._set(replace(self.state, model_is_chosen=True))
+        # Told by `edit`: until then the draft still names the model before.
+        self.state = replace(self.state, model_is_chosen=True)
         model = replace(self.state.config.model, source=source.strip())
         self.edit(replace(self.state.config, model=model))
 

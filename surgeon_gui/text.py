@@ -130,13 +130,13 @@ FIELDS = {
 CHOICES: dict[Enum, tuple[str, str]] = {
     Structure.HEADS_AND_NEURONS: (
         "Heads and neurons",
-        "Attention heads and MLP neurons go as a whole: the result is a smaller, "
-        "faster model of plain dense layers.",
+        "Attention heads and MLP neurons go as a whole, and what stays are plain "
+        "dense layers. It loses least quality at equal size.",
     ),
     Structure.ROWS_AND_COLUMNS: (
         "Rows and columns",
-        "Rows and columns of each layer go independently, as in the paper: the result "
-        "keeps index lists and needs Surgeon's own code to load.",
+        "Rows and columns of each layer go independently of other layers, as in the "
+        "paper. Works for every model.",
     ),
     CostBasis.PER_PARAMETER: (
         "Per parameter",
@@ -207,9 +207,14 @@ ENGINE_MISSING = "There is no engine to do this."
 ENGINE_MISSING_HINT = "Close Surgeon and start it again."
 WINDOW_BUG = "Something went wrong in the window: {error}"
 WINDOW_BUG_HINT = "A run under way is not affected. The details help to report it."
+MASKED = (
+    "Removed weights are zeros that stand in their place: the checkpoint loads in "
+    "plain transformers, and is as large and as fast as the unpruned model in the "
+    "same number format."
+)
 ABOUT = (
-    "Surgeon makes pretrained language models smaller.\n\n"
+    "Surgeon prunes pretrained language models.\n\n"
     "It measures what each part contributes, removes what matters least, adapts the "
-    "rest, and writes a model that is smaller and runs. After The LLM Surgeon "
+    "rest, and writes a checkpoint that has been checked. After The LLM Surgeon "
     "(van der Ouderaa et al., ICLR 2024)."
 )

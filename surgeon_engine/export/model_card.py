@@ -22,7 +22,8 @@ _CARD = """\
 {structure}, {shots} of {planned} shots.
 
 The checkpoint is **masked**: removed weights are zero and stand in their place, so
-that it loads anywhere, is as large as the original and as fast.
+that it loads anywhere, and is as large and as fast as the unpruned model in the same
+number format.
 
 ## Figures
 

@@ -14,6 +14,7 @@ from surgeon_gui.app_state import AppState, Step
 from surgeon_gui.dialogs import TEXT_FILES, ask_file
 from surgeon_gui.forms import ConfigForm
 from surgeon_gui.pages.page import Page, row_of, with_button
+from surgeon_gui.sentences import source_name
 from surgeon_gui.session import Session
 from surgeon_gui.text import BUILT_IN_TEXT, FIELDS
 from surgeon_gui.widgets.controls import (
@@ -131,7 +132,7 @@ def _counts(preview: TextPreviewed) -> str:
     return (
         f"{preview.calibration_tokens:,} tokens to calibrate on and "
         f"{preview.validation_tokens:,} to validate on, of "
-        f"{preview.available_tokens:,} in {preview.source}."
+        f"{preview.available_tokens:,} in {source_name(preview.source)}."
     )
 
 

@@ -13,7 +13,7 @@ from surgeon_gui.pages.page import Page, row_of, with_button
 from surgeon_gui.pages.run_page import open_folder
 from surgeon_gui.sentences import export_facts
 from surgeon_gui.session import Session
-from surgeon_gui.text import FIELDS
+from surgeon_gui.text import FIELDS, MASKED
 from surgeon_gui.widgets.controls import (
     button,
     heading,
@@ -96,6 +96,6 @@ def _note(state: AppState) -> str:
     if state.run.exported is None:
         return (
             "At the end of the run the pruned model is written here, loaded afresh "
-            "and compared with the one in memory."
+            f"and compared with the one in memory. {MASKED}"
         )
-    return ""
+    return MASKED

@@ -36,7 +36,7 @@ class ModelPage(Page):
         self._settings = settings
         self._source = SourceEdit("model.source", DEMO, BUNDLED_DEMO)
         self._source.setPlaceholderText("A folder, a .gguf file or the demo")
-        self._source.setClearButtonEnabled(True)
+        self._source.show_clear_button()
         self._source.edited.connect(session.choose_model)
         folder, gguf = button("open_folder_button"), button("open_gguf_button")
         demo = button("use_demo_button")

@@ -54,9 +54,9 @@ class TargetPage(Page):
         self.column.addWidget(self._goal)
         self.column.addWidget(self._slider)
         self.column.addWidget(self._problem)
-        self.column.addWidget(self._form)
         self.column.addWidget(self._structure_note)
         self.column.addWidget(self._unsupported_note)
+        self.column.addWidget(self._form)
 
     def show_state(self, state: AppState) -> None:
         """See `Page.show_state`."""

@@ -103,6 +103,7 @@ def test_what_libraries_print_does_not_disturb_the_line():
         (f"os.kill(os.getpid(), {int(signal.SIGKILL)})", "killed by the system"),
         (f"os.kill(os.getpid(), {int(signal.SIGSEGV)})", "crashed (signal 11"),
         ("sys.stderr.write('last words'); os._exit(3)", "exit code 3"),
+        ("print('last words', flush=True); sys.stdin.read()", "that is no event"),
     ],
 )
 def test_an_engine_that_dies_is_seen_with_its_last_words(way, sentence):
