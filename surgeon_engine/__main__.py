@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TextIO
 
-from surgeon_engine.commands import Cancel, StopAndKeep
+from surgeon_engine.commands import StopAndKeep
 from surgeon_engine.config import ModelConfig, read_config
 from surgeon_engine.errors import EngineError
 from surgeon_engine.events import (
@@ -30,7 +30,7 @@ from surgeon_engine.events import (
     ShotFinished,
     StageStarted,
 )
-from surgeon_engine.run_folder import new_run_name
+from surgeon_engine.run_folder import new_run_folder
 
 _INTERRUPTED = 130  # the shell's code for Ctrl-C
 
@@ -97,21 +97,20 @@ def _run(options: argparse.Namespace) -> int:
     from surgeon_engine.session import Session
 
     without_progress_bars()
-    name = options.name or new_run_name(config.model.source)
+    if options.name:
+        folder = options.run_dir / options.name
+    else:
+        folder = new_run_folder(options.run_dir, config.model.source)
 
     def show(envelope: Envelope) -> None:
         event = envelope.event
         if line := _line(event):
             _say(line)
         if isinstance(event, ShotFinished) and event.shot == options.stop_after:
-            session.hear(StopAndKeep(run=name))
+            session.hear(StopAndKeep(run=folder.name))
 
-    session = Session(name, show)
-    try:
-        prune(config, options.run_dir / name, session)
-    except KeyboardInterrupt:
-        session.hear(Cancel(run=name))
-        raise
+    session = Session(folder.name, show)
+    prune(config, folder, session)
     return 0
 
 

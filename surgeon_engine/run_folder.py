@@ -13,6 +13,7 @@ temporary name, flushed to disk and renamed. Imports neither torch nor Qt.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -184,7 +185,13 @@ def _flush_to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
-def new_run_name(source: str) -> str:
-    """A name for the folder of a run on the model `source`: its time and the model."""
-    model = Path(source).name.removesuffix(".gguf") or "model"
-    return f"{datetime.now():%Y-%m-%d-%H%M%S}-{model}"
+def new_run_folder(parent: Path, model: str) -> Path:
+    """A folder in `parent` that does not exist yet, named by the time and the model."""
+    name = Path(model).name.removesuffix(".gguf")
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "model"
+    stem = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{name}"
+    path, number = parent / stem, 1
+    while path.exists():
+        number += 1
+        path = parent / f"{stem}-{number}"
+    return path

@@ -34,11 +34,10 @@ from surgeon_gui.pages.model_page import ModelPage
 from surgeon_gui.pages.page import Page
 from surgeon_gui.pages.run_page import RunPage
 from surgeon_gui.pages.target_page import TargetPage
-from surgeon_gui.paths import default_run_parent
 from surgeon_gui.run_state import RunState
 from surgeon_gui.sentences import plan_or_invitation
 from surgeon_gui.session import Session
-from surgeon_gui.settings import Settings, ThemeChoice
+from surgeon_gui.settings import Settings, ThemeChoice, default_run_parent
 from surgeon_gui.theme import GAP, MARGIN, apply_theme
 from surgeon_gui.widgets.action_strip import ActionStrip
 from surgeon_gui.widgets.chart_card import save_widget

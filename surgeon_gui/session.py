@@ -6,7 +6,6 @@ each batch of events, however many events that is. It makes no widget itself.
 
 from __future__ import annotations
 
-import datetime
 import itertools
 import time
 from collections.abc import Mapping
@@ -26,10 +25,10 @@ from surgeon_engine.commands import (
 )
 from surgeon_engine.config import CalibrationConfig, PruningConfig, RunConfig
 from surgeon_engine.events import Envelope, Failed
+from surgeon_engine.run_folder import new_run_folder
 from surgeon_gui import app_state, checks, run_state
 from surgeon_gui.app_state import AppState, Inquiry, Step
 from surgeon_gui.engine_thread import EngineThread
-from surgeon_gui.paths import new_run_folder
 from surgeon_gui.run_state import RunState
 
 INSPECTION_DELAY_MS = 300  # after the last keystroke in the model's path
@@ -126,8 +125,7 @@ class Session(QObject):
         config = self.state.config
         if folder is None:
             parent = Path(self.state.run_parent).expanduser()
-            now = datetime.datetime.now()
-            folder = new_run_folder(parent, config.model.source, now)
+            folder = new_run_folder(parent, config.model.source)
         name = self._name("run")
         run = run_state.requested(name, config, str(folder), time.time())
         self._send(StartRun(run=name, config=config, folder=str(folder)))

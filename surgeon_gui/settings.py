@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+import platformdirs
 from PySide6.QtCore import QByteArray, QSettings
 
 MOST_RECENT_MODELS = 8
@@ -83,3 +84,8 @@ def _strings(value: object) -> list[str]:
     if isinstance(value, str):  # QSettings reads a list of one as a string
         return [value] if value else []
     return [str(item) for item in value] if isinstance(value, list) else []
+
+
+def default_run_parent() -> Path:
+    """The folder in which runs make their own, unless the user names another."""
+    return platformdirs.user_data_path("surgeon") / "runs"

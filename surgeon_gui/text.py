@@ -179,7 +179,7 @@ UNITS = {
     Stage.LOAD: "part",
     Stage.TEXT: "part",
     Stage.BASELINE: "batch",
-    Stage.CURVATURE: "block",
+    Stage.CURVATURE: "step",
     Stage.SELECTION: "layer",
     Stage.UPDATE: "layer",
     Stage.EVALUATION: "batch",

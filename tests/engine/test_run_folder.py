@@ -9,7 +9,7 @@ from surgeon_engine.errors import ExportError, RunFolderError
 from surgeon_engine.run_folder import (
     RunFolder,
     folder_appearing_at,
-    new_run_name,
+    new_run_folder,
     refuse_occupied,
     write_atomically,
 )
@@ -78,6 +78,18 @@ def test_a_folder_without_a_report_is_no_finished_run(tmp_path, text):
         RunFolder(tmp_path).read_report()
 
 
-def test_runs_are_named_by_time_and_model():
-    assert new_run_name("/models/Some-Model.Q4_1.gguf").endswith("-Some-Model.Q4_1")
-    assert new_run_name("demo").endswith("-demo")
+@pytest.mark.parametrize(
+    ("model", "ending"),
+    [
+        ("/models/Some-Model.Q4_1.gguf", "_Some-Model.Q4_1"),
+        ("/models/Qwen2.5-1.5B", "_Qwen2.5-1.5B"),
+        ("/models/my model/", "_my-model"),
+        ("demo", "_demo"),
+        ("..", "_model"),
+    ],
+)
+def test_runs_are_named_by_time_and_model(tmp_path, model, ending):
+    folder = new_run_folder(tmp_path, model)
+    assert folder.name.endswith(ending)
+    folder.mkdir()
+    assert not new_run_folder(tmp_path, model).exists()

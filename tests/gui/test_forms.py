@@ -89,7 +89,7 @@ def test_choices_carry_their_explanations(form):
     box = form.field("structure")
     assert isinstance(box, QComboBox)
     assert box.itemText(0) == "Heads and neurons"
-    assert "faster" in box.itemData(0, Qt.ItemDataRole.ToolTipRole)
+    assert "quality" in box.itemData(0, Qt.ItemDataRole.ToolTipRole)
 
 
 def test_a_refused_config_is_told_at_the_form(qtbot, form):
