@@ -17,9 +17,10 @@ from typing import TextIO
 
 from surgeon_engine.commands import StopAndKeep
 from surgeon_engine.config import ModelConfig, read_config
-from surgeon_engine.errors import EngineError
+from surgeon_engine.errors import ConfigError, EngineError
 from surgeon_engine.events import (
     BaselineEvaluated,
+    Cancelled,
     Envelope,
     Event,
     Exported,
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say(f"{error.message}\n{error.hint}".strip(), sys.stderr)
         return 1
     except KeyboardInterrupt:
-        _say("Cancelled: nothing was exported.", sys.stderr)
+        _say("Cancelled.", sys.stderr)
         return _INTERRUPTED
 
 
@@ -94,8 +95,16 @@ def _run(options: argparse.Namespace) -> int:
     config = read_config(options.job)
     from surgeon_engine.libraries import without_progress_bars
     from surgeon_engine.pipeline import prune
+    from surgeon_engine.server import failure
     from surgeon_engine.session import Session
 
+    shots = config.pruning.shots
+    if options.stop_after is not None and not 1 <= options.stop_after <= shots:
+        raise ConfigError(
+            f"There is no shot {options.stop_after} to stop after: "
+            f"the job has {shots}.",
+            f"Give --stop-after a number from 1 to {shots}.",
+        )
     without_progress_bars()
     if options.name:
         folder = options.run_dir / options.name
@@ -110,7 +119,14 @@ def _run(options: argparse.Namespace) -> int:
             session.hear(StopAndKeep(run=folder.name))
 
     session = Session(folder.name, show)
-    prune(config, folder, session)
+    try:
+        prune(config, folder, session)
+    except KeyboardInterrupt:
+        session.emit(Cancelled())
+        raise
+    except Exception as error:
+        session.emit(failure(error))
+        raise
     return 0
 
 

@@ -1,6 +1,6 @@
 """What is wanted of a run: plain frozen dataclasses, read from and written to TOML.
 
-Every field states its range, its unit and whether it is for experts, so that the
+Every field states its range and whether it is for experts, so that the
 checks here and the forms of the window come from one place. Imports neither torch
 nor Qt.
 """
@@ -88,13 +88,9 @@ class Limits:
 
 
 def _option(
-    default: Any,
-    limits: Limits | None = None,
-    unit: str = "",
-    *,
-    advanced: bool = False,
+    default: Any, limits: Limits | None = None, *, advanced: bool = False
 ) -> Any:
-    metadata = {"limits": limits, "unit": unit, "advanced": advanced}
+    metadata = {"limits": limits, "advanced": advanced}
     return field(default=default, metadata=metadata)
 
 
@@ -130,11 +126,11 @@ class CalibrationConfig:
 
     text: str = BUILTIN_TEXT  # "builtin", a .txt/.jsonl file or a .npy token file
     validation_text: str = ""  # as `text`; empty: a held-out part of `text`
-    windows: int = _option(64, Limits(1, 100_000), "windows")
-    validation_windows: int = _option(32, Limits(1, 100_000), "windows")
-    window_length: int = _option(256, Limits(8, 131_072), "tokens")
+    windows: int = _option(64, Limits(1, 100_000))
+    validation_windows: int = _option(32, Limits(1, 100_000))
+    window_length: int = _option(256, Limits(8, 131_072))  # tokens
     seed: int = _option(0, Limits(0, 2**31 - 1), advanced=True)
-    batch: int = _option(4, Limits(1, 1024), "windows", advanced=True)
+    batch: int = _option(4, Limits(1, 1024), advanced=True)
 
     def __post_init__(self) -> None:
         _check_limits(self)
@@ -151,18 +147,14 @@ class PruningConfig:
 
     structure: Structure = Structure.HEADS_AND_NEURONS
     sparsity: float = _option(
-        0.3, Limits(0, 0.95, low_is_open=True), "of prunable weights"
-    )
-    shots: int = _option(3, Limits(1, 200), "shots")
+        0.3, Limits(0, 0.95, low_is_open=True)
+    )  # of prunable weights
+    shots: int = _option(3, Limits(1, 200))
     schedule: Schedule = _option(Schedule.LINEAR, advanced=True)
     cost_basis: CostBasis = _option(CostBasis.PER_PARAMETER, advanced=True)
     update: UpdateKind = _option(UpdateKind.JOINT, advanced=True)
-    cost_damping: float = _option(
-        0.01, Limits(0, 100), "x mean eigenvalue", advanced=True
-    )
-    update_damping: float = _option(
-        0.1, Limits(0, 100), "x mean eigenvalue", advanced=True
-    )
+    cost_damping: float = _option(0.01, Limits(0, 100), advanced=True)
+    update_damping: float = _option(0.1, Limits(0, 100), advanced=True)
 
     def __post_init__(self) -> None:
         _check_limits(self)

@@ -31,6 +31,10 @@ class CurvatureError(EngineError):
     """Activations, gradients or factors from which no cost can be computed."""
 
 
+class EvaluationError(EngineError):
+    """The loss of the model is no number."""
+
+
 class PruningError(EngineError):
     """The target cannot be reached by removing what may be removed."""
 

@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import torch
 from torch import Tensor
 
@@ -29,12 +30,15 @@ from surgeon_engine.curvature.collect import (
     block_factors,
 )
 from surgeon_engine.curvature.factors import KroneckerFactors
+from surgeon_engine.errors import ExportError
 from surgeon_engine.evaluation.perplexity import evaluate
 from surgeon_engine.events import (
     BaselineEvaluated,
     Evaluation,
     Exported,
     LayerSparsity,
+    Level,
+    Logged,
     RunFinished,
     RunStarted,
     ShotFinished,
@@ -43,8 +47,8 @@ from surgeon_engine.events import (
 from surgeon_engine.export.checkpoint import (
     Recipe,
     check_destination,
+    check_room,
     checkpoint_at,
-    exported,
     save_probe,
     verify,
     write_masked,
@@ -82,11 +86,12 @@ def prune(config: RunConfig, folder: Path, session: Session) -> None:
         RunCancelled: the user has cancelled.
     """
     run = RunFolder(folder)
-    check_destination(run.export_path(config))
+    check_destination(run.export_path(config), run.path)
     run.create(config)
-    session.log = run
+    session.log, session.started = run, time.monotonic()
+    devices.forget_peak_memory()
 
-    patient = _prepare(config, session)
+    patient = _prepare(config, run, session)
     session.emit(_run_started(config, run, patient))
     baseline = _evaluation(patient, config, session, Stage.BASELINE)
     session.emit(BaselineEvaluated(baseline))
@@ -108,11 +113,15 @@ def prune(config: RunConfig, folder: Path, session: Session) -> None:
     )
 
 
-def _prepare(config: RunConfig, session: Session) -> Patient:
+def _prepare(config: RunConfig, run: RunFolder, session: Session) -> Patient:
     """Load the model and the text, and divide the model into what can be removed."""
     with session.stage(Stage.LOAD):
         loaded = load_model(config.model)
         units = units_of(config.pruning.structure, loaded.blocks, loaded.layers)
+        check_room(run.export_path(config), loaded.model)
+    if loaded.tokenizer is None:
+        words = "There is no tokenizer beside the weights: the export has none either."
+        session.emit(Logged(Level.WARNING, words))
     with session.stage(Stage.TEXT):
         vocabulary = vocabulary_of(loaded.model.config)
         windows = load_windows(config.calibration, loaded.tokenizer, vocabulary)
@@ -206,8 +215,19 @@ def _export(
             save_probe(patient.loaded, patient.windows.validation, run.probe_path)
             write_masked(patient.loaded, recipe, folder)
         with session.stage(Stage.VERIFICATION):
-            verdict = verify(folder, run.probe_path)
-    return exported(destination, verdict)
+            exported = _verified(folder, run, session)
+    return msgspec.structs.replace(exported, folder=str(destination))
+
+
+def _verified(checkpoint: Path, run: RunFolder, session: Session) -> Exported:
+    """What a check found; a checkpoint that fails is kept, but never called done."""
+    try:
+        return verify(checkpoint, run.probe_path, session.check)
+    except ExportError as error:
+        kept = run.keep_unverified(checkpoint)
+        raise ExportError(
+            error.message, f"{error.hint} The files are kept, unchecked, in {kept}."
+        ) from error
 
 
 def _layer_sparsities(patient: Patient) -> tuple[LayerSparsity, ...]:

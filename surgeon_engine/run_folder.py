@@ -49,7 +49,7 @@ class Report(msgspec.Struct, frozen=True):
     stopped_early: bool
     seconds: float
     seconds_of_stages: dict[str, float]
-    peak_memory_bytes: int  # of the engine's process; on a GPU: of its memory
+    peak_memory_bytes: int  # of the engine's process so far; on a GPU: of the run
 
 
 class RunFolder:
@@ -80,7 +80,9 @@ class RunFolder:
 
     def export_path(self, config: RunConfig) -> Path:
         """Where the checkpoint of a run with `config` goes."""
-        return Path(config.export.folder or self.path / "export")
+        if not config.export.folder:
+            return self.path / "export"
+        return Path(os.path.expanduser(config.export.folder)).absolute()
 
     def create(self, config: RunConfig) -> None:
         """Make the folder and write the config into it.
@@ -107,7 +109,19 @@ class RunFolder:
     def write_report(self, report: Report) -> None:
         """Write `report.json`."""
         text = msgspec.json.format(msgspec.json.encode(report), indent=2)
-        write_atomically(self.report_path, text)
+        try:
+            write_atomically(self.report_path, text)
+        except OSError as error:
+            raise RunFolderError(
+                f"{self.report_path} cannot be written: {error.strerror}.",
+                "The checkpoint is complete; make room and keep it.",
+            ) from error
+
+    def keep_unverified(self, checkpoint: Path) -> Path:
+        """Move a checkpoint that failed its check here; where it is then."""
+        kept = self.path / "export-unverified"
+        shutil.move(checkpoint, kept)
+        return kept
 
     def read_report(self) -> Report:
         """Read `report.json`.
@@ -155,17 +169,19 @@ def write_atomically(path: Path, data: bytes) -> None:
 def folder_appearing_at(path: Path) -> Iterator[Path]:
     """A folder to fill; once the block is left it stands at `path`, complete.
 
-    If the block raises, nothing is left at all.
+    If the block raises, nothing is left at all. If the process is killed, what is left
+    has a hidden name, and goes when the same folder is written again.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    temporary = path.with_name(f".{path.name}.partial")
+    shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed
+    temporary.mkdir()
     try:
         yield temporary
         for file in sorted(temporary.rglob("*")):
             if file.is_file():
                 file.chmod(_READABLE)  # safetensors writes for the owner alone
                 _flush_to_disk(file)
-        temporary.chmod(0o755)  # mkdtemp makes folders for their owner alone
         if path.is_dir():
             path.rmdir()  # an empty one may stand there; a full one may not
         temporary.rename(path)

@@ -72,10 +72,8 @@ class Engine:
                 _do(command, session)
             except RunCancelled:
                 session.emit(Cancelled())
-            except EngineError as error:
-                session.emit(Failed(error.message, error.hint))
             except Exception as error:  # the process boundary: nothing above can help
-                session.emit(_bug(error))
+                session.emit(failure(error))
             del self._sessions[command.run]
 
 
@@ -128,7 +126,16 @@ def _ready() -> EngineReady:
     )
 
 
-def _bug(error: Exception) -> Failed:
+def failure(error: Exception) -> Failed:
+    """What to tell of an error that ended a command."""
+    if isinstance(error, EngineError):
+        return Failed(error.message, error.hint)
+    if devices.is_out_of_memory(error):
+        return Failed(
+            "There is not enough memory for this.",
+            "Use fewer or shorter windows, a smaller batch, or a smaller model.",
+            traceback.format_exc(),
+        )
     return Failed(
         f"Something went wrong that should not have: {type(error).__name__}: {error}",
         "The details below help to find out what; please report them.",

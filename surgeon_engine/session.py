@@ -9,7 +9,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from surgeon_engine.commands import Cancel, StopAndKeep
-from surgeon_engine.events import Envelope, Event, Progressed, Stage, StageStarted
+from surgeon_engine.events import (
+    Envelope,
+    Event,
+    Level,
+    Logged,
+    Progressed,
+    Stage,
+    StageStarted,
+)
 from surgeon_engine.run_folder import RunFolder
 
 _SECONDS_BETWEEN_PROGRESS = 0.1  # more often nobody can read it
@@ -27,7 +35,7 @@ class Session:
 
     def __init__(self, run: str, send: Callable[[Envelope], object]) -> None:
         self.log: RunFolder | None = None  # where events are kept, once it exists
-        self.started = time.monotonic()
+        self.started = time.monotonic()  # anew when the work begins
         self.seconds_of_stages: dict[str, float] = defaultdict(float)
         self._run = run
         self._send = send
@@ -37,9 +45,16 @@ class Session:
     def emit(self, event: Event) -> None:
         """Send `event`, and keep it in the run's folder."""
         envelope = Envelope(self._run, time.time(), event)
-        if self.log is not None:
-            self.log.append(envelope)
         self._send(envelope)
+        if self.log is None:
+            return
+        try:
+            self.log.append(envelope)
+        except OSError as error:
+            # The run itself need not end for that, but nobody may think it is kept.
+            lost, self.log = self.log.events_path, None
+            words = f"{lost} cannot be written any more: {error.strerror}."
+            self.emit(Logged(Level.WARNING, words))
 
     def hear(self, command: Cancel | StopAndKeep) -> None:
         """Remember what was asked for; the run looks at it as it goes."""

@@ -8,6 +8,7 @@ Qt.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import queue
@@ -119,6 +120,11 @@ class ProcessLink:
     def kill(self) -> None:
         """See `EngineLink.kill`."""
         kill_process_tree(self._process.pid)
+        if hasattr(os, "killpg"):
+            # What a dead engine had started is no child of it any more, but still of
+            # the group that was made for it.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._reader.join()
         for stream in (self._process.stdin, self._process.stdout):
@@ -207,7 +213,7 @@ def kill_process_tree(pid: int) -> None:
 
 
 def _exit_in_words(code: int) -> str:
-    if code == -signal.SIGKILL:
+    if code == -getattr(signal, "SIGKILL", 0) != 0:
         return "The engine was killed by the system, most likely for want of memory."
     if code < 0:
         return f"The engine crashed (signal {-code}, {signal.strsignal(-code)})."

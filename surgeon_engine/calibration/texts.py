@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+import os
 import tempfile
 from pathlib import Path
 
@@ -44,8 +46,8 @@ def checked_file(source: str) -> Path:
     Raises:
         CalibrationError: there is none, or it is empty.
     """
-    path = Path(source).expanduser()
-    if not path.is_file():
+    path = Path(os.path.expanduser(source))
+    if not os.path.isfile(path):
         raise CalibrationError(
             f"There is no text file at {path}.", "Choose a .txt or .jsonl file."
         )
@@ -79,13 +81,13 @@ def _read(path: Path) -> list[str]:
         try:
             table = datasets.load_dataset(
                 builder,
-                data_files=str(path),
+                data_files=glob.escape(str(path)),
                 split="train",
                 cache_dir=cache,
                 keep_in_memory=True,
                 **whole,
             )
-        except datasets.exceptions.DatasetGenerationError as error:
+        except (datasets.exceptions.DatasetGenerationError, ValueError) as error:
             raise CalibrationError(
                 f"{path.name} cannot be read: {error.__cause__ or error}.",
                 'Each line must be a JSON object such as {"text": "..."}.',
@@ -96,4 +98,12 @@ def _read(path: Path) -> list[str]:
                 f"(they have {', '.join(table.column_names)}).",
                 'Each line must be a JSON object such as {"text": "..."}.',
             )
-        return [str(text) for text in table[_FIELD]]
+        texts = list(table[_FIELD])
+    for number, text in enumerate(texts, start=1):
+        if not isinstance(text, str):
+            raise CalibrationError(
+                f"{path.name} has no text in document {number:,}, but "
+                f"{type(text).__name__}.",
+                'Each line must be a JSON object such as {"text": "..."}.',
+            )
+    return texts

@@ -7,6 +7,8 @@ split by topic, a file by windows, drawn without replacement with the config's s
 
 from __future__ import annotations
 
+import os
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +26,9 @@ from surgeon_engine.model.load import load_tokenizer
 from surgeon_engine.model.source import locate, read_model_config
 
 _PREVIEWED = 3  # windows of each part
-_TOKEN_FILE = "A token file holds int32 token ids, windows x length, saved by NumPy."
+_TOKEN_FILE = (
+    "A token file holds int32 token ids, windows x length (2 or more), saved by NumPy."
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,7 +62,7 @@ def load_windows(
     """
     other = config.validation_text or config.text
     reader = _Reader(config, tokenizer)
-    if other == config.text and other != BUILTIN_TEXT:
+    if other != BUILTIN_TEXT and _same_file(other, config.text):
         both = reader.draw(
             other, "calibration", config.windows + config.validation_windows
         )
@@ -150,24 +154,41 @@ class _Reader:
 
     def _token_file(self, source: str) -> Tensor:
         path = checked_file(source)
-        if not self._config.validation_text:
+        other = self._config.validation_text
+        if not other or _same_file(other, self._config.text):
             raise CalibrationError(
                 f"{path.name} holds tokens, all of which are for calibration.",
                 "Name another token file or a text as validation_text.",
             )
         try:
-            windows = np.load(path, allow_pickle=False)
-        except (OSError, ValueError) as error:
+            with path.open("rb") as file:
+                windows = np.load(file, allow_pickle=False)
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
             raise CalibrationError(
                 f"{path.name} is not a NumPy file: {error}.", _TOKEN_FILE
             ) from error
-        if windows.ndim != 2 or windows.dtype.kind not in "iu" or windows.size == 0:
-            raise CalibrationError(
-                f"{path.name} holds {windows.dtype} of shape {windows.shape}.",
-                _TOKEN_FILE,
-            )
+        is_array = isinstance(windows, np.ndarray)
+        if not is_array or not _are_windows(windows):
+            what = f"{windows.dtype} of shape {windows.shape}" if is_array else "others"
+            raise CalibrationError(f"{path.name} holds {what}.", _TOKEN_FILE)
         self.available += windows.size
         return torch.from_numpy(windows.astype(np.int64))
+
+
+def _are_windows(tokens: np.ndarray) -> bool:
+    """Whether there are windows, each with a token to predict."""
+    shape = tokens.shape
+    return (
+        tokens.dtype.kind in "iu"
+        and len(shape) == 2
+        and min(shape[0], shape[1] - 1) > 0
+    )
+
+
+def _same_file(one: str, other: str) -> bool:
+    """Whether two sources are one text, however they are spelt."""
+    one, other = (os.path.realpath(os.path.expanduser(name)) for name in (one, other))
+    return one == other
 
 
 def _refuse_unfit(windows: Tensor, vocabulary: Vocabulary) -> None:

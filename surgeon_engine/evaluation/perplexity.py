@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from surgeon_engine.errors import CurvatureError
+from surgeon_engine.errors import EvaluationError
 from surgeon_engine.events import Evaluation
 
 _LARGEST_LOSS = 700.0  # nats: exp of more is no float64
@@ -31,7 +31,7 @@ def evaluate(
     """Loss and perplexity on `windows` (windows x length); `step` after each batch.
 
     Raises:
-        CurvatureError: the loss is not finite.
+        EvaluationError: the loss is not finite.
     """
     total = 0.0
     for tokens in windows.split(batch):
@@ -46,7 +46,7 @@ def evaluate(
     count, length = windows.shape
     loss = total / (count * (length - 1))
     if not loss < _LARGEST_LOSS:  # NaN is not smaller than anything
-        raise CurvatureError(
+        raise EvaluationError(
             f"The loss on the validation text is {loss}.",
             "The model may be damaged, or its number format too narrow: "
             "try dtype float32.",

@@ -8,19 +8,23 @@ memory, and only then renamed to its final name.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from surgeon_engine.config import Dtype, RunConfig, config_to_toml
 from surgeon_engine.errors import ExportError
@@ -38,6 +42,7 @@ from surgeon_engine.run_folder import (
 _PROBE_TOKENS = 64  # whose logits are compared
 # Of the largest logit: the kernels of another device or format round differently.
 _TOLERANCE = {Dtype.FLOAT32: 1e-4, Dtype.BFLOAT16: 3e-2, Dtype.FLOAT16: 1e-2}
+_SECONDS_BETWEEN_LOOKS = 0.05
 _VERIFY = (sys.executable, "-m", "surgeon_engine.export.verify")
 
 
@@ -50,19 +55,42 @@ class Recipe:
     shots: tuple[ShotFinished, ...]
 
 
-def check_destination(destination: Path) -> None:
+def check_destination(destination: Path, run: Path) -> None:
     """Refuse a destination that could not be written to in the end.
 
     Raises:
-        ExportError: there is something in it, or its parent is not writable.
+        ExportError: there is something in it, its parent is not writable, or the run
+            itself is about to write there.
     """
     refuse_occupied(destination, ExportError)
-    ancestor = next(path for path in destination.parents if path.exists())
+    if run.absolute().is_relative_to(destination):
+        raise ExportError(
+            f"{destination} is where the run itself keeps its files.",
+            "Choose another folder, or leave the destination empty.",
+        )
     try:
-        with tempfile.TemporaryDirectory(dir=ancestor, prefix=".surgeon."):
+        with tempfile.TemporaryDirectory(
+            dir=_ancestor(destination), prefix=".surgeon."
+        ):
             pass
     except OSError as error:
         raise _unwritable(destination, error) from error
+
+
+def check_room(destination: Path, model: PreTrainedModel) -> None:
+    """Refuse a disk on which there is no room for `model`.
+
+    Raises:
+        ExportError: there is not; with the numbers.
+    """
+    needed = sum(x.numel() * x.element_size() for x in model.parameters())
+    free = shutil.disk_usage(_ancestor(destination)).free
+    if free < needed:
+        raise ExportError(
+            f"The checkpoint needs {needed / 1e9:.1f} GB, but the disk of "
+            f"{destination} has {free / 1e9:.1f} GB free.",
+            "Make room, or choose a folder on another disk.",
+        )
 
 
 def save_probe(loaded: LoadedModel, windows: Tensor, path: Path) -> None:
@@ -85,12 +113,13 @@ def checkpoint_at(destination: Path) -> Iterator[Path]:
     try:
         with folder_appearing_at(destination) as folder:
             yield folder
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise _unwritable(destination, error) from error
 
 
 def write_masked(loaded: LoadedModel, recipe: Recipe, folder: Path) -> None:
     """Fill `folder` with weights, config, tokenizer, model card and the job."""
+    _make_saveable(loaded.model)
     loaded.model.save_pretrained(folder)
     if loaded.tokenizer is not None:
         loaded.tokenizer.save_pretrained(folder)
@@ -109,55 +138,80 @@ def copy_export(folder: str, destination: str) -> Exported:
     """
     run = RunFolder(Path(folder))
     original = Path(run.read_report().exported.folder)
-    target = Path(destination).expanduser()
+    target = Path(os.path.expanduser(destination)).absolute()
     with checkpoint_at(target) as copy:
         shutil.copytree(original, copy, dirs_exist_ok=True)
-        verdict = verify(copy, run.probe_path)
-    return exported(target, verdict)
+        exported = verify(copy, run.probe_path)
+    return msgspec.structs.replace(exported, folder=str(target))
 
 
-def verify(checkpoint: Path, probe: Path) -> Verdict:
+def verify(
+    checkpoint: Path, probe: Path, check: Callable[[], None] = lambda: None
+) -> Exported:
     """Load `checkpoint` in a fresh process and compare its logits with `probe`.
+
+    `check` is called now and then while that goes on; what it raises ends it.
 
     Raises:
         ExportError: it does not load, or its logits differ.
     """
-    done = subprocess.run(
-        [*_VERIFY, str(checkpoint), str(probe)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            [*_VERIFY, str(checkpoint), str(probe)], stdout=out, stderr=errors
+        )
+        try:
+            while process.poll() is None:
+                check()
+                time.sleep(_SECONDS_BETWEEN_LOOKS)
+        finally:
+            process.kill()
+            process.wait()
+        out.seek(0)
+        errors.seek(0)
+        said, complaint = out.read(), errors.read().decode(errors="replace").strip()
+    if process.returncode != 0:
+        last = (complaint.splitlines() or [f"exit code {process.returncode}"])[-1]
         raise ExportError(
             f"The checkpoint does not load in a fresh process: {last}.",
-            "It was discarded. The log has the details; please report them.",
+            "It may have run out of memory; close other programs and try again.",
         )
-    verdict = msgspec.json.decode(done.stdout.splitlines()[-1], type=Verdict)
+    verdict = msgspec.json.decode(said.splitlines()[-1], type=Verdict)
+    difference = verdict.largest_difference
     tolerance = _TOLERANCE[Dtype(verdict.dtype)] * verdict.largest_logit
-    if not verdict.largest_difference <= tolerance:  # NaN is not within it either
+    if difference is None or difference > tolerance:
+        by = "beyond measure" if difference is None else f"by up to {difference:.3g}"
         raise ExportError(
-            f"The reloaded checkpoint gives other logits: they differ by up to "
-            f"{verdict.largest_difference:.3g} (largest logit "
-            f"{verdict.largest_logit:.3g}).",
-            "It was discarded. Please report this with the name of the model.",
+            f"The reloaded checkpoint gives other logits: they differ {by} "
+            f"(largest logit {verdict.largest_logit:.3g}).",
+            "Please report this with the name of the model.",
         )
-    return verdict
-
-
-def exported(folder: Path, verdict: Verdict) -> Exported:
-    """What there is to tell of a checkpoint that has been verified."""
     return Exported(
-        folder=str(folder),
-        bytes=sum(file.stat().st_size for file in folder.rglob("*")),
+        folder=str(checkpoint),
+        bytes=sum(file.stat().st_size for file in checkpoint.rglob("*")),
         tokens_compared=verdict.tokens,
-        largest_difference=verdict.largest_difference,
+        largest_difference=difference,
     )
 
 
-def _unwritable(destination: Path, error: OSError) -> ExportError:
+def _make_saveable(model: PreTrainedModel) -> None:
+    """Many models ship sampling settings without saying that they sample.
+
+    transformers reads such a generation config, but refuses to write it.
+    """
+    try:
+        model.generation_config.validate(strict=True)
+    except ValueError:
+        model.generation_config.do_sample = True
+
+
+def _ancestor(destination: Path) -> Path:
+    """The nearest folder above `destination` that exists."""
+    return next(path for path in destination.parents if os.path.exists(path))
+
+
+def _unwritable(destination: Path, error: Exception) -> ExportError:
+    reason = getattr(error, "strerror", None) or error
     return ExportError(
-        f"{destination} cannot be written: {error.strerror or error}.",
+        f"{destination} cannot be written: {reason}.",
         "Choose a folder that you may write to, on a disk with room for the model.",
     )

@@ -10,7 +10,13 @@ from surgeon_engine.errors import ModelError
 from surgeon_engine.events import LayerSummary, ModelInspected, ModelSummary
 from surgeon_engine.model.coupling import structure_support
 from surgeon_engine.model.layers import find_blocks, prunable_layers
-from surgeon_engine.model.source import ModelSource, locate, read_model_config
+from surgeon_engine.model.source import (
+    UNREADABLE,
+    ModelSource,
+    first_line,
+    locate,
+    read_model_config,
+)
 
 
 def inspect_model(config: ModelConfig) -> ModelInspected:
@@ -24,9 +30,9 @@ def inspect_model(config: ModelConfig) -> ModelInspected:
     try:
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(model_config)
-    except (ValueError, ImportError) as error:
+    except UNREADABLE as error:
         raise ModelError(
-            f"transformers cannot build {source.name}: {error}.",
+            f"transformers cannot build {source.name}: {first_line(error)}.",
             "Choose a decoder-only model that transformers knows.",
         ) from error
     return ModelInspected(describe(model, source))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoModelForCausalLM,
@@ -19,6 +18,7 @@ from surgeon_engine.config import ModelConfig
 from surgeon_engine.errors import ModelError
 from surgeon_engine.model.layers import PrunableLayer, find_blocks, prunable_layers
 from surgeon_engine.model.source import (
+    UNREADABLE,
     ModelSource,
     first_line,
     locate,
@@ -57,7 +57,9 @@ def load_model(config: ModelConfig) -> LoadedModel:
             output_loading_info=True,
             **source.arguments,
         )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except UNREADABLE as error:
+        if devices.is_out_of_memory(error):
+            raise
         raise ModelError(
             f"The weights of {source.name} cannot be loaded: {first_line(error)}.",
             "The files may be incomplete or from another model: fetch them again.",
@@ -80,7 +82,7 @@ def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase | None:
     """The tokenizer beside the weights, or None where there is none."""
     try:
         return AutoTokenizer.from_pretrained(source.folder, **source.arguments)
-    except (OSError, ValueError, KeyError):
+    except UNREADABLE:
         return None
 
 

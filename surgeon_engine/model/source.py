@@ -7,17 +7,36 @@ before a single weight is read.
 from __future__ import annotations
 
 import json
+import os
 import re
+import struct
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, PretrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from surgeon_engine.config import DEMO
 from surgeon_engine.errors import ModelError
+
+# What transformers raises on files that make no sense to it.
+UNREADABLE = (
+    OSError,
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    ImportError,
+    ZeroDivisionError,
+    struct.error,
+    SafetensorError,
+    StrictDataclassError,
+)
 
 _GGUF_MAGIC = b"GGUF"
 _CAUSAL_LM = re.compile(r"ForCausalLM|LMHeadModel")
@@ -58,10 +77,10 @@ def locate(source: str) -> ModelSource:
     if source == DEMO:
         folder = Path(str(files("surgeon_resources"))) / "demo"
         return _checked_folder(ModelSource("Demo", folder))
-    path = Path(source).expanduser()
-    if path.is_dir():
+    path = Path(os.path.expanduser(source))
+    if os.path.isdir(path):
         return _checked_folder(ModelSource(path.resolve().name, path))
-    if path.is_file():
+    if os.path.isfile(path):
         return _checked_gguf(path)
     raise ModelError(f"There is no model at {path}.", _SOURCES)
 
@@ -74,7 +93,7 @@ def read_model_config(source: ModelSource) -> PretrainedConfig:
     """
     try:
         config = AutoConfig.from_pretrained(source.folder, **source.arguments)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except UNREADABLE as error:
         raise ModelError(
             f"The config of {source.name} cannot be used: {first_line(error)}.",
             "Surgeon prunes the decoder-only models that transformers knows; "

@@ -38,7 +38,7 @@ class RowsAndColumns:
         self, factors: KroneckerFactors, before: Tensor, pruning: PruningConfig
     ) -> Removals:
         """See `Unit.removals`."""
-        R, C = self.measured.rows, self.measured.columns
+        R = self.measured.rows
         W, A, G, _ = self._alive(factors, before)
         damping = pruning.cost_damping
         row = row_costs(W, A, inverse_diagonal(damped(G, damping)))
@@ -46,7 +46,7 @@ class RowsAndColumns:
         if self.measured.has_bias:
             column = column[:-1]
         if pruning.cost_basis is CostBasis.PER_PARAMETER:
-            row, column = row / (C + self.measured.has_bias), column / R
+            row, column = row / W.shape[1], column / W.shape[0]
         cost = torch.full((self.candidates,), -torch.inf, dtype=torch.float64)
         cost[~before] = torch.cat([row, column]).cpu()
 
@@ -66,7 +66,7 @@ class RowsAndColumns:
     ) -> list[tuple[PrunableLayer, Tensor]]:
         """See `Unit.updated`."""
         W, A, G, (row, column) = self._alive(factors, before)
-        row_goes, column_goes = self._masks(after.to(W.device))
+        row_goes, column_goes = self._removed(after.to(W.device))
         update = _UPDATES[pruning.update]
         X = self.measured.weight().zero_()
         X[row.unsqueeze(1) & column] = update(
@@ -80,7 +80,7 @@ class RowsAndColumns:
 
     def removed_weights(self, gone: Tensor) -> list[tuple[PrunableLayer, int]]:
         """See `Unit.removed_weights`."""
-        row, column = self._masks(gone)
+        row, column = self._removed(gone)
         r, c = int(row.sum()), int(column.sum())
         width = self.measured.columns + self.measured.has_bias
         return [(self.measured, r * width + c * (self.measured.rows - r))]
@@ -98,7 +98,7 @@ class RowsAndColumns:
     ) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tensor]]:
         """W, A and G without what is gone, in float64; which rows and columns stay."""
         W = self.measured.weight()
-        row, column = (~mask for mask in self._masks(gone.to(W.device)))
+        row, column = (~removed for removed in self._removed(gone.to(W.device)))
         return (
             W[row][:, column],
             factors.A.double()[column][:, column],
@@ -106,7 +106,7 @@ class RowsAndColumns:
             (row, column),
         )
 
-    def _masks(self, gone: Tensor) -> tuple[Tensor, Tensor]:
+    def _removed(self, gone: Tensor) -> tuple[Tensor, Tensor]:
         """Which rows (R) and which columns (C, or C+1 with a bias) are gone."""
         row, column = gone.split([self.measured.rows, self.measured.columns])
         bias = column.new_zeros(int(self.measured.has_bias))

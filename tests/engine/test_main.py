@@ -103,4 +103,22 @@ def test_an_interrupt_is_no_crash(tmp_path, capsys, monkeypatch):
     job.write_text(config_to_toml(RunConfig()))
     code, _, err = run("run", job, capsys=capsys)
     assert code == 130
-    assert "nothing was exported" in err
+    assert "Cancelled" in err
+
+
+@pytest.mark.parametrize("shot", [0, 4])
+def test_a_shot_that_does_not_exist_is_refused(job, capsys, shot):
+    code, _, err = run("run", job, "--stop-after", shot, capsys=capsys)
+    assert code == 1
+    assert "Give --stop-after a number from 1 to 3" in err
+
+
+def test_a_failed_run_says_so_in_its_log(job, tmp_path, capsys):
+    job.write_text(JOB.replace("0.4", "0.95"))
+    code, _, err = run(
+        "run", job, "--run-dir", tmp_path / "runs", "--name", "x", capsys=capsys
+    )
+    assert code == 1
+    last = (tmp_path / "runs" / "x" / "events.jsonl").read_text().splitlines()[-1]
+    assert '"type":"Failed"' in last
+    assert err.splitlines()[0] in last

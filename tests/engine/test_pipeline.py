@@ -7,9 +7,11 @@ import itertools
 import shutil
 
 import msgspec
+import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, GenerationConfig
 
 from surgeon_engine import pipeline
 from surgeon_engine.commands import Cancel, StopAndKeep
@@ -28,12 +30,14 @@ from surgeon_engine.events import (
     BaselineEvaluated,
     Envelope,
     Exported,
+    Logged,
     RunFinished,
     RunStarted,
     ShotFinished,
+    Stage,
+    StageStarted,
 )
-from surgeon_engine.export.checkpoint import copy_export
-from surgeon_engine.export.verify import compare
+from surgeon_engine.export.checkpoint import copy_export, verify
 from surgeon_engine.model.layers import prunable_layers
 from surgeon_engine.pipeline import prune
 from surgeon_engine.run_folder import RunFolder
@@ -49,7 +53,9 @@ def _verify_in_this_process(request, monkeypatch):
     """A fresh process takes seconds to import torch; two tests do it for real."""
     if "fresh_process" in request.keywords:
         return
-    monkeypatch.setattr(pipeline, "verify", compare)
+    monkeypatch.setattr(
+        pipeline, "verify", lambda folder, *_: Exported(str(folder), 0, 0, 0.0)
+    )
 
 
 def config(folder, **pruning) -> RunConfig:
@@ -275,18 +281,110 @@ def test_more_than_may_go_is_refused_with_the_numbers(tmp_path):
 
 
 @pytest.mark.fresh_process
-def test_a_checkpoint_with_other_weights_is_found_out_and_discarded(
+def test_a_checkpoint_with_other_weights_is_found_out_and_not_called_done(
     tmp_path, monkeypatch
 ):
     source = save_tiny_model(tmp_path / "model")
     verify = pipeline.verify
 
-    def swap_then_verify(folder, probe):
+    def swap_then_verify(folder, *others):
         shutil.copy(source / "model.safetensors", folder / "model.safetensors")
-        return verify(folder, probe)
+        return verify(folder, *others)
 
     monkeypatch.setattr(pipeline, "verify", swap_then_verify)
-    with pytest.raises(ExportError, match="gives other logits: they differ by up to"):
-        Recorder().run(config(source), tmp_path / "run")
+    recorder = Recorder()
+    with pytest.raises(
+        ExportError, match="gives other logits: they differ by up"
+    ) as error:
+        recorder.run(config(source), tmp_path / "run")
+    assert not recorder.of(Exported)
+    kept = tmp_path / "run" / "export-unverified"
+    assert str(kept) in error.value.hint
+    assert (kept / "model.safetensors").is_file()
     assert not (tmp_path / "run" / "export").exists()
     assert not list((tmp_path / "run").glob(".*"))
+
+
+@pytest.mark.fresh_process
+def test_a_checkpoint_that_gives_no_numbers_is_found_out(tmp_path):
+    source = save_tiny_model(tmp_path / "model")
+    Recorder().run(config(source), tmp_path / "run")
+    export = tmp_path / "run" / "export"
+    weights = load_file(export / "model.safetensors")
+    weights["model.norm.weight"][0] = torch.nan
+    save_file(weights, export / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ExportError, match="they differ beyond measure"):
+        verify(export, tmp_path / "run" / "probe.safetensors")
+
+
+@pytest.mark.fresh_process
+def test_cancel_is_heard_while_a_checkpoint_is_verified(tmp_path):
+    source = save_tiny_model(tmp_path / "model")
+    recorder = Recorder()
+    recorder.react = lambda event: (
+        recorder.session.hear(Cancel(run="test"))
+        if event == StageStarted(Stage.VERIFICATION, 0)
+        else None
+    )
+    with pytest.raises(RunCancelled):
+        recorder.run(config(source), tmp_path / "run")
+    assert not (tmp_path / "run" / "export").exists()
+    assert not list((tmp_path / "run").glob(".*"))
+
+
+def test_sampling_settings_that_transformers_would_not_write_are_written(tmp_path):
+    source = save_tiny_model(tmp_path / "model")
+    (source / "generation_config.json").write_text('{"temperature": 0.6}')
+    Recorder().run(config(source), tmp_path / "run")
+    kept = GenerationConfig.from_pretrained(tmp_path / "run" / "export")
+    assert (kept.temperature, kept.do_sample) == (0.6, True)
+
+
+def test_a_disk_without_room_is_refused_with_the_numbers(tmp_path, monkeypatch):
+    source = save_tiny_model(tmp_path / "model")
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    error = refused(config(source), tmp_path / "run", ExportError)
+    assert "has 0.0 GB free" in error.message
+
+
+@pytest.mark.parametrize("destination", ["run", "."])
+def test_a_destination_that_the_run_itself_fills_is_refused(tmp_path, destination):
+    source = save_tiny_model(tmp_path / "model")
+    runs = tmp_path / "runs"
+    wanted = dataclasses.replace(
+        config(source), export=ExportConfig(str(runs / destination))
+    )
+    error = refused(wanted, runs / "run", ExportError)
+    assert "is where the run itself keeps its files" in error.message
+
+
+def test_a_log_that_cannot_be_written_does_not_end_the_run(tmp_path):
+    source = save_tiny_model(tmp_path / "model")
+    recorder = Recorder()
+
+    def spoil(event):
+        if isinstance(event, BaselineEvaluated):
+            log = recorder.session.log.events_path
+            log.unlink()
+            log.mkdir()
+
+    recorder.react = spoil
+    recorder.run(config(source), tmp_path / "run")
+    assert "cannot be written any more" in recorder.of(Logged)[0].message
+    assert isinstance(recorder.events[-1], RunFinished)
+
+
+def test_a_model_without_a_tokenizer_is_exported_with_a_warning(tmp_path):
+    source = save_tiny_model(tmp_path / "model")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (source / name).unlink()
+    tokens = np.random.default_rng(0).integers(0, 90, (4, 32), dtype=np.int32)
+    np.save(tmp_path / "a.npy", tokens)
+    np.save(tmp_path / "b.npy", tokens[::-1])
+    text = CalibrationConfig(
+        text=str(tmp_path / "a.npy"), validation_text=str(tmp_path / "b.npy")
+    )
+    wanted = dataclasses.replace(config(source), calibration=text)
+    run = Recorder().run(wanted, tmp_path / "run")
+    assert "no tokenizer" in run.of(Logged)[0].message

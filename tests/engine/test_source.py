@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import struct
 
 import pytest
 
@@ -106,6 +107,35 @@ def test_a_file_that_is_no_gguf(tmp_path, data, sentence):
     path = tmp_path / "model.gguf"
     path.write_bytes(data)
     assert sentence in refused(path)
+
+
+@pytest.mark.parametrize("size", [4, 16, 25])
+def test_a_gguf_file_that_is_cut_off(tmp_path, size):
+    path = tmp_path / "model.gguf"
+    header = b"GGUF" + struct.pack("<IQQ", 3, 2, 4) + b"\x14\0\0\0"
+    path.write_bytes(header[:size])
+    assert "The config of model cannot be used" in refused(path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"hidden_size": "wide"},
+        {"num_attention_heads": 0},
+        {"intermediate_size": -8},
+        {"hidden_act": "magic"},
+    ],
+)
+def test_a_config_that_makes_no_model(folder, changes):
+    change_config(folder, **changes)
+    config = ModelConfig(source=str(folder))
+    for attempt in (inspect_model, load_model):
+        with pytest.raises(ModelError, match="tiny"):
+            attempt(config)
+
+
+def test_a_user_nobody_knows_is_no_crash():
+    assert "There is no model at" in refused("~nobody-of-that-name/model")
 
 
 def test_weights_of_another_model_are_not_filled_up_with_random_ones(folder, tmp_path):

@@ -225,3 +225,26 @@ def test_a_later_shot_finds_the_best_weight_given_what_is_gone(family, structure
             kept, best_weight_dense(smaller, kept == 0), rtol=0, atol=1e-8
         )
         assert (X[~stays] == 0).all()
+
+
+def test_in_a_later_shot_cost_per_parameter_counts_what_is_left():
+    unit = units("llama", Structure.ROWS_AND_COLUMNS)[0]
+    layer, factors = unit.measured, random_factors(unit.measured)
+    before = nothing(unit)
+    before[[0, layer.rows, layer.rows + 1]] = True  # one row and two columns
+    costs = {}
+    for basis in CostBasis:
+        removals = unit.removals(factors, before, pruning(cost_basis=basis))
+        costs[basis] = dict(
+            zip(removals.candidate.tolist(), removals.cost.tolist(), strict=True)
+        )
+    row, column = 1, layer.rows + 2
+    ratio = {
+        candidate: costs[CostBasis.RAW][candidate]
+        / costs[CostBasis.PER_PARAMETER][candidate]
+        for candidate in (row, column)
+        if candidate in costs[CostBasis.RAW]
+    }
+    expected = {row: layer.columns - 2, column: layer.rows - 1}
+    assert ratio == pytest.approx({key: expected[key] for key in ratio})
+    assert ratio

@@ -134,6 +134,8 @@ def test_too_little_text_is_refused_with_the_numbers(tmp_path):
     [
         ('{"text": "a"}\n{"text": ', "a.jsonl cannot be read"),
         ('{"content": "a"}\n', "have no field called 'text'"),
+        ('{"text": "a"}\n{"text": null}\n', "no text in document 2, but NoneType"),
+        ("\n \n", "a.jsonl"),
     ],
 )
 def test_jsonl_that_is_none(tmp_path, lines, sentence):
@@ -152,18 +154,45 @@ def test_windows_longer_than_the_model_takes(text):
         (np.full((2, 8), VOCABULARY, np.int32), "token ids from 96 to 96"),
         (np.zeros(8, np.int32), r"holds int32 of shape \(8,\)"),
         (np.zeros((2, 8), np.float32), "holds float32"),
+        (np.zeros((2, 1), np.int32), r"holds int32 of shape \(2, 1\)"),
     ],
 )
 def test_token_files_that_do_not_fit(tmp_path, tokens, sentence):
     path = tmp_path / "a.npy"
     np.save(path, tokens)
     with pytest.raises(CalibrationError, match=sentence):
-        load(text=str(path), validation_text=str(path).replace("a.npy", "./a.npy"))
+        load(text=str(path), validation_text=BUILTIN_TEXT)
 
 
 def test_a_token_file_needs_a_validation_text(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros((2, 8), np.int32))
     assert "all of which are for calibration" in refused(text=str(tmp_path / "a.npy"))
+
+
+def test_one_file_spelt_in_two_ways_is_one_text(text):
+    other = text.parent / "x" / ".." / text.name
+    (text.parent / "x").mkdir()
+    windows = load(text=str(text), validation_text=str(other))
+    assert not as_set(windows.calibration) & as_set(windows.validation)
+    np.save(text.parent / "a.npy", np.zeros((2, 8), np.int32))
+    tokens = str(text.parent / "a.npy")
+    message = refused(text=tokens, validation_text=tokens)
+    assert "all of which are for calibration" in message
+
+
+def test_a_name_with_brackets_is_a_name(text):
+    other = text.rename(text.with_name("notes [2024].txt"))
+    assert load(text=str(other)).calibration.shape == (4, 8)
+
+
+def test_a_damaged_token_file(tmp_path):
+    (tmp_path / "a.npy").write_bytes(b"PK\3\4 not a zip")
+    message = refused(text=str(tmp_path / "a.npy"), validation_text=BUILTIN_TEXT)
+    assert "a.npy is not a NumPy file" in message
+
+
+def test_a_user_nobody_knows_is_no_crash():
+    assert "There is no text file" in refused(text="~nobody-of-that-name/a.txt")
 
 
 def test_a_preview_shows_what_will_be_measured(text, tmp_path):

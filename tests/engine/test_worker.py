@@ -9,6 +9,7 @@ import time
 
 import psutil
 import pytest
+import torch
 
 from surgeon_engine.commands import Cancel, InspectModel, StartRun
 from surgeon_engine.config import (
@@ -17,6 +18,7 @@ from surgeon_engine.config import (
     PruningConfig,
     RunConfig,
 )
+from surgeon_engine.errors import ModelError
 from surgeon_engine.events import (
     Cancelled,
     EngineReady,
@@ -24,6 +26,7 @@ from surgeon_engine.events import (
     ModelInspected,
     Progressed,
 )
+from surgeon_engine.server import failure
 from surgeon_engine.worker import ENGINE_COMMAND, ProcessLink, ThreadLink
 
 
@@ -159,3 +162,19 @@ def test_the_same_engine_works_in_a_thread():
 def test_the_outside_end_does_not_import_torch():
     code = "import sys, surgeon_engine.worker; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (MemoryError(), "not enough memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "not enough"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "not enough memory"),
+        (ModelError("No model.", "Choose one."), "No model."),
+        (KeyError("x"), "Something went wrong that should not have: KeyError"),
+    ],
+)
+def test_every_error_becomes_a_sentence_with_a_hint(error, sentence):
+    told = failure(error)
+    assert sentence in told.message
+    assert told.hint
