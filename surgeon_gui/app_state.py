@@ -29,7 +29,7 @@ Answer = TypeVar("Answer", ModelSummary, TextPreviewed, Exported)
 
 
 class Step(Enum):
-    """The steps of the way from a model to a smaller one."""
+    """The steps of the way from a model to a pruned one."""
 
     MODEL = "model"
     CALIBRATION = "calibration"

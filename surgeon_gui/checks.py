@@ -12,19 +12,21 @@ from surgeon_engine.config import BUILTIN_TEXT, DEMO, RunConfig
 from surgeon_engine.errors import ExportError
 from surgeon_engine.events import ModelSummary
 from surgeon_engine.run_folder import refuse_occupied
-from surgeon_gui import numbers
+from surgeon_gui import numbers, paths
 from surgeon_gui.app_state import AppState, Engine, Step
 
 TEXT_ENDINGS = (".txt", ".jsonl", ".npy")
 
 
-def problems(config: RunConfig, model: ModelSummary | None) -> dict[Step, str]:
+def problems(
+    config: RunConfig, model: ModelSummary | None, run_parent: str
+) -> dict[Step, str]:
     """What is wrong with the draft; steps that are in order are left out."""
     found = {
         Step.MODEL: _model_problem(config),
         Step.CALIBRATION: _calibration_problem(config, model),
         Step.TARGET: _target_problem(config, model),
-        Step.EXPORT: _export_problem(config),
+        Step.EXPORT: _export_problem(config, run_parent),
     }
     return {step: problem for step, problem in found.items() if problem}
 
@@ -33,6 +35,8 @@ def start_obstacle(state: AppState) -> str:
     """Why a run cannot be started, in a sentence; empty if it can."""
     if state.run.status.is_busy:
         return "A run is under way."
+    if state.copy.is_open:
+        return "A copy of the pruned model is being saved."
     if state.engine is Engine.GONE:
         return "There is no engine; close Surgeon and start it again."
     if not state.model_is_chosen:
@@ -48,9 +52,17 @@ def start_obstacle(state: AppState) -> str:
     return ""
 
 
+def covers(config: RunConfig, folder: Path) -> bool:
+    """Whether `folder` is the destination of the export or lies inside of it."""
+    if not config.export.folder:
+        return False
+    destination = paths.expanded(config.export.folder)
+    return paths.expanded(str(folder)).is_relative_to(destination)
+
+
 def _model_problem(config: RunConfig) -> str:
     source = config.model.source
-    if source != DEMO and not Path(source).expanduser().exists():
+    if source != DEMO and not paths.exists(source):
         return f"There is nothing at {source}."
     return ""
 
@@ -60,9 +72,9 @@ def _calibration_problem(config: RunConfig, model: ModelSummary | None) -> str:
     for text in (calibration.text, calibration.validation_text):
         if text in ("", BUILTIN_TEXT):
             continue
-        path = Path(text).expanduser()
-        if not path.is_file():
+        if not paths.is_file(text):
             return f"There is no file {text}."
+        path = Path(text)
         if path.suffix.lower() not in TEXT_ENDINGS:
             return f"{path.name} is none of {', '.join(TEXT_ENDINGS)}."
     longest = model.longest_window if model is not None else 0
@@ -86,11 +98,15 @@ def _target_problem(config: RunConfig, model: ModelSummary | None) -> str:
     return ""
 
 
-def _export_problem(config: RunConfig) -> str:
+def _export_problem(config: RunConfig, run_parent: str) -> str:
     if not config.export.folder:
         return ""
+    if covers(config, paths.expanded(run_parent)):
+        return f"{config.export.folder} is where the folders of runs go, or holds it."
     try:
-        refuse_occupied(Path(config.export.folder).expanduser(), ExportError)
-    except (ExportError, OSError) as error:
+        refuse_occupied(paths.expanded(config.export.folder), ExportError)
+    except ExportError as error:
         return str(error)
+    except OSError as error:
+        return f"{config.export.folder} cannot be used: {error.strerror}."
     return ""

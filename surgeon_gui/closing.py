@@ -1,15 +1,49 @@
-"""What happens when the window is closed while a run is under way."""
+"""What happens when the window is closed while a run or a copy is under way."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtWidgets import QAbstractButton, QMessageBox, QPushButton, QWidget
 
+from surgeon_engine.events import Exported
+from surgeon_gui.app_state import Inquiry
+from surgeon_gui.run_state import RunState, Status
 from surgeon_gui.session import Session
 
 
+class _Words(NamedTuple):
+    title: str
+    question: str
+    explanation: str
+    keep: str
+    end: str
+    stay: str
+
+
+_ABOUT_RUN = _Words(
+    "A run is under way",
+    "A run is under way. What should become of it?",
+    "Stop and keep ends it after the shot under way, exports the model as it is then, "
+    "and closes Surgeon.",
+    "Stop and keep",
+    "Cancel the run and close",
+    "Keep running",
+)
+_ABOUT_COPY = _Words(
+    "A copy is being saved",
+    "A copy of the pruned model is being saved. What should become of it?",
+    "Finish and close waits until the copy has been checked. The pruned model itself "
+    "stays where it is in any case.",
+    "Finish and close",
+    "Close without the copy",
+    "Stay open",
+)
+
+
 class CloseQuestion(QObject):
-    """Asks what to do with the run, without blocking the window."""
+    """Asks what to do with what is under way, without blocking the window."""
 
     may_close = Signal()  # nothing is under way any more, or need not be waited for
 
@@ -20,47 +54,52 @@ class CloseQuestion(QObject):
         self._box = QMessageBox(window)
         self._box.setObjectName("close_question")
         self._box.setIcon(QMessageBox.Icon.Question)
-        self._box.setWindowTitle("A run is under way")
-        self._box.setText("A run is under way. What should become of it?")
-        self._box.setInformativeText(
-            "Stop and keep ends it after the shot under way, exports the model as it "
-            "is then, and closes Surgeon."
-        )
         roles = QMessageBox.ButtonRole
-        self._keep = self._button(
-            "Stop and keep", roles.AcceptRole, "close_keep_button"
-        )
-        self._end = self._button(
-            "Cancel the run and close", roles.DestructiveRole, "close_cancel_button"
-        )
-        stay = self._button("Keep running", roles.RejectRole, "close_stay_button")
-        self._box.setEscapeButton(stay)
-        self._box.setDefaultButton(stay)
+        self._keep = self._button(roles.AcceptRole, "close_keep_button")
+        self._end = self._button(roles.DestructiveRole, "close_cancel_button")
+        self._stay = self._button(roles.RejectRole, "close_stay_button")
+        self._box.setEscapeButton(self._stay)
+        self._box.setDefaultButton(self._stay)
         self._box.buttonClicked.connect(self._on_button_clicked)
         session.run_ended.connect(self._on_run_ended)
+        session.copy_ended.connect(self._on_copy_ended)
 
     def ask(self) -> None:
         """Show the question; returns at once."""
+        runs = self._session.state.run.status.is_busy
+        words = _ABOUT_RUN if runs else _ABOUT_COPY
+        self._box.setWindowTitle(words.title)
+        self._box.setText(words.question)
+        self._box.setInformativeText(words.explanation)
+        self._keep.setText(words.keep)
+        self._end.setText(words.end)
+        self._stay.setText(words.stay)
         self._box.open()
 
-    def _button(
-        self, text: str, role: QMessageBox.ButtonRole, name: str
-    ) -> QPushButton:
-        made = self._box.addButton(text, role)
+    def _button(self, role: QMessageBox.ButtonRole, name: str) -> QPushButton:
+        made = self._box.addButton("", role)
         made.setObjectName(name)
         return made
 
     @Slot(QAbstractButton)
     def _on_button_clicked(self, clicked: QAbstractButton) -> None:
+        self._waits_for_end = clicked is self._keep
         if clicked is self._keep:
-            self._waits_for_end = True
             self._session.stop_and_keep()
         elif clicked is self._end:
             self._session.cancel()
             self.may_close.emit()
 
     @Slot(object)
-    def _on_run_ended(self, run: object) -> None:
+    def _on_run_ended(self, run: RunState) -> None:
+        self._on_end(failed=run.status is Status.FAILED)
+
+    @Slot(object)
+    def _on_copy_ended(self, copy: Inquiry[Exported]) -> None:
+        self._on_end(failed=copy.problem is not None)
+
+    def _on_end(self, *, failed: bool) -> None:
         self._box.hide()  # there is nothing left to ask
-        if self._waits_for_end:
+        waited, self._waits_for_end = self._waits_for_end, False
+        if waited and not failed:  # what has failed is to be read
             self.may_close.emit()

@@ -14,12 +14,21 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from surgeon_engine.config import DEMO, ModelConfig, PruningConfig, RunConfig, Structure
+from surgeon_engine.config import (
+    DEMO,
+    ModelConfig,
+    PruningConfig,
+    RunConfig,
+    Structure,
+    read_config,
+)
+from surgeon_engine.errors import ConfigError
 from surgeon_engine.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from PySide6.QtWidgets import QApplication
 
+    from surgeon_gui.app_state import AppState
     from surgeon_gui.engine_thread import EngineThread
     from surgeon_gui.run_state import RunState
 
@@ -37,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, default=Path("runs/demo"))
     folder = parser.parse_args(argv).folder.resolve()
     if not _make_room(folder):
-        _say(f"{folder} is not the folder of a run, so it is not replaced.")
+        _say(f"{folder} is not the folder of a demo run, so it is not replaced.")
         return 1
     stays_open = _has_display()
     if not stays_open:
@@ -71,9 +80,18 @@ def run_demo(
     SystemTheme(application, settings)
     window = MainWindow(engine, settings, folder.parent)
     ends: list[RunState] = []
+    told: list[str] = []  # why there will be no run
 
     def start_when_ready() -> None:
-        if window.session.state.shows_run or window.session.start_obstacle():
+        state = window.session.state
+        if state.shows_run or told:
+            return
+        if why := _why_never(state):
+            told.append(why)
+            _say(why)
+            QTimer.singleShot(_SETTLING_MS, window, finish)
+            return
+        if window.session.start_obstacle():
             return
         _say(f"Pruning the demo into {folder}")
         window.open_step(Step.RUN)
@@ -85,7 +103,7 @@ def run_demo(
         QTimer.singleShot(_SETTLING_MS, window, finish)
 
     def finish() -> None:
-        if folder.is_dir():
+        if ends and folder.is_dir():
             window.save_picture(folder / "window.png")
             window.save_charts(folder)
         if not stays_open:
@@ -100,13 +118,35 @@ def run_demo(
 
 
 def _make_room(folder: Path) -> bool:
-    """Remove an earlier run at `folder`, and nothing else."""
+    """Remove an earlier run of the demo at `folder`, and nothing else."""
     if not folder.exists():
         return True
-    if not RunFolder(folder).config_path.is_file():
+    if not _holds_demo_run(RunFolder(folder)):
         return folder.is_dir() and not any(folder.iterdir())
     shutil.rmtree(folder)
     return True
+
+
+def _holds_demo_run(run: RunFolder) -> bool:
+    """Whether it is; an exported checkpoint has a config too, but no events."""
+    if not run.events_path.is_file():
+        return False
+    try:
+        return read_config(run.config_path).model.source == DEMO
+    except ConfigError:
+        return False
+
+
+def _why_never(state: AppState) -> str:
+    """What keeps the demo from ever starting, in a sentence; empty: nothing does."""
+    from surgeon_gui.app_state import Engine
+
+    problem = state.inspection.problem
+    if state.engine is Engine.GONE:
+        problem = state.notice or problem
+    if problem is not None:
+        return f"{problem.message} {problem.hint}\n{problem.details}".strip()
+    return next(iter(state.problems.values()), "")
 
 
 def _has_display() -> bool:

@@ -94,12 +94,15 @@ class ConfigForm(QWidget):
         layout.addWidget(self._problem)
 
     def show_config(self, config: Any) -> None:
-        """Show a config; tells nobody."""
+        """Show a config, but not over what is being typed; tells nobody."""
         self._config = config
         show_problem(self._problem, "")
         for name, entry in self._inputs.items():
+            value = getattr(config, name)
+            if entry.read() == value or _is_being_typed_in(entry.widget):
+                continue
             with QSignalBlocker(entry.widget):
-                entry.show(getattr(config, name))
+                entry.show(value)
 
     def config(self) -> Any:
         """What the inputs say, with everything else as it was last shown.
@@ -196,6 +199,17 @@ class ConfigForm(QWidget):
             return
         show_problem(self._problem, "")
         self.edited.emit(config)
+
+
+def _is_being_typed_in(widget: QWidget) -> bool:
+    """Whether the text in a number box is not its value yet."""
+    if not widget.hasFocus():
+        return False
+    if isinstance(widget, QSpinBox):
+        return widget.cleanText() != widget.textFromValue(widget.value())
+    if isinstance(widget, QDoubleSpinBox):
+        return widget.cleanText() != widget.textFromValue(widget.value())
+    return False
 
 
 def _rows() -> QFormLayout:

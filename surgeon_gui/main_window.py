@@ -34,6 +34,7 @@ from surgeon_gui.pages.model_page import ModelPage
 from surgeon_gui.pages.page import Page
 from surgeon_gui.pages.run_page import RunPage
 from surgeon_gui.pages.target_page import TargetPage
+from surgeon_gui.paths import is_folder
 from surgeon_gui.run_state import RunState
 from surgeon_gui.sentences import plan_or_invitation
 from surgeon_gui.session import Session
@@ -41,6 +42,7 @@ from surgeon_gui.settings import Settings, ThemeChoice, default_run_parent
 from surgeon_gui.theme import GAP, MARGIN, apply_theme
 from surgeon_gui.widgets.action_strip import ActionStrip
 from surgeon_gui.widgets.chart_card import save_widget
+from surgeon_gui.widgets.controls import finish_typing
 from surgeon_gui.widgets.empty_state import EmptyState
 from surgeon_gui.widgets.error_bar import ErrorBar
 from surgeon_gui.widgets.log_view import LogView
@@ -142,8 +144,10 @@ class MainWindow(QMainWindow):
     # what Qt asks for
 
     def closeEvent(self, event: QCloseEvent) -> None:
-        """Ask if a run is under way; else note the layout and end the engine."""
-        if self.session.state.run.status.is_busy and not self._is_closing:
+        """Ask if something is under way; else note the layout and end the engine."""
+        state = self.session.state
+        is_busy = state.run.status.is_busy or state.copy.is_open
+        if is_busy and not self._is_closing:
             event.ignore()
             self._close_question.ask()
             return
@@ -276,6 +280,7 @@ class MainWindow(QMainWindow):
 
     @Slot()
     def _on_start(self) -> None:
+        finish_typing(self.focusWidget())  # the run is what the screen shows
         if not self.session.start_obstacle():
             self._steps.open(Step.RUN)
             self.session.start_run()
@@ -339,7 +344,7 @@ class MainWindow(QMainWindow):
 def _model_in(urls: list[QUrl]) -> str:
     """The first of what was dropped that can be a model; empty: none."""
     for url in urls:
-        path = Path(url.toLocalFile())
-        if url.isLocalFile() and (path.is_dir() or path.suffix.lower() == ".gguf"):
-            return str(path)
+        path = url.toLocalFile()
+        if url.isLocalFile() and (is_folder(path) or path.lower().endswith(".gguf")):
+            return str(Path(path))
     return ""

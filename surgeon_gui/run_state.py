@@ -55,7 +55,7 @@ class Status(Enum):
     @property
     def can_stop(self) -> bool:
         """Whether Stop and keep makes sense."""
-        return self is Status.RUNNING
+        return self in (Status.STARTING, Status.RUNNING)
 
     @property
     def can_cancel(self) -> bool:

@@ -74,10 +74,10 @@ def plan(config: RunConfig, model: ModelSummary) -> str:
     left = model.parameters - pruning.sparsity * model.prunable
     shots = "1 shot" if pruning.shots == 1 else f"{pruning.shots} shots"
     return (
-        f"{source_name(config.model.source)}: {numbers.count(model.parameters)} "
-        f"parameters {_ARROW} about {numbers.count(left)}. "
-        f"{numbers.percent(pruning.sparsity)} of {numbers.count(model.prunable)} "
-        f"prunable weights go in {shots}, as {CHOICES[pruning.structure][0].lower()}."
+        f"{source_name(config.model.source)}: {numbers.percent(pruning.sparsity)} of "
+        f"{numbers.count(model.prunable)} prunable weights go in {shots}, as "
+        f"{CHOICES[pruning.structure][0].lower()}. About {numbers.count(left)} of "
+        f"{numbers.count(model.parameters)} parameters remain; the others become zeros."
     )
 
 
@@ -110,15 +110,14 @@ def phase(run: RunState) -> str:
             return "The run has failed."
         case Status.CANCELLED:
             return "The run was cancelled."
-    if run.stage is None:
-        return "Starting…"
-    doing = _doing(run.stage, run.done, run.total)
+    doing = _doing(run.stage, run.done, run.total) if run.stage else "starting…"
     if run.shot:
         doing = f"Shot {run.shot} of {max(run.shots, run.shot)}: {doing}"
     else:
         doing = doing[0].upper() + doing[1:]
     if run.status is Status.STOPPING:
-        return f"Stopping after this shot. {doing}"
+        which = "this" if run.shot or run.history else "the first"
+        return f"Stopping after {which} shot. {doing}"
     return doing
 
 
@@ -130,8 +129,8 @@ def outcome(run: RunState) -> str:
     stopped = run.result is not None and run.result.stopped_early
     return (
         f"{'Stopped early' if stopped else 'Finished'}: "
-        f"{numbers.count(run.model.parameters)} {_ARROW} "
-        f"{numbers.count(last.parameters)} parameters, perplexity "
+        f"{numbers.count(last.parameters)} of {numbers.count(run.model.parameters)} "
+        "parameters remain, perplexity "
         f"{numbers.perplexity(run.baseline.perplexity)} {_ARROW} "
         f"{numbers.perplexity(last.evaluation.perplexity)}."
     )
@@ -154,8 +153,9 @@ def goal(config: RunConfig, model: ModelSummary) -> str:
     weights = config.pruning.sparsity * model.prunable
     return (
         f"About {numbers.count(weights)} of {numbers.count(model.prunable)} prunable "
-        f"weights go: {numbers.count(model.parameters)} parameters become about "
-        f"{numbers.count(model.parameters - weights)}."
+        f"weights go; {numbers.count(model.parameters - weights)} of "
+        f"{numbers.count(model.parameters)} parameters remain. What goes stays in the "
+        "file as zeros."
     )
 
 

@@ -26,7 +26,7 @@ from surgeon_engine.commands import (
 from surgeon_engine.config import CalibrationConfig, PruningConfig, RunConfig
 from surgeon_engine.events import Envelope, Failed
 from surgeon_engine.run_folder import new_run_folder
-from surgeon_gui import app_state, checks, run_state
+from surgeon_gui import app_state, checks, paths, run_state
 from surgeon_gui.app_state import AppState, Inquiry, Step
 from surgeon_gui.engine_thread import EngineThread
 from surgeon_gui.run_state import RunState
@@ -42,6 +42,7 @@ class Session(QObject):
     events_arrived = Signal(object)  # list[Envelope], for the log
     model_recognised = Signal(str)  # its source
     run_ended = Signal(object)  # RunState
+    copy_ended = Signal(object)  # Inquiry[Exported]
 
     def __init__(
         self, engine: EngineThread, run_parent: Path, parent: QObject | None = None
@@ -62,19 +63,21 @@ class Session(QObject):
 
     def load(self, config: RunConfig, job_file: str = "") -> None:
         """Take a whole job as the draft."""
-        self._set(replace(self.state, model_is_chosen=True))
+        self._choose()
         self.edit(config)
         self._set(replace(self.state, job_file=job_file))
 
     @Slot(str)
     def choose_model(self, source: str) -> None:
-        """Make the model at `source` the one to be pruned; empty: none."""
+        """Make the model at `source` the one to be pruned; empty: none.
+
+        One that could not be read is looked at again.
+        """
         if not source.strip():
             self._inspection_timer.stop()
             self._set(replace(self.state, model_is_chosen=False, inspection=Inquiry()))
             return
-        # Told by `edit`: until then the draft still names the model before.
-        self.state = replace(self.state, model_is_chosen=True)
+        self._choose()
         model = replace(self.state.config.model, source=source.strip())
         self.edit(replace(self.state.config, model=model))
 
@@ -102,7 +105,7 @@ class Session(QObject):
     @Slot(str)
     def set_run_parent(self, folder: str) -> None:
         """Put the folders of further runs into `folder`."""
-        self._set(replace(self.state, run_parent=folder))
+        self._set(self._checked(replace(self.state, run_parent=folder)))
 
     def set_job_file(self, path: str) -> None:
         """Remember as what the draft was saved."""
@@ -123,9 +126,16 @@ class Session(QObject):
     def start_run(self, folder: Path | None = None) -> None:
         """Start the draft as a run, in `folder` or in one with a name of its own."""
         config = self.state.config
-        if folder is None:
-            parent = Path(self.state.run_parent).expanduser()
-            folder = new_run_folder(parent, config.model.source)
+        try:
+            folder = folder or self._new_folder(config)
+        except OSError as error:
+            message = f"{self.state.run_parent} cannot be used: {error.strerror}."
+            self.show_problem(Failed(message, "Choose another runs folder."))
+            return
+        if checks.covers(config, folder):
+            message = f"{config.export.folder} is the run's own folder, or holds it."
+            self.show_problem(Failed(message, "Choose another destination."))
+            return
         name = self._name("run")
         run = run_state.requested(name, config, str(folder), time.time())
         self._send(StartRun(run=name, config=config, folder=str(folder)))
@@ -184,6 +194,8 @@ class Session(QObject):
             self.model_recognised.emit(state.config.model.source)
         if before.run.status.is_busy and not state.run.status.is_busy:
             self._on_run_ended(state.run)
+        if before.copy.is_open and not state.copy.is_open:
+            self.copy_ended.emit(state.copy)
 
     def _on_run_ended(self, run: RunState) -> None:
         self._clock.stop()
@@ -198,8 +210,22 @@ class Session(QObject):
         self._set(replace(self.state, inspection=Inquiry(name)))
         self._send(InspectModel(run=name, model=self.state.config.model))
 
+    def _choose(self) -> None:
+        """A model is chosen; an inspection that has failed is as good as none."""
+        inspection = self.state.inspection
+        if inspection.problem is not None:
+            inspection = Inquiry()
+        # Told by `edit`: until then the draft still names the model before.
+        self.state = replace(self.state, model_is_chosen=True, inspection=inspection)
+
+    def _new_folder(self, config: RunConfig) -> Path:
+        parent = paths.expanded(self.state.run_parent)
+        return new_run_folder(parent, config.model.source)
+
     def _checked(self, state: AppState) -> AppState:
-        problems: Mapping[Step, str] = checks.problems(state.config, state.model)
+        problems: Mapping[Step, str] = checks.problems(
+            state.config, state.model, state.run_parent
+        )
         return replace(state, problems=problems)
 
     def _name(self, kind: str) -> str:

@@ -38,6 +38,7 @@ class ModelPage(Page):
         self._source.setPlaceholderText("A folder, a .gguf file or the demo")
         self._source.show_clear_button()
         self._source.edited.connect(session.choose_model)
+        self._source.returnPressed.connect(self._on_return_pressed)
         folder, gguf = button("open_folder_button"), button("open_gguf_button")
         demo = button("use_demo_button")
         folder.clicked.connect(self.ask_for_folder)
@@ -103,6 +104,12 @@ class ModelPage(Page):
     def _on_path_chosen(self, path: str) -> None:
         self._settings.remember_folder_of(path)
         self.session.choose_model(path)
+
+    @Slot()
+    def _on_return_pressed(self) -> None:
+        """Look again at a path that is as it was, where nothing could be read."""
+        if not self._source.isModified() and self.session.state.model is None:
+            self.session.choose_model(self._source.value())
 
     @Slot(int)
     def _on_recent_activated(self, index: int) -> None:

@@ -17,6 +17,7 @@ from surgeon_gui.app_state import AppState
 from surgeon_gui.captions import CAPTIONS
 from surgeon_gui.dialogs import JOB_FILES, ask_file, ask_folder, ask_new_file
 from surgeon_gui.pages.page import Page, row_of, with_button
+from surgeon_gui.paths import expanded
 from surgeon_gui.sentences import stage_times
 from surgeon_gui.session import Session
 from surgeon_gui.widgets.controls import button, described, heading, text_label
@@ -38,8 +39,9 @@ class RunPage(Page):
         self._command = described(QLineEdit(readOnly=True), "command_edit")
         fixed = QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont)
         self._command.setFont(fixed)
-        copy = button("copy_command_button")
-        copy.clicked.connect(self._on_copy_clicked)
+        self._command.setPlaceholderText("Save the job first")
+        self._copy = button("copy_command_button")
+        self._copy.clicked.connect(self._on_copy_clicked)
         self._folder = text_label(quiet=True)
         self._folder.setObjectName("run_folder_label")
         self._open_button = button("open_run_button")
@@ -52,7 +54,7 @@ class RunPage(Page):
         self.column.addWidget(heading("This job as a file"))
         self.column.addLayout(row_of(save, load))
         self.column.addWidget(heading("The same without the window"))
-        self.column.addLayout(with_button(self._command, copy))
+        self.column.addLayout(with_button(self._command, self._copy))
         self.column.addWidget(self._times_title)
         self.column.addWidget(self._times)
         self.column.addWidget(self._folder)
@@ -63,8 +65,9 @@ class RunPage(Page):
         if not self._parent_edit.hasFocus():
             self._parent_edit.setText(state.run_parent)
             self._parent_edit.setCursorPosition(0)
-        self._command.setText(command(state.job_file))
+        self._command.setText(command(state.job_file, state.run_parent))
         self._command.setCursorPosition(0)
+        self._copy.setEnabled(bool(state.job_file))
         run = state.run
         self._times.show_facts(stage_times(run))
         self._times_title.setVisible(bool(run.times))
@@ -127,9 +130,12 @@ class RunPage(Page):
         open_folder(self.session.state.run.folder)
 
 
-def command(job_file: str) -> str:
-    """What does the same on a terminal."""
-    return shlex.join(["surgeon", "run", job_file or "job.toml"])
+def command(job_file: str, run_parent: str) -> str:
+    """What does the same on a terminal, in any folder; empty without a job's file."""
+    if not job_file:
+        return ""
+    job, runs = str(Path(job_file).absolute()), str(expanded(run_parent))
+    return shlex.join(["surgeon", "run", job, "--run-dir", runs])
 
 
 def open_folder(folder: str) -> None:

@@ -7,9 +7,11 @@ from typing import TypeVar
 from PySide6.QtCore import QEvent, QObject, Qt
 from PySide6.QtGui import QFont
 from PySide6.QtWidgets import (
+    QAbstractSpinBox,
     QComboBox,
     QFrame,
     QLabel,
+    QLineEdit,
     QPushButton,
     QSizePolicy,
     QWidget,
@@ -90,6 +92,14 @@ def choice_box() -> QComboBox:
     box.setSizeAdjustPolicy(policy)
     box.setMinimumContentsLength(8)
     return box
+
+
+def finish_typing(widget: QWidget | None) -> None:
+    """Take what stands in an input as meant, as if the user had left it."""
+    if isinstance(widget, QAbstractSpinBox):
+        widget.interpretText()
+    elif isinstance(widget, QLineEdit):
+        widget.editingFinished.emit()
 
 
 def calm(widget: AnyWidget) -> AnyWidget:

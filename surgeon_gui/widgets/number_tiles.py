@@ -12,6 +12,12 @@ from surgeon_gui.widgets.controls import bold, card
 _ARROW = " \N{RIGHTWARDS ARROW} "
 _NOTHING = "\N{EN DASH}"
 _VALUE_SCALE = 1.35
+_TITLES = {
+    "perplexity": "Perplexity",
+    "parameters": "Parameters left",
+    "sparsity": "Sparsity",
+    "time": "Time",
+}
 
 
 class NumberTiles(QWidget):
@@ -22,8 +28,7 @@ class NumberTiles(QWidget):
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(GAP)
-        names = ("perplexity", "parameters", "sparsity", "time")
-        self._tiles = {name: _Tile(name) for name in names}
+        self._tiles = {name: _Tile(name, title) for name, title in _TITLES.items()}
         for tile in self._tiles.values():
             layout.addWidget(tile, 1)
 
@@ -36,21 +41,21 @@ class NumberTiles(QWidget):
 
 
 class _Tile(QWidget):
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, title: str) -> None:
         super().__init__()
         self._value, self._note = QLabel(_NOTHING), QLabel()
         self._value.setObjectName(f"{name}_figure")
         self._value.setFont(bold(self._value.font(), _VALUE_SCALE))
         self._note.setObjectName(f"{name}_note")
         self._note.setProperty("quiet", True)
-        title = QLabel(name.capitalize())
-        title.setProperty("quiet", True)
+        heading = QLabel(title)
+        heading.setProperty("quiet", True)
         frame = card()
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(frame)
         top = QHBoxLayout()
-        top.addWidget(title)
+        top.addWidget(heading)
         top.addStretch()
         top.addWidget(self._note)
         inner = QVBoxLayout(frame)

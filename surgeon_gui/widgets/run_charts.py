@@ -1,4 +1,4 @@
-"""The two curves of a run: how good the model is, and how large."""
+"""The two curves of a run: how good the model is, and how much of it is left."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class ParametersChart(LineChart):
         super().__init__(
             "parameters",
             "Remaining parameters",
-            "How the model shrinks from shot to shot.",
+            "What is left after each shot. Removed weights stay in the file as zeros.",
         )
 
     def show_run(self, run: RunState) -> None:

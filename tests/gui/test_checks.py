@@ -21,6 +21,7 @@ from surgeon_gui.checks import problems, start_obstacle
 from tests.helpers.fake_engine import model_summary
 
 MODEL = model_summary()
+RUNS = "runs"
 READY = AppState(
     model_is_chosen=True,
     engine=Engine.READY,
@@ -29,12 +30,12 @@ READY = AppState(
 
 
 def test_the_default_job_is_in_order():
-    assert problems(RunConfig(), MODEL) == {}
+    assert problems(RunConfig(), MODEL, RUNS) == {}
 
 
 def test_a_model_that_is_not_there(tmp_path):
     config = RunConfig(model=ModelConfig(source=str(tmp_path / "none")))
-    assert "nothing at" in problems(config, None)[Step.MODEL]
+    assert "nothing at" in problems(config, None, RUNS)[Step.MODEL]
 
 
 @pytest.mark.parametrize(
@@ -44,23 +45,60 @@ def test_a_text_that_cannot_be_read(tmp_path, name, words):
     if name == "book.pdf":
         (tmp_path / name).write_text("text")
     config = RunConfig(calibration=CalibrationConfig(text=str(tmp_path / name)))
-    assert words in problems(config, MODEL)[Step.CALIBRATION]
+    assert words in problems(config, MODEL, RUNS)[Step.CALIBRATION]
 
 
 def test_windows_longer_than_the_model_can_read():
     config = RunConfig(calibration=CalibrationConfig(window_length=513))
-    assert "512" in problems(config, MODEL)[Step.CALIBRATION]
+    assert "512" in problems(config, MODEL, RUNS)[Step.CALIBRATION]
 
 
 def test_a_structure_that_the_model_does_not_have():
     config = RunConfig(pruning=PruningConfig(structure=Structure.ROWS_AND_COLUMNS))
-    assert problems(config, MODEL)[Step.TARGET] == "its layers are tied."
+    assert problems(config, MODEL, RUNS)[Step.TARGET] == "its layers are tied."
 
 
 def test_a_destination_with_something_in_it(tmp_path):
     (tmp_path / "file").touch()
     config = RunConfig(export=ExportConfig(str(tmp_path)))
-    assert "not empty" in problems(config, MODEL)[Step.EXPORT]
+    assert "not empty" in problems(config, MODEL, RUNS)[Step.EXPORT]
+
+
+@pytest.mark.parametrize("destination", ["there", "there/runs", "there/new/../runs"])
+def test_a_destination_that_holds_the_folders_of_runs(tmp_path, destination):
+    config = RunConfig(export=ExportConfig(str(tmp_path / destination)))
+    found = problems(config, MODEL, str(tmp_path / "there" / "runs"))
+    assert "folders of runs" in found[Step.EXPORT]
+    assert problems(config, MODEL, str(tmp_path / "runs")) == {}
+
+
+HOPELESS = ("~nobody-of-this-name/here", "/" + "a" * 5_000, "/with\0nothing")
+
+
+@pytest.mark.parametrize("path", HOPELESS)
+def test_a_path_that_cannot_be_looked_up_is_a_sentence(path):
+    config = RunConfig(
+        model=ModelConfig(source=path), calibration=CalibrationConfig(text=path)
+    )
+    found = problems(config, MODEL, RUNS)
+    assert found[Step.MODEL].startswith("There is nothing at")
+    assert found[Step.CALIBRATION].startswith("There is no file")
+
+
+def test_a_destination_that_cannot_be_looked_up_is_a_sentence():
+    config = RunConfig(export=ExportConfig("/" + "a" * 5_000))
+    assert "cannot be used" in problems(config, MODEL, RUNS)[Step.EXPORT]
+    for parent in HOPELESS:
+        assert problems(RunConfig(export=ExportConfig("~nobody")), MODEL, parent) == {}
+
+
+def test_a_folder_that_may_not_be_looked_into_holds_nothing(monkeypatch):
+    def refuse(path, **options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("os.stat", refuse)
+    config = RunConfig(model=ModelConfig(source="/locked/model"))
+    assert "nothing at" in problems(config, MODEL, RUNS)[Step.MODEL]
 
 
 def test_a_job_in_order_can_be_started():
@@ -76,6 +114,7 @@ def test_a_job_in_order_can_be_started():
         ({"inspection": Inquiry("inspect-1")}, "still being read"),
         ({"inspection": Inquiry("i", problem=Failed("Broken."))}, "Broken."),
         ({"problems": {Step.TARGET: "Too much."}}, "Too much."),
+        ({"copy": Inquiry("copy-1")}, "copy"),
         (
             {"run": run_state.requested("run-1", RunConfig(), "folder", 0.0)},
             "under way",

@@ -7,6 +7,7 @@ import pytest
 from PySide6.QtWidgets import QMessageBox
 
 from surgeon_gui.run_state import Status
+from tests.helpers.fake_engine import FAILURE, NO_ROOM
 from tests.helpers.windows import (
     PATIENCE_MS,
     click,
@@ -79,3 +80,85 @@ def test_a_hung_engine_does_not_keep_the_window_open(qtbot, make_window):
     with qtbot.waitSignal(window.closed, timeout=PATIENCE_MS):
         click(window, "close_cancel_button")
     assert not psutil.Process().children(recursive=True)
+
+
+def test_stop_and_keep_while_the_run_is_starting_is_heard(qtbot, make_window):
+    window = make_window("--pause", "0.03")
+    load_and_wait(qtbot, window)
+    window.start_run()
+    assert run_of(window).status is Status.STARTING
+    window.close()
+    with qtbot.waitSignal(window.closed, timeout=PATIENCE_MS):
+        click(window, "close_keep_button")
+        assert find(window, "phase_label").text().startswith("Stopping after the first")
+    assert run_of(window).result.stopped_early
+    assert len(run_of(window).history) == 1
+
+
+def test_keep_running_takes_an_earlier_stop_and_close_back(qtbot, running):
+    running.close()
+    click(running, "close_keep_button")
+    running.close()
+    click(running, "close_stay_button")
+    wait_for_status(qtbot, running, Status.FINISHED)
+    assert running.isVisible()
+
+
+def test_a_run_that_was_waited_for_and_fails_is_shown(qtbot, make_window):
+    window = make_window("--pause", "0.03", "--mishap", "fail", "--at", "update")
+    load_and_wait(qtbot, window)
+    window.start_run()
+    wait_for_status(qtbot, window, Status.RUNNING)
+    window.close()
+    click(window, "close_keep_button")
+    wait_for_status(qtbot, window, Status.FAILED)
+    assert window.isVisible()
+    assert find(window, "error_message").text() == FAILURE
+
+
+@pytest.fixture
+def copying(qtbot, window):
+    """Begins to save a copy at a destination, in a window with a finished run."""
+    load_and_wait(qtbot, window)
+    window.start_run()
+    wait_for_status(qtbot, window, Status.FINISHED)
+
+    def copy(destination):
+        window.session.copy_export(destination)
+        return window
+
+    return copy
+
+
+def test_a_copy_under_way_is_asked_about_and_waited_for(qtbot, copying):
+    window = copying("elsewhere")
+    window.close()
+    assert window.isVisible()
+    assert "copy" in question(window).text()
+    with qtbot.waitSignal(window.closed, timeout=PATIENCE_MS):
+        click(window, "close_keep_button")
+    assert window.session.state.copy.answer is not None
+
+
+def test_a_copy_need_not_be_waited_for(qtbot, copying):
+    window = copying("elsewhere")
+    window.close()
+    with qtbot.waitSignal(window.closed, timeout=PATIENCE_MS):
+        click(window, "close_cancel_button")
+    assert window.session.state.copy.is_open
+
+
+def test_a_copy_that_was_waited_for_and_fails_is_shown(qtbot, copying):
+    window = copying("full")
+    window.close()
+    click(window, "close_keep_button")
+    qtbot.waitUntil(lambda: not window.session.state.copy.is_open, timeout=PATIENCE_MS)
+    assert window.isVisible()
+    assert find(window, "error_message").text() == NO_ROOM
+
+
+def test_no_run_is_started_while_a_copy_is_being_saved(qtbot, copying):
+    window = copying("elsewhere")
+    assert not find(window, "start_button").isEnabled()
+    assert "copy" in window.session.start_obstacle()
+    qtbot.waitUntil(lambda: find(window, "start_button").isEnabled())

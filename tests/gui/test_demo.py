@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from surgeon_engine.config import RunConfig
+from surgeon_engine.config import ModelConfig, RunConfig
 from surgeon_engine.run_folder import RunFolder
 from surgeon_gui import demo
 from surgeon_gui.engine_thread import EngineThread
@@ -35,7 +35,9 @@ def test_a_failure_is_told_on_the_terminal(qtbot, qapp, tmp_path, capsys):
 
 def test_an_earlier_run_is_replaced(tmp_path):
     folder = tmp_path / "demo"
-    RunFolder(folder).create(RunConfig())
+    run = RunFolder(folder)
+    run.create(RunConfig())
+    run.events_path.touch()
     assert demo._make_room(folder)
     assert not folder.exists()
 
@@ -44,6 +46,39 @@ def test_any_other_folder_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").touch()
     assert not demo._make_room(tmp_path)
     assert (tmp_path / "thesis.tex").exists()
+
+
+def test_an_exported_checkpoint_is_left_alone(tmp_path):
+    folder = tmp_path / "checkpoint"
+    RunFolder(folder).create(RunConfig())
+    assert not demo._make_room(folder)
+    assert folder.exists()
+
+
+@pytest.mark.parametrize("job", ["[model]\nsource = '/models/mine'\n", "no toml"])
+def test_a_run_of_another_model_is_left_alone(tmp_path, job):
+    run = RunFolder(tmp_path / "run")
+    run.create(RunConfig())
+    run.events_path.touch()
+    run.config_path.write_text(job)
+    assert not demo._make_room(run.path)
+    assert run.events_path.exists()
+
+
+def test_it_ends_where_there_is_no_engine(qtbot, qapp, tmp_path, capsys):
+    assert run_demo(qapp, tmp_path, "--no-start") == 1
+    assert "cannot import torch" in capsys.readouterr().out
+
+
+def test_it_ends_where_the_model_cannot_be_read(
+    qtbot, qapp, tmp_path, capsys, monkeypatch
+):
+    source = tmp_path / "missing"
+    source.mkdir()
+    config = RunConfig(model=ModelConfig(source=str(source)))
+    monkeypatch.setattr(demo, "DEMO_CONFIG", config)
+    assert run_demo(qapp, tmp_path) == 1
+    assert "There is no model." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("variable", ["DISPLAY", "WAYLAND_DISPLAY"])

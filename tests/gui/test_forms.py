@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from PySide6.QtCore import QEvent, QPoint, QPointF, Qt
 from PySide6.QtGui import QWheelEvent
+from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QComboBox, QDoubleSpinBox, QSpinBox
 
 from surgeon_engine.config import (
@@ -76,7 +77,7 @@ def test_sparsity_is_shown_as_per_cent_within_its_limits(form):
     assert box.suffix() == " %"
 
 
-def test_limits_and_units_come_from_the_config(qtbot):
+def test_limits_come_from_the_config_and_units_from_the_words(qtbot):
     form = ConfigForm("calibration", CalibrationConfig)
     qtbot.addWidget(form)
     box = form.field("window_length")
@@ -116,6 +117,32 @@ def test_the_wheel_changes_nothing_without_the_focus(qtbot, form):
     for name in ("shots", "sparsity", "structure"):
         QApplication.sendEvent(form.field(name), _turn_of_the_wheel())
     assert form.config() == PruningConfig()
+
+
+def test_what_is_being_typed_is_not_overwritten_by_a_redraw(qtbot, form):
+    form.show_config(PruningConfig())
+    form.show()
+    box = form.field("shots")
+    box.setFocus()
+    qtbot.waitUntil(box.hasFocus)
+    box.selectAll()
+    for key in "12":
+        QTest.keyClicks(box, key)
+        form.show_config(PruningConfig())
+        form.show_config(PruningConfig(shots=5))
+    assert box.cleanText() == "12"
+    with qtbot.waitSignal(form.edited) as told:
+        QTest.keyClick(box, Qt.Key.Key_Return)
+    assert told.args[0].shots == 12
+
+
+def test_a_box_that_is_only_looked_at_follows_the_config(qtbot, form):
+    form.show()
+    box = form.field("shots")
+    box.setFocus()
+    qtbot.waitUntil(box.hasFocus)
+    form.show_config(PruningConfig(shots=5))
+    assert box.cleanText() == "5"
 
 
 def test_every_input_has_a_name_and_words(form):

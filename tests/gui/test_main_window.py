@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from PySide6.QtCore import QMimeData, QPointF, Qt, QUrl
 from PySide6.QtGui import QDropEvent
+from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QComboBox, QLabel, QLineEdit, QPlainTextEdit
 
-from surgeon_engine.config import DEMO, config_to_toml, read_config
+from surgeon_engine.config import (
+    DEMO,
+    ExportConfig,
+    config_to_toml,
+    read_config,
+)
 from surgeon_gui import main_window as main_window_module
+from surgeon_gui.app_state import Step
 from surgeon_gui.live_view import LiveView
 from surgeon_gui.run_state import Status
 from tests.helpers.fake_engine import FAILURE, HINT
@@ -132,6 +141,65 @@ def test_the_config_is_frozen_at_the_start(qtbot, make_window):
     assert "30" in find(window, "plan_label").text()
 
 
+def test_the_run_uses_a_number_that_is_still_being_typed(qtbot, window):
+    load_and_wait(qtbot, window)
+    window.open_step(Step.TARGET)
+    window.activateWindow()
+    box = find(window, "pruning_shots")
+    box.setFocus()
+    qtbot.waitUntil(box.hasFocus)
+    box.selectAll()
+    QTest.keyClicks(box, "5")
+    window.session.changed.emit()  # as with each batch of events
+    assert window.session.state.config.pruning.shots == QUICK.pruning.shots
+    window._menus.actions["start_action"].trigger()
+    assert run_of(window).config.pruning.shots == 5
+    wait_for_status(qtbot, window, Status.FINISHED)
+
+
+def test_what_is_still_being_typed_can_keep_a_run_from_starting(qtbot, window):
+    load_and_wait(qtbot, window)
+    window.open_step(Step.CALIBRATION)
+    box = find(window, "calibration_window_length")
+    box.setFocus()
+    qtbot.waitUntil(box.hasFocus)
+    box.selectAll()
+    QTest.keyClicks(box, "600")
+    click(window, "start_button")
+    assert not window.session.state.shows_run
+    assert "600 tokens" in find(window, "plan_label").text()
+
+
+def test_the_run_goes_where_a_line_says_that_is_still_being_typed_in(
+    qtbot, window, tmp_path
+):
+    load_and_wait(qtbot, window)
+    window.open_step(Step.RUN)
+    line = find(window, "run_parent_edit")
+    line.setFocus()
+    line.selectAll()
+    QTest.keyClicks(line, str(tmp_path / "elsewhere"))
+    window._menus.actions["start_action"].trigger()
+    assert run_of(window).folder.startswith(str(tmp_path / "elsewhere"))
+    wait_for_status(qtbot, window, Status.FINISHED)
+
+
+def test_an_export_into_the_runs_own_folder_is_refused(qtbot, window, tmp_path):
+    export = ExportConfig(str(tmp_path / "out"))
+    load_and_wait(qtbot, window, replace(QUICK, export=export))
+    window.start_run(tmp_path / "out" / "run")
+    assert not window.session.state.shows_run
+    assert "run's own folder" in find(window, "error_message").text()
+
+
+def test_a_runs_folder_that_cannot_be_used_is_told(qtbot, window):
+    load_and_wait(qtbot, window)
+    window.session.set_run_parent("/" + "a" * 5_000)
+    click(window, "start_button")
+    assert not window.session.state.shows_run
+    assert "cannot be used" in find(window, "error_message").text()
+
+
 def test_a_flood_is_drawn_a_few_times_and_arrives_whole(
     qtbot, make_window, monkeypatch
 ):
@@ -200,9 +268,12 @@ def test_a_job_is_saved_and_loaded_again(qtbot, window, tmp_path):
     job = tmp_path / "my job.toml"
     window._run_page.save_job(str(job))
     assert read_config(job) == QUICK
-    assert find(window, "command_edit").text() == f"surgeon run '{job}'"
+    command = find(window, "command_edit")
+    assert command.text() == f"surgeon run '{job}' --run-dir {tmp_path / 'runs'}"
     find(window, "pruning_shots").setValue(7)
-    assert find(window, "command_edit").text() == "surgeon run job.toml"
+    assert command.text() == ""
+    assert command.placeholderText() == "Save the job first"
+    assert not is_on(window, "copy_command_button")
     window.load_job(job)
     assert window.session.state.config == QUICK
     assert find(window, "pruning_shots").value() == QUICK.pruning.shots

@@ -53,7 +53,7 @@ def running(starting):
 def test_a_run_that_was_asked_for_is_starting(starting):
     assert starting.status is Status.STARTING
     assert starting.status.is_busy
-    assert not starting.status.can_stop
+    assert starting.status.can_stop
     assert starting.status.can_cancel
 
 
@@ -62,12 +62,12 @@ def test_a_run_that_has_started_is_running(running):
     assert running.model == model_summary()
 
 
-def test_stop_and_keep_can_be_asked_once_and_only_while_running(starting, running):
-    assert run_state.stopping(starting) is starting
-    stopping = run_state.stopping(running)
-    assert stopping.status is Status.STOPPING
-    assert not stopping.status.can_stop
-    assert stopping.status.can_cancel
+def test_stop_and_keep_can_be_asked_once_from_the_start_on(starting, running):
+    for state in (starting, running):
+        stopping = run_state.stopping(state)
+        assert stopping.status is Status.STOPPING
+        assert not stopping.status.can_stop
+        assert stopping.status.can_cancel
 
 
 def test_cancel_can_be_asked_at_any_time_and_once(starting, running):

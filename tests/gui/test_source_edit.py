@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from PySide6.QtCore import Qt
 from PySide6.QtGui import QAction
 from PySide6.QtTest import QTest
 
 from surgeon_gui.widgets.source_edit import SourceEdit
+from tests.helpers.windows import PATIENCE_MS, find, open_window
 from tests.helpers.windows import closed as close
-from tests.helpers.windows import find, open_window
 
 
 @pytest.fixture
@@ -62,3 +63,30 @@ def test_a_path_typed_into_the_window_is_the_model(qtbot, tmp_path):
     qtbot.waitUntil(lambda: window.session.state.config.model.source == str(folder))
     assert source.text() == str(folder)
     close(window)
+
+
+def test_enter_looks_again_at_a_model_that_could_not_be_read(qtbot, window, tmp_path):
+    folder = broken_model(qtbot, window, tmp_path)
+    (folder / "broken").unlink()
+    QTest.keyClick(find(window, "model_source"), Qt.Key.Key_Return)
+    qtbot.waitUntil(lambda: window.session.state.model is not None)
+
+
+def test_a_model_that_could_not_be_read_is_read_again_when_it_is_chosen_again(
+    qtbot, window, tmp_path
+):
+    folder = broken_model(qtbot, window, tmp_path)
+    (folder / "broken").unlink()
+    window.choose_model(str(folder))
+    qtbot.waitUntil(lambda: window.session.state.model is not None)
+
+
+def broken_model(qtbot, window, tmp_path):
+    """A folder that the engine has refused."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "broken").touch()
+    window.choose_model(str(folder))
+    session = window.session
+    qtbot.waitUntil(lambda: bool(session.state.inspection.problem), timeout=PATIENCE_MS)
+    return folder

@@ -80,9 +80,22 @@ def test_numbers_read_well(shown, expected):
 
 def test_the_plan_says_how_much_goes():
     plan = sentences.plan(RunConfig(), model_summary()).replace(SPACE, " ")
-    assert "2.83 M parameters" in plan
+    assert "2.10 M of 2.83 M parameters remain; the others become zeros" in plan
     assert "30 % of 2.43 M prunable weights go in 3 shots" in plan
     assert "heads and neurons" in plan
+
+
+def test_the_goal_says_that_what_goes_stays_in_the_file_as_zeros():
+    goal = sentences.goal(RunConfig(), model_summary()).replace(SPACE, " ")
+    assert "2.10 M of 2.83 M parameters remain" in goal
+    assert "stays in the file as zeros" in goal
+
+
+def test_units_are_words_and_no_part_of_the_config():
+    assert text.FIELDS["calibration.window_length"].unit == "tokens"
+    for kind in PARTS.values():
+        for field in dataclasses.fields(kind):
+            assert "unit" not in field.metadata
 
 
 def test_each_step_has_something_to_say_before_and_after_a_model_is_chosen():

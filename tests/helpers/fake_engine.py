@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 
 import msgspec
 
@@ -64,6 +65,7 @@ UNITS = 6  # of every stage
 COPIED_TOKENS = 512
 FAILURE = "The GPU has too little memory."
 HINT = "Choose fewer windows."
+NO_ROOM = "There is no room for the copy."
 
 
 def model_summary(source: str = "demo") -> ModelSummary:
@@ -180,7 +182,8 @@ class FakeEngine:
     def _do(self, command: Command) -> None:
         match command:
             case InspectModel(model=model):
-                if "missing" in model.source:
+                source = Path(model.source)
+                if "missing" in source.name or (source / "broken").exists():
                     self._emit(Failed("There is no model.", "Choose another folder."))
                 else:
                     self._emit(ModelInspected(model_summary(model.source)))
@@ -190,6 +193,12 @@ class FakeEngine:
                     TextPreviewed(*texts, 16_384, 8_192, 900_000, "built-in text")
                 )
             case CopyExport(destination=destination):
+                for _ in range(UNITS):
+                    time.sleep(self._options.pause)
+                    self._look_for_cancel()
+                if "full" in destination:
+                    self._emit(Failed(NO_ROOM, "Choose another folder."))
+                    return
                 self._emit(Exported(destination, 4_000_000, COPIED_TOKENS, 2e-6))
             case StartRun():
                 self._prune(command)

@@ -1,0 +1,31 @@
+"""Paths as users type them, looked up without an exception.
+
+The methods of `Path` raise for a home that does not exist, for a name that is too long
+and for a folder that may not be looked into. To the window all of these are just paths
+at which there is nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def expanded(text: str) -> Path:
+    """The absolute path that `text` names; the home of nobody stays as it is."""
+    return Path(os.path.normpath(Path(os.path.expanduser(text)).absolute()))
+
+
+def exists(text: str) -> bool:
+    """Whether there is anything at a path, as far as can be seen."""
+    return os.path.exists(expanded(text))
+
+
+def is_file(text: str) -> bool:
+    """Whether there is a file at a path, as far as can be seen."""
+    return os.path.isfile(expanded(text))
+
+
+def is_folder(text: str) -> bool:
+    """Whether there is a folder at a path, as far as can be seen."""
+    return os.path.isdir(expanded(text))
