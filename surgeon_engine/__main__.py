@@ -174,7 +174,7 @@ def _described(model: ModelSummary) -> str:
         f"({model.prunable / model.parameters:.0%})",
         f"  blocks            {model.blocks}, hidden size {model.hidden_size:,}",
         f"  vocabulary        {model.vocabulary:,}",
-        f"  files             {model.file_bytes / 2**20:,.1f} MiB",
+        f"  files             {model.file_bytes / 1e6:,.1f} MB",
         "  layers of a block (rows x columns)",
     ]
     lines += [

@@ -8,6 +8,7 @@ nor Qt.
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -209,8 +210,15 @@ def read_config(path: Path) -> RunConfig:
     """
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"The job {path} cannot be read: {error}.") from error
+    except OSError as error:
+        raise ConfigError(
+            f"The job {path} cannot be read: {error.strerror}.",
+            "Save one in the window, or see the README for what it holds.",
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"The job {path} is not text: {error}.", "Choose a TOML file."
+        ) from error
     return _with_paths_from(path.parent, config_from_toml(text))
 
 
@@ -218,7 +226,7 @@ def _with_paths_from(base: Path, config: RunConfig) -> RunConfig:
     def absolute(name: str, keyword: str) -> str:
         if name in ("", keyword):
             return name
-        return str((base / Path(name).expanduser()).resolve())
+        return str((base / os.path.expanduser(name)).resolve())
 
     text = config.calibration
     return dataclasses.replace(

@@ -45,6 +45,8 @@ def start_obstacle(state: AppState) -> str:
         return state.inspection.problem.message
     for problem in state.problems.values():
         return problem
+    if state.preview.problem is not None:
+        return state.preview.problem.message
     if state.engine is Engine.STARTING:
         return "The engine is still starting."
     if state.model is None:
@@ -77,6 +79,8 @@ def _calibration_problem(config: RunConfig, model: ModelSummary | None) -> str:
         path = Path(text)
         if path.suffix.lower() not in TEXT_ENDINGS:
             return f"{path.name} is none of {', '.join(TEXT_ENDINGS)}."
+        if paths.is_empty_file(text):
+            return f"{path.name} is empty."
     longest = model.longest_window if model is not None else 0
     if longest and calibration.window_length > longest:
         return (

@@ -26,6 +26,11 @@ def is_file(text: str) -> bool:
     return os.path.isfile(expanded(text))
 
 
+def is_empty_file(text: str) -> bool:
+    """Whether there is a file without anything in it, as far as can be seen."""
+    return is_file(text) and expanded(text).stat().st_size == 0
+
+
 def is_folder(text: str) -> bool:
     """Whether there is a folder at a path, as far as can be seen."""
     return os.path.isdir(expanded(text))

@@ -63,6 +63,8 @@ def step_view(state: AppState, step: Step) -> StepView:
     if step is Step.EXPORT and state.run.exported is not None:
         return _export_view(state)
     problem = state.problems.get(step)
+    if step is Step.CALIBRATION and state.preview.problem is not None:
+        problem = problem or state.preview.problem.message
     if problem and (state.model_is_chosen or step is not Step.MODEL):
         return StepView(Mark.PROBLEM, problem)
     return views[step](state)
@@ -94,7 +96,8 @@ def plan_or_invitation(state: AppState, obstacle: str) -> str:
     if obstacle:
         return obstacle
     assert state.model is not None
-    return plan(state.config, state.model)
+    sentence = plan(state.config, state.model)
+    return f"Next run: {sentence}" if state.shows_run else sentence
 
 
 def phase(run: RunState) -> str:
@@ -126,14 +129,19 @@ def outcome(run: RunState) -> str:
     if not run.history or run.baseline is None or run.model is None:
         return "The run has finished."
     last = run.history[-1]
-    stopped = run.result is not None and run.result.stopped_early
     return (
-        f"{'Stopped early' if stopped else 'Finished'}: "
+        f"{_how_it_finished(run)}: "
         f"{numbers.count(last.parameters)} of {numbers.count(run.model.parameters)} "
         "parameters remain, perplexity "
         f"{numbers.perplexity(run.baseline.perplexity)} {_ARROW} "
         f"{numbers.perplexity(last.evaluation.perplexity)}."
     )
+
+
+def _how_it_finished(run: RunState) -> str:
+    if run.result is not None and run.result.stopped_early:
+        return f"Stopped after shot {len(run.history)} of {run.shots}"
+    return "Finished"
 
 
 def remaining(run: RunState, now: float) -> str:
@@ -244,7 +252,7 @@ def _run_view(state: AppState) -> StepView:
         case Status.IDLE:
             return StepView(Mark.EMPTY, "Not started")
         case Status.FINISHED:
-            return StepView(Mark.READY, "Finished")
+            return StepView(Mark.READY, _how_it_finished(state.run))
         case Status.FAILED:
             return StepView(Mark.PROBLEM, "Failed")
         case Status.CANCELLED:

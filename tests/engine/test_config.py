@@ -78,6 +78,12 @@ def test_paths_of_a_job_start_at_its_file(tmp_path):
     assert config.export.folder == ""
 
 
+def test_a_user_nobody_knows_is_no_crash(tmp_path):
+    job = tmp_path / "job.toml"
+    job.write_text("[model]\nsource = '~nobody-of-that-name/model'\n")
+    assert "nobody-of-that-name" in read_config(job).model.source
+
+
 def test_the_names_of_bundled_things_are_no_paths(tmp_path):
     job = tmp_path / "job.toml"
     job.write_text("")

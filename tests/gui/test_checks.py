@@ -18,6 +18,7 @@ from surgeon_engine.events import Failed
 from surgeon_gui import run_state
 from surgeon_gui.app_state import AppState, Engine, Inquiry, Step
 from surgeon_gui.checks import problems, start_obstacle
+from surgeon_gui.sentences import Mark, step_view
 from tests.helpers.fake_engine import model_summary
 
 MODEL = model_summary()
@@ -39,13 +40,26 @@ def test_a_model_that_is_not_there(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("none.txt", "no file"), ("book.pdf", "none of .txt")]
+    ("name", "words"),
+    [
+        ("none.txt", "no file"),
+        ("book.pdf", "none of .txt"),
+        ("empty.txt", "empty.txt is empty"),
+    ],
 )
 def test_a_text_that_cannot_be_read(tmp_path, name, words):
-    if name == "book.pdf":
-        (tmp_path / name).write_text("text")
+    (tmp_path / "book.pdf").write_text("text")
+    (tmp_path / "empty.txt").touch()
     config = RunConfig(calibration=CalibrationConfig(text=str(tmp_path / name)))
     assert words in problems(config, MODEL, RUNS)[Step.CALIBRATION]
+
+
+def test_a_text_whose_preview_failed_keeps_the_run_from_starting():
+    failed = Inquiry("preview-1", problem=Failed("The text has 12 tokens.", "More."))
+    state = replace(READY, preview=failed)
+    assert start_obstacle(state) == "The text has 12 tokens."
+    assert step_view(state, Step.CALIBRATION).mark is Mark.PROBLEM
+    assert start_obstacle(replace(state, preview=Inquiry())) == ""
 
 
 def test_windows_longer_than_the_model_can_read():
