@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
+from PySide6.QtWidgets import QGridLayout, QLabel, QSizePolicy, QWidget
 
 from surgeon_gui.theme import GAP
 from surgeon_gui.widgets.controls import text_label
+
+_LONGEST_BESIDE = 34  # characters; paths are longer
 
 
 class Facts(QWidget):
@@ -38,15 +40,27 @@ class Facts(QWidget):
             if is_used:
                 name_label.setText(facts[row][0])
                 value_label.setText(facts[row][1])
+                self._place(value_label, row)
         self.setVisible(bool(facts))
+
+    def _place(self, value: QLabel, row: int) -> None:
+        """Beside its name, or below it where that leaves too little room."""
+        self._layout.removeWidget(value)
+        if len(value.text()) > _LONGEST_BESIDE:
+            self._layout.addWidget(value, 2 * row + 1, 0, 1, 2)
+        else:
+            self._layout.addWidget(value, 2 * row, 1)
 
     def _add_row(self) -> None:
         name_label, value_label = QLabel(), text_label()
         name_label.setProperty("quiet", True)
         name_label.setAlignment(Qt.AlignmentFlag.AlignTop)
+        # A long path must not make the page wider than the panel that it is in.
+        value_label.setSizePolicy(
+            QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum
+        )
         value_label.setTextInteractionFlags(
             Qt.TextInteractionFlag.TextSelectableByMouse
         )
-        self._layout.addWidget(name_label, len(self._rows), 0)
-        self._layout.addWidget(value_label, len(self._rows), 1)
+        self._layout.addWidget(name_label, 2 * len(self._rows), 0)
         self._rows.append((name_label, value_label))
