@@ -160,6 +160,7 @@ def test_the_run_uses_a_number_that_is_still_being_typed(qtbot, window):
 def test_what_is_still_being_typed_can_keep_a_run_from_starting(qtbot, window):
     load_and_wait(qtbot, window)
     window.open_step(Step.CALIBRATION)
+    window.activateWindow()
     box = find(window, "calibration_window_length")
     box.setFocus()
     qtbot.waitUntil(box.hasFocus)
