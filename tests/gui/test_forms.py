@@ -122,6 +122,7 @@ def test_the_wheel_changes_nothing_without_the_focus(qtbot, form):
 def test_what_is_being_typed_is_not_overwritten_by_a_redraw(qtbot, form):
     form.show_config(PruningConfig())
     form.show()
+    form.activateWindow()
     box = form.field("shots")
     box.setFocus()
     qtbot.waitUntil(box.hasFocus)
@@ -138,6 +139,7 @@ def test_what_is_being_typed_is_not_overwritten_by_a_redraw(qtbot, form):
 
 def test_a_box_that_is_only_looked_at_follows_the_config(qtbot, form):
     form.show()
+    form.activateWindow()
     box = form.field("shots")
     box.setFocus()
     qtbot.waitUntil(box.hasFocus)
