@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import TextIO
 
 from surgeon_engine.commands import StopAndKeep
-from surgeon_engine.config import ModelConfig, read_config
+from surgeon_engine.config import ModelConfig
 from surgeon_engine.errors import ConfigError, EngineError
 from surgeon_engine.events import (
     BaselineEvaluated,
     Cancelled,
+    Corrected,
+    DampingChoice,
     Envelope,
     Event,
     Exported,
@@ -31,6 +33,7 @@ from surgeon_engine.events import (
     ShotFinished,
     StageStarted,
 )
+from surgeon_engine.job_file import read_config
 from surgeon_engine.run_folder import new_run_folder
 
 _INTERRUPTED = 130  # the shell's code for Ctrl-C
@@ -153,7 +156,11 @@ def _line(event: Event) -> str:
             return (
                 f"shot {shot}: sparsity {sparsity:.2%}, "
                 f"perplexity {evaluation.perplexity:.2f}, {event.seconds:.0f} s"
+                + _damping(event.damping)
             )
+        case Corrected(lengths=lengths, evaluation=evaluation):
+            steps = ", ".join(f"{length:g}" for length in lengths) or "none"
+            return f"correction: steps {steps}; perplexity {evaluation.perplexity:.2f}"
         case Exported(folder=folder, largest_difference=difference):
             return (
                 f"exported and verified: {folder} "
@@ -164,6 +171,15 @@ def _line(event: Event) -> str:
         case Logged(level=level, message=message):
             return f"{level.value}: {message}"
     return ""
+
+
+def _damping(choice: DampingChoice | None) -> str:
+    if choice is None or choice.tried == 0:
+        return ""
+    return (
+        f"; damping {choice.cost:g} for costs, {choice.update:g} for the update "
+        f"(best of {choice.tried})"
+    )
 
 
 def _described(model: ModelSummary) -> str:

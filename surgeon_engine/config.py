@@ -1,4 +1,4 @@
-"""What is wanted of a run: plain frozen dataclasses, read from and written to TOML.
+"""What is wanted of a run: plain frozen dataclasses; job_file.py reads and writes them.
 
 Every field states its range and whether it is for experts, so that the
 checks here and the forms of the window come from one place. Imports neither torch
@@ -8,14 +8,10 @@ nor Qt.
 from __future__ import annotations
 
 import dataclasses
-import os
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
-
-import msgspec
 
 from surgeon_engine.errors import ConfigError
 
@@ -27,7 +23,45 @@ class Structure(StrEnum):
     """What is removed as a whole."""
 
     HEADS_AND_NEURONS = "heads_and_neurons"
+    NEURONS = "neurons"  # of the MLPs
+    HEADS = "heads"  # whole KV groups, where heads share keys and values
     ROWS_AND_COLUMNS = "rows_and_columns"
+    ROWS = "rows"
+    COLUMNS = "columns"
+    N_M = "n_m"  # single weights, of every M neighbours in a row N stay
+    ELEMENTS = "elements"  # single weights, anywhere
+
+
+COUPLED = (Structure.HEADS_AND_NEURONS, Structure.NEURONS, Structure.HEADS)
+BY_LAYER = (Structure.ROWS_AND_COLUMNS, Structure.ROWS, Structure.COLUMNS)
+SPARSE = (Structure.N_M, Structure.ELEMENTS)  # leave zeros in place, smaller nowhere
+
+
+class Method(StrEnum):
+    """By what curvature costs are computed, and whether the kept weights adapt."""
+
+    LLM_SURGEON = "llm_surgeon"
+    K_OBD = "k_obd"
+    L_OBD = "l_obd"
+    MAGNITUDE = "magnitude"
+    SPARSEGPT = "sparsegpt"
+    WANDA = "wanda"
+
+
+class Target(StrEnum):
+    """In what the size to reach is given."""
+
+    PRUNABLE_SHARE = "prunable_share"  # `sparsity` of the prunable weights go
+    PARAMETER_SHARE = "parameter_share"  # `sparsity` of all parameters go
+    PARAMETERS = "parameters"  # `million_parameters` stay
+    FILE_SIZE = "file_size"  # the parameters that stay take `megabytes`
+
+
+class Fisher(StrEnum):
+    """Where the labels come from whose gradients are measured."""
+
+    EMPIRICAL = "empirical"  # the text's own next tokens
+    SAMPLED = "sampled"  # drawn from what the model predicts
 
 
 class CostBasis(StrEnum):
@@ -42,6 +76,20 @@ class UpdateKind(StrEnum):
 
     JOINT = "joint"  # the exact minimiser over all kept weights
     SEPARATE = "separate"  # row and column updates added up, as the paper's code does
+
+
+class Correction(StrEnum):
+    """Whether the kept weights also follow the gradient of the loss."""
+
+    NONE = "none"  # they only make up for what was removed
+    LOSS = "loss"  # a damped step, its length chosen on held-out windows
+
+
+class Damping(StrEnum):
+    """How the damping of costs and of the update is chosen."""
+
+    AUTOMATIC = "automatic"  # per shot, by the loss on held-out calibration windows
+    FIXED = "fixed"
 
 
 class Schedule(StrEnum):
@@ -89,9 +137,14 @@ class Limits:
 
 
 def _option(
-    default: Any, limits: Limits | None = None, *, advanced: bool = False
+    default: Any,
+    limits: Limits | None = None,
+    *,
+    advanced: bool = False,
+    applies: Callable[[Any], bool] = lambda config: True,
 ) -> Any:
-    metadata = {"limits": limits, "advanced": advanced}
+    """A field with what forms want to know: `applies` says to which configs."""
+    metadata = {"limits": limits, "advanced": advanced, "applies": applies}
     return field(default=default, metadata=metadata)
 
 
@@ -142,23 +195,116 @@ class CalibrationConfig:
             )
 
 
+_ROUNDING = 0.001  # 66.7 % are asked for where two of three are meant
+
+
+def _is_share(pruning: PruningConfig) -> bool:
+    return pruning.target in (Target.PRUNABLE_SHARE, Target.PARAMETER_SHARE)
+
+
+def _adapts(pruning: PruningConfig) -> bool:
+    return pruning.method is Method.LLM_SURGEON
+
+
 @dataclass(frozen=True, slots=True)
 class PruningConfig:
     """How much is removed, in which structure, by which costs and updates."""
 
     structure: Structure = Structure.HEADS_AND_NEURONS
-    sparsity: float = _option(
-        0.3, Limits(0, 0.95, low_is_open=True)
-    )  # of prunable weights
+    kept: int = _option(
+        2, Limits(1, 31), applies=lambda p: p.structure is Structure.N_M
+    )
+    of: int = _option(4, Limits(2, 32), applies=lambda p: p.structure is Structure.N_M)
+    method: Method = Method.LLM_SURGEON
+    target: Target = Target.PRUNABLE_SHARE
+    sparsity: float = _option(0.3, Limits(0, 0.95, low_is_open=True), applies=_is_share)
+    million_parameters: float = _option(
+        100.0,
+        Limits(0, 1e7, low_is_open=True),
+        applies=lambda p: p.target is Target.PARAMETERS,
+    )
+    megabytes: float = _option(
+        400.0,
+        Limits(0, 1e8, low_is_open=True),
+        applies=lambda p: p.target is Target.FILE_SIZE,
+    )
+    perplexity_rise: float = _option(0.0, Limits(0, 100))  # largest; 0: any
     shots: int = _option(3, Limits(1, 200))
+    width_multiple: int = _option(
+        1, Limits(1, 1024), advanced=True, applies=lambda p: p.structure in COUPLED
+    )
+    protect: tuple[str, ...] = _option((), advanced=True)  # names of layers, with *
+    keep_at_least: float = _option(0.0, Limits(0, 1), advanced=True)  # of each layer
     schedule: Schedule = _option(Schedule.LINEAR, advanced=True)
-    cost_basis: CostBasis = _option(CostBasis.PER_PARAMETER, advanced=True)
-    update: UpdateKind = _option(UpdateKind.JOINT, advanced=True)
-    cost_damping: float = _option(0.01, Limits(0, 100), advanced=True)
-    update_damping: float = _option(0.1, Limits(0, 100), advanced=True)
+    fisher: Fisher = _option(
+        Fisher.EMPIRICAL,
+        advanced=True,
+        applies=lambda p: p.method in (Method.LLM_SURGEON, Method.K_OBD),
+    )
+    cost_basis: CostBasis = _option(
+        CostBasis.PER_PARAMETER,
+        advanced=True,
+        applies=lambda p: p.structure not in SPARSE,
+    )
+    update: UpdateKind = _option(
+        UpdateKind.JOINT,
+        advanced=True,
+        applies=lambda p: _adapts(p) and p.structure is Structure.ROWS_AND_COLUMNS,
+    )
+    max_correlated: int = _option(
+        0,  # all of a layer together
+        Limits(0, 100_000),
+        advanced=True,
+        applies=lambda p: _adapts(p) and p.structure in SPARSE,
+    )
+    correction: Correction = _option(Correction.NONE, advanced=True, applies=_adapts)
+    damping: Damping = _option(Damping.AUTOMATIC, advanced=True, applies=_adapts)
+    cost_damping: float = _option(
+        0.01,
+        Limits(0, 100),
+        advanced=True,
+        applies=lambda p: p.method in (Method.LLM_SURGEON, Method.SPARSEGPT),
+    )
+    update_damping: float = _option(0.1, Limits(0, 100), advanced=True, applies=_adapts)
 
     def __post_init__(self) -> None:
         _check_limits(self)
+        if self.kept >= self.of:
+            raise ConfigError(
+                f"{self.kept}:{self.of} removes nothing.",
+                f"Keep fewer than {self.of} of every {self.of} weights.",
+            )
+        if self.method not in methods_for(self.structure):
+            raise ConfigError(
+                f"{self.method} does not remove {self.structure.replace('_', ' ')}.",
+                "Its structures are elements and n_m; or choose llm_surgeon.",
+            )
+        if self.correction is not Correction.NONE and self.fisher is Fisher.SAMPLED:
+            raise ConfigError(
+                "The correction follows the gradient of the text's own labels.",
+                "Set fisher to empirical, or correction to none.",
+            )
+        if self.target is Target.FILE_SIZE and self.structure in SPARSE:
+            raise ConfigError(
+                "Single weights become zeros that stand in their place: "
+                "no file gets smaller by them.",
+                "Give the target as a share or as a number of parameters, or choose "
+                "another structure.",
+            )
+        if self.structure is Structure.N_M and self.target is Target.PRUNABLE_SHARE:
+            most = 1 - self.kept / self.of
+            if self.sparsity > most + _ROUNDING:
+                raise ConfigError(
+                    f"{self.kept}:{self.of} removes at most {most:.1%} of the weights, "
+                    f"{self.sparsity:.1%} were asked for.",
+                    f"Lower the sparsity to {most:.1%}.",
+                )
+
+
+def methods_for(structure: Structure) -> tuple[Method, ...]:
+    """The methods that can remove `structure`."""
+    of_elements = (Method.SPARSEGPT, Method.WANDA)
+    return tuple(m for m in Method if structure in SPARSE or m not in of_elements)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,88 +322,3 @@ class RunConfig:
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     pruning: PruningConfig = field(default_factory=PruningConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
-
-
-def config_from_toml(text: str) -> RunConfig:
-    """The config that `text` describes; what it leaves out has its default.
-
-    Raises:
-        ConfigError: not TOML, an unknown name, a wrong type or a value out of range.
-    """
-    try:
-        data = msgspec.toml.decode(text)
-        _refuse_unknown_names(data)
-        return msgspec.convert(data, RunConfig)
-    except msgspec.ValidationError as error:
-        # msgspec wraps what __post_init__ raises; our own sentence is the better one.
-        if isinstance(error.__cause__, ConfigError):
-            raise error.__cause__ from None
-        raise ConfigError(f"The job does not fit: {error}.") from error
-    except msgspec.DecodeError as error:
-        raise ConfigError(f"The job is not valid TOML: {error}.") from error
-
-
-def config_to_toml(config: RunConfig) -> str:
-    """TOML from which `config_from_toml` makes an equal config."""
-    return msgspec.toml.encode(config).decode()
-
-
-def read_config(path: Path) -> RunConfig:
-    """The config in the file at `path`; its relative paths start at the file.
-
-    Raises:
-        ConfigError: no such file, or see `config_from_toml`.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(
-            f"The job {path} cannot be read: {error.strerror}.",
-            "Save one in the window, or see the README for what it holds.",
-        ) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"The job {path} is not text: {error}.", "Choose a TOML file."
-        ) from error
-    return _with_paths_from(path.parent, config_from_toml(text))
-
-
-def _with_paths_from(base: Path, config: RunConfig) -> RunConfig:
-    def absolute(name: str, keyword: str) -> str:
-        if name in ("", keyword):
-            return name
-        return str((base / os.path.expanduser(name)).resolve())
-
-    text = config.calibration
-    return dataclasses.replace(
-        config,
-        model=dataclasses.replace(
-            config.model, source=absolute(config.model.source, DEMO)
-        ),
-        calibration=dataclasses.replace(
-            text,
-            text=absolute(text.text, BUILTIN_TEXT),
-            validation_text=absolute(text.validation_text, BUILTIN_TEXT),
-        ),
-        export=dataclasses.replace(
-            config.export, folder=absolute(config.export.folder, "")
-        ),
-    )
-
-
-def _refuse_unknown_names(data: Mapping[str, Any]) -> None:
-    """A misspelt name would otherwise silently leave a default in force."""
-    parts = {item.name: item.default_factory for item in dataclasses.fields(RunConfig)}
-    for part, values in data.items():
-        if part not in parts:
-            raise ConfigError(
-                f"The job has no part called {part!r}.",
-                f"The parts are {', '.join(parts)}.",
-            )
-        known = [item.name for item in dataclasses.fields(parts[part])]  # type: ignore[arg-type]
-        for name in values if isinstance(values, Mapping) else ():
-            if name not in known:
-                raise ConfigError(
-                    f"{part} has no setting called {name!r}.",
-                    f"Its settings are {', '.join(known)}.",
-                )

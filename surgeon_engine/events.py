@@ -20,14 +20,22 @@ class Stage(Enum):
     TEXT = "text"
     BASELINE = "baseline"
     CURVATURE = "curvature"
+    DAMPING = "damping"
     SELECTION = "selection"
     UPDATE = "update"
     EVALUATION = "evaluation"
+    CORRECTION = "correction"
     EXPORT = "export"
     VERIFICATION = "verification"
 
 
-SHOT_STAGES = (Stage.CURVATURE, Stage.SELECTION, Stage.UPDATE, Stage.EVALUATION)
+SHOT_STAGES = (
+    Stage.CURVATURE,
+    Stage.DAMPING,
+    Stage.SELECTION,
+    Stage.UPDATE,
+    Stage.EVALUATION,
+)
 
 
 class Level(Enum):
@@ -103,6 +111,15 @@ class Evaluation(msgspec.Struct, frozen=True):
     text: str
 
 
+class DampingChoice(msgspec.Struct, frozen=True):
+    """What a shot went by: what the held-out calibration windows liked best."""
+
+    cost: float  # damping of the costs, multiple of the mean eigenvalue
+    update: float  # damping of the update, likewise
+    tried: int  # settings that were compared; 0: they were given
+    held_out_loss: float | None = None  # nats per token; None: none was compared
+
+
 class EngineReady(msgspec.Struct, frozen=True, tag=True):
     """The engine has loaded its libraries and waits for commands."""
 
@@ -172,6 +189,17 @@ class ShotFinished(msgspec.Struct, frozen=True, tag=True):
     evaluation: Evaluation
     layers: tuple[LayerSparsity, ...]
     seconds: float
+    damping: DampingChoice | None = None  # None: the method damps nothing
+
+
+class Corrected(msgspec.Struct, frozen=True, tag=True):
+    """After the last shot the weights that stay have followed the gradient."""
+
+    lengths: tuple[float, ...]  # of the steps taken; empty: none would have helped
+    loss_before: float  # on the held-out calibration windows, nats per token
+    loss_after: float
+    evaluation: Evaluation
+    seconds: float
 
 
 class Exported(msgspec.Struct, frozen=True, tag=True):
@@ -219,6 +247,7 @@ Event = (
     | Progressed
     | BaselineEvaluated
     | ShotFinished
+    | Corrected
     | Exported
     | Logged
     | RunFinished

@@ -2,6 +2,7 @@
 
     model, layers -> calibration and validation windows -> baseline
       -> per shot: curvature, costs -> one threshold -> update -> evaluation
+      -> correction, if asked for
       -> export, verification -> report
 
 Stages are called by name and do the work; this file does no maths.
@@ -10,33 +11,20 @@ Stages are called by name and do the work; this file does no maths.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 import torch
-from torch import Tensor
 
 from surgeon_engine import devices
-from surgeon_engine.calibration.windows import (
-    TokenWindows,
-    load_windows,
-    vocabulary_of,
-)
-from surgeon_engine.config import RunConfig
-from surgeon_engine.curvature.collect import (
-    Measurement,
-    batches_to_do,
-    block_factors,
-)
-from surgeon_engine.curvature.factors import KroneckerFactors
-from surgeon_engine.errors import ExportError
-from surgeon_engine.evaluation.perplexity import evaluate
+from surgeon_engine.calibration.windows import load_windows, vocabulary_of
+from surgeon_engine.config import PruningConfig, RunConfig
+from surgeon_engine.errors import ExportError, PruningError
 from surgeon_engine.events import (
     BaselineEvaluated,
+    Corrected,
     Evaluation,
     Exported,
-    LayerSparsity,
     Level,
     Logged,
     RunFinished,
@@ -45,7 +33,6 @@ from surgeon_engine.events import (
     Stage,
 )
 from surgeon_engine.export.checkpoint import (
-    Recipe,
     check_destination,
     check_room,
     checkpoint_at,
@@ -53,29 +40,22 @@ from surgeon_engine.export.checkpoint import (
     verify,
     write_masked,
 )
+from surgeon_engine.export.model_card import Recipe
 from surgeon_engine.libraries import versions
 from surgeon_engine.model.inspect import describe
-from surgeon_engine.model.load import LoadedModel, load_model
-from surgeon_engine.pruning.schedule import target_sparsity
-from surgeon_engine.pruning.structures import Unit, units_of
-from surgeon_engine.pruning.threshold import Removals, cheapest
+from surgeon_engine.model.layers import KeptWeights
+from surgeon_engine.model.load import load_model
+from surgeon_engine.pruning.schedule import share_of_goal
+from surgeon_engine.pruning.structures import units_of
+from surgeon_engine.pruning.unit import Unit
 from surgeon_engine.run_folder import Report, RunFolder
 from surgeon_engine.session import Session
+from surgeon_engine.shots.correction import correct, corrects
+from surgeon_engine.shots.patient import Patient
+from surgeon_engine.shots.shot import Round, check_windows, evaluation, run_shot
+from surgeon_engine.sizes import Goal, goal_of
 
-
-@dataclass(slots=True, eq=False)
-class Patient:
-    """The model under the knife: its parts, and what has gone so far."""
-
-    loaded: LoadedModel
-    windows: TokenWindows
-    units: tuple[Unit, ...]
-    gone: dict[str, Tensor]  # unit -> candidates, bool
-
-    @property
-    def prunable(self) -> int:
-        """Weights that the model had to choose from."""
-        return sum(layer.weights for layer in self.loaded.layers)
+_FINEST = 8  # parts into which a quality budget may divide the step of a shot
 
 
 def prune(config: RunConfig, folder: Path, session: Session) -> None:
@@ -91,19 +71,17 @@ def prune(config: RunConfig, folder: Path, session: Session) -> None:
     session.log, session.started = run, time.monotonic()
     devices.forget_peak_memory()
 
-    patient = _prepare(config, run, session)
+    patient = prepare(config, session)
+    check_room(run.export_path(config), patient.loaded.model)
     session.emit(_run_started(config, run, patient))
-    baseline = _evaluation(patient, config, session, Stage.BASELINE)
+    baseline = evaluation(patient, session, Stage.BASELINE)
     session.emit(BaselineEvaluated(baseline))
 
-    shots: list[ShotFinished] = []
-    for shot in range(1, config.pruning.shots + 1):
-        shots.append(_shot(patient, config, session, shot))
-        session.emit(shots[-1])
-        if session.stops_after_shot:
-            break
-
-    recipe = Recipe(config, baseline, tuple(shots))
+    shots = _shots(patient, baseline, session)
+    corrected = None
+    if corrects(config.pruning):
+        corrected = _corrected(patient, baseline, session)
+    recipe = Recipe(config, baseline, tuple(shots), corrected)
     export = _export(patient, recipe, run, session)
     session.emit(export)
     report = _report(patient, recipe, export, session)
@@ -113,97 +91,135 @@ def prune(config: RunConfig, folder: Path, session: Session) -> None:
     )
 
 
-def _prepare(config: RunConfig, run: RunFolder, session: Session) -> Patient:
-    """Load the model and the text, and divide the model into what can be removed."""
+def prepare(config: RunConfig, session: Session) -> Patient:
+    """Load the model and the text, and divide the model into what can be removed.
+
+    Raises:
+        EngineError: something that the user can act on.
+    """
     with session.stage(Stage.LOAD):
         loaded = load_model(config.model)
-        units = units_of(config.pruning.structure, loaded.blocks, loaded.layers)
-        check_room(run.export_path(config), loaded.model)
+        goal = goal_of(
+            config.pruning, describe(loaded.model, loaded.source), config.model.dtype
+        )
+        units = units_of(config.pruning, loaded.model)
+        _refuse_unreachable(goal, units, config.pruning)
     if loaded.tokenizer is None:
         words = "There is no tokenizer beside the weights: the export has none either."
         session.emit(Logged(Level.WARNING, words))
     with session.stage(Stage.TEXT):
         vocabulary = vocabulary_of(loaded.model.config)
         windows = load_windows(config.calibration, loaded.tokenizer, vocabulary)
+    check_windows(config.pruning, windows.calibration, session)
     gone = {
         unit.measured.name: torch.zeros(unit.candidates, dtype=torch.bool)
         for unit in units
     }
-    return Patient(loaded, windows, units, gone)
+    return Patient(config, loaded, windows, units, goal, gone)
 
 
-def _shot(
-    patient: Patient, config: RunConfig, session: Session, shot: int
-) -> ShotFinished:
-    """One round of curvature, costs, threshold and update."""
-    begun = time.monotonic()
-    pruning = config.pruning
-    target = target_sparsity(shot, pruning.shots, pruning.sparsity, pruning.schedule)
-    factors, removals = _measure(patient, config, session, shot)
-
-    with session.stage(Stage.SELECTION, shot):
-        selection = cheapest(removals, budget=int(target * patient.prunable))
-
-    with session.stage(Stage.UPDATE, shot, len(patient.units)) as step:
-        for unit in patient.units:
-            name = unit.measured.name
-            changed = unit.updated(
-                factors.pop(name),  # memory falls as the update goes on
-                patient.gone[name],
-                selection.removed[name],
-                pruning,
-            )
-            for layer, W in changed:
-                layer.write(W)
-            step()
-        patient.gone = selection.removed
-
-    layers = _layer_sparsities(patient)
-    return ShotFinished(
-        shot=shot,
-        target=target,
-        sparsity=selection.weights / patient.prunable,
-        threshold=selection.threshold,
-        parameters=_parameters(patient.loaded) - selection.weights,
-        evaluation=_evaluation(patient, config, session, Stage.EVALUATION, shot),
-        layers=layers,
-        seconds=time.monotonic() - begun,
-    )
-
-
-def _measure(
-    patient: Patient, config: RunConfig, session: Session, shot: int
-) -> tuple[dict[str, KroneckerFactors], dict[str, Removals]]:
-    """The factors of every unit, and what may go of it, in the order of the units."""
-    task = Measurement(
-        patient.loaded.model,
-        patient.loaded.blocks,
-        [unit.measured for unit in patient.units],
-        patient.windows.calibration,
-        config.calibration.batch,
-    )
-    by_name = {unit.measured.name: unit for unit in patient.units}
-    factors: dict[str, KroneckerFactors] = {}
-    removals: dict[str, Removals] = {}
-    steps = batches_to_do(len(task.windows), task.batch, len(task.blocks))
-    with session.stage(Stage.CURVATURE, shot, steps) as step:
-        for measured in block_factors(task, step):
-            for name, pair in measured.items():
-                removals[name] = by_name[name].removals(
-                    pair, patient.gone[name], config.pruning
-                )
-            factors |= measured
-    return factors, {name: removals[name] for name in by_name}
-
-
-def _evaluation(
-    patient: Patient, config: RunConfig, session: Session, stage: Stage, shot: int = 0
-) -> Evaluation:
-    windows, batch = patient.windows.validation, config.calibration.batch
-    with session.stage(stage, shot, -(-len(windows) // batch)) as step:
-        return evaluate(
-            patient.loaded.model, windows, batch, patient.windows.text, step
+def _refuse_unreachable(
+    goal: Goal, units: tuple[Unit, ...], pruning: PruningConfig
+) -> None:
+    most = sum(unit.removable(pruning) for unit in units)
+    if goal.removed > most:
+        what = pruning.structure.replace("_", " ")
+        raise PruningError(
+            f"{goal.removed:,} weights ({goal.sparsity:.1%} of the prunable ones) are "
+            f"to go, but as {what} only {most:,} may ({most / goal.prunable:.1%}); "
+            "what is protected and the last of each kind in each layer stay.",
+            "Lower the target, protect less, or choose another structure.",
         )
+
+
+def _shots(
+    patient: Patient, baseline: Evaluation, session: Session
+) -> list[ShotFinished]:
+    """Shot after shot until the goal is reached, or the quality budget is spent.
+
+    A shot that passes the budget is undone, and tried again with half the step.
+
+    Raises:
+        PruningError: nothing at all can be removed within the budget.
+    """
+    pruning = patient.config.pruning
+    most = _largest_perplexity(baseline, pruning)
+    shots: list[ShotFinished] = []
+    done, step, all_of_it = 0, _FINEST, pruning.shots * _FINEST
+    while done < all_of_it and step > 0 and not (shots and session.stops_after_shot):
+        step = min(step, all_of_it - done)
+        share = share_of_goal((done + step) / all_of_it, pruning.schedule)
+        last = shots[-1].damping if shots else None
+        undo = _Undo(patient) if pruning.perplexity_rise else None
+        shot = run_shot(patient, Round(len(shots) + 1, share, last), session)
+        if undo is not None and shot.evaluation.perplexity > most:
+            undo()
+            step //= 2
+            when = f"At a sparsity of {shot.sparsity:.2%}"
+            session.emit(_over_budget(when, shot.evaluation, most))
+            continue
+        done += step
+        shots.append(shot)
+        session.emit(shot)
+    if not shots:
+        raise PruningError(
+            f"Even the smallest step takes perplexity above {most:.2f}, which is "
+            f"{pruning.perplexity_rise:g} % more than the original's "
+            f"{baseline.perplexity:.2f}.",
+            "Allow more perplexity, or use more shots or a lower target: the steps "
+            "are smaller then.",
+        )
+    return shots
+
+
+def _corrected(
+    patient: Patient, baseline: Evaluation, session: Session
+) -> Corrected | None:
+    """Steps along the gradient, and what the validation windows say of them.
+
+    None: they would pass the quality budget, and are undone.
+    """
+    begun, pruning = time.monotonic(), patient.config.pruning
+    undo = _Undo(patient) if pruning.perplexity_rise else None
+    steps = correct(patient, session)
+    corrected = Corrected(
+        steps.lengths,
+        steps.loss_before,
+        steps.loss_after,
+        evaluation(patient, session, Stage.EVALUATION),
+        time.monotonic() - begun,
+    )
+    most = _largest_perplexity(baseline, pruning)
+    if undo is not None and corrected.evaluation.perplexity > most:
+        undo()
+        session.emit(_over_budget("After the correction", corrected.evaluation, most))
+        return None
+    session.emit(corrected)
+    return corrected
+
+
+def _largest_perplexity(baseline: Evaluation, pruning: PruningConfig) -> float:
+    return baseline.perplexity * (1 + pruning.perplexity_rise / 100)
+
+
+class _Undo:
+    """Puts a patient back to where it was when this was made."""
+
+    def __init__(self, patient: Patient) -> None:
+        self._patient, self._gone = patient, patient.gone
+        self._weights = KeptWeights(patient.loaded.layers)
+
+    def __call__(self) -> None:
+        self._weights.put_back()
+        self._patient.gone = self._gone
+
+
+def _over_budget(when: str, found: Evaluation, most: float) -> Logged:
+    return Logged(
+        Level.INFO,
+        f"{when} perplexity would be {found.perplexity:.2f}, more than the "
+        f"{most:.2f} allowed: undone.",
+    )
 
 
 def _export(
@@ -230,28 +246,6 @@ def _verified(checkpoint: Path, run: RunFolder, session: Session) -> Exported:
         ) from error
 
 
-def _layer_sparsities(patient: Patient) -> tuple[LayerSparsity, ...]:
-    removed = {
-        layer.name: count
-        for unit in patient.units
-        for layer, count in unit.removed_weights(patient.gone[unit.measured.name])
-    }
-    return tuple(
-        LayerSparsity(
-            layer.name,
-            layer.block,
-            layer.kind,
-            layer.weights,
-            removed.get(layer.name, 0),
-        )
-        for layer in patient.loaded.layers
-    )
-
-
-def _parameters(loaded: LoadedModel) -> int:
-    return sum(parameter.numel() for parameter in loaded.model.parameters())
-
-
 def _run_started(config: RunConfig, run: RunFolder, patient: Patient) -> RunStarted:
     loaded, windows = patient.loaded, patient.windows
     return RunStarted(
@@ -275,8 +269,10 @@ def _report(
         device=devices.in_words(loaded.device),
         baseline=recipe.baseline,
         shots=recipe.shots,
+        corrected=recipe.corrected,
         exported=export,
-        stopped_early=len(recipe.shots) < recipe.config.pruning.shots,
+        stopped_early=session.stops_after_shot
+        and recipe.shots[-1].target < patient.goal.sparsity,
         seconds=time.monotonic() - session.started,
         seconds_of_stages=dict(session.seconds_of_stages),
         peak_memory_bytes=devices.peak_memory(loaded.device),

@@ -23,15 +23,17 @@ from pathlib import Path
 
 import msgspec
 
-from surgeon_engine.config import RunConfig, config_to_toml
+from surgeon_engine.config import RunConfig
 from surgeon_engine.errors import EngineError, RunFolderError
 from surgeon_engine.events import (
+    Corrected,
     Envelope,
     Evaluation,
     Exported,
     ModelSummary,
     ShotFinished,
 )
+from surgeon_engine.job_file import config_to_toml
 
 _READABLE = 0o644  # by everybody, as files usually are
 
@@ -45,6 +47,7 @@ class Report(msgspec.Struct, frozen=True):
     device: str
     baseline: Evaluation
     shots: tuple[ShotFinished, ...]
+    corrected: Corrected | None  # None: not asked for
     exported: Exported
     stopped_early: bool
     seconds: float

@@ -22,6 +22,7 @@ from surgeon_engine.events import (
     ModelSummary,
     TextPreviewed,
 )
+from surgeon_engine.presets import Preset, presets
 from surgeon_gui import run_state
 from surgeon_gui.run_state import RunState
 
@@ -74,6 +75,8 @@ class AppState:
     preview: Inquiry[TextPreviewed] = Inquiry()
     copy: Inquiry[Exported] = Inquiry()
     problems: Mapping[Step, str] = field(default_factory=dict)  # of the draft
+    refused: Mapping[Step, str] = field(default_factory=dict)  # what pages hold instead
+    own: RunConfig | None = None  # the settings before a preset was chosen
     run: RunState = RunState()
     notice: Failed | None = None  # the error that is shown until it is dismissed
 
@@ -123,9 +126,40 @@ def with_config(state: AppState, config: RunConfig) -> AppState:
     )
 
 
+def with_preset(state: AppState, preset: Preset) -> AppState:
+    """The state after a preset was chosen; settings of one's own are remembered."""
+    is_own = preset_in(state) is None
+    config = preset.applied_to(state.config)
+    return replace(
+        with_config(_without_refused(state), config),
+        own=state.config if is_own else state.own,
+    )
+
+
+def without_preset(state: AppState) -> AppState:
+    """The state after one's own settings were chosen again."""
+    if state.own is None or preset_in(state) is None:
+        return state
+    config = replace(
+        state.config, pruning=state.own.pruning, calibration=state.own.calibration
+    )
+    return replace(with_config(_without_refused(state), config), own=None)
+
+
+def preset_in(state: AppState) -> Preset | None:
+    """The preset that the page of the target shows; None: one's own settings."""
+    if Step.TARGET in state.refused:
+        return None
+    return next((p for p in presets() if p.is_in(state.config)), None)
+
+
 def with_run(state: AppState, run: RunState) -> AppState:
     """The state after a run was asked for."""
     return replace(state, run=run, copy=Inquiry(), notice=None)
+
+
+def _without_refused(state: AppState) -> AppState:
+    return replace(state, refused={})
 
 
 def _answered(inquiry: Inquiry[Any], event: Event) -> Inquiry[Any]:

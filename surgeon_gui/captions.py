@@ -63,7 +63,8 @@ CAPTIONS = {
     ),
     "preview_text": Caption("Preview of the text", "The first windows, decoded."),
     # 3 Target
-    "sparsity_slider": Caption("Sparsity", "The share of prunable weights to remove."),
+    "preset_combo": Caption("Preset", "Settings that go together, in one choice."),
+    "sparsity_slider": Caption("Sparsity", "The share to remove."),
     # 4 Run
     "run_parent_edit": Caption("Runs folder", "Each run makes its own folder here."),
     "run_parent_button": Caption("Choose…", "Choose where the folders of runs go."),

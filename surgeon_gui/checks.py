@@ -6,15 +6,18 @@ again; this is to tell early.
 
 from __future__ import annotations
 
+import fnmatch
 from pathlib import Path
 
-from surgeon_engine.config import BUILTIN_TEXT, DEMO, RunConfig
-from surgeon_engine.errors import ExportError
-from surgeon_engine.events import ModelSummary
+from surgeon_engine.config import BUILTIN_TEXT, DEMO, Correction, RunConfig
+from surgeon_engine.errors import ConfigError, ExportError
+from surgeon_engine.events import LayerSummary, ModelSummary
 from surgeon_engine.run_folder import refuse_occupied
-from surgeon_gui import numbers, paths
+from surgeon_engine.sizes import goal_of
+from surgeon_gui import paths
 from surgeon_gui.app_state import AppState, Engine, Step
 
+_LEAST_WINDOWS = {Correction.NONE: 1, Correction.LOSS: 4}  # one of 4 is held out
 TEXT_ENDINGS = (".txt", ".jsonl", ".npy")
 
 
@@ -96,10 +99,22 @@ def _target_problem(config: RunConfig, model: ModelSummary | None) -> str:
     for support in model.structures:
         if support.structure is config.pruning.structure and not support.supported:
             return support.reason
-    if config.pruning.sparsity * model.prunable < 1:
-        share = numbers.percent(config.pruning.sparsity)
-        return f"{share} of {model.prunable} weights is less than one weight."
+    for pattern in config.pruning.protect:
+        if not any(_is_meant(layer, pattern) for layer in model.layers):
+            return f"{pattern} under Protect is the name of no layer of this model."
+    least = _LEAST_WINDOWS[config.pruning.correction]
+    if config.calibration.windows < least:
+        return f"A correction is judged by held-out windows: it needs {least} windows."
+    try:
+        goal_of(config.pruning, model, config.model.dtype)
+    except ConfigError as error:
+        return f"{error.message} {error.hint}".strip()
     return ""
+
+
+def _is_meant(layer: LayerSummary, pattern: str) -> bool:
+    names = (layer.name, layer.kind, f"block {layer.block}")
+    return any(fnmatch.fnmatchcase(name, pattern) for name in names)
 
 
 def _export_problem(config: RunConfig, run_parent: str) -> str:

@@ -20,9 +20,9 @@ from surgeon_engine.config import (
     PruningConfig,
     RunConfig,
     Structure,
-    read_config,
 )
 from surgeon_engine.errors import ConfigError
+from surgeon_engine.job_file import read_config
 from surgeon_engine.run_folder import RunFolder
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """How far a run is and how long it will go on, from what its stages have taken so far.
 
-A run passes through a fixed list of steps: load, text, baseline, four stages a shot,
-export, verification. Each step is expected to take
+A run passes through a fixed list of steps: load, text, baseline, the stages of each
+shot, export, verification. Each step is expected to take
 
     as long as the same stage took before in this run, its latest time; else
     as long as its measured relative: an evaluation like the baseline's; else
@@ -10,12 +10,17 @@ export, verification. Each step is expected to take
 The shares are rough and only matter until shot 1 has been through. Progress is the
 expected time of what is done over the expected time of all. The remaining time is
 unknown until curvature, by far the longest stage, has been measured at least in part.
+
+A shot may come back to a stage, as to curvature after the damping was chosen: its
+times are added up, and the run stands where it was before. An evaluation ends a round;
+where it was above the quality limit, the next round is the same shot once more.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from surgeon_engine.config import Correction, Damping, Method, PruningConfig
 from surgeon_engine.events import SHOT_STAGES, Stage
 
 ENOUGH_TO_EXTRAPOLATE = 0.1  # of a stage, before its pace is believed
@@ -26,8 +31,10 @@ _SHARES = {
     Stage.TEXT: 0.1,
     Stage.BASELINE: 0.25,
     Stage.CURVATURE: 1.0,
+    Stage.DAMPING: 0.7,
     Stage.SELECTION: 0.1,
     Stage.UPDATE: 0.3,
+    Stage.CORRECTION: 0.7,
     Stage.EVALUATION: 0.25,
     Stage.EXPORT: 0.2,
     Stage.VERIFICATION: 0.3,
@@ -54,42 +61,83 @@ class Position:
     seconds: float  # since the stage began
 
 
-def steps_of(shots: int) -> tuple[tuple[Stage, int], ...]:
-    """All stages of a run with that many shots, in order, each with its shot."""
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How many shots there will be, as far as is known, and the stages of each."""
+
+    shots: int
+    stages: tuple[Stage, ...] = SHOT_STAGES
+
+
+def stages_of(pruning: PruningConfig) -> tuple[Stage, ...]:
+    """The stages through which each shot passes."""
+    adapts = pruning.method is Method.LLM_SURGEON
+    left_out = set()
+    if not adapts or pruning.damping is Damping.FIXED:
+        left_out.add(Stage.DAMPING)
+    if not adapts or pruning.correction is Correction.NONE:
+        left_out.add(Stage.CORRECTION)
+    return tuple(stage for stage in SHOT_STAGES if stage not in left_out)
+
+
+def steps_of(course: Course) -> tuple[tuple[Stage, int], ...]:
+    """All stages of a run, in order, each with its shot."""
+    shots = range(1, course.shots + 1)
     before = [(stage, 0) for stage in (Stage.LOAD, Stage.TEXT, Stage.BASELINE)]
-    between = [(stage, shot) for shot in range(1, shots + 1) for stage in SHOT_STAGES]
+    between = [(stage, shot) for shot in shots for stage in course.stages]
     after = [(stage, 0) for stage in (Stage.EXPORT, Stage.VERIFICATION)]
     return (*before, *between, *after)
 
 
-def progress(shots: int, times: tuple[StageTime, ...], at: Position) -> float:
+def progress(course: Course, times: tuple[StageTime, ...], at: Position) -> float:
     """How much of the run is done, from 0 to 1."""
     expected = _expected_seconds(times, at)
-    index = _index(shots, at)
-    seconds = [expected[stage] for stage, _ in steps_of(shots)]
-    done = sum(seconds[:index]) + at.fraction * seconds[index]
+    index = _index(course, times, at)
+    steps = steps_of(course)
+    seconds = [expected[stage] for stage, _ in steps]
+    has_come_back = steps[index][0] is not at.stage
+    fraction = 1.0 if has_come_back else at.fraction
+    done = sum(seconds[:index]) + fraction * seconds[index]
     return min(1.0, done / sum(seconds))
 
 
 def remaining_seconds(
-    shots: int, times: tuple[StageTime, ...], at: Position
+    course: Course, times: tuple[StageTime, ...], at: Position
 ) -> float | None:
     """The time the run will still take; None while there is nothing to judge by."""
     if Stage.CURVATURE not in _measured(times, at):
         return None
     expected = _expected_seconds(times, at)
-    steps = steps_of(shots)
-    index = _index(shots, at)
+    steps = steps_of(course)
+    index = _index(course, times, at)
+    spent = _this_round(times).get(at.stage, 0.0) + at.seconds
     # A stage that takes longer than it ever did is about to end, as far as one knows.
-    here = max(0.0, expected[at.stage] - at.seconds)
+    here = max(0.0, expected[at.stage] - spent)
     return here + sum(expected[stage] for stage, _ in steps[index + 1 :])
+
+
+def _rounds(times: tuple[StageTime, ...]) -> list[dict[Stage, float]]:
+    """The seconds of each stage, for each round; the last one is not over yet."""
+    rounds: list[dict[Stage, float]] = [{}]
+    for time in times:
+        this = rounds[-1]
+        this[time.stage] = this.get(time.stage, 0.0) + time.seconds
+        if time.stage is Stage.EVALUATION:
+            rounds.append({})
+    return rounds
+
+
+def _this_round(times: tuple[StageTime, ...]) -> dict[Stage, float]:
+    return _rounds(times)[-1]
 
 
 def _measured(times: tuple[StageTime, ...], at: Position) -> dict[Stage, float]:
     """The latest seconds of each stage, the one under way by its pace."""
-    measured = {time.stage: time.seconds for time in times}
+    rounds = _rounds(times)
+    measured = {stage: taken for each in rounds for stage, taken in each.items()}
     if at.fraction >= ENOUGH_TO_EXTRAPOLATE:
-        measured[at.stage] = at.seconds / at.fraction
+        before = rounds[-1].get(at.stage, 0.0)
+        measured[at.stage] = before + at.seconds / at.fraction
     return measured
 
 
@@ -108,7 +156,9 @@ def _expected_seconds(times: tuple[StageTime, ...], at: Position) -> dict[Stage,
     return {stage: expected(stage) for stage in Stage}
 
 
-def _index(shots: int, at: Position) -> int:
-    steps = steps_of(shots)
-    place = (at.stage, at.shot)
-    return steps.index(place) if place in steps else 0
+def _index(course: Course, times: tuple[StageTime, ...], at: Position) -> int:
+    """Which step the run has come to; one that comes back is where it was."""
+    steps = steps_of(course)
+    reached = [at.stage, *(_this_round(times) if at.shot else ())]
+    places = [(stage, at.shot) for stage in reached]
+    return max((steps.index(place) for place in places if place in steps), default=0)

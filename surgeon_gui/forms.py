@@ -1,76 +1,67 @@
-"""A form made from a config dataclass: one input for each field, by its type.
+"""A form made from a config dataclass: a row with an input for each field.
 
-    Enum     a box of choices, each with its explanation
-    int      a box for whole numbers within the field's limits
-    float    a box for decimals; a share of something is shown as per cent
-    str      left to the page: texts and paths need more than an input
-
-Labels, tooltips and units come from `text.FIELDS`. Fields marked as advanced stand in
-a section that is closed at first. A value that the dataclass refuses is told at the
-form, in the words of the refusal.
+Labels, tooltips and units come from `text.FIELDS`. Texts and paths are left to the
+page: they need more than an input. Fields marked as advanced stand in a section that
+is closed at first. A field that does not apply to what the others say has no row, but
+keeps its value. A value that the dataclass refuses is told at the form, in the words
+of the refusal, and stays there to be mended.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
 import typing
-from collections.abc import Callable
-from enum import Enum
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
 from typing import Any
 
-from PySide6.QtCore import QSignalBlocker, Qt, Signal, Slot
+from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtWidgets import (
-    QComboBox,
     QDoubleSpinBox,
     QFormLayout,
     QLabel,
-    QSpinBox,
     QVBoxLayout,
     QWidget,
 )
 
-from surgeon_engine.config import Limits
 from surgeon_engine.errors import ConfigError
-from surgeon_gui.text import CHOICES, FIELDS, FieldText
+from surgeon_gui.inputs import ChoiceInput, Input, make_input
+from surgeon_gui.text import FIELDS
 from surgeon_gui.theme import GAP
 from surgeon_gui.widgets.collapsible import Collapsible
-from surgeon_gui.widgets.controls import (
-    calm,
-    choice_box,
-    problem_label,
-    show_problem,
-)
+from surgeon_gui.widgets.controls import problem_label, show_problem
 
-_PER_CENT_DECIMALS = 1
-_DECIMALS = 4
 _INPUT_HEIGHT = 27  # pixels, as high as a button
-_LARGEST_INT = 2**31 - 1  # of a spin box
+
+Values = Mapping[str, Any]  # of the fields, by name
+Following = Callable[[Values, Values], Values]  # before, after -> what changes too
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Input:
-    """One field: its widget, and how its value is read and shown."""
-
-    widget: QWidget
-    read: Callable[[], Any]
-    show: Callable[[Any], None]
+def _nothing_follows(before: Values, after: Values) -> Values:
+    return {}
 
 
 class ConfigForm(QWidget):
     """The inputs for the fields of `kind` that are not text.
 
-    `part` is the name of the config in the whole, as in "pruning".
+    `part` is the name of the config in the whole, as in "pruning". `following` says
+    which further values an edit brings with it.
     """
 
     edited = Signal(object)  # the config, after the user changed something
     refused = Signal(object)  # the ConfigError, where the values make no config
 
-    def __init__(self, part: str, kind: type[Any]) -> None:
+    def __init__(
+        self, part: str, kind: type[Any], following: Following = _nothing_follows
+    ) -> None:
         super().__init__()
         self._part = part
+        self._following = following
         self._config = kind()
-        self._inputs: dict[str, _Input] = {}
+        self._inputs: dict[str, Input] = {}
+        self._before: Values = {}  # what they said last
+        self._rows: dict[str, QFormLayout] = {}  # in which a field has its row
+        self._applies: dict[str, Callable[[Any], bool]] = {}
         self._problem = problem_label()
         self._problem.setObjectName(f"{part}_form_problem")
         plain, advanced = _rows(), _rows()
@@ -85,24 +76,24 @@ class ConfigForm(QWidget):
         layout.setSpacing(GAP)
         if plain.rowCount():
             layout.addLayout(plain)
+        layout.addWidget(self._problem)
         if advanced.rowCount():
             content = QWidget()
             content.setLayout(advanced)
             layout.addWidget(
                 Collapsible("Advanced", f"{part}_advanced_button", content)
             )
-        layout.addWidget(self._problem)
+        self.show_config(self._config)
 
     def show_config(self, config: Any) -> None:
         """Show a config, but not over what is being typed; tells nobody."""
         self._config = config
         show_problem(self._problem, "")
-        for name, entry in self._inputs.items():
-            value = getattr(config, name)
-            if entry.read() == value or _is_being_typed_in(entry.widget):
-                continue
-            with QSignalBlocker(entry.widget):
-                entry.show(value)
+        self._show({name: getattr(config, name) for name in self._inputs})
+
+    def values(self) -> dict[str, Any]:
+        """What the inputs say, whether or not it goes together."""
+        return {name: entry.value for name, entry in self._inputs.items()}
 
     def config(self) -> Any:
         """What the inputs say, with everything else as it was last shown.
@@ -110,18 +101,40 @@ class ConfigForm(QWidget):
         Raises:
             ConfigError: the values do not go together.
         """
-        values = {name: entry.read() for name, entry in self._inputs.items()}
-        return dataclasses.replace(self._config, **values)
+        return dataclasses.replace(self._config, **self.values())
 
     def field(self, name: str) -> QWidget:
         """The widget of a field."""
         return self._inputs[name].widget
 
+    def number_box(self, name: str) -> QDoubleSpinBox:
+        """The widget of a field with decimals."""
+        box = self.field(name)
+        assert isinstance(box, QDoubleSpinBox)
+        return box
+
+    def add_below(self, name: str, widget: QWidget) -> None:
+        """Put a widget of the page's own under the row of a field."""
+        rows, field = self._rows[name], self.field(name)
+        above = [
+            row
+            for row in range(rows.rowCount())
+            if (item := rows.itemAt(row, QFormLayout.ItemRole.FieldRole)) is not None
+            and item.widget() is field
+        ]
+        rows.insertRow(above[0] + 1, widget)
+
+    def disable_choices(self, name: str, reasons: Mapping[Any, str]) -> None:
+        """Take choices of a field away, each for a reason that is shown with it."""
+        entry = self._inputs[name]
+        assert isinstance(entry, ChoiceInput)
+        entry.disable(reasons)
+
     def _add_field(
-        self, rows: QFormLayout, field: dataclasses.Field[Any], kind: type
+        self, rows: QFormLayout, field: dataclasses.Field[Any], kind: Any
     ) -> None:
         words = FIELDS[f"{self._part}.{field.name}"]
-        entry = self._make_input(field, kind, words)
+        entry = make_input(kind, field.metadata.get("limits"), words)
         entry.widget.setObjectName(f"{self._part}_{field.name}")
         entry.widget.setAccessibleName(words.label)
         entry.widget.setAccessibleDescription(words.tip)
@@ -132,84 +145,39 @@ class ConfigForm(QWidget):
         label.setMinimumHeight(_INPUT_HEIGHT)
         entry.widget.setMinimumHeight(_INPUT_HEIGHT)
         rows.addRow(label, entry.widget)
+        entry.show(getattr(self._config, field.name))
+        entry.edited.connect(self._on_edited)
         self._inputs[field.name] = entry
+        self._rows[field.name] = rows
+        self._applies[field.name] = field.metadata.get("applies", _always)
 
-    def _make_input(
-        self, field: dataclasses.Field[Any], kind: type, words: FieldText
-    ) -> _Input:
-        limits = field.metadata.get("limits")
-        if issubclass(kind, Enum):
-            return self._choice_input(kind)
-        if issubclass(kind, int):
-            return self._whole_input(limits, words)
-        assert isinstance(limits, Limits), f"{field.name} has no limits"
-        return self._decimal_input(limits, words)
-
-    def _choice_input(self, kind: type[Enum]) -> _Input:
-        box: QComboBox = choice_box()
-        members = list(kind)
-        for index, member in enumerate(members):
-            label, explanation = CHOICES[member]
-            box.addItem(label)
-            box.setItemData(index, explanation, Qt.ItemDataRole.ToolTipRole)
-        box.currentIndexChanged.connect(self._on_edited)
-        return _Input(
-            box,
-            lambda: members[box.currentIndex()],
-            lambda value: box.setCurrentIndex(members.index(value)),
-        )
-
-    def _whole_input(self, limits: Limits | None, words: FieldText) -> _Input:
-        box = calm(QSpinBox())
-        low, high = (limits.low, limits.high) if limits else (0, _LARGEST_INT)
-        box.setRange(int(low), int(min(high, _LARGEST_INT)))
-        box.setGroupSeparatorShown(True)
-        box.setSuffix(f" {words.unit}" if words.unit else "")
-        box.setKeyboardTracking(False)
-        box.valueChanged.connect(self._on_edited)
-        return _Input(box, box.value, box.setValue)
-
-    def _decimal_input(self, limits: Limits, words: FieldText) -> _Input:
-        box = calm(QDoubleSpinBox())
-        scale = 100.0 if words.unit == "%" else 1.0
-        decimals = _PER_CENT_DECIMALS if scale > 1 else _DECIMALS
-        smallest = 10.0**-decimals
-        low = limits.low * scale + (smallest if limits.low_is_open else 0)
-        high = limits.high * scale - (smallest if limits.high_is_open else 0)
-        box.setDecimals(decimals)
-        box.setRange(low, high)
-        box.setSingleStep(1.0 if scale > 1 else 0.01)
-        box.setSuffix(f" {words.unit}" if words.unit else "")
-        box.setKeyboardTracking(False)
-        box.valueChanged.connect(self._on_edited)
-        # Enough digits for what the box shows, without 0.30000000000000004.
-        return _Input(
-            box,
-            lambda: round(box.value() / scale, decimals + 2),
-            lambda value: box.setValue(value * scale if math.isfinite(value) else low),
-        )
+    def _show(self, values: Values) -> None:
+        for name, entry in self._inputs.items():
+            if not entry.is_being_typed_in:
+                entry.show(values[name])
+        self._before = self.values()
+        said = SimpleNamespace(**self._before)
+        for name, rows in self._rows.items():
+            rows.setRowVisible(self.field(name), self._applies[name](said))
 
     @Slot()
     def _on_edited(self) -> None:
+        after = self.values()
+        if after == self._before:
+            return
+        self._show({**after, **self._following(self._before, after)})
         try:
             config = self.config()
         except ConfigError as error:
-            show_problem(self._problem, error.message)
+            show_problem(self._problem, f"{error.message} {error.hint}".strip())
             self.refused.emit(error)
             return
         show_problem(self._problem, "")
         self.edited.emit(config)
 
 
-def _is_being_typed_in(widget: QWidget) -> bool:
-    """Whether the text in a number box is not its value yet."""
-    if not widget.hasFocus():
-        return False
-    if isinstance(widget, QSpinBox):
-        return widget.cleanText() != widget.textFromValue(widget.value())
-    if isinstance(widget, QDoubleSpinBox):
-        return widget.cleanText() != widget.textFromValue(widget.value())
-    return False
+def _always(config: Any) -> bool:
+    return True
 
 
 def _rows() -> QFormLayout:

@@ -8,8 +8,10 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QGridLayout, QWidget
 
 from surgeon_gui.run_state import RunState
+from surgeon_gui.sentences import last_choice
 from surgeon_gui.theme import GAP
 from surgeon_gui.widgets.chart_card import ChartCard
+from surgeon_gui.widgets.controls import text_label
 from surgeon_gui.widgets.layer_map import LayerMap
 from surgeon_gui.widgets.number_tiles import NumberTiles
 from surgeon_gui.widgets.run_charts import ParametersChart, PerplexityChart
@@ -26,6 +28,8 @@ class LiveView(QWidget):
         super().__init__()
         self.setObjectName("live_view")
         self._tiles = NumberTiles()
+        self._choice = text_label(quiet=True)
+        self._choice.setObjectName("damping_label")
         self._perplexity = PerplexityChart()
         self._parameters = ParametersChart()
         self._sparsity = LayerMap()
@@ -35,13 +39,14 @@ class LiveView(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(GAP)
         layout.addWidget(self._tiles, 0, 0, 1, 2)
-        layout.addWidget(self._perplexity, 1, 0)
-        layout.addWidget(self._parameters, 1, 1)
-        layout.addWidget(self._sparsity, 2, 0, 1, 2)
+        layout.addWidget(self._choice, 1, 0, 1, 2)
+        layout.addWidget(self._perplexity, 2, 0)
+        layout.addWidget(self._parameters, 2, 1)
+        layout.addWidget(self._sparsity, 3, 0, 1, 2)
         layout.setColumnStretch(0, 1)
         layout.setColumnStretch(1, 1)
-        layout.setRowStretch(1, 5)
-        layout.setRowStretch(2, 4)
+        layout.setRowStretch(2, 5)
+        layout.setRowStretch(3, 4)
         for chart in (self._perplexity, self._parameters):
             chart.setMinimumHeight(_LEAST_CHART)
 
@@ -56,6 +61,9 @@ class LiveView(QWidget):
     def show_run(self, run: RunState, now: float) -> None:
         """Show how a run stands."""
         self._tiles.show_run(run, now)
+        words = last_choice(run)
+        self._choice.setText(words)
+        self._choice.setVisible(bool(words))
         self._perplexity.show_run(run)
         self._parameters.show_run(run)
         self._sparsity.show_run(run)

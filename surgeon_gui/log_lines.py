@@ -19,6 +19,7 @@ from surgeon_engine.events import (
     StageStarted,
 )
 from surgeon_gui import numbers
+from surgeon_gui.sentences import damping_choice
 from surgeon_gui.text import STAGES
 
 
@@ -71,7 +72,9 @@ def _progress_in_words(event: object) -> str:
         case ShotFinished():
             value = numbers.perplexity(event.evaluation.perplexity)
             share = numbers.percent(event.sparsity)
-            return f"Shot {event.shot} is done: sparsity {share}, perplexity {value}."
+            done = f"Shot {event.shot} is done: sparsity {share}, perplexity {value}"
+            choice = damping_choice(event.damping)
+            return f"{done}; {choice}." if choice else f"{done}."
         case Exported(folder=folder, bytes=size):
             return f"The pruned model lies in {folder}, {numbers.size(size)}."
         case RunFinished(seconds=seconds):

@@ -16,10 +16,11 @@ def count(number: float) -> str:
     return f"{number:.0f}"
 
 
-def percent(share: float, *, signed: bool = False) -> str:
-    """A share of 1 as per cent, with at most one decimal."""
-    text = f"{share * 100:{'+' if signed else ''}.1f}"
-    return f"{text.removesuffix('.0')}{_NARROW}%".replace("-", "\N{MINUS SIGN}")
+def percent(share: float, *, signed: bool = False, decimals: int = 1) -> str:
+    """A share of 1 as per cent, with at most so many decimals."""
+    text = f"{share * 100:{'+' if signed else ''}.{decimals}f}"
+    text = text.rstrip("0").removesuffix(".") if decimals else text
+    return f"{text}{_NARROW}%".replace("-", "\N{MINUS SIGN}")
 
 
 def perplexity(value: float) -> str:
@@ -33,6 +34,12 @@ def perplexity(value: float) -> str:
 def size(number: int) -> str:
     """Bytes in the unit that suits them."""
     return humanize.naturalsize(number, format="%.1f").replace(" ", _NARROW)
+
+
+def megabytes(number: int) -> str:
+    """Bytes to the last one, in megabytes."""
+    whole = f"{number / 1e6:,.6f}".rstrip("0").removesuffix(".")
+    return f"{whole}{_NARROW}MB"
 
 
 def duration(seconds: float) -> str:

@@ -32,7 +32,7 @@ from surgeon_engine.events import (
     StageStarted,
 )
 from surgeon_gui import eta
-from surgeon_gui.eta import Position, StageTime
+from surgeon_gui.eta import Course, Position, StageTime
 
 
 class Status(Enum):
@@ -114,14 +114,15 @@ class RunState:
         """How long it will go on; None while unknown or not running."""
         if self.status not in (Status.RUNNING, Status.STOPPING) or self.stage is None:
             return None
-        return eta.remaining_seconds(self._last_shot, self.times, self._position(now))
+        return eta.remaining_seconds(self._course, self.times, self._position(now))
 
     @property
-    def _last_shot(self) -> int:
-        """How many shots there will be, as far as is known."""
+    def _course(self) -> Course:
+        shots = max(self.shots, self.shot)
         if self.status is Status.STOPPING:
-            return max(self.shot, len(self.history), 1)
-        return max(self.shots, self.shot)
+            shots = max(self.shot, len(self.history), 1)
+        assert self.config is not None
+        return Course(shots, eta.stages_of(self.config.pruning))
 
     def _position(self, now: float) -> Position:
         assert self.stage is not None
@@ -165,7 +166,7 @@ def apply(state: RunState, envelope: Envelope) -> RunState:
     state = react(state, envelope.event, envelope.at)
     if state.status.is_busy and state.stage is not None:
         position = state._position(envelope.at)
-        share = eta.progress(state._last_shot, state.times, position)
+        share = eta.progress(state._course, state.times, position)
         state = replace(state, progress=max(state.progress, share))
     return state
 

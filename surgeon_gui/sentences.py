@@ -1,4 +1,4 @@
-"""What the window says about a particular state: the plan, the phase, the steps.
+"""What the window says about a particular state: the steps, the phase, the figures.
 
 Pure functions from a state to words.
 """
@@ -7,22 +7,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 
-from surgeon_engine.config import BUILTIN_TEXT, DEMO, RunConfig
-from surgeon_engine.events import ModelSummary, Stage
+from surgeon_engine.events import DampingChoice, ModelSummary, Stage
 from surgeon_gui import numbers
 from surgeon_gui.app_state import AppState, Engine, Step
+from surgeon_gui.plans import in_brief, plan
 from surgeon_gui.run_state import RunState, Status
-from surgeon_gui.text import (
-    BUILT_IN_TEXT,
-    BUNDLED_DEMO,
-    CHOICES,
-    STAGES,
-    UNITS,
-)
+from surgeon_gui.targets import goal_or_none
+from surgeon_gui.text import STAGES, UNITS, source_name
 
 _ARROW = "\N{RIGHTWARDS ARROW}"
+_ROUNDING = 1e-9  # of a sparsity
 
 
 class Mark(Enum):
@@ -42,15 +37,6 @@ class StepView:
     summary: str
 
 
-def source_name(source: str) -> str:
-    """A model or text by the name people know it by."""
-    if source == DEMO:
-        return BUNDLED_DEMO
-    if source == BUILTIN_TEXT:
-        return BUILT_IN_TEXT
-    return Path(source).name or source
-
-
 def step_view(state: AppState, step: Step) -> StepView:
     """The header of a step."""
     views = {
@@ -68,19 +54,6 @@ def step_view(state: AppState, step: Step) -> StepView:
     if problem and (state.model_is_chosen or step is not Step.MODEL):
         return StepView(Mark.PROBLEM, problem)
     return views[step](state)
-
-
-def plan(config: RunConfig, model: ModelSummary) -> str:
-    """What a run would do, in one sentence."""
-    pruning = config.pruning
-    left = model.parameters - pruning.sparsity * model.prunable
-    shots = "1 shot" if pruning.shots == 1 else f"{pruning.shots} shots"
-    return (
-        f"{source_name(config.model.source)}: {numbers.percent(pruning.sparsity)} of "
-        f"{numbers.count(model.prunable)} prunable weights go in {shots}, as "
-        f"{CHOICES[pruning.structure][0].lower()}. About {numbers.count(left)} of "
-        f"{numbers.count(model.parameters)} parameters remain; the others become zeros."
-    )
 
 
 def plan_or_invitation(state: AppState, obstacle: str) -> str:
@@ -140,8 +113,20 @@ def outcome(run: RunState) -> str:
 
 def _how_it_finished(run: RunState) -> str:
     if run.result is not None and run.result.stopped_early:
-        return f"Stopped after shot {len(run.history)} of {run.shots}"
+        done = len(run.history)
+        return f"Stopped after shot {done} of {max(run.shots, done)}"
+    if _ended_at_quality_limit(run):
+        return f"Ended at the quality limit after shot {len(run.history)}"
     return "Finished"
+
+
+def _ended_at_quality_limit(run: RunState) -> bool:
+    if run.config is None or not run.config.pruning.perplexity_rise:
+        return False
+    if run.model is None or not run.history:
+        return False
+    goal = goal_or_none(run.config, run.model)
+    return goal is not None and run.history[-1].target < goal.sparsity - _ROUNDING
 
 
 def remaining(run: RunState, now: float) -> str:
@@ -156,15 +141,26 @@ def remaining(run: RunState, now: float) -> str:
     return f"about {numbers.whole_duration(seconds)} left"
 
 
-def goal(config: RunConfig, model: ModelSummary) -> str:
-    """How much will go, in words, for the page of the target."""
-    weights = config.pruning.sparsity * model.prunable
-    return (
-        f"About {numbers.count(weights)} of {numbers.count(model.prunable)} prunable "
-        f"weights go; {numbers.count(model.parameters - weights)} of "
-        f"{numbers.count(model.parameters)} parameters remain. What goes stays in the "
-        "file as zeros."
-    )
+def damping_choice(choice: DampingChoice | None) -> str:
+    """What a shot went by, as a clause; empty where its method damps nothing."""
+    if choice is None:
+        return ""
+    words = f"damping {choice.cost:g} for costs and {choice.update:g} for the update"
+    words += f", best of {choice.tried}" if choice.tried else ", as given"
+    if choice.held_out_loss is not None:
+        words += (
+            f"; loss {numbers.perplexity(choice.held_out_loss)} on held-out windows"
+        )
+    return words
+
+
+def last_choice(run: RunState) -> str:
+    """What the last shot of a run went by; empty if nothing."""
+    if not run.history:
+        return ""
+    last = run.history[-1]
+    words = damping_choice(last.damping)
+    return f"Shot {last.shot}: {words}" if words else ""
 
 
 def model_facts(model: ModelSummary) -> tuple[tuple[str, str], ...]:
@@ -240,11 +236,7 @@ def _calibration_view(state: AppState) -> StepView:
 
 
 def _target_view(state: AppState) -> StepView:
-    pruning = state.config.pruning
-    shots = "1 shot" if pruning.shots == 1 else f"{pruning.shots} shots"
-    structure = CHOICES[pruning.structure][0].lower()
-    share = numbers.percent(pruning.sparsity)
-    return StepView(Mark.READY, f"{share} in {shots}, {structure}")
+    return StepView(Mark.READY, in_brief(state.config.pruning))
 
 
 def _run_view(state: AppState) -> StepView:

@@ -25,6 +25,7 @@ from surgeon_engine.commands import (
 )
 from surgeon_engine.config import CalibrationConfig, PruningConfig, RunConfig
 from surgeon_engine.events import Envelope, Failed
+from surgeon_engine.presets import Preset
 from surgeon_engine.run_folder import new_run_folder
 from surgeon_gui import app_state, checks, paths, run_state
 from surgeon_gui.app_state import AppState, Inquiry, Step
@@ -64,6 +65,7 @@ class Session(QObject):
     def load(self, config: RunConfig, job_file: str = "") -> None:
         """Take a whole job as the draft."""
         self._choose()
+        self._accept(*Step)
         self.edit(config)
         self._set(replace(self.state, job_file=job_file))
 
@@ -88,19 +90,29 @@ class Session(QObject):
             self._inspection_timer.start()
 
     @Slot(object)
+    def choose_preset(self, preset: Preset | None) -> None:
+        """Give the draft the settings of a preset, or those that it had before."""
+        if preset is None:
+            self._set(self._checked(app_state.without_preset(self.state)))
+        else:
+            self._set(self._checked(app_state.with_preset(self.state, preset)))
+
+    @Slot(object)
     def edit_calibration(self, calibration: CalibrationConfig) -> None:
         """Change one part of the draft."""
+        self._accept(Step.CALIBRATION)
         self.edit(replace(self.state.config, calibration=calibration))
 
     @Slot(object)
     def edit_pruning(self, pruning: PruningConfig) -> None:
         """Change one part of the draft."""
+        self._accept(Step.TARGET)
         self.edit(replace(self.state.config, pruning=pruning))
 
     def refuse_edit(self, step: Step, problem: str) -> None:
-        """Remember that a page holds values that make no config."""
-        problems = {**self.state.problems, step: problem}
-        self._set(replace(self.state, problems=problems))
+        """Remember that a page holds values that make no config, until it is edited."""
+        refused = {**self.state.refused, step: problem}
+        self._set(self._checked(replace(self.state, refused=refused)))
 
     @Slot(str)
     def set_run_parent(self, folder: str) -> None:
@@ -226,7 +238,12 @@ class Session(QObject):
         problems: Mapping[Step, str] = checks.problems(
             state.config, state.model, state.run_parent
         )
-        return replace(state, problems=problems)
+        return replace(state, problems={**problems, **state.refused})
+
+    def _accept(self, *steps: Step) -> None:
+        """What pages hold is a config again; told by whatever edits the draft."""
+        refused = {s: p for s, p in self.state.refused.items() if s not in steps}
+        self.state = replace(self.state, refused=refused)
 
     def _name(self, kind: str) -> str:
         return f"{kind}-{next(self._numbers)}"

@@ -1,23 +1,17 @@
-"""What the window says about settings, choices and stages, in one place.
+"""What the window says about settings and stages, in one place.
 
-Each field of each config has its label, unit and explanation here, each choice and
-each stage its name. What the window says about a particular state is put together in
-`sentences.py`; what is written on buttons stands in `captions.py`.
+Each field of each config has its label, unit and explanation here, each stage its
+name; those of choices stand in `choices.py`. What the window says about a particular
+state is put together in `sentences.py`; what is written on buttons stands in
+`captions.py`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from pathlib import Path
 
-from surgeon_engine.config import (
-    CostBasis,
-    Device,
-    Dtype,
-    Schedule,
-    Structure,
-    UpdateKind,
-)
+from surgeon_engine.config import BUILTIN_TEXT, DEMO
 from surgeon_engine.events import Level, Stage
 
 APPLICATION = "Surgeon"
@@ -32,6 +26,9 @@ class FieldText:
     label: str
     tip: str
     unit: str = ""
+    decimals: int = 4  # of a decimal number, at most
+    is_share: bool = False  # a share of 1, shown as per cent
+    example: str = ""  # what stands in a line while it is empty
 
 
 FIELDS = {
@@ -87,11 +84,55 @@ FIELDS = {
     "pruning.structure": FieldText(
         "Remove", "Which parts of the model are removed as a whole."
     ),
+    "pruning.kept": FieldText(
+        "Keep",
+        "How many weights of each group of neighbours stay: the 2 of 2:4.",
+        "weights",
+    ),
+    "pruning.of": FieldText(
+        "Of every",
+        "How many neighbours in a row of a layer are a group: the 4 of 2:4. GPUs that "
+        "know a pattern know 2:4.",
+        "weights",
+    ),
+    "pruning.method": FieldText(
+        "Method",
+        "By what it is decided which parts matter least, and whether the weights that "
+        "stay make up for those that go.",
+    ),
+    "pruning.target": FieldText(
+        "Target",
+        "How the size to reach is given. If you change this, the size stays the same "
+        "and is only written in another way.",
+    ),
     "pruning.sparsity": FieldText(
         "Sparsity",
-        "The share of prunable weights that is removed. Embeddings and norms are not "
-        "prunable and stay as they are.",
+        "The share that is removed: of the prunable weights or of all parameters, as "
+        "the target says. Embeddings and norms are not prunable and stay as they are.",
         "%",
+        decimals=1,
+        is_share=True,
+    ),
+    "pruning.million_parameters": FieldText(
+        "Parameters",
+        "How many parameters of the whole model remain, in millions.",
+        "M",
+        decimals=6,
+    ),
+    "pruning.megabytes": FieldText(
+        "Weights",
+        "How much room the parameters that remain take in the number format of step "
+        "1, in millions of bytes.",
+        "MB",
+        decimals=6,
+    ),
+    "pruning.perplexity_rise": FieldText(
+        "Quality limit",
+        "By how much perplexity may rise above the original's. A shot that goes beyond "
+        "is undone and tried in smaller steps; where none fits any more the run ends, "
+        "even if the target is not reached. 0: no limit.",
+        "%",
+        decimals=1,
     ),
     "pruning.shots": FieldText(
         "Shots",
@@ -99,8 +140,32 @@ FIELDS = {
         "shots lose less quality and take proportionally longer.",
         "shots",
     ),
+    "pruning.width_multiple": FieldText(
+        "Width multiple",
+        "The MLP width that remains in each layer is a multiple of this. GPUs compute "
+        "multiples of 64 faster than odd widths. 1: any width.",
+    ),
+    "pruning.protect": FieldText(
+        "Protect",
+        "Layers from which nothing is removed, with commas between them: names, kinds "
+        "such as mlp.down_proj, or blocks such as block 0. A * stands for anything. "
+        "Heads and neurons are protected with any of their layers.",
+        example="e.g. block 0, *.down_proj",
+    ),
+    "pruning.keep_at_least": FieldText(
+        "Keep at least",
+        "The share of its weights that each layer keeps, however cheap they are to "
+        "remove. 0 %: a layer may lose all of them.",
+        "%",
+        decimals=1,
+        is_share=True,
+    ),
     "pruning.schedule": FieldText(
         "Schedule", "How the target is spread over the shots."
+    ),
+    "pruning.fisher": FieldText(
+        "Gradients for",
+        "Which next tokens the model is asked about when its gradients are measured.",
     ),
     "pruning.cost_basis": FieldText(
         "Compare costs", "What decides which parts are the cheapest to remove."
@@ -108,15 +173,33 @@ FIELDS = {
     "pruning.update": FieldText(
         "Weight update", "How the weights that stay make up for those that go."
     ),
+    "pruning.max_correlated": FieldText(
+        "Made up jointly",
+        "For how many removed weights of a layer at a time the others make up. More "
+        "of them lose less quality and need more time and memory. 0: all of a layer.",
+        "weights",
+    ),
+    "pruning.correction": FieldText(
+        "Correction",
+        "Whether the weights that stay also follow the gradient of the loss, and so "
+        "make up for more than the update does.",
+    ),
+    "pruning.damping": FieldText(
+        "Damping",
+        "How much the measured curvature is trusted, for costs and for the update: "
+        "found anew in each shot, or given below.",
+    ),
     "pruning.cost_damping": FieldText(
         "Cost damping",
         "How much is added to the measured curvature before costs are computed, as a "
-        "multiple of its mean eigenvalue. Raise it for little calibration text.",
+        "multiple of its mean eigenvalue. Raise it for little calibration text. Not "
+        "used where the damping is chosen automatically.",
         "\N{MULTIPLICATION SIGN} mean",
     ),
     "pruning.update_damping": FieldText(
         "Update damping",
-        "The same for the weight update. Larger values change the kept weights less.",
+        "The same for the weight update. Larger values change the kept weights less. "
+        "Not used where the damping is chosen automatically.",
         "\N{MULTIPLICATION SIGN} mean",
     ),
     "export.folder": FieldText(
@@ -126,49 +209,16 @@ FIELDS = {
     ),
 }
 
-# The name of each choice, and a line that says what it means.
-CHOICES: dict[Enum, tuple[str, str]] = {
-    Structure.HEADS_AND_NEURONS: (
-        "Heads and neurons",
-        "Attention heads and MLP neurons go as a whole, and what stays are plain "
-        "dense layers. It loses least quality at equal size.",
-    ),
-    Structure.ROWS_AND_COLUMNS: (
-        "Rows and columns",
-        "Rows and columns of each layer go independently of other layers, as in the "
-        "paper. Works for every model.",
-    ),
-    CostBasis.PER_PARAMETER: (
-        "Per parameter",
-        "The rise in loss per removed weight: the best use of a size budget.",
-    ),
-    CostBasis.RAW: ("As they are", "The rise in loss alone, as in the paper."),
-    UpdateKind.JOINT: (
-        "Joint",
-        "The exact best change of all kept weights of a layer together.",
-    ),
-    UpdateKind.SEPARATE: (
-        "Separate",
-        "The changes for rows and for columns added up, as in the paper's code.",
-    ),
-    Schedule.LINEAR: ("Even steps", "Every shot removes about as much."),
-    Schedule.CUBIC: ("Large steps first", "The first shots remove most."),
-    Dtype.FLOAT32: ("float32", "32 bits a weight: exact, the most memory."),
-    Dtype.BFLOAT16: ("bfloat16", "16 bits a weight: the range of float32."),
-    Dtype.FLOAT16: ("float16", "16 bits a weight: finer steps, less range."),
-    Device.AUTO: ("Automatic", "A GPU if there is one, else the processor."),
-    Device.CPU: ("Processor", "Always the processor."),
-    Device.CUDA: ("GPU", "Always the GPU; without one the run does not start."),
-}
-
 # What the engine does in a stage, as a phase ("measuring curvature") and as a noun.
 STAGES = {
     Stage.LOAD: ("loading the model", "Load"),
     Stage.TEXT: ("preparing the text", "Text"),
     Stage.BASELINE: ("evaluating the original", "Baseline"),
     Stage.CURVATURE: ("measuring curvature", "Curvature"),
+    Stage.DAMPING: ("choosing the damping", "Damping"),
     Stage.SELECTION: ("choosing what to remove", "Selection"),
     Stage.UPDATE: ("updating the weights that stay", "Update"),
+    Stage.CORRECTION: ("correcting the weights that stay", "Correction"),
     Stage.EVALUATION: ("evaluating", "Evaluation"),
     Stage.EXPORT: ("writing the pruned model", "Export"),
     Stage.VERIFICATION: ("checking what was written", "Verification"),
@@ -180,8 +230,10 @@ UNITS = {
     Stage.TEXT: "part",
     Stage.BASELINE: "batch",
     Stage.CURVATURE: "step",
+    Stage.DAMPING: "trial",
     Stage.SELECTION: "layer",
     Stage.UPDATE: "layer",
+    Stage.CORRECTION: "trial",
     Stage.EVALUATION: "batch",
     Stage.EXPORT: "layer",
     Stage.VERIFICATION: "batch",
@@ -218,3 +270,12 @@ ABOUT = (
     "rest, and writes a checkpoint that has been checked. After The LLM Surgeon "
     "(van der Ouderaa et al., ICLR 2024)."
 )
+
+
+def source_name(source: str) -> str:
+    """A model or text by the name people know it by."""
+    if source == DEMO:
+        return BUNDLED_DEMO
+    if source == BUILTIN_TEXT:
+        return BUILT_IN_TEXT
+    return Path(source).name or source

@@ -17,7 +17,16 @@ import pytest
 ROOT = Path(__file__).parent.parent
 QT = {"PySide6", "shiboken6", "pyqtgraph", "surgeon_gui"}
 HEAVY = {"torch", "transformers", "datasets", "safetensors"}
-CONTRACT = {"config", "commands", "events", "errors", "run_folder", "worker"}
+CONTRACT = {
+    "config",
+    "commands",
+    "events",
+    "errors",
+    "presets",
+    "run_folder",
+    "sizes",
+    "worker",
+}
 MAX_LINES = 400
 
 ENGINE = sorted((ROOT / "surgeon_engine").rglob("*.py"))

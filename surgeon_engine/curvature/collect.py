@@ -8,9 +8,13 @@ with a graph, the gradient of its output goes back through it, and what arrives 
 input is the gradient of the block before. Weights are frozen: only activations get
 gradients. The result equals that of a plain full backward.
 
-The loss is the sum over tokens of the next-token loss with the text's own labels (the
-empirical Fisher), so that dy is the gradient of one token's loss and what it causes
-later.
+The loss is the sum over tokens of the next-token loss, so that dy is the gradient of
+one token's loss and what it causes later. Its labels are the text's own (the empirical
+Fisher) or drawn from the model's prediction (the sampled one, which is the Fisher
+itself). The gradient of the loss by W has a meaning for the text's own labels alone:
+that of drawn ones is zero on average.
+
+Where only A is wanted, a forward is enough (`input_covariances`).
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
+from surgeon_engine.config import Fisher
 from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.errors import CurvatureError
 from surgeon_engine.model.layers import PrunableLayer
@@ -46,6 +51,9 @@ class Measurement:
     layers: Sequence[PrunableLayer]  # those whose factors are wanted
     windows: Tensor  # windows x length, token ids
     batch: int  # windows at a time
+    labels: Fisher = Fisher.EMPIRICAL
+    seed: int = 0  # of what is drawn
+    with_gradient: bool = False  # of the loss by W
 
 
 def block_factors(
@@ -59,7 +67,7 @@ def block_factors(
     record = _record_forward(task, step)
     for index in reversed(range(len(task.blocks))):
         wanted = [layer for layer in task.layers if layer.block == index]
-        sums = _CovarianceSums(wanted)
+        sums = _CovarianceSums(wanted, task.with_gradient)
         with sums:
             for number, hidden in enumerate(record.inputs.pop()):
                 gradient = record.output_gradients[number].to(task.model.device)
@@ -82,8 +90,25 @@ class _Record:
     output_gradients: list[Tensor] = field(default_factory=list)  # of the last block
 
 
+@torch.no_grad()
+def input_covariances(task: Measurement, step: Step) -> dict[str, KroneckerFactors]:
+    """A of the wanted layers by name, by a forward alone.
+
+    Raises:
+        CurvatureError: an activation is not finite.
+    """
+    sums = _CovarianceSums(task.layers)
+    with sums:
+        for tokens in task.windows.split(task.batch):
+            task.model(tokens.to(task.model.device), use_cache=False)
+            sums.end_batch()
+            step()
+    return sums.inputs_alone(tokens=task.windows.numel())
+
+
 def _record_forward(task: Measurement, step: Step) -> _Record:
     record = _Record([[] for _ in task.blocks], [{} for _ in task.blocks])
+    generator = torch.Generator(task.model.device).manual_seed(task.seed)
     leaf: list[Tensor] = []
 
     def keep_input(index: int) -> Callable[..., None]:
@@ -108,11 +133,12 @@ def _record_forward(task: Measurement, step: Step) -> _Record:
         for tokens in task.windows.split(task.batch):
             tokens = tokens.to(task.model.device)
             logits = task.model(tokens, use_cache=False).logits
-            loss = functional.cross_entropy(
-                logits[:, :-1].flatten(0, 1).float(),
-                tokens[:, 1:].flatten(),
-                reduction="sum",
-            )
+            predicted = logits[:, :-1].flatten(0, 1).float()
+            labels = tokens[:, 1:].flatten()
+            if task.labels is Fisher.SAMPLED:
+                chances = predicted.detach().softmax(dim=1)
+                labels = chances.multinomial(1, generator=generator).squeeze(1)
+            loss = functional.cross_entropy(predicted, labels, reduction="sum")
             (gradient,) = torch.autograd.grad(loss, leaf[0])
             record.output_gradients.append(gradient.cpu())
             step()
@@ -128,8 +154,12 @@ class _CovarianceSums:
     As a context, it listens to what passes through the layers.
     """
 
-    def __init__(self, layers: Sequence[PrunableLayer]) -> None:
+    def __init__(
+        self, layers: Sequence[PrunableLayer], with_gradient: bool = False
+    ) -> None:
         self._layers = layers
+        self._with_gradient = with_gradient
+        self._gradient: dict[str, Tensor] = {}
         self._A: dict[str, Tensor] = {}  # by the first layer that read the input
         self._G: dict[str, Tensor] = {}
         self._reads_like: dict[str, str] = {}  # layer -> first layer of its input
@@ -161,19 +191,39 @@ class _CovarianceSums:
         result: dict[str, KroneckerFactors] = {}
         for layer in self._layers:
             if layer.name not in self._G:
-                raise CurvatureError(
-                    f"No gradient passed through {layer.name}.",
-                    "The model does not use this layer on plain text.",
-                )
+                raise _unused(layer)
             G = self._G[layer.name] / tokens
-            result[layer.name] = KroneckerFactors(A[self._reads_like[layer.name]], G)
+            gradient = self._gradient.get(layer.name)
+            result[layer.name] = KroneckerFactors(
+                A[self._reads_like[layer.name]],
+                G,
+                gradient / tokens if gradient is not None else None,
+            )
+            _refuse_nonfinite(layer, result[layer.name])
+        return result
+
+    def inputs_alone(self, tokens: int) -> dict[str, KroneckerFactors]:
+        """A by layer.
+
+        Raises:
+            CurvatureError: one of them is not finite.
+        """
+        A = {name: total / tokens for name, total in self._A.items()}
+        result: dict[str, KroneckerFactors] = {}
+        for layer in self._layers:
+            if layer.name not in self._reads_like:
+                raise _unused(layer)
+            result[layer.name] = KroneckerFactors(A[self._reads_like[layer.name]])
             _refuse_nonfinite(layer, result[layer.name])
         return result
 
     def _hook(self, layer: PrunableLayer) -> Callable[..., None]:
         def hook(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             self._add_input(layer, inputs[0])
-            output.register_hook(lambda dy: self._add_gradient(layer, dy))
+            if output.requires_grad:
+                output.register_hook(
+                    lambda dy: self._add_gradient(layer, inputs[0], dy)
+                )
 
         return hook
 
@@ -184,26 +234,42 @@ class _CovarianceSums:
             return
         self._inputs[key] = (a, layer.name)
         self._reads_like[layer.name] = layer.name
-        a = a.detach().flatten(0, -2).float()
-        if layer.has_bias:
-            a = torch.cat([a, a.new_ones(len(a), 1)], dim=1)
-        _add(self._A, layer.name, a)
+        a = _with_ones(layer, a)
+        _add(self._A, layer.name, a, a)
 
-    def _add_gradient(self, layer: PrunableLayer, dy: Tensor) -> None:
-        _add(self._G, layer.name, dy.flatten(0, -2).float())
+    def _add_gradient(self, layer: PrunableLayer, a: Tensor, dy: Tensor) -> None:
+        dy = dy.flatten(0, -2).float()
+        _add(self._G, layer.name, dy, dy)
+        if self._with_gradient:
+            _add(self._gradient, layer.name, dy, _with_ones(layer, a))
 
 
-def _add(sums: dict[str, Tensor], name: str, x: Tensor) -> None:
-    """Add x'x; in float32 whatever the model's own format."""
+def _with_ones(layer: PrunableLayer, a: Tensor) -> Tensor:
+    """The inputs as rows, in float32 whatever the model's format; bias: a one more."""
+    a = a.detach().flatten(0, -2).float()
+    if layer.has_bias:
+        a = torch.cat([a, a.new_ones(len(a), 1)], dim=1)
+    return a
+
+
+def _add(sums: dict[str, Tensor], name: str, x: Tensor, y: Tensor) -> None:
+    """Add x'y."""
     if name in sums:
-        sums[name].addmm_(x.T, x)
+        sums[name].addmm_(x.T, y)
     else:
-        sums[name] = x.T @ x
+        sums[name] = x.T @ y
+
+
+def _unused(layer: PrunableLayer) -> CurvatureError:
+    return CurvatureError(
+        f"Nothing passed through {layer.name}.",
+        "The model does not use this layer on plain text.",
+    )
 
 
 def _refuse_nonfinite(layer: PrunableLayer, factors: KroneckerFactors) -> None:
     for what, M in (("inputs", factors.A), ("gradients", factors.G)):
-        if not bool(M.isfinite().all()):
+        if M is not None and not bool(M.isfinite().all()):
             raise CurvatureError(
                 f"The {what} of {layer.name} are not finite (NaN or infinite).",
                 "The model may be damaged, or its number format too narrow: "

@@ -3,6 +3,7 @@
     A   C x C       input activation covariance, a'a / N (with a bias: C+1, constant 1)
     G   R x R       output gradient covariance, dy'dy / N
     F = G kron A    KFAC's approximation of the Fisher of row-major vec(W)
+    gradient        R x C, dy'a / N: of the mean loss by W (with a bias: C+1)
 
 (LLM Surgeon, arXiv 2312.17244.) Layers that read the same input have
 the same tensor A.
@@ -17,12 +18,16 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KroneckerFactors:
-    """KFAC: the Fisher of row-major vec(W) is approximated by G kron A; float32."""
+    """KFAC: the Fisher of row-major vec(W) is approximated by G kron A; float32.
 
-    A: Tensor
-    G: Tensor
+    What was not asked for is None.
+    """
+
+    A: Tensor | None = None
+    G: Tensor | None = None
+    gradient: Tensor | None = None
 
     def __post_init__(self) -> None:
         for name, M in (("A", self.A), ("G", self.G)):
-            if M.ndim != 2 or M.shape[0] != M.shape[1]:
+            if M is not None and (M.ndim != 2 or M.shape[0] != M.shape[1]):
                 raise ValueError(f"{name} must be square, got shape {tuple(M.shape)}.")

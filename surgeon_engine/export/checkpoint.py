@@ -16,7 +16,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -26,11 +25,12 @@ from safetensors.torch import save
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from surgeon_engine.config import Dtype, RunConfig, config_to_toml
+from surgeon_engine.config import Dtype
 from surgeon_engine.errors import ExportError
-from surgeon_engine.events import Evaluation, Exported, ShotFinished
-from surgeon_engine.export.model_card import model_card
+from surgeon_engine.events import Exported
+from surgeon_engine.export.model_card import Recipe, model_card
 from surgeon_engine.export.verify import Verdict
+from surgeon_engine.job_file import config_to_toml
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.run_folder import (
     RunFolder,
@@ -44,15 +44,6 @@ _PROBE_TOKENS = 64  # whose logits are compared
 _TOLERANCE = {Dtype.FLOAT32: 1e-4, Dtype.BFLOAT16: 3e-2, Dtype.FLOAT16: 1e-2}
 _SECONDS_BETWEEN_LOOKS = 0.05
 _VERIFY = (sys.executable, "-m", "surgeon_engine.export.verify")
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """What was done to the model: what its card tells."""
-
-    config: RunConfig
-    baseline: Evaluation
-    shots: tuple[ShotFinished, ...]
 
 
 def check_destination(destination: Path, run: Path) -> None:
@@ -125,7 +116,7 @@ def write_masked(loaded: LoadedModel, recipe: Recipe, folder: Path) -> None:
         loaded.tokenizer.save_pretrained(folder)
     config = recipe.config
     (folder / "run.toml").write_text(config_to_toml(config), encoding="utf-8")
-    card = model_card(loaded.source.name, config, recipe.baseline, recipe.shots)
+    card = model_card(loaded.source.name, recipe)
     (folder / "README.md").write_text(card, encoding="utf-8")
 
 

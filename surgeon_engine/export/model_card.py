@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 
 from huggingface_hub import ModelCardData
 
-from surgeon_engine.config import RunConfig, config_to_toml
-from surgeon_engine.events import Evaluation, ShotFinished
+from surgeon_engine.config import RunConfig
+from surgeon_engine.events import Corrected, Evaluation, ShotFinished
+from surgeon_engine.job_file import config_to_toml
 
 _CARD = """\
 ---
@@ -18,8 +19,8 @@ _CARD = """\
 # {name}, pruned by {sparsity:.1%}
 
 {removed:,} of {prunable:,} prunable weights of {name} were removed with
-[Surgeon](https://arxiv.org/abs/2312.17244) {version}: structure
-{structure}, {shots} of {planned} shots.
+[Surgeon](https://arxiv.org/abs/2312.17244) {version}: method
+{method}, structure {structure}, {shots} shots.
 
 The checkpoint is **masked**: removed weights are zero and stand in their place, so
 that it loads anywhere, and is as large and as fast as the unpruned model in the same
@@ -42,10 +43,19 @@ Perplexity is exp of the mean next-token loss over {windows} windows of
 """
 
 
-def model_card(
-    name: str, config: RunConfig, baseline: Evaluation, shots: Sequence[ShotFinished]
-) -> str:
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What was done to the model: what its card tells."""
+
+    config: RunConfig
+    baseline: Evaluation
+    shots: tuple[ShotFinished, ...]
+    corrected: Corrected | None = None
+
+
+def model_card(name: str, recipe: Recipe) -> str:
     """The card as Markdown with YAML front matter."""
+    config, baseline, shots = recipe.config, recipe.baseline, recipe.shots
     last = shots[-1]
     data = ModelCardData(
         library_name="transformers",
@@ -57,6 +67,11 @@ def model_card(
         f"| {shot.parameters:,} |"
         for shot in shots
     ]
+    if recipe.corrected is not None:
+        rows.append(
+            f"| after the correction | {last.sparsity:.2%} "
+            f"| {recipe.corrected.evaluation.perplexity:.2f} | {last.parameters:,} |"
+        )
     return _CARD.format(
         data=data.to_yaml(),
         name=name,
@@ -65,8 +80,8 @@ def model_card(
         prunable=sum(layer.weights for layer in last.layers),
         version=version("surgeon"),
         structure=config.pruning.structure.replace("_", " "),
+        method=config.pruning.method.replace("_", " "),
         shots=last.shot,
-        planned=config.pruning.shots,
         rows="\n".join(rows),
         windows=baseline.windows,
         window_length=baseline.window_length,

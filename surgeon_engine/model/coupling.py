@@ -1,131 +1,282 @@
 """Which rows of some layers feed which columns of another: heads and MLP neurons.
 
-A group is a set of columns of the consumer that only the same group's rows of the
+A group is a run of columns of the consumer that only the same group's rows of the
 producers can reach: an MLP neuron is one column of the down projection and its rows
 of gate and up; a KV group is the columns of the output projection that its query
 heads write, with the rows of q, k and v that make them. Removing a whole group leaves
 plain, smaller, dense matrices.
 
-To add a family, add a line to `COUPLED`: the names inside a block of the consumer and
-of its producers.
+What the layers of a family are is told by the table in `families.py`; how many heads
+there are, by the model. Here the two become indices of rows, or a sentence that says
+why groups cannot be removed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from transformers import PretrainedConfig, PreTrainedModel
 
-from surgeon_engine.config import Structure
+from surgeon_engine.config import COUPLED, Structure
+from surgeon_engine.errors import PruningError
 from surgeon_engine.events import StructureSupport
-from surgeon_engine.model.layers import PrunableLayer
-
-
-@dataclass(frozen=True, slots=True)
-class CoupledNames:
-    """One consumer and its producers, by their names inside a block."""
-
-    consumer: str
-    producers: tuple[str, ...]
-    key: str = ""  # of attention: the producer with one head per group
-
-
-ATTENTION = (
-    # Llama, Mistral, Qwen2, Gemma, SmolLM, ...
-    CoupledNames(
-        "self_attn.o_proj",
-        ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
-        key="self_attn.k_proj",
-    ),
-    # OPT
-    CoupledNames(
-        "self_attn.out_proj",
-        ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
-        key="self_attn.k_proj",
-    ),
+from surgeon_engine.model.families import (
+    ATTENTION,
+    INSEPARABLE_HEADS,
+    INSEPARABLE_NEURONS,
+    MLP,
+    Line,
+    Order,
+    Part,
+    Rows,
 )
-MLP = (
-    # Llama, Mistral, Qwen2, Gemma, SmolLM, ...
-    CoupledNames("mlp.down_proj", ("mlp.gate_proj", "mlp.up_proj")),
-    # OPT
-    CoupledNames("fc2", ("fc1",)),
+from surgeon_engine.model.layers import (
+    LINEAR,
+    PrunableLayer,
+    find_blocks,
+    prunable_layers,
 )
+
+
+class Coupling(Enum):
+    """What a group is."""
+
+    HEADS = "heads"  # a key and value head with all query heads that share it
+    NEURONS = "neurons"
+
+
+TABLES = {Coupling.HEADS: ATTENTION, Coupling.NEURONS: MLP}
+INSEPARABLE = {
+    Coupling.HEADS: INSEPARABLE_HEADS,
+    Coupling.NEURONS: INSEPARABLE_NEURONS,
+}
+COUPLINGS = {
+    Structure.HEADS_AND_NEURONS: (Coupling.HEADS, Coupling.NEURONS),
+    Structure.HEADS: (Coupling.HEADS,),
+    Structure.NEURONS: (Coupling.NEURONS,),
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Producer:
+    """A layer whose rows are divided among the groups, equally many to each."""
+
+    layer: PrunableLayer
+    group_of_row: Tensor  # R, int64: which group owns each row
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CoupledGroups:
-    """The groups of one consumer; group i owns the i-th part of its columns.
+    """The groups of one consumer; group i owns the i-th run of its columns."""
 
-    Of each producer it owns the i-th part of the rows. All parts are contiguous and
-    of equal size.
-    """
-
+    kind: Coupling
     consumer: PrunableLayer
-    producers: tuple[PrunableLayer, ...]
+    producers: tuple[Producer, ...]
     groups: int
 
     @property
     def weights_per_group(self) -> int:
         """How many weights go with one group, biases of the producers included."""
-        return sum(
-            layer.weights // self.groups for layer in self.producers
-        ) + self.consumer.rows * (self.consumer.columns // self.groups)
+        rows = sum(producer.layer.weights for producer in self.producers)
+        columns = self.consumer.rows * self.consumer.columns
+        return (rows + columns) // self.groups
+
+
+@dataclass(frozen=True, slots=True)
+class _Unknown:
+    """No line of the table fits a block that has layers of these kinds."""
+
+    kinds: str
+
+
+_Found = tuple[CoupledGroups, ...] | _Unknown | str  # a sentence says why not
 
 
 def coupled_groups(
-    blocks: Sequence[nn.Module], layers: Sequence[PrunableLayer]
+    structure: Structure, model: PreTrainedModel
 ) -> tuple[CoupledGroups, ...]:
-    """The KV groups and MLP neurons of every block; empty where they are not known."""
+    """The groups of every block that `structure` may remove, first block first.
+
+    Raises:
+        PruningError: this model cannot be pruned in this structure.
+    """
+    found = {kind: _find(kind, model) for kind in Coupling}
+    known = {kind: what for kind, what in found.items() if isinstance(what, tuple)}
+    reason = _refusal(structure, found)
+    if reason:
+        other = next((kind.value for kind in known), "rows and columns")
+        raise PruningError(reason, f"Choose {other} instead.")
+    groups = [group for kind in COUPLINGS[structure] for group in known[kind]]
+    return tuple(sorted(groups, key=lambda group: group.consumer.block))
+
+
+def structure_support(model: PreTrainedModel) -> tuple[StructureSupport, ...]:
+    """Which structures `model` can be pruned in, and why not in the others.
+
+    The model may be without weights (on the meta device).
+    """
+    found = {kind: _find(kind, model) for kind in Coupling}
+    return tuple(
+        StructureSupport(
+            structure, _refusal(structure, found) if structure in COUPLED else ""
+        )
+        for structure in Structure
+    )
+
+
+def _refusal(structure: Structure, found: Mapping[Coupling, _Found]) -> str:
+    """Why a structure in COUPLED cannot be removed; empty if it can."""
+    wanted = {kind.value: found[kind] for kind in COUPLINGS[structure]}
+    unknown = {
+        name: what.kinds for name, what in wanted.items() if isinstance(what, _Unknown)
+    }
+    sentences = [what for what in wanted.values() if isinstance(what, str)]
+    if unknown:
+        sentences.append(
+            f"The {' and '.join(unknown)} of this architecture are not known to "
+            f"Surgeon (the layers of its blocks are {next(iter(unknown.values()))})."
+        )
+    return " ".join(sentences)
+
+
+def _find(kind: Coupling, model: PreTrainedModel) -> _Found:
+    config = model.config.get_text_config()
+    reason = INSEPARABLE[kind].get(config.model_type)
+    if reason:
+        return reason
+    layers = prunable_layers(model)
     found: list[CoupledGroups] = []
-    for index, block in enumerate(blocks):
+    for index, block in enumerate(find_blocks(model)):
         by_kind = {layer.kind: layer for layer in layers if layer.block == index}
-        attention = _match(ATTENTION, by_kind)
-        mlp = _match(MLP, by_kind)
-        if attention is None or mlp is None:
-            return ()
-        head_size = getattr(block.self_attn, "head_dim", None)
-        if not isinstance(head_size, int):
-            return ()
-        found.append(_groups(attention, by_kind, by_kind[attention.key], head_size))
-        found.append(_groups(mlp, by_kind, by_kind[mlp.producers[0]], 1))
+        line = _match(TABLES[kind], by_kind, config.model_type)
+        if line is None:
+            return _Unknown(", ".join(by_kind))
+        try:
+            found.append(_groups(kind, line, _Block(block, by_kind, config)))
+        except PruningError as error:
+            return error.message
     return tuple(found)
 
 
-def structure_support(
-    blocks: Sequence[nn.Module], layers: Sequence[PrunableLayer]
-) -> tuple[StructureSupport, ...]:
-    """Which structures this model can be pruned in, and why not in the others."""
-    reason = ""
-    if not coupled_groups(blocks, layers):
-        kinds = ", ".join(layer.kind for layer in layers if layer.block == 0)
-        reason = (
-            "The heads and neurons of this architecture are not known to Surgeon "
-            f"(the layers of its blocks are {kinds})."
-        )
-    return (
-        StructureSupport(Structure.HEADS_AND_NEURONS, reason),
-        StructureSupport(Structure.ROWS_AND_COLUMNS),
-    )
-
-
 def _match(
-    table: Sequence[CoupledNames], by_kind: Mapping[str, PrunableLayer]
-) -> CoupledNames | None:
-    for names in table:
-        if {names.consumer, *names.producers} <= set(by_kind):
-            return names
+    table: Sequence[Line], by_kind: Mapping[str, PrunableLayer], model_type: str
+) -> Line | None:
+    """The line that names every linear layer of its module, and none besides."""
+    for line in table:
+        beside = {kind for kind in by_kind if kind.startswith(f"{line.place}.")}
+        if beside <= line.names <= set(by_kind) and model_type in (
+            line.model_types or (model_type,)
+        ):
+            return line
     return None
 
 
-def _groups(
-    names: CoupledNames,
-    by_kind: Mapping[str, PrunableLayer],
-    counted: PrunableLayer,
-    rows_each: int,
-) -> CoupledGroups:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Block:
+    module: nn.Module
+    by_kind: Mapping[str, PrunableLayer]
+    config: PretrainedConfig
+
+
+@dataclass(frozen=True, slots=True)
+class _Division:
+    """How many groups there are, and how many rows of each part one of them owns."""
+
+    groups: int
+    rows: Mapping[Part, int]
+
+
+def _groups(kind: Coupling, line: Line, block: _Block) -> CoupledGroups:
+    consumer = block.by_kind[line.consumer]
+    division = _heads(line, block) if kind is Coupling.HEADS else _neurons(line, block)
     return CoupledGroups(
-        consumer=by_kind[names.consumer],
-        producers=tuple(by_kind[name] for name in names.producers),
-        groups=counted.rows // rows_each,
+        kind,
+        consumer,
+        tuple(_producer(rows, block, division) for rows in line.producers),
+        division.groups,
     )
+
+
+def _producer(rows: Rows, block: _Block, division: _Division) -> Producer:
+    layer = block.by_kind[rows.layer]
+    sizes = [division.rows[part] for part in rows.parts]
+    expected = division.groups * sum(sizes)
+    if layer.rows != expected:
+        raise PruningError(
+            f"{layer.name} has {layer.rows:,} rows, where {division.groups:,} groups "
+            f"of {sum(sizes):,} rows would have {expected:,}."
+        )
+    runs = [sum(sizes)] if rows.order is Order.BY_GROUP else sizes
+    # On the CPU even where new tensors would be without values.
+    group = torch.arange(division.groups, device="cpu")
+    return Producer(layer, torch.cat([group.repeat_interleave(run) for run in runs]))
+
+
+def _heads(line: Line, block: _Block) -> _Division:
+    consumer = block.by_kind[line.consumer]
+    module = block.module.get_submodule(line.place)
+    stated = _Stated(module, block.config)
+    heads = stated.number("num_heads", "num_attention_heads")
+    shared = stated.number("num_key_value_heads", "num_kv_heads") or heads
+    if not heads:
+        raise PruningError(
+            f"The model does not state how many heads feed {consumer.name}."
+        )
+    if heads % shared or consumer.columns % heads:
+        raise PruningError(
+            f"The {consumer.columns:,} columns of {consumer.name} do not divide into "
+            f"{heads} heads with {shared} key and value heads."
+        )
+    if shared == 1:
+        raise PruningError(
+            f"All {heads} query heads of a block share one key and value head, and "
+            "the last group of a block has to stay: there are no heads to remove."
+        )
+    size = consumer.columns // heads
+    _refuse_joint_norm(line, block, size, "head")
+    rows = {Part.QUERY: heads // shared * size, Part.KEY: size, Part.VALUE: size}
+    return _Division(shared, rows)
+
+
+def _neurons(line: Line, block: _Block) -> _Division:
+    if line.place:
+        _refuse_joint_norm(line, block, 1, "neuron")
+    return _Division(block.by_kind[line.consumer].columns, {Part.GATE: 1, Part.UP: 1})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Stated:
+    """What an attention module, or else the config, says in numbers."""
+
+    module: nn.Module
+    config: PretrainedConfig
+
+    def number(self, *names: str) -> int:
+        """The first that is stated of `names`; 0: none."""
+        for place in (self.module, self.config):
+            for name in names:
+                try:
+                    value = getattr(place, name, None)
+                except RuntimeError:
+                    continue  # the config has a value for each block
+                if isinstance(value, int):
+                    return value
+        return 0
+
+
+def _refuse_joint_norm(line: Line, block: _Block, size: int, what: str) -> None:
+    """A norm over more than one group makes each of them depend on the others."""
+    for name, module in block.module.get_submodule(line.place).named_modules():
+        weight = getattr(module, "weight", None)
+        if isinstance(module, LINEAR) or not isinstance(weight, Tensor):
+            continue
+        if weight.ndim and weight.shape[-1] > size:
+            raise PruningError(
+                f"{line.place}.{name} normalises {weight.shape[-1]:,} numbers "
+                f"together, not the {size:,} of one {what} alone: without one {what} "
+                "the others would change."
+            )

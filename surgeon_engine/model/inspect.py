@@ -40,7 +40,7 @@ def inspect_model(config: ModelConfig) -> ModelInspected:
 
 def describe(model: PreTrainedModel, source: ModelSource) -> ModelSummary:
     """The figures of `model`, which may be without weights (on the meta device)."""
-    blocks, layers = find_blocks(model), prunable_layers(model)
+    layers = prunable_layers(model)
     config = model.config.get_text_config()
     return ModelSummary(
         name=source.name,
@@ -48,7 +48,7 @@ def describe(model: PreTrainedModel, source: ModelSource) -> ModelSummary:
         architecture=type(model).__name__,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         prunable=sum(layer.weights for layer in layers),
-        blocks=len(blocks),
+        blocks=len(find_blocks(model)),
         hidden_size=config.hidden_size,
         vocabulary=config.vocab_size,
         longest_window=getattr(config, "max_position_embeddings", None) or 0,
@@ -64,5 +64,5 @@ def describe(model: PreTrainedModel, source: ModelSource) -> ModelSummary:
             )
             for layer in layers
         ),
-        structures=structure_support(blocks, layers),
+        structures=structure_support(model),
     )

@@ -4,11 +4,14 @@
         R x (C+1)  where the layer has a bias, which is the last column
 
 Nothing here knows a model family by name: the blocks are the longest list of modules
-that hold linear layers, and each linear layer in a block is prunable.
+that hold linear layers and lies in no other such list, and each linear layer in a block
+is prunable.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -71,6 +74,30 @@ class PrunableLayer:
         return weight.T if isinstance(self.module, Conv1D) else weight
 
 
+class KeptWeights:
+    """The weights of some layers as they are, to be put back."""
+
+    def __init__(self, layers: Sequence[PrunableLayer]) -> None:
+        self._parameters = [p for layer in layers for p in layer.module.parameters()]
+        self._values = [parameter.detach().clone() for parameter in self._parameters]
+
+    def put_back(self) -> None:
+        """Undo whatever was written to the layers since."""
+        with torch.no_grad():
+            for parameter, value in zip(self._parameters, self._values, strict=True):
+                parameter.copy_(value)
+
+
+@contextmanager
+def weights_restored(layers: Sequence[PrunableLayer]) -> Iterator[None]:
+    """Whatever is written to `layers` meanwhile is undone in the end."""
+    kept = KeptWeights(layers)
+    try:
+        yield
+    finally:
+        kept.put_back()
+
+
 def find_blocks(model: PreTrainedModel) -> tuple[nn.Module, ...]:
     """The decoder blocks, first to last.
 
@@ -107,8 +134,12 @@ def _named_blocks(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
             f"{type(model).__name__} has no decoder blocks with linear layers.",
             "Choose a decoder-only language model.",
         )
-    # `max` takes the first of equals, and an outer list comes before what it holds.
-    return max(lists, key=lambda named: len(named[1]))
+    names = [f"{name}." for name, _ in lists]
+    # A list inside another (the experts of a block) is no list of blocks.
+    outer = [
+        named for named in lists if not any(named[0].startswith(name) for name in names)
+    ]
+    return max(outer, key=lambda named: len(named[1]))
 
 
 def _has_linear(block: nn.Module) -> bool:

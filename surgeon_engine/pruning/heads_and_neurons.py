@@ -4,10 +4,14 @@ A group is a run of columns of the consumer (the output or down projection) and 
 rows of the producers that make its input. Once its columns are gone nobody reads those
 rows, which therefore cost nothing: the cost is that of the columns alone, counted once,
 and the update is the column update of the consumer alone.
+
+Where the width of an MLP is to be a multiple of some number, neurons go in bundles, the
+cheapest together; the first bundle is what is over.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -15,12 +19,14 @@ from torch import Tensor
 
 from surgeon_engine.config import CostBasis, PruningConfig
 from surgeon_engine.curvature.factors import KroneckerFactors
-from surgeon_engine.linalg import damped, inverse
-from surgeon_engine.model.coupling import CoupledGroups
+from surgeon_engine.model.coupling import CoupledGroups, Coupling
 from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.pruning.costs import column_group_costs
+from surgeon_engine.pruning.methods.method import Method
 from surgeon_engine.pruning.threshold import Removals
-from surgeon_engine.pruning.update import fold_columns
+from surgeon_engine.pruning.unit import Updated
+
+_ROUNDING = 1e-9  # 0.1 of 30 groups are 3, not 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,6 +34,7 @@ class CoupledUnit:
     """The groups of one consumer; each group is a candidate."""
 
     coupled: CoupledGroups
+    method: Method
 
     @property
     def measured(self) -> PrunableLayer:
@@ -35,24 +42,42 @@ class CoupledUnit:
         return self.coupled.consumer
 
     @property
+    def layers(self) -> tuple[PrunableLayer, ...]:
+        """The consumer and the producers."""
+        return (
+            self.measured,
+            *(producer.layer for producer in self.coupled.producers),
+        )
+
+    @property
     def candidates(self) -> int:
         """The number of groups."""
         return self.coupled.groups
 
+    def removable(self, pruning: PruningConfig) -> int:
+        """See `Unit.removable`."""
+        most = self.candidates - self._least(self.candidates, pruning)
+        return most * self.coupled.weights_per_group
+
     def removals(
         self, factors: KroneckerFactors, before: Tensor, pruning: PruningConfig
     ) -> Removals:
-        """See `Unit.removals`; the most expensive group always stays."""
-        W, A, _ = self._alive(factors, before)
-        G, inverse_A = factors.G.double(), inverse(damped(A, pruning.cost_damping))
+        """See `Unit.removals`; at least one group always stays."""
+        W, A, G, _ = self._alive(factors, before)
+        stiffness = self.method.stiffness(A, pruning.cost_damping)
         cost = torch.full((self.candidates,), -torch.inf, dtype=torch.float64)
-        groups = int((~before).sum())
-        cost[~before] = column_group_costs(W, G, inverse_A, groups).cpu()
+        left = int((~before).sum())
+        cost[~before] = column_group_costs(W, G, stiffness, left).cpu()
+        each = self.coupled.weights_per_group
         if pruning.cost_basis is CostBasis.PER_PARAMETER:
-            cost = cost / self.coupled.weights_per_group
+            cost = cost / each
         cost, candidate = cost.sort(stable=True)
-        weights = torch.full_like(candidate, self.coupled.weights_per_group)
-        return Removals(candidate[:-1], cost[:-1], weights[:-1], self.candidates)
+        weights = torch.full_like(candidate, each)
+        most = self.candidates - self._least(left, pruning)
+        cost, candidate, weights = cost[:most], candidate[:most], weights[:most]
+        if self._bundle(pruning) > 1:
+            cost, weights = self._bundled(cost, weights, pruning)
+        return Removals(candidate, cost, weights, self.candidates)
 
     def updated(
         self,
@@ -60,42 +85,71 @@ class CoupledUnit:
         before: Tensor,
         after: Tensor,
         pruning: PruningConfig,
-    ) -> list[tuple[PrunableLayer, Tensor]]:
+    ) -> Updated:
         """See `Unit.updated`."""
-        W, A, alive = self._alive(factors, before)
-        goes = self._columns(after).to(W.device)
+        W, A, G, alive = self._alive(factors, before)
+        goes = self._columns(after)[alive]
+        no_row = torch.zeros(len(W), dtype=torch.bool, device=W.device)
         X = self.measured.weight().zero_()
-        X[:, alive] = fold_columns(W, damped(A, pruning.update_damping), goes[alive])
+        X[:, alive] = self.method.without(W, (A, G), no_row, goes, pruning)
         changed = [(self.measured, X)]
-        for producer in self.coupled.producers:
-            V = producer.weight()
-            V[self._spread(after, producer.rows).to(V.device)] = 0
-            changed.append((producer, V))
-        return changed
+        for layer, is_gone in self.zeros(after)[1:]:
+            changed.append((layer, layer.weight().masked_fill(is_gone, 0)))
+        return Updated(changed, after)
 
-    def removed_weights(self, gone: Tensor) -> list[tuple[PrunableLayer, int]]:
-        """See `Unit.removed_weights`."""
-        count, groups = int(gone.sum()), self.coupled.groups
-        consumer = self.measured
-        removed = count * consumer.rows * (consumer.columns // groups)
-        return [(consumer, removed)] + [
-            (producer, count * (producer.weights // groups))
-            for producer in self.coupled.producers
-        ]
+    def zeros(self, gone: Tensor) -> list[tuple[PrunableLayer, Tensor]]:
+        """See `Unit.zeros`."""
+        column = self._columns(gone)
+        masks = [(self.measured, column.expand(self.measured.rows, -1))]
+        for producer in self.coupled.producers:
+            row = gone[producer.group_of_row].to(column.device)
+            width = producer.layer.columns + producer.layer.has_bias
+            masks.append((producer.layer, row.unsqueeze(1).expand(-1, width)))
+        return masks
 
     def _alive(
         self, factors: KroneckerFactors, gone: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """W and A without the columns that are gone, in float64; which ones stay."""
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """W, A and G without the columns that are gone, in float64; which stay."""
         W = self.measured.weight()
-        alive = ~self._columns(gone).to(W.device)
-        return W[:, alive], factors.A.double()[alive][:, alive], alive
+        A, G = self.method.quadratic(W, factors)
+        alive = ~self._columns(gone)
+        return W[:, alive], A[alive][:, alive], G, alive
 
     def _columns(self, gone: Tensor) -> Tensor:
         """Which columns of W, the bias included, belong to a group that is gone."""
-        column = self._spread(gone, self.measured.columns)
-        return torch.cat([column, column.new_zeros(int(self.measured.has_bias))])
+        size = self.measured.columns // self.coupled.groups
+        column = gone.repeat_interleave(size)
+        column = torch.cat([column, column.new_zeros(int(self.measured.has_bias))])
+        return column.to(self.measured.module.weight.device)
 
-    def _spread(self, gone: Tensor, size: int) -> Tensor:
-        """Which of `size` rows or columns belong to a group that is gone."""
-        return gone.repeat_interleave(size // self.coupled.groups)
+    def _bundle(self, pruning: PruningConfig) -> int:
+        """How many go together; heads are never bundled."""
+        return pruning.width_multiple if self.coupled.kind is Coupling.NEURONS else 1
+
+    def _least(self, left: int, pruning: PruningConfig) -> int:
+        """How many groups have to stay."""
+        bundle = self._bundle(pruning)
+        least = max(1, math.ceil(pruning.keep_at_least * self.candidates - _ROUNDING))
+        return min(left, -(-least // bundle) * bundle)
+
+    def _bundled(
+        self, cost: Tensor, weights: Tensor, pruning: PruningConfig
+    ) -> tuple[Tensor, Tensor]:
+        """Costs and weights with which a bundle's groups go together or not at all.
+
+        All have the bundle's cost, and the first has all of its weights: whoever can
+        pay for it gets the others for nothing, and they follow it in any order by cost.
+        """
+        bundle, gone = self._bundle(pruning), int((cost == -torch.inf).sum())
+        first = (self.candidates - gone) % bundle or bundle
+        cost, weights = cost.clone(), weights.clone()
+        start, end = gone, gone + first
+        while start < len(cost):
+            members = cost[start:end]
+            raw = pruning.cost_basis is CostBasis.RAW
+            cost[start:end] = members.sum() if raw else members.mean()
+            weights[start] = weights[start:end].sum()
+            weights[start + 1 : end] = 0
+            start, end = end, end + bundle
+        return cost, weights

@@ -1,75 +1,93 @@
-"""What a structure is to the pipeline: units, each with candidates for removal."""
+"""Divides a model into the units of a structure, leaving out what is protected."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+import fnmatch
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-from torch import Tensor, nn
+from transformers import PreTrainedModel
 
-from surgeon_engine.config import PruningConfig, Structure
-from surgeon_engine.curvature.factors import KroneckerFactors
+from surgeon_engine.config import BY_LAYER, COUPLED, PruningConfig, Structure
 from surgeon_engine.errors import PruningError
 from surgeon_engine.model.coupling import coupled_groups, structure_support
-from surgeon_engine.model.layers import PrunableLayer
+from surgeon_engine.model.layers import PrunableLayer, prunable_layers
+from surgeon_engine.pruning.elements import ElementsUnit
 from surgeon_engine.pruning.heads_and_neurons import CoupledUnit
-from surgeon_engine.pruning.rows_and_columns import RowsAndColumns
-from surgeon_engine.pruning.threshold import Removals
+from surgeon_engine.pruning.methods import METHODS
+from surgeon_engine.pruning.rows_or_columns import Kind, RowsOrColumns
+from surgeon_engine.pruning.unit import Unit
+
+_KINDS = {
+    Structure.ROWS_AND_COLUMNS: tuple(Kind),
+    Structure.ROWS: (Kind.ROW,),
+    Structure.COLUMNS: (Kind.COLUMN,),
+}
 
 
-class Unit(Protocol):
-    """Part of a model whose removals depend on the factors of one layer.
+@dataclass(frozen=True, slots=True)
+class Protection:
+    """The layers of which nothing may go, by the patterns that a user gave."""
 
-    Which candidates are gone is a bool tensor that the caller keeps; a unit has no
-    state beyond the weights of its layers, and only reads those.
+    patterns: tuple[str, ...]
 
-    What has gone before is out of the quadratic altogether: its weights are to stay
-    zero, so they can make up for nothing, and its share of a factor's diagonal (near
-    zero, once nothing flows there) must not dilute the damping of the rest.
-    """
+    def covers(self, layer: PrunableLayer) -> bool:
+        """Whether a pattern is the layer's name, its kind, or matches one of them."""
+        return any(
+            fnmatch.fnmatchcase(name, pattern)
+            for pattern in self.patterns
+            for name in (layer.name, layer.kind, f"block {layer.block}")
+        )
 
-    @property
-    def measured(self) -> PrunableLayer:
-        """The layer whose factors it needs; its name is the unit's."""
+    def refuse_what_matches_nothing(self, layers: Iterable[PrunableLayer]) -> None:
+        """A misspelt name would otherwise protect nothing, silently.
 
-    @property
-    def candidates(self) -> int:
-        """How many things could be removed."""
-
-    def removals(
-        self, factors: KroneckerFactors, before: Tensor, pruning: PruningConfig
-    ) -> Removals:
-        """What may go, in order of cost; first of all what has gone `before`."""
-
-    def updated(
-        self,
-        factors: KroneckerFactors,
-        before: Tensor,
-        after: Tensor,
-        pruning: PruningConfig,
-    ) -> list[tuple[PrunableLayer, Tensor]]:
-        """The weights of its layers once `after` is gone and the rest has adapted.
-
-        The factors were measured when `before` was gone.
+        Raises:
+            PruningError: a pattern matches no layer.
         """
+        layers = tuple(layers)
+        for pattern in self.patterns:
+            if not any(Protection((pattern,)).covers(layer) for layer in layers):
+                raise PruningError(
+                    f"{pattern!r} protects no layer of this model.",
+                    f"Give a name such as {layers[0].name}, a kind such as "
+                    f"{layers[0].kind}, or a block such as block 0; * stands for "
+                    "anything.",
+                )
 
-    def removed_weights(self, gone: Tensor) -> list[tuple[PrunableLayer, int]]:
-        """How many weights of its layers are gone."""
 
-
-def units_of(
-    structure: Structure, blocks: Sequence[nn.Module], layers: Sequence[PrunableLayer]
-) -> tuple[Unit, ...]:
-    """The units into which `structure` divides a model.
+def units_of(pruning: PruningConfig, model: PreTrainedModel) -> tuple[Unit, ...]:
+    """The units into which a structure divides what of a model is not protected.
 
     Raises:
-        PruningError: the model cannot be pruned in this structure.
+        PruningError: the model cannot be pruned like that.
     """
-    for support in structure_support(blocks, layers):
-        if support.structure is structure and not support.supported:
+    for support in structure_support(model):
+        if support.structure is pruning.structure and not support.supported:
             raise PruningError(support.reason, "Choose rows and columns instead.")
-    match structure:
-        case Structure.HEADS_AND_NEURONS:
-            return tuple(CoupledUnit(g) for g in coupled_groups(blocks, layers))
-        case Structure.ROWS_AND_COLUMNS:
-            return tuple(RowsAndColumns(layer) for layer in layers)
+    layers = prunable_layers(model)
+    protection = Protection(pruning.protect)
+    protection.refuse_what_matches_nothing(layers)
+    units = tuple(
+        unit
+        for unit in _all_units(pruning, model, layers)
+        if not any(protection.covers(layer) for layer in unit.layers)
+    )
+    if not units:
+        raise PruningError(
+            "Everything that could be removed is protected.", "Protect less."
+        )
+    return units
+
+
+def _all_units(
+    pruning: PruningConfig, model: PreTrainedModel, layers: Sequence[PrunableLayer]
+) -> tuple[Unit, ...]:
+    method = METHODS[pruning.method]
+    if pruning.structure in COUPLED:
+        groups = coupled_groups(pruning.structure, model)
+        return tuple(CoupledUnit(each, method) for each in groups)
+    if pruning.structure in BY_LAYER:
+        kinds = _KINDS[pruning.structure]
+        return tuple(RowsOrColumns(layer, method, kinds) for layer in layers)
+    return tuple(ElementsUnit(layer, method) for layer in layers)

@@ -1,11 +1,14 @@
 """One threshold for the whole model: what is cheapest anywhere goes first.
 
-Each unit (a layer, or a consumer with its producers) lists its removals in ascending
-order of cost, with the weights that each of them *newly* removes once those before it
-are gone: a row and a column of the same layer share one weight. The lists are merged
-by cost and the weights added up, in whole numbers; removals are taken until the next
-one would pass the budget. Equal costs go in the order of the units, so that the same
-input gives the same result.
+Each unit (a layer, or a consumer with its producers) says what may go of it and what
+that costs. The costs of all units are merged and the weights added up, in whole
+numbers; removals are taken until the next one would pass the budget. Equal costs go in
+the order of the units, so that the same input gives the same result.
+
+Where candidates are thousands (`Removals`), each comes with the weights that it *newly*
+removes once those before it are gone: a row and a column share one weight. Where they
+are millions of single weights (`Elements`), the threshold is found by counting, without
+sorting.
 """
 
 from __future__ import annotations
@@ -17,6 +20,9 @@ import torch
 from torch import Tensor
 
 from surgeon_engine.errors import CurvatureError, PruningError
+
+GONE = -1.0  # below every cost
+_HALF = 16  # bits of a float32, taken in two halves
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,6 +36,17 @@ class Removals:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Elements:
+    """The single weights of one unit, `atom` of which only go together.
+
+    Those that go together have equal costs and follow one another.
+    """
+
+    cost: Tensor  # candidates, float32, 0 or more; GONE: before; inf: must stay
+    atom: int = 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Selection:
     """What goes, in all units."""
 
@@ -38,37 +55,40 @@ class Selection:
     threshold: float | None  # the largest cost that is paid; None: nothing goes
 
 
-def cheapest(removals: Mapping[str, Removals], budget: int) -> Selection:
+def cheapest(units: Mapping[str, Removals | Elements], budget: int) -> Selection:
     """The cheapest removals that take at most `budget` weights.
 
     Raises:
         CurvatureError: a cost is not a number.
         PruningError: the budget is more than may be removed.
     """
-    for name, unit in removals.items():
+    for name, unit in units.items():
         if bool(unit.cost.isnan().any()):
             raise CurvatureError(
                 f"The costs of {name} are not numbers.",
                 "Raise the damping or use more calibration text.",
             )
-    cost = torch.cat([unit.cost for unit in removals.values()])
-    weights = torch.cat([unit.weights for unit in removals.values()])
+    removals = {n: unit for n, unit in units.items() if isinstance(unit, Removals)}
+    if removals:
+        return _cheapest_removals(removals, budget)
+    elements = {n: unit for n, unit in units.items() if isinstance(unit, Elements)}
+    return _cheapest_elements(elements, budget)
+
+
+def _cheapest_removals(units: Mapping[str, Removals], budget: int) -> Selection:
+    cost = torch.cat([unit.cost for unit in units.values()])
+    weights = torch.cat([unit.weights for unit in units.values()])
     owner = torch.cat(
-        [torch.full_like(u.candidate, i) for i, u in enumerate(removals.values())]
+        [torch.full_like(u.candidate, i) for i, u in enumerate(units.values())]
     )
     cost, order = cost.sort(stable=True)
     # Whole numbers throughout: float32 loses count at 2^24 weights.
     total = weights[order].cumsum(0)
-    if budget > int(total[-1]):
-        raise PruningError(
-            f"{budget:,} weights are to go, but only {int(total[-1]):,} may: "
-            "the last of each kind in each layer has to stay.",
-            "Lower the target.",
-        )
+    _refuse_beyond(budget, int(total[-1]) if len(total) else 0)
     taken = int((total <= budget).sum())
-    per_unit = torch.bincount(owner[order[:taken]], minlength=len(removals)).tolist()
+    per_unit = torch.bincount(owner[order[:taken]], minlength=len(units)).tolist()
     removed: dict[str, Tensor] = {}
-    for (name, unit), count in zip(removals.items(), per_unit, strict=True):
+    for (name, unit), count in zip(units.items(), per_unit, strict=True):
         mask = torch.zeros(unit.candidates, dtype=torch.bool)
         mask[unit.candidate[:count]] = True
         removed[name] = mask
@@ -77,3 +97,70 @@ def cheapest(removals: Mapping[str, Removals], budget: int) -> Selection:
         weights=int(total[taken - 1]) if taken else 0,
         threshold=float(cost[taken - 1]) if taken else None,
     )
+
+
+def _cheapest_elements(units: Mapping[str, Elements], budget: int) -> Selection:
+    (atom,) = {unit.atom for unit in units.values()}
+    count = budget // atom * atom
+    may_go = sum(int((unit.cost < torch.inf).sum()) for unit in units.values())
+    _refuse_beyond(count, may_go)
+    if count == 0:
+        nothing = {n: torch.zeros(len(u.cost)).bool() for n, u in units.items()}
+        return Selection(nothing, 0, None)
+    threshold = _nth_smallest([unit.cost for unit in units.values()], count)
+    ties = count - sum(int((unit.cost < threshold).sum()) for unit in units.values())
+    removed: dict[str, Tensor] = {}
+    for name, unit in units.items():
+        goes = unit.cost < threshold
+        at = (unit.cost == threshold).nonzero().squeeze(1)[:ties]
+        goes[at] = True
+        ties -= len(at)
+        removed[name] = goes
+    return Selection(removed, weights=count, threshold=max(threshold, 0.0))
+
+
+def _nth_smallest(costs: list[Tensor], n: int) -> float:
+    """The n-th smallest (from 1) of all numbers, exactly.
+
+    The bits of floats that are not negative are ordered as the floats are, so that two
+    counts over 2^16 bins find the number: by the upper half of its bits, then by the
+    lower half among those that share the upper one. What is gone counts as below all.
+    """
+    below = sum(int((cost < 0).sum()) for cost in costs)
+    if n <= below:
+        return GONE
+    wanted = n - below
+    upper = torch.zeros(2**_HALF, dtype=torch.int64)
+    for cost in costs:
+        bits = _bits(cost) >> _HALF
+        upper += torch.bincount(bits, minlength=2**_HALF)
+    bucket, wanted = _bin_of(upper, wanted)
+    lower = torch.zeros(2**_HALF, dtype=torch.int64)
+    for cost in costs:
+        bits = _bits(cost)
+        bits = bits[bits >> _HALF == bucket] & (2**_HALF - 1)
+        lower += torch.bincount(bits, minlength=2**_HALF)
+    last, _ = _bin_of(lower, wanted)
+    number = torch.tensor([(bucket << _HALF) + last], dtype=torch.int32)
+    return float(number.view(torch.float32))
+
+
+def _bits(cost: Tensor) -> Tensor:
+    """The bits of those that are 0 or more, as whole numbers."""
+    return (cost[cost >= 0] + 0.0).view(torch.int32)  # + 0.0 makes -0.0 a plain zero
+
+
+def _bin_of(counts: Tensor, n: int) -> tuple[int, int]:
+    """The bin in which the n-th falls, and its place among those in the bin."""
+    total = counts.cumsum(0)
+    place = int((total < n).sum())
+    return place, n - (int(total[place - 1]) if place else 0)
+
+
+def _refuse_beyond(budget: int, most: int) -> None:
+    if budget > most:
+        raise PruningError(
+            f"{budget:,} weights are to go, but only {most:,} may: the last of each "
+            "kind in each layer and what is protected have to stay.",
+            "Lower the target, or protect less.",
+        )

@@ -14,9 +14,8 @@ from surgeon_gui.app_state import AppState, Step
 from surgeon_gui.dialogs import TEXT_FILES, ask_file
 from surgeon_gui.forms import ConfigForm
 from surgeon_gui.pages.page import Page, row_of, with_button
-from surgeon_gui.sentences import source_name
 from surgeon_gui.session import Session
-from surgeon_gui.text import BUILT_IN_TEXT, FIELDS
+from surgeon_gui.text import BUILT_IN_TEXT, FIELDS, source_name
 from surgeon_gui.widgets.controls import (
     button,
     described,
@@ -77,8 +76,11 @@ class CalibrationPage(Page):
         self._text.show_value(calibration.text)
         self._builtin_button.setVisible(calibration.text != BUILTIN_TEXT)
         self._validation.show_value(calibration.validation_text)
-        self._form.show_config(calibration)
+        if Step.CALIBRATION not in state.refused:
+            self._form.show_config(calibration)
         problem = state.problems.get(Step.CALIBRATION, "")
+        if Step.CALIBRATION in state.refused:
+            problem = ""  # told at the form
         if (failure := state.preview.problem) is not None:
             problem = problem or f"{failure.message} {failure.hint}".strip()
         show_problem(self._problem, problem)

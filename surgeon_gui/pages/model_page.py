@@ -12,10 +12,10 @@ from surgeon_gui.captions import CAPTIONS
 from surgeon_gui.dialogs import MODEL_FILES, ask_file, ask_folder
 from surgeon_gui.forms import ConfigForm
 from surgeon_gui.pages.page import Page, row_of
-from surgeon_gui.sentences import model_facts, source_name
+from surgeon_gui.sentences import model_facts
 from surgeon_gui.session import Session
 from surgeon_gui.settings import Settings
-from surgeon_gui.text import BUNDLED_DEMO
+from surgeon_gui.text import BUNDLED_DEMO, source_name
 from surgeon_gui.widgets.controls import (
     button,
     choice_box,

@@ -9,9 +9,9 @@ from PySide6.QtCore import QUrl, Slot
 from PySide6.QtGui import QDesktopServices, QFontDatabase, QGuiApplication
 from PySide6.QtWidgets import QLineEdit
 
-from surgeon_engine.config import config_to_toml, read_config
 from surgeon_engine.errors import ConfigError
 from surgeon_engine.events import Failed
+from surgeon_engine.job_file import config_to_toml, read_config
 from surgeon_engine.run_folder import write_atomically
 from surgeon_gui.app_state import AppState
 from surgeon_gui.captions import CAPTIONS

@@ -1,41 +1,46 @@
-"""Step 3: choose what is removed, and how much of it."""
+"""Step 3: choose what is removed, how, and how much of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Mapping
+from typing import Any
 
 from PySide6.QtCore import QSignalBlocker, Qt, Slot
-from PySide6.QtGui import QStandardItemModel
-from PySide6.QtWidgets import QComboBox, QSlider
+from PySide6.QtWidgets import QSlider
 
 from surgeon_engine.config import PruningConfig
-from surgeon_engine.events import StructureSupport
-from surgeon_gui.app_state import AppState, Step
+from surgeon_engine.errors import ConfigError
+from surgeon_gui import targets
+from surgeon_gui.app_state import AppState, Step, preset_in
+from surgeon_gui.choices import CHOICES
 from surgeon_gui.forms import ConfigForm
 from surgeon_gui.pages.page import Page
-from surgeon_gui.sentences import goal
+from surgeon_gui.plans import goal, unsupported
 from surgeon_gui.session import Session
-from surgeon_gui.text import CHOICES
 from surgeon_gui.widgets.controls import (
     calm,
     described,
+    heading,
     problem_label,
     show_problem,
     text_label,
 )
+from surgeon_gui.widgets.preset_box import PresetBox
 
-_LEAST, _MOST = 1, 95  # per cent on the slider; the box beside it is finer
+_LEAST, _MOST = 1, 95  # per cent on the slider; the box above it is finer
 
 
 class TargetPage(Page):
-    """Structure, sparsity, shots, and in words what that comes to."""
+    """Presets, structure, method, target, shots, and in words what that comes to."""
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._form = ConfigForm("pruning", PruningConfig)
+        self._presets = PresetBox()
+        self._presets.chosen.connect(session.choose_preset)
+        self._form = ConfigForm("pruning", PruningConfig, self._following)
         self._form.edited.connect(session.edit_pruning)
         self._form.refused.connect(self._on_form_refused)
+        self._sparsity = self._form.number_box("sparsity")
         self._slider = described(
             calm(QSlider(Qt.Orientation.Horizontal)), "sparsity_slider"
         )
@@ -51,51 +56,67 @@ class TargetPage(Page):
         self._goal = text_label()
         self._goal.setObjectName("goal_label")
 
-        self.column.addWidget(self._goal)
-        self.column.addWidget(self._slider)
-        self.column.addWidget(self._problem)
-        self.column.addWidget(self._structure_note)
-        self.column.addWidget(self._unsupported_note)
+        self.column.addWidget(heading("Preset"))
+        self.column.addWidget(self._presets)
+        self.column.addWidget(heading("Settings"))
         self.column.addWidget(self._form)
+        for below, widget in (
+            ("structure", self._unsupported_note),
+            ("structure", self._structure_note),
+            ("sparsity", self._slider),
+            ("megabytes", self._problem),
+            ("megabytes", self._goal),
+        ):
+            self._form.add_below(below, widget)
 
     def show_state(self, state: AppState) -> None:
         """See `Page.show_state`."""
-        pruning = state.config.pruning
-        self._form.show_config(pruning)
+        is_refused = Step.TARGET in state.refused
+        if not is_refused:
+            self._form.show_config(state.config.pruning)
+        said = self._form.values()
+        self._presets.show_preset(preset_in(state), can_go_back=state.own is not None)
+        self._show_choices(state, said)
+        self._structure_note.setText(CHOICES[said["structure"]][1])
+        self._slider.setVisible(not self._sparsity.isHidden())
         with QSignalBlocker(self._slider):
-            self._slider.setValue(round(pruning.sparsity * 100))
-        self._structure_note.setText(CHOICES[pruning.structure][1])
+            self._slider.setValue(round(self._sparsity.value()))
+        # What the form refuses it tells itself.
+        problem = "" if is_refused else state.problems.get(Step.TARGET, "")
+        show_problem(self._problem, problem)
         model = state.model
-        self._show_support(model.structures if model is not None else ())
-        show_problem(self._problem, state.problems.get(Step.TARGET, ""))
-        self._goal.setVisible(model is not None)
-        if model is not None:
-            self._goal.setText(goal(state.config, model))
+        words = goal(state.config, model) if model and not is_refused else ""
+        self._goal.setText(words)
+        self._goal.setVisible(bool(words))
 
     @Slot(int)
     def _on_slider_moved(self, per_cent: int) -> None:
-        pruning = self.session.state.config.pruning
-        self.session.edit_pruning(replace(pruning, sparsity=per_cent / 100))
+        self._sparsity.setValue(per_cent)
 
     @Slot(object)
-    def _on_form_refused(self, error: Exception) -> None:
-        self.session.refuse_edit(Step.TARGET, str(error))
+    def _on_form_refused(self, error: ConfigError) -> None:
+        problem = f"{error.message} {error.hint}".strip()
+        self.session.refuse_edit(Step.TARGET, problem)
 
-    def _show_support(self, supports: Iterable[StructureSupport]) -> None:
-        """Disable the structures that the model does not have, and say why."""
-        box = self._form.field("structure")
-        assert isinstance(box, QComboBox)
-        items = box.model()
-        assert isinstance(items, QStandardItemModel)
-        reasons = {support.structure: support.reason for support in supports}
-        notes = []
-        for index, structure in enumerate(type(PruningConfig().structure)):
-            label, explanation = CHOICES[structure]
-            reason = reasons.get(structure, "")
-            items.item(index).setEnabled(not reason)
-            tip = reason or explanation
-            box.setItemData(index, tip, Qt.ItemDataRole.ToolTipRole)
-            if reason:
-                notes.append(f"{label} cannot be chosen: {reason}")
-        self._unsupported_note.setText("\n".join(notes))
-        self._unsupported_note.setVisible(bool(notes))
+    def _following(
+        self, before: Mapping[str, Any], after: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        state = self.session.state
+        return targets.following(before, after, state.model, state.config.model.dtype)
+
+    def _show_choices(self, state: AppState, said: Mapping[str, Any]) -> None:
+        """Disable what the model does not have, and what does not go together."""
+        supports = state.model.structures if state.model is not None else ()
+        reasons = {each.structure: each.reason for each in supports}
+        structure = said["structure"]
+        for name, disabled in (
+            ("structure", reasons),
+            ("method", targets.disabled_methods(structure)),
+            ("target", targets.disabled_targets(structure)),
+            ("fisher", targets.disabled_fishers(said["correction"])),
+            ("correction", targets.disabled_corrections(said["fisher"])),
+        ):
+            self._form.disable_choices(name, disabled)
+        note = unsupported(supports)
+        self._unsupported_note.setText(note)
+        self._unsupported_note.setVisible(bool(note))

@@ -6,6 +6,7 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from surgeon_gui import numbers
 from surgeon_gui.run_state import RunState
+from surgeon_gui.targets import goal_or_none
 from surgeon_gui.theme import GAP, MARGIN
 from surgeon_gui.widgets.controls import bold, card
 
@@ -98,8 +99,9 @@ def _sparsity(run: RunState) -> tuple[str, str]:
     if run.config is None:
         return _NOTHING, ""
     share = run.history[-1].sparsity if run.history else 0.0
-    goal = numbers.percent(run.config.pruning.sparsity)
-    return numbers.percent(share), f"target {goal}"
+    goal = goal_or_none(run.config, run.model) if run.model is not None else None
+    note = f"target {numbers.percent(goal.sparsity)}" if goal is not None else ""
+    return numbers.percent(share), note
 
 
 def _time(run: RunState, now: float) -> tuple[str, str]:

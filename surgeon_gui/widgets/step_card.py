@@ -162,7 +162,7 @@ class StepCard(QWidget):
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(frame)
-        inner = QVBoxLayout(frame)
+        self._layouts = (inner := QVBoxLayout(frame), outer)
         inner.setContentsMargins(1, 1, 1, 1)
         inner.setSpacing(0)
         inner.addWidget(self.header)
@@ -177,7 +177,11 @@ class StepCard(QWidget):
         """Hide the page."""
         self.header.setChecked(False)
 
-    @Slot()
+    def settle(self) -> None:
+        """Take the room that the page needs, or give it back, at once."""
+        for layout in self._layouts:
+            layout.activate()
+
     def bring_into_view(self) -> None:
         """Scroll whatever the card is in, so that its page shows as far as it can."""
         area = self.parentWidget()

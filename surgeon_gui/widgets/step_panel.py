@@ -27,7 +27,7 @@ class StepPanel(QScrollArea):
         self.setFixedWidth(_WIDTH)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         inside = QWidget()
-        column = QVBoxLayout(inside)
+        self._column = column = QVBoxLayout(inside)
         column.setContentsMargins(MARGIN, MARGIN, GAP, MARGIN)
         column.setSpacing(GAP)
         self._cards: dict[Step, StepCard] = {}
@@ -57,4 +57,14 @@ class StepPanel(QScrollArea):
         for card in self._cards.values():
             if card is not opened:
                 card.close_page()
-        QTimer.singleShot(0, opened, opened.bring_into_view)
+        QTimer.singleShot(0, self, self._bring_open_page_into_view)
+
+    @Slot()
+    def _bring_open_page_into_view(self) -> None:
+        """Where it will be once the page before has given its room away."""
+        for card in self._cards.values():
+            card.settle()
+        self._column.activate()
+        for card in self._cards.values():
+            if card.header.isChecked():
+                card.bring_into_view()

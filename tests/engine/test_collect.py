@@ -6,10 +6,12 @@ import pytest
 import torch
 from torch.nn import functional
 
+from surgeon_engine.config import Fisher
 from surgeon_engine.curvature.collect import (
     Measurement,
     batches_to_do,
     block_factors,
+    input_covariances,
 )
 from surgeon_engine.errors import CurvatureError
 from surgeon_engine.model.layers import find_blocks, prunable_layers
@@ -23,9 +25,13 @@ def tokens() -> torch.Tensor:
     return torch.randint(VOCABULARY, (WINDOWS, LENGTH), generator=g)
 
 
-def measured(model, batch=2, step=lambda: None):
+def task_of(model, batch=2, **options) -> Measurement:
     layers = prunable_layers(model)
-    task = Measurement(model, find_blocks(model), layers, tokens(), batch)
+    return Measurement(model, find_blocks(model), layers, tokens(), batch, **options)
+
+
+def measured(model, batch=2, step=lambda: None, **options):
+    task = task_of(model, batch, **options)
     found = {}
     for factors in block_factors(task, step):
         found |= factors
@@ -117,6 +123,139 @@ def test_measuring_leaves_no_hook_and_no_gradient_behind():
     for name, parameter in model.named_parameters():
         assert parameter.grad is None
         assert torch.equal(parameter, before[name])
+
+
+def mean_loss(model, windows):
+    """Over all tokens, those included after which nothing is predicted."""
+    logits = model(windows, use_cache=False).logits[:, :-1].flatten(0, 1)
+    labels = windows[:, 1:].flatten()
+    total = functional.cross_entropy(logits, labels, reduction="sum")
+    return total / windows.numel()
+
+
+@pytest.mark.parametrize("family", ["llama", "opt", "gpt2", "gemma2", "falcon"])
+def test_the_gradient_is_that_of_the_mean_loss_by_the_weight(family):
+    model = tiny_model(family)
+    found = measured(model, with_gradient=True)
+    layers = prunable_layers(model)
+    parameters = [p for layer in layers for p in layer.module.parameters()]
+    for parameter in parameters:
+        parameter.requires_grad_()
+    mean_loss(model, tokens()).backward()
+    for layer in layers:
+        expected = layer.module.weight.grad
+        if type(layer.module).__name__ == "Conv1D":
+            expected = expected.T
+        if layer.has_bias:
+            bias = layer.module.bias.grad.unsqueeze(1)
+            expected = torch.cat([expected, bias], dim=1)
+        scale = float(expected.abs().max())
+        torch.testing.assert_close(
+            found[layer.name].gradient, expected, rtol=1e-3, atol=1e-5 * scale
+        )
+
+
+def test_a_gradient_that_nobody_asked_for_is_not_kept():
+    assert all(
+        factors.gradient is None for factors in measured(tiny_model("opt")).values()
+    )
+
+
+@pytest.mark.parametrize("family", ["llama", "opt", "gpt2", "phi3"])
+def test_inputs_alone_give_the_same_A_and_no_G(family):
+    model = tiny_model(family)
+    full = measured(model)
+    found = input_covariances(task_of(model), lambda: None)
+    assert found.keys() == full.keys()
+    for name, factors in found.items():
+        torch.testing.assert_close(factors.A, full[name].A)
+        assert factors.G is None
+    readers = {id(factors.A) for factors in full.values()}
+    assert len({id(factors.A) for factors in found.values()}) == len(readers)
+
+
+def test_inputs_alone_take_one_step_a_batch():
+    steps = []
+    input_covariances(task_of(tiny_model("llama")), lambda: steps.append(1))
+    assert len(steps) == batches_to_do(WINDOWS, 2, blocks=0) == 3
+
+
+def test_sampled_labels_are_seeded_and_are_not_those_of_the_text():
+    model = tiny_model("llama")
+    one, again, other = (
+        measured(model, labels=Fisher.SAMPLED, seed=seed) for seed in (1, 1, 2)
+    )
+    text = measured(model)
+    for name in text:
+        assert torch.equal(one[name].A, text[name].A)
+        assert torch.equal(one[name].G, again[name].G)
+        assert not torch.allclose(one[name].G, other[name].G, rtol=1e-2)
+        assert not torch.allclose(one[name].G, text[name].G, rtol=1e-2)
+
+
+def test_sampled_labels_are_drawn_from_what_the_model_predicts():
+    """A model that is certain leaves nothing to learn: its gradients vanish."""
+    model = tiny_model("llama")
+    model.lm_head.weight.mul_(1e4)
+    certain = measured(model, labels=Fisher.SAMPLED)
+    text = measured(model)
+    for name in text:
+        assert certain[name].G.max() < 1e-6 * text[name].G.max()
+
+
+def test_a_loss_that_nothing_changes_has_no_gradient():
+    model = tiny_model("llama")
+    model.lm_head.weight.zero_()
+    for factors in measured(model, with_gradient=True).values():
+        assert (factors.G == 0).all()
+        assert (factors.gradient == 0).all()
+        assert factors.A.diagonal().sum() > 0
+
+
+def test_only_what_is_wanted_is_measured():
+    model = tiny_model("llama")
+    wanted = prunable_layers(model)[4:6]
+    task = Measurement(model, find_blocks(model), wanted, tokens(), 2)
+    found = {}
+    for factors in block_factors(task, lambda: None):
+        found |= factors
+    assert found.keys() == {layer.name for layer in wanted}
+
+
+def test_a_non_finite_gradient_names_the_layer():
+    """Activations that are finite, and a loss whose gradient is not."""
+    model = tiny_model("llama")
+    norm = model.model.norm
+    norm.register_forward_hook(lambda module, args, y: _Spoilt.apply(y))
+    with pytest.raises(CurvatureError, match=r"gradients of \S+layers\.1\.\S+ are not"):
+        measured(model)
+
+
+class _Spoilt(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, dy):
+        return dy * torch.inf
+
+
+def test_inputs_alone_are_refused_too_where_they_are_not_finite():
+    model = tiny_model("llama")
+    model.model.layers[0].mlp.up_proj.weight[3, 4] = torch.inf
+    with pytest.raises(CurvatureError, match=r"inputs of \S+layers\.0\.mlp\.down_proj"):
+        input_covariances(task_of(model), lambda: None)
+
+
+def test_a_layer_that_nothing_passes_through_is_named():
+    model = tiny_model("llama")
+    model.model.layers[1].mlp.spare = torch.nn.Linear(16, 16)
+    for attempt in (measured, lambda m: input_covariances(task_of(m), lambda: None)):
+        with pytest.raises(
+            CurvatureError, match=r"Nothing passed through .*mlp\.spare"
+        ):
+            attempt(model)
 
 
 def test_a_non_finite_activation_names_the_layer():

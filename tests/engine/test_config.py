@@ -7,17 +7,21 @@ import dataclasses
 import pytest
 
 from surgeon_engine.config import (
+    SPARSE,
     CalibrationConfig,
     CostBasis,
+    Damping,
+    Fisher,
+    Method,
     ModelConfig,
     PruningConfig,
     RunConfig,
     Structure,
-    config_from_toml,
-    config_to_toml,
-    read_config,
+    Target,
+    methods_for,
 )
 from surgeon_engine.errors import ConfigError
+from surgeon_engine.job_file import config_from_toml, config_to_toml, read_config
 
 
 def test_a_config_survives_the_way_to_toml_and_back():
@@ -30,6 +34,63 @@ def test_a_config_survives_the_way_to_toml_and_back():
         ),
     )
     assert config_from_toml(config_to_toml(config)) == config
+
+
+def test_every_setting_survives_the_way_to_toml_and_back():
+    pruning = PruningConfig(
+        structure=Structure.N_M,
+        kept=1,
+        of=3,
+        method=Method.SPARSEGPT,
+        target=Target.PARAMETERS,
+        million_parameters=12.5,
+        megabytes=17.25,
+        perplexity_rise=5.0,
+        width_multiple=64,
+        protect=("block 0", "*.down_proj"),
+        keep_at_least=0.1,
+        fisher=Fisher.SAMPLED,
+        max_correlated=2000,
+        damping=Damping.FIXED,
+    )
+    config = RunConfig(pruning=pruning)
+    assert config_from_toml(config_to_toml(config)) == config
+
+
+def test_two_of_three_may_be_asked_for_in_three_digits():
+    PruningConfig(Structure.N_M, kept=1, of=3, sparsity=0.667)
+
+
+def test_single_weights_have_methods_of_their_own():
+    for structure in Structure:
+        has_wanda = Method.WANDA in methods_for(structure)
+        assert has_wanda == (structure in SPARSE)
+        assert Method.LLM_SURGEON in methods_for(structure)
+
+
+def applying(pruning):
+    return {
+        item.name
+        for item in dataclasses.fields(PruningConfig)
+        if item.metadata.get("applies", lambda config: True)(pruning)
+    }
+
+
+@pytest.mark.parametrize(
+    ("pruning", "more", "fewer"),
+    [
+        (PruningConfig(Structure.N_M), {"kept", "of"}, {"cost_basis"}),
+        (PruningConfig(target=Target.PARAMETERS), {"million_parameters"}, {"sparsity"}),
+        (PruningConfig(target=Target.FILE_SIZE), {"megabytes"}, {"sparsity"}),
+        (PruningConfig(target=Target.PARAMETER_SHARE), {"sparsity"}, {"megabytes"}),
+        (PruningConfig(Structure.ROWS_AND_COLUMNS), {"update"}, {"width_multiple"}),
+        (PruningConfig(Structure.ELEMENTS), {"max_correlated"}, {"width_multiple"}),
+        (PruningConfig(method=Method.MAGNITUDE), {"shots"}, {"damping", "fisher"}),
+    ],
+)
+def test_a_setting_says_to_which_others_it_applies(pruning, more, fewer):
+    assert more <= applying(pruning)
+    assert not fewer & applying(pruning)
 
 
 def test_what_a_job_leaves_out_has_its_default():
@@ -54,6 +115,20 @@ def test_a_target_out_of_range_is_refused_with_the_range(sparsity):
         ("pruning = 3", "Expected `object`, got `int`"),
         ("[pruning", "not valid TOML"),
         ("[model]\nsource = ' '", "No model was given"),
+        ("[pruning]\nkept = 4", "4:4 removes nothing"),
+        ("[pruning]\nmethod = 'wanda'", "wanda does not remove heads and neurons"),
+        (
+            "[pruning]\nstructure = 'elements'\ntarget = 'file_size'",
+            "no file gets smaller",
+        ),
+        (
+            "[pruning]\nstructure = 'n_m'\nsparsity = 0.6",
+            r"2:4 removes at most 50.0% of the weights, 60.0% were asked for",
+        ),
+        (
+            "[pruning]\nfisher = 'sampled'\ncorrection = 'loss'",
+            "The correction follows the gradient of the text's own labels",
+        ),
     ],
 )
 def test_a_wrong_job_is_refused_in_words(job, sentence):

@@ -7,65 +7,133 @@ import torch
 
 from surgeon_engine import linalg
 from surgeon_engine.pruning.costs import (
+    AdaptedStiffness,
+    PlainStiffness,
     column_costs,
     column_group_costs,
+    element_costs,
     row_costs,
 )
-from tests.helpers.tensors import make_layer, removal_cost_dense
+from tests.helpers.tensors import (
+    make_layer,
+    plain_cost_dense,
+    random_mask,
+    removal_cost_dense,
+)
 
 R, C = 4, 6
-INDEX = torch.arange(R * C).view(R, C)
 
 
-def inverse_diagonal(M):
-    return linalg.inverse(M).diagonal()
+def adapted(M):
+    return AdaptedStiffness(linalg.inverse(M))
 
 
-def test_row_costs_match_the_dense_definition():
+KINDS = [
+    pytest.param(adapted, removal_cost_dense, id="OBS"),
+    pytest.param(PlainStiffness, plain_cost_dense, id="OBD"),
+]
+both_kinds = pytest.mark.parametrize(("stiffness", "dense"), KINDS)
+
+
+def costs_of(dense, layer, sets) -> torch.Tensor:
+    return torch.stack([dense(layer, Q) for Q in sets])
+
+
+@both_kinds
+def test_row_costs_match_the_dense_definition(stiffness, dense):
     layer = make_layer(R, C)
-    expected = torch.stack([removal_cost_dense(layer, Q) for Q in INDEX])
-    costs = row_costs(layer.W, layer.A, inverse_diagonal(layer.G))
-    torch.testing.assert_close(costs, expected)
+    costs = row_costs(layer.W, layer.A, stiffness(layer.G))
+    torch.testing.assert_close(costs, costs_of(dense, layer, layer.index))
 
 
-def test_column_costs_match_the_dense_definition():
+@both_kinds
+def test_column_costs_match_the_dense_definition(stiffness, dense):
     layer = make_layer(R, C)
-    expected = torch.stack([removal_cost_dense(layer, Q) for Q in INDEX.T])
-    costs = column_costs(layer.W, layer.G, inverse_diagonal(layer.A))
-    torch.testing.assert_close(costs, expected)
+    costs = column_costs(layer.W, layer.G, stiffness(layer.A))
+    torch.testing.assert_close(costs, costs_of(dense, layer, layer.index.T))
 
 
+@both_kinds
 @pytest.mark.parametrize("groups", [1, 2, 3, 6])
-def test_group_costs_match_the_dense_definition(groups):
+def test_group_costs_match_the_dense_definition(stiffness, dense, groups):
     layer = make_layer(R, C)
-    sets = INDEX.T.reshape(groups, -1)
-    expected = torch.stack([removal_cost_dense(layer, Q) for Q in sets])
-    costs = column_group_costs(layer.W, layer.G, linalg.inverse(layer.A), groups)
-    torch.testing.assert_close(costs, expected)
+    sets = layer.index.T.reshape(groups, -1)
+    costs = column_group_costs(layer.W, layer.G, stiffness(layer.A), groups)
+    torch.testing.assert_close(costs, costs_of(dense, layer, sets))
 
 
-def test_a_bias_column_belongs_to_no_group():
+@both_kinds
+def test_element_costs_match_the_dense_definition(stiffness, dense):
+    layer = make_layer(R, C)
+    costs = element_costs(layer.W, stiffness(layer.A), stiffness(layer.G))
+    sets = layer.index.flatten().unsqueeze(1)
+    torch.testing.assert_close(costs.flatten(), costs_of(dense, layer, sets))
+
+
+@both_kinds
+def test_a_bias_column_belongs_to_no_group(stiffness, dense):
     layer = make_layer(R, C + 1)
-    index = torch.arange(R * (C + 1)).view(R, C + 1)
-    costs = column_group_costs(layer.W, layer.G, linalg.inverse(layer.A), 2)
+    costs = column_group_costs(layer.W, layer.G, stiffness(layer.A), 2)
     for group, cost in enumerate(costs):
-        Q = index[:, 3 * group : 3 * group + 3].flatten()
-        torch.testing.assert_close(cost, removal_cost_dense(layer, Q))
+        Q = layer.index[:, 3 * group : 3 * group + 3].flatten()
+        torch.testing.assert_close(cost, dense(layer, Q))
+
+
+@both_kinds
+def test_stiffness_of_a_set_is_that_of_its_block(stiffness, dense):
+    M = make_layer(R, C).A
+    index = torch.tensor([[0, 3], [4, 1]])
+    blocks = stiffness(M).blocks(index)
+    for Q, block in zip(index, blocks, strict=True):
+        if dense is plain_cost_dense:
+            expected = M[Q][:, Q]
+        else:  # the Schur complement, by elimination of the others
+            K = torch.tensor([i for i in range(C) if i not in Q])
+            rest = torch.linalg.solve(M[K][:, K], M[K][:, Q])
+            expected = M[Q][:, Q] - M[Q][:, K] @ rest
+        torch.testing.assert_close(block, expected)
+    single = stiffness(M).blocks(torch.arange(C).unsqueeze(1)).flatten()
+    torch.testing.assert_close(stiffness(M).diagonal(), single)
+
+
+def test_to_adapt_never_costs_more_than_to_stay():
+    layer = make_layer(R, C)
+    for cost in (
+        lambda kind: row_costs(layer.W, layer.A, kind(layer.G)),
+        lambda kind: column_costs(layer.W, layer.G, kind(layer.A)),
+        lambda kind: element_costs(layer.W, kind(layer.A), kind(layer.G)),
+    ):
+        assert (cost(adapted) < cost(PlainStiffness)).all()
 
 
 def test_costs_do_not_depend_on_the_order_of_rows():
     layer = make_layer(R, C)
     order = torch.randperm(R, generator=torch.Generator().manual_seed(1))
-    shuffled = row_costs(
-        layer.W[order], layer.A, inverse_diagonal(layer.G[order][:, order])
-    )
-    straight = row_costs(layer.W, layer.A, inverse_diagonal(layer.G))
+    shuffled = row_costs(layer.W[order], layer.A, adapted(layer.G[order][:, order]))
+    straight = row_costs(layer.W, layer.A, adapted(layer.G))
     torch.testing.assert_close(shuffled, straight[order])
 
 
-def test_a_column_that_is_zero_costs_nothing():
+@pytest.mark.parametrize("stiffness", [adapted, PlainStiffness])
+def test_what_is_zero_costs_exactly_nothing_and_nothing_else_does(stiffness):
     layer = make_layer(R, C)
-    layer.W[:, 2] = 0
-    costs = column_costs(layer.W, layer.G, inverse_diagonal(layer.A))
-    assert costs[2] == 0
-    assert (costs[[0, 1, 3, 4, 5]] > 0).all()
+    layer.W[:, 2:4] = 0
+    layer.W[1] = 0
+    of_A, of_G = stiffness(layer.A), stiffness(layer.G)
+    columns = column_costs(layer.W, layer.G, of_A)
+    assert (columns == 0).tolist() == [False, False, True, True, False, False]
+    groups = column_group_costs(layer.W, layer.G, of_A, 3)
+    assert (groups == 0).tolist() == [False, True, False]
+    rows = row_costs(layer.W, layer.A, of_G)
+    assert (rows == 0).tolist() == [False, True, False, False]
+    elements = element_costs(layer.W, of_A, of_G)
+    assert ((elements == 0) == (layer.W == 0)).all()
+
+
+def test_costs_are_never_below_zero():
+    layer = make_layer(R, C)
+    layer.W[random_mask(R, C)] = 0
+    of_A, of_G = adapted(layer.A), adapted(layer.G)
+    assert (row_costs(layer.W, layer.A, of_G) >= 0).all()
+    assert (column_costs(layer.W, layer.G, of_A) >= 0).all()
+    assert (column_group_costs(layer.W, layer.G, of_A, 2) >= 0).all()

@@ -6,10 +6,32 @@ import pytest
 import torch
 
 from surgeon_engine.errors import ModelError
-from surgeon_engine.model.layers import find_blocks, prunable_layers
+from surgeon_engine.model.layers import (
+    KeptWeights,
+    find_blocks,
+    prunable_layers,
+    weights_restored,
+)
 from tests.helpers.tiny_models import FAMILIES, VOCABULARY, tiny_model
 
-LAYERS_PER_BLOCK = {"llama": 7, "opt": 6, "qwen2": 7, "gpt_neox": 4, "gpt2": 4}
+LAYERS_PER_BLOCK = {
+    "llama": 7,
+    "opt": 6,
+    "qwen2": 7,
+    "gpt_neox": 4,
+    "gpt2": 4,
+    "mistral": 7,
+    "qwen3": 7,
+    "gemma2": 7,
+    "gemma3": 7,
+    "phi3": 4,
+    "stablelm": 7,
+    "smollm3": 7,
+    "falcon": 4,
+    "falcon_multi_head": 4,
+    "falcon_multi_query": 4,
+    "olmo2": 7,
+}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -60,3 +82,35 @@ def test_a_model_without_blocks_is_refused():
 def test_tied_embeddings_are_no_prunable_layer():
     model = tiny_model("llama")
     assert all(layer.rows != VOCABULARY for layer in prunable_layers(model))
+
+
+def test_what_is_written_meanwhile_is_undone_to_the_last_bit():
+    model = tiny_model("opt")
+    before = {name: p.clone() for name, p in model.named_parameters()}
+    layers = prunable_layers(model)
+    with weights_restored(layers):
+        for layer in layers:
+            layer.write(layer.weight() / 3)
+        assert not torch.equal(
+            model.state_dict()[layer.name + ".bias"], before[layer.name + ".bias"]
+        )
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter, before[name])
+
+
+def test_what_is_written_is_undone_when_the_work_fails():
+    layer = prunable_layers(tiny_model("llama"))[0]
+    before = layer.weight()
+    with pytest.raises(ZeroDivisionError), weights_restored([layer]):
+        layer.write(before * 0)
+        raise ZeroDivisionError
+    assert torch.equal(layer.weight(), before)
+
+
+def test_kept_weights_can_be_put_back_more_than_once():
+    layer = prunable_layers(tiny_model("gpt2"))[0]
+    before, kept = layer.weight(), KeptWeights([layer])
+    for factor in (0, 2):
+        layer.write(before * factor)
+        kept.put_back()
+        assert torch.equal(layer.weight(), before)

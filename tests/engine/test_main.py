@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from surgeon_engine.__main__ import main
-from surgeon_engine.config import RunConfig, config_to_toml
+from surgeon_engine.config import RunConfig
+from surgeon_engine.job_file import config_to_toml
 from tests.helpers.tiny_models import save_tiny_model
 
 JOB = """

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from surgeon_engine.config import RunConfig, config_from_toml
+from surgeon_engine.config import RunConfig
 from surgeon_engine.errors import ExportError, RunFolderError
+from surgeon_engine.job_file import config_from_toml
 from surgeon_engine.run_folder import (
     RunFolder,
     folder_appearing_at,

@@ -169,13 +169,13 @@ def test_inspecting_tells_the_same_as_loading(tmp_path, family):
 
 
 def test_structures_that_a_family_lacks_come_with_the_reason(tmp_path):
-    folder = save_tiny_model(tmp_path / "neox", "gpt_neox")
+    folder = save_tiny_model(tmp_path / "olmo2", "olmo2")
     support = {
         item.structure: item
         for item in inspect_model(ModelConfig(source=str(folder))).model.structures
     }
     assert support[Structure.ROWS_AND_COLUMNS].supported
-    assert "query_key_value" in support[Structure.HEADS_AND_NEURONS].reason
+    assert "self_attn.q_norm" in support[Structure.HEADS_AND_NEURONS].reason
 
 
 def test_the_demo_is_a_model_like_any_other():

@@ -8,11 +8,13 @@ import pytest
 
 from surgeon_engine.config import (
     CalibrationConfig,
+    Correction,
     ExportConfig,
     ModelConfig,
     PruningConfig,
     RunConfig,
     Structure,
+    Target,
 )
 from surgeon_engine.events import Failed
 from surgeon_gui import run_state
@@ -70,6 +72,30 @@ def test_windows_longer_than_the_model_can_read():
 def test_a_structure_that_the_model_does_not_have():
     config = RunConfig(pruning=PruningConfig(structure=Structure.ROWS_AND_COLUMNS))
     assert problems(config, MODEL, RUNS)[Step.TARGET] == "its layers are tied."
+
+
+@pytest.mark.parametrize(
+    ("pruning", "words"),
+    [
+        (PruningConfig(target=Target.PARAMETERS), "leaves all of the 2,828,736"),
+        (
+            PruningConfig(target=Target.PARAMETERS, million_parameters=0.1),
+            "only 2,433,024 of the 2,828,736 parameters can",
+        ),
+        (PruningConfig(protect=("mlp.down",)), "mlp.down under Protect is the name of"),
+        (PruningConfig(correction=Correction.LOSS), "needs 4 windows"),
+    ],
+)
+def test_a_target_that_cannot_be_reached(pruning, words):
+    config = RunConfig(calibration=CalibrationConfig(windows=3), pruning=pruning)
+    assert words in problems(config, MODEL, RUNS)[Step.TARGET]
+    assert Step.TARGET not in problems(config, None, RUNS)
+
+
+@pytest.mark.parametrize("name", ["block 0", "mlp.down_proj", "*.layers.1.*"])
+def test_a_layer_is_protected_by_name_kind_or_block(name):
+    config = RunConfig(pruning=PruningConfig(protect=(name,)))
+    assert problems(config, MODEL, RUNS) == {}
 
 
 def test_a_destination_with_something_in_it(tmp_path):

@@ -24,8 +24,7 @@ from surgeon_engine.events import (
 from surgeon_engine.worker import ProcessLink
 from surgeon_gui.engine_keeper import MOST_FALSE_STARTS
 from surgeon_gui.engine_thread import EngineThread
-from surgeon_gui.eta import steps_of
-from tests.helpers.fake_engine import UNITS
+from tests.helpers.fake_engine import OUTSIDE_OF_SHOTS, STAGES_OF_A_SHOT, UNITS
 from tests.helpers.windows import PATIENCE_MS, QUICK, fake_link
 
 START = StartRun(run="run-1", config=QUICK, folder="folder")
@@ -177,9 +176,10 @@ def test_a_flood_loses_nothing_but_progress_that_is_overtaken(listen):
     assert times == sorted(times)
     assert len(times) < 1_000
     assert len(ear.heard(ShotFinished)) == QUICK.pruning.shots
-    assert len(ear.heard(StageStarted)) == len(steps_of(QUICK.pruning.shots))
+    stages = len(OUTSIDE_OF_SHOTS) + QUICK.pruning.shots * len(STAGES_OF_A_SHOT)
+    assert len(ear.heard(StageStarted)) == stages
     ends = [x for x in ear.heard(Progressed) if x.event.done == UNITS]
-    assert len(ends) == len(steps_of(QUICK.pruning.shots))
+    assert len(ends) == stages
 
 
 def test_commands_are_taken_without_waiting(listen):

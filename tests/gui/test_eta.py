@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from surgeon_engine.events import Stage
+from surgeon_engine.config import Correction, Damping, Method, PruningConfig
+from surgeon_engine.events import SHOT_STAGES, Stage
 from surgeon_gui.eta import (
+    Course,
     Position,
     StageTime,
     progress,
     remaining_seconds,
+    stages_of,
     steps_of,
 )
+
+STAGES = stages_of(PruningConfig(damping=Damping.FIXED))
 
 FIRST_SHOT = (
     StageTime(Stage.LOAD, 0, 2.0),
@@ -26,34 +31,37 @@ A_SHOT = 10.0 + 1.0 + 4.0 + 3.0
 
 
 def test_a_run_has_all_its_steps():
-    steps = steps_of(2)
+    steps = steps_of(Course(2, STAGES))
     assert len(steps) == 3 + 2 * 4 + 2
     assert steps[0] == (Stage.LOAD, 0)
     assert steps[-1] == (Stage.VERIFICATION, 0)
 
 
 def test_nothing_is_known_before_curvature_was_measured():
-    assert remaining_seconds(3, (), Position(Stage.LOAD, 0, 0.5, 1.0)) is None
+    assert (
+        remaining_seconds(Course(3, STAGES), (), Position(Stage.LOAD, 0, 0.5, 1.0))
+        is None
+    )
     start = Position(Stage.CURVATURE, 1, 0.05, 1.0)
-    assert remaining_seconds(3, FIRST_SHOT[:3], start) is None
+    assert remaining_seconds(Course(3, STAGES), FIRST_SHOT[:3], start) is None
 
 
 def test_a_tenth_of_curvature_is_enough_to_judge_by():
     at = Position(Stage.CURVATURE, 1, 0.1, 2.0)
-    assert remaining_seconds(3, FIRST_SHOT[:3], at) > 18.0
+    assert remaining_seconds(Course(3, STAGES), FIRST_SHOT[:3], at) > 18.0
 
 
 def test_the_first_shot_teaches_the_others():
     at = Position(Stage.CURVATURE, 2, 0.0, 0.0)
-    two_shots = remaining_seconds(3, FIRST_SHOT, at)
-    one_shot = remaining_seconds(2, FIRST_SHOT, at)
+    two_shots = remaining_seconds(Course(3, STAGES), FIRST_SHOT, at)
+    one_shot = remaining_seconds(Course(2, STAGES), FIRST_SHOT, at)
     assert two_shots - one_shot == pytest.approx(A_SHOT)
 
 
 def test_the_baseline_teaches_the_evaluations():
     quick, slow = (
         remaining_seconds(
-            1,
+            Course(1, STAGES),
             (*FIRST_SHOT[:2], StageTime(Stage.BASELINE, 0, seconds), FIRST_SHOT[3]),
             Position(Stage.SELECTION, 1, 0.0, 0.0),
         )
@@ -64,30 +72,75 @@ def test_the_baseline_teaches_the_evaluations():
 
 def test_the_pace_of_the_stage_under_way_counts():
     at = Position(Stage.CURVATURE, 2, 0.5, 20.0)
-    slower = remaining_seconds(2, FIRST_SHOT, at)
+    slower = remaining_seconds(Course(2, STAGES), FIRST_SHOT, at)
     assert slower > 20.0
 
 
 def test_a_stage_that_overruns_adds_nothing():
     on_time = Position(Stage.UPDATE, 2, 0.0, 4.0)
     late = Position(Stage.UPDATE, 2, 0.0, 40.0)
-    assert remaining_seconds(2, FIRST_SHOT, late) == pytest.approx(
-        remaining_seconds(2, FIRST_SHOT, on_time)
+    assert remaining_seconds(Course(2, STAGES), FIRST_SHOT, late) == pytest.approx(
+        remaining_seconds(Course(2, STAGES), FIRST_SHOT, on_time)
     )
 
 
 def test_progress_is_a_share_of_the_expected_time():
     at_start = Position(Stage.LOAD, 0, 0.0, 0.0)
-    assert progress(3, (), at_start) == 0.0
+    assert progress(Course(3, STAGES), (), at_start) == 0.0
     at_end = Position(Stage.VERIFICATION, 0, 1.0, 1.0)
-    assert progress(3, FIRST_SHOT, at_end) == pytest.approx(1.0)
+    assert progress(Course(3, STAGES), FIRST_SHOT, at_end) == pytest.approx(1.0)
 
 
 def test_progress_grows_within_a_run():
     places = [
         Position(stage, shot, fraction, fraction * 10)
-        for stage, shot in steps_of(2)
+        for stage, shot in steps_of(Course(2, STAGES))
         for fraction in (0.0, 1.0)
     ]
-    shares = [progress(2, FIRST_SHOT, place) for place in places]
+    shares = [progress(Course(2, STAGES), FIRST_SHOT, place) for place in places]
     assert all(0.0 <= share <= 1.0 for share in shares)
+
+
+@pytest.mark.parametrize(
+    ("pruning", "left_out"),
+    [
+        (PruningConfig(), {Stage.CORRECTION}),
+        (PruningConfig(correction=Correction.LOSS), set()),
+        (PruningConfig(damping=Damping.FIXED), {Stage.DAMPING, Stage.CORRECTION}),
+        (PruningConfig(method=Method.K_OBD), {Stage.DAMPING, Stage.CORRECTION}),
+    ],
+)
+def test_a_shot_has_the_stages_that_its_settings_ask_for(pruning, left_out):
+    assert set(SHOT_STAGES) - set(stages_of(pruning)) == left_out
+
+
+SEARCHED = (
+    *FIRST_SHOT[:3],
+    StageTime(Stage.CURVATURE, 1, 9.0),
+    StageTime(Stage.DAMPING, 1, 7.0),
+)
+WITH_SEARCH = Course(1, stages_of(PruningConfig()))
+
+
+def test_coming_back_to_a_stage_takes_a_run_nowhere_back():
+    back = Position(Stage.CURVATURE, 1, 0.0, 0.0)
+    before = Position(Stage.DAMPING, 1, 1.0, 7.0)
+    at_the_end = progress(WITH_SEARCH, SEARCHED[:4], before)
+    assert progress(WITH_SEARCH, SEARCHED, back) == pytest.approx(at_the_end, abs=0.1)
+    assert remaining_seconds(WITH_SEARCH, SEARCHED, back) < 9.0 + 7.0
+
+
+def test_the_parts_of_a_stage_are_added_up():
+    times = (*SEARCHED, StageTime(Stage.CURVATURE, 1, 3.0), *FIRST_SHOT[4:])
+    at = Position(Stage.CURVATURE, 2, 0.0, 0.0)
+    two, three = (
+        remaining_seconds(Course(shots, WITH_SEARCH.stages), times, at)
+        for shots in (2, 3)
+    )
+    assert three - two == pytest.approx(9.0 + 3.0 + 7.0 + 1.0 + 4.0 + 3.0)
+
+
+def test_a_shot_that_is_tried_again_is_a_round_of_its_own():
+    at = Position(Stage.CURVATURE, 1, 0.0, 0.0)
+    again = remaining_seconds(Course(1, STAGES), FIRST_SHOT, at)
+    assert again > A_SHOT

@@ -8,16 +8,27 @@ import pytest
 from PySide6.QtCore import QEvent, QPoint, QPointF, Qt
 from PySide6.QtGui import QWheelEvent
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication, QComboBox, QDoubleSpinBox, QSpinBox
+from PySide6.QtWidgets import (
+    QApplication,
+    QComboBox,
+    QDoubleSpinBox,
+    QLineEdit,
+    QSpinBox,
+)
 
 from surgeon_engine.config import (
     CalibrationConfig,
+    CostBasis,
+    Damping,
     Device,
     Dtype,
+    Fisher,
+    Method,
     ModelConfig,
     PruningConfig,
     Schedule,
     Structure,
+    Target,
     UpdateKind,
 )
 from surgeon_gui.forms import ConfigForm
@@ -27,10 +38,24 @@ CHANGED = {
     "calibration": CalibrationConfig("text.txt", "other.txt", 3, 5, 99, 7, 2),
     "pruning": PruningConfig(
         structure=Structure.ROWS_AND_COLUMNS,
+        kept=3,
+        of=7,
+        method=Method.K_OBD,
+        target=Target.PARAMETERS,
         sparsity=0.125,
+        million_parameters=12.345678,
+        megabytes=0.5,
+        perplexity_rise=7.5,
+        width_multiple=64,
+        protect=("block 0", "*.down_proj"),
+        keep_at_least=0.1,
         shots=9,
         schedule=Schedule.CUBIC,
+        fisher=Fisher.SAMPLED,
+        cost_basis=CostBasis.RAW,
         update=UpdateKind.SEPARATE,
+        max_correlated=2000,
+        damping=Damping.FIXED,
         cost_damping=0.5,
         update_damping=0.0025,
     ),
@@ -77,6 +102,99 @@ def test_sparsity_is_shown_as_per_cent_within_its_limits(form):
     assert box.suffix() == " %"
 
 
+def test_per_cent_that_are_no_share_are_shown_as_they_are(form):
+    box = form.field("perplexity_rise")
+    assert (box.minimum(), box.maximum()) == (0.0, 100.0)
+    form.show_config(PruningConfig(perplexity_rise=7.5))
+    assert box.text() == "7.5 %"
+
+
+def test_what_was_not_touched_keeps_digits_that_it_has_no_room_for(qtbot, form):
+    exact = PruningConfig(sparsity=1 / 3)
+    form.show_config(exact)
+    assert form.field("sparsity").text() == "33.3 %"
+    with qtbot.waitSignal(form.edited) as told:
+        form.field("shots").setValue(4)
+    assert told.args == [replace(exact, shots=4)]
+    form.field("sparsity").setValue(50)
+    assert form.config().sparsity == 0.5
+
+
+def test_a_number_has_no_zeros_at_its_end(form):
+    form.show_config(PruningConfig(cost_damping=0.01, update_damping=10))
+    assert form.field("cost_damping").cleanText() == "0.01"
+    assert form.field("update_damping").cleanText() == "10"
+
+
+def rows_of(form):
+    return {name for name in form.values() if not form.field(name).isHidden()}
+
+
+def test_a_field_that_does_not_apply_has_no_row_and_keeps_its_value(form):
+    form.show_config(PruningConfig(Structure.N_M, kept=3, of=8))
+    assert {"kept", "of", "max_correlated"} <= rows_of(form)
+    assert not {"width_multiple", "cost_basis", "megabytes"} & rows_of(form)
+    choose(form, "structure", Structure.HEADS_AND_NEURONS)
+    assert not {"kept", "of", "max_correlated"} & rows_of(form)
+    assert {"width_multiple", "cost_basis"} <= rows_of(form)
+    assert (form.config().kept, form.config().of) == (3, 8)
+
+
+def test_rows_follow_values_that_make_no_config(form):
+    form.show_config(PruningConfig(Structure.ELEMENTS))
+    choose(form, "target", Target.FILE_SIZE)
+    assert "megabytes" in rows_of(form)
+    assert "sparsity" not in rows_of(form)
+
+
+def test_a_list_of_names_is_a_line_with_commas(qtbot, form):
+    line = form.field("protect")
+    assert isinstance(line, QLineEdit)
+    line.setText(" block 0,*.down_proj , ")
+    with qtbot.waitSignal(form.edited) as told:
+        line.editingFinished.emit()
+    assert told.args[0].protect == ("block 0", "*.down_proj")
+    form.show_config(PruningConfig(protect=("a", "b")))
+    assert line.text() == "a, b"
+    with qtbot.assertNotEmitted(form.edited):
+        line.editingFinished.emit()
+
+
+def test_a_line_that_is_being_typed_is_not_overwritten_by_a_redraw(qtbot, form):
+    form.findChild(object, "pruning_advanced_button").click()
+    form.show()
+    form.activateWindow()
+    line = form.field("protect")
+    line.setFocus()
+    qtbot.waitUntil(line.hasFocus)
+    QTest.keyClicks(line, "block 0")
+    form.show_config(PruningConfig())
+    assert line.text() == "block 0"
+    QTest.keyClick(line, Qt.Key.Key_Return)
+    assert form.config().protect == ("block 0",)
+    form.show_config(PruningConfig())
+    assert line.text() == ""
+
+
+def test_an_edit_may_bring_others_with_it(qtbot):
+    form = ConfigForm("pruning", PruningConfig, lambda before, after: {"shots": 7})
+    qtbot.addWidget(form)
+    with qtbot.waitSignal(form.edited) as told:
+        form.field("sparsity").setValue(12)
+    assert told.args == [PruningConfig(sparsity=0.12, shots=7)]
+    assert form.field("shots").value() == 7
+
+
+def test_choices_that_do_not_go_together_are_disabled_with_the_reason(form):
+    form.disable_choices("method", {Method.WANDA: "Not for heads."})
+    box = form.field("method")
+    index = list(Method).index(Method.WANDA)
+    assert not box.model().item(index).isEnabled()
+    assert box.itemData(index, Qt.ItemDataRole.ToolTipRole) == "Not for heads."
+    form.disable_choices("method", {})
+    assert box.model().item(index).isEnabled()
+
+
 def test_limits_come_from_the_config_and_units_from_the_words(qtbot):
     form = ConfigForm("calibration", CalibrationConfig)
     qtbot.addWidget(form)
@@ -90,7 +208,7 @@ def test_choices_carry_their_explanations(form):
     box = form.field("structure")
     assert isinstance(box, QComboBox)
     assert box.itemText(0) == "Heads and neurons"
-    assert "quality" in box.itemData(0, Qt.ItemDataRole.ToolTipRole)
+    assert "dense layers" in box.itemData(0, Qt.ItemDataRole.ToolTipRole)
 
 
 def test_a_refused_config_is_told_at_the_form(qtbot, form):
@@ -153,6 +271,10 @@ def test_every_input_has_a_name_and_words(form):
         assert widget.objectName() == f"pruning_{name}"
         assert widget.accessibleName()
         assert widget.toolTip()
+
+
+def choose(form, name, member):
+    form.field(name).setCurrentIndex(list(type(member)).index(member))
 
 
 def _turn_of_the_wheel():

@@ -10,17 +10,13 @@ from PySide6.QtGui import QDropEvent
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QComboBox, QLabel, QLineEdit, QPlainTextEdit
 
-from surgeon_engine.config import (
-    DEMO,
-    ExportConfig,
-    config_to_toml,
-    read_config,
-)
+from surgeon_engine.config import DEMO, ExportConfig, Structure
+from surgeon_engine.job_file import config_to_toml, read_config
 from surgeon_gui import main_window as main_window_module
 from surgeon_gui.app_state import Step
 from surgeon_gui.live_view import LiveView
 from surgeon_gui.run_state import Status
-from tests.helpers.fake_engine import FAILURE, HINT
+from tests.helpers.fake_engine import FAILURE, HINT, UNSUPPORTED
 from tests.helpers.windows import (
     PATIENCE_MS,
     QUICK,
@@ -253,14 +249,15 @@ def test_slider_and_box_show_one_sparsity(qtbot, window):
     find(window, "pruning_sparsity").setValue(12.5)
     assert find(window, "sparsity_slider").value() == 12
     assert window.session.state.config.pruning.sparsity == 0.125
-    assert "prunable weights go" in find(window, "goal_label").text()
+    assert "304,128 weights go" in find(window, "goal_label").text()
 
 
 def test_a_structure_that_the_model_lacks_is_disabled_with_its_reason(qtbot, window):
     load_and_wait(qtbot, window)
     box = find(window, "pruning_structure", QComboBox)
-    assert box.model().item(0).isEnabled()
-    assert not box.model().item(1).isEnabled()
+    usable = [box.model().item(row).isEnabled() for row in range(box.count())]
+    expected = [structure not in UNSUPPORTED for structure in Structure]
+    assert usable == expected
     assert "layers are tied" in find(window, "unsupported_note").text()
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from surgeon_engine.config import PruningConfig, RunConfig
 from surgeon_engine.events import (
+    SHOT_STAGES,
     BaselineEvaluated,
     Cancelled,
     EngineReady,
@@ -141,7 +142,7 @@ def test_progress_never_goes_back_and_ends_at_one(running):
     seen = [running.progress]
     state = running
     for shot in (1, 2):
-        for stage in (Stage.CURVATURE, Stage.SELECTION, Stage.UPDATE, Stage.EVALUATION):
+        for stage in SHOT_STAGES:
             state = after(state, StageStarted(stage, shot), at=10.0 * shot)
             for done in range(5):
                 event = Progressed(stage, shot, done, 4)

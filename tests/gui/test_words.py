@@ -6,15 +6,25 @@ import dataclasses
 import typing
 from enum import Enum
 
+import msgspec
 import pytest
 
-from surgeon_engine.config import RunConfig
-from surgeon_engine.events import Level, Stage
-from surgeon_gui import numbers, sentences, text
+from surgeon_engine.config import Method, PruningConfig, RunConfig, Structure, Target
+from surgeon_engine.events import (
+    DampingChoice,
+    Envelope,
+    Level,
+    Stage,
+    StructureSupport,
+)
+from surgeon_gui import numbers, plans, sentences, text
 from surgeon_gui.app_state import AppState, Inquiry, Step
 from surgeon_gui.captions import CAPTIONS
+from surgeon_gui.choices import CHOICES
+from surgeon_gui.log_lines import log_lines
+from surgeon_gui.run_state import RunState, Status
 from surgeon_gui.sentences import Mark
-from tests.helpers.fake_engine import model_summary
+from tests.helpers.fake_engine import evaluation, model_summary, shot_finished
 
 PARTS = typing.get_type_hints(RunConfig)
 FIELDS = [
@@ -41,7 +51,7 @@ def test_each_choice_has_a_name_and_an_explanation():
         for hint in typing.get_type_hints(kind).values():
             if isinstance(hint, type) and issubclass(hint, Enum):
                 for member in hint:
-                    name, explanation = text.CHOICES[member]
+                    name, explanation = CHOICES[member]
                     assert name
                     assert explanation.endswith(".")
 
@@ -63,6 +73,9 @@ def test_each_control_has_a_caption():
         (numbers.count(8_030_261_248), f"8.03{SPACE}B"),
         (numbers.percent(0.3), f"30{SPACE}%"),
         (numbers.percent(-0.266, signed=True), f"\N{MINUS SIGN}26.6{SPACE}%"),
+        (numbers.percent(0.25798, decimals=2), f"25.8{SPACE}%"),
+        (numbers.percent(0.3, decimals=0), f"30{SPACE}%"),
+        (numbers.megabytes(8_395_316), f"8.395316{SPACE}MB"),
         (numbers.perplexity(14.2), "14.20"),
         (numbers.perplexity(123_456.7), "123,457"),
         (numbers.duration(3.25), f"3.2{SPACE}s"),
@@ -79,16 +92,108 @@ def test_numbers_read_well(shown, expected):
 
 
 def test_the_plan_says_how_much_goes():
-    plan = sentences.plan(RunConfig(), model_summary()).replace(SPACE, " ")
-    assert "2.10 M of 2.83 M parameters remain; the others become zeros" in plan
+    plan = said(plans.plan, PruningConfig())
+    assert "2.10 M of 2.83 M parameters remain; the others are exported as" in plan
     assert "30 % of 2.43 M prunable weights go in 3 shots" in plan
-    assert "heads and neurons" in plan
+    assert "as heads and neurons" in plan
 
 
-def test_the_goal_says_that_what_goes_stays_in_the_file_as_zeros():
-    goal = sentences.goal(RunConfig(), model_summary()).replace(SPACE, " ")
-    assert "2.10 M of 2.83 M parameters remain" in goal
-    assert "stays in the file as zeros" in goal
+@pytest.mark.parametrize(
+    ("structure", "words"),
+    [
+        (Structure.N_M, "in a 2:4 pattern by Wanda"),
+        (Structure.ELEMENTS, "as single weights by Wanda"),
+    ],
+)
+def test_the_plan_says_that_single_weights_become_zeros(structure, words):
+    plan = said(plans.plan, PruningConfig(structure, method=Method.WANDA))
+    assert words in plan
+    assert "the others become zeros" in plan
+    assert "no file gets smaller" in said(plans.goal, PruningConfig(structure))
+
+
+def test_the_plan_says_where_quality_ends_it():
+    words = "stops at the last shot that raises perplexity by at most 5 %"
+    assert words in said(plans.plan, PruningConfig(perplexity_rise=5.0))
+    assert "stops" not in said(plans.plan, PruningConfig())
+
+
+def test_a_plan_that_comes_to_no_size_is_still_a_sentence():
+    plan = said(plans.plan, PruningConfig(target=Target.PARAMETERS))
+    assert plan == "Bundled demo is pruned in 3 shots, as heads and neurons."
+    assert said(plans.goal, PruningConfig(target=Target.PARAMETERS)) == ""
+
+
+def test_the_goal_says_the_size_in_all_ways_and_exactly():
+    goal = said(plans.goal, PruningConfig())
+    assert "729,907 weights go: 30 % of the 2,433,024 prunable ones" in goal
+    assert "25.8 % of all parameters" in goal
+    assert "2,098,829 parameters remain" in goal
+    assert "8.395316 MB in float32" in goal
+    assert "zeros stand where weights went" in goal
+
+
+@pytest.mark.parametrize(
+    ("pruning", "words"),
+    [
+        (PruningConfig(), "30 % in 3 shots, heads and neurons"),
+        (
+            PruningConfig(target=Target.PARAMETER_SHARE, shots=1),
+            "30 % of all in 1 shot",
+        ),
+        (PruningConfig(target=Target.PARAMETERS), "To 100 M in"),
+        (PruningConfig(target=Target.FILE_SIZE), "To 400.0 MB in"),
+    ],
+)
+def test_the_target_is_said_in_the_way_it_was_given(pruning, words):
+    assert words in plans.in_brief(pruning).replace(SPACE, " ")
+
+
+def test_structures_that_are_missing_for_one_reason_are_one_line():
+    supports = [
+        StructureSupport(structure, "not known.")
+        for structure in (Structure.HEADS, Structure.NEURONS)
+    ]
+    words = plans.unsupported([*supports, StructureSupport(Structure.ROWS)])
+    assert words == "Heads, Neurons cannot be chosen: not known."
+
+
+def test_what_a_shot_chose_is_said_in_the_log_and_beside_the_figures():
+    chosen = shot_finished(1, 3, 0.3)
+    run = RunState(history=(chosen,))
+    assert sentences.last_choice(run) == (
+        "Shot 1: damping 0.01 for costs and 0.1 for the update, best of 9; correction "
+        "by 0.5 of a step; loss 2.651 on held-out windows"
+    )
+    (line,) = log_lines([Envelope("run-1", 0.0, chosen)])
+    assert "best of 9" in line.message
+    given = msgspec.structs.replace(chosen, damping=DampingChoice(0.01, 0.1, 0))
+    (line,) = log_lines([Envelope("run-1", 0.0, given)])
+    assert line.message.endswith("0.1 for the update, as given.")
+
+
+def test_a_method_that_damps_nothing_has_no_choice_to_tell():
+    none = msgspec.structs.replace(shot_finished(1, 3, 0.3), damping=None)
+    assert sentences.last_choice(RunState(history=(none,))) == ""
+    (line,) = log_lines([Envelope("run-1", 0.0, none)])
+    assert "damping" not in line.message
+
+
+@pytest.mark.parametrize(("shots", "words"), [(1, "quality limit"), (3, "Finished")])
+def test_a_run_that_ends_at_the_quality_limit_says_so(shots, words):
+    run = RunState(
+        status=Status.FINISHED,
+        config=RunConfig(pruning=PruningConfig(perplexity_rise=5.0)),
+        model=model_summary(),
+        shots=3,
+        baseline=evaluation(14.2),
+        history=tuple(shot_finished(shot, 3, 0.3) for shot in range(1, shots + 1)),
+    )
+    assert words in sentences.outcome(run)
+
+
+def said(words, pruning):
+    return words(RunConfig(pruning=pruning), model_summary()).replace(SPACE, " ")
 
 
 def test_units_are_words_and_no_part_of_the_config():

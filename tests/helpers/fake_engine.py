@@ -29,6 +29,7 @@ from surgeon_engine.config import Structure
 from surgeon_engine.events import (
     BaselineEvaluated,
     Cancelled,
+    DampingChoice,
     EngineReady,
     Envelope,
     Evaluation,
@@ -50,6 +51,7 @@ from surgeon_engine.events import (
     StructureSupport,
     TextPreviewed,
 )
+from surgeon_engine.sizes import goal_of
 
 BLOCKS = 6
 KINDS = (
@@ -61,7 +63,23 @@ KINDS = (
     ("mlp.up_proj", 512, 192),
     ("mlp.down_proj", 192, 512),
 )
+OUTSIDE_OF_SHOTS = (
+    Stage.LOAD,
+    Stage.TEXT,
+    Stage.BASELINE,
+    Stage.EXPORT,
+    Stage.VERIFICATION,
+)
+STAGES_OF_A_SHOT = (
+    Stage.CURVATURE,
+    Stage.DAMPING,
+    Stage.CURVATURE,  # of the windows that were held out
+    Stage.SELECTION,
+    Stage.UPDATE,
+    Stage.EVALUATION,
+)
 UNITS = 6  # of every stage
+UNSUPPORTED = {Structure.ROWS_AND_COLUMNS: "its layers are tied."}
 COPIED_TOKENS = 512
 FAILURE = "The GPU has too little memory."
 HINT = "Choose fewer windows."
@@ -90,9 +108,9 @@ def model_summary(source: str = "demo") -> ModelSummary:
         longest_window=512,
         file_bytes=5_700_000,
         layers=layers,
-        structures=(
-            StructureSupport(Structure.HEADS_AND_NEURONS),
-            StructureSupport(Structure.ROWS_AND_COLUMNS, "its layers are tied."),
+        structures=tuple(
+            StructureSupport(structure, UNSUPPORTED.get(structure, ""))
+            for structure in Structure
         ),
     )
 
@@ -118,6 +136,7 @@ def shot_finished(shot: int, shots: int, sparsity: float) -> ShotFinished:
         evaluation=evaluation(perplexity),
         layers=layers,
         seconds=1.0,
+        damping=DampingChoice(0.01, 0.1, tried=9, held_out_loss=2.6512),
     )
 
 
@@ -206,20 +225,21 @@ class FakeEngine:
     def _prune(self, command: StartRun) -> None:
         config, model = command.config, model_summary(command.config.model.source)
         shots = config.pruning.shots
-        self._stage(Stage.LOAD)
-        self._stage(Stage.TEXT)
+        sparsity = goal_of(config.pruning, model, config.model.dtype).sparsity
+        before, after = OUTSIDE_OF_SHOTS[:2], OUTSIDE_OF_SHOTS[3:]
+        for stage in before:
+            self._stage(stage)
         self._emit(RunStarted(command.folder, shots, model, "a processor", 16384, 8192))
         self._stage(Stage.BASELINE)
         self._emit(BaselineEvaluated(evaluation(14.2)))
         for shot in range(1, shots + 1):
-            for stage in (Stage.CURVATURE, Stage.SELECTION, Stage.UPDATE):
+            for stage in STAGES_OF_A_SHOT:
                 self._stage(stage, shot)
-            self._stage(Stage.EVALUATION, shot)
-            self._emit(shot_finished(shot, shots, config.pruning.sparsity))
+            self._emit(shot_finished(shot, shots, sparsity))
             if self._run in self._stopped:
                 break
-        self._stage(Stage.EXPORT)
-        self._stage(Stage.VERIFICATION)
+        for stage in after:
+            self._stage(stage)
         folder = config.export.folder or f"{command.folder}/export"
         self._emit(Exported(folder, 4_000_000, COPIED_TOKENS, 1.5e-6))
         self._emit(RunFinished(self._run in self._stopped, 3.0, 500_000_000))

@@ -16,6 +16,16 @@ class SmallLayer:
     A: Tensor
     G: Tensor
 
+    @property
+    def F(self) -> Tensor:
+        """The full RC x RC Fisher of row-major vec(W)."""
+        return torch.kron(self.G, self.A)
+
+    @property
+    def index(self) -> Tensor:
+        """The place of each weight in vec(W).  R x C."""
+        return torch.arange(self.W.numel()).view_as(self.W)
+
 
 def make_layer(R: int, C: int, seed: int = 0) -> SmallLayer:
     g = torch.Generator().manual_seed(seed)
@@ -27,16 +37,28 @@ def make_layer(R: int, C: int, seed: int = 0) -> SmallLayer:
     return SmallLayer(W=randn(R, C), A=a.T @ a / len(a), G=dy.T @ dy / len(dy))
 
 
+def random_mask(*shape: int, share: float = 0.5, seed: int = 0) -> Tensor:
+    """About `share` of all, bool."""
+    g = torch.Generator().manual_seed(seed)
+    return torch.rand(*shape, generator=g) < share
+
+
 def removal_cost_dense(layer: SmallLayer, Q: Tensor) -> Tensor:
-    """The definition: 1/2 w_Q' ([F^-1]_QQ)^-1 w_Q with the full RC x RC Fisher."""
-    F = torch.kron(layer.G, layer.A)
+    """OBS by definition: 1/2 w_Q' ([F^-1]_QQ)^-1 w_Q."""
     w_Q = layer.W.flatten()[Q]
-    return 0.5 * w_Q @ torch.linalg.solve(torch.linalg.inv(F)[Q][:, Q], w_Q)
+    inverse_QQ = torch.linalg.inv(layer.F)[Q][:, Q]
+    return 0.5 * w_Q @ torch.linalg.solve(inverse_QQ, w_Q)
+
+
+def plain_cost_dense(layer: SmallLayer, Q: Tensor) -> Tensor:
+    """OBD by definition: 1/2 w_Q' F_QQ w_Q."""
+    w_Q = layer.W.flatten()[Q]
+    return 0.5 * w_Q @ layer.F[Q][:, Q] @ w_Q
 
 
 def best_weight_dense(layer: SmallLayer, is_removed: Tensor) -> Tensor:
     """The W of least 1/2 d' F d that is zero where `is_removed` (R x C)."""
-    F = torch.kron(layer.G, layer.A)
+    F = layer.F
     Q = is_removed.flatten()
     K = ~Q
     best = torch.zeros_like(layer.W).flatten()

@@ -2,23 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
+    BloomConfig,
+    BloomForCausalLM,
+    FalconConfig,
+    FalconForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    Glm4Config,
+    Glm4ForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
+    GPTJConfig,
+    GPTJForCausalLM,
+    GPTNeoConfig,
+    GPTNeoForCausalLM,
     GPTNeoXConfig,
     GPTNeoXForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    NemotronConfig,
+    NemotronForCausalLM,
+    Olmo2Config,
+    Olmo2ForCausalLM,
     OPTConfig,
     OPTForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
+    PhiConfig,
+    PhiForCausalLM,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    SmolLM3Config,
+    SmolLM3ForCausalLM,
+    StableLmConfig,
+    StableLmForCausalLM,
+    Starcoder2Config,
+    Starcoder2ForCausalLM,
 )
 
 VOCABULARY = 96
@@ -34,9 +68,20 @@ _COMMON = {
 }
 
 
-def _llama() -> PreTrainedModel:
-    config = LlamaConfig(**_COMMON, num_key_value_heads=2, intermediate_size=24)
-    return LlamaForCausalLM(config)
+_GPT_NAMES = {
+    "hidden_size": "n_embd",
+    "num_hidden_layers": "n_layer",
+    "num_attention_heads": "n_head",
+    "max_position_embeddings": "n_positions",
+}
+_GPT = {_GPT_NAMES.get(name, name): value for name, value in _COMMON.items()}
+# Four query heads, two key and value heads.
+_GROUPED = _COMMON | {"num_key_value_heads": 2, "intermediate_size": 24}
+# A window that is shorter than the texts of the tests, in one of the blocks.
+_SLIDING = {
+    "sliding_window": 8,
+    "layer_types": ["sliding_attention", "full_attention"],
+}
 
 
 def _opt() -> PreTrainedModel:
@@ -44,37 +89,84 @@ def _opt() -> PreTrainedModel:
     return OPTForCausalLM(config)
 
 
-def _qwen2() -> PreTrainedModel:
-    config = Qwen2Config(**_COMMON, num_key_value_heads=2, intermediate_size=24)
-    return Qwen2ForCausalLM(config)
-
-
 def _gpt_neox() -> PreTrainedModel:
     return GPTNeoXForCausalLM(GPTNeoXConfig(**_COMMON, intermediate_size=24))
 
 
 def _gpt2() -> PreTrainedModel:
-    names = {"hidden_size": "n_embd", "num_hidden_layers": "n_layer"}
-    names |= {"num_attention_heads": "n_head", "max_position_embeddings": "n_positions"}
-    return GPT2LMHeadModel(
-        GPT2Config(**{names.get(name, name): value for name, value in _COMMON.items()})
+    return GPT2LMHeadModel(GPT2Config(**_GPT))
+
+
+def _gptj() -> PreTrainedModel:
+    return GPTJForCausalLM(GPTJConfig(**_GPT, n_inner=24, rotary_dim=2))
+
+
+def _gpt_neo() -> PreTrainedModel:
+    names = {"num_hidden_layers": "num_layers", "num_attention_heads": "num_heads"}
+    common = {names.get(name, name): value for name, value in _COMMON.items()}
+    kinds = [[["global", "local"], 1]]
+    return GPTNeoForCausalLM(
+        GPTNeoConfig(
+            **common, intermediate_size=24, attention_types=kinds, window_size=8
+        )
     )
 
 
-FAMILIES = {
-    "llama": _llama,
+def _bloom() -> PreTrainedModel:
+    names = {"num_hidden_layers": "n_layer", "num_attention_heads": "n_head"}
+    common = {names.get(name, name): value for name, value in _COMMON.items()}
+    return BloomForCausalLM(BloomConfig(**common))
+
+
+def _grouped(
+    model: type[PreTrainedModel], config: type[PretrainedConfig], **settings: object
+) -> Callable[[], PreTrainedModel]:
+    return lambda: model(config(**_GROUPED | settings))
+
+
+def _falcon(**settings: object) -> Callable[[], PreTrainedModel]:
+    settings = _COMMON | {"ffn_hidden_size": 24} | settings
+    return lambda: FalconForCausalLM(FalconConfig(**settings))
+
+
+FAMILIES: dict[str, Callable[[], PreTrainedModel]] = {
+    "llama": _grouped(LlamaForCausalLM, LlamaConfig),
     "opt": _opt,
-    "qwen2": _qwen2,
+    "qwen2": _grouped(Qwen2ForCausalLM, Qwen2Config),
     "gpt_neox": _gpt_neox,
     "gpt2": _gpt2,
+    "mistral": _grouped(MistralForCausalLM, MistralConfig, sliding_window=8),
+    "qwen3": _grouped(Qwen3ForCausalLM, Qwen3Config, head_dim=6),
+    "gemma2": _grouped(Gemma2ForCausalLM, Gemma2Config, head_dim=6, **_SLIDING),
+    "gemma3": _grouped(Gemma3ForCausalLM, Gemma3TextConfig, head_dim=6, **_SLIDING),
+    "phi3": _grouped(Phi3ForCausalLM, Phi3Config),
+    "stablelm": _grouped(StableLmForCausalLM, StableLmConfig, use_qkv_bias=True),
+    "smollm3": _grouped(SmolLM3ForCausalLM, SmolLM3Config, no_rope_layers=[1, 0]),
+    "falcon": _falcon(new_decoder_architecture=True, num_kv_heads=2),
+    "falcon_multi_head": _falcon(
+        multi_query=False, parallel_attn=False, alibi=True, bias=True
+    ),
+    "falcon_multi_query": _falcon(multi_query=True),
+    "olmo2": _grouped(Olmo2ForCausalLM, Olmo2Config),
 }
-COUPLED_FAMILIES = ("llama", "opt", "qwen2")
+# Told apart so that the slower tests can do without them.
+MORE_FAMILIES: dict[str, Callable[[], PreTrainedModel]] = {
+    "bloom": _bloom,
+    "glm4": _grouped(Glm4ForCausalLM, Glm4Config, head_dim=4),
+    "gpt_neo": _gpt_neo,
+    "gptj": _gptj,
+    "nemotron": _grouped(NemotronForCausalLM, NemotronConfig),
+    "phi": _grouped(PhiForCausalLM, PhiConfig, qk_layernorm=True),
+    "starcoder2": _grouped(Starcoder2ForCausalLM, Starcoder2Config),
+}
+NEURON_FAMILIES = ("falcon_multi_query", "olmo2")  # their heads cannot go alone
+COUPLED_FAMILIES = tuple(name for name in FAMILIES if name not in NEURON_FAMILIES)
 
 
 def tiny_model(family: str, seed: int = 0) -> PreTrainedModel:
     """A frozen random model in which every weight and every bias matters."""
     torch.manual_seed(seed)
-    model = FAMILIES[family]().eval().requires_grad_(False)
+    model = (FAMILIES | MORE_FAMILIES)[family]().eval().requires_grad_(False)
     for name, parameter in model.named_parameters():
         if name.endswith("bias"):
             parameter.normal_(std=0.1)

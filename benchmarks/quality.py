@@ -1,0 +1,18 @@
+"""What models are worth after pruning: a table of jobs, sparsities and figures.
+
+    python benchmarks/quality.py MODEL --plan benchmarks/plans/reference.toml \
+        --calibration calib.npy --validation test.npy --out results/reference
+
+Writes OUT.jsonl, one line for each measurement, and from it OUT.csv and OUT.md. The
+same command continues what was interrupted; what has been measured with the same
+model, tokens and settings is not measured again. See `--help`.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from quality_table.command import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Prunes a model by a list of jobs and writes what came of it as tables."""

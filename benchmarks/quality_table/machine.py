@@ -1,0 +1,53 @@
+"""The machine and the programs on which figures depend, in words."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+import psutil
+import torch
+
+import surgeon_engine
+from surgeon_engine import devices
+from surgeon_engine.config import Device
+from surgeon_engine.libraries import versions
+
+from .texts import digest_of_files
+
+_CPU_INFO = Path("/proc/cpuinfo")  # Linux; platform.processor() is often empty there
+
+
+def in_words(device: Device) -> str:
+    """The processor, its memory, and the GPU if that is what computes."""
+    memory = psutil.virtual_memory().total / 2**30
+    words = (
+        f"{_processor()}, {psutil.cpu_count()} cores (threads used: "
+        f"{torch.get_num_threads()}), {memory:.0f} GiB memory"
+    )
+    used = devices.choose(device)
+    if used.type == "cpu":
+        return f"{words}, computing on the CPU"
+    gib = devices.total_memory(used) / 2**30
+    return f"{words}, computing on {devices.in_words(used)} ({gib:.0f} GiB)"
+
+
+def versions_in_words() -> str:
+    """Of the libraries and of the system."""
+    named = [f"{name} {version}" for name, version in versions().items()]
+    return ", ".join([*named, platform.platform(terse=True)])
+
+
+def engine_digest() -> str:
+    """What tells one state of the engine's source files from another."""
+    folder = Path(surgeon_engine.__file__).parent
+    return digest_of_files(sorted(folder.rglob("*.py")))
+
+
+def _processor() -> str:
+    if _CPU_INFO.is_file():
+        for line in _CPU_INFO.read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name":
+                return value.strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,99 @@
+"""Settings that go together, by name: the files in `resources/presets`.
+
+A preset gives all of a job's pruning, and of its calibration only what it names; the
+model, the texts and the destination are never its business. Imports neither torch
+nor Qt.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import msgspec
+
+from surgeon_engine.config import PruningConfig, RunConfig
+from surgeon_engine.errors import ConfigError
+from surgeon_engine.job_file import config_from_toml
+
+# In the order in which they are offered.
+NAMES = (
+    "quick_look",
+    "deployable_heads_and_neurons",
+    "paper_structured",
+    "paper_2_4",
+    "paper_unstructured",
+    "magnitude_baseline",
+)
+_WORDS = ("title", "about")
+_PARTS = ("pruning", "calibration")
+_TEXTS = ("text", "validation_text")  # of the calibration; they are the user's
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """One file: what it is called, what it is good for, and its settings."""
+
+    name: str
+    title: str
+    about: str
+    pruning: PruningConfig
+    calibration: Mapping[str, Any]  # the values of the fields that it names
+
+    def applied_to(self, config: RunConfig) -> RunConfig:
+        """The job with these settings and its own model, texts and destination."""
+        calibration = dataclasses.replace(config.calibration, **self.calibration)
+        return dataclasses.replace(
+            config, pruning=self.pruning, calibration=calibration
+        )
+
+    def is_in(self, config: RunConfig) -> bool:
+        """Whether the job has these settings."""
+        return self.applied_to(config) == config
+
+
+@functools.cache
+def presets() -> tuple[Preset, ...]:
+    """All that are installed."""
+    folder = files("surgeon_resources") / "presets"
+    return tuple(
+        preset_from_toml(name, (folder / f"{name}.toml").read_text(encoding="utf-8"))
+        for name in NAMES
+    )
+
+
+def preset_from_toml(name: str, text: str) -> Preset:
+    """The preset that `text` describes.
+
+    Raises:
+        ConfigError: it says more than a preset may, less than it must, or values that
+            make no config.
+    """
+    try:
+        data = msgspec.toml.decode(text)
+    except msgspec.DecodeError as error:
+        raise ConfigError(f"The preset {name} is not valid TOML: {error}.") from error
+    parts = {part: data[part] for part in _PARTS if part in data}
+    config = config_from_toml(msgspec.toml.encode(parts).decode())
+    named = parts.get("calibration", {})
+    strange = [key for key in data if key not in _WORDS + _PARTS]
+    strange += [key for key in named if key in _TEXTS]
+    missing = [word for word in _WORDS if not data.get(word)]
+    if strange or missing:
+        raise ConfigError(
+            f"The preset {name} has no {', '.join(missing)}."
+            if missing
+            else f"The preset {name} must not set {', '.join(strange)}.",
+            f"A preset has {', '.join(_WORDS + _PARTS)}, and no texts.",
+        )
+    return Preset(
+        name=name,
+        title=data["title"],
+        about=data["about"],
+        pruning=config.pruning,
+        calibration={key: getattr(config.calibration, key) for key in named},
+    )

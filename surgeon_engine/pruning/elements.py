@@ -1,0 +1,149 @@
+"""Single weights: anywhere in a layer, or of every M neighbours in a row all but N.
+
+Candidates are the R x C weights, row by row. Under N:M the weights of a group go
+together or not at all: the cheapest way to leave N of its M (`costs.pattern_costs`) is
+found first, and each weight of that set bears an equal part of the joint cost. Columns
+beyond the last whole group stay, and so does a bias.
+
+Methods that spread removals evenly get ranks for costs: the share of a row, or of a
+layer, that is cheaper. One threshold on those takes the same share everywhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from surgeon_engine.config import PruningConfig, Structure
+from surgeon_engine.curvature.factors import KroneckerFactors
+from surgeon_engine.model.layers import PrunableLayer
+from surgeon_engine.pruning.costs import element_costs, pattern_costs, ways_to_remove
+from surgeon_engine.pruning.methods.method import Allocation, Method
+from surgeon_engine.pruning.threshold import GONE, Elements
+from surgeon_engine.pruning.unit import Updated
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ElementsUnit:
+    """The weights of one layer."""
+
+    measured: PrunableLayer
+    method: Method
+
+    @property
+    def layers(self) -> tuple[PrunableLayer, ...]:
+        """The layer alone."""
+        return (self.measured,)
+
+    @property
+    def candidates(self) -> int:
+        """R C."""
+        return self.measured.rows * self.measured.columns
+
+    def removable(self, pruning: PruningConfig) -> int:
+        """See `Unit.removable`."""
+        R, C = self.measured.rows, self.measured.columns
+        limit = int(R * C * (1 - pruning.keep_at_least))
+        if pruning.structure is Structure.N_M:
+            atom = pruning.of - pruning.kept
+            return min(R * (C // pruning.of) * atom, limit // atom * atom)
+        return limit
+
+    def removals(
+        self, factors: KroneckerFactors, before: Tensor, pruning: PruningConfig
+    ) -> Elements:
+        """See `Unit.removals`."""
+        W = self.measured.weight()
+        A, G = self.method.quadratic(W, factors)
+        of_A = self.method.stiffness(A, pruning.cost_damping)
+        of_G = self.method.stiffness(G, pruning.cost_damping)
+        if pruning.structure is Structure.N_M:
+            W = W[:, : self.measured.columns]
+            gone = before.view_as(W).to(W.device)
+            pattern = (pruning.kept, pruning.of)
+            cost, chosen = pattern_costs(W, of_A, of_G, *pattern)
+            groups_gone = gone[:, : cost.shape[1] * pruning.of]
+            groups_gone = groups_gone.unflatten(1, (-1, pruning.of)).any(dim=2)
+            cost = _spread(cost.masked_fill(groups_gone, -1), self.method.allocation)
+            cost = cost.masked_fill(groups_gone, torch.inf)  # its other weights stay
+            cost = _by_weight(cost, chosen, W.shape[1], *pattern)
+            atom = pruning.of - pruning.kept
+        else:
+            cost = element_costs(W, of_A, of_G)[:, : self.measured.columns]
+            gone = before.view_as(cost).to(cost.device)
+            cost = _spread(cost.masked_fill(gone, -1), self.method.allocation)
+            atom = 1
+        cost = cost.masked_fill(gone, GONE).float().flatten().cpu()
+        return Elements(_within_limit(cost, atom, pruning.keep_at_least), atom)
+
+    def updated(
+        self,
+        factors: KroneckerFactors,
+        before: Tensor,
+        after: Tensor,
+        pruning: PruningConfig,
+    ) -> Updated:
+        """See `Unit.updated`."""
+        del before  # W has zeros there
+        W = self.measured.weight()
+        quadratic = self.method.quadratic(W, factors)
+        goes = after.view(self.measured.rows, -1).to(W.device)
+        X, gone = self.method.without_elements(W, quadratic, goes, pruning)
+        return Updated([(self.measured, X)], gone.flatten().cpu())
+
+    def zeros(self, gone: Tensor) -> list[tuple[PrunableLayer, Tensor]]:
+        """See `Unit.zeros`."""
+        is_gone = gone.view(self.measured.rows, -1)
+        bias = is_gone.new_zeros(self.measured.rows, int(self.measured.has_bias))
+        return [(self.measured, torch.cat([is_gone, bias], dim=1))]
+
+
+def _spread(cost: Tensor, allocation: Allocation) -> Tensor:
+    """The costs, or their ranks among what competes, as shares.  Shape of cost."""
+    match allocation:
+        case Allocation.GLOBAL:
+            return cost
+        case Allocation.ROW:
+            return _ranks(cost)
+        case Allocation.LAYER:
+            return _ranks(cost.flatten().unsqueeze(0)).view_as(cost)
+
+
+def _ranks(cost: Tensor) -> Tensor:
+    """The place of each in its row, from 1, divided by the length of the row."""
+    order = cost.argsort(dim=1, stable=True)
+    places = torch.arange(1, cost.shape[1] + 1, device=cost.device, dtype=cost.dtype)
+    ranks = torch.empty_like(cost)
+    ranks.scatter_(1, order, places.expand_as(cost).contiguous())
+    return ranks / cost.shape[1]
+
+
+def _by_weight(
+    cost: Tensor, chosen: Tensor, columns: int, kept: int, of: int
+) -> Tensor:
+    """The costs of groups as those of their weights: inf for what would stay."""
+    gone = ways_to_remove(kept, of).to(chosen.device)[
+        chosen
+    ]  # R x groups x (of - kept)
+    of_group = cost.new_full((*cost.shape, of), torch.inf)
+    of_group.scatter_(2, gone, (cost / (of - kept)).unsqueeze(2).expand_as(gone))
+    result = cost.new_full((len(cost), columns), torch.inf)
+    result[:, : of_group.shape[1] * of] = of_group.flatten(1)
+    return result
+
+
+def _within_limit(cost: Tensor, atom: int, keep_at_least: float) -> Tensor:
+    """The costs, inf for all that the layer's least share has to keep.
+
+    What has gone before stays gone, whatever is asked for now.
+    """
+    if not keep_at_least:
+        return cost
+    limit = int(len(cost) * (1 - keep_at_least)) // atom * atom
+    order = cost.argsort(stable=True)
+    beyond = order[max(limit, int((cost == GONE).sum())) :]
+    cost = cost.clone()
+    cost[beyond] = torch.inf
+    return cost

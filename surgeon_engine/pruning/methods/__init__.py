@@ -1,0 +1,21 @@
+"""How costs are computed and whether the kept weights adapt: one file per method."""
+
+from __future__ import annotations
+
+from surgeon_engine import config
+from surgeon_engine.pruning.methods.k_obd import KObd
+from surgeon_engine.pruning.methods.l_obd import LObd
+from surgeon_engine.pruning.methods.llm_surgeon import LlmSurgeon
+from surgeon_engine.pruning.methods.magnitude import Magnitude
+from surgeon_engine.pruning.methods.method import Method
+from surgeon_engine.pruning.methods.sparsegpt import SparseGpt
+from surgeon_engine.pruning.methods.wanda import Wanda
+
+METHODS: dict[config.Method, Method] = {
+    config.Method.LLM_SURGEON: LlmSurgeon(),
+    config.Method.K_OBD: KObd(),
+    config.Method.L_OBD: LObd(),
+    config.Method.MAGNITUDE: Magnitude(),
+    config.Method.SPARSEGPT: SparseGpt(),
+    config.Method.WANDA: Wanda(),
+}

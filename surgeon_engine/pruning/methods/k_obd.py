@@ -1,0 +1,24 @@
+"""K-OBD: the costs of both factors, and the kept weights stay as they are.
+
+1/2 w_Q' (G kron A)_QQ w_Q: the Kronecker-factored form of Optimal Brain Damage that the
+LLM Surgeon (arXiv 2312.17244) is compared with.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from surgeon_engine.curvature.factors import KroneckerFactors
+from surgeon_engine.pruning.methods.method import Method, Needs, measured
+
+
+class KObd(Method):
+    """OBD with A and G."""
+
+    needs: ClassVar = Needs.INPUTS_AND_GRADIENTS
+
+    def quadratic(self, W: Tensor, factors: KroneckerFactors) -> tuple[Tensor, Tensor]:
+        """See `Method.quadratic`."""
+        return measured(factors.A).to(W.device), measured(factors.G).to(W.device)

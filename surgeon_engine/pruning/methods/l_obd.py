@@ -1,0 +1,24 @@
+"""L-OBD: the costs of a layer's own squared error, from its inputs alone.
+
+1/2 w_Q' (I kron A)_QQ w_Q is half the mean squared change of the layer's output; what
+the rest of the model makes of that change is not asked (LLM Surgeon, arXiv 2312.17244).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from surgeon_engine.curvature.factors import KroneckerFactors
+from surgeon_engine.pruning.methods.method import Method, Needs, identity, measured
+
+
+class LObd(Method):
+    """OBD with A, and G the identity."""
+
+    needs: ClassVar = Needs.INPUTS
+
+    def quadratic(self, W: Tensor, factors: KroneckerFactors) -> tuple[Tensor, Tensor]:
+        """See `Method.quadratic`."""
+        return measured(factors.A).to(W.device), identity(len(W), W)

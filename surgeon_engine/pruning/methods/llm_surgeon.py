@@ -1,0 +1,67 @@
+"""The LLM Surgeon: both factors, and all kept weights of a layer adapt (OBS).
+
+(van der Ouderaa et al., arXiv 2312.17244.) Rows and columns that go are folded into
+those that stay by the exact joint solution, or by the sum of the two corrections as the
+paper's code does it; single weights in groups of `max_correlated`, or all of a layer
+together (`update.py`, `sparse_update.py`).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from surgeon_engine.config import PruningConfig, UpdateKind
+from surgeon_engine.curvature.factors import KroneckerFactors
+from surgeon_engine.linalg import damped, inverse
+from surgeon_engine.pruning.costs import AdaptedStiffness, PlainStiffness, Stiffness
+from surgeon_engine.pruning.methods.method import Method, Needs, measured
+from surgeon_engine.pruning.sparse_update import grouped_update, whole_update
+from surgeon_engine.pruning.update import joint_update, separate_update
+
+_UPDATES = {UpdateKind.JOINT: joint_update, UpdateKind.SEPARATE: separate_update}
+
+
+class LlmSurgeon(Method):
+    """OBS with A and G, correlated updates."""
+
+    needs: ClassVar = Needs.INPUTS_AND_GRADIENTS
+
+    def quadratic(self, W: Tensor, factors: KroneckerFactors) -> tuple[Tensor, Tensor]:
+        """See `Method.quadratic`."""
+        return measured(factors.A).to(W.device), measured(factors.G).to(W.device)
+
+    def stiffness(self, M: Tensor, damping: float) -> Stiffness:
+        """See `Method.stiffness`; nothing that counts opposes where M is zero."""
+        if not M.any():
+            return PlainStiffness(M)
+        return AdaptedStiffness(inverse(damped(M, damping)))
+
+    def without(
+        self,
+        W: Tensor,
+        quadratic: tuple[Tensor, Tensor],
+        row_is_removed: Tensor,
+        column_is_removed: Tensor,
+        pruning: PruningConfig,
+    ) -> Tensor:
+        """See `Method.without`."""
+        A, G = (damped(M, pruning.update_damping) for M in quadratic)
+        update = _UPDATES[pruning.update]
+        return update(W, A, G, row_is_removed, column_is_removed)
+
+    def without_elements(
+        self,
+        W: Tensor,
+        quadratic: tuple[Tensor, Tensor],
+        is_removed: Tensor,
+        pruning: PruningConfig,
+    ) -> tuple[Tensor, Tensor]:
+        """See `Method.without_elements`."""
+        A, G = (damped(M, pruning.update_damping) for M in quadratic)
+        if pruning.max_correlated:
+            X = grouped_update(W, A, G, is_removed, pruning.max_correlated)
+        else:
+            X = whole_update(W, A, G, is_removed)
+        return X, is_removed

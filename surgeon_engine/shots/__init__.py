@@ -1,0 +1,1 @@
+"""One round of measuring, choosing, removing and adapting."""

@@ -1,0 +1,154 @@
+"""Steps along the gradient of the loss, for what removal alone cannot make up for.
+
+    W         R x C   weight of a layer after the last shot
+    gradient  R x C   of the mean loss by W
+    A, G              factors of the layer, damped
+
+OBS takes the loss to be at a minimum and drops its first-order term; a pruned model is
+at none. With that term the quadratic gradient . D + 1/2 tr(G D A D') is least at
+D = -G^-1 gradient A^-1. There are far more weights than tokens, so that most of that
+step is noise, and only a small part of it is taken: its length is doubled for as long
+as the loss on held-out calibration windows falls. What was removed stays zero.
+
+The steps come after the last shot alone. They draw the model towards the calibration
+text, and curvature measured on a text that a model has been drawn to tells less of what
+it needs: taken between shots, they made the next shots worse (docs/results.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from surgeon_engine.config import Correction, Method, PruningConfig
+from surgeon_engine.curvature.factors import KroneckerFactors
+from surgeon_engine.errors import CalibrationError
+from surgeon_engine.events import Stage
+from surgeon_engine.linalg import damped, solve
+from surgeon_engine.model.layers import PrunableLayer, weights_restored
+from surgeon_engine.session import Session
+from surgeon_engine.shots.damping import held_out_loss, split
+from surgeon_engine.shots.patient import Factors, Patient, Wanted, measure, pooled
+
+_DAMPING = 1.0  # multiple of the mean eigenvalue; smaller ones gained less
+_FIRST = 1e-4  # step length; a whole step would be 1
+_LAST = 1.0
+_MOST_STEPS = 3  # each after a measurement of its own; later ones gain little
+
+Directions = list[tuple[PrunableLayer, Tensor]]
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """The steps that were taken, and the held-out loss before and after them."""
+
+    lengths: tuple[float, ...]
+    loss_before: float
+    loss_after: float
+
+
+def corrects(pruning: PruningConfig) -> bool:
+    """Whether a run ends with a correction."""
+    adapts = pruning.method is Method.LLM_SURGEON
+    return adapts and pruning.correction is Correction.LOSS
+
+
+def correct(patient: Patient, session: Session) -> Steps:
+    """Take steps for as long as the held-out windows like them.
+
+    Raises:
+        CalibrationError: there are too few windows to hold any out.
+        CurvatureError: an activation or a gradient is not finite.
+    """
+    _, held = parts_of(patient.windows.calibration)
+    before = after = held_out_loss(patient, held)
+    lengths: list[float] = []
+    while len(lengths) < _MOST_STEPS:
+        length, after = _step(patient, session)
+        if length == 0:
+            break
+        lengths.append(length)
+    return Steps(tuple(lengths), before, after)
+
+
+def _step(patient: Patient, session: Session) -> tuple[float, float]:
+    """Take the best step; its length, 0 for none, and the held-out loss after it."""
+    windows = patient.windows.calibration
+    fit, held = parts_of(windows)
+    layers = [layer for unit in patient.units for layer in unit.layers]
+    factors = measure(patient, Wanted(layers, fit, True), session)
+    with session.stage(Stage.CORRECTION):
+        directions = _directions(patient, factors)
+        length, loss = _best_length(patient, directions, held, session)
+    if length > 0:
+        others = measure(patient, Wanted(layers, held, True), session)
+        factors = pooled(factors, others, share=len(fit) / len(windows))
+        _move(_directions(patient, factors), length)
+    return length, loss
+
+
+def parts_of(windows: Tensor) -> tuple[Tensor, Tensor]:
+    """The windows whose gradient is followed, and those that judge the step.
+
+    Raises:
+        CalibrationError: there are too few to hold any out.
+    """
+    parts = split(windows)
+    if parts is None:
+        raise CalibrationError(
+            f"{len(windows)} windows are too few to hold any out, by which the "
+            "correction could be judged.",
+            "Use 4 windows or more, or set correction to none.",
+        )
+    return parts
+
+
+def direction(W: Tensor, factors: KroneckerFactors, is_gone: Tensor) -> Tensor:
+    """-G^-1 gradient A^-1 over the rows and columns that are left.  Shape of W."""
+    assert factors.A is not None
+    assert factors.G is not None
+    assert factors.gradient is not None
+    row, column = ~is_gone.all(dim=1), ~is_gone.all(dim=0)
+    A = damped(factors.A.double()[column][:, column], _DAMPING)
+    G = damped(factors.G.double()[row][:, row], _DAMPING)
+    gradient = factors.gradient.double()[row][:, column]
+    D = torch.zeros_like(W)
+    D[row.unsqueeze(1) & column] = -solve(A, solve(G, gradient).T).T.flatten()
+    return D.masked_fill(is_gone, 0)
+
+
+def _directions(patient: Patient, factors: Factors) -> Directions:
+    """The step of every layer, in float32: they are all held at once."""
+    result: Directions = []
+    for unit in patient.units:
+        for layer, is_gone in unit.zeros(patient.gone[unit.measured.name]):
+            W = layer.weight()
+            D = direction(W, factors[layer.name], is_gone.to(W.device))
+            result.append((layer, D.float()))
+    return result
+
+
+def _best_length(
+    patient: Patient, directions: Directions, held: Tensor, session: Session
+) -> tuple[float, float]:
+    """The length of the step, and the held-out loss after it."""
+    best, least = 0.0, held_out_loss(patient, held)
+    length = _FIRST
+    layers = [layer for layer, _ in directions]
+    while length <= _LAST:
+        session.check()
+        with weights_restored(layers):
+            _move(directions, length)
+            loss = held_out_loss(patient, held)
+        if not loss < least:
+            break
+        best, least = length, loss
+        length *= 2
+    return best, least
+
+
+def _move(directions: Directions, length: float) -> None:
+    for layer, D in directions:
+        layer.write(layer.weight() + length * D)

@@ -1,0 +1,145 @@
+"""Chooses the damping of costs and update by what held-out windows think of it.
+
+A covariance of few tokens is uncertain, and how much it may be trusted depends on the
+text, its length, the structure and how much has gone. So each damping is tried: the
+factors of one part of the calibration windows choose and update, the loss on the other
+part judges, and the weights are put back. The search goes over a coarse grid from the
+last choice on, in steps that change both dampings, then one of them.
+
+The factors of the held-out part are then added to those of the first, so that nothing
+measured is wasted; validation windows take no part.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from surgeon_engine.config import SPARSE, PruningConfig
+from surgeon_engine.errors import CurvatureError, EvaluationError
+from surgeon_engine.evaluation.perplexity import evaluate
+from surgeon_engine.events import DampingChoice, Stage
+from surgeon_engine.model.layers import weights_restored
+from surgeon_engine.session import Session
+from surgeon_engine.shots.patient import Factors, Patient
+from surgeon_engine.shots.removal import remove, selection
+
+GRID = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+_START = (GRID.index(0.1), GRID.index(0.1))
+_BOTH = ((-1, -1), (1, 1))
+_EACH = ((0, -1), (0, 1), (-1, 0), (1, 0))
+_HELD_OUT = 4  # one of so many windows
+
+Place = tuple[int, int]  # of the damping of costs and of the update in GRID
+
+
+def split(windows: Tensor) -> tuple[Tensor, Tensor] | None:
+    """The windows that are measured first, and the held-out ones; None: too few."""
+    held = len(windows) // _HELD_OUT
+    if held == 0:
+        return None
+    return windows[:-held], windows[-held:]
+
+
+def held_out_loss(patient: Patient, held: Tensor) -> float:
+    """The mean next-token loss on `held`; infinite where it is not a number."""
+    batch = patient.config.calibration.batch
+    try:
+        return evaluate(patient.loaded.model, held, batch, "", lambda: None).loss
+    except EvaluationError:
+        return math.inf
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Task:
+    """What the dampings are tried on."""
+
+    factors: Factors  # of the windows that are not held out
+    held: Tensor
+    budget: int  # weights to be gone
+    shot: int
+    last: DampingChoice | None  # where the search begins
+
+
+def choose_damping(patient: Patient, task: Task, session: Session) -> DampingChoice:
+    """The damping that loses least on the held-out windows.
+
+    Raises:
+        PruningError: that many weights may not go.
+    """
+    config = patient.config.pruning
+    layers = [layer for unit in patient.units for layer in unit.layers]
+
+    @functools.cache
+    def removed_at(cost_damping: float) -> dict[str, Tensor]:
+        pruning = dataclasses.replace(config, cost_damping=cost_damping)
+        return selection(patient, task.factors, pruning, task.budget).removed
+
+    def loss_at(place: Place) -> float:
+        session.check()
+        pruning = with_damping(config, GRID[place[0]], GRID[place[1]])
+        try:
+            removed = removed_at(pruning.cost_damping)
+            with weights_restored(layers):
+                remove(patient, task.factors, pruning, removed, session.check)
+                return held_out_loss(patient, task.held)
+        except CurvatureError:
+            return math.inf  # too little damping for these factors
+
+    moves: tuple[Place, ...] = _BOTH + _EACH
+    start = _START
+    if task.last is not None:
+        start = (GRID.index(task.last.cost), GRID.index(task.last.update))
+        moves = _EACH
+    if config.structure in SPARSE:
+        moves = _BOTH  # a trial is as long as the update itself
+    with session.stage(Stage.DAMPING, task.shot):
+        losses = descend(loss_at, start, moves)
+    best = min(losses, key=losses.__getitem__)
+    if math.isinf(losses[best]):
+        raise CurvatureError(
+            "No damping from "
+            f"{GRID[0]:g} to {GRID[-1]:g} leaves a model with a finite loss.",
+            "Remove less in a shot, or use more calibration text.",
+        )
+    return DampingChoice(GRID[best[0]], GRID[best[1]], len(losses), losses[best])
+
+
+def with_damping(pruning: PruningConfig, cost: float, update: float) -> PruningConfig:
+    """The same settings with these dampings."""
+    return dataclasses.replace(pruning, cost_damping=cost, update_damping=update)
+
+
+def descend(
+    loss_at: Callable[[Place], float], start: Place, moves: tuple[Place, ...]
+) -> dict[Place, float]:
+    """The losses of the places that a search from `start` has tried.
+
+    Each pair of opposite moves is followed while it helps, one after the other.
+    """
+    losses = {start: loss_at(start)}
+    best = start
+    for pair in zip(moves[::2], moves[1::2], strict=True):
+        for move in pair:
+            before = best
+            while (place := _moved(best, move)) is not None:
+                if place not in losses:
+                    losses[place] = loss_at(place)
+                if not losses[place] < losses[best]:
+                    break
+                best = place
+            if best != before:
+                break  # the way back is worse
+    return losses
+
+
+def _moved(place: Place, move: Place) -> Place | None:
+    """The next place that way; None: outside of the grid."""
+    cost, update = place[0] + move[0], place[1] + move[1]
+    inside = range(len(GRID))
+    return (cost, update) if cost in inside and update in inside else None

@@ -1,0 +1,132 @@
+"""One shot: curvature -> damping -> costs, one threshold -> update -> evaluation."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from surgeon_engine.config import Damping, Method, PruningConfig
+from surgeon_engine.evaluation.perplexity import evaluate
+from surgeon_engine.events import (
+    DampingChoice,
+    Evaluation,
+    Level,
+    Logged,
+    ShotFinished,
+    Stage,
+)
+from surgeon_engine.pruning.threshold import Selection
+from surgeon_engine.session import Session
+from surgeon_engine.shots.correction import corrects, parts_of
+from surgeon_engine.shots.damping import Task, choose_damping, split, with_damping
+from surgeon_engine.shots.patient import Factors, Patient, measure, of_units, pooled
+from surgeon_engine.shots.removal import remove, selection
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Which shot it is, and how far it is to go."""
+
+    number: int  # from 1
+    share: float  # of all that is to go
+    last: DampingChoice | None  # of the shot before
+
+
+def run_shot(patient: Patient, this: Round, session: Session) -> ShotFinished:
+    """Remove what is cheapest until the shot's share of the goal is gone.
+
+    Raises:
+        EngineError: something that the user can act on.
+        RunCancelled: the user has cancelled.
+    """
+    begun = time.monotonic()
+    budget = int(this.share * patient.goal.removed)
+    factors, choice = _curvature(patient, this, budget, session)
+    pruning = patient.config.pruning
+    if choice is not None:
+        pruning = with_damping(pruning, choice.cost, choice.update)
+    with session.stage(Stage.SELECTION, this.number):
+        chosen = selection(patient, factors, pruning, budget)
+    with session.stage(Stage.UPDATE, this.number, len(patient.units)) as step:
+        patient.gone = remove(patient, factors, pruning, chosen.removed, step)
+    del factors
+    return _finished(patient, this, chosen, choice, begun, session)
+
+
+def check_windows(pruning: PruningConfig, windows: Tensor, session: Session) -> None:
+    """Tell where there are too few windows to hold any out, before the work begins.
+
+    Raises:
+        CalibrationError: the correction cannot do without.
+    """
+    if corrects(pruning):
+        parts_of(windows)
+    elif _searches(pruning) and split(windows) is None:
+        words = (
+            f"{len(windows)} windows are too few to hold any out, by which a damping "
+            f"could be chosen: those of costs and update are {pruning.cost_damping:g} "
+            f"and {pruning.update_damping:g}, as given."
+        )
+        session.emit(Logged(Level.WARNING, words))
+
+
+def evaluation(
+    patient: Patient, session: Session, stage: Stage, shot: int = 0
+) -> Evaluation:
+    """The loss on the validation windows."""
+    windows, batch = patient.windows.validation, patient.config.calibration.batch
+    with session.stage(stage, shot, -(-len(windows) // batch)) as step:
+        model = patient.loaded.model
+        return evaluate(model, windows, batch, patient.windows.text, step)
+
+
+def _curvature(
+    patient: Patient, this: Round, budget: int, session: Session
+) -> tuple[Factors, DampingChoice | None]:
+    """The factors over all calibration windows, and the damping for this shot."""
+    pruning, windows = patient.config.pruning, patient.windows.calibration
+    parts = split(windows) if _searches(pruning) else None
+    if parts is None:
+        factors = measure(patient, of_units(patient, windows), session, this.number)
+        return factors, _given(pruning)
+    fit, held = parts
+    factors = measure(patient, of_units(patient, fit), session, this.number)
+    task = Task(factors, held, budget, this.number, this.last)
+    choice = choose_damping(patient, task, session)
+    others = measure(patient, of_units(patient, held), session, this.number)
+    return pooled(factors, others, share=len(fit) / len(windows)), choice
+
+
+def _searches(pruning: PruningConfig) -> bool:
+    return pruning.method is Method.LLM_SURGEON and pruning.damping is Damping.AUTOMATIC
+
+
+def _given(pruning: PruningConfig) -> DampingChoice | None:
+    """The damping that was asked for; None: the method damps nothing."""
+    if pruning.method is not Method.LLM_SURGEON:
+        return None
+    return DampingChoice(pruning.cost_damping, pruning.update_damping, tried=0)
+
+
+def _finished(
+    patient: Patient,
+    this: Round,
+    chosen: Selection,
+    choice: DampingChoice | None,
+    begun: float,
+    session: Session,
+) -> ShotFinished:
+    goal = patient.goal
+    return ShotFinished(
+        shot=this.number,
+        target=this.share * goal.sparsity,
+        sparsity=chosen.weights / goal.prunable,
+        threshold=chosen.threshold,
+        parameters=goal.parameters + goal.removed - chosen.weights,
+        evaluation=evaluation(patient, session, Stage.EVALUATION, this.number),
+        layers=patient.sparsities(),
+        seconds=time.monotonic() - begun,
+        damping=choice,
+    )

@@ -1,0 +1,99 @@
+"""What a target comes to: as a share, as parameters and as bytes, all exact.
+
+    P   all parameters of the model; tied ones count once
+    p   prunable weights, those of the linear layers in the decoder blocks
+    r   weights that go, the whole number that a run removes at most
+
+Embeddings, norms and a head of its own are parameters that are not prunable: r is at
+most p, and what remains is P - r. The bytes are those of the parameters that remain in
+the model's number format, without the few kilobytes of a file's header.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from surgeon_engine.config import Dtype, PruningConfig, Structure, Target
+from surgeon_engine.errors import ConfigError
+from surgeon_engine.events import ModelSummary
+
+BYTES_PER_PARAMETER = {Dtype.FLOAT32: 4, Dtype.BFLOAT16: 2, Dtype.FLOAT16: 2}
+_MILLION = 1_000_000
+_MEGABYTE = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """The size of a model once a target is reached, in each of the ways to give it."""
+
+    removed: int  # weights
+    prunable: int  # weights that there are to choose from
+    sparsity: float  # removed / prunable weights
+    parameter_share: float  # removed / all parameters
+    parameters: int  # that remain
+    weight_bytes: int  # of those
+
+
+def goal_of(pruning: PruningConfig, model: ModelSummary, dtype: Dtype) -> Goal:
+    """What `pruning` asks for of `model`.
+
+    Raises:
+        ConfigError: the model is that small already, or its prunable weights do not
+            suffice; with the numbers.
+    """
+    return _goal(_to_remove(pruning, model, dtype), pruning, model, dtype)
+
+
+def prunable_weights(pruning: PruningConfig, model: ModelSummary) -> int:
+    """The p above; a bias goes with its row, but is no element of its own."""
+    match pruning.structure:
+        case Structure.ELEMENTS:
+            return sum(layer.rows * layer.columns for layer in model.layers)
+        case Structure.N_M:  # columns beyond the last whole group stay
+            return sum(
+                layer.rows * (layer.columns - layer.columns % pruning.of)
+                for layer in model.layers
+            )
+    return model.prunable
+
+
+def _to_remove(pruning: PruningConfig, model: ModelSummary, dtype: Dtype) -> int:
+    match pruning.target:
+        case Target.PRUNABLE_SHARE:
+            return int(pruning.sparsity * prunable_weights(pruning, model))
+        case Target.PARAMETER_SHARE:
+            return int(pruning.sparsity * model.parameters)
+        case Target.PARAMETERS:
+            stay = round(pruning.million_parameters * _MILLION)
+        case Target.FILE_SIZE:
+            stay = int(pruning.megabytes * _MEGABYTE) // BYTES_PER_PARAMETER[dtype]
+    return model.parameters - stay
+
+
+def _goal(
+    removed: int, pruning: PruningConfig, model: ModelSummary, dtype: Dtype
+) -> Goal:
+    most = prunable = prunable_weights(pruning, model)
+    if pruning.structure is Structure.N_M:
+        most = prunable // pruning.of * (pruning.of - pruning.kept)
+        if pruning.target is Target.PRUNABLE_SHARE:
+            removed = min(removed, most)  # 66.7 % means every group of 1:3
+    if removed < 1:
+        raise ConfigError(
+            f"The target leaves all of the {model.parameters:,} parameters.",
+            "Ask for a smaller model.",
+        )
+    if removed > most:
+        raise ConfigError(
+            f"{removed:,} weights would have to go, but only {most:,} of the "
+            f"{model.parameters:,} parameters can; embeddings, norms and head stay.",
+            "Ask for a larger model.",
+        )
+    return Goal(
+        removed=removed,
+        prunable=prunable,
+        sparsity=removed / prunable,
+        parameter_share=removed / model.parameters,
+        parameters=model.parameters - removed,
+        weight_bytes=(model.parameters - removed) * BYTES_PER_PARAMETER[dtype],
+    )

@@ -1,0 +1,159 @@
+"""The name of each choice in the window, and a line that says what it means."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from surgeon_engine.config import (
+    Correction,
+    CostBasis,
+    Damping,
+    Device,
+    Dtype,
+    Fisher,
+    Method,
+    Schedule,
+    Structure,
+    Target,
+    UpdateKind,
+)
+
+CHOICES: dict[Enum, tuple[str, str]] = {
+    Structure.HEADS_AND_NEURONS: (
+        "Heads and neurons",
+        "Attention heads and MLP neurons go as a whole, and what stays are plain "
+        "dense layers: smaller and faster everywhere once they are shrunk. The first "
+        "choice.",
+    ),
+    Structure.NEURONS: (
+        "Neurons",
+        "Neurons of the MLPs go as a whole; attention stays as it is. What stays are "
+        "plain dense layers: smaller and faster everywhere once they are shrunk.",
+    ),
+    Structure.HEADS: (
+        "Heads",
+        "Attention heads go as a whole, with all heads that share their key and "
+        "value. What stays are plain dense layers, and each token needs less memory "
+        "once they are shrunk.",
+    ),
+    Structure.ROWS_AND_COLUMNS: (
+        "Rows and columns",
+        "Rows and columns of each layer go independently of other layers, as in the "
+        "paper. Works for every model. To be smaller and faster a runtime needs lists "
+        "of the rows and columns that are left.",
+    ),
+    Structure.ROWS: (
+        "Rows",
+        "Outputs of each layer go independently of other layers. To be smaller and "
+        "faster a runtime needs lists of the rows that are left.",
+    ),
+    Structure.COLUMNS: (
+        "Columns",
+        "Inputs of each layer go independently of other layers. To be smaller and "
+        "faster a runtime needs lists of the columns that are left.",
+    ),
+    Structure.N_M: (
+        "N:M pattern",
+        "Of every M neighbouring weights N stay, such as 2 of 4, and the others become "
+        "zeros. The file stays as large, and nothing is faster unless the runtime "
+        "knows the pattern.",
+    ),
+    Structure.ELEMENTS: (
+        "Single weights",
+        "Weights become zeros wherever they matter least. It loses the least quality, "
+        "but the file stays as large, and nothing is faster unless the runtime knows "
+        "about zeros.",
+    ),
+    Method.LLM_SURGEON: (
+        "LLM Surgeon",
+        "Measures activations and gradients together, and the weights that stay make "
+        "up for those that go. The best quality, and the most work.",
+    ),
+    Method.K_OBD: (
+        "K-OBD",
+        "Chooses by activations and gradients like LLM Surgeon, but leaves the "
+        "weights that stay as they are.",
+    ),
+    Method.L_OBD: (
+        "L-OBD",
+        "Chooses by the squared gradient of each weight alone, and leaves the weights "
+        "that stay as they are.",
+    ),
+    Method.MAGNITUDE: (
+        "Magnitude",
+        "The smallest weights go; nothing is measured, nothing makes up for them. "
+        "Quick, and what the others are compared with.",
+    ),
+    Method.SPARSEGPT: (
+        "SparseGPT",
+        "Goes by activations alone, layer by layer, and the weights that stay make up "
+        "for those that go. For single weights and N:M patterns.",
+    ),
+    Method.WANDA: (
+        "Wanda",
+        "Goes by the size of weights times that of their inputs, and leaves the "
+        "weights that stay as they are. For single weights and N:M patterns.",
+    ),
+    Target.PRUNABLE_SHARE: (
+        "Share of prunable weights",
+        "How much of what can be removed goes: the weights of the linear layers.",
+    ),
+    Target.PARAMETER_SHARE: (
+        "Share of all parameters",
+        "How much of the whole model goes, counting embeddings and norms, which stay.",
+    ),
+    Target.PARAMETERS: (
+        "Parameters that remain",
+        "How many parameters the whole model has left.",
+    ),
+    Target.FILE_SIZE: (
+        "Size of the weights",
+        "How many megabytes the parameters take that the whole model has left.",
+    ),
+    Fisher.EMPIRICAL: (
+        "The text's own tokens",
+        "Those that really come next in the text.",
+    ),
+    Fisher.SAMPLED: (
+        "Tokens the model draws",
+        "Those that the model itself predicts, drawn at random: closer to the theory, "
+        "noisier with little text.",
+    ),
+    CostBasis.PER_PARAMETER: (
+        "Per parameter",
+        "The rise in loss per removed weight: the best use of a size budget.",
+    ),
+    CostBasis.RAW: ("As they are", "The rise in loss alone, as in the paper."),
+    UpdateKind.JOINT: (
+        "Joint",
+        "The exact best change of all kept weights of a layer together.",
+    ),
+    UpdateKind.SEPARATE: (
+        "Separate",
+        "The changes for rows and for columns added up, as in the paper's code.",
+    ),
+    Correction.NONE: (
+        "None",
+        "The weights that stay make up for those that go, and no more.",
+    ),
+    Correction.LOSS: (
+        "Along the loss",
+        "They also take a step down the loss, of the length that held-out windows of "
+        "the calibration text like best. Draws the model towards that text.",
+    ),
+    Damping.AUTOMATIC: (
+        "Automatic",
+        "In each shot several values are tried, and those taken that held-out windows "
+        "of the calibration text like best. With fewer than 4 windows the values "
+        "below hold.",
+    ),
+    Damping.FIXED: ("As given", "The values below, in every shot."),
+    Schedule.LINEAR: ("Even steps", "Every shot removes about as much."),
+    Schedule.CUBIC: ("Large steps first", "The first shots remove most."),
+    Dtype.FLOAT32: ("float32", "32 bits a weight: exact, the most memory."),
+    Dtype.BFLOAT16: ("bfloat16", "16 bits a weight: the range of float32."),
+    Dtype.FLOAT16: ("float16", "16 bits a weight: finer steps, less range."),
+    Device.AUTO: ("Automatic", "A GPU if there is one, else the processor."),
+    Device.CPU: ("Processor", "Always the processor."),
+    Device.CUDA: ("GPU", "Always the GPU; without one the run does not start."),
+}

@@ -1,0 +1,207 @@
+"""The inputs of a form: one for each field of a config, by its type.
+
+    Enum             a box of choices, each with its explanation
+    int              a box for whole numbers within the field's limits
+    float            a box for decimals; a share of something is shown as per cent
+    tuple[str, ...]  a line with commas between the words
+
+An input that was not touched gives back what it was shown, to the last digit, however
+few of them it has room for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+from PySide6.QtCore import QSignalBlocker, Qt, SignalInstance
+from PySide6.QtGui import QStandardItemModel
+from PySide6.QtWidgets import (
+    QAbstractSpinBox,
+    QDoubleSpinBox,
+    QLineEdit,
+    QSpinBox,
+    QWidget,
+)
+
+from surgeon_engine.config import Limits
+from surgeon_gui.choices import CHOICES
+from surgeon_gui.text import FieldText
+from surgeon_gui.widgets.controls import calm, choice_box
+
+_LARGEST_INT = 2**31 - 1  # of a spin box
+
+
+class Input:
+    """One field: its widget, and how its value is read and shown."""
+
+    def __init__(self, widget: QWidget, edited: SignalInstance) -> None:
+        self.widget = widget
+        self.edited = edited  # of the widget; by the user or by a script
+        self._shown: Any = None
+        self._said: Any = None  # by the widget, when that was shown
+
+    @property
+    def value(self) -> Any:
+        """What the input says."""
+        said = self._read()
+        return self._shown if said == self._said else said
+
+    @property
+    def is_being_typed_in(self) -> bool:
+        """Whether what stands there is not its value yet."""
+        return False
+
+    def show(self, value: Any) -> None:
+        """Show a value; tells nobody."""
+        if value != self.value:
+            with QSignalBlocker(self.widget):
+                self._write(value)
+        self._shown, self._said = value, self._read()
+
+    def _read(self) -> Any:
+        raise NotImplementedError
+
+    def _write(self, value: Any) -> None:
+        raise NotImplementedError
+
+
+class ChoiceInput(Input):
+    """One of the members of an enum."""
+
+    def __init__(self, kind: type[Enum]) -> None:
+        self._box = choice_box()
+        self._members = list(kind)
+        self._box.addItems([CHOICES[member][0] for member in self._members])
+        super().__init__(self._box, self._box.currentIndexChanged)
+        self.disable({})
+
+    def disable(self, reasons: Mapping[Any, str]) -> None:
+        """Take the choices away for which there is a reason, and say it there."""
+        items = self._box.model()
+        assert isinstance(items, QStandardItemModel)
+        for index, member in enumerate(self._members):
+            reason = reasons.get(member, "")
+            items.item(index).setEnabled(not reason)
+            tip = reason or CHOICES[member][1]
+            self._box.setItemData(index, tip, Qt.ItemDataRole.ToolTipRole)
+
+    def _read(self) -> Enum:
+        return self._members[self._box.currentIndex()]
+
+    def _write(self, value: Enum) -> None:
+        self._box.setCurrentIndex(self._members.index(value))
+
+
+class _NumberInput(Input):
+    """What both kinds of number boxes have in common."""
+
+    def __init__(
+        self, box: QSpinBox | QDoubleSpinBox, edited: SignalInstance, words: FieldText
+    ) -> None:
+        self._number_box = calm(box)
+        box.setGroupSeparatorShown(True)
+        box.setSuffix(f" {words.unit}" if words.unit else "")
+        box.setKeyboardTracking(False)
+        super().__init__(box, edited)
+
+    @property
+    def is_being_typed_in(self) -> bool:
+        """See `Input.is_being_typed_in`."""
+        box = self._number_box
+        if isinstance(box, QSpinBox):
+            settled = box.textFromValue(box.value())
+        else:
+            settled = box.textFromValue(box.value())
+        return box.hasFocus() and box.cleanText() != settled
+
+
+class WholeInput(_NumberInput):
+    """A whole number."""
+
+    def __init__(self, limits: Limits | None, words: FieldText) -> None:
+        self._box = QSpinBox()
+        low, high = (limits.low, limits.high) if limits else (0, _LARGEST_INT)
+        self._box.setRange(int(low), int(min(high, _LARGEST_INT)))
+        super().__init__(self._box, self._box.valueChanged, words)
+
+    def _read(self) -> int:
+        return self._box.value()
+
+    def _write(self, value: int) -> None:
+        self._box.setValue(value)
+
+
+class DecimalInput(_NumberInput):
+    """A number with decimals."""
+
+    def __init__(self, limits: Limits, words: FieldText) -> None:
+        self._box = _DecimalBox()
+        self._scale = 100.0 if words.is_share else 1.0
+        smallest = 10.0**-words.decimals
+        self._low = limits.low * self._scale + (smallest if limits.low_is_open else 0)
+        high = limits.high * self._scale - (smallest if limits.high_is_open else 0)
+        # Enough digits for what the box shows, without 0.30000000000000004.
+        self._digits = words.decimals + (2 if words.is_share else 0)
+        self._box.setDecimals(words.decimals)
+        self._box.setRange(self._low, high)
+        if words.unit != "%":
+            self._box.setStepType(QAbstractSpinBox.StepType.AdaptiveDecimalStepType)
+        super().__init__(self._box, self._box.valueChanged, words)
+
+    def _read(self) -> float:
+        return round(self._box.value() / self._scale, self._digits)
+
+    def _write(self, value: float) -> None:
+        shown = value * self._scale if math.isfinite(value) else self._low
+        self._box.setValue(shown)
+
+
+class ListInput(Input):
+    """Any number of words."""
+
+    def __init__(self, words: FieldText) -> None:
+        self._edit = QLineEdit()
+        self._edit.setPlaceholderText(words.example)
+        self._edit.editingFinished.connect(self._on_editing_finished)
+        super().__init__(self._edit, self._edit.editingFinished)
+
+    @property
+    def is_being_typed_in(self) -> bool:
+        """See `Input.is_being_typed_in`."""
+        return self._edit.hasFocus() and self._edit.isModified()
+
+    def _read(self) -> tuple[str, ...]:
+        words = (word.strip() for word in self._edit.text().split(","))
+        return tuple(word for word in words if word)
+
+    def _write(self, value: tuple[str, ...]) -> None:
+        self._edit.setText(", ".join(value))
+        self._edit.setCursorPosition(0)
+
+    def _on_editing_finished(self) -> None:
+        self._edit.setModified(False)
+
+
+class _DecimalBox(QDoubleSpinBox):
+    """Shows 0.1 rather than 0.1000."""
+
+    def textFromValue(self, value: float) -> str:
+        """The number without zeros at its end."""
+        text = super().textFromValue(value)
+        point = self.locale().decimalPoint()
+        return text.rstrip("0").removesuffix(point) if point in text else text
+
+
+def make_input(kind: Any, limits: Limits | None, words: FieldText) -> Input:
+    """The input for a field whose type is `kind`."""
+    if not isinstance(kind, type):
+        return ListInput(words)
+    if issubclass(kind, Enum):
+        return ChoiceInput(kind)
+    if issubclass(kind, int):
+        return WholeInput(limits, words)
+    assert limits is not None, f"{words.label} has no limits"
+    return DecimalInput(limits, words)

@@ -1,0 +1,125 @@
+"""Targets in the window: what one comes to, and what an edit brings with it.
+
+Pure functions; knows nothing of Qt.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from surgeon_engine.config import (
+    SPARSE,
+    Correction,
+    Dtype,
+    Fisher,
+    Method,
+    PruningConfig,
+    RunConfig,
+    Structure,
+    Target,
+    methods_for,
+)
+from surgeon_engine.errors import ConfigError
+from surgeon_engine.events import ModelSummary
+from surgeon_engine.sizes import Goal, goal_of
+from surgeon_gui.choices import CHOICES
+
+_MILLION = 1_000_000
+_LARGEST_SHARE = 0.95  # that a config takes
+
+
+def goal_or_none(config: RunConfig, model: ModelSummary) -> Goal | None:
+    """What the target comes to; None where the model cannot be made that small."""
+    try:
+        return goal_of(config.pruning, model, config.model.dtype)
+    except ConfigError:
+        return None
+
+
+def following(
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+    model: ModelSummary | None,
+    dtype: Dtype,
+) -> dict[str, Any]:
+    """What else changes when the values `before` were edited to those `after`.
+
+    A method that cannot remove the structure gives way to one that can, and a target
+    that is given in another way stays as large as it was.
+    """
+    changes: dict[str, Any] = {}
+    if after["method"] not in methods_for(after["structure"]):
+        changes["method"] = Method.LLM_SURGEON
+    if after["target"] is not before["target"] and model is not None:
+        try:
+            pruning = PruningConfig(**before)
+            goal = goal_of(pruning, model, dtype)
+        except ConfigError:
+            return changes  # there is no size to keep
+        changes |= _same_size(pruning, after["target"], goal, model, dtype)
+    return changes
+
+
+def disabled_methods(structure: Structure) -> dict[Method, str]:
+    """The methods that cannot remove `structure`, each with the reason."""
+    able = methods_for(structure)
+    only = " or ".join(CHOICES[structure][0] for structure in SPARSE)
+    return {
+        method: f"{CHOICES[method][0]} removes {only} only."
+        for method in Method
+        if method not in able
+    }
+
+
+def disabled_targets(structure: Structure) -> dict[Target, str]:
+    """The ways to give a target that make no sense for `structure`, and why."""
+    if structure not in SPARSE:
+        return {}
+    reason = "Zeros stand in their place: no file gets smaller by them."
+    return {Target.FILE_SIZE: reason}
+
+
+def disabled_fishers(correction: Correction) -> dict[Fisher, str]:
+    """The labels that do not go with a correction, and why."""
+    if correction is Correction.NONE:
+        return {}
+    return {Fisher.SAMPLED: "The correction follows the gradient of the text itself."}
+
+
+def disabled_corrections(fisher: Fisher) -> dict[Correction, str]:
+    """The corrections that do not go with these labels, and why."""
+    if fisher is Fisher.EMPIRICAL:
+        return {}
+    label = CHOICES[Fisher.EMPIRICAL][0]
+    return {Correction.LOSS: f"Needs the gradients for {label.lower()}."}
+
+
+def _same_size(
+    pruning: PruningConfig,
+    target: Target,
+    goal: Goal,
+    model: ModelSummary,
+    dtype: Dtype,
+) -> dict[str, Any]:
+    """The field that gives `goal` as a `target`."""
+    name, value = {
+        Target.PRUNABLE_SHARE: ("sparsity", goal.sparsity),
+        Target.PARAMETER_SHARE: ("sparsity", goal.parameter_share),
+        Target.PARAMETERS: ("million_parameters", goal.parameters / _MILLION),
+        Target.FILE_SIZE: ("megabytes", goal.weight_bytes / _MILLION),
+    }[target]
+    if name == "sparsity" and value > _LARGEST_SHARE:
+        return {name: _LARGEST_SHARE}
+    # A quotient may come out a hair below the number of weights that it stands for.
+    for nearby in (value, math.nextafter(value, math.inf), math.nextafter(value, 0.0)):
+        try:
+            changes: dict[str, Any] = {"target": target, name: nearby}
+            tried = dataclasses.replace(pruning, **changes)
+            if goal_of(tried, model, dtype).removed == goal.removed:
+                return {name: nearby}
+        except ConfigError:
+            continue
+    return {name: value}

@@ -1,0 +1,203 @@
+"""The correction is the damped Newton step, as long as held-out windows like it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from surgeon_engine.config import (
+    Correction,
+    Damping,
+    Method,
+    PruningConfig,
+    Structure,
+)
+from surgeon_engine.curvature.factors import KroneckerFactors
+from surgeon_engine.errors import CalibrationError
+from surgeon_engine.linalg import damped
+from surgeon_engine.shots import correction
+from surgeon_engine.shots.correction import correct, corrects, direction
+from surgeon_engine.shots.damping import held_out_loss, split
+from surgeon_engine.shots.patient import Wanted, measure, of_units
+from surgeon_engine.shots.removal import remove, selection
+from tests.helpers.patients import patient_of, quiet, weights
+from tests.helpers.tensors import SmallLayer, make_layer, random_mask
+
+R, C = 4, 6
+
+
+def gradient(seed: int = 0) -> torch.Tensor:
+    g = torch.Generator().manual_seed(seed)
+    return torch.randn(R, C, generator=g, dtype=torch.float64)
+
+
+def dense_step(A, G, slope) -> torch.Tensor:
+    """-(G kron A)^-1 vec(gradient)."""
+    layer = SmallLayer(slope, damped(A, 1.0), damped(G, 1.0))
+    return -torch.linalg.solve(layer.F, slope.flatten()).view_as(slope)
+
+
+def pruned(structure, windows=8, family="llama"):
+    """A patient of which a third has gone."""
+    patient = patient_of(
+        family,
+        windows,
+        structure=structure,
+        sparsity=0.3,
+        correction=Correction.LOSS,
+        damping=Damping.FIXED,
+    )
+    wanted = of_units(patient, patient.windows.calibration)
+    factors = measure(patient, wanted, quiet(), 1)
+    settings = patient.config.pruning
+    chosen = selection(patient, factors, settings, patient.goal.removed)
+    patient.gone = remove(patient, factors, settings, chosen.removed)
+    return patient
+
+
+def test_the_direction_is_that_of_the_dense_quadratic():
+    layer, slope = make_layer(R, C), gradient()
+    nothing = torch.zeros(R, C, dtype=torch.bool)
+    factors = KroneckerFactors(layer.A, layer.G, slope)
+    D = direction(layer.W, factors, nothing)
+    torch.testing.assert_close(D, dense_step(layer.A, layer.G, slope))
+
+
+def test_rows_and_columns_that_are_gone_are_out_of_the_quadratic():
+    layer, slope = make_layer(R, C), gradient()
+    is_gone = torch.zeros(R, C, dtype=torch.bool)
+    is_gone[1] = is_gone[:, [0, 4]] = True
+    row, column = torch.tensor([0, 2, 3]), torch.tensor([1, 2, 3, 5])
+    expected = torch.zeros(R, C, dtype=torch.float64)
+    expected[row.unsqueeze(1), column] = dense_step(
+        layer.A[column][:, column], layer.G[row][:, row], slope[row][:, column]
+    )
+    D = direction(layer.W, KroneckerFactors(layer.A, layer.G, slope), is_gone)
+    torch.testing.assert_close(D, expected)
+
+
+def test_single_weights_that_are_gone_do_not_move():
+    layer, is_gone = make_layer(R, C), random_mask(R, C)
+    D = direction(layer.W, KroneckerFactors(layer.A, layer.G, gradient()), is_gone)
+    assert torch.equal(D == 0, is_gone)
+
+
+def test_a_step_that_is_small_enough_lowers_the_quadratic():
+    layer, slope = make_layer(R, C), gradient()
+    nothing = torch.zeros(R, C, dtype=torch.bool)
+    D = direction(layer.W, KroneckerFactors(layer.A, layer.G, slope), nothing)
+    assert (slope * D).sum() < 0
+
+
+STRUCTURES = [
+    Structure.HEADS_AND_NEURONS,
+    Structure.ROWS_AND_COLUMNS,
+    Structure.ELEMENTS,
+    Structure.N_M,
+]
+
+
+@pytest.mark.parametrize("structure", STRUCTURES)
+@pytest.mark.parametrize("family", ["llama", "opt"])
+def test_the_held_out_loss_falls_and_what_is_gone_stays_zero(structure, family):
+    patient = pruned(structure, family=family)
+    _, held = split(patient.windows.calibration)
+    before, old = held_out_loss(patient, held), weights(patient)
+    steps = correct(patient, quiet())
+    assert steps.lengths
+    assert all(length > 0 for length in steps.lengths)
+    assert steps.loss_before == before
+    assert steps.loss_after < before
+    assert held_out_loss(patient, held) < before
+    changed = 0
+    for unit in patient.units:
+        for layer, is_gone in unit.zeros(patient.gone[unit.measured.name]):
+            W = layer.weight()
+            assert torch.equal(W == 0, is_gone)
+            changed += not torch.equal(layer.module.weight, old[f"{layer.name}.weight"])
+    assert changed == sum(len(unit.layers) for unit in patient.units)
+    names = {f"{x.name}." for unit in patient.units for x in unit.layers}
+    for name, parameter in weights(patient).items():
+        if not any(name.startswith(prefix) for prefix in names):
+            assert torch.equal(parameter, old[name])
+
+
+def test_a_step_that_does_not_help_is_not_taken(monkeypatch):
+    patient = pruned(Structure.ELEMENTS)
+    downhill = correction.direction
+    monkeypatch.setattr(correction, "direction", lambda *x: -downhill(*x))
+    _, held = split(patient.windows.calibration)
+    before, old = held_out_loss(patient, held), weights(patient)
+    steps = correct(patient, quiet())
+    assert steps.lengths == ()
+    assert steps.loss_before == steps.loss_after == before
+    for name, parameter in weights(patient).items():
+        assert torch.equal(parameter, old[name])
+
+
+def test_the_length_is_the_best_of_those_that_were_tried(monkeypatch):
+    patient = pruned(Structure.ELEMENTS)
+    monkeypatch.setattr(correction, "_MOST_STEPS", 1)
+    tried = {}
+    judge, move = correction.held_out_loss, correction._move
+    last = []
+
+    def moved(directions, length):
+        last[:] = [length]
+        move(directions, length)
+
+    def judged(*arguments):
+        loss = judge(*arguments)
+        if last:
+            tried[last[0]] = loss
+        return loss
+
+    monkeypatch.setattr(correction, "_move", moved)
+    monkeypatch.setattr(correction, "held_out_loss", judged)
+    steps = correct(patient, quiet())
+    assert steps.lengths == (min(tried, key=tried.__getitem__),)
+    assert steps.loss_after == min(tried.values())
+    assert list(tried) == [1e-4 * 2**i for i in range(len(tried))]
+
+
+def test_the_step_that_is_taken_follows_the_gradient_of_all_windows(monkeypatch):
+    patient = pruned(Structure.NEURONS)
+    monkeypatch.setattr(correction, "_MOST_STEPS", 1)
+    layers = [layer for unit in patient.units for layer in unit.layers]
+    wanted = Wanted(layers, patient.windows.calibration, True)
+    factors = measure(patient, wanted, quiet())
+    before = {layer.name: layer.weight() for layer in layers}
+    (length,) = correct(patient, quiet()).lengths
+    for unit in patient.units:
+        for layer, is_gone in unit.zeros(patient.gone[unit.measured.name]):
+            W = before[layer.name]
+            D = direction(W, factors[layer.name], is_gone)
+            torch.testing.assert_close(
+                layer.weight(), W + length * D, rtol=1e-4, atol=1e-4 * length
+            )
+
+
+def test_no_more_steps_are_taken_than_help(monkeypatch):
+    lengths = iter([(0.1, 3.0), (0.2, 2.0), (0.0, 2.0), (0.3, 1.0)])
+    monkeypatch.setattr(correction, "_step", lambda *_: next(lengths))
+    steps = correct(pruned(Structure.ELEMENTS), quiet())
+    assert steps.lengths == (0.1, 0.2)
+    assert steps.loss_after == 2.0
+    lengths = iter([(0.1, 3.0)] * 100)
+    steps = correct(pruned(Structure.ELEMENTS), quiet())
+    assert steps.lengths == (0.1,) * correction._MOST_STEPS
+
+
+def test_too_few_windows_are_refused_with_their_number():
+    patient = pruned(Structure.ELEMENTS, windows=3)
+    with pytest.raises(CalibrationError, match="3 windows are too few") as error:
+        correct(patient, quiet())
+    assert "4 windows or more" in error.value.hint
+
+
+@pytest.mark.parametrize("method", Method)
+def test_only_the_method_that_adapts_corrects(method):
+    settings = {"structure": Structure.ELEMENTS, "method": method}
+    wanted = PruningConfig(**settings, correction=Correction.LOSS)
+    assert corrects(wanted) == (method is Method.LLM_SURGEON)
+    assert not corrects(PruningConfig(**settings))

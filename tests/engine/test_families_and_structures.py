@@ -1,0 +1,83 @@
+"""Every family in every structure: pruned as far as asked for, or refused in words."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from surgeon_engine.config import SPARSE, Structure
+from surgeon_engine.errors import PruningError
+from surgeon_engine.model.coupling import structure_support
+from tests.helpers.runs import job, outcome, refused
+from tests.helpers.tiny_models import (
+    FAMILIES,
+    MORE_FAMILIES,
+    save_tiny_model,
+    tiny_model,
+)
+
+pytestmark = pytest.mark.usefixtures("quick_runs")
+
+SPARSITY = {Structure.HEADS: 0.11}  # no more weights are theirs
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """A folder with the models, each made once."""
+    folder = tmp_path_factory.mktemp("models")
+    for family in FAMILIES | MORE_FAMILIES:
+        save_tiny_model(folder / family, family)
+    return folder
+
+
+@pytest.mark.parametrize("structure", Structure)
+@pytest.mark.parametrize("family", FAMILIES | MORE_FAMILIES)
+def test_what_goes_is_what_was_asked_for_and_what_is_told(
+    models, tmp_path, family, structure
+):
+    wanted = job(
+        models, family, structure=structure, sparsity=SPARSITY.get(structure, 0.3)
+    )
+    support = {item.structure: item for item in structure_support(tiny_model(family))}
+    if not support[structure].supported:
+        error = refused(wanted, tmp_path / "run", PruningError)
+        assert error.message == support[structure].reason
+        return
+    found = outcome(wanted, tmp_path / "run")
+    (shot,) = found.shots
+    assert math.isfinite(shot.evaluation.loss)
+    assert found.zeros == found.reported
+    removed = sum(found.reported.values())
+    largest = largest_piece(found, structure)
+    goal = int(wanted.pruning.sparsity * prunable(found, structure))
+    assert goal - largest < removed <= goal
+    assert shot.sparsity == removed / prunable(found, structure)
+    assert shot.parameters == found.started.model.parameters - removed
+    assert shot.damping.tried == 0
+
+
+def prunable(found, structure) -> int:
+    if structure in SPARSE:
+        widths = 4 if structure is Structure.N_M else 1
+        return sum(
+            layer.rows * (layer.columns // widths * widths)
+            for layer in found.started.model.layers
+        )
+    return found.started.model.prunable
+
+
+def largest_piece(found, structure) -> int:
+    """More than the largest structure weighs."""
+    layers = found.started.model.layers
+    match structure:
+        case Structure.ELEMENTS:
+            return 1
+        case Structure.N_M:
+            return 2
+        case Structure.ROWS_AND_COLUMNS | Structure.ROWS | Structure.COLUMNS:
+            return 1 + max(max(layer.rows, layer.columns + 1) for layer in layers)
+    # Half of the attention, where heads come in two groups.
+    blocks = found.started.model.blocks
+    attention = [layer.weights for layer in layers if "att" in layer.kind]
+    return 1 + sum(attention) // blocks // 2

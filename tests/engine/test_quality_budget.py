@@ -1,0 +1,254 @@
+"""A run with a quality budget never exports more perplexity than was allowed."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from surgeon_engine import pipeline
+from surgeon_engine.commands import StopAndKeep
+from surgeon_engine.config import Correction, Damping, Schedule, Structure
+from surgeon_engine.errors import PruningError
+from surgeon_engine.evaluation.perplexity import evaluate
+from surgeon_engine.events import (
+    BaselineEvaluated,
+    Corrected,
+    Logged,
+    RunFinished,
+    ShotFinished,
+)
+from surgeon_engine.pipeline import prune
+from surgeon_engine.run_folder import RunFolder
+from surgeon_engine.shots import shot as shot_module
+from surgeon_engine.shots.correction import Steps
+from tests.helpers.patients import quiet
+from tests.helpers.runs import Recorder, job, outcome
+
+pytestmark = pytest.mark.usefixtures("quick_runs")
+STRUCTURES = (
+    Structure.HEADS_AND_NEURONS,
+    Structure.ROWS_AND_COLUMNS,
+    Structure.ELEMENTS,
+    Structure.N_M,
+)
+
+
+def allowed(found, rise) -> float:
+    (baseline,) = found.recorder.of(BaselineEvaluated)
+    return baseline.evaluation.perplexity * (1 + rise / 100)
+
+
+def dear(folder, monkeypatch, **settings):
+    """A job on a model to which each removal costs something.
+
+    Random models lose little by what is removed, and may even gain: here the loss is
+    that of the removed share.
+    """
+    measured = evaluate
+
+    def judged(model, windows, batch, text, step):
+        found = measured(model, windows, batch, text, step)
+        share = share_of_zeros(model)
+        loss = 3 + share
+        return type(found)(
+            loss, math.exp(loss), found.windows, found.window_length, found.text
+        )
+
+    monkeypatch.setattr(shot_module, "evaluate", judged)
+    return job(folder, **settings)
+
+
+def share_of_zeros(model) -> float:
+    weights = [p for p in model.model.layers.parameters() if p.ndim == 2]
+    return sum(int((p == 0).sum()) for p in weights) / sum(p.numel() for p in weights)
+
+
+@pytest.mark.parametrize("structure", STRUCTURES)
+@pytest.mark.parametrize("rise", [5, 20])
+def test_the_limit_is_never_passed_and_the_last_good_state_is_exported(
+    tmp_path, monkeypatch, structure, rise
+):
+    wanted = dear(
+        tmp_path,
+        monkeypatch,
+        structure=structure,
+        sparsity=0.5,
+        shots=3,
+        perplexity_rise=rise,
+    )
+    found = outcome(wanted, tmp_path / "run")
+    most = allowed(found, rise)
+    assert found.shots
+    for shot in found.shots:
+        assert shot.evaluation.perplexity <= most
+    assert [shot.shot for shot in found.shots] == list(range(1, len(found.shots) + 1))
+    assert found.shots[-1].target < 0.5
+    undone = [x.message for x in found.recorder.of(Logged) if "undone" in x.message]
+    assert undone
+    assert f"more than the {most:.2f} allowed" in undone[0]
+    assert found.zeros == found.reported  # what was undone is not in the file
+    model = AutoModelForCausalLM.from_pretrained(found.folder / "export")
+    perplexity = math.exp(3 + share_of_zeros(model))
+    assert perplexity == pytest.approx(found.shots[-1].evaluation.perplexity)
+    # An eighth of a shot more would have been too much.
+    further = share_of_zeros(model) + 0.5 / 3 / 8
+    assert math.exp(3 + further) > most * (1 - 0.02)
+
+
+def test_what_is_undone_leaves_the_weights_of_the_last_shot(tmp_path, monkeypatch):
+    """The same as a run whose goal is what the budget allowed."""
+    budgeted = dear(
+        tmp_path,
+        monkeypatch,
+        structure=Structure.ELEMENTS,
+        sparsity=0.5,
+        shots=1,
+        perplexity_rise=20,
+    )
+    found = outcome(budgeted, tmp_path / "budgeted")
+    (shot,) = found.shots
+    assert shot.sparsity == pytest.approx(0.125)  # a quarter: steps 8, 4, 2
+    plain = job(tmp_path, structure=Structure.ELEMENTS, sparsity=0.125)
+    other = outcome(plain, tmp_path / "plain")
+    for name, W in found.after.items():
+        assert torch.equal(W, other.after[name])
+
+
+def test_a_budget_that_is_not_spent_changes_nothing(tmp_path):
+    exports = []
+    for rise in (0.0, 100.0):
+        wanted = job(tmp_path, sparsity=0.3, shots=2, perplexity_rise=rise)
+        found = outcome(wanted, tmp_path / str(rise))
+        if rise:
+            assert max(s.evaluation.perplexity for s in found.shots) <= allowed(
+                found, rise
+            )
+        assert len(found.shots) == 2
+        exports.append(found.after)
+    for name, W in exports[0].items():
+        assert torch.equal(W, exports[1][name])
+
+
+@pytest.mark.parametrize("damping", Damping)
+def test_a_budget_that_nothing_fits_is_refused_in_a_sentence(
+    tmp_path, monkeypatch, damping
+):
+    wanted = dear(
+        tmp_path,
+        monkeypatch,
+        structure=Structure.ELEMENTS,
+        sparsity=0.5,
+        perplexity_rise=0.01,
+        damping=damping,
+    )
+    recorder = Recorder()
+    with pytest.raises(PruningError) as error:
+        recorder.run(wanted, tmp_path / "run")
+    assert "Even the smallest step takes perplexity above 20.09" in error.value.message
+    assert "0.01 % more than the original's 20.09" in error.value.message
+    assert "Allow more perplexity" in error.value.hint
+    assert not recorder.of(ShotFinished)
+    assert len([x for x in recorder.of(Logged) if "undone" in x.message]) == 4
+    assert not (tmp_path / "run" / "export").exists()
+
+
+@pytest.mark.parametrize("schedule", Schedule)
+def test_a_run_that_the_budget_ends_counts_as_finished(tmp_path, monkeypatch, schedule):
+    wanted = dear(
+        tmp_path,
+        monkeypatch,
+        structure=Structure.ELEMENTS,
+        sparsity=0.5,
+        shots=4,
+        perplexity_rise=20,
+        schedule=schedule,
+    )
+    found = outcome(wanted, tmp_path / "run")
+    (finished,) = found.recorder.of(RunFinished)
+    assert not finished.stopped_early
+    sparsities = [shot.sparsity for shot in found.shots]
+    assert sparsities == sorted(sparsities)
+
+
+@pytest.mark.parametrize("rise", [0, 20])
+def test_to_stop_before_the_first_shot_keeps_the_first_that_fits(
+    tmp_path, monkeypatch, rise
+):
+    wanted = dear(
+        tmp_path,
+        monkeypatch,
+        structure=Structure.ELEMENTS,
+        sparsity=0.6,
+        shots=2,
+        perplexity_rise=rise,
+    )
+    recorder = Recorder()
+    recorder.react = lambda event: (
+        recorder.session.hear(StopAndKeep(run="test"))
+        if isinstance(event, BaselineEvaluated)
+        else None
+    )
+    recorder.run(wanted, tmp_path / "run")
+    assert len(recorder.of(ShotFinished)) == 1
+    assert recorder.of(RunFinished)[0].stopped_early
+
+
+@pytest.mark.parametrize("allowed_after", [True, False])
+def test_a_correction_that_passes_the_limit_is_undone(
+    tmp_path, monkeypatch, allowed_after
+):
+    """It follows the calibration text; what counts is the validation text."""
+    plain = dear(
+        tmp_path,
+        monkeypatch,
+        windows=8,
+        structure=Structure.ELEMENTS,
+        sparsity=0.1,
+        perplexity_rise=20,
+    )
+    wanted = dataclasses.replace(
+        plain, pruning=dataclasses.replace(plain.pruning, correction=Correction.LOSS)
+    )
+    without = outcome(plain, tmp_path / "without")
+
+    def correct(patient, session):
+        for layer in patient.loaded.layers:
+            layer.write(layer.weight() * (1.001 if allowed_after else 0))
+        return Steps((0.1,), 2.0, 1.0)
+
+    monkeypatch.setattr(pipeline, "correct", correct)
+    found = outcome(wanted, tmp_path / "run")
+    same = [torch.equal(W, without.after[name]) for name, W in found.after.items()]
+    report = RunFolder(tmp_path / "run").read_report()
+    if allowed_after:
+        assert not any(same)
+        (corrected,) = found.recorder.of(Corrected)
+        assert corrected.evaluation.perplexity <= allowed(found, 20)
+        assert report.corrected == corrected
+        return
+    assert all(same)
+    assert not found.recorder.of(Corrected)
+    assert report.corrected is None
+    (told,) = found.recorder.of(Logged)
+    assert told.message.startswith("After the correction perplexity would be")
+
+
+def test_the_same_seed_gives_the_same_masks(tmp_path, monkeypatch):
+    wanted = dear(
+        tmp_path,
+        monkeypatch,
+        structure=Structure.ELEMENTS,
+        sparsity=0.5,
+        shots=2,
+        perplexity_rise=10,
+        damping=Damping.AUTOMATIC,
+    )
+    files = []
+    for name in ("one", "other"):
+        prune(wanted, tmp_path / name, quiet())
+        files.append((tmp_path / name / "export" / "model.safetensors").read_bytes())
+    assert files[0] == files[1]

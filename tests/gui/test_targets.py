@@ -1,0 +1,100 @@
+"""A target keeps its size in whatever way it is given, and edits do not dead-end."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import pytest
+
+from surgeon_engine.config import (
+    COUPLED,
+    SPARSE,
+    Correction,
+    Dtype,
+    Fisher,
+    Method,
+    PruningConfig,
+    RunConfig,
+    Structure,
+    Target,
+)
+from surgeon_engine.sizes import goal_of
+from surgeon_gui import targets
+from tests.helpers.fake_engine import model_summary
+
+MODEL = model_summary()
+NAMES = [field.name for field in dataclasses.fields(PruningConfig)]
+SIZES = [
+    *itertools.product(COUPLED, Target, Target),
+    *itertools.product(SPARSE, set(Target) - {Target.FILE_SIZE}, Target),
+]
+
+
+def values_of(pruning):
+    return {name: getattr(pruning, name) for name in NAMES}
+
+
+def edited(pruning, dtype=Dtype.FLOAT32, model=MODEL, **changes):
+    before = values_of(pruning)
+    after = {**before, **changes}
+    return {**after, **targets.following(before, after, model, dtype)}
+
+
+@pytest.mark.parametrize(("structure", "first", "second"), SIZES)
+@pytest.mark.parametrize("dtype", [Dtype.FLOAT32, Dtype.BFLOAT16])
+def test_the_size_stays_the_same_to_the_last_weight(structure, first, second, dtype):
+    for sparsity in (0.01, 0.1237, 1 / 3, 0.4999):
+        share = PruningConfig(structure, sparsity=sparsity)
+        goal = goal_of(share, MODEL, dtype)
+        given = PruningConfig(**edited(share, dtype, target=first))
+        if second is Target.FILE_SIZE and structure in SPARSE:
+            continue  # no config, but a size all the same
+        again = PruningConfig(**edited(given, dtype, target=second))
+        assert goal_of(given, MODEL, dtype).removed == goal.removed
+        assert goal_of(again, MODEL, dtype).removed == goal.removed
+
+
+def test_a_size_that_no_share_reaches_becomes_the_largest_share():
+    tiny = PruningConfig(target=Target.PARAMETERS, million_parameters=0.4)
+    assert edited(tiny, target=Target.PRUNABLE_SHARE)["sparsity"] == 0.95
+
+
+@pytest.mark.parametrize("model", [None, MODEL])
+def test_without_a_size_to_keep_the_fields_stay_as_they_are(model):
+    unreachable = PruningConfig(target=Target.PARAMETERS)  # 100 M of 2.8 M
+    values = edited(unreachable, model=model, target=Target.PRUNABLE_SHARE)
+    assert values == {**values_of(unreachable), "target": Target.PRUNABLE_SHARE}
+
+
+def test_other_edits_bring_nothing_with_them():
+    values = edited(PruningConfig(), shots=9)
+    assert values == {**values_of(PruningConfig()), "shots": 9}
+
+
+@pytest.mark.parametrize("method", [Method.SPARSEGPT, Method.WANDA])
+def test_a_method_that_cannot_remove_the_structure_gives_way(method):
+    sparse = PruningConfig(Structure.ELEMENTS, method=method)
+    assert edited(sparse, structure=Structure.N_M)["method"] is method
+    values = edited(sparse, structure=Structure.NEURONS)
+    assert PruningConfig(**values).method is Method.LLM_SURGEON
+
+
+def test_what_does_not_go_together_has_a_reason():
+    assert set(targets.disabled_methods(Structure.ROWS)) == {
+        Method.SPARSEGPT,
+        Method.WANDA,
+    }
+    assert targets.disabled_methods(Structure.ELEMENTS) == {}
+    assert set(targets.disabled_targets(Structure.N_M)) == {Target.FILE_SIZE}
+    assert targets.disabled_targets(Structure.HEADS) == {}
+    assert set(targets.disabled_fishers(Correction.LOSS)) == {Fisher.SAMPLED}
+    assert targets.disabled_fishers(Correction.NONE) == {}
+    assert set(targets.disabled_corrections(Fisher.SAMPLED)) == {Correction.LOSS}
+    assert targets.disabled_corrections(Fisher.EMPIRICAL) == {}
+
+
+def test_a_goal_that_cannot_be_reached_is_none():
+    assert targets.goal_or_none(RunConfig(), MODEL).removed == 729_907
+    unreachable = RunConfig(pruning=PruningConfig(target=Target.PARAMETERS))
+    assert targets.goal_or_none(unreachable, MODEL) is None

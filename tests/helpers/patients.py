@@ -1,0 +1,62 @@
+"""A patient on the table without a run around it, and a session that hears nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from surgeon_engine.calibration.windows import TokenWindows
+from surgeon_engine.config import (
+    CalibrationConfig,
+    ModelConfig,
+    PruningConfig,
+    RunConfig,
+)
+from surgeon_engine.model.inspect import describe
+from surgeon_engine.model.layers import find_blocks, prunable_layers
+from surgeon_engine.model.load import LoadedModel
+from surgeon_engine.model.source import ModelSource
+from surgeon_engine.pruning.structures import units_of
+from surgeon_engine.session import Session
+from surgeon_engine.shots.patient import Patient
+from surgeon_engine.sizes import goal_of
+from tests.helpers.tiny_models import VOCABULARY, tiny_model
+
+
+def random_windows(count: int, length: int = 16, seed: int = 0) -> torch.Tensor:
+    """Windows x length of token ids; few kinds, so that there is something to learn."""
+    g = torch.Generator().manual_seed(seed)
+    return torch.randint(VOCABULARY // 8, (count, length), generator=g)
+
+
+def patient_of(family: str = "llama", windows: int = 8, **pruning) -> Patient:
+    """A tiny model with random windows, of which nothing has gone."""
+    model = tiny_model(family)
+    source = ModelSource(family, Path(family))
+    loaded = LoadedModel(
+        source, model, None, find_blocks(model), prunable_layers(model)
+    )
+    config = RunConfig(
+        ModelConfig(family),
+        CalibrationConfig(windows=windows, batch=3),
+        PruningConfig(**pruning),
+    )
+    texts = TokenWindows(
+        random_windows(windows), random_windows(3, seed=1), "random", 0
+    )
+    units = units_of(config.pruning, model)
+    goal = goal_of(config.pruning, describe(model, source), config.model.dtype)
+    gone = {u.measured.name: torch.zeros(u.candidates, dtype=torch.bool) for u in units}
+    return Patient(config, loaded, texts, units, goal, gone)
+
+
+def quiet() -> Session:
+    """A session whose events nobody reads."""
+    return Session("test", lambda envelope: None)
+
+
+def weights(patient: Patient) -> dict[str, torch.Tensor]:
+    """A copy of every parameter."""
+    parameters = patient.loaded.model.named_parameters()
+    return {name: parameter.detach().clone() for name, parameter in parameters}

@@ -1,0 +1,59 @@
+"""Units of tiny models with random factors, and what they do step by step."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from surgeon_engine.config import PruningConfig, Structure
+from surgeon_engine.curvature.factors import KroneckerFactors
+from surgeon_engine.pruning.structures import units_of
+from tests.helpers.tiny_models import tiny_model
+
+DAMPING = 0.05
+
+
+def pruning(structure: Structure, **settings) -> PruningConfig:
+    """Settings with the same damping for costs and update."""
+    dampings = {"cost_damping": DAMPING, "update_damping": DAMPING}
+    return PruningConfig(structure=structure, **dampings | settings)
+
+
+def units(family: str, settings: PruningConfig):
+    """The units of a new tiny model."""
+    return units_of(settings, tiny_model(family))
+
+
+def random_factors(layer, seed: int = 0) -> KroneckerFactors:
+    """Positive definite A and G, in float32 as they are measured."""
+    g = torch.Generator().manual_seed(seed)
+    width = layer.columns + layer.has_bias
+    a = torch.randn(3 * width, width, generator=g)
+    dy = torch.randn(3 * layer.rows, layer.rows, generator=g)
+    return KroneckerFactors(A=a.T @ a / len(a), G=dy.T @ dy / len(dy))
+
+
+def factors_of(parts) -> dict[str, KroneckerFactors]:
+    """Random factors of each unit, by name; no two alike."""
+    return {
+        unit.measured.name: random_factors(unit.measured, seed)
+        for seed, unit in enumerate(parts)
+    }
+
+
+def nothing(unit) -> Tensor:
+    """No candidate gone."""
+    return torch.zeros(unit.candidates, dtype=torch.bool)
+
+
+def without(unit, *candidates: int) -> Tensor:
+    """These candidates gone."""
+    gone = nothing(unit)
+    gone[list(candidates)] = True
+    return gone
+
+
+def write(updated) -> None:
+    """Make an updated unit the model's weights."""
+    for layer, W in updated.weights:
+        layer.write(W)
