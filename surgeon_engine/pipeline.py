@@ -10,6 +10,7 @@ Stages are called by name and do the work; this file does no maths.
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 
@@ -19,7 +20,7 @@ import torch
 from surgeon_engine import devices
 from surgeon_engine.calibration.windows import load_windows, vocabulary_of
 from surgeon_engine.config import PruningConfig, RunConfig
-from surgeon_engine.errors import ExportError, PruningError
+from surgeon_engine.errors import EvaluationError, ExportError, PruningError
 from surgeon_engine.events import (
     BaselineEvaluated,
     Corrected,
@@ -151,12 +152,20 @@ def _shots(
         share = share_of_goal((done + step) / all_of_it, pruning.schedule)
         last = shots[-1].damping if shots else None
         undo = _Undo(patient) if pruning.perplexity_rise else None
-        shot = run_shot(patient, Round(len(shots) + 1, share, last), session)
+        try:
+            shot = run_shot(patient, Round(len(shots) + 1, share, last), session)
+        except EvaluationError:
+            if undo is None:
+                raise
+            undo()
+            step //= 2
+            session.emit(_over_budget("With more removed", math.inf, most))
+            continue
         if undo is not None and shot.evaluation.perplexity > most:
             undo()
             step //= 2
             when = f"At a sparsity of {shot.sparsity:.2%}"
-            session.emit(_over_budget(when, shot.evaluation, most))
+            session.emit(_over_budget(when, shot.evaluation.perplexity, most))
             continue
         done += step
         shots.append(shot)
@@ -192,7 +201,9 @@ def _corrected(
     most = _largest_perplexity(baseline, pruning)
     if undo is not None and corrected.evaluation.perplexity > most:
         undo()
-        session.emit(_over_budget("After the correction", corrected.evaluation, most))
+        session.emit(
+            _over_budget("After the correction", corrected.evaluation.perplexity, most)
+        )
         return None
     session.emit(corrected)
     return corrected
@@ -214,10 +225,10 @@ class _Undo:
         self._patient.gone = self._gone
 
 
-def _over_budget(when: str, found: Evaluation, most: float) -> Logged:
+def _over_budget(when: str, perplexity: float, most: float) -> Logged:
     return Logged(
         Level.INFO,
-        f"{when} perplexity would be {found.perplexity:.2f}, more than the "
+        f"{when} perplexity would be {perplexity:.2f}, more than the "
         f"{most:.2f} allowed: undone.",
     )
 

@@ -67,17 +67,16 @@ class Course:
 
     shots: int
     stages: tuple[Stage, ...] = SHOT_STAGES
+    is_corrected: bool = False
 
 
-def stages_of(pruning: PruningConfig) -> tuple[Stage, ...]:
-    """The stages through which each shot passes."""
+def course_of(pruning: PruningConfig, shots: int) -> Course:
+    """What a run of that many shots passes through."""
     adapts = pruning.method is Method.LLM_SURGEON
-    left_out = set()
+    stages: tuple[Stage, ...] = SHOT_STAGES
     if not adapts or pruning.damping is Damping.FIXED:
-        left_out.add(Stage.DAMPING)
-    if not adapts or pruning.correction is Correction.NONE:
-        left_out.add(Stage.CORRECTION)
-    return tuple(stage for stage in SHOT_STAGES if stage not in left_out)
+        stages = tuple(stage for stage in stages if stage is not Stage.DAMPING)
+    return Course(shots, stages, adapts and pruning.correction is not Correction.NONE)
 
 
 def steps_of(course: Course) -> tuple[tuple[Stage, int], ...]:
@@ -85,7 +84,9 @@ def steps_of(course: Course) -> tuple[tuple[Stage, int], ...]:
     shots = range(1, course.shots + 1)
     before = [(stage, 0) for stage in (Stage.LOAD, Stage.TEXT, Stage.BASELINE)]
     between = [(stage, shot) for shot in shots for stage in course.stages]
-    after = [(stage, 0) for stage in (Stage.EXPORT, Stage.VERIFICATION)]
+    correction = (Stage.CURVATURE, Stage.CORRECTION, Stage.EVALUATION)
+    end = (Stage.EXPORT, Stage.VERIFICATION)
+    after = [(s, 0) for s in (*(correction if course.is_corrected else ()), *end)]
     return (*before, *between, *after)
 
 

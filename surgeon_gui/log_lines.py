@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from surgeon_engine.events import (
     BaselineEvaluated,
     Cancelled,
+    Corrected,
     EngineReady,
     Envelope,
     Exported,
@@ -75,6 +76,12 @@ def _progress_in_words(event: object) -> str:
             done = f"Shot {event.shot} is done: sparsity {share}, perplexity {value}"
             choice = damping_choice(event.damping)
             return f"{done}; {choice}." if choice else f"{done}."
+        case Corrected(lengths=lengths, evaluation=evaluation):
+            if not lengths:
+                return "No step along the gradient helps: the weights stay."
+            value = numbers.perplexity(evaluation.perplexity)
+            steps = ", ".join(f"{length:g}" for length in lengths)
+            return f"Steps along the gradient ({steps} of a whole one): {value}."
         case Exported(folder=folder, bytes=size):
             return f"The pruned model lies in {folder}, {numbers.size(size)}."
         case RunFinished(seconds=seconds):

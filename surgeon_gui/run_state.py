@@ -18,6 +18,7 @@ from surgeon_engine.config import RunConfig
 from surgeon_engine.events import (
     BaselineEvaluated,
     Cancelled,
+    Corrected,
     Envelope,
     Evaluation,
     Exported,
@@ -85,12 +86,20 @@ class RunState:
     times: tuple[StageTime, ...] = ()
     baseline: Evaluation | None = None
     history: tuple[ShotFinished, ...] = ()
+    corrected: Corrected | None = None
     exported: Exported | None = None
     result: RunFinished | None = None
     error: Failed | None = None
     began: float = 0.0  # seconds since the epoch, as all times here
     stage_began: float = 0.0
     ended: float | None = None
+
+    @property
+    def evaluation(self) -> Evaluation | None:
+        """The latest of the pruned model; None before the first shot."""
+        if self.corrected is not None:
+            return self.corrected.evaluation
+        return self.history[-1].evaluation if self.history else None
 
     @property
     def layers(self) -> tuple[LayerSparsity, ...]:
@@ -122,7 +131,7 @@ class RunState:
         if self.status is Status.STOPPING:
             shots = max(self.shot, len(self.history), 1)
         assert self.config is not None
-        return Course(shots, eta.stages_of(self.config.pruning))
+        return eta.course_of(self.config.pruning, shots)
 
     def _position(self, now: float) -> Position:
         assert self.stage is not None
@@ -208,6 +217,10 @@ def _on_shot(state: RunState, event: ShotFinished, at: float) -> RunState:
     return replace(state, history=(*state.history, event))
 
 
+def _on_corrected(state: RunState, event: Corrected, at: float) -> RunState:
+    return replace(state, corrected=event)
+
+
 def _on_exported(state: RunState, event: Exported, at: float) -> RunState:
     return replace(state, exported=event)
 
@@ -241,6 +254,7 @@ _REACTIONS: dict[type, Callable[[RunState, Any, float], RunState]] = {
     Progressed: _on_progress,
     BaselineEvaluated: _on_baseline,
     ShotFinished: _on_shot,
+    Corrected: _on_corrected,
     Exported: _on_exported,
     RunFinished: _on_finished,
     Failed: _on_failed,

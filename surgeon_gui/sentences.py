@@ -99,7 +99,7 @@ def phase(run: RunState) -> str:
 
 def outcome(run: RunState) -> str:
     """What came of a finished run, in a sentence."""
-    if not run.history or run.baseline is None or run.model is None:
+    if run.evaluation is None or run.baseline is None or run.model is None:
         return "The run has finished."
     last = run.history[-1]
     return (
@@ -107,7 +107,7 @@ def outcome(run: RunState) -> str:
         f"{numbers.count(last.parameters)} of {numbers.count(run.model.parameters)} "
         "parameters remain, perplexity "
         f"{numbers.perplexity(run.baseline.perplexity)} {_ARROW} "
-        f"{numbers.perplexity(last.evaluation.perplexity)}."
+        f"{numbers.perplexity(run.evaluation.perplexity)}."
     )
 
 

@@ -181,8 +181,9 @@ FIELDS = {
     ),
     "pruning.correction": FieldText(
         "Correction",
-        "Whether the weights that stay also follow the gradient of the loss, and so "
-        "make up for more than the update does.",
+        "Whether, after the last shot, the weights that stay also follow the gradient "
+        "of the loss. It wins back much of the perplexity, and draws the model "
+        "towards the calibration text.",
     ),
     "pruning.damping": FieldText(
         "Damping",
@@ -230,10 +231,10 @@ UNITS = {
     Stage.TEXT: "part",
     Stage.BASELINE: "batch",
     Stage.CURVATURE: "step",
-    Stage.DAMPING: "trial",
+    Stage.DAMPING: "step",
     Stage.SELECTION: "layer",
     Stage.UPDATE: "layer",
-    Stage.CORRECTION: "trial",
+    Stage.CORRECTION: "step",
     Stage.EVALUATION: "batch",
     Stage.EXPORT: "layer",
     Stage.VERIFICATION: "batch",

@@ -22,6 +22,7 @@ CONTRACT = {
     "commands",
     "events",
     "errors",
+    "job_file",
     "presets",
     "run_folder",
     "sizes",

@@ -19,9 +19,14 @@ from torch import Tensor
 from surgeon_engine.config import PruningConfig, Structure
 from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.model.layers import PrunableLayer
-from surgeon_engine.pruning.costs import element_costs, pattern_costs, ways_to_remove
+from surgeon_engine.pruning.costs import (
+    Stiffness,
+    element_costs,
+    pattern_costs,
+    ways_to_remove,
+)
 from surgeon_engine.pruning.methods.method import Allocation, Method
-from surgeon_engine.pruning.threshold import GONE, Elements
+from surgeon_engine.pruning.threshold import GONE, Elements, refuse_nan
 from surgeon_engine.pruning.unit import Updated
 
 
@@ -59,24 +64,35 @@ class ElementsUnit:
         A, G = self.method.quadratic(W, factors)
         of_A = self.method.stiffness(A, pruning.cost_damping)
         of_G = self.method.stiffness(G, pruning.cost_damping)
+        gone = before.view(self.measured.rows, -1).to(W.device)
         if pruning.structure is Structure.N_M:
-            W = W[:, : self.measured.columns]
-            gone = before.view_as(W).to(W.device)
-            pattern = (pruning.kept, pruning.of)
-            cost, chosen = pattern_costs(W, of_A, of_G, *pattern)
-            groups_gone = gone[:, : cost.shape[1] * pruning.of]
-            groups_gone = groups_gone.unflatten(1, (-1, pruning.of)).any(dim=2)
-            cost = _spread(cost.masked_fill(groups_gone, -1), self.method.allocation)
-            cost = cost.masked_fill(groups_gone, torch.inf)  # its other weights stay
-            cost = _by_weight(cost, chosen, W.shape[1], *pattern)
+            cost = self._costs_in_groups(W, of_A, of_G, gone, pruning)
             atom = pruning.of - pruning.kept
         else:
             cost = element_costs(W, of_A, of_G)[:, : self.measured.columns]
-            gone = before.view_as(cost).to(cost.device)
+            refuse_nan(self.measured.name, cost)
             cost = _spread(cost.masked_fill(gone, -1), self.method.allocation)
             atom = 1
         cost = cost.masked_fill(gone, GONE).float().flatten().cpu()
         return Elements(_within_limit(cost, atom, pruning.keep_at_least), atom)
+
+    def _costs_in_groups(
+        self,
+        W: Tensor,
+        of_A: Stiffness,
+        of_G: Stiffness,
+        gone: Tensor,
+        pruning: PruningConfig,
+    ) -> Tensor:
+        """The costs of groups, on those of their weights that would go.  R x C."""
+        kept, of = pruning.kept, pruning.of
+        W = W[:, : self.measured.columns]
+        cost, chosen = pattern_costs(W, of_A, of_G, kept, of)
+        refuse_nan(self.measured.name, cost)
+        is_gone = gone[:, : cost.shape[1] * of].unflatten(1, (-1, of)).any(dim=2)
+        cost = _spread(cost.masked_fill(is_gone, -1), self.method.allocation)
+        cost = cost.masked_fill(is_gone, torch.inf)  # its other weights stay
+        return _by_weight(cost, chosen, W.shape[1], kept, of)
 
     def updated(
         self,

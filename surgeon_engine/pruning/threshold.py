@@ -63,16 +63,25 @@ def cheapest(units: Mapping[str, Removals | Elements], budget: int) -> Selection
         PruningError: the budget is more than may be removed.
     """
     for name, unit in units.items():
-        if bool(unit.cost.isnan().any()):
-            raise CurvatureError(
-                f"The costs of {name} are not numbers.",
-                "Raise the damping or use more calibration text.",
-            )
+        refuse_nan(name, unit.cost)
     removals = {n: unit for n, unit in units.items() if isinstance(unit, Removals)}
     if removals:
         return _cheapest_removals(removals, budget)
     elements = {n: unit for n, unit in units.items() if isinstance(unit, Elements)}
     return _cheapest_elements(elements, budget)
+
+
+def refuse_nan(name: str, cost: Tensor) -> None:
+    """Let no cost pass that has no place in an order.
+
+    Raises:
+        CurvatureError: a cost of the layer is not a number.
+    """
+    if bool(cost.isnan().any()):
+        raise CurvatureError(
+            f"The costs of {name} are not numbers.",
+            "Raise the damping or use more calibration text.",
+        )
 
 
 def _cheapest_removals(units: Mapping[str, Removals], budget: int) -> Selection:

@@ -4,7 +4,8 @@ A covariance of few tokens is uncertain, and how much it may be trusted depends 
 text, its length, the structure and how much has gone. So each damping is tried: the
 factors of one part of the calibration windows choose and update, the loss on the other
 part judges, and the weights are put back. The search goes over a coarse grid from the
-last choice on, in steps that change both dampings, then one of them.
+last choice on: in every shot for the update's damping, in the first one for that of the
+costs too, which matters less from then on and takes longer to try.
 
 The factors of the held-out part are then added to those of the first, so that nothing
 measured is wasted; validation windows take no part.
@@ -31,8 +32,8 @@ from surgeon_engine.shots.removal import remove, selection
 
 GRID = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 _START = (GRID.index(0.1), GRID.index(0.1))
-_BOTH = ((-1, -1), (1, 1))
-_EACH = ((0, -1), (0, 1), (-1, 0), (1, 0))
+_UPDATE = ((0, -1), (0, 1))
+_COST = ((-1, 0), (1, 0))  # dearer to try: all costs have to be computed again
 _HELD_OUT = 4  # one of so many windows
 
 Place = tuple[int, int]  # of the damping of costs and of the update in GRID
@@ -91,13 +92,12 @@ def choose_damping(patient: Patient, task: Task, session: Session) -> DampingCho
         except CurvatureError:
             return math.inf  # too little damping for these factors
 
-    moves: tuple[Place, ...] = _BOTH + _EACH
     start = _START
+    moves: tuple[Place, ...] = _UPDATE + _COST
     if task.last is not None:
         start = (GRID.index(task.last.cost), GRID.index(task.last.update))
-        moves = _EACH
-    if config.structure in SPARSE:
-        moves = _BOTH  # a trial is as long as the update itself
+    if task.last is not None or config.structure in SPARSE:
+        moves = _UPDATE
     with session.stage(Stage.DAMPING, task.shot):
         losses = descend(loss_at, start, moves)
     best = min(losses, key=losses.__getitem__)

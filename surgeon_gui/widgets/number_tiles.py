@@ -74,9 +74,9 @@ def _perplexity(run: RunState) -> tuple[str, str]:
     if run.baseline is None:
         return _NOTHING, ""
     before = numbers.perplexity(run.baseline.perplexity)
-    if not run.history:
+    if run.evaluation is None:
         return before, "original"
-    after = run.history[-1].evaluation.perplexity
+    after = run.evaluation.perplexity
     change = after / run.baseline.perplexity - 1
     value = f"{before}{_ARROW}{numbers.perplexity(after)}"
     return value, numbers.percent(change, signed=True)

@@ -45,6 +45,8 @@ class PerplexityChart(LineChart):
             self.show_line(Line(measure))
             return
         points = [(0, run.baseline), *((s.shot, s.evaluation) for s in run.history)]
+        if run.corrected is not None:
+            points.append((len(run.history), run.corrected.evaluation))
         values = {_PERPLEXITY: _perplexity, _LOSS: _loss}[measure]
         finite = [(x, values(e)) for x, e in points if math.isfinite(values(e))]
         self.show_line(

@@ -124,6 +124,13 @@ def test_the_next_search_begins_at_the_last_choice():
     assert from_corner.held_out_loss <= loss_with(patient, task, GRID[-1], GRID[0])
 
 
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_later_shots_keep_the_damping_of_the_costs(structure):
+    patient = patient_of(structure=structure, sparsity=0.3)
+    last = DampingChoice(GRID[1], GRID[-1], 7)
+    assert choose_damping(patient, task_of(patient, last), quiet()).cost == GRID[1]
+
+
 def test_the_search_is_a_stage_of_its_shot():
     patient = patient_of(sparsity=0.3)
     events = []
@@ -165,8 +172,8 @@ def test_where_no_damping_works_a_sentence_says_so(monkeypatch):
         assert torch.equal(parameter, before[name])
 
 
-BOTH = ((-1, -1), (1, 1))
-EACH = ((0, -1), (0, 1), (-1, 0), (1, 0))
+UPDATE = ((0, -1), (0, 1))
+COST = ((-1, 0), (1, 0))
 LAST = len(GRID) - 1
 
 
@@ -176,7 +183,7 @@ def test_a_bowl_is_descended_to_its_ground(start, best):
     def loss(place):
         return (place[0] - best[0]) ** 2 + (place[1] - best[1]) ** 2
 
-    losses = descend(loss, start, BOTH + EACH)
+    losses = descend(loss, start, UPDATE + COST)
     assert min(losses, key=losses.__getitem__) == best
     assert len(losses) < len(GRID) ** 2
 
@@ -188,12 +195,12 @@ def test_no_place_is_tried_twice_and_none_lies_outside():
         tried.append(place)
         return float(sum(place))
 
-    losses = descend(loss, (1, 2), BOTH + EACH)
+    losses = descend(loss, (1, 2), UPDATE + COST)
     assert len(tried) == len(set(tried)) == len(losses)
     assert all(0 <= index <= LAST for place in tried for index in place)
 
 
 def test_a_flat_loss_is_not_searched_beyond_its_neighbours():
-    losses = descend(lambda place: 1.0, (3, 3), BOTH)
-    assert losses == {(3, 3): 1.0, (2, 2): 1.0, (4, 4): 1.0}
+    losses = descend(lambda place: 1.0, (3, 3), UPDATE)
+    assert losses == {(3, 3): 1.0, (3, 2): 1.0, (3, 4): 1.0}
     assert min(losses, key=losses.__getitem__) == (3, 3)  # where it began

@@ -147,6 +147,23 @@ def test_every_row_loses_the_same_number_under_wanda():
                     assert score[row][gone[row]].max() <= kept
 
 
+def test_what_has_gone_counts_as_the_first_of_its_row():
+    """A weight that happens to be zero does not go before it."""
+    settings = pruning(SINGLE, method=Method.WANDA)
+    unit = units("llama", settings)[0]
+    W = unit.measured.weight()
+    W[:, [2, 5, 9]] = 0
+    unit.measured.write(W)
+    before = torch.zeros_like(W, dtype=torch.bool)
+    before[:, [5, 9]] = True
+    factors = random_factors(unit.measured)
+    cost = unit.removals(factors, before.flatten(), settings).cost.view_as(W)
+    left = cost[:, [c for c in range(16) if c not in (5, 9)]].sort(dim=1).values
+    ranks = torch.arange(3, 17) / 16  # after the two that are gone
+    assert torch.equal(left, ranks.expand_as(left))
+    assert (cost[:, 2] == 3 / 16).all()
+
+
 def test_every_layer_loses_the_same_share_under_sparsegpt():
     settings = pruning(SINGLE, method=Method.SPARSEGPT)
     parts = units("opt", settings)

@@ -90,6 +90,19 @@ def test_groups_follow_one_another_on_what_has_already_adapted(max_correlated, s
     assert (X[goes] == 0).all()
 
 
+def test_factors_of_very_different_eigenvalues_take_few_steps(monkeypatch):
+    """Of 1152 unknowns, with a condition of 1e8 and no preconditioner: thousands."""
+    monkeypatch.setattr(sparse_update, "_MOST_STEPS", 30)
+    layer = make_layer(24, 64)
+    scale = torch.logspace(-2, 2, 64, dtype=torch.float64)
+    layer.A.mul_(scale).mul_(scale.unsqueeze(1))
+    goes = random_mask(24, 64, share=0.25)
+    X = whole_update(layer.W, layer.A, layer.G, goes)
+    least = quadratic_cost(layer, best_weight_dense(layer, goes))
+    start = quadratic_cost(layer, layer.W.masked_fill(goes, 0))
+    assert quadratic_cost(layer, X) - least <= 1e-2 * (start - least)
+
+
 def test_groups_are_dearer_than_all_together_and_cheaper_than_no_update(monkeypatch):
     exact(monkeypatch)
     layer = make_layer(R, C)

@@ -10,13 +10,13 @@ from surgeon_gui.eta import (
     Course,
     Position,
     StageTime,
+    course_of,
     progress,
     remaining_seconds,
-    stages_of,
     steps_of,
 )
 
-STAGES = stages_of(PruningConfig(damping=Damping.FIXED))
+STAGES = course_of(PruningConfig(damping=Damping.FIXED), shots=1).stages
 
 FIRST_SHOT = (
     StageTime(Stage.LOAD, 0, 2.0),
@@ -104,14 +104,24 @@ def test_progress_grows_within_a_run():
 @pytest.mark.parametrize(
     ("pruning", "left_out"),
     [
-        (PruningConfig(), {Stage.CORRECTION}),
-        (PruningConfig(correction=Correction.LOSS), set()),
-        (PruningConfig(damping=Damping.FIXED), {Stage.DAMPING, Stage.CORRECTION}),
-        (PruningConfig(method=Method.K_OBD), {Stage.DAMPING, Stage.CORRECTION}),
+        (PruningConfig(), set()),
+        (PruningConfig(damping=Damping.FIXED), {Stage.DAMPING}),
+        (PruningConfig(method=Method.K_OBD), {Stage.DAMPING}),
     ],
 )
 def test_a_shot_has_the_stages_that_its_settings_ask_for(pruning, left_out):
-    assert set(SHOT_STAGES) - set(stages_of(pruning)) == left_out
+    assert set(SHOT_STAGES) - set(course_of(pruning, shots=2).stages) == left_out
+
+
+def test_a_correction_comes_once_after_the_last_shot():
+    plain, corrected = (
+        steps_of(course_of(PruningConfig(correction=correction), shots=2))
+        for correction in Correction
+    )
+    more = ((Stage.CURVATURE, 0), (Stage.CORRECTION, 0), (Stage.EVALUATION, 0))
+    assert corrected == (*plain[:-2], *more, *plain[-2:])
+    k_obd = PruningConfig(method=Method.K_OBD, correction=Correction.LOSS)
+    assert not course_of(k_obd, shots=2).is_corrected
 
 
 SEARCHED = (
@@ -119,7 +129,7 @@ SEARCHED = (
     StageTime(Stage.CURVATURE, 1, 9.0),
     StageTime(Stage.DAMPING, 1, 7.0),
 )
-WITH_SEARCH = Course(1, stages_of(PruningConfig()))
+WITH_SEARCH = course_of(PruningConfig(), shots=1)
 
 
 def test_coming_back_to_a_stage_takes_a_run_nowhere_back():

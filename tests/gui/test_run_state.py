@@ -9,6 +9,7 @@ from surgeon_engine.events import (
     SHOT_STAGES,
     BaselineEvaluated,
     Cancelled,
+    Corrected,
     EngineReady,
     Envelope,
     Exported,
@@ -125,6 +126,17 @@ def test_figures_are_kept(running):
     assert state.history == tuple(shots)
     assert state.layers == shots[-1].layers
     assert state.exported == exported
+
+
+def test_the_latest_evaluation_is_that_after_the_correction(running):
+    assert running.evaluation is None
+    shot = shot_finished(1, 1, 0.3)
+    state = after(running, shot)
+    assert state.evaluation == shot.evaluation
+    corrected = Corrected((0.001,), 2.9, 2.7, evaluation(12.0), 5.0)
+    state = after(state, corrected)
+    assert state.evaluation == evaluation(12.0)
+    assert state.history == (shot,)
 
 
 def test_before_the_first_shot_nothing_is_removed(starting, running):

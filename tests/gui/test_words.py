@@ -11,6 +11,7 @@ import pytest
 
 from surgeon_engine.config import Method, PruningConfig, RunConfig, Structure, Target
 from surgeon_engine.events import (
+    Corrected,
     DampingChoice,
     Envelope,
     Level,
@@ -162,14 +163,22 @@ def test_what_a_shot_chose_is_said_in_the_log_and_beside_the_figures():
     chosen = shot_finished(1, 3, 0.3)
     run = RunState(history=(chosen,))
     assert sentences.last_choice(run) == (
-        "Shot 1: damping 0.01 for costs and 0.1 for the update, best of 9; correction "
-        "by 0.5 of a step; loss 2.651 on held-out windows"
+        "Shot 1: damping 0.01 for costs and 0.1 for the update, best of 9; loss "
+        "2.651 on held-out windows"
     )
     (line,) = log_lines([Envelope("run-1", 0.0, chosen)])
     assert "best of 9" in line.message
     given = msgspec.structs.replace(chosen, damping=DampingChoice(0.01, 0.1, 0))
     (line,) = log_lines([Envelope("run-1", 0.0, given)])
     assert line.message.endswith("0.1 for the update, as given.")
+
+
+def test_the_log_tells_the_steps_of_a_correction_or_that_none_helped():
+    steps = Corrected((0.001, 0.0002), 2.9, 2.7, evaluation(12.0), 5.0)
+    none = msgspec.structs.replace(steps, lengths=())
+    taken, refused = log_lines([Envelope("run-1", 0.0, x) for x in (steps, none)])
+    assert "0.001, 0.0002 of a whole one" in taken.message
+    assert "No step along the gradient helps" in refused.message
 
 
 def test_a_method_that_damps_nothing_has_no_choice_to_tell():

@@ -65,6 +65,7 @@ class SparseGpt(Method):
         for start in range(0, C, group):
             end = min(start + group, C)
             cost = (X[:, start:end] / U.diagonal()[start:end]).square()
+            cost.masked_fill_(W[:, start:end] == 0, -1)  # what has gone stays gone
             asked = is_removed[:, start:end]
             if gone:
                 goes[:, start:end] = _least_of_each_row(cost, asked, gone)
