@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TextIO
 
 from surgeon_engine.commands import StopAndKeep
-from surgeon_engine.config import ModelConfig
+from surgeon_engine.config import ModelConfig, in_words
 from surgeon_engine.errors import ConfigError, EngineError
 from surgeon_engine.events import (
     BaselineEvaluated,
@@ -102,6 +102,8 @@ def _run(options: argparse.Namespace) -> int:
     from surgeon_engine.session import Session
 
     shots = config.pruning.shots
+    if config.pruning.perplexity_rise:
+        shots = sys.maxsize  # a quality limit makes more and smaller steps
     if options.stop_after is not None and not 1 <= options.stop_after <= shots:
         raise ConfigError(
             f"There is no shot {options.stop_after} to stop after: "
@@ -200,7 +202,7 @@ def _described(model: ModelSummary) -> str:
     ]
     lines.append("  structures")
     lines += [
-        f"    {support.structure.replace('_', ' '):<24}{support.reason or 'yes'}"
+        f"    {in_words(support.structure):<24}{support.reason or 'yes'}"
         for support in model.structures
     ]
     return "\n".join(lines)

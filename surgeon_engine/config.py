@@ -8,6 +8,7 @@ nor Qt.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -148,6 +149,21 @@ def _option(
     return field(default=default, metadata=metadata)
 
 
+def in_words(choice: StrEnum) -> str:
+    """The name of a structure or method in a sentence."""
+    return _NAMES.get(choice, choice.replace("_", " "))
+
+
+_NAMES: dict[StrEnum, str] = {
+    Structure.N_M: "N:M",
+    Method.LLM_SURGEON: "LLM Surgeon",
+    Method.K_OBD: "K-OBD",
+    Method.L_OBD: "L-OBD",
+    Method.SPARSEGPT: "SparseGPT",
+    Method.WANDA: "Wanda",
+}
+
+
 def _check_limits(config: Any) -> None:
     for item in dataclasses.fields(config):
         limits = item.metadata.get("limits")
@@ -195,6 +211,7 @@ class CalibrationConfig:
             )
 
 
+_MOST_WAYS = 20_000  # 8:16 has 12,870
 _ROUNDING = 0.001  # 66.7 % are asked for where two of three are meant
 
 
@@ -203,7 +220,7 @@ def _is_share(pruning: PruningConfig) -> bool:
 
 
 def _adapts(pruning: PruningConfig) -> bool:
-    return pruning.method is Method.LLM_SURGEON
+    return pruning.adapts
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +245,7 @@ class PruningConfig:
         Limits(0, 1e8, low_is_open=True),
         applies=lambda p: p.target is Target.FILE_SIZE,
     )
-    perplexity_rise: float = _option(0.0, Limits(0, 100))  # largest; 0: any
+    perplexity_rise: float = _option(0.0, Limits(0, 100))  # per cent; 0: any
     shots: int = _option(3, Limits(1, 200))
     width_multiple: int = _option(
         1, Limits(1, 1024), advanced=True, applies=lambda p: p.structure in COUPLED
@@ -269,17 +286,14 @@ class PruningConfig:
 
     def __post_init__(self) -> None:
         _check_limits(self)
-        if self.kept >= self.of:
-            raise ConfigError(
-                f"{self.kept}:{self.of} removes nothing.",
-                f"Keep fewer than {self.of} of every {self.of} weights.",
-            )
+        if self.structure is Structure.N_M:
+            self._check_pattern()
         if self.method not in methods_for(self.structure):
             raise ConfigError(
-                f"{self.method} does not remove {self.structure.replace('_', ' ')}.",
-                "Its structures are elements and n_m; or choose llm_surgeon.",
+                f"{in_words(self.method)} does not remove {in_words(self.structure)}.",
+                "It removes elements and N:M; for others choose llm_surgeon.",
             )
-        if self.correction is not Correction.NONE and self.fisher is Fisher.SAMPLED:
+        if self.is_corrected and self.fisher is Fisher.SAMPLED:
             raise ConfigError(
                 "The correction follows the gradient of the text's own labels.",
                 "Set fisher to empirical, or correction to none.",
@@ -291,14 +305,43 @@ class PruningConfig:
                 "Give the target as a share or as a number of parameters, or choose "
                 "another structure.",
             )
-        if self.structure is Structure.N_M and self.target is Target.PRUNABLE_SHARE:
-            most = 1 - self.kept / self.of
-            if self.sparsity > most + _ROUNDING:
-                raise ConfigError(
-                    f"{self.kept}:{self.of} removes at most {most:.1%} of the weights, "
-                    f"{self.sparsity:.1%} were asked for.",
-                    f"Lower the sparsity to {most:.1%}.",
-                )
+
+    @property
+    def adapts(self) -> bool:
+        """Whether the weights that stay make up for those that go."""
+        return self.method is Method.LLM_SURGEON
+
+    @property
+    def searches_damping(self) -> bool:
+        """Whether held-out windows choose the damping."""
+        return self.adapts and self.damping is Damping.AUTOMATIC
+
+    @property
+    def is_corrected(self) -> bool:
+        """Whether a run ends with steps along the gradient."""
+        return self.adapts and self.correction is Correction.LOSS
+
+    def _check_pattern(self) -> None:
+        if self.kept >= self.of:
+            raise ConfigError(
+                f"{self.kept}:{self.of} removes nothing.",
+                f"Keep fewer than {self.of} of every {self.of} weights.",
+            )
+        ways = math.comb(self.of, self.kept)
+        if ways > _MOST_WAYS:
+            raise ConfigError(
+                f"There are {ways:,} ways to keep {self.kept} of {self.of} weights; "
+                f"Surgeon compares at most {_MOST_WAYS:,} in every group.",
+                "Choose shorter groups, such as 4:8.",
+            )
+        most = 1 - self.kept / self.of
+        is_share = self.target is Target.PRUNABLE_SHARE
+        if is_share and self.sparsity > most + _ROUNDING:
+            raise ConfigError(
+                f"{self.kept}:{self.of} removes at most {most:.1%} of the weights, "
+                f"{self.sparsity:.1%} were asked for.",
+                f"Lower the sparsity to {most:.1%}.",
+            )
 
 
 def methods_for(structure: Structure) -> tuple[Method, ...]:

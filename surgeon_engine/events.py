@@ -184,12 +184,14 @@ class ShotFinished(msgspec.Struct, frozen=True, tag=True):
     shot: int
     target: float
     sparsity: float
-    threshold: float | None  # largest cost paid, per the cost basis; None: none
+    # The largest cost paid, per the cost basis; a share where removals are spread
+    # evenly; None: nothing went.
+    threshold: float | None
     parameters: int  # that remain in the whole model
     evaluation: Evaluation
     layers: tuple[LayerSparsity, ...]
     seconds: float
-    damping: DampingChoice | None = None  # None: the method damps nothing
+    damping: DampingChoice | None = None  # None: nothing adapts
 
 
 class Corrected(msgspec.Struct, frozen=True, tag=True):

@@ -49,11 +49,6 @@ def inverse(M: Tensor) -> Tensor:
     return torch.cholesky_inverse(cholesky(M))
 
 
-def inverse_diagonal(M: Tensor) -> Tensor:
-    """The diagonal of M^-1, n."""
-    return inverse(M).diagonal()
-
-
 def solve(M: Tensor, B: Tensor) -> Tensor:
     """M^-1 B, n x k."""
     return torch.cholesky_solve(B, cholesky(M))

@@ -19,8 +19,13 @@ import torch
 
 from surgeon_engine import devices
 from surgeon_engine.calibration.windows import load_windows, vocabulary_of
-from surgeon_engine.config import PruningConfig, RunConfig
-from surgeon_engine.errors import EvaluationError, ExportError, PruningError
+from surgeon_engine.config import PruningConfig, RunConfig, in_words
+from surgeon_engine.errors import (
+    CurvatureError,
+    EvaluationError,
+    ExportError,
+    PruningError,
+)
 from surgeon_engine.events import (
     BaselineEvaluated,
     Corrected,
@@ -51,7 +56,7 @@ from surgeon_engine.pruning.structures import units_of
 from surgeon_engine.pruning.unit import Unit
 from surgeon_engine.run_folder import Report, RunFolder
 from surgeon_engine.session import Session
-from surgeon_engine.shots.correction import correct, corrects
+from surgeon_engine.shots.correction import correct
 from surgeon_engine.shots.patient import Patient
 from surgeon_engine.shots.shot import Round, check_windows, evaluation, run_shot
 from surgeon_engine.sizes import Goal, goal_of
@@ -80,9 +85,9 @@ def prune(config: RunConfig, folder: Path, session: Session) -> None:
 
     shots = _shots(patient, baseline, session)
     corrected = None
-    if corrects(config.pruning):
+    if config.pruning.is_corrected:
         corrected = _corrected(patient, baseline, session)
-    recipe = Recipe(config, baseline, tuple(shots), corrected)
+    recipe = Recipe(config, patient.goal, baseline, tuple(shots), corrected)
     export = _export(patient, recipe, run, session)
     session.emit(export)
     report = _report(patient, recipe, export, session)
@@ -124,11 +129,11 @@ def _refuse_unreachable(
 ) -> None:
     most = sum(unit.removable(pruning) for unit in units)
     if goal.removed > most:
-        what = pruning.structure.replace("_", " ")
         raise PruningError(
             f"{goal.removed:,} weights ({goal.sparsity:.1%} of the prunable ones) are "
-            f"to go, but as {what} only {most:,} may ({most / goal.prunable:.1%}); "
-            "what is protected and the last of each kind in each layer stay.",
+            f"to go, but as {in_words(pruning.structure)} only {most:,} may "
+            f"({most / goal.prunable:.1%}): "
+            "other layers, what is protected and the last of each kind stay.",
             "Lower the target, protect less, or choose another structure.",
         )
 
@@ -154,7 +159,7 @@ def _shots(
         undo = _Undo(patient) if pruning.perplexity_rise else None
         try:
             shot = run_shot(patient, Round(len(shots) + 1, share, last), session)
-        except EvaluationError:
+        except (CurvatureError, EvaluationError):
             if undo is None:
                 raise
             undo()

@@ -47,7 +47,7 @@ class Report(msgspec.Struct, frozen=True):
     device: str
     baseline: Evaluation
     shots: tuple[ShotFinished, ...]
-    corrected: Corrected | None  # None: not asked for
+    corrected: Corrected | None  # None: not asked for, or undone
     exported: Exported
     stopped_early: bool
     seconds: float

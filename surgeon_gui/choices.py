@@ -76,8 +76,8 @@ CHOICES: dict[Enum, tuple[str, str]] = {
     ),
     Method.L_OBD: (
         "L-OBD",
-        "Chooses by the squared gradient of each weight alone, and leaves the weights "
-        "that stay as they are.",
+        "Chooses by the error that a removal makes in its own layer, from the inputs "
+        "alone, and leaves the weights that stay as they are.",
     ),
     Method.MAGNITUDE: (
         "Magnitude",
@@ -138,8 +138,9 @@ CHOICES: dict[Enum, tuple[str, str]] = {
     ),
     Correction.LOSS: (
         "Along the loss",
-        "They also take a step down the loss, of the length that held-out windows of "
-        "the calibration text like best. Draws the model towards that text.",
+        "After the last shot they also take steps down the loss, of the lengths that "
+        "held-out windows of the calibration text like best. Draws the model towards "
+        "that text.",
     ),
     Damping.AUTOMATIC: (
         "Automatic",

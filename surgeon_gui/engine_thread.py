@@ -44,6 +44,17 @@ class EngineThread(QThread):
         self._keeper = EngineKeeper(make_link, cancel_patience)
         self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._ending = threading.Event()
+        self._has_listener = threading.Event()
+        self._untold: list[Envelope] = []
+
+    def listen(self, slot: Callable[[list[Envelope]], None]) -> None:
+        """Tell `slot` of all events, also of those from before it listened.
+
+        The engine is started before the window is made, and may be ready first: what
+        is emitted while nothing is connected would be lost.
+        """
+        self.events_received.connect(slot)
+        self._has_listener.set()
 
     def send(self, command: Command) -> None:
         """Tell the engine something; returns at once, from any thread."""
@@ -87,7 +98,9 @@ class EngineThread(QThread):
             self._keeper.receive(POLL_SECONDS)
 
     def _tell(self, batch: list[Envelope]) -> None:
-        if batch:
+        self._untold += batch
+        if self._untold and self._has_listener.is_set():
+            batch, self._untold = self._untold, []
             self.events_received.emit(without_overtaken(batch))
 
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from surgeon_engine.config import Correction, Damping, Method, PruningConfig
+from surgeon_engine.config import PruningConfig
 from surgeon_engine.events import SHOT_STAGES, Stage
 
 ENOUGH_TO_EXTRAPOLATE = 0.1  # of a stage, before its pace is believed
@@ -72,11 +72,10 @@ class Course:
 
 def course_of(pruning: PruningConfig, shots: int) -> Course:
     """What a run of that many shots passes through."""
-    adapts = pruning.method is Method.LLM_SURGEON
     stages: tuple[Stage, ...] = SHOT_STAGES
-    if not adapts or pruning.damping is Damping.FIXED:
+    if not pruning.searches_damping:
         stages = tuple(stage for stage in stages if stage is not Stage.DAMPING)
-    return Course(shots, stages, adapts and pruning.correction is not Correction.NONE)
+    return Course(shots, stages, pruning.is_corrected)
 
 
 def steps_of(course: Course) -> tuple[tuple[Stage, int], ...]:

@@ -15,10 +15,10 @@ from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
-from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtCore import Signal, Slot
 from PySide6.QtWidgets import (
     QDoubleSpinBox,
-    QFormLayout,
+    QGridLayout,
     QLabel,
     QVBoxLayout,
     QWidget,
@@ -32,6 +32,7 @@ from surgeon_gui.widgets.collapsible import Collapsible
 from surgeon_gui.widgets.controls import problem_label, show_problem
 
 _INPUT_HEIGHT = 27  # pixels, as high as a button
+_MOST_BELOW = 4  # widgets of the page's own under a field; empty rows take no room
 
 Values = Mapping[str, Any]  # of the fields, by name
 Following = Callable[[Values, Values], Values]  # before, after -> what changes too
@@ -39,6 +40,22 @@ Following = Callable[[Values, Values], Values]  # before, after -> what changes 
 
 def _nothing_follows(before: Values, after: Values) -> Values:
     return {}
+
+
+@dataclasses.dataclass(slots=True)
+class _Row:
+    """A field's place: a grid, because QFormLayout cuts labels that wrap."""
+
+    grid: QGridLayout
+    number: int
+    label: QLabel
+    field: QWidget
+    applies: Callable[[Any], bool]
+    below: int = 0  # widgets of the page's own
+
+    def show_if(self, is_wanted: bool) -> None:
+        self.label.setVisible(is_wanted)
+        self.field.setVisible(is_wanted)
 
 
 class ConfigForm(QWidget):
@@ -60,24 +77,23 @@ class ConfigForm(QWidget):
         self._config = kind()
         self._inputs: dict[str, Input] = {}
         self._before: Values = {}  # what they said last
-        self._rows: dict[str, QFormLayout] = {}  # in which a field has its row
-        self._applies: dict[str, Callable[[Any], bool]] = {}
+        self._rows: dict[str, _Row] = {}
         self._problem = problem_label()
         self._problem.setObjectName(f"{part}_form_problem")
-        plain, advanced = _rows(), _rows()
+        plain, advanced = _grid(), _grid()
         hints = typing.get_type_hints(kind)
         for field in dataclasses.fields(kind):
             if hints[field.name] is str:
                 continue
-            rows = advanced if field.metadata.get("advanced") else plain
-            self._add_field(rows, field, hints[field.name])
+            grid = advanced if field.metadata.get("advanced") else plain
+            self._add_field(grid, field, hints[field.name])
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(GAP)
-        if plain.rowCount():
+        if plain.count():
             layout.addLayout(plain)
         layout.addWidget(self._problem)
-        if advanced.rowCount():
+        if advanced.count():
             content = QWidget()
             content.setLayout(advanced)
             layout.addWidget(
@@ -115,14 +131,10 @@ class ConfigForm(QWidget):
 
     def add_below(self, name: str, widget: QWidget) -> None:
         """Put a widget of the page's own under the row of a field."""
-        rows, field = self._rows[name], self.field(name)
-        above = [
-            row
-            for row in range(rows.rowCount())
-            if (item := rows.itemAt(row, QFormLayout.ItemRole.FieldRole)) is not None
-            and item.widget() is field
-        ]
-        rows.insertRow(above[0] + 1, widget)
+        row = self._rows[name]
+        row.below += 1
+        assert row.below <= _MOST_BELOW
+        row.grid.addWidget(widget, row.number + row.below, 0, 1, 2)
 
     def disable_choices(self, name: str, reasons: Mapping[Any, str]) -> None:
         """Take choices of a field away, each for a reason that is shown with it."""
@@ -131,7 +143,7 @@ class ConfigForm(QWidget):
         entry.disable(reasons)
 
     def _add_field(
-        self, rows: QFormLayout, field: dataclasses.Field[Any], kind: Any
+        self, grid: QGridLayout, field: dataclasses.Field[Any], kind: Any
     ) -> None:
         words = FIELDS[f"{self._part}.{field.name}"]
         entry = make_input(kind, field.metadata.get("limits"), words)
@@ -144,12 +156,15 @@ class ConfigForm(QWidget):
         label.setBuddy(entry.widget)
         label.setMinimumHeight(_INPUT_HEIGHT)
         entry.widget.setMinimumHeight(_INPUT_HEIGHT)
-        rows.addRow(label, entry.widget)
         entry.show(getattr(self._config, field.name))
         entry.edited.connect(self._on_edited)
         self._inputs[field.name] = entry
-        self._rows[field.name] = rows
-        self._applies[field.name] = field.metadata.get("applies", _always)
+        number = len(self._rows) * (1 + _MOST_BELOW)
+        grid.addWidget(label, number, 0)
+        grid.addWidget(entry.widget, number, 1)
+        applies = field.metadata.get("applies", _always)
+        row = _Row(grid, number, label, entry.widget, applies)
+        self._rows[field.name] = row
 
     def _show(self, values: Values) -> None:
         for name, entry in self._inputs.items():
@@ -157,8 +172,8 @@ class ConfigForm(QWidget):
                 entry.show(values[name])
         self._before = self.values()
         said = SimpleNamespace(**self._before)
-        for name, rows in self._rows.items():
-            rows.setRowVisible(self.field(name), self._applies[name](said))
+        for row in self._rows.values():
+            row.show_if(row.applies(said))
 
     @Slot()
     def _on_edited(self) -> None:
@@ -180,11 +195,9 @@ def _always(config: Any) -> bool:
     return True
 
 
-def _rows() -> QFormLayout:
-    rows = QFormLayout()
-    rows.setContentsMargins(0, 0, 0, 0)
-    rows.setHorizontalSpacing(GAP)
-    rows.setVerticalSpacing(GAP)
-    rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-    rows.setLabelAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
-    return rows
+def _grid() -> QGridLayout:
+    grid = QGridLayout()
+    grid.setContentsMargins(0, 0, 0, 0)
+    grid.setSpacing(GAP)
+    grid.setColumnStretch(1, 1)
+    return grid

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QGridLayout, QWidget
+from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
 
 from surgeon_gui.run_state import RunState
 from surgeon_gui.sentences import last_choice
 from surgeon_gui.theme import GAP
 from surgeon_gui.widgets.chart_card import ChartCard
-from surgeon_gui.widgets.controls import text_label
 from surgeon_gui.widgets.layer_map import LayerMap
 from surgeon_gui.widgets.number_tiles import NumberTiles
 from surgeon_gui.widgets.run_charts import ParametersChart, PerplexityChart
@@ -28,8 +27,10 @@ class LiveView(QWidget):
         super().__init__()
         self.setObjectName("live_view")
         self._tiles = NumberTiles()
-        self._choice = text_label(quiet=True)
+        # Lines that wrap would let the charts grow beyond what is in sight.
+        self._choice = QLabel()
         self._choice.setObjectName("damping_label")
+        self._choice.setProperty("quiet", True)
         self._perplexity = PerplexityChart()
         self._parameters = ParametersChart()
         self._sparsity = LayerMap()

@@ -74,8 +74,7 @@ def _progress_in_words(event: object) -> str:
             value = numbers.perplexity(event.evaluation.perplexity)
             share = numbers.percent(event.sparsity)
             done = f"Shot {event.shot} is done: sparsity {share}, perplexity {value}"
-            choice = damping_choice(event.damping)
-            return f"{done}; {choice}." if choice else f"{done}."
+            return "; ".join((done, *damping_choice(event.damping))) + "."
         case Corrected(lengths=lengths, evaluation=evaluation):
             if not lengths:
                 return "No step along the gradient helps: the weights stay."

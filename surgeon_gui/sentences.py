@@ -141,26 +141,28 @@ def remaining(run: RunState, now: float) -> str:
     return f"about {numbers.whole_duration(seconds)} left"
 
 
-def damping_choice(choice: DampingChoice | None) -> str:
-    """What a shot went by, as a clause; empty where its method damps nothing."""
+def damping_choice(choice: DampingChoice | None) -> tuple[str, ...]:
+    """What a shot went by, as clauses; none where its method damps nothing."""
     if choice is None:
-        return ""
-    words = f"damping {choice.cost:g} for costs and {choice.update:g} for the update"
-    words += f", best of {choice.tried}" if choice.tried else ", as given"
+        return ()
+    how = f"best of {choice.tried}" if choice.tried else "as given"
+    clauses = [
+        f"damping {choice.cost:g} for costs and {choice.update:g} for the update, {how}"
+    ]
     if choice.held_out_loss is not None:
-        words += (
-            f"; loss {numbers.perplexity(choice.held_out_loss)} on held-out windows"
-        )
-    return words
+        loss = numbers.perplexity(choice.held_out_loss)
+        clauses.append(f"loss {loss} on held-out windows")
+    return tuple(clauses)
 
 
 def last_choice(run: RunState) -> str:
-    """What the last shot of a run went by; empty if nothing."""
-    if not run.history:
+    """What the last shot of a run went by, in one or two lines; empty if nothing."""
+    if not run.history or run.history[-1].damping is None:
         return ""
     last = run.history[-1]
-    words = damping_choice(last.damping)
-    return f"Shot {last.shot}: {words}" if words else ""
+    first, *others = damping_choice(last.damping)
+    below = "; ".join(others)
+    return f"Shot {last.shot}: {first}\n{below[:1].upper()}{below[1:]}".rstrip()
 
 
 def model_facts(model: ModelSummary) -> tuple[tuple[str, str], ...]:

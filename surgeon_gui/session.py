@@ -58,7 +58,7 @@ class Session(QObject):
         self._clock = QTimer(self)
         self._clock.setInterval(CLOCK_MS)
         self._clock.timeout.connect(self.changed)
-        engine.events_received.connect(self._on_events_received)
+        engine.listen(self._on_events_received)
 
     # the job that is being set up
 

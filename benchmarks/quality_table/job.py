@@ -29,7 +29,7 @@ from surgeon_engine.events import Corrected, Envelope, Logged, ShotFinished, Sta
 from surgeon_engine.libraries import without_progress_bars
 from surgeon_engine.pipeline import prepare
 from surgeon_engine.session import Session
-from surgeon_engine.shots.correction import correct, corrects
+from surgeon_engine.shots.correction import correct
 from surgeon_engine.shots.patient import Patient
 from surgeon_engine.shots.shot import Round, evaluation, run_shot
 
@@ -114,7 +114,7 @@ def _ended(
         yield None
         return
     weights = Path(task.weights)
-    if not corrects(patient.config.pruning):
+    if not patient.config.pruning.is_corrected:
         _save_weights(patient, weights)
         yield None
         return

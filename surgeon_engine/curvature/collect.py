@@ -208,7 +208,7 @@ class _CovarianceSums:
         Raises:
             CurvatureError: one of them is not finite.
         """
-        A = {name: total / tokens for name, total in self._A.items()}
+        A = {name: total.div_(tokens) for name, total in self._A.items()}
         result: dict[str, KroneckerFactors] = {}
         for layer in self._layers:
             if layer.name not in self._reads_like:

@@ -7,9 +7,10 @@ from importlib.metadata import version
 
 from huggingface_hub import ModelCardData
 
-from surgeon_engine.config import RunConfig
+from surgeon_engine.config import RunConfig, in_words
 from surgeon_engine.events import Corrected, Evaluation, ShotFinished
 from surgeon_engine.job_file import config_to_toml
+from surgeon_engine.sizes import Goal
 
 _CARD = """\
 ---
@@ -48,6 +49,7 @@ class Recipe:
     """What was done to the model: what its card tells."""
 
     config: RunConfig
+    goal: Goal
     baseline: Evaluation
     shots: tuple[ShotFinished, ...]
     corrected: Corrected | None = None
@@ -77,10 +79,10 @@ def model_card(name: str, recipe: Recipe) -> str:
         name=name,
         sparsity=last.sparsity,
         removed=sum(layer.removed for layer in last.layers),
-        prunable=sum(layer.weights for layer in last.layers),
+        prunable=recipe.goal.prunable,
         version=version("surgeon"),
-        structure=config.pruning.structure.replace("_", " "),
-        method=config.pruning.method.replace("_", " "),
+        structure=in_words(config.pruning.structure),
+        method=in_words(config.pruning.method),
         shots=last.shot,
         rows="\n".join(rows),
         windows=baseline.windows,

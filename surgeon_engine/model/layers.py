@@ -75,11 +75,13 @@ class PrunableLayer:
 
 
 class KeptWeights:
-    """The weights of some layers as they are, to be put back."""
+    """The weights of some layers as they are, on the host, to be put back."""
 
     def __init__(self, layers: Sequence[PrunableLayer]) -> None:
         self._parameters = [p for layer in layers for p in layer.module.parameters()]
-        self._values = [parameter.detach().clone() for parameter in self._parameters]
+        self._values = [
+            parameter.detach().to("cpu", copy=True) for parameter in self._parameters
+        ]
 
     def put_back(self) -> None:
         """Undo whatever was written to the layers since."""

@@ -108,19 +108,29 @@ def pattern_costs(
     Returns:
         costs, R x C/of, and the number of the chosen way in `ways_to_remove`, R x C/of.
     """
-    R, groups = len(W), W.shape[1] // of
     ways = ways_to_remove(kept, of).to(W.device)  # ways x gone
-    first = torch.arange(groups, device=W.device) * of
-    index = first.view(-1, 1, 1) + ways  # groups x ways x gone
-    S = of_A.blocks(index.flatten(0, 1)).unflatten(0, (groups, len(ways)))
+    groups_at_once = max(1, _LARGEST_GATHER // (ways.numel() * ways.shape[1]))
+    first = torch.arange(W.shape[1] // of, device=W.device) * of
+    parts = [
+        _pattern_costs_of(W, of_A, part.view(-1, 1, 1) + ways)
+        for part in first.split(groups_at_once)
+    ]
+    cost, choice = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))
+    return 0.5 * cost * of_G.diagonal().unsqueeze(1), choice
+
+
+def _pattern_costs_of(
+    W: Tensor, of_A: Stiffness, index: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The least w_rQ S_QQ w_rQ' among the ways of each group, and which way it is."""
+    S = of_A.blocks(index.flatten(0, 1)).unflatten(0, index.shape[:2])
     rows_at_once = max(1, _LARGEST_GATHER // index.numel())
     costs, choices = [], []
-    for rows in torch.arange(R, device=W.device).split(rows_at_once):
-        W_Q = W[rows][:, index]  # rows x groups x ways x gone
+    for rows in W.split(rows_at_once):
+        W_Q = rows[:, index]  # rows x groups x ways x gone
         joint = torch.einsum("rgwi,gwij,rgwj->rgw", W_Q, S, W_Q)
         cheapest, choice = joint.min(dim=2)
-        cheapest = cheapest.clamp(min=0)  # rounding may take a sum of zero below it
-        costs.append(0.5 * cheapest * of_G.diagonal()[rows].unsqueeze(1))
+        costs.append(cheapest.clamp(min=0))  # rounding may take a sum of zero below it
         choices.append(choice)
     return torch.cat(costs), torch.cat(choices)
 

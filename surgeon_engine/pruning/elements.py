@@ -107,6 +107,8 @@ class ElementsUnit:
         quadratic = self.method.quadratic(W, factors)
         goes = after.view(self.measured.rows, -1).to(W.device)
         X, gone = self.method.without_elements(W, quadratic, goes, pruning)
+        if pruning.structure is Structure.N_M:
+            _check_groups(X, gone, pruning.kept, pruning.of)
         return Updated([(self.measured, X)], gone.flatten().cpu())
 
     def zeros(self, gone: Tensor) -> list[tuple[PrunableLayer, Tensor]]:
@@ -148,6 +150,15 @@ def _by_weight(
     result = cost.new_full((len(cost), columns), torch.inf)
     result[:, : of_group.shape[1] * of] = of_group.flatten(1)
     return result
+
+
+def _check_groups(X: Tensor, gone: Tensor, kept: int, of: int) -> None:
+    """A group without exactly N of M would be a fault of this program."""
+    whole = gone.shape[1] - gone.shape[1] % of
+    count = gone[:, :whole].unflatten(1, (-1, of)).sum(dim=2)
+    is_right = bool(((count == 0) | (count == of - kept)).all())
+    if not is_right or bool(X[:, : gone.shape[1]][gone].any()):
+        raise RuntimeError(f"A group of {of} does not keep exactly {kept}.")
 
 
 def _within_limit(cost: Tensor, atom: int, keep_at_least: float) -> Tensor:

@@ -59,7 +59,9 @@ class RowsOrColumns:
             limit -= limit % (columns + layer.has_bias)
         if Kind.ROW not in self.kinds:
             limit -= limit % rows
-        return min(most, limit)
+        if len(self.kinds) > 1 and limit < most:  # what is over is less than the larger
+            limit -= max(layer.rows, layer.columns + layer.has_bias)
+        return max(0, min(most, limit))
 
     def removals(
         self, factors: KroneckerFactors, before: Tensor, pruning: PruningConfig
@@ -68,8 +70,11 @@ class RowsOrColumns:
         row, column = self._alive(before)
         W, A, G = self._quadratic(factors, row, column)
         damping = pruning.cost_damping
-        of_row = row_costs(W, A, self.method.stiffness(G, damping))
-        of_column = column_costs(W, G, self.method.stiffness(A, damping))
+        of_row, of_column = W.new_zeros(W.shape[0]), W.new_zeros(W.shape[1])
+        if Kind.ROW in self.kinds:
+            of_row = row_costs(W, A, self.method.stiffness(G, damping))
+        if Kind.COLUMN in self.kinds:
+            of_column = column_costs(W, G, self.method.stiffness(A, damping))
         of_column = of_column[: int(column[: self.measured.columns].sum())]
         if pruning.cost_basis is CostBasis.PER_PARAMETER:
             of_row, of_column = of_row / W.shape[1], of_column / W.shape[0]

@@ -25,8 +25,9 @@ import torch
 from torch import Tensor
 
 from surgeon_engine import linalg
+from surgeon_engine.errors import CurvatureError
 
-_MOST_STEPS = 100
+_MOST_STEPS = 500  # some dozens are usual
 _ENOUGH = 1e-4  # of the first step's gain in the quadratic: what a last step brings
 
 
@@ -50,7 +51,11 @@ def grouped_update(
 
 
 def whole_update(W: Tensor, A: Tensor, G: Tensor, is_removed: Tensor) -> Tensor:
-    """The best W without Q.  Shape of W."""
+    """The best W without Q.  Shape of W.
+
+    Raises:
+        CurvatureError: it is not found in any number of steps worth waiting for.
+    """
     if not is_removed.any():
         return W.clone()
     kept = torch.ones_like(W, dtype=torch.bool)
@@ -65,19 +70,23 @@ def whole_update(W: Tensor, A: Tensor, G: Tensor, is_removed: Tensor) -> Tensor:
     for _ in range(_MOST_STEPS):
         curved = _at(kept, G @ direction @ A)
         curvature = (direction * curved).sum()
-        if not curvature > 0:  # nothing is left to gain
-            break
+        if curvature == 0:  # nothing is left to gain
+            return X
         length = product / curvature
         X += length * direction
         gain = float(length * product)  # twice the fall of the quadratic
         first_gain = first_gain or gain
-        if gain < _ENOUGH * first_gain:
-            break
+        if gain <= _ENOUGH * first_gain:
+            return X
         residual = residual - length * curved
         z = _at(kept, inverse_G @ residual @ inverse_A)
         before, product = product, (residual * z).sum()
         direction = z + product / before * direction
-    return X
+    raise CurvatureError(
+        f"The update of a {len(W)} x {W.shape[1]} layer has not settled in "
+        f"{_MOST_STEPS} steps.",
+        "Raise the damping of the update, or set max_correlated to 1000, say.",
+    )
 
 
 def _at(kept: Tensor, M: Tensor) -> Tensor:

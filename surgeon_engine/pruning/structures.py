@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from surgeon_engine.config import BY_LAYER, COUPLED, PruningConfig, Structure
 from surgeon_engine.errors import PruningError
-from surgeon_engine.model.coupling import coupled_groups, structure_support
+from surgeon_engine.model.coupling import coupled_groups
 from surgeon_engine.model.layers import PrunableLayer, prunable_layers
 from surgeon_engine.pruning.elements import ElementsUnit
 from surgeon_engine.pruning.heads_and_neurons import CoupledUnit
@@ -62,9 +62,6 @@ def units_of(pruning: PruningConfig, model: PreTrainedModel) -> tuple[Unit, ...]
     Raises:
         PruningError: the model cannot be pruned like that.
     """
-    for support in structure_support(model):
-        if support.structure is pruning.structure and not support.supported:
-            raise PruningError(support.reason, "Choose rows and columns instead.")
     layers = prunable_layers(model)
     protection = Protection(pruning.protect)
     protection.refuse_what_matches_nothing(layers)
@@ -90,4 +87,6 @@ def _all_units(
     if pruning.structure in BY_LAYER:
         kinds = _KINDS[pruning.structure]
         return tuple(RowsOrColumns(layer, method, kinds) for layer in layers)
+    if pruning.structure is Structure.N_M:  # of the others no group would be whole
+        layers = [layer for layer in layers if layer.columns >= pruning.of]
     return tuple(ElementsUnit(layer, method) for layer in layers)

@@ -8,7 +8,8 @@ OBS takes the loss to be at a minimum and drops its first-order term; a pruned m
 at none. With that term the quadratic gradient . D + 1/2 tr(G D A D') is least at
 D = -G^-1 gradient A^-1. There are far more weights than tokens, so that most of that
 step is noise, and only a small part of it is taken: its length is doubled for as long
-as the loss on held-out calibration windows falls. What was removed stays zero.
+as the loss on held-out calibration windows falls. Those windows are never followed, so
+that they can judge the next step too. What was removed stays zero.
 
 The steps come after the last shot alone. They draw the model towards the calibration
 text, and curvature measured on a text that a model has been drawn to tells less of what
@@ -22,7 +23,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from surgeon_engine.config import Correction, Method, PruningConfig
 from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.errors import CalibrationError
 from surgeon_engine.events import Stage
@@ -30,7 +30,7 @@ from surgeon_engine.linalg import damped, solve
 from surgeon_engine.model.layers import PrunableLayer, weights_restored
 from surgeon_engine.session import Session
 from surgeon_engine.shots.damping import held_out_loss, split
-from surgeon_engine.shots.patient import Factors, Patient, Wanted, measure, pooled
+from surgeon_engine.shots.patient import Factors, Patient, Wanted, measure
 
 _DAMPING = 1.0  # multiple of the mean eigenvalue; smaller ones gained less
 _FIRST = 1e-4  # step length; a whole step would be 1
@@ -47,12 +47,6 @@ class Steps:
     lengths: tuple[float, ...]
     loss_before: float
     loss_after: float
-
-
-def corrects(pruning: PruningConfig) -> bool:
-    """Whether a run ends with a correction."""
-    adapts = pruning.method is Method.LLM_SURGEON
-    return adapts and pruning.correction is Correction.LOSS
 
 
 def correct(patient: Patient, session: Session) -> Steps:
@@ -75,17 +69,13 @@ def correct(patient: Patient, session: Session) -> Steps:
 
 def _step(patient: Patient, session: Session) -> tuple[float, float]:
     """Take the best step; its length, 0 for none, and the held-out loss after it."""
-    windows = patient.windows.calibration
-    fit, held = parts_of(windows)
+    fit, held = parts_of(patient.windows.calibration)
     layers = [layer for unit in patient.units for layer in unit.layers]
     factors = measure(patient, Wanted(layers, fit, True), session)
     with session.stage(Stage.CORRECTION):
         directions = _directions(patient, factors)
         length, loss = _best_length(patient, directions, held, session)
-    if length > 0:
-        others = measure(patient, Wanted(layers, held, True), session)
-        factors = pooled(factors, others, share=len(fit) / len(windows))
-        _move(_directions(patient, factors), length)
+    _move(directions, length)
     return length, loss
 
 
@@ -111,9 +101,12 @@ def direction(W: Tensor, factors: KroneckerFactors, is_gone: Tensor) -> Tensor:
     assert factors.G is not None
     assert factors.gradient is not None
     row, column = ~is_gone.all(dim=1), ~is_gone.all(dim=0)
-    A = damped(factors.A.double()[column][:, column], _DAMPING)
-    G = damped(factors.G.double()[row][:, row], _DAMPING)
-    gradient = factors.gradient.double()[row][:, column]
+    A, G, gradient = (
+        M.to(W.device).double() for M in (factors.A, factors.G, factors.gradient)
+    )
+    A = damped(A[column][:, column], _DAMPING)
+    G = damped(G[row][:, row], _DAMPING)
+    gradient = gradient[row][:, column]
     D = torch.zeros_like(W)
     D[row.unsqueeze(1) & column] = -solve(A, solve(G, gradient).T).T.flatten()
     return D.masked_fill(is_gone, 0)

@@ -4,8 +4,9 @@ A covariance of few tokens is uncertain, and how much it may be trusted depends 
 text, its length, the structure and how much has gone. So each damping is tried: the
 factors of one part of the calibration windows choose and update, the loss on the other
 part judges, and the weights are put back. The search goes over a coarse grid from the
-last choice on: in every shot for the update's damping, in the first one for that of the
-costs too, which matters less from then on and takes longer to try.
+last choice on, first for the update's damping, then for that of the costs. The latter
+takes longer to try: for rows and columns it is chosen in the first shot alone, and for
+single weights it stays where the search begins.
 
 The factors of the held-out part are then added to those of the first, so that nothing
 measured is wasted; validation windows take no part.
@@ -21,17 +22,17 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from surgeon_engine.config import SPARSE, PruningConfig
+from surgeon_engine.config import BY_LAYER, COUPLED, PruningConfig
 from surgeon_engine.errors import CurvatureError, EvaluationError
 from surgeon_engine.evaluation.perplexity import evaluate
 from surgeon_engine.events import DampingChoice, Stage
-from surgeon_engine.model.layers import weights_restored
+from surgeon_engine.model.layers import KeptWeights
 from surgeon_engine.session import Session
 from surgeon_engine.shots.patient import Factors, Patient
 from surgeon_engine.shots.removal import remove, selection
 
 GRID = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
-_START = (GRID.index(0.1), GRID.index(0.1))
+_START = (GRID.index(0.03), GRID.index(0.1))
 _UPDATE = ((0, -1), (0, 1))
 _COST = ((-1, 0), (1, 0))  # dearer to try: all costs have to be computed again
 _HELD_OUT = 4  # one of so many windows
@@ -76,6 +77,8 @@ def choose_damping(patient: Patient, task: Task, session: Session) -> DampingCho
     config = patient.config.pruning
     layers = [layer for unit in patient.units for layer in unit.layers]
 
+    kept = KeptWeights(layers)
+
     @functools.cache
     def removed_at(cost_damping: float) -> dict[str, Tensor]:
         pruning = dataclasses.replace(config, cost_damping=cost_damping)
@@ -86,28 +89,35 @@ def choose_damping(patient: Patient, task: Task, session: Session) -> DampingCho
         pruning = with_damping(config, GRID[place[0]], GRID[place[1]])
         try:
             removed = removed_at(pruning.cost_damping)
-            with weights_restored(layers):
-                remove(patient, task.factors, pruning, removed, session.check)
-                return held_out_loss(patient, task.held)
+            remove(patient, task.factors, pruning, removed, session.check)
+            return held_out_loss(patient, task.held)
         except CurvatureError:
             return math.inf  # too little damping for these factors
+        finally:
+            kept.put_back()
 
-    start = _START
-    moves: tuple[Place, ...] = _UPDATE + _COST
+    start, moves = _START, _moves(config, is_first=task.last is None)
     if task.last is not None:
         start = (GRID.index(task.last.cost), GRID.index(task.last.update))
-    if task.last is not None or config.structure in SPARSE:
-        moves = _UPDATE
     with session.stage(Stage.DAMPING, task.shot):
         losses = descend(loss_at, start, moves)
     best = min(losses, key=losses.__getitem__)
     if math.isinf(losses[best]):
         raise CurvatureError(
-            "No damping from "
-            f"{GRID[0]:g} to {GRID[-1]:g} leaves a model with a finite loss.",
+            f"None of the {len(losses)} dampings that were tried leaves a model with a "
+            "finite loss.",
             "Remove less in a shot, or use more calibration text.",
         )
     return DampingChoice(GRID[best[0]], GRID[best[1]], len(losses), losses[best])
+
+
+def _moves(pruning: PruningConfig, *, is_first: bool) -> tuple[Place, ...]:
+    """Where the search may go, by how long a trial takes."""
+    if pruning.structure in COUPLED:
+        return _UPDATE + _COST
+    if pruning.structure in BY_LAYER and is_first:
+        return _UPDATE + _COST
+    return _UPDATE
 
 
 def with_damping(pruning: PruningConfig, cost: float, update: float) -> PruningConfig:
@@ -120,7 +130,8 @@ def descend(
 ) -> dict[Place, float]:
     """The losses of the places that a search from `start` has tried.
 
-    Each pair of opposite moves is followed while it helps, one after the other.
+    Each pair of opposite moves is followed while it helps, one after the other; where
+    nothing has a finite loss yet, towards more damping.
     """
     losses = {start: loss_at(start)}
     best = start
@@ -130,7 +141,8 @@ def descend(
             while (place := _moved(best, move)) is not None:
                 if place not in losses:
                     losses[place] = loss_at(place)
-                if not losses[place] < losses[best]:
+                both_fail = math.isinf(losses[best]) and math.isinf(losses[place])
+                if not (losses[place] < losses[best] or (both_fail and sum(move) > 0)):
                     break
                 best = place
             if best != before:

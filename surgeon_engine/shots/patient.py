@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from surgeon_engine.calibration.windows import TokenWindows
@@ -75,7 +74,9 @@ def of_units(patient: Patient, windows: Tensor) -> Wanted:
 def measure(
     patient: Patient, wanted: Wanted, session: Session, shot: int = 0
 ) -> Factors:
-    """What the run's method needs to know of the wanted layers.
+    """What the run's method needs to know of the wanted layers, on the host.
+
+    An accelerator holds the factors of one block at a time.
 
     Raises:
         CurvatureError: an activation or a gradient is not finite.
@@ -97,35 +98,46 @@ def measure(
         case Needs.INPUTS:
             batches = batches_to_do(len(task.windows), task.batch, blocks=0)
             with session.stage(Stage.CURVATURE, shot, batches) as step:
-                return input_covariances(task, step)
+                return _on_host(input_covariances(task, step))
         case Needs.INPUTS_AND_GRADIENTS:
             factors: Factors = {}
             batches = batches_to_do(len(task.windows), task.batch, len(task.blocks))
             with session.stage(Stage.CURVATURE, shot, batches) as step:
                 for measured in block_factors(task, step):
-                    factors |= measured
+                    factors |= _on_host(measured)
             return factors
 
 
-def pooled(one: Factors, other: Factors, share: float) -> Factors:
-    """The factors over both sets of windows; `share` of them are those of `one`.
+def pool(factors: Factors, others: Factors, share: float) -> None:
+    """Make `factors` those over both sets of windows, of which they are a `share`.
 
-    Layers that share a tensor A go on sharing it.
+    In place, and `others` is used up: there is no room for a third set. Layers that
+    share a tensor A go on sharing it.
     """
-    seen: dict[int, Tensor] = {}
+    done: set[int] = set()
+    for name, pair in factors.items():
+        other = others.pop(name)
+        pairs = (
+            (pair.A, other.A),
+            (pair.G, other.G),
+            (pair.gradient, other.gradient),
+        )
+        for mine, added in pairs:
+            if mine is not None and added is not None and id(mine) not in done:
+                mine.mul_(share).add_(added, alpha=1 - share)
+                done.add(id(mine))
 
-    def mean(x: Tensor | None, y: Tensor | None) -> Tensor | None:
-        if x is None or y is None:
+
+def _on_host(measured: Factors) -> Factors:
+    """The factors in the machine's memory; what was one tensor stays one."""
+    moved: dict[int, Tensor] = {}
+
+    def host(x: Tensor | None) -> Tensor | None:
+        if x is None:
             return None
-        if id(x) not in seen:
-            seen[id(x)] = torch.lerp(y, x, share)
-        return seen[id(x)]
+        return moved.setdefault(id(x), x.cpu())
 
     return {
-        name: KroneckerFactors(
-            mean(pair.A, other[name].A),
-            mean(pair.G, other[name].G),
-            mean(pair.gradient, other[name].gradient),
-        )
-        for name, pair in one.items()
+        name: KroneckerFactors(host(pair.A), host(pair.G), host(pair.gradient))
+        for name, pair in measured.items()
     }

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from surgeon_engine.config import Damping, Method, PruningConfig
+from surgeon_engine.config import PruningConfig
 from surgeon_engine.evaluation.perplexity import evaluate
 from surgeon_engine.events import (
     DampingChoice,
@@ -19,9 +19,9 @@ from surgeon_engine.events import (
 )
 from surgeon_engine.pruning.threshold import Selection
 from surgeon_engine.session import Session
-from surgeon_engine.shots.correction import corrects, parts_of
+from surgeon_engine.shots.correction import parts_of
 from surgeon_engine.shots.damping import Task, choose_damping, split, with_damping
-from surgeon_engine.shots.patient import Factors, Patient, measure, of_units, pooled
+from surgeon_engine.shots.patient import Factors, Patient, measure, of_units, pool
 from surgeon_engine.shots.removal import remove, selection
 
 
@@ -61,9 +61,9 @@ def check_windows(pruning: PruningConfig, windows: Tensor, session: Session) -> 
     Raises:
         CalibrationError: the correction cannot do without.
     """
-    if corrects(pruning):
+    if pruning.is_corrected:
         parts_of(windows)
-    elif _searches(pruning) and split(windows) is None:
+    elif pruning.searches_damping and split(windows) is None:
         words = (
             f"{len(windows)} windows are too few to hold any out, by which a damping "
             f"could be chosen: those of costs and update are {pruning.cost_damping:g} "
@@ -87,7 +87,7 @@ def _curvature(
 ) -> tuple[Factors, DampingChoice | None]:
     """The factors over all calibration windows, and the damping for this shot."""
     pruning, windows = patient.config.pruning, patient.windows.calibration
-    parts = split(windows) if _searches(pruning) else None
+    parts = split(windows) if pruning.searches_damping else None
     if parts is None:
         factors = measure(patient, of_units(patient, windows), session, this.number)
         return factors, _given(pruning)
@@ -96,16 +96,13 @@ def _curvature(
     task = Task(factors, held, budget, this.number, this.last)
     choice = choose_damping(patient, task, session)
     others = measure(patient, of_units(patient, held), session, this.number)
-    return pooled(factors, others, share=len(fit) / len(windows)), choice
-
-
-def _searches(pruning: PruningConfig) -> bool:
-    return pruning.method is Method.LLM_SURGEON and pruning.damping is Damping.AUTOMATIC
+    pool(factors, others, share=len(fit) / len(windows))
+    return factors, choice
 
 
 def _given(pruning: PruningConfig) -> DampingChoice | None:
-    """The damping that was asked for; None: the method damps nothing."""
-    if pruning.method is not Method.LLM_SURGEON:
+    """The damping that was asked for; None: nothing adapts."""
+    if not pruning.adapts:
         return None
     return DampingChoice(pruning.cost_damping, pruning.update_damping, tried=0)
 

@@ -61,11 +61,11 @@ class TargetPage(Page):
         self.column.addWidget(heading("Settings"))
         self.column.addWidget(self._form)
         for below, widget in (
-            ("structure", self._unsupported_note),
             ("structure", self._structure_note),
+            ("structure", self._unsupported_note),
             ("sparsity", self._slider),
-            ("megabytes", self._problem),
             ("megabytes", self._goal),
+            ("megabytes", self._problem),
         ):
             self._form.add_below(below, widget)
 

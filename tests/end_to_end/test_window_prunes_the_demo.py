@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from PySide6.QtWidgets import QPlainTextEdit
+from PySide6.QtWidgets import QComboBox, QPlainTextEdit
 
 from surgeon_engine.run_folder import RunFolder
 from surgeon_gui.engine_thread import EngineThread
@@ -25,6 +25,31 @@ def real_window(qtbot, tmp_path):
     window.show()
     yield window
     closed(window)
+
+
+@pytest.mark.slow
+def test_a_preset_and_a_number_of_parameters_prune_the_demo(qtbot, real_window):
+    window = real_window
+    start = find(window, "start_button")
+    click(window, "use_demo_button")
+    qtbot.waitUntil(start.isEnabled, timeout=LONG_MS)
+    find(window, "calibration_windows").setValue(4)
+    find(window, "calibration_validation_windows").setValue(4)
+    find(window, "calibration_window_length").setValue(64)
+
+    box = find(window, "preset_combo", QComboBox)
+    box.setCurrentIndex(box.findText("Baseline: smallest weights"))
+    box.activated.emit(box.currentIndex())
+    target = find(window, "pruning_target", QComboBox)
+    target.setCurrentIndex(target.findText("Parameters that remain"))
+    find(window, "pruning_million_parameters").setValue(2.5)
+    start.click()
+    qtbot.waitUntil(lambda: not run_of(window).status.is_busy, timeout=LONG_MS)
+
+    run = run_of(window)
+    assert run.status is Status.FINISHED, run.error
+    assert run.history[-1].parameters == 2_500_000
+    assert not find(window, "damping_label").isVisible()
 
 
 @pytest.mark.slow
@@ -56,6 +81,7 @@ def test_the_demo_is_pruned_by_clicking_through_the_steps(qtbot, real_window, tm
     assert [shot.shot for shot in run.history] == [1, 2]
     assert run.history[-1].sparsity == pytest.approx(0.25, abs=0.03)
     assert run.history[-1].parameters < run.model.parameters
+    assert find(window, "damping_label").text().startswith("Shot 2: damping")
     report = RunFolder(tmp_path / "runs" / run.folder).read_report()
     assert report.config == run.config
     assert find(window, "phase_label").text().startswith("Finished")

@@ -115,8 +115,12 @@ def test_a_target_out_of_range_is_refused_with_the_range(sparsity):
         ("pruning = 3", "Expected `object`, got `int`"),
         ("[pruning", "not valid TOML"),
         ("[model]\nsource = ' '", "No model was given"),
-        ("[pruning]\nkept = 4", "4:4 removes nothing"),
-        ("[pruning]\nmethod = 'wanda'", "wanda does not remove heads and neurons"),
+        ("[pruning]\nstructure = 'n_m'\nkept = 4", "4:4 removes nothing"),
+        (
+            "[pruning]\nstructure = 'n_m'\nkept = 16\nof = 32",
+            "There are 601,080,390 ways",
+        ),
+        ("[pruning]\nmethod = 'wanda'", "Wanda does not remove heads and neurons"),
         (
             "[pruning]\nstructure = 'elements'\ntarget = 'file_size'",
             "no file gets smaller",

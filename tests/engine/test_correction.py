@@ -16,7 +16,7 @@ from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.errors import CalibrationError
 from surgeon_engine.linalg import damped
 from surgeon_engine.shots import correction
-from surgeon_engine.shots.correction import correct, corrects, direction
+from surgeon_engine.shots.correction import correct, direction
 from surgeon_engine.shots.damping import held_out_loss, split
 from surgeon_engine.shots.patient import Wanted, measure, of_units
 from surgeon_engine.shots.removal import remove, selection
@@ -160,14 +160,16 @@ def test_the_length_is_the_best_of_those_that_were_tried(monkeypatch):
     assert list(tried) == [1e-4 * 2**i for i in range(len(tried))]
 
 
-def test_the_step_that_is_taken_follows_the_gradient_of_all_windows(monkeypatch):
+def test_the_step_that_is_taken_is_the_one_that_was_judged(monkeypatch):
     patient = pruned(Structure.NEURONS)
     monkeypatch.setattr(correction, "_MOST_STEPS", 1)
     layers = [layer for unit in patient.units for layer in unit.layers]
-    wanted = Wanted(layers, patient.windows.calibration, True)
-    factors = measure(patient, wanted, quiet())
+    fit, held = split(patient.windows.calibration)
+    factors = measure(patient, Wanted(layers, fit, True), quiet())
     before = {layer.name: layer.weight() for layer in layers}
-    (length,) = correct(patient, quiet()).lengths
+    steps = correct(patient, quiet())
+    (length,) = steps.lengths
+    assert held_out_loss(patient, held) == pytest.approx(steps.loss_after, rel=1e-5)
     for unit in patient.units:
         for layer, is_gone in unit.zeros(patient.gone[unit.measured.name]):
             W = before[layer.name]
@@ -199,5 +201,5 @@ def test_too_few_windows_are_refused_with_their_number():
 def test_only_the_method_that_adapts_corrects(method):
     settings = {"structure": Structure.ELEMENTS, "method": method}
     wanted = PruningConfig(**settings, correction=Correction.LOSS)
-    assert corrects(wanted) == (method is Method.LLM_SURGEON)
-    assert not corrects(PruningConfig(**settings))
+    assert wanted.is_corrected == (method is Method.LLM_SURGEON)
+    assert not PruningConfig(**settings).is_corrected

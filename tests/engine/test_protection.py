@@ -69,7 +69,11 @@ def test_a_protection_that_cannot_be_meant_is_refused(
 @pytest.mark.parametrize("structure", Structure)
 @pytest.mark.parametrize("keep_at_least", [0.5, 0.75])
 def test_every_layer_keeps_its_least_share(tmp_path, structure, keep_at_least):
-    sparsity = {Structure.HEADS: 0.08, Structure.NEURONS: 0.1}
+    sparsity = {
+        Structure.HEADS: 0.08,
+        Structure.NEURONS: 0.1,
+        Structure.ROWS_AND_COLUMNS: 0.12,
+    }
     found = run(
         tmp_path,
         "opt",

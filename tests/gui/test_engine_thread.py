@@ -38,7 +38,7 @@ class Ear:
         self.batches = []
         self._qtbot = qtbot
         self.thread = EngineThread(make_link, cancel_patience)
-        self.thread.events_received.connect(self.batches.append)
+        self.thread.listen(self.batches.append)
         self.thread.start()
 
     @property
@@ -79,6 +79,17 @@ def listen(qtbot):
 
 def test_the_engine_is_warm_before_it_is_asked_anything(listen):
     listen().wait_for(EngineReady)
+
+
+def test_what_comes_before_anyone_listens_is_not_lost(qtbot):
+    thread = EngineThread(fake_link())
+    thread.start()
+    qtbot.waitUntil(lambda: bool(thread._untold), timeout=PATIENCE_MS)
+    batches = []
+    thread.listen(batches.append)
+    qtbot.waitUntil(lambda: bool(batches), timeout=PATIENCE_MS)
+    thread.shut_down()
+    assert isinstance(batches[0][0].event, EngineReady)
 
 
 def test_a_request_is_answered_under_its_name(listen):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,9 @@ from PySide6.QtWidgets import (
     QScrollBar,
 )
 
+from surgeon_engine.config import Target
 from surgeon_engine.events import Failed
+from surgeon_engine.presets import presets
 from surgeon_gui.app_state import Step
 from surgeon_gui.run_state import Status
 from tests.helpers.windows import click, find, load_and_wait, wait_for_status
@@ -83,6 +86,30 @@ def test_no_text_is_cut_in_a_small_window(qtbot, window, step):
     click(window, "log_button")
     window.show_problem(Failed("It went wrong. " * 12, "Try again. " * 12, "details"))
     assert cut_texts(window) == []
+
+
+@pytest.mark.parametrize("target", Target)
+def test_no_text_is_cut_whatever_the_settings(qtbot, window, target):
+    load_and_wait(qtbot, window)
+    window.open_step(Step.TARGET)
+    find(window, "pruning_advanced_button").setChecked(True)
+    for preset in presets():
+        pruning = replace(preset.pruning, perplexity_rise=5.0)
+        window.session.edit_pruning(pruning)
+        assert cut_texts(window) == [], preset.name
+        find(window, "pruning_target").setCurrentIndex(list(Target).index(target))
+        assert cut_texts(window) == [], preset.name
+
+
+def test_an_opened_step_has_its_header_in_sight(qtbot, window):
+    load_and_wait(qtbot, window)
+    for step in (*Step, Step.MODEL, Step.EXPORT, Step.TARGET):
+        window.open_step(step)
+        settle()
+        header = find(window, f"step_{step.value}_header")
+        area = find(window, "step_panel")
+        top = header.mapTo(area, header.rect().topLeft()).y()
+        assert 0 <= top <= area.height() - header.height(), step
 
 
 def test_no_text_is_cut_before_a_model_is_chosen(window):

@@ -163,8 +163,8 @@ def test_what_a_shot_chose_is_said_in_the_log_and_beside_the_figures():
     chosen = shot_finished(1, 3, 0.3)
     run = RunState(history=(chosen,))
     assert sentences.last_choice(run) == (
-        "Shot 1: damping 0.01 for costs and 0.1 for the update, best of 9; loss "
-        "2.651 on held-out windows"
+        "Shot 1: damping 0.01 for costs and 0.1 for the update, best of 9\n"
+        "Loss 2.651 on held-out windows"
     )
     (line,) = log_lines([Envelope("run-1", 0.0, chosen)])
     assert "best of 9" in line.message
