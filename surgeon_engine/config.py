@@ -248,7 +248,12 @@ class PruningConfig:
     perplexity_rise: float = _option(0.0, Limits(0, 100))  # per cent; 0: any
     shots: int = _option(3, Limits(1, 200))
     width_multiple: int = _option(
-        1, Limits(1, 1024), advanced=True, applies=lambda p: p.structure in COUPLED
+        1,
+        Limits(1, 1024),
+        advanced=True,
+        applies=lambda p: (
+            p.structure in (Structure.HEADS_AND_NEURONS, Structure.NEURONS)
+        ),
     )
     protect: tuple[str, ...] = _option((), advanced=True)  # names of layers, with *
     keep_at_least: float = _option(0.0, Limits(0, 1), advanced=True)  # of each layer

@@ -128,22 +128,35 @@ def with_config(state: AppState, config: RunConfig) -> AppState:
 
 def with_preset(state: AppState, preset: Preset) -> AppState:
     """The state after a preset was chosen; settings of one's own are remembered."""
-    is_own = preset_in(state) is None
-    config = preset.applied_to(state.config)
-    return replace(
-        with_config(_without_refused(state), config),
-        own=state.config if is_own else state.own,
-    )
+    own = _own_settings(state)
+    config = preset.applied_to(own or state.config)
+    return replace(with_config(_without_refused(state), config), own=own)
 
 
 def without_preset(state: AppState) -> AppState:
     """The state after one's own settings were chosen again."""
-    if state.own is None or preset_in(state) is None:
+    own = _own_settings(state)
+    if own is None or preset_in(state) is None:
         return state
-    config = replace(
-        state.config, pruning=state.own.pruning, calibration=state.own.calibration
+    return replace(with_config(_without_refused(state), own), own=None)
+
+
+def _own_settings(state: AppState) -> RunConfig | None:
+    """The job as it would be without its preset; None: not known.
+
+    What a preset has not set may have been changed since it was chosen.
+    """
+    preset = preset_in(state)
+    if preset is None:
+        return state.config
+    if state.own is None:
+        return None
+    before = {name: getattr(state.own.calibration, name) for name in preset.calibration}
+    return replace(
+        state.config,
+        pruning=state.own.pruning,
+        calibration=replace(state.config.calibration, **before),
     )
-    return replace(with_config(_without_refused(state), config), own=None)
 
 
 def preset_in(state: AppState) -> Preset | None:

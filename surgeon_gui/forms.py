@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Callable, Mapping
-from types import SimpleNamespace
 from typing import Any
 
 from PySide6.QtCore import Signal, Slot
@@ -171,7 +170,7 @@ class ConfigForm(QWidget):
             if not entry.is_being_typed_in:
                 entry.show(values[name])
         self._before = self.values()
-        said = SimpleNamespace(**self._before)
+        said = _unchecked(self._config, self._before)
         for row in self._rows.values():
             row.show_if(row.applies(said))
 
@@ -189,6 +188,15 @@ class ConfigForm(QWidget):
             return
         show_problem(self._problem, "")
         self.edited.emit(config)
+
+
+def _unchecked(config: Any, values: Values) -> Any:
+    """The config with these values, even if it would refuse them."""
+    made = object.__new__(type(config))
+    for field in dataclasses.fields(config):
+        value = values.get(field.name, getattr(config, field.name))
+        object.__setattr__(made, field.name, value)
+    return made
 
 
 def _always(config: Any) -> bool:

@@ -15,8 +15,16 @@ from surgeon_engine.events import (
     ModelInspected,
     TextPreviewed,
 )
+from surgeon_engine.presets import presets
 from surgeon_gui import app_state, run_state
-from surgeon_gui.app_state import AppState, Engine, Inquiry
+from surgeon_gui.app_state import (
+    AppState,
+    Engine,
+    Inquiry,
+    with_config,
+    with_preset,
+    without_preset,
+)
 from tests.helpers.fake_engine import model_summary
 
 PREVIEW = TextPreviewed(("a",), ("b",), 1, 1, 2, "text")
@@ -89,3 +97,22 @@ def test_a_failed_run_is_told_and_the_next_one_clears_it():
     state = after(app_state.with_run(AppState(), run), "run-1", Failed("broken"))
     assert state.notice == Failed("broken")
     assert app_state.with_run(state, run).notice is None
+
+
+def test_presets_leave_nothing_of_each_other_and_keep_what_was_changed_meanwhile():
+    quick, other = (
+        next(p for p in presets() if p.name == name)
+        for name in ("quick_look", "paper_structured")
+    )
+    state = AppState()
+    own = state.config
+    state = with_preset(state, quick)
+    assert state.config.calibration.windows == 16
+    text = replace(state.config.calibration, text="mine.txt")
+    state = with_config(state, replace(state.config, calibration=text))
+    state = with_preset(state, other)
+    assert state.config.pruning == other.pruning
+    assert state.config.calibration == replace(own.calibration, text="mine.txt")
+    state = without_preset(state)
+    assert state.config.pruning == own.pruning
+    assert state.config.calibration == replace(own.calibration, text="mine.txt")
