@@ -104,6 +104,7 @@ class _NumberInput(Input):
         self._number_box = calm(box)
         box.setGroupSeparatorShown(True)
         box.setSuffix(f" {words.unit}" if words.unit else "")
+        box.setSpecialValueText(words.least)
         box.setKeyboardTracking(False)
         super().__init__(box, edited)
 
@@ -115,6 +116,8 @@ class _NumberInput(Input):
             settled = box.textFromValue(box.value())
         else:
             settled = box.textFromValue(box.value())
+        if box.value() == box.minimum():
+            settled = box.specialValueText() or settled
         return box.hasFocus() and box.cleanText() != settled
 
 

@@ -31,6 +31,7 @@ class LiveView(QWidget):
         self._choice = QLabel()
         self._choice.setObjectName("damping_label")
         self._choice.setProperty("quiet", True)
+        self._choice.setContentsMargins(GAP + GAP // 2, 0, 0, 0)  # as the tiles
         self._perplexity = PerplexityChart()
         self._parameters = ParametersChart()
         self._sparsity = LayerMap()

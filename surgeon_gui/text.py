@@ -29,6 +29,7 @@ class FieldText:
     decimals: int = 4  # of a decimal number, at most
     is_share: bool = False  # a share of 1, shown as per cent
     example: str = ""  # what stands in a line while it is empty
+    least: str = ""  # what a box says in place of its smallest number
 
 
 FIELDS = {
@@ -130,9 +131,10 @@ FIELDS = {
         "Quality limit",
         "By how much perplexity may rise above the original's. A shot that goes beyond "
         "is undone and tried in smaller steps; where none fits any more the run ends, "
-        "even if the target is not reached. 0: no limit.",
+        "even if the target is not reached.",
         "%",
         decimals=1,
+        least="no limit",
     ),
     "pruning.shots": FieldText(
         "Shots",
@@ -155,7 +157,7 @@ FIELDS = {
     "pruning.keep_at_least": FieldText(
         "Keep at least",
         "The share of its weights that each layer keeps, however cheap they are to "
-        "remove. 0 %: a layer may lose all of them.",
+        "remove. 0 %: all but the last row, column or group may go.",
         "%",
         decimals=1,
         is_share=True,
@@ -176,8 +178,9 @@ FIELDS = {
     "pruning.max_correlated": FieldText(
         "Made up jointly",
         "For how many removed weights of a layer at a time the others make up. More "
-        "of them lose less quality and need more time and memory. 0: all of a layer.",
+        "of them lose less quality and need more time and memory.",
         "weights",
+        least="all of a layer",
     ),
     "pruning.correction": FieldText(
         "Correction",

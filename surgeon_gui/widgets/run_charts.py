@@ -80,7 +80,7 @@ class ParametersChart(LineChart):
         counts = [run.model.parameters, *(shot.parameters for shot in run.history)]
         self.show_line(
             Line(
-                axis=f"Parameters ({unit})" if unit else "Parameters",
+                axis=f"in {unit}" if unit else "Parameters",
                 xs=(0.0, *(float(shot.shot) for shot in run.history)),
                 ys=tuple(count / scale for count in counts),
                 last_x=float(max(run.shots, len(run.history), 1)),
