@@ -58,7 +58,9 @@ def test_the_engine_does_not_import_qt(path):
 
 
 @pytest.mark.parametrize(
-    "path", [ROOT / "surgeon_engine" / f"{name}.py" for name in CONTRACT], ids=name_of
+    "path",
+    [ROOT / "surgeon_engine" / f"{name}.py" for name in sorted(CONTRACT)],
+    ids=name_of,
 )
 def test_the_contract_is_free_of_torch(path):
     assert not imported_packages(path) & (HEAVY | {"numpy"})

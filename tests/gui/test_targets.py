@@ -27,7 +27,9 @@ MODEL = model_summary()
 NAMES = [field.name for field in dataclasses.fields(PruningConfig)]
 SIZES = [
     *itertools.product(COUPLED, Target, Target),
-    *itertools.product(SPARSE, set(Target) - {Target.FILE_SIZE}, Target),
+    *itertools.product(
+        SPARSE, [each for each in Target if each is not Target.FILE_SIZE], Target
+    ),
 ]
 
 
