@@ -191,7 +191,7 @@ FIELDS = {
     "pruning.damping": FieldText(
         "Damping",
         "How much the measured curvature is trusted, for costs and for the update: "
-        "found anew in each shot, or given below.",
+        "found by trying on held-out windows, or given below.",
     ),
     "pruning.cost_damping": FieldText(
         "Cost damping",

@@ -5,8 +5,9 @@ text, its length, the structure and how much has gone. So each damping is tried:
 factors of one part of the calibration windows choose and update, the loss on the other
 part judges, and the weights are put back. The search goes over a coarse grid from the
 last choice on, first for the update's damping, then for that of the costs. The latter
-takes longer to try: for rows and columns it is chosen in the first shot alone, and for
-single weights it stays where the search begins.
+takes longer to try, and trying it in later shots followed the chance of few held-out
+windows (docs/results.md): it is chosen in the first shot alone, and for single weights
+stays where the search begins.
 
 The factors of the held-out part are then added to those of the first, so that nothing
 measured is wasted; validation windows take no part.
@@ -22,7 +23,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from surgeon_engine.config import BY_LAYER, COUPLED, PruningConfig
+from surgeon_engine.config import SPARSE, PruningConfig
 from surgeon_engine.errors import CurvatureError, EvaluationError
 from surgeon_engine.evaluation.perplexity import evaluate
 from surgeon_engine.events import DampingChoice, Stage
@@ -113,9 +114,7 @@ def choose_damping(patient: Patient, task: Task, session: Session) -> DampingCho
 
 def _moves(pruning: PruningConfig, *, is_first: bool) -> tuple[Place, ...]:
     """Where the search may go, by how long a trial takes."""
-    if pruning.structure in COUPLED:
-        return _UPDATE + _COST
-    if pruning.structure in BY_LAYER and is_first:
+    if is_first and pruning.structure not in SPARSE:
         return _UPDATE + _COST
     return _UPDATE
 
