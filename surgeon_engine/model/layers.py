@@ -10,8 +10,7 @@ is prunable.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -75,7 +74,10 @@ class PrunableLayer:
 
 
 class KeptWeights:
-    """The weights of some layers as they are, on the host, to be put back."""
+    """The weights of some layers as they are, on the host, to be put back.
+
+    As a context, any number of times, it undoes what is written to them meanwhile.
+    """
 
     def __init__(self, layers: Sequence[PrunableLayer]) -> None:
         self._parameters = [p for layer in layers for p in layer.module.parameters()]
@@ -83,21 +85,17 @@ class KeptWeights:
             parameter.detach().to("cpu", copy=True) for parameter in self._parameters
         ]
 
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        self.put_back()
+
     def put_back(self) -> None:
         """Undo whatever was written to the layers since."""
         with torch.no_grad():
             for parameter, value in zip(self._parameters, self._values, strict=True):
                 parameter.copy_(value)
-
-
-@contextmanager
-def weights_restored(layers: Sequence[PrunableLayer]) -> Iterator[None]:
-    """Whatever is written to `layers` meanwhile is undone in the end."""
-    kept = KeptWeights(layers)
-    try:
-        yield
-    finally:
-        kept.put_back()
 
 
 def find_blocks(model: PreTrainedModel) -> tuple[nn.Module, ...]:

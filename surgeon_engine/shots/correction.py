@@ -27,7 +27,7 @@ from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.errors import CalibrationError
 from surgeon_engine.events import Stage
 from surgeon_engine.linalg import damped, solve
-from surgeon_engine.model.layers import PrunableLayer, weights_restored
+from surgeon_engine.model.layers import KeptWeights, PrunableLayer
 from surgeon_engine.session import Session
 from surgeon_engine.shots.damping import held_out_loss, split
 from surgeon_engine.shots.patient import Factors, Patient, Wanted, measure
@@ -129,10 +129,10 @@ def _best_length(
     """The length of the step, and the held-out loss after it."""
     best, least = 0.0, held_out_loss(patient, held)
     length = _FIRST
-    layers = [layer for layer, _ in directions]
+    kept = KeptWeights([layer for layer, _ in directions])
     while length <= _LAST:
         session.check()
-        with weights_restored(layers):
+        with kept:
             _move(directions, length)
             loss = held_out_loss(patient, held)
         if not loss < least:

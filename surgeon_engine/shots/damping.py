@@ -90,12 +90,11 @@ def choose_damping(patient: Patient, task: Task, session: Session) -> DampingCho
         pruning = with_damping(config, GRID[place[0]], GRID[place[1]])
         try:
             removed = removed_at(pruning.cost_damping)
-            remove(patient, task.factors, pruning, removed, session.check)
-            return held_out_loss(patient, task.held)
+            with kept:
+                remove(patient, task.factors, pruning, removed, session.check)
+                return held_out_loss(patient, task.held)
         except CurvatureError:
             return math.inf  # too little damping for these factors
-        finally:
-            kept.put_back()
 
     start, moves = _START, _moves(config, is_first=task.last is None)
     if task.last is not None:

@@ -20,7 +20,7 @@ from surgeon_engine.model import coupling
 from surgeon_engine.model.coupling import Coupling, coupled_groups, structure_support
 from surgeon_engine.model.families import Order
 from surgeon_engine.model.layers import find_blocks, prunable_layers
-from tests.engine.test_collect import full_backward, measured
+from tests.engine.test_collect import assert_like_a_full_backward
 from tests.helpers.tiny_models import (
     COUPLED_FAMILIES,
     FAMILIES,
@@ -285,13 +285,7 @@ def test_a_longer_list_inside_a_block_is_no_list_of_blocks():
 
 @pytest.mark.parametrize("family", MORE_FAMILIES)
 def test_curvature_block_by_block_is_that_of_a_full_backward(family):
-    model = tiny_model(family)
-    found, expected = measured(model), full_backward(model)
-    assert found.keys() == expected.keys()
-    for name, (A, G) in expected.items():
-        torch.testing.assert_close(found[name].A, A, rtol=1e-4, atol=1e-6)
-        scale = float(G.abs().max())
-        torch.testing.assert_close(found[name].G, G, rtol=1e-4, atol=1e-5 * scale)
+    assert_like_a_full_backward(family)
 
 
 def test_the_documentation_tells_what_each_family_supports():

@@ -10,7 +10,6 @@ from surgeon_engine.model.layers import (
     KeptWeights,
     find_blocks,
     prunable_layers,
-    weights_restored,
 )
 from tests.helpers.tiny_models import FAMILIES, VOCABULARY, tiny_model
 
@@ -88,7 +87,7 @@ def test_what_is_written_meanwhile_is_undone_to_the_last_bit():
     model = tiny_model("opt")
     before = {name: p.clone() for name, p in model.named_parameters()}
     layers = prunable_layers(model)
-    with weights_restored(layers):
+    with KeptWeights(layers):
         for layer in layers:
             layer.write(layer.weight() / 3)
         assert not torch.equal(
@@ -101,7 +100,7 @@ def test_what_is_written_meanwhile_is_undone_to_the_last_bit():
 def test_what_is_written_is_undone_when_the_work_fails():
     layer = prunable_layers(tiny_model("llama"))[0]
     before = layer.weight()
-    with pytest.raises(ZeroDivisionError), weights_restored([layer]):
+    with pytest.raises(ZeroDivisionError), KeptWeights([layer]):
         layer.write(before * 0)
         raise ZeroDivisionError
     assert torch.equal(layer.weight(), before)
