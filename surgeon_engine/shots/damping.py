@@ -5,9 +5,13 @@ text, its length, the structure and how much has gone. So each damping is tried:
 factors of one part of the calibration windows choose and update, the loss on the other
 part judges, and the weights are put back. The search goes over a coarse grid from the
 last choice on, first for the update's damping, then for that of the costs. The latter
-takes longer to try, and trying it in later shots followed the chance of few held-out
-windows (docs/results.md): it is chosen in the first shot alone, and for single weights
-stays where the search begins.
+takes longer to try: it is chosen in the first shot alone, and for single weights stays
+where the search begins.
+
+Few held-out windows cannot tell small differences apart, and a search that follows
+each of them ends where chance led it (docs/results.md). So the search moves on only
+where the mean loss falls by more than its standard error, of the differences token by
+token.
 
 The factors of the held-out part are then added to those of the first, so that nothing
 measured is wasted; validation windows take no part.
@@ -21,11 +25,12 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from surgeon_engine.config import SPARSE, PruningConfig
-from surgeon_engine.errors import CurvatureError, EvaluationError
-from surgeon_engine.evaluation.perplexity import evaluate
+from surgeon_engine.errors import CurvatureError
+from surgeon_engine.evaluation.perplexity import token_losses
 from surgeon_engine.events import DampingChoice, Stage
 from surgeon_engine.model.layers import KeptWeights
 from surgeon_engine.session import Session
@@ -33,7 +38,7 @@ from surgeon_engine.shots.patient import Factors, Patient
 from surgeon_engine.shots.removal import remove, selection
 
 GRID = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
-_START = (GRID.index(0.03), GRID.index(0.1))
+_START = (GRID.index(0.01), GRID.index(0.1))
 _UPDATE = ((0, -1), (0, 1))
 _COST = ((-1, 0), (1, 0))  # dearer to try: all costs have to be computed again
 _HELD_OUT = 4  # one of so many windows
@@ -49,13 +54,33 @@ def split(windows: Tensor) -> tuple[Tensor, Tensor] | None:
     return windows[:-held], windows[-held:]
 
 
-def held_out_loss(patient: Patient, held: Tensor) -> float:
-    """The mean next-token loss on `held`; infinite where it is not a number."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """What held-out windows say: the loss of each of their tokens."""
+
+    losses: Tensor  # float64
+
+    @property
+    def loss(self) -> float:
+        """The mean; infinite where it is not a number."""
+        mean = float(self.losses.mean())
+        return mean if math.isfinite(mean) else math.inf
+
+    def beats(self, other: Judged) -> bool:
+        """Whether the mean is smaller by more than the standard error."""
+        if math.isinf(self.loss) or math.isinf(other.loss):
+            return self.loss < other.loss
+        gain = other.losses - self.losses
+        return float(gain.mean()) > float(gain.std()) / math.sqrt(gain.numel())
+
+
+NO_LOSS = Judged(torch.tensor([math.inf]))
+
+
+def judged(patient: Patient, held: Tensor) -> Judged:
+    """What the windows `held` say of the model as it is."""
     batch = patient.config.calibration.batch
-    try:
-        return evaluate(patient.loaded.model, held, batch, "", lambda: None).loss
-    except EvaluationError:
-        return math.inf
+    return Judged(token_losses(patient.loaded.model, held, batch, lambda: None))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,30 +110,30 @@ def choose_damping(patient: Patient, task: Task, session: Session) -> DampingCho
         pruning = dataclasses.replace(config, cost_damping=cost_damping)
         return selection(patient, task.factors, pruning, task.budget).removed
 
-    def loss_at(place: Place) -> float:
+    def judged_at(place: Place) -> Judged:
         session.check()
         pruning = with_damping(config, GRID[place[0]], GRID[place[1]])
         try:
             removed = removed_at(pruning.cost_damping)
             with kept:
                 remove(patient, task.factors, pruning, removed, session.check)
-                return held_out_loss(patient, task.held)
+                return judged(patient, task.held)
         except CurvatureError:
-            return math.inf  # too little damping for these factors
+            return NO_LOSS  # too little damping for these factors
 
     start, moves = _START, _moves(config, is_first=task.last is None)
     if task.last is not None:
         start = (GRID.index(task.last.cost), GRID.index(task.last.update))
     with session.stage(Stage.DAMPING, task.shot):
-        losses = descend(loss_at, start, moves)
-    best = min(losses, key=losses.__getitem__)
-    if math.isinf(losses[best]):
+        best, tried = descend(judged_at, start, moves)
+    if math.isinf(tried[best].loss):
         raise CurvatureError(
-            f"None of the {len(losses)} dampings that were tried leaves a model with a "
+            f"None of the {len(tried)} dampings that were tried leaves a model with a "
             "finite loss.",
             "Remove less in a shot, or use more calibration text.",
         )
-    return DampingChoice(GRID[best[0]], GRID[best[1]], len(losses), losses[best])
+    cost, update = GRID[best[0]], GRID[best[1]]
+    return DampingChoice(cost, update, len(tried), tried[best].loss)
 
 
 def _moves(pruning: PruningConfig, *, is_first: bool) -> tuple[Place, ...]:
@@ -124,28 +149,29 @@ def with_damping(pruning: PruningConfig, cost: float, update: float) -> PruningC
 
 
 def descend(
-    loss_at: Callable[[Place], float], start: Place, moves: tuple[Place, ...]
-) -> dict[Place, float]:
-    """The losses of the places that a search from `start` has tried.
+    judged_at: Callable[[Place], Judged], start: Place, moves: tuple[Place, ...]
+) -> tuple[Place, dict[Place, Judged]]:
+    """Where a search from `start` ends, and all that it has tried.
 
     Each pair of opposite moves is followed while it helps, one after the other; where
     nothing has a finite loss yet, towards more damping.
     """
-    losses = {start: loss_at(start)}
+    tried = {start: judged_at(start)}
     best = start
     for pair in zip(moves[::2], moves[1::2], strict=True):
         for move in pair:
             before = best
             while (place := _moved(best, move)) is not None:
-                if place not in losses:
-                    losses[place] = loss_at(place)
-                both_fail = math.isinf(losses[best]) and math.isinf(losses[place])
-                if not (losses[place] < losses[best] or (both_fail and sum(move) > 0)):
+                if place not in tried:
+                    tried[place] = judged_at(place)
+                here, there = tried[best], tried[place]
+                both_fail = math.isinf(min(here.loss, there.loss))
+                if not (there.beats(here) or (both_fail and sum(move) > 0)):
                     break
                 best = place
             if best != before:
                 break  # the way back is worse
-    return losses
+    return best, tried
 
 
 def _moved(place: Place, move: Place) -> Place | None:
