@@ -1,0 +1,1 @@
+"""Models in, their speed and their memory on this machine out."""
