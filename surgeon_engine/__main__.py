@@ -2,6 +2,8 @@
 
     surgeon run JOB.toml      prune as the job says
     surgeon inspect MODEL     what a model is and how it can be pruned
+    surgeon export RUN        write what a run has pruned in another form
+    surgeon measure MODEL...  speed and memory of one model, or of two in turns
 
 Whatever needs torch is imported once a command is known: `--help` takes no time.
 """
@@ -16,7 +18,7 @@ from pathlib import Path
 from typing import TextIO
 
 from surgeon_engine.commands import StopAndKeep
-from surgeon_engine.config import ModelConfig, in_words
+from surgeon_engine.config import Dtype, ExportConfig, ModelConfig, in_words
 from surgeon_engine.errors import ConfigError, EngineError
 from surgeon_engine.events import (
     BaselineEvaluated,
@@ -33,8 +35,11 @@ from surgeon_engine.events import (
     ShotFinished,
     StageStarted,
 )
+from surgeon_engine.formats import DESCRIPTIONS, FileDtype, Format
 from surgeon_engine.job_file import read_config
-from surgeon_engine.run_folder import new_run_folder
+from surgeon_engine.measurements import Settings, table
+from surgeon_engine.measurements import in_words as in_words_measured
+from surgeon_engine.run_folder import RunFolder, new_run_folder
 
 _INTERRUPTED = 130  # the shell's code for Ctrl-C
 
@@ -49,6 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return _run(options)
             case "inspect":
                 return _inspect(options)
+            case "export":
+                return _export(options)
+            case "measure":
+                return _measure(options)
             case "serve":
                 from surgeon_engine.server import serve_standard_streams
 
@@ -89,6 +98,44 @@ def _parser() -> argparse.ArgumentParser:
 
     inspect = commands.add_parser("inspect", help="say what a model is")
     inspect.add_argument("model", help='a folder, a .gguf file, or "demo"')
+
+    export = commands.add_parser(
+        "export",
+        help="write what a finished run has pruned once more",
+        description="Without --to: say in which formats it can be written.",
+    )
+    export.add_argument("run", type=Path, help="the folder of a finished run")
+    export.add_argument("--to", metavar="FOLDER", help="where it goes")
+    export.add_argument(
+        "--format",
+        type=Format,
+        choices=list(Format),
+        default=Format.AUTOMATIC,
+        help="default: the smallest that transformers loads",
+    )
+    export.add_argument(
+        "--dtype",
+        type=FileDtype,
+        choices=list(FileDtype),
+        default=FileDtype.SAME,
+        help="number format of the weights (default: as they were pruned)",
+    )
+    export.add_argument(
+        "--shard-gigabytes", type=float, default=5.0, help="most in one file"
+    )
+    export.add_argument(
+        "--replace",
+        action="store_true",
+        help="what stands in the folder goes, once the new files are complete",
+    )
+
+    measure = commands.add_parser("measure", help="take the times of one or two models")
+    measure.add_argument("models", nargs="+", metavar="MODEL", help="as for inspect")
+    measure.add_argument("--rounds", type=int, default=Settings().rounds)
+    measure.add_argument("--threads", type=int, default=0, help="default: all cores")
+    measure.add_argument(
+        "--dtype", type=Dtype, choices=list(Dtype), default=Dtype.FLOAT32
+    )
 
     commands.add_parser("serve")  # for the window: lines of JSON on standard streams
     return parser
@@ -142,6 +189,47 @@ def _inspect(options: argparse.Namespace) -> int:
     return 0
 
 
+def _export(options: argparse.Namespace) -> int:
+    if options.to is None:
+        _say(_offers(RunFolder(options.run).read_report().exported))
+        return 0
+    from surgeon_engine.export.exporting import export_again
+    from surgeon_engine.libraries import without_progress_bars
+    from surgeon_engine.session import Session
+
+    without_progress_bars()
+    wanted = ExportConfig(
+        options.to,
+        options.format,
+        options.dtype,
+        options.shard_gigabytes,
+        options.replace,
+    )
+    session = Session("export", lambda envelope: None)
+    _say(_line(export_again(str(options.run), wanted, session)))
+    return 0
+
+
+def _measure(options: argparse.Namespace) -> int:
+    from surgeon_engine.measuring.measure import measure
+
+    settings = Settings(
+        rounds=options.rounds, threads=options.threads, dtype=options.dtype
+    )
+    measured = measure(options.models, settings, lambda: None)
+    _say(f"{table(measured)}\n{in_words_measured(measured)}")
+    return 0
+
+
+def _offers(exported: Exported) -> str:
+    lines = [f"{exported.format:<10}is in {exported.folder}"]
+    for offer in exported.others:
+        about = DESCRIPTIONS[offer.format]
+        reason = offer.reason or f"{about.can} {about.cannot}".strip()
+        lines.append(f"{offer.format:<10}{'no: ' if offer.reason else ''}{reason}")
+    return "\n".join(lines)
+
+
 def _line(event: Event) -> str:
     """What the terminal says of an event; empty: nothing."""
     match event:
@@ -163,16 +251,24 @@ def _line(event: Event) -> str:
         case Corrected(lengths=lengths, evaluation=evaluation):
             steps = ", ".join(f"{length:g}" for length in lengths) or "none"
             return f"correction: steps {steps}; perplexity {evaluation.perplexity:.2f}"
-        case Exported(folder=folder, largest_difference=difference):
-            return (
-                f"exported and verified: {folder} "
-                f"(largest logit difference {difference:.2g})"
-            )
+        case Exported():
+            return _exported(event)
         case RunFinished(seconds=seconds, peak_memory_bytes=peak):
             return f"done in {seconds:.0f} s, peak memory {peak / 2**30:.2f} GiB"
         case Logged(level=level, message=message):
             return f"{level.value}: {message}"
     return ""
+
+
+def _exported(event: Exported) -> str:
+    size = f"{event.format}, {event.dtype}, {event.weight_bytes / 1e6:,.1f} MB"
+    if event.tokens_compared == 0:
+        return f"exported to {event.folder} ({size}); {event.checked_with}"
+    return (
+        f"exported and verified: {event.folder} ({size}); {event.checked_with}: "
+        f"largest logit difference {event.largest_difference:.2g}, "
+        f"{event.agreement:.1%} of the likeliest tokens are the same"
+    )
 
 
 def _damping(choice: DampingChoice | None) -> str:

@@ -8,7 +8,13 @@ from __future__ import annotations
 
 import msgspec
 
-from surgeon_engine.config import CalibrationConfig, ModelConfig, RunConfig
+from surgeon_engine.config import (
+    CalibrationConfig,
+    ExportConfig,
+    ModelConfig,
+    RunConfig,
+)
+from surgeon_engine.measurements import Settings
 
 
 class _Command(msgspec.Struct, frozen=True, tag=True, kw_only=True):
@@ -35,11 +41,18 @@ class StartRun(_Command, frozen=True):
     folder: str
 
 
-class CopyExport(_Command, frozen=True):
-    """Copy the checkpoint of a finished run and verify the copy: `Exported`."""
+class ExportRun(_Command, frozen=True):
+    """Write the model of a finished run once more, and check it: `Exported`."""
 
     folder: str
-    destination: str
+    export: ExportConfig  # its folder must be given
+
+
+class MeasureModels(_Command, frozen=True):
+    """Take the times of one model, or of two in turns: answered by `Measured`."""
+
+    sources: tuple[str, ...]
+    settings: Settings
 
 
 class StopAndKeep(_Command, frozen=True):
@@ -50,4 +63,12 @@ class Cancel(_Command, frozen=True):
     """End at the next safe point and export nothing."""
 
 
-Command = InspectModel | PreviewText | StartRun | CopyExport | StopAndKeep | Cancel
+Command = (
+    InspectModel
+    | PreviewText
+    | StartRun
+    | ExportRun
+    | MeasureModels
+    | StopAndKeep
+    | Cancel
+)

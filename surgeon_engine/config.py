@@ -7,14 +7,13 @@ nor Qt.
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
 
 from surgeon_engine.errors import ConfigError
+from surgeon_engine.formats import FOR_TRANSFORMERS, FileDtype, Format, check_dtype
+from surgeon_engine.options import Limits, check_limits, option
 
 DEMO = "demo"  # the model source that names the bundled demo
 BUILTIN_TEXT = "builtin"  # the text source that names the built-in text
@@ -72,6 +71,13 @@ class CostBasis(StrEnum):
     RAW = "raw"  # the cost alone, as the paper does
 
 
+class Widths(StrEnum):
+    """Whether layers may lose different numbers of heads or neurons."""
+
+    FREE = "free"  # each as many as its costs say
+    SAME = "same"  # all equally many: plain files for any program
+
+
 class UpdateKind(StrEnum):
     """How the kept weights of a layer that loses rows and columns change."""
 
@@ -116,39 +122,6 @@ class Device(StrEnum):
     CUDA = "cuda"
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """The range of a number: from `low`, up to `high` or, if it is open, below it."""
-
-    low: float
-    high: float
-    low_is_open: bool = False
-    high_is_open: bool = False
-
-    def contain(self, value: float) -> bool:
-        """Whether `value` lies inside."""
-        above = value > self.low if self.low_is_open else value >= self.low
-        below = value < self.high if self.high_is_open else value <= self.high
-        return above and below
-
-    def __str__(self) -> str:
-        opening = "(" if self.low_is_open else "["
-        closing = ")" if self.high_is_open else "]"
-        return f"{opening}{self.low:g}, {self.high:g}{closing}"
-
-
-def _option(
-    default: Any,
-    limits: Limits | None = None,
-    *,
-    advanced: bool = False,
-    applies: Callable[[Any], bool] = lambda config: True,
-) -> Any:
-    """A field with what forms want to know: `applies` says to which configs."""
-    metadata = {"limits": limits, "advanced": advanced, "applies": applies}
-    return field(default=default, metadata=metadata)
-
-
 def in_words(choice: StrEnum) -> str:
     """The name of a structure or method in a sentence."""
     return _NAMES.get(choice, choice.replace("_", " "))
@@ -164,24 +137,13 @@ _NAMES: dict[StrEnum, str] = {
 }
 
 
-def _check_limits(config: Any) -> None:
-    for item in dataclasses.fields(config):
-        limits = item.metadata.get("limits")
-        value = getattr(config, item.name)
-        if limits is not None and not limits.contain(value):
-            raise ConfigError(
-                f"{item.name} must be in {limits}, got {value}.",
-                f"Set {item.name} to a value in {limits}.",
-            )
-
-
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
     """Which model is pruned, and how it is held in memory."""
 
     source: str = DEMO  # "demo", a folder with safetensors, or a .gguf file
-    dtype: Dtype = _option(Dtype.FLOAT32, advanced=True)
-    device: Device = _option(Device.AUTO, advanced=True)
+    dtype: Dtype = option(Dtype.FLOAT32, advanced=True)
+    device: Device = option(Device.AUTO, advanced=True)
 
     def __post_init__(self) -> None:
         if not self.source.strip():
@@ -196,14 +158,14 @@ class CalibrationConfig:
 
     text: str = BUILTIN_TEXT  # "builtin", a .txt/.jsonl file or a .npy token file
     validation_text: str = ""  # as `text`; empty: a held-out part of `text`
-    windows: int = _option(64, Limits(1, 100_000))
-    validation_windows: int = _option(32, Limits(1, 100_000))
-    window_length: int = _option(256, Limits(8, 131_072))  # tokens
-    seed: int = _option(0, Limits(0, 2**31 - 1), advanced=True)
-    batch: int = _option(4, Limits(1, 1024), advanced=True)
+    windows: int = option(64, Limits(1, 100_000))
+    validation_windows: int = option(32, Limits(1, 100_000))
+    window_length: int = option(256, Limits(8, 131_072))  # tokens
+    seed: int = option(0, Limits(0, 2**31 - 1), advanced=True)
+    batch: int = option(4, Limits(1, 1024), advanced=True)
 
     def __post_init__(self) -> None:
-        _check_limits(self)
+        check_limits(self)
         if not self.text.strip():
             raise ConfigError(
                 "No calibration text was given.",
@@ -228,26 +190,24 @@ class PruningConfig:
     """How much is removed, in which structure, by which costs and updates."""
 
     structure: Structure = Structure.HEADS_AND_NEURONS
-    kept: int = _option(
-        2, Limits(1, 31), applies=lambda p: p.structure is Structure.N_M
-    )
-    of: int = _option(4, Limits(2, 32), applies=lambda p: p.structure is Structure.N_M)
+    kept: int = option(2, Limits(1, 31), applies=lambda p: p.structure is Structure.N_M)
+    of: int = option(4, Limits(2, 32), applies=lambda p: p.structure is Structure.N_M)
     method: Method = Method.LLM_SURGEON
     target: Target = Target.PRUNABLE_SHARE
-    sparsity: float = _option(0.3, Limits(0, 0.95, low_is_open=True), applies=_is_share)
-    million_parameters: float = _option(
+    sparsity: float = option(0.3, Limits(0, 0.95, low_is_open=True), applies=_is_share)
+    million_parameters: float = option(
         100.0,
         Limits(0, 1e7, low_is_open=True),
         applies=lambda p: p.target is Target.PARAMETERS,
     )
-    megabytes: float = _option(
+    megabytes: float = option(
         400.0,
         Limits(0, 1e8, low_is_open=True),
         applies=lambda p: p.target is Target.FILE_SIZE,
     )
-    perplexity_rise: float = _option(0.0, Limits(0, 100))  # per cent; 0: any
-    shots: int = _option(3, Limits(1, 200))
-    width_multiple: int = _option(
+    perplexity_rise: float = option(0.0, Limits(0, 100))  # per cent; 0: any
+    shots: int = option(3, Limits(1, 200))
+    width_multiple: int = option(
         1,
         Limits(1, 1024),
         advanced=True,
@@ -255,42 +215,45 @@ class PruningConfig:
             p.structure in (Structure.HEADS_AND_NEURONS, Structure.NEURONS)
         ),
     )
-    protect: tuple[str, ...] = _option((), advanced=True)  # names of layers, with *
-    keep_at_least: float = _option(0.0, Limits(0, 1), advanced=True)  # of each layer
-    schedule: Schedule = _option(Schedule.LINEAR, advanced=True)
-    fisher: Fisher = _option(
+    widths: Widths = option(
+        Widths.FREE, advanced=True, applies=lambda p: p.structure in COUPLED
+    )
+    protect: tuple[str, ...] = option((), advanced=True)  # names of layers, with *
+    keep_at_least: float = option(0.0, Limits(0, 1), advanced=True)  # of each layer
+    schedule: Schedule = option(Schedule.LINEAR, advanced=True)
+    fisher: Fisher = option(
         Fisher.EMPIRICAL,
         advanced=True,
         applies=lambda p: p.method in (Method.LLM_SURGEON, Method.K_OBD),
     )
-    cost_basis: CostBasis = _option(
+    cost_basis: CostBasis = option(
         CostBasis.PER_PARAMETER,
         advanced=True,
         applies=lambda p: p.structure not in SPARSE,
     )
-    update: UpdateKind = _option(
+    update: UpdateKind = option(
         UpdateKind.JOINT,
         advanced=True,
         applies=lambda p: _adapts(p) and p.structure is Structure.ROWS_AND_COLUMNS,
     )
-    max_correlated: int = _option(
+    max_correlated: int = option(
         0,  # all of a layer together
         Limits(0, 100_000),
         advanced=True,
         applies=lambda p: _adapts(p) and p.structure in SPARSE,
     )
-    correction: Correction = _option(Correction.NONE, advanced=True, applies=_adapts)
-    damping: Damping = _option(Damping.AUTOMATIC, advanced=True, applies=_adapts)
-    cost_damping: float = _option(
+    correction: Correction = option(Correction.NONE, advanced=True, applies=_adapts)
+    damping: Damping = option(Damping.AUTOMATIC, advanced=True, applies=_adapts)
+    cost_damping: float = option(
         0.01,
         Limits(0, 100),
         advanced=True,
         applies=lambda p: p.method in (Method.LLM_SURGEON, Method.SPARSEGPT),
     )
-    update_damping: float = _option(0.1, Limits(0, 100), advanced=True, applies=_adapts)
+    update_damping: float = option(0.1, Limits(0, 100), advanced=True, applies=_adapts)
 
     def __post_init__(self) -> None:
-        _check_limits(self)
+        check_limits(self)
         if self.structure is Structure.N_M:
             self._check_pattern()
         if self.method not in methods_for(self.structure):
@@ -320,6 +283,11 @@ class PruningConfig:
     def searches_damping(self) -> bool:
         """Whether held-out windows choose the damping."""
         return self.adapts and self.damping is Damping.AUTOMATIC
+
+    @property
+    def has_same_widths(self) -> bool:
+        """Whether all layers lose equally many heads or neurons."""
+        return self.structure in COUPLED and self.widths is Widths.SAME
 
     @property
     def is_corrected(self) -> bool:
@@ -357,9 +325,22 @@ def methods_for(structure: Structure) -> tuple[Method, ...]:
 
 @dataclass(frozen=True, slots=True)
 class ExportConfig:
-    """Where the pruned checkpoint goes."""
+    """Where the pruned checkpoint goes, and in which form."""
 
     folder: str = ""  # empty: `export` inside the run's own folder
+    format: Format = Format.AUTOMATIC
+    dtype: FileDtype = option(FileDtype.SAME, advanced=True)
+    shard_gigabytes: float = option(
+        5.0,
+        Limits(0.001, 1000),
+        advanced=True,
+        applies=lambda e: e.format in FOR_TRANSFORMERS,
+    )
+    replace: bool = False  # whether what stands in the folder may go
+
+    def __post_init__(self) -> None:
+        check_limits(self)
+        check_dtype(self.format, self.dtype)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,8 @@ from enum import Enum
 import msgspec
 
 from surgeon_engine.config import Structure
+from surgeon_engine.formats import FileDtype, Format
+from surgeon_engine.measurements import Measured
 
 
 class Stage(Enum):
@@ -27,6 +29,7 @@ class Stage(Enum):
     CORRECTION = "correction"
     EXPORT = "export"
     VERIFICATION = "verification"
+    MEASUREMENT = "measurement"  # of speed and memory, in no run
 
 
 SHOT_STAGES = (
@@ -58,6 +61,13 @@ class StructureSupport(msgspec.Struct, frozen=True):
         return not self.reason
 
 
+class FormatSupport(msgspec.Struct, frozen=True):
+    """Whether a pruned model can be written in a format; if not, why not."""
+
+    format: Format
+    reason: str = ""  # empty: it can
+
+
 class LayerSummary(msgspec.Struct, frozen=True):
     """One prunable layer as it was found."""
 
@@ -84,6 +94,7 @@ class ModelSummary(msgspec.Struct, frozen=True):
     file_bytes: int
     layers: tuple[LayerSummary, ...]
     structures: tuple[StructureSupport, ...]
+    dtype: str = ""  # of the weights in the files; empty: they are quantised
 
 
 class LayerSparsity(msgspec.Struct, frozen=True):
@@ -205,12 +216,21 @@ class Corrected(msgspec.Struct, frozen=True, tag=True):
 
 
 class Exported(msgspec.Struct, frozen=True, tag=True):
-    """A checkpoint lies in `folder`, was loaded afresh and gives the same logits."""
+    """A checkpoint lies in `folder`; what was found when a fresh process loaded it."""
 
     folder: str
-    bytes: int
-    tokens_compared: int
+    bytes: int  # of all its files
+    tokens_compared: int  # 0: nothing here could run it, its tensors were read back
     largest_difference: float  # between logits in memory and after reloading
+    format: Format = Format.MASKED
+    dtype: FileDtype = FileDtype.FLOAT32
+    weight_bytes: int = 0  # of the files that hold weights
+    forecast_bytes: int = 0  # what those were to take
+    agreement: float = 1.0  # share of tokens whose likeliest next token is the same
+    perplexity: float | None = None  # on the first validation windows, as reloaded
+    expected_perplexity: float | None = None  # the same, in memory
+    checked_with: str = ""  # by what program
+    others: tuple[FormatSupport, ...] = ()  # in which other formats it can be written
 
 
 class Logged(msgspec.Struct, frozen=True, tag=True):
@@ -251,6 +271,7 @@ Event = (
     | ShotFinished
     | Corrected
     | Exported
+    | Measured
     | Logged
     | RunFinished
     | Failed

@@ -14,16 +14,14 @@ import math
 import time
 from pathlib import Path
 
-import msgspec
 import torch
 
 from surgeon_engine import devices
 from surgeon_engine.calibration.windows import load_windows, vocabulary_of
-from surgeon_engine.config import PruningConfig, RunConfig, in_words
+from surgeon_engine.config import ExportConfig, PruningConfig, RunConfig, in_words
 from surgeon_engine.errors import (
     CurvatureError,
     EvaluationError,
-    ExportError,
     PruningError,
 )
 from surgeon_engine.events import (
@@ -38,15 +36,11 @@ from surgeon_engine.events import (
     ShotFinished,
     Stage,
 )
-from surgeon_engine.export.checkpoint import (
-    check_destination,
-    check_room,
-    checkpoint_at,
-    save_probe,
-    verify,
-    write_masked,
-)
+from surgeon_engine.export.destination import check_destination, check_room
+from surgeon_engine.export.exporting import Task, check_format, export
 from surgeon_engine.export.model_card import Recipe
+from surgeon_engine.export.probe import save_probe
+from surgeon_engine.formats import FOR_TRANSFORMERS
 from surgeon_engine.libraries import versions
 from surgeon_engine.model.inspect import describe
 from surgeon_engine.model.layers import KeptWeights
@@ -56,10 +50,11 @@ from surgeon_engine.pruning.structures import units_of
 from surgeon_engine.pruning.unit import Unit
 from surgeon_engine.run_folder import Report, RunFolder
 from surgeon_engine.session import Session
+from surgeon_engine.shots import shrinking
 from surgeon_engine.shots.correction import correct
 from surgeon_engine.shots.patient import Patient
 from surgeon_engine.shots.shot import Round, check_windows, evaluation, run_shot
-from surgeon_engine.sizes import Goal, goal_of
+from surgeon_engine.sizes import Goal, file_dtype, goal_of
 
 _FINEST = 8  # parts into which a quality budget may divide the step of a shot
 
@@ -72,13 +67,14 @@ def prune(config: RunConfig, folder: Path, session: Session) -> None:
         RunCancelled: the user has cancelled.
     """
     run = RunFolder(folder)
-    check_destination(run.export_path(config), run.path)
+    destination = run.export_path(config)
+    check_destination(destination, run, replace=config.export.replace)
     run.create(config)
     session.log, session.started = run, time.monotonic()
     devices.forget_peak_memory()
 
     patient = prepare(config, session)
-    check_room(run.export_path(config), patient.loaded.model)
+    check_room(destination, patient.goal.weight_bytes)
     session.emit(_run_started(config, run, patient))
     baseline = evaluation(patient, session, Stage.BASELINE)
     session.emit(BaselineEvaluated(baseline))
@@ -88,9 +84,8 @@ def prune(config: RunConfig, folder: Path, session: Session) -> None:
     if config.pruning.is_corrected:
         corrected = _corrected(patient, baseline, session)
     recipe = Recipe(config, patient.goal, baseline, tuple(shots), corrected)
-    export = _export(patient, recipe, run, session)
-    session.emit(export)
-    report = _report(patient, recipe, export, session)
+    exports = _export(patient, recipe, run, session)
+    report = _report(patient, recipe, exports, session)
     run.write_report(report)
     session.emit(
         RunFinished(report.stopped_early, report.seconds, report.peak_memory_bytes)
@@ -105,11 +100,11 @@ def prepare(config: RunConfig, session: Session) -> Patient:
     """
     with session.stage(Stage.LOAD):
         loaded = load_model(config.model)
-        goal = goal_of(
-            config.pruning, describe(loaded.model, loaded.source), config.model.dtype
-        )
+        model = describe(loaded.model, loaded.source, loaded.stored)
+        goal = goal_of(config.pruning, model, file_dtype(config, model))
         units = units_of(config.pruning, loaded.model)
         _refuse_unreachable(goal, units, config.pruning)
+        check_format(config, loaded, units)
     if loaded.tokenizer is None:
         words = "There is no tokenizer beside the weights: the export has none either."
         session.emit(Logged(Level.WARNING, words))
@@ -175,6 +170,7 @@ def _shots(
         done += step
         shots.append(shot)
         session.emit(shot)
+        shrinking.shrink(patient)
     if not shots:
         raise PruningError(
             f"Even the smallest step takes perplexity above {most:.2f}, which is "
@@ -240,26 +236,22 @@ def _over_budget(when: str, perplexity: float, most: float) -> Logged:
 
 def _export(
     patient: Patient, recipe: Recipe, run: RunFolder, session: Session
-) -> Exported:
-    destination = run.export_path(recipe.config)
-    with checkpoint_at(destination) as folder:
-        with session.stage(Stage.EXPORT):
-            save_probe(patient.loaded, patient.windows.validation, run.probe_path)
-            write_masked(patient.loaded, recipe, folder)
-        with session.stage(Stage.VERIFICATION):
-            exported = _verified(folder, run, session)
-    return msgspec.structs.replace(exported, folder=str(destination))
-
-
-def _verified(checkpoint: Path, run: RunFolder, session: Session) -> Exported:
-    """What a check found; a checkpoint that fails is kept, but never called done."""
-    try:
-        return verify(checkpoint, run.probe_path, session.check)
-    except ExportError as error:
-        kept = run.keep_unverified(checkpoint)
-        raise ExportError(
-            error.message, f"{error.hint} The files are kept, unchecked, in {kept}."
-        ) from error
+) -> tuple[Exported, Exported]:
+    """What was asked for; and the checkpoint of which other formats can be made."""
+    wanted, destination = recipe.config.export, run.export_path(recipe.config)
+    save_probe(patient.loaded, patient.windows.validation, run.probe_path)
+    pruned = shrinking.pruned(patient)
+    if wanted.format in FOR_TRANSFORMERS:
+        exported = export(Task(pruned, recipe, run, wanted, destination), session)
+        session.emit(exported)
+        return exported, exported
+    # Nothing else can be made of other programs' files.
+    task = Task(pruned, recipe, run, ExportConfig(), run.checkpoint_path)
+    checkpoint = export(task, session)
+    session.emit(checkpoint)
+    exported = export(Task(pruned, recipe, run, wanted, destination), session)
+    session.emit(exported)
+    return exported, checkpoint
 
 
 def _run_started(config: RunConfig, run: RunFolder, patient: Patient) -> RunStarted:
@@ -267,7 +259,7 @@ def _run_started(config: RunConfig, run: RunFolder, patient: Patient) -> RunStar
     return RunStarted(
         folder=str(run.path),
         shots=config.pruning.shots,
-        model=describe(loaded.model, loaded.source),
+        model=describe(loaded.model, loaded.source, loaded.stored),
         device=devices.in_words(loaded.device),
         calibration_tokens=windows.calibration.numel(),
         validation_tokens=windows.validation.numel(),
@@ -275,18 +267,23 @@ def _run_started(config: RunConfig, run: RunFolder, patient: Patient) -> RunStar
 
 
 def _report(
-    patient: Patient, recipe: Recipe, export: Exported, session: Session
+    patient: Patient,
+    recipe: Recipe,
+    exports: tuple[Exported, Exported],
+    session: Session,
 ) -> Report:
     loaded = patient.loaded
+    exported, checkpoint = exports
     return Report(
         config=recipe.config,
-        model=describe(loaded.model, loaded.source),
+        model=describe(loaded.model, loaded.source, loaded.stored),
         versions=versions(),
         device=devices.in_words(loaded.device),
         baseline=recipe.baseline,
         shots=recipe.shots,
         corrected=recipe.corrected,
-        exported=export,
+        exported=exported,
+        checkpoint=checkpoint.folder,
         stopped_early=session.stops_after_shot
         and recipe.shots[-1].target < patient.goal.sparsity,
         seconds=time.monotonic() - session.started,

@@ -5,6 +5,7 @@
     report.json     the figures, once the run is complete
     probe.safetensors   some logits of the pruned model, to verify checkpoints with
     export/         the pruned checkpoint, unless the config names another place
+    checkpoint/     where that is of another program's format: one for transformers
 
 Whatever appears here under its final name is complete: files are written under a
 temporary name, flushed to disk and renamed. Imports neither torch nor Qt.
@@ -49,6 +50,7 @@ class Report(msgspec.Struct, frozen=True):
     shots: tuple[ShotFinished, ...]
     corrected: Corrected | None  # None: not asked for, or undone
     exported: Exported
+    checkpoint: str  # folder with the one from which other formats can be made
     stopped_early: bool
     seconds: float
     seconds_of_stages: dict[str, float]
@@ -80,6 +82,21 @@ class RunFolder:
     def probe_path(self) -> Path:
         """Logits of the pruned model, for whoever verifies a checkpoint of it."""
         return self.path / "probe.safetensors"
+
+    @property
+    def checkpoint_path(self) -> Path:
+        """The checkpoint for transformers, where the export is none."""
+        return self.path / "checkpoint"
+
+    @property
+    def own_paths(self) -> tuple[Path, ...]:
+        """What no export may take the place of."""
+        files = (self.config_path, self.events_path, self.report_path, self.probe_path)
+        return (*files, self.checkpoint_path, self._unverified_path)
+
+    @property
+    def _unverified_path(self) -> Path:
+        return self.path / "export-unverified"
 
     def export_path(self, config: RunConfig) -> Path:
         """Where the checkpoint of a run with `config` goes."""
@@ -122,9 +139,9 @@ class RunFolder:
 
     def keep_unverified(self, checkpoint: Path) -> Path:
         """Move a checkpoint that failed its check here; where it is then."""
-        kept = self.path / "export-unverified"
-        shutil.move(checkpoint, kept)
-        return kept
+        shutil.rmtree(self._unverified_path, ignore_errors=True)  # of another try
+        shutil.move(checkpoint, self._unverified_path)
+        return self._unverified_path
 
     def read_report(self) -> Report:
         """Read `report.json`.
@@ -149,7 +166,7 @@ def refuse_occupied(path: Path, error: type[EngineError]) -> None:
         kind = "folder is not empty" if path.is_dir() else "is a file"
         raise error(
             f"{path} exists already ({kind}).",
-            "Choose a folder that does not exist yet; nothing is ever overwritten.",
+            "Choose a folder that does not exist yet: nothing is overwritten unasked.",
         )
 
 
@@ -169,14 +186,17 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def folder_appearing_at(path: Path) -> Iterator[Path]:
+def folder_appearing_at(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """A folder to fill; once the block is left it stands at `path`, complete.
 
     If the block raises, nothing is left at all. If the process is killed, what is left
-    has a hidden name, and goes when the same folder is written again.
+    has a hidden name, and goes when the same folder is written again. What stood at
+    `path` before stays, if it is to be replaced, until the new one is complete.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial")
+    temporary = partial(path)
+    if _aside(path).exists() and not path.exists():  # killed between two renames
+        _aside(path).rename(path)
     shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed
     temporary.mkdir()
     try:
@@ -185,13 +205,39 @@ def folder_appearing_at(path: Path) -> Iterator[Path]:
             if file.is_file():
                 file.chmod(_READABLE)  # safetensors writes for the owner alone
                 _flush_to_disk(file)
-        if path.is_dir():
-            path.rmdir()  # an empty one may stand there; a full one may not
-        temporary.rename(path)
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+        if replace and path.is_dir():
+            _swap(temporary, path)
+        else:
+            temporary.rename(path)
         _flush_to_disk(path.parent)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def partial(path: Path) -> Path:
+    """Where what is to appear at `path` is until it is complete."""
+    return path.with_name(f".{path.name}.partial")
+
+
+def _aside(path: Path) -> Path:
+    """Where what stood at `path` is while another takes its place."""
+    return path.with_name(f".{path.name}.old")
+
+
+def _swap(new: Path, path: Path) -> None:
+    """Put `new` in the place of the folder at `path`, which goes."""
+    old = _aside(path)
+    shutil.rmtree(old, ignore_errors=True)
+    path.rename(old)
+    try:
+        new.rename(path)
+    except BaseException:
+        old.rename(path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _flush_to_disk(path: Path) -> None:

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -22,17 +22,20 @@ from surgeon_engine.calibration.windows import preview_text
 from surgeon_engine.commands import (
     Cancel,
     Command,
-    CopyExport,
+    ExportRun,
     InspectModel,
+    MeasureModels,
     PreviewText,
     StartRun,
     StopAndKeep,
 )
 from surgeon_engine.config import Device
 from surgeon_engine.errors import EngineError
-from surgeon_engine.events import Cancelled, EngineReady, Envelope, Failed
-from surgeon_engine.export.checkpoint import copy_export
+from surgeon_engine.events import Cancelled, EngineReady, Envelope, Failed, Stage
+from surgeon_engine.export.exporting import export_again
 from surgeon_engine.libraries import versions, without_progress_bars
+from surgeon_engine.measurements import Measured, Settings
+from surgeon_engine.measuring.measure import measure
 from surgeon_engine.model.inspect import inspect_model
 from surgeon_engine.pipeline import prune
 from surgeon_engine.session import RunCancelled, Session
@@ -113,8 +116,16 @@ def _do(command: Command, session: Session) -> None:
             session.emit(preview_text(model, calibration))
         case StartRun(config=config, folder=folder):
             prune(config, Path(folder), session)
-        case CopyExport(folder=folder, destination=destination):
-            session.emit(copy_export(folder, destination))
+        case ExportRun(folder=folder, export=wanted):
+            session.emit(export_again(folder, wanted, session))
+        case MeasureModels(sources=sources, settings=settings):
+            session.emit(_measured(sources, settings, session))
+
+
+def _measured(sources: Sequence[str], settings: Settings, session: Session) -> Measured:
+    turns = settings.turns(len(sources))
+    with session.stage(Stage.MEASUREMENT, total=turns) as step:
+        return measure(sources, settings, session.check, step)
 
 
 def _ready() -> EngineReady:

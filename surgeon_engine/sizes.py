@@ -6,18 +6,24 @@
 
 Embeddings, norms and a head of its own are parameters that are not prunable: r is at
 most p, and what remains is P - r. The bytes are those of the parameters that remain in
-the model's number format, without the few kilobytes of a file's header.
+the number format of the file, without the few kilobytes of its header.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from surgeon_engine.config import Dtype, PruningConfig, Structure, Target
+from surgeon_engine.config import PruningConfig, RunConfig, Structure, Target
 from surgeon_engine.errors import ConfigError
 from surgeon_engine.events import ModelSummary
+from surgeon_engine.formats import FileDtype, Format
 
-BYTES_PER_PARAMETER = {Dtype.FLOAT32: 4, Dtype.BFLOAT16: 2, Dtype.FLOAT16: 2}
+_BYTES_PER_PARAMETER = {
+    FileDtype.FLOAT32: 4.0,
+    FileDtype.BFLOAT16: 2.0,
+    FileDtype.FLOAT16: 2.0,
+    FileDtype.Q8_0: 34 / 32,  # a block's 32 weights and their scale
+}
 _MILLION = 1_000_000
 _MEGABYTE = 1_000_000
 
@@ -34,7 +40,17 @@ class Goal:
     weight_bytes: int  # of those
 
 
-def goal_of(pruning: PruningConfig, model: ModelSummary, dtype: Dtype) -> Goal:
+def file_dtype(config: RunConfig, model: ModelSummary) -> FileDtype:
+    """The number format in which a run writes its model."""
+    wanted = config.export.dtype
+    if config.export.format is Format.ONNX:
+        return FileDtype.FLOAT32
+    if wanted is FileDtype.SAME:
+        return FileDtype(model.dtype or config.model.dtype)
+    return wanted
+
+
+def goal_of(pruning: PruningConfig, model: ModelSummary, dtype: FileDtype) -> Goal:
     """What `pruning` asks for of `model`.
 
     Raises:
@@ -57,7 +73,7 @@ def prunable_weights(pruning: PruningConfig, model: ModelSummary) -> int:
     return model.prunable
 
 
-def _to_remove(pruning: PruningConfig, model: ModelSummary, dtype: Dtype) -> int:
+def _to_remove(pruning: PruningConfig, model: ModelSummary, dtype: FileDtype) -> int:
     match pruning.target:
         case Target.PRUNABLE_SHARE:
             return int(pruning.sparsity * prunable_weights(pruning, model))
@@ -66,12 +82,12 @@ def _to_remove(pruning: PruningConfig, model: ModelSummary, dtype: Dtype) -> int
         case Target.PARAMETERS:
             stay = round(pruning.million_parameters * _MILLION)
         case Target.FILE_SIZE:
-            stay = int(pruning.megabytes * _MEGABYTE) // BYTES_PER_PARAMETER[dtype]
+            stay = int(pruning.megabytes * _MEGABYTE / _BYTES_PER_PARAMETER[dtype])
     return model.parameters - stay
 
 
 def _goal(
-    removed: int, pruning: PruningConfig, model: ModelSummary, dtype: Dtype
+    removed: int, pruning: PruningConfig, model: ModelSummary, dtype: FileDtype
 ) -> Goal:
     most = prunable = prunable_weights(pruning, model)
     if pruning.structure is Structure.N_M:
@@ -95,5 +111,5 @@ def _goal(
         sparsity=removed / prunable,
         parameter_share=removed / model.parameters,
         parameters=model.parameters - removed,
-        weight_bytes=(model.parameters - removed) * BYTES_PER_PARAMETER[dtype],
+        weight_bytes=int((model.parameters - removed) * _BYTES_PER_PARAMETER[dtype]),
     )

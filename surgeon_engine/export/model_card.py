@@ -8,9 +8,11 @@ from importlib.metadata import version
 from huggingface_hub import ModelCardData
 
 from surgeon_engine.config import RunConfig, in_words
-from surgeon_engine.events import Corrected, Evaluation, ShotFinished
+from surgeon_engine.events import Corrected, Evaluation, Exported, ShotFinished
+from surgeon_engine.formats import Format
 from surgeon_engine.job_file import config_to_toml
-from surgeon_engine.sizes import Goal
+from surgeon_engine.run_folder import Report
+from surgeon_engine.sizes import Goal, file_dtype, goal_of
 
 _CARD = """\
 ---
@@ -23,9 +25,7 @@ _CARD = """\
 [Surgeon](https://arxiv.org/abs/2312.17244) {version}: method
 {method}, structure {structure}, {shots} shots.
 
-The checkpoint is **masked**: removed weights are zero and stand in their place, so
-that it loads anywhere, and is as large and as fast as the unpruned model in the same
-number format.
+{form}
 
 ## Figures
 
@@ -37,11 +37,41 @@ Perplexity is exp of the mean next-token loss over {windows} windows of
 {window_length} tokens, without overlap and without added tokens, on held-out text
 ({text}).
 
+## What was checked
+
+{checked}
+
 ## Recipe
 
 ```toml
 {config}```
 """
+
+
+_FORMS = {
+    Format.MASKED: """\
+The checkpoint is **masked**: removed weights are zero and stand in their place, so
+that it loads anywhere, and is as large and as fast as the unpruned model in the same
+number format.""",
+    Format.STOCK: """\
+The checkpoint is **plain**: every layer has the same, smaller widths, so that it loads
+wherever its architecture is known.""",
+    Format.COMPACT: """\
+The checkpoint is **compact**: what was removed is gone. Its layers differ in their
+widths; the code that builds them lies beside the weights:
+
+```python
+from transformers import AutoModelForCausalLM
+
+model = AutoModelForCausalLM.from_pretrained("FOLDER", trust_remote_code=True)
+```""",
+    Format.GGUF: """\
+`model.gguf` is for llama.cpp and the programs that are built on it.""",
+    Format.ONNX: """\
+`model.onnx`, with its weights beside it, is for onnxruntime. It has no cache: give it
+`input_ids` and `attention_mask`, and take `logits`.""",
+}
+_LIBRARY = {Format.GGUF: "llama.cpp", Format.ONNX: "onnx"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +84,20 @@ class Recipe:
     shots: tuple[ShotFinished, ...]
     corrected: Corrected | None = None
 
+    @classmethod
+    def of(cls, report: Report) -> Recipe:
+        """What a finished run tells of itself."""
+        config = report.config
+        goal = goal_of(config.pruning, report.model, file_dtype(config, report.model))
+        return cls(config, goal, report.baseline, report.shots, report.corrected)
 
-def model_card(name: str, recipe: Recipe) -> str:
+
+def model_card(name: str, recipe: Recipe, exported: Exported) -> str:
     """The card as Markdown with YAML front matter."""
     config, baseline, shots = recipe.config, recipe.baseline, recipe.shots
     last = shots[-1]
     data = ModelCardData(
-        library_name="transformers",
+        library_name=_LIBRARY.get(exported.format, "transformers"),
         pipeline_tag="text-generation",
         tags=["pruned", "surgeon", str(config.pruning.structure)],
     )
@@ -88,5 +125,25 @@ def model_card(name: str, recipe: Recipe) -> str:
         windows=baseline.windows,
         window_length=baseline.window_length,
         text=baseline.text,
+        form=_FORMS[exported.format],
+        checked=_checked(exported),
         config=config_to_toml(config),
     )
+
+
+def _checked(exported: Exported) -> str:
+    if exported.tokens_compared == 0:
+        return f"{exported.checked_with}. Nothing here could run the file."
+    text = (
+        f"A fresh process loaded the files with {exported.checked_with} and compared "
+        f"the logits of {exported.tokens_compared} held-out tokens with those of the "
+        f"pruned model in memory: they differ by at most "
+        f"{exported.largest_difference:.2g}, and the likeliest next token is the same "
+        f"for {exported.agreement:.1%}."
+    )
+    if exported.perplexity is not None and exported.expected_perplexity is not None:
+        text += (
+            f" Perplexity on the first windows: {exported.perplexity:.4f}, in memory "
+            f"{exported.expected_perplexity:.4f}."
+        )
+    return text

@@ -67,6 +67,7 @@ class Producer:
 
     layer: PrunableLayer
     group_of_row: Tensor  # R, int64: which group owns each row
+    parts: tuple[Part, ...]  # what its rows make
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,6 +78,20 @@ class CoupledGroups:
     consumer: PrunableLayer
     producers: tuple[Producer, ...]
     groups: int
+
+    def left(self, kept: Tensor, layers: Mapping[str, PrunableLayer]) -> CoupledGroups:
+        """The groups `kept` (int64, ascending), once the others are out of `layers`.
+
+        They are counted anew, from 0.
+        """
+        producers = []
+        for producer in self.producers:
+            owner = producer.group_of_row
+            owner = torch.searchsorted(kept, owner[torch.isin(owner, kept)])
+            layer = layers[producer.layer.name]
+            producers.append(Producer(layer, owner, producer.parts))
+        consumer = layers[self.consumer.name]
+        return CoupledGroups(self.kind, consumer, tuple(producers), len(kept))
 
     @property
     def weights_per_group(self) -> int:
@@ -112,6 +127,15 @@ def coupled_groups(
         raise PruningError(reason, f"Choose {other} instead.")
     groups = [group for kind in COUPLINGS[structure] for group in known[kind]]
     return tuple(sorted(groups, key=lambda group: group.consumer.block))
+
+
+def groups_of(kind: Coupling, model: PreTrainedModel) -> tuple[CoupledGroups, ...]:
+    """The groups of every block; none where this model's cannot be told apart.
+
+    The model may be without weights (on the meta device).
+    """
+    found = _find(kind, model)
+    return found if isinstance(found, tuple) else ()
 
 
 def structure_support(model: PreTrainedModel) -> tuple[StructureSupport, ...]:
@@ -213,7 +237,8 @@ def _producer(rows: Rows, block: _Block, division: _Division) -> Producer:
     runs = [sum(sizes)] if rows.order is Order.BY_GROUP else sizes
     # On the CPU even where new tensors would be without values.
     group = torch.arange(division.groups, device="cpu")
-    return Producer(layer, torch.cat([group.repeat_interleave(run) for run in runs]))
+    owner = torch.cat([group.repeat_interleave(run) for run in runs])
+    return Producer(layer, owner, rows.parts)
 
 
 def _heads(line: Line, block: _Block) -> _Division:

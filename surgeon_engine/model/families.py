@@ -133,6 +133,15 @@ MLP = (
     # GPT-NeoX, Pythia, Falcon, BLOOM
     Line("mlp.dense_4h_to_h", _plain("mlp.dense_h_to_4h")),
 )
+# What the config of a family calls the width of its MLPs, where not intermediate_size.
+MLP_WIDTH = {
+    "opt": "ffn_dim",
+    "falcon": "ffn_hidden_size",
+    "gpt2": "n_inner",
+    "gptj": "n_inner",
+}
+# Attention that looks up the number of heads in the config whenever it runs.
+READS_CONFIG = ("phi3",)
 # Model types whose names fit a line although their groups depend on each other.
 INSEPARABLE_HEADS = {
     "diffllama": "Heads of this architecture are subtracted from each other: "

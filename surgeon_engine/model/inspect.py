@@ -16,6 +16,7 @@ from surgeon_engine.model.source import (
     first_line,
     locate,
     read_model_config,
+    stored_dtype,
 )
 
 
@@ -35,10 +36,12 @@ def inspect_model(config: ModelConfig) -> ModelInspected:
             f"transformers cannot build {source.name}: {first_line(error)}.",
             "Choose a decoder-only model that transformers knows.",
         ) from error
-    return ModelInspected(describe(model, source))
+    return ModelInspected(describe(model, source, stored_dtype(source)))
 
 
-def describe(model: PreTrainedModel, source: ModelSource) -> ModelSummary:
+def describe(
+    model: PreTrainedModel, source: ModelSource, stored: torch.dtype | None = None
+) -> ModelSummary:
     """The figures of `model`, which may be without weights (on the meta device)."""
     layers = prunable_layers(model)
     config = model.config.get_text_config()
@@ -65,4 +68,5 @@ def describe(model: PreTrainedModel, source: ModelSource) -> ModelSummary:
             for layer in layers
         ),
         structures=structure_support(model),
+        dtype="" if stored is None else str(stored).removeprefix("torch."),
     )

@@ -98,6 +98,16 @@ class KeptWeights:
                 parameter.copy_(value)
 
 
+def blocks_path(model: PreTrainedModel) -> str:
+    """The name of the list of decoder blocks.
+
+    Raises:
+        ModelError: there is none.
+    """
+    prefix, _ = _named_blocks(model)
+    return prefix
+
+
 def find_blocks(model: PreTrainedModel) -> tuple[nn.Module, ...]:
     """The decoder blocks, first to last.
 

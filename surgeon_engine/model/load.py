@@ -23,6 +23,7 @@ from surgeon_engine.model.source import (
     first_line,
     locate,
     read_model_config,
+    stored_dtype,
 )
 
 
@@ -35,6 +36,7 @@ class LoadedModel:
     tokenizer: PreTrainedTokenizerBase | None  # some folders have none
     blocks: tuple[nn.Module, ...]
     layers: tuple[PrunableLayer, ...]
+    stored: torch.dtype | None = None  # in the original's files; None: quantised
 
     @property
     def device(self) -> torch.device:
@@ -74,7 +76,12 @@ def load_model(config: ModelConfig) -> LoadedModel:
     model.to(devices.choose(config.device))
     blocks = find_blocks(model)
     return LoadedModel(
-        source, model, load_tokenizer(source), blocks, prunable_layers(model)
+        source,
+        model,
+        load_tokenizer(source),
+        blocks,
+        prunable_layers(model),
+        stored_dtype(source),
     )
 
 

@@ -7,13 +7,16 @@ before a single weight is read.
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import struct
+from collections import Counter
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, PretrainedConfig
@@ -38,6 +41,7 @@ UNREADABLE = (
     StrictDataclassError,
 )
 
+_STORED = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 _GGUF_MAGIC = b"GGUF"
 _CAUSAL_LM = re.compile(r"ForCausalLM|LMHeadModel")
 _EXPERTS = re.compile(r"(num|n)_((local|routed)_)?experts|moe_num_experts")
@@ -103,6 +107,23 @@ def read_model_config(source: ModelSource) -> PretrainedConfig:
     return config
 
 
+def stored_dtype(source: ModelSource) -> torch.dtype | None:
+    """The number format of most weights in the files; None: they are quantised.
+
+    By the headers: configs are often silent, or say what the model was trained in.
+    """
+    if source.gguf_file:
+        return None
+    counts: Counter[str] = Counter()
+    for path in source.weight_files:
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118 (it is no dict)
+                part = file.get_slice(name)
+                counts[part.get_dtype()] += math.prod(part.get_shape())
+    ((most, _),) = counts.most_common(1)
+    return _STORED.get(most)
+
+
 def _checked_folder(source: ModelSource) -> ModelSource:
     config = source.folder / "config.json"
     if not config.is_file():
@@ -155,6 +176,12 @@ def _refuse_other_kinds(name: str, config: PretrainedConfig) -> None:
             f"{name} is not a decoder-only language model "
             f"(its architecture is {', '.join(architectures)}).",
             "Choose a model whose architecture ends in ForCausalLM.",
+        )
+    if hasattr(config, "pruned"):
+        raise ModelError(
+            f"{name} is a compact checkpoint: it has been pruned already.",
+            "Prune the original further, or export its run in the masked format and "
+            "choose that.",
         )
     for option, value in config.to_dict().items():
         if _EXPERTS.fullmatch(option) and isinstance(value, int) and value > 1:

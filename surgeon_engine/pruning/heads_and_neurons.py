@@ -35,6 +35,7 @@ class CoupledUnit:
 
     coupled: CoupledGroups
     method: Method
+    originally: int  # groups, of which some may be out of the model by now
 
     @property
     def measured(self) -> PrunableLayer:
@@ -130,7 +131,8 @@ class CoupledUnit:
     def _least(self, left: int, pruning: PruningConfig) -> int:
         """How many groups have to stay."""
         bundle = self._bundle(pruning)
-        least = max(1, math.ceil(pruning.keep_at_least * self.candidates - _ROUNDING))
+        share = pruning.keep_at_least * self.originally
+        least = max(1, math.ceil(share - _ROUNDING))
         return min(left, -(-least // bundle) * bundle)
 
     def _bundled(

@@ -83,7 +83,7 @@ def _all_units(
     method = METHODS[pruning.method]
     if pruning.structure in COUPLED:
         groups = coupled_groups(pruning.structure, model)
-        return tuple(CoupledUnit(each, method) for each in groups)
+        return tuple(CoupledUnit(each, method, each.groups) for each in groups)
     if pruning.structure in BY_LAYER:
         kinds = _KINDS[pruning.structure]
         return tuple(RowsOrColumns(layer, method, kinds) for layer in layers)

@@ -13,7 +13,7 @@ sorting.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -52,7 +52,7 @@ class Selection:
 
     removed: dict[str, Tensor]  # unit -> candidates, bool
     weights: int  # removed in all
-    threshold: float | None  # the largest cost that is paid; None: nothing goes
+    threshold: float | None  # the largest cost that is paid; None: nothing new goes
 
 
 def cheapest(units: Mapping[str, Removals | Elements], budget: int) -> Selection:
@@ -69,6 +69,34 @@ def cheapest(units: Mapping[str, Removals | Elements], budget: int) -> Selection
         return _cheapest_removals(removals, budget)
     elements = {n: unit for n, unit in units.items() if isinstance(unit, Elements)}
     return _cheapest_elements(elements, budget)
+
+
+def cheapest_in_step(
+    groups: Sequence[Mapping[str, Removals]], budget: int
+) -> Selection:
+    """The same, but all units of a group lose equally many candidates.
+
+    The k-th cheapest of every unit of a group go together, at the mean of their costs.
+
+    Raises:
+        CurvatureError: a cost is not a number.
+        PruningError: the budget is more than may be removed.
+    """
+    steps: dict[str, Removals | Elements] = {}
+    for number, units in enumerate(groups):
+        length = min(len(unit.cost) for unit in units.values())
+        cost = torch.stack([unit.cost[:length] for unit in units.values()])
+        weights = torch.stack([unit.weights[:length] for unit in units.values()])
+        steps[str(number)] = Removals(
+            torch.arange(length), cost.mean(dim=0), weights.sum(dim=0), length
+        )
+    chosen = cheapest(steps, budget)
+    removed: dict[str, Tensor] = {}
+    for number, units in enumerate(groups):
+        count = int(chosen.removed[str(number)].sum())
+        for name, unit in units.items():
+            removed[name] = _first(unit, count)
+    return Selection(removed, chosen.weights, chosen.threshold)
 
 
 def refuse_nan(name: str, cost: Tensor) -> None:
@@ -98,14 +126,20 @@ def _cheapest_removals(units: Mapping[str, Removals], budget: int) -> Selection:
     per_unit = torch.bincount(owner[order[:taken]], minlength=len(units)).tolist()
     removed: dict[str, Tensor] = {}
     for (name, unit), count in zip(units.items(), per_unit, strict=True):
-        mask = torch.zeros(unit.candidates, dtype=torch.bool)
-        mask[unit.candidate[:count]] = True
-        removed[name] = mask
+        removed[name] = _first(unit, count)
+    dearest = float(cost[taken - 1]) if taken else -torch.inf
     return Selection(
         removed,
         weights=int(total[taken - 1]) if taken else 0,
-        threshold=float(cost[taken - 1]) if taken else None,
+        threshold=dearest if dearest > -torch.inf else None,
     )
+
+
+def _first(unit: Removals, count: int) -> Tensor:
+    """The `count` cheapest.  candidates, bool."""
+    mask = torch.zeros(unit.candidates, dtype=torch.bool)
+    mask[unit.candidate[:count]] = True
+    return mask
 
 
 def _cheapest_elements(units: Mapping[str, Elements], budget: int) -> Selection:

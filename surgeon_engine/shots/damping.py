@@ -97,7 +97,8 @@ def choose_damping(patient: Patient, task: Task, session: Session) -> DampingCho
         except CurvatureError:
             return math.inf  # too little damping for these factors
 
-    start, moves = _START, _UPDATE
+    start: Place = _START
+    moves: tuple[Place, ...] = _UPDATE
     if config.structure in BY_LAYER:
         start = _START_BY_LAYER
         if task.last is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -29,7 +29,11 @@ Factors = dict[str, KroneckerFactors]  # by layer
 
 @dataclass(slots=True, eq=False)
 class Patient:
-    """What a run works on; only `gone` and the weights of the model change."""
+    """What a run works on.
+
+    What a shot removes is zero in the model, and `gone`; between shots it may be taken
+    out of the model altogether (shrinking.py).
+    """
 
     config: RunConfig
     loaded: LoadedModel
@@ -37,6 +41,9 @@ class Patient:
     units: tuple[Unit, ...]
     goal: Goal
     gone: dict[str, Tensor]  # unit -> candidates, bool
+    cut: int = 0  # weights that are out of the model
+    kept: dict[str, Tensor] = field(default_factory=dict)  # unit -> groups still in it
+    whole: dict[str, int] = field(default_factory=dict)  # layer -> weights it had
 
     def sparsities(self) -> tuple[LayerSparsity, ...]:
         """How much of each layer is gone."""
@@ -45,16 +52,12 @@ class Patient:
             for unit in self.units
             for layer, is_gone in unit.zeros(self.gone[unit.measured.name])
         }
-        return tuple(
-            LayerSparsity(
-                layer.name,
-                layer.block,
-                layer.kind,
-                layer.weights,
-                removed.get(layer.name, 0),
-            )
-            for layer in self.loaded.layers
-        )
+        found = []
+        for layer in self.loaded.layers:
+            had = self.whole.get(layer.name, layer.weights)
+            gone = had - layer.weights + removed.get(layer.name, 0)
+            found.append(LayerSparsity(layer.name, layer.block, layer.kind, had, gone))
+        return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)

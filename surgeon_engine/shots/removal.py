@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor
 
 from surgeon_engine.config import PruningConfig
-from surgeon_engine.pruning.threshold import Elements, Removals, Selection, cheapest
+from surgeon_engine.model.coupling import Coupling
+from surgeon_engine.pruning.heads_and_neurons import CoupledUnit
+from surgeon_engine.pruning.threshold import (
+    Elements,
+    Removals,
+    Selection,
+    cheapest,
+    cheapest_in_step,
+)
+from surgeon_engine.pruning.unit import Unit
 from surgeon_engine.shots.patient import Factors, Patient
 
 
@@ -24,7 +33,23 @@ def selection(
     for unit in patient.units:
         name = unit.measured.name
         removals[name] = unit.removals(factors[name], patient.gone[name], pruning)
+    if pruning.has_same_widths:
+        return cheapest_in_step(_by_kind(patient.units, removals), budget)
     return cheapest(removals, budget)
+
+
+def _by_kind(
+    units: Sequence[Unit], removals: Mapping[str, Removals | Elements]
+) -> list[dict[str, Removals]]:
+    """Heads and neurons apart."""
+    kinds: dict[Coupling, dict[str, Removals]] = {}
+    for unit in units:
+        name = unit.measured.name
+        of_unit = removals[name]
+        assert isinstance(unit, CoupledUnit)
+        assert isinstance(of_unit, Removals)
+        kinds.setdefault(unit.coupled.kind, {})[name] = of_unit
+    return list(kinds.values())
 
 
 def remove(

@@ -42,7 +42,7 @@ def run_shot(patient: Patient, this: Round, session: Session) -> ShotFinished:
         RunCancelled: the user has cancelled.
     """
     begun = time.monotonic()
-    budget = int(this.share * patient.goal.removed)
+    budget = int(this.share * patient.goal.removed) - patient.cut
     factors, choice = _curvature(patient, this, budget, session)
     pruning = patient.config.pruning
     if choice is not None:
@@ -115,13 +115,13 @@ def _finished(
     begun: float,
     session: Session,
 ) -> ShotFinished:
-    goal = patient.goal
+    goal, removed = patient.goal, chosen.weights + patient.cut
     return ShotFinished(
         shot=this.number,
         target=this.share * goal.sparsity,
-        sparsity=chosen.weights / goal.prunable,
+        sparsity=removed / goal.prunable,
         threshold=chosen.threshold,
-        parameters=goal.parameters + goal.removed - chosen.weights,
+        parameters=goal.parameters + goal.removed - removed,
         evaluation=evaluation(patient, session, Stage.EVALUATION, this.number),
         layers=patient.sparsities(),
         seconds=time.monotonic() - begun,

@@ -23,6 +23,7 @@ from surgeon_engine.config import (
     CalibrationConfig,
     Correction,
     Damping,
+    ExportConfig,
     Method,
     ModelConfig,
     PruningConfig,
@@ -31,8 +32,10 @@ from surgeon_engine.config import (
 )
 from surgeon_engine.errors import ConfigError, EvaluationError
 from surgeon_engine.evaluation.divergence import divergence
-from surgeon_engine.events import Corrected, Exported, ShotFinished
+from surgeon_engine.events import Corrected, ShotFinished
+from surgeon_engine.formats import Format
 from surgeon_engine.session import Session
+from tests.helpers.runs import check_nothing
 from tests.helpers.tiny_models import VOCABULARY, save_tiny_model, tiny_model
 
 ROOT = Path(__file__).parents[2]
@@ -114,9 +117,7 @@ def bench(tmp_path, monkeypatch):
 
 def plain_run(bench, folder, monkeypatch, **pruning):
     """The events of a run of the program itself, and the model it exports."""
-    monkeypatch.setattr(
-        pipeline, "verify", lambda folder, *_: Exported(str(folder), 0, 0, 0.0)
-    )
+    check_nothing(monkeypatch)
     config = RunConfig(
         model=ModelConfig(str(bench.folder / "model")),
         calibration=CalibrationConfig(
@@ -124,6 +125,7 @@ def plain_run(bench, folder, monkeypatch, **pruning):
             validation_text=str(bench.folder / "validation.npy"),
         ),
         pruning=PruningConfig(structure=Structure.ROWS_AND_COLUMNS, **pruning),
+        export=ExportConfig(format=Format.MASKED),
     )
     events = []
     session = Session("", lambda envelope: events.append(envelope.event))

@@ -51,7 +51,7 @@ def test_a_disk_without_room_is_refused_with_the_numbers(tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     error = refused(job(tmp_path), tmp_path / "run", ExportError)
-    assert "has 0.0 GB free" in error.message
+    assert "has 0.0 MB free" in error.message
 
 
 @pytest.mark.parametrize("destination", ["run", "."])

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from surgeon_engine.config import Dtype, PruningConfig, Structure, Target
+from surgeon_engine.config import (
+    Dtype,
+    ExportConfig,
+    PruningConfig,
+    RunConfig,
+    Structure,
+    Target,
+)
 from surgeon_engine.errors import ConfigError
 from surgeon_engine.events import LayerSummary, ModelSummary
-from surgeon_engine.sizes import goal_of, prunable_weights
+from surgeon_engine.formats import FileDtype, Format
+from surgeon_engine.sizes import file_dtype, goal_of, prunable_weights
 
 # Two layers of 10 x 9 weights with a bias, and 100 parameters that are not prunable.
 LAYERS = tuple(
@@ -110,3 +119,23 @@ def test_a_target_that_cannot_be_reached_is_refused_with_the_numbers(pruning, wo
     with pytest.raises(ConfigError, match=words) as refused:
         goal(**pruning)
     assert refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("stored", "export", "expected"),
+    [
+        ("bfloat16", ExportConfig(), FileDtype.BFLOAT16),
+        ("", ExportConfig(), FileDtype.FLOAT32),  # quantised: as it is pruned
+        ("bfloat16", ExportConfig(dtype=FileDtype.FLOAT16), FileDtype.FLOAT16),
+        ("float16", ExportConfig(format=Format.ONNX), FileDtype.FLOAT32),
+    ],
+)
+def test_the_file_has_the_number_format_of_the_original(stored, export, expected):
+    model = msgspec.structs.replace(MODEL, dtype=stored)
+    assert file_dtype(RunConfig(export=export), model) is expected
+
+
+def test_a_block_of_8_bits_has_a_scale():
+    whole = goal_of(PruningConfig(sparsity=0.5), MODEL, FileDtype.FLOAT32)
+    eight = goal_of(PruningConfig(sparsity=0.5), MODEL, FileDtype.Q8_0)
+    assert eight.weight_bytes == int(whole.parameters * 34 / 32)

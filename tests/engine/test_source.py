@@ -162,7 +162,7 @@ def test_inspecting_tells_the_same_as_loading(tmp_path, family):
     folder = save_tiny_model(tmp_path / family, family)
     told = inspect_model(ModelConfig(source=str(folder))).model
     loaded = load_model(ModelConfig(source=str(folder)))
-    assert told == describe(loaded.model, loaded.source)
+    assert told == describe(loaded.model, loaded.source, loaded.stored)
     assert told.parameters == sum(p.numel() for p in tiny_model(family).parameters())
     assert told.prunable == sum(layer.weights for layer in told.layers)
     assert told.blocks == 2

@@ -14,12 +14,16 @@ from transformers import AutoModelForCausalLM
 from surgeon_engine.config import (
     CalibrationConfig,
     Damping,
+    ExportConfig,
     ModelConfig,
     PruningConfig,
     RunConfig,
 )
 from surgeon_engine.errors import EngineError
 from surgeon_engine.events import BaselineEvaluated, RunStarted, ShotFinished
+from surgeon_engine.export.exporting import WRITERS
+from surgeon_engine.export.writer import Verdict
+from surgeon_engine.formats import Format
 from surgeon_engine.model.layers import PrunableLayer, prunable_layers
 from surgeon_engine.pipeline import prune
 from surgeon_engine.session import Session
@@ -87,14 +91,27 @@ class Outcome:
 
 
 def job(folder: Path, family: str = "llama", windows: int = 4, **pruning) -> RunConfig:
-    """One shot with fixed damping on random tokens; makes the model and the text."""
+    """One shot with fixed damping on random tokens, exported masked.
+
+    Makes the model and the text.
+    """
     source = folder / family
     if not source.exists():
         save_tiny_model(source, family)
     settings = {"shots": 1, "damping": Damping.FIXED, "sparsity": 0.3} | pruning
     return RunConfig(
-        ModelConfig(str(source)), tokens(folder, windows), PruningConfig(**settings)
+        ModelConfig(str(source)),
+        tokens(folder, windows),
+        PruningConfig(**settings),
+        ExportConfig(format=Format.MASKED),
     )
+
+
+def check_nothing(monkeypatch) -> None:
+    """Let no fresh process look at what is exported."""
+    unchecked = Verdict(0, 0.0, 0.0, 1.0, None, "nothing")
+    for writer in WRITERS.values():
+        monkeypatch.setattr(type(writer), "verify", lambda *_: unchecked)
 
 
 def tokens(folder: Path, windows: int = 4, length: int = LENGTH) -> CalibrationConfig:

@@ -157,6 +157,9 @@ MORE_FAMILIES: dict[str, Callable[[], PreTrainedModel]] = {
     "gptj": _gptj,
     "nemotron": _grouped(NemotronForCausalLM, NemotronConfig),
     "phi": _grouped(PhiForCausalLM, PhiConfig, qk_layernorm=True),
+    "stablelm_head_norms": _grouped(
+        StableLmForCausalLM, StableLmConfig, qk_layernorm=True
+    ),
     "starcoder2": _grouped(Starcoder2ForCausalLM, Starcoder2Config),
 }
 NEURON_FAMILIES = ("falcon_multi_query", "olmo2")  # their heads cannot go alone

@@ -1,0 +1,228 @@
+"""Layers that are smaller than those of the stock model; shipped with each checkpoint.
+
+Surgeon copies this file, unchanged, into every compact checkpoint, where the modeling
+file beside it builds the stock model and then calls `shrink`. It needs torch alone.
+
+What is smaller stands in the checkpoint's config:
+
+    per_layer_config   widths of single blocks, under the names of the stock config
+    pruned             which layers those widths are of, and the layers that read some
+                       of their inputs or write some of their outputs
+
+    "pruned": {
+      "blocks": "model.layers",
+      "heads": {"width": "num_attention_heads", "consumer": "self_attn.o_proj",
+                "producers": ["self_attn.q_proj", ...]},
+      "neurons": {"width": "intermediate_size", "consumer": "mlp.down_proj", ...},
+      "layers": {"model.layers.0.mlp.up_proj": {"weight": [700, 400],
+                                                "gathers": true, "scatters_to": 0}}
+    }
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+# Attributes of attention modules that count heads, or features of all heads.
+_COUNTS = (
+    "num_heads",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "num_kv_heads",
+    "split_size",
+)
+
+
+class CompactLinear(nn.Module):
+    """A linear layer of which some inputs and some outputs are gone.
+
+    A removed output is zero. Index lists are left out where all is kept, or where the
+    layers around have lost the same features.
+    """
+
+    bias: nn.Parameter | None
+    kept_inputs: Tensor | None
+    kept_outputs: Tensor | None
+
+    def __init__(self, stock: Any, spec: Mapping[str, Any]) -> None:
+        super().__init__()
+        rows, columns = spec["weight"]
+        like: dict[str, Any] = {
+            "dtype": stock.weight.dtype,
+            "device": stock.weight.device,
+        }
+        self.out_features = spec["scatters_to"]
+        self.weight = nn.Parameter(torch.empty(rows, columns, **like), False)
+        self.bias = None
+        if stock.bias is not None:
+            self.bias = nn.Parameter(torch.empty(rows, **like), False)
+        inputs = _indices(columns, stock.weight) if spec["gathers"] else None
+        outputs = _indices(rows, stock.weight) if spec["scatters_to"] else None
+        self.register_buffer("kept_inputs", inputs)
+        self.register_buffer("kept_outputs", outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """... x inputs -> ... x outputs, as many as the stock layer has."""
+        if self.kept_inputs is not None:
+            x = x.index_select(-1, self.kept_inputs)
+        y = functional.linear(x, self.weight, self.bias)
+        if self.kept_outputs is None:
+            return y
+        full = y.new_zeros(*y.shape[:-1], self.out_features)
+        return full.index_copy_(-1, self.kept_outputs, y)
+
+
+class _OwnConfig:
+    """A block's view of the config: what it reads of it, with its own widths."""
+
+    def __init__(self, config: Any, widths: Mapping[str, int]) -> None:
+        self._config, self._widths = config, widths
+
+    def __getattr__(self, name: str) -> Any:
+        widths = self.__dict__["_widths"]
+        return widths[name] if name in widths else getattr(self._config, name)
+
+
+def shrink(model: Any, config: Any) -> None:
+    """Make the layers of a stock model, built by `config`, as small as it says."""
+    pruned = config.pruned
+    for coupling in ("heads", "neurons"):
+        if spec := pruned.get(coupling):
+            blocks = model.get_submodule(_within(model, pruned["blocks"]))
+            for block, (left, groups) in zip(
+                blocks, _widths(config, spec), strict=True
+            ):
+                shrink_groups(block, spec, left, groups, config)
+    for name, spec in pruned.get("layers", {}).items():
+        path = _within(model, name)
+        stock = model.get_submodule(path)
+        model.set_submodule(path, CompactLinear(stock, spec))
+    for name, columns in pruned.get("shared_inputs", {}).items():
+        gather_once(model.get_submodule(_within(model, name)), columns)
+
+
+def shrink_groups(
+    block: Any, spec: Mapping[str, Any], left: int, groups: int, config: Any
+) -> None:
+    """Keep `left` of the `groups` heads or neurons of a block; weights are not kept."""
+    if left == groups:
+        return
+    consumer = spec["consumer"]
+    _resize(block, consumer, inputs=lambda n: n * left // groups)
+    for name in spec["producers"]:
+        _resize(block, name, outputs=lambda n: n * left // groups)
+    if spec["width"] == "num_attention_heads":
+        around = block.get_submodule(consumer.rpartition(".")[0])
+        _keep_heads(around, spec, left, groups, config)
+
+
+def gather_once(module: Any, columns: int) -> None:
+    """Let `module` gather the inputs that all of its layers read, once for all."""
+    like = next(module.parameters())
+    module.register_buffer("kept_inputs", _indices(columns, like))
+
+    def gather(_: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+        if args:
+            args = (args[0].index_select(-1, module.kept_inputs), *args[1:])
+        else:
+            hidden = kwargs["hidden_states"].index_select(-1, module.kept_inputs)
+            kwargs = kwargs | {"hidden_states": hidden}
+        return args, kwargs
+
+    module.register_forward_pre_hook(gather, with_kwargs=True)
+
+
+def _keep_heads(
+    attention: Any, spec: Mapping[str, Any], left: int, groups: int, config: Any
+) -> None:
+    for name in _COUNTS:
+        if isinstance(getattr(attention, name, None), int):
+            setattr(attention, name, getattr(attention, name) * left // groups)
+    for parent, name, norms in _lists(attention):
+        setattr(parent, name, norms[: len(norms) * left // groups])
+    if spec.get("reads_config"):
+        widths = {
+            name: getattr(attention.config, name) * left // groups
+            for name in ("num_attention_heads", "num_key_value_heads")
+        }
+        attention.config = _OwnConfig(config, widths)
+    if spec.get("has_slopes"):
+        _select_slopes(attention, left, groups)
+
+
+def _select_slopes(attention: Any, left: int, groups: int) -> None:
+    """ALiBi slopes differ from head to head: let each keep its own."""
+    like = next(attention.parameters())
+    attention.register_buffer("kept_heads", _indices(left, like))
+
+    def select(_: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+        kwargs = dict(kwargs)
+        alibi, mask = kwargs.get("alibi"), kwargs.get("attention_mask")
+        if alibi is not None and alibi.ndim == 4:
+            kwargs["alibi"] = alibi.index_select(1, attention.kept_heads)
+        elif alibi is not None:  # batch * heads x 1 x length
+            by_head = alibi.unflatten(0, (-1, groups))
+            by_head = by_head.index_select(1, attention.kept_heads)
+            kwargs["alibi"] = by_head.flatten(0, 1)
+        if mask is not None and mask.ndim == 4 and mask.shape[1] == groups > 1:
+            kwargs["attention_mask"] = mask.index_select(1, attention.kept_heads)
+        return args, kwargs
+
+    attention.register_forward_pre_hook(select, with_kwargs=True)
+
+
+def _lists(attention: Any) -> Iterator[tuple[nn.Module, str, nn.ModuleList]]:
+    """Lists with a module for each head, such as its norm."""
+    for parent in tuple(attention.modules()):
+        for name, child in tuple(parent.named_children()):
+            if isinstance(child, nn.ModuleList):
+                yield parent, name, child
+
+
+def _resize(block: Any, name: str, inputs: Any = int, outputs: Any = int) -> None:
+    """Replace a layer by an empty one with other numbers of inputs and outputs."""
+    stock = block.get_submodule(name)
+    is_conv = hasattr(stock, "nf")  # GPT-2's layer, its weight the other way round
+    rows, columns = stock.weight.shape[::-1] if is_conv else stock.weight.shape
+    rows, columns = outputs(rows), inputs(columns)
+    like = _like(stock.weight)
+    if is_conv:
+        resized = type(stock)(rows, 0)
+        resized.nx = columns
+        resized.weight = nn.Parameter(torch.empty(columns, rows, **like), False)
+        resized.bias = nn.Parameter(torch.empty(rows, **like), False)
+    else:
+        resized = nn.Linear(columns, rows, bias=stock.bias is not None, **like)
+        resized.requires_grad_(False)
+    block.set_submodule(name, resized)
+
+
+def _widths(config: Any, spec: Mapping[str, Any]) -> list[tuple[int, int]]:
+    """Of each block: how many groups are left, and how many there were."""
+    name, full = spec["width"], spec["full"]
+    stated = config.per_layer_config
+    if isinstance(stated, Mapping):  # transformers before 5.15 leaves it as it is
+        by_block = {int(block): own for block, own in stated.items()}
+        blocks = range(config.num_hidden_layers)
+        return [(by_block.get(block, {}).get(name, full), full) for block in blocks]
+    return [(getattr(own, name), full) for own in stated]
+
+
+def _within(model: Any, path: str) -> str:
+    """A path of the whole model in `model`, which may be its body alone."""
+    body = f"{model.base_model_prefix}."
+    is_whole = hasattr(model, model.base_model_prefix)
+    return path if is_whole else path.removeprefix(body)
+
+
+def _like(weight: Tensor) -> dict[str, Any]:
+    return {"dtype": weight.dtype, "device": weight.device}
+
+
+def _indices(count: int, like: Tensor) -> Tensor:
+    return torch.zeros(count, dtype=torch.int64, device=like.device)

@@ -1,0 +1,200 @@
+"""A pruned model in, a verified export on disk out; nothing or all of it.
+
+choose a form -> forecast, room -> write beside the destination
+-> load it in a fresh process, compare -> model card -> final name
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import torch
+
+from surgeon_engine.config import COUPLED, ExportConfig, RunConfig
+from surgeon_engine.errors import ExportError
+from surgeon_engine.events import Exported, FormatSupport, Stage
+from surgeon_engine.export.destination import (
+    check_destination,
+    check_room,
+    checkpoint_at,
+    expanded,
+)
+from surgeon_engine.export.gguf_file import Gguf
+from surgeon_engine.export.model_card import Recipe, model_card
+from surgeon_engine.export.onnx_file import Onnx
+from surgeon_engine.export.plan import plan_of
+from surgeon_engine.export.probe import disagreement, expected_perplexity
+from surgeon_engine.export.restore import restore
+from surgeon_engine.export.transformers_files import Compact, Masked, Stock
+from surgeon_engine.export.weight_files import named_dtype
+from surgeon_engine.export.writer import Pruned, Verdict, Writer
+from surgeon_engine.formats import DESCRIPTIONS, FileDtype, Format
+from surgeon_engine.job_file import config_to_toml
+from surgeon_engine.model.load import LoadedModel
+from surgeon_engine.pruning.unit import Unit
+from surgeon_engine.run_folder import RunFolder
+from surgeon_engine.session import Session
+
+WRITERS: dict[Format, Writer] = {
+    Format.COMPACT: Compact(),
+    Format.STOCK: Stock(),
+    Format.MASKED: Masked(),
+    Format.GGUF: Gguf(),
+    Format.ONNX: Onnx(),
+}
+# What the smallest is looked for among, first to last.
+_FOR_TRANSFORMERS = (Format.STOCK, Format.COMPACT, Format.MASKED)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Task:
+    """What is exported, by which recipe it was made, and where to."""
+
+    pruned: Pruned
+    recipe: Recipe
+    run: RunFolder
+    wanted: ExportConfig
+    destination: Path
+
+
+def offered(pruned: Pruned) -> tuple[FormatSupport, ...]:
+    """In which forms a pruned model can be written, and why not in the others."""
+    return tuple(
+        FormatSupport(form, writer.refusal(pruned)) for form, writer in WRITERS.items()
+    )
+
+
+def chosen_format(wanted: Format, pruned: Pruned) -> Format:
+    """The form that is asked for, or the smallest that transformers loads.
+
+    Raises:
+        ExportError: this model cannot be written like that.
+    """
+    if wanted is Format.AUTOMATIC:
+        fit = (f for f in _FOR_TRANSFORMERS if not WRITERS[f].refusal(pruned))
+        return next(fit)
+    reason = WRITERS[wanted].refusal(pruned)
+    if reason:
+        possible = [f.format for f in offered(pruned) if not f.reason]
+        raise ExportError(
+            f"{DESCRIPTIONS[wanted].label} is not possible here. {reason}",
+            f"Choose one of: {', '.join(possible)}.",
+        )
+    return wanted
+
+
+def check_format(config: RunConfig, loaded: LoadedModel, units: Sequence[Unit]) -> None:
+    """Refuse, before the work begins, a form in which its result could not be written.
+
+    Raises:
+        ExportError: no such result can; with a sentence.
+    """
+    wanted, pruning = config.export.format, config.pruning
+    is_ragged = pruning.structure in COUPLED and not pruning.has_same_widths
+    if wanted is Format.STOCK and is_ragged:
+        raise ExportError(
+            "Plain files need the same widths in every layer.",
+            'Set widths to "same", or choose the compact format.',
+        )
+    example = {}
+    for unit in units:  # one candidate of each: the same widths everywhere
+        gone = torch.zeros(unit.candidates, dtype=torch.bool)
+        gone[0] = True
+        example[unit.measured.name] = gone
+    chosen_format(wanted, Pruned(loaded, plan_of(units, example)))
+
+
+def export(task: Task, session: Session) -> Exported:
+    """Write and verify a pruned model.
+
+    Raises:
+        ExportError: it cannot be written, or what was written computes something else;
+            then its files are kept, unchecked, in the run's folder.
+    """
+    pruned, wanted, destination = task.pruned, task.wanted, task.destination
+    form = chosen_format(wanted.format, pruned)
+    writer = WRITERS[form]
+    forecast = writer.forecast(pruned, wanted.dtype)
+    check_room(destination, forecast)
+    with checkpoint_at(destination, replace=wanted.replace) as folder:
+        with session.stage(Stage.EXPORT):
+            writer.write(pruned, wanted, folder)
+            weight_bytes = _weight_bytes(folder)
+            toml = config_to_toml(task.recipe.config)
+            (folder / "run.toml").write_text(toml, encoding="utf-8")
+        with session.stage(Stage.VERIFICATION):
+            verdict = writer.verify(folder, task.run.probe_path, session.check)
+        exported = Exported(
+            folder=str(destination),
+            bytes=_bytes(folder),
+            tokens_compared=verdict.tokens,
+            largest_difference=verdict.largest_difference or 0.0,
+            format=form,
+            dtype=named_dtype(wanted.dtype, pruned.loaded),
+            weight_bytes=weight_bytes,
+            forecast_bytes=forecast,
+            agreement=verdict.agreement,
+            perplexity=verdict.perplexity,
+            expected_perplexity=expected_perplexity(task.run.probe_path),
+            checked_with=verdict.checked_with,
+            others=offered(pruned),
+        )
+        _refuse_other_logits(task, verdict, folder)
+        card = model_card(pruned.loaded.source.name, task.recipe, exported)
+        (folder / "README.md").write_text(card, encoding="utf-8")
+    return msgspec.structs.replace(exported, bytes=_bytes(destination))
+
+
+def export_again(folder: str, wanted: ExportConfig, session: Session) -> Exported:
+    """Write the model of the finished run in `folder` once more, in another form.
+
+    Raises:
+        RunFolderError: there is no finished run.
+        ExportError: see `export`; or its checkpoint is no longer there.
+    """
+    run = RunFolder(Path(folder))
+    report = run.read_report()
+    destination = expanded(wanted.folder)
+    check_destination(destination, run, replace=wanted.replace)
+    checkpoint = Path(report.checkpoint)
+    if not (checkpoint / "config.json").is_file():
+        raise ExportError(
+            f"The checkpoint of this run is no longer in {checkpoint}.",
+            "Put it back, or prune again.",
+        )
+    with session.stage(Stage.LOAD):
+        pruned = restore(checkpoint)
+    recipe = Recipe.of(report)
+    return export(Task(pruned, recipe, run, wanted, destination), session)
+
+
+def _refuse_other_logits(task: Task, verdict: Verdict, folder: Path) -> None:
+    loaded = task.pruned.loaded
+    dtypes = (
+        named_dtype(task.wanted.dtype, loaded),
+        FileDtype(str(loaded.model.dtype).removeprefix("torch.")),
+    )
+    problem = disagreement(verdict, dtypes)
+    if problem:
+        kept = task.run.keep_unverified(folder)
+        raise ExportError(
+            problem,
+            "Please report this with the name of the model. The files are kept, "
+            f"unchecked, in {kept}.",
+        )
+
+
+def _weight_bytes(folder: Path) -> int:
+    """The files that hold weights; a plan beside them does not count."""
+    return sum(
+        path.stat().st_size
+        for pattern in ("model*.safetensors", "model.gguf", "model.onnx*")
+        for path in folder.glob(pattern)
+    )
+
+
+def _bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -1,0 +1,213 @@
+"""The three forms that transformers loads: compact, plain and masked."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+from surgeon_engine.config import ExportConfig
+from surgeon_engine.export import compact_layers
+from surgeon_engine.export.fresh_process import run_apart
+from surgeon_engine.export.plan import Plan
+from surgeon_engine.export.shrink import (
+    Piece,
+    compact,
+    stock_config,
+    whole_pieces,
+)
+from surgeon_engine.export.weight_files import bytes_of, file_dtype, write_weights
+from surgeon_engine.export.writer import Check, Pruned, Verdict
+from surgeon_engine.formats import FileDtype
+from surgeon_engine.model.source import UNREADABLE, first_line
+
+KEPT = "kept.safetensors"  # the plan, so that removed parts can be put back as zeros
+LAYERS = "compact_layers.py"
+MODELING = "modeling_pruned.py"
+CHECK = Path(__file__).with_name("transformers_check.py")
+_MODELING = '''\
+"""{model} whose layers have widths of their own; written by Surgeon.
+
+The widths stand in config.json. Load it with
+
+    AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)
+"""
+
+from transformers import {body}, {model}
+
+from .compact_layers import shrink
+
+
+class Pruned{body}({body}):
+    """The model without its head."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        shrink(self, config)
+
+
+class Pruned{model}({model}):
+    """The model with its head."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        shrink(self, config)
+'''
+
+
+class Masked:
+    """Zeros in place: the stock model's files, as large as before."""
+
+    def refusal(self, pruned: Pruned) -> str:
+        """See `Writer.refusal`."""
+        return ""
+
+    def forecast(self, pruned: Pruned, dtype: FileDtype) -> int:
+        """See `Writer.forecast`."""
+        return bytes_of(self._pieces(pruned), file_dtype(dtype, pruned.loaded))
+
+    def write(self, pruned: Pruned, wanted: ExportConfig, folder: Path) -> None:
+        """See `Writer.write`."""
+        model = pruned.loaded.model
+        self._write(pruned, wanted, folder, stock_config(model))
+
+    def verify(self, folder: Path, probe: Path, check: Check) -> Verdict:
+        """See `Writer.verify`."""
+        return run_apart(CHECK, (str(folder), str(probe)), check)
+
+    def _pieces(self, pruned: Pruned) -> dict[str, Piece]:
+        return whole_pieces(pruned.loaded.model)
+
+    def _write(
+        self,
+        pruned: Pruned,
+        wanted: ExportConfig,
+        folder: Path,
+        config: Mapping[str, Any],
+    ) -> None:
+        loaded = pruned.loaded
+        dtype = file_dtype(wanted.dtype, loaded)
+        write_weights(self._pieces(pruned), dtype, wanted.shard_gigabytes, folder)
+        named = dict(config) | {"dtype": str(dtype).removeprefix("torch.")}
+        text = json.dumps(named, indent=2, sort_keys=True) + "\n"
+        (folder / "config.json").write_text(text, encoding="utf-8")
+        if not pruned.plan.is_empty:
+            pruned.plan.save(folder / KEPT, stock_config(loaded.model))
+        if loaded.model.can_generate():
+            _make_saveable(loaded.model)
+            loaded.model.generation_config.save_pretrained(folder)
+        if loaded.tokenizer is not None:
+            loaded.tokenizer.save_pretrained(folder)
+
+
+class Stock(Masked):
+    """Plain files of a smaller model of the same architecture."""
+
+    def refusal(self, pruned: Pruned) -> str:
+        """See `Writer.refusal`."""
+        plan, model = pruned.plan, pruned.loaded.model
+        if plan.layers:
+            return "Rows and columns that went leave layers that no plain model has."
+        if plan.is_empty:
+            return "Nothing is gone as a whole: plain files would be no smaller."
+        try:
+            config = AutoConfig.for_model(**_uniform_config(model, plan))
+            with torch.device("meta"):
+                smaller = AutoModelForCausalLM.from_config(config)
+        except (_RaggedError, *UNREADABLE) as error:
+            return f"No plain model has these widths: {first_line(error)}."
+        shapes = {name: tuple(x.shape) for name, x in smaller.state_dict().items()}
+        for name, piece in self._pieces(pruned).items():
+            if shapes.get(name) != piece.shape:
+                return (
+                    f"No plain {type(model).__name__} has these widths: {name} would "
+                    f"be {_times(shapes.get(name, ()))}, not {_times(piece.shape)}."
+                )
+        return ""
+
+    def write(self, pruned: Pruned, wanted: ExportConfig, folder: Path) -> None:
+        """See `Writer.write`."""
+        config = _uniform_config(pruned.loaded.model, pruned.plan)
+        self._write(pruned, wanted, folder, config)
+
+    def _pieces(self, pruned: Pruned) -> dict[str, Piece]:
+        return compact(pruned.loaded.model, pruned.plan).pieces
+
+
+class Compact(Masked):
+    """What is gone is gone; with the code that builds the smaller layers."""
+
+    def refusal(self, pruned: Pruned) -> str:
+        """See `Writer.refusal`."""
+        if pruned.plan.is_empty:
+            return "Nothing is gone as a whole: zeros stand in matrices of full size."
+        return ""
+
+    def write(self, pruned: Pruned, wanted: ExportConfig, folder: Path) -> None:
+        """See `Writer.write`."""
+        model = pruned.loaded.model
+        words = {"model": type(model).__name__, "body": type(model.base_model).__name__}
+        code = _MODELING.format(**words)
+        (folder / MODELING).write_text(code, encoding="utf-8")
+        shutil.copyfile(compact_layers.__file__, folder / LAYERS)
+        module = Path(MODELING).stem
+        added = {
+            "architectures": [f"Pruned{words['model']}"],
+            "auto_map": {
+                "AutoModel": f"{module}.Pruned{words['body']}",
+                "AutoModelForCausalLM": f"{module}.Pruned{words['model']}",
+            },
+        }
+        config = stock_config(model) | compact(model, pruned.plan).config | added
+        self._write(pruned, wanted, folder, config)
+
+    def _pieces(self, pruned: Pruned) -> dict[str, Piece]:
+        return compact(pruned.loaded.model, pruned.plan).pieces
+
+
+class _RaggedError(ValueError):
+    """Layers differ in their widths."""
+
+
+def _uniform_config(model: PreTrainedModel, plan: Plan) -> dict[str, Any]:
+    """The config of a plain model with the widths that all layers share."""
+    config = stock_config(model)
+    added = compact(model, plan).config
+    per_layer = added["per_layer_config"]
+    blocks = model.config.get_text_config().num_hidden_layers
+    names = {name for widths in per_layer.values() for name in widths}
+    head_dim = _head_dim(model)
+    for name in sorted(names):
+        found = {widths.get(name) for widths in per_layer.values()}
+        if len(found) > 1 or len(per_layer) < blocks or None in found:
+            raise _RaggedError(f"{name} differs from layer to layer")
+        config[name] = found.pop()
+    if head_dim and "num_attention_heads" in names:
+        config["head_dim"] = head_dim
+    return config
+
+
+def _head_dim(model: PreTrainedModel) -> int:
+    config = model.config.get_text_config()
+    stated = getattr(config, "head_dim", None)
+    return int(stated or config.hidden_size // config.num_attention_heads)
+
+
+def _make_saveable(model: PreTrainedModel) -> None:
+    """Many models ship sampling settings without saying that they sample.
+
+    transformers reads such a generation config, but refuses to write it.
+    """
+    try:
+        model.generation_config.validate(strict=True)
+    except ValueError:
+        model.generation_config.do_sample = True
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape)) or "nothing"

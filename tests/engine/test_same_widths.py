@@ -1,0 +1,71 @@
+"""Where widths are to be the same, every layer loses equally many."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from surgeon_engine.config import ExportConfig, Structure, Widths
+from surgeon_engine.events import Exported, ShotFinished
+from surgeon_engine.formats import Format
+from surgeon_engine.pruning.threshold import Removals, cheapest_in_step
+from tests.helpers.runs import Recorder, job
+
+pytestmark = pytest.mark.usefixtures("quick_runs")
+
+
+def removals(*cost: float, weights: int = 3) -> Removals:
+    order = torch.tensor(cost, dtype=torch.float64).sort()
+    count = len(cost)
+    return Removals(
+        order.indices, order.values, torch.full((count,), weights), count + 1
+    )
+
+
+def test_the_cheapest_of_all_layers_go_together():
+    first, second = removals(1, 9, 2), removals(5, 3, 30)
+    chosen = cheapest_in_step([{"a": first, "b": second}], budget=13)
+    assert chosen.weights == 12  # the third of each would make 18
+    assert chosen.removed["a"].tolist() == [True, False, True, False]
+    assert chosen.removed["b"].tolist() == [True, True, False, False]
+    assert chosen.threshold == (2 + 5) / 2
+
+
+def test_kinds_compete_by_their_mean_costs():
+    heads = {"h": removals(1, 10), "i": removals(3, 10)}
+    neurons = {"n": removals(4, 5, weights=1), "m": removals(2, 5, weights=1)}
+    chosen = cheapest_in_step([heads, neurons], budget=10)
+    assert chosen.weights == 10  # heads at 2, neurons at 3 and at 5
+    assert [int(x.sum()) for x in chosen.removed.values()] == [1, 1, 2, 2]
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3", "mistral"])
+def test_a_run_with_the_same_widths_leaves_a_plain_model(tmp_path, family):
+    config = dataclasses.replace(
+        job(tmp_path, family, shots=2, sparsity=0.4, widths=Widths.SAME),
+        export=ExportConfig(format=Format.STOCK),
+    )
+    recorder = Recorder().run(config, tmp_path / "run")
+    shot = recorder.of(ShotFinished)[-1]
+    by_kind: dict[str, set[int]] = {}
+    for layer in shot.layers:
+        by_kind.setdefault(layer.kind, set()).add(layer.removed)
+    assert all(len(removed) == 1 for removed in by_kind.values())
+    assert 0.2 < shot.sparsity <= 0.4
+    (told,) = recorder.of(Exported)
+    assert told.format is Format.STOCK
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "export")
+    assert sum(p.numel() for p in model.parameters()) == shot.parameters
+
+
+def test_rows_and_columns_know_no_widths(tmp_path):
+    free = job(tmp_path, structure=Structure.ROWS_AND_COLUMNS)
+    same = job(tmp_path, structure=Structure.ROWS_AND_COLUMNS, widths=Widths.SAME)
+    shots = [
+        Recorder().run(config, tmp_path / name).of(ShotFinished)[0]
+        for name, config in (("free", free), ("same", same))
+    ]
+    assert shots[0].layers == shots[1].layers
