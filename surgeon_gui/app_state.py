@@ -1,7 +1,8 @@
 """What the window knows: the job that is being set up, the engine, the run.
 
 `apply` folds an event into it, the other functions what the user does. Answers to a
-question that has been asked anew since are dropped. Knows nothing of Qt.
+question that has been asked anew since are dropped. What was saved and measured of a
+run stays until the next one. Knows nothing of Qt.
 """
 
 from __future__ import annotations
@@ -9,24 +10,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any, Generic, TypeVar
 
-from surgeon_engine.config import RunConfig
+from surgeon_engine.config import ExportConfig, RunConfig
 from surgeon_engine.events import (
     EngineReady,
     Envelope,
-    Event,
     Exported,
     Failed,
-    ModelInspected,
     ModelSummary,
     TextPreviewed,
 )
+from surgeon_engine.measurements import Measured
 from surgeon_engine.presets import Preset, presets
 from surgeon_gui import run_state
+from surgeon_gui.file_forms import another_format
+from surgeon_gui.inquiry import Inquiry, answered
 from surgeon_gui.run_state import RunState
-
-Answer = TypeVar("Answer", ModelSummary, TextPreviewed, Exported)
 
 
 class Step(Enum):
@@ -48,20 +47,6 @@ class Engine(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Inquiry(Generic[Answer]):
-    """A question to the engine and what has come of it."""
-
-    request: str = ""  # the name under which the answer will come
-    answer: Answer | None = None
-    problem: Failed | None = None
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the answer is still to come."""
-        return bool(self.request) and self.answer is None and self.problem is None
-
-
-@dataclass(frozen=True, slots=True)
 class AppState:
     """Everything that the window shows."""
 
@@ -73,7 +58,12 @@ class AppState:
     ready: EngineReady | None = None
     inspection: Inquiry[ModelSummary] = Inquiry()
     preview: Inquiry[TextPreviewed] = Inquiry()
-    copy: Inquiry[Exported] = Inquiry()
+    can_replace: bool = False  # the destination holds what may go if the user agrees
+    another: ExportConfig = field(default_factory=ExportConfig)  # to save the run as
+    save_problem: str = ""  # with where it is to go
+    save: Inquiry[Exported] = Inquiry()
+    saved: tuple[Exported, ...] = ()  # of the run, besides its own export
+    measurement: Inquiry[Measured] = Inquiry()  # of the original and the export
     problems: Mapping[Step, str] = field(default_factory=dict)  # of the draft
     refused: Mapping[Step, str] = field(default_factory=dict)  # what pages hold instead
     own: RunConfig | None = None  # the settings before a preset was chosen
@@ -90,6 +80,12 @@ class AppState:
         """Whether there is or was a run to show."""
         return bool(self.run.run)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether the engine is at work on something that takes its time."""
+        asked = self.save.is_open or self.measurement.is_open
+        return asked or self.run.status.is_busy
+
 
 def apply(state: AppState, envelope: Envelope) -> AppState:
     """What the window knows after an event."""
@@ -101,15 +97,16 @@ def apply(state: AppState, envelope: Envelope) -> AppState:
             return replace(state, engine=Engine.GONE, notice=event)
         return state
     if envelope.run == state.inspection.request:
-        return replace(state, inspection=_answered(state.inspection, event))
+        return replace(state, inspection=answered(state.inspection, event))
     if envelope.run == state.preview.request:
-        return replace(state, preview=_answered(state.preview, event))
-    if envelope.run == state.copy.request:
-        copy = _answered(state.copy, event)
-        return replace(state, copy=copy, notice=copy.problem or state.notice)
-    run = run_state.apply(state.run, envelope)
-    notice = run.error if run.error is not state.run.error else state.notice
-    return replace(state, run=run, notice=notice)
+        return replace(state, preview=answered(state.preview, event))
+    if envelope.run == state.save.request:
+        return _with_save(state, answered(state.save, event))
+    if envelope.run == state.measurement.request:
+        measurement = answered(state.measurement, event)
+        notice = measurement.problem or state.notice
+        return replace(state, measurement=measurement, notice=notice)
+    return _with_progress(state, run_state.apply(state.run, envelope))
 
 
 def with_config(state: AppState, config: RunConfig) -> AppState:
@@ -168,20 +165,33 @@ def preset_in(state: AppState) -> Preset | None:
 
 def with_run(state: AppState, run: RunState) -> AppState:
     """The state after a run was asked for."""
-    return replace(state, run=run, copy=Inquiry(), notice=None)
+    # What may be replaced at the destination of one run may not at that of the next.
+    export = replace(state.config.export, replace=False)
+    return replace(
+        state,
+        run=run,
+        config=replace(state.config, export=export),
+        another=ExportConfig(),
+        save=Inquiry(),
+        saved=(),
+        measurement=Inquiry(),
+        notice=None,
+    )
+
+
+def _with_save(state: AppState, save: Inquiry[Exported]) -> AppState:
+    is_new = save.answer is not None and state.save.answer is None
+    saved = (*state.saved, save.answer) if is_new and save.answer else state.saved
+    return replace(state, save=save, saved=saved, notice=save.problem or state.notice)
+
+
+def _with_progress(state: AppState, run: RunState) -> AppState:
+    notice = run.error if run.error is not state.run.error else state.notice
+    another = state.another
+    if run.exported is not None and run.exported is not state.run.exported:
+        another = ExportConfig(format=another_format(run.exported))
+    return replace(state, run=run, notice=notice, another=another)
 
 
 def _without_refused(state: AppState) -> AppState:
     return replace(state, refused={})
-
-
-def _answered(inquiry: Inquiry[Any], event: Event) -> Inquiry[Any]:
-    """The inquiry after an event that came under its name."""
-    match event:
-        case ModelInspected(model=answer):
-            return replace(inquiry, answer=answer)
-        case TextPreviewed() | Exported():
-            return replace(inquiry, answer=event)
-        case Failed():
-            return replace(inquiry, problem=event)
-    return inquiry

@@ -12,10 +12,12 @@ from pathlib import Path
 from surgeon_engine.config import BUILTIN_TEXT, DEMO, Correction, RunConfig
 from surgeon_engine.errors import ConfigError, ExportError
 from surgeon_engine.events import LayerSummary, ModelSummary
+from surgeon_engine.formats import DESCRIPTIONS
 from surgeon_engine.run_folder import refuse_occupied
-from surgeon_engine.sizes import goal_of
-from surgeon_gui import paths
+from surgeon_engine.sizes import file_dtype, goal_of
+from surgeon_gui import file_forms, paths
 from surgeon_gui.app_state import AppState, Engine, Step
+from surgeon_gui.run_state import Status
 
 _LEAST_WINDOWS = {Correction.NONE: 1, Correction.LOSS: 4}  # one of 4 is held out
 TEXT_ENDINGS = (".txt", ".jsonl", ".npy")
@@ -36,12 +38,8 @@ def problems(
 
 def start_obstacle(state: AppState) -> str:
     """Why a run cannot be started, in a sentence; empty if it can."""
-    if state.run.status.is_busy:
-        return "A run is under way."
-    if state.copy.is_open:
-        return "A copy of the pruned model is being saved."
-    if state.engine is Engine.GONE:
-        return "There is no engine; close Surgeon and start it again."
+    if why := _engine_obstacle(state):
+        return why
     if not state.model_is_chosen:
         return "Choose a model first."
     if state.inspection.problem is not None:
@@ -54,6 +52,68 @@ def start_obstacle(state: AppState) -> str:
         return "The engine is still starting."
     if state.model is None:
         return "The model is still being read."
+    return ""
+
+
+def save_obstacle(state: AppState) -> str:
+    """Why the result cannot be saved once more; empty if it can."""
+    if why := _engine_obstacle(state):
+        return why
+    if state.run.status is not Status.FINISHED or state.run.exported is None:
+        return "Only what a finished run has exported can be saved once more."
+    another = state.another
+    reason = file_forms.disabled_others(state.run.exported).get(another.format, "")
+    if reason:
+        return f"{DESCRIPTIONS[another.format].label} is not possible. {reason}"
+    return state.save_problem
+
+
+def save_problem(state: AppState) -> str:
+    """What is wrong with the place where the result is to be saved once more."""
+    exported, destination = state.run.exported, save_destination(state)
+    if exported is None:
+        return ""
+    if paths.expanded(exported.folder).is_relative_to(destination):
+        return "The run's own export is there. Choose another folder."
+    if paths.expanded(state.run.folder).is_relative_to(destination):
+        return "The folder of the run is there. Choose another folder."
+    if paths.is_file(str(destination)):
+        return f"{destination} is a file. Choose a folder."
+    source = state.run.config.model.source if state.run.config is not None else DEMO
+    what = _what_must_stay(destination, source)
+    return f"{what} Choose another folder." if what else ""
+
+
+def save_destination(state: AppState) -> Path:
+    """Where the result is to be saved once more."""
+    another = state.another
+    inside = file_forms.folder_in(state.run.folder, another.format)
+    return paths.expanded(another.folder or inside)
+
+
+def measure_obstacle(state: AppState) -> str:
+    """Why the times of the result cannot be taken; empty if they can."""
+    if why := _engine_obstacle(state):
+        return why
+    exported = state.run.exported
+    if state.run.status is not Status.FINISHED or exported is None:
+        return "Only what a finished run has exported can be measured."
+    if not file_forms.is_measurable(exported):
+        label = DESCRIPTIONS[exported.format].label
+        return f"Only files for transformers can be measured here, not {label}."
+    return ""
+
+
+def _engine_obstacle(state: AppState) -> str:
+    """Why the engine cannot take on anything long."""
+    if state.run.status.is_busy:
+        return "A run is under way."
+    if state.save.is_open:
+        return "The pruned model is being saved in another format."
+    if state.measurement.is_open:
+        return "Speed is being measured."
+    if state.engine is Engine.GONE:
+        return "There is no engine; close Surgeon and start it again."
     return ""
 
 
@@ -106,7 +166,7 @@ def _target_problem(config: RunConfig, model: ModelSummary | None) -> str:
     if config.calibration.windows < least:
         return f"A correction is judged by held-out windows: it needs {least} windows."
     try:
-        goal_of(config.pruning, model, config.model.dtype)
+        goal_of(config.pruning, model, file_dtype(config, model))
     except ConfigError as error:
         return f"{error.message} {error.hint}".strip()
     return ""
@@ -117,15 +177,40 @@ def _is_meant(layer: LayerSummary, pattern: str) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for name in names)
 
 
+def can_replace(config: RunConfig, run_parent: str) -> bool:
+    """Whether the destination holds something that may go once the user agrees."""
+    folder = config.export.folder
+    if config.export.replace or covers(config, paths.expanded(run_parent)):
+        return False
+    if not folder or _what_must_stay(paths.expanded(folder), config.model.source):
+        return False
+    return paths.is_occupied(folder)
+
+
+def _what_must_stay(destination: Path, source: str) -> str:
+    """What is at a destination, or below it, that nobody can mean to replace."""
+    if source != DEMO and paths.expanded(source).is_relative_to(destination):
+        return "The original model is there."
+    if paths.home().is_relative_to(destination):
+        return "Your home folder is there."
+    return ""
+
+
 def _export_problem(config: RunConfig, run_parent: str) -> str:
-    if not config.export.folder:
+    if problem := file_forms.impossible(config):
+        return problem
+    folder = config.export.folder
+    if not folder:
         return ""
     if covers(config, paths.expanded(run_parent)):
-        return f"{config.export.folder} is where the folders of runs go, or holds it."
+        return f"{folder} is where the folders of runs go, or holds it."
+    if what := _what_must_stay(paths.expanded(folder), config.model.source):
+        return f"{what} Choose another folder."
     try:
-        refuse_occupied(paths.expanded(config.export.folder), ExportError)
+        if not config.export.replace or not paths.is_folder(folder):
+            refuse_occupied(paths.expanded(folder), ExportError)
     except ExportError as error:
         return str(error)
     except OSError as error:
-        return f"{config.export.folder} cannot be used: {error.strerror}."
+        return f"{folder} cannot be used: {error.strerror}."
     return ""

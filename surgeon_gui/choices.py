@@ -16,41 +16,47 @@ from surgeon_engine.config import (
     Structure,
     Target,
     UpdateKind,
+    Widths,
 )
+from surgeon_engine.formats import DESCRIPTIONS, FileDtype, Format
 
 CHOICES: dict[Enum, tuple[str, str]] = {
     Structure.HEADS_AND_NEURONS: (
         "Heads and neurons",
         "Attention heads and MLP neurons go as a whole, and what stays are plain "
-        "dense layers: smaller and faster everywhere once they are shrunk. The first "
-        "choice.",
+        "dense layers: the file is smaller, and it needs less memory and time "
+        "everywhere. The first choice.",
     ),
     Structure.NEURONS: (
         "Neurons",
         "Neurons of the MLPs go as a whole; attention stays as it is. What stays are "
-        "plain dense layers: smaller and faster everywhere once they are shrunk.",
+        "plain dense layers: the file is smaller, and it needs less memory and time "
+        "everywhere.",
     ),
     Structure.HEADS: (
         "Heads",
         "Attention heads go as a whole, with all heads that share their key and "
-        "value. What stays are plain dense layers, and each token needs less memory "
-        "once they are shrunk.",
+        "value. What stays are plain dense layers: the file is smaller, and each token "
+        "of a text needs less memory.",
     ),
     Structure.ROWS_AND_COLUMNS: (
         "Rows and columns",
         "Rows and columns of each layer go independently of other layers, as in the "
-        "paper. Works for every model. To be smaller and faster a runtime needs lists "
-        "of the rows and columns that are left.",
+        "paper. Works for every model. The file is smaller, for transformers only; "
+        "lists of the rows and columns that are left cost part of the time that is "
+        "saved.",
     ),
     Structure.ROWS: (
         "Rows",
-        "Outputs of each layer go independently of other layers. To be smaller and "
-        "faster a runtime needs lists of the rows that are left.",
+        "Outputs of each layer go independently of other layers. The file is smaller, "
+        "for transformers only; lists of the rows that are left cost part of the time "
+        "that is saved.",
     ),
     Structure.COLUMNS: (
         "Columns",
-        "Inputs of each layer go independently of other layers. To be smaller and "
-        "faster a runtime needs lists of the columns that are left.",
+        "Inputs of each layer go independently of other layers. The file is smaller, "
+        "for transformers only; lists of the columns that are left cost part of the "
+        "time that is saved.",
     ),
     Structure.N_M: (
         "N:M pattern",
@@ -110,6 +116,14 @@ CHOICES: dict[Enum, tuple[str, str]] = {
         "Size of the weights",
         "How many megabytes the parameters take that the whole model has left.",
     ),
+    Widths.FREE: (
+        "Each layer its own",
+        "Each layer loses as many heads or neurons as its costs say: the best quality.",
+    ),
+    Widths.SAME: (
+        "The same in all layers",
+        "All layers lose equally many, each its cheapest: plain files for any program.",
+    ),
     Fisher.EMPIRICAL: (
         "The text's own tokens",
         "Those that really come next in the text.",
@@ -158,3 +172,30 @@ CHOICES: dict[Enum, tuple[str, str]] = {
     Device.CPU: ("Processor", "Always the processor."),
     Device.CUDA: ("GPU", "Always the GPU; without one the run does not start."),
 }
+_FILE_DTYPES = {
+    FileDtype.SAME: (
+        "As the original",
+        "That of the original's files; as it was pruned where those are quantised.",
+    ),
+    FileDtype.FLOAT32: ("float32", "32 bits a weight: exact, the largest file."),
+    FileDtype.BFLOAT16: ("bfloat16", "16 bits a weight: the range of float32."),
+    FileDtype.FLOAT16: ("float16", "16 bits a weight: finer steps, less range."),
+    FileDtype.Q8_0: (
+        "8 bits (Q8_0)",
+        "Blocks of 32 weights with a scale each: about half the size of 16 bits.",
+    ),
+}
+
+
+def words_of(choice: Enum) -> tuple[str, str]:
+    """The name of a choice and what it means.
+
+    Members of two enums that are spelled alike would be one key of a dict.
+    """
+    match choice:
+        case Format():
+            words = DESCRIPTIONS[choice]
+            return words.label, f"{words.can} {words.cannot}".strip()
+        case FileDtype():
+            return _FILE_DTYPES[choice]
+    return CHOICES[choice]

@@ -1,4 +1,4 @@
-"""What happens when the window is closed while a run or a copy is under way."""
+"""What happens when the window is closed while a run or a save is under way."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtWidgets import QAbstractButton, QMessageBox, QPushButton, QWidget
 
 from surgeon_engine.events import Exported
-from surgeon_gui.app_state import Inquiry
+from surgeon_gui.inquiry import Inquiry
 from surgeon_gui.run_state import RunState, Status
 from surgeon_gui.session import Session
 
@@ -31,13 +31,13 @@ _ABOUT_RUN = _Words(
     "Cancel the run and close",
     "Keep running",
 )
-_ABOUT_COPY = _Words(
-    "A copy is being saved",
-    "A copy of the pruned model is being saved. What should become of it?",
-    "Finish and close waits until the copy has been checked. The pruned model itself "
-    "stays where it is in any case.",
+_ABOUT_SAVE = _Words(
+    "The model is being saved",
+    "The pruned model is being saved in another format. What should become of it?",
+    "Finish and close waits until the new files have been checked. The run's own "
+    "export stays where it is in any case.",
     "Finish and close",
-    "Close without the copy",
+    "Close without the new files",
     "Stay open",
 )
 
@@ -62,12 +62,18 @@ class CloseQuestion(QObject):
         self._box.setDefaultButton(self._stay)
         self._box.buttonClicked.connect(self._on_button_clicked)
         session.run_ended.connect(self._on_run_ended)
-        session.copy_ended.connect(self._on_copy_ended)
+        session.save_ended.connect(self._on_save_ended)
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether something is under way that should not be lost."""
+        state = self._session.state
+        return state.run.status.is_busy or state.save.is_open
 
     def ask(self) -> None:
         """Show the question; returns at once."""
         runs = self._session.state.run.status.is_busy
-        words = _ABOUT_RUN if runs else _ABOUT_COPY
+        words = _ABOUT_RUN if runs else _ABOUT_SAVE
         self._box.setWindowTitle(words.title)
         self._box.setText(words.question)
         self._box.setInformativeText(words.explanation)
@@ -88,6 +94,7 @@ class CloseQuestion(QObject):
             self._session.stop_and_keep()
         elif clicked is self._end:
             self._session.cancel()
+            self._session.cancel_save()
             self.may_close.emit()
 
     @Slot(object)
@@ -95,8 +102,8 @@ class CloseQuestion(QObject):
         self._on_end(failed=run.status is Status.FAILED)
 
     @Slot(object)
-    def _on_copy_ended(self, copy: Inquiry[Exported]) -> None:
-        self._on_end(failed=copy.problem is not None)
+    def _on_save_ended(self, save: Inquiry[Exported]) -> None:
+        self._on_end(failed=save.problem is not None)
 
     def _on_end(self, *, failed: bool) -> None:
         self._box.hide()  # there is nothing left to ask

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from surgeon_engine.commands import Cancel, Command, CopyExport, StartRun, StopAndKeep
+from surgeon_engine.commands import Cancel, Command, ExportRun, StartRun, StopAndKeep
 from surgeon_engine.events import (
     Cancelled,
     EngineReady,
@@ -24,13 +24,14 @@ from surgeon_engine.events import (
     RunFinished,
     TextPreviewed,
 )
+from surgeon_engine.measurements import Measured
 from surgeon_engine.worker import EngineLink
 from surgeon_gui import text
 
 CANCEL_PATIENCE = 5.0  # seconds until an engine that ignores a cancel is killed
 MOST_FALSE_STARTS = 3  # engines in a row that end before they are ready
 
-_ENDINGS = (ModelInspected, TextPreviewed, RunFinished, Failed, Cancelled)
+_ENDINGS = (ModelInspected, TextPreviewed, Measured, RunFinished, Failed, Cancelled)
 
 
 class EngineKeeper:
@@ -103,10 +104,11 @@ class EngineKeeper:
         event = envelope.event
         if isinstance(event, EngineReady):
             self._false_starts = 0
-        copied = isinstance(event, Exported) and isinstance(
-            self._open.get(envelope.run), CopyExport
+        # A run goes on after its export, and may have two of them.
+        is_saved = isinstance(event, Exported) and isinstance(
+            self._open.get(envelope.run), ExportRun
         )
-        if isinstance(event, _ENDINGS) or copied:
+        if isinstance(event, _ENDINGS) or is_saved:
             self._open.pop(envelope.run, None)
             self._kill_at.pop(envelope.run, None)
 

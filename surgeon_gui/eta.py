@@ -153,7 +153,7 @@ def _expected_seconds(times: tuple[StageTime, ...], at: Position) -> dict[Stage,
         guess = measured.get(relative, _SHARES[stage] * scale)
         return max(measured.get(stage, guess), 1e-6)
 
-    return {stage: expected(stage) for stage in Stage}
+    return {stage: expected(stage) for stage in _SHARES}
 
 
 def _index(course: Course, times: tuple[StageTime, ...], at: Position) -> int:

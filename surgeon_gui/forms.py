@@ -1,10 +1,10 @@
 """A form made from a config dataclass: a row with an input for each field.
 
-Labels, tooltips and units come from `text.FIELDS`. Texts and paths are left to the
-page: they need more than an input. Fields marked as advanced stand in a section that
-is closed at first. A field that does not apply to what the others say has no row, but
-keeps its value. A value that the dataclass refuses is told at the form, in the words
-of the refusal, and stays there to be mended.
+Labels, tooltips and units come from `text.FIELDS`. Texts, paths and consent are left
+to the page: they need more than an input. Fields marked as advanced stand in a section
+that is closed at first. A field that does not apply to what the others say has no row,
+but keeps its value. A value that the dataclass refuses is told at the form, in the
+words of the refusal, and stays there to be mended.
 """
 
 from __future__ import annotations
@@ -60,31 +60,40 @@ class _Row:
 class ConfigForm(QWidget):
     """The inputs for the fields of `kind` that are not text.
 
-    `part` is the name of the config in the whole, as in "pruning". `following` says
-    which further values an edit brings with it.
+    `part` is the name of the config in the whole, as in "pruning", and the beginning of
+    the inputs' names unless there is another `name`. `following` says which further
+    values an edit brings with it. Fields `in_front` are not among the advanced ones.
     """
 
     edited = Signal(object)  # the config, after the user changed something
     refused = Signal(object)  # the ConfigError, where the values make no config
 
     def __init__(
-        self, part: str, kind: type[Any], following: Following = _nothing_follows
+        self,
+        part: str,
+        kind: type[Any],
+        following: Following = _nothing_follows,
+        *,
+        name: str = "",
+        in_front: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
         self._part = part
+        self._name = name or part
         self._following = following
         self._config = kind()
         self._inputs: dict[str, Input] = {}
         self._before: Values = {}  # what they said last
         self._rows: dict[str, _Row] = {}
         self._problem = problem_label()
-        self._problem.setObjectName(f"{part}_form_problem")
+        self._problem.setObjectName(f"{self._name}_form_problem")
         plain, advanced = _grid(), _grid()
         hints = typing.get_type_hints(kind)
         for field in dataclasses.fields(kind):
-            if hints[field.name] is str:
+            if hints[field.name] in (str, bool):
                 continue
-            grid = advanced if field.metadata.get("advanced") else plain
+            is_advanced = field.metadata.get("advanced") and field.name not in in_front
+            grid = advanced if is_advanced else plain
             self._add_field(grid, field, hints[field.name])
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -95,9 +104,8 @@ class ConfigForm(QWidget):
         if advanced.count():
             content = QWidget()
             content.setLayout(advanced)
-            layout.addWidget(
-                Collapsible("Advanced", f"{part}_advanced_button", content)
-            )
+            opener = f"{self._name}_advanced_button"
+            layout.addWidget(Collapsible("Advanced", opener, content))
         self.show_config(self._config)
 
     def show_config(self, config: Any) -> None:
@@ -146,7 +154,7 @@ class ConfigForm(QWidget):
     ) -> None:
         words = FIELDS[f"{self._part}.{field.name}"]
         entry = make_input(kind, field.metadata.get("limits"), words)
-        entry.widget.setObjectName(f"{self._part}_{field.name}")
+        entry.widget.setObjectName(f"{self._name}_{field.name}")
         entry.widget.setAccessibleName(words.label)
         entry.widget.setAccessibleDescription(words.tip)
         entry.widget.setToolTip(words.tip)

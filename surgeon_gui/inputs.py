@@ -26,8 +26,8 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from surgeon_engine.config import Limits
-from surgeon_gui.choices import CHOICES
+from surgeon_engine.options import Limits
+from surgeon_gui.choices import words_of
 from surgeon_gui.text import FieldText
 from surgeon_gui.widgets.controls import calm, choice_box
 
@@ -74,7 +74,7 @@ class ChoiceInput(Input):
     def __init__(self, kind: type[Enum]) -> None:
         self._box = choice_box()
         self._members = list(kind)
-        self._box.addItems([CHOICES[member][0] for member in self._members])
+        self._box.addItems([words_of(member)[0] for member in self._members])
         super().__init__(self._box, self._box.currentIndexChanged)
         self.disable({})
 
@@ -85,7 +85,7 @@ class ChoiceInput(Input):
         for index, member in enumerate(self._members):
             reason = reasons.get(member, "")
             items.item(index).setEnabled(not reason)
-            tip = reason or CHOICES[member][1]
+            tip = reason or words_of(member)[1]
             self._box.setItemData(index, tip, Qt.ItemDataRole.ToolTipRole)
 
     def _read(self) -> Enum:

@@ -19,6 +19,7 @@ from surgeon_engine.events import (
     ShotFinished,
     StageStarted,
 )
+from surgeon_engine.measurements import Measured, in_words
 from surgeon_gui import numbers
 from surgeon_gui.sentences import damping_choice
 from surgeon_gui.text import STAGES
@@ -51,8 +52,18 @@ def _words(envelope: Envelope) -> tuple[Level, str]:
             return Level.ERROR, f"{message} {hint}".strip()
         case Cancelled():
             return Level.WARNING, "Cancelled."
+        case Exported() | Measured() as result:
+            return Level.INFO, _result_in_words(result)
         case event:
             return Level.INFO, _progress_in_words(event)
+
+
+def _result_in_words(event: Exported | Measured) -> str:
+    if isinstance(event, Measured):
+        return in_words(event)
+    checked = "" if event.tokens_compared else "; nothing here could run it"
+    size = numbers.size(event.bytes)
+    return f"The pruned model lies in {event.folder}, {size}{checked}."
 
 
 def _progress_in_words(event: object) -> str:
@@ -81,8 +92,6 @@ def _progress_in_words(event: object) -> str:
             value = numbers.perplexity(evaluation.perplexity)
             steps = ", ".join(f"{length:g}" for length in lengths)
             return f"Steps along the gradient ({steps} of a whole one): {value}."
-        case Exported(folder=folder, bytes=size):
-            return f"The pruned model lies in {folder}, {numbers.size(size)}."
         case RunFinished(seconds=seconds):
             return f"The run has finished after {numbers.duration(seconds)}."
     return ""

@@ -145,9 +145,7 @@ class MainWindow(QMainWindow):
 
     def closeEvent(self, event: QCloseEvent) -> None:
         """Ask if something is under way; else note the layout and end the engine."""
-        state = self.session.state
-        is_busy = state.run.status.is_busy or state.copy.is_open
-        if is_busy and not self._is_closing:
+        if self._close_question.is_needed and not self._is_closing:
             event.ignore()
             self._close_question.ask()
             return

@@ -16,6 +16,11 @@ def expanded(text: str) -> Path:
     return Path(os.path.normpath(Path(os.path.expanduser(text)).absolute()))
 
 
+def home() -> Path:
+    """The folder of the user; where there is none, a path at which there is nothing."""
+    return expanded("~")
+
+
 def exists(text: str) -> bool:
     """Whether there is anything at a path, as far as can be seen."""
     return os.path.exists(expanded(text))
@@ -34,3 +39,16 @@ def is_empty_file(text: str) -> bool:
 def is_folder(text: str) -> bool:
     """Whether there is a folder at a path, as far as can be seen."""
     return os.path.isdir(expanded(text))
+
+
+def is_occupied(text: str) -> bool:
+    """Whether there is a folder at a path with something in it, as far as can be seen.
+
+    One that may not be looked into counts: there may be something in it.
+    """
+    if not text or not is_folder(text):
+        return False
+    try:
+        return any(expanded(text).iterdir())
+    except OSError:
+        return True

@@ -16,8 +16,10 @@ from surgeon_engine.config import (
     Target,
 )
 from surgeon_engine.events import ModelSummary, StructureSupport
+from surgeon_engine.sizes import Goal, file_dtype
 from surgeon_gui import numbers
 from surgeon_gui.choices import CHOICES
+from surgeon_gui.file_forms import leaves_zeros
 from surgeon_gui.targets import goal_or_none
 from surgeon_gui.text import source_name
 
@@ -38,13 +40,12 @@ def plan(config: RunConfig, model: ModelSummary) -> str:
     reached = goal_or_none(config, model)
     if reached is None:
         return f"{where} is pruned in {how}.{limit}"
-    others = "become" if pruning.structure in SPARSE else "are exported as"
     return (
         f"{where}: {numbers.percent(reached.sparsity)} of "
         f"{numbers.count(reached.prunable)} prunable weights go in "
         f"{how}. {numbers.count(reached.parameters)} of "
-        f"{numbers.count(model.parameters)} parameters remain; the others {others} "
-        f"zeros.{limit}"
+        f"{numbers.count(model.parameters)} parameters remain"
+        f"{_file(config, reached, model)}.{limit}"
     )
 
 
@@ -56,18 +57,36 @@ def goal(config: RunConfig, model: ModelSummary) -> str:
     pruning = config.pruning
     of_prunable = numbers.percent(reached.sparsity, decimals=2)
     of_all = numbers.percent(reached.parameter_share, decimals=2)
-    zeros = (
-        "What goes becomes zeros in its place: no file gets smaller by it."
-        if pruning.structure in SPARSE
-        else "The export is masked: zeros stand where weights went."
-    )
     return (
         f"{reached.removed:,} weights go: {of_prunable} of the "
         f"{reached.prunable:,} prunable ones, {of_all} of all "
         f"parameters. {reached.parameters:,} parameters remain; they take "
-        f"{numbers.megabytes(reached.weight_bytes)} in {config.model.dtype}. {zeros}"
+        f"{numbers.megabytes(reached.weight_bytes)} in {file_dtype(config, model)}. "
+        f"{_file_in_full(config, reached, model)}"
         f"{_quality_limit(pruning)}"
     )
+
+
+def _file(config: RunConfig, reached: Goal, model: ModelSummary) -> str:
+    """What becomes of the file, as the end of a sentence."""
+    if config.pruning.structure in SPARSE:
+        return "; the others become zeros, and no file gets smaller by that"
+    if leaves_zeros(config):
+        return "; the others stay in the file as zeros"
+    size = reached.weight_bytes
+    original = numbers.size(model.file_bytes)
+    return f", in a file of about {numbers.size(size)} (original {original})"
+
+
+def _file_in_full(config: RunConfig, reached: Goal, model: ModelSummary) -> str:
+    if config.pruning.structure in SPARSE:
+        return "What goes becomes zeros in its place: no file gets smaller by it."
+    if leaves_zeros(config):
+        return "The masked export keeps zeros where weights went: it is no smaller."
+    original = f"The original's file takes {numbers.size(model.file_bytes)}"
+    if reached.weight_bytes < model.file_bytes:
+        return f"{original}."
+    return f"{original}, because its numbers are shorter: see step 5."
 
 
 def unsupported(supports: Iterable[StructureSupport]) -> str:

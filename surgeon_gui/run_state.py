@@ -66,6 +66,8 @@ class Status(Enum):
 
 _BUSY = {Status.STARTING, Status.RUNNING, Status.STOPPING, Status.CANCELLING}
 
+_EXPORT_STAGES = (Stage.EXPORT, Stage.VERIFICATION)
+
 
 @dataclass(frozen=True, slots=True)
 class RunState:
@@ -112,6 +114,17 @@ class RunState:
             LayerSparsity(layer.name, layer.block, layer.kind, layer.weights, removed=0)
             for layer in self.model.layers
         )
+
+    @property
+    def is_exporting(self) -> bool:
+        """Whether it is being written or checked what the run has come to."""
+        return self.status.is_busy and self.stage in _EXPORT_STAGES
+
+    @property
+    def export_has_failed(self) -> bool:
+        """Whether the run has failed with something written, or while writing."""
+        was_reached = self.exported is not None or self.stage in _EXPORT_STAGES
+        return self.status is Status.FAILED and was_reached
 
     def seconds(self, now: float) -> float:
         """How long the run has been going on, or did."""

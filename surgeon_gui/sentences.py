@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from surgeon_engine.events import DampingChoice, ModelSummary, Stage
+from surgeon_engine.formats import DESCRIPTIONS, Format
 from surgeon_gui import numbers
 from surgeon_gui.app_state import AppState, Engine, Step
 from surgeon_gui.plans import in_brief, plan
@@ -44,9 +45,8 @@ def step_view(state: AppState, step: Step) -> StepView:
         Step.CALIBRATION: _calibration_view,
         Step.TARGET: _target_view,
         Step.RUN: _run_view,
-        Step.EXPORT: _export_view,
     }
-    if step is Step.EXPORT and state.run.exported is not None:
+    if step is Step.EXPORT:
         return _export_view(state)
     problem = state.problems.get(step)
     if step is Step.CALIBRATION and state.preview.problem is not None:
@@ -86,7 +86,7 @@ def phase(run: RunState) -> str:
             return "The run has failed."
         case Status.CANCELLED:
             return "The run was cancelled."
-    doing = _doing(run.stage, run.done, run.total) if run.stage else "starting…"
+    doing = doing_now(run.stage, run.done, run.total)
     if run.shot:
         doing = f"Shot {run.shot} of {max(run.shots, run.shot)}: {doing}"
     else:
@@ -180,22 +180,6 @@ def model_facts(model: ModelSummary) -> tuple[tuple[str, str], ...]:
     )
 
 
-def export_facts(run: RunState) -> tuple[tuple[str, str], ...]:
-    """What is known of the exported model."""
-    exported = run.exported
-    if exported is None:
-        return ()
-    return (
-        ("Size", numbers.size(exported.bytes)),
-        ("Checked", f"{exported.tokens_compared:,} tokens after loading it afresh"),
-        (
-            "Largest difference",
-            f"{numbers.scientific(exported.largest_difference)} between logits",
-        ),
-        ("Folder", exported.folder),
-    )
-
-
 def stage_times(run: RunState) -> tuple[tuple[str, str], ...]:
     """How long each stage has taken so far, over all shots."""
     totals: dict[Stage, float] = {}
@@ -208,7 +192,10 @@ def stage_times(run: RunState) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _doing(stage: Stage, done: int, total: int) -> str:
+def doing_now(stage: Stage | None, done: int, total: int) -> str:
+    """What the engine does in a stage, and how far it is."""
+    if stage is None:
+        return "starting…"
     words = STAGES[stage][0]
     if total > 1:
         return f"{words}, {UNITS[stage]} {min(done + 1, total)} of {total}"
@@ -257,9 +244,25 @@ def _run_view(state: AppState) -> StepView:
 
 
 def _export_view(state: AppState) -> StepView:
-    exported = state.run.exported
-    if exported is not None:
-        return StepView(Mark.READY, f"{numbers.size(exported.bytes)}, checked")
-    folder = state.config.export.folder
-    where = source_name(folder) if folder else "Inside the run's folder"
+    run, save = state.run, state.save
+    if run.export_has_failed and run.error is not None:
+        return StepView(Mark.PROBLEM, f"Failed: {run.error.message}")
+    if run.is_exporting:
+        return StepView(Mark.BUSY, "Writing and checking the pruned model…")
+    if save.is_open:
+        return StepView(Mark.BUSY, "Saving in another format…")
+    if state.measurement.is_open:
+        return StepView(Mark.BUSY, "Measuring speed…")
+    if save.problem is not None:
+        return StepView(Mark.PROBLEM, f"Not saved: {save.problem.message}")
+    if run.exported is not None and run.status is Status.FINISHED:
+        size = numbers.size(run.exported.weight_bytes)
+        is_run = run.exported.tokens_compared > 0
+        return StepView(Mark.READY, f"{size}, {'checked' if is_run else 'not run'}")
+    if problem := state.problems.get(Step.EXPORT):
+        return StepView(Mark.PROBLEM, problem)
+    export = state.config.export
+    where = source_name(export.folder) if export.folder else "Inside the run's folder"
+    if export.format is not Format.AUTOMATIC:
+        where = f"{DESCRIPTIONS[export.format].label}; {where}"
     return StepView(Mark.EMPTY, where)

@@ -17,19 +17,27 @@ from PySide6.QtCore import QObject, QTimer, Signal, Slot
 from surgeon_engine.commands import (
     Cancel,
     Command,
-    CopyExport,
+    ExportRun,
     InspectModel,
+    MeasureModels,
     PreviewText,
     StartRun,
     StopAndKeep,
 )
-from surgeon_engine.config import CalibrationConfig, PruningConfig, RunConfig
+from surgeon_engine.config import (
+    CalibrationConfig,
+    ExportConfig,
+    PruningConfig,
+    RunConfig,
+)
 from surgeon_engine.events import Envelope, Failed
+from surgeon_engine.measurements import Settings
 from surgeon_engine.presets import Preset
 from surgeon_engine.run_folder import new_run_folder
 from surgeon_gui import app_state, checks, paths, run_state
-from surgeon_gui.app_state import AppState, Inquiry, Step
+from surgeon_gui.app_state import AppState, Step
 from surgeon_gui.engine_thread import EngineThread
+from surgeon_gui.inquiry import Inquiry, cancelling
 from surgeon_gui.run_state import RunState
 
 INSPECTION_DELAY_MS = 300  # after the last keystroke in the model's path
@@ -43,7 +51,7 @@ class Session(QObject):
     events_arrived = Signal(object)  # list[Envelope], for the log
     model_recognised = Signal(str)  # its source
     run_ended = Signal(object)  # RunState
-    copy_ended = Signal(object)  # Inquiry[Exported]
+    save_ended = Signal(object)  # Inquiry[Exported]
 
     def __init__(
         self, engine: EngineThread, run_parent: Path, parent: QObject | None = None
@@ -63,10 +71,11 @@ class Session(QObject):
     # the job that is being set up
 
     def load(self, config: RunConfig, job_file: str = "") -> None:
-        """Take a whole job as the draft."""
+        """Take a whole job as the draft; nobody has agreed to replace anything yet."""
         self._choose()
         self._accept(*Step)
-        self.edit(config)
+        export = replace(config.export, replace=False)
+        self.edit(replace(config, export=export))
         self._set(replace(self.state, job_file=job_file))
 
     @Slot(str)
@@ -108,6 +117,12 @@ class Session(QObject):
         """Change one part of the draft."""
         self._accept(Step.TARGET)
         self.edit(replace(self.state.config, pruning=pruning))
+
+    @Slot(object)
+    def edit_export(self, export: ExportConfig) -> None:
+        """Change one part of the draft."""
+        self._accept(Step.EXPORT)
+        self.edit(replace(self.state.config, export=export))
 
     def refuse_edit(self, step: Step, problem: str) -> None:
         """Remember that a page holds values that make no config, until it is edited."""
@@ -168,13 +183,52 @@ class Session(QObject):
             self._send(Cancel(run=self.state.run.run))
             self._set_run(run_state.cancelling(self.state.run))
 
-    @Slot(str)
-    def copy_export(self, destination: str) -> None:
-        """Copy the pruned model of the run to `destination`."""
-        name = self._name("copy")
-        self._set(replace(self.state, copy=Inquiry(name)))
-        folder = self.state.run.folder
-        self._send(CopyExport(run=name, folder=folder, destination=destination))
+    # what is done with its result
+
+    @Slot(object)
+    def edit_another(self, another: ExportConfig) -> None:
+        """Change in which form, and where to, the result is to be saved once more."""
+        self._set(self._checked(replace(self.state, another=another)))
+
+    def save(self, *, may_replace: bool = False) -> None:
+        """Write the pruned model of the run once more.
+
+        What stands at the destination goes only if it `may_replace`.
+        """
+        if checks.save_obstacle(self.state):
+            return
+        name = self._name("save")
+        folder = str(checks.save_destination(self.state))
+        export = replace(self.state.another, folder=folder, replace=may_replace)
+        self._set(replace(self.state, save=Inquiry(name)))
+        self._send(ExportRun(run=name, folder=self.state.run.folder, export=export))
+
+    @Slot()
+    def cancel_save(self) -> None:
+        """End the writing; nothing of it is left."""
+        if self.state.save.is_open and not self.state.save.is_cancelling:
+            self._send(Cancel(run=self.state.save.request))
+            self._set(replace(self.state, save=cancelling(self.state.save)))
+
+    @Slot()
+    def measure(self) -> None:
+        """Take the times of the original and of what the run has exported."""
+        config, exported = self.state.run.config, self.state.run.exported
+        if checks.measure_obstacle(self.state) or config is None or exported is None:
+            return
+        name = self._name("measure")
+        sources = (config.model.source, exported.folder)
+        settings = Settings(dtype=config.model.dtype, device=config.model.device)
+        self._set(replace(self.state, measurement=Inquiry(name)))
+        self._send(MeasureModels(run=name, sources=sources, settings=settings))
+
+    @Slot()
+    def cancel_measurement(self) -> None:
+        """End the measurement; nothing of it is left."""
+        measurement = self.state.measurement
+        if measurement.is_open and not measurement.is_cancelling:
+            self._send(Cancel(run=measurement.request))
+            self._set(replace(self.state, measurement=cancelling(measurement)))
 
     # what went wrong
 
@@ -206,8 +260,8 @@ class Session(QObject):
             self.model_recognised.emit(state.config.model.source)
         if before.run.status.is_busy and not state.run.status.is_busy:
             self._on_run_ended(state.run)
-        if before.copy.is_open and not state.copy.is_open:
-            self.copy_ended.emit(state.copy)
+        if before.save.is_open and not state.save.is_open:
+            self.save_ended.emit(state.save)
 
     def _on_run_ended(self, run: RunState) -> None:
         self._clock.stop()
@@ -238,7 +292,12 @@ class Session(QObject):
         problems: Mapping[Step, str] = checks.problems(
             state.config, state.model, state.run_parent
         )
-        return replace(state, problems={**problems, **state.refused})
+        return replace(
+            state,
+            problems={**problems, **state.refused},
+            can_replace=checks.can_replace(state.config, state.run_parent),
+            save_problem=checks.save_problem(state),
+        )
 
     def _accept(self, *steps: Step) -> None:
         """What pages hold is a config again; told by whatever edits the draft."""

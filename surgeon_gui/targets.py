@@ -13,7 +13,6 @@ from typing import Any
 from surgeon_engine.config import (
     SPARSE,
     Correction,
-    Dtype,
     Fisher,
     Method,
     PruningConfig,
@@ -24,7 +23,8 @@ from surgeon_engine.config import (
 )
 from surgeon_engine.errors import ConfigError
 from surgeon_engine.events import ModelSummary
-from surgeon_engine.sizes import Goal, goal_of
+from surgeon_engine.formats import FileDtype
+from surgeon_engine.sizes import Goal, file_dtype, goal_of
 from surgeon_gui.choices import CHOICES
 
 _MILLION = 1_000_000
@@ -34,7 +34,7 @@ _LARGEST_SHARE = 0.95  # that a config takes
 def goal_or_none(config: RunConfig, model: ModelSummary) -> Goal | None:
     """What the target comes to; None where the model cannot be made that small."""
     try:
-        return goal_of(config.pruning, model, config.model.dtype)
+        return goal_of(config.pruning, model, file_dtype(config, model))
     except ConfigError:
         return None
 
@@ -43,7 +43,7 @@ def following(
     before: Mapping[str, Any],
     after: Mapping[str, Any],
     model: ModelSummary | None,
-    dtype: Dtype,
+    dtype: FileDtype,
 ) -> dict[str, Any]:
     """What else changes when the values `before` were edited to those `after`.
 
@@ -102,7 +102,7 @@ def _same_size(
     target: Target,
     goal: Goal,
     model: ModelSummary,
-    dtype: Dtype,
+    dtype: FileDtype,
 ) -> dict[str, Any]:
     """The field that gives `goal` as a `target`."""
     name, value = {

@@ -147,6 +147,12 @@ FIELDS = {
         "The MLP width that remains in each layer is a multiple of this. GPUs compute "
         "multiples of 64 faster than odd widths. 1: any width.",
     ),
+    "pruning.widths": FieldText(
+        "Widths",
+        "Whether each layer loses as many heads or neurons as its costs say, or all "
+        "layers equally many. Equal widths lose more quality, and the file loads in "
+        "whatever knows the architecture, without code.",
+    ),
     "pruning.protect": FieldText(
         "Protect",
         "Layers from which nothing is removed, with commas between them: names, kinds "
@@ -208,8 +214,24 @@ FIELDS = {
     ),
     "export.folder": FieldText(
         "Destination",
-        "The folder for the pruned model. It must not exist yet or be empty. Empty: "
-        "a folder called export inside the run's own folder.",
+        "The folder for the pruned model. What is in it already stays unless you agree "
+        "that it is replaced. Empty: a folder called export inside the run's own "
+        "folder.",
+    ),
+    "export.format": FieldText(
+        "Format", "In which form the pruned model is written, for which programs."
+    ),
+    "export.dtype": FieldText(
+        "Number format",
+        "How many bits a weight takes in the file. Fewer make it smaller and a little "
+        "less exact.",
+    ),
+    "export.shard_gigabytes": FieldText(
+        "Largest file",
+        "Weights that need more room than this are spread over several files. For "
+        "transformers only: the other formats are one file.",
+        "GB",
+        decimals=3,
     ),
 }
 
@@ -226,6 +248,7 @@ STAGES = {
     Stage.EVALUATION: ("evaluating", "Evaluation"),
     Stage.EXPORT: ("writing the pruned model", "Export"),
     Stage.VERIFICATION: ("checking what was written", "Verification"),
+    Stage.MEASUREMENT: ("measuring speed and memory", "Measurement"),
 }
 
 # What a stage counts, where "12 of 30" alone would say too little.
@@ -241,6 +264,7 @@ UNITS = {
     Stage.EVALUATION: "batch",
     Stage.EXPORT: "layer",
     Stage.VERIFICATION: "batch",
+    Stage.MEASUREMENT: "turn",
 }
 
 FROM_LEVEL = {
@@ -263,11 +287,6 @@ ENGINE_MISSING = "There is no engine to do this."
 ENGINE_MISSING_HINT = "Close Surgeon and start it again."
 WINDOW_BUG = "Something went wrong in the window: {error}"
 WINDOW_BUG_HINT = "A run under way is not affected. The details help to report it."
-MASKED = (
-    "Removed weights are zeros that stand in their place: the checkpoint loads in "
-    "plain transformers, and is as large and as fast as the unpruned model in the "
-    "same number format."
-)
 ABOUT = (
     "Surgeon prunes pretrained language models.\n\n"
     "It measures what each part contributes, removes what matters least, adapts the "

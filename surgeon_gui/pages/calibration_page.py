@@ -84,7 +84,7 @@ class CalibrationPage(Page):
         if (failure := state.preview.problem) is not None:
             problem = problem or f"{failure.message} {failure.hint}".strip()
         show_problem(self._problem, problem)
-        can_preview = state.model_is_chosen and not state.run.status.is_busy
+        can_preview = state.model_is_chosen and not state.is_busy
         self._preview_button.setEnabled(can_preview and not state.preview.is_open)
         self._preview_button.setText(
             "Reading the text…" if state.preview.is_open else "Preview"

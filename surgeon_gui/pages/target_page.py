@@ -10,6 +10,8 @@ from PySide6.QtWidgets import QSlider
 
 from surgeon_engine.config import PruningConfig
 from surgeon_engine.errors import ConfigError
+from surgeon_engine.formats import FileDtype
+from surgeon_engine.sizes import file_dtype
 from surgeon_gui import targets
 from surgeon_gui.app_state import AppState, Step, preset_in
 from surgeon_gui.choices import CHOICES
@@ -101,8 +103,9 @@ class TargetPage(Page):
     def _following(
         self, before: Mapping[str, Any], after: Mapping[str, Any]
     ) -> dict[str, Any]:
-        state = self.session.state
-        return targets.following(before, after, state.model, state.config.model.dtype)
+        model, config = self.session.state.model, self.session.state.config
+        dtype = FileDtype.FLOAT32 if model is None else file_dtype(config, model)
+        return targets.following(before, after, model, dtype)
 
     def _show_choices(self, state: AppState, said: Mapping[str, Any]) -> None:
         """Disable what the model does not have, and what does not go together."""

@@ -68,7 +68,7 @@ class ParametersChart(LineChart):
         super().__init__(
             "parameters",
             "Remaining parameters",
-            "What is left after each shot. Removed weights stay in the file as zeros.",
+            "Each shot leaves fewer of them.",
         )
 
     def show_run(self, run: RunState) -> None:

@@ -6,26 +6,37 @@ from dataclasses import replace
 
 import pytest
 
-from surgeon_engine.config import CalibrationConfig, ModelConfig, RunConfig
+from surgeon_engine.config import (
+    CalibrationConfig,
+    ExportConfig,
+    ModelConfig,
+    PruningConfig,
+    RunConfig,
+)
 from surgeon_engine.events import (
+    Cancelled,
     EngineReady,
     Envelope,
-    Exported,
     Failed,
     ModelInspected,
+    Progressed,
+    Stage,
+    StageStarted,
     TextPreviewed,
 )
+from surgeon_engine.formats import Format
 from surgeon_engine.presets import presets
 from surgeon_gui import app_state, run_state
 from surgeon_gui.app_state import (
     AppState,
     Engine,
-    Inquiry,
     with_config,
     with_preset,
     without_preset,
 )
+from surgeon_gui.inquiry import Inquiry, cancelling
 from tests.helpers.fake_engine import model_summary
+from tests.helpers.fake_results import exported, measured
 
 PREVIEW = TextPreviewed(("a",), ("b",), 1, 1, 2, "text")
 
@@ -84,12 +95,56 @@ def test_an_edit_parts_the_draft_from_its_file():
     assert app_state.with_config(state, changed).job_file == ""
 
 
-@pytest.mark.parametrize("event", [Exported("copy", 1, 1, 0.0), Failed("full disk")])
-def test_a_copy_ends_one_way_or_the_other(event):
-    asked = replace(AppState(), copy=Inquiry("copy-1"))
-    state = after(asked, "copy-1", event)
-    assert not state.copy.is_open
+EXPORTED = exported("there", PruningConfig())
+
+
+@pytest.mark.parametrize("event", [EXPORTED, Failed("full disk"), Cancelled()])
+def test_a_save_ends_in_one_of_three_ways(event):
+    state = after(replace(AppState(), save=Inquiry("save-1")), "save-1", event)
+    assert not state.save.is_open
+    assert not state.is_busy
+    assert state.saved == ((EXPORTED,) if event is EXPORTED else ())
     assert (state.notice == event) is isinstance(event, Failed)
+    assert state.save.is_cancelled is isinstance(event, Cancelled)
+
+
+def test_what_was_saved_is_listed_once():
+    state = replace(AppState(), save=Inquiry("save-1"))
+    for _ in range(2):
+        state = after(state, "save-1", EXPORTED)
+    assert state.saved == (EXPORTED,)
+
+
+@pytest.mark.parametrize("event", [measured(), Failed("no memory"), Cancelled()])
+def test_a_measurement_ends_in_one_of_three_ways(event):
+    asked = replace(AppState(), measurement=Inquiry("measure-1"))
+    assert asked.is_busy
+    state = after(asked, "measure-1", StageStarted(Stage.MEASUREMENT, 0))
+    state = after(state, "measure-1", Progressed(Stage.MEASUREMENT, 0, 3, 36))
+    assert (state.measurement.stage, state.measurement.done) == (Stage.MEASUREMENT, 3)
+    state = replace(state, measurement=cancelling(state.measurement))
+    state = after(state, "measure-1", event)
+    assert not state.is_busy
+    assert (state.notice == event) is isinstance(event, Failed)
+
+
+def test_what_was_saved_and_measured_is_of_one_run():
+    run = run_state.requested("run-1", RunConfig(), "folder", 0.0)
+    state = replace(
+        AppState(),
+        config=RunConfig(export=ExportConfig("there", replace=True)),
+        saved=(EXPORTED,),
+        measurement=Inquiry("measure-1", measured()),
+    )
+    state = app_state.with_run(state, run)
+    assert (state.saved, state.measurement.answer) == ((), None)
+    assert not state.config.export.replace  # consent is for one run
+
+
+def test_another_form_is_proposed_once_a_run_has_exported():
+    run = run_state.requested("run-1", RunConfig(), "folder", 0.0)
+    state = after(app_state.with_run(AppState(), run), "run-1", EXPORTED)
+    assert state.another.format is Format.GGUF
 
 
 def test_a_failed_run_is_told_and_the_next_one_clears_it():

@@ -17,11 +17,14 @@ from surgeon_engine.config import (
     Target,
 )
 from surgeon_engine.events import Failed
+from surgeon_engine.formats import Format
 from surgeon_gui import run_state
-from surgeon_gui.app_state import AppState, Engine, Inquiry, Step
-from surgeon_gui.checks import problems, start_obstacle
+from surgeon_gui.app_state import AppState, Engine, Step
+from surgeon_gui.checks import can_replace, problems, save_problem, start_obstacle
+from surgeon_gui.inquiry import Inquiry
 from surgeon_gui.sentences import Mark, step_view
 from tests.helpers.fake_engine import model_summary
+from tests.helpers.fake_results import exported
 
 MODEL = model_summary()
 RUNS = "runs"
@@ -112,6 +115,63 @@ def test_a_destination_that_holds_the_folders_of_runs(tmp_path, destination):
     assert problems(config, MODEL, str(tmp_path / "runs")) == {}
 
 
+def test_what_stands_at_a_destination_goes_only_with_consent(tmp_path):
+    (tmp_path / "file").touch()
+    asked = RunConfig(export=ExportConfig(str(tmp_path)))
+    assert can_replace(asked, RUNS)
+    agreed = RunConfig(export=ExportConfig(str(tmp_path), replace=True))
+    assert problems(agreed, MODEL, RUNS) == {}
+    assert not can_replace(agreed, RUNS)
+    a_file = RunConfig(export=ExportConfig(str(tmp_path / "file"), replace=True))
+    assert "is a file" in problems(a_file, MODEL, RUNS)[Step.EXPORT]
+    assert not can_replace(asked, str(tmp_path / "runs"))
+
+
+@pytest.mark.parametrize("folder", ["model", "."])
+def test_the_original_model_is_never_replaced(tmp_path, folder):
+    source = tmp_path / "model"
+    source.mkdir()
+    (source / "config.json").touch()
+    for consent in (False, True):
+        config = RunConfig(
+            model=ModelConfig(str(source)),
+            export=ExportConfig(str(tmp_path / folder), replace=consent),
+        )
+        assert not can_replace(config, RUNS)
+        assert "original model" in problems(config, MODEL, RUNS)[Step.EXPORT]
+
+
+def test_a_form_that_the_target_does_not_leave():
+    config = RunConfig(
+        pruning=PruningConfig(structure=Structure.ELEMENTS),
+        export=ExportConfig(format=Format.COMPACT),
+    )
+    found = problems(config, MODEL, RUNS)[Step.EXPORT]
+    assert found.startswith("transformers, compact is not possible for this target.")
+
+
+@pytest.mark.parametrize(
+    ("folder", "words"),
+    [
+        ("", ""),
+        ("/runs/1/export", "own export"),
+        ("/runs", "own export"),
+        ("/models/original", "original model"),
+        ("/models", "original model"),
+        ("~", "home folder"),
+        ("/", "own export"),
+        ("/elsewhere", ""),
+    ],
+)
+def test_a_save_may_not_take_the_place_of_the_run(folder, words):
+    job = RunConfig(model=ModelConfig("/models/original"))
+    run = run_state.requested("run-1", job, "/runs/1", 0.0)
+    run = replace(run, exported=exported("/runs/1/export", PruningConfig()))
+    state = replace(READY, run=run, another=ExportConfig(folder))
+    assert words in save_problem(state)
+    assert bool(words) is bool(save_problem(state))
+
+
 HOPELESS = ("~nobody-of-this-name/here", "/" + "a" * 5_000, "/with\0nothing")
 
 
@@ -154,7 +214,8 @@ def test_a_job_in_order_can_be_started():
         ({"inspection": Inquiry("inspect-1")}, "still being read"),
         ({"inspection": Inquiry("i", problem=Failed("Broken."))}, "Broken."),
         ({"problems": {Step.TARGET: "Too much."}}, "Too much."),
-        ({"copy": Inquiry("copy-1")}, "copy"),
+        ({"save": Inquiry("save-1")}, "being saved"),
+        ({"measurement": Inquiry("measure-1")}, "being measured"),
         (
             {"run": run_state.requested("run-1", RunConfig(), "folder", 0.0)},
             "under way",

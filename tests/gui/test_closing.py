@@ -6,6 +6,7 @@ import psutil
 import pytest
 from PySide6.QtWidgets import QMessageBox
 
+from surgeon_engine.config import ExportConfig
 from surgeon_gui.run_state import Status
 from tests.helpers.fake_engine import FAILURE, NO_ROOM
 from tests.helpers.windows import (
@@ -117,48 +118,58 @@ def test_a_run_that_was_waited_for_and_fails_is_shown(qtbot, make_window):
 
 
 @pytest.fixture
-def copying(qtbot, window):
-    """Begins to save a copy at a destination, in a window with a finished run."""
+def saving(qtbot, window):
+    """Begins to save at a destination, in a window with a finished run."""
     load_and_wait(qtbot, window)
     window.start_run()
     wait_for_status(qtbot, window, Status.FINISHED)
 
-    def copy(destination):
-        window.session.copy_export(destination)
+    def save(destination):
+        window.session.edit_another(ExportConfig(destination))
+        window.session.save()
         return window
 
-    return copy
+    return save
 
 
-def test_a_copy_under_way_is_asked_about_and_waited_for(qtbot, copying):
-    window = copying("elsewhere")
+def test_a_save_under_way_is_asked_about_and_waited_for(qtbot, saving, tmp_path):
+    window = saving(str(tmp_path / "elsewhere"))
     window.close()
     assert window.isVisible()
-    assert "copy" in question(window).text()
+    assert "saved in another format" in question(window).text()
     with qtbot.waitSignal(window.closed, timeout=PATIENCE_MS):
         click(window, "close_keep_button")
-    assert window.session.state.copy.answer is not None
+    assert window.session.state.save.answer is not None
 
 
-def test_a_copy_need_not_be_waited_for(qtbot, copying):
-    window = copying("elsewhere")
+def test_a_save_need_not_be_waited_for(qtbot, saving, tmp_path):
+    window = saving(str(tmp_path / "elsewhere"))
     window.close()
     with qtbot.waitSignal(window.closed, timeout=PATIENCE_MS):
         click(window, "close_cancel_button")
-    assert window.session.state.copy.is_open
+    assert window.session.state.save.is_cancelling
 
 
-def test_a_copy_that_was_waited_for_and_fails_is_shown(qtbot, copying):
-    window = copying("full")
+def test_a_save_that_was_waited_for_and_fails_is_shown(qtbot, saving, tmp_path):
+    window = saving(str(tmp_path / "full"))
     window.close()
     click(window, "close_keep_button")
-    qtbot.waitUntil(lambda: not window.session.state.copy.is_open, timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: not window.session.state.save.is_open, timeout=PATIENCE_MS)
     assert window.isVisible()
     assert find(window, "error_message").text() == NO_ROOM
 
 
-def test_no_run_is_started_while_a_copy_is_being_saved(qtbot, copying):
-    window = copying("elsewhere")
+def test_no_run_is_started_while_a_model_is_being_saved(qtbot, saving, tmp_path):
+    window = saving(str(tmp_path / "elsewhere"))
     assert not find(window, "start_button").isEnabled()
-    assert "copy" in window.session.start_obstacle()
+    assert "being saved" in window.session.start_obstacle()
     qtbot.waitUntil(lambda: find(window, "start_button").isEnabled())
+
+
+def test_a_measurement_is_not_asked_about(qtbot, saving):
+    window = saving("")
+    qtbot.waitUntil(lambda: not window.session.state.is_busy, timeout=PATIENCE_MS)
+    window.session.measure()
+    with qtbot.waitSignal(window.closed, timeout=PATIENCE_MS):
+        window.close()
+    assert not psutil.Process().children(recursive=True)

@@ -8,11 +8,18 @@ import time
 import psutil
 import pytest
 
-from surgeon_engine.commands import Cancel, InspectModel, StartRun
-from surgeon_engine.config import ModelConfig
+from surgeon_engine.commands import (
+    Cancel,
+    ExportRun,
+    InspectModel,
+    MeasureModels,
+    StartRun,
+)
+from surgeon_engine.config import ExportConfig, ModelConfig
 from surgeon_engine.events import (
     Cancelled,
     EngineReady,
+    Exported,
     Failed,
     Logged,
     ModelInspected,
@@ -21,6 +28,8 @@ from surgeon_engine.events import (
     ShotFinished,
     StageStarted,
 )
+from surgeon_engine.formats import Format
+from surgeon_engine.measurements import Measured, Settings
 from surgeon_engine.worker import ProcessLink
 from surgeon_gui.engine_keeper import MOST_FALSE_STARTS
 from surgeon_gui.engine_thread import EngineThread
@@ -103,6 +112,28 @@ def test_a_run_goes_from_start_to_finish(listen):
     ear.thread.send(START)
     ear.wait_for(RunFinished, run="run-1")
     assert not ear.heard(Failed)
+
+
+def test_a_save_ends_with_its_files_and_a_measurement_with_its_figures(qtbot, listen):
+    ear = listen()
+    ear.thread.send(START)
+    export = ExportConfig("there", Format.GGUF)
+    ear.thread.send(ExportRun(run="save-1", folder="folder", export=export))
+    sources = ("demo", "there")
+    ear.thread.send(MeasureModels(run="m-1", sources=sources, settings=Settings()))
+    assert ear.wait_for(Exported, run="save-1").format is Format.GGUF
+    assert len(ear.wait_for(Measured, run="m-1").models) == 2
+    ear.wait_for(RunFinished, run="run-1")
+    qtbot.waitUntil(lambda: ear.thread._keeper.idle, timeout=PATIENCE_MS)
+
+
+def test_a_crash_while_measuring_is_no_failure_of_the_run(listen):
+    ear = listen("--mishap", "crash", "--at", "measurement")
+    ear.thread.send(START)
+    sources = ("demo", "there")
+    ear.thread.send(MeasureModels(run="m-1", sources=sources, settings=Settings()))
+    assert "killed by the system" in ear.wait_for(Failed, run="m-1").message
+    assert not ear.heard(Failed, "run-1")
 
 
 def test_a_crash_becomes_a_failure_in_words_and_the_engine_comes_back(listen):

@@ -24,12 +24,20 @@ from PySide6.QtWidgets import (
     QScrollBar,
 )
 
-from surgeon_engine.config import Target
+from surgeon_engine.config import ExportConfig, PruningConfig, Structure, Target
 from surgeon_engine.events import Failed
+from surgeon_engine.formats import Format
 from surgeon_engine.presets import presets
 from surgeon_gui.app_state import Step
 from surgeon_gui.run_state import Status
-from tests.helpers.windows import click, find, load_and_wait, wait_for_status
+from tests.helpers.windows import (
+    PATIENCE_MS,
+    QUICK,
+    click,
+    find,
+    load_and_wait,
+    wait_for_status,
+)
 
 OBJECTS = Path(__file__).parents[2] / "docs" / "objects.md"
 INTERACTIVE = (
@@ -77,7 +85,7 @@ def cut_texts(window) -> list[str]:
 def test_no_text_is_cut_in_a_small_window(qtbot, window, step):
     load_and_wait(qtbot, window)
     window._steps.open(step)
-    for name in ("model", "calibration", "pruning"):
+    for name in ("model", "calibration", "pruning", "export", "save"):
         button = find(window, f"{name}_advanced_button")
         button.setChecked(True)
     assert cut_texts(window) == []
@@ -86,6 +94,44 @@ def test_no_text_is_cut_in_a_small_window(qtbot, window, step):
     click(window, "log_button")
     window.show_problem(Failed("It went wrong. " * 12, "Try again. " * 12, "details"))
     assert cut_texts(window) == []
+
+
+@pytest.mark.parametrize("form", [Format.AUTOMATIC, Format.GGUF])
+@pytest.mark.parametrize("structure", [Structure.HEADS, Structure.N_M, Structure.ROWS])
+def test_no_text_is_cut_once_something_was_saved_and_measured(
+    qtbot, make_window, form, structure
+):
+    window = make_window("--pause", "0.005", "--unrun")
+
+    def nothing_is_cut():
+        # A card that appears takes its room over several turns of the event loop.
+        qtbot.waitUntil(lambda: cut_texts(window) == [], timeout=PATIENCE_MS)
+
+    export = ExportConfig(format=Format.AUTOMATIC)
+    pruning = PruningConfig(structure, shots=1)
+    load_and_wait(qtbot, window, replace(QUICK, pruning=pruning, export=export))
+    window.session.edit_export(ExportConfig(format=form))  # for the next run, at most
+    nothing_is_cut()
+    window.session.edit_export(export)
+    window.open_step(Step.EXPORT)
+    window.start_run()
+    wait_for_status(qtbot, window, Status.FINISHED)
+    nothing_is_cut()
+    for ask in (window.session.save, window.session.measure):
+        ask()
+        qtbot.waitUntil(lambda: is_under_way(window), timeout=PATIENCE_MS)
+        nothing_is_cut()
+        qtbot.waitUntil(lambda: not window.session.state.is_busy, timeout=PATIENCE_MS)
+        nothing_is_cut()
+    panel = find(window, "step_panel")
+    assert panel.widget().width() <= panel.viewport().width()
+    window.session.edit_another(ExportConfig(window.session.state.run.folder))
+    nothing_is_cut()
+
+
+def is_under_way(window):
+    state = window.session.state
+    return state.save.done > 0 or state.measurement.done > 0
 
 
 @pytest.mark.parametrize("target", Target)

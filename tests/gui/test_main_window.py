@@ -284,15 +284,6 @@ def test_a_job_that_cannot_be_read_is_told(qtbot, window, tmp_path):
     assert "sparsty" in find(window, "error_message").text()
 
 
-def test_a_copy_of_the_export_is_made_and_told(qtbot, window):
-    load_and_wait(qtbot, window)
-    window.start_run()
-    wait_for_status(qtbot, window, Status.FINISHED)
-    window.session.copy_export("elsewhere")
-    note = find(window, "export_note")
-    qtbot.waitUntil(lambda: "elsewhere" in note.text(), timeout=PATIENCE_MS)
-
-
 def test_runs_get_folders_of_their_own(qtbot, window):
     load_and_wait(qtbot, window)
     folders = set()

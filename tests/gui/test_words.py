@@ -9,7 +9,14 @@ from enum import Enum
 import msgspec
 import pytest
 
-from surgeon_engine.config import Method, PruningConfig, RunConfig, Structure, Target
+from surgeon_engine.config import (
+    ExportConfig,
+    Method,
+    PruningConfig,
+    RunConfig,
+    Structure,
+    Target,
+)
 from surgeon_engine.events import (
     Corrected,
     DampingChoice,
@@ -18,10 +25,12 @@ from surgeon_engine.events import (
     Stage,
     StructureSupport,
 )
+from surgeon_engine.formats import FileDtype, Format
 from surgeon_gui import numbers, plans, sentences, text
-from surgeon_gui.app_state import AppState, Inquiry, Step
+from surgeon_gui.app_state import AppState, Step
 from surgeon_gui.captions import CAPTIONS
-from surgeon_gui.choices import CHOICES
+from surgeon_gui.choices import CHOICES, words_of
+from surgeon_gui.inquiry import Inquiry
 from surgeon_gui.log_lines import log_lines
 from surgeon_gui.run_state import RunState, Status
 from surgeon_gui.sentences import Mark
@@ -32,6 +41,7 @@ FIELDS = [
     f"{part}.{field.name}"
     for part, kind in PARTS.items()
     for field in dataclasses.fields(kind)
+    if field.name != "replace"  # no setting, but an answer to a question
 ]
 SPACE = "\N{NO-BREAK SPACE}"
 
@@ -52,9 +62,14 @@ def test_each_choice_has_a_name_and_an_explanation():
         for hint in typing.get_type_hints(kind).values():
             if isinstance(hint, type) and issubclass(hint, Enum):
                 for member in hint:
-                    name, explanation = CHOICES[member]
+                    name, explanation = words_of(member)
                     assert name
                     assert explanation.endswith(".")
+
+
+def test_no_two_choices_are_spelled_alike_and_so_one_key():
+    kinds = {type(member) for member in CHOICES}
+    assert len(CHOICES) == sum(len(kind) for kind in kinds)
 
 
 def test_each_stage_and_level_has_a_name():
@@ -94,7 +109,8 @@ def test_numbers_read_well(shown, expected):
 
 def test_the_plan_says_how_much_goes():
     plan = said(plans.plan, PruningConfig())
-    assert "2.10 M of 2.83 M parameters remain; the others are exported as" in plan
+    assert "2.10 M of 2.83 M parameters remain, in a file of about 8.4 MB" in plan
+    assert "(original 5.7 MB)" in plan
     assert "30 % of 2.43 M prunable weights go in 3 shots" in plan
     assert "as heads and neurons" in plan
 
@@ -131,7 +147,33 @@ def test_the_goal_says_the_size_in_all_ways_and_exactly():
     assert "25.8 % of all parameters" in goal
     assert "2,098,829 parameters remain" in goal
     assert "8.395316 MB in float32" in goal
-    assert "zeros stand where weights went" in goal
+    assert "The original's file takes 5.7 MB" in goal
+
+
+@pytest.mark.parametrize(
+    ("export", "planned", "in_full"),
+    [
+        (ExportConfig(format=Format.MASKED), "stay in the file as zeros", "no smaller"),
+        (
+            ExportConfig(dtype=FileDtype.FLOAT16),
+            "a file of about 4.2 MB",
+            "4.197658 MB in float16. The original's file takes 5.7 MB.",
+        ),
+        (
+            ExportConfig(format=Format.GGUF, dtype=FileDtype.Q8_0),
+            "a file of about 2.2 MB",
+            "MB in q8_0.",
+        ),
+    ],
+)
+def test_the_plan_and_the_goal_say_what_the_file_comes_to(export, planned, in_full):
+    config = RunConfig(export=export)
+    plan, goal = (
+        words(config, model_summary()).replace(SPACE, " ")
+        for words in (plans.plan, plans.goal)
+    )
+    assert planned in plan
+    assert in_full in goal
 
 
 @pytest.mark.parametrize(

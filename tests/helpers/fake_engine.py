@@ -19,13 +19,14 @@ import msgspec
 from surgeon_engine.commands import (
     Cancel,
     Command,
-    CopyExport,
+    ExportRun,
     InspectModel,
+    MeasureModels,
     PreviewText,
     StartRun,
     StopAndKeep,
 )
-from surgeon_engine.config import Structure
+from surgeon_engine.config import Dtype, ExportConfig, RunConfig, Structure
 from surgeon_engine.events import (
     BaselineEvaluated,
     Cancelled,
@@ -51,7 +52,9 @@ from surgeon_engine.events import (
     StructureSupport,
     TextPreviewed,
 )
-from surgeon_engine.sizes import goal_of
+from surgeon_engine.formats import Format
+from surgeon_engine.sizes import file_dtype, goal_of
+from tests.helpers.fake_results import exported, measured
 
 BLOCKS = 6
 KINDS = (
@@ -80,10 +83,10 @@ STAGES_OF_A_SHOT = (
 )
 UNITS = 6  # of every stage
 UNSUPPORTED = {Structure.ROWS_AND_COLUMNS: "its layers are tied."}
-COPIED_TOKENS = 512
 FAILURE = "The GPU has too little memory."
 HINT = "Choose fewer windows."
-NO_ROOM = "There is no room for the copy."
+NO_ROOM = "There is no room for the new files."
+GONE = "The model can no longer be read."
 
 
 def model_summary(source: str = "demo") -> ModelSummary:
@@ -157,6 +160,7 @@ class FakeEngine:
     def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
         self._run = ""
+        self._config = RunConfig()  # of the run before
         self._cancelled: set[str] = set()
         self._stopped: set[str] = set()
         self._writing = threading.Lock()
@@ -211,21 +215,21 @@ class FakeEngine:
                 self._emit(
                     TextPreviewed(*texts, 16_384, 8_192, 900_000, "built-in text")
                 )
-            case CopyExport(destination=destination):
-                for _ in range(UNITS):
-                    time.sleep(self._options.pause)
-                    self._look_for_cancel()
-                if "full" in destination:
-                    self._emit(Failed(NO_ROOM, "Choose another folder."))
+            case ExportRun(export=wanted):
+                self._save(wanted)
+            case MeasureModels(settings=settings, sources=sources):
+                self._stage(Stage.MEASUREMENT)
+                if "gone" in sources[1]:
+                    self._emit(Failed(GONE, "Prune again."))
                     return
-                self._emit(Exported(destination, 4_000_000, COPIED_TOKENS, 2e-6))
+                self._emit(measured(settings))
             case StartRun():
                 self._prune(command)
 
     def _prune(self, command: StartRun) -> None:
         config, model = command.config, model_summary(command.config.model.source)
         shots = config.pruning.shots
-        sparsity = goal_of(config.pruning, model, config.model.dtype).sparsity
+        sparsity = goal_of(config.pruning, model, file_dtype(config, model)).sparsity
         before, after = OUTSIDE_OF_SHOTS[:2], OUTSIDE_OF_SHOTS[3:]
         for stage in before:
             self._stage(stage)
@@ -241,8 +245,27 @@ class FakeEngine:
         for stage in after:
             self._stage(stage)
         folder = config.export.folder or f"{command.folder}/export"
-        self._emit(Exported(folder, 4_000_000, COPIED_TOKENS, 1.5e-6))
+        self._config = config
+        self._emit(self._exported(folder, config.export))
         self._emit(RunFinished(self._run in self._stopped, 3.0, 500_000_000))
+
+    def _save(self, wanted: ExportConfig) -> None:
+        for stage in (Stage.LOAD, Stage.EXPORT, Stage.VERIFICATION):
+            self._stage(stage)
+        if "full" in wanted.folder:
+            self._emit(Failed(NO_ROOM, "Choose another folder."))
+            return
+        folder = Path(wanted.folder)
+        if folder.exists() and any(folder.iterdir()) and not wanted.replace:
+            self._emit(Failed(f"{folder} is not empty.", "Choose another folder."))
+            return
+        self._emit(self._exported(wanted.folder, wanted))
+
+    def _exported(self, folder: str, wanted: ExportConfig) -> Exported:
+        pruning, model = self._config.pruning, model_summary()
+        size = goal_of(pruning, model, Dtype.FLOAT32).weight_bytes
+        is_run = not (self._options.unrun and wanted.format is Format.GGUF)
+        return exported(folder, pruning, wanted, pruned_bytes=size, is_run=is_run)
 
     def _stage(self, stage: Stage, shot: int = 0) -> None:
         self._emit(StageStarted(stage, shot))
@@ -291,6 +314,7 @@ def main() -> None:
     parser.add_argument("--at", help="the stage of the mishap")
     parser.add_argument("--pause", type=float, default=0.0, help="seconds per unit")
     parser.add_argument("--flood", type=int, default=0, help="events per shot")
+    parser.add_argument("--unrun", action="store_true", help="nothing runs GGUF files")
     parser.add_argument("--no-start", action="store_true")
     FakeEngine(parser.parse_args()).serve()
 

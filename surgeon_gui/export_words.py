@@ -1,0 +1,244 @@
+"""What the window says about files that were written, and about their speed.
+
+Pure functions from what the engine has told to words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from surgeon_engine.events import Exported, Stage
+from surgeon_engine.formats import DESCRIPTIONS, Format
+from surgeon_engine.measurements import Measured, Rate, Ratio, speedups
+from surgeon_gui import numbers
+from surgeon_gui.choices import words_of
+from surgeon_gui.inquiry import Inquiry
+from surgeon_gui.run_state import RunState
+from surgeon_gui.sentences import doing_now
+
+_DASH = "\N{EN DASH}"
+_OPEN, _CLOSE = "\N{LEFT DOUBLE QUOTATION MARK}", "\N{RIGHT DOUBLE QUOTATION MARK}"
+_SAVE_STAGES = (Stage.LOAD, Stage.EXPORT, Stage.VERIFICATION)
+
+_IN_BRIEF = (
+    "Format",
+    "Number format",
+    "Weights on disk",
+    "Of the original's",
+    "Checked with",
+    "Same likeliest token",
+    "Folder",
+)
+_LARGER = 1.02  # times the original's file: less is the header's
+
+Facts = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One place of the table of speeds, with what stands below it in small."""
+
+    value: str
+    below: str = ""
+
+
+SpeedRow = tuple[Cell, Cell, Cell, Cell]  # what with its unit, original, pruned, ratio
+
+
+def export_facts(run: RunState) -> Facts:
+    """What is known of the files that a run has exported."""
+    if run.exported is None:
+        return ()
+    original = run.model.file_bytes if run.model is not None else 0
+    return (*_file_facts(run.exported, original), *_check_facts(run.exported))
+
+
+def saved_facts(exported: Exported, original_bytes: int) -> Facts:
+    """The same in brief, for files that were saved after a run."""
+    facts = dict((*_file_facts(exported, original_bytes), *_check_facts(exported)))
+    return tuple((name, facts[name]) for name in _IN_BRIEF if name in facts)
+
+
+def unrun_note(exported: Exported | None) -> str:
+    """That nothing has run what was written; empty if something has."""
+    if exported is None or exported.tokens_compared:
+        return ""
+    return (
+        "Not run: nothing on this computer can run this file. Try it before you use it."
+    )
+
+
+def larger_note(run: RunState) -> str:
+    """Why the file is no smaller than the original's; empty if it is smaller."""
+    if run.exported is None or run.model is None:
+        return ""
+    if run.exported.weight_bytes <= _LARGER * run.model.file_bytes:
+        return ""
+    return (
+        f"Larger than the original's file, whose numbers are shorter than "
+        f"{words_of(run.exported.dtype)[0]}. Save it below in a shorter number format."
+    )
+
+
+def failure_note(run: RunState) -> str:
+    """Why there is no export, or none that is complete; empty if it has not failed."""
+    if not run.export_has_failed or run.error is None:
+        return ""
+    what = "Nothing was exported." if run.exported is None else "The export has failed."
+    return f"{what} {run.error.message} {run.error.hint}".strip()
+
+
+def about_format(wanted: Format) -> str:
+    """What a form of file can do and what it cannot."""
+    words = DESCRIPTIONS[wanted]
+    return f"{words.can} {words.cannot}".strip()
+
+
+def unavailable(reasons: Mapping[Any, str]) -> str:
+    """Which choices there are not, a line for each reason; or nothing."""
+    names: dict[str, list[str]] = {}
+    for choice, reason in reasons.items():
+        if reason:
+            names.setdefault(reason, []).append(_quoted(choice))
+    return "\n".join(
+        f"Not possible: {', '.join(choices)}. {reason}"
+        for reason, choices in names.items()
+    )
+
+
+def phase_of(inquiry: Inquiry[Any]) -> str:
+    """What the engine does for a question; empty if it does nothing."""
+    if not inquiry.is_open:
+        return ""
+    if inquiry.is_cancelling:
+        return "Cancelling…"
+    doing = doing_now(inquiry.stage, inquiry.done, inquiry.total)
+    return doing[0].upper() + doing[1:]
+
+
+def progress_of(inquiry: Inquiry[Any]) -> float:
+    """How much of it is done, from 0 to 1."""
+    fraction = min(1.0, inquiry.done / inquiry.total) if inquiry.total else 0.0
+    if inquiry.stage in _SAVE_STAGES:
+        return (_SAVE_STAGES.index(inquiry.stage) + fraction) / len(_SAVE_STAGES)
+    return fraction
+
+
+def ended_note(inquiry: Inquiry[Any], what: str) -> str:
+    """How a question has ended that got no answer; empty if it got one."""
+    if inquiry.is_cancelled:
+        return f"{what} was cancelled."
+    return ""
+
+
+def problem_of(inquiry: Inquiry[Any]) -> str:
+    """What went wrong with a question, with its hint; empty: nothing."""
+    problem = inquiry.problem
+    return f"{problem.message} {problem.hint}".strip() if problem is not None else ""
+
+
+def speed_rows(measured: Measured) -> tuple[SpeedRow, ...]:
+    """The table of two models: what, original, pruned, ratio."""
+    first, second = measured.models
+    found = speedups(measured)
+    return (
+        (
+            Cell("Prompt", "tokens/s"),
+            *_rates(first.prompt, second.prompt, found.prompt),
+        ),
+        (
+            Cell("Generation", "tokens/s"),
+            *_rates(first.generation, second.generation, found.generation),
+        ),
+        (Cell("Memory to run"), *_sizes(first.peak_bytes, second.peak_bytes)),
+        (Cell("File size"), *_sizes(first.file_bytes, second.file_bytes)),
+    )
+
+
+def how_measured(measured: Measured) -> str:
+    """What the figures of the table are, and what they were taken with."""
+    return (
+        f"Medians of {measured.rounds} rounds in turns; small: how far the rounds "
+        f"spread. Taken on: {measured.device}, {measured.dtype}. Prompts of "
+        f"{measured.prompt_tokens:,} tokens, {measured.generated_tokens:,} tokens "
+        "generated one by one."
+    )
+
+
+def _file_facts(exported: Exported, original_bytes: int) -> Facts:
+    against = _DASH
+    if original_bytes:
+        share = numbers.percent(exported.weight_bytes / original_bytes)
+        against = f"{share} of {numbers.size(original_bytes)}"
+    return (
+        ("Format", words_of(exported.format)[0]),
+        ("Number format", words_of(exported.dtype)[0]),
+        ("Weights on disk", numbers.size(exported.weight_bytes)),
+        ("Of the original's", against),
+        ("Forecast", _forecast(exported)),
+        ("Whole folder", numbers.size(exported.bytes)),
+    )
+
+
+def _forecast(exported: Exported) -> str:
+    if not exported.forecast_bytes:
+        return "none was made"
+    off = exported.weight_bytes - exported.forecast_bytes
+    size = numbers.size(exported.forecast_bytes)
+    if not off:
+        return f"{size}, exact to the byte"
+    share = numbers.percent(abs(off) / exported.forecast_bytes, decimals=2)
+    if share.startswith("0\N{NO-BREAK SPACE}"):
+        share = numbers.size(abs(off))
+    return f"{size}; came out {share} {'larger' if off > 0 else 'smaller'}"
+
+
+def _check_facts(exported: Exported) -> Facts:
+    folder = ("Folder", exported.folder)
+    checked = ("Checked with", exported.checked_with)
+    if not exported.tokens_compared:
+        return checked, folder
+    facts = [
+        checked,
+        ("Compared", f"{exported.tokens_compared:,} tokens"),
+        ("Largest difference", numbers.scientific(exported.largest_difference)),
+        ("Same likeliest token", numbers.percent(exported.agreement, decimals=2)),
+    ]
+    if exported.perplexity is not None:
+        facts.append(("Perplexity reloaded", numbers.perplexity(exported.perplexity)))
+        if exported.expected_perplexity is not None:
+            in_memory = numbers.perplexity(exported.expected_perplexity)
+            facts.append(("Perplexity in memory", in_memory))
+    return (*facts, folder)
+
+
+def _quoted(choice: Enum) -> str:
+    return f"{_OPEN}{words_of(choice)[0]}{_CLOSE}"
+
+
+def _rates(first: Rate, second: Rate, ratio: Ratio) -> tuple[Cell, Cell, Cell]:
+    return _rate(first), _rate(second), _spread_of(ratio, "{:.2f}".format)
+
+
+def _rate(rate: Rate) -> Cell:
+    return _spread_of(rate, _tokens)
+
+
+def _spread_of(figure: Rate | Ratio, words: Any) -> Cell:
+    spread = f"{words(figure.low)}{_DASH}{words(figure.high)}"
+    return Cell(words(figure.median), spread)
+
+
+def _sizes(first: int, second: int) -> tuple[Cell, Cell, Cell]:
+    return (
+        Cell(numbers.size(first)),
+        Cell(numbers.size(second)),
+        Cell(f"{second / first:.2f}" if first else _DASH),
+    )
+
+
+def _tokens(rate: float) -> str:
+    return f"{rate:,.1f}" if rate < 100 else f"{rate:,.0f}"

@@ -1,0 +1,70 @@
+"""A question to the engine, how far the engine is with it, and what has come of it.
+
+Knows nothing of Qt.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
+
+from surgeon_engine.events import (
+    Cancelled,
+    Event,
+    Exported,
+    Failed,
+    ModelInspected,
+    ModelSummary,
+    Progressed,
+    Stage,
+    StageStarted,
+    TextPreviewed,
+)
+from surgeon_engine.measurements import Measured
+
+Answer = TypeVar("Answer", ModelSummary, TextPreviewed, Exported, Measured)
+
+
+@dataclass(frozen=True, slots=True)
+class Inquiry(Generic[Answer]):
+    """One question; by default none has been asked."""
+
+    request: str = ""  # the name under which the answer will come
+    answer: Answer | None = None
+    problem: Failed | None = None
+    is_cancelling: bool = False
+    is_cancelled: bool = False
+    stage: Stage | None = None  # what the engine does for it
+    done: int = 0
+    total: int = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the answer is still to come."""
+        has_ended = self.is_cancelled or self.problem is not None
+        return bool(self.request) and self.answer is None and not has_ended
+
+
+def answered(inquiry: Inquiry[Any], event: Event) -> Inquiry[Any]:
+    """The inquiry after an event that came under its name."""
+    if not inquiry.is_open:
+        return inquiry
+    match event:
+        case ModelInspected(model=answer):
+            return replace(inquiry, answer=answer)
+        case TextPreviewed() | Exported() | Measured():
+            return replace(inquiry, answer=event)
+        case Failed():
+            return replace(inquiry, problem=event)
+        case Cancelled():
+            return replace(inquiry, is_cancelled=True)
+        case StageStarted(stage=stage):
+            return replace(inquiry, stage=stage, done=0, total=0)
+        case Progressed(stage=stage, done=done, total=total):
+            return replace(inquiry, stage=stage, done=done, total=total)
+    return inquiry
+
+
+def cancelling(inquiry: Inquiry[Any]) -> Inquiry[Any]:
+    """The inquiry after its end was asked for."""
+    return replace(inquiry, is_cancelling=True) if inquiry.is_open else inquiry

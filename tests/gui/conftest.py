@@ -1,0 +1,58 @@
+"""Windows at step 5, and waiting for what was asked for there."""
+
+from __future__ import annotations
+
+import pytest
+
+from surgeon_gui.app_state import Step
+from surgeon_gui.run_state import Status
+from tests.helpers.windows import (
+    PATIENCE_MS,
+    QUICK,
+    load_and_wait,
+    wait_for_status,
+)
+
+
+@pytest.fixture
+def export_page(qtbot, window):
+    """A window with step 5 open, before a run."""
+    load_and_wait(qtbot, window)
+    window.open_step(Step.EXPORT)
+    return window
+
+
+@pytest.fixture
+def make_finished(qtbot, make_window):
+    """Makes windows with step 5 open after a run of a job."""
+
+    def make(*options, config=QUICK):
+        window = make_window(*options)
+        load_and_wait(qtbot, window, config)
+        window.start_run()
+        wait_for_status(qtbot, window, Status.FINISHED)
+        window.open_step(Step.EXPORT)
+        return window
+
+    return make
+
+
+@pytest.fixture
+def wait_until_idle(qtbot):
+    """Waits until nothing is being saved or measured."""
+
+    def wait(window):
+        def check():
+            return not window.session.state.is_busy
+
+        qtbot.waitUntil(check, timeout=PATIENCE_MS)
+
+    return wait
+
+
+@pytest.fixture
+def occupied(tmp_path):
+    folder = tmp_path / "occupied"
+    folder.mkdir()
+    (folder / "thesis.tex").touch()
+    return folder

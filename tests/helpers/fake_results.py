@@ -1,0 +1,100 @@
+"""What the fake engine says of files that it has not written and not timed."""
+
+from __future__ import annotations
+
+from surgeon_engine.config import BY_LAYER, SPARSE, ExportConfig, PruningConfig
+from surgeon_engine.events import Exported, FormatSupport
+from surgeon_engine.formats import FileDtype, Format
+from surgeon_engine.measurements import (
+    Measured,
+    ModelMeasured,
+    Settings,
+    rate_of,
+)
+
+COMPARED_TOKENS = 512
+WHOLE_BYTES = 2_828_736 * 4  # of all parameters in float32
+PRUNED_BYTES = 2_098_829 * 4
+HEADER_BYTES = 8_192
+ONNX_REASON = "ONNX files need packages that are not installed: onnx."
+RAGGED = "No plain model has these widths: 500 and 512."
+READ_BACK = "gguf: the 57 tensors were read back and fit the header"
+_SHRINKING = {FileDtype.SAME: 1, FileDtype.FLOAT32: 1, FileDtype.Q8_0: 4}
+
+
+def exported(
+    folder: str,
+    pruning: PruningConfig,
+    wanted: ExportConfig | None = None,
+    *,
+    pruned_bytes: int = PRUNED_BYTES,
+    is_run: bool = True,
+) -> Exported:
+    """What was written of a model; `is_run` says whether something could run it."""
+    wanted = wanted or ExportConfig()
+    is_sparse = pruning.structure in SPARSE
+    form = wanted.format
+    if form is Format.AUTOMATIC:
+        form = Format.MASKED if is_sparse else Format.COMPACT
+    size = WHOLE_BYTES if is_sparse or form is Format.MASKED else pruned_bytes
+    size = size // _SHRINKING.get(wanted.dtype, 2) + HEADER_BYTES
+    is_exact = wanted.dtype in (FileDtype.SAME, FileDtype.FLOAT32)
+    program = "llama-cpp-python 0.3.36" if form is Format.GGUF else "transformers 5.5.0"
+    return Exported(
+        folder=folder,
+        bytes=size + 217_000,
+        tokens_compared=COMPARED_TOKENS if is_run else 0,
+        largest_difference=(1.5e-6 if is_exact else 0.03) if is_run else 0.0,
+        format=form,
+        dtype=FileDtype.FLOAT32 if is_exact else wanted.dtype,
+        weight_bytes=size,
+        forecast_bytes=size,
+        agreement=1.0 if is_exact else 0.998,
+        perplexity=14.62 if is_run else None,
+        expected_perplexity=14.62,
+        checked_with=program if is_run else READ_BACK,
+        others=others(pruning),
+    )
+
+
+def others(pruning: PruningConfig) -> tuple[FormatSupport, ...]:
+    """In which forms a model without this structure can be written."""
+    is_whole = pruning.structure in SPARSE
+    widths = "Its layers are lists." if pruning.structure in BY_LAYER else RAGGED
+    return (
+        FormatSupport(Format.COMPACT, "Nothing is gone as a whole." * is_whole),
+        FormatSupport(Format.STOCK, widths),
+        FormatSupport(Format.MASKED),
+        FormatSupport(Format.GGUF),
+        FormatSupport(Format.ONNX, ONNX_REASON),
+    )
+
+
+def measured(settings: Settings | None = None) -> Measured:
+    """Two models, the second about a quarter faster."""
+    settings = settings or Settings()
+    return Measured(
+        models=(
+            _timed("demo", 5_700_000, 2_828_736, 0.40),
+            _timed("export", PRUNED_BYTES + HEADER_BYTES, 2_098_829, 0.31),
+        ),
+        threads=2,
+        prompt_tokens=settings.prompt_tokens,
+        generated_tokens=settings.generated_tokens,
+        rounds=settings.rounds,
+        device="a processor",
+        dtype=settings.dtype,
+    )
+
+
+def _timed(name: str, file_bytes: int, parameters: int, seconds: float):
+    rounds = [seconds + 0.002 * number for number in range(7)]
+    return ModelMeasured(
+        name=name,
+        file_bytes=file_bytes,
+        parameters=parameters,
+        prompt=rate_of(512, rounds),
+        generation=rate_of(32, [1.7 * each for each in rounds]),
+        loaded_bytes=400_000_000 + 4 * parameters,
+        peak_bytes=420_000_000 + 8 * parameters,
+    )
