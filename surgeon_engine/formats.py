@@ -25,7 +25,7 @@ class Format(StrEnum):
 class FileDtype(StrEnum):
     """The number format of the file."""
 
-    SAME = "same"  # as the original's files; as it was pruned where those are quantised
+    SAME = "same"  # as the original's files or as it was pruned: the shorter
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
     FLOAT16 = "float16"

@@ -45,9 +45,12 @@ def file_dtype(config: RunConfig, model: ModelSummary) -> FileDtype:
     wanted = config.export.dtype
     if config.export.format is Format.ONNX:
         return FileDtype.FLOAT32
-    if wanted is FileDtype.SAME:
-        return FileDtype(model.dtype or config.model.dtype)
-    return wanted
+    if wanted is not FileDtype.SAME:
+        return wanted
+    either = [FileDtype(config.model.dtype)]
+    if model.dtype:
+        either.append(FileDtype(model.dtype))
+    return min(either, key=_BYTES_PER_PARAMETER.__getitem__)
 
 
 def goal_of(pruning: PruningConfig, model: ModelSummary, dtype: FileDtype) -> Goal:

@@ -175,7 +175,7 @@ CHOICES: dict[Enum, tuple[str, str]] = {
 _FILE_DTYPES = {
     FileDtype.SAME: (
         "As the original",
-        "That of the original's files; as it was pruned where those are quantised.",
+        "That of the original's files, or the one it was pruned in if that is shorter.",
     ),
     FileDtype.FLOAT32: ("float32", "32 bits a weight: exact, the largest file."),
     FileDtype.BFLOAT16: ("bfloat16", "16 bits a weight: the range of float32."),

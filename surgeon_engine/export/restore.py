@@ -14,7 +14,13 @@ import torch
 import transformers
 from safetensors import safe_open
 from torch import Tensor
-from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    GenerationConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+)
+from transformers.utils import GENERATION_CONFIG_NAME
 
 from surgeon_engine.errors import ModelError
 from surgeon_engine.export.plan import Plan, load_plan, read_config
@@ -65,6 +71,8 @@ def restore(folder: Path) -> Pruned:
         )
         plan = Plan()
     model.eval().requires_grad_(False)
+    if (folder / GENERATION_CONFIG_NAME).is_file():
+        model.generation_config = GenerationConfig.from_pretrained(folder)
     loaded = LoadedModel(
         source,
         model,

@@ -30,7 +30,12 @@ _HEADER = 110  # bytes a tensor takes in a file's header, by and large
 
 def file_dtype(wanted: FileDtype, loaded: LoadedModel) -> torch.dtype:
     """The number format that floats are written in."""
-    return DTYPES.get(wanted, loaded.stored or loaded.model.dtype)
+    if wanted in DTYPES:
+        return DTYPES[wanted]
+    pruned, stored = loaded.model.dtype, loaded.stored
+    if stored is not None and stored.itemsize < pruned.itemsize:
+        return stored
+    return pruned
 
 
 def named_dtype(wanted: FileDtype, loaded: LoadedModel) -> FileDtype:

@@ -9,6 +9,10 @@ the costs. The latter takes longer to try and is chosen in the first shot alone:
 later ones, and for other structures, the differences are smaller than what few
 held-out windows can tell apart (docs/results.md).
 
+Too little damping costs more than too much, and of two dampings chance may favour
+either. So the search takes more damping for any gain, and less of it only where the
+gain is larger than its standard error, by the differences token by token.
+
 The factors of the held-out part are then added to those of the first, so that nothing
 measured is wasted; validation windows take no part.
 """
@@ -21,11 +25,12 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from surgeon_engine.config import BY_LAYER, PruningConfig
-from surgeon_engine.errors import CurvatureError, EvaluationError
-from surgeon_engine.evaluation.perplexity import evaluate
+from surgeon_engine.errors import CurvatureError
+from surgeon_engine.evaluation.perplexity import token_losses
 from surgeon_engine.events import DampingChoice, Stage
 from surgeon_engine.model.layers import KeptWeights
 from surgeon_engine.session import Session
@@ -50,13 +55,33 @@ def split(windows: Tensor) -> tuple[Tensor, Tensor] | None:
     return windows[:-held], windows[-held:]
 
 
-def held_out_loss(patient: Patient, held: Tensor) -> float:
-    """The mean next-token loss on `held`; infinite where it is not a number."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """What held-out windows say: the loss of each of their tokens."""
+
+    losses: Tensor  # float64
+
+    @property
+    def loss(self) -> float:
+        """The mean; infinite where it is not a number."""
+        mean = float(self.losses.mean())
+        return mean if math.isfinite(mean) else math.inf
+
+    def beats(self, other: Judged) -> bool:
+        """Whether the mean is smaller by more than the standard error."""
+        if math.isinf(self.loss) or math.isinf(other.loss):
+            return self.loss < other.loss
+        gain = other.losses - self.losses
+        return float(gain.mean()) > float(gain.std()) / math.sqrt(gain.numel())
+
+
+NO_LOSS = Judged(torch.tensor([math.inf]))
+
+
+def judged(patient: Patient, held: Tensor) -> Judged:
+    """What the windows `held` say of the model as it is."""
     batch = patient.config.calibration.batch
-    try:
-        return evaluate(patient.loaded.model, held, batch, "", lambda: None).loss
-    except EvaluationError:
-        return math.inf
+    return Judged(token_losses(patient.loaded.model, held, batch, lambda: None))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,16 +111,16 @@ def choose_damping(patient: Patient, task: Task, session: Session) -> DampingCho
         pruning = dataclasses.replace(config, cost_damping=cost_damping)
         return selection(patient, task.factors, pruning, task.budget).removed
 
-    def loss_at(place: Place) -> float:
+    def judged_at(place: Place) -> Judged:
         session.check()
         pruning = with_damping(config, GRID[place[0]], GRID[place[1]])
         try:
             removed = removed_at(pruning.cost_damping)
             with kept:
                 remove(patient, task.factors, pruning, removed, session.check)
-                return held_out_loss(patient, task.held)
+                return judged(patient, task.held)
         except CurvatureError:
-            return math.inf  # too little damping for these factors
+            return NO_LOSS  # too little damping for these factors
 
     start: Place = _START
     moves: tuple[Place, ...] = _UPDATE
@@ -106,17 +131,18 @@ def choose_damping(patient: Patient, task: Task, session: Session) -> DampingCho
     if task.last is not None:
         start = (GRID.index(task.last.cost), GRID.index(task.last.update))
     with session.stage(Stage.DAMPING, task.shot):
-        losses = descend(loss_at, start, moves)
-        if math.isinf(min(losses.values())):  # too little for the costs already
-            losses |= descend(loss_at, max(losses), _COST)
-    best = min(losses, key=losses.__getitem__)
-    if math.isinf(losses[best]):
+        best, tried = descend(judged_at, start, moves)
+        if math.isinf(tried[best].loss):  # too little for the costs already
+            best, more = descend(judged_at, max(tried), _COST)
+            tried |= more
+    if math.isinf(tried[best].loss):
         raise CurvatureError(
-            f"None of the {len(losses)} dampings that were tried leaves a model with a "
+            f"None of the {len(tried)} dampings that were tried leaves a model with a "
             "finite loss.",
             "Remove less in a shot, or use more calibration text.",
         )
-    return DampingChoice(GRID[best[0]], GRID[best[1]], len(losses), losses[best])
+    cost, update = GRID[best[0]], GRID[best[1]]
+    return DampingChoice(cost, update, len(tried), tried[best].loss)
 
 
 def with_damping(pruning: PruningConfig, cost: float, update: float) -> PruningConfig:
@@ -125,28 +151,34 @@ def with_damping(pruning: PruningConfig, cost: float, update: float) -> PruningC
 
 
 def descend(
-    loss_at: Callable[[Place], float], start: Place, moves: tuple[Place, ...]
-) -> dict[Place, float]:
-    """The losses of the places that a search from `start` has tried.
+    judged_at: Callable[[Place], Judged], start: Place, moves: tuple[Place, ...]
+) -> tuple[Place, dict[Place, Judged]]:
+    """Where a search from `start` ends, and all that it has tried.
 
-    Each pair of opposite moves is followed while it helps, one after the other; where
-    nothing has a finite loss yet, towards more damping.
+    Each pair of opposite moves is followed while it helps, one after the other.
     """
-    losses = {start: loss_at(start)}
+    tried = {start: judged_at(start)}
     best = start
     for pair in zip(moves[::2], moves[1::2], strict=True):
         for move in pair:
             before = best
             while (place := _moved(best, move)) is not None:
-                if place not in losses:
-                    losses[place] = loss_at(place)
-                both_fail = math.isinf(losses[best]) and math.isinf(losses[place])
-                if not (losses[place] < losses[best] or (both_fail and sum(move) > 0)):
+                if place not in tried:
+                    tried[place] = judged_at(place)
+                if not _is_better(tried[place], tried[best], sum(move) > 0):
                     break
                 best = place
             if best != before:
                 break  # the way back is worse
-    return losses
+    return best, tried
+
+
+def _is_better(there: Judged, here: Judged, is_more: bool) -> bool:
+    """Whether the search goes on to `there`, which `is_more` damping or less."""
+    if not is_more:
+        return there.beats(here)
+    nothing_works = math.isinf(min(here.loss, there.loss))
+    return there.loss < here.loss or nothing_works
 
 
 def _moved(place: Place, move: Place) -> Place | None:

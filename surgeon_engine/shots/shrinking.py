@@ -63,6 +63,7 @@ def pruned(patient: Patient) -> Pruned:
         lambda model: _plan(patient, model),
         small.state_dict(),
     )
+    model.generation_config = small.generation_config
     loaded = replace(
         patient.loaded,
         model=model,

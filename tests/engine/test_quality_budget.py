@@ -24,6 +24,7 @@ from surgeon_engine.events import (
 from surgeon_engine.pipeline import prune
 from surgeon_engine.run_folder import RunFolder
 from surgeon_engine.shots import shot as shot_module
+from surgeon_engine.shots import shrinking
 from surgeon_engine.shots.correction import Steps
 from tests.helpers.patients import quiet
 from tests.helpers.runs import Recorder, job, outcome
@@ -59,6 +60,7 @@ def dear(folder, monkeypatch, **settings):
         )
 
     monkeypatch.setattr(shot_module, "evaluate", judged)
+    monkeypatch.setattr(shrinking, "shrink", lambda patient: None)  # zeros are counted
     return job(folder, **settings)
 
 

@@ -126,6 +126,7 @@ def test_a_target_that_cannot_be_reached_is_refused_with_the_numbers(pruning, wo
     [
         ("bfloat16", ExportConfig(), FileDtype.BFLOAT16),
         ("", ExportConfig(), FileDtype.FLOAT32),  # quantised: as it is pruned
+        ("float32", ExportConfig(), FileDtype.FLOAT32),
         ("bfloat16", ExportConfig(dtype=FileDtype.FLOAT16), FileDtype.FLOAT16),
         ("float16", ExportConfig(format=Format.ONNX), FileDtype.FLOAT32),
     ],
