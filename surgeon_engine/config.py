@@ -242,7 +242,7 @@ class PruningConfig:
         advanced=True,
         applies=lambda p: _adapts(p) and p.structure in SPARSE,
     )
-    correction: Correction = option(Correction.NONE, advanced=True, applies=_adapts)
+    correction: Correction = option(Correction.LOSS, advanced=True, applies=_adapts)
     damping: Damping = option(Damping.AUTOMATIC, advanced=True, applies=_adapts)
     cost_damping: float = option(
         0.01,

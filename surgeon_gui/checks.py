@@ -9,7 +9,7 @@ from __future__ import annotations
 import fnmatch
 from pathlib import Path
 
-from surgeon_engine.config import BUILTIN_TEXT, DEMO, Correction, RunConfig
+from surgeon_engine.config import BUILTIN_TEXT, DEMO, RunConfig
 from surgeon_engine.errors import ConfigError, ExportError
 from surgeon_engine.events import LayerSummary, ModelSummary
 from surgeon_engine.formats import DESCRIPTIONS
@@ -19,7 +19,7 @@ from surgeon_gui import file_forms, paths
 from surgeon_gui.app_state import AppState, Engine, Step
 from surgeon_gui.run_state import Status
 
-_LEAST_WINDOWS = {Correction.NONE: 1, Correction.LOSS: 4}  # one of 4 is held out
+_LEAST_WINDOWS = 4  # for a correction: one of 4 is held out
 TEXT_ENDINGS = (".txt", ".jsonl", ".npy")
 
 
@@ -162,9 +162,11 @@ def _target_problem(config: RunConfig, model: ModelSummary | None) -> str:
     for pattern in config.pruning.protect:
         if not any(_is_meant(layer, pattern) for layer in model.layers):
             return f"{pattern} under Protect is the name of no layer of this model."
-    least = _LEAST_WINDOWS[config.pruning.correction]
-    if config.calibration.windows < least:
-        return f"A correction is judged by held-out windows: it needs {least} windows."
+    if config.pruning.is_corrected and config.calibration.windows < _LEAST_WINDOWS:
+        return (
+            f"The correction is judged by held-out windows: it needs {_LEAST_WINDOWS} "
+            "windows. Use as many, or set Correction to None."
+        )
     try:
         goal_of(config.pruning, model, file_dtype(config, model))
     except ConfigError as error:

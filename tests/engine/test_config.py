@@ -9,6 +9,7 @@ import pytest
 from surgeon_engine.config import (
     SPARSE,
     CalibrationConfig,
+    Correction,
     CostBasis,
     Damping,
     Fisher,
@@ -50,6 +51,7 @@ def test_every_setting_survives_the_way_to_toml_and_back():
         protect=("block 0", "*.down_proj"),
         keep_at_least=0.1,
         fisher=Fisher.SAMPLED,
+        correction=Correction.NONE,
         max_correlated=2000,
         damping=Damping.FIXED,
     )

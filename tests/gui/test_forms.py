@@ -18,6 +18,7 @@ from PySide6.QtWidgets import (
 
 from surgeon_engine.config import (
     CalibrationConfig,
+    Correction,
     CostBasis,
     Damping,
     Device,
@@ -52,6 +53,7 @@ CHANGED = {
         shots=9,
         schedule=Schedule.CUBIC,
         fisher=Fisher.SAMPLED,
+        correction=Correction.NONE,
         cost_basis=CostBasis.RAW,
         update=UpdateKind.SEPARATE,
         max_correlated=2000,

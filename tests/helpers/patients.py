@@ -9,6 +9,7 @@ import torch
 from surgeon_engine.calibration.windows import TokenWindows
 from surgeon_engine.config import (
     CalibrationConfig,
+    Correction,
     ModelConfig,
     PruningConfig,
     RunConfig,
@@ -40,7 +41,7 @@ def patient_of(family: str = "llama", windows: int = 8, **pruning) -> Patient:
     config = RunConfig(
         ModelConfig(family),
         CalibrationConfig(windows=windows, batch=3),
-        PruningConfig(**pruning),
+        PruningConfig(**{"correction": Correction.NONE} | pruning),
     )
     texts = TokenWindows(
         random_windows(windows), random_windows(3, seed=1), "random", 0

@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from surgeon_engine.config import (
     CalibrationConfig,
+    Correction,
     Damping,
     ExportConfig,
     ModelConfig,
@@ -98,7 +99,8 @@ def job(folder: Path, family: str = "llama", windows: int = 4, **pruning) -> Run
     source = folder / family
     if not source.exists():
         save_tiny_model(source, family)
-    settings = {"shots": 1, "damping": Damping.FIXED, "sparsity": 0.3} | pruning
+    plain = {"shots": 1, "damping": Damping.FIXED, "correction": Correction.NONE}
+    settings = plain | {"sparsity": 0.3} | pruning
     return RunConfig(
         ModelConfig(str(source)),
         tokens(folder, windows),
