@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TextIO
 
 from surgeon_engine.commands import StopAndKeep
-from surgeon_engine.config import Dtype, ExportConfig, ModelConfig, in_words
+from surgeon_engine.config import Device, Dtype, ExportConfig, ModelConfig, in_words
 from surgeon_engine.errors import ConfigError, EngineError
 from surgeon_engine.events import (
     BaselineEvaluated,
@@ -39,7 +39,7 @@ from surgeon_engine.formats import DESCRIPTIONS, FileDtype, Format
 from surgeon_engine.job_file import read_config
 from surgeon_engine.measurements import Settings, table
 from surgeon_engine.measurements import in_words as in_words_measured
-from surgeon_engine.run_folder import RunFolder, new_run_folder
+from surgeon_engine.run_folder import Report, RunFolder, new_run_folder
 
 _INTERRUPTED = 130  # the shell's code for Ctrl-C
 
@@ -118,7 +118,8 @@ def _parser() -> argparse.ArgumentParser:
         type=FileDtype,
         choices=list(FileDtype),
         default=FileDtype.SAME,
-        help="number format of the weights (default: as they were pruned)",
+        help="number format of the weights (default: the shorter of the original's and "
+        "the run's)",
     )
     export.add_argument(
         "--shard-gigabytes", type=float, default=5.0, help="most in one file"
@@ -131,10 +132,38 @@ def _parser() -> argparse.ArgumentParser:
 
     measure = commands.add_parser("measure", help="take the times of one or two models")
     measure.add_argument("models", nargs="+", metavar="MODEL", help="as for inspect")
-    measure.add_argument("--rounds", type=int, default=Settings().rounds)
+    measure.add_argument(
+        "--rounds",
+        type=int,
+        default=Settings().rounds,
+        help="that count (default: %(default)s)",
+    )
+    measure.add_argument(
+        "--prompt-tokens",
+        type=int,
+        default=Settings().prompt_tokens,
+        help="of the prompt that is read (default: %(default)s)",
+    )
+    measure.add_argument(
+        "--generated-tokens",
+        type=int,
+        default=Settings().generated_tokens,
+        help="that are generated in a round (default: %(default)s)",
+    )
     measure.add_argument("--threads", type=int, default=0, help="default: all cores")
     measure.add_argument(
-        "--dtype", type=Dtype, choices=list(Dtype), default=Dtype.FLOAT32
+        "--device",
+        type=Device,
+        choices=list(Device),
+        default=Device.AUTO,
+        help="default: a GPU where there is one",
+    )
+    measure.add_argument(
+        "--dtype",
+        type=Dtype,
+        choices=list(Dtype),
+        default=Dtype.FLOAT32,
+        help="number format to compute in (default: %(default)s)",
     )
 
     commands.add_parser("serve")  # for the window: lines of JSON on standard streams
@@ -164,9 +193,8 @@ def _run(options: argparse.Namespace) -> int:
         folder = new_run_folder(options.run_dir, config.model.source)
 
     def show(envelope: Envelope) -> None:
+        _show(envelope)
         event = envelope.event
-        if line := _line(event):
-            _say(line)
         if isinstance(event, ShotFinished) and event.shot == options.stop_after:
             session.hear(StopAndKeep(run=folder.name))
 
@@ -191,7 +219,12 @@ def _inspect(options: argparse.Namespace) -> int:
 
 def _export(options: argparse.Namespace) -> int:
     if options.to is None:
-        _say(_offers(RunFolder(options.run).read_report().exported))
+        if options.format is not Format.AUTOMATIC:
+            raise ConfigError(
+                f"Nothing says where the {options.format} files are to go.",
+                "Give --to FOLDER.",
+            )
+        _say(_offers(RunFolder(options.run).read_report()))
         return 0
     from surgeon_engine.export.exporting import export_again
     from surgeon_engine.libraries import without_progress_bars
@@ -205,7 +238,7 @@ def _export(options: argparse.Namespace) -> int:
         options.shard_gigabytes,
         options.replace,
     )
-    session = Session("export", lambda envelope: None)
+    session = Session("export", _show)
     _say(_line(export_again(str(options.run), wanted, session)))
     return 0
 
@@ -214,20 +247,36 @@ def _measure(options: argparse.Namespace) -> int:
     from surgeon_engine.measuring.measure import measure
 
     settings = Settings(
-        rounds=options.rounds, threads=options.threads, dtype=options.dtype
+        rounds=options.rounds,
+        prompt_tokens=options.prompt_tokens,
+        generated_tokens=options.generated_tokens,
+        threads=options.threads,
+        dtype=options.dtype,
+        device=options.device,
     )
     measured = measure(options.models, settings, lambda: None)
     _say(f"{table(measured)}\n{in_words_measured(measured)}")
     return 0
 
 
-def _offers(exported: Exported) -> str:
+def _offers(report: Report) -> str:
+    exported = report.exported
+    if exported is None:
+        return (
+            "The export of this run has failed. What was pruned is in "
+            f"{report.checkpoint}: give --to FOLDER to export it."
+        )
     lines = [f"{exported.format:<10}is in {exported.folder}"]
     for offer in exported.others:
         about = DESCRIPTIONS[offer.format]
         reason = offer.reason or f"{about.can} {about.cannot}".strip()
         lines.append(f"{offer.format:<10}{'no: ' if offer.reason else ''}{reason}")
     return "\n".join(lines)
+
+
+def _show(envelope: Envelope) -> None:
+    if line := _line(envelope.event):
+        _say(line)
 
 
 def _line(event: Event) -> str:

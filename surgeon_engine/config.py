@@ -351,3 +351,12 @@ class RunConfig:
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     pruning: PruningConfig = field(default_factory=PruningConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
+
+    def __post_init__(self) -> None:
+        is_masked = self.export.format is Format.MASKED
+        if is_masked and self.pruning.target is Target.FILE_SIZE:
+            raise ConfigError(
+                "Masked files are as large as the original: no target of a size can be "
+                "reached by them.",
+                "Choose another format, or give the target as a share.",
+            )

@@ -22,6 +22,7 @@ from surgeon_engine.config import ExportConfig, PruningConfig, RunConfig, in_wor
 from surgeon_engine.errors import (
     CurvatureError,
     EvaluationError,
+    ExportError,
     PruningError,
 )
 from surgeon_engine.events import (
@@ -37,7 +38,13 @@ from surgeon_engine.events import (
     Stage,
 )
 from surgeon_engine.export.destination import check_destination, check_room
-from surgeon_engine.export.exporting import Task, check_format, export
+from surgeon_engine.export.exporting import (
+    Task,
+    check_format,
+    export,
+    keep,
+    model_paths,
+)
 from surgeon_engine.export.model_card import Recipe
 from surgeon_engine.export.probe import save_probe
 from surgeon_engine.formats import FOR_TRANSFORMERS
@@ -68,14 +75,16 @@ def prune(config: RunConfig, folder: Path, session: Session) -> None:
     """
     run = RunFolder(folder)
     destination = run.export_path(config)
-    check_destination(destination, run, replace=config.export.replace)
+    replace = config.export.replace
+    check_destination(destination, run, model_paths(config), replace=replace)
     run.create(config)
     session.log, session.started = run, time.monotonic()
     devices.forget_peak_memory()
 
     patient = prepare(config, session)
-    check_room(destination, patient.goal.weight_bytes)
-    session.emit(_run_started(config, run, patient))
+    for folder in (run.path, destination):
+        check_room(folder, patient.goal.weight_bytes)
+    session.emit(_run_started(run, patient))
     baseline = evaluation(patient, session, Stage.BASELINE)
     session.emit(BaselineEvaluated(baseline))
 
@@ -84,9 +93,7 @@ def prune(config: RunConfig, folder: Path, session: Session) -> None:
     if config.pruning.is_corrected:
         corrected = _corrected(patient, baseline, session)
     recipe = Recipe(config, patient.goal, baseline, tuple(shots), corrected)
-    exports = _export(patient, recipe, run, session)
-    report = _report(patient, recipe, exports, session)
-    run.write_report(report)
+    report = _finish(patient, recipe, run, session)
     session.emit(
         RunFinished(report.stopped_early, report.seconds, report.peak_memory_bytes)
     )
@@ -116,7 +123,7 @@ def prepare(config: RunConfig, session: Session) -> Patient:
         unit.measured.name: torch.zeros(unit.candidates, dtype=torch.bool)
         for unit in units
     }
-    return Patient(config, loaded, windows, units, goal, gone)
+    return Patient(config, loaded, windows, units, goal, model, gone)
 
 
 def _refuse_unreachable(
@@ -234,33 +241,48 @@ def _over_budget(when: str, perplexity: float, most: float) -> Logged:
     )
 
 
-def _export(
+def _finish(
     patient: Patient, recipe: Recipe, run: RunFolder, session: Session
-) -> tuple[Exported, Exported]:
-    """What was asked for; and the checkpoint of which other formats can be made."""
+) -> Report:
+    """Export, and put into the report whatever came of it.
+
+    Raises:
+        ExportError: what was asked for could not be had; but what was pruned is kept.
+    """
     wanted, destination = recipe.config.export, run.export_path(recipe.config)
     save_probe(patient.loaded, patient.windows.validation, run.probe_path)
     pruned = shrinking.pruned(patient)
-    if wanted.format in FOR_TRANSFORMERS:
+    checkpoint = destination
+    try:
+        if wanted.format not in FOR_TRANSFORMERS:
+            # Nothing else can be made of other programs' files.
+            task = Task(pruned, recipe, run, ExportConfig(), run.checkpoint_path)
+            session.emit(export(task, session))
+            checkpoint = run.checkpoint_path
         exported = export(Task(pruned, recipe, run, wanted, destination), session)
-        session.emit(exported)
-        return exported, exported
-    # Nothing else can be made of other programs' files.
-    task = Task(pruned, recipe, run, ExportConfig(), run.checkpoint_path)
-    checkpoint = export(task, session)
-    session.emit(checkpoint)
-    exported = export(Task(pruned, recipe, run, wanted, destination), session)
+    except ExportError as error:
+        if not run.checkpoint_path.exists():
+            keep(Task(pruned, recipe, run, wanted, run.checkpoint_path))
+        kept = run.checkpoint_path
+        run.write_report(_report(patient, recipe, None, kept, session))
+        raise ExportError(
+            error.message,
+            f"{error.hint} What was pruned is not lost: it can be exported again from "
+            f"{run.path}.".strip(),
+        ) from error
     session.emit(exported)
-    return exported, checkpoint
+    report = _report(patient, recipe, exported, checkpoint, session)
+    run.write_report(report)
+    return report
 
 
-def _run_started(config: RunConfig, run: RunFolder, patient: Patient) -> RunStarted:
-    loaded, windows = patient.loaded, patient.windows
+def _run_started(run: RunFolder, patient: Patient) -> RunStarted:
+    windows = patient.windows
     return RunStarted(
         folder=str(run.path),
-        shots=config.pruning.shots,
-        model=describe(loaded.model, loaded.source, loaded.stored),
-        device=devices.in_words(loaded.device),
+        shots=patient.config.pruning.shots,
+        model=patient.original,
+        device=devices.in_words(patient.loaded.device),
         calibration_tokens=windows.calibration.numel(),
         validation_tokens=windows.validation.numel(),
     )
@@ -269,24 +291,24 @@ def _run_started(config: RunConfig, run: RunFolder, patient: Patient) -> RunStar
 def _report(
     patient: Patient,
     recipe: Recipe,
-    exports: tuple[Exported, Exported],
+    exported: Exported | None,
+    checkpoint: Path,
     session: Session,
 ) -> Report:
-    loaded = patient.loaded
-    exported, checkpoint = exports
+    device = patient.loaded.device
     return Report(
         config=recipe.config,
-        model=describe(loaded.model, loaded.source, loaded.stored),
+        model=patient.original,
         versions=versions(),
-        device=devices.in_words(loaded.device),
+        device=devices.in_words(device),
         baseline=recipe.baseline,
         shots=recipe.shots,
         corrected=recipe.corrected,
         exported=exported,
-        checkpoint=checkpoint.folder,
+        checkpoint=str(checkpoint),
         stopped_early=session.stops_after_shot
         and recipe.shots[-1].target < patient.goal.sparsity,
         seconds=time.monotonic() - session.started,
         seconds_of_stages=dict(session.seconds_of_stages),
-        peak_memory_bytes=devices.peak_memory(loaded.device),
+        peak_memory_bytes=devices.peak_memory(device),
     )

@@ -5,7 +5,7 @@
     report.json     the figures, once the run is complete
     probe.safetensors   some logits of the pruned model, to verify checkpoints with
     export/         the pruned checkpoint, unless the config names another place
-    checkpoint/     where that is of another program's format: one for transformers
+    checkpoint/     one for transformers, where the export is none or has failed
 
 Whatever appears here under its final name is complete: files are written under a
 temporary name, flushed to disk and renamed. Imports neither torch nor Qt.
@@ -49,7 +49,7 @@ class Report(msgspec.Struct, frozen=True):
     baseline: Evaluation
     shots: tuple[ShotFinished, ...]
     corrected: Corrected | None  # None: not asked for, or undone
-    exported: Exported
+    exported: Exported | None  # None: that failed, but the checkpoint is there
     checkpoint: str  # folder with the one from which other formats can be made
     stopped_early: bool
     seconds: float
@@ -102,7 +102,7 @@ class RunFolder:
         """Where the checkpoint of a run with `config` goes."""
         if not config.export.folder:
             return self.path / "export"
-        return Path(os.path.expanduser(config.export.folder)).absolute()
+        return expanded(config.export.folder)
 
     def create(self, config: RunConfig) -> None:
         """Make the folder and write the config into it.
@@ -158,6 +158,11 @@ class RunFolder:
             ) from error
 
 
+def expanded(path: str) -> Path:
+    """A path as a person gives it."""
+    return Path(os.path.expanduser(path)).absolute()
+
+
 def refuse_occupied(path: Path, error: type[EngineError]) -> None:
     """Raise `error` if there is a file, or a folder with something in it, at `path`."""
     if path.is_dir() and not any(path.iterdir()):
@@ -180,6 +185,7 @@ def write_atomically(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         Path(temporary).chmod(_READABLE)  # mkstemp makes files for their owner alone
         Path(temporary).replace(path)
+        _flush_to_disk(path.parent)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
@@ -194,9 +200,8 @@ def folder_appearing_at(path: Path, *, replace: bool = False) -> Iterator[Path]:
     `path` before stays, if it is to be replaced, until the new one is complete.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    finish_swap(path)
     temporary = partial(path)
-    if _aside(path).exists() and not path.exists():  # killed between two renames
-        _aside(path).rename(path)
     shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed
     temporary.mkdir()
     try:
@@ -204,7 +209,8 @@ def folder_appearing_at(path: Path, *, replace: bool = False) -> Iterator[Path]:
         for file in sorted(temporary.rglob("*")):
             if file.is_file():
                 file.chmod(_READABLE)  # safetensors writes for the owner alone
-                _flush_to_disk(file)
+            _flush_to_disk(file)
+        _flush_to_disk(temporary)
         if path.is_dir() and not any(path.iterdir()):
             path.rmdir()
         if replace and path.is_dir():
@@ -215,6 +221,12 @@ def folder_appearing_at(path: Path, *, replace: bool = False) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def finish_swap(path: Path) -> None:
+    """Put back what stood at `path`, if a process was killed between two renames."""
+    if _aside(path).exists() and not path.exists():
+        _aside(path).rename(path)
 
 
 def partial(path: Path) -> Path:

@@ -42,14 +42,23 @@ class Goal:
 
 def file_dtype(config: RunConfig, model: ModelSummary) -> FileDtype:
     """The number format in which a run writes its model."""
-    wanted = config.export.dtype
-    if config.export.format is Format.ONNX:
+    wanted = config.export
+    return number_format(wanted.format, wanted.dtype, config.model.dtype, model.dtype)
+
+
+def number_format(
+    form: Format, wanted: FileDtype, pruned: str, stored: str
+) -> FileDtype:
+    """That of a file of the kind `form`, by the names of the others.
+
+    `pruned` is what the model was pruned in; `stored`, what the original's files hold:
+    empty where they are quantised.
+    """
+    if form is Format.ONNX:
         return FileDtype.FLOAT32
     if wanted is not FileDtype.SAME:
         return wanted
-    either = [FileDtype(config.model.dtype)]
-    if model.dtype:
-        either.append(FileDtype(model.dtype))
+    either = [FileDtype(name) for name in (pruned, stored) if name]
     return min(either, key=_BYTES_PER_PARAMETER.__getitem__)
 
 

@@ -14,6 +14,7 @@ mixed by rotary positions and stay as they are.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +29,7 @@ from surgeon_engine.model.families import Part
 from surgeon_engine.model.layers import PrunableLayer, prunable_layers
 
 _ACTIVATION = ("hidden_activation", "hidden_act", "activation_function")
+_OF_QUERY_OR_KEY = re.compile(r"(q|k|qk|query|key)_")  # names of norms
 _ZERO_AT_ZERO = ("bloom",)  # whose activation the config does not name
 
 
@@ -87,7 +89,8 @@ def compact_parts(plan: Plan, model: PreTrainedModel) -> list[CompactPart]:
         for coupled in groups_of(Coupling.NEURONS, model):
             _cut_neurons(coupled, stays, around)
         for coupled in groups_of(Coupling.HEADS, model):
-            _cut_values(coupled, stays)
+            if not _mixes_values(coupled, model):
+                _cut_values(coupled, stays)
     parts = [_part(layer, stays[layer.name], around) for layer in layers]
     return [part for part in parts if not part.is_whole]
 
@@ -150,6 +153,19 @@ def _cut_values(coupled: CoupledGroups, stays: Masks) -> None:
         return
     stays[value.layer.name] = (of_value, value_columns)
     stays[coupled.consumer.name] = (output_rows, by_head.flatten())
+
+
+def _mixes_values(coupled: CoupledGroups, model: PreTrainedModel) -> bool:
+    """Whether attention has a norm other than those of queries and keys.
+
+    It may have no weight. A value that no output reads is then still one of those by
+    which the others are divided.
+    """
+    attention = model.get_submodule(coupled.consumer.name.rpartition(".")[0])
+    return any(
+        "norm" in type(module).__name__.lower() and not _OF_QUERY_OR_KEY.match(name)
+        for name, module in attention.named_modules()
+    )
 
 
 def _part(

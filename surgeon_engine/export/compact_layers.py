@@ -35,6 +35,7 @@ _COUNTS = (
     "num_key_value_heads",
     "num_kv_heads",
     "split_size",
+    "embed_dim",
 )
 
 
@@ -52,15 +53,11 @@ class CompactLinear(nn.Module):
     def __init__(self, stock: Any, spec: Mapping[str, Any]) -> None:
         super().__init__()
         rows, columns = spec["weight"]
-        like: dict[str, Any] = {
-            "dtype": stock.weight.dtype,
-            "device": stock.weight.device,
-        }
         self.out_features = spec["scatters_to"]
-        self.weight = nn.Parameter(torch.empty(rows, columns, **like), False)
+        self.weight = _empty(stock.weight, rows, columns)
         self.bias = None
         if stock.bias is not None:
-            self.bias = nn.Parameter(torch.empty(rows, **like), False)
+            self.bias = _empty(stock.bias, rows)
         inputs = _indices(columns, stock.weight) if spec["gathers"] else None
         outputs = _indices(rows, stock.weight) if spec["scatters_to"] else None
         self.register_buffer("kept_inputs", inputs)
@@ -84,8 +81,11 @@ class _OwnConfig:
         self._config, self._widths = config, widths
 
     def __getattr__(self, name: str) -> Any:
-        widths = self.__dict__["_widths"]
-        return widths[name] if name in widths else getattr(self._config, name)
+        own = self.__dict__
+        if "_widths" not in own:  # it is just being copied
+            raise AttributeError(name)
+        widths = own["_widths"]
+        return widths[name] if name in widths else getattr(own["_config"], name)
 
 
 def shrink(model: Any, config: Any) -> None:
@@ -126,11 +126,12 @@ def gather_once(module: Any, columns: int) -> None:
     like = next(module.parameters())
     module.register_buffer("kept_inputs", _indices(columns, like))
 
-    def gather(_: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+    # Hooks go by the module that they are given: a copy has indices of its own.
+    def gather(reader: Any, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
         if args:
-            args = (args[0].index_select(-1, module.kept_inputs), *args[1:])
+            args = (args[0].index_select(-1, reader.kept_inputs), *args[1:])
         else:
-            hidden = kwargs["hidden_states"].index_select(-1, module.kept_inputs)
+            hidden = kwargs["hidden_states"].index_select(-1, reader.kept_inputs)
             kwargs = kwargs | {"hidden_states": hidden}
         return args, kwargs
 
@@ -160,17 +161,17 @@ def _select_slopes(attention: Any, left: int, groups: int) -> None:
     like = next(attention.parameters())
     attention.register_buffer("kept_heads", _indices(left, like))
 
-    def select(_: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-        kwargs = dict(kwargs)
+    def select(reader: Any, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+        kwargs, kept = dict(kwargs), reader.kept_heads
         alibi, mask = kwargs.get("alibi"), kwargs.get("attention_mask")
         if alibi is not None and alibi.ndim == 4:
-            kwargs["alibi"] = alibi.index_select(1, attention.kept_heads)
+            kwargs["alibi"] = alibi.index_select(1, kept)
         elif alibi is not None:  # batch * heads x 1 x length
             by_head = alibi.unflatten(0, (-1, groups))
-            by_head = by_head.index_select(1, attention.kept_heads)
+            by_head = by_head.index_select(1, kept)
             kwargs["alibi"] = by_head.flatten(0, 1)
         if mask is not None and mask.ndim == 4 and mask.shape[1] == groups > 1:
-            kwargs["attention_mask"] = mask.index_select(1, attention.kept_heads)
+            kwargs["attention_mask"] = mask.index_select(1, kept)
         return args, kwargs
 
     attention.register_forward_pre_hook(select, with_kwargs=True)
@@ -185,21 +186,19 @@ def _lists(attention: Any) -> Iterator[tuple[nn.Module, str, nn.ModuleList]]:
 
 
 def _resize(block: Any, name: str, inputs: Any = int, outputs: Any = int) -> None:
-    """Replace a layer by an empty one with other numbers of inputs and outputs."""
-    stock = block.get_submodule(name)
-    is_conv = hasattr(stock, "nf")  # GPT-2's layer, its weight the other way round
-    rows, columns = stock.weight.shape[::-1] if is_conv else stock.weight.shape
+    """Give a layer other numbers of inputs and outputs, and weights without values."""
+    layer = block.get_submodule(name)
+    is_conv = hasattr(layer, "nf")  # GPT-2's layer, its weight the other way round
+    rows, columns = layer.weight.shape[::-1] if is_conv else layer.weight.shape
     rows, columns = outputs(rows), inputs(columns)
-    like = _like(stock.weight)
     if is_conv:
-        resized = type(stock)(rows, 0)
-        resized.nx = columns
-        resized.weight = nn.Parameter(torch.empty(columns, rows, **like), False)
-        resized.bias = nn.Parameter(torch.empty(rows, **like), False)
+        layer.nf, layer.nx = rows, columns
+        layer.weight = _empty(layer.weight, columns, rows)
     else:
-        resized = nn.Linear(columns, rows, bias=stock.bias is not None, **like)
-        resized.requires_grad_(False)
-    block.set_submodule(name, resized)
+        layer.out_features, layer.in_features = rows, columns
+        layer.weight = _empty(layer.weight, rows, columns)
+    if layer.bias is not None:
+        layer.bias = _empty(layer.bias, rows)
 
 
 def _widths(config: Any, spec: Mapping[str, Any]) -> list[tuple[int, int]]:
@@ -220,8 +219,8 @@ def _within(model: Any, path: str) -> str:
     return path if is_whole else path.removeprefix(body)
 
 
-def _like(weight: Tensor) -> dict[str, Any]:
-    return {"dtype": weight.dtype, "device": weight.device}
+def _empty(like: Tensor, *shape: int) -> nn.Parameter:
+    return nn.Parameter(like.new_empty(shape), False)
 
 
 def _indices(count: int, like: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,34 +13,49 @@ from safetensors import SafetensorError
 from surgeon_engine.errors import ExportError
 from surgeon_engine.run_folder import (
     RunFolder,
+    finish_swap,
     folder_appearing_at,
     partial,
     refuse_occupied,
 )
 
 
-def check_destination(destination: Path, run: RunFolder, *, replace: bool) -> None:
-    """Refuse a destination that could not be written to in the end.
+def check_destination(
+    destination: Path, run: RunFolder, precious: Iterable[Path], *, replace: bool
+) -> None:
+    """Refuse a destination that could not, or must not, be written to in the end.
+
+    `precious` are folders of which nothing may be replaced: the original model, the
+    checkpoint of which others are made.
 
     Raises:
         ExportError: there is something in it that may not be replaced, its parent is
             not writable, or the run keeps its own files there.
     """
+    finish_swap(destination)
     if not replace:
         refuse_occupied(destination, ExportError)
-    elif destination.is_file():
-        raise ExportError(f"{destination} is a file.", "Choose a folder.")
-    own = run.path.absolute()
-    is_inside = destination.is_relative_to(own) and destination.parent != own
-    if own.is_relative_to(destination) or is_inside or destination in run.own_paths:
+    elif destination.is_symlink() or destination.is_file():
+        raise ExportError(f"{destination} is no folder.", "Choose a folder.")
+    there, own = destination.resolve(), run.path.resolve()
+    is_inside = there.is_relative_to(own) and there.parent != own
+    own_paths = {path.resolve() for path in run.own_paths}
+    if own.is_relative_to(there) or is_inside or there in own_paths:
         raise ExportError(
             f"{destination} is where the run itself keeps its files.",
             "Choose another folder, or leave the destination empty.",
         )
+    for path in (*precious, Path.cwd(), Path(os.path.expanduser("~"))):
+        if replace and path.resolve().is_relative_to(there):
+            raise ExportError(
+                f"{destination} holds {path}, which is not to be replaced.",
+                "Choose another folder.",
+            )
     try:
         trial = partial(_ancestor(destination) / destination.name)
-        trial.mkdir(exist_ok=True)
-        shutil.rmtree(trial)
+        if not trial.exists():
+            trial.mkdir()
+            trial.rmdir()
     except OSError as error:
         raise unwritable(destination, error) from error
 
@@ -54,8 +69,8 @@ def check_room(destination: Path, needed: int) -> None:
     free = shutil.disk_usage(_ancestor(destination)).free
     if free < needed:
         raise ExportError(
-            f"The checkpoint needs {_size(needed)}, but the disk of {destination} has "
-            f"{_size(free)} free.",
+            f"The checkpoint needs {in_bytes(needed)}, but the disk of {destination} "
+            f"has {in_bytes(free)} free.",
             "Make room, or choose a folder on another disk.",
         )
 
@@ -78,11 +93,6 @@ def checkpoint_at(destination: Path, *, replace: bool) -> Iterator[Path]:
         raise unwritable(destination, error) from error
 
 
-def expanded(folder: str) -> Path:
-    """A folder as a person names it, as a path."""
-    return Path(os.path.expanduser(folder)).absolute()
-
-
 def unwritable(destination: Path, error: Exception) -> ExportError:
     """What to tell when the disk says no."""
     reason = getattr(error, "strerror", None) or error
@@ -97,7 +107,8 @@ def _ancestor(destination: Path) -> Path:
     return next(path for path in destination.parents if os.path.exists(path))
 
 
-def _size(count: int) -> str:
+def in_bytes(count: int) -> str:
+    """A size as a person reads it."""
     if count < 1e8:
         return f"{count / 1e6:.1f} MB"
     return f"{count / 1e9:.1f} GB"

@@ -13,14 +13,14 @@ from pathlib import Path
 import msgspec
 import torch
 
-from surgeon_engine.config import COUPLED, ExportConfig, RunConfig
+from surgeon_engine.config import COUPLED, DEMO, ExportConfig, RunConfig
 from surgeon_engine.errors import ExportError
-from surgeon_engine.events import Exported, FormatSupport, Stage
+from surgeon_engine.events import Exported, FormatSupport, Level, Logged, Stage
 from surgeon_engine.export.destination import (
     check_destination,
     check_room,
     checkpoint_at,
-    expanded,
+    in_bytes,
 )
 from surgeon_engine.export.gguf_file import Gguf
 from surgeon_engine.export.model_card import Recipe, model_card
@@ -35,7 +35,7 @@ from surgeon_engine.formats import DESCRIPTIONS, FileDtype, Format
 from surgeon_engine.job_file import config_to_toml
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.pruning.unit import Unit
-from surgeon_engine.run_folder import RunFolder
+from surgeon_engine.run_folder import RunFolder, expanded
 from surgeon_engine.session import Session
 
 WRITERS: dict[Format, Writer] = {
@@ -111,14 +111,16 @@ def export(task: Task, session: Session) -> Exported:
     """Write and verify a pruned model.
 
     Raises:
-        ExportError: it cannot be written, or what was written computes something else;
-            then its files are kept, unchecked, in the run's folder.
+        ExportError: it cannot be written, or what was written does not load or computes
+            something else; then its files are kept, unchecked, in the run's folder.
     """
     pruned, wanted, destination = task.pruned, task.wanted, task.destination
     form = chosen_format(wanted.format, pruned)
     writer = WRITERS[form]
     forecast = writer.forecast(pruned, wanted.dtype)
     check_room(destination, forecast)
+    words = f"{DESCRIPTIONS[form].label}: the file will take {in_bytes(forecast)}."
+    session.emit(Logged(Level.INFO, words))
     with checkpoint_at(destination, replace=wanted.replace) as folder:
         with session.stage(Stage.EXPORT):
             writer.write(pruned, wanted, folder)
@@ -126,14 +128,14 @@ def export(task: Task, session: Session) -> Exported:
             toml = config_to_toml(task.recipe.config)
             (folder / "run.toml").write_text(toml, encoding="utf-8")
         with session.stage(Stage.VERIFICATION):
-            verdict = writer.verify(folder, task.run.probe_path, session.check)
+            verdict = _verdict(task, form, folder, session)
         exported = Exported(
             folder=str(destination),
             bytes=_bytes(folder),
             tokens_compared=verdict.tokens,
             largest_difference=verdict.largest_difference or 0.0,
             format=form,
-            dtype=named_dtype(wanted.dtype, pruned.loaded),
+            dtype=named_dtype(form, wanted.dtype, pruned.loaded),
             weight_bytes=weight_bytes,
             forecast_bytes=forecast,
             agreement=verdict.agreement,
@@ -142,7 +144,6 @@ def export(task: Task, session: Session) -> Exported:
             checked_with=verdict.checked_with,
             others=offered(pruned),
         )
-        _refuse_other_logits(task, verdict, folder)
         card = model_card(pruned.loaded.source.name, task.recipe, exported)
         (folder / "README.md").write_text(card, encoding="utf-8")
     return msgspec.structs.replace(exported, bytes=_bytes(destination))
@@ -157,34 +158,58 @@ def export_again(folder: str, wanted: ExportConfig, session: Session) -> Exporte
     """
     run = RunFolder(Path(folder))
     report = run.read_report()
+    if not wanted.folder:
+        raise ExportError("No destination was given.", "Give a folder to write to.")
     destination = expanded(wanted.folder)
-    check_destination(destination, run, replace=wanted.replace)
     checkpoint = Path(report.checkpoint)
+    precious = (checkpoint, *model_paths(report.config))
+    check_destination(destination, run, precious, replace=wanted.replace)
     if not (checkpoint / "config.json").is_file():
         raise ExportError(
             f"The checkpoint of this run is no longer in {checkpoint}.",
             "Put it back, or prune again.",
         )
     with session.stage(Stage.LOAD):
-        pruned = restore(checkpoint)
+        pruned = restore(checkpoint, report.model.name)
     recipe = Recipe.of(report)
     return export(Task(pruned, recipe, run, wanted, destination), session)
 
 
-def _refuse_other_logits(task: Task, verdict: Verdict, folder: Path) -> None:
-    loaded = task.pruned.loaded
+def keep(task: Task) -> None:
+    """Write what an export is made of, without checking it: it is all there is.
+
+    Raises:
+        ExportError: it cannot be written.
+    """
+    form = chosen_format(Format.AUTOMATIC, task.pruned)
+    with checkpoint_at(task.destination, replace=True) as folder:
+        WRITERS[form].write(task.pruned, ExportConfig(), folder)
+
+
+def model_paths(config: RunConfig) -> tuple[Path, ...]:
+    """Where the original model is, if it is not the demo."""
+    source = config.model.source
+    return () if source == DEMO else (expanded(source),)
+
+
+def _verdict(task: Task, form: Format, folder: Path, session: Session) -> Verdict:
+    """What a fresh process says; files of which it is nothing good are set aside."""
+    loaded, probe = task.pruned.loaded, task.run.probe_path
     dtypes = (
-        named_dtype(task.wanted.dtype, loaded),
+        named_dtype(form, task.wanted.dtype, loaded),
         FileDtype(str(loaded.model.dtype).removeprefix("torch.")),
     )
-    problem = disagreement(verdict, dtypes)
-    if problem:
+    try:
+        verdict = WRITERS[form].verify(folder, probe, session.check)
+        problem = disagreement(verdict, dtypes, expected_perplexity(probe))
+        if problem:
+            hint = "Please report this with the name of the model."
+            raise ExportError(problem, hint)
+    except ExportError as error:
         kept = task.run.keep_unverified(folder)
-        raise ExportError(
-            problem,
-            "Please report this with the name of the model. The files are kept, "
-            f"unchecked, in {kept}.",
-        )
+        hint = f"{error.hint} The files are kept, unchecked, in {kept}.".strip()
+        raise ExportError(error.message, hint) from error
+    return verdict
 
 
 def _weight_bytes(folder: Path) -> int:

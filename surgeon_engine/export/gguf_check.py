@@ -1,8 +1,8 @@
 """Loads a GGUF file as a stranger would and says how far its logits are off.
 
-Run in a process of its own, `python -m surgeon_engine.export.gguf_check FOLDER PROBE`,
-because llama.cpp may end a process that gives it a file it cannot use. Writes one line
-of JSON, the fields of a `Verdict`. The first of these that is installed is used:
+Run as a file by `fresh_process`, without Surgeon and in a process of its own, because
+llama.cpp may end one that gives it a file it cannot use. Writes one line of JSON, a
+`writer.Verdict`. The first of these that is installed is used:
 
     llama_cpp   all logits are compared (llama-cpp-python)
     xllamacpp   log-probabilities of the likeliest tokens are compared: it has no logits

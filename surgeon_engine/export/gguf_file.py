@@ -14,17 +14,13 @@ that are half a head apart: for them rows of q and k are put in another order.
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory, TemporaryFile
+from tempfile import TemporaryDirectory
 from typing import Any
 
-import msgspec
 import numpy as np
 import torch
 from gguf import (
@@ -41,13 +37,16 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from surgeon_engine.config import ExportConfig
 from surgeon_engine.errors import ExportError
+from surgeon_engine.export.fresh_process import run_apart
 from surgeon_engine.export.gguf_check import FILE_NAME
 from surgeon_engine.export.gguf_tokenizer import add_tokenizer, tokenizer_refusal
 from surgeon_engine.export.shrink import Piece, compact
+from surgeon_engine.export.transformers_files import compact_refusal
 from surgeon_engine.export.weight_files import named_dtype
 from surgeon_engine.export.writer import Check, Pruned, Verdict
-from surgeon_engine.formats import FileDtype
+from surgeon_engine.formats import FileDtype, Format
 
+CHECK = Path(__file__).with_name("gguf_check.py")
 _MODEL_TYPES = ("llama", "mistral", "qwen2")
 _TOP = {
     "model.embed_tokens.weight": "token_embd.weight",
@@ -77,8 +76,6 @@ _TYPES = {
     FileDtype.BFLOAT16: (_Type.BF16, LlamaFileType.MOSTLY_BF16),
     FileDtype.Q8_0: (_Type.Q8_0, LlamaFileType.MOSTLY_Q8_0),
 }
-_SECONDS_BETWEEN_LOOKS = 0.05
-_CHECK = (sys.executable, "-m", "surgeon_engine.export.gguf_check")
 _Q8_0_STEPS = 127  # on each side of zero; their size is a float16
 
 
@@ -128,6 +125,7 @@ class Gguf:
         """Why llama.cpp cannot hold this model; empty: it can."""
         return (
             _architecture_refusal(pruned)
+            or compact_refusal(pruned)
             or _tensor_refusal(pruned)
             or tokenizer_refusal(pruned.loaded)
         )
@@ -138,7 +136,7 @@ class Gguf:
             path = Path(folder) / FILE_NAME
             with _begun(pruned, dtype, path) as (_, stored):
                 pass
-            wanted = _TYPES[named_dtype(dtype, pruned.loaded)][0]
+            wanted = _TYPES[named_dtype(Format.GGUF, dtype, pruned.loaded)][0]
             header = _padded(path.stat().st_size)
         return header + sum(_padded(_bytes(each, wanted)) for each in stored)
 
@@ -148,7 +146,7 @@ class Gguf:
         Raises:
             ExportError: a number is too large for float16.
         """
-        kind = _TYPES[named_dtype(wanted.dtype, pruned.loaded)][0]
+        kind = _TYPES[named_dtype(Format.GGUF, wanted.dtype, pruned.loaded)][0]
         with _begun(pruned, wanted.dtype, folder / FILE_NAME) as (writer, stored):
             for each in stored:
                 numbers = _encoded(each.name, each.tensor(), each.type(kind))
@@ -160,27 +158,8 @@ class Gguf:
         Raises:
             ExportError: it does not load, or its header does not fit its tensors.
         """
-        with TemporaryFile() as out, TemporaryFile() as errors:
-            process = subprocess.Popen(
-                [*_CHECK, str(folder), str(probe)], stdout=out, stderr=errors
-            )
-            try:
-                while process.poll() is None:
-                    check()
-                    time.sleep(_SECONDS_BETWEEN_LOOKS)
-            finally:
-                process.kill()
-                process.wait()
-            out.seek(0)
-            errors.seek(0)
-            said, complaint = out.read(), errors.read().decode(errors="replace")
-        if process.returncode != 0:
-            raise ExportError(
-                "The GGUF file does not load in a fresh process: "
-                f"{_reason(complaint, process.returncode)}.",
-                "It may have run out of memory; close other programs and try again.",
-            )
-        return msgspec.json.decode(said.splitlines()[-1], type=Verdict)
+        arguments = (str(folder), str(probe))
+        return run_apart(CHECK, arguments, check, "error loading model: ")
 
 
 def _architecture_refusal(pruned: Pruned) -> str:
@@ -269,7 +248,7 @@ def _begun(
     factors = _rope_factors(config)
     if factors is not None:
         stored.append(_Stored(_ROPE_FACTORS, Piece(factors), 0))
-    wanted, file_type = _TYPES[named_dtype(dtype, pruned.loaded)]
+    wanted, file_type = _TYPES[named_dtype(Format.GGUF, dtype, pruned.loaded)]
     writer = GGUFWriter(path, architecture)
     writer.add_type("model")
     writer.add_name(pruned.loaded.source.name)
@@ -373,10 +352,3 @@ def _encoded(name: str, tensor: Tensor, kind: GGMLQuantizationType) -> np.ndarra
     if kind == _Type.F16:
         return tensor.half().numpy()
     return quantize(tensor.float().numpy(), kind)
-
-
-def _reason(complaint: str, code: int) -> str:
-    """What llama.cpp says before Python says that it failed; else the last words."""
-    lines = complaint.strip().splitlines() or [f"exit code {code}"]
-    told = [line for line in lines if "error loading model" in line]
-    return (told or lines)[-1].rpartition("error loading model: ")[2].rstrip(".")

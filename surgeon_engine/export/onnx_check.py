@@ -1,7 +1,7 @@
 """Computes an ONNX graph and says how far its logits are off.
 
-Run as a file in a process of its own, with onnxruntime on the CPU and without Surgeon,
-torch and transformers; writes one line of JSON, a `writer.Verdict`. The probe holds
+Run as a file by `fresh_process`, with onnxruntime on the CPU and without Surgeon, torch
+and transformers; writes one line of JSON, a `writer.Verdict`. The probe holds
 
     tokens   1 x n           int64
     logits   1 x n x vocab   float32, of the model in memory
@@ -62,5 +62,4 @@ def loss_of(logits: Any, token: int) -> float:
 
 
 if __name__ == "__main__":
-    del sys.path[0]  # the folder of this file, whose neighbours have common names
     sys.stdout.write(json.dumps(compare(Path(sys.argv[1]), Path(sys.argv[2]))) + "\n")

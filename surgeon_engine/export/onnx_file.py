@@ -30,6 +30,10 @@ from surgeon_engine.config import ExportConfig
 from surgeon_engine.errors import ExportError
 from surgeon_engine.export.fresh_process import run_apart
 from surgeon_engine.export.shrink import compact, compact_model
+from surgeon_engine.export.transformers_files import (
+    compact_refusal,
+    write_tokenizer,
+)
 from surgeon_engine.export.writer import Check, Pruned, Verdict
 from surgeon_engine.formats import FileDtype
 from surgeon_engine.model.source import first_line
@@ -72,7 +76,7 @@ class Onnx:
                 "This Falcon computes its positions (ALiBi) in bfloat16, which "
                 "onnxruntime cannot do on a CPU."
             )
-        return ""
+        return compact_refusal(pruned)
 
     def forecast(self, pruned: Pruned, dtype: FileDtype) -> int:
         """See `Writer.forecast`: what the numbers take, and a little for the graph.
@@ -104,8 +108,7 @@ class Onnx:
             program = _program(small)
         _forget_origins(program.model.graph)
         program.save(folder / GRAPH, external_data=True)
-        if loaded.tokenizer is not None:
-            loaded.tokenizer.save_pretrained(folder)
+        write_tokenizer(loaded, folder)
 
     def verify(self, folder: Path, probe: Path, check: Check) -> Verdict:
         """See `Writer.verify`; by onnxruntime, without torch and transformers."""

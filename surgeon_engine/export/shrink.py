@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from surgeon_engine.errors import ModelError
 from surgeon_engine.export.both_sides import CompactPart, compact_parts, shared_inputs
 from surgeon_engine.export.compact_layers import shrink, shrink_groups
 from surgeon_engine.export.plan import KeptGroups, Plan
@@ -44,12 +45,16 @@ class Piece:
         )
 
     def tensor(self) -> Tensor:
-        """A copy of what stays, on the host."""
+        """What stays, on the host; to be read alone, as it may be the whole itself."""
+        return self.selected().cpu().contiguous()
+
+    def selected(self) -> Tensor:
+        """What stays, where it is; it too may be the whole itself."""
         result = self.whole.detach()
         for dimension, index in enumerate(self.kept):
             if index is not None:
                 result = result.index_select(dimension, index.to(result.device))
-        return result.cpu().contiguous()
+        return result
 
     def put(self, tensor: Tensor) -> None:
         """Write what stays back to where it was; the inverse of `tensor`."""
@@ -67,46 +72,57 @@ class Piece:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Compact:
-    """A model whose removed parts are really gone."""
-
-    config: dict[str, Any]  # what is to be added to the stock model's config
-    pieces: dict[str, Piece]
-
-
-def compact(model: PreTrainedModel, plan: Plan) -> Compact:
-    """What stays of a masked `model`.
+    """A model whose removed parts are really gone.
 
     Pieces have the names that the tensors have in the compact model; tied ones stand
     there once.
     """
+
+    model: PreTrainedModel  # of full size
+    plan: Plan
+    pieces: dict[str, Piece]
+    parts: dict[str, Any]  # what `compact_layers` is told of rows and columns
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What is to be added to the stock model's config.
+
+        Raises:
+            ModelError: blocks of the model differ, which a config cannot say.
+        """
+        pruned: dict[str, Any] = {"blocks": blocks_path(self.model)} | self.parts
+        added: dict[str, Any] = {"pruned": pruned}
+        by_block: dict[int, dict[str, int]] = {}
+        for each in self.plan.groups:
+            spec = _spec(each.coupled, self.model)
+            if pruned.setdefault(each.coupled.kind.value, spec) != spec:
+                raise _differing(each.coupled.kind)
+            added[spec["width"]] = spec["full"]
+            of_block = by_block.setdefault(each.coupled.consumer.block, {})
+            of_block |= _widths(each, spec, self.model)
+        if by_block:
+            by_name = {str(block): by_block[block] for block in sorted(by_block)}
+            added["per_layer_config"] = by_name
+            added["allow_global_per_layer_attribute_access"] = True
+        return added
+
+
+def compact(model: PreTrainedModel, plan: Plan) -> Compact:
+    """What stays of a masked `model`."""
     pieces = whole_pieces(model)
-    pruned: dict[str, Any] = {"blocks": blocks_path(model)}
-    added: dict[str, Any] = {"pruned": pruned}
-    by_block: dict[int, dict[str, int]] = {}
+    described: dict[str, Any] = {}
     for each in plan.groups:
-        coupled = each.coupled
-        spec = _spec(coupled, model)
-        pruned[coupled.kind.value] = spec
-        added[spec["width"]] = spec["full"]
-        of_block = by_block.setdefault(coupled.consumer.block, {})
-        of_block |= _widths(each, spec, model)
-        _cut_groups(each, pieces)
-        if coupled.kind is Coupling.HEADS:
-            _cut_heads(each, spec, model, pieces)
-    if by_block:
-        by_name = {str(block): by_block[block] for block in sorted(by_block)}
-        added["per_layer_config"] = by_name
-        added["allow_global_per_layer_attribute_access"] = True
+        _cut_groups(each, model, pieces)
     if plan.layers:
         parts = compact_parts(plan, model)
         shared = shared_inputs(parts, model)
-        pruned["layers"] = {part.layer.name: part.spec for part in parts}
-        pruned["shared_inputs"] = {name: len(kept) for name, kept in shared.items()}
+        described["layers"] = {part.layer.name: part.spec for part in parts}
+        described["shared_inputs"] = {name: len(kept) for name, kept in shared.items()}
         for part in parts:
             _cut_part(part, pieces)
         for name, kept in shared.items():
             pieces[f"{name}.kept_inputs"] = Piece(kept)
-    return Compact(added, pieces)
+    return Compact(model, plan, pieces, described)
 
 
 def compact_model(model: PreTrainedModel, plan: Plan) -> PreTrainedModel:
@@ -120,20 +136,33 @@ def compact_model(model: PreTrainedModel, plan: Plan) -> PreTrainedModel:
     return built.eval().requires_grad_(False)
 
 
+@torch.no_grad()
 def shrink_in_place(model: PreTrainedModel, plan: Plan) -> None:
-    """Take the groups that are gone out of `model` itself; they must be zero in it."""
-    made = compact(model, plan)
-    blocks = find_blocks(model)
+    """Take the groups that are gone out of `model` itself; they must be zero in it.
+
+    Of its weights no more than one block's are in memory twice.
+    """
+    pieces = compact(model, plan).pieces
+    path, blocks = blocks_path(model), find_blocks(model)
     for each in plan.groups:
-        coupled = each.coupled
-        spec = made.config["pruned"][coupled.kind.value]
-        block = blocks[coupled.consumer.block]
-        shrink_groups(block, spec, len(each.kept), coupled.groups, model.config)
-    state = model.state_dict()
-    for name, piece in made.pieces.items():
-        if name in state and state[name].data_ptr() != piece.whole.data_ptr():
-            state[name] = piece.tensor()  # of a new layer, or in another's place
-    model.load_state_dict({name: tensor.clone() for name, tensor in state.items()})
+        coupled, index = each.coupled, each.coupled.consumer.block
+        spec, left = _spec(coupled, model), len(each.kept)
+        shrink_groups(blocks[index], spec, left, coupled.groups, model.config)
+        _fill(blocks[index], f"{path}.{index}.", pieces)
+
+
+def _fill(block: nn.Module, prefix: str, pieces: dict[str, Piece]) -> None:
+    """Move what stays to where it stands in `block`, out of `pieces`.
+
+    The elements of a list move to its front, first to last: none is overwritten before
+    it has moved.
+    """
+    state = block.state_dict()
+    for name in [name for name in pieces if name.startswith(prefix)]:
+        place, piece = state[name.removeprefix(prefix)], pieces[name]
+        if place.data_ptr() != piece.whole.data_ptr():
+            place.copy_(piece.selected())
+            del pieces[name]
 
 
 def can_shrink_in_place(model: PreTrainedModel) -> bool:
@@ -210,7 +239,17 @@ def _widths(
     return {name: heads * left // groups for name, heads in stated.items() if heads}
 
 
-def _cut_groups(each: KeptGroups, pieces: dict[str, Piece]) -> None:
+def _differing(kind: Coupling) -> ModelError:
+    return ModelError(
+        f"The blocks of this model have different numbers of {kind.value}, or make "
+        "them by different layers: a config tells one for all of them.",
+        "Choose the masked format, or prune rows and columns instead.",
+    )
+
+
+def _cut_groups(
+    each: KeptGroups, model: PreTrainedModel, pieces: dict[str, Piece]
+) -> None:
     consumer = each.coupled.consumer
     size = consumer.columns // each.coupled.groups
     columns = (each.kept.unsqueeze(1) * size + torch.arange(size)).flatten()
@@ -218,18 +257,17 @@ def _cut_groups(each: KeptGroups, pieces: dict[str, Piece]) -> None:
     for producer in each.coupled.producers:
         rows = torch.isin(producer.group_of_row, each.kept).nonzero().squeeze(1)
         _cut(producer.layer, rows, None, pieces)
+    if each.coupled.kind is Coupling.HEADS:
+        _cut_heads(each, model, pieces)
 
 
 def _cut_heads(
-    each: KeptGroups,
-    spec: Mapping[str, Any],
-    model: PreTrainedModel,
-    pieces: dict[str, Piece],
+    each: KeptGroups, model: PreTrainedModel, pieces: dict[str, Piece]
 ) -> None:
     """What attention holds for each head beside its linear layers."""
     name = each.coupled.consumer.name.rpartition(".")[0]
     attention = model.get_submodule(name)
-    if spec.get("has_slopes"):
+    if _has_slopes(model):
         pieces[f"{name}.kept_heads"] = Piece(each.kept)
     for inner, modules in attention.named_modules():
         if not isinstance(modules, nn.ModuleList):

@@ -1,8 +1,7 @@
 """Loads a checkpoint as a stranger would and says how far its logits are off.
 
-Run as a file in a process of its own, with plain transformers and without Surgeon,
-whose packages cannot be imported here; writes one line of JSON, a `writer.Verdict`.
-The probe holds
+Run as a file by `fresh_process`, with plain transformers and without Surgeon; writes
+one line of JSON, a `writer.Verdict`. The probe holds
 
     tokens   1 x n           int64
     logits   1 x n x vocab   float32, of the model in memory
@@ -15,14 +14,6 @@ import json
 import math
 import sys
 from pathlib import Path
-
-
-class _Stranger:
-    """A finder that finds nothing of Surgeon."""
-
-    def find_spec(self, name: str, *_: object) -> None:
-        if name.partition(".")[0].startswith("surgeon_"):
-            raise ImportError(f"{name} is not to be had here")
 
 
 def compare(checkpoint: Path, probe: Path) -> dict[str, object]:
@@ -60,6 +51,4 @@ def compare(checkpoint: Path, probe: Path) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    sys.path[0] = ""  # not the folder of this file: its neighbours are no strangers
-    sys.meta_path.insert(0, _Stranger())
     sys.stdout.write(json.dumps(compare(Path(sys.argv[1]), Path(sys.argv[2]))) + "\n")

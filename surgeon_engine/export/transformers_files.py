@@ -10,8 +10,10 @@ from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers.utils import GENERATION_CONFIG_NAME
 
 from surgeon_engine.config import ExportConfig
+from surgeon_engine.errors import ModelError
 from surgeon_engine.export import compact_layers
 from surgeon_engine.export.fresh_process import run_apart
 from surgeon_engine.export.plan import Plan
@@ -24,12 +26,29 @@ from surgeon_engine.export.shrink import (
 from surgeon_engine.export.weight_files import bytes_of, file_dtype, write_weights
 from surgeon_engine.export.writer import Check, Pruned, Verdict
 from surgeon_engine.formats import FileDtype
-from surgeon_engine.model.source import UNREADABLE, first_line
+from surgeon_engine.model.load import LoadedModel
+from surgeon_engine.model.source import PLAN_FILE, UNREADABLE, first_line
 
-KEPT = "kept.safetensors"  # the plan, so that removed parts can be put back as zeros
+KEPT = PLAN_FILE  # so that removed parts can be put back as zeros
 LAYERS = "compact_layers.py"
 MODELING = "modeling_pruned.py"
 CHECK = Path(__file__).with_name("transformers_check.py")
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "tokenizer.model",
+    "spiece.model",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "chat_template.jinja",
+    "chat_template.json",
+)
+_TEMPLATES = "additional_chat_templates"
+# What transformers saves of how a tokenizer was loaded.
+_OF_THIS_MACHINE = ("is_local", "local_files_only", "gguf_file")
 _MODELING = '''\
 """{model} whose layers have widths of their own; written by Surgeon.
 
@@ -99,10 +118,12 @@ class Masked:
         if not pruned.plan.is_empty:
             pruned.plan.save(folder / KEPT, stock_config(loaded.model))
         if loaded.model.can_generate():
-            _make_saveable(loaded.model)
-            loaded.model.generation_config.save_pretrained(folder)
-        if loaded.tokenizer is not None:
-            loaded.tokenizer.save_pretrained(folder)
+            # Not by save_pretrained, which refuses what many models ship.
+            said = loaded.model.generation_config.to_json_string(
+                keys_to_pop=["compile_config"]
+            )
+            (folder / GENERATION_CONFIG_NAME).write_text(said, encoding="utf-8")
+        write_tokenizer(loaded, folder)
 
 
 class Stock(Masked):
@@ -119,7 +140,7 @@ class Stock(Masked):
             config = AutoConfig.for_model(**_uniform_config(model, plan))
             with torch.device("meta"):
                 smaller = AutoModelForCausalLM.from_config(config)
-        except (_RaggedError, *UNREADABLE) as error:
+        except (_RaggedError, ModelError, *UNREADABLE) as error:
             return f"No plain model has these widths: {first_line(error)}."
         shapes = {name: tuple(x.shape) for name, x in smaller.state_dict().items()}
         for name, piece in self._pieces(pruned).items():
@@ -146,7 +167,7 @@ class Compact(Masked):
         """See `Writer.refusal`."""
         if pruned.plan.is_empty:
             return "Nothing is gone as a whole: zeros stand in matrices of full size."
-        return ""
+        return compact_refusal(pruned)
 
     def write(self, pruned: Pruned, wanted: ExportConfig, folder: Path) -> None:
         """See `Writer.write`."""
@@ -168,6 +189,45 @@ class Compact(Masked):
 
     def _pieces(self, pruned: Pruned) -> dict[str, Piece]:
         return compact(pruned.loaded.model, pruned.plan).pieces
+
+
+def compact_refusal(pruned: Pruned) -> str:
+    """Why what is left cannot be told in a config; empty: it can."""
+    try:
+        compact(pruned.loaded.model, pruned.plan)
+    except ModelError as error:
+        return error.message
+    return ""
+
+
+def write_tokenizer(loaded: LoadedModel, folder: Path) -> None:
+    """Put the tokenizer of a model into `folder`, if it has one.
+
+    Its files are copied as they are: what transformers saves bears the name of another
+    class, and lacks files that other programs read. From a GGUF file it is saved.
+    """
+    tokenizer, source = loaded.tokenizer, loaded.source
+    if tokenizer is None:
+        return
+    if source.gguf_file is None:
+        names = {*_TOKENIZER_FILES, *tokenizer.vocab_files_names.values()}
+        found = [name for name in sorted(names) if (source.folder / name).is_file()]
+        for name in found:
+            shutil.copyfile(source.folder / name, folder / name)
+        templates = source.folder / _TEMPLATES
+        if templates.is_dir():
+            shutil.copytree(
+                templates, folder / _TEMPLATES, copy_function=shutil.copyfile
+            )
+        if found:
+            return
+    tokenizer.save_pretrained(folder)
+    path = folder / "tokenizer_config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    for name in _OF_THIS_MACHINE:
+        config.pop(name, None)
+    text = json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    path.write_text(text, encoding="utf-8")
 
 
 class _RaggedError(ValueError):
@@ -196,17 +256,6 @@ def _head_dim(model: PreTrainedModel) -> int:
     config = model.config.get_text_config()
     stated = getattr(config, "head_dim", None)
     return int(stated or config.hidden_size // config.num_attention_heads)
-
-
-def _make_saveable(model: PreTrainedModel) -> None:
-    """Many models ship sampling settings without saying that they sample.
-
-    transformers reads such a generation config, but refuses to write it.
-    """
-    try:
-        model.generation_config.validate(strict=True)
-    except ValueError:
-        model.generation_config.do_sample = True
 
 
 def _times(shape: tuple[int, ...]) -> str:

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from surgeon_engine.errors import ExportError
 from surgeon_engine.export.shrink import Piece
-from surgeon_engine.formats import FileDtype
+from surgeon_engine.formats import FileDtype, Format
 from surgeon_engine.model.load import LoadedModel
+from surgeon_engine.sizes import number_format
 
 DTYPES = {
     FileDtype.FLOAT32: torch.float32,
@@ -28,21 +29,19 @@ _GIGABYTE = 1_000_000_000
 _HEADER = 110  # bytes a tensor takes in a file's header, by and large
 
 
+def named_dtype(form: Format, wanted: FileDtype, loaded: LoadedModel) -> FileDtype:
+    """The number format of a file of the kind `form`, by its name."""
+    stored = "" if loaded.stored is None else _name(loaded.stored)
+    return number_format(form, wanted, _name(loaded.model.dtype), stored)
+
+
 def file_dtype(wanted: FileDtype, loaded: LoadedModel) -> torch.dtype:
-    """The number format that floats are written in."""
-    if wanted in DTYPES:
-        return DTYPES[wanted]
-    pruned, stored = loaded.model.dtype, loaded.stored
-    if stored is not None and stored.itemsize < pruned.itemsize:
-        return stored
-    return pruned
+    """The number format that floats are written in as safetensors."""
+    return DTYPES[named_dtype(Format.MASKED, wanted, loaded)]
 
 
-def named_dtype(wanted: FileDtype, loaded: LoadedModel) -> FileDtype:
-    """The number format of a file, by its name."""
-    if wanted is FileDtype.Q8_0:
-        return wanted
-    return FileDtype(str(file_dtype(wanted, loaded)).removeprefix("torch."))
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def bytes_of(pieces: Mapping[str, Piece], dtype: torch.dtype) -> int:
@@ -91,7 +90,7 @@ def cast(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
     result = tensor.to(dtype)
     if bool((result.isinf() & tensor.isfinite()).any()):
         largest, most = float(tensor.abs().max()), torch.finfo(dtype).max
-        format_name = str(dtype).removeprefix("torch.")
+        format_name = _name(dtype)
         raise ExportError(
             f"{name} holds a weight of {largest:,.0f}, but {format_name} ends at "
             f"{most:,.0f}.",

@@ -13,7 +13,6 @@ import queue
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -26,7 +25,6 @@ from surgeon_engine import devices
 from surgeon_engine.config import ModelConfig
 from surgeon_engine.errors import EngineError, ModelError
 from surgeon_engine.export.restore import is_compact, load_compact
-from surgeon_engine.export.transformers_files import KEPT
 from surgeon_engine.measuring.messages import (
     Finish,
     Finished,
@@ -40,7 +38,7 @@ from surgeon_engine.measuring.messages import (
     Timed,
 )
 from surgeon_engine.model.load import load_model
-from surgeon_engine.model.source import UNREADABLE, ModelSource, first_line, locate
+from surgeon_engine.model.source import UNREADABLE, first_line, locate
 
 
 class Bench:
@@ -70,7 +68,6 @@ class Bench:
                 prompt = _random_tokens(request)
                 return Timed(generated(self._model, prompt, count)[1])
             case Finish():
-                # Before counting, which may take some itself.
                 # Before counting, which may take some itself.
                 used = devices.peak_memory(self._model.device)
                 return Finished(used, zeros_in(self._model))
@@ -188,7 +185,7 @@ def _loaded(config: ModelConfig, model: PreTrainedModel) -> Loaded:
     stated = model.config.get_text_config()
     return Loaded(
         name=source.name,
-        file_bytes=sum(path.stat().st_size for path in _weight_files(source)),
+        file_bytes=sum(path.stat().st_size for path in source.weight_files),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         vocabulary=stated.vocab_size,
         longest_window=getattr(stated, "max_position_embeddings", None) or 0,
@@ -196,10 +193,6 @@ def _loaded(config: ModelConfig, model: PreTrainedModel) -> Loaded:
         threads=torch.get_num_threads(),
         device=devices.in_words(model.device),
     )
-
-
-def _weight_files(source: ModelSource) -> list[Path]:
-    return [path for path in source.weight_files if path.name != KEPT]
 
 
 def _random_tokens(request: ReadPrompt | Generate) -> Tensor:

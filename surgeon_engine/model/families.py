@@ -86,7 +86,7 @@ def _plain(layer: str) -> tuple[Rows, ...]:
 ATTENTION = (
     # Llama, Mistral, Qwen2 and 3, Gemma 2 and 3, StableLM, OLMo, SmolLM, ...
     Line("self_attn.o_proj", _separate("self_attn")),
-    # OPT
+    # OPT, XGLM
     Line("self_attn.out_proj", _separate("self_attn")),
     # Phi 1 and 2
     Line("self_attn.dense", _separate("self_attn")),
@@ -122,7 +122,7 @@ MLP = (
         (Rows("mlp.gate_up_proj", (Part.GATE, Part.UP)),),
         ("phi3", "glm", "glm4"),
     ),
-    # OPT
+    # OPT, XGLM
     Line("fc2", _plain("fc1")),
     # Phi 1 and 2
     Line("mlp.fc2", _plain("mlp.fc1")),
@@ -136,6 +136,7 @@ MLP = (
 # What the config of a family calls the width of its MLPs, where not intermediate_size.
 MLP_WIDTH = {
     "opt": "ffn_dim",
+    "xglm": "ffn_dim",
     "falcon": "ffn_hidden_size",
     "gpt2": "n_inner",
     "gptj": "n_inner",

@@ -41,6 +41,8 @@ UNREADABLE = (
     StrictDataclassError,
 )
 
+PLAN_FILE = "kept.safetensors"  # a plan that lies beside pruned weights
+
 _STORED = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 _GGUF_MAGIC = b"GGUF"
 _CAUSAL_LM = re.compile(r"ForCausalLM|LMHeadModel")
@@ -61,7 +63,8 @@ class ModelSource:
         """The files that hold the weights."""
         if self.gguf_file:
             return (self.folder / self.gguf_file,)
-        return tuple(sorted(self.folder.glob("*.safetensors")))
+        found = self.folder.glob("*.safetensors")
+        return tuple(sorted(path for path in found if path.name != PLAN_FILE))
 
     @property
     def arguments(self) -> dict[str, object]:
@@ -197,5 +200,10 @@ def _refuse_other_kinds(name: str, config: PretrainedConfig) -> None:
 
 
 def first_line(error: Exception) -> str:
-    """What a library has to say, without the rest of its lecture."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    """What a library has to say, without the rest of its lecture.
+
+    Of a config that is refused the first line only names the function that did it.
+    """
+    lines = (str(error).strip() or type(error).__name__).splitlines()
+    line = lines[-1 if isinstance(error, StrictDataclassError) else 0]
+    return line.strip().rstrip(".")

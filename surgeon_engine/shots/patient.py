@@ -15,7 +15,7 @@ from surgeon_engine.curvature.collect import (
     input_covariances,
 )
 from surgeon_engine.curvature.factors import KroneckerFactors
-from surgeon_engine.events import LayerSparsity, Stage
+from surgeon_engine.events import LayerSparsity, ModelSummary, Stage
 from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.pruning.methods import METHODS
@@ -40,6 +40,7 @@ class Patient:
     windows: TokenWindows
     units: tuple[Unit, ...]
     goal: Goal
+    original: ModelSummary  # of the model as it was found
     gone: dict[str, Tensor]  # unit -> candidates, bool
     cut: int = 0  # weights that are out of the model
     kept: dict[str, Tensor] = field(default_factory=dict)  # unit -> groups still in it

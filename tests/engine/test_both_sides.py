@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import (
+    Gemma4ForCausalLM,
+    Gemma4TextConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
 
 from surgeon_engine.export.both_sides import compact_parts, shared_inputs
 from surgeon_engine.export.plan import KeptPart, Plan
@@ -127,6 +132,32 @@ def test_values_that_no_output_reads_go_and_outputs_of_no_value():
 def test_a_value_that_one_head_still_reads_stays():
     model = tiny_model("llama")
     plan = without(model, columns={(0, "self_attn.o_proj"): (1,)})
+    assert set(by_kind(plan, model)) == {"self_attn.o_proj"}
+    assert_the_same(model, plan)
+
+
+def test_a_value_of_which_a_norm_is_taken_stays():
+    """The others are divided by it, although no output reads it."""
+    torch.manual_seed(0)
+    model = Gemma4ForCausalLM(
+        Gemma4TextConfig(
+            vocab_size=VOCABULARY,
+            hidden_size=16,
+            intermediate_size=24,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            head_dim=4,
+            global_head_dim=4,
+            num_global_key_value_heads=2,
+            hidden_size_per_layer_input=0,
+            num_kv_shared_layers=0,
+            layer_types=["sliding_attention", "full_attention"],
+        )
+    ).eval()
+    model.requires_grad_(False)
+    assert not list(model.model.layers[0].self_attn.v_norm.parameters())
+    plan = without(model, columns={(0, "self_attn.o_proj"): (1, 5)})
     assert set(by_kind(plan, model)) == {"self_attn.o_proj"}
     assert_the_same(model, plan)
 

@@ -42,6 +42,7 @@ WITHOUT_SHARED_HEADS = {
     "gpt_neo",
     "gptj",
     "bloom",
+    "xglm",
     "falcon_multi_head",
 }
 WIDE = {"gpt2", "bloom"}  # their MLPs are four times the hidden size

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
+import torch
 from safetensors.torch import load_file
 
-from surgeon_engine.config import ExportConfig
-from surgeon_engine.errors import ExportError
-from surgeon_engine.export.exporting import export_again
+from surgeon_engine.config import ExportConfig, PruningConfig, RunConfig, Target
+from surgeon_engine.errors import ConfigError, ExportError
+from surgeon_engine.events import Exported, Logged
+from surgeon_engine.export.exporting import WRITERS, export_again
 from surgeon_engine.formats import Format
-from surgeon_engine.run_folder import folder_appearing_at
+from surgeon_engine.run_folder import RunFolder, folder_appearing_at
 from tests.helpers.runs import Recorder, job
+from tests.helpers.tiny_models import tiny_model
 
 pytestmark = pytest.mark.usefixtures("quick_runs")
 
@@ -191,3 +196,106 @@ def test_a_swap_that_fails_puts_the_old_folder_back(tmp_path, monkeypatch):
         (folder / "new").write_text("")
     assert [path.name for path in old.iterdir()] == ["precious"]
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
+
+
+@pytest.mark.parametrize("form", [Format.COMPACT, Format.MASKED])
+def test_a_run_whose_export_fails_is_not_lost(tmp_path, monkeypatch, form):
+    config = dataclasses.replace(job(tmp_path), export=ExportConfig(format=form))
+    kind = type(WRITERS[form])
+    with monkeypatch.context() as patch:
+
+        def killed(*_):
+            raise ExportError("It does not load: exit code -9.", "Close others.")
+
+        patch.setattr(kind, "verify", killed)
+        recorder = Recorder()
+        with pytest.raises(ExportError, match="exit code -9") as error:
+            recorder.run(config, tmp_path / "run")
+    assert "can be exported again" in error.value.hint
+    assert (tmp_path / "run" / "export-unverified" / "config.json").is_file()
+    assert not (tmp_path / "run" / "export").exists()
+    report = RunFolder(tmp_path / "run").read_report()
+    assert report.exported is None
+    again(tmp_path / "run", tmp_path / "copy")
+    direct = Recorder().run(config, tmp_path / "direct").of(Exported)[0]
+    shots = RunFolder(tmp_path / "direct").read_report().shots
+    assert shots[-1].layers == report.shots[-1].layers
+    if form is Format.COMPACT:
+        ours, theirs = (
+            load_file(tmp_path / name / "model.safetensors")
+            for name in ("copy", f"direct/{Path(direct.folder).name}")
+        )
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_the_report_tells_of_the_model_as_it_was_found(finished):
+    report = RunFolder(finished).read_report()
+    whole = sum(p.numel() for p in tiny_model("llama").parameters())
+    assert report.model.parameters == whole
+    assert report.shots[-1].parameters < whole
+    wanted = dataclasses.replace(
+        report.config.pruning, target=Target.PARAMETERS, million_parameters=0.0063
+    )
+    report = msgspec.structs.replace(
+        report, config=dataclasses.replace(report.config, pruning=wanted)
+    )
+    RunFolder(finished).write_report(report)
+    again(finished, finished.parent / "copy")
+    card = (finished.parent / "copy" / "README.md").read_text()
+    assert f"{report.model.prunable:,} prunable weights of llama" in card
+
+
+def test_what_is_precious_is_not_replaced(finished, tmp_path, monkeypatch):
+    inside = tmp_path / "here"
+    inside.mkdir()
+    (inside / "precious").write_text("")
+    monkeypatch.chdir(inside)
+    monkeypatch.setenv("HOME", str(tmp_path / "home" / "me"))
+    (tmp_path / "home" / "me").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(finished)
+    checkpoint = finished / "export"
+    for folder in (
+        inside,
+        tmp_path,
+        tmp_path / "home",
+        tmp_path / "llama",  # the original model
+        tmp_path / "here" / ".." / "run",
+        tmp_path / "link",
+        checkpoint,
+    ):
+        with pytest.raises(ExportError, match=r"replaced|keeps its files|no folder"):
+            again(finished, folder, replace=True)
+    with pytest.raises(ExportError, match="No destination"):
+        export_again(str(finished), ExportConfig(replace=True), Recorder().session)
+    assert (inside / "precious").is_file()
+    assert (tmp_path / "llama" / "model.safetensors").is_file()
+    assert (checkpoint / "model.safetensors").is_file()
+
+
+def test_what_was_set_aside_by_a_killed_process_is_put_back_first(finished, tmp_path):
+    aside = tmp_path / ".copy.old"
+    aside.mkdir()
+    (aside / "precious").write_text("")
+    with pytest.raises(ExportError, match="not empty"):
+        again(finished, tmp_path / "copy")
+    assert (tmp_path / "copy" / "precious").is_file()
+
+
+def test_masked_files_reach_no_size():
+    with pytest.raises(ConfigError, match="as large as the original"):
+        RunConfig(
+            pruning=PruningConfig(target=Target.FILE_SIZE),
+            export=ExportConfig(format=Format.MASKED),
+        )
+
+
+def test_the_size_is_told_before_the_work(finished, tmp_path):
+    recorder = Recorder()
+    config = ExportConfig(str(tmp_path / "copy"), Format.COMPACT)
+    told = export_again(str(finished), config, recorder.session)
+    words = [event.message for event in recorder.of(Logged)]
+    assert words == [f"transformers, compact: the file will take {size_of(told)}."]
+
+
+def size_of(told: Exported) -> str:
+    return f"{told.forecast_bytes / 1e6:.1f} MB"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 
+import msgspec
 import pytest
 
 from surgeon_engine.__main__ import main
-from surgeon_engine.config import ExportConfig
+from surgeon_engine.config import Device, ExportConfig
 from surgeon_engine.measurements import Measured, ModelMeasured, Rate, Settings
 from surgeon_engine.measuring import measure as conductor
+from surgeon_engine.run_folder import RunFolder
 from tests.helpers.runs import Recorder, check_nothing, job
 
 
@@ -35,7 +37,11 @@ def test_a_run_is_exported_again(finished, tmp_path, capsys):
     arguments = ["export", str(finished), "--to", str(tmp_path / "half")]
     arguments += ["--format", "compact", "--dtype", "bfloat16"]
     assert main(arguments) == 0
-    assert "compact, bfloat16" in capsys.readouterr().out
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "  load"
+    assert said[-3:-1] == ["  export", "  verification"]
+    assert "compact, bfloat16" in said[-1]
+    assert any(line.startswith("info: ") for line in said)
     config = json.loads((tmp_path / "half" / "config.json").read_text())
     assert config["dtype"] == "bfloat16"
     assert main(arguments) == 1
@@ -50,6 +56,22 @@ def test_a_format_that_is_not_possible_is_refused(finished, tmp_path, capsys):
     assert not (tmp_path / "plain").exists()
 
 
+def test_a_format_without_a_destination_is_an_error(finished, capsys):
+    assert main(["export", str(finished), "--format", "gguf"]) == 1
+    said = capsys.readouterr()
+    assert "Give --to FOLDER." in said.err
+    assert said.out == ""
+
+
+def test_a_run_whose_export_failed_says_where_its_checkpoint_is(finished, capsys):
+    run = RunFolder(finished)
+    run.write_report(msgspec.structs.replace(run.read_report(), exported=None))
+    assert main(["export", str(finished)]) == 0
+    said = capsys.readouterr().out
+    assert "has failed" in said
+    assert str(finished / "export") in said
+
+
 def test_a_folder_without_a_run_is_refused(tmp_path, capsys):
     assert main(["export", str(tmp_path)]) == 1
     assert "not the folder of a finished run" in capsys.readouterr().err
@@ -61,6 +83,7 @@ def test_models_are_measured_in_turns(monkeypatch, capsys):
         ModelMeasured(name, 10, 20, rate, rate, 30, 40) for name in ("a", "b")
     )
     told = []
+    settings = ["--device", "cpu", "--prompt-tokens", "64", "--generated-tokens", "8"]
 
     def measured(sources, settings, check):
         told.append((sources, settings))
@@ -70,5 +93,8 @@ def test_models_are_measured_in_turns(monkeypatch, capsys):
     assert main(["measure", "a", "b", "--rounds", "1", "--threads", "2"]) == 0
     assert told == [(["a", "b"], Settings(rounds=1, threads=2))]
     said = capsys.readouterr().out
+    assert main(["measure", "a", "b", *settings]) == 0
+    asked = Settings(prompt_tokens=64, generated_tokens=8, device=Device.CPU)
+    assert told[1] == (["a", "b"], asked)
     assert "generation, tokens/s" in said
     assert "not measurably faster here" in said

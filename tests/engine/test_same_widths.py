@@ -13,6 +13,7 @@ from surgeon_engine.events import Exported, ShotFinished
 from surgeon_engine.formats import Format
 from surgeon_engine.pruning.threshold import Removals, cheapest_in_step
 from tests.helpers.runs import Recorder, job
+from tests.helpers.tiny_models import VOCABULARY
 
 pytestmark = pytest.mark.usefixtures("quick_runs")
 
@@ -59,6 +60,15 @@ def test_a_run_with_the_same_widths_leaves_a_plain_model(tmp_path, family):
     assert told.format is Format.STOCK
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "export")
     assert sum(p.numel() for p in model.parameters()) == shot.parameters
+    masked = dataclasses.replace(config, export=ExportConfig(format=Format.MASKED))
+    Recorder().run(masked, tmp_path / "masked")
+    full = AutoModelForCausalLM.from_pretrained(tmp_path / "masked" / "export")
+    assert sum(p.numel() for p in full.parameters()) > shot.parameters
+    ids = torch.arange(1, 61).view(3, -1) % VOCABULARY
+    with torch.no_grad():
+        expected = full(ids).logits
+        difference = (model(ids).logits - expected).abs().max()
+    assert difference <= 1e-4 * expected.abs().max()
 
 
 def test_rows_and_columns_know_no_widths(tmp_path):

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
+import weakref
 
 import pytest
 import torch
 from transformers import DynamicCache
 
 from surgeon_engine.config import COUPLED, PruningConfig, Structure
-from surgeon_engine.export.plan import plan_of
-from surgeon_engine.export.shrink import compact_model
+from surgeon_engine.errors import ModelError
+from surgeon_engine.export.plan import KeptPart, Plan, plan_of
+from surgeon_engine.export.shrink import compact, compact_model, shrink_in_place
 from surgeon_engine.model.coupling import structure_support
+from surgeon_engine.model.layers import prunable_layers
 from surgeon_engine.pruning.structures import units_of
 from tests.helpers.tiny_models import FAMILIES, MORE_FAMILIES, VOCABULARY, tiny_model
 
@@ -90,3 +94,87 @@ def test_the_compact_model_computes_the_same(family, structure):
             padded = {"attention_mask": mask, "use_cache": False}
             ours, theirs = small(ids, **padded).logits, model(ids, **padded).logits
             assert_close(ours[mask.bool()], theirs[mask.bool()])
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "bloom"])
+def test_layers_become_smaller_without_drawing_random_numbers(family):
+    model, plan = masked(family, Structure.HEADS_AND_NEURONS)
+    before = torch.get_rng_state()
+    shrink_in_place(model, plan)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_in_place_only_what_gets_smaller_is_copied():
+    model, plan = masked("stablelm_head_norms", Structure.HEADS_AND_NEURONS)
+    ids = tokens(2)
+    with torch.no_grad():
+        expected = model(ids).logits
+    kept = {
+        name: parameter.data_ptr()
+        for name, parameter in model.named_parameters()
+        if "_proj" not in name and "layernorm.norms" not in name
+    }
+    cut = [each.coupled.consumer.module for each in plan.groups]
+    old = [weakref.ref(layer.weight) for layer in cut]
+    shrink_in_place(model, plan)
+    assert [weight() for weight in old] == [None] * len(old)  # the plan holds none
+    now = dict(model.named_parameters())
+    assert kept == {name: now[name].data_ptr() for name in kept}
+    with torch.no_grad():
+        assert_close(model(ids).logits, expected)
+
+
+def shared_gather():
+    """A model whose first attention reads some of its inputs, and its plan."""
+    model = tiny_model("llama")
+    columns = torch.tensor([i for i in range(16) if i not in (2, 9)])
+    parts = []
+    for layer in prunable_layers(model):
+        if layer.block == 0 and layer.kind[-6:] in ("q_proj", "k_proj", "v_proj"):
+            W = layer.weight()
+            W[:, [2, 9]] = 0
+            layer.write(W)
+            parts.append(KeptPart(layer, torch.arange(layer.rows), columns))
+    return model, Plan(layers=tuple(parts))
+
+
+COPIED = {
+    "phi3": lambda: masked("phi3", Structure.HEADS),
+    "bloom": lambda: masked("bloom", Structure.HEADS),
+    "shared gather": shared_gather,
+}
+
+
+@pytest.mark.parametrize("make", COPIED.values(), ids=COPIED)
+def test_a_deep_copy_does_not_depend_on_its_original(make):
+    model, plan = make()
+    small = compact_model(model, plan)
+    twin = copy.deepcopy(small)
+    ids = tokens(2)
+    with torch.no_grad():
+        expected = small(ids).logits
+        for tensor in (*small.parameters(), *small.buffers()):
+            tensor.zero_()
+        for module in small.modules():
+            if type(vars(module).get("config")).__name__ == "_OwnConfig":
+                module.config._widths.clear()
+        assert torch.equal(twin(ids).logits, expected)
+        changed = copy.deepcopy(twin)
+        for name, indices in changed.named_buffers():
+            if "kept_" in name:
+                indices.copy_(indices.flip(0))
+        is_gathered = any("kept_" in name for name, _ in changed.named_buffers())
+        same = torch.equal(changed(ids).logits, expected)
+        assert same != is_gathered
+        assert changed.double()(ids).logits.dtype is torch.float64
+
+
+def test_blocks_of_different_widths_are_refused_in_a_sentence():
+    model, plan = masked("llama", Structure.NEURONS)
+    shrink_in_place(model, Plan(groups=plan.groups[:1]))
+    units = units_of(PruningConfig(structure=Structure.NEURONS), model)
+    gone = {u.measured.name: torch.arange(u.candidates) == 0 for u in units}
+    made = compact(model, plan_of(units, gone))
+    with pytest.raises(ModelError, match="different numbers of neurons") as caught:
+        _ = made.config
+    assert "masked" in caught.value.hint

@@ -16,7 +16,7 @@ from surgeon_engine.config import (
 from surgeon_engine.errors import ConfigError
 from surgeon_engine.events import LayerSummary, ModelSummary
 from surgeon_engine.formats import FileDtype, Format
-from surgeon_engine.sizes import file_dtype, goal_of, prunable_weights
+from surgeon_engine.sizes import file_dtype, goal_of, number_format, prunable_weights
 
 # Two layers of 10 x 9 weights with a bias, and 100 parameters that are not prunable.
 LAYERS = tuple(
@@ -134,6 +134,24 @@ def test_a_target_that_cannot_be_reached_is_refused_with_the_numbers(pruning, wo
 def test_the_file_has_the_number_format_of_the_original(stored, export, expected):
     model = msgspec.structs.replace(MODEL, dtype=stored)
     assert file_dtype(RunConfig(export=export), model) is expected
+
+
+@pytest.mark.parametrize(
+    ("form", "wanted", "pruned", "stored", "expected"),
+    [
+        (Format.MASKED, FileDtype.SAME, "float32", "bfloat16", FileDtype.BFLOAT16),
+        (Format.COMPACT, FileDtype.SAME, "bfloat16", "float32", FileDtype.BFLOAT16),
+        (Format.STOCK, FileDtype.SAME, "bfloat16", "float16", FileDtype.BFLOAT16),
+        (Format.GGUF, FileDtype.SAME, "float16", "", FileDtype.FLOAT16),
+        (Format.GGUF, FileDtype.Q8_0, "float32", "float32", FileDtype.Q8_0),
+        (Format.MASKED, FileDtype.FLOAT32, "float16", "float16", FileDtype.FLOAT32),
+        (Format.ONNX, FileDtype.SAME, "bfloat16", "bfloat16", FileDtype.FLOAT32),
+    ],
+)
+def test_the_shorter_number_format_is_kept_unless_another_is_asked_for(
+    form, wanted, pruned, stored, expected
+):
+    assert number_format(form, wanted, pruned, stored) is expected
 
 
 def test_a_block_of_8_bits_has_a_scale():

@@ -47,9 +47,10 @@ def patient_of(family: str = "llama", windows: int = 8, **pruning) -> Patient:
         random_windows(windows), random_windows(3, seed=1), "random", 0
     )
     units = units_of(config.pruning, model)
-    goal = goal_of(config.pruning, describe(model, source), config.model.dtype)
+    original = describe(model, source)
+    goal = goal_of(config.pruning, original, config.model.dtype)
     gone = {u.measured.name: torch.zeros(u.candidates, dtype=torch.bool) for u in units}
-    return Patient(config, loaded, texts, units, goal, gone)
+    return Patient(config, loaded, texts, units, goal, original, gone)
 
 
 def quiet() -> Session:

@@ -53,6 +53,8 @@ from transformers import (
     StableLmForCausalLM,
     Starcoder2Config,
     Starcoder2ForCausalLM,
+    XGLMConfig,
+    XGLMForCausalLM,
 )
 
 VOCABULARY = 96
@@ -118,6 +120,10 @@ def _bloom() -> PreTrainedModel:
     return BloomForCausalLM(BloomConfig(**common))
 
 
+def _xglm() -> PreTrainedModel:
+    return XGLMForCausalLM(XGLMConfig(**_COMMON, ffn_dim=24, dropout=0.0))
+
+
 def _grouped(
     model: type[PreTrainedModel], config: type[PretrainedConfig], **settings: object
 ) -> Callable[[], PreTrainedModel]:
@@ -161,6 +167,7 @@ MORE_FAMILIES: dict[str, Callable[[], PreTrainedModel]] = {
         StableLmForCausalLM, StableLmConfig, qk_layernorm=True
     ),
     "starcoder2": _grouped(Starcoder2ForCausalLM, Starcoder2Config),
+    "xglm": _xglm,
 }
 NEURON_FAMILIES = ("falcon_multi_query", "olmo2")  # their heads cannot go alone
 COUPLED_FAMILIES = tuple(name for name in FAMILIES if name not in NEURON_FAMILIES)
