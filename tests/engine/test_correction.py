@@ -202,4 +202,5 @@ def test_only_the_method_that_adapts_corrects(method):
     settings = {"structure": Structure.ELEMENTS, "method": method}
     wanted = PruningConfig(**settings, correction=Correction.LOSS)
     assert wanted.is_corrected == (method is Method.LLM_SURGEON)
-    assert not PruningConfig(**settings).is_corrected
+    assert PruningConfig(**settings) == wanted  # the default
+    assert not PruningConfig(**settings, correction=Correction.NONE).is_corrected

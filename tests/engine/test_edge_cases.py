@@ -203,7 +203,7 @@ def test_too_few_windows_for_a_search_are_told_and_the_given_damping_holds(
 
 def test_enough_windows_are_searched_on_without_a_word(tmp_path):
     found = run(tmp_path, windows=4, damping=Damping.AUTOMATIC, shots=2)
-    assert not found.recorder.of(Logged)
+    assert not found.recorder.warnings()
     assert all(shot.damping.tried > 1 for shot in found.shots)
     assert StageStarted(Stage.DAMPING, 2) in found.recorder.events
 
@@ -237,7 +237,7 @@ def test_settings_that_a_method_has_no_use_for_change_nothing(tmp_path, method):
             method=method,
             **settings,
         )
-        assert not found.recorder.of(Logged)
+        assert not found.recorder.warnings()
         assert found.shots[-1].damping is None
         exports.append(found.after)
     for name, W in exports[0].items():

@@ -47,6 +47,7 @@ sparsities = [0.2, 0.4]
 [defaults.pruning]
 structure = "rows_and_columns"
 damping = "fixed"
+correction = "none"
 [[job]]
 name = "all at once"
 [[job]]
@@ -178,6 +179,7 @@ def test_the_figures_are_those_of_a_plain_run(bench, tmp_path, monkeypatch):
         sparsity=0.4,
         shots=2,
         damping=Damping.FIXED,
+        correction=Correction.NONE,
     )
     rows = bench.rows()
     shots = [event for event in events if isinstance(event, ShotFinished)]
@@ -200,7 +202,7 @@ def test_each_column_of_a_corrected_job_is_as_if_the_run_ended_there(
     bench, tmp_path, monkeypatch
 ):
     settings = {"damping": Damping.FIXED, "correction": Correction.LOSS}
-    corrected = TWO_JOBS.replace("[[job]]", 'correction = "loss"\n[[job]]', 1)
+    corrected = TWO_JOBS.replace('"none"', '"loss"')
     bench.run(corrected, "--only=all at once")
     rows = bench.rows()
     for row, shots in zip(rows, (1, 2), strict=True):

@@ -8,8 +8,8 @@ import pytest
 
 from surgeon_engine.config import (
     CalibrationConfig,
-    Correction,
     ExportConfig,
+    Method,
     ModelConfig,
     PruningConfig,
     RunConfig,
@@ -86,13 +86,20 @@ def test_a_structure_that_the_model_does_not_have():
             "only 2,433,024 of the 2,828,736 parameters can",
         ),
         (PruningConfig(protect=("mlp.down",)), "mlp.down under Protect is the name of"),
-        (PruningConfig(correction=Correction.LOSS), "needs 4 windows"),
     ],
 )
 def test_a_target_that_cannot_be_reached(pruning, words):
-    config = RunConfig(calibration=CalibrationConfig(windows=3), pruning=pruning)
+    config = RunConfig(pruning=pruning)
     assert words in problems(config, MODEL, RUNS)[Step.TARGET]
     assert Step.TARGET not in problems(config, None, RUNS)
+
+
+@pytest.mark.parametrize("method", Method)
+def test_a_correction_needs_windows_to_hold_out(method):
+    pruning = PruningConfig(structure=Structure.ELEMENTS, method=method)
+    config = RunConfig(calibration=CalibrationConfig(windows=3), pruning=pruning)
+    problem = problems(config, MODEL, RUNS).get(Step.TARGET, "")
+    assert ("needs 4 windows" in problem) == (method is Method.LLM_SURGEON)
 
 
 @pytest.mark.parametrize("name", ["block 0", "mlp.down_proj", "*.layers.1.*"])

@@ -129,7 +129,7 @@ SEARCHED = (
     StageTime(Stage.CURVATURE, 1, 9.0),
     StageTime(Stage.DAMPING, 1, 7.0),
 )
-WITH_SEARCH = course_of(PruningConfig(), shots=1)
+WITH_SEARCH = course_of(PruningConfig(correction=Correction.NONE), shots=1)
 
 
 def test_coming_back_to_a_stage_takes_a_run_nowhere_back():

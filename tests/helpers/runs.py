@@ -21,7 +21,13 @@ from surgeon_engine.config import (
     RunConfig,
 )
 from surgeon_engine.errors import EngineError
-from surgeon_engine.events import BaselineEvaluated, RunStarted, ShotFinished
+from surgeon_engine.events import (
+    BaselineEvaluated,
+    Level,
+    Logged,
+    RunStarted,
+    ShotFinished,
+)
 from surgeon_engine.export.exporting import WRITERS
 from surgeon_engine.export.writer import Verdict
 from surgeon_engine.formats import Format
@@ -50,6 +56,10 @@ class Recorder:
         """Run it all; gives itself."""
         prune(config, folder, self.session)
         return self
+
+    def warnings(self) -> list[Logged]:
+        """What was logged beside mere information."""
+        return [event for event in self.of(Logged) if event.level is not Level.INFO]
 
     def of(self, kind: type) -> list[Any]:
         """The events of that kind."""
