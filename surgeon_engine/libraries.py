@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging as python_logging
 import platform
 from importlib.metadata import version
 
@@ -17,7 +18,14 @@ def versions() -> dict[str, str]:
     }
 
 
+_UNEVEN = "transformers.integrations.heterogeneity.configuration_utils"
+
+
 def without_progress_bars() -> None:
-    """Keep them from drawing bars of their own: the run's events tell what goes on."""
+    """Keep them from drawing bars of their own: the run's events tell what goes on.
+
+    And from warning of every model whose layers differ in their widths.
+    """
     logging.disable_progress_bar()
     datasets.disable_progress_bars()
+    python_logging.getLogger(_UNEVEN).setLevel(python_logging.ERROR)
