@@ -99,6 +99,8 @@ def check_format(config: RunConfig, loaded: LoadedModel, units: Sequence[Unit]) 
             "Plain files need the same widths in every layer.",
             'Set widths to "same", or choose the compact format.',
         )
+    if wanted is Format.STOCK and pruning.has_same_widths:
+        return  # which widths they will be, and whether a config takes them, is open
     example = {}
     for unit in units:  # one candidate of each: the same widths everywhere
         gone = torch.zeros(unit.candidates, dtype=torch.bool)
