@@ -21,24 +21,6 @@ _LARGEST_LOSS = 700.0  # nats: exp of more is no float64
 
 
 @torch.no_grad()
-def token_losses(
-    model: PreTrainedModel, windows: Tensor, batch: int, step: Callable[[], None]
-) -> Tensor:
-    """The loss of each predicted token.  windows x (length - 1), float64."""
-    losses: list[Tensor] = []
-    for tokens in windows.split(batch):
-        tokens = tokens.to(model.device)
-        logits = model(tokens, use_cache=False).logits
-        of_batch = functional.cross_entropy(
-            logits[:, :-1].flatten(0, 1).float(),
-            tokens[:, 1:].flatten(),
-            reduction="none",
-        )
-        losses.append(of_batch.view(len(tokens), -1).cpu().double())
-        step()
-    return torch.cat(losses)
-
-
 def evaluate(
     model: PreTrainedModel,
     windows: Tensor,
@@ -51,8 +33,18 @@ def evaluate(
     Raises:
         EvaluationError: the loss is not finite.
     """
-    loss = float(token_losses(model, windows, batch, step).mean())
+    total = 0.0
+    for tokens in windows.split(batch):
+        tokens = tokens.to(model.device)
+        logits = model(tokens, use_cache=False).logits
+        total += functional.cross_entropy(
+            logits[:, :-1].flatten(0, 1).float(),
+            tokens[:, 1:].flatten(),
+            reduction="sum",
+        ).item()
+        step()
     count, length = windows.shape
+    loss = total / (count * (length - 1))
     if not loss < _LARGEST_LOSS:  # NaN is not smaller than anything
         raise EvaluationError(
             f"The loss on the validation text is {loss}.",

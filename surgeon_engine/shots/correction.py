@@ -29,7 +29,7 @@ from surgeon_engine.events import Stage
 from surgeon_engine.linalg import damped, solve
 from surgeon_engine.model.layers import KeptWeights, PrunableLayer
 from surgeon_engine.session import Session
-from surgeon_engine.shots.damping import judged, split
+from surgeon_engine.shots.damping import held_out_loss, split
 from surgeon_engine.shots.patient import Factors, Patient, Wanted, measure
 
 _DAMPING = 1.0  # multiple of the mean eigenvalue; smaller ones gained less
@@ -57,7 +57,7 @@ def correct(patient: Patient, session: Session) -> Steps:
         CurvatureError: an activation or a gradient is not finite.
     """
     _, held = parts_of(patient.windows.calibration)
-    before = after = judged(patient, held).loss
+    before = after = held_out_loss(patient, held)
     lengths: list[float] = []
     while len(lengths) < _MOST_STEPS:
         length, after = _step(patient, session)
@@ -127,14 +127,14 @@ def _best_length(
     patient: Patient, directions: Directions, held: Tensor, session: Session
 ) -> tuple[float, float]:
     """The length of the step, and the held-out loss after it."""
-    best, least = 0.0, judged(patient, held).loss
+    best, least = 0.0, held_out_loss(patient, held)
     length = _FIRST
     kept = KeptWeights([layer for layer, _ in directions])
     while length <= _LAST:
         session.check()
         with kept:
             _move(directions, length)
-            loss = judged(patient, held).loss
+            loss = held_out_loss(patient, held)
         if not loss < least:
             break
         best, least = length, loss

@@ -4,14 +4,10 @@ A covariance of few tokens is uncertain, and how much it may be trusted depends 
 text, its length, the structure and how much has gone. So each damping is tried: the
 factors of one part of the calibration windows choose and update, the loss on the other
 part judges, and the weights are put back. The search goes over a coarse grid from the
-last choice on, first for the update's damping, then, for rows and columns, for that of
-the costs. The latter takes longer to try and is chosen in the first shot alone: in
-later ones, and for other structures, the differences are smaller than what few
-held-out windows can tell apart (docs/results.md).
-
-Too little damping costs more than too much, and of two dampings chance may favour
-either. So the search takes more damping for any gain, and less of it only where the
-gain is larger than its standard error, by the differences token by token.
+last choice on, first for the update's damping, then for that of the costs. The latter
+takes longer to try, and trying it in later shots followed the chance of few held-out
+windows (docs/results.md): it is chosen in the first shot alone, and for single weights
+stays where the search begins.
 
 The factors of the held-out part are then added to those of the first, so that nothing
 measured is wasted; validation windows take no part.
@@ -25,12 +21,11 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from surgeon_engine.config import BY_LAYER, PruningConfig
-from surgeon_engine.errors import CurvatureError
-from surgeon_engine.evaluation.perplexity import token_losses
+from surgeon_engine.config import SPARSE, PruningConfig
+from surgeon_engine.errors import CurvatureError, EvaluationError
+from surgeon_engine.evaluation.perplexity import evaluate
 from surgeon_engine.events import DampingChoice, Stage
 from surgeon_engine.model.layers import KeptWeights
 from surgeon_engine.session import Session
@@ -38,8 +33,8 @@ from surgeon_engine.shots.patient import Factors, Patient
 from surgeon_engine.shots.removal import remove, selection
 
 GRID = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
-_START = (GRID.index(0.01), GRID.index(0.1))
-_START_BY_LAYER = (GRID.index(0.1), GRID.index(0.1))
+_START = (GRID.index(0.1), GRID.index(0.1))
+_START_SPARSE = (GRID.index(0.03), GRID.index(0.1))
 _UPDATE = ((0, -1), (0, 1))
 _COST = ((-1, 0), (1, 0))  # dearer to try: all costs have to be computed again
 _HELD_OUT = 4  # one of so many windows
@@ -55,33 +50,13 @@ def split(windows: Tensor) -> tuple[Tensor, Tensor] | None:
     return windows[:-held], windows[-held:]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Judged:
-    """What held-out windows say: the loss of each of their tokens."""
-
-    losses: Tensor  # float64
-
-    @property
-    def loss(self) -> float:
-        """The mean; infinite where it is not a number."""
-        mean = float(self.losses.mean())
-        return mean if math.isfinite(mean) else math.inf
-
-    def beats(self, other: Judged) -> bool:
-        """Whether the mean is smaller by more than the standard error."""
-        if math.isinf(self.loss) or math.isinf(other.loss):
-            return self.loss < other.loss
-        gain = other.losses - self.losses
-        return float(gain.mean()) > float(gain.std()) / math.sqrt(gain.numel())
-
-
-NO_LOSS = Judged(torch.tensor([math.inf]))
-
-
-def judged(patient: Patient, held: Tensor) -> Judged:
-    """What the windows `held` say of the model as it is."""
+def held_out_loss(patient: Patient, held: Tensor) -> float:
+    """The mean next-token loss on `held`; infinite where it is not a number."""
     batch = patient.config.calibration.batch
-    return Judged(token_losses(patient.loaded.model, held, batch, lambda: None))
+    try:
+        return evaluate(patient.loaded.model, held, batch, "", lambda: None).loss
+    except EvaluationError:
+        return math.inf
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,38 +86,38 @@ def choose_damping(patient: Patient, task: Task, session: Session) -> DampingCho
         pruning = dataclasses.replace(config, cost_damping=cost_damping)
         return selection(patient, task.factors, pruning, task.budget).removed
 
-    def judged_at(place: Place) -> Judged:
+    def loss_at(place: Place) -> float:
         session.check()
         pruning = with_damping(config, GRID[place[0]], GRID[place[1]])
         try:
             removed = removed_at(pruning.cost_damping)
             with kept:
                 remove(patient, task.factors, pruning, removed, session.check)
-                return judged(patient, task.held)
+                return held_out_loss(patient, task.held)
         except CurvatureError:
-            return NO_LOSS  # too little damping for these factors
+            return math.inf  # too little damping for these factors
 
-    start: Place = _START
-    moves: tuple[Place, ...] = _UPDATE
-    if config.structure in BY_LAYER:
-        start = _START_BY_LAYER
-        if task.last is None:
-            moves = _UPDATE + _COST
+    start = _START_SPARSE if config.structure in SPARSE else _START
+    moves = _moves(config, is_first=task.last is None)
     if task.last is not None:
         start = (GRID.index(task.last.cost), GRID.index(task.last.update))
     with session.stage(Stage.DAMPING, task.shot):
-        best, tried = descend(judged_at, start, moves)
-        if math.isinf(tried[best].loss):  # too little for the costs already
-            best, more = descend(judged_at, max(tried), _COST)
-            tried |= more
-    if math.isinf(tried[best].loss):
+        losses = descend(loss_at, start, moves)
+    best = min(losses, key=losses.__getitem__)
+    if math.isinf(losses[best]):
         raise CurvatureError(
-            f"None of the {len(tried)} dampings that were tried leaves a model with a "
+            f"None of the {len(losses)} dampings that were tried leaves a model with a "
             "finite loss.",
             "Remove less in a shot, or use more calibration text.",
         )
-    cost, update = GRID[best[0]], GRID[best[1]]
-    return DampingChoice(cost, update, len(tried), tried[best].loss)
+    return DampingChoice(GRID[best[0]], GRID[best[1]], len(losses), losses[best])
+
+
+def _moves(pruning: PruningConfig, *, is_first: bool) -> tuple[Place, ...]:
+    """Where the search may go, by how long a trial takes."""
+    if is_first and pruning.structure not in SPARSE:
+        return _UPDATE + _COST
+    return _UPDATE
 
 
 def with_damping(pruning: PruningConfig, cost: float, update: float) -> PruningConfig:
@@ -151,34 +126,28 @@ def with_damping(pruning: PruningConfig, cost: float, update: float) -> PruningC
 
 
 def descend(
-    judged_at: Callable[[Place], Judged], start: Place, moves: tuple[Place, ...]
-) -> tuple[Place, dict[Place, Judged]]:
-    """Where a search from `start` ends, and all that it has tried.
+    loss_at: Callable[[Place], float], start: Place, moves: tuple[Place, ...]
+) -> dict[Place, float]:
+    """The losses of the places that a search from `start` has tried.
 
-    Each pair of opposite moves is followed while it helps, one after the other.
+    Each pair of opposite moves is followed while it helps, one after the other; where
+    nothing has a finite loss yet, towards more damping.
     """
-    tried = {start: judged_at(start)}
+    losses = {start: loss_at(start)}
     best = start
     for pair in zip(moves[::2], moves[1::2], strict=True):
         for move in pair:
             before = best
             while (place := _moved(best, move)) is not None:
-                if place not in tried:
-                    tried[place] = judged_at(place)
-                if not _is_better(tried[place], tried[best], sum(move) > 0):
+                if place not in losses:
+                    losses[place] = loss_at(place)
+                both_fail = math.isinf(losses[best]) and math.isinf(losses[place])
+                if not (losses[place] < losses[best] or (both_fail and sum(move) > 0)):
                     break
                 best = place
             if best != before:
                 break  # the way back is worse
-    return best, tried
-
-
-def _is_better(there: Judged, here: Judged, is_more: bool) -> bool:
-    """Whether the search goes on to `there`, which `is_more` damping or less."""
-    if not is_more:
-        return there.beats(here)
-    nothing_works = math.isinf(min(here.loss, there.loss))
-    return there.loss < here.loss or nothing_works
+    return losses
 
 
 def _moved(place: Place, move: Place) -> Place | None:

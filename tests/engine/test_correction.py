@@ -17,7 +17,7 @@ from surgeon_engine.errors import CalibrationError
 from surgeon_engine.linalg import damped
 from surgeon_engine.shots import correction
 from surgeon_engine.shots.correction import correct, direction
-from surgeon_engine.shots.damping import judged, split
+from surgeon_engine.shots.damping import held_out_loss, split
 from surgeon_engine.shots.patient import Wanted, measure, of_units
 from surgeon_engine.shots.removal import remove, selection
 from tests.helpers.patients import patient_of, quiet, weights
@@ -102,13 +102,13 @@ STRUCTURES = [
 def test_the_held_out_loss_falls_and_what_is_gone_stays_zero(structure, family):
     patient = pruned(structure, family=family)
     _, held = split(patient.windows.calibration)
-    before, old = judged(patient, held).loss, weights(patient)
+    before, old = held_out_loss(patient, held), weights(patient)
     steps = correct(patient, quiet())
     assert steps.lengths
     assert all(length > 0 for length in steps.lengths)
     assert steps.loss_before == before
     assert steps.loss_after < before
-    assert judged(patient, held).loss < before
+    assert held_out_loss(patient, held) < before
     changed = 0
     for unit in patient.units:
         for layer, is_gone in unit.zeros(patient.gone[unit.measured.name]):
@@ -127,7 +127,7 @@ def test_a_step_that_does_not_help_is_not_taken(monkeypatch):
     downhill = correction.direction
     monkeypatch.setattr(correction, "direction", lambda *x: -downhill(*x))
     _, held = split(patient.windows.calibration)
-    before, old = judged(patient, held).loss, weights(patient)
+    before, old = held_out_loss(patient, held), weights(patient)
     steps = correct(patient, quiet())
     assert steps.lengths == ()
     assert steps.loss_before == steps.loss_after == before
@@ -139,21 +139,21 @@ def test_the_length_is_the_best_of_those_that_were_tried(monkeypatch):
     patient = pruned(Structure.ELEMENTS)
     monkeypatch.setattr(correction, "_MOST_STEPS", 1)
     tried = {}
-    judge, move = correction.judged, correction._move
+    judge, move = correction.held_out_loss, correction._move
     last = []
 
     def moved(directions, length):
         last[:] = [length]
         move(directions, length)
 
-    def watched(*arguments):
-        what = judge(*arguments)
+    def judged(*arguments):
+        loss = judge(*arguments)
         if last:
-            tried[last[0]] = what.loss
-        return what
+            tried[last[0]] = loss
+        return loss
 
     monkeypatch.setattr(correction, "_move", moved)
-    monkeypatch.setattr(correction, "judged", watched)
+    monkeypatch.setattr(correction, "held_out_loss", judged)
     steps = correct(patient, quiet())
     assert steps.lengths == (min(tried, key=tried.__getitem__),)
     assert steps.loss_after == min(tried.values())
@@ -169,7 +169,7 @@ def test_the_step_that_is_taken_is_the_one_that_was_judged(monkeypatch):
     before = {layer.name: layer.weight() for layer in layers}
     steps = correct(patient, quiet())
     (length,) = steps.lengths
-    assert judged(patient, held).loss == pytest.approx(steps.loss_after, rel=1e-5)
+    assert held_out_loss(patient, held) == pytest.approx(steps.loss_after, rel=1e-5)
     for unit in patient.units:
         for layer, is_gone in unit.zeros(patient.gone[unit.measured.name]):
             W = before[layer.name]
