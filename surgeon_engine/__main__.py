@@ -211,8 +211,10 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _inspect(options: argparse.Namespace) -> int:
+    from surgeon_engine.libraries import without_progress_bars
     from surgeon_engine.model.inspect import inspect_model
 
+    without_progress_bars()
     _say(_described(inspect_model(ModelConfig(source=options.model)).model))
     return 0
 
