@@ -26,7 +26,14 @@ from transformers import PreTrainedModel
 from surgeon_engine.config import Device, Dtype, ModelConfig
 from surgeon_engine.errors import EngineError
 from surgeon_engine.libraries import without_progress_bars
-from surgeon_engine.measurements import Measured, Ratio, Settings, in_words, speedups
+from surgeon_engine.measurements import (
+    Measured,
+    ModelMeasured,
+    Ratio,
+    Settings,
+    in_words,
+    speedups,
+)
 from surgeon_engine.measuring.bench_process import load, with_cache
 from surgeon_engine.measuring.measure import measure
 
@@ -189,31 +196,34 @@ def _work(source: str, settings: Settings) -> Work:
 
 def _row(source: str, measured: Measured, work: tuple[Work, Work]) -> str:
     full, left = work
-    model, found = measured.models[1], speedups(measured)
-    tokens = measured.prompt_tokens
-    return _line(
-        label(source),
-        _megabytes(model.file_bytes),
-        f"{model.parameters:,}",
-        f"{model.generation.median:.1f}",
-        *_against(found.generation, full.of_token / left.of_token),
-        f"{model.prompt.median:.0f}",
-        *_against(found.prompt, full.of_prompt(tokens) / left.of_prompt(tokens)),
-        _megabytes(model.loaded_bytes),
-        _megabytes(model.peak_bytes),
+    found, tokens = speedups(measured), measured.prompt_tokens
+    return _figures(
+        source,
+        measured.models[1],
+        _against(found.generation, full.of_token / left.of_token),
+        _against(found.prompt, full.of_prompt(tokens) / left.of_prompt(tokens)),
     )
 
 
 def _original_row(source: str, measured: Measured) -> str:
-    model = measured.models[0]
+    return _figures(source, measured.models[0], ("", "", ""), ("", "", ""))
+
+
+def _figures(
+    source: str,
+    model: ModelMeasured,
+    generation: tuple[str, str, str],
+    prompt: tuple[str, str, str],
+) -> str:
+    """The line of one model; the others are it against the original."""
     return _line(
         label(source),
         _megabytes(model.file_bytes),
         f"{model.parameters:,}",
         f"{model.generation.median:.1f}",
-        *("", "", ""),
+        *generation,
         f"{model.prompt.median:.0f}",
-        *("", "", ""),
+        *prompt,
         _megabytes(model.loaded_bytes),
         _megabytes(model.peak_bytes),
     )

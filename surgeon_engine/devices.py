@@ -46,6 +46,11 @@ def dtype_of(wanted: Dtype) -> torch.dtype:
     }[wanted]
 
 
+def name_of(dtype: torch.dtype) -> str:
+    """What files and configs call a torch dtype."""
+    return str(dtype).removeprefix("torch.")
+
+
 def in_words(device: torch.device) -> str:
     """What a user would call `device`."""
     if device.type == "cuda":

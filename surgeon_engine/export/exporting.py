@@ -1,7 +1,9 @@
 """A pruned model in, a verified export on disk out; nothing or all of it.
 
-choose a form -> forecast, room -> write beside the destination
--> load it in a fresh process, compare -> model card -> final name
+The way of one export:
+
+    choose a form -> forecast, room -> write beside the destination
+      -> load it in a fresh process, compare -> model card -> final name
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from pathlib import Path
 import msgspec
 import torch
 
+from surgeon_engine import devices
 from surgeon_engine.config import COUPLED, DEMO, ExportConfig, RunConfig
 from surgeon_engine.errors import ExportError
 from surgeon_engine.events import Exported, FormatSupport, Level, Logged, Stage
@@ -45,8 +48,8 @@ WRITERS: dict[Format, Writer] = {
     Format.GGUF: Gguf(),
     Format.ONNX: Onnx(),
 }
-# What the smallest is looked for among, first to last.
-_FOR_TRANSFORMERS = (Format.STOCK, Format.COMPACT, Format.MASKED)
+# Of those that transformers loads.
+_SMALLEST_FIRST = (Format.STOCK, Format.COMPACT, Format.MASKED)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,7 +77,7 @@ def chosen_format(wanted: Format, pruned: Pruned) -> Format:
         ExportError: this model cannot be written like that.
     """
     if wanted is Format.AUTOMATIC:
-        fit = (f for f in _FOR_TRANSFORMERS if not WRITERS[f].refusal(pruned))
+        fit = (f for f in _SMALLEST_FIRST if not WRITERS[f].refusal(pruned))
         return next(fit)
     reason = WRITERS[wanted].refusal(pruned)
     if reason:
@@ -199,7 +202,7 @@ def _verdict(task: Task, form: Format, folder: Path, session: Session) -> Verdic
     loaded, probe = task.pruned.loaded, task.run.probe_path
     dtypes = (
         named_dtype(form, task.wanted.dtype, loaded),
-        FileDtype(str(loaded.model.dtype).removeprefix("torch.")),
+        FileDtype(devices.name_of(loaded.model.dtype)),
     )
     try:
         verdict = WRITERS[form].verify(folder, probe, session.check)

@@ -40,7 +40,7 @@ from surgeon_engine.errors import ExportError
 from surgeon_engine.export.fresh_process import run_apart
 from surgeon_engine.export.gguf_check import FILE_NAME
 from surgeon_engine.export.gguf_tokenizer import add_tokenizer, tokenizer_refusal
-from surgeon_engine.export.shrink import Piece, compact
+from surgeon_engine.export.shrink import Piece, compact, head_size
 from surgeon_engine.export.transformers_files import compact_refusal
 from surgeon_engine.export.weight_files import named_dtype
 from surgeon_engine.export.writer import Check, Pruned, Verdict
@@ -186,7 +186,7 @@ def _architecture_refusal(pruned: Pruned) -> str:
     kind = rope.get("rope_type", "default")
     if kind not in _ROPE_TYPES:
         return f"A GGUF file of this kind does not hold positions scaled by {kind}."
-    if rope.get("partial_rotary_factor", 1.0) != 1.0 or _head_size(config) % 2:
+    if rope.get("partial_rotary_factor", 1.0) != 1.0 or head_size(config) % 2:
         return "llama.cpp rotates whole queries and keys, this model parts of them."
     return ""
 
@@ -202,11 +202,6 @@ def _tensor_refusal(pruned: Pruned) -> str:
     return ""
 
 
-def _head_size(config: PretrainedConfig) -> int:
-    stated = getattr(config, "head_dim", None)
-    return int(stated or config.hidden_size // config.num_attention_heads)
-
-
 def _gguf_name(name: str) -> str:
     """What llama.cpp calls a tensor of transformers' model; empty: it does not."""
     if name in _TOP:
@@ -219,7 +214,7 @@ def _gguf_name(name: str) -> str:
 
 def _widths(pruned: Pruned, pieces: dict[str, Piece]) -> _Widths:
     config = pruned.loaded.model.config
-    size = _head_size(config)
+    size = head_size(config)
 
     def rows(layer: str) -> list[int]:
         return [
@@ -279,7 +274,7 @@ def _architecture(config: PretrainedConfig, widths: _Widths) -> str:
         return "deci"
     # llama.cpp's qwen2 has as many queries as the embedding has numbers, and does not
     # scale positions; its llama takes biases just as well.
-    queries = widths.heads[0] * _head_size(config)
+    queries = widths.heads[0] * head_size(config)
     is_stock = queries == config.hidden_size and _rope_factors(config) is None
     return "qwen2" if config.model_type == "qwen2" and is_stock else "llama"
 
@@ -288,7 +283,7 @@ def _describe(writer: GGUFWriter, config: PretrainedConfig, widths: _Widths) -> 
     def width(each: list[int]) -> int | list[int]:
         return each[0] if widths.are_uniform else each
 
-    size = _head_size(config)
+    size = head_size(config)
     writer.add_vocab_size(config.vocab_size)
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
@@ -323,7 +318,7 @@ def _rope_factors(config: PretrainedConfig) -> Tensor | None:
     if kind == "default":
         return None
     scaled, _ = ROPE_INIT_FUNCTIONS[kind](config, torch.device("cpu"))
-    size = _head_size(config)
+    size = head_size(config)
     powers = torch.arange(0, size, 2, dtype=torch.float32) / size
     return 1.0 / (rope["rope_theta"] ** powers * scaled)
 

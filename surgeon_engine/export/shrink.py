@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from surgeon_engine import devices
 from surgeon_engine.errors import ModelError
 from surgeon_engine.export.both_sides import CompactPart, compact_parts, shared_inputs
 from surgeon_engine.export.compact_layers import shrink, shrink_groups
@@ -187,11 +188,17 @@ def stock_config(model: PreTrainedModel) -> dict[str, Any]:
     would otherwise go by another one, silently.
     """
     config = json.loads(model.config.to_json_string())
-    config["dtype"] = str(model.dtype).removeprefix("torch.")
+    config["dtype"] = devices.name_of(model.dtype)
     rope = config.get("rope_parameters")
     if isinstance(rope, Mapping) and "rope_theta" in rope:
         config.setdefault("rope_theta", rope["rope_theta"])
     return config
+
+
+def head_size(config: PretrainedConfig) -> int:
+    """How many features a head has."""
+    stated = getattr(config, "head_dim", None)
+    return int(stated or config.hidden_size // config.num_attention_heads)
 
 
 def whole_pieces(model: PreTrainedModel) -> dict[str, Piece]:

@@ -12,14 +12,15 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import GENERATION_CONFIG_NAME
 
+from surgeon_engine import devices
 from surgeon_engine.config import ExportConfig
 from surgeon_engine.errors import ModelError
 from surgeon_engine.export import compact_layers
 from surgeon_engine.export.fresh_process import run_apart
-from surgeon_engine.export.plan import Plan
 from surgeon_engine.export.shrink import (
     Piece,
     compact,
+    head_size,
     stock_config,
     whole_pieces,
 )
@@ -92,8 +93,8 @@ class Masked:
 
     def write(self, pruned: Pruned, wanted: ExportConfig, folder: Path) -> None:
         """See `Writer.write`."""
-        model = pruned.loaded.model
-        self._write(pruned, wanted, folder, stock_config(model))
+        config = stock_config(pruned.loaded.model)
+        self._write(pruned, wanted, folder, config, self._pieces(pruned))
 
     def verify(self, folder: Path, probe: Path, check: Check) -> Verdict:
         """See `Writer.verify`."""
@@ -108,11 +109,12 @@ class Masked:
         wanted: ExportConfig,
         folder: Path,
         config: Mapping[str, Any],
+        pieces: Mapping[str, Piece],
     ) -> None:
         loaded = pruned.loaded
         dtype = file_dtype(wanted.dtype, loaded)
-        write_weights(self._pieces(pruned), dtype, wanted.shard_gigabytes, folder)
-        named = dict(config) | {"dtype": str(dtype).removeprefix("torch.")}
+        write_weights(pieces, dtype, wanted.shard_gigabytes, folder)
+        named = dict(config) | {"dtype": devices.name_of(dtype)}
         text = json.dumps(named, indent=2, sort_keys=True) + "\n"
         (folder / "config.json").write_text(text, encoding="utf-8")
         if not pruned.plan.is_empty:
@@ -137,13 +139,14 @@ class Stock(Masked):
         if plan.is_empty:
             return "Nothing is gone as a whole: plain files would be no smaller."
         try:
-            config = AutoConfig.for_model(**_uniform_config(model, plan))
+            made = compact(model, plan)
+            config = AutoConfig.for_model(**_uniform_config(model, made.config))
             with torch.device("meta"):
                 smaller = AutoModelForCausalLM.from_config(config)
         except (_RaggedError, ModelError, *UNREADABLE) as error:
             return f"No plain model has these widths: {first_line(error)}."
         shapes = {name: tuple(x.shape) for name, x in smaller.state_dict().items()}
-        for name, piece in self._pieces(pruned).items():
+        for name, piece in made.pieces.items():
             if shapes.get(name) != piece.shape:
                 return (
                     f"No plain {type(model).__name__} has these widths: {name} would "
@@ -153,8 +156,10 @@ class Stock(Masked):
 
     def write(self, pruned: Pruned, wanted: ExportConfig, folder: Path) -> None:
         """See `Writer.write`."""
-        config = _uniform_config(pruned.loaded.model, pruned.plan)
-        self._write(pruned, wanted, folder, config)
+        model = pruned.loaded.model
+        made = compact(model, pruned.plan)
+        config = _uniform_config(model, made.config)
+        self._write(pruned, wanted, folder, config, made.pieces)
 
     def _pieces(self, pruned: Pruned) -> dict[str, Piece]:
         return compact(pruned.loaded.model, pruned.plan).pieces
@@ -184,8 +189,9 @@ class Compact(Masked):
                 "AutoModelForCausalLM": f"{module}.Pruned{words['model']}",
             },
         }
-        config = stock_config(model) | compact(model, pruned.plan).config | added
-        self._write(pruned, wanted, folder, config)
+        made = compact(model, pruned.plan)
+        config = stock_config(model) | made.config | added
+        self._write(pruned, wanted, folder, config, made.pieces)
 
     def _pieces(self, pruned: Pruned) -> dict[str, Piece]:
         return compact(pruned.loaded.model, pruned.plan).pieces
@@ -234,28 +240,23 @@ class _RaggedError(ValueError):
     """Layers differ in their widths."""
 
 
-def _uniform_config(model: PreTrainedModel, plan: Plan) -> dict[str, Any]:
-    """The config of a plain model with the widths that all layers share."""
+def _uniform_config(model: PreTrainedModel, added: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of a plain model with the widths that all layers share.
+
+    `added` is what a compact model's config has besides.
+    """
     config = stock_config(model)
-    added = compact(model, plan).config
     per_layer = added["per_layer_config"]
     blocks = model.config.get_text_config().num_hidden_layers
     names = {name for widths in per_layer.values() for name in widths}
-    head_dim = _head_dim(model)
     for name in sorted(names):
         found = {widths.get(name) for widths in per_layer.values()}
         if len(found) > 1 or len(per_layer) < blocks or None in found:
             raise _RaggedError(f"{name} differs from layer to layer")
         config[name] = found.pop()
-    if head_dim and "num_attention_heads" in names:
-        config["head_dim"] = head_dim
+    if "num_attention_heads" in names:
+        config["head_dim"] = head_size(model.config.get_text_config())
     return config
-
-
-def _head_dim(model: PreTrainedModel) -> int:
-    config = model.config.get_text_config()
-    stated = getattr(config, "head_dim", None)
-    return int(stated or config.hidden_size // config.num_attention_heads)
 
 
 def _times(shape: tuple[int, ...]) -> str:

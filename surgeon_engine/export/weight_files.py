@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from surgeon_engine import devices
 from surgeon_engine.errors import ExportError
 from surgeon_engine.export.shrink import Piece
 from surgeon_engine.formats import FileDtype, Format
@@ -31,17 +32,13 @@ _HEADER = 110  # bytes a tensor takes in a file's header, by and large
 
 def named_dtype(form: Format, wanted: FileDtype, loaded: LoadedModel) -> FileDtype:
     """The number format of a file of the kind `form`, by its name."""
-    stored = "" if loaded.stored is None else _name(loaded.stored)
-    return number_format(form, wanted, _name(loaded.model.dtype), stored)
+    stored = "" if loaded.stored is None else devices.name_of(loaded.stored)
+    return number_format(form, wanted, devices.name_of(loaded.model.dtype), stored)
 
 
 def file_dtype(wanted: FileDtype, loaded: LoadedModel) -> torch.dtype:
     """The number format that floats are written in as safetensors."""
     return DTYPES[named_dtype(Format.MASKED, wanted, loaded)]
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
 
 
 def bytes_of(pieces: Mapping[str, Piece], dtype: torch.dtype) -> int:
@@ -90,7 +87,7 @@ def cast(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
     result = tensor.to(dtype)
     if bool((result.isinf() & tensor.isfinite()).any()):
         largest, most = float(tensor.abs().max()), torch.finfo(dtype).max
-        format_name = _name(dtype)
+        format_name = devices.name_of(dtype)
         raise ExportError(
             f"{name} holds a weight of {largest:,.0f}, but {format_name} ends at "
             f"{most:,.0f}.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from surgeon_engine import devices
 from surgeon_engine.config import ModelConfig
 from surgeon_engine.errors import ModelError
 from surgeon_engine.events import LayerSummary, ModelInspected, ModelSummary
@@ -68,5 +69,5 @@ def describe(
             for layer in layers
         ),
         structures=structure_support(model),
-        dtype="" if stored is None else str(stored).removeprefix("torch."),
+        dtype="" if stored is None else devices.name_of(stored),
     )

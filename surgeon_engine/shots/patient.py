@@ -42,9 +42,12 @@ class Patient:
     goal: Goal
     original: ModelSummary  # of the model as it was found
     gone: dict[str, Tensor]  # unit -> candidates, bool
-    cut: int = 0  # weights that are out of the model
     kept: dict[str, Tensor] = field(default_factory=dict)  # unit -> groups still in it
-    whole: dict[str, int] = field(default_factory=dict)  # layer -> weights it had
+
+    @property
+    def cut(self) -> int:
+        """Weights that are out of the model."""
+        return self.original.prunable - sum(x.weights for x in self.loaded.layers)
 
     def sparsities(self) -> tuple[LayerSparsity, ...]:
         """How much of each layer is gone."""
@@ -53,12 +56,16 @@ class Patient:
             for unit in self.units
             for layer, is_gone in unit.zeros(self.gone[unit.measured.name])
         }
-        found = []
-        for layer in self.loaded.layers:
-            had = self.whole.get(layer.name, layer.weights)
-            gone = had - layer.weights + removed.get(layer.name, 0)
-            found.append(LayerSparsity(layer.name, layer.block, layer.kind, had, gone))
-        return tuple(found)
+        return tuple(
+            LayerSparsity(
+                had.name,
+                had.block,
+                had.kind,
+                had.weights,
+                had.weights - layer.weights + removed.get(had.name, 0),
+            )
+            for had, layer in zip(self.original.layers, self.loaded.layers, strict=True)
+        )
 
 
 @dataclass(frozen=True, slots=True)

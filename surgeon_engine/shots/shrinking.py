@@ -27,13 +27,9 @@ def shrink(patient: Patient) -> None:
     model, plan = patient.loaded.model, plan_of(patient.units, patient.gone)
     if not plan.groups or not can_shrink_in_place(model):
         return
-    if not patient.whole:
-        patient.whole = {layer.name: layer.weights for layer in patient.loaded.layers}
-    before = sum(layer.weights for layer in patient.loaded.layers)
     shrink_in_place(model, plan)
     layers = prunable_layers(model)
     patient.loaded = replace(patient.loaded, layers=layers)
-    patient.cut += before - sum(layer.weights for layer in layers)
     by_name = {layer.name: layer for layer in layers}
     units = []
     for unit in patient.units:
