@@ -12,7 +12,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from surgeon_engine.config import Device, ExportConfig, ModelConfig
+from surgeon_engine.config import (
+    COUPLED,
+    Device,
+    ExportConfig,
+    ModelConfig,
+    Structure,
+)
 from surgeon_engine.errors import ExportError, ModelError
 from surgeon_engine.export import transformers_files
 from surgeon_engine.export.fresh_process import run_apart
@@ -27,7 +33,13 @@ from surgeon_engine.model.coupling import Coupling, groups_of
 from surgeon_engine.model.layers import find_blocks, prunable_layers
 from surgeon_engine.model.load import LoadedModel, load_model
 from surgeon_engine.model.source import ModelSource, locate
-from tests.helpers.tiny_models import byte_tokenizer, save_tiny_model
+from tests.engine.test_shrink import assert_close, masked, tokens
+from tests.helpers.tiny_models import (
+    FAMILIES,
+    MORE_FAMILIES,
+    byte_tokenizer,
+    save_tiny_model,
+)
 
 WEIGHTS = "model.safetensors"
 PLAN = "kept.safetensors"
@@ -316,3 +328,20 @@ def test_nothing_lies_in_the_way_of_a_program(tmp_path, monkeypatch):
         '      \'"agreement": 1, "perplexity": null, "checked_with": "x"}\')\n'
     )
     assert run_apart(program, ("a", "b"), lambda: None).tokens == 1
+
+
+@pytest.mark.parametrize("structure", [*COUPLED, Structure.ROWS_AND_COLUMNS])
+@pytest.mark.parametrize("family", FAMILIES | MORE_FAMILIES)
+def test_what_is_written_is_loaded_by_the_code_beside_it(tmp_path, family, structure):
+    model, plan = masked(family, structure)
+    folder = tmp_path / f"{family}_{structure}"  # by whose name the code is cached
+    folder.mkdir()
+    Compact().write(pruned_of(model, plan), ExportConfig(), folder)
+    read, found = AutoModelForCausalLM.from_pretrained(
+        folder, trust_remote_code=True, output_loading_info=True
+    )
+    assert type(read).__module__.startswith("transformers_modules.")
+    assert not any(found.values())
+    ids = tokens(2)
+    with torch.no_grad():
+        assert_close(read(ids).logits, model(ids).logits)
