@@ -188,6 +188,7 @@ def stock_config(model: PreTrainedModel) -> dict[str, Any]:
     would otherwise go by another one, silently.
     """
     config = json.loads(model.config.to_json_string())
+    config["architectures"] = [type(model).__name__]  # a GGUF file names none
     config["dtype"] = devices.name_of(model.dtype)
     rope = config.get("rope_parameters")
     if isinstance(rope, Mapping) and "rope_theta" in rope:

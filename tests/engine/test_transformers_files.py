@@ -272,6 +272,19 @@ def test_a_plain_checkpoint_that_lacks_a_tensor_is_refused(checkpoint):
     assert "lack model.norm.weight" in refusal_of(checkpoint)
 
 
+@pytest.mark.parametrize("writer", [Compact(), Masked()])
+def test_a_model_whose_config_named_no_class_is_restored(tmp_path, writer):
+    """As one that was read from a GGUF file."""
+    model, plan = masked("llama", Structure.NEURONS)
+    model.config.architectures = None
+    writer.write(pruned_of(model, plan), ExportConfig(), tmp_path)
+    again = restore(tmp_path, "Tiny")
+    assert type(again.loaded.model) is LlamaForCausalLM
+    ids = tokens(2)
+    with torch.no_grad():
+        assert_close(again.loaded.model(ids).logits, model(ids).logits)
+
+
 def test_a_plan_holds_no_weights(checkpoint):
     source = ModelSource("Tiny", checkpoint)
     assert source.weight_files == (checkpoint / WEIGHTS,)
