@@ -14,7 +14,6 @@ from surgeon_engine.events import (
     Exported,
     Failed,
     ModelInspected,
-    ModelSummary,
     Progressed,
     Stage,
     StageStarted,
@@ -22,7 +21,7 @@ from surgeon_engine.events import (
 )
 from surgeon_engine.measurements import Measured
 
-Answer = TypeVar("Answer", ModelSummary, TextPreviewed, Exported, Measured)
+Answer = TypeVar("Answer")  # an event, or what it carries
 
 
 @dataclass(frozen=True, slots=True)

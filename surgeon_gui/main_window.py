@@ -9,11 +9,9 @@ from PySide6.QtCore import Qt, QUrl, Signal, Slot
 from PySide6.QtGui import QAction, QCloseEvent, QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import (
     QApplication,
-    QDockWidget,
     QHBoxLayout,
     QMainWindow,
     QMessageBox,
-    QStackedWidget,
     QVBoxLayout,
     QWidget,
 )
@@ -22,8 +20,10 @@ from surgeon_engine.config import DEMO, RunConfig
 from surgeon_engine.events import Envelope, Failed
 from surgeon_gui import text
 from surgeon_gui.app_state import Step
+from surgeon_gui.centre import Centre
 from surgeon_gui.closing import CloseQuestion
 from surgeon_gui.dialogs import ask_new_file
+from surgeon_gui.docks import Docks, Place
 from surgeon_gui.engine_thread import EngineThread
 from surgeon_gui.live_view import LiveView
 from surgeon_gui.log_lines import log_lines
@@ -46,13 +46,11 @@ from surgeon_gui.widgets.controls import finish_typing
 from surgeon_gui.widgets.empty_state import EmptyState
 from surgeon_gui.widgets.error_bar import ErrorBar
 from surgeon_gui.widgets.log_view import LogView
-from surgeon_gui.widgets.scrolling import scrolling
 from surgeon_gui.widgets.step_panel import StepPanel
 
 _SIZE = (1360, 860)
 _LEAST_SIZE = (1024, 640)
-_LOG_HEIGHT = 150
-_LAYOUT_VERSION = 1  # of docks; a remembered layout of another version is not used
+_LOG = Place(Qt.DockWidgetArea.BottomDockWidgetArea, size=150, is_shown=False)
 
 
 class MainWindow(QMainWindow):
@@ -91,9 +89,10 @@ class MainWindow(QMainWindow):
         self._error_bar = ErrorBar()
         self._empty = EmptyState()
         self._live = LiveView()
-        self._centre = QStackedWidget()
+        self._centre = Centre(self._empty)
         self._log = LogView()
-        self._log_dock = QDockWidget("Log")
+        self._docks = Docks(self)
+        self._log_dock = self._docks.add("log_dock", self._log, _LOG)
         self._strip = ActionStrip()
         self._menus = Menus(self)
         self._close_question = CloseQuestion(self.session, self)
@@ -150,7 +149,7 @@ class MainWindow(QMainWindow):
             self._close_question.ask()
             return
         self.settings.geometry = self.saveGeometry()
-        self.settings.layout = self.saveState(_LAYOUT_VERSION)
+        self.settings.layout = self._docks.layout()
         if self.session.state.run_parent != self._first_run_parent:
             self.settings.run_parent = self.session.state.run_parent
         self._engine.shut_down()
@@ -175,8 +174,7 @@ class MainWindow(QMainWindow):
         column.setContentsMargins(GAP, MARGIN, MARGIN, MARGIN)
         column.setSpacing(GAP)
         column.addWidget(self._error_bar)
-        self._centre.addWidget(self._empty)
-        self._centre.addWidget(scrolling(self._live))
+        self._centre.add_tab("live_tab", self._live)
         column.addWidget(self._centre, 1)
         whole = QWidget()
         row = QHBoxLayout(whole)
@@ -185,9 +183,6 @@ class MainWindow(QMainWindow):
         row.addWidget(self._steps)
         row.addWidget(middle, 1)
         self.setCentralWidget(whole)
-        self._log_dock.setObjectName("log_dock")
-        self._log_dock.setWidget(self._log)
-        self.addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, self._log_dock)
         self.statusBar().setSizeGripEnabled(False)
         self.statusBar().addPermanentWidget(self._strip, 1)
 
@@ -223,23 +218,20 @@ class MainWindow(QMainWindow):
             "start_action": self._on_start,
             "stop_action": self.session.stop_and_keep,
             "cancel_action": self.session.cancel,
-            "log_action": self._log_dock.setVisible,
             "reset_layout_action": self._on_reset_layout,
             "about_action": self._on_about,
         }
         for name, slot in slots.items():
             self._menus.actions[name].triggered.connect(slot)
+        self._docks.connect_action("log_dock", self._menus.actions["log_action"])
         self._menus.themes.triggered.connect(self._on_theme_chosen)
         self._menus.check_theme(self.settings.theme)
 
     def _restore(self) -> None:
         self.resize(*_SIZE)
-        self._log_dock.hide()
-        self.resizeDocks([self._log_dock], [_LOG_HEIGHT], Qt.Orientation.Vertical)
         if not self.settings.geometry.isEmpty():
             self.restoreGeometry(self.settings.geometry)
-        if not self.settings.layout.isEmpty():
-            self.restoreState(self.settings.layout, _LAYOUT_VERSION)
+        self._docks.restore(self.settings.layout)
 
     # reacting
 
@@ -250,8 +242,7 @@ class MainWindow(QMainWindow):
         self._steps.show_state(state)
         for page in self._pages.values():
             page.show_state(state)
-        has_something = state.model_is_chosen or state.shows_run
-        self._centre.setCurrentIndex(1 if has_something else 0)
+        self._centre.show_tabs(state.model_is_chosen or state.shows_run)
         self._live.show_run(state.run, now)
         plan = plan_or_invitation(state, obstacle)
         self._strip.show_run(state.run, plan, obstacle, now)
@@ -290,8 +281,9 @@ class MainWindow(QMainWindow):
     @Slot(bool)
     def _on_log_shown(self, is_visible: bool) -> None:
         # A dock in a window that is hidden or minimised counts as invisible to Qt.
-        self._strip.log_button.setChecked(not self._log_dock.isHidden())
-        self._menus.actions["log_action"].setChecked(not self._log_dock.isHidden())
+        is_shown = self._docks.is_shown("log_dock")
+        self._strip.log_button.setChecked(is_shown)
+        self._menus.actions["log_action"].setChecked(is_shown)
 
     @Slot(str)
     def _on_save_failed(self, message: str) -> None:
@@ -323,9 +315,7 @@ class MainWindow(QMainWindow):
 
     @Slot()
     def _on_reset_layout(self) -> None:
-        self.addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, self._log_dock)
-        self._log_dock.setFloating(False)
-        self._log_dock.hide()
+        self._docks.reset()
         self.resize(*_SIZE)
 
     @Slot()

@@ -48,7 +48,7 @@ class Session(QObject):
     """State, and the ways in which it changes."""
 
     changed = Signal()
-    events_arrived = Signal(object)  # list[Envelope], for the log
+    events_arrived = Signal(object)  # list[Envelope], for all who have asked
     model_recognised = Signal(str)  # its source
     run_ended = Signal(object)  # RunState
     save_ended = Signal(object)  # Inquiry[Exported]
@@ -142,9 +142,9 @@ class Session(QObject):
     def preview_text(self) -> None:
         """Ask what would be measured."""
         config = self.state.config
-        name = self._name("preview")
+        name = self.new_name("preview")
         self._set(replace(self.state, preview=Inquiry(name)))
-        self._send(
+        self.send(
             PreviewText(run=name, model=config.model, calibration=config.calibration)
         )
 
@@ -163,9 +163,9 @@ class Session(QObject):
             message = f"{config.export.folder} is the run's own folder, or holds it."
             self.show_problem(Failed(message, "Choose another destination."))
             return
-        name = self._name("run")
+        name = self.new_name("run")
         run = run_state.requested(name, config, str(folder), time.time())
-        self._send(StartRun(run=name, config=config, folder=str(folder)))
+        self.send(StartRun(run=name, config=config, folder=str(folder)))
         self._clock.start()
         self._set(app_state.with_run(self.state, run))
 
@@ -173,14 +173,14 @@ class Session(QObject):
     def stop_and_keep(self) -> None:
         """End the run after the shot that is under way."""
         if self.state.run.status.can_stop:
-            self._send(StopAndKeep(run=self.state.run.run))
+            self.send(StopAndKeep(run=self.state.run.run))
             self._set_run(run_state.stopping(self.state.run))
 
     @Slot()
     def cancel(self) -> None:
         """End the run at once."""
         if self.state.run.status.can_cancel:
-            self._send(Cancel(run=self.state.run.run))
+            self.send(Cancel(run=self.state.run.run))
             self._set_run(run_state.cancelling(self.state.run))
 
     # what is done with its result
@@ -197,17 +197,17 @@ class Session(QObject):
         """
         if checks.save_obstacle(self.state):
             return
-        name = self._name("save")
+        name = self.new_name("save")
         folder = str(checks.save_destination(self.state))
         export = replace(self.state.another, folder=folder, replace=may_replace)
         self._set(replace(self.state, save=Inquiry(name)))
-        self._send(ExportRun(run=name, folder=self.state.run.folder, export=export))
+        self.send(ExportRun(run=name, folder=self.state.run.folder, export=export))
 
     @Slot()
     def cancel_save(self) -> None:
         """End the writing; nothing of it is left."""
         if self.state.save.is_open and not self.state.save.is_cancelling:
-            self._send(Cancel(run=self.state.save.request))
+            self.send(Cancel(run=self.state.save.request))
             self._set(replace(self.state, save=cancelling(self.state.save)))
 
     @Slot()
@@ -216,19 +216,29 @@ class Session(QObject):
         config, exported = self.state.run.config, self.state.run.exported
         if checks.measure_obstacle(self.state) or config is None or exported is None:
             return
-        name = self._name("measure")
+        name = self.new_name("measure")
         sources = (config.model.source, exported.folder)
         settings = Settings(dtype=config.model.dtype, device=config.model.device)
         self._set(replace(self.state, measurement=Inquiry(name)))
-        self._send(MeasureModels(run=name, sources=sources, settings=settings))
+        self.send(MeasureModels(run=name, sources=sources, settings=settings))
 
     @Slot()
     def cancel_measurement(self) -> None:
         """End the measurement; nothing of it is left."""
         measurement = self.state.measurement
         if measurement.is_open and not measurement.is_cancelling:
-            self._send(Cancel(run=measurement.request))
+            self.send(Cancel(run=measurement.request))
             self._set(replace(self.state, measurement=cancelling(measurement)))
+
+    # for the parts of the window that ask the engine something of their own
+
+    def new_name(self, kind: str) -> str:
+        """A name that no request has had: its answers come back under it."""
+        return f"{kind}-{next(self._numbers)}"
+
+    def send(self, command: Command) -> None:
+        """Tell the engine something; whoever does hears of `events_arrived`."""
+        self._engine.send(command)
 
     # what went wrong
 
@@ -272,9 +282,9 @@ class Session(QObject):
     def _inspect(self) -> None:
         if Step.MODEL in self.state.problems:
             return
-        name = self._name("inspect")
+        name = self.new_name("inspect")
         self._set(replace(self.state, inspection=Inquiry(name)))
-        self._send(InspectModel(run=name, model=self.state.config.model))
+        self.send(InspectModel(run=name, model=self.state.config.model))
 
     def _choose(self) -> None:
         """A model is chosen; an inspection that has failed is as good as none."""
@@ -303,12 +313,6 @@ class Session(QObject):
         """What pages hold is a config again; told by whatever edits the draft."""
         refused = {s: p for s, p in self.state.refused.items() if s not in steps}
         self.state = replace(self.state, refused=refused)
-
-    def _name(self, kind: str) -> str:
-        return f"{kind}-{next(self._numbers)}"
-
-    def _send(self, command: Command) -> None:
-        self._engine.send(command)
 
     def _set_run(self, run: RunState) -> None:
         self._set(replace(self.state, run=run))

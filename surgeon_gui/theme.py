@@ -177,6 +177,17 @@ def _stylesheet(theme: Theme) -> str:
     QScrollBar::handle:horizontal {{ min-width: 28px; }}
     QScrollBar::add-line, QScrollBar::sub-line {{ width: 0; height: 0; }}
     QScrollBar::add-page, QScrollBar::sub-page {{ background: transparent; }}
+    QTabWidget::pane {{ border: none; padding-top: {GAP // 2}px; }}
+    QTabBar {{ background: transparent; }}
+    QTabBar::tab {{
+        background: transparent; color: {theme.muted}; border: none;
+        border-bottom: 2px solid transparent; padding: 6px 14px;
+    }}
+    QTabBar::tab:selected {{
+        color: {theme.text}; border-bottom-color: {theme.accent};
+    }}
+    QTabBar::tab:hover {{ color: {theme.text}; }}
+    QTabBar::tab:focus {{ background: {theme.accent_soft}; }}
     QProgressBar {{
         background: {theme.raised}; border: none; border-radius: 4px;
         min-height: 8px; max-height: 8px;

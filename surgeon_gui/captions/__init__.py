@@ -1,0 +1,19 @@
+"""Names, captions and tooltips of the window's own controls, by object name.
+
+The object name is the stable handle by which tests and accessibility tools find a
+control (docs/objects.md lists them). A letter after & is the control's mnemonic.
+Controls of settings are named part_field, and their words are in `text.FIELDS`. Each
+part of the window has its own file here.
+"""
+
+from __future__ import annotations
+
+from surgeon_gui.captions import export, live, shell, steps
+from surgeon_gui.captions.caption import Caption
+
+CAPTIONS: dict[str, Caption] = {
+    **shell.CAPTIONS,
+    **steps.CAPTIONS,
+    **export.CAPTIONS,
+    **live.CAPTIONS,
+}
