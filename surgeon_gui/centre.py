@@ -5,6 +5,7 @@ from __future__ import annotations
 from PySide6.QtWidgets import QStackedWidget, QTabWidget, QWidget
 
 from surgeon_gui.captions import CAPTIONS
+from surgeon_gui.translation import tr
 from surgeon_gui.widgets.scrolling import scrolling
 
 
@@ -15,7 +16,7 @@ class Centre(QStackedWidget):
         super().__init__()
         self._tabs = QTabWidget()
         self._tabs.setObjectName("centre_tabs")
-        self._tabs.setAccessibleName("Views")
+        self._tabs.setAccessibleName(tr("Views"))
         self._tabs.setDocumentMode(True)
         self._places: dict[str, int] = {}
         self.addWidget(empty)

@@ -12,12 +12,13 @@ from pathlib import Path
 from surgeon_engine.config import BUILTIN_TEXT, DEMO, RunConfig
 from surgeon_engine.errors import ConfigError, ExportError
 from surgeon_engine.events import LayerSummary, ModelSummary
-from surgeon_engine.formats import DESCRIPTIONS
 from surgeon_engine.run_folder import refuse_occupied
 from surgeon_engine.sizes import file_dtype, goal_of
 from surgeon_gui import file_forms, paths
 from surgeon_gui.app_state import AppState, Engine, Step
+from surgeon_gui.choices import words_of
 from surgeon_gui.run_state import Status
+from surgeon_gui.translation import tr
 
 _LEAST_WINDOWS = 4  # for a correction: one of 4 is held out
 TEXT_ENDINGS = (".txt", ".jsonl", ".npy")
@@ -41,7 +42,7 @@ def start_obstacle(state: AppState) -> str:
     if why := _engine_obstacle(state):
         return why
     if not state.model_is_chosen:
-        return "Choose a model first."
+        return tr("Choose a model first.")
     if state.inspection.problem is not None:
         return state.inspection.problem.message
     for problem in state.problems.values():
@@ -49,9 +50,9 @@ def start_obstacle(state: AppState) -> str:
     if state.preview.problem is not None:
         return state.preview.problem.message
     if state.engine is Engine.STARTING:
-        return "The engine is still starting."
+        return tr("The engine is still starting.")
     if state.model is None:
-        return "The model is still being read."
+        return tr("The model is still being read.")
     return ""
 
 
@@ -60,11 +61,13 @@ def save_obstacle(state: AppState) -> str:
     if why := _engine_obstacle(state):
         return why
     if state.run.status is not Status.FINISHED or state.run.exported is None:
-        return "Only what a finished run has exported can be saved once more."
+        return tr("Only what a finished run has exported can be saved once more.")
     another = state.another
     reason = file_forms.disabled_others(state.run.exported).get(another.format, "")
     if reason:
-        return f"{DESCRIPTIONS[another.format].label} is not possible. {reason}"
+        return tr("{label} is not possible. {reason}").format(
+            label=words_of(another.format)[0], reason=reason
+        )
     return state.save_problem
 
 
@@ -74,14 +77,16 @@ def save_problem(state: AppState) -> str:
     if exported is None:
         return ""
     if paths.expanded(exported.folder).is_relative_to(destination):
-        return "The run's own export is there. Choose another folder."
+        return tr("The run's own export is there. Choose another folder.")
     if paths.expanded(state.run.folder).is_relative_to(destination):
-        return "The folder of the run is there. Choose another folder."
+        return tr("The folder of the run is there. Choose another folder.")
     if paths.is_file(str(destination)):
-        return f"{destination} is a file. Choose a folder."
+        return tr("{destination} is a file. Choose a folder.").format(
+            destination=destination
+        )
     source = state.run.config.model.source if state.run.config is not None else DEMO
     what = _what_must_stay(destination, source)
-    return f"{what} Choose another folder." if what else ""
+    return tr("{what} Choose another folder.").format(what=what) if what else ""
 
 
 def save_destination(state: AppState) -> Path:
@@ -97,23 +102,25 @@ def measure_obstacle(state: AppState) -> str:
         return why
     exported = state.run.exported
     if state.run.status is not Status.FINISHED or exported is None:
-        return "Only what a finished run has exported can be measured."
+        return tr("Only what a finished run has exported can be measured.")
     if not file_forms.is_measurable(exported):
-        label = DESCRIPTIONS[exported.format].label
-        return f"Only files for transformers can be measured here, not {label}."
+        label = words_of(exported.format)[0]
+        return tr(
+            "Only files for transformers can be measured here, not {label}."
+        ).format(label=label)
     return ""
 
 
 def _engine_obstacle(state: AppState) -> str:
     """Why the engine cannot take on anything long."""
     if state.run.status.is_busy:
-        return "A run is under way."
+        return tr("A run is under way.")
     if state.save.is_open:
-        return "The pruned model is being saved in another format."
+        return tr("The pruned model is being saved in another format.")
     if state.measurement.is_open:
-        return "Speed is being measured."
+        return tr("Speed is being measured.")
     if state.engine is Engine.GONE:
-        return "There is no engine; close Surgeon and start it again."
+        return tr("There is no engine; close Surgeon and start it again.")
     return ""
 
 
@@ -128,7 +135,7 @@ def covers(config: RunConfig, folder: Path) -> bool:
 def _model_problem(config: RunConfig) -> str:
     source = config.model.source
     if source != DEMO and not paths.exists(source):
-        return f"There is nothing at {source}."
+        return tr("There is nothing at {source}.").format(source=source)
     return ""
 
 
@@ -138,18 +145,20 @@ def _calibration_problem(config: RunConfig, model: ModelSummary | None) -> str:
         if text in ("", BUILTIN_TEXT):
             continue
         if not paths.is_file(text):
-            return f"There is no file {text}."
+            return tr("There is no file {text}.").format(text=text)
         path = Path(text)
         if path.suffix.lower() not in TEXT_ENDINGS:
-            return f"{path.name} is none of {', '.join(TEXT_ENDINGS)}."
+            return tr("{name} is none of {endings}.").format(
+                name=path.name, endings=", ".join(TEXT_ENDINGS)
+            )
         if paths.is_empty_file(text):
-            return f"{path.name} is empty."
+            return tr("{name} is empty.").format(name=path.name)
     longest = model.longest_window if model is not None else 0
     if longest and calibration.window_length > longest:
-        return (
-            f"Windows of {calibration.window_length} tokens are longer than the "
-            f"{longest} that this model can read."
-        )
+        return tr(
+            "Windows of {window_length} tokens are longer than the {longest} "
+            "that this model can read."
+        ).format(window_length=calibration.window_length, longest=longest)
     return ""
 
 
@@ -161,12 +170,15 @@ def _target_problem(config: RunConfig, model: ModelSummary | None) -> str:
             return support.reason
     for pattern in config.pruning.protect:
         if not any(_is_meant(layer, pattern) for layer in model.layers):
-            return f"{pattern} under Protect is the name of no layer of this model."
+            return tr(
+                "{pattern} under Protect is the name of no layer of this model."
+            ).format(pattern=pattern)
     if config.pruning.is_corrected and config.calibration.windows < _LEAST_WINDOWS:
-        return (
-            f"The correction is judged by held-out windows: it needs {_LEAST_WINDOWS} "
-            "windows. Use as many, or set Correction to None."
-        )
+        return tr(
+            "The correction is judged by held-out windows: it needs "
+            "{least} windows. Use as many, or set Correction to "
+            "None."
+        ).format(least=_LEAST_WINDOWS)
     try:
         goal_of(config.pruning, model, file_dtype(config, model))
     except ConfigError as error:
@@ -192,9 +204,9 @@ def can_replace(config: RunConfig, run_parent: str) -> bool:
 def _what_must_stay(destination: Path, source: str) -> str:
     """What is at a destination, or below it, that nobody can mean to replace."""
     if source != DEMO and paths.expanded(source).is_relative_to(destination):
-        return "The original model is there."
+        return tr("The original model is there.")
     if paths.home().is_relative_to(destination):
-        return "Your home folder is there."
+        return tr("Your home folder is there.")
     return ""
 
 
@@ -205,14 +217,18 @@ def _export_problem(config: RunConfig, run_parent: str) -> str:
     if not folder:
         return ""
     if covers(config, paths.expanded(run_parent)):
-        return f"{folder} is where the folders of runs go, or holds it."
+        return tr("{folder} is where the folders of runs go, or holds it.").format(
+            folder=folder
+        )
     if what := _what_must_stay(paths.expanded(folder), config.model.source):
-        return f"{what} Choose another folder."
+        return tr("{what} Choose another folder.").format(what=what)
     try:
         if not config.export.replace or not paths.is_folder(folder):
             refuse_occupied(paths.expanded(folder), ExportError)
     except ExportError as error:
         return str(error)
     except OSError as error:
-        return f"{folder} cannot be used: {error.strerror}."
+        return tr("{folder} cannot be used: {strerror}.").format(
+            folder=folder, strerror=error.strerror
+        )
     return ""

@@ -11,6 +11,7 @@ from surgeon_engine.events import Exported
 from surgeon_gui.inquiry import Inquiry
 from surgeon_gui.run_state import RunState, Status
 from surgeon_gui.session import Session
+from surgeon_gui.translation import tr
 
 
 class _Words(NamedTuple):
@@ -23,22 +24,26 @@ class _Words(NamedTuple):
 
 
 _ABOUT_RUN = _Words(
-    "A run is under way",
-    "A run is under way. What should become of it?",
-    "Stop and keep ends it after the shot under way, exports the model as it is then, "
-    "and closes Surgeon.",
-    "Stop and keep",
-    "Cancel the run and close",
-    "Keep running",
+    tr("A run is under way"),
+    tr("A run is under way. What should become of it?"),
+    tr(
+        "Stop and keep ends it after the shot under way, exports the model as it is "
+        "then, and closes Surgeon."
+    ),
+    tr("Stop and keep"),
+    tr("Cancel the run and close"),
+    tr("Keep running"),
 )
 _ABOUT_SAVE = _Words(
-    "The model is being saved",
-    "The pruned model is being saved in another format. What should become of it?",
-    "Finish and close waits until the new files have been checked. The run's own "
-    "export stays where it is in any case.",
-    "Finish and close",
-    "Close without the new files",
-    "Stay open",
+    tr("The model is being saved"),
+    tr("The pruned model is being saved in another format. What should become of it?"),
+    tr(
+        "Finish and close waits until the new files have been checked. The run's own "
+        "export stays where it is in any case."
+    ),
+    tr("Finish and close"),
+    tr("Close without the new files"),
+    tr("Stay open"),
 )
 
 

@@ -10,9 +10,11 @@ from collections.abc import Callable
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QFileDialog, QWidget
 
-MODEL_FILES = "Models (*.gguf)"
-TEXT_FILES = "Texts and tokens (*.txt *.jsonl *.npy)"
-JOB_FILES = "Jobs (*.toml)"
+from surgeon_gui.translation import tr
+
+MODEL_FILES = tr("Models (*.gguf)")
+TEXT_FILES = tr("Texts and tokens (*.txt *.jsonl *.npy)")
+JOB_FILES = tr("Jobs (*.toml)")
 
 _Chosen = Callable[[str], None]
 

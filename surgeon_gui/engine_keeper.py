@@ -27,6 +27,7 @@ from surgeon_engine.events import (
 from surgeon_engine.measurements import Measured
 from surgeon_engine.worker import EngineLink
 from surgeon_gui import text
+from surgeon_gui.translation import tr
 
 CANCEL_PATIENCE = 5.0  # seconds until an engine that ignores a cancel is killed
 MOST_FALSE_STARTS = 3  # engines in a row that end before they are ready
@@ -121,7 +122,15 @@ class EngineKeeper:
             return self._give_up(message, last_words)
         told = self._fail_all(message, text.ENGINE_CRASHED_HINT, last_words)
         if not told:
-            told = [_now("", Logged(Level.WARNING, f"{message} It starts again."))]
+            told = [
+                _now(
+                    "",
+                    Logged(
+                        Level.WARNING,
+                        tr("{message} It starts again.").format(message=message),
+                    ),
+                )
+            ]
         return [*told, *self.start()]
 
     def _replace_deaf_engine(self) -> list[Envelope]:
@@ -161,7 +170,7 @@ class EngineKeeper:
 
 def _at_work(command: Command, message: str) -> str:
     if isinstance(command, StartRun):
-        return f"The run has ended early. {message}"
+        return tr("The run has ended early. {message}").format(message=message)
     return message
 
 

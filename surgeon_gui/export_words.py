@@ -11,26 +11,27 @@ from enum import Enum
 from typing import Any
 
 from surgeon_engine.events import Exported, Stage
-from surgeon_engine.formats import DESCRIPTIONS, Format
+from surgeon_engine.formats import Format
 from surgeon_engine.measurements import Measured, Rate, Ratio, speedups
 from surgeon_gui import numbers
 from surgeon_gui.choices import words_of
 from surgeon_gui.inquiry import Inquiry
 from surgeon_gui.run_state import RunState
 from surgeon_gui.sentences import doing_now
+from surgeon_gui.translation import ntr, tr
 
 _DASH = "\N{EN DASH}"
 _OPEN, _CLOSE = "\N{LEFT DOUBLE QUOTATION MARK}", "\N{RIGHT DOUBLE QUOTATION MARK}"
 _SAVE_STAGES = (Stage.LOAD, Stage.EXPORT, Stage.VERIFICATION)
 
 _IN_BRIEF = (
-    "Format",
-    "Number format",
-    "Weights on disk",
-    "Of the original's",
-    "Checked with",
-    "Same likeliest token",
-    "Folder",
+    tr("Format"),
+    tr("Number format"),
+    tr("Weights on disk"),
+    tr("Of the original's"),
+    tr("Checked with"),
+    tr("Same likeliest token"),
+    tr("Folder"),
 )
 _LARGER = 1.02  # times the original's file: less is the header's
 
@@ -66,7 +67,7 @@ def unrun_note(exported: Exported | None) -> str:
     """That nothing has run what was written; empty if something has."""
     if exported is None or exported.tokens_compared:
         return ""
-    return (
+    return tr(
         "Not run: nothing on this computer can run this file. Try it before you use it."
     )
 
@@ -77,24 +78,27 @@ def larger_note(run: RunState) -> str:
         return ""
     if run.exported.weight_bytes <= _LARGER * run.model.file_bytes:
         return ""
-    return (
-        f"Larger than the original's file, whose numbers are shorter than "
-        f"{words_of(run.exported.dtype)[0]}. Save it below in a shorter number format."
-    )
+    return tr(
+        "Larger than the original's file, whose numbers are shorter than "
+        "{dtype}. Save it below in a shorter number format."
+    ).format(dtype=words_of(run.exported.dtype)[0])
 
 
 def failure_note(run: RunState) -> str:
     """Why there is no export, or none that is complete; empty if it has not failed."""
     if not run.export_has_failed or run.error is None:
         return ""
-    what = "Nothing was exported." if run.exported is None else "The export has failed."
+    what = (
+        tr("Nothing was exported.")
+        if run.exported is None
+        else tr("The export has failed.")
+    )
     return f"{what} {run.error.message} {run.error.hint}".strip()
 
 
 def about_format(wanted: Format) -> str:
     """What a form of file can do and what it cannot."""
-    words = DESCRIPTIONS[wanted]
-    return f"{words.can} {words.cannot}".strip()
+    return words_of(wanted)[1]
 
 
 def unavailable(reasons: Mapping[Any, str]) -> str:
@@ -104,7 +108,9 @@ def unavailable(reasons: Mapping[Any, str]) -> str:
         if reason:
             names.setdefault(reason, []).append(_quoted(choice))
     return "\n".join(
-        f"Not possible: {', '.join(choices)}. {reason}"
+        tr("Not possible: {choices}. {reason}").format(
+            choices=", ".join(choices), reason=reason
+        )
         for reason, choices in names.items()
     )
 
@@ -114,7 +120,7 @@ def phase_of(inquiry: Inquiry[Any]) -> str:
     if not inquiry.is_open:
         return ""
     if inquiry.is_cancelling:
-        return "Cancelling…"
+        return tr("Cancelling…")
     doing = doing_now(inquiry.stage, inquiry.done, inquiry.total)
     return doing[0].upper() + doing[1:]
 
@@ -130,7 +136,7 @@ def progress_of(inquiry: Inquiry[Any]) -> float:
 def ended_note(inquiry: Inquiry[Any], what: str) -> str:
     """How a question has ended that got no answer; empty if it got one."""
     if inquiry.is_cancelled:
-        return f"{what} was cancelled."
+        return tr("{what} was cancelled.").format(what=what)
     return ""
 
 
@@ -146,25 +152,30 @@ def speed_rows(measured: Measured) -> tuple[SpeedRow, ...]:
     found = speedups(measured)
     return (
         (
-            Cell("Prompt", "tokens/s"),
+            Cell(tr("Prompt"), "tokens/s"),
             *_rates(first.prompt, second.prompt, found.prompt),
         ),
         (
-            Cell("Generation", "tokens/s"),
+            Cell(tr("Generation"), "tokens/s"),
             *_rates(first.generation, second.generation, found.generation),
         ),
-        (Cell("Memory to run"), *_sizes(first.peak_bytes, second.peak_bytes)),
-        (Cell("File size"), *_sizes(first.file_bytes, second.file_bytes)),
+        (Cell(tr("Memory to run")), *_sizes(first.peak_bytes, second.peak_bytes)),
+        (Cell(tr("File size")), *_sizes(first.file_bytes, second.file_bytes)),
     )
 
 
 def how_measured(measured: Measured) -> str:
     """What the figures of the table are, and what they were taken with."""
-    return (
-        f"Medians of {measured.rounds} rounds in turns; small: how far the rounds "
-        f"spread. Taken on: {measured.device}, {measured.dtype}. Prompts of "
-        f"{measured.prompt_tokens:,} tokens, {measured.generated_tokens:,} tokens "
-        "generated one by one."
+    return tr(
+        "Medians of {rounds} rounds in turns; small: how far the rounds "
+        "spread. Taken on: {device}, {dtype}. Prompts of {prompt} tokens, "
+        "{generated} tokens generated one by one."
+    ).format(
+        rounds=measured.rounds,
+        device=measured.device,
+        dtype=measured.dtype,
+        prompt=numbers.whole(measured.prompt_tokens),
+        generated=numbers.whole(measured.generated_tokens),
     )
 
 
@@ -172,46 +183,57 @@ def _file_facts(exported: Exported, original_bytes: int) -> Facts:
     against = _DASH
     if original_bytes:
         share = numbers.percent(exported.weight_bytes / original_bytes)
-        against = f"{share} of {numbers.size(original_bytes)}"
+        against = tr("{share} of {size}").format(
+            share=share, size=numbers.size(original_bytes)
+        )
     return (
-        ("Format", words_of(exported.format)[0]),
-        ("Number format", words_of(exported.dtype)[0]),
-        ("Weights on disk", numbers.size(exported.weight_bytes)),
-        ("Of the original's", against),
-        ("Forecast", _forecast(exported)),
-        ("Whole folder", numbers.size(exported.bytes)),
+        (tr("Format"), words_of(exported.format)[0]),
+        (tr("Number format"), words_of(exported.dtype)[0]),
+        (tr("Weights on disk"), numbers.size(exported.weight_bytes)),
+        (tr("Of the original's"), against),
+        (tr("Forecast"), _forecast(exported)),
+        (tr("Whole folder"), numbers.size(exported.bytes)),
     )
 
 
 def _forecast(exported: Exported) -> str:
     if not exported.forecast_bytes:
-        return "none was made"
+        return tr("none was made")
     off = exported.weight_bytes - exported.forecast_bytes
     size = numbers.size(exported.forecast_bytes)
     if not off:
-        return f"{size}, exact to the byte"
+        return tr("{size}, exact to the byte").format(size=size)
     share = numbers.percent(abs(off) / exported.forecast_bytes, decimals=2)
     if share.startswith("0\N{NO-BREAK SPACE}"):
         share = numbers.size(abs(off))
-    return f"{size}; came out {share} {'larger' if off > 0 else 'smaller'}"
+    if off > 0:
+        return tr("{size}; came out {share} larger").format(size=size, share=share)
+    return tr("{size}; came out {share} smaller").format(size=size, share=share)
 
 
 def _check_facts(exported: Exported) -> Facts:
-    folder = ("Folder", exported.folder)
-    checked = ("Checked with", exported.checked_with)
+    folder = (tr("Folder"), exported.folder)
+    checked = (tr("Checked with"), exported.checked_with)
     if not exported.tokens_compared:
         return checked, folder
     facts = [
         checked,
-        ("Compared", f"{exported.tokens_compared:,} tokens"),
-        ("Largest difference", numbers.scientific(exported.largest_difference)),
-        ("Same likeliest token", numbers.percent(exported.agreement, decimals=2)),
+        (
+            tr("Compared"),
+            ntr("{n} token", "{n} tokens", exported.tokens_compared).format(
+                n=numbers.whole(exported.tokens_compared)
+            ),
+        ),
+        (tr("Largest difference"), numbers.scientific(exported.largest_difference)),
+        (tr("Same likeliest token"), numbers.percent(exported.agreement, decimals=2)),
     ]
     if exported.perplexity is not None:
-        facts.append(("Perplexity reloaded", numbers.perplexity(exported.perplexity)))
+        facts.append(
+            (tr("Perplexity reloaded"), numbers.perplexity(exported.perplexity))
+        )
         if exported.expected_perplexity is not None:
             in_memory = numbers.perplexity(exported.expected_perplexity)
-            facts.append(("Perplexity in memory", in_memory))
+            facts.append((tr("Perplexity in memory"), in_memory))
     return (*facts, folder)
 
 
@@ -220,11 +242,11 @@ def _quoted(choice: Enum) -> str:
 
 
 def _rates(first: Rate, second: Rate, ratio: Ratio) -> tuple[Cell, Cell, Cell]:
-    return _rate(first), _rate(second), _spread_of(ratio, "{:.2f}".format)
+    return _rate(first), _rate(second), _spread_of(ratio, numbers.ratio)
 
 
 def _rate(rate: Rate) -> Cell:
-    return _spread_of(rate, _tokens)
+    return _spread_of(rate, numbers.rate)
 
 
 def _spread_of(figure: Rate | Ratio, words: Any) -> Cell:
@@ -236,9 +258,5 @@ def _sizes(first: int, second: int) -> tuple[Cell, Cell, Cell]:
     return (
         Cell(numbers.size(first)),
         Cell(numbers.size(second)),
-        Cell(f"{second / first:.2f}" if first else _DASH),
+        Cell(numbers.ratio(second / first) if first else _DASH),
     )
-
-
-def _tokens(rate: float) -> str:
-    return f"{rate:,.1f}" if rate < 100 else f"{rate:,.0f}"

@@ -14,24 +14,31 @@ from surgeon_engine.events import Exported
 from surgeon_engine.formats import DESCRIPTIONS, FOR_TRANSFORMERS, FileDtype, Format
 from surgeon_gui.choices import words_of
 from surgeon_gui.text import FIELDS
+from surgeon_gui.translation import tr
 
 # What is offered first once a run has been exported in some other form.
 _OFFERED = (Format.GGUF, Format.COMPACT, Format.STOCK, Format.MASKED, Format.ONNX)
-_NOT_OFFERED = "This model cannot be written like that."
+_NOT_OFFERED = tr("This model cannot be written like that.")
 
 
 def disabled_formats(pruning: PruningConfig) -> dict[Format, str]:
     """The forms that what remains after `pruning` does not have, and why."""
     structure = pruning.structure
     if structure in SPARSE:
-        reason = "Single weights leave zeros in place: there is nothing to take out."
+        reason = tr(
+            "Single weights leave zeros in place: there is nothing to take out."
+        )
         return dict.fromkeys((Format.COMPACT, Format.STOCK, Format.ONNX), reason)
     if structure in BY_LAYER:
-        reason = "It cannot hold layers that have lost rows and columns of their own."
+        reason = tr(
+            "It cannot hold layers that have lost rows and columns of their own."
+        )
         return dict.fromkeys((Format.STOCK, Format.GGUF, Format.ONNX), reason)
     if not pruning.has_same_widths:
         ours, same = FIELDS["pruning.widths"].label, words_of(Widths.SAME)[0]
-        reason = f"Layers get different widths unless {ours} (step 3) is “{same}”."
+        reason = tr(
+            "Layers get different widths unless {ours} (step 3) is “{same}”."
+        ).format(ours=ours, same=same)
         return {Format.STOCK: reason}
     return {}
 
@@ -48,7 +55,7 @@ def disabled_others(exported: Exported) -> dict[Format, str]:
 def disabled_dtypes(wanted: Format) -> dict[FileDtype, str]:
     """The number formats that a form of file does not hold, and why."""
     held = DESCRIPTIONS[wanted].dtypes
-    reason = f"{DESCRIPTIONS[wanted].label} does not hold it."
+    reason = tr("{label} does not hold it.").format(label=words_of(wanted)[0])
     return {dtype: reason for dtype in FileDtype if dtype not in held}
 
 
@@ -81,8 +88,10 @@ def impossible(config: RunConfig) -> str:
     reason = disabled_formats(config.pruning).get(config.export.format, "")
     if not reason:
         return ""
-    label = DESCRIPTIONS[config.export.format].label
-    return f"{label} is not possible for this target. {reason}"
+    label = words_of(config.export.format)[0]
+    return tr("{label} is not possible for this target. {reason}").format(
+        label=label, reason=reason
+    )
 
 
 def folder_in(run_folder: str, wanted: Format) -> str:

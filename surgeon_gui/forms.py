@@ -27,6 +27,7 @@ from surgeon_engine.errors import ConfigError
 from surgeon_gui.inputs import ChoiceInput, Input, make_input
 from surgeon_gui.text import FIELDS
 from surgeon_gui.theme import GAP
+from surgeon_gui.translation import tr
 from surgeon_gui.widgets.collapsible import Collapsible
 from surgeon_gui.widgets.controls import problem_label, show_problem
 
@@ -105,7 +106,7 @@ class ConfigForm(QWidget):
             content = QWidget()
             content.setLayout(advanced)
             opener = f"{self._name}_advanced_button"
-            layout.addWidget(Collapsible("Advanced", opener, content))
+            layout.addWidget(Collapsible(tr("Advanced"), opener, content))
         self.show_config(self._config)
 
     def show_config(self, config: Any) -> None:

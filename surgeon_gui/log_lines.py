@@ -23,6 +23,7 @@ from surgeon_engine.measurements import Measured, in_words
 from surgeon_gui import numbers
 from surgeon_gui.sentences import damping_choice
 from surgeon_gui.text import STAGES
+from surgeon_gui.translation import tr
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ def _words(envelope: Envelope) -> tuple[Level, str]:
         case Failed(message=message, hint=hint):
             return Level.ERROR, f"{message} {hint}".strip()
         case Cancelled():
-            return Level.WARNING, "Cancelled."
+            return Level.WARNING, tr("Cancelled.")
         case Exported() | Measured() as result:
             return Level.INFO, _result_in_words(result)
         case event:
@@ -61,37 +62,50 @@ def _words(envelope: Envelope) -> tuple[Level, str]:
 def _result_in_words(event: Exported | Measured) -> str:
     if isinstance(event, Measured):
         return in_words(event)
-    checked = "" if event.tokens_compared else "; nothing here could run it"
-    size = numbers.size(event.bytes)
-    return f"The pruned model lies in {event.folder}, {size}{checked}."
+    where = tr("The pruned model lies in {folder}, {size}.")
+    if not event.tokens_compared:
+        where = tr(
+            "The pruned model lies in {folder}, {size}; nothing here could run it."
+        )
+    return where.format(folder=event.folder, size=numbers.size(event.bytes))
 
 
 def _progress_in_words(event: object) -> str:
     match event:
         case EngineReady(device=device, versions=versions):
-            with_what = ", ".join(
-                f"{name} {number}" for name, number in versions.items()
+            parts = ", ".join(f"{name} {number}" for name, number in versions.items())
+            return tr("The engine is ready: {device}; {versions}.").format(
+                device=device, versions=parts
             )
-            return f"The engine is ready: {device}; {with_what}."
         case RunStarted(folder=folder):
-            return f"The run goes to {folder}."
+            return tr("The run goes to {folder}.").format(folder=folder)
         case StageStarted(stage=stage, shot=shot):
             doing = STAGES[stage][0]
-            return f"Shot {shot}: {doing}" if shot else doing[0].upper() + doing[1:]
+            return (
+                tr("Shot {shot}: {doing}").format(shot=shot, doing=doing)
+                if shot
+                else doing[0].upper() + doing[1:]
+            )
         case BaselineEvaluated(evaluation=evaluation):
             value = numbers.perplexity(evaluation.perplexity)
-            return f"The original's perplexity is {value}."
+            return tr("The original's perplexity is {value}.").format(value=value)
         case ShotFinished():
             value = numbers.perplexity(event.evaluation.perplexity)
             share = numbers.percent(event.sparsity)
-            done = f"Shot {event.shot} is done: sparsity {share}, perplexity {value}"
+            done = tr(
+                "Shot {shot} is done: sparsity {share}, perplexity {value}"
+            ).format(shot=event.shot, share=share, value=value)
             return "; ".join((done, *damping_choice(event.damping))) + "."
         case Corrected(lengths=lengths, evaluation=evaluation):
             if not lengths:
-                return "No step along the gradient helps: the weights stay."
+                return tr("No step along the gradient helps: the weights stay.")
             value = numbers.perplexity(evaluation.perplexity)
-            steps = ", ".join(f"{length:g}" for length in lengths)
-            return f"Steps along the gradient ({steps} of a whole one): {value}."
+            steps = ", ".join(numbers.short(length) for length in lengths)
+            return tr(
+                "Steps along the gradient ({steps} of a whole one): {value}."
+            ).format(steps=steps, value=value)
         case RunFinished(seconds=seconds):
-            return f"The run has finished after {numbers.duration(seconds)}."
+            return tr("The run has finished after {time}.").format(
+                time=numbers.duration(seconds)
+            )
     return ""

@@ -40,6 +40,7 @@ from surgeon_gui.sentences import plan_or_invitation
 from surgeon_gui.session import Session
 from surgeon_gui.settings import Settings, ThemeChoice, default_run_parent
 from surgeon_gui.theme import GAP, MARGIN, apply_theme
+from surgeon_gui.translation import tr
 from surgeon_gui.widgets.action_strip import ActionStrip
 from surgeon_gui.widgets.chart_card import save_widget
 from surgeon_gui.widgets.controls import finish_typing
@@ -287,7 +288,7 @@ class MainWindow(QMainWindow):
 
     @Slot(str)
     def _on_save_failed(self, message: str) -> None:
-        self.show_problem(Failed(message, "Choose a folder that you may write to."))
+        self.show_problem(Failed(message, tr("Choose a folder that you may write to.")))
 
     @Slot()
     def _on_may_close(self) -> None:
@@ -303,7 +304,7 @@ class MainWindow(QMainWindow):
 
     @Slot()
     def _on_save_picture(self) -> None:
-        title = "Save a picture of the window"
+        title = tr("Save a picture of the window")
         ask_new_file(self, title, "surgeon.png", self._on_picture_chosen)
 
     @Slot(str)
@@ -311,7 +312,9 @@ class MainWindow(QMainWindow):
         try:
             self.save_picture(Path(path))
         except OSError as error:
-            self._on_save_failed(f"The picture cannot be written: {error}.")
+            self._on_save_failed(
+                tr("The picture cannot be written: {error}.").format(error=error)
+            )
 
     @Slot()
     def _on_reset_layout(self) -> None:
@@ -324,7 +327,9 @@ class MainWindow(QMainWindow):
         box.setObjectName("about_box")
         box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         box.setIconPixmap(self.windowIcon().pixmap(64, 64))
-        box.setWindowTitle(f"About {text.APPLICATION}")
+        box.setWindowTitle(
+            tr("About {application}").format(application=text.APPLICATION)
+        )
         box.setText(text.ABOUT)
         box.open()
 

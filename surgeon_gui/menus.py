@@ -7,6 +7,7 @@ from PySide6.QtWidgets import QMainWindow, QMenu
 
 from surgeon_gui.captions import CAPTIONS
 from surgeon_gui.settings import ThemeChoice
+from surgeon_gui.translation import tr
 
 _SHORTCUTS = {
     "open_folder_action": "Ctrl+O",
@@ -27,13 +28,13 @@ class Menus:
         self.actions: dict[str, QAction] = {}
         bar = window.menuBar()
         self._fill(
-            bar.addMenu("&File"),
+            bar.addMenu(tr("&File")),
             "open_folder_action open_gguf_action use_demo_action - "
             "load_job_action save_job_action save_picture_action - quit_action",
         )
-        self._fill(bar.addMenu("&Run"), "start_action stop_action cancel_action")
-        view = bar.addMenu("&View")
-        theme = view.addMenu("&Theme")
+        self._fill(bar.addMenu(tr("&Run")), "start_action stop_action cancel_action")
+        view = bar.addMenu(tr("&View"))
+        theme = view.addMenu(tr("&Theme"))
         self._themes = QActionGroup(window)
         for choice in ThemeChoice:
             action = self._add(theme, f"theme_{choice.value}_action")
@@ -42,7 +43,7 @@ class Menus:
             self._themes.addAction(action)
         self._fill(view, "log_action reset_layout_action")
         self.actions["log_action"].setCheckable(True)
-        self._fill(bar.addMenu("&Help"), "about_action")
+        self._fill(bar.addMenu(tr("&Help")), "about_action")
 
     @property
     def themes(self) -> QActionGroup:

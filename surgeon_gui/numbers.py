@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import humanize
 
+from surgeon_gui.translation import with_marks
+
 _NARROW = "\N{NO-BREAK SPACE}"  # keeps a number and its unit on one line
 _MINUTE, _HOUR = 60, 3600
 
@@ -16,43 +18,64 @@ def count(number: float) -> str:
     return f"{number:.0f}"
 
 
+def whole(number: int) -> str:
+    """A whole number to the last digit: 1,234,567."""
+    return with_marks(f"{number:,}")
+
+
+def short(number: float) -> str:
+    """A number that a person has chosen, such as a damping: 0.01, 1e-05."""
+    return with_marks(f"{number:g}")
+
+
+def rate(number: float) -> str:
+    """So many a second: 12.3, 1,234."""
+    return with_marks(f"{number:,.1f}" if number < 100 else f"{number:,.0f}")
+
+
+def ratio(number: float) -> str:
+    """How many times as much: 1.27."""
+    return with_marks(f"{number:.2f}")
+
+
 def percent(share: float, *, signed: bool = False, decimals: int = 1) -> str:
     """A share of 1 as per cent, with at most so many decimals."""
     text = f"{share * 100:{'+' if signed else ''}.{decimals}f}"
     text = text.rstrip("0").removesuffix(".") if decimals else text
-    return f"{text}{_NARROW}%".replace("-", "\N{MINUS SIGN}")
+    return f"{with_marks(text)}{_NARROW}%".replace("-", "\N{MINUS SIGN}")
 
 
 def perplexity(value: float) -> str:
     """A perplexity or a loss in four figures."""
     if value >= 10_000:
-        return f"{value:,.0f}"
+        return with_marks(f"{value:,.0f}")
     decimals = 3 if value < 10 else 2 if value < 100 else 1
-    return f"{value:.{decimals}f}"
+    return with_marks(f"{value:.{decimals}f}")
 
 
 def size(number: int) -> str:
     """Bytes in the unit that suits them."""
-    return humanize.naturalsize(number, format="%.1f").replace(" ", _NARROW)
+    words = humanize.naturalsize(number, format="%.1f").replace(" ", _NARROW)
+    return with_marks(words)
 
 
 def megabytes(number: int) -> str:
     """Bytes to the last one, in megabytes."""
-    whole = f"{number / 1e6:,.6f}".rstrip("0").removesuffix(".")
-    return f"{whole}{_NARROW}MB"
+    figures = f"{number / 1e6:,.6f}".rstrip("0").removesuffix(".")
+    return f"{with_marks(figures)}{_NARROW}MB"
 
 
 def duration(seconds: float) -> str:
     """A time in the two units that matter."""
     if seconds < 10:
-        return f"{seconds:.1f}{_NARROW}s"
-    whole = round(seconds)
-    if whole < _MINUTE:
-        return f"{whole}{_NARROW}s"
-    if whole < _HOUR:
-        minutes, rest = divmod(whole, _MINUTE)
+        return with_marks(f"{seconds:.1f}{_NARROW}s")
+    rounded = round(seconds)
+    if rounded < _MINUTE:
+        return f"{rounded}{_NARROW}s"
+    if rounded < _HOUR:
+        minutes, rest = divmod(rounded, _MINUTE)
         return f"{minutes}{_NARROW}min {rest:02d}{_NARROW}s"
-    hours, rest = divmod(whole, _HOUR)
+    hours, rest = divmod(rounded, _HOUR)
     return f"{hours}{_NARROW}h {rest // _MINUTE:02d}{_NARROW}min"
 
 
@@ -74,9 +97,9 @@ def clock(seconds: float) -> str:
 
 def scientific(value: float) -> str:
     """A very small number, such as a difference of logits: 3.1e-06."""
-    return "0" if value == 0 else f"{value:.1e}"
+    return "0" if value == 0 else with_marks(f"{value:.1e}")
 
 
 def _three_figures(number: float) -> str:
     decimals = 2 if number < 10 else 1 if number < 100 else 0
-    return f"{number:.{decimals}f}"
+    return with_marks(f"{number:.{decimals}f}")

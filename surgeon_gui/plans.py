@@ -22,11 +22,16 @@ from surgeon_gui.choices import CHOICES
 from surgeon_gui.file_forms import leaves_zeros
 from surgeon_gui.targets import goal_or_none
 from surgeon_gui.text import source_name
+from surgeon_gui.translation import inside, ntr, tr
 
 
 def in_brief(pruning: PruningConfig) -> str:
     """How much, in how many shots, of what."""
-    return f"{_target(pruning)} in {_shots(pruning)}, {_structure(pruning)}"
+    return tr("{target} in {shots}, {structure}").format(
+        target=_target(pruning),
+        shots=_shots(pruning),
+        structure=_structure(pruning),
+    )
 
 
 def plan(config: RunConfig, model: ModelSummary) -> str:
@@ -35,17 +40,25 @@ def plan(config: RunConfig, model: ModelSummary) -> str:
     where = source_name(config.model.source)
     how = f"{_shots(pruning)}, {_form(pruning)}"
     if pruning.method is not Method.LLM_SURGEON:
-        how += f" by {CHOICES[pruning.method][0]}"
+        how = tr("{how} by {method}").format(how=how, method=CHOICES[pruning.method][0])
     limit = _quality_limit(pruning)
     reached = goal_or_none(config, model)
     if reached is None:
-        return f"{where} is pruned in {how}.{limit}"
-    return (
-        f"{where}: {numbers.percent(reached.sparsity)} of "
-        f"{numbers.count(reached.prunable)} prunable weights go in "
-        f"{how}. {numbers.count(reached.parameters)} of "
-        f"{numbers.count(model.parameters)} parameters remain"
-        f"{_file(config, reached, model)}.{limit}"
+        return tr("{where} is pruned in {how}.{limit}").format(
+            where=where, how=how, limit=limit
+        )
+    return tr(
+        "{where}: {sparsity} of {prunable} prunable weights go in {how}. "
+        "{left} of {all} parameters remain{file}.{limit}"
+    ).format(
+        where=where,
+        sparsity=numbers.percent(reached.sparsity),
+        prunable=numbers.count(reached.prunable),
+        how=how,
+        left=numbers.count(reached.parameters),
+        all=numbers.count(model.parameters),
+        file=_file(config, reached, model),
+        limit=limit,
     )
 
 
@@ -57,36 +70,49 @@ def goal(config: RunConfig, model: ModelSummary) -> str:
     pruning = config.pruning
     of_prunable = numbers.percent(reached.sparsity, decimals=2)
     of_all = numbers.percent(reached.parameter_share, decimals=2)
-    return (
-        f"{reached.removed:,} weights go: {of_prunable} of the "
-        f"{reached.prunable:,} prunable ones, {of_all} of all "
-        f"parameters. {reached.parameters:,} parameters remain; they take "
-        f"{numbers.megabytes(reached.weight_bytes)} in {file_dtype(config, model)}. "
-        f"{_file_in_full(config, reached, model)}"
-        f"{_quality_limit(pruning)}"
+    return tr(
+        "{removed} weights go: {of_prunable} of the {prunable} prunable "
+        "ones, {of_all} of all parameters. {parameters} parameters "
+        "remain; they take {size} in {dtype}. {file}{limit}"
+    ).format(
+        removed=numbers.whole(reached.removed),
+        of_prunable=of_prunable,
+        prunable=numbers.whole(reached.prunable),
+        of_all=of_all,
+        parameters=numbers.whole(reached.parameters),
+        size=numbers.megabytes(reached.weight_bytes),
+        dtype=file_dtype(config, model),
+        file=_file_in_full(config, reached, model),
+        limit=_quality_limit(pruning),
     )
 
 
 def _file(config: RunConfig, reached: Goal, model: ModelSummary) -> str:
     """What becomes of the file, as the end of a sentence."""
     if config.pruning.structure in SPARSE:
-        return "; the others become zeros, and no file gets smaller by that"
+        return tr("; the others become zeros, and no file gets smaller by that")
     if leaves_zeros(config):
-        return "; the others stay in the file as zeros"
+        return tr("; the others stay in the file as zeros")
     size = reached.weight_bytes
     original = numbers.size(model.file_bytes)
-    return f", in a file of about {numbers.size(size)} (original {original})"
+    return tr(", in a file of about {size} (original {original})").format(
+        size=numbers.size(size), original=original
+    )
 
 
 def _file_in_full(config: RunConfig, reached: Goal, model: ModelSummary) -> str:
     if config.pruning.structure in SPARSE:
-        return "What goes becomes zeros in its place: no file gets smaller by it."
+        return tr("What goes becomes zeros in its place: no file gets smaller by it.")
     if leaves_zeros(config):
-        return "The masked export keeps zeros where weights went: it is no smaller."
-    original = f"The original's file takes {numbers.size(model.file_bytes)}"
+        return tr("The masked export keeps zeros where weights went: it is no smaller.")
+    original = tr("The original's file takes {size}").format(
+        size=numbers.size(model.file_bytes)
+    )
     if reached.weight_bytes < model.file_bytes:
         return f"{original}."
-    return f"{original}, because its numbers are shorter: see step 5."
+    return tr("{original}, because its numbers are shorter: see step 5.").format(
+        original=original
+    )
 
 
 def unsupported(supports: Iterable[StructureSupport]) -> str:
@@ -97,26 +123,30 @@ def unsupported(supports: Iterable[StructureSupport]) -> str:
             names = structures.setdefault(support.reason, [])
             names.append(CHOICES[support.structure][0])
     return "\n".join(
-        f"{', '.join(names)} cannot be chosen: {reason}"
+        tr("{structures} cannot be chosen: {reason}").format(
+            structures=", ".join(names), reason=reason
+        )
         for reason, names in structures.items()
     )
 
 
 def _shots(pruning: PruningConfig) -> str:
-    return "1 shot" if pruning.shots == 1 else f"{pruning.shots} shots"
+    return ntr("{n} shot", "{n} shots", pruning.shots).format(n=pruning.shots)
 
 
 def _structure(pruning: PruningConfig) -> str:
     """What is removed, inside of a sentence."""
     if pruning.structure is Structure.N_M:
-        return f"{pruning.kept}:{pruning.of} pattern"
-    return CHOICES[pruning.structure][0].lower()
+        return tr("{kept}:{of} pattern").format(kept=pruning.kept, of=pruning.of)
+    return inside(CHOICES[pruning.structure][0])
 
 
 def _form(pruning: PruningConfig) -> str:
     """In what form it is removed."""
     words = _structure(pruning)
-    return f"in a {words}" if pruning.structure is Structure.N_M else f"as {words}"
+    if pruning.structure is Structure.N_M:
+        return tr("in a {pattern}").format(pattern=words)
+    return tr("as {structures}").format(structures=words)
 
 
 def _quality_limit(pruning: PruningConfig) -> str:
@@ -124,7 +154,9 @@ def _quality_limit(pruning: PruningConfig) -> str:
     if not pruning.perplexity_rise:
         return ""
     most = numbers.percent(pruning.perplexity_rise / 100)
-    return f" The run stops at the last shot that raises perplexity by at most {most}."
+    return " " + tr(
+        "The run stops at the last shot that raises perplexity by at most {most}."
+    ).format(most=most)
 
 
 def _target(pruning: PruningConfig) -> str:
@@ -133,8 +165,14 @@ def _target(pruning: PruningConfig) -> str:
         case Target.PRUNABLE_SHARE:
             return numbers.percent(pruning.sparsity)
         case Target.PARAMETER_SHARE:
-            return f"{numbers.percent(pruning.sparsity)} of all"
+            return tr("{sparsity} of all").format(
+                sparsity=numbers.percent(pruning.sparsity)
+            )
         case Target.PARAMETERS:
-            return f"To {numbers.count(pruning.million_parameters * 1e6)}"
+            return tr("To {parameters}").format(
+                parameters=numbers.count(pruning.million_parameters * 1e6)
+            )
         case Target.FILE_SIZE:
-            return f"To {numbers.size(round(pruning.megabytes * 1e6))}"
+            return tr("To {size}").format(
+                size=numbers.size(round(pruning.megabytes * 1e6))
+            )

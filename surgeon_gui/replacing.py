@@ -8,6 +8,7 @@ from PySide6.QtCore import QObject, Slot
 from PySide6.QtWidgets import QAbstractButton, QMessageBox, QPushButton, QWidget
 
 from surgeon_gui.captions import CAPTIONS
+from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import described
 
 _Answer = Callable[[], object]
@@ -21,10 +22,12 @@ class ReplaceQuestion(QObject):
         self._box = QMessageBox(parent)
         self._box.setObjectName("replace_question")
         self._box.setIcon(QMessageBox.Icon.Warning)
-        self._box.setWindowTitle("The folder is not empty")
+        self._box.setWindowTitle(tr("The folder is not empty"))
         self._box.setInformativeText(
-            "What is in it stays until the new files are complete and have been "
-            "checked, and is then deleted."
+            tr(
+                "What is in it stays until the new files are complete and have been "
+                "checked, and is then deleted."
+            )
         )
         roles = QMessageBox.ButtonRole
         self._yes = self._button(roles.DestructiveRole, "replace_yes_button")
@@ -39,7 +42,9 @@ class ReplaceQuestion(QObject):
     def ask(self, folder: str, on_yes: _Answer, on_other: _Answer) -> None:
         """Show the question about a folder; returns at once."""
         self._on_yes, self._on_other = on_yes, on_other
-        self._box.setText(f"{folder} is not empty. Replace what is in it?")
+        self._box.setText(
+            tr("{folder} is not empty. Replace what is in it?").format(folder=folder)
+        )
         self._box.open()
 
     def _button(self, role: QMessageBox.ButtonRole, name: str) -> QPushButton:

@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from enum import Enum
 
 from surgeon_engine.events import DampingChoice, ModelSummary, Stage
-from surgeon_engine.formats import DESCRIPTIONS, Format
+from surgeon_engine.formats import Format
 from surgeon_gui import numbers
 from surgeon_gui.app_state import AppState, Engine, Step
+from surgeon_gui.choices import words_of
 from surgeon_gui.plans import in_brief, plan
 from surgeon_gui.run_state import RunState, Status
 from surgeon_gui.targets import goal_or_none
 from surgeon_gui.text import STAGES, UNITS, source_name
+from surgeon_gui.translation import ntr, tr
 
-_ARROW = "\N{RIGHTWARDS ARROW}"
 _ROUNDING = 1e-9  # of a sparsity
 
 
@@ -63,14 +64,20 @@ def plan_or_invitation(state: AppState, obstacle: str) -> str:
         model = run.model or state.model
         if model is not None:
             return plan(run.config, model)
-        return f"{source_name(run.config.model.source)} is being loaded."
+        return tr("{source} is being loaded.").format(
+            source=source_name(run.config.model.source)
+        )
     if not state.model_is_chosen:
-        return "Choose a model to begin."
+        return tr("Choose a model to begin.")
     if obstacle:
         return obstacle
     assert state.model is not None
     sentence = plan(state.config, state.model)
-    return f"Next run: {sentence}" if state.shows_run else sentence
+    return (
+        tr("Next run: {sentence}").format(sentence=sentence)
+        if state.shows_run
+        else sentence
+    )
 
 
 def phase(run: RunState) -> str:
@@ -79,45 +86,54 @@ def phase(run: RunState) -> str:
         case Status.IDLE:
             return ""
         case Status.CANCELLING:
-            return "Cancelling…"
+            return tr("Cancelling…")
         case Status.FINISHED:
             return outcome(run)
         case Status.FAILED:
-            return "The run has failed."
+            return tr("The run has failed.")
         case Status.CANCELLED:
-            return "The run was cancelled."
+            return tr("The run was cancelled.")
     doing = doing_now(run.stage, run.done, run.total)
     if run.shot:
-        doing = f"Shot {run.shot} of {max(run.shots, run.shot)}: {doing}"
+        doing = tr("Shot {shot} of {shots}: {doing}").format(
+            shot=run.shot, shots=max(run.shots, run.shot), doing=doing
+        )
     else:
         doing = doing[0].upper() + doing[1:]
     if run.status is Status.STOPPING:
-        which = "this" if run.shot or run.history else "the first"
-        return f"Stopping after {which} shot. {doing}"
+        if run.shot or run.history:
+            return tr("Stopping after this shot. {doing}").format(doing=doing)
+        return tr("Stopping after the first shot. {doing}").format(doing=doing)
     return doing
 
 
 def outcome(run: RunState) -> str:
     """What came of a finished run, in a sentence."""
     if run.evaluation is None or run.baseline is None or run.model is None:
-        return "The run has finished."
+        return tr("The run has finished.")
     last = run.history[-1]
-    return (
-        f"{_how_it_finished(run)}: "
-        f"{numbers.count(last.parameters)} of {numbers.count(run.model.parameters)} "
-        "parameters remain, perplexity "
-        f"{numbers.perplexity(run.baseline.perplexity)} {_ARROW} "
-        f"{numbers.perplexity(run.evaluation.perplexity)}."
+    return tr(
+        "{how}: {left} of {all} parameters remain, perplexity {before} → {after}."
+    ).format(
+        how=_how_it_finished(run),
+        left=numbers.count(last.parameters),
+        all=numbers.count(run.model.parameters),
+        before=numbers.perplexity(run.baseline.perplexity),
+        after=numbers.perplexity(run.evaluation.perplexity),
     )
 
 
 def _how_it_finished(run: RunState) -> str:
     if run.result is not None and run.result.stopped_early:
         done = len(run.history)
-        return f"Stopped after shot {done} of {max(run.shots, done)}"
+        return tr("Stopped after shot {shot} of {shots}").format(
+            shot=done, shots=max(run.shots, done)
+        )
     if _ended_at_quality_limit(run):
-        return f"Ended at the quality limit after shot {len(run.history)}"
-    return "Finished"
+        return tr("Ended at the quality limit after shot {shot}").format(
+            shot=len(run.history)
+        )
+    return tr("Finished")
 
 
 def _ended_at_quality_limit(run: RunState) -> bool:
@@ -134,24 +150,32 @@ def remaining(run: RunState, now: float) -> str:
     if run.status in (Status.IDLE, Status.CANCELLING):
         return ""
     if not run.status.is_busy:
-        return f"took {numbers.duration(run.seconds(now))}"
+        return tr("took {time}").format(time=numbers.duration(run.seconds(now)))
     seconds = run.remaining_seconds(now)
     if seconds is None:
-        return "estimating time left…"
-    return f"about {numbers.whole_duration(seconds)} left"
+        return tr("estimating time left…")
+    return tr("about {time} left").format(time=numbers.whole_duration(seconds))
 
 
 def damping_choice(choice: DampingChoice | None) -> tuple[str, ...]:
     """What a shot went by, as clauses; none where its method damps nothing."""
     if choice is None:
         return ()
-    how = f"best of {choice.tried}" if choice.tried else "as given"
+    how = (
+        tr("best of {tried}").format(tried=choice.tried)
+        if choice.tried
+        else tr("as given")
+    )
     clauses = [
-        f"damping {choice.cost:g} for costs and {choice.update:g} for the update, {how}"
+        tr("damping {cost} for costs and {update} for the update, {how}").format(
+            cost=numbers.short(choice.cost),
+            update=numbers.short(choice.update),
+            how=how,
+        )
     ]
     if choice.held_out_loss is not None:
         loss = numbers.perplexity(choice.held_out_loss)
-        clauses.append(f"loss {loss} on held-out windows")
+        clauses.append(tr("loss {loss} on held-out windows").format(loss=loss))
     return tuple(clauses)
 
 
@@ -162,21 +186,38 @@ def last_choice(run: RunState) -> str:
     last = run.history[-1]
     first, *others = damping_choice(last.damping)
     below = "; ".join(others)
-    return f"Shot {last.shot}: {first}\n{below[:1].upper()}{below[1:]}".rstrip()
+    above = tr("Shot {shot}: {doing}").format(shot=last.shot, doing=first)
+    return f"{above}\n{below[:1].upper()}{below[1:]}".rstrip()
 
 
 def model_facts(model: ModelSummary) -> tuple[tuple[str, str], ...]:
     """What is known of a model before it is loaded, as names and values."""
     share = numbers.percent(model.prunable / max(1, model.parameters))
-    window = f"{model.longest_window} tokens" if model.longest_window else "not stated"
+    window = (
+        ntr("{n} token", "{n} tokens", model.longest_window).format(
+            n=model.longest_window
+        )
+        if model.longest_window
+        else tr("not stated")
+    )
     return (
-        ("Architecture", model.architecture),
-        ("Parameters", numbers.count(model.parameters)),
-        ("Prunable", f"{numbers.count(model.prunable)} weights ({share})"),
-        ("Blocks", f"{model.blocks}, {model.hidden_size} wide"),
-        ("Vocabulary", numbers.count(model.vocabulary)),
-        ("Longest window", window),
-        ("Size on disk", numbers.size(model.file_bytes)),
+        (tr("Architecture"), model.architecture),
+        (tr("Parameters"), numbers.count(model.parameters)),
+        (
+            tr("Prunable"),
+            tr("{weights} weights ({share})").format(
+                weights=numbers.count(model.prunable), share=share
+            ),
+        ),
+        (
+            tr("Blocks"),
+            tr("{blocks}, {width} wide").format(
+                blocks=model.blocks, width=model.hidden_size
+            ),
+        ),
+        (tr("Vocabulary"), numbers.count(model.vocabulary)),
+        (tr("Longest window"), window),
+        (tr("Size on disk"), numbers.size(model.file_bytes)),
     )
 
 
@@ -195,32 +236,40 @@ def stage_times(run: RunState) -> tuple[tuple[str, str], ...]:
 def doing_now(stage: Stage | None, done: int, total: int) -> str:
     """What the engine does in a stage, and how far it is."""
     if stage is None:
-        return "starting…"
+        return tr("starting…")
     words = STAGES[stage][0]
     if total > 1:
-        return f"{words}, {UNITS[stage]} {min(done + 1, total)} of {total}"
+        return tr("{doing}, {unit} {number} of {total}").format(
+            doing=words, unit=UNITS[stage], number=min(done + 1, total), total=total
+        )
     return words
 
 
 def _model_view(state: AppState) -> StepView:
     if not state.model_is_chosen:
-        return StepView(Mark.EMPTY, "Choose a model")
+        return StepView(Mark.EMPTY, tr("Choose a model"))
     name = source_name(state.config.model.source)
     if state.inspection.problem is not None:
         return StepView(Mark.PROBLEM, state.inspection.problem.message)
     if state.model is None:
         waits = state.engine is Engine.STARTING
-        doing = "waiting for the engine…" if waits else "reading…"
+        doing = tr("waiting for the engine…") if waits else tr("reading…")
         return StepView(Mark.BUSY, f"{name}: {doing}")
     size = numbers.count(state.model.parameters)
-    return StepView(Mark.READY, f"{name}, {size} parameters")
+    return StepView(
+        Mark.READY, tr("{name}, {size} parameters").format(name=name, size=size)
+    )
 
 
 def _calibration_view(state: AppState) -> StepView:
     text = state.config.calibration
     return StepView(
         Mark.READY,
-        f"{source_name(text.text)}, {text.windows} windows of {text.window_length}",
+        tr("{text}, {windows} windows of {length}").format(
+            text=source_name(text.text),
+            windows=text.windows,
+            length=text.window_length,
+        ),
     )
 
 
@@ -231,30 +280,38 @@ def _target_view(state: AppState) -> StepView:
 def _run_view(state: AppState) -> StepView:
     match state.run.status:
         case Status.IDLE:
-            return StepView(Mark.EMPTY, "Not started")
+            return StepView(Mark.EMPTY, tr("Not started"))
         case Status.FINISHED:
             return StepView(Mark.READY, _how_it_finished(state.run))
         case Status.FAILED:
-            return StepView(Mark.PROBLEM, "Failed")
+            return StepView(Mark.PROBLEM, tr("Failed"))
         case Status.CANCELLED:
-            return StepView(Mark.EMPTY, "Cancelled")
+            return StepView(Mark.EMPTY, tr("Cancelled"))
     return StepView(
-        Mark.BUSY, f"Running, {numbers.percent(int(state.run.progress * 100) / 100)}"
+        Mark.BUSY,
+        tr("Running, {share}").format(
+            share=numbers.percent(int(state.run.progress * 100) / 100)
+        ),
     )
 
 
 def _export_view(state: AppState) -> StepView:
     run, save = state.run, state.save
     if run.export_has_failed and run.error is not None:
-        return StepView(Mark.PROBLEM, f"Failed: {run.error.message}")
+        return StepView(
+            Mark.PROBLEM, tr("Failed: {message}").format(message=run.error.message)
+        )
     if run.is_exporting:
-        return StepView(Mark.BUSY, "Writing and checking the pruned model…")
+        return StepView(Mark.BUSY, tr("Writing and checking the pruned model…"))
     if save.is_open:
-        return StepView(Mark.BUSY, "Saving in another format…")
+        return StepView(Mark.BUSY, tr("Saving in another format…"))
     if state.measurement.is_open:
-        return StepView(Mark.BUSY, "Measuring speed…")
+        return StepView(Mark.BUSY, tr("Measuring speed…"))
     if save.problem is not None:
-        return StepView(Mark.PROBLEM, f"Not saved: {save.problem.message}")
+        return StepView(
+            Mark.PROBLEM,
+            tr("Not saved: {message}").format(message=save.problem.message),
+        )
     if run.exported is not None and run.status is Status.FINISHED:
         size = numbers.size(run.exported.weight_bytes)
         is_run = run.exported.tokens_compared > 0
@@ -262,7 +319,9 @@ def _export_view(state: AppState) -> StepView:
     if problem := state.problems.get(Step.EXPORT):
         return StepView(Mark.PROBLEM, problem)
     export = state.config.export
-    where = source_name(export.folder) if export.folder else "Inside the run's folder"
+    where = (
+        source_name(export.folder) if export.folder else tr("Inside the run's folder")
+    )
     if export.format is not Format.AUTOMATIC:
-        where = f"{DESCRIPTIONS[export.format].label}; {where}"
+        where = f"{words_of(export.format)[0]}; {where}"
     return StepView(Mark.EMPTY, where)

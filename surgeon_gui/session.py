@@ -39,6 +39,7 @@ from surgeon_gui.app_state import AppState, Step
 from surgeon_gui.engine_thread import EngineThread
 from surgeon_gui.inquiry import Inquiry, cancelling
 from surgeon_gui.run_state import RunState
+from surgeon_gui.translation import tr
 
 INSPECTION_DELAY_MS = 300  # after the last keystroke in the model's path
 CLOCK_MS = 500  # elapsed and remaining time move while nothing else does
@@ -156,12 +157,16 @@ class Session(QObject):
         try:
             folder = folder or self._new_folder(config)
         except OSError as error:
-            message = f"{self.state.run_parent} cannot be used: {error.strerror}."
-            self.show_problem(Failed(message, "Choose another runs folder."))
+            message = tr("{run_parent} cannot be used: {strerror}.").format(
+                run_parent=self.state.run_parent, strerror=error.strerror
+            )
+            self.show_problem(Failed(message, tr("Choose another runs folder.")))
             return
         if checks.covers(config, folder):
-            message = f"{config.export.folder} is the run's own folder, or holds it."
-            self.show_problem(Failed(message, "Choose another destination."))
+            message = tr("{folder} is the run's own folder, or holds it.").format(
+                folder=config.export.folder
+            )
+            self.show_problem(Failed(message, tr("Choose another destination.")))
             return
         name = self.new_name("run")
         run = run_state.requested(name, config, str(folder), time.time())

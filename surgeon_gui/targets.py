@@ -26,6 +26,7 @@ from surgeon_engine.events import ModelSummary
 from surgeon_engine.formats import FileDtype
 from surgeon_engine.sizes import Goal, file_dtype, goal_of
 from surgeon_gui.choices import CHOICES
+from surgeon_gui.translation import tr
 
 _MILLION = 1_000_000
 _LARGEST_SHARE = 0.95  # that a config takes
@@ -66,9 +67,11 @@ def following(
 def disabled_methods(structure: Structure) -> dict[Method, str]:
     """The methods that cannot remove `structure`, each with the reason."""
     able = methods_for(structure)
-    only = " or ".join(CHOICES[structure][0] for structure in SPARSE)
+    only = tr(" or ").join(CHOICES[structure][0] for structure in SPARSE)
     return {
-        method: f"{CHOICES[method][0]} removes {only} only."
+        method: tr("{method} removes {structures} only.").format(
+            method=CHOICES[method][0], structures=only
+        )
         for method in Method
         if method not in able
     }
@@ -78,7 +81,7 @@ def disabled_targets(structure: Structure) -> dict[Target, str]:
     """The ways to give a target that make no sense for `structure`, and why."""
     if structure not in SPARSE:
         return {}
-    reason = "Zeros stand in their place: no file gets smaller by them."
+    reason = tr("Zeros stand in their place: no file gets smaller by them.")
     return {Target.FILE_SIZE: reason}
 
 
@@ -86,7 +89,9 @@ def disabled_fishers(correction: Correction) -> dict[Fisher, str]:
     """The labels that do not go with a correction, and why."""
     if correction is Correction.NONE:
         return {}
-    return {Fisher.SAMPLED: "The correction follows the gradient of the text itself."}
+    return {
+        Fisher.SAMPLED: tr("The correction follows the gradient of the text itself.")
+    }
 
 
 def disabled_corrections(fisher: Fisher) -> dict[Correction, str]:
@@ -94,7 +99,9 @@ def disabled_corrections(fisher: Fisher) -> dict[Correction, str]:
     if fisher is Fisher.EMPIRICAL:
         return {}
     label = CHOICES[Fisher.EMPIRICAL][0]
-    return {Correction.LOSS: f"Needs the gradients for {label.lower()}."}
+    return {
+        Correction.LOSS: tr("Needs the gradients for: {tokens}.").format(tokens=label)
+    }
 
 
 def _same_size(

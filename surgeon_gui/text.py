@@ -13,10 +13,11 @@ from pathlib import Path
 
 from surgeon_engine.config import BUILTIN_TEXT, DEMO
 from surgeon_engine.events import Level, Stage
+from surgeon_gui.translation import tr
 
 APPLICATION = "Surgeon"
-BUNDLED_DEMO = "Bundled demo"
-BUILT_IN_TEXT = "Built-in text"
+BUNDLED_DEMO = tr("Bundled demo")
+BUILT_IN_TEXT = tr("Built-in text")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,202 +35,260 @@ class FieldText:
 
 FIELDS = {
     "model.source": FieldText(
-        "Model",
-        "A folder with config.json and safetensors, a .gguf file, or the bundled demo.",
+        tr("Model"),
+        tr(
+            "A folder with config.json and safetensors, a .gguf file, or the bundled "
+            "demo."
+        ),
     ),
     "model.dtype": FieldText(
-        "Number format",
-        "The format in which weights are held while pruning. float32 is exact; the "
-        "16-bit formats halve the memory.",
+        tr("Number format"),
+        tr(
+            "The format in which weights are held while pruning. float32 is exact; the "
+            "16-bit formats halve the memory."
+        ),
     ),
     "model.device": FieldText(
-        "Compute on",
-        "Where the engine computes. Automatic: on a GPU if there is one.",
+        tr("Compute on"),
+        tr("Where the engine computes. Automatic: on a GPU if there is one."),
     ),
     "calibration.text": FieldText(
-        "Text",
-        "What the model reads while Surgeon measures which parts matter. Text like "
-        "that of the later use is best.",
+        tr("Text"),
+        tr(
+            "What the model reads while Surgeon measures which parts matter. Text like "
+            "that of the later use is best."
+        ),
     ),
     "calibration.validation_text": FieldText(
-        "Validation text",
-        "What perplexity is measured on. Empty: a part of the text above that is "
-        "held out for this.",
+        tr("Validation text"),
+        tr(
+            "What perplexity is measured on. Empty: a part of the text above that is "
+            "held out for this."
+        ),
     ),
     "calibration.windows": FieldText(
-        "Windows",
-        "How many pieces of text are measured. More of them make the choice of what "
-        "to remove more reliable, and take proportionally longer.",
-        "windows",
+        tr("Windows"),
+        tr(
+            "How many pieces of text are measured. More of them make the choice of "
+            "what to remove more reliable, and take proportionally longer."
+        ),
+        tr("windows"),
     ),
     "calibration.validation_windows": FieldText(
-        "Validation windows",
-        "How many held-out pieces perplexity is measured on. More of them make the "
-        "number steadier.",
-        "windows",
+        tr("Validation windows"),
+        tr(
+            "How many held-out pieces perplexity is measured on. More of them make the "
+            "number steadier."
+        ),
+        tr("windows"),
     ),
     "calibration.window_length": FieldText(
-        "Window length",
-        "How many tokens a piece of text has; at most what the model can read.",
-        "tokens",
+        tr("Window length"),
+        tr("How many tokens a piece of text has; at most what the model can read."),
+        tr("tokens"),
     ),
     "calibration.seed": FieldText(
-        "Seed", "Which windows are drawn. The same seed draws the same windows."
+        tr("Seed"), tr("Which windows are drawn. The same seed draws the same windows.")
     ),
     "calibration.batch": FieldText(
-        "Batch",
-        "How many windows are computed at once. Larger is faster and needs more "
-        "memory; the result is the same.",
-        "windows",
+        tr("Batch"),
+        tr(
+            "How many windows are computed at once. Larger is faster and needs more "
+            "memory; the result is the same."
+        ),
+        tr("windows"),
     ),
     "pruning.structure": FieldText(
-        "Remove", "Which parts of the model are removed as a whole."
+        tr("Remove"), tr("Which parts of the model are removed as a whole.")
     ),
     "pruning.kept": FieldText(
-        "Keep",
-        "How many weights of each group of neighbours stay: the 2 of 2:4.",
-        "weights",
+        tr("Keep"),
+        tr("How many weights of each group of neighbours stay: the 2 of 2:4."),
+        tr("weights"),
     ),
     "pruning.of": FieldText(
-        "Of every",
-        "How many neighbours in a row of a layer are a group: the 4 of 2:4. GPUs that "
-        "know a pattern know 2:4.",
-        "weights",
+        tr("Of every"),
+        tr(
+            "How many neighbours in a row of a layer are a group: the 4 of 2:4. GPUs "
+            "that know a pattern know 2:4."
+        ),
+        tr("weights"),
     ),
     "pruning.method": FieldText(
-        "Method",
-        "By what it is decided which parts matter least, and whether the weights that "
-        "stay make up for those that go.",
+        tr("Method"),
+        tr(
+            "By what it is decided which parts matter least, and whether the weights "
+            "that stay make up for those that go."
+        ),
     ),
     "pruning.target": FieldText(
-        "Target",
-        "How the size to reach is given. If you change this, the size stays the same "
-        "and is only written in another way.",
+        tr("Target"),
+        tr(
+            "How the size to reach is given. If you change this, the size stays the "
+            "same and is only written in another way."
+        ),
     ),
     "pruning.sparsity": FieldText(
-        "Sparsity",
-        "The share that is removed: of the prunable weights or of all parameters, as "
-        "the target says. Embeddings and norms are not prunable and stay as they are.",
+        tr("Sparsity"),
+        tr(
+            "The share that is removed: of the prunable weights or of all parameters, "
+            "as the target says. Embeddings and norms are not prunable and stay as "
+            "they are."
+        ),
         "%",
         decimals=1,
         is_share=True,
     ),
     "pruning.million_parameters": FieldText(
-        "Parameters",
-        "How many parameters of the whole model remain, in millions.",
+        tr("Parameters"),
+        tr("How many parameters of the whole model remain, in millions."),
         "M",
         decimals=6,
     ),
     "pruning.megabytes": FieldText(
-        "Weights",
-        "How much room the parameters that remain take in the number format of step "
-        "1, in millions of bytes.",
+        tr("Weights"),
+        tr(
+            "How much room the parameters that remain take in the number format of "
+            "step 1, in millions of bytes."
+        ),
         "MB",
         decimals=6,
     ),
     "pruning.perplexity_rise": FieldText(
-        "Quality limit",
-        "By how much perplexity may rise above the original's. A shot that goes beyond "
-        "is undone and tried in smaller steps; where none fits any more the run ends, "
-        "even if the target is not reached.",
+        tr("Quality limit"),
+        tr(
+            "By how much perplexity may rise above the original's. A shot that goes "
+            "beyond is undone and tried in smaller steps; where none fits any more "
+            "the run ends, even if the target is not reached."
+        ),
         "%",
         decimals=1,
-        least="no limit",
+        least=tr("no limit"),
     ),
     "pruning.shots": FieldText(
-        "Shots",
-        "In how many rounds of measuring and removing the target is reached. More "
-        "shots lose less quality and take proportionally longer.",
-        "shots",
+        tr("Shots"),
+        tr(
+            "In how many rounds of measuring and removing the target is reached. More "
+            "shots lose less quality and take proportionally longer."
+        ),
+        tr("shots"),
     ),
     "pruning.width_multiple": FieldText(
-        "Width multiple",
-        "The MLP width that remains in each layer is a multiple of this. GPUs compute "
-        "multiples of 64 faster than odd widths. 1: any width.",
+        tr("Width multiple"),
+        tr(
+            "The MLP width that remains in each layer is a multiple of this. GPUs "
+            "compute multiples of 64 faster than odd widths. 1: any width."
+        ),
     ),
     "pruning.widths": FieldText(
-        "Widths",
-        "Whether each layer loses as many heads or neurons as its costs say, or all "
-        "layers equally many. Equal widths lose more quality, and the file loads in "
-        "whatever knows the architecture, without code.",
+        tr("Widths"),
+        tr(
+            "Whether each layer loses as many heads or neurons as its costs say, or "
+            "all layers equally many. Equal widths lose more quality, and the file "
+            "loads in whatever knows the architecture, without code."
+        ),
     ),
     "pruning.protect": FieldText(
-        "Protect",
-        "Layers from which nothing is removed, with commas between them: names, kinds "
-        "such as mlp.down_proj, or blocks such as block 0. A * stands for anything. "
-        "Heads and neurons are protected with any of their layers.",
-        example="e.g. block 0, *.down_proj",
+        tr("Protect"),
+        tr(
+            "Layers from which nothing is removed, with commas between them: names, "
+            "kinds such as mlp.down_proj, or blocks such as block 0. A * stands for "
+            "anything. Heads and neurons are protected with any of their layers."
+        ),
+        example=tr("e.g. block 0, *.down_proj"),
     ),
     "pruning.keep_at_least": FieldText(
-        "Keep at least",
-        "The share of its weights that each layer keeps, however cheap they are to "
-        "remove. 0 %: all but the last row, column or group may go.",
+        tr("Keep at least"),
+        tr(
+            "The share of its weights that each layer keeps, however cheap they are to "
+            "remove. 0 %: all but the last row, column or group may go."
+        ),
         "%",
         decimals=1,
         is_share=True,
     ),
     "pruning.schedule": FieldText(
-        "Schedule", "How the target is spread over the shots."
+        tr("Schedule"), tr("How the target is spread over the shots.")
     ),
     "pruning.fisher": FieldText(
-        "Gradients for",
-        "Which next tokens the model is asked about when its gradients are measured.",
+        tr("Gradients for"),
+        tr(
+            "Which next tokens the model is asked about when its gradients are "
+            "measured."
+        ),
     ),
     "pruning.cost_basis": FieldText(
-        "Compare costs", "What decides which parts are the cheapest to remove."
+        tr("Compare costs"), tr("What decides which parts are the cheapest to remove.")
     ),
     "pruning.update": FieldText(
-        "Weight update", "How the weights that stay make up for those that go."
+        tr("Weight update"), tr("How the weights that stay make up for those that go.")
     ),
     "pruning.max_correlated": FieldText(
-        "Made up jointly",
-        "For how many removed weights of a layer at a time the others make up. More "
-        "of them lose less quality and need more time and memory.",
-        "weights",
-        least="all of a layer",
+        tr("Made up jointly"),
+        tr(
+            "For how many removed weights of a layer at a time the others make up. "
+            "More of them lose less quality and need more time and memory."
+        ),
+        tr("weights"),
+        least=tr("all of a layer"),
     ),
     "pruning.correction": FieldText(
-        "Correction",
-        "Whether, after the last shot, the weights that stay also follow the gradient "
-        "of the loss. It wins back much of the perplexity, and draws the model "
-        "towards the calibration text.",
+        tr("Correction"),
+        tr(
+            "Whether, after the last shot, the weights that stay also follow the "
+            "gradient of the loss. It wins back much of the perplexity, and draws the "
+            "model towards the calibration text."
+        ),
     ),
     "pruning.damping": FieldText(
-        "Damping",
-        "How much the measured curvature is trusted, for costs and for the update: "
-        "found by trying on held-out windows, or given below.",
+        tr("Damping"),
+        tr(
+            "How much the measured curvature is trusted, for costs and for the update: "
+            "found by trying on held-out windows, or given below."
+        ),
     ),
     "pruning.cost_damping": FieldText(
-        "Cost damping",
-        "How much is added to the measured curvature before costs are computed, as a "
-        "multiple of its mean eigenvalue. Raise it for little calibration text. Not "
-        "used where the damping is chosen automatically.",
-        "\N{MULTIPLICATION SIGN} mean",
+        tr("Cost damping"),
+        tr(
+            "How much is added to the measured curvature before costs are computed, "
+            "as a multiple of its mean eigenvalue. Raise it for little calibration "
+            "text. Not used where the damping is chosen automatically."
+        ),
+        tr("\N{MULTIPLICATION SIGN} mean"),
     ),
     "pruning.update_damping": FieldText(
-        "Update damping",
-        "The same for the weight update. Larger values change the kept weights less. "
-        "Not used where the damping is chosen automatically.",
-        "\N{MULTIPLICATION SIGN} mean",
+        tr("Update damping"),
+        tr(
+            "The same for the weight update. Larger values change the kept weights "
+            "less. Not used where the damping is chosen automatically."
+        ),
+        tr("\N{MULTIPLICATION SIGN} mean"),
     ),
     "export.folder": FieldText(
-        "Destination",
-        "The folder for the pruned model. What is in it already stays unless you agree "
-        "that it is replaced. Empty: a folder called export inside the run's own "
-        "folder.",
+        tr("Destination"),
+        tr(
+            "The folder for the pruned model. What is in it already stays unless you "
+            "agree that it is replaced. Empty: a folder called export inside the "
+            "run's own folder."
+        ),
     ),
     "export.format": FieldText(
-        "Format", "In which form the pruned model is written, for which programs."
+        tr("Format"),
+        tr("In which form the pruned model is written, for which programs."),
     ),
     "export.dtype": FieldText(
-        "Number format",
-        "How many bits a weight takes in the file. Fewer make it smaller and a little "
-        "less exact.",
+        tr("Number format"),
+        tr(
+            "How many bits a weight takes in the file. Fewer make it smaller and a "
+            "little less exact."
+        ),
     ),
     "export.shard_gigabytes": FieldText(
-        "Largest file",
-        "Weights that need more room than this are spread over several files. For "
-        "transformers only: the other formats are one file.",
+        tr("Largest file"),
+        tr(
+            "Weights that need more room than this are spread over several files. For "
+            "transformers only: the other formats are one file."
+        ),
         "GB",
         decimals=3,
     ),
@@ -237,57 +296,61 @@ FIELDS = {
 
 # What the engine does in a stage, as a phase ("measuring curvature") and as a noun.
 STAGES = {
-    Stage.LOAD: ("loading the model", "Load"),
-    Stage.TEXT: ("preparing the text", "Text"),
-    Stage.BASELINE: ("evaluating the original", "Baseline"),
-    Stage.CURVATURE: ("measuring curvature", "Curvature"),
-    Stage.DAMPING: ("choosing the damping", "Damping"),
-    Stage.SELECTION: ("choosing what to remove", "Selection"),
-    Stage.UPDATE: ("updating the weights that stay", "Update"),
-    Stage.CORRECTION: ("correcting the weights that stay", "Correction"),
-    Stage.EVALUATION: ("evaluating", "Evaluation"),
-    Stage.EXPORT: ("writing the pruned model", "Export"),
-    Stage.VERIFICATION: ("checking what was written", "Verification"),
-    Stage.MEASUREMENT: ("measuring speed and memory", "Measurement"),
+    Stage.LOAD: (tr("loading the model"), tr("Load")),
+    Stage.TEXT: (tr("preparing the text"), tr("Text")),
+    Stage.BASELINE: (tr("evaluating the original"), tr("Baseline")),
+    Stage.CURVATURE: (tr("measuring curvature"), tr("Curvature")),
+    Stage.DAMPING: (tr("choosing the damping"), tr("Damping")),
+    Stage.SELECTION: (tr("choosing what to remove"), tr("Selection")),
+    Stage.UPDATE: (tr("updating the weights that stay"), tr("Update")),
+    Stage.CORRECTION: (tr("correcting the weights that stay"), tr("Correction")),
+    Stage.EVALUATION: (tr("evaluating"), tr("Evaluation")),
+    Stage.EXPORT: (tr("writing the pruned model"), tr("Export")),
+    Stage.VERIFICATION: (tr("checking what was written"), tr("Verification")),
+    Stage.MEASUREMENT: (tr("measuring speed and memory"), tr("Measurement")),
 }
 
 # What a stage counts, where "12 of 30" alone would say too little.
 UNITS = {
-    Stage.LOAD: "part",
-    Stage.TEXT: "part",
-    Stage.BASELINE: "batch",
-    Stage.CURVATURE: "step",
-    Stage.DAMPING: "step",
-    Stage.SELECTION: "layer",
-    Stage.UPDATE: "layer",
-    Stage.CORRECTION: "step",
-    Stage.EVALUATION: "batch",
-    Stage.EXPORT: "layer",
-    Stage.VERIFICATION: "batch",
-    Stage.MEASUREMENT: "turn",
+    Stage.LOAD: tr("part"),
+    Stage.TEXT: tr("part"),
+    Stage.BASELINE: tr("batch"),
+    Stage.CURVATURE: tr("step"),
+    Stage.DAMPING: tr("step"),
+    Stage.SELECTION: tr("layer"),
+    Stage.UPDATE: tr("layer"),
+    Stage.CORRECTION: tr("step"),
+    Stage.EVALUATION: tr("batch"),
+    Stage.EXPORT: tr("layer"),
+    Stage.VERIFICATION: tr("batch"),
+    Stage.MEASUREMENT: tr("turn"),
 }
 
 FROM_LEVEL = {
-    Level.INFO: "Everything",
-    Level.WARNING: "Warnings and errors",
-    Level.ERROR: "Errors",
+    Level.INFO: tr("Everything"),
+    Level.WARNING: tr("Warnings and errors"),
+    Level.ERROR: tr("Errors"),
 }
-LEVELS = {Level.INFO: "Info", Level.WARNING: "Warning", Level.ERROR: "Error"}
+LEVELS = {
+    Level.INFO: tr("Info"),
+    Level.WARNING: tr("Warning"),
+    Level.ERROR: tr("Error"),
+}
 
-ENGINE_CRASHED_HINT = (
+ENGINE_CRASHED_HINT = tr(
     "The engine has been started again. If this was for want of memory, fewer or "
     "shorter windows or a smaller batch need less of it."
 )
-ENGINE_DOES_NOT_START_HINT = (
+ENGINE_DOES_NOT_START_HINT = tr(
     "The details are the engine's last words. Running surgeon --version in a terminal "
     "shows whether the installation is complete."
 )
-ENGINE_CANNOT_START = "The engine cannot be started."
-ENGINE_MISSING = "There is no engine to do this."
-ENGINE_MISSING_HINT = "Close Surgeon and start it again."
-WINDOW_BUG = "Something went wrong in the window: {error}"
-WINDOW_BUG_HINT = "A run under way is not affected. The details help to report it."
-ABOUT = (
+ENGINE_CANNOT_START = tr("The engine cannot be started.")
+ENGINE_MISSING = tr("There is no engine to do this.")
+ENGINE_MISSING_HINT = tr("Close Surgeon and start it again.")
+WINDOW_BUG = tr("Something went wrong in the window: {error}")
+WINDOW_BUG_HINT = tr("A run under way is not affected. The details help to report it.")
+ABOUT = tr(
     "Surgeon prunes pretrained language models.\n\n"
     "It measures what each part contributes, removes what matters least, adapts the "
     "rest, and writes a checkpoint that has been checked. After The LLM Surgeon "

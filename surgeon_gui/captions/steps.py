@@ -3,62 +3,83 @@
 from __future__ import annotations
 
 from surgeon_gui.captions.caption import Caption
+from surgeon_gui.translation import tr
 
 CAPTIONS = {
     # before a model is chosen
     "empty_demo_button": Caption(
-        "&Try the bundled demo",
-        "Set everything up for a small model that comes with Surgeon.",
+        tr("&Try the bundled demo"),
+        tr("Set everything up for a small model that comes with Surgeon."),
     ),
-    "empty_folder_button": Caption("Open folder…", "Choose a model's folder."),
-    "empty_gguf_button": Caption("Open GGUF…", "Choose a .gguf file."),
+    "empty_folder_button": Caption(tr("Open folder…"), tr("Choose a model's folder.")),
+    "empty_gguf_button": Caption(tr("Open GGUF…"), tr("Choose a .gguf file.")),
     # steps
-    "step_model_header": Caption("Model", "Choose what is pruned."),
+    "step_model_header": Caption(tr("Model"), tr("Choose what is pruned.")),
     "step_calibration_header": Caption(
-        "Calibration", "Choose the text that shows which parts matter."
+        tr("Calibration"), tr("Choose the text that shows which parts matter.")
     ),
-    "step_target_header": Caption("Target", "Choose how much is removed, and what."),
-    "step_run_header": Caption("Run", "Where the run goes, and how to repeat it."),
+    "step_target_header": Caption(
+        tr("Target"), tr("Choose how much is removed, and what.")
+    ),
+    "step_run_header": Caption(
+        tr("Run"), tr("Where the run goes, and how to repeat it.")
+    ),
     "step_export_header": Caption(
-        "Export", "Where the pruned model goes, in which form, and what came of it."
+        tr("Export"),
+        tr("Where the pruned model goes, in which form, and what came of it."),
     ),
     # 1 Model
     "open_folder_button": Caption(
-        "Open folder…", "Choose a folder with config.json and safetensors (Ctrl+O)."
+        tr("Open folder…"),
+        tr("Choose a folder with config.json and safetensors (Ctrl+O)."),
     ),
-    "open_gguf_button": Caption("Open GGUF…", "Choose a .gguf file."),
+    "open_gguf_button": Caption(tr("Open GGUF…"), tr("Choose a .gguf file.")),
     "use_demo_button": Caption(
-        "Bundled demo", "Use the small model that comes with Surgeon."
+        tr("Bundled demo"), tr("Use the small model that comes with Surgeon.")
     ),
-    "recent_models_combo": Caption("Recent models", "Models that were opened before."),
+    "recent_models_combo": Caption(
+        tr("Recent models"), tr("Models that were opened before.")
+    ),
     # 2 Calibration
     "builtin_text_button": Caption(
-        "Use the built-in text",
-        "Use the text that comes with Surgeon: it needs no network.",
+        tr("Use the built-in text"),
+        tr("Use the text that comes with Surgeon: it needs no network."),
     ),
     "text_file_button": Caption(
-        "Choose file…", "A .txt or .jsonl file, or token numbers in a .npy file."
+        tr("Choose file…"),
+        tr("A .txt or .jsonl file, or token numbers in a .npy file."),
     ),
     "validation_file_button": Caption(
-        "Choose file…", "Another text for measuring perplexity."
+        tr("Choose file…"), tr("Another text for measuring perplexity.")
     ),
     "preview_button": Caption(
-        "Preview", "Show the beginning of what would be measured, and how much it is."
+        tr("Preview"),
+        tr("Show the beginning of what would be measured, and how much it is."),
     ),
-    "preview_text": Caption("Preview of the text", "The first windows, decoded."),
+    "preview_text": Caption(
+        tr("Preview of the text"), tr("The first windows, decoded.")
+    ),
     # 3 Target
-    "preset_combo": Caption("Preset", "Settings that go together, in one choice."),
-    "sparsity_slider": Caption("Sparsity", "The share to remove."),
+    "preset_combo": Caption(
+        tr("Preset"), tr("Settings that go together, in one choice.")
+    ),
+    "sparsity_slider": Caption(tr("Sparsity"), tr("The share to remove.")),
     # 4 Run
-    "run_parent_edit": Caption("Runs folder", "Each run makes its own folder here."),
-    "run_parent_button": Caption("Choose…", "Choose where the folders of runs go."),
+    "run_parent_edit": Caption(
+        tr("Runs folder"), tr("Each run makes its own folder here.")
+    ),
+    "run_parent_button": Caption(
+        tr("Choose…"), tr("Choose where the folders of runs go.")
+    ),
     "save_job_button": Caption(
-        "Save job…", "Write these settings to a TOML file that repeats the run."
+        tr("Save job…"), tr("Write these settings to a TOML file that repeats the run.")
     ),
-    "load_job_button": Caption("Load job…", "Take all settings from a TOML file."),
+    "load_job_button": Caption(
+        tr("Load job…"), tr("Take all settings from a TOML file.")
+    ),
     "command_edit": Caption(
-        "Command", "Does the same without the window, for scripts and servers."
+        tr("Command"), tr("Does the same without the window, for scripts and servers.")
     ),
-    "copy_command_button": Caption("Copy", "Copy the command."),
-    "open_run_button": Caption("Open folder", "Show the run's files."),
+    "copy_command_button": Caption(tr("Copy"), tr("Copy the command.")),
+    "open_run_button": Caption(tr("Open folder"), tr("Show the run's files.")),
 }

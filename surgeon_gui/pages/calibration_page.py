@@ -10,12 +10,14 @@ from PySide6.QtWidgets import QPlainTextEdit
 
 from surgeon_engine.config import BUILTIN_TEXT, CalibrationConfig
 from surgeon_engine.events import TextPreviewed
+from surgeon_gui import numbers
 from surgeon_gui.app_state import AppState, Step
 from surgeon_gui.dialogs import TEXT_FILES, ask_file
 from surgeon_gui.forms import ConfigForm
 from surgeon_gui.pages.page import Page, row_of, with_button
 from surgeon_gui.session import Session
 from surgeon_gui.text import BUILT_IN_TEXT, FIELDS, source_name
+from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import (
     button,
     described,
@@ -39,7 +41,7 @@ class CalibrationPage(Page):
         self._validation = SourceEdit(
             "calibration.validation_text", BUILTIN_TEXT, BUILT_IN_TEXT
         )
-        self._validation.setPlaceholderText("A part of the text above")
+        self._validation.setPlaceholderText(tr("A part of the text above"))
         self._validation.edited.connect(self._on_validation_edited)
         self._builtin_button = button("builtin_text_button")
         file = button("text_file_button")
@@ -87,7 +89,7 @@ class CalibrationPage(Page):
         can_preview = state.model_is_chosen and not state.is_busy
         self._preview_button.setEnabled(can_preview and not state.preview.is_open)
         self._preview_button.setText(
-            "Reading the text…" if state.preview.is_open else "Preview"
+            tr("Reading the text…") if state.preview.is_open else tr("Preview")
         )
         preview = state.preview.answer
         self._counts.setVisible(preview is not None)
@@ -123,7 +125,7 @@ class CalibrationPage(Page):
         self.session.refuse_edit(Step.CALIBRATION, str(error))
 
     def _ask(self, chosen: Callable[[str], None]) -> None:
-        ask_file(self, "Choose a text", "", TEXT_FILES, chosen)
+        ask_file(self, tr("Choose a text"), "", TEXT_FILES, chosen)
 
     @property
     def _config(self) -> CalibrationConfig:
@@ -131,20 +133,25 @@ class CalibrationPage(Page):
 
 
 def _counts(preview: TextPreviewed) -> str:
-    return (
-        f"{preview.calibration_tokens:,} tokens to calibrate on and "
-        f"{preview.validation_tokens:,} to validate on, of "
-        f"{preview.available_tokens:,} in {source_name(preview.source)}."
+    return tr(
+        "{calibration} tokens to calibrate on and "
+        "{validation} to validate on, of {available} in "
+        "{source}."
+    ).format(
+        calibration=numbers.whole(preview.calibration_tokens),
+        validation=numbers.whole(preview.validation_tokens),
+        available=numbers.whole(preview.available_tokens),
+        source=source_name(preview.source),
     )
 
 
 def _windows(preview: TextPreviewed) -> str:
     parts = [
-        f"Calibration, window {number}\n{text}"
+        tr("Calibration, window {number}\n{text}").format(number=number, text=text)
         for number, text in enumerate(preview.calibration, start=1)
     ]
     parts += [
-        f"Validation, window {number}\n{text}"
+        tr("Validation, window {number}\n{text}").format(number=number, text=text)
         for number, text in enumerate(preview.validation, start=1)
     ]
     return "\n\n".join(parts)

@@ -23,6 +23,7 @@ from surgeon_gui.replacing import ReplaceQuestion
 from surgeon_gui.session import Session
 from surgeon_gui.text import FIELDS
 from surgeon_gui.theme import GAP
+from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import (
     button,
     heading,
@@ -42,9 +43,9 @@ class ExportPage(Page):
         self._result = ExportResult(session)
         self._save = SaveSection(session, self._question)
         self._speed = SpeedSection(session)
-        self._next = heading("What the next run writes")
+        self._next = heading(tr("What the next run writes"))
         self._folder = SourceEdit("export.folder")
-        self._folder.setPlaceholderText("Inside the run's folder")
+        self._folder.setPlaceholderText(tr("Inside the run's folder"))
         self._folder.edited.connect(self._on_folder_edited)
         choose = button("export_choose_button")
         choose.clicked.connect(self._ask_for_folder)
@@ -116,7 +117,7 @@ class ExportPage(Page):
 
     @Slot()
     def _ask_for_folder(self) -> None:
-        ask_folder(self, "Choose a folder", "", self._on_folder_edited)
+        ask_folder(self, tr("Choose a folder"), "", self._on_folder_edited)
 
     @Slot()
     def _on_replace_clicked(self) -> None:
@@ -135,10 +136,12 @@ class ExportPage(Page):
 
 def _note(export: ExportConfig) -> str:
     """What will happen to the files at the end of a run."""
-    note = (
+    note = tr(
         "At the end of the run the files are written beside their destination, loaded "
         "afresh, compared with the model in memory, and only then get their name."
     )
     if export.replace:
-        note += f" What is in {export.folder} is replaced then."
+        note += " " + tr("What is in {folder} is replaced then.").format(
+            folder=export.folder
+        )
     return note

@@ -17,6 +17,7 @@ from surgeon_gui.pages.run_page import open_folder
 from surgeon_gui.run_state import Status
 from surgeon_gui.session import Session
 from surgeon_gui.theme import GAP
+from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import (
     button,
     heading,
@@ -33,7 +34,7 @@ class ExportResult(QWidget):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self._session = session
-        self._title = heading("The pruned model")
+        self._title = heading(tr("The pruned model"))
         self._failure = problem_label()
         self._failure.setObjectName("export_failure")
         self._unrun = problem_label()
@@ -66,9 +67,9 @@ class ExportResult(QWidget):
         self._larger.setVisible(bool(larger))
         is_complete = run.status is Status.FINISHED
         self._title.setText(
-            "The pruned model"
+            tr("The pruned model")
             if is_complete
-            else "What was written of the pruned model"
+            else tr("What was written of the pruned model")
         )
         self._open_button.setVisible(is_done)
         self.setVisible(is_done or bool(failure))

@@ -16,6 +16,7 @@ from surgeon_gui.sentences import model_facts
 from surgeon_gui.session import Session
 from surgeon_gui.settings import Settings
 from surgeon_gui.text import BUNDLED_DEMO, source_name
+from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import (
     button,
     choice_box,
@@ -35,7 +36,7 @@ class ModelPage(Page):
         super().__init__(session)
         self._settings = settings
         self._source = SourceEdit("model.source", DEMO, BUNDLED_DEMO)
-        self._source.setPlaceholderText("A folder, a .gguf file or the demo")
+        self._source.setPlaceholderText(tr("A folder, a .gguf file or the demo"))
         self._source.show_clear_button()
         self._source.edited.connect(session.choose_model)
         self._source.returnPressed.connect(self._on_return_pressed)
@@ -76,7 +77,7 @@ class ModelPage(Page):
         if failure is not None:
             problem = f"{failure.message} {failure.hint}".strip()
         show_problem(self._problem, problem if state.model_is_chosen else "")
-        self._note.setText("Reading the model…" if state.inspection.is_open else "")
+        self._note.setText(tr("Reading the model…") if state.inspection.is_open else "")
         self._note.setVisible(state.inspection.is_open)
         model = state.model
         self._facts.show_facts(model_facts(model) if model is not None else ())

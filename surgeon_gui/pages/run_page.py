@@ -20,6 +20,7 @@ from surgeon_gui.pages.page import Page, row_of, with_button
 from surgeon_gui.paths import expanded
 from surgeon_gui.sentences import stage_times
 from surgeon_gui.session import Session
+from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import button, described, heading, text_label
 from surgeon_gui.widgets.facts import Facts
 
@@ -39,21 +40,21 @@ class RunPage(Page):
         self._command = described(QLineEdit(readOnly=True), "command_edit")
         fixed = QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont)
         self._command.setFont(fixed)
-        self._command.setPlaceholderText("Save the job first")
+        self._command.setPlaceholderText(tr("Save the job first"))
         self._copy = button("copy_command_button")
         self._copy.clicked.connect(self._on_copy_clicked)
         self._folder = text_label(quiet=True)
         self._folder.setObjectName("run_folder_label")
         self._open_button = button("open_run_button")
         self._open_button.clicked.connect(self._on_open_clicked)
-        self._times_title = heading("Time taken")
+        self._times_title = heading(tr("Time taken"))
         self._times = Facts("stage_times")
 
         self.column.addWidget(heading(CAPTIONS["run_parent_edit"].label))
         self.column.addLayout(with_button(self._parent_edit, choose))
-        self.column.addWidget(heading("This job as a file"))
+        self.column.addWidget(heading(tr("This job as a file")))
         self.column.addLayout(row_of(save, load))
-        self.column.addWidget(heading("The same without the window"))
+        self.column.addWidget(heading(tr("The same without the window")))
         self.column.addLayout(with_button(self._command, self._copy))
         self.column.addWidget(self._times_title)
         self.column.addWidget(self._times)
@@ -95,7 +96,10 @@ class RunPage(Page):
             write_atomically(Path(path), toml.encode())
         except OSError as error:
             self.session.show_problem(
-                Failed(f"The job cannot be written: {error}.", "Choose another folder.")
+                Failed(
+                    tr("The job cannot be written: {error}.").format(error=error),
+                    tr("Choose another folder."),
+                )
             )
             return
         self.session.set_job_file(path)

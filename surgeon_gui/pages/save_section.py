@@ -26,6 +26,7 @@ from surgeon_gui.run_state import Status
 from surgeon_gui.session import Session
 from surgeon_gui.text import FIELDS
 from surgeon_gui.theme import GAP
+from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import (
     button,
     described,
@@ -77,7 +78,7 @@ class SaveSection(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(0, GAP, 0, 0)
         column.setSpacing(GAP)
-        column.addWidget(heading("Save in another format"))
+        column.addWidget(heading(tr("Save in another format")))
         column.addWidget(self._form)
         column.addWidget(heading(FIELDS["export.folder"].label))
         column.addLayout(with_button(self._folder, self._choose))
@@ -106,13 +107,13 @@ class SaveSection(QWidget):
         self._unavailable.setText(words)
         self._unavailable.setVisible(bool(words))
         self._folder.show_value(state.another.folder)
-        inside = file_forms.folder_in("the run's folder", state.another.format)
-        self._folder.setPlaceholderText(f"In {inside}")
+        inside = file_forms.folder_in(tr("the run's folder"), state.another.format)
+        self._folder.setPlaceholderText(tr("In {inside}").format(inside=inside))
         for part in (self._form, self._folder, self._choose):
             part.setEnabled(not state.save.is_open)
         self._progress.show_inquiry(state.save)
         show_problem(self._problem, state.save_problem or problem_of(state.save))
-        note = ended_note(state.save, "The saving")
+        note = ended_note(state.save, tr("The saving"))
         self._note.setText(note)
         self._note.setVisible(bool(note))
         original = run.model.file_bytes if run.model is not None else 0
@@ -125,7 +126,7 @@ class SaveSection(QWidget):
 
     @Slot()
     def _ask_for_folder(self) -> None:
-        ask_folder(self, "Choose a folder", "", self._on_folder_edited)
+        ask_folder(self, tr("Choose a folder"), "", self._on_folder_edited)
 
     @Slot()
     def _on_save_clicked(self) -> None:

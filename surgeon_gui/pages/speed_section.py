@@ -12,6 +12,7 @@ from surgeon_gui.pages.page import row_of
 from surgeon_gui.run_state import Status
 from surgeon_gui.session import Session
 from surgeon_gui.theme import GAP
+from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import (
     button,
     heading,
@@ -22,7 +23,7 @@ from surgeon_gui.widgets.controls import (
 from surgeon_gui.widgets.speed_table import SpeedTable
 from surgeon_gui.widgets.task_progress import TaskProgress
 
-_INVITATION = (
+_INVITATION = tr(
     "Original and pruned model work in turns on this machine. It takes a minute or "
     "more, and nothing else should be at work."
 )
@@ -49,7 +50,7 @@ class SpeedSection(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(0, GAP, 0, 0)
         column.setSpacing(GAP)
-        column.addWidget(heading("Speed and memory"))
+        column.addWidget(heading(tr("Speed and memory")))
         column.addLayout(row_of(self._measure))
         column.addWidget(self._progress)
         column.addWidget(self._problem)
@@ -68,7 +69,7 @@ class SpeedSection(QWidget):
         self._progress.show_inquiry(measurement)
         show_problem(self._problem, problem_of(measurement))
         measured = measurement.answer
-        note = ended_note(measurement, "The measurement")
+        note = ended_note(measurement, tr("The measurement"))
         if not measurement.request:
             note = _INVITATION
         self._note.setText(note)

@@ -19,6 +19,7 @@ from surgeon_gui.forms import ConfigForm
 from surgeon_gui.pages.page import Page
 from surgeon_gui.plans import goal, unsupported
 from surgeon_gui.session import Session
+from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import (
     calm,
     described,
@@ -58,9 +59,9 @@ class TargetPage(Page):
         self._goal = text_label()
         self._goal.setObjectName("goal_label")
 
-        self.column.addWidget(heading("Preset"))
+        self.column.addWidget(heading(tr("Preset")))
         self.column.addWidget(self._presets)
-        self.column.addWidget(heading("Settings"))
+        self.column.addWidget(heading(tr("Settings")))
         self.column.addWidget(self._form)
         for below, widget in (
             ("structure", self._structure_note),

@@ -8,6 +8,7 @@ from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QProgressBar, QW
 from surgeon_gui.run_state import RunState, Status
 from surgeon_gui.sentences import phase, remaining
 from surgeon_gui.theme import GAP, MARGIN
+from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import bold, button, text_label
 
 _FULL = 1000  # steps of the progress bar
@@ -34,7 +35,7 @@ class ActionStrip(QWidget):
         self._remaining.setProperty("quiet", True)
         self._bar = QProgressBar(maximum=_FULL, textVisible=False)
         self._bar.setObjectName("progress_bar")
-        self._bar.setAccessibleName("Progress of the run")
+        self._bar.setAccessibleName(tr("Progress of the run"))
 
         self._start = button("start_button", primary=True)
         self._stop = button("stop_button")
@@ -77,4 +78,4 @@ class ActionStrip(QWidget):
         self._stop.setEnabled(run.status.can_stop)
         self._cancel.setEnabled(run.status.can_cancel)
         is_stopping = run.status is Status.STOPPING
-        self._stop.setText("Stopping…" if is_stopping else "Stop and &keep")
+        self._stop.setText(tr("Stopping…") if is_stopping else tr("Stop and &keep"))

@@ -20,6 +20,7 @@ from PySide6.QtWidgets import (
 from surgeon_engine.run_folder import write_atomically
 from surgeon_gui.dialogs import ask_new_file
 from surgeon_gui.theme import GAP, MARGIN
+from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import button, heading, text_label
 
 _PICTURE_SCALE = 2  # pictures are for documents: twice the pixels of the screen
@@ -104,7 +105,7 @@ class ChartCard(QFrame):
     def _menu(self) -> QMenu:
         menu = QMenu(self)
         for ending in FORMATS:
-            action = menu.addAction(f"As {ending.upper()}…")
+            action = menu.addAction(tr("As {format}…").format(format=ending.upper()))
             action.setObjectName(f"{self._name}_{ending}_action")
             action.setData(ending)
         menu.triggered.connect(self._on_menu_triggered)
@@ -114,14 +115,16 @@ class ChartCard(QFrame):
     def _on_menu_triggered(self, action: QAction) -> None:
         ending = action.data()
         name = f"{self._name}.{ending}"
-        ask_new_file(self, "Save the chart", name, self._on_file_selected)
+        ask_new_file(self, tr("Save the chart"), name, self._on_file_selected)
 
     @Slot(str)
     def _on_file_selected(self, path: str) -> None:
         try:
             self.save_picture(Path(path))
         except OSError as error:
-            self.save_failed.emit(f"The chart cannot be written: {error}.")
+            self.save_failed.emit(
+                tr("The chart cannot be written: {error}.").format(error=error)
+            )
 
 
 def save_widget(widget: QWidget, path: Path) -> None:

@@ -7,6 +7,7 @@ from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from surgeon_gui.theme import GAP, MARGIN, RADIUS, theme_of
+from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import bold, button, heading, text_label
 
 _TITLE_SCALE = 1.5
@@ -23,16 +24,20 @@ class EmptyState(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.setObjectName("empty_state")
-        title = heading("Drop a language model here")
+        title = heading(tr("Drop a language model here"))
         title.setFont(bold(title.font(), _TITLE_SCALE))
         what = text_label(
-            "A folder with config.json and safetensors, or a .gguf file. Nothing "
-            "leaves this computer.",
+            tr(
+                "A folder with config.json and safetensors, or a .gguf file. Nothing "
+                "leaves this computer."
+            ),
             quiet=True,
         )
         trial = text_label(
-            "No model at hand? The demo is a small model that is pruned in about a "
-            "minute.",
+            tr(
+                "No model at hand? The demo is a small model that is pruned in about a "
+                "minute."
+            ),
             quiet=True,
         )
         for label in (title, what, trial):

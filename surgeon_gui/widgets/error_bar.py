@@ -8,6 +8,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QPlainTextEdit, QVBoxLayout
 
 from surgeon_engine.events import Failed
 from surgeon_gui.theme import GAP, MARGIN
+from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import bold, button, text_label
 
 _DETAILS_HEIGHT = 140
@@ -30,7 +31,7 @@ class ErrorBar(QFrame):
         self._hint.setObjectName("error_hint")
         self._details = QPlainTextEdit(readOnly=True)
         self._details.setObjectName("error_details")
-        self._details.setAccessibleName("Technical details of the error")
+        self._details.setAccessibleName(tr("Technical details of the error"))
         fixed = QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont)
         self._details.setFont(fixed)
         self._details.setFixedHeight(_DETAILS_HEIGHT)

@@ -21,6 +21,7 @@ from surgeon_engine.events import LayerSparsity
 from surgeon_gui import numbers
 from surgeon_gui.run_state import RunState
 from surgeon_gui.theme import GAP, Theme, theme_of
+from surgeon_gui.translation import tr
 from surgeon_gui.widgets.chart_card import ChartCard
 
 _SCALE_WIDTH = 10  # of the colour bar
@@ -35,8 +36,8 @@ class LayerMap(ChartCard):
     def __init__(self) -> None:
         super().__init__(
             "sparsity",
-            "Sparsity by block and layer",
-            "Shows which layers lose how much, as soon as the model is loaded.",
+            tr("Sparsity by block and layer"),
+            tr("Shows which layers lose how much, as soon as the model is loaded."),
         )
         self._map = _Map()
         self.set_body(self._map)
@@ -63,7 +64,7 @@ class _Map(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.setObjectName("sparsity_map")
-        self.setAccessibleName("Sparsity by block and layer")
+        self.setAccessibleName(tr("Sparsity by block and layer"))
         self.layers: tuple[LayerSparsity, ...] = ()
         self._kinds: list[str] = []
         self._blocks: list[int] = []
@@ -152,7 +153,7 @@ class _Map(QWidget):
             number = str(self._blocks[column])
             painter.drawText(area, Qt.AlignmentFlag.AlignCenter, number)
         below = QRectF(grid.left(), grid.bottom() + line, grid.width(), line)
-        painter.drawText(below, Qt.AlignmentFlag.AlignCenter, "Block")
+        painter.drawText(below, Qt.AlignmentFlag.AlignCenter, tr("Block"))
 
     def _paint_scale(self, painter: QPainter, theme: Theme) -> None:
         grid, line = self._grid(), self._line_height()
@@ -192,7 +193,9 @@ def heat_colour(theme: Theme, share: float) -> QColor:
 
 
 def _in_words(layer: LayerSparsity) -> str:
-    return (
-        f"{layer.name}\n{numbers.percent(layer.sparsity)} removed: "
-        f"{numbers.count(layer.removed)} of {numbers.count(layer.weights)} weights"
+    return tr("{name}\n{sparsity} removed: {removed} of {weights} weights").format(
+        name=layer.name,
+        sparsity=numbers.percent(layer.sparsity),
+        removed=numbers.count(layer.removed),
+        weights=numbers.count(layer.weights),
     )

@@ -10,6 +10,7 @@ from PySide6.QtCore import QEvent, Qt
 from PySide6.QtGui import QColor
 
 from surgeon_gui.theme import theme_of
+from surgeon_gui.translation import tr
 from surgeon_gui.widgets.chart_card import ChartCard
 
 _DOT = 7  # pixels
@@ -52,7 +53,7 @@ class LineChart(ChartCard):
         self._plot.hideButtons()
         self._plot.setMenuEnabled(False)
         self._plot.setMouseEnabled(x=False, y=False)
-        self._plot.setLabel("bottom", "Shot")
+        self._plot.setLabel("bottom", tr("Shot"))
         for side in ("left", "bottom"):
             self._plot.getAxis(side).enableAutoSIPrefix(False)
         self._plot.getAxis("left").setWidth(_LEFT_AXIS)
@@ -123,7 +124,7 @@ class LineChart(ChartCard):
             axis.setPen(pg.mkPen(theme.border))
             axis.setTextPen(pg.mkPen(theme.muted))
         self._plot.setLabel("left", self._shown.axis, color=theme.muted)
-        self._plot.setLabel("bottom", "Shot", color=theme.muted)
+        self._plot.setLabel("bottom", tr("Shot"), color=theme.muted)
         self._plot.showGrid(x=False, y=True, alpha=0.25)
         width = 2 if len(self._shown.xs) <= _MOST_BROAD else 1
         self._line.setPen(pg.mkPen(theme.accent, width=width))

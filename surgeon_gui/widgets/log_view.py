@@ -24,6 +24,7 @@ from surgeon_gui.dialogs import ask_new_file
 from surgeon_gui.log_lines import LogLine
 from surgeon_gui.text import FROM_LEVEL, LEVELS
 from surgeon_gui.theme import GAP
+from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import button, choice_box, described
 
 MOST_LINES = 5_000
@@ -101,14 +102,16 @@ class LogView(QWidget):
 
     @Slot()
     def _on_save_clicked(self) -> None:
-        ask_new_file(self, "Save the log", "surgeon.log", self._on_file_selected)
+        ask_new_file(self, tr("Save the log"), "surgeon.log", self._on_file_selected)
 
     @Slot(str)
     def _on_file_selected(self, path: str) -> None:
         try:
             self.save(Path(path))
         except OSError as error:
-            self.save_failed.emit(f"The log cannot be written: {error}.")
+            self.save_failed.emit(
+                tr("The log cannot be written: {error}.").format(error=error)
+            )
 
 
 def _as_text(line: LogLine) -> str:

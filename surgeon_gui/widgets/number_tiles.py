@@ -8,16 +8,17 @@ from surgeon_gui import numbers
 from surgeon_gui.run_state import RunState
 from surgeon_gui.targets import goal_or_none
 from surgeon_gui.theme import GAP, MARGIN
+from surgeon_gui.translation import ntr, tr
 from surgeon_gui.widgets.controls import bold, card
 
 _ARROW = " \N{RIGHTWARDS ARROW} "
 _NOTHING = "\N{EN DASH}"
 _VALUE_SCALE = 1.35
 _TITLES = {
-    "perplexity": "Perplexity",
-    "parameters": "Parameters left",
-    "sparsity": "Sparsity",
-    "time": "Time",
+    "perplexity": tr("Perplexity"),
+    "parameters": tr("Parameters left"),
+    "sparsity": tr("Sparsity"),
+    "time": tr("Time"),
 }
 
 
@@ -75,7 +76,7 @@ def _perplexity(run: RunState) -> tuple[str, str]:
         return _NOTHING, ""
     before = numbers.perplexity(run.baseline.perplexity)
     if run.evaluation is None:
-        return before, "original"
+        return before, tr("original")
     after = run.evaluation.perplexity
     change = after / run.baseline.perplexity - 1
     value = f"{before}{_ARROW}{numbers.perplexity(after)}"
@@ -87,7 +88,7 @@ def _parameters(run: RunState) -> tuple[str, str]:
         return _NOTHING, ""
     before = numbers.count(run.model.parameters)
     if not run.history:
-        return before, "original"
+        return before, tr("original")
     after = run.history[-1].parameters
     change = after / run.model.parameters - 1
     return f"{before}{_ARROW}{numbers.count(after)}", numbers.percent(
@@ -100,7 +101,11 @@ def _sparsity(run: RunState) -> tuple[str, str]:
         return _NOTHING, ""
     share = run.history[-1].sparsity if run.history else 0.0
     goal = goal_or_none(run.config, run.model) if run.model is not None else None
-    note = f"target {numbers.percent(goal.sparsity)}" if goal is not None else ""
+    note = (
+        tr("target {sparsity}").format(sparsity=numbers.percent(goal.sparsity))
+        if goal is not None
+        else ""
+    )
     return numbers.percent(share), note
 
 
@@ -108,4 +113,6 @@ def _time(run: RunState, now: float) -> tuple[str, str]:
     if run.config is None:
         return _NOTHING, ""
     done = len(run.history)
-    return numbers.clock(run.seconds(now)), f"{done} of {max(run.shots, done)} shots"
+    return numbers.clock(run.seconds(now)), ntr(
+        "{done} of {n} shot", "{done} of {n} shots", max(run.shots, done)
+    ).format(done=done, n=max(run.shots, done))

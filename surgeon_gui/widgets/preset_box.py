@@ -8,11 +8,12 @@ from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from surgeon_engine.presets import Preset, presets
 from surgeon_gui.theme import GAP
+from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import choice_box, described, text_label
 
-OWN = "Own settings"
-_ABOUT_OWN = "No preset has these settings. Choosing one keeps model and texts."
-_BACK_TO_OWN = "Back to the settings that you had before you chose a preset."
+OWN = tr("Own settings")
+_ABOUT_OWN = tr("No preset has these settings. Choosing one keeps model and texts.")
+_BACK_TO_OWN = tr("Back to the settings that you had before you chose a preset.")
 
 
 class PresetBox(QWidget):
@@ -26,8 +27,8 @@ class PresetBox(QWidget):
         self._box = described(choice_box(), "preset_combo")
         self._box.addItem(OWN)
         for index, preset in enumerate(self._presets, start=1):
-            self._box.addItem(preset.title)
-            self._box.setItemData(index, preset.about, Qt.ItemDataRole.ToolTipRole)
+            self._box.addItem(tr(preset.title))
+            self._box.setItemData(index, tr(preset.about), Qt.ItemDataRole.ToolTipRole)
         self._box.setItemData(0, _BACK_TO_OWN, Qt.ItemDataRole.ToolTipRole)
         self._box.activated.connect(self._on_activated)
         self._about = text_label(quiet=True)
@@ -43,7 +44,7 @@ class PresetBox(QWidget):
         index = 0 if preset is None else self._presets.index(preset) + 1
         with QSignalBlocker(self._box):
             self._box.setCurrentIndex(index)
-        self._about.setText(_ABOUT_OWN if preset is None else preset.about)
+        self._about.setText(_ABOUT_OWN if preset is None else tr(preset.about))
         items = self._box.model()
         assert isinstance(items, QStandardItemModel)
         items.item(0).setEnabled(preset is None or can_go_back)

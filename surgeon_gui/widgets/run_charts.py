@@ -8,10 +8,11 @@ from PySide6.QtCore import Slot
 
 from surgeon_engine.events import Evaluation
 from surgeon_gui.run_state import RunState
+from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import button, choice_box, described
 from surgeon_gui.widgets.line_chart import Line, LineChart
 
-_PERPLEXITY, _LOSS = "Perplexity", "Loss"
+_PERPLEXITY, _LOSS = tr("Perplexity"), tr("Loss")
 
 
 class PerplexityChart(LineChart):
@@ -20,8 +21,8 @@ class PerplexityChart(LineChart):
     def __init__(self) -> None:
         super().__init__(
             "perplexity",
-            "Quality",
-            "The original is measured first; each shot then adds a point.",
+            tr("Quality"),
+            tr("The original is measured first; each shot then adds a point."),
         )
         self._run = RunState()
         self._measure = described(choice_box(), "perplexity_measure_combo")
@@ -51,7 +52,9 @@ class PerplexityChart(LineChart):
         finite = [(x, values(e)) for x, e in points if math.isfinite(values(e))]
         self.show_line(
             Line(
-                axis=f"{measure} (nats)" if measure == _LOSS else measure,
+                axis=tr("{measure} (nats)").format(measure=measure)
+                if measure == _LOSS
+                else measure,
                 xs=tuple(float(x) for x, _ in finite),
                 ys=tuple(y for _, y in finite),
                 last_x=float(max(run.shots, len(run.history), 1)),
@@ -67,20 +70,20 @@ class ParametersChart(LineChart):
     def __init__(self) -> None:
         super().__init__(
             "parameters",
-            "Remaining parameters",
-            "Each shot leaves fewer of them.",
+            tr("Remaining parameters"),
+            tr("Each shot leaves fewer of them."),
         )
 
     def show_run(self, run: RunState) -> None:
         """Show what a run has left."""
         if run.model is None:
-            self.show_line(Line("Parameters"))
+            self.show_line(Line(tr("Parameters")))
             return
         scale, unit = _scale(run.model.parameters)
         counts = [run.model.parameters, *(shot.parameters for shot in run.history)]
         self.show_line(
             Line(
-                axis=f"in {unit}" if unit else "Parameters",
+                axis=tr("in {unit}").format(unit=unit) if unit else tr("Parameters"),
                 xs=(0.0, *(float(shot.shot) for shot in run.history)),
                 ys=tuple(count / scale for count in counts),
                 last_x=float(max(run.shots, len(run.history), 1)),

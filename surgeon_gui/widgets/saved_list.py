@@ -9,6 +9,7 @@ from surgeon_engine.events import Exported
 from surgeon_gui.choices import words_of
 from surgeon_gui.export_words import saved_facts, unrun_note
 from surgeon_gui.theme import GAP, MARGIN
+from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import button, card, problem_label, show_problem
 from surgeon_gui.widgets.facts import Facts
 
@@ -78,7 +79,7 @@ class _Saved(QWidget):
         self._folder = exported.folder
         self._facts.show_facts(saved_facts(exported, original_bytes))
         show_problem(self._unrun, unrun_note(exported))
-        name = f"Open folder of {words_of(exported.format)[0]}"
+        name = tr("Open folder of {format}").format(format=words_of(exported.format)[0])
         self._button.setAccessibleName(name)
 
     @Slot()

@@ -8,9 +8,10 @@ from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
 from surgeon_engine.measurements import Measured
 from surgeon_gui.export_words import Cell, speed_rows
 from surgeon_gui.theme import GAP
+from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import bold
 
-_TITLES = ("Original", "Pruned", "Ratio")
+_TITLES = (tr("Original"), tr("Pruned"), tr("Ratio"))
 _SMALLER = 0.85  # of the font, for spreads
 
 
@@ -25,7 +26,7 @@ class SpeedTable(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.setObjectName("speed_table")
-        self.setAccessibleName("Speed and memory, original and pruned")
+        self.setAccessibleName(tr("Speed and memory, original and pruned"))
         self._shown: Measured | None = None
         self._cells: list[QLabel] = []
         self._layout = QGridLayout(self)

@@ -23,6 +23,7 @@ from PySide6.QtWidgets import (
 from surgeon_gui.captions import CAPTIONS
 from surgeon_gui.sentences import Mark, StepView
 from surgeon_gui.theme import GAP, MARGIN, Theme, theme_of
+from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import bold, card, described
 
 _DISC = 26  # diameter of the number or mark
@@ -32,10 +33,10 @@ _BY_KEYBOARD = {
     Qt.FocusReason.ShortcutFocusReason,
 }
 _SPOKEN_MARK = {
-    Mark.EMPTY: "not done",
-    Mark.BUSY: "at work",
-    Mark.READY: "ready",
-    Mark.PROBLEM: "problem",
+    Mark.EMPTY: tr("not done"),
+    Mark.BUSY: tr("at work"),
+    Mark.READY: tr("ready"),
+    Mark.PROBLEM: tr("problem"),
 }
 
 

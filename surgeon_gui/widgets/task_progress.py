@@ -11,6 +11,7 @@ from surgeon_gui.captions import CAPTIONS
 from surgeon_gui.export_words import phase_of, progress_of
 from surgeon_gui.inquiry import Inquiry
 from surgeon_gui.theme import GAP
+from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import button, text_label
 
 _FULL = 1000  # steps of the progress bar
@@ -29,9 +30,9 @@ class TaskProgress(QWidget):
         self._bar = QProgressBar(maximum=_FULL, textVisible=False)
         self._bar.setObjectName(f"{name}_progress_bar")
         what = CAPTIONS[f"{name}_button"].spoken
-        self._bar.setAccessibleName(f"Progress: {what}")
+        self._bar.setAccessibleName(tr("Progress: {what}").format(what=what))
         self._cancel = button(f"{name}_cancel_button")
-        self._cancel.setAccessibleName(f"Cancel: {what}")
+        self._cancel.setAccessibleName(tr("Cancel: {what}").format(what=what))
         self._cancel.clicked.connect(self.cancel_clicked)
         row = QHBoxLayout()
         row.setSpacing(GAP)
