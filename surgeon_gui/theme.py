@@ -39,6 +39,7 @@ class Theme:
     bad_soft: str
     grid: str  # lines in plots
     heat: tuple[str, ...]  # none removed to all removed
+    series: tuple[str, ...]  # lines and dots of several runs, told apart by everyone
 
 
 LIGHT = Theme(
@@ -57,6 +58,10 @@ LIGHT = Theme(
     bad_soft="#fcebe9",
     grid="#dfe4ea",
     heat=("#f1f6f6", "#9fd4cc", "#3f9d94", "#0b5d57", "#062f2c"),
+    series=(
+        *("#0f766e", "#c86913", "#8478ee", "#5a0417"),
+        *("#ad86a1", "#4a3e7a", "#7f4302", "#7b42ba"),
+    ),
 )
 DARK = Theme(
     name="dark",
@@ -74,6 +79,10 @@ DARK = Theme(
     bad_soft="#45211f",
     grid="#2d3641",
     heat=("#232c35", "#1c564f", "#1f8a7f", "#4fcfc0", "#c9f5ee"),
+    series=(
+        *("#2cc5b4", "#c78837", "#9e8ef8", "#c1435e"),
+        *("#f7f3a5", "#6e65b1", "#f6c402", "#95f1fc"),
+    ),
 )
 
 
@@ -95,6 +104,41 @@ def apply_theme(application: QApplication, choice: ThemeChoice) -> None:
 def theme_of(widget: QWidget) -> Theme:
     """The theme whose colours a widget has."""
     return DARK if widget.palette().window().color().lightness() < 128 else LIGHT
+
+
+def contrast(front: str, back: str) -> float:
+    """How far two colours stand out from each other, from 1 to 21 (WCAG 2.2)."""
+    low, high = sorted((_luminance(QColor(front)), _luminance(QColor(back))))
+    return (high + 0.05) / (low + 0.05)
+
+
+def ink_on(background: QColor) -> QColor:
+    """Black or white, whichever reads better on a colour; one of them always does."""
+    inks = ("#000000", "#ffffff")
+    return QColor(max(inks, key=lambda ink: contrast(ink, background.name())))
+
+
+def heat_colour(theme: Theme, share: float) -> QColor:
+    """The colour of a share, between the steps of the theme's heat."""
+    place = min(1.0, max(0.0, share)) * (len(theme.heat) - 1)
+    index = min(int(place), len(theme.heat) - 2)
+    low, high = QColor(theme.heat[index]), QColor(theme.heat[index + 1])
+    part = place - index
+    return QColor(
+        round(low.red() + part * (high.red() - low.red())),
+        round(low.green() + part * (high.green() - low.green())),
+        round(low.blue() + part * (high.blue() - low.blue())),
+    )
+
+
+def _luminance(colour: QColor) -> float:
+    parts = (colour.redF(), colour.greenF(), colour.blueF())
+    linear = [
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
+        for part in parts
+    ]
+    weights = (0.2126, 0.7152, 0.0722)
+    return sum(weight * part for weight, part in zip(weights, linear, strict=True))
 
 
 def _palette(theme: Theme) -> QPalette:

@@ -20,14 +20,13 @@ from PySide6.QtWidgets import QToolTip, QWidget
 from surgeon_engine.events import LayerSparsity
 from surgeon_gui import numbers
 from surgeon_gui.run_state import RunState
-from surgeon_gui.theme import GAP, Theme, theme_of
+from surgeon_gui.theme import GAP, Theme, heat_colour, ink_on, theme_of
 from surgeon_gui.translation import tr
 from surgeon_gui.widgets.chart_card import ChartCard
 
 _SCALE_WIDTH = 10  # of the colour bar
 _SCALE_ROOM = 66  # with its labels
 _LEAST_CELL_FOR_TEXT = 34  # pixels
-_DARK_CELL = 0.45  # from here on the text of a cell is inverted
 
 
 class LayerMap(ChartCard):
@@ -126,12 +125,12 @@ class _Map(QWidget):
     ) -> None:
         cell = self._cell(layer)
         painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(heat_colour(theme, layer.sparsity))
+        colour = heat_colour(theme, layer.sparsity)
+        painter.setBrush(colour)
         painter.drawRoundedRect(cell, 2, 2)
         if cell.width() < _LEAST_CELL_FOR_TEXT or cell.height() < self._line_height():
             return
-        is_strong = layer.sparsity > _DARK_CELL
-        painter.setPen(QColor(theme.surface if is_strong else theme.text))
+        painter.setPen(ink_on(colour))
         whole = f"{layer.sparsity * 100:.0f}"
         painter.drawText(cell, Qt.AlignmentFlag.AlignCenter, whole)
 
@@ -177,19 +176,6 @@ class _Map(QWidget):
 
     def _line_height(self) -> int:
         return self.fontMetrics().height()
-
-
-def heat_colour(theme: Theme, share: float) -> QColor:
-    """The colour of a share, between the steps of the theme's heat."""
-    place = min(1.0, max(0.0, share)) * (len(theme.heat) - 1)
-    index = min(int(place), len(theme.heat) - 2)
-    low, high = QColor(theme.heat[index]), QColor(theme.heat[index + 1])
-    part = place - index
-    return QColor(
-        round(low.red() + part * (high.red() - low.red())),
-        round(low.green() + part * (high.green() - low.green())),
-        round(low.blue() + part * (high.blue() - low.blue())),
-    )
 
 
 def _in_words(layer: LayerSparsity) -> str:

@@ -6,8 +6,7 @@ import pytest
 from PySide6.QtGui import QColor, QPalette
 
 from surgeon_gui.settings import ThemeChoice
-from surgeon_gui.theme import DARK, LIGHT, Theme, apply_theme, chosen, theme_of
-from surgeon_gui.widgets.layer_map import heat_colour
+from surgeon_gui.theme import DARK, LIGHT, apply_theme, chosen, theme_of
 from tests.helpers.windows import find
 
 CHOICES = [(ThemeChoice.LIGHT, LIGHT), (ThemeChoice.DARK, DARK)]
@@ -39,41 +38,3 @@ def test_open_windows_and_their_plots_follow(qtbot, qapp, window, choice, theme)
 
 def test_the_system_decides_if_it_is_asked(qapp):
     assert chosen(ThemeChoice.SYSTEM) in (LIGHT, DARK)
-
-
-@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=lambda theme: theme.name)
-def test_text_stands_out_from_what_is_behind_it(theme: Theme):
-    pairs = [
-        (theme.text, theme.surface),
-        (theme.text, theme.window),
-        (theme.text, theme.bad_soft),
-        (theme.muted, theme.surface),
-        (theme.muted, theme.window),
-        (theme.bad, theme.surface),
-        (theme.on_accent, theme.accent),
-    ]
-    for front, back in pairs:
-        assert contrast(front, back) >= 4.5, (front, back)  # WCAG 2.1, AA
-
-
-@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=lambda theme: theme.name)
-def test_more_sparsity_moves_away_from_the_surface(theme: Theme):
-    shares = [step / 10 for step in range(11)]
-    distance = [
-        contrast(heat_colour(theme, share).name(), theme.surface) for share in shares
-    ]
-    assert distance == sorted(distance)
-
-
-def contrast(front: str, back: str) -> float:
-    lights = sorted((_luminance(front), _luminance(back)))
-    return (lights[1] + 0.05) / (lights[0] + 0.05)
-
-
-def _luminance(colour: str) -> float:
-    parts = QColor(colour).getRgbF()[:3]
-    linear = [
-        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
-        for part in parts
-    ]
-    return sum(w * x for w, x in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
