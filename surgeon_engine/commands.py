@@ -59,6 +59,14 @@ class StopAndKeep(_Command, frozen=True):
     """End after the shot that is under way, and export what is there by then."""
 
 
+class Pause(_Command, frozen=True):
+    """Wait at the next safe point, with the model in memory: `Paused` tells of it."""
+
+
+class Resume(_Command, frozen=True):
+    """Go on after a pause; StopAndKeep does so too."""
+
+
 class Cancel(_Command, frozen=True):
     """End at the next safe point and export nothing."""
 
@@ -70,5 +78,7 @@ Command = (
     | ExportRun
     | MeasureModels
     | StopAndKeep
+    | Pause
+    | Resume
     | Cancel
 )

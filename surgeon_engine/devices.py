@@ -13,6 +13,7 @@ import torch
 
 from surgeon_engine.config import Device, Dtype
 from surgeon_engine.errors import ConfigError
+from surgeon_engine.live import MemorySampled
 
 _STATUS = Path("/proc/self/status")
 _FORGET_PEAK = Path("/proc/self/clear_refs"), "5"
@@ -88,6 +89,16 @@ def total_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     return int(psutil.virtual_memory().total)
+
+
+def memory_in_use(device: torch.device) -> MemorySampled:
+    """What this process uses now; asks no GPU to finish what it is doing."""
+    process = int(psutil.Process().memory_info().rss)
+    if device.type != "cuda":
+        return MemorySampled(process)
+    return MemorySampled(
+        process, int(torch.cuda.memory_allocated(device)), total_memory(device)
+    )
 
 
 def peak_memory(device: torch.device) -> int:

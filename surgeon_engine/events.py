@@ -12,6 +12,13 @@ import msgspec
 
 from surgeon_engine.config import Structure
 from surgeon_engine.formats import FileDtype, Format
+from surgeon_engine.live import (
+    CostHistogram,
+    GroupsLeft,
+    MemorySampled,
+    Paused,
+    Resumed,
+)
 from surgeon_engine.measurements import Measured
 
 
@@ -105,6 +112,12 @@ class LayerSparsity(msgspec.Struct, frozen=True):
     kind: str
     weights: int
     removed: int
+    # What all its removals so far were predicted to cost (live.py); 0 for layers that
+    # go along with another, and where a method has no costs to compare.
+    cost: float = 0.0
+    rows_kept: int = -1  # that still hold a weight; -1: not known
+    columns_kept: int = -1
+    groups: GroupsLeft | None = None  # None: its structure has no heads or neurons
 
     @property
     def sparsity(self) -> float:
@@ -203,6 +216,7 @@ class ShotFinished(msgspec.Struct, frozen=True, tag=True):
     layers: tuple[LayerSparsity, ...]
     seconds: float
     damping: DampingChoice | None = None  # None: nothing adapts
+    costs: CostHistogram | None = None  # None: nothing could have gone
 
 
 class Corrected(msgspec.Struct, frozen=True, tag=True):
@@ -272,6 +286,9 @@ Event = (
     | Corrected
     | Exported
     | Measured
+    | MemorySampled
+    | Paused
+    | Resumed
     | Logged
     | RunFinished
     | Failed

@@ -11,7 +11,6 @@ Stages are called by name and do the work; this file does no maths.
 from __future__ import annotations
 
 import math
-import time
 from pathlib import Path
 
 import torch
@@ -73,12 +72,12 @@ def prune(config: RunConfig, folder: Path, session: Session) -> None:
         EngineError: something that the user can act on.
         RunCancelled: the user has cancelled.
     """
-    run = RunFolder(folder)
+    run, device = RunFolder(folder), devices.choose(config.model.device)
     destination = run.export_path(config)
     replace = config.export.replace
     check_destination(destination, run, model_paths(config), replace=replace)
     run.create(config)
-    session.log, session.started = run, time.monotonic()
+    session.begin(run, lambda: devices.memory_in_use(device))
     devices.forget_peak_memory()
 
     patient = prepare(config, session)
@@ -196,7 +195,7 @@ def _corrected(
 
     None: they would pass the quality budget, and are undone.
     """
-    begun, pruning = time.monotonic(), patient.config.pruning
+    begun, pruning = session.clock(), patient.config.pruning
     undo = _Undo(patient) if pruning.perplexity_rise else None
     steps = correct(patient, session)
     corrected = Corrected(
@@ -204,7 +203,7 @@ def _corrected(
         steps.loss_before,
         steps.loss_after,
         evaluation(patient, session, Stage.EVALUATION),
-        time.monotonic() - begun,
+        session.clock() - begun,
     )
     most = _largest_perplexity(baseline, pruning)
     if undo is not None and corrected.evaluation.perplexity > most:
@@ -226,11 +225,13 @@ class _Undo:
 
     def __init__(self, patient: Patient) -> None:
         self._patient, self._gone = patient, patient.gone
+        self._paid = patient.paid
         self._weights = KeptWeights(patient.loaded.layers)
 
     def __call__(self) -> None:
         self._weights.put_back()
         self._patient.gone = self._gone
+        self._patient.paid = self._paid
 
 
 def _over_budget(when: str, perplexity: float, most: float) -> Logged:
@@ -308,7 +309,7 @@ def _report(
         checkpoint=str(checkpoint),
         stopped_early=session.stops_after_shot
         and recipe.shots[-1].target < patient.goal.sparsity,
-        seconds=time.monotonic() - session.started,
+        seconds=session.seconds,
         seconds_of_stages=dict(session.seconds_of_stages),
         peak_memory_bytes=devices.peak_memory(device),
     )

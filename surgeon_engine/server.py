@@ -1,7 +1,7 @@
 """The inside end of the engine's line: hears commands, does them, sends events.
 
-A thread listens while the work goes on, because Cancel and StopAndKeep must be heard
-in the middle of a run. They set flags that the run looks at between two batches.
+A thread listens while the work goes on, because Cancel, Pause and their like must be
+heard in the middle of a run. They set flags that the run looks at between two batches.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ from surgeon_engine.commands import (
     ExportRun,
     InspectModel,
     MeasureModels,
+    Pause,
     PreviewText,
+    Resume,
     StartRun,
     StopAndKeep,
 )
@@ -52,7 +54,7 @@ class Engine:
 
     def hear(self, command: Command) -> None:
         """Act on a stop at once, let anything else wait for its turn."""
-        if isinstance(command, Cancel | StopAndKeep):
+        if isinstance(command, Cancel | StopAndKeep | Pause | Resume):
             if session := self._sessions.get(command.run):
                 session.hear(command)
         else:

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from surgeon_engine.commands import Cancel, StopAndKeep
+from surgeon_engine.commands import Cancel, Pause, Resume, StopAndKeep
 from surgeon_engine.events import (
     Envelope,
     Event,
@@ -18,9 +18,11 @@ from surgeon_engine.events import (
     Stage,
     StageStarted,
 )
+from surgeon_engine.live import MemorySampled, Paused, Resumed
 from surgeon_engine.run_folder import RunFolder
 
 _SECONDS_BETWEEN_PROGRESS = 0.1  # more often nobody can read it
+_SECONDS_BETWEEN_SAMPLES = 1.0  # of memory
 
 
 class RunCancelled(Exception):
@@ -30,17 +32,38 @@ class RunCancelled(Exception):
 class Session:
     """The line of one run (or request) to the outside.
 
-    The run works in one thread; `hear` may be called from another.
+    The run works in one thread; `hear` may be called from another. The run calls
+    `check` wherever it may be ended or made to wait: between batches, layers, files.
     """
 
     def __init__(self, run: str, send: Callable[[Envelope], object]) -> None:
         self.log: RunFolder | None = None  # where events are kept, once it exists
-        self.started = time.monotonic()  # anew when the work begins
         self.seconds_of_stages: dict[str, float] = defaultdict(float)
         self._run = run
         self._send = send
-        self._cancelled = threading.Event()
-        self._stopping = threading.Event()
+        self._heard = threading.Condition()
+        self._is_cancelled = False
+        self._is_stopping = False
+        self._is_to_pause = False
+        self._paused_seconds = 0.0
+        self._started = self.clock()
+        self._sample: Callable[[], MemorySampled] | None = None
+        self._sampled = -_SECONDS_BETWEEN_SAMPLES
+
+    def begin(self, log: RunFolder, sample: Callable[[], MemorySampled]) -> None:
+        """The work of a run begins: keep what it tells in `log`, watch its memory."""
+        self.log, self._sample = log, sample
+        self._started = self.clock()
+        self._sampled = self._started - _SECONDS_BETWEEN_SAMPLES
+
+    def clock(self) -> float:
+        """Seconds on a clock that stands still while the run is paused."""
+        return time.monotonic() - self._paused_seconds
+
+    @property
+    def seconds(self) -> float:
+        """How long the run has worked."""
+        return self.clock() - self._started
 
     def emit(self, event: Event) -> None:
         """Send `event`, and keep it in the run's folder."""
@@ -56,23 +79,36 @@ class Session:
             words = f"{lost} cannot be written any more: {error.strerror}."
             self.emit(Logged(Level.WARNING, words))
 
-    def hear(self, command: Cancel | StopAndKeep) -> None:
+    def hear(self, command: Cancel | StopAndKeep | Pause | Resume) -> None:
         """Remember what was asked for; the run looks at it as it goes."""
-        (self._cancelled if isinstance(command, Cancel) else self._stopping).set()
+        with self._heard:
+            match command:
+                case Cancel():
+                    self._is_cancelled = True
+                case StopAndKeep():  # whoever waits for the end does not want a pause
+                    self._is_stopping, self._is_to_pause = True, False
+                case Pause():
+                    self._is_to_pause = True
+                case Resume():
+                    self._is_to_pause = False
+            self._heard.notify_all()
 
     @property
     def stops_after_shot(self) -> bool:
         """Whether the shot under way is to be the last."""
-        return self._stopping.is_set()
+        return self._is_stopping
 
     def check(self) -> None:
-        """Return at once, or unwind the run.
+        """Return at once, or after a pause, or unwind the run.
 
         Raises:
             RunCancelled: the user has cancelled.
         """
-        if self._cancelled.is_set():
+        if self._is_to_pause and not self._is_cancelled:
+            self._wait()
+        if self._is_cancelled:
             raise RunCancelled
+        self._watch_memory()
 
     @contextmanager
     def stage(
@@ -81,16 +117,34 @@ class Session:
         """Announce and time a stage of `total` steps; gives what to call after each."""
         self.check()
         self.emit(StageStarted(stage, shot))
-        begun = last = time.monotonic()
+        begun = last = self.clock()
         done = 0
 
         def step() -> None:
             nonlocal done, last
             self.check()
             done += 1
-            if done == total or time.monotonic() - last > _SECONDS_BETWEEN_PROGRESS:
-                last = time.monotonic()
+            if done == total or self.clock() - last > _SECONDS_BETWEEN_PROGRESS:
+                last = self.clock()
                 self.emit(Progressed(stage, shot, done, total))
 
         yield step
-        self.seconds_of_stages[stage.value] += time.monotonic() - begun
+        self.seconds_of_stages[stage.value] += self.clock() - begun
+
+    def _wait(self) -> None:
+        """Stay here until the run is to go on or to end."""
+        begun = time.monotonic()
+        self.emit(Paused())
+        with self._heard:
+            self._heard.wait_for(lambda: not self._is_to_pause or self._is_cancelled)
+        self._paused_seconds += time.monotonic() - begun
+        if not self._is_cancelled:
+            self.emit(Resumed())
+
+    def _watch_memory(self) -> None:
+        """Tell how much memory is in use, at most once a second."""
+        if self._sample is None:
+            return
+        if self.clock() - self._sampled >= _SECONDS_BETWEEN_SAMPLES:
+            self._sampled = self.clock()
+            self.emit(self._sample())

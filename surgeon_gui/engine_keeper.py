@@ -11,7 +11,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from surgeon_engine.commands import Cancel, Command, ExportRun, StartRun, StopAndKeep
+from surgeon_engine.commands import (
+    Cancel,
+    Command,
+    ExportRun,
+    Pause,
+    Resume,
+    StartRun,
+    StopAndKeep,
+)
 from surgeon_engine.events import (
     Cancelled,
     EngineReady,
@@ -70,7 +78,7 @@ class EngineKeeper:
             if command.run in self._open:
                 limit = time.monotonic() + self._cancel_patience
                 self._kill_at.setdefault(command.run, limit)
-        elif not isinstance(command, StopAndKeep):
+        elif not isinstance(command, StopAndKeep | Pause | Resume):
             self._open[command.run] = command
         if self._link is None:
             return self._fail_all(text.ENGINE_MISSING, text.ENGINE_MISSING_HINT, "")

@@ -24,6 +24,7 @@ CONTRACT = {
     "errors",
     "formats",
     "job_file",
+    "live",
     "measurements",
     "options",
     "presets",

@@ -16,8 +16,10 @@ from surgeon_engine.curvature.collect import (
 )
 from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.events import LayerSparsity, ModelSummary, Stage
+from surgeon_engine.live import GroupsLeft
 from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.model.load import LoadedModel
+from surgeon_engine.pruning.heads_and_neurons import CoupledUnit
 from surgeon_engine.pruning.methods import METHODS
 from surgeon_engine.pruning.methods.method import Needs
 from surgeon_engine.pruning.unit import Unit
@@ -43,6 +45,7 @@ class Patient:
     original: ModelSummary  # of the model as it was found
     gone: dict[str, Tensor]  # unit -> candidates, bool
     kept: dict[str, Tensor] = field(default_factory=dict)  # unit -> groups still in it
+    paid: dict[str, float] = field(default_factory=dict)  # unit -> costs so far
 
     @property
     def cut(self) -> int:
@@ -50,22 +53,63 @@ class Patient:
         return self.original.prunable - sum(x.weights for x in self.loaded.layers)
 
     def sparsities(self) -> tuple[LayerSparsity, ...]:
-        """How much of each layer is gone."""
-        removed = {
-            layer.name: int(is_gone.sum())
+        """How much of each layer is gone, and what is left of it."""
+        left = {
+            layer.name: _Left.of(layer, is_gone, _groups(unit, self))
             for unit in self.units
             for layer, is_gone in unit.zeros(self.gone[unit.measured.name])
         }
-        return tuple(
-            LayerSparsity(
-                had.name,
-                had.block,
-                had.kind,
-                had.weights,
-                had.weights - layer.weights + removed.get(had.name, 0),
+        result = []
+        for had, layer in zip(self.original.layers, self.loaded.layers, strict=True):
+            rest = left.get(had.name) or _Left.all_of(layer)
+            result.append(
+                LayerSparsity(
+                    had.name,
+                    had.block,
+                    had.kind,
+                    had.weights,
+                    had.weights - rest.weights,
+                    cost=self.paid.get(had.name, 0.0),
+                    rows_kept=rest.rows,
+                    columns_kept=rest.columns,
+                    groups=rest.groups,
+                )
             )
-            for had, layer in zip(self.original.layers, self.loaded.layers, strict=True)
+        return tuple(result)
+
+
+@dataclass(frozen=True, slots=True)
+class _Left:
+    """What is left of a layer."""
+
+    weights: int
+    rows: int
+    columns: int
+    groups: GroupsLeft | None = None
+
+    @classmethod
+    def all_of(cls, layer: PrunableLayer) -> _Left:
+        return cls(layer.weights, layer.rows, layer.columns)
+
+    @classmethod
+    def of(
+        cls, layer: PrunableLayer, is_gone: Tensor, groups: GroupsLeft | None
+    ) -> _Left:
+        column_is_gone = is_gone[:, : layer.columns].all(dim=0)  # not of the bias
+        return cls(
+            layer.weights - int(is_gone.sum()),
+            layer.rows - int(is_gone.all(dim=1).sum()),
+            layer.columns - int(column_is_gone.sum()),
+            groups,
         )
+
+
+def _groups(unit: Unit, patient: Patient) -> GroupsLeft | None:
+    if not isinstance(unit, CoupledUnit):
+        return None
+    gone = int(patient.gone[unit.measured.name].sum())
+    kept = unit.candidates - gone
+    return GroupsLeft(unit.coupled.kind.value, kept, unit.originally)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,8 @@ from surgeon_engine.pruning.threshold import (
 from surgeon_engine.pruning.unit import Unit
 from surgeon_engine.shots.patient import Factors, Patient
 
+Costs = dict[str, Removals | Elements]  # by unit
+
 
 def selection(
     patient: Patient, factors: Factors, pruning: PruningConfig, budget: int
@@ -29,13 +31,35 @@ def selection(
         CurvatureError: a cost cannot be computed.
         PruningError: that many may not go.
     """
-    removals: dict[str, Removals | Elements] = {}
+    costs = costs_of(patient, factors, pruning)
+    return cheapest_of(patient.units, costs, pruning, budget)
+
+
+def costs_of(patient: Patient, factors: Factors, pruning: PruningConfig) -> Costs:
+    """What may go of each unit, and what that costs.
+
+    Raises:
+        CurvatureError: a cost cannot be computed.
+    """
+    costs: Costs = {}
     for unit in patient.units:
         name = unit.measured.name
-        removals[name] = unit.removals(factors[name], patient.gone[name], pruning)
+        costs[name] = unit.removals(factors[name], patient.gone[name], pruning)
+    return costs
+
+
+def cheapest_of(
+    units: Sequence[Unit], costs: Costs, pruning: PruningConfig, budget: int
+) -> Selection:
+    """What goes of `units`, at most `budget` weights in all.
+
+    Raises:
+        CurvatureError: a cost is not a number.
+        PruningError: that many may not go.
+    """
     if pruning.has_same_widths:
-        return cheapest_in_step(_by_kind(patient.units, removals), budget)
-    return cheapest(removals, budget)
+        return cheapest_in_step(_by_kind(units, costs), budget)
+    return cheapest(costs, budget)
 
 
 def _by_kind(

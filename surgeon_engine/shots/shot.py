@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -17,12 +16,15 @@ from surgeon_engine.events import (
     ShotFinished,
     Stage,
 )
+from surgeon_engine.pruning.methods import METHODS
+from surgeon_engine.pruning.methods.method import Allocation
+from surgeon_engine.pruning.spending import cost_histogram, paid
 from surgeon_engine.pruning.threshold import Selection
 from surgeon_engine.session import Session
 from surgeon_engine.shots.correction import parts_of
 from surgeon_engine.shots.damping import Task, choose_damping, split, with_damping
 from surgeon_engine.shots.patient import Factors, Patient, measure, of_units, pool
-from surgeon_engine.shots.removal import remove, selection
+from surgeon_engine.shots.removal import Costs, cheapest_of, costs_of, remove
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +43,34 @@ def run_shot(patient: Patient, this: Round, session: Session) -> ShotFinished:
         EngineError: something that the user can act on.
         RunCancelled: the user has cancelled.
     """
-    begun = time.monotonic()
+    begun = session.clock()
     budget = int(this.share * patient.goal.removed) - patient.cut
     factors, choice = _curvature(patient, this, budget, session)
     pruning = patient.config.pruning
     if choice is not None:
         pruning = with_damping(pruning, choice.cost, choice.update)
     with session.stage(Stage.SELECTION, this.number):
-        chosen = selection(patient, factors, pruning, budget)
+        costs = costs_of(patient, factors, pruning)
+        chosen = cheapest_of(patient.units, costs, pruning, budget)
+        histogram = cost_histogram(costs, chosen.removed)
+        _pay(patient, costs, chosen, pruning)
+        del costs
     with session.stage(Stage.UPDATE, this.number, len(patient.units)) as step:
         patient.gone = remove(patient, factors, pruning, chosen.removed, step)
     del factors
-    return _finished(patient, this, chosen, choice, begun, session)
+    goal, removed = patient.goal, chosen.weights + patient.cut
+    return ShotFinished(
+        shot=this.number,
+        target=this.share * goal.sparsity,
+        sparsity=removed / goal.prunable,
+        threshold=chosen.threshold,
+        parameters=goal.parameters + goal.removed - removed,
+        evaluation=evaluation(patient, session, Stage.EVALUATION, this.number),
+        layers=patient.sparsities(),
+        seconds=session.clock() - begun,
+        damping=choice,
+        costs=histogram,
+    )
 
 
 def check_windows(pruning: PruningConfig, windows: Tensor, session: Session) -> None:
@@ -107,23 +125,14 @@ def _given(pruning: PruningConfig) -> DampingChoice | None:
     return DampingChoice(pruning.cost_damping, pruning.update_damping, tried=0)
 
 
-def _finished(
-    patient: Patient,
-    this: Round,
-    chosen: Selection,
-    choice: DampingChoice | None,
-    begun: float,
-    session: Session,
-) -> ShotFinished:
-    goal, removed = patient.goal, chosen.weights + patient.cut
-    return ShotFinished(
-        shot=this.number,
-        target=this.share * goal.sparsity,
-        sparsity=removed / goal.prunable,
-        threshold=chosen.threshold,
-        parameters=goal.parameters + goal.removed - removed,
-        evaluation=evaluation(patient, session, Stage.EVALUATION, this.number),
-        layers=patient.sparsities(),
-        seconds=time.monotonic() - begun,
-        damping=choice,
-    )
+def _pay(
+    patient: Patient, costs: Costs, chosen: Selection, pruning: PruningConfig
+) -> None:
+    """Add what goes now to what each unit has paid."""
+    if METHODS[pruning.method].allocation is not Allocation.GLOBAL:
+        return  # its costs are places in an order
+    patient.paid = {  # a new one: what was there is put back if the shot is undone
+        name: patient.paid.get(name, 0.0)
+        + paid(unit, chosen.removed[name], pruning.cost_basis)
+        for name, unit in costs.items()
+    }
