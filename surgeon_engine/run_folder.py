@@ -2,7 +2,10 @@
 
     run.toml        the config, as it was when the run began
     events.jsonl    every event, appended as it happened
+    process.json    which process works on it, or did
+    name.txt        what the user calls it, if it was renamed
     report.json     the figures, once the run is complete
+    report.html     the same for people to read, written by the window
     probe.safetensors   some logits of the pruned model, to verify checkpoints with
     export/         the pruned checkpoint, unless the config names another place
     checkpoint/     one for transformers, where the export is none or has failed
@@ -35,6 +38,7 @@ from surgeon_engine.events import (
     ShotFinished,
 )
 from surgeon_engine.job_file import config_to_toml
+from surgeon_engine.process_mark import is_at_work, mark_of_this_process
 
 _READABLE = 0o644  # by everybody, as files usually are
 
@@ -79,6 +83,26 @@ class RunFolder:
         return self.path / "report.json"
 
     @property
+    def name_path(self) -> Path:
+        """What the user calls the run, in one line."""
+        return self.path / "name.txt"
+
+    @property
+    def html_path(self) -> Path:
+        """The report for people to read."""
+        return self.path / "report.html"
+
+    @property
+    def process_path(self) -> Path:
+        """The mark of the process that works on the run."""
+        return self.path / "process.json"
+
+    @property
+    def is_being_worked_on(self) -> bool:
+        """Whether the process that began the run is alive."""
+        return is_at_work(self.process_path)
+
+    @property
     def probe_path(self) -> Path:
         """Logits of the pruned model, for whoever verifies a checkpoint of it."""
         return self.path / "probe.safetensors"
@@ -91,8 +115,17 @@ class RunFolder:
     @property
     def own_paths(self) -> tuple[Path, ...]:
         """What no export may take the place of."""
-        files = (self.config_path, self.events_path, self.report_path, self.probe_path)
-        return (*files, self.checkpoint_path, self._unverified_path)
+        return (
+            self.config_path,
+            self.events_path,
+            self.report_path,
+            self.name_path,
+            self.html_path,
+            self.process_path,
+            self.probe_path,
+            self.checkpoint_path,
+            self._unverified_path,
+        )
 
     @property
     def _unverified_path(self) -> Path:
@@ -115,6 +148,7 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             write_atomically(self.config_path, config_to_toml(config).encode())
+            write_atomically(self.process_path, mark_of_this_process())
         except OSError as error:
             raise RunFolderError(
                 f"The run folder {self.path} cannot be written: {error.strerror}.",

@@ -72,6 +72,8 @@ def _load_job(window: MainWindow, options: argparse.Namespace) -> None:
         window.load_job(options.config)
     if options.model:
         window.choose_model(options.model)
+    if options.open is not None:
+        window.open_run(options.open)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -86,6 +88,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--run-dir", type=Path, metavar="FOLDER", help="where runs make their folders"
+    )
+    parser.add_argument(
+        "--open", type=Path, metavar="RUN", help="show the run in this folder"
     )
     parser.add_argument("--theme", choices=("system", "light", "dark"))
     parser.add_argument("--log-level", choices=_LOG_LEVELS, default="warning")

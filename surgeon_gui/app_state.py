@@ -68,12 +68,19 @@ class AppState:
     refused: Mapping[Step, str] = field(default_factory=dict)  # what pages hold instead
     own: RunConfig | None = None  # the settings before a preset was chosen
     run: RunState = RunState()
+    looked_at: RunState | None = None  # an earlier run, while `run` is under way
+    earlier: str = ""  # what the earlier run is called that is shown; empty: none is
     notice: Failed | None = None  # the error that is shown until it is dismissed
 
     @property
     def model(self) -> ModelSummary | None:
         """The model that is chosen, once it has been inspected."""
         return self.inspection.answer
+
+    @property
+    def shown_run(self) -> RunState:
+        """The run whose charts are shown."""
+        return self.run if self.looked_at is None else self.looked_at
 
     @property
     def shows_run(self) -> bool:
@@ -170,6 +177,8 @@ def with_run(state: AppState, run: RunState) -> AppState:
     return replace(
         state,
         run=run,
+        looked_at=None,
+        earlier="",
         config=replace(state.config, export=export),
         another=ExportConfig(),
         save=Inquiry(),
@@ -177,6 +186,28 @@ def with_run(state: AppState, run: RunState) -> AppState:
         measurement=Inquiry(),
         notice=None,
     )
+
+
+def with_earlier(state: AppState, run: RunState, name: str) -> AppState:
+    """The state after an earlier run was opened again.
+
+    It is only looked at while the engine is at work: what is under way stays what it
+    is. Otherwise it is as if it had ended just now.
+    """
+    if state.is_busy:
+        return replace(state, looked_at=run, earlier=name)
+    shown = replace(with_run(state, run), earlier=name, notice=run.error)
+    if run.exported is not None:
+        another = ExportConfig(format=another_format(run.exported))
+        shown = replace(shown, another=another)
+    return shown
+
+
+def without_earlier(state: AppState) -> AppState:
+    """The state after an earlier run was closed: what was there before it, if it is."""
+    if state.looked_at is not None:
+        return replace(state, looked_at=None, earlier="")
+    return with_run(state, RunState()) if state.earlier else state
 
 
 def _with_save(state: AppState, save: Inquiry[Exported]) -> AppState:

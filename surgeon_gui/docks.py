@@ -42,7 +42,7 @@ class Docks:
     def connect_action(self, name: str, action: QAction) -> None:
         """Let a checkable action show and hide a dock."""
         dock, _ = self._docks[name]
-        action.triggered.connect(dock.setVisible)
+        action.toggled.connect(dock.setVisible)
 
     def is_shown(self, name: str) -> bool:
         """Whether a dock is there, also while the whole window is hidden."""

@@ -25,13 +25,14 @@ from surgeon_gui.closing import CloseQuestion
 from surgeon_gui.dialogs import ask_new_file
 from surgeon_gui.docks import Docks, Place
 from surgeon_gui.engine_thread import EngineThread
+from surgeon_gui.history import History
 from surgeon_gui.live_view import LiveView
 from surgeon_gui.log_lines import log_lines
 from surgeon_gui.menus import Menus
 from surgeon_gui.pages.calibration_page import CalibrationPage
 from surgeon_gui.pages.export_page import ExportPage
 from surgeon_gui.pages.model_page import ModelPage
-from surgeon_gui.pages.page import Page
+from surgeon_gui.pages.page import Page, row_of
 from surgeon_gui.pages.run_page import RunPage
 from surgeon_gui.pages.target_page import TargetPage
 from surgeon_gui.paths import is_folder
@@ -96,6 +97,7 @@ class MainWindow(QMainWindow):
         self._log_dock = self._docks.add("log_dock", self._log, _LOG)
         self._strip = ActionStrip()
         self._menus = Menus(self)
+        self._history = History(self.session, self)
         self._close_question = CloseQuestion(self.session, self)
         self._lay_out()
         self._connect_session()
@@ -119,6 +121,10 @@ class MainWindow(QMainWindow):
     def choose_model(self, source: str) -> None:
         """Choose a model by path, or "demo"."""
         self.session.choose_model(source)
+
+    def open_run(self, folder: Path) -> None:
+        """Show the run in `folder` with all its charts."""
+        self._history.open_run(folder)
 
     def start_run(self, folder: Path | None = None) -> None:
         """Start what is set up, in `folder` or in a new one of its own."""
@@ -175,7 +181,11 @@ class MainWindow(QMainWindow):
         column.setContentsMargins(GAP, MARGIN, MARGIN, MARGIN)
         column.setSpacing(GAP)
         column.addWidget(self._error_bar)
+        column.addWidget(self._history.bar)
         self._centre.add_tab("live_tab", self._live)
+        self._history.add_to(self._centre, self._docks, self._menus.actions)
+        report = row_of(self._history.report_button)
+        self._pages[Step.EXPORT].column.insertLayout(1, report)  # below the result
         column.addWidget(self._centre, 1)
         whole = QWidget()
         row = QHBoxLayout(whole)
@@ -204,6 +214,7 @@ class MainWindow(QMainWindow):
         self._empty.folder_clicked.connect(self._model_page.ask_for_folder)
         self._empty.gguf_clicked.connect(self._model_page.ask_for_gguf)
         self._live.save_failed.connect(self._on_save_failed)
+        self._history.save_failed.connect(self._on_save_failed)
         self._log.save_failed.connect(self._on_save_failed)
         self._close_question.may_close.connect(self._on_may_close)
 
@@ -243,8 +254,9 @@ class MainWindow(QMainWindow):
         self._steps.show_state(state)
         for page in self._pages.values():
             page.show_state(state)
-        self._centre.show_tabs(state.model_is_chosen or state.shows_run)
-        self._live.show_run(state.run, now)
+        has_views = state.model_is_chosen or state.shows_run
+        self._centre.show_tabs(has_views or self._history.was_compared)
+        self._live.show_run(state.shown_run, now)
         plan = plan_or_invitation(state, obstacle)
         self._strip.show_run(state.run, plan, obstacle, now)
         self._error_bar.show_problem(state.notice)

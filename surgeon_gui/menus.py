@@ -17,6 +17,8 @@ _SHORTCUTS = {
     "start_action": "Ctrl+R",
     "stop_action": "Ctrl+K",
     "log_action": "Ctrl+L",
+    "runs_action": "Ctrl+H",
+    "report_html_action": "Ctrl+E",
 }
 
 
@@ -30,7 +32,8 @@ class Menus:
         self._fill(
             bar.addMenu(tr("&File")),
             "open_folder_action open_gguf_action use_demo_action - "
-            "load_job_action save_job_action save_picture_action - quit_action",
+            "load_job_action save_job_action save_picture_action - "
+            "report_html_action report_pdf_action - quit_action",
         )
         self._fill(bar.addMenu(tr("&Run")), "start_action stop_action cancel_action")
         view = bar.addMenu(tr("&View"))
@@ -41,8 +44,9 @@ class Menus:
             action.setCheckable(True)
             action.setData(choice)
             self._themes.addAction(action)
-        self._fill(view, "log_action reset_layout_action")
-        self.actions["log_action"].setCheckable(True)
+        self._fill(view, "runs_action log_action reset_layout_action")
+        for name in ("runs_action", "log_action"):
+            self.actions[name].setCheckable(True)
         self._fill(bar.addMenu(tr("&Help")), "about_action")
 
     @property

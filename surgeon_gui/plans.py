@@ -28,7 +28,7 @@ from surgeon_gui.translation import inside, ntr, tr
 def in_brief(pruning: PruningConfig) -> str:
     """How much, in how many shots, of what."""
     return tr("{target} in {shots}, {structure}").format(
-        target=_target(pruning),
+        target=target_in_brief(pruning),
         shots=_shots(pruning),
         structure=_structure(pruning),
     )
@@ -159,7 +159,7 @@ def _quality_limit(pruning: PruningConfig) -> str:
     ).format(most=most)
 
 
-def _target(pruning: PruningConfig) -> str:
+def target_in_brief(pruning: PruningConfig) -> str:
     """The target in few words, as it was given."""
     match pruning.target:
         case Target.PRUNABLE_SHARE:

@@ -47,6 +47,7 @@ class Status(Enum):
     FINISHED = "finished"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"  # its process ended before it could say how
 
     @property
     def is_busy(self) -> bool:
@@ -176,6 +177,11 @@ def cancelling(state: RunState) -> RunState:
     if not state.status.can_cancel:
         return state
     return replace(state, status=Status.CANCELLING)
+
+
+def interrupted(state: RunState, at: float) -> RunState:
+    """The run after its process was found to be gone; `at` it was last heard of."""
+    return _ended(state, Status.INTERRUPTED, at) if state.status.is_busy else state
 
 
 def apply(state: RunState, envelope: Envelope) -> RunState:

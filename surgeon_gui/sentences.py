@@ -93,6 +93,8 @@ def phase(run: RunState) -> str:
             return tr("The run has failed.")
         case Status.CANCELLED:
             return tr("The run was cancelled.")
+        case Status.INTERRUPTED:
+            return interruption(run)
     doing = doing_now(run.stage, run.done, run.total)
     if run.shot:
         doing = tr("Shot {shot} of {shots}: {doing}").format(
@@ -121,6 +123,13 @@ def outcome(run: RunState) -> str:
         before=numbers.perplexity(run.baseline.perplexity),
         after=numbers.perplexity(run.evaluation.perplexity),
     )
+
+
+def interruption(run: RunState) -> str:
+    """That a run has not ended but is over, and how far it was."""
+    done, shots = len(run.history), max(run.shots, len(run.history))
+    words = tr("The run was interrupted after {done} of {shots} shots.")
+    return words.format(done=done, shots=shots)
 
 
 def _how_it_finished(run: RunState) -> str:
@@ -287,6 +296,8 @@ def _run_view(state: AppState) -> StepView:
             return StepView(Mark.PROBLEM, tr("Failed"))
         case Status.CANCELLED:
             return StepView(Mark.EMPTY, tr("Cancelled"))
+        case Status.INTERRUPTED:
+            return StepView(Mark.PROBLEM, tr("Interrupted"))
     return StepView(
         Mark.BUSY,
         tr("Running, {share}").format(

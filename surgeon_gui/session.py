@@ -188,6 +188,20 @@ class Session(QObject):
             self.send(Cancel(run=self.state.run.run))
             self._set_run(run_state.cancelling(self.state.run))
 
+    # runs of before
+
+    def reopen(self, run: RunState, name: str) -> None:
+        """Show an earlier run, which is called `name`, with all that came of it."""
+        # A name of its own: that of its events may be the name of another one today.
+        earlier = replace(run, run=self.new_name("earlier"))
+        state = app_state.with_earlier(self.state, earlier, name)
+        self._set(self._checked(state))
+
+    @Slot()
+    def close_earlier(self) -> None:
+        """Show what was shown before an earlier run was opened."""
+        self._set(self._checked(app_state.without_earlier(self.state)))
+
     # what is done with its result
 
     @Slot(object)

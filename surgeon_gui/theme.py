@@ -101,6 +101,16 @@ def apply_theme(application: QApplication, choice: ThemeChoice) -> None:
     application.setStyleSheet(_stylesheet(theme))
 
 
+def dress(widget: QWidget, theme: Theme) -> None:
+    """Give one widget, with all that is in it, colours of its own."""
+    # One by one, and by a rule: the palette of the application is stronger than that
+    # of a parent as long as the application has a style sheet.
+    for each in (widget, *widget.findChildren(QWidget)):
+        each.setPalette(_palette(theme))
+    words = f"QLabel {{ color: {theme.text}; }}"
+    widget.setStyleSheet(words + _stylesheet(theme))
+
+
 def theme_of(widget: QWidget) -> Theme:
     """The theme whose colours a widget has."""
     return DARK if widget.palette().window().color().lightness() < 128 else LIGHT
@@ -211,6 +221,22 @@ def _stylesheet(theme: Theme) -> str:
     }}
     QLineEdit:focus, QPlainTextEdit:focus {{ border-color: {theme.accent}; }}
     QAbstractSpinBox QLineEdit {{ border: none; padding: 0; background: none; }}
+    QTreeView, QTableView {{
+        background: {theme.surface}; alternate-background-color: {theme.window};
+        border: 1px solid {theme.border}; border-radius: 5px;
+    }}
+    QFrame[card="true"] QTableView {{ border: none; }}
+    QTreeView::item {{ padding: 4px 2px; }}
+    QTreeView::indicator {{
+        width: 12px; height: 12px; border: 1px solid {theme.muted};
+        border-radius: 3px; background: {theme.surface};
+    }}
+    QTreeView::indicator:checked {{ background: {theme.text}; }}
+    QHeaderView {{ background: transparent; border: none; }}
+    QHeaderView::section {{
+        background: {theme.surface}; color: {theme.muted}; border: none;
+        border-bottom: 1px solid {theme.border}; padding: 4px 6px;
+    }}
     QScrollBar:vertical {{ background: transparent; width: 10px; margin: 0; }}
     QScrollBar:horizontal {{ background: transparent; height: 10px; margin: 0; }}
     QScrollBar::handle {{

@@ -28,6 +28,7 @@ CONTRACT = {
     "measurements",
     "options",
     "presets",
+    "process_mark",
     "run_folder",
     "sizes",
     "worker",

@@ -8,7 +8,7 @@ part of the window has its own file here.
 
 from __future__ import annotations
 
-from surgeon_gui.captions import export, live, shell, steps
+from surgeon_gui.captions import export, history, live, shell, steps
 from surgeon_gui.captions.caption import Caption
 
 CAPTIONS: dict[str, Caption] = {
@@ -16,4 +16,5 @@ CAPTIONS: dict[str, Caption] = {
     **steps.CAPTIONS,
     **export.CAPTIONS,
     **live.CAPTIONS,
+    **history.CAPTIONS,
 }

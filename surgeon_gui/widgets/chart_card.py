@@ -75,6 +75,11 @@ class ChartCard(QFrame):
         if self._body is not None:
             self._body.setVisible(not is_empty)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to see and to save."""
+        return not self._save.isEnabled()
+
     def rows(self) -> list[tuple[object, ...]]:
         """The figures behind the chart, names of columns first."""
         raise NotImplementedError

@@ -53,6 +53,7 @@ from surgeon_engine.events import (
     TextPreviewed,
 )
 from surgeon_engine.formats import Format
+from surgeon_engine.run_folder import RunFolder
 from surgeon_engine.sizes import file_dtype, goal_of
 from tests.helpers.fake_results import exported, measured
 
@@ -164,6 +165,7 @@ class FakeEngine:
         self._cancelled: set[str] = set()
         self._stopped: set[str] = set()
         self._writing = threading.Lock()
+        self._log: RunFolder | None = None  # of the run under way
 
     def serve(self) -> None:
         """Work until the input ends."""
@@ -186,7 +188,7 @@ class FakeEngine:
                 self._emit(Cancelled())
             except _Over:
                 pass  # it has told so itself
-            self._run = ""
+            self._run, self._log = "", None
 
     def _listen(self, waiting: list[Command], arrived: threading.Condition) -> None:
         decoder = msgspec.json.Decoder(Command)
@@ -228,6 +230,8 @@ class FakeEngine:
 
     def _prune(self, command: StartRun) -> None:
         config, model = command.config, model_summary(command.config.model.source)
+        self._log = RunFolder(Path(command.folder))
+        self._log.create(config)
         shots = config.pruning.shots
         sparsity = goal_of(config.pruning, model, file_dtype(config, model)).sparsity
         before, after = OUTSIDE_OF_SHOTS[:2], OUTSIDE_OF_SHOTS[3:]
@@ -297,7 +301,10 @@ class FakeEngine:
             raise InterruptedError
 
     def _emit(self, event: Event) -> None:
-        line = msgspec.json.encode(Envelope(self._run, time.time(), event))
+        envelope = Envelope(self._run, time.time(), event)
+        line = msgspec.json.encode(envelope)
+        if self._log is not None:
+            self._log.append(envelope)
         with self._writing:
             sys.stdout.buffer.write(line + b"\n")
             sys.stdout.buffer.flush()

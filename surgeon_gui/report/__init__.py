@@ -1,0 +1,1 @@
+"""The report of a run, for people to read, print and pass on."""

@@ -1,0 +1,1 @@
+"""The history of runs: their folders, read, listed, renamed and opened again."""

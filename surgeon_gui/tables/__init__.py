@@ -1,0 +1,1 @@
+"""Item models of Qt for the tables of the window."""

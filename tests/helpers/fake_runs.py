@@ -1,0 +1,142 @@
+"""Folders of runs that never took place, as the engine would have left them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+
+from surgeon_engine.config import CalibrationConfig, PruningConfig, RunConfig
+from surgeon_engine.events import (
+    BaselineEvaluated,
+    Cancelled,
+    Corrected,
+    Envelope,
+    Failed,
+    Progressed,
+    RunFinished,
+    RunStarted,
+    ShotFinished,
+    Stage,
+    StageStarted,
+)
+from surgeon_engine.job_file import config_to_toml
+from surgeon_engine.run_folder import Report, RunFolder
+from tests.helpers.fake_engine import (
+    FAILURE,
+    HINT,
+    evaluation,
+    model_summary,
+    shot_finished,
+)
+from tests.helpers.fake_results import exported
+
+BEGAN = 1_764_000_000.0  # the first of them
+SHOT_SECONDS = 4.0
+SMALL = CalibrationConfig(windows=8, validation_windows=4, window_length=64)
+
+
+def job(**pruning) -> RunConfig:
+    """A job with three shots and whatever else is asked for."""
+    return RunConfig(
+        calibration=SMALL, pruning=PruningConfig(**({"shots": 3} | pruning))
+    )
+
+
+def write_run(
+    parent: Path,
+    name: str = "run",
+    config: RunConfig | None = None,
+    *,
+    ending: str = "finished",
+    hour: int = 0,
+    factor: float = 1.0,
+) -> Path:
+    """A run in `parent`/`name`; `ending` may also be "killed", and nothing is said.
+
+    `hour` says after which of the others it began; `factor`, how much worse it is.
+    """
+    run = RunFolder(parent / name)
+    config = config or job()
+    began = BEGAN + 3600 * hour
+    run.path.mkdir(parents=True)
+    run.config_path.write_text(config_to_toml(config))
+    log = [
+        Envelope("run-1", began + seconds, event)
+        for seconds, event in _events(run, config, ending, factor)
+    ]
+    run.events_path.write_bytes(b"".join(map(_line, log)))
+    if ending in ("finished", "stopped"):
+        run.write_report(_report(config, log))
+    os.utime(run.config_path, (began, began))
+    return run.path
+
+
+def write_three(parent: Path) -> list[Path]:
+    """Three runs that differ in their target, shots and structure."""
+    return [
+        write_run(parent, "a", job(sparsity=0.2), hour=1),
+        write_run(parent, "b", job(sparsity=0.4, shots=4), hour=2),
+        write_run(
+            parent, "c", job(sparsity=0.3, structure="neurons"), hour=3, factor=1.3
+        ),
+    ]
+
+
+def _events(run: RunFolder, config: RunConfig, ending: str, factor: float):
+    """What the engine would have told, and how many seconds after the beginning."""
+    model, shots = model_summary(config.model.source), config.pruning.shots
+    yield 0.0, StageStarted(Stage.LOAD, 0)
+    yield 1.0, RunStarted(str(run.path), shots, model, "a processor", 16_384, 8_192)
+    yield 1.0, StageStarted(Stage.BASELINE, 0)
+    yield 1.5, Progressed(Stage.BASELINE, 0, 1, 1)
+    yield 2.0, BaselineEvaluated(evaluation(14.2))
+    last = shots if ending == "finished" else 1
+    for shot in range(1, last + 1):
+        at = 2.0 + SHOT_SECONDS * (shot - 1)
+        for stage in (Stage.CURVATURE, Stage.SELECTION, Stage.UPDATE, Stage.EVALUATION):
+            yield at, StageStarted(stage, shot)
+            yield at + 0.5, Progressed(stage, shot, 1, 2)
+            at += 1.0
+        yield at, _worse(shot_finished(shot, shots, config.pruning.sparsity), factor)
+    at = 2.0 + SHOT_SECONDS * last
+    match ending:
+        case "failed":
+            yield at, Failed(FAILURE, HINT)
+        case "cancelled":
+            yield at, Cancelled()
+        case "finished" | "stopped":
+            better = evaluation(14.9 * factor)
+            yield at + 1, Corrected((0.001,), 2.9, 2.8, better, 1.0)
+            yield at + 2, exported(str(run.path / "export"), config.pruning)
+            yield at + 3, RunFinished(ending == "stopped", at + 3, 500_000_000)
+
+
+def _worse(shot: ShotFinished, factor: float) -> ShotFinished:
+    worse = evaluation(shot.evaluation.perplexity * factor)
+    return msgspec.structs.replace(shot, evaluation=worse)
+
+
+def _report(config: RunConfig, log: list[Envelope]) -> Report:
+    events = [envelope.event for envelope in log]
+    return Report(
+        config=replace(config),
+        model=model_summary(),
+        versions={"python": "3.11.2", "surgeon": "0.1.0", "torch": "2.9.0"},
+        device="a processor",
+        baseline=evaluation(14.2),
+        shots=tuple(each for each in events if isinstance(each, ShotFinished)),
+        corrected=None,
+        exported=None,
+        checkpoint="",
+        stopped_early=False,
+        seconds=17.0,
+        seconds_of_stages={},
+        peak_memory_bytes=500_000_000,
+    )
+
+
+def _line(envelope: Envelope) -> bytes:
+    return msgspec.json.encode(envelope) + b"\n"
