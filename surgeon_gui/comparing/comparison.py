@@ -103,9 +103,10 @@ def points(runs: Sequence[Compared], size: Size) -> tuple[Point, ...]:
     found: dict[tuple[str, float, float], Point] = {}
     for each in runs:
         run = each.run
-        if run.baseline is None or run.model is None:
+        if run.baseline is None or run.model is None or run.config is None:
             continue
-        name = tr("{model}, original").format(model=source_name(run.model.source))
+        model = source_name(run.config.model.source)
+        name = tr("{model}, original").format(model=model)
         value = _original_size(run, size)
         point = Point(name, value, run.baseline.perplexity)
         if value > 0 and math.isfinite(point.perplexity):

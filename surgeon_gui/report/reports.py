@@ -117,7 +117,9 @@ class Reports(QObject):
     def _draw_next(self) -> None:
         """Draw one chart of the first report that waits, or hand it on."""
         if self._pictures is None:
-            self._pictures = RunPictures()
+            self._pictures = RunPictures()  # takes as long as to draw one
+            QTimer.singleShot(0, self, self._draw_next)
+            return
         drawing = self._drawings[0]
         if drawing.left is None:
             drawing.left = self._pictures.of(drawing.task.run)
