@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from surgeon_engine.errors import ConfigError
 from surgeon_engine.formats import FOR_TRANSFORMERS, FileDtype, Format, check_dtype
+from surgeon_engine.layer_patterns import limit_in
 from surgeon_engine.options import Limits, check_limits, option
 
 DEMO = "demo"  # the model source that names the bundled demo
@@ -220,6 +221,7 @@ class PruningConfig:
     )
     protect: tuple[str, ...] = option((), advanced=True)  # names of layers, with *
     keep_at_least: float = option(0.0, Limits(0, 1), advanced=True)  # of each layer
+    limits: tuple[str, ...] = option((), advanced=True)  # as "block 3=0.5": of those
     schedule: Schedule = option(Schedule.LINEAR, advanced=True)
     fisher: Fisher = option(
         Fisher.EMPIRICAL,
@@ -254,6 +256,8 @@ class PruningConfig:
 
     def __post_init__(self) -> None:
         check_limits(self)
+        for limit in self.limits:
+            limit_in(limit)
         if self.structure is Structure.N_M:
             self._check_pattern()
         if self.method not in methods_for(self.structure):

@@ -6,12 +6,12 @@ again; this is to tell early.
 
 from __future__ import annotations
 
-import fnmatch
 from pathlib import Path
 
 from surgeon_engine.config import BUILTIN_TEXT, DEMO, RunConfig
 from surgeon_engine.errors import ConfigError, ExportError
-from surgeon_engine.events import LayerSummary, ModelSummary
+from surgeon_engine.events import ModelSummary
+from surgeon_engine.layer_patterns import is_meant, limit_in
 from surgeon_engine.run_folder import refuse_occupied
 from surgeon_engine.sizes import file_dtype, goal_of
 from surgeon_gui import file_forms, paths
@@ -169,10 +169,15 @@ def _target_problem(config: RunConfig, model: ModelSummary | None) -> str:
         if support.structure is config.pruning.structure and not support.supported:
             return support.reason
     for pattern in config.pruning.protect:
-        if not any(_is_meant(layer, pattern) for layer in model.layers):
+        if not any(is_meant(layer, pattern) for layer in model.layers):
             return tr(
                 "{pattern} under Protect is the name of no layer of this model."
             ).format(pattern=pattern)
+    for limit in map(limit_in, config.pruning.limits):
+        if not any(is_meant(layer, limit.pattern) for layer in model.layers):
+            return tr(
+                "{pattern} under Limits is the name of no layer of this model."
+            ).format(pattern=limit.pattern)
     if config.pruning.is_corrected and config.calibration.windows < _LEAST_WINDOWS:
         return tr(
             "The correction is judged by held-out windows: it needs "
@@ -184,11 +189,6 @@ def _target_problem(config: RunConfig, model: ModelSummary | None) -> str:
     except ConfigError as error:
         return f"{error.message} {error.hint}".strip()
     return ""
-
-
-def _is_meant(layer: LayerSummary, pattern: str) -> bool:
-    names = (layer.name, layer.kind, f"block {layer.block}")
-    return any(fnmatch.fnmatchcase(name, pattern) for name in names)
 
 
 def can_replace(config: RunConfig, run_parent: str) -> bool:

@@ -24,6 +24,7 @@ CONTRACT = {
     "errors",
     "formats",
     "job_file",
+    "layer_patterns",
     "live",
     "measurements",
     "options",

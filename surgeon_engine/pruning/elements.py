@@ -27,7 +27,7 @@ from surgeon_engine.pruning.costs import (
 )
 from surgeon_engine.pruning.methods.method import Allocation, Method
 from surgeon_engine.pruning.threshold import GONE, Elements, refuse_nan
-from surgeon_engine.pruning.unit import Updated
+from surgeon_engine.pruning.unit import Updated, share_to_keep
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,7 +50,7 @@ class ElementsUnit:
     def removable(self, pruning: PruningConfig) -> int:
         """See `Unit.removable`."""
         R, C = self.measured.rows, self.measured.columns
-        limit = int(R * C * (1 - pruning.keep_at_least))
+        limit = int(R * C * (1 - share_to_keep(self.layers, pruning)))
         if pruning.structure is Structure.N_M:
             atom = pruning.of - pruning.kept
             return min(R * (C // pruning.of) * atom, limit // atom * atom)
@@ -74,7 +74,8 @@ class ElementsUnit:
             cost = _spread(cost.masked_fill(gone, -1), self.method.allocation)
             atom = 1
         cost = cost.masked_fill(gone, GONE).float().flatten().cpu()
-        return Elements(_within_limit(cost, atom, pruning.keep_at_least), atom)
+        keeps = share_to_keep(self.layers, pruning)
+        return Elements(_within_limit(cost, atom, keeps), atom)
 
     def _costs_in_groups(
         self,

@@ -24,7 +24,7 @@ from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.pruning.costs import column_group_costs
 from surgeon_engine.pruning.methods.method import Method
 from surgeon_engine.pruning.threshold import Removals
-from surgeon_engine.pruning.unit import Updated
+from surgeon_engine.pruning.unit import Updated, share_to_keep
 
 _ROUNDING = 1e-9  # 0.1 of 30 groups are 3, not 4
 
@@ -131,7 +131,7 @@ class CoupledUnit:
     def _least(self, left: int, pruning: PruningConfig) -> int:
         """How many groups have to stay."""
         bundle = self._bundle(pruning)
-        share = pruning.keep_at_least * self.originally
+        share = share_to_keep(self.layers, pruning) * self.originally
         least = max(1, math.ceil(share - _ROUNDING))
         return min(left, -(-least // bundle) * bundle)
 

@@ -20,7 +20,7 @@ from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.pruning.costs import column_costs, row_costs
 from surgeon_engine.pruning.methods.method import Method
 from surgeon_engine.pruning.threshold import Removals
-from surgeon_engine.pruning.unit import Updated
+from surgeon_engine.pruning.unit import Updated, share_to_keep
 
 
 class Kind(Enum):
@@ -54,7 +54,7 @@ class RowsOrColumns:
         rows = layer.rows if Kind.ROW not in self.kinds else 1
         columns = layer.columns if Kind.COLUMN not in self.kinds else 1
         most = layer.weights - rows * (columns + layer.has_bias)
-        limit = int(layer.weights * (1 - pruning.keep_at_least))
+        limit = int(layer.weights * (1 - share_to_keep(self.layers, pruning)))
         if Kind.COLUMN not in self.kinds:  # whole rows alone
             limit -= limit % (columns + layer.has_bias)
         if Kind.ROW not in self.kinds:
@@ -84,7 +84,8 @@ class RowsOrColumns:
         may_go = self._may_go(candidate)
         cost, candidate = cost[may_go], candidate[may_go]
         weights = self._newly_removed(candidate)
-        affordable = _affordable(weights, cost, self.measured.weights, pruning)
+        share = share_to_keep(self.layers, pruning)
+        affordable = _affordable(weights, cost, self.measured.weights, share)
         return Removals(
             candidate[:affordable],
             cost[:affordable],
@@ -147,13 +148,11 @@ class RowsOrColumns:
         return removed.diff(prepend=removed.new_zeros(1))
 
 
-def _affordable(
-    weights: Tensor, cost: Tensor, in_all: int, pruning: PruningConfig
-) -> int:
+def _affordable(weights: Tensor, cost: Tensor, in_all: int, keeps: float) -> int:
     """How many may go, in order, before the layer's least share would be touched.
 
     What has gone before stays gone, whatever is asked for now.
     """
     total = weights.cumsum(0)
-    most = int(in_all * (1 - pruning.keep_at_least))
+    most = int(in_all * (1 - keeps))
     return int(((total <= most) | (cost == -torch.inf)).sum())

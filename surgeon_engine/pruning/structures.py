@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ from transformers import PreTrainedModel
 
 from surgeon_engine.config import BY_LAYER, COUPLED, PruningConfig, Structure
 from surgeon_engine.errors import PruningError
+from surgeon_engine.layer_patterns import is_meant, limit_in
 from surgeon_engine.model.coupling import coupled_groups
 from surgeon_engine.model.layers import PrunableLayer, prunable_layers
 from surgeon_engine.pruning.elements import ElementsUnit
@@ -33,11 +33,7 @@ class Protection:
 
     def covers(self, layer: PrunableLayer) -> bool:
         """Whether a pattern is the layer's name, its kind, or matches one of them."""
-        return any(
-            fnmatch.fnmatchcase(name, pattern)
-            for pattern in self.patterns
-            for name in (layer.name, layer.kind, f"block {layer.block}")
-        )
+        return any(is_meant(layer, pattern) for pattern in self.patterns)
 
     def refuse_what_matches_nothing(self, layers: Iterable[PrunableLayer]) -> None:
         """A misspelt name would otherwise protect nothing, silently.
@@ -45,15 +41,7 @@ class Protection:
         Raises:
             PruningError: a pattern matches no layer.
         """
-        layers = tuple(layers)
-        for pattern in self.patterns:
-            if not any(Protection((pattern,)).covers(layer) for layer in layers):
-                raise PruningError(
-                    f"{pattern!r} protects no layer of this model.",
-                    f"Give a name such as {layers[0].name}, a kind such as "
-                    f"{layers[0].kind}, or a block such as block 0; * stands for "
-                    "anything.",
-                )
+        _refuse_what_matches_nothing(self.patterns, "protects", tuple(layers))
 
 
 def units_of(pruning: PruningConfig, model: PreTrainedModel) -> tuple[Unit, ...]:
@@ -65,6 +53,8 @@ def units_of(pruning: PruningConfig, model: PreTrainedModel) -> tuple[Unit, ...]
     layers = prunable_layers(model)
     protection = Protection(pruning.protect)
     protection.refuse_what_matches_nothing(layers)
+    limited = [limit_in(words).pattern for words in pruning.limits]
+    _refuse_what_matches_nothing(limited, "limits", layers)
     units = tuple(
         unit
         for unit in _all_units(pruning, model, layers)
@@ -75,6 +65,19 @@ def units_of(pruning: PruningConfig, model: PreTrainedModel) -> tuple[Unit, ...]
             "Everything that could be removed is protected.", "Protect less."
         )
     return units
+
+
+def _refuse_what_matches_nothing(
+    patterns: Iterable[str], verb: str, layers: Sequence[PrunableLayer]
+) -> None:
+    for pattern in patterns:
+        if not any(is_meant(layer, pattern) for layer in layers):
+            raise PruningError(
+                f"{pattern!r} {verb} no layer of this model.",
+                f"Give a name such as {layers[0].name}, a kind such as "
+                f"{layers[0].kind}, or a block such as block 0; * stands for "
+                "anything.",
+            )
 
 
 def _all_units(

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from surgeon_engine.config import PruningConfig
 from surgeon_engine.curvature.factors import KroneckerFactors
+from surgeon_engine.layer_patterns import least_share
 from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.pruning.threshold import Elements, Removals
 
@@ -67,3 +68,8 @@ class Unit(Protocol):
 
     def zeros(self, gone: Tensor) -> list[tuple[PrunableLayer, Tensor]]:
         """Which weights of each of its layers are gone, in the shape of W."""
+
+
+def share_to_keep(layers: tuple[PrunableLayer, ...], pruning: PruningConfig) -> float:
+    """The share of the weights of a unit with these layers that has to stay."""
+    return least_share(pruning.keep_at_least, pruning.limits, layers)
