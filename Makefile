@@ -16,7 +16,7 @@ help:
 	@echo "make demo        prune the bundled demo model, watch it, export it"
 	@echo "make test        set everything up and run all checks and tests"
 	@echo "make check       the same without setting up: while working"
-	@echo "make benchmarks  measure the start and the answering of the window"
+	@echo "make benchmarks  measure the start, the answering and the planning of the window"
 	@echo "make clean       remove what was built"
 
 setup: system $(VENV)/.installed
@@ -49,6 +49,7 @@ check:
 benchmarks: setup
 	$(BIN)/python benchmarks/start_up.py
 	$(BIN)/python benchmarks/ui_latency.py
+	$(BIN)/python benchmarks/replan.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -55,6 +55,13 @@ class MeasureModels(_Command, frozen=True):
     settings: Settings
 
 
+class Diagnose(_Command, frozen=True):
+    """Measure what everything would cost and cut nothing: answered by `Diagnosed`."""
+
+    config: RunConfig
+    folder: str  # where the costs go
+
+
 class StopAndKeep(_Command, frozen=True):
     """End after the shot that is under way, and export what is there by then."""
 
@@ -77,6 +84,7 @@ Command = (
     | StartRun
     | ExportRun
     | MeasureModels
+    | Diagnose
     | StopAndKeep
     | Pause
     | Resume

@@ -11,6 +11,7 @@ from enum import Enum
 import msgspec
 
 from surgeon_engine.config import Structure
+from surgeon_engine.diagnoses import Diagnosed
 from surgeon_engine.formats import FileDtype, Format
 from surgeon_engine.live import (
     CostHistogram,
@@ -289,6 +290,7 @@ Event = (
     | MemorySampled
     | Paused
     | Resumed
+    | Diagnosed
     | Logged
     | RunFinished
     | Failed

@@ -22,6 +22,7 @@ from surgeon_engine.calibration.windows import preview_text
 from surgeon_engine.commands import (
     Cancel,
     Command,
+    Diagnose,
     ExportRun,
     InspectModel,
     MeasureModels,
@@ -32,6 +33,7 @@ from surgeon_engine.commands import (
     StopAndKeep,
 )
 from surgeon_engine.config import Device
+from surgeon_engine.diagnosing import diagnose
 from surgeon_engine.errors import EngineError
 from surgeon_engine.events import Cancelled, EngineReady, Envelope, Failed, Stage
 from surgeon_engine.export.exporting import export_again
@@ -120,6 +122,8 @@ def _do(command: Command, session: Session) -> None:
             prune(config, Path(folder), session)
         case ExportRun(folder=folder, export=wanted):
             session.emit(export_again(folder, wanted, session))
+        case Diagnose(config=config, folder=folder):
+            session.emit(diagnose(config, Path(folder), session))
         case MeasureModels(sources=sources, settings=settings):
             session.emit(_measured(sources, settings, session))
 

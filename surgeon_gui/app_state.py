@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from surgeon_engine.config import ExportConfig, RunConfig
+from surgeon_engine.diagnoses import Diagnosed
 from surgeon_engine.events import (
     EngineReady,
     Envelope,
@@ -64,6 +65,7 @@ class AppState:
     save: Inquiry[Exported] = Inquiry()
     saved: tuple[Exported, ...] = ()  # of the run, besides its own export
     measurement: Inquiry[Measured] = Inquiry()  # of the original and the export
+    diagnosis: Inquiry[Diagnosed] = Inquiry()  # the last that was asked for
     problems: Mapping[Step, str] = field(default_factory=dict)  # of the draft
     refused: Mapping[Step, str] = field(default_factory=dict)  # what pages hold instead
     own: RunConfig | None = None  # the settings before a preset was chosen
@@ -90,8 +92,8 @@ class AppState:
     @property
     def is_busy(self) -> bool:
         """Whether the engine is at work on something that takes its time."""
-        asked = self.save.is_open or self.measurement.is_open
-        return asked or self.run.status.is_busy
+        asked = (self.save, self.measurement, self.diagnosis)
+        return any(x.is_open for x in asked) or self.run.status.is_busy
 
 
 def apply(state: AppState, envelope: Envelope) -> AppState:
@@ -113,6 +115,10 @@ def apply(state: AppState, envelope: Envelope) -> AppState:
         measurement = answered(state.measurement, event)
         notice = measurement.problem or state.notice
         return replace(state, measurement=measurement, notice=notice)
+    if envelope.run == state.diagnosis.request:
+        diagnosis = answered(state.diagnosis, event)
+        notice = diagnosis.problem or state.notice
+        return replace(state, diagnosis=diagnosis, notice=notice)
     return _with_progress(state, run_state.apply(state.run, envelope))
 
 

@@ -6,6 +6,7 @@ again; this is to tell early.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from surgeon_engine.config import BUILTIN_TEXT, DEMO, RunConfig
@@ -111,6 +112,14 @@ def measure_obstacle(state: AppState) -> str:
     return ""
 
 
+def diagnosis_obstacle(state: AppState) -> str:
+    """Why costs cannot be measured; empty if they can."""
+    # Where the result of a run would go does not matter.
+    about = (Step.MODEL, Step.CALIBRATION, Step.TARGET)
+    problems = {s: p for s, p in state.problems.items() if s in about}
+    return start_obstacle(replace(state, problems=problems))
+
+
 def _engine_obstacle(state: AppState) -> str:
     """Why the engine cannot take on anything long."""
     if state.run.status.is_busy:
@@ -119,6 +128,8 @@ def _engine_obstacle(state: AppState) -> str:
         return tr("The pruned model is being saved in another format.")
     if state.measurement.is_open:
         return tr("Speed is being measured.")
+    if state.diagnosis.is_open:
+        return tr("The model is being diagnosed.")
     if state.engine is Engine.GONE:
         return tr("There is no engine; close Surgeon and start it again.")
     return ""

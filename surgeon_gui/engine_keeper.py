@@ -20,6 +20,7 @@ from surgeon_engine.commands import (
     StartRun,
     StopAndKeep,
 )
+from surgeon_engine.diagnoses import Diagnosed
 from surgeon_engine.events import (
     Cancelled,
     EngineReady,
@@ -40,7 +41,15 @@ from surgeon_gui.translation import tr
 CANCEL_PATIENCE = 5.0  # seconds until an engine that ignores a cancel is killed
 MOST_FALSE_STARTS = 3  # engines in a row that end before they are ready
 
-_ENDINGS = (ModelInspected, TextPreviewed, Measured, RunFinished, Failed, Cancelled)
+_ENDINGS = (
+    ModelInspected,
+    TextPreviewed,
+    Measured,
+    Diagnosed,
+    RunFinished,
+    Failed,
+    Cancelled,
+)
 
 
 class EngineKeeper:

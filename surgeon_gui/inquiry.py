@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
+from surgeon_engine.diagnoses import Diagnosed
 from surgeon_engine.events import (
     Cancelled,
     Event,
@@ -51,7 +52,7 @@ def answered(inquiry: Inquiry[Any], event: Event) -> Inquiry[Any]:
     match event:
         case ModelInspected(model=answer):
             return replace(inquiry, answer=answer)
-        case TextPreviewed() | Exported() | Measured():
+        case TextPreviewed() | Exported() | Measured() | Diagnosed():
             return replace(inquiry, answer=event)
         case Failed():
             return replace(inquiry, problem=event)

@@ -20,6 +20,7 @@ from surgeon_engine.config import DEMO, RunConfig
 from surgeon_engine.events import Envelope, Failed
 from surgeon_gui import text
 from surgeon_gui.app_state import Step
+from surgeon_gui.before_the_cut import BeforeTheCut
 from surgeon_gui.centre import Centre
 from surgeon_gui.closing import CloseQuestion
 from surgeon_gui.dialogs import ask_new_file
@@ -183,6 +184,9 @@ class MainWindow(QMainWindow):
         column.addWidget(self._error_bar)
         column.addWidget(self._history.bar)
         self._centre.add_tab("live_tab", self._live)
+        page = self._pages[Step.TARGET]
+        self._before = BeforeTheCut(self.session, self._centre, page)
+        self._before.save_failed.connect(self._on_save_failed)
         self._history.add_to(self._centre, self._docks, self._menus.actions)
         report = row_of(self._history.report_button)
         self._pages[Step.EXPORT].column.insertLayout(1, report)  # below the result

@@ -17,6 +17,7 @@ from PySide6.QtCore import QObject, QTimer, Signal, Slot
 from surgeon_engine.commands import (
     Cancel,
     Command,
+    Diagnose,
     ExportRun,
     InspectModel,
     MeasureModels,
@@ -258,6 +259,23 @@ class Session(QObject):
     def send(self, command: Command) -> None:
         """Tell the engine something; whoever does hears of `events_arrived`."""
         self._engine.send(command)
+
+    def diagnose(self, folder: Path) -> None:
+        """Measure what everything in the draft's model would cost to remove."""
+        if checks.diagnosis_obstacle(self.state):
+            return
+        name = self.new_name("diagnose")
+        self._set(replace(self.state, diagnosis=Inquiry(name)))
+        config = self.state.config
+        self.send(Diagnose(run=name, config=config, folder=str(folder)))
+
+    @Slot()
+    def cancel_diagnosis(self) -> None:
+        """End the diagnosis; what was known before stays."""
+        diagnosis = self.state.diagnosis
+        if diagnosis.is_open and not diagnosis.is_cancelling:
+            self.send(Cancel(run=diagnosis.request))
+            self._set(replace(self.state, diagnosis=cancelling(diagnosis)))
 
     # what went wrong
 

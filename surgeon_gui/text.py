@@ -208,12 +208,14 @@ FIELDS = {
         is_share=True,
     ),
     "pruning.limits": FieldText(
-        "Limits",
-        "Layers that keep more than that, with the share that stays, from 0 to 1, and "
-        "commas between them: block 3=0.5 keeps at least half of each layer of block "
-        "3. Where several hold, the largest does. Heads and neurons keep what any of "
-        "their layers has to.",
-        example="e.g. block 3=0.5",
+        tr("Limits"),
+        tr(
+            "Layers that keep more than that, with the share that stays, from 0 to 1, "
+            "and commas between them: block 3=0.5 keeps at least half of each layer "
+            "of block 3. Where several hold, the largest does. Heads and neurons keep "
+            "what any of their layers has to."
+        ),
+        example=tr("e.g. block 3=0.5"),
     ),
     "pruning.schedule": FieldText(
         tr("Schedule"), tr("How the target is spread over the shots.")

@@ -20,6 +20,7 @@ HEAVY = {"torch", "transformers", "datasets", "safetensors"}
 CONTRACT = {
     "config",
     "commands",
+    "diagnoses",
     "events",
     "errors",
     "formats",

@@ -55,14 +55,19 @@ def cost_histogram(
 def paid(unit: Removals | Elements, removed: Tensor, basis: CostBasis) -> float:
     """The raw costs of what goes of a unit now, added up."""
     goes = _in_order(unit, removed) & _has_cost(unit.cost)
-    cost = unit.cost[goes].double()
     if isinstance(unit, Elements):
-        return float(cost.sum())
-    weights = unit.weights[goes]
+        return float(unit.cost[goes].double().sum())
+    return float(raw_costs(unit, basis)[goes].sum())
+
+
+def raw_costs(unit: Removals, basis: CostBasis) -> Tensor:
+    """What each removal adds to the loss, for the weights that it newly removes.
+
+    Candidates of a bundle all have the bundle's cost, and one has all its weights.
+    """
     if basis is CostBasis.PER_PARAMETER:
-        return float((cost * weights).sum())
-    # Candidates of a bundle all have the bundle's cost, and one has all its weights.
-    return float(cost[weights > 0].sum())
+        return unit.cost * unit.weights
+    return unit.cost * (unit.weights > 0)
 
 
 def _in_order(unit: Removals | Elements, removed: Tensor) -> Tensor:

@@ -44,8 +44,8 @@ def run_shot(patient: Patient, this: Round, session: Session) -> ShotFinished:
         RunCancelled: the user has cancelled.
     """
     begun = session.clock()
-    budget = int(this.share * patient.goal.removed) - patient.cut
-    factors, choice = _curvature(patient, this, budget, session)
+    budget = _budget(patient, this)
+    factors, choice = curvature(patient, this, session)
     pruning = patient.config.pruning
     if choice is not None:
         pruning = with_damping(pruning, choice.cost, choice.update)
@@ -100,22 +100,31 @@ def evaluation(
         return evaluate(model, windows, batch, patient.windows.text, step)
 
 
-def _curvature(
-    patient: Patient, this: Round, budget: int, session: Session
+def curvature(
+    patient: Patient, this: Round, session: Session, measured: Patient | None = None
 ) -> tuple[Factors, DampingChoice | None]:
-    """The factors over all calibration windows, and the damping for this shot."""
+    """The factors over all calibration windows, and the damping for this shot.
+
+    Those of the units of `measured`, if it is given: at least those of the patient.
+    """
+    measured = measured or patient
     pruning, windows = patient.config.pruning, patient.windows.calibration
     parts = split(windows) if pruning.searches_damping else None
     if parts is None:
-        factors = measure(patient, of_units(patient, windows), session, this.number)
+        factors = measure(patient, of_units(measured, windows), session, this.number)
         return factors, _given(pruning)
     fit, held = parts
-    factors = measure(patient, of_units(patient, fit), session, this.number)
-    task = Task(factors, held, budget, this.number, this.last)
+    factors = measure(patient, of_units(measured, fit), session, this.number)
+    task = Task(factors, held, _budget(patient, this), this.number, this.last)
     choice = choose_damping(patient, task, session)
-    others = measure(patient, of_units(patient, held), session, this.number)
+    others = measure(patient, of_units(measured, held), session, this.number)
     pool(factors, others, share=len(fit) / len(windows))
     return factors, choice
+
+
+def _budget(patient: Patient, this: Round) -> int:
+    """How many weights are to be out of the model once it is done, beside the cut."""
+    return int(this.share * patient.goal.removed) - patient.cut
 
 
 def _given(pruning: PruningConfig) -> DampingChoice | None:

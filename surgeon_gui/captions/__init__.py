@@ -8,7 +8,14 @@ part of the window has its own file here.
 
 from __future__ import annotations
 
-from surgeon_gui.captions import export, history, live, shell, steps
+from surgeon_gui.captions import (
+    diagnosis,
+    export,
+    history,
+    live,
+    shell,
+    steps,
+)
 from surgeon_gui.captions.caption import Caption
 
 CAPTIONS: dict[str, Caption] = {
@@ -17,4 +24,5 @@ CAPTIONS: dict[str, Caption] = {
     **export.CAPTIONS,
     **live.CAPTIONS,
     **history.CAPTIONS,
+    **diagnosis.CAPTIONS,
 }

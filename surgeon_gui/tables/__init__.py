@@ -1,1 +1,1 @@
-"""Item models of Qt for the tables of the window."""
+"""Item models of Qt: a model means the language model everywhere else."""

@@ -51,3 +51,7 @@ class TaskProgress(QWidget):
         self._bar.setValue(round(progress_of(inquiry) * _FULL))
         self._cancel.setEnabled(inquiry.is_open and not inquiry.is_cancelling)
         self.setVisible(inquiry.is_open)
+
+    def show_share(self, share: float) -> None:
+        """Show how much is done where that is known better, from 0 to 1."""
+        self._bar.setValue(round(share * _FULL))

@@ -1,4 +1,4 @@
-"""A paused run waits with its model loaded, loses nothing, and its time stands still."""
+"""A paused run waits with its model loaded, loses nothing, and its clock stands."""
 
 from __future__ import annotations
 

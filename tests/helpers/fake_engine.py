@@ -19,6 +19,7 @@ import msgspec
 from surgeon_engine.commands import (
     Cancel,
     Command,
+    Diagnose,
     ExportRun,
     InspectModel,
     MeasureModels,
@@ -225,6 +226,8 @@ class FakeEngine:
                     self._emit(Failed(GONE, "Prune again."))
                     return
                 self._emit(measured(settings))
+            case Diagnose(config=config, folder=folder):
+                self._diagnose(config, folder)
             case StartRun():
                 self._prune(command)
 
@@ -252,6 +255,13 @@ class FakeEngine:
         self._config = config
         self._emit(self._exported(folder, config.export))
         self._emit(RunFinished(self._run in self._stopped, 3.0, 500_000_000))
+
+    def _diagnose(self, config: RunConfig, folder: str) -> None:
+        from tests.helpers.fake_diagnosis import diagnosed  # numpy, for this alone
+
+        for stage in (Stage.LOAD, Stage.BASELINE, Stage.CURVATURE, Stage.SELECTION):
+            self._stage(stage)
+        self._emit(diagnosed(config, folder, model_summary(config.model.source)))
 
     def _save(self, wanted: ExportConfig) -> None:
         for stage in (Stage.LOAD, Stage.EXPORT, Stage.VERIFICATION):

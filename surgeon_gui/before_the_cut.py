@@ -1,0 +1,53 @@
+"""What a person can know before anything is cut, put together: views and a button."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PySide6.QtCore import QObject, Signal, Slot
+
+from surgeon_gui.architecture.steering import Architect
+from surgeon_gui.architecture.view import ArchitectureView
+from surgeon_gui.centre import Centre
+from surgeon_gui.diagnosis.steering import Diagnosis
+from surgeon_gui.diagnosis.view import DiagnosisView
+from surgeon_gui.pages.page import Page, row_of
+from surgeon_gui.session import Session
+from surgeon_gui.widgets.controls import button
+
+
+class BeforeTheCut(QObject):
+    """The tabs of the diagnosis and of the architecture, and the way to them."""
+
+    save_failed = Signal(str)
+
+    def __init__(self, session: Session, centre: Centre, target_page: Page) -> None:
+        super().__init__(session)
+        self._centre = centre
+        self.diagnosis = Diagnosis(session)
+        self.view = DiagnosisView(self.diagnosis)
+        centre.add_tab("diagnosis_tab", self.view)
+        self.view.save_failed.connect(self.save_failed)
+        self.view.part_chosen.connect(self._on_part_chosen)
+        self.architect = Architect(self.diagnosis)
+        centre.add_tab("architecture_tab", ArchitectureView(self.architect))
+        self._button = button("target_diagnose_button")
+        self._button.clicked.connect(self._on_clicked)
+        target_page.column.addLayout(row_of(self._button))
+
+    def save_charts(self, folder: Path) -> None:
+        """Write a picture of each chart into `folder`."""
+        self.view.save_pictures(folder)
+
+    @Slot(str)
+    def _on_part_chosen(self, name: str) -> None:
+        """Say more about a part of a map that was clicked."""
+        self.architect.select(name)
+        self._centre.open_tab("architecture_tab")
+
+    @Slot()
+    def _on_clicked(self) -> None:
+        """Show what is known; begin to find out if nothing is."""
+        self._centre.open_tab("diagnosis_tab")
+        if self.diagnosis.known is None:
+            self.diagnosis.diagnose()

@@ -1,0 +1,1 @@
+"""Before you cut: what a diagnosis says of any target, without another measurement."""

@@ -1,0 +1,116 @@
+"""What the fake engine says that things would cost: a file as a diagnosis writes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from surgeon_engine.config import SPARSE, PruningConfig, RunConfig, Structure
+from surgeon_engine.diagnoses import Diagnosed, DiagnosedLayer, DiagnosedUnit
+from surgeon_engine.events import LayerSummary, ModelSummary
+from surgeon_engine.sizes import prunable_weights
+
+GROUPS = 3  # of heads, in each block
+BASE_LOSS = 2.65
+_COUPLED = {
+    "heads": ("self_attn.o_proj", "self_attn.q_proj", "self_attn.k_proj"),
+    "neurons": ("mlp.down_proj", "mlp.gate_proj", "mlp.up_proj"),
+}
+_WANTED = {
+    Structure.HEADS_AND_NEURONS: ("heads", "neurons"),
+    Structure.HEADS: ("heads",),
+    Structure.NEURONS: ("neurons",),
+}
+
+
+def diagnosed(config: RunConfig, folder: str, model: ModelSummary) -> Diagnosed:
+    """Later blocks cost more than earlier ones, heads more than neurons."""
+    pruning = config.pruning
+    if pruning.structure in _WANTED:
+        parts = [
+            _coupled(group, block, model)
+            for block in range(model.blocks)
+            for group in _WANTED[pruning.structure]
+        ]
+    elif pruning.structure in SPARSE:
+        parts = [_single_weights(layer) for layer in model.layers]
+    else:
+        parts = [_rows(layer) for layer in model.layers]
+    arrays = {
+        name: np.concatenate([arrays[name] for _, arrays in parts])
+        for name in parts[0][1]
+    }
+    path = Path(folder) / "costs.npz"
+    np.savez(path, **arrays)
+    return Diagnosed(
+        path=str(path),
+        units=tuple(unit for unit, _ in parts),
+        prunable=prunable_weights(pruning, model),
+        loss=BASE_LOSS,
+        windows=32,
+        window_length=256,
+        text="built-in",
+        calibration_tokens=16_384,
+        device="a processor",
+        seconds=1.0,
+        atom=_atom(pruning),
+        cost_damping=0.1,
+        damping_tried=5,
+    )
+
+
+def _coupled(group: str, block: int, model: ModelSummary):
+    mine = {layer.kind: layer for layer in model.layers if layer.block == block}
+    consumer, *producers = (mine[kind] for kind in _COUPLED[group])
+    if group == "heads":
+        producers.append(mine["self_attn.v_proj"])
+    count = GROUPS if group == "heads" else consumer.columns
+    layers = tuple(
+        _layer(layer, layer.weights // count) for layer in (consumer, *producers)
+    )
+    each = sum(layer.each for layer in layers)
+    dear = 1 + block + (4 if group == "heads" else 0)
+    cost = dear * 1e-8 * np.linspace(0.1, 3, count - 1) ** 2
+    weights = np.full(count - 1, each, dtype=np.int64)
+    return (
+        DiagnosedUnit(consumer.name, group, layers, count - 1, count),
+        _arrays(cost, weights, np.zeros(count - 1, dtype=bool)),
+    )
+
+
+def _rows(layer: LayerSummary):
+    count = layer.rows - 1
+    cost = (1 + layer.block) * 1e-8 * np.linspace(0.1, 3, count) ** 2
+    weights = np.full(count, layer.columns, dtype=np.int64)
+    unit = DiagnosedUnit(
+        layer.name, "layer", (_layer(layer),), count, layer.rows + layer.columns
+    )
+    return unit, _arrays(cost, weights, np.ones(count, dtype=bool))
+
+
+def _single_weights(layer: LayerSummary):
+    bins = np.arange(12_800, 12_864, dtype=np.int32) + 40 * layer.block
+    count = np.full(64, layer.weights // 64, dtype=np.int64)
+    unit = DiagnosedUnit(layer.name, "layer", (_layer(layer),), 64, layer.weights)
+    return unit, {"bin": bins, "count": count}
+
+
+def _arrays(cost, weights, is_row):
+    return {"cost": cost, "weights": weights, "rise": cost * weights, "is_row": is_row}
+
+
+def _layer(layer: LayerSummary, each: int = 0) -> DiagnosedLayer:
+    return DiagnosedLayer(
+        layer.name,
+        layer.block,
+        layer.kind,
+        layer.rows,
+        layer.columns,
+        layer.weights,
+        each,
+    )
+
+
+def _atom(pruning: PruningConfig) -> int:
+    return pruning.of - pruning.kept if pruning.structure is Structure.N_M else 1
