@@ -1,6 +1,7 @@
 """Starts the window: `surgeon-gui` or `python -m surgeon_gui`.
 
-The options are read before Qt is imported, so that --help and --version are quick.
+The options are read before Qt is imported, so that --help and --version are quick; the
+language is chosen before anything is imported that holds words.
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from surgeon_gui.translation import LANGUAGES
+
 if TYPE_CHECKING:
     from PySide6.QtWidgets import QApplication
 
     from surgeon_engine.worker import EngineLink
     from surgeon_gui.main_window import MainWindow
+    from surgeon_gui.settings import Settings
 
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 
@@ -30,31 +34,42 @@ def main(argv: list[str] | None = None) -> int:
         level=options.log_level.upper(),
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
-    from surgeon_gui import settings
+    settings = _remembered(options)
+    from surgeon_gui import languages
+    from surgeon_gui import settings as store
+
+    languages.choose(options.language or settings.language)
     from surgeon_gui.app import make_application
 
     application = make_application(sys.argv[:1])
-    window = _make_window(application, options)
+    window = _make_window(application, settings, options)
     window.show()
     _load_job(window, options)
     code = application.exec()
-    settings.save(window.settings)
+    store.save(window.settings)
     return code
 
 
-def _make_window(application: QApplication, options: argparse.Namespace) -> MainWindow:
+def _remembered(options: argparse.Namespace) -> Settings:
+    from surgeon_gui import settings as store
+
+    store.name_application()
+    if options.reset_settings:
+        store.reset()
+    settings = store.load()
+    if options.theme is not None:
+        settings.theme = store.ThemeChoice(options.theme)
+    return settings
+
+
+def _make_window(
+    application: QApplication, settings: Settings, options: argparse.Namespace
+) -> MainWindow:
     from surgeon_engine.worker import ProcessLink, ThreadLink
-    from surgeon_gui import settings as settings_store
     from surgeon_gui.app import ExceptionRelay, SystemTheme
     from surgeon_gui.engine_thread import EngineThread
     from surgeon_gui.main_window import MainWindow
-    from surgeon_gui.settings import ThemeChoice
 
-    if options.reset_settings:
-        settings_store.reset()
-    settings = settings_store.load()
-    if options.theme is not None:
-        settings.theme = ThemeChoice(options.theme)
     SystemTheme(application, settings)
     make_link: type[EngineLink] = ThreadLink if options.in_process else ProcessLink
     engine = EngineThread(make_link)
@@ -93,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
         "--open", type=Path, metavar="RUN", help="show the run in this folder"
     )
     parser.add_argument("--theme", choices=("system", "light", "dark"))
+    parser.add_argument("--language", choices=tuple(LANGUAGES))
     parser.add_argument("--log-level", choices=_LOG_LEVELS, default="warning")
     parser.add_argument(
         "--reset-settings", action="store_true", help="forget layout and recent models"

@@ -22,7 +22,8 @@ from PySide6.QtWidgets import QApplication
 from surgeon_engine.events import Failed
 from surgeon_gui import text
 from surgeon_gui.icon import application_icon
-from surgeon_gui.settings import Settings
+from surgeon_gui.languages import teach_qt
+from surgeon_gui.settings import Settings, name_application
 from surgeon_gui.theme import apply_theme
 
 _log = logging.getLogger(__name__)
@@ -45,9 +46,9 @@ def make_application(arguments: list[str]) -> QApplication:
 
 
 def prepare(application: QApplication) -> None:
-    """Give an application its name, icon and style."""
-    application.setApplicationName(text.APPLICATION)
-    application.setOrganizationName(text.APPLICATION)
+    """Give an application its name, language, icon and style."""
+    name_application()
+    teach_qt(application)
     application.setDesktopFileName("surgeon")
     # Qt takes the system's decimal comma for the whole process; parsers of numbers,
     # tokenizers among them, expect a point.

@@ -242,6 +242,8 @@ class MainWindow(QMainWindow):
         self._docks.connect_action("log_dock", self._menus.actions["log_action"])
         self._menus.themes.triggered.connect(self._on_theme_chosen)
         self._menus.check_theme(self.settings.theme)
+        self._menus.languages.triggered.connect(self._on_language_chosen)
+        self._menus.check_language(self.settings.language)
 
     def _restore(self) -> None:
         self.resize(*_SIZE)
@@ -317,6 +319,10 @@ class MainWindow(QMainWindow):
         application = QApplication.instance()
         assert isinstance(application, QApplication)
         apply_theme(application, self.settings.theme)
+
+    @Slot(QAction)
+    def _on_language_chosen(self, action: QAction) -> None:
+        self.settings.language = action.data()
 
     @Slot()
     def _on_save_picture(self) -> None:

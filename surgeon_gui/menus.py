@@ -7,7 +7,7 @@ from PySide6.QtWidgets import QMainWindow, QMenu
 
 from surgeon_gui.captions import CAPTIONS
 from surgeon_gui.settings import ThemeChoice
-from surgeon_gui.translation import tr
+from surgeon_gui.translation import LANGUAGES, tr
 
 _SHORTCUTS = {
     "open_folder_action": "Ctrl+O",
@@ -37,13 +37,13 @@ class Menus:
         )
         self._fill(bar.addMenu(tr("&Run")), "start_action stop_action cancel_action")
         view = bar.addMenu(tr("&View"))
-        theme = view.addMenu(tr("&Theme"))
         self._themes = QActionGroup(window)
+        theme = view.addMenu(tr("&Theme"))
         for choice in ThemeChoice:
             action = self._add(theme, f"theme_{choice.value}_action")
-            action.setCheckable(True)
-            action.setData(choice)
-            self._themes.addAction(action)
+            _join(self._themes, action, choice)
+        self._languages = QActionGroup(window)
+        self._add_languages(view.addMenu(tr("L&anguage")))
         self._fill(view, "runs_action log_action reset_layout_action")
         for name in ("runs_action", "log_action"):
             self.actions[name].setCheckable(True)
@@ -54,9 +54,32 @@ class Menus:
         """The choices of a theme, of which one is checked."""
         return self._themes
 
+    @property
+    def languages(self) -> QActionGroup:
+        """The choices of a language, of which one is checked."""
+        return self._languages
+
+    def check_language(self, language: str) -> None:
+        """Mark the language that holds from the next start on; empty: the system's."""
+        self.actions[f"language_{language or 'system'}_action"].setChecked(True)
+
     def check_theme(self, choice: ThemeChoice) -> None:
         """Mark the theme that holds."""
         self.actions[f"theme_{choice.value}_action"].setChecked(True)
+
+    def _add_languages(self, menu: QMenu) -> None:
+        """Each by its own name, so that whoever needs it can read it."""
+        action = self._add(menu, "language_system_action")
+        _join(self._languages, action, "")
+        for language, name in LANGUAGES.items():
+            action = QAction(name, self._window)
+            action.setObjectName(f"language_{language}_action")
+            self._put(menu, action)
+            _join(self._languages, action, language)
+        menu.addSeparator()
+        note = menu.addAction(tr("Holds from the next start on"))
+        note.setObjectName("language_note_action")
+        note.setEnabled(False)
 
     def _fill(self, menu: QMenu, names: str) -> None:
         for name in names.split():
@@ -70,6 +93,15 @@ class Menus:
         action.setObjectName(name)
         if name in _SHORTCUTS:
             action.setShortcut(QKeySequence(_SHORTCUTS[name]))
-        menu.addAction(action)
-        self.actions[name] = action
+        self._put(menu, action)
         return action
+
+    def _put(self, menu: QMenu, action: QAction) -> None:
+        menu.addAction(action)
+        self.actions[action.objectName()] = action
+
+
+def _join(group: QActionGroup, action: QAction, data: object) -> None:
+    action.setCheckable(True)
+    action.setData(data)
+    group.addAction(action)

@@ -27,7 +27,7 @@ from surgeon_gui.translation import inside, ntr, tr
 
 def in_brief(pruning: PruningConfig) -> str:
     """How much, in how many shots, of what."""
-    return tr("{target} in {shots}, {structure}").format(
+    return tr("{target} {shots}, {structure}").format(
         target=target_in_brief(pruning),
         shots=_shots(pruning),
         structure=_structure(pruning),
@@ -44,11 +44,11 @@ def plan(config: RunConfig, model: ModelSummary) -> str:
     limit = _quality_limit(pruning)
     reached = goal_or_none(config, model)
     if reached is None:
-        return tr("{where} is pruned in {how}.{limit}").format(
+        return tr("{where} is pruned {how}.{limit}").format(
             where=where, how=how, limit=limit
         )
     return tr(
-        "{where}: {sparsity} of {prunable} prunable weights go in {how}. "
+        "{where}: {sparsity} of {prunable} prunable weights go {how}. "
         "{left} of {all} parameters remain{file}.{limit}"
     ).format(
         where=where,
@@ -131,7 +131,7 @@ def unsupported(supports: Iterable[StructureSupport]) -> str:
 
 
 def _shots(pruning: PruningConfig) -> str:
-    return ntr("{n} shot", "{n} shots", pruning.shots).format(n=pruning.shots)
+    return ntr("in {n} shot", "in {n} shots", pruning.shots).format(n=pruning.shots)
 
 
 def _structure(pruning: PruningConfig) -> str:

@@ -325,8 +325,10 @@ def _export_view(state: AppState) -> StepView:
         )
     if run.exported is not None and run.status is Status.FINISHED:
         size = numbers.size(run.exported.weight_bytes)
-        is_run = run.exported.tokens_compared > 0
-        return StepView(Mark.READY, f"{size}, {'checked' if is_run else 'not run'}")
+        words = tr("{size}, checked")
+        if not run.exported.tokens_compared:
+            words = tr("{size}, not run")
+        return StepView(Mark.READY, words.format(size=size))
     if problem := state.problems.get(Step.EXPORT):
         return StepView(Mark.PROBLEM, problem)
     export = state.config.export

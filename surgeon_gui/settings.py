@@ -10,8 +10,9 @@ from enum import StrEnum
 from pathlib import Path
 
 import platformdirs
-from PySide6.QtCore import QByteArray, QSettings
+from PySide6.QtCore import QByteArray, QCoreApplication, QSettings
 
+_APPLICATION = "Surgeon"
 MOST_RECENT_MODELS = 8
 
 
@@ -28,6 +29,7 @@ class Settings:
     """The remembered values, with what holds at the first start."""
 
     theme: ThemeChoice = ThemeChoice.SYSTEM
+    language: str = ""  # such as "de"; empty: the system's, if there is a catalogue
     geometry: QByteArray = field(default_factory=QByteArray)
     layout: QByteArray = field(default_factory=QByteArray)
     run_parent: str = ""
@@ -44,6 +46,12 @@ class Settings:
         self.last_folder = str(Path(path).parent)
 
 
+def name_application() -> None:
+    """Say whose settings they are; an application may be made before or after."""
+    QCoreApplication.setApplicationName(_APPLICATION)
+    QCoreApplication.setOrganizationName(_APPLICATION)
+
+
 def load() -> Settings:
     """What was remembered; whatever cannot be read has its default."""
     store = QSettings()
@@ -52,6 +60,7 @@ def load() -> Settings:
         settings.theme = ThemeChoice(str(store.value("theme", settings.theme)))
     except ValueError:
         pass  # of another version
+    settings.language = str(store.value("language", ""))
     settings.geometry = _bytes(store.value("geometry"))
     settings.layout = _bytes(store.value("layout"))
     settings.run_parent = str(store.value("run_parent", ""))
@@ -64,6 +73,7 @@ def save(settings: Settings) -> None:
     """Remember all of it."""
     store = QSettings()
     store.setValue("theme", settings.theme.value)
+    store.setValue("language", settings.language)
     store.setValue("geometry", settings.geometry)
     store.setValue("layout", settings.layout)
     store.setValue("run_parent", settings.run_parent)

@@ -47,6 +47,7 @@ CAPTIONS = {
     "theme_system_action": Caption(tr("As the &system"), ""),
     "theme_light_action": Caption(tr("&Light"), ""),
     "theme_dark_action": Caption(tr("&Dark"), ""),
+    "language_system_action": Caption(tr("As the &system"), ""),
     "log_action": Caption(tr("&Log"), ""),
     "reset_layout_action": Caption(tr("&Reset layout"), ""),
     "about_action": Caption(tr("&About Surgeon"), ""),
