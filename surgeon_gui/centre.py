@@ -36,6 +36,11 @@ class Centre(QStackedWidget):
         self._tabs.setCurrentIndex(self._places[name])
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the views, from left to right."""
+        return tuple(sorted(self._places, key=self._places.__getitem__))
+
+    @property
     def open_name(self) -> str:
         """The name of the view at the front."""
         index = self._tabs.currentIndex()

@@ -11,7 +11,6 @@ from PySide6.QtWidgets import (
     QApplication,
     QHBoxLayout,
     QMainWindow,
-    QMessageBox,
     QVBoxLayout,
     QWidget,
 )
@@ -27,6 +26,8 @@ from surgeon_gui.dialogs import ask_new_file
 from surgeon_gui.docks import Docks, Place
 from surgeon_gui.engine_thread import EngineThread
 from surgeon_gui.history import History
+from surgeon_gui.going import Going
+from surgeon_gui.help.desk import HelpDesk
 from surgeon_gui.live_view import LiveView
 from surgeon_gui.log_lines import log_lines
 from surgeon_gui.menus import Menus
@@ -50,6 +51,7 @@ from surgeon_gui.widgets.empty_state import EmptyState
 from surgeon_gui.widgets.error_bar import ErrorBar
 from surgeon_gui.widgets.log_view import LogView
 from surgeon_gui.widgets.step_panel import StepPanel
+from surgeon_gui.window_log import WindowLog
 
 _SIZE = (1360, 860)
 _LEAST_SIZE = (1024, 640)
@@ -96,6 +98,9 @@ class MainWindow(QMainWindow):
         self._log = LogView()
         self._docks = Docks(self)
         self._log_dock = self._docks.add("log_dock", self._log, _LOG)
+        self._window_log = WindowLog(self)
+        self._window_log.arrived.connect(self._log.append_line)
+        self._help = HelpDesk(self.session, self.settings, self._log, self)
         self._strip = ActionStrip()
         self._menus = Menus(self)
         self._history = History(self.session, self)
@@ -161,6 +166,7 @@ class MainWindow(QMainWindow):
         if self.session.state.run_parent != self._first_run_parent:
             self.settings.run_parent = self.session.state.run_parent
         self._engine.shut_down()
+        self._help.finish_writing()
         self.closed.emit()
         event.accept()
 
@@ -183,6 +189,7 @@ class MainWindow(QMainWindow):
         column.setSpacing(GAP)
         column.addWidget(self._error_bar)
         column.addWidget(self._history.bar)
+        column.addWidget(self._help.hint)
         self._centre.add_tab("live_tab", self._live)
         page = self._pages[Step.TARGET]
         self._before = BeforeTheCut(self.session, self._centre, page)
@@ -235,11 +242,12 @@ class MainWindow(QMainWindow):
             "stop_action": self.session.stop_and_keep,
             "cancel_action": self.session.cancel,
             "reset_layout_action": self._on_reset_layout,
-            "about_action": self._on_about,
         }
         for name, slot in slots.items():
             self._menus.actions[name].triggered.connect(slot)
         self._docks.connect_action("log_dock", self._menus.actions["log_action"])
+        self._help.connect_menus(self._menus)
+        Going(self._menus.go, self._steps, self._centre, self)
         self._menus.themes.triggered.connect(self._on_theme_chosen)
         self._menus.check_theme(self.settings.theme)
         self._menus.languages.triggered.connect(self._on_language_chosen)
@@ -342,18 +350,6 @@ class MainWindow(QMainWindow):
     def _on_reset_layout(self) -> None:
         self._docks.reset()
         self.resize(*_SIZE)
-
-    @Slot()
-    def _on_about(self) -> None:
-        box = QMessageBox(self)
-        box.setObjectName("about_box")
-        box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        box.setIconPixmap(self.windowIcon().pixmap(64, 64))
-        box.setWindowTitle(
-            tr("About {application}").format(application=text.APPLICATION)
-        )
-        box.setText(text.ABOUT)
-        box.open()
 
 
 def _model_in(urls: list[QUrl]) -> str:

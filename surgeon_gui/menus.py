@@ -19,6 +19,17 @@ _SHORTCUTS = {
     "log_action": "Ctrl+L",
     "runs_action": "Ctrl+H",
     "report_html_action": "Ctrl+E",
+    "use_demo_action": "Ctrl+D",
+    "load_job_action": "Ctrl+J",
+    "save_picture_action": "Ctrl+Shift+P",
+    "cancel_action": "Ctrl+Shift+K",
+    "reset_layout_action": "Ctrl+Shift+L",
+    "theme_system_action": "Ctrl+Alt+S",
+    "theme_light_action": "Ctrl+Alt+L",
+    "theme_dark_action": "Ctrl+Alt+D",
+    "commands_action": "F1, Ctrl+?",
+    "show_hint_action": "Shift+F1",
+    "save_bundle_action": "Ctrl+Shift+D",
 }
 
 
@@ -47,7 +58,11 @@ class Menus:
         self._fill(view, "runs_action log_action reset_layout_action")
         for name in ("runs_action", "log_action"):
             self.actions[name].setCheckable(True)
-        self._fill(bar.addMenu(tr("&Help")), "about_action")
+        self.go = bar.addMenu(tr("&Go"))  # filled by `Going`
+        self._fill(
+            bar.addMenu(tr("&Help")),
+            "commands_action show_hint_action - save_bundle_action about_action",
+        )
 
     @property
     def themes(self) -> QActionGroup:
@@ -92,7 +107,8 @@ class Menus:
         action = QAction(CAPTIONS[name].label, self._window)
         action.setObjectName(name)
         if name in _SHORTCUTS:
-            action.setShortcut(QKeySequence(_SHORTCUTS[name]))
+            keys = _SHORTCUTS[name].split(", ")
+            action.setShortcuts([QKeySequence(key) for key in keys])
         self._put(menu, action)
         return action
 

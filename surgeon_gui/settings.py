@@ -35,6 +35,7 @@ class Settings:
     run_parent: str = ""
     last_folder: str = ""
     recent_models: list[str] = field(default_factory=list)
+    shows_hint: bool = False  # the card of the first start
 
     def remember_model(self, source: str) -> None:
         """Put a model at the front of the recent ones."""
@@ -66,6 +67,7 @@ def load() -> Settings:
     settings.run_parent = str(store.value("run_parent", ""))
     settings.last_folder = str(store.value("last_folder", ""))
     settings.recent_models = _strings(store.value("recent_models"))
+    settings.shows_hint = str(store.value("shows_hint", True)).lower() == "true"
     return settings
 
 
@@ -79,6 +81,7 @@ def save(settings: Settings) -> None:
     store.setValue("run_parent", settings.run_parent)
     store.setValue("last_folder", settings.last_folder)
     store.setValue("recent_models", settings.recent_models)
+    store.setValue("shows_hint", settings.shows_hint)
 
 
 def reset() -> None:

@@ -360,12 +360,6 @@ ENGINE_MISSING = tr("There is no engine to do this.")
 ENGINE_MISSING_HINT = tr("Close Surgeon and start it again.")
 WINDOW_BUG = tr("Something went wrong in the window: {error}")
 WINDOW_BUG_HINT = tr("A run under way is not affected. The details help to report it.")
-ABOUT = tr(
-    "Surgeon prunes pretrained language models.\n\n"
-    "It measures what each part contributes, removes what matters least, adapts the "
-    "rest, and writes a checkpoint that has been checked. After The LLM Surgeon "
-    "(van der Ouderaa et al., ICLR 2024)."
-)
 
 
 def source_name(source: str) -> str:

@@ -16,6 +16,8 @@ from surgeon_gui.captions import (
     shell,
     steps,
 )
+from surgeon_gui.captions import export, history, live, shell, steps
+from surgeon_gui.captions import export, help, live, shell, steps
 from surgeon_gui.captions.caption import Caption
 
 CAPTIONS: dict[str, Caption] = {
@@ -25,4 +27,5 @@ CAPTIONS: dict[str, Caption] = {
     **live.CAPTIONS,
     **history.CAPTIONS,
     **diagnosis.CAPTIONS,
+    **help.CAPTIONS,
 }

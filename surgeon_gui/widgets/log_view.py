@@ -78,6 +78,19 @@ class LogView(QWidget):
         if shown:
             self._text.appendPlainText("\n".join(shown))
 
+    @Slot(object)
+    def append_line(self, line: LogLine) -> None:
+        """Add one line."""
+        self.append((line,))
+
+    def note(self, message: str) -> None:
+        """Add a line of the window's own, as of now."""
+        self.append((LogLine(time.time(), Level.INFO, message),))
+
+    def all_text(self) -> str:
+        """All lines that are kept, whatever the filter says."""
+        return "\n".join(_as_text(line) for line in self._lines)
+
     def shown_text(self) -> str:
         """The lines that pass the filter."""
         return self._text.toPlainText()

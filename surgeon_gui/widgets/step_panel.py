@@ -43,6 +43,11 @@ class StepPanel(QScrollArea):
         """Open the page of a step."""
         self._cards[step].open()
 
+    def focus(self, step: Step) -> None:
+        """Put the keyboard on the header of a step."""
+        header = self._cards[step].header
+        header.setFocus(Qt.FocusReason.ShortcutFocusReason)
+
     def is_open(self, step: Step) -> bool:
         """Whether the page of a step shows."""
         return self._cards[step].header.isChecked()

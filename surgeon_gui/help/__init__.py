@@ -1,0 +1,1 @@
+"""What helps a person along: commands and keys, About, first steps, a debug bundle."""

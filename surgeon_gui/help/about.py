@@ -1,0 +1,98 @@
+"""What program this is: versions of everything, the device, the licence."""
+
+from __future__ import annotations
+
+import platform
+from importlib import metadata
+
+from PySide6 import __version__ as pyside_version
+from PySide6.QtCore import Qt, Slot, qVersion
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import (
+    QDialog,
+    QHBoxLayout,
+    QLabel,
+    QVBoxLayout,
+    QWidget,
+)
+
+from surgeon_engine.events import EngineReady
+from surgeon_gui import text
+from surgeon_gui.help.words import ABOUT, LICENCE
+from surgeon_gui.theme import GAP, MARGIN
+from surgeon_gui.translation import tr
+from surgeon_gui.widgets.controls import bold, button, heading, text_label
+from surgeon_gui.widgets.facts import Facts
+
+_ICON = 64
+_WIDTH = 460
+_TITLE_SCALE = 1.4
+
+
+def own_version() -> str:
+    """Of Surgeon, as it was installed."""
+    try:
+        return metadata.version("surgeon")
+    except metadata.PackageNotFoundError:
+        return tr("not installed")
+
+
+def versions(ready: EngineReady | None) -> tuple[tuple[str, str], ...]:
+    """Of everything that matters when something goes wrong, as names and values."""
+    window = (
+        (text.APPLICATION, own_version()),
+        ("Python", platform.python_version()),
+        ("Qt, PySide", f"{qVersion()}, {pyside_version}"),
+        (tr("System"), f"{platform.system()} {platform.release()}"),
+        (tr("Machine"), platform.machine()),
+    )
+    if ready is None:
+        return (*window, (tr("Engine"), tr("not ready")))
+    return (*window, *ready.versions.items(), (tr("Device"), ready.device))
+
+
+class AboutDialog(QDialog):
+    """Can be copied, to be sent with a question."""
+
+    def __init__(self, ready: EngineReady | None, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setObjectName("about_dialog")
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        title = tr("About {application}").format(application=text.APPLICATION)
+        self.setWindowTitle(title)
+        self._facts = versions(ready)
+        icon = QLabel(pixmap=parent.window().windowIcon().pixmap(_ICON, _ICON))
+        icon.setAccessibleName(text.APPLICATION)
+        name = heading(text.APPLICATION)
+        name.setFont(bold(name.font(), _TITLE_SCALE))
+        words = QVBoxLayout()
+        words.addWidget(name)
+        words.addWidget(text_label(ABOUT))
+        top = QHBoxLayout()
+        top.setSpacing(2 * GAP)
+        top.addWidget(icon, 0, Qt.AlignmentFlag.AlignTop)
+        top.addLayout(words, 1)
+        facts = Facts("about_facts")
+        facts.show_facts(self._facts)
+        licence = text_label(LICENCE, quiet=True)
+        copy, close = button("about_copy_button"), button("about_close_button")
+        copy.clicked.connect(self._on_copy_clicked)
+        close.clicked.connect(self.accept)
+        close.setDefault(True)
+        buttons = QHBoxLayout()
+        buttons.addStretch()
+        buttons.addWidget(copy)
+        buttons.addWidget(close)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
+        column.setSpacing(MARGIN)
+        column.addLayout(top)
+        column.addWidget(facts)
+        column.addWidget(licence)
+        column.addLayout(buttons)
+        self.setMinimumWidth(_WIDTH)
+
+    @Slot()
+    def _on_copy_clicked(self) -> None:
+        lines = (f"{name}: {value}" for name, value in self._facts)
+        QGuiApplication.clipboard().setText("\n".join(lines))
