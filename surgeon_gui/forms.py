@@ -14,7 +14,7 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from PySide6.QtCore import Signal, Slot
+from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtWidgets import (
     QDoubleSpinBox,
     QGridLayout,
@@ -143,6 +143,8 @@ class ConfigForm(QWidget):
         row.below += 1
         assert row.below <= _MOST_BELOW
         row.grid.addWidget(widget, row.number + row.below, 0, 1, 2)
+        if widget.focusPolicy() & Qt.FocusPolicy.TabFocus:
+            QWidget.setTabOrder(row.field, widget)
 
     def disable_choices(self, name: str, reasons: Mapping[Any, str]) -> None:
         """Take choices of a field away, each for a reason that is shown with it."""

@@ -90,7 +90,7 @@ class AboutDialog(QDialog):
         column.addWidget(facts)
         column.addWidget(licence)
         column.addLayout(buttons)
-        self.setMinimumWidth(_WIDTH)
+        self.setFixedSize(_WIDTH, column.totalHeightForWidth(_WIDTH))
 
     @Slot()
     def _on_copy_clicked(self) -> None:

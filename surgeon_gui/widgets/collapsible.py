@@ -5,6 +5,8 @@ from __future__ import annotations
 from PySide6.QtCore import Qt, Slot
 from PySide6.QtWidgets import QToolButton, QVBoxLayout, QWidget
 
+from surgeon_gui.translation import tr
+
 
 class Collapsible(QWidget):
     """A title with an arrow; what is inside shows once it is clicked."""
@@ -16,6 +18,7 @@ class Collapsible(QWidget):
         self.button.setObjectName(name)
         self.button.setText(title)
         self.button.setAccessibleName(title)
+        self.button.setToolTip(tr("Show or hide what is below."))
         self.button.setCheckable(True)
         self.button.setAutoRaise(True)
         self.button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)

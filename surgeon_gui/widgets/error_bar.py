@@ -32,6 +32,7 @@ class ErrorBar(QFrame):
         self._details = QPlainTextEdit(readOnly=True)
         self._details.setObjectName("error_details")
         self._details.setAccessibleName(tr("Technical details of the error"))
+        self._details.setToolTip(tr("What helps to find the cause."))
         fixed = QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont)
         self._details.setFont(fixed)
         self._details.setFixedHeight(_DETAILS_HEIGHT)

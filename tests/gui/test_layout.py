@@ -8,21 +8,6 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtGui import QAction
-from PySide6.QtWidgets import (
-    QAbstractButton,
-    QAbstractSlider,
-    QAbstractSpinBox,
-    QApplication,
-    QComboBox,
-    QDockWidget,
-    QLabel,
-    QLineEdit,
-    QMenuBar,
-    QMessageBox,
-    QPlainTextEdit,
-    QPushButton,
-    QScrollBar,
-)
 
 from surgeon_engine.config import ExportConfig, PruningConfig, Structure, Target
 from surgeon_engine.events import Failed
@@ -30,6 +15,7 @@ from surgeon_engine.formats import Format
 from surgeon_engine.presets import presets
 from surgeon_gui.app_state import Step
 from surgeon_gui.run_state import Status
+from tests.helpers.walking import controls, cut_texts, settle
 from tests.helpers.windows import (
     PATIENCE_MS,
     QUICK,
@@ -41,45 +27,6 @@ from tests.helpers.windows import (
 
 OBJECTS = Path(__file__).parents[2] / "docs" / "objects.md"
 OF_QT = ("_q_", "Scroll")  # its own controls inside of ours
-INTERACTIVE = (
-    QAbstractButton,
-    QAbstractSlider,
-    QAbstractSpinBox,
-    QComboBox,
-    QLineEdit,
-    QPlainTextEdit,
-)
-INNER = (
-    QLineEdit,
-    QAbstractSpinBox,
-    QComboBox,
-    QDockWidget,
-    QMenuBar,
-)  # Qt's own parts
-
-
-def settle():
-    for _ in range(5):
-        QApplication.processEvents()
-
-
-def cut_texts(window) -> list[str]:
-    """The texts of labels, buttons and boxes that have less room than they need."""
-    settle()
-    cut = []
-    for kind in (QLabel, QPushButton, QAbstractSpinBox):
-        for widget in window.findChildren(kind):
-            if not widget.isVisible() or not widget.text():
-                continue
-            hint = widget.sizeHint()
-            needed = hint.height()
-            if isinstance(widget, QLabel) and widget.wordWrap():
-                needed = widget.heightForWidth(widget.width())
-            elif widget.width() < hint.width():
-                cut.append(f"{widget.objectName()}: {widget.text()}")
-            if widget.height() < needed:
-                cut.append(f"{widget.objectName()}: {widget.text()} (height)")
-    return cut
 
 
 @pytest.mark.parametrize("step", Step)
@@ -178,21 +125,3 @@ def test_mnemonics_that_are_always_in_reach_are_unambiguous(window):
     texts += [action.text() for action in window.menuBar().actions()]
     keys = [text[text.index("&") + 1].upper() for text in texts]
     assert len(keys) == len(set(keys))
-
-
-def test_every_control_can_be_named_by_a_screen_reader(window):
-    for widget in controls(window):
-        said = widget.accessibleName() or getattr(widget, "text", str)()
-        assert said, widget.objectName()
-
-
-def controls(window):
-    for kind in INTERACTIVE:
-        for widget in window.findChildren(kind):
-            if isinstance(widget, QScrollBar) or isinstance(widget.parent(), INNER):
-                continue
-            if isinstance(widget.window(), QMessageBox) and not widget.objectName():
-                continue
-            if widget.objectName().startswith("qt_"):
-                continue
-            yield widget

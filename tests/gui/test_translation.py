@@ -21,7 +21,7 @@ OTHERS = [language for language in LANGUAGES if language != ENGLISH]
 
 WORD = re.compile(r"[^\W\d_]{2,}")
 # Calls whose words nobody sees in the window, or that make no sentence of them.
-NAMES = {"LLM Surgeon"}
+NAMES = {"LLM Surgeon", "Qt, PySide"}
 UNSEEN = {"getLogger", "add_argument", "ArgumentParser", "setProperty", "TypeVar"}
 LOGGING = {"debug", "info", "warning", "error", "exception", "critical"}
 # What a terminal shows, and style sheets.
