@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 SYSTEM_PACKAGES := libegl1 libgl1 libxkbcommon0 libdbus-1-3 fonts-dejavu-core
 SCREEN_PACKAGES := libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libxkbcommon-x11-0
 
-.PHONY: help setup system run demo test check benchmarks translations clean
+.PHONY: help setup system run demo test check benchmarks translations screenshots clean
 .DEFAULT_GOAL := help
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "make check       the same without setting up: while working"
 	@echo "make benchmarks  measure the start, the answering and the planning of the window"
 	@echo "make translations  take new words up into the translations"
+	@echo "make screenshots  make the pictures of the user guide"
 	@echo "make clean       remove what was built"
 
 setup: system $(VENV)/.installed
@@ -54,6 +55,9 @@ benchmarks: setup
 
 translations: setup
 	$(BIN)/python resources/translations/make.py
+
+screenshots: setup
+	$(BIN)/python docs/screenshots.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -84,6 +84,7 @@ class Menus:
 
     def _add_languages(self, menu: QMenu) -> None:
         """Each by its own name, so that whoever needs it can read it."""
+        menu.addSection(tr("From the next start on"))
         action = self._add(menu, "language_system_action")
         _join(self._languages, action, "")
         for language, name in LANGUAGES.items():
@@ -91,10 +92,6 @@ class Menus:
             action.setObjectName(f"language_{language}_action")
             self._put(menu, action)
             _join(self._languages, action, language)
-        menu.addSeparator()
-        note = menu.addAction(tr("Holds from the next start on"))
-        note.setObjectName("language_note_action")
-        note.setEnabled(False)
 
     def _fill(self, menu: QMenu, names: str) -> None:
         for name in names.split():

@@ -258,6 +258,16 @@ def _stylesheet(theme: Theme) -> str:
     }}
     QTabBar::tab:hover {{ color: {theme.text}; }}
     QTabBar::tab:focus {{ background: {theme.accent_soft}; }}
+    QTreeView, QTableView {{
+        background: {theme.surface}; border: 1px solid {theme.border};
+        border-radius: 5px;
+    }}
+    QTreeView::item, QTableView::item {{ padding: 3px 4px; }}
+    QTreeView::item:disabled {{ color: {theme.faint}; }}
+    QHeaderView::section {{
+        background: {theme.window}; color: {theme.muted}; border: none;
+        border-bottom: 1px solid {theme.border}; padding: 4px 6px;
+    }}
     QProgressBar {{
         background: {theme.raised}; border: none; border-radius: 4px;
         min-height: 8px; max-height: 8px;

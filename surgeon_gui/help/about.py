@@ -7,7 +7,7 @@ from importlib import metadata
 
 from PySide6 import __version__ as pyside_version
 from PySide6.QtCore import Qt, Slot, qVersion
-from PySide6.QtGui import QGuiApplication
+from PySide6.QtGui import QGuiApplication, QIcon, QShowEvent
 from PySide6.QtWidgets import (
     QDialog,
     QHBoxLayout,
@@ -61,38 +61,54 @@ class AboutDialog(QDialog):
         title = tr("About {application}").format(application=text.APPLICATION)
         self.setWindowTitle(title)
         self._facts = versions(ready)
-        icon = QLabel(pixmap=parent.window().windowIcon().pixmap(_ICON, _ICON))
-        icon.setAccessibleName(text.APPLICATION)
-        name = heading(text.APPLICATION)
-        name.setFont(bold(name.font(), _TITLE_SCALE))
-        words = QVBoxLayout()
-        words.addWidget(name)
-        words.addWidget(text_label(ABOUT))
-        top = QHBoxLayout()
-        top.setSpacing(2 * GAP)
-        top.addWidget(icon, 0, Qt.AlignmentFlag.AlignTop)
-        top.addLayout(words, 1)
         facts = Facts("about_facts")
         facts.show_facts(self._facts)
-        licence = text_label(LICENCE, quiet=True)
+        self._column = QVBoxLayout(self)
+        self._column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
+        self._column.setSpacing(MARGIN)
+        self._column.addLayout(_introduction(parent.window().windowIcon()))
+        self._column.addWidget(facts)
+        self._column.addWidget(text_label(LICENCE, quiet=True))
+        self._column.addLayout(self._buttons())
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Take the height that the words need, now that their font is known."""
+        super().showEvent(event)
+        self.setFixedSize(_WIDTH, self._column.totalHeightForWidth(_WIDTH))
+
+    def _buttons(self) -> QHBoxLayout:
         copy, close = button("about_copy_button"), button("about_close_button")
         copy.clicked.connect(self._on_copy_clicked)
         close.clicked.connect(self.accept)
         close.setDefault(True)
-        buttons = QHBoxLayout()
-        buttons.addStretch()
-        buttons.addWidget(copy)
-        buttons.addWidget(close)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
-        column.setSpacing(MARGIN)
-        column.addLayout(top)
-        column.addWidget(facts)
-        column.addWidget(licence)
-        column.addLayout(buttons)
-        self.setFixedSize(_WIDTH, column.totalHeightForWidth(_WIDTH))
+        close.setFocus()
+        row = QHBoxLayout()
+        row.addStretch()
+        row.addWidget(copy)
+        row.addWidget(close)
+        return row
 
     @Slot()
     def _on_copy_clicked(self) -> None:
         lines = (f"{name}: {value}" for name, value in self._facts)
         QGuiApplication.clipboard().setText("\n".join(lines))
+
+
+def _introduction(icon: QIcon) -> QHBoxLayout:
+    """The icon, and beside it the name and what the program does."""
+    picture = QLabel(pixmap=icon.pixmap(_ICON, _ICON))
+    picture.setAccessibleName(text.APPLICATION)
+    name = heading(text.APPLICATION)
+    name.setFont(bold(name.font(), _TITLE_SCALE))
+    about = text_label(ABOUT)
+    policy = about.sizePolicy()
+    policy.setHeightForWidth(True)
+    about.setSizePolicy(policy)
+    words = QVBoxLayout()
+    words.addWidget(name)
+    words.addWidget(about)
+    row = QHBoxLayout()
+    row.setSpacing(2 * GAP)
+    row.addWidget(picture, 0, Qt.AlignmentFlag.AlignTop)
+    row.addLayout(words, 1)
+    return row

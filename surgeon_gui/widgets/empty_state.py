@@ -11,7 +11,7 @@ from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import bold, button, heading, text_label
 
 _TITLE_SCALE = 1.5
-_WIDTH = 460
+_WIDTH = 620
 
 
 class EmptyState(QWidget):

@@ -59,7 +59,7 @@ class LineChart(ChartCard):
         self._plot.getAxis("left").setWidth(_LEFT_AXIS)
         self._base_line = pg.InfiniteLine(
             angle=0,
-            label="original",
+            label=tr("original"),
             labelOpts={"position": 0.99, "anchors": _LABEL_ANCHORS},
         )
         self._line = pg.PlotDataItem(

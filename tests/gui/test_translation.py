@@ -33,6 +33,7 @@ SHOWING = {  # calls that show what they are given: single words count too
     *("QLabel", "QPushButton", "QToolButton", "QCheckBox", "QRadioButton", "QGroupBox"),
     *("QAction", "QMenu", "Caption", "Collapsible", "heading", "text_label", "Failed"),
 }
+SHOWN_ARGUMENTS = {"label", "text", "title", "toolTip", "placeholderText", "words"}
 
 
 def make_script():
@@ -114,6 +115,7 @@ def test_no_words_go_past_the_catalogue(path):
         ('_log.warning("This is for a file")', 0),
         ('QLabel(f"{n:,} {_DASH}")', 0),
         ('label.setText(f"{n} left")', 1),
+        ('InfiniteLine(label="original", name="line")', 1),
     ],
 )
 def test_words_that_go_past_the_catalogue_are_found(code, found):
@@ -193,6 +195,8 @@ def _look(node: ast.AST, found: list[str], *, is_shown: bool) -> None:
             return
         if name not in {"format", "join", "strip"}:
             is_shown = name in SHOWING
+    if isinstance(node, ast.keyword) and node.arg in SHOWN_ARGUMENTS:
+        is_shown = True
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         words = WORD.findall(re.sub(r"\w*[_.]\w+", "", node.value))
         is_sentence = len(words) > 1 and " " in node.value

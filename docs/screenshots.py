@@ -1,0 +1,233 @@
+"""Makes the pictures of the user guide: `make screenshots`.
+
+Drives the real window with the real engine and the bundled demo, without a display, and
+writes docs/pictures/NAME.png, and NAME-dark.png where the dark theme is shown too. Size
+and fonts are those of Qt's offscreen platform: the same everywhere. Takes about two
+minutes. `--only NAME` writes only some of them; the demo is run in any case.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PySide6.QtWidgets import QApplication, QDialog, QWidget
+
+    from surgeon_gui.main_window import MainWindow
+
+PICTURES = Path(__file__).parent / "pictures"
+SIZE = (1280, 800)
+_PATIENCE = 600.0  # seconds
+_SMALLEST = 0  # the quality at which PNG files are compressed most
+_PAUSE = 0.02
+_TURNS = 20  # of the event loop, until the window has settled
+
+
+class Studio:
+    """A window, and the ways to picture it."""
+
+    def __init__(self, application: QApplication, window: MainWindow) -> None:
+        self._application = application
+        self.window = window
+        self.only: set[str] = set()
+
+    def settle(self) -> None:
+        """Let layouts and charts come to rest."""
+        for _ in range(_TURNS):
+            self._application.processEvents()
+            time.sleep(_PAUSE)
+
+    def wait(self, is_so: Callable[[], bool]) -> None:
+        """Let the window work until something is so."""
+        end = time.monotonic() + _PATIENCE
+        while not is_so():
+            if time.monotonic() > end:
+                raise TimeoutError("the window does not get there")
+            self._application.processEvents()
+            time.sleep(_PAUSE)
+
+    def picture(self, name: str, widget: QWidget | None = None) -> None:
+        """Write a picture of the window, or of a dialog."""
+        from PySide6.QtGui import QImage
+
+        if self.only and name.removesuffix("-dark") not in self.only:
+            return
+        self.settle()
+        path = PICTURES / f"{name}.png"
+        image = (widget or self.window).grab().toImage()
+        opaque = image.convertToFormat(QImage.Format.Format_RGB888)
+        if not opaque.save(str(path), quality=_SMALLEST):
+            raise OSError(f"cannot write {path}")
+        _say(str(path))
+
+    def in_both_themes(self, name: str) -> None:
+        """Write a picture in the light theme and one in the dark."""
+        from surgeon_gui.settings import ThemeChoice
+        from surgeon_gui.theme import apply_theme
+
+        self.picture(name)
+        apply_theme(self._application, ThemeChoice.DARK)
+        self.picture(f"{name}-dark")
+        apply_theme(self._application, ThemeChoice.LIGHT)
+
+    def press(self, name: str) -> None:
+        """Click the button of that name."""
+        from PySide6.QtWidgets import QAbstractButton
+
+        button = self.window.findChild(QAbstractButton, name)
+        assert button is not None, name
+        button.click()
+
+    def dialog(self, action: str, name: str) -> None:
+        """Open a dialog by its action, picture it, close it."""
+        from PySide6.QtGui import QAction
+        from PySide6.QtWidgets import QDialog
+
+        found = self.window.findChild(QAction, action)
+        assert found is not None, action
+        found.trigger()
+        self.settle()
+        dialogs = [d for d in self.window.findChildren(QDialog) if d.isVisible()]
+        shown: QDialog = dialogs[-1]
+        self.picture(name, shown)
+        shown.reject()
+        self.settle()
+
+
+def main() -> int:
+    """Write the pictures; 0 if all went well."""
+    parser = argparse.ArgumentParser(description="Make the pictures of the guide.")
+    parser.add_argument("--only", nargs="*", default=[], metavar="NAME")
+    parser.add_argument("--language", default="en")
+    options = parser.parse_args()
+    os.environ["QT_QPA_PLATFORM"] = "offscreen"
+    from surgeon_gui import languages
+
+    languages.choose(options.language)
+    from surgeon_gui.app import make_application
+    from surgeon_gui.engine_thread import EngineThread
+    from surgeon_gui.main_window import MainWindow
+    from surgeon_gui.settings import Settings, ThemeChoice
+    from surgeon_gui.theme import apply_theme
+
+    application = make_application(sys.argv[:1])
+    apply_theme(application, ThemeChoice.LIGHT)
+    PICTURES.mkdir(exist_ok=True)
+    runs = Path(tempfile.gettempdir()) / "surgeon" / "runs"  # it stands in pictures
+    shutil.rmtree(runs.parent, ignore_errors=True)
+    engine = EngineThread()
+    engine.start()
+    window = MainWindow(engine, Settings(theme=ThemeChoice.LIGHT), runs)
+    window.resize(*SIZE)
+    window.show()
+    studio = Studio(application, window)
+    studio.only = set(options.only)
+    try:
+        take_all(studio)
+    finally:
+        engine.shut_down()
+        shutil.rmtree(runs.parent, ignore_errors=True)
+    return 0
+
+
+def take_all(studio: Studio) -> None:
+    """Everything that the guide shows, in the order of the guide."""
+    from surgeon_engine.config import RunConfig
+    from surgeon_gui.app_state import Engine
+
+    window, session = studio.window, studio.window.session
+    studio.wait(lambda: session.state.engine is Engine.READY)
+    studio.in_both_themes("first")
+    studio.press("empty_demo_button")
+    studio.wait(lambda: not session.start_obstacle())
+    window.load_config(RunConfig())
+    studio.wait(lambda: not session.start_obstacle())
+    take_steps(studio)
+    take_run(studio)
+    take_result(studio)
+    take_help(studio)
+
+
+def take_steps(studio: Studio) -> None:
+    """The steps before a run."""
+    from surgeon_gui.app_state import Step
+
+    window, session = studio.window, studio.window.session
+    window.open_step(Step.MODEL)
+    studio.picture("model")
+    window.open_step(Step.CALIBRATION)
+    studio.press("preview_button")
+    studio.wait(lambda: session.state.preview.answer is not None)
+    studio.picture("calibration")
+    window.open_step(Step.TARGET)
+    studio.in_both_themes("target")
+    window.open_step(Step.EXPORT)
+    studio.picture("export-before")
+
+
+def take_run(studio: Studio) -> None:
+    """A run as it goes, and its end."""
+    from surgeon_gui.app_state import Step
+
+    window, session = studio.window, studio.window.session
+    studio.press("start_button")
+    studio.wait(lambda: len(session.state.run.history) >= 2)
+    studio.in_both_themes("live")
+    studio.wait(lambda: not session.state.run.status.is_busy)
+    if session.state.run.result is None:
+        raise RuntimeError(str(session.state.run.error))
+    window.open_step(Step.RUN)
+    studio.picture("run")
+
+
+def take_result(studio: Studio) -> None:
+    """What the run has come to, and what is done with it."""
+    from surgeon_gui.app_state import Step
+
+    window, session = studio.window, studio.window.session
+    window.open_step(Step.EXPORT)
+    studio.in_both_themes("export")
+    studio.press("measure_button")
+    studio.wait(lambda: not session.state.measurement.is_open)
+    studio.settle()
+    _scroll_to(studio, "speed_table")
+    studio.picture("speed")
+    for name in set(window._centre.names) - {"live_tab"}:
+        window._centre.open_tab(name)
+        studio.in_both_themes(name.removesuffix("_tab"))
+    window._centre.open_tab("live_tab")
+
+
+def take_help(studio: Studio) -> None:
+    """The log and the dialogs."""
+    studio.press("log_button")
+    studio.picture("log")
+    studio.press("log_button")
+    studio.dialog("commands_action", "commands")
+    studio.dialog("about_action", "about")
+
+
+def _scroll_to(studio: Studio, name: str) -> None:
+    from PySide6.QtWidgets import QScrollArea, QWidget
+
+    panel = studio.window.findChild(QScrollArea, "step_panel")
+    widget = studio.window.findChild(QWidget, name)
+    assert panel is not None and widget is not None
+    panel.ensureWidgetVisible(widget)
+
+
+def _say(message: str) -> None:
+    sys.stdout.write(message + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
