@@ -25,9 +25,9 @@ from surgeon_gui.closing import CloseQuestion
 from surgeon_gui.dialogs import ask_new_file
 from surgeon_gui.docks import Docks, Place
 from surgeon_gui.engine_thread import EngineThread
-from surgeon_gui.history import History
 from surgeon_gui.going import Going
 from surgeon_gui.help.desk import HelpDesk
+from surgeon_gui.history import History
 from surgeon_gui.live_view import LiveView
 from surgeon_gui.log_lines import log_lines
 from surgeon_gui.menus import Menus

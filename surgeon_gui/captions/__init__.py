@@ -18,6 +18,7 @@ from surgeon_gui.captions import (
 )
 from surgeon_gui.captions import export, history, live, shell, steps
 from surgeon_gui.captions import export, help, live, shell, steps
+from surgeon_gui.captions import export, help, history, live, shell, steps
 from surgeon_gui.captions.caption import Caption
 
 CAPTIONS: dict[str, Caption] = {

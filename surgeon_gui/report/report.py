@@ -22,7 +22,7 @@ from surgeon_gui import export_words, numbers, sentences, setting_words
 from surgeon_gui.run_state import RunState, Status
 from surgeon_gui.text import source_name
 from surgeon_gui.theme import LIGHT
-from surgeon_gui.translation import tr
+from surgeon_gui.translation import language, tr
 
 PICTURE_WIDTH = 680  # of an A4 page without its margins, in CSS pixels
 _ARROW = "\N{RIGHTWARDS ARROW}"
@@ -63,7 +63,7 @@ def report_html(run: RunState, around: Surroundings) -> str:
     )
     title = escape(around.name)
     return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'
+        f'<!DOCTYPE html>\n<html lang="{language()}"><head><meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{title}</title>\n<style>{_STYLE}</style></head>\n<body>\n"
         f"<h1>{title}</h1>\n{_begun(run)}\n{''.join(sections)}\n</body></html>\n"

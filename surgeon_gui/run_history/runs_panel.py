@@ -46,7 +46,7 @@ class RunsPanel(QWidget):
         self._question = DeleteQuestion(self)
         self._question.agreed.connect(runs.delete)
         self._search = described(QLineEdit(clearButtonEnabled=True), "runs_search_edit")
-        self._search.setPlaceholderText(tr("Search name, model, structure…"))
+        self._search.setPlaceholderText(tr("Search…"))
         self._refresh = button("runs_refresh_button")
         self._table = RunsTable(self)
         self._found = FoundRuns(self._table, self)

@@ -92,6 +92,7 @@ def test_the_bundle_holds_what_helps_and_no_secret(
         "log.txt",
         "settings.json",
         "job.toml",
+        "run/run.toml",
         "run/events.jsonl",
     }
     assert "Python: " in texts["about.txt"]

@@ -19,10 +19,18 @@ ROOT = Path(__file__).parents[2]
 GUI = sorted((ROOT / "surgeon_gui").rglob("*.py"))
 OTHERS = [language for language in LANGUAGES if language != ENGLISH]
 
+MARKUP = re.compile(r"</?\w|=\"|>$|: [^;\n]+;")  # of HTML and of style sheets
 WORD = re.compile(r"[^\W\d_]{2,}")
 # Calls whose words nobody sees in the window, or that make no sentence of them.
 NAMES = {"LLM Surgeon", "Qt, PySide"}
-UNSEEN = {"getLogger", "add_argument", "ArgumentParser", "setProperty", "TypeVar"}
+UNSEEN = {
+    "getLogger",
+    "add_argument",
+    "ArgumentParser",
+    "setProperty",
+    "TypeVar",
+    "QFont",
+}
 LOGGING = {"debug", "info", "warning", "error", "exception", "critical"}
 # What a terminal shows, and style sheets.
 NOT_IN_THE_WINDOW = {"__main__.py", "demo.py", "theme.py"}
@@ -184,9 +192,16 @@ def untranslated(code: str) -> list[str]:
     return found
 
 
+def plain(text: str) -> str:
+    """Without what is a name of something in the code."""
+    return re.sub(r"\w*[_.]\w+", "", text)
+
+
 def _look(node: ast.AST, found: list[str], *, is_shown: bool) -> None:
     if isinstance(node, ast.Raise | ast.Assert) or _is_docstring(node):
         return
+    if isinstance(node, ast.FunctionDef) and node.name == "rows":
+        return  # of a CSV file, which programs read
     if isinstance(node, ast.Subscript | ast.Attribute):
         is_shown = False  # a key, or the object of a call
     if isinstance(node, ast.Call):
@@ -198,7 +213,7 @@ def _look(node: ast.AST, found: list[str], *, is_shown: bool) -> None:
     if isinstance(node, ast.keyword) and node.arg in SHOWN_ARGUMENTS:
         is_shown = True
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        words = WORD.findall(re.sub(r"\w*[_.]\w+", "", node.value))
+        words = [] if MARKUP.search(node.value) else WORD.findall(plain(node.value))
         is_sentence = len(words) > 1 and " " in node.value
         if (is_sentence or (words and is_shown)) and node.value not in NAMES:
             found.append(f"line {node.lineno}: {node.value}")
