@@ -6,7 +6,6 @@ import ast
 import gettext
 import importlib.util
 import io
-import re
 import string
 from pathlib import Path
 
@@ -14,34 +13,12 @@ import pytest
 
 from surgeon_gui import translation
 from surgeon_gui.translation import ENGLISH, LANGUAGES
+from tests.helpers.untranslated import called, untranslated
 
 ROOT = Path(__file__).parents[2]
 GUI = sorted((ROOT / "surgeon_gui").rglob("*.py"))
+NOT_IN_THE_WINDOW = {"__main__.py", "demo.py", "theme.py"}  # a terminal, style sheets
 OTHERS = [language for language in LANGUAGES if language != ENGLISH]
-
-MARKUP = re.compile(r"</?\w|=\"|>$|: [^;\n]+;")  # of HTML and of style sheets
-WORD = re.compile(r"[^\W\d_]{2,}")
-# Calls whose words nobody sees in the window, or that make no sentence of them.
-NAMES = {"LLM Surgeon", "Qt, PySide"}
-UNSEEN = {
-    "getLogger",
-    "add_argument",
-    "ArgumentParser",
-    "setProperty",
-    "TypeVar",
-    "QFont",
-}
-LOGGING = {"debug", "info", "warning", "error", "exception", "critical"}
-# What a terminal shows, and style sheets.
-NOT_IN_THE_WINDOW = {"__main__.py", "demo.py", "theme.py"}
-SHOWING = {  # calls that show what they are given: single words count too
-    *("setText", "setToolTip", "setTitle", "setWindowTitle", "setPlaceholderText"),
-    *("setAccessibleName", "setAccessibleDescription", "setInformativeText"),
-    *("addMenu", "addAction", "addItem", "showMessage"),
-    *("QLabel", "QPushButton", "QToolButton", "QCheckBox", "QRadioButton", "QGroupBox"),
-    *("QAction", "QMenu", "Caption", "Collapsible", "heading", "text_label", "Failed"),
-}
-SHOWN_ARGUMENTS = {"label", "text", "title", "toolTip", "placeholderText", "words"}
 
 
 def make_script():
@@ -173,58 +150,3 @@ def pairs(message) -> list[tuple[str, str]]:
 
 def fields(template: str) -> list[str]:
     return sorted(f"{n}:{s}" for _, n, s, _ in string.Formatter().parse(template) if n)
-
-
-def called(node: ast.Call) -> str:
-    function = node.func
-    return (
-        function.attr
-        if isinstance(function, ast.Attribute)
-        else (function.id if isinstance(function, ast.Name) else "")
-    )
-
-
-def untranslated(code: str) -> list[str]:
-    """The literals with words in them that are not given to `tr`."""
-    found: list[str] = []
-    tree = ast.parse(code)
-    _look(tree, found, is_shown=False)
-    return found
-
-
-def plain(text: str) -> str:
-    """Without what is a name of something in the code."""
-    return re.sub(r"\w*[_.]\w+", "", text)
-
-
-def _look(node: ast.AST, found: list[str], *, is_shown: bool) -> None:
-    if isinstance(node, ast.Raise | ast.Assert) or _is_docstring(node):
-        return
-    if isinstance(node, ast.FunctionDef) and node.name == "rows":
-        return  # of a CSV file, which programs read
-    if isinstance(node, ast.Subscript | ast.Attribute):
-        is_shown = False  # a key, or the object of a call
-    if isinstance(node, ast.Call):
-        name = called(node)
-        if name in {"tr", "ntr"} | UNSEEN or (name in LOGGING and _is_log(node)):
-            return
-        if name not in {"format", "join", "strip"}:
-            is_shown = name in SHOWING
-    if isinstance(node, ast.keyword) and node.arg in SHOWN_ARGUMENTS:
-        is_shown = True
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        words = [] if MARKUP.search(node.value) else WORD.findall(plain(node.value))
-        is_sentence = len(words) > 1 and " " in node.value
-        if (is_sentence or (words and is_shown)) and node.value not in NAMES:
-            found.append(f"line {node.lineno}: {node.value}")
-    for child in ast.iter_child_nodes(node):
-        _look(child, found, is_shown=is_shown)
-
-
-def _is_docstring(node: ast.AST) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-
-
-def _is_log(node: ast.Call) -> bool:
-    owner = node.func.value if isinstance(node.func, ast.Attribute) else None
-    return isinstance(owner, ast.Name) and owner.id == "_log"

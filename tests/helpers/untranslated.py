@@ -1,0 +1,82 @@
+"""Finds words in code that go past the catalogue of translations."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+NAMES = {"LLM Surgeon", "Qt, PySide", "surgeon run job.toml"}
+
+_MARKUP = re.compile(r"</?\w|=\"|>$|: [^;\n]+;")  # of HTML and of style sheets
+_IDENTIFIER = re.compile(r"\w*[_.]\w+")
+_WORD = re.compile(r"[^\W\d_]{2,}")
+
+# Calls whose words nobody sees in the window, or that make no sentence of them.
+_UNSEEN = {
+    *("tr", "ntr", "getLogger", "add_argument", "ArgumentParser", "setProperty"),
+    *("TypeVar", "QFont"),
+}
+_LOGGING = {"debug", "info", "warning", "error", "exception", "critical"}
+_PASSING_ON = {"format", "join", "strip"}  # words given to these are still shown
+
+# Calls and arguments that show what they are given: single words count too.
+_SHOWING = {
+    *("setText", "setToolTip", "setTitle", "setWindowTitle", "setPlaceholderText"),
+    *("setAccessibleName", "setAccessibleDescription", "setInformativeText"),
+    *("addMenu", "addAction", "addItem", "showMessage"),
+    *("QLabel", "QPushButton", "QToolButton", "QCheckBox", "QRadioButton", "QGroupBox"),
+    *("QAction", "QMenu", "Caption", "Collapsible", "heading", "text_label", "Failed"),
+}
+_SHOWN_ARGUMENTS = {"label", "text", "title", "toolTip", "placeholderText", "words"}
+
+
+def untranslated(code: str) -> list[str]:
+    """The literals with words in them that are not given to `tr`."""
+    found: list[str] = []
+    _look(ast.parse(code), found, is_shown=False)
+    return found
+
+
+def called(node: ast.Call) -> str:
+    """The name of what is called, without what it belongs to."""
+    function = node.func
+    if isinstance(function, ast.Attribute):
+        return function.attr
+    return function.id if isinstance(function, ast.Name) else ""
+
+
+def _look(node: ast.AST, found: list[str], *, is_shown: bool) -> None:
+    if _is_unseen(node):
+        return
+    if isinstance(node, ast.Subscript | ast.Attribute):
+        is_shown = False  # a key, or the object of a call
+    elif isinstance(node, ast.keyword) and node.arg in _SHOWN_ARGUMENTS:
+        is_shown = True
+    elif isinstance(node, ast.Call) and called(node) not in _PASSING_ON:
+        is_shown = called(node) in _SHOWING
+    elif isinstance(node, ast.Constant) and _has_words(node.value, is_shown):
+        found.append(f"line {node.lineno}: {node.value}")
+    for child in ast.iter_child_nodes(node):
+        _look(child, found, is_shown=is_shown)
+
+
+def _is_unseen(node: ast.AST) -> bool:
+    match node:
+        case ast.Raise() | ast.Assert():
+            return True  # errors of the program itself
+        case ast.Expr(value=ast.Constant()):
+            return True  # a docstring
+        case ast.FunctionDef(name="rows"):
+            return True  # of a CSV file, which programs read
+        case ast.Call(func=ast.Attribute(value=ast.Name(id="_log"))):
+            return called(node) in _LOGGING
+        case ast.Call():
+            return called(node) in _UNSEEN
+    return False
+
+
+def _has_words(value: object, is_shown: bool) -> bool:
+    if not isinstance(value, str) or value in NAMES or _MARKUP.search(value):
+        return False
+    words = _WORD.findall(_IDENTIFIER.sub("", value))
+    return (len(words) > 1 and " " in value) or (bool(words) and is_shown)
