@@ -11,14 +11,12 @@ from __future__ import annotations
 from surgeon_gui.captions import (
     diagnosis,
     export,
+    help,
     history,
     live,
     shell,
     steps,
 )
-from surgeon_gui.captions import export, history, live, shell, steps
-from surgeon_gui.captions import export, help, live, shell, steps
-from surgeon_gui.captions import export, help, history, live, shell, steps
 from surgeon_gui.captions.caption import Caption
 
 CAPTIONS: dict[str, Caption] = {

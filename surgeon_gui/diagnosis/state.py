@@ -106,7 +106,7 @@ class Phase(Enum):
     FIRST = "first"  # being measured, and there is none yet
     AGAIN = "again"  # being measured, while an older one is there
     THERE = "there"
-    OUT_OF_DATE = "out of date"
+    OUT_OF_DATE = "out_of_date"
 
 
 def phase_of(known: Known | None, inquiry: Inquiry, now: RunConfig) -> Phase:
