@@ -18,6 +18,7 @@ class Centre(QStackedWidget):
         self._tabs.setObjectName("centre_tabs")
         self._tabs.setAccessibleName(tr("Views"))
         self._tabs.setDocumentMode(True)
+        self._tabs.tabBar().setDrawBase(False)
         self._places: dict[str, int] = {}
         self.addWidget(empty)
         self.addWidget(self._tabs)

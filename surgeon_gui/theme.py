@@ -268,6 +268,12 @@ def _stylesheet(theme: Theme) -> str:
         background: {theme.window}; color: {theme.muted}; border: none;
         border-bottom: 1px solid {theme.border}; padding: 4px 6px;
     }}
+    QToolButton {{
+        background: transparent; border: 1px solid transparent;
+        border-radius: 5px; padding: 3px 4px;
+    }}
+    QToolButton:hover {{ background: {theme.raised}; }}
+    QToolButton:focus {{ border-color: {theme.accent}; }}
     QProgressBar {{
         background: {theme.raised}; border: none; border-radius: 4px;
         min-height: 8px; max-height: 8px;
