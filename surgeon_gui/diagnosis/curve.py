@@ -29,7 +29,7 @@ _MOST_GROWTH = math.log(20)  # of perplexity; what is beyond is out of sight
 _LEAST_GROWTH = 0.25
 _ROOM = 0.06  # of the height, above and below
 _TICKS = (1, 1.5, 2, 3, 5, 7)  # of perplexity, in each decade
-_MOST_TICKS = 8
+_MOST_TICKS = 6  # more would touch each other where the chart is low
 _LABEL = {"position": 0.92, "movable": False}
 _BASE_ANCHORS = [(1.0, 1.0), (1.0, 1.0)]
 
@@ -221,9 +221,13 @@ def _perplexity_ticks(low: float, high: float) -> list[tuple[float, str]]:
     values = [
         step * 10.0**decade for decade in range(first, last + 1) for step in steps
     ]
-    inside = [v for v in values if low <= math.log(v) <= high]
-    every = max(1, -(-len(inside) // _MOST_TICKS))
-    return [(math.log(v), f"{v:g}") for v in inside[::every]]
+    ticks: list[tuple[float, str]] = []
+    for value in values:
+        place = math.log(value)
+        far = not ticks or place - ticks[-1][0] >= (high - low) / _MOST_TICKS
+        if low <= place <= high and far:
+            ticks.append((place, f"{value:g}"))
+    return ticks
 
 
 def _note(points: Sequence[MeasuredPoint]) -> str:

@@ -17,7 +17,7 @@ from surgeon_gui.diagnosis.planner import Plan
 from surgeon_gui.translation import tr
 
 SHARES = (0.1, 0.3, 0.5)  # of a part, to choose from
-_LEAST_SHOWN = 0.0005  # of perplexity; what is less is shown as such
+_LEAST_SHOWN = 0.00001  # growth of perplexity; what is less is shown as such
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +133,14 @@ def _rise(costs: Costs, number: int, share: float) -> float:
 def _growth(rise: float) -> str:
     """By how much perplexity grows with a rise of the loss."""
     growth = math.expm1(min(rise, 50.0))
+    if growth <= 0:
+        return "0"
     if growth < _LEAST_SHOWN:
-        return "<0.1\N{NO-BREAK SPACE}%" if growth > 0 else "0"
+        return f"<{numbers.percent(_LEAST_SHOWN, decimals=3)}"
     if growth >= 10:
         return f"\N{MULTIPLICATION SIGN}{min(1 + growth, 1e9):,.0f}"
-    decimals = 1 if growth < 0.1 else 0
+    # Two figures: parts differ by orders of size.
+    decimals = max(0, 1 - math.floor(math.log10(growth * 100)))
     return numbers.percent(growth, signed=True, decimals=decimals)
 
 
