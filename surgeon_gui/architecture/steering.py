@@ -37,8 +37,8 @@ class Architect(QObject):
         """What there is to show, the best first."""
         state = self._session.state
         found = []
-        same = state.run.model is not None and state.run.config is not None
-        if state.run.history and same and self._is_of_draft:
+        same = state.shown_run.model is not None and state.shown_run.config is not None
+        if state.shown_run.history and same and self._is_of_draft:
             found.append(Source.RUN)
         if self._plan_holds:
             found.append(Source.PLAN)
@@ -125,8 +125,8 @@ class Architect(QObject):
         pruning, plan = state.config.pruning, self._diagnosis.plan
         match self.source:
             case Source.RUN:
-                assert state.run.model is not None
-                return of_run(state.run.model, state.run, pruning)
+                assert state.shown_run.model is not None
+                return of_run(state.shown_run.model, state.shown_run, pruning)
             case Source.PLAN:
                 assert known is not None
                 assert plan is not None
@@ -137,7 +137,7 @@ class Architect(QObject):
         return Architecture()
 
     def _grounds(self) -> Grounds:
-        run = self._session.state.run
+        run = self._session.state.shown_run
         threshold = run.history[-1].threshold if run.history else None
         if not self._plan_holds:
             return Grounds(self.architecture, threshold=threshold)
@@ -158,5 +158,5 @@ class Architect(QObject):
     def _is_of_draft(self) -> bool:
         """Whether the run is of the model that is chosen."""
         state = self._session.state
-        config = state.run.config
+        config = state.shown_run.config
         return config is not None and config.model.source == state.config.model.source

@@ -1,15 +1,16 @@
 """The mind of the views before the cut: it asks for diagnoses, reads them, and plans.
 
-The file of a diagnosis is read, and finished runs are looked for, in a thread of the
-pool; a plan takes a millisecond and is made where it is drawn.
+The file of a diagnosis is read, and finished runs are looked for, beside the window; a
+plan takes a millisecond and is made where it is drawn.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from PySide6.QtCore import QObject, QTemporaryDir, QThreadPool, Signal, Slot
+from PySide6.QtCore import QObject, QTemporaryDir, Signal, Slot
 
 from surgeon_engine.config import PruningConfig
 from surgeon_engine.diagnoses import Diagnosed
@@ -18,6 +19,7 @@ from surgeon_engine.events import Failed
 from surgeon_engine.layer_patterns import LayerLimit, limit_in
 from surgeon_engine.run_folder import Report, RunFolder
 from surgeon_gui import paths
+from surgeon_gui.background import Background
 from surgeon_gui.checks import diagnosis_obstacle
 from surgeon_gui.diagnosis import state as states
 from surgeon_gui.diagnosis.costs import read_costs
@@ -33,7 +35,7 @@ _MOST_REPORTS = 50  # of finished runs, the latest, that are looked at
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Read:
-    """What a thread of the pool has read."""
+    """What was read beside the window."""
 
     asked: Asked
     planner: Planner
@@ -44,8 +46,6 @@ class Diagnosis(QObject):
     """What is known before the cut, and the plan for the draft as it is."""
 
     changed = Signal()
-    _read = Signal(object)  # _Read
-    _failed = Signal(str)
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
@@ -56,11 +56,10 @@ class Diagnosis(QObject):
         self._asked: Asked | None = None
         self._inquiry: Inquiry = Inquiry()
         self._runs: dict[str, tuple[MeasuredPoint, ...]] = {}
-        self._seen = RunState()
+        self._seen: tuple[RunState, ...] = ()
+        self._background = Background(self)
         self._planner: Planner | None = None
         self._plan: Plan | None = None
-        self._read.connect(self._on_read)
-        self._failed.connect(self._on_read_failed)
         session.changed.connect(self._on_session_changed)
 
     @property
@@ -176,13 +175,19 @@ class Diagnosis(QObject):
     def _on_session_changed(self) -> None:
         state = self.session.state
         self._hear(state.diagnosis)
-        run = state.run
-        if run is not self._seen and run.folder:
-            self._seen = run
-            points = states.points_of(run)
-            if points and self.known and states.is_comparable(self.known, run.config):
-                self._runs[run.folder] = points
+        runs = (state.run, state.shown_run)
+        if runs != self._seen:
+            self._seen = runs
+            self._take_points()
         self.changed.emit()
+
+    def _take_points(self) -> None:
+        """Take what the runs that are shown have measured, where it can be compared."""
+        for run in self._seen:
+            if self.known is None or not states.is_comparable(self.known, run.config):
+                continue
+            if points := states.points_of(run):
+                self._runs[run.folder] = points
 
     def _hear(self, inquiry: Inquiry) -> None:
         before, self._inquiry = self._inquiry, inquiry
@@ -200,37 +205,35 @@ class Diagnosis(QObject):
         assert asked is not None
         parent = paths.expanded(self.session.state.run_parent)
 
-        def read() -> None:
-            try:
-                costs = read_costs(diagnosed)
-            except (OSError, KeyError, ValueError) as error:
-                self._failed.emit(str(error))
-                return
-            planner = Planner(costs, rules_of(asked.config.pruning))
-            known = Known(asked.config, asked.model, costs)
-            runs = finished_runs(known, parent)
-            self._read.emit(_Read(asked, planner, runs))
+        self._background.start(partial(_read, asked, diagnosed, parent), self._on_read)
 
-        QThreadPool.globalInstance().start(read)
-
-    @Slot(object)
-    def _on_read(self, read: _Read) -> None:
+    def _on_read(self, read: _Read | str) -> None:
         self._asked = None
+        if isinstance(read, str):
+            self._tell_unreadable(read)
+            return
         self._planner, self._plan = read.planner, None
         costs = read.planner.costs
         self.known = Known(read.asked.config, read.asked.model, costs)
         self._runs = dict(read.runs)
-        run = self.session.state.run
-        if run.folder and states.is_comparable(self.known, run.config):
-            self._runs[run.folder] = states.points_of(run)
+        self._take_points()
         self.changed.emit()
 
-    @Slot(str)
-    def _on_read_failed(self, why: str) -> None:
-        self._asked = None
+    def _tell_unreadable(self, why: str) -> None:
         message = tr("The costs that were measured cannot be read: {why}.")
         hint = tr("Diagnose the model again.")
         self.session.show_problem(Failed(message.format(why=why), hint))
+
+
+def _read(asked: Asked, diagnosed: Diagnosed, parent: Path) -> _Read | str:
+    """What a diagnosis has found, or why it cannot be read."""
+    try:
+        costs = read_costs(diagnosed)
+    except (OSError, KeyError, ValueError) as error:
+        return str(error)
+    planner = Planner(costs, rules_of(asked.config.pruning))
+    known = Known(asked.config, asked.model, costs)
+    return _Read(asked, planner, finished_runs(known, parent))
 
 
 def finished_runs(known: Known, parent: Path) -> dict[str, tuple[MeasuredPoint, ...]]:
