@@ -43,6 +43,7 @@ _SOURCES = {
 _FEW_BLOCKS = 3  # so many are open at first
 _SIDE = 272  # pixels, of the picture and the reasons
 _INDENT = 14
+_CELL_ROOM = 14  # pixels beside the words of a cell
 _HALF = 0.5
 
 
@@ -145,9 +146,14 @@ class ArchitectureView(QWidget):
             self._tree.expand(self._table.index(row, 0))
 
     def _fit_columns(self) -> None:
-        """Give columns the room they need; not with each target that is dragged."""
+        """Give columns the room that they need for any target."""
         for column in range(self._table.columnCount()):
             self._tree.resizeColumnToContents(column)
+        metrics = self._tree.fontMetrics()
+        for column, words in self._table.longest_words().items():
+            needed = metrics.horizontalAdvance(words) + _CELL_ROOM
+            if self._tree.columnWidth(column) < needed:
+                self._tree.setColumnWidth(column, needed)
 
     @Slot(int)
     def _on_source_chosen(self, index: int) -> None:

@@ -54,6 +54,17 @@ class ArchitectureTable(QAbstractItemModel):
                 end = self.index(len(block.layers) - 1, last, parent)
                 self.dataChanged.emit(self.index(0, 0, parent), end)
 
+    def longest_words(self) -> dict[int, str]:
+        """What the columns that grow with a cut may say at most, by column."""
+        layers = self._shown.layers
+        shapes = [f"{x.before.rows}{_TIMES}{x.before.columns}" for x in layers]
+        groups = [str(layer.groups_of) for layer in layers if layer.groups]
+        return {
+            column: f"{longest} {_ARROW} {longest}"
+            for column, words in ((1, shapes), (2, groups))
+            if (longest := max(words, key=len, default=""))
+        }
+
     def item(self, index: _Index) -> Block | Layer | None:
         """What stands at an index."""
         if not index.isValid():

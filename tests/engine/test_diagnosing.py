@@ -275,3 +275,17 @@ def serve_what_was_heard(engine):
     """Let an engine do what it has been told, and end."""
     engine._waiting.put(None)
     engine.serve()
+
+
+@pytest.mark.parametrize("structure", [Structure.HEADS_AND_NEURONS, Structure.ROWS])
+def test_what_is_protected_or_limited_is_measured_too(monkeypatch, tmp_path, structure):
+    """So that it can be tried to protect less, without another measurement."""
+    rules = {"protect": ("block 0",), "limits": ("*=0.8",), "keep_at_least": 0.5}
+    settings = {"structure": structure, "sparsity": 0.02, **FIXED}
+    ruled, free = (
+        diagnosed(monkeypatch, tmp_path / name, patient_of(**settings, **more))
+        for name, more in (("ruled", rules), ("free", {}))
+    )
+    assert ruled.units == free.units
+    one, other = read_costs(ruled).found, read_costs(free).found
+    np.testing.assert_allclose(one.cost, other.cost, rtol=1e-9)

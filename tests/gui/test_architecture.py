@@ -256,3 +256,16 @@ def test_the_table_is_a_model_as_qt_wants_it(qtbot):
     assert table.rowCount(table.index(0, 0)) == 7
     assert table.index(0, 5).data() == "protected"
     del tester
+
+
+def test_widths_that_change_with_the_target_stay_in_sight(make_open):
+    """Columns do not move while a target is dragged, and have room for what it does."""
+    window = make_open(replace(QUICK, pruning=PruningConfig(sparsity=0.001)))
+    tree = find(window, "architecture_tree", QTreeView)
+    width = tree.columnWidth(1)
+    window.session.edit_pruning(PruningConfig(sparsity=0.8))
+    assert tree.columnWidth(1) == width
+    for name in (DOWN, GATE):
+        words = cells(window, name)["Shape"]
+        assert "\N{RIGHTWARDS ARROW}" in words
+        assert tree.fontMetrics().horizontalAdvance(words) < width
