@@ -76,7 +76,7 @@ def _in_words(name: str, value: Any, words: FieldText) -> str:
     if not value and (name in _EMPTY or words.least):
         return _EMPTY.get(name, words.least)
     if isinstance(value, tuple):
-        return ", ".join(value)
+        return ", ".join(value) or tr("None")
     if isinstance(value, str):
         return source_name(value) if name in _SOURCES else value
     if words.is_share:
