@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QStackedWidget, QTabWidget, QWidget
 
 from surgeon_gui.captions import CAPTIONS
@@ -29,7 +30,10 @@ class Centre(QStackedWidget):
         Its words are those of `name` in the captions.
         """
         caption = CAPTIONS[name]
-        self._places[name] = self._tabs.addTab(scrolling(view), caption.label)
+        area = scrolling(view)
+        # Docks may leave less than a view needs across.
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAsNeeded)
+        self._places[name] = self._tabs.addTab(area, caption.label)
         self._tabs.setTabToolTip(self._places[name], caption.tip)
 
     def open_tab(self, name: str) -> None:

@@ -14,7 +14,7 @@ from PySide6.QtWidgets import (
 from surgeon_gui.comparing.comparison import Table
 from surgeon_gui.widgets.chart_card import ChartCard
 
-_LEAST_COLUMN = 130  # pixels; in a narrower window the table scrolls
+_LEAST_COLUMN = 150  # pixels; in a narrower window the table scrolls
 _EDGES = 4
 
 

@@ -6,6 +6,7 @@ import gc
 import shutil
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PySide6.QtCore import Qt
@@ -13,6 +14,7 @@ from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QLabel, QLineEdit, QMessageBox, QTreeView, QWidget
 
 from surgeon_engine.run_folder import RunFolder
+from surgeon_gui import __main__
 from surgeon_gui.app_state import Step
 from surgeon_gui.run_history import runs as runs_module
 from surgeon_gui.run_history.reading import read_name
@@ -205,6 +207,13 @@ def test_a_damaged_run_is_listed_with_the_reason_and_not_opened(
     wait(qtbot, lambda: "cannot be opened" in shown(window, "error_message"))
     window.open_run(tmp_path / "nowhere")
     wait(qtbot, lambda: "There is no run" in shown(window, "error_message"))
+
+
+def test_a_run_is_opened_from_the_command_line(tmp_path):
+    opened = []
+    options = __main__._parser().parse_args(["--open", str(tmp_path)])
+    __main__._load_job(SimpleNamespace(open_run=opened.append), options)
+    assert opened == [tmp_path]
 
 
 def test_a_run_under_way_goes_on_behind_an_earlier_one(qtbot, make_history):
