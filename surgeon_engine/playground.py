@@ -1,4 +1,4 @@
-"""What two models write after the same prompt, and how far apart they are at each token.
+"""What two models write after a prompt, and how far apart they are at each token.
 
     p, q   vocabulary   what the original and the pruned model expect of the next token
 

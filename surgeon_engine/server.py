@@ -47,7 +47,6 @@ from surgeon_engine.pipeline import prune
 from surgeon_engine.session import RunCancelled, Session
 from surgeon_engine.worker import kill_process_tree
 
-
 _IDLE_SECONDS = 300.0  # until the models of the playground are given up
 _NEEDS_MEMORY = (StartRun, ExportRun, MeasureModels)
 

@@ -1,4 +1,4 @@
-"""The inside end of a writing process: one model that writes, and reads what is written.
+"""The inside end of a writing process: one model that writes, and reads texts.
 
 Run as `python -m surgeon_engine.generation.writing_process`, it reads requests from
 standard input and writes a reply to each to standard output, as lines of JSON.
@@ -222,8 +222,9 @@ def end_tokens(
         getattr(model.config.get_text_config(), "eos_token_id", None),
         tokenizer.eos_token_id,
     ):
-        found |= set(stated if isinstance(stated, list | tuple) else [stated])
-    return frozenset(token for token in found if isinstance(token, int))
+        several = stated if isinstance(stated, list | tuple) else [stated]
+        found |= {token for token in several if isinstance(token, int)}
+    return frozenset(found)
 
 
 def serve_desk() -> None:

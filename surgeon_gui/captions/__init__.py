@@ -17,6 +17,7 @@ from surgeon_gui.captions import (
     shell,
     steps,
 )
+from surgeon_gui.captions import export, live, playground, shell, steps
 from surgeon_gui.captions.caption import Caption
 
 CAPTIONS: dict[str, Caption] = {
@@ -27,4 +28,5 @@ CAPTIONS: dict[str, Caption] = {
     **history.CAPTIONS,
     **diagnosis.CAPTIONS,
     **help.CAPTIONS,
+    **playground.CAPTIONS,
 }
