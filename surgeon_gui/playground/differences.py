@@ -16,7 +16,7 @@ from surgeon_gui.playground.legend import ShadeLegend
 from surgeon_gui.playground.state import Place, PlaygroundState, ranking
 from surgeon_gui.playground.words import place_line
 from surgeon_gui.theme import GAP, MARGIN
-from surgeon_gui.widgets.controls import card, described, heading
+from surgeon_gui.widgets.controls import card, described, heading, lower_to
 
 _PLACE = Qt.ItemDataRole.UserRole
 _LINES = 4  # of the list that are in sight
@@ -33,7 +33,7 @@ class Differences(QWidget):
         self._list.setFrameShape(QListWidget.Shape.NoFrame)
         self._list.setUniformItemSizes(True)
         lines = self.fontMetrics().height() * _LINES + 2 * GAP
-        self._list.setMinimumHeight(lines)
+        lower_to(self._list, lines)
         self._list.itemClicked.connect(self._on_chosen)
         self._list.itemActivated.connect(self._on_chosen)
         self._shown: list[str] = []

@@ -21,7 +21,7 @@ from surgeon_gui.playground.words import (
 )
 from surgeon_gui.theme import GAP, MARGIN
 from surgeon_gui.translation import tr
-from surgeon_gui.widgets.controls import button, card, heading
+from surgeon_gui.widgets.controls import button, card, heading, lower_to
 from surgeon_gui.widgets.elided_label import ElidedLabel
 
 _LEAST_TEXT = 120  # pixels
@@ -45,7 +45,7 @@ class ModelPane(QWidget):
         self._copy = button(f"{name}_copy_button")
         self._copy.clicked.connect(self._on_copy)
         self.text = TextView(f"{name}_text")
-        self.text.setMinimumHeight(_LEAST_TEXT)
+        lower_to(self.text, _LEAST_TEXT)
         self._figures = ElidedLabel()
         self._figures.setObjectName(f"{name}_figures")
         self._figures.setProperty("quiet", True)
@@ -75,7 +75,8 @@ class ModelPane(QWidget):
         source = models.of(self._side)
         self._model.show_text(model_name(source), source)
         tokens = state.tokens(self._side)
-        self.text.show_text(state.asked_prompt, tokens)
+        is_shown = bool(tokens) or state.question.is_open
+        self.text.show_text(state.asked_prompt if is_shown else "", tokens)
         self.text.setPlaceholderText(_invitation(self._side, models))
         answer = state.question.answer
         line = written_line(state, self._side, answer)

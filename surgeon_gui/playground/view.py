@@ -35,8 +35,8 @@ class PlaygroundView(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(GAP)
         column.addWidget(self._prompt)
-        column.addLayout(panes, 3)
-        column.addWidget(self._differences, 1)
+        column.addLayout(panes, 5)
+        column.addWidget(self._differences, 2)
         playground.changed.connect(self._redraw)
         self._redraw()
 
