@@ -107,7 +107,9 @@ class TextView(QPlainTextEdit):
 
     def colour_of(self, index: int) -> QColor | None:
         """The colour behind a token; None: none of its own."""
-        style = self._cursor(index).charFormat()
+        cursor = QTextCursor(self.document())
+        cursor.setPosition(self._start(index) + 1)  # Qt looks at what is before it
+        style = cursor.charFormat()
         has_colour = style.hasProperty(QTextCharFormat.Property.BackgroundBrush)
         return style.background().color() if has_colour else None
 

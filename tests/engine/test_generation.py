@@ -178,7 +178,9 @@ def test_texts_go_as_far_as_the_models_can_read(playground, folders):
     told = Written().run(playground, *folders, "x" * (WINDOW - 3))
     assert told.answer.original.tokens == 3
     assert told.answer.original.stop is Stop.WINDOW
-    with pytest.raises(ConfigError, match="has 64 tokens, and .* can read 64") as error:
+    with pytest.raises(
+        ConfigError, match=r"has 64 tokens, and .* can read 64"
+    ) as error:
         Written().run(playground, *folders, "x" * WINDOW)
     assert error.value.hint
 

@@ -1,4 +1,4 @@
-"""Tokens are drawn as likely as they should be, and text comes without broken letters."""
+"""Tokens are drawn as likely as they should be, and text comes in whole letters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from surgeon_engine.model.load import load_tokenizer
 from surgeon_engine.model.source import locate
 from surgeon_engine.playground import GenerationSettings
 
-TEXT = "naïve – “日本語” \N{SLIGHTLY SMILING FACE}\n  e\N{COMBINING ACUTE ACCENT}t\tcetera"
+TEXT = (
+    "naïve “日本語” \N{SLIGHTLY SMILING FACE}\n  e\N{COMBINING ACUTE ACCENT}t\tcetera"
+)
 
 
 @pytest.fixture(scope="module")

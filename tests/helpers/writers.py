@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from surgeon_engine.commands import Generate
 from surgeon_engine.config import Device
 from surgeon_engine.generation.messages import Compare, Expect, Read
@@ -19,7 +21,7 @@ from surgeon_engine.session import Session
 class DeskChild:
     """Stands in for `Child`; counts what has been started and asked."""
 
-    opened: list[DeskChild] = []
+    opened: ClassVar[list[DeskChild]] = []
 
     def __init__(self, source, command, replies, doing):
         self.source, self.asked, self.is_alive = source, [], True
