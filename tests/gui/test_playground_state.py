@@ -36,8 +36,7 @@ from surgeon_gui.playground.state import (
     ranking,
 )
 from surgeon_gui.run_state import RunState, Status
-from surgeon_gui.theme import DARK, LIGHT
-from tests.gui.test_theme import contrast
+from surgeon_gui.theme import DARK, LIGHT, contrast
 from tests.helpers.fake_playground import (
     NATS,
     REST,
