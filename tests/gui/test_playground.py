@@ -20,6 +20,7 @@ from surgeon_gui.run_state import Status
 from surgeon_gui.settings import ThemeChoice
 from surgeon_gui.theme import DARK, LIGHT, apply_theme
 from tests.gui.looking import SLOW, is_on, shown
+from tests.gui.test_layout import cut_texts
 from tests.helpers.fake_playground import NATS, TEXTS, TOO_LONG
 from tests.helpers.windows import (
     PATIENCE_MS,
@@ -193,6 +194,26 @@ def test_a_run_that_starts_ends_the_writing(qtbot, slow_playground):
     wait_until_over(qtbot, window)
     assert window._playground.state.question.is_cancelled
     wait_for_status(qtbot, window, Status.RUNNING)
+
+
+@pytest.mark.parametrize("size", [(1280, 720), (1024, 640), (1920, 1080)])
+def test_no_text_is_cut_in_any_state(qtbot, make_window, size):
+    window = make_window(*SLOW)
+    window.resize(*size)
+    load_and_wait(qtbot, window)
+    window._centre.open_tab("playground_tab")
+    assert cut_texts(window) == []
+    for side in Side:
+        window._playground.choose_model(side, DEMO)
+    find(window, "playground_prompt").setPlainText("too long")
+    generate(qtbot, window)
+    assert cut_texts(window) == []
+    find(window, "playground_prompt").setPlainText("Short")
+    click(window, "playground_generate_button")
+    assert cut_texts(window) == []
+    wait_until_over(qtbot, window)
+    assert shown(window, "playground_summary")
+    assert cut_texts(window) == []
 
 
 def test_ctrl_return_lets_the_models_write(qtbot, make_playground):
