@@ -46,7 +46,7 @@ class Pair:
         with ExitStack() as running:
             both = ((Side.ORIGINAL, sides.original), (Side.PRUNED, sides.pruned))
             for side, model in both:
-                child = Child(model.source, COMMAND, Reply, "opened for writing")
+                child = Child(model.source, COMMAND, Reply, "used")
                 self.children[side] = running.enter_context(child)
             for side, model in both:
                 request = Open(model, tokenizer=sides.original.source)

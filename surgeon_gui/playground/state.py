@@ -5,10 +5,11 @@ Knows nothing of Qt.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from surgeon_engine.config import Device, Dtype
+from surgeon_engine.config import DEMO, Device, Dtype
 from surgeon_engine.events import Envelope, Event
 from surgeon_engine.formats import FOR_TRANSFORMERS
 from surgeon_engine.playground import (
@@ -169,10 +170,12 @@ def ranking(state: PlaygroundState) -> tuple[Place, ...]:
     ]
     # Of equals the first in the text: sorting is stable.
     found.sort(key=lambda each: -each[0])
-    places: list[Place] = []
-    for nats, place in found:
-        if nats > 0 and not _is_shared(state, place, places):
-            places.append(place)
+    shared = _shared_tokens(state)
+    places = [
+        place
+        for nats, place in found
+        if nats > 0 and (place.side is Side.ORIGINAL or place.index >= shared)
+    ]
     return tuple(places[:MOST_DIFFERENT])
 
 
@@ -181,14 +184,11 @@ def comparisons(tokens: Sequence[Token]) -> list[Disagreement]:
     return [token.found for token in tokens if token.found is not None]
 
 
-def _is_shared(state: PlaygroundState, place: Place, listed: list[Place]) -> bool:
-    """Whether the same token, after the same text, is listed on the other side."""
-    others = [Place(side, place.index) for side in Side if side is not place.side]
-    end = place.index + 1
-    same = [x.piece for x in state.original[:end]] == [
-        x.piece for x in state.pruned[:end]
-    ]
-    return same and any(other in listed for other in others)
+def _shared_tokens(state: PlaygroundState) -> int:
+    """With how many of the same tokens both texts begin: they are compared alike."""
+    both = zip(state.original, state.pruned, strict=False)
+    alike = itertools.takewhile(lambda pair: pair[0].piece == pair[1].piece, both)
+    return sum(1 for _ in alike)
 
 
 def _missing(models: Models, app: AppState) -> str:
@@ -201,7 +201,7 @@ def _missing(models: Models, app: AppState) -> str:
             return tr("The run has exported nothing; choose a pruned model.")
         return tr("Choose the pruned model too.")
     for source in (models.original, models.pruned):
-        if source != "demo" and not paths.exists(source):
+        if source != DEMO and not paths.exists(source):
             return tr("There is nothing at {path} any more.").format(path=source)
     return ""
 

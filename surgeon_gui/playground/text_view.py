@@ -76,7 +76,8 @@ class TextView(QPlainTextEdit):
     def changeEvent(self, event: QEvent) -> None:
         """Follow the theme."""
         super().changeEvent(event)
-        if event.type() == QEvent.Type.PaletteChange and hasattr(self, "_tokens"):
+        is_made = hasattr(self, "_tokens")  # Qt tells of a palette before that
+        if event.type() == QEvent.Type.PaletteChange and is_made:
             prompt, tokens = self._prompt, list(self._tokens)
             self._begin(prompt)
             for token in tokens:
