@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from surgeon_engine import devices
 from surgeon_engine.commands import Cancel
 from surgeon_engine.config import ExportConfig, ModelConfig, Structure
 from surgeon_engine.errors import ConfigError, EvaluationError, ModelError
@@ -38,6 +39,8 @@ FAMILIES = ("llama", "mistral", "bloom", "gemma3")
 def in_this_process(monkeypatch):
     monkeypatch.setattr(pair, "Child", DeskChild)
     monkeypatch.setattr(DeskChild, "opened", [])
+    # Nobody collects the garbage of all the tests.
+    monkeypatch.setattr(devices, "forget_peak_memory", lambda: None)
 
 
 @pytest.fixture

@@ -311,15 +311,19 @@ def test_tokens_are_shaded_by_their_disagreement_in_either_theme(
 def test_the_mouse_over_a_token_says_what_is_known_of_it(written):
     pane = find(written, "playground_pruned_text")
     cursor = pane.textCursor()
-    start = len(FIRST) + len(" loads the ")
-    cursor.setPosition(start)
-    left = pane.cursorRect(cursor)
-    cursor.setPosition(start + 1)
-    right = pane.cursorRect(cursor)
-    # In either half of the letter.
-    for share in (0.25, 0.75):
-        x = round(left.left() + share * (right.left() - left.left()))
-        assert pane.token_at(QPoint(x, left.center().y())) == 2
+
+    def edge(position):
+        cursor.setPosition(position)
+        return pane.cursorRect(cursor)
+
+    start = len(FIRST) + len(" loads the")
+    # In either half of its first and of its last letter.
+    for position in (start, start + len(" moon") - 1):
+        left, right = edge(position), edge(position + 1)
+        for share in (0.3, 0.7):
+            x = round(left.left() + share * (right.left() - left.left()))
+            assert pane.token_at(QPoint(x, left.center().y())) == 2
+    left = edge(start)
     assert pane.token_at(QPoint(left.left(), left.bottom() + 90)) is None
     prompt = QPoint(8, left.center().y())
     assert pane.token_at(prompt) is None
