@@ -76,7 +76,10 @@ class Generate(_Command, frozen=True):
 
 
 class StopAndKeep(_Command, frozen=True):
-    """End after the shot that is under way, and export what is there by then."""
+    """End after the shot that is under way, and export what is there by then.
+
+    Of `Generate`: end both texts where they are, and compare what is there by then.
+    """
 
 
 class Pause(_Command, frozen=True):

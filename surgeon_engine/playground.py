@@ -30,6 +30,7 @@ class Stop(Enum):
     LENGTH = "length"  # it has as many tokens as were asked for
     END_OF_TEXT = "end of text"  # the model has ended it
     WINDOW = "window"  # the model can read no more
+    ASKED = "asked"  # the user has ended it
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,22 +150,10 @@ def _files(model: ModelConfig) -> _Files:
 def _generated(
     pair: Pair, prompt: str, settings: GenerationSettings, session: Session
 ) -> Generated:
-    check = session.check
-    tokens = pair.encode(prompt, as_chat=settings.as_chat, check=check)
-    most, limit = _room(pair, len(tokens), settings)
-    drafts = {side: _Draft() for side in Side}
-    with session.stage(Stage.GENERATION, total=2 * most) as step:
-        while any(draft.stop is None for draft in drafts.values()):
-            for side, draft in drafts.items():
-                if draft.stop is None:
-                    request = Next() if draft.tokens else Begin(tokens, settings)
-                    spoke = pair.children[side].ask(request, Spoke, check)
-                    _take(draft, spoke, side, session)
-                    if draft.stop is None and len(draft.tokens) == most:
-                        draft.stop = limit
-                    step()
+    tokens = pair.encode(prompt, as_chat=settings.as_chat, check=session.check)
+    drafts = _drafts(pair, tokens, settings, session)
     for side, draft in drafts.items():
-        finished = pair.children[side].ask(Finish(), Finished, check)
+        finished = pair.children[side].ask(Finish(), Finished, session.check)
         draft.memory_bytes = finished.bytes_in_use
         if finished.rest:
             last = len(draft.tokens) - 1
@@ -175,6 +163,28 @@ def _generated(
         _written(pair, side, draft, len(tokens)) for side, draft in drafts.items()
     )
     return Generated(original, pruned, pair.opened[Side.ORIGINAL].device)
+
+
+def _drafts(
+    pair: Pair, prompt: tuple[int, ...], settings: GenerationSettings, session: Session
+) -> dict[Side, _Draft]:
+    """Both texts, of which the sides write a token each in turns."""
+    most, limit = _room(pair, len(prompt), settings)
+    drafts = {side: _Draft() for side in Side}
+    with session.stage(Stage.GENERATION, total=2 * most) as step:
+        while unfinished := [side for side in Side if drafts[side].stop is None]:
+            is_last = session.stops_after_shot
+            for side in unfinished:
+                draft = drafts[side]
+                request = Next() if draft.tokens else Begin(prompt, settings)
+                spoke = pair.children[side].ask(request, Spoke, session.check)
+                _take(draft, spoke, side, session)
+                if draft.stop is None and len(draft.tokens) == most:
+                    draft.stop = limit
+                elif draft.stop is None and is_last:
+                    draft.stop = Stop.ASKED
+                step()
+    return drafts
 
 
 def _room(

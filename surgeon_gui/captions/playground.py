@@ -47,7 +47,8 @@ CAPTIONS = {
         tr("Generate"), tr("Let both models write, in turns (Ctrl+Return).")
     ),
     "playground_stop_button": Caption(
-        tr("Stop"), tr("End the writing; what there is of the texts stays.")
+        tr("Stop"),
+        tr("End the writing and compare what there is; once more: end at once."),
     ),
     "playground_run_button": Caption(
         tr("Use the run's models"),

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from surgeon_engine.config import DEMO, Device, Dtype
-from surgeon_engine.events import Envelope, Event
+from surgeon_engine.events import Envelope, Event, Stage
 from surgeon_engine.formats import FOR_TRANSFORMERS
 from surgeon_engine.playground import (
     Disagreement,
@@ -66,11 +66,18 @@ class PlaygroundState:
     settings: GenerationSettings = field(default_factory=GenerationSettings)
     own: Models = Models()  # chosen by the user in place of the run's
     question: Inquiry[Generated] = Inquiry()
+    is_stopping: bool = False  # the texts are to end where they are
     asked_prompt: str = ""  # of the texts that are shown
     asked: Models = Models()
     original: tuple[Token, ...] = ()
     pruned: tuple[Token, ...] = ()
     has_chat_template: bool | None = None  # of the models asked; None: not known yet
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether the texts are growing, so that they can be ended and kept."""
+        question = self.question
+        return question.is_open and question.stage is Stage.GENERATION
 
     def tokens(self, side: Side) -> tuple[Token, ...]:
         """The text of one side."""
@@ -86,6 +93,7 @@ def asked(
         state,
         settings=replace(state.settings, dtype=dtype, device=device),
         question=Inquiry(request),
+        is_stopping=False,
         asked_prompt=state.prompt + "\n\n" * state.settings.as_chat,
         asked=models,
         original=(),

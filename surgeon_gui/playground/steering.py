@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from PySide6.QtCore import QObject, Signal, Slot
 
-from surgeon_engine.commands import Cancel, Generate
+from surgeon_engine.commands import Cancel, Generate, StopAndKeep
 from surgeon_engine.config import ModelConfig
 from surgeon_engine.events import Envelope
 from surgeon_engine.playground import GenerationSettings, Side
@@ -97,7 +97,16 @@ class Playground(QObject):
 
     @Slot()
     def stop(self) -> None:
-        """End the writing; what there is of the texts stays."""
+        """End the texts where they are and let them be compared; once more: cancel."""
+        if self.state.is_writing and not self.state.is_stopping:
+            self._session.send(StopAndKeep(run=self.state.question.request))
+            self._set(replace(self.state, is_stopping=True))
+        else:
+            self.cancel()
+
+    @Slot()
+    def cancel(self) -> None:
+        """End it now; what there is of the texts stays."""
         question = self.state.question
         if question.is_open and not question.is_cancelling:
             self._session.send(Cancel(run=question.request))
@@ -122,7 +131,7 @@ class Playground(QObject):
     def _on_session_changed(self) -> None:
         app = self.app
         if app.run.status.is_busy or app.save.is_open or app.measurement.is_open:
-            self.stop()  # what was asked for later must not wait for the texts
+            self.cancel()  # what was asked for later must not wait for the texts
         self.changed.emit()
 
     def _set(self, state: PlaygroundState) -> None:

@@ -80,7 +80,7 @@ def written_line(state: PlaygroundState, side: Side, answer: Generated | None) -
     if written.tokens_per_second is not None:
         speed = _rate(written.tokens_per_second)
         parts.append(tr("{rate} tokens/s").format(rate=speed))
-    parts.append(tr("{size} of memory").format(size=numbers.size(written.memory_bytes)))
+    parts.append(tr("{size} memory").format(size=numbers.size(written.memory_bytes)))
     if ending := _ending(written):
         parts.append(ending)
     return " · ".join(parts)
@@ -91,7 +91,8 @@ def written_tip(answer: Generated | None) -> str:
     how = tr(
         "The models take turns, token by token, and each is timed while it alone is at "
         "work. Memory is the most that the model's process used, its programs "
-        "included; on a GPU it is the most that its tensors used."
+        "included; on a GPU it is the most that its tensors used. A text that has "
+        "ended was ended by its model."
     )
     if answer is None:
         return how
@@ -111,10 +112,12 @@ def written_tip(answer: Generated | None) -> str:
 def status_line(state: PlaygroundState) -> str:
     """What is being done, or how it has ended without an answer; empty: neither."""
     question = state.question
+    if state.is_writing and state.is_stopping and not question.is_cancelling:
+        return tr("Stopping…")
     if question.is_open:
         return phase_of(question)
     if question.is_cancelled:
-        return tr("Stopped. The texts are as long as they were by then.")
+        return tr("Cancelled. The texts are as long as they were by then.")
     return ""
 
 
@@ -211,8 +214,10 @@ def _brief(seconds: float) -> str:
 
 
 def _ending(written: Written) -> str:
-    if written.stop is Stop.END_OF_TEXT:
-        return tr("ended by the model")
-    if written.stop is Stop.WINDOW:
-        return tr("the model can read no more")
-    return ""
+    words = {
+        Stop.LENGTH: "",  # as was to be expected
+        Stop.END_OF_TEXT: tr("ended"),
+        Stop.WINDOW: tr("window full"),
+        Stop.ASKED: tr("stopped"),
+    }
+    return words[written.stop]

@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from surgeon_engine import devices
-from surgeon_engine.commands import Cancel
+from surgeon_engine.commands import Cancel, StopAndKeep
 from surgeon_engine.config import ExportConfig, ModelConfig, Structure
 from surgeon_engine.errors import ConfigError, EvaluationError, ModelError
 from surgeon_engine.events import Stage, StageStarted
@@ -296,6 +296,28 @@ def test_cancel_is_obeyed_before_the_next_token(playground, folders, kind):
     again = Written().run(playground, *folders)
     assert len(DeskChild.opened) == 2
     assert again.answer.original.tokens == len(again.found(Side.ORIGINAL)) == 8
+
+
+def test_texts_that_are_stopped_end_together_and_are_compared(playground, folders):
+    told = Written()
+
+    def stop(event):
+        if isinstance(event, TokenWritten) and event.index == 2:
+            told.session.hear(StopAndKeep(run="test"))
+
+    told.react = stop
+    told.run(playground, *folders)
+    for side in (told.answer.original, told.answer.pruned):
+        assert side.stop is Stop.ASKED
+        assert side.tokens == 4  # the round after it was heard is the last
+    assert len(told.found(Side.PRUNED)) == 4
+
+
+def test_texts_that_are_stopped_before_they_begin_have_one_token(playground, folders):
+    told = Written()
+    told.session.hear(StopAndKeep(run="test"))
+    told.run(playground, *folders)
+    assert told.answer.original.tokens == len(told.found(Side.ORIGINAL)) == 1
 
 
 def test_a_process_that_does_not_settle_is_given_up(playground, folders, monkeypatch):

@@ -115,7 +115,7 @@ def test_both_texts_and_what_they_took_are_shown(written):
     assert text(written, Side.ORIGINAL).startswith(f"{FIRST} loads a module")
     assert text(written, Side.PRUNED).startswith(f"{FIRST} loads the moon")
     assert figures(written, Side.ORIGINAL).startswith("7 tokens · 12.0 tokens/s · 390")
-    assert "ended by the model" in figures(written, Side.PRUNED)
+    assert "380.0 MB memory · ended" in figures(written, Side.PRUNED)
     assert "agrees on 58" in shown(written, "playground_summary")
     assert is_on(written, "playground_generate_button")
     assert not is_on(written, "playground_stop_button")
@@ -145,13 +145,28 @@ def test_stop_keeps_what_there_is(qtbot, slow_playground):
     click(window, "playground_generate_button")
     qtbot.waitUntil(lambda: " loads" in text(window, Side.PRUNED), timeout=PATIENCE_MS)
     click(window, "playground_stop_button")
-    assert shown(window, "playground_status") == "Cancelling…"
-    assert not is_on(window, "playground_stop_button")
+    assert shown(window, "playground_status") == "Stopping…"
     wait_until_over(qtbot, window)
-    assert shown(window, "playground_status").startswith("Stopped.")
+    assert window._playground.state.question.answer is not None
+    assert "agrees on" in shown(window, "playground_summary")  # it is compared
     assert " loads" in text(window, Side.ORIGINAL)
     assert "." not in text(window, Side.PRUNED)
     assert is_on(window, "playground_generate_button")
+
+
+def test_stop_once_more_cancels(qtbot, slow_playground):
+    window = slow_playground
+    click(window, "playground_generate_button")
+    qtbot.waitUntil(lambda: " loads" in text(window, Side.PRUNED), timeout=PATIENCE_MS)
+    click(window, "playground_stop_button")
+    click(window, "playground_stop_button")
+    assert shown(window, "playground_status") == "Cancelling…"
+    assert not is_on(window, "playground_stop_button")
+    wait_until_over(qtbot, window)
+    assert shown(window, "playground_status").startswith("Cancelled.")
+    assert " loads" in text(window, Side.ORIGINAL)
+    generate(qtbot, window)
+    assert not window._playground.state.is_stopping
 
 
 def test_a_failure_is_a_sentence_with_a_hint(qtbot, make_playground):

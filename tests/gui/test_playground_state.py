@@ -116,7 +116,7 @@ def test_a_new_question_begins_anew_and_a_cancelled_one_keeps_its_texts(done):
     assert half.question.is_cancelling
     over = told(half, [Cancelled()])
     assert over.original == half.original != ()
-    assert "Stopped" in words.status_line(over)
+    assert "Cancelled." in words.status_line(over)
 
 
 def test_models_are_those_of_the_run_until_others_are_chosen():
@@ -221,10 +221,8 @@ def test_the_line_below_a_text_has_speed_memory_and_its_end(done):
     ours, theirs = (
         words.written_line(done, side, answer).replace(SPACE, " ") for side in Side
     )
-    assert ours == "7 tokens · 12.0 tokens/s · 390.0 MB of memory"
-    assert theirs == (
-        "5 tokens · 20.0 tokens/s · 380.0 MB of memory · ended by the model"
-    )
+    assert ours == "7 tokens · 12.0 tokens/s · 390.0 MB memory"
+    assert theirs == ("5 tokens · 20.0 tokens/s · 380.0 MB memory · ended")
     half = told(begun(), events_of(begun(), 4))
     assert words.written_line(half, Side.ORIGINAL, None) == "1 token"
     assert "take turns" in words.written_tip(answer)

@@ -269,7 +269,7 @@ class FakeEngine:
         self._emit(diagnosed(config, folder, model_summary(config.model.source)))
 
     def _write(self, command: Generate) -> None:
-        for event in playground_events(command):
+        for event in playground_events(command, lambda: self._run in self._stopped):
             time.sleep(self._options.pause)
             self._look_for_cancel()
             self._emit(event)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import zip_longest
 
 from surgeon_engine.commands import Generate
@@ -32,7 +32,9 @@ TOO_LONG = "The prompt has 600 tokens, and these models can read 512."
 MEMORY = 390_000_000, 380_000_000
 
 
-def playground_events(command: Generate) -> Iterator[Event]:
+def playground_events(
+    command: Generate, is_stopped: Callable[[], bool] = lambda: False
+) -> Iterator[Event]:
     """All events of a request, in order."""
     yield StageStarted(Stage.LOAD, 0)
     yield ModelsLoaded("demo", "export", False)
@@ -43,6 +45,9 @@ def playground_events(command: Generate) -> Iterator[Event]:
     most = command.settings.new_tokens
     texts = {side: text[:most] for side, text in TEXTS.items()}
     for index, pieces in enumerate(zip_longest(*texts.values())):
+        if is_stopped():
+            texts = {side: text[:index] for side, text in texts.items()}
+            break
         for side, piece in zip(Side, pieces, strict=True):
             if piece is not None:
                 yield TokenWritten(side, index, piece)
