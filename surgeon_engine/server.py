@@ -48,7 +48,7 @@ from surgeon_engine.session import RunCancelled, Session
 from surgeon_engine.worker import kill_process_tree
 
 _IDLE_SECONDS = 300.0  # until the models of the playground are given up
-_NEEDS_MEMORY = (StartRun, ExportRun, MeasureModels)
+_NEEDS_MEMORY = (StartRun, ExportRun, MeasureModels, Diagnose)
 
 
 class Engine:

@@ -14,10 +14,10 @@ from surgeon_gui.captions import (
     help,
     history,
     live,
+    playground,
     shell,
     steps,
 )
-from surgeon_gui.captions import export, live, playground, shell, steps
 from surgeon_gui.captions.caption import Caption
 
 CAPTIONS: dict[str, Caption] = {

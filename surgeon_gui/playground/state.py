@@ -157,6 +157,8 @@ def obstacle(state: PlaygroundState, app: AppState) -> str:
         return tr("The pruned model is being saved in another format.")
     if app.measurement.is_open:
         return tr("Speed is being measured, and nothing else should be at work.")
+    if app.diagnosis.is_open:
+        return tr("The model is being diagnosed.")
     if app.engine is Engine.GONE:
         return tr("There is no engine; close Surgeon and start it again.")
     if state.question.is_open:

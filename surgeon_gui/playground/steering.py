@@ -129,8 +129,7 @@ class Playground(QObject):
 
     @Slot()
     def _on_session_changed(self) -> None:
-        app = self.app
-        if app.run.status.is_busy or app.save.is_open or app.measurement.is_open:
+        if self.app.is_busy:
             self.cancel()  # what was asked for later must not wait for the texts
         self.changed.emit()
 

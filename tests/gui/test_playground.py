@@ -43,7 +43,7 @@ def make_playground(qtbot, make_window):
         if has_run:
             window.start_run()
             wait_for_status(qtbot, window, Status.FINISHED)
-            Path(run_of(window).exported.folder).mkdir(parents=True)
+            Path(run_of(window).exported.folder).mkdir(parents=True, exist_ok=True)
             window.session.changed.emit()
         window._centre.open_tab("playground_tab")
         return window

@@ -149,6 +149,7 @@ READY = PlaygroundState(prompt="A", own=OWN)
         (READY, AppState(run=run_with(status=Status.RUNNING)), "A run is under way"),
         (READY, AppState(save=Inquiry("save-1")), "being saved"),
         (READY, AppState(measurement=Inquiry("measure-1")), "Speed is being"),
+        (READY, AppState(diagnosis=Inquiry("diagnose-1")), "being diagnosed"),
         (READY, AppState(engine=Engine.GONE), "no engine"),
         (replace(READY, question=Inquiry("generate-1")), AppState(), "are writing"),
         (replace(READY, prompt=" \n"), AppState(), "Write a prompt"),
