@@ -28,7 +28,6 @@ class TextView(QPlainTextEdit):
     def __init__(self, name: str) -> None:
         super().__init__()
         described(self, name)
-        self.setToolTip("")  # that of the token under the mouse is shown instead
         self.setReadOnly(True)
         self.setUndoRedoEnabled(False)
         self._prompt = ""
