@@ -15,6 +15,7 @@ from surgeon_engine.config import (
     RunConfig,
 )
 from surgeon_engine.measurements import Settings
+from surgeon_engine.playground import GenerationSettings
 
 
 class _Command(msgspec.Struct, frozen=True, tag=True, kw_only=True):
@@ -62,8 +63,23 @@ class Diagnose(_Command, frozen=True):
     folder: str  # where the costs go
 
 
+class Generate(_Command, frozen=True):
+    """Let two models write on from a prompt, in turns: answered by `Generated`.
+
+    A folder may be that of a checkpoint or of a finished run.
+    """
+
+    original: str
+    pruned: str
+    prompt: str
+    settings: GenerationSettings
+
+
 class StopAndKeep(_Command, frozen=True):
-    """End after the shot that is under way, and export what is there by then."""
+    """End after the shot that is under way, and export what is there by then.
+
+    Of `Generate`: end both texts where they are, and compare what is there by then.
+    """
 
 
 class Pause(_Command, frozen=True):
@@ -85,6 +101,7 @@ Command = (
     | ExportRun
     | MeasureModels
     | Diagnose
+    | Generate
     | StopAndKeep
     | Pause
     | Resume

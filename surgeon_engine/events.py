@@ -21,6 +21,12 @@ from surgeon_engine.live import (
     Resumed,
 )
 from surgeon_engine.measurements import Measured
+from surgeon_engine.playground import (
+    Generated,
+    ModelsLoaded,
+    TextCompared,
+    TokenWritten,
+)
 
 
 class Stage(Enum):
@@ -38,6 +44,8 @@ class Stage(Enum):
     EXPORT = "export"
     VERIFICATION = "verification"
     MEASUREMENT = "measurement"  # of speed and memory, in no run
+    GENERATION = "generation"  # of two texts, in no run
+    COMPARISON = "comparison"  # of what two models expect of them, in no run
 
 
 SHOT_STAGES = (
@@ -291,6 +299,10 @@ Event = (
     | Paused
     | Resumed
     | Diagnosed
+    | ModelsLoaded
+    | TokenWritten
+    | TextCompared
+    | Generated
     | Logged
     | RunFinished
     | Failed

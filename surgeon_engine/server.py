@@ -24,6 +24,7 @@ from surgeon_engine.commands import (
     Command,
     Diagnose,
     ExportRun,
+    Generate,
     InspectModel,
     MeasureModels,
     Pause,
@@ -37,6 +38,7 @@ from surgeon_engine.diagnosing import diagnose
 from surgeon_engine.errors import EngineError
 from surgeon_engine.events import Cancelled, EngineReady, Envelope, Failed, Stage
 from surgeon_engine.export.exporting import export_again
+from surgeon_engine.generation.generate import Playground
 from surgeon_engine.libraries import versions, without_progress_bars
 from surgeon_engine.measurements import Measured, Settings
 from surgeon_engine.measuring.measure import measure
@@ -44,6 +46,9 @@ from surgeon_engine.model.inspect import inspect_model
 from surgeon_engine.pipeline import prune
 from surgeon_engine.session import RunCancelled, Session
 from surgeon_engine.worker import kill_process_tree
+
+_IDLE_SECONDS = 300.0  # until the models of the playground are given up
+_NEEDS_MEMORY = (StartRun, ExportRun, MeasureModels, Diagnose)
 
 
 class Engine:
@@ -53,6 +58,7 @@ class Engine:
         self._send = send
         self._waiting: queue.Queue[tuple[Command, Session] | None] = queue.Queue()
         self._sessions: dict[str, Session] = {}  # of what waits or is being done
+        self._playground = Playground()
 
     def hear(self, command: Command) -> None:
         """Act on a stop at once, let anything else wait for its turn."""
@@ -73,15 +79,34 @@ class Engine:
         """Do what has been heard, one after the other, until `stop`."""
         without_progress_bars()
         self._send(Envelope("", time.time(), _ready()))
-        while (task := self._waiting.get()) is not None:
+        while (task := self._next()) is not None:
             command, session = task
             try:
-                _do(command, session)
+                self._do(command, session)
             except RunCancelled:
                 session.emit(Cancelled())
             except Exception as error:  # the process boundary: nothing above can help
                 session.emit(failure(error))
             del self._sessions[command.run]
+        self._playground.close()
+
+    def _next(self) -> tuple[Command, Session] | None:
+        """What is to be done next; models that nobody asks for a while are given up."""
+        if self._playground.is_open:
+            try:
+                return self._waiting.get(timeout=_IDLE_SECONDS)
+            except queue.Empty:
+                self._playground.close()
+        return self._waiting.get()
+
+    def _do(self, command: Command, session: Session) -> None:
+        session.check()
+        if isinstance(command, _NEEDS_MEMORY):
+            self._playground.close()
+        if isinstance(command, Generate):
+            session.emit(self._playground.generate(command, session))
+        else:
+            _do(command, session)
 
 
 def serve_standard_streams() -> None:
@@ -112,7 +137,6 @@ def serve_standard_streams() -> None:
 
 
 def _do(command: Command, session: Session) -> None:
-    session.check()
     match command:
         case InspectModel(model=model):
             session.emit(inspect_model(model))

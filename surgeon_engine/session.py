@@ -95,7 +95,7 @@ class Session:
 
     @property
     def stops_after_shot(self) -> bool:
-        """Whether the shot under way is to be the last."""
+        """Whether the shot, or the token, under way is to be the last."""
         return self._is_stopping
 
     def check(self) -> None:

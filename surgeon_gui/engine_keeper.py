@@ -34,6 +34,7 @@ from surgeon_engine.events import (
     TextPreviewed,
 )
 from surgeon_engine.measurements import Measured
+from surgeon_engine.playground import Generated
 from surgeon_engine.worker import EngineLink
 from surgeon_gui import text
 from surgeon_gui.translation import tr
@@ -46,6 +47,7 @@ _ENDINGS = (
     TextPreviewed,
     Measured,
     Diagnosed,
+    Generated,
     RunFinished,
     Failed,
     Cancelled,

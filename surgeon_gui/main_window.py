@@ -38,6 +38,8 @@ from surgeon_gui.pages.page import Page, row_of
 from surgeon_gui.pages.run_page import RunPage
 from surgeon_gui.pages.target_page import TargetPage
 from surgeon_gui.paths import is_folder
+from surgeon_gui.playground.steering import Playground
+from surgeon_gui.playground.view import PlaygroundView
 from surgeon_gui.run_state import RunState
 from surgeon_gui.sentences import plan_or_invitation
 from surgeon_gui.session import Session
@@ -95,6 +97,7 @@ class MainWindow(QMainWindow):
         self._empty = EmptyState()
         self._live = LiveView()
         self._centre = Centre(self._empty)
+        self._playground = Playground(self.session)
         self._log = LogView()
         self._docks = Docks(self)
         self._log_dock = self._docks.add("log_dock", self._log, _LOG)
@@ -197,6 +200,7 @@ class MainWindow(QMainWindow):
         self._history.add_to(self._centre, self._docks, self._menus.actions)
         report = row_of(self._history.report_button)
         self._pages[Step.EXPORT].column.insertLayout(1, report)  # below the result
+        self._centre.add_tab("playground_tab", PlaygroundView(self._playground))
         column.addWidget(self._centre, 1)
         whole = QWidget()
         row = QHBoxLayout(whole)

@@ -318,6 +318,11 @@ STAGES = {
     Stage.EXPORT: (tr("writing the pruned model"), tr("Export")),
     Stage.VERIFICATION: (tr("checking what was written"), tr("Verification")),
     Stage.MEASUREMENT: (tr("measuring speed and memory"), tr("Measurement")),
+    Stage.GENERATION: (tr("letting both models write"), tr("Generation")),
+    Stage.COMPARISON: (
+        tr("comparing what both models expect"),
+        tr("Comparison"),
+    ),
 }
 
 # What a stage counts, where "12 of 30" alone would say too little.
@@ -334,6 +339,8 @@ UNITS = {
     Stage.EXPORT: tr("layer"),
     Stage.VERIFICATION: tr("batch"),
     Stage.MEASUREMENT: tr("turn"),
+    Stage.GENERATION: tr("token"),
+    Stage.COMPARISON: tr("stretch"),
 }
 
 FROM_LEVEL = {

@@ -40,6 +40,7 @@ class Theme:
     grid: str  # lines in plots
     heat: tuple[str, ...]  # none removed to all removed
     series: tuple[str, ...]  # lines and dots of several runs, told apart by everyone
+    doubt: tuple[str, ...]  # behind text: models that differ little to very much
 
 
 LIGHT = Theme(
@@ -62,6 +63,7 @@ LIGHT = Theme(
         *("#0f766e", "#c86913", "#8478ee", "#5a0417"),
         *("#ad86a1", "#4a3e7a", "#7f4302", "#7b42ba"),
     ),
+    doubt=("#fff3dc", "#ffe0a8", "#fdc56b", "#f3a32e", "#dd8410"),
 )
 DARK = Theme(
     name="dark",
@@ -83,6 +85,7 @@ DARK = Theme(
         *("#2cc5b4", "#c78837", "#9e8ef8", "#c1435e"),
         *("#f7f3a5", "#6e65b1", "#f6c402", "#95f1fc"),
     ),
+    doubt=("#33291b", "#4d3715", "#664510", "#7f510a", "#945c06"),
 )
 
 

@@ -29,6 +29,7 @@ CONTRACT = {
     "live",
     "measurements",
     "options",
+    "playground",
     "presets",
     "process_mark",
     "run_folder",

@@ -8,22 +8,16 @@ from __future__ import annotations
 
 import gc
 import inspect
-import os
-import queue
-import sys
-import threading
 import time
 from typing import Any
 
-import msgspec
 import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
-from transformers.utils import logging
 
 from surgeon_engine import devices
 from surgeon_engine.config import ModelConfig
-from surgeon_engine.errors import EngineError, ModelError
+from surgeon_engine.errors import ModelError
 from surgeon_engine.export.restore import is_compact, load_compact
 from surgeon_engine.measuring.messages import (
     Finish,
@@ -37,6 +31,7 @@ from surgeon_engine.measuring.messages import (
     Request,
     Timed,
 )
+from surgeon_engine.measuring.serving import serve
 from surgeon_engine.model.load import load_model
 from surgeon_engine.model.source import UNREADABLE, first_line, locate
 
@@ -98,10 +93,10 @@ def load(config: ModelConfig) -> PreTrainedModel:
 def prompt_seconds(model: PreTrainedModel, prompt: Tensor) -> float:
     """How long it takes to read `prompt`, as before generating: 1 x tokens."""
     prompt = prompt.to(model.device)
-    given = with_cache(model) | _last_logits_alone(model)
-    begun = _now(model)
+    given = with_cache(model) | last_logits_alone(model)
+    begun = now(model)
     model(prompt, use_cache=True, **given)
-    return _now(model) - begun
+    return now(model) - begun
 
 
 @torch.no_grad()
@@ -115,13 +110,13 @@ def generated(
     """
     cache = with_cache(model)
     prompt = prompt.to(model.device)
-    logits = model(prompt, use_cache=True, **cache, **_last_logits_alone(model)).logits
+    logits = model(prompt, use_cache=True, **cache, **last_logits_alone(model)).logits
     tokens = [logits[:, -1:].argmax(-1)]
-    begun = _now(model)
+    begun = now(model)
     for _ in range(count):
         logits = model(tokens[-1], use_cache=True, **cache).logits
         tokens.append(logits[:, -1:].argmax(-1))
-    seconds = _now(model) - begun
+    seconds = now(model) - begun
     return torch.cat(tokens, dim=1).cpu(), seconds
 
 
@@ -140,43 +135,13 @@ def zeros_in(model: PreTrainedModel) -> int:
     return sum(x.numel() - int(torch.count_nonzero(x)) for x in model.parameters())
 
 
-def serve() -> None:
-    """Answer requests until the end of the input.
-
-    That end means that whoever asks is gone: the process ends at once, even in the
-    middle of its work.
-    """
-    replies = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # stray prints are no replies
-    logging.disable_progress_bar()
-    waiting: queue.Queue[Request] = queue.Queue()
-
-    def listen() -> None:
-        decoder = msgspec.json.Decoder(Request)
-        for line in sys.stdin.buffer:
-            waiting.put(decoder.decode(line))
-        os._exit(0)
-
-    threading.Thread(target=listen, daemon=True).start()
-    bench = Bench()
-    while True:
-        reply = _reply(bench, waiting.get())
-        replies.write(msgspec.json.encode(reply) + b"\n")
-        replies.flush()
-
-
-def _reply(bench: Bench, request: Request) -> Reply:
-    try:
-        return bench.answer(request)
-    except EngineError as error:
-        return Refused(error.message, error.hint)
-    except (RuntimeError, MemoryError) as error:
-        if not devices.is_out_of_memory(error):
-            raise
-        return Refused(
-            "There is not enough memory to measure this.",
-            "Close other programs, or measure one model at a time.",
-        )
+def serve_bench() -> None:
+    """Answer requests until the end of the input."""
+    no_memory = Refused(
+        "There is not enough memory to measure this.",
+        "Close other programs, or measure one model at a time.",
+    )
+    serve(Request, Bench().answer, no_memory)
 
 
 def _loaded(config: ModelConfig, model: PreTrainedModel) -> Loaded:
@@ -202,13 +167,13 @@ def _random_tokens(request: ReadPrompt | Generate) -> Tensor:
     return torch.randint(request.vocabulary, (1, count), generator=drawn)
 
 
-def _last_logits_alone(model: PreTrainedModel) -> dict[str, Any]:
+def last_logits_alone(model: PreTrainedModel) -> dict[str, Any]:
     """What spares the head all tokens of a prompt but the last, where that is known."""
     known = inspect.signature(model.forward).parameters
     return {"logits_to_keep": 1} if "logits_to_keep" in known else {}
 
 
-def _now(model: PreTrainedModel) -> float:
+def now(model: PreTrainedModel) -> float:
     """Seconds on the clock, once all that was asked of the device is done."""
     if model.device.type == "cuda":
         torch.cuda.synchronize(model.device)
@@ -216,4 +181,4 @@ def _now(model: PreTrainedModel) -> float:
 
 
 if __name__ == "__main__":
-    serve()
+    serve_bench()

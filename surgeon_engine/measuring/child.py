@@ -1,4 +1,4 @@
-"""The outside end of a measuring process: starts it, asks it, ends it.
+"""The outside end of a process with one model in it: starts it, asks it, ends it.
 
 A process for each model, so that the memory of one is not counted with the other, and
 what the allocator has learnt from one does not help the other. Imports neither torch
@@ -17,12 +17,12 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TypeVar
+from typing import IO, Any, TypeVar
 
 import msgspec
 
 from surgeon_engine.errors import EvaluationError, ModelError
-from surgeon_engine.measuring.messages import Refused, Reply, Request
+from surgeon_engine.measuring.messages import Refused, Reply
 
 COMMAND = (sys.executable, "-m", "surgeon_engine.measuring.bench_process")
 # The threads of a model that waits for its turn must not spin: they would take the
@@ -30,14 +30,27 @@ COMMAND = (sys.executable, "-m", "surgeon_engine.measuring.bench_process")
 _IDLE_WHEN_WAITING = {"OMP_WAIT_POLICY": "PASSIVE"}
 _SECONDS_BETWEEN_LOOKS = 0.05
 
-_R = TypeVar("_R", bound=Reply)
+_R = TypeVar("_R", bound=msgspec.Struct)
 
 
 class Child:
-    """One model in a process of its own; as a context, it ends with it."""
+    """One model in a process of its own; as a context, it ends with it.
 
-    def __init__(self, source: str, command: tuple[str, ...] = COMMAND) -> None:
+    `replies` is the union of what the process can answer, `doing` says in its errors
+    what cannot be done.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        command: tuple[str, ...] = COMMAND,
+        replies: Any = Reply,
+        doing: str = "measured",
+    ) -> None:
         self._source = source
+        self._doing = doing
+        self._decoder = msgspec.json.Decoder(replies)
+        self._is_asked = False  # and has not yet answered
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         try:
             self._process = subprocess.Popen(
@@ -65,7 +78,9 @@ class Child:
     ) -> None:
         self.kill()
 
-    def ask(self, request: Request, answer: type[_R], check: Callable[[], None]) -> _R:
+    def ask(
+        self, request: msgspec.Struct, answer: type[_R], check: Callable[[], None]
+    ) -> _R:
         """The reply to `request`; `check` is called now and then until it is there.
 
         Raises:
@@ -73,6 +88,7 @@ class Child:
             EvaluationError: it has ended, or says what makes no sense.
         """
         self._send(request)
+        self._is_asked = True
         while True:
             check()
             try:
@@ -80,10 +96,11 @@ class Child:
                 break
             except queue.Empty:
                 continue
+        self._is_asked = False
         if line is None:
             raise self._failure(self._how_it_ended())
         try:
-            reply: Reply = msgspec.json.decode(line, type=Reply)
+            reply = self._decoder.decode(line)
         except msgspec.MsgspecError:
             said = line.decode(errors="replace").strip()
             raise self._failure(f'its process said "{said}"') from None
@@ -91,6 +108,18 @@ class Child:
             raise ModelError(reply.message, reply.hint)
         assert isinstance(reply, answer)
         return reply
+
+    def settles(self, seconds: float) -> bool:
+        """Whether it is free for another request, within so many seconds at most.
+
+        What it still has to say to a request that nobody waits for is dropped.
+        """
+        if self._is_asked:
+            try:
+                self._is_asked = self._lines.get(timeout=seconds) is None
+            except queue.Empty:
+                return False
+        return not self._is_asked and self._process.poll() is None
 
     def kill(self) -> None:
         """End the process at once."""
@@ -104,7 +133,7 @@ class Child:
             except BrokenPipeError:
                 pass  # a half-sent request was still in the buffer
 
-    def _send(self, request: Request) -> None:
+    def _send(self, request: msgspec.Struct) -> None:
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(msgspec.json.encode(request) + b"\n")
@@ -120,8 +149,8 @@ class Child:
 
     def _failure(self, reason: str) -> EvaluationError:
         return EvaluationError(
-            f"{Path(self._source).name} cannot be measured: {reason.rstrip('.')}.",
-            "It may have run out of memory; close other programs, or measure a "
+            f"{Path(self._source).name} cannot be {self._doing}: {reason.rstrip('.')}.",
+            "It may have run out of memory; close other programs, or choose a "
             "smaller model.",
         )
 

@@ -14,6 +14,7 @@ from surgeon_gui.captions import (
     help,
     history,
     live,
+    playground,
     shell,
     steps,
 )
@@ -27,4 +28,5 @@ CAPTIONS: dict[str, Caption] = {
     **history.CAPTIONS,
     **diagnosis.CAPTIONS,
     **help.CAPTIONS,
+    **playground.CAPTIONS,
 }

@@ -85,6 +85,17 @@ def card(kind: str = "true") -> QFrame:
     return frame
 
 
+def lower_to(widget: QWidget, least: int) -> None:
+    """Let a widget with a scroll bar of its own be as low as `least` pixels.
+
+    It takes what room there is, and asks for no more: otherwise the view around it
+    would scroll as well.
+    """
+    widget.setMinimumHeight(least)
+    across = widget.sizePolicy().horizontalPolicy()
+    widget.setSizePolicy(across, QSizePolicy.Policy.Ignored)
+
+
 def choice_box() -> QComboBox:
     """A box for one of several; a long choice is cut in it, not in its list."""
     box = calm(QComboBox())

@@ -6,25 +6,10 @@ import pytest
 from PySide6.QtWidgets import QComboBox, QPlainTextEdit
 
 from surgeon_engine.run_folder import RunFolder
-from surgeon_gui.engine_thread import EngineThread
-from surgeon_gui.main_window import MainWindow
 from surgeon_gui.run_state import Status
-from surgeon_gui.settings import Settings
-from tests.helpers.windows import click, closed, find, run_of
+from tests.helpers.windows import click, find, run_of
 
 LONG_MS = 280_000  # the whole engine, on a slow machine that has other things to do
-
-
-@pytest.fixture
-def real_window(qtbot, tmp_path):
-    engine = EngineThread()
-    engine.start()
-    window = MainWindow(engine, Settings(), tmp_path / "runs")
-    window.engine_of_test = engine
-    window.resize(1280, 720)
-    window.show()
-    yield window
-    closed(window)
 
 
 @pytest.mark.slow

@@ -17,7 +17,8 @@ from tests.helpers.untranslated import called, untranslated
 
 ROOT = Path(__file__).parents[2]
 GUI = sorted((ROOT / "surgeon_gui").rglob("*.py"))
-NOT_IN_THE_WINDOW = {"__main__.py", "demo.py", "theme.py"}  # a terminal, style sheets
+# Words for a terminal, style sheets, prompts for models.
+NOT_IN_THE_WINDOW = {"__main__.py", "demo.py", "theme.py", "examples.py"}
 OTHERS = [language for language in LANGUAGES if language != ENGLISH]
 
 

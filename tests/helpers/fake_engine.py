@@ -21,6 +21,7 @@ from surgeon_engine.commands import (
     Command,
     Diagnose,
     ExportRun,
+    Generate,
     InspectModel,
     MeasureModels,
     PreviewText,
@@ -56,6 +57,7 @@ from surgeon_engine.events import (
 from surgeon_engine.formats import Format
 from surgeon_engine.run_folder import RunFolder
 from surgeon_engine.sizes import file_dtype, goal_of
+from tests.helpers.fake_playground import playground_events
 from tests.helpers.fake_results import exported, measured
 
 BLOCKS = 6
@@ -228,6 +230,8 @@ class FakeEngine:
                 self._emit(measured(settings))
             case Diagnose(config=config, folder=folder):
                 self._diagnose(config, folder)
+            case Generate():
+                self._write(command)
             case StartRun():
                 self._prune(command)
 
@@ -263,6 +267,15 @@ class FakeEngine:
         for stage in (Stage.LOAD, Stage.BASELINE, Stage.CURVATURE, Stage.SELECTION):
             self._stage(stage)
         self._emit(diagnosed(config, folder, model_summary(config.model.source)))
+
+    def _write(self, command: Generate) -> None:
+        for event in playground_events(command, lambda: self._run in self._stopped):
+            time.sleep(self._options.pause)
+            self._look_for_cancel()
+            self._emit(event)
+            is_stage = isinstance(event, StageStarted)
+            if is_stage and event.stage.value == self._options.at:
+                self._go_wrong()
 
     def _save(self, wanted: ExportConfig) -> None:
         for stage in (Stage.LOAD, Stage.EXPORT, Stage.VERIFICATION):
