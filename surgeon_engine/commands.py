@@ -62,6 +62,10 @@ class Diagnose(_Command, frozen=True):
     folder: str  # where the costs go
 
 
+class ProbeMachine(_Command, frozen=True):
+    """Say how fast the machine is and what is free: answered by `MachineProbed`."""
+
+
 class StopAndKeep(_Command, frozen=True):
     """End after the shot that is under way, and export what is there by then."""
 
@@ -85,6 +89,7 @@ Command = (
     | ExportRun
     | MeasureModels
     | Diagnose
+    | ProbeMachine
     | StopAndKeep
     | Pause
     | Resume

@@ -20,6 +20,7 @@ from surgeon_engine.live import (
     Paused,
     Resumed,
 )
+from surgeon_engine.machine import MachineProbed
 from surgeon_engine.measurements import Measured
 
 
@@ -85,6 +86,7 @@ class LayerSummary(msgspec.Struct, frozen=True):
     rows: int
     columns: int
     weights: int  # with the bias, where there is one
+    coupling: str = ""  # "heads" or "neurons" where whole ones are its columns
 
 
 class ModelSummary(msgspec.Struct, frozen=True):
@@ -291,6 +293,7 @@ Event = (
     | Paused
     | Resumed
     | Diagnosed
+    | MachineProbed
     | Logged
     | RunFinished
     | Failed

@@ -28,6 +28,7 @@ from surgeon_engine.commands import (
     MeasureModels,
     Pause,
     PreviewText,
+    ProbeMachine,
     Resume,
     StartRun,
     StopAndKeep,
@@ -38,11 +39,13 @@ from surgeon_engine.errors import EngineError
 from surgeon_engine.events import Cancelled, EngineReady, Envelope, Failed, Stage
 from surgeon_engine.export.exporting import export_again
 from surgeon_engine.libraries import versions, without_progress_bars
+from surgeon_engine.machine import MachineProbed
 from surgeon_engine.measurements import Measured, Settings
 from surgeon_engine.measuring.measure import measure
 from surgeon_engine.model.inspect import inspect_model
 from surgeon_engine.pipeline import prune
 from surgeon_engine.session import RunCancelled, Session
+from surgeon_engine.speed_probe import machine
 from surgeon_engine.worker import kill_process_tree
 
 
@@ -126,6 +129,8 @@ def _do(command: Command, session: Session) -> None:
             session.emit(diagnose(config, Path(folder), session))
         case MeasureModels(sources=sources, settings=settings):
             session.emit(_measured(sources, settings, session))
+        case ProbeMachine():
+            session.emit(MachineProbed(machine()))
 
 
 def _measured(sources: Sequence[str], settings: Settings, session: Session) -> Measured:

@@ -33,6 +33,7 @@ from surgeon_engine.events import (
     RunFinished,
     TextPreviewed,
 )
+from surgeon_engine.machine import MachineProbed
 from surgeon_engine.measurements import Measured
 from surgeon_engine.worker import EngineLink
 from surgeon_gui import text
@@ -46,6 +47,7 @@ _ENDINGS = (
     TextPreviewed,
     Measured,
     Diagnosed,
+    MachineProbed,
     RunFinished,
     Failed,
     Cancelled,

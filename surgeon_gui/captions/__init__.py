@@ -16,12 +16,14 @@ from surgeon_gui.captions import (
     live,
     shell,
     steps,
+    target,
 )
 from surgeon_gui.captions.caption import Caption
 
 CAPTIONS: dict[str, Caption] = {
     **shell.CAPTIONS,
     **steps.CAPTIONS,
+    **target.CAPTIONS,
     **export.CAPTIONS,
     **live.CAPTIONS,
     **history.CAPTIONS,
