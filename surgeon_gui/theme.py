@@ -221,12 +221,11 @@ def _stylesheet(theme: Theme) -> str:
     QPushButton[primary="true"]:disabled {{
         background: {theme.raised}; color: {theme.faint}; border-color: {theme.border};
     }}
-    QRadioButton::indicator, QTreeView::indicator {{
+    QRadioButton::indicator {{
         width: 12px; height: 12px; border: 1px solid {theme.muted};
         background: {theme.surface};
     }}
     QRadioButton::indicator {{ border-radius: 7px; }}
-    QTreeView::indicator {{ border-radius: 3px; }}
     QRadioButton::indicator:checked {{
         border: 1px solid {theme.accent};
         background: qradialgradient(cx:0.5, cy:0.5, radius:0.5, fx:0.5, fy:0.5,
@@ -234,16 +233,6 @@ def _stylesheet(theme: Theme) -> str:
             stop:0.65 {theme.surface}, stop:1 {theme.surface});
     }}
     QRadioButton::indicator:disabled {{ border-color: {theme.border}; }}
-    QTreeView::indicator:checked {{
-        border-color: {theme.accent}; background: {theme.accent};
-    }}
-    QTreeView::indicator:indeterminate {{
-        border-color: {theme.accent};
-        background: qlineargradient(x1:0, y1:0, x2:1, y2:1,
-            stop:0 {theme.accent}, stop:0.49 {theme.accent},
-            stop:0.51 {theme.surface}, stop:1 {theme.surface});
-    }}
-    QTreeView {{ background: {theme.surface}; border: 1px solid {theme.border}; }}
     QLineEdit, QPlainTextEdit {{
         background: {theme.surface}; border: 1px solid {theme.border};
         border-radius: 5px; padding: 4px 6px;
@@ -261,6 +250,11 @@ def _stylesheet(theme: Theme) -> str:
         border-radius: 3px; background: {theme.surface};
     }}
     QTreeView::indicator:checked {{ background: {theme.text}; }}
+    QTreeView::indicator:indeterminate {{
+        background: qlineargradient(x1:0, y1:0, x2:1, y2:1,
+            stop:0 {theme.text}, stop:0.49 {theme.text},
+            stop:0.51 {theme.surface}, stop:1 {theme.surface});
+    }}
     QHeaderView {{ background: transparent; border: none; }}
     QHeaderView::section {{
         background: {theme.surface}; color: {theme.muted}; border: none;
