@@ -1,6 +1,7 @@
 """The command line: the same engine without a window.
 
     surgeon run JOB.toml      prune as the job says
+    surgeon estimate JOB.toml memory, disk and time that it will need
     surgeon inspect MODEL     what a model is and how it can be pruned
     surgeon export RUN        write what a run has pruned in another form
     surgeon measure MODEL...  speed and memory of one model, or of two in turns
@@ -35,6 +36,7 @@ from surgeon_engine.events import (
     ShotFinished,
     StageStarted,
 )
+from surgeon_engine.fitting import Light
 from surgeon_engine.formats import DESCRIPTIONS, FileDtype, Format
 from surgeon_engine.job_file import read_config
 from surgeon_engine.measurements import Settings, table
@@ -52,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         match options.command:
             case "run":
                 return _run(options)
+            case "estimate":
+                return _estimate(options)
             case "inspect":
                 return _inspect(options)
             case "export":
@@ -95,6 +99,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SHOT",
         help="stop after this shot and export what is there by then",
     )
+
+    estimate = commands.add_parser(
+        "estimate", help="say what a job will need, and whether it fits this machine"
+    )
+    estimate.add_argument("job", type=Path, help="as for run")
+    estimate.add_argument("--run-dir", type=Path, default=Path("runs"))
 
     inspect = commands.add_parser("inspect", help="say what a model is")
     inspect.add_argument("model", help='a folder, a .gguf file, or "demo"')
@@ -208,6 +218,17 @@ def _run(options: argparse.Namespace) -> int:
         session.emit(failure(error))
         raise
     return 0
+
+
+def _estimate(options: argparse.Namespace) -> int:
+    config = read_config(options.job)
+    from surgeon_engine.forecast import forecast, in_lines
+    from surgeon_engine.libraries import without_progress_bars
+
+    without_progress_bars()
+    found = forecast(config, options.run_dir / "estimate")
+    _say(in_lines(found))
+    return 0 if found.fit.room is not Light.RED else 1
 
 
 def _inspect(options: argparse.Namespace) -> int:

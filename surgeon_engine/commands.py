@@ -75,6 +75,10 @@ class Generate(_Command, frozen=True):
     settings: GenerationSettings
 
 
+class ProbeMachine(_Command, frozen=True):
+    """Say how fast the machine is and what is free: answered by `MachineProbed`."""
+
+
 class StopAndKeep(_Command, frozen=True):
     """End after the shot that is under way, and export what is there by then.
 
@@ -102,6 +106,7 @@ Command = (
     | MeasureModels
     | Diagnose
     | Generate
+    | ProbeMachine
     | StopAndKeep
     | Pause
     | Resume

@@ -43,5 +43,9 @@ class ExportError(EngineError):
     """A checkpoint could not be written, or did not load as it should."""
 
 
+class RoomError(EngineError):
+    """A run needs more memory or disk than there is."""
+
+
 class RunFolderError(EngineError):
     """The folder of a run cannot be made, read or written."""

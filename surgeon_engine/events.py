@@ -20,6 +20,7 @@ from surgeon_engine.live import (
     Paused,
     Resumed,
 )
+from surgeon_engine.machine import MachineProbed
 from surgeon_engine.measurements import Measured
 from surgeon_engine.playground import (
     Generated,
@@ -93,6 +94,7 @@ class LayerSummary(msgspec.Struct, frozen=True):
     rows: int
     columns: int
     weights: int  # with the bias, where there is one
+    coupling: str = ""  # "heads" or "neurons" where whole ones are its columns
 
 
 class ModelSummary(msgspec.Struct, frozen=True):
@@ -303,6 +305,7 @@ Event = (
     | TokenWritten
     | TextCompared
     | Generated
+    | MachineProbed
     | Logged
     | RunFinished
     | Failed

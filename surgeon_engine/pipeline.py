@@ -46,6 +46,7 @@ from surgeon_engine.export.exporting import (
 )
 from surgeon_engine.export.model_card import Recipe
 from surgeon_engine.export.probe import save_probe
+from surgeon_engine.forecast import refuse_what_cannot_fit
 from surgeon_engine.formats import FOR_TRANSFORMERS
 from surgeon_engine.libraries import versions
 from surgeon_engine.model.inspect import describe
@@ -76,6 +77,7 @@ def prune(config: RunConfig, folder: Path, session: Session) -> None:
     destination = run.export_path(config)
     replace = config.export.replace
     check_destination(destination, run, model_paths(config), replace=replace)
+    refuse_what_cannot_fit(config, run.path)
     run.create(config)
     session.begin(run, lambda: devices.memory_in_use(device))
     devices.forget_peak_memory()

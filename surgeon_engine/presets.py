@@ -15,6 +15,7 @@ from importlib.resources import files
 from typing import Any
 
 import msgspec
+import tomli_w
 
 from surgeon_engine.config import PruningConfig, RunConfig
 from surgeon_engine.errors import ConfigError
@@ -31,6 +32,7 @@ NAMES = (
 )
 _WORDS = ("title", "about")
 _PARTS = ("pruning", "calibration")
+_OF_CALIBRATION = ("windows", "validation_windows", "window_length")
 _TEXTS = ("text", "validation_text")  # of the calibration; they are the user's
 
 
@@ -54,6 +56,25 @@ class Preset:
     def is_in(self, config: RunConfig) -> bool:
         """Whether the job has these settings."""
         return self.applied_to(config) == config
+
+
+def preset_of(name: str, title: str, about: str, config: RunConfig) -> Preset:
+    """The settings of a job as a preset."""
+    calibration = {key: getattr(config.calibration, key) for key in _OF_CALIBRATION}
+    return Preset(name, title, about, config.pruning, calibration)
+
+
+def preset_to_toml(preset: Preset) -> str:
+    """The text of which `preset_from_toml` makes the same preset."""
+    pruning = msgspec.to_builtins(preset.pruning)
+    default = msgspec.to_builtins(PruningConfig())
+    data = {
+        "title": preset.title,
+        "about": preset.about,
+        "pruning": {k: v for k, v in pruning.items() if v != default[k]},
+        "calibration": msgspec.to_builtins(dict(preset.calibration)),
+    }
+    return tomli_w.dumps(data)
 
 
 @functools.cache

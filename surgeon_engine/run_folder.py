@@ -197,6 +197,16 @@ def expanded(path: str) -> Path:
     return Path(os.path.expanduser(path)).absolute()
 
 
+def free_bytes(path: Path) -> int:
+    """How much room the disk has on which `path` is, or is to be.
+
+    Raises:
+        OSError: that cannot be seen.
+    """
+    there = next(p for p in (path, *path.absolute().parents) if os.path.exists(p))
+    return shutil.disk_usage(there).free
+
+
 def refuse_occupied(path: Path, error: type[EngineError]) -> None:
     """Raise `error` if there is a file, or a folder with something in it, at `path`."""
     if path.is_dir() and not any(path.iterdir()):

@@ -29,6 +29,7 @@ from surgeon_engine.commands import (
     MeasureModels,
     Pause,
     PreviewText,
+    ProbeMachine,
     Resume,
     StartRun,
     StopAndKeep,
@@ -40,11 +41,13 @@ from surgeon_engine.events import Cancelled, EngineReady, Envelope, Failed, Stag
 from surgeon_engine.export.exporting import export_again
 from surgeon_engine.generation.generate import Playground
 from surgeon_engine.libraries import versions, without_progress_bars
+from surgeon_engine.machine import MachineProbed
 from surgeon_engine.measurements import Measured, Settings
 from surgeon_engine.measuring.measure import measure
 from surgeon_engine.model.inspect import inspect_model
 from surgeon_engine.pipeline import prune
 from surgeon_engine.session import RunCancelled, Session
+from surgeon_engine.speed_probe import machine
 from surgeon_engine.worker import kill_process_tree
 
 _IDLE_SECONDS = 300.0  # until the models of the playground are given up
@@ -150,6 +153,8 @@ def _do(command: Command, session: Session) -> None:
             session.emit(diagnose(config, Path(folder), session))
         case MeasureModels(sources=sources, settings=settings):
             session.emit(_measured(sources, settings, session))
+        case ProbeMachine():
+            session.emit(MachineProbed(machine()))
 
 
 def _measured(sources: Sequence[str], settings: Settings, session: Session) -> Measured:

@@ -18,7 +18,7 @@ from surgeon_engine.errors import ConfigError
 from surgeon_engine.events import ModelSummary
 from surgeon_engine.formats import FileDtype, Format
 
-_BYTES_PER_PARAMETER = {
+BYTES_PER_PARAMETER = {
     FileDtype.FLOAT32: 4.0,
     FileDtype.BFLOAT16: 2.0,
     FileDtype.FLOAT16: 2.0,
@@ -59,7 +59,7 @@ def number_format(
     if wanted is not FileDtype.SAME:
         return wanted
     either = [FileDtype(name) for name in (pruned, stored) if name]
-    return min(either, key=_BYTES_PER_PARAMETER.__getitem__)
+    return min(either, key=BYTES_PER_PARAMETER.__getitem__)
 
 
 def goal_of(pruning: PruningConfig, model: ModelSummary, dtype: FileDtype) -> Goal:
@@ -94,7 +94,7 @@ def _to_remove(pruning: PruningConfig, model: ModelSummary, dtype: FileDtype) ->
         case Target.PARAMETERS:
             stay = round(pruning.million_parameters * _MILLION)
         case Target.FILE_SIZE:
-            stay = int(pruning.megabytes * _MEGABYTE / _BYTES_PER_PARAMETER[dtype])
+            stay = int(pruning.megabytes * _MEGABYTE / BYTES_PER_PARAMETER[dtype])
     return model.parameters - stay
 
 
@@ -123,5 +123,5 @@ def _goal(
         sparsity=removed / prunable,
         parameter_share=removed / model.parameters,
         parameters=model.parameters - removed,
-        weight_bytes=int((model.parameters - removed) * _BYTES_PER_PARAMETER[dtype]),
+        weight_bytes=int((model.parameters - removed) * BYTES_PER_PARAMETER[dtype]),
     )

@@ -11,8 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
+import msgspec
+
 from surgeon_engine.config import ExportConfig, RunConfig
 from surgeon_engine.diagnoses import Diagnosed
+from surgeon_engine.estimate import estimate
 from surgeon_engine.events import (
     EngineReady,
     Envelope,
@@ -21,12 +24,17 @@ from surgeon_engine.events import (
     ModelSummary,
     TextPreviewed,
 )
+from surgeon_engine.fitting import Fit
+from surgeon_engine.machine import Machine, MachineProbed
 from surgeon_engine.measurements import Measured
 from surgeon_engine.presets import Preset, presets
 from surgeon_gui import run_state
+from surgeon_gui.drafts import Draft, Drafts
 from surgeon_gui.file_forms import another_format
 from surgeon_gui.inquiry import Inquiry, answered
 from surgeon_gui.run_state import RunState
+
+_SLOWEST = 4.0  # times as long as foreseen: more is chance, and no pace
 
 
 class Step(Enum):
@@ -57,6 +65,8 @@ class AppState:
     job_file: str = ""  # what the draft was last saved as or loaded from
     engine: Engine = Engine.STARTING
     ready: EngineReady | None = None
+    machine: Machine | None = None  # as it was when it was last probed
+    fit: Fit | None = None  # of the draft; None: not known
     inspection: Inquiry[ModelSummary] = Inquiry()
     preview: Inquiry[TextPreviewed] = Inquiry()
     can_replace: bool = False  # the destination holds what may go if the user agrees
@@ -69,6 +79,8 @@ class AppState:
     problems: Mapping[Step, str] = field(default_factory=dict)  # of the draft
     refused: Mapping[Step, str] = field(default_factory=dict)  # what pages hold instead
     own: RunConfig | None = None  # the settings before a preset was chosen
+    own_presets: tuple[Preset, ...] = ()
+    drafts: Drafts = Drafts()
     run: RunState = RunState()
     looked_at: RunState | None = None  # an earlier run, while `run` is under way
     earlier: str = ""  # what the earlier run is called that is shown; empty: none is
@@ -99,6 +111,10 @@ class AppState:
 def apply(state: AppState, envelope: Envelope) -> AppState:
     """What the window knows after an event."""
     event = envelope.event
+    if isinstance(event, MachineProbed):
+        pace = state.machine.pace if state.machine is not None else 1.0
+        machine = msgspec.structs.replace(event.machine, pace=pace)
+        return replace(state, machine=machine)
     if isinstance(event, EngineReady):
         return replace(state, engine=Engine.READY, ready=event)
     if not envelope.run:
@@ -151,6 +167,24 @@ def without_preset(state: AppState) -> AppState:
     return replace(with_config(_without_refused(state), own), own=None)
 
 
+def with_pace(state: AppState) -> AppState:
+    """The state after a run: how long the next one takes is known better.
+
+    A run that was stopped early has done less than was foreseen.
+    """
+    run, machine = state.run, state.machine
+    if run.result is None or run.result.stopped_early or machine is None:
+        return state
+    if run.config is None or run.model is None:
+        return state
+    unhurried = msgspec.structs.replace(machine, pace=1.0)
+    foreseen = estimate(run.config, run.model, unhurried).seconds
+    if foreseen is None:
+        return state
+    pace = min(max(run.result.seconds / foreseen, _SLOWEST**-1), _SLOWEST)
+    return replace(state, machine=msgspec.structs.replace(machine, pace=pace))
+
+
 def _own_settings(state: AppState) -> RunConfig | None:
     """The job as it would be without its preset; None: not known.
 
@@ -173,7 +207,32 @@ def preset_in(state: AppState) -> Preset | None:
     """The preset that the page of the target shows; None: one's own settings."""
     if Step.TARGET in state.refused:
         return None
-    return next((p for p in presets() if p.is_in(state.config)), None)
+    return next((p for p in all_presets(state) if p.is_in(state.config)), None)
+
+
+def all_presets(state: AppState) -> tuple[Preset, ...]:
+    """Those that come with the program, then the user's own."""
+    return (*presets(), *state.own_presets)
+
+
+def draft_of(state: AppState) -> Draft:
+    """What undo brings back."""
+    return Draft(state.config, state.own, state.model_is_chosen)
+
+
+def with_draft(state: AppState, draft: Draft, drafts: Drafts) -> AppState:
+    """The state as it was with an earlier draft, or a later one.
+
+    What somebody had agreed to have replaced has to be agreed to again.
+    """
+    export = replace(draft.config.export, replace=False)
+    config = replace(draft.config, export=export)
+    return replace(
+        with_config(_without_refused(state), config),
+        own=draft.own,
+        model_is_chosen=draft.model_is_chosen,
+        drafts=drafts,
+    )
 
 
 def with_run(state: AppState, run: RunState) -> AppState:

@@ -15,7 +15,7 @@ from surgeon_engine.events import ModelSummary
 from surgeon_engine.layer_patterns import is_meant, limit_in
 from surgeon_engine.run_folder import refuse_occupied
 from surgeon_engine.sizes import file_dtype, goal_of
-from surgeon_gui import file_forms, paths
+from surgeon_gui import file_forms, fits, paths
 from surgeon_gui.app_state import AppState, Engine, Step
 from surgeon_gui.choices import words_of
 from surgeon_gui.run_state import Status
@@ -54,7 +54,7 @@ def start_obstacle(state: AppState) -> str:
         return tr("The engine is still starting.")
     if state.model is None:
         return tr("The model is still being read.")
-    return ""
+    return fits.obstacle(state.fit)
 
 
 def save_obstacle(state: AppState) -> str:

@@ -33,6 +33,7 @@ from surgeon_engine.events import (
     RunFinished,
     TextPreviewed,
 )
+from surgeon_engine.machine import MachineProbed
 from surgeon_engine.measurements import Measured
 from surgeon_engine.playground import Generated
 from surgeon_engine.worker import EngineLink
@@ -48,6 +49,7 @@ _ENDINGS = (
     Measured,
     Diagnosed,
     Generated,
+    MachineProbed,
     RunFinished,
     Failed,
     Cancelled,

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
 
 from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtWidgets import (
@@ -42,6 +42,28 @@ def _nothing_follows(before: Values, after: Values) -> Values:
     return {}
 
 
+class FormPart(Protocol):
+    """An input of a page's own, for one field or for several that belong together.
+
+    It stands where the page has put it; the form reads it, shows it values, and checks
+    what it says together with everything else.
+    """
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of its fields."""
+
+    @property
+    def edited(self) -> Any:
+        """The signal that tells of an edit."""
+
+    def values(self) -> Values:
+        """What it says, of its fields."""
+
+    def show_values(self, values: Values) -> None:
+        """Show the values of all fields of the form; tells nobody."""
+
+
 @dataclasses.dataclass(slots=True)
 class _Row:
     """A field's place: a grid, because QFormLayout cuts labels that wrap."""
@@ -63,7 +85,8 @@ class ConfigForm(QWidget):
 
     `part` is the name of the config in the whole, as in "pruning", and the beginning of
     the inputs' names unless there is another `name`. `following` says which further
-    values an edit brings with it. Fields `in_front` are not among the advanced ones.
+    values an edit brings with it. Fields `in_front` are not among the advanced ones;
+    those of `parts` have inputs of the page's own.
     """
 
     edited = Signal(object)  # the config, after the user changed something
@@ -77,6 +100,7 @@ class ConfigForm(QWidget):
         *,
         name: str = "",
         in_front: tuple[str, ...] = (),
+        parts: Iterable[FormPart] = (),
     ) -> None:
         super().__init__()
         self._part = part
@@ -84,14 +108,18 @@ class ConfigForm(QWidget):
         self._following = following
         self._config = kind()
         self._inputs: dict[str, Input] = {}
+        self._parts = tuple(parts)
         self._before: Values = {}  # what they said last
         self._rows: dict[str, _Row] = {}
         self._problem = problem_label()
         self._problem.setObjectName(f"{self._name}_form_problem")
         plain, advanced = _grid(), _grid()
         hints = typing.get_type_hints(kind)
+        apart = {name for part in self._parts for name in part.names}
+        for part_of_page in self._parts:
+            part_of_page.edited.connect(self._on_edited)
         for field in dataclasses.fields(kind):
-            if hints[field.name] in (str, bool):
+            if hints[field.name] in (str, bool) or field.name in apart:
                 continue
             is_advanced = field.metadata.get("advanced") and field.name not in in_front
             grid = advanced if is_advanced else plain
@@ -113,11 +141,14 @@ class ConfigForm(QWidget):
         """Show a config, but not over what is being typed; tells nobody."""
         self._config = config
         show_problem(self._problem, "")
-        self._show({name: getattr(config, name) for name in self._inputs})
+        self._show({name: getattr(config, name) for name in self.values()})
 
     def values(self) -> dict[str, Any]:
         """What the inputs say, whether or not it goes together."""
-        return {name: entry.value for name, entry in self._inputs.items()}
+        values = {name: entry.value for name, entry in self._inputs.items()}
+        for part in self._parts:
+            values |= part.values()
+        return values
 
     def config(self) -> Any:
         """What the inputs say, with everything else as it was last shown.
@@ -152,6 +183,11 @@ class ConfigForm(QWidget):
         assert isinstance(entry, ChoiceInput)
         entry.disable(reasons)
 
+    def edit(self, name: str, value: Any) -> None:
+        """Give a field a value, as if the user had entered it."""
+        self._inputs[name].show(value)
+        self._on_edited()
+
     def _add_field(
         self, grid: QGridLayout, field: dataclasses.Field[Any], kind: Any
     ) -> None:
@@ -180,6 +216,8 @@ class ConfigForm(QWidget):
         for name, entry in self._inputs.items():
             if not entry.is_being_typed_in:
                 entry.show(values[name])
+        for part in self._parts:
+            part.show_values(values)
         self._before = self.values()
         said = _unchecked(self._config, self._before)
         for row in self._rows.values():

@@ -154,6 +154,11 @@ class DecimalInput(_NumberInput):
             self._box.setStepType(QAbstractSpinBox.StepType.AdaptiveDecimalStepType)
         super().__init__(self._box, self._box.valueChanged, words)
 
+    @property
+    def least(self) -> float:
+        """The smallest number that it takes."""
+        return self._low / self._scale
+
     def _read(self) -> float:
         return round(self._box.value() / self._scale, self._digits)
 

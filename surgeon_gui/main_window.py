@@ -46,6 +46,7 @@ from surgeon_gui.session import Session
 from surgeon_gui.settings import Settings, ThemeChoice, default_run_parent
 from surgeon_gui.theme import GAP, MARGIN, apply_theme
 from surgeon_gui.translation import tr
+from surgeon_gui.undoing import Undoing
 from surgeon_gui.widgets.action_strip import ActionStrip
 from surgeon_gui.widgets.chart_card import save_widget
 from surgeon_gui.widgets.controls import finish_typing
@@ -107,6 +108,9 @@ class MainWindow(QMainWindow):
         self._strip = ActionStrip()
         self._menus = Menus(self)
         self._history = History(self.session, self)
+        actions = self._menus.actions
+        undo, redo = actions["undo_action"], actions["redo_action"]
+        self._undoing = Undoing(self.session, undo, redo, self)
         self._close_question = CloseQuestion(self.session, self)
         self._lay_out()
         self._connect_session()
@@ -277,6 +281,7 @@ class MainWindow(QMainWindow):
         self._live.show_run(state.shown_run, now)
         plan = plan_or_invitation(state, obstacle)
         self._strip.show_run(state.run, plan, obstacle, now)
+        self._strip.show_fit(None if state.is_busy else state.fit)
         self._error_bar.show_problem(state.notice)
         status = state.run.status
         self._menus.actions["start_action"].setEnabled(not obstacle)

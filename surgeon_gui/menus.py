@@ -14,6 +14,8 @@ _SHORTCUTS = {
     "open_gguf_action": "Ctrl+Shift+O",
     "save_job_action": "Ctrl+S",
     "quit_action": "Ctrl+Q",
+    "undo_action": "Ctrl+Z",
+    "redo_action": "Ctrl+Shift+Z",
     "start_action": "Ctrl+R",
     "stop_action": "Ctrl+K",
     "log_action": "Ctrl+L",
@@ -46,6 +48,7 @@ class Menus:
             "load_job_action save_job_action save_picture_action - "
             "report_html_action report_pdf_action - quit_action",
         )
+        self._fill(bar.addMenu(tr("&Edit")), "undo_action redo_action")
         self._fill(bar.addMenu(tr("&Run")), "start_action stop_action cancel_action")
         view = bar.addMenu(tr("&View"))
         self._themes = QActionGroup(window)

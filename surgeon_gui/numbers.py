@@ -86,6 +86,15 @@ def whole_duration(seconds: float) -> str:
     return duration(seconds)
 
 
+def rough_duration(seconds: float) -> str:
+    """A time that may be off by half: in the one unit that matters."""
+    if seconds < 2 * _MINUTE:
+        return f"{max(5, 5 * round(seconds / 5))}{_NARROW}s"
+    if seconds < 2 * _HOUR:
+        return f"{round(seconds / _MINUTE)}{_NARROW}min"
+    return f"{round(seconds / _HOUR):,}{_NARROW}h"
+
+
 def clock(seconds: float) -> str:
     """A running time, as on a stopwatch: 0:07, 12:34, 1:02:03."""
     minutes, rest = divmod(int(seconds), _MINUTE)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from surgeon_engine.run_folder import free_bytes as free_bytes_at
+
 
 def expanded(text: str) -> Path:
     """The absolute path that `text` names; the home of nobody stays as it is."""
@@ -52,3 +54,11 @@ def is_occupied(text: str) -> bool:
         return any(expanded(text).iterdir())
     except OSError:
         return True
+
+
+def free_bytes(text: str) -> int | None:
+    """How much room the disk of a path has; None: that cannot be seen."""
+    try:
+        return free_bytes_at(expanded(text))
+    except OSError:
+        return None

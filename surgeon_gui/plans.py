@@ -87,6 +87,22 @@ def goal(config: RunConfig, model: ModelSummary) -> str:
     )
 
 
+def sizes_in_brief(config: RunConfig, model: ModelSummary) -> str:
+    """Parameters and file before and after, in a line each; or nothing."""
+    reached = goal_or_none(config, model)
+    if reached is None:
+        return ""
+    parameters = tr("{before} \N{RIGHTWARDS ARROW} {after} parameters").format(
+        before=numbers.count(model.parameters), after=numbers.count(reached.parameters)
+    )
+    if config.pruning.structure in SPARSE or leaves_zeros(config):
+        return parameters + "\n" + tr("The file keeps its size: zeros stay in it.")
+    file = tr("{before} \N{RIGHTWARDS ARROW} {after} on disk").format(
+        before=numbers.size(model.file_bytes), after=numbers.size(reached.weight_bytes)
+    )
+    return f"{parameters}\n{file}"
+
+
 def _file(config: RunConfig, reached: Goal, model: ModelSummary) -> str:
     """What becomes of the file, as the end of a sentence."""
     if config.pruning.structure in SPARSE:

@@ -10,7 +10,7 @@ from enum import Enum
 
 from surgeon_engine.events import DampingChoice, ModelSummary, Stage
 from surgeon_engine.formats import Format
-from surgeon_gui import numbers
+from surgeon_gui import fits, numbers
 from surgeon_gui.app_state import AppState, Engine, Step
 from surgeon_gui.choices import words_of
 from surgeon_gui.plans import in_brief, plan
@@ -72,7 +72,7 @@ def plan_or_invitation(state: AppState, obstacle: str) -> str:
     if obstacle:
         return obstacle
     assert state.model is not None
-    sentence = plan(state.config, state.model)
+    sentence = f"{plan(state.config, state.model)} {fits.in_brief(state.fit)}".strip()
     return (
         tr("Next run: {sentence}").format(sentence=sentence)
         if state.shows_run

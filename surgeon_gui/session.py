@@ -22,6 +22,7 @@ from surgeon_engine.commands import (
     InspectModel,
     MeasureModels,
     PreviewText,
+    ProbeMachine,
     StartRun,
     StopAndKeep,
 )
@@ -35,8 +36,9 @@ from surgeon_engine.events import Envelope, Failed
 from surgeon_engine.measurements import Settings
 from surgeon_engine.presets import Preset
 from surgeon_engine.run_folder import new_run_folder
-from surgeon_gui import app_state, checks, paths, run_state
+from surgeon_gui import app_state, checks, fits, paths, run_state
 from surgeon_gui.app_state import AppState, Step
+from surgeon_gui.drafts import Draft, Drafts
 from surgeon_gui.engine_thread import EngineThread
 from surgeon_gui.inquiry import Inquiry, cancelling
 from surgeon_gui.run_state import RunState
@@ -74,10 +76,11 @@ class Session(QObject):
 
     def load(self, config: RunConfig, job_file: str = "") -> None:
         """Take a whole job as the draft; nobody has agreed to replace anything yet."""
+        before = app_state.draft_of(self.state)
         self._choose()
         self._accept(*Step)
         export = replace(config.export, replace=False)
-        self.edit(replace(config, export=export))
+        self.edit(replace(config, export=export), before)
         self._set(replace(self.state, job_file=job_file))
 
     @Slot(str)
@@ -90,23 +93,39 @@ class Session(QObject):
             self._inspection_timer.stop()
             self._set(replace(self.state, model_is_chosen=False, inspection=Inquiry()))
             return
+        before = app_state.draft_of(self.state)
         self._choose()
         model = replace(self.state.config.model, source=source.strip())
-        self.edit(replace(self.state.config, model=model))
+        self.edit(replace(self.state.config, model=model), before)
 
-    def edit(self, config: RunConfig) -> None:
-        """Make `config` the draft."""
-        self._set(self._checked(app_state.with_config(self.state, config)))
-        if self.state.model_is_chosen and not self.state.inspection.request:
-            self._inspection_timer.start()
+    def edit(self, config: RunConfig, before: Draft | None = None) -> None:
+        """Make `config` the draft; undoing it leads to the one `before`."""
+        before = before or app_state.draft_of(self.state)
+        self._become(app_state.with_config(self.state, config), before)
+        self._inspect_soon()
+
+    def go_to(self, draft: Draft, drafts: Drafts) -> None:
+        """Show an earlier draft or a later one, and what comes before and after it."""
+        self._set(self._checked(app_state.with_draft(self.state, draft, drafts)))
+        self._inspect_soon()
+
+    def drop_refused(self) -> None:
+        """Forget what pages hold that makes no job."""
+        self._accept(*Step)
+        self._set(self._checked(self.state))
+
+    def set_own_presets(self, presets: tuple[Preset, ...]) -> None:
+        """Offer these presets besides those that come with the program."""
+        self._set(replace(self.state, own_presets=presets))
 
     @Slot(object)
     def choose_preset(self, preset: Preset | None) -> None:
         """Give the draft the settings of a preset, or those that it had before."""
+        before = app_state.draft_of(self.state)
         if preset is None:
-            self._set(self._checked(app_state.without_preset(self.state)))
+            self._become(app_state.without_preset(self.state), before)
         else:
-            self._set(self._checked(app_state.with_preset(self.state, preset)))
+            self._become(app_state.with_preset(self.state, preset), before)
 
     @Slot(object)
     def edit_calibration(self, calibration: CalibrationConfig) -> None:
@@ -298,11 +317,13 @@ class Session(QObject):
         state = before
         for envelope in batch:
             state = app_state.apply(state, envelope)
-        if state.model is not before.model:
+        if state.model is not before.model or state.machine is not before.machine:
             state = self._checked(state)
         self.events_arrived.emit(batch)
         if state is not before:
             self._set(state)
+        if state.ready is not before.ready:
+            self._probe()
         if state.model is not None and state.model is not before.model:
             self.model_recognised.emit(state.config.model.source)
         if before.run.status.is_busy and not state.run.status.is_busy:
@@ -312,7 +333,9 @@ class Session(QObject):
 
     def _on_run_ended(self, run: RunState) -> None:
         self._clock.stop()
-        self._set(self._checked(self.state))  # its export now stands where it went
+        # Its export now stands where it went.
+        self._set(self._checked(app_state.with_pace(self.state)))
+        self._probe()  # what is free has changed as well
         self.run_ended.emit(run)
 
     @Slot()
@@ -322,6 +345,19 @@ class Session(QObject):
         name = self.new_name("inspect")
         self._set(replace(self.state, inspection=Inquiry(name)))
         self.send(InspectModel(run=name, model=self.state.config.model))
+
+    def _inspect_soon(self) -> None:
+        if self.state.model_is_chosen and not self.state.inspection.request:
+            self._inspection_timer.start()
+
+    def _probe(self) -> None:
+        self.send(ProbeMachine(run=self.new_name("probe")))
+
+    def _become(self, state: AppState, before: Draft) -> None:
+        """Take a state with another draft, and remember the one before."""
+        after = app_state.draft_of(state)
+        drafts = state.drafts.with_edit(before, after, time.monotonic())
+        self._set(self._checked(replace(state, drafts=drafts)))
 
     def _choose(self) -> None:
         """A model is chosen; an inspection that has failed is as good as none."""
@@ -344,6 +380,7 @@ class Session(QObject):
             problems={**problems, **state.refused},
             can_replace=checks.can_replace(state.config, state.run_parent),
             save_problem=checks.save_problem(state),
+            fit=fits.fit_of_draft(state),
         )
 
     def _accept(self, *steps: Step) -> None:

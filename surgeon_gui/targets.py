@@ -30,6 +30,12 @@ from surgeon_gui.translation import tr
 
 _MILLION = 1_000_000
 _LARGEST_SHARE = 0.95  # that a config takes
+_FIELDS = {
+    Target.PRUNABLE_SHARE: "sparsity",
+    Target.PARAMETER_SHARE: "sparsity",
+    Target.PARAMETERS: "million_parameters",
+    Target.FILE_SIZE: "megabytes",
+}
 
 
 def goal_or_none(config: RunConfig, model: ModelSummary) -> Goal | None:
@@ -40,28 +46,63 @@ def goal_or_none(config: RunConfig, model: ModelSummary) -> Goal | None:
         return None
 
 
-def following(
-    before: Mapping[str, Any],
-    after: Mapping[str, Any],
+def following(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """What else changes when the values `before` were edited to those `after`.
+
+    A method that cannot remove the structure gives way to one that can.
+    """
+    del before
+    if after["method"] not in methods_for(after["structure"]):
+        return {"method": Method.LLM_SURGEON}
+    return {}
+
+
+def field_of(target: Target) -> str:
+    """The field in which a target is given."""
+    return _FIELDS[target]
+
+
+def sizes(
+    values: Mapping[str, Any], model: ModelSummary | None, dtype: FileDtype
+) -> dict[Target, float]:
+    """One size in each of the ways to give it, each exact to the last weight.
+
+    Only as it is given, if it cannot be reached or there is no model yet.
+    """
+    given = values["target"]
+    found = {given: values[field_of(given)]}
+    goal = _goal(values, model, dtype)
+    if goal is None or model is None:
+        return found
+    pruning = PruningConfig(**values)
+    for target in Target:
+        if target is not given:
+            found[target] = _same_size(pruning, target, goal, model, dtype)
+    return found
+
+
+def given_as(
+    values: Mapping[str, Any],
+    target: Target,
     model: ModelSummary | None,
     dtype: FileDtype,
 ) -> dict[str, Any]:
-    """What else changes when the values `before` were edited to those `after`.
+    """What changes so that the same size is given as a `target`."""
+    same = sizes(values, model, dtype)
+    if target not in same:
+        return {"target": target}
+    return {"target": target, field_of(target): same[target]}
 
-    A method that cannot remove the structure gives way to one that can, and a target
-    that is given in another way stays as large as it was.
-    """
-    changes: dict[str, Any] = {}
-    if after["method"] not in methods_for(after["structure"]):
-        changes["method"] = Method.LLM_SURGEON
-    if after["target"] is not before["target"] and model is not None:
-        try:
-            pruning = PruningConfig(**before)
-            goal = goal_of(pruning, model, dtype)
-        except ConfigError:
-            return changes  # there is no size to keep
-        changes |= _same_size(pruning, after["target"], goal, model, dtype)
-    return changes
+
+def _goal(
+    values: Mapping[str, Any], model: ModelSummary | None, dtype: FileDtype
+) -> Goal | None:
+    if model is None:
+        return None
+    try:
+        return goal_of(PruningConfig(**values), model, dtype)
+    except ConfigError:
+        return None
 
 
 def disabled_methods(structure: Structure) -> dict[Method, str]:
@@ -110,23 +151,24 @@ def _same_size(
     goal: Goal,
     model: ModelSummary,
     dtype: FileDtype,
-) -> dict[str, Any]:
-    """The field that gives `goal` as a `target`."""
-    name, value = {
-        Target.PRUNABLE_SHARE: ("sparsity", goal.sparsity),
-        Target.PARAMETER_SHARE: ("sparsity", goal.parameter_share),
-        Target.PARAMETERS: ("million_parameters", goal.parameters / _MILLION),
-        Target.FILE_SIZE: ("megabytes", goal.weight_bytes / _MILLION),
+) -> float:
+    """The number that gives `goal` as a `target`."""
+    value = {
+        Target.PRUNABLE_SHARE: goal.sparsity,
+        Target.PARAMETER_SHARE: goal.parameter_share,
+        Target.PARAMETERS: goal.parameters / _MILLION,
+        Target.FILE_SIZE: goal.weight_bytes / _MILLION,
     }[target]
+    name = field_of(target)
     if name == "sparsity" and value > _LARGEST_SHARE:
-        return {name: _LARGEST_SHARE}
+        return _LARGEST_SHARE
     # A quotient may come out a hair below the number of weights that it stands for.
     for nearby in (value, math.nextafter(value, math.inf), math.nextafter(value, 0.0)):
         try:
             changes: dict[str, Any] = {"target": target, name: nearby}
             tried = dataclasses.replace(pruning, **changes)
             if goal_of(tried, model, dtype).removed == goal.removed:
-                return {name: nearby}
+                return nearby
         except ConfigError:
             continue
-    return {name: value}
+    return value

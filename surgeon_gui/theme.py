@@ -37,6 +37,8 @@ class Theme:
     accent_soft: str  # the accent as a background
     bad: str
     bad_soft: str
+    good: str
+    warning: str
     grid: str  # lines in plots
     heat: tuple[str, ...]  # none removed to all removed
     series: tuple[str, ...]  # lines and dots of several runs, told apart by everyone
@@ -57,6 +59,8 @@ LIGHT = Theme(
     accent_soft="#dcf0ed",
     bad="#b3261e",
     bad_soft="#fcebe9",
+    good="#1b6e3a",
+    warning="#8a5300",
     grid="#dfe4ea",
     heat=("#f1f6f6", "#9fd4cc", "#3f9d94", "#0b5d57", "#062f2c"),
     series=(
@@ -79,6 +83,8 @@ DARK = Theme(
     accent_soft="#17403b",
     bad="#ff8f85",
     bad_soft="#45211f",
+    good="#6bd596",
+    warning="#f0b94a",
     grid="#2d3641",
     heat=("#232c35", "#1c564f", "#1f8a7f", "#4fcfc0", "#c9f5ee"),
     series=(
@@ -218,6 +224,18 @@ def _stylesheet(theme: Theme) -> str:
     QPushButton[primary="true"]:disabled {{
         background: {theme.raised}; color: {theme.faint}; border-color: {theme.border};
     }}
+    QRadioButton::indicator {{
+        width: 12px; height: 12px; border: 1px solid {theme.muted};
+        background: {theme.surface};
+    }}
+    QRadioButton::indicator {{ border-radius: 7px; }}
+    QRadioButton::indicator:checked {{
+        border: 1px solid {theme.accent};
+        background: qradialgradient(cx:0.5, cy:0.5, radius:0.5, fx:0.5, fy:0.5,
+            stop:0 {theme.accent}, stop:0.55 {theme.accent},
+            stop:0.65 {theme.surface}, stop:1 {theme.surface});
+    }}
+    QRadioButton::indicator:disabled {{ border-color: {theme.border}; }}
     QLineEdit, QPlainTextEdit {{
         background: {theme.surface}; border: 1px solid {theme.border};
         border-radius: 5px; padding: 4px 6px;
@@ -235,6 +253,11 @@ def _stylesheet(theme: Theme) -> str:
         border-radius: 3px; background: {theme.surface};
     }}
     QTreeView::indicator:checked {{ background: {theme.text}; }}
+    QTreeView::indicator:indeterminate {{
+        background: qlineargradient(x1:0, y1:0, x2:1, y2:1,
+            stop:0 {theme.text}, stop:0.49 {theme.text},
+            stop:0.51 {theme.surface}, stop:1 {theme.surface});
+    }}
     QHeaderView {{ background: transparent; border: none; }}
     QHeaderView::section {{
         background: {theme.surface}; color: {theme.muted}; border: none;

@@ -44,6 +44,8 @@ def clean_desktop(request):
     from PySide6.QtWidgets import QApplication, QMessageBox
 
     folder = request.getfixturevalue("tmp_path")
+    patch = request.getfixturevalue("monkeypatch")
+    patch.setenv("XDG_CONFIG_HOME", str(folder / "config"))  # where own presets are
     request.getfixturevalue("qapp")
     QSettings.setDefaultFormat(QSettings.Format.IniFormat)
     scope = QSettings.Scope.UserScope

@@ -9,7 +9,7 @@ from surgeon_engine import devices
 from surgeon_engine.config import ModelConfig
 from surgeon_engine.errors import ModelError
 from surgeon_engine.events import LayerSummary, ModelInspected, ModelSummary
-from surgeon_engine.model.coupling import structure_support
+from surgeon_engine.model.coupling import Coupling, groups_of, structure_support
 from surgeon_engine.model.layers import find_blocks, prunable_layers
 from surgeon_engine.model.source import (
     UNREADABLE,
@@ -45,6 +45,11 @@ def describe(
 ) -> ModelSummary:
     """The figures of `model`, which may be without weights (on the meta device)."""
     layers = prunable_layers(model)
+    couplings = {
+        coupled.consumer.name: kind.value
+        for kind in Coupling
+        for coupled in groups_of(kind, model)
+    }
     config = model.config.get_text_config()
     return ModelSummary(
         name=source.name,
@@ -65,6 +70,7 @@ def describe(
                 layer.rows,
                 layer.columns,
                 layer.weights,
+                couplings.get(layer.name, ""),
             )
             for layer in layers
         ),

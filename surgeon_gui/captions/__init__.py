@@ -17,12 +17,14 @@ from surgeon_gui.captions import (
     playground,
     shell,
     steps,
+    target,
 )
 from surgeon_gui.captions.caption import Caption
 
 CAPTIONS: dict[str, Caption] = {
     **shell.CAPTIONS,
     **steps.CAPTIONS,
+    **target.CAPTIONS,
     **export.CAPTIONS,
     **live.CAPTIONS,
     **history.CAPTIONS,

@@ -59,11 +59,6 @@ CAPTIONS = {
     "preview_text": Caption(
         tr("Preview of the text"), tr("The first windows, decoded.")
     ),
-    # 3 Target
-    "preset_combo": Caption(
-        tr("Preset"), tr("Settings that go together, in one choice.")
-    ),
-    "sparsity_slider": Caption(tr("Sparsity"), tr("The share to remove.")),
     # 4 Run
     "run_parent_edit": Caption(
         tr("Runs folder"), tr("Each run makes its own folder here.")

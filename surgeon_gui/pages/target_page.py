@@ -1,89 +1,117 @@
-"""Step 3: choose what is removed, how, and how much of it."""
+"""Step 3: choose what is removed, how, and how much; and see what that comes to."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from PySide6.QtCore import QSignalBlocker, Qt, Slot
-from PySide6.QtWidgets import QSlider
+from PySide6.QtCore import Slot
+from PySide6.QtWidgets import QSizePolicy
 
 from surgeon_engine.config import PruningConfig
 from surgeon_engine.errors import ConfigError
 from surgeon_engine.formats import FileDtype
 from surgeon_engine.sizes import file_dtype
-from surgeon_gui import targets
-from surgeon_gui.app_state import AppState, Step, preset_in
+from surgeon_gui import fits, targets
+from surgeon_gui.app_state import AppState, Step
 from surgeon_gui.choices import CHOICES
 from surgeon_gui.forms import ConfigForm
+from surgeon_gui.own_presets import own_folder
 from surgeon_gui.pages.page import Page
 from surgeon_gui.plans import goal, unsupported
+from surgeon_gui.preset_shelf import PresetShelf
 from surgeon_gui.session import Session
 from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import (
-    calm,
-    described,
+    button,
     heading,
     problem_label,
     show_problem,
     text_label,
 )
+from surgeon_gui.widgets.linked_sizes import LinkedSizes
+from surgeon_gui.widgets.plan_card import PlanCard
 from surgeon_gui.widgets.preset_box import PresetBox
+from surgeon_gui.widgets.protection_tree import ProtectionTree
+from surgeon_gui.widgets.structure_tiles import StructureTiles
 
-_LEAST, _MOST = 1, 95  # per cent on the slider; the box above it is finer
+_IN_FRONT = ("protect",)
 
 
 class TargetPage(Page):
-    """Presets, structure, method, target, shots, and in words what that comes to."""
+    """Presets, structure, size, method, protections, and the plan of the run."""
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._presets = PresetBox()
+        self._shelf = PresetShelf(session, own_folder(), self)
+        self._presets = PresetBox(self._shelf)
         self._presets.chosen.connect(session.choose_preset)
-        self._form = ConfigForm("pruning", PruningConfig, self._following)
+        self._tiles = StructureTiles()
+        self._sizes = LinkedSizes()
+        self._form = ConfigForm(
+            "pruning",
+            PruningConfig,
+            targets.following,
+            in_front=_IN_FRONT,
+            parts=(self._tiles, self._sizes),
+        )
         self._form.edited.connect(session.edit_pruning)
         self._form.refused.connect(self._on_form_refused)
-        self._sparsity = self._form.number_box("sparsity")
-        self._slider = described(
-            calm(QSlider(Qt.Orientation.Horizontal)), "sparsity_slider"
-        )
-        self._slider.setRange(_LEAST, _MOST)
-        self._slider.setPageStep(5)
-        self._slider.valueChanged.connect(self._on_slider_moved)
         self._structure_note = text_label(quiet=True)
         self._structure_note.setObjectName("structure_note")
         self._unsupported_note = text_label(quiet=True)
         self._unsupported_note.setObjectName("unsupported_note")
         self._problem = problem_label()
         self._problem.setObjectName("target_problem")
-        self._goal = text_label()
+        self._goal = text_label(quiet=True)
         self._goal.setObjectName("goal_label")
+        self._choose_layers = button("protect_choose_button")
+        self._tree = ProtectionTree()
+        self._plan = PlanCard()
+        self._fitted = ""  # what was changed to make the draft fit
+        self._fitted_draft: object = None  # the draft of which that is true
+        self._plan.fit_clicked.connect(self._on_fit)
+        self._lay_out()
 
-        self.column.addWidget(heading(tr("Preset")))
-        self.column.addWidget(self._presets)
-        self.column.addWidget(heading(tr("Settings")))
-        self.column.addWidget(self._form)
-        for below, widget in (
-            ("structure", self._structure_note),
-            ("structure", self._unsupported_note),
-            ("sparsity", self._slider),
-            ("megabytes", self._goal),
-            ("megabytes", self._problem),
+    def _lay_out(self) -> None:
+        self._choose_layers.setCheckable(True)
+        fixed = QSizePolicy.Policy.Fixed
+        self._choose_layers.setSizePolicy(fixed, fixed)
+        self._choose_layers.toggled.connect(self._tree.setVisible)
+        self._tree.hide()
+        self._tree.chosen.connect(self._on_layers_chosen)
+        for widget in (
+            heading(tr("Preset")),
+            self._presets,
+            heading(tr("What goes")),
+            self._tiles,
+            self._structure_note,
+            self._unsupported_note,
+            heading(tr("How much")),
+            self._sizes,
+            self._goal,
+            self._problem,
+            self._plan,
+            heading(tr("How")),
+            self._form,
         ):
-            self._form.add_below(below, widget)
+            self.column.addWidget(widget)
+        for below in (self._choose_layers, self._tree):
+            self._form.add_below("protect", below)
 
     def show_state(self, state: AppState) -> None:
         """See `Page.show_state`."""
         is_refused = Step.TARGET in state.refused
+        self._sizes.show_model(state.model, _dtype(state))
         if not is_refused:
             self._form.show_config(state.config.pruning)
         said = self._form.values()
-        self._presets.show_preset(preset_in(state), can_go_back=state.own is not None)
+        self._presets.show_state(state)
         self._show_choices(state, said)
         self._structure_note.setText(CHOICES[said["structure"]][1])
-        self._slider.setVisible(not self._sparsity.isHidden())
-        with QSignalBlocker(self._slider):
-            self._slider.setValue(round(self._sparsity.value()))
+        self._tree.show_model(state.model)
+        self._tree.show_patterns(said["protect"])
+        self._choose_layers.setEnabled(state.model is not None)
         # What the form refuses it tells itself.
         problem = "" if is_refused else state.problems.get(Step.TARGET, "")
         show_problem(self._problem, problem)
@@ -91,32 +119,37 @@ class TargetPage(Page):
         words = goal(state.config, model) if model and not is_refused else ""
         self._goal.setText(words)
         self._goal.setVisible(bool(words))
-
-    @Slot(int)
-    def _on_slider_moved(self, per_cent: int) -> None:
-        self._sparsity.setValue(per_cent)
+        if state.config != self._fitted_draft:
+            self._fitted, self._fitted_draft = "", None
+        self._plan.show_state(state, self._fitted)
 
     @Slot(object)
     def _on_form_refused(self, error: ConfigError) -> None:
         problem = f"{error.message} {error.hint}".strip()
         self.session.refuse_edit(Step.TARGET, problem)
 
-    def _following(
-        self, before: Mapping[str, Any], after: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        model, config = self.session.state.model, self.session.state.config
-        dtype = FileDtype.FLOAT32 if model is None else file_dtype(config, model)
-        return targets.following(before, after, model, dtype)
+    @Slot(object)
+    def _on_layers_chosen(self, patterns: tuple[str, ...]) -> None:
+        self._form.edit("protect", patterns)
+
+    @Slot()
+    def _on_fit(self) -> None:
+        fitted = fits.draft_that_fits(self.session.state)
+        self._fitted = fits.changed(fitted)
+        self._fitted_draft = fitted.config if fitted else self.session.state.config
+        if fitted is not None:
+            self.session.edit(fitted.config)
+        self._plan.show_state(self.session.state, self._fitted)
 
     def _show_choices(self, state: AppState, said: Mapping[str, Any]) -> None:
         """Disable what the model does not have, and what does not go together."""
         supports = state.model.structures if state.model is not None else ()
         reasons = {each.structure: each.reason for each in supports}
         structure = said["structure"]
+        self._tiles.disable(reasons)
+        self._sizes.disable(targets.disabled_targets(structure))
         for name, disabled in (
-            ("structure", reasons),
             ("method", targets.disabled_methods(structure)),
-            ("target", targets.disabled_targets(structure)),
             ("fisher", targets.disabled_fishers(said["correction"])),
             ("correction", targets.disabled_corrections(said["fisher"])),
         ):
@@ -124,3 +157,9 @@ class TargetPage(Page):
         note = unsupported(supports)
         self._unsupported_note.setText(note)
         self._unsupported_note.setVisible(bool(note))
+
+
+def _dtype(state: AppState) -> FileDtype:
+    if state.model is None:
+        return FileDtype.FLOAT32
+    return file_dtype(state.config, state.model)

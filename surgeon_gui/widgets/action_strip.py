@@ -5,11 +5,14 @@ from __future__ import annotations
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QProgressBar, QWidget
 
+from surgeon_engine.fitting import Fit
+from surgeon_gui.fits import NAMES, word
 from surgeon_gui.run_state import RunState, Status
 from surgeon_gui.sentences import phase, remaining
 from surgeon_gui.theme import GAP, MARGIN
 from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import bold, button, text_label
+from surgeon_gui.widgets.light_badge import LightBadge
 
 _FULL = 1000  # steps of the progress bar
 
@@ -27,6 +30,8 @@ class ActionStrip(QWidget):
         self._plan = text_label()
         self._plan.setObjectName("plan_label")
         self._plan.setFont(bold(self._plan.font()))
+        self._light = LightBadge("plan_light", shows_word=False)
+        self._light.hide()
         self._phase = QLabel()
         self._phase.setObjectName("phase_label")
         self._phase.setProperty("quiet", True)
@@ -61,11 +66,22 @@ class ActionStrip(QWidget):
         layout.setContentsMargins(MARGIN, GAP, MARGIN, GAP)
         layout.setHorizontalSpacing(2 * MARGIN)
         layout.setVerticalSpacing(GAP // 2)
-        layout.addWidget(self._plan, 0, 0)
+        plan = QHBoxLayout()
+        plan.setSpacing(GAP)
+        plan.addWidget(self._light)
+        plan.addWidget(self._plan, 1)
+        layout.addLayout(plan, 0, 0)
         layout.addWidget(self._bar, 1, 0)
         layout.addLayout(below, 2, 0)
         layout.addLayout(buttons, 0, 1, 3, 1)
         layout.setColumnStretch(0, 1)
+
+    def show_fit(self, fit: Fit | None) -> None:
+        """Show whether the next run fits; None: not known, or not of interest now."""
+        self._light.setVisible(fit is not None)
+        if fit is not None:
+            worst = fit.worst
+            self._light.show_light(worst.light, word(worst), NAMES[worst.what])
 
     def show_run(self, run: RunState, plan: str, obstacle: str, now: float) -> None:
         """Show how the run stands, and what the next would do."""

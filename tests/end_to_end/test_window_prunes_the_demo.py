@@ -25,8 +25,6 @@ def test_a_preset_and_a_number_of_parameters_prune_the_demo(qtbot, real_window):
     box = find(window, "preset_combo", QComboBox)
     box.setCurrentIndex(box.findText("Baseline: smallest weights"))
     box.activated.emit(box.currentIndex())
-    target = find(window, "pruning_target", QComboBox)
-    target.setCurrentIndex(target.findText("Parameters that remain"))
     find(window, "pruning_million_parameters").setValue(2.5)
     start.click()
     qtbot.waitUntil(lambda: not run_of(window).status.is_busy, timeout=LONG_MS)

@@ -13,6 +13,7 @@ from surgeon_engine.config import (
     PruningConfig,
     RunConfig,
 )
+from surgeon_engine.estimate import estimate
 from surgeon_engine.events import (
     Cancelled,
     EngineReady,
@@ -20,11 +21,13 @@ from surgeon_engine.events import (
     Failed,
     ModelInspected,
     Progressed,
+    RunFinished,
     Stage,
     StageStarted,
     TextPreviewed,
 )
 from surgeon_engine.formats import Format
+from surgeon_engine.machine import MachineProbed
 from surgeon_engine.presets import presets
 from surgeon_gui import app_state, run_state
 from surgeon_gui.app_state import (
@@ -35,7 +38,9 @@ from surgeon_gui.app_state import (
     without_preset,
 )
 from surgeon_gui.inquiry import Inquiry, cancelling
+from surgeon_gui.run_state import RunState
 from tests.helpers.fake_engine import model_summary
+from tests.helpers.fake_machine import machine
 from tests.helpers.fake_results import exported, measured
 
 PREVIEW = TextPreviewed(("a",), ("b",), 1, 1, 2, "text")
@@ -171,3 +176,22 @@ def test_presets_leave_nothing_of_each_other_and_keep_what_was_changed_meanwhile
     state = without_preset(state)
     assert state.config.pruning == own.pruning
     assert state.config.calibration == replace(own.calibration, text="mine.txt")
+
+
+def test_a_finished_run_says_how_fast_the_next_ones_are():
+    model, found = model_summary(), machine()
+    foreseen = estimate(RunConfig(), model, found).seconds
+    run = RunState(config=RunConfig(), model=model)
+    state = AppState(machine=found, run=run)
+    assert app_state.with_pace(state) is state
+    for took, pace in ((1.5, 1.5), (0.5, 0.5), (100, 4)):
+        result = RunFinished(False, took * foreseen, 1)
+        done = app_state.with_pace(replace(state, run=replace(run, result=result)))
+        assert done.machine.pace == pytest.approx(pace)
+        again = estimate(RunConfig(), model, done.machine).seconds
+        assert again == pytest.approx(pace * foreseen)
+        probed = app_state.apply(done, Envelope("probe-2", 0.0, MachineProbed(found)))
+        assert probed.machine.pace == done.machine.pace
+    stopped = RunFinished(True, foreseen, 1)
+    cut_short = replace(state, run=replace(run, result=stopped))
+    assert app_state.with_pace(cut_short) is cut_short

@@ -91,7 +91,7 @@ def test_no_text_is_cut_whatever_the_settings(qtbot, window, target):
         pruning = replace(preset.pruning, perplexity_rise=5.0)
         window.session.edit_pruning(pruning)
         assert cut_texts(window) == [], preset.name
-        find(window, "pruning_target").setCurrentIndex(list(Target).index(target))
+        find(window, f"hold_{target.value}_radio").click()
         assert cut_texts(window) == [], preset.name
 
 

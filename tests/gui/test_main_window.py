@@ -8,7 +8,7 @@ import pytest
 from PySide6.QtCore import QMimeData, QPointF, Qt, QUrl
 from PySide6.QtGui import QDropEvent
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QComboBox, QLabel, QLineEdit, QPlainTextEdit
+from PySide6.QtWidgets import QLabel, QLineEdit, QPlainTextEdit
 
 from surgeon_engine.config import DEMO, ExportConfig, Structure
 from surgeon_engine.job_file import config_to_toml, read_config
@@ -254,10 +254,10 @@ def test_slider_and_box_show_one_sparsity(qtbot, window):
 
 def test_a_structure_that_the_model_lacks_is_disabled_with_its_reason(qtbot, window):
     load_and_wait(qtbot, window)
-    box = find(window, "pruning_structure", QComboBox)
-    usable = [box.model().item(row).isEnabled() for row in range(box.count())]
-    expected = [structure not in UNSUPPORTED for structure in Structure]
-    assert usable == expected
+    for structure in Structure:
+        tile = find(window, f"structure_{structure.value}_tile")
+        assert tile.isEnabled() == (structure not in UNSUPPORTED)
+        assert tile.toolTip().endswith("layers are tied.") != tile.isEnabled()
     assert "layers are tied" in find(window, "unsupported_note").text()
 
 

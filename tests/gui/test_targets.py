@@ -37,10 +37,15 @@ def values_of(pruning):
     return {name: getattr(pruning, name) for name in NAMES}
 
 
-def edited(pruning, dtype=Dtype.FLOAT32, model=MODEL, **changes):
+def edited(pruning, **changes):
     before = values_of(pruning)
     after = {**before, **changes}
-    return {**after, **targets.following(before, after, model, dtype)}
+    return {**after, **targets.following(before, after)}
+
+
+def given_as(pruning, target, dtype=Dtype.FLOAT32, model=MODEL):
+    values = values_of(pruning)
+    return {**values, **targets.given_as(values, target, model, dtype)}
 
 
 @pytest.mark.parametrize(("structure", "first", "second"), SIZES)
@@ -49,23 +54,23 @@ def test_the_size_stays_the_same_to_the_last_weight(structure, first, second, dt
     for sparsity in (0.01, 0.1237, 1 / 3, 0.4999):
         share = PruningConfig(structure, sparsity=sparsity)
         goal = goal_of(share, MODEL, dtype)
-        given = PruningConfig(**edited(share, dtype, target=first))
+        given = PruningConfig(**given_as(share, first, dtype))
         if second is Target.FILE_SIZE and structure in SPARSE:
             continue  # no config, but a size all the same
-        again = PruningConfig(**edited(given, dtype, target=second))
+        again = PruningConfig(**given_as(given, second, dtype))
         assert goal_of(given, MODEL, dtype).removed == goal.removed
         assert goal_of(again, MODEL, dtype).removed == goal.removed
 
 
 def test_a_size_that_no_share_reaches_becomes_the_largest_share():
     tiny = PruningConfig(target=Target.PARAMETERS, million_parameters=0.4)
-    assert edited(tiny, target=Target.PRUNABLE_SHARE)["sparsity"] == 0.95
+    assert given_as(tiny, Target.PRUNABLE_SHARE)["sparsity"] == 0.95
 
 
 @pytest.mark.parametrize("model", [None, MODEL])
 def test_without_a_size_to_keep_the_fields_stay_as_they_are(model):
     unreachable = PruningConfig(target=Target.PARAMETERS)  # 100 M of 2.8 M
-    values = edited(unreachable, model=model, target=Target.PRUNABLE_SHARE)
+    values = given_as(unreachable, Target.PRUNABLE_SHARE, model=model)
     assert values == {**values_of(unreachable), "target": Target.PRUNABLE_SHARE}
 
 
@@ -100,3 +105,27 @@ def test_a_goal_that_cannot_be_reached_is_none():
     assert targets.goal_or_none(RunConfig(), MODEL).removed == 729_907
     unreachable = RunConfig(pruning=PruningConfig(target=Target.PARAMETERS))
     assert targets.goal_or_none(unreachable, MODEL) is None
+
+
+@pytest.mark.parametrize("structure", [*COUPLED, *SPARSE])
+@pytest.mark.parametrize("held", Target)
+def test_each_of_the_linked_sizes_is_the_same_size(structure, held):
+    for sparsity in (0.011, 1 / 3, 0.4999):
+        given = given_as(PruningConfig(structure, sparsity=sparsity), held)
+        if held is Target.FILE_SIZE and structure in SPARSE:
+            continue
+        removed = goal_of(PruningConfig(**given), MODEL, Dtype.FLOAT32).removed
+        sizes = targets.sizes(given, MODEL, Dtype.FLOAT32)
+        assert set(sizes) == set(Target)
+        for target, size in sizes.items():
+            if target is Target.FILE_SIZE and structure in SPARSE:
+                continue
+            alone = {**given, "target": target, targets.field_of(target): size}
+            again = goal_of(PruningConfig(**alone), MODEL, Dtype.FLOAT32)
+            assert again.removed == removed, target
+
+
+def test_a_size_that_cannot_be_reached_is_shown_as_it_is_given_alone():
+    values = values_of(PruningConfig(target=Target.PARAMETERS))  # 100 M of 2.8 M
+    sizes = targets.sizes(values, MODEL, Dtype.FLOAT32)
+    assert sizes == {Target.PARAMETERS: 100.0}

@@ -25,6 +25,7 @@ from surgeon_engine.commands import (
     InspectModel,
     MeasureModels,
     PreviewText,
+    ProbeMachine,
     StartRun,
     StopAndKeep,
 )
@@ -55,8 +56,10 @@ from surgeon_engine.events import (
     TextPreviewed,
 )
 from surgeon_engine.formats import Format
+from surgeon_engine.machine import MachineProbed
 from surgeon_engine.run_folder import RunFolder
 from surgeon_engine.sizes import file_dtype, goal_of
+from tests.helpers.fake_machine import COUPLINGS, PLENTY, machine
 from tests.helpers.fake_playground import playground_events
 from tests.helpers.fake_results import exported, measured
 
@@ -97,7 +100,13 @@ def model_summary(source: str = "demo") -> ModelSummary:
     """A model like the demo."""
     layers = tuple(
         LayerSummary(
-            f"model.layers.{block}.{kind}", block, kind, rows, cols, rows * cols
+            f"model.layers.{block}.{kind}",
+            block,
+            kind,
+            rows,
+            cols,
+            rows * cols,
+            COUPLINGS.get(kind, ""),
         )
         for block in range(BLOCKS)
         for kind, rows, cols in KINDS
@@ -232,6 +241,8 @@ class FakeEngine:
                 self._diagnose(config, folder)
             case Generate():
                 self._write(command)
+            case ProbeMachine():
+                self._emit(MachineProbed(machine(self._options.free_memory)))
             case StartRun():
                 self._prune(command)
 
@@ -346,6 +357,7 @@ def main() -> None:
     parser.add_argument("--pause", type=float, default=0.0, help="seconds per unit")
     parser.add_argument("--flood", type=int, default=0, help="events per shot")
     parser.add_argument("--unrun", action="store_true", help="nothing runs GGUF files")
+    parser.add_argument("--free-memory", type=int, default=PLENTY, help="bytes")
     parser.add_argument("--no-start", action="store_true")
     FakeEngine(parser.parse_args()).serve()
 

@@ -1,0 +1,99 @@
+"""A traffic light that does not go by colour alone: a sign of its own, and a word."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QPointF, QRectF, QSize, Qt
+from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
+from PySide6.QtWidgets import QSizePolicy, QWidget
+
+from surgeon_engine.fitting import Light
+from surgeon_gui.theme import Theme, theme_of
+
+_SIGN = 16  # pixels
+_GAP = 5
+
+
+class LightBadge(QWidget):
+    """A tick in a circle, an exclamation mark in a triangle, or a cross in a square."""
+
+    def __init__(self, name: str, *, shows_word: bool = True) -> None:
+        super().__init__()
+        self.setObjectName(name)
+        self._light = Light.GREEN
+        self._word = ""
+        self._shows_word = shows_word
+        fixed = QSizePolicy.Policy.Fixed
+        self.setSizePolicy(fixed, fixed)
+
+    @property
+    def light(self) -> Light:
+        """The light that shows."""
+        return self._light
+
+    def show_light(self, light: Light, word: str, what: str) -> None:
+        """Show a light with its word, and `what` it is about where there is no room."""
+        self._light, self._word = light, word if self._shows_word else ""
+        self.setAccessibleName(f"{what}: {word}")
+        self.setToolTip(self.accessibleName())
+        self.updateGeometry()
+        self.update()
+
+    def sizeHint(self) -> QSize:
+        """Room for sign and word."""
+        metrics = self.fontMetrics()
+        across = _GAP + metrics.horizontalAdvance(self._word) if self._word else 0
+        return QSize(_SIGN + across + 1, max(_SIGN + 1, metrics.height()))
+
+    def minimumSizeHint(self) -> QSize:
+        """The same: a word is not cut."""
+        return self.sizeHint()
+
+    def paintEvent(self, _: QPaintEvent) -> None:
+        """Draw the sign and the word in the colour of the light."""
+        theme, painter = theme_of(self), QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        colour = QColor(_colour(theme, self._light))
+        place = QRectF(0.5, (self.height() - _SIGN) / 2, _SIGN, _SIGN)
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(colour)
+        _paint_shape(painter, self._light, place)
+        painter.setPen(QPen(QColor(theme.surface), 1.8, c=Qt.PenCapStyle.RoundCap))
+        _paint_sign(painter, self._light, place)
+        painter.setPen(colour)
+        words = self.rect().adjusted(_SIGN + _GAP, 0, 0, 0)
+        painter.drawText(words, Qt.AlignmentFlag.AlignVCenter, self._word)
+        painter.end()
+
+
+def _colour(theme: Theme, light: Light) -> str:
+    return {
+        Light.GREEN: theme.good,
+        Light.YELLOW: theme.warning,
+        Light.RED: theme.bad,
+    }[light]
+
+
+def _paint_shape(painter: QPainter, light: Light, place: QRectF) -> None:
+    match light:
+        case Light.GREEN:
+            painter.drawEllipse(place)
+        case Light.YELLOW:
+            top = QPointF(place.center().x(), place.top())
+            painter.drawPolygon(
+                QPolygonF([top, place.bottomRight(), place.bottomLeft()])
+            )
+        case Light.RED:
+            painter.drawRoundedRect(place, 3, 3)
+
+
+def _paint_sign(painter: QPainter, light: Light, place: QRectF) -> None:
+    def at(x: float, y: float) -> QPointF:
+        return QPointF(place.left() + x * _SIGN, place.top() + y * _SIGN)
+
+    lines = {
+        Light.GREEN: ((0.27, 0.53, 0.44, 0.7), (0.44, 0.7, 0.74, 0.33)),
+        Light.YELLOW: ((0.5, 0.4, 0.5, 0.65), (0.5, 0.83, 0.5, 0.84)),
+        Light.RED: ((0.3, 0.3, 0.7, 0.7), (0.7, 0.3, 0.3, 0.7)),
+    }[light]
+    for x, y, to_x, to_y in lines:
+        painter.drawLine(at(x, y), at(to_x, to_y))

@@ -1,0 +1,25 @@
+"""The machine that the fake engine says it has found."""
+
+from __future__ import annotations
+
+from surgeon_engine.config import Dtype
+from surgeon_engine.machine import Machine, Rates
+
+COUPLINGS = {"self_attn.o_proj": "heads", "mlp.down_proj": "neurons"}
+PLENTY = 16_000_000_000  # bytes
+PRODUCTS = {Dtype.FLOAT32: 5e10, Dtype.BFLOAT16: 5e10, Dtype.FLOAT16: 5e8}
+
+
+def machine(free: int = PLENTY, gpu: int = 0) -> Machine:
+    """A machine with so many bytes free, and a GPU if that has any."""
+    rates = Rates(PRODUCTS, factorising=1e10, moving=2e10, call=1e-6)
+    return Machine(
+        ram_bytes=max(free, PLENTY),
+        free_ram_bytes=free,
+        idle_bytes=250_000_000,
+        gpu_name="a made-up GPU" if gpu else "",
+        gpu_bytes=gpu,
+        free_gpu_bytes=gpu,
+        processor=rates,
+        gpu=rates if gpu else None,
+    )
