@@ -18,11 +18,14 @@ from pathlib import Path
 import msgspec
 
 from surgeon_engine import devices
+from surgeon_engine.calibration.texts import described_text
 from surgeon_engine.calibration.windows import preview_text
 from surgeon_engine.commands import (
     Cancel,
     Command,
+    DescribeText,
     Diagnose,
+    DownloadModel,
     ExportRun,
     InspectModel,
     MeasureModels,
@@ -37,6 +40,7 @@ from surgeon_engine.diagnosing import diagnose
 from surgeon_engine.errors import EngineError
 from surgeon_engine.events import Cancelled, EngineReady, Envelope, Failed, Stage
 from surgeon_engine.export.exporting import export_again
+from surgeon_engine.hub.download import download_model
 from surgeon_engine.libraries import versions, without_progress_bars
 from surgeon_engine.measurements import Measured, Settings
 from surgeon_engine.measuring.measure import measure
@@ -61,7 +65,12 @@ class Engine:
                 session.hear(command)
         else:
             session = self._sessions[command.run] = Session(command.run, self._send)
-            self._waiting.put((command, session))
+            if isinstance(command, DownloadModel):
+                # Another process does the work: the engine is free for other things.
+                task = (command, session)
+                threading.Thread(target=self._carry_out, args=task, daemon=True).start()
+            else:
+                self._waiting.put((command, session))
 
     def stop(self) -> None:
         """Cancel all there is to do and end `serve`."""
@@ -74,14 +83,16 @@ class Engine:
         without_progress_bars()
         self._send(Envelope("", time.time(), _ready()))
         while (task := self._waiting.get()) is not None:
-            command, session = task
-            try:
-                _do(command, session)
-            except RunCancelled:
-                session.emit(Cancelled())
-            except Exception as error:  # the process boundary: nothing above can help
-                session.emit(failure(error))
-            del self._sessions[command.run]
+            self._carry_out(*task)
+
+    def _carry_out(self, command: Command, session: Session) -> None:
+        try:
+            _do(command, session)
+        except RunCancelled:
+            session.emit(Cancelled())
+        except Exception as error:  # the process boundary: nothing above can help
+            session.emit(failure(error))
+        del self._sessions[command.run]
 
 
 def serve_standard_streams() -> None:
@@ -116,6 +127,10 @@ def _do(command: Command, session: Session) -> None:
     match command:
         case InspectModel(model=model):
             session.emit(inspect_model(model))
+        case DownloadModel(source=source):
+            session.emit(download_model(source, session))
+        case DescribeText(calibration=calibration):
+            session.emit(described_text(calibration))
         case PreviewText(model=model, calibration=calibration):
             session.emit(preview_text(model, calibration))
         case StartRun(config=config, folder=folder):

@@ -34,6 +34,7 @@ from surgeon_engine.events import (
     TextPreviewed,
 )
 from surgeon_engine.measurements import Measured
+from surgeon_engine.sources import ModelDownloaded, TextDescribed
 from surgeon_engine.worker import EngineLink
 from surgeon_gui import text
 from surgeon_gui.translation import tr
@@ -43,6 +44,8 @@ MOST_FALSE_STARTS = 3  # engines in a row that end before they are ready
 
 _ENDINGS = (
     ModelInspected,
+    ModelDownloaded,
+    TextDescribed,
     TextPreviewed,
     Measured,
     Diagnosed,

@@ -21,6 +21,7 @@ from surgeon_engine.events import (
     TextPreviewed,
 )
 from surgeon_engine.measurements import Measured
+from surgeon_engine.sources import TextDescribed
 
 Answer = TypeVar("Answer")  # an event, or what it carries
 
@@ -52,7 +53,7 @@ def answered(inquiry: Inquiry[Any], event: Event) -> Inquiry[Any]:
     match event:
         case ModelInspected(model=answer):
             return replace(inquiry, answer=answer)
-        case TextPreviewed() | Exported() | Measured() | Diagnosed():
+        case TextPreviewed() | TextDescribed() | Exported() | Measured() | Diagnosed():
             return replace(inquiry, answer=event)
         case Failed():
             return replace(inquiry, problem=event)

@@ -33,6 +33,7 @@ from surgeon_engine.config import (
 )
 from surgeon_engine.events import Envelope, Failed
 from surgeon_engine.measurements import Settings
+from surgeon_engine.model_facts import model_facts
 from surgeon_engine.presets import Preset
 from surgeon_engine.run_folder import new_run_folder
 from surgeon_gui import app_state, checks, paths, run_state
@@ -96,7 +97,10 @@ class Session(QObject):
 
     def edit(self, config: RunConfig) -> None:
         """Make `config` the draft."""
-        self._set(self._checked(app_state.with_config(self.state, config)))
+        state = self._checked(app_state.with_config(self.state, config))
+        if state.model_is_chosen and state.facts is None:
+            state = replace(state, facts=model_facts(config.model.source))
+        self._set(state)
         if self.state.model_is_chosen and not self.state.inspection.request:
             self._inspection_timer.start()
 
@@ -276,6 +280,10 @@ class Session(QObject):
         if diagnosis.is_open and not diagnosis.is_cancelling:
             self.send(Cancel(run=diagnosis.request))
             self._set(replace(self.state, diagnosis=cancelling(diagnosis)))
+
+    def put(self, state: AppState) -> None:
+        """Hold another state; for whoever has asked and keeps the answer in it."""
+        self._set(state)
 
     # what went wrong
 

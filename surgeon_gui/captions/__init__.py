@@ -15,6 +15,7 @@ from surgeon_gui.captions import (
     history,
     live,
     shell,
+    sources,
     steps,
 )
 from surgeon_gui.captions.caption import Caption
@@ -27,4 +28,5 @@ CAPTIONS: dict[str, Caption] = {
     **history.CAPTIONS,
     **diagnosis.CAPTIONS,
     **help.CAPTIONS,
+    **sources.CAPTIONS,
 }
