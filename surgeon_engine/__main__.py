@@ -3,6 +3,7 @@
     surgeon run JOB.toml      prune as the job says
     surgeon estimate JOB.toml memory, disk and time that it will need
     surgeon inspect MODEL     what a model is and how it can be pruned
+    surgeon download MODEL    fetch a model of the Hugging Face Hub
     surgeon export RUN        write what a run has pruned in another form
     surgeon measure MODEL...  speed and memory of one model, or of two in turns
 
@@ -38,10 +39,12 @@ from surgeon_engine.events import (
 )
 from surgeon_engine.fitting import Light
 from surgeon_engine.formats import DESCRIPTIONS, FileDtype, Format
+from surgeon_engine.hub_names import understood
 from surgeon_engine.job_file import read_config
 from surgeon_engine.measurements import Settings, table
 from surgeon_engine.measurements import in_words as in_words_measured
 from surgeon_engine.run_folder import Report, RunFolder, new_run_folder
+from surgeon_engine.sources import Downloading
 
 _INTERRUPTED = 130  # the shell's code for Ctrl-C
 
@@ -58,6 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return _estimate(options)
             case "inspect":
                 return _inspect(options)
+            case "download":
+                return _download(options)
             case "export":
                 return _export(options)
             case "measure":
@@ -107,7 +112,14 @@ def _parser() -> argparse.ArgumentParser:
     estimate.add_argument("--run-dir", type=Path, default=Path("runs"))
 
     inspect = commands.add_parser("inspect", help="say what a model is")
-    inspect.add_argument("model", help='a folder, a .gguf file, or "demo"')
+    inspect.add_argument(
+        "model", help='a folder, a .gguf file, hf://org/name, or "demo"'
+    )
+
+    download = commands.add_parser("download", help="fetch a model of the Hub")
+    download.add_argument(
+        "model", help="org/name, or org/name@revision for a branch, tag or commit"
+    )
 
     export = commands.add_parser(
         "export",
@@ -240,6 +252,16 @@ def _inspect(options: argparse.Namespace) -> int:
     return 0
 
 
+def _download(options: argparse.Namespace) -> int:
+    from surgeon_engine.hub.download import download_model
+    from surgeon_engine.session import Session
+
+    source = understood(options.model) or options.model
+    downloaded = download_model(source, Session("download", _show))
+    _say(f"{source} is in {downloaded.folder}")
+    return 0
+
+
 def _export(options: argparse.Namespace) -> int:
     if options.to is None:
         if options.format is not Format.AUTOMATIC:
@@ -327,6 +349,8 @@ def _line(event: Event) -> str:
             return _exported(event)
         case RunFinished(seconds=seconds, peak_memory_bytes=peak):
             return f"done in {seconds:.0f} s, peak memory {peak / 2**30:.2f} GiB"
+        case Downloading(done=done, total=total) if total:
+            return f"  {done / 1e6:,.1f} of {total / 1e6:,.1f} MB"
         case Logged(level=level, message=message):
             return f"{level.value}: {message}"
     return ""

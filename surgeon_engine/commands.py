@@ -28,6 +28,21 @@ class InspectModel(_Command, frozen=True):
     model: ModelConfig
 
 
+class DownloadModel(_Command, frozen=True):
+    """Fetch a model of the Hub into the cache: `Downloading`, then `ModelDownloaded`.
+
+    What an earlier attempt has left is not fetched again.
+    """
+
+    source: str  # hf://organisation/name
+
+
+class DescribeText(_Command, frozen=True):
+    """Say what can be chosen in a table or a data set: answered by `TextDescribed`."""
+
+    calibration: CalibrationConfig
+
+
 class PreviewText(_Command, frozen=True):
     """Show what would be measured: answered by `TextPreviewed`."""
 
@@ -100,6 +115,8 @@ class Cancel(_Command, frozen=True):
 
 Command = (
     InspectModel
+    | DownloadModel
+    | DescribeText
     | PreviewText
     | StartRun
     | ExportRun

@@ -27,6 +27,10 @@ class CalibrationError(EngineError):
     """A text cannot be read, or is too short for what was asked of it."""
 
 
+class DownloadError(EngineError):
+    """Something on the Hugging Face Hub cannot be fetched."""
+
+
 class CurvatureError(EngineError):
     """Activations, gradients or factors from which no cost can be computed."""
 

@@ -28,6 +28,7 @@ from surgeon_engine.playground import (
     TextCompared,
     TokenWritten,
 )
+from surgeon_engine.sources import Downloading, ModelDownloaded, TextDescribed
 
 
 class Stage(Enum):
@@ -178,6 +179,14 @@ class TextPreviewed(msgspec.Struct, frozen=True, tag=True):
     validation_tokens: int
     available_tokens: int  # in the whole text
     source: str
+    window_length: int = 0
+    calibration_windows: int = 0  # of which the first are shown
+    validation_windows: int = 0
+    column: str = ""  # of a table, that was read
+    documents: int = 0
+    short_documents: int = 0  # shorter than a window
+    repeated_documents: int = 0  # left out, as they were there before
+    shared_windows: int = 0  # not held out, as they are in the calibration text too
 
 
 class RunStarted(msgspec.Struct, frozen=True, tag=True):
@@ -288,6 +297,9 @@ class Cancelled(msgspec.Struct, frozen=True, tag=True):
 Event = (
     EngineReady
     | ModelInspected
+    | Downloading
+    | ModelDownloaded
+    | TextDescribed
     | TextPreviewed
     | RunStarted
     | StageStarted

@@ -16,6 +16,7 @@ import msgspec
 
 from surgeon_engine.config import BUILTIN_TEXT, DEMO, RunConfig
 from surgeon_engine.errors import ConfigError
+from surgeon_engine.hub_names import is_hub_source
 
 
 def config_from_toml(text: str) -> RunConfig:
@@ -64,7 +65,7 @@ def read_config(path: Path) -> RunConfig:
 
 def _with_paths_from(base: Path, config: RunConfig) -> RunConfig:
     def absolute(name: str, keyword: str) -> str:
-        if name in ("", keyword):
+        if name in ("", keyword) or is_hub_source(name):
             return name
         return str((base / os.path.expanduser(name)).resolve())
 

@@ -119,6 +119,8 @@ def prepare(config: RunConfig, session: Session) -> Patient:
     with session.stage(Stage.TEXT):
         vocabulary = vocabulary_of(loaded.model.config)
         windows = load_windows(config.calibration, loaded.tokenizer, vocabulary)
+    if windows.found.left_out:
+        session.emit(Logged(Level.INFO, windows.found.left_out))
     check_windows(config.pruning, windows.calibration, session)
     gone = {
         unit.measured.name: torch.zeros(unit.candidates, dtype=torch.bool)

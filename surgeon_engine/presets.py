@@ -33,7 +33,16 @@ NAMES = (
 _WORDS = ("title", "about")
 _PARTS = ("pruning", "calibration")
 _OF_CALIBRATION = ("windows", "validation_windows", "window_length")
-_TEXTS = ("text", "validation_text")  # of the calibration; they are the user's
+# Of the calibration; which text is read is the user's choice.
+_TEXTS = (
+    "text",
+    "column",
+    "dataset_config",
+    "split",
+    "validation_text",
+    "validation_split",
+    "rows",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,11 +18,14 @@ from pathlib import Path
 import msgspec
 
 from surgeon_engine import devices
+from surgeon_engine.calibration.texts import described_text
 from surgeon_engine.calibration.windows import preview_text
 from surgeon_engine.commands import (
     Cancel,
     Command,
+    DescribeText,
     Diagnose,
+    DownloadModel,
     ExportRun,
     Generate,
     InspectModel,
@@ -40,6 +43,7 @@ from surgeon_engine.errors import EngineError
 from surgeon_engine.events import Cancelled, EngineReady, Envelope, Failed, Stage
 from surgeon_engine.export.exporting import export_again
 from surgeon_engine.generation.generate import Playground
+from surgeon_engine.hub.download import download_model
 from surgeon_engine.libraries import versions, without_progress_bars
 from surgeon_engine.machine import MachineProbed
 from surgeon_engine.measurements import Measured, Settings
@@ -70,7 +74,12 @@ class Engine:
                 session.hear(command)
         else:
             session = self._sessions[command.run] = Session(command.run, self._send)
-            self._waiting.put((command, session))
+            if isinstance(command, DownloadModel):
+                # Another process does the work: the engine is free for other things.
+                task = (command, session)
+                threading.Thread(target=self._carry_out, args=task, daemon=True).start()
+            else:
+                self._waiting.put((command, session))
 
     def stop(self) -> None:
         """Cancel all there is to do and end `serve`."""
@@ -83,15 +92,17 @@ class Engine:
         without_progress_bars()
         self._send(Envelope("", time.time(), _ready()))
         while (task := self._next()) is not None:
-            command, session = task
-            try:
-                self._do(command, session)
-            except RunCancelled:
-                session.emit(Cancelled())
-            except Exception as error:  # the process boundary: nothing above can help
-                session.emit(failure(error))
-            del self._sessions[command.run]
+            self._carry_out(*task)
         self._playground.close()
+
+    def _carry_out(self, command: Command, session: Session) -> None:
+        try:
+            self._do(command, session)
+        except RunCancelled:
+            session.emit(Cancelled())
+        except Exception as error:  # the process boundary: nothing above can help
+            session.emit(failure(error))
+        del self._sessions[command.run]
 
     def _next(self) -> tuple[Command, Session] | None:
         """What is to be done next; models that nobody asks for a while are given up."""
@@ -143,6 +154,10 @@ def _do(command: Command, session: Session) -> None:
     match command:
         case InspectModel(model=model):
             session.emit(inspect_model(model))
+        case DownloadModel(source=source):
+            session.emit(download_model(source, session))
+        case DescribeText(calibration=calibration):
+            session.emit(described_text(calibration))
         case PreviewText(model=model, calibration=calibration):
             session.emit(preview_text(model, calibration))
         case StartRun(config=config, folder=folder):

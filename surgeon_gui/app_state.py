@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from typing import Any
 
 import msgspec
 
@@ -27,8 +28,11 @@ from surgeon_engine.events import (
 from surgeon_engine.fitting import Fit
 from surgeon_engine.machine import Machine, MachineProbed
 from surgeon_engine.measurements import Measured
+from surgeon_engine.model_facts import ModelFacts
 from surgeon_engine.presets import Preset, presets
+from surgeon_engine.sources import TextDescribed
 from surgeon_gui import run_state
+from surgeon_gui.download_state import Download, followed
 from surgeon_gui.drafts import Draft, Drafts
 from surgeon_gui.file_forms import another_format
 from surgeon_gui.inquiry import Inquiry, answered
@@ -67,7 +71,10 @@ class AppState:
     ready: EngineReady | None = None
     machine: Machine | None = None  # as it was when it was last probed
     fit: Fit | None = None  # of the draft; None: not known
+    facts: ModelFacts | None = None  # of the model, until it is inspected
     inspection: Inquiry[ModelSummary] = Inquiry()
+    download: Download = Download()
+    description: Inquiry[TextDescribed] = Inquiry()  # of the calibration text
     preview: Inquiry[TextPreviewed] = Inquiry()
     can_replace: bool = False  # the destination holds what may go if the user agrees
     another: ExportConfig = field(default_factory=ExportConfig)  # to save the run as
@@ -121,10 +128,13 @@ def apply(state: AppState, envelope: Envelope) -> AppState:
         if isinstance(event, Failed):
             return replace(state, engine=Engine.GONE, notice=event)
         return state
-    if envelope.run == state.inspection.request:
-        return replace(state, inspection=answered(state.inspection, event))
-    if envelope.run == state.preview.request:
-        return replace(state, preview=answered(state.preview, event))
+    if envelope.run == state.download.request:
+        return replace(state, download=followed(state.download, event))
+    for name in ("inspection", "description", "preview"):
+        asked = getattr(state, name)
+        if envelope.run == asked.request:
+            change: dict[str, Any] = {name: answered(asked, event)}
+            return replace(state, **change)
     if envelope.run == state.save.request:
         return _with_save(state, answered(state.save, event))
     if envelope.run == state.measurement.request:
@@ -147,8 +157,20 @@ def with_config(state: AppState, config: RunConfig) -> AppState:
         state,
         config=config,
         inspection=state.inspection if same_model else Inquiry(),
+        facts=state.facts if config.model.source == old.model.source else None,
+        description=state.description if _same_table(old, config) else Inquiry(),
         preview=state.preview if same_text else Inquiry(),
         job_file=state.job_file if config == old else "",
+    )
+
+
+def _same_table(one: RunConfig, other: RunConfig) -> bool:
+    """Whether two jobs read the same table, though perhaps another column of it."""
+    first, second = one.calibration, other.calibration
+    return (first.text, first.dataset_config, first.split) == (
+        second.text,
+        second.dataset_config,
+        second.split,
     )
 
 

@@ -9,20 +9,20 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from surgeon_engine.config import BUILTIN_TEXT, DEMO, RunConfig
+from surgeon_engine.config import DEMO, RunConfig
 from surgeon_engine.errors import ConfigError, ExportError
 from surgeon_engine.events import ModelSummary
 from surgeon_engine.layer_patterns import is_meant, limit_in
+from surgeon_engine.model_facts import own_path
 from surgeon_engine.run_folder import refuse_occupied
 from surgeon_engine.sizes import file_dtype, goal_of
-from surgeon_gui import file_forms, fits, paths
+from surgeon_gui import file_forms, fits, paths, source_files
 from surgeon_gui.app_state import AppState, Engine, Step
 from surgeon_gui.choices import words_of
 from surgeon_gui.run_state import Status
 from surgeon_gui.translation import tr
 
 _LEAST_WINDOWS = 4  # for a correction: one of 4 is held out
-TEXT_ENDINGS = (".txt", ".jsonl", ".npy")
 
 
 def problems(
@@ -144,26 +144,14 @@ def covers(config: RunConfig, folder: Path) -> bool:
 
 
 def _model_problem(config: RunConfig) -> str:
-    source = config.model.source
-    if source != DEMO and not paths.exists(source):
-        return tr("There is nothing at {source}.").format(source=source)
-    return ""
+    return source_files.model_problem(config.model.source)
 
 
 def _calibration_problem(config: RunConfig, model: ModelSummary | None) -> str:
     calibration = config.calibration
     for text in (calibration.text, calibration.validation_text):
-        if text in ("", BUILTIN_TEXT):
-            continue
-        if not paths.is_file(text):
-            return tr("There is no file {text}.").format(text=text)
-        path = Path(text)
-        if path.suffix.lower() not in TEXT_ENDINGS:
-            return tr("{name} is none of {endings}.").format(
-                name=path.name, endings=", ".join(TEXT_ENDINGS)
-            )
-        if paths.is_empty_file(text):
-            return tr("{name} is empty.").format(name=path.name)
+        if problem := source_files.text_problem(text):
+            return problem
     longest = model.longest_window if model is not None else 0
     if longest and calibration.window_length > longest:
         return tr(
@@ -214,7 +202,8 @@ def can_replace(config: RunConfig, run_parent: str) -> bool:
 
 def _what_must_stay(destination: Path, source: str) -> str:
     """What is at a destination, or below it, that nobody can mean to replace."""
-    if source != DEMO and paths.expanded(source).is_relative_to(destination):
+    path = own_path(source)
+    if path is not None and paths.expanded(str(path)).is_relative_to(destination):
         return tr("The original model is there.")
     if paths.home().is_relative_to(destination):
         return tr("Your home folder is there.")

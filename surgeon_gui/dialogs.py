@@ -13,7 +13,7 @@ from PySide6.QtWidgets import QFileDialog, QWidget
 from surgeon_gui.translation import tr
 
 MODEL_FILES = tr("Models (*.gguf)")
-TEXT_FILES = tr("Texts and tokens (*.txt *.jsonl *.npy)")
+TEXT_FILES = tr("Texts and tokens (*.txt *.jsonl *.csv *.parquet *.npy)")
 JOB_FILES = tr("Jobs (*.toml)")
 
 _Chosen = Callable[[str], None]

@@ -36,6 +36,7 @@ from surgeon_engine.events import (
 from surgeon_engine.machine import MachineProbed
 from surgeon_engine.measurements import Measured
 from surgeon_engine.playground import Generated
+from surgeon_engine.sources import ModelDownloaded, TextDescribed
 from surgeon_engine.worker import EngineLink
 from surgeon_gui import text
 from surgeon_gui.translation import tr
@@ -45,6 +46,8 @@ MOST_FALSE_STARTS = 3  # engines in a row that end before they are ready
 
 _ENDINGS = (
     ModelInspected,
+    ModelDownloaded,
+    TextDescribed,
     TextPreviewed,
     Measured,
     Diagnosed,

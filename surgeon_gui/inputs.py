@@ -28,7 +28,7 @@ from PySide6.QtWidgets import (
 
 from surgeon_engine.options import Limits
 from surgeon_gui.choices import words_of
-from surgeon_gui.text import FieldText
+from surgeon_gui.field_text import FieldText
 from surgeon_gui.widgets.controls import calm, choice_box
 
 _LARGEST_INT = 2**31 - 1  # of a spin box

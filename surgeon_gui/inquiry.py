@@ -22,6 +22,7 @@ from surgeon_engine.events import (
 )
 from surgeon_engine.measurements import Measured
 from surgeon_engine.playground import Generated
+from surgeon_engine.sources import TextDescribed
 
 Answer = TypeVar("Answer")  # an event, or what it carries
 
@@ -53,7 +54,9 @@ def answered(inquiry: Inquiry[Any], event: Event) -> Inquiry[Any]:
     match event:
         case ModelInspected(model=answer):
             return replace(inquiry, answer=answer)
-        case TextPreviewed() | Exported() | Measured() | Diagnosed() | Generated():
+        case Generated() | TextDescribed():
+            return replace(inquiry, answer=event)
+        case TextPreviewed() | Exported() | Measured() | Diagnosed():
             return replace(inquiry, answer=event)
         case Failed():
             return replace(inquiry, problem=event)

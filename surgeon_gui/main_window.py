@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from PySide6.QtCore import Qt, QUrl, Signal, Slot
+from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtGui import QAction, QCloseEvent, QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import (
     QApplication,
@@ -15,7 +15,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from surgeon_engine.config import DEMO, RunConfig
+from surgeon_engine.config import DEMO, ModelConfig, RunConfig
 from surgeon_engine.events import Envelope, Failed
 from surgeon_gui import text
 from surgeon_gui.app_state import Step
@@ -24,6 +24,7 @@ from surgeon_gui.centre import Centre
 from surgeon_gui.closing import CloseQuestion
 from surgeon_gui.dialogs import ask_new_file
 from surgeon_gui.docks import Docks, Place
+from surgeon_gui.dropping import model_in, text_in
 from surgeon_gui.engine_thread import EngineThread
 from surgeon_gui.going import Going
 from surgeon_gui.help.desk import HelpDesk
@@ -37,10 +38,10 @@ from surgeon_gui.pages.model_page import ModelPage
 from surgeon_gui.pages.page import Page, row_of
 from surgeon_gui.pages.run_page import RunPage
 from surgeon_gui.pages.target_page import TargetPage
-from surgeon_gui.paths import is_folder
 from surgeon_gui.playground.steering import Playground
 from surgeon_gui.playground.view import PlaygroundView
 from surgeon_gui.run_state import RunState
+from surgeon_gui.samples import smollm2
 from surgeon_gui.sentences import plan_or_invitation
 from surgeon_gui.session import Session
 from surgeon_gui.settings import Settings, ThemeChoice, default_run_parent
@@ -85,10 +86,11 @@ class MainWindow(QMainWindow):
         self.setMinimumSize(*_LEAST_SIZE)
         self.setAcceptDrops(True)
         self._model_page = ModelPage(self.session, self.settings)
+        self._calibration_page = CalibrationPage(self.session)
         self._run_page = RunPage(self.session)
         self._pages: dict[Step, Page] = {
             Step.MODEL: self._model_page,
-            Step.CALIBRATION: CalibrationPage(self.session),
+            Step.CALIBRATION: self._calibration_page,
             Step.TARGET: TargetPage(self.session),
             Step.RUN: self._run_page,
             Step.EXPORT: ExportPage(self.session),
@@ -178,13 +180,19 @@ class MainWindow(QMainWindow):
         event.accept()
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
-        """Take a folder or a .gguf file."""
-        if _model_in(event.mimeData().urls()):
+        """Take a model or a text."""
+        urls = event.mimeData().urls()
+        if model_in(urls) or text_in(urls):
             event.acceptProposedAction()
 
     def dropEvent(self, event: QDropEvent) -> None:
-        """Choose what was dropped as the model."""
-        self.session.choose_model(_model_in(event.mimeData().urls()))
+        """Choose what was dropped as the model, or as the calibration text."""
+        urls = event.mimeData().urls()
+        if model := model_in(urls):
+            self.session.choose_model(model)
+        elif text_file := text_in(urls):
+            self._calibration_page.choose_text(text_file)
+            self._steps.open(Step.CALIBRATION)
         event.acceptProposedAction()
 
     # making
@@ -232,6 +240,8 @@ class MainWindow(QMainWindow):
         self._empty.demo_clicked.connect(self._on_demo)
         self._empty.folder_clicked.connect(self._model_page.ask_for_folder)
         self._empty.gguf_clicked.connect(self._model_page.ask_for_gguf)
+        self._empty.sample_clicked.connect(self._on_sample)
+        self._empty.source_chosen.connect(self._model_page.choose)
         self._live.save_failed.connect(self._on_save_failed)
         self._history.save_failed.connect(self._on_save_failed)
         self._log.save_failed.connect(self._on_save_failed)
@@ -278,6 +288,7 @@ class MainWindow(QMainWindow):
             page.show_state(state)
         has_views = state.model_is_chosen or state.shows_run
         self._centre.show_tabs(has_views or self._history.was_compared)
+        self._empty.show_recent(self.settings.recent_models)
         self._live.show_run(state.shown_run, now)
         plan = plan_or_invitation(state, obstacle)
         self._strip.show_run(state.run, plan, obstacle, now)
@@ -313,6 +324,10 @@ class MainWindow(QMainWindow):
     @Slot()
     def _on_demo(self) -> None:
         self.session.load(RunConfig())
+
+    @Slot()
+    def _on_sample(self) -> None:
+        self.session.load(RunConfig(ModelConfig(smollm2())))
 
     @Slot(bool)
     def _on_log_shown(self, is_visible: bool) -> None:
@@ -359,12 +374,3 @@ class MainWindow(QMainWindow):
     def _on_reset_layout(self) -> None:
         self._docks.reset()
         self.resize(*_SIZE)
-
-
-def _model_in(urls: list[QUrl]) -> str:
-    """The first of what was dropped that can be a model; empty: none."""
-    for url in urls:
-        path = url.toLocalFile()
-        if url.isLocalFile() and (is_folder(path) or path.lower().endswith(".gguf")):
-            return str(Path(path))
-    return ""

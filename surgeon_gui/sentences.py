@@ -8,16 +8,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from surgeon_engine.events import DampingChoice, ModelSummary, Stage
+from surgeon_engine.events import DampingChoice, Stage
 from surgeon_engine.formats import Format
 from surgeon_gui import fits, numbers
 from surgeon_gui.app_state import AppState, Engine, Step
 from surgeon_gui.choices import words_of
 from surgeon_gui.plans import in_brief, plan
 from surgeon_gui.run_state import RunState, Status
+from surgeon_gui.source_files import is_to_be_downloaded
+from surgeon_gui.source_words import download_brief
 from surgeon_gui.targets import goal_or_none
 from surgeon_gui.text import STAGES, UNITS, source_name
-from surgeon_gui.translation import ntr, tr
+from surgeon_gui.translation import tr
 
 _ROUNDING = 1e-9  # of a sparsity
 
@@ -49,6 +51,8 @@ def step_view(state: AppState, step: Step) -> StepView:
     }
     if step is Step.EXPORT:
         return _export_view(state)
+    if step is Step.MODEL and (view := _hub_view(state)) is not None:
+        return view
     problem = state.problems.get(step)
     if step is Step.CALIBRATION and state.preview.problem is not None:
         problem = problem or state.preview.problem.message
@@ -199,37 +203,6 @@ def last_choice(run: RunState) -> str:
     return f"{above}\n{below[:1].upper()}{below[1:]}".rstrip()
 
 
-def model_facts(model: ModelSummary) -> tuple[tuple[str, str], ...]:
-    """What is known of a model before it is loaded, as names and values."""
-    share = numbers.percent(model.prunable / max(1, model.parameters))
-    window = (
-        ntr("{n} token", "{n} tokens", model.longest_window).format(
-            n=model.longest_window
-        )
-        if model.longest_window
-        else tr("not stated")
-    )
-    return (
-        (tr("Architecture"), model.architecture),
-        (tr("Parameters"), numbers.count(model.parameters)),
-        (
-            tr("Prunable"),
-            tr("{weights} weights ({share})").format(
-                weights=numbers.count(model.prunable), share=share
-            ),
-        ),
-        (
-            tr("Blocks"),
-            tr("{blocks}, {width} wide").format(
-                blocks=model.blocks, width=model.hidden_size
-            ),
-        ),
-        (tr("Vocabulary"), numbers.count(model.vocabulary)),
-        (tr("Longest window"), window),
-        (tr("Size on disk"), numbers.size(model.file_bytes)),
-    )
-
-
 def stage_times(run: RunState) -> tuple[tuple[str, str], ...]:
     """How long each stage has taken so far, over all shots."""
     totals: dict[Stage, float] = {}
@@ -252,6 +225,17 @@ def doing_now(stage: Stage | None, done: int, total: int) -> str:
             doing=words, unit=UNITS[stage], number=min(done + 1, total), total=total
         )
     return words
+
+
+def _hub_view(state: AppState) -> StepView | None:
+    """While the model is on its way, or has yet to be sent for."""
+    source = state.config.model.source
+    if not state.model_is_chosen or not is_to_be_downloaded(source):
+        return None
+    if state.download.is_open and state.download.source == source:
+        return StepView(Mark.BUSY, download_brief(state.download))
+    words = tr("{name}: not downloaded yet").format(name=source_name(source))
+    return StepView(Mark.EMPTY, words)
 
 
 def _model_view(state: AppState) -> StepView:

@@ -34,6 +34,7 @@ from surgeon_engine.config import (
 )
 from surgeon_engine.events import Envelope, Failed
 from surgeon_engine.measurements import Settings
+from surgeon_engine.model_facts import model_facts
 from surgeon_engine.presets import Preset
 from surgeon_engine.run_folder import new_run_folder
 from surgeon_gui import app_state, checks, fits, paths, run_state
@@ -296,6 +297,10 @@ class Session(QObject):
             self.send(Cancel(run=diagnosis.request))
             self._set(replace(self.state, diagnosis=cancelling(diagnosis)))
 
+    def put(self, state: AppState) -> None:
+        """Hold another state; for whoever has asked and keeps the answer in it."""
+        self._set(state)
+
     # what went wrong
 
     def show_problem(self, problem: Failed) -> None:
@@ -347,7 +352,11 @@ class Session(QObject):
         self.send(InspectModel(run=name, model=self.state.config.model))
 
     def _inspect_soon(self) -> None:
-        if self.state.model_is_chosen and not self.state.inspection.request:
+        """Show what files say of a model that is new at once, and ask the engine."""
+        state = self.state
+        if state.model_is_chosen and state.facts is None:
+            self._set(replace(state, facts=model_facts(state.config.model.source)))
+        if state.model_is_chosen and not state.inspection.request:
             self._inspection_timer.start()
 
     def _probe(self) -> None:

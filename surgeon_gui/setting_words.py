@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 from surgeon_engine.config import RunConfig
 from surgeon_gui import numbers
 from surgeon_gui.choices import words_of
-from surgeon_gui.text import FIELDS, FieldText, source_name
+from surgeon_gui.field_text import FieldText
+from surgeon_gui.text import FIELDS, source_name
 from surgeon_gui.translation import tr
 
 _PARTS = {

@@ -42,6 +42,11 @@ class Settings:
         others = [model for model in self.recent_models if model != source]
         self.recent_models = [source, *others][:MOST_RECENT_MODELS]
 
+    def forget_model(self, source: str) -> None:
+        """Take a model off the list of the recent ones."""
+        others = [model for model in self.recent_models if model != source]
+        self.recent_models = others
+
     def remember_folder_of(self, path: str) -> None:
         """Let the next file dialog start where this file is."""
         self.last_folder = str(Path(path).parent)

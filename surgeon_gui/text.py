@@ -8,11 +8,13 @@ state is put together in `sentences.py`; what is written on buttons stands in
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from surgeon_engine.config import BUILTIN_TEXT, DEMO
 from surgeon_engine.events import Level, Stage
+from surgeon_engine.hub_names import hub_name
+from surgeon_gui import source_fields
+from surgeon_gui.field_text import FieldText
 from surgeon_gui.translation import tr
 
 APPLICATION = "Surgeon"
@@ -20,84 +22,8 @@ BUNDLED_DEMO = tr("Bundled demo")
 BUILT_IN_TEXT = tr("Built-in text")
 
 
-@dataclass(frozen=True, slots=True)
-class FieldText:
-    """What a form shows for one setting."""
-
-    label: str
-    tip: str
-    unit: str = ""
-    decimals: int = 4  # of a decimal number, at most
-    is_share: bool = False  # a share of 1, shown as per cent
-    example: str = ""  # what stands in a line while it is empty
-    least: str = ""  # what a box says in place of its smallest number
-
-
 FIELDS = {
-    "model.source": FieldText(
-        tr("Model"),
-        tr(
-            "A folder with config.json and safetensors, a .gguf file, or the bundled "
-            "demo."
-        ),
-    ),
-    "model.dtype": FieldText(
-        tr("Number format"),
-        tr(
-            "The format in which weights are held while pruning. float32 is exact; the "
-            "16-bit formats halve the memory."
-        ),
-    ),
-    "model.device": FieldText(
-        tr("Compute on"),
-        tr("Where the engine computes. Automatic: on a GPU if there is one."),
-    ),
-    "calibration.text": FieldText(
-        tr("Text"),
-        tr(
-            "What the model reads while Surgeon measures which parts matter. Text like "
-            "that of the later use is best."
-        ),
-    ),
-    "calibration.validation_text": FieldText(
-        tr("Validation text"),
-        tr(
-            "What perplexity is measured on. Empty: a part of the text above that is "
-            "held out for this."
-        ),
-    ),
-    "calibration.windows": FieldText(
-        tr("Windows"),
-        tr(
-            "How many pieces of text are measured. More of them make the choice of "
-            "what to remove more reliable, and take proportionally longer."
-        ),
-        tr("windows"),
-    ),
-    "calibration.validation_windows": FieldText(
-        tr("Validation windows"),
-        tr(
-            "How many held-out pieces perplexity is measured on. More of them make the "
-            "number steadier."
-        ),
-        tr("windows"),
-    ),
-    "calibration.window_length": FieldText(
-        tr("Window length"),
-        tr("How many tokens a piece of text has; at most what the model can read."),
-        tr("tokens"),
-    ),
-    "calibration.seed": FieldText(
-        tr("Seed"), tr("Which windows are drawn. The same seed draws the same windows.")
-    ),
-    "calibration.batch": FieldText(
-        tr("Batch"),
-        tr(
-            "How many windows are computed at once. Larger is faster and needs more "
-            "memory; the result is the same."
-        ),
-        tr("windows"),
-    ),
+    **source_fields.FIELDS,
     "pruning.structure": FieldText(
         tr("Remove"), tr("Which parts of the model are removed as a whole.")
     ),
@@ -375,4 +301,6 @@ def source_name(source: str) -> str:
         return BUNDLED_DEMO
     if source == BUILTIN_TEXT:
         return BUILT_IN_TEXT
+    if (name := hub_name(source)) is not None:
+        return name.spoken
     return Path(source).name or source

@@ -27,11 +27,14 @@ CONTRACT = {
     "fitting",
     "footprint",
     "formats",
+    "gguf_header",
+    "hub_names",
     "job_file",
     "layer_patterns",
     "live",
     "machine",
     "measurements",
+    "model_facts",
     "options",
     "playground",
     "presets",
@@ -39,6 +42,7 @@ CONTRACT = {
     "run_folder",
     "run_time",
     "sizes",
+    "sources",
     "worker",
 }
 MAX_LINES = 400

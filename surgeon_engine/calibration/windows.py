@@ -2,12 +2,13 @@
 
 A window is a run of `window_length` tokens of the concatenated documents, each ended
 by the end-of-text token. Windows of the two parts never overlap: the built-in text is
-split by topic, a file by windows, drawn without replacement with the config's seed.
+split by topic, any other by windows, drawn without replacement with the config's seed.
+Nor do they share anything that occurs twice: documents that were there before are left
+out, and so are validation windows that equal one for calibration.
 """
 
 from __future__ import annotations
 
-import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,17 +19,48 @@ from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from surgeon_engine.calibration.builtin import Part
-from surgeon_engine.calibration.texts import checked_file, read_documents
-from surgeon_engine.config import BUILTIN_TEXT, CalibrationConfig, ModelConfig
+from surgeon_engine.calibration.texts import (
+    TextSource,
+    calibration_source,
+    checked_file,
+    read_documents,
+    validation_source,
+)
+from surgeon_engine.config import CalibrationConfig, ModelConfig
 from surgeon_engine.errors import CalibrationError
 from surgeon_engine.events import TextPreviewed
 from surgeon_engine.model.load import load_tokenizer
 from surgeon_engine.model.source import locate, read_model_config
 
-_PREVIEWED = 3  # windows of each part
+_PREVIEWED = 12  # windows of each part
 _TOKEN_FILE = (
     "A token file holds int32 token ids, windows x length (2 or more), saved by NumPy."
 )
+
+
+@dataclass(slots=True)
+class Found:
+    """What there was in the texts, added up over both parts."""
+
+    tokens: int = 0
+    documents: int = 0
+    short_documents: int = 0  # shorter than a window
+    repeated_documents: int = 0  # left out
+    shared_windows: int = 0  # not held out, as they equal one for calibration
+    column: str = ""  # of a table, for calibration
+
+    @property
+    def left_out(self) -> str:
+        """What was left out so that the parts share nothing; empty: nothing was."""
+        parts = []
+        if self.repeated_documents:
+            parts.append(f"{self.repeated_documents:,} documents that occur before")
+        if self.shared_windows:
+            parts.append(
+                f"{self.shared_windows:,} windows of the validation text that are in "
+                "the calibration text too"
+            )
+        return f"Left out of the text: {', and '.join(parts)}." if parts else ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,7 +70,7 @@ class TokenWindows:
     calibration: Tensor  # windows x length, int64
     validation: Tensor  # windows x length, int64
     text: str  # the validation text, in words
-    available: int  # tokens in all the text
+    found: Found
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +92,21 @@ def load_windows(
         CalibrationError: a text cannot be read or is too short, or tokens do not fit
             the model.
     """
-    other = config.validation_text or config.text
+    wanted, held_out = config.windows, config.validation_windows
+    own, other = calibration_source(config), validation_source(config)
     reader = _Reader(config, tokenizer)
-    if other != BUILTIN_TEXT and _same_file(other, config.text):
-        both = reader.draw(
-            other, "calibration", config.windows + config.validation_windows
-        )
-        calibration, validation = both[: config.windows], both[config.windows :]
+    if not own.is_builtin and own.is_same(other):
+        drawn = reader.draw(own, "calibration", wanted + held_out)
+        calibration, rest = drawn[:wanted], drawn[wanted:]
     else:
-        calibration = reader.draw(config.text, "calibration", config.windows)
-        validation = reader.draw(other, "validation", config.validation_windows)
+        calibration = reader.draw(own, "calibration", wanted)
+        if not _is_token_file(own.name):
+            calibration = calibration[:wanted]
+        rest = reader.draw(other, "validation", held_out)
+    validation = reader.held_out(calibration, rest)
     for windows in (calibration, validation):
         _refuse_unfit(windows, vocabulary)
-    return TokenWindows(calibration, validation, other, reader.available)
+    return TokenWindows(calibration, validation, other.in_words, reader.found)
 
 
 def preview_text(model: ModelConfig, config: CalibrationConfig) -> TextPreviewed:
@@ -92,13 +126,22 @@ def preview_text(model: ModelConfig, config: CalibrationConfig) -> TextPreviewed
             return tuple(str(window.tolist()) for window in part[:_PREVIEWED])
         return tuple(tokenizer.decode(window) for window in part[:_PREVIEWED])
 
+    found = windows.found
     return TextPreviewed(
         calibration=decoded(windows.calibration),
         validation=decoded(windows.validation),
         calibration_tokens=windows.calibration.numel(),
         validation_tokens=windows.validation.numel(),
-        available_tokens=windows.available,
+        available_tokens=found.tokens,
         source=config.text,
+        window_length=windows.calibration.shape[1],
+        calibration_windows=windows.calibration.shape[0],
+        validation_windows=windows.validation.shape[0],
+        column=found.column,
+        documents=found.documents,
+        short_documents=found.short_documents,
+        repeated_documents=found.repeated_documents,
+        shared_windows=found.shared_windows,
     )
 
 
@@ -109,22 +152,26 @@ def vocabulary_of(config: PretrainedConfig) -> Vocabulary:
 
 
 class _Reader:
-    """Draws windows from texts and adds up how many tokens there were."""
+    """Draws windows from texts and notes what there was in them."""
 
     def __init__(
         self, config: CalibrationConfig, tokenizer: PreTrainedTokenizerBase | None
     ) -> None:
         self._config = config
         self._tokenizer = tokenizer
-        self.available = 0
+        self._seen: set[int] = set()  # hashes of the documents so far
+        self.found = Found()
 
-    def draw(self, source: str, part: Part, count: int) -> Tensor:
-        """`count` windows of `source` in a seeded order; count x length."""
-        if Path(source).suffix == ".npy":
-            return self._token_file(source)
+    def draw(self, source: TextSource, part: Part, count: int) -> Tensor:
+        """All windows of `source`, at least `count`, in a seeded order; x length."""
+        if _is_token_file(source.name):
+            return self._token_file(source.name)
         length = self._config.window_length
-        tokens = self._tokens(read_documents(source, part))
-        self.available += len(tokens)
+        documents = read_documents(source, part)
+        if part == "calibration":
+            self.found.column = documents.column
+        tokens = self._tokens(self._unseen(documents.texts))
+        self.found.tokens += len(tokens)
         whole = len(tokens) // length
         if whole < count:
             raise CalibrationError(
@@ -134,7 +181,42 @@ class _Reader:
             )
         windows = tokens[: whole * length].view(whole, length)
         generator = torch.Generator().manual_seed(self._config.seed)
-        return windows[torch.randperm(whole, generator=generator)[:count]]
+        return windows[torch.randperm(whole, generator=generator)]
+
+    def held_out(self, calibration: Tensor, windows: Tensor) -> Tensor:
+        """The first of `windows`, for validation, that are not in `calibration`."""
+        wanted = self._config.validation_windows
+        if _is_token_file(self._config.validation_text):
+            return windows  # somebody has chosen each of them
+        used = set(map(tuple, calibration.tolist()))
+        kept: list[int] = []
+        for number, window in enumerate(windows):
+            if len(kept) == wanted:
+                break
+            if tuple(window.tolist()) in used:
+                self.found.shared_windows += 1
+            else:
+                kept.append(number)
+        if len(kept) < wanted:
+            raise CalibrationError(
+                f"{self.found.shared_windows:,} windows that could be held out are in "
+                f"the calibration text too; {len(kept):,} are left, and {wanted:,} "
+                "were asked for.",
+                "Use a text that repeats itself less, or fewer windows.",
+            )
+        return windows[kept]
+
+    def _unseen(self, documents: list[str]) -> list[str]:
+        """The documents without those that have been there before."""
+        kept = []
+        for document in documents:
+            key = hash(document.strip())
+            if key not in self._seen:
+                self._seen.add(key)
+                kept.append(document)
+        self.found.documents += len(documents)
+        self.found.repeated_documents += len(documents) - len(kept)
+        return kept
 
     def _tokens(self, documents: list[str]) -> Tensor:
         if self._tokenizer is None:
@@ -145,17 +227,18 @@ class _Reader:
         end = self._tokenizer.eos_token_id
         tokens: list[int] = []
         for document in documents:
-            tokens += self._tokenizer(
+            ids = self._tokenizer(
                 document, add_special_tokens=False, verbose=False
             ).input_ids
+            self.found.short_documents += len(ids) < self._config.window_length
+            tokens += ids
             if end is not None:
                 tokens.append(end)
         return torch.tensor(tokens, dtype=torch.int64)
 
     def _token_file(self, source: str) -> Tensor:
         path = checked_file(source)
-        other = self._config.validation_text
-        if not other or _same_file(other, self._config.text):
+        if calibration_source(self._config).is_same(validation_source(self._config)):
             raise CalibrationError(
                 f"{path.name} holds tokens, all of which are for calibration.",
                 "Name another token file or a text as validation_text.",
@@ -171,7 +254,7 @@ class _Reader:
         if not is_array or not _are_windows(windows):
             what = f"{windows.dtype} of shape {windows.shape}" if is_array else "others"
             raise CalibrationError(f"{path.name} holds {what}.", _TOKEN_FILE)
-        self.available += windows.size
+        self.found.tokens += windows.size
         return torch.from_numpy(windows.astype(np.int64))
 
 
@@ -185,10 +268,8 @@ def _are_windows(tokens: np.ndarray) -> bool:
     )
 
 
-def _same_file(one: str, other: str) -> bool:
-    """Whether two sources are one text, however they are spelt."""
-    one, other = (os.path.realpath(os.path.expanduser(name)) for name in (one, other))
-    return one == other
+def _is_token_file(source: str) -> bool:
+    return Path(source).suffix == ".npy"
 
 
 def _refuse_unfit(windows: Tensor, vocabulary: Vocabulary) -> None:

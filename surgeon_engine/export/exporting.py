@@ -16,7 +16,7 @@ import msgspec
 import torch
 
 from surgeon_engine import devices
-from surgeon_engine.config import COUPLED, DEMO, ExportConfig, RunConfig
+from surgeon_engine.config import COUPLED, ExportConfig, RunConfig
 from surgeon_engine.errors import ExportError
 from surgeon_engine.events import Exported, FormatSupport, Level, Logged, Stage
 from surgeon_engine.export.destination import (
@@ -37,6 +37,7 @@ from surgeon_engine.export.writer import Pruned, Verdict, Writer
 from surgeon_engine.formats import DESCRIPTIONS, FileDtype, Format
 from surgeon_engine.job_file import config_to_toml
 from surgeon_engine.model.load import LoadedModel
+from surgeon_engine.model_facts import own_path
 from surgeon_engine.pruning.unit import Unit
 from surgeon_engine.run_folder import RunFolder, expanded
 from surgeon_engine.session import Session
@@ -193,8 +194,8 @@ def keep(task: Task) -> None:
 
 def model_paths(config: RunConfig) -> tuple[Path, ...]:
     """Where the original model is, if it is not the demo."""
-    source = config.model.source
-    return () if source == DEMO else (expanded(source),)
+    path = own_path(config.model.source)
+    return () if path is None else (path,)
 
 
 def _verdict(task: Task, form: Format, folder: Path, session: Session) -> Verdict:

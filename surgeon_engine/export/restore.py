@@ -31,11 +31,11 @@ from surgeon_engine.export.writer import Pruned
 from surgeon_engine.model.layers import find_blocks, prunable_layers
 from surgeon_engine.model.load import LoadedModel, load_tokenizer
 from surgeon_engine.model.source import (
-    PLAN_FILE,
     UNREADABLE,
     ModelSource,
     first_line,
 )
+from surgeon_engine.model_facts import PLAN_FILE
 
 _PREFIX = "Pruned"  # of the names of compact classes
 _AGAIN = "Export the run again, or fetch the file again."

@@ -28,7 +28,8 @@ from surgeon_engine.export.weight_files import bytes_of, file_dtype, write_weigh
 from surgeon_engine.export.writer import Check, Pruned, Verdict
 from surgeon_engine.formats import FileDtype
 from surgeon_engine.model.load import LoadedModel
-from surgeon_engine.model.source import PLAN_FILE, UNREADABLE, first_line
+from surgeon_engine.model.source import UNREADABLE, first_line
+from surgeon_engine.model_facts import PLAN_FILE
 
 KEPT = PLAN_FILE  # so that removed parts can be put back as zeros
 LAYERS = "compact_layers.py"

@@ -1,4 +1,4 @@
-"""What a model source names: the demo, a folder with safetensors, or a GGUF file.
+"""What a model source names: the demo, a folder, a GGUF file, or a model of the Hub.
 
 Everything that can be refused is refused here, from names, headers and the config,
 before a single weight is read.
@@ -6,10 +6,8 @@ before a single weight is read.
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import re
 import struct
 from collections import Counter
 from dataclasses import dataclass
@@ -24,6 +22,14 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from surgeon_engine.config import DEMO
 from surgeon_engine.errors import ModelError
+from surgeon_engine.gguf_header import check_magic
+from surgeon_engine.hub_names import HubName, hub_name, is_hub_source, understood
+from surgeon_engine.model_facts import (
+    SOURCES,
+    read_options,
+    refuse_other_kinds,
+    weight_files,
+)
 
 # What transformers raises on files that make no sense to it.
 UNREADABLE = (
@@ -41,13 +47,7 @@ UNREADABLE = (
     StrictDataclassError,
 )
 
-PLAN_FILE = "kept.safetensors"  # a plan that lies beside pruned weights
-
 _STORED = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
-_GGUF_MAGIC = b"GGUF"
-_CAUSAL_LM = re.compile(r"ForCausalLM|LMHeadModel")
-_EXPERTS = re.compile(r"(num|n)_((local|routed)_)?experts|moe_num_experts")
-_SOURCES = "Choose a folder with config.json and .safetensors files, or a .gguf file."
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,7 @@ class ModelSource:
         """The files that hold the weights."""
         if self.gguf_file:
             return (self.folder / self.gguf_file,)
-        found = self.folder.glob("*.safetensors")
-        return tuple(sorted(path for path in found if path.name != PLAN_FILE))
+        return weight_files(self.folder)
 
     @property
     def arguments(self) -> dict[str, object]:
@@ -84,12 +83,16 @@ def locate(source: str) -> ModelSource:
     if source == DEMO:
         folder = Path(str(files("surgeon_resources"))) / "demo"
         return _checked_folder(ModelSource("Demo", folder))
+    if is_hub_source(source):
+        return _checked_folder(_cached(source, hub_name(source)))
     path = Path(os.path.expanduser(source))
     if os.path.isdir(path):
         return _checked_folder(ModelSource(path.resolve().name, path))
     if os.path.isfile(path):
         return _checked_gguf(path)
-    raise ModelError(f"There is no model at {path}.", _SOURCES)
+    meant = understood(source)
+    hint = f"If it is one of the Hugging Face Hub, write {meant}." if meant else SOURCES
+    raise ModelError(f"There is no model at {path}.", hint)
 
 
 def read_model_config(source: ModelSource) -> PretrainedConfig:
@@ -127,24 +130,23 @@ def stored_dtype(source: ModelSource) -> torch.dtype | None:
     return _STORED.get(most)
 
 
-def _checked_folder(source: ModelSource) -> ModelSource:
-    config = source.folder / "config.json"
-    if not config.is_file():
-        raise ModelError(f"{source.folder} has no config.json.", _SOURCES)
-    try:
-        json.loads(config.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+def _cached(source: str, name: HubName | None) -> ModelSource:
+    """The files of a model of the Hub, which have been downloaded before."""
+    if name is None or name.is_dataset:
         raise ModelError(
-            f"{config} is not valid JSON: {error}.", "Fetch the model's files again."
-        ) from error
-    if not source.weight_files:
-        pickled = list(source.folder.glob("*.bin")) + list(source.folder.glob("*.pt"))
-        if pickled:
-            raise ModelError(
-                f"{source.folder} holds pickled weights only ({pickled[0].name}).",
-                "Pickle files can run code when opened: convert them to safetensors.",
-            )
-        raise ModelError(f"{source.folder} has no .safetensors file.", _SOURCES)
+            f"{source} is not the name of a model on the Hugging Face Hub.",
+            "Write hf://organisation/name, or hf://organisation/name@revision.",
+        )
+    if name.snapshot is None:
+        raise ModelError(
+            f"{name.spoken} has not been downloaded to this computer yet.",
+            f"Download it at step 1, or by: surgeon download {source}",
+        )
+    return ModelSource(name.short, name.snapshot)
+
+
+def _checked_folder(source: ModelSource) -> ModelSource:
+    read_options(source.folder)
     for path in source.weight_files:
         _check_safetensors(path)
     return source
@@ -163,10 +165,7 @@ def _check_safetensors(path: Path) -> None:
 
 def _checked_gguf(path: Path) -> ModelSource:
     with path.open("rb") as file:
-        magic = file.read(len(_GGUF_MAGIC))
-    if magic != _GGUF_MAGIC:
-        kind = "an empty file" if not magic else f"not a GGUF file (begins {magic!r})"
-        raise ModelError(f"{path.name} is {kind}.", _SOURCES)
+        check_magic(path, file)
     return ModelSource(path.stem, path.parent, path.name)
 
 
@@ -174,29 +173,11 @@ def _refuse_other_kinds(name: str, config: PretrainedConfig) -> None:
     architectures = config.architectures or [
         MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type, config.model_type)
     ]
-    if config.is_encoder_decoder or not any(map(_CAUSAL_LM.search, architectures)):
-        raise ModelError(
-            f"{name} is not a decoder-only language model "
-            f"(its architecture is {', '.join(architectures)}).",
-            "Choose a model whose architecture ends in ForCausalLM.",
-        )
-    if hasattr(config, "pruned"):
-        raise ModelError(
-            f"{name} is a compact checkpoint: it has been pruned already.",
-            "Prune the original further, or export its run in the masked format and "
-            "choose that.",
-        )
-    for option, value in config.to_dict().items():
-        if _EXPERTS.fullmatch(option) and isinstance(value, int) and value > 1:
-            raise ModelError(
-                f"{name} is a mixture of experts ({option} = {value}).",
-                "Surgeon prunes dense models; choose one without experts.",
-            )
-    if getattr(config, "quantization_config", None):
-        raise ModelError(
-            f"The weights of {name} are quantised.",
-            "Choose the model's float32, float16 or bfloat16 files.",
-        )
+    options = config.to_dict()
+    options["is_encoder_decoder"] = config.is_encoder_decoder
+    options["quantization_config"] = getattr(config, "quantization_config", None)
+    options["pruned"] = hasattr(config, "pruned") or None
+    refuse_other_kinds(name, architectures, options)
 
 
 def first_line(error: Exception) -> str:

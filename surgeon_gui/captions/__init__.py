@@ -16,6 +16,7 @@ from surgeon_gui.captions import (
     live,
     playground,
     shell,
+    sources,
     steps,
     target,
 )
@@ -31,4 +32,5 @@ CAPTIONS: dict[str, Caption] = {
     **diagnosis.CAPTIONS,
     **help.CAPTIONS,
     **playground.CAPTIONS,
+    **sources.CAPTIONS,
 }

@@ -47,7 +47,7 @@ CAPTIONS = {
     ),
     "text_file_button": Caption(
         tr("Choose file…"),
-        tr("A .txt or .jsonl file, or token numbers in a .npy file."),
+        tr("A .txt, .jsonl, .csv or .parquet file, or token numbers in a .npy file."),
     ),
     "validation_file_button": Caption(
         tr("Choose file…"), tr("Another text for measuring perplexity.")

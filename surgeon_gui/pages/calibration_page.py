@@ -4,31 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from PySide6.QtCore import Slot
-from PySide6.QtWidgets import QPlainTextEdit
 
 from surgeon_engine.config import BUILTIN_TEXT, CalibrationConfig
-from surgeon_engine.events import TextPreviewed
-from surgeon_gui import numbers
 from surgeon_gui.app_state import AppState, Step
 from surgeon_gui.dialogs import TEXT_FILES, ask_file
 from surgeon_gui.forms import ConfigForm
 from surgeon_gui.pages.page import Page, row_of, with_button
 from surgeon_gui.session import Session
-from surgeon_gui.text import BUILT_IN_TEXT, FIELDS, source_name
+from surgeon_gui.source_files import meant_text
+from surgeon_gui.source_requests import Descriptions
+from surgeon_gui.source_words import preview_facts, preview_line
+from surgeon_gui.text import BUILT_IN_TEXT, FIELDS
 from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import (
     button,
-    described,
     heading,
     problem_label,
     show_problem,
     text_label,
 )
+from surgeon_gui.widgets.facts import Facts
 from surgeon_gui.widgets.source_edit import SourceEdit
+from surgeon_gui.widgets.text_parts import TextParts
+from surgeon_gui.widgets.window_pager import WindowPager
 
-_PREVIEW_HEIGHT = 150
+_NO_PARTS = {"column": "", "dataset_config": "", "split": "", "validation_split": ""}
 
 
 class CalibrationPage(Page):
@@ -37,7 +40,11 @@ class CalibrationPage(Page):
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._text = SourceEdit("calibration.text", BUILTIN_TEXT, BUILT_IN_TEXT)
-        self._text.edited.connect(self._on_text_edited)
+        self._text.setPlaceholderText(tr("A file, or organisation/name on the Hub"))
+        self._text.edited.connect(self.choose_text)
+        self._descriptions = Descriptions(session, self)
+        self._parts = TextParts()
+        self._parts.edited.connect(session.edit_calibration)
         self._validation = SourceEdit(
             "calibration.validation_text", BUILTIN_TEXT, BUILT_IN_TEXT
         )
@@ -58,34 +65,32 @@ class CalibrationPage(Page):
         self._preview_button.clicked.connect(session.preview_text)
         self._counts = text_label(quiet=True)
         self._counts.setObjectName("preview_counts")
-        self._preview = described(QPlainTextEdit(readOnly=True), "preview_text")
-        self._preview.setFixedHeight(_PREVIEW_HEIGHT)
+        self._noticed = Facts("preview_facts")
+        self._pager = WindowPager()
 
         self.column.addWidget(heading(FIELDS["calibration.text"].label))
         self.column.addLayout(with_button(self._text, file))
         self.column.addLayout(row_of(self._builtin_button))
+        self.column.addWidget(self._parts)
         self.column.addWidget(heading(FIELDS["calibration.validation_text"].label))
         self.column.addLayout(with_button(self._validation, validation_file))
         self.column.addWidget(self._form)
         self.column.addWidget(self._problem)
         self.column.addLayout(row_of(self._preview_button))
         self.column.addWidget(self._counts)
-        self.column.addWidget(self._preview)
+        self.column.addWidget(self._noticed)
+        self.column.addWidget(self._pager)
 
     def show_state(self, state: AppState) -> None:
         """See `Page.show_state`."""
         calibration = state.config.calibration
         self._text.show_value(calibration.text)
         self._builtin_button.setVisible(calibration.text != BUILTIN_TEXT)
+        self._parts.show_state(state)
         self._validation.show_value(calibration.validation_text)
         if Step.CALIBRATION not in state.refused:
             self._form.show_config(calibration)
-        problem = state.problems.get(Step.CALIBRATION, "")
-        if Step.CALIBRATION in state.refused:
-            problem = ""  # told at the form
-        if (failure := state.preview.problem) is not None:
-            problem = problem or f"{failure.message} {failure.hint}".strip()
-        show_problem(self._problem, problem)
+        show_problem(self._problem, _problem(state))
         can_preview = state.model_is_chosen and not state.is_busy
         self._preview_button.setEnabled(can_preview and not state.preview.is_open)
         self._preview_button.setText(
@@ -93,28 +98,29 @@ class CalibrationPage(Page):
         )
         preview = state.preview.answer
         self._counts.setVisible(preview is not None)
-        self._preview.setVisible(preview is not None)
         if preview is not None:
-            self._counts.setText(_counts(preview))
-            shown = _windows(preview)
-            if shown != self._preview.toPlainText():
-                self._preview.setPlainText(shown)
+            self._counts.setText(preview_line(preview))
+        self._noticed.show_facts(() if preview is None else preview_facts(preview))
+        self._pager.show_preview(preview)
 
     @Slot(str)
-    def _on_text_edited(self, text: str) -> None:
-        self.session.edit_calibration(replace(self._config, text=text or BUILTIN_TEXT))
+    def choose_text(self, text: str) -> None:
+        """Calibrate on a file, a data set or the built-in text."""
+        text = meant_text(text) or BUILTIN_TEXT
+        parts = _NO_PARTS if text != self._config.text else {}
+        self._edit(text=text, **parts)
 
     @Slot(str)
     def _on_validation_edited(self, text: str) -> None:
-        self.session.edit_calibration(replace(self._config, validation_text=text))
+        self._edit(validation_text=meant_text(text))
 
     @Slot()
     def _on_builtin_clicked(self) -> None:
-        self._on_text_edited(BUILTIN_TEXT)
+        self.choose_text(BUILTIN_TEXT)
 
     @Slot()
     def _on_file_clicked(self) -> None:
-        self._ask(self._on_text_edited)
+        self._ask(self.choose_text)
 
     @Slot()
     def _on_validation_file_clicked(self) -> None:
@@ -124,6 +130,9 @@ class CalibrationPage(Page):
     def _on_form_refused(self, error: Exception) -> None:
         self.session.refuse_edit(Step.CALIBRATION, str(error))
 
+    def _edit(self, **changes: Any) -> None:
+        self.session.edit_calibration(replace(self._config, **changes))
+
     def _ask(self, chosen: Callable[[str], None]) -> None:
         ask_file(self, tr("Choose a text"), "", TEXT_FILES, chosen)
 
@@ -132,26 +141,12 @@ class CalibrationPage(Page):
         return self.session.state.config.calibration
 
 
-def _counts(preview: TextPreviewed) -> str:
-    return tr(
-        "{calibration} tokens to calibrate on and "
-        "{validation} to validate on, of {available} in "
-        "{source}."
-    ).format(
-        calibration=numbers.whole(preview.calibration_tokens),
-        validation=numbers.whole(preview.validation_tokens),
-        available=numbers.whole(preview.available_tokens),
-        source=source_name(preview.source),
-    )
-
-
-def _windows(preview: TextPreviewed) -> str:
-    parts = [
-        tr("Calibration, window {number}\n{text}").format(number=number, text=text)
-        for number, text in enumerate(preview.calibration, start=1)
-    ]
-    parts += [
-        tr("Validation, window {number}\n{text}").format(number=number, text=text)
-        for number, text in enumerate(preview.validation, start=1)
-    ]
-    return "\n\n".join(parts)
+def _problem(state: AppState) -> str:
+    """What is wrong with the texts; what the form refuses is told there."""
+    problem = state.problems.get(Step.CALIBRATION, "")
+    if Step.CALIBRATION in state.refused:
+        problem = ""
+    for inquiry in (state.preview, state.description):
+        if not problem and (failure := inquiry.problem) is not None:
+            problem = f"{failure.message} {failure.hint}".strip()
+    return problem

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from PySide6.QtCore import QSignalBlocker, Slot
+from PySide6.QtCore import QSignalBlocker, Qt, Slot
 
 from surgeon_engine.config import DEMO, ModelConfig
+from surgeon_engine.events import Failed
 from surgeon_gui.app_state import AppState, Step
 from surgeon_gui.captions import CAPTIONS
 from surgeon_gui.dialogs import MODEL_FILES, ask_file, ask_folder
 from surgeon_gui.forms import ConfigForm
 from surgeon_gui.pages.page import Page, row_of
-from surgeon_gui.sentences import model_facts
+from surgeon_gui.samples import smollm2
 from surgeon_gui.session import Session
 from surgeon_gui.settings import Settings
+from surgeon_gui.source_files import is_missing, is_to_be_downloaded, meant_model
+from surgeon_gui.source_requests import Downloads
+from surgeon_gui.source_words import facts_of, facts_problem, how_to_get_sample
 from surgeon_gui.text import BUNDLED_DEMO, source_name
 from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import (
@@ -25,30 +29,36 @@ from surgeon_gui.widgets.controls import (
     show_problem,
     text_label,
 )
+from surgeon_gui.widgets.download_card import DownloadCard
 from surgeon_gui.widgets.facts import Facts
 from surgeon_gui.widgets.source_edit import SourceEdit
 
 
 class ModelPage(Page):
-    """A path or the demo, and what the engine finds there."""
+    """A path, a name on the Hub, or a sample, and what is found there."""
 
     def __init__(self, session: Session, settings: Settings) -> None:
         super().__init__(session)
         self._settings = settings
         self._source = SourceEdit("model.source", DEMO, BUNDLED_DEMO)
-        self._source.setPlaceholderText(tr("A folder, a .gguf file or the demo"))
+        self._source.setPlaceholderText(tr("A path, or organisation/name on the Hub"))
         self._source.show_clear_button()
-        self._source.edited.connect(session.choose_model)
+        self._source.edited.connect(self.choose)
         self._source.returnPressed.connect(self._on_return_pressed)
         folder, gguf = button("open_folder_button"), button("open_gguf_button")
-        demo = button("use_demo_button")
+        demo, sample = button("use_demo_button"), button("use_sample_button")
         folder.clicked.connect(self.ask_for_folder)
         gguf.clicked.connect(self.ask_for_gguf)
         demo.clicked.connect(self.use_demo)
+        sample.clicked.connect(self.use_sample)
         self._recent = described(choice_box(), "recent_models_combo")
         self._recent.activated.connect(self._on_recent_activated)
         self._problem = problem_label()
         self._problem.setObjectName("model_problem")
+        self._download = DownloadCard()
+        self._downloads = Downloads(session, self)
+        self._download.download_clicked.connect(self._downloads.start)
+        self._download.cancel_clicked.connect(self._downloads.cancel)
         self._note = text_label(quiet=True)
         self._facts = Facts("model_facts")
         self._form = ConfigForm("model", ModelConfig)
@@ -57,9 +67,13 @@ class ModelPage(Page):
 
         self.column.addWidget(self._source)
         self.column.addLayout(row_of(folder, gguf))
-        self.column.addLayout(row_of(demo))
+        self.column.addLayout(row_of(demo, sample))
+        sample.setVisible(bool(smollm2()))
+        if not smollm2():
+            self.column.addWidget(text_label(how_to_get_sample(), quiet=True))
         self.column.addWidget(self._recent)
         self.column.addWidget(self._problem)
+        self.column.addWidget(self._download)
         self.column.addWidget(self._note)
         self.column.addWidget(self._facts)
         self.column.addWidget(self._form)
@@ -72,15 +86,12 @@ class ModelPage(Page):
         elif self._source.value() != state.config.model.source:
             self._source.show_value(state.config.model.source)
         self._form.show_config(state.config.model)
-        failure = state.inspection.problem
-        problem = state.problems.get(Step.MODEL, "")
-        if failure is not None:
-            problem = f"{failure.message} {failure.hint}".strip()
-        show_problem(self._problem, problem if state.model_is_chosen else "")
-        self._note.setText(tr("Reading the model…") if state.inspection.is_open else "")
-        self._note.setVisible(state.inspection.is_open)
-        model = state.model
-        self._facts.show_facts(model_facts(model) if model is not None else ())
+        show_problem(self._problem, _problem(state))
+        self._download.show_state(state)
+        is_open = state.inspection.is_open
+        self._note.setText(tr("Looking at how it can be pruned…") if is_open else "")
+        self._note.setVisible(is_open)
+        self._facts.show_facts(facts_of(state))
         self._show_recent()
 
     @Slot()
@@ -101,6 +112,25 @@ class ModelPage(Page):
         """Choose the bundled demo."""
         self.session.choose_model(DEMO)
 
+    @Slot()
+    def use_sample(self) -> None:
+        """Choose the pretrained model of the samples package."""
+        self.session.choose_model(smollm2())
+
+    @Slot(str)
+    def choose(self, typed: str) -> None:
+        """Choose what a person has typed, or a model that was opened before."""
+        source = meant_model(typed.strip())
+        if source in self._settings.recent_models and is_missing(source):
+            self._settings.forget_model(source)
+            message = tr("{name} is no longer at {source}.").format(
+                name=source_name(source), source=source
+            )
+            hint = tr("It was taken off the list of recent models.")
+            self.session.show_problem(Failed(message, hint))
+            return
+        self.session.choose_model(source)
+
     @Slot(str)
     def _on_path_chosen(self, path: str) -> None:
         self._settings.remember_folder_of(path)
@@ -110,13 +140,13 @@ class ModelPage(Page):
     def _on_return_pressed(self) -> None:
         """Look again at a path that is as it was, where nothing could be read."""
         if not self._source.isModified() and self.session.state.model is None:
-            self.session.choose_model(self._source.value())
+            self.session.choose_model(meant_model(self._source.value()))
 
     @Slot(int)
     def _on_recent_activated(self, index: int) -> None:
         if index > 0:
-            self.session.choose_model(self._shown_recent[index - 1])
             self._recent.setCurrentIndex(0)
+            self.choose(self._shown_recent[index - 1])
 
     @Slot(object)
     def _on_form_edited(self, model: ModelConfig) -> None:
@@ -137,5 +167,16 @@ class ModelPage(Page):
         with QSignalBlocker(self._recent):
             self._recent.clear()
             self._recent.addItem(CAPTIONS["recent_models_combo"].label)
-            for source in recent:
+            for place, source in enumerate(recent, start=1):
                 self._recent.addItem(source_name(source))
+                role = Qt.ItemDataRole.ToolTipRole
+                self._recent.setItemData(place, source, role)
+
+
+def _problem(state: AppState) -> str:
+    """What is wrong with the model; one to be downloaded is told by the card."""
+    if not state.model_is_chosen or is_to_be_downloaded(state.config.model.source):
+        return ""
+    if (failure := state.inspection.problem) is not None:
+        return f"{failure.message} {failure.hint}".strip()
+    return state.problems.get(Step.MODEL, "") or facts_problem(state)

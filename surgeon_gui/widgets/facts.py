@@ -52,7 +52,8 @@ class Facts(QWidget):
             self._layout.addWidget(value, 2 * row, 1)
 
     def _add_row(self) -> None:
-        name_label, value_label = QLabel(), text_label()
+        name_label, value_label = QLabel(self), text_label()
+        value_label.setParent(self)  # shown without one it would be a window
         name_label.setProperty("quiet", True)
         name_label.setAlignment(Qt.AlignmentFlag.AlignTop)
         # A long path must not make the page wider than the panel that it is in.

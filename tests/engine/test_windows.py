@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -53,7 +55,7 @@ def test_windows_of_a_file_do_not_overlap(text):
     assert windows.validation.shape == (3, 8)
     both = as_set(windows.calibration) | as_set(windows.validation)
     assert len(both) == 7
-    assert windows.available == 161  # the end-of-text token included
+    assert windows.found.tokens == 161  # the end-of-text token included
 
 
 def test_the_same_seed_draws_the_same_windows(text):
@@ -61,6 +63,35 @@ def test_the_same_seed_draws_the_same_windows(text):
     assert torch.equal(first.calibration, again.calibration)
     other = load(text=str(text), seed=1)
     assert not torch.equal(first.calibration, other.calibration)
+
+
+def test_a_text_that_repeats_itself_shares_nothing_between_the_parts(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("".join(f"{i % 9:08d}" for i in range(40)))
+    windows = load(text=str(path))
+    assert not as_set(windows.calibration) & as_set(windows.validation)
+    assert windows.found.shared_windows > 0
+
+
+def test_a_text_that_says_only_one_thing_cannot_be_held_out(tmp_path):
+    (tmp_path / "a.txt").write_text("x" * 200)
+    message = refused(text=str(tmp_path / "a.txt"))
+    assert "are in the calibration text too; 0 are left" in message
+
+
+def test_documents_are_counted_once(tmp_path):
+    lines = [json.dumps({"text": f"{i % 12:08d}" * 2}) for i in range(24)]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    found = load(text=str(tmp_path / "a.jsonl")).found
+    assert (found.documents, found.repeated_documents) == (24, 12)
+    assert "12 documents that occur before" in found.left_out
+    assert found.short_documents == 0
+    (tmp_path / "b.jsonl").write_text("\n".join(lines[:6]))
+    other = load(text=str(tmp_path / "a.jsonl"), validation_text=BUILTIN_TEXT).found
+    assert other.repeated_documents == 12
+    assert "0 tokens" in refused(
+        text=str(tmp_path / "a.jsonl"), validation_text=str(tmp_path / "b.jsonl")
+    )
 
 
 def test_a_text_may_be_validated_on_another(text, tmp_path):
@@ -133,7 +164,7 @@ def test_too_little_text_is_refused_with_the_numbers(tmp_path):
     ("lines", "sentence"),
     [
         ('{"text": "a"}\n{"text": ', "a.jsonl cannot be read"),
-        ('{"content": "a"}\n', "have no field called 'text'"),
+        ('{"content": 1}\n', "No column of a.jsonl holds text"),
         ('{"text": "a"}\n{"text": null}\n', "no text in document 2, but NoneType"),
         ("\n \n", "a.jsonl"),
     ],
@@ -198,7 +229,8 @@ def test_a_user_nobody_knows_is_no_crash():
 def test_a_preview_shows_what_will_be_measured(text, tmp_path):
     folder = save_tiny_model(tmp_path / "tiny")
     shown = preview_text(ModelConfig(source=str(folder)), config(text=str(text)))
-    assert len(shown.calibration) == 3
+    assert len(shown.calibration) == 4
+    assert len(shown.validation) == 3
     assert shown.calibration_tokens == 32
     assert shown.validation_tokens == 24
     first = load(text=str(text)).calibration[0]

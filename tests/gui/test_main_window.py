@@ -12,8 +12,8 @@ from PySide6.QtWidgets import QLabel, QLineEdit, QPlainTextEdit
 
 from surgeon_engine.config import DEMO, ExportConfig, Structure
 from surgeon_engine.job_file import config_to_toml, read_config
-from surgeon_gui import main_window as main_window_module
 from surgeon_gui.app_state import Step
+from surgeon_gui.dropping import model_in, text_in
 from surgeon_gui.live_view import LiveView
 from surgeon_gui.run_state import Status
 from tests.helpers.fake_engine import FAILURE, HINT, UNSUPPORTED
@@ -211,9 +211,9 @@ def test_a_flood_is_drawn_a_few_times_and_arrives_whole(
     assert len(drawn) < 300
 
 
-def test_a_folder_dropped_on_the_window_is_the_model(qtbot, window, tmp_path):
+def drop(window, path):
     data = QMimeData()
-    data.setUrls([QUrl.fromLocalFile(str(tmp_path))])
+    data.setUrls([QUrl.fromLocalFile(str(path))])
     event = QDropEvent(
         QPointF(400, 300),
         Qt.DropAction.CopyAction,
@@ -222,15 +222,27 @@ def test_a_folder_dropped_on_the_window_is_the_model(qtbot, window, tmp_path):
         Qt.KeyboardModifier.NoModifier,
     )
     window.dropEvent(event)
+
+
+def test_a_folder_dropped_on_the_window_is_the_model(qtbot, window, tmp_path):
+    drop(window, tmp_path)
     assert window.session.state.config.model.source == str(tmp_path)
     assert find(window, "model_source", QLineEdit).text() == str(tmp_path)
+
+
+def test_a_text_dropped_on_the_window_is_the_calibration_text(window, tmp_path):
+    (tmp_path / "stories.csv").write_text("text\nonce\n")
+    drop(window, tmp_path / "stories.csv")
+    assert window.session.state.config.calibration.text == str(tmp_path / "stories.csv")
+    assert find(window, "calibration_column").isVisible()
 
 
 def test_other_files_are_not_models(tmp_path):
     picture = tmp_path / "picture.png"
     picture.touch()
     url = QUrl.fromLocalFile(str(picture))
-    assert main_window_module._model_in([url]) == ""
+    assert model_in([url]) == ""
+    assert text_in([url]) == ""
 
 
 def test_the_text_is_previewed(qtbot, window):

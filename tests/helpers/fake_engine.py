@@ -19,7 +19,9 @@ import msgspec
 from surgeon_engine.commands import (
     Cancel,
     Command,
+    DescribeText,
     Diagnose,
+    DownloadModel,
     ExportRun,
     Generate,
     InspectModel,
@@ -53,12 +55,12 @@ from surgeon_engine.events import (
     Stage,
     StageStarted,
     StructureSupport,
-    TextPreviewed,
 )
 from surgeon_engine.formats import Format
 from surgeon_engine.machine import MachineProbed
 from surgeon_engine.run_folder import RunFolder
 from surgeon_engine.sizes import file_dtype, goal_of
+from tests.helpers import fake_sources
 from tests.helpers.fake_machine import COUPLINGS, PLENTY, machine
 from tests.helpers.fake_playground import playground_events
 from tests.helpers.fake_results import exported, measured
@@ -224,11 +226,9 @@ class FakeEngine:
                     self._emit(Failed("There is no model.", "Choose another folder."))
                 else:
                     self._emit(ModelInspected(model_summary(model.source)))
-            case PreviewText():
-                texts = ("The first window.", "The second one."), ("Held out.",)
-                self._emit(
-                    TextPreviewed(*texts, 16_384, 8_192, 900_000, "built-in text")
-                )
+            case DownloadModel() | DescribeText() | PreviewText():
+                pause, check = self._options.pause, self._look_for_cancel
+                fake_sources.answer(command, self._emit, check, pause)
             case ExportRun(export=wanted):
                 self._save(wanted)
             case MeasureModels(settings=settings, sources=sources):

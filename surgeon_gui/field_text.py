@@ -1,0 +1,18 @@
+"""What a form shows for one setting."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class FieldText:
+    """What a form shows for one setting."""
+
+    label: str
+    tip: str
+    unit: str = ""
+    decimals: int = 4  # of a decimal number, at most
+    is_share: bool = False  # a share of 1, shown as per cent
+    example: str = ""  # what stands in a line while it is empty
+    least: str = ""  # what a box says in place of its smallest number

@@ -1,0 +1,109 @@
+"""What the fake engine says of downloads and texts.
+
+A download leaves a model's config and an empty file of weights in the Hub's cache,
+which tests put into a folder of their own; what is kept of a cancelled one is a file
+beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import time
+
+from surgeon_engine.commands import DescribeText, DownloadModel
+from surgeon_engine.events import Failed, TextPreviewed
+from surgeon_engine.hub_names import hub_name
+from surgeon_engine.sources import Downloading, ModelDownloaded, TextDescribed
+
+PARTS = 20
+PART_BYTES = 50_000_000
+GATED = "someone/gated is gated: its makers ask who uses it."
+COMMIT = "c0ffee" * 6
+COLUMNS = ("text", "summary")
+UNREADABLE = "broken.csv cannot be read."
+
+
+def answer(command, emit, check, pause):
+    """Do what a command about models or texts says."""
+    if isinstance(command, DownloadModel):
+        download(command.source, emit, check, pause)
+    elif isinstance(command, DescribeText):
+        emit(described(command.calibration))
+    else:
+        emit(previewed(command.calibration))
+
+
+def download(source, emit, check, pause):
+    """Tell of a download; one of a model called "gated" fails."""
+    name = hub_name(source)
+    emit(Downloading(0, 0, 0, 0))
+    if "gated" in name.repo:
+        emit(Failed(GATED, "Agree to their terms and log in."))
+        return
+    kept_file = name.cache_folder / "kept"
+    kept = int(kept_file.read_text()) if kept_file.exists() else 0
+    name.cache_folder.mkdir(parents=True, exist_ok=True)
+    for part in range(kept, PARTS + 1):
+        emit(
+            Downloading(
+                done=part * PART_BYTES,
+                total=PARTS * PART_BYTES,
+                files_done=4,
+                files=5,
+                file="model.safetensors",
+                speed=25e6,
+                kept=kept * PART_BYTES,
+            )
+        )
+        kept_file.write_text(str(part))
+        time.sleep(pause)
+        check()
+    emit(
+        ModelDownloaded(
+            source, cached(name), PARTS * PART_BYTES, (PARTS - kept) * PART_BYTES
+        )
+    )
+
+
+def cached(name):
+    """Put a model without weights into the cache; its folder."""
+    snapshot = name.cache_folder / "snapshots" / COMMIT
+    snapshot.mkdir(parents=True)
+    (name.cache_folder / "refs").mkdir()
+    (name.cache_folder / "refs" / "main").write_text(COMMIT)
+    config = {"architectures": ["LlamaForCausalLM"], "hidden_size": 192}
+    (snapshot / "config.json").write_text(json.dumps(config))
+    (snapshot / "model.safetensors").write_bytes(struct.pack("<Q", 2) + b"{}")
+    return str(snapshot)
+
+
+def described(calibration):
+    """What can be chosen in a text; one called "broken" cannot be read."""
+    if "broken" in calibration.text:
+        return Failed(UNREADABLE, "Fields with commas need quotes.")
+    if hub_name(calibration.text) is None:
+        return TextDescribed(calibration.text, COLUMNS, "text")
+    configs, splits = ("long", "short"), ("train", "validation")
+    split = calibration.split or "train"
+    return TextDescribed(calibration.text, COLUMNS, "text", configs, splits, split)
+
+
+def previewed(calibration):
+    """Two windows to calibrate on and one that is held out."""
+    return TextPreviewed(
+        ("The first window.", "The second one."),
+        ("Held out.",),
+        16_384,
+        8_192,
+        900_000,
+        calibration.text,
+        window_length=256,
+        calibration_windows=64,
+        validation_windows=32,
+        column=calibration.column,
+        documents=800,
+        short_documents=300,
+        repeated_documents=12,
+        shared_windows=1,
+    )
