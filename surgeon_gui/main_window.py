@@ -38,6 +38,8 @@ from surgeon_gui.pages.page import Page, row_of
 from surgeon_gui.pages.run_page import RunPage
 from surgeon_gui.pages.target_page import TargetPage
 from surgeon_gui.paths import is_folder
+from surgeon_gui.run_companion import RunCompanion
+from surgeon_gui.run_controls import run_controls
 from surgeon_gui.run_state import RunState
 from surgeon_gui.sentences import plan_or_invitation
 from surgeon_gui.session import Session
@@ -105,6 +107,7 @@ class MainWindow(QMainWindow):
         self._menus = Menus(self)
         self._history = History(self.session, self)
         self._close_question = CloseQuestion(self.session, self)
+        self._companion = RunCompanion(self.session, self)
         self._lay_out()
         self._connect_session()
         self._connect_controls()
@@ -211,11 +214,13 @@ class MainWindow(QMainWindow):
     def _connect_session(self) -> None:
         self.session.changed.connect(self._redraw)
         self.session.events_arrived.connect(self._on_events_arrived)
+        self._companion.told.connect(self._on_events_arrived)
         self.session.model_recognised.connect(self._on_model_recognised)
         self.session.run_ended.connect(self._on_run_ended)
 
     def _connect_controls(self) -> None:
         self._strip.start_clicked.connect(self._on_start)
+        self._strip.pause_clicked.connect(self.session.pause_or_resume)
         self._strip.stop_clicked.connect(self.session.stop_and_keep)
         self._strip.cancel_clicked.connect(self.session.cancel)
         self._strip.log_button.toggled.connect(self._log_dock.setVisible)
@@ -239,6 +244,7 @@ class MainWindow(QMainWindow):
             "save_picture_action": self._on_save_picture,
             "quit_action": self.close,
             "start_action": self._on_start,
+            "pause_action": self.session.pause_or_resume,
             "stop_action": self.session.stop_and_keep,
             "cancel_action": self.session.cancel,
             "reset_layout_action": self._on_reset_layout,
@@ -272,12 +278,10 @@ class MainWindow(QMainWindow):
         self._centre.show_tabs(has_views or self._history.was_compared)
         self._live.show_run(state.shown_run, now)
         plan = plan_or_invitation(state, obstacle)
-        self._strip.show_run(state.run, plan, obstacle, now)
+        controls = run_controls(state.run.status, obstacle)
+        self._strip.show_run(state.run, plan, controls, now)
+        self._menus.show_controls(controls)
         self._error_bar.show_problem(state.notice)
-        status = state.run.status
-        self._menus.actions["start_action"].setEnabled(not obstacle)
-        self._menus.actions["stop_action"].setEnabled(status.can_stop)
-        self._menus.actions["cancel_action"].setEnabled(status.can_cancel)
 
     @Slot(object)
     def _on_events_arrived(self, batch: list[Envelope]) -> None:

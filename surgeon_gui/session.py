@@ -21,7 +21,9 @@ from surgeon_engine.commands import (
     ExportRun,
     InspectModel,
     MeasureModels,
+    Pause,
     PreviewText,
+    Resume,
     StartRun,
     StopAndKeep,
 )
@@ -181,6 +183,17 @@ class Session(QObject):
         if self.state.run.status.can_stop:
             self.send(StopAndKeep(run=self.state.run.run))
             self._set_run(run_state.stopping(self.state.run))
+
+    @Slot()
+    def pause_or_resume(self) -> None:
+        """Let the run wait, with its model in memory, or go on."""
+        run = self.state.run
+        if run.status.can_pause:
+            self.send(Pause(run=run.run))
+            self._set_run(run_state.pausing(run))
+        elif run.status.can_resume:
+            self.send(Resume(run=run.run))
+            self._set_run(run_state.resuming(run))
 
     @Slot()
     def cancel(self) -> None:

@@ -7,6 +7,7 @@ an engine can go wrong. Figures are made up but always the same.
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import signal
 import sys
@@ -23,7 +24,9 @@ from surgeon_engine.commands import (
     ExportRun,
     InspectModel,
     MeasureModels,
+    Pause,
     PreviewText,
+    Resume,
     StartRun,
     StopAndKeep,
 )
@@ -56,6 +59,7 @@ from surgeon_engine.events import (
 from surgeon_engine.formats import Format
 from surgeon_engine.run_folder import RunFolder
 from surgeon_engine.sizes import file_dtype, goal_of
+from tests.helpers.fake_live import Gate, costs, flood, memory
 from tests.helpers.fake_results import exported, measured
 
 BLOCKS = 6
@@ -142,6 +146,7 @@ def shot_finished(shot: int, shots: int, sparsity: float) -> ShotFinished:
         layers=layers,
         seconds=1.0,
         damping=DampingChoice(0.01, 0.1, tried=9, held_out_loss=2.6512),
+        costs=costs(shot, 1e-7 * shot, removed // shot),
     )
 
 
@@ -167,6 +172,8 @@ class FakeEngine:
         self._stopped: set[str] = set()
         self._writing = threading.Lock()
         self._log: RunFolder | None = None  # of the run under way
+        self._gate = Gate()
+        self._samples = itertools.count()
 
     def serve(self) -> None:
         """Work until the input ends."""
@@ -195,11 +202,12 @@ class FakeEngine:
         decoder = msgspec.json.Decoder(Command)
         for line in sys.stdin.buffer:
             command = decoder.decode(line)
+            self._gate.hear(command)
             if isinstance(command, Cancel):
                 self._cancelled.add(command.run)
             elif isinstance(command, StopAndKeep):
                 self._stopped.add(command.run)
-            else:
+            elif not isinstance(command, Pause | Resume):
                 with arrived:
                     waiting.append(command)
                     arrived.notify()
@@ -284,13 +292,17 @@ class FakeEngine:
 
     def _stage(self, stage: Stage, shot: int = 0) -> None:
         self._emit(StageStarted(stage, shot))
+        if shot:
+            self._emit(memory(next(self._samples)))
         if self._options.at == stage.value and shot < 2:
             self._go_wrong()
         if stage is Stage.CURVATURE:
+            flood(self._emit, self._options.flood_seconds, self._options.rate, shot)
             for done in range(self._options.flood):
                 self._emit(Progressed(stage, shot, done, self._options.flood))
         for done in range(1, UNITS + 1):
             time.sleep(self._options.pause)
+            self._gate.pass_through(self._run, self._emit)
             self._look_for_cancel()
             self._emit(Progressed(stage, shot, done, UNITS))
 
@@ -332,6 +344,8 @@ def main() -> None:
     parser.add_argument("--at", help="the stage of the mishap")
     parser.add_argument("--pause", type=float, default=0.0, help="seconds per unit")
     parser.add_argument("--flood", type=int, default=0, help="events per shot")
+    parser.add_argument("--flood-seconds", type=float, default=0.0, help="per shot")
+    parser.add_argument("--rate", type=int, default=5000, help="events a second then")
     parser.add_argument("--unrun", action="store_true", help="nothing runs GGUF files")
     parser.add_argument("--no-start", action="store_true")
     FakeEngine(parser.parse_args()).serve()
