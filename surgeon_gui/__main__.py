@@ -7,6 +7,7 @@ language is chosen before anything is imported that holds words.
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import os
 import sys
@@ -79,6 +80,10 @@ def _make_window(
     relay.raised.connect(window.show_problem)
     relay.install()
     application.aboutToQuit.connect(engine.shut_down)
+    # What there is by now stays: going through all of it again and again, as the
+    # collector does while events come in, would keep the window from answering.
+    gc.collect()
+    gc.freeze()
     return window
 
 

@@ -20,6 +20,7 @@ from surgeon_engine.estimate import estimate
 from surgeon_engine.events import (
     EngineReady,
     Envelope,
+    Event,
     Exported,
     Failed,
     ModelSummary,
@@ -119,15 +120,9 @@ def apply(state: AppState, envelope: Envelope) -> AppState:
     """What the window knows after an event."""
     event = envelope.event
     if isinstance(event, MachineProbed):
-        pace = state.machine.pace if state.machine is not None else 1.0
-        machine = msgspec.structs.replace(event.machine, pace=pace)
-        return replace(state, machine=machine)
-    if isinstance(event, EngineReady):
-        return replace(state, engine=Engine.READY, ready=event)
+        return _with_machine(state, event.machine)
     if not envelope.run:
-        if isinstance(event, Failed):
-            return replace(state, engine=Engine.GONE, notice=event)
-        return state
+        return _with_engine(state, event)
     if envelope.run == state.download.request:
         return replace(state, download=followed(state.download, event))
     for name in ("inspection", "description", "preview"):
@@ -137,15 +132,28 @@ def apply(state: AppState, envelope: Envelope) -> AppState:
             return replace(state, **change)
     if envelope.run == state.save.request:
         return _with_save(state, answered(state.save, event))
-    if envelope.run == state.measurement.request:
-        measurement = answered(state.measurement, event)
-        notice = measurement.problem or state.notice
-        return replace(state, measurement=measurement, notice=notice)
-    if envelope.run == state.diagnosis.request:
-        diagnosis = answered(state.diagnosis, event)
-        notice = diagnosis.problem or state.notice
-        return replace(state, diagnosis=diagnosis, notice=notice)
+    for name in ("measurement", "diagnosis"):
+        asked = getattr(state, name)
+        if envelope.run == asked.request:
+            after = answered(asked, event)
+            change = {name: after, "notice": after.problem or state.notice}
+            return replace(state, **change)
     return _with_progress(state, run_state.apply(state.run, envelope))
+
+
+def _with_machine(state: AppState, machine: Machine) -> AppState:
+    """What has been learned of the machine's pace outlasts a probe."""
+    pace = state.machine.pace if state.machine is not None else 1.0
+    return replace(state, machine=msgspec.structs.replace(machine, pace=pace))
+
+
+def _with_engine(state: AppState, event: Event) -> AppState:
+    """After an event of the engine itself, which belongs to no request."""
+    if isinstance(event, EngineReady):
+        return replace(state, engine=Engine.READY, ready=event)
+    if isinstance(event, Failed):
+        return replace(state, engine=Engine.GONE, notice=event)
+    return state
 
 
 def with_config(state: AppState, config: RunConfig) -> AppState:

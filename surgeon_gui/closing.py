@@ -34,6 +34,17 @@ _ABOUT_RUN = _Words(
     tr("Cancel the run and close"),
     tr("Keep running"),
 )
+_ABOUT_PAUSED = _Words(
+    tr("A run is paused"),
+    tr("A run is paused. What should become of it?"),
+    tr(
+        "Stop and keep lets it go on to the end of the shot under way, exports the "
+        "model as it is then, and closes Surgeon."
+    ),
+    tr("Stop and keep"),
+    tr("Cancel the run and close"),
+    tr("Leave it paused"),
+)
 _ABOUT_SAVE = _Words(
     tr("The model is being saved"),
     tr("The pruned model is being saved in another format. What should become of it?"),
@@ -77,8 +88,7 @@ class CloseQuestion(QObject):
 
     def ask(self) -> None:
         """Show the question; returns at once."""
-        runs = self._session.state.run.status.is_busy
-        words = _ABOUT_RUN if runs else _ABOUT_SAVE
+        words = _words_about(self._session.state.run.status)
         self._box.setWindowTitle(words.title)
         self._box.setText(words.question)
         self._box.setInformativeText(words.explanation)
@@ -115,3 +125,9 @@ class CloseQuestion(QObject):
         waited, self._waits_for_end = self._waits_for_end, False
         if waited and not failed:  # what has failed is to be read
             self.may_close.emit()
+
+
+def _words_about(status: Status) -> _Words:
+    if status in (Status.PAUSING, Status.PAUSED):
+        return _ABOUT_PAUSED
+    return _ABOUT_RUN if status.is_busy else _ABOUT_SAVE

@@ -17,7 +17,8 @@ from collections.abc import Callable
 from PySide6.QtCore import QObject, QThread, Signal
 
 from surgeon_engine.commands import Command
-from surgeon_engine.events import Envelope, Progressed
+from surgeon_engine.events import Envelope, Logged, Progressed, Stage
+from surgeon_engine.live import MemorySampled
 from surgeon_engine.worker import EngineLink, ProcessLink
 from surgeon_gui.engine_keeper import CANCEL_PATIENCE, EngineKeeper
 
@@ -108,18 +109,19 @@ def without_overtaken(batch: list[Envelope]) -> list[Envelope]:
     """The batch without progress that is followed by further progress of its stage.
 
     It would be overwritten before anyone sees it, and an engine that reports 40,000
-    steps a second would keep the window busy doing so.
+    steps a second would keep the window busy doing so. What comes between two reports
+    of progress and changes nothing about them stays.
     """
-    following = [*batch[1:], None]
-    return [
-        envelope
-        for envelope, after in zip(batch, following, strict=True)
-        if after is None or not _overtakes(after, envelope)
-    ]
-
-
-def _overtakes(later: Envelope, earlier: Envelope) -> bool:
-    new, old = later.event, earlier.event
-    if not isinstance(new, Progressed) or not isinstance(old, Progressed):
-        return False
-    return (later.run, new.stage, new.shot) == (earlier.run, old.stage, old.shot)
+    kept: list[Envelope] = []
+    later: tuple[str, Stage, int] | None = None  # of which progress is still to come
+    for envelope in reversed(batch):
+        event = envelope.event
+        if isinstance(event, Progressed):
+            place = (envelope.run, event.stage, event.shot)
+            if place == later:
+                continue
+            later = place
+        elif not isinstance(event, MemorySampled | Logged):
+            later = None
+        kept.append(envelope)
+    return kept[::-1]

@@ -1,10 +1,11 @@
-"""The tab that shows a run as it goes: figures, two curves, a map of the layers."""
+"""The tab that shows a run as it goes: figures, and a chart for each question."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from PySide6.QtCore import Signal
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
 
 from surgeon_gui.run_state import RunState
@@ -13,9 +14,17 @@ from surgeon_gui.theme import GAP
 from surgeon_gui.widgets.chart_card import ChartCard
 from surgeon_gui.widgets.layer_map import LayerMap
 from surgeon_gui.widgets.number_tiles import NumberTiles
-from surgeon_gui.widgets.run_charts import ParametersChart, PerplexityChart
+from surgeon_gui.widgets.run_charts import (
+    CostChart,
+    MemoryChart,
+    ParametersChart,
+    PerplexityChart,
+    TimeChart,
+)
 
-_LEAST_CHART = 190  # pixels; in a lower window the view scrolls
+_LEAST_CHART = 210  # pixels; in a lower window the view scrolls
+_WIDE = 1260  # from here on there is room for three charts beside each other
+_FIRST_ROW = 2  # of the charts, below the figures and a line of words
 
 
 class LiveView(QWidget):
@@ -34,30 +43,28 @@ class LiveView(QWidget):
         self._choice.setContentsMargins(GAP + GAP // 2, 0, 0, 0)  # as the tiles
         self._perplexity = PerplexityChart()
         self._parameters = ParametersChart()
+        self._costs = CostChart()
         self._sparsity = LayerMap()
+        self._memory = MemoryChart()
+        self._times = TimeChart()
         for chart in self._charts.values():
             chart.save_failed.connect(self.save_failed)
-        layout = QGridLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(GAP)
-        layout.addWidget(self._tiles, 0, 0, 1, 2)
-        layout.addWidget(self._choice, 1, 0, 1, 2)
-        layout.addWidget(self._perplexity, 2, 0)
-        layout.addWidget(self._parameters, 2, 1)
-        layout.addWidget(self._sparsity, 3, 0, 1, 2)
-        layout.setColumnStretch(0, 1)
-        layout.setColumnStretch(1, 1)
-        layout.setRowStretch(2, 5)
-        layout.setRowStretch(3, 4)
-        for chart in (self._perplexity, self._parameters):
-            chart.setMinimumHeight(_LEAST_CHART)
+            chart.setMinimumHeight(max(_LEAST_CHART, chart.minimumHeight()))
+        self._columns = 0
+        self._grid = QGridLayout(self)
+        self._grid.setContentsMargins(0, 0, 0, 0)
+        self._grid.setSpacing(GAP)
+        self._arrange(2)
 
     @property
     def _charts(self) -> dict[str, ChartCard]:
         return {
             "perplexity": self._perplexity,
             "parameters": self._parameters,
+            "costs": self._costs,
             "sparsity": self._sparsity,
+            "memory": self._memory,
+            "times": self._times,
         }
 
     def show_run(self, run: RunState, now: float) -> None:
@@ -68,9 +75,32 @@ class LiveView(QWidget):
         self._choice.setVisible(bool(words))
         self._perplexity.show_run(run)
         self._parameters.show_run(run)
+        self._costs.show_run(run)
         self._sparsity.show_run(run)
+        self._memory.show_run(run)
+        self._times.show_run(run, now)
 
     def save_pictures(self, folder: Path) -> None:
         """Write each chart into `folder`, as PNG under its own name."""
         for name, chart in self._charts.items():
             chart.save_picture(folder / f"{name}.png")
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Put as many charts beside each other as can be read."""
+        super().resizeEvent(event)
+        self._arrange(3 if event.size().width() >= _WIDE else 2)
+
+    def _arrange(self, columns: int) -> None:
+        if columns == self._columns:
+            return
+        self._columns = columns
+        self._grid.addWidget(self._tiles, 0, 0, 1, columns)
+        self._grid.addWidget(self._choice, 1, 0, 1, columns)
+        for number, chart in enumerate(self._charts.values()):
+            row, column = divmod(number, columns)
+            self._grid.addWidget(chart, _FIRST_ROW + row, column)
+        for column in range(3):
+            self._grid.setColumnStretch(column, 1 if column < columns else 0)
+        rows = -(-len(self._charts) // columns)
+        for row in range(3):
+            self._grid.setRowStretch(_FIRST_ROW + row, 1 if row < rows else 0)

@@ -19,6 +19,7 @@ from surgeon_engine.events import (
     ShotFinished,
     StageStarted,
 )
+from surgeon_engine.live import Paused, Resumed
 from surgeon_engine.measurements import Measured, in_words
 from surgeon_gui import numbers
 from surgeon_gui.sentences import damping_choice
@@ -53,6 +54,10 @@ def _words(envelope: Envelope) -> tuple[Level, str]:
             return Level.ERROR, f"{message} {hint}".strip()
         case Cancelled():
             return Level.WARNING, tr("Cancelled.")
+        case Paused():
+            return Level.INFO, tr("Paused.")
+        case Resumed():
+            return Level.INFO, tr("The run goes on.")
         case Exported() | Measured() as result:
             return Level.INFO, _result_in_words(result)
         case event:

@@ -40,6 +40,8 @@ from surgeon_gui.pages.run_page import RunPage
 from surgeon_gui.pages.target_page import TargetPage
 from surgeon_gui.playground.steering import Playground
 from surgeon_gui.playground.view import PlaygroundView
+from surgeon_gui.run_companion import RunCompanion
+from surgeon_gui.run_controls import run_controls
 from surgeon_gui.run_state import RunState
 from surgeon_gui.samples import smollm2
 from surgeon_gui.sentences import plan_or_invitation
@@ -81,10 +83,7 @@ class MainWindow(QMainWindow):
         self._first_run_parent = str(parent)
         self.session = Session(engine, parent, self)
         self._is_closing = False
-        self.setObjectName("main_window")
-        self.setWindowTitle(text.APPLICATION)
-        self.setMinimumSize(*_LEAST_SIZE)
-        self.setAcceptDrops(True)
+        self._be_a_window()
         self._model_page = ModelPage(self.session, self.settings)
         self._calibration_page = CalibrationPage(self.session)
         self._run_page = RunPage(self.session)
@@ -110,10 +109,9 @@ class MainWindow(QMainWindow):
         self._strip = ActionStrip()
         self._menus = Menus(self)
         self._history = History(self.session, self)
-        actions = self._menus.actions
-        undo, redo = actions["undo_action"], actions["redo_action"]
-        self._undoing = Undoing(self.session, undo, redo, self)
+        self._undoing = Undoing(self.session, self._menus.actions, self)
         self._close_question = CloseQuestion(self.session, self)
+        self._companion = RunCompanion(self.session, self)
         self._lay_out()
         self._connect_session()
         self._connect_controls()
@@ -197,6 +195,12 @@ class MainWindow(QMainWindow):
 
     # making
 
+    def _be_a_window(self) -> None:
+        self.setObjectName("main_window")
+        self.setWindowTitle(text.APPLICATION)
+        self.setMinimumSize(*_LEAST_SIZE)
+        self.setAcceptDrops(True)
+
     def _lay_out(self) -> None:
         middle = QWidget()
         column = QVBoxLayout(middle)
@@ -227,11 +231,13 @@ class MainWindow(QMainWindow):
     def _connect_session(self) -> None:
         self.session.changed.connect(self._redraw)
         self.session.events_arrived.connect(self._on_events_arrived)
+        self._companion.told.connect(self._on_events_arrived)
         self.session.model_recognised.connect(self._on_model_recognised)
         self.session.run_ended.connect(self._on_run_ended)
 
     def _connect_controls(self) -> None:
         self._strip.start_clicked.connect(self._on_start)
+        self._strip.pause_clicked.connect(self.session.pause_or_resume)
         self._strip.stop_clicked.connect(self.session.stop_and_keep)
         self._strip.cancel_clicked.connect(self.session.cancel)
         self._strip.log_button.toggled.connect(self._log_dock.setVisible)
@@ -257,6 +263,7 @@ class MainWindow(QMainWindow):
             "save_picture_action": self._on_save_picture,
             "quit_action": self.close,
             "start_action": self._on_start,
+            "pause_action": self.session.pause_or_resume,
             "stop_action": self.session.stop_and_keep,
             "cancel_action": self.session.cancel,
             "reset_layout_action": self._on_reset_layout,
@@ -291,13 +298,11 @@ class MainWindow(QMainWindow):
         self._empty.show_recent(self.settings.recent_models)
         self._live.show_run(state.shown_run, now)
         plan = plan_or_invitation(state, obstacle)
-        self._strip.show_run(state.run, plan, obstacle, now)
+        controls = run_controls(state.run.status, obstacle)
+        self._strip.show_run(state.run, plan, controls, now)
+        self._menus.show_controls(controls)
         self._strip.show_fit(None if state.is_busy else state.fit)
         self._error_bar.show_problem(state.notice)
-        status = state.run.status
-        self._menus.actions["start_action"].setEnabled(not obstacle)
-        self._menus.actions["stop_action"].setEnabled(status.can_stop)
-        self._menus.actions["cancel_action"].setEnabled(status.can_cancel)
 
     @Slot(object)
     def _on_events_arrived(self, batch: list[Envelope]) -> None:

@@ -6,6 +6,7 @@ from PySide6.QtGui import QAction, QActionGroup, QKeySequence
 from PySide6.QtWidgets import QMainWindow, QMenu
 
 from surgeon_gui.captions import CAPTIONS
+from surgeon_gui.run_controls import RunControls
 from surgeon_gui.settings import ThemeChoice
 from surgeon_gui.translation import LANGUAGES, tr
 
@@ -17,6 +18,7 @@ _SHORTCUTS = {
     "undo_action": "Ctrl+Z",
     "redo_action": "Ctrl+Shift+Z",
     "start_action": "Ctrl+R",
+    "pause_action": "Ctrl+P",
     "stop_action": "Ctrl+K",
     "log_action": "Ctrl+L",
     "runs_action": "Ctrl+H",
@@ -49,7 +51,10 @@ class Menus:
             "report_html_action report_pdf_action - quit_action",
         )
         self._fill(bar.addMenu(tr("&Edit")), "undo_action redo_action")
-        self._fill(bar.addMenu(tr("&Run")), "start_action stop_action cancel_action")
+        self._fill(
+            bar.addMenu(tr("&Run")),
+            "start_action pause_action stop_action cancel_action",
+        )
         view = bar.addMenu(tr("&View"))
         self._themes = QActionGroup(window)
         theme = view.addMenu(tr("&Theme"))
@@ -80,6 +85,17 @@ class Menus:
     def check_language(self, language: str) -> None:
         """Mark the language that holds from the next start on; empty: the system's."""
         self.actions[f"language_{language or 'system'}_action"].setChecked(True)
+
+    def show_controls(self, controls: RunControls) -> None:
+        """Let the items of a run be as its buttons are."""
+        for name, view in (
+            ("start_action", controls.start),
+            ("pause_action", controls.pause),
+            ("stop_action", controls.stop),
+            ("cancel_action", controls.cancel),
+        ):
+            self.actions[name].setText(view.label)
+            self.actions[name].setEnabled(view.is_enabled)
 
     def check_theme(self, choice: ThemeChoice) -> None:
         """Mark the theme that holds."""

@@ -10,7 +10,7 @@ nothing. Knows nothing of Qt.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -32,8 +32,10 @@ from surgeon_engine.events import (
     Stage,
     StageStarted,
 )
+from surgeon_engine.live import MemorySampled, Paused, Resumed
 from surgeon_gui import eta
 from surgeon_gui.eta import Course, Position, StageTime
+from surgeon_gui.memory_log import MemoryLog
 
 
 class Status(Enum):
@@ -42,6 +44,8 @@ class Status(Enum):
     IDLE = "idle"  # there has been none
     STARTING = "starting"  # asked for; model and text are being loaded
     RUNNING = "running"
+    PAUSING = "pausing"  # asked for; what is under way has to come to a safe point
+    PAUSED = "paused"
     STOPPING = "stopping"  # the shot under way is the last
     CANCELLING = "cancelling"
     FINISHED = "finished"
@@ -57,7 +61,17 @@ class Status(Enum):
     @property
     def can_stop(self) -> bool:
         """Whether Stop and keep makes sense."""
-        return self in (Status.STARTING, Status.RUNNING)
+        return self in (Status.STARTING, Status.RUNNING, Status.PAUSING, Status.PAUSED)
+
+    @property
+    def can_pause(self) -> bool:
+        """Whether Pause makes sense."""
+        return self is Status.RUNNING
+
+    @property
+    def can_resume(self) -> bool:
+        """Whether Resume makes sense."""
+        return self is Status.PAUSED
 
     @property
     def can_cancel(self) -> bool:
@@ -65,14 +79,28 @@ class Status(Enum):
         return self.is_busy and self is not Status.CANCELLING
 
 
-_BUSY = {Status.STARTING, Status.RUNNING, Status.STOPPING, Status.CANCELLING}
+_BUSY = {
+    Status.STARTING,
+    Status.RUNNING,
+    Status.PAUSING,
+    Status.PAUSED,
+    Status.STOPPING,
+    Status.CANCELLING,
+}
+_UNKNOWABLE = {Status.STARTING, Status.CANCELLING}  # when they will end
 
+# They come often, and a run is no further for them.
+_WITHOUT_PROGRESS = (MemorySampled, Paused, Resumed)
 _EXPORT_STAGES = (Stage.EXPORT, Stage.VERIFICATION)
 
 
 @dataclass(frozen=True, slots=True)
 class RunState:
-    """One run, from the moment it was asked for."""
+    """One run, from the moment it was asked for.
+
+    The run has a clock that stands still while it is paused; `began` and the clock
+    agree at the start.
+    """
 
     status: Status = Status.IDLE
     run: str = ""
@@ -94,8 +122,11 @@ class RunState:
     result: RunFinished | None = None
     error: Failed | None = None
     began: float = 0.0  # seconds since the epoch, as all times here
-    stage_began: float = 0.0
+    stage_began: float = 0.0  # by the run's clock
     ended: float | None = None
+    paused_at: float | None = None  # None: it is not paused
+    paused_seconds: float = 0.0  # of pauses that are over
+    memory: MemoryLog = field(default_factory=MemoryLog)
 
     @property
     def evaluation(self) -> Evaluation | None:
@@ -128,14 +159,21 @@ class RunState:
         return self.status is Status.FAILED and was_reached
 
     def seconds(self, now: float) -> float:
-        """How long the run has been going on, or did."""
+        """How long the run has been at work, or was; pauses do not count."""
         if self.status is Status.IDLE:
             return 0.0
-        return max(0.0, (self.ended if self.ended is not None else now) - self.began)
+        end = self.ended if self.ended is not None else now
+        return max(0.0, self.clock(end) - self.began)
+
+    def clock(self, at: float) -> float:
+        """The time `at` on the clock that stands still while the run is paused."""
+        if self.paused_at is not None:
+            at = min(at, self.paused_at)
+        return at - self.paused_seconds
 
     def remaining_seconds(self, now: float) -> float | None:
-        """How long it will go on; None while unknown or not running."""
-        if self.status not in (Status.RUNNING, Status.STOPPING) or self.stage is None:
+        """How long it will be at work yet; None while unknown or not running."""
+        if not self.status.is_busy or self.status in _UNKNOWABLE or self.stage is None:
             return None
         return eta.remaining_seconds(self._course, self.times, self._position(now))
 
@@ -150,7 +188,7 @@ class RunState:
     def _position(self, now: float) -> Position:
         assert self.stage is not None
         fraction = min(1.0, self.done / self.total) if self.total else 0.0
-        seconds = max(0.0, now - self.stage_began)
+        seconds = max(0.0, self.clock(now) - self.stage_began)
         return Position(self.stage, self.shot, fraction, seconds)
 
 
@@ -170,6 +208,16 @@ def requested(run: str, config: RunConfig, folder: str, at: float) -> RunState:
 def stopping(state: RunState) -> RunState:
     """The run after Stop and keep was asked for."""
     return replace(state, status=Status.STOPPING) if state.status.can_stop else state
+
+
+def pausing(state: RunState) -> RunState:
+    """The run after a pause was asked for."""
+    return replace(state, status=Status.PAUSING) if state.status.can_pause else state
+
+
+def resuming(state: RunState) -> RunState:
+    """The run after it was asked to go on; its clock does once it tells so."""
+    return replace(state, status=Status.RUNNING) if state.status.can_resume else state
 
 
 def cancelling(state: RunState) -> RunState:
@@ -192,6 +240,8 @@ def apply(state: RunState, envelope: Envelope) -> RunState:
     if react is None:
         return state
     state = react(state, envelope.event, envelope.at)
+    if type(envelope.event) in _WITHOUT_PROGRESS:
+        return state
     if state.status.is_busy and state.stage is not None:
         position = state._position(envelope.at)
         share = eta.progress(state._course, state.times, position)
@@ -218,7 +268,7 @@ def _on_stage(state: RunState, event: StageStarted, at: float) -> RunState:
         shot=event.shot,
         done=0,
         total=0,
-        stage_began=at,
+        stage_began=state.clock(at),
     )
 
 
@@ -244,6 +294,22 @@ def _on_exported(state: RunState, event: Exported, at: float) -> RunState:
     return replace(state, exported=event)
 
 
+def _on_paused(state: RunState, event: Paused, at: float) -> RunState:
+    waits = state.status in (Status.RUNNING, Status.PAUSING)
+    status = Status.PAUSED if waits else state.status
+    return replace(state, status=status, paused_at=at)
+
+
+def _on_resumed(state: RunState, event: Resumed, at: float) -> RunState:
+    status = Status.RUNNING if state.status is Status.PAUSED else state.status
+    return replace(_with_pause_over(state, at), status=status)
+
+
+def _on_memory(state: RunState, event: MemorySampled, at: float) -> RunState:
+    seconds = max(0.0, state.clock(at) - state.began)
+    return replace(state, memory=state.memory.plus(seconds, event))
+
+
 def _on_finished(state: RunState, event: RunFinished, at: float) -> RunState:
     return replace(_ended(state, Status.FINISHED, at), result=event, progress=1.0)
 
@@ -257,13 +323,23 @@ def _on_cancelled(state: RunState, event: Cancelled, at: float) -> RunState:
 
 
 def _ended(state: RunState, status: Status, at: float) -> RunState:
-    return replace(_with_stage_closed(state, at), status=status, ended=at)
+    state = _with_pause_over(_with_stage_closed(state, at), at)
+    return replace(state, status=status, ended=at)
+
+
+def _with_pause_over(state: RunState, at: float) -> RunState:
+    if state.paused_at is None:
+        return state
+    seconds = state.paused_seconds + max(0.0, at - state.paused_at)
+    return replace(state, paused_at=None, paused_seconds=seconds)
 
 
 def _with_stage_closed(state: RunState, at: float) -> RunState:
     if state.stage is None:
         return state
-    time = StageTime(state.stage, state.shot, max(0.0, at - state.stage_began))
+    time = StageTime(
+        state.stage, state.shot, max(0.0, state.clock(at) - state.stage_began)
+    )
     return replace(state, times=(*state.times, time))
 
 
@@ -274,6 +350,9 @@ _REACTIONS: dict[type, Callable[[RunState, Any, float], RunState]] = {
     BaselineEvaluated: _on_baseline,
     ShotFinished: _on_shot,
     Corrected: _on_corrected,
+    Paused: _on_paused,
+    Resumed: _on_resumed,
+    MemorySampled: _on_memory,
     Exported: _on_exported,
     RunFinished: _on_finished,
     Failed: _on_failed,

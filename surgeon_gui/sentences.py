@@ -99,6 +99,25 @@ def phase(run: RunState) -> str:
             return tr("The run was cancelled.")
         case Status.INTERRUPTED:
             return interruption(run)
+    return _frame(run).format(doing=_doing(run))
+
+
+def _frame(run: RunState) -> str:
+    """What is said around what the engine is doing."""
+    match run.status:
+        case Status.PAUSING:
+            return tr("Pausing at the next safe point. {doing}")
+        case Status.PAUSED:
+            return tr("Paused. {doing}")
+        case Status.STOPPING if run.shot or run.history:
+            return tr("Stopping after this shot. {doing}")
+        case Status.STOPPING:
+            return tr("Stopping after the first shot. {doing}")
+    return "{doing}"
+
+
+def _doing(run: RunState) -> str:
+    """What the engine is doing, and in which shot."""
     doing = doing_now(run.stage, run.done, run.total)
     if run.shot:
         doing = tr("Shot {shot} of {shots}: {doing}").format(
@@ -106,10 +125,6 @@ def phase(run: RunState) -> str:
         )
     else:
         doing = doing[0].upper() + doing[1:]
-    if run.status is Status.STOPPING:
-        if run.shot or run.history:
-            return tr("Stopping after this shot. {doing}").format(doing=doing)
-        return tr("Stopping after the first shot. {doing}").format(doing=doing)
     return doing
 
 
@@ -166,8 +181,11 @@ def remaining(run: RunState, now: float) -> str:
         return tr("took {time}").format(time=numbers.duration(run.seconds(now)))
     seconds = run.remaining_seconds(now)
     if seconds is None:
-        return tr("estimating time left…")
-    return tr("about {time} left").format(time=numbers.whole_duration(seconds))
+        return "" if run.status is Status.PAUSED else tr("estimating time left…")
+    left = numbers.whole_duration(seconds)
+    if run.status is Status.PAUSED:
+        return tr("about {time} left once it goes on").format(time=left)
+    return tr("about {time} left").format(time=left)
 
 
 def damping_choice(choice: DampingChoice | None) -> tuple[str, ...]:
@@ -282,12 +300,10 @@ def _run_view(state: AppState) -> StepView:
             return StepView(Mark.EMPTY, tr("Cancelled"))
         case Status.INTERRUPTED:
             return StepView(Mark.PROBLEM, tr("Interrupted"))
-    return StepView(
-        Mark.BUSY,
-        tr("Running, {share}").format(
-            share=numbers.percent(int(state.run.progress * 100) / 100)
-        ),
-    )
+    share = numbers.percent(int(state.run.progress * 100) / 100)
+    if state.run.status is Status.PAUSED:
+        return StepView(Mark.BUSY, tr("Paused at {share}").format(share=share))
+    return StepView(Mark.BUSY, tr("Running, {share}").format(share=share))
 
 
 def _export_view(state: AppState) -> StepView:

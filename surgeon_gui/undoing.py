@@ -6,6 +6,8 @@ into it that could be undone. Then the key is meant for the draft.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from PySide6.QtCore import QEvent, QObject, Slot
 from PySide6.QtGui import QAction, QKeyEvent, QKeySequence
 from PySide6.QtWidgets import QAbstractSpinBox, QApplication, QLineEdit, QWidget
@@ -20,12 +22,13 @@ class Undoing(QObject):
     """Does what the actions say, and keeps them enabled while there is something."""
 
     def __init__(
-        self, session: Session, undo: QAction, redo: QAction, parent: QObject
+        self, session: Session, actions: Mapping[str, QAction], parent: QObject
     ) -> None:
         super().__init__(parent)
-        self._session, self._undo, self._redo = session, undo, redo
-        undo.triggered.connect(self.undo)
-        redo.triggered.connect(self.redo)
+        self._session = session
+        self._undo, self._redo = actions["undo_action"], actions["redo_action"]
+        self._undo.triggered.connect(self.undo)
+        self._redo.triggered.connect(self.redo)
         session.changed.connect(self._on_changed)
         application = QApplication.instance()
         assert isinstance(application, QApplication)

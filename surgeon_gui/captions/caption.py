@@ -14,4 +14,9 @@ class Caption(NamedTuple):
     @property
     def spoken(self) -> str:
         """The label as a screen reader says it."""
-        return self.label.replace("&", "").removesuffix("\N{HORIZONTAL ELLIPSIS}")
+        return spoken(self.label)
+
+
+def spoken(label: str) -> str:
+    """A label as a screen reader says it."""
+    return label.replace("&", "").removesuffix("\N{HORIZONTAL ELLIPSIS}")

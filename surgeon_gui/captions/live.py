@@ -1,25 +1,45 @@
-"""The charts of a run."""
+"""The charts of a run, and its pauses."""
 
 from __future__ import annotations
 
 from surgeon_gui.captions.caption import Caption
 from surgeon_gui.translation import tr
 
+_SAVE = Caption(tr("Save"), tr("Save this chart as PNG, SVG or CSV."))
+
 CAPTIONS = {
+    # the strip at the bottom
+    "pause_button": Caption(
+        tr("&Pause"),
+        tr(
+            "Let the run wait at the next safe point; the model stays in memory and "
+            "nothing is lost (Ctrl+P)."
+        ),
+    ),
+    "resume_button": Caption(
+        tr("&Resume"), tr("Let the run go on from where it waits (Ctrl+P).")
+    ),
+    "pause_action": Caption(tr("&Pause"), ""),
     # live charts
     "perplexity_measure_combo": Caption(
-        tr("Measure"), tr("Perplexity is the exponential of the loss; less is better.")
+        tr("Measure"),
+        tr("Perplexity is the exponential of the loss; less is better."),
     ),
     "perplexity_log_button": Caption(
         tr("Log scale"), tr("Show the vertical axis in decades.")
     ),
-    "perplexity_save_button": Caption(
-        tr("Save"), tr("Save this chart as PNG, SVG or CSV.")
+    "perplexity_save_button": _SAVE,
+    "parameters_measure_combo": Caption(
+        tr("Measure of size"),
+        tr("How many parameters there are, or how many bytes they take in a file."),
     ),
-    "parameters_save_button": Caption(
-        tr("Save"), tr("Save this chart as PNG, SVG or CSV.")
+    "parameters_save_button": _SAVE,
+    "sparsity_save_button": _SAVE,
+    "costs_measure_combo": Caption(
+        tr("What is counted"),
+        tr("The weights that go with a removal, or the removals themselves."),
     ),
-    "sparsity_save_button": Caption(
-        tr("Save"), tr("Save this chart as PNG, SVG or CSV.")
-    ),
+    "costs_save_button": _SAVE,
+    "memory_save_button": _SAVE,
+    "times_save_button": _SAVE,
 }

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QProgressBar, QWidget
+from PySide6.QtWidgets import (
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QWidget,
+)
 
 from surgeon_engine.fitting import Fit
+from surgeon_gui.captions.caption import spoken
 from surgeon_gui.fits import NAMES, word
-from surgeon_gui.run_state import RunState, Status
+from surgeon_gui.run_controls import ControlView, RunControls
+from surgeon_gui.run_state import RunState
 from surgeon_gui.sentences import phase, remaining
 from surgeon_gui.theme import GAP, MARGIN
 from surgeon_gui.translation import tr
@@ -18,9 +27,10 @@ _FULL = 1000  # steps of the progress bar
 
 
 class ActionStrip(QWidget):
-    """Start, Stop and keep, Cancel; enabled as the run's status says."""
+    """Start, Pause, Stop and keep, Cancel; as the run's status says."""
 
     start_clicked = Signal()
+    pause_clicked = Signal()  # or Resume, as it stands there
     stop_clicked = Signal()
     cancel_clicked = Signal()
 
@@ -43,11 +53,13 @@ class ActionStrip(QWidget):
         self._bar.setAccessibleName(tr("Progress of the run"))
 
         self._start = button("start_button", primary=True)
+        self._pause = button("pause_button")
         self._stop = button("stop_button")
         self._cancel = button("cancel_button")
         self.log_button = button("log_button")
         self.log_button.setCheckable(True)
         self._start.clicked.connect(self.start_clicked)
+        self._pause.clicked.connect(self.pause_clicked)
         self._stop.clicked.connect(self.stop_clicked)
         self._cancel.clicked.connect(self.cancel_clicked)
         self._lay_out()
@@ -58,10 +70,17 @@ class ActionStrip(QWidget):
         below.addWidget(self._remaining)
         buttons = QHBoxLayout()
         buttons.setSpacing(GAP)
-        for item in (self.log_button, self._cancel, self._stop, self._start):
+        for item in (
+            self.log_button,
+            self._cancel,
+            self._stop,
+            self._pause,
+            self._start,
+        ):
             item.setMinimumHeight(32)
             buttons.addWidget(item)
         self._start.setMinimumWidth(96)
+        self._pause.setMinimumWidth(96)  # its words change
         layout = QGridLayout(self)
         layout.setContentsMargins(MARGIN, GAP, MARGIN, GAP)
         layout.setHorizontalSpacing(2 * MARGIN)
@@ -83,15 +102,27 @@ class ActionStrip(QWidget):
             worst = fit.worst
             self._light.show_light(worst.light, word(worst), NAMES[worst.what])
 
-    def show_run(self, run: RunState, plan: str, obstacle: str, now: float) -> None:
+    def show_run(
+        self, run: RunState, plan: str, controls: RunControls, now: float
+    ) -> None:
         """Show how the run stands, and what the next would do."""
         self._plan.setText(plan)
         self._phase.setText(phase(run))
         self._remaining.setText(remaining(run, now))
         self._bar.setValue(round(run.progress * _FULL))
-        self._start.setEnabled(not obstacle)
-        self._start.setToolTip(obstacle or self._start.accessibleDescription())
-        self._stop.setEnabled(run.status.can_stop)
-        self._cancel.setEnabled(run.status.can_cancel)
-        is_stopping = run.status is Status.STOPPING
-        self._stop.setText(tr("Stopping…") if is_stopping else tr("Stop and &keep"))
+        for item, view in (
+            (self._start, controls.start),
+            (self._pause, controls.pause),
+            (self._stop, controls.stop),
+            (self._cancel, controls.cancel),
+        ):
+            _show(item, view)
+
+
+def _show(item: QPushButton, view: ControlView) -> None:
+    if item.text() != view.label:
+        item.setText(view.label)
+        item.setAccessibleName(spoken(view.label))
+    item.setEnabled(view.is_enabled)
+    item.setToolTip(view.tip)
+    item.setAccessibleDescription(view.tip)

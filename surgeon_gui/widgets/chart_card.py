@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 from PySide6.QtCore import QPoint, QRect, QSize, Qt, Signal, Slot
-from PySide6.QtGui import QAction, QImage, QPainter
+from PySide6.QtGui import QAction, QImage, QPainter, QRegion
 from PySide6.QtSvg import QSvgGenerator
 from PySide6.QtWidgets import (
     QFrame,
@@ -22,6 +23,7 @@ from surgeon_gui.dialogs import ask_new_file
 from surgeon_gui.theme import GAP, MARGIN
 from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import button, heading, text_label
+from surgeon_gui.widgets.legend import Legend
 
 _PICTURE_SCALE = 2  # pictures are for documents: twice the pixels of the screen
 FORMATS = ("png", "svg", "csv")
@@ -31,8 +33,11 @@ class ChartCard(QFrame):
     """A card around a plot. Subclasses fill `body` and give `rows`.
 
     ┌ title ─────────────── controls  Save ┐
+    │ legend                               │
     │ plot, or a line that says what comes │
     └──────────────────────────────────────┘
+
+    Pictures hold the title, the legend and the plot, but nothing to be clicked.
     """
 
     save_failed = Signal(str)
@@ -47,6 +52,7 @@ class ChartCard(QFrame):
         self._empty = text_label(when_empty, quiet=True)
         self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._body: QWidget | None = None
+        self.legend = Legend()
         self.controls = QHBoxLayout()
         self.controls.setSpacing(GAP)
         self._save = button(f"{name}_save_button")
@@ -60,6 +66,7 @@ class ChartCard(QFrame):
         self._layout.setContentsMargins(MARGIN, GAP, MARGIN, GAP)
         self._layout.setSpacing(GAP // 2)
         self._layout.addLayout(top)
+        self._layout.addWidget(self.legend)
         self._layout.addWidget(self._empty, 1)
 
     def set_body(self, body: QWidget) -> None:
@@ -72,6 +79,7 @@ class ChartCard(QFrame):
         """Show the plot, or the line that says what will be there."""
         self._empty.setVisible(is_empty)
         self._save.setEnabled(not is_empty)
+        self.legend.setVisible(not is_empty and len(self.legend.names) > 1)
         if self._body is not None:
             self._body.setVisible(not is_empty)
 
@@ -93,7 +101,23 @@ class ChartCard(QFrame):
         elif path.suffix == ".svg":
             self._write_svg(path)
         else:
-            save_widget(self, path)
+            write_picture(self.size(), self, path, self._paint)
+
+    def forget_mouse(self) -> None:
+        """Take away what is told of the place under the mouse; no picture has it."""
+
+    def _paint(self, painter: QPainter) -> None:
+        """Paint the card without its controls."""
+        self.forget_mouse()
+        flags = QWidget.RenderFlag
+        self.render(painter, QPoint(), QRegion(), flags.DrawWindowBackground)
+        for part in (self._title, self.legend, self._body):
+            if part is not None and part.isVisibleTo(self):
+                painter.save()
+                painter.translate(part.pos())
+                # A graphics view has a `render` of its own, for its scene alone.
+                QWidget.render(part, painter, QPoint(), QRegion(), flags.DrawChildren)
+                painter.restore()
 
     def _write_svg(self, path: Path) -> None:
         generator = QSvgGenerator()
@@ -102,9 +126,7 @@ class ChartCard(QFrame):
         generator.setSize(self.size())
         generator.setViewBox(QRect(QPoint(0, 0), self.size()))
         painter = QPainter(generator)
-        self._save.hide()
-        self.render(painter, QPoint())
-        self._save.show()
+        self._paint(painter)
         painter.end()
 
     def _menu(self) -> QMenu:
@@ -138,10 +160,26 @@ def save_widget(widget: QWidget, path: Path) -> None:
     Raises:
         OSError: it cannot be written there.
     """
-    size = QSize(widget.width() * _PICTURE_SCALE, widget.height() * _PICTURE_SCALE)
-    image = QImage(size, QImage.Format.Format_ARGB32)
+
+    def paint(painter: QPainter) -> None:
+        widget.render(painter, QPoint())
+
+    write_picture(widget.size(), widget, path, paint)
+
+
+def write_picture(
+    size: QSize, widget: QWidget, path: Path, paint: Callable[[QPainter], None]
+) -> None:
+    """Write what `paint` paints, on the background of `widget`, to `path`.
+
+    Raises:
+        OSError: it cannot be written there.
+    """
+    image = QImage(size * _PICTURE_SCALE, QImage.Format.Format_ARGB32)
     image.setDevicePixelRatio(_PICTURE_SCALE)
     image.fill(widget.palette().window().color())
-    widget.render(image, QPoint())
+    painter = QPainter(image)
+    paint(painter)
+    painter.end()
     if not image.save(str(path)):
         raise OSError(f"cannot write {path}")

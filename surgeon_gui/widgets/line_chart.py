@@ -1,42 +1,35 @@
-"""A value over the shots of a run: one line, and a dashed one for the original."""
+"""A value over the shots or the time of a run, with a dashed line for the original."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections.abc import Sequence
 
+import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import QEvent, Qt
+from PySide6.QtCore import QEvent, QPointF
 from PySide6.QtGui import QColor
 
+from surgeon_gui.chart_data import Curve, Line
 from surgeon_gui.theme import theme_of
 from surgeon_gui.translation import tr
 from surgeon_gui.widgets.chart_card import ChartCard
+from surgeon_gui.widgets.plot import Plot, Reading
+
+__all__ = ["Curve", "Line", "LineChart"]
 
 _DOT = 7  # pixels
 _ROOM = 0.15  # of the range of values, free above and below the line
 _LEAST_RANGE = 0.02  # of the value itself, so that a flat line looks flat
-_LEFT_AXIS = 68  # pixels, so that charts below each other line up
 _MOST_BROAD = 50  # points of a line two pixels wide; a longer one has one pixel
+MOST_DRAWN = 2_000  # points; there are no more pixels to tell others apart
 _DASHES = (6, 4)  # of the baseline: drawn, left out
 _LABEL_ANCHORS = [(1.0, 1.0), (1.0, 1.0)]  # the baseline's name above its right end
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """What a chart shows."""
-
-    axis: str  # what stands beside the vertical axis
-    xs: tuple[float, ...] = ()
-    ys: tuple[float, ...] = ()
-    last_x: float = 1.0  # where the horizontal axis ends
-    baseline: float | None = None
-    is_log: bool = False
-    from_zero: bool = False
-
-
 class LineChart(ChartCard):
-    """One line with a dot at each shot.
+    """One line or several, with a dot at each shot.
 
     All items are made once and given other data from then on: pyqtgraph leaks plots
     that are made anew. A broad line is drawn only while it has few points: at 50 it
@@ -46,27 +39,16 @@ class LineChart(ChartCard):
     def __init__(self, name: str, title: str, when_empty: str) -> None:
         super().__init__(name, title, when_empty)
         self._shown = Line("")
-        self._plot = pg.PlotWidget()
-        self._plot.setObjectName(f"{name}_plot")
-        self._plot.setAccessibleName(title)
-        self._plot.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self._plot.hideButtons()
-        self._plot.setMenuEnabled(False)
-        self._plot.setMouseEnabled(x=False, y=False)
-        self._plot.setLabel("bottom", tr("Shot"))
-        for side in ("left", "bottom"):
-            self._plot.getAxis(side).enableAutoSIPrefix(False)
-        self._plot.getAxis("left").setWidth(_LEFT_AXIS)
+        self._plot = Plot(name, title)
+        self._plot.reading_at = self._reading_at
         self._base_line = pg.InfiniteLine(
             angle=0,
             label=tr("original"),
             labelOpts={"position": 0.99, "anchors": _LABEL_ANCHORS},
         )
-        self._line = pg.PlotDataItem(
-            [], [], symbol="o", symbolSize=_DOT, antialias=True
-        )
+        self._lines: list[pg.PlotDataItem] = []
         self._plot.addItem(self._base_line)
-        self._plot.addItem(self._line)
+        self._add_line()
         self.set_body(self._plot)
         self._restyle()
 
@@ -78,19 +60,35 @@ class LineChart(ChartCard):
         self.show_as_empty(not line.xs)
         if not line.xs:
             return
+        curves = line.curves
+        while len(self._lines) < len(curves):
+            self._add_line()
         self._plot.setLogMode(y=line.is_log)
-        self._line.setData(line.xs, line.ys)
+        for number, item in enumerate(self._lines):
+            curve = curves[number] if number < len(curves) else Curve("")
+            item.setData(*thinned(curve.xs, curve.ys))
+        self.legend.show_names(
+            tuple(curve.name for curve in curves), tuple(range(len(curves)))
+        )
         baseline = line.baseline
         self._base_line.setVisible(baseline is not None)
         if baseline is not None:
             self._base_line.setValue(math.log10(baseline) if line.is_log else baseline)
         self._fit_axes(line)
         self._restyle()
+        self._plot.read()
 
     def rows(self) -> list[tuple[object, ...]]:
         """See `ChartCard.rows`."""
         line = self._shown
-        return [("shot", line.axis.lower()), *zip(line.xs, line.ys, strict=True)]
+        names = [f"{curve.name}, {line.axis}" for curve in line.curves]
+        header = (line.x_axis.lower(), *(names if line.more else [line.axis.lower()]))
+        columns = (line.xs, *(curve.ys for curve in line.curves))
+        return [header, *zip(*columns, strict=True)]
+
+    def forget_mouse(self) -> None:
+        """See `ChartCard.forget_mouse`."""
+        self._plot.forget_mouse()
 
     def changeEvent(self, event: QEvent) -> None:
         """Follow the theme."""
@@ -98,11 +96,21 @@ class LineChart(ChartCard):
             self._restyle()
         super().changeEvent(event)
 
+    def _add_line(self) -> None:
+        item = pg.PlotDataItem([], [], antialias=True)
+        self._lines.append(item)
+        self._plot.addItem(item)
+
     def _fit_axes(self, line: Line) -> None:
-        ticks = _whole_ticks(line.last_x)
-        self._plot.getAxis("bottom").setTicks([[(x, f"{x:g}") for x in ticks]])
-        self._plot.setXRange(-0.15, line.last_x + 0.15, padding=0.02)
-        values = list(line.ys)
+        axis = self._plot.getAxis("bottom")
+        if line.has_whole_xs:
+            ticks = _whole_ticks(line.last_x)
+            axis.setTicks([[(x, f"{x:g}") for x in ticks]])
+            self._plot.setXRange(-0.15, line.last_x + 0.15, padding=0.02)
+        else:
+            axis.setTicks(None)
+            self._plot.setXRange(0.0, line.last_x, padding=0.02)
+        values = [limit(c.ys) for c in line.curves for limit in (min, max)]
         if line.baseline is not None:
             values.append(line.baseline)
         if line.is_log:
@@ -114,29 +122,70 @@ class LineChart(ChartCard):
             bottom -= room
         self._plot.setYRange(bottom, high + room, padding=0)
 
+    def _reading_at(self, place: QPointF) -> Reading | None:
+        """The points that are nearest to `place` along the horizontal axis."""
+        line = self._shown
+        if not line.xs:
+            return None
+        index = nearest(line.xs, place.x())
+        x = line.xs[index]
+        if line.has_whole_xs and len(line.xs) > index + 1 and line.xs[index + 1] == x:
+            index += 1  # the later of two at the same place, as after a correction
+        words, points = [line.say_x(x)], []
+        for curve in line.curves:
+            y = curve.ys[index]
+            name = f"{curve.name} " if curve.name else ""
+            words.append(f"{name}{line.say_y(y)}")
+            points.append((x, math.log10(y) if line.is_log else y))
+        return Reading(x, "\n".join(words), tuple(points))
+
     def _restyle(self) -> None:
-        if not hasattr(self, "_line"):
+        if not getattr(self, "_lines", None):
             return  # Qt sends style events while the chart is being made
-        theme = theme_of(self)
-        self._plot.setBackground(theme.surface)
-        for side in ("left", "bottom"):
-            axis = self._plot.getAxis(side)
-            axis.setPen(pg.mkPen(theme.border))
-            axis.setTextPen(pg.mkPen(theme.muted))
-        self._plot.setLabel("left", self._shown.axis, color=theme.muted)
-        self._plot.setLabel("bottom", tr("Shot"), color=theme.muted)
-        self._plot.showGrid(x=False, y=True, alpha=0.25)
-        width = 2 if len(self._shown.xs) <= _MOST_BROAD else 1
-        self._line.setPen(pg.mkPen(theme.accent, width=width))
-        self._line.setSymbolBrush(pg.mkBrush(theme.accent))
-        self._line.setSymbolPen(pg.mkPen(theme.surface))
-        self._line.setFillLevel(0.0 if self._shown.from_zero else None)
-        shade = QColor(theme.accent)
-        shade.setAlpha(36)
-        self._line.setFillBrush(shade if self._shown.from_zero else None)
-        dashed = pg.mkPen(theme.muted, dash=_DASHES)
-        self._base_line.setPen(dashed)
+        theme, line = theme_of(self), self._shown
+        self._plot.label_axes(line.axis, line.x_axis)
+        self._plot.restyle(theme)
+        width = 2 if len(line.xs) <= _MOST_BROAD else 1
+        for number, item in enumerate(self._lines):
+            colour = QColor(theme.series[number % len(theme.series)])
+            item.setPen(pg.mkPen(colour, width=width))
+            item.setSymbol("o" if line.has_whole_xs else None)
+            item.setSymbolSize(_DOT)
+            item.setSymbolBrush(pg.mkBrush(colour))
+            item.setSymbolPen(pg.mkPen(theme.surface))
+            is_filled = line.from_zero and not line.more
+            item.setFillLevel(0.0 if is_filled else None)
+            shade = QColor(colour)
+            shade.setAlpha(36)
+            item.setFillBrush(shade if is_filled else None)
+        self._base_line.setPen(pg.mkPen(theme.muted, dash=_DASHES))
         self._base_line.label.setColor(theme.muted)
+
+
+def thinned(
+    xs: Sequence[float], ys: Sequence[float], most: int = MOST_DRAWN
+) -> tuple[np.ndarray, np.ndarray]:
+    """The points, or where they are too many to be drawn, lows and highs of them."""
+    x, y = np.asarray(xs, dtype=float), np.asarray(ys, dtype=float)
+    if len(x) <= most:
+        return x, y
+    length = -(-len(y) // (most // 2))  # of the stretches of which two points stay
+    stretches = np.pad(y, (0, -len(y) % length), mode="edge").reshape(-1, length)
+    start = np.arange(len(stretches)) * length
+    ends = (0, len(y) - 1)
+    lows, highs = start + stretches.argmin(axis=1), start + stretches.argmax(axis=1)
+    index = np.unique(np.concatenate([lows, highs, ends]).clip(max=len(y) - 1))
+    return x[index], y[index]
+
+
+def nearest(xs: Sequence[float], x: float) -> int:
+    """The index of the first of the ascending `xs` that is nearest to `x`."""
+    index = bisect_left(xs, x)
+    if index == 0:
+        return 0
+    if index == len(xs) or x - xs[index - 1] <= xs[index] - x:
+        return bisect_left(xs, xs[index - 1])
+    return index
 
 
 def _whole_ticks(last: float, most: int = 12) -> list[int]:

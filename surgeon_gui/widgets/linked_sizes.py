@@ -28,8 +28,9 @@ from surgeon_engine.formats import FileDtype
 from surgeon_engine.options import Limits
 from surgeon_gui import targets
 from surgeon_gui.choices import CHOICES
+from surgeon_gui.field_text import FieldText
 from surgeon_gui.inputs import DecimalInput
-from surgeon_gui.text import FIELDS, FieldText
+from surgeon_gui.text import FIELDS
 from surgeon_gui.theme import GAP
 from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import calm, described, text_label

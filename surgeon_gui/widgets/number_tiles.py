@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from surgeon_gui import numbers
-from surgeon_gui.run_state import RunState
+from surgeon_gui.run_state import RunState, Status
 from surgeon_gui.targets import goal_or_none
 from surgeon_gui.theme import GAP, MARGIN
 from surgeon_gui.translation import ntr, tr
@@ -112,7 +112,14 @@ def _sparsity(run: RunState) -> tuple[str, str]:
 def _time(run: RunState, now: float) -> tuple[str, str]:
     if run.config is None:
         return _NOTHING, ""
+    seconds, left = run.seconds(now), run.remaining_seconds(now)
+    value = numbers.clock(seconds)
+    if left is not None:
+        total = numbers.clock(seconds + left)
+        value = tr("{time} of about {total}").format(time=value, total=total)
+    if run.status is Status.PAUSED:
+        return value, tr("paused")
     done = len(run.history)
-    return numbers.clock(run.seconds(now)), ntr(
-        "{done} of {n} shot", "{done} of {n} shots", max(run.shots, done)
-    ).format(done=done, n=max(run.shots, done))
+    shots = max(run.shots, done)
+    words = ntr("{done} of {n} shot", "{done} of {n} shots", shots)
+    return value, words.format(done=done, n=shots)

@@ -1,18 +1,25 @@
-"""The two curves of a run: how good the model is, and how much of it is left."""
+"""The charts of a run: how good the model is, what is left, what it costs and takes."""
 
 from __future__ import annotations
 
-import math
-
 from PySide6.QtCore import Slot
 
-from surgeon_engine.events import Evaluation
+from surgeon_gui.chart_data import (
+    Counted,
+    Quality,
+    Size,
+    cost_bars,
+    cost_rows,
+    memory_line,
+    quality_line,
+    size_line,
+    time_bars,
+)
 from surgeon_gui.run_state import RunState
 from surgeon_gui.translation import tr
+from surgeon_gui.widgets.bar_chart import BarChart
 from surgeon_gui.widgets.controls import button, choice_box, described
-from surgeon_gui.widgets.line_chart import Line, LineChart
-
-_PERPLEXITY, _LOSS = tr("Perplexity"), tr("Loss")
+from surgeon_gui.widgets.line_chart import LineChart
 
 
 class PerplexityChart(LineChart):
@@ -26,7 +33,8 @@ class PerplexityChart(LineChart):
         )
         self._run = RunState()
         self._measure = described(choice_box(), "perplexity_measure_combo")
-        self._measure.addItems([_PERPLEXITY, _LOSS])
+        self._measure.addItem(tr("Perplexity"), Quality.PERPLEXITY.value)
+        self._measure.addItem(tr("Loss"), Quality.LOSS.value)
         self._log = button("perplexity_log_button")
         self._log.setCheckable(True)
         self.controls.addWidget(self._measure)
@@ -41,67 +49,95 @@ class PerplexityChart(LineChart):
 
     @Slot()
     def _redraw(self) -> None:
-        run, measure = self._run, self._measure.currentText()
-        if run.baseline is None:
-            self.show_line(Line(measure))
-            return
-        points = [(0, run.baseline), *((s.shot, s.evaluation) for s in run.history)]
-        if run.corrected is not None:
-            points.append((len(run.history), run.corrected.evaluation))
-        values = {_PERPLEXITY: _perplexity, _LOSS: _loss}[measure]
-        finite = [(x, values(e)) for x, e in points if math.isfinite(values(e))]
-        self.show_line(
-            Line(
-                axis=tr("{measure} (nats)").format(measure=measure)
-                if measure == _LOSS
-                else measure,
-                xs=tuple(float(x) for x, _ in finite),
-                ys=tuple(y for _, y in finite),
-                last_x=float(max(run.shots, len(run.history), 1)),
-                baseline=values(run.baseline),
-                is_log=self._log.isChecked(),
-            )
-        )
+        measure = Quality(self._measure.currentData())
+        line = quality_line(self._run, measure, is_log=self._log.isChecked())
+        self.show_line(line)
 
 
 class ParametersChart(LineChart):
-    """How many parameters the whole model has left after each shot."""
+    """How many parameters, or bytes, the whole model has left after each shot."""
 
     def __init__(self) -> None:
         super().__init__(
             "parameters",
-            tr("Remaining parameters"),
-            tr("Each shot leaves fewer of them."),
+            tr("Remaining size"),
+            tr("Each shot leaves fewer parameters, and fewer bytes."),
         )
+        self._run = RunState()
+        self._measure = described(choice_box(), "parameters_measure_combo")
+        self._measure.addItem(tr("Parameters"), Size.PARAMETERS.value)
+        self._measure.addItem(tr("Bytes"), Size.BYTES.value)
+        self.controls.addWidget(self._measure)
+        self._measure.currentIndexChanged.connect(self._redraw)
 
     def show_run(self, run: RunState) -> None:
         """Show what a run has left."""
-        if run.model is None:
-            self.show_line(Line(tr("Parameters")))
-            return
-        scale, unit = _scale(run.model.parameters)
-        counts = [run.model.parameters, *(shot.parameters for shot in run.history)]
-        self.show_line(
-            Line(
-                axis=tr("in {unit}").format(unit=unit) if unit else tr("Parameters"),
-                xs=(0.0, *(float(shot.shot) for shot in run.history)),
-                ys=tuple(count / scale for count in counts),
-                last_x=float(max(run.shots, len(run.history), 1)),
-                from_zero=True,
-            )
+        self._run = run
+        self._redraw()
+
+    @Slot()
+    def _redraw(self) -> None:
+        self.show_line(size_line(self._run, Size(self._measure.currentData())))
+
+
+class CostChart(BarChart):
+    """What the candidates of the latest shot cost, and the threshold between them."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "costs",
+            tr("Cost distribution"),
+            tr("Each shot shows what its removals cost, and where it drew the line."),
+        )
+        self._run = RunState()
+        self._measure = described(choice_box(), "costs_measure_combo")
+        self._measure.addItem(tr("Weights"), Counted.WEIGHTS.value)
+        self._measure.addItem(tr("Removals"), Counted.REMOVALS.value)
+        self.controls.addWidget(self._measure)
+        self._measure.currentIndexChanged.connect(self._redraw)
+
+    def show_run(self, run: RunState) -> None:
+        """Show the latest shot of a run."""
+        self._run = run
+        self._redraw()
+
+    def rows(self) -> list[tuple[object, ...]]:
+        """See `ChartCard.rows`; removals and weights alike."""
+        return cost_rows(self._run)
+
+    @Slot()
+    def _redraw(self) -> None:
+        self.show_bars(cost_bars(self._run, Counted(self._measure.currentData())))
+
+
+class MemoryChart(LineChart):
+    """How much memory the engine uses over time."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "memory",
+            tr("Memory of the engine"),
+            tr("Told about once a second while a run is at work."),
+        )
+        self._memory = RunState().memory
+
+    def show_run(self, run: RunState) -> None:
+        """Show what a run has used so far."""
+        if run.memory is not self._memory:  # there may be thousands of samples
+            self._memory = run.memory
+            self.show_line(memory_line(run))
+
+
+class TimeChart(BarChart):
+    """How long each phase took in each shot."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "times",
+            tr("Time by phase"),
+            tr("Shows where the time goes, shot by shot."),
         )
 
-
-def _perplexity(evaluation: Evaluation) -> float:
-    return evaluation.perplexity
-
-
-def _loss(evaluation: Evaluation) -> float:
-    return evaluation.loss
-
-
-def _scale(parameters: int) -> tuple[float, str]:
-    for scale, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if parameters >= scale:
-            return scale, unit
-    return 1.0, ""
+    def show_run(self, run: RunState, now: float) -> None:
+        """Show how long a run has been at what."""
+        self.show_bars(time_bars(run, now))

@@ -1,4 +1,4 @@
-"""A paused run waits with its model loaded, loses nothing, and its clock stands."""
+"""A paused run waits, loses nothing, and its time stands still meanwhile."""
 
 from __future__ import annotations
 

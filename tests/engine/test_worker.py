@@ -11,7 +11,7 @@ import psutil
 import pytest
 import torch
 
-from surgeon_engine.commands import Cancel, InspectModel, StartRun
+from surgeon_engine.commands import Cancel, InspectModel, Pause, Resume, StartRun
 from surgeon_engine.config import (
     CalibrationConfig,
     ModelConfig,
@@ -26,6 +26,7 @@ from surgeon_engine.events import (
     ModelInspected,
     Progressed,
 )
+from surgeon_engine.live import Paused, Resumed
 from surgeon_engine.server import failure
 from surgeon_engine.worker import ENGINE_COMMAND, ProcessLink, ThreadLink
 
@@ -77,6 +78,24 @@ def test_cancel_is_heard_in_the_middle_of_a_run(link, tmp_path):
     link.send(Cancel(run="run"))
     assert events(link, Cancelled)[-1].run == "run"
     assert not (tmp_path / "run" / "export").exists()
+
+
+def test_a_run_waits_in_the_middle_and_goes_on(link, tmp_path):
+    config = RunConfig(
+        calibration=CalibrationConfig(windows=64, validation_windows=4, batch=1),
+        pruning=PruningConfig(shots=50),
+    )
+    link.send(StartRun(run="waits", config=config, folder=str(tmp_path / "run")))
+    events(link, Progressed)
+    link.send(Pause(run="waits"))
+    events(link, Paused)
+    assert link.receive(0.3) is None  # it does nothing
+    link.send(Resume(run="waits"))
+    assert isinstance(events(link, Progressed)[0].event, Resumed)
+    link.send(Pause(run="waits"))
+    events(link, Paused)
+    link.send(Cancel(run="waits"))
+    assert events(link, Cancelled)[-1].run == "waits"
 
 
 def test_a_run_cancelled_before_its_turn_does_not_begin(link, tmp_path):

@@ -19,20 +19,24 @@ from surgeon_engine.config import ExportConfig, ModelConfig
 from surgeon_engine.events import (
     Cancelled,
     EngineReady,
+    Envelope,
     Exported,
     Failed,
+    Level,
     Logged,
     ModelInspected,
     Progressed,
     RunFinished,
     ShotFinished,
+    Stage,
     StageStarted,
 )
 from surgeon_engine.formats import Format
+from surgeon_engine.live import MemorySampled
 from surgeon_engine.measurements import Measured, Settings
 from surgeon_engine.worker import ProcessLink
 from surgeon_gui.engine_keeper import MOST_FALSE_STARTS
-from surgeon_gui.engine_thread import EngineThread
+from surgeon_gui.engine_thread import EngineThread, without_overtaken
 from tests.helpers.fake_engine import OUTSIDE_OF_SHOTS, STAGES_OF_A_SHOT, UNITS
 from tests.helpers.windows import PATIENCE_MS, QUICK, fake_link
 
@@ -222,6 +226,24 @@ def test_a_flood_loses_nothing_but_progress_that_is_overtaken(listen):
     assert len(ear.heard(StageStarted)) == stages
     ends = [x for x in ear.heard(Progressed) if x.event.done == UNITS]
     assert len(ends) == stages
+
+
+def test_only_the_last_progress_of_a_stage_is_told_and_all_else():
+    def progress(done, shot=1, run="run-1"):
+        return Envelope(run, 0.0, Progressed(Stage.UPDATE, shot, done, 9))
+
+    def other(event):
+        return Envelope("run-1", 0.0, event)
+
+    sample, line = other(MemorySampled(1)), other(Logged(Level.INFO, "hello"))
+    begin = other(StageStarted(Stage.UPDATE, 1))
+    batch = [progress(1), sample, progress(2), line, progress(3), sample]
+    assert without_overtaken(batch) == [sample, line, progress(3), sample]
+    # A stage that begins anew begins to count anew.
+    batch = [progress(8), begin, progress(1)]
+    assert without_overtaken(batch) == batch
+    batch = [progress(1), progress(1, shot=2), progress(1, run="run-2")]
+    assert without_overtaken(batch) == batch
 
 
 def test_commands_are_taken_without_waiting(listen):

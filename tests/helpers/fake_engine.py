@@ -7,6 +7,7 @@ an engine can go wrong. Figures are made up but always the same.
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import signal
 import sys
@@ -26,8 +27,10 @@ from surgeon_engine.commands import (
     Generate,
     InspectModel,
     MeasureModels,
+    Pause,
     PreviewText,
     ProbeMachine,
+    Resume,
     StartRun,
     StopAndKeep,
 )
@@ -61,6 +64,7 @@ from surgeon_engine.machine import MachineProbed
 from surgeon_engine.run_folder import RunFolder
 from surgeon_engine.sizes import file_dtype, goal_of
 from tests.helpers import fake_sources
+from tests.helpers.fake_live import Gate, costs, flood, memory
 from tests.helpers.fake_machine import COUPLINGS, PLENTY, machine
 from tests.helpers.fake_playground import playground_events
 from tests.helpers.fake_results import exported, measured
@@ -155,6 +159,7 @@ def shot_finished(shot: int, shots: int, sparsity: float) -> ShotFinished:
         layers=layers,
         seconds=1.0,
         damping=DampingChoice(0.01, 0.1, tried=9, held_out_loss=2.6512),
+        costs=costs(shot, 1e-7 * shot, removed // shot),
     )
 
 
@@ -180,6 +185,8 @@ class FakeEngine:
         self._stopped: set[str] = set()
         self._writing = threading.Lock()
         self._log: RunFolder | None = None  # of the run under way
+        self._gate = Gate()
+        self._samples = itertools.count()
 
     def serve(self) -> None:
         """Work until the input ends."""
@@ -208,11 +215,12 @@ class FakeEngine:
         decoder = msgspec.json.Decoder(Command)
         for line in sys.stdin.buffer:
             command = decoder.decode(line)
+            self._gate.hear(command)
             if isinstance(command, Cancel):
                 self._cancelled.add(command.run)
             elif isinstance(command, StopAndKeep):
                 self._stopped.add(command.run)
-            else:
+            elif not isinstance(command, Pause | Resume):
                 with arrived:
                     waiting.append(command)
                     arrived.notify()
@@ -221,11 +229,7 @@ class FakeEngine:
     def _do(self, command: Command) -> None:
         match command:
             case InspectModel(model=model):
-                source = Path(model.source)
-                if "missing" in source.name or (source / "broken").exists():
-                    self._emit(Failed("There is no model.", "Choose another folder."))
-                else:
-                    self._emit(ModelInspected(model_summary(model.source)))
+                self._inspect(model.source)
             case DownloadModel() | DescribeText() | PreviewText():
                 pause, check = self._options.pause, self._look_for_cancel
                 fake_sources.answer(command, self._emit, check, pause)
@@ -233,10 +237,9 @@ class FakeEngine:
                 self._save(wanted)
             case MeasureModels(settings=settings, sources=sources):
                 self._stage(Stage.MEASUREMENT)
-                if "gone" in sources[1]:
-                    self._emit(Failed(GONE, "Prune again."))
-                    return
-                self._emit(measured(settings))
+                is_gone = "gone" in sources[1]
+                failed = Failed(GONE, "Prune again.")
+                self._emit(failed if is_gone else measured(settings))
             case Diagnose(config=config, folder=folder):
                 self._diagnose(config, folder)
             case Generate():
@@ -245,6 +248,12 @@ class FakeEngine:
                 self._emit(MachineProbed(machine(self._options.free_memory)))
             case StartRun():
                 self._prune(command)
+
+    def _inspect(self, source: str) -> None:
+        if "missing" in Path(source).name or (Path(source) / "broken").exists():
+            self._emit(Failed("There is no model.", "Choose another folder."))
+        else:
+            self._emit(ModelInspected(model_summary(source)))
 
     def _prune(self, command: StartRun) -> None:
         config, model = command.config, model_summary(command.config.model.source)
@@ -308,13 +317,17 @@ class FakeEngine:
 
     def _stage(self, stage: Stage, shot: int = 0) -> None:
         self._emit(StageStarted(stage, shot))
+        if shot:
+            self._emit(memory(next(self._samples)))
         if self._options.at == stage.value and shot < 2:
             self._go_wrong()
         if stage is Stage.CURVATURE:
+            flood(self._emit, self._options.flood_seconds, self._options.rate, shot)
             for done in range(self._options.flood):
                 self._emit(Progressed(stage, shot, done, self._options.flood))
         for done in range(1, UNITS + 1):
             time.sleep(self._options.pause)
+            self._gate.pass_through(self._run, self._emit)
             self._look_for_cancel()
             self._emit(Progressed(stage, shot, done, UNITS))
 
@@ -356,6 +369,8 @@ def main() -> None:
     parser.add_argument("--at", help="the stage of the mishap")
     parser.add_argument("--pause", type=float, default=0.0, help="seconds per unit")
     parser.add_argument("--flood", type=int, default=0, help="events per shot")
+    parser.add_argument("--flood-seconds", type=float, default=0.0, help="per shot")
+    parser.add_argument("--rate", type=int, default=5000, help="events a second then")
     parser.add_argument("--unrun", action="store_true", help="nothing runs GGUF files")
     parser.add_argument("--free-memory", type=int, default=PLENTY, help="bytes")
     parser.add_argument("--no-start", action="store_true")

@@ -1,0 +1,91 @@
+"""What the fake engine tells for the live charts, and how it pauses."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+
+from surgeon_engine.commands import Cancel, Command, Pause, Resume, StopAndKeep
+from surgeon_engine.events import Event, Level, Logged, Progressed, Stage
+from surgeon_engine.live import CostHistogram, MemorySampled, Paused, Resumed
+
+BINS = 60
+KINDS_OF_FLOOD = 10  # of so many events in a flood, three are samples of memory
+SAMPLES_IN_TEN = 3
+
+
+class Gate:
+    """Where runs wait while they are paused."""
+
+    def __init__(self) -> None:
+        self._paused: set[str] = set()
+        self._changed = threading.Condition()
+
+    def hear(self, command: Command) -> None:
+        """Close on Pause; open on whatever lets the run go on or end."""
+        with self._changed:
+            if isinstance(command, Pause):
+                self._paused.add(command.run)
+            elif isinstance(command, Resume | StopAndKeep | Cancel):
+                self._paused.discard(command.run)
+            self._changed.notify_all()
+
+    def pass_through(self, run: str, emit: Callable[[Event], None]) -> None:
+        """Wait for as long as the run is paused."""
+        if run not in self._paused:
+            return
+        emit(Paused())
+        with self._changed:
+            self._changed.wait_for(lambda: run not in self._paused)
+        emit(Resumed())
+
+
+def costs(shot: int, threshold: float, removed_weights: int) -> CostHistogram:
+    """Costs around the threshold, those below it gone but for a few."""
+    centre = math.log10(threshold)
+    edges = tuple(10 ** (centre - 2 + 5 * i / BINS) for i in range(BINS + 1))
+    heights = [math.exp(-(((i - 26 - 2 * shot) / 11) ** 2)) for i in range(BINS)]
+    below = [edge < threshold for edge in edges[1:]]
+    scale = removed_weights / max(
+        1e-9, sum(h for h, is_below in zip(heights, below, strict=True) if is_below)
+    )
+    weights = [round(scale * height) for height in heights]
+    removed = tuple(w if b else 0 for w, b in zip(weights, below, strict=True))
+    kept = tuple(0 if b else w for w, b in zip(weights, below, strict=True))
+    return CostHistogram(
+        edges,
+        tuple(-(-w // 1000) for w in removed),
+        tuple(-(-w // 1000) for w in kept),
+        removed,
+        kept,
+    )
+
+
+def memory(number: int) -> MemorySampled:
+    """The `number`th sample: the engine's memory goes up and down."""
+    wave = math.sin(number / 7) * math.cos(number / 29)
+    return MemorySampled(
+        int(6e8 + 1.5e8 * wave), int(2.1e9 + 9e8 * wave), 8_000_000_000
+    )
+
+
+def flood(emit: Callable[[Event], None], seconds: float, rate: int, shot: int) -> int:
+    """Tell `rate` events a second for so long; how many samples of memory they held."""
+    begun, told, samples = time.monotonic(), 0, 0
+    total = int(seconds * rate)
+    while told < total:
+        due = min(total, int((time.monotonic() - begun) * rate))
+        for number in range(told, due):
+            kind = number % KINDS_OF_FLOOD
+            if kind < SAMPLES_IN_TEN:
+                emit(memory(samples))
+                samples += 1
+            elif kind == SAMPLES_IN_TEN:
+                emit(Logged(Level.INFO, f"Line {number} of a flood."))
+            else:
+                emit(Progressed(Stage.CURVATURE, shot, number, total))
+        told = due
+        time.sleep(0.002)
+    return samples
