@@ -150,7 +150,7 @@ def take_all(studio: Studio) -> None:
 
     window, session = studio.window, studio.window.session
     studio.wait(lambda: session.state.engine is Engine.READY)
-    studio.in_both_themes("first")
+    studio.picture("first")
     studio.press("empty_demo_button")
     studio.wait(lambda: not session.start_obstacle())
     window.load_config(RunConfig())
@@ -174,11 +174,11 @@ def take_steps(studio: Studio) -> None:
     studio.wait(lambda: session.state.preview.answer is not None)
     studio.picture("calibration")
     window.open_step(Step.TARGET)
-    studio.in_both_themes("target")
+    studio.picture("target")
     studio.press("target_diagnose_button")
     studio.wait(lambda: session.state.diagnosis.is_open)
     studio.wait(lambda: not session.state.diagnosis.is_open)
-    studio.in_both_themes("diagnosis")
+    studio.picture("diagnosis")
     window._centre.open_tab("live_tab")
 
 
@@ -193,8 +193,6 @@ def take_run(studio: Studio) -> None:
     studio.wait(lambda: not session.state.run.status.is_busy)
     if session.state.run.result is None:
         raise RuntimeError(str(session.state.run.error))
-    window.open_step(Step.RUN)
-    studio.picture("run")
 
 
 def take_result(studio: Studio) -> None:
@@ -203,7 +201,7 @@ def take_result(studio: Studio) -> None:
 
     window, session = studio.window, studio.window.session
     window.open_step(Step.EXPORT)
-    studio.in_both_themes("export")
+    studio.picture("export")
     studio.press("measure_button")
     studio.wait(lambda: not session.state.measurement.is_open)
     studio.settle()
@@ -212,7 +210,7 @@ def take_result(studio: Studio) -> None:
     layer = next(each for each in session.state.run.layers if each.block == 1)
     window._before.architect.select(layer.name)
     window._centre.open_tab("architecture_tab")
-    studio.in_both_themes("architecture")
+    studio.picture("architecture")
 
 
 def take_history(studio: Studio) -> None:
@@ -237,7 +235,7 @@ def take_history(studio: Studio) -> None:
     studio.act("runs_action")
     window._centre.open_tab("compare_tab")
     studio.settle()
-    studio.in_both_themes("compare")
+    studio.picture("compare")
     window._centre.open_tab("live_tab")
 
 
@@ -247,7 +245,6 @@ def take_help(studio: Studio) -> None:
     studio.picture("log")
     studio.press("log_button")
     studio.dialog("commands_action", "commands")
-    studio.dialog("about_action", "about")
 
 
 def _scroll_to(studio: Studio, name: str) -> None:
