@@ -184,9 +184,7 @@ def take_steps(studio: Studio) -> None:
 
 def take_run(studio: Studio) -> None:
     """A run as it goes, and its end."""
-    from surgeon_gui.app_state import Step
-
-    window, session = studio.window, studio.window.session
+    session = studio.window.session
     studio.press("start_button")
     studio.wait(lambda: len(session.state.run.history) >= 2)
     studio.in_both_themes("live")
