@@ -86,15 +86,20 @@ class Studio:
         assert button is not None, name
         button.click()
 
+    def act(self, name: str) -> None:
+        """Choose the entry of a menu by its name."""
+        from PySide6.QtGui import QAction
+
+        action = self.window.findChild(QAction, name)
+        assert action is not None, name
+        action.trigger()
+        self.settle()
+
     def dialog(self, action: str, name: str) -> None:
         """Open a dialog by its action, picture it, close it."""
-        from PySide6.QtGui import QAction
         from PySide6.QtWidgets import QDialog
 
-        found = self.window.findChild(QAction, action)
-        assert found is not None, action
-        found.trigger()
-        self.settle()
+        self.act(action)
         dialogs = [d for d in self.window.findChildren(QDialog) if d.isVisible()]
         shown: QDialog = dialogs[-1]
         self.picture(name, shown)
@@ -145,7 +150,7 @@ def take_all(studio: Studio) -> None:
 
     window, session = studio.window, studio.window.session
     studio.wait(lambda: session.state.engine is Engine.READY)
-    studio.in_both_themes("first")
+    studio.picture("first")
     studio.press("empty_demo_button")
     studio.wait(lambda: not session.start_obstacle())
     window.load_config(RunConfig())
@@ -153,6 +158,7 @@ def take_all(studio: Studio) -> None:
     take_steps(studio)
     take_run(studio)
     take_result(studio)
+    take_history(studio)
     take_help(studio)
 
 
@@ -168,24 +174,23 @@ def take_steps(studio: Studio) -> None:
     studio.wait(lambda: session.state.preview.answer is not None)
     studio.picture("calibration")
     window.open_step(Step.TARGET)
-    studio.in_both_themes("target")
-    window.open_step(Step.EXPORT)
-    studio.picture("export-before")
+    studio.picture("target")
+    studio.press("target_diagnose_button")
+    studio.wait(lambda: session.state.diagnosis.is_open)
+    studio.wait(lambda: not session.state.diagnosis.is_open)
+    studio.picture("diagnosis")
+    window._centre.open_tab("live_tab")
 
 
 def take_run(studio: Studio) -> None:
     """A run as it goes, and its end."""
-    from surgeon_gui.app_state import Step
-
-    window, session = studio.window, studio.window.session
+    session = studio.window.session
     studio.press("start_button")
     studio.wait(lambda: len(session.state.run.history) >= 2)
     studio.in_both_themes("live")
     studio.wait(lambda: not session.state.run.status.is_busy)
     if session.state.run.result is None:
         raise RuntimeError(str(session.state.run.error))
-    window.open_step(Step.RUN)
-    studio.picture("run")
 
 
 def take_result(studio: Studio) -> None:
@@ -194,15 +199,41 @@ def take_result(studio: Studio) -> None:
 
     window, session = studio.window, studio.window.session
     window.open_step(Step.EXPORT)
-    studio.in_both_themes("export")
+    studio.picture("export")
     studio.press("measure_button")
     studio.wait(lambda: not session.state.measurement.is_open)
     studio.settle()
     _scroll_to(studio, "speed_table")
     studio.picture("speed")
-    for name in set(window._centre.names) - {"live_tab"}:
-        window._centre.open_tab(name)
-        studio.in_both_themes(name.removesuffix("_tab"))
+    layer = next(each for each in session.state.run.layers if each.block == 1)
+    window._before.architect.select(layer.name)
+    window._centre.open_tab("architecture_tab")
+    studio.picture("architecture")
+
+
+def take_history(studio: Studio) -> None:
+    """A second, smaller run; the list of runs; both side by side."""
+    from dataclasses import replace
+
+    from surgeon_gui.app_state import Step
+
+    window, session = studio.window, studio.window.session
+    pruning = replace(session.state.config.pruning, sparsity=0.2, shots=2)
+    session.edit_pruning(pruning)
+    studio.wait(lambda: not session.start_obstacle())
+    studio.press("start_button")
+    studio.wait(lambda: not session.state.run.status.is_busy)
+    window.open_step(Step.RUN)
+    runs = window._history.runs
+    studio.act("runs_action")
+    studio.wait(lambda: len(runs.state.records) == 2)
+    studio.picture("runs")
+    for record in runs.state.records:
+        runs.tick(record.folder, True)
+    studio.act("runs_action")
+    window._centre.open_tab("compare_tab")
+    studio.settle()
+    studio.picture("compare")
     window._centre.open_tab("live_tab")
 
 
@@ -212,7 +243,6 @@ def take_help(studio: Studio) -> None:
     studio.picture("log")
     studio.press("log_button")
     studio.dialog("commands_action", "commands")
-    studio.dialog("about_action", "about")
 
 
 def _scroll_to(studio: Studio, name: str) -> None:

@@ -20,31 +20,21 @@ from pathlib import Path
 from typing import TextIO
 
 from surgeon_engine.commands import StopAndKeep
-from surgeon_engine.config import Device, Dtype, ExportConfig, ModelConfig, in_words
+from surgeon_engine.config import Device, Dtype, ExportConfig, ModelConfig
 from surgeon_engine.errors import ConfigError, EngineError
 from surgeon_engine.events import (
-    BaselineEvaluated,
     Cancelled,
-    Corrected,
-    DampingChoice,
     Envelope,
-    Event,
-    Exported,
-    Logged,
-    ModelSummary,
-    RunFinished,
-    RunStarted,
     ShotFinished,
-    StageStarted,
 )
 from surgeon_engine.fitting import Light
-from surgeon_engine.formats import DESCRIPTIONS, FileDtype, Format
+from surgeon_engine.formats import FileDtype, Format
 from surgeon_engine.hub_names import understood
 from surgeon_engine.job_file import read_config
 from surgeon_engine.measurements import Settings, table
 from surgeon_engine.measurements import in_words as in_words_measured
-from surgeon_engine.run_folder import Report, RunFolder, new_run_folder
-from surgeon_engine.sources import Downloading
+from surgeon_engine.run_folder import RunFolder, new_run_folder
+from surgeon_engine.terminal import described, line_of, offers
 
 _INTERRUPTED = 130  # the shell's code for Ctrl-C
 
@@ -248,7 +238,7 @@ def _inspect(options: argparse.Namespace) -> int:
     from surgeon_engine.model.inspect import inspect_model
 
     without_progress_bars()
-    _say(_described(inspect_model(ModelConfig(source=options.model)).model))
+    _say(described(inspect_model(ModelConfig(source=options.model)).model))
     return 0
 
 
@@ -269,7 +259,7 @@ def _export(options: argparse.Namespace) -> int:
                 f"Nothing says where the {options.format} files are to go.",
                 "Give --to FOLDER.",
             )
-        _say(_offers(RunFolder(options.run).read_report()))
+        _say(offers(RunFolder(options.run).read_report()))
         return 0
     from surgeon_engine.export.exporting import export_again
     from surgeon_engine.libraries import without_progress_bars
@@ -284,7 +274,7 @@ def _export(options: argparse.Namespace) -> int:
         options.replace,
     )
     session = Session("export", _show)
-    _say(_line(export_again(str(options.run), wanted, session)))
+    _say(line_of(export_again(str(options.run), wanted, session)))
     return 0
 
 
@@ -304,100 +294,9 @@ def _measure(options: argparse.Namespace) -> int:
     return 0
 
 
-def _offers(report: Report) -> str:
-    exported = report.exported
-    if exported is None:
-        return (
-            "The export of this run has failed. What was pruned is in "
-            f"{report.checkpoint}: give --to FOLDER to export it."
-        )
-    lines = [f"{exported.format:<10}is in {exported.folder}"]
-    for offer in exported.others:
-        about = DESCRIPTIONS[offer.format]
-        reason = offer.reason or f"{about.can} {about.cannot}".strip()
-        lines.append(f"{offer.format:<10}{'no: ' if offer.reason else ''}{reason}")
-    return "\n".join(lines)
-
-
 def _show(envelope: Envelope) -> None:
-    if line := _line(envelope.event):
+    if line := line_of(envelope.event):
         _say(line)
-
-
-def _line(event: Event) -> str:
-    """What the terminal says of an event; empty: nothing."""
-    match event:
-        case RunStarted(folder=folder, model=model, device=device):
-            return (
-                f"{model.name}: {model.parameters:,} parameters, {model.prunable:,} of "
-                f"them prunable; {device}; run folder {folder}"
-            )
-        case StageStarted(stage=stage, shot=shot):
-            return f"  {stage.value}" + (f" (shot {shot})" if shot else "")
-        case BaselineEvaluated(evaluation=evaluation):
-            return f"baseline: perplexity {evaluation.perplexity:.2f}"
-        case ShotFinished(shot=shot, sparsity=sparsity, evaluation=evaluation):
-            return (
-                f"shot {shot}: sparsity {sparsity:.2%}, "
-                f"perplexity {evaluation.perplexity:.2f}, {event.seconds:.0f} s"
-                + _damping(event.damping)
-            )
-        case Corrected(lengths=lengths, evaluation=evaluation):
-            steps = ", ".join(f"{length:g}" for length in lengths) or "none"
-            return f"correction: steps {steps}; perplexity {evaluation.perplexity:.2f}"
-        case Exported():
-            return _exported(event)
-        case RunFinished(seconds=seconds, peak_memory_bytes=peak):
-            return f"done in {seconds:.0f} s, peak memory {peak / 2**30:.2f} GiB"
-        case Downloading(done=done, total=total) if total:
-            return f"  {done / 1e6:,.1f} of {total / 1e6:,.1f} MB"
-        case Logged(level=level, message=message):
-            return f"{level.value}: {message}"
-    return ""
-
-
-def _exported(event: Exported) -> str:
-    size = f"{event.format}, {event.dtype}, {event.weight_bytes / 1e6:,.1f} MB"
-    if event.tokens_compared == 0:
-        return f"exported to {event.folder} ({size}); {event.checked_with}"
-    return (
-        f"exported and verified: {event.folder} ({size}); {event.checked_with}: "
-        f"largest logit difference {event.largest_difference:.2g}, "
-        f"{event.agreement:.1%} of the likeliest tokens are the same"
-    )
-
-
-def _damping(choice: DampingChoice | None) -> str:
-    if choice is None or choice.tried == 0:
-        return ""
-    return (
-        f"; damping {choice.cost:g} for costs, {choice.update:g} for the update "
-        f"(best of {choice.tried})"
-    )
-
-
-def _described(model: ModelSummary) -> str:
-    lines = [
-        f"{model.name} ({model.architecture})",
-        f"  parameters        {model.parameters:,}",
-        f"  prunable weights  {model.prunable:,} "
-        f"({model.prunable / model.parameters:.0%})",
-        f"  blocks            {model.blocks}, hidden size {model.hidden_size:,}",
-        f"  vocabulary        {model.vocabulary:,}",
-        f"  files             {model.file_bytes / 1e6:,.1f} MB",
-        "  layers of a block (rows x columns)",
-    ]
-    lines += [
-        f"    {layer.kind:<24}{layer.rows:>7,} x {layer.columns:,}"
-        for layer in model.layers
-        if layer.block == 0
-    ]
-    lines.append("  structures")
-    lines += [
-        f"    {in_words(support.structure):<24}{support.reason or 'yes'}"
-        for support in model.structures
-    ]
-    return "\n".join(lines)
 
 
 def _say(text: str, stream: TextIO | None = None) -> None:

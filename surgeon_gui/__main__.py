@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     from surgeon_gui import languages
     from surgeon_gui import settings as store
 
-    languages.choose(options.language or settings.language)
+    languages.choose(settings.language)
     from surgeon_gui.app import make_application
 
     application = make_application(sys.argv[:1])
@@ -60,6 +60,8 @@ def _remembered(options: argparse.Namespace) -> Settings:
     settings = store.load()
     if options.theme is not None:
         settings.theme = store.ThemeChoice(options.theme)
+    if options.language is not None:
+        settings.language = options.language
     return settings
 
 

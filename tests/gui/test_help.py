@@ -213,3 +213,11 @@ def choose_file(window, action, path):
     dialog = window.findChild(QFileDialog)
     dialog.selectFile(str(path))
     dialog.accept()
+
+
+def test_the_language_that_is_chosen_holds_from_the_next_start_on(window):
+    find(window, "language_de_action", QAction).trigger()
+    assert window.settings.language == "de"
+    assert find(window, "start_button").text() == "&Start"
+    find(window, "language_system_action", QAction).trigger()
+    assert window.settings.language == ""

@@ -50,6 +50,38 @@ def test_the_command_opens_a_window_that_closes_without_a_trace(qtbot, tmp_path)
     assert "theme=dark" in file.read_text()
 
 
+def test_the_window_and_qt_speak_the_language_that_was_asked_for(qtbot, tmp_path):
+    done = run_python(
+        "import os, sys\n"
+        f"os.environ['XDG_CONFIG_HOME'] = {str(tmp_path)!r}\n"
+        "from PySide6.QtCore import QLocale, QTimer\n"
+        "from PySide6.QtWidgets import QDialogButtonBox, QMainWindow\n"
+        "from surgeon_gui import app\n"
+        "from surgeon_gui.__main__ import main\n"
+        "make = app.make_application\n"
+        "def look():\n"
+        "    made = app.QApplication.instance()\n"
+        "    tops = made.topLevelWidgets()\n"
+        "    (window,) = [w for w in tops if isinstance(w, QMainWindow)]\n"
+        "    print(window.menuBar().actions()[0].text())\n"
+        "    box = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)\n"
+        "    print(box.buttons()[0].text())\n"
+        "    print(QLocale().toString(1.5, 'f', 1))\n"
+        "    box.deleteLater()\n"
+        "    made.closeAllWindows()\n"
+        "def make_and_look(arguments):\n"
+        "    made = make(arguments)\n"
+        "    QTimer.singleShot(300, look)\n"
+        "    return made\n"
+        "app.make_application = make_and_look\n"
+        "sys.exit(main(['--language', 'de']))"
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["&Datei", "Abbrechen", "1,5"]
+    (file,) = tmp_path.rglob("*.conf")
+    assert "language=de" in file.read_text()
+
+
 @pytest.mark.parametrize("option", ["--help", "--version"])
 def test_help_and_version_do_not_wait_for_qt(option):
     done = run_python(
@@ -76,7 +108,7 @@ def test_it_works_without_streams():
 
 
 def test_settings_are_remembered(qtbot):
-    settings = Settings(theme=ThemeChoice.DARK, run_parent="runs", last_folder="here")
+    settings = Settings(ThemeChoice.DARK, "de", run_parent="runs", last_folder="here")
     settings.remember_model("one")
     settings_store.save(settings)
     assert settings_store.load() == settings
