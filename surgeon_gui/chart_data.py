@@ -252,12 +252,12 @@ def cost_bars(run: RunState, counted: Counted) -> Bars:
 def cost_rows(run: RunState) -> list[tuple[object, ...]]:
     """The figures behind the latest shot's cost distribution, names first."""
     header = (
-        "cost from",
-        "cost to",
-        "removed weights",
-        "kept weights",
-        "removals",
-        "kept candidates",
+        tr("cost from"),
+        tr("cost to"),
+        tr("removed weights"),
+        tr("kept weights"),
+        tr("removals"),
+        tr("kept candidates"),
     )
     if not run.history or (costs := run.history[-1].costs) is None:
         return [header]

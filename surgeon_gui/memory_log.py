@@ -8,12 +8,10 @@ which only looks at their beginning. Knows nothing of Qt.
 from __future__ import annotations
 
 from array import array
-from typing import TypeAlias
 
 from surgeon_engine.live import MemorySampled
 
 _DOUBLE = "d"  # holds whole numbers up to 2^53 bytes
-_Columns: TypeAlias = "tuple[array[float], array[float], array[float]]"
 
 
 class MemoryLog:
@@ -22,7 +20,11 @@ class MemoryLog:
     __slots__ = ("_columns", "_length", "device_total")
 
     def __init__(self) -> None:
-        self._columns: _Columns = (array(_DOUBLE), array(_DOUBLE), array(_DOUBLE))
+        self._columns: tuple[array[float], array[float], array[float]] = (
+            array(_DOUBLE),
+            array(_DOUBLE),
+            array(_DOUBLE),
+        )
         self._length = 0
         self.device_total = 0  # bytes of the GPU; 0: there is none
 
@@ -64,5 +66,5 @@ class MemoryLog:
     def __hash__(self) -> int:
         return hash(self._length)
 
-    def _copied(self) -> _Columns:
+    def _copied(self) -> tuple[array[float], array[float], array[float]]:
         return self.seconds, self.process_bytes, self.device_bytes

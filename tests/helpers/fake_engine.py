@@ -322,7 +322,7 @@ class FakeEngine:
         if self._options.at == stage.value and shot < 2:
             self._go_wrong()
         if stage is Stage.CURVATURE:
-            flood(self._emit, self._options.flood_seconds, self._options.rate, shot)
+            flood(self._tell, self._options.flood_seconds, self._options.rate, shot)
             for done in range(self._options.flood):
                 self._emit(Progressed(stage, shot, done, self._options.flood))
         for done in range(1, UNITS + 1):
@@ -349,10 +349,12 @@ class FakeEngine:
             raise InterruptedError
 
     def _emit(self, event: Event) -> None:
-        envelope = Envelope(self._run, time.time(), event)
-        line = msgspec.json.encode(envelope)
         if self._log is not None:
-            self._log.append(envelope)
+            self._log.append(Envelope(self._run, time.time(), event))
+        self._tell(event)
+
+    def _tell(self, event: Event) -> None:
+        line = msgspec.json.encode(Envelope(self._run, time.time(), event))
         with self._writing:
             sys.stdout.buffer.write(line + b"\n")
             sys.stdout.buffer.flush()
