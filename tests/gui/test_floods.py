@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 
 import pytest
@@ -42,6 +43,15 @@ class Pulse:
     def stop(self):
         self._timer.stop()
         return self.longest
+
+
+@pytest.fixture(autouse=True)
+def frozen():
+    """As the program does it once its window is made."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 def flooded(qtbot, make_window, seconds):

@@ -64,6 +64,7 @@ LOOKS |= {
     Status.FINISHED: AT_REST,
     Status.FAILED: AT_REST,
     Status.CANCELLED: AT_REST,
+    Status.INTERRUPTED: AT_REST,
 }
 NAMES = ("start", "pause", "stop", "cancel")
 
