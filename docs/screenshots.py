@@ -158,6 +158,7 @@ def take_all(studio: Studio) -> None:
     take_steps(studio)
     take_run(studio)
     take_result(studio)
+    take_playground(studio)
     take_history(studio)
     take_help(studio)
 
@@ -209,6 +210,18 @@ def take_result(studio: Studio) -> None:
     window._before.architect.select(layer.name)
     window._centre.open_tab("architecture_tab")
     studio.picture("architecture")
+
+
+def take_playground(studio: Studio) -> None:
+    """Both models, writing on from the same prompt."""
+    window = studio.window
+    window._centre.open_tab("playground_tab")
+    playground = window._playground
+    playground.edit_prompt("The import statement")
+    studio.press("playground_generate_button")
+    studio.wait(lambda: playground.state.question.is_open)
+    studio.wait(lambda: not playground.state.question.is_open)
+    studio.picture("playground")
 
 
 def take_history(studio: Studio) -> None:

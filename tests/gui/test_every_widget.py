@@ -10,11 +10,21 @@ import subprocess
 import sys
 
 import pytest
-from PySide6.QtWidgets import QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import (
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
 
 from surgeon_gui.app_state import Step
 from tests.helpers import walking
 from tests.helpers.windows import find, load_and_wait
+
+NEVER = Qt.ScrollBarPolicy.ScrollBarAlwaysOff
 
 
 @pytest.mark.parametrize(("language", "scale"), [("en", "1"), ("de", "1"), ("en", "2")])
@@ -72,6 +82,15 @@ def test_the_walk_finds_what_lies_on_something(page):
     walking.settle()
     page.findChild(QPushButton).move(page.findChild(QLabel).pos())
     assert len(walking.overlapping(page)) == 1
+
+
+def test_the_walk_finds_what_is_out_of_reach(page):
+    area = QScrollArea(horizontalScrollBarPolicy=NEVER, widgetResizable=True)
+    area.setWidget(QLabel("A label", minimumWidth=400))
+    area.setFixedWidth(300)
+    page.layout().addWidget(area)
+    walking.settle()
+    assert len(walking.out_of_reach(page)) == 1
 
 
 def test_the_walk_finds_where_tab_goes_back_up(page):

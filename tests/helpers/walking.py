@@ -39,6 +39,7 @@ from PySide6.QtWidgets import (
     QPlainTextEdit,
     QPushButton,
     QRadioButton,
+    QScrollArea,
     QScrollBar,
     QTabBar,
     QTextEdit,
@@ -80,7 +81,12 @@ def settle() -> None:
 def problems(window: QWidget) -> list[str]:
     """Everything that is wrong with what is in sight."""
     settle()
-    return [*cut_texts(window), *nameless(window), *overlapping(window)]
+    return [
+        *cut_texts(window),
+        *nameless(window),
+        *overlapping(window),
+        *out_of_reach(window),
+    ]
 
 
 def cut_texts(window: QWidget) -> list[str]:
@@ -119,6 +125,19 @@ def overlapping(window: QWidget) -> list[str]:
             if common.width() > 0 and common.height() > 0:
                 found.append(f"{_name(one)} lies on {_name(other)}")
     return found
+
+
+def out_of_reach(window: QWidget) -> list[str]:
+    """Areas whose inside is wider than they are, and that cannot be scrolled there."""
+    never = Qt.ScrollBarPolicy.ScrollBarAlwaysOff
+    return [
+        f"{_name(area)}: its inside is {area.widget().width()} wide"
+        for area in window.findChildren(QScrollArea)
+        if area.isVisible()
+        and area.widget() is not None
+        and area.horizontalScrollBarPolicy() == never
+        and area.widget().width() > area.viewport().width()
+    ]
 
 
 def controls(window: QWidget) -> Iterator[QWidget]:
