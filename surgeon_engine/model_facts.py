@@ -100,16 +100,21 @@ def read_options(folder: Path) -> dict[str, Any]:
 
 
 def weight_files(folder: Path) -> tuple[Path, ...]:
-    """The safetensors files of a folder that hold the model's weights.
+    """The safetensors files of a folder that hold the model's weights."""
+    found = folder.glob("*.safetensors")
+    return tuple(sorted(path for path in found if path.name != PLAN_FILE))
+
+
+def weight_files_or_refusal(folder: Path) -> tuple[Path, ...]:
+    """The same, where there have to be some.
 
     Raises:
         ModelError: there are none.
     """
-    found = sorted(p for p in folder.glob("*.safetensors") if p.name != PLAN_FILE)
-    if found:
-        return tuple(found)
-    refuse_without_weights(str(folder), (path.name for path in folder.iterdir()))
-    return ()
+    found = weight_files(folder)
+    if not found:
+        refuse_without_weights(str(folder), (path.name for path in folder.iterdir()))
+    return found
 
 
 def refuse_without_weights(where: str, names: Iterable[str]) -> None:
@@ -172,7 +177,7 @@ def _facts(name: str, folder: Path) -> ModelFacts:
             refuse_other_kinds(name, map(str, architectures), options)
         counts: Counter[str] = Counter()
         size = 0
-        for path in weight_files(folder):
+        for path in weight_files_or_refusal(folder):
             size += path.stat().st_size
             counts.update(_parameters(path))
         (most, _), *_ = counts.most_common(1) or [("", 0)]

@@ -29,6 +29,7 @@ from surgeon_engine.model_facts import (
     read_options,
     refuse_other_kinds,
     weight_files,
+    weight_files_or_refusal,
 )
 
 # What transformers raises on files that make no sense to it.
@@ -147,7 +148,7 @@ def _cached(source: str, name: HubName | None) -> ModelSource:
 
 def _checked_folder(source: ModelSource) -> ModelSource:
     read_options(source.folder)
-    for path in source.weight_files:
+    for path in weight_files_or_refusal(source.folder):
         _check_safetensors(path)
     return source
 

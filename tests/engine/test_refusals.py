@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from surgeon_engine.config import ExportConfig
-from surgeon_engine.errors import ExportError, PruningError, RunFolderError
+from surgeon_engine.errors import ExportError, PruningError, RoomError, RunFolderError
 from tests.helpers.runs import job, refused
 
 pytestmark = pytest.mark.usefixtures("quick_runs")
@@ -50,8 +50,8 @@ def test_a_structure_that_the_model_lacks_is_refused(tmp_path):
 def test_a_disk_without_room_is_refused_with_the_numbers(tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    error = refused(job(tmp_path), tmp_path / "run", ExportError)
-    assert "has 0.0 MB free" in error.message
+    error = refused(job(tmp_path), tmp_path / "run", RoomError)
+    assert "of disk, and 0.0 MB are free" in error.message
 
 
 @pytest.mark.parametrize("destination", ["run", "."])

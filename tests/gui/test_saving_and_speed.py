@@ -187,6 +187,8 @@ def test_speed_is_measured_and_stays_until_the_next_run(
     assert find(window, "measure_progress_bar").value() >= 0
     wait_until_idle(window)
     assert "1.28 times as fast" in shown(window, "speed_words")
+    # Qt shows what is added to a layout in its next turn.
+    qtbot.waitUntil(lambda: bool(facts(window, "speed_table")), timeout=PATIENCE_MS)
     table = facts(window, "speed_table")
     for words in ("1,261", "1,620", "1.28", "5.7 MB", "tokens/s"):
         assert words in table
