@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -82,6 +83,13 @@ def test_quality_has_a_point_for_the_original_and_each_shot(run):
     assert line.is_log
     loss = quality_line(run, Quality.LOSS, is_log=False)
     assert loss.ys[1:] == tuple(s.evaluation.loss for s in run.history)
+
+
+def test_an_original_without_a_finite_perplexity_has_no_line(run):
+    lost = replace(run, baseline=evaluation(math.inf))
+    line = quality_line(lost, Quality.PERPLEXITY, is_log=True)
+    assert line.baseline is None
+    assert line.xs == (1.0, 2.0)
 
 
 def test_a_correction_adds_a_point_at_the_last_shot(run):
@@ -194,6 +202,7 @@ def test_the_time_that_is_shown_is_all_the_time_there_was(run):
 
 def test_every_stage_of_a_run_belongs_to_one_phase():
     stages = [stage for phase in chart_data.PHASES for stage in phase.stages]
+    of_others = (Stage.MEASUREMENT, Stage.GENERATION, Stage.COMPARISON)
     assert sorted(stages, key=list(Stage).index) == [
-        stage for stage in Stage if stage is not Stage.MEASUREMENT
+        stage for stage in Stage if stage not in of_others
     ]
