@@ -127,7 +127,8 @@ def test_cancel_exports_nothing(tmp_path):
     with pytest.raises(RunCancelled):
         recorder.run(job(tmp_path), tmp_path / "run")
     left = {path.name for path in (tmp_path / "run").iterdir()}
-    assert left == {"run.toml", "events.jsonl", "probe.safetensors"}
+    kept = {"run.toml", "events.jsonl", "process.json", "probe.safetensors"}
+    assert left == kept
 
 
 def test_the_stages_follow_one_another_shot_by_shot(tmp_path):
