@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import msgspec
 
-from surgeon_engine.config import SPARSE, Method, PruningConfig
+from surgeon_engine.config import Method, PruningConfig
 
 BIN_BITS = 16  # of a float32 that stay
 
@@ -76,8 +76,3 @@ class Diagnosed(msgspec.Struct, frozen=True, tag=True):
 def predicts_loss(pruning: PruningConfig) -> bool:
     """Whether costs are rises of the loss, and not just an order."""
     return pruning.method in (Method.LLM_SURGEON, Method.K_OBD)
-
-
-def is_of_single_weights(pruning: PruningConfig) -> bool:
-    """Whether the file holds bins and counts."""
-    return pruning.structure in SPARSE

@@ -45,6 +45,7 @@ class Session:
         self._is_cancelled = False
         self._is_stopping = False
         self._is_to_pause = False
+        self._goes_on = False  # after a pause, though another may be wanted by now
         self._paused_seconds = 0.0
         self._started = self.clock()
         self._sample: Callable[[], MemorySampled] | None = None
@@ -66,18 +67,14 @@ class Session:
         return self.clock() - self._started
 
     def emit(self, event: Event) -> None:
-        """Send `event`, and keep it in the run's folder."""
+        """Keep `event` in the run's folder, and send it.
+
+        In this order: whoever hears of it may look into the folder at once.
+        """
         envelope = Envelope(self._run, time.time(), event)
+        if self.log is not None:
+            self._keep(envelope, self.log)
         self._send(envelope)
-        if self.log is None:
-            return
-        try:
-            self.log.append(envelope)
-        except OSError as error:
-            # The run itself need not end for that, but nobody may think it is kept.
-            lost, self.log = self.log.events_path, None
-            words = f"{lost} cannot be written any more: {error.strerror}."
-            self.emit(Logged(Level.WARNING, words))
 
     def hear(self, command: Cancel | StopAndKeep | Pause | Resume) -> None:
         """Remember what was asked for; the run looks at it as it goes."""
@@ -86,11 +83,12 @@ class Session:
                 case Cancel():
                     self._is_cancelled = True
                 case StopAndKeep():  # whoever waits for the end does not want a pause
-                    self._is_stopping, self._is_to_pause = True, False
+                    self._is_stopping = True
+                    self._is_to_pause, self._goes_on = False, True
                 case Pause():
                     self._is_to_pause = True
                 case Resume():
-                    self._is_to_pause = False
+                    self._is_to_pause, self._goes_on = False, True
             self._heard.notify_all()
 
     @property
@@ -104,7 +102,7 @@ class Session:
         Raises:
             RunCancelled: the user has cancelled.
         """
-        if self._is_to_pause and not self._is_cancelled:
+        if self._begins_to_wait():
             self._wait()
         if self._is_cancelled:
             raise RunCancelled
@@ -131,12 +129,28 @@ class Session:
         yield step
         self.seconds_of_stages[stage.value] += self.clock() - begun
 
+    def _begins_to_wait(self) -> bool:
+        with self._heard:
+            if not self._is_to_pause or self._is_cancelled:
+                return False
+            self._goes_on = False
+            return True
+
+    def _keep(self, envelope: Envelope, log: RunFolder) -> None:
+        try:
+            log.append(envelope)
+        except OSError as error:
+            # The run itself need not end for that, but nobody may think it is kept.
+            self.log = None
+            words = f"{log.events_path} cannot be written any more: {error.strerror}."
+            self.emit(Logged(Level.WARNING, words))
+
     def _wait(self) -> None:
         """Stay here until the run is to go on or to end."""
         begun = time.monotonic()
         self.emit(Paused())
         with self._heard:
-            self._heard.wait_for(lambda: not self._is_to_pause or self._is_cancelled)
+            self._heard.wait_for(lambda: self._goes_on or self._is_cancelled)
         self._paused_seconds += time.monotonic() - begun
         if not self._is_cancelled:
             self.emit(Resumed())

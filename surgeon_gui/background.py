@@ -5,7 +5,8 @@
 
 The work touches no widget and no QObject. Its result comes as a call in the thread of
 the window, unless the owner is gone by then. For short work on files: the engine does
-what takes its time and can be cancelled.
+what takes its time and can be cancelled. What reads need not be over when the window
+closes; for what writes somebody calls `finish`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from PySide6.QtCore import QObject, Qt, Signal, Slot
 class _Job:
     work: Callable[[], Any]
     then: Callable[[Any], object]
+    otherwise: Callable[[], object]
     result: Any = None
     is_done: bool = False  # False after the work: it raised
 
@@ -37,12 +39,18 @@ class Background(QObject):
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
+        self._threads: list[threading.Thread] = []
         self._relay = _Relay()
         self._relay.ended.connect(self._on_ended, Qt.ConnectionType.QueuedConnection)
 
-    def start(self, work: Callable[[], Any], then: Callable[[Any], object]) -> None:
-        """Call `then` with what `work` returns, once it has."""
-        relay, job = self._relay, _Job(work, then)
+    def start(
+        self,
+        work: Callable[[], Any],
+        then: Callable[[Any], object],
+        otherwise: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Call `then` with what `work` returns; `otherwise` if it has raised."""
+        relay, job = self._relay, _Job(work, then, otherwise)
 
         def run() -> None:
             try:
@@ -52,9 +60,19 @@ class Background(QObject):
                 relay.ended.emit(job)
 
         # A daemon: reading need not be over before the program can end.
-        threading.Thread(target=run, daemon=True).start()
+        thread = threading.Thread(target=run, daemon=True)
+        self._threads = [each for each in self._threads if each.is_alive()]
+        self._threads.append(thread)
+        thread.start()
+
+    def finish(self) -> None:
+        """Wait for all work that has begun, as the window closes."""
+        for thread in self._threads:
+            thread.join()
 
     @Slot(object)
     def _on_ended(self, job: _Job) -> None:
         if job.is_done:
             job.then(job.result)
+        else:
+            job.otherwise()

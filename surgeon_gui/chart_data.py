@@ -148,12 +148,13 @@ def quality_line(run: RunState, measure: Quality, *, is_log: bool) -> Line:
     if run.corrected is not None:
         points.append((len(run.history), run.corrected.evaluation))
     finite = [(x, value(e)) for x, e in points if math.isfinite(value(e))]
+    baseline = value(run.baseline)
     return Line(
         axis=axis,
         xs=tuple(float(x) for x, _ in finite),
         ys=tuple(y for _, y in finite),
         last_x=_last_shot(run),
-        baseline=value(run.baseline),
+        baseline=baseline if math.isfinite(baseline) else None,
         is_log=is_log,
         name=name,
     )

@@ -16,7 +16,6 @@ from typing import Any, Protocol
 
 from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtWidgets import (
-    QDoubleSpinBox,
     QGridLayout,
     QLabel,
     QVBoxLayout,
@@ -161,12 +160,6 @@ class ConfigForm(QWidget):
     def field(self, name: str) -> QWidget:
         """The widget of a field."""
         return self._inputs[name].widget
-
-    def number_box(self, name: str) -> QDoubleSpinBox:
-        """The widget of a field with decimals."""
-        box = self.field(name)
-        assert isinstance(box, QDoubleSpinBox)
-        return box
 
     def add_below(self, name: str, widget: QWidget) -> None:
         """Put a widget of the page's own under the row of a field."""

@@ -67,6 +67,11 @@ class History(QObject):
         """Show the run in a folder with all its charts."""
         self.runs.reopen(str(folder.absolute()))
 
+    def finish(self) -> None:
+        """Wait for what is being written or deleted, as the window closes."""
+        self.reports.finish_writing()
+        self.runs.finish_deleting()
+
     def save_charts(self, folder: Path) -> None:
         """Write a picture of each part of the comparison into `folder`."""
         self._view.save_pictures(folder)

@@ -173,6 +173,7 @@ class MainWindow(QMainWindow):
             self.settings.run_parent = self.session.state.run_parent
         self._engine.shut_down()
         self._help.finish_writing()
+        self._history.finish()
         self.closed.emit()
         event.accept()
 

@@ -62,8 +62,10 @@ def read_preset(path: Path) -> Preset:
         raise ConfigError(tr("{path} is no text.").format(path=path)) from error
 
 
-def new_preset(title: str, config: RunConfig, others: list[Preset]) -> Preset:
-    """The settings of a job under a title.
+def new_preset(
+    title: str, config: RunConfig, others: list[Preset], folder: Path
+) -> Preset:
+    """The settings of a job under a title, to be kept in a folder.
 
     Raises:
         ConfigError: there is no title, or another preset has it.
@@ -73,17 +75,17 @@ def new_preset(title: str, config: RunConfig, others: list[Preset]) -> Preset:
         raise ConfigError(tr("A preset needs a name."))
     _refuse_taken(title, others)
     about = _ABOUT.format(title=title)
-    return preset_of(_name(title, others), title, about, config)
+    return preset_of(_name(title, others, folder), title, about, config)
 
 
-def added(preset: Preset, others: list[Preset]) -> Preset:
-    """A preset from elsewhere, with a name that no other has.
+def added(preset: Preset, others: list[Preset], folder: Path) -> Preset:
+    """A preset from elsewhere, with a name that no other in a folder has.
 
     Raises:
         ConfigError: another preset has its title.
     """
     _refuse_taken(preset.title, others)
-    return replace(preset, name=_name(preset.title, others))
+    return replace(preset, name=_name(preset.title, others, folder))
 
 
 def write_preset(preset: Preset, path: Path) -> None:
@@ -109,10 +111,11 @@ def _refuse_taken(title: str, others: list[Preset]) -> None:
         )
 
 
-def _name(title: str, others: list[Preset]) -> str:
+def _name(title: str, others: list[Preset], folder: Path) -> str:
     """A name for a file: letters, digits and underscores."""
     stem = re.sub(r"\W+", "_", title.casefold()).strip("_") or "preset"
     taken = {preset.name for preset in (*presets(), *others)}
+    taken |= {path.stem for path in folder.glob(f"*{_ENDING}")}  # unreadable ones too
     numbers = range(2, len(taken) + 3)
     names = (stem, *(f"{stem}_{number}" for number in numbers))
     return next(name for name in names if name not in taken)

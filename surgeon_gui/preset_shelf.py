@@ -40,7 +40,7 @@ class PresetShelf(QObject):
         """Keep the settings of the draft under a title; whether that was done."""
         try:
             config = self._session.state.config
-            preset = own_presets.new_preset(title, config, self._own)
+            preset = own_presets.new_preset(title, config, self._own, self._folder)
         except ConfigError as error:
             self.refused.emit(error.message)
             return False
@@ -50,7 +50,8 @@ class PresetShelf(QObject):
     def add_from_file(self, path: str) -> None:
         """Take the preset in a file in, and choose it."""
         try:
-            preset = own_presets.added(own_presets.read_preset(Path(path)), self._own)
+            found = own_presets.read_preset(Path(path))
+            preset = own_presets.added(found, self._own, self._folder)
         except ConfigError as error:
             self._session.show_problem(Failed(error.message, error.hint))
             return

@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Any, NamedTuple
 
-from surgeon_engine.config import RunConfig
+from surgeon_engine.config import CalibrationConfig, RunConfig
+from surgeon_engine.hub_names import is_hub_source
 from surgeon_gui import numbers
 from surgeon_gui.choices import words_of
 from surgeon_gui.field_text import FieldText
+from surgeon_gui.source_files import has_columns
 from surgeon_gui.text import FIELDS, source_name
 from surgeon_gui.translation import tr
 
@@ -28,10 +30,18 @@ _SOURCES = ("model.source", "calibration.text", "calibration.validation_text")
 # What an empty line stands for.
 _EMPTY = {
     "calibration.validation_text": tr("Held out of the text"),
+    "calibration.validation_split": tr("Held out of the text"),
+    "calibration.column": tr("Automatic"),
+    "calibration.dataset_config": tr("Automatic"),
+    "calibration.split": tr("Automatic"),
     "pruning.protect": tr("Nothing"),
     "export.folder": tr("Inside the run's folder"),
 }
 _NO_SETTING = ("export.replace",)  # an answer to a question
+_OF_DATASETS = tuple(
+    f"calibration.{name}"
+    for name in ("dataset_config", "split", "validation_split", "rows")
+)
 _DOES_NOT_APPLY = "\N{EN DASH}"
 
 
@@ -54,6 +64,8 @@ def settings(config: RunConfig) -> tuple[Setting, ...]:
             applies = field.metadata.get("applies")
             if name in _NO_SETTING or (applies is not None and not applies(held)):
                 continue
+            if not _is_of_text(name, config.calibration):
+                continue
             value = _in_words(name, getattr(held, field.name), FIELDS[name])
             found.append(Setting(name, _PARTS[part.name], FIELDS[name].label, value))
     return tuple(found)
@@ -69,6 +81,14 @@ def differences(configs: Sequence[RunConfig]) -> tuple[tuple[str, ...], ...]:
         if len(set(values)) > 1:
             rows.append((every[name].label, *values))
     return tuple(rows)
+
+
+def _is_of_text(name: str, calibration: CalibrationConfig) -> bool:
+    """Whether a setting says something of the texts that there are."""
+    texts = (calibration.text, calibration.validation_text)
+    if name == "calibration.column":
+        return any(map(has_columns, texts))
+    return name not in _OF_DATASETS or any(map(is_hub_source, texts))
 
 
 def _in_words(name: str, value: Any, words: FieldText) -> str:

@@ -35,7 +35,10 @@ class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Called by whoever logs."""
         line = LogLine(record.created, _level(record.levelno), record.getMessage())
-        self._owner.arrived.emit(line)
+        try:
+            self._owner.arrived.emit(line)
+        except RuntimeError:
+            return  # the window was closed in the meantime
 
 
 def _level(number: int) -> Level:

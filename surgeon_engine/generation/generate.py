@@ -209,7 +209,7 @@ def _room(
 def _take(draft: _Draft, spoke: Spoke, side: Side, session: Session) -> None:
     if not draft.tokens:
         draft.prompt_seconds = spoke.seconds
-    else:
+    elif not spoke.ends:  # what ends a text is no token of it
         draft.seconds += spoke.seconds
     if spoke.ends:
         draft.stop = Stop.END_OF_TEXT

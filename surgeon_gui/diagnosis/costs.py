@@ -72,7 +72,8 @@ def read_costs(diagnosed: Diagnosed) -> Costs:
     """The costs in the file that a diagnosis names.
 
     Raises:
-        OSError, KeyError, ValueError: the file is gone or none of this program's.
+        OSError, KeyError, ValueError, BadZipFile: the file is gone or none of this
+            program's.
     """
     with np.load(Path(diagnosed.path), allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from zipfile import BadZipFile
 
 from PySide6.QtCore import QObject, QTemporaryDir, Signal, Slot
 
@@ -204,8 +205,8 @@ class Diagnosis(QObject):
         assert diagnosed is not None
         assert asked is not None
         parent = paths.expanded(self.session.state.run_parent)
-
-        self._background.start(partial(_read, asked, diagnosed, parent), self._on_read)
+        work = partial(_read, asked, diagnosed, parent)
+        self._background.start(work, self._on_read, self._on_not_read)
 
     def _on_read(self, read: _Read | str) -> None:
         self._asked = None
@@ -219,6 +220,11 @@ class Diagnosis(QObject):
         self._take_points()
         self.changed.emit()
 
+    def _on_not_read(self) -> None:
+        """Something was raised, which is told elsewhere."""
+        self._asked = None
+        self.changed.emit()
+
     def _tell_unreadable(self, why: str) -> None:
         message = tr("The costs that were measured cannot be read: {why}.")
         hint = tr("Diagnose the model again.")
@@ -229,7 +235,7 @@ def _read(asked: Asked, diagnosed: Diagnosed, parent: Path) -> _Read | str:
     """What a diagnosis has found, or why it cannot be read."""
     try:
         costs = read_costs(diagnosed)
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, BadZipFile) as error:
         return str(error)
     planner = Planner(costs, rules_of(asked.config.pruning))
     known = Known(asked.config, asked.model, costs)

@@ -130,7 +130,7 @@ def bundle_of(state: AppState, settings: Settings, log: LogView) -> Bundle:
         "settings.json": json.dumps(remembered, indent=2) + "\n",
         "job.toml": config_to_toml(state.config),
     }
-    return Bundle(texts, state.run.folder)
+    return Bundle(texts, state.shown_run.folder)
 
 
 def _plain(value: object) -> object:

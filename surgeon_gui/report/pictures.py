@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from PySide6.QtCore import QBuffer, QIODevice, QPoint, QSize, Qt
+from PySide6.QtCore import QPoint, QSize, Qt
 from PySide6.QtGui import QImage
 from PySide6.QtWidgets import QComboBox, QPushButton, QVBoxLayout, QWidget
 
@@ -16,7 +16,7 @@ from surgeon_gui.live_view import LiveView
 from surgeon_gui.report.report import Picture
 from surgeon_gui.run_state import RunState
 from surgeon_gui.theme import GAP, LIGHT, dress
-from surgeon_gui.widgets.chart_card import ChartCard
+from surgeon_gui.widgets.chart_card import ChartCard, picture_file
 
 _WIDTH = 820  # pixels; a little more than in the report, for finer lettering
 _HEIGHT = 300
@@ -67,7 +67,4 @@ def _png_of(chart: ChartCard) -> bytes:
     image.setDevicePixelRatio(_SCALE)
     image.fill(Qt.GlobalColor.white)
     chart.render(image, QPoint())
-    buffer = QBuffer()
-    buffer.open(QIODevice.OpenModeFlag.WriteOnly)
-    image.save(buffer, "PNG")  # type: ignore[call-overload]
-    return bytes(buffer.data().data())
+    return picture_file(image)

@@ -62,7 +62,7 @@ class Reports(QObject):
     def __init__(self, session: Session, runs: Runs, window: QWidget) -> None:
         super().__init__(session)
         self._session, self._runs, self._window = session, runs, window
-        self._background = Background(self)
+        self._reading, self._writing = Background(self), Background(self)
         self._pictures: RunPictures | None = None  # made when the first is wanted
         self._drawings: deque[_Drawing] = deque()
         session.run_ended.connect(self._on_run_ended)
@@ -89,6 +89,10 @@ class Reports(QObject):
         if is_worth_a_report(run):
             self._begin(_Task(run, self._name_of(run), Path(path)))
 
+    def finish_writing(self) -> None:
+        """Wait for a report that is being written, as the window closes."""
+        self._writing.finish()
+
     def _ask(self, caption: str, name: str) -> None:
         if self.can_report:
             folder = Path(self._session.state.shown_run.folder)
@@ -106,7 +110,7 @@ class Reports(QObject):
 
     def _begin(self, task: _Task) -> None:
         work = partial(_versions, task.run.folder)
-        self._background.start(work, partial(self._on_versions_read, task))
+        self._reading.start(work, partial(self._on_versions_read, task))
 
     def _on_versions_read(self, task: _Task, versions: dict[str, str]) -> None:
         self._drawings.append(_Drawing(task, versions))
@@ -130,7 +134,7 @@ class Reports(QObject):
             self._drawings.popleft()
             around = Surroundings(drawing.task.name, drawing.versions, drawing.pictures)
             work = partial(_write, drawing.task, around)
-            self._background.start(work, self._on_written)
+            self._writing.start(work, self._on_written)
         if self._drawings:
             QTimer.singleShot(0, self, self._draw_next)
 

@@ -61,7 +61,7 @@ class Runs(QObject):
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._session = session
-        self._background = Background(self)
+        self._reading, self._deleting = Background(self), Background(self)
         self._is_reading = False
         self._reads_again = False
         self.state = RunsState()
@@ -79,7 +79,7 @@ class Runs(QObject):
         parent = self.state.parent
         known = {record.folder: record for record in self.state.records}
         work = partial(_read, paths.expanded(parent), known)
-        self._background.start(work, partial(self._on_read, parent))
+        self._reading.start(work, partial(self._on_read, parent), self._on_not_read)
 
     def tick(self, folder: str, is_on: bool) -> None:
         """Take a run into the comparison, or out of it."""
@@ -116,7 +116,7 @@ class Runs(QObject):
             self.opened.emit()
             return
         work = partial(_open, Path(folder))
-        self._background.start(work, self._on_opened)
+        self._reading.start(work, self._on_opened)
 
     def delete_obstacle(self, folder: str) -> str:
         """Why a run cannot be deleted; empty if it can."""
@@ -132,7 +132,15 @@ class Runs(QObject):
             self._complain(why, tr("Wait until it has ended, or cancel it."))
             return
         work = partial(_to_trash, folder)
-        self._background.start(work, partial(self._on_deleted, folder))
+        self._deleting.start(work, partial(self._on_deleted, folder))
+
+    def finish_deleting(self) -> None:
+        """Wait for what is on its way into the trash, as the window closes."""
+        self._deleting.finish()
+
+    def _on_not_read(self) -> None:
+        """Something was raised, which is told elsewhere."""
+        self._is_reading = self._reads_again = False
 
     def _on_read(self, parent: str, found: tuple[RunRecord, ...] | str) -> None:
         self._is_reading = False

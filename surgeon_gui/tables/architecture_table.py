@@ -17,7 +17,6 @@ _NUMBERS = (3, 4)  # columns
 _Index = QModelIndex | QPersistentModelIndex
 _ROOT = QModelIndex()
 _Role = Qt.ItemDataRole
-SORT_ROLE = _Role.UserRole
 
 
 class ArchitectureTable(QAbstractItemModel):

@@ -7,7 +7,7 @@ import io
 from collections.abc import Callable
 from pathlib import Path
 
-from PySide6.QtCore import QPoint, QRect, QSize, Qt, Signal, Slot
+from PySide6.QtCore import QBuffer, QIODevice, QPoint, QRect, QSize, Qt, Signal, Slot
 from PySide6.QtGui import QAction, QImage, QPainter, QRegion
 from PySide6.QtSvg import QSvgGenerator
 from PySide6.QtWidgets import (
@@ -99,7 +99,7 @@ class ChartCard(QFrame):
             csv.writer(text).writerows(self.rows())
             write_atomically(path, text.getvalue().encode())
         elif path.suffix == ".svg":
-            self._write_svg(path)
+            write_atomically(path, self._svg())
         else:
             write_picture(self.size(), self, path, self._paint)
 
@@ -119,15 +119,17 @@ class ChartCard(QFrame):
                 QWidget.render(part, painter, QPoint(), QRegion(), flags.DrawChildren)
                 painter.restore()
 
-    def _write_svg(self, path: Path) -> None:
+    def _svg(self) -> bytes:
+        buffer = QBuffer()
         generator = QSvgGenerator()
-        generator.setFileName(str(path))
+        generator.setOutputDevice(buffer)
         generator.setTitle(self._title.text())
         generator.setSize(self.size())
         generator.setViewBox(QRect(QPoint(0, 0), self.size()))
         painter = QPainter(generator)
         self._paint(painter)
         painter.end()
+        return bytes(buffer.data().data())
 
     def _menu(self) -> QMenu:
         menu = QMenu(self)
@@ -181,5 +183,17 @@ def write_picture(
     painter = QPainter(image)
     paint(painter)
     painter.end()
-    if not image.save(str(path)):
-        raise OSError(f"cannot write {path}")
+    write_atomically(path, picture_file(image, path.suffix[1:]))
+
+
+def picture_file(image: QImage, form: str = "png") -> bytes:
+    """A picture as the bytes of a file in the format that its ending names.
+
+    Raises:
+        OSError: there is no such format.
+    """
+    buffer = QBuffer()
+    buffer.open(QIODevice.OpenModeFlag.WriteOnly)
+    if not image.save(buffer, form):  # type: ignore[call-overload]
+        raise OSError(tr("{format} is no format of pictures").format(format=form))
+    return bytes(buffer.data().data())

@@ -19,6 +19,7 @@ from PySide6.QtWidgets import (
 )
 
 from surgeon_engine.events import Level
+from surgeon_engine.run_folder import write_atomically
 from surgeon_gui.captions import CAPTIONS
 from surgeon_gui.dialogs import ask_new_file
 from surgeon_gui.log_lines import LogLine
@@ -96,8 +97,12 @@ class LogView(QWidget):
         return self._text.toPlainText()
 
     def save(self, path: Path) -> None:
-        """Write the lines that pass the filter."""
-        path.write_text(self.shown_text() + "\n", encoding="utf-8")
+        """Write the lines that pass the filter.
+
+        Raises:
+            OSError: that is not possible.
+        """
+        write_atomically(path, f"{self.shown_text()}\n".encode())
 
     def _passes(self, line: LogLine) -> bool:
         if _ORDER.index(line.level) < self._level.currentIndex():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import replace
 
@@ -14,7 +15,7 @@ from surgeon_engine.commands import Cancel, StopAndKeep
 from surgeon_engine.config import ExportConfig, ModelConfig, Structure
 from surgeon_engine.errors import ConfigError, EvaluationError, ModelError
 from surgeon_engine.events import Stage, StageStarted
-from surgeon_engine.generation import generate, pair, reading
+from surgeon_engine.generation import generate, pair, reading, writing_process
 from surgeon_engine.generation.generate import Playground, checkpoint_of
 from surgeon_engine.generation.messages import Begin, Open
 from surgeon_engine.model.load import load_model
@@ -153,7 +154,11 @@ def ending_with(folder, target, token):
     return target
 
 
-def test_a_text_ends_where_its_model_ends_it(playground, folders, tmp_path):
+def test_a_text_ends_where_its_model_ends_it(
+    playground, folders, tmp_path, monkeypatch
+):
+    clock = itertools.count()
+    monkeypatch.setattr(writing_process, "now", lambda model: next(clock))
     prompt = {"prompt": "Something", "new_tokens": 12, "temperature": 1.0, "seed": 2}
     Written().run(playground, *folders, **prompt)
     _, free = DeskChild.opened[0].texts
@@ -165,6 +170,9 @@ def test_a_text_ends_where_its_model_ends_it(playground, folders, tmp_path):
     assert told.answer.pruned.stop is Stop.END_OF_TEXT
     assert told.answer.original.stop is Stop.LENGTH
     assert told.answer.original.tokens == 12
+    # The step that ends a text is none of its tokens, and counts in no speed.
+    assert told.answer.original.seconds == 11
+    assert told.answer.pruned.seconds == end - 1
 
 
 def test_a_text_that_ends_at_once_is_empty(playground, folders, tmp_path):

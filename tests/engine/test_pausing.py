@@ -18,6 +18,7 @@ from surgeon_engine.events import (
     StageStarted,
 )
 from surgeon_engine.live import MemorySampled, Paused, Resumed
+from surgeon_engine.run_folder import RunFolder
 from surgeon_engine.session import RunCancelled, Session
 from tests.helpers.runs import Recorder, check_nothing, job
 
@@ -97,6 +98,31 @@ def test_a_paused_run_that_is_to_stop_and_keep_goes_on_to_its_end(line):
     line.session.check()
     assert line.events == [Paused(), Resumed()]
     assert line.session.stops_after_shot
+
+
+def test_a_pause_right_after_a_pause_is_another_one(line):
+    def resume():
+        line.session.hear(Resume(**ASIDE))
+
+    def hurry():
+        resume()
+        line.session.hear(Pause(**ASIDE))
+
+    line.session.hear(Pause(**ASIDE))
+    line.answer = when(Paused, hurry)
+    line.session.check()
+    assert line.events == [Paused(), Resumed()]
+    line.answer = when(Paused, resume)
+    line.session.check()
+    assert line.events == [Paused(), Resumed()] * 2
+
+
+def test_what_is_heard_of_is_in_the_folder_already(line, tmp_path):
+    folder, kept = RunFolder(tmp_path), []
+    line.session.begin(folder, lambda: MemorySampled(1))
+    line.answer = lambda event: kept.append(folder.events_path.read_bytes())
+    line.session.emit(Resumed())
+    assert b"Resumed" in kept[0]
 
 
 def test_another_thread_can_end_the_pause():

@@ -11,7 +11,7 @@ import pytest
 from PySide6.QtCore import QPointF
 from PySide6.QtGui import QAction, QImage
 
-from surgeon_engine.config import Method, RunConfig, Structure
+from surgeon_engine.config import CalibrationConfig, Method, RunConfig, Structure
 from surgeon_gui import setting_words
 from surgeon_gui.comparing import comparison
 from surgeon_gui.comparing.compare_charts import CurvesChart
@@ -117,7 +117,9 @@ def test_a_setting_that_does_not_apply_is_a_dash():
 
 
 def test_all_settings_have_words():
-    for config in (RunConfig(), job(method=Method.MAGNITUDE, protect=("block 0",))):
+    dataset = RunConfig(calibration=CalibrationConfig(text="hf://datasets/a/b"))
+    magnitude = job(method=Method.MAGNITUDE, protect=("block 0",))
+    for config in (RunConfig(), dataset, magnitude):
         found = setting_words.settings(config)
         assert all(setting.value for setting in found)
     values = {each.name: each.value for each in found}
@@ -126,6 +128,10 @@ def test_all_settings_have_words():
     assert values["pruning.sparsity"] == "30\xa0%"
     assert values["pruning.perplexity_rise"] == "no limit"
     assert "pruning.damping" not in values  # magnitudes are not damped
+    assert "calibration.rows" not in values  # the built-in text has none
+    values = {each.name: each.value for each in setting_words.settings(dataset)}
+    assert values["calibration.split"] == "Automatic"
+    assert values["calibration.rows"].startswith("2,000")
 
 
 def test_figures_say_what_each_run_came_to(tmp_path, runs):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,12 @@ from PySide6.QtWidgets import QDialog, QFileDialog, QLineEdit, QTreeWidget
 
 from surgeon_gui import paths
 from surgeon_gui.app_state import Step
+from surgeon_gui.help import bundle
 from surgeon_gui.help.bundle import Bundle, write_bundle
 from surgeon_gui.help.commands_dialog import entries_of
+from surgeon_gui.help.desk import bundle_of
 from surgeon_gui.help.redaction import REMOVED, redacted
-from surgeon_gui.run_state import Status
+from surgeon_gui.run_state import RunState, Status
 from tests.helpers.windows import (
     PATIENCE_MS,
     click,
@@ -58,15 +61,19 @@ def test_a_home_at_the_root_takes_nothing_out():
     assert redacted("/opt/x", "/", {}) == "/opt/x"
 
 
-def test_a_bundle_that_cannot_be_finished_leaves_nothing(tmp_path):
-    run = tmp_path / "run"
-    run.mkdir()
-    (run / "events.jsonl").write_text("{}")
-    (run / "events.jsonl").chmod(0)
-    target = tmp_path / "there" / "bundle.zip"
-    with pytest.raises(OSError):
-        write_bundle(Bundle({}, str(run)), target)
-    assert {path.name for path in tmp_path.iterdir()} == {"run"}
+def test_a_bundle_that_cannot_be_finished_leaves_nothing(tmp_path, monkeypatch):
+    def fail(text, home):
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(bundle, "redacted", fail)
+    with pytest.raises(OSError, match="full"):
+        write_bundle(Bundle({"log.txt": "words"}), tmp_path / "bundle.zip")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_bundle_is_of_the_run_that_is_shown(window):
+    state = replace(window.session.state, looked_at=RunState(folder="/runs/earlier"))
+    assert bundle_of(state, window.settings, window._log).run_folder == "/runs/earlier"
 
 
 def test_the_bundle_holds_what_helps_and_no_secret(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -189,6 +190,22 @@ def test_charts_are_written_as_svg_and_csv(view, name, tmp_path):
         header, *rows = csv.reader(file)
     assert rows
     assert {len(row) for row in rows} == {len(header)}
+
+
+@pytest.mark.parametrize("ending", ["png", "svg", "csv"])
+def test_a_chart_that_cannot_be_written_says_so_and_leaves_nothing(
+    view, ending, tmp_path, monkeypatch
+):
+    def fail(source, target):
+        raise OSError("the disk is full")
+
+    chart = find(view, "perplexity_chart", ChartCard)
+    with pytest.raises(OSError):
+        chart.save_picture(tmp_path / "nowhere" / f"chart.{ending}")
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="full"):
+        chart.save_picture(tmp_path / f"chart.{ending}")
+    assert not list(tmp_path.iterdir())
 
 
 def test_charts_follow_the_theme(view):

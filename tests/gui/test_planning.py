@@ -207,6 +207,18 @@ def test_presets_are_there_when_the_window_opens(qtbot, make_window):
     assert "broken" in window.session.state.notice.message
 
 
+def test_a_file_that_cannot_be_read_is_not_written_over(qtbot, make_window):
+    own_folder().mkdir(parents=True)
+    broken = own_folder() / "mine.toml"
+    broken.write_text("title =")
+    window = make_window()
+    load_and_wait(qtbot, window)
+    window._pages[Step.TARGET]._shelf.save("Mine")
+    (kept,), _ = read_presets(own_folder())
+    assert kept.title == "Mine"
+    assert broken.read_text() == "title ="
+
+
 # the plan
 
 

@@ -68,7 +68,7 @@ OUTER = (
     QAbstractScrollArea,
 )
 WITH_TEXT = (QPushButton, QToolButton, QCheckBox, QRadioButton, QAbstractSpinBox)
-_PATIENCE = 30.0  # seconds
+_PATIENCE = 120.0  # seconds, also on a machine that is busy
 _TURNS = 5  # of the event loop, until a layout has settled
 
 
