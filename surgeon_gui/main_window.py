@@ -86,11 +86,12 @@ class MainWindow(QMainWindow):
         self._be_a_window()
         self._model_page = ModelPage(self.session, self.settings)
         self._calibration_page = CalibrationPage(self.session)
+        self._target_page = TargetPage(self.session)
         self._run_page = RunPage(self.session)
         self._pages: dict[Step, Page] = {
             Step.MODEL: self._model_page,
             Step.CALIBRATION: self._calibration_page,
-            Step.TARGET: TargetPage(self.session),
+            Step.TARGET: self._target_page,
             Step.RUN: self._run_page,
             Step.EXPORT: ExportPage(self.session),
         }
@@ -209,8 +210,7 @@ class MainWindow(QMainWindow):
         column.addWidget(self._history.bar)
         column.addWidget(self._help.hint)
         self._centre.add_tab("live_tab", self._live)
-        page = self._pages[Step.TARGET]
-        self._before = BeforeTheCut(self.session, self._centre, page)
+        self._before = BeforeTheCut(self.session, self._centre, self._target_page)
         self._before.save_failed.connect(self._on_save_failed)
         self._history.add_to(self._centre, self._docks, self._menus.actions)
         report = row_of(self._history.report_button)

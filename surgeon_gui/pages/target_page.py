@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from PySide6.QtCore import Slot
-from PySide6.QtWidgets import QSizePolicy
+from PySide6.QtWidgets import QLayout, QSizePolicy
 
 from surgeon_engine.config import PruningConfig
 from surgeon_engine.errors import ConfigError
@@ -98,6 +98,10 @@ class TargetPage(Page):
             self.column.addWidget(widget)
         for below in (self._choose_layers, self._tree):
             self._form.add_below("protect", below)
+
+    def put_below_plan(self, layout: QLayout) -> None:
+        """Give a place to what helps to decide how much is to go."""
+        self.column.insertLayout(self.column.indexOf(self._plan) + 1, layout)
 
     def show_state(self, state: AppState) -> None:
         """See `Page.show_state`."""
