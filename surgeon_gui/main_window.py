@@ -323,6 +323,7 @@ class MainWindow(QMainWindow):
         finish_typing(self.focusWidget())  # the run is what the screen shows
         if not self.session.start_obstacle():
             self._steps.open(Step.RUN)
+            self._centre.open_tab("live_tab")
             self.session.start_run()
 
     @Slot()
