@@ -94,6 +94,7 @@ class DiagnosisView(QWidget):
         words = tr("Cheapest {share}")
         shares = [words.format(share=numbers.percent(share)) for share in SHARES]
         self._share.addItems(shares)
+        self._share.setMinimumContentsLength(len(shares[-1]))
         self._share.currentIndexChanged.connect(self._draw_sensitivity)
         self._sensitivity.controls.addWidget(self._share)
         self._planned = MapCard(
