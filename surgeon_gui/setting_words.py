@@ -54,6 +54,8 @@ def settings(config: RunConfig) -> tuple[Setting, ...]:
             applies = field.metadata.get("applies")
             if name in _NO_SETTING or (applies is not None and not applies(held)):
                 continue
+            if getattr(held, field.name) == "" and name not in _EMPTY:
+                continue  # nothing was chosen, such as the column of a plain text
             value = _in_words(name, getattr(held, field.name), FIELDS[name])
             found.append(Setting(name, _PARTS[part.name], FIELDS[name].label, value))
     return tuple(found)

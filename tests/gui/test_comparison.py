@@ -126,6 +126,7 @@ def test_all_settings_have_words():
     assert values["pruning.sparsity"] == "30\xa0%"
     assert values["pruning.perplexity_rise"] == "no limit"
     assert "pruning.damping" not in values  # magnitudes are not damped
+    assert "calibration.column" not in values  # of a table; this is none
 
 
 def test_figures_say_what_each_run_came_to(tmp_path, runs):
