@@ -47,6 +47,13 @@ def test_the_demo_is_two_clicks_away(qtbot, window):
     assert run_of(window).config.model.source == DEMO
 
 
+def test_a_run_that_starts_is_shown(qtbot, window):
+    load_and_wait(qtbot, window)
+    window._centre.open_tab("diagnosis_tab")
+    click(window, "start_button")
+    assert find(window, "live_view").isVisible()
+
+
 def test_a_finished_run_shows_its_figures(qtbot, window):
     load_and_wait(qtbot, window)
     with qtbot.waitSignal(window.run_ended, timeout=PATIENCE_MS):

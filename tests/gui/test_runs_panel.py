@@ -311,6 +311,7 @@ def test_the_settings_of_a_run_become_the_next_job(history):
     choose(history, "40")
     do(history, "duplicate")
     assert history.session.state.config == job(sparsity=0.4, shots=4)
+    assert find(history, "step_target_header").isChecked()
 
 
 def test_another_folder_of_runs_is_another_list(qtbot, history, tmp_path):
