@@ -11,7 +11,7 @@ from surgeon_gui.architecture.view import ArchitectureView
 from surgeon_gui.centre import Centre
 from surgeon_gui.diagnosis.steering import Diagnosis
 from surgeon_gui.diagnosis.view import DiagnosisView
-from surgeon_gui.pages.page import Page, row_of
+from surgeon_gui.pages.target_page import TargetPage
 from surgeon_gui.session import Session
 from surgeon_gui.widgets.controls import button
 
@@ -21,7 +21,9 @@ class BeforeTheCut(QObject):
 
     save_failed = Signal(str)
 
-    def __init__(self, session: Session, centre: Centre, target_page: Page) -> None:
+    def __init__(
+        self, session: Session, centre: Centre, target_page: TargetPage
+    ) -> None:
         super().__init__(session)
         self._centre = centre
         self.diagnosis = Diagnosis(session)
@@ -33,7 +35,7 @@ class BeforeTheCut(QObject):
         centre.add_tab("architecture_tab", ArchitectureView(self.architect))
         self._button = button("target_diagnose_button")
         self._button.clicked.connect(self._on_clicked)
-        target_page.column.addLayout(row_of(self._button))
+        target_page.put_below_plan(self._button)
 
     def save_charts(self, folder: Path) -> None:
         """Write a picture of each chart into `folder`."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from PySide6.QtCore import QByteArray, Qt
+from PySide6.QtCore import QByteArray, QObject, Qt, Slot
 from PySide6.QtGui import QAction
-from PySide6.QtWidgets import QDockWidget, QMainWindow, QWidget
+from PySide6.QtWidgets import QAbstractButton, QDockWidget, QMainWindow, QWidget
 
 from surgeon_gui.captions import CAPTIONS
 
@@ -23,11 +23,12 @@ class Place:
 
 
 class Docks:
-    """Adds docks to a window, each with a menu action that shows or hides it."""
+    """Adds docks to a window, and lets actions and buttons show and hide them."""
 
     def __init__(self, window: QMainWindow) -> None:
         self._window = window
         self._docks: dict[str, tuple[QDockWidget, Place]] = {}
+        self._switches: dict[str, _Switches] = {}
 
     def add(self, name: str, widget: QWidget, place: Place) -> QDockWidget:
         """Add `widget` as the dock `name`, with the title that the captions give it."""
@@ -36,17 +37,13 @@ class Docks:
         dock.setAccessibleName(CAPTIONS[name].label)
         dock.setWidget(widget)
         self._docks[name] = (dock, place)
+        self._switches[name] = _Switches(dock)
         self._put(dock, place)
         return dock
 
-    def connect_action(self, name: str, action: QAction) -> None:
-        """Let a checkable action show and hide a dock."""
-        dock, _ = self._docks[name]
-        action.toggled.connect(dock.setVisible)
-
-    def is_shown(self, name: str) -> bool:
-        """Whether a dock is there, also while the whole window is hidden."""
-        return not self._docks[name][0].isHidden()
+    def connect_switch(self, name: str, switch: QAction | QAbstractButton) -> None:
+        """Let something checkable show and hide a dock, and be checked as it stands."""
+        self._switches[name].add(switch)
 
     def reset(self) -> None:
         """Put every dock where it was at first."""
@@ -72,3 +69,26 @@ class Docks:
         along = Qt.Orientation.Horizontal if is_tall else Qt.Orientation.Vertical
         self._window.resizeDocks([dock], [place.size], along)
         dock.setVisible(place.is_shown)
+
+
+class _Switches(QObject):
+    """What shows and hides a dock; all of them follow it."""
+
+    def __init__(self, dock: QDockWidget) -> None:
+        super().__init__(dock)
+        self._dock = dock
+        self._switches: list[QAction | QAbstractButton] = []
+        dock.visibilityChanged.connect(self._on_shown)
+
+    def add(self, switch: QAction | QAbstractButton) -> None:
+        """Let another one do it too."""
+        switch.setCheckable(True)
+        switch.setChecked(not self._dock.isHidden())
+        switch.toggled.connect(self._dock.setVisible)
+        self._switches.append(switch)
+
+    @Slot(bool)
+    def _on_shown(self, is_visible: bool) -> None:
+        # A dock in a window that is hidden or minimised counts as invisible to Qt.
+        for switch in self._switches:
+            switch.setChecked(not self._dock.isHidden())

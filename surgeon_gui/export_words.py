@@ -228,9 +228,9 @@ def _check_facts(exported: Exported) -> Facts:
         (tr("Same likeliest token"), numbers.percent(exported.agreement, decimals=2)),
     ]
     if exported.perplexity is not None:
-        facts.append(
-            (tr("Perplexity reloaded"), numbers.perplexity(exported.perplexity))
-        )
+        words = tr("{perplexity} on the first windows")  # the run's is of all
+        reloaded = words.format(perplexity=numbers.perplexity(exported.perplexity))
+        facts.append((tr("Perplexity reloaded"), reloaded))
         if exported.expected_perplexity is not None:
             in_memory = numbers.perplexity(exported.expected_perplexity)
             facts.append((tr("Perplexity in memory"), in_memory))

@@ -44,11 +44,10 @@ class History(QObject):
 
     def add_to(self, centre: Centre, docks: Docks, actions: dict[str, QAction]) -> None:
         """Take a tab in the centre, a dock, and the actions of the menus."""
-        self._centre, self._docks, self._actions = centre, docks, actions
+        self._centre, self._actions = centre, actions
         centre.add_tab("compare_tab", self._view)
         self._dock = docks.add("runs_dock", self._panel, _PLACE)
-        docks.connect_action("runs_dock", actions["runs_action"])
-        self._dock.visibilityChanged.connect(self._on_dock_shown)
+        docks.connect_switch("runs_dock", actions["runs_action"])
         self._panel.compare_clicked.connect(self._on_compare)
         self._view.runs_clicked.connect(self._dock.show)
         self.runs.opened.connect(self._on_opened)
@@ -97,8 +96,3 @@ class History(QObject):
     @Slot()
     def _on_opened(self) -> None:
         self._centre.open_tab("live_tab")
-
-    @Slot(bool)
-    def _on_dock_shown(self, is_visible: bool) -> None:
-        # A dock in a window that is hidden or minimised counts as invisible to Qt.
-        self._actions["runs_action"].setChecked(self._docks.is_shown("runs_dock"))

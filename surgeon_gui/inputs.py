@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
-from PySide6.QtCore import QSignalBlocker, Qt, SignalInstance
+from PySide6.QtCore import QSignalBlocker, Qt, SignalInstance, Slot
 from PySide6.QtGui import QStandardItemModel
 from PySide6.QtWidgets import (
     QAbstractSpinBox,
@@ -103,7 +103,7 @@ class _NumberInput(Input):
     ) -> None:
         self._number_box = calm(box)
         box.setGroupSeparatorShown(True)
-        box.setSuffix(f" {words.unit}" if words.unit else "")
+        box.setSuffix(_suffix(words, box.value()))
         box.setSpecialValueText(words.least)
         box.setKeyboardTracking(False)
         super().__init__(box, edited)
@@ -121,11 +121,27 @@ class _NumberInput(Input):
         return box.hasFocus() and box.cleanText() != settled
 
 
+class _CountBox(QSpinBox):
+    """Says "1 shot" and "2 shots"."""
+
+    def __init__(self, words: FieldText) -> None:
+        super().__init__()
+        self._words = words
+        self.valueChanged.connect(self.show_unit)
+
+    @Slot()
+    def show_unit(self) -> None:
+        """Call the unit as it is called behind this number."""
+        suffix = _suffix(self._words, self.value())
+        if suffix != self.suffix():
+            self.setSuffix(suffix)
+
+
 class WholeInput(_NumberInput):
     """A whole number."""
 
     def __init__(self, limits: Limits | None, words: FieldText) -> None:
-        self._box = QSpinBox()
+        self._box = _CountBox(words)
         low, high = (limits.low, limits.high) if limits else (0, _LARGEST_INT)
         self._box.setRange(int(low), int(min(high, _LARGEST_INT)))
         super().__init__(self._box, self._box.valueChanged, words)
@@ -135,6 +151,7 @@ class WholeInput(_NumberInput):
 
     def _write(self, value: int) -> None:
         self._box.setValue(value)
+        self._box.show_unit()  # which hears nothing while a value is shown
 
 
 class DecimalInput(_NumberInput):
@@ -213,3 +230,8 @@ def make_input(kind: Any, limits: Limits | None, words: FieldText) -> Input:
         return WholeInput(limits, words)
     assert limits is not None, f"{words.label} has no limits"
     return DecimalInput(limits, words)
+
+
+def _suffix(words: FieldText, number: float) -> str:
+    unit = words.unit_for(number)
+    return f" {unit}" if unit else ""

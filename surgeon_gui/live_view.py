@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PySide6.QtCore import Signal
+from PySide6.QtCore import QSize, Signal
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
 
@@ -24,6 +24,8 @@ from surgeon_gui.widgets.run_charts import (
 
 _LEAST_CHART = 210  # pixels; in a lower window the view scrolls
 _WIDE = 1260  # from here on there is room for three charts beside each other
+_NARROW = 690  # below it two would be cut
+_LEAST_WIDTH = 360
 _FIRST_ROW = 2  # of the charts, below the figures and a line of words
 
 
@@ -85,10 +87,15 @@ class LiveView(QWidget):
         for name, chart in self._charts.items():
             chart.save_picture(folder / f"{name}.png")
 
+    def minimumSizeHint(self) -> QSize:
+        """As narrow as one chart is, however many are beside each other now."""
+        return QSize(_LEAST_WIDTH, super().minimumSizeHint().height())
+
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Put as many charts beside each other as can be read."""
         super().resizeEvent(event)
-        self._arrange(3 if event.size().width() >= _WIDE else 2)
+        width = event.size().width()
+        self._arrange(1 if width < _NARROW else 2 if width < _WIDE else 3)
 
     def _arrange(self, columns: int) -> None:
         if columns == self._columns:
@@ -99,8 +106,9 @@ class LiveView(QWidget):
         for number, chart in enumerate(self._charts.values()):
             row, column = divmod(number, columns)
             self._grid.addWidget(chart, _FIRST_ROW + row, column)
+        self._tiles.arrange(2 if columns == 1 else 4)
         for column in range(3):
             self._grid.setColumnStretch(column, 1 if column < columns else 0)
         rows = -(-len(self._charts) // columns)
-        for row in range(3):
+        for row in range(len(self._charts)):
             self._grid.setRowStretch(_FIRST_ROW + row, 1 if row < rows else 0)

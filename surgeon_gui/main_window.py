@@ -86,11 +86,12 @@ class MainWindow(QMainWindow):
         self._be_a_window()
         self._model_page = ModelPage(self.session, self.settings)
         self._calibration_page = CalibrationPage(self.session)
+        self._target_page = TargetPage(self.session)
         self._run_page = RunPage(self.session)
         self._pages: dict[Step, Page] = {
             Step.MODEL: self._model_page,
             Step.CALIBRATION: self._calibration_page,
-            Step.TARGET: TargetPage(self.session),
+            Step.TARGET: self._target_page,
             Step.RUN: self._run_page,
             Step.EXPORT: ExportPage(self.session),
         }
@@ -102,7 +103,7 @@ class MainWindow(QMainWindow):
         self._playground = Playground(self.session)
         self._log = LogView()
         self._docks = Docks(self)
-        self._log_dock = self._docks.add("log_dock", self._log, _LOG)
+        self._docks.add("log_dock", self._log, _LOG)
         WindowLog(self).arrived.connect(self._log.append_line)
         self._help = HelpDesk(self.session, self.settings, self._log, self)
         self._strip = ActionStrip()
@@ -210,8 +211,7 @@ class MainWindow(QMainWindow):
         column.addWidget(self._history.bar)
         column.addWidget(self._help.hint)
         self._centre.add_tab("live_tab", self._live)
-        page = self._pages[Step.TARGET]
-        self._before = BeforeTheCut(self.session, self._centre, page)
+        self._before = BeforeTheCut(self.session, self._centre, self._target_page)
         self._before.save_failed.connect(self._on_save_failed)
         self._history.add_to(self._centre, self._docks, self._menus.actions)
         report = row_of(self._history.report_button)
@@ -240,8 +240,8 @@ class MainWindow(QMainWindow):
         self._strip.pause_clicked.connect(self.session.pause_or_resume)
         self._strip.stop_clicked.connect(self.session.stop_and_keep)
         self._strip.cancel_clicked.connect(self.session.cancel)
-        self._strip.log_button.toggled.connect(self._log_dock.setVisible)
-        self._log_dock.visibilityChanged.connect(self._on_log_shown)
+        self._docks.connect_switch("log_dock", self._strip.log_button)
+        self._docks.connect_switch("runs_dock", self._strip.runs_button)
         self._error_bar.dismissed.connect(self.session.dismiss_problem)
         self._empty.demo_clicked.connect(self._on_demo)
         self._empty.folder_clicked.connect(self._model_page.ask_for_folder)
@@ -250,6 +250,8 @@ class MainWindow(QMainWindow):
         self._empty.source_chosen.connect(self._model_page.choose)
         self._live.save_failed.connect(self._on_save_failed)
         self._history.save_failed.connect(self._on_save_failed)
+        self._history.runs.duplicated.connect(self._on_duplicated)
+        self._help.bundle_written.connect(self._show_log)
         self._log.save_failed.connect(self._on_save_failed)
         self._close_question.may_close.connect(self._on_may_close)
 
@@ -270,7 +272,7 @@ class MainWindow(QMainWindow):
         }
         for name, slot in slots.items():
             self._menus.actions[name].triggered.connect(slot)
-        self._docks.connect_action("log_dock", self._menus.actions["log_action"])
+        self._docks.connect_switch("log_dock", self._menus.actions["log_action"])
         self._help.connect_menus(self._menus)
         Going(self._menus.go, self._steps, self._centre, self)
         self._menus.themes.triggered.connect(self._on_theme_chosen)
@@ -324,6 +326,7 @@ class MainWindow(QMainWindow):
         finish_typing(self.focusWidget())  # the run is what the screen shows
         if not self.session.start_obstacle():
             self._steps.open(Step.RUN)
+            self._centre.open_tab("live_tab")
             self.session.start_run()
 
     @Slot()
@@ -334,12 +337,13 @@ class MainWindow(QMainWindow):
     def _on_sample(self) -> None:
         self.session.load(RunConfig(ModelConfig(smollm2())))
 
-    @Slot(bool)
-    def _on_log_shown(self, is_visible: bool) -> None:
-        # A dock in a window that is hidden or minimised counts as invisible to Qt.
-        is_shown = self._docks.is_shown("log_dock")
-        self._strip.log_button.setChecked(is_shown)
-        self._menus.actions["log_action"].setChecked(is_shown)
+    @Slot()
+    def _on_duplicated(self) -> None:
+        self._steps.open(Step.TARGET)  # where most of the settings are
+
+    @Slot()
+    def _show_log(self) -> None:
+        self._strip.log_button.setChecked(True)
 
     @Slot(str)
     def _on_save_failed(self, message: str) -> None:

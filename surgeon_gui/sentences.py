@@ -123,6 +123,8 @@ def _doing(run: RunState) -> str:
         doing = tr("Shot {shot} of {shots}: {doing}").format(
             shot=run.shot, shots=max(run.shots, run.shot), doing=doing
         )
+    elif run.history:
+        doing = tr("After the last shot: {doing}").format(doing=doing)
     else:
         doing = doing[0].upper() + doing[1:]
     return doing

@@ -99,8 +99,7 @@ def _in_words(name: str, value: Any, words: FieldText) -> str:
     if isinstance(value, tuple):
         return ", ".join(value) or tr("None")
     if isinstance(value, str):
-        said = source_name(value) if name in _SOURCES else value
-        return said or _DOES_NOT_APPLY
+        return source_name(value) if name in _SOURCES else value
     if words.is_share:
         return numbers.percent(value, decimals=words.decimals)
     number = f"{value:,}" if isinstance(value, int) else f"{value:,.6g}"

@@ -62,6 +62,7 @@ FIELDS = {
             "are fetched."
         ),
         tr("rows"),
+        unit_of_one=tr("row"),
     ),
     "calibration.validation_text": FieldText(
         tr("Validation text"),
@@ -77,6 +78,7 @@ FIELDS = {
             "what to remove more reliable, and take proportionally longer."
         ),
         tr("windows"),
+        unit_of_one=tr("window"),
     ),
     "calibration.validation_windows": FieldText(
         tr("Validation windows"),
@@ -85,11 +87,13 @@ FIELDS = {
             "number steadier."
         ),
         tr("windows"),
+        unit_of_one=tr("window"),
     ),
     "calibration.window_length": FieldText(
         tr("Window length"),
         tr("How many tokens a piece of text has; at most what the model can read."),
         tr("tokens"),
+        unit_of_one=tr("token"),
     ),
     "calibration.seed": FieldText(
         tr("Seed"), tr("Which windows are drawn. The same seed draws the same windows.")
@@ -101,5 +105,6 @@ FIELDS = {
             "memory; the result is the same."
         ),
         tr("windows"),
+        unit_of_one=tr("window"),
     ),
 }

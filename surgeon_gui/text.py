@@ -31,6 +31,7 @@ FIELDS = {
         tr("Keep"),
         tr("How many weights of each group of neighbours stay: the 2 of 2:4."),
         tr("weights"),
+        unit_of_one=tr("weight"),
     ),
     "pruning.of": FieldText(
         tr("Of every"),
@@ -39,6 +40,7 @@ FIELDS = {
             "that know a pattern know 2:4."
         ),
         tr("weights"),
+        unit_of_one=tr("weight"),
     ),
     "pruning.method": FieldText(
         tr("Method"),
@@ -98,6 +100,7 @@ FIELDS = {
             "shots lose less quality and take proportionally longer."
         ),
         tr("shots"),
+        unit_of_one=tr("shot"),
     ),
     "pruning.width_multiple": FieldText(
         tr("Width multiple"),
@@ -166,6 +169,7 @@ FIELDS = {
             "More of them lose less quality and need more time and memory."
         ),
         tr("weights"),
+        unit_of_one=tr("weight"),
         least=tr("all of a layer"),
     ),
     "pruning.correction": FieldText(

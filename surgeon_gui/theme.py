@@ -8,6 +8,8 @@ hold and repaint when their palette changes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QColor, QGuiApplication, QPalette
@@ -192,6 +194,7 @@ def _palette(theme: Theme) -> QPalette:
 
 def _stylesheet(theme: Theme) -> str:
     """Only what a palette cannot say: cards, quiet labels, the buttons' shape."""
+    tick = Path(str(files("surgeon_resources"))) / "pictures" / f"tick-{theme.name}.svg"
     return f"""
     QToolTip {{
         color: {theme.text}; background: {theme.surface};
@@ -252,7 +255,9 @@ def _stylesheet(theme: Theme) -> str:
         width: 12px; height: 12px; border: 1px solid {theme.muted};
         border-radius: 3px; background: {theme.surface};
     }}
-    QTreeView::indicator:checked {{ background: {theme.text}; }}
+    QTreeView::indicator:checked {{
+        background: {theme.text}; image: url("{tick.as_posix()}");
+    }}
     QTreeView::indicator:indeterminate {{
         background: qlineargradient(x1:0, y1:0, x2:1, y2:1,
             stop:0 {theme.text}, stop:0.49 {theme.text},

@@ -171,8 +171,8 @@ def _rank(costs: Costs, number: int) -> str:
     rises = rises_of_first(costs, _SAMPLE) / np.maximum(weights, 1)
     place = 1 + int((rises > rises[number]).sum())
     return tr(
-        "In what a weight is worth, going by the cheapest {share} of each part, it is "
-        "number {place} of {n}."
+        "By what the cheapest {share} of each part would cost for every weight, the "
+        "dearest first, it is number {place} of {n} parts."
     ).format(
         share=numbers.percent(_SAMPLE),
         place=place,

@@ -21,6 +21,7 @@ from surgeon_gui.architecture.picture import BlockPicture
 from surgeon_gui.architecture.state import Block, Layer, Source
 from surgeon_gui.architecture.steering import Architect
 from surgeon_gui.captions import CAPTIONS
+from surgeon_gui.pages.page import row_of
 from surgeon_gui.tables.architecture_table import ArchitectureTable
 from surgeon_gui.theme import GAP, MARGIN
 from surgeon_gui.translation import tr
@@ -253,18 +254,14 @@ class ArchitectureView(QWidget):
         words.setContentsMargins(0, 0, 0, 0)
         words.addWidget(self._reasons)
         words.addStretch()
-        rules = QHBoxLayout()
-        rules.setSpacing(GAP)
-        rules.addWidget(self._protect)
-        rules.addStretch()
-        rules.addWidget(self._limit)
-        rules.addWidget(self._share)
         column = QVBoxLayout(why)
         column.setContentsMargins(MARGIN, GAP, MARGIN, MARGIN)
         column.setSpacing(GAP)
         column.addWidget(self._title)
         column.addWidget(_on_card(inside), 1)
-        column.addLayout(rules)
+        # In two rows: beside each other they would take room from the table.
+        column.addLayout(row_of(self._protect))
+        column.addLayout(row_of(self._limit, self._share))
         return why
 
 

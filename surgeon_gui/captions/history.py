@@ -10,6 +10,9 @@ _SAVE_TIP = tr("Save this as PNG, SVG or CSV.")
 
 CAPTIONS = {
     # the list of runs
+    "runs_button": Caption(
+        tr("R&uns"), tr("Show or hide the list of all runs (Ctrl+H).")
+    ),
     "runs_dock": Caption(tr("Runs"), tr("The runs of before.")),
     "runs_action": Caption(tr("R&uns"), ""),
     "runs_search_edit": Caption(

@@ -17,7 +17,7 @@ CAPTIONS = {
         ),
     ),
     "resume_button": Caption(
-        tr("&Resume"), tr("Let the run go on from where it waits (Ctrl+P).")
+        tr("Resu&me"), tr("Let the run go on from where it waits (Ctrl+P).")
     ),
     "pause_action": Caption(tr("&Pause"), ""),
     # live charts

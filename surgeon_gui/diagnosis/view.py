@@ -35,8 +35,8 @@ from surgeon_gui.widgets.controls import (
 )
 from surgeon_gui.widgets.task_progress import TaskProgress
 
-_SENSITIVITY = tr("Sensitivity: how perplexity rises without the cheapest of a part")
-_ORDER = tr("Sensitivity: what the cheapest of a part costs, against the least")
+_SENSITIVITY = tr("Sensitivity: how perplexity rises if so much of one part goes")
+_ORDER = tr("Sensitivity: what so much of one part costs, against the least")
 _POINTS = 240  # of the curve: more than it is wide in most windows
 _LEAST_CHART = 200  # pixels; in a lower window the view scrolls
 
@@ -91,7 +91,10 @@ class DiagnosisView(QWidget):
         hint = tr("Diagnose the model to see which parts matter most.")
         self._sensitivity = MapCard("sensitivity", _SENSITIVITY, hint)
         self._share = described(choice_box(), "sensitivity_share_combo")
-        self._share.addItems([numbers.percent(share) for share in SHARES])
+        words = tr("Cheapest {share}")
+        shares = [words.format(share=numbers.percent(share)) for share in SHARES]
+        self._share.addItems(shares)
+        self._share.setMinimumContentsLength(len(shares[-1]))
         self._share.currentIndexChanged.connect(self._draw_sensitivity)
         self._sensitivity.controls.addWidget(self._share)
         self._planned = MapCard(
@@ -194,7 +197,7 @@ class DiagnosisView(QWidget):
         top = card()
         words = QVBoxLayout()
         words.setSpacing(GAP // 2)
-        for widget in (self._headline, self._stale, self._plan, self._progress):
+        for widget in (self._stale, self._plan, self._headline, self._progress):
             words.addWidget(widget)
         row = QHBoxLayout(top)
         row.setContentsMargins(MARGIN, GAP, MARGIN, GAP)

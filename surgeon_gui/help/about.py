@@ -48,7 +48,9 @@ def versions(ready: EngineReady | None) -> tuple[tuple[str, str], ...]:
     )
     if ready is None:
         return (*window, (tr("Engine"), tr("not ready")))
-    return (*window, *ready.versions.items(), (tr("Device"), ready.device))
+    named = {name.lower() for name, _ in window}  # both processes have the same
+    libraries = ((n, v) for n, v in ready.versions.items() if n.lower() not in named)
+    return (*window, *libraries, (tr("Device"), ready.device))
 
 
 class AboutDialog(QDialog):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from PySide6.QtCore import Slot
-from PySide6.QtWidgets import QSizePolicy
+from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from surgeon_engine.config import PruningConfig
 from surgeon_engine.errors import ConfigError
@@ -17,7 +17,7 @@ from surgeon_gui.app_state import AppState, Step
 from surgeon_gui.choices import CHOICES
 from surgeon_gui.forms import ConfigForm
 from surgeon_gui.own_presets import own_folder
-from surgeon_gui.pages.page import Page
+from surgeon_gui.pages.page import Page, row_of
 from surgeon_gui.plans import goal, unsupported
 from surgeon_gui.preset_shelf import PresetShelf
 from surgeon_gui.session import Session
@@ -98,6 +98,12 @@ class TargetPage(Page):
             self.column.addWidget(widget)
         for below in (self._choose_layers, self._tree):
             self._form.add_below("protect", below)
+
+    def put_below_plan(self, control: QWidget) -> None:
+        """Give a place to what helps to decide how much is to go."""
+        place = self.column.indexOf(self._plan) + 1
+        self.column.insertLayout(place, row_of(control))
+        QWidget.setTabOrder(self._plan.fit_button, control)
 
     def show_state(self, state: AppState) -> None:
         """See `Page.show_state`."""

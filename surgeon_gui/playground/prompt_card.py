@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QSignalBlocker, Qt, Signal, Slot
-from PySide6.QtGui import QKeyEvent
+from PySide6.QtGui import QKeyEvent, QTextCursor
 from PySide6.QtWidgets import QHBoxLayout, QPlainTextEdit, QVBoxLayout, QWidget
 
 from surgeon_gui.captions import CAPTIONS
@@ -87,6 +87,7 @@ class PromptCard(QWidget):
         if self._prompt.toPlainText() != state.prompt:
             with QSignalBlocker(self._prompt):
                 self._prompt.setPlainText(state.prompt)
+            self._prompt.moveCursor(QTextCursor.MoveOperation.End)  # to write on
         self._sampling.show_settings(state.settings, state.has_chat_template)
         obstacle, question = self._playground.obstacle, state.question
         self._generate.setEnabled(not obstacle)

@@ -57,6 +57,7 @@ class Runs(QObject):
 
     changed = Signal()
     opened = Signal()  # an earlier run is shown
+    duplicated = Signal()  # the settings of one are those of the next
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
@@ -107,6 +108,7 @@ class Runs(QObject):
         record = self.state.record(folder)
         if record is not None and record.config is not None:
             self._session.load(record.config)
+            self.duplicated.emit()
 
     def reopen(self, folder: str) -> None:
         """Show a run with all its charts, as it was when it ended."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Signal
+from PySide6.QtCore import QSize, Signal
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QGridLayout,
     QHBoxLayout,
     QLabel,
     QProgressBar,
     QPushButton,
+    QSizePolicy,
     QWidget,
 )
 
@@ -21,6 +23,7 @@ from surgeon_gui.sentences import phase, remaining
 from surgeon_gui.theme import GAP, MARGIN
 from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import bold, button, text_label
+from surgeon_gui.widgets.elided_label import ElidedLabel
 from surgeon_gui.widgets.light_badge import LightBadge
 
 _FULL = 1000  # steps of the progress bar
@@ -40,9 +43,11 @@ class ActionStrip(QWidget):
         self._plan = text_label()
         self._plan.setObjectName("plan_label")
         self._plan.setFont(bold(self._plan.font()))
+        flexible = QSizePolicy.Policy.Preferred  # see `sizeHint`
+        self._plan.setSizePolicy(flexible, flexible)
         self._light = LightBadge("plan_light", shows_word=False)
         self._light.hide()
-        self._phase = QLabel()
+        self._phase = ElidedLabel()
         self._phase.setObjectName("phase_label")
         self._phase.setProperty("quiet", True)
         self._remaining = QLabel()
@@ -56,8 +61,8 @@ class ActionStrip(QWidget):
         self._pause = button("pause_button")
         self._stop = button("stop_button")
         self._cancel = button("cancel_button")
+        self.runs_button = button("runs_button")
         self.log_button = button("log_button")
-        self.log_button.setCheckable(True)
         self._start.clicked.connect(self.start_clicked)
         self._pause.clicked.connect(self.pause_clicked)
         self._stop.clicked.connect(self.stop_clicked)
@@ -71,6 +76,7 @@ class ActionStrip(QWidget):
         buttons = QHBoxLayout()
         buttons.setSpacing(GAP)
         for item in (
+            self.runs_button,
             self.log_button,
             self._cancel,
             self._stop,
@@ -95,6 +101,25 @@ class ActionStrip(QWidget):
         layout.addLayout(buttons, 0, 1, 3, 1)
         layout.setColumnStretch(0, 1)
 
+    def sizeHint(self) -> QSize:
+        """As wide as it is, and as high as its words then are.
+
+        Words that wrap would like best to be narrower and higher, and a window gives
+        its status bar the height that goes with the width of the hint.
+        """
+        width = max(super().minimumSizeHint().width(), self.width())
+        return QSize(width, self.heightForWidth(width))
+
+    def minimumSizeHint(self) -> QSize:
+        """See `sizeHint`."""
+        return QSize(super().minimumSizeHint().width(), self.sizeHint().height())
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Ask for the height that another width needs."""
+        super().resizeEvent(event)
+        if event.size().width() != event.oldSize().width():
+            self.updateGeometry()
+
     def show_fit(self, fit: Fit | None) -> None:
         """Show whether the next run fits; None: not known, or not of interest now."""
         self._light.setVisible(fit is not None)
@@ -107,7 +132,7 @@ class ActionStrip(QWidget):
     ) -> None:
         """Show how the run stands, and what the next would do."""
         self._plan.setText(plan)
-        self._phase.setText(phase(run))
+        self._phase.show_text(phase(run))
         self._remaining.setText(remaining(run, now))
         self._bar.setValue(round(run.progress * _FULL))
         for item, view in (

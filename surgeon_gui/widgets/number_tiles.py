@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from surgeon_gui import numbers
 from surgeon_gui.run_state import RunState, Status
@@ -27,12 +27,17 @@ class NumberTiles(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(GAP)
+        self._grid = QGridLayout(self)
+        self._grid.setContentsMargins(0, 0, 0, 0)
+        self._grid.setSpacing(GAP)
         self._tiles = {name: _Tile(name, title) for name, title in _TITLES.items()}
-        for tile in self._tiles.values():
-            layout.addWidget(tile, 1)
+        self.arrange(len(self._tiles))
+
+    def arrange(self, columns: int) -> None:
+        """Put so many figures beside each other."""
+        for number, tile in enumerate(self._tiles.values()):
+            self._grid.addWidget(tile, *divmod(number, columns))
+            self._grid.setColumnStretch(number, 1 if number < columns else 0)
 
     def show_run(self, run: RunState, now: float) -> None:
         """Show the figures of a run."""
@@ -57,6 +62,7 @@ class _Tile(QWidget):
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(frame)
         top = QHBoxLayout()
+        top.setSpacing(GAP)
         top.addWidget(heading)
         top.addStretch()
         top.addWidget(self._note)

@@ -33,8 +33,8 @@ class PlanCard(QFrame):
         self._rows = {what: _Row(what) for what in Resource}
         self._waiting = text_label(_WAITING, quiet=True)
         self._waiting.setObjectName("plan_waiting")
-        self._button = button("fit_button")
-        self._button.clicked.connect(self.fit_clicked)
+        self.fit_button = button("fit_button")
+        self.fit_button.clicked.connect(self.fit_clicked)
         self._changed = text_label(quiet=True)
         self._changed.setObjectName("fit_note")
         grid = QGridLayout()
@@ -46,7 +46,7 @@ class PlanCard(QFrame):
             grid.addWidget(row.badge, number, 2, Qt.AlignmentFlag.AlignRight)
         grid.setColumnStretch(1, 1)
         below = QHBoxLayout()
-        below.addWidget(self._button)
+        below.addWidget(self.fit_button)
         below.addStretch()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(MARGIN, GAP, MARGIN, MARGIN)
@@ -69,7 +69,7 @@ class PlanCard(QFrame):
             row.show_need(needs.get(what))
         self._changed.setText(changed)
         self._changed.setVisible(bool(changed))
-        self._button.setVisible(fit is not None and _is_short(fit))
+        self.fit_button.setVisible(fit is not None and _is_short(fit))
 
 
 def _is_short(fit: Fit) -> bool:

@@ -144,3 +144,5 @@ class Plot(pg.PlotWidget):
     def _label(self) -> None:
         for side, words in zip(("left", "bottom"), self._labels, strict=True):
             self.setLabel(side, words, color=self._label_colour)
+            # pyqtgraph centres a label when its axis is resized, not when it is set.
+            self.getAxis(side).resizeEvent()

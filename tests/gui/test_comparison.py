@@ -128,7 +128,8 @@ def test_all_settings_have_words():
     assert values["pruning.sparsity"] == "30\xa0%"
     assert values["pruning.perplexity_rise"] == "no limit"
     assert "pruning.damping" not in values  # magnitudes are not damped
-    assert "calibration.rows" not in values  # the built-in text has none
+    assert "calibration.column" not in values  # the built-in text is no table
+    assert "calibration.rows" not in values
     values = {each.name: each.value for each in setting_words.settings(dataset)}
     assert values["calibration.split"] == "Automatic"
     assert values["calibration.rows"].startswith("2,000")

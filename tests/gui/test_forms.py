@@ -206,6 +206,18 @@ def test_limits_come_from_the_config_and_units_from_the_words(qtbot):
     assert box.suffix() == " tokens"
 
 
+def test_one_of_a_thing_is_called_so(qtbot):
+    form = ConfigForm("pruning", PruningConfig)
+    qtbot.addWidget(form)
+    box = form.field("shots")
+    suffixes = []
+    for shots in (1, 2):
+        form.show_config(PruningConfig(shots=shots))
+        suffixes.append(box.suffix())
+    box.setValue(1)
+    assert [*suffixes, box.suffix()] == [" shot", " shots", " shot"]
+
+
 def test_choices_carry_their_explanations(form):
     box = form.field("structure")
     assert isinstance(box, QComboBox)

@@ -201,6 +201,8 @@ def test_about_tells_the_versions_and_copies_them(qtbot, window):
     copied = QGuiApplication.clipboard().text()
     for name in ("Surgeon: ", "Python: ", "Qt, PySide: ", "Device: "):
         assert name in copied
+    names = [line.partition(":")[0].lower() for line in copied.splitlines()]
+    assert len(names) == len(set(names))
     click(about, "about_close_button")
     assert not about.isVisible()
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PySide6.QtCore import QPoint
 from PySide6.QtGui import QAction
 
 from surgeon_engine.config import ExportConfig, PruningConfig, Structure, Target
@@ -14,6 +15,7 @@ from surgeon_engine.events import Failed
 from surgeon_engine.formats import Format
 from surgeon_engine.presets import presets
 from surgeon_gui.app_state import Step
+from surgeon_gui.captions import CAPTIONS
 from surgeon_gui.run_state import Status
 from tests.helpers.walking import controls, cut_texts, settle
 from tests.helpers.windows import (
@@ -120,8 +122,51 @@ def test_every_control_has_a_name_that_is_documented(window):
 
 
 def test_mnemonics_that_are_always_in_reach_are_unambiguous(window):
-    strip = ("start_button", "stop_button", "cancel_button", "log_button")
-    texts = [find(window, name).text() for name in (*strip, "empty_demo_button")]
+    strip = ("start", "stop", "cancel", "log", "runs")
+    texts = [find(window, f"{name}_button").text() for name in (*strip, "empty_demo")]
     texts += [action.text() for action in window.menuBar().actions()]
+    texts += [CAPTIONS[name].label for name in ("pause_button", "resume_button")]
     keys = [text[text.index("&") + 1].upper() for text in texts]
     assert len(keys) == len(set(keys))
+
+
+@pytest.mark.parametrize("width", [1024, 1280, 1920])
+def test_the_strip_is_as_high_as_its_words(qtbot, window, width):
+    load_and_wait(qtbot, window)
+    window.resize(width, 720)
+    settle()
+    strip = find(window, "action_strip")
+    assert strip.height() == strip.heightForWidth(strip.width())
+
+
+@pytest.mark.parametrize("width", [1024, 1280, 1920])
+def test_the_charts_of_a_run_are_not_wider_than_the_window(qtbot, window, width):
+    load_and_wait(qtbot, window)
+    window.resize(width, 720)
+    settle()
+    view = find(window, "live_view")
+    assert view.width() <= view.parentWidget().width()
+
+
+def test_the_way_to_the_diagnosis_is_below_the_plan(window):
+    window.open_step(Step.TARGET)
+    settle()
+    page = find(window, "plan_card").parentWidget()
+    plan, method = find(window, "plan_card"), find(window, "pruning_method")
+    button = find(window, "target_diagnose_button")
+    tops = [each.mapTo(page, QPoint()).y() for each in (plan, button, method)]
+    assert tops == sorted(tops)
+
+
+@pytest.mark.parametrize("name", ["runs", "log"])
+def test_a_panel_is_shown_by_its_button_and_its_action_alike(window, name):
+    button, dock = find(window, f"{name}_button"), find(window, f"{name}_dock")
+    action = window.findChild(QAction, f"{name}_action")
+    button.click()
+    assert dock.isVisible() and action.isChecked()
+    action.trigger()
+    assert not dock.isVisible() and not button.isChecked()
+    dock.show()
+    assert button.isChecked() and action.isChecked()
+    dock.close()
+    assert not button.isChecked() and not action.isChecked()

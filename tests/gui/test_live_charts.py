@@ -271,3 +271,15 @@ def test_the_nearest_point_is_found(x, index):
 
 def test_of_two_points_at_the_same_place_the_first_is_found():
     assert nearest((0.0, 2.0, 2.0), 5.0) == 1
+
+
+def test_the_name_of_an_axis_stands_in_its_middle(qtbot):
+    plot = Plot("some", "Some")
+    qtbot.addWidget(plot)
+    plot.resize(400, 300)
+    plot.show()
+    for words in ("Loss", "Perplexity of the model"):
+        plot.label_axes(words, words)
+        axis = plot.getAxis("left")
+        middle = axis.label.pos().y() - axis.label.boundingRect().width() / 2
+        assert abs(middle - axis.size().height() / 2) <= 1

@@ -48,12 +48,19 @@ def test_the_demo_is_two_clicks_away(qtbot, window):
     assert run_of(window).config.model.source == DEMO
 
 
+def test_a_run_that_starts_is_shown(qtbot, window):
+    load_and_wait(qtbot, window)
+    window._centre.open_tab("diagnosis_tab")
+    click(window, "start_button")
+    assert find(window, "live_view").isVisible()
+
+
 def test_a_finished_run_shows_its_figures(qtbot, window):
     load_and_wait(qtbot, window)
     with qtbot.waitSignal(window.run_ended, timeout=PATIENCE_MS):
         click(window, "start_button")
     assert len(run_of(window).history) == QUICK.pruning.shots
-    assert find(window, "phase_label").text().startswith("Finished")
+    assert find(window, "phase_label").shown_text().startswith("Finished")
     assert "14.20" in find(window, "perplexity_figure").text()
     assert "target" in find(window, "sparsity_note").text()
     assert is_on(window, "start_button")
@@ -84,7 +91,7 @@ def test_cancel_ends_the_run(qtbot, make_window):
     click(window, "start_button")
     wait_for_status(qtbot, window, Status.RUNNING)
     click(window, "cancel_button")
-    assert find(window, "phase_label").text() == "Cancelling…"
+    assert find(window, "phase_label").shown_text() == "Cancelling…"
     wait_for_status(qtbot, window, Status.CANCELLED)
     assert is_on(window, "start_button")
 

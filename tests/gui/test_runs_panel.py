@@ -184,7 +184,7 @@ def test_runs_that_did_not_finish_are_opened_too(
     window = make_window()
     window.open_run(folder)
     wait(qtbot, lambda: window.session.state.earlier)
-    assert shown(window, "phase_label") == words
+    assert find(window, "phase_label").shown_text() == words
     assert not find(window, "sparsity_chart").is_empty
     if ending == "failed":
         assert shown(window, "error_message") == run_of(window).error.message
@@ -311,6 +311,7 @@ def test_the_settings_of_a_run_become_the_next_job(history):
     choose(history, "40")
     do(history, "duplicate")
     assert history.session.state.config == job(sparsity=0.4, shots=4)
+    assert find(history, "step_target_header").isChecked()
 
 
 def test_another_folder_of_runs_is_another_list(qtbot, history, tmp_path):

@@ -152,3 +152,19 @@ def pairs(message) -> list[tuple[str, str]]:
 
 def fields(template: str) -> list[str]:
     return sorted(f"{n}:{s}" for _, n, s, _ in string.Formatter().parse(template) if n)
+
+
+IN_REACH = (
+    *("&File", "&Edit", "&Run", "&View", "&Go", "&Help", "&Try the bundled demo"),
+    *("&Start", "&Pause", "Resu&me", "Stop and &keep", "&Cancel", "&Log", "R&uns"),
+)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_keys_of_what_is_always_in_reach_are_unambiguous(make, language):
+    known = {id: id for id in IN_REACH}
+    if language != ENGLISH:
+        known = {message.id: message.string for message in make.translated(language)}
+    said = [known[id] for id in IN_REACH]
+    keys = [words[words.index("&") + 1].upper() for words in said]
+    assert len(set(keys)) == len(keys), said
