@@ -14,9 +14,10 @@ W -= G^-1 S A^-1, where S holds C^-1 w_Q at Q and is zero elsewhere. Groups foll
 another on the weights that have already adapted, but a later group does not know that
 an earlier one must stay zero.
 
-*Whole*: all of them together, by conjugate gradients over K, preconditioned with
-K (G^-1 kron A^-1) K. A step costs four products of W with a factor, less than a
-hundredth of what the groups' solutions cost, and nothing is left out.
+*Whole*: all of them together, by conjugate gradients over K. The preconditioner is the
+diagonal, G_rr A_cc, and a step costs two products of W with a factor. With the inverses
+it costs four and with the eigenbases six; they need as many steps and half as many. The
+steps are taken in float32: rounding leaves out far less than ending the search does.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ from surgeon_engine import linalg
 from surgeon_engine.errors import CurvatureError
 
 _MOST_STEPS = 500  # some dozens are usual
-_ENOUGH = 1e-4  # of the first step's gain in the quadratic: what a last step brings
+_FORMAT = torch.float32
+_ENOUGH = 1e-3  # of the quadratic: what a last step takes off it
+_ROUNDING = 1e-5  # of the quadratic in the beginning: what float32 cannot tell
 
 
 def grouped_update(
@@ -56,31 +59,29 @@ def whole_update(W: Tensor, A: Tensor, G: Tensor, is_removed: Tensor) -> Tensor:
     Raises:
         CurvatureError: it is not found in any number of steps worth waiting for.
     """
-    if not is_removed.any():
-        return W.clone()
     kept = torch.ones_like(W, dtype=torch.bool)
     kept[:, : is_removed.shape[1]] = ~is_removed
-    inverse_A, inverse_G = linalg.inverse(A), linalg.inverse(G)
-    X = torch.where(kept, W, 0)
-    residual = _at(kept, G @ (W - X) @ A)
-    z = _at(kept, inverse_G @ residual @ inverse_A)
-    direction = z
-    product = (residual * z).sum()
-    first_gain = 0.0
+    A, G = _of_scale_one(A), _of_scale_one(G)
+    D = torch.where(kept, 0, -W).to(_FORMAT)
+    residual = -G @ D @ A
+    rise = before_any = -_dot(D, residual)  # twice the quadratic
+    residual = torch.where(kept, residual, 0)
+    diagonal = G.diagonal().unsqueeze(1) * A.diagonal()
+    z = residual / diagonal
+    direction, product = z, _dot(residual, z)
     for _ in range(_MOST_STEPS):
-        curved = _at(kept, G @ direction @ A)
-        curvature = (direction * curved).sum()
-        if curvature == 0:  # nothing is left to gain
-            return X
-        length = product / curvature
-        X += length * direction
-        gain = float(length * product)  # twice the fall of the quadratic
-        first_gain = first_gain or gain
-        if gain <= _ENOUGH * first_gain:
-            return X
-        residual = residual - length * curved
-        z = _at(kept, inverse_G @ residual @ inverse_A)
-        before, product = product, (residual * z).sum()
+        if product == 0:  # nothing is left to gain
+            return torch.where(kept, W + D, 0)
+        curved = torch.where(kept, G @ direction @ A, 0)
+        length = product / _dot(direction, curved)
+        D += length * direction
+        gain = length * product
+        rise -= gain
+        if gain <= _ENOUGH * max(rise, _ROUNDING * before_any):
+            return torch.where(kept, W + D, 0)
+        residual -= length * curved
+        z = residual / diagonal
+        before, product = product, _dot(residual, z)
         direction = z + product / before * direction
     raise CurvatureError(
         f"The update of a {len(W)} x {W.shape[1]} layer has not settled in "
@@ -89,5 +90,14 @@ def whole_update(W: Tensor, A: Tensor, G: Tensor, is_removed: Tensor) -> Tensor:
     )
 
 
-def _at(kept: Tensor, M: Tensor) -> Tensor:
-    return torch.where(kept, M, 0)
+def _of_scale_one(M: Tensor) -> Tensor:
+    """M over its mean eigenvalue, which changes no solution.
+
+    Products of small gradients' squares would leave the range of float32.
+    """
+    return (M / M.diagonal().mean()).to(_FORMAT)
+
+
+def _dot(M: Tensor, N: Tensor) -> float:
+    """tr(M N'), added up in float64."""
+    return float((M * N).sum(dtype=torch.float64))

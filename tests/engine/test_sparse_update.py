@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from surgeon_engine.linalg import damped
 from surgeon_engine.pruning import sparse_update
 from surgeon_engine.pruning.sparse_update import grouped_update, whole_update
 from tests.helpers.tensors import (
@@ -19,7 +20,8 @@ R, C = 5, 7
 
 
 def exact(monkeypatch):
-    """Conjugate gradients until nothing is left to gain."""
+    """Conjugate gradients until nothing is left to gain, in float64."""
+    monkeypatch.setattr(sparse_update, "_FORMAT", torch.float64)
     monkeypatch.setattr(sparse_update, "_ENOUGH", 1e-30)
 
 
@@ -59,7 +61,7 @@ def test_the_whole_update_leaves_out_hardly_any_of_the_gain(goes):
     X = whole_update(layer.W, layer.A, layer.G, goes)
     least = quadratic_cost(layer, best_weight_dense(layer, goes))
     start = quadratic_cost(layer, layer.W.masked_fill(goes, 0))
-    assert quadratic_cost(layer, X) - least <= 1e-3 * (start - least)
+    assert quadratic_cost(layer, X) - least <= 2e-3 * (start - least)
     assert (X[goes] == 0).all()
 
 
@@ -88,6 +90,31 @@ def test_groups_follow_one_another_on_what_has_already_adapted(max_correlated, s
     X = grouped_update(layer.W, layer.A, layer.G, goes, max_correlated)
     torch.testing.assert_close(X, expected, rtol=0, atol=1e-9)
     assert (X[goes] == 0).all()
+
+
+def test_rounding_leaves_out_far_less_than_ending_the_search(monkeypatch):
+    """In float32, with factors as ill-conditioned as damping leaves them."""
+    layer = make_layer(24, 64)
+    for M in (layer.A, layer.G):
+        M += 100  # one direction that has nearly all of the trace
+        M.copy_(damped(M, 0.1))
+    goes = random_mask(24, 64)
+    ended = whole_update(layer.W, layer.A, layer.G, goes)
+    monkeypatch.setattr(sparse_update, "_ENOUGH", 1e-9)
+    rounded = whole_update(layer.W, layer.A, layer.G, goes)
+    least = quadratic_cost(layer, best_weight_dense(layer, goes))
+    by_rounding = quadratic_cost(layer, rounded) / least - 1
+    assert by_rounding < 1e-6
+    assert by_rounding < 0.01 * (quadratic_cost(layer, ended) / least - 1)
+
+
+@pytest.mark.parametrize("scale", [1e-36, 1e30])
+def test_the_scale_of_the_factors_is_of_no_account(scale):
+    """Squares of small gradients, times one another, would be zero in float32."""
+    layer, goes = make_layer(R, C), random_mask(R, C)
+    X = whole_update(layer.W, layer.A, layer.G, goes)
+    scaled = whole_update(layer.W, scale * layer.A, scale * layer.G, goes)
+    torch.testing.assert_close(scaled, X, rtol=0, atol=1e-5)
 
 
 def test_factors_of_very_different_eigenvalues_take_few_steps(monkeypatch):
