@@ -23,7 +23,10 @@ def test_it_ends_by_itself_with_pictures(qtbot, qapp, tmp_path, capsys):
         "window.png",
         "perplexity.png",
         "parameters.png",
+        "costs.png",
         "sparsity.png",
+        "memory.png",
+        "times.png",
     }
     assert "Finished" in capsys.readouterr().out
 
