@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 
 from surgeon_engine.calibration.windows import TokenWindows
 from surgeon_engine.config import (
+    DEMO,
     CalibrationConfig,
     Correction,
     ModelConfig,
@@ -17,7 +16,7 @@ from surgeon_engine.config import (
 from surgeon_engine.model.inspect import describe
 from surgeon_engine.model.layers import find_blocks, prunable_layers
 from surgeon_engine.model.load import LoadedModel
-from surgeon_engine.model.source import ModelSource
+from surgeon_engine.model.source import ModelSource, locate
 from surgeon_engine.pruning.structures import units_of
 from surgeon_engine.session import Session
 from surgeon_engine.shots.patient import Patient
@@ -34,7 +33,8 @@ def random_windows(count: int, length: int = 16, seed: int = 0) -> torch.Tensor:
 def patient_of(family: str = "llama", windows: int = 8, **pruning) -> Patient:
     """A tiny model with random windows, of which nothing has gone."""
     model = tiny_model(family)
-    source = ModelSource(family, Path(family))
+    # Its files are those of another model: only their size is asked for.
+    source = ModelSource(family, locate(DEMO).folder)
     loaded = LoadedModel(
         source, model, None, find_blocks(model), prunable_layers(model)
     )
