@@ -1,7 +1,7 @@
 """The charts of a run as pictures for a report: light, whatever the window looks like.
 
-They are drawn by a live view of their own that is never on a screen. It is made once:
-plots that are made anew leak.
+They are drawn by a live view of their own that is never on a screen, and goes with the
+window. It is made once: plots that are made anew leak.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _SCALE = 2  # for paper
 class RunPictures:
     """Draws the charts of any run."""
 
-    def __init__(self) -> None:
+    def __init__(self, window: QWidget | None = None) -> None:
         self._view = LiveView()
         self._charts = self._view.findChildren(ChartCard)
-        self._sheet = QWidget()
+        self._sheet = QWidget(window, Qt.WindowType.Window)
         self._sheet.setAttribute(Qt.WidgetAttribute.WA_DontShowOnScreen)
         column = QVBoxLayout(self._sheet)
         column.setContentsMargins(0, 0, 0, 0)

@@ -90,7 +90,9 @@ class Reports(QObject):
             self._begin(_Task(run, self._name_of(run), Path(path)))
 
     def finish_writing(self) -> None:
-        """Wait for a report that is being written, as the window closes."""
+        """Complete the reports that have been begun, as the window closes."""
+        while self._drawings:
+            self._draw()
         self._writing.finish()
 
     def _ask(self, caption: str, name: str) -> None:
@@ -119,10 +121,16 @@ class Reports(QObject):
 
     @Slot()
     def _draw_next(self) -> None:
+        """Draw one chart, and let the window do something else before the next."""
+        if self._drawings:  # unless they were completed as the window closed
+            self._draw()
+        if self._drawings:
+            QTimer.singleShot(0, self, self._draw_next)
+
+    def _draw(self) -> None:
         """Draw one chart of the first report that waits, or hand it on."""
         if self._pictures is None:
-            self._pictures = RunPictures()  # takes as long as to draw one
-            QTimer.singleShot(0, self, self._draw_next)
+            self._pictures = RunPictures(self._window)  # takes as long as to draw one
             return
         drawing = self._drawings[0]
         if drawing.left is None:
@@ -130,13 +138,11 @@ class Reports(QObject):
         picture = next(drawing.left, None)
         if picture is not None:
             drawing.pictures.append(picture)
-        else:
-            self._drawings.popleft()
-            around = Surroundings(drawing.task.name, drawing.versions, drawing.pictures)
-            work = partial(_write, drawing.task, around)
-            self._writing.start(work, self._on_written)
-        if self._drawings:
-            QTimer.singleShot(0, self, self._draw_next)
+            return
+        self._drawings.popleft()
+        around = Surroundings(drawing.task.name, drawing.versions, drawing.pictures)
+        work = partial(_write, drawing.task, around)
+        self._writing.start(work, self._on_written)
 
     def _on_written(self, problem: str) -> None:
         if problem:
