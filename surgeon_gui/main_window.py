@@ -35,7 +35,7 @@ from surgeon_gui.menus import Menus
 from surgeon_gui.pages.calibration_page import CalibrationPage
 from surgeon_gui.pages.export_page import ExportPage
 from surgeon_gui.pages.model_page import ModelPage
-from surgeon_gui.pages.page import Page, row_of
+from surgeon_gui.pages.page import Page
 from surgeon_gui.pages.run_page import RunPage
 from surgeon_gui.pages.target_page import TargetPage
 from surgeon_gui.playground.steering import Playground
@@ -214,8 +214,8 @@ class MainWindow(QMainWindow):
         self._before = BeforeTheCut(self.session, self._centre, self._target_page)
         self._before.save_failed.connect(self._on_save_failed)
         self._history.add_to(self._centre, self._docks, self._menus.actions)
-        report = row_of(self._history.report_button)
-        self._pages[Step.EXPORT].column.insertLayout(1, report)  # below the result
+        report = self._history.report_row
+        self._pages[Step.EXPORT].column.insertWidget(1, report)  # below the result
         self._centre.add_tab("playground_tab", PlaygroundView(self._playground))
         column.addWidget(self._centre, 1)
         whole = QWidget()
