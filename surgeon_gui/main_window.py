@@ -49,6 +49,7 @@ from surgeon_gui.session import Session
 from surgeon_gui.settings import Settings, ThemeChoice, default_run_parent
 from surgeon_gui.theme import GAP, MARGIN, apply_theme
 from surgeon_gui.translation import tr
+from surgeon_gui.under_way import task_under_way
 from surgeon_gui.undoing import Undoing
 from surgeon_gui.widgets.action_strip import ActionStrip
 from surgeon_gui.widgets.chart_card import save_widget
@@ -302,6 +303,7 @@ class MainWindow(QMainWindow):
         plan = plan_or_invitation(state, obstacle)
         controls = run_controls(state.run.status, obstacle)
         self._strip.show_run(state.run, plan, controls, now)
+        self._strip.show_task(task_under_way(state))
         self._menus.show_controls(controls)
         self._strip.show_fit(None if state.is_busy else state.fit)
         self._error_bar.show_problem(state.notice)
