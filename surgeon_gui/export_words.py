@@ -119,10 +119,15 @@ def phase_of(inquiry: Inquiry[Any]) -> str:
     """What the engine does for a question; empty if it does nothing."""
     if not inquiry.is_open:
         return ""
-    if inquiry.is_cancelling:
-        return tr("Cancelling…")
-    doing = doing_now(inquiry.stage, inquiry.done, inquiry.total)
+    doing = doing_of(inquiry)
     return doing[0].upper() + doing[1:]
+
+
+def doing_of(inquiry: Inquiry[Any]) -> str:
+    """The same for an open question, to stand inside of a sentence."""
+    if inquiry.is_cancelling:
+        return tr("cancelling…")
+    return doing_now(inquiry.stage, inquiry.done, inquiry.total)
 
 
 def progress_of(inquiry: Inquiry[Any]) -> float:

@@ -12,12 +12,12 @@ from surgeon_gui.centre import Centre
 from surgeon_gui.comparing.compare_view import CompareView
 from surgeon_gui.comparing.comparing import Comparing
 from surgeon_gui.docks import Docks, Place
+from surgeon_gui.report.report_row import ReportRow
 from surgeon_gui.report.reports import Reports
 from surgeon_gui.run_history.earlier_bar import EarlierBar
 from surgeon_gui.run_history.runs import Runs
 from surgeon_gui.run_history.runs_panel import RunsPanel
 from surgeon_gui.session import Session
-from surgeon_gui.widgets.controls import button
 
 _PLACE = Place(Qt.DockWidgetArea.RightDockWidgetArea, size=340, is_shown=False)
 
@@ -35,7 +35,8 @@ class History(QObject):
         self.bar = EarlierBar(session)
         self.comparing = Comparing(self.runs)
         self.reports = Reports(session, self.runs, window)
-        self.report_button = button("report_button")
+        self.report_row = ReportRow()
+        self.reports.written.connect(self.report_row.show_written)
         self._panel = RunsPanel(self.runs)
         self.was_compared = False  # the user has asked to see a comparison
         self._view = CompareView()
@@ -51,14 +52,14 @@ class History(QObject):
         self._panel.compare_clicked.connect(self._on_compare)
         self._view.runs_clicked.connect(self._dock.show)
         self.runs.opened.connect(self._on_opened)
-        menu = QMenu(self.report_button)
+        menu = QMenu(self.report_row)
         for name, slot in (
             ("report_html_action", self.reports.ask_for_html),
             ("report_pdf_action", self.reports.ask_for_pdf),
         ):
             actions[name].triggered.connect(slot)
             menu.addAction(actions[name])
-        self.report_button.setMenu(menu)
+        self.report_row.set_menu(menu)
         self._session.changed.connect(self._on_session_changed)
         self._on_session_changed()
 
@@ -79,7 +80,8 @@ class History(QObject):
     def _on_session_changed(self) -> None:
         self.bar.show_state(self._session.state)
         can_report = self.reports.can_report
-        self.report_button.setVisible(can_report)
+        run = self._session.state.shown_run
+        self.report_row.show_run(run, can_report=can_report)
         for name in ("report_html_action", "report_pdf_action"):
             self._actions[name].setEnabled(can_report)
 

@@ -35,7 +35,7 @@ from surgeon_gui.menus import Menus
 from surgeon_gui.pages.calibration_page import CalibrationPage
 from surgeon_gui.pages.export_page import ExportPage
 from surgeon_gui.pages.model_page import ModelPage
-from surgeon_gui.pages.page import Page, row_of
+from surgeon_gui.pages.page import Page
 from surgeon_gui.pages.run_page import RunPage
 from surgeon_gui.pages.target_page import TargetPage
 from surgeon_gui.playground.steering import Playground
@@ -49,6 +49,7 @@ from surgeon_gui.session import Session
 from surgeon_gui.settings import Settings, ThemeChoice, default_run_parent
 from surgeon_gui.theme import GAP, MARGIN, apply_theme
 from surgeon_gui.translation import tr
+from surgeon_gui.under_way import task_under_way
 from surgeon_gui.undoing import Undoing
 from surgeon_gui.widgets.action_strip import ActionStrip
 from surgeon_gui.widgets.chart_card import save_widget
@@ -214,8 +215,8 @@ class MainWindow(QMainWindow):
         self._before = BeforeTheCut(self.session, self._centre, self._target_page)
         self._before.save_failed.connect(self._on_save_failed)
         self._history.add_to(self._centre, self._docks, self._menus.actions)
-        report = row_of(self._history.report_button)
-        self._pages[Step.EXPORT].column.insertLayout(1, report)  # below the result
+        report = self._history.report_row
+        self._pages[Step.EXPORT].column.insertWidget(1, report)  # below the result
         self._centre.add_tab("playground_tab", PlaygroundView(self._playground))
         column.addWidget(self._centre, 1)
         whole = QWidget()
@@ -302,6 +303,7 @@ class MainWindow(QMainWindow):
         plan = plan_or_invitation(state, obstacle)
         controls = run_controls(state.run.status, obstacle)
         self._strip.show_run(state.run, plan, controls, now)
+        self._strip.show_task(task_under_way(state))
         self._menus.show_controls(controls)
         self._strip.show_fit(None if state.is_busy else state.fit)
         self._error_bar.show_problem(state.notice)

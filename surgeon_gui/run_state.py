@@ -9,7 +9,7 @@ nothing. Knows nothing of Qt.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
@@ -127,6 +127,8 @@ class RunState:
     paused_at: float | None = None  # None: it is not paused
     paused_seconds: float = 0.0  # of pauses that are over
     memory: MemoryLog = field(default_factory=MemoryLog)
+    # The most memory of each stage.
+    peaks: Mapping[Stage, MemorySampled] = field(default_factory=dict, hash=False)
 
     @property
     def evaluation(self) -> Evaluation | None:
@@ -307,7 +309,21 @@ def _on_resumed(state: RunState, event: Resumed, at: float) -> RunState:
 
 def _on_memory(state: RunState, event: MemorySampled, at: float) -> RunState:
     seconds = max(0.0, state.clock(at) - state.began)
-    return replace(state, memory=state.memory.plus(seconds, event))
+    memory = state.memory.plus(seconds, event)
+    return replace(state, memory=memory, peaks=_with_peak(state, event))
+
+
+def _with_peak(state: RunState, sample: MemorySampled) -> Mapping[Stage, MemorySampled]:
+    """The most memory of each stage, in RAM and on the GPU each by itself."""
+    if state.stage is None:
+        return state.peaks
+    most = state.peaks.get(state.stage, sample)
+    peak = MemorySampled(
+        max(most.process_bytes, sample.process_bytes),
+        max(most.device_bytes, sample.device_bytes),
+        max(most.device_total, sample.device_total),
+    )
+    return {**state.peaks, state.stage: peak}
 
 
 def _on_finished(state: RunState, event: RunFinished, at: float) -> RunState:

@@ -10,6 +10,7 @@ from enum import Enum
 
 from surgeon_engine.events import DampingChoice, Stage
 from surgeon_engine.formats import Format
+from surgeon_engine.live import MemorySampled
 from surgeon_gui import fits, numbers
 from surgeon_gui.app_state import AppState, Engine, Step
 from surgeon_gui.choices import words_of
@@ -224,14 +225,27 @@ def last_choice(run: RunState) -> str:
 
 
 def stage_times(run: RunState) -> tuple[tuple[str, str], ...]:
-    """How long each stage has taken so far, over all shots."""
+    """How long each stage has taken so far, over all shots, and the most memory."""
     totals: dict[Stage, float] = {}
     for time in run.times:
         totals[time.stage] = totals.get(time.stage, 0.0) + time.seconds
     return tuple(
-        (STAGES[stage][1], numbers.duration(totals[stage]))
+        (STAGES[stage][1], _taken(totals[stage], run.peaks.get(stage)))
         for stage in Stage
         if stage in totals
+    )
+
+
+def _taken(seconds: float, memory: MemorySampled | None) -> str:
+    """A time and, where it was measured in it, the most memory."""
+    time = numbers.duration(seconds)
+    if memory is None:
+        return time
+    ram = numbers.size(memory.process_bytes)
+    if not memory.device_total:
+        return tr("{time}, {memory}").format(time=time, memory=ram)
+    return tr("{time}, {memory} and {gpu} of the GPU").format(
+        time=time, memory=ram, gpu=numbers.size(memory.device_bytes)
     )
 
 

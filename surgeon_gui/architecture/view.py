@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QModelIndex, QPoint, QSignalBlocker, Qt, Slot
+from PySide6.QtCore import QModelIndex, QPoint, QSignalBlocker, Qt, Signal, Slot
 from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QComboBox,
     QHBoxLayout,
     QMenu,
-    QScrollArea,
     QSpinBox,
     QSplitter,
     QTreeView,
@@ -17,7 +16,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from surgeon_gui.architecture.picture import BlockPicture
+from surgeon_gui.architecture.block_card import BlockCard, on_card
 from surgeon_gui.architecture.state import Block, Layer, Source
 from surgeon_gui.architecture.steering import Architect
 from surgeon_gui.captions import CAPTIONS
@@ -34,7 +33,6 @@ from surgeon_gui.widgets.controls import (
     heading,
     text_label,
 )
-from surgeon_gui.widgets.scrolling import scrolling
 
 _SOURCES = {
     Source.RUN: tr("After the run"),
@@ -51,6 +49,8 @@ _HALF = 0.5
 class ArchitectureView(QWidget):
     """Draws an `Architect`."""
 
+    save_failed = Signal(str)
+
     def __init__(self, architect: Architect) -> None:
         super().__init__()
         self.setObjectName("architecture_view")
@@ -61,8 +61,9 @@ class ArchitectureView(QWidget):
         self._source.currentIndexChanged.connect(self._on_source_chosen)
         self._table = ArchitectureTable()
         self._tree = self._made_tree()
-        self._picture = BlockPicture()
-        self._picture.layer_clicked.connect(architect.select)
+        self._picture = BlockCard()
+        self._picture.picture.layer_clicked.connect(architect.select)
+        self._picture.save_failed.connect(self.save_failed)
         self._title = heading("")
         self._title.setObjectName("architecture_layer_label")
         self._title.setWordWrap(True)
@@ -226,13 +227,8 @@ class ArchitectureView(QWidget):
         left.setSpacing(GAP)
         left.addLayout(top)
         left.addWidget(self._tree, 1)
-        picture = card()
-        above = QVBoxLayout(picture)
-        above.setContentsMargins(MARGIN, GAP, MARGIN, MARGIN)
-        above.addWidget(heading(tr("Blocks: what stays of them")))
-        above.addWidget(_on_card(self._picture), 1)
         side = QSplitter(Qt.Orientation.Vertical)
-        side.addWidget(picture)
+        side.addWidget(self._picture)
         side.addWidget(self._why_card())
         side.setSizes([180, 320])
         side.setChildrenCollapsible(False)
@@ -258,16 +254,8 @@ class ArchitectureView(QWidget):
         column.setContentsMargins(MARGIN, GAP, MARGIN, MARGIN)
         column.setSpacing(GAP)
         column.addWidget(self._title)
-        column.addWidget(_on_card(inside), 1)
+        column.addWidget(on_card(inside), 1)
         # In two rows: beside each other they would take room from the table.
         column.addLayout(row_of(self._protect))
         column.addLayout(row_of(self._limit, self._share))
         return why
-
-
-def _on_card(content: QWidget) -> QScrollArea:
-    """An area around `content` that lets the card shine through."""
-    area = scrolling(content)
-    area.viewport().setAutoFillBackground(False)
-    content.setAutoFillBackground(False)
-    return area

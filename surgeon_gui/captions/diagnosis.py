@@ -33,6 +33,7 @@ CAPTIONS = {
     "forecast_save_button": _SAVE,
     "sensitivity_save_button": _SAVE,
     "planned_save_button": _SAVE,
+    "architecture_save_button": _SAVE,
     "architecture_tab": Caption(
         tr("Architecture"), tr("Every layer before and after, and why it was cut.")
     ),

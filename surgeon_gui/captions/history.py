@@ -75,6 +75,9 @@ CAPTIONS = {
     "report_button": Caption(
         tr("Save report"), tr("Write all that is known of the run, for people to read.")
     ),
+    "report_open_button": Caption(
+        tr("Open"), tr("Show the report in the program for such files.")
+    ),
     "report_html_action": Caption(tr("Save report as &HTML…"), ""),
     "report_pdf_action": Caption(tr("Save report as &PDF…"), ""),
 }

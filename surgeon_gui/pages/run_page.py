@@ -1,4 +1,4 @@
-"""Step 4: where the run goes, how to repeat it, and how long its stages take."""
+"""Step 4: where the run goes, how to repeat it, and what its stages take."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from surgeon_gui.widgets.facts import Facts
 
 
 class RunPage(Page):
-    """Folder, job file, equivalent command, times of the stages."""
+    """Folder, job file, equivalent command, time and memory of the stages."""
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
@@ -47,7 +47,7 @@ class RunPage(Page):
         self._folder.setObjectName("run_folder_label")
         self._open_button = button("open_run_button")
         self._open_button.clicked.connect(self._on_open_clicked)
-        self._times_title = heading(tr("Time taken"))
+        self._times_title = heading(tr("Time taken, and the most memory"))
         self._times = Facts("stage_times")
 
         self.column.addWidget(heading(CAPTIONS["run_parent_edit"].label))

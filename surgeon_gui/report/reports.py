@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from PySide6.QtCore import QObject, QTimer, Slot
+from PySide6.QtCore import QObject, QTimer, Signal, Slot
 from PySide6.QtWidgets import QWidget
 
 from surgeon_engine.errors import RunFolderError
@@ -58,6 +58,8 @@ class Reports(QObject):
     Charts are drawn here, one at a time so that the window never waits for long; the
     rest is done in the background.
     """
+
+    written = Signal(str, str)  # the folder of the run, and where its report is
 
     def __init__(self, session: Session, runs: Runs, window: QWidget) -> None:
         super().__init__(session)
@@ -142,13 +144,15 @@ class Reports(QObject):
         self._drawings.popleft()
         around = Surroundings(drawing.task.name, drawing.versions, drawing.pictures)
         work = partial(_write, drawing.task, around)
-        self._writing.start(work, self._on_written)
+        self._writing.start(work, partial(self._on_written, drawing.task))
 
-    def _on_written(self, problem: str) -> None:
+    def _on_written(self, task: _Task, problem: str) -> None:
         if problem:
             words = tr("The report cannot be written: {reason}.")
             hint = tr("Choose a folder that you may write to.")
             self._session.show_problem(Failed(words.format(reason=problem), hint))
+        else:
+            self.written.emit(task.run.folder, str(task.path))
 
     def _name_of(self, run: RunState) -> str:
         record = self._runs.state.record(run.folder)

@@ -1,4 +1,4 @@
-"""The strip that is always in sight: the plan, how far the run is, and its buttons."""
+"""The strip that is always in sight: plan, progress, and the buttons of a run."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from surgeon_gui.run_state import RunState
 from surgeon_gui.sentences import phase, remaining
 from surgeon_gui.theme import GAP, MARGIN
 from surgeon_gui.translation import tr
+from surgeon_gui.under_way import Task
 from surgeon_gui.widgets.controls import bold, button, text_label
 from surgeon_gui.widgets.elided_label import ElidedLabel
 from surgeon_gui.widgets.light_badge import LightBadge
@@ -55,7 +56,7 @@ class ActionStrip(QWidget):
         self._remaining.setProperty("quiet", True)
         self._bar = QProgressBar(maximum=_FULL, textVisible=False)
         self._bar.setObjectName("progress_bar")
-        self._bar.setAccessibleName(tr("Progress of the run"))
+        self._bar.setAccessibleName(tr("Progress of what is under way"))
 
         self._start = button("start_button", primary=True)
         self._pause = button("pause_button")
@@ -142,6 +143,13 @@ class ActionStrip(QWidget):
             (self._cancel, controls.cancel),
         ):
             _show(item, view)
+
+    def show_task(self, task: Task | None) -> None:
+        """Show how far something else than a run is; None: there is nothing else."""
+        if task is not None:
+            self._phase.show_text(task.words)
+            self._remaining.setText("")
+            self._bar.setValue(round(task.share * _FULL))
 
 
 def _show(item: QPushButton, view: ControlView) -> None:

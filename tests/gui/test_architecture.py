@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import replace
 
 import pytest
 from PySide6.QtCore import QPoint, Qt
-from PySide6.QtGui import QAction
+from PySide6.QtGui import QAction, QImage
 from PySide6.QtTest import QAbstractItemModelTester
 from PySide6.QtWidgets import QComboBox, QMenu, QPushButton, QSpinBox, QTreeView
 
 from surgeon_engine.config import PruningConfig, Structure
+from surgeon_gui.architecture.block_card import BlockCard
 from surgeon_gui.architecture.picture import BlockPicture
 from surgeon_gui.architecture.state import Source, of_model, of_plan
 from surgeon_gui.diagnosis.block_map import BlockMap
@@ -269,3 +271,21 @@ def test_widths_that_change_with_the_target_stay_in_sight(make_open):
         words = cells(window, name)["Shape"]
         assert "\N{RIGHTWARDS ARROW}" in words
         assert tree.fontMetrics().horizontalAdvance(words) < width
+
+
+def test_the_picture_of_the_blocks_is_saved_like_a_chart(make_open, tmp_path):
+    window = make_open()
+    chart = find(window, "architecture_chart", BlockCard)
+    picture = find(window, "architecture_picture", BlockPicture)
+    for ending in ("png", "svg", "csv"):
+        chart.save_picture(tmp_path / f"blocks.{ending}")
+    # All blocks, however many of them are in sight, in twice the pixels.
+    picture_height = QImage(str(tmp_path / "blocks.png")).height() / 2
+    assert picture_height > picture.sizeHint().height() > 0
+    assert b"<svg" in (tmp_path / "blocks.svg").read_bytes()
+    with (tmp_path / "blocks.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    layers = [x for b in architect_of(window).architecture.blocks for x in b.layers]
+    assert [row["layer"] for row in rows] == [layer.name for layer in layers]
+    left = [layer.weights - layer.removed for layer in layers]
+    assert [int(row["weights after"]) for row in rows] == left

@@ -170,10 +170,77 @@ def test_no_run_is_started_while_a_model_is_being_saved(qtbot, saving, tmp_path)
     qtbot.waitUntil(lambda: find(window, "start_button").isEnabled())
 
 
-def test_a_measurement_is_not_asked_about(qtbot, saving):
-    window = saving("")
-    qtbot.waitUntil(lambda: not window.session.state.is_busy, timeout=PATIENCE_MS)
-    window.session.measure()
+@pytest.mark.parametrize(
+    ("begin", "words"),
+    [("measure", "being measured"), ("diagnose", "being diagnosed")],
+)
+def test_what_closing_would_lose_is_asked_about(qtbot, make_window, begin, words):
+    window = make_window("--pause", "0.03")
+    load_and_wait(qtbot, window)
+    if begin == "measure":
+        window.start_run()
+        wait_for_status(qtbot, window, Status.FINISHED)
+        window.session.measure()
+    else:
+        click(window, "target_diagnose_button")
+    window.close()
+    assert window.isVisible()
+    assert words in question(window).text()
+    assert not find(window, "close_keep_button").isVisible()
+    click(window, "close_stay_button")
+    assert window.session.state.is_busy
+    window.close()
     with qtbot.waitSignal(window.closed, timeout=PATIENCE_MS):
-        window.close()
+        click(window, "close_cancel_button")
     assert not psutil.Process().children(recursive=True)
+
+
+def test_the_question_about_a_diagnosis_goes_away_with_it(qtbot, make_window):
+    window = make_window("--pause", "0.03")
+    load_and_wait(qtbot, window)
+    click(window, "target_diagnose_button")
+    window.close()
+    qtbot.waitUntil(lambda: not window.session.state.is_busy, timeout=PATIENCE_MS)
+    assert not question(window).isVisible()
+    assert window.isVisible()
+
+
+@pytest.fixture
+def downloading(qtbot, make_window, tmp_path, monkeypatch):
+    """Begins a download and closes the window in it."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+
+    def begin(source):
+        window = make_window("--pause", "0.1")
+        window.choose_model(source)
+        click(window, "download_button")
+        assert window.session.state.download.is_open
+        window.close()
+        return window
+
+    return begin
+
+
+def test_a_download_may_be_left_and_resumed_later(qtbot, downloading):
+    window = downloading("hf://someone/tiny")
+    assert "being downloaded" in question(window).text()
+    assert "resumed later" in question(window).informativeText()
+    with qtbot.waitSignal(window.closed, timeout=PATIENCE_MS):
+        click(window, "close_cancel_button")
+    assert not psutil.Process().children(recursive=True)
+
+
+def test_a_download_is_waited_for(qtbot, downloading):
+    window = downloading("hf://someone/tiny")
+    with qtbot.waitSignal(window.closed, timeout=PATIENCE_MS):
+        click(window, "close_keep_button")
+        assert window.isVisible()
+    assert window.session.state.download.downloaded is not None
+
+
+def test_a_download_that_was_waited_for_and_fails_is_shown(qtbot, downloading):
+    window = downloading("hf://someone/gated")
+    click(window, "close_keep_button")
+    session = window.session
+    qtbot.waitUntil(lambda: not session.state.download.is_open, timeout=PATIENCE_MS)
+    assert window.isVisible()

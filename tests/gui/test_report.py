@@ -7,9 +7,12 @@ from functools import partial
 
 import pytest
 from PySide6.QtGui import QImage
+from PySide6.QtWidgets import QWidget
 
 from surgeon_engine.job_file import config_from_toml
 from surgeon_engine.run_folder import RunFolder
+from surgeon_gui.app_state import Step
+from surgeon_gui.report import report_row
 from surgeon_gui.report.pdf import pdf_of
 from surgeon_gui.report.pictures import RunPictures
 from surgeon_gui.report.report import Picture, Surroundings, report_html
@@ -18,7 +21,7 @@ from surgeon_gui.settings import ThemeChoice
 from surgeon_gui.theme import LIGHT, apply_theme
 from tests.gui.looking import shown
 from tests.helpers.fake_runs import job, write_run
-from tests.helpers.windows import PATIENCE_MS
+from tests.helpers.windows import PATIENCE_MS, click, find
 
 PIXEL = Picture("Quality", b"\x89PNG made up")
 AROUND = Surroundings("The <best> & only", {"torch": "2.9.0"}, (PIXEL,))
@@ -124,6 +127,39 @@ def test_the_ending_of_the_name_says_which_form_is_written(
         said = text_of(path.read_text())
         assert "torch 2.9.0" in said  # out of the run's own report
         assert path.read_text().count("data:image/png;base64") >= 3
+
+
+def test_a_report_that_is_written_is_told_and_can_be_opened(
+    qtbot, tmp_path, window, monkeypatch
+):
+    opened = []
+    monkeypatch.setattr(report_row, "open_folder", opened.append)
+    window.open_run(write_run(tmp_path / "runs", "a"))
+    qtbot.waitUntil(partial(is_opened, window), timeout=PATIENCE_MS)
+    window.open_step(Step.EXPORT)
+    note = find(window, "report_note")
+    assert not note.isVisible()
+    path = tmp_path / "mine.html"
+    window._history.reports.save(str(path))
+    qtbot.waitUntil(note.isVisible, timeout=PATIENCE_MS)
+    assert note.shown_text() == "mine.html is written."
+    click(window, "report_open_button")
+    assert opened == [str(path)]
+    window.open_run(write_run(tmp_path / "runs", "b"))  # another's is not its
+    qtbot.waitUntil(lambda: not note.isVisible(), timeout=PATIENCE_MS)
+
+
+def test_a_window_that_closes_completes_the_report_that_it_draws(
+    qtbot, tmp_path, window
+):
+    window.open_run(write_run(tmp_path / "runs", "a"))
+    qtbot.waitUntil(partial(is_opened, window), timeout=PATIENCE_MS)
+    path, reports = tmp_path / "late.html", window._history.reports
+    reports.save(str(path))
+    qtbot.waitUntil(lambda: bool(reports._drawings), timeout=PATIENCE_MS)
+    assert window.close()
+    assert path.read_text().count("data:image/png;base64") >= 3
+    assert not [sheet for sheet in window.findChildren(QWidget) if sheet.isVisible()]
 
 
 def test_a_report_that_cannot_be_written_is_told(qtbot, tmp_path, window):

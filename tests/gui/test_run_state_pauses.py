@@ -17,9 +17,12 @@ from surgeon_engine.events import (
 from surgeon_engine.live import MemorySampled, Paused, Resumed
 from surgeon_gui import run_state
 from surgeon_gui.run_state import Status
+from surgeon_gui.sentences import stage_times
+from surgeon_gui.text import STAGES
 from tests.helpers.fake_engine import model_summary
 
 CONFIG = RunConfig(pruning=PruningConfig(shots=2))
+PEAKS = ((700, 1000), (600, 2000))  # MB in RAM and on the GPU
 STARTED = RunStarted("folder", 2, model_summary(), "cpu", 100, 50)
 
 
@@ -129,3 +132,19 @@ def test_samples_of_memory_stand_at_the_time_that_the_run_had_worked(running):
     assert list(state.memory.seconds) == [16.0, 18.0]
     assert list(state.memory.process_bytes) == [100, 200]
     assert len(running.memory) == 0
+
+
+def test_the_most_memory_of_each_stage_stands_beside_its_time(running):
+    mega, no_break = 10**6, "\N{NO-BREAK SPACE}"
+    state = told(running, 16.0, MemorySampled(900 * mega), MemorySampled(640 * mega))
+    state = told(state, 17.0, StageStarted(Stage.SELECTION, 1))
+    first, second = (MemorySampled(x * mega, y * mega, 8000 * mega) for x, y in PEAKS)
+    state = told(state, 18.0, first, second, StageStarted(Stage.UPDATE, 1))
+    state = told(state, 20.0, StageStarted(Stage.EVALUATION, 1))
+    times = {name: words.replace(no_break, " ") for name, words in stage_times(state)}
+    names = [STAGES[x][1] for x in (Stage.CURVATURE, Stage.SELECTION, Stage.UPDATE)]
+    assert [times[name] for name in names] == [
+        "12 s, 900.0 MB",
+        "1.0 s, 700.0 MB and 2.0 GB of the GPU",
+        "2.0 s",
+    ]
