@@ -13,6 +13,7 @@ from surgeon_gui.diagnosis.steering import Diagnosis
 from surgeon_gui.diagnosis.view import DiagnosisView
 from surgeon_gui.pages.target_page import TargetPage
 from surgeon_gui.session import Session
+from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import button
 
 
@@ -38,6 +39,8 @@ class BeforeTheCut(QObject):
         self._button = button("target_diagnose_button")
         self._button.clicked.connect(self._on_clicked)
         target_page.put_below_plan(self._button)
+        centre.currentChanged.connect(self._on_side_changed)
+        self._on_side_changed()
 
     def save_charts(self, folder: Path) -> None:
         """Write a picture of each chart into `folder`."""
@@ -55,3 +58,10 @@ class BeforeTheCut(QObject):
         self._centre.open_tab("diagnosis_tab")
         if self.diagnosis.known is None:
             self.diagnosis.diagnose()
+
+    @Slot()
+    def _on_side_changed(self) -> None:
+        """Offer the way to the diagnosis only where it leads there."""
+        why_not = "" if self._centre.shows_tabs else tr("Choose a model first.")
+        self._button.setEnabled(not why_not)
+        self._button.setToolTip(why_not or self._button.accessibleDescription())

@@ -51,6 +51,11 @@ class Centre(QStackedWidget):
         index = self._tabs.currentIndex()
         return next(name for name, place in self._places.items() if place == index)
 
+    @property
+    def shows_tabs(self) -> bool:
+        """Whether the views are in sight, and not the invitation."""
+        return self.currentWidget() is self._tabs
+
     def show_tabs(self, has_something: bool) -> None:
         """Show the views, or the invitation while there is nothing in them."""
         self.setCurrentIndex(1 if has_something else 0)

@@ -28,6 +28,7 @@ class Going(QObject):
         self._steps = steps
         self._centre = centre
         self._menu = menu
+        self._to_views: list[QAction] = []
         for number, step in enumerate(Step, start=1):
             label = CAPTIONS[f"step_{step.value}_header"].label
             words = f"&{number} {label}"
@@ -41,6 +42,9 @@ class Going(QObject):
             action = self._add(f"go_{name}_action", label, keys)
             action.setData(name)
             action.triggered.connect(self._on_view)
+            self._to_views.append(action)
+        centre.currentChanged.connect(self._on_side_changed)
+        self._on_side_changed()
 
     def _add(self, name: str, words: str, keys: str) -> QAction:
         action = QAction(words, self)
@@ -61,3 +65,9 @@ class Going(QObject):
         action = self.sender()
         assert isinstance(action, QAction)
         self._centre.open_tab(action.data())
+
+    @Slot()
+    def _on_side_changed(self) -> None:
+        """Offer the views only while they are in sight."""
+        for action in self._to_views:
+            action.setEnabled(self._centre.shows_tabs)

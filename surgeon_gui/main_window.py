@@ -305,6 +305,7 @@ class MainWindow(QMainWindow):
         self._strip.show_run(state.run, plan, controls, now)
         self._strip.show_task(task_under_way(state))
         self._menus.show_controls(controls)
+        self._menus.actions["save_job_action"].setEnabled(state.model_is_chosen)
         self._strip.show_fit(None if state.is_busy else state.fit)
         self._error_bar.show_problem(state.notice)
 
