@@ -27,10 +27,19 @@ from tests.helpers.windows import find, load_and_wait
 NEVER = Qt.ScrollBarPolicy.ScrollBarAlwaysOff
 
 
-@pytest.mark.parametrize(("language", "scale"), [("en", "1"), ("de", "1"), ("en", "2")])
-def test_nothing_is_cut_or_nameless_or_on_top_of_something(language, scale):
+@pytest.mark.parametrize(
+    ("scale", "options"),
+    [
+        ("1", ()),
+        ("1", ("--language", "de")),
+        ("2", ()),
+        ("1", ("--theme", "dark", "--size", "1920x1080")),
+    ],
+    ids=["english", "german", "twice as large", "dark and wide"],
+)
+def test_nothing_is_cut_or_nameless_or_on_top_of_something(scale, options):
     done = subprocess.run(
-        [sys.executable, "-m", "tests.helpers.walking", "--language", language],
+        [sys.executable, "-m", "tests.helpers.walking", *options],
         env={**os.environ, "QT_SCALE_FACTOR": scale},
         capture_output=True,
         text=True,

@@ -3,6 +3,7 @@
 As a program it opens a window of its own, for what holds for a whole process:
 
     python -m tests.helpers.walking --language de
+    python -m tests.helpers.walking --theme dark --size 1920x1080
     QT_SCALE_FACTOR=2 python -m tests.helpers.walking
 
 It prints a line for everything that is wrong, and nothing if all is well.
@@ -31,6 +32,7 @@ from PySide6.QtWidgets import (
     QComboBox,
     QDialog,
     QDockWidget,
+    QDoubleSpinBox,
     QLabel,
     QLineEdit,
     QMainWindow,
@@ -41,13 +43,13 @@ from PySide6.QtWidgets import (
     QRadioButton,
     QScrollArea,
     QScrollBar,
+    QSpinBox,
     QTabBar,
     QTextEdit,
     QToolButton,
     QWidget,
 )
 
-SIZE = (1280, 720)
 INTERACTIVE = (
     QAbstractButton,
     QAbstractSlider,
@@ -174,19 +176,10 @@ def walk(window: QMainWindow) -> Iterator[str]:
     from surgeon_gui.app_state import Step
     from surgeon_gui.run_state import Status
 
-    for part in ("before", "after"):
-        for step in Step:
-            window.open_step(step)
-            for opener in window.findChildren(QToolButton):
-                if opener.objectName().endswith("_advanced_button"):
-                    opener.setChecked(True)
-            yield f"{step.value}, {part} a run"
-        for name in window._centre.names:
-            window._centre.open_tab(name)
-            yield f"{name}, {part} a run"
-        if part == "before":
-            window.start_run()
-            wait_until(lambda: window.session.state.run.status is Status.FINISHED)
+    yield from steps_and_views(window, "before a run")
+    window.start_run()
+    wait_until(lambda: _status(window) is Status.FINISHED)
+    yield from steps_and_views(window, "after a run")
     window.session.save()
     wait_until(lambda: not window.session.state.is_busy)
     window.session.measure()
@@ -202,6 +195,21 @@ def walk(window: QMainWindow) -> Iterator[str]:
     window.findChild(QPushButton, "error_details_button").setChecked(True)
     yield "an error and the hint"
     window.session.dismiss_problem()
+
+
+def steps_and_views(window: QMainWindow, when: str) -> Iterator[str]:
+    """Open every step with all that it can unfold, then every view."""
+    from surgeon_gui.app_state import Step
+
+    for step in Step:
+        window.open_step(step)
+        for opener in window.findChildren(QToolButton):
+            if opener.objectName().endswith("_advanced_button"):
+                opener.setChecked(True)
+        yield f"{step.value}, {when}"
+    for name in window._centre.names:
+        window._centre.open_tab(name)
+        yield f"{name}, {when}"
 
 
 def walk_dialogs(window: QMainWindow) -> Iterator[QDialog]:
@@ -236,32 +244,87 @@ def everything_wrong(window: QMainWindow) -> list[str]:
     return found
 
 
+def wrong_while_paused(window: QMainWindow) -> list[str]:
+    """What is wrong with a window while its run, which takes its time, is paused."""
+    from surgeon_gui.run_state import Status
+    from tests.helpers.windows import LONG
+
+    window.load_config(LONG)
+    wait_until(lambda: not window.session.start_obstacle())
+    window.start_run()
+    wait_until(lambda: bool(window.session.state.run.history))
+    window.session.pause_or_resume()
+    wait_until(lambda: _status(window) is Status.PAUSED)
+    return _wrong(window, "while paused")
+
+
+def wrong_after_failure(window: QMainWindow) -> list[str]:
+    """What is wrong with a window whose run fails."""
+    from surgeon_gui.run_state import Status
+
+    window.start_run()
+    wait_until(lambda: _status(window) is Status.FAILED)
+    return _wrong(window, "after a failure")
+
+
 def main() -> int:
-    """Open a window, walk through it, tell what is wrong."""
+    """Open windows, walk through them, tell what is wrong."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--language", default="en")
+    parser.add_argument("--theme", default="light")
+    parser.add_argument("--size", default="1280x720")
     options = parser.parse_args()
     from surgeon_gui import languages
 
     languages.choose(options.language)
     from surgeon_gui.app import make_application
-    from tests.helpers.windows import QUICK, closed, open_window
+    from surgeon_gui.settings import ThemeChoice
+    from surgeon_gui.theme import apply_theme
 
     logging.getLogger("qt").setLevel(logging.ERROR)  # what offscreen cannot do
     application = make_application(sys.argv[:1])
-    with tempfile.TemporaryDirectory() as folder:
-        window = open_window(Path(folder))
-        window.resize(*SIZE)
-        found = [f"at first: {what}" for what in problems(window)]
-        try:
-            window.load_config(QUICK)
-            wait_until(lambda: not window.session.start_obstacle())
-            found += everything_wrong(window)
-        finally:
-            closed(window)
+    apply_theme(application, ThemeChoice(options.theme))
+    width, height = map(int, options.size.split("x"))
+    found = []
+    for look, *of_engine in (
+        (everything_wrong,),
+        (wrong_while_paused, "--pause", "0.01"),
+        (wrong_after_failure, "--mishap", "fail", "--at", "selection"),
+    ):
+        found += _in_a_window((width, height), look, *of_engine)
     del application
     sys.stdout.write("\n".join(dict.fromkeys(found)))
     return 0
+
+
+def _in_a_window(
+    size: tuple[int, int], look: Callable[[QMainWindow], list[str]], *of_engine: str
+) -> list[str]:
+    """What is wrong with a new window, at first and when it is looked through."""
+    from tests.helpers.windows import QUICK, closed, open_window
+
+    with tempfile.TemporaryDirectory() as folder:
+        window = open_window(Path(folder), *of_engine)
+        try:
+            window.resize(*size)
+            found = [f"at first: {what}" for what in problems(window)]
+            window.load_config(QUICK)
+            wait_until(lambda: not window.session.start_obstacle())
+            return found + look(window)
+        finally:
+            closed(window)
+
+
+def _wrong(window: QMainWindow, when: str) -> list[str]:
+    return [
+        f"{where}: {what}"
+        for where in steps_and_views(window, when)
+        for what in problems(window)
+    ]
+
+
+def _status(window: QMainWindow) -> object:
+    return window.session.state.run.status
 
 
 def _how_cut(widget: QWidget) -> str:
@@ -278,6 +341,8 @@ def _how_cut(widget: QWidget) -> str:
     if not isinstance(widget, (QLabel, *WITH_TEXT)) or not widget.text():
         return ""
     hint, needed = widget.sizeHint(), widget.sizeHint().height()
+    if isinstance(widget, QAbstractSpinBox):
+        return _how_cut_inside(widget)
     if isinstance(widget, QLabel) and widget.wordWrap():
         needed = widget.heightForWidth(widget.width())
         words = widget.text().replace("\n", " ").split(" ")
@@ -287,6 +352,17 @@ def _how_cut(widget: QWidget) -> str:
     elif widget.width() < hint.width():
         return widget.text()
     return f"{widget.text()} (height)" if widget.height() < needed else ""
+
+
+def _how_cut_inside(box: QAbstractSpinBox) -> str:
+    """How its number is cut; with a style sheet its size hint asks for too much."""
+    edit = box.lineEdit()
+    texts = [box.text()]
+    if isinstance(box, (QSpinBox, QDoubleSpinBox)):
+        texts.append(f"{box.textFromValue(box.maximum())}{box.suffix()}")
+    room = edit.width() - 2 * 2  # of which a line keeps 2 pixels free at either side
+    cut = [text for text in texts if box.fontMetrics().horizontalAdvance(text) > room]
+    return f"{cut[0]} (number)" if cut else ""
 
 
 def _takes_room(child: QObject) -> bool:

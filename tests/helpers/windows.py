@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+from dataclasses import replace
 
 from PySide6.QtCore import QCoreApplication, QEvent
 from PySide6.QtWidgets import QWidget
@@ -18,6 +19,8 @@ QUICK = RunConfig(
     calibration=CalibrationConfig(windows=8, validation_windows=4, window_length=64),
     pruning=PruningConfig(sparsity=0.3, shots=3),
 )
+# So many shots that no run comes to its end by itself while a test looks at it.
+LONG = replace(QUICK, pruning=replace(QUICK.pruning, shots=50))
 PATIENCE_MS = 20_000
 
 
