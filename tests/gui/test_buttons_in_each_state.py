@@ -146,6 +146,11 @@ SPECIFICATION = (
         "open_run_button report_button report_html_action report_pdf_action",
     ),
     (
+        WITH_VIEWS,
+        "The architecture is that of the model, or of the run that was opened.",
+        saving("architecture"),
+    ),
+    (
         WITH_A_BASELINE,
         "Charts can be saved once there is something in them.",
         saving("perplexity", "parameters", "sparsity", "times", "memory"),
@@ -186,12 +191,13 @@ SPECIFICATION = (
     ),
     (
         NEVER,
-        "Something has to be done first: a diagnosis, a text, a file, an undo.",
+        "Something has to be done first: a diagnosis, a text, a report, an undo.",
         saving("sensitivity", "forecast", "planned")
         + " playground_original_copy_button playground_pruned_copy_button "
         "playground_new_seed_button playground_run_button copy_command_button "
         "redo_action window_back_button window_on_button window_jump_button "
-        "builtin_text_button preset_restore_button open_saved_button",
+        "builtin_text_button preset_restore_button open_saved_button "
+        "report_open_button",
     ),
     (
         NEVER,
