@@ -14,16 +14,6 @@ from surgeon_gui.widgets.chart_card import ChartCard
 from surgeon_gui.widgets.scrolling import scrolling
 
 _LEAST_WIDTH = 480  # pixels, of a picture that is saved
-_COLUMNS = (
-    "block",
-    "layer",
-    "rows before",
-    "rows after",
-    "columns before",
-    "columns after",
-    "weights before",
-    "weights after",
-)
 
 
 class BlockCard(ChartCard):
@@ -62,7 +52,9 @@ class BlockCard(ChartCard):
 
     def rows(self) -> list[tuple[object, ...]]:
         """See `ChartCard.rows`; -1 is a size that is not known."""
-        found: list[tuple[object, ...]] = [_COLUMNS]
+        sizes = ("rows before", "rows after", "columns before", "columns after")
+        header = ("block", "layer", *sizes, "weights before", "weights after")
+        found: list[tuple[object, ...]] = [header]
         for block in self._blocks:
             for layer in block.layers:
                 before, after = layer.before, layer.after
