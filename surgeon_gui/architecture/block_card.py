@@ -17,12 +17,12 @@ _LEAST_WIDTH = 480  # pixels, of a picture that is saved
 _COLUMNS = (
     "block",
     "layer",
-    "rows before",
-    "rows after",
-    "columns before",
-    "columns after",
-    "weights before",
-    "weights after",
+    "rows_before",
+    "rows_after",
+    "columns_before",
+    "columns_after",
+    "weights_before",
+    "weights_after",
 )
 
 
