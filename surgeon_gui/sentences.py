@@ -244,7 +244,7 @@ def _taken(seconds: float, memory: MemorySampled | None) -> str:
     ram = numbers.size(memory.process_bytes)
     if not memory.device_total:
         return tr("{time}, {memory}").format(time=time, memory=ram)
-    return tr("{time}, {memory} and {gpu} of the GPU").format(
+    return tr("{time}, {memory}, GPU {gpu}").format(
         time=time, memory=ram, gpu=numbers.size(memory.device_bytes)
     )
 

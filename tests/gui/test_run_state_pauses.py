@@ -145,6 +145,6 @@ def test_the_most_memory_of_each_stage_stands_beside_its_time(running):
     names = [STAGES[x][1] for x in (Stage.CURVATURE, Stage.SELECTION, Stage.UPDATE)]
     assert [times[name] for name in names] == [
         "12 s, 900.0 MB",
-        "1.0 s, 700.0 MB and 2.0 GB of the GPU",
+        "1.0 s, 700.0 MB, GPU 2.0 GB",
         "2.0 s",
     ]
