@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from PySide6.QtCore import QEvent, QObject, Qt
-from PySide6.QtGui import QFont
+from PySide6.QtGui import QFont, QPaintEvent
 from PySide6.QtWidgets import (
     QAbstractSpinBox,
     QComboBox,
@@ -14,10 +14,15 @@ from PySide6.QtWidgets import (
     QLineEdit,
     QPushButton,
     QSizePolicy,
+    QStyle,
+    QStyleOptionComboBox,
+    QStylePainter,
     QWidget,
 )
 
 from surgeon_gui.captions import CAPTIONS
+
+_BESIDE_CHOICE = 4  # pixels, between a choice and the edges of its box
 
 AnyWidget = TypeVar("AnyWidget", bound=QWidget)
 
@@ -98,7 +103,7 @@ def lower_to(widget: QWidget, least: int) -> None:
 
 def choice_box() -> QComboBox:
     """A box for one of several; a long choice is cut in it, not in its list."""
-    box = calm(QComboBox())
+    box = calm(_ElidingBox())
     policy = QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
     box.setSizeAdjustPolicy(policy)
     box.setMinimumContentsLength(8)
@@ -111,6 +116,27 @@ def finish_typing(widget: QWidget | None) -> None:
         widget.interpretText()
     elif isinstance(widget, QLineEdit):
         widget.editingFinished.emit()
+
+
+class _ElidingBox(QComboBox):
+    """Cuts its choice with an ellipsis; Qt would cut it in the middle of a letter."""
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        """Draw the box with as much of the choice as there is room for."""
+        option = QStyleOptionComboBox()
+        self.initStyleOption(option)
+        painter, style = QStylePainter(self), self.style()
+        room = style.subControlRect(
+            QStyle.ComplexControl.CC_ComboBox,
+            option,
+            QStyle.SubControl.SC_ComboBoxEditField,
+            self,
+        ).width()
+        option.currentText = self.fontMetrics().elidedText(
+            self.currentText(), Qt.TextElideMode.ElideRight, room - _BESIDE_CHOICE
+        )
+        painter.drawComplexControl(QStyle.ComplexControl.CC_ComboBox, option)
+        painter.drawControl(QStyle.ControlElement.CE_ComboBoxLabel, option)
 
 
 def calm(widget: AnyWidget) -> AnyWidget:

@@ -33,6 +33,7 @@ from surgeon_engine.config import (
     UpdateKind,
 )
 from surgeon_gui.forms import ConfigForm
+from surgeon_gui.widgets.controls import choice_box
 
 CHANGED = {
     "model": ModelConfig("elsewhere", Dtype.BFLOAT16, Device.CPU),
@@ -303,3 +304,20 @@ def _turn_of_the_wheel():
         Qt.ScrollPhase.NoScrollPhase,
         False,
     )
+
+
+def test_a_choice_without_room_ends_in_an_ellipsis(qtbot):
+    boxes = [choice_box(), QComboBox()]
+    for box in boxes:
+        qtbot.addWidget(box)
+        box.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        box.addItem("Each layer has a width of its own")
+
+    def look_alike(width):
+        for box in boxes:
+            box.resize(width, 27)
+        one, other = (box.grab().toImage() for box in boxes)
+        return one == other
+
+    assert look_alike(400)
+    assert not look_alike(120)  # Qt cuts through letters
