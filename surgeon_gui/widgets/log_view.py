@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from PySide6.QtCore import Signal, Slot
-from PySide6.QtGui import QFontDatabase, QGuiApplication
+from PySide6.QtGui import QFontDatabase, QGuiApplication, QShowEvent
 from PySide6.QtWidgets import (
     QHBoxLayout,
     QLabel,
@@ -70,6 +70,11 @@ class LogView(QWidget):
         layout.addLayout(top)
         layout.addWidget(self._text)
         self.setMinimumHeight(110)
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Show the beginning of lines; Qt would show the end of the last one."""
+        super().showEvent(event)
+        self._text.horizontalScrollBar().setValue(0)
 
     def append(self, lines: Iterable[LogLine]) -> None:
         """Add lines, all in one go."""

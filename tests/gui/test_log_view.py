@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from PySide6.QtWidgets import QPlainTextEdit
 
 from surgeon_engine.events import (
     Envelope,
@@ -71,3 +72,16 @@ def test_only_events_worth_reading_become_lines():
         (Level.WARNING, "Careful."),
         (Level.ERROR, "Broken. Mend it."),
     ]
+
+
+def test_times_and_levels_are_in_sight_however_long_the_lines(qtbot, log):
+    long = LogLine(4.0, Level.INFO, "a long line " * 40)
+    log.append([long])
+    log.resize(400, 160)
+    with qtbot.waitExposed(log):
+        log.show()
+    across = log.findChild(QPlainTextEdit, "log_text").horizontalScrollBar()
+    assert across.maximum() > 0
+    assert across.value() == 0
+    log.append([long] * 30)
+    assert across.value() == 0
