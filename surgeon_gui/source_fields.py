@@ -15,10 +15,10 @@ FIELDS = {
         ),
     ),
     "model.dtype": FieldText(
-        tr("Number format"),
+        tr("Compute in"),
         tr(
-            "The format in which weights are held while pruning. float32 is exact; the "
-            "16-bit formats halve the memory."
+            "The number format in which weights are held while pruning. float32 is "
+            "exact; the 16-bit formats halve the memory."
         ),
     ),
     "model.device": FieldText(

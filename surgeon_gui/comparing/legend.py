@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pyqtgraph.graphicsItems.ScatterPlotItem import Symbols
 from PySide6.QtCore import QPointF, QRectF, Qt
-from PySide6.QtGui import QColor, QPainter, QPaintEvent, QResizeEvent
+from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen, QResizeEvent
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from surgeon_gui.theme import GAP, theme_of
@@ -22,7 +22,7 @@ class Entry:
 
     name: str
     colour: str
-    symbol: str  # as pyqtgraph calls it
+    symbol: str  # as pyqtgraph calls it; empty: a dashed line
 
 
 class Legend(QWidget):
@@ -54,16 +54,18 @@ class Legend(QWidget):
     def _paint(self, painter: QPainter, entry: Entry, place: QRectF) -> None:
         theme, colour = theme_of(self), QColor(entry.colour)
         middle = QPointF(place.left() + _SWATCH / 2, place.center().y())
-        painter.setPen(colour)
+        style = Qt.PenStyle.SolidLine if entry.symbol else Qt.PenStyle.DashLine
+        painter.setPen(QPen(colour, 1, style))
         half = QPointF(_SWATCH / 2 - 2, 0)
         painter.drawLine(middle - half, middle + half)
-        painter.save()
-        painter.translate(middle)
-        painter.scale(_SYMBOL, _SYMBOL)
-        painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(colour)
-        painter.drawPath(Symbols[entry.symbol])
-        painter.restore()
+        if entry.symbol:
+            painter.save()
+            painter.translate(middle)
+            painter.scale(_SYMBOL, _SYMBOL)
+            painter.setPen(Qt.PenStyle.NoPen)
+            painter.setBrush(colour)
+            painter.drawPath(Symbols[entry.symbol])
+            painter.restore()
         painter.setPen(QColor(theme.muted))
         area = place.adjusted(_SWATCH + 4, 0, 0, 0)
         name = self.fontMetrics().elidedText(

@@ -135,15 +135,11 @@ class SeriesChart(ChartCard):
             dash = None if each.has_symbols else _DASHES
             pen = pg.mkPen(colour, dash=dash) if each.is_joined else None
             item.setPen(pen)
-            item.setSymbol(symbol if each.has_symbols else None)
+            item.setSymbol(symbol or None)
             item.setSymbolBrush(pg.mkBrush(colour))
             item.setSymbolPen(pg.mkPen(theme.surface))
         self._legend.show_entries(
-            tuple(
-                Entry(each.name, *_look(theme, each))
-                for each in self._series
-                if each.has_symbols
-            )
+            tuple(Entry(each.name, *_look(theme, each)) for each in self._series)
         )
 
     @Slot(object)
@@ -168,9 +164,9 @@ class SeriesChart(ChartCard):
 
 
 def _look(theme: Theme, series: Series) -> tuple[str, str]:
-    """Colour and symbol of a series."""
+    """Colour and symbol of a series; a line without symbols has none."""
     if series.number is None:
-        return theme.muted, ORIGINAL
+        return theme.muted, ORIGINAL if series.has_symbols else ""
     turn, place = divmod(series.number, len(theme.series))
     # In the next turn the same colours have other symbols.
     return theme.series[place], SYMBOLS[(place + turn) % len(SYMBOLS)]

@@ -155,11 +155,11 @@ def _name(made: QPushButton, source: str) -> None:
 def _samples_line() -> str:
     if smollm2():
         return tr(
-            "No model at hand? The demo is pruned in about a minute; {sample} is a "
+            "No model at hand? The demo is pruned in a minute or two; {sample} is a "
             "real pretrained model and takes longer."
         ).format(sample=SMOLLM2)
     return tr(
-        "No model at hand? The demo is a small model that is pruned in about a minute."
+        "No model at hand? The demo is a small model that is pruned in a minute or two."
     )
 
 

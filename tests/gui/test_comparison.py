@@ -14,8 +14,9 @@ from PySide6.QtGui import QAction, QImage
 from surgeon_engine.config import CalibrationConfig, Method, RunConfig, Structure
 from surgeon_gui import setting_words
 from surgeon_gui.comparing import comparison
-from surgeon_gui.comparing.compare_charts import CurvesChart
+from surgeon_gui.comparing.compare_charts import CurvesChart, SizeChart
 from surgeon_gui.comparing.comparison import Along, Compared, Measure, Point, Size
+from surgeon_gui.comparing.legend import Legend
 from surgeon_gui.run_history.reading import read_state
 from tests.gui.looking import shown
 from tests.helpers.fake_runs import job, write_run, write_three
@@ -239,3 +240,14 @@ def test_charts_are_drawn_anew_by_the_same_items(qtbot, comparing):
         window._history.runs.tick_only(())
         tick(qtbot, window, folders, 3)
     assert chart._items == items
+
+
+def test_the_dashed_line_of_the_best_stands_in_the_legend(qtbot, runs):
+    chart = SizeChart()
+    qtbot.addWidget(chart)
+    chart.show_runs(runs)
+    names = [legend.accessibleName() for legend in chart.findChildren(Legend)]
+    assert any("Best for their size" in name for name in names)
+    assert any("original" in name for name in names)
+    chart.resize(600, 400)
+    chart.grab()  # a line without a symbol can be drawn
