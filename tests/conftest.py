@@ -36,7 +36,7 @@ def qapp(qapp):
 
 @pytest.fixture(autouse=True)
 def clean_desktop(request):
-    """Whoever opens windows closes them, ends threads, and leaves no process."""
+    """Whoever opens windows closes them, ends threads, leaves no theme, no process."""
     if "qtbot" not in request.fixturenames:
         yield
         return
@@ -46,12 +46,16 @@ def clean_desktop(request):
     folder = request.getfixturevalue("tmp_path")
     patch = request.getfixturevalue("monkeypatch")
     patch.setenv("XDG_CONFIG_HOME", str(folder / "config"))  # where own presets are
-    request.getfixturevalue("qapp")
+    application = request.getfixturevalue("qapp")
+    sheet, palette = application.styleSheet(), application.palette()
     QSettings.setDefaultFormat(QSettings.Format.IniFormat)
     scope = QSettings.Scope.UserScope
     QSettings.setPath(QSettings.Format.IniFormat, scope, str(folder / "settings"))
     before = {id(widget) for widget in QApplication.topLevelWidgets()}
     yield
+    if application.styleSheet() != sheet:  # a theme of this test's own
+        application.setPalette(palette)
+        application.setStyleSheet(sheet)
     boxes = [w for w in QApplication.topLevelWidgets() if isinstance(w, QMessageBox)]
     assert not [box.text() for box in boxes if box.isVisible()], "an open question"
     left = [w for w in QApplication.topLevelWidgets() if id(w) not in before]
