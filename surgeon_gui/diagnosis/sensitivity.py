@@ -6,7 +6,6 @@ Knows nothing of Qt.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,22 +13,11 @@ from surgeon_engine.diagnoses import DiagnosedUnit
 from surgeon_gui import numbers
 from surgeon_gui.diagnosis.costs import Bins, Costs, Floats
 from surgeon_gui.diagnosis.planner import Plan
+from surgeon_gui.map_cell import Cell
 from surgeon_gui.translation import tr
 
 SHARES = (0.1, 0.3, 0.5)  # of a part, to choose from
 _LEAST_SHOWN = 0.00001  # growth of perplexity; what is less is shown as such
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One part of the model on a map."""
-
-    row: str
-    column: int  # block
-    heat: float  # 0 to 1
-    label: str
-    tip: str
-    name: str  # of the unit
 
 
 def rises_of_first(costs: Costs, share: float) -> Floats:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from PySide6.QtCore import QSize, Signal, Slot
 from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QVBoxLayout, QWidget
 
 from surgeon_gui import numbers
-from surgeon_gui.diagnosis.block_map import BlockMap
 from surgeon_gui.diagnosis.curve import Prediction, QualityCurve
 from surgeon_gui.diagnosis.sensitivity import (
     SHARES,
-    Cell,
     planned_cells,
     scale_labels,
     sensitivity_cells,
@@ -23,7 +20,6 @@ from surgeon_gui.diagnosis.steering import Diagnosis
 from surgeon_gui.diagnosis.words import plan_in_words
 from surgeon_gui.theme import GAP, MARGIN
 from surgeon_gui.translation import tr
-from surgeon_gui.widgets.chart_card import ChartCard
 from surgeon_gui.widgets.controls import (
     button,
     card,
@@ -33,30 +29,25 @@ from surgeon_gui.widgets.controls import (
     show_problem,
     text_label,
 )
+from surgeon_gui.widgets.heat_map import HeatMapCard, Room
 from surgeon_gui.widgets.task_progress import TaskProgress
 
 _SENSITIVITY = tr("Sensitivity: how perplexity rises if so much of one part goes")
 _ORDER = tr("Sensitivity: what so much of one part costs, against the least")
 _POINTS = 240  # of the curve: more than it is wide in most windows
+_MAP_ROOM = Room(width=200, row=18, between_lines=2)
 _LEAST_CHART = 200  # pixels; in a lower window the view scrolls
 
 
-class MapCard(ChartCard):
+class MapCard(HeatMapCard):
     """A map of the model, with a line that says what it shows."""
 
     def __init__(self, name: str, title: str, when_empty: str) -> None:
-        super().__init__(name, title, when_empty)
-        self.map = BlockMap(f"{name}_map", title)
-        self.set_body(self.map)
+        super().__init__(name, title, when_empty, _MAP_ROOM)
 
     def set_title(self, title: str) -> None:
         """Call the card something else."""
         self._title.setText(title)
-
-    def show_cells(self, cells: Sequence[Cell], scale: tuple[str, str]) -> None:
-        """Show `cells`, or what is to be done to see some."""
-        self.map.show_cells(cells, scale)
-        self.show_as_empty(not cells)
 
     def rows(self) -> list[tuple[object, ...]]:
         """See `ChartCard.rows`."""

@@ -15,9 +15,9 @@ from surgeon_engine.config import PruningConfig, Structure
 from surgeon_gui.architecture.block_card import BlockCard
 from surgeon_gui.architecture.picture import BlockPicture
 from surgeon_gui.architecture.state import Source, of_model, of_plan
-from surgeon_gui.diagnosis.block_map import BlockMap
 from surgeon_gui.run_state import Status
 from surgeon_gui.tables.architecture_table import ArchitectureTable
+from surgeon_gui.widgets.heat_map import HeatMap
 from tests.gui.looking import shown
 from tests.gui.test_layout import cut_texts
 from tests.helpers.fake_engine import model_summary
@@ -199,7 +199,7 @@ def test_after_a_run_its_widths_are_shown_and_the_plan_can_be_chosen(qtbot, make
 def test_parts_of_maps_and_of_the_picture_lead_to_their_layer(qtbot, make_open):
     window = make_open()
     window._centre.open_tab("diagnosis_tab")
-    parts = find(window, "planned_map", BlockMap)
+    parts = find(window, "planned_map", HeatMap)
     cell = next(c for c in parts.cells if c.name == DOWN)
     qtbot.mouseClick(
         parts, Qt.MouseButton.LeftButton, pos=parts.place(cell).center().toPoint()

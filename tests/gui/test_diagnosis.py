@@ -19,9 +19,9 @@ from surgeon_engine.config import (
 from surgeon_engine.events import Corrected, Evaluation
 from surgeon_engine.run_folder import Report, RunFolder
 from surgeon_gui.app_state import Step
-from surgeon_gui.diagnosis.block_map import BlockMap
 from surgeon_gui.diagnosis.curve import QualityCurve
 from surgeon_gui.run_state import Status
+from surgeon_gui.widgets.heat_map import HeatMap
 from tests.gui.looking import SLOW, shown
 from tests.gui.test_layout import cut_texts
 from tests.helpers.fake_diagnosis import BASE_LOSS
@@ -67,7 +67,7 @@ def wait_until_known(qtbot, window):
 
 def planned(window):
     """What would go of each part, in per cent."""
-    cells = find(window, "planned_map", BlockMap).cells
+    cells = find(window, "planned_map", HeatMap).cells
     return {(cell.row, cell.column): int(cell.label) for cell in cells}
 
 
@@ -93,7 +93,7 @@ def test_step_3_leads_to_a_diagnosis_which_is_planned_with(qtbot, window):
     found = planned(window)
     assert len(found) == 12
     assert found["neurons", 0] > found["neurons", 5]
-    assert len(find(window, "sensitivity_map", BlockMap).cells) == 12
+    assert len(find(window, "sensitivity_map", HeatMap).cells) == 12
     assert find(window, "forecast_plot").isVisible()
 
 
@@ -254,9 +254,9 @@ def test_every_structure_and_method_has_its_maps_and_no_text_is_cut(
     said = shown(window, "diagnosis_plan")
     assert ("Predicted perplexity" in said) is predicts
     assert ("order" in said) is not predicts
-    labels = {c.label for c in find(window, "sensitivity_map", BlockMap).cells}
+    labels = {c.label for c in find(window, "sensitivity_map", HeatMap).cells}
     find(window, "sensitivity_share_combo", QComboBox).setCurrentIndex(2)
-    assert {c.label for c in find(window, "sensitivity_map", BlockMap).cells} != labels
+    assert {c.label for c in find(window, "sensitivity_map", HeatMap).cells} != labels
     qtbot.waitUntil(lambda: cut_texts(window) == [], timeout=PATIENCE_MS)
     for chart in ("sensitivity", "planned", "forecast"):
         path = tmp_path / f"{chart}.csv"

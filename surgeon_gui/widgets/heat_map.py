@@ -1,13 +1,14 @@
 """A map of parts of a model: a column for each block, a row for each kind of part.
 
-neurons  ▢ ▢ ▣ ▢   most      what a shade means stands at the scale beside the map
-heads    ▢ ▣ ▣ ▢   least
-         0 1 2 3   block
+mlp.down_proj  ▢ ▢ ▣ ▢   most      what a shade means stands at the scale beside the map
+heads          ▢ ▣ ▣ ▢   least
+               0 1 2 3   block
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from PySide6.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import (
@@ -17,37 +18,66 @@ from PySide6.QtGui import (
     QMouseEvent,
     QPainter,
     QPaintEvent,
-    QPen,
 )
 from PySide6.QtWidgets import QToolTip, QWidget
 
-from surgeon_gui.diagnosis.sensitivity import Cell
+from surgeon_gui.map_cell import Cell
 from surgeon_gui.theme import GAP, Theme, heat_colour, ink_on, theme_of
 from surgeon_gui.translation import tr
+from surgeon_gui.widgets.chart_card import ChartCard
 
 _SCALE_WIDTH = 10  # pixels, of the colour bar
-_LEAST_ROW = 18  # pixels
+_SCALE_GAP = 4  # pixels between the colour bar and its labels
 _GAP_FROM = 6  # cells this large stand apart
 _TEXT_ROOM = 4  # pixels beside the text of a cell
 
 
-class BlockMap(QWidget):
+@dataclass(frozen=True, slots=True)
+class Room:
+    """The least room that the parts of a map have, in pixels."""
+
+    width: int = 0  # of the whole map
+    row: int = 0
+    between_lines: int = 0  # of text, in rows below each other
+    text: int = 0  # a narrower cell has none, even if it would fit
+    scale: int = 0  # the labels of the scale
+
+
+class HeatMapCard(ChartCard):
+    """A card around a map."""
+
+    def __init__(self, name: str, title: str, when_empty: str, room: Room) -> None:
+        super().__init__(name, title, when_empty)
+        self.map = HeatMap(f"{name}_map", title, room)
+        self.set_body(self.map)
+
+    def show_cells(self, cells: Sequence[Cell], scale: tuple[str, ...]) -> None:
+        """Show `cells`, or what is to be done to see some; see `HeatMap.show_cells`."""
+        self.map.show_cells(cells, scale)
+        self.show_as_empty(not cells)
+
+
+class HeatMap(QWidget):
     """Draws cells; `name` is its object name, `title` what a screen reader says."""
 
     clicked = Signal(str)  # the name of the cell
 
-    def __init__(self, name: str, title: str) -> None:
+    def __init__(self, name: str, title: str, room: Room) -> None:
         super().__init__()
         self.setObjectName(name)
         self.setAccessibleName(title)
         self.cells: tuple[Cell, ...] = ()
-        self.selected = ""
+        self._room = room
         self._rows: list[str] = []
         self._columns: list[int] = []
-        self._scale = ("", "")
+        self._scale: tuple[str, ...] = ()
 
-    def show_cells(self, cells: Sequence[Cell], scale: tuple[str, str]) -> None:
-        """Show `cells`; `scale` says what the faintest and the strongest shade mean."""
+    def show_cells(self, cells: Sequence[Cell], scale: tuple[str, ...]) -> None:
+        """Show `cells`.
+
+        `scale` says what shades mean: the faintest, the strongest, and perhaps some at
+        equal distances between them.
+        """
         if tuple(cells) == self.cells and scale == self._scale:
             return
         self.cells, self._scale = tuple(cells), scale
@@ -56,17 +86,11 @@ class BlockMap(QWidget):
         self.updateGeometry()
         self.update()
 
-    def select(self, name: str) -> None:
-        """Frame the cell of that name."""
-        if name != self.selected:
-            self.selected = name
-            self.update()
-
     def minimumSizeHint(self) -> QSize:
         """Room for a line in each row, and for the numbers of blocks."""
-        line = self.fontMetrics().height()
-        rows = len(self._rows) * max(_LEAST_ROW, line + 2)
-        return QSize(200, rows + 2 * line + 4)
+        line, room = self.fontMetrics().height(), self._room
+        rows = len(self._rows) * max(room.row, line + room.between_lines)
+        return QSize(room.width, rows + 2 * line + 4)
 
     def paintEvent(self, event: QPaintEvent) -> None:
         """Draw it all."""
@@ -110,24 +134,25 @@ class BlockMap(QWidget):
         return QRectF(x, y, width - gap, height - gap)
 
     def _grid(self) -> QRectF:
+        """The area of the cells: what is left beside labels and scale."""
         metrics = self.fontMetrics()
         left = max(metrics.horizontalAdvance(row) for row in self._rows) + GAP
         labels = max(metrics.horizontalAdvance(label) for label in self._scale)
-        right = 2 * GAP + _SCALE_WIDTH + 4 + labels + 2
+        labels = max(labels + 2, self._room.scale)
+        right = 2 * GAP + _SCALE_WIDTH + _SCALE_GAP + labels
         below = metrics.height() * 2 + 4
         return QRectF(self.rect()).adjusted(left, 2, -right, -below)
 
     def _paint_cell(self, painter: QPainter, theme: Theme, cell: Cell) -> None:
         place = self.place(cell)
-        framed = cell.name == self.selected
-        painter.setPen(QPen(QColor(theme.text), 2) if framed else Qt.PenStyle.NoPen)
+        painter.setPen(Qt.PenStyle.NoPen)
         colour = heat_colour(theme, cell.heat)
         painter.setBrush(colour)
-        inside = place.adjusted(1, 1, -1, -1) if framed else place
-        painter.drawRoundedRect(inside, 2, 2)
+        painter.drawRoundedRect(place, 2, 2)
         metrics = self.fontMetrics()
         needed = metrics.horizontalAdvance(cell.label) + _TEXT_ROOM
-        if place.width() < needed or place.height() < metrics.height():
+        is_narrow = place.width() < max(needed, self._room.text)
+        if is_narrow or place.height() < metrics.height():
             return
         painter.setPen(ink_on(colour))
         painter.drawText(place, Qt.AlignmentFlag.AlignCenter, cell.label)
@@ -162,7 +187,8 @@ class BlockMap(QWidget):
         painter.setBrush(gradient)
         painter.drawRect(bar)
         painter.setPen(QColor(theme.muted))
-        left = bar.right() + 4
-        for y, label in zip((bar.bottom() - line, bar.top()), self._scale, strict=True):
-            area = QRectF(left, y, self.width() - left, line)
+        left, lowest = bar.right() + _SCALE_GAP, bar.bottom() - line
+        distance = (lowest - bar.top()) / (len(self._scale) - 1)
+        for number, label in enumerate(self._scale):
+            area = QRectF(left, lowest - number * distance, self.width() - left, line)
             painter.drawText(area, Qt.AlignmentFlag.AlignLeft, label)
