@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import pyqtgraph as pg
-from PySide6.QtCore import QEvent, QPointF
+from PySide6.QtCore import QPointF
 
 from surgeon_gui.chart_data import Bars
 from surgeon_gui.theme import theme_of
-from surgeon_gui.widgets.chart_card import ChartCard
-from surgeon_gui.widgets.plot import Plot, Reading
+from surgeon_gui.widgets.plot import Reading
+from surgeon_gui.widgets.plot_card import PlotCard
 
 _ROOM = 0.12  # of the highest bar, free above it
 _DASHES = (6, 4)
 _LABEL_ANCHORS = [(0.0, 0.5), (1.0, 0.5)]  # the line's name beside its upper end
 
 
-class BarChart(ChartCard):
+class BarChart(PlotCard):
     """Stacked bars; items are made once and given other data from then on."""
 
     def __init__(self, name: str, title: str, when_empty: str) -> None:
         super().__init__(name, title, when_empty)
         self._shown = Bars("", "")
-        self._plot = Plot(name, title)
-        self._plot.reading_at = self._reading_at
         self._items: list[pg.BarGraphItem] = []
         self._mark = pg.InfiniteLine(
             angle=90,
@@ -68,16 +66,6 @@ class BarChart(ChartCard):
         )
         columns = (bars.names, *(stack.heights for stack in bars.stacks))
         return [header, *zip(*columns, strict=True)]
-
-    def forget_mouse(self) -> None:
-        """See `ChartCard.forget_mouse`."""
-        self._plot.forget_mouse()
-
-    def changeEvent(self, event: QEvent) -> None:
-        """Follow the theme."""
-        if event.type() in (QEvent.Type.PaletteChange, QEvent.Type.StyleChange):
-            self._restyle()
-        super().changeEvent(event)
 
     def _fill(self) -> None:
         """Give each item its bars; those of the theme's other series get none."""

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import QEvent, QPointF
+from PySide6.QtCore import QPointF
 from PySide6.QtGui import QColor
 
 from surgeon_gui.chart_data import Curve, Line
 from surgeon_gui.theme import theme_of
 from surgeon_gui.translation import tr
-from surgeon_gui.widgets.chart_card import ChartCard
-from surgeon_gui.widgets.plot import Plot, Reading
+from surgeon_gui.widgets.plot import Reading
+from surgeon_gui.widgets.plot_card import PlotCard
 
 __all__ = ["Curve", "Line", "LineChart"]
 
@@ -28,7 +28,7 @@ _DASHES = (6, 4)  # of the baseline: drawn, left out
 _LABEL_ANCHORS = [(1.0, 1.0), (1.0, 1.0)]  # the baseline's name above its right end
 
 
-class LineChart(ChartCard):
+class LineChart(PlotCard):
     """One line or several, with a dot at each shot.
 
     All items are made once and given other data from then on: pyqtgraph leaks plots
@@ -39,8 +39,6 @@ class LineChart(ChartCard):
     def __init__(self, name: str, title: str, when_empty: str) -> None:
         super().__init__(name, title, when_empty)
         self._shown = Line("")
-        self._plot = Plot(name, title)
-        self._plot.reading_at = self._reading_at
         self._base_line = pg.InfiniteLine(
             angle=0,
             label=tr("original"),
@@ -85,16 +83,6 @@ class LineChart(ChartCard):
         header = (line.x_axis.lower(), *(names if line.more else [line.axis.lower()]))
         columns = (line.xs, *(curve.ys for curve in line.curves))
         return [header, *zip(*columns, strict=True)]
-
-    def forget_mouse(self) -> None:
-        """See `ChartCard.forget_mouse`."""
-        self._plot.forget_mouse()
-
-    def changeEvent(self, event: QEvent) -> None:
-        """Follow the theme."""
-        if event.type() in (QEvent.Type.PaletteChange, QEvent.Type.StyleChange):
-            self._restyle()
-        super().changeEvent(event)
 
     def _add_line(self) -> None:
         item = pg.PlotDataItem([], [], antialias=True)
