@@ -288,4 +288,4 @@ def test_the_picture_of_the_blocks_is_saved_like_a_chart(make_open, tmp_path):
     layers = [x for b in architect_of(window).architecture.blocks for x in b.layers]
     assert [row["layer"] for row in rows] == [layer.name for layer in layers]
     left = [layer.weights - layer.removed for layer in layers]
-    assert [int(row["weights_after"]) for row in rows] == left
+    assert [int(row["weights after"]) for row in rows] == left
