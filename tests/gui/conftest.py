@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from surgeon_gui import samples
 from surgeon_gui.app_state import Step
+from surgeon_gui.pages import model_page
 from surgeon_gui.run_state import Status
+from surgeon_gui.widgets import empty_state
 from tests.helpers.windows import (
     PATIENCE_MS,
     QUICK,
@@ -56,3 +59,14 @@ def occupied(tmp_path):
     folder.mkdir()
     (folder / "thesis.tex").touch()
     return folder
+
+
+@pytest.fixture
+def sample(tmp_path, monkeypatch):
+    """A package of samples that is installed."""
+    path = tmp_path / "SmolLM2.gguf"
+    path.write_bytes(b"GGUF")
+    for module in (samples, empty_state, model_page):
+        monkeypatch.setattr(module, "smollm2", lambda: str(path))
+    monkeypatch.setattr("surgeon_gui.main_window.smollm2", lambda: str(path))
+    return str(path)

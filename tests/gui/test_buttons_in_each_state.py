@@ -317,7 +317,7 @@ BROUGHT_ABOUT = {
 
 
 @pytest.mark.parametrize("state", State, ids=lambda state: state.name.lower())
-def test_what_can_be_pressed(qtbot, make_window, state):
+def test_what_can_be_pressed(qtbot, sample, make_window, state):
     window = BROUGHT_ABOUT[state](qtbot, make_window)
     # From here on no event is handled: the run stays as it is while it is looked at.
     find(window, "playground_prompt", QPlainTextEdit).setPlainText("Once upon a time")

@@ -36,17 +36,6 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
-@pytest.fixture
-def sample(tmp_path, monkeypatch):
-    """A package of samples that is installed."""
-    path = tmp_path / "SmolLM2.gguf"
-    path.write_bytes(b"GGUF")
-    for module in (samples, empty_state, model_page):
-        monkeypatch.setattr(module, "smollm2", lambda: str(path))
-    monkeypatch.setattr("surgeon_gui.main_window.smollm2", lambda: str(path))
-    return str(path)
-
-
 def until(qtbot, condition):
     qtbot.waitUntil(condition, timeout=PATIENCE_MS)
 
