@@ -49,6 +49,26 @@ def inverse(M: Tensor) -> Tensor:
     return torch.cholesky_inverse(cholesky(M))
 
 
+def inverses(M: Tensor) -> Tensor:
+    """M^-1 of each of many small M; b x n x n.
+
+    By Cholesky factors: the LU factors of `torch.linalg.inv` have been seen to fail on
+    a busy CPU with pivots of 0, on blocks that passed when they were tried again.
+
+    Raises:
+        CurvatureError: one of them is not positive definite.
+    """
+    L, info = torch.linalg.cholesky_ex(M)
+    if bool(info.any()):
+        worst = int(info.ne(0).nonzero()[0])
+        raise CurvatureError(
+            f"Of {len(M)} blocks of {M.shape[-1]} x {M.shape[-1]} of an inverse "
+            f"covariance the one at {worst} is not positive definite.",
+            "Raise the damping or use more calibration text.",
+        )
+    return torch.cholesky_inverse(L)
+
+
 def solve(M: Tensor, B: Tensor) -> Tensor:
     """M^-1 B, n x k."""
     return torch.cholesky_solve(B, cholesky(M))

@@ -25,6 +25,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from surgeon_engine.linalg import inverses
+
 _LARGEST_GATHER = 2**24  # numbers held at once while N:M choices are compared
 
 
@@ -65,7 +67,7 @@ class AdaptedStiffness:
 
     def blocks(self, index: Tensor) -> Tensor:
         """([M^-1]_QQ)^-1 for each Q."""
-        return torch.linalg.inv(self.inverse[index.unsqueeze(2), index.unsqueeze(1)])
+        return inverses(self.inverse[index.unsqueeze(2), index.unsqueeze(1)])
 
 
 def row_costs(W: Tensor, A: Tensor, of_G: Stiffness) -> Tensor:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from surgeon_engine import linalg
+from surgeon_engine.errors import CurvatureError
 from surgeon_engine.pruning.costs import (
     AdaptedStiffness,
     PlainStiffness,
@@ -137,3 +138,15 @@ def test_costs_are_never_below_zero():
     assert (row_costs(layer.W, layer.A, of_G) >= 0).all()
     assert (column_costs(layer.W, layer.G, of_A) >= 0).all()
     assert (column_group_costs(layer.W, layer.G, of_A, 2) >= 0).all()
+
+
+def test_the_inverse_of_each_block_is_its_own_and_one_that_has_none_is_named():
+    generator = torch.Generator().manual_seed(0)
+    X = torch.randn(3, 4, 9, dtype=torch.float64, generator=generator)
+    M = X @ X.mT
+    torch.testing.assert_close(
+        linalg.inverses(M) @ M, torch.eye(4, dtype=torch.float64).expand(3, 4, 4)
+    )
+    M[1] = -M[1]
+    with pytest.raises(CurvatureError, match="the one at 1 is not positive definite"):
+        linalg.inverses(M)
