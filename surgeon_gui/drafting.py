@@ -86,7 +86,8 @@ class Drafting(QObject):
 
     def go_to(self, draft: Draft, drafts: Drafts) -> None:
         """Show an earlier draft or a later one, and what comes before and after it."""
-        self._set(self._checked(app_state.with_draft(self.state, draft, drafts)))
+        state = app_state.with_draft(self.state, draft, drafts)
+        self._set(self._checked(_with_facts(state)))
         self._inspect_soon()
 
     def drop_refused(self) -> None:
@@ -158,18 +159,14 @@ class Drafting(QObject):
         self.send(InspectModel(run=name, model=self.state.config.model))
 
     def _inspect_soon(self) -> None:
-        """Show what files say of a model that is new at once, and ask the engine."""
-        state = self.state
-        if state.model_is_chosen and state.facts is None:
-            self._set(replace(state, facts=model_facts(state.config.model.source)))
-        if state.model_is_chosen and not state.inspection.request:
+        if self.state.model_is_chosen and not self.state.inspection.request:
             self._inspection_timer.start()
 
     def _become(self, state: AppState, before: Draft) -> None:
         """Take a state with another draft, and remember the one before."""
         after = app_state.draft_of(state)
         drafts = state.drafts.with_edit(before, after, time.monotonic())
-        self._set(self._checked(replace(state, drafts=drafts)))
+        self._set(self._checked(_with_facts(replace(state, drafts=drafts))))
 
     def _choose(self) -> None:
         """A model is chosen; an inspection that has failed is as good as none."""
@@ -199,3 +196,10 @@ class Drafting(QObject):
     def _set(self, state: AppState) -> None:
         self.state = state
         self.changed.emit()
+
+
+def _with_facts(state: AppState) -> AppState:
+    """With what files say at once of a model that is new."""
+    if not state.model_is_chosen or state.facts is not None:
+        return state
+    return replace(state, facts=model_facts(state.config.model.source))
