@@ -21,9 +21,9 @@ from PySide6.QtWidgets import QApplication
 
 from surgeon_engine.events import Failed
 from surgeon_gui import text
-from surgeon_gui.icon import application_icon
 from surgeon_gui.languages import teach_qt
 from surgeon_gui.settings import Settings, name_application
+from surgeon_gui.shell.icon import application_icon
 from surgeon_gui.theme import apply_theme
 
 _log = logging.getLogger(__name__)

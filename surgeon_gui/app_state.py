@@ -33,11 +33,11 @@ from surgeon_engine.model_facts import ModelFacts
 from surgeon_engine.presets import Preset, presets
 from surgeon_engine.sources import TextDescribed
 from surgeon_gui import run_state
-from surgeon_gui.download_state import Download, followed
-from surgeon_gui.drafts import Draft, Drafts
-from surgeon_gui.file_forms import another_format
+from surgeon_gui.drafting.drafts import Draft, Drafts
+from surgeon_gui.drafting.file_forms import another_format
 from surgeon_gui.inquiry import Inquiry, answered
 from surgeon_gui.run_state import RunState
+from surgeon_gui.sources.download_state import Download, followed
 
 _SLOWEST = 4.0  # times as long as foreseen: more is chance, and no pace
 

@@ -158,7 +158,7 @@ def _has_display() -> bool:
 
 
 def _report(run: RunState) -> None:
-    from surgeon_gui.sentences import phase
+    from surgeon_gui.words.sentences import phase
 
     _say(phase(run))
     if run.error is not None:

@@ -27,9 +27,9 @@ from PySide6.QtWidgets import (
 )
 
 from surgeon_engine.options import Limits
-from surgeon_gui.choices import words_of
-from surgeon_gui.field_text import FieldText
 from surgeon_gui.widgets.controls import calm, choice_box
+from surgeon_gui.words.choices import words_of
+from surgeon_gui.words.field_text import FieldText
 
 _LARGEST_INT = 2**31 - 1  # of a spin box
 

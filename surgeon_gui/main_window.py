@@ -19,19 +19,9 @@ from surgeon_engine.config import DEMO, ModelConfig, RunConfig
 from surgeon_engine.events import Envelope, Failed
 from surgeon_gui import text
 from surgeon_gui.app_state import Step
-from surgeon_gui.before_the_cut import BeforeTheCut
-from surgeon_gui.centre import Centre
-from surgeon_gui.closing import CloseQuestion
-from surgeon_gui.dialogs import ask_new_file
-from surgeon_gui.docks import Docks, Place
-from surgeon_gui.dropping import model_in, text_in
+from surgeon_gui.drafting.undoing import Undoing
 from surgeon_gui.engine_thread import EngineThread
-from surgeon_gui.going import Going
 from surgeon_gui.help.desk import HelpDesk
-from surgeon_gui.history import History
-from surgeon_gui.live_view import LiveView
-from surgeon_gui.log_lines import log_lines
-from surgeon_gui.menus import Menus
 from surgeon_gui.pages.calibration_page import CalibrationPage
 from surgeon_gui.pages.export_page import ExportPage
 from surgeon_gui.pages.model_page import ModelPage
@@ -40,17 +30,26 @@ from surgeon_gui.pages.run_page import RunPage
 from surgeon_gui.pages.target_page import TargetPage
 from surgeon_gui.playground.steering import Playground
 from surgeon_gui.playground.view import PlaygroundView
-from surgeon_gui.run_companion import RunCompanion
-from surgeon_gui.run_controls import run_controls
 from surgeon_gui.run_state import RunState
-from surgeon_gui.samples import smollm2
-from surgeon_gui.sentences import plan_or_invitation
+from surgeon_gui.running.companion import RunCompanion
+from surgeon_gui.running.controls import run_controls
+from surgeon_gui.running.live_view import LiveView
+from surgeon_gui.running.under_way import task_under_way
 from surgeon_gui.session import Session
 from surgeon_gui.settings import Settings, ThemeChoice, default_run_parent
+from surgeon_gui.shell.before_the_cut import BeforeTheCut
+from surgeon_gui.shell.centre import Centre
+from surgeon_gui.shell.closing import CloseQuestion
+from surgeon_gui.shell.dialogs import ask_new_file
+from surgeon_gui.shell.docks import Docks, Place
+from surgeon_gui.shell.going import Going
+from surgeon_gui.shell.history import History
+from surgeon_gui.shell.menus import Menus
+from surgeon_gui.shell.window_log import WindowLog
+from surgeon_gui.sources.dropping import model_in, text_in
+from surgeon_gui.sources.samples import smollm2
 from surgeon_gui.theme import GAP, MARGIN, apply_theme
 from surgeon_gui.translation import tr
-from surgeon_gui.under_way import task_under_way
-from surgeon_gui.undoing import Undoing
 from surgeon_gui.widgets.action_strip import ActionStrip
 from surgeon_gui.widgets.chart_card import save_widget
 from surgeon_gui.widgets.controls import finish_typing
@@ -58,7 +57,8 @@ from surgeon_gui.widgets.empty_state import EmptyState
 from surgeon_gui.widgets.error_bar import ErrorBar
 from surgeon_gui.widgets.log_view import LogView
 from surgeon_gui.widgets.step_panel import StepPanel
-from surgeon_gui.window_log import WindowLog
+from surgeon_gui.words.log_lines import log_lines
+from surgeon_gui.words.sentences import plan_or_invitation
 
 _SIZE = (1360, 860)
 _LEAST_SIZE = (1024, 640)

@@ -33,9 +33,9 @@ from surgeon_engine.events import (
     StageStarted,
 )
 from surgeon_engine.live import MemorySampled, Paused, Resumed
-from surgeon_gui import eta
-from surgeon_gui.eta import Course, Position, StageTime
-from surgeon_gui.memory_log import MemoryLog
+from surgeon_gui.running import eta
+from surgeon_gui.running.eta import Course, Position, StageTime
+from surgeon_gui.running.memory_log import MemoryLog
 
 
 class Status(Enum):

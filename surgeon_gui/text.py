@@ -1,9 +1,8 @@
 """What the window says about settings and stages, in one place.
 
 Each field of each config has its label, unit and explanation here, each stage its
-name; those of choices stand in `choices.py`. What the window says about a particular
-state is put together in `sentences.py`; what is written on buttons stands in
-`captions.py`.
+name. `words/choices.py` has those of choices, `words/sentences.py` what is said about a
+particular state, `captions/` what is written on buttons.
 """
 
 from __future__ import annotations
@@ -13,9 +12,9 @@ from pathlib import Path
 from surgeon_engine.config import BUILTIN_TEXT, DEMO
 from surgeon_engine.events import Level, Stage
 from surgeon_engine.hub_names import hub_name
-from surgeon_gui import source_fields
-from surgeon_gui.field_text import FieldText
 from surgeon_gui.translation import tr
+from surgeon_gui.words import source_fields
+from surgeon_gui.words.field_text import FieldText
 
 APPLICATION = "Surgeon"
 BUNDLED_DEMO = tr("Bundled demo")

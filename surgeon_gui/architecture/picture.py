@@ -8,10 +8,10 @@ from PySide6.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QColor, QHelpEvent, QMouseEvent, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QToolTip, QWidget
 
-from surgeon_gui import numbers
 from surgeon_gui.architecture.state import Block, Layer
 from surgeon_gui.theme import GAP, theme_of
 from surgeon_gui.translation import tr
+from surgeon_gui.words import numbers
 
 _LEAST_BAR, _MOST_BAR = 14, 30  # pixels high, a bar of a block
 _APART = 4  # pixels between bars

@@ -12,7 +12,6 @@ import numpy as np
 from surgeon_engine.config import SPARSE, CostBasis, PruningConfig
 from surgeon_engine.diagnoses import DiagnosedUnit
 from surgeon_engine.layer_patterns import is_meant
-from surgeon_gui import numbers
 from surgeon_gui.architecture.state import Architecture, Layer, Source
 from surgeon_gui.diagnosis.costs import Bins, Costs
 from surgeon_gui.diagnosis.planner import Plan, Planner, is_protected, share_to_keep
@@ -20,6 +19,7 @@ from surgeon_gui.diagnosis.sensitivity import rises_of_first, weights_of
 from surgeon_gui.diagnosis.state import Known
 from surgeon_gui.diagnosis.words import part_name
 from surgeon_gui.translation import ntr, tr
+from surgeon_gui.words import numbers
 
 _SAMPLE = 0.1  # of a part: the share by which parts are ranked
 

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from enum import Enum
 
 from surgeon_engine.events import Evaluation
-from surgeon_gui import numbers, setting_words
-from surgeon_gui.choices import words_of
 from surgeon_gui.run_history.reading import standing_of
 from surgeon_gui.run_history.words import NOTHING, STANDINGS
 from surgeon_gui.run_state import RunState
 from surgeon_gui.text import source_name
 from surgeon_gui.translation import tr
+from surgeon_gui.words import all_settings as setting_words
+from surgeon_gui.words import numbers
+from surgeon_gui.words.choices import words_of
 
 LEAST_RUNS = 2
 

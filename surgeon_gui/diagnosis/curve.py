@@ -14,13 +14,13 @@ import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QEvent, QSignalBlocker, Qt, Signal, Slot
 
-from surgeon_gui import numbers
 from surgeon_gui.diagnosis.costs import Floats
 from surgeon_gui.diagnosis.state import MeasuredPoint
 from surgeon_gui.theme import theme_of
 from surgeon_gui.translation import tr
 from surgeon_gui.widgets.chart_card import ChartCard
 from surgeon_gui.widgets.controls import text_label
+from surgeon_gui.words import numbers
 
 _LEFT_AXIS = 68  # pixels, as in the other charts
 _DOT = 9

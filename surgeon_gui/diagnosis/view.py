@@ -7,7 +7,6 @@ from pathlib import Path
 from PySide6.QtCore import QSize, Signal, Slot
 from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QVBoxLayout, QWidget
 
-from surgeon_gui import numbers
 from surgeon_gui.diagnosis.curve import Prediction, QualityCurve
 from surgeon_gui.diagnosis.sensitivity import (
     SHARES,
@@ -31,6 +30,7 @@ from surgeon_gui.widgets.controls import (
 )
 from surgeon_gui.widgets.heat_map import HeatMapCard, Room
 from surgeon_gui.widgets.task_progress import TaskProgress
+from surgeon_gui.words import numbers
 
 _SENSITIVITY = tr("Sensitivity: how perplexity rises if so much of one part goes")
 _ORDER = tr("Sensitivity: what so much of one part costs, against the least")

@@ -7,11 +7,11 @@ import math
 import numpy as np
 
 from surgeon_engine.diagnoses import DiagnosedUnit
-from surgeon_gui import numbers
 from surgeon_gui.diagnosis.planner import Plan, Planner
 from surgeon_gui.diagnosis.sensitivity import weights_of
 from surgeon_gui.diagnosis.state import Known
 from surgeon_gui.translation import ntr, tr
+from surgeon_gui.words import numbers
 
 _LARGEST_LOSS = 20.0  # above it a perplexity says nothing
 

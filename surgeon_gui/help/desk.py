@@ -13,15 +13,15 @@ from PySide6.QtWidgets import QMainWindow
 from surgeon_engine.events import Failed
 from surgeon_engine.job_file import config_to_toml
 from surgeon_gui.app_state import AppState
-from surgeon_gui.dialogs import ask_new_file
 from surgeon_gui.help.about import AboutDialog, versions
 from surgeon_gui.help.bundle import Bundle
 from surgeon_gui.help.bundle_writer import BundleWriter
 from surgeon_gui.help.commands_dialog import CommandsDialog
 from surgeon_gui.help.hint import FirstHint
-from surgeon_gui.menus import Menus
 from surgeon_gui.session import Session
 from surgeon_gui.settings import Settings
+from surgeon_gui.shell.dialogs import ask_new_file
+from surgeon_gui.shell.menus import Menus
 from surgeon_gui.translation import tr
 from surgeon_gui.widgets.log_view import LogView
 

@@ -10,13 +10,12 @@ from PySide6.QtCore import Slot
 
 from surgeon_engine.config import BUILTIN_TEXT, CalibrationConfig
 from surgeon_gui.app_state import AppState, Step
-from surgeon_gui.dialogs import TEXT_FILES, ask_file
 from surgeon_gui.forms import ConfigForm
 from surgeon_gui.pages.page import Page, row_of, with_button
 from surgeon_gui.session import Session
-from surgeon_gui.source_files import meant_text
-from surgeon_gui.source_requests import Descriptions
-from surgeon_gui.source_words import preview_facts, preview_line
+from surgeon_gui.shell.dialogs import TEXT_FILES, ask_file
+from surgeon_gui.sources.files import meant_text
+from surgeon_gui.sources.requests import Descriptions
 from surgeon_gui.text import BUILT_IN_TEXT, FIELDS
 from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import (
@@ -30,6 +29,7 @@ from surgeon_gui.widgets.facts import Facts
 from surgeon_gui.widgets.source_edit import SourceEdit
 from surgeon_gui.widgets.text_parts import TextParts
 from surgeon_gui.widgets.window_pager import WindowPager
+from surgeon_gui.words.sources import preview_facts, preview_line
 
 _NO_PARTS = {"column": "", "dataset_config": "", "split": "", "validation_split": ""}
 

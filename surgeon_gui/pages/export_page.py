@@ -10,17 +10,16 @@ from typing import Any
 from PySide6.QtCore import Slot
 
 from surgeon_engine.config import ExportConfig
-from surgeon_gui import file_forms
 from surgeon_gui.app_state import AppState, Step
-from surgeon_gui.dialogs import ask_folder
-from surgeon_gui.export_words import about_format, unavailable
+from surgeon_gui.drafting import file_forms
 from surgeon_gui.forms import ConfigForm
 from surgeon_gui.pages.export_result import ExportResult
 from surgeon_gui.pages.page import Page, row_of, with_button
 from surgeon_gui.pages.save_section import SaveSection
 from surgeon_gui.pages.speed_section import SpeedSection
-from surgeon_gui.replacing import ReplaceQuestion
 from surgeon_gui.session import Session
+from surgeon_gui.shell.dialogs import ask_folder
+from surgeon_gui.shell.replacing import ReplaceQuestion
 from surgeon_gui.text import FIELDS
 from surgeon_gui.theme import GAP
 from surgeon_gui.translation import tr
@@ -32,6 +31,7 @@ from surgeon_gui.widgets.controls import (
     text_label,
 )
 from surgeon_gui.widgets.source_edit import SourceEdit
+from surgeon_gui.words.exports import about_format, unavailable
 
 
 class ExportPage(Page):

@@ -6,12 +6,6 @@ from PySide6.QtCore import Slot
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from surgeon_gui.app_state import AppState
-from surgeon_gui.export_words import (
-    export_facts,
-    failure_note,
-    larger_note,
-    unrun_note,
-)
 from surgeon_gui.pages.page import row_of
 from surgeon_gui.pages.run_page import open_folder
 from surgeon_gui.run_state import Status
@@ -26,6 +20,12 @@ from surgeon_gui.widgets.controls import (
     text_label,
 )
 from surgeon_gui.widgets.facts import Facts
+from surgeon_gui.words.exports import (
+    export_facts,
+    failure_note,
+    larger_note,
+    unrun_note,
+)
 
 
 class ExportResult(QWidget):

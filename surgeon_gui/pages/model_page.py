@@ -10,15 +10,14 @@ from surgeon_engine.config import DEMO, ModelConfig
 from surgeon_engine.events import Failed
 from surgeon_gui.app_state import AppState, Step
 from surgeon_gui.captions import CAPTIONS
-from surgeon_gui.dialogs import MODEL_FILES, ask_file, ask_folder
 from surgeon_gui.forms import ConfigForm
 from surgeon_gui.pages.page import Page, row_of
-from surgeon_gui.samples import smollm2
 from surgeon_gui.session import Session
 from surgeon_gui.settings import Settings
-from surgeon_gui.source_files import is_missing, is_to_be_downloaded, meant_model
-from surgeon_gui.source_requests import Downloads
-from surgeon_gui.source_words import facts_of, facts_problem, how_to_get_sample
+from surgeon_gui.shell.dialogs import MODEL_FILES, ask_file, ask_folder
+from surgeon_gui.sources.files import is_missing, is_to_be_downloaded, meant_model
+from surgeon_gui.sources.requests import Downloads
+from surgeon_gui.sources.samples import smollm2
 from surgeon_gui.text import BUNDLED_DEMO, source_name
 from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import (
@@ -32,6 +31,7 @@ from surgeon_gui.widgets.controls import (
 from surgeon_gui.widgets.download_card import DownloadCard
 from surgeon_gui.widgets.facts import Facts
 from surgeon_gui.widgets.source_edit import SourceEdit
+from surgeon_gui.words.sources import facts_of, facts_problem, how_to_get_sample
 
 
 class ModelPage(Page):

@@ -5,9 +5,8 @@ from __future__ import annotations
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from surgeon_engine.measurements import in_words
-from surgeon_gui import checks
 from surgeon_gui.app_state import AppState
-from surgeon_gui.export_words import ended_note, how_measured, problem_of
+from surgeon_gui.drafting import checks
 from surgeon_gui.pages.page import row_of
 from surgeon_gui.run_state import Status
 from surgeon_gui.session import Session
@@ -22,6 +21,7 @@ from surgeon_gui.widgets.controls import (
 )
 from surgeon_gui.widgets.speed_table import SpeedTable
 from surgeon_gui.widgets.task_progress import TaskProgress
+from surgeon_gui.words.exports import ended_note, how_measured, problem_of
 
 _INVITATION = tr(
     "Original and pruned model work in turns on this machine. It takes a minute or "

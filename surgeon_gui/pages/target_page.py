@@ -12,14 +12,12 @@ from surgeon_engine.config import PruningConfig
 from surgeon_engine.errors import ConfigError
 from surgeon_engine.formats import FileDtype
 from surgeon_engine.sizes import file_dtype
-from surgeon_gui import fits, targets
 from surgeon_gui.app_state import AppState, Step
-from surgeon_gui.choices import CHOICES
+from surgeon_gui.drafting import targets
+from surgeon_gui.drafting.own_presets import own_folder
+from surgeon_gui.drafting.preset_shelf import PresetShelf
 from surgeon_gui.forms import ConfigForm
-from surgeon_gui.own_presets import own_folder
 from surgeon_gui.pages.page import Page, row_of
-from surgeon_gui.plans import goal, unsupported
-from surgeon_gui.preset_shelf import PresetShelf
 from surgeon_gui.session import Session
 from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import (
@@ -34,6 +32,9 @@ from surgeon_gui.widgets.plan_card import PlanCard
 from surgeon_gui.widgets.preset_box import PresetBox
 from surgeon_gui.widgets.protection_tree import ProtectionTree
 from surgeon_gui.widgets.structure_tiles import StructureTiles
+from surgeon_gui.words import fits
+from surgeon_gui.words.choices import CHOICES
+from surgeon_gui.words.plans import goal, unsupported
 
 _IN_FRONT = ("protect",)
 

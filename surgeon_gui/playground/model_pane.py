@@ -9,7 +9,6 @@ from PySide6.QtWidgets import QHBoxLayout, QMenu, QVBoxLayout, QWidget
 from surgeon_engine.config import DEMO
 from surgeon_engine.playground import Side
 from surgeon_gui.captions import CAPTIONS
-from surgeon_gui.dialogs import MODEL_FILES, ask_file, ask_folder
 from surgeon_gui.playground.state import Models, PlaygroundState
 from surgeon_gui.playground.text_view import TextView
 from surgeon_gui.playground.words import (
@@ -19,6 +18,7 @@ from surgeon_gui.playground.words import (
     written_line,
     written_tip,
 )
+from surgeon_gui.shell.dialogs import MODEL_FILES, ask_file, ask_folder
 from surgeon_gui.theme import GAP, MARGIN
 from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import button, card, heading, lower_to

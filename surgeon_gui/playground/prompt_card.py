@@ -7,7 +7,6 @@ from PySide6.QtGui import QKeyEvent, QTextCursor
 from PySide6.QtWidgets import QHBoxLayout, QPlainTextEdit, QVBoxLayout, QWidget
 
 from surgeon_gui.captions import CAPTIONS
-from surgeon_gui.export_words import problem_of
 from surgeon_gui.playground.examples import EXAMPLES
 from surgeon_gui.playground.sampling_row import SamplingRow
 from surgeon_gui.playground.state import Models, PlaygroundState
@@ -24,6 +23,7 @@ from surgeon_gui.widgets.controls import (
     show_problem,
     text_label,
 )
+from surgeon_gui.words.exports import problem_of
 
 _LINES = 3  # of the prompt that are in sight
 

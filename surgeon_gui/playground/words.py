@@ -12,16 +12,11 @@ from surgeon_engine.playground import (
     Stop,
     Written,
 )
-from surgeon_gui import numbers
-from surgeon_gui.export_words import phase_of
-from surgeon_gui.playground.state import (
-    Place,
-    PlaygroundState,
-    comparisons,
-    ranking,
-)
+from surgeon_gui.playground.state import Place, PlaygroundState, comparisons, ranking
 from surgeon_gui.text import source_name
 from surgeon_gui.translation import ntr, tr
+from surgeon_gui.words import numbers
+from surgeon_gui.words.exports import phase_of
 
 LINE_END = "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}"
 _TAB = "\N{RIGHTWARDS ARROW TO BAR}"

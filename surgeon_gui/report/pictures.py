@@ -12,9 +12,9 @@ from PySide6.QtCore import QPoint, QSize, Qt
 from PySide6.QtGui import QImage
 from PySide6.QtWidgets import QComboBox, QPushButton, QVBoxLayout, QWidget
 
-from surgeon_gui.live_view import LiveView
 from surgeon_gui.report.report import Picture
 from surgeon_gui.run_state import RunState
+from surgeon_gui.running.live_view import LiveView
 from surgeon_gui.theme import GAP, LIGHT, dress
 from surgeon_gui.widgets.chart_card import ChartCard, picture_file
 

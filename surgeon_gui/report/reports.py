@@ -17,7 +17,6 @@ from surgeon_engine.events import Failed
 from surgeon_engine.run_folder import RunFolder, write_atomically
 from surgeon_gui.background import Background
 from surgeon_gui.captions import CAPTIONS
-from surgeon_gui.dialogs import ask_new_file
 from surgeon_gui.report.pdf import pdf_of
 from surgeon_gui.report.pictures import RunPictures
 from surgeon_gui.report.report import (
@@ -31,6 +30,7 @@ from surgeon_gui.run_history.runs import Runs
 from surgeon_gui.run_history.words import title
 from surgeon_gui.run_state import RunState, Status
 from surgeon_gui.session import Session
+from surgeon_gui.shell.dialogs import ask_new_file
 from surgeon_gui.translation import tr
 
 PDF = ".pdf"

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from surgeon_gui import numbers, plans
-from surgeon_gui.choices import CHOICES, words_of
 from surgeon_gui.run_history.reading import RunRecord, Standing
 from surgeon_gui.text import source_name
 from surgeon_gui.translation import tr
+from surgeon_gui.words import numbers, plans
+from surgeon_gui.words.choices import CHOICES, words_of
 
 NOTHING = "\N{EN DASH}"
 _ARROW = "\N{RIGHTWARDS ARROW}"

@@ -7,9 +7,9 @@ from typing import Any
 
 from PySide6.QtCore import QAbstractItemModel, QModelIndex, QPersistentModelIndex, Qt
 
-from surgeon_gui import numbers
 from surgeon_gui.architecture.state import Architecture, Block, Layer, Shape
 from surgeon_gui.translation import tr
+from surgeon_gui.words import numbers
 
 _ARROW, _TIMES = "\N{RIGHTWARDS ARROW}", "\N{MULTIPLICATION SIGN}"
 _DASH = "\N{EN DASH}"

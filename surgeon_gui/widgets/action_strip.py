@@ -16,16 +16,16 @@ from PySide6.QtWidgets import (
 
 from surgeon_engine.fitting import Fit
 from surgeon_gui.captions.caption import spoken
-from surgeon_gui.fits import NAMES, word
-from surgeon_gui.run_controls import ControlView, RunControls
 from surgeon_gui.run_state import RunState
-from surgeon_gui.sentences import phase, remaining
+from surgeon_gui.running.controls import ControlView, RunControls
+from surgeon_gui.running.under_way import Task
 from surgeon_gui.theme import GAP, MARGIN
 from surgeon_gui.translation import tr
-from surgeon_gui.under_way import Task
 from surgeon_gui.widgets.controls import bold, button, text_label
 from surgeon_gui.widgets.elided_label import ElidedLabel
 from surgeon_gui.widgets.light_badge import LightBadge
+from surgeon_gui.words.fits import NAMES, word
+from surgeon_gui.words.sentences import phase, remaining
 
 _FULL = 1000  # steps of the progress bar
 

@@ -19,7 +19,7 @@ from PySide6.QtWidgets import (
 )
 
 from surgeon_engine.run_folder import write_atomically
-from surgeon_gui.dialogs import ask_new_file
+from surgeon_gui.shell.dialogs import ask_new_file
 from surgeon_gui.theme import GAP, MARGIN
 from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import button, heading, text_label

@@ -9,8 +9,7 @@ from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
 from surgeon_gui.captions.sources import MOST_SHOWN
-from surgeon_gui.samples import SMOLLM2, smollm2
-from surgeon_gui.source_words import how_to_get_sample
+from surgeon_gui.sources.samples import SMOLLM2, smollm2
 from surgeon_gui.text import source_name
 from surgeon_gui.theme import GAP, MARGIN, RADIUS, theme_of
 from surgeon_gui.translation import tr
@@ -22,6 +21,7 @@ from surgeon_gui.widgets.controls import (
     heading,
     text_label,
 )
+from surgeon_gui.words.sources import how_to_get_sample
 
 _TITLE_SCALE = 1.5
 _WIDTH = 620

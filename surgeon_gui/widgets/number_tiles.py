@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
-from surgeon_gui import numbers
+from surgeon_gui.drafting.targets import goal_or_none
 from surgeon_gui.run_state import RunState, Status
-from surgeon_gui.targets import goal_or_none
 from surgeon_gui.theme import GAP, MARGIN
 from surgeon_gui.translation import ntr, tr
 from surgeon_gui.widgets.controls import bold, card
+from surgeon_gui.words import numbers
 
 _ARROW = " \N{RIGHTWARDS ARROW} "
 _NOTHING = "\N{EN DASH}"

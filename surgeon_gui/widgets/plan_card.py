@@ -6,13 +6,13 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QVBoxLayout
 
 from surgeon_engine.fitting import Fit, Light, Need, Resource
-from surgeon_gui import fits
 from surgeon_gui.app_state import AppState
-from surgeon_gui.plans import sizes_in_brief
 from surgeon_gui.theme import GAP, MARGIN
 from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import bold, button, text_label
 from surgeon_gui.widgets.light_badge import LightBadge
+from surgeon_gui.words import fits
+from surgeon_gui.words.plans import sizes_in_brief
 
 _WAITING = tr("What the run needs is known once the engine has looked at this machine.")
 

@@ -9,8 +9,8 @@ from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QMenu, QVBoxLayout, QWidge
 from surgeon_engine.presets import Preset
 from surgeon_gui.app_state import AppState, all_presets, preset_in
 from surgeon_gui.captions import CAPTIONS
-from surgeon_gui.dialogs import JOB_FILES, ask_file, ask_new_file
-from surgeon_gui.preset_shelf import PresetShelf
+from surgeon_gui.drafting.preset_shelf import PresetShelf
+from surgeon_gui.shell.dialogs import JOB_FILES, ask_file, ask_new_file
 from surgeon_gui.theme import GAP
 from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import (

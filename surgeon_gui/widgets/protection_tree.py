@@ -6,10 +6,10 @@ from PySide6.QtCore import QSignalBlocker, Qt, Signal, Slot
 from PySide6.QtWidgets import QTreeWidget, QTreeWidgetItem
 
 from surgeon_engine.events import LayerSummary, ModelSummary
-from surgeon_gui.numbers import count
-from surgeon_gui.protections import block_pattern, protected, with_choice
+from surgeon_gui.drafting.protections import block_pattern, protected, with_choice
 from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import described
+from surgeon_gui.words.numbers import count
 
 _PATTERN = Qt.ItemDataRole.UserRole
 _HEIGHT = 190  # pixels; it scrolls

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from PySide6.QtCore import Slot
 
-from surgeon_gui.chart_data import (
+from surgeon_gui.run_state import RunState
+from surgeon_gui.running.chart_data import (
     Counted,
     Quality,
     Size,
@@ -15,7 +16,6 @@ from surgeon_gui.chart_data import (
     size_line,
     time_bars,
 )
-from surgeon_gui.run_state import RunState
 from surgeon_gui.translation import tr
 from surgeon_gui.widgets.bar_chart import BarChart
 from surgeon_gui.widgets.controls import button, choice_box, described

@@ -6,12 +6,12 @@ from PySide6.QtCore import Signal, Slot
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from surgeon_engine.events import Exported
-from surgeon_gui.choices import words_of
-from surgeon_gui.export_words import saved_facts, unrun_note
 from surgeon_gui.theme import GAP, MARGIN
 from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import button, card, problem_label, show_problem
 from surgeon_gui.widgets.facts import Facts
+from surgeon_gui.words.choices import words_of
+from surgeon_gui.words.exports import saved_facts, unrun_note
 
 
 class SavedList(QWidget):

@@ -6,10 +6,10 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
 
 from surgeon_engine.measurements import Measured
-from surgeon_gui.export_words import Cell, speed_rows
 from surgeon_gui.theme import GAP
 from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import bold
+from surgeon_gui.words.exports import Cell, speed_rows
 
 _TITLES = (tr("Original"), tr("Pruned"), tr("Ratio"))
 _SMALLER = 0.85  # of the font, for spreads

@@ -21,10 +21,10 @@ from PySide6.QtWidgets import (
 )
 
 from surgeon_gui.captions import CAPTIONS
-from surgeon_gui.sentences import Mark, StepView
 from surgeon_gui.theme import GAP, MARGIN, Theme, theme_of
 from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import bold, card, described
+from surgeon_gui.words.sentences import Mark, StepView
 
 _DISC = 26  # diameter of the number or mark
 _BY_KEYBOARD = {

@@ -8,9 +8,9 @@ from PySide6.QtCore import Qt, QTimer, Slot
 from PySide6.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
 from surgeon_gui.app_state import AppState, Step
-from surgeon_gui.sentences import step_view
 from surgeon_gui.theme import GAP, MARGIN
 from surgeon_gui.widgets.step_card import StepCard
+from surgeon_gui.words.sentences import step_view
 
 _WIDTH = 372
 

@@ -21,9 +21,9 @@ from PySide6.QtWidgets import (
 )
 
 from surgeon_engine.config import PruningConfig, Structure
-from surgeon_gui.choices import CHOICES
 from surgeon_gui.theme import GAP, theme_of
 from surgeon_gui.widgets.structure_pictures import Ink, paint_structure
+from surgeon_gui.words.choices import CHOICES
 
 _COLUMNS = 4
 _STEPS = {

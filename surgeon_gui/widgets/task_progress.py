@@ -8,11 +8,11 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QHBoxLayout, QProgressBar, QVBoxLayout, QWidget
 
 from surgeon_gui.captions import CAPTIONS
-from surgeon_gui.export_words import phase_of, progress_of
 from surgeon_gui.inquiry import Inquiry
 from surgeon_gui.theme import GAP
 from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import button, text_label
+from surgeon_gui.words.exports import phase_of, progress_of
 
 _FULL = 1000  # steps of the progress bar
 

@@ -13,11 +13,11 @@ from surgeon_engine.config import CalibrationConfig
 from surgeon_engine.hub_names import is_hub_source
 from surgeon_engine.sources import TextDescribed
 from surgeon_gui.app_state import AppState
-from surgeon_gui.source_fields import FIELDS
-from surgeon_gui.source_files import has_columns
+from surgeon_gui.sources.files import has_columns
 from surgeon_gui.theme import GAP
 from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import choice_box, text_label
+from surgeon_gui.words.source_fields import FIELDS
 
 _NAMES = ("dataset_config", "split", "column", "validation_split")
 _OF_DATASETS = ("dataset_config", "split", "validation_split")

@@ -6,10 +6,10 @@ from PySide6.QtCore import Slot
 from PySide6.QtWidgets import QHBoxLayout, QPlainTextEdit, QVBoxLayout, QWidget
 
 from surgeon_engine.events import TextPreviewed
-from surgeon_gui import numbers
 from surgeon_gui.theme import GAP
 from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import bold, button, described, text_label
+from surgeon_gui.words import numbers
 
 _HEIGHT = 170
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from surgeon_gui import samples
 from surgeon_gui.app_state import Step
 from surgeon_gui.pages import model_page
 from surgeon_gui.run_state import Status
+from surgeon_gui.sources import samples
 from surgeon_gui.widgets import empty_state
 from tests.helpers.windows import (
     PATIENCE_MS,

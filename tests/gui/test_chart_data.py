@@ -16,8 +16,10 @@ from surgeon_engine.events import (
     StageStarted,
 )
 from surgeon_engine.live import MemorySampled, Paused
-from surgeon_gui import chart_data, run_state
-from surgeon_gui.chart_data import (
+from surgeon_gui import run_state
+from surgeon_gui.run_state import RunState
+from surgeon_gui.running import chart_data
+from surgeon_gui.running.chart_data import (
     Counted,
     Quality,
     Size,
@@ -28,7 +30,6 @@ from surgeon_gui.chart_data import (
     size_line,
     time_bars,
 )
-from surgeon_gui.run_state import RunState
 from tests.helpers.fake_engine import evaluation, model_summary, shot_finished
 
 CONFIG = RunConfig(pruning=PruningConfig(shots=2, sparsity=0.3))

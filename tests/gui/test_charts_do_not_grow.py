@@ -19,8 +19,8 @@ from surgeon_engine.events import (
     StageStarted,
 )
 from surgeon_gui import run_state
-from surgeon_gui.live_view import LiveView
 from surgeon_gui.run_state import RunState
+from surgeon_gui.running.live_view import LiveView
 from tests.helpers.fake_engine import evaluation, model_summary, shot_finished
 from tests.helpers.fake_live import memory
 

@@ -20,9 +20,14 @@ from surgeon_engine.events import Failed
 from surgeon_engine.formats import Format
 from surgeon_gui import run_state
 from surgeon_gui.app_state import AppState, Engine, Step
-from surgeon_gui.checks import can_replace, problems, save_problem, start_obstacle
+from surgeon_gui.drafting.checks import (
+    can_replace,
+    problems,
+    save_problem,
+    start_obstacle,
+)
 from surgeon_gui.inquiry import Inquiry
-from surgeon_gui.sentences import Mark, step_view
+from surgeon_gui.words.sentences import Mark, step_view
 from tests.helpers.fake_engine import model_summary
 from tests.helpers.fake_results import exported
 

@@ -12,12 +12,12 @@ from PySide6.QtCore import QPointF
 from PySide6.QtGui import QAction, QImage
 
 from surgeon_engine.config import CalibrationConfig, Method, RunConfig, Structure
-from surgeon_gui import setting_words
 from surgeon_gui.comparing import comparison
 from surgeon_gui.comparing.compare_charts import CurvesChart, SizeChart
 from surgeon_gui.comparing.comparison import Along, Compared, Measure, Point, Size
 from surgeon_gui.comparing.legend import Legend
 from surgeon_gui.run_history.reading import read_state
+from surgeon_gui.words import all_settings as setting_words
 from tests.gui.looking import shown
 from tests.helpers.fake_runs import job, write_run, write_three
 from tests.helpers.windows import PATIENCE_MS, click, find

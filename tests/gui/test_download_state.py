@@ -9,9 +9,9 @@ import pytest
 from surgeon_engine.events import Cancelled, Failed
 from surgeon_engine.sources import Downloading, ModelDownloaded
 from surgeon_gui.app_state import AppState, Step
-from surgeon_gui.download_state import Download, cancelling, followed, requested
-from surgeon_gui.sentences import Mark, step_view
-from surgeon_gui.source_words import download_line, download_title
+from surgeon_gui.sources.download_state import Download, cancelling, followed, requested
+from surgeon_gui.words.sentences import Mark, step_view
+from surgeon_gui.words.sources import download_line, download_title
 
 SOURCE = "hf://someone/tiny"
 ASKING = Downloading(0, 0, 0, 0)

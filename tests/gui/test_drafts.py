@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from surgeon_engine.config import PruningConfig, RunConfig
-from surgeon_gui.drafts import Draft, Drafts
+from surgeon_gui.drafting.drafts import Draft, Drafts
 
 
 def draft(**pruning):

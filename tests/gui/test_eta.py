@@ -6,7 +6,7 @@ import pytest
 
 from surgeon_engine.config import Correction, Damping, Method, PruningConfig
 from surgeon_engine.events import SHOT_STAGES, Stage
-from surgeon_gui.eta import (
+from surgeon_gui.running.eta import (
     Course,
     Position,
     StageTime,

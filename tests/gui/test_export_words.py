@@ -8,9 +8,9 @@ import pytest
 from surgeon_engine.config import ExportConfig, PruningConfig, RunConfig
 from surgeon_engine.events import Failed, Stage
 from surgeon_engine.formats import FileDtype, Format
-from surgeon_gui import export_words
 from surgeon_gui.inquiry import Inquiry
 from surgeon_gui.run_state import RunState, Status
+from surgeon_gui.words import exports as export_words
 from tests.helpers.fake_engine import model_summary
 from tests.helpers.fake_results import COMPARED_TOKENS, READ_BACK, exported, measured
 

@@ -12,7 +12,7 @@ from surgeon_engine.config import (
     Widths,
 )
 from surgeon_engine.formats import DESCRIPTIONS, FileDtype, Format
-from surgeon_gui import file_forms
+from surgeon_gui.drafting import file_forms
 from tests.helpers.fake_results import ONNX_REASON, exported
 
 AUTOMATIC, COMPACT, STOCK, MASKED, GGUF, ONNX = Format

@@ -13,8 +13,8 @@ from PySide6.QtGui import QColor, QImage, QMouseEvent
 from PySide6.QtWidgets import QApplication, QComboBox, QScrollArea
 
 from surgeon_gui import theme as theme_module
-from surgeon_gui.live_view import LiveView
 from surgeon_gui.run_state import RunState
+from surgeon_gui.running.live_view import LiveView
 from surgeon_gui.theme import DARK, LIGHT
 from surgeon_gui.widgets.chart_card import ChartCard
 from surgeon_gui.widgets.legend import Legend

@@ -14,8 +14,8 @@ from surgeon_engine.events import (
     Stage,
     StageStarted,
 )
-from surgeon_gui.log_lines import LogLine, log_lines
 from surgeon_gui.widgets.log_view import LogView
+from surgeon_gui.words.log_lines import LogLine, log_lines
 
 LINES = [
     LogLine(1.0, Level.INFO, "Measuring"),

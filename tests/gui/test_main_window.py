@@ -14,9 +14,9 @@ from PySide6.QtWidgets import QLabel, QLineEdit, QPlainTextEdit
 from surgeon_engine.config import DEMO, ExportConfig, Structure
 from surgeon_engine.job_file import config_to_toml, read_config
 from surgeon_gui.app_state import Step
-from surgeon_gui.dropping import model_in, text_in
-from surgeon_gui.live_view import LiveView
 from surgeon_gui.run_state import Status
+from surgeon_gui.running.live_view import LiveView
+from surgeon_gui.sources.dropping import model_in, text_in
 from tests.helpers.fake_engine import FAILURE, HINT, UNSUPPORTED
 from tests.helpers.windows import (
     PATIENCE_MS,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from surgeon_engine.live import MemorySampled
-from surgeon_gui.memory_log import MemoryLog
+from surgeon_gui.running.memory_log import MemoryLog
 
 
 def of(*numbers):

@@ -16,7 +16,7 @@ from surgeon_engine.fitting import Light
 from surgeon_engine.presets import preset_of, preset_to_toml, presets
 from surgeon_engine.sizes import goal_of
 from surgeon_gui.app_state import Step
-from surgeon_gui.own_presets import own_folder, read_presets
+from surgeon_gui.drafting.own_presets import own_folder, read_presets
 from tests.helpers.fake_engine import UNSUPPORTED, model_summary
 from tests.helpers.windows import PATIENCE_MS, QUICK, click, find, load_and_wait
 

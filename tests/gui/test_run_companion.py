@@ -10,11 +10,11 @@ import pytest
 from PySide6.QtCore import QObject, Signal
 from PySide6.QtWidgets import QApplication, QSystemTrayIcon, QWidget
 
-from surgeon_gui import keep_awake, notifying
-from surgeon_gui.keep_awake import KeepAwake
-from surgeon_gui.notifying import Notifier
-from surgeon_gui.run_companion import RunCompanion
 from surgeon_gui.run_state import Status
+from surgeon_gui.running import keep_awake, notifying
+from surgeon_gui.running.companion import RunCompanion
+from surgeon_gui.running.keep_awake import KeepAwake
+from surgeon_gui.running.notifying import Notifier
 from tests.helpers.windows import (
     PATIENCE_MS,
     click,

@@ -8,8 +8,8 @@ import pytest
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QPushButton
 
-from surgeon_gui.run_controls import run_controls
 from surgeon_gui.run_state import RunState, Status
+from surgeon_gui.running.controls import run_controls
 from surgeon_gui.widgets.action_strip import ActionStrip
 from tests.helpers.windows import find
 

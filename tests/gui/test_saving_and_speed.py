@@ -12,7 +12,7 @@ from surgeon_engine.formats import DESCRIPTIONS, FileDtype, Format
 from surgeon_gui.app_state import Step
 from surgeon_gui.pages import save_section
 from surgeon_gui.run_state import Status
-from surgeon_gui.sentences import Mark
+from surgeon_gui.words.sentences import Mark
 from tests.gui.looking import (
     SLOW,
     choose,

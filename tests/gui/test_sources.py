@@ -10,10 +10,11 @@ from PySide6.QtWidgets import QComboBox, QLabel, QPlainTextEdit
 
 from surgeon_engine.config import DEMO
 from surgeon_engine.hub_names import hub_name
-from surgeon_gui import samples, settings
+from surgeon_gui import settings
 from surgeon_gui.app_state import Step
 from surgeon_gui.pages import model_page
 from surgeon_gui.run_state import Status
+from surgeon_gui.sources import samples
 from surgeon_gui.widgets import empty_state
 from tests.gui.looking import facts, shown
 from tests.helpers.fake_sources import GATED, UNREADABLE

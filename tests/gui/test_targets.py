@@ -20,7 +20,7 @@ from surgeon_engine.config import (
     Target,
 )
 from surgeon_engine.sizes import goal_of
-from surgeon_gui import targets
+from surgeon_gui.drafting import targets
 from tests.helpers.fake_engine import model_summary
 
 MODEL = model_summary()

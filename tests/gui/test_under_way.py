@@ -10,7 +10,7 @@ from surgeon_engine.events import Progressed, Stage, StageStarted
 from surgeon_gui import inquiry
 from surgeon_gui.app_state import AppState
 from surgeon_gui.inquiry import Inquiry
-from surgeon_gui.under_way import task_under_way
+from surgeon_gui.running.under_way import task_under_way
 from tests.helpers.windows import PATIENCE_MS, click, find, load_and_wait
 
 

@@ -26,14 +26,15 @@ from surgeon_engine.events import (
     StructureSupport,
 )
 from surgeon_engine.formats import FileDtype, Format
-from surgeon_gui import numbers, plans, sentences, text
+from surgeon_gui import text
 from surgeon_gui.app_state import AppState, Step
 from surgeon_gui.captions import CAPTIONS
-from surgeon_gui.choices import CHOICES, words_of
 from surgeon_gui.inquiry import Inquiry
-from surgeon_gui.log_lines import log_lines
 from surgeon_gui.run_state import RunState, Status
-from surgeon_gui.sentences import Mark
+from surgeon_gui.words import numbers, plans, sentences
+from surgeon_gui.words.choices import CHOICES, words_of
+from surgeon_gui.words.log_lines import log_lines
+from surgeon_gui.words.sentences import Mark
 from tests.helpers.fake_engine import evaluation, model_summary, shot_finished
 
 PARTS = typing.get_type_hints(RunConfig)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import QEvent, QObject, Slot
 from PySide6.QtWidgets import QApplication, QSystemTrayIcon, QWidget
 
-from surgeon_gui.icon import application_icon
+from surgeon_gui.shell.icon import application_icon
 
 
 class Notifier(QObject):

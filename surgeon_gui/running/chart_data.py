@@ -17,11 +17,11 @@ import numpy as np
 
 from surgeon_engine.events import Evaluation, Stage
 from surgeon_engine.live import CostHistogram
-from surgeon_gui import numbers
+from surgeon_gui.drafting.targets import goal_or_none
 from surgeon_gui.run_state import RunState
-from surgeon_gui.targets import goal_or_none
 from surgeon_gui.text import STAGES
 from surgeon_gui.translation import tr
+from surgeon_gui.words import numbers
 
 _MINUTE, _HOUR = 60.0, 3600.0
 _GIGABYTE, _MEGABYTE = 1e9, 1e6

@@ -16,11 +16,14 @@ from surgeon_engine.layer_patterns import is_meant, limit_in
 from surgeon_engine.model_facts import own_path
 from surgeon_engine.run_folder import refuse_occupied
 from surgeon_engine.sizes import file_dtype, goal_of
-from surgeon_gui import file_forms, fits, paths, source_files
 from surgeon_gui.app_state import AppState, Engine, Step
-from surgeon_gui.choices import words_of
+from surgeon_gui.drafting import file_forms
 from surgeon_gui.run_state import Status
+from surgeon_gui.sources import files as source_files
+from surgeon_gui.sources import paths
 from surgeon_gui.translation import tr
+from surgeon_gui.words import fits
+from surgeon_gui.words.choices import words_of
 
 _LEAST_WINDOWS = 4  # for a correction: one of 4 is held out
 

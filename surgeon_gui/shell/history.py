@@ -8,16 +8,16 @@ from PySide6.QtCore import QObject, Qt, Signal, Slot
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QMainWindow, QMenu
 
-from surgeon_gui.centre import Centre
 from surgeon_gui.comparing.compare_view import CompareView
 from surgeon_gui.comparing.comparing import Comparing
-from surgeon_gui.docks import Docks, Place
 from surgeon_gui.report.report_row import ReportRow
 from surgeon_gui.report.reports import Reports
 from surgeon_gui.run_history.earlier_bar import EarlierBar
 from surgeon_gui.run_history.runs import Runs
 from surgeon_gui.run_history.runs_panel import RunsPanel
 from surgeon_gui.session import Session
+from surgeon_gui.shell.centre import Centre
+from surgeon_gui.shell.docks import Docks, Place
 
 _PLACE = Place(Qt.DockWidgetArea.RightDockWidgetArea, size=340, is_shown=False)
 

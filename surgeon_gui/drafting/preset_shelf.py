@@ -9,7 +9,7 @@ from PySide6.QtCore import QObject, Signal, Slot
 from surgeon_engine.errors import ConfigError
 from surgeon_engine.events import Failed
 from surgeon_engine.presets import Preset
-from surgeon_gui import own_presets
+from surgeon_gui.drafting import own_presets
 from surgeon_gui.session import Session
 from surgeon_gui.translation import tr
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from surgeon_gui.field_text import FieldText
 from surgeon_gui.translation import tr
+from surgeon_gui.words.field_text import FieldText
 
 FIELDS = {
     "model.source": FieldText(

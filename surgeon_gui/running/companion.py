@@ -9,12 +9,12 @@ from PySide6.QtWidgets import QWidget
 
 from surgeon_engine.events import Envelope, Level, Logged
 from surgeon_gui import text
-from surgeon_gui.keep_awake import KeepAwake, on_this_desktop
-from surgeon_gui.notifying import Notifier
 from surgeon_gui.run_state import RunState, Status
-from surgeon_gui.sentences import phase
+from surgeon_gui.running.keep_awake import KeepAwake, on_this_desktop
+from surgeon_gui.running.notifying import Notifier
 from surgeon_gui.session import Session
 from surgeon_gui.translation import tr
+from surgeon_gui.words.sentences import phase
 
 
 class RunCompanion(QObject):

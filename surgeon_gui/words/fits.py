@@ -18,11 +18,12 @@ from surgeon_engine.fitting import (
     fit_of,
     settings_that_fit,
 )
-from surgeon_gui import numbers, paths
 from surgeon_gui.app_state import AppState, Step
-from surgeon_gui.choices import words_of
+from surgeon_gui.sources import paths
 from surgeon_gui.text import FIELDS
 from surgeon_gui.translation import tr
+from surgeon_gui.words import numbers
+from surgeon_gui.words.choices import words_of
 
 LIGHTS = {
     Light.GREEN: tr("Fits"),

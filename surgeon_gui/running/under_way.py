@@ -8,11 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from surgeon_gui import export_words
 from surgeon_gui.app_state import AppState
 from surgeon_gui.diagnosis import state as diagnosis_state
 from surgeon_gui.inquiry import Inquiry
 from surgeon_gui.translation import tr
+from surgeon_gui.words import exports as export_words
 
 
 @dataclass(frozen=True, slots=True)

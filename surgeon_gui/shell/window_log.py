@@ -11,7 +11,7 @@ import logging
 from PySide6.QtCore import QObject, Signal
 
 from surgeon_engine.events import Level
-from surgeon_gui.log_lines import LogLine
+from surgeon_gui.words.log_lines import LogLine
 
 
 class WindowLog(QObject):

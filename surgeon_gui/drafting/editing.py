@@ -21,11 +21,13 @@ from surgeon_engine.config import (
 )
 from surgeon_engine.model_facts import model_facts
 from surgeon_engine.presets import Preset
-from surgeon_gui import app_state, checks, fits
+from surgeon_gui import app_state
 from surgeon_gui.app_state import AppState, Step
-from surgeon_gui.drafts import Draft, Drafts
+from surgeon_gui.drafting import checks
+from surgeon_gui.drafting.drafts import Draft, Drafts
 from surgeon_gui.engine_thread import EngineThread
 from surgeon_gui.inquiry import Inquiry
+from surgeon_gui.words import fits
 
 INSPECTION_DELAY_MS = 300  # after the last keystroke in the model's path
 

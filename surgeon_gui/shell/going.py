@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QMainWindow, QMenu
 
 from surgeon_gui.app_state import Step
 from surgeon_gui.captions import CAPTIONS
-from surgeon_gui.centre import Centre
+from surgeon_gui.shell.centre import Centre
 from surgeon_gui.widgets.step_panel import StepPanel
 
 _MOST_KEYS = 9

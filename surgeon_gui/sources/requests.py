@@ -8,11 +8,11 @@ from PySide6.QtCore import QObject, Slot
 
 from surgeon_engine.commands import Cancel, DescribeText, DownloadModel
 from surgeon_engine.sources import ModelDownloaded
-from surgeon_gui import download_state
 from surgeon_gui.app_state import Step
 from surgeon_gui.inquiry import Inquiry
 from surgeon_gui.session import Session
-from surgeon_gui.source_files import has_columns
+from surgeon_gui.sources import download_state
+from surgeon_gui.sources.files import has_columns
 
 
 class Downloads(QObject):

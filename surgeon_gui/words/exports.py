@@ -13,12 +13,12 @@ from typing import Any
 from surgeon_engine.events import Exported, Stage
 from surgeon_engine.formats import Format
 from surgeon_engine.measurements import Measured, Rate, Ratio, speedups
-from surgeon_gui import numbers
-from surgeon_gui.choices import words_of
 from surgeon_gui.inquiry import Inquiry
 from surgeon_gui.run_state import RunState
-from surgeon_gui.sentences import doing_now
 from surgeon_gui.translation import ntr, tr
+from surgeon_gui.words import numbers
+from surgeon_gui.words.choices import words_of
+from surgeon_gui.words.sentences import doing_now
 
 _DASH = "\N{EN DASH}"
 _OPEN, _CLOSE = "\N{LEFT DOUBLE QUOTATION MARK}", "\N{RIGHT DOUBLE QUOTATION MARK}"

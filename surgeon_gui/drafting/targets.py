@@ -25,8 +25,8 @@ from surgeon_engine.errors import ConfigError
 from surgeon_engine.events import ModelSummary
 from surgeon_engine.formats import FileDtype
 from surgeon_engine.sizes import Goal, file_dtype, goal_of
-from surgeon_gui.choices import CHOICES
 from surgeon_gui.translation import tr
+from surgeon_gui.words.choices import CHOICES
 
 _MILLION = 1_000_000
 _LARGEST_SHARE = 0.95  # that a config takes

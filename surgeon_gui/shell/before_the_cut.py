@@ -8,11 +8,11 @@ from PySide6.QtCore import QObject, Signal, Slot
 
 from surgeon_gui.architecture.steering import Architect
 from surgeon_gui.architecture.view import ArchitectureView
-from surgeon_gui.centre import Centre
 from surgeon_gui.diagnosis.steering import Diagnosis
 from surgeon_gui.diagnosis.view import DiagnosisView
 from surgeon_gui.pages.target_page import TargetPage
 from surgeon_gui.session import Session
+from surgeon_gui.shell.centre import Centre
 from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import button
 

@@ -11,16 +11,16 @@ from enum import Enum
 from surgeon_engine.events import DampingChoice, Stage
 from surgeon_engine.formats import Format
 from surgeon_engine.live import MemorySampled
-from surgeon_gui import fits, numbers
 from surgeon_gui.app_state import AppState, Engine, Step
-from surgeon_gui.choices import words_of
-from surgeon_gui.plans import in_brief, plan
+from surgeon_gui.drafting.targets import goal_or_none
 from surgeon_gui.run_state import RunState, Status
-from surgeon_gui.source_files import is_to_be_downloaded
-from surgeon_gui.source_words import download_brief
-from surgeon_gui.targets import goal_or_none
+from surgeon_gui.sources.files import is_to_be_downloaded
 from surgeon_gui.text import STAGES, UNITS, source_name
 from surgeon_gui.translation import tr
+from surgeon_gui.words import fits, numbers
+from surgeon_gui.words.choices import words_of
+from surgeon_gui.words.plans import in_brief, plan
+from surgeon_gui.words.sources import download_brief
 
 _ROUNDING = 1e-9  # of a sparsity
 

@@ -9,7 +9,6 @@ from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
 
 from surgeon_gui.run_state import RunState
-from surgeon_gui.sentences import last_choice
 from surgeon_gui.theme import GAP
 from surgeon_gui.widgets.chart_card import ChartCard
 from surgeon_gui.widgets.layer_map import LayerMap
@@ -21,6 +20,7 @@ from surgeon_gui.widgets.run_charts import (
     PerplexityChart,
     TimeChart,
 )
+from surgeon_gui.words.sentences import last_choice
 
 _LEAST_CHART = 210  # pixels; in a lower window the view scrolls
 _WIDE = 1260  # from here on there is room for three charts beside each other

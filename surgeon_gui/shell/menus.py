@@ -6,7 +6,7 @@ from PySide6.QtGui import QAction, QActionGroup, QKeySequence
 from PySide6.QtWidgets import QMainWindow, QMenu
 
 from surgeon_gui.captions import CAPTIONS
-from surgeon_gui.run_controls import RunControls
+from surgeon_gui.running.controls import RunControls
 from surgeon_gui.settings import ThemeChoice
 from surgeon_gui.translation import LANGUAGES, tr
 

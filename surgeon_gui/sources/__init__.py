@@ -1,0 +1,1 @@
+"""Models and texts as a person gives them: found, asked about, downloaded."""

@@ -1,0 +1,1 @@
+"""What the window says: numbers, choices, plans and states in sentences."""
