@@ -43,7 +43,7 @@ def problems(
 
 def start_obstacle(state: AppState) -> str:
     """Why a run cannot be started, in a sentence; empty if it can."""
-    if why := _engine_obstacle(state):
+    if why := engine_obstacle(state):
         return why
     if not state.model_is_chosen:
         return tr("Choose a model first.")
@@ -62,7 +62,7 @@ def start_obstacle(state: AppState) -> str:
 
 def save_obstacle(state: AppState) -> str:
     """Why the result cannot be saved once more; empty if it can."""
-    if why := _engine_obstacle(state):
+    if why := engine_obstacle(state):
         return why
     if state.run.status is not Status.FINISHED or state.run.exported is None:
         return tr("Only what a finished run has exported can be saved once more.")
@@ -102,7 +102,7 @@ def save_destination(state: AppState) -> Path:
 
 def measure_obstacle(state: AppState) -> str:
     """Why the times of the result cannot be taken; empty if they can."""
-    if why := _engine_obstacle(state):
+    if why := engine_obstacle(state):
         return why
     exported = state.run.exported
     if state.run.status is not Status.FINISHED or exported is None:
@@ -123,8 +123,8 @@ def diagnosis_obstacle(state: AppState) -> str:
     return start_obstacle(replace(state, problems=problems))
 
 
-def _engine_obstacle(state: AppState) -> str:
-    """Why the engine cannot take on anything long."""
+def engine_obstacle(state: AppState) -> str:
+    """Why the engine cannot take on anything long; empty if it can."""
     if state.run.status.is_busy:
         return tr("A run is under way.")
     if state.save.is_open:

@@ -22,7 +22,8 @@ from surgeon_engine.playground import (
     TokenWritten,
 )
 from surgeon_gui import inquiry
-from surgeon_gui.app_state import AppState, Engine
+from surgeon_gui.app_state import AppState
+from surgeon_gui.drafting.checks import engine_obstacle
 from surgeon_gui.inquiry import Inquiry, answered
 from surgeon_gui.run_state import RunState, Status
 from surgeon_gui.sources import paths
@@ -152,16 +153,8 @@ def models_of_run(run: RunState) -> Models:
 
 def obstacle(state: PlaygroundState, app: AppState) -> str:
     """Why nothing can be generated; empty if it can."""
-    if app.run.status.is_busy:
-        return tr("A run is under way, and the engine does one thing at a time.")
-    if app.save.is_open:
-        return tr("The pruned model is being saved in another format.")
-    if app.measurement.is_open:
-        return tr("Speed is being measured, and nothing else should be at work.")
-    if app.diagnosis.is_open:
-        return tr("The model is being diagnosed.")
-    if app.engine is Engine.GONE:
-        return tr("There is no engine; close Surgeon and start it again.")
+    if told := engine_obstacle(app):
+        return told
     if state.question.is_open:
         return tr("Both models are writing.")
     if missing := _missing(models_of(state, app), app):

@@ -18,7 +18,6 @@ from surgeon_engine.pruning.costs import (
     ways_to_remove,
 )
 from surgeon_engine.pruning.methods import METHODS
-from surgeon_engine.pruning.methods.method import Needs
 from tests.helpers.tensors import (
     SmallLayer,
     best_weight_dense,
@@ -32,11 +31,7 @@ R, C = 4, 6
 I_R, I_C = torch.eye(R, dtype=torch.float64), torch.eye(C, dtype=torch.float64)
 DAMPING = 0.03
 LAYER = make_layer(R, C)
-FACTORS = {
-    Needs.NOTHING: KroneckerFactors(),
-    Needs.INPUTS: KroneckerFactors(LAYER.A),
-    Needs.INPUTS_AND_GRADIENTS: KroneckerFactors(LAYER.A, LAYER.G),
-}
+FACTORS = KroneckerFactors(LAYER.A, LAYER.G)  # more than most of them ask for
 # What F is to each method: that is all that its costs may depend on.
 SEEN = {
     Method.K_OBD: SmallLayer(LAYER.W, LAYER.A, LAYER.G),
@@ -51,7 +46,7 @@ each_that_stays = pytest.mark.parametrize("name", SEEN)
 def seen_by(name: Method):
     """W, A, G and their stiffness, as the method says."""
     method = METHODS[name]
-    A, G = method.quadratic(LAYER.W, FACTORS[method.needs])
+    A, G = method.quadratic(LAYER.W, FACTORS)
     of_A, of_G = (method.stiffness(M, DAMPING) for M in (A, G))
     return A, G, of_A, of_G
 
@@ -101,7 +96,7 @@ def test_wanda_orders_weights_by_their_size_times_the_norm_of_their_input():
 @each_that_stays
 def test_what_stays_is_left_to_the_last_bit(name):
     method, pruning = METHODS[name], PruningConfig()
-    quadratic = method.quadratic(LAYER.W, FACTORS[method.needs])
+    quadratic = method.quadratic(LAYER.W, FACTORS)
     row, column = random_mask(R), random_mask(C, seed=1)
     goes = row.unsqueeze(1) | column
     X = method.without(LAYER.W, quadratic, row, column, pruning)

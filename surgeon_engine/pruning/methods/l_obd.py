@@ -8,17 +8,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from torch import Tensor
-
-from surgeon_engine.curvature.factors import KroneckerFactors
-from surgeon_engine.pruning.methods.method import Method, Needs, identity, measured
+from surgeon_engine.pruning.methods.method import Method, Needs
 
 
 class LObd(Method):
     """OBD with A, and G the identity."""
 
     needs: ClassVar = Needs.INPUTS
-
-    def quadratic(self, W: Tensor, factors: KroneckerFactors) -> tuple[Tensor, Tensor]:
-        """See `Method.quadratic`."""
-        return measured(factors.A).to(W.device), identity(len(W), W)

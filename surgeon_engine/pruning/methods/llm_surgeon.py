@@ -13,10 +13,9 @@ from typing import ClassVar
 from torch import Tensor
 
 from surgeon_engine.config import PruningConfig, UpdateKind
-from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.linalg import damped, inverse
 from surgeon_engine.pruning.costs import AdaptedStiffness, PlainStiffness, Stiffness
-from surgeon_engine.pruning.methods.method import Method, Needs, measured
+from surgeon_engine.pruning.methods.method import Method, Needs
 from surgeon_engine.pruning.sparse_update import grouped_update, whole_update
 from surgeon_engine.pruning.update import joint_update, separate_update
 
@@ -27,10 +26,6 @@ class LlmSurgeon(Method):
     """OBS with A and G, correlated updates."""
 
     needs: ClassVar = Needs.INPUTS_AND_GRADIENTS
-
-    def quadratic(self, W: Tensor, factors: KroneckerFactors) -> tuple[Tensor, Tensor]:
-        """See `Method.quadratic`."""
-        return measured(factors.A).to(W.device), measured(factors.G).to(W.device)
 
     def stiffness(self, M: Tensor, damping: float) -> Stiffness:
         """See `Method.stiffness`; nothing that counts opposes where M is zero."""

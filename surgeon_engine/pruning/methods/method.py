@@ -9,7 +9,6 @@ Everything here takes tensors and gives tensors.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from enum import Enum
 from typing import ClassVar
 
@@ -37,15 +36,23 @@ class Allocation(Enum):
     ROW = "row"  # the weights of an output row: every row does
 
 
-class Method(ABC):
+class Method:
     """Costs without an update: OBD. Methods that adapt the rest override more."""
 
     needs: ClassVar[Needs]
     allocation: ClassVar[Allocation] = Allocation.GLOBAL
 
-    @abstractmethod
     def quadratic(self, W: Tensor, factors: KroneckerFactors) -> tuple[Tensor, Tensor]:
-        """A and G as the method sees them, float64 on the device of W."""
+        """A and G as the method sees them, float64 on the device of W.
+
+        What has been measured for something else, and is not needed, is not looked at.
+        """
+        A, G = _identity(W.shape[1], W), _identity(W.shape[0], W)
+        if self.needs is not Needs.NOTHING:
+            A = _measured(factors.A).to(W.device)
+        if self.needs is Needs.INPUTS_AND_GRADIENTS:
+            G = _measured(factors.G).to(W.device)
+        return A, G
 
     def stiffness(self, M: Tensor, damping: float) -> Stiffness:
         """What M opposes to a removal."""
@@ -78,12 +85,10 @@ class Method(ABC):
         return X, is_removed
 
 
-def identity(n: int, like: Tensor) -> Tensor:
-    """The factor of what a method does not look at.  n x n."""
+def _identity(n: int, like: Tensor) -> Tensor:
     return torch.eye(n, dtype=torch.float64, device=like.device)
 
 
-def measured(M: Tensor | None) -> Tensor:
-    """A factor that has to be there, in float64."""
+def _measured(M: Tensor | None) -> Tensor:
     assert M is not None, "a method looks at what it did not ask for"
     return M.double()

@@ -18,16 +18,9 @@ import torch
 from torch import Tensor
 
 from surgeon_engine.config import PruningConfig, Structure
-from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.linalg import cholesky, damped, inverse
 from surgeon_engine.pruning.costs import AdaptedStiffness, Stiffness
-from surgeon_engine.pruning.methods.method import (
-    Allocation,
-    Method,
-    Needs,
-    identity,
-    measured,
-)
+from surgeon_engine.pruning.methods.method import Allocation, Method, Needs
 
 _COLUMNS_AT_ONCE = 128  # as in the paper's experiments
 
@@ -37,10 +30,6 @@ class SparseGpt(Method):
 
     needs: ClassVar = Needs.INPUTS
     allocation: ClassVar = Allocation.LAYER
-
-    def quadratic(self, W: Tensor, factors: KroneckerFactors) -> tuple[Tensor, Tensor]:
-        """See `Method.quadratic`."""
-        return measured(factors.A).to(W.device), identity(len(W), W)
 
     def stiffness(self, M: Tensor, damping: float) -> Stiffness:
         """See `Method.stiffness`."""

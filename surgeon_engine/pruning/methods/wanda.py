@@ -11,13 +11,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from surgeon_engine.curvature.factors import KroneckerFactors
-from surgeon_engine.pruning.methods.method import (
-    Allocation,
-    Method,
-    Needs,
-    identity,
-    measured,
-)
+from surgeon_engine.pruning.methods.method import Allocation, Method, Needs
 
 
 class Wanda(Method):
@@ -28,5 +22,5 @@ class Wanda(Method):
 
     def quadratic(self, W: Tensor, factors: KroneckerFactors) -> tuple[Tensor, Tensor]:
         """See `Method.quadratic`."""
-        A = measured(factors.A).to(W.device)
-        return A.diagonal().diag(), identity(len(W), W)
+        A, G = super().quadratic(W, factors)
+        return A.diagonal().diag(), G
