@@ -21,6 +21,7 @@ from surgeon_gui.drafting.targets import goal_or_none
 from surgeon_gui.run_state import RunState
 from surgeon_gui.text import STAGES
 from surgeon_gui.translation import tr
+from surgeon_gui.widgets.chart_values import Bars, Curve, Line, Stack, at_shot
 from surgeon_gui.words import numbers
 
 _MINUTE, _HOUR = 60.0, 3600.0
@@ -72,69 +73,6 @@ PHASES = (  # in the order of the theme's series
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """One line among others."""
-
-    name: str
-    xs: Sequence[float] = ()
-    ys: Sequence[float] = ()
-
-
-def at_shot(x: float) -> str:
-    """What stands over the values of a shot."""
-    return tr("Shot {n}").format(n=f"{x:g}") if x else tr("Original")
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """What a line chart shows: a curve, perhaps with others beside it."""
-
-    axis: str  # what stands beside the vertical axis
-    xs: Sequence[float] = ()
-    ys: Sequence[float] = ()
-    last_x: float = 1.0  # where the horizontal axis ends
-    baseline: float | None = None
-    is_log: bool = False
-    from_zero: bool = False
-    name: str = ""  # of the curve; empty: as the axis
-    more: tuple[Curve, ...] = ()
-    x_axis: str = tr("Shot")
-    has_whole_xs: bool = True  # shots, with a dot at each
-    say_x: Callable[[float], str] = at_shot
-    say_y: Callable[[float], str] = numbers.perplexity
-
-    @property
-    def curves(self) -> tuple[Curve, ...]:
-        """All curves."""
-        return (Curve(self.name or self.axis, self.xs, self.ys), *self.more)
-
-
-@dataclass(frozen=True, slots=True)
-class Stack:
-    """The part of each bar that is of one kind."""
-
-    name: str
-    heights: tuple[float, ...]
-    colour: int  # which of the theme's series
-
-
-@dataclass(frozen=True, slots=True)
-class Bars:
-    """What a bar chart shows: stacks on top of each other, bar by bar."""
-
-    axis: str
-    x_axis: str
-    edges: tuple[tuple[float, float], ...] = ()  # left and right of each bar
-    stacks: tuple[Stack, ...] = ()
-    names: tuple[str, ...] = ()  # of each bar
-    ticks: tuple[tuple[float, str], ...] = ()
-    mark: float | None = None  # a line across the bars
-    mark_name: str = ""
-    say_y: Callable[[float], str] = numbers.count
-    say_tick: Callable[[float], str] | None = None  # None: as they are
-
-
 def quality_line(run: RunState, measure: Quality, *, is_log: bool) -> Line:
     """Perplexity or loss on held-out text after each shot, with the original's."""
     value: Callable[[Evaluation], float]
@@ -145,8 +83,11 @@ def quality_line(run: RunState, measure: Quality, *, is_log: bool) -> Line:
     if run.baseline is None:
         return Line(axis)
     points = [(0, run.baseline), *((s.shot, s.evaluation) for s in run.history)]
-    if run.corrected is not None:
-        points.append((len(run.history), run.corrected.evaluation))
+    last_words = ""
+    corrected = run.corrected
+    if corrected is not None and math.isfinite(value(corrected.evaluation)):
+        points.append((len(run.history), corrected.evaluation))
+        last_words = tr("After the correction")
     finite = [(x, value(e)) for x, e in points if math.isfinite(value(e))]
     baseline = value(run.baseline)
     return Line(
@@ -157,6 +98,7 @@ def quality_line(run: RunState, measure: Quality, *, is_log: bool) -> Line:
         baseline=baseline if math.isfinite(baseline) else None,
         is_log=is_log,
         name=name,
+        last_words=last_words,
     )
 
 
@@ -240,7 +182,9 @@ def cost_bars(run: RunState, counted: Counted) -> Bars:
         edges=tuple(itertools.pairwise(logs)),
         stacks=(Stack(tr("Removed"), removed, 1), Stack(tr("Kept"), kept, 0)),
         names=tuple(
-            tr("Cost {low} to {high}").format(low=f"{low:.2g}", high=f"{high:.2g}")
+            tr("Cost {low} to {high}").format(
+                low=numbers.two_figures(low), high=numbers.two_figures(high)
+            )
             for low, high in itertools.pairwise(costs.edges)
         ),
         ticks=_decades(logs[0], logs[-1]),

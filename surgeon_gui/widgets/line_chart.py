@@ -11,21 +11,20 @@ import pyqtgraph as pg
 from PySide6.QtCore import QPointF
 from PySide6.QtGui import QColor
 
-from surgeon_gui.running.chart_data import Curve, Line
 from surgeon_gui.theme import theme_of
 from surgeon_gui.translation import tr
+from surgeon_gui.widgets.chart_values import Curve, Line
 from surgeon_gui.widgets.plot import Reading
 from surgeon_gui.widgets.plot_card import PlotCard
 
-__all__ = ["Curve", "Line", "LineChart"]
-
 _DOT = 7  # pixels
-_ROOM = 0.15  # of the range of values, free above and below the line
+_ROOM = 0.2  # of the range of values, free above and below the line
 _LEAST_RANGE = 0.02  # of the value itself, so that a flat line looks flat
 _MOST_BROAD = 50  # points of a line two pixels wide; a longer one has one pixel
 MOST_DRAWN = 2_000  # points; there are no more pixels to tell others apart
 _DASHES = (6, 4)  # of the baseline: drawn, left out
-_LABEL_ANCHORS = [(1.0, 1.0), (1.0, 1.0)]  # the baseline's name above its right end
+# The baseline's name stands below its left end, where curves begin on it and rise.
+_LABEL_ANCHORS = [(0.0, 0.0), (0.0, 0.0)]
 
 
 class LineChart(PlotCard):
@@ -42,10 +41,12 @@ class LineChart(PlotCard):
         self._base_line = pg.InfiniteLine(
             angle=0,
             label=tr("original"),
-            labelOpts={"position": 0.99, "anchors": _LABEL_ANCHORS},
+            labelOpts={"position": 0.01, "anchors": _LABEL_ANCHORS},
         )
+        self._last_words = pg.TextItem(anchor=(1, 0))  # below the point, to its left
         self._lines: list[pg.PlotDataItem] = []
         self._plot.addItem(self._base_line)
+        self._plot.addItem(self._last_words, ignoreBounds=True)
         self._add_line()
         self.set_body(self._plot)
         self._restyle()
@@ -71,7 +72,9 @@ class LineChart(PlotCard):
         baseline = line.baseline
         self._base_line.setVisible(baseline is not None)
         if baseline is not None:
-            self._base_line.setValue(math.log10(baseline) if line.is_log else baseline)
+            self._base_line.setValue(self._drawn(line, 0.0, baseline)[1])
+        self._last_words.setText(line.last_words)
+        self._last_words.setPos(*self._drawn(line, line.xs[-1], line.ys[-1]))
         self._fit_axes(line)
         self._restyle()
         self._plot.read()
@@ -119,13 +122,20 @@ class LineChart(PlotCard):
         x = line.xs[index]
         if line.has_whole_xs and len(line.xs) > index + 1 and line.xs[index + 1] == x:
             index += 1  # the later of two at the same place, as after a correction
-        words, points = [line.say_x(x)], []
+        is_last = index == len(line.xs) - 1
+        words = [line.last_words if is_last and line.last_words else line.say_x(x)]
+        points = []
         for curve in line.curves:
             y = curve.ys[index]
             name = f"{curve.name} " if curve.name else ""
             words.append(f"{name}{line.say_y(y)}")
-            points.append((x, math.log10(y) if line.is_log else y))
+            points.append(self._drawn(line, x, y))
         return Reading(x, "\n".join(words), tuple(points))
+
+    @staticmethod
+    def _drawn(line: Line, x: float, y: float) -> tuple[float, float]:
+        """Where a point is drawn, in the coordinates of the plot."""
+        return x, math.log10(y) if line.is_log else y
 
     def _restyle(self) -> None:
         if not getattr(self, "_lines", None):
@@ -148,6 +158,7 @@ class LineChart(PlotCard):
             item.setFillBrush(shade if is_filled else None)
         self._base_line.setPen(pg.mkPen(theme.muted, dash=_DASHES))
         self._base_line.label.setColor(theme.muted)
+        self._last_words.setColor(theme.muted)
 
 
 def thinned(

@@ -28,6 +28,11 @@ def short(number: float) -> str:
     return with_marks(f"{number:g}")
 
 
+def two_figures(number: float) -> str:
+    """A number of which the size alone matters, such as a cost: 0.0012, 3.1e-06."""
+    return with_marks(f"{number:.2g}")
+
+
 def rate(number: float) -> str:
     """So many a second: 12.3, 1,234."""
     return with_marks(f"{number:,.1f}" if number < 100 else f"{number:,.0f}")

@@ -90,12 +90,14 @@ def test_a_correction_adds_a_point_at_the_last_shot(run):
     line = quality_line(told(run, 30.0, after), Quality.PERPLEXITY, is_log=False)
     assert line.xs[-2:] == (2.0, 2.0)
     assert line.ys[-1] == 13.0
+    assert line.last_words == "After the correction"
 
 
 def test_a_perplexity_without_bound_leaves_no_point(run):
     after = Corrected((), 0, 0, evaluation(math.inf), 5.0)
     line = quality_line(told(run, 30.0, after), Quality.PERPLEXITY, is_log=False)
     assert line.xs == (0.0, 1.0, 2.0)
+    assert not line.last_words
 
 
 def test_size_is_told_in_parameters_and_in_bytes(run):

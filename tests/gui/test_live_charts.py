@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import csv
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyqtgraph as pg
 import pytest
 from PySide6.QtCore import QEvent, QPoint, QPointF, Qt
 from PySide6.QtGui import QColor, QImage, QMouseEvent
 from PySide6.QtWidgets import QApplication, QComboBox, QScrollArea
 
+from surgeon_engine.events import Corrected
 from surgeon_gui import theme as theme_module
+from surgeon_gui import translation
 from surgeon_gui.run_state import RunState
 from surgeon_gui.running.live_view import LiveView
 from surgeon_gui.theme import DARK, LIGHT
@@ -21,6 +25,7 @@ from surgeon_gui.widgets.legend import Legend
 from surgeon_gui.widgets.line_chart import MOST_DRAWN, nearest, thinned
 from surgeon_gui.widgets.plot import Plot
 from tests.gui.test_charts_do_not_grow import states_of
+from tests.helpers.fake_engine import evaluation
 from tests.helpers.windows import find
 
 NAMES = ("perplexity", "parameters", "costs", "sparsity", "memory", "times")
@@ -77,6 +82,21 @@ def test_a_line_tells_the_nearest_shot(view):
         f"Shot 2\nPerplexity {second.evaluation.perplexity:.2f}"
     )
     assert words_at(view, "perplexity", -0.1) == "Original\nPerplexity 14.20"
+
+
+def test_the_point_after_a_correction_says_what_it_is(view):
+    found = Corrected((0.001,), 2.9, 2.7, evaluation(13.0), 5.0)
+    view.show_run(replace(FINISHED, corrected=found), now=100.0)
+    assert words_at(view, "perplexity", 5.0) == "After the correction\nPerplexity 13.00"
+    texts = plot_of(view, "perplexity").items()
+    assert "After the correction" in shown_texts(texts)
+    view.show_run(FINISHED, now=100.0)
+    assert "After the correction" not in shown_texts(texts)
+
+
+def shown_texts(items):
+    texts = (item for item in items if isinstance(item, pg.TextItem))
+    return {text.toPlainText() for text in texts if text.isVisible()}
 
 
 def test_it_does_so_on_a_log_scale(view):
@@ -283,3 +303,12 @@ def test_the_name_of_an_axis_stands_in_its_middle(qtbot):
         axis = plot.getAxis("left")
         middle = axis.label.pos().y() - axis.label.boundingRect().width() / 2
         assert abs(middle - axis.size().height() / 2) <= 1
+
+
+def test_the_numbers_of_an_axis_have_the_marks_of_the_language(qtbot, monkeypatch):
+    plot = Plot("some", "Some")
+    qtbot.addWidget(plot)
+    axis = plot.getAxis("left")
+    assert axis.tickStrings([0.5, 1.5], 1.0, 0.5) == ["0.5", "1.5"]
+    monkeypatch.setattr(translation, "_language", "de")
+    assert axis.tickStrings([0.5, 1.5], 1.0, 0.5) == ["0,5", "1,5"]
