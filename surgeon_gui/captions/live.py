@@ -43,3 +43,25 @@ CAPTIONS = {
     "memory_save_button": _SAVE,
     "times_save_button": _SAVE,
 }
+
+# What a figure or a chart means, by the name of the tile or the chart.
+MEANINGS = {
+    "perplexity": tr(
+        "How little the model expects text that it has not seen: the exponential of "
+        "its mean loss per token, which is counted in nats (natural logarithms). Less "
+        "is better."
+    ),
+    "parameters": tr("How many numbers the model consists of, before and after."),
+    "sparsity": tr("The share of the prunable weights that is gone."),
+    "time": tr("Since the start, without pauses."),
+    "damping": tr(
+        "Damping is what is added to the measured curvature, so that it is not trusted "
+        "further than the calibration text reaches; loss is in nats per token."
+    ),
+    "costs": tr(
+        "What each removal is predicted to add to the loss. The cheapest go until the "
+        "target is reached; the largest cost that is paid is the threshold."
+    ),
+    "memory": tr("What the engine's process takes, and its tensors on a GPU."),
+    "times": tr("Curvature is measured, costs are compared, kept weights adapt."),
+}

@@ -8,6 +8,7 @@ from PySide6.QtCore import QSize, Signal
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
 
+from surgeon_gui.captions.live import MEANINGS
 from surgeon_gui.run_state import RunState
 from surgeon_gui.theme import GAP
 from surgeon_gui.widgets.chart_card import ChartCard
@@ -49,7 +50,9 @@ class LiveView(QWidget):
         self._sparsity = LayerMap()
         self._memory = MemoryChart()
         self._times = TimeChart()
-        for chart in self._charts.values():
+        self._choice.setToolTip(MEANINGS["damping"])
+        for name, chart in self._charts.items():
+            chart.explain(MEANINGS[name])
             chart.save_failed.connect(self.save_failed)
             chart.setMinimumHeight(max(_LEAST_CHART, chart.minimumHeight()))
         self._columns = 0

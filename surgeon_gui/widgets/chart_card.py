@@ -75,6 +75,11 @@ class ChartCard(QFrame):
         self._layout.addWidget(body, 1)
         self.show_as_empty(True)
 
+    def explain(self, meaning: str) -> None:
+        """Say what the chart means, to the mouse over its title and to a reader."""
+        self._title.setToolTip(meaning)
+        self.setAccessibleDescription(meaning)
+
     def show_as_empty(self, is_empty: bool) -> None:
         """Show the plot, or the line that says what will be there."""
         self._empty.setVisible(is_empty)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
+from surgeon_gui.captions.live import MEANINGS
 from surgeon_gui.drafting.targets import goal_or_none
 from surgeon_gui.run_state import RunState, Status
 from surgeon_gui.theme import GAP, MARGIN
@@ -57,6 +58,8 @@ class _Tile(QWidget):
         self._note.setProperty("quiet", True)
         heading = QLabel(title)
         heading.setProperty("quiet", True)
+        self.setToolTip(MEANINGS[name])
+        self.setAccessibleDescription(MEANINGS[name])
         frame = card()
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)

@@ -12,11 +12,12 @@ import pyqtgraph as pg
 import pytest
 from PySide6.QtCore import QEvent, QPoint, QPointF, Qt
 from PySide6.QtGui import QColor, QImage, QMouseEvent
-from PySide6.QtWidgets import QApplication, QComboBox, QScrollArea
+from PySide6.QtWidgets import QApplication, QComboBox, QLabel, QScrollArea
 
 from surgeon_engine.events import Corrected
 from surgeon_gui import theme as theme_module
 from surgeon_gui import translation
+from surgeon_gui.captions.live import MEANINGS
 from surgeon_gui.run_state import RunState
 from surgeon_gui.running.live_view import LiveView
 from surgeon_gui.theme import DARK, LIGHT
@@ -312,3 +313,11 @@ def test_the_numbers_of_an_axis_have_the_marks_of_the_language(qtbot, monkeypatc
     assert axis.tickStrings([0.5, 1.5], 1.0, 0.5) == ["0.5", "1.5"]
     monkeypatch.setattr(translation, "_language", "de")
     assert axis.tickStrings([0.5, 1.5], 1.0, 0.5) == ["0,5", "1,5"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_chart_says_what_it_means_over_its_title(view, name):
+    chart = find(view, f"{name}_chart", ChartCard)
+    meaning = chart.accessibleDescription()
+    assert meaning == MEANINGS[name]
+    assert meaning in {label.toolTip() for label in chart.findChildren(QLabel)}
