@@ -123,7 +123,9 @@ class ConfigForm(QWidget):
             is_advanced = field.metadata.get("advanced") and field.name not in in_front
             grid = advanced if is_advanced else plain
             self._add_field(grid, field, hints[field.name])
-        widest = max((r.label.sizeHint().width() for r in self._rows.values()), default=0)
+        widest = max(
+            (r.label.sizeHint().width() for r in self._rows.values()), default=0
+        )
         for grid in (plain, advanced):  # so that both line up
             grid.setColumnMinimumWidth(0, widest)
         layout = QVBoxLayout(self)

@@ -148,6 +148,7 @@ def _figures(message: job.ShotDone, found: Divergence) -> Figures:
         peak_memory_bytes=message.peak_memory_bytes,
         damping=shot.damping,
         steps=message.corrected.lengths if message.corrected else None,
+        uncorrected=shot.evaluation.perplexity if message.corrected else None,
     )
 
 

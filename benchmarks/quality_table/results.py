@@ -41,6 +41,7 @@ class Figures(msgspec.Struct, frozen=True):
     peak_memory_bytes: int
     damping: DampingChoice | None  # of that shot; None: the method damps nothing
     steps: tuple[float, ...] | None  # of the correction; None: there was none
+    uncorrected: float | None = None  # perplexity before it
 
 
 class Line(msgspec.Struct, frozen=True):

@@ -57,12 +57,13 @@ class Table:
     """One figure for all jobs and sparsities."""
 
     title: str
-    value: Callable[[Figures], float]
+    value: Callable[[Figures], float | None]  # None: there is none
     number: str  # format
 
 
 _TABLES = (
     Table("Perplexity", lambda f: f.perplexity, ".2f"),
+    Table("Perplexity before the correction", lambda f: f.uncorrected, ".2f"),
     Table("KL from the dense model, nats per token", lambda f: f.nats, ".4f"),
     Table("Agreement with the dense model, %", lambda f: 100 * f.agreement, ".2f"),
     Table("Seconds from the dense model", lambda f: f.seconds, ".1f"),
@@ -75,7 +76,7 @@ def markdown(
 ) -> str:
     """The page."""
     parts = [_head(heading, runs, lines)]
-    parts += [_table(table, runs, lines) for table in _TABLES]
+    parts += [_table(table, runs, lines) for table in _TABLES if _has(table, lines)]
     parts += [_dampings(runs, lines), _failures(lines), _settings(runs)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -163,12 +164,19 @@ def _varying(lines: Mapping[Key, Line], name: str) -> str:
     return "; ".join(f"{words} ({', '.join(names)})" for words, names in jobs.items())
 
 
+def _has(table: Table, lines: Mapping[Key, Line]) -> bool:
+    """Whether there is such a figure, or may be one yet."""
+    found = [line.figures for line in lines.values() if line.figures]
+    return not found or any(table.value(figures) is not None for figures in found)
+
+
 def _table(table: Table, runs: Sequence[ReadyRun], lines: Mapping[Key, Line]) -> str:
     def cell(job: str, sparsity: float, seeds: Sequence[int]) -> str:
         found = [lines.get((job, seed, sparsity)) for seed in seeds]
-        values = [table.value(line.figures) for line in found if line and line.figures]
-        if not values and any(line is not None for line in found):
+        figures = [line.figures for line in found if line and line.figures]
+        if not figures and any(line is not None for line in found):
             return "failed"
+        values = [x for x in map(table.value, figures) if x is not None]
         return _summary(values, table.number, len(seeds))
 
     return f"## {table.title}\n\n{_grid(runs, cell)}"

@@ -215,6 +215,8 @@ def test_each_column_of_a_corrected_job_is_as_if_the_run_ended_there(
         assert end.lengths
         assert row["steps"] == ", ".join(map(str, end.lengths))
         assert float(row["perplexity"]) == end.evaluation.perplexity
+        last = [event for event in events if isinstance(event, ShotFinished)][-1]
+        assert float(row["uncorrected"]) == last.evaluation.perplexity
         assert f"0.01 / 0.1, steps {end.lengths[0]:g}" in bench.text(".md")
 
 
