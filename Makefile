@@ -8,14 +8,15 @@ BIN := $(VENV)/bin
 SYSTEM_PACKAGES := libegl1 libgl1 libxkbcommon0 libdbus-1-3 fonts-dejavu-core
 SCREEN_PACKAGES := libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libxkbcommon-x11-0
 
-.PHONY: help setup system run demo test check benchmarks translations screenshots clean
+.PHONY: help setup system run demo test check quick lint benchmarks translations screenshots clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make run         open the window"
 	@echo "make demo        prune the bundled demo model, watch it, export it"
 	@echo "make test        set everything up and run all checks and tests"
-	@echo "make check       the same without setting up: while working"
+	@echo "make check       the same without setting up: before a commit"
+	@echo "make quick       the same without what is slow: while working"
 	@echo "make benchmarks  measure the start, the answering and the planning of the window"
 	@echo "make translations  take new words up into the translations"
 	@echo "make screenshots  make the pictures of the user guide"
@@ -41,12 +42,17 @@ demo: setup
 
 test: setup check
 
-check:
+check: lint
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+
+quick: lint
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m "not slow and not gpu"
+
+lint:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 benchmarks: setup
 	$(BIN)/python benchmarks/start_up.py

@@ -59,6 +59,7 @@ def test_an_export_elsewhere(tmp_path):
     assert not (tmp_path / "run" / "export").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.fresh_process
 @pytest.mark.parametrize("structure", WHOLE)
 def test_a_compact_checkpoint_is_smaller_and_computes_the_same(tmp_path, structure):
@@ -209,6 +210,7 @@ def test_a_checkpoint_with_other_weights_is_found_out_and_not_called_done(
     assert not list((tmp_path / "run").glob(".*"))
 
 
+@pytest.mark.slow
 @pytest.mark.fresh_process
 @pytest.mark.parametrize(
     ("before", "after", "sentence"),
@@ -234,6 +236,7 @@ def test_a_modeling_file_that_was_tampered_with_is_found_out(
     assert not (tmp_path / "run" / "export").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.fresh_process
 def test_code_that_computes_something_else_is_found_out(tmp_path, monkeypatch):
     kind = type(WRITERS[Format.COMPACT])
@@ -252,6 +255,7 @@ def test_code_that_computes_something_else_is_found_out(tmp_path, monkeypatch):
     assert not (tmp_path / "run" / "export").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.fresh_process
 def test_a_checkpoint_that_gives_no_numbers_is_found_out(tmp_path):
     Recorder().run(job(tmp_path), tmp_path / "run")

@@ -39,6 +39,7 @@ def run(*arguments, capsys):
     return code, said.out, said.err
 
 
+@pytest.mark.slow
 @pytest.mark.fresh_process
 def test_run_prunes_and_stops_after_the_shot_asked_for(job, tmp_path, capsys):
     code, out, _ = run(

@@ -188,6 +188,7 @@ def test_one_or_two_models_are_measured(count):
         measure.measure(["demo"] * count, QUICK, nothing)
 
 
+@pytest.mark.slow
 def test_figures_of_real_processes_are_consistent(folders):
     ballast = torch.ones(700_000_000, dtype=torch.uint8)  # no business of theirs
     found = measure.measure(folders, QUICK, nothing)
@@ -205,6 +206,7 @@ def test_figures_of_real_processes_are_consistent(folders):
             assert 0 < rate.low <= rate.median <= rate.high
 
 
+@pytest.mark.slow
 def test_a_broken_model_gives_a_sentence_and_a_process_without_owner_ends(tmp_path):
     (tmp_path / "config.json").write_text("{")
     with Child(str(tmp_path)) as child:
@@ -222,6 +224,7 @@ def test_a_model_that_is_refused_leaves_no_process(asked):
     assert caught.value.hint == "Another."
 
 
+@pytest.mark.slow
 def test_the_bench_does_what_it_is_asked(folders):
     bench = bench_process.Bench()
     _, compact = folders

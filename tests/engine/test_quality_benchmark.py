@@ -134,6 +134,7 @@ def plain_run(bench, folder, monkeypatch, **pruning):
     return events, AutoModelForCausalLM.from_pretrained(folder / "export")
 
 
+@pytest.mark.slow
 def test_a_plan_of_two_jobs_writes_lines_csv_and_markdown(bench):
     assert bench.run(TWO_JOBS) == 0
     rows = bench.rows()
@@ -198,6 +199,7 @@ def test_the_figures_are_those_of_a_plain_run(bench, tmp_path, monkeypatch):
     assert float(rows[-1]["agreement"]) == pytest.approx(agreement)
 
 
+@pytest.mark.slow
 def test_each_column_of_a_corrected_job_is_as_if_the_run_ended_there(
     bench, tmp_path, monkeypatch
 ):
@@ -244,6 +246,7 @@ def test_what_has_been_measured_is_not_measured_again(bench):
     assert (bench.text(".jsonl"), bench.text(".csv"), bench.text(".md")) == before
 
 
+@pytest.mark.slow
 def test_what_is_missing_is_measured_from_the_dense_model_on(bench):
     bench.run(TWO_JOBS)
     rows = bench.rows()
@@ -261,6 +264,7 @@ def test_what_is_missing_is_measured_from_the_dense_model_on(bench):
     assert bench.tasks == []
 
 
+@pytest.mark.slow
 def test_an_interrupted_job_starts_over_and_a_finished_one_does_not(
     bench, monkeypatch, capsys
 ):
@@ -310,6 +314,7 @@ def test_a_job_that_fails_has_a_row_and_the_others_go_on(bench, capsys):
     assert len(bench.tasks) == 1
 
 
+@pytest.mark.slow
 def test_seeds_have_a_mean_and_a_spread(bench):
     assert bench.run(ONE_JOB, "--windows=4", "--seeds=0,1,2") == 0
     rows = bench.rows()

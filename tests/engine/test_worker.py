@@ -158,6 +158,7 @@ def test_kill_ends_the_engine_and_what_it_started():
     assert not child.is_running()
 
 
+@pytest.mark.slow
 def test_an_engine_whose_owner_is_gone_ends_by_itself():
     process = subprocess.Popen(
         ENGINE_COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE

@@ -86,15 +86,16 @@ def repaint(view, states, times):
             chart.viewport().repaint()
 
 
-@pytest.mark.parametrize("repaints", [200, pytest.param(2_000, marks=pytest.mark.slow)])
-def test_repaints_leave_nothing_behind(view, repaints):
+@pytest.mark.slow
+def test_two_thousand_repaints_leave_nothing_behind(view):
     states = states_of("run-1")[:: SHOTS + 2]
     repaint(view, states, 10 * len(states))  # until every item has been used
     before = census(view)
-    repaint(view, states, repaints)
+    repaint(view, states, 2_000)
     check_nothing_grew(view, before)
 
 
+@pytest.mark.slow
 def test_fifty_runs_opened_and_closed_leave_nothing_behind(view):
     def open_and_close(name):
         states = states_of(name)

@@ -27,6 +27,7 @@ from tests.helpers.windows import find, load_and_wait
 NEVER = Qt.ScrollBarPolicy.ScrollBarAlwaysOff
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scale", "options"),
     [

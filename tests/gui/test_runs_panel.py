@@ -323,6 +323,7 @@ def test_another_folder_of_runs_is_another_list(qtbot, history, tmp_path):
     wait(qtbot, lambda: len(titles(history)) == 2)
 
 
+@pytest.mark.slow
 def test_fifty_runs_opened_and_closed_leave_nothing_behind(qtbot, history, tmp_path):
     def open_and_close(times):
         for number in range(times):

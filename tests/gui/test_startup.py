@@ -29,6 +29,7 @@ def test_the_window_never_imports_torch():
     assert done.stdout.strip() == "[]", done.stderr
 
 
+@pytest.mark.slow
 def test_the_command_opens_a_window_that_closes_without_a_trace(qtbot, tmp_path):
     done = run_python(
         "import os, sys\n"
@@ -50,6 +51,7 @@ def test_the_command_opens_a_window_that_closes_without_a_trace(qtbot, tmp_path)
     assert "theme=dark" in file.read_text()
 
 
+@pytest.mark.slow
 def test_the_window_and_qt_speak_the_language_that_was_asked_for(qtbot, tmp_path):
     done = run_python(
         "import os, sys\n"
