@@ -20,7 +20,6 @@ from surgeon_engine.events import Evaluation
 _LARGEST_LOSS = 700.0  # nats: exp of more is no float64
 
 
-@torch.no_grad()
 def evaluate(
     model: PreTrainedModel,
     windows: Tensor,
@@ -33,22 +32,29 @@ def evaluate(
     Raises:
         EvaluationError: the loss is not finite.
     """
-    total = 0.0
-    for tokens in windows.split(batch):
-        tokens = tokens.to(model.device)
-        logits = model(tokens, use_cache=False).logits
-        total += functional.cross_entropy(
-            logits[:, :-1].flatten(0, 1).float(),
-            tokens[:, 1:].flatten(),
-            reduction="sum",
-        ).item()
-        step()
-    count, length = windows.shape
-    loss = total / (count * (length - 1))
+    loss = token_losses(model, windows, batch, step).mean().item()
     if not loss < _LARGEST_LOSS:  # NaN is not smaller than anything
         raise EvaluationError(
             f"The loss on the validation text is {loss}.",
             "The model may be damaged, or its number format too narrow: "
             "try dtype float32.",
         )
+    count, length = windows.shape
     return Evaluation(loss, math.exp(loss), count, length, text)
+
+
+@torch.no_grad()
+def token_losses(
+    model: PreTrainedModel, windows: Tensor, batch: int, step: Callable[[], None]
+) -> Tensor:
+    """The loss of each predicted token, in nats: windows x (length - 1), float64."""
+    losses = []
+    for tokens in windows.split(batch):
+        tokens = tokens.to(model.device)
+        logits = model(tokens, use_cache=False).logits[:, :-1].float()
+        of_batch = functional.cross_entropy(
+            logits.transpose(1, 2), tokens[:, 1:], reduction="none"
+        )
+        losses.append(of_batch.double().cpu())
+        step()
+    return torch.cat(losses)

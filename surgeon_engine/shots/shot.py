@@ -115,7 +115,8 @@ def curvature(
         return factors, _given(pruning)
     fit, held = parts
     factors = measure(patient, of_units(measured, fit), session, this.number)
-    task = Task(factors, held, _budget(patient, this), this.number, this.last)
+    budget, is_last = _budget(patient, this), this.share >= 1
+    task = Task(factors, held, budget, this.number, is_last, this.last)
     choice = choose_damping(patient, task, session)
     others = measure(patient, of_units(measured, held), session, this.number)
     pool(factors, others, share=len(fit) / len(windows))
