@@ -24,8 +24,8 @@ _BACKWARD_CALLS = 2.5  # of its backward, for each of those
 _EFFICIENCY = 0.2  # of large products' speed that a model's many smaller ones reach
 _LOGIT_PASSES = 8  # over the logits, for their loss
 _GRAPH_PASSES = 6  # over the activations of a block that are no products
-_TRIALS_FIRST, _TRIALS = 6, 3  # dampings that are tried in the first and later shots
-_COST_TRIALS = 3  # of the first ones those with costs of their own
+_TRIALS_FIRST, _TRIALS = 5, 4  # dampings that are tried in the first and later shots
+_COSTS_FIRST, _COSTS = 3, 2  # of these those with costs of their own
 _SPARSE_PASSES = 40  # over a layer, for costs and masks of its weights
 _STEPS = 30  # of the conjugate gradients of a layer
 _CORRECTIONS = 3  # steps of the correction
@@ -81,8 +81,8 @@ class _Clock:
         if pruning.searches_damping:
             trial = self._update() + self._forward(held) + 2 * job.kept / self._moving
             trials = _TRIALS_FIRST + (shots - 1) * _TRIALS
-            costs = (shots - 1 + _COST_TRIALS) * self._selection()
-            times[Stage.DAMPING] = trials * trial + costs
+            costs = _COSTS_FIRST + (shots - 1) * _COSTS
+            times[Stage.DAMPING] = trials * trial + costs * self._selection()
         if pruning.is_corrected:
             fit = calibration.windows - held
             lengths = _LENGTHS * (self._forward(held) + 4 * job.kept / self._moving)
