@@ -148,7 +148,7 @@ class Evaluation(msgspec.Struct, frozen=True):
 
 
 class DampingChoice(msgspec.Struct, frozen=True):
-    """What a shot went by: what the held-out calibration windows liked best."""
+    """What a shot went by: the best, as far as held-out windows can tell."""
 
     cost: float  # damping of the costs, multiple of the mean eigenvalue
     update: float  # damping of the update, likewise

@@ -51,10 +51,13 @@ def token_losses(
     losses = []
     for tokens in windows.split(batch):
         tokens = tokens.to(model.device)
-        logits = model(tokens, use_cache=False).logits[:, :-1].float()
+        logits = model(tokens, use_cache=False).logits
+        # Tokens in rows: along another dimension torch adds up less exactly.
         of_batch = functional.cross_entropy(
-            logits.transpose(1, 2), tokens[:, 1:], reduction="none"
+            logits[:, :-1].flatten(0, 1).float(),
+            tokens[:, 1:].flatten(),
+            reduction="none",
         )
-        losses.append(of_batch.double().cpu())
+        losses.append(of_batch.view(len(tokens), -1).double().cpu())
         step()
     return torch.cat(losses)
