@@ -79,7 +79,7 @@ def _costs(
     """The arrays of all units; whose they are; the damping, and of how many it is."""
     wanted = patient.config.pruning
     share = share_of_goal(1 / wanted.shots, wanted.schedule)
-    first = Round(1, share, last=None)
+    first = Round(1, share, before=None)
     factors, choice = curvature(patient, first, session, measured=whole)
     pruning, damping = whole.config.pruning, None
     if choice is not None:

@@ -3,13 +3,13 @@
 A covariance of few tokens is uncertain, and how much it may be trusted depends on the
 text, its length, the structure and how much has gone. So each damping is tried: the
 factors of one part of the calibration windows choose and update, the loss on the other
-part judges, and the weights are put back. The search goes over a coarse grid from the
-last choice on, first for the update's damping, then for that of the costs.
+part judges, and the weights are put back. The search goes over a coarse grid, in the
+first shot from a damping on that has done well on other models and texts, in the others
+from the one before; first for the update's damping, then for that of the costs.
 
 A few held-out windows cannot tell small differences apart, and following their chance
-makes a run worse. So the search begins at a damping that has done well on other models
-and texts, and goes on only where that loses less by more than the standard error of the
-difference, token by token. Much damping of the update is better at once but worse
+makes a run worse. So the search goes on only where that loses less by more than the
+standard error of the difference. Much damping of the update is better at once but worse
 later, since less of what went is left in the weights that the next shots choose from:
 it may only be chosen in the last shot. The damping of the costs takes longer to try.
 After the first shot only less of it is tried: with more gone, less has done better. For
@@ -41,14 +41,14 @@ from surgeon_engine.shots.removal import remove, selection
 GRID = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 _START = (GRID.index(0.1), GRID.index(0.1))
 _START_SPARSE = (GRID.index(0.03), GRID.index(0.1))
-_MOST_BEFORE_THE_LAST = GRID.index(0.1)  # of the update's damping
+_MOST_UPDATE = GRID.index(0.1)  # before the last shot
 _UPDATE = ((0, -1), (0, 1))
 _COST = ((-1, 0), (1, 0))  # dearer to try: all costs have to be computed again
 _LESS_COST = ((-1, 0),)
 _HELD_OUT = 4  # one of so many windows
 
 Place = tuple[int, int]  # of the damping of costs and of the update in GRID
-Ways = tuple[tuple[Place, ...], ...]  # moves by so much; of each way only one is taken
+Moves = tuple[Place, ...]  # by so many places; of opposite ones at most one helps
 
 
 def split(windows: Tensor) -> tuple[Tensor, Tensor] | None:
@@ -60,8 +60,8 @@ def split(windows: Tensor) -> tuple[Tensor, Tensor] | None:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Verdict:
-    """What the held-out windows think of a model."""
+class Trial:
+    """What became of a model that was tried on held-out windows."""
 
     losses: Tensor | None  # of each of their tokens, in nats; None: not all are numbers
 
@@ -70,8 +70,12 @@ class Verdict:
         """The mean; infinite where there is none."""
         return math.inf if self.losses is None else self.losses.mean().item()
 
-    def is_clearly_better_than(self, other: Verdict) -> bool:
-        """Whether it loses less, by more than the standard error of the difference."""
+    def is_better_beyond_chance(self, other: Trial) -> bool:
+        """Whether it loses less, by more than the standard error of the difference.
+
+        The differences of tokens are taken as independent of each other. They are not
+        quite, so that it is a little more than one time in six that chance passes.
+        """
         if self.losses is None:
             return False
         if other.losses is None:
@@ -81,16 +85,16 @@ class Verdict:
         return bool(gain.mean() > error)
 
 
-def verdict(patient: Patient, held: Tensor) -> Verdict:
-    """The next-token losses on `held` (windows x length)."""
+def try_on(patient: Patient, held: Tensor) -> Trial:
+    """The model as it is now, tried on `held` (windows x length)."""
     batch = patient.config.calibration.batch
     losses = token_losses(patient.loaded.model, held, batch, lambda: None)
-    return Verdict(losses if bool(losses.isfinite().all()) else None)
+    return Trial(losses if bool(losses.isfinite().all()) else None)
 
 
 def held_out_loss(patient: Patient, held: Tensor) -> float:
     """The mean next-token loss on `held`; infinite where it is not a number."""
-    return verdict(patient, held).loss
+    return try_on(patient, held).loss
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -121,24 +125,24 @@ def choose_damping(patient: Patient, task: Task, session: Session) -> DampingCho
         pruning = dataclasses.replace(config, cost_damping=cost_damping)
         return selection(patient, task.factors, pruning, task.budget).removed
 
-    def verdict_at(place: Place) -> Verdict:
+    def trial_at(place: Place) -> Trial:
         session.check()
         pruning = with_damping(config, GRID[place[0]], GRID[place[1]])
         try:
             removed = removed_at(pruning.cost_damping)
             with kept:
                 remove(patient, task.factors, pruning, removed, session.check)
-                return verdict(patient, task.held)
+                return try_on(patient, task.held)
         except CurvatureError:
-            return Verdict(None)  # too little damping for these factors
+            return Trial(None)  # too little damping for these factors
 
     start = _START_SPARSE if config.structure in SPARSE else _START
     if task.before is not None:
         start = (GRID.index(task.before.cost), GRID.index(task.before.update))
-    ways = _ways(config, is_first=task.before is None)
-    most = len(GRID) - 1 if task.is_last else _MOST_BEFORE_THE_LAST
+    moves = _moves(config, is_first=task.before is None)
+    most_update = len(GRID) - 1 if task.is_last else _MOST_UPDATE
     with session.stage(Stage.DAMPING, task.shot):
-        tried, chosen = search(verdict_at, start, ways, most)
+        tried, chosen = search(trial_at, start, moves, most_update)
     if tried[chosen].losses is None:
         raise CurvatureError(
             f"None of the {len(tried)} dampings that were tried leaves a model with a "
@@ -149,7 +153,7 @@ def choose_damping(patient: Patient, task: Task, session: Session) -> DampingCho
     return DampingChoice(GRID[cost], GRID[update], len(tried), tried[chosen].loss)
 
 
-def _ways(pruning: PruningConfig, *, is_first: bool) -> Ways:
+def _moves(pruning: PruningConfig, *, is_first: bool) -> tuple[Moves, ...]:
     """Where the search may go, by how long a trial takes."""
     if pruning.structure in SPARSE:
         return (_UPDATE,)
@@ -162,36 +166,59 @@ def with_damping(pruning: PruningConfig, cost: float, update: float) -> PruningC
 
 
 def search(
-    verdict_at: Callable[[Place], Verdict],
+    trial_at: Callable[[Place], Trial],
     start: Place,
-    ways: Ways,
-    most: int,
-) -> tuple[dict[Place, Verdict], Place]:
+    moves: tuple[Moves, ...],
+    most_update: int,
+) -> tuple[dict[Place, Trial], Place]:
     """The places that a search from `start` has tried, and the one it ends at.
 
-    Each way is followed while it helps, one after the other, up to the place `most` of
-    the update's damping; where nothing has a finite loss yet, towards more damping,
-    however much.
+    Where it begins, both dampings are raised until there is a loss. Then each of the
+    moves is followed while it helps; the damping of the update is not raised beyond
+    `most_update`, and lowered to it where that leaves a loss.
     """
-    tried = {start: verdict_at(start)}
-    chosen = start
-    for moves in ways:
-        for move in moves:
-            before = chosen
-            while (place := _moved(chosen, move)) is not None:
-                fails = tried[chosen].losses is None
-                if place[1] > most and not fails:
-                    break
-                if place not in tried:
-                    tried[place] = verdict_at(place)
-                still_fails = fails and tried[place].losses is None
-                helps = tried[place].is_clearly_better_than(tried[chosen])
-                if not (helps or (still_fails and sum(move) > 0)):
-                    break
-                chosen = place
-            if chosen != before:
-                break  # the way back is worse
-    return tried, chosen
+    look = _Search(trial_at, most_update)
+    here = look.begin(start)
+    if look.tried[here].losses is not None:
+        for opposite in moves:
+            ends = (look.follow(here, move) for move in opposite)
+            here = next((end for end in ends if end != here), here)
+    return look.tried, here
+
+
+class _Search:
+    """What has been tried, and the steps of a search."""
+
+    def __init__(self, trial_at: Callable[[Place], Trial], most_update: int) -> None:
+        self.tried: dict[Place, Trial] = {}
+        self._trial_at = trial_at
+        self._most_update = most_update
+
+    def begin(self, start: Place) -> Place:
+        """The first place with a loss, from `start` on towards more of both."""
+        last, here = len(GRID) - 1, start
+        while self._trial(here).losses is None and here != (last, last):
+            here = (min(here[0] + 1, last), min(here[1] + 1, last))
+        return here
+
+    def follow(self, here: Place, move: Place) -> Place:
+        """The place at which `move` helps no longer."""
+        while (there := _moved(here, move)) is not None and self._goes(here, there):
+            here = there
+        return here
+
+    def _goes(self, here: Place, there: Place) -> bool:
+        if there[1] > max(here[1], self._most_update):
+            return False
+        trial = self._trial(there)
+        if here[1] > self._most_update and there[1] < here[1]:
+            return trial.losses is not None
+        return trial.is_better_beyond_chance(self._trial(here))
+
+    def _trial(self, place: Place) -> Trial:
+        if place not in self.tried:
+            self.tried[place] = self._trial_at(place)
+        return self.tried[place]
 
 
 def _moved(place: Place, move: Place) -> Place | None:

@@ -33,7 +33,12 @@ class Round:
 
     number: int  # from 1
     share: float  # of all that is to go
-    last: DampingChoice | None  # of the shot before
+    before: DampingChoice | None  # of the shot before
+
+    @property
+    def is_last(self) -> bool:
+        """Whether all that is to go has gone after it."""
+        return self.share >= 1
 
 
 def run_shot(patient: Patient, this: Round, session: Session) -> ShotFinished:
@@ -115,8 +120,8 @@ def curvature(
         return factors, _given(pruning)
     fit, held = parts
     factors = measure(patient, of_units(measured, fit), session, this.number)
-    budget, is_last = _budget(patient, this), this.share >= 1
-    task = Task(factors, held, budget, this.number, is_last, this.last)
+    budget = _budget(patient, this)
+    task = Task(factors, held, budget, this.number, this.is_last, this.before)
     choice = choose_damping(patient, task, session)
     others = measure(patient, of_units(measured, held), session, this.number)
     pool(factors, others, share=len(fit) / len(windows))

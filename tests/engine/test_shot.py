@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from surgeon_engine.config import Damping, Method, Structure
+from surgeon_engine.config import Damping, Method, Schedule, Structure
 from surgeon_engine.pruning import sparse_update
+from surgeon_engine.pruning.schedule import share_of_goal
+from surgeon_engine.shots import shot as shot_module
 from surgeon_engine.shots.damping import with_damping
 from surgeon_engine.shots.patient import measure, of_units
 from surgeon_engine.shots.removal import remove, selection
@@ -56,6 +58,23 @@ def test_a_shot_is_what_its_parts_give_by_hand(monkeypatch, structure, damping):
     assert shot.sparsity == removed / one.goal.prunable
     assert shot.target == 0.5 * one.goal.sparsity
     assert shot.parameters == one.goal.parameters + one.goal.removed - removed
+
+
+@pytest.mark.parametrize("schedule", Schedule)
+def test_the_shot_that_completes_the_goal_is_the_last(monkeypatch, schedule):
+    said, choose = [], shot_module.choose_damping
+
+    def watched(patient, task, session):
+        said.append((task.is_last, task.before))
+        return choose(patient, task, session)
+
+    monkeypatch.setattr(shot_module, "choose_damping", watched)
+    patient, before = patient_of(sparsity=0.3), None
+    for number in (1, 2, 3):
+        share = share_of_goal(number / 3, schedule)
+        choice = run_shot(patient, Round(number, share, before), quiet()).damping
+        assert said[-1] == (number == 3, before)
+        before = choice
 
 
 @pytest.mark.parametrize("method", [Method.K_OBD, Method.WANDA, Method.MAGNITUDE])
