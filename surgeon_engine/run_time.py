@@ -24,8 +24,10 @@ _BACKWARD_CALLS = 2.5  # of its backward, for each of those
 _EFFICIENCY = 0.2  # of large products' speed that a model's many smaller ones reach
 _LOGIT_PASSES = 8  # over the logits, for their loss
 _GRAPH_PASSES = 6  # over the activations of a block that are no products
-_TRIALS_FIRST, _TRIALS = 5, 4  # dampings that are tried in the first and later shots
-_COSTS_FIRST, _COSTS = 3, 2  # of these those with costs of their own
+# How many dampings a search tries in each shot at least, how many costs are computed
+# for that, and how many more of both in the first shot.
+_TRIALS, _TRIALS_SPARSE = (3, 2, 1), (2, 1, 0)
+_TRIALS_LAST = 1  # more in the last shot
 _SPARSE_PASSES = 40  # over a layer, for costs and masks of its weights
 _STEPS = 30  # of the conjugate gradients of a layer
 _CORRECTIONS = 3  # steps of the correction
@@ -80,9 +82,10 @@ class _Clock:
             )
         if pruning.searches_damping:
             trial = self._update() + self._forward(held) + 2 * job.kept / self._moving
-            trials = _TRIALS_FIRST + (shots - 1) * _TRIALS
-            costs = _COSTS_FIRST + (shots - 1) * _COSTS
-            times[Stage.DAMPING] = trials * trial + costs * self._selection()
+            is_sparse = pruning.structure in SPARSE
+            trials, costs, first = _TRIALS_SPARSE if is_sparse else _TRIALS
+            times[Stage.DAMPING] = (shots * trials + first + _TRIALS_LAST) * trial
+            times[Stage.DAMPING] += (shots * costs + first) * self._selection()
         if pruning.is_corrected:
             fit = calibration.windows - held
             lengths = _LENGTHS * (self._forward(held) + 4 * job.kept / self._moving)

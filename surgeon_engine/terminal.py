@@ -69,7 +69,7 @@ def _damping(choice: DampingChoice | None) -> str:
         return ""
     return (
         f"; damping {choice.cost:g} for costs, {choice.update:g} for the update "
-        f"(best of {choice.tried})"
+        f"(of {choice.tried} that were tried)"
     )
 
 

@@ -30,7 +30,7 @@ def evaluate(
     """Loss and perplexity on `windows` (windows x length); `step` after each batch.
 
     Raises:
-        EvaluationError: the loss is not finite.
+        EvaluationError: the loss is not finite, or its exponential is not.
     """
     loss = token_losses(model, windows, batch, step).mean().item()
     if not loss < _LARGEST_LOSS:  # NaN is not smaller than anything

@@ -150,12 +150,12 @@ def _against_threshold(
         "For the target that is set, what costs up to {threshold} goes: "
         "{below} of {n} possible removals in {part} do. They cost {least} to {most}."
     ).format(
-        threshold=f"{threshold:.3g} {basis}".strip(),
-        below=f"{below:,}",
-        n=f"{len(mine):,}",
+        threshold=f"{numbers.three_figures(threshold)} {basis}".strip(),
+        below=numbers.whole(below),
+        n=numbers.whole(len(mine)),
         part=part_name(unit),
-        least=f"{mine.min():.3g}",
-        most=f"{mine.max():.3g}",
+        least=numbers.three_figures(mine.min()),
+        most=numbers.three_figures(mine.max()),
     )
 
 

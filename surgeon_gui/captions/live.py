@@ -47,9 +47,9 @@ CAPTIONS = {
 # What a figure or a chart means, by the name of the tile or the chart.
 MEANINGS = {
     "perplexity": tr(
-        "How little the model expects text that it has not seen: the exponential of "
-        "its mean loss per token, which is counted in nats (natural logarithms). Less "
-        "is better."
+        "How little the model expects text that it has not seen: its mean loss per "
+        "token, in nats (natural logarithms), or perplexity, which is the exponential "
+        "of that. Less is better."
     ),
     "parameters": tr("How many numbers the model consists of, before and after."),
     "sparsity": tr("The share of the prunable weights that is gone."),
@@ -63,5 +63,5 @@ MEANINGS = {
         "target is reached; the largest cost that is paid is the threshold."
     ),
     "memory": tr("What the engine's process takes, and its tensors on a GPU."),
-    "times": tr("Curvature is measured, costs are compared, kept weights adapt."),
+    "times": tr("How long it takes to measure, to choose, to adapt and to evaluate."),
 }

@@ -136,9 +136,11 @@ def _tip(unit: DiagnosedUnit, rise: float, share: float, predicts_loss: bool) ->
     if not predicts_loss:
         words = tr("{name}\nCost of its cheapest {share}: {cost}")
         return words.format(
-            name=unit.name, share=numbers.percent(share), cost=f"{rise:.3g}"
+            name=unit.name,
+            share=numbers.percent(share),
+            cost=numbers.three_figures(rise),
         )
     words = tr("{name}\nWithout its cheapest {share} the loss rises by {rise} nats")
     return words.format(
-        name=unit.name, share=numbers.percent(share), rise=f"{rise:.3g}"
+        name=unit.name, share=numbers.percent(share), rise=numbers.three_figures(rise)
     )

@@ -12,6 +12,7 @@ from surgeon_gui.captions.live import MEANINGS
 from surgeon_gui.run_state import RunState
 from surgeon_gui.theme import GAP
 from surgeon_gui.widgets.chart_card import ChartCard
+from surgeon_gui.widgets.controls import explained
 from surgeon_gui.widgets.layer_map import LayerMap
 from surgeon_gui.widgets.number_tiles import NumberTiles
 from surgeon_gui.widgets.run_charts import (
@@ -50,7 +51,7 @@ class LiveView(QWidget):
         self._sparsity = LayerMap()
         self._memory = MemoryChart()
         self._times = TimeChart()
-        self._choice.setToolTip(MEANINGS["damping"])
+        explained(self._choice, MEANINGS["damping"])
         for name, chart in self._charts.items():
             chart.explain(MEANINGS[name])
             chart.save_failed.connect(self.save_failed)

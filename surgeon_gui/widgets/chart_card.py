@@ -22,7 +22,7 @@ from surgeon_engine.run_folder import write_atomically
 from surgeon_gui.shell.dialogs import ask_new_file
 from surgeon_gui.theme import GAP, MARGIN
 from surgeon_gui.translation import tr
-from surgeon_gui.widgets.controls import button, heading, text_label
+from surgeon_gui.widgets.controls import button, explained, heading, text_label
 from surgeon_gui.widgets.legend import Legend
 
 _PICTURE_SCALE = 2  # pictures are for documents: twice the pixels of the screen
@@ -77,7 +77,7 @@ class ChartCard(QFrame):
 
     def explain(self, meaning: str) -> None:
         """Say what the chart means, to the mouse over its title and to a reader."""
-        self._title.setToolTip(meaning)
+        explained(self._title, meaning)
         self.setAccessibleDescription(meaning)
 
     def show_as_empty(self, is_empty: bool) -> None:

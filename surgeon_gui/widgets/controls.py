@@ -27,14 +27,19 @@ _BESIDE_CHOICE = 4  # pixels, between a choice and the edges of its box
 AnyWidget = TypeVar("AnyWidget", bound=QWidget)
 
 
+def explained(widget: AnyWidget, meaning: str) -> AnyWidget:
+    """The widget with what it means, for the mouse and for a screen reader."""
+    widget.setToolTip(meaning)
+    widget.setAccessibleDescription(meaning)
+    return widget
+
+
 def described(widget: AnyWidget, name: str) -> AnyWidget:
     """The widget with the object name `name` and the words that belong to it."""
     caption = CAPTIONS[name]
     widget.setObjectName(name)
-    widget.setToolTip(caption.tip)
     widget.setAccessibleName(caption.spoken)
-    widget.setAccessibleDescription(caption.tip)
-    return widget
+    return explained(widget, caption.tip)
 
 
 def button(name: str, *, primary: bool = False) -> QPushButton:

@@ -72,9 +72,9 @@ class LineChart(PlotCard):
         baseline = line.baseline
         self._base_line.setVisible(baseline is not None)
         if baseline is not None:
-            self._base_line.setValue(self._drawn(line, 0.0, baseline)[1])
+            self._base_line.setValue(_height(line, baseline))
         self._last_words.setText(line.last_words)
-        self._last_words.setPos(*self._drawn(line, line.xs[-1], line.ys[-1]))
+        self._last_words.setPos(line.xs[-1], _height(line, line.ys[-1]))
         self._fit_axes(line)
         self._restyle()
         self._plot.read()
@@ -85,7 +85,11 @@ class LineChart(PlotCard):
         names = [f"{curve.name}, {line.axis}" for curve in line.curves]
         header = (line.x_axis.lower(), *(names if line.more else [line.axis.lower()]))
         columns = (line.xs, *(curve.ys for curve in line.curves))
-        return [header, *zip(*columns, strict=True)]
+        rows = list(zip(*columns, strict=True))
+        if not line.last_words:
+            return [header, *rows]
+        last = (*rows[-1], line.last_words.lower())
+        return [(*header, ""), *((*row, "") for row in rows[:-1]), last]
 
     def _add_line(self) -> None:
         item = pg.PlotDataItem([], [], antialias=True)
@@ -129,13 +133,8 @@ class LineChart(PlotCard):
             y = curve.ys[index]
             name = f"{curve.name} " if curve.name else ""
             words.append(f"{name}{line.say_y(y)}")
-            points.append(self._drawn(line, x, y))
+            points.append((x, _height(line, y)))
         return Reading(x, "\n".join(words), tuple(points))
-
-    @staticmethod
-    def _drawn(line: Line, x: float, y: float) -> tuple[float, float]:
-        """Where a point is drawn, in the coordinates of the plot."""
-        return x, math.log10(y) if line.is_log else y
 
     def _restyle(self) -> None:
         if not getattr(self, "_lines", None):
@@ -159,6 +158,11 @@ class LineChart(PlotCard):
         self._base_line.setPen(pg.mkPen(theme.muted, dash=_DASHES))
         self._base_line.label.setColor(theme.muted)
         self._last_words.setColor(theme.muted)
+
+
+def _height(line: Line, y: float) -> float:
+    """Where a value is drawn, in the coordinates of the plot."""
+    return math.log10(y) if line.is_log else y
 
 
 def thinned(

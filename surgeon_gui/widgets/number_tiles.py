@@ -9,7 +9,7 @@ from surgeon_gui.drafting.targets import goal_or_none
 from surgeon_gui.run_state import RunState, Status
 from surgeon_gui.theme import GAP, MARGIN
 from surgeon_gui.translation import ntr, tr
-from surgeon_gui.widgets.controls import bold, card
+from surgeon_gui.widgets.controls import bold, card, explained
 from surgeon_gui.words import numbers
 
 _ARROW = " \N{RIGHTWARDS ARROW} "
@@ -58,8 +58,7 @@ class _Tile(QWidget):
         self._note.setProperty("quiet", True)
         heading = QLabel(title)
         heading.setProperty("quiet", True)
-        self.setToolTip(MEANINGS[name])
-        self.setAccessibleDescription(MEANINGS[name])
+        explained(self, MEANINGS[name])
         frame = card()
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)

@@ -201,9 +201,9 @@ CHOICES: dict[Enum, tuple[str, str]] = {
     Damping.AUTOMATIC: (
         tr("Automatic"),
         tr(
-            "In each shot several values are tried, and those taken that held-out "
-            "windows of the calibration text like best. With fewer than 4 windows the "
-            "values below hold."
+            "In each shot several values are tried on held-out windows of the "
+            "calibration text, and others are taken where that clearly helps. With "
+            "fewer than 4 windows the values below hold."
         ),
     ),
     Damping.FIXED: (tr("As given"), tr("The values below, in every shot.")),

@@ -14,7 +14,7 @@ def count(number: float) -> str:
     """A whole number in three figures: 950, 12.3 k, 2.81 M, 6.74 B."""
     for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
         if number >= size:
-            return f"{_three_figures(number / size)}{_NARROW}{letter}"
+            return f"{_in_three_figures(number / size)}{_NARROW}{letter}"
     return f"{number:.0f}"
 
 
@@ -31,6 +31,11 @@ def short(number: float) -> str:
 def two_figures(number: float) -> str:
     """A number of which the size alone matters, such as a cost: 0.0012, 3.1e-06."""
     return with_marks(f"{number:.2g}")
+
+
+def three_figures(number: float) -> str:
+    """A number that is compared with others like it: 0.00123, 3.14e-06."""
+    return with_marks(f"{number:.3g}")
 
 
 def rate(number: float) -> str:
@@ -114,6 +119,6 @@ def scientific(value: float) -> str:
     return "0" if value == 0 else with_marks(f"{value:.1e}")
 
 
-def _three_figures(number: float) -> str:
+def _in_three_figures(number: float) -> str:
     decimals = 2 if number < 10 else 1 if number < 100 else 0
     return with_marks(f"{number:.{decimals}f}")

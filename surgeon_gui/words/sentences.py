@@ -196,7 +196,7 @@ def damping_choice(choice: DampingChoice | None) -> tuple[str, ...]:
     if choice is None:
         return ()
     how = (
-        tr("best of {tried}").format(tried=choice.tried)
+        tr("of {tried} that were tried").format(tried=choice.tried)
         if choice.tried
         else tr("as given")
     )

@@ -206,11 +206,11 @@ def test_what_a_shot_chose_is_said_in_the_log_and_beside_the_figures():
     chosen = shot_finished(1, 3, 0.3)
     run = RunState(history=(chosen,))
     assert sentences.last_choice(run) == (
-        "Shot 1: damping 0.01 for costs and 0.1 for the update, best of 9\n"
+        "Shot 1: damping 0.01 for costs and 0.1 for the update, of 9 that were tried\n"
         "Loss 2.651 on held-out windows"
     )
     (line,) = log_lines([Envelope("run-1", 0.0, chosen)])
-    assert "best of 9" in line.message
+    assert "of 9 that were tried" in line.message
     given = msgspec.structs.replace(chosen, damping=DampingChoice(0.01, 0.1, 0))
     (line,) = log_lines([Envelope("run-1", 0.0, given)])
     assert line.message.endswith("0.1 for the update, as given.")

@@ -47,12 +47,12 @@ class Method:
 
         What has been measured for something else, and is not needed, is not looked at.
         """
-        A, G = _identity(W.shape[1], W), _identity(W.shape[0], W)
-        if self.needs is not Needs.NOTHING:
-            A = _measured(factors.A).to(W.device)
-        if self.needs is Needs.INPUTS_AND_GRADIENTS:
-            G = _measured(factors.G).to(W.device)
-        return A, G
+        looks_at_A = self.needs is not Needs.NOTHING
+        looks_at_G = self.needs is Needs.INPUTS_AND_GRADIENTS
+        return (
+            _measured(factors.A, W) if looks_at_A else _identity(W.shape[1], W),
+            _measured(factors.G, W) if looks_at_G else _identity(W.shape[0], W),
+        )
 
     def stiffness(self, M: Tensor, damping: float) -> Stiffness:
         """What M opposes to a removal."""
@@ -89,6 +89,6 @@ def _identity(n: int, like: Tensor) -> Tensor:
     return torch.eye(n, dtype=torch.float64, device=like.device)
 
 
-def _measured(M: Tensor | None) -> Tensor:
+def _measured(M: Tensor | None, like: Tensor) -> Tensor:
     assert M is not None, "a method looks at what it did not ask for"
-    return M.double()
+    return M.double().to(like.device)
