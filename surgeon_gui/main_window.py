@@ -40,7 +40,6 @@ from surgeon_gui.settings import Settings, ThemeChoice, default_run_parent
 from surgeon_gui.shell.before_the_cut import BeforeTheCut
 from surgeon_gui.shell.centre import Centre
 from surgeon_gui.shell.closing import CloseQuestion
-from surgeon_gui.shell.dialogs import ask_new_file
 from surgeon_gui.shell.docks import Docks, Place
 from surgeon_gui.shell.going import Going
 from surgeon_gui.shell.history import History
@@ -53,6 +52,7 @@ from surgeon_gui.translation import tr
 from surgeon_gui.widgets.action_strip import ActionStrip
 from surgeon_gui.widgets.chart_card import save_widget
 from surgeon_gui.widgets.controls import finish_typing
+from surgeon_gui.widgets.dialogs import ask_new_file
 from surgeon_gui.widgets.empty_state import EmptyState
 from surgeon_gui.widgets.error_bar import ErrorBar
 from surgeon_gui.widgets.log_view import LogView

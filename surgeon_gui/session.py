@@ -30,14 +30,13 @@ from surgeon_engine.config import (
 from surgeon_engine.events import Envelope, Failed
 from surgeon_engine.measurements import Settings
 from surgeon_engine.run_folder import new_run_folder
-from surgeon_gui import app_state, run_state
+from surgeon_gui import app_state, paths, run_state
 from surgeon_gui.app_state import AppState
 from surgeon_gui.drafting import checks
 from surgeon_gui.drafting.editing import Drafting
 from surgeon_gui.engine_thread import EngineThread
 from surgeon_gui.inquiry import Inquiry, cancelling
 from surgeon_gui.run_state import RunState
-from surgeon_gui.sources import paths
 from surgeon_gui.translation import tr
 
 CLOCK_MS = 500  # elapsed and remaining time move while nothing else does

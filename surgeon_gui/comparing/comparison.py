@@ -17,8 +17,7 @@ from surgeon_gui.run_history.words import NOTHING, STANDINGS
 from surgeon_gui.run_state import RunState
 from surgeon_gui.text import source_name
 from surgeon_gui.translation import tr
-from surgeon_gui.words import all_settings as setting_words
-from surgeon_gui.words import numbers
+from surgeon_gui.words import all_settings, numbers
 from surgeon_gui.words.choices import words_of
 
 LEAST_RUNS = 2
@@ -157,7 +156,7 @@ def differences(runs: Sequence[Compared]) -> Table:
     configs = [each.run.config for each in runs if each.run.config is not None]
     if len(configs) < len(runs):
         return (names,)
-    return (names, *setting_words.differences(configs))
+    return (names, *all_settings.differences(configs))
 
 
 def _curve(each: Compared, along: Along, measure: Measure) -> Curve:

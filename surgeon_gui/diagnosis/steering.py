@@ -19,6 +19,7 @@ from surgeon_engine.errors import ConfigError, EngineError
 from surgeon_engine.events import Failed
 from surgeon_engine.layer_patterns import LayerLimit, limit_in
 from surgeon_engine.run_folder import Report, RunFolder
+from surgeon_gui import paths
 from surgeon_gui.background import Background
 from surgeon_gui.diagnosis import state as states
 from surgeon_gui.diagnosis.costs import read_costs
@@ -28,7 +29,6 @@ from surgeon_gui.drafting.checks import diagnosis_obstacle
 from surgeon_gui.inquiry import Inquiry
 from surgeon_gui.run_state import RunState
 from surgeon_gui.session import Session
-from surgeon_gui.sources import paths
 from surgeon_gui.translation import tr
 
 _MOST_REPORTS = 50  # of finished runs, the latest, that are looked at

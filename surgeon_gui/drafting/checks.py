@@ -16,11 +16,11 @@ from surgeon_engine.layer_patterns import is_meant, limit_in
 from surgeon_engine.model_facts import own_path
 from surgeon_engine.run_folder import refuse_occupied
 from surgeon_engine.sizes import file_dtype, goal_of
+from surgeon_gui import paths
 from surgeon_gui.app_state import AppState, Engine, Step
 from surgeon_gui.drafting import file_forms
 from surgeon_gui.run_state import Status
-from surgeon_gui.sources import files as source_files
-from surgeon_gui.sources import paths
+from surgeon_gui.sources import given
 from surgeon_gui.translation import tr
 from surgeon_gui.words import fits
 from surgeon_gui.words.choices import words_of
@@ -147,13 +147,13 @@ def covers(config: RunConfig, folder: Path) -> bool:
 
 
 def _model_problem(config: RunConfig) -> str:
-    return source_files.model_problem(config.model.source)
+    return given.model_problem(config.model.source)
 
 
 def _calibration_problem(config: RunConfig, model: ModelSummary | None) -> str:
     calibration = config.calibration
     for text in (calibration.text, calibration.validation_text):
-        if problem := source_files.text_problem(text):
+        if problem := given.text_problem(text):
             return problem
     longest = model.longest_window if model is not None else 0
     if longest and calibration.window_length > longest:

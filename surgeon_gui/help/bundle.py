@@ -18,8 +18,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from surgeon_gui import paths
 from surgeon_gui.help.redaction import redacted
-from surgeon_gui.sources import paths
 
 RUN_FILES = ("run.toml", "events.jsonl", "report.json")
 

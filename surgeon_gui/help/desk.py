@@ -20,9 +20,9 @@ from surgeon_gui.help.commands_dialog import CommandsDialog
 from surgeon_gui.help.hint import FirstHint
 from surgeon_gui.session import Session
 from surgeon_gui.settings import Settings
-from surgeon_gui.shell.dialogs import ask_new_file
 from surgeon_gui.shell.menus import Menus
 from surgeon_gui.translation import tr
+from surgeon_gui.widgets.dialogs import ask_new_file
 from surgeon_gui.widgets.log_view import LogView
 
 

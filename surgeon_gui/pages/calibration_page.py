@@ -13,8 +13,7 @@ from surgeon_gui.app_state import AppState, Step
 from surgeon_gui.forms import ConfigForm
 from surgeon_gui.pages.page import Page, row_of, with_button
 from surgeon_gui.session import Session
-from surgeon_gui.shell.dialogs import TEXT_FILES, ask_file
-from surgeon_gui.sources.files import meant_text
+from surgeon_gui.sources.given import meant_text
 from surgeon_gui.sources.requests import Descriptions
 from surgeon_gui.text import BUILT_IN_TEXT, FIELDS
 from surgeon_gui.translation import tr
@@ -25,6 +24,7 @@ from surgeon_gui.widgets.controls import (
     show_problem,
     text_label,
 )
+from surgeon_gui.widgets.dialogs import TEXT_FILES, ask_file
 from surgeon_gui.widgets.facts import Facts
 from surgeon_gui.widgets.source_edit import SourceEdit
 from surgeon_gui.widgets.text_parts import TextParts

@@ -14,8 +14,7 @@ from surgeon_gui.forms import ConfigForm
 from surgeon_gui.pages.page import Page, row_of
 from surgeon_gui.session import Session
 from surgeon_gui.settings import Settings
-from surgeon_gui.shell.dialogs import MODEL_FILES, ask_file, ask_folder
-from surgeon_gui.sources.files import is_missing, is_to_be_downloaded, meant_model
+from surgeon_gui.sources.given import is_missing, is_to_be_downloaded, meant_model
 from surgeon_gui.sources.requests import Downloads
 from surgeon_gui.sources.samples import smollm2
 from surgeon_gui.text import BUNDLED_DEMO, source_name
@@ -28,6 +27,7 @@ from surgeon_gui.widgets.controls import (
     show_problem,
     text_label,
 )
+from surgeon_gui.widgets.dialogs import MODEL_FILES, ask_file, ask_folder
 from surgeon_gui.widgets.download_card import DownloadCard
 from surgeon_gui.widgets.facts import Facts
 from surgeon_gui.widgets.source_edit import SourceEdit

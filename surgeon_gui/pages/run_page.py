@@ -16,11 +16,11 @@ from surgeon_engine.run_folder import write_atomically
 from surgeon_gui.app_state import AppState
 from surgeon_gui.captions import CAPTIONS
 from surgeon_gui.pages.page import Page, row_of, with_button
+from surgeon_gui.paths import expanded
 from surgeon_gui.session import Session
-from surgeon_gui.shell.dialogs import JOB_FILES, ask_file, ask_folder, ask_new_file
-from surgeon_gui.sources.paths import expanded
 from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import button, described, heading, text_label
+from surgeon_gui.widgets.dialogs import JOB_FILES, ask_file, ask_folder, ask_new_file
 from surgeon_gui.widgets.facts import Facts
 from surgeon_gui.words.sentences import stage_times
 

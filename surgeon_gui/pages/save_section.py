@@ -9,6 +9,7 @@ from PySide6.QtCore import Slot
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from surgeon_engine.config import ExportConfig
+from surgeon_gui import paths
 from surgeon_gui.app_state import AppState
 from surgeon_gui.drafting import checks, file_forms
 from surgeon_gui.forms import ConfigForm
@@ -16,9 +17,6 @@ from surgeon_gui.pages.page import row_of, with_button
 from surgeon_gui.pages.run_page import open_folder
 from surgeon_gui.run_state import Status
 from surgeon_gui.session import Session
-from surgeon_gui.shell.dialogs import ask_folder
-from surgeon_gui.shell.replacing import ReplaceQuestion
-from surgeon_gui.sources import paths
 from surgeon_gui.text import FIELDS
 from surgeon_gui.theme import GAP
 from surgeon_gui.translation import tr
@@ -30,6 +28,8 @@ from surgeon_gui.widgets.controls import (
     show_problem,
     text_label,
 )
+from surgeon_gui.widgets.dialogs import ask_folder
+from surgeon_gui.widgets.replacing import ReplaceQuestion
 from surgeon_gui.widgets.saved_list import SavedList
 from surgeon_gui.widgets.source_edit import SourceEdit
 from surgeon_gui.widgets.task_progress import TaskProgress

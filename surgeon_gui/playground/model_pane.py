@@ -18,10 +18,10 @@ from surgeon_gui.playground.words import (
     written_line,
     written_tip,
 )
-from surgeon_gui.shell.dialogs import MODEL_FILES, ask_file, ask_folder
 from surgeon_gui.theme import GAP, MARGIN
 from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import button, card, heading, lower_to
+from surgeon_gui.widgets.dialogs import MODEL_FILES, ask_file, ask_folder
 from surgeon_gui.widgets.elided_label import ElidedLabel
 
 _LEAST_TEXT = 120  # pixels

@@ -21,12 +21,11 @@ from surgeon_engine.playground import (
     TextCompared,
     TokenWritten,
 )
-from surgeon_gui import inquiry
+from surgeon_gui import inquiry, paths
 from surgeon_gui.app_state import AppState
 from surgeon_gui.drafting.checks import engine_obstacle
 from surgeon_gui.inquiry import Inquiry, answered
 from surgeon_gui.run_state import RunState, Status
-from surgeon_gui.sources import paths
 from surgeon_gui.translation import tr
 
 MOST_DIFFERENT = 12  # tokens in the list of those that differ most

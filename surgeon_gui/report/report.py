@@ -22,9 +22,8 @@ from surgeon_gui.run_state import RunState, Status
 from surgeon_gui.text import source_name
 from surgeon_gui.theme import LIGHT
 from surgeon_gui.translation import language, tr
-from surgeon_gui.words import all_settings as setting_words
+from surgeon_gui.words import all_settings, numbers, sentences
 from surgeon_gui.words import exports as export_words
-from surgeon_gui.words import numbers, sentences
 
 PICTURE_WIDTH = 680  # of an A4 page without its margins, in CSS pixels
 _ARROW = "\N{RIGHTWARDS ARROW}"
@@ -122,7 +121,7 @@ def _asked(run: RunState) -> str:
     if run.config is None:
         return ""
     rows = []
-    for part, group in groupby(setting_words.settings(run.config), lambda s: s.part):
+    for part, group in groupby(all_settings.settings(run.config), lambda s: s.part):
         for number, each in enumerate(group):
             rows.append(("" if number else part, each.label, each.value))
     return _section(tr("What was asked"), _table((), rows, first_bold=True))

@@ -30,8 +30,8 @@ from surgeon_gui.run_history.runs import Runs
 from surgeon_gui.run_history.words import title
 from surgeon_gui.run_state import RunState, Status
 from surgeon_gui.session import Session
-from surgeon_gui.shell.dialogs import ask_new_file
 from surgeon_gui.translation import tr
+from surgeon_gui.widgets.dialogs import ask_new_file
 
 PDF = ".pdf"
 

@@ -22,6 +22,7 @@ from surgeon_engine.events import (
     ShotFinished,
     StageStarted,
 )
+from surgeon_gui import paths
 from surgeon_gui.background import Background
 from surgeon_gui.run_history import runs_state
 from surgeon_gui.run_history.reading import (
@@ -38,7 +39,6 @@ from surgeon_gui.run_history.runs_state import RunsState
 from surgeon_gui.run_history.words import title
 from surgeon_gui.run_state import RunState
 from surgeon_gui.session import Session
-from surgeon_gui.sources import paths
 from surgeon_gui.translation import tr
 
 # After these the folder of a run says something else than before.

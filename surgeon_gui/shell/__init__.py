@@ -1,1 +1,1 @@
-"""The frame of the window: menus, docks, the middle, questions, closing."""
+"""The frame of the window: menus, docks, the middle, closing."""

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from PySide6.QtCore import QUrl
 
-from surgeon_gui.sources.files import TEXT_ENDINGS
-from surgeon_gui.sources.paths import is_folder
+from surgeon_gui.paths import is_folder
+from surgeon_gui.sources.given import TEXT_ENDINGS
 
 
 def model_in(urls: list[QUrl]) -> str:

@@ -12,7 +12,7 @@ from surgeon_gui.app_state import Step
 from surgeon_gui.inquiry import Inquiry
 from surgeon_gui.session import Session
 from surgeon_gui.sources import download_state
-from surgeon_gui.sources.files import has_columns
+from surgeon_gui.sources.given import has_columns
 
 
 class Downloads(QObject):

@@ -19,10 +19,10 @@ from PySide6.QtWidgets import (
 )
 
 from surgeon_engine.run_folder import write_atomically
-from surgeon_gui.shell.dialogs import ask_new_file
 from surgeon_gui.theme import GAP, MARGIN
 from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import button, explained, heading, text_label
+from surgeon_gui.widgets.dialogs import ask_new_file
 from surgeon_gui.widgets.legend import Legend
 
 _PICTURE_SCALE = 2  # pictures are for documents: twice the pixels of the screen

@@ -6,7 +6,7 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QProgressBar, QVBoxLayout, QWidget
 
 from surgeon_gui.app_state import AppState
-from surgeon_gui.sources.files import is_to_be_downloaded
+from surgeon_gui.sources.given import is_to_be_downloaded
 from surgeon_gui.theme import GAP
 from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import bold, button, card, text_label

@@ -10,7 +10,6 @@ from surgeon_engine.presets import Preset
 from surgeon_gui.app_state import AppState, all_presets, preset_in
 from surgeon_gui.captions import CAPTIONS
 from surgeon_gui.drafting.preset_shelf import PresetShelf
-from surgeon_gui.shell.dialogs import JOB_FILES, ask_file, ask_new_file
 from surgeon_gui.theme import GAP
 from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import (
@@ -21,6 +20,7 @@ from surgeon_gui.widgets.controls import (
     show_problem,
     text_label,
 )
+from surgeon_gui.widgets.dialogs import JOB_FILES, ask_file, ask_new_file
 
 OWN = tr("Own settings")
 _ABOUT_OWN = tr("No preset has these settings. Choosing one keeps model and texts.")

@@ -13,7 +13,7 @@ from surgeon_engine.config import CalibrationConfig
 from surgeon_engine.hub_names import is_hub_source
 from surgeon_engine.sources import TextDescribed
 from surgeon_gui.app_state import AppState
-from surgeon_gui.sources.files import has_columns
+from surgeon_gui.sources.given import has_columns
 from surgeon_gui.theme import GAP
 from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import choice_box, text_label

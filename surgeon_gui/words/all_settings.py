@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from surgeon_engine.config import CalibrationConfig, RunConfig
 from surgeon_engine.hub_names import is_hub_source
-from surgeon_gui.sources.files import has_columns
+from surgeon_gui.sources.given import has_columns
 from surgeon_gui.text import FIELDS, source_name
 from surgeon_gui.translation import tr
 from surgeon_gui.words import numbers

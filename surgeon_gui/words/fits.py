@@ -18,8 +18,8 @@ from surgeon_engine.fitting import (
     fit_of,
     settings_that_fit,
 )
+from surgeon_gui import paths
 from surgeon_gui.app_state import AppState, Step
-from surgeon_gui.sources import paths
 from surgeon_gui.text import FIELDS
 from surgeon_gui.translation import tr
 from surgeon_gui.words import numbers

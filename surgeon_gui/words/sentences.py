@@ -14,7 +14,7 @@ from surgeon_engine.live import MemorySampled
 from surgeon_gui.app_state import AppState, Engine, Step
 from surgeon_gui.drafting.targets import goal_or_none
 from surgeon_gui.run_state import RunState, Status
-from surgeon_gui.sources.files import is_to_be_downloaded
+from surgeon_gui.sources.given import is_to_be_downloaded
 from surgeon_gui.text import STAGES, UNITS, source_name
 from surgeon_gui.translation import tr
 from surgeon_gui.words import fits, numbers

@@ -17,7 +17,7 @@ from surgeon_gui.comparing.compare_charts import CurvesChart, SizeChart
 from surgeon_gui.comparing.comparison import Along, Compared, Measure, Point, Size
 from surgeon_gui.comparing.legend import Legend
 from surgeon_gui.run_history.reading import read_state
-from surgeon_gui.words import all_settings as setting_words
+from surgeon_gui.words import all_settings
 from tests.gui.looking import shown
 from tests.helpers.fake_runs import job, write_run, write_three
 from tests.helpers.windows import PATIENCE_MS, click, find
@@ -111,17 +111,17 @@ def test_only_settings_that_differ_are_listed_in_the_words_of_the_steps(runs):
 
 def test_a_setting_that_does_not_apply_is_a_dash():
     jobs = [job(), job(structure=Structure.N_M)]
-    table = {row[0]: row[1:] for row in setting_words.differences(jobs)}
+    table = {row[0]: row[1:] for row in all_settings.differences(jobs)}
     assert table["Keep"][0] == "\N{EN DASH}"
     assert table["Keep"][1].startswith("2")
-    assert setting_words.differences([job(), job()]) == ()
+    assert all_settings.differences([job(), job()]) == ()
 
 
 def test_all_settings_have_words():
     dataset = RunConfig(calibration=CalibrationConfig(text="hf://datasets/a/b"))
     magnitude = job(method=Method.MAGNITUDE, protect=("block 0",))
     for config in (RunConfig(), dataset, magnitude):
-        found = setting_words.settings(config)
+        found = all_settings.settings(config)
         assert all(setting.value for setting in found)
     values = {each.name: each.value for each in found}
     assert values["pruning.protect"] == "block 0"
@@ -131,7 +131,7 @@ def test_all_settings_have_words():
     assert "pruning.damping" not in values  # magnitudes are not damped
     assert "calibration.column" not in values  # the built-in text is no table
     assert "calibration.rows" not in values
-    values = {each.name: each.value for each in setting_words.settings(dataset)}
+    values = {each.name: each.value for each in all_settings.settings(dataset)}
     assert values["calibration.split"] == "Automatic"
     assert values["calibration.rows"].startswith("2,000")
 

@@ -14,6 +14,7 @@ from PySide6.QtGui import QAction, QGuiApplication
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QDialog, QFileDialog, QLineEdit, QTreeWidget
 
+from surgeon_gui import paths
 from surgeon_gui.app_state import Step
 from surgeon_gui.help import bundle
 from surgeon_gui.help.bundle import Bundle, write_bundle
@@ -21,7 +22,6 @@ from surgeon_gui.help.commands_dialog import entries_of
 from surgeon_gui.help.desk import bundle_of
 from surgeon_gui.help.redaction import REMOVED, redacted
 from surgeon_gui.run_state import RunState, Status
-from surgeon_gui.sources import paths
 from tests.helpers.windows import (
     PATIENCE_MS,
     click,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from surgeon_engine.config import BUILTIN_TEXT, DEMO
 from surgeon_engine.hub_names import SCHEME, hub_name, is_hub_source, understood
-from surgeon_gui.sources import paths
+from surgeon_gui import paths
 from surgeon_gui.translation import tr
 
 _TABLES = (".jsonl", ".csv", ".parquet")
