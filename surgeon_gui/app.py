@@ -20,11 +20,11 @@ from PySide6.QtCore import (
 from PySide6.QtWidgets import QApplication
 
 from surgeon_engine.events import Failed
-from surgeon_gui import text
 from surgeon_gui.languages import teach_qt
 from surgeon_gui.settings import Settings, name_application
 from surgeon_gui.shell.icon import application_icon
 from surgeon_gui.theme import apply_theme
+from surgeon_gui.words import labels
 
 _log = logging.getLogger(__name__)
 
@@ -97,8 +97,8 @@ class ExceptionRelay(QObject):
             return
         details = "".join(traceback.format_exception(kind, error, where))
         _log.error("Nobody caught this:\n%s", details)
-        message = text.WINDOW_BUG.format(error=f"{kind.__name__}: {error}")
-        self.raised.emit(Failed(message, text.WINDOW_BUG_HINT, details))
+        message = labels.WINDOW_BUG.format(error=f"{kind.__name__}: {error}")
+        self.raised.emit(Failed(message, labels.WINDOW_BUG_HINT, details))
 
     def _on_thread_exception(self, args: threading.ExceptHookArgs) -> None:
         error = args.exc_value or args.exc_type()

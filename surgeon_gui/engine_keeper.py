@@ -38,8 +38,8 @@ from surgeon_engine.measurements import Measured
 from surgeon_engine.playground import Generated
 from surgeon_engine.sources import ModelDownloaded, TextDescribed
 from surgeon_engine.worker import EngineLink
-from surgeon_gui import text
 from surgeon_gui.translation import tr
+from surgeon_gui.words import labels
 
 CANCEL_PATIENCE = 5.0  # seconds until an engine that ignores a cancel is killed
 MOST_FALSE_STARTS = 3  # engines in a row that end before they are ready
@@ -85,7 +85,7 @@ class EngineKeeper:
             self._link = self._make_link()
         except (OSError, ImportError) as error:
             self._false_starts = MOST_FALSE_STARTS
-            return self._give_up(text.ENGINE_CANNOT_START, str(error))
+            return self._give_up(labels.ENGINE_CANNOT_START, str(error))
         return []
 
     def send(self, command: Command) -> list[Envelope]:
@@ -97,7 +97,7 @@ class EngineKeeper:
         elif not isinstance(command, StopAndKeep | Pause | Resume):
             self._open[command.run] = command
         if self._link is None:
-            return self._fail_all(text.ENGINE_MISSING, text.ENGINE_MISSING_HINT, "")
+            return self._fail_all(labels.ENGINE_MISSING, labels.ENGINE_MISSING_HINT, "")
         self._link.send(command)
         return []
 
@@ -144,7 +144,7 @@ class EngineKeeper:
         self._false_starts += 1
         if self._false_starts >= MOST_FALSE_STARTS:
             return self._give_up(message, last_words)
-        told = self._fail_all(message, text.ENGINE_CRASHED_HINT, last_words)
+        told = self._fail_all(message, labels.ENGINE_CRASHED_HINT, last_words)
         if not told:
             told = [
                 _now(
@@ -171,10 +171,10 @@ class EngineKeeper:
         return told
 
     def _give_up(self, message: str, last_words: str) -> list[Envelope]:
-        told = self._fail_all(message, text.ENGINE_DOES_NOT_START_HINT, last_words)
+        told = self._fail_all(message, labels.ENGINE_DOES_NOT_START_HINT, last_words)
         return [
             *told,
-            _now("", Failed(message, text.ENGINE_DOES_NOT_START_HINT, last_words)),
+            _now("", Failed(message, labels.ENGINE_DOES_NOT_START_HINT, last_words)),
         ]
 
     def _fail_all(self, message: str, hint: str, details: str) -> list[Envelope]:

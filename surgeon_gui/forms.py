@@ -1,6 +1,6 @@
 """A form made from a config dataclass: a row with an input for each field.
 
-Labels, tooltips and units come from `text.FIELDS`. Texts, paths and consent are left
+Labels, tooltips and units come from `labels.FIELDS`. Texts, paths and consent are left
 to the page: they need more than an input. Fields marked as advanced stand in a section
 that is closed at first. A field that does not apply to what the others say has no row,
 but keeps its value. A value that the dataclass refuses is told at the form, in the
@@ -24,11 +24,11 @@ from PySide6.QtWidgets import (
 
 from surgeon_engine.errors import ConfigError
 from surgeon_gui.inputs import ChoiceInput, Input, make_input
-from surgeon_gui.text import FIELDS
 from surgeon_gui.theme import GAP
 from surgeon_gui.translation import tr
 from surgeon_gui.widgets.collapsible import Collapsible
 from surgeon_gui.widgets.controls import problem_label, show_problem
+from surgeon_gui.words.labels import FIELDS
 
 _INPUT_HEIGHT = 27  # pixels, as high as a button
 _MOST_BELOW = 4  # widgets of the page's own under a field; empty rows take no room

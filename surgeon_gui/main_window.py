@@ -17,7 +17,6 @@ from PySide6.QtWidgets import (
 
 from surgeon_engine.config import DEMO, ModelConfig, RunConfig
 from surgeon_engine.events import Envelope, Failed
-from surgeon_gui import text
 from surgeon_gui.app_state import Step
 from surgeon_gui.drafting.undoing import Undoing
 from surgeon_gui.engine_thread import EngineThread
@@ -57,6 +56,7 @@ from surgeon_gui.widgets.empty_state import EmptyState
 from surgeon_gui.widgets.error_bar import ErrorBar
 from surgeon_gui.widgets.log_view import LogView
 from surgeon_gui.widgets.step_panel import StepPanel
+from surgeon_gui.words import labels
 from surgeon_gui.words.log_lines import log_lines
 from surgeon_gui.words.sentences import plan_or_invitation
 
@@ -199,7 +199,7 @@ class MainWindow(QMainWindow):
 
     def _be_a_window(self) -> None:
         self.setObjectName("main_window")
-        self.setWindowTitle(text.APPLICATION)
+        self.setWindowTitle(labels.APPLICATION)
         self.setMinimumSize(*_LEAST_SIZE)
         self.setAcceptDrops(True)
 

@@ -2,7 +2,7 @@
 
 The object name is the stable handle by which tests and accessibility tools find a
 control (docs/objects.md lists them). A letter after & is the control's mnemonic.
-Controls of settings are named part_field, and their words are in `text.FIELDS`. Each
+Controls of settings are named part_field, and their words are in `labels.FIELDS`. Each
 part of the window has its own file here.
 """
 

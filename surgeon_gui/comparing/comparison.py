@@ -15,10 +15,10 @@ from surgeon_engine.events import Evaluation
 from surgeon_gui.run_history.reading import standing_of
 from surgeon_gui.run_history.words import NOTHING, STANDINGS
 from surgeon_gui.run_state import RunState
-from surgeon_gui.text import source_name
 from surgeon_gui.translation import tr
 from surgeon_gui.words import all_settings, numbers
 from surgeon_gui.words.choices import words_of
+from surgeon_gui.words.labels import source_name
 
 LEAST_RUNS = 2
 

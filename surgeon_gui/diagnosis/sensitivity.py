@@ -10,10 +10,10 @@ import math
 import numpy as np
 
 from surgeon_engine.diagnoses import DiagnosedUnit
+from surgeon_gui.chart_values import Cell
 from surgeon_gui.diagnosis.costs import Bins, Costs, Floats
 from surgeon_gui.diagnosis.planner import Plan
 from surgeon_gui.translation import tr
-from surgeon_gui.widgets.map_cell import Cell
 from surgeon_gui.words import numbers
 
 SHARES = (0.1, 0.3, 0.5)  # of a part, to choose from

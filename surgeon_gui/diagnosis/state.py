@@ -20,8 +20,8 @@ from surgeon_engine.sizes import Goal, file_dtype, goal_of
 from surgeon_gui.diagnosis.costs import Costs
 from surgeon_gui.inquiry import Inquiry
 from surgeon_gui.run_state import RunState
-from surgeon_gui.text import FIELDS
 from surgeon_gui.translation import tr
+from surgeon_gui.words.labels import FIELDS
 
 # What costs and baseline are measured by. The rest is planned with, or comes later.
 _MODEL = ("source", "dtype")

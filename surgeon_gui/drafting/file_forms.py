@@ -12,9 +12,9 @@ from typing import Any
 from surgeon_engine.config import BY_LAYER, SPARSE, PruningConfig, RunConfig, Widths
 from surgeon_engine.events import Exported
 from surgeon_engine.formats import DESCRIPTIONS, FOR_TRANSFORMERS, FileDtype, Format
-from surgeon_gui.text import FIELDS
 from surgeon_gui.translation import tr
 from surgeon_gui.words.choices import words_of
+from surgeon_gui.words.labels import FIELDS
 
 # What is offered first once a run has been exported in some other form.
 _OFFERED = (Format.GGUF, Format.COMPACT, Format.STOCK, Format.MASKED, Format.ONNX)

@@ -17,12 +17,12 @@ from PySide6.QtWidgets import (
 )
 
 from surgeon_engine.events import EngineReady
-from surgeon_gui import text
 from surgeon_gui.help.words import ABOUT, LICENCE
 from surgeon_gui.theme import GAP, MARGIN
 from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import bold, button, heading, text_label
 from surgeon_gui.widgets.facts import Facts
+from surgeon_gui.words import labels
 
 _ICON = 64
 _WIDTH = 460
@@ -40,7 +40,7 @@ def own_version() -> str:
 def versions(ready: EngineReady | None) -> tuple[tuple[str, str], ...]:
     """Of everything that matters when something goes wrong, as names and values."""
     window = (
-        (text.APPLICATION, own_version()),
+        (labels.APPLICATION, own_version()),
         ("Python", platform.python_version()),
         ("Qt, PySide", f"{qVersion()}, {pyside_version}"),
         (tr("System"), f"{platform.system()} {platform.release()}"),
@@ -60,7 +60,7 @@ class AboutDialog(QDialog):
         super().__init__(parent)
         self.setObjectName("about_dialog")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        title = tr("About {application}").format(application=text.APPLICATION)
+        title = tr("About {application}").format(application=labels.APPLICATION)
         self.setWindowTitle(title)
         self._facts = versions(ready)
         facts = Facts("about_facts")
@@ -99,8 +99,8 @@ class AboutDialog(QDialog):
 def _introduction(icon: QIcon) -> QHBoxLayout:
     """The icon, and beside it the name and what the program does."""
     picture = QLabel(pixmap=icon.pixmap(_ICON, _ICON))
-    picture.setAccessibleName(text.APPLICATION)
-    name = heading(text.APPLICATION)
+    picture.setAccessibleName(labels.APPLICATION)
+    name = heading(labels.APPLICATION)
     name.setFont(bold(name.font(), _TITLE_SCALE))
     about = text_label(ABOUT)
     policy = about.sizePolicy()

@@ -15,7 +15,6 @@ from surgeon_gui.pages.page import Page, row_of, with_button
 from surgeon_gui.session import Session
 from surgeon_gui.sources.given import meant_text
 from surgeon_gui.sources.requests import Descriptions
-from surgeon_gui.text import BUILT_IN_TEXT, FIELDS
 from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import (
     button,
@@ -29,6 +28,7 @@ from surgeon_gui.widgets.facts import Facts
 from surgeon_gui.widgets.source_edit import SourceEdit
 from surgeon_gui.widgets.text_parts import TextParts
 from surgeon_gui.widgets.window_pager import WindowPager
+from surgeon_gui.words.labels import BUILT_IN_TEXT, FIELDS
 from surgeon_gui.words.sources import preview_facts, preview_line
 
 _NO_PARTS = {"column": "", "dataset_config": "", "split": "", "validation_split": ""}

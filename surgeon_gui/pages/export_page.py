@@ -18,7 +18,6 @@ from surgeon_gui.pages.page import Page, row_of, with_button
 from surgeon_gui.pages.save_section import SaveSection
 from surgeon_gui.pages.speed_section import SpeedSection
 from surgeon_gui.session import Session
-from surgeon_gui.text import FIELDS
 from surgeon_gui.theme import GAP
 from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import (
@@ -32,6 +31,7 @@ from surgeon_gui.widgets.dialogs import ask_folder
 from surgeon_gui.widgets.replacing import ReplaceQuestion
 from surgeon_gui.widgets.source_edit import SourceEdit
 from surgeon_gui.words.exports import about_format, unavailable
+from surgeon_gui.words.labels import FIELDS
 
 
 class ExportPage(Page):

@@ -17,7 +17,6 @@ from surgeon_gui.settings import Settings
 from surgeon_gui.sources.given import is_missing, is_to_be_downloaded, meant_model
 from surgeon_gui.sources.requests import Downloads
 from surgeon_gui.sources.samples import smollm2
-from surgeon_gui.text import BUNDLED_DEMO, source_name
 from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import (
     button,
@@ -31,6 +30,7 @@ from surgeon_gui.widgets.dialogs import MODEL_FILES, ask_file, ask_folder
 from surgeon_gui.widgets.download_card import DownloadCard
 from surgeon_gui.widgets.facts import Facts
 from surgeon_gui.widgets.source_edit import SourceEdit
+from surgeon_gui.words.labels import BUNDLED_DEMO, source_name
 from surgeon_gui.words.sources import facts_of, facts_problem, how_to_get_sample
 
 

@@ -17,7 +17,6 @@ from surgeon_gui.pages.page import row_of, with_button
 from surgeon_gui.pages.run_page import open_folder
 from surgeon_gui.run_state import Status
 from surgeon_gui.session import Session
-from surgeon_gui.text import FIELDS
 from surgeon_gui.theme import GAP
 from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import (
@@ -34,6 +33,7 @@ from surgeon_gui.widgets.saved_list import SavedList
 from surgeon_gui.widgets.source_edit import SourceEdit
 from surgeon_gui.widgets.task_progress import TaskProgress
 from surgeon_gui.words.exports import about_format, ended_note, problem_of, unavailable
+from surgeon_gui.words.labels import FIELDS
 
 
 class SaveSection(QWidget):

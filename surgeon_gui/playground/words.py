@@ -13,10 +13,10 @@ from surgeon_engine.playground import (
     Written,
 )
 from surgeon_gui.playground.state import Place, PlaygroundState, comparisons, ranking
-from surgeon_gui.text import source_name
 from surgeon_gui.translation import ntr, tr
 from surgeon_gui.words import numbers
 from surgeon_gui.words.exports import phase_of
+from surgeon_gui.words.labels import source_name
 
 LINE_END = "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}"
 _TAB = "\N{RIGHTWARDS ARROW TO BAR}"

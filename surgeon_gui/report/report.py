@@ -19,11 +19,11 @@ from itertools import groupby
 from surgeon_engine.events import Evaluation
 from surgeon_engine.job_file import config_to_toml
 from surgeon_gui.run_state import RunState, Status
-from surgeon_gui.text import source_name
 from surgeon_gui.theme import LIGHT
 from surgeon_gui.translation import language, tr
 from surgeon_gui.words import all_settings, numbers, sentences
 from surgeon_gui.words import exports as export_words
+from surgeon_gui.words.labels import source_name
 
 PICTURE_WIDTH = 680  # of an A4 page without its margins, in CSS pixels
 _ARROW = "\N{RIGHTWARDS ARROW}"

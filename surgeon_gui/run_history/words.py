@@ -8,10 +8,10 @@ from __future__ import annotations
 from datetime import datetime
 
 from surgeon_gui.run_history.reading import RunRecord, Standing
-from surgeon_gui.text import source_name
 from surgeon_gui.translation import tr
 from surgeon_gui.words import numbers, plans
 from surgeon_gui.words.choices import CHOICES, words_of
+from surgeon_gui.words.labels import source_name
 
 NOTHING = "\N{EN DASH}"
 _ARROW = "\N{RIGHTWARDS ARROW}"

@@ -17,12 +17,12 @@ import numpy as np
 
 from surgeon_engine.events import Evaluation, Stage
 from surgeon_engine.live import CostHistogram
+from surgeon_gui.chart_values import Bars, Curve, Line, Stack, at_shot
 from surgeon_gui.drafting.targets import goal_or_none
 from surgeon_gui.run_state import RunState
-from surgeon_gui.text import STAGES
 from surgeon_gui.translation import tr
-from surgeon_gui.widgets.chart_values import Bars, Curve, Line, Stack, at_shot
 from surgeon_gui.words import numbers
+from surgeon_gui.words.labels import STAGES
 
 _MINUTE, _HOUR = 60.0, 3600.0
 _GIGABYTE, _MEGABYTE = 1e9, 1e6

@@ -8,12 +8,12 @@ from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtWidgets import QWidget
 
 from surgeon_engine.events import Envelope, Level, Logged
-from surgeon_gui import text
 from surgeon_gui.run_state import RunState, Status
 from surgeon_gui.running.keep_awake import KeepAwake, on_this_desktop
 from surgeon_gui.running.notifying import Notifier
 from surgeon_gui.session import Session
 from surgeon_gui.translation import tr
+from surgeon_gui.words import labels
 from surgeon_gui.words.sentences import phase
 
 
@@ -65,4 +65,4 @@ class RunCompanion(QObject):
         words = phase(run)
         if run.error is not None:
             words = f"{words} {run.error.message}"
-        self._notifier.tell(text.APPLICATION, words)
+        self._notifier.tell(labels.APPLICATION, words)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pyqtgraph as pg
 from PySide6.QtCore import QPointF
 
+from surgeon_gui.chart_values import Bars
 from surgeon_gui.theme import theme_of
-from surgeon_gui.widgets.chart_values import Bars
 from surgeon_gui.widgets.plot import Reading
 from surgeon_gui.widgets.plot_card import PlotCard
 

@@ -10,7 +10,6 @@ from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QPushButton, QVBoxLayout, 
 
 from surgeon_gui.captions.sources import MOST_SHOWN
 from surgeon_gui.sources.samples import SMOLLM2, smollm2
-from surgeon_gui.text import source_name
 from surgeon_gui.theme import GAP, MARGIN, RADIUS, theme_of
 from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import (
@@ -21,6 +20,7 @@ from surgeon_gui.widgets.controls import (
     heading,
     text_label,
 )
+from surgeon_gui.words.labels import source_name
 from surgeon_gui.words.sources import how_to_get_sample
 
 _TITLE_SCALE = 1.5

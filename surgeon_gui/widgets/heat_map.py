@@ -21,10 +21,10 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import QToolTip, QWidget
 
+from surgeon_gui.chart_values import Cell
 from surgeon_gui.theme import GAP, Theme, heat_colour, ink_on, theme_of
 from surgeon_gui.translation import tr
 from surgeon_gui.widgets.chart_card import ChartCard
-from surgeon_gui.widgets.map_cell import Cell
 
 _SCALE_WIDTH = 10  # pixels, of the colour bar
 _SCALE_GAP = 4  # pixels between the colour bar and its labels

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from surgeon_engine.events import LayerSparsity
+from surgeon_gui.chart_values import Cell
 from surgeon_gui.run_state import RunState
 from surgeon_gui.translation import tr
 from surgeon_gui.widgets.heat_map import HeatMapCard, Room
-from surgeon_gui.widgets.map_cell import Cell
 from surgeon_gui.words import numbers
 
 _ROOM = Room(text=34, scale=44)

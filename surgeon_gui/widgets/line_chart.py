@@ -11,9 +11,9 @@ import pyqtgraph as pg
 from PySide6.QtCore import QPointF
 from PySide6.QtGui import QColor
 
+from surgeon_gui.chart_values import Curve, Line
 from surgeon_gui.theme import theme_of
 from surgeon_gui.translation import tr
-from surgeon_gui.widgets.chart_values import Curve, Line
 from surgeon_gui.widgets.plot import Reading
 from surgeon_gui.widgets.plot_card import PlotCard
 

@@ -28,12 +28,12 @@ from surgeon_engine.formats import FileDtype
 from surgeon_engine.options import Limits
 from surgeon_gui.drafting import targets
 from surgeon_gui.inputs import DecimalInput
-from surgeon_gui.text import FIELDS
 from surgeon_gui.theme import GAP
 from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import calm, described, text_label
 from surgeon_gui.words.choices import CHOICES
 from surgeon_gui.words.field_text import FieldText
+from surgeon_gui.words.labels import FIELDS
 
 _LEAST, _MOST = 1, 95  # per cent on the slider; the boxes are finer
 _BOXES = {

@@ -21,11 +21,11 @@ from PySide6.QtWidgets import (
 from surgeon_engine.events import Level
 from surgeon_engine.run_folder import write_atomically
 from surgeon_gui.captions import CAPTIONS
-from surgeon_gui.text import FROM_LEVEL, LEVELS
 from surgeon_gui.theme import GAP
 from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import button, choice_box, described
 from surgeon_gui.widgets.dialogs import ask_new_file
+from surgeon_gui.words.labels import FROM_LEVEL, LEVELS
 from surgeon_gui.words.log_lines import LogLine
 
 MOST_LINES = 5_000

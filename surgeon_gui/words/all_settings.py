@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 from surgeon_engine.config import CalibrationConfig, RunConfig
 from surgeon_engine.hub_names import is_hub_source
 from surgeon_gui.sources.given import has_columns
-from surgeon_gui.text import FIELDS, source_name
 from surgeon_gui.translation import tr
 from surgeon_gui.words import numbers
 from surgeon_gui.words.choices import words_of
 from surgeon_gui.words.field_text import FieldText
+from surgeon_gui.words.labels import FIELDS, source_name
 
 _PARTS = {
     "model": tr("Model"),

@@ -20,10 +20,10 @@ from surgeon_engine.fitting import (
 )
 from surgeon_gui import paths
 from surgeon_gui.app_state import AppState, Step
-from surgeon_gui.text import FIELDS
 from surgeon_gui.translation import tr
 from surgeon_gui.words import numbers
 from surgeon_gui.words.choices import words_of
+from surgeon_gui.words.labels import FIELDS
 
 LIGHTS = {
     Light.GREEN: tr("Fits"),

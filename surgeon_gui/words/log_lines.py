@@ -21,9 +21,9 @@ from surgeon_engine.events import (
 )
 from surgeon_engine.live import Paused, Resumed
 from surgeon_engine.measurements import Measured, in_words
-from surgeon_gui.text import STAGES
 from surgeon_gui.translation import tr
 from surgeon_gui.words import numbers
+from surgeon_gui.words.labels import STAGES
 from surgeon_gui.words.sentences import damping_choice
 
 

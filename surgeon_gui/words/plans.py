@@ -19,10 +19,10 @@ from surgeon_engine.events import ModelSummary, StructureSupport
 from surgeon_engine.sizes import Goal, file_dtype
 from surgeon_gui.drafting.file_forms import leaves_zeros
 from surgeon_gui.drafting.targets import goal_or_none
-from surgeon_gui.text import source_name
 from surgeon_gui.translation import inside, ntr, tr
 from surgeon_gui.words import numbers
 from surgeon_gui.words.choices import CHOICES
+from surgeon_gui.words.labels import source_name
 
 
 def in_brief(pruning: PruningConfig) -> str:

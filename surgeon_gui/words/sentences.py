@@ -15,10 +15,10 @@ from surgeon_gui.app_state import AppState, Engine, Step
 from surgeon_gui.drafting.targets import goal_or_none
 from surgeon_gui.run_state import RunState, Status
 from surgeon_gui.sources.given import is_to_be_downloaded
-from surgeon_gui.text import STAGES, UNITS, source_name
 from surgeon_gui.translation import tr
 from surgeon_gui.words import fits, numbers
 from surgeon_gui.words.choices import words_of
+from surgeon_gui.words.labels import STAGES, UNITS, source_name
 from surgeon_gui.words.plans import in_brief, plan
 from surgeon_gui.words.sources import download_brief
 

@@ -10,10 +10,10 @@ from surgeon_engine.model_facts import ModelFacts
 from surgeon_gui.app_state import AppState
 from surgeon_gui.sources.download_state import Download
 from surgeon_gui.sources.samples import INSTALL_COMMAND, SMOLLM2
-from surgeon_gui.text import source_name
 from surgeon_gui.translation import ntr, tr
 from surgeon_gui.words import numbers
 from surgeon_gui.words.choices import words_of
+from surgeon_gui.words.labels import source_name
 
 Rows = tuple[tuple[str, str], ...]
 

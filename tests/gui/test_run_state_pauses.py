@@ -17,7 +17,7 @@ from surgeon_engine.events import (
 from surgeon_engine.live import MemorySampled, Paused, Resumed
 from surgeon_gui import run_state
 from surgeon_gui.run_state import Status
-from surgeon_gui.text import STAGES
+from surgeon_gui.words.labels import STAGES
 from surgeon_gui.words.sentences import stage_times
 from tests.helpers.fake_engine import model_summary
 

@@ -26,12 +26,11 @@ from surgeon_engine.events import (
     StructureSupport,
 )
 from surgeon_engine.formats import FileDtype, Format
-from surgeon_gui import text
 from surgeon_gui.app_state import AppState, Step
 from surgeon_gui.captions import CAPTIONS
 from surgeon_gui.inquiry import Inquiry
 from surgeon_gui.run_state import RunState, Status
-from surgeon_gui.words import numbers, plans, sentences
+from surgeon_gui.words import labels, numbers, plans, sentences
 from surgeon_gui.words.choices import CHOICES, words_of
 from surgeon_gui.words.log_lines import log_lines
 from surgeon_gui.words.sentences import Mark
@@ -49,13 +48,13 @@ SPACE = "\N{NO-BREAK SPACE}"
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_each_field_has_a_label_and_an_explanation(name):
-    words = text.FIELDS[name]
+    words = labels.FIELDS[name]
     assert words.label
     assert words.tip.endswith(".")
 
 
 def test_no_words_are_left_over_from_fields_that_are_gone():
-    assert set(text.FIELDS) == set(FIELDS)
+    assert set(labels.FIELDS) == set(FIELDS)
 
 
 def test_each_choice_has_a_name_and_an_explanation():
@@ -74,8 +73,8 @@ def test_no_two_choices_are_spelled_alike_and_so_one_key():
 
 
 def test_each_stage_and_level_has_a_name():
-    assert set(text.STAGES) == set(text.UNITS) == set(Stage)
-    assert set(text.LEVELS) == set(text.FROM_LEVEL) == set(Level)
+    assert set(labels.STAGES) == set(labels.UNITS) == set(Stage)
+    assert set(labels.LEVELS) == set(labels.FROM_LEVEL) == set(Level)
 
 
 def test_each_control_has_a_caption():
@@ -249,7 +248,7 @@ def said(words, pruning):
 
 
 def test_units_are_words_and_no_part_of_the_config():
-    assert text.FIELDS["calibration.window_length"].unit == "tokens"
+    assert labels.FIELDS["calibration.window_length"].unit == "tokens"
     for kind in PARTS.values():
         for field in dataclasses.fields(kind):
             assert "unit" not in field.metadata

@@ -1,4 +1,4 @@
-"""What a line chart and a bar chart show, as plain values. Knows nothing of Qt."""
+"""What charts and maps show, as plain values. Knows nothing of Qt."""
 
 from __future__ import annotations
 
@@ -71,3 +71,15 @@ class Bars:
     mark_name: str = ""
     say_y: Callable[[float], str] = numbers.count
     say_tick: Callable[[float], str] | None = None  # None: as they are
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One part of the model on a map."""
+
+    row: str
+    column: int  # block
+    heat: float  # 0 to 1
+    label: str
+    tip: str
+    name: str  # of the part
