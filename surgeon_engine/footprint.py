@@ -11,7 +11,7 @@ as the engine really keeps it:
                 searched, because those of the held-out windows are added afterwards
     kept        a copy of the weights that are tried out
     algebra     one layer's matrices in float64
-    directions  gradient and step of the correction, for every layer
+    directions  steps of the correction for every layer that remains, float32
 
 Protected layers count as if they were pruned. Constants are measured (docs/results.md).
 Imports neither torch nor Qt.
@@ -151,10 +151,15 @@ class Footprint:
         return self._factors(self.measured) if self.measures else 0
 
     @cached_property
-    def gradient_factors(self) -> float:
-        """The same of all layers that remain, with their gradients."""
-        gradients = sum(layer.weights for layer in self.remaining) * _FLOAT
-        return self._factors(self.remaining) + gradients
+    def directions(self) -> float:
+        """The steps of the correction, for all layers that remain."""
+        return sum(layer.weights for layer in self.remaining) * _FLOAT
+
+    @cached_property
+    def block_factors(self) -> float:
+        """A, G and the gradients of one block of those, while it is measured."""
+        all_blocks = self._factors(self.remaining) + self.directions
+        return all_blocks / max(1, self.model.blocks)
 
     def _factors(self, layers: Iterable[LayerSummary]) -> float:
         layers = tuple(layers)
@@ -220,23 +225,29 @@ class Footprint:
     @property
     def peak(self) -> float:
         """The moment that needs most, where all memory is one."""
-        return self.weights + max(self._moments(self.factors).values())
+        moments = self._moments(self.factors, self.directions)
+        return self.weights + max(moments.values())
 
     @property
     def on_host(self) -> float:
         """The same of the machine's memory, where a GPU computes."""
         windows = self.config.calibration.windows
         held = self.factors * (2 if self.held_out else 1)
-        correction = self.gradient_factors if self.config.pruning.is_corrected else 0
-        return max(held + self.kept + self.choices, correction) + self.record(windows)
+        correction = self.directions + self.block_factors
+        most = max(held + self.choices, correction if self._is_corrected else 0)
+        return most + self.kept + self.record(windows)
 
     @property
     def on_device(self) -> float:
-        """The same of the GPU's: factors of one block at a time."""
-        one_block = self.gradient_factors / max(1, self.model.blocks)
-        return self.weights + max(self._moments(one_block).values())
+        """The same of the GPU's: factors of one block at a time, if by a backward."""
+        factors = self.block_factors if self.measures_gradients else self.factors
+        return self.weights + max(self._moments(factors, directions=0).values())
 
-    def _moments(self, factors: float) -> dict[str, float]:
+    @property
+    def _is_corrected(self) -> bool:
+        return self.config.pruning.is_corrected
+
+    def _moments(self, factors: float, directions: float) -> dict[str, float]:
         """Bytes beyond the weights, moment by moment."""
         calibration, held, fitted = self.config.calibration, self.held_out, self.fitted
         moments = {"evaluation": self.evaluated(calibration.validation_windows)}
@@ -249,11 +260,11 @@ class Footprint:
             again = max(self.record(held) + self.logits(held), factors + self.graph)
             moments["held-out"] = factors + again
         moments["update"] = factors + self.choices + self.algebra
-        if self.config.pruning.is_corrected:
-            remaining = sum(layer.weights for layer in self.remaining)
-            trial = remaining * self.each + self.evaluated(held)
-            directions = remaining * _FLOAT + max(self.algebra, trial)
-            moments["correction"] = self.gradient_factors + max(directions, self.graph)
+        if self._is_corrected:
+            one_block = self.block_factors + max(self.algebra, self.graph)
+            moments["gradient"] = max(self.record(fitted), directions) + one_block
+            kept = self.directions * self.each / _FLOAT
+            moments["correction"] = directions + kept + self.evaluated(held)
         return moments
 
     # the disk

@@ -21,11 +21,10 @@ def damped(M: Tensor, damping: float) -> Tensor:
     A matrix of zeros has no scale to take the damping from; it is damped by `damping`
     itself, so that a layer which sees nothing costs nothing instead of failing.
     """
-    M = M.double()
+    M = M.to(torch.float64, copy=True)
     mean_eigenvalue = float(M.diagonal().mean()) or 1.0
-    return M + damping * mean_eigenvalue * torch.eye(
-        len(M), dtype=M.dtype, device=M.device
-    )
+    M.diagonal().add_(damping * mean_eigenvalue)
+    return M
 
 
 def cholesky(M: Tensor) -> Tensor:

@@ -10,7 +10,6 @@ Stages are called by name and do the work; this file does no maths.
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import torch
@@ -60,9 +59,11 @@ from surgeon_engine.session import Session
 from surgeon_engine.shots import shrinking
 from surgeon_engine.shots.correction import correct
 from surgeon_engine.shots.patient import Patient
+from surgeon_engine.shots.removal import removable
 from surgeon_engine.shots.shot import Round, check_windows, evaluation, run_shot
 from surgeon_engine.sizes import Goal, file_dtype, goal_of
 
+_MISSED = 0.005  # of the prunable weights; more is told
 _FINEST = 8  # parts into which a quality budget may divide the step of a shot
 
 
@@ -132,14 +133,16 @@ def prepare(config: RunConfig, session: Session) -> Patient:
 def _refuse_unreachable(
     goal: Goal, units: tuple[Unit, ...], pruning: PruningConfig
 ) -> None:
-    most = sum(unit.removable(pruning) for unit in units)
+    most = removable(units, pruning)
+    same = "that all layers lose equally many, " if pruning.has_same_widths else ""
     if goal.removed > most:
         raise PruningError(
             f"{goal.removed:,} weights ({goal.sparsity:.1%} of the prunable ones) are "
             f"to go, but as {in_words(pruning.structure)} only {most:,} may "
             f"({most / goal.prunable:.1%}): "
-            "other layers, what is protected and the last of each kind stay.",
-            "Lower the target, protect less, or choose another structure.",
+            f"{same}other layers, what is protected or limited and the last of each "
+            "kind stay.",
+            "Lower the target, protect or limit less, or choose another structure.",
         )
 
 
@@ -151,11 +154,13 @@ def _shots(
     A shot that passes the budget is undone, and tried again with half the step.
 
     Raises:
-        PruningError: nothing at all can be removed within the budget.
+        PruningError: nothing at all can be removed within the budget or the target.
+        CurvatureError, EvaluationError: not even the smallest step can be measured.
     """
     pruning = patient.config.pruning
     most = _largest_perplexity(baseline, pruning)
     shots: list[ShotFinished] = []
+    failure: CurvatureError | EvaluationError | None = None  # of the last try
     done, step, all_of_it = 0, _FINEST, pruning.shots * _FINEST
     while done < all_of_it and step > 0 and not (shots and session.stops_after_shot):
         step = min(step, all_of_it - done)
@@ -164,13 +169,15 @@ def _shots(
         undo = _Undo(patient) if pruning.perplexity_rise else None
         try:
             shot = run_shot(patient, Round(len(shots) + 1, share, last), session)
-        except (CurvatureError, EvaluationError):
+        except (CurvatureError, EvaluationError) as error:
             if undo is None:
                 raise
             undo()
             step //= 2
-            session.emit(_over_budget("With more removed", math.inf, most))
+            failure = error
+            session.emit(Logged(Level.INFO, f"A shot is undone. {error.message}"))
             continue
+        failure = None
         if undo is not None and shot.evaluation.perplexity > most:
             undo()
             step //= 2
@@ -181,6 +188,8 @@ def _shots(
         shots.append(shot)
         session.emit(shot)
         shrinking.shrink(patient)
+    if failure is not None and not shots:
+        raise failure
     if not shots:
         raise PruningError(
             f"Even the smallest step takes perplexity above {most:.2f}, which is "
@@ -189,7 +198,29 @@ def _shots(
             "Allow more perplexity, or use more shots or a lower target: the steps "
             "are smaller then.",
         )
+    if all_of_it == done:
+        _tell_what_is_missing(patient.goal, shots[-1].sparsity, session)
     return shots
+
+
+def _tell_what_is_missing(goal: Goal, reached: float, session: Session) -> None:
+    """Removals are taken in order, until the next would pass the target.
+
+    Raises:
+        PruningError: that was the first.
+    """
+    if reached == 0:
+        raise PruningError(
+            f"Nothing was removed: what would go first has more weights than the "
+            f"{goal.removed:,} that are to go.",
+            "Raise the target, or choose a finer structure.",
+        )
+    if goal.sparsity - reached > _MISSED:
+        words = (
+            f"{reached:.2%} of the prunable weights went and not {goal.sparsity:.2%}: "
+            "what would have gone next is larger than what was missing."
+        )
+        session.emit(Logged(Level.WARNING, words))
 
 
 def _corrected(

@@ -98,11 +98,19 @@ def input_covariances(task: Measurement, step: Step) -> dict[str, KroneckerFacto
         CurvatureError: an activation is not finite.
     """
     sums = _CovarianceSums(task.layers)
-    with sums:
-        for tokens in task.windows.split(task.batch):
-            task.model(tokens.to(task.model.device), use_cache=False)
-            sums.end_batch()
-            step()
+    # No block reads what the layers of another read: their inputs need not be held.
+    hooks = [
+        block.register_forward_hook(lambda *_: sums.end_batch())
+        for block in task.blocks
+    ]
+    try:
+        with sums:
+            for tokens in task.windows.split(task.batch):
+                task.model(tokens.to(task.model.device), use_cache=False)
+                step()
+    finally:
+        for hook in hooks:
+            hook.remove()
     return sums.inputs_alone(tokens=task.windows.numel())
 
 
@@ -178,32 +186,34 @@ class _CovarianceSums:
         self._hooks.clear()
 
     def end_batch(self) -> None:
-        """Let go of the batch's inputs."""
+        """Let go of the inputs of a batch in this block."""
         self._inputs.clear()
 
     def factors(self, tokens: int) -> dict[str, KroneckerFactors]:
         """A and G by layer; layers that read the same input have the same A.
 
+        Once: the sums become the means.
+
         Raises:
             CurvatureError: one of them is not finite.
         """
-        A = {name: total / tokens for name, total in self._A.items()}
+        A = {name: total.div_(tokens) for name, total in self._A.items()}
         result: dict[str, KroneckerFactors] = {}
         for layer in self._layers:
             if layer.name not in self._G:
                 raise _unused(layer)
-            G = self._G[layer.name] / tokens
+            G = self._G[layer.name].div_(tokens)
             gradient = self._gradient.get(layer.name)
             result[layer.name] = KroneckerFactors(
                 A[self._reads_like[layer.name]],
                 G,
-                gradient / tokens if gradient is not None else None,
+                gradient.div_(tokens) if gradient is not None else None,
             )
             _refuse_nonfinite(layer, result[layer.name])
         return result
 
     def inputs_alone(self, tokens: int) -> dict[str, KroneckerFactors]:
-        """A by layer.
+        """A by layer; once, as above.
 
         Raises:
             CurvatureError: one of them is not finite.

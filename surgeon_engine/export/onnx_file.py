@@ -63,7 +63,8 @@ class Onnx:
         if missing:
             return (
                 f"ONNX files need packages that are not installed: "
-                f"{', '.join(missing)}. Install them with `pip install surgeon[onnx]`."
+                f"{', '.join(missing)}. Install them with "
+                f"`pip install {' '.join(missing)}`."
             )
         if pruned.plan.layers:
             return (

@@ -13,7 +13,8 @@ factor opposes to the removal, its *stiffness*:
     OBS   ([M^-1]_QQ)^-1        what is left of it once the rest has adapted
 As F^-1 = G^-1 kron A^-1, no RC x RC matrix is ever formed. Only the factor whose
 stiffness is taken is damped: damping stands for what is not known of how the kept
-weights make up for the removed ones, not for a change of the loss.
+weights make up for the removed ones. It is in the stiffness too: that of a feature that
+is never active is the damping, and not zero.
 """
 
 from __future__ import annotations

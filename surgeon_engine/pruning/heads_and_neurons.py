@@ -11,7 +11,6 @@ cheapest together; the first bundle is what is over.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -24,9 +23,7 @@ from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.pruning.costs import column_group_costs
 from surgeon_engine.pruning.methods.method import Method
 from surgeon_engine.pruning.threshold import Removals
-from surgeon_engine.pruning.unit import Updated, share_to_keep
-
-_ROUNDING = 1e-9  # 0.1 of 30 groups are 3, not 4
+from surgeon_engine.pruning.unit import Updated, least_number, share_to_keep
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,8 +128,8 @@ class CoupledUnit:
     def _least(self, left: int, pruning: PruningConfig) -> int:
         """How many groups have to stay."""
         bundle = self._bundle(pruning)
-        share = share_to_keep(self.layers, pruning) * self.originally
-        least = max(1, math.ceil(share - _ROUNDING))
+        share = share_to_keep(self.layers, pruning)
+        least = max(1, least_number(self.originally, share))
         return min(left, -(-least // bundle) * bundle)
 
     def _bundled(

@@ -159,7 +159,8 @@ def _cheapest_elements(units: Mapping[str, Elements], budget: int) -> Selection:
         goes[at] = True
         ties -= len(at)
         removed[name] = goes
-    return Selection(removed, weights=count, threshold=max(threshold, 0.0))
+    is_new = threshold > GONE
+    return Selection(removed, weights=count, threshold=threshold if is_new else None)
 
 
 def _nth_smallest(costs: list[Tensor], n: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,6 +13,8 @@ from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.layer_patterns import least_share
 from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.pruning.threshold import Elements, Removals
+
+_ROUNDING = 1e-12  # of a share
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,9 +31,11 @@ class Unit(Protocol):
     Which candidates are gone is a bool tensor that the caller keeps; a unit has no
     state beyond the weights of its layers, and only reads those.
 
-    What has gone before is out of the quadratic altogether: its weights are to stay
-    zero, so they can make up for nothing, and its share of a factor's diagonal (near
-    zero, once nothing flows there) must not dilute the damping of the rest.
+    Rows, columns and groups that have gone before are out of the quadratic altogether:
+    their weights are to stay zero, so they can make up for nothing, and their share of
+    a factor's diagonal (near zero, once nothing flows there) must not dilute the
+    damping of the rest. Single weights leave no row or column of a factor out: costs
+    take those that have gone for such as could still make up for others.
     """
 
     @property
@@ -73,3 +78,11 @@ class Unit(Protocol):
 def share_to_keep(layers: tuple[PrunableLayer, ...], pruning: PruningConfig) -> float:
     """The share of the weights of a unit with these layers that has to stay."""
     return least_share(pruning.keep_at_least, pruning.limits, layers)
+
+
+def least_number(of: int, share: float) -> int:
+    """How many of so many things a share of them is, rounded up.
+
+    In floats 0.1 of 30 is a little more than 3, and yet not 4.
+    """
+    return math.ceil(of * (share - _ROUNDING))

@@ -24,13 +24,13 @@ import torch
 from torch import Tensor
 
 from surgeon_engine.curvature.factors import KroneckerFactors
-from surgeon_engine.errors import CalibrationError
-from surgeon_engine.events import Stage
+from surgeon_engine.errors import CalibrationError, CurvatureError
+from surgeon_engine.events import Level, Logged, Stage
 from surgeon_engine.linalg import damped, solve
 from surgeon_engine.model.layers import KeptWeights, PrunableLayer
 from surgeon_engine.session import Session
 from surgeon_engine.shots.damping import held_out_loss, split
-from surgeon_engine.shots.patient import Factors, Patient, Wanted, measure
+from surgeon_engine.shots.patient import Factors, Patient, Wanted, measure_blocks
 
 _DAMPING = 1.0  # multiple of the mean eigenvalue; smaller ones gained less
 _FIRST = 1e-4  # step length; a whole step would be 1
@@ -52,29 +52,39 @@ class Steps:
 def correct(patient: Patient, session: Session) -> Steps:
     """Take steps for as long as the held-out windows like them.
 
+    Whoever stops a run gets the first step, which gains most. What cannot be measured
+    ends the steps and not the run, whose shots are all done: it is told.
+
     Raises:
         CalibrationError: there are too few windows to hold any out.
-        CurvatureError: an activation or a gradient is not finite.
     """
     _, held = parts_of(patient.windows.calibration)
     before = after = held_out_loss(patient, held)
     lengths: list[float] = []
     while len(lengths) < _MOST_STEPS:
-        length, after = _step(patient, session)
+        if lengths and session.stops_after_shot:
+            break
+        try:
+            length, after = _step(patient, after, session)
+        except CurvatureError as error:
+            words = f"The correction ends after {len(lengths)} steps. {error.message}"
+            session.emit(Logged(Level.WARNING, words))
+            break
         if length == 0:
             break
         lengths.append(length)
     return Steps(tuple(lengths), before, after)
 
 
-def _step(patient: Patient, session: Session) -> tuple[float, float]:
+def _step(patient: Patient, loss: float, session: Session) -> tuple[float, float]:
     """Take the best step; its length, 0 for none, and the held-out loss after it."""
     fit, held = parts_of(patient.windows.calibration)
     layers = [layer for unit in patient.units for layer in unit.layers]
-    factors = measure(patient, Wanted(layers, fit, True), session)
+    directions: Directions = []
+    for factors in measure_blocks(patient, Wanted(layers, fit, True), session):
+        directions += _directions(patient, factors)
     with session.stage(Stage.CORRECTION):
-        directions = _directions(patient, factors)
-        length, loss = _best_length(patient, directions, held, session)
+        length, loss = _best_length(patient, directions, held, loss, session)
     _move(directions, length)
     return length, loss
 
@@ -113,21 +123,30 @@ def direction(W: Tensor, factors: KroneckerFactors, is_gone: Tensor) -> Tensor:
 
 
 def _directions(patient: Patient, factors: Factors) -> Directions:
-    """The step of every layer, in float32: they are all held at once."""
+    """The steps of the layers of a block, in float32 and on the host.
+
+    Those of all layers are held at once, the factors are not.
+    """
     result: Directions = []
     for unit in patient.units:
+        if unit.measured.name not in factors:
+            continue
         for layer, is_gone in unit.zeros(patient.gone[unit.measured.name]):
             W = layer.weight()
             D = direction(W, factors[layer.name], is_gone.to(W.device))
-            result.append((layer, D.float()))
+            result.append((layer, D.float().cpu()))
     return result
 
 
 def _best_length(
-    patient: Patient, directions: Directions, held: Tensor, session: Session
+    patient: Patient,
+    directions: Directions,
+    held: Tensor,
+    loss: float,
+    session: Session,
 ) -> tuple[float, float]:
-    """The length of the step, and the held-out loss after it."""
-    best, least = 0.0, held_out_loss(patient, held)
+    """The length of the step, and the held-out loss after it; `loss` is that before."""
+    best, least = 0.0, loss
     length = _FIRST
     kept = KeptWeights([layer for layer, _ in directions])
     while length <= _LAST:
@@ -144,4 +163,5 @@ def _best_length(
 
 def _move(directions: Directions, length: float) -> None:
     for layer, D in directions:
-        layer.write(layer.weight() + length * D)
+        W = layer.weight()
+        layer.write(W + length * D.to(W.device))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -131,13 +132,46 @@ def measure(
 ) -> Factors:
     """What the run's method needs to know of the wanted layers, on the host.
 
-    An accelerator holds the factors of one block at a time.
+    Raises:
+        CurvatureError: an activation or a gradient is not finite.
+    """
+    match METHODS[patient.config.pruning.method].needs:
+        case Needs.NOTHING:
+            return {layer.name: KroneckerFactors() for layer in wanted.layers}
+        case Needs.INPUTS:
+            task = _task(patient, wanted, shot)
+            batches = batches_to_do(len(task.windows), task.batch, blocks=0)
+            with session.stage(Stage.CURVATURE, shot, batches) as step:
+                return _on_host(input_covariances(task, step))
+        case Needs.INPUTS_AND_GRADIENTS:
+            factors: Factors = {}
+            for of_block in measure_blocks(patient, wanted, session, shot):
+                factors |= of_block
+            return factors
+
+
+def measure_blocks(
+    patient: Patient, wanted: Wanted, session: Session, shot: int = 0
+) -> Iterator[Factors]:
+    """A and G of the wanted layers, block by block from the last on, on the host.
+
+    An accelerator holds those of one block at a time.
 
     Raises:
         CurvatureError: an activation or a gradient is not finite.
     """
+    task = _task(patient, wanted, shot)
+    batches = batches_to_do(len(task.windows), task.batch, len(task.blocks))
+    with session.stage(Stage.CURVATURE, shot, batches) as step:
+        for measured in block_factors(task, step):
+            on_host = _on_host(measured)
+            measured.clear()  # whoever waits for the next block holds this no longer
+            yield on_host
+
+
+def _task(patient: Patient, wanted: Wanted, shot: int) -> Measurement:
     config, loaded = patient.config, patient.loaded
-    task = Measurement(
+    return Measurement(
         loaded.model,
         loaded.blocks,
         wanted.layers,
@@ -147,20 +181,6 @@ def measure(
         config.calibration.seed + shot,
         wanted.with_gradient,
     )
-    match METHODS[config.pruning.method].needs:
-        case Needs.NOTHING:
-            return {layer.name: KroneckerFactors() for layer in wanted.layers}
-        case Needs.INPUTS:
-            batches = batches_to_do(len(task.windows), task.batch, blocks=0)
-            with session.stage(Stage.CURVATURE, shot, batches) as step:
-                return _on_host(input_covariances(task, step))
-        case Needs.INPUTS_AND_GRADIENTS:
-            factors: Factors = {}
-            batches = batches_to_do(len(task.windows), task.batch, len(task.blocks))
-            with session.stage(Stage.CURVATURE, shot, batches) as step:
-                for measured in block_factors(task, step):
-                    factors |= _on_host(measured)
-            return factors
 
 
 def pool(factors: Factors, others: Factors, share: float) -> None:
@@ -190,7 +210,9 @@ def _on_host(measured: Factors) -> Factors:
     def host(x: Tensor | None) -> Tensor | None:
         if x is None:
             return None
-        return moved.setdefault(id(x), x.cpu())
+        if id(x) not in moved:
+            moved[id(x)] = x.cpu()
+        return moved[id(x)]
 
     return {
         name: KroneckerFactors(host(pair.A), host(pair.G), host(pair.gradient))

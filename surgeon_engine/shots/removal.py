@@ -62,17 +62,38 @@ def cheapest_of(
     return cheapest(costs, budget)
 
 
+def removable(units: Sequence[Unit], pruning: PruningConfig) -> int:
+    """How many weights may go of all units at most."""
+    if not pruning.has_same_widths:
+        return sum(unit.removable(pruning) for unit in units)
+    most = 0
+    for of_kind in _kinds(units):  # each of its units loses as much as the others
+        each = [unit.coupled.weights_per_group for unit in of_kind]
+        groups = (u.removable(pruning) // n for u, n in zip(of_kind, each, strict=True))
+        most += min(groups) * sum(each)
+    return most
+
+
 def _by_kind(
     units: Sequence[Unit], removals: Mapping[str, Removals | Elements]
 ) -> list[dict[str, Removals]]:
+    result = []
+    for of_kind in _kinds(units):
+        named: dict[str, Removals] = {}
+        for unit in of_kind:
+            of_unit = removals[unit.measured.name]
+            assert isinstance(of_unit, Removals)
+            named[unit.measured.name] = of_unit
+        result.append(named)
+    return result
+
+
+def _kinds(units: Sequence[Unit]) -> list[list[CoupledUnit]]:
     """Heads and neurons apart."""
-    kinds: dict[Coupling, dict[str, Removals]] = {}
+    kinds: dict[Coupling, list[CoupledUnit]] = {}
     for unit in units:
-        name = unit.measured.name
-        of_unit = removals[name]
         assert isinstance(unit, CoupledUnit)
-        assert isinstance(of_unit, Removals)
-        kinds.setdefault(unit.coupled.kind, {})[name] = of_unit
+        kinds.setdefault(unit.coupled.kind, []).append(unit)
     return list(kinds.values())
 
 

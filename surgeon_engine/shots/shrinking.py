@@ -51,7 +51,7 @@ def pruned(patient: Patient) -> Pruned:
     """
     if not patient.cut:
         return Pruned(patient.loaded, plan_of(patient.units, patient.gone))
-    shrink(patient)  # what went in the last shot
+    shrink(patient)  # what went since the model was last made smaller
     small = patient.loaded.model
     model, plan = filled(
         type(small),

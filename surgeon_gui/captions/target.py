@@ -44,8 +44,8 @@ CAPTIONS = {
     "fit_button": Caption(
         tr("Use settings that fit"),
         tr(
-            "Change as little as makes the run fit this machine: batch, windows and "
-            "number formats first."
+            "Change as little as makes the run fit this machine: batch, number formats "
+            "and windows first."
         ),
     ),
     # menus

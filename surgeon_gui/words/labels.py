@@ -191,7 +191,8 @@ FIELDS = {
         tr(
             "How much is added to the measured curvature before costs are computed, "
             "as a multiple of its mean eigenvalue. Raise it for little calibration "
-            "text. Not used where the damping is chosen automatically."
+            "text. Used where Damping is As given, by SparseGPT, and where there are "
+            "fewer than 4 calibration windows."
         ),
         tr("\N{MULTIPLICATION SIGN} mean"),
     ),
@@ -199,7 +200,8 @@ FIELDS = {
         tr("Update damping"),
         tr(
             "The same for the weight update. Larger values change the kept weights "
-            "less. Not used where the damping is chosen automatically."
+            "less. Used where Damping is As given, and where there are fewer than 4 "
+            "calibration windows."
         ),
         tr("\N{MULTIPLICATION SIGN} mean"),
     ),

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import torch
 
+from surgeon_engine.commands import StopAndKeep
 from surgeon_engine.config import (
     Correction,
     Damping,
@@ -13,8 +17,10 @@ from surgeon_engine.config import (
     Structure,
 )
 from surgeon_engine.curvature.factors import KroneckerFactors
-from surgeon_engine.errors import CalibrationError
+from surgeon_engine.errors import CalibrationError, CurvatureError
+from surgeon_engine.events import Logged
 from surgeon_engine.linalg import damped
+from surgeon_engine.session import Session
 from surgeon_engine.shots import correction
 from surgeon_engine.shots.correction import correct, direction
 from surgeon_engine.shots.damping import held_out_loss, split
@@ -188,6 +194,49 @@ def test_no_more_steps_are_taken_than_help(monkeypatch):
     lengths = iter([(0.1, 3.0)] * 100)
     steps = correct(pruned(Structure.ELEMENTS), quiet())
     assert steps.lengths == (0.1,) * correction._MOST_STEPS
+
+
+def test_whoever_stops_a_run_gets_the_first_step(monkeypatch):
+    monkeypatch.setattr(correction, "_step", lambda *_: (0.1, 3.0))
+    session = quiet()
+    session.hear(StopAndKeep(run="test"))
+    assert correct(pruned(Structure.ELEMENTS), session).lengths == (0.1,)
+
+
+def test_what_cannot_be_measured_ends_the_steps_and_not_the_run(monkeypatch):
+    patient = pruned(Structure.NEURONS)
+    measured, told = correction.measure_blocks, []
+    tries = iter([measured, lambda *_: fail()])
+
+    def fail():
+        raise CurvatureError("The inputs of block 1 are not finite.", "")
+
+    monkeypatch.setattr(correction, "measure_blocks", lambda *x: next(tries)(*x))
+    steps = correct(patient, Session("test", lambda each: told.append(each.event)))
+    assert len(steps.lengths) == 1
+    assert steps.loss_after < steps.loss_before
+    (words,) = [event.message for event in told if isinstance(event, Logged)]
+    assert words == (
+        "The correction ends after 1 steps. The inputs of block 1 are not finite."
+    )
+
+
+def test_the_factors_of_one_block_are_held_at_a_time(monkeypatch):
+    patient = pruned(Structure.ROWS_AND_COLUMNS)
+    measured, alive = correction.measure_blocks, []
+
+    def watched(*arguments):
+        for factors in measured(*arguments):
+            alive.append([weakref.ref(pair.G) for pair in factors.values()])
+            yield factors
+            del factors
+            gc.collect()
+            if len(alive) > 1:
+                assert not any(ref() is not None for ref in alive[-2])
+
+    monkeypatch.setattr(correction, "measure_blocks", watched)
+    correct(patient, quiet())
+    assert len(alive) >= len(patient.loaded.blocks) > 1
 
 
 def test_too_few_windows_are_refused_with_their_number():

@@ -6,8 +6,11 @@ import pytest
 import torch
 
 from surgeon_engine.config import Method, Structure
+from surgeon_engine.errors import PruningError
+from surgeon_engine.events import ShotFinished
 from surgeon_engine.model.coupling import Coupling, coupled_groups
-from tests.helpers.runs import job, outcome, run
+from surgeon_engine.model.layers import prunable_layers
+from tests.helpers.runs import Recorder, job, outcome, run
 from tests.helpers.tiny_models import tiny_model
 
 pytestmark = pytest.mark.usefixtures("quick_runs")
@@ -191,3 +194,28 @@ def test_every_shot_is_within_its_target(tmp_path, structure):
         for layer in shot.layers:
             assert layer.removed >= gone[layer.name]
             gone[layer.name] = layer.removed
+
+
+def heads_job(folder, groups: float):
+    """To remove so many KV groups of a tiny Llama."""
+    model = tiny_model("llama")
+    first = coupled_groups(Structure.HEADS, model)[0]
+    weights = sum(layer.weights for layer in prunable_layers(model))
+    share = groups * first.weights_per_group / weights
+    return job(folder, structure=Structure.HEADS, sparsity=share)
+
+
+def test_a_target_below_the_least_that_can_go_is_refused_and_not_exported(tmp_path):
+    with pytest.raises(PruningError, match="Nothing was removed") as error:
+        Recorder().run(heads_job(tmp_path, 0.9), tmp_path / "run")
+    assert "Raise the target" in error.value.hint
+    assert not (tmp_path / "run" / "export").exists()
+
+
+def test_what_is_missing_to_the_target_is_told(tmp_path):
+    exact = Recorder().run(heads_job(tmp_path, 1), tmp_path / "exact")
+    assert not exact.warnings()
+    found = Recorder().run(heads_job(tmp_path, 1.9), tmp_path / "run")
+    (reached,) = {shot.sparsity for shot in found.of(ShotFinished)}
+    (warning,) = found.warnings()
+    assert warning.message.startswith(f"{reached:.2%} of the prunable weights went and")

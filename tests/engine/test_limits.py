@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from surgeon_engine.config import Damping, PruningConfig, RunConfig, Structure
+from surgeon_engine.config import Damping, PruningConfig, RunConfig, Structure, Widths
 from surgeon_engine.errors import ConfigError, PruningError
 from surgeon_engine.job_file import config_from_toml, config_to_toml
 from surgeon_engine.layer_patterns import least_share, limit_in
 from surgeon_engine.pruning.structures import units_of
+from surgeon_engine.pruning.unit import least_number
 from tests.helpers.patients import patient_of
-from tests.helpers.runs import job, refused, run
+from tests.helpers.runs import Recorder, job, refused, run
 from tests.helpers.tiny_models import tiny_model
 
 SPARSITIES = {
@@ -97,6 +98,23 @@ def test_a_limit_of_no_layer_is_refused(tmp_path):
 def test_a_limit_that_forbids_the_target_is_refused_before_any_work(tmp_path):
     wanted = job(tmp_path, limits=("*=0.9",), sparsity=0.3)
     refused(wanted, tmp_path / "run", PruningError)
+
+
+@pytest.mark.usefixtures("quick_runs")
+def test_equal_widths_count_what_the_tightest_limit_leaves(tmp_path):
+    settings = {"structure": Structure.NEURONS, "sparsity": 0.3}
+    limits = ("block 0=0.9",)
+    Recorder().run(job(tmp_path, limits=limits, **settings), tmp_path / "free")
+    same = job(tmp_path, limits=limits, widths=Widths.SAME, **settings)
+    error = refused(same, tmp_path / "run", PruningError)
+    assert "all layers lose equally many" in error.message
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.7, 0.8, 0.9])
+@pytest.mark.parametrize("of", [10, 640 * 768, 14336 * 4096 * 10])
+def test_a_share_of_whole_things_is_not_rounded_beyond_them(of, share):
+    assert least_number(of, share) == of * round(10 * share) // 10
+    assert least_number(of + 1, share) == of * round(10 * share) // 10 + 1
 
 
 def test_limits_survive_the_job_file():

@@ -304,5 +304,5 @@ def test_what_is_not_installed_is_named(monkeypatch):
     refusal = Onnx().refusal(pruned_of(tiny_model("llama")))
     assert refusal == (
         "ONNX files need packages that are not installed: onnxscript. Install them "
-        "with `pip install surgeon[onnx]`."
+        "with `pip install onnxscript`."
     )

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 from surgeon_engine import pipeline
 from surgeon_engine.commands import StopAndKeep
 from surgeon_engine.config import Correction, Damping, Schedule, Structure
-from surgeon_engine.errors import PruningError
+from surgeon_engine.errors import CurvatureError, PruningError
 from surgeon_engine.evaluation.perplexity import evaluate
 from surgeon_engine.events import (
     BaselineEvaluated,
@@ -156,6 +156,18 @@ def test_a_budget_that_nothing_fits_is_refused_in_a_sentence(
     assert not recorder.of(ShotFinished)
     assert len([x for x in recorder.of(Logged) if "undone" in x.message]) == 4
     assert not (tmp_path / "run" / "export").exists()
+
+
+def test_what_cannot_be_measured_is_told_as_it_is(tmp_path, monkeypatch):
+    def fails(*_):
+        raise CurvatureError("The inputs of one layer are not finite.", "Try float32.")
+
+    monkeypatch.setattr(pipeline, "run_shot", fails)
+    recorder = Recorder()
+    with pytest.raises(CurvatureError, match="one layer are not finite"):
+        recorder.run(job(tmp_path, perplexity_rise=5), tmp_path / "run")
+    told = [event.message for event in recorder.of(Logged)]
+    assert told == ["A shot is undone. The inputs of one layer are not finite."] * 4
 
 
 @pytest.mark.parametrize("schedule", Schedule)

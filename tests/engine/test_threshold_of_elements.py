@@ -46,7 +46,8 @@ def test_what_goes_is_what_a_plain_sort_would_take(seed, share):
     for mask, expected in zip(found, sorted_choice(costs, budget), strict=True):
         assert torch.equal(mask, expected)
     paid = torch.cat(costs)[torch.cat(found)]
-    assert selection.threshold == max(float(paid.max()), 0.0)
+    dearest = float(paid.max())
+    assert selection.threshold == (None if dearest == GONE else dearest)
 
 
 def test_neighbouring_floats_are_told_apart():
@@ -80,7 +81,7 @@ def test_what_went_before_goes_first():
     selection = cheapest(units, 2)
     assert selection.removed["a"].tolist() == [False, False]
     assert selection.removed["b"].tolist() == [True, False, True]
-    assert selection.threshold == 0
+    assert selection.threshold is None  # nothing new goes
     selection = cheapest(units, 3)
     assert selection.removed["a"].tolist() == [True, False]
 
