@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QObject, Signal, Slot
-from PySide6.QtWidgets import QAbstractButton, QMessageBox, QPushButton, QWidget
+from PySide6.QtWidgets import QAbstractButton, QMessageBox, QWidget
 
-from surgeon_gui.captions import CAPTIONS
 from surgeon_gui.translation import tr
-from surgeon_gui.widgets.controls import described
+from surgeon_gui.widgets.controls import answer_button
 
 
 class DeleteQuestion(QObject):
@@ -23,8 +22,8 @@ class DeleteQuestion(QObject):
         self._box.setIcon(QMessageBox.Icon.Warning)
         self._box.setWindowTitle(tr("Put a run into the trash"))
         roles = QMessageBox.ButtonRole
-        self._yes = self._button(roles.DestructiveRole, "delete_yes_button")
-        no = self._button(roles.RejectRole, "delete_no_button")
+        self._yes = answer_button(self._box, roles.DestructiveRole, "delete_yes_button")
+        no = answer_button(self._box, roles.RejectRole, "delete_no_button")
         self._box.setEscapeButton(no)
         self._box.setDefaultButton(no)
         self._box.buttonClicked.connect(self._on_button_clicked)
@@ -40,9 +39,6 @@ class DeleteQuestion(QObject):
             ).format(folder=folder)
         )
         self._box.open()
-
-    def _button(self, role: QMessageBox.ButtonRole, name: str) -> QPushButton:
-        return described(self._box.addButton(CAPTIONS[name].label, role), name)
 
     @Slot(QAbstractButton)
     def _on_button_clicked(self, clicked: QAbstractButton) -> None:

@@ -12,6 +12,7 @@ from PySide6.QtWidgets import (
     QFrame,
     QLabel,
     QLineEdit,
+    QMessageBox,
     QPushButton,
     QSizePolicy,
     QStyle,
@@ -40,6 +41,13 @@ def described(widget: AnyWidget, name: str) -> AnyWidget:
     widget.setObjectName(name)
     widget.setAccessibleName(caption.spoken)
     return explained(widget, caption.tip)
+
+
+def answer_button(
+    box: QMessageBox, role: QMessageBox.ButtonRole, name: str
+) -> QPushButton:
+    """A button of a question, with its caption."""
+    return described(box.addButton(CAPTIONS[name].label, role), name)
 
 
 def button(name: str, *, primary: bool = False) -> QPushButton:

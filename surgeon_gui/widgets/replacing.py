@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from PySide6.QtCore import QObject, Slot
-from PySide6.QtWidgets import QAbstractButton, QMessageBox, QPushButton, QWidget
+from PySide6.QtWidgets import QAbstractButton, QMessageBox, QWidget
 
-from surgeon_gui.captions import CAPTIONS
 from surgeon_gui.translation import tr
-from surgeon_gui.widgets.controls import described
+from surgeon_gui.widgets.controls import answer_button
 
 _Answer = Callable[[], object]
 
@@ -30,9 +29,13 @@ class ReplaceQuestion(QObject):
             )
         )
         roles = QMessageBox.ButtonRole
-        self._yes = self._button(roles.DestructiveRole, "replace_yes_button")
-        self._other = self._button(roles.ActionRole, "replace_other_button")
-        self._cancel = self._button(roles.RejectRole, "replace_cancel_button")
+        self._yes = answer_button(
+            self._box, roles.DestructiveRole, "replace_yes_button"
+        )
+        self._other = answer_button(self._box, roles.ActionRole, "replace_other_button")
+        self._cancel = answer_button(
+            self._box, roles.RejectRole, "replace_cancel_button"
+        )
         self._box.setEscapeButton(self._cancel)
         self._box.setDefaultButton(self._cancel)
         self._box.buttonClicked.connect(self._on_button_clicked)
@@ -46,9 +49,6 @@ class ReplaceQuestion(QObject):
             tr("{folder} is not empty. Replace what is in it?").format(folder=folder)
         )
         self._box.open()
-
-    def _button(self, role: QMessageBox.ButtonRole, name: str) -> QPushButton:
-        return described(self._box.addButton(CAPTIONS[name].label, role), name)
 
     @Slot(QAbstractButton)
     def _on_button_clicked(self, clicked: QAbstractButton) -> None:
