@@ -16,17 +16,11 @@ import torch
 
 from surgeon_engine import devices
 from surgeon_engine.calibration.windows import load_windows, vocabulary_of
-from surgeon_engine.config import ExportConfig, PruningConfig, RunConfig, in_words
-from surgeon_engine.errors import (
-    CurvatureError,
-    EvaluationError,
-    ExportError,
-    PruningError,
-)
+from surgeon_engine.config import ExportConfig, RunConfig
+from surgeon_engine.errors import CurvatureError, EvaluationError, ExportError
 from surgeon_engine.events import (
     BaselineEvaluated,
     Corrected,
-    Evaluation,
     Exported,
     Level,
     Logged,
@@ -49,21 +43,19 @@ from surgeon_engine.forecast import refuse_what_cannot_fit
 from surgeon_engine.formats import FOR_TRANSFORMERS
 from surgeon_engine.libraries import versions
 from surgeon_engine.model.inspect import describe
-from surgeon_engine.model.layers import KeptWeights
 from surgeon_engine.model.load import load_model
 from surgeon_engine.pruning.schedule import share_of_goal
 from surgeon_engine.pruning.structures import units_of
-from surgeon_engine.pruning.unit import Unit
 from surgeon_engine.run_folder import Report, RunFolder
 from surgeon_engine.session import Session
 from surgeon_engine.shots import shrinking
 from surgeon_engine.shots.correction import correct
 from surgeon_engine.shots.patient import Patient
-from surgeon_engine.shots.removal import removable
+from surgeon_engine.shots.quality_budget import QualityBudget, Undo
+from surgeon_engine.shots.refusals import refuse_unreachable, tell_what_is_missing
 from surgeon_engine.shots.shot import Round, check_windows, evaluation, run_shot
-from surgeon_engine.sizes import Goal, file_dtype, goal_of
+from surgeon_engine.sizes import file_dtype, goal_of
 
-_MISSED = 0.005  # of the prunable weights; more is told
 _FINEST = 8  # parts into which a quality budget may divide the step of a shot
 
 
@@ -90,10 +82,11 @@ def prune(config: RunConfig, folder: Path, session: Session) -> None:
     baseline = evaluation(patient, session, Stage.BASELINE)
     session.emit(BaselineEvaluated(baseline))
 
-    shots = _shots(patient, baseline, session)
+    allowed = QualityBudget.of(config.pruning, baseline)
+    shots = _shots(patient, allowed, session)
     corrected = None
     if config.pruning.is_corrected:
-        corrected = _corrected(patient, baseline, session)
+        corrected = _corrected(patient, allowed, session)
     recipe = Recipe(config, patient.goal, baseline, tuple(shots), corrected)
     report = _finish(patient, recipe, run, session)
     session.emit(
@@ -112,7 +105,7 @@ def prepare(config: RunConfig, session: Session) -> Patient:
         model = describe(loaded.model, loaded.source, loaded.stored)
         goal = goal_of(config.pruning, model, file_dtype(config, model))
         units = units_of(config.pruning, loaded.model)
-        _refuse_unreachable(goal, units, config.pruning)
+        refuse_unreachable(goal, units, config.pruning)
         check_format(config, loaded, units)
     if loaded.tokenizer is None:
         words = "There is no tokenizer beside the weights: the export has none either."
@@ -130,25 +123,8 @@ def prepare(config: RunConfig, session: Session) -> Patient:
     return Patient(config, loaded, windows, units, goal, model, gone)
 
 
-def _refuse_unreachable(
-    goal: Goal, units: tuple[Unit, ...], pruning: PruningConfig
-) -> None:
-    most = removable(units, pruning)
-    same = "that all layers lose equally many, " if pruning.has_same_widths else ""
-    if goal.removed > most:
-        raise PruningError(
-            f"{goal.removed:,} weights ({goal.sparsity:.1%} of the prunable ones) are "
-            f"to go, but as {in_words(pruning.structure)} only {most:,} may "
-            f"({most / goal.prunable:.1%}): "
-            f"{same}other layers, what is protected or limited and the last of each "
-            "kind stay.",
-            "Lower the target, protect less or limit less, or choose another "
-            "structure.",
-        )
-
-
 def _shots(
-    patient: Patient, baseline: Evaluation, session: Session
+    patient: Patient, allowed: QualityBudget, session: Session
 ) -> list[ShotFinished]:
     """Shot after shot until the goal is reached, or the quality budget is spent.
 
@@ -159,7 +135,6 @@ def _shots(
         CurvatureError, EvaluationError: not even the smallest step can be measured.
     """
     pruning = patient.config.pruning
-    most = _largest_perplexity(baseline, pruning)
     shots: list[ShotFinished] = []
     failure: CurvatureError | EvaluationError | None = None  # of the last try
     done, step, all_of_it = 0, _FINEST, pruning.shots * _FINEST
@@ -167,7 +142,7 @@ def _shots(
         step = min(step, all_of_it - done)
         share = share_of_goal((done + step) / all_of_it, pruning.schedule)
         last = shots[-1].damping if shots else None
-        undo = _Undo(patient) if pruning.perplexity_rise else None
+        undo = Undo(patient) if allowed.is_set else None
         try:
             shot = run_shot(patient, Round(len(shots) + 1, share, last), session)
         except (CurvatureError, EvaluationError) as error:
@@ -179,60 +154,32 @@ def _shots(
             session.emit(Logged(Level.INFO, f"A shot is undone. {error.message}"))
             continue
         failure = None
-        if undo is not None and shot.evaluation.perplexity > most:
+        if undo is not None and allowed.is_passed(shot.evaluation):
             undo()
             step //= 2
             when = f"At a sparsity of {shot.sparsity:.2%}"
-            session.emit(_over_budget(when, shot.evaluation.perplexity, most))
+            session.emit(allowed.what_passed(when, shot.evaluation))
             continue
         done += step
         shots.append(shot)
         session.emit(shot)
         shrinking.shrink(patient)
-    if failure is not None and not shots:
-        raise failure
     if not shots:
-        raise PruningError(
-            f"Even the smallest step takes perplexity above {most:.2f}, which is "
-            f"{pruning.perplexity_rise:g} % more than the original's "
-            f"{baseline.perplexity:.2f}.",
-            "Allow more perplexity, or use more shots or a lower target: the steps "
-            "are smaller then.",
-        )
+        raise failure or allowed.is_too_small()
     if all_of_it == done:
-        _tell_what_is_missing(patient.goal, shots[-1].sparsity, session)
+        tell_what_is_missing(patient.goal, shots[-1].sparsity, session)
     return shots
 
 
-def _tell_what_is_missing(goal: Goal, reached: float, session: Session) -> None:
-    """Removals are taken in order, until the next would pass the target.
-
-    Raises:
-        PruningError: that was the first.
-    """
-    if reached == 0:
-        raise PruningError(
-            f"Nothing was removed: what would go first has more weights than the "
-            f"{goal.removed:,} that are to go.",
-            "Raise the target, or choose a finer structure.",
-        )
-    if goal.sparsity - reached > _MISSED:
-        words = (
-            f"{reached:.2%} of the prunable weights went and not {goal.sparsity:.2%}: "
-            "what would have gone next is larger than what was missing."
-        )
-        session.emit(Logged(Level.WARNING, words))
-
-
 def _corrected(
-    patient: Patient, baseline: Evaluation, session: Session
+    patient: Patient, allowed: QualityBudget, session: Session
 ) -> Corrected | None:
     """Steps along the gradient, and what the validation windows say of them.
 
     None: they would pass the quality budget, and are undone.
     """
-    begun, pruning = session.clock(), patient.config.pruning
-    undo = _Undo(patient) if pruning.perplexity_rise else None
+    begun = session.clock()
+    undo = Undo(patient) if allowed.is_set else None
     steps = correct(patient, session)
     corrected = Corrected(
         steps.lengths,
@@ -241,41 +188,12 @@ def _corrected(
         evaluation(patient, session, Stage.EVALUATION),
         session.clock() - begun,
     )
-    most = _largest_perplexity(baseline, pruning)
-    if undo is not None and corrected.evaluation.perplexity > most:
+    if undo is not None and allowed.is_passed(corrected.evaluation):
         undo()
-        session.emit(
-            _over_budget("After the correction", corrected.evaluation.perplexity, most)
-        )
+        session.emit(allowed.what_passed("After the correction", corrected.evaluation))
         return None
     session.emit(corrected)
     return corrected
-
-
-def _largest_perplexity(baseline: Evaluation, pruning: PruningConfig) -> float:
-    return baseline.perplexity * (1 + pruning.perplexity_rise / 100)
-
-
-class _Undo:
-    """Puts a patient back to where it was when this was made."""
-
-    def __init__(self, patient: Patient) -> None:
-        self._patient, self._gone = patient, patient.gone
-        self._paid = patient.paid
-        self._weights = KeptWeights(patient.loaded.layers)
-
-    def __call__(self) -> None:
-        self._weights.put_back()
-        self._patient.gone = self._gone
-        self._patient.paid = self._paid
-
-
-def _over_budget(when: str, perplexity: float, most: float) -> Logged:
-    return Logged(
-        Level.INFO,
-        f"{when} perplexity would be {perplexity:.2f}, more than the "
-        f"{most:.2f} allowed: undone.",
-    )
 
 
 def _finish(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import os
+import weakref
 
 import psutil
 import pytest
@@ -34,19 +34,38 @@ def qapp(qapp):
     return qapp
 
 
+@pytest.fixture(scope="session")
+def started_threads():
+    """Every QThread that was started and is still there."""
+    from PySide6.QtCore import QThread
+
+    threads = weakref.WeakSet()
+    start = QThread.start
+
+    def remember_and_start(thread, *priority):
+        threads.add(thread)
+        start(thread, *priority)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(QThread, "start", remember_and_start)
+        yield threads
+
+
 @pytest.fixture(autouse=True)
 def clean_desktop(request):
     """Whoever opens windows closes them, ends threads, leaves no theme, no process."""
     if "qtbot" not in request.fixturenames:
         yield
         return
-    from PySide6.QtCore import QSettings, QThread
+    from PySide6.QtCore import QSettings
     from PySide6.QtWidgets import QApplication, QMessageBox
+    from shiboken6 import isValid
 
     folder = request.getfixturevalue("tmp_path")
     patch = request.getfixturevalue("monkeypatch")
     patch.setenv("XDG_CONFIG_HOME", str(folder / "config"))  # where own presets are
     application = request.getfixturevalue("qapp")
+    threads = request.getfixturevalue("started_threads")
     sheet, palette = application.styleSheet(), application.palette()
     QSettings.setDefaultFormat(QSettings.Format.IniFormat)
     scope = QSettings.Scope.UserScope
@@ -60,9 +79,7 @@ def clean_desktop(request):
     assert not [box.text() for box in boxes if box.isVisible()], "an open question"
     left = [w for w in QApplication.topLevelWidgets() if id(w) not in before]
     assert not [w for w in left if w.isVisible()], "an open window"
-    # By type: asking an object itself may wake one that warns when it is looked at.
-    threads = [x for x in gc.get_objects() if issubclass(type(x), QThread)]
-    assert not [thread for thread in threads if thread.isRunning()], "a running thread"
+    assert not [x for x in threads if isValid(x) and x.isRunning()], "a running thread"
     assert not psutil.Process().children(recursive=True), "a process"
 
 

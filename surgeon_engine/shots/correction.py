@@ -7,9 +7,10 @@
 OBS takes the loss to be at a minimum and drops its first-order term; a pruned model is
 at none. With that term the quadratic gradient . D + 1/2 tr(G D A D') is least at
 D = -G^-1 gradient A^-1. There are far more weights than tokens, so that most of that
-step is noise, and only a small part of it is taken: its length is doubled for as long
-as the loss on held-out calibration windows falls. Those windows are never followed, so
-that they can judge the next step too. What was removed stays zero.
+step is noise, and only a small part of it is taken: its length is doubled, or halved
+where the first is too long, for as long as the loss on held-out calibration windows
+falls. Those windows are never followed, so that they can judge the next step too. What
+was removed stays zero.
 
 The steps come after the last shot alone. They draw the model towards the calibration
 text, and curvature measured on a text that a model has been drawn to tells less of what
@@ -34,7 +35,7 @@ from surgeon_engine.shots.patient import Factors, Patient, Wanted, measure_block
 
 _DAMPING = 1.0  # multiple of the mean eigenvalue; smaller ones gained less
 _FIRST = 1e-4  # step length; a whole step would be 1
-_LAST = 1.0
+_SHORTEST, _LONGEST = 1e-6, 1.0
 _MOST_STEPS = 3  # each after a measurement of its own; later ones gain little
 
 Directions = list[tuple[PrunableLayer, Tensor]]
@@ -147,17 +148,20 @@ def _best_length(
 ) -> tuple[float, float]:
     """The length of the step, and the held-out loss after it; `loss` is that before."""
     best, least = 0.0, loss
-    length = _FIRST
+    length, factor = _FIRST, 2.0
     kept = KeptWeights([layer for layer, _ in directions])
-    while length <= _LAST:
+    while _SHORTEST <= length <= _LONGEST:
         session.check()
         with kept:
             _move(directions, length)
             loss = held_out_loss(patient, held)
-        if not loss < least:
+        if loss < least:
+            best, least = length, loss
+        elif best:
             break
-        best, least = length, loss
-        length *= 2
+        else:
+            factor = 0.5
+        length *= factor
     return best, least
 
 

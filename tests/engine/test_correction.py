@@ -166,6 +166,20 @@ def test_the_length_is_the_best_of_those_that_were_tried(monkeypatch):
     assert list(tried) == [1e-4 * 2**i for i in range(len(tried))]
 
 
+@pytest.mark.parametrize(
+    ("valley", "length"),
+    [(0.5, 0.4096), (1e-4, 1e-4), (2e-5, 2.5e-5), (1.5e-6, 1.5625e-6), (1e-7, 0)],
+)
+def test_the_length_is_doubled_or_halved_from_the_first(monkeypatch, valley, length):
+    """Along a parabola, which crosses where it began at twice the valley."""
+    at = [0.0]
+    monkeypatch.setattr(correction, "_MOST_STEPS", 1)
+    monkeypatch.setattr(correction, "_move", lambda _, length: at.append(length))
+    monkeypatch.setattr(correction, "held_out_loss", lambda *_: (at[-1] - valley) ** 2)
+    steps = correct(pruned(Structure.ELEMENTS), quiet())
+    assert steps.lengths == (pytest.approx((length,)) if length else ())
+
+
 def test_the_step_that_is_taken_is_the_one_that_was_judged(monkeypatch):
     patient = pruned(Structure.NEURONS)
     monkeypatch.setattr(correction, "_MOST_STEPS", 1)

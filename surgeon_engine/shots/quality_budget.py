@@ -1,0 +1,70 @@
+"""The quality budget: at most so much more perplexity than the original's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from surgeon_engine.config import PruningConfig
+from surgeon_engine.errors import PruningError
+from surgeon_engine.events import Evaluation, Level, Logged
+from surgeon_engine.model.layers import KeptWeights
+from surgeon_engine.shots.patient import Patient
+
+
+@dataclass(frozen=True, slots=True)
+class QualityBudget:
+    """How far perplexity may rise; whatever takes it further is undone."""
+
+    rise: float  # in percent; 0: as far as it likes
+    original: float  # perplexity
+
+    @classmethod
+    def of(cls, pruning: PruningConfig, baseline: Evaluation) -> QualityBudget:
+        """The budget of a run whose original was evaluated as `baseline`."""
+        return cls(pruning.perplexity_rise, baseline.perplexity)
+
+    @property
+    def is_set(self) -> bool:
+        """Whether there is any limit."""
+        return self.rise > 0
+
+    @property
+    def most(self) -> float:
+        """The largest perplexity that it allows, where it is set."""
+        return self.original * (1 + self.rise / 100)
+
+    def is_passed(self, found: Evaluation) -> bool:
+        """Whether that is more than is allowed."""
+        return self.is_set and found.perplexity > self.most
+
+    def what_passed(self, when: str, found: Evaluation) -> Logged:
+        """A line of the log about what is undone."""
+        return Logged(
+            Level.INFO,
+            f"{when} perplexity would be {found.perplexity:.2f}, more than the "
+            f"{self.most:.2f} allowed: undone.",
+        )
+
+    def is_too_small(self) -> PruningError:
+        """What to say where nothing at all can be removed within it."""
+        return PruningError(
+            f"Even the smallest step takes perplexity above {self.most:.2f}, which is "
+            f"{self.rise:g} % more than the original's {self.original:.2f}.",
+            "Allow more perplexity, or use more shots or a lower target: the steps "
+            "are smaller then.",
+        )
+
+
+class Undo:
+    """Puts a patient back to where it was when this was made."""
+
+    def __init__(self, patient: Patient) -> None:
+        self._patient, self._gone = patient, patient.gone
+        self._paid = patient.paid
+        self._weights = KeptWeights(patient.loaded.layers)
+
+    def __call__(self) -> None:
+        """Put the weights back, and what has gone and was paid."""
+        self._weights.put_back()
+        self._patient.gone = self._gone
+        self._patient.paid = self._paid

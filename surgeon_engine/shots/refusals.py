@@ -1,0 +1,55 @@
+"""Targets that a model cannot reach: refused before the work, or told after it."""
+
+from __future__ import annotations
+
+from surgeon_engine.config import PruningConfig, in_words
+from surgeon_engine.errors import PruningError
+from surgeon_engine.events import Level, Logged
+from surgeon_engine.pruning.unit import Unit
+from surgeon_engine.session import Session
+from surgeon_engine.shots.removal import removable
+from surgeon_engine.sizes import Goal
+
+_MISSED = 0.005  # of the prunable weights; more is told
+
+
+def refuse_unreachable(
+    goal: Goal, units: tuple[Unit, ...], pruning: PruningConfig
+) -> None:
+    """Refuse a goal beyond what may go of the units.
+
+    Raises:
+        PruningError: it is.
+    """
+    most = removable(units, pruning)
+    same = "that all layers lose equally many, " if pruning.has_same_widths else ""
+    if goal.removed > most:
+        raise PruningError(
+            f"{goal.removed:,} weights ({goal.sparsity:.1%} of the prunable ones) are "
+            f"to go, but as {in_words(pruning.structure)} only {most:,} may "
+            f"({most / goal.prunable:.1%}): "
+            f"{same}other layers, what is protected or limited and the last of each "
+            "kind stay.",
+            "Lower the target, protect less or limit less, or choose another "
+            "structure.",
+        )
+
+
+def tell_what_is_missing(goal: Goal, reached: float, session: Session) -> None:
+    """Removals are taken in order, until the next would pass the target.
+
+    Raises:
+        PruningError: that was the first.
+    """
+    if reached == 0:
+        raise PruningError(
+            f"Nothing was removed: what would go first has more weights than the "
+            f"{goal.removed:,} that are to go.",
+            "Raise the target, or choose a finer structure.",
+        )
+    if goal.sparsity - reached > _MISSED:
+        words = (
+            f"{reached:.2%} of the prunable weights went and not {goal.sparsity:.2%}: "
+            "what would have gone next is larger than what was missing."
+        )
+        session.emit(Logged(Level.WARNING, words))
