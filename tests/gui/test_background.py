@@ -37,6 +37,7 @@ def test_work_that_raises_is_told_to_the_hook_and_to_whoever_asked(
     monkeypatch.setattr(threading, "excepthook", raised.append)
     background.start(lambda: 1 / 0, failed.append, lambda: failed.append("no"))
     qtbot.waitUntil(lambda: bool(failed))
+    background.finish()  # the hook is asked when the thread has told it
     assert failed == ["no"]
     assert raised[0].exc_type is ZeroDivisionError
 
