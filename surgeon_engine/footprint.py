@@ -117,6 +117,11 @@ class Footprint:
         stays = max(0.0, 1 - removed / max(1, sum(x.weights for x in self.touched)))
         return tuple(_narrowed(layer, stays) for layer in self.touched)
 
+    @cached_property
+    def weights_left(self) -> int:
+        """Those of the layers that remain."""
+        return sum(layer.weights for layer in self.remaining)
+
     def tokens(self, windows: int) -> int:
         """Those that are computed at once, of so many windows."""
         calibration = self.config.calibration
@@ -153,7 +158,7 @@ class Footprint:
     @cached_property
     def directions(self) -> float:
         """The steps of the correction, for all layers that remain."""
-        return sum(layer.weights for layer in self.remaining) * _FLOAT
+        return self.weights_left * _FLOAT
 
     @cached_property
     def block_factors(self) -> float:
@@ -263,7 +268,7 @@ class Footprint:
         if self._is_corrected:
             one_block = self.block_factors + max(self.algebra, self.graph)
             moments["gradient"] = max(self.record(fitted), directions) + one_block
-            kept = self.directions * self.each / _FLOAT
+            kept = self.weights_left * self.each
             moments["correction"] = directions + kept + self.evaluated(held)
         return moments
 
