@@ -10,6 +10,7 @@ as the engine really keeps it:
     factors     A and G of all measured layers, float32; twice while the damping is
                 searched, because those of the held-out windows are added afterwards
     kept        a copy of the weights that are tried out
+    undone      copies that a quality budget keeps to go back to
     algebra     one layer's matrices in float64
     directions  steps of the correction for every layer that remains, float32
 
@@ -150,6 +151,18 @@ class Footprint:
         """A copy of what may be put back."""
         return sum(layer.weights for layer in self.touched) * self.each
 
+    @property
+    def undone(self) -> float:
+        """Copies of the layers, by which a quality budget undoes what passes it.
+
+        With a correction: those before a shot, after it, corrected, and corrected
+        after the last shot.
+        """
+        if not self.config.pruning.perplexity_rise:
+            return 0
+        copies = 4 if self._is_corrected else 1
+        return copies * sum(layer.weights for layer in self.model.layers) * self.each
+
     @cached_property
     def factors(self) -> float:
         """A and G of the measured layers."""
@@ -231,7 +244,7 @@ class Footprint:
     def peak(self) -> float:
         """The moment that needs most, where all memory is one."""
         moments = self._moments(self.factors, self.directions)
-        return self.weights + max(moments.values())
+        return self.weights + self.undone + max(moments.values())
 
     @property
     def on_host(self) -> float:
@@ -240,7 +253,7 @@ class Footprint:
         held = self.factors * (2 if self.held_out else 1)
         correction = self.directions + self.block_factors
         most = max(held + self.choices, correction if self._is_corrected else 0)
-        return most + self.kept + self.record(windows)
+        return most + self.kept + self.undone + self.record(windows)
 
     @property
     def on_device(self) -> float:

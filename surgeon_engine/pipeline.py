@@ -21,6 +21,7 @@ from surgeon_engine.errors import CurvatureError, EvaluationError, ExportError
 from surgeon_engine.events import (
     BaselineEvaluated,
     Corrected,
+    Evaluation,
     Exported,
     Level,
     Logged,
@@ -51,7 +52,7 @@ from surgeon_engine.session import Session
 from surgeon_engine.shots import shrinking
 from surgeon_engine.shots.correction import correct
 from surgeon_engine.shots.patient import Patient
-from surgeon_engine.shots.quality_budget import QualityBudget, Undo
+from surgeon_engine.shots.quality_budget import QualityBudget, Rescue, Undo
 from surgeon_engine.shots.refusals import refuse_unreachable, tell_what_is_missing
 from surgeon_engine.shots.shot import Round, check_windows, evaluation, run_shot
 from surgeon_engine.sizes import file_dtype, goal_of
@@ -83,9 +84,8 @@ def prune(config: RunConfig, folder: Path, session: Session) -> None:
     session.emit(BaselineEvaluated(baseline))
 
     allowed = QualityBudget.of(config.pruning, baseline)
-    shots = _shots(patient, allowed, session)
-    corrected = None
-    if config.pruning.is_corrected:
+    shots, corrected = _shots(patient, allowed, session)
+    if config.pruning.is_corrected and corrected is None:
         corrected = _corrected(patient, allowed, session)
     recipe = Recipe(config, patient.goal, baseline, tuple(shots), corrected)
     report = _finish(patient, recipe, run, session)
@@ -125,10 +125,11 @@ def prepare(config: RunConfig, session: Session) -> Patient:
 
 def _shots(
     patient: Patient, allowed: QualityBudget, session: Session
-) -> list[ShotFinished]:
+) -> tuple[list[ShotFinished], Corrected | None]:
     """Shot after shot until the goal is reached, or the quality budget is spent.
 
-    A shot that passes the budget is undone, and tried again with half the step.
+    A shot that passes the budget, with the correction too where there is one, is undone
+    and tried again with half the step. Gives the correction if the last shot needs it.
 
     Raises:
         PruningError: nothing at all can be removed within the budget or the target.
@@ -136,6 +137,7 @@ def _shots(
     """
     pruning = patient.config.pruning
     shots: list[ShotFinished] = []
+    rescue: Rescue | None = None  # of the last shot
     failure: CurvatureError | EvaluationError | None = None  # of the last try
     done, step, all_of_it = 0, _FINEST, pruning.shots * _FINEST
     while done < all_of_it and step > 0 and not (shots and session.stops_after_shot):
@@ -145,6 +147,7 @@ def _shots(
         undo = Undo(patient) if allowed.is_set else None
         try:
             shot = run_shot(patient, Round(len(shots) + 1, share, last), session)
+            judged, its_rescue = _judged(patient, shot, allowed, session)
         except (CurvatureError, EvaluationError) as error:
             if undo is None:
                 raise
@@ -154,46 +157,69 @@ def _shots(
             session.emit(Logged(Level.INFO, f"A shot is undone. {error.message}"))
             continue
         failure = None
-        if undo is not None and allowed.is_passed(shot.evaluation):
+        if undo is not None and allowed.is_passed(judged):
             undo()
             step //= 2
-            when = f"At a sparsity of {shot.sparsity:.2%}"
-            session.emit(allowed.what_passed(when, shot.evaluation))
+            session.emit(allowed.what_passed(shot, judged))
             continue
         done += step
+        rescue = its_rescue
         shots.append(shot)
         session.emit(shot)
-        shrinking.shrink(patient)
-    if not shots:
+        if rescue is None:
+            shrinking.shrink(patient)
+    if not shots or (step == 0 and shots[-1].sparsity == 0):
         raise failure or allowed.is_too_small()
-    if all_of_it == done:
-        tell_what_is_missing(patient.goal, shots[-1].sparsity, session)
-    return shots
+    tell_what_is_missing(patient.goal, shots[-1], session, is_over=done == all_of_it)
+    if rescue is None:
+        return shots, None
+    rescue.apply()
+    session.emit(rescue.corrected)
+    return shots, rescue.corrected
+
+
+def _judged(
+    patient: Patient, shot: ShotFinished, allowed: QualityBudget, session: Session
+) -> tuple[Evaluation, Rescue | None]:
+    """By what a shot is measured against the budget: itself, or what it may become.
+
+    The patient is left as the shot has left it.
+    """
+    passes = allowed.is_passed(shot.evaluation)
+    if not passes or not patient.config.pruning.is_corrected:
+        return shot.evaluation, None
+    undo = Undo(patient)
+    corrected = _take_steps(patient, session, shot.shot)
+    rescue = Rescue(corrected, Undo(patient))
+    undo()
+    return corrected.evaluation, rescue
 
 
 def _corrected(
     patient: Patient, allowed: QualityBudget, session: Session
 ) -> Corrected | None:
-    """Steps along the gradient, and what the validation windows say of them.
-
-    None: they would pass the quality budget, and are undone.
-    """
-    begun = session.clock()
+    """The correction of the last shot; None: it would pass the quality budget."""
     undo = Undo(patient) if allowed.is_set else None
-    steps = correct(patient, session)
-    corrected = Corrected(
-        steps.lengths,
-        steps.loss_before,
-        steps.loss_after,
-        evaluation(patient, session, Stage.EVALUATION),
-        session.clock() - begun,
-    )
+    corrected = _take_steps(patient, session)
     if undo is not None and allowed.is_passed(corrected.evaluation):
         undo()
-        session.emit(allowed.what_passed("After the correction", corrected.evaluation))
+        session.emit(allowed.what_the_correction_passed(corrected.evaluation))
         return None
     session.emit(corrected)
     return corrected
+
+
+def _take_steps(patient: Patient, session: Session, shot: int = 0) -> Corrected:
+    """Steps along the gradient, and what the validation windows say of them."""
+    begun = session.clock()
+    steps = correct(patient, session, shot)
+    return Corrected(
+        steps.lengths,
+        steps.loss_before,
+        steps.loss_after,
+        evaluation(patient, session, Stage.EVALUATION, shot),
+        session.clock() - begun,
+    )
 
 
 def _finish(

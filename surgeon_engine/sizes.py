@@ -17,6 +17,7 @@ from surgeon_engine.config import PruningConfig, RunConfig, Structure, Target
 from surgeon_engine.errors import ConfigError
 from surgeon_engine.events import ModelSummary
 from surgeon_engine.formats import FileDtype, Format
+from surgeon_engine.whole_numbers import most_of
 
 BYTES_PER_PARAMETER = {
     FileDtype.FLOAT32: 4.0,
@@ -88,13 +89,13 @@ def prunable_weights(pruning: PruningConfig, model: ModelSummary) -> int:
 def _to_remove(pruning: PruningConfig, model: ModelSummary, dtype: FileDtype) -> int:
     match pruning.target:
         case Target.PRUNABLE_SHARE:
-            return int(pruning.sparsity * prunable_weights(pruning, model))
+            return most_of(prunable_weights(pruning, model), pruning.sparsity)
         case Target.PARAMETER_SHARE:
-            return int(pruning.sparsity * model.parameters)
+            return most_of(model.parameters, pruning.sparsity)
         case Target.PARAMETERS:
             stay = round(pruning.million_parameters * _MILLION)
         case Target.FILE_SIZE:
-            stay = int(pruning.megabytes * _MEGABYTE / BYTES_PER_PARAMETER[dtype])
+            stay = most_of(_MEGABYTE, pruning.megabytes / BYTES_PER_PARAMETER[dtype])
     return model.parameters - stay
 
 

@@ -32,6 +32,7 @@ from surgeon_engine.config import Fisher
 from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.errors import CurvatureError
 from surgeon_engine.model.layers import PrunableLayer
+from surgeon_engine.model.not_finite import HINT, origin_of_not_finite
 
 Step = Callable[[], None]  # called after each batch of each block
 Call = tuple[tuple[Any, ...], dict[str, Any]]  # what a block is called with
@@ -78,7 +79,9 @@ def block_factors(
                 record.output_gradients[number] = back.to(hidden.device)
                 sums.end_batch()
                 step()
-        yield sums.factors(tokens=task.windows.numel())
+        factors = sums.factors(tokens=task.windows.numel())
+        _refuse_overflow(task, factors)
+        yield factors
 
 
 @dataclass(slots=True, eq=False)
@@ -106,12 +109,16 @@ def input_covariances(task: Measurement, step: Step) -> dict[str, KroneckerFacto
     try:
         with sums:
             for tokens in task.windows.split(task.batch):
-                task.model(tokens.to(task.model.device), use_cache=False)
+                tokens = tokens.to(task.model.device)
+                logits = task.model(tokens, use_cache=False).logits
+                _refuse_not_finite(task, tokens, logits)
                 step()
     finally:
         for hook in hooks:
             hook.remove()
-    return sums.inputs_alone(tokens=task.windows.numel())
+    factors = sums.inputs_alone(tokens=task.windows.numel())
+    _refuse_overflow(task, factors)
+    return factors
 
 
 def _record_forward(task: Measurement, step: Step) -> _Record:
@@ -142,6 +149,7 @@ def _record_forward(task: Measurement, step: Step) -> _Record:
             tokens = tokens.to(task.model.device)
             logits = task.model(tokens, use_cache=False).logits
             predicted = logits[:, :-1].flatten(0, 1).float()
+            _refuse_not_finite(task, tokens, predicted)
             labels = tokens[:, 1:].flatten()
             if task.labels is Fisher.SAMPLED:
                 chances = predicted.detach().softmax(dim=1)
@@ -193,9 +201,6 @@ class _CovarianceSums:
         """A and G by layer; layers that read the same input have the same A.
 
         Once: the sums become the means.
-
-        Raises:
-            CurvatureError: one of them is not finite.
         """
         A = {name: total.div_(tokens) for name, total in self._A.items()}
         result: dict[str, KroneckerFactors] = {}
@@ -209,22 +214,16 @@ class _CovarianceSums:
                 G,
                 gradient.div_(tokens) if gradient is not None else None,
             )
-            _refuse_nonfinite(layer, result[layer.name])
         return result
 
     def inputs_alone(self, tokens: int) -> dict[str, KroneckerFactors]:
-        """A by layer; once, as above.
-
-        Raises:
-            CurvatureError: one of them is not finite.
-        """
+        """A by layer; once, as above."""
         A = {name: total.div_(tokens) for name, total in self._A.items()}
         result: dict[str, KroneckerFactors] = {}
         for layer in self._layers:
             if layer.name not in self._reads_like:
                 raise _unused(layer)
             result[layer.name] = KroneckerFactors(A[self._reads_like[layer.name]])
-            _refuse_nonfinite(layer, result[layer.name])
         return result
 
     def _hook(self, layer: PrunableLayer) -> Callable[..., None]:
@@ -277,14 +276,23 @@ def _unused(layer: PrunableLayer) -> CurvatureError:
     )
 
 
-def _refuse_nonfinite(layer: PrunableLayer, factors: KroneckerFactors) -> None:
-    for what, M in (("inputs", factors.A), ("gradients", factors.G)):
+def _refuse_not_finite(task: Measurement, tokens: Tensor, logits: Tensor) -> None:
+    if not bool(logits.isfinite().all()):
+        origin = origin_of_not_finite(task.model, tokens)
+        words = "The model's predictions on the calibration text are not finite."
+        raise CurvatureError(f"{words} {origin}".strip(), HINT)
+
+
+def _refuse_overflow(task: Measurement, factors: dict[str, KroneckerFactors]) -> None:
+    """Of gradients the last layer is named, through which they come first."""
+    inputs = [("inputs", name, pair.A) for name, pair in factors.items()]
+    gradients = [("gradients", name, pair.G) for name, pair in factors.items()]
+    for what, name, M in [*inputs, *reversed(gradients)]:
         if M is not None and not bool(M.isfinite().all()):
-            raise CurvatureError(
-                f"The {what} of {layer.name} are not finite (NaN or infinite).",
-                "The model may be damaged, or its number format too narrow: "
-                "try dtype float32.",
-            )
+            tokens = task.windows[: task.batch].to(task.model.device)
+            origin = origin_of_not_finite(task.model, tokens)
+            words = f"The {what} of {name} are not finite, or their products are not."
+            raise CurvatureError(f"{words} {origin}".strip(), HINT)
 
 
 def _first(output: Any) -> Tensor:

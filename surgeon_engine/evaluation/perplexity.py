@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from surgeon_engine.errors import EvaluationError
 from surgeon_engine.events import Evaluation
+from surgeon_engine.model.not_finite import HINT, origin_of_not_finite
 
 _LARGEST_LOSS = 700.0  # nats: exp of more is no float64
 
@@ -32,13 +33,15 @@ def evaluate(
     Raises:
         EvaluationError: the loss is not finite, or its exponential is not.
     """
-    loss = token_losses(model, windows, batch, step).mean().item()
+    losses = token_losses(model, windows, batch, step)
+    loss = losses.mean().item()
     if not loss < _LARGEST_LOSS:  # NaN is not smaller than anything
-        raise EvaluationError(
-            f"The loss on the validation text is {loss}.",
-            "The model may be damaged, or its number format too narrow: "
-            "try dtype float32.",
-        )
+        words = f"The loss on the validation text is {loss}."
+        spoilt = windows[~losses.isfinite().all(dim=1)][:1]
+        if len(spoilt):
+            origin = origin_of_not_finite(model, spoilt.to(model.device))
+            words = f"{words} {origin}".strip()
+        raise EvaluationError(words, HINT)
     count, length = windows.shape
     return Evaluation(loss, math.exp(loss), count, length, text)
 

@@ -27,7 +27,8 @@ from surgeon_engine.pruning.costs import (
 )
 from surgeon_engine.pruning.methods.method import Allocation, Method
 from surgeon_engine.pruning.threshold import GONE, Elements, refuse_nan
-from surgeon_engine.pruning.unit import Updated, least_number, share_to_keep
+from surgeon_engine.pruning.unit import Updated, share_to_keep
+from surgeon_engine.whole_numbers import least_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,7 +51,7 @@ class ElementsUnit:
     def removable(self, pruning: PruningConfig) -> int:
         """See `Unit.removable`."""
         R, C = self.measured.rows, self.measured.columns
-        limit = R * C - least_number(R * C, share_to_keep(self.layers, pruning))
+        limit = R * C - least_of(R * C, share_to_keep(self.layers, pruning))
         if pruning.structure is Structure.N_M:
             atom = pruning.of - pruning.kept
             return min(R * (C // pruning.of) * atom, limit // atom * atom)
@@ -169,7 +170,7 @@ def _within_limit(cost: Tensor, atom: int, keep_at_least: float) -> Tensor:
     """
     if not keep_at_least:
         return cost
-    limit = len(cost) - least_number(len(cost), keep_at_least)
+    limit = len(cost) - least_of(len(cost), keep_at_least)
     limit = limit // atom * atom
     order = cost.argsort(stable=True)
     beyond = order[max(limit, int((cost == GONE).sum())) :]

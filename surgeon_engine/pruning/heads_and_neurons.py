@@ -23,7 +23,8 @@ from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.pruning.costs import column_group_costs
 from surgeon_engine.pruning.methods.method import Method
 from surgeon_engine.pruning.threshold import Removals
-from surgeon_engine.pruning.unit import Updated, least_number, share_to_keep
+from surgeon_engine.pruning.unit import Updated, share_to_keep
+from surgeon_engine.whole_numbers import least_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,7 +130,7 @@ class CoupledUnit:
         """How many groups have to stay."""
         bundle = self._bundle(pruning)
         share = share_to_keep(self.layers, pruning)
-        least = max(1, least_number(self.originally, share))
+        least = max(1, least_of(self.originally, share))
         return min(left, -(-least // bundle) * bundle)
 
     def _bundled(
@@ -151,4 +152,5 @@ class CoupledUnit:
             weights[start] = weights[start:end].sum()
             weights[start + 1 : end] = 0
             start, end = end, end + bundle
-        return cost, weights
+        # The mean of equal costs may round to more than that of another bundle of them.
+        return cost.cummax(dim=0).values, weights

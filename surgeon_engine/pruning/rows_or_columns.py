@@ -20,7 +20,8 @@ from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.pruning.costs import column_costs, row_costs
 from surgeon_engine.pruning.methods.method import Method
 from surgeon_engine.pruning.threshold import Removals
-from surgeon_engine.pruning.unit import Updated, least_number, share_to_keep
+from surgeon_engine.pruning.unit import Updated, share_to_keep
+from surgeon_engine.whole_numbers import least_of
 
 
 class Kind(Enum):
@@ -55,7 +56,7 @@ class RowsOrColumns:
         columns = layer.columns if Kind.COLUMN not in self.kinds else 1
         most = layer.weights - rows * (columns + layer.has_bias)
         share = share_to_keep(self.layers, pruning)
-        limit = layer.weights - least_number(layer.weights, share)
+        limit = layer.weights - least_of(layer.weights, share)
         if Kind.COLUMN not in self.kinds:  # whole rows alone
             limit -= limit % (columns + layer.has_bias)
         if Kind.ROW not in self.kinds:
@@ -155,5 +156,5 @@ def _affordable(weights: Tensor, cost: Tensor, in_all: int, keeps: float) -> int
     What has gone before stays gone, whatever is asked for now.
     """
     total = weights.cumsum(0)
-    most = in_all - least_number(in_all, keeps)
+    most = in_all - least_of(in_all, keeps)
     return int(((total <= most) | (cost == -torch.inf)).sum())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,8 +12,6 @@ from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.layer_patterns import least_share
 from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.pruning.threshold import Elements, Removals
-
-_ROUNDING = 1e-12  # of a share
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,11 +75,3 @@ class Unit(Protocol):
 def share_to_keep(layers: tuple[PrunableLayer, ...], pruning: PruningConfig) -> float:
     """The share of the weights of a unit with these layers that has to stay."""
     return least_share(pruning.keep_at_least, pruning.limits, layers)
-
-
-def least_number(of: int, share: float) -> int:
-    """How many of so many things a share of them is, rounded up.
-
-    In floats 0.1 of 30 is a little more than 3, and yet not 4.
-    """
-    return math.ceil(of * (share - _ROUNDING))

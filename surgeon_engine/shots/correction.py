@@ -50,8 +50,10 @@ class Steps:
     loss_after: float
 
 
-def correct(patient: Patient, session: Session) -> Steps:
+def correct(patient: Patient, session: Session, shot: int = 0) -> Steps:
     """Take steps for as long as the held-out windows like them.
+
+    shot: where it stands in for the end of a run, that shot.
 
     Whoever stops a run gets the first step, which gains most. What cannot be measured
     ends the steps and not the run, whose shots are all done: it is told.
@@ -66,7 +68,7 @@ def correct(patient: Patient, session: Session) -> Steps:
         if lengths and session.stops_after_shot:
             break
         try:
-            length, after = _step(patient, after, session)
+            length, after = _step(patient, after, session, shot)
         except CurvatureError as error:
             words = f"The correction ends after {len(lengths)} steps. {error.message}"
             session.emit(Logged(Level.WARNING, words))
@@ -77,14 +79,16 @@ def correct(patient: Patient, session: Session) -> Steps:
     return Steps(tuple(lengths), before, after)
 
 
-def _step(patient: Patient, loss: float, session: Session) -> tuple[float, float]:
+def _step(
+    patient: Patient, loss: float, session: Session, shot: int
+) -> tuple[float, float]:
     """Take the best step; its length, 0 for none, and the held-out loss after it."""
     fit, held = parts_of(patient.windows.calibration)
     layers = [layer for unit in patient.units for layer in unit.layers]
     directions: Directions = []
-    for factors in measure_blocks(patient, Wanted(layers, fit, True), session):
+    for factors in measure_blocks(patient, Wanted(layers, fit, True), session, shot):
         directions += _directions(patient, factors)
-    with session.stage(Stage.CORRECTION):
+    with session.stage(Stage.CORRECTION, shot):
         length, loss = _best_length(patient, directions, held, loss, session)
     _move(directions, length)
     return length, loss

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from surgeon_engine.config import PruningConfig
 from surgeon_engine.errors import PruningError
-from surgeon_engine.events import Evaluation, Level, Logged
+from surgeon_engine.events import Corrected, Evaluation, Level, Logged, ShotFinished
 from surgeon_engine.model.layers import KeptWeights
 from surgeon_engine.shots.patient import Patient
 
@@ -37,8 +37,19 @@ class QualityBudget:
         """Whether that is more than is allowed."""
         return self.is_set and found.perplexity > self.most
 
-    def what_passed(self, when: str, found: Evaluation) -> Logged:
-        """A line of the log about what is undone."""
+    def what_passed(self, shot: ShotFinished, judged: Evaluation) -> Logged:
+        """A line of the log about a shot that is undone.
+
+        judged: that of the shot, or what the correction would make of it.
+        """
+        how = "" if judged is shot.evaluation else ", with the correction,"
+        return self._undone(f"At a sparsity of {shot.sparsity:.2%}{how}", judged)
+
+    def what_the_correction_passed(self, found: Evaluation) -> Logged:
+        """The same of a correction."""
+        return self._undone("After the correction", found)
+
+    def _undone(self, when: str, found: Evaluation) -> Logged:
         return Logged(
             Level.INFO,
             f"{when} perplexity would be {found.perplexity:.2f}, more than the "
@@ -55,8 +66,19 @@ class QualityBudget:
         )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Rescue:
+    """What becomes of a shot by the correction, where only that keeps to the budget."""
+
+    corrected: Corrected
+    apply: Undo  # makes it the state of the patient
+
+
 class Undo:
-    """Puts a patient back to where it was when this was made."""
+    """Puts a patient back to where it was when this was made.
+
+    Only for as long as nothing is taken out of the model itself (shrinking.py).
+    """
 
     def __init__(self, patient: Patient) -> None:
         self._patient, self._gone = patient, patient.gone

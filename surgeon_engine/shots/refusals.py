@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from surgeon_engine.config import PruningConfig, in_words
 from surgeon_engine.errors import PruningError
-from surgeon_engine.events import Level, Logged
+from surgeon_engine.events import Level, Logged, ShotFinished
 from surgeon_engine.pruning.unit import Unit
 from surgeon_engine.session import Session
 from surgeon_engine.shots.removal import removable
@@ -35,19 +35,26 @@ def refuse_unreachable(
         )
 
 
-def tell_what_is_missing(goal: Goal, reached: float, session: Session) -> None:
+def tell_what_is_missing(
+    goal: Goal, last: ShotFinished, session: Session, *, is_over: bool
+) -> None:
     """Removals are taken in order, until the next would pass the target.
+
+    is_over: all of the goal was asked for, and neither the user nor a quality budget
+    ended the run before.
 
     Raises:
         PruningError: that was the first.
     """
+    reached = last.sparsity
     if reached == 0:
+        asked = round(last.target * goal.prunable)
         raise PruningError(
             f"Nothing was removed: what would go first has more weights than the "
-            f"{goal.removed:,} that are to go.",
-            "Raise the target, or choose a finer structure.",
+            f"{asked:,} that were to go.",
+            "Raise the target, use fewer shots, or choose a finer structure.",
         )
-    if goal.sparsity - reached > _MISSED:
+    if is_over and goal.sparsity - reached > _MISSED:
         words = (
             f"{reached:.2%} of the prunable weights went and not {goal.sparsity:.2%}: "
             "what would have gone next is larger than what was missing."

@@ -11,7 +11,6 @@ itself, without the correction. Knows nothing of Qt.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,9 +19,9 @@ from numpy.typing import NDArray
 from surgeon_engine.config import PruningConfig
 from surgeon_engine.diagnoses import DiagnosedUnit
 from surgeon_engine.layer_patterns import is_meant, least_share
+from surgeon_engine.whole_numbers import least_of
 from surgeon_gui.diagnosis.costs import Bins, Costs, Floats, Ints, Removals
 
-_ROUNDING = 1e-9  # 0.1 of 30 groups are 3, not 4; as in the engine
 _NEURONS = "neurons"
 
 
@@ -197,11 +196,12 @@ def _allowed(costs: Costs, found: Removals, number: int, rules: Rules) -> int:
     share = share_to_keep(unit, rules)
     if unit.group == "layer":
         start, end = found.start[number], found.start[number + 1]
-        most = int(unit.layers[0].weights * (1 - share))
+        weights = unit.layers[0].weights
+        most = weights - least_of(weights, share)
         so_far = found.weights_so_far[start:end]
         return int(np.searchsorted(so_far, most, side="right"))
     bundle = costs.diagnosed.bundle if unit.group == _NEURONS else 1
-    least = max(1, math.ceil(share * unit.candidates - _ROUNDING))
+    least = max(1, least_of(unit.candidates, share))
     stay = min(unit.candidates, -(-least // bundle) * bundle)
     return min(unit.entries, unit.candidates - stay)
 
@@ -267,4 +267,5 @@ def _weights_allowed(costs: Costs, found: Bins, number: int, rules: Rules) -> in
     if not share:
         return most
     atom = costs.diagnosed.atom
-    return min(most, int(unit.candidates * (1 - share)) // atom * atom)
+    may_go = unit.candidates - least_of(unit.candidates, share)
+    return min(most, may_go // atom * atom)

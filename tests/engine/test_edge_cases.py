@@ -157,11 +157,16 @@ def test_an_input_that_is_constant_is_no_obstacle(tmp_path, structure):
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_model_that_gives_no_numbers_is_refused(tmp_path, value):
+@pytest.mark.parametrize("name", ["layers.0.self_attn.q_proj", "layers.1.mlp.up_proj"])
+def test_a_model_that_gives_no_numbers_is_refused_with_the_layer(tmp_path, name, value):
     model = tiny_model("llama")
-    model.model.layers[1].mlp.up_proj.weight[3, 4] = value
-    with pytest.raises(EvaluationError, match="The loss on the validation text is nan"):
+    model.get_submodule(f"model.{name}").weight[3, 4] = value
+    with pytest.raises(EvaluationError) as error:
         prune(job_on(model, tmp_path), tmp_path / "run", quiet())
+    assert error.value.message == (
+        "The loss on the validation text is nan. The first numbers that are not finite "
+        f"(NaN or infinite) come from model.{name}, whose weights are not all finite."
+    )
 
 
 def test_an_activation_that_overflows_on_the_calibration_text_names_the_layer(
@@ -175,7 +180,7 @@ def test_an_activation_that_overflows_on_the_calibration_text_names_the_layer(
         path = tmp_path / f"{name}.npy"
         random = np.random.default_rng(0)
         np.save(path, random.integers(low, high, size=(4, 16), dtype=np.int32))
-    with pytest.raises(CurvatureError, match=r"model\.layers\.1\.\S+ are not finite"):
+    with pytest.raises(CurvatureError, match=r"come from model\.embed_tokens, whose"):
         prune(wanted, tmp_path / "run", quiet())
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from surgeon_engine.config import COUPLED, CostBasis, Structure
+from surgeon_engine.config import COUPLED, CostBasis, Method, Structure
+from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.linalg import damped
 from surgeon_engine.model.coupling import Coupling
 from surgeon_engine.pruning.structures import units_of
@@ -222,6 +223,24 @@ def test_a_bundle_is_never_split(budget):
     counts = [int(mask.sum()) for mask in selection.removed.values()]
     assert sum(counts) == budget // 8 * 8 == selection.weights // each
     assert all(count % 8 == 0 for count in counts)
+
+
+@pytest.mark.parametrize("multiple", [5, 7, 10, 11])
+@pytest.mark.parametrize("alike", [0.1, 0.3, 1 / 3])
+def test_bundles_of_equal_costs_go_in_order(multiple, alike):
+    """The mean of equal numbers may round to a little more than they are."""
+    settings = pruning(
+        Structure.NEURONS, width_multiple=multiple, method=Method.MAGNITUDE
+    )
+    unit = units("llama", settings)[0]
+    unit.measured.write(torch.full_like(unit.measured.weight(), alike))
+    found = unit.removals(KroneckerFactors(), nothing(unit), settings)
+    for budget in range(24):
+        one = {unit.measured.name: found}
+        most = min(budget * unit.coupled.weights_per_group, unit.removable(settings))
+        (mask,) = cheapest(one, most).removed.values()
+        gone = int(mask.sum())
+        assert gone == 0 or (24 - gone) % multiple == 0
 
 
 def test_heads_are_not_bundled():

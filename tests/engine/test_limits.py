@@ -9,7 +9,6 @@ from surgeon_engine.errors import ConfigError, PruningError
 from surgeon_engine.job_file import config_from_toml, config_to_toml
 from surgeon_engine.layer_patterns import least_share, limit_in
 from surgeon_engine.pruning.structures import units_of
-from surgeon_engine.pruning.unit import least_number
 from tests.helpers.patients import patient_of
 from tests.helpers.runs import Recorder, job, refused, run
 from tests.helpers.tiny_models import tiny_model
@@ -108,13 +107,6 @@ def test_equal_widths_count_what_the_tightest_limit_leaves(tmp_path):
     same = job(tmp_path, limits=limits, widths=Widths.SAME, **settings)
     error = refused(same, tmp_path / "run", PruningError)
     assert "all layers lose equally many" in error.message
-
-
-@pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.7, 0.8, 0.9])
-@pytest.mark.parametrize("of", [10, 640 * 768, 14336 * 4096 * 10])
-def test_a_share_of_whole_things_is_not_rounded_beyond_them(of, share):
-    assert least_number(of, share) == of * round(10 * share) // 10
-    assert least_number(of + 1, share) == of * round(10 * share) // 10 + 1
 
 
 def test_limits_survive_the_job_file():

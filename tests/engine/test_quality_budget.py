@@ -21,13 +21,14 @@ from surgeon_engine.events import (
     RunFinished,
     ShotFinished,
 )
+from surgeon_engine.model.coupling import coupled_groups
 from surgeon_engine.pipeline import prune
 from surgeon_engine.run_folder import RunFolder
 from surgeon_engine.shots import shot as shot_module
-from surgeon_engine.shots import shrinking
 from surgeon_engine.shots.correction import Steps
 from tests.helpers.patients import quiet
 from tests.helpers.runs import Recorder, job, outcome
+from tests.helpers.tiny_models import tiny_model
 
 pytestmark = pytest.mark.usefixtures("quick_runs")
 STRUCTURES = (
@@ -43,30 +44,34 @@ def allowed(found, rise) -> float:
     return baseline.evaluation.perplexity * (1 + rise / 100)
 
 
-def dear(folder, monkeypatch, **settings):
+def dear(folder, monkeypatch, loss_of=lambda model: 0.0, **settings):
     """A job on a model to which each removal costs something.
 
     Random models lose little by what is removed, and may even gain: here the loss is
-    that of the removed share.
+    that of the removed share, and what `loss_of` says.
     """
     measured = evaluate
 
     def judged(model, windows, batch, text, step):
         found = measured(model, windows, batch, text, step)
-        share = share_of_zeros(model)
-        loss = 3 + share
+        loss = 3 + share_gone(model) + loss_of(model)
         return type(found)(
             loss, math.exp(loss), found.windows, found.window_length, found.text
         )
 
     monkeypatch.setattr(shot_module, "evaluate", judged)
-    monkeypatch.setattr(shrinking, "shrink", lambda patient: None)  # zeros are counted
     return job(folder, **settings)
 
 
-def share_of_zeros(model) -> float:
-    weights = [p for p in model.model.layers.parameters() if p.ndim == 2]
-    return sum(int((p == 0).sum()) for p in weights) / sum(p.numel() for p in weights)
+def share_gone(model) -> float:
+    """Zeros, and what has been taken out of the model."""
+    whole = weights_of(tiny_model("llama"))
+    left = sum(int((p != 0).sum()) for p in weights_of(model))
+    return 1 - left / sum(p.numel() for p in whole)
+
+
+def weights_of(model):
+    return [p for p in model.model.layers.parameters() if p.ndim == 2]
 
 
 @pytest.mark.parametrize("structure", STRUCTURES)
@@ -94,10 +99,10 @@ def test_the_limit_is_never_passed_and_the_last_good_state_is_exported(
     assert f"more than the {most:.2f} allowed" in undone[0]
     assert found.zeros == found.reported  # what was undone is not in the file
     model = AutoModelForCausalLM.from_pretrained(found.folder / "export")
-    perplexity = math.exp(3 + share_of_zeros(model))
+    perplexity = math.exp(3 + share_gone(model))
     assert perplexity == pytest.approx(found.shots[-1].evaluation.perplexity)
     # An eighth of a shot more would have been too much.
-    further = share_of_zeros(model) + 0.5 / 3 / 8
+    further = share_gone(model) + 0.5 / 3 / 8
     assert math.exp(3 + further) > most * (1 - 0.02)
 
 
@@ -229,7 +234,7 @@ def test_a_correction_that_passes_the_limit_is_undone(
     )
     without = outcome(plain, tmp_path / "without")
 
-    def correct(patient, session):
+    def correct(patient, session, shot=0):
         for layer in patient.loaded.layers:
             layer.write(layer.weight() * (1.001 if allowed_after else 0))
         return Steps((0.1,), 2.0, 1.0)
@@ -249,6 +254,80 @@ def test_a_correction_that_passes_the_limit_is_undone(
     assert report.corrected is None
     (told,) = (x for x in found.recorder.of(Logged) if "undone" in x.message)
     assert told.message.startswith("After the correction perplexity would be")
+
+
+MARK = 123.0  # a weight of a model that was corrected
+
+
+def is_marked(model) -> bool:
+    return model.model.layers[0].self_attn.q_proj.weight[0, 0].item() == MARK
+
+
+def mark(patient, session, shot=0):
+    """In place of the correction."""
+    layer = patient.loaded.layers[0]
+    W = layer.weight()
+    W[0, 0] = MARK
+    layer.write(W)
+    return Steps((0.1,), 2.0, 1.0)
+
+
+@pytest.mark.parametrize("gain", [0.1, -0.1])
+def test_what_the_correction_gains_is_spent_too(tmp_path, monkeypatch, gain):
+    """With it the budget allows a smaller model, unless it makes things worse."""
+    plain = dear(
+        tmp_path,
+        monkeypatch,
+        lambda model: -gain * is_marked(model),
+        windows=8,
+        structure=Structure.NEURONS,
+        sparsity=0.4,
+        shots=4,
+        perplexity_rise=12,
+    )
+    wanted = dataclasses.replace(
+        plain, pruning=dataclasses.replace(plain.pruning, correction=Correction.LOSS)
+    )
+    monkeypatch.setattr(pipeline, "correct", mark)
+    without = outcome(plain, tmp_path / "without")
+    found = outcome(wanted, tmp_path / "run")
+    most = allowed(found, 12)
+    report = RunFolder(tmp_path / "run").read_report()
+    pruned = AutoModelForCausalLM.from_pretrained(found.folder / "export")
+    undone = [x.message for x in found.recorder.of(Logged) if "undone" in x.message]
+    assert undone
+    assert found.zeros == found.reported
+    if gain < 0:
+        assert found.shots[-1].sparsity == without.shots[-1].sparsity
+        assert not is_marked(pruned)
+        assert report.corrected is None
+        return
+    assert found.shots[-1].sparsity > without.shots[-1].sparsity
+    assert found.shots[-1].evaluation.perplexity > most
+    (corrected,) = found.recorder.of(Corrected)
+    assert report.corrected == corrected
+    assert corrected.evaluation.perplexity <= most
+    assert is_marked(pruned)
+    perplexity = math.exp(3 + share_gone(pruned) - gain)
+    assert perplexity == pytest.approx(corrected.evaluation.perplexity)
+    assert all(", with the correction, perplexity would be" in x for x in undone)
+
+
+def test_shots_that_remove_nothing_are_no_result(tmp_path, monkeypatch):
+    """The first group of heads is too dear, and steps too small for it are free."""
+    first = coupled_groups(Structure.HEADS, tiny_model("llama"))[0]
+    weights = sum(p.numel() for p in weights_of(tiny_model("llama")))
+    wanted = dear(
+        tmp_path,
+        monkeypatch,
+        structure=Structure.HEADS,
+        sparsity=1.05 * first.weights_per_group / weights,
+        shots=2,
+        perplexity_rise=0.5,
+    )
+    with pytest.raises(PruningError, match="Even the smallest step takes perplexity"):
+        prune(wanted, tmp_path / "run", quiet())
+    assert not (tmp_path / "run" / "export").exists()
 
 
 def test_the_same_seed_gives_the_same_masks(tmp_path, monkeypatch):

@@ -1,0 +1,45 @@
+"""Where in a model the first number appears that is none: NaN, or infinite."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+HINT = "The model may be damaged, or its number format too narrow: try dtype float32."
+
+
+@torch.no_grad()
+def origin_of_not_finite(model: nn.Module, tokens: Tensor) -> str:
+    """A sentence that names the first layer whose output on `tokens` is not finite.
+
+    Empty: there is none. tokens: windows x length, on the device of the model. Computes
+    a forward.
+    """
+    found: list[tuple[str, nn.Module]] = []
+    hooks: list[RemovableHandle] = []
+    for name, module in model.named_modules():
+        if next(module.children(), None) is None:
+            hooks.append(module.register_forward_hook(_watch(name, found)))
+    try:
+        model(tokens, use_cache=False)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not found:
+        return ""
+    name, module = found[0]
+    words = f"The first numbers that are not finite (NaN or infinite) come from {name}"
+    if all(bool(weight.isfinite().all()) for weight in module.parameters()):
+        return f"{words}."
+    return f"{words}, whose weights are not all finite."
+
+
+def _watch(name: str, found: list[tuple[str, nn.Module]]) -> Any:
+    def hook(module: nn.Module, _: object, output: object) -> None:
+        if not found and isinstance(output, Tensor) and not output.isfinite().all():
+            found.append((name, module))
+
+    return hook
