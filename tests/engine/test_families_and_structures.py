@@ -49,7 +49,7 @@ def test_what_goes_is_what_was_asked_for_and_what_is_told(
     assert math.isfinite(shot.evaluation.loss)
     assert found.zeros == found.reported
     removed = sum(found.reported.values())
-    largest = largest_piece(found, structure)
+    largest = largest_piece(found, structure, tiny_model(family))
     goal = int(wanted.pruning.sparsity * prunable(found, structure))
     assert goal - largest < removed <= goal
     assert shot.sparsity == removed / prunable(found, structure)
@@ -74,7 +74,7 @@ def prunable(found, structure) -> int:
     return found.started.model.prunable
 
 
-def largest_piece(found, structure) -> int:
+def largest_piece(found, structure, model) -> int:
     """More than the largest structure weighs."""
     layers = found.started.model.layers
     match structure:
@@ -84,7 +84,4 @@ def largest_piece(found, structure) -> int:
             return 2
         case Structure.ROWS_AND_COLUMNS | Structure.ROWS | Structure.COLUMNS:
             return 1 + max(max(layer.rows, layer.columns + 1) for layer in layers)
-    # Half of the attention, where heads come in two groups.
-    blocks = found.started.model.blocks
-    attention = [layer.weights for layer in layers if "att" in layer.kind]
-    return 1 + sum(attention) // blocks // 2
+    return 1 + max(x.weights_per_group for x in coupled_groups(structure, model))

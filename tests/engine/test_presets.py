@@ -7,10 +7,12 @@ from importlib.resources import files
 
 import msgspec
 import pytest
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from surgeon_engine.config import (
     CalibrationConfig,
     Correction,
+    CostBasis,
     Damping,
     ExportConfig,
     Fisher,
@@ -18,10 +20,13 @@ from surgeon_engine.config import (
     PruningConfig,
     RunConfig,
     Structure,
+    UpdateKind,
 )
 from surgeon_engine.errors import ConfigError
 from surgeon_engine.job_file import config_from_toml, config_to_toml
 from surgeon_engine.presets import NAMES, preset_from_toml, presets
+from tests.helpers.runs import job, outcome
+from tests.helpers.tiny_models import byte_tokenizer, tiny_model
 
 MINE = RunConfig(
     model=ModelConfig("/models/mine"),
@@ -101,7 +106,34 @@ def test_the_papers_settings_are_the_papers(name):
     assert pruning.fisher is Fisher.EMPIRICAL
     assert pruning.correction is Correction.NONE
     assert pruning.sparsity == 0.5
+    if name == "paper_structured":
+        assert pruning.cost_basis is CostBasis.RAW
+        assert pruning.update is UpdateKind.SEPARATE
+    else:
+        assert pruning.max_correlated == 2000
     assert pruning.shots == (40 if name == "paper_structured" else 5)
+
+
+@pytest.mark.usefixtures("quick_runs")
+@each_preset
+def test_a_model_is_pruned_by_it_as_far_as_it_says(preset, tmp_path):
+    tiny = tiny_model("llama").config.to_dict()
+    wide = LlamaForCausalLM(LlamaConfig(**tiny | {"intermediate_size": 256}))
+    wide.save_pretrained(tmp_path / "llama")
+    byte_tokenizer().save_pretrained(tmp_path / "llama")
+    mine = job(tmp_path, windows=16)
+    config = preset.applied_to(mine)
+    config = dataclasses.replace(config, calibration=mine.calibration)
+    found = outcome(config, tmp_path / "run")
+    assert len(found.shots) == preset.pruning.shots
+    assert found.zeros == found.reported
+    missing = preset.pruning.sparsity - found.shots[-1].sparsity
+    multiple = preset.pruning.width_multiple
+    assert 0 <= missing < (0.01 if multiple == 1 else 0.1)
+    for block in range(2):
+        neurons = found.after[f"model.layers.{block}.mlp.down_proj"]
+        width = int((neurons != 0).any(dim=0).sum())
+        assert width % multiple == 0
 
 
 @pytest.mark.parametrize(
