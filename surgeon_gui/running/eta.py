@@ -13,7 +13,8 @@ unknown until curvature, by far the longest stage, has been measured at least in
 
 A shot may come back to a stage, as to curvature after the damping was chosen: its
 times are added up, and the run stands where it was before. An evaluation ends a round;
-where it was above the quality limit, the next round is the same shot once more.
+where it was above the quality limit, the correction may be tried at once, and the next
+round is the same shot once more.
 """
 
 from __future__ import annotations
@@ -161,4 +162,7 @@ def _index(course: Course, times: tuple[StageTime, ...], at: Position) -> int:
     steps = steps_of(course)
     reached = [at.stage, *(_this_round(times) if at.shot else ())]
     places = [(stage, at.shot) for stage in reached]
-    return max((steps.index(place) for place in places if place in steps), default=0)
+    found = [steps.index(place) for place in places if place in steps]
+    # A correction that is tried after a shot: the shot is as good as over.
+    found = found or [i for i, (_, shot) in enumerate(steps) if shot == at.shot]
+    return max(found, default=0)

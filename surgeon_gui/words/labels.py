@@ -85,8 +85,9 @@ FIELDS = {
         tr("Quality limit"),
         tr(
             "By how much perplexity may rise above the original's. A shot that goes "
-            "beyond is undone and tried in smaller steps; where none fits any more "
-            "the run ends, even if the target is not reached."
+            "beyond, with the correction too if there is one, is undone and tried in "
+            "smaller steps; where none fits any more the run ends, even if the target "
+            "is not reached."
         ),
         "%",
         decimals=1,

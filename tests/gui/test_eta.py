@@ -154,3 +154,13 @@ def test_a_shot_that_is_tried_again_is_a_round_of_its_own():
     at = Position(Stage.CURVATURE, 1, 0.0, 0.0)
     again = remaining_seconds(Course(1, STAGES), FIRST_SHOT, at)
     assert again > A_SHOT
+
+
+def test_a_correction_that_is_tried_after_a_shot_leaves_only_later_shots_to_do():
+    course = course_of(PruningConfig(damping=Damping.FIXED), shots=2)
+    at = Position(Stage.CORRECTION, 1, 0.0, 0.0)
+    rest = remaining_seconds(course, FIRST_SHOT, at)
+    begun = Position(Stage.CURVATURE, 2, 0.0, 0.0)
+    next_shot = remaining_seconds(course, FIRST_SHOT, begun)
+    assert rest == pytest.approx(next_shot, abs=10.0)
+    assert rest >= next_shot
