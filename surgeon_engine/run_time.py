@@ -26,7 +26,7 @@ _LOGIT_PASSES = 8  # over the logits, for their loss
 _GRAPH_PASSES = 6  # over the activations of a block that are no products
 # How many dampings a search tries in each shot at least, how many costs are computed
 # for that, and how many more of both in the first shot.
-_TRIALS, _TRIALS_SPARSE = (3, 2, 1), (2, 1, 0)
+_TRIALS, _COSTS, _TRIALS_FIRST = 3, 2, 1
 _TRIALS_LAST = 1  # more in the last shot
 _SPARSE_PASSES = 40  # over a layer, for costs and masks of its weights
 _STEPS = 30  # of the conjugate gradients of a layer
@@ -82,10 +82,9 @@ class _Clock:
             )
         if pruning.searches_damping:
             trial = self._update() + self._forward(held) + 2 * job.kept / self._moving
-            is_sparse = pruning.structure in SPARSE
-            trials, costs, first = _TRIALS_SPARSE if is_sparse else _TRIALS
-            times[Stage.DAMPING] = (shots * trials + first + _TRIALS_LAST) * trial
-            times[Stage.DAMPING] += (shots * costs + first) * self._selection()
+            trials = shots * _TRIALS + _TRIALS_FIRST + _TRIALS_LAST
+            costs = shots * _COSTS + _TRIALS_FIRST
+            times[Stage.DAMPING] = trials * trial + costs * self._selection()
         if pruning.is_corrected:
             fit = calibration.windows - held
             lengths = _LENGTHS * (self._forward(held) + 4 * job.kept / self._moving)

@@ -12,8 +12,8 @@ makes a run worse. So the search goes on only where that loses less by more than
 standard error of the difference. Much damping of the update is better at once but worse
 later, since less of what went is left in the weights that the next shots choose from:
 it may only be chosen in the last shot. The damping of the costs takes longer to try.
-After the first shot only less of it is tried: with more gone, less has done better. For
-single weights it stays where the search begins. (docs/results.md has the figures.)
+After the first shot only less of it is tried: with more gone, less has done better.
+(docs/results.md has the figures.)
 
 The factors of the held-out part are then added to those of the first, so that nothing
 measured is wasted; validation windows take no part.
@@ -120,7 +120,7 @@ def choose_damping(patient: Patient, task: Task, session: Session) -> DampingCho
 
     kept = KeptWeights(layers)
 
-    @functools.cache
+    @functools.lru_cache(maxsize=1)  # a mask of all weights each
     def removed_at(cost_damping: float) -> dict[str, Tensor]:
         pruning = dataclasses.replace(config, cost_damping=cost_damping)
         return selection(patient, task.factors, pruning, task.budget).removed
@@ -139,7 +139,7 @@ def choose_damping(patient: Patient, task: Task, session: Session) -> DampingCho
     start = _START_SPARSE if config.structure in SPARSE else _START
     if task.before is not None:
         start = (GRID.index(task.before.cost), GRID.index(task.before.update))
-    moves = _moves(config, is_first=task.before is None)
+    moves = (_UPDATE, _COST if task.before is None else _LESS_COST)
     most_update = len(GRID) - 1 if task.is_last else _MOST_UPDATE
     with session.stage(Stage.DAMPING, task.shot):
         tried, chosen = search(trial_at, start, moves, most_update)
@@ -151,13 +151,6 @@ def choose_damping(patient: Patient, task: Task, session: Session) -> DampingCho
         )
     cost, update = chosen
     return DampingChoice(GRID[cost], GRID[update], len(tried), tried[chosen].loss)
-
-
-def _moves(pruning: PruningConfig, *, is_first: bool) -> tuple[Moves, ...]:
-    """Where the search may go, by how long a trial takes."""
-    if pruning.structure in SPARSE:
-        return (_UPDATE,)
-    return (_UPDATE, _COST if is_first else _LESS_COST)
 
 
 def with_damping(pruning: PruningConfig, cost: float, update: float) -> PruningConfig:
