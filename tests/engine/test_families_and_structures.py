@@ -6,8 +6,9 @@ import math
 
 import pytest
 
-from surgeon_engine.config import SPARSE, Structure
+from surgeon_engine.config import SPARSE, Method, PruningConfig, Structure
 from surgeon_engine.errors import PruningError
+from surgeon_engine.events import Corrected
 from surgeon_engine.model.coupling import coupled_groups, structure_support
 from surgeon_engine.model.layers import prunable_layers
 from tests.helpers.runs import job, outcome, refused
@@ -19,6 +20,7 @@ from tests.helpers.tiny_models import (
 )
 
 pytestmark = pytest.mark.usefixtures("quick_runs")
+each_family = pytest.mark.parametrize("family", FAMILIES | MORE_FAMILIES)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,7 @@ def models(tmp_path_factory):
 
 
 @pytest.mark.parametrize("structure", Structure)
-@pytest.mark.parametrize("family", FAMILIES | MORE_FAMILIES)
+@each_family
 def test_what_goes_is_what_was_asked_for_and_what_is_told(
     models, tmp_path, family, structure
 ):
@@ -55,6 +57,47 @@ def test_what_goes_is_what_was_asked_for_and_what_is_told(
     assert shot.sparsity == removed / prunable(found, structure)
     assert shot.parameters == found.started.model.parameters - removed
     assert shot.damping.tried == 0
+
+
+@pytest.mark.slow
+@each_family
+def test_the_defaults_prune_every_family(models, tmp_path, family):
+    """The damping is searched for, and the correction comes at the end."""
+    both = Structure.HEADS_AND_NEURONS
+    supported = {
+        x.structure for x in structure_support(tiny_model(family)) if x.supported
+    }
+    plain = PruningConfig()
+    wanted = job(
+        models,
+        family,
+        windows=8,
+        structure=both if both in supported else Structure.NEURONS,
+        sparsity=0.25,
+        shots=2,
+        damping=plain.damping,
+        correction=plain.correction,
+    )
+    found = outcome(wanted, tmp_path / "run")
+    assert found.zeros == found.reported
+    assert all(shot.damping.tried > 1 for shot in found.shots)
+    (corrected,) = found.recorder.of(Corrected)
+    assert math.isfinite(corrected.evaluation.loss)
+    assert corrected.loss_after <= corrected.loss_before
+
+
+@pytest.mark.slow
+@each_family
+@pytest.mark.parametrize("method", Method)
+def test_every_method_leaves_half_of_every_group_of_four(
+    models, tmp_path, family, method
+):
+    wanted = job(models, family, structure=Structure.N_M, method=method, sparsity=0.5)
+    found = outcome(wanted, tmp_path / "run")
+    assert found.zeros == found.reported
+    for layer in found.exported:
+        W = layer.weight()[:, : layer.columns // 4 * 4]
+        assert ((W.unflatten(1, (-1, 4)) != 0).sum(dim=2) == 2).all()
 
 
 def one_head(model) -> float:
