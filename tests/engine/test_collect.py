@@ -275,6 +275,24 @@ def test_activations_that_are_not_finite_are_refused_with_the_layer_they_come_fr
         assert f"come from {name}, whose weights" in error.value.message
 
 
+def test_tokens_that_a_model_rules_out_are_no_failure():
+    model = tiny_model("llama")
+
+    def without_the_last(module, args, logits):
+        return torch.where(
+            torch.arange(VOCABULARY) == VOCABULARY - 1, -torch.inf, logits
+        )
+
+    model.lm_head.register_forward_hook(without_the_last)
+    task = task_of(model)
+    task.windows[task.windows == VOCABULARY - 1] = 0
+    found = input_covariances(task, lambda: None)
+    for factors in block_factors(task, lambda: None):
+        for name, pair in factors.items():
+            assert pair.G.isfinite().all()
+            torch.testing.assert_close(pair.A, found[name].A)
+
+
 def test_an_overflow_is_told_from_damage():
     model = tiny_model("llama")
     up = model.model.layers[0].mlp.up_proj
