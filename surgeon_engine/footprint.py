@@ -106,9 +106,12 @@ class Footprint:
 
     @cached_property
     def remaining(self) -> tuple[LayerSummary, ...]:
-        """The touched layers after the last shot: what is coupled is then smaller."""
+        """The touched layers as a correction finds them: what is coupled is smaller.
+
+        Where a quality budget tries it on a shot nothing has been taken out yet.
+        """
         pruning = self.config.pruning
-        if pruning.structure not in COUPLED:
+        if pruning.structure not in COUPLED or pruning.perplexity_rise:
             return self.touched
         try:
             dtype = file_dtype(self.config, self.model)

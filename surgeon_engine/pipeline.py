@@ -10,6 +10,7 @@ Stages are called by name and do the work; this file does no maths.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -52,7 +53,7 @@ from surgeon_engine.session import Session
 from surgeon_engine.shots import shrinking
 from surgeon_engine.shots.correction import correct
 from surgeon_engine.shots.patient import Patient
-from surgeon_engine.shots.quality_budget import QualityBudget, Rescue, Undo
+from surgeon_engine.shots.quality_budget import QualityBudget, Rescue, Snapshot
 from surgeon_engine.shots.refusals import refuse_unreachable, tell_what_is_missing
 from surgeon_engine.shots.shot import Round, check_windows, evaluation, run_shot
 from surgeon_engine.sizes import file_dtype, goal_of
@@ -138,44 +139,66 @@ def _shots(
     pruning = patient.config.pruning
     shots: list[ShotFinished] = []
     rescue: Rescue | None = None  # of the last shot
-    failure: CurvatureError | EvaluationError | None = None  # of the last try
+    tried = _Try()
     done, step, all_of_it = 0, _FINEST, pruning.shots * _FINEST
     while done < all_of_it and step > 0 and not (shots and session.stops_after_shot):
         step = min(step, all_of_it - done)
         share = share_of_goal((done + step) / all_of_it, pruning.schedule)
         last = shots[-1].damping if shots else None
-        undo = Undo(patient) if allowed.is_set else None
-        try:
-            shot = run_shot(patient, Round(len(shots) + 1, share, last), session)
-            judged, its_rescue = _judged(patient, shot, allowed, session)
-        except (CurvatureError, EvaluationError) as error:
-            if undo is None:
-                raise
-            undo()
+        tried = _try_shot(patient, Round(len(shots) + 1, share, last), allowed, session)
+        if tried.shot is None:
             step //= 2
-            failure = error
-            session.emit(Logged(Level.INFO, f"A shot is undone. {error.message}"))
-            continue
-        failure = None
-        if undo is not None and allowed.is_passed(judged):
-            undo()
-            step //= 2
-            session.emit(allowed.what_passed(shot, judged))
             continue
         done += step
-        rescue = its_rescue
-        shots.append(shot)
-        session.emit(shot)
+        rescue = tried.rescue
+        shots.append(tried.shot)
+        session.emit(tried.shot)
         if rescue is None:
             shrinking.shrink(patient)
+        else:
+            session.emit(allowed.what_is_rescued(tried.shot, rescue.corrected))
     if not shots or (step == 0 and shots[-1].sparsity == 0):
-        raise failure or allowed.is_too_small()
+        raise tried.failure or allowed.refusal()
     tell_what_is_missing(patient.goal, shots[-1], session, is_over=done == all_of_it)
     if rescue is None:
         return shots, None
-    rescue.apply()
+    rescue.snapshot.restore()
     session.emit(rescue.corrected)
     return shots, rescue.corrected
+
+
+@dataclass(frozen=True, slots=True)
+class _Try:
+    """What became of a shot."""
+
+    shot: ShotFinished | None = None  # None: it is undone
+    rescue: Rescue | None = None  # None: it needs none
+    failure: CurvatureError | EvaluationError | None = None
+
+
+def _try_shot(
+    patient: Patient, this: Round, allowed: QualityBudget, session: Session
+) -> _Try:
+    """A shot, which is undone if it passes the quality budget.
+
+    Raises:
+        CurvatureError, EvaluationError: it cannot be measured, and there is no budget.
+    """
+    before = Snapshot(patient) if allowed.is_set else None
+    try:
+        shot = run_shot(patient, this, session)
+        judged, rescue = _judged(patient, shot, allowed, session)
+    except (CurvatureError, EvaluationError) as error:
+        if before is None:
+            raise
+        before.restore()
+        session.emit(Logged(Level.INFO, f"A shot is undone. {error.message}"))
+        return _Try(failure=error)
+    if before is not None and allowed.is_passed(judged):
+        before.restore()
+        session.emit(allowed.what_passed(shot, judged))
+        return _Try()
+    return _Try(shot, rescue)
 
 
 def _judged(
@@ -188,10 +211,10 @@ def _judged(
     passes = allowed.is_passed(shot.evaluation)
     if not passes or not patient.config.pruning.is_corrected:
         return shot.evaluation, None
-    undo = Undo(patient)
+    uncorrected = Snapshot(patient)
     corrected = _take_steps(patient, session, shot.shot)
-    rescue = Rescue(corrected, Undo(patient))
-    undo()
+    rescue = Rescue(corrected, Snapshot(patient))
+    uncorrected.restore()
     return corrected.evaluation, rescue
 
 
@@ -199,10 +222,10 @@ def _corrected(
     patient: Patient, allowed: QualityBudget, session: Session
 ) -> Corrected | None:
     """The correction of the last shot; None: it would pass the quality budget."""
-    undo = Undo(patient) if allowed.is_set else None
+    before = Snapshot(patient) if allowed.is_set else None
     corrected = _take_steps(patient, session)
-    if undo is not None and allowed.is_passed(corrected.evaluation):
-        undo()
+    if before is not None and allowed.is_passed(corrected.evaluation):
+        before.restore()
         session.emit(allowed.what_the_correction_passed(corrected.evaluation))
         return None
     session.emit(corrected)

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import math
 
-_ROUNDING = 1e-12  # of a share
+_ROUNDING = 1e-12  # of the result
 
 
 def most_of(things: int, share: float) -> int:
     """As many of them as are no more than that share."""
-    return math.floor(things * (share + _ROUNDING))
+    return math.floor(things * share * (1 + _ROUNDING))
 
 
 def least_of(things: int, share: float) -> int:
     """As few of them as are no less than that share."""
-    return math.ceil(things * (share - _ROUNDING))
+    return math.ceil(things * share * (1 - _ROUNDING))

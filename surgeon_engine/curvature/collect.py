@@ -32,7 +32,7 @@ from surgeon_engine.config import Fisher
 from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.errors import CurvatureError
 from surgeon_engine.model.layers import PrunableLayer
-from surgeon_engine.model.not_finite import HINT, origin_of_not_finite
+from surgeon_engine.model.not_finite import HINT, is_broken, origin_of_not_finite
 
 Step = Callable[[], None]  # called after each batch of each block
 Call = tuple[tuple[Any, ...], dict[str, Any]]  # what a block is called with
@@ -277,8 +277,7 @@ def _unused(layer: PrunableLayer) -> CurvatureError:
 
 
 def _refuse_not_finite(task: Measurement, tokens: Tensor, logits: Tensor) -> None:
-    # Minus infinity is how some models rule a token out.
-    if not bool((logits < torch.inf).all()):
+    if is_broken(logits):
         origin = origin_of_not_finite(task.model, tokens)
         words = "The model's predictions on the calibration text are not finite."
         raise CurvatureError(f"{words} {origin}".strip(), HINT)
@@ -286,9 +285,10 @@ def _refuse_not_finite(task: Measurement, tokens: Tensor, logits: Tensor) -> Non
 
 def _refuse_overflow(task: Measurement, factors: dict[str, KroneckerFactors]) -> None:
     """Of gradients the last layer is named, through which they come first."""
-    inputs = [("inputs", name, pair.A) for name, pair in factors.items()]
-    gradients = [("gradients", name, pair.G) for name, pair in factors.items()]
-    for what, name, M in [*inputs, *reversed(gradients)]:
+    names = [name for name, _ in task.model.named_modules() if name in factors]
+    inputs = [("inputs", name, factors[name].A) for name in names]
+    gradients = [("gradients", name, factors[name].G) for name in reversed(names)]
+    for what, name, M in (*inputs, *gradients):
         if M is not None and not bool(M.isfinite().all()):
             tokens = task.windows[: task.batch].to(task.model.device)
             origin = origin_of_not_finite(task.model, tokens)

@@ -11,6 +11,11 @@ from torch.utils.hooks import RemovableHandle
 HINT = "The model may be damaged, or its number format too narrow: try dtype float32."
 
 
+def is_broken(output: Tensor) -> bool:
+    """Whether it holds NaN or infinity; minus infinity is how tokens are ruled out."""
+    return not bool((output < torch.inf).all())
+
+
 @torch.no_grad()
 def origin_of_not_finite(model: nn.Module, tokens: Tensor) -> str:
     """A sentence that names the first layer whose output on `tokens` is not finite.
@@ -39,7 +44,7 @@ def origin_of_not_finite(model: nn.Module, tokens: Tensor) -> str:
 
 def _watch(name: str, found: list[tuple[str, nn.Module]]) -> Any:
     def hook(module: nn.Module, _: object, output: object) -> None:
-        if not found and isinstance(output, Tensor) and not output.isfinite().all():
+        if not found and isinstance(output, Tensor) and is_broken(output):
             found.append((name, module))
 
     return hook

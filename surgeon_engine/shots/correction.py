@@ -12,9 +12,10 @@ where the first is too long, for as long as the loss on held-out calibration win
 falls. Those windows are never followed, so that they can judge the next step too. What
 was removed stays zero.
 
-The steps come after the last shot alone. They draw the model towards the calibration
-text, and curvature measured on a text that a model has been drawn to tells less of what
-it needs: taken between shots, they made the next shots worse (docs/results.md).
+The steps come after the last shot alone, and those tried on the way are undone. They
+draw the model towards the calibration text, and curvature measured on a text that a
+model has been drawn to tells less of what it needs: taken between shots, they made the
+next shots worse (docs/results.md).
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Steps:
 def correct(patient: Patient, session: Session, shot: int = 0) -> Steps:
     """Take steps for as long as the held-out windows like them.
 
-    shot: where it stands in for the end of a run, that shot.
+    shot: after which it is tried on the way, as a quality budget does; 0: at the end.
 
     Whoever stops a run gets the first step, which gains most. What cannot be measured
     ends the steps and not the run, whose shots are all done: it is told.
@@ -65,7 +66,7 @@ def correct(patient: Patient, session: Session, shot: int = 0) -> Steps:
     before = after = held_out_loss(patient, held)
     lengths: list[float] = []
     while len(lengths) < _MOST_STEPS:
-        if lengths and session.stops_after_shot:
+        if lengths and session.stops_after_shot and not shot:
             break
         try:
             length, after = _step(patient, after, session, shot)

@@ -45,6 +45,15 @@ class QualityBudget:
         how = "" if judged is shot.evaluation else ", with the correction,"
         return self._undone(f"At a sparsity of {shot.sparsity:.2%}{how}", judged)
 
+    def what_is_rescued(self, shot: ShotFinished, corrected: Corrected) -> Logged:
+        """The same about a shot that is kept for what the correction makes of it."""
+        return Logged(
+            Level.INFO,
+            f"At a sparsity of {shot.sparsity:.2%} perplexity is "
+            f"{shot.evaluation.perplexity:.2f}, more than the {self.most:.2f} allowed; "
+            f"with the correction it is {corrected.evaluation.perplexity:.2f}: kept.",
+        )
+
     def what_the_correction_passed(self, found: Evaluation) -> Logged:
         """The same of a correction."""
         return self._undone("After the correction", found)
@@ -56,7 +65,7 @@ class QualityBudget:
             f"{self.most:.2f} allowed: undone.",
         )
 
-    def is_too_small(self) -> PruningError:
+    def refusal(self) -> PruningError:
         """What to say where nothing at all can be removed within it."""
         return PruningError(
             f"Even the smallest step takes perplexity above {self.most:.2f}, which is "
@@ -66,18 +75,10 @@ class QualityBudget:
         )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Rescue:
-    """What becomes of a shot by the correction, where only that keeps to the budget."""
+class Snapshot:
+    """Where a patient is when this is made.
 
-    corrected: Corrected
-    apply: Undo  # makes it the state of the patient
-
-
-class Undo:
-    """Puts a patient back to where it was when this was made.
-
-    Only for as long as nothing is taken out of the model itself (shrinking.py).
+    It can be restored for as long as nothing is taken out of the model (shrinking.py).
     """
 
     def __init__(self, patient: Patient) -> None:
@@ -85,8 +86,16 @@ class Undo:
         self._paid = patient.paid
         self._weights = KeptWeights(patient.loaded.layers)
 
-    def __call__(self) -> None:
+    def restore(self) -> None:
         """Put the weights back, and what has gone and was paid."""
         self._weights.put_back()
         self._patient.gone = self._gone
         self._patient.paid = self._paid
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rescue:
+    """What the correction makes of a shot that alone would pass the budget."""
+
+    corrected: Corrected
+    snapshot: Snapshot  # of the corrected patient

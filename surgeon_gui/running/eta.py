@@ -13,8 +13,8 @@ unknown until curvature, by far the longest stage, has been measured at least in
 
 A shot may come back to a stage, as to curvature after the damping was chosen: its
 times are added up, and the run stands where it was before. An evaluation ends a round;
-where it was above the quality limit, the correction may be tried at once, and the next
-round is the same shot once more.
+where it was above the quality limit, the next round may be a correction that is tried
+at once, or the same shot once more. A correction's curvature is no measure of a shot's.
 """
 
 from __future__ import annotations
@@ -135,7 +135,12 @@ def _this_round(times: tuple[StageTime, ...]) -> dict[Stage, float]:
 def _measured(times: tuple[StageTime, ...], at: Position) -> dict[Stage, float]:
     """The latest seconds of each stage, the one under way by its pace."""
     rounds = _rounds(times)
-    measured = {stage: taken for each in rounds for stage, taken in each.items()}
+    measured = {
+        stage: taken
+        for each in rounds
+        for stage, taken in each.items()
+        if not (stage is Stage.CURVATURE and Stage.CORRECTION in each)
+    }
     if at.fraction >= ENOUGH_TO_EXTRAPOLATE:
         before = rounds[-1].get(at.stage, 0.0)
         measured[at.stage] = before + at.seconds / at.fraction
@@ -161,8 +166,7 @@ def _index(course: Course, times: tuple[StageTime, ...], at: Position) -> int:
     """Which step the run has come to; one that comes back is where it was."""
     steps = steps_of(course)
     reached = [at.stage, *(_this_round(times) if at.shot else ())]
+    if at.shot and Stage.CORRECTION in reached:  # it is tried: the shot is done
+        reached = list(course.stages)
     places = [(stage, at.shot) for stage in reached]
-    found = [steps.index(place) for place in places if place in steps]
-    # A correction that is tried after a shot: the shot is as good as over.
-    found = found or [i for i, (_, shot) in enumerate(steps) if shot == at.shot]
-    return max(found, default=0)
+    return max((steps.index(place) for place in places if place in steps), default=0)

@@ -85,9 +85,8 @@ FIELDS = {
         tr("Quality limit"),
         tr(
             "By how much perplexity may rise above the original's. A shot that goes "
-            "beyond, with the correction too if there is one, is undone and tried in "
-            "smaller steps; where none fits any more the run ends, even if the target "
-            "is not reached."
+            "beyond, even when it is corrected, is undone and tried in smaller steps; "
+            "where none fits any more the run ends, even if the target is not reached."
         ),
         "%",
         decimals=1,

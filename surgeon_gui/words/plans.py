@@ -171,7 +171,7 @@ def _quality_limit(pruning: PruningConfig) -> str:
         return ""
     most = numbers.percent(pruning.perplexity_rise / 100)
     return " " + tr(
-        "The run stops at the last shot that raises perplexity by at most {most}."
+        "The run ends where perplexity would rise by more than {most}."
     ).format(most=most)
 
 

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 from surgeon_engine import pipeline
 from surgeon_engine.commands import StopAndKeep
 from surgeon_engine.config import Correction, Damping, Schedule, Structure
-from surgeon_engine.errors import CurvatureError, PruningError
+from surgeon_engine.errors import CurvatureError, EvaluationError, PruningError
 from surgeon_engine.evaluation.perplexity import evaluate
 from surgeon_engine.events import (
     BaselineEvaluated,
@@ -311,6 +311,44 @@ def test_what_the_correction_gains_is_spent_too(tmp_path, monkeypatch, gain):
     perplexity = math.exp(3 + share_gone(pruned) - gain)
     assert perplexity == pytest.approx(corrected.evaluation.perplexity)
     assert all(", with the correction, perplexity would be" in x for x in undone)
+
+
+def test_a_correction_that_fails_on_the_way_undoes_its_shot_alone(
+    tmp_path, monkeypatch
+):
+    plain = dear(
+        tmp_path,
+        monkeypatch,
+        lambda model: -0.1 * is_marked(model),
+        windows=8,
+        structure=Structure.NEURONS,
+        sparsity=0.4,
+        shots=4,
+        perplexity_rise=12,
+    )
+    wanted = dataclasses.replace(
+        plain, pruning=dataclasses.replace(plain.pruning, correction=Correction.LOSS)
+    )
+    tries = []
+
+    def fails_once(patient, session, shot=0):
+        tries.append(shot)
+        if len(tries) == 1:
+            mark(patient, session)
+            raise EvaluationError("The loss is nan.", "")
+        return mark(patient, session)
+
+    monkeypatch.setattr(pipeline, "correct", fails_once)
+    found = outcome(wanted, tmp_path / "run")
+    told = [event.message for event in found.recorder.of(Logged)]
+    assert "A shot is undone. The loss is nan." in told
+    (corrected,) = found.recorder.of(Corrected)
+    assert corrected.evaluation.perplexity <= allowed(found, 12)
+    assert found.zeros == found.reported
+    kept = [words for words in told if words.endswith(": kept.")]
+    assert len(kept) == len(
+        [s for s in found.shots if s.evaluation.perplexity > allowed(found, 12)]
+    )
 
 
 def test_shots_that_remove_nothing_are_no_result(tmp_path, monkeypatch):

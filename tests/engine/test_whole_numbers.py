@@ -18,3 +18,8 @@ def test_a_share_is_no_more_or_no_less_of_them(things):
         exact = Fraction(n, 100) * things
         assert most_of(things, n / 100) == exact.__floor__()
         assert least_of(things, n / 100) == exact.__ceil__()
+
+
+def test_a_share_of_more_than_all_is_as_exact():
+    assert most_of(1_000_000, 66246.9 / 4) == 16_561_725_000
+    assert least_of(1_000_000, 66246.9 / 4) == 16_561_725_000

@@ -156,11 +156,25 @@ def test_a_shot_that_is_tried_again_is_a_round_of_its_own():
     assert again > A_SHOT
 
 
-def test_a_correction_that_is_tried_after_a_shot_leaves_only_later_shots_to_do():
+TRIED = (
+    StageTime(Stage.CURVATURE, 1, 20.0),
+    StageTime(Stage.CORRECTION, 1, 8.0),
+    StageTime(Stage.CURVATURE, 1, 20.0),
+    StageTime(Stage.CORRECTION, 1, 8.0),
+)
+
+
+def test_a_correction_that_is_tried_after_a_shot_is_no_part_of_it():
     course = course_of(PruningConfig(damping=Damping.FIXED), shots=2)
-    at = Position(Stage.CORRECTION, 1, 0.0, 0.0)
-    rest = remaining_seconds(course, FIRST_SHOT, at)
     begun = Position(Stage.CURVATURE, 2, 0.0, 0.0)
-    next_shot = remaining_seconds(course, FIRST_SHOT, begun)
-    assert rest == pytest.approx(next_shot, abs=10.0)
-    assert rest >= next_shot
+    plain = remaining_seconds(course, FIRST_SHOT, begun)
+    under_way = Position(Stage.CORRECTION, 1, 0.5, 4.0)
+    times = (*FIRST_SHOT, *TRIED)
+    assert remaining_seconds(course, times[:-1], under_way) < plain + 20.0
+    after = (*times, StageTime(Stage.EVALUATION, 1, 3.0))
+    with_correction = remaining_seconds(course, after, begun)
+    # The correction at the end takes what the one that was tried took.
+    expected = {Stage.CURVATURE: 10.0, Stage.CORRECTION: 16.0}
+    before = {Stage.CURVATURE: 10.0, Stage.CORRECTION: 0.7 * 10.0}
+    more = sum(expected.values()) - sum(before.values())
+    assert with_correction - plain == pytest.approx(more)
