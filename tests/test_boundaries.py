@@ -43,6 +43,7 @@ CONTRACT = {
     "run_time",
     "sizes",
     "sources",
+    "whole_numbers",
     "worker",
 }
 MAX_LINES = 400
