@@ -63,6 +63,12 @@ def dear(folder, monkeypatch, loss_of=lambda model: 0.0, **settings):
     return job(folder, **settings)
 
 
+def with_correction(plain):
+    """The same job, corrected at the end."""
+    pruning = dataclasses.replace(plain.pruning, correction=Correction.LOSS)
+    return dataclasses.replace(plain, pruning=pruning)
+
+
 def share_gone(model) -> float:
     """Zeros, and what has been taken out of the model."""
     whole = weights_of(tiny_model("llama"))
@@ -229,9 +235,7 @@ def test_a_correction_that_passes_the_limit_is_undone(
         sparsity=0.1,
         perplexity_rise=20,
     )
-    wanted = dataclasses.replace(
-        plain, pruning=dataclasses.replace(plain.pruning, correction=Correction.LOSS)
-    )
+    wanted = with_correction(plain)
     without = outcome(plain, tmp_path / "without")
 
     def correct(patient, session, shot=0):
@@ -272,11 +276,10 @@ def mark(patient, session, shot=0):
     return Steps((0.1,), 2.0, 1.0)
 
 
-@pytest.mark.parametrize("gain", [0.1, -0.1])
-def test_what_the_correction_gains_is_spent_too(tmp_path, monkeypatch, gain):
-    """With it the budget allows a smaller model, unless it makes things worse."""
-    plain = dear(
-        tmp_path,
+def markable(folder, monkeypatch, gain):
+    """A job without the correction, on a model that loses so much less once marked."""
+    return dear(
+        folder,
         monkeypatch,
         lambda model: -gain * is_marked(model),
         windows=8,
@@ -285,9 +288,13 @@ def test_what_the_correction_gains_is_spent_too(tmp_path, monkeypatch, gain):
         shots=4,
         perplexity_rise=12,
     )
-    wanted = dataclasses.replace(
-        plain, pruning=dataclasses.replace(plain.pruning, correction=Correction.LOSS)
-    )
+
+
+@pytest.mark.parametrize("gain", [0.1, -0.1])
+def test_what_the_correction_gains_is_spent_too(tmp_path, monkeypatch, gain):
+    """With it the budget allows a smaller model, unless it makes things worse."""
+    plain = markable(tmp_path, monkeypatch, gain)
+    wanted = with_correction(plain)
     monkeypatch.setattr(pipeline, "correct", mark)
     without = outcome(plain, tmp_path / "without")
     found = outcome(wanted, tmp_path / "run")
@@ -316,19 +323,7 @@ def test_what_the_correction_gains_is_spent_too(tmp_path, monkeypatch, gain):
 def test_a_correction_that_fails_on_the_way_undoes_its_shot_alone(
     tmp_path, monkeypatch
 ):
-    plain = dear(
-        tmp_path,
-        monkeypatch,
-        lambda model: -0.1 * is_marked(model),
-        windows=8,
-        structure=Structure.NEURONS,
-        sparsity=0.4,
-        shots=4,
-        perplexity_rise=12,
-    )
-    wanted = dataclasses.replace(
-        plain, pruning=dataclasses.replace(plain.pruning, correction=Correction.LOSS)
-    )
+    wanted = with_correction(markable(tmp_path, monkeypatch, gain=0.1))
     tries = []
 
     def fails_once(patient, session, shot=0):
