@@ -32,7 +32,7 @@ from surgeon_engine.config import Fisher
 from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.errors import CurvatureError
 from surgeon_engine.model.layers import PrunableLayer
-from surgeon_engine.model.not_finite import HINT, is_broken, origin_of_not_finite
+from surgeon_engine.model.not_finite import HINT, is_broken, with_origin
 
 Step = Callable[[], None]  # called after each batch of each block
 Call = tuple[tuple[Any, ...], dict[str, Any]]  # what a block is called with
@@ -68,7 +68,7 @@ def block_factors(
     record = _record_forward(task, step)
     for index in reversed(range(len(task.blocks))):
         wanted = [layer for layer in task.layers if layer.block == index]
-        sums = _CovarianceSums(wanted, task.with_gradient)
+        sums = _CovarianceSums(wanted, backward=True, with_gradient=task.with_gradient)
         with sums:
             for number, hidden in enumerate(record.inputs.pop()):
                 gradient = record.output_gradients[number].to(task.model.device)
@@ -79,7 +79,7 @@ def block_factors(
                 record.output_gradients[number] = back.to(hidden.device)
                 sums.end_batch()
                 step()
-        factors = sums.factors(tokens=task.windows.numel())
+        factors = sums.means(tokens=task.windows.numel())
         _refuse_overflow(task, factors)
         yield factors
 
@@ -100,7 +100,7 @@ def input_covariances(task: Measurement, step: Step) -> dict[str, KroneckerFacto
     Raises:
         CurvatureError: an activation is not finite.
     """
-    sums = _CovarianceSums(task.layers)
+    sums = _CovarianceSums(task.layers, backward=False)
     # No block reads what the layers of another read: their inputs need not be held.
     hooks = [
         block.register_forward_hook(lambda *_: sums.end_batch())
@@ -116,7 +116,7 @@ def input_covariances(task: Measurement, step: Step) -> dict[str, KroneckerFacto
     finally:
         for hook in hooks:
             hook.remove()
-    factors = sums.inputs_alone(tokens=task.windows.numel())
+    factors = sums.means(tokens=task.windows.numel())
     _refuse_overflow(task, factors)
     return factors
 
@@ -171,9 +171,14 @@ class _CovarianceSums:
     """
 
     def __init__(
-        self, layers: Sequence[PrunableLayer], with_gradient: bool = False
+        self,
+        layers: Sequence[PrunableLayer],
+        *,
+        backward: bool,  # whether one follows: without, there is no G
+        with_gradient: bool = False,  # of the loss by W, too
     ) -> None:
         self._layers = layers
+        self._backward = backward
         self._with_gradient = with_gradient
         self._gradient: dict[str, Tensor] = {}
         self._A: dict[str, Tensor] = {}  # by the first layer that read the input
@@ -197,33 +202,24 @@ class _CovarianceSums:
         """Let go of the inputs of a batch in this block."""
         self._inputs.clear()
 
-    def factors(self, tokens: int) -> dict[str, KroneckerFactors]:
-        """A and G by layer; layers that read the same input have the same A.
+    def means(self, tokens: int) -> dict[str, KroneckerFactors]:
+        """What was added up, by layer; layers that read the same input have the same A.
 
         Once: the sums become the means.
-        """
-        A = {name: total.div_(tokens) for name, total in self._A.items()}
-        result: dict[str, KroneckerFactors] = {}
-        for layer in self._layers:
-            if layer.name not in self._G:
-                raise _unused(layer)
-            G = self._G[layer.name].div_(tokens)
-            gradient = self._gradient.get(layer.name)
-            result[layer.name] = KroneckerFactors(
-                A[self._reads_like[layer.name]],
-                G,
-                gradient.div_(tokens) if gradient is not None else None,
-            )
-        return result
 
-    def inputs_alone(self, tokens: int) -> dict[str, KroneckerFactors]:
-        """A by layer; once, as above."""
-        A = {name: total.div_(tokens) for name, total in self._A.items()}
+        Raises:
+            CurvatureError: nothing passed through a layer, or no gradient came back.
+        """
+        for sums in (self._A, self._G, self._gradient):
+            for total in sums.values():
+                total.div_(tokens)
         result: dict[str, KroneckerFactors] = {}
         for layer in self._layers:
-            if layer.name not in self._reads_like:
+            A = self._A.get(self._reads_like.get(layer.name, ""))
+            G = self._G.get(layer.name)
+            if A is None or (self._backward and G is None):
                 raise _unused(layer)
-            result[layer.name] = KroneckerFactors(A[self._reads_like[layer.name]])
+            result[layer.name] = KroneckerFactors(A, G, self._gradient.get(layer.name))
         return result
 
     def _hook(self, layer: PrunableLayer) -> Callable[..., None]:
@@ -278,9 +274,8 @@ def _unused(layer: PrunableLayer) -> CurvatureError:
 
 def _refuse_not_finite(task: Measurement, tokens: Tensor, logits: Tensor) -> None:
     if is_broken(logits):
-        origin = origin_of_not_finite(task.model, tokens)
         words = "The model's predictions on the calibration text are not finite."
-        raise CurvatureError(f"{words} {origin}".strip(), HINT)
+        raise CurvatureError(with_origin(words, task.model, tokens), HINT)
 
 
 def _refuse_overflow(task: Measurement, factors: dict[str, KroneckerFactors]) -> None:
@@ -290,10 +285,9 @@ def _refuse_overflow(task: Measurement, factors: dict[str, KroneckerFactors]) ->
     gradients = [("gradients", name, factors[name].G) for name in reversed(names)]
     for what, name, M in (*inputs, *gradients):
         if M is not None and not bool(M.isfinite().all()):
-            tokens = task.windows[: task.batch].to(task.model.device)
-            origin = origin_of_not_finite(task.model, tokens)
             words = f"The {what} of {name} are not finite, or their products are not."
-            raise CurvatureError(f"{words} {origin}".strip(), HINT)
+            tokens = task.windows[: task.batch]
+            raise CurvatureError(with_origin(words, task.model, tokens), HINT)
 
 
 def _first(output: Any) -> Tensor:

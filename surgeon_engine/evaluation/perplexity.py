@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from surgeon_engine.errors import EvaluationError
 from surgeon_engine.events import Evaluation
-from surgeon_engine.model.not_finite import HINT, origin_of_not_finite
+from surgeon_engine.model.not_finite import HINT, with_origin
 
 _LARGEST_LOSS = 700.0  # nats: exp of more is no float64
 
@@ -39,8 +39,7 @@ def evaluate(
         words = f"The loss on the validation text is {loss}."
         spoilt = windows[~losses.isfinite().all(dim=1)][:1]
         if len(spoilt):
-            origin = origin_of_not_finite(model, spoilt.to(model.device))
-            words = f"{words} {origin}".strip()
+            words = with_origin(words, model, spoilt)
         raise EvaluationError(words, HINT)
     count, length = windows.shape
     return Evaluation(loss, math.exp(loss), count, length, text)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
+from transformers import PreTrainedModel
 
 HINT = "The model may be damaged, or its number format too narrow: try dtype float32."
 
@@ -16,13 +17,16 @@ def is_broken(output: Tensor) -> bool:
     return not bool((output < torch.inf).all())
 
 
-@torch.no_grad()
-def origin_of_not_finite(model: nn.Module, tokens: Tensor) -> str:
-    """A sentence that names the first layer whose output on `tokens` is not finite.
+def with_origin(words: str, model: PreTrainedModel, tokens: Tensor) -> str:
+    """`words`, and which layer's output on `tokens` is the first that is not finite.
 
-    Empty: there is none. tokens: windows x length, on the device of the model. Computes
-    a forward.
+    `words` alone where there is none. tokens: windows x length. Computes a forward.
     """
+    return f"{words} {_origin(model, tokens.to(model.device))}".rstrip()
+
+
+@torch.no_grad()
+def _origin(model: nn.Module, tokens: Tensor) -> str:
     found: list[tuple[str, nn.Module]] = []
     hooks: list[RemovableHandle] = []
     for name, module in model.named_modules():

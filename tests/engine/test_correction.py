@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import weakref
 
 import pytest
@@ -244,7 +243,6 @@ def test_the_factors_of_one_block_are_held_at_a_time(monkeypatch):
             alive.append([weakref.ref(pair.G) for pair in factors.values()])
             yield factors
             del factors
-            gc.collect()
             if len(alive) > 1:
                 assert not any(ref() is not None for ref in alive[-2])
 

@@ -184,6 +184,7 @@ def test_8_bits_are_refused_where_a_format_has_none():
         ExportConfig(format=Format.COMPACT, dtype=FileDtype.Q8_0)
 
 
+@pytest.mark.slow
 @pytest.mark.fresh_process
 def test_a_checkpoint_with_other_weights_is_found_out_and_not_called_done(
     tmp_path, monkeypatch

@@ -238,6 +238,7 @@ def test_a_divergence_that_is_no_number_is_refused():
         divergence(tiny_model("llama"), broken, tokens, 1, lambda: None)
 
 
+@pytest.mark.slow
 def test_what_has_been_measured_is_not_measured_again(bench):
     bench.run(TWO_JOBS)
     before = bench.text(".jsonl"), bench.text(".csv"), bench.text(".md")
@@ -284,6 +285,7 @@ def test_an_interrupted_job_starts_over_and_a_finished_one_does_not(
     assert [task.config.pruning.method for task in bench.tasks] == ["magnitude"] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["setting", "tokens", "model"])
 def test_what_changes_is_measured_anew(bench, change):
     bench.run(ONE_JOB)

@@ -8,6 +8,7 @@ from PySide6.QtWidgets import QComboBox, QLabel, QMessageBox
 from tests.helpers.windows import find
 
 SLOW = ("--pause", "0.03")
+SLOW_AFTER = ("--pause-after", "0.03")  # what follows the run, not the run
 TIP = Qt.ItemDataRole.ToolTipRole
 
 

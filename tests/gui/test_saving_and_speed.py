@@ -14,7 +14,7 @@ from surgeon_gui.pages import save_section
 from surgeon_gui.run_state import Status
 from surgeon_gui.words.sentences import Mark
 from tests.gui.looking import (
-    SLOW,
+    SLOW_AFTER,
     choose,
     facts,
     is_on,
@@ -39,7 +39,7 @@ from tests.helpers.windows import (
 
 
 def test_a_result_is_saved_in_another_format(make_finished, wait_until_idle, tmp_path):
-    window = make_finished(*SLOW)
+    window = make_finished(*SLOW_AFTER)
     assert find(window, "save_format").currentText() == "GGUF for llama.cpp"
     choose(window, "save_dtype", FileDtype.Q8_0)
     click(window, "save_button")
@@ -95,7 +95,7 @@ def test_formats_that_the_result_cannot_have_are_disabled(make_finished):
 
 
 def test_a_save_can_be_cancelled(make_finished, wait_until_idle):
-    window = make_finished(*SLOW)
+    window = make_finished(*SLOW_AFTER)
     click(window, "save_button")
     click(window, "save_cancel_button")
     assert shown(window, "save_phase_label") == "Cancelling…"
@@ -176,7 +176,7 @@ def test_a_save_never_goes_where_the_run_is(make_finished):
 def test_speed_is_measured_and_stays_until_the_next_run(
     qtbot, make_finished, wait_until_idle
 ):
-    window = make_finished(*SLOW)
+    window = make_finished(*SLOW_AFTER)
     assert shown(window, "measure_note").startswith("Original and pruned")
     click(window, "measure_button")
     for name in ("measure_button", "save_button", "start_button", "preview_button"):
@@ -214,7 +214,7 @@ def test_a_second_measurement_takes_the_place_of_the_first(
 
 
 def test_a_measurement_can_be_cancelled(make_finished, wait_until_idle):
-    window = make_finished(*SLOW)
+    window = make_finished(*SLOW_AFTER)
     click(window, "measure_button")
     click(window, "measure_cancel_button")
     wait_until_idle(window)

@@ -180,6 +180,7 @@ class FakeEngine:
     def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
         self._run = ""
+        self._pause = 0.0  # seconds, per unit of work
         self._config = RunConfig()  # of the run before
         self._cancelled: set[str] = set()
         self._stopped: set[str] = set()
@@ -203,6 +204,9 @@ class FakeEngine:
                 arrived.wait_for(lambda: waiting)
                 command = waiting.pop(0)
             self._run = command.run
+            is_run = isinstance(command, StartRun)
+            after = 0.0 if is_run else self._options.pause_after
+            self._pause = self._options.pause + after
             try:
                 self._do(command)
             except InterruptedError:
@@ -326,7 +330,7 @@ class FakeEngine:
             for done in range(self._options.flood):
                 self._emit(Progressed(stage, shot, done, self._options.flood))
         for done in range(1, UNITS + 1):
-            time.sleep(self._options.pause)
+            time.sleep(self._pause)
             self._gate.pass_through(self._run, self._emit)
             self._look_for_cancel()
             self._emit(Progressed(stage, shot, done, UNITS))
@@ -370,6 +374,9 @@ def main() -> None:
     parser.add_argument("--mishap", choices=("crash", "fail", "hang"))
     parser.add_argument("--at", help="the stage of the mishap")
     parser.add_argument("--pause", type=float, default=0.0, help="seconds per unit")
+    parser.add_argument(
+        "--pause-after", type=float, default=0.0, help="per unit of all but runs"
+    )
     parser.add_argument("--flood", type=int, default=0, help="events per shot")
     parser.add_argument("--flood-seconds", type=float, default=0.0, help="per shot")
     parser.add_argument("--rate", type=int, default=5000, help="events a second then")
