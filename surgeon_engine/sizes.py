@@ -41,6 +41,9 @@ class Goal:
     weight_bytes: int  # of those
 
 
+MISSED = 0.005  # of the prunable weights; a goal that is missed by more is told
+
+
 def file_dtype(config: RunConfig, model: ModelSummary) -> FileDtype:
     """The number format in which a run writes its model."""
     wanted = config.export
@@ -107,6 +110,11 @@ def _goal(
         most = prunable // pruning.of * (pruning.of - pruning.kept)
         if pruning.target is Target.PRUNABLE_SHARE:
             removed = min(removed, most)  # 66.7 % means every group of 1:3
+    if not prunable:
+        raise ConfigError(
+            f"No layer of the model has {pruning.of} columns, as many as one group.",
+            "Choose shorter groups.",
+        )
     if removed < 1:
         raise ConfigError(
             f"The target leaves all of the {model.parameters:,} parameters.",

@@ -32,6 +32,7 @@ class Line:
     ys: Sequence[float] = ()
     last_x: float = 1.0  # where the horizontal axis ends
     baseline: float | None = None
+    limit: float | None = None  # a value that may not be passed
     is_log: bool = False
     from_zero: bool = False
     name: str = ""  # of the curve; empty: as the axis

@@ -5,6 +5,9 @@
     float            a box for decimals; a share of something is shown as per cent
     tuple[str, ...]  a line with commas between the words
 
+A number beyond the limits can be typed, and becomes the nearest within once it is
+meant; the box says so. Qt's own boxes swallow the key instead: 99 would become 9.
+
 An input that was not touched gives back what it was shown, to the last digit, however
 few of them it has room for.
 """
@@ -12,26 +15,32 @@ few of them it has room for.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
-from PySide6.QtCore import QSignalBlocker, Qt, SignalInstance, Slot
-from PySide6.QtGui import QStandardItemModel
+from PySide6.QtCore import QPoint, QSignalBlocker, Qt, SignalInstance, Slot
+from PySide6.QtGui import QStandardItemModel, QValidator
 from PySide6.QtWidgets import (
     QAbstractSpinBox,
     QDoubleSpinBox,
     QLineEdit,
     QSpinBox,
+    QToolTip,
     QWidget,
 )
 
 from surgeon_engine.options import Limits
+from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import calm, choice_box
 from surgeon_gui.words.choices import words_of
 from surgeon_gui.words.field_text import FieldText
 
 _LARGEST_INT = 2**31 - 1  # of a spin box
+_BEING_TYPED = re.compile(r"[+-]?[\d.,\s]*([eE][+-]?\d*)?")  # a number, or its start
+
+Verdict = tuple[QValidator.State, str, int]
 
 
 class Input:
@@ -121,6 +130,36 @@ class _NumberInput(Input):
         return box.hasFocus() and box.cleanText() != settled
 
 
+def _widened(box: _CountBox | _DecimalBox, verdict: Verdict) -> Verdict:
+    """What Qt thinks of a text, but any number may be typed, within limits or not."""
+    state, text, position = verdict
+    if state is QValidator.State.Invalid and _BEING_TYPED.fullmatch(_bare(box, text)):
+        state = QValidator.State.Intermediate
+    return state, text, position
+
+
+def _nearest(box: _CountBox | _DecimalBox, text: str) -> float | None:
+    """The number nearest to the one that was typed; None: it is none.
+
+    Says it where that is another.
+    """
+    number, is_number = box.locale().toDouble(_bare(box, text))
+    if not is_number:
+        return None
+    nearest = min(max(number, box.minimum()), box.maximum())
+    if nearest != number:
+        limit = box.text_of(nearest)
+        words = tr("At least {limit}.") if nearest > number else tr("At most {limit}.")
+        below = box.mapToGlobal(QPoint(0, box.height()))
+        QToolTip.showText(below, words.format(limit=limit), box)
+    return nearest
+
+
+def _bare(box: _CountBox | _DecimalBox, text: str) -> str:
+    """The text without its unit."""
+    return text.removesuffix(box.suffix()).strip()
+
+
 class _CountBox(QSpinBox):
     """Says "1 shot" and "2 shots"."""
 
@@ -135,6 +174,21 @@ class _CountBox(QSpinBox):
         suffix = _suffix(self._words, self.value())
         if suffix != self.suffix():
             self.setSuffix(suffix)
+
+    def validate(self, text: str, position: int) -> Verdict:
+        """See `_widened`."""
+        return _widened(self, super().validate(text, position))
+
+    def fixup(self, text: str) -> str:
+        """The nearest number, if it is one at all."""
+        nearest = _nearest(self, text)
+        if nearest is None:
+            return super().fixup(text)
+        return self.textFromValue(round(nearest)) + self.suffix()
+
+    def text_of(self, number: float) -> str:
+        """The number with its own unit, be it one or many."""
+        return self.textFromValue(round(number)) + _suffix(self._words, number)
 
 
 class WholeInput(_NumberInput):
@@ -218,6 +272,21 @@ class _DecimalBox(QDoubleSpinBox):
         text = super().textFromValue(value)
         point = self.locale().decimalPoint()
         return text.rstrip("0").removesuffix(point) if point in text else text
+
+    def validate(self, text: str, position: int) -> Verdict:
+        """See `_widened`."""
+        return _widened(self, super().validate(text, position))
+
+    def fixup(self, text: str) -> str:
+        """The nearest number, if it is one at all."""
+        nearest = _nearest(self, text)
+        if nearest is None:
+            return super().fixup(text)
+        return self.text_of(nearest)
+
+    def text_of(self, number: float) -> str:
+        """The number with its unit."""
+        return self.textFromValue(number) + self.suffix()
 
 
 def make_input(kind: Any, limits: Limits | None, words: FieldText) -> Input:

@@ -56,7 +56,7 @@ from surgeon_gui.widgets.empty_state import EmptyState
 from surgeon_gui.widgets.error_bar import ErrorBar
 from surgeon_gui.widgets.log_view import LogView
 from surgeon_gui.widgets.step_panel import StepPanel
-from surgeon_gui.words import labels
+from surgeon_gui.words import fits, labels
 from surgeon_gui.words.log_lines import log_lines
 from surgeon_gui.words.sentences import plan_or_invitation
 
@@ -306,7 +306,8 @@ class MainWindow(QMainWindow):
         self._strip.show_task(task_under_way(state))
         self._menus.show_controls(controls)
         self._menus.actions["save_job_action"].setEnabled(state.model_is_chosen)
-        self._strip.show_fit(None if state.is_busy else state.fit)
+        is_fit_meant = obstacle in ("", fits.obstacle(state.fit))
+        self._strip.show_fit(state.fit if is_fit_meant else None)
         self._error_bar.show_problem(state.notice)
 
     @Slot(object)

@@ -32,10 +32,10 @@ from surgeon_engine.config import Fisher
 from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.errors import CurvatureError
 from surgeon_engine.model.layers import PrunableLayer
-from surgeon_engine.model.not_finite import HINT, is_broken, with_origin
+from surgeon_engine.model.not_finite import hint_for, is_broken, with_origin
 
 Step = Callable[[], None]  # called after each batch of each block
-Call = tuple[tuple[Any, ...], dict[str, Any]]  # what a block is called with
+Call = tuple[tuple[Any, ...], dict[str, Any]]  # what a block is called with, besides
 
 
 def batches_to_do(windows: int, batch: int, blocks: int) -> int:
@@ -65,6 +65,7 @@ def block_factors(
     Raises:
         CurvatureError: an activation or a gradient is not finite.
     """
+    _refuse_shared_keys(task)
     record = _record_forward(task, step)
     for index in reversed(range(len(task.blocks))):
         wanted = [layer for layer in task.layers if layer.block == index]
@@ -72,7 +73,7 @@ def block_factors(
         with sums:
             for number, hidden in enumerate(record.inputs.pop()):
                 gradient = record.output_gradients[number].to(task.model.device)
-                call = record.calls[index][len(hidden)]
+                call = record.calls[index][number]
                 leaf = hidden.to(task.model.device).requires_grad_()
                 output = _first(task.blocks[index](leaf, *call[0], **call[1]))
                 (back,) = torch.autograd.grad(output, leaf, gradient)
@@ -89,7 +90,7 @@ class _Record:
     """What one forward leaves: lists per block, in them an entry per batch."""
 
     inputs: list[list[Tensor]]  # batch x length x hidden, on the host
-    calls: list[dict[int, Call]]  # by batch size, without the hidden states
+    calls: list[list[Call]]  # without the hidden states; equal ones are held once
     output_gradients: list[Tensor] = field(default_factory=list)  # of the last block
 
 
@@ -122,7 +123,8 @@ def input_covariances(task: Measurement, step: Step) -> dict[str, KroneckerFacto
 
 
 def _record_forward(task: Measurement, step: Step) -> _Record:
-    record = _Record([[] for _ in task.blocks], [{} for _ in task.blocks])
+    record = _Record([[] for _ in task.blocks], [[] for _ in task.blocks])
+    latest: dict[tuple[int, int], Call] = {}  # by block and batch size
     generator = torch.Generator(task.model.device).manual_seed(task.seed)
     leaf: list[Tensor] = []
 
@@ -131,7 +133,11 @@ def _record_forward(task: Measurement, step: Step) -> _Record:
             kwargs = dict(kwargs)
             hidden, *others = args or (kwargs.pop("hidden_states"),)
             record.inputs[index].append(hidden.detach().cpu())
-            record.calls[index][len(hidden)] = (tuple(others), kwargs)
+            call = (tuple(others), kwargs)
+            key = (index, len(hidden))
+            if not _are_equal(call, latest.get(key)):
+                latest[key] = call
+            record.calls[index].append(latest[key])
 
         return hook
 
@@ -161,6 +167,14 @@ def _record_forward(task: Measurement, step: Step) -> _Record:
     finally:
         for hook in hooks:
             hook.remove()
+    for index, inputs in enumerate(record.inputs):
+        if len(inputs) != len(record.output_gradients):
+            raise CurvatureError(
+                f"Block {index} of the model does not run once for a text but "
+                f"{len(inputs) / len(record.output_gradients):g} times: its gradients "
+                "cannot be measured block by block.",
+                "Choose a method without gradients, such as L-OBD or magnitude.",
+            )
     return record
 
 
@@ -249,6 +263,23 @@ class _CovarianceSums:
             _add(self._gradient, layer.name, dy, _with_ones(layer, a))
 
 
+def _are_equal(one: Any, other: Any) -> bool:
+    """Whether two calls are the same, tensor by tensor."""
+    if one is other:
+        return True
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, tuple | list):
+        return len(one) == len(other) and all(map(_are_equal, one, other))
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(
+            _are_equal(one[key], other[key]) for key in one
+        )
+    return bool(one == other)
+
+
 def _with_ones(layer: PrunableLayer, a: Tensor) -> Tensor:
     """The inputs as rows, in float32 whatever the model's format; bias: a one more."""
     a = a.detach().flatten(0, -2).float()
@@ -272,10 +303,23 @@ def _unused(layer: PrunableLayer) -> CurvatureError:
     )
 
 
+def _refuse_shared_keys(task: Measurement) -> None:
+    """Blocks that read keys of earlier ones send them a gradient past their output."""
+    config = task.model.config.get_text_config()
+    if sharing := getattr(config, "num_kv_shared_layers", 0):
+        raise CurvatureError(
+            f"The last {sharing} blocks of this model read keys and values of earlier "
+            "ones: gradients cannot be measured block by block.",
+            "Choose a method without gradients, such as L-OBD or magnitude.",
+        )
+
+
 def _refuse_not_finite(task: Measurement, tokens: Tensor, logits: Tensor) -> None:
     if is_broken(logits):
         words = "The model's predictions on the calibration text are not finite."
-        raise CurvatureError(with_origin(words, task.model, tokens), HINT)
+        raise CurvatureError(
+            with_origin(words, task.model, tokens), hint_for(task.model)
+        )
 
 
 def _refuse_overflow(task: Measurement, factors: dict[str, KroneckerFactors]) -> None:
@@ -287,7 +331,9 @@ def _refuse_overflow(task: Measurement, factors: dict[str, KroneckerFactors]) ->
         if M is not None and not bool(M.isfinite().all()):
             words = f"The {what} of {name} are not finite, or their products are not."
             tokens = task.windows[: task.batch]
-            raise CurvatureError(with_origin(words, task.model, tokens), HINT)
+            raise CurvatureError(
+                with_origin(words, task.model, tokens), hint_for(task.model)
+            )
 
 
 def _first(output: Any) -> Tensor:

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from surgeon_engine.errors import EvaluationError
 from surgeon_engine.events import Evaluation
-from surgeon_engine.model.not_finite import HINT, with_origin
+from surgeon_engine.model.not_finite import hint_for, with_origin
 
 _LARGEST_LOSS = 700.0  # nats: exp of more is no float64
 
@@ -40,7 +40,7 @@ def evaluate(
         spoilt = windows[~losses.isfinite().all(dim=1)][:1]
         if len(spoilt):
             words = with_origin(words, model, spoilt)
-        raise EvaluationError(words, HINT)
+        raise EvaluationError(words, hint_for(model))
     count, length = windows.shape
     return Evaluation(loss, math.exp(loss), count, length, text)
 

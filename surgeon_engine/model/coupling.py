@@ -263,6 +263,7 @@ def _heads(line: Line, block: _Block) -> _Division:
         )
     size = consumer.columns // heads
     _refuse_joint_norm(line, block, size, "head")
+    _refuse_numbers_of_heads(line, module, {heads, shared})
     rows = {Part.QUERY: heads // shared * size, Part.KEY: size, Part.VALUE: size}
     return _Division(shared, rows)
 
@@ -291,6 +292,24 @@ class _Stated:
                 if isinstance(value, int):
                     return value
         return 0
+
+
+def _refuse_numbers_of_heads(line: Line, module: nn.Module, heads: set[int]) -> None:
+    """What has a place for each head, and is no linear layer, would not get smaller.
+
+    The weights of a norm that all heads share are as long as a head is wide.
+    """
+    for name, part in module.named_modules():
+        if isinstance(part, LINEAR):
+            continue
+        for own, weight in part.named_parameters(recurse=False):
+            is_shared_norm = name != "" and weight.ndim == 1
+            if weight.ndim and weight.shape[0] in heads and not is_shared_norm:
+                path = ".".join(filter(None, (line.place, name, own)))
+                raise PruningError(
+                    f"{path} has numbers of its own for each of {weight.shape[0]} "
+                    "heads, which could not go with them."
+                )
 
 
 def _refuse_joint_norm(line: Line, block: _Block, size: int, what: str) -> None:

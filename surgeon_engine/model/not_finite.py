@@ -9,7 +9,17 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
-HINT = "The model may be damaged, or its number format too narrow: try dtype float32."
+
+def hint_for(model: nn.Module) -> str:
+    """What to try where not all of its numbers are finite."""
+    weights = list(model.parameters())
+    if not all(bool(weight.isfinite().all()) for weight in weights):
+        return (
+            "Its weights are not all finite: the files may be damaged, get them again."
+        )
+    if any(weight.dtype != torch.float32 for weight in weights):
+        return "The number format may be too narrow: compute in float32."
+    return "The files of the model may be damaged: get them again."
 
 
 def is_broken(output: Tensor) -> bool:

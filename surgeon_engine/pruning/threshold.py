@@ -84,6 +84,8 @@ def cheapest_in_step(
     """
     steps: dict[str, Removals | Elements] = {}
     for number, units in enumerate(groups):
+        for name, unit in units.items():
+            refuse_nan(name, unit.cost)
         length = min(len(unit.cost) for unit in units.values())
         cost = torch.stack([unit.cost[:length] for unit in units.values()])
         weights = torch.stack([unit.weights[:length] for unit in units.values()])

@@ -56,8 +56,9 @@ def correct(patient: Patient, session: Session, shot: int = 0) -> Steps:
 
     shot: after which it is tried on the way, as a quality budget does; 0: at the end.
 
-    Whoever stops a run gets the first step, which gains most. What cannot be measured
-    ends the steps and not the run, whose shots are all done: it is told.
+    Whoever stops a run gets the first step of that at the end, which gains most; on the
+    way it is part of the shot. What cannot be measured ends the steps and not the run,
+    whose shots are all done: it is told.
 
     Raises:
         CalibrationError: there are too few windows to hold any out.

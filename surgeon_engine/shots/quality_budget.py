@@ -17,25 +17,23 @@ class QualityBudget:
 
     rise: float  # in percent; 0: as far as it likes
     original: float  # perplexity
+    most: float  # the largest perplexity that is allowed
 
     @classmethod
     def of(cls, pruning: PruningConfig, baseline: Evaluation) -> QualityBudget:
         """The budget of a run whose original was evaluated as `baseline`."""
-        return cls(pruning.perplexity_rise, baseline.perplexity)
+        original = baseline.perplexity
+        most = pruning.most_perplexity(original)
+        return cls(pruning.perplexity_rise, original, most)
 
     @property
     def is_set(self) -> bool:
         """Whether there is any limit."""
         return self.rise > 0
 
-    @property
-    def most(self) -> float:
-        """The largest perplexity that it allows, where it is set."""
-        return self.original * (1 + self.rise / 100)
-
     def is_passed(self, found: Evaluation) -> bool:
         """Whether that is more than is allowed."""
-        return self.is_set and found.perplexity > self.most
+        return found.perplexity > self.most
 
     def what_passed(self, shot: ShotFinished, judged: Evaluation) -> Logged:
         """A line of the log about a shot that is undone.

@@ -8,9 +8,7 @@ from surgeon_engine.events import Level, Logged, ShotFinished
 from surgeon_engine.pruning.unit import Unit
 from surgeon_engine.session import Session
 from surgeon_engine.shots.removal import removable
-from surgeon_engine.sizes import Goal
-
-_MISSED = 0.005  # of the prunable weights; more is told
+from surgeon_engine.sizes import MISSED, Goal
 
 
 def refuse_unreachable(
@@ -22,15 +20,14 @@ def refuse_unreachable(
         PruningError: it is.
     """
     most = removable(units, pruning)
-    same = "that all layers lose equally many, " if pruning.has_same_widths else ""
+    same = "All layers lose equally many. " if pruning.has_same_widths else ""
     if goal.removed > most:
         raise PruningError(
             f"{goal.removed:,} weights ({goal.sparsity:.1%} of the prunable ones) are "
             f"to go, but as {in_words(pruning.structure)} only {most:,} may "
-            f"({most / goal.prunable:.1%}): "
-            f"{same}other layers, what is protected or limited and the last of each "
-            "kind stay.",
-            "Lower the target, protect less or limit less, or choose another "
+            f"({most / goal.prunable:.1%}): other layers, what is protected or limited "
+            "and the last of each kind stay.",
+            f"{same}Lower the target, protect less or limit less, or choose another "
             "structure.",
         )
 
@@ -49,12 +46,13 @@ def tell_what_is_missing(
     reached = last.sparsity
     if reached == 0:
         asked = round(last.target * goal.prunable)
+        fewer = "" if is_over else ", use fewer shots"  # each asks for more then
         raise PruningError(
             f"Nothing was removed: what would go first has more weights than the "
             f"{asked:,} that were to go.",
-            "Raise the target, use fewer shots, or choose a finer structure.",
+            f"Raise the target{fewer}, or choose a finer structure.",
         )
-    if is_over and goal.sparsity - reached > _MISSED:
+    if is_over and goal.sparsity - reached > MISSED:
         words = (
             f"{reached:.2%} of the prunable weights went and not {goal.sparsity:.2%}: "
             "what would have gone next is larger than what was missing."

@@ -56,7 +56,7 @@ class ArchitectureView(QWidget):
         self.setObjectName("architecture_view")
         self._architect = architect
         self._offered: tuple[Source, ...] = ()
-        self._fitted: Source | None = None  # for what the columns are as wide as that
+        self._fitted: object = None  # for what the columns are as wide as that
         self._source = described(choice_box(), "architecture_source_combo")
         self._source.currentIndexChanged.connect(self._on_source_chosen)
         self._table = ArchitectureTable()
@@ -102,8 +102,9 @@ class ArchitectureView(QWidget):
         self._table.show_architecture(architect.architecture)
         if had_none and self._table.rowCount():
             self._open_first()
-        if self._fitted is not architect.source:
-            self._fitted = architect.source
+        fitted = (architect.source, self._table.longest_words())
+        if self._fitted != fitted:
+            self._fitted = fitted
             self._fit_columns()
         self._picture.show_blocks(architect.architecture.blocks, architect.selected)
         self._show_layer()

@@ -190,7 +190,7 @@ class QualityCurve(ChartCard):
         self._plot.setLabel("left", tr("Perplexity"), color=theme.muted)
         self._plot.setLabel(
             "bottom",
-            tr("Share of the prunable weights that goes, %"),
+            tr("Prunable weights that go, %"),
             color=theme.muted,
         )
         self._plot.showGrid(x=False, y=True, alpha=0.25)

@@ -32,8 +32,8 @@ from surgeon_gui.widgets.heat_map import HeatMapCard, Room
 from surgeon_gui.widgets.task_progress import TaskProgress
 from surgeon_gui.words import numbers
 
-_SENSITIVITY = tr("Sensitivity: how perplexity rises if so much of one part goes")
-_ORDER = tr("Sensitivity: what so much of one part costs, against the least")
+_SENSITIVITY = tr("Sensitivity: perplexity if so much of one part goes")
+_ORDER = tr("Sensitivity: what so much of one part costs")
 _POINTS = 240  # of the curve: more than it is wide in most windows
 _MAP_ROOM = Room(width=200, row=18, between_lines=2)
 _LEAST_CHART = 200  # pixels; in a lower window the view scrolls

@@ -49,12 +49,19 @@ def goal_or_none(config: RunConfig, model: ModelSummary) -> Goal | None:
 def following(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
     """What else changes when the values `before` were edited to those `after`.
 
-    A method that cannot remove the structure gives way to one that can.
+    A method that cannot remove the structure gives way to one that can. A pattern that
+    is chosen is one for the whole model: the size is that of every group having it.
     """
-    del before
+    changes: dict[str, Any] = {}
     if after["method"] not in methods_for(after["structure"]):
-        return {"method": Method.LLM_SURGEON}
-    return {}
+        changes["method"] = Method.LLM_SURGEON
+    names = ("structure", "kept", "of")
+    is_other = any(before[name] != after[name] for name in names)
+    if after["structure"] is Structure.N_M and is_other:
+        share = 1 - after["kept"] / after["of"]
+        if 0 < share <= _LARGEST_SHARE:
+            changes.update(target=Target.PRUNABLE_SHARE, sparsity=share)
+    return changes
 
 
 def field_of(target: Target) -> str:

@@ -115,7 +115,6 @@ class TargetPage(Page):
         said = self._form.values()
         self._presets.show_state(state)
         self._show_choices(state, said)
-        self._structure_note.setText(CHOICES[said["structure"]][1])
         self._tree.show_model(state.model)
         self._tree.show_patterns(said["protect"])
         self._choose_layers.setEnabled(state.model is not None)
@@ -161,6 +160,8 @@ class TargetPage(Page):
             ("correction", targets.disabled_corrections(said["fisher"])),
         ):
             self._form.disable_choices(name, disabled)
+        self._structure_note.setText(CHOICES[structure][1])
+        self._structure_note.setVisible(not reasons.get(structure, ""))
         note = unsupported(supports)
         self._unsupported_note.setText(note)
         self._unsupported_note.setVisible(bool(note))

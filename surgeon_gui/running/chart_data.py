@@ -96,10 +96,21 @@ def quality_line(run: RunState, measure: Quality, *, is_log: bool) -> Line:
         ys=tuple(y for _, y in finite),
         last_x=_last_shot(run),
         baseline=baseline if math.isfinite(baseline) else None,
+        limit=_limit(run, measure),
         is_log=is_log,
         name=name,
         last_words=last_words,
     )
+
+
+def _limit(run: RunState, measure: Quality) -> float | None:
+    """What may not be passed; None: there is no such thing."""
+    if run.config is None or run.baseline is None:
+        return None
+    most = run.config.pruning.most_perplexity(run.baseline.perplexity)
+    if not math.isfinite(most):
+        return None
+    return math.log(most) if measure is Quality.LOSS else most
 
 
 def size_line(run: RunState, measure: Size) -> Line:

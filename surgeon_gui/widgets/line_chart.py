@@ -1,4 +1,7 @@
-"""A value over the shots or the time of a run, with a dashed line for the original."""
+"""A value over the shots or the time of a run.
+
+With dashed lines for the original, and for a limit if there is one.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +25,10 @@ _ROOM = 0.2  # of the range of values, free above and below the line
 _LEAST_RANGE = 0.02  # of the value itself, so that a flat line looks flat
 _MOST_BROAD = 50  # points of a line two pixels wide; a longer one has one pixel
 MOST_DRAWN = 2_000  # points; there are no more pixels to tell others apart
-_DASHES = (6, 4)  # of the baseline: drawn, left out
+_DASHES = (6, 4)  # of the baseline and the limit: drawn, left out
 # The baseline's name stands below its left end, where curves begin on it and rise.
 _LABEL_ANCHORS = [(0.0, 0.0), (0.0, 0.0)]
+_LIMIT_ANCHORS = [(0.0, 1.0), (0.0, 1.0)]  # above: curves come from below
 
 
 class LineChart(PlotCard):
@@ -43,9 +47,15 @@ class LineChart(PlotCard):
             label=tr("original"),
             labelOpts={"position": 0.01, "anchors": _LABEL_ANCHORS},
         )
+        self._limit_line = pg.InfiniteLine(
+            angle=0,
+            label=tr("limit"),
+            labelOpts={"position": 0.01, "anchors": _LIMIT_ANCHORS},
+        )
         self._last_words = pg.TextItem(anchor=(1, 0))  # below the point, to its left
         self._lines: list[pg.PlotDataItem] = []
         self._plot.addItem(self._base_line)
+        self._plot.addItem(self._limit_line)
         self._plot.addItem(self._last_words, ignoreBounds=True)
         self._add_line()
         self.set_body(self._plot)
@@ -69,10 +79,13 @@ class LineChart(PlotCard):
         self.legend.show_names(
             tuple(curve.name for curve in curves), tuple(range(len(curves)))
         )
-        baseline = line.baseline
-        self._base_line.setVisible(baseline is not None)
-        if baseline is not None:
-            self._base_line.setValue(_height(line, baseline))
+        for item, value in (
+            (self._base_line, line.baseline),
+            (self._limit_line, line.limit),
+        ):
+            item.setVisible(value is not None)
+            if value is not None:
+                item.setValue(_height(line, value))
         self._last_words.setText(line.last_words)
         self._last_words.setPos(line.xs[-1], _height(line, line.ys[-1]))
         self._fit_axes(line)
@@ -106,8 +119,7 @@ class LineChart(PlotCard):
             axis.setTicks(None)
             self._plot.setXRange(0.0, line.last_x, padding=0.02)
         values = [limit(c.ys) for c in line.curves for limit in (min, max)]
-        if line.baseline is not None:
-            values.append(line.baseline)
+        values += [x for x in (line.baseline, line.limit) if x is not None]
         if line.is_log:
             values = [math.log10(value) for value in values]
         low, high = min(values), max(values)
@@ -155,8 +167,12 @@ class LineChart(PlotCard):
             shade = QColor(colour)
             shade.setAlpha(36)
             item.setFillBrush(shade if is_filled else None)
-        self._base_line.setPen(pg.mkPen(theme.muted, dash=_DASHES))
-        self._base_line.label.setColor(theme.muted)
+        for dashed, ink in (
+            (self._base_line, theme.muted),
+            (self._limit_line, theme.bad),
+        ):
+            dashed.setPen(pg.mkPen(ink, dash=_DASHES))
+            dashed.label.setColor(ink)
         self._last_words.setColor(theme.muted)
 
 

@@ -6,7 +6,7 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QVBoxLayout
 
 from surgeon_engine.fitting import Fit, Light, Need, Resource
-from surgeon_gui.app_state import AppState
+from surgeon_gui.app_state import AppState, Step
 from surgeon_gui.theme import GAP, MARGIN
 from surgeon_gui.translation import tr
 from surgeon_gui.widgets.controls import bold, button, text_label
@@ -59,7 +59,9 @@ class PlanCard(QFrame):
 
     def show_state(self, state: AppState, changed: str) -> None:
         """Show the plan of the draft, and what was `changed` to make it fit."""
-        sizes = sizes_in_brief(state.config, state.model) if state.model else ""
+        is_draft = Step.TARGET not in state.refused  # else the page holds another
+        model = state.model if is_draft else None
+        sizes = sizes_in_brief(state.config, model) if model else ""
         self._sizes.setText(sizes)
         self._sizes.setVisible(bool(sizes))
         fit = state.fit

@@ -74,6 +74,7 @@ class StructureTiles(QWidget):
         for structure, tile in self._tiles.items():
             reason = reasons.get(structure, "")
             tile.setEnabled(not reason or structure is self._structure)
+            tile.refuse(bool(reason))
             tile.setToolTip(reason or CHOICES[structure][1])
 
     @Slot(int)
@@ -114,6 +115,12 @@ class _Tile(QAbstractButton):
         self.setAttribute(Qt.WidgetAttribute.WA_Hover)
         policy = QSizePolicy.Policy
         self.setSizePolicy(policy.Expanding, policy.Fixed)
+        self._is_refused = False
+
+    def refuse(self, is_refused: bool) -> None:
+        """Show whether the model does not have it, chosen or not."""
+        self._is_refused = is_refused
+        self.update()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Move on by the arrow keys."""
@@ -135,11 +142,12 @@ class _Tile(QAbstractButton):
         """Draw the frame, the picture and the name."""
         theme, painter = theme_of(self), QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        is_chosen, is_on = self.isChecked(), self.isEnabled()
+        is_chosen, is_on = self.isChecked(), not self._is_refused
         frame = QRectF(self.rect()).adjusted(1, 1, -1, -1)
         is_marked = is_chosen or self.hasFocus() or (is_on and self.underMouse())
         width = 2.0 if is_chosen or self.hasFocus() else 1.0
-        painter.setPen(QPen(QColor(theme.accent if is_marked else theme.border), width))
+        mark = theme.accent if is_on else theme.bad
+        painter.setPen(QPen(QColor(mark if is_marked else theme.border), width))
         fill = theme.accent_soft if is_chosen else theme.surface
         painter.setBrush(QColor(fill if is_on else theme.window))
         painter.drawRoundedRect(frame, _CORNER, _CORNER)

@@ -24,7 +24,7 @@ BUILT_IN_TEXT = tr("Built-in text")
 FIELDS = {
     **source_fields.FIELDS,
     "pruning.structure": FieldText(
-        tr("Remove"), tr("Which parts of the model are removed as a whole.")
+        tr("What goes"), tr("Which parts of the model are removed as a whole.")
     ),
     "pruning.kept": FieldText(
         tr("Keep"),
@@ -104,8 +104,8 @@ FIELDS = {
     "pruning.width_multiple": FieldText(
         tr("Width multiple"),
         tr(
-            "The MLP width that remains in each layer is a multiple of this. GPUs "
-            "compute multiples of 64 faster than odd widths. 1: any width."
+            "The MLP width that remains in each layer that is cut is a multiple of "
+            "this. GPUs compute multiples of 64 faster than odd widths. 1: any width."
         ),
     ),
     "pruning.widths": FieldText(
@@ -243,7 +243,7 @@ STAGES = {
     Stage.CURVATURE: (tr("measuring curvature"), tr("Curvature")),
     Stage.DAMPING: (tr("choosing the damping"), tr("Damping")),
     Stage.SELECTION: (tr("choosing what to remove"), tr("Selection")),
-    Stage.UPDATE: (tr("updating the weights that stay"), tr("Update")),
+    Stage.UPDATE: (tr("removing, and updating what stays"), tr("Update")),
     Stage.CORRECTION: (tr("correcting the weights that stay"), tr("Correction")),
     Stage.EVALUATION: (tr("evaluating"), tr("Evaluation")),
     Stage.EXPORT: (tr("writing the pruned model"), tr("Export")),

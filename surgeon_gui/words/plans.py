@@ -83,7 +83,23 @@ def goal(config: RunConfig, model: ModelSummary) -> str:
         size=numbers.megabytes(reached.weight_bytes),
         dtype=file_dtype(config, model),
         file=_file_in_full(config, reached, model),
-        limit=_quality_limit(pruning),
+        limit=_groups(pruning, reached) + _quality_limit(pruning),
+    )
+
+
+def _groups(pruning: PruningConfig, reached: Goal) -> str:
+    """How many groups will have the pattern, unless all; with the space before."""
+    if pruning.structure is not Structure.N_M:
+        return ""
+    share = reached.sparsity * pruning.of / (pruning.of - pruning.kept)
+    words = numbers.percent(share, decimals=2)
+    if words == numbers.percent(1.0, decimals=2):
+        return ""
+    return " " + tr(
+        "{share} of the groups get the pattern, the others stay whole: for all of them "
+        "let {full} go."
+    ).format(
+        share=words, full=numbers.percent(1 - pruning.kept / pruning.of, decimals=2)
     )
 
 

@@ -11,6 +11,7 @@ from enum import Enum
 from surgeon_engine.events import DampingChoice, Stage
 from surgeon_engine.formats import Format
 from surgeon_engine.live import MemorySampled
+from surgeon_engine.sizes import MISSED, Goal
 from surgeon_gui.app_state import AppState, Engine, Step
 from surgeon_gui.drafting.targets import goal_or_none
 from surgeon_gui.run_state import RunState, Status
@@ -164,16 +165,36 @@ def _how_it_finished(run: RunState) -> str:
         return tr("Ended at the quality limit after shot {shot}").format(
             shot=len(run.history)
         )
+    if missed := _what_is_missing(run):
+        return missed
     return tr("Finished")
 
 
 def _ended_at_quality_limit(run: RunState) -> bool:
     if run.config is None or not run.config.pruning.perplexity_rise:
         return False
-    if run.model is None or not run.history:
-        return False
-    goal = goal_or_none(run.config, run.model)
+    goal = _goal(run)
     return goal is not None and run.history[-1].target < goal.sparsity - _ROUNDING
+
+
+def _what_is_missing(run: RunState) -> str:
+    """That less went than was to go, and why; empty where it did not."""
+    goal = _goal(run)
+    if goal is None or goal.sparsity - run.history[-1].sparsity <= MISSED:
+        return ""
+    return tr(
+        "Finished at {reached} and not {asked}, as what would have gone next is larger "
+        "than what was missing"
+    ).format(
+        reached=numbers.percent(run.history[-1].sparsity, decimals=2),
+        asked=numbers.percent(goal.sparsity, decimals=2),
+    )
+
+
+def _goal(run: RunState) -> Goal | None:
+    if run.config is None or run.model is None or not run.history:
+        return None
+    return goal_or_none(run.config, run.model)
 
 
 def remaining(run: RunState, now: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch.nn import functional
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from surgeon_engine.config import Fisher
 from surgeon_engine.curvature.collect import (
@@ -309,3 +310,60 @@ def test_a_layer_that_nothing_passes_through_is_named():
             CurvatureError, match=r"Nothing passed through .*mlp\.spare"
         ):
             attempt(model)
+
+
+# models of which blocks are handed more than hidden states
+
+
+def gemma3n(**options):
+    config = AutoConfig.for_model(
+        "gemma3n_text",
+        vocab_size=VOCABULARY,
+        vocab_size_per_layer_input=VOCABULARY,
+        hidden_size=16,
+        hidden_size_per_layer_input=8,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=4,
+        intermediate_size=[24] * 4,
+        activation_sparsity_pattern=[0.0] * 4,
+        laurel_rank=4,
+        layer_types=["sliding_attention", "full_attention"] * 2,
+        max_position_embeddings=64,
+        pad_token_id=0,
+        **options,
+    )
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
+    for weight in model.parameters():
+        if weight.ndim == 2:
+            weight.normal_(std=0.3)
+    return model
+
+
+def test_each_batch_is_run_again_with_what_its_blocks_were_handed():
+    model = gemma3n(num_kv_shared_layers=0)
+    found = measured(model, batch=2)
+    for name, (A, G) in full_backward(model).items():
+        torch.testing.assert_close(found[name].A, A, rtol=1e-3, atol=1e-4 * A.max())
+        torch.testing.assert_close(found[name].G, G, rtol=1e-3, atol=1e-4 * G.max())
+
+
+def test_blocks_that_read_keys_of_earlier_ones_are_refused_with_their_number():
+    with pytest.raises(CurvatureError, match="last 2 blocks of this model read keys"):
+        measured(gemma3n(num_kv_shared_layers=2))
+
+
+def test_a_block_that_runs_twice_is_refused_with_its_number():
+    model = tiny_model("llama")
+    layers = model.model.layers
+    forward = layers[1].forward
+
+    def twice(hidden_states, **options):
+        hidden_states = layers[0](hidden_states, **options)
+        return forward(hidden_states, **options)
+
+    layers[1].forward = twice
+    with pytest.raises(CurvatureError, match=r"Block 0 .* but 2 times"):
+        measured(model)

@@ -257,6 +257,19 @@ def test_a_shape_that_contradicts_the_config_is_refused_with_the_numbers():
     assert "do not divide into 3 heads with 2 key and value heads" in message
 
 
+@pytest.mark.parametrize(
+    ("place", "shape"), [("self_attn", (4,)), ("self_attn.q_norm", (4, 4))]
+)
+def test_heads_with_numbers_of_their_own_are_refused(place, shape):
+    model = tiny_model("qwen3")
+    module = model.model.layers[0].get_submodule(place)
+    name = "sinks" if place == "self_attn" else "weight"
+    setattr(module, name, nn.Parameter(torch.ones(shape)))
+    message = refusal(Structure.HEADS, model).message
+    assert message.startswith(f"{place}.{name} has numbers of its own for each of 4")
+    assert coupled_groups(Structure.NEURONS, model)
+
+
 def test_a_norm_over_all_neurons_makes_them_inseparable():
     model = tiny_model("llama")
     model.model.layers[0].mlp.norm = nn.RMSNorm(24)

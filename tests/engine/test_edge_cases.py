@@ -23,6 +23,7 @@ from surgeon_engine.config import (
 )
 from surgeon_engine.errors import CalibrationError, CurvatureError, EvaluationError
 from surgeon_engine.events import Logged, Stage, StageStarted
+from surgeon_engine.model.not_finite import hint_for
 from surgeon_engine.pipeline import prune
 from tests.helpers.patients import quiet
 from tests.helpers.runs import job, outcome, refused, run
@@ -180,6 +181,13 @@ def test_a_model_that_gives_no_numbers_is_refused_with_the_layer(tmp_path, name,
         "The loss on the validation text is nan. The first numbers that are not finite "
         f"(NaN or infinite) come from model.{name}, whose weights are not all finite."
     )
+    assert error.value.hint.startswith("Its weights are not all finite: the files")
+
+
+def test_the_hint_of_numbers_that_are_none_fits_the_model():
+    model = tiny_model("llama")
+    assert "files of the model may be damaged" in hint_for(model)
+    assert "compute in float32" in hint_for(model.to(torch.bfloat16))
 
 
 def test_an_activation_that_overflows_on_the_calibration_text_names_the_layer(

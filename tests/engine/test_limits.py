@@ -106,7 +106,7 @@ def test_equal_widths_count_what_the_tightest_limit_leaves(tmp_path):
     Recorder().run(job(tmp_path, limits=limits, **settings), tmp_path / "free")
     same = job(tmp_path, limits=limits, widths=Widths.SAME, **settings)
     error = refused(same, tmp_path / "run", PruningError)
-    assert "all layers lose equally many" in error.message
+    assert error.hint.startswith("All layers lose equally many. Lower the target")
 
 
 def test_limits_survive_the_job_file():

@@ -121,6 +121,13 @@ def test_a_target_that_cannot_be_reached_is_refused_with_the_numbers(pruning, wo
     assert refused.value.hint
 
 
+def test_groups_that_are_wider_than_every_layer_are_refused():
+    pruning = {"structure": Structure.N_M, "kept": 31, "of": 32, "sparsity": 0.01}
+    with pytest.raises(ConfigError, match="No layer of the model has 32") as refused:
+        goal(**pruning)
+    assert refused.value.hint == "Choose shorter groups."
+
+
 @pytest.mark.parametrize(
     ("stored", "export", "expected"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -83,6 +84,16 @@ def test_quality_has_a_point_for_the_original_and_each_shot(run):
     assert line.is_log
     loss = quality_line(run, Quality.LOSS, is_log=False)
     assert loss.ys[1:] == tuple(s.evaluation.loss for s in run.history)
+
+
+def test_a_quality_limit_is_a_line_of_its_own(run):
+    assert quality_line(run, Quality.PERPLEXITY, is_log=False).limit is None
+    pruning = replace(CONFIG.pruning, perplexity_rise=10.0)
+    limited = replace(run, config=replace(CONFIG, pruning=pruning))
+    limit = quality_line(limited, Quality.PERPLEXITY, is_log=False).limit
+    assert limit == pytest.approx(1.1 * 14.2)
+    loss = quality_line(limited, Quality.LOSS, is_log=False).limit
+    assert loss == pytest.approx(math.log(1.1 * 14.2))
 
 
 def test_a_correction_adds_a_point_at_the_last_shot(run):

@@ -9,11 +9,13 @@ from PySide6.QtCore import QEvent, QPoint, QPointF, Qt
 from PySide6.QtGui import QWheelEvent
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import (
+    QAbstractSpinBox,
     QApplication,
     QComboBox,
     QDoubleSpinBox,
     QLineEdit,
     QSpinBox,
+    QToolTip,
 )
 
 from surgeon_engine.config import (
@@ -268,6 +270,35 @@ def test_what_is_being_typed_is_not_overwritten_by_a_redraw(qtbot, form):
     with qtbot.waitSignal(form.edited) as told:
         QTest.keyClick(box, Qt.Key.Key_Return)
     assert told.args[0].shots == 12
+
+
+@pytest.mark.parametrize(
+    ("field", "typed", "becomes", "said"),
+    [
+        ("perplexity_rise", "150", 100.0, "At most 100 %."),
+        ("keep_at_least", "120", 1.0, "At most 100 %."),
+        ("keep_at_least", "-5", 0.0, "At least 0 %."),
+        ("cost_damping", "1e-3", 0.001, ""),
+        ("shots", "500", 200, "At most 200 shots."),
+        ("shots", "0", 1, "At least 1 shot."),
+        ("shots", "12", 12, ""),
+    ],
+)
+def test_a_number_beyond_the_limits_becomes_the_nearest_and_that_is_said(
+    qtbot, form, monkeypatch, field, typed, becomes, said
+):
+    tips = []
+    monkeypatch.setattr(QToolTip, "showText", lambda _, words, __: tips.append(words))
+    box = form.findChild(QAbstractSpinBox, f"pruning_{field}")
+    form.show()
+    line = box.findChild(QLineEdit)
+    box.setFocus()
+    line.selectAll()
+    QTest.keyClicks(line, typed)
+    assert form.values()[field] == getattr(PruningConfig(), field)  # not meant yet
+    QTest.keyClick(line, Qt.Key.Key_Return)
+    assert form.values()[field] == becomes
+    assert tips == ([said] if said else [])
 
 
 def test_a_box_that_is_only_looked_at_follows_the_config(qtbot, form):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from PySide6.QtCore import QEvent, Qt
@@ -16,6 +17,7 @@ from surgeon_engine.fitting import Light
 from surgeon_engine.presets import preset_of, preset_to_toml, presets
 from surgeon_engine.sizes import goal_of
 from surgeon_gui.app_state import Step
+from surgeon_gui.drafting import editing
 from surgeon_gui.drafting.own_presets import own_folder, read_presets
 from tests.helpers.fake_engine import UNSUPPORTED, model_summary
 from tests.helpers.windows import PATIENCE_MS, QUICK, click, find, load_and_wait
@@ -297,7 +299,9 @@ def test_undo_restores_presets_and_linked_sizes(page):
     assert session.state.config == configs[0]
 
 
-def test_a_drag_of_the_slider_is_undone_at_once(page):
+def test_a_drag_of_the_slider_is_undone_at_once(page, monkeypatch):
+    clock = SimpleNamespace(monotonic=lambda: 100.0)  # all in one go
+    monkeypatch.setattr(editing, "time", clock)
     for per_cent in range(31, 60):
         find(page, "sparsity_slider").setValue(per_cent)
     page._undoing.undo()
@@ -306,13 +310,13 @@ def test_a_drag_of_the_slider_is_undone_at_once(page):
 
 
 def test_undo_drops_what_the_form_refuses_first(page):
-    find(page, "sparsity_slider").setValue(70)
-    find(page, "structure_n_m_tile").click()  # 2:4 removes at most half
+    find(page, "structure_n_m_tile").click()
+    find(page, "sparsity_slider").setValue(70)  # 2:4 removes at most half
     assert find(page, "pruning_form_problem").text()
     find(page, "undo_action", object).trigger()
     assert find(page, "pruning_form_problem").text() == ""
-    assert find(page, "structure_heads_and_neurons_tile").isChecked()
-    assert pruning_of(page).sparsity == 0.7
+    assert find(page, "structure_n_m_tile").isChecked()
+    assert pruning_of(page).sparsity == 0.5
 
 
 def test_undo_never_agrees_to_replace_anything(page, tmp_path):

@@ -106,8 +106,8 @@ def test_a_target_that_cannot_be_reached_is_told_with_the_numbers(page):
 
 
 def test_a_refused_choice_stays_until_it_is_mended(page):
-    find(page, "sparsity_slider").setValue(70)
     choose(page, "structure", Structure.N_M)
+    find(page, "sparsity_slider").setValue(70)
     problem = find(page, "pruning_form_problem")
     assert "2:4 removes at most 50.0%" in problem.text()
     assert "2:4 removes at most" in find(page, "plan_label").text()
@@ -120,6 +120,28 @@ def test_a_refused_choice_stays_until_it_is_mended(page):
     assert pruning_of(page).structure is Structure.N_M
     assert pruning_of(page).sparsity == 0.4
     assert find(page, "start_button").isEnabled()
+
+
+def test_a_pattern_that_is_chosen_is_one_for_all_groups(page):
+    choose(page, "structure", Structure.N_M)
+    assert pruning_of(page).sparsity == 0.5
+    said = find(page, "goal_label").text()
+    assert "groups" not in said
+    find(page, "pruning_of").setValue(8)
+    assert pruning_of(page).sparsity == 0.75  # 2:8
+    find(page, "sparsity_slider").setValue(30)
+    said = find(page, "goal_label").text().replace("\xa0", " ")
+    assert "40 % of the groups get the pattern" in said
+    assert "for all of them let 75 % go" in said
+    find(page, "pruning_shots").setValue(2)  # leaves the size alone
+    assert pruning_of(page).sparsity == 0.3
+
+
+def test_while_the_form_is_refused_no_size_of_another_draft_is_shown(page):
+    choose(page, "structure", Structure.N_M)
+    assert find(page, "plan_sizes").text()
+    find(page, "sparsity_slider").setValue(70)
+    assert not find(page, "plan_sizes").isVisible()
 
 
 def test_a_size_on_the_disk_for_single_weights_can_be_mended_either_way(page):

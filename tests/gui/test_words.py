@@ -243,6 +243,23 @@ def test_a_run_that_ends_at_the_quality_limit_says_so(shots, words):
     assert words in sentences.outcome(run)
 
 
+def test_a_run_that_misses_its_target_says_by_how_much_and_why():
+    shot = msgspec.structs.replace(shot_finished(3, 3, 0.3), sparsity=0.27)
+    run = RunState(
+        status=Status.FINISHED,
+        config=RunConfig(pruning=PruningConfig(sparsity=0.3)),
+        model=model_summary(),
+        shots=3,
+        baseline=evaluation(14.2),
+        history=(shot,),
+    )
+    said = sentences.outcome(run).replace(SPACE, " ")
+    assert said.startswith("Finished at 27 % and not 30 %, as what would have gone")
+    reached = msgspec.structs.replace(shot, sparsity=0.298)  # near enough
+    run = dataclasses.replace(run, history=(reached,))
+    assert sentences.outcome(run).startswith("Finished:")
+
+
 def said(words, pruning):
     return words(RunConfig(pruning=pruning), model_summary()).replace(SPACE, " ")
 
