@@ -331,12 +331,6 @@ class PruningConfig:
         """Whether a run ends with steps along the gradient."""
         return self.adapts and self.correction is Correction.LOSS
 
-    def most_perplexity(self, original: float) -> float:
-        """What perplexity may rise to from the original's; infinite: no limit."""
-        if not self.perplexity_rise:
-            return math.inf
-        return original * (1 + self.perplexity_rise / 100)
-
     def _check_pattern(self) -> None:
         if self.kept >= self.of:
             raise ConfigError(

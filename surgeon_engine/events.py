@@ -11,6 +11,7 @@ from enum import Enum
 import msgspec
 
 from surgeon_engine.config import Structure
+from surgeon_engine.couplings import Coupling
 from surgeon_engine.diagnoses import Diagnosed
 from surgeon_engine.formats import FileDtype, Format
 from surgeon_engine.live import (
@@ -98,6 +99,14 @@ class LayerSummary(msgspec.Struct, frozen=True):
     coupling: str = ""  # "heads" or "neurons" where whole ones are its columns
 
 
+class CoupledSummary(msgspec.Struct, frozen=True):
+    """The heads or the neurons of a block."""
+
+    kind: Coupling
+    layers: tuple[str, ...]  # whose columns they are, then those that make its input
+    groups: int  # how many there are
+
+
 class ModelSummary(msgspec.Struct, frozen=True):
     """A model as it stands before pruning."""
 
@@ -114,6 +123,7 @@ class ModelSummary(msgspec.Struct, frozen=True):
     layers: tuple[LayerSummary, ...]
     structures: tuple[StructureSupport, ...]
     dtype: str = ""  # of the weights in the files; empty: they are quantised
+    coupled: tuple[CoupledSummary, ...] = ()  # where the model's are known
 
 
 class LayerSparsity(msgspec.Struct, frozen=True):

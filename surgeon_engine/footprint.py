@@ -32,8 +32,8 @@ from surgeon_engine.config import (
     Dtype,
     Method,
     RunConfig,
-    Structure,
 )
+from surgeon_engine.couplings import COUPLINGS
 from surgeon_engine.errors import ConfigError
 from surgeon_engine.events import LayerSummary, ModelSummary
 from surgeon_engine.formats import FOR_TRANSFORMERS, Format
@@ -73,11 +73,7 @@ class Footprint:
     @cached_property
     def measured(self) -> tuple[LayerSummary, ...]:
         """The layers by which it is chosen."""
-        wanted = {
-            Structure.HEADS_AND_NEURONS: ("heads", "neurons"),
-            Structure.HEADS: ("heads",),
-            Structure.NEURONS: ("neurons",),
-        }.get(self.config.pruning.structure)
+        wanted = COUPLINGS.get(self.config.pruning.structure)
         if wanted is None:
             return self.model.layers
         return tuple(x for x in self.model.layers if x.coupling in wanted)

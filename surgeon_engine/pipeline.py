@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from surgeon_engine import devices
+from surgeon_engine.bounds import refuse_out_of_bounds
 from surgeon_engine.calibration.windows import load_windows, vocabulary_of
 from surgeon_engine.config import ExportConfig, RunConfig
 from surgeon_engine.errors import CurvatureError, EvaluationError, ExportError
@@ -54,7 +55,7 @@ from surgeon_engine.shots import shrinking
 from surgeon_engine.shots.correction import correct
 from surgeon_engine.shots.patient import Patient
 from surgeon_engine.shots.quality_budget import QualityBudget, Rescue, Snapshot
-from surgeon_engine.shots.refusals import refuse_unreachable, tell_what_is_missing
+from surgeon_engine.shots.refusals import tell_what_is_missing
 from surgeon_engine.shots.shot import Round, check_windows, evaluation, run_shot
 from surgeon_engine.sizes import file_dtype, goal_of
 
@@ -104,9 +105,9 @@ def prepare(config: RunConfig, session: Session) -> Patient:
     with session.stage(Stage.LOAD):
         loaded = load_model(config.model)
         model = describe(loaded.model, loaded.source, loaded.stored)
-        goal = goal_of(config.pruning, model, file_dtype(config, model))
         units = units_of(config.pruning, loaded.model)
-        refuse_unreachable(goal, units, config.pruning)
+        goal = goal_of(config.pruning, model, file_dtype(config, model))
+        refuse_out_of_bounds(goal, config.pruning, model)
         check_format(config, loaded, units)
     if loaded.tokenizer is None:
         words = "There is no tokenizer beside the weights: the export has none either."

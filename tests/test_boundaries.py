@@ -18,7 +18,9 @@ ROOT = Path(__file__).parent.parent
 QT = {"PySide6", "shiboken6", "pyqtgraph", "surgeon_gui"}
 HEAVY = {"torch", "transformers", "datasets", "safetensors"}
 CONTRACT = {
+    "bounds",
     "config",
+    "couplings",
     "commands",
     "diagnoses",
     "events",

@@ -23,8 +23,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.activations import ACT2FN
 
+from surgeon_engine.couplings import Coupling
 from surgeon_engine.export.plan import Plan
-from surgeon_engine.model.coupling import CoupledGroups, Coupling, groups_of
+from surgeon_engine.model.coupling import CoupledGroups, groups_of
 from surgeon_engine.model.families import Part
 from surgeon_engine.model.layers import PrunableLayer, prunable_layers
 

@@ -20,7 +20,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from surgeon_engine.model.coupling import CoupledGroups, Coupling, groups_of
+from surgeon_engine.couplings import Coupling
+from surgeon_engine.model.coupling import CoupledGroups, groups_of
 from surgeon_engine.model.layers import PrunableLayer, prunable_layers
 from surgeon_engine.pruning.heads_and_neurons import CoupledUnit
 from surgeon_engine.pruning.rows_or_columns import RowsOrColumns

@@ -18,11 +18,12 @@ from transformers import PretrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from surgeon_engine import devices
+from surgeon_engine.couplings import Coupling
 from surgeon_engine.errors import ModelError
 from surgeon_engine.export.both_sides import CompactPart, compact_parts, shared_inputs
 from surgeon_engine.export.compact_layers import shrink, shrink_groups
 from surgeon_engine.export.plan import KeptGroups, Plan
-from surgeon_engine.model.coupling import CoupledGroups, Coupling
+from surgeon_engine.model.coupling import CoupledGroups
 from surgeon_engine.model.families import MLP_WIDTH, READS_CONFIG
 from surgeon_engine.model.layers import PrunableLayer, blocks_path, find_blocks
 

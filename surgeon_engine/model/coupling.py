@@ -15,13 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
 
 import torch
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from surgeon_engine.config import COUPLED, Structure
+from surgeon_engine.couplings import COUPLINGS, Coupling
 from surgeon_engine.errors import PruningError
 from surgeon_engine.events import StructureSupport
 from surgeon_engine.model.families import (
@@ -41,23 +41,10 @@ from surgeon_engine.model.layers import (
     prunable_layers,
 )
 
-
-class Coupling(Enum):
-    """What a group is."""
-
-    HEADS = "heads"  # a key and value head with all query heads that share it
-    NEURONS = "neurons"
-
-
 TABLES = {Coupling.HEADS: ATTENTION, Coupling.NEURONS: MLP}
 INSEPARABLE = {
     Coupling.HEADS: INSEPARABLE_HEADS,
     Coupling.NEURONS: INSEPARABLE_NEURONS,
-}
-COUPLINGS = {
-    Structure.HEADS_AND_NEURONS: (Coupling.HEADS, Coupling.NEURONS),
-    Structure.HEADS: (Coupling.HEADS,),
-    Structure.NEURONS: (Coupling.NEURONS,),
 }
 
 

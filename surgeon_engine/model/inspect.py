@@ -7,9 +7,15 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from surgeon_engine import devices
 from surgeon_engine.config import ModelConfig
+from surgeon_engine.couplings import Coupling
 from surgeon_engine.errors import ModelError
-from surgeon_engine.events import LayerSummary, ModelInspected, ModelSummary
-from surgeon_engine.model.coupling import Coupling, groups_of, structure_support
+from surgeon_engine.events import (
+    CoupledSummary,
+    LayerSummary,
+    ModelInspected,
+    ModelSummary,
+)
+from surgeon_engine.model.coupling import groups_of, structure_support
 from surgeon_engine.model.layers import find_blocks, prunable_layers
 from surgeon_engine.model.source import (
     UNREADABLE,
@@ -45,11 +51,8 @@ def describe(
 ) -> ModelSummary:
     """The figures of `model`, which may be without weights (on the meta device)."""
     layers = prunable_layers(model)
-    couplings = {
-        coupled.consumer.name: kind.value
-        for kind in Coupling
-        for coupled in groups_of(kind, model)
-    }
+    coupled = [each for kind in Coupling for each in groups_of(kind, model)]
+    couplings = {each.consumer.name: each.kind.value for each in coupled}
     config = model.config.get_text_config()
     return ModelSummary(
         name=source.name,
@@ -76,4 +79,12 @@ def describe(
         ),
         structures=structure_support(model),
         dtype="" if stored is None else devices.name_of(stored),
+        coupled=tuple(
+            CoupledSummary(
+                each.kind,
+                (each.consumer.name, *(p.layer.name for p in each.producers)),
+                each.groups,
+            )
+            for each in coupled
+        ),
     )

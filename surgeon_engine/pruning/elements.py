@@ -48,15 +48,6 @@ class ElementsUnit:
         """R C."""
         return self.measured.rows * self.measured.columns
 
-    def removable(self, pruning: PruningConfig) -> int:
-        """See `Unit.removable`."""
-        R, C = self.measured.rows, self.measured.columns
-        limit = R * C - least_of(R * C, share_to_keep(self.layers, pruning))
-        if pruning.structure is Structure.N_M:
-            atom = pruning.of - pruning.kept
-            return min(R * (C // pruning.of) * atom, limit // atom * atom)
-        return limit
-
     def removals(
         self, factors: KroneckerFactors, before: Tensor, pruning: PruningConfig
     ) -> Elements:

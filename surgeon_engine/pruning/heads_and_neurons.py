@@ -16,15 +16,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from surgeon_engine.bounds import bundle_of, groups_to_keep
 from surgeon_engine.config import CostBasis, PruningConfig
 from surgeon_engine.curvature.factors import KroneckerFactors
-from surgeon_engine.model.coupling import CoupledGroups, Coupling
+from surgeon_engine.model.coupling import CoupledGroups
 from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.pruning.costs import column_group_costs
 from surgeon_engine.pruning.methods.method import Method
 from surgeon_engine.pruning.threshold import Removals
 from surgeon_engine.pruning.unit import Updated, share_to_keep
-from surgeon_engine.whole_numbers import least_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,11 +52,6 @@ class CoupledUnit:
     def candidates(self) -> int:
         """The number of groups."""
         return self.coupled.groups
-
-    def removable(self, pruning: PruningConfig) -> int:
-        """See `Unit.removable`."""
-        most = self.candidates - self._least(self.candidates, pruning)
-        return most * self.coupled.weights_per_group
 
     def removals(
         self, factors: KroneckerFactors, before: Tensor, pruning: PruningConfig
@@ -124,14 +119,13 @@ class CoupledUnit:
 
     def _bundle(self, pruning: PruningConfig) -> int:
         """How many go together; heads are never bundled."""
-        return pruning.width_multiple if self.coupled.kind is Coupling.NEURONS else 1
+        return bundle_of(self.coupled.kind, pruning)
 
     def _least(self, left: int, pruning: PruningConfig) -> int:
         """How many groups have to stay."""
-        bundle = self._bundle(pruning)
         share = share_to_keep(self.layers, pruning)
-        least = max(1, least_of(self.originally, share))
-        return min(left, -(-least // bundle) * bundle)
+        least = groups_to_keep(self.originally, share, self._bundle(pruning))
+        return min(left, least)
 
     def _bundled(
         self, cost: Tensor, weights: Tensor, pruning: PruningConfig

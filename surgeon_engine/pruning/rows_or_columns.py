@@ -49,22 +49,6 @@ class RowsOrColumns:
         """R + C."""
         return self.measured.rows + self.measured.columns
 
-    def removable(self, pruning: PruningConfig) -> int:
-        """See `Unit.removable`."""
-        layer = self.measured
-        rows = layer.rows if Kind.ROW not in self.kinds else 1
-        columns = layer.columns if Kind.COLUMN not in self.kinds else 1
-        most = layer.weights - rows * (columns + layer.has_bias)
-        share = share_to_keep(self.layers, pruning)
-        limit = layer.weights - least_of(layer.weights, share)
-        if Kind.COLUMN not in self.kinds:  # whole rows alone
-            limit -= limit % (columns + layer.has_bias)
-        if Kind.ROW not in self.kinds:
-            limit -= limit % rows
-        if len(self.kinds) > 1 and limit < most:  # what is over is less than the larger
-            limit -= max(layer.rows, layer.columns + layer.has_bias)
-        return max(0, min(most, limit))
-
     def removals(
         self, factors: KroneckerFactors, before: Tensor, pruning: PruningConfig
     ) -> Removals:

@@ -47,9 +47,6 @@ class Unit(Protocol):
     def candidates(self) -> int:
         """How many things could be removed."""
 
-    def removable(self, pruning: PruningConfig) -> int:
-        """How many weights may go at most."""
-
     def removals(
         self, factors: KroneckerFactors, before: Tensor, pruning: PruningConfig
     ) -> Removals | Elements:

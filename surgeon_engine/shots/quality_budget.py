@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from surgeon_engine.bounds import most_perplexity
 from surgeon_engine.config import PruningConfig
 from surgeon_engine.errors import PruningError
 from surgeon_engine.events import Corrected, Evaluation, Level, Logged, ShotFinished
@@ -23,7 +24,7 @@ class QualityBudget:
     def of(cls, pruning: PruningConfig, baseline: Evaluation) -> QualityBudget:
         """The budget of a run whose original was evaluated as `baseline`."""
         original = baseline.perplexity
-        most = pruning.most_perplexity(original)
+        most = most_perplexity(pruning, original)
         return cls(pruning.perplexity_rise, original, most)
 
     @property

@@ -1,35 +1,11 @@
-"""Targets that a model cannot reach: refused before the work, or told after it."""
+"""Targets that a run has not reached: what is missing is told."""
 
 from __future__ import annotations
 
-from surgeon_engine.config import PruningConfig, in_words
 from surgeon_engine.errors import PruningError
 from surgeon_engine.events import Level, Logged, ShotFinished
-from surgeon_engine.pruning.unit import Unit
 from surgeon_engine.session import Session
-from surgeon_engine.shots.removal import removable
 from surgeon_engine.sizes import MISSED, Goal
-
-
-def refuse_unreachable(
-    goal: Goal, units: tuple[Unit, ...], pruning: PruningConfig
-) -> None:
-    """Refuse a goal beyond what may go of the units.
-
-    Raises:
-        PruningError: it is.
-    """
-    most = removable(units, pruning)
-    same = "All layers lose equally many. " if pruning.has_same_widths else ""
-    if goal.removed > most:
-        raise PruningError(
-            f"{goal.removed:,} weights ({goal.sparsity:.1%} of the prunable ones) are "
-            f"to go, but as {in_words(pruning.structure)} only {most:,} may "
-            f"({most / goal.prunable:.1%}): other layers, what is protected or limited "
-            "and the last of each kind stay.",
-            f"{same}Lower the target, protect less or limit less, or choose another "
-            "structure.",
-        )
 
 
 def tell_what_is_missing(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from torch import Tensor
 
 from surgeon_engine.config import PruningConfig
-from surgeon_engine.model.coupling import Coupling
+from surgeon_engine.couplings import Coupling
 from surgeon_engine.pruning.heads_and_neurons import CoupledUnit
 from surgeon_engine.pruning.threshold import (
     Elements,
@@ -60,18 +60,6 @@ def cheapest_of(
     if pruning.has_same_widths:
         return cheapest_in_step(_by_kind(units, costs), budget)
     return cheapest(costs, budget)
-
-
-def removable(units: Sequence[Unit], pruning: PruningConfig) -> int:
-    """How many weights may go of all units at most."""
-    if not pruning.has_same_widths:
-        return sum(unit.removable(pruning) for unit in units)
-    most = 0
-    for of_kind in _kinds(units):  # each of its units loses as much as the others
-        each = [unit.coupled.weights_per_group for unit in of_kind]
-        groups = (u.removable(pruning) // n for u, n in zip(of_kind, each, strict=True))
-        most += min(groups) * sum(each)
-    return most
 
 
 def _by_kind(

@@ -12,11 +12,12 @@ from dataclasses import replace
 import torch
 from transformers import PreTrainedModel
 
+from surgeon_engine.couplings import Coupling
 from surgeon_engine.export.plan import KeptGroups, Plan, plan_of
 from surgeon_engine.export.restore import filled
 from surgeon_engine.export.shrink import can_shrink_in_place, shrink_in_place
 from surgeon_engine.export.writer import Pruned
-from surgeon_engine.model.coupling import Coupling, groups_of
+from surgeon_engine.model.coupling import groups_of
 from surgeon_engine.model.layers import find_blocks, prunable_layers
 from surgeon_engine.pruning.heads_and_neurons import CoupledUnit
 from surgeon_engine.shots.patient import Patient

@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from surgeon_engine.bounds import refuse_out_of_bounds
 from surgeon_engine.config import DEMO, RunConfig
-from surgeon_engine.errors import ConfigError, ExportError
+from surgeon_engine.errors import ConfigError, ExportError, PruningError
 from surgeon_engine.events import ModelSummary
 from surgeon_engine.layer_patterns import is_meant, limit_in
 from surgeon_engine.model_facts import own_path
@@ -187,8 +188,9 @@ def _target_problem(config: RunConfig, model: ModelSummary | None) -> str:
             "None."
         ).format(least=_LEAST_WINDOWS)
     try:
-        goal_of(config.pruning, model, file_dtype(config, model))
-    except ConfigError as error:
+        goal = goal_of(config.pruning, model, file_dtype(config, model))
+        refuse_out_of_bounds(goal, config.pruning, model)
+    except (ConfigError, PruningError) as error:
         return f"{error.message} {error.hint}".strip()
     return ""
 

@@ -15,6 +15,7 @@ from enum import Enum
 
 import numpy as np
 
+from surgeon_engine.bounds import most_perplexity
 from surgeon_engine.events import Evaluation, Stage
 from surgeon_engine.live import CostHistogram
 from surgeon_gui.chart_values import Bars, Curve, Line, Stack, at_shot
@@ -107,7 +108,7 @@ def _limit(run: RunState, measure: Quality) -> float | None:
     """What may not be passed; None: there is no such thing."""
     if run.config is None or run.baseline is None:
         return None
-    most = run.config.pruning.most_perplexity(run.baseline.perplexity)
+    most = most_perplexity(run.config.pruning, run.baseline.perplexity)
     if not math.isfinite(most):
         return None
     return math.log(most) if measure is Quality.LOSS else most

@@ -15,9 +15,10 @@ import torch
 from torch import nn
 
 from surgeon_engine.config import BY_LAYER, COUPLED, SPARSE, Structure
+from surgeon_engine.couplings import Coupling
 from surgeon_engine.errors import PruningError
 from surgeon_engine.model import coupling
-from surgeon_engine.model.coupling import Coupling, coupled_groups, structure_support
+from surgeon_engine.model.coupling import coupled_groups, structure_support
 from surgeon_engine.model.families import Order
 from surgeon_engine.model.layers import find_blocks, prunable_layers
 from tests.engine.test_collect import assert_like_a_full_backward

@@ -19,6 +19,7 @@ from tests.helpers.units import (
     nothing,
     pruning,
     random_factors,
+    removable,
     units,
     write,
 )
@@ -34,7 +35,7 @@ def selected(parts, factors, settings, share):
         )
         for unit in parts
     }
-    most = sum(unit.removable(settings) for unit in parts)
+    most = sum(removable(unit, settings) for unit in parts)
     return cheapest(lists, int(share * most))
 
 
@@ -76,7 +77,7 @@ def test_weights_of_a_group_bear_equal_parts_of_the_joint_cost(family, kept, of)
     expected = (joint / (of - kept)).float().unsqueeze(2).expand_as(parts)
     torch.testing.assert_close(parts, expected, rtol=1e-6, atol=0)
     assert int((elements.cost < torch.inf).sum()) == parts.numel()
-    assert unit.removable(settings) == parts.numel()
+    assert removable(unit, settings) == parts.numel()
 
 
 @pytest.mark.parametrize("family", ["llama", "opt", "gpt2"])
@@ -101,7 +102,7 @@ def test_weights_counted_as_removed_are_the_zeros_of_the_updated_model(
         if layer.has_bias:
             assert not is_gone[:, -1].any()
         zeros += int(is_gone.sum())
-    total = sum(unit.removable(settings) for unit in parts)
+    total = sum(removable(unit, settings) for unit in parts)
     assert zeros == selection.weights == int(share * total)
 
 
@@ -222,7 +223,7 @@ def test_a_least_share_is_kept_and_the_cheapest_go(structure, method, keep_at_le
     cost = unit.removals(factors, nothing(unit), settings).cost
     may_go = cost < torch.inf
     count = int(may_go.sum())
-    assert count == unit.removable(settings)
+    assert count == removable(unit, settings)
     assert unit.candidates - count >= keep_at_least * unit.candidates
     free = pruning(structure, method=method)
     others = unit.removals(factors, nothing(unit), free).cost

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from surgeon_engine.config import Method, Structure
+from surgeon_engine.couplings import Coupling
 from surgeon_engine.errors import PruningError
-from surgeon_engine.events import ShotFinished
-from surgeon_engine.model.coupling import Coupling, coupled_groups
+from surgeon_engine.events import RunStarted, ShotFinished
+from surgeon_engine.model.coupling import coupled_groups
 from surgeon_engine.model.layers import prunable_layers
 from tests.helpers.runs import Recorder, job, outcome, run
 from tests.helpers.tiny_models import tiny_model
@@ -205,9 +206,17 @@ def heads_job(folder, groups: float):
     return job(folder, structure=Structure.HEADS, sparsity=share)
 
 
+def test_less_than_one_head_is_refused_before_any_work(tmp_path):
+    recorder = Recorder()
+    with pytest.raises(PruningError, match=r"345 weights .* as heads 384 go at least"):
+        recorder.run(heads_job(tmp_path, 0.9), tmp_path / "run")
+    assert not recorder.of(RunStarted)
+
+
 def test_a_target_below_the_least_that_can_go_is_refused_and_not_exported(tmp_path):
+    less_than_a_row = job(tmp_path, structure=Structure.ROWS, sparsity=0.002)
     with pytest.raises(PruningError, match="Nothing was removed") as error:
-        Recorder().run(heads_job(tmp_path, 0.9), tmp_path / "run")
+        Recorder().run(less_than_a_row, tmp_path / "run")
     assert error.value.hint == "Raise the target, or choose a finer structure."
     assert not (tmp_path / "run" / "export").exists()
 

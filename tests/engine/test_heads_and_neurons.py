@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from surgeon_engine.config import COUPLED, CostBasis, Method, Structure
+from surgeon_engine.couplings import Coupling
 from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.linalg import damped
-from surgeon_engine.model.coupling import Coupling, structure_support
+from surgeon_engine.model.coupling import structure_support
 from surgeon_engine.pruning.structures import units_of
 from surgeon_engine.pruning.threshold import cheapest
 from tests.helpers.tensors import SmallLayer, best_weight_dense, removal_cost_dense
@@ -25,6 +26,7 @@ from tests.helpers.units import (
     nothing,
     pruning,
     random_factors,
+    removable,
     units,
     without,
     write,
@@ -51,7 +53,7 @@ def selected(parts, settings, budget):
 def test_weights_counted_as_removed_are_the_zeros_of_the_updated_model(family, share):
     settings = pruning(BOTH)
     parts = units(family, settings)
-    budget = int(share * sum(unit.removable(settings) for unit in parts))
+    budget = int(share * sum(removable(unit, settings) for unit in parts))
     selection, factors = selected(parts, settings, budget)
     zeros = 0
     for unit in parts:
@@ -72,7 +74,7 @@ def test_one_head_and_one_neuron_of_each_block_stay(structure):
     for unit in units("llama", settings):
         removals = unit.removals(random_factors(unit.measured), nothing(unit), settings)
         assert len(removals.candidate.unique()) == unit.candidates - 1
-        assert removals.weights.sum() == unit.removable(settings)
+        assert removals.weights.sum() == removable(unit, settings)
 
 
 @each_family
@@ -208,7 +210,7 @@ def test_neurons_of_a_bundle_share_its_cost_and_their_number_makes_the_width(
         assert weights == [each * size] + [0] * (size - 1)
         begun, width = begun + size, width - size
     assert width == 8  # the last bundle stays
-    assert removals.weights.sum() == each * 16 == unit.removable(settings)
+    assert removals.weights.sum() == each * 16 == removable(unit, settings)
 
 
 @pytest.mark.parametrize("budget", [15, 16, 17, 31, 32, 40])
@@ -244,7 +246,7 @@ def test_bundles_of_equal_costs_go_in_order(multiple, alike):
     found = unit.removals(KroneckerFactors(), nothing(unit), settings)
     for budget in range(24):
         one = {unit.measured.name: found}
-        most = min(budget * unit.coupled.weights_per_group, unit.removable(settings))
+        most = min(budget * unit.coupled.weights_per_group, removable(unit, settings))
         (mask,) = cheapest(one, most).removed.values()
         gone = int(mask.sum())
         assert gone == 0 or (24 - gone) % multiple == 0
@@ -280,7 +282,7 @@ def test_a_least_width_is_kept_and_is_a_multiple_too(keep_at_least, multiple, le
     removals = unit.removals(random_factors(unit.measured), nothing(unit), settings)
     assert unit.candidates - len(removals.candidate) == left
     each = unit.coupled.weights_per_group
-    assert unit.removable(settings) == (24 - left) * each == removals.weights.sum()
+    assert removable(unit, settings) == (24 - left) * each == removals.weights.sum()
 
 
 def test_what_has_gone_stays_gone_where_more_is_to_be_kept_than_there_is():

@@ -12,6 +12,7 @@ from surgeon_engine.pruning.structures import units_of
 from tests.helpers.patients import patient_of
 from tests.helpers.runs import Recorder, job, refused, run
 from tests.helpers.tiny_models import tiny_model
+from tests.helpers.units import removable
 
 SPARSITIES = {
     Structure.HEADS: 0.1,
@@ -59,7 +60,7 @@ def test_limits_of_all_layers_are_the_least_share_of_each(family, structure):
         for more in ({"keep_at_least": 0.6}, {"limits": ("*=0.6",)})
     )
     promised = [
-        [unit.removable(p.config.pruning) for unit in p.units] for p in (one, other)
+        [removable(unit, p.config.pruning) for unit in p.units] for p in (one, other)
     ]
     assert promised[0] == promised[1]
 
@@ -70,7 +71,7 @@ def test_neurons_keep_what_any_of_their_layers_has_to(limited):
     first, second = units_of(wanted, tiny_model("llama"))
     for unit in (first, second):
         each = unit.coupled.weights_per_group
-        stays = unit.candidates - unit.removable(wanted) // each
+        stays = unit.candidates - removable(unit, wanted) // each
         assert stays == -(-unit.candidates * 3 // 4)
 
 

@@ -10,6 +10,7 @@ from surgeon_engine.errors import ConfigError, PruningError
 from surgeon_engine.pipeline import prune
 from tests.helpers.patients import patient_of, quiet
 from tests.helpers.runs import job, outcome, refused, run
+from tests.helpers.units import removable
 
 pytestmark = pytest.mark.usefixtures("quick_runs")
 
@@ -123,7 +124,7 @@ def test_all_that_is_promised_as_possible_is_possible_and_no_more(
 ):
     """To the last weight: what the refusal counts is what a run can remove."""
     patient = patient_of(family, structure=structure, sparsity=0.1)
-    most = sum(unit.removable(patient.config.pruning) for unit in patient.units)
+    most = sum(removable(unit, patient.config.pruning) for unit in patient.units)
     parameters = patient.goal.parameters + patient.goal.removed
 
     def leaving(count):

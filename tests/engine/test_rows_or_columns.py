@@ -15,6 +15,7 @@ from tests.helpers.units import (
     nothing,
     pruning,
     random_factors,
+    removable,
     units,
     without,
     write,
@@ -41,7 +42,7 @@ def test_weights_counted_as_removed_are_the_zeros_of_the_updated_model(
         for name in [unit.measured.name]
     }
     selection = cheapest(
-        lists, int(share * sum(unit.removable(settings) for unit in parts))
+        lists, int(share * sum(removable(unit, settings) for unit in parts))
     )
     zeros = 0
     for unit in parts:
@@ -64,7 +65,7 @@ def test_what_may_go_is_what_is_promised(family, structure, keep_at_least):
         largest = max(unit.measured.rows, unit.measured.columns + 1)
         if structure is not BOTH or not keep_at_least:
             largest = 0
-        promised = unit.removable(settings)
+        promised = removable(unit, settings)
         assert promised <= total <= promised + 2 * largest
         assert unit.measured.weights - total >= keep_at_least * unit.measured.weights
 

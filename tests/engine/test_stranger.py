@@ -15,11 +15,12 @@ from safetensors.torch import load_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from surgeon_engine.config import ExportConfig, Structure
+from surgeon_engine.couplings import Coupling
 from surgeon_engine.export.plan import KeptGroups, Plan
 from surgeon_engine.export.transformers_files import Compact
 from surgeon_engine.export.writer import Pruned
 from surgeon_engine.formats import Format
-from surgeon_engine.model.coupling import Coupling, groups_of
+from surgeon_engine.model.coupling import groups_of
 from surgeon_engine.model.layers import find_blocks, prunable_layers
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.model.source import ModelSource

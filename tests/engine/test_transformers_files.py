@@ -19,6 +19,7 @@ from surgeon_engine.config import (
     ModelConfig,
     Structure,
 )
+from surgeon_engine.couplings import Coupling
 from surgeon_engine.errors import ExportError, ModelError
 from surgeon_engine.export import transformers_files
 from surgeon_engine.export.fresh_process import run_apart
@@ -29,7 +30,7 @@ from surgeon_engine.export.transformers_files import Compact, Masked, Stock
 from surgeon_engine.export.weight_files import named_dtype, write_weights
 from surgeon_engine.export.writer import Pruned
 from surgeon_engine.formats import FileDtype, Format
-from surgeon_engine.model.coupling import Coupling, groups_of
+from surgeon_engine.model.coupling import groups_of
 from surgeon_engine.model.layers import find_blocks, prunable_layers
 from surgeon_engine.model.load import LoadedModel, load_model
 from surgeon_engine.model.source import ModelSource, locate

@@ -109,8 +109,22 @@ def test_a_correction_needs_windows_to_hold_out(method):
 
 @pytest.mark.parametrize("name", ["block 0", "mlp.down_proj", "*.layers.1.*"])
 def test_a_layer_is_protected_by_name_kind_or_block(name):
-    config = RunConfig(pruning=PruningConfig(protect=(name,)))
+    config = RunConfig(pruning=PruningConfig(sparsity=0.1, protect=(name,)))
     assert problems(config, MODEL, RUNS) == {}
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"structure": Structure.HEADS}, "as heads only 442,368 may"),
+        ({"keep_at_least": 0.8}, "as heads and neurons only"),
+        ({"protect": ("*",)}, "only 0 may"),
+        ({"structure": Structure.HEADS, "sparsity": 0.01}, "heads 36,864 go at least"),
+    ],
+)
+def test_what_the_model_does_not_allow_is_told_before_the_start(settings, words):
+    config = RunConfig(pruning=PruningConfig(**settings))
+    assert words in problems(config, MODEL, RUNS)[Step.TARGET]
 
 
 def test_a_destination_with_something_in_it(tmp_path):

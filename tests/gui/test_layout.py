@@ -58,7 +58,7 @@ def test_no_text_is_cut_once_something_was_saved_and_measured(
         qtbot.waitUntil(lambda: cut_texts(window) == [], timeout=PATIENCE_MS)
 
     export = ExportConfig(format=Format.AUTOMATIC)
-    pruning = PruningConfig(structure, shots=1)
+    pruning = PruningConfig(structure, sparsity=0.15, shots=1)
     load_and_wait(qtbot, window, replace(QUICK, pruning=pruning, export=export))
     window.session.edit_export(ExportConfig(format=form))  # for the next run, at most
     nothing_is_cut()

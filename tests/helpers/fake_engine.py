@@ -38,6 +38,7 @@ from surgeon_engine.config import Dtype, ExportConfig, RunConfig, Structure
 from surgeon_engine.events import (
     BaselineEvaluated,
     Cancelled,
+    CoupledSummary,
     DampingChoice,
     EngineReady,
     Envelope,
@@ -65,7 +66,7 @@ from surgeon_engine.run_folder import RunFolder
 from surgeon_engine.sizes import file_dtype, goal_of
 from tests.helpers import fake_sources
 from tests.helpers.fake_live import Gate, costs, flood, memory
-from tests.helpers.fake_machine import COUPLINGS, PLENTY, machine
+from tests.helpers.fake_machine import COUPLED, COUPLINGS, PLENTY, machine
 from tests.helpers.fake_playground import playground_events
 from tests.helpers.fake_results import exported, measured
 
@@ -118,6 +119,13 @@ def model_summary(source: str = "demo") -> ModelSummary:
         for kind, rows, cols in KINDS
     )
     prunable = sum(layer.weights for layer in layers)
+    coupled = tuple(
+        CoupledSummary(
+            kind, tuple(f"model.layers.{block}.{place}.{x}" for x in names), groups
+        )
+        for block in range(BLOCKS)
+        for kind, place, names, groups in COUPLED
+    )
     return ModelSummary(
         name=source,
         source=source,
@@ -134,6 +142,7 @@ def model_summary(source: str = "demo") -> ModelSummary:
             StructureSupport(structure, UNSUPPORTED.get(structure, ""))
             for structure in Structure
         ),
+        coupled=coupled,
     )
 
 

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from surgeon_engine.config import Dtype
+from surgeon_engine.couplings import Coupling
 from surgeon_engine.machine import Machine, Rates
 
 COUPLINGS = {"self_attn.o_proj": "heads", "mlp.down_proj": "neurons"}
+COUPLED = (  # what goes together in a block, whose columns first; how many groups
+    (Coupling.HEADS, "self_attn", ("o_proj", "q_proj", "k_proj", "v_proj"), 3),
+    (Coupling.NEURONS, "mlp", ("down_proj", "gate_proj", "up_proj"), 512),
+)
 PLENTY = 16_000_000_000  # bytes
 PRODUCTS = {Dtype.FLOAT32: 5e10, Dtype.BFLOAT16: 5e10, Dtype.FLOAT16: 5e8}
 

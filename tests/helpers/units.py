@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from surgeon_engine.config import PruningConfig, Structure
+from surgeon_engine import bounds
+from surgeon_engine.config import COUPLED, SPARSE, PruningConfig, Structure
 from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.pruning.structures import units_of
+from surgeon_engine.pruning.unit import share_to_keep
 from tests.helpers.tiny_models import tiny_model
 
 DAMPING = 0.05
@@ -22,6 +24,21 @@ def pruning(structure: Structure, **settings) -> PruningConfig:
 def units(family: str, settings: PruningConfig):
     """The units of a new tiny model."""
     return units_of(settings, tiny_model(family))
+
+
+def removable(unit, settings: PruningConfig) -> int:
+    """How many weights of a unit may go, by what is said of whole models."""
+    share = share_to_keep(unit.layers, settings)
+    layer = unit.measured
+    if settings.structure in COUPLED:
+        coupled = unit.coupled
+        bundle = bounds.bundle_of(coupled.kind, settings)
+        stay = bounds.groups_to_keep(unit.originally, share, bundle)
+        return max(0, unit.originally - stay) * coupled.weights_per_group
+    shape = bounds.Shape(layer.rows, layer.columns, layer.has_bias)
+    if settings.structure in SPARSE:
+        return bounds.most_elements(shape, share, settings)
+    return bounds.most_in_lines(shape, share, settings.structure)
 
 
 def random_factors(layer, seed: int = 0) -> KroneckerFactors:

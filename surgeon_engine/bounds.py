@@ -1,0 +1,201 @@
+"""How many weights may go of a model at most, and at least if any go.
+
+What is protected stays, so does the share that every layer has to keep, and the last
+row, column, head or neuron of each. Imports neither torch nor Qt: the window asks while
+a target is being chosen, the engine before it begins.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from surgeon_engine.config import (
+    COUPLED,
+    SPARSE,
+    PruningConfig,
+    Structure,
+    in_words,
+)
+from surgeon_engine.couplings import COUPLINGS, Coupling
+from surgeon_engine.errors import PruningError
+from surgeon_engine.events import CoupledSummary, LayerSummary, ModelSummary
+from surgeon_engine.layer_patterns import is_meant, least_share
+from surgeon_engine.sizes import Goal
+from surgeon_engine.whole_numbers import least_of
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Of a layer's W."""
+
+    rows: int
+    columns: int  # without that of the bias
+    has_bias: bool
+
+    @property
+    def weights(self) -> int:
+        """All of them, with the bias."""
+        return self.rows * (self.columns + self.has_bias)
+
+
+def most_elements(shape: Shape, share: float, pruning: PruningConfig) -> int:
+    """How many single weights may go of a layer that keeps `share` of them."""
+    R, C = shape.rows, shape.columns
+    limit = R * C - least_of(R * C, share)
+    if pruning.structure is Structure.N_M:
+        atom = pruning.of - pruning.kept
+        return min(R * (C // pruning.of) * atom, limit // atom * atom)
+    return limit
+
+
+def most_in_lines(shape: Shape, share: float, structure: Structure) -> int:
+    """How many weights may go of a layer in whole rows, columns, or both."""
+    may_lose_rows = structure is not Structure.COLUMNS
+    may_lose_columns = structure is not Structure.ROWS
+    width = shape.columns + shape.has_bias
+    rows = 1 if may_lose_rows else shape.rows
+    columns = 1 if may_lose_columns else shape.columns
+    most = shape.weights - rows * (columns + shape.has_bias)
+    limit = shape.weights - least_of(shape.weights, share)
+    if not may_lose_columns:
+        limit -= limit % width
+    elif not may_lose_rows:
+        limit -= limit % shape.rows
+    elif limit < most:  # what is over is less than the larger of both
+        limit -= max(shape.rows, width)
+    return max(0, min(most, limit))
+
+
+def groups_to_keep(groups: int, share: float, bundle: int) -> int:
+    """How many heads or neurons of so many have to stay, in whole bundles."""
+    least = max(1, least_of(groups, share))
+    return -(-least // bundle) * bundle
+
+
+def bundle_of(kind: Coupling, pruning: PruningConfig) -> int:
+    """How many groups go together; heads are never bundled."""
+    return pruning.width_multiple if kind is Coupling.NEURONS else 1
+
+
+def most_removable(pruning: PruningConfig, model: ModelSummary) -> int:
+    """How many weights may go of all of a model at most."""
+    if pruning.structure in COUPLED:
+        if not model.coupled:  # told by an earlier version, or there are none
+            return model.prunable
+        return sum(
+            _most_of_kind(coupled, pruning, model)
+            for coupled in _kinds(pruning, model).values()
+        )
+    most = 0
+    for layer in model.layers:
+        if _is_protected((layer,), pruning):
+            continue
+        shape = _shape(layer)
+        share = least_share(pruning.keep_at_least, pruning.limits, (layer,))
+        if pruning.structure in SPARSE:
+            most += most_elements(shape, share, pruning)
+        else:
+            most += most_in_lines(shape, share, pruning.structure)
+    return most
+
+
+def least_removable(pruning: PruningConfig, model: ModelSummary) -> int:
+    """How many weights go at least if any go; 1 where that hangs on the costs."""
+    if pruning.structure not in COUPLED:
+        return 1
+    steps = []
+    for coupled in _kinds(pruning, model).values():
+        each = [
+            _weights_per_group(x, model) * (x.groups % b or b)
+            for x in coupled
+            if (b := bundle_of(x.kind, pruning))
+        ]
+        steps += [sum(each)] if pruning.has_same_widths else each
+    return min(steps, default=1)
+
+
+def most_perplexity(pruning: PruningConfig, original: float) -> float:
+    """What perplexity may rise to from the original's; infinite: no limit."""
+    if not pruning.perplexity_rise:
+        return math.inf
+    return original * (1 + pruning.perplexity_rise / 100)
+
+
+def refuse_out_of_bounds(
+    goal: Goal, pruning: PruningConfig, model: ModelSummary
+) -> None:
+    """Refuse a goal beyond what may go, or below what goes at least.
+
+    Raises:
+        PruningError: it is; with the numbers.
+    """
+    structure, p = in_words(pruning.structure), goal.prunable
+    same = "All layers lose equally many. " if pruning.has_same_widths else ""
+    most, least = most_removable(pruning, model), least_removable(pruning, model)
+    if goal.removed > most:
+        raise PruningError(
+            f"{goal.removed:,} weights ({goal.sparsity:.1%} of the prunable ones) are "
+            f"to go, but as {structure} only {most:,} may ({most / p:.1%}): other "
+            "layers, what is protected or limited and the last of each kind stay.",
+            f"{same}Lower the target, protect less or limit less, or choose another "
+            "structure.",
+        )
+    if goal.removed < least:
+        raise PruningError(
+            f"{goal.removed:,} weights ({goal.sparsity:.2%} of the prunable ones) are "
+            f"to go, but as {structure} {least:,} go at least ({least / p:.2%}).",
+            f"{same}Raise the target, or choose a finer structure.",
+        )
+
+
+def _most_of_kind(
+    coupled: Iterable[CoupledSummary], pruning: PruningConfig, model: ModelSummary
+) -> int:
+    each, groups = [], []
+    for one in coupled:
+        layers = _layers(one, model)
+        share = least_share(pruning.keep_at_least, pruning.limits, layers)
+        least = groups_to_keep(one.groups, share, bundle_of(one.kind, pruning))
+        each.append(_weights_per_group(one, model))
+        groups.append(max(0, one.groups - least))
+    if pruning.has_same_widths:  # each loses as many as the others
+        groups = [min(groups)] * len(groups)
+    return sum(n * weights for n, weights in zip(groups, each, strict=True))
+
+
+def _kinds(
+    pruning: PruningConfig, model: ModelSummary
+) -> Mapping[Coupling, list[CoupledSummary]]:
+    """What is not protected, heads and neurons apart."""
+    kinds: dict[Coupling, list[CoupledSummary]] = {}
+    for one in model.coupled:
+        is_wanted = one.kind in COUPLINGS[pruning.structure]
+        if is_wanted and not _is_protected(_layers(one, model), pruning):
+            kinds.setdefault(one.kind, []).append(one)
+    return kinds
+
+
+def _layers(one: CoupledSummary, model: ModelSummary) -> tuple[LayerSummary, ...]:
+    return tuple(layer for layer in model.layers if layer.name in one.layers)
+
+
+def _weights_per_group(one: CoupledSummary, model: ModelSummary) -> int:
+    """Those of the consumer's columns and of the producers' rows, with their biases."""
+    consumer = one.layers[0]
+    total = sum(
+        layer.rows * layer.columns if layer.name == consumer else layer.weights
+        for layer in _layers(one, model)
+    )
+    return total // one.groups
+
+
+def _is_protected(layers: Iterable[LayerSummary], pruning: PruningConfig) -> bool:
+    return any(
+        is_meant(layer, pattern) for layer in layers for pattern in pruning.protect
+    )
+
+
+def _shape(layer: LayerSummary) -> Shape:
+    return Shape(layer.rows, layer.columns, layer.weights > layer.rows * layer.columns)
