@@ -131,7 +131,8 @@ def _shots(
     """Shot after shot until the goal is reached, or the quality budget is spent.
 
     A shot that passes the budget, with the correction too where there is one, is undone
-    and tried again with half the step. Gives the correction if the last shot needs it.
+    and tried again with half the step; what was undone once is not asked for again.
+    Gives the correction if the last shot needs it.
 
     Raises:
         PruningError: nothing at all can be removed within the budget or the target.
@@ -142,15 +143,19 @@ def _shots(
     rescue: Rescue | None = None  # of the last shot
     tried = _Try()
     done, step, all_of_it = 0, _FINEST, pruning.shots * _FINEST
+    too_much = all_of_it + 1
     while done < all_of_it and step > 0 and not (shots and session.stops_after_shot):
         step = min(step, all_of_it - done)
         share = share_of_goal((done + step) / all_of_it, pruning.schedule)
         last = shots[-1].damping if shots else None
         tried = _try_shot(patient, Round(len(shots) + 1, share, last), allowed, session)
         if tried.shot is None:
+            too_much = done + step
             step //= 2
             continue
         done += step
+        while step > 0 and done + step >= too_much:
+            step //= 2
         rescue = tried.rescue
         shots.append(tried.shot)
         session.emit(tried.shot)

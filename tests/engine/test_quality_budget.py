@@ -112,6 +112,23 @@ def test_the_limit_is_never_passed_and_the_last_good_state_is_exported(
     assert math.exp(3 + further) > most * (1 - 0.02)
 
 
+def test_what_was_undone_is_not_asked_for_again(tmp_path, monkeypatch):
+    """Perplexity rises by 16 % where 14.8 % are gone."""
+    wanted = dear(
+        tmp_path,
+        monkeypatch,
+        structure=Structure.ELEMENTS,
+        sparsity=0.5,
+        shots=2,
+        perplexity_rise=16,
+    )
+    found = outcome(wanted, tmp_path / "run")
+    undone = [x.message for x in found.recorder.of(Logged) if "undone" in x.message]
+    tried = [message.split()[4] for message in undone]  # at a sparsity of ...
+    assert tried == ["25.00%", "18.75%", "15.62%"]
+    assert [round(shot.sparsity, 4) for shot in found.shots] == [0.125]
+
+
 def test_what_is_undone_leaves_the_weights_of_the_last_shot(tmp_path, monkeypatch):
     """The same as a run whose goal is what the budget allowed."""
     budgeted = dear(
