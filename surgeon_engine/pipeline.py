@@ -10,6 +10,7 @@ Stages are called by name and do the work; this file does no maths.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -143,7 +144,7 @@ def _shots(
     rescue: Rescue | None = None  # of the last shot
     tried = _Try()
     done, step, all_of_it = 0, _FINEST, pruning.shots * _FINEST
-    too_much = all_of_it + 1
+    too_much = math.inf  # parts: what was undone
     while done < all_of_it and step > 0 and not (shots and session.stops_after_shot):
         step = min(step, all_of_it - done)
         share = share_of_goal((done + step) / all_of_it, pruning.schedule)
