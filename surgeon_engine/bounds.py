@@ -20,8 +20,8 @@ from surgeon_engine.config import (
 )
 from surgeon_engine.couplings import COUPLINGS, Coupling
 from surgeon_engine.errors import PruningError
-from surgeon_engine.events import CoupledSummary, LayerSummary, ModelSummary
-from surgeon_engine.layer_patterns import is_meant, least_share
+from surgeon_engine.events import LayerSummary, ModelSummary
+from surgeon_engine.layer_patterns import any_is_meant, least_share
 from surgeon_engine.sizes import Goal
 from surgeon_engine.whole_numbers import least_of
 
@@ -85,12 +85,12 @@ def most_removable(pruning: PruningConfig, model: ModelSummary) -> int:
         if not model.coupled:  # told by an earlier version, or there are none
             return model.prunable
         return sum(
-            _most_of_kind(coupled, pruning, model)
-            for coupled in _kinds(pruning, model).values()
+            _most_of_kind(kind, coupled, pruning)
+            for kind, coupled in _kinds(pruning, model).items()
         )
     most = 0
     for layer in model.layers:
-        if _is_protected((layer,), pruning):
+        if any_is_meant((layer,), pruning.protect):
             continue
         shape = _shape(layer)
         share = least_share(pruning.keep_at_least, pruning.limits, (layer,))
@@ -106,12 +106,9 @@ def least_removable(pruning: PruningConfig, model: ModelSummary) -> int:
     if pruning.structure not in COUPLED:
         return 1
     steps = []
-    for coupled in _kinds(pruning, model).values():
-        each = [
-            _weights_per_group(x, model) * (x.groups % b or b)
-            for x in coupled
-            if (b := bundle_of(x.kind, pruning))
-        ]
+    for kind, coupled in _kinds(pruning, model).items():
+        bundle = bundle_of(kind, pruning)
+        each = [x.weights_per_group * (x.groups % bundle or bundle) for x in coupled]
         steps += [sum(each)] if pruning.has_same_widths else each
     return min(steps, default=1)
 
@@ -150,15 +147,29 @@ def refuse_out_of_bounds(
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Coupled:
+    """The heads or the neurons of a block, with the layers themselves."""
+
+    layers: tuple[LayerSummary, ...]  # the one whose columns they are first
+    groups: int
+
+    @property
+    def weights_per_group(self) -> int:
+        """Of the first layer's columns and the others' rows, with their biases."""
+        consumer, *producers = self.layers
+        rows = sum(layer.weights for layer in producers)
+        return (consumer.rows * consumer.columns + rows) // self.groups
+
+
 def _most_of_kind(
-    coupled: Iterable[CoupledSummary], pruning: PruningConfig, model: ModelSummary
+    kind: Coupling, coupled: Iterable[_Coupled], pruning: PruningConfig
 ) -> int:
     each, groups = [], []
     for one in coupled:
-        layers = _layers(one, model)
-        share = least_share(pruning.keep_at_least, pruning.limits, layers)
-        least = groups_to_keep(one.groups, share, bundle_of(one.kind, pruning))
-        each.append(_weights_per_group(one, model))
+        share = least_share(pruning.keep_at_least, pruning.limits, one.layers)
+        least = groups_to_keep(one.groups, share, bundle_of(kind, pruning))
+        each.append(one.weights_per_group)
         groups.append(max(0, one.groups - least))
     if pruning.has_same_widths:  # each loses as many as the others
         groups = [min(groups)] * len(groups)
@@ -167,34 +178,16 @@ def _most_of_kind(
 
 def _kinds(
     pruning: PruningConfig, model: ModelSummary
-) -> Mapping[Coupling, list[CoupledSummary]]:
+) -> Mapping[Coupling, list[_Coupled]]:
     """What is not protected, heads and neurons apart."""
-    kinds: dict[Coupling, list[CoupledSummary]] = {}
+    by_name = {layer.name: layer for layer in model.layers}
+    kinds: dict[Coupling, list[_Coupled]] = {}
     for one in model.coupled:
+        layers = tuple(by_name[name] for name in one.layers)
         is_wanted = one.kind in COUPLINGS[pruning.structure]
-        if is_wanted and not _is_protected(_layers(one, model), pruning):
-            kinds.setdefault(one.kind, []).append(one)
+        if is_wanted and not any_is_meant(layers, pruning.protect):
+            kinds.setdefault(one.kind, []).append(_Coupled(layers, one.groups))
     return kinds
-
-
-def _layers(one: CoupledSummary, model: ModelSummary) -> tuple[LayerSummary, ...]:
-    return tuple(layer for layer in model.layers if layer.name in one.layers)
-
-
-def _weights_per_group(one: CoupledSummary, model: ModelSummary) -> int:
-    """Those of the consumer's columns and of the producers' rows, with their biases."""
-    consumer = one.layers[0]
-    total = sum(
-        layer.rows * layer.columns if layer.name == consumer else layer.weights
-        for layer in _layers(one, model)
-    )
-    return total // one.groups
-
-
-def _is_protected(layers: Iterable[LayerSummary], pruning: PruningConfig) -> bool:
-    return any(
-        is_meant(layer, pattern) for layer in layers for pattern in pruning.protect
-    )
 
 
 def _shape(layer: LayerSummary) -> Shape:

@@ -38,6 +38,12 @@ def is_meant(layer: NamedLayer, pattern: str) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for name in names)
 
 
+def any_is_meant(layers: Iterable[NamedLayer], patterns: Iterable[str]) -> bool:
+    """Whether one of `patterns` means one of `layers`."""
+    patterns = tuple(patterns)
+    return any(is_meant(layer, pattern) for layer in layers for pattern in patterns)
+
+
 @dataclass(frozen=True, slots=True)
 class LayerLimit:
     """A share of its weights that each layer keeps which a pattern means."""
@@ -77,6 +83,6 @@ def least_share(
     shares = [
         limit.share
         for limit in map(limit_in, limits)
-        if any(is_meant(layer, limit.pattern) for layer in layers)
+        if any_is_meant(layers, (limit.pattern,))
     ]
     return max((keep_at_least, *shares))

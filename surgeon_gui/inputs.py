@@ -138,21 +138,21 @@ def _widened(box: _CountBox | _DecimalBox, verdict: Verdict) -> Verdict:
     return state, text, position
 
 
-def _nearest(box: _CountBox | _DecimalBox, text: str) -> float | None:
-    """The number nearest to the one that was typed; None: it is none.
+def _mended(box: _CountBox | _DecimalBox, text: str) -> str:
+    """The number nearest to the one that was typed; empty: it is none.
 
     Says it where that is another.
     """
     number, is_number = box.locale().toDouble(_bare(box, text))
     if not is_number:
-        return None
+        return ""
     nearest = min(max(number, box.minimum()), box.maximum())
     if nearest != number:
-        limit = box.text_of(nearest)
+        limit = box.text_of(nearest) + box.unit_of(nearest)
         words = tr("At least {limit}.") if nearest > number else tr("At most {limit}.")
         below = box.mapToGlobal(QPoint(0, box.height()))
         QToolTip.showText(below, words.format(limit=limit), box)
-    return nearest
+    return box.text_of(nearest) + box.suffix()
 
 
 def _bare(box: _CountBox | _DecimalBox, text: str) -> str:
@@ -181,14 +181,15 @@ class _CountBox(QSpinBox):
 
     def fixup(self, text: str) -> str:
         """The nearest number, if it is one at all."""
-        nearest = _nearest(self, text)
-        if nearest is None:
-            return super().fixup(text)
-        return self.textFromValue(round(nearest)) + self.suffix()
+        return _mended(self, text) or super().fixup(text)
 
     def text_of(self, number: float) -> str:
-        """The number with its own unit, be it one or many."""
-        return self.textFromValue(round(number)) + _suffix(self._words, number)
+        """The number as the box writes it."""
+        return self.textFromValue(round(number))
+
+    def unit_of(self, number: float) -> str:
+        """Its unit, be it one or many."""
+        return _suffix(self._words, number)
 
 
 class WholeInput(_NumberInput):
@@ -279,14 +280,15 @@ class _DecimalBox(QDoubleSpinBox):
 
     def fixup(self, text: str) -> str:
         """The nearest number, if it is one at all."""
-        nearest = _nearest(self, text)
-        if nearest is None:
-            return super().fixup(text)
-        return self.text_of(nearest)
+        return _mended(self, text) or super().fixup(text)
 
     def text_of(self, number: float) -> str:
-        """The number with its unit."""
-        return self.textFromValue(number) + self.suffix()
+        """The number as the box writes it."""
+        return self.textFromValue(number)
+
+    def unit_of(self, number: float) -> str:
+        """Its unit, the same for every number."""
+        return self.suffix()
 
 
 def make_input(kind: Any, limits: Limits | None, words: FieldText) -> Input:

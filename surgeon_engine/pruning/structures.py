@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from surgeon_engine.config import BY_LAYER, COUPLED, PruningConfig, Structure
 from surgeon_engine.errors import PruningError
-from surgeon_engine.layer_patterns import is_meant, limit_in
+from surgeon_engine.layer_patterns import any_is_meant, limit_in
 from surgeon_engine.model.coupling import coupled_groups
 from surgeon_engine.model.layers import PrunableLayer, prunable_layers
 from surgeon_engine.pruning.elements import ElementsUnit
@@ -33,7 +33,7 @@ class Protection:
 
     def covers(self, layer: PrunableLayer) -> bool:
         """Whether a pattern is the layer's name, its kind, or matches one of them."""
-        return any(is_meant(layer, pattern) for pattern in self.patterns)
+        return any_is_meant((layer,), self.patterns)
 
     def refuse_what_matches_nothing(self, layers: Iterable[PrunableLayer]) -> None:
         """A misspelt name would otherwise protect nothing, silently.
@@ -71,7 +71,7 @@ def _refuse_what_matches_nothing(
     patterns: Iterable[str], verb: str, layers: Sequence[PrunableLayer]
 ) -> None:
     for pattern in patterns:
-        if not any(is_meant(layer, pattern) for layer in layers):
+        if not any_is_meant(layers, (pattern,)):
             raise PruningError(
                 f"{pattern!r} {verb} no layer of this model.",
                 f"Give a name such as {layers[0].name}, a kind such as "

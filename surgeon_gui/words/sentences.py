@@ -165,9 +165,7 @@ def _how_it_finished(run: RunState) -> str:
         return tr("Ended at the quality limit after shot {shot}").format(
             shot=len(run.history)
         )
-    if missed := _what_is_missing(run):
-        return missed
-    return tr("Finished")
+    return _what_is_missing(run) or tr("Finished")
 
 
 def _ended_at_quality_limit(run: RunState) -> bool:

@@ -63,6 +63,12 @@ def dear(folder, monkeypatch, loss_of=lambda model: 0.0, **settings):
     return job(folder, **settings)
 
 
+def dear_elements(folder, monkeypatch, shots, rise):
+    """Half of the single weights, as far as the rise allows."""
+    settings = {"structure": Structure.ELEMENTS, "sparsity": 0.5}
+    return dear(folder, monkeypatch, **settings, shots=shots, perplexity_rise=rise)
+
+
 def with_correction(plain):
     """The same job, corrected at the end."""
     pruning = dataclasses.replace(plain.pruning, correction=Correction.LOSS)
@@ -114,14 +120,7 @@ def test_the_limit_is_never_passed_and_the_last_good_state_is_exported(
 
 def test_what_was_undone_is_not_asked_for_again(tmp_path, monkeypatch):
     """Perplexity rises by 16 % where 14.8 % are gone."""
-    wanted = dear(
-        tmp_path,
-        monkeypatch,
-        structure=Structure.ELEMENTS,
-        sparsity=0.5,
-        shots=2,
-        perplexity_rise=16,
-    )
+    wanted = dear_elements(tmp_path, monkeypatch, shots=2, rise=16)
     found = outcome(wanted, tmp_path / "run")
     undone = [x.message for x in found.recorder.of(Logged) if "undone" in x.message]
     tried = [message.split()[4] for message in undone]  # at a sparsity of ...
@@ -131,14 +130,7 @@ def test_what_was_undone_is_not_asked_for_again(tmp_path, monkeypatch):
 
 def test_what_is_undone_leaves_the_weights_of_the_last_shot(tmp_path, monkeypatch):
     """The same as a run whose goal is what the budget allowed."""
-    budgeted = dear(
-        tmp_path,
-        monkeypatch,
-        structure=Structure.ELEMENTS,
-        sparsity=0.5,
-        shots=1,
-        perplexity_rise=20,
-    )
+    budgeted = dear_elements(tmp_path, monkeypatch, shots=1, rise=20)
     found = outcome(budgeted, tmp_path / "budgeted")
     (shot,) = found.shots
     assert shot.sparsity == pytest.approx(0.125)  # a quarter: steps 8, 4, 2
