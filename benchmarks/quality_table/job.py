@@ -49,7 +49,7 @@ class ShotDone(msgspec.Struct, frozen=True, tag=True):
 
     planned: PlannedShot
     shot: ShotFinished
-    corrected: Corrected | None  # as if the run ended here
+    corrected: Corrected | None  # as if the run ended here; None: without correction
     dense_perplexity: float
     seconds: float  # from the dense model on, over all shots, with that correction
     peak_memory_bytes: int  # of the process so far; on a GPU of its tensors
@@ -114,7 +114,7 @@ def _ended(
         yield None
         return
     weights = Path(task.weights)
-    if not patient.config.pruning.is_corrected:
+    if not (patient.config.pruning.is_corrected and planned.is_corrected):
         _save_weights(patient, weights)
         yield None
         return

@@ -3,6 +3,7 @@
     [defaults]            what every job has that says nothing else
     sparsities = [...]    the columns of the table; without: the job's `sparsity`
     separate = false      whether each is a run of its own from the dense model on
+    corrected = "each"    or "last": which columns end with the correction, if any
     [defaults.pruning]    fields of PruningConfig
     [defaults.calibration]   of CalibrationConfig; the command line has precedence
 
@@ -19,7 +20,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -39,12 +40,15 @@ _OF_COMMAND = ("text", "validation_text", "seed")
 _COMMON = (*_OF_COMMAND, "validation_windows", "window_length")
 _FROM_SPARSITIES = ("sparsity", "shots", "schedule")
 
+Corrected = Literal["each", "last"]
+
 
 class Defaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What jobs share."""
 
     sparsities: tuple[float, ...] = ()
     separate: bool = False
+    corrected: Corrected = "each"
     pruning: dict[str, Any] = {}
     calibration: dict[str, Any] = {}
 
@@ -55,6 +59,7 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     sparsities: tuple[float, ...] | None = None  # None: those of the defaults
     separate: bool | None = None
+    corrected: Corrected | None = None
     pruning: dict[str, Any] = {}
     calibration: dict[str, Any] = {}
 
@@ -66,11 +71,12 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     defaults: Defaults = Defaults()
 
 
-class PlannedShot(msgspec.Struct, frozen=True):
+class PlannedShot(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where a shot ends, and for which column it is measured."""
 
     share: float  # of all that is to go in the run
     sparsity: float | None  # the column; None: only on the way to one
+    is_corrected: bool = True  # where the run has a correction
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,12 +187,13 @@ def _runs_of_job(job: Job, defaults: Defaults, base: Base, seed: int) -> list[Ru
     _refuse_unmeasurable(config.pruning)
     sparsities = defaults.sparsities if job.sparsities is None else job.sparsities
     separate = defaults.separate if job.separate is None else job.separate
+    corrected = job.corrected or defaults.corrected
 
     def run(sparsity: float, shots: int | None = None) -> Run:
         pruning = dataclasses.replace(
             config.pruning, sparsity=sparsity, shots=shots or config.pruning.shots
         )
-        steps = _steps(pruning) if shots is None else _ending_at(sparsities)
+        steps = _steps(pruning) if shots is None else _ending_at(sparsities, corrected)
         changed = dataclasses.replace(config, pruning=pruning)
         return Run(job.name, changed, frozenset(calibration), steps)
 
@@ -209,8 +216,13 @@ def _steps(pruning: PruningConfig) -> tuple[PlannedShot, ...]:
     )
 
 
-def _ending_at(sparsities: Sequence[float]) -> tuple[PlannedShot, ...]:
-    return tuple(PlannedShot(s / sparsities[-1], s) for s in sparsities)
+def _ending_at(
+    sparsities: Sequence[float], corrected: Corrected
+) -> tuple[PlannedShot, ...]:
+    last = sparsities[-1]
+    return tuple(
+        PlannedShot(s / last, s, corrected == "each" or s == last) for s in sparsities
+    )
 
 
 def _refuse_unmeasurable(pruning: PruningConfig) -> None:

@@ -22,12 +22,12 @@ _HOW = (
     "computed in another process, while the job waits, from weights that the job wrote "
     "to a file: the dense model takes none of the job's time or memory. Seconds count "
     "from the dense model on, over all shots, with the evaluation after each; loading "
-    "is not in them. Where there is a correction, each column is as if the run ended "
-    "there: its correction is in the figures, and the next shot begins without. A "
-    "damping that is searched for is that of a shot with others to come, except in the "
-    "last column. Peak memory is that of the job's process up to then, with the model, "
-    "the libraries and the evaluation, and so never falls from one shot to the next; "
-    "on a GPU it is that of its tensors."
+    "is not in them. A column with steps of the correction (the last table) is as if "
+    "the run ended there: its correction is in the figures, and the next shot begins "
+    "without. A damping that is searched for is that of a shot with others to come, "
+    "except in the last column. Peak memory is that of the job's process up to then, "
+    "with the model, the libraries and the evaluation, and so never falls from one shot "
+    "to the next; on a GPU it is that of its tensors."
 )
 _OF_SEEDS = (
     "; figures are mean ± (largest - smallest). The seed draws the windows of "
