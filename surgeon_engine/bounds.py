@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from surgeon_engine.config import (
     COUPLED,
@@ -111,6 +111,15 @@ def least_removable(pruning: PruningConfig, model: ModelSummary) -> int:
         each = [x.weights_per_group * (x.groups % bundle or bundle) for x in coupled]
         steps += [sum(each)] if pruning.has_same_widths else each
     return min(steps, default=1)
+
+
+def some_stay_wide(pruning: PruningConfig, model: ModelSummary) -> bool:
+    """Whether heads, or neurons, are protected in some blocks and not in others."""
+    narrower = _kinds(pruning, model)
+    return any(
+        0 < len(narrower.get(kind, ())) < len(coupled)
+        for kind, coupled in _kinds(replace(pruning, protect=()), model).items()
+    )
 
 
 def most_perplexity(pruning: PruningConfig, original: float) -> float:

@@ -109,7 +109,7 @@ def prepare(config: RunConfig, session: Session) -> Patient:
         units = units_of(config.pruning, loaded.model)
         goal = goal_of(config.pruning, model, file_dtype(config, model))
         refuse_out_of_bounds(goal, config.pruning, model)
-        check_format(config, loaded, units)
+        check_format(config, model, loaded, units)
     if loaded.tokenizer is None:
         words = "There is no tokenizer beside the weights: the export has none either."
         session.emit(Logged(Level.WARNING, words))

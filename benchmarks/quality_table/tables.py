@@ -26,8 +26,8 @@ _HOW = (
     "the run ended there: its correction is in the figures, and the next shot begins "
     "without. A damping that is searched for is that of a shot with others to come, "
     "except in the last column. Peak memory is that of the job's process up to then, "
-    "with the model, the libraries and the evaluation, and so never falls from one shot "
-    "to the next; on a GPU it is that of its tensors."
+    "with the model, the libraries and the evaluation, and so never falls from one "
+    "shot to the next; on a GPU it is that of its tensors."
 )
 _OF_SEEDS = (
     "; figures are mean ± (largest - smallest). The seed draws the windows of "

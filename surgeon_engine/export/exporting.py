@@ -16,9 +16,17 @@ import msgspec
 import torch
 
 from surgeon_engine import devices
+from surgeon_engine.bounds import some_stay_wide
 from surgeon_engine.config import COUPLED, ExportConfig, RunConfig
 from surgeon_engine.errors import ExportError
-from surgeon_engine.events import Exported, FormatSupport, Level, Logged, Stage
+from surgeon_engine.events import (
+    Exported,
+    FormatSupport,
+    Level,
+    Logged,
+    ModelSummary,
+    Stage,
+)
 from surgeon_engine.export.destination import (
     check_destination,
     check_room,
@@ -90,7 +98,9 @@ def chosen_format(wanted: Format, pruned: Pruned) -> Format:
     return wanted
 
 
-def check_format(config: RunConfig, loaded: LoadedModel, units: Sequence[Unit]) -> None:
+def check_format(
+    config: RunConfig, model: ModelSummary, loaded: LoadedModel, units: Sequence[Unit]
+) -> None:
     """Refuse, before the work begins, a form in which its result could not be written.
 
     Raises:
@@ -104,6 +114,12 @@ def check_format(config: RunConfig, loaded: LoadedModel, units: Sequence[Unit]) 
             'Set widths to "same", or choose the compact format.',
         )
     if wanted is Format.STOCK and pruning.has_same_widths:
+        if some_stay_wide(pruning, model):
+            raise ExportError(
+                "Plain files need the same widths in every layer, but some layers are "
+                "protected and others of their kind are not.",
+                "Protect whole kinds of layer or none, or choose the compact format.",
+            )
         return  # which widths they will be, and whether a config takes them, is open
     example = {}
     for unit in units:  # one candidate of each: the same widths everywhere

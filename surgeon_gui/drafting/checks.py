@@ -37,7 +37,7 @@ def problems(
         Step.MODEL: _model_problem(config),
         Step.CALIBRATION: _calibration_problem(config, model),
         Step.TARGET: _target_problem(config, model),
-        Step.EXPORT: _export_problem(config, run_parent),
+        Step.EXPORT: _export_problem(config, model, run_parent),
     }
     return {step: problem for step, problem in found.items() if problem}
 
@@ -215,8 +215,10 @@ def _what_must_stay(destination: Path, source: str) -> str:
     return ""
 
 
-def _export_problem(config: RunConfig, run_parent: str) -> str:
-    if problem := file_forms.impossible(config):
+def _export_problem(
+    config: RunConfig, model: ModelSummary | None, run_parent: str
+) -> str:
+    if problem := file_forms.impossible(config, model):
         return problem
     folder = config.export.folder
     if not folder:

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from surgeon_engine.bounds import some_stay_wide
 from surgeon_engine.config import BY_LAYER, SPARSE, PruningConfig, RunConfig, Widths
-from surgeon_engine.events import Exported
+from surgeon_engine.events import Exported, ModelSummary
 from surgeon_engine.formats import DESCRIPTIONS, FOR_TRANSFORMERS, FileDtype, Format
 from surgeon_gui.translation import tr
 from surgeon_gui.words.choices import words_of
@@ -21,7 +22,9 @@ _OFFERED = (Format.GGUF, Format.COMPACT, Format.STOCK, Format.MASKED, Format.ONN
 _NOT_OFFERED = tr("This model cannot be written like that.")
 
 
-def disabled_formats(pruning: PruningConfig) -> dict[Format, str]:
+def disabled_formats(
+    pruning: PruningConfig, model: ModelSummary | None
+) -> dict[Format, str]:
     """The forms that what remains after `pruning` does not have, and why."""
     structure = pruning.structure
     if structure in SPARSE:
@@ -39,6 +42,12 @@ def disabled_formats(pruning: PruningConfig) -> dict[Format, str]:
         reason = tr(
             "Layers get different widths unless {ours} (step 3) is “{same}”."
         ).format(ours=ours, same=same)
+        return {Format.STOCK: reason}
+    if model is not None and some_stay_wide(pruning, model):
+        reason = tr(
+            "Layers get different widths where some of a kind are protected (step 3) "
+            "and others are not."
+        )
         return {Format.STOCK: reason}
     return {}
 
@@ -83,9 +92,9 @@ def leaves_zeros(config: RunConfig) -> bool:
     return is_masked or config.pruning.structure in SPARSE
 
 
-def impossible(config: RunConfig) -> str:
+def impossible(config: RunConfig, model: ModelSummary | None) -> str:
     """Why the job's form and its structure do not go together; empty: they do."""
-    reason = disabled_formats(config.pruning).get(config.export.format, "")
+    reason = disabled_formats(config.pruning, model).get(config.export.format, "")
     if not reason:
         return ""
     label = words_of(config.export.format)[0]

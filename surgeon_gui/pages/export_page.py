@@ -102,7 +102,7 @@ class ExportPage(Page):
 
     def _show_choices(self, state: AppState) -> None:
         export = state.config.export
-        reasons = file_forms.disabled_formats(state.config.pruning)
+        reasons = file_forms.disabled_formats(state.config.pruning, state.model)
         self._form.disable_choices("format", reasons)
         dtypes = file_forms.disabled_dtypes(export.format)
         self._form.disable_choices("dtype", dtypes)

@@ -222,6 +222,20 @@ def test_each_column_of_a_corrected_job_is_as_if_the_run_ended_there(
         assert f"0.01 / 0.1, steps {end.lengths[0]:g}" in bench.text(".md")
 
 
+@pytest.mark.slow
+def test_a_job_can_be_corrected_in_its_last_column_alone(bench):
+    each = TWO_JOBS.replace('"none"', '"loss"')
+    bench.run(each, "--only=all at once")
+    first, last = bench.rows()
+    alone = each.replace("[defaults]\n", '[defaults]\ncorrected = "last"\n')
+    bench.run(alone, "--only=all at once")
+    uncorrected, corrected = bench.rows()
+    assert not uncorrected["steps"]
+    assert uncorrected["perplexity"] == first["uncorrected"]
+    for figure in ("perplexity", "uncorrected", "steps", "nats"):
+        assert corrected[figure] == last[figure]
+
+
 def test_a_model_does_not_diverge_from_itself():
     tokens = torch.arange(2 * LENGTH).view(2, LENGTH)
     steps = []

@@ -9,6 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from surgeon_engine.config import ExportConfig, Structure, Widths
+from surgeon_engine.errors import ExportError
 from surgeon_engine.events import Exported, ShotFinished
 from surgeon_engine.formats import Format
 from surgeon_engine.pruning.threshold import Removals, cheapest_in_step
@@ -79,3 +80,21 @@ def test_rows_and_columns_know_no_widths(tmp_path):
         for name, config in (("free", free), ("same", same))
     ]
     assert shots[0].layers == shots[1].layers
+
+
+def test_plain_files_are_refused_at_once_where_some_layers_stay_wide(tmp_path):
+    config = dataclasses.replace(
+        job(tmp_path, widths=Widths.SAME, protect=("block 0",)),
+        export=ExportConfig(format=Format.STOCK),
+    )
+    with pytest.raises(ExportError, match="others of their kind are not"):
+        Recorder().run(config, tmp_path / "run")
+
+
+def test_plain_files_stay_possible_where_a_whole_kind_is_protected(tmp_path):
+    config = dataclasses.replace(
+        job(tmp_path, sparsity=0.2, widths=Widths.SAME, protect=("self_attn.*",)),
+        export=ExportConfig(format=Format.STOCK),
+    )
+    (told,) = Recorder().run(config, tmp_path / "run").of(Exported)
+    assert told.format is Format.STOCK

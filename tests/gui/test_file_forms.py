@@ -13,6 +13,7 @@ from surgeon_engine.config import (
 )
 from surgeon_engine.formats import DESCRIPTIONS, FileDtype, Format
 from surgeon_gui.drafting import file_forms
+from tests.helpers.fake_engine import model_summary
 from tests.helpers.fake_results import ONNX_REASON, exported
 
 AUTOMATIC, COMPACT, STOCK, MASKED, GGUF, ONNX = Format
@@ -28,16 +29,24 @@ AUTOMATIC, COMPACT, STOCK, MASKED, GGUF, ONNX = Format
 )
 def test_each_structure_has_its_forms(structures, possible):
     for structure in structures:
-        disabled = file_forms.disabled_formats(PruningConfig(structure))
+        disabled = file_forms.disabled_formats(PruningConfig(structure), None)
         assert set(Format) - set(disabled) == possible
         assert all(reason.endswith(".") for reason in disabled.values())
 
 
 def test_plain_files_are_for_layers_of_equal_widths():
     same = PruningConfig(widths=Widths.SAME)
-    assert file_forms.disabled_formats(same) == {}
-    free = file_forms.disabled_formats(PruningConfig())
+    assert file_forms.disabled_formats(same, None) == {}
+    free = file_forms.disabled_formats(PruningConfig(), None)
     assert "The same in all layers" in free[STOCK]
+
+
+def test_plain_files_are_not_for_layers_of_which_some_are_protected():
+    model = model_summary()
+    some = PruningConfig(widths=Widths.SAME, protect=("block 0",))
+    assert "some of a kind" in file_forms.disabled_formats(some, model)[STOCK]
+    kind = PruningConfig(widths=Widths.SAME, protect=("self_attn.o_proj",))
+    assert file_forms.disabled_formats(kind, model) == {}
 
 
 @pytest.mark.parametrize("form", Format)
