@@ -21,6 +21,23 @@ from tests.helpers.tiny_models import (
 
 pytestmark = pytest.mark.usefixtures("quick_runs")
 each_family = pytest.mark.parametrize("family", FAMILIES | MORE_FAMILIES)
+# While working, every family in two structures, and two families in every structure.
+_QUICK_STRUCTURES = (Structure.HEADS_AND_NEURONS, Structure.ROWS_AND_COLUMNS)
+_QUICK_FAMILIES = ("llama", "gpt2")
+each_pair = pytest.mark.parametrize(
+    ("family", "structure"),
+    [
+        pytest.param(
+            family,
+            structure,
+            marks=()
+            if structure in _QUICK_STRUCTURES or family in _QUICK_FAMILIES
+            else pytest.mark.slow,
+        )
+        for family in FAMILIES | MORE_FAMILIES
+        for structure in Structure
+    ],
+)
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +49,7 @@ def models(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("structure", Structure)
-@each_family
+@each_pair
 def test_what_goes_is_what_was_asked_for_and_what_is_told(
     models, tmp_path, family, structure
 ):

@@ -60,6 +60,7 @@ def test_a_run_leaves_a_complete_folder(tmp_path):
     assert not list(tmp_path.glob("run/.*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("structure", Structure)
 def test_the_same_config_gives_the_same_weights(tmp_path, structure):
     exports = []

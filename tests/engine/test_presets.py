@@ -114,6 +114,7 @@ def test_the_papers_settings_are_the_papers(name):
     assert pruning.shots == (40 if name == "paper_structured" else 5)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_runs")
 @each_preset
 def test_a_model_is_pruned_by_it_as_far_as_it_says(preset, tmp_path):

@@ -75,7 +75,13 @@ def both_ways(tmp_path, monkeypatch, **settings) -> list[Outcome]:
     return [smaller, outcome(config, tmp_path / "as it was")]
 
 
-@pytest.mark.parametrize("family", ["llama", "opt", "gpt2", "phi3"])
+@pytest.mark.parametrize(
+    "family",
+    [
+        "llama",
+        *(pytest.param(x, marks=pytest.mark.slow) for x in ("opt", "gpt2", "phi3")),
+    ],
+)
 @pytest.mark.parametrize(
     "settings",
     [

@@ -106,6 +106,7 @@ def test_a_run_cancelled_before_its_turn_does_not_begin(link, tmp_path):
     assert not (tmp_path / "b").exists()
 
 
+@pytest.mark.slow
 def test_what_libraries_print_does_not_disturb_the_line():
     code = (
         "import surgeon_engine.server as s; import builtins;"

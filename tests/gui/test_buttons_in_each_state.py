@@ -316,6 +316,7 @@ BROUGHT_ABOUT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", State, ids=lambda state: state.name.lower())
 def test_what_can_be_pressed(qtbot, sample, make_window, state):
     window = BROUGHT_ABOUT[state](qtbot, make_window)

@@ -46,6 +46,7 @@ def test_no_text_is_cut_in_a_small_window(qtbot, window, step):
     assert cut_texts(window) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", [Format.AUTOMATIC, Format.GGUF])
 @pytest.mark.parametrize("structure", [Structure.HEADS, Structure.N_M, Structure.ROWS])
 def test_no_text_is_cut_once_something_was_saved_and_measured(

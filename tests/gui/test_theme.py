@@ -27,6 +27,7 @@ def test_a_theme_shows_in_the_palette(qtbot, qapp, choice, theme):
     assert abs(lightness - text) > 128
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("choice", "theme"), CHOICES)
 def test_open_windows_and_their_plots_follow(qtbot, qapp, window, choice, theme):
     find(window, f"theme_{choice.value}_action", object).trigger()
