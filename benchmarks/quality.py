@@ -4,8 +4,8 @@
         --calibration calib.npy --validation test.npy --out results/reference
 
 Writes OUT.jsonl, one line for each measurement, and from it OUT.csv and OUT.md. The
-same command continues what was interrupted; what has been measured with the same
-model, tokens and settings is not measured again. See `--help`.
+same command goes on: runs that are complete, with the same model, tokens and settings,
+are not done again, and one that was interrupted begins anew. See `--help`.
 """
 
 from __future__ import annotations

@@ -51,7 +51,11 @@ def most_elements(shape: Shape, share: float, pruning: PruningConfig) -> int:
 
 
 def most_in_lines(shape: Shape, share: float, structure: Structure) -> int:
-    """How many weights may go of a layer in whole rows, columns, or both."""
+    """How many weights may go of a layer in whole rows, columns, or both.
+
+    Of both, where a share has to stay, it is what surely can: which rows and columns
+    come together to a little more hangs on their costs.
+    """
     may_lose_rows = structure is not Structure.COLUMNS
     may_lose_columns = structure is not Structure.ROWS
     width = shape.columns + shape.has_bias

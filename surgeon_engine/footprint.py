@@ -11,6 +11,7 @@ as the engine really keeps it:
                 searched, because those of the held-out windows are added afterwards
     kept        a copy of the weights that are tried out
     undone      copies that a quality budget keeps to go back to
+    uncorrected a copy that the correction at the end keeps to go back to
     algebra     one layer's matrices in float64
     directions  steps of the correction for every layer that remains, float32
 
@@ -21,7 +22,7 @@ Imports neither torch nor Qt.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import msgspec
@@ -30,6 +31,7 @@ from surgeon_engine.config import (
     COUPLED,
     SPARSE,
     Dtype,
+    ExportConfig,
     Method,
     RunConfig,
 )
@@ -162,6 +164,13 @@ class Footprint:
         copies = 4 if self._is_corrected else 1
         return copies * sum(layer.weights for layer in self.model.layers) * self.each
 
+    @property
+    def uncorrected(self) -> float:
+        """A copy from before the correction; among the others of a quality budget."""
+        if self.undone or not self._is_corrected:
+            return 0
+        return self.weights_left * self.each
+
     @cached_property
     def factors(self) -> float:
         """A and G of the measured layers."""
@@ -242,7 +251,7 @@ class Footprint:
     @property
     def peak(self) -> float:
         """The moment that needs most, where all memory is one."""
-        moments = self._moments(self.factors, self.directions)
+        moments = self._moments(self.factors, self.directions, self.uncorrected)
         return self.weights + self.undone + max(moments.values())
 
     @property
@@ -250,7 +259,7 @@ class Footprint:
         """The same of the machine's memory, where a GPU computes."""
         windows = self.config.calibration.windows
         held = self.factors * (2 if self.held_out else 1)
-        correction = self.directions + self.block_factors
+        correction = self.directions + self.uncorrected + self.block_factors
         most = max(held + self.choices, correction if self._is_corrected else 0)
         return most + self.kept + self.undone + self.record(windows)
 
@@ -258,13 +267,17 @@ class Footprint:
     def on_device(self) -> float:
         """The same of the GPU's: factors of one block at a time, if by a backward."""
         factors = self.block_factors if self.measures_gradients else self.factors
-        return self.weights + max(self._moments(factors, directions=0).values())
+        return self.weights + max(
+            self._moments(factors, directions=0, uncorrected=0).values()
+        )
 
     @property
     def _is_corrected(self) -> bool:
         return self.config.pruning.is_corrected
 
-    def _moments(self, factors: float, directions: float) -> dict[str, float]:
+    def _moments(
+        self, factors: float, directions: float, uncorrected: float
+    ) -> dict[str, float]:
         """Bytes beyond the weights, moment by moment."""
         calibration, held, fitted = self.config.calibration, self.held_out, self.fitted
         moments = {"evaluation": self.evaluated(calibration.validation_windows)}
@@ -279,8 +292,9 @@ class Footprint:
         moments["update"] = factors + self.choices + self.algebra
         if self._is_corrected:
             one_block = self.block_factors + max(self.algebra, self.graph)
-            moments["gradient"] = max(self.record(fitted), directions) + one_block
-            kept = self.weights_left * self.each
+            record = max(self.record(fitted), directions)
+            moments["gradient"] = uncorrected + record + one_block
+            kept = uncorrected + self.weights_left * self.each
             moments["correction"] = directions + kept + self.evaluated(held)
         return moments
 
@@ -301,12 +315,20 @@ class Footprint:
             return whole  # there is no such target; whoever tells that tells it better
 
     @property
+    def checkpoint_weights(self) -> int:
+        """The same of a checkpoint for transformers beside an export for others."""
+        if self.config.export.format in FOR_TRANSFORMERS:
+            return 0
+        held = file_dtype(self.config, self.model)
+        own = file_dtype(replace(self.config, export=ExportConfig()), self.model)
+        longer = BYTES_PER_PARAMETER[own] / BYTES_PER_PARAMETER[held]
+        return int(self.export_weights * longer)
+
+    @property
     def disk(self) -> int:
         """The export, the checkpoint from which others are made, and the probe."""
         calibration = self.config.calibration
-        form = self.config.export.format
-        is_alone = form is Format.AUTOMATIC or form in FOR_TRANSFORMERS
-        files = self.export_weights * (1 if is_alone else 2)
+        files = self.export_weights + self.checkpoint_weights
         tokens = min(_PROBED_TOKENS, calibration.window_length)
         probe = tokens * self.model.vocabulary * _FLOAT
         return files + probe + _OTHER_FILES

@@ -73,7 +73,8 @@ DESCRIPTIONS: dict[Format, Description] = {
     Format.STOCK: Description(
         "transformers, plain",
         "Really smaller, and loads in whatever knows the architecture, without code.",
-        "Only where every layer has the same widths.",
+        "Only where every layer has the same widths; and heads cannot go from every "
+        "architecture.",
         _FLOATS,
     ),
     Format.MASKED: Description(

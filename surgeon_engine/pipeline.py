@@ -33,7 +33,7 @@ from surgeon_engine.events import (
     ShotFinished,
     Stage,
 )
-from surgeon_engine.export.destination import check_destination, check_room
+from surgeon_engine.export.destination import check_destination
 from surgeon_engine.export.exporting import (
     Task,
     check_format,
@@ -80,8 +80,6 @@ def prune(config: RunConfig, folder: Path, session: Session) -> None:
     devices.forget_peak_memory()
 
     patient = prepare(config, session)
-    for folder in (run.path, destination):
-        check_room(folder, patient.goal.weight_bytes)
     session.emit(_run_started(run, patient))
     baseline = evaluation(patient, session, Stage.BASELINE)
     session.emit(BaselineEvaluated(baseline))
@@ -109,7 +107,7 @@ def prepare(config: RunConfig, session: Session) -> Patient:
         units = units_of(config.pruning, loaded.model)
         goal = goal_of(config.pruning, model, file_dtype(config, model))
         refuse_out_of_bounds(goal, config.pruning, model)
-        check_format(config, model, loaded, units)
+        check_format(config, model, loaded, units, session)
     if loaded.tokenizer is None:
         words = "There is no tokenizer beside the weights: the export has none either."
         session.emit(Logged(Level.WARNING, words))
@@ -228,10 +226,20 @@ def _judged(
 def _corrected(
     patient: Patient, allowed: QualityBudget, session: Session
 ) -> Corrected | None:
-    """The correction of the last shot; None: it would pass the quality budget."""
-    before = Snapshot(patient) if allowed.is_set else None
-    corrected = _take_steps(patient, session)
-    if before is not None and allowed.is_passed(corrected.evaluation):
+    """The correction of the last shot; None: it is undone.
+
+    That is where it would pass the quality budget, or cannot be evaluated: the shots
+    are all done, and nothing that comes after them may lose them.
+    """
+    before = Snapshot(patient)
+    try:
+        corrected = _take_steps(patient, session)
+    except EvaluationError as error:
+        before.restore()
+        words = f"The correction is undone. {error.message}"
+        session.emit(Logged(Level.WARNING, words))
+        return None
+    if allowed.is_passed(corrected.evaluation):
         before.restore()
         session.emit(allowed.what_the_correction_passed(corrected.evaluation))
         return None

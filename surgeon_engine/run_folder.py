@@ -65,7 +65,7 @@ class RunFolder:
     """Files of the run at `path`."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path = path.absolute()  # it stands in the report
 
     @property
     def config_path(self) -> Path:
@@ -170,6 +170,12 @@ class RunFolder:
                 f"{self.report_path} cannot be written: {error.strerror}.",
                 "The checkpoint is complete; make room and keep it.",
             ) from error
+
+    def checkpoint_of(self, report: Report) -> Path:
+        """The checkpoint that a report names; one in the folder may move with it."""
+        named = Path(report.checkpoint)
+        beside = self.path / named.name
+        return beside if beside.is_dir() else named
 
     def keep_unverified(self, checkpoint: Path) -> Path:
         """Move a checkpoint that failed its check here; where it is then."""

@@ -97,17 +97,22 @@ class Results:
         self._lines.append(line)
 
     def of(self, runs: Sequence[ReadyRun]) -> dict[Key, Line]:
-        """The newest line for each column of `runs`, where there is one."""
+        """The newest line for each column of `runs`, where there is one.
+
+        That something failed later does not take the place of figures.
+        """
         wanted = {
             (ready.run.job, ready.run.seed, sparsity): ready.identity
             for ready in runs
             for sparsity in ready.run.sparsities
         }
-        return {
-            key: line
-            for line in self._lines
-            if wanted.get(key := (line.job, line.seed, line.sparsity)) == line.identity
-        }
+        found: dict[Key, Line] = {}
+        for line in self._lines:
+            key = (line.job, line.seed, line.sparsity)
+            is_wanted = wanted.get(key) == line.identity
+            if is_wanted and (line.figures or key not in found):
+                found[key] = line
+        return found
 
     def are_complete(self, ready: ReadyRun) -> bool:
         """Whether every column of the run has its figures; what failed has none."""

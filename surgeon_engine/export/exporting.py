@@ -36,6 +36,7 @@ from surgeon_engine.export.destination import (
 from surgeon_engine.export.gguf_file import Gguf
 from surgeon_engine.export.model_card import Recipe, model_card
 from surgeon_engine.export.onnx_file import Onnx
+from surgeon_engine.export.plain_heads import check_plain_heads
 from surgeon_engine.export.plan import plan_of
 from surgeon_engine.export.probe import disagreement, expected_perplexity
 from surgeon_engine.export.restore import restore
@@ -99,9 +100,15 @@ def chosen_format(wanted: Format, pruned: Pruned) -> Format:
 
 
 def check_format(
-    config: RunConfig, model: ModelSummary, loaded: LoadedModel, units: Sequence[Unit]
+    config: RunConfig,
+    model: ModelSummary,
+    loaded: LoadedModel,
+    units: Sequence[Unit],
+    session: Session,
 ) -> None:
     """Refuse, before the work begins, a form in which its result could not be written.
+
+    What may come out so, or not, is told.
 
     Raises:
         ExportError: no such result can; with a sentence.
@@ -120,7 +127,9 @@ def check_format(
                 "protected and others of their kind are not.",
                 "Protect whole kinds of layer or none, or choose the compact format.",
             )
-        return  # which widths they will be, and whether a config takes them, is open
+        if told := check_plain_heads(loaded, units):
+            session.emit(told)
+        return
     example = {}
     for unit in units:  # one candidate of each: the same widths everywhere
         gone = torch.zeros(unit.candidates, dtype=torch.bool)
@@ -183,7 +192,7 @@ def export_again(folder: str, wanted: ExportConfig, session: Session) -> Exporte
     if not wanted.folder:
         raise ExportError("No destination was given.", "Give a folder to write to.")
     destination = expanded(wanted.folder)
-    checkpoint = Path(report.checkpoint)
+    checkpoint = run.checkpoint_of(report)
     precious = (checkpoint, *model_paths(report.config))
     check_destination(destination, run, precious, replace=wanted.replace)
     if not (checkpoint / "config.json").is_file():

@@ -129,7 +129,14 @@ class Masked:
         write_tokenizer(loaded, folder)
 
 
-class Stock(Masked):
+class _Smaller(Masked):
+    """What is gone is taken out of the tensors."""
+
+    def _pieces(self, pruned: Pruned) -> dict[str, Piece]:
+        return compact(pruned.loaded.model, pruned.plan).pieces
+
+
+class Stock(_Smaller):
     """Plain files of a smaller model of the same architecture."""
 
     def refusal(self, pruned: Pruned) -> str:
@@ -162,11 +169,8 @@ class Stock(Masked):
         config = _uniform_config(model, made.config)
         self._write(pruned, wanted, folder, config, made.pieces)
 
-    def _pieces(self, pruned: Pruned) -> dict[str, Piece]:
-        return compact(pruned.loaded.model, pruned.plan).pieces
 
-
-class Compact(Masked):
+class Compact(_Smaller):
     """What is gone is gone; with the code that builds the smaller layers."""
 
     def refusal(self, pruned: Pruned) -> str:
@@ -193,9 +197,6 @@ class Compact(Masked):
         made = compact(model, pruned.plan)
         config = stock_config(model) | made.config | added
         self._write(pruned, wanted, folder, config, made.pieces)
-
-    def _pieces(self, pruned: Pruned) -> dict[str, Piece]:
-        return compact(pruned.loaded.model, pruned.plan).pieces
 
 
 def compact_refusal(pruned: Pruned) -> str:

@@ -122,19 +122,13 @@ class Playground:
 
 
 def checkpoint_of(source: str) -> str:
-    """The checkpoint in the folder of a run; any other source as it is.
-
-    One that has moved with its run is found beside the report.
-    """
+    """The checkpoint in the folder of a run; any other source as it is."""
     path = expanded(source)
     run = RunFolder(path)
     is_run = run.report_path.is_file() and not (path / "config.json").is_file()
     if source == DEMO or not is_run:
         return source
-    checkpoint = Path(run.read_report().checkpoint)
-    if checkpoint.exists() or not (path / checkpoint.name).exists():
-        return str(checkpoint)
-    return str(path / checkpoint.name)
+    return str(run.checkpoint_of(run.read_report()))
 
 
 def _files(model: ModelConfig) -> _Files:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from transformers import PreTrainedModel
 
@@ -25,25 +24,6 @@ _KINDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Protection:
-    """The layers of which nothing may go, by the patterns that a user gave."""
-
-    patterns: tuple[str, ...]
-
-    def covers(self, layer: PrunableLayer) -> bool:
-        """Whether a pattern is the layer's name, its kind, or matches one of them."""
-        return any_is_meant((layer,), self.patterns)
-
-    def refuse_what_matches_nothing(self, layers: Iterable[PrunableLayer]) -> None:
-        """A misspelt name would otherwise protect nothing, silently.
-
-        Raises:
-            PruningError: a pattern matches no layer.
-        """
-        _refuse_what_matches_nothing(self.patterns, "protects", tuple(layers))
-
-
 def units_of(pruning: PruningConfig, model: PreTrainedModel) -> tuple[Unit, ...]:
     """The units into which a structure divides what of a model is not protected.
 
@@ -51,14 +31,13 @@ def units_of(pruning: PruningConfig, model: PreTrainedModel) -> tuple[Unit, ...]
         PruningError: the model cannot be pruned like that.
     """
     layers = prunable_layers(model)
-    protection = Protection(pruning.protect)
-    protection.refuse_what_matches_nothing(layers)
+    _refuse_what_matches_nothing(pruning.protect, "protects", layers)
     limited = [limit_in(words).pattern for words in pruning.limits]
     _refuse_what_matches_nothing(limited, "limits", layers)
     units = tuple(
         unit
         for unit in _all_units(pruning, model, layers)
-        if not any(protection.covers(layer) for layer in unit.layers)
+        if not any_is_meant(unit.layers, pruning.protect)
     )
     if not units:
         raise PruningError(
@@ -70,6 +49,7 @@ def units_of(pruning: PruningConfig, model: PreTrainedModel) -> tuple[Unit, ...]
 def _refuse_what_matches_nothing(
     patterns: Iterable[str], verb: str, layers: Sequence[PrunableLayer]
 ) -> None:
+    """A misspelt name would otherwise protect or limit nothing, silently."""
     for pattern in patterns:
         if not any_is_meant(layers, (pattern,)):
             raise PruningError(

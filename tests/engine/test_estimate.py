@@ -32,7 +32,7 @@ from surgeon_engine.fitting import (
     settings_that_fit,
 )
 from surgeon_engine.footprint import Footprint
-from surgeon_engine.formats import Format
+from surgeon_engine.formats import FileDtype, Format
 from surgeon_engine.model.inspect import inspect_model
 from tests.helpers.fake_engine import model_summary
 from tests.helpers.fake_machine import machine
@@ -187,6 +187,8 @@ def test_the_disk_holds_the_export_and_what_others_are_made_of():
     assert need(gguf, "disk") > 1.8 * disk
     masked = replace(JOB, export=ExportConfig(format=Format.MASKED))
     assert need(masked, "disk") > disk
+    short = replace(gguf, export=ExportConfig(format=Format.GGUF, dtype=FileDtype.Q8_0))
+    assert disk + 0.7 * MODEL.parameters < need(short, "disk") < need(gguf, "disk")
 
 
 # whether it fits

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -119,6 +120,18 @@ def test_a_finished_run_is_exported_once_more_in_another_form(
         assert copy.weight_bytes == direct.weight_bytes
         if structure is Structure.HEADS_AND_NEURONS:
             assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_the_folder_of_a_run_is_found_wherever_it_lies(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = wanted(tmp_path, ExportConfig(format=Format.COMPACT))
+    Recorder().run(config, Path("run"))
+    monkeypatch.chdir(tmp_path.parent)
+    assert again(tmp_path, Format.MASKED, "first").format is Format.MASKED
+    (tmp_path / "run").rename(tmp_path / "moved")
+    another = ExportConfig(str(tmp_path / "second"), Format.MASKED)
+    told = export_again(str(tmp_path / "moved"), another, Recorder().session)
+    assert told.folder == str(tmp_path / "second")
 
 
 def test_the_same_widths_everywhere_make_plain_files(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 import subprocess
 import sys
@@ -259,6 +260,18 @@ def test_what_has_been_measured_is_not_measured_again(bench):
     assert bench.run(TWO_JOBS) == 0
     assert bench.tasks == []
     assert (bench.text(".jsonl"), bench.text(".csv"), bench.text(".md")) == before
+
+
+def test_a_later_failure_does_not_take_the_place_of_figures(bench):
+    bench.run(ONE_JOB)
+    before = bench.text(".md")
+    path = Path(f"{bench.out}.jsonl")
+    line = json.loads(path.read_text())
+    with path.open("a") as file:
+        file.write(json.dumps(line | {"figures": None, "failure": "No room."}) + "\n")
+    assert bench.run(ONE_JOB) == 0
+    assert bench.tasks == []
+    assert bench.text(".md") == before
 
 
 @pytest.mark.slow

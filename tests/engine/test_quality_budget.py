@@ -355,6 +355,23 @@ def test_a_correction_that_fails_on_the_way_undoes_its_shot_alone(
     )
 
 
+def test_a_correction_that_cannot_be_evaluated_loses_no_shot(tmp_path, monkeypatch):
+    plain = job(tmp_path, windows=8, shots=2)
+    without = outcome(plain, tmp_path / "without")
+
+    def fails(patient, session, shot=0):
+        mark(patient, session)
+        raise EvaluationError("The loss is nan.", "")
+
+    monkeypatch.setattr(pipeline, "correct", fails)
+    found = outcome(with_correction(plain), tmp_path / "run")
+    told = [event.message for event in found.recorder.of(Logged)]
+    assert "The correction is undone. The loss is nan." in told
+    assert RunFolder(tmp_path / "run").read_report().corrected is None
+    assert found.after.keys() == without.after.keys()
+    assert all(torch.equal(W, without.after[name]) for name, W in found.after.items())
+
+
 def test_shots_that_remove_nothing_are_no_result(tmp_path, monkeypatch):
     """The first group of heads is too dear, and steps too small for it are free."""
     first = coupled_groups(Structure.HEADS, tiny_model("llama"))[0]

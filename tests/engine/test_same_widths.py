@@ -6,12 +6,21 @@ import dataclasses
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from surgeon_engine.config import ExportConfig, Structure, Widths
+from surgeon_engine.config import (
+    ExportConfig,
+    ModelConfig,
+    PruningConfig,
+    Structure,
+    Widths,
+)
 from surgeon_engine.errors import ExportError
 from surgeon_engine.events import Exported, ShotFinished
+from surgeon_engine.export.plain_heads import check_plain_heads
 from surgeon_engine.formats import Format
+from surgeon_engine.model.load import load_model
+from surgeon_engine.pruning.structures import units_of
 from surgeon_engine.pruning.threshold import Removals, cheapest_in_step
 from tests.helpers.runs import Recorder, job
 from tests.helpers.tiny_models import VOCABULARY
@@ -98,3 +107,27 @@ def test_plain_files_stay_possible_where_a_whole_kind_is_protected(tmp_path):
     )
     (told,) = Recorder().run(config, tmp_path / "run").of(Exported)
     assert told.format is Format.STOCK
+
+
+def test_heads_that_no_plain_model_can_lack_are_refused_at_once(tmp_path):
+    """OPT's heads are as large as the hidden size over their number."""
+    config = dataclasses.replace(
+        job(tmp_path, "opt", widths=Widths.SAME),
+        export=ExportConfig(format=Format.STOCK),
+    )
+    with pytest.raises(ExportError, match="do not fit a plain OPTForCausalLM"):
+        Recorder().run(config, tmp_path / "run")
+
+
+def test_numbers_of_heads_that_plain_files_can_have_are_told(tmp_path):
+    """Llama's has to divide the hidden size."""
+    config = LlamaConfig(
+        vocab_size=VOCABULARY, hidden_size=24, intermediate_size=8, head_dim=2,
+        num_hidden_layers=1, num_attention_heads=8, num_key_value_heads=8,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(tmp_path)
+    loaded = load_model(ModelConfig(str(tmp_path)))
+    pruning = PruningConfig(structure=Structure.HEADS, widths=Widths.SAME)
+    told = check_plain_heads(loaded, units_of(pruning, loaded.model))
+    assert told is not None
+    assert "can have 1, 2, 3, 4, 6, 8 heads" in told.message

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from surgeon_engine.config import BY_LAYER, COUPLED, SPARSE, Structure
+from surgeon_engine.config import (
+    BY_LAYER,
+    COUPLED,
+    SPARSE,
+    PruningConfig,
+    Structure,
+)
 from surgeon_engine.errors import PruningError
+from surgeon_engine.layer_patterns import is_meant
 from surgeon_engine.model.coupling import structure_support
 from surgeon_engine.model.layers import prunable_layers
-from surgeon_engine.pruning.structures import Protection, units_of
+from surgeon_engine.pruning.structures import units_of
 from tests.helpers.tiny_models import FAMILIES, tiny_model
 from tests.helpers.units import pruning
 
@@ -68,20 +75,15 @@ def test_a_structure_that_a_model_lacks_is_refused_with_the_reason(family):
     ],
 )
 def test_a_pattern_is_a_name_a_kind_or_a_block(pattern, covered):
-    layers = prunable_layers(tiny_model("llama"))
-    assert sum(Protection((pattern,)).covers(layer) for layer in layers) == covered
-    protection = Protection(("block 0", pattern))
+    model = tiny_model("llama")
+    layers = prunable_layers(model)
+    assert sum(is_meant(layer, pattern) for layer in layers) == covered
     if covered:
-        protection.refuse_what_matches_nothing(layers)
         return
+    pruning = PruningConfig(structure=Structure.ROWS, protect=("block 0", pattern))
     with pytest.raises(PruningError, match=f"'{pattern}' protects no layer") as error:
-        protection.refuse_what_matches_nothing(layers)
+        units_of(pruning, model)
     assert "model.layers.0.self_attn.q_proj" in error.value.hint
-
-
-def test_no_pattern_covers_nothing():
-    layers = prunable_layers(tiny_model("llama"))
-    assert not any(Protection(()).covers(layer) for layer in layers)
 
 
 @pytest.mark.parametrize("structure", BY_LAYER + SPARSE)

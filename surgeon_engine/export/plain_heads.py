@@ -1,0 +1,64 @@
+"""With how many heads a plain model can be written: not every config takes any number.
+
+Llama's wants the hidden size to be a multiple of it; where the size of a head is the
+hidden size over the number of heads, as in OPT, fewer heads would be larger ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from surgeon_engine.couplings import Coupling
+from surgeon_engine.errors import ExportError
+from surgeon_engine.events import Level, Logged
+from surgeon_engine.export.plan import plan_of
+from surgeon_engine.export.transformers_files import Stock
+from surgeon_engine.export.writer import Pruned
+from surgeon_engine.model.load import LoadedModel
+from surgeon_engine.pruning.heads_and_neurons import CoupledUnit
+from surgeon_engine.pruning.unit import Unit
+
+
+def check_plain_heads(loaded: LoadedModel, units: Sequence[Unit]) -> Logged | None:
+    """What to tell of a run that is to leave plain files, if it may not be able to.
+
+    Raises:
+        ExportError: no plain model has fewer heads.
+    """
+    heads = [
+        unit
+        for unit in units
+        if isinstance(unit, CoupledUnit) and unit.coupled.kind is Coupling.HEADS
+    ]
+    if not heads:
+        return None
+    groups = min(unit.candidates for unit in heads)
+    reasons = {
+        left: Stock().refusal(_with_heads(loaded, heads, left))
+        for left in range(1, groups)
+    }
+    possible = [left for left, reason in reasons.items() if not reason]
+    each = loaded.model.config.num_attention_heads // groups
+    if not possible:
+        name = type(loaded.model).__name__
+        raise ExportError(
+            f"Fewer heads do not fit a plain {name}. {reasons.get(groups - 1, '')}",
+            "Prune neurons alone, protect the attention of all blocks, or choose the "
+            "compact format.",
+        )
+    if len(possible) == len(reasons):
+        return None
+    numbers = ", ".join(str(left * each) for left in (*possible, groups))
+    return Logged(
+        Level.WARNING,
+        f"Plain files can have {numbers} heads in every layer and no other number. If "
+        "another is left, what was pruned is kept as compact files.",
+    )
+
+
+def _with_heads(loaded: LoadedModel, heads: Sequence[CoupledUnit], left: int) -> Pruned:
+    """The model with so many groups of heads in each of its blocks."""
+    gone = {unit.measured.name: torch.arange(unit.candidates) >= left for unit in heads}
+    return Pruned(loaded, plan_of(heads, gone))
