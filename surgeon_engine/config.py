@@ -389,7 +389,15 @@ class RunConfig:
     pruning: PruningConfig = field(default_factory=PruningConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
 
-    def __post_init__(self) -> None:
+    def refuse_contradictions(self) -> None:
+        """Refuse parts that each make sense and do not go together.
+
+        They are no reason not to have such a job: who edits one part cannot always have
+        edited the other before.
+
+        Raises:
+            ConfigError: there are some.
+        """
         is_masked = self.export.format is Format.MASKED
         if is_masked and self.pruning.target is Target.FILE_SIZE:
             raise ConfigError(

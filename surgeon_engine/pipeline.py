@@ -70,6 +70,7 @@ def prune(config: RunConfig, folder: Path, session: Session) -> None:
         EngineError: something that the user can act on.
         RunCancelled: the user has cancelled.
     """
+    config.refuse_contradictions()
     run, device = RunFolder(folder), devices.choose(config.model.device)
     destination = run.export_path(config)
     replace = config.export.replace
@@ -80,6 +81,7 @@ def prune(config: RunConfig, folder: Path, session: Session) -> None:
     devices.forget_peak_memory()
 
     patient = prepare(config, session)
+    check_format(config, patient.original, patient.loaded, patient.units, session)
     session.emit(_run_started(run, patient))
     baseline = evaluation(patient, session, Stage.BASELINE)
     session.emit(BaselineEvaluated(baseline))
@@ -107,7 +109,6 @@ def prepare(config: RunConfig, session: Session) -> Patient:
         units = units_of(config.pruning, loaded.model)
         goal = goal_of(config.pruning, model, file_dtype(config, model))
         refuse_out_of_bounds(goal, config.pruning, model)
-        check_format(config, model, loaded, units, session)
     if loaded.tokenizer is None:
         words = "There is no tokenizer beside the weights: the export has none either."
         session.emit(Logged(Level.WARNING, words))

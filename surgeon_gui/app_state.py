@@ -159,13 +159,13 @@ def _with_engine(state: AppState, event: Event) -> AppState:
 def with_config(state: AppState, config: RunConfig) -> AppState:
     """The state after the draft was edited; what no longer fits it is forgotten."""
     old = state.config
-    same_model = config.model == old.model
+    same_model = config.model.source == old.model.source
     same_text = same_model and config.calibration == old.calibration
     return replace(
         state,
         config=config,
         inspection=state.inspection if same_model else Inquiry(),
-        facts=state.facts if config.model.source == old.model.source else None,
+        facts=state.facts if same_model else None,
         description=state.description if _same_table(old, config) else Inquiry(),
         preview=state.preview if same_text else Inquiry(),
         job_file=state.job_file if config == old else "",

@@ -249,6 +249,11 @@ class ListInput(Input):
         super().__init__(self._edit, self._edit.editingFinished)
 
     @property
+    def value(self) -> Any:
+        """See `Input.value`; half a word is none yet."""
+        return self._shown if self.is_being_typed_in else super().value
+
+    @property
     def is_being_typed_in(self) -> bool:
         """See `Input.is_being_typed_in`."""
         return self._edit.hasFocus() and self._edit.isModified()

@@ -301,7 +301,7 @@ class MainWindow(QMainWindow):
         self._empty.show_recent(self.settings.recent_models)
         self._live.show_run(state.shown_run, now)
         plan = plan_or_invitation(state, obstacle)
-        controls = run_controls(state.run.status, obstacle)
+        controls = run_controls(state.run, obstacle)
         self._strip.show_run(state.run, plan, controls, now)
         self._strip.show_task(task_under_way(state))
         self._menus.show_controls(controls)

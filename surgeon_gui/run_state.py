@@ -155,6 +155,11 @@ class RunState:
         return self.status.is_busy and self.stage in _EXPORT_STAGES
 
     @property
+    def can_stop(self) -> bool:
+        """Whether Stop and keep makes sense: there is something left to cut short."""
+        return self.status.can_stop and not self.is_exporting
+
+    @property
     def export_has_failed(self) -> bool:
         """Whether the run has failed with something written, or while writing."""
         was_reached = self.exported is not None or self.stage in _EXPORT_STAGES
@@ -209,7 +214,7 @@ def requested(run: str, config: RunConfig, folder: str, at: float) -> RunState:
 
 def stopping(state: RunState) -> RunState:
     """The run after Stop and keep was asked for."""
-    return replace(state, status=Status.STOPPING) if state.status.can_stop else state
+    return replace(state, status=Status.STOPPING) if state.can_stop else state
 
 
 def pausing(state: RunState) -> RunState:

@@ -87,7 +87,7 @@ class Session(Drafting):
     @Slot()
     def stop_and_keep(self) -> None:
         """End the run after the shot that is under way."""
-        if self.state.run.status.can_stop:
+        if self.state.run.can_stop:
             self.send(StopAndKeep(run=self.state.run.run))
             self._set_run(run_state.stopping(self.state.run))
 

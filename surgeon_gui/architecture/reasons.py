@@ -18,6 +18,7 @@ from surgeon_gui.diagnosis.planner import Plan, Planner, is_protected, share_to_
 from surgeon_gui.diagnosis.sensitivity import rises_of_first, weights_of
 from surgeon_gui.diagnosis.state import Known
 from surgeon_gui.diagnosis.words import part_name
+from surgeon_gui.run_state import RunState
 from surgeon_gui.translation import ntr, tr
 from surgeon_gui.words import numbers
 
@@ -32,7 +33,7 @@ class Grounds:
     known: Known | None = None  # a diagnosis that holds
     planner: Planner | None = None
     plan: Plan | None = None
-    threshold: float | None = None  # of the run's last shot
+    run: RunState | None = None  # that is shown
 
 
 def reasons(layer: Layer, grounds: Grounds) -> list[str]:
@@ -102,10 +103,15 @@ def _of_run(layer: Layer, grounds: Grounds) -> list[str]:
                 n=len(paid),
             )
         )
-    if grounds.threshold is not None:
+    run = grounds.run
+    if run is None or run.config is None or not run.history:
+        return said
+    threshold = run.history[-1].threshold
+    if threshold is not None:
+        words = f"{threshold:.3g} {_basis(run.config.pruning)}".strip()
         said.append(
             tr("The threshold of the last shot was {threshold}.").format(
-                threshold=f"{grounds.threshold:.3g}"
+                threshold=words
             )
         )
     return said

@@ -16,6 +16,7 @@ from surgeon_gui.architecture.state import (
 )
 from surgeon_gui.diagnosis.state import Phase
 from surgeon_gui.diagnosis.steering import Diagnosis
+from surgeon_gui.drafting.protections import block_pattern, protected
 
 
 class Architect(QObject):
@@ -65,9 +66,10 @@ class Architect(QObject):
         return reasons(self.layer, self._grounds()) if self.layer is not None else []
 
     @property
-    def is_protected_by_name(self) -> bool:
-        """Whether the layer itself is on the list of what is protected."""
-        return self.selected in self._session.state.config.pruning.protect
+    def is_protected(self) -> bool:
+        """Whether the layer is protected, by itself or with others."""
+        patterns = self._session.state.config.pruning.protect
+        return self.selected in protected(patterns, self.architecture.layers)
 
     @property
     def limit(self) -> float:
@@ -93,13 +95,13 @@ class Architect(QObject):
     def toggle_protection(self) -> None:
         """Protect the layer from the next run on, or let it be pruned again."""
         if self.layer is not None:
-            self._diagnosis.protect(self.selected, not self.is_protected_by_name)
+            self._protect(self.selected, not self.is_protected)
 
     @Slot()
     def protect_block(self) -> None:
         """Protect the whole block of the layer."""
         if self.layer is not None:
-            self._diagnosis.protect(f"block {self.layer.block}")
+            self._protect(block_pattern(self.layer.block), True)
 
     def keep(self, share: float) -> None:
         """Let the layer keep at least a share from the next run on; 0: any."""
@@ -108,10 +110,14 @@ class Architect(QObject):
 
     @Slot()
     def free(self) -> None:
-        """Take away what protects or limits the layer by its own name."""
+        """Take away what protects the layer, and what limits it by its own name."""
         if self.layer is not None:
-            self._diagnosis.protect(self.selected, False)
+            self._protect(self.selected, False)
             self._diagnosis.limit(self.selected, None)
+
+    def _protect(self, choice: str, is_protected: bool) -> None:
+        layers = self.architecture.layers
+        self._diagnosis.protect(choice, layers, is_protected=is_protected)
 
     # what happens
 
@@ -138,15 +144,14 @@ class Architect(QObject):
 
     def _grounds(self) -> Grounds:
         run = self._session.state.shown_run
-        threshold = run.history[-1].threshold if run.history else None
         if not self._plan_holds:
-            return Grounds(self.architecture, threshold=threshold)
+            return Grounds(self.architecture, run=run)
         return Grounds(
             self.architecture,
             self._diagnosis.known,
             self._diagnosis.planner,
             self._diagnosis.plan,
-            threshold,
+            run,
         )
 
     @property

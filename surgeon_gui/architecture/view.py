@@ -56,6 +56,7 @@ class ArchitectureView(QWidget):
         self.setObjectName("architecture_view")
         self._architect = architect
         self._offered: tuple[Source, ...] = ()
+        self._limited: object = None  # the layer and the limit that the box is for
         self._fitted: object = None  # for what the columns are as wide as that
         self._source = described(choice_box(), "architecture_source_combo")
         self._source.currentIndexChanged.connect(self._on_source_chosen)
@@ -74,7 +75,6 @@ class ArchitectureView(QWidget):
         self._share = described(calm(QSpinBox()), "limit_layer_spin")
         self._share.setRange(0, 100)
         self._share.setSingleStep(5)
-        self._share.setValue(50)
         self._share.setSuffix(" %")
         self._limit = button("limit_layer_button")
         self._limit.clicked.connect(self._on_limit_clicked)
@@ -112,6 +112,7 @@ class ArchitectureView(QWidget):
     def _show_layer(self) -> None:
         architect, layer = self._architect, self._architect.layer
         has_layer = layer is not None
+        self._show_limit()
         for widget in (self._protect, self._share, self._limit):
             widget.setEnabled(has_layer)
         if layer is None:
@@ -124,8 +125,8 @@ class ArchitectureView(QWidget):
             return
         self._title.setText(layer.name)
         self._reasons.setText("\n\n".join(architect.reasons))
-        protected = architect.is_protected_by_name
-        name = "unprotect_layer_button" if protected else "protect_layer_button"
+        is_protected = architect.is_protected
+        name = "unprotect_layer_button" if is_protected else "protect_layer_button"
         self._protect.setText(CAPTIONS[name].label)
         index = self._table.index_of(layer.name)
         if index.isValid() and self._tree.currentIndex() != index:
@@ -134,6 +135,13 @@ class ArchitectureView(QWidget):
             blocker.unblock()
             self._tree.scrollTo(index)  # opens its block
             self._tree.viewport().update()
+
+    def _show_limit(self) -> None:
+        """Let the box say what the layer keeps; half where nothing is said yet."""
+        looked_at = (self._architect.selected, self._architect.limit)
+        if looked_at != self._limited:  # or what is being typed would be lost
+            self._limited = looked_at
+            self._share.setValue(round(100 * (self._architect.limit or _HALF)))
 
     def _offer(self, sources: tuple[Source, ...]) -> None:
         if sources == self._offered:

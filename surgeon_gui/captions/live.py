@@ -59,7 +59,9 @@ MEANINGS = {
         "further than the calibration text reaches; loss is in nats per token."
     ),
     "costs": tr(
-        "What each removal is predicted to add to the loss. The cheapest go until the "
+        "What each removal costs as removals are compared: for the LLM Surgeon and the "
+        "OBD methods what it is predicted to add to the loss, divided by its weights "
+        "unless Compare costs (step 3) says otherwise. The cheapest go until the "
         "target is reached; the largest cost that is paid is the threshold."
     ),
     "memory": tr("What the engine's process takes, and its tensors on a GPU."),

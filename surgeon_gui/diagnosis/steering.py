@@ -26,6 +26,7 @@ from surgeon_gui.diagnosis.costs import read_costs
 from surgeon_gui.diagnosis.planner import Plan, Planner, rules_of
 from surgeon_gui.diagnosis.state import Asked, Known, MeasuredPoint, Phase
 from surgeon_gui.drafting.checks import diagnosis_obstacle
+from surgeon_gui.drafting.protections import Layers, with_choice
 from surgeon_gui.inquiry import Inquiry
 from surgeon_gui.run_state import RunState
 from surgeon_gui.session import Session
@@ -150,12 +151,12 @@ class Diagnosis(QObject):
             return
         self._edit(states.with_share(state.config, self.known.model, share))
 
-    def protect(self, pattern: str, is_protected: bool = True) -> None:
+    def protect(self, choice: str, layers: Layers, *, is_protected: bool) -> None:
         """Let nothing go of what a pattern means, from the next run on; or let it."""
         pruning = self.session.state.config.pruning
-        protect = tuple(x for x in pruning.protect if x != pattern)
-        if is_protected:
-            protect = (*protect, pattern)
+        protect = with_choice(
+            pruning.protect, choice, layers, is_protected=is_protected
+        )
         self._edit(replace(pruning, protect=protect))
 
     def limit(self, pattern: str, share: float | None) -> None:

@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from surgeon_engine.bounds import some_stay_wide
-from surgeon_engine.config import BY_LAYER, SPARSE, PruningConfig, RunConfig, Widths
+from surgeon_engine.config import (
+    BY_LAYER,
+    SPARSE,
+    PruningConfig,
+    RunConfig,
+    Target,
+    Widths,
+)
 from surgeon_engine.events import Exported, ModelSummary
 from surgeon_engine.formats import DESCRIPTIONS, FOR_TRANSFORMERS, FileDtype, Format
 from surgeon_gui.translation import tr
@@ -26,6 +33,17 @@ def disabled_formats(
     pruning: PruningConfig, model: ModelSummary | None
 ) -> dict[Format, str]:
     """The forms that what remains after `pruning` does not have, and why."""
+    disabled = _disabled_by_structure(pruning, model)
+    if pruning.target is Target.FILE_SIZE:
+        disabled[Format.MASKED] = tr(
+            "It is as large as the original: no target of a size (step 3) is reached."
+        )
+    return disabled
+
+
+def _disabled_by_structure(
+    pruning: PruningConfig, model: ModelSummary | None
+) -> dict[Format, str]:
     structure = pruning.structure
     if structure in SPARSE:
         reason = tr(

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from surgeon_engine.events import LayerSummary
-from surgeon_engine.layer_patterns import is_meant
+from surgeon_engine.layer_patterns import NamedLayer, any_is_meant
 
-Layers = Sequence[LayerSummary]
+Layers = Sequence[NamedLayer]
 
 
 def block_pattern(block: int) -> str:
@@ -22,9 +21,7 @@ def block_pattern(block: int) -> str:
 def protected(patterns: Iterable[str], layers: Layers) -> frozenset[str]:
     """The names of the layers that are covered by some pattern."""
     patterns = tuple(patterns)
-    return frozenset(
-        layer.name for layer in layers if any(is_meant(layer, p) for p in patterns)
-    )
+    return frozenset(layer.name for layer in layers if any_is_meant((layer,), patterns))
 
 
 def with_choice(

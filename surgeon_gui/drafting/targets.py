@@ -23,7 +23,7 @@ from surgeon_engine.config import (
 )
 from surgeon_engine.errors import ConfigError
 from surgeon_engine.events import ModelSummary
-from surgeon_engine.formats import FileDtype
+from surgeon_engine.formats import FileDtype, Format
 from surgeon_engine.sizes import Goal, file_dtype, goal_of
 from surgeon_gui.translation import tr
 from surgeon_gui.words.choices import CHOICES
@@ -51,10 +51,14 @@ def following(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, 
 
     A method that cannot remove the structure gives way to one that can. A pattern that
     is chosen is one for the whole model: the size is that of every group having it.
+    A method that is corrected brings back the text's own tokens.
     """
     changes: dict[str, Any] = {}
-    if after["method"] not in methods_for(after["structure"]):
-        changes["method"] = Method.LLM_SURGEON
+    method = after["method"]
+    if method not in methods_for(after["structure"]):
+        changes["method"] = method = Method.LLM_SURGEON
+    if method is not before["method"] and disabled_fishers(method, after["correction"]):
+        changes["fisher"] = Fisher.EMPIRICAL
     names = ("structure", "kept", "of")
     is_other = any(before[name] != after[name] for name in names)
     if after["structure"] is Structure.N_M and is_other:
@@ -125,17 +129,20 @@ def disabled_methods(structure: Structure) -> dict[Method, str]:
     }
 
 
-def disabled_targets(structure: Structure) -> dict[Target, str]:
-    """The ways to give a target that make no sense for `structure`, and why."""
-    if structure not in SPARSE:
-        return {}
-    reason = tr("Zeros stand in their place: no file gets smaller by them.")
-    return {Target.FILE_SIZE: reason}
+def disabled_targets(structure: Structure, form: Format) -> dict[Target, str]:
+    """The ways to give a target that make no sense for what is written, and why."""
+    if structure in SPARSE:
+        reason = tr("Zeros stand in their place: no file gets smaller by them.")
+        return {Target.FILE_SIZE: reason}
+    if form is Format.MASKED:
+        reason = tr("Masked files (step 5) are as large as the original.")
+        return {Target.FILE_SIZE: reason}
+    return {}
 
 
-def disabled_fishers(correction: Correction) -> dict[Fisher, str]:
+def disabled_fishers(method: Method, correction: Correction) -> dict[Fisher, str]:
     """The labels that do not go with a correction, and why."""
-    if correction is Correction.NONE:
+    if method is not Method.LLM_SURGEON or correction is Correction.NONE:
         return {}
     return {
         Fisher.SAMPLED: tr("The correction follows the gradient of the text itself.")

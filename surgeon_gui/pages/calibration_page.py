@@ -9,6 +9,7 @@ from typing import Any
 from PySide6.QtCore import Slot
 
 from surgeon_engine.config import BUILTIN_TEXT, CalibrationConfig
+from surgeon_engine.hub_names import is_hub_source
 from surgeon_gui.app_state import AppState, Step
 from surgeon_gui.forms import ConfigForm
 from surgeon_gui.pages.page import Page, row_of, with_button
@@ -31,7 +32,8 @@ from surgeon_gui.widgets.window_pager import WindowPager
 from surgeon_gui.words.labels import BUILT_IN_TEXT, FIELDS
 from surgeon_gui.words.sources import preview_facts, preview_line
 
-_NO_PARTS = {"column": "", "dataset_config": "", "split": "", "validation_split": ""}
+_NO_DATA_SET = {"dataset_config": "", "split": "", "validation_split": ""}
+_NO_PARTS = {"column": "", **_NO_DATA_SET}
 
 
 class CalibrationPage(Page):
@@ -112,7 +114,9 @@ class CalibrationPage(Page):
 
     @Slot(str)
     def _on_validation_edited(self, text: str) -> None:
-        self._edit(validation_text=meant_text(text))
+        text = meant_text(text)
+        is_data_set = is_hub_source(text) or is_hub_source(self._config.text)
+        self._edit(validation_text=text, **({} if is_data_set else _NO_DATA_SET))
 
     @Slot()
     def _on_builtin_clicked(self) -> None:

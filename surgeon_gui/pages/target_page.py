@@ -153,10 +153,11 @@ class TargetPage(Page):
         reasons = {each.structure: each.reason for each in supports}
         structure = said["structure"]
         self._tiles.disable(reasons)
-        self._sizes.disable(targets.disabled_targets(structure))
+        form = state.config.export.format
+        self._sizes.disable(targets.disabled_targets(structure, form))
         for name, disabled in (
             ("method", targets.disabled_methods(structure)),
-            ("fisher", targets.disabled_fishers(said["correction"])),
+            ("fisher", targets.disabled_fishers(said["method"], said["correction"])),
             ("correction", targets.disabled_corrections(said["fisher"])),
         ):
             self._form.disable_choices(name, disabled)

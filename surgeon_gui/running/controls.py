@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from surgeon_gui.captions import CAPTIONS
-from surgeon_gui.run_state import Status
+from surgeon_gui.run_state import RunState, Status
 from surgeon_gui.translation import tr
 
 
@@ -31,17 +31,18 @@ class RunControls:
     cancel: ControlView
 
 
-def run_controls(status: Status, obstacle: str) -> RunControls:
-    """The controls for a run with that status.
+def run_controls(run: RunState, obstacle: str) -> RunControls:
+    """The controls for a run.
 
     `obstacle` says why another cannot be started; empty if it can.
     """
+    status = run.status
     return RunControls(
         start=_view("start_button", not obstacle, tip=obstacle),
         pause=_pause(status),
         stop=_view(
             "stop_button",
-            status.can_stop,
+            run.can_stop,
             label=tr("Stopping…") if status is Status.STOPPING else "",
         ),
         cancel=_view(

@@ -103,4 +103,5 @@ def _in_words(name: str, value: Any, words: FieldText) -> str:
     if words.is_share:
         return numbers.percent(value, decimals=words.decimals)
     number = f"{value:,}" if isinstance(value, int) else f"{value:,.6g}"
-    return f"{number}\N{NO-BREAK SPACE}{words.unit}" if words.unit else number
+    unit = words.unit_for(value)
+    return f"{number}\N{NO-BREAK SPACE}{unit}" if unit else number

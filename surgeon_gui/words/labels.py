@@ -76,7 +76,7 @@ FIELDS = {
         tr("Weights"),
         tr(
             "How much room the parameters that remain take in the number format of "
-            "step 1, in millions of bytes."
+            "the files (step 5), in millions of bytes."
         ),
         "MB",
         decimals=6,

@@ -8,6 +8,7 @@ import pytest
 
 from surgeon_engine.config import (
     CalibrationConfig,
+    Dtype,
     ExportConfig,
     ModelConfig,
     PruningConfig,
@@ -92,6 +93,8 @@ def test_another_model_forgets_what_was_found_in_the_first():
     state = replace(AppState(), inspection=Inquiry("inspect-1", model_summary()))
     changed = RunConfig(model=ModelConfig(source="elsewhere"))
     assert app_state.with_config(state, changed).model is None
+    computed = RunConfig(model=ModelConfig(dtype=Dtype.BFLOAT16))
+    assert app_state.with_config(state, computed).model is not None
 
 
 def test_an_edit_parts_the_draft_from_its_file():

@@ -143,14 +143,33 @@ def test_a_limit_is_set_changed_and_taken_away(make_open):
     assert pruning_of(window).limits == ()
 
 
+def test_the_box_says_what_the_chosen_layer_keeps(make_open):
+    window = make_open()
+    share = find(window, "limit_layer_spin", QSpinBox)
+    choose_layer(window, DOWN)
+    share.setValue(90)
+    click(window, "limit_layer_button")
+    choose_layer(window, GATE)
+    assert share.value() == 50
+    choose_layer(window, DOWN)
+    assert share.value() == 90
+
+
 def test_the_menu_of_a_layer_does_the_same(make_open):
     window = make_open()
     choose_layer(window, DOWN)
+    others = tuple(
+        f"model.layers.1.{kind}"
+        for kind in (*(f"self_attn.{x}_proj" for x in "qkvo"), "mlp.gate_proj")
+    )
     for name, expected in (
+        ("limit_half_action", ((), (f"{DOWN}=0.5",))),
+        ("protect_layer_action", ((DOWN,), (f"{DOWN}=0.5",))),
+        ("free_layer_action", ((), ())),
         ("protect_block_action", (("block 1",), ())),
-        ("limit_half_action", (("block 1",), (f"{DOWN}=0.5",))),
-        ("protect_layer_action", (("block 1", DOWN), (f"{DOWN}=0.5",))),
-        ("free_layer_action", (("block 1",), ())),
+        ("free_layer_action", ((*others, "model.layers.1.mlp.up_proj"), ())),
+        ("protect_block_action", (("block 1",), ())),
+        ("protect_layer_action", ((*others, "model.layers.1.mlp.up_proj"), ())),
     ):
         find_action(window, name).trigger()
         assert (pruning_of(window).protect, pruning_of(window).limits) == expected

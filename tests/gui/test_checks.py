@@ -16,6 +16,7 @@ from surgeon_engine.config import (
     Structure,
     Target,
 )
+from surgeon_engine.errors import ConfigError
 from surgeon_engine.events import Failed
 from surgeon_engine.formats import Format
 from surgeon_gui import run_state
@@ -165,6 +166,16 @@ def test_the_original_model_is_never_replaced(tmp_path, folder):
         )
         assert not can_replace(config, RUNS)
         assert "original model" in problems(config, MODEL, RUNS)[Step.EXPORT]
+
+
+def test_masked_files_and_a_target_of_a_size_can_be_set_in_any_order():
+    config = RunConfig(
+        pruning=PruningConfig(target=Target.FILE_SIZE, megabytes=8),
+        export=ExportConfig(format=Format.MASKED),
+    )
+    assert "as large as the original" in problems(config, MODEL, RUNS)[Step.EXPORT]
+    with pytest.raises(ConfigError, match="as large as the original"):
+        config.refuse_contradictions()
 
 
 def test_a_form_that_the_target_does_not_leave():

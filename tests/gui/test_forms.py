@@ -175,8 +175,9 @@ def test_a_line_that_is_being_typed_is_not_overwritten_by_a_redraw(qtbot, form):
     QTest.keyClicks(line, "block 0")
     form.show_config(PruningConfig())
     assert line.text() == "block 0"
-    QTest.keyClick(line, Qt.Key.Key_Return)
-    assert form.config().protect == ("block 0",)
+    with qtbot.waitSignal(form.edited) as told:
+        QTest.keyClick(line, Qt.Key.Key_Return)
+    assert told.args[0].protect == ("block 0",)
     form.show_config(PruningConfig())
     assert line.text() == ""
 

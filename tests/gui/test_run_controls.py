@@ -8,6 +8,7 @@ import pytest
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QPushButton
 
+from surgeon_engine.events import Stage
 from surgeon_gui.run_state import RunState, Status
 from surgeon_gui.running.controls import run_controls
 from surgeon_gui.widgets.action_strip import ActionStrip
@@ -69,8 +70,9 @@ LOOKS |= {
 NAMES = ("start", "pause", "stop", "cancel")
 
 
-def controls_of(status):
-    return run_controls(status, "A run is under way." if status.is_busy else "")
+def controls_of(status, **more):
+    run = RunState(status=status, **more)
+    return run_controls(run, "A run is under way." if status.is_busy else "")
 
 
 def test_every_state_is_in_the_table():
@@ -85,8 +87,14 @@ def test_the_controls_follow_from_the_state_alone(status):
     assert looks == LOOKS[status]
 
 
+@pytest.mark.parametrize("stage", [Stage.EXPORT, Stage.VERIFICATION])
+def test_nothing_is_left_to_stop_once_the_result_is_written(stage):
+    assert not controls_of(Status.RUNNING, stage=stage).stop.is_enabled
+    assert controls_of(Status.RUNNING, stage=Stage.CURVATURE).stop.is_enabled
+
+
 def test_start_says_what_is_in_its_way():
-    controls = run_controls(Status.IDLE, "Choose a model to begin.")
+    controls = run_controls(RunState(), "Choose a model to begin.")
     assert not controls.start.is_enabled
     assert controls.start.tip == "Choose a model to begin."
 

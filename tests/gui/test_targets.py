@@ -19,6 +19,7 @@ from surgeon_engine.config import (
     Structure,
     Target,
 )
+from surgeon_engine.formats import Format
 from surgeon_engine.sizes import goal_of
 from surgeon_gui.drafting import targets
 from tests.helpers.fake_engine import model_summary
@@ -79,6 +80,13 @@ def test_other_edits_bring_nothing_with_them():
     assert values == {**values_of(PruningConfig()), "shots": 9}
 
 
+def test_a_method_that_is_corrected_brings_the_texts_tokens_back():
+    sampled = PruningConfig(method=Method.K_OBD, fisher=Fisher.SAMPLED)
+    values = edited(sampled, method=Method.LLM_SURGEON)
+    assert PruningConfig(**values).fisher is Fisher.EMPIRICAL
+    assert edited(sampled, method=Method.L_OBD)["fisher"] is Fisher.SAMPLED
+
+
 @pytest.mark.parametrize("method", [Method.SPARSEGPT, Method.WANDA])
 def test_a_method_that_cannot_remove_the_structure_gives_way(method):
     sparse = PruningConfig(Structure.ELEMENTS, method=method)
@@ -93,10 +101,15 @@ def test_what_does_not_go_together_has_a_reason():
         Method.WANDA,
     }
     assert targets.disabled_methods(Structure.ELEMENTS) == {}
-    assert set(targets.disabled_targets(Structure.N_M)) == {Target.FILE_SIZE}
-    assert targets.disabled_targets(Structure.HEADS) == {}
-    assert set(targets.disabled_fishers(Correction.LOSS)) == {Fisher.SAMPLED}
-    assert targets.disabled_fishers(Correction.NONE) == {}
+    automatic, masked = Format.AUTOMATIC, Format.MASKED
+    no_size = {Target.FILE_SIZE}
+    assert set(targets.disabled_targets(Structure.N_M, automatic)) == no_size
+    assert set(targets.disabled_targets(Structure.HEADS, masked)) == no_size
+    assert targets.disabled_targets(Structure.HEADS, automatic) == {}
+    surgeon, loss = Method.LLM_SURGEON, Correction.LOSS
+    assert set(targets.disabled_fishers(surgeon, loss)) == {Fisher.SAMPLED}
+    assert targets.disabled_fishers(surgeon, Correction.NONE) == {}
+    assert targets.disabled_fishers(Method.K_OBD, loss) == {}
     assert set(targets.disabled_corrections(Fisher.SAMPLED)) == {Correction.LOSS}
     assert targets.disabled_corrections(Fisher.EMPIRICAL) == {}
 
