@@ -69,18 +69,24 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
+def give_memory_back() -> None:
+    """Give back what nobody holds any more, to whoever else computes on the GPU."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
 def forget_peak_memory() -> None:
     """Give back what nobody holds any more, and measure the peak anew.
 
     That of a process can be forgotten on Linux alone.
     """
-    gc.collect()
+    give_memory_back()
     path, word = _FORGET_PEAK
     if path.exists():
         with contextlib.suppress(OSError):  # it may be forbidden
             path.write_text(word)
     if torch.cuda.is_available():
-        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
 
 

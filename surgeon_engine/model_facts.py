@@ -32,6 +32,8 @@ _DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 _LARGEST_HEADER = 100_000_000  # bytes; the format allows no more
 _CAUSAL_LM = re.compile(r"ForCausalLM|LMHeadModel")
 _EXPERTS = re.compile(r"(num|n)_((local|routed)_)?experts|moe_num_experts")
+# Beside them there may be the same weights once more, such as consolidated.safetensors.
+MAIN_WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors")
 _PICKLES = (".bin", ".pt", ".pth")
 
 
@@ -101,8 +103,9 @@ def read_options(folder: Path) -> dict[str, Any]:
 
 def weight_files(folder: Path) -> tuple[Path, ...]:
     """The safetensors files of a folder that hold the model's weights."""
-    found = folder.glob("*.safetensors")
-    return tuple(sorted(path for path in found if path.name != PLAN_FILE))
+    found = sorted(folder.glob("*.safetensors"))
+    main = [path for path in found if MAIN_WEIGHTS.fullmatch(path.name)]
+    return tuple(main or (path for path in found if path.name != PLAN_FILE))
 
 
 def weight_files_or_refusal(folder: Path) -> tuple[Path, ...]:
@@ -154,8 +157,11 @@ def refuse_other_kinds(
             "Prune the original further, or export its run in the masked format and "
             "choose that.",
         )
-    for option, value in options.items():
-        if _EXPERTS.fullmatch(option) and isinstance(value, int) and value > 1:
+    has_experts = options.get("is_moe", True)  # Doge's count stands there without any
+    parts = [options, *(part for part in options.values() if isinstance(part, dict))]
+    numbers = [item for part in parts for item in part.items() if has_experts]
+    for option, value in numbers:
+        if _EXPERTS.fullmatch(str(option)) and isinstance(value, int) and value > 1:
             raise ModelError(
                 f"{name} is a mixture of experts ({option} = {value}).",
                 "Surgeon prunes dense models; choose one without experts.",

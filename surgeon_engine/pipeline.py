@@ -20,7 +20,12 @@ from surgeon_engine import devices
 from surgeon_engine.bounds import refuse_out_of_bounds
 from surgeon_engine.calibration.windows import load_windows, vocabulary_of
 from surgeon_engine.config import ExportConfig, RunConfig
-from surgeon_engine.errors import CurvatureError, EvaluationError, ExportError
+from surgeon_engine.errors import (
+    CurvatureError,
+    EngineError,
+    EvaluationError,
+    ExportError,
+)
 from surgeon_engine.events import (
     BaselineEvaluated,
     Corrected,
@@ -280,7 +285,7 @@ def _finish(
             session.emit(export(task, session))
             checkpoint = run.checkpoint_path
         exported = export(Task(pruned, recipe, run, wanted, destination), session)
-    except ExportError as error:
+    except EngineError as error:
         if not run.checkpoint_path.exists():
             keep(Task(pruned, recipe, run, wanted, run.checkpoint_path))
         kept = run.checkpoint_path

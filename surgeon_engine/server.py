@@ -102,6 +102,8 @@ class Engine:
             session.emit(Cancelled())
         except Exception as error:  # the process boundary: nothing above can help
             session.emit(failure(error))
+        if isinstance(command, _NEEDS_MEMORY):
+            devices.give_memory_back()  # other processes measure and write texts
         del self._sessions[command.run]
 
     def _next(self) -> tuple[Command, Session] | None:

@@ -29,7 +29,12 @@ from surgeon_engine.model.coupling import CoupledGroups, groups_of
 from surgeon_engine.model.families import Part
 from surgeon_engine.model.layers import PrunableLayer, prunable_layers
 
-_ACTIVATION = ("hidden_activation", "hidden_act", "activation_function")
+_ACTIVATION = (
+    "hidden_activation",
+    "hidden_act",
+    "activation_function",
+    "activation",  # Falcon's
+)
 _OF_QUERY_OR_KEY = re.compile(r"(q|k|qk|query|key)_")  # names of norms
 _ZERO_AT_ZERO = ("bloom",)  # whose activation the config does not name
 
@@ -89,9 +94,9 @@ def compact_parts(plan: Plan, model: PreTrainedModel) -> list[CompactPart]:
     if _is_zero_at_zero(model):
         for coupled in groups_of(Coupling.NEURONS, model):
             _cut_neurons(coupled, stays, around)
-        for coupled in groups_of(Coupling.HEADS, model):
-            if not _mixes_values(coupled, model):
-                _cut_values(coupled, stays)
+    for coupled in groups_of(Coupling.HEADS, model):
+        if not _mixes_values(coupled, model):
+            _cut_values(coupled, stays)
     parts = [_part(layer, stays[layer.name], around) for layer in layers]
     return [part for part in parts if not part.is_whole]
 

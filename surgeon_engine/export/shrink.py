@@ -92,6 +92,12 @@ class Compact:
         Raises:
             ModelError: blocks of the model differ, which a config cannot say.
         """
+        if self.plan.groups and self.model.config.is_heterogeneous:
+            raise ModelError(
+                "The config of the model says something of each layer itself, where "
+                "the widths would have to stand.",
+                "Choose the masked format.",
+            )
         pruned: dict[str, Any] = {"blocks": blocks_path(self.model)} | self.parts
         added: dict[str, Any] = {"pruned": pruned}
         by_block: dict[int, dict[str, int]] = {}

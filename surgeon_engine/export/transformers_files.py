@@ -202,7 +202,7 @@ class Compact(_Smaller):
 def compact_refusal(pruned: Pruned) -> str:
     """Why what is left cannot be told in a config; empty: it can."""
     try:
-        compact(pruned.loaded.model, pruned.plan)
+        _ = compact(pruned.loaded.model, pruned.plan).config
     except ModelError as error:
         return error.message
     return ""

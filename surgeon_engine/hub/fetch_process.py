@@ -39,6 +39,7 @@ from surgeon_engine.hub.messages import Fetched, Message, Planned, WantedFile, W
 from surgeon_engine.hub.refusals import refused
 from surgeon_engine.hub_names import INDEX, HubName, hub_name
 from surgeon_engine.model_facts import (
+    MAIN_WEIGHTS,
     read_options,
     refuse_other_kinds,
     refuse_without_weights,
@@ -50,7 +51,6 @@ _SMALL = re.compile(
     r"[\w.-]*(config|tokenizer|special_tokens_map|added_tokens|vocab|merges|"
     r"chat_template|spiece|sentencepiece|index)[\w.-]*\.(json|txt|model|jinja)"
 )
-_MAIN_WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors")
 # By default the library writes 10 MB at a time: a slow line would seem to stand still,
 # and as much would be lost each time that the process is ended.
 _BYTES_AT_A_TIME = 64 * 1024
@@ -89,7 +89,7 @@ def wanted_names(names: Iterable[str]) -> tuple[str, ...]:
         ModelError: there are no weights that can be used.
     """
     names = sorted(name for name in names if "/" not in name)
-    weights = [name for name in names if _MAIN_WEIGHTS.fullmatch(name)]
+    weights = [name for name in names if MAIN_WEIGHTS.fullmatch(name)]
     weights = weights or [name for name in names if name.endswith(".safetensors")]
     small = [name for name in names if _SMALL.fullmatch(name)]
     if not weights and any(name.endswith(".gguf") for name in names):

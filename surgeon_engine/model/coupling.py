@@ -256,9 +256,11 @@ def _heads(line: Line, block: _Block) -> _Division:
 
 
 def _neurons(line: Line, block: _Block) -> _Division:
+    neurons = block.by_kind[line.consumer].columns
     if line.place:
         _refuse_joint_norm(line, block, 1, "neuron")
-    return _Division(block.by_kind[line.consumer].columns, {Part.GATE: 1, Part.UP: 1})
+        _refuse_numbers_of_neurons(line, block, neurons)
+    return _Division(neurons, {Part.GATE: 1, Part.UP: 1})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -296,6 +298,26 @@ def _refuse_numbers_of_heads(line: Line, module: nn.Module, heads: set[int]) -> 
                 raise PruningError(
                     f"{path} has numbers of its own for each of {weight.shape[0]} "
                     "heads, which could not go with them."
+                )
+
+
+def _refuse_numbers_of_neurons(line: Line, block: _Block, neurons: int) -> None:
+    """The same of neurons; and what normalises without weights takes all of them."""
+    for name, part in block.module.get_submodule(line.place).named_modules():
+        if isinstance(part, LINEAR):
+            continue
+        path = ".".join(filter(None, (line.place, name)))
+        own = dict(part.named_parameters(recurse=False))
+        if "norm" in type(part).__name__.lower() and not own:
+            raise PruningError(
+                f"{path} normalises all neurons together: without one the others would "
+                "change."
+            )
+        for each, numbers in own.items():
+            if neurons in numbers.shape:
+                raise PruningError(
+                    f"{path}.{each} has numbers of its own for each of {neurons:,} "
+                    "neurons, which could not go with them."
                 )
 
 

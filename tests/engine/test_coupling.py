@@ -278,6 +278,21 @@ def test_a_norm_over_all_neurons_makes_them_inseparable():
     assert len(coupled_groups(Structure.HEADS, model)) == 2
 
 
+def test_neurons_with_numbers_of_their_own_are_refused():
+    model = tiny_model("llama")
+    model.model.layers[0].mlp.scale = nn.Parameter(torch.ones(24))
+    message = refusal(Structure.NEURONS, model).message
+    assert message.startswith("mlp.scale has numbers of its own for each of 24 neurons")
+    assert coupled_groups(Structure.HEADS, model)
+
+
+def test_a_norm_without_weights_makes_neurons_inseparable():
+    model = tiny_model("llama")
+    model.model.layers[0].mlp.sub_norm = nn.RMSNorm(24, elementwise_affine=False)
+    message = refusal(Structure.NEURONS, model).message
+    assert message.startswith("mlp.sub_norm normalises all neurons together")
+
+
 @pytest.mark.parametrize(
     ("model_type", "refused"), [("diffllama", "heads"), ("gemma3n_text", "neurons")]
 )

@@ -6,6 +6,7 @@ import json
 import struct
 import subprocess
 import sys
+from shutil import copyfile
 
 import pytest
 
@@ -49,6 +50,7 @@ def test_the_facts_are_those_that_the_engine_finds():
     [
         ({"architectures": ["BertModel"]}, "is not a decoder-only language model"),
         ({"num_local_experts": 8}, "is a mixture of experts (num_local_experts = 8)"),
+        ({"ffn_config": {"moe_num_experts": 16}}, "(moe_num_experts = 16)"),
         ({"quantization_config": {"bits": 4}}, "The weights of tiny are quantised"),
         ({"pruned": {"layers": 3}}, "has been pruned already"),
     ],
@@ -58,6 +60,16 @@ def test_other_kinds_are_refused_in_words(tiny, options, sentence):
     assert sentence in facts.problem
     assert facts.hint
     assert facts.hidden_size  # what is known is told all the same
+
+
+def test_experts_that_are_switched_off_are_none(tiny):
+    assert not with_options(tiny, is_moe=False, num_experts=16_384).problem
+
+
+def test_the_same_weights_under_another_name_do_not_count_twice(tiny):
+    before = model_facts(str(tiny))
+    copyfile(tiny / "model.safetensors", tiny / "consolidated.safetensors")
+    assert model_facts(str(tiny)) == before
 
 
 def test_pickled_weights_are_refused(tiny):

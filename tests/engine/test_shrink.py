@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import weakref
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,6 +15,8 @@ from surgeon_engine.config import COUPLED, PruningConfig, Structure
 from surgeon_engine.errors import ModelError
 from surgeon_engine.export.plan import KeptPart, Plan, plan_of
 from surgeon_engine.export.shrink import compact, compact_model, shrink_in_place
+from surgeon_engine.export.transformers_files import compact_refusal
+from surgeon_engine.export.writer import Pruned
 from surgeon_engine.model.coupling import structure_support
 from surgeon_engine.model.layers import prunable_layers
 from surgeon_engine.pruning.structures import units_of
@@ -178,3 +181,14 @@ def test_blocks_of_different_widths_are_refused_in_a_sentence():
     with pytest.raises(ModelError, match="different numbers of neurons") as caught:
         _ = made.config
     assert "masked" in caught.value.hint
+    loaded = SimpleNamespace(model=model)
+    refusal = compact_refusal(Pruned(loaded, made.plan))
+    assert refusal == caught.value.message
+
+
+def test_a_config_that_speaks_of_each_layer_itself_is_not_overwritten():
+    model, plan = masked("llama", Structure.NEURONS)
+    assert compact(model, plan).config
+    model.config.per_layer_config = {0: {"rms_norm_eps": 1e-4}}
+    with pytest.raises(ModelError, match="says something of each layer"):
+        _ = compact(model, plan).config
