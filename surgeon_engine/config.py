@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import PurePath
 
 from surgeon_engine.errors import ConfigError
 from surgeon_engine.formats import FOR_TRANSFORMERS, FileDtype, Format, check_dtype
@@ -154,6 +155,11 @@ class ModelConfig:
             )
 
 
+def is_token_file(text: str) -> bool:
+    """Whether a text is a file of tokens, whose windows are as they are there."""
+    return PurePath(text).suffix == ".npy"
+
+
 @dataclass(frozen=True, slots=True)
 class CalibrationConfig:
     """The text on which curvature is measured, and the one on which loss is."""
@@ -162,9 +168,15 @@ class CalibrationConfig:
     # hf://datasets/org/name@revision
     text: str = BUILTIN_TEXT
     validation_text: str = ""  # as `text`; empty: a held-out part of `text`
-    windows: int = option(64, Limits(1, 100_000))
-    validation_windows: int = option(32, Limits(1, 100_000))
-    window_length: int = option(256, Limits(8, 131_072))  # tokens
+    windows: int = option(
+        64, Limits(1, 100_000), applies=lambda c: not c.takes_whole_file
+    )
+    validation_windows: int = option(
+        32, Limits(1, 100_000), applies=lambda c: not is_token_file(c.validation_text)
+    )
+    window_length: int = option(  # tokens
+        256, Limits(8, 131_072), applies=lambda c: c.cuts_windows
+    )
     seed: int = option(0, Limits(0, 2**31 - 1), advanced=True)
     batch: int = option(4, Limits(1, 1024), advanced=True)
     column: str = ""  # of a table; empty: "text", or the one with the longest texts
@@ -196,6 +208,18 @@ class CalibrationConfig:
                 "Leave dataset_config, split and validation_split empty, or give "
                 "hf://datasets/organisation/name as text.",
             )
+
+    @property
+    def takes_whole_file(self) -> bool:
+        """Whether all windows of a token file are measured, however many it has."""
+        return is_token_file(self.text) and bool(self.validation_text)
+
+    @property
+    def cuts_windows(self) -> bool:
+        """Whether some windows are cut from a text, and not as a file has them."""
+        return not all(
+            map(is_token_file, (self.text, self.validation_text or self.text))
+        )
 
     @property
     def _names_split(self) -> bool:

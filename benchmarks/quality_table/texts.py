@@ -26,6 +26,7 @@ from surgeon_engine.config import (
     Fisher,
     ModelConfig,
     RunConfig,
+    is_token_file,
 )
 from surgeon_engine.errors import CalibrationError, ConfigError
 from surgeon_engine.model.load import load_tokenizer
@@ -99,9 +100,9 @@ class Texts:
             found = load_windows(config, self._tokenizer, self._vocabulary)
             validation_text = config.validation_text or config.text
             calibration, validation = found.calibration, found.validation
-            if _is_token_file(config.text):
+            if is_token_file(config.text):
                 calibration = _drawn(calibration, config, run.given)
-            if _is_token_file(validation_text):
+            if is_token_file(validation_text):
                 validation = _first(validation, config, run.given)
             self._parts[key] = (
                 self._part("calibration", config.text, calibration),
@@ -156,10 +157,6 @@ def digest_of_files(paths: Sequence[Path]) -> str:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:_DIGITS]
-
-
-def _is_token_file(text: str) -> bool:
-    return Path(text).suffix == ".npy"
 
 
 def _drawn(windows: Tensor, config: CalibrationConfig, given: frozenset[str]) -> Tensor:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import zipfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -26,7 +25,7 @@ from surgeon_engine.calibration.texts import (
     read_documents,
     validation_source,
 )
-from surgeon_engine.config import CalibrationConfig, ModelConfig
+from surgeon_engine.config import CalibrationConfig, ModelConfig, is_token_file
 from surgeon_engine.errors import CalibrationError
 from surgeon_engine.events import TextPreviewed
 from surgeon_engine.model.load import load_tokenizer
@@ -100,7 +99,7 @@ def load_windows(
         calibration, rest = drawn[:wanted], drawn[wanted:]
     else:
         calibration = reader.draw(own, "calibration", wanted)
-        if not _is_token_file(own.name):
+        if not is_token_file(own.name):
             calibration = calibration[:wanted]
         rest = reader.draw(other, "validation", held_out)
     validation = reader.held_out(calibration, rest)
@@ -164,7 +163,7 @@ class _Reader:
 
     def draw(self, source: TextSource, part: Part, count: int) -> Tensor:
         """All windows of `source`, at least `count`, in a seeded order; x length."""
-        if _is_token_file(source.name):
+        if is_token_file(source.name):
             return self._token_file(source.name)
         length = self._config.window_length
         documents = read_documents(source, part)
@@ -186,7 +185,7 @@ class _Reader:
     def held_out(self, calibration: Tensor, windows: Tensor) -> Tensor:
         """The first of `windows`, for validation, that are not in `calibration`."""
         wanted = self._config.validation_windows
-        if _is_token_file(self._config.validation_text):
+        if is_token_file(self._config.validation_text):
             return windows  # somebody has chosen each of them
         used = set(map(tuple, calibration.tolist()))
         kept: list[int] = []
@@ -266,10 +265,6 @@ def _are_windows(tokens: np.ndarray) -> bool:
         and len(shape) == 2
         and min(shape[0], shape[1] - 1) > 0
     )
-
-
-def _is_token_file(source: str) -> bool:
-    return Path(source).suffix == ".npy"
 
 
 def _refuse_unfit(windows: Tensor, vocabulary: Vocabulary) -> None:

@@ -157,7 +157,8 @@ def _calibration_problem(config: RunConfig, model: ModelSummary | None) -> str:
         if problem := given.text_problem(text):
             return problem
     longest = model.longest_window if model is not None else 0
-    if longest and calibration.window_length > longest:
+    is_cut = calibration.cuts_windows  # else their length is seen once they are read
+    if longest and is_cut and calibration.window_length > longest:
         return tr(
             "Windows of {window_length} tokens are longer than the {longest} "
             "that this model can read."
@@ -181,7 +182,9 @@ def _target_problem(config: RunConfig, model: ModelSummary | None) -> str:
             return tr(
                 "{pattern} under Limits is the name of no layer of this model."
             ).format(pattern=limit.pattern)
-    if config.pruning.is_corrected and config.calibration.windows < _LEAST_WINDOWS:
+    has_few = config.calibration.windows < _LEAST_WINDOWS
+    has_few = has_few and not config.calibration.takes_whole_file
+    if config.pruning.is_corrected and has_few:
         return tr(
             "The correction is judged by held-out windows: it needs "
             "{least} windows. Use as many, or set Correction to "

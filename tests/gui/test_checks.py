@@ -108,6 +108,17 @@ def test_a_correction_needs_windows_to_hold_out(method):
     assert ("needs 4 windows" in problem) == (method is Method.LLM_SURGEON)
 
 
+def test_of_a_token_file_nothing_is_said_that_it_may_not_be():
+    calibration = CalibrationConfig(
+        text="a.npy", validation_text="b.npy", windows=2, window_length=131_072
+    )
+    found = problems(RunConfig(calibration=calibration), MODEL, RUNS)
+    assert Step.TARGET not in found
+    assert "longer than" not in found[Step.CALIBRATION]  # there is no such file
+    assert not calibration.cuts_windows
+    assert calibration.takes_whole_file
+
+
 @pytest.mark.parametrize("name", ["block 0", "mlp.down_proj", "*.layers.1.*"])
 def test_a_layer_is_protected_by_name_kind_or_block(name):
     config = RunConfig(pruning=PruningConfig(sparsity=0.1, protect=(name,)))
