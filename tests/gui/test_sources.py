@@ -8,7 +8,7 @@ import pytest
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QComboBox, QLabel, QPlainTextEdit
 
-from surgeon_engine.config import DEMO
+from surgeon_engine.config import DEMO, CalibrationConfig
 from surgeon_engine.hub_names import hub_name
 from surgeon_gui import settings
 from surgeon_gui.app_state import Step
@@ -292,6 +292,18 @@ def test_a_data_set_of_the_hub_is_chosen(qtbot, window):
     calibration = window.session.state.config.calibration
     assert (calibration.split, calibration.validation_split) == ("", "")
     assert not find(window, "text_parts").isVisible()
+
+
+def test_a_data_set_to_validate_on_is_taken_back_with_its_part(qtbot, window):
+    load_and_wait(qtbot, window)
+    chosen = CalibrationConfig(validation_text=DATASET, validation_split="test")
+    window.session.edit_calibration(chosen)
+    line = find(window, "calibration_validation_text")
+    line.setText("")
+    line.setModified(True)
+    line.editingFinished.emit()
+    calibration = window.session.state.config.calibration
+    assert (calibration.validation_text, calibration.validation_split) == ("", "")
 
 
 def test_a_text_that_cannot_be_looked_into_is_told(qtbot, window, tmp_path):
