@@ -243,6 +243,10 @@ def _adapts(pruning: PruningConfig) -> bool:
     return pruning.adapts
 
 
+def _has_given_damping(pruning: PruningConfig) -> bool:
+    return pruning.adapts and not pruning.searches_damping
+
+
 @dataclass(frozen=True, slots=True)
 class PruningConfig:
     """How much is removed, in which structure, by which costs and updates."""
@@ -307,9 +311,11 @@ class PruningConfig:
         0.01,
         Limits(0, 100),
         advanced=True,
-        applies=lambda p: p.method in (Method.LLM_SURGEON, Method.SPARSEGPT),
+        applies=lambda p: _has_given_damping(p) or p.method is Method.SPARSEGPT,
     )
-    update_damping: float = option(0.1, Limits(0, 100), advanced=True, applies=_adapts)
+    update_damping: float = option(
+        0.1, Limits(0, 100), advanced=True, applies=_has_given_damping
+    )
 
     def __post_init__(self) -> None:
         check_limits(self)

@@ -243,8 +243,11 @@ def test_advanced_fields_are_hidden_until_asked_for(qtbot, form):
     form.show()
     qtbot.waitExposed(form)
     assert form.field("shots").isVisible()
-    assert not form.field("cost_damping").isVisible()
+    assert not form.field("damping").isVisible()
     form.findChild(object, "pruning_advanced_button").click()
+    assert form.field("damping").isVisible()
+    assert not form.field("cost_damping").isVisible()  # it is searched for
+    choose(form, "damping", Damping.FIXED)
     assert form.field("cost_damping").isVisible()
 
 
