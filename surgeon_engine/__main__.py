@@ -13,6 +13,7 @@ Whatever needs torch is imported once a command is known: `--help` takes no time
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -20,7 +21,13 @@ from pathlib import Path
 from typing import TextIO
 
 from surgeon_engine.commands import StopAndKeep
-from surgeon_engine.config import Device, Dtype, ExportConfig, ModelConfig
+from surgeon_engine.config import (
+    Device,
+    Dtype,
+    ExportConfig,
+    ModelConfig,
+    PruningConfig,
+)
 from surgeon_engine.errors import ConfigError, EngineError
 from surgeon_engine.events import (
     Cancelled,
@@ -189,15 +196,7 @@ def _run(options: argparse.Namespace) -> int:
     from surgeon_engine.server import failure
     from surgeon_engine.session import Session
 
-    shots = config.pruning.shots
-    if config.pruning.perplexity_rise:
-        shots = sys.maxsize  # a quality limit makes more and smaller steps
-    if options.stop_after is not None and not 1 <= options.stop_after <= shots:
-        raise ConfigError(
-            f"There is no shot {options.stop_after} to stop after: "
-            f"the job has {shots}.",
-            f"Give --stop-after a number from 1 to {shots}.",
-        )
+    _refuse_wrong_stop(options.stop_after, config.pruning)
     without_progress_bars()
     if options.name:
         folder = options.run_dir / options.name
@@ -222,13 +221,29 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _refuse_wrong_stop(stop_after: int | None, pruning: PruningConfig) -> None:
+    # A quality limit makes more and smaller steps: nobody knows how many.
+    most = math.inf if pruning.perplexity_rise else pruning.shots
+    if stop_after is not None and not 1 <= stop_after <= most:
+        raise ConfigError(
+            f"There is no shot {stop_after} to stop after.",
+            f"Give --stop-after a number from 1 to {pruning.shots}, or a larger one "
+            "for a job with a limit on perplexity.",
+        )
+
+
 def _estimate(options: argparse.Namespace) -> int:
     config = read_config(options.job)
+    config.refuse_contradictions()
+    from surgeon_engine.bounds import refuse_out_of_bounds
     from surgeon_engine.forecast import forecast, in_lines
     from surgeon_engine.libraries import without_progress_bars
+    from surgeon_engine.sizes import file_dtype, goal_of
 
     without_progress_bars()
     found = forecast(config, options.run_dir / "estimate")
+    goal = goal_of(config.pruning, found.model, file_dtype(config, found.model))
+    refuse_out_of_bounds(goal, config.pruning, found.model)
     _say(in_lines(found))
     return 0 if found.fit.room is not Light.RED else 1
 

@@ -6,13 +6,14 @@ Qt.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from surgeon_engine.config import RunConfig
 from surgeon_engine.events import ModelSummary, Stage
 from surgeon_engine.footprint import Footprint
 from surgeon_engine.machine import Machine
 from surgeon_engine.run_time import seconds_of_stages
+from surgeon_engine.token_files import as_it_is_read
 
 _LIBRARIES = 450_000_000  # bytes that a process with torch and transformers holds
 _WORKING = 100_000_000  # of threads and of what the allocator keeps, once it computes
@@ -36,7 +37,8 @@ class Estimate:
 
 def estimate(config: RunConfig, model: ModelSummary, machine: Machine) -> Estimate:
     """What the run needs on `machine`."""
-    job = Footprint(config, model)
+    read = as_it_is_read(config.calibration)
+    job = Footprint(replace(config, calibration=read), model)
     device = config.model.device
     on_gpu = machine.computes_on_gpu(device)
     idle = max(_LIBRARIES, machine.idle_bytes) + _WORKING

@@ -287,7 +287,7 @@ def _shorter_numbers(config: RunConfig) -> RunConfig | None:
 def _shorter_windows(config: RunConfig) -> RunConfig | None:
     calibration = config.calibration
     length = calibration.window_length // 2
-    if length < _LEAST_LENGTH:
+    if length < _LEAST_LENGTH or not calibration.cuts_windows:
         return None
     return replace(config, calibration=replace(calibration, window_length=length))
 
@@ -295,7 +295,7 @@ def _shorter_windows(config: RunConfig) -> RunConfig | None:
 def _fewer_windows(config: RunConfig) -> RunConfig | None:
     calibration = config.calibration
     windows = calibration.windows // 2
-    if windows < _LEAST_WINDOWS:
+    if windows < _LEAST_WINDOWS or calibration.takes_whole_file:
         return None
     return replace(config, calibration=replace(calibration, windows=windows))
 

@@ -307,7 +307,8 @@ class Footprint:
         dtype = file_dtype(config, model)
         whole = int(model.parameters * BYTES_PER_PARAMETER[dtype])
         is_masked = config.export.format is Format.MASKED
-        if is_masked or config.pruning.structure in SPARSE:
+        is_open = config.pruning.perplexity_rise > 0  # how much goes until a limit
+        if is_masked or is_open or config.pruning.structure in SPARSE:
             return whole
         try:
             return goal_of(config.pruning, model, dtype).weight_bytes

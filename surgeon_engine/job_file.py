@@ -67,7 +67,8 @@ def _with_paths_from(base: Path, config: RunConfig) -> RunConfig:
     def absolute(name: str, keyword: str) -> str:
         if name in ("", keyword) or is_hub_source(name):
             return name
-        return str((base / os.path.expanduser(name)).resolve())
+        # Links are not followed: what they lead to may have another ending.
+        return os.path.normpath((base / os.path.expanduser(name)).absolute())
 
     text = config.calibration
     return dataclasses.replace(

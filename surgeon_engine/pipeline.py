@@ -53,6 +53,7 @@ from surgeon_engine.formats import FOR_TRANSFORMERS
 from surgeon_engine.libraries import versions
 from surgeon_engine.model.inspect import describe
 from surgeon_engine.model.load import load_model
+from surgeon_engine.model.source import first_line
 from surgeon_engine.pruning.schedule import share_of_goal
 from surgeon_engine.pruning.structures import units_of
 from surgeon_engine.run_folder import Report, RunFolder
@@ -275,24 +276,27 @@ def _finish(
         ExportError: what was asked for could not be had; but what was pruned is kept.
     """
     wanted, destination = recipe.config.export, run.export_path(recipe.config)
-    save_probe(patient.loaded, patient.windows.validation, run.probe_path)
     pruned = shrinking.pruned(patient)
     checkpoint = destination
     try:
+        save_probe(patient.loaded, patient.windows.validation, run.probe_path)
         if wanted.format not in FOR_TRANSFORMERS:
             # Nothing else can be made of other programs' files.
             task = Task(pruned, recipe, run, ExportConfig(), run.checkpoint_path)
             session.emit(export(task, session))
             checkpoint = run.checkpoint_path
         exported = export(Task(pruned, recipe, run, wanted, destination), session)
-    except EngineError as error:
+    except (EngineError, OSError, MemoryError, RuntimeError) as error:
         if not run.checkpoint_path.exists():
             keep(Task(pruned, recipe, run, wanted, run.checkpoint_path))
         kept = run.checkpoint_path
         run.write_report(_report(patient, recipe, None, kept, session))
+        message, hint = f"The export failed: {first_line(error)}.", ""
+        if isinstance(error, EngineError):
+            message, hint = error.message, error.hint
         raise ExportError(
-            error.message,
-            f"{error.hint} What was pruned is not lost: it can be exported again from "
+            message,
+            f"{hint} What was pruned is not lost: it can be exported again from "
             f"{run.path}.".strip(),
         ) from error
     session.emit(exported)

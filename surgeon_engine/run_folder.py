@@ -172,10 +172,12 @@ class RunFolder:
             ) from error
 
     def checkpoint_of(self, report: Report) -> Path:
-        """The checkpoint that a report names; one in the folder may move with it."""
+        """The checkpoint that a report names; the run's own has moved with it."""
         named = Path(report.checkpoint)
+        is_kept = named.name == self.checkpoint_path.name
         beside = self.path / named.name
-        return beside if beside.is_dir() else named
+        is_own = is_kept or not report.config.export.folder
+        return beside if is_own and beside.is_dir() else named
 
     def keep_unverified(self, checkpoint: Path) -> Path:
         """Move a checkpoint that failed its check here; where it is then."""

@@ -92,7 +92,8 @@ class Compact:
         Raises:
             ModelError: blocks of the model differ, which a config cannot say.
         """
-        if self.plan.groups and self.model.config.is_heterogeneous:
+        config = self.model.config  # before transformers 5.15 no layer has its own
+        if self.plan.groups and getattr(config, "is_heterogeneous", False):
             raise ModelError(
                 "The config of the model says something of each layer itself, where "
                 "the widths would have to stand.",

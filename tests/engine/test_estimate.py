@@ -187,6 +187,8 @@ def test_the_disk_holds_the_export_and_what_others_are_made_of():
     assert need(gguf, "disk") > 1.8 * disk
     masked = replace(JOB, export=ExportConfig(format=Format.MASKED))
     assert need(masked, "disk") > disk
+    limited = replace(JOB, pruning=replace(JOB.pruning, perplexity_rise=5))
+    assert need(limited, "disk") > 4 * MODEL.parameters  # who knows how little goes
     short = replace(gguf, export=ExportConfig(format=Format.GGUF, dtype=FileDtype.Q8_0))
     assert disk + 0.7 * MODEL.parameters < need(short, "disk") < need(gguf, "disk")
 

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from surgeon_engine import pipeline
 from surgeon_engine.commands import Cancel
 from surgeon_engine.config import ExportConfig, Structure
 from surgeon_engine.errors import ConfigError, ExportError
@@ -132,6 +133,30 @@ def test_the_folder_of_a_run_is_found_wherever_it_lies(tmp_path, monkeypatch):
     another = ExportConfig(str(tmp_path / "second"), Format.MASKED)
     told = export_again(str(tmp_path / "moved"), another, Recorder().session)
     assert told.folder == str(tmp_path / "second")
+
+
+def test_a_checkpoint_elsewhere_is_not_mistaken_for_one_in_the_run(tmp_path):
+    elsewhere = tmp_path / "models" / "compact"
+    config = wanted(tmp_path, ExportConfig(str(elsewhere), Format.COMPACT))
+    Recorder().run(config, tmp_path / "run")
+    again(tmp_path, Format.COMPACT, "run/compact", dtype=FileDtype.BFLOAT16)
+    run = RunFolder(tmp_path / "run")
+    assert run.checkpoint_of(run.read_report()) == elsewhere
+
+
+@pytest.mark.parametrize("name", ["save_probe", "export"])
+@pytest.mark.parametrize("error", [OSError(28, "No space left"), MemoryError()])
+def test_whatever_fails_at_the_export_loses_nothing(tmp_path, monkeypatch, name, error):
+    def fails(*arguments):
+        raise error
+
+    monkeypatch.setattr(pipeline, name, fails)
+    with pytest.raises(ExportError, match="The export failed") as told:
+        exported(tmp_path, Format.AUTOMATIC)
+    assert "What was pruned is not lost" in told.value.hint
+    run = RunFolder(tmp_path / "run")
+    checkpoint = run.checkpoint_of(run.read_report())
+    assert AutoModelForCausalLM.from_pretrained(checkpoint, trust_remote_code=True)
 
 
 def test_the_same_widths_everywhere_make_plain_files(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 
 from surgeon_engine.__main__ import main
 from surgeon_engine.config import RunConfig
-from surgeon_engine.job_file import config_to_toml
+from surgeon_engine.job_file import config_to_toml, read_config
 from tests.helpers.tiny_models import save_tiny_model
 
 JOB = """
@@ -124,3 +124,23 @@ def test_a_failed_run_says_so_in_its_log(job, tmp_path, capsys):
     last = (tmp_path / "runs" / "x" / "events.jsonl").read_text().splitlines()[-1]
     assert '"type":"Failed"' in last
     assert err.splitlines()[0] in last
+
+
+def test_an_estimate_refuses_what_a_run_would(tmp_path, capsys):
+    path = tmp_path / "job.toml"
+    path.write_text(
+        '[pruning]\ntarget = "file_size"\nmegabytes = 8\n[export]\nformat = "masked"\n'
+    )
+    assert run("estimate", path, capsys=capsys)[0] == 1
+    path.write_text('[pruning]\ntarget = "parameters"\nmillion_parameters = 100\n')
+    code, _, err = run("estimate", path, capsys=capsys)
+    assert code == 1
+    assert "parameters" in err
+
+
+def test_links_of_a_job_keep_their_endings(tmp_path):
+    (tmp_path / "blob").write_text("A text.")
+    (tmp_path / "train.txt").symlink_to(tmp_path / "blob")
+    path = tmp_path / "job.toml"
+    path.write_text('[calibration]\ntext = "train.txt"\n')
+    assert read_config(path).calibration.text == str(tmp_path / "train.txt")
