@@ -8,12 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
-from surgeon_engine.config import (
-    CalibrationConfig,
-    ExportConfig,
-    ModelConfig,
-    RunConfig,
-)
+from surgeon_engine.calibration_config import CalibrationConfig
+from surgeon_engine.config import ExportConfig, ModelConfig, RunConfig
 from surgeon_engine.measurements import Settings
 from surgeon_engine.playground import GenerationSettings
 

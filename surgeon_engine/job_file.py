@@ -14,7 +14,8 @@ from typing import Any
 
 import msgspec
 
-from surgeon_engine.config import BUILTIN_TEXT, DEMO, RunConfig
+from surgeon_engine.calibration_config import BUILTIN_TEXT
+from surgeon_engine.config import DEMO, RunConfig
 from surgeon_engine.errors import ConfigError
 from surgeon_engine.hub_names import is_hub_source
 

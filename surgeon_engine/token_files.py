@@ -10,7 +10,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from surgeon_engine.config import CalibrationConfig, is_token_file
+from surgeon_engine.calibration_config import CalibrationConfig, is_token_file
 from surgeon_engine.errors import ConfigError
 
 _MAGIC = b"\x93NUMPY"  # what NumPy's files begin with

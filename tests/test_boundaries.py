@@ -19,6 +19,7 @@ QT = {"PySide6", "shiboken6", "pyqtgraph", "surgeon_gui"}
 HEAVY = {"torch", "transformers", "datasets", "safetensors"}
 CONTRACT = {
     "bounds",
+    "calibration_config",
     "config",
     "couplings",
     "commands",

@@ -14,7 +14,8 @@ from typing import Any
 
 import humanize
 
-from surgeon_engine.config import BUILTIN_TEXT, DEMO, Device, Dtype, ModelConfig
+from surgeon_engine.calibration_config import BUILTIN_TEXT
+from surgeon_engine.config import DEMO, Device, Dtype, ModelConfig
 from surgeon_engine.errors import ConfigError, EngineError
 from surgeon_engine.libraries import without_progress_bars
 from surgeon_engine.model.inspect import inspect_model

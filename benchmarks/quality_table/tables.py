@@ -9,7 +9,8 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from surgeon_engine.config import CalibrationConfig, PruningConfig, RunConfig
+from surgeon_engine.calibration_config import CalibrationConfig
+from surgeon_engine.config import PruningConfig, RunConfig
 
 from .results import Circumstances, Figures, Key, Line
 from .texts import ReadyRun

@@ -20,14 +20,12 @@ from torch import Tensor
 
 from surgeon_engine import devices
 from surgeon_engine.calibration.windows import load_windows, vocabulary_of
-from surgeon_engine.config import (
+from surgeon_engine.calibration_config import (
     BUILTIN_TEXT,
     CalibrationConfig,
-    Fisher,
-    ModelConfig,
-    RunConfig,
     is_token_file,
 )
+from surgeon_engine.config import Fisher, ModelConfig, RunConfig
 from surgeon_engine.errors import CalibrationError, ConfigError
 from surgeon_engine.model.load import load_tokenizer
 from surgeon_engine.model.source import locate, read_model_config

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from surgeon_engine.calibration import hub_datasets, tables
 from surgeon_engine.calibration.builtin import Part, builtin_documents
-from surgeon_engine.config import BUILTIN_TEXT, CalibrationConfig
+from surgeon_engine.calibration_config import BUILTIN_TEXT, CalibrationConfig
 from surgeon_engine.errors import CalibrationError
 from surgeon_engine.hub_names import HubName, hub_name
 from surgeon_engine.sources import TextDescribed

@@ -25,7 +25,8 @@ from surgeon_engine.calibration.texts import (
     read_documents,
     validation_source,
 )
-from surgeon_engine.config import CalibrationConfig, ModelConfig, is_token_file
+from surgeon_engine.calibration_config import CalibrationConfig, is_token_file
+from surgeon_engine.config import ModelConfig
 from surgeon_engine.errors import CalibrationError
 from surgeon_engine.events import TextPreviewed
 from surgeon_engine.model.load import load_tokenizer

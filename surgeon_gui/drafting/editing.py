@@ -12,13 +12,9 @@ from dataclasses import replace
 
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
+from surgeon_engine.calibration_config import CalibrationConfig
 from surgeon_engine.commands import Command, InspectModel, PreviewText
-from surgeon_engine.config import (
-    CalibrationConfig,
-    ExportConfig,
-    PruningConfig,
-    RunConfig,
-)
+from surgeon_engine.config import ExportConfig, PruningConfig, RunConfig
 from surgeon_engine.model_facts import model_facts
 from surgeon_engine.presets import Preset
 from surgeon_gui import app_state

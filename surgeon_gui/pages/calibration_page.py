@@ -8,7 +8,7 @@ from typing import Any
 
 from PySide6.QtCore import Slot
 
-from surgeon_engine.config import BUILTIN_TEXT, CalibrationConfig
+from surgeon_engine.calibration_config import BUILTIN_TEXT, CalibrationConfig
 from surgeon_engine.hub_names import is_hub_source
 from surgeon_gui.app_state import AppState, Step
 from surgeon_gui.forms import ConfigForm

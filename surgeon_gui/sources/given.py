@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from surgeon_engine.config import BUILTIN_TEXT, DEMO
+from surgeon_engine.calibration_config import BUILTIN_TEXT
+from surgeon_engine.config import DEMO
 from surgeon_engine.hub_names import SCHEME, hub_name, is_hub_source, understood
 from surgeon_gui import paths
 from surgeon_gui.translation import tr

@@ -9,7 +9,7 @@ from typing import Any
 from PySide6.QtCore import QSignalBlocker, Signal, Slot
 from PySide6.QtWidgets import QComboBox, QGridLayout, QLabel, QWidget
 
-from surgeon_engine.config import CalibrationConfig
+from surgeon_engine.calibration_config import CalibrationConfig
 from surgeon_engine.hub_names import is_hub_source
 from surgeon_engine.sources import TextDescribed
 from surgeon_gui.app_state import AppState

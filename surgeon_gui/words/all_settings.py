@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Any, NamedTuple
 
-from surgeon_engine.config import CalibrationConfig, RunConfig
+from surgeon_engine.calibration_config import CalibrationConfig
+from surgeon_engine.config import RunConfig
 from surgeon_engine.hub_names import is_hub_source
 from surgeon_gui.sources.given import has_columns
 from surgeon_gui.translation import tr

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from surgeon_engine.config import BUILTIN_TEXT, DEMO
+from surgeon_engine.calibration_config import BUILTIN_TEXT
+from surgeon_engine.config import DEMO
 from surgeon_engine.events import Level, Stage
 from surgeon_engine.hub_names import hub_name
 from surgeon_gui.translation import tr

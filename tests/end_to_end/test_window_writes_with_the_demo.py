@@ -8,7 +8,8 @@ import psutil
 import pytest
 from PySide6.QtWidgets import QListWidget
 
-from surgeon_engine.config import CalibrationConfig, Method, PruningConfig, RunConfig
+from surgeon_engine.calibration_config import CalibrationConfig
+from surgeon_engine.config import Method, PruningConfig, RunConfig
 from surgeon_engine.playground import Side
 from surgeon_gui.run_state import Status
 from tests.helpers.windows import click, find, run_of

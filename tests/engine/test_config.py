@@ -6,9 +6,9 @@ import dataclasses
 
 import pytest
 
+from surgeon_engine.calibration_config import CalibrationConfig
 from surgeon_engine.config import (
     SPARSE,
-    CalibrationConfig,
     Correction,
     CostBasis,
     Damping,

@@ -7,8 +7,8 @@ from dataclasses import replace
 import msgspec
 import pytest
 
+from surgeon_engine.calibration_config import CalibrationConfig
 from surgeon_engine.config import (
-    CalibrationConfig,
     Correction,
     Damping,
     Device,

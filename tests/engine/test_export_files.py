@@ -281,12 +281,14 @@ def test_what_was_set_aside_by_a_killed_process_is_put_back_first(finished, tmp_
     assert (tmp_path / "copy" / "precious").is_file()
 
 
-def test_masked_files_reach_no_size():
+def test_masked_files_reach_no_size(tmp_path):
+    config = RunConfig(
+        pruning=PruningConfig(target=Target.FILE_SIZE),
+        export=ExportConfig(format=Format.MASKED),
+    )
     with pytest.raises(ConfigError, match="as large as the original"):
-        RunConfig(
-            pruning=PruningConfig(target=Target.FILE_SIZE),
-            export=ExportConfig(format=Format.MASKED),
-        )
+        Recorder().run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_size_is_told_before_the_work(finished, tmp_path):

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from surgeon_engine.calibration_config import CalibrationConfig
 from surgeon_engine.config import (
-    CalibrationConfig,
     Correction,
     CostBasis,
     Damping,

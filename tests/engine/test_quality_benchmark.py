@@ -20,8 +20,8 @@ from benchmarks.quality_table import command, job, measuring
 from benchmarks.quality_table.plan import Base, PlannedShot, read_plan, runs_of
 from benchmarks.quality_table.results import Results
 from surgeon_engine import pipeline
+from surgeon_engine.calibration_config import CalibrationConfig
 from surgeon_engine.config import (
-    CalibrationConfig,
     Correction,
     Damping,
     ExportConfig,

@@ -17,7 +17,8 @@ from surgeon_engine.calibration.texts import (
     read_documents,
     validation_source,
 )
-from surgeon_engine.config import CalibrationConfig, RunConfig
+from surgeon_engine.calibration_config import CalibrationConfig
+from surgeon_engine.config import RunConfig
 from surgeon_engine.errors import CalibrationError, ConfigError
 from surgeon_engine.hub_names import hub_name
 from surgeon_engine.job_file import config_from_toml, config_to_toml

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from surgeon_engine.config import CalibrationConfig, RunConfig
+from surgeon_engine.calibration_config import CalibrationConfig
+from surgeon_engine.config import RunConfig
 from surgeon_engine.estimate import estimate
 from surgeon_engine.fitting import settings_that_fit
 from surgeon_engine.token_files import as_it_is_read

@@ -13,7 +13,8 @@ from surgeon_engine.calibration.windows import (
     load_windows,
     preview_text,
 )
-from surgeon_engine.config import BUILTIN_TEXT, CalibrationConfig, ModelConfig
+from surgeon_engine.calibration_config import BUILTIN_TEXT, CalibrationConfig
+from surgeon_engine.config import ModelConfig
 from surgeon_engine.errors import CalibrationError
 from tests.helpers.tiny_models import VOCABULARY, byte_tokenizer, save_tiny_model
 

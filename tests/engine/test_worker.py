@@ -11,13 +11,9 @@ import psutil
 import pytest
 import torch
 
+from surgeon_engine.calibration_config import CalibrationConfig
 from surgeon_engine.commands import Cancel, InspectModel, Pause, Resume, StartRun
-from surgeon_engine.config import (
-    CalibrationConfig,
-    ModelConfig,
-    PruningConfig,
-    RunConfig,
-)
+from surgeon_engine.config import ModelConfig, PruningConfig, RunConfig
 from surgeon_engine.errors import ModelError
 from surgeon_engine.events import (
     Cancelled,

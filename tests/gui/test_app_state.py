@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from surgeon_engine.calibration_config import CalibrationConfig
 from surgeon_engine.config import (
-    CalibrationConfig,
     Dtype,
     ExportConfig,
     ModelConfig,

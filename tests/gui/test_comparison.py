@@ -11,7 +11,8 @@ import pytest
 from PySide6.QtCore import QPointF
 from PySide6.QtGui import QAction, QImage
 
-from surgeon_engine.config import CalibrationConfig, Method, RunConfig, Structure
+from surgeon_engine.calibration_config import CalibrationConfig
+from surgeon_engine.config import Method, RunConfig, Structure
 from surgeon_gui.comparing import comparison
 from surgeon_gui.comparing.compare_charts import CurvesChart, SizeChart
 from surgeon_gui.comparing.comparison import Along, Compared, Measure, Point, Size

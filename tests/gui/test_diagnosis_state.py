@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from surgeon_engine.calibration_config import CalibrationConfig
 from surgeon_engine.config import (
-    CalibrationConfig,
     Damping,
     Fisher,
     Method,

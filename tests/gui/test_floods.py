@@ -8,7 +8,8 @@ import time
 import pytest
 from PySide6.QtCore import QTimer
 
-from surgeon_engine.config import CalibrationConfig, PruningConfig, RunConfig
+from surgeon_engine.calibration_config import CalibrationConfig
+from surgeon_engine.config import PruningConfig, RunConfig
 from surgeon_engine.events import Stage
 from surgeon_gui.run_state import Status
 from tests.helpers.fake_engine import STAGES_OF_A_SHOT

@@ -18,8 +18,8 @@ from PySide6.QtWidgets import (
     QToolTip,
 )
 
+from surgeon_engine.calibration_config import CalibrationConfig
 from surgeon_engine.config import (
-    CalibrationConfig,
     Correction,
     CostBasis,
     Damping,

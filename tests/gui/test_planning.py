@@ -12,7 +12,8 @@ from PySide6.QtGui import QAction, QKeyEvent, QKeySequence
 from PySide6.QtWidgets import QApplication, QComboBox, QLineEdit
 from pytestqt.qtbot import QtBot
 
-from surgeon_engine.config import CalibrationConfig, PruningConfig, Structure, Target
+from surgeon_engine.calibration_config import CalibrationConfig
+from surgeon_engine.config import PruningConfig, Structure, Target
 from surgeon_engine.fitting import Light
 from surgeon_engine.presets import preset_of, preset_to_toml, presets
 from surgeon_engine.sizes import goal_of

@@ -8,7 +8,8 @@ import pytest
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QComboBox, QLabel, QPlainTextEdit
 
-from surgeon_engine.config import DEMO, CalibrationConfig
+from surgeon_engine.calibration_config import CalibrationConfig
+from surgeon_engine.config import DEMO
 from surgeon_engine.hub_names import hub_name
 from surgeon_gui import settings
 from surgeon_gui.app_state import Step

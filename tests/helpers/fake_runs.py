@@ -8,7 +8,8 @@ from pathlib import Path
 
 import msgspec
 
-from surgeon_engine.config import CalibrationConfig, PruningConfig, RunConfig
+from surgeon_engine.calibration_config import CalibrationConfig
+from surgeon_engine.config import PruningConfig, RunConfig
 from surgeon_engine.events import (
     BaselineEvaluated,
     Cancelled,

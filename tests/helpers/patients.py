@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 
 from surgeon_engine.calibration.windows import TokenWindows
+from surgeon_engine.calibration_config import CalibrationConfig
 from surgeon_engine.config import (
     DEMO,
-    CalibrationConfig,
     Correction,
     ModelConfig,
     PruningConfig,

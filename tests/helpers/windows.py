@@ -9,7 +9,8 @@ from dataclasses import replace
 from PySide6.QtCore import QCoreApplication, QEvent
 from PySide6.QtWidgets import QWidget
 
-from surgeon_engine.config import CalibrationConfig, PruningConfig, RunConfig
+from surgeon_engine.calibration_config import CalibrationConfig
+from surgeon_engine.config import PruningConfig, RunConfig
 from surgeon_engine.worker import ProcessLink
 from surgeon_gui.engine_thread import EngineThread
 from surgeon_gui.main_window import MainWindow
