@@ -110,7 +110,7 @@ def test_keep_running_takes_an_earlier_stop_and_close_back(qtbot, running):
 
 
 def test_a_run_that_was_waited_for_and_fails_is_shown(qtbot, make_window):
-    window = make_window("--pause", "0.03", "--mishap", "fail", "--at", "update")
+    window = make_window("--pause", "0.1", "--mishap", "fail", "--at", "update")
     load_and_wait(qtbot, window)
     window.start_run()
     wait_for_status(qtbot, window, Status.RUNNING)
