@@ -157,10 +157,10 @@ def refuse_other_kinds(
             "Prune the original further, or export its run in the masked format and "
             "choose that.",
         )
-    has_experts = options.get("is_moe", True)  # Doge's count stands there without any
     parts = [options, *(part for part in options.values() if isinstance(part, dict))]
-    numbers = [item for part in parts for item in part.items() if has_experts]
-    for option, value in numbers:
+    if not options.get("is_moe", True):
+        parts = []  # Doge states a number of experts where it has none
+    for option, value in (item for part in parts for item in part.items()):
         if _EXPERTS.fullmatch(str(option)) and isinstance(value, int) and value > 1:
             raise ModelError(
                 f"{name} is a mixture of experts ({option} = {value}).",
