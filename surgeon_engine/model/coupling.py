@@ -13,7 +13,7 @@ why groups cannot be removed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -250,7 +250,7 @@ def _heads(line: Line, block: _Block) -> _Division:
         )
     size = consumer.columns // heads
     _refuse_joint_norm(line, block, size, "head")
-    _refuse_numbers_of_heads(line, module, {heads, shared})
+    _refuse_numbers_of_heads(line, block, {heads, shared})
     rows = {Part.QUERY: heads // shared * size, Part.KEY: size, Part.VALUE: size}
     return _Division(shared, rows)
 
@@ -283,53 +283,53 @@ class _Stated:
         return 0
 
 
-def _refuse_numbers_of_heads(line: Line, module: nn.Module, heads: set[int]) -> None:
+def _refuse_numbers_of_heads(line: Line, block: _Block, heads: set[int]) -> None:
     """What has a place for each head, and is no linear layer, would not get smaller.
 
     The weights of a norm that all heads share are as long as a head is wide.
     """
-    for name, part in module.named_modules():
-        if isinstance(part, LINEAR):
-            continue
-        for own, weight in part.named_parameters(recurse=False):
-            is_shared_norm = name != "" and weight.ndim == 1
-            if weight.ndim and weight.shape[0] in heads and not is_shared_norm:
-                path = ".".join(filter(None, (line.place, name, own)))
-                raise PruningError(
-                    f"{path} has numbers of its own for each of {weight.shape[0]} "
-                    "heads, which could not go with them."
-                )
+    for path, part in _beside_layers(line, block):
+        for own, numbers in part.named_parameters(recurse=False):
+            is_shared_norm = path != line.place and numbers.ndim == 1
+            if numbers.ndim and numbers.shape[0] in heads and not is_shared_norm:
+                raise _own_numbers(f"{path}.{own}", f"{numbers.shape[0]} heads")
 
 
 def _refuse_numbers_of_neurons(line: Line, block: _Block, neurons: int) -> None:
     """The same of neurons; and what normalises without weights takes all of them."""
-    for name, part in block.module.get_submodule(line.place).named_modules():
-        if isinstance(part, LINEAR):
-            continue
-        path = ".".join(filter(None, (line.place, name)))
-        own = dict(part.named_parameters(recurse=False))
-        if "norm" in type(part).__name__.lower() and not own:
+    for path, part in _beside_layers(line, block):
+        of_its_own = dict(part.named_parameters(recurse=False))
+        if "norm" in type(part).__name__.lower() and not of_its_own:
             raise PruningError(
                 f"{path} normalises all neurons together: without one the others would "
                 "change."
             )
-        for each, numbers in own.items():
+        for own, numbers in of_its_own.items():
             if neurons in numbers.shape:
-                raise PruningError(
-                    f"{path}.{each} has numbers of its own for each of {neurons:,} "
-                    "neurons, which could not go with them."
-                )
+                raise _own_numbers(f"{path}.{own}", f"{neurons:,} neurons")
+
+
+def _own_numbers(path: str, groups: str) -> PruningError:
+    return PruningError(
+        f"{path} has numbers of its own for each of {groups}, which could not go with "
+        "them."
+    )
 
 
 def _refuse_joint_norm(line: Line, block: _Block, size: int, what: str) -> None:
     """A norm over more than one group makes each of them depend on the others."""
-    for name, module in block.module.get_submodule(line.place).named_modules():
+    for path, module in _beside_layers(line, block):
         weight = getattr(module, "weight", None)
-        if isinstance(module, LINEAR) or not isinstance(weight, Tensor):
-            continue
-        if weight.ndim and weight.shape[-1] > size:
+        if isinstance(weight, Tensor) and weight.ndim and weight.shape[-1] > size:
             raise PruningError(
-                f"{line.place}.{name} normalises {weight.shape[-1]:,} numbers "
-                f"together, not the {size:,} of one {what} alone: without one {what} "
-                "the others would change."
+                f"{path} normalises {weight.shape[-1]:,} numbers together, not the "
+                f"{size:,} of one {what} alone: without one {what} the others would "
+                "change."
             )
+
+
+def _beside_layers(line: Line, block: _Block) -> Iterator[tuple[str, nn.Module]]:
+    """The modules of a line's place that are no linear layers, with their paths."""
+    for name, module in block.module.get_submodule(line.place).named_modules():
+        if not isinstance(module, LINEAR):
+            yield ".".join(filter(None, (line.place, name))), module

@@ -11,7 +11,8 @@ A few held-out windows cannot tell small differences apart, and following their 
 makes a run worse. So the search goes on only where that loses less by more than the
 standard error of the difference. Much damping of the update is better at once but worse
 later, since less of what went is left in the weights that the next shots choose from:
-it may only be chosen in the last shot. The damping of the costs takes longer to try.
+it may only be chosen in the last shot. So may that of the costs, but for single
+weights, of which a shot takes more than their costs know of. It takes longer to try.
 After the first shot only less of it is tried: with more gone, less has done better.
 (docs/results.md has the figures.)
 
@@ -41,7 +42,8 @@ from surgeon_engine.shots.removal import remove, selection
 GRID = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 _START = (GRID.index(0.1), GRID.index(0.1))
 _START_SPARSE = (GRID.index(0.03), GRID.index(0.1))
-_MOST_UPDATE = GRID.index(0.1)  # before the last shot
+_MOST = (GRID.index(0.1), GRID.index(0.1))  # before the last shot
+_MOST_SPARSE = (GRID.index(1.0), GRID.index(0.1))
 _UPDATE = ((0, -1), (0, 1))
 _COST = ((-1, 0), (1, 0))  # dearer to try: all costs have to be computed again
 _LESS_COST = ((-1, 0),)
@@ -136,13 +138,16 @@ def choose_damping(patient: Patient, task: Task, session: Session) -> DampingCho
         except CurvatureError:
             return Trial(None)  # too little damping for these factors
 
-    start = _START_SPARSE if config.structure in SPARSE else _START
+    sparse = config.structure in SPARSE
+    start = _START_SPARSE if sparse else _START
     if task.before is not None:
         start = (GRID.index(task.before.cost), GRID.index(task.before.update))
     moves = (_UPDATE, _COST if task.before is None else _LESS_COST)
-    most_update = len(GRID) - 1 if task.is_last else _MOST_UPDATE
+    most = _MOST_SPARSE if sparse else _MOST
+    if task.is_last:
+        most = (len(GRID) - 1, len(GRID) - 1)
     with session.stage(Stage.DAMPING, task.shot):
-        tried, chosen = search(trial_at, start, moves, most_update)
+        tried, chosen = search(trial_at, start, moves, most)
     if tried[chosen].losses is None:
         raise CurvatureError(
             f"None of the {len(tried)} dampings that were tried leaves a model with a "
@@ -162,15 +167,15 @@ def search(
     trial_at: Callable[[Place], Trial],
     start: Place,
     moves: tuple[Moves, ...],
-    most_update: int,
+    most: Place,
 ) -> tuple[dict[Place, Trial], Place]:
     """The places that a search from `start` has tried, and the one it ends at.
 
     Where it begins, both dampings are raised until there is a loss. Then each of the
-    moves is followed while it helps; the damping of the update is not raised beyond
-    `most_update`, and lowered to it where that leaves a loss.
+    moves is followed while it helps; none is raised beyond its `most`, and one that is
+    beyond it is lowered to it where that leaves a loss.
     """
-    look = _Search(trial_at, most_update)
+    look = _Search(trial_at, most)
     here = look.begin(start)
     if look.tried[here].losses is not None:
         for opposite in moves:
@@ -182,10 +187,10 @@ def search(
 class _Search:
     """What has been tried, and the steps of a search."""
 
-    def __init__(self, trial_at: Callable[[Place], Trial], most_update: int) -> None:
+    def __init__(self, trial_at: Callable[[Place], Trial], most: Place) -> None:
         self.tried: dict[Place, Trial] = {}
         self._trial_at = trial_at
-        self._most_update = most_update
+        self._most = most
 
     def begin(self, start: Place) -> Place:
         """The first place with a loss, from `start` on towards more of both."""
@@ -201,10 +206,12 @@ class _Search:
         return here
 
     def _goes(self, here: Place, there: Place) -> bool:
-        if there[1] > max(here[1], self._most_update):
+        of = 0 if here[0] != there[0] else 1  # the damping that changes
+        now, then, most = here[of], there[of], self._most[of]
+        if then > max(now, most):
             return False
         trial = self._trial(there)
-        if here[1] > self._most_update and there[1] < here[1]:
+        if then < now and now > most:
             return trial.losses is not None
         return trial.is_better_beyond_chance(self._trial(here))
 

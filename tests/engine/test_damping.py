@@ -128,6 +128,7 @@ def searches(monkeypatch):
 
 UPDATE, COST, LESS_COST = ((0, -1), (0, 1)), ((-1, 0), (1, 0)), ((-1, 0),)
 LAST = len(GRID) - 1
+FREE = (LAST, LAST)
 
 
 @pytest.mark.parametrize("structure", STRUCTURES)
@@ -145,11 +146,14 @@ def test_later_shots_begin_at_the_choice_before_and_never_damp_the_costs_more(
     assert later_moves == (UPDATE, LESS_COST)
 
 
-@pytest.mark.parametrize(("is_last", "most"), [(False, 0.1), (True, 1.0)])
-def test_much_damping_of_the_update_is_for_the_last_shot(searches, is_last, most):
-    patient = patient_of(sparsity=0.3)
-    choose_damping(patient, task_of(patient, is_last=is_last), quiet())
-    assert GRID[searches[0][2]] == most
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_much_damping_is_for_the_last_shot(searches, structure):
+    patient = patient_of(structure=structure, sparsity=0.3)
+    for is_last in (False, True):
+        choose_damping(patient, task_of(patient, is_last=is_last), quiet())
+    before, last = [tuple(GRID[index] for index in most) for *_, most in searches]
+    assert before == ((1.0, 0.1) if structure in SPARSE else (0.1, 0.1))
+    assert last == (1.0, 1.0)
 
 
 def test_the_search_is_a_stage_of_its_shot():
@@ -227,7 +231,7 @@ def test_a_bowl_is_descended_to_its_ground(start, best):
     def trial(place):
         return trial_of((place[0] - best[0]) ** 2 + (place[1] - best[1]) ** 2)
 
-    tried, chosen = search(trial, start, BOTH, LAST)
+    tried, chosen = search(trial, start, BOTH, FREE)
     assert chosen == best
     assert len(tried) < len(GRID) ** 2
 
@@ -239,7 +243,7 @@ def test_no_place_is_tried_twice_and_none_lies_outside():
         asked.append(place)
         return trial_of(float(sum(place)))
 
-    tried, _ = search(trial, (1, 2), BOTH, LAST)
+    tried, _ = search(trial, (1, 2), BOTH, FREE)
     assert len(asked) == len(set(asked)) == len(tried)
     assert all(0 <= index <= LAST for place in asked for index in place)
 
@@ -248,7 +252,7 @@ def test_where_windows_cannot_tell_the_search_stays_where_it_begins():
     def trial(place):
         return trial_of(1.0 - 0.01 * sum(place), noise=5.0)
 
-    tried, chosen = search(trial, (3, 3), (UPDATE,), LAST)
+    tried, chosen = search(trial, (3, 3), (UPDATE,), FREE)
     assert chosen == (3, 3)
     assert set(tried) == {(3, 3), (3, 2), (3, 4)}
 
@@ -257,10 +261,20 @@ def test_the_update_is_not_damped_beyond_the_most():
     def trial(place):
         return trial_of(float(-place[1]))  # the more, the better
 
-    tried, chosen = search(trial, (3, 2), BOTH, 3)
+    tried, chosen = search(trial, (3, 2), BOTH, (LAST, 3))
     assert chosen == (3, 3)
     assert max(place[1] for place in tried) == 3
-    assert search(trial, (3, 2), BOTH, LAST)[1] == (3, LAST)
+    assert search(trial, (3, 2), BOTH, FREE)[1] == (3, LAST)
+
+
+def test_the_costs_are_not_damped_beyond_the_most():
+    def trial(place):
+        return trial_of(float(-place[0]))  # the more, the better
+
+    tried, chosen = search(trial, (2, 3), BOTH, (3, LAST))
+    assert chosen == (3, 3)
+    assert max(place[0] for place in tried) == 3
+    assert search(trial, (2, 3), BOTH, FREE)[1] == (LAST, 3)
 
 
 def test_where_little_damping_fails_more_is_tried_but_no_more_than_it_takes():
@@ -268,18 +282,25 @@ def test_where_little_damping_fails_more_is_tried_but_no_more_than_it_takes():
         return trial_of(-0.01 * place[1]) if place[0] >= 4 else FAILED
 
     # Both are raised together; then the update's comes back to where it may be.
-    assert search(trial, (2, 3), BOTH, 3)[1] == (4, 3)
-    assert search(trial, (2, 3), (UPDATE, LESS_COST), 3)[1] == (4, 3)
+    assert search(trial, (2, 3), BOTH, (3, 3))[1] == (4, 3)
+    assert search(trial, (2, 3), (UPDATE, LESS_COST), (3, 3))[1] == (4, 3)
+
+
+def test_the_costs_come_back_too_where_it_was_the_update_that_failed():
+    def trial(place):
+        return trial_of(-0.01 * sum(place)) if place[1] >= 4 else FAILED
+
+    assert search(trial, (3, 3), BOTH, (3, 3))[1] == (3, 4)
 
 
 def test_a_start_beyond_the_most_does_not_hold_the_search():
     def trial(place):
         return trial_of((place[0] - 1) ** 2 + (place[1] - 1) ** 2)
 
-    assert search(trial, (3, LAST), BOTH, 3)[1] == (1, 1)
+    assert search(trial, (3, LAST), BOTH, (3, 3))[1] == (1, 1)
 
 
 def test_where_everything_fails_the_most_of_both_was_tried():
-    tried, chosen = search(lambda place: FAILED, (2, 4), BOTH, 3)
+    tried, chosen = search(lambda place: FAILED, (2, 4), BOTH, (3, 3))
     assert chosen == (LAST, LAST)
     assert tried[chosen].losses is None
