@@ -72,7 +72,12 @@ class CalibrationConfig:
     @property
     def takes_whole_file(self) -> bool:
         """Whether all windows of a token file are measured, however many it has."""
-        return is_token_file(self.text) and bool(self.validation_text)
+        return is_token_file(self.text)
+
+    @property
+    def lacks_validation(self) -> bool:
+        """Whether nothing is left to judge by of a token file that is measured."""
+        return self.takes_whole_file and self.validation_text in ("", self.text)
 
     @property
     def cuts_windows(self) -> bool:

@@ -350,6 +350,12 @@ class RunConfig:
         Raises:
             ConfigError: there are some.
         """
+        if self.calibration.lacks_validation:
+            raise ConfigError(
+                f"All windows of {self.calibration.text} are for calibration: none are "
+                "left to judge the model by.",
+                "Name another token file or a text as validation_text.",
+            )
         is_masked = self.export.format is Format.MASKED
         if is_masked and self.pruning.target is Target.FILE_SIZE:
             raise ConfigError(

@@ -26,9 +26,7 @@ def as_it_is_read(calibration: CalibrationConfig) -> CalibrationConfig:
     other = _shape(calibration.validation_text)
     changes: dict[str, Any] = {}
     if own is not None:
-        changes["window_length"] = own[1]
-        if calibration.takes_whole_file:
-            changes["windows"] = own[0]
+        changes["windows"], changes["window_length"] = own
     if other is not None:
         changes["validation_windows"] = other[0]
     try:

@@ -153,8 +153,8 @@ def _against_threshold(
     below = int((mine <= threshold).sum())
     basis = _basis(pruning)
     return tr(
-        "For the target that is set, what costs up to {threshold} goes: "
-        "{below} of {n} possible removals in {part} do. They cost {least} to {most}."
+        "For the target that is set, a removal may cost up to {threshold}: {below} of "
+        "{n} possible removals in {part} cost no more. They cost {least} to {most}."
     ).format(
         threshold=f"{numbers.three_figures(threshold)} {basis}".strip(),
         below=numbers.whole(below),

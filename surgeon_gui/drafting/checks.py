@@ -156,6 +156,11 @@ def _calibration_problem(config: RunConfig, model: ModelSummary | None) -> str:
     for text in (calibration.text, calibration.validation_text):
         if problem := given.text_problem(text):
             return problem
+    if calibration.lacks_validation:
+        return tr(
+            "All windows of a token file are for calibration: choose a validation "
+            "text, too."
+        )
     longest = model.longest_window if model is not None else 0
     is_cut = calibration.cuts_windows  # else their length is seen once they are read
     if longest and is_cut and calibration.window_length > longest:

@@ -50,7 +50,6 @@ class CalibrationPage(Page):
         self._validation = SourceEdit(
             "calibration.validation_text", BUILTIN_TEXT, BUILT_IN_TEXT
         )
-        self._validation.setPlaceholderText(tr("A part of the text above"))
         self._validation.edited.connect(self._on_validation_edited)
         self._builtin_button = button("builtin_text_button")
         file = button("text_file_button")
@@ -90,6 +89,11 @@ class CalibrationPage(Page):
         self._builtin_button.setVisible(calibration.text != BUILTIN_TEXT)
         self._parts.show_state(state)
         self._validation.show_value(calibration.validation_text)
+        self._validation.setPlaceholderText(
+            tr("Another token file or a text")
+            if calibration.takes_whole_file
+            else tr("A part of the text above")
+        )
         if Step.CALIBRATION not in state.refused:
             self._form.show_config(calibration)
         show_problem(self._problem, _problem(state))

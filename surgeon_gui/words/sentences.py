@@ -309,14 +309,14 @@ def _model_view(state: AppState) -> StepView:
 
 def _calibration_view(state: AppState) -> StepView:
     text = state.config.calibration
-    return StepView(
-        Mark.READY,
-        tr("{text}, {windows} windows of {length}").format(
-            text=source_name(text.text),
-            windows=text.windows,
-            length=text.window_length,
-        ),
-    )
+    name = source_name(text.text)
+    if text.takes_whole_file:
+        brief = tr("{text}, all of its windows").format(text=name)
+    else:
+        brief = tr("{text}, {windows} windows of {length}").format(
+            text=name, windows=text.windows, length=text.window_length
+        )
+    return StepView(Mark.READY, brief)
 
 
 def _target_view(state: AppState) -> StepView:

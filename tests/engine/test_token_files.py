@@ -34,11 +34,6 @@ def test_all_windows_are_taken_at_their_own_length(files):
     assert (read.windows, read.validation_windows, read.window_length) == (6, 2, 40)
 
 
-def test_windows_that_are_held_out_of_a_file_are_counted_as_asked_for(files):
-    calibration = CalibrationConfig(text=files[0], windows=4, validation_windows=2)
-    assert as_it_is_read(calibration) == replace(calibration, window_length=40)
-
-
 def test_texts_and_files_that_cannot_be_read_stay_as_they_are(tmp_path):
     for text in ("builtin", str(tmp_path / "none.npy")):
         calibration = CalibrationConfig(text=text)

@@ -119,6 +119,20 @@ def test_of_a_token_file_nothing_is_said_that_it_may_not_be():
     assert calibration.takes_whole_file
 
 
+@pytest.mark.parametrize("other", ["", "{own}"])
+def test_a_token_file_needs_another_text_to_judge_by(tmp_path, other):
+    own = tmp_path / "a.npy"
+    own.write_bytes(b"tokens")
+    calibration = CalibrationConfig(str(own), other.format(own=own))
+    config = RunConfig(calibration=calibration)
+    assert "validation text" in problems(config, MODEL, RUNS)[Step.CALIBRATION]
+    with pytest.raises(ConfigError, match="left to judge"):
+        config.refuse_contradictions()
+    judged = RunConfig(calibration=replace(calibration, validation_text="builtin"))
+    assert problems(judged, MODEL, RUNS) == {}
+    judged.refuse_contradictions()
+
+
 @pytest.mark.parametrize("name", ["block 0", "mlp.down_proj", "*.layers.1.*"])
 def test_a_layer_is_protected_by_name_kind_or_block(name):
     config = RunConfig(pruning=PruningConfig(sparsity=0.1, protect=(name,)))

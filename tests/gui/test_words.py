@@ -9,6 +9,7 @@ from enum import Enum
 import msgspec
 import pytest
 
+from surgeon_engine.calibration_config import CalibrationConfig
 from surgeon_engine.config import (
     ExportConfig,
     Method,
@@ -280,3 +281,17 @@ def test_each_step_has_something_to_say_before_and_after_a_model_is_chosen():
             assert sentences.step_view(state, step).summary
     assert sentences.step_view(AppState(), Step.MODEL).mark is Mark.EMPTY
     assert sentences.step_view(chosen, Step.MODEL).mark is Mark.READY
+
+
+@pytest.mark.parametrize(
+    ("text", "validation", "said"),
+    [
+        ("builtin", "", "Built-in text, 64 windows of 256"),
+        ("tokens.npy", "other.npy", "tokens.npy, all of its windows"),
+        ("tokens.npy", "builtin", "tokens.npy, all of its windows"),
+    ],
+)
+def test_windows_of_a_token_file_are_not_given_another_length(text, validation, said):
+    calibration = CalibrationConfig(text=text, validation_text=validation)
+    state = AppState(config=RunConfig(calibration=calibration), model_is_chosen=True)
+    assert sentences.step_view(state, Step.CALIBRATION).summary == said
