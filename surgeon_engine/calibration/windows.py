@@ -170,13 +170,18 @@ class _Reader:
         documents = read_documents(source, part)
         if part == "calibration":
             self.found.column = documents.column
-        tokens = self._tokens(self._unseen(documents.texts))
+        unseen = self._unseen(documents.texts)
+        tokens = self._tokens(unseen)
         self.found.tokens += len(tokens)
         whole = len(tokens) // length
         if whole < count:
+            total = len(documents.texts)
+            repeated = total - len(unseen)
+            why = f", as {repeated:,} of {total:,} documents repeat others"
             raise CalibrationError(
-                f"The text has {len(tokens):,} tokens, enough for {whole:,} windows of "
-                f"{length:,}; {count:,} were asked for.",
+                f"The {part} text has {len(tokens):,} tokens{why if repeated else ''}: "
+                f"enough for {whole:,} windows of {length:,}, and {count:,} were asked "
+                "for.",
                 "Use a longer text, fewer windows or shorter ones.",
             )
         windows = tokens[: whole * length].view(whole, length)
@@ -221,7 +226,8 @@ class _Reader:
     def _tokens(self, documents: list[str]) -> Tensor:
         if self._tokenizer is None:
             raise CalibrationError(
-                "The model has no tokenizer, so that a text cannot be read for it.",
+                "The model has no tokenizer that can be read, and without one no text "
+                "can be.",
                 "Put the tokenizer's files beside the weights, or use a token file.",
             )
         end = self._tokenizer.eos_token_id

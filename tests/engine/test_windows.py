@@ -157,8 +157,18 @@ def test_a_file_of_an_unknown_kind(tmp_path):
 def test_too_little_text_is_refused_with_the_numbers(tmp_path):
     (tmp_path / "a.txt").write_text("x" * 30)
     assert refused(text=str(tmp_path / "a.txt")) == (
-        "The text has 31 tokens, enough for 3 windows of 8; 7 were asked for."
+        "The calibration text has 31 tokens: enough for 3 windows of 8, and 7 were "
+        "asked for."
     )
+
+
+def test_a_copy_of_the_text_is_no_text_to_judge_by(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.txt").write_text("".join(f"{i:08d}" for i in range(40)))
+    message = refused(
+        text=str(tmp_path / "a.txt"), validation_text=str(tmp_path / "b.txt")
+    )
+    assert "has 0 tokens, as 1 of 1 documents repeat others: enough for 0" in message
 
 
 @pytest.mark.parametrize(
