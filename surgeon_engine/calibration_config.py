@@ -5,6 +5,7 @@ See `config.py`. Imports neither torch nor Qt.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import PurePath
 
@@ -18,6 +19,13 @@ BUILTIN_TEXT = "builtin"  # the text source that names the built-in text
 def is_token_file(text: str) -> bool:
     """Whether a text is a file of tokens, whose windows are as they are there."""
     return PurePath(text).suffix == ".npy"
+
+
+def real_name(text: str) -> str:
+    """The one way to spell a text, of which there may be several."""
+    if text == BUILTIN_TEXT or hub_name(text) is not None:
+        return text
+    return os.path.realpath(os.path.expanduser(text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +85,10 @@ class CalibrationConfig:
     @property
     def lacks_validation(self) -> bool:
         """Whether nothing is left to judge by of a token file that is measured."""
-        return self.takes_whole_file and self.validation_text in ("", self.text)
+        if not self.takes_whole_file:
+            return False
+        other = self.validation_text or self.text
+        return real_name(other) == real_name(self.text)
 
     @property
     def cuts_windows(self) -> bool:

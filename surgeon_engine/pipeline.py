@@ -20,12 +20,7 @@ from surgeon_engine import devices
 from surgeon_engine.bounds import refuse_out_of_bounds
 from surgeon_engine.calibration.windows import load_windows, vocabulary_of
 from surgeon_engine.config import ExportConfig, RunConfig
-from surgeon_engine.errors import (
-    CurvatureError,
-    EngineError,
-    EvaluationError,
-    ExportError,
-)
+from surgeon_engine.errors import EngineError, ExportError
 from surgeon_engine.events import (
     BaselineEvaluated,
     Corrected,
@@ -66,6 +61,7 @@ from surgeon_engine.shots.refusals import tell_what_is_missing
 from surgeon_engine.shots.shot import Round, check_windows, evaluation, run_shot
 from surgeon_engine.sizes import file_dtype, goal_of
 
+_FAILURES = (EngineError, MemoryError, RuntimeError)
 _FINEST = 8  # parts into which a quality budget may divide the step of a shot
 
 
@@ -138,11 +134,12 @@ def _shots(
 
     A shot that passes the budget, with the correction too where there is one, is undone
     and tried again with half the step; what was undone once is not asked for again.
-    Gives the correction if the last shot needs it.
+    Without a budget a shot that fails ends them. Gives the correction if the last shot
+    needs it.
 
     Raises:
         PruningError: nothing at all can be removed within the budget or the target.
-        CurvatureError, EvaluationError: not even the smallest step can be measured.
+        EngineError: not even the smallest step, or the first shot, can be measured.
     """
     pruning = patient.config.pruning
     shots: list[ShotFinished] = []
@@ -156,6 +153,8 @@ def _shots(
         last = shots[-1].damping if shots else None
         tried = _try_shot(patient, Round(len(shots) + 1, share, last), allowed, session)
         if tried.shot is None:
+            if not allowed.is_set:
+                break
             too_much = done + step
             step //= 2
             continue
@@ -171,6 +170,11 @@ def _shots(
             session.emit(allowed.what_is_rescued(tried.shot, rescue.corrected))
     if not shots or (step == 0 and shots[-1].sparsity == 0):
         raise tried.failure or allowed.refusal()
+    if tried.failure is not None and not allowed.is_set:
+        words = f"The run ends after shot {len(shots)} of {pruning.shots}."
+        session.emit(Logged(Level.WARNING, f"{words} {_words_of(tried.failure)}"))
+    if allowed.is_set and done == all_of_it:
+        session.emit(allowed.what_is_left(shots[-1]))
     tell_what_is_missing(patient.goal, shots[-1], session, is_over=done == all_of_it)
     if rescue is None:
         return shots, None
@@ -185,27 +189,36 @@ class _Try:
 
     shot: ShotFinished | None = None  # None: it is undone
     rescue: Rescue | None = None  # None: it needs none
-    failure: CurvatureError | EvaluationError | None = None
+    failure: Exception | None = None
 
 
 def _try_shot(
     patient: Patient, this: Round, allowed: QualityBudget, session: Session
 ) -> _Try:
-    """A shot, which is undone if it passes the quality budget.
+    """A shot, which is undone if it passes the quality budget, or fails.
+
+    Without a budget there is nothing to undo it by: one that fails before it has
+    written a weight has at least spoilt nothing.
 
     Raises:
-        CurvatureError, EvaluationError: it cannot be measured, and there is no budget.
+        EngineError: it fails; there is no budget, and no shot before to keep.
     """
     before = Snapshot(patient) if allowed.is_set else None
+    failure: Exception | None = None
     try:
         shot = run_shot(patient, this, session)
         judged, rescue = _judged(patient, shot, allowed, session)
-    except (CurvatureError, EvaluationError) as error:
-        if before is None:
+    except _FAILURES as error:
+        words = _words_of(error)
+        if before is None and (this.number == 1 or patient.is_cut_open):
             raise
-        before.restore()
-        session.emit(Logged(Level.INFO, f"A shot is undone. {error.message}"))
-        return _Try(failure=error)
+        failure = error.with_traceback(None)  # whose frames hold what there was
+    if failure is not None:
+        devices.give_memory_back()
+        if before is not None:
+            before.restore()
+            session.emit(Logged(Level.INFO, f"A shot is undone. {words}"))
+        return _Try(failure=failure)
     if before is not None and allowed.is_passed(judged):
         before.restore()
         session.emit(allowed.what_passed(shot, judged))
@@ -235,16 +248,20 @@ def _corrected(
 ) -> Corrected | None:
     """The correction of the last shot; None: it is undone.
 
-    That is where it would pass the quality budget, or cannot be evaluated: the shots
-    are all done, and nothing that comes after them may lose them.
+    That is where it would pass the quality budget, or fails: the shots are all done,
+    and nothing that comes after them may lose them.
     """
-    before = Snapshot(patient)
+    before, corrected, words = None, None, ""
     try:
+        before = Snapshot(patient)
         corrected = _take_steps(patient, session)
-    except EvaluationError as error:
-        before.restore()
-        words = f"The correction is undone. {error.message}"
-        session.emit(Logged(Level.WARNING, words))
+    except _FAILURES as error:
+        words = _words_of(error)
+    if before is None or corrected is None:
+        devices.give_memory_back()
+        if before is not None:
+            before.restore()
+        session.emit(Logged(Level.WARNING, f"The correction is undone. {words}"))
         return None
     if allowed.is_passed(corrected.evaluation):
         before.restore()
@@ -252,6 +269,19 @@ def _corrected(
         return None
     session.emit(corrected)
     return corrected
+
+
+def _words_of(error: Exception) -> str:
+    """What to tell of a failure that ends less than the run.
+
+    Raises:
+        Exception: the error itself, where it is none that anybody foresees.
+    """
+    if isinstance(error, EngineError):
+        return error.message
+    if devices.is_out_of_memory(error):
+        return "There is not enough memory for it."
+    raise error
 
 
 def _take_steps(patient: Patient, session: Session, shot: int = 0) -> Corrected:
@@ -325,6 +355,8 @@ def _report(
     session: Session,
 ) -> Report:
     device = patient.loaded.device
+    is_short = recipe.shots[-1].target < patient.goal.sparsity
+    has_budget = recipe.config.pruning.perplexity_rise > 0
     return Report(
         config=recipe.config,
         model=patient.original,
@@ -335,8 +367,7 @@ def _report(
         corrected=recipe.corrected,
         exported=exported,
         checkpoint=str(checkpoint),
-        stopped_early=session.stops_after_shot
-        and recipe.shots[-1].target < patient.goal.sparsity,
+        stopped_early=is_short and (session.stops_after_shot or not has_budget),
         seconds=session.seconds,
         seconds_of_stages=dict(session.seconds_of_stages),
         peak_memory_bytes=devices.peak_memory(device),

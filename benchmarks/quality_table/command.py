@@ -167,6 +167,12 @@ def _say_beginning(
 ) -> None:
     for number in results.damaged:
         print(f"Line {number} of the results cannot be read and is left out.")
+    engines = {line.circumstances.engine for line in results.of(wanted).values()}
+    if engines - {machine.engine_digest()}:
+        print(
+            "Some of what was measured before was measured by another state of the "
+            "engine: give another --out to measure it again."
+        )
     shots = sum(len(ready.run.shots) for ready in todo)
     print(
         f"{model}: {len(wanted)} runs, {len(wanted) - len(todo)} of them measured "

@@ -14,7 +14,11 @@ from pathlib import Path
 
 from surgeon_engine.calibration import hub_datasets, tables
 from surgeon_engine.calibration.builtin import Part, builtin_documents
-from surgeon_engine.calibration_config import BUILTIN_TEXT, CalibrationConfig
+from surgeon_engine.calibration_config import (
+    BUILTIN_TEXT,
+    CalibrationConfig,
+    real_name,
+)
 from surgeon_engine.errors import CalibrationError
 from surgeon_engine.hub_names import HubName, hub_name
 from surgeon_engine.sources import TextDescribed
@@ -47,7 +51,8 @@ class TextSource:
 
     def is_same(self, other: TextSource) -> bool:
         """Whether both are one text, however they are spelt."""
-        return _real(self.name) == _real(other.name) and self.split == other.split
+        is_same = real_name(self.name) == real_name(other.name)
+        return is_same and self.split == other.split
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +80,7 @@ def validation_source(config: CalibrationConfig) -> TextSource:
     if not config.validation_text and not config.validation_split:
         return same
     name = config.validation_text or config.text
-    is_other = _real(name) != _real(config.text)
+    is_other = real_name(name) != real_name(config.text)
     return TextSource(
         name,
         config.column,
@@ -212,9 +217,3 @@ def _plain_text(path: Path) -> str:
         f"{path.name} is not UTF-8 text (at byte {place:,} of {len(data):,}).",
         "Choose a text file, or save it as UTF-8.",
     )
-
-
-def _real(source: str) -> str:
-    if source == BUILTIN_TEXT or hub_name(source) is not None:
-        return source
-    return os.path.realpath(os.path.expanduser(source))

@@ -96,7 +96,7 @@ def load_windows(
     own, other = calibration_source(config), validation_source(config)
     reader = _Reader(config, tokenizer)
     if not own.is_builtin and own.is_same(other):
-        drawn = reader.draw(own, "calibration", wanted + held_out)
+        drawn = reader.draw(own, "calibration", wanted, held_out)
         calibration, rest = drawn[:wanted], drawn[wanted:]
     else:
         calibration = reader.draw(own, "calibration", wanted)
@@ -162,8 +162,8 @@ class _Reader:
         self._seen: set[int] = set()  # hashes of the documents so far
         self.found = Found()
 
-    def draw(self, source: TextSource, part: Part, count: int) -> Tensor:
-        """All windows of `source`, at least `count`, in a seeded order; x length."""
+    def draw(self, source: TextSource, part: Part, *counts: int) -> Tensor:
+        """All windows of `source`, in a seeded order, enough for `counts`; x length."""
         if is_token_file(source.name):
             return self._token_file(source.name)
         length = self._config.window_length
@@ -174,15 +174,16 @@ class _Reader:
         tokens = self._tokens(unseen)
         self.found.tokens += len(tokens)
         whole = len(tokens) // length
-        if whole < count:
+        if whole < sum(counts):
+            asked = " + ".join(f"{count:,}" for count in counts)
             total = len(documents.texts)
             repeated = total - len(unseen)
             why = f", as {repeated:,} of {total:,} documents repeat others"
             raise CalibrationError(
                 f"The {part} text has {len(tokens):,} tokens{why if repeated else ''}: "
-                f"enough for {whole:,} windows of {length:,}, and {count:,} were asked "
+                f"enough for {whole:,} windows of {length:,}, and {asked} were asked "
                 "for.",
-                "Use a longer text, fewer windows or shorter ones.",
+                "Use a longer or another text, fewer windows or shorter ones.",
             )
         windows = tokens[: whole * length].view(whole, length)
         generator = torch.Generator().manual_seed(self._config.seed)

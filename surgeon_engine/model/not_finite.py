@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -22,9 +23,9 @@ def hint_for(model: nn.Module) -> str:
     return "The files of the model may be damaged: get them again."
 
 
-def is_broken(output: Tensor) -> bool:
-    """Whether it holds NaN or infinity; minus infinity is how tokens are ruled out."""
-    return not bool((output < torch.inf).all())
+def is_broken(logits: Tensor) -> bool:
+    """Whether they hold NaN or infinity; minus infinity is how tokens are ruled out."""
+    return not bool((logits < torch.inf).all())
 
 
 def with_origin(words: str, model: PreTrainedModel, tokens: Tensor) -> str:
@@ -36,12 +37,14 @@ def with_origin(words: str, model: PreTrainedModel, tokens: Tensor) -> str:
 
 
 @torch.no_grad()
-def _origin(model: nn.Module, tokens: Tensor) -> str:
+def _origin(model: PreTrainedModel, tokens: Tensor) -> str:
     found: list[tuple[str, nn.Module]] = []
     hooks: list[RemovableHandle] = []
+    head = model.get_output_embeddings()
     for name, module in model.named_modules():
         if next(module.children(), None) is None:
-            hooks.append(module.register_forward_hook(_watch(name, found)))
+            broken = is_broken if module is head else _is_not_finite
+            hooks.append(module.register_forward_hook(_watch(name, found, broken)))
     try:
         model(tokens, use_cache=False)
     finally:
@@ -56,9 +59,15 @@ def _origin(model: nn.Module, tokens: Tensor) -> str:
     return f"{words}, whose weights are not all finite."
 
 
-def _watch(name: str, found: list[tuple[str, nn.Module]]) -> Any:
+def _is_not_finite(output: Tensor) -> bool:
+    return not bool(output.isfinite().all())
+
+
+def _watch(
+    name: str, found: list[tuple[str, nn.Module]], broken: Callable[[Tensor], bool]
+) -> Any:
     def hook(module: nn.Module, _: object, output: object) -> None:
-        if not found and isinstance(output, Tensor) and is_broken(output):
+        if not found and isinstance(output, Tensor) and broken(output):
             found.append((name, module))
 
     return hook

@@ -44,6 +44,7 @@ _START = (GRID.index(0.1), GRID.index(0.1))
 _START_SPARSE = (GRID.index(0.03), GRID.index(0.1))
 _MOST = (GRID.index(0.1), GRID.index(0.1))  # before the last shot
 _MOST_SPARSE = (GRID.index(1.0), GRID.index(0.1))
+_AT_ONCE = 0.1  # nats that coming back to the most may cost
 _UPDATE = ((0, -1), (0, 1))
 _COST = ((-1, 0), (1, 0))  # dearer to try: all costs have to be computed again
 _LESS_COST = ((-1, 0),)
@@ -173,7 +174,7 @@ def search(
 
     Where it begins, both dampings are raised until there is a loss. Then each of the
     moves is followed while it helps; none is raised beyond its `most`, and one that is
-    beyond it is lowered to it where that leaves a loss.
+    beyond it is lowered to it where that costs little at once.
     """
     look = _Search(trial_at, most)
     here = look.begin(start)
@@ -212,7 +213,7 @@ class _Search:
             return False
         trial = self._trial(there)
         if then < now and now > most:
-            return trial.losses is not None
+            return trial.loss < self._trial(here).loss + _AT_ONCE
         return trial.is_better_beyond_chance(self._trial(here))
 
     def _trial(self, place: Place) -> Trial:

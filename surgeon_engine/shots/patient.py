@@ -47,6 +47,7 @@ class Patient:
     gone: dict[str, Tensor]  # unit -> candidates, bool
     kept: dict[str, Tensor] = field(default_factory=dict)  # unit -> groups still in it
     paid: dict[str, float] = field(default_factory=dict)  # unit -> costs so far
+    is_cut_open: bool = False  # some weights may be those of a shot that has not ended
 
     @property
     def cut(self) -> int:

@@ -57,6 +57,14 @@ class QualityBudget:
         """The same of a correction."""
         return self._undone("After the correction", found)
 
+    def what_is_left(self, last: ShotFinished) -> Logged:
+        """The same where the target is reached within it."""
+        return Logged(
+            Level.INFO,
+            f"The target is reached at perplexity {last.evaluation.perplexity:.2f}, "
+            f"and {self.most:.2f} are allowed: a larger one may give a smaller model.",
+        )
+
     def _undone(self, when: str, found: Evaluation) -> Logged:
         return Logged(
             Level.INFO,
@@ -90,6 +98,7 @@ class Snapshot:
         self._weights.put_back()
         self._patient.gone = self._gone
         self._patient.paid = self._paid
+        self._patient.is_cut_open = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -61,9 +61,12 @@ def run_shot(patient: Patient, this: Round, session: Session) -> ShotFinished:
         histogram = cost_histogram(costs, chosen.removed)
         _pay(patient, costs, chosen, pruning)
         del costs
+    patient.is_cut_open = True
     with session.stage(Stage.UPDATE, this.number, len(patient.units)) as step:
         patient.gone = remove(patient, factors, pruning, chosen.removed, step)
     del factors
+    found = evaluation(patient, session, Stage.EVALUATION, this.number)
+    patient.is_cut_open = False
     goal, removed = patient.goal, chosen.weights + patient.cut
     return ShotFinished(
         shot=this.number,
@@ -71,7 +74,7 @@ def run_shot(patient: Patient, this: Round, session: Session) -> ShotFinished:
         sparsity=removed / goal.prunable,
         threshold=chosen.threshold,
         parameters=goal.parameters + goal.removed - removed,
-        evaluation=evaluation(patient, session, Stage.EVALUATION, this.number),
+        evaluation=found,
         layers=patient.sparsities(),
         seconds=session.clock() - begun,
         damping=choice,

@@ -294,6 +294,18 @@ def test_tokens_that_a_model_rules_out_are_no_failure():
             torch.testing.assert_close(pair.A, found[name].A)
 
 
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_the_first_layer_with_such_an_output_is_named(value):
+    model = tiny_model("llama")
+
+    def spoil(module, args, output):
+        return output.index_fill(-1, torch.tensor([2]), value)
+
+    model.model.layers[0].mlp.down_proj.register_forward_hook(spoil)
+    with pytest.raises(CurvatureError, match=r"come from \S+\.0\.mlp\.down_proj\.$"):
+        measured(model)
+
+
 def test_an_overflow_is_told_from_damage():
     model = tiny_model("llama")
     up = model.model.layers[0].mlp.up_proj

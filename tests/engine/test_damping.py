@@ -293,6 +293,16 @@ def test_the_costs_come_back_too_where_it_was_the_update_that_failed():
     assert search(trial, (3, 3), BOTH, (3, 3))[1] == (3, 4)
 
 
+def test_coming_back_to_the_most_may_not_ruin_the_model():
+    losses = {(4, 4): 3.5, (4, 3): 50.0, (3, 4): 3.55}
+
+    def trial(place):
+        return trial_of(losses[place]) if place in losses else FAILED
+
+    assert search(trial, (3, 3), (UPDATE,), (3, 3))[1] == (4, 4)
+    assert search(trial, (3, 3), BOTH, (3, 3))[1] == (3, 4)
+
+
 def test_a_start_beyond_the_most_does_not_hold_the_search():
     def trial(place):
         return trial_of((place[0] - 1) ** 2 + (place[1] - 1) ** 2)

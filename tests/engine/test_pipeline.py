@@ -6,6 +6,7 @@ import itertools
 
 import msgspec
 import pytest
+import torch
 
 from surgeon_engine.commands import Cancel, StopAndKeep
 from surgeon_engine.config import (
@@ -14,6 +15,7 @@ from surgeon_engine.config import (
     Schedule,
     Structure,
 )
+from surgeon_engine.errors import CurvatureError
 from surgeon_engine.events import (
     BaselineEvaluated,
     Corrected,
@@ -30,6 +32,7 @@ from surgeon_engine.pruning.methods.llm_surgeon import LlmSurgeon
 from surgeon_engine.pruning.methods.method import Method
 from surgeon_engine.run_folder import RunFolder
 from surgeon_engine.session import RunCancelled
+from surgeon_engine.shots import shot as shot_module
 from tests.helpers.runs import Recorder, job
 
 pytestmark = pytest.mark.usefixtures("quick_runs")
@@ -116,6 +119,56 @@ def test_stop_and_keep_exports_what_is_there(tmp_path):
     assert len(recorder.of(ShotFinished)) == 1
     assert recorder.events[-1].stopped_early
     assert (tmp_path / "run" / "export" / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (CurvatureError("A factor is not definite."), "A factor is not definite."),
+        (torch.OutOfMemoryError("CUDA"), "There is not enough memory for it."),
+    ],
+)
+def test_a_shot_that_fails_leaves_those_before(tmp_path, monkeypatch, error, words):
+    wanted, whole = job(tmp_path, shots=3), Recorder()
+    whole.react = lambda event: (
+        whole.session.hear(StopAndKeep(run="test"))
+        if isinstance(event, ShotFinished) and event.shot == 2
+        else None
+    )
+    whole.run(wanted, tmp_path / "whole")
+    fails_in_shot(monkeypatch, 3, "curvature", error)
+    found = Recorder().run(wanted, tmp_path / "run")
+    assert f"The run ends after shot 2 of 3. {words}" in [
+        event.message for event in found.of(Logged)
+    ]
+    assert found.events[-1].stopped_early
+    assert [shot.evaluation for shot in found.of(ShotFinished)] == [
+        shot.evaluation for shot in whole.of(ShotFinished)
+    ]
+    files = [tmp_path / name / "export/model.safetensors" for name in ("run", "whole")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+@pytest.mark.parametrize(("shot", "stage"), [(1, "curvature"), (2, "remove")])
+def test_a_shot_that_leaves_nothing_to_keep_ends_the_run(
+    tmp_path, monkeypatch, shot, stage
+):
+    fails_in_shot(monkeypatch, shot, stage, CurvatureError("Not definite."))
+    with pytest.raises(CurvatureError, match=r"Not definite\."):
+        Recorder().run(job(tmp_path, shots=3), tmp_path / "run")
+    assert not (tmp_path / "run" / "export").exists()
+
+
+def fails_in_shot(monkeypatch, number, stage, error):
+    """Let `stage` of that shot, of those to come, raise."""
+    works, calls = getattr(shot_module, stage), itertools.count(1)
+
+    def fails(*arguments):
+        if next(calls) == number:
+            raise error
+        return works(*arguments)
+
+    monkeypatch.setattr(shot_module, stage, fails)
 
 
 def test_cancel_exports_nothing(tmp_path):

@@ -16,7 +16,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from benchmarks.quality_table import command, job, measuring
+from benchmarks.quality_table import command, job, machine, measuring
 from benchmarks.quality_table.plan import Base, PlannedShot, read_plan, runs_of
 from benchmarks.quality_table.results import Results
 from surgeon_engine import pipeline
@@ -260,6 +260,16 @@ def test_what_has_been_measured_is_not_measured_again(bench):
     assert bench.run(TWO_JOBS) == 0
     assert bench.tasks == []
     assert (bench.text(".jsonl"), bench.text(".csv"), bench.text(".md")) == before
+
+
+@pytest.mark.parametrize("is_same", [True, False])
+def test_figures_of_another_engine_are_told(bench, monkeypatch, capsys, is_same):
+    bench.run(ONE_JOB)
+    capsys.readouterr()
+    if not is_same:
+        monkeypatch.setattr(machine, "engine_digest", lambda: "another")
+    bench.run(ONE_JOB)
+    assert ("another state of the engine" in capsys.readouterr().out) is not is_same
 
 
 def test_a_later_failure_does_not_take_the_place_of_figures(bench):

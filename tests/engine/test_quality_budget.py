@@ -355,21 +355,48 @@ def test_a_correction_that_fails_on_the_way_undoes_its_shot_alone(
     )
 
 
-def test_a_correction_that_cannot_be_evaluated_loses_no_shot(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (EvaluationError("The loss is nan."), "The loss is nan."),
+        (torch.OutOfMemoryError("CUDA"), "There is not enough memory for it."),
+        (MemoryError(), "There is not enough memory for it."),
+    ],
+)
+def test_a_correction_that_fails_loses_no_shot(tmp_path, monkeypatch, error, words):
     plain = job(tmp_path, windows=8, shots=2)
     without = outcome(plain, tmp_path / "without")
 
     def fails(patient, session, shot=0):
         mark(patient, session)
-        raise EvaluationError("The loss is nan.", "")
+        raise error
 
     monkeypatch.setattr(pipeline, "correct", fails)
     found = outcome(with_correction(plain), tmp_path / "run")
     told = [event.message for event in found.recorder.of(Logged)]
-    assert "The correction is undone. The loss is nan." in told
+    assert f"The correction is undone. {words}" in told
     assert RunFolder(tmp_path / "run").read_report().corrected is None
     assert found.after.keys() == without.after.keys()
     assert all(torch.equal(W, without.after[name]) for name, W in found.after.items())
+
+
+def test_a_fault_of_the_program_is_no_failure_of_the_correction(tmp_path, monkeypatch):
+    def fails(*_):
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(pipeline, "correct", fails)
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        prune(with_correction(job(tmp_path, windows=8)), tmp_path / "run", quiet())
+
+
+def test_what_is_left_of_the_budget_at_the_target_is_told(tmp_path, monkeypatch):
+    settings = {"structure": Structure.ELEMENTS, "sparsity": 0.1, "shots": 2}
+    wanted = dear(tmp_path, monkeypatch, **settings, perplexity_rise=30)
+    found = outcome(wanted, tmp_path / "run")
+    told = [event.message for event in found.recorder.of(Logged)]
+    (words,) = [words for words in told if "target is reached" in words]
+    reached = found.shots[-1].evaluation.perplexity
+    assert f"at perplexity {reached:.2f}, and {allowed(found, 30):.2f} are" in words
 
 
 def test_shots_that_remove_nothing_are_no_result(tmp_path, monkeypatch):

@@ -26,6 +26,13 @@ def removed(layer, asked, pruning):
     return method.without_elements(layer.W, (layer.A, layer.G), asked, pruning)
 
 
+def counts(asked, step):
+    """How many of each run of `step` columns go: the same share of each."""
+    ends = [min(start + step, C) for start in range(0, C, step)]
+    so_far = [int(asked.sum()) * end // C for end in ends]
+    return [now - before for before, now in zip([0, *so_far], so_far, strict=False)]
+
+
 def naive(W, A, choose, step):
     """By definition: for each column, the inverse of what lies right of it, afresh.
 
@@ -63,7 +70,7 @@ def test_elements_equal_a_naive_sweep(monkeypatch, rows, at_once):
     expected, gone = naive(
         layer.W,
         layer.A,
-        lambda cost, some: least(cost, int(asked[:, some].sum())),
+        lambda cost, some: least(cost, counts(asked, at_once)[some.start // at_once]),
         at_once,
     )
     X, found = removed(layer, asked, settings())
@@ -94,12 +101,13 @@ def test_as_many_elements_go_as_were_asked_for(share):
     assert torch.equal(X == 0, gone)
 
 
-def test_each_run_of_columns_loses_as_many_as_were_asked_for(monkeypatch):
+@pytest.mark.parametrize(("asked", "expected"), [(12, [4, 4, 4]), (7, [2, 2, 3])])
+def test_each_run_of_columns_loses_the_same_share(monkeypatch, asked, expected):
     monkeypatch.setattr(sparsegpt, "_COLUMNS_AT_ONCE", 4)
-    asked = torch.zeros(R, C, dtype=torch.bool)
-    asked[:3, 4:8] = True
-    _, gone = removed(make_layer(R, C), asked, settings())
-    assert gone.unflatten(1, (3, 4)).sum(dim=(0, 2)).tolist() == [0, 12, 0]
+    anywhere = torch.zeros(R * C, dtype=torch.bool)
+    anywhere[:asked] = True
+    _, gone = removed(make_layer(R, C), anywhere.view(R, C), settings())
+    assert gone.unflatten(1, (3, 4)).sum(dim=(0, 2)).tolist() == expected
 
 
 def test_every_group_that_was_asked_for_loses_two_of_four_and_no_other_any():

@@ -157,8 +157,8 @@ def test_a_file_of_an_unknown_kind(tmp_path):
 def test_too_little_text_is_refused_with_the_numbers(tmp_path):
     (tmp_path / "a.txt").write_text("x" * 30)
     assert refused(text=str(tmp_path / "a.txt")) == (
-        "The calibration text has 31 tokens: enough for 3 windows of 8, and 7 were "
-        "asked for."
+        "The calibration text has 31 tokens: enough for 3 windows of 8, and 4 + 3 "
+        "were asked for."
     )
 
 

@@ -119,11 +119,12 @@ def test_of_a_token_file_nothing_is_said_that_it_may_not_be():
     assert calibration.takes_whole_file
 
 
-@pytest.mark.parametrize("other", ["", "{own}"])
+@pytest.mark.parametrize("other", ["", "{folder}/a.npy", "{folder}/./link.npy"])
 def test_a_token_file_needs_another_text_to_judge_by(tmp_path, other):
     own = tmp_path / "a.npy"
     own.write_bytes(b"tokens")
-    calibration = CalibrationConfig(str(own), other.format(own=own))
+    (tmp_path / "link.npy").symlink_to(own)
+    calibration = CalibrationConfig(str(own), other.format(folder=tmp_path))
     config = RunConfig(calibration=calibration)
     assert "validation text" in problems(config, MODEL, RUNS)[Step.CALIBRATION]
     with pytest.raises(ConfigError, match="left to judge"):

@@ -3,8 +3,8 @@
 (Frantar and Alistarh, arXiv 2301.00774.) With A = L L' damped and A^-1 = U' U, U upper
 triangular, removing weight c of a row after those left of it have been dealt with costs
 1/2 (w_c / U_cc)^2 and moves the weights right of it by -(w_c / U_cc) U_c,: . Which
-weights go is decided for 128 columns at a time, on weights that have already adapted,
-so that the layer's share is fixed beforehand and its pattern is not.
+weights go is decided for 128 columns at a time, on weights that have already adapted:
+each such run loses the same share, that of its layer.
 
 The inputs are those of the model at the start of the shot, not of the layers already
 pruned in it.
@@ -46,7 +46,7 @@ class SparseGpt(Method):
         U = cholesky(inverse(damped(quadratic[0], pruning.cost_damping))).T
         X = W.clone()
         goes = torch.zeros_like(is_removed)
-        C = is_removed.shape[1]
+        C, total = is_removed.shape[1], int(is_removed.sum())
         if pruning.structure is Structure.N_M:
             group, gone = pruning.of, pruning.of - pruning.kept
         else:
@@ -55,11 +55,12 @@ class SparseGpt(Method):
             end = min(start + group, C)
             cost = (X[:, start:end] / U.diagonal()[start:end]).square()
             cost.masked_fill_(W[:, start:end] == 0, -1)  # what has gone stays gone
-            asked = is_removed[:, start:end]
             if gone:
+                asked = is_removed[:, start:end]
                 goes[:, start:end] = _least_of_each_row(cost, asked, gone)
             else:
-                goes[:, start:end] = _least(cost, int(asked.sum()))
+                count = total * end // C - total * start // C
+                goes[:, start:end] = _least(cost, count)
             for c in range(start, end):
                 error = torch.where(goes[:, c], X[:, c], 0) / U[c, c]
                 X[:, c:] -= error.unsqueeze(1) * U[c, c:]
