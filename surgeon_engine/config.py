@@ -341,6 +341,16 @@ class RunConfig:
     pruning: PruningConfig = field(default_factory=PruningConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
 
+    @property
+    def has_odd_blocks(self) -> bool:
+        """Whether rows may stay in 16 bits, as blocks of 32 do not fill them."""
+        has_neurons = self.pruning.structure in (
+            Structure.NEURONS,
+            Structure.HEADS_AND_NEURONS,
+        )
+        is_in_blocks = self.export.dtype is FileDtype.Q8_0
+        return is_in_blocks and has_neurons and self.pruning.width_multiple % 32 != 0
+
     def refuse_contradictions(self) -> None:
         """Refuse parts that each make sense and do not go together.
 
@@ -362,4 +372,10 @@ class RunConfig:
                 "Masked files are as large as the original: no target of a size can be "
                 "reached by them.",
                 "Choose another format, or give the target as a share.",
+            )
+        if self.has_odd_blocks and self.pruning.target is Target.FILE_SIZE:
+            raise ConfigError(
+                "Rows whose length 32 does not divide stay in 16 bits in q8_0 files: a "
+                "target of a size would be passed by them.",
+                "Set width_multiple to 32, or give the target as a share.",
             )

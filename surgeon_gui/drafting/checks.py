@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from surgeon_engine.bounds import refuse_out_of_bounds
-from surgeon_engine.config import DEMO, RunConfig
+from surgeon_engine.config import DEMO, RunConfig, Target
 from surgeon_engine.errors import ConfigError, ExportError, PruningError
 from surgeon_engine.events import ModelSummary
 from surgeon_engine.layer_patterns import is_meant, limit_in
@@ -177,16 +177,13 @@ def _target_problem(config: RunConfig, model: ModelSummary | None) -> str:
     for support in model.structures:
         if support.structure is config.pruning.structure and not support.supported:
             return support.reason
-    for pattern in config.pruning.protect:
-        if not any(is_meant(layer, pattern) for layer in model.layers):
-            return tr(
-                "{pattern} under Protect is the name of no layer of this model."
-            ).format(pattern=pattern)
-    for limit in map(limit_in, config.pruning.limits):
-        if not any(is_meant(layer, limit.pattern) for layer in model.layers):
-            return tr(
-                "{pattern} under Limits is the name of no layer of this model."
-            ).format(pattern=limit.pattern)
+    if problem := _unknown_name(config, model):
+        return problem
+    if config.has_odd_blocks and config.pruning.target is Target.FILE_SIZE:
+        return tr(
+            "In Q8_0 files (step 5), rows whose length 32 does not divide stay in 16 "
+            "bits: for a target of a size, set Width multiple to 32."
+        )
     has_few = config.calibration.windows < _LEAST_WINDOWS
     has_few = has_few and not config.calibration.takes_whole_file
     if config.pruning.is_corrected and has_few:
@@ -200,6 +197,21 @@ def _target_problem(config: RunConfig, model: ModelSummary | None) -> str:
         refuse_out_of_bounds(goal, config.pruning, model)
     except (ConfigError, PruningError) as error:
         return f"{error.message} {error.hint}".strip()
+    return ""
+
+
+def _unknown_name(config: RunConfig, model: ModelSummary) -> str:
+    """What is meant to be protected or limited and is not there; empty: nothing."""
+    for pattern in config.pruning.protect:
+        if not any(is_meant(layer, pattern) for layer in model.layers):
+            return tr(
+                "{pattern} under Protect is the name of no layer of this model."
+            ).format(pattern=pattern)
+    for limit in map(limit_in, config.pruning.limits):
+        if not any(is_meant(layer, limit.pattern) for layer in model.layers):
+            return tr(
+                "{pattern} under Limits is the name of no layer of this model."
+            ).format(pattern=limit.pattern)
     return ""
 
 

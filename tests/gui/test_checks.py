@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -18,7 +19,7 @@ from surgeon_engine.config import (
 )
 from surgeon_engine.errors import ConfigError
 from surgeon_engine.events import Failed
-from surgeon_engine.formats import Format
+from surgeon_engine.formats import FileDtype, Format
 from surgeon_gui import run_state
 from surgeon_gui.app_state import AppState, Engine, Step
 from surgeon_gui.drafting.checks import (
@@ -201,6 +202,31 @@ def test_masked_files_and_a_target_of_a_size_can_be_set_in_any_order():
     )
     assert "as large as the original" in problems(config, MODEL, RUNS)[Step.EXPORT]
     with pytest.raises(ConfigError, match="as large as the original"):
+        config.refuse_contradictions()
+
+
+@pytest.mark.parametrize(
+    ("structure", "multiple", "is_kept"),
+    [
+        (Structure.HEADS_AND_NEURONS, 1, False),
+        (Structure.NEURONS, 8, False),
+        (Structure.NEURONS, 64, True),
+        (Structure.HEADS, 1, True),
+    ],
+)
+def test_a_size_in_blocks_needs_rows_that_blocks_fill(structure, multiple, is_kept):
+    config = RunConfig(
+        pruning=PruningConfig(
+            structure=structure,
+            target=Target.FILE_SIZE,
+            megabytes=3,
+            width_multiple=multiple,
+        ),
+        export=ExportConfig(format=Format.GGUF, dtype=FileDtype.Q8_0),
+    )
+    found = problems(config, MODEL, RUNS).get(Step.TARGET, "")
+    assert ("Width multiple to 32" not in found) is is_kept
+    with nullcontext() if is_kept else pytest.raises(ConfigError, match="16 bits"):
         config.refuse_contradictions()
 
 
