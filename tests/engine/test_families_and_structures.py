@@ -116,6 +116,20 @@ def test_every_method_leaves_half_of_every_group_of_four(
         assert ((W.unflatten(1, (-1, 4)) != 0).sum(dim=2) == 2).all()
 
 
+@pytest.mark.slow
+@each_family
+@pytest.mark.parametrize("method", [Method.K_OBD, Method.L_OBD, Method.MAGNITUDE])
+@pytest.mark.parametrize("structure", [Structure.ROWS_AND_COLUMNS, Structure.NEURONS])
+def test_every_method_removes_what_was_asked_for(
+    models, tmp_path, family, method, structure
+):
+    wanted = job(models, family, structure=structure, method=method, sparsity=0.3)
+    found = outcome(wanted, tmp_path / "run")
+    assert found.zeros == found.reported
+    removed, goal = sum(found.reported.values()), int(0.3 * prunable(found, structure))
+    assert goal - largest_piece(found, structure, tiny_model(family)) < removed <= goal
+
+
 def one_head(model) -> float:
     """The share of a group of heads, and a little more: few weights are theirs."""
     first = coupled_groups(Structure.HEADS, model)[0]
