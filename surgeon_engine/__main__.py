@@ -106,7 +106,9 @@ def _parser() -> argparse.ArgumentParser:
         "estimate", help="say what a job will need, and whether it fits this machine"
     )
     estimate.add_argument("job", type=Path, help="as for run")
-    estimate.add_argument("--run-dir", type=Path, default=Path("runs"))
+    estimate.add_argument(
+        "--run-dir", type=Path, default=Path("runs"), help="where it would be run"
+    )
 
     inspect = commands.add_parser("inspect", help="say what a model is")
     inspect.add_argument(

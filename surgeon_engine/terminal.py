@@ -16,6 +16,7 @@ from surgeon_engine.events import (
     ShotFinished,
     StageStarted,
 )
+from surgeon_engine.fitting import in_bytes
 from surgeon_engine.formats import DESCRIPTIONS
 from surgeon_engine.run_folder import Report
 from surgeon_engine.sources import Downloading
@@ -45,7 +46,7 @@ def line_of(event: Event) -> str:
         case Exported():
             return _exported(event)
         case RunFinished(seconds=seconds, peak_memory_bytes=peak):
-            return f"done in {seconds:.0f} s, peak memory {peak / 2**30:.2f} GiB"
+            return f"done in {seconds:.0f} s, peak memory {in_bytes(peak)}"
         case Downloading(done=done, total=total) if total:
             return f"  {done / 1e6:,.1f} of {total / 1e6:,.1f} MB"
         case Logged(level=level, message=message):

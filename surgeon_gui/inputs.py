@@ -133,7 +133,11 @@ class _NumberInput(Input):
 def _widened(box: _CountBox | _DecimalBox, verdict: Verdict) -> Verdict:
     """What Qt thinks of a text, but any number may be typed, within limits or not."""
     state, text, position = verdict
-    if state is QValidator.State.Invalid and _BEING_TYPED.fullmatch(_bare(box, text)):
+    bare, locale = _bare(box, text), box.locale()
+    if locale.groupSeparator() in bare and not locale.toDouble(bare)[1]:
+        # Qt would leave the mark out: 4,2 is not 42.
+        state = QValidator.State.Intermediate
+    if state is QValidator.State.Invalid and _BEING_TYPED.fullmatch(bare):
         state = QValidator.State.Intermediate
     return state, text, position
 
@@ -143,7 +147,12 @@ def _mended(box: _CountBox | _DecimalBox, text: str) -> str:
 
     Says it where that is another.
     """
-    number, is_number = box.locale().toDouble(_bare(box, text))
+    bare, locale = _bare(box, text), box.locale()
+    number, is_number = locale.toDouble(bare)
+    if not is_number and bare.count(locale.groupSeparator()) == 1:
+        # The decimal point of another language.
+        mended = bare.replace(locale.groupSeparator(), locale.decimalPoint())
+        number, is_number = locale.toDouble(mended)
     if not is_number:
         return ""
     nearest = min(max(number, box.minimum()), box.maximum())

@@ -34,7 +34,8 @@ from surgeon_engine.model.source import locate, read_model_config
 
 _PREVIEWED = 12  # windows of each part
 _TOKEN_FILE = (
-    "A token file holds int32 token ids, windows x length (2 or more), saved by NumPy."
+    "A token file holds token ids, whole numbers, windows x length (2 or more), as "
+    "NumPy saves them."
 )
 
 
@@ -253,9 +254,13 @@ class _Reader:
         try:
             with path.open("rb") as file:
                 windows = np.load(file, allow_pickle=False)
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        except OSError as error:
             raise CalibrationError(
-                f"{path.name} is not a NumPy file: {error}.", _TOKEN_FILE
+                f"{path.name} cannot be read: {error.strerror}.", _TOKEN_FILE
+            ) from error
+        except (ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise CalibrationError(
+                f"{path.name} is not a NumPy file of numbers.", _TOKEN_FILE
             ) from error
         is_array = isinstance(windows, np.ndarray)
         if not is_array or not _are_windows(windows):

@@ -68,6 +68,8 @@ def correct(patient: Patient, session: Session, shot: int = 0) -> Steps:
     lengths: list[float] = []
     while len(lengths) < _MOST_STEPS:
         if lengths and session.stops_after_shot and not shot:
+            words = f"The correction was stopped after {len(lengths)} steps."
+            session.emit(Logged(Level.INFO, words))
             break
         try:
             length, after = _step(patient, after, session, shot)

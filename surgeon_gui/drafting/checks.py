@@ -158,8 +158,8 @@ def _calibration_problem(config: RunConfig, model: ModelSummary | None) -> str:
             return problem
     if calibration.lacks_validation:
         return tr(
-            "All windows of a token file are for calibration: choose a validation "
-            "text, too."
+            "All windows of a token file are for calibration: choose another text "
+            "for validation."
         )
     longest = model.longest_window if model is not None else 0
     is_cut = calibration.cuts_windows  # else their length is seen once they are read

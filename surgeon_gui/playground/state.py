@@ -128,6 +128,15 @@ def with_model(
     return replace(state, own=own)
 
 
+def without_others(state: PlaygroundState, app: AppState) -> PlaygroundState:
+    """The state without texts that other models wrote than those that are compared."""
+    models = models_of(state, app)
+    is_coming = state.question.is_open or not models.pruned
+    if is_coming or models == state.asked or not (state.original or state.pruned):
+        return state
+    return replace(state, question=Inquiry(), original=(), pruned=())
+
+
 def models_of(state: PlaygroundState, app: AppState) -> Models:
     """Which models are compared: the user's choice, else those of the run shown."""
     return state.own if state.own != Models() else models_of_run(app.run)

@@ -131,8 +131,8 @@ class Playground(QObject):
     def _on_session_changed(self) -> None:
         if self.app.is_busy:
             self.cancel()  # what was asked for later must not wait for the texts
-        self.changed.emit()
+        self._set(self.state)
 
     def _set(self, state: PlaygroundState) -> None:
-        self.state = state
+        self.state = playground_state.without_others(state, self.app)
         self.changed.emit()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from surgeon_engine.config import (
+    BY_LAYER,
     SPARSE,
     Method,
     PruningConfig,
@@ -73,15 +74,14 @@ def goal(config: RunConfig, model: ModelSummary) -> str:
     return tr(
         "{removed} weights go: {of_prunable} of the {prunable} prunable "
         "ones, {of_all} of all parameters. {parameters} parameters "
-        "remain; they take {size} in {dtype}. {file}{limit}"
+        "remain{taken}. {file}{limit}"
     ).format(
         removed=numbers.whole(reached.removed),
         of_prunable=of_prunable,
         prunable=numbers.whole(reached.prunable),
         of_all=of_all,
         parameters=numbers.whole(reached.parameters),
-        size=numbers.megabytes(reached.weight_bytes),
-        dtype=file_dtype(config, model),
+        taken=_taken(config, reached, model),
         file=_file_in_full(config, reached, model),
         limit=_groups(pruning, reached) + _quality_limit(pruning),
     )
@@ -125,10 +125,20 @@ def _file(config: RunConfig, reached: Goal, model: ModelSummary) -> str:
         return tr("; the others become zeros, and no file gets smaller by that")
     if leaves_zeros(config):
         return tr("; the others stay in the file as zeros")
-    size = reached.weight_bytes
-    original = numbers.size(model.file_bytes)
-    return tr(", in a file of about {size} (original {original})").format(
-        size=numbers.size(size), original=original
+    words = tr(", in a file of about {size} (original {original})")
+    if config.pruning.structure in BY_LAYER:  # what nobody reads any more goes too
+        words = tr(", in a file of at most {size} (original {original})")
+    return words.format(
+        size=numbers.size(reached.weight_bytes), original=numbers.size(model.file_bytes)
+    )
+
+
+def _taken(config: RunConfig, reached: Goal, model: ModelSummary) -> str:
+    """The bytes of what remains, as the end of a sentence; empty beside zeros."""
+    if leaves_zeros(config):
+        return ""
+    return tr("; they take {size} in {dtype}").format(
+        size=numbers.megabytes(reached.weight_bytes), dtype=file_dtype(config, model)
     )
 
 

@@ -127,7 +127,7 @@ def test_a_token_file_needs_another_text_to_judge_by(tmp_path, other):
     (tmp_path / "link.npy").symlink_to(own)
     calibration = CalibrationConfig(str(own), other.format(folder=tmp_path))
     config = RunConfig(calibration=calibration)
-    assert "validation text" in problems(config, MODEL, RUNS)[Step.CALIBRATION]
+    assert "for validation" in problems(config, MODEL, RUNS)[Step.CALIBRATION]
     with pytest.raises(ConfigError, match="left to judge"):
         config.refuse_contradictions()
     judged = RunConfig(calibration=replace(calibration, validation_text="builtin"))
@@ -272,6 +272,11 @@ def test_a_path_that_cannot_be_looked_up_is_a_sentence(path):
     found = problems(config, MODEL, RUNS)
     assert found[Step.MODEL].startswith("There is nothing at")
     assert found[Step.CALIBRATION].startswith("There is no file")
+
+
+def test_a_folder_is_no_text_but_it_is_there(tmp_path):
+    config = RunConfig(calibration=CalibrationConfig(text=str(tmp_path)))
+    assert "is a folder" in problems(config, MODEL, RUNS)[Step.CALIBRATION]
 
 
 def test_a_destination_that_cannot_be_looked_up_is_a_sentence():

@@ -283,6 +283,9 @@ def test_what_is_being_typed_is_not_overwritten_by_a_redraw(qtbot, form):
         ("keep_at_least", "120", 1.0, "At most 100 %."),
         ("keep_at_least", "-5", 0.0, "At least 0 %."),
         ("cost_damping", "1e-3", 0.001, ""),
+        ("perplexity_rise", "4,2", 4.2, ""),  # as other languages write it
+        ("perplexity_rise", "1,000", 100.0, "At most 100 %."),
+        ("perplexity_rise", "4,2,1", 0.0, ""),  # no number
         ("shots", "500", 200, "At most 200 shots."),
         ("shots", "0", 1, "At least 1 shot."),
         ("shots", "12", 12, ""),

@@ -128,6 +128,20 @@ def test_models_are_those_of_the_run_until_others_are_chosen():
     assert models_of(PlaygroundState(), AppState()) == Models()
 
 
+def test_texts_go_once_other_models_are_compared(done):
+    app = AppState()
+    assert playground_state.without_others(done, app) is done
+    other = playground_state.with_model(done, Side.PRUNED, "/other", app)
+    after = playground_state.without_others(other, app)
+    assert after.original == after.pruned == ()
+    assert after.question.answer is None
+    # While the next run goes on there is nothing that could be compared instead.
+    run = AppState(run=run_with(status=Status.RUNNING))
+    theirs = replace(done, own=Models(), asked=Models("demo", "/runs/one/export"))
+    assert playground_state.without_others(theirs, run) is theirs
+    assert playground_state.without_others(theirs, AppState(run=run_with())) is theirs
+
+
 @pytest.mark.parametrize("form", [Format.GGUF, Format.ONNX])
 def test_of_files_for_other_programs_the_run_is_compared(form):
     assert models_of(PlaygroundState(), AppState(run=run_with(form))) == Models(

@@ -175,6 +175,12 @@ def test_the_plan_and_the_goal_say_what_the_file_comes_to(export, planned, in_fu
     )
     assert planned in plan
     assert in_full in goal
+    assert ("they take" in goal) is (export.format is not Format.MASKED)
+
+
+def test_rows_and_columns_may_come_out_smaller():
+    pruning = PruningConfig(structure=Structure.ROWS_AND_COLUMNS)
+    assert "in a file of at most" in said(plans.plan, pruning)
 
 
 @pytest.mark.parametrize(
