@@ -204,6 +204,6 @@ def _rule(item: Block | Layer) -> str:
     if isinstance(item, Layer):
         if not item.least:
             return ""
-        return tr("keeps {share}").format(share=numbers.percent(item.least))
+        return tr("≥ {share}").format(share=numbers.percent(item.least))
     ruled = sum(layer.is_protected or layer.least > 0 for layer in layers)
-    return tr("{n} of {all} layers").format(n=ruled, all=len(layers)) if ruled else ""
+    return tr("in {n} of {all}").format(n=ruled, all=len(layers)) if ruled else ""
