@@ -52,7 +52,7 @@ class LineChart(PlotCard):
             label=tr("limit"),
             labelOpts={"position": 0.01, "anchors": _LIMIT_ANCHORS},
         )
-        self._last_words = pg.TextItem(anchor=(1, 0))  # below the point, to its left
+        self._last_words = pg.TextItem()
         self._lines: list[pg.PlotDataItem] = []
         self._plot.addItem(self._base_line)
         self._plot.addItem(self._limit_line)
@@ -87,6 +87,7 @@ class LineChart(PlotCard):
             if value is not None:
                 item.setValue(_height(line, value))
         self._last_words.setText(line.last_words)
+        self._last_words.setAnchor(_beside_last(line.ys))
         self._last_words.setPos(line.xs[-1], _height(line, line.ys[-1]))
         self._fit_axes(line)
         self._restyle()
@@ -174,6 +175,16 @@ class LineChart(PlotCard):
             dashed.setPen(pg.mkPen(ink, dash=_DASHES))
             dashed.label.setColor(ink)
         self._last_words.setColor(theme.muted)
+
+
+def _beside_last(ys: Sequence[float]) -> tuple[int, int]:
+    """Where words about the last point stand: to its left, off the curve.
+
+    The curve comes up to a point that is little lower than the one before.
+    """
+    before = ys[-3:-1]
+    is_above = len(before) > 1 and ys[-1] > sum(before) / len(before)
+    return (1, 1) if is_above else (1, 0)
 
 
 def _height(line: Line, y: float) -> float:

@@ -95,6 +95,23 @@ def test_the_point_after_a_correction_says_what_it_is(view):
     assert "After the correction" not in shown_texts(texts)
 
 
+@pytest.mark.parametrize("is_much", [True, False])
+def test_words_about_the_correction_keep_off_the_curve(view, is_much):
+    last = FINISHED.history[-1].evaluation.perplexity
+    found = Corrected(
+        (0.001,), 2.9, 2.7, evaluation(last * (0.5 if is_much else 1)), 5.0
+    )
+    view.show_run(replace(FINISHED, corrected=found), now=100.0)
+    (words,) = (
+        item
+        for item in plot_of(view, "perplexity").items()
+        if isinstance(item, pg.TextItem)
+        and item.toPlainText() == "After the correction"
+    )
+    # The anchor is where in the words the point is: at their top, or at their bottom.
+    assert words.anchor.y() == (0 if is_much else 1)
+
+
 def shown_texts(items):
     texts = (item for item in items if isinstance(item, pg.TextItem))
     return {text.toPlainText() for text in texts if text.isVisible()}
