@@ -11,7 +11,7 @@ from surgeon_gui.background import Background
 from surgeon_gui.comparing.comparison import Compared
 from surgeon_gui.run_history.reading import RunRecord, UnreadableRunError, read_state
 from surgeon_gui.run_history.runs import Runs
-from surgeon_gui.run_history.words import title
+from surgeon_gui.run_history.words import distinct_titles
 from surgeon_gui.run_state import RunState
 
 
@@ -57,7 +57,7 @@ class Comparing(QObject):
     def _tell(self) -> None:
         """Compare what is ticked and has been read."""
         state = self._runs.state
-        names = {each.folder: title(each) for each in state.records}
+        names = distinct_titles(x for x in state.records if x.folder in state.ticked)
         compared = tuple(
             Compared(names[folder], self._read[folder][1])
             for folder in state.ticked

@@ -5,6 +5,8 @@ Pure functions from a record to words, and to what the words are sorted by.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from datetime import datetime
 
 from surgeon_gui.run_history.reading import RunRecord, Standing
@@ -40,6 +42,22 @@ def title(record: RunRecord) -> str:
         return record.folder.replace("\\", "/").rpartition("/")[2]
     words = tr("{model}, {target}")
     return words.format(model=model(record), target=target(record))
+
+
+def distinct_titles(records: Iterable[RunRecord]) -> dict[str, str]:
+    """What runs that stand side by side are called, by folder.
+
+    Those of one title are told apart by what was removed, else by when they began.
+    """
+    records = list(records)
+    called = {record.folder: title(record) for record in records}
+    for tell_apart in (structure, date):
+        often = Counter(called.values())
+        for record in records:
+            words = called[record.folder]
+            if often[words] > 1:
+                called[record.folder] = f"{words}, {tell_apart(record)}"
+    return called
 
 
 def model(record: RunRecord) -> str:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from surgeon_engine.config import Structure
 from surgeon_engine.process_mark import mark_of_this_process
 from surgeon_engine.run_folder import RunFolder
 from surgeon_gui import run_state
@@ -110,6 +111,25 @@ def test_a_job_that_is_none_is_damage(tmp_path, toml):
     assert "run.toml cannot be read" in record.problem
     assert words.title(record) == "run"
     assert words.facts(record)
+
+
+def test_runs_of_one_title_are_told_apart(tmp_path):
+    record = read_record(write_run(tmp_path))
+    other = Structure.ROWS_AND_COLUMNS
+    pruning = replace(record.config.pruning, structure=other)
+    records = [
+        record,
+        replace(record, folder="/b", config=replace(record.config, pruning=pruning)),
+        replace(record, folder="/c", began=record.began + 3600),
+        replace(record, folder="/d", name="mine"),
+    ]
+    first, second, third, mine = words.distinct_titles(records).values()
+    plain = words.title(record)
+    assert mine == "mine"
+    assert second == f"{plain}, {words.structure(records[1])}"
+    assert first == f"{plain}, {words.structure(record)}, {words.date(record)}"
+    assert third.endswith(words.date(records[2])) and third != first
+    assert words.distinct_titles([record]) == {record.folder: plain}
 
 
 def test_what_is_no_run_is_left_out(tmp_path):
