@@ -32,6 +32,9 @@ class Guesser(torch.nn.Module):
         self.seen += len(tokens)
         return SimpleNamespace(logits=self.logits[self.seen - len(tokens) : self.seen])
 
+    def get_output_embeddings(self):
+        return None  # its logits come from nowhere
+
     def losses(self):
         """-log p of each token but the first of a window."""
         log_p = self.logits[:, :-1].double().log_softmax(dim=-1)
