@@ -5,7 +5,6 @@ Pure functions from a record to words, and to what the words are sorted by.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime
 
@@ -47,17 +46,18 @@ def title(record: RunRecord) -> str:
 def distinct_titles(records: Iterable[RunRecord]) -> dict[str, str]:
     """What runs that stand side by side are called, by folder.
 
-    Those of one title are told apart by what was removed, else by when they began.
+    Those of one title are told apart by what was removed, if that differs, else by when
+    they began.
     """
-    records = list(records)
-    called = {record.folder: title(record) for record in records}
-    for tell_apart in (structure, date):
-        often = Counter(called.values())
-        for record in records:
-            words = called[record.folder]
-            if often[words] > 1:
-                called[record.folder] = f"{words}, {tell_apart(record)}"
-    return called
+    called = {record: title(record) for record in records}
+    for tell_apart in (_what_went, _moment):
+        alike: dict[str, set[str]] = {}
+        for record, words in called.items():
+            alike.setdefault(words, set()).add(tell_apart(record))
+        for record, words in called.items():
+            if len(alike[words]) > 1:
+                called[record] = f"{words}, {tell_apart(record)}"
+    return {record.folder: words for record, words in called.items()}
 
 
 def model(record: RunRecord) -> str:
@@ -103,6 +103,14 @@ def date(record: RunRecord) -> str:
     if not record.began:
         return NOTHING
     return f"{datetime.fromtimestamp(record.began):%Y-%m-%d %H:%M}"
+
+
+def _what_went(record: RunRecord) -> str:
+    return plans.structure_inside(record.config.pruning) if record.config else NOTHING
+
+
+def _moment(record: RunRecord) -> str:
+    return f"{datetime.fromtimestamp(record.began):%Y-%m-%d %H:%M:%S}"
 
 
 def duration(record: RunRecord) -> str:

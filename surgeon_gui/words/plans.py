@@ -31,7 +31,7 @@ def in_brief(pruning: PruningConfig) -> str:
     return tr("{target} {shots}, {structure}").format(
         target=target_in_brief(pruning),
         shots=_shots(pruning),
-        structure=_structure(pruning),
+        structure=structure_inside(pruning),
     )
 
 
@@ -176,7 +176,7 @@ def _shots(pruning: PruningConfig) -> str:
     return ntr("in {n} shot", "in {n} shots", pruning.shots).format(n=pruning.shots)
 
 
-def _structure(pruning: PruningConfig) -> str:
+def structure_inside(pruning: PruningConfig) -> str:
     """What is removed, inside of a sentence."""
     if pruning.structure is Structure.N_M:
         return tr("{kept}:{of} pattern").format(kept=pruning.kept, of=pruning.of)
@@ -185,7 +185,7 @@ def _structure(pruning: PruningConfig) -> str:
 
 def _form(pruning: PruningConfig) -> str:
     """In what form it is removed."""
-    words = _structure(pruning)
+    words = structure_inside(pruning)
     if pruning.structure is Structure.N_M:
         return tr("in a {pattern}").format(pattern=words)
     return tr("as {structures}").format(structures=words)

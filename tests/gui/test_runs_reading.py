@@ -120,15 +120,18 @@ def test_runs_of_one_title_are_told_apart(tmp_path):
     records = [
         record,
         replace(record, folder="/b", config=replace(record.config, pruning=pruning)),
-        replace(record, folder="/c", began=record.began + 3600),
+        replace(record, folder="/c", began=record.began + 3),
         replace(record, folder="/d", name="mine"),
     ]
     first, second, third, mine = words.distinct_titles(records).values()
     plain = words.title(record)
     assert mine == "mine"
-    assert second == f"{plain}, {words.structure(records[1])}"
-    assert first == f"{plain}, {words.structure(record)}, {words.date(record)}"
-    assert third.endswith(words.date(records[2])) and third != first
+    assert second == f"{plain}, rows and columns"
+    assert first.startswith(f"{plain}, heads and neurons, ")
+    assert len({first, third}) == 2
+    by_time = words.distinct_titles([records[0], records[2]])
+    assert all("heads" not in called for called in by_time.values())
+    assert len(set(by_time.values())) == 2
     assert words.distinct_titles([record]) == {record.folder: plain}
 
 
