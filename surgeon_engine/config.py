@@ -342,14 +342,15 @@ class RunConfig:
     export: ExportConfig = field(default_factory=ExportConfig)
 
     @property
-    def has_odd_blocks(self) -> bool:
-        """Whether rows may stay in 16 bits, as blocks of 32 do not fill them."""
+    def blocks_miss_size(self) -> bool:
+        """Whether rows that blocks of 32 do not fill, in 16 bits, may pass its size."""
         has_neurons = self.pruning.structure in (
             Structure.NEURONS,
             Structure.HEADS_AND_NEURONS,
         )
-        is_in_blocks = self.export.dtype is FileDtype.Q8_0
-        return is_in_blocks and has_neurons and self.pruning.width_multiple % 32 != 0
+        has_odd_rows = has_neurons and self.pruning.width_multiple % 32 != 0
+        is_sized = self.pruning.target is Target.FILE_SIZE
+        return is_sized and has_odd_rows and self.export.dtype is FileDtype.Q8_0
 
     def refuse_contradictions(self) -> None:
         """Refuse parts that each make sense and do not go together.
@@ -373,7 +374,7 @@ class RunConfig:
                 "reached by them.",
                 "Choose another format, or give the target as a share.",
             )
-        if self.has_odd_blocks and self.pruning.target is Target.FILE_SIZE:
+        if self.blocks_miss_size:
             raise ConfigError(
                 "Rows whose length 32 does not divide stay in 16 bits in q8_0 files: a "
                 "target of a size would be passed by them.",

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from surgeon_engine.bounds import refuse_out_of_bounds
-from surgeon_engine.config import DEMO, RunConfig, Target
+from surgeon_engine.config import DEMO, RunConfig
 from surgeon_engine.errors import ConfigError, ExportError, PruningError
 from surgeon_engine.events import ModelSummary
 from surgeon_engine.layer_patterns import is_meant, limit_in
@@ -179,7 +179,7 @@ def _target_problem(config: RunConfig, model: ModelSummary | None) -> str:
             return support.reason
     if problem := _unknown_name(config, model):
         return problem
-    if config.has_odd_blocks and config.pruning.target is Target.FILE_SIZE:
+    if config.blocks_miss_size:
         return tr(
             "In Q8_0 files (step 5), rows whose length 32 does not divide stay in 16 "
             "bits: for a target of a size, set Width multiple to 32."

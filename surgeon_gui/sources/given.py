@@ -71,9 +71,9 @@ def text_problem(text: str) -> str:
     """Why there is no text; empty: there may be one."""
     if text in ("", BUILTIN_TEXT) or hub_name(text) is not None:
         return ""
-    if paths.exists(text) and not paths.is_file(text):
-        return tr("{text} is a folder: choose a file in it.").format(text=text)
     if not paths.is_file(text):
+        if paths.exists(text):
+            return tr("{text} is a folder: choose a file in it.").format(text=text)
         return tr("There is no file {text}.").format(text=text)
     path = Path(text)
     if path.suffix.lower() not in TEXT_ENDINGS:
