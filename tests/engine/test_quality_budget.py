@@ -9,7 +9,6 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from surgeon_engine import pipeline
 from surgeon_engine.commands import StopAndKeep
 from surgeon_engine.config import Correction, Damping, Schedule, Structure
 from surgeon_engine.errors import CurvatureError, EvaluationError, PruningError
@@ -24,6 +23,7 @@ from surgeon_engine.events import (
 from surgeon_engine.model.coupling import coupled_groups
 from surgeon_engine.pipeline import prune
 from surgeon_engine.run_folder import RunFolder
+from surgeon_engine.shots import sequence
 from surgeon_engine.shots import shot as shot_module
 from surgeon_engine.shots.correction import Steps
 from tests.helpers.patients import quiet
@@ -182,7 +182,7 @@ def test_what_cannot_be_measured_is_told_as_it_is(tmp_path, monkeypatch):
     def fails(*_):
         raise CurvatureError("The inputs of one layer are not finite.", "Try float32.")
 
-    monkeypatch.setattr(pipeline, "run_shot", fails)
+    monkeypatch.setattr(sequence, "run_shot", fails)
     recorder = Recorder()
     with pytest.raises(CurvatureError, match="one layer are not finite"):
         recorder.run(job(tmp_path, perplexity_rise=5), tmp_path / "run")
@@ -252,7 +252,7 @@ def test_a_correction_that_passes_the_limit_is_undone(
             layer.write(layer.weight() * (1.001 if allowed_after else 0))
         return Steps((0.1,), 2.0, 1.0)
 
-    monkeypatch.setattr(pipeline, "correct", correct)
+    monkeypatch.setattr(sequence, "correct", correct)
     found = outcome(wanted, tmp_path / "run")
     same = [torch.equal(W, without.after[name]) for name, W in found.after.items()]
     report = RunFolder(tmp_path / "run").read_report()
@@ -304,7 +304,7 @@ def test_what_the_correction_gains_is_spent_too(tmp_path, monkeypatch, gain):
     """With it the budget allows a smaller model, unless it makes things worse."""
     plain = markable(tmp_path, monkeypatch, gain)
     wanted = with_correction(plain)
-    monkeypatch.setattr(pipeline, "correct", mark)
+    monkeypatch.setattr(sequence, "correct", mark)
     without = outcome(plain, tmp_path / "without")
     found = outcome(wanted, tmp_path / "run")
     most = allowed(found, 12)
@@ -342,7 +342,7 @@ def test_a_correction_that_fails_on_the_way_undoes_its_shot_alone(
             raise EvaluationError("The loss is nan.", "")
         return mark(patient, session)
 
-    monkeypatch.setattr(pipeline, "correct", fails_once)
+    monkeypatch.setattr(sequence, "correct", fails_once)
     found = outcome(wanted, tmp_path / "run")
     told = [event.message for event in found.recorder.of(Logged)]
     assert "A shot is undone. The loss is nan." in told
@@ -371,7 +371,7 @@ def test_a_correction_that_fails_loses_no_shot(tmp_path, monkeypatch, error, wor
         mark(patient, session)
         raise error
 
-    monkeypatch.setattr(pipeline, "correct", fails)
+    monkeypatch.setattr(sequence, "correct", fails)
     found = outcome(with_correction(plain), tmp_path / "run")
     told = [event.message for event in found.recorder.of(Logged)]
     assert f"The correction is undone. {words}" in told
@@ -384,7 +384,7 @@ def test_a_fault_of_the_program_is_no_failure_of_the_correction(tmp_path, monkey
     def fails(*_):
         raise RuntimeError("shapes do not match")
 
-    monkeypatch.setattr(pipeline, "correct", fails)
+    monkeypatch.setattr(sequence, "correct", fails)
     with pytest.raises(RuntimeError, match="shapes do not match"):
         prune(with_correction(job(tmp_path, windows=8)), tmp_path / "run", quiet())
 
