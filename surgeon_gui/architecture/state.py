@@ -11,9 +11,10 @@ from enum import Enum
 from itertools import groupby
 
 from surgeon_engine.config import PruningConfig
+from surgeon_engine.couplings import COUPLINGS
 from surgeon_engine.diagnoses import DiagnosedUnit
 from surgeon_engine.events import LayerSparsity, LayerSummary, ModelSummary
-from surgeon_engine.layer_patterns import is_meant, least_share
+from surgeon_engine.layer_patterns import any_is_meant, least_share
 from surgeon_gui.diagnosis.costs import Bins, Costs, Ints
 from surgeon_gui.diagnosis.planner import Plan
 from surgeon_gui.run_state import RunState
@@ -52,7 +53,13 @@ class Layer:
     groups_kept: int = 0
     groups_of: int = 0
     is_protected: bool = False  # for the next run
+    stays_along: bool = False  # with one that is protected: it stays with it
     least: float = 0.0  # the share that the next run keeps
+
+    @property
+    def stays(self) -> bool:
+        """Whether nothing of it goes in the next run, as something is protected."""
+        return self.is_protected or self.stays_along
 
     @property
     def sparsity(self) -> float:
@@ -148,7 +155,11 @@ def _architecture(
     after: Mapping[str, _After],
 ) -> Architecture:
     paid = sum(each.cost for each in after.values() if each.cost is not None)
-    layers = [_layer(x, after.get(x.name), paid, pruning) for x in model.layers]
+    along = _going_along(model, pruning)
+    layers = [
+        _layer(x, after.get(x.name), paid, pruning, along.get(x.name, (x,)))
+        for x in model.layers
+    ]
     layers.sort(key=lambda layer: layer.block)  # stable: kinds stay in their order
     blocks = groupby(layers, key=lambda layer: layer.block)
     return Architecture(
@@ -156,8 +167,26 @@ def _architecture(
     )
 
 
+def _going_along(
+    model: ModelSummary, pruning: PruningConfig
+) -> dict[str, tuple[LayerSummary, ...]]:
+    """The layers with which each one goes, itself among them; those of groups alone."""
+    by_name = {layer.name: layer for layer in model.layers}
+    kinds = COUPLINGS.get(pruning.structure, ())
+    return {
+        name: tuple(by_name[each] for each in one.layers)
+        for one in model.coupled
+        if one.kind in kinds
+        for name in one.layers
+    }
+
+
 def _layer(
-    was: LayerSummary, after: _After | None, paid: float, pruning: PruningConfig
+    was: LayerSummary,
+    after: _After | None,
+    paid: float,
+    pruning: PruningConfig,
+    along: tuple[LayerSummary, ...],
 ) -> Layer:
     before = Shape(was.rows, was.columns)
     if after is None:
@@ -179,8 +208,9 @@ def _layer(
         groups=kind,
         groups_kept=kept,
         groups_of=of,
-        is_protected=any(is_meant(was, pattern) for pattern in pruning.protect),
-        least=least_share(pruning.keep_at_least, pruning.limits, [was]),
+        is_protected=any_is_meant((was,), pruning.protect),
+        stays_along=any_is_meant(along, pruning.protect),
+        least=least_share(pruning.keep_at_least, pruning.limits, along),
     )
 
 

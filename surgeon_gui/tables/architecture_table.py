@@ -143,7 +143,10 @@ _TIPS = (
         "The rise of the loss that was predicted for what went, in nats, and its part "
         "of that of the whole model. Layers that go along with another pay nothing."
     ),
-    tr("What protects or limits it in the next run."),
+    tr(
+        "What protects or limits it in the next run. Heads and neurons are protected, "
+        "and limited, with any of their layers: the others stay too."
+    ),
 )
 
 
@@ -197,13 +200,21 @@ def _cost(item: Block | Layer) -> str:
 
 
 def _rule(item: Block | Layer) -> str:
-    layers = item.layers if isinstance(item, Block) else (item,)
-    protected = sum(layer.is_protected for layer in layers)
-    if protected == len(layers):
+    if isinstance(item, Block):
+        return _rules(item)
+    if item.is_protected:
         return tr("protected")
-    if isinstance(item, Layer):
-        if not item.least:
-            return ""
-        return tr("≥ {share}").format(share=numbers.percent(item.least))
-    ruled = sum(layer.is_protected or layer.least > 0 for layer in layers)
-    return tr("in {n} of {all}").format(n=ruled, all=len(layers)) if ruled else ""
+    if item.stays_along:
+        return tr("stays too")
+    if not item.least:
+        return ""
+    return tr("≥ {share}").format(share=numbers.percent(item.least))
+
+
+def _rules(block: Block) -> str:
+    if all(layer.stays for layer in block.layers):
+        return tr("protected")
+    ruled = sum(layer.stays or layer.least > 0 for layer in block.layers)
+    if not ruled:
+        return ""
+    return tr("in {n} of {all}").format(n=ruled, all=len(block.layers))

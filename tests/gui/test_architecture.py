@@ -33,6 +33,7 @@ from tests.helpers.windows import (
 DOWN = "model.layers.1.mlp.down_proj"
 BY = "\N{MULTIPLICATION SIGN}"
 GATE = "model.layers.1.mlp.gate_proj"
+OTHER = "model.layers.1.self_attn.o_proj"
 
 
 @pytest.fixture
@@ -122,10 +123,12 @@ def test_a_layer_is_protected_and_set_free_again(make_open):
     assert cells(window, DOWN)["Shape"] == f"192{BY}512"
     assert cells(window, DOWN)["Next run"] == "protected"
     assert f"protected by {DOWN}" in reasons(window)
+    assert cells(window, GATE)["Next run"] == "stays too"
+    assert cells(window, OTHER)["Next run"] == ""
     assert find(window, "protect_layer_button", QPushButton).text() == "Do not protect"
     click(window, "protect_layer_button")
     assert pruning_of(window).protect == ()
-    assert cells(window, DOWN)["Next run"] == ""
+    assert cells(window, DOWN)["Next run"] == cells(window, GATE)["Next run"] == ""
 
 
 def test_a_limit_is_set_changed_and_taken_away(make_open):
@@ -137,6 +140,8 @@ def test_a_limit_is_set_changed_and_taken_away(make_open):
         click(window, "limit_layer_button")
         assert pruning_of(window).limits == limits
     assert cells(window, DOWN)["Groups"] == "512 → 461"
+    for name, said in ((DOWN, "≥ 90 %"), (GATE, "≥ 90 %"), (OTHER, "")):
+        assert cells(window, name)["Next run"].replace("\xa0", " ") == said
     assert "at least 90 % of it has to stay" in reasons(window)
     share.setValue(0)
     click(window, "limit_layer_button")
@@ -235,6 +240,13 @@ def test_parts_of_maps_and_of_the_picture_lead_to_their_layer(qtbot, make_open):
     qtbot.mouseClick(picture, Qt.MouseButton.LeftButton, pos=spot)
     assert architect_of(window).selected == GATE
     assert shown(window, "architecture_layer_label") == GATE
+
+
+def test_layers_without_groups_are_protected_one_by_one(make_open):
+    rows = PruningConfig(Structure.ROWS, protect=(DOWN,), sparsity=0.1)
+    window = make_open(replace(QUICK, pruning=rows), diagnosed=False)
+    assert cells(window, DOWN)["Next run"] == "protected"
+    assert cells(window, GATE)["Next run"] == ""
 
 
 @pytest.mark.parametrize(
