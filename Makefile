@@ -17,6 +17,7 @@ SCREEN_PACKAGES := libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libxkbcommon-x11
 help:
 	@echo "make run         open the window"
 	@echo "make demo        prune the bundled demo model, watch it, export it"
+	@echo "make setup       set everything up and start nothing"
 	@echo "make test        set everything up and run all checks and tests"
 	@echo "make check       the same without setting up: before a commit"
 	@echo "make quick       the same without what is slow: while working"

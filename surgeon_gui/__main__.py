@@ -118,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--language", choices=tuple(LANGUAGES))
     parser.add_argument("--log-level", choices=_LOG_LEVELS, default="warning")
     parser.add_argument(
-        "--reset-settings", action="store_true", help="forget layout and recent models"
+        "--reset-settings", action="store_true", help="forget all that was remembered"
     )
     parser.add_argument(
         "--in-process",

@@ -1,0 +1,66 @@
+"""Cut a text into windows of tokens, as files that every run reads alike.
+
+    python benchmarks/token_files.py MODEL TEXT OUT.npy --length 512 [--windows 16]
+    python benchmarks/token_files.py MODEL TEXT OUT.npy --starts 76372 240925 [...]
+
+Without starts the windows follow each other from the first token on, and what is left
+over at the end is dropped. No tokens are added. docs/results.md says which files its
+figures were measured with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from surgeon_engine.model.load import load_tokenizer
+from surgeon_engine.model.source import locate
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write the file; 1 if there is no tokenizer, or too little text."""
+    options = _parser().parse_args(arguments)
+    tokenizer = load_tokenizer(locate(options.model))
+    if tokenizer is None:
+        print(f"{options.model} has no tokenizer.", file=sys.stderr)
+        return 1
+    with options.text.open(encoding="utf-8", newline="") as file:  # as it is
+        tokens = np.array(
+            tokenizer(file.read(), add_special_tokens=False)["input_ids"], np.int32
+        )
+    length = options.length
+    most = len(tokens) // length
+    starts = options.starts or [length * n for n in range(options.windows or most)]
+    if not starts or max(starts) + length > len(tokens):
+        print(
+            f"{options.text} has {len(tokens):,} tokens: too few for what is wanted.",
+            file=sys.stderr,
+        )
+        return 1
+    np.save(options.out, np.stack([tokens[start : start + length] for start in starts]))
+    digest = hashlib.sha256(options.out.read_bytes()).hexdigest()
+    print(f"{options.out}: {len(starts)} windows of {length}, sha256 {digest}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description="Cut a text into windows of tokens, as files for runs."
+    )
+    parser.add_argument("model", help="whose tokenizer is used: a folder or a .gguf")
+    parser.add_argument("text", type=Path, help="a text file in UTF-8")
+    parser.add_argument("out", type=Path, help="the .npy file to write")
+    parser.add_argument("--length", type=int, default=256, help="tokens of a window")
+    parser.add_argument("--windows", type=int, help="so many; all without it")
+    parser.add_argument(
+        "--starts", type=int, nargs="+", help="the first token of each window, from 0"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
