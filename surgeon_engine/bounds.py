@@ -8,7 +8,7 @@ a target is being chosen, the engine before it begins.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from surgeon_engine.config import (
@@ -113,7 +113,11 @@ def least_removable(pruning: PruningConfig, model: ModelSummary) -> int:
     for kind, coupled in _kinds(pruning, model).items():
         bundle = bundle_of(kind, pruning)
         each = [x.weights_per_group * (x.groups % bundle or bundle) for x in coupled]
-        steps += [sum(each)] if pruning.has_same_widths else each
+        may_go = [most > 0 for most in _most_groups(kind, coupled, pruning)]
+        if pruning.has_same_widths:
+            steps += [sum(each)] if all(may_go) else []
+        else:
+            steps += [weights for weights, may in zip(each, may_go, strict=True) if may]
     return min(steps, default=1)
 
 
@@ -176,17 +180,25 @@ class _Coupled:
 
 
 def _most_of_kind(
-    kind: Coupling, coupled: Iterable[_Coupled], pruning: PruningConfig
+    kind: Coupling, coupled: Sequence[_Coupled], pruning: PruningConfig
 ) -> int:
-    each, groups = [], []
+    groups = _most_groups(kind, coupled, pruning)
+    if pruning.has_same_widths:  # each loses as many as the others
+        groups = [min(groups)] * len(groups)
+    each = [one.weights_per_group for one in coupled]
+    return sum(n * weights for n, weights in zip(groups, each, strict=True))
+
+
+def _most_groups(
+    kind: Coupling, coupled: Iterable[_Coupled], pruning: PruningConfig
+) -> list[int]:
+    """How many heads or neurons may go of each block by itself."""
+    groups = []
     for one in coupled:
         share = least_share(pruning.keep_at_least, pruning.limits, one.layers)
         least = groups_to_keep(one.groups, share, bundle_of(kind, pruning))
-        each.append(one.weights_per_group)
         groups.append(max(0, one.groups - least))
-    if pruning.has_same_widths:  # each loses as many as the others
-        groups = [min(groups)] * len(groups)
-    return sum(n * weights for n, weights in zip(groups, each, strict=True))
+    return groups
 
 
 def _kinds(

@@ -62,11 +62,15 @@ def in_words(device: torch.device) -> str:
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether `error` says that a device has no memory left.
 
-    The CPU's allocator raises a plain RuntimeError, which only its words tell apart.
+    The CPU's allocator and the libraries of a GPU raise a plain RuntimeError, which
+    only its words tell apart.
     """
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return isinstance(error, RuntimeError) and any(
+        words in str(error)
+        for words in ("can't allocate memory", "STATUS_ALLOC_FAILED")
+    )
 
 
 def give_memory_back() -> None:

@@ -46,13 +46,15 @@ from surgeon_engine.model.load import load_model
 from surgeon_engine.model.source import first_line
 from surgeon_engine.pruning.structures import units_of
 from surgeon_engine.run_folder import Report, RunFolder
-from surgeon_engine.session import Session
+from surgeon_engine.session import RunCancelled, Session
 from surgeon_engine.shots import shrinking
 from surgeon_engine.shots.patient import Patient
 from surgeon_engine.shots.quality_budget import QualityBudget
 from surgeon_engine.shots.sequence import run_shots
 from surgeon_engine.shots.shot import check_windows, evaluation
 from surgeon_engine.sizes import file_dtype, goal_of
+
+_FORESEEN = (EngineError, OSError, MemoryError, RuntimeError)  # at an export
 
 
 def prune(config: RunConfig, folder: Path, session: Session) -> None:
@@ -79,8 +81,15 @@ def prune(config: RunConfig, folder: Path, session: Session) -> None:
     session.emit(BaselineEvaluated(baseline))
 
     allowed = QualityBudget.of(config.pruning, baseline)
-    shots, corrected = run_shots(patient, allowed, session)
-    recipe = Recipe(config, patient.goal, baseline, tuple(shots), corrected)
+    course = run_shots(patient, allowed, session)
+    recipe = Recipe(
+        config,
+        patient.goal,
+        baseline,
+        course.shots,
+        course.corrected,
+        course.stopped_early,
+    )
     report = _finish(patient, recipe, run, session)
     session.emit(
         RunFinished(report.stopped_early, report.seconds, report.peak_memory_bytes)
@@ -134,11 +143,15 @@ def _finish(
             session.emit(export(task, session))
             checkpoint = run.checkpoint_path
         exported = export(Task(pruned, recipe, run, wanted, destination), session)
-    except (EngineError, OSError, MemoryError, RuntimeError) as error:
+    except RunCancelled:
+        raise
+    except Exception as error:  # nothing that was pruned may be lost, whatever it is
         if not run.checkpoint_path.exists():
             keep(Task(pruned, recipe, run, wanted, run.checkpoint_path))
         kept = run.checkpoint_path
         run.write_report(_report(patient, recipe, None, kept, session))
+        if not isinstance(error, _FORESEEN):
+            raise
         message, hint = f"The export failed: {first_line(error)}.", ""
         if isinstance(error, EngineError):
             message, hint = error.message, error.hint
@@ -173,8 +186,6 @@ def _report(
     session: Session,
 ) -> Report:
     device = patient.loaded.device
-    is_short = recipe.shots[-1].target < patient.goal.sparsity
-    has_budget = recipe.config.pruning.perplexity_rise > 0
     return Report(
         config=recipe.config,
         model=patient.original,
@@ -185,7 +196,7 @@ def _report(
         corrected=recipe.corrected,
         exported=exported,
         checkpoint=str(checkpoint),
-        stopped_early=is_short and (session.stops_after_shot or not has_budget),
+        stopped_early=recipe.stopped_early,
         seconds=session.seconds,
         seconds_of_stages=dict(session.seconds_of_stages),
         peak_memory_bytes=devices.peak_memory(device),

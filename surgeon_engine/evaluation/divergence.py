@@ -47,7 +47,7 @@ def divergence(
         expected = dense(tokens, use_cache=False).logits[:, :-1]
         found = pruned(tokens, use_cache=False).logits[:, :-1]
         for p, q in zip(expected, found, strict=True):  # a window: length - 1 x V
-            nats += _nats(p, q)
+            nats += float(divergences(p, q).sum())
             agreed += int((p.argmax(dim=-1) == q.argmax(dim=-1)).sum())
         step()
     count, length = windows.shape
@@ -61,9 +61,13 @@ def divergence(
     return Divergence(nats / predicted, agreed / predicted)
 
 
-def _nats(p: Tensor, q: Tensor) -> float:
-    """The KL summed over the tokens of two sets of logits, tokens x vocabulary."""
-    log_p = functional.log_softmax(p.float(), dim=-1)
-    log_q = functional.log_softmax(q.float(), dim=-1)
+def divergences(p: Tensor, q: Tensor) -> Tensor:
+    """KL(p || q) of two sets of logits, tokens x vocabulary.  One for each token.
+
+    A token that p rules out adds nothing, whatever q says of it.
+    """
+    log_p = functional.log_softmax(p.double(), dim=-1)
+    log_q = functional.log_softmax(q.double(), dim=-1)
     terms = functional.kl_div(log_q, log_p, reduction="none", log_target=True)
-    return float(terms.sum(dim=-1).double().sum())
+    terms = terms.masked_fill(log_p == -math.inf, 0.0)
+    return terms.sum(dim=-1).clamp(min=0.0)  # it is never below, but for rounding

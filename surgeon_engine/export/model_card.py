@@ -82,14 +82,22 @@ class Recipe:
     goal: Goal
     baseline: Evaluation
     shots: tuple[ShotFinished, ...]
-    corrected: Corrected | None = None
+    corrected: Corrected | None
+    stopped_early: bool
 
     @classmethod
     def of(cls, report: Report) -> Recipe:
         """What a finished run tells of itself."""
         config = report.config
         goal = goal_of(config.pruning, report.model, file_dtype(config, report.model))
-        return cls(config, goal, report.baseline, report.shots, report.corrected)
+        return cls(
+            config,
+            goal,
+            report.baseline,
+            report.shots,
+            report.corrected,
+            report.stopped_early,
+        )
 
 
 def model_card(name: str, recipe: Recipe, exported: Exported) -> str:

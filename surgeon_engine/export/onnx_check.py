@@ -50,6 +50,7 @@ def compare(graph: Path, probe: Path) -> dict[str, object]:
         "agreement": float((logits.argmax(-1) == wanted.argmax(-1)).mean()),
         "perplexity": math.exp(loss) if loss < _LARGEST_EXPONENT else None,
         "checked_with": f"onnxruntime {onnxruntime.__version__}",
+        "windows": len(expected.get("windows", ())),
     }
 
 

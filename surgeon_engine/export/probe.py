@@ -79,7 +79,7 @@ def disagreement(
         _of_logits(verdict, limits),
         _of_agreement(verdict, min(each.agreement for each in limits)),
         _of_perplexity(
-            verdict.perplexity,
+            verdict,
             expected_perplexity,
             max(each.perplexity for each in limits),
         ),
@@ -112,8 +112,13 @@ def _of_agreement(verdict: Verdict, least: float) -> str:
     )
 
 
-def _of_perplexity(perplexity: float | None, expected: float, most: float) -> str:
-    if perplexity is None or abs(math.log(perplexity / expected)) <= most:
+def _of_perplexity(verdict: Verdict, expected: float, most: float) -> str:
+    perplexity = verdict.perplexity
+    if perplexity is None:
+        if not verdict.windows:
+            return ""
+        return f"a perplexity that is not finite instead of {expected:.4f}"
+    if abs(math.log(perplexity / expected)) <= most:
         return ""
     return (
         f"a perplexity of {perplexity:.4f} instead of {expected:.4f} "

@@ -25,6 +25,7 @@ from transformers.utils import GENERATION_CONFIG_NAME
 
 from surgeon_engine import devices
 from surgeon_engine.errors import ModelError
+from surgeon_engine.export.config_values import decoded
 from surgeon_engine.export.plan import Plan, load_plan, read_config
 from surgeon_engine.export.shrink import compact, pruned_class
 from surgeon_engine.export.writer import Pruned
@@ -162,7 +163,7 @@ def _masked(folder: Path, held: Mapping[str, _Held]) -> tuple[PreTrainedModel, P
     """The model of a checkpoint in its full size, whether it was written so or not."""
     path = folder / PLAN_FILE
     try:
-        config = AutoConfig.for_model(**read_config(path))
+        config = AutoConfig.for_model(**decoded(read_config(path)))
     except UNREADABLE as error:
         raise _damaged(path, error) from error
     stock = _stock_class(_architecture(config))

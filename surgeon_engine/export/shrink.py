@@ -22,6 +22,7 @@ from surgeon_engine.couplings import Coupling
 from surgeon_engine.errors import ModelError
 from surgeon_engine.export.both_sides import CompactPart, compact_parts, shared_inputs
 from surgeon_engine.export.compact_layers import shrink, shrink_groups
+from surgeon_engine.export.config_values import decoded
 from surgeon_engine.export.plan import KeptGroups, Plan
 from surgeon_engine.model.coupling import CoupledGroups
 from surgeon_engine.model.families import MLP_WIDTH, READS_CONFIG
@@ -137,7 +138,8 @@ def compact(model: PreTrainedModel, plan: Plan) -> Compact:
 def compact_model(model: PreTrainedModel, plan: Plan) -> PreTrainedModel:
     """A compact model in memory, built as its checkpoint is by transformers."""
     made = compact(model, plan)
-    config = type(model.config).from_dict(stock_config(model) | made.config)
+    values = decoded(stock_config(model) | made.config)
+    config = type(model.config).from_dict(values)
     state = {name: piece.tensor() for name, piece in made.pieces.items()}
     built = pruned_class(type(model)).from_pretrained(
         None, config=config, state_dict=state, dtype=model.dtype

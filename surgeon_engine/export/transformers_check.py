@@ -47,6 +47,7 @@ def compare(checkpoint: Path, probe: Path) -> dict[str, object]:
         "agreement": float(same.float().mean()),
         "perplexity": math.exp(loss) if loss < 700 else None,
         "checked_with": f"transformers {transformers.__version__}",
+        "windows": len(windows),
     }
 
 

@@ -16,6 +16,7 @@ from surgeon_engine import devices
 from surgeon_engine.config import ExportConfig
 from surgeon_engine.errors import ModelError
 from surgeon_engine.export import compact_layers
+from surgeon_engine.export.config_values import decoded
 from surgeon_engine.export.fresh_process import run_apart
 from surgeon_engine.export.shrink import (
     Piece,
@@ -148,7 +149,8 @@ class Stock(_Smaller):
             return "Nothing is gone as a whole: plain files would be no smaller."
         try:
             made = compact(model, plan)
-            config = AutoConfig.for_model(**_uniform_config(model, made.config))
+            values = decoded(_uniform_config(model, made.config))
+            config = AutoConfig.for_model(**values)
             with torch.device("meta"):
                 smaller = AutoModelForCausalLM.from_config(config)
         except (_RaggedError, ModelError, *UNREADABLE) as error:

@@ -12,7 +12,6 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.nn import functional
 from transformers import PreTrainedModel
 
 from surgeon_engine.errors import EvaluationError
@@ -61,14 +60,6 @@ def refuse_nan(logits: Tensor) -> Tensor:
             "float32.",
         )
     return logits
-
-
-def divergences(expected: Tensor, found: Tensor) -> Tensor:
-    """KL(expected || found) in nats, of two sets of logits, tokens x vocabulary."""
-    log_p = functional.log_softmax(expected.double(), dim=-1)
-    log_q = functional.log_softmax(found.double(), dim=-1)
-    terms = functional.kl_div(log_q, log_p, reduction="none", log_target=True)
-    return terms.sum(dim=-1).clamp(min=0.0)  # it is never below, but for rounding
 
 
 def write_logits(path: Path, logits: Tensor) -> None:

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from surgeon_engine import devices
 from surgeon_engine.errors import ConfigError, ModelError
+from surgeon_engine.evaluation.divergence import divergences
 from surgeon_engine.generation.messages import (
     Begin,
     Compare,
@@ -37,7 +38,6 @@ from surgeon_engine.generation.messages import (
 from surgeon_engine.generation.pieces import Pieces, piece_after
 from surgeon_engine.generation.reading import (
     Reading,
-    divergences,
     read_logits,
     refuse_nan,
     write_logits,

@@ -140,6 +140,8 @@ MLP_WIDTH = {
     "falcon": "ffn_hidden_size",
     "gpt2": "n_inner",
     "gptj": "n_inner",
+    "gpt_bigcode": "n_inner",
+    "codegen": "n_inner",
 }
 # Attention that looks up the number of heads in the config whenever it runs.
 READS_CONFIG = ("phi3",)

@@ -7,10 +7,10 @@
 OBS takes the loss to be at a minimum and drops its first-order term; a pruned model is
 at none. With that term the quadratic gradient . D + 1/2 tr(G D A D') is least at
 D = -G^-1 gradient A^-1. There are far more weights than tokens, so that most of that
-step is noise, and only a small part of it is taken: its length is doubled, or halved
-where the first is too long, for as long as the loss on held-out calibration windows
-falls. Those windows are never followed, so that they can judge the next step too. What
-was removed stays zero.
+step is noise, and only a small part of it is taken: its length is doubled, and halved
+where twice the first is no better, for as long as the loss on held-out calibration
+windows falls. Those windows are never followed, so that they can judge the next step
+too. What was removed stays zero.
 
 The steps come after the last shot alone, and those tried on the way are undone. They
 draw the model towards the calibration text, and curvature measured on a text that a
@@ -35,7 +35,9 @@ from surgeon_engine.shots.damping import held_out_loss, split
 from surgeon_engine.shots.patient import Factors, Patient, Wanted, measure_blocks
 
 _DAMPING = 1.0  # multiple of the mean eigenvalue; smaller ones gained less
-_FIRST = 1e-4  # step length; a whole step would be 1
+# Step length; a whole step would be 1. A sixteenth of it changes weights in bfloat16 by
+# less than their rounding, so that the loss says nothing: the search begins above that.
+_FIRST = 1.6e-3
 _SHORTEST, _LONGEST = 1e-6, 1.0
 _MOST_STEPS = 3  # each after a measurement of its own; later ones gain little
 
@@ -165,11 +167,13 @@ def _best_length(
             loss = held_out_loss(patient, held)
         if loss < least:
             best, least = length, loss
+            length *= factor
+        elif factor > 1 and best in (0.0, _FIRST):
+            length, factor = _FIRST / 2, 0.5
         elif best:
             break
         else:
-            factor = 0.5
-        length *= factor
+            length *= factor
     return best, least
 
 

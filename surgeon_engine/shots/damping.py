@@ -11,10 +11,10 @@ A few held-out windows cannot tell small differences apart, and following their 
 makes a run worse. So the search goes on only where that loses less by more than the
 standard error of the difference. Much damping of the update is better at once but worse
 later, since less of what went is left in the weights that the next shots choose from:
-it may only be chosen in the last shot. So may that of the costs, but for single
-weights, of which a shot takes more than their costs know of. It takes longer to try.
-After the first shot only less of it is tried: with more gone, less has done better.
-(docs/results.md has the figures.)
+it may only be chosen in the last shot. That of the costs, which takes longer to try,
+is only lowered after the first shot: with more gone, less has done better. So much of
+it is for runs of one shot, and for single weights, of which a shot takes more than
+their costs know of. (docs/results.md has the figures.)
 
 The factors of the held-out part are then added to those of the first, so that nothing
 measured is wasted; validation windows take no part.
@@ -116,6 +116,7 @@ def choose_damping(patient: Patient, task: Task, session: Session) -> DampingCho
     """The damping that loses least on the held-out windows, as far as they can tell.
 
     Raises:
+        CurvatureError: none of the dampings leaves a model with a finite loss.
         PruningError: that many weights may not go.
     """
     config = patient.config.pruning

@@ -57,11 +57,11 @@ class QualityBudget:
         """The same of a correction."""
         return self._undone("After the correction", found)
 
-    def what_is_left(self, last: ShotFinished) -> Logged:
+    def what_is_left(self, last: Evaluation) -> Logged:
         """The same where the target is reached within it."""
         return Logged(
             Level.INFO,
-            f"The target is reached at perplexity {last.evaluation.perplexity:.2f}, "
+            f"The target is reached at perplexity {last.perplexity:.2f}, "
             f"and {self.most:.2f} are allowed: a larger one may give a smaller model.",
         )
 
@@ -77,8 +77,8 @@ class QualityBudget:
         return PruningError(
             f"Even the smallest step takes perplexity above {self.most:.2f}, which is "
             f"{self.rise:g} % more than the original's {self.original:.2f}.",
-            "Allow more perplexity, or use more shots or a lower target: the steps "
-            "are smaller then.",
+            "Allow more perplexity, or use more shots or a lower target (the steps are "
+            "smaller then), or a finer structure.",
         )
 
 

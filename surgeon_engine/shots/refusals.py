@@ -8,6 +8,11 @@ from surgeon_engine.session import Session
 from surgeon_engine.sizes import MISSED, Goal
 
 
+def is_reached(goal: Goal, last: ShotFinished) -> bool:
+    """Whether what is gone is what was to go, to what can be told apart."""
+    return goal.sparsity - last.sparsity <= MISSED
+
+
 def tell_what_is_missing(
     goal: Goal, last: ShotFinished, session: Session, *, is_over: bool
 ) -> None:
@@ -28,7 +33,7 @@ def tell_what_is_missing(
             f"{asked:,} that were to go.",
             f"Raise the target{fewer}, or choose a finer structure.",
         )
-    if is_over and goal.sparsity - reached > MISSED:
+    if is_over and not is_reached(goal, last):
         words = (
             f"{reached:.2%} of the prunable weights went and not {goal.sparsity:.2%}: "
             "what would have gone next is larger than what was missing."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from surgeon_engine import devices
 from surgeon_engine.errors import EngineError
@@ -21,16 +21,24 @@ from surgeon_engine.shots import shrinking
 from surgeon_engine.shots.correction import correct
 from surgeon_engine.shots.patient import Patient
 from surgeon_engine.shots.quality_budget import QualityBudget, Rescue, Snapshot
-from surgeon_engine.shots.refusals import tell_what_is_missing
+from surgeon_engine.shots.refusals import is_reached, tell_what_is_missing
 from surgeon_engine.shots.shot import Round, evaluation, run_shot
+from surgeon_engine.whole_numbers import most_of
 
 _FAILURES = (EngineError, MemoryError, RuntimeError)
 _FINEST = 8  # parts into which a quality budget may divide the step of a shot
 
 
-def run_shots(
-    patient: Patient, allowed: QualityBudget, session: Session
-) -> tuple[list[ShotFinished], Corrected | None]:
+@dataclass(frozen=True, slots=True)
+class Course:
+    """What came of all shots."""
+
+    shots: tuple[ShotFinished, ...]
+    corrected: Corrected | None  # None: not asked for, or undone
+    stopped_early: bool  # neither the goal nor a quality budget ended them
+
+
+def run_shots(patient: Patient, allowed: QualityBudget, session: Session) -> Course:
     """All shots, and the correction where one is asked for and not undone.
 
     Raises:
@@ -38,46 +46,98 @@ def run_shots(
         EngineError: not even the smallest step, or the first shot, can be measured.
         RunCancelled: the user has cancelled.
     """
-    shots, corrected = _shots(patient, allowed, session)
-    if patient.config.pruning.is_corrected and corrected is None:
+    course = _shots(patient, allowed, session)
+    if patient.config.pruning.is_corrected and course.corrected is None:
         corrected = _corrected(patient, allowed, session)
-    return shots, corrected
+        return replace(course, corrected=corrected)
+    return course
 
 
-def _shots(
-    patient: Patient, allowed: QualityBudget, session: Session
-) -> tuple[list[ShotFinished], Corrected | None]:
+class _Steps:
+    """How far the shots have come, and how far the next one goes.
+
+    Both are counted in parts, of which a quality budget may take fewer at once than a
+    shot has. Between two shots of the schedule the parts are equal.
+    """
+
+    def __init__(self, patient: Patient) -> None:
+        self._pruning, self._goal = patient.config.pruning, patient.goal
+        self._done, self._step = 0, _FINEST
+        self._too_much: float = math.inf  # weights: what was undone
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all that is to go has been asked for."""
+        return self._done == self._pruning.shots * _FINEST
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether the next step would remove at least what was undone."""
+        return self._step == 0
+
+    @property
+    def share(self) -> float:
+        """The share of the goal that is to be gone after the next step."""
+        return self._share(self._done + self._step)
+
+    def take(self) -> None:
+        """Go on after the step."""
+        self._done += self._step
+        self._shorten()
+
+    def undo(self, removed: int) -> None:
+        """Ask for less than that step did, which had so many weights gone; 0: unknown.
+
+        Whatever asks for as many removes the same.
+        """
+        self._too_much = removed or self._asked
+        self._shorten()
+
+    @property
+    def _asked(self) -> int:
+        """How many weights are to be gone after the next step, at most."""
+        return most_of(self._goal.removed, self.share)
+
+    def _shorten(self) -> None:
+        self._step = min(self._step, self._pruning.shots * _FINEST - self._done)
+        while self._step > 0 and self._asked >= self._too_much:
+            self._step //= 2
+
+    def _share(self, parts: int) -> float:
+        schedule, all_shots = self._pruning.schedule, self._pruning.shots
+        shots, more = divmod(parts, _FINEST)
+        share = share_of_goal(shots / all_shots, schedule)
+        if more:
+            after = share_of_goal((shots + 1) / all_shots, schedule)
+            share += (after - share) * more / _FINEST
+        return share
+
+
+def _shots(patient: Patient, allowed: QualityBudget, session: Session) -> Course:
     """Shot after shot until the goal is reached, or the quality budget is spent.
 
     A shot that passes the budget, with the correction too where there is one, is undone
-    and tried again with half the step; what was undone once is not asked for again.
-    Without a budget a shot that fails ends them. Gives the correction if the last shot
-    needs it.
+    and tried again with half the step; what was undone once is not asked for again, and
+    no step is taken that would remove the same. Without a budget a shot that fails ends
+    them. Gives the correction if the last shot needs it.
 
     Raises:
         PruningError: nothing at all can be removed within the budget or the target.
         EngineError: not even the smallest step, or the first shot, can be measured.
     """
-    pruning = patient.config.pruning
     shots: list[ShotFinished] = []
     rescue: Rescue | None = None  # of the last shot
-    tried = _Try()
-    done, step, all_of_it = 0, _FINEST, pruning.shots * _FINEST
-    too_much = math.inf  # parts: what was undone
-    while done < all_of_it and step > 0 and not (shots and session.stops_after_shot):
-        step = min(step, all_of_it - done)
-        share = share_of_goal((done + step) / all_of_it, pruning.schedule)
+    steps, tried = _Steps(patient), _Try()
+    while not (steps.is_over or steps.is_stuck or (shots and session.stops_after_shot)):
         last = shots[-1].damping if shots else None
-        tried = _try_shot(patient, Round(len(shots) + 1, share, last), allowed, session)
+        this = Round(len(shots) + 1, steps.share, last)
+        tried = _try_shot(patient, this, allowed, session)
         if tried.shot is None:
             if not allowed.is_set:
                 break
-            too_much = done + step
-            step //= 2
+            steps.undo(tried.removed)
             continue
-        done += step
-        while step > 0 and done + step >= too_much:
-            step //= 2
+        steps.take()
         rescue = tried.rescue
         shots.append(tried.shot)
         session.emit(tried.shot)
@@ -85,19 +145,22 @@ def _shots(
             shrinking.shrink(patient)
         else:
             session.emit(allowed.what_is_rescued(tried.shot, rescue.corrected))
-    if not shots or (step == 0 and shots[-1].sparsity == 0):
+    if not shots or (steps.is_stuck and shots[-1].sparsity == 0):
         raise tried.failure or allowed.refusal()
     if tried.failure is not None and not allowed.is_set:
-        words = f"The run ends after shot {len(shots)} of {pruning.shots}."
-        session.emit(Logged(Level.WARNING, f"{words} {_words_of(tried.failure)}"))
-    if allowed.is_set and done == all_of_it:
-        session.emit(allowed.what_is_left(shots[-1]))
-    tell_what_is_missing(patient.goal, shots[-1], session, is_over=done == all_of_it)
-    if rescue is None:
-        return shots, None
-    rescue.snapshot.restore()
-    session.emit(rescue.corrected)
-    return shots, rescue.corrected
+        of, words = patient.config.pruning.shots, _words_of(tried.failure)
+        words = f"The run ends after shot {len(shots)} of {of}. {words}"
+        session.emit(Logged(Level.WARNING, words))
+    corrected = None
+    if rescue is not None:
+        rescue.snapshot.restore()
+        session.emit(rescue.corrected)
+        corrected = rescue.corrected
+    if allowed.is_set and steps.is_over and is_reached(patient.goal, shots[-1]):
+        found = (corrected or shots[-1]).evaluation
+        session.emit(allowed.what_is_left(found))
+    tell_what_is_missing(patient.goal, shots[-1], session, is_over=steps.is_over)
+    return Course(tuple(shots), corrected, not (steps.is_over or steps.is_stuck))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +170,7 @@ class _Try:
     shot: ShotFinished | None = None  # None: it is undone
     rescue: Rescue | None = None  # None: it needs none
     failure: Exception | None = None
+    removed: int = 0  # weights that were gone with one that passed the budget
 
 
 def _try_shot(
@@ -118,7 +182,8 @@ def _try_shot(
     written a weight has at least spoilt nothing.
 
     Raises:
-        EngineError: it fails; there is no budget, and no shot before to keep.
+        EngineError: it fails; there is no budget, and no shot before to keep, or it has
+            begun to write weights.
     """
     before = Snapshot(patient) if allowed.is_set else None
     failure: Exception | None = None
@@ -139,7 +204,8 @@ def _try_shot(
     if before is not None and allowed.is_passed(judged):
         before.restore()
         session.emit(allowed.what_passed(shot, judged))
-        return _Try()
+        goal = patient.goal
+        return _Try(removed=goal.parameters + goal.removed - shot.parameters)
     return _Try(shot, rescue)
 
 

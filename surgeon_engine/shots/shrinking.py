@@ -46,10 +46,7 @@ def shrink(patient: Patient) -> None:
 
 
 def pruned(patient: Patient) -> Pruned:
-    """What is exported: a model of full size, on the host if parts had been taken out.
-
-    The patient's own model may not be used any more then.
-    """
+    """The model in its full size, on the host if parts had been taken out."""
     if not patient.cut:
         return Pruned(patient.loaded, plan_of(patient.units, patient.gone))
     shrink(patient)  # what went since the model was last made smaller

@@ -91,6 +91,19 @@ def test_less_than_the_least_that_can_go_is_refused(structure, widths, tmp_path)
         check(least - 1, pruning, model)
 
 
+@pytest.mark.parametrize("widths", Widths)
+def test_what_may_lose_nothing_is_not_the_least_that_can_go(widths, tmp_path):
+    model = described("llama", tmp_path)
+    pruning = PruningConfig(widths=widths, limits=("mlp.down_proj=1",))
+    heads = units_of(PruningConfig(structure=Structure.HEADS), tiny_model("llama"))
+    each = [unit.coupled.weights_per_group for unit in heads]
+    least = sum(each) if widths is Widths.SAME else min(each)
+    assert least_removable(pruning, model) == least
+    check(least, pruning, model)
+    with pytest.raises(PruningError, match=f"{least:,} go at least"):
+        check(least - 1, pruning, model)
+
+
 def test_equal_widths_lose_what_the_tightest_block_allows(tmp_path):
     model = described("llama", tmp_path)
     settings = {"structure": Structure.NEURONS, "limits": ("block 0=0.5",)}

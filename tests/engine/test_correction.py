@@ -162,12 +162,23 @@ def test_the_length_is_the_best_of_those_that_were_tried(monkeypatch):
     steps = correct(patient, quiet())
     assert steps.lengths == (min(tried, key=tried.__getitem__),)
     assert steps.loss_after == min(tried.values())
-    assert list(tried) == [1e-4 * 2**i for i in range(len(tried))]
+    first = correction._FIRST
+    assert list(tried)[:2] == [first, 2 * first]
+    assert sorted(tried) == [min(tried) * 2**i for i in range(len(tried))]
 
 
 @pytest.mark.parametrize(
     ("valley", "length"),
-    [(0.5, 0.4096), (1e-4, 1e-4), (2e-5, 2.5e-5), (1.5e-6, 1.5625e-6), (1e-7, 0)],
+    [
+        (0.5, 0.4096),
+        (3e-3, 3.2e-3),
+        (1.6e-3, 1.6e-3),
+        (1e-3, 0.8e-3),
+        (1e-4, 1e-4),
+        (2e-5, 2.5e-5),
+        (1.5e-6, 1.5625e-6),
+        (1e-7, 0),
+    ],
 )
 def test_the_length_is_doubled_or_halved_from_the_first(monkeypatch, valley, length):
     """Along a parabola, which crosses where it began at twice the valley."""
@@ -177,6 +188,20 @@ def test_the_length_is_doubled_or_halved_from_the_first(monkeypatch, valley, len
     monkeypatch.setattr(correction, "held_out_loss", lambda *_: (at[-1] - valley) ** 2)
     steps = correct(pruned(Structure.ELEMENTS), quiet())
     assert steps.lengths == (pytest.approx((length,)) if length else ())
+
+
+def test_steps_that_rounding_hides_do_not_end_the_search(monkeypatch):
+    """In bfloat16 a short step changes few weights, and the loss by chance."""
+    at = [0.0]
+
+    def loss(*_):
+        chance = 1e-6 if 1.5e-4 < at[-1] < 1e-3 else -1e-7
+        return (at[-1] - 6e-3) ** 2 if at[-1] > 1e-3 else 3.6e-5 + chance
+
+    monkeypatch.setattr(correction, "_MOST_STEPS", 1)
+    monkeypatch.setattr(correction, "_move", lambda _, length: at.append(length))
+    monkeypatch.setattr(correction, "held_out_loss", loss)
+    assert correct(pruned(Structure.ELEMENTS), quiet()).lengths == (6.4e-3,)
 
 
 def test_the_step_that_is_taken_is_the_one_that_was_judged(monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -157,6 +158,32 @@ def test_whatever_fails_at_the_export_loses_nothing(tmp_path, monkeypatch, name,
     run = RunFolder(tmp_path / "run")
     checkpoint = run.checkpoint_of(run.read_report())
     assert AutoModelForCausalLM.from_pretrained(checkpoint, trust_remote_code=True)
+
+
+def test_a_fault_of_the_program_at_the_export_loses_nothing_either(
+    tmp_path, monkeypatch
+):
+    def fails(*arguments):
+        raise LookupError("no such thing")
+
+    monkeypatch.setattr(pipeline, "export", fails)
+    with pytest.raises(LookupError, match="no such thing"):
+        exported(tmp_path, Format.AUTOMATIC)
+    run = RunFolder(tmp_path / "run")
+    checkpoint = run.checkpoint_of(run.read_report())
+    assert AutoModelForCausalLM.from_pretrained(checkpoint, trust_remote_code=True)
+
+
+def test_what_is_infinite_in_a_config_stays_so(tmp_path):
+    config = wanted(tmp_path, ExportConfig(format=Format.COMPACT))
+    path = Path(config.model.source) / "config.json"
+    limits = {"limits": [0.0, {"__float__": "Infinity"}]}
+    path.write_text(json.dumps(json.loads(path.read_text()) | limits))
+    Recorder().run(config, tmp_path / "run")
+    again(tmp_path, Format.COMPACT, "once more")
+    for name in ("run/export", "once more"):
+        pruned = restore(tmp_path / name, "Tiny")
+        assert pruned.loaded.model.config.limits == [0.0, math.inf]
 
 
 def test_the_same_widths_everywhere_make_plain_files(tmp_path):

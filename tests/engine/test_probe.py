@@ -77,6 +77,13 @@ def test_perplexity_that_was_not_computed_is_not_judged():
     assert problem(F32, perplexity=None) == ""
 
 
+def test_perplexity_that_is_not_finite_is_wrong():
+    assert problem(F16, perplexity=None, windows=4) == (
+        "The reloaded checkpoint gives a perplexity that is not finite instead of "
+        "12.0000."
+    )
+
+
 def test_a_file_that_nothing_could_run_is_not_judged():
     assert problem(F32, tokens=0, largest_difference=None, agreement=0.0) == ""
 

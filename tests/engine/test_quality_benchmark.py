@@ -32,7 +32,7 @@ from surgeon_engine.config import (
     Structure,
 )
 from surgeon_engine.errors import ConfigError, EvaluationError
-from surgeon_engine.evaluation.divergence import divergence
+from surgeon_engine.evaluation.divergence import divergence, divergences
 from surgeon_engine.events import Corrected, ShotFinished
 from surgeon_engine.formats import Format
 from surgeon_engine.session import Session
@@ -243,6 +243,15 @@ def test_a_model_does_not_diverge_from_itself():
     one, same = tiny_model("llama"), tiny_model("llama")
     found = divergence(one, same, tokens, 1, lambda: steps.append(0))
     assert (found.nats, found.agreement, len(steps)) == (0.0, 1.0, 2)
+
+
+def test_a_token_that_is_ruled_out_adds_nothing_to_the_divergence():
+    p = torch.tensor([[1.0, 2.0, -math.inf]])
+    q = torch.tensor([[1.0, 1.0, -math.inf]])
+    without = divergences(p[:, :2], q[:, :2])
+    assert without > 0
+    assert torch.equal(divergences(p, q), without)
+    assert divergences(q[:, :2], torch.tensor([[1.0, -math.inf]])) == math.inf
 
 
 def test_a_divergence_that_is_no_number_is_refused():

@@ -19,6 +19,8 @@ from surgeon_engine.events import (
     Logged,
     RunFinished,
     ShotFinished,
+    Stage,
+    StageStarted,
 )
 from surgeon_engine.model.coupling import coupled_groups
 from surgeon_engine.pipeline import prune
@@ -329,6 +331,24 @@ def test_what_the_correction_gains_is_spent_too(tmp_path, monkeypatch, gain):
     assert all(", with the correction, perplexity would be" in x for x in undone)
 
 
+def test_what_is_left_is_told_of_the_model_with_its_correction(tmp_path, monkeypatch):
+    plain = dear(
+        tmp_path,
+        monkeypatch,
+        lambda model: -0.25 * is_marked(model),
+        windows=8,
+        structure=Structure.NEURONS,
+        perplexity_rise=12,
+    )
+    monkeypatch.setattr(sequence, "correct", mark)
+    found = outcome(with_correction(plain), tmp_path / "run")
+    (corrected,) = found.recorder.of(Corrected)
+    told = [x.message for x in found.recorder.of(Logged)]
+    reached = f"reached at perplexity {corrected.evaluation.perplexity:.2f}, and"
+    assert found.shots[-1].evaluation.perplexity > allowed(found, 12)
+    assert any(reached in words for words in told)
+
+
 def test_a_correction_that_fails_on_the_way_undoes_its_shot_alone(
     tmp_path, monkeypatch
 ):
@@ -397,6 +417,41 @@ def test_what_is_left_of_the_budget_at_the_target_is_told(tmp_path, monkeypatch)
     (words,) = [words for words in told if "target is reached" in words]
     reached = found.shots[-1].evaluation.perplexity
     assert f"at perplexity {reached:.2f}, and {allowed(found, 30):.2f} are" in words
+
+
+def test_a_shot_that_would_remove_the_same_is_not_tried(tmp_path, monkeypatch):
+    """A group of heads is more than an eighth of the goal, or a quarter."""
+    settings = {"structure": Structure.HEADS, "sparsity": 0.2, "shots": 1}
+    wanted = dear(tmp_path, monkeypatch, **settings, perplexity_rise=3)
+    recorder = Recorder()
+    with pytest.raises(PruningError, match="Even the smallest step"):
+        recorder.run(wanted, tmp_path / "run")
+    undone = [x.message for x in recorder.of(Logged) if "undone" in x.message]
+    tried = [message.split()[4] for message in undone]  # at a sparsity of ...
+    assert tried
+    assert sorted(set(tried), reverse=True) == tried
+
+
+def test_the_parts_of_a_shot_are_equal_whatever_the_schedule(tmp_path, monkeypatch):
+    wanted = dear_elements(tmp_path, monkeypatch, shots=1, rise=8)
+    pruning = dataclasses.replace(wanted.pruning, schedule=Schedule.CUBIC)
+    found = outcome(dataclasses.replace(wanted, pruning=pruning), tmp_path / "run")
+    assert [round(shot.sparsity, 4) for shot in found.shots] == [0.0625]
+
+
+def test_to_stop_while_the_result_is_written_changes_nothing(tmp_path, monkeypatch):
+    recorder = Recorder()
+    recorder.react = lambda event: (
+        recorder.session.hear(StopAndKeep(run="test"))
+        if event == StageStarted(Stage.EXPORT, 0)
+        else None
+    )
+    recorder.run(
+        dear_elements(tmp_path, monkeypatch, shots=2, rise=16), tmp_path / "run"
+    )
+    assert recorder.session.stops_after_shot
+    assert not recorder.of(RunFinished)[0].stopped_early
+    assert not RunFolder(tmp_path / "run").read_report().stopped_early
 
 
 def test_shots_that_remove_nothing_are_no_result(tmp_path, monkeypatch):
