@@ -5,8 +5,7 @@
 Made-up costs of a model with 32 blocks and of one with 7 B weights, as heads and
 neurons, as rows and columns and as single weights: reading, merging under other
 protections, and a plan with the map that is drawn of it. The claim: a plan, which is
-what dragging the target takes, needs less than 100 ms; a protection, which merges anew,
-less than a second.
+what dragging the target takes, needs less than 100 ms.
 """
 
 from __future__ import annotations

@@ -58,6 +58,8 @@ def forecast(config: RunConfig, folder: Path, *, with_time: bool = True) -> Fore
         ModelError: there is no such model.
     """
     model = inspect_model(config.model).model
+    # Each of two disks has to hold all of it: what cannot be written to the one in the
+    # end is kept on the other.
     places = (folder, RunFolder(folder).export_path(config))
     free = min(free_bytes(place) for place in places)
     return Forecast(config, model, machine() if with_time else room(), free)

@@ -39,13 +39,13 @@ def _shape(text: str) -> tuple[int, int] | None:
     if not is_token_file(text):
         return None
     try:
-        with Path(text).open("rb") as file:
+        with Path(text).expanduser().open("rb") as file:
             if file.read(len(_MAGIC)) != _MAGIC:
                 return None
             is_first = file.read(2)[0] == 1  # version of the form
             length = int.from_bytes(file.read(2 if is_first else 4), "little")
             header = ast.literal_eval(file.read(min(length, _LONGEST)).decode("latin1"))
         shape = header["shape"]
-    except (OSError, ValueError, SyntaxError, LookupError, TypeError):
+    except (OSError, RuntimeError, ValueError, SyntaxError, LookupError, TypeError):
         return None
     return shape if isinstance(shape, tuple) and len(shape) == 2 else None

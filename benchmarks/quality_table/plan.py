@@ -199,7 +199,7 @@ def _runs_of_job(job: Job, defaults: Defaults, base: Base, seed: int) -> list[Ru
 
     if not sparsities:
         return [run(config.pruning.sparsity)]
-    _refuse_contradiction(job, sparsities, separate)
+    _refuse_contradiction(parts["pruning"], sparsities, separate)
     if separate:
         return [run(sparsity) for sparsity in sparsities]
     return [run(sparsities[-1], len(sparsities))]
@@ -234,7 +234,7 @@ def _refuse_unmeasurable(pruning: PruningConfig) -> None:
 
 
 def _refuse_contradiction(
-    job: Job, sparsities: tuple[float, ...], separate: bool
+    pruning: Mapping[str, Any], sparsities: tuple[float, ...], separate: bool
 ) -> None:
     if list(sparsities) != sorted(set(sparsities)) or sparsities[0] <= 0:
         raise ConfigError(
@@ -242,7 +242,7 @@ def _refuse_contradiction(
             "Give each once, the smallest first.",
         )
     for name in _FROM_SPARSITIES[: 1 if separate else None]:
-        if name in job.pruning:
+        if name in pruning:
             raise ConfigError(
                 f"{name} follows from the sparsities of the job.",
                 f"Leave {name} out, or set separate = true to have a run for each.",

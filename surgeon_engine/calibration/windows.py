@@ -293,5 +293,6 @@ def _refuse_unfit(windows: Tensor, vocabulary: Vocabulary) -> None:
         raise CalibrationError(
             f"The windows have {windows.shape[1]:,} tokens; "
             f"the model takes at most {vocabulary.longest_window:,}.",
-            f"Set window_length to at most {vocabulary.longest_window}.",
+            f"Set window_length to at most {vocabulary.longest_window}, or cut a file "
+            "of tokens into such windows.",
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,10 +10,12 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from surgeon_engine.errors import ExportError
+from surgeon_engine.fitting import in_bytes
 from surgeon_engine.run_folder import (
     RunFolder,
     finish_swap,
     folder_appearing_at,
+    free_bytes,
     partial,
     refuse_occupied,
 )
@@ -66,7 +67,7 @@ def check_room(destination: Path, needed: int) -> None:
     Raises:
         ExportError: there is not; with the numbers.
     """
-    free = shutil.disk_usage(_ancestor(destination)).free
+    free = free_bytes(destination)
     if free < needed:
         raise ExportError(
             f"The checkpoint needs {in_bytes(needed)}, but the disk of {destination} "
@@ -105,10 +106,3 @@ def unwritable(destination: Path, error: Exception) -> ExportError:
 def _ancestor(destination: Path) -> Path:
     """The nearest folder above `destination` that exists."""
     return next(path for path in destination.parents if os.path.exists(path))
-
-
-def in_bytes(count: int) -> str:
-    """A size as a person reads it."""
-    if count < 1e8:
-        return f"{count / 1e6:.1f} MB"
-    return f"{count / 1e9:.1f} GB"

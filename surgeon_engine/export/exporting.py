@@ -17,7 +17,13 @@ import torch
 
 from surgeon_engine import devices
 from surgeon_engine.bounds import some_stay_wide
-from surgeon_engine.config import COUPLED, ExportConfig, RunConfig
+from surgeon_engine.config import (
+    COUPLED,
+    ExportConfig,
+    PruningConfig,
+    RunConfig,
+    Target,
+)
 from surgeon_engine.errors import ExportError
 from surgeon_engine.events import (
     Exported,
@@ -31,18 +37,18 @@ from surgeon_engine.export.destination import (
     check_destination,
     check_room,
     checkpoint_at,
-    in_bytes,
 )
 from surgeon_engine.export.gguf_file import Gguf
 from surgeon_engine.export.model_card import Recipe, model_card
 from surgeon_engine.export.onnx_file import Onnx
-from surgeon_engine.export.plain_heads import check_plain_heads
+from surgeon_engine.export.plain_widths import check_plain_widths
 from surgeon_engine.export.plan import plan_of
 from surgeon_engine.export.probe import disagreement, expected_perplexity
 from surgeon_engine.export.restore import restore
 from surgeon_engine.export.transformers_files import Compact, Masked, Stock
 from surgeon_engine.export.weight_files import named_dtype
 from surgeon_engine.export.writer import Pruned, Verdict, Writer
+from surgeon_engine.fitting import in_bytes
 from surgeon_engine.formats import DESCRIPTIONS, FileDtype, Format
 from surgeon_engine.job_file import config_to_toml
 from surgeon_engine.model.load import LoadedModel
@@ -127,7 +133,7 @@ def check_format(
                 "protected and others of their kind are not.",
                 "Protect whole kinds of layer or none, or choose the compact format.",
             )
-        if told := check_plain_heads(loaded, units):
+        if told := check_plain_widths(loaded, units):
             session.emit(told)
         return
     example = {}
@@ -135,7 +141,28 @@ def check_format(
         gone = torch.zeros(unit.candidates, dtype=torch.bool)
         gone[0] = True
         example[unit.measured.name] = gone
-    chosen_format(wanted, Pruned(loaded, plan_of(units, example)))
+    pruned = Pruned(loaded, plan_of(units, example))
+    form = chosen_format(wanted, pruned)
+    if wanted is Format.AUTOMATIC and (is_ragged or form is Format.MASKED):
+        _tell_of_full_size(pruned, pruning, session)
+
+
+def _tell_of_full_size(
+    pruned: Pruned, pruning: PruningConfig, session: Session
+) -> None:
+    """Say why the file will be no smaller, where something goes as a whole.
+
+    Raises:
+        ExportError: a smaller file is what was asked for.
+    """
+    reason = WRITERS[Format.COMPACT].refusal(pruned)
+    if not reason or pruned.plan.is_empty:  # of single weights nobody expects it
+        return
+    words = f"The file would be as large as the original's. {reason}"
+    if pruning.target is Target.FILE_SIZE:
+        hint = 'Choose another target or structure, or set widths to "same".'
+        raise ExportError(words, hint)
+    session.emit(Logged(Level.WARNING, words))
 
 
 def export(task: Task, session: Session) -> Exported:
@@ -198,6 +225,11 @@ def export_again(folder: str, wanted: ExportConfig, session: Session) -> Exporte
     if not (checkpoint / "config.json").is_file():
         raise ExportError(
             f"The checkpoint of this run is no longer in {checkpoint}.",
+            "Put it back, or prune again.",
+        )
+    if not run.probe_path.is_file():
+        raise ExportError(
+            f"{run.probe_path}, by which exports are checked, is no longer there.",
             "Put it back, or prune again.",
         )
     with session.stage(Stage.LOAD):

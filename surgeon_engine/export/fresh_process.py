@@ -5,6 +5,7 @@ Nothing of Surgeon can be imported there: what loads, loads without it.
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -55,8 +56,13 @@ def run_apart(
     """
     # -P: what lies in the folder that Surgeon was started in is not imported either.
     command = [sys.executable, "-P", "-c", _AS_A_STRANGER, str(program), *arguments]
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(command, stdout=out, stderr=errors)
+    with (
+        tempfile.TemporaryFile() as out,
+        tempfile.TemporaryFile() as errors,
+        tempfile.TemporaryDirectory() as modules,  # a checkpoint's code is copied there
+    ):
+        apart = os.environ | {"HF_MODULES_CACHE": modules}
+        process = subprocess.Popen(command, stdout=out, stderr=errors, env=apart)
         try:
             while process.poll() is None:
                 check()

@@ -15,9 +15,15 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from surgeon_engine import pipeline
 from surgeon_engine.commands import Cancel
-from surgeon_engine.config import ExportConfig, Structure
+from surgeon_engine.config import ExportConfig, Structure, Target
 from surgeon_engine.errors import ConfigError, ExportError
-from surgeon_engine.events import Exported, Logged, Stage, StageStarted
+from surgeon_engine.events import (
+    BaselineEvaluated,
+    Exported,
+    Logged,
+    Stage,
+    StageStarted,
+)
 from surgeon_engine.export import exporting
 from surgeon_engine.export.exporting import WRITERS, export_again
 from surgeon_engine.export.restore import load_compact, restore
@@ -201,6 +207,31 @@ def test_the_same_widths_everywhere_make_plain_files(tmp_path):
     pruned = restore(tmp_path / "run" / "export", "Tiny")
     ids = torch.arange(1, 20).unsqueeze(0)
     torch.testing.assert_close(pruned.loaded.model(ids).logits, model(ids).logits)
+
+
+@pytest.mark.parametrize("target", [Target.PRUNABLE_SHARE, Target.FILE_SIZE])
+def test_files_that_will_be_no_smaller_are_told_before(tmp_path, monkeypatch, target):
+    """Where neither a plain nor a compact model can be told in a config."""
+    monkeypatch.setattr(type(WRITERS[Format.COMPACT]), "refusal", lambda *_: "No way.")
+    size = {"target": target, "megabytes": 0.02}
+    config = wanted(tmp_path, ExportConfig(), **size)
+    recorder = Recorder()
+    if target is Target.FILE_SIZE:
+        with pytest.raises(ExportError, match=r"as large as the original's. No way."):
+            recorder.run(config, tmp_path / "run")
+        assert not recorder.of(BaselineEvaluated)
+        return
+    recorder.run(config, tmp_path / "run")
+    (told,) = recorder.warnings()
+    assert told.message == "The file would be as large as the original's. No way."
+    assert recorder.of(Exported)[0].format is Format.MASKED
+
+
+def test_an_export_that_cannot_be_checked_is_refused_before_it_is_written(tmp_path):
+    exported(tmp_path, Format.COMPACT)
+    RunFolder(tmp_path / "run").probe_path.unlink()
+    with pytest.raises(ExportError, match="by which exports are checked"):
+        again(tmp_path, Format.MASKED, "masked")
 
 
 def test_ragged_widths_make_no_plain_files(tmp_path):

@@ -389,6 +389,10 @@ def test_seeds_that_change_nothing_are_refused(bench, capsys):
         ("[[job", "does not fit"),
         (ONE_JOB + "calibration = { window_length = 8 }", "the same for all jobs"),
         (ONE_JOB + "sparsities = [0.2]", "shots follows from the sparsities"),
+        (
+            TWO_JOBS.replace("correction", 'schedule = "cubic"\ncorrection'),
+            "schedule follows from the sparsities",
+        ),
         (ONE_JOB + "sparsities = [0.4, 0.2]\nseparate = true", "do not rise"),
         (ONE_JOB.replace("shots = 2", 'target = "parameters"'), "shares of the"),
         (ONE_JOB.replace("shots = 2", "shots = 0"), "shots must be in"),

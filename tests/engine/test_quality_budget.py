@@ -10,7 +10,13 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from surgeon_engine.commands import StopAndKeep
-from surgeon_engine.config import Correction, Damping, Schedule, Structure
+from surgeon_engine.config import (
+    Correction,
+    Damping,
+    Schedule,
+    Structure,
+    Widths,
+)
 from surgeon_engine.errors import CurvatureError, EvaluationError, PruningError
 from surgeon_engine.evaluation.perplexity import evaluate
 from surgeon_engine.events import (
@@ -420,16 +426,23 @@ def test_what_is_left_of_the_budget_at_the_target_is_told(tmp_path, monkeypatch)
 
 
 def test_a_shot_that_would_remove_the_same_is_not_tried(tmp_path, monkeypatch):
-    """A group of heads is more than an eighth of the goal, or a quarter."""
-    settings = {"structure": Structure.HEADS, "sparsity": 0.2, "shots": 1}
-    wanted = dear(tmp_path, monkeypatch, **settings, perplexity_rise=3)
+    """4 neurons go of each block first, then 5: 17 of both are 8, and so are half."""
+    first = coupled_groups(Structure.NEURONS, tiny_model("llama"))[0]
+    weights = sum(p.numel() for p in weights_of(tiny_model("llama")))
+    wanted = dear(
+        tmp_path,
+        monkeypatch,
+        structure=Structure.NEURONS,
+        widths=Widths.SAME,
+        width_multiple=5,
+        sparsity=17 * first.weights_per_group / weights,
+        perplexity_rise=0.5,
+    )
     recorder = Recorder()
     with pytest.raises(PruningError, match="Even the smallest step"):
         recorder.run(wanted, tmp_path / "run")
     undone = [x.message for x in recorder.of(Logged) if "undone" in x.message]
-    tried = [message.split()[4] for message in undone]  # at a sparsity of ...
-    assert tried
-    assert sorted(set(tried), reverse=True) == tried
+    assert [message.split()[4] for message in undone] == ["10.00%"]  # a sparsity
 
 
 def test_the_parts_of_a_shot_are_equal_whatever_the_schedule(tmp_path, monkeypatch):

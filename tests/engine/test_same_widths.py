@@ -16,8 +16,8 @@ from surgeon_engine.config import (
     Widths,
 )
 from surgeon_engine.errors import ExportError
-from surgeon_engine.events import Exported, ShotFinished
-from surgeon_engine.export.plain_heads import check_plain_heads
+from surgeon_engine.events import BaselineEvaluated, Exported, ShotFinished
+from surgeon_engine.export.plain_widths import check_plain_widths
 from surgeon_engine.formats import Format
 from surgeon_engine.model.load import load_model
 from surgeon_engine.pruning.structures import units_of
@@ -119,6 +119,18 @@ def test_heads_that_no_plain_model_can_lack_are_refused_at_once(tmp_path):
         Recorder().run(config, tmp_path / "run")
 
 
+def test_neurons_that_no_plain_model_can_lack_are_refused_at_once(tmp_path):
+    """BLOOM's MLPs are four times the hidden size."""
+    neurons = {"structure": Structure.NEURONS, "widths": Widths.SAME}
+    config = dataclasses.replace(
+        job(tmp_path, "bloom", **neurons), export=ExportConfig(format=Format.STOCK)
+    )
+    recorder = Recorder()
+    with pytest.raises(ExportError, match="Fewer neurons do not fit a plain Bloom"):
+        recorder.run(config, tmp_path / "run")
+    assert not recorder.of(BaselineEvaluated)
+
+
 def test_numbers_of_heads_that_plain_files_can_have_are_told(tmp_path):
     """Llama's has to divide the hidden size."""
     config = LlamaConfig(
@@ -128,6 +140,6 @@ def test_numbers_of_heads_that_plain_files_can_have_are_told(tmp_path):
     LlamaForCausalLM(config).save_pretrained(tmp_path)
     loaded = load_model(ModelConfig(str(tmp_path)))
     pruning = PruningConfig(structure=Structure.HEADS, widths=Widths.SAME)
-    told = check_plain_heads(loaded, units_of(pruning, loaded.model))
+    told = check_plain_widths(loaded, units_of(pruning, loaded.model))
     assert told is not None
     assert "can have 1, 2, 3, 4, 6, 8 heads" in told.message

@@ -359,3 +359,19 @@ def test_what_is_written_is_loaded_by_the_code_beside_it(tmp_path, family, struc
     ids = tokens(2)
     with torch.no_grad():
         assert_close(read(ids).logits, model(ids).logits)
+
+
+def test_code_of_checkpoints_is_not_left_among_those_of_the_user(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import json, os\n"
+        "from transformers.utils import hub\n"
+        "said = hub.HF_MODULES_CACHE\n"
+        "assert os.path.isdir(said), said\n"
+        "print(json.dumps({'tokens': 1, 'largest_difference': 0.0,\n"
+        "    'largest_logit': 1.0, 'agreement': 1.0, 'perplexity': None,\n"
+        "    'checked_with': said}))\n"
+    )
+    folder = Path(run_apart(program, [], lambda: None).checked_with)
+    assert not folder.exists()
+    assert not folder.is_relative_to(Path.home())
