@@ -53,9 +53,8 @@ class ElementsUnit:
     ) -> Elements:
         """See `Unit.removals`."""
         W = self.measured.weight()
-        A, G = self.method.quadratic(W, factors)
-        of_A = self.method.stiffness(A, pruning.cost_damping)
-        of_G = self.method.stiffness(G, pruning.cost_damping)
+        quadratic = self.method.quadratic(W, factors)
+        of_A, of_G = self.method.stiffnesses(quadratic, pruning.cost_damping)
         gone = before.view(self.measured.rows, -1).to(W.device)
         if pruning.structure is Structure.N_M:
             cost = self._costs_in_groups(W, of_A, of_G, gone, pruning)

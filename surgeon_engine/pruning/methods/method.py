@@ -59,6 +59,13 @@ class Method:
         del damping  # nothing is inverted
         return PlainStiffness(M)
 
+    def stiffnesses(
+        self, quadratic: tuple[Tensor, Tensor], damping: float
+    ) -> tuple[Stiffness, Stiffness]:
+        """What A and G oppose to the removal of single weights."""
+        A, G = quadratic
+        return self.stiffness(A, damping), self.stiffness(G, damping)
+
     def without(
         self,
         W: Tensor,

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from surgeon_engine.config import PruningConfig, Structure
 from surgeon_engine.linalg import cholesky, damped, inverse
-from surgeon_engine.pruning.costs import AdaptedStiffness, Stiffness
+from surgeon_engine.pruning.costs import AdaptedStiffness, PlainStiffness, Stiffness
 from surgeon_engine.pruning.methods.method import Allocation, Method, Needs
 
 _COLUMNS_AT_ONCE = 128  # as in the paper's experiments
@@ -34,6 +34,13 @@ class SparseGpt(Method):
     def stiffness(self, M: Tensor, damping: float) -> Stiffness:
         """See `Method.stiffness`."""
         return AdaptedStiffness(inverse(damped(M, damping)))
+
+    def stiffnesses(
+        self, quadratic: tuple[Tensor, Tensor], damping: float
+    ) -> tuple[Stiffness, Stiffness]:
+        """See `Method.stiffnesses`; of G, the identity, there is nothing to invert."""
+        A, G = quadratic
+        return self.stiffness(A, damping), PlainStiffness(G)
 
     def without_elements(
         self,
