@@ -23,7 +23,10 @@ from surgeon_engine.model.source import locate
 
 def main(arguments: list[str] | None = None) -> int:
     """Write the file; 1 if there is no tokenizer, or too little text."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.out.suffix != ".npy":
+        parser.error(f"{options.out} is no .npy file")
     tokenizer = load_tokenizer(locate(options.model))
     if tokenizer is None:
         print(f"{options.model} has no tokenizer.", file=sys.stderr)
@@ -35,9 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
     length = options.length
     most = len(tokens) // length
     starts = options.starts or [length * n for n in range(options.windows or most)]
-    if not starts or max(starts) + length > len(tokens):
+    if not starts or min(starts) < 0 or max(starts) + length > len(tokens):
         print(
-            f"{options.text} has {len(tokens):,} tokens: too few for what is wanted.",
+            f"{options.text} has {len(tokens):,} tokens: not those that are wanted.",
             file=sys.stderr,
         )
         return 1
@@ -55,8 +58,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("text", type=Path, help="a text file in UTF-8")
     parser.add_argument("out", type=Path, help="the .npy file to write")
     parser.add_argument("--length", type=int, default=256, help="tokens of a window")
-    parser.add_argument("--windows", type=int, help="so many; all without it")
-    parser.add_argument(
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--windows", type=int, help="so many; all without it")
+    which.add_argument(
         "--starts", type=int, nargs="+", help="the first token of each window, from 0"
     )
     return parser

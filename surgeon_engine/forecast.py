@@ -58,8 +58,8 @@ def forecast(config: RunConfig, folder: Path, *, with_time: bool = True) -> Fore
         ModelError: there is no such model.
     """
     model = inspect_model(config.model).model
-    # Each of two disks has to hold all of it: what cannot be written to the one in the
-    # end is kept on the other.
+    # Each of two disks has to hold all of it: if that of the export fails, the run's
+    # holds the model.
     places = (folder, RunFolder(folder).export_path(config))
     free = min(free_bytes(place) for place in places)
     return Forecast(config, model, machine() if with_time else room(), free)

@@ -155,11 +155,11 @@ def _finish(
         message, hint = f"The export failed: {first_line(error)}.", ""
         if isinstance(error, EngineError):
             message, hint = error.message, error.hint
-        raise ExportError(
-            message,
-            f"{hint} What was pruned is not lost: it can be exported again from "
-            f"{run.path}.".strip(),
-        ) from error
+        where = f"it is, unchecked, in {kept}"
+        if run.probe_path.is_file():
+            where = f"it can be exported again from {run.path}"
+        hint = f"{hint} What was pruned is not lost: {where}.".strip()
+        raise ExportError(message, hint) from error
     session.emit(exported)
     report = _report(patient, recipe, exported, checkpoint, session)
     run.write_report(report)

@@ -223,8 +223,8 @@ def refuse_occupied(path: Path, error: type[EngineError]) -> None:
         kind = "folder is not empty" if path.is_dir() else "is a file"
         raise error(
             f"{path} exists already ({kind}).",
-            "Choose a folder that does not exist yet. An export takes the place of "
-            "another where it is told to; nothing is overwritten unasked.",
+            "Choose a folder that does not exist yet. Nothing is overwritten unasked; "
+            "an export replaces another with --replace, or Replace in the window.",
         )
 
 

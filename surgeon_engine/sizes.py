@@ -40,6 +40,14 @@ class Goal:
     parameters: int  # that remain
     weight_bytes: int  # of those
 
+    def asked(self, share: float) -> int:
+        """How many weights are to be gone, at most, once a share of the way is gone."""
+        return most_of(self.removed, share)
+
+    def gone(self, parameters: int) -> int:
+        """How many weights are gone of a model that has so many parameters left."""
+        return self.parameters + self.removed - parameters
+
 
 MISSED = 0.005  # of the prunable weights; a goal that is missed by more is told
 

@@ -1,6 +1,6 @@
-"""Configs as JSON holds them, which has no number for what is not finite.
+"""Configs as they stand in JSON, which has no numbers that are not finite.
 
-transformers writes {"__float__": "Infinity"} there, and reads it in a file alone.
+transformers writes {"__float__": "Infinity"} for one, and reads that only from files.
 """
 
 from __future__ import annotations

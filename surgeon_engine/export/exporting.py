@@ -160,8 +160,7 @@ def _tell_of_full_size(
         return
     words = f"The file would be as large as the original's. {reason}"
     if pruning.target is Target.FILE_SIZE:
-        hint = 'Choose another target or structure, or set widths to "same".'
-        raise ExportError(words, hint)
+        raise ExportError(words, "Choose another target, or another structure.")
     session.emit(Logged(Level.WARNING, words))
 
 
@@ -229,8 +228,8 @@ def export_again(folder: str, wanted: ExportConfig, session: Session) -> Exporte
         )
     if not run.probe_path.is_file():
         raise ExportError(
-            f"{run.probe_path}, by which exports are checked, is no longer there.",
-            "Put it back, or prune again.",
+            f"{run.probe_path}, by which exports are checked, is not there.",
+            f"What was pruned is in {checkpoint}.",
         )
     with session.stage(Stage.LOAD):
         pruned = restore(checkpoint, report.model.name)

@@ -32,9 +32,9 @@ class Verdict(msgspec.Struct, frozen=True):
     largest_difference: float | None  # of logits; None: not finite
     largest_logit: float
     agreement: float  # share of tokens whose likeliest next token is the same
-    perplexity: float | None  # None: not computed, or not finite
+    perplexity: float | None  # None: on no windows, or not finite
     checked_with: str  # the program, with its version
-    windows: int = 0  # on which perplexity was computed
+    windows: int = 0  # by which perplexity was to be computed
 
 
 class Writer(Protocol):

@@ -7,10 +7,10 @@
 OBS takes the loss to be at a minimum and drops its first-order term; a pruned model is
 at none. With that term the quadratic gradient . D + 1/2 tr(G D A D') is least at
 D = -G^-1 gradient A^-1. There are far more weights than tokens, so that most of that
-step is noise, and only a small part of it is taken: its length is doubled, and halved
-where twice the first is no better, for as long as the loss on held-out calibration
-windows falls. Those windows are never followed, so that they can judge the next step
-too. What was removed stays zero.
+step is noise, and only a small part of it is taken: its length is doubled, or halved
+where the first or twice it is no better, for as long as the loss on held-out
+calibration windows falls. Those windows are never followed, so that they can judge the
+next step too. What was removed stays zero.
 
 The steps come after the last shot alone, and those tried on the way are undone. They
 draw the model towards the calibration text, and curvature measured on a text that a

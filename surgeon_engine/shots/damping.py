@@ -12,8 +12,8 @@ makes a run worse. So the search goes on only where that loses less by more than
 standard error of the difference. Much damping of the update is better at once but worse
 later, since less of what went is left in the weights that the next shots choose from:
 it may only be chosen in the last shot. That of the costs, which takes longer to try,
-is only lowered after the first shot: with more gone, less has done better. So much of
-it is for runs of one shot, and for single weights, of which a shot takes more than
+is only lowered after the first shot: with more gone, less has done better. More than
+0.1 is for runs of one shot, and for single weights, of which a shot takes more than
 their costs know of. (docs/results.md has the figures.)
 
 The factors of the held-out part are then added to those of the first, so that nothing

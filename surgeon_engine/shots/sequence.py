@@ -23,7 +23,6 @@ from surgeon_engine.shots.patient import Patient
 from surgeon_engine.shots.quality_budget import QualityBudget, Rescue, Snapshot
 from surgeon_engine.shots.refusals import is_reached, tell_what_is_missing
 from surgeon_engine.shots.shot import Round, evaluation, run_shot
-from surgeon_engine.whole_numbers import most_of
 
 _FAILURES = (EngineError, MemoryError, RuntimeError)
 _FINEST = 8  # parts into which a quality budget may divide the step of a shot
@@ -35,6 +34,7 @@ class Course:
 
     shots: tuple[ShotFinished, ...]
     corrected: Corrected | None  # None: not asked for, or undone
+    is_at_goal: bool  # all of it is gone, to what can be told apart
     stopped_early: bool  # neither the goal nor a quality budget ended them
 
 
@@ -49,7 +49,10 @@ def run_shots(patient: Patient, allowed: QualityBudget, session: Session) -> Cou
     course = _shots(patient, allowed, session)
     if patient.config.pruning.is_corrected and course.corrected is None:
         corrected = _corrected(patient, allowed, session)
-        return replace(course, corrected=corrected)
+        course = replace(course, corrected=corrected)
+    if allowed.is_set and course.is_at_goal:
+        found = (course.corrected or course.shots[-1]).evaluation
+        session.emit(allowed.what_is_left(found))
     return course
 
 
@@ -63,7 +66,9 @@ class _Steps:
     def __init__(self, patient: Patient) -> None:
         self._pruning, self._goal = patient.config.pruning, patient.goal
         self._done, self._step = 0, _FINEST
-        self._too_much: float = math.inf  # weights: what was undone
+        self._removed = 0  # weights that are gone
+        self._too_much: float = math.inf  # weights: what was asked for and undone
+        self._same: float = math.inf  # from where on what was undone would go again
 
     @property
     def is_over(self) -> bool:
@@ -72,35 +77,42 @@ class _Steps:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether the next step would remove at least what was undone."""
-        return self._step == 0
+        """Whether no step is left that was not undone, although not all is gone."""
+        return self._step == 0 and not self.is_over
 
     @property
     def share(self) -> float:
         """The share of the goal that is to be gone after the next step."""
         return self._share(self._done + self._step)
 
-    def take(self) -> None:
-        """Go on after the step."""
+    def take(self, removed: int) -> None:
+        """Go on after the step, with so many weights gone in all.
+
+        If some are new, the curvature of what is left is another.
+        """
         self._done += self._step
+        if removed > self._removed:
+            self._removed, self._same = removed, math.inf
         self._shorten()
 
     def undo(self, removed: int) -> None:
-        """Ask for less than that step did, which had so many weights gone; 0: unknown.
+        """Ask for less than that step did.
 
-        Whatever asks for as many removes the same.
+        removed: how many weights were gone after it, 0 if that is not known. From here
+        whatever asks for as many removes the same.
         """
-        self._too_much = removed or self._asked
+        self._too_much = self._asked
+        self._same = removed or self._asked
         self._shorten()
 
     @property
     def _asked(self) -> int:
         """How many weights are to be gone after the next step, at most."""
-        return most_of(self._goal.removed, self.share)
+        return self._goal.asked(self.share)
 
     def _shorten(self) -> None:
         self._step = min(self._step, self._pruning.shots * _FINEST - self._done)
-        while self._step > 0 and self._asked >= self._too_much:
+        while self._step > 0 and self._asked >= min(self._too_much, self._same):
             self._step //= 2
 
     def _share(self, parts: int) -> float:
@@ -137,7 +149,7 @@ def _shots(patient: Patient, allowed: QualityBudget, session: Session) -> Course
                 break
             steps.undo(tried.removed)
             continue
-        steps.take()
+        steps.take(patient.goal.gone(tried.shot.parameters))
         rescue = tried.rescue
         shots.append(tried.shot)
         session.emit(tried.shot)
@@ -156,11 +168,13 @@ def _shots(patient: Patient, allowed: QualityBudget, session: Session) -> Course
         rescue.snapshot.restore()
         session.emit(rescue.corrected)
         corrected = rescue.corrected
-    if allowed.is_set and steps.is_over and is_reached(patient.goal, shots[-1]):
-        found = (corrected or shots[-1]).evaluation
-        session.emit(allowed.what_is_left(found))
     tell_what_is_missing(patient.goal, shots[-1], session, is_over=steps.is_over)
-    return Course(tuple(shots), corrected, not (steps.is_over or steps.is_stuck))
+    return Course(
+        tuple(shots),
+        corrected,
+        is_at_goal=steps.is_over and is_reached(patient.goal, shots[-1]),
+        stopped_early=not (steps.is_over or steps.is_stuck),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,8 +218,7 @@ def _try_shot(
     if before is not None and allowed.is_passed(judged):
         before.restore()
         session.emit(allowed.what_passed(shot, judged))
-        goal = patient.goal
-        return _Try(removed=goal.parameters + goal.removed - shot.parameters)
+        return _Try(removed=patient.goal.gone(shot.parameters))
     return _Try(shot, rescue)
 
 

@@ -25,7 +25,6 @@ from surgeon_engine.shots.correction import parts_of
 from surgeon_engine.shots.damping import Task, choose_damping, split, with_damping
 from surgeon_engine.shots.patient import Factors, Patient, measure, of_units, pool
 from surgeon_engine.shots.removal import Costs, cheapest_of, costs_of, remove
-from surgeon_engine.whole_numbers import most_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +133,7 @@ def curvature(
 
 def _budget(patient: Patient, this: Round) -> int:
     """How many weights are to be out of the model once it is done, beside the cut."""
-    return most_of(patient.goal.removed, this.share) - patient.cut
+    return patient.goal.asked(this.share) - patient.cut
 
 
 def _given(pruning: PruningConfig) -> DampingChoice | None:

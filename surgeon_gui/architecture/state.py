@@ -53,13 +53,8 @@ class Layer:
     groups_kept: int = 0
     groups_of: int = 0
     is_protected: bool = False  # for the next run
-    stays_along: bool = False  # with one that is protected: it stays with it
+    stays: bool = False  # protected, or goes with one that is
     least: float = 0.0  # the share that the next run keeps
-
-    @property
-    def stays(self) -> bool:
-        """Whether nothing of it goes in the next run, as something is protected."""
-        return self.is_protected or self.stays_along
 
     @property
     def sparsity(self) -> float:
@@ -170,7 +165,7 @@ def _architecture(
 def _going_along(
     model: ModelSummary, pruning: PruningConfig
 ) -> dict[str, tuple[LayerSummary, ...]]:
-    """The layers with which each one goes, itself among them; those of groups alone."""
+    """The layers with which each one goes, itself among them; for layers of groups."""
     by_name = {layer.name: layer for layer in model.layers}
     kinds = COUPLINGS.get(pruning.structure, ())
     return {
@@ -209,7 +204,7 @@ def _layer(
         groups_kept=kept,
         groups_of=of,
         is_protected=any_is_meant((was,), pruning.protect),
-        stays_along=any_is_meant(along, pruning.protect),
+        stays=any_is_meant(along, pruning.protect),
         least=least_share(pruning.keep_at_least, pruning.limits, along),
     )
 

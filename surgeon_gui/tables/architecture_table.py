@@ -145,7 +145,7 @@ _TIPS = (
     ),
     tr(
         "What protects or limits it in the next run. Heads and neurons are protected, "
-        "and limited, with any of their layers: the others stay too."
+        "and limited, with any of their layers."
     ),
 )
 
@@ -204,7 +204,7 @@ def _rule(item: Block | Layer) -> str:
         return _rules(item)
     if item.is_protected:
         return tr("protected")
-    if item.stays_along:
+    if item.stays:
         return tr("stays too")
     if not item.least:
         return ""

@@ -58,7 +58,7 @@ def draft_that_fits(state: AppState) -> Fitted | None:
 def free_disk(config: RunConfig, run_parent: str) -> int | None:
     """The room where it is shortest: of the run's folder and of the export's.
 
-    What cannot be written to the one in the end is kept in the other.
+    If the export cannot be written, the run's folder holds the model.
     """
     places = [place for place in (run_parent, config.export.folder) if place]
     free = [room for place in places if (room := paths.free_bytes(place)) is not None]

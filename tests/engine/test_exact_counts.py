@@ -213,8 +213,12 @@ def test_less_than_one_head_is_refused_before_any_work(tmp_path):
     assert not recorder.of(RunStarted)
 
 
-def test_a_target_below_the_least_that_can_go_is_refused_and_not_exported(tmp_path):
-    less_than_a_row = job(tmp_path, structure=Structure.ROWS, sparsity=0.002)
+@pytest.mark.parametrize("rise", [0, 50])
+def test_a_target_below_the_least_that_can_go_is_refused_and_not_exported(
+    tmp_path, rise
+):
+    settings = {"structure": Structure.ROWS, "sparsity": 0.002, "perplexity_rise": rise}
+    less_than_a_row = job(tmp_path, **settings)
     with pytest.raises(PruningError, match="Nothing was removed") as error:
         Recorder().run(less_than_a_row, tmp_path / "run")
     assert error.value.hint == "Raise the target, or choose a finer structure."

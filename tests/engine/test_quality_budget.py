@@ -307,6 +307,25 @@ def markable(folder, monkeypatch, gain):
     )
 
 
+def test_a_correction_after_the_goal_is_in_what_is_left(tmp_path, monkeypatch):
+    plain = dear(
+        tmp_path,
+        monkeypatch,
+        lambda model: -0.05 * is_marked(model),
+        windows=8,
+        structure=Structure.NEURONS,
+        sparsity=0.1,
+        perplexity_rise=50,
+    )
+    monkeypatch.setattr(sequence, "correct", mark)
+    found = outcome(with_correction(plain), tmp_path / "run")
+    (corrected,) = found.recorder.of(Corrected)
+    told = [x.message for x in found.recorder.of(Logged)]
+    reached = f"reached at perplexity {corrected.evaluation.perplexity:.2f}, and"
+    assert corrected.evaluation.perplexity < found.shots[-1].evaluation.perplexity
+    assert any(reached in words for words in told)
+
+
 @pytest.mark.parametrize("gain", [0.1, -0.1])
 def test_what_the_correction_gains_is_spent_too(tmp_path, monkeypatch, gain):
     """With it the budget allows a smaller model, unless it makes things worse."""
@@ -426,7 +445,7 @@ def test_what_is_left_of_the_budget_at_the_target_is_told(tmp_path, monkeypatch)
 
 
 def test_a_shot_that_would_remove_the_same_is_not_tried(tmp_path, monkeypatch):
-    """4 neurons go of each block first, then 5: 17 of both are 8, and so are half."""
+    """4 neurons go of each block, then 5: of 17 only 8 can go, and of 8.5 as well."""
     first = coupled_groups(Structure.NEURONS, tiny_model("llama"))[0]
     weights = sum(p.numel() for p in weights_of(tiny_model("llama")))
     wanted = dear(
