@@ -307,25 +307,6 @@ def markable(folder, monkeypatch, gain):
     )
 
 
-def test_a_correction_after_the_goal_is_in_what_is_left(tmp_path, monkeypatch):
-    plain = dear(
-        tmp_path,
-        monkeypatch,
-        lambda model: -0.05 * is_marked(model),
-        windows=8,
-        structure=Structure.NEURONS,
-        sparsity=0.1,
-        perplexity_rise=50,
-    )
-    monkeypatch.setattr(sequence, "correct", mark)
-    found = outcome(with_correction(plain), tmp_path / "run")
-    (corrected,) = found.recorder.of(Corrected)
-    told = [x.message for x in found.recorder.of(Logged)]
-    reached = f"reached at perplexity {corrected.evaluation.perplexity:.2f}, and"
-    assert corrected.evaluation.perplexity < found.shots[-1].evaluation.perplexity
-    assert any(reached in words for words in told)
-
-
 @pytest.mark.parametrize("gain", [0.1, -0.1])
 def test_what_the_correction_gains_is_spent_too(tmp_path, monkeypatch, gain):
     """With it the budget allows a smaller model, unless it makes things worse."""
@@ -356,21 +337,33 @@ def test_what_the_correction_gains_is_spent_too(tmp_path, monkeypatch, gain):
     assert all(", with the correction, perplexity would be" in x for x in undone)
 
 
-def test_what_is_left_is_told_of_the_model_with_its_correction(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("gain", "sparsity", "rise"),
+    [
+        pytest.param(0.25, 0.3, 12, id="which alone would pass the limit"),
+        pytest.param(0.05, 0.1, 50, id="which keeps it anyway"),
+    ],
+)
+def test_what_is_left_is_told_of_the_model_with_its_correction(
+    tmp_path, monkeypatch, gain, sparsity, rise
+):
     plain = dear(
         tmp_path,
         monkeypatch,
-        lambda model: -0.25 * is_marked(model),
+        lambda model: -gain * is_marked(model),
         windows=8,
         structure=Structure.NEURONS,
-        perplexity_rise=12,
+        sparsity=sparsity,
+        perplexity_rise=rise,
     )
     monkeypatch.setattr(sequence, "correct", mark)
     found = outcome(with_correction(plain), tmp_path / "run")
     (corrected,) = found.recorder.of(Corrected)
     told = [x.message for x in found.recorder.of(Logged)]
     reached = f"reached at perplexity {corrected.evaluation.perplexity:.2f}, and"
-    assert found.shots[-1].evaluation.perplexity > allowed(found, 12)
+    alone = found.shots[-1].evaluation.perplexity
+    assert corrected.evaluation.perplexity < alone
+    assert (alone > allowed(found, rise)) == (rise == 12)
     assert any(reached in words for words in told)
 
 
