@@ -23,10 +23,13 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 from transformers import PreTrainedModel
 
-from surgeon_engine.config import Device, Dtype, ModelConfig
-from surgeon_engine.errors import EngineError
-from surgeon_engine.libraries import without_progress_bars
-from surgeon_engine.measurements import (
+from surgeon_engine.api.config.run import (
+    Device,
+    Dtype,
+    ModelConfig,
+)
+from surgeon_engine.api.errors import EngineError
+from surgeon_engine.api.messages.benchmark import (
     Measured,
     ModelMeasured,
     Ratio,
@@ -34,8 +37,12 @@ from surgeon_engine.measurements import (
     in_words,
     speedups,
 )
-from surgeon_engine.measuring.bench_process import load, with_cache
-from surgeon_engine.measuring.measure import measure
+from surgeon_engine.measurement.benchmark_process import (
+    load,
+    with_cache,
+)
+from surgeon_engine.measurement.measure import measure
+from surgeon_engine.runtime.versions import without_progress_bars
 
 OPERATORS = 12  # of a profile that are shown
 CACHED = 16  # tokens before the one whose generation is profiled

@@ -18,10 +18,17 @@ from statistics import median
 
 import numpy as np
 
-from surgeon_engine.diagnoses import Diagnosed, DiagnosedLayer, DiagnosedUnit
-from surgeon_gui.diagnosis.costs import read_costs
-from surgeon_gui.diagnosis.planner import Planner, Rules
-from surgeon_gui.diagnosis.sensitivity import planned_cells
+from surgeon_engine.api.messages.diagnosis import (
+    Diagnosed,
+    DiagnosedLayer,
+    DiagnosedUnit,
+)
+from surgeon_gui.state.diagnosis.costs import read_costs
+from surgeon_gui.state.diagnosis.planner import (
+    Planner,
+    Rules,
+)
+from surgeon_gui.state.diagnosis.sensitivity import planned_cells
 
 BLOCKS, WIDTH, MLP = 32, 4096, 11_008  # of a model with 7 B weights
 KINDS = [(WIDTH, WIDTH)] * 4 + [(MLP, WIDTH)] * 2 + [(WIDTH, MLP)]

@@ -21,7 +21,7 @@ CHILD = """
 import sys, time
 from PySide6.QtCore import QTimer
 from surgeon_gui import __main__ as program
-from surgeon_gui.main_window import MainWindow
+from surgeon_gui.window.main_window import MainWindow
 
 paint = MainWindow.paintEvent
 

@@ -26,8 +26,8 @@ def main() -> int:
     from PySide6.QtCore import Qt, QTimer
 
     from surgeon_gui.app import make_application
+    from surgeon_gui.controllers.engine_thread import EngineThread
     from surgeon_gui.demo import run_demo
-    from surgeon_gui.engine_thread import EngineThread
 
     lateness: list[float] = []
     last = time.perf_counter()

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from PySide6.QtWidgets import QApplication, QDialog, QWidget
 
-    from surgeon_gui.main_window import MainWindow
+    from surgeon_gui.window.main_window import MainWindow
 
 PICTURES = Path(__file__).parent / "pictures"
 SIZE = (1280, 800)
@@ -70,8 +70,8 @@ class Studio:
 
     def in_both_themes(self, name: str) -> None:
         """Write a picture in the light theme and one in the dark."""
-        from surgeon_gui.settings import ThemeChoice
-        from surgeon_gui.theme import apply_theme
+        from surgeon_gui.base.settings import ThemeChoice
+        from surgeon_gui.base.theme import apply_theme
 
         self.picture(name)
         apply_theme(self._application, ThemeChoice.DARK)
@@ -114,14 +114,17 @@ def main() -> int:
     parser.add_argument("--language", default="en")
     options = parser.parse_args()
     os.environ["QT_QPA_PLATFORM"] = "offscreen"
-    from surgeon_gui import languages
+    from surgeon_gui.base import languages
 
     languages.choose(options.language)
     from surgeon_gui.app import make_application
-    from surgeon_gui.engine_thread import EngineThread
-    from surgeon_gui.main_window import MainWindow
-    from surgeon_gui.settings import Settings, ThemeChoice
-    from surgeon_gui.theme import apply_theme
+    from surgeon_gui.base.settings import (
+        Settings,
+        ThemeChoice,
+    )
+    from surgeon_gui.base.theme import apply_theme
+    from surgeon_gui.controllers.engine_thread import EngineThread
+    from surgeon_gui.window.main_window import MainWindow
 
     application = make_application(sys.argv[:1])
     apply_theme(application, ThemeChoice.LIGHT)
@@ -145,8 +148,8 @@ def main() -> int:
 
 def take_all(studio: Studio) -> None:
     """Everything that the guide shows, in the order of the guide."""
-    from surgeon_engine.config import RunConfig
-    from surgeon_gui.app_state import Engine
+    from surgeon_engine.api.config.run import RunConfig
+    from surgeon_gui.state.app import Engine
 
     window, session = studio.window, studio.window.session
     studio.wait(lambda: session.state.engine is Engine.READY)
@@ -165,7 +168,7 @@ def take_all(studio: Studio) -> None:
 
 def take_steps(studio: Studio) -> None:
     """The steps before a run."""
-    from surgeon_gui.app_state import Step
+    from surgeon_gui.state.app import Step
 
     window, session = studio.window, studio.window.session
     window.open_step(Step.MODEL)
@@ -196,7 +199,7 @@ def take_run(studio: Studio) -> None:
 
 def take_result(studio: Studio) -> None:
     """What the run has come to, and what is done with it."""
-    from surgeon_gui.app_state import Step
+    from surgeon_gui.state.app import Step
 
     window, session = studio.window, studio.window.session
     window.open_step(Step.EXPORT)
@@ -228,7 +231,7 @@ def take_history(studio: Studio) -> None:
     """A second, smaller run; the list of runs; both side by side."""
     from dataclasses import replace
 
-    from surgeon_gui.app_state import Step
+    from surgeon_gui.state.app import Step
 
     window, session = studio.window, studio.window.session
     pruning = replace(session.state.config.pruning, sparsity=0.2, shots=2)

@@ -14,22 +14,38 @@ from pathlib import Path
 
 import torch
 
-from surgeon_engine import devices
-from surgeon_engine.bounds import refuse_out_of_bounds
-from surgeon_engine.calibration.windows import load_windows, vocabulary_of
-from surgeon_engine.config import ExportConfig, RunConfig
-from surgeon_engine.errors import EngineError, ExportError
-from surgeon_engine.events import (
-    BaselineEvaluated,
-    Exported,
+from surgeon_engine.api.config.export import FOR_TRANSFORMERS, ExportConfig
+from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.errors import (
+    EngineError,
+    ExportError,
+)
+from surgeon_engine.api.messages.events import (
     Level,
     Logged,
+)
+from surgeon_engine.api.messages.run import (
+    BaselineEvaluated,
+    Exported,
     RunFinished,
     RunStarted,
     Stage,
 )
+from surgeon_engine.api.planning.limits import refuse_out_of_bounds
+from surgeon_engine.api.planning.target_size import (
+    file_dtype,
+    goal_of,
+)
+from surgeon_engine.api.run_folder import (
+    Report,
+    RunFolder,
+)
+from surgeon_engine.calibration.windows import (
+    load_windows,
+    vocabulary_of,
+)
 from surgeon_engine.export.destination import check_destination
-from surgeon_engine.export.exporting import (
+from surgeon_engine.export.export import (
     Task,
     check_format,
     export,
@@ -37,22 +53,26 @@ from surgeon_engine.export.exporting import (
     model_paths,
 )
 from surgeon_engine.export.model_card import Recipe
-from surgeon_engine.export.probe import save_probe
-from surgeon_engine.forecast import refuse_what_cannot_fit
-from surgeon_engine.formats import FOR_TRANSFORMERS
-from surgeon_engine.libraries import versions
+from surgeon_engine.export.verify import save_probe
 from surgeon_engine.model.inspect import describe
 from surgeon_engine.model.load import load_model
 from surgeon_engine.model.source import first_line
-from surgeon_engine.pruning.structures import units_of
-from surgeon_engine.run_folder import Report, RunFolder
-from surgeon_engine.session import RunCancelled, Session
-from surgeon_engine.shots import shrinking
-from surgeon_engine.shots.patient import Patient
+from surgeon_engine.preflight import refuse_what_cannot_fit
+from surgeon_engine.pruning.state import Patient
+from surgeon_engine.pruning.structures.units import units_of
+from surgeon_engine.runtime import devices
+from surgeon_engine.runtime.run_context import (
+    RunCancelled,
+    Session,
+)
+from surgeon_engine.runtime.versions import versions
+from surgeon_engine.shots import compaction_step as shrinking
+from surgeon_engine.shots.loop import run_shots
 from surgeon_engine.shots.quality_budget import QualityBudget
-from surgeon_engine.shots.sequence import run_shots
-from surgeon_engine.shots.shot import check_windows, evaluation
-from surgeon_engine.sizes import file_dtype, goal_of
+from surgeon_engine.shots.shot import (
+    check_windows,
+    evaluation,
+)
 
 _FORESEEN = (EngineError, OSError, MemoryError, RuntimeError)  # at an export
 

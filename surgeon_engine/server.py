@@ -17,10 +17,14 @@ from pathlib import Path
 
 import msgspec
 
-from surgeon_engine import devices
-from surgeon_engine.calibration.texts import described_text
-from surgeon_engine.calibration.windows import preview_text
-from surgeon_engine.commands import (
+from surgeon_engine.api.client import kill_process_tree
+from surgeon_engine.api.config.run import Device
+from surgeon_engine.api.errors import EngineError
+from surgeon_engine.api.messages.benchmark import (
+    Measured,
+    Settings,
+)
+from surgeon_engine.api.messages.commands import (
     Cancel,
     Command,
     DescribeText,
@@ -37,22 +41,33 @@ from surgeon_engine.commands import (
     StartRun,
     StopAndKeep,
 )
-from surgeon_engine.config import Device
-from surgeon_engine.diagnosing import diagnose
-from surgeon_engine.errors import EngineError
-from surgeon_engine.events import Cancelled, EngineReady, Envelope, Failed, Stage
-from surgeon_engine.export.exporting import export_again
+from surgeon_engine.api.messages.events import (
+    Cancelled,
+    EngineReady,
+    Envelope,
+    Failed,
+)
+from surgeon_engine.api.messages.machine import MachineProbed
+from surgeon_engine.api.messages.run import Stage
+from surgeon_engine.calibration.texts import described_text
+from surgeon_engine.calibration.windows import preview_text
+from surgeon_engine.diagnose import diagnose
+from surgeon_engine.export.export import export_again
 from surgeon_engine.generation.generate import Playground
 from surgeon_engine.hub.download import download_model
-from surgeon_engine.libraries import versions, without_progress_bars
-from surgeon_engine.machine import MachineProbed
-from surgeon_engine.measurements import Measured, Settings
-from surgeon_engine.measuring.measure import measure
+from surgeon_engine.measurement.measure import measure
 from surgeon_engine.model.inspect import inspect_model
 from surgeon_engine.pipeline import prune
-from surgeon_engine.session import RunCancelled, Session
-from surgeon_engine.speed_probe import machine
-from surgeon_engine.worker import kill_process_tree
+from surgeon_engine.runtime import devices
+from surgeon_engine.runtime.run_context import (
+    RunCancelled,
+    Session,
+)
+from surgeon_engine.runtime.speed_probe import machine
+from surgeon_engine.runtime.versions import (
+    versions,
+    without_progress_bars,
+)
 
 _IDLE_SECONDS = 300.0  # until the models of the playground are given up
 _NEEDS_MEMORY = (StartRun, ExportRun, MeasureModels, Diagnose)

@@ -15,14 +15,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from surgeon_gui.translation import LANGUAGES
+from surgeon_gui.base.translation import LANGUAGES
 
 if TYPE_CHECKING:
     from PySide6.QtWidgets import QApplication
 
-    from surgeon_engine.worker import EngineLink
-    from surgeon_gui.main_window import MainWindow
-    from surgeon_gui.settings import Settings
+    from surgeon_engine.api.client import EngineLink
+    from surgeon_gui.base.settings import Settings
+    from surgeon_gui.window.main_window import MainWindow
 
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 
@@ -36,8 +36,8 @@ def main(argv: list[str] | None = None) -> int:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
     settings = _remembered(options)
-    from surgeon_gui import languages
-    from surgeon_gui import settings as store
+    from surgeon_gui.base import languages
+    from surgeon_gui.base import settings as store
 
     languages.choose(settings.language)
     from surgeon_gui.app import make_application
@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _remembered(options: argparse.Namespace) -> Settings:
-    from surgeon_gui import settings as store
+    from surgeon_gui.base import settings as store
 
     store.name_application()
     if options.reset_settings:
@@ -68,10 +68,16 @@ def _remembered(options: argparse.Namespace) -> Settings:
 def _make_window(
     application: QApplication, settings: Settings, options: argparse.Namespace
 ) -> MainWindow:
-    from surgeon_engine.worker import ProcessLink, ThreadLink
-    from surgeon_gui.app import ExceptionRelay, SystemTheme
-    from surgeon_gui.engine_thread import EngineThread
-    from surgeon_gui.main_window import MainWindow
+    from surgeon_engine.api.client import (
+        ProcessLink,
+        ThreadLink,
+    )
+    from surgeon_gui.app import (
+        ExceptionRelay,
+        SystemTheme,
+    )
+    from surgeon_gui.controllers.engine_thread import EngineThread
+    from surgeon_gui.window.main_window import MainWindow
 
     SystemTheme(application, settings)
     make_link: type[EngineLink] = ThreadLink if options.in_process else ProcessLink

@@ -14,23 +14,25 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from surgeon_engine.config import (
-    DEMO,
-    ModelConfig,
+from surgeon_engine.api.config.pruning import (
     PruningConfig,
-    RunConfig,
     Structure,
 )
-from surgeon_engine.errors import ConfigError
-from surgeon_engine.job_file import read_config
-from surgeon_engine.run_folder import RunFolder
+from surgeon_engine.api.config.run import (
+    ModelConfig,
+    RunConfig,
+)
+from surgeon_engine.api.config.toml import read_config
+from surgeon_engine.api.errors import ConfigError
+from surgeon_engine.api.model_info.source_names import DEMO
+from surgeon_engine.api.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from PySide6.QtWidgets import QApplication
 
-    from surgeon_gui.app_state import AppState
-    from surgeon_gui.engine_thread import EngineThread
-    from surgeon_gui.run_state import RunState
+    from surgeon_gui.controllers.engine_thread import EngineThread
+    from surgeon_gui.state.app import AppState
+    from surgeon_gui.state.run import RunState
 
 DEMO_CONFIG = RunConfig(
     model=ModelConfig(source=DEMO),
@@ -53,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
         os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
         _say("There is no display: the window is drawn offscreen.")
     from surgeon_gui.app import make_application
-    from surgeon_gui.engine_thread import EngineThread
+    from surgeon_gui.controllers.engine_thread import EngineThread
 
     application = make_application(sys.argv[:1])
     engine = EngineThread()
@@ -72,9 +74,9 @@ def run_demo(
     from PySide6.QtCore import QTimer
 
     from surgeon_gui.app import SystemTheme
-    from surgeon_gui.app_state import Step
-    from surgeon_gui.main_window import MainWindow
-    from surgeon_gui.settings import Settings
+    from surgeon_gui.base.settings import Settings
+    from surgeon_gui.state.app import Step
+    from surgeon_gui.window.main_window import MainWindow
 
     settings = Settings()  # pictures are to look the same everywhere
     SystemTheme(application, settings)
@@ -139,7 +141,7 @@ def _holds_demo_run(run: RunFolder) -> bool:
 
 def _why_never(state: AppState) -> str:
     """What keeps the demo from ever starting, in a sentence; empty: nothing does."""
-    from surgeon_gui.app_state import Engine
+    from surgeon_gui.state.app import Engine
 
     problem = state.inspection.problem
     if state.engine is Engine.GONE:
@@ -158,7 +160,7 @@ def _has_display() -> bool:
 
 
 def _report(run: RunState) -> None:
-    from surgeon_gui.words.sentences import phase
+    from surgeon_gui.state.step_text import phase
 
     _say(phase(run))
     if run.error is not None:

@@ -104,3 +104,17 @@ def make_window(qtbot, tmp_path):
 def window(make_window):
     """A window over a fake engine that does everything right."""
     return make_window()
+
+
+@pytest.fixture
+def quick_runs(request, monkeypatch):
+    """No fresh process verifies, and nobody collects the garbage of all the tests.
+
+    A fresh process takes seconds to import torch; those marked do it for real.
+    """
+    from surgeon_engine.runtime import devices
+    from tests.helpers.runs import check_nothing
+
+    monkeypatch.setattr(devices, "forget_peak_memory", lambda: None)
+    if "fresh_process" not in request.keywords:
+        check_nothing(monkeypatch)

@@ -22,16 +22,28 @@ from pathlib import Path
 import msgspec
 import torch
 
-from surgeon_engine import devices
-from surgeon_engine.config import RunConfig
-from surgeon_engine.errors import EngineError
-from surgeon_engine.events import Corrected, Envelope, Logged, ShotFinished, Stage
-from surgeon_engine.libraries import without_progress_bars
+from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.errors import EngineError
+from surgeon_engine.api.messages.events import (
+    Envelope,
+    Logged,
+)
+from surgeon_engine.api.messages.run import (
+    Corrected,
+    ShotFinished,
+    Stage,
+)
 from surgeon_engine.pipeline import prepare
-from surgeon_engine.session import Session
-from surgeon_engine.shots.correction import correct
-from surgeon_engine.shots.patient import Patient
-from surgeon_engine.shots.shot import Round, evaluation, run_shot
+from surgeon_engine.pruning.state import Patient
+from surgeon_engine.recovery.correction import correct
+from surgeon_engine.runtime import devices
+from surgeon_engine.runtime.run_context import Session
+from surgeon_engine.runtime.versions import without_progress_bars
+from surgeon_engine.shots.shot import (
+    Round,
+    evaluation,
+    run_shot,
+)
 
 from .plan import PlannedShot
 

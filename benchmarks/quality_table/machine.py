@@ -9,9 +9,9 @@ import psutil
 import torch
 
 import surgeon_engine
-from surgeon_engine import devices
-from surgeon_engine.config import Device
-from surgeon_engine.libraries import versions
+from surgeon_engine.api.config.run import Device
+from surgeon_engine.runtime import devices
+from surgeon_engine.runtime.versions import versions
 
 from .texts import digest_of_files
 

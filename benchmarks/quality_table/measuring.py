@@ -18,11 +18,17 @@ from pathlib import Path
 import msgspec
 import torch
 
-from surgeon_engine import devices
-from surgeon_engine.errors import EvaluationError, ModelError
-from surgeon_engine.evaluation.divergence import Divergence, divergence
-from surgeon_engine.events import Evaluation
+from surgeon_engine.api.errors import (
+    EvaluationError,
+    ModelError,
+)
+from surgeon_engine.api.messages.run import Evaluation
+from surgeon_engine.evaluation.divergence import (
+    Divergence,
+    divergence,
+)
 from surgeon_engine.model.load import load_model
+from surgeon_engine.runtime import devices
 
 from . import job
 from .results import Circumstances, Figures, Line

@@ -24,14 +24,16 @@ from typing import Any, Literal
 
 import msgspec
 
-from surgeon_engine.config import (
-    ModelConfig,
+from surgeon_engine.api.config.pruning import (
     PruningConfig,
-    RunConfig,
     Target,
 )
-from surgeon_engine.errors import ConfigError
-from surgeon_engine.job_file import config_from_toml
+from surgeon_engine.api.config.run import (
+    ModelConfig,
+    RunConfig,
+)
+from surgeon_engine.api.config.toml import config_from_toml
+from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.pruning.schedule import share_of_goal
 
 # Of the calibration: what the command line says of all jobs, and what must be the same

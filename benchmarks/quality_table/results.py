@@ -11,8 +11,8 @@ from pathlib import Path
 
 import msgspec
 
-from surgeon_engine.errors import ConfigError
-from surgeon_engine.events import DampingChoice
+from surgeon_engine.api.errors import ConfigError
+from surgeon_engine.api.messages.run import DampingChoice
 
 from .texts import ReadyRun
 

@@ -9,8 +9,9 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from surgeon_engine.calibration_config import CalibrationConfig
-from surgeon_engine.config import PruningConfig, RunConfig
+from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.pruning import PruningConfig
+from surgeon_engine.api.config.run import RunConfig
 
 from .results import Circumstances, Figures, Key, Line
 from .texts import ReadyRun

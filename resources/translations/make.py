@@ -19,9 +19,13 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 
-from surgeon_engine.formats import DESCRIPTIONS
-from surgeon_engine.presets import presets
-from surgeon_gui.translation import DOMAIN, ENGLISH, LANGUAGES
+from surgeon_engine.api.config.export import DESCRIPTIONS
+from surgeon_engine.api.config.presets import presets
+from surgeon_gui.base.translation import (
+    DOMAIN,
+    ENGLISH,
+    LANGUAGES,
+)
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -98,7 +102,9 @@ def _of_the_engine() -> list[tuple[str, str]]:
     found = []
     for description in DESCRIPTIONS.values():
         for name in ("label", "can", "cannot"):
-            found.append(("surgeon_engine/formats.py", getattr(description, name)))
+            found.append(
+                ("surgeon_engine/api/config/formats.py", getattr(description, name))
+            )
     for preset in presets():
         for name in ("title", "about"):
             found.append(

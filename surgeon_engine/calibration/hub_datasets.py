@@ -14,8 +14,8 @@ import datasets
 import httpx2
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
-from surgeon_engine.errors import CalibrationError
-from surgeon_engine.hub_names import HubName
+from surgeon_engine.api.errors import CalibrationError
+from surgeon_engine.api.model_info.source_names import HubName
 
 USUAL_SPLIT = "train"
 _LOOKED_AT = 50  # rows, to see what the columns hold

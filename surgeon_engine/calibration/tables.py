@@ -15,7 +15,7 @@ from typing import Any
 import datasets
 import pyarrow
 
-from surgeon_engine.errors import CalibrationError
+from surgeon_engine.api.errors import CalibrationError
 
 # By the ending of a file: how `datasets` calls it, and what it is to be told.
 KINDS: Mapping[str, tuple[str, Mapping[str, Any]]] = {

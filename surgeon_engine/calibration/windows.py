@@ -17,6 +17,13 @@ import torch
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
+from surgeon_engine.api.config.calibration import (
+    CalibrationConfig,
+    is_token_file,
+)
+from surgeon_engine.api.config.run import ModelConfig
+from surgeon_engine.api.errors import CalibrationError
+from surgeon_engine.api.messages.sources import TextPreviewed
 from surgeon_engine.calibration.builtin import Part
 from surgeon_engine.calibration.texts import (
     TextSource,
@@ -25,12 +32,11 @@ from surgeon_engine.calibration.texts import (
     read_documents,
     validation_source,
 )
-from surgeon_engine.calibration_config import CalibrationConfig, is_token_file
-from surgeon_engine.config import ModelConfig
-from surgeon_engine.errors import CalibrationError
-from surgeon_engine.events import TextPreviewed
 from surgeon_engine.model.load import load_tokenizer
-from surgeon_engine.model.source import locate, read_model_config
+from surgeon_engine.model.source import (
+    locate,
+    read_model_config,
+)
 
 _PREVIEWED = 12  # windows of each part
 _TOKEN_FILE = (

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from surgeon_engine.errors import EvaluationError
+from surgeon_engine.api.errors import EvaluationError
 
 _AT_ONCE = 256  # tokens, of whose logits copies in float64 are made
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from surgeon_engine.errors import ExportError
-from surgeon_engine.fitting import in_bytes
-from surgeon_engine.run_folder import (
+from surgeon_engine.api.errors import ExportError
+from surgeon_engine.api.planning.resource_check import in_bytes
+from surgeon_engine.api.run_folder import (
     RunFolder,
     finish_swap,
     folder_appearing_at,

@@ -7,12 +7,22 @@ from importlib.metadata import version
 
 from huggingface_hub import ModelCardData
 
-from surgeon_engine.config import RunConfig, in_words
-from surgeon_engine.events import Corrected, Evaluation, Exported, ShotFinished
-from surgeon_engine.formats import Format
-from surgeon_engine.job_file import config_to_toml
-from surgeon_engine.run_folder import Report
-from surgeon_engine.sizes import Goal, file_dtype, goal_of
+from surgeon_engine.api.config.export import Format
+from surgeon_engine.api.config.pruning import in_words
+from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.toml import config_to_toml
+from surgeon_engine.api.messages.run import (
+    Corrected,
+    Evaluation,
+    Exported,
+    ShotFinished,
+)
+from surgeon_engine.api.planning.target_size import (
+    Goal,
+    file_dtype,
+    goal_of,
+)
+from surgeon_engine.api.run_folder import Report
 
 _CARD = """\
 ---

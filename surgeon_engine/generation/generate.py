@@ -11,10 +11,25 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from surgeon_engine.commands import Generate
-from surgeon_engine.config import DEMO, ModelConfig
-from surgeon_engine.errors import ConfigError
-from surgeon_engine.events import Stage
+from surgeon_engine.api.config.run import ModelConfig
+from surgeon_engine.api.errors import ConfigError
+from surgeon_engine.api.messages.commands import Generate
+from surgeon_engine.api.messages.generation import (
+    Generated,
+    GenerationSettings,
+    ModelsLoaded,
+    Side,
+    Stop,
+    TextCompared,
+    TokenWritten,
+    Written,
+)
+from surgeon_engine.api.messages.run import Stage
+from surgeon_engine.api.model_info.source_names import DEMO
+from surgeon_engine.api.run_folder import (
+    RunFolder,
+    expanded,
+)
 from surgeon_engine.generation.messages import (
     Begin,
     Compare,
@@ -28,20 +43,12 @@ from surgeon_engine.generation.messages import (
     Read,
     Spoke,
 )
-from surgeon_engine.generation.pair import Pair, Sides
-from surgeon_engine.model.source import locate
-from surgeon_engine.playground import (
-    Generated,
-    GenerationSettings,
-    ModelsLoaded,
-    Side,
-    Stop,
-    TextCompared,
-    TokenWritten,
-    Written,
+from surgeon_engine.generation.pair import (
+    Pair,
+    Sides,
 )
-from surgeon_engine.run_folder import RunFolder, expanded
-from surgeon_engine.session import Session
+from surgeon_engine.model.source import locate
+from surgeon_engine.runtime.run_context import Session
 
 _STRETCH = 16  # tokens that are compared at a time: so much is between two cancels
 

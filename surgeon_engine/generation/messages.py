@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import msgspec
 
-from surgeon_engine.config import ModelConfig
-from surgeon_engine.measuring.messages import Refused
-from surgeon_engine.playground import Disagreement, GenerationSettings, Guess
+from surgeon_engine.api.config.run import ModelConfig
+from surgeon_engine.api.json_process import Refused
+from surgeon_engine.api.messages.generation import (
+    Disagreement,
+    GenerationSettings,
+    Guess,
+)
 
 
 class Open(msgspec.Struct, frozen=True, tag=True):

@@ -11,13 +11,19 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from surgeon_engine.config import ModelConfig
-from surgeon_engine.errors import ModelError
-from surgeon_engine.generation.messages import Encode, Encoded, Open, Opened, Reply
-from surgeon_engine.measuring.child import Child
-from surgeon_engine.playground import Side
+from surgeon_engine.api.config.run import ModelConfig
+from surgeon_engine.api.errors import ModelError
+from surgeon_engine.api.json_process import Child
+from surgeon_engine.api.messages.generation import Side
+from surgeon_engine.generation.messages import (
+    Encode,
+    Encoded,
+    Open,
+    Opened,
+    Reply,
+)
 
-COMMAND = (sys.executable, "-m", "surgeon_engine.generation.writing_process")
+COMMAND = (sys.executable, "-m", "surgeon_engine.generation.worker_process")
 _SECONDS_TO_SETTLE = 2.0  # for a token that is on its way when nobody wants it any more
 
 Check = Callable[[], None]  # called now and then; what it raises ends the work

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from surgeon_engine.playground import GenerationSettings
+from surgeon_engine.api.messages.generation import GenerationSettings
 
 
 class Sampler:

@@ -25,8 +25,16 @@ from typing import IO
 
 import msgspec
 
-from surgeon_engine.errors import DownloadError
-from surgeon_engine.events import Level, Logged
+from surgeon_engine.api.errors import DownloadError
+from surgeon_engine.api.messages.events import (
+    Level,
+    Logged,
+)
+from surgeon_engine.api.messages.sources import (
+    Downloading,
+    ModelDownloaded,
+)
+from surgeon_engine.api.model_info.source_names import hub_name
 from surgeon_engine.hub.messages import (
     Fetched,
     Message,
@@ -35,9 +43,7 @@ from surgeon_engine.hub.messages import (
     WantedFile,
     Working,
 )
-from surgeon_engine.hub_names import hub_name
-from surgeon_engine.session import Session
-from surgeon_engine.sources import Downloading, ModelDownloaded
+from surgeon_engine.runtime.run_context import Session
 
 COMMAND = (sys.executable, "-m", "surgeon_engine.hub.fetch_process")
 _MANNERS = {

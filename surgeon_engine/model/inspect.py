@@ -5,18 +5,23 @@ from __future__ import annotations
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from surgeon_engine import devices
-from surgeon_engine.config import ModelConfig
-from surgeon_engine.couplings import Coupling
-from surgeon_engine.errors import ModelError
-from surgeon_engine.events import (
+from surgeon_engine.api.config.pruning import Coupling
+from surgeon_engine.api.config.run import ModelConfig
+from surgeon_engine.api.errors import ModelError
+from surgeon_engine.api.messages.sources import (
     CoupledSummary,
     LayerSummary,
     ModelInspected,
     ModelSummary,
 )
-from surgeon_engine.model.coupling import groups_of, structure_support
-from surgeon_engine.model.layers import find_blocks, prunable_layers
+from surgeon_engine.model.coupling import (
+    groups_of,
+    structure_support,
+)
+from surgeon_engine.model.layers import (
+    find_blocks,
+    prunable_layers,
+)
 from surgeon_engine.model.source import (
     UNREADABLE,
     ModelSource,
@@ -25,6 +30,7 @@ from surgeon_engine.model.source import (
     read_model_config,
     stored_dtype,
 )
+from surgeon_engine.runtime import devices
 
 
 def inspect_model(config: ModelConfig) -> ModelInspected:

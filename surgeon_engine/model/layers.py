@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from surgeon_engine.errors import ModelError
+from surgeon_engine.api.errors import ModelError
 
 LINEAR = (nn.Linear, Conv1D)
 

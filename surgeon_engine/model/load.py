@@ -13,10 +13,13 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from surgeon_engine import devices
-from surgeon_engine.config import ModelConfig
-from surgeon_engine.errors import ModelError
-from surgeon_engine.model.layers import PrunableLayer, find_blocks, prunable_layers
+from surgeon_engine.api.config.run import ModelConfig
+from surgeon_engine.api.errors import ModelError
+from surgeon_engine.model.layers import (
+    PrunableLayer,
+    find_blocks,
+    prunable_layers,
+)
 from surgeon_engine.model.source import (
     UNREADABLE,
     ModelSource,
@@ -25,6 +28,7 @@ from surgeon_engine.model.source import (
     read_model_config,
     stored_dtype,
 )
+from surgeon_engine.runtime import devices
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -20,16 +20,21 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, PretrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from surgeon_engine.config import DEMO
-from surgeon_engine.errors import ModelError
-from surgeon_engine.gguf_header import check_magic
-from surgeon_engine.hub_names import HubName, hub_name, is_hub_source, understood
-from surgeon_engine.model_facts import (
+from surgeon_engine.api.errors import ModelError
+from surgeon_engine.api.model_info.gguf_header import check_magic
+from surgeon_engine.api.model_info.header import (
     SOURCES,
     read_options,
     refuse_other_kinds,
     weight_files,
     weight_files_or_refusal,
+)
+from surgeon_engine.api.model_info.source_names import (
+    DEMO,
+    HubName,
+    hub_name,
+    is_hub_source,
+    understood,
 )
 
 # What transformers raises on files that make no sense to it.

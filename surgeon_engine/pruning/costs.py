@@ -26,7 +26,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from surgeon_engine.linalg import inverses
+from surgeon_engine.runtime.linalg import inverses
 
 _LARGEST_GATHER = 2**24  # numbers held at once while N:M choices are compared
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from surgeon_engine.config import Schedule
+from surgeon_engine.api.config.pruning import Schedule
 
 
 def share_of_goal(t: float, schedule: Schedule) -> float:

@@ -25,8 +25,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from surgeon_engine import linalg
-from surgeon_engine.errors import CurvatureError
+from surgeon_engine.api.errors import CurvatureError
+from surgeon_engine.runtime import linalg
 
 _MOST_STEPS = 500  # some dozens are usual
 _FORMAT = torch.float32

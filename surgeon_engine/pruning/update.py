@@ -20,7 +20,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from surgeon_engine import linalg
+from surgeon_engine.runtime import linalg
 
 
 def joint_update(

@@ -24,20 +24,29 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from surgeon_engine.config import SPARSE, PruningConfig
-from surgeon_engine.errors import CurvatureError
-from surgeon_engine.evaluation.perplexity import token_losses
-from surgeon_engine.events import DampingChoice, Stage
+from surgeon_engine.api.config.pruning import (
+    SPARSE,
+    PruningConfig,
+)
+from surgeon_engine.api.errors import CurvatureError
+from surgeon_engine.api.messages.run import (
+    DampingChoice,
+    Stage,
+)
+from surgeon_engine.evaluation.held_out import Trial, try_on
 from surgeon_engine.model.layers import KeptWeights
-from surgeon_engine.session import Session
-from surgeon_engine.shots.patient import Factors, Patient
-from surgeon_engine.shots.removal import remove, selection
+from surgeon_engine.pruning.measure_curvature import Factors
+from surgeon_engine.pruning.state import Patient
+from surgeon_engine.runtime.run_context import Session
+from surgeon_engine.shots.selection import (
+    remove,
+    selection,
+)
 
 GRID = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 _START = (GRID.index(0.1), GRID.index(0.1))
@@ -48,56 +57,9 @@ _AT_ONCE = 0.1  # nats that coming back to the most may cost
 _UPDATE = ((0, -1), (0, 1))
 _COST = ((-1, 0), (1, 0))  # dearer to try: all costs have to be computed again
 _LESS_COST = ((-1, 0),)
-_HELD_OUT = 4  # one of so many windows
 
 Place = tuple[int, int]  # of the damping of costs and of the update in GRID
 Moves = tuple[Place, ...]  # by so many places; of opposite ones at most one helps
-
-
-def split(windows: Tensor) -> tuple[Tensor, Tensor] | None:
-    """The windows that are measured first, and the held-out ones; None: too few."""
-    held = len(windows) // _HELD_OUT
-    if held == 0:
-        return None
-    return windows[:-held], windows[-held:]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Trial:
-    """What became of a model that was tried on held-out windows."""
-
-    losses: Tensor | None  # of each of their tokens, in nats; None: not all are numbers
-
-    @property
-    def loss(self) -> float:
-        """The mean; infinite where there is none."""
-        return math.inf if self.losses is None else self.losses.mean().item()
-
-    def is_better_beyond_chance(self, other: Trial) -> bool:
-        """Whether it loses less, by more than the standard error of the difference.
-
-        The differences of tokens are taken as independent of each other. They are not
-        quite, so that it is a little more than one time in six that chance passes.
-        """
-        if self.losses is None:
-            return False
-        if other.losses is None:
-            return True
-        gain = other.losses - self.losses
-        error = gain.std() / math.sqrt(gain.numel())
-        return bool(gain.mean() > error)
-
-
-def try_on(patient: Patient, held: Tensor) -> Trial:
-    """The model as it is now, tried on `held` (windows x length)."""
-    batch = patient.config.calibration.batch
-    losses = token_losses(patient.loaded.model, held, batch, lambda: None)
-    return Trial(losses if bool(losses.isfinite().all()) else None)
-
-
-def held_out_loss(patient: Patient, held: Tensor) -> float:
-    """The mean next-token loss on `held`; infinite where it is not a number."""
-    return try_on(patient, held).loss
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -121,6 +83,7 @@ def choose_damping(patient: Patient, task: Task, session: Session) -> DampingCho
     """
     config = patient.config.pruning
     layers = [layer for unit in patient.units for layer in unit.layers]
+    model, batch = patient.loaded.model, patient.config.calibration.batch
 
     kept = KeptWeights(layers)
 
@@ -136,7 +99,7 @@ def choose_damping(patient: Patient, task: Task, session: Session) -> DampingCho
             removed = removed_at(pruning.cost_damping)
             with kept:
                 remove(patient, task.factors, pruning, removed, session.check)
-                return try_on(patient, task.held)
+                return try_on(model, task.held, batch)
         except CurvatureError:
             return Trial(None)  # too little damping for these factors
 

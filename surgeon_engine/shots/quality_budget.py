@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from surgeon_engine.bounds import most_perplexity
-from surgeon_engine.config import PruningConfig
-from surgeon_engine.errors import PruningError
-from surgeon_engine.events import Corrected, Evaluation, Level, Logged, ShotFinished
+from surgeon_engine.api.config.pruning import PruningConfig
+from surgeon_engine.api.errors import PruningError
+from surgeon_engine.api.messages.events import (
+    Level,
+    Logged,
+)
+from surgeon_engine.api.messages.run import (
+    Corrected,
+    Evaluation,
+    ShotFinished,
+)
+from surgeon_engine.api.planning.limits import most_perplexity
 from surgeon_engine.model.layers import KeptWeights
-from surgeon_engine.shots.patient import Patient
+from surgeon_engine.pruning.state import Patient
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import Qt, Slot
 from PySide6.QtWidgets import QToolButton, QVBoxLayout, QWidget
 
-from surgeon_gui.translation import tr
+from surgeon_gui.base.translation import tr
 
 
 class Collapsible(QWidget):

@@ -21,7 +21,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from surgeon_gui.captions import CAPTIONS
+from surgeon_gui.text.captions import CAPTIONS
 
 _BESIDE_CHOICE = 4  # pixels, between a choice and the edges of its box
 

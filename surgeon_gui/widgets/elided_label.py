@@ -6,7 +6,7 @@ from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QPainter, QPaintEvent, QPalette
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
-from surgeon_gui.theme import theme_of
+from surgeon_gui.base.theme import theme_of
 
 
 class ElidedLabel(QWidget):

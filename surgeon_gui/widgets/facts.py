@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QGridLayout, QLabel, QSizePolicy, QWidget
 
-from surgeon_gui.theme import GAP
+from surgeon_gui.base.theme import GAP
 from surgeon_gui.widgets.controls import text_label
 
 _LONGEST_BESIDE = 34  # characters; paths are longer

@@ -6,8 +6,9 @@ from PySide6.QtCore import QPointF, QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
-from surgeon_engine.fitting import Light
-from surgeon_gui.theme import Theme, theme_of
+from surgeon_engine.api.planning.resource_check import Light
+from surgeon_gui.base.colours import Theme
+from surgeon_gui.base.theme import theme_of
 
 _SIGN = 16  # pixels
 _GAP = 5

@@ -6,7 +6,7 @@ from PySide6.QtCore import QTimer, Signal, Slot
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QLineEdit
 
-from surgeon_gui.words.labels import FIELDS
+from surgeon_gui.text.labels import FIELDS
 
 _PAUSE_MS = 400  # without a key: what has been typed is meant
 _CLEAR_ACTION = "_q_qlineeditclearaction"  # Qt's own name of the cross in the line

@@ -8,30 +8,35 @@ import msgspec
 import pytest
 import torch
 
-from surgeon_engine.commands import Cancel, StopAndKeep
-from surgeon_engine.config import (
+from surgeon_engine.api.config.pruning import (
     Correction,
     Damping,
     Schedule,
     Structure,
 )
-from surgeon_engine.errors import CurvatureError
-from surgeon_engine.events import (
+from surgeon_engine.api.config.toml import config_from_toml
+from surgeon_engine.api.errors import CurvatureError
+from surgeon_engine.api.messages.commands import (
+    Cancel,
+    StopAndKeep,
+)
+from surgeon_engine.api.messages.events import (
+    Envelope,
+    Logged,
+)
+from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
     Corrected,
-    Envelope,
     Exported,
-    Logged,
     RunFinished,
     ShotFinished,
     Stage,
     StageStarted,
 )
-from surgeon_engine.job_file import config_from_toml
+from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.pruning.methods.base import Method
 from surgeon_engine.pruning.methods.llm_surgeon import LlmSurgeon
-from surgeon_engine.pruning.methods.method import Method
-from surgeon_engine.run_folder import RunFolder
-from surgeon_engine.session import RunCancelled
+from surgeon_engine.runtime.run_context import RunCancelled
 from surgeon_engine.shots import shot as shot_module
 from tests.helpers.runs import Recorder, job
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from surgeon_gui.app_state import Step
-from surgeon_gui.pages import model_page
-from surgeon_gui.run_state import Status
-from surgeon_gui.sources import samples
-from surgeon_gui.widgets import empty_state
+from surgeon_gui.state.app import Step
+from surgeon_gui.state.run import Status
+from surgeon_gui.state.sources import samples
+from surgeon_gui.views.steps import model_page
+from surgeon_gui.window import empty_state
 from tests.helpers.windows import (
     PATIENCE_MS,
     QUICK,
@@ -68,5 +68,5 @@ def sample(tmp_path, monkeypatch):
     path.write_bytes(b"GGUF")
     for module in (samples, empty_state, model_page):
         monkeypatch.setattr(module, "smollm2", lambda: str(path))
-    monkeypatch.setattr("surgeon_gui.main_window.smollm2", lambda: str(path))
+    monkeypatch.setattr("surgeon_gui.window.main_window.smollm2", lambda: str(path))
     return str(path)

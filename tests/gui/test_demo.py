@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from surgeon_engine.config import ModelConfig, RunConfig
-from surgeon_engine.run_folder import RunFolder
+from surgeon_engine.api.config.run import (
+    ModelConfig,
+    RunConfig,
+)
+from surgeon_engine.api.run_folder import RunFolder
 from surgeon_gui import demo
-from surgeon_gui.engine_thread import EngineThread
+from surgeon_gui.controllers.engine_thread import EngineThread
 from tests.helpers.windows import fake_link
 
 

@@ -7,8 +7,12 @@ import sys
 
 import pytest
 
-from surgeon_gui import settings as settings_store
-from surgeon_gui.settings import MOST_RECENT_MODELS, Settings, ThemeChoice
+from surgeon_gui.base import settings as settings_store
+from surgeon_gui.base.settings import (
+    MOST_RECENT_MODELS,
+    Settings,
+    ThemeChoice,
+)
 
 HEAVY = {"torch", "transformers", "datasets", "safetensors"}
 

@@ -6,10 +6,22 @@ from pathlib import Path
 
 import numpy as np
 
-from surgeon_engine.config import SPARSE, PruningConfig, RunConfig, Structure
-from surgeon_engine.diagnoses import Diagnosed, DiagnosedLayer, DiagnosedUnit
-from surgeon_engine.events import LayerSummary, ModelSummary
-from surgeon_engine.sizes import prunable_weights
+from surgeon_engine.api.config.pruning import (
+    SPARSE,
+    PruningConfig,
+    Structure,
+)
+from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.messages.diagnosis import (
+    Diagnosed,
+    DiagnosedLayer,
+    DiagnosedUnit,
+)
+from surgeon_engine.api.messages.sources import (
+    LayerSummary,
+    ModelSummary,
+)
+from surgeon_engine.api.planning.target_size import prunable_weights
 
 GROUPS = 3  # of heads, in each block
 BASE_LOSS = 2.65

@@ -17,7 +17,13 @@ from pathlib import Path
 
 import msgspec
 
-from surgeon_engine.commands import (
+from surgeon_engine.api.config.export import ExportConfig, Format
+from surgeon_engine.api.config.pruning import Structure
+from surgeon_engine.api.config.run import (
+    Dtype,
+    RunConfig,
+)
+from surgeon_engine.api.messages.commands import (
     Cancel,
     Command,
     DescribeText,
@@ -34,36 +40,41 @@ from surgeon_engine.commands import (
     StartRun,
     StopAndKeep,
 )
-from surgeon_engine.config import Dtype, ExportConfig, RunConfig, Structure
-from surgeon_engine.events import (
-    BaselineEvaluated,
+from surgeon_engine.api.messages.events import (
     Cancelled,
-    CoupledSummary,
-    DampingChoice,
     EngineReady,
     Envelope,
-    Evaluation,
     Event,
-    Exported,
     Failed,
-    LayerSparsity,
-    LayerSummary,
     Level,
     Logged,
-    ModelInspected,
-    ModelSummary,
+)
+from surgeon_engine.api.messages.machine import MachineProbed
+from surgeon_engine.api.messages.run import (
+    BaselineEvaluated,
+    DampingChoice,
+    Evaluation,
+    Exported,
+    LayerSparsity,
     Progressed,
     RunFinished,
     RunStarted,
     ShotFinished,
     Stage,
     StageStarted,
+)
+from surgeon_engine.api.messages.sources import (
+    CoupledSummary,
+    LayerSummary,
+    ModelInspected,
+    ModelSummary,
     StructureSupport,
 )
-from surgeon_engine.formats import Format
-from surgeon_engine.machine import MachineProbed
-from surgeon_engine.run_folder import RunFolder
-from surgeon_engine.sizes import file_dtype, goal_of
+from surgeon_engine.api.planning.target_size import (
+    file_dtype,
+    goal_of,
+)
+from surgeon_engine.api.run_folder import RunFolder
 from tests.helpers import fake_sources
 from tests.helpers.fake_live import Gate, costs, flood, memory
 from tests.helpers.fake_machine import COUPLED, COUPLINGS, PLENTY, machine

@@ -7,9 +7,26 @@ import threading
 import time
 from collections.abc import Callable
 
-from surgeon_engine.commands import Cancel, Command, Pause, Resume, StopAndKeep
-from surgeon_engine.events import Event, Level, Logged, Progressed, Stage
-from surgeon_engine.live import CostHistogram, MemorySampled, Paused, Resumed
+from surgeon_engine.api.messages.commands import (
+    Cancel,
+    Command,
+    Pause,
+    Resume,
+    StopAndKeep,
+)
+from surgeon_engine.api.messages.events import (
+    Event,
+    Level,
+    Logged,
+)
+from surgeon_engine.api.messages.run import (
+    CostHistogram,
+    MemorySampled,
+    Paused,
+    Progressed,
+    Resumed,
+    Stage,
+)
 
 BINS = 60
 KINDS_OF_FLOOD = 10  # of so many events in a flood, three are samples of memory

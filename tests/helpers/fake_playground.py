@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import zip_longest
 
-from surgeon_engine.commands import Generate
-from surgeon_engine.events import Event, Failed, Stage, StageStarted
-from surgeon_engine.playground import (
+from surgeon_engine.api.messages.commands import Generate
+from surgeon_engine.api.messages.events import (
+    Event,
+    Failed,
+)
+from surgeon_engine.api.messages.generation import (
     Disagreement,
     Generated,
     Guess,
@@ -17,6 +20,10 @@ from surgeon_engine.playground import (
     TextCompared,
     TokenWritten,
     Written,
+)
+from surgeon_engine.api.messages.run import (
+    Stage,
+    StageStarted,
 )
 
 TEXTS = {

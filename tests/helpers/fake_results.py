@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from surgeon_engine.config import BY_LAYER, SPARSE, ExportConfig, PruningConfig
-from surgeon_engine.events import Exported, FormatSupport
-from surgeon_engine.formats import FileDtype, Format
-from surgeon_engine.measurements import (
+from surgeon_engine.api.config.export import (
+    ExportConfig,
+    FileDtype,
+    Format,
+)
+from surgeon_engine.api.config.pruning import (
+    BY_LAYER,
+    SPARSE,
+    PruningConfig,
+)
+from surgeon_engine.api.messages.benchmark import (
     Measured,
     ModelMeasured,
     Settings,
     rate_of,
+)
+from surgeon_engine.api.messages.run import (
+    Exported,
+    FormatSupport,
 )
 
 COMPARED_TOKENS = 512

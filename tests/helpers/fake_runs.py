@@ -8,14 +8,18 @@ from pathlib import Path
 
 import msgspec
 
-from surgeon_engine.calibration_config import CalibrationConfig
-from surgeon_engine.config import PruningConfig, RunConfig
-from surgeon_engine.events import (
-    BaselineEvaluated,
+from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.pruning import PruningConfig
+from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.toml import config_to_toml
+from surgeon_engine.api.messages.events import (
     Cancelled,
-    Corrected,
     Envelope,
     Failed,
+)
+from surgeon_engine.api.messages.run import (
+    BaselineEvaluated,
+    Corrected,
     Progressed,
     RunFinished,
     RunStarted,
@@ -23,8 +27,10 @@ from surgeon_engine.events import (
     Stage,
     StageStarted,
 )
-from surgeon_engine.job_file import config_to_toml
-from surgeon_engine.run_folder import Report, RunFolder
+from surgeon_engine.api.run_folder import (
+    Report,
+    RunFolder,
+)
 from tests.helpers.fake_engine import (
     FAILURE,
     HINT,

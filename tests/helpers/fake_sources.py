@@ -11,10 +11,18 @@ import json
 import struct
 import time
 
-from surgeon_engine.commands import DescribeText, DownloadModel
-from surgeon_engine.events import Failed, TextPreviewed
-from surgeon_engine.hub_names import hub_name
-from surgeon_engine.sources import Downloading, ModelDownloaded, TextDescribed
+from surgeon_engine.api.messages.commands import (
+    DescribeText,
+    DownloadModel,
+)
+from surgeon_engine.api.messages.events import Failed
+from surgeon_engine.api.messages.sources import (
+    Downloading,
+    ModelDownloaded,
+    TextDescribed,
+    TextPreviewed,
+)
+from surgeon_engine.api.model_info.source_names import hub_name
 
 PARTS = 20
 PART_BYTES = 50_000_000

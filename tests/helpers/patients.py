@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import torch
 
-from surgeon_engine.calibration.windows import TokenWindows
-from surgeon_engine.calibration_config import CalibrationConfig
-from surgeon_engine.config import (
-    DEMO,
+from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.pruning import (
     Correction,
-    ModelConfig,
     PruningConfig,
+)
+from surgeon_engine.api.config.run import (
+    ModelConfig,
     RunConfig,
 )
+from surgeon_engine.api.model_info.source_names import DEMO
+from surgeon_engine.api.planning.target_size import goal_of
+from surgeon_engine.calibration.windows import TokenWindows
 from surgeon_engine.model.inspect import describe
-from surgeon_engine.model.layers import find_blocks, prunable_layers
+from surgeon_engine.model.layers import (
+    find_blocks,
+    prunable_layers,
+)
 from surgeon_engine.model.load import LoadedModel
-from surgeon_engine.model.source import ModelSource, locate
-from surgeon_engine.pruning.structures import units_of
-from surgeon_engine.session import Session
-from surgeon_engine.shots.patient import Patient
-from surgeon_engine.sizes import goal_of
+from surgeon_engine.model.source import (
+    ModelSource,
+    locate,
+)
+from surgeon_engine.pruning.state import Patient
+from surgeon_engine.pruning.structures.units import units_of
+from surgeon_engine.runtime.run_context import Session
 from tests.helpers.tiny_models import VOCABULARY, tiny_model
 
 

@@ -11,29 +11,35 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from surgeon_engine.calibration_config import CalibrationConfig
-from surgeon_engine.config import (
+from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.export import ExportConfig, Format
+from surgeon_engine.api.config.pruning import (
     Correction,
     Damping,
-    ExportConfig,
-    ModelConfig,
     PruningConfig,
+)
+from surgeon_engine.api.config.run import (
+    ModelConfig,
     RunConfig,
 )
-from surgeon_engine.errors import EngineError
-from surgeon_engine.events import (
-    BaselineEvaluated,
+from surgeon_engine.api.errors import EngineError
+from surgeon_engine.api.messages.events import (
     Level,
     Logged,
+)
+from surgeon_engine.api.messages.run import (
+    BaselineEvaluated,
     RunStarted,
     ShotFinished,
 )
-from surgeon_engine.export.exporting import WRITERS
-from surgeon_engine.export.writer import Verdict
-from surgeon_engine.formats import Format
-from surgeon_engine.model.layers import PrunableLayer, prunable_layers
+from surgeon_engine.export.base import Verdict
+from surgeon_engine.export.export import WRITERS
+from surgeon_engine.model.layers import (
+    PrunableLayer,
+    prunable_layers,
+)
 from surgeon_engine.pipeline import prune
-from surgeon_engine.session import Session
+from surgeon_engine.runtime.run_context import Session
 from tests.helpers.tiny_models import VOCABULARY, save_tiny_model
 
 LENGTH = 16  # tokens of a window

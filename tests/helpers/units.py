@@ -5,11 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from surgeon_engine import bounds
-from surgeon_engine.config import COUPLED, SPARSE, PruningConfig, Structure
+from surgeon_engine.api.config.pruning import (
+    COUPLED,
+    SPARSE,
+    PruningConfig,
+    Structure,
+)
+from surgeon_engine.api.planning import limits as bounds
 from surgeon_engine.curvature.factors import KroneckerFactors
-from surgeon_engine.pruning.structures import units_of
-from surgeon_engine.pruning.unit import share_to_keep
+from surgeon_engine.pruning.structures.base import share_to_keep
+from surgeon_engine.pruning.structures.units import units_of
 from tests.helpers.tiny_models import tiny_model
 
 DAMPING = 0.05

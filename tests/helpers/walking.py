@@ -172,9 +172,9 @@ def walk(window: QMainWindow) -> Iterator[str]:
 
     The window must have a job loaded that can be started.
     """
-    from surgeon_engine.events import Failed
-    from surgeon_gui.app_state import Step
-    from surgeon_gui.run_state import Status
+    from surgeon_engine.api.messages.events import Failed
+    from surgeon_gui.state.app import Step
+    from surgeon_gui.state.run import Status
 
     yield from steps_and_views(window, "before a run")
     window.start_run()
@@ -199,7 +199,7 @@ def walk(window: QMainWindow) -> Iterator[str]:
 
 def steps_and_views(window: QMainWindow, when: str) -> Iterator[str]:
     """Open every step with all that it can unfold, then every view."""
-    from surgeon_gui.app_state import Step
+    from surgeon_gui.state.app import Step
 
     for step in Step:
         window.open_step(step)
@@ -246,7 +246,7 @@ def everything_wrong(window: QMainWindow) -> list[str]:
 
 def wrong_while_paused(window: QMainWindow) -> list[str]:
     """What is wrong with a window while its run, which takes its time, is paused."""
-    from surgeon_gui.run_state import Status
+    from surgeon_gui.state.run import Status
     from tests.helpers.windows import LONG
 
     window.load_config(LONG)
@@ -260,7 +260,7 @@ def wrong_while_paused(window: QMainWindow) -> list[str]:
 
 def wrong_after_failure(window: QMainWindow) -> list[str]:
     """What is wrong with a window whose run fails."""
-    from surgeon_gui.run_state import Status
+    from surgeon_gui.state.run import Status
 
     window.start_run()
     wait_until(lambda: _status(window) is Status.FAILED)
@@ -274,12 +274,12 @@ def main() -> int:
     parser.add_argument("--theme", default="light")
     parser.add_argument("--size", default="1280x720")
     options = parser.parse_args()
-    from surgeon_gui import languages
+    from surgeon_gui.base import languages
 
     languages.choose(options.language)
     from surgeon_gui.app import make_application
-    from surgeon_gui.settings import ThemeChoice
-    from surgeon_gui.theme import apply_theme
+    from surgeon_gui.base.settings import ThemeChoice
+    from surgeon_gui.base.theme import apply_theme
 
     logging.getLogger("qt").setLevel(logging.ERROR)  # what offscreen cannot do
     application = make_application(sys.argv[:1])

@@ -9,12 +9,13 @@ from dataclasses import replace
 from PySide6.QtCore import QCoreApplication, QEvent
 from PySide6.QtWidgets import QWidget
 
-from surgeon_engine.calibration_config import CalibrationConfig
-from surgeon_engine.config import PruningConfig, RunConfig
-from surgeon_engine.worker import ProcessLink
-from surgeon_gui.engine_thread import EngineThread
-from surgeon_gui.main_window import MainWindow
-from surgeon_gui.settings import Settings
+from surgeon_engine.api.client import ProcessLink
+from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.pruning import PruningConfig
+from surgeon_engine.api.config.run import RunConfig
+from surgeon_gui.base.settings import Settings
+from surgeon_gui.controllers.engine_thread import EngineThread
+from surgeon_gui.window.main_window import MainWindow
 
 QUICK = RunConfig(
     calibration=CalibrationConfig(windows=8, validation_windows=4, window_length=64),

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from surgeon_engine.commands import Generate
-from surgeon_engine.config import Device
-from surgeon_engine.generation.messages import Compare, Expect, Read
-from surgeon_engine.generation.writing_process import Desk
-from surgeon_engine.playground import (
+from surgeon_engine.api.config.run import Device
+from surgeon_engine.api.messages.commands import Generate
+from surgeon_engine.api.messages.generation import (
     Generated,
     GenerationSettings,
     Side,
     TextCompared,
     TokenWritten,
 )
-from surgeon_engine.session import Session
+from surgeon_engine.generation.messages import (
+    Compare,
+    Expect,
+    Read,
+)
+from surgeon_engine.generation.worker_process import Desk
+from surgeon_engine.runtime.run_context import Session
 
 
 class DeskChild:

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from surgeon_engine.pruning.methods.method import Method, Needs
+from surgeon_engine.pruning.methods.base import (
+    Method,
+    Needs,
+)
 
 
 class KObd(Method):

@@ -17,10 +17,25 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from surgeon_engine.config import PruningConfig, Structure
-from surgeon_engine.linalg import cholesky, damped, inverse
-from surgeon_engine.pruning.costs import AdaptedStiffness, PlainStiffness, Stiffness
-from surgeon_engine.pruning.methods.method import Allocation, Method, Needs
+from surgeon_engine.api.config.pruning import (
+    PruningConfig,
+    Structure,
+)
+from surgeon_engine.pruning.costs import (
+    AdaptedStiffness,
+    PlainStiffness,
+    Stiffness,
+)
+from surgeon_engine.pruning.methods.base import (
+    Allocation,
+    Method,
+    Needs,
+)
+from surgeon_engine.runtime.linalg import (
+    cholesky,
+    damped,
+    inverse,
+)
 
 _COLUMNS_AT_ONCE = 128  # as in the paper's experiments
 

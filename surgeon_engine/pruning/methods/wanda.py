@@ -11,7 +11,11 @@ from typing import ClassVar
 from torch import Tensor
 
 from surgeon_engine.curvature.factors import KroneckerFactors
-from surgeon_engine.pruning.methods.method import Allocation, Method, Needs
+from surgeon_engine.pruning.methods.base import (
+    Allocation,
+    Method,
+    Needs,
+)
 
 
 class Wanda(Method):

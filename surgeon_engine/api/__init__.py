@@ -1,0 +1,1 @@
+"""The interface of the engine: everything that the window may import."""

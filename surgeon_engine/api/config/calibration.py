@@ -1,0 +1,114 @@
+"""On what text curvature and loss are measured: the part of a job that says so.
+
+See `config.py`. Imports neither torch nor Qt.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from surgeon_engine.api.config.fields import (
+    Limits,
+    check_limits,
+    option,
+)
+from surgeon_engine.api.errors import ConfigError
+from surgeon_engine.api.model_info.source_names import (
+    hub_name,
+    is_hub_source,
+)
+
+BUILTIN_TEXT = "builtin"  # the text source that names the built-in text
+
+
+def is_token_file(text: str) -> bool:
+    """Whether a text is a file of tokens, whose windows are as they are there."""
+    return PurePath(text).suffix == ".npy"
+
+
+def real_name(text: str) -> str:
+    """The one way to spell a text, of which there may be several."""
+    if text == BUILTIN_TEXT or hub_name(text) is not None:
+        return text
+    return os.path.realpath(os.path.expanduser(text))
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationConfig:
+    """The text on which curvature is measured, and the one on which loss is."""
+
+    # "builtin", a .txt/.jsonl/.csv/.parquet file, a .npy token file, or
+    # hf://datasets/org/name@revision
+    text: str = BUILTIN_TEXT
+    validation_text: str = ""  # as `text`; empty: a held-out part of `text`
+    windows: int = option(
+        64, Limits(1, 100_000), applies=lambda c: not c.takes_whole_file
+    )
+    validation_windows: int = option(
+        32, Limits(1, 100_000), applies=lambda c: not is_token_file(c.validation_text)
+    )
+    window_length: int = option(  # tokens
+        256, Limits(8, 131_072), applies=lambda c: c.cuts_windows
+    )
+    seed: int = option(0, Limits(0, 2**31 - 1), advanced=True)
+    batch: int = option(4, Limits(1, 1024), advanced=True)
+    column: str = ""  # of a table; empty: "text", or the one with the longest texts
+    dataset_config: str = ""  # empty: the data set's only or default one
+    split: str = ""  # of a data set; empty: "train", or the first
+    validation_split: str = ""  # empty: validation_text, or `text`, as above
+    rows: int = option(  # of a data set, from its beginning
+        2000, Limits(1, 10_000_000), applies=lambda c: c.uses_datasets
+    )
+
+    def __post_init__(self) -> None:
+        check_limits(self)
+        if not self.text.strip():
+            raise ConfigError(
+                "No calibration text was given.",
+                "Choose a text file or the built-in text.",
+            )
+        for text in (self.text, self.validation_text):
+            name = hub_name(text)
+            if is_hub_source(text) and (name is None or not name.is_dataset):
+                raise ConfigError(
+                    f"{text} is not the name of a data set on the Hugging Face Hub.",
+                    "Write hf://datasets/organisation/name.",
+                )
+
+        if not self.uses_datasets and (self.dataset_config or self._names_split):
+            raise ConfigError(
+                "A part of a data set is named, but no text is a data set.",
+                "Leave dataset_config, split and validation_split empty, or give "
+                "hf://datasets/organisation/name as text.",
+            )
+
+    @property
+    def takes_whole_file(self) -> bool:
+        """Whether all windows of a token file are measured, however many it has."""
+        return is_token_file(self.text)
+
+    @property
+    def lacks_validation(self) -> bool:
+        """Whether nothing is left to judge by of a token file that is measured."""
+        if not self.takes_whole_file:
+            return False
+        other = self.validation_text or self.text
+        return real_name(other) == real_name(self.text)
+
+    @property
+    def cuts_windows(self) -> bool:
+        """Whether some windows are cut from a text, and not as a file has them."""
+        return not all(
+            map(is_token_file, (self.text, self.validation_text or self.text))
+        )
+
+    @property
+    def _names_split(self) -> bool:
+        return bool(self.split or self.validation_split)
+
+    @property
+    def uses_datasets(self) -> bool:
+        """Whether a text is read from the Hugging Face Hub."""
+        return is_hub_source(self.text) or is_hub_source(self.validation_text)

@@ -1,0 +1,134 @@
+"""The forms in which a pruned model can be written, and what each is good for.
+
+Imports neither torch nor Qt.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from surgeon_engine.api.config.fields import Limits, check_limits, option
+from surgeon_engine.api.errors import ConfigError
+
+
+class Format(StrEnum):
+    """What is written, for which programs."""
+
+    AUTOMATIC = "automatic"  # the smallest that transformers loads
+    COMPACT = "compact"
+    STOCK = "stock"
+    MASKED = "masked"
+    GGUF = "gguf"
+    ONNX = "onnx"
+
+
+class FileDtype(StrEnum):
+    """The number format of the file."""
+
+    SAME = "same"  # as the original's files or as it was pruned: the shorter
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
+    Q8_0 = "q8_0"  # 8 bits a weight, in blocks of 32 with a scale each; GGUF alone
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """A format in plain words."""
+
+    label: str
+    can: str
+    cannot: str
+    dtypes: tuple[FileDtype, ...]
+
+
+# Loads by transformers; the other formats can be made of these.
+FOR_TRANSFORMERS = (
+    Format.AUTOMATIC,
+    Format.COMPACT,
+    Format.STOCK,
+    Format.MASKED,
+)
+_FLOATS = (
+    FileDtype.SAME,
+    FileDtype.FLOAT32,
+    FileDtype.BFLOAT16,
+    FileDtype.FLOAT16,
+)
+DESCRIPTIONS: dict[Format, Description] = {
+    Format.AUTOMATIC: Description(
+        "The smallest for transformers",
+        "Plain files where all layers have the same widths, otherwise compact ones; "
+        "masked where single weights went.",
+        "",
+        _FLOATS,
+    ),
+    Format.COMPACT: Description(
+        "transformers, compact",
+        "Really smaller in every structure but single weights. Loads with "
+        "trust_remote_code=True: the code is in the folder, Surgeon is not needed.",
+        "Programs that do not run the code of a checkpoint cannot load it.",
+        _FLOATS,
+    ),
+    Format.STOCK: Description(
+        "transformers, plain",
+        "Really smaller, and loads in whatever knows the architecture, without code.",
+        "Only where every layer has the same widths; and heads cannot go from every "
+        "architecture.",
+        _FLOATS,
+    ),
+    Format.MASKED: Description(
+        "transformers, masked",
+        "Loads wherever the original does: zeros stand where weights went.",
+        "Same size, same speed.",
+        _FLOATS,
+    ),
+    Format.GGUF: Description(
+        "GGUF for llama.cpp",
+        "One file for llama.cpp and what is built on it; each layer may have its own "
+        "widths.",
+        "Heads and neurons of models like Llama only.",
+        (*_FLOATS, FileDtype.Q8_0),
+    ),
+    Format.ONNX: Description(
+        "ONNX for onnxruntime",
+        "One graph for onnxruntime, for heads and neurons.",
+        "Without a cache: each new token computes the whole text again.",
+        (FileDtype.SAME, FileDtype.FLOAT32),
+    ),
+}
+
+
+def check_dtype(wanted: Format, dtype: FileDtype) -> None:
+    """Refuse a number format that a form of file cannot hold.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    if dtype not in DESCRIPTIONS[wanted].dtypes:
+        possible = ", ".join(DESCRIPTIONS[wanted].dtypes)
+        raise ConfigError(
+            f"{DESCRIPTIONS[wanted].label} does not hold {dtype}.",
+            f"Choose one of: {possible}.",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ExportConfig:
+    """Where the pruned checkpoint goes, and in which form."""
+
+    folder: str = ""  # empty: `export` inside the run's own folder
+    format: Format = Format.AUTOMATIC
+    dtype: FileDtype = option(FileDtype.SAME, advanced=True)
+    shard_gigabytes: float = option(
+        5.0,
+        Limits(0.001, 1000),
+        advanced=True,
+        applies=lambda e: e.format in FOR_TRANSFORMERS,
+    )
+    replace: bool = False  # whether what stands in the folder may go
+
+    def __post_init__(self) -> None:
+        check_limits(self)
+        check_dtype(self.format, self.dtype)

@@ -1,0 +1,130 @@
+"""Settings that go together, by name: the files in `resources/presets`.
+
+A preset gives all of a job's pruning, and of its calibration only what it names; the
+model, the texts and the destination are never its business. Imports neither torch
+nor Qt.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import msgspec
+import tomli_w
+
+from surgeon_engine.api.config.pruning import PruningConfig
+from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.toml import config_from_toml
+from surgeon_engine.api.errors import ConfigError
+
+# In the order in which they are offered.
+NAMES = (
+    "quick_look",
+    "deployable_heads_and_neurons",
+    "paper_structured",
+    "paper_2_4",
+    "paper_unstructured",
+    "magnitude_baseline",
+)
+_WORDS = ("title", "about")
+_PARTS = ("pruning", "calibration")
+_OF_CALIBRATION = ("windows", "validation_windows", "window_length")
+# Of the calibration; which text is read is the user's choice.
+_TEXTS = (
+    "text",
+    "column",
+    "dataset_config",
+    "split",
+    "validation_text",
+    "validation_split",
+    "rows",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """One file: what it is called, what it is good for, and its settings."""
+
+    name: str
+    title: str
+    about: str
+    pruning: PruningConfig
+    calibration: Mapping[str, Any]  # the values of the fields that it names
+
+    def applied_to(self, config: RunConfig) -> RunConfig:
+        """The job with these settings and its own model, texts and destination."""
+        calibration = dataclasses.replace(config.calibration, **self.calibration)
+        return dataclasses.replace(
+            config, pruning=self.pruning, calibration=calibration
+        )
+
+    def is_in(self, config: RunConfig) -> bool:
+        """Whether the job has these settings."""
+        return self.applied_to(config) == config
+
+
+def preset_of(name: str, title: str, about: str, config: RunConfig) -> Preset:
+    """The settings of a job as a preset."""
+    calibration = {key: getattr(config.calibration, key) for key in _OF_CALIBRATION}
+    return Preset(name, title, about, config.pruning, calibration)
+
+
+def preset_to_toml(preset: Preset) -> str:
+    """The text of which `preset_from_toml` makes the same preset."""
+    pruning = msgspec.to_builtins(preset.pruning)
+    default = msgspec.to_builtins(PruningConfig())
+    data = {
+        "title": preset.title,
+        "about": preset.about,
+        "pruning": {k: v for k, v in pruning.items() if v != default[k]},
+        "calibration": msgspec.to_builtins(dict(preset.calibration)),
+    }
+    return tomli_w.dumps(data)
+
+
+@functools.cache
+def presets() -> tuple[Preset, ...]:
+    """All that are installed."""
+    folder = files("surgeon_resources") / "presets"
+    return tuple(
+        preset_from_toml(name, (folder / f"{name}.toml").read_text(encoding="utf-8"))
+        for name in NAMES
+    )
+
+
+def preset_from_toml(name: str, text: str) -> Preset:
+    """The preset that `text` describes.
+
+    Raises:
+        ConfigError: it says more than a preset may, less than it must, or values that
+            make no config.
+    """
+    try:
+        data = msgspec.toml.decode(text)
+    except msgspec.DecodeError as error:
+        raise ConfigError(f"The preset {name} is not valid TOML: {error}.") from error
+    parts = {part: data[part] for part in _PARTS if part in data}
+    config = config_from_toml(msgspec.toml.encode(parts).decode())
+    named = parts.get("calibration", {})
+    strange = [key for key in data if key not in _WORDS + _PARTS]
+    strange += [key for key in named if key in _TEXTS]
+    missing = [word for word in _WORDS if not data.get(word)]
+    if strange or missing:
+        raise ConfigError(
+            f"The preset {name} has no {', '.join(missing)}."
+            if missing
+            else f"The preset {name} must not set {', '.join(strange)}.",
+            f"A preset has {', '.join(_WORDS + _PARTS)}, and no texts.",
+        )
+    return Preset(
+        name=name,
+        title=data["title"],
+        about=data["about"],
+        pruning=config.pruning,
+        calibration={key: getattr(config.calibration, key) for key in named},
+    )

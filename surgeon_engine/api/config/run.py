@@ -1,0 +1,105 @@
+"""What is wanted of a run: plain frozen dataclasses; job_file.py reads and writes them.
+
+Every field states its range and whether it is for experts, so that the
+checks here and the forms of the window come from one place. Imports neither torch
+nor Qt.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.export import (
+    ExportConfig,
+    FileDtype,
+    Format,
+)
+from surgeon_engine.api.config.fields import (
+    option,
+)
+from surgeon_engine.api.config.pruning import PruningConfig, Structure, Target
+from surgeon_engine.api.errors import ConfigError
+from surgeon_engine.api.model_info.source_names import DEMO
+
+
+class Dtype(StrEnum):
+    """The number format in which a model is loaded and pruned."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
+
+
+class Device(StrEnum):
+    """Where the engine computes."""
+
+    AUTO = "auto"  # a GPU when there is one
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """Which model is pruned, and how it is held in memory."""
+
+    source: str = DEMO  # "demo", a folder, a .gguf file or hf://org/name@revision
+    dtype: Dtype = option(Dtype.FLOAT32, advanced=True)
+    device: Device = option(Device.AUTO, advanced=True)
+
+    def __post_init__(self) -> None:
+        if not self.source.strip():
+            raise ConfigError(
+                "No model was given.", "Choose a folder, a .gguf file or the demo."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """Everything that determines a run."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
+    pruning: PruningConfig = field(default_factory=PruningConfig)
+    export: ExportConfig = field(default_factory=ExportConfig)
+
+    @property
+    def blocks_miss_size(self) -> bool:
+        """Whether rows that blocks of 32 do not fill, in 16 bits, may pass its size."""
+        has_neurons = self.pruning.structure in (
+            Structure.NEURONS,
+            Structure.HEADS_AND_NEURONS,
+        )
+        has_odd_rows = has_neurons and self.pruning.width_multiple % 32 != 0
+        is_sized = self.pruning.target is Target.FILE_SIZE
+        return is_sized and has_odd_rows and self.export.dtype is FileDtype.Q8_0
+
+    def refuse_contradictions(self) -> None:
+        """Refuse parts that each make sense and do not go together.
+
+        They are no reason not to have such a job: who edits one part cannot always have
+        edited the other before.
+
+        Raises:
+            ConfigError: there are some.
+        """
+        if self.calibration.lacks_validation:
+            raise ConfigError(
+                f"All windows of {self.calibration.text} are for calibration: none are "
+                "left to judge the model by.",
+                "Name another token file or a text as validation_text.",
+            )
+        is_masked = self.export.format is Format.MASKED
+        if is_masked and self.pruning.target is Target.FILE_SIZE:
+            raise ConfigError(
+                "Masked files are as large as the original: no target of a size can be "
+                "reached by them.",
+                "Choose another format, or give the target as a share.",
+            )
+        if self.blocks_miss_size:
+            raise ConfigError(
+                "Rows whose length 32 does not divide stay in 16 bits in q8_0 files: a "
+                "target of a size would be passed by them.",
+                "Set width_multiple to 32, or give the target as a share.",
+            )

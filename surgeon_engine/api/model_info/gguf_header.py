@@ -1,0 +1,116 @@
+"""What a GGUF file says of itself at its beginning.
+
+Layout: magic "GGUF", version (u32), counts of tensors and of entries (u64 each), then
+the entries: a key (u64 length, bytes), a type (u32), a value. Those of the architecture
+come before those of the tokenizer, at which reading ends: its lists fill megabytes.
+Imports neither torch nor Qt.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import BinaryIO
+
+from surgeon_engine.api.errors import ModelError
+
+MAGIC = b"GGUF"
+
+# The type's number in the file: how `struct` reads it.
+_SCALARS = {
+    0: "<B",
+    1: "<b",
+    2: "<H",
+    3: "<h",
+    4: "<I",
+    5: "<i",
+    6: "<f",
+    7: "<?",
+    10: "<Q",
+    11: "<q",
+    12: "<d",
+}
+_STRING = 8
+_LIST = 9  # its elements' type (u32), their number (u64), the elements
+_LONGEST_STRING = 1_000_000  # bytes; chat templates have some thousands
+_MOST_ENTRIES = 10_000
+_LONGEST_LIST = 100_000  # elements; lists by layer and of languages are short
+_TOKENIZER = "tokenizer."
+
+
+def read_gguf_header(path: Path) -> dict[str, int | float | str]:
+    """The numbers and texts before the tokenizer's.
+
+    Raises:
+        ModelError: it is no GGUF file, or ends within its header.
+    """
+    try:
+        with path.open("rb") as file:
+            check_magic(path, file)
+            version, _, entries = _unpack(file, "<IQQ")
+            if version < 2 or entries > _MOST_ENTRIES:
+                raise ValueError
+            found: dict[str, int | float | str] = {}
+            for _ in range(int(entries)):
+                key = _string(file)
+                if key.startswith(_TOKENIZER):
+                    break
+                (kind,) = _unpack(file, "<I")
+                if kind == _LIST:
+                    _skip_list(file)
+                else:
+                    found[key] = _value(file, kind)
+            return found
+    except (ValueError, struct.error) as error:
+        raise ModelError(
+            f"{path.name} is damaged: its header cannot be read.",
+            "The download may be incomplete: fetch this file again.",
+        ) from error
+    except OSError as error:
+        raise ModelError(
+            f"{path} cannot be read: {error.strerror}.", "Choose another file."
+        ) from error
+
+
+def check_magic(path: Path, file: BinaryIO) -> None:
+    """Read the first bytes of a GGUF file.
+
+    Raises:
+        ModelError: they are others.
+    """
+    magic = file.read(len(MAGIC))
+    if magic == MAGIC:
+        return
+    kind = "an empty file" if not magic else f"not a GGUF file (begins {magic!r})"
+    raise ModelError(
+        f"{path.name} is {kind}.",
+        "Choose a folder with config.json and .safetensors files, or a .gguf file.",
+    )
+
+
+def _skip_list(file: BinaryIO) -> None:
+    kind, length = _unpack(file, "<IQ")
+    if length > _LONGEST_LIST:
+        raise ValueError(length)
+    for _ in range(length):
+        _value(file, kind)
+
+
+def _value(file: BinaryIO, kind: int) -> int | float | str:
+    if kind == _STRING:
+        return _string(file)
+    if kind not in _SCALARS:
+        raise ValueError(kind)
+    (value,) = _unpack(file, _SCALARS[kind])
+    return value
+
+
+def _string(file: BinaryIO) -> str:
+    (length,) = _unpack(file, "<Q")
+    if length > _LONGEST_STRING:
+        raise ValueError(length)
+    return file.read(int(length)).decode("utf-8", errors="replace")
+
+
+def _unpack(file: BinaryIO, form: str) -> tuple[int, ...]:
+    return struct.unpack(form, file.read(struct.calcsize(form)))

@@ -1,0 +1,274 @@
+"""What a model is, told at once from its config and the headers of its files.
+
+Reads a few kilobytes by the standard library alone, so that the window can say what
+was chosen before an engine is up. Whether and how the model can be pruned only the
+engine knows for certain; what is refused for its kind is refused here, in the words
+that the engine uses too. Imports neither torch nor Qt.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import struct
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from surgeon_engine.api.errors import ModelError
+from surgeon_engine.api.model_info.gguf_header import read_gguf_header
+from surgeon_engine.api.model_info.source_names import (
+    DEMO,
+    hub_name,
+    is_hub_source,
+)
+
+PLAN_FILE = "kept.safetensors"  # a plan that lies beside pruned weights
+SOURCES = "Choose a folder with config.json and .safetensors files, or a .gguf file."
+
+_DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+_LARGEST_HEADER = 100_000_000  # bytes; the format allows no more
+_CAUSAL_LM = re.compile(r"ForCausalLM|LMHeadModel")
+_EXPERTS = re.compile(r"(num|n)_((local|routed)_)?experts|moe_num_experts")
+# Beside them there may be the same weights once more, such as consolidated.safetensors.
+MAIN_WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors")
+_PICKLES = (".bin", ".pt", ".pth")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What the files say of themselves; what they do not say is empty or 0."""
+
+    name: str
+    architecture: str = ""
+    parameters: int = 0
+    blocks: int = 0
+    hidden_size: int = 0
+    vocabulary: int = 0
+    longest_window: int = 0
+    dtype: str = ""
+    file_bytes: int = 0
+    problem: str = ""  # why it cannot be pruned
+    hint: str = ""
+
+
+def model_facts(source: str) -> ModelFacts | None:
+    """The facts about the model that `source` names; None: nothing is there."""
+    name = hub_name(source)
+    if name is not None:
+        return None if name.snapshot is None else _facts(name.short, name.snapshot)
+    if is_hub_source(source):
+        return None
+    if source == DEMO:
+        return _facts("Demo", Path(str(files("surgeon_resources"))) / "demo")
+    path = Path(os.path.expanduser(source))
+    if os.path.isdir(path):
+        return _facts(path.resolve().name, path)
+    if os.path.isfile(path):
+        return _of_gguf(path)
+    return None
+
+
+def own_path(source: str) -> Path | None:
+    """Where the files of `source` are; None: nowhere, or they come with Surgeon."""
+    if source == DEMO:
+        return None
+    if is_hub_source(source):
+        name = hub_name(source)
+        return None if name is None else name.snapshot
+    return Path(os.path.expanduser(source)).absolute()
+
+
+def read_options(folder: Path) -> dict[str, Any]:
+    """What config.json says.
+
+    Raises:
+        ModelError: there is none, or it makes no sense.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise ModelError(f"{folder} has no config.json.", SOURCES)
+    try:
+        options = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(options, dict):
+            raise ValueError("it is no JSON object")
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{path} is not valid JSON: {error}.", "Fetch the model's files again."
+        ) from error
+    return options
+
+
+def weight_files(folder: Path) -> tuple[Path, ...]:
+    """The safetensors files of a folder that hold the model's weights."""
+    found = sorted(folder.glob("*.safetensors"))
+    main = [path for path in found if MAIN_WEIGHTS.fullmatch(path.name)]
+    return tuple(main or (path for path in found if path.name != PLAN_FILE))
+
+
+def weight_files_or_refusal(folder: Path) -> tuple[Path, ...]:
+    """The same, where there have to be some.
+
+    Raises:
+        ModelError: there are none.
+    """
+    found = weight_files(folder)
+    if not found:
+        refuse_without_weights(str(folder), (path.name for path in folder.iterdir()))
+    return found
+
+
+def refuse_without_weights(where: str, names: Iterable[str]) -> None:
+    """Say why there are no weights among files with these names.
+
+    Raises:
+        ModelError: always.
+    """
+    pickled = sorted(name for name in names if name.endswith(_PICKLES))
+    if pickled:
+        raise ModelError(
+            f"{where} holds pickled weights only ({pickled[0]}).",
+            "Pickle files can run code when opened: convert them to safetensors.",
+        )
+    raise ModelError(f"{where} has no .safetensors file.", SOURCES)
+
+
+def refuse_other_kinds(
+    name: str, architectures: Iterable[str], options: Mapping[str, Any]
+) -> None:
+    """Refuse what is no dense decoder with plain weights.
+
+    Raises:
+        ModelError: it is something else.
+    """
+    architectures = tuple(architectures)
+    is_decoder = any(map(_CAUSAL_LM.search, architectures))
+    if options.get("is_encoder_decoder") or not is_decoder:
+        raise ModelError(
+            f"{name} is not a decoder-only language model "
+            f"(its architecture is {', '.join(architectures)}).",
+            "Choose a model whose architecture ends in ForCausalLM.",
+        )
+    if options.get("pruned") is not None:
+        raise ModelError(
+            f"{name} is a compact checkpoint: it has been pruned already.",
+            "Prune the original further, or export its run in the masked format and "
+            "choose that.",
+        )
+    parts = [options, *(part for part in options.values() if isinstance(part, dict))]
+    if not options.get("is_moe", True):
+        parts = []  # Doge states a number of experts where it has none
+    for option, value in (item for part in parts for item in part.items()):
+        if _EXPERTS.fullmatch(str(option)) and isinstance(value, int) and value > 1:
+            raise ModelError(
+                f"{name} is a mixture of experts ({option} = {value}).",
+                "Surgeon prunes dense models; choose one without experts.",
+            )
+    if options.get("quantization_config"):
+        raise ModelError(
+            f"The weights of {name} are quantised.",
+            "Choose the model's float32, float16 or bfloat16 files.",
+        )
+
+
+def _facts(name: str, folder: Path) -> ModelFacts:
+    """Of a folder; if it is refused, with what was known by then."""
+    facts = ModelFacts(name)
+    try:
+        options = read_options(folder)
+        facts = _of_config(name, options)
+        if architectures := options.get("architectures"):
+            refuse_other_kinds(name, map(str, architectures), options)
+        counts: Counter[str] = Counter()
+        size = 0
+        for path in weight_files_or_refusal(folder):
+            size += path.stat().st_size
+            counts.update(_parameters(path))
+        (most, _), *_ = counts.most_common(1) or [("", 0)]
+        return replace(
+            facts,
+            parameters=sum(counts.values()),
+            dtype=_DTYPES.get(most, most),
+            file_bytes=size,
+        )
+    except ModelError as error:
+        return replace(facts, problem=error.message, hint=error.hint)
+    except OSError as error:
+        problem = f"{folder} cannot be read: {error.strerror}."
+        return replace(facts, problem=problem, hint=SOURCES)
+
+
+def _of_config(name: str, options: Mapping[str, Any]) -> ModelFacts:
+    text = options.get("text_config")
+    within = {**options, **text} if isinstance(text, dict) else options
+    architectures = options.get("architectures") or [options.get("model_type", "")]
+    return ModelFacts(
+        name=name,
+        architecture=str(architectures[0]),
+        blocks=_number(within, "num_hidden_layers", "n_layer", "num_layers"),
+        hidden_size=_number(within, "hidden_size", "n_embd", "d_model"),
+        vocabulary=_number(within, "vocab_size"),
+        longest_window=_number(within, "max_position_embeddings", "n_positions"),
+    )
+
+
+def _parameters(path: Path) -> Counter[str]:
+    """How many numbers of each format a safetensors file holds, by its header."""
+    with path.open("rb") as file:
+        size = path.stat().st_size
+        start = file.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else size
+        if length > min(size, _LARGEST_HEADER):
+            raise _damaged(path, size)
+        try:
+            header = json.loads(file.read(length))
+            header.pop("__metadata__", None)
+            counts: Counter[str] = Counter()
+            for entry in header.values():
+                counts[entry["dtype"]] += math.prod(entry["shape"])
+            end = max(
+                (entry["data_offsets"][1] for entry in header.values()), default=0
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise _damaged(path, size) from error
+    if 8 + length + end != size:
+        raise _damaged(path, size)
+    return counts
+
+
+def _damaged(path: Path, size: int) -> ModelError:
+    return ModelError(
+        f"{path.name} is damaged ({size:,} bytes): its header does not fit it.",
+        "The download may be incomplete: fetch this file again.",
+    )
+
+
+def _of_gguf(path: Path) -> ModelFacts:
+    facts = ModelFacts(path.stem, file_bytes=path.stat().st_size)
+    try:
+        header = read_gguf_header(path)
+    except ModelError as error:
+        return replace(facts, problem=error.message, hint=error.hint)
+    kind = str(header.get("general.architecture", ""))
+    return replace(
+        facts,
+        architecture=f"{kind} (GGUF)" if kind else "GGUF",
+        blocks=_number(header, f"{kind}.block_count"),
+        hidden_size=_number(header, f"{kind}.embedding_length"),
+        vocabulary=_number(header, f"{kind}.vocab_size"),
+        longest_window=_number(header, f"{kind}.context_length"),
+    )
+
+
+def _number(options: Mapping[str, Any], *names: str) -> int:
+    """The first of these options that is a whole number; 0: none is."""
+    for name in names:
+        value = options.get(name)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+    return 0

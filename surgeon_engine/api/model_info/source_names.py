@@ -1,0 +1,142 @@
+"""Names of models and data sets of the Hugging Face Hub, and where they are cached.
+
+A job names them as the Hub's own file system does, so that it means the same on every
+machine and is never taken for a path:
+
+    hf://org/name              a model
+    hf://org/name@revision     a branch, tag or commit of it
+    hf://datasets/org/name     a data set
+
+The cache is looked through by its layout (models--org--name/refs and /snapshots), so
+that what has been downloaded is recognised without a network, and by a window that
+imports nothing large. Imports neither torch nor Qt.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+DEMO = "demo"  # the model source that names the bundled demo
+SCHEME = "hf://"
+INDEX = "model.safetensors.index.json"
+_DATASETS = "datasets/"
+_MAIN = "main"
+_PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
+_NAME = re.compile(rf"(?P<repo>({_PART}/)?{_PART})(@(?P<revision>[\w./-]+))?")
+_TYPED = re.compile(rf"{_PART}/{_PART}(@[\w./-]+)?")
+_ADDRESS = re.compile(r"(https?://)?(www\.)?(huggingface\.co|hf\.co)/")
+_TREE = re.compile(r"/(tree|blob|resolve)/(?P<revision>[^/]+).*")
+
+
+@dataclass(frozen=True, slots=True)
+class HubName:
+    """A model or a data set of the Hub."""
+
+    repo: str  # "org/name"; a few old ones have no organisation
+    revision: str = ""  # empty: the main branch
+    is_dataset: bool = False
+
+    def __str__(self) -> str:
+        kind = _DATASETS if self.is_dataset else ""
+        revision = f"@{self.revision}" if self.revision else ""
+        return f"{SCHEME}{kind}{self.repo}{revision}"
+
+    @property
+    def short(self) -> str:
+        """The name without who made it."""
+        return self.repo.rpartition("/")[2]
+
+    @property
+    def spoken(self) -> str:
+        """The name as people write it."""
+        return f"{self.repo}@{self.revision}" if self.revision else self.repo
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where the Hub's own programs keep all revisions of it."""
+        kind = "datasets" if self.is_dataset else "models"
+        return hub_cache() / "--".join((kind, *self.repo.split("/")))
+
+    @property
+    def snapshot(self) -> Path | None:
+        """The folder with the model's files, if all of them have been downloaded."""
+        folder = self._snapshot_folder()
+        return folder if folder is not None and _is_complete(folder) else None
+
+    def _snapshot_folder(self) -> Path | None:
+        revision = self.revision or _MAIN
+        try:
+            reference = self.cache_folder / "refs" / revision
+            commit = reference.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            commit = revision  # it may be one itself
+        folder = self.cache_folder / "snapshots" / commit
+        return folder if os.path.isdir(folder) else None
+
+
+def hub_name(source: str) -> HubName | None:
+    """What `source` names on the Hub; None: it is no name of the Hub."""
+    if not source.startswith(SCHEME):
+        return None
+    name = source.removeprefix(SCHEME)
+    is_dataset = name.startswith(_DATASETS)
+    found = _NAME.fullmatch(name.removeprefix(_DATASETS))
+    if found is None:
+        return None
+    return HubName(found["repo"], found["revision"] or "", is_dataset)
+
+
+def is_hub_source(source: str) -> bool:
+    """Whether `source` is meant as a name of the Hub, well-formed or not."""
+    return source.startswith(SCHEME)
+
+
+def understood(typed: str, *, is_dataset: bool = False) -> str:
+    """The full name for what a person has typed or pasted; empty: no name of the Hub.
+
+    Takes "org/name", "org/name@revision" and the address of a page of the Hub.
+    """
+    text = typed.strip()
+    if hub_name(text) is not None:
+        return text
+    address = _ADDRESS.match(text)
+    if address is not None:
+        text = text[address.end() :].partition("?")[0].rstrip("/")
+        is_dataset = text.startswith(_DATASETS)
+        text = _TREE.sub(r"@\g<revision>", text.removeprefix(_DATASETS))
+    if _TYPED.fullmatch(text) is None:
+        return ""
+    return f"{SCHEME}{_DATASETS if is_dataset else ''}{text}"
+
+
+def hub_cache() -> Path:
+    """The folder into which the Hub's own programs download."""
+    for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+        if folder := os.environ.get(variable):
+            return _path(folder)
+    if home := os.environ.get("HF_HOME"):
+        return _path(home) / "hub"
+    caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return _path(caches) / "huggingface" / "hub"
+
+
+def _path(text: str) -> Path:
+    return Path(os.path.expanduser(os.path.expandvars(text)))
+
+
+def _is_complete(folder: Path) -> bool:
+    """Whether all weights are there; they are fetched last, after everything else."""
+    if not os.path.isfile(folder / "config.json"):
+        return False
+    if not os.path.lexists(folder / INDEX):
+        return any(os.path.isfile(path) for path in folder.glob("*.safetensors"))
+    try:
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        shards = set(index["weight_map"].values())
+        return all(os.path.isfile(folder / shard) for shard in shards)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False

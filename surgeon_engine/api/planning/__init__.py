@@ -1,0 +1,1 @@
+"""Predictions before a run: target size, memory, duration, limits."""

@@ -1,0 +1,213 @@
+"""How long a run will take: the operations of each stage by the speed of the machine.
+
+    forward     2 operations for each weight and token, and those of attention
+    covariance  2 n^2 for each token and factor of side n
+    algebra     n^3 for a factor's Cholesky factor, inverse or solution, in float64
+    calls       small ones cost a time of their own, which is most of it in small models
+
+How many dampings a search tries and how many steps a correction takes is not known
+beforehand: what is usual stands below. Constants are measured (docs/results.md).
+Imports neither torch nor Qt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from surgeon_engine.api.config.pruning import (
+    SPARSE,
+    Method,
+    Structure,
+)
+from surgeon_engine.api.messages.machine import Rates
+from surgeon_engine.api.messages.run import Stage
+from surgeon_engine.api.messages.sources import LayerSummary
+from surgeon_engine.api.planning.memory import (
+    Footprint,
+    readers,
+    width,
+)
+
+_CALLS = 60  # operations of a block's forward
+_BACKWARD_CALLS = 2.5  # of its backward, for each of those
+_EFFICIENCY = 0.2  # of large products' speed that a model's many smaller ones reach
+_LOGIT_PASSES = 8  # over the logits, for their loss
+_GRAPH_PASSES = 6  # over the activations of a block that are no products
+# How many dampings a search tries in each shot at least, how many costs are computed
+# for that, and how many more of both in the first shot.
+_TRIALS, _COSTS, _TRIALS_FIRST = 3, 2, 1
+_TRIALS_LAST = 1  # more in the last shot
+_SPARSE_PASSES = 40  # over a layer, for costs and masks of its weights
+_STEPS = 30  # of the conjugate gradients of a layer
+_CORRECTIONS = 3  # steps of the correction
+_LENGTHS = 8  # that are tried for each
+_LIBRARIES_SECONDS = 8.0  # in which a fresh process is ready, on a usual processor
+_USUAL_CALL = 1e-6  # seconds, of that processor
+_DISK = 400e6  # bytes/s
+_DEQUANTISED = 8e6  # weights of a GGUF file turned into floats a second
+
+
+def seconds_of_stages(job: Footprint, rates: Rates) -> dict[Stage, float]:
+    """The time of each stage over the whole run."""
+    return _Clock(job, rates).stages()
+
+
+class _Clock:
+    """The times of one job at given speeds."""
+
+    def __init__(self, job: Footprint, rates: Rates) -> None:
+        self._job = job
+        self._rates = rates
+        model, config = job.model, job.config
+        self._length = config.calibration.window_length
+        self._batch = config.calibration.batch
+        attention = 4 * self._length * model.hidden_size * model.blocks
+        self._block_flops = 2 * model.prunable + attention  # of all, per token
+        self._head_flops = 2 * model.vocabulary * model.hidden_size
+        self._products = rates.products[config.model.dtype] * _EFFICIENCY
+
+    def stages(self) -> dict[Stage, float]:
+        """Seconds by stage."""
+        job, config = self._job, self._job.config
+        pruning, calibration = config.pruning, config.calibration
+        shots, held = pruning.shots, job.held_out
+        validation = self._forward(calibration.validation_windows)
+        files = (job.model.file_bytes + job.weights) / _DISK
+        if not job.model.dtype:  # it is quantised
+            files += job.model.parameters / _DEQUANTISED
+        times = {
+            Stage.LOAD: 0.5 + files,
+            Stage.TEXT: 0.5,
+            Stage.BASELINE: validation,
+            Stage.EVALUATION: shots * validation,
+            Stage.UPDATE: shots * self._update(),
+            Stage.SELECTION: shots * self._selection(),
+            Stage.EXPORT: 0.5 + 2 * job.export_weights / _DISK,
+            Stage.VERIFICATION: self._verification(),
+        }
+        if job.measures:
+            times[Stage.CURVATURE] = shots * self._curvature(
+                calibration.windows, job.measured
+            )
+        if pruning.searches_damping:
+            trial = self._update() + self._forward(held) + 2 * job.kept / self._moving
+            trials = shots * _TRIALS + _TRIALS_FIRST + _TRIALS_LAST
+            costs = shots * _COSTS + _TRIALS_FIRST
+            times[Stage.DAMPING] = trials * trial + costs * self._selection()
+        if pruning.is_corrected:
+            fit = calibration.windows - held
+            lengths = _LENGTHS * (self._forward(held) + 4 * job.kept / self._moving)
+            times[Stage.CORRECTION] = _CORRECTIONS * (self._directions() + lengths)
+            times[Stage.EVALUATION] += validation
+            times[Stage.CURVATURE] = times.get(Stage.CURVATURE, 0) + _CORRECTIONS * (
+                self._curvature(fit, job.remaining, with_gradient=True)
+            )
+        return times
+
+    @property
+    def _moving(self) -> float:
+        return self._rates.moving
+
+    def _batches(self, windows: int) -> int:
+        return -(-windows // self._batch)
+
+    def _calls(self, windows: int) -> float:
+        blocks = self._job.model.blocks + 1
+        return self._batches(windows) * blocks * _CALLS * self._rates.call
+
+    def _forward(self, windows: int) -> float:
+        """Loss of so many windows."""
+        tokens = windows * self._length
+        flops = tokens * (self._block_flops + self._head_flops)
+        numbers = tokens * self._job.model.vocabulary * 4 * _LOGIT_PASSES
+        return (
+            flops / self._products
+            + (numbers + self._activations(tokens)) / self._moving
+            + self._calls(windows)
+        )
+
+    def _activations(self, tokens: int) -> float:
+        """Bytes of what is read and written between the products."""
+        numbers = sum(layer.rows for layer in self._job.model.layers)
+        return tokens * numbers * self._job.each * _GRAPH_PASSES
+
+    def _curvature(
+        self,
+        windows: int,
+        layers: Iterable[LayerSummary],
+        *,
+        with_gradient: bool = False,
+    ) -> float:
+        """Factors of layers over so many windows."""
+        tokens, layers = windows * self._length, tuple(layers)
+        flops = sum(2 * width(layer) ** 2 for layer in readers(layers))
+        seconds = self._forward(windows)
+        if self._job.measures_gradients:
+            flops += sum(2 * layer.rows**2 for layer in layers)
+            flops += 2 * self._block_flops + self._head_flops  # again, and back
+            seconds += _BACKWARD_CALLS * self._calls(windows)
+            seconds += 2 * self._activations(tokens) / self._moving
+        if with_gradient:
+            flops += sum(2 * layer.weights for layer in layers)
+        return seconds + tokens * flops / self._products
+
+    def _selection(self) -> float:
+        """Costs of all candidates."""
+        pruning = self._job.config.pruning
+        seconds = 0.0
+        for layer in self._job.measured:
+            if pruning.method in (Method.LLM_SURGEON, Method.SPARSEGPT):
+                seconds += self._cubic(width(layer))
+                if pruning.structure is not Structure.ROWS:
+                    seconds += 2 * layer.rows * width(layer) ** 2 / self._factorising
+            if pruning.structure in SPARSE:
+                moved = layer.weights * 8 * _SPARSE_PASSES
+                seconds += moved / self._moving
+        return seconds
+
+    def _update(self) -> float:
+        """The weights of all layers once something has gone."""
+        pruning = self._job.config.pruning
+        moved = sum(layer.weights for layer in self._job.touched) * 8 * 4
+        seconds = moved / self._moving
+        for layer in self._job.measured:
+            seconds += self._solution(layer)
+        return seconds if pruning.adapts or pruning.structure in SPARSE else seconds / 2
+
+    def _solution(self, layer: LayerSummary) -> float:
+        """How the weights that stay in a layer adapt."""
+        pruning = self._job.config.pruning
+        R, C = layer.rows, width(layer)
+        product = 2 * R * C * (R + C)
+        if pruning.method is Method.SPARSEGPT:
+            return self._cubic(C) + R * C**2 / self._factorising
+        if not pruning.adapts:
+            return 0.0
+        if pruning.structure in SPARSE:
+            return (
+                self._cubic(C)
+                + self._cubic(R)
+                + (2 * _STEPS * product / self._factorising)
+            )
+        return self._cubic(C) / 2 + R * C**2 / self._factorising
+
+    def _directions(self) -> float:
+        """One step of the correction."""
+        return sum(
+            (self._cubic(width(layer)) + self._cubic(layer.rows)) / 2
+            + 2 * layer.weights * (layer.rows + width(layer)) / self._factorising
+            for layer in self._job.remaining
+        )
+
+    @property
+    def _factorising(self) -> float:
+        return self._rates.factorising
+
+    def _cubic(self, n: int) -> float:
+        """The inverse of a matrix with n rows."""
+        return n**3 / self._factorising
+
+    def _verification(self) -> float:
+        """A fresh process that loads the export and computes a little."""
+        start = _LIBRARIES_SECONDS * max(1.0, self._rates.call / _USUAL_CALL)
+        return start + self._job.export_weights / _DISK + 2 * self._forward(4)

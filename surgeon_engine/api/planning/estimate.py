@@ -1,0 +1,58 @@
+"""What a run will need: memory at its peak, room on the disk, time.
+
+`footprint.py` counts the bytes, `run_time.py` the seconds. Imports neither torch nor
+Qt.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.messages.machine import Machine
+from surgeon_engine.api.messages.run import Stage
+from surgeon_engine.api.messages.sources import ModelSummary
+from surgeon_engine.api.planning.duration import seconds_of_stages
+from surgeon_engine.api.planning.memory import Footprint
+from surgeon_engine.api.planning.token_files import as_it_is_read
+
+_LIBRARIES = 450_000_000  # bytes that a process with torch and transformers holds
+_WORKING = 100_000_000  # of threads and of what the allocator keeps, once it computes
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a run needs; bytes and seconds."""
+
+    ram: int  # of all processes together
+    engine: int  # of that of the run alone
+    gpu: int  # 0: it does not use one
+    disk: int
+    seconds_of_stages: dict[Stage, float] = field(default_factory=dict)  # {}: unknown
+
+    @property
+    def seconds(self) -> float | None:
+        """Of the whole run; None: how fast the machine is is not known."""
+        return sum(self.seconds_of_stages.values()) or None
+
+
+def estimate(config: RunConfig, model: ModelSummary, machine: Machine) -> Estimate:
+    """What the run needs on `machine`."""
+    read = as_it_is_read(config.calibration)
+    job = Footprint(replace(config, calibration=read), model)
+    device = config.model.device
+    on_gpu = machine.computes_on_gpu(device)
+    idle = max(_LIBRARIES, machine.idle_bytes) + _WORKING
+    peak = job.on_host if on_gpu else job.peak
+    engine = idle + max(peak, job.loaded, job.exporting)
+    # While a fresh process loads what was written, the engine still holds its own.
+    checking = _LIBRARIES + job.export_weights + job.evaluated(1)
+    rates = machine.rates(device)
+    seconds = seconds_of_stages(job, rates) if rates is not None else {}
+    return Estimate(
+        ram=int(max(engine, idle + job.exported + checking)),
+        engine=int(engine),
+        gpu=int(job.on_device) if on_gpu else 0,
+        disk=job.disk,
+        seconds_of_stages={s: machine.pace * x for s, x in seconds.items()},
+    )

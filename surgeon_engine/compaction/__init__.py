@@ -1,0 +1,1 @@
+"""Turn a masked model into a smaller one, and back."""

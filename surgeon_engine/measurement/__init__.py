@@ -1,0 +1,1 @@
+"""Measure speed and memory of one or two models."""

@@ -1,1 +1,0 @@
-"""Models in, their speed and their memory on this machine out."""

@@ -1,0 +1,104 @@
+"""The model under the knife: its parts, what has gone so far, and its curvature."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.messages.run import (
+    GroupsLeft,
+    LayerSparsity,
+)
+from surgeon_engine.api.messages.sources import ModelSummary
+from surgeon_engine.api.planning.target_size import Goal
+from surgeon_engine.calibration.windows import TokenWindows
+from surgeon_engine.model.layers import PrunableLayer
+from surgeon_engine.model.load import LoadedModel
+from surgeon_engine.pruning.structures.base import Unit
+from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
+
+
+@dataclass(slots=True, eq=False)
+class Patient:
+    """What a run works on.
+
+    What a shot removes is zero in the model, and `gone`; between shots it may be taken
+    out of the model altogether (shrinking.py).
+    """
+
+    config: RunConfig
+    loaded: LoadedModel
+    windows: TokenWindows
+    units: tuple[Unit, ...]
+    goal: Goal
+    original: ModelSummary  # of the model as it was found
+    gone: dict[str, Tensor]  # unit -> candidates, bool
+    kept: dict[str, Tensor] = field(default_factory=dict)  # unit -> groups still in it
+    paid: dict[str, float] = field(default_factory=dict)  # unit -> costs so far
+    is_cut_open: bool = False  # some weights may be those of a shot that has not ended
+
+    @property
+    def cut(self) -> int:
+        """Weights that are out of the model."""
+        return self.original.prunable - sum(x.weights for x in self.loaded.layers)
+
+    def sparsities(self) -> tuple[LayerSparsity, ...]:
+        """How much of each layer is gone, and what is left of it."""
+        left = {
+            layer.name: _Left.of(layer, is_gone, _groups(unit, self))
+            for unit in self.units
+            for layer, is_gone in unit.zeros(self.gone[unit.measured.name])
+        }
+        result = []
+        for had, layer in zip(self.original.layers, self.loaded.layers, strict=True):
+            rest = left.get(had.name) or _Left.all_of(layer)
+            result.append(
+                LayerSparsity(
+                    had.name,
+                    had.block,
+                    had.kind,
+                    had.weights,
+                    had.weights - rest.weights,
+                    cost=self.paid.get(had.name, 0.0),
+                    rows_kept=rest.rows,
+                    columns_kept=rest.columns,
+                    groups=rest.groups,
+                )
+            )
+        return tuple(result)
+
+
+@dataclass(frozen=True, slots=True)
+class _Left:
+    """What is left of a layer."""
+
+    weights: int
+    rows: int
+    columns: int
+    groups: GroupsLeft | None = None
+
+    @classmethod
+    def all_of(cls, layer: PrunableLayer) -> _Left:
+        return cls(layer.weights, layer.rows, layer.columns)
+
+    @classmethod
+    def of(
+        cls, layer: PrunableLayer, is_gone: Tensor, groups: GroupsLeft | None
+    ) -> _Left:
+        column_is_gone = is_gone[:, : layer.columns].all(dim=0)  # not of the bias
+        return cls(
+            layer.weights - int(is_gone.sum()),
+            layer.rows - int(is_gone.all(dim=1).sum()),
+            layer.columns - int(column_is_gone.sum()),
+            groups,
+        )
+
+
+def _groups(unit: Unit, patient: Patient) -> GroupsLeft | None:
+    if not isinstance(unit, CoupledUnit):
+        return None
+    gone = int(patient.gone[unit.measured.name].sum())
+    kept = unit.candidates - gone
+    return GroupsLeft(unit.coupled.kind.value, kept, unit.originally)

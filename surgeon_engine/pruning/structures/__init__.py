@@ -1,0 +1,1 @@
+"""The structures that can be removed."""

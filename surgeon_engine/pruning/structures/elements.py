@@ -1,0 +1,182 @@
+"""Single weights: anywhere in a layer, or of every M neighbours in a row all but N.
+
+Candidates are the R x C weights, row by row. Under N:M the weights of a group go
+together or not at all: the cheapest way to leave N of its M (`costs.pattern_costs`) is
+found first, and each weight of that set bears an equal part of the joint cost. Columns
+beyond the last whole group stay, and so does a bias.
+
+Methods that spread removals evenly get ranks for costs: the share of a row, or of a
+layer, that is cheaper. One threshold on those takes the same share everywhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from surgeon_engine.api.config.pruning import (
+    PruningConfig,
+    Structure,
+)
+from surgeon_engine.api.planning.rounding import least_of
+from surgeon_engine.curvature.factors import KroneckerFactors
+from surgeon_engine.model.layers import PrunableLayer
+from surgeon_engine.pruning.costs import (
+    Stiffness,
+    element_costs,
+    pattern_costs,
+    ways_to_remove,
+)
+from surgeon_engine.pruning.methods.base import (
+    Allocation,
+    Method,
+)
+from surgeon_engine.pruning.structures.base import (
+    Updated,
+    share_to_keep,
+)
+from surgeon_engine.pruning.threshold import (
+    GONE,
+    Elements,
+    refuse_nan,
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ElementsUnit:
+    """The weights of one layer."""
+
+    measured: PrunableLayer
+    method: Method
+
+    @property
+    def layers(self) -> tuple[PrunableLayer, ...]:
+        """The layer alone."""
+        return (self.measured,)
+
+    @property
+    def candidates(self) -> int:
+        """R C."""
+        return self.measured.rows * self.measured.columns
+
+    def removals(
+        self, factors: KroneckerFactors, before: Tensor, pruning: PruningConfig
+    ) -> Elements:
+        """See `Unit.removals`."""
+        W = self.measured.weight()
+        quadratic = self.method.quadratic(W, factors)
+        of_A, of_G = self.method.stiffnesses(quadratic, pruning.cost_damping)
+        gone = before.view(self.measured.rows, -1).to(W.device)
+        if pruning.structure is Structure.N_M:
+            cost = self._costs_in_groups(W, of_A, of_G, gone, pruning)
+            atom = pruning.of - pruning.kept
+        else:
+            cost = element_costs(W, of_A, of_G)[:, : self.measured.columns]
+            refuse_nan(self.measured.name, cost)
+            cost = _spread(cost.masked_fill(gone, -1), self.method.allocation)
+            atom = 1
+        cost = cost.masked_fill(gone, GONE).float().flatten().cpu()
+        keeps = share_to_keep(self.layers, pruning)
+        return Elements(_within_limit(cost, atom, keeps), atom)
+
+    def _costs_in_groups(
+        self,
+        W: Tensor,
+        of_A: Stiffness,
+        of_G: Stiffness,
+        gone: Tensor,
+        pruning: PruningConfig,
+    ) -> Tensor:
+        """The costs of groups, on those of their weights that would go.  R x C."""
+        kept, of = pruning.kept, pruning.of
+        W = W[:, : self.measured.columns]
+        cost, chosen = pattern_costs(W, of_A, of_G, kept, of)
+        refuse_nan(self.measured.name, cost)
+        is_gone = gone[:, : cost.shape[1] * of].unflatten(1, (-1, of)).any(dim=2)
+        cost = _spread(cost.masked_fill(is_gone, -1), self.method.allocation)
+        cost = cost.masked_fill(is_gone, torch.inf)  # its other weights stay
+        return _by_weight(cost, chosen, W.shape[1], kept, of)
+
+    def updated(
+        self,
+        factors: KroneckerFactors,
+        before: Tensor,
+        after: Tensor,
+        pruning: PruningConfig,
+    ) -> Updated:
+        """See `Unit.updated`."""
+        del before  # W has zeros there
+        W = self.measured.weight()
+        quadratic = self.method.quadratic(W, factors)
+        goes = after.view(self.measured.rows, -1).to(W.device)
+        X, gone = self.method.without_elements(W, quadratic, goes, pruning)
+        if pruning.structure is Structure.N_M:
+            _check_groups(X, gone, pruning.kept, pruning.of)
+        return Updated([(self.measured, X)], gone.flatten().cpu())
+
+    def zeros(self, gone: Tensor) -> list[tuple[PrunableLayer, Tensor]]:
+        """See `Unit.zeros`."""
+        is_gone = gone.view(self.measured.rows, -1)
+        bias = is_gone.new_zeros(self.measured.rows, int(self.measured.has_bias))
+        return [(self.measured, torch.cat([is_gone, bias], dim=1))]
+
+
+def _spread(cost: Tensor, allocation: Allocation) -> Tensor:
+    """The costs, or their ranks among what competes, as shares.  Shape of cost."""
+    match allocation:
+        case Allocation.GLOBAL:
+            return cost
+        case Allocation.ROW:
+            return _ranks(cost)
+        case Allocation.LAYER:
+            return _ranks(cost.flatten().unsqueeze(0)).view_as(cost)
+
+
+def _ranks(cost: Tensor) -> Tensor:
+    """The place of each in its row, from 1, divided by the length of the row."""
+    order = cost.argsort(dim=1, stable=True)
+    places = torch.arange(1, cost.shape[1] + 1, device=cost.device, dtype=cost.dtype)
+    ranks = torch.empty_like(cost)
+    ranks.scatter_(1, order, places.expand_as(cost).contiguous())
+    return ranks / cost.shape[1]
+
+
+def _by_weight(
+    cost: Tensor, chosen: Tensor, columns: int, kept: int, of: int
+) -> Tensor:
+    """The costs of groups as those of their weights: inf for what would stay."""
+    gone = ways_to_remove(kept, of).to(chosen.device)[
+        chosen
+    ]  # R x groups x (of - kept)
+    of_group = cost.new_full((*cost.shape, of), torch.inf)
+    of_group.scatter_(2, gone, (cost / (of - kept)).unsqueeze(2).expand_as(gone))
+    result = cost.new_full((len(cost), columns), torch.inf)
+    result[:, : of_group.shape[1] * of] = of_group.flatten(1)
+    return result
+
+
+def _check_groups(X: Tensor, gone: Tensor, kept: int, of: int) -> None:
+    """A group without exactly N of M would be a fault of this program."""
+    whole = gone.shape[1] - gone.shape[1] % of
+    count = gone[:, :whole].unflatten(1, (-1, of)).sum(dim=2)
+    is_right = bool(((count == 0) | (count == of - kept)).all())
+    if not is_right or bool(X[:, : gone.shape[1]][gone].any()):
+        raise RuntimeError(f"A group of {of} does not keep exactly {kept}.")
+
+
+def _within_limit(cost: Tensor, atom: int, keep_at_least: float) -> Tensor:
+    """The costs, inf for all that the layer's least share has to keep.
+
+    What has gone before stays gone, whatever is asked for now.
+    """
+    if not keep_at_least:
+        return cost
+    limit = len(cost) - least_of(len(cost), keep_at_least)
+    limit = limit // atom * atom
+    order = cost.argsort(stable=True)
+    beyond = order[max(limit, int((cost == GONE).sum())) :]
+    cost = cost.clone()
+    cost[beyond] = torch.inf
+    return cost

@@ -1,0 +1,89 @@
+"""Divides a model into the units of a structure, leaving out what is protected."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from transformers import PreTrainedModel
+
+from surgeon_engine.api.config.layer_patterns import (
+    any_is_meant,
+    limit_in,
+)
+from surgeon_engine.api.config.pruning import (
+    BY_LAYER,
+    COUPLED,
+    PruningConfig,
+    Structure,
+)
+from surgeon_engine.api.errors import PruningError
+from surgeon_engine.model.coupling import coupled_groups
+from surgeon_engine.model.layers import (
+    PrunableLayer,
+    prunable_layers,
+)
+from surgeon_engine.pruning.methods import METHODS
+from surgeon_engine.pruning.structures.base import Unit
+from surgeon_engine.pruning.structures.elements import ElementsUnit
+from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
+from surgeon_engine.pruning.structures.rows_columns import (
+    Kind,
+    RowsOrColumns,
+)
+
+_KINDS = {
+    Structure.ROWS_AND_COLUMNS: tuple(Kind),
+    Structure.ROWS: (Kind.ROW,),
+    Structure.COLUMNS: (Kind.COLUMN,),
+}
+
+
+def units_of(pruning: PruningConfig, model: PreTrainedModel) -> tuple[Unit, ...]:
+    """The units into which a structure divides what of a model is not protected.
+
+    Raises:
+        PruningError: the model cannot be pruned like that.
+    """
+    layers = prunable_layers(model)
+    _refuse_what_matches_nothing(pruning.protect, "protects", layers)
+    limited = [limit_in(words).pattern for words in pruning.limits]
+    _refuse_what_matches_nothing(limited, "limits", layers)
+    units = tuple(
+        unit
+        for unit in _all_units(pruning, model, layers)
+        if not any_is_meant(unit.layers, pruning.protect)
+    )
+    if not units:
+        raise PruningError(
+            "Everything that could be removed is protected.", "Protect less."
+        )
+    return units
+
+
+def _refuse_what_matches_nothing(
+    patterns: Iterable[str], verb: str, layers: Sequence[PrunableLayer]
+) -> None:
+    """A misspelt name would otherwise protect or limit nothing, silently."""
+    for pattern in patterns:
+        if not any_is_meant(layers, (pattern,)):
+            raise PruningError(
+                f"{pattern!r} {verb} no layer of this model.",
+                f"Give a name such as {layers[0].name}, a kind such as "
+                f"{layers[0].kind}, or a block such as block 0; * stands for "
+                "anything.",
+            )
+
+
+def _all_units(
+    pruning: PruningConfig, model: PreTrainedModel, layers: Sequence[PrunableLayer]
+) -> tuple[Unit, ...]:
+    method = METHODS[pruning.method]
+    if pruning.structure in COUPLED:
+        groups = coupled_groups(pruning.structure, model)
+        return tuple(CoupledUnit(each, method, each.groups) for each in groups)
+    if pruning.structure in BY_LAYER:
+        kinds = _KINDS[pruning.structure]
+        return tuple(RowsOrColumns(layer, method, kinds) for layer in layers)
+    if pruning.structure is Structure.N_M:  # of the others no group would be whole
+        layers = [layer for layer in layers if layer.columns >= pruning.of]
+    return tuple(ElementsUnit(layer, method) for layer in layers)

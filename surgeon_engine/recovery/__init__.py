@@ -1,0 +1,1 @@
+"""Win quality back after weights have been removed."""

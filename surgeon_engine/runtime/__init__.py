@@ -1,0 +1,1 @@
+"""The environment of a run: device, linear algebra, progress, versions."""

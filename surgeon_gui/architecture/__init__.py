@@ -1,1 +1,0 @@
-"""Every layer before and after, and why it was cut as much as it was."""

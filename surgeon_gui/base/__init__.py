@@ -1,0 +1,1 @@
+"""Foundations of the window: translation, settings, theme, paths, threads."""

@@ -1,0 +1,40 @@
+"""The application's icon, drawn: a grid of weights of which some are gone."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QRectF, Qt
+from PySide6.QtGui import QColor, QIcon, QPainter, QPixmap
+
+from surgeon_gui.base.colours import LIGHT
+
+_SIZES = (16, 32, 64, 128, 256)
+_GONE = {(0, 2), (1, 0), (2, 1), (2, 2)}  # row, column
+
+
+def application_icon() -> QIcon:
+    """In all sizes that a desktop asks for."""
+    icon = QIcon()
+    for size in _SIZES:
+        icon.addPixmap(_drawn(size))
+    return icon
+
+
+def _drawn(size: int) -> QPixmap:
+    pixmap = QPixmap(size, size)
+    pixmap.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(pixmap)
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+    painter.setPen(Qt.PenStyle.NoPen)
+    painter.setBrush(QColor(LIGHT.accent))
+    painter.drawRoundedRect(QRectF(0, 0, size, size), size * 0.2, size * 0.2)
+    cell, gap = size * 0.18, size * 0.06
+    start = (size - 3 * cell - 2 * gap) / 2
+    for row in range(3):
+        for column in range(3):
+            colour = QColor(LIGHT.on_accent)
+            colour.setAlphaF(0.25 if (row, column) in _GONE else 1.0)
+            painter.setBrush(colour)
+            x, y = start + column * (cell + gap), start + row * (cell + gap)
+            painter.drawRoundedRect(QRectF(x, y, cell, cell), cell * 0.2, cell * 0.2)
+    painter.end()
+    return pixmap

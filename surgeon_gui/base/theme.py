@@ -1,0 +1,134 @@
+"""Colours and distances, light and dark: for the palette, a little QSS and the plots.
+
+Qt's own switch does nothing on several platforms, so the colours are set here, over
+the Fusion style. Widgets that paint themselves ask `theme_of` for the colours that
+hold and repaint when their palette changes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QColor, QGuiApplication, QPalette
+from PySide6.QtWidgets import QApplication, QWidget
+
+from surgeon_gui.base.colours import DARK, LIGHT, Theme
+from surgeon_gui.base.settings import ThemeChoice
+
+GAP = 8  # pixels between things that belong together
+MARGIN = 12  # inside cards
+RADIUS = 8  # of cards and of the drop zone
+
+
+def chosen(choice: ThemeChoice) -> Theme:
+    """The theme that a choice comes to on this system."""
+    if choice is ThemeChoice.SYSTEM:
+        scheme = QGuiApplication.styleHints().colorScheme()
+        return DARK if scheme is Qt.ColorScheme.Dark else LIGHT
+    return DARK if choice is ThemeChoice.DARK else LIGHT
+
+
+def apply_theme(application: QApplication, choice: ThemeChoice) -> None:
+    """Give the whole application its colours; windows that are open follow."""
+    theme = chosen(choice)
+    application.setPalette(_palette(theme))
+    application.setStyleSheet(_stylesheet(theme))
+
+
+def dress(widget: QWidget, theme: Theme) -> None:
+    """Give one widget, with all that is in it, colours of its own."""
+    # One by one, and by a rule: the palette of the application is stronger than that
+    # of a parent as long as the application has a style sheet.
+    for each in (widget, *widget.findChildren(QWidget)):
+        each.setPalette(_palette(theme))
+    words = f"QLabel {{ color: {theme.text}; }}"
+    widget.setStyleSheet(words + _stylesheet(theme))
+
+
+def theme_of(widget: QWidget) -> Theme:
+    """The theme whose colours a widget has."""
+    return DARK if widget.palette().window().color().lightness() < 128 else LIGHT
+
+
+def contrast(front: str, back: str) -> float:
+    """How far two colours stand out from each other, from 1 to 21 (WCAG 2.2)."""
+    low, high = sorted((_luminance(QColor(front)), _luminance(QColor(back))))
+    return (high + 0.05) / (low + 0.05)
+
+
+def ink_on(background: QColor) -> QColor:
+    """Black or white, whichever reads better on a colour; one of them always does."""
+    inks = ("#000000", "#ffffff")
+    return QColor(max(inks, key=lambda ink: contrast(ink, background.name())))
+
+
+def heat_colour(theme: Theme, share: float) -> QColor:
+    """The colour of a share, between the steps of the theme's heat."""
+    place = min(1.0, max(0.0, share)) * (len(theme.heat) - 1)
+    index = min(int(place), len(theme.heat) - 2)
+    low, high = QColor(theme.heat[index]), QColor(theme.heat[index + 1])
+    part = place - index
+    return QColor(
+        round(low.red() + part * (high.red() - low.red())),
+        round(low.green() + part * (high.green() - low.green())),
+        round(low.blue() + part * (high.blue() - low.blue())),
+    )
+
+
+def _luminance(colour: QColor) -> float:
+    parts = (colour.redF(), colour.greenF(), colour.blueF())
+    linear = [
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
+        for part in parts
+    ]
+    weights = (0.2126, 0.7152, 0.0722)
+    return sum(weight * part for weight, part in zip(weights, linear, strict=True))
+
+
+def _palette(theme: Theme) -> QPalette:
+    roles = QPalette.ColorRole
+    colours = {
+        roles.Window: theme.window,
+        roles.WindowText: theme.text,
+        roles.Base: theme.surface,
+        roles.AlternateBase: theme.window,
+        roles.Text: theme.text,
+        roles.PlaceholderText: theme.muted,
+        roles.Button: theme.raised,
+        roles.ButtonText: theme.text,
+        roles.BrightText: theme.bad,
+        roles.Highlight: theme.accent,
+        roles.HighlightedText: theme.on_accent,
+        roles.Accent: theme.accent,
+        roles.Link: theme.accent,
+        roles.LinkVisited: theme.accent,
+        roles.ToolTipBase: theme.surface,
+        roles.ToolTipText: theme.text,
+    }
+    palette = QPalette(QColor(theme.raised), QColor(theme.window))
+    for role, colour in colours.items():
+        palette.setColor(role, QColor(colour))
+    for role in (roles.Text, roles.WindowText, roles.ButtonText):
+        palette.setColor(QPalette.ColorGroup.Disabled, role, QColor(theme.faint))
+    disabled = QPalette.ColorGroup.Disabled
+    palette.setColor(disabled, roles.Highlight, QColor(theme.border))
+    return palette
+
+
+def _stylesheet(theme: Theme) -> str:
+    """Return the style sheet of the window in the colours of `theme`."""
+    resources = Path(str(files("surgeon_resources")))
+    template = Template((resources / "themes" / "surgeon.qss").read_text("utf-8"))
+    colours = {
+        item.name: getattr(theme, item.name)
+        for item in fields(theme)
+        if isinstance(getattr(theme, item.name), str)
+    }
+    tick = resources / "pictures" / f"tick-{theme.name}.svg"
+    return template.substitute(
+        colours, radius=RADIUS, half_gap=GAP // 2, tick=tick.as_posix()
+    )

@@ -1,0 +1,1 @@
+"""Objects that hold state and talk to the engine. QtCore only."""

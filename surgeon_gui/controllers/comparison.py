@@ -1,0 +1,79 @@
+"""The comparison of the ticked runs, which are read in the background."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from PySide6.QtCore import QObject, Signal, Slot
+
+from surgeon_gui.base.background import Background
+from surgeon_gui.controllers.runs import Runs
+from surgeon_gui.state.comparison import Compared
+from surgeon_gui.state.run import RunState
+from surgeon_gui.state.runs.reading import (
+    RunRecord,
+    UnreadableRunError,
+    read_state,
+)
+from surgeon_gui.state.runs.text import distinct_titles
+
+
+class Comparing(QObject):
+    """Follows the ticks in the list of runs."""
+
+    changed = Signal()
+
+    def __init__(self, runs: Runs) -> None:
+        super().__init__(runs)
+        self._runs = runs
+        self._background = Background(self)
+        self._read: dict[str, tuple[RunRecord, RunState]] = {}
+        self._being_read: dict[str, RunRecord] = {}
+        self.compared: tuple[Compared, ...] = ()
+        runs.changed.connect(self._on_runs_changed)
+
+    @Slot()
+    def _on_runs_changed(self) -> None:
+        records = [
+            self._runs.state.record(folder) for folder in self._runs.state.ticked
+        ]
+        ticked = {record.folder: record for record in records if record is not None}
+        self._read = {
+            folder: found for folder, found in self._read.items() if folder in ticked
+        }
+        for folder, record in ticked.items():
+            known = self._read.get(folder)
+            is_known = known is not None and known[0].stamp == record.stamp
+            if not is_known and self._being_read.get(folder) != record:
+                self._being_read[folder] = record
+                work = partial(_state_of, folder)
+                self._background.start(work, partial(self._on_read, record))
+        self._tell()
+
+    def _on_read(self, record: RunRecord, run: RunState | None) -> None:
+        if self._being_read.get(record.folder) == record:
+            del self._being_read[record.folder]
+        if run is not None:
+            self._read[record.folder] = record, run
+        self._tell()
+
+    def _tell(self) -> None:
+        """Compare what is ticked and has been read."""
+        state = self._runs.state
+        names = distinct_titles(x for x in state.records if x.folder in state.ticked)
+        compared = tuple(
+            Compared(names[folder], self._read[folder][1])
+            for folder in state.ticked
+            if folder in self._read and folder in names
+        )
+        if compared != self.compared:
+            self.compared = compared
+            self.changed.emit()
+
+
+def _state_of(folder: str) -> RunState | None:
+    try:
+        return read_state(Path(folder), with_progress=False)
+    except UnreadableRunError:
+        return None  # the list says so beside the run

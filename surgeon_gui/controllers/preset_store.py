@@ -1,0 +1,102 @@
+"""Keeps the user's own presets: saves, shares and deletes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PySide6.QtCore import QObject, Signal, Slot
+
+from surgeon_engine.api.config.presets import Preset
+from surgeon_engine.api.errors import ConfigError
+from surgeon_engine.api.messages.events import Failed
+from surgeon_gui.base.translation import tr
+from surgeon_gui.controllers.session import Session
+from surgeon_gui.state.job import own_presets
+
+
+class PresetShelf(QObject):
+    """The presets in one folder; the session knows them as they are there."""
+
+    refused = Signal(str)  # why a preset was not saved
+
+    def __init__(
+        self, session: Session, folder: Path, parent: QObject | None = None
+    ) -> None:
+        super().__init__(parent)
+        self._session = session
+        self._folder = folder
+        self.deleted: Preset | None = None  # the last one, until another is saved
+        found, problems = own_presets.read_presets(folder)
+        session.set_own_presets(tuple(found))
+        if problems:
+            hint = tr("The files are in {folder}.").format(folder=folder)
+            session.show_problem(Failed(" ".join(problems), hint))
+
+    @property
+    def _own(self) -> list[Preset]:
+        return list(self._session.state.own_presets)
+
+    def save(self, title: str) -> bool:
+        """Keep the settings of the draft under a title; whether that was done."""
+        try:
+            config = self._session.state.config
+            preset = own_presets.new_preset(title, config, self._own, self._folder)
+        except ConfigError as error:
+            self.refused.emit(error.message)
+            return False
+        return self._keep(preset)
+
+    @Slot(str)
+    def add_from_file(self, path: str) -> None:
+        """Take the preset in a file in, and choose it."""
+        try:
+            found = own_presets.read_preset(Path(path))
+            preset = own_presets.added(found, self._own, self._folder)
+        except ConfigError as error:
+            self._session.show_problem(Failed(error.message, error.hint))
+            return
+        if self._keep(preset):
+            self._session.choose_preset(preset)
+
+    def share(self, preset: Preset, path: str) -> None:
+        """Write a preset to a file for others."""
+        try:
+            own_presets.write_preset(preset, Path(path))
+        except OSError as error:
+            self._tell(path, error)
+
+    def delete(self, preset: Preset) -> None:
+        """Remove one of the user's own; the settings of the draft stay."""
+        try:
+            own_presets.path_of(preset, self._folder).unlink(missing_ok=True)
+        except OSError as error:
+            self._tell(str(self._folder), error)
+            return
+        self.deleted = preset
+        rest = tuple(each for each in self._own if each != preset)
+        self._session.set_own_presets(rest)
+
+    @Slot()
+    def restore(self) -> None:
+        """Keep the last one that was deleted after all."""
+        if self.deleted is not None:
+            self._keep(self.deleted)
+
+    def _keep(self, preset: Preset) -> bool:
+        try:
+            own_presets.write_preset(preset, own_presets.path_of(preset, self._folder))
+        except OSError as error:
+            self._tell(str(self._folder), error)
+            return False
+        self.deleted = None
+        found, _ = own_presets.read_presets(self._folder)
+        self._session.set_own_presets(tuple(found))
+        return True
+
+    def _tell(self, place: str, error: OSError) -> None:
+        message = tr("{place} cannot be written: {reason}.").format(
+            place=place, reason=error.strerror
+        )
+        self._session.show_problem(
+            Failed(message, tr("Choose a folder that you may write to."))
+        )

@@ -1,0 +1,246 @@
+"""The history of runs: reads it, and does what the user wants done with one.
+
+Folders are read, and runs opened, in a thread of their own. `changed` fires whenever
+the list is another one.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from PySide6.QtCore import QObject, Signal, Slot
+from send2trash import send2trash
+
+from surgeon_engine.api.messages.events import (
+    Cancelled,
+    Envelope,
+    Failed,
+)
+from surgeon_engine.api.messages.run import (
+    RunFinished,
+    RunStarted,
+    ShotFinished,
+    StageStarted,
+)
+from surgeon_gui.base import paths
+from surgeon_gui.base.background import Background
+from surgeon_gui.base.translation import tr
+from surgeon_gui.controllers.session import Session
+from surgeon_gui.state.run import RunState
+from surgeon_gui.state.runs import state as runs_state
+from surgeon_gui.state.runs.reading import (
+    RunRecord,
+    Standing,
+    UnreadableRunError,
+    is_run,
+    read_record,
+    read_runs,
+    read_state,
+    write_name,
+)
+from surgeon_gui.state.runs.state import RunsState
+from surgeon_gui.state.runs.text import title
+
+# After these the folder of a run says something else than before.
+_TELLING = (RunStarted, ShotFinished, RunFinished, Failed, Cancelled)
+
+
+class _Opened(NamedTuple):
+    """What the folder of a run was found to hold."""
+
+    record: RunRecord
+    run: RunState | None  # None: it cannot be read
+
+
+class Runs(QObject):
+    """Holds the list, and changes it."""
+
+    changed = Signal()
+    opened = Signal()  # an earlier run is shown
+    duplicated = Signal()  # the settings of one are those of the next
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._session = session
+        self._reading, self._deleting = Background(self), Background(self)
+        self._is_reading = False
+        self._reads_again = False
+        self.state = RunsState()
+        session.changed.connect(self._on_session_changed)
+        session.events_arrived.connect(self._on_events_arrived)
+        self._on_session_changed()
+
+    @Slot()
+    def refresh(self) -> None:
+        """Read the folder of runs; while it is being read, once more after that."""
+        if self._is_reading:
+            self._reads_again = True
+            return
+        self._is_reading = True
+        parent = self.state.parent
+        known = {record.folder: record for record in self.state.records}
+        work = partial(_read, paths.expanded(parent), known)
+        self._reading.start(work, partial(self._on_read, parent), self._on_not_read)
+
+    def tick(self, folder: str, is_on: bool) -> None:
+        """Take a run into the comparison, or out of it."""
+        self._set(runs_state.with_tick(self.state, folder, is_on))
+
+    def tick_only(self, folders: tuple[str, ...]) -> None:
+        """Compare these runs and no others."""
+        self._set(runs_state.with_ticks(self.state, folders))
+
+    def rename(self, folder: str, name: str) -> None:
+        """Give a run a name; an empty one gives back the first."""
+        try:
+            write_name(Path(folder), name)
+        except OSError as error:
+            words = tr("The name cannot be written: {reason}.")
+            self._complain(
+                words.format(reason=error.strerror),
+                tr("Look whether the folder of the run may be written to."),
+            )
+            return
+        self.refresh()
+
+    def duplicate(self, folder: str) -> None:
+        """Make the settings of a run those of the next."""
+        record = self.state.record(folder)
+        if record is not None and record.config is not None:
+            self._session.load(record.config)
+            self.duplicated.emit()
+
+    def reopen(self, folder: str) -> None:
+        """Show a run with all its charts, as it was when it ended."""
+        live = self._session.state.run
+        if live.status.is_busy and live.folder == folder:
+            self._session.close_earlier()
+            self.opened.emit()
+            return
+        work = partial(_open, Path(folder))
+        self._reading.start(work, self._on_opened)
+
+    def delete_obstacle(self, folder: str) -> str:
+        """Why a run cannot be deleted; empty if it can."""
+        state, record = self._session.state, self.state.record(folder)
+        is_used = state.is_busy and state.run.folder == folder
+        if is_used or (record and record.standing is Standing.UNDER_WAY):
+            return tr("The run is under way, or its files are in use.")
+        return ""
+
+    def delete(self, folder: str) -> None:
+        """Put the folder of a run into the trash."""
+        if why := self.delete_obstacle(folder):
+            self._complain(why, tr("Wait until it has ended, or cancel it."))
+            return
+        work = partial(_to_trash, folder)
+        self._deleting.start(work, partial(self._on_deleted, folder))
+
+    def finish_deleting(self) -> None:
+        """Wait for what is on its way into the trash, as the window closes."""
+        self._deleting.finish()
+
+    def _on_not_read(self) -> None:
+        """Something was raised, which is told elsewhere."""
+        self._is_reading = self._reads_again = False
+
+    def _on_read(self, parent: str, found: tuple[RunRecord, ...] | str) -> None:
+        self._is_reading = False
+        if parent != self.state.parent:
+            self.refresh()
+            return
+        if isinstance(found, str):
+            self._set(runs_state.with_problem(self.state, found))
+        else:
+            self._set(runs_state.with_records(self.state, found))
+        if self._reads_again:
+            self._reads_again = False
+            self.refresh()
+
+    def _on_opened(self, found: _Opened) -> None:
+        if found.run is None:
+            self._complain(
+                tr("{run} cannot be opened. {reason}").format(
+                    run=title(found.record), reason=found.record.problem
+                ),
+                tr("Its folder, {folder}, is no longer as it was written.").format(
+                    folder=found.record.folder
+                ),
+            )
+        elif found.run.status.is_busy:
+            self._complain(
+                tr("{run} is still under way in another window or program.").format(
+                    run=title(found.record)
+                ),
+                tr("Open it when it has ended."),
+            )
+        else:
+            self._session.reopen(found.run, title(found.record))
+            self.opened.emit()
+
+    def _on_deleted(self, folder: str, problem: str) -> None:
+        if problem:
+            words = tr("The run could not be put into the trash: {reason}.")
+            hint = tr("It is still there. To delete it for good, remove {folder}.")
+            self._complain(words.format(reason=problem), hint.format(folder=folder))
+        elif self._session.state.shown_run.folder == folder:
+            self._session.close_earlier()
+        self.refresh()
+
+    @Slot()
+    def _on_session_changed(self) -> None:
+        parent = self._session.state.run_parent
+        if parent != self.state.parent:
+            self._set(runs_state.with_parent(self.state, parent))
+            self.refresh()
+
+    @Slot(object)
+    def _on_events_arrived(self, batch: list[Envelope]) -> None:
+        run = self._session.state.run
+        for envelope in batch:
+            is_first = isinstance(envelope.event, StageStarted) and run.model is None
+            if envelope.run == run.run and (
+                is_first or isinstance(envelope.event, _TELLING)
+            ):
+                self.refresh()
+                return
+
+    def _complain(self, message: str, hint: str) -> None:
+        self._session.show_problem(Failed(message, hint))
+
+    def _set(self, state: RunsState) -> None:
+        if state != self.state:
+            self.state = state
+            self.changed.emit()
+
+
+def _read(parent: Path, known: dict[str, RunRecord]) -> tuple[RunRecord, ...] | str:
+    """The runs in a folder, or why they cannot be read."""
+    try:
+        return read_runs(parent, known)
+    except OSError as error:
+        words = tr("{folder} cannot be looked into: {reason}.")
+        return words.format(folder=parent, reason=error.strerror)
+
+
+def _open(folder: Path) -> _Opened:
+    record = read_record(folder)
+    if not is_run(folder):
+        gone = tr("There is no run in its folder.")
+        damaged = RunRecord(str(folder), Standing.DAMAGED, problem=gone)
+        return _Opened(damaged, None)
+    try:
+        return _Opened(record, read_state(folder))
+    except UnreadableRunError:
+        return _Opened(record, None)
+
+
+def _to_trash(folder: str) -> str:
+    """Put a folder into the trash; why that is not possible, or nothing."""
+    try:
+        send2trash(folder)
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""

@@ -1,1 +1,0 @@
-"""Before you cut: what a diagnosis says of any target, without another measurement."""

@@ -1,1 +1,0 @@
-"""The job that is being set up: its draft, edits, targets, checks and presets."""

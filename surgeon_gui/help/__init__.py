@@ -1,1 +1,0 @@
-"""What helps a person along: commands and keys, About, first steps, a debug bundle."""

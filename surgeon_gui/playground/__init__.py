@@ -1,1 +1,0 @@
-"""The tab in which original and pruned model write on from the same prompt."""

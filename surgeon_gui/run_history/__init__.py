@@ -1,1 +1,0 @@
-"""The history of runs: their folders, read, listed, renamed and opened again."""

@@ -1,1 +1,0 @@
-"""A run that is at work: its buttons, time, charts and what goes along with it."""

@@ -1,1 +1,0 @@
-"""The frame of the window: menus, docks, the middle, closing."""

@@ -1,1 +1,0 @@
-"""Models and texts as a person gives them: found, asked about, downloaded."""

@@ -1,0 +1,1 @@
+"""The state of the window as pure functions and values. No Qt."""

@@ -1,0 +1,1 @@
+"""Every layer before and after pruning, and the reasons."""

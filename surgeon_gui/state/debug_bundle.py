@@ -1,0 +1,64 @@
+"""The debug bundle: what helps to find a fault, in one zip file without secrets.
+
+    about.txt      versions of everything, the device, the system
+    log.txt        the lines of the log
+    settings.json  what the window remembers
+    job.toml       what is set up
+    run/           run.toml, events.jsonl and report.json of the run that is shown
+
+No model, no text that was calibrated on, and nothing that `redaction` takes out.
+Knows nothing of Qt.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from surgeon_gui.base import paths
+from surgeon_gui.base.redaction import redacted
+
+RUN_FILES = ("run.toml", "events.jsonl", "report.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """What goes in, before anything is taken out."""
+
+    texts: Mapping[str, str]  # by the name of the file
+    run_folder: str = ""  # empty: no run is shown
+
+
+def write_bundle(bundle: Bundle, path: Path) -> None:
+    """Write the zip file to `path`; it is complete or not there.
+
+    Raises:
+        OSError: it cannot be written, or a file of the run cannot be read.
+    """
+    home = str(paths.home())
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+        partial = Path(file.name)
+    try:
+        with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, text in bundle.texts.items():
+                archive.writestr(name, redacted(text, home))
+            for name in RUN_FILES if bundle.run_folder else ():
+                _add_file(archive, Path(bundle.run_folder) / name, home)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _add_file(archive: zipfile.ZipFile, source: Path, home: str) -> None:
+    """Line by line: a long run has many events."""
+    if not source.is_file():
+        return
+    with (
+        source.open(encoding="utf-8", errors="replace") as lines,
+        archive.open(f"run/{source.name}", "w") as target,
+    ):
+        for line in lines:
+            target.write(redacted(line, home).encode())

@@ -1,0 +1,127 @@
+"""The costs that a diagnosis has found, as arrays with which any target can be planned.
+
+    n   removals of all units, one unit after the other
+    U   units
+    B   bins of costs, where single weights go
+
+Everything that does not depend on the target is added up here once. Knows nothing of
+Qt; the engine's threshold (surgeon_engine/pruning/threshold.py) is what it follows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from surgeon_engine.api.messages.diagnosis import (
+    BIN_BITS,
+    Diagnosed,
+    DiagnosedUnit,
+)
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ByCost:
+    """All removals by cost, equal ones in the order of units."""
+
+    cost: Floats  # n
+    weights: Ints  # n
+    rise: Floats  # n
+    owner: NDArray[np.int32]  # n, which unit
+    place: NDArray[np.int32]  # n, which of its unit, from 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Removals:
+    """What may go as a whole: rows, columns, heads, neurons."""
+
+    cost: Floats  # n, ascending within a unit
+    weights: Ints  # n, newly removed by each
+    rise: Floats  # n, of the loss
+    by_cost: ByCost
+    start: Ints  # U+1, where each unit begins
+    weights_so_far: Ints  # n, within its unit, itself included
+    rise_so_far: Floats  # n
+    rows_so_far: Ints  # n
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bins:
+    """Single weights, counted by what they cost."""
+
+    cost: Floats  # B, the middle of each bin, ascending
+    so_far: Ints  # U x B, weights of a unit in this bin and those before
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Costs:
+    """A diagnosis, read."""
+
+    diagnosed: Diagnosed
+    found: Removals | Bins
+
+    @property
+    def units(self) -> tuple[DiagnosedUnit, ...]:
+        """In the order of the arrays."""
+        return self.diagnosed.units
+
+
+def read_costs(diagnosed: Diagnosed) -> Costs:
+    """The costs in the file that a diagnosis names.
+
+    Raises:
+        OSError, KeyError, ValueError, BadZipFile: the file is gone or none of this
+            program's.
+    """
+    with np.load(Path(diagnosed.path), allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    entries = np.array([unit.entries for unit in diagnosed.units], dtype=np.int64)
+    start = np.concatenate([[0], entries.cumsum()])
+    found = _bins(arrays, start) if "bin" in arrays else _removals(arrays, start)
+    return Costs(diagnosed, found)
+
+
+def _removals(arrays: dict[str, NDArray], start: Ints) -> Removals:
+    owner = np.repeat(np.arange(len(start) - 1, dtype=np.int32), np.diff(start))
+    place = (np.arange(len(owner)) - start[owner]).astype(np.int32)
+    order = np.argsort(arrays["cost"], kind="stable")
+    return Removals(
+        cost=arrays["cost"],
+        weights=arrays["weights"],
+        rise=arrays["rise"],
+        by_cost=ByCost(
+            arrays["cost"][order],
+            arrays["weights"][order],
+            arrays["rise"][order],
+            owner[order],
+            place[order],
+        ),
+        start=start,
+        weights_so_far=_within_units(arrays["weights"], owner, start),
+        rise_so_far=_within_units(arrays["rise"], owner, start),
+        rows_so_far=_within_units(arrays["is_row"].astype(np.int64), owner, start),
+    )
+
+
+def _within_units(values: NDArray, owner: NDArray[np.int32], start: Ints) -> NDArray:
+    """The sums from the beginning of each unit on."""
+    sums = np.concatenate([np.zeros(1, values.dtype), values.cumsum()])
+    return sums[1:] - sums[start[:-1]][owner]
+
+
+def _bins(arrays: dict[str, NDArray], start: Ints) -> Bins:
+    number = arrays["bin"].astype(np.int64)
+    filled, column = np.unique(number, return_inverse=True)
+    counts = np.zeros((len(start) - 1, len(filled)), dtype=np.int64)
+    counts[np.repeat(np.arange(len(start) - 1), np.diff(start)), column] = arrays[
+        "count"
+    ]
+    middle = (filled << (32 - BIN_BITS)) + (1 << (31 - BIN_BITS))
+    cost = middle.astype(np.int32).view(np.float32).astype(np.float64)
+    return Bins(cost, counts.cumsum(axis=1))

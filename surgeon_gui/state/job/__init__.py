@@ -1,0 +1,1 @@
+"""The job that is being edited: draft, checks, targets, presets."""

@@ -1,0 +1,1 @@
+"""The texts of the playground and how they compare."""

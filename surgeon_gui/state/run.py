@@ -1,0 +1,389 @@
+"""What is known of a run, as a pure function of the events that it has sent.
+
+    state = apply(state, envelope)
+
+Widgets draw a `RunState` and hold nothing of their own; the buttons follow from its
+status alone. Events of any other run, and whatever comes after the end, change
+nothing. Knows nothing of Qt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Any
+
+from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.messages.events import (
+    Cancelled,
+    Envelope,
+    Failed,
+)
+from surgeon_engine.api.messages.run import (
+    BaselineEvaluated,
+    Corrected,
+    Evaluation,
+    Exported,
+    LayerSparsity,
+    MemorySampled,
+    Paused,
+    Progressed,
+    Resumed,
+    RunFinished,
+    RunStarted,
+    ShotFinished,
+    Stage,
+    StageStarted,
+)
+from surgeon_engine.api.messages.sources import ModelSummary
+from surgeon_gui.state import eta
+from surgeon_gui.state.eta import (
+    Course,
+    Position,
+    StageTime,
+)
+from surgeon_gui.state.memory_log import MemoryLog
+
+
+class Status(Enum):
+    """Where a run is in its life."""
+
+    IDLE = "idle"  # there has been none
+    STARTING = "starting"  # asked for; model and text are being loaded
+    RUNNING = "running"
+    PAUSING = "pausing"  # asked for; what is under way has to come to a safe point
+    PAUSED = "paused"
+    STOPPING = "stopping"  # the shot under way is the last
+    CANCELLING = "cancelling"
+    FINISHED = "finished"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"  # its process ended before it could say how
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the engine is at work on the run."""
+        return self in _BUSY
+
+    @property
+    def can_stop(self) -> bool:
+        """Whether Stop and keep makes sense."""
+        return self in (Status.STARTING, Status.RUNNING, Status.PAUSING, Status.PAUSED)
+
+    @property
+    def can_pause(self) -> bool:
+        """Whether Pause makes sense."""
+        return self is Status.RUNNING
+
+    @property
+    def can_resume(self) -> bool:
+        """Whether Resume makes sense."""
+        return self is Status.PAUSED
+
+    @property
+    def can_cancel(self) -> bool:
+        """Whether Cancel makes sense."""
+        return self.is_busy and self is not Status.CANCELLING
+
+
+_BUSY = {
+    Status.STARTING,
+    Status.RUNNING,
+    Status.PAUSING,
+    Status.PAUSED,
+    Status.STOPPING,
+    Status.CANCELLING,
+}
+_UNKNOWABLE = {Status.STARTING, Status.CANCELLING}  # when they will end
+
+# They come often, and a run is no further for them.
+_WITHOUT_PROGRESS = (MemorySampled, Paused, Resumed)
+_EXPORT_STAGES = (Stage.EXPORT, Stage.VERIFICATION)
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """One run, from the moment it was asked for.
+
+    The run has a clock that stands still while it is paused; `began` and the clock
+    agree at the start.
+    """
+
+    status: Status = Status.IDLE
+    run: str = ""
+    folder: str = ""
+    config: RunConfig | None = None  # frozen at the start
+    model: ModelSummary | None = None
+    device: str = ""
+    shots: int = 0
+    stage: Stage | None = None
+    shot: int = 0  # of the stage
+    done: int = 0
+    total: int = 0
+    progress: float = 0.0  # of the whole run; never goes back
+    times: tuple[StageTime, ...] = ()
+    baseline: Evaluation | None = None
+    history: tuple[ShotFinished, ...] = ()
+    corrected: Corrected | None = None
+    exported: Exported | None = None
+    result: RunFinished | None = None
+    error: Failed | None = None
+    began: float = 0.0  # seconds since the epoch, as all times here
+    stage_began: float = 0.0  # by the run's clock
+    ended: float | None = None
+    paused_at: float | None = None  # None: it is not paused
+    paused_seconds: float = 0.0  # of pauses that are over
+    memory: MemoryLog = field(default_factory=MemoryLog)
+    # The most memory of each stage.
+    peaks: Mapping[Stage, MemorySampled] = field(default_factory=dict, hash=False)
+
+    @property
+    def evaluation(self) -> Evaluation | None:
+        """The latest of the pruned model; None before the first shot."""
+        if self.corrected is not None:
+            return self.corrected.evaluation
+        return self.history[-1].evaluation if self.history else None
+
+    @property
+    def layers(self) -> tuple[LayerSparsity, ...]:
+        """What has been removed from each layer so far; empty before the first shot."""
+        if self.history:
+            return self.history[-1].layers
+        if self.model is None:
+            return ()
+        return tuple(
+            LayerSparsity(layer.name, layer.block, layer.kind, layer.weights, removed=0)
+            for layer in self.model.layers
+        )
+
+    @property
+    def is_exporting(self) -> bool:
+        """Whether it is being written or checked what the run has come to."""
+        return self.status.is_busy and self.stage in _EXPORT_STAGES
+
+    @property
+    def can_stop(self) -> bool:
+        """Whether Stop and keep makes sense: there is something left to cut short."""
+        return self.status.can_stop and not self.is_exporting
+
+    @property
+    def export_has_failed(self) -> bool:
+        """Whether the run has failed with something written, or while writing."""
+        was_reached = self.exported is not None or self.stage in _EXPORT_STAGES
+        return self.status is Status.FAILED and was_reached
+
+    def seconds(self, now: float) -> float:
+        """How long the run has been at work, or was; pauses do not count."""
+        if self.status is Status.IDLE:
+            return 0.0
+        end = self.ended if self.ended is not None else now
+        return max(0.0, self.clock(end) - self.began)
+
+    def clock(self, at: float) -> float:
+        """The time `at` on the clock that stands still while the run is paused."""
+        if self.paused_at is not None:
+            at = min(at, self.paused_at)
+        return at - self.paused_seconds
+
+    def remaining_seconds(self, now: float) -> float | None:
+        """How long it will be at work yet; None while unknown or not running."""
+        if not self.status.is_busy or self.status in _UNKNOWABLE or self.stage is None:
+            return None
+        return eta.remaining_seconds(self._course, self.times, self._position(now))
+
+    @property
+    def _course(self) -> Course:
+        shots = max(self.shots, self.shot)
+        if self.status is Status.STOPPING:
+            shots = max(self.shot, len(self.history), 1)
+        assert self.config is not None
+        return eta.course_of(self.config.pruning, shots)
+
+    def _position(self, now: float) -> Position:
+        assert self.stage is not None
+        fraction = min(1.0, self.done / self.total) if self.total else 0.0
+        seconds = max(0.0, self.clock(now) - self.stage_began)
+        return Position(self.stage, self.shot, fraction, seconds)
+
+
+def requested(run: str, config: RunConfig, folder: str, at: float) -> RunState:
+    """A run that has been asked for."""
+    return RunState(
+        status=Status.STARTING,
+        run=run,
+        folder=folder,
+        config=config,
+        shots=config.pruning.shots,
+        began=at,
+        stage_began=at,
+    )
+
+
+def stopping(state: RunState) -> RunState:
+    """The run after Stop and keep was asked for."""
+    return replace(state, status=Status.STOPPING) if state.can_stop else state
+
+
+def pausing(state: RunState) -> RunState:
+    """The run after a pause was asked for."""
+    return replace(state, status=Status.PAUSING) if state.status.can_pause else state
+
+
+def resuming(state: RunState) -> RunState:
+    """The run after it was asked to go on; its clock does once it tells so."""
+    return replace(state, status=Status.RUNNING) if state.status.can_resume else state
+
+
+def cancelling(state: RunState) -> RunState:
+    """The run after Cancel was asked for."""
+    if not state.status.can_cancel:
+        return state
+    return replace(state, status=Status.CANCELLING)
+
+
+def interrupted(state: RunState, at: float) -> RunState:
+    """The run after its process was found to be gone; `at` it was last heard of."""
+    return _ended(state, Status.INTERRUPTED, at) if state.status.is_busy else state
+
+
+def apply(state: RunState, envelope: Envelope) -> RunState:
+    """The run after an event."""
+    if envelope.run != state.run or not state.status.is_busy:
+        return state
+    react = _REACTIONS.get(type(envelope.event))
+    if react is None:
+        return state
+    state = react(state, envelope.event, envelope.at)
+    if type(envelope.event) in _WITHOUT_PROGRESS:
+        return state
+    if state.status.is_busy and state.stage is not None:
+        position = state._position(envelope.at)
+        share = eta.progress(state._course, state.times, position)
+        state = replace(state, progress=max(state.progress, share))
+    return state
+
+
+def _on_started(state: RunState, event: RunStarted, at: float) -> RunState:
+    starting = state.status is Status.STARTING
+    return replace(
+        state,
+        status=Status.RUNNING if starting else state.status,
+        model=event.model,
+        device=event.device,
+        shots=event.shots,
+        folder=event.folder,
+    )
+
+
+def _on_stage(state: RunState, event: StageStarted, at: float) -> RunState:
+    return replace(
+        _with_stage_closed(state, at),
+        stage=event.stage,
+        shot=event.shot,
+        done=0,
+        total=0,
+        stage_began=state.clock(at),
+    )
+
+
+def _on_progress(state: RunState, event: Progressed, at: float) -> RunState:
+    if (event.stage, event.shot) != (state.stage, state.shot):
+        return state
+    return replace(state, done=event.done, total=event.total)
+
+
+def _on_baseline(state: RunState, event: BaselineEvaluated, at: float) -> RunState:
+    return replace(state, baseline=event.evaluation)
+
+
+def _on_shot(state: RunState, event: ShotFinished, at: float) -> RunState:
+    return replace(state, history=(*state.history, event))
+
+
+def _on_corrected(state: RunState, event: Corrected, at: float) -> RunState:
+    return replace(state, corrected=event)
+
+
+def _on_exported(state: RunState, event: Exported, at: float) -> RunState:
+    return replace(state, exported=event)
+
+
+def _on_paused(state: RunState, event: Paused, at: float) -> RunState:
+    waits = state.status in (Status.RUNNING, Status.PAUSING)
+    status = Status.PAUSED if waits else state.status
+    return replace(state, status=status, paused_at=at)
+
+
+def _on_resumed(state: RunState, event: Resumed, at: float) -> RunState:
+    status = Status.RUNNING if state.status is Status.PAUSED else state.status
+    return replace(_with_pause_over(state, at), status=status)
+
+
+def _on_memory(state: RunState, event: MemorySampled, at: float) -> RunState:
+    seconds = max(0.0, state.clock(at) - state.began)
+    memory = state.memory.plus(seconds, event)
+    return replace(state, memory=memory, peaks=_with_peak(state, event))
+
+
+def _with_peak(state: RunState, sample: MemorySampled) -> Mapping[Stage, MemorySampled]:
+    """The most memory of each stage, in RAM and on the GPU each by itself."""
+    if state.stage is None:
+        return state.peaks
+    most = state.peaks.get(state.stage, sample)
+    peak = MemorySampled(
+        max(most.process_bytes, sample.process_bytes),
+        max(most.device_bytes, sample.device_bytes),
+        max(most.device_total, sample.device_total),
+    )
+    return {**state.peaks, state.stage: peak}
+
+
+def _on_finished(state: RunState, event: RunFinished, at: float) -> RunState:
+    return replace(_ended(state, Status.FINISHED, at), result=event, progress=1.0)
+
+
+def _on_failed(state: RunState, event: Failed, at: float) -> RunState:
+    return replace(_ended(state, Status.FAILED, at), error=event)
+
+
+def _on_cancelled(state: RunState, event: Cancelled, at: float) -> RunState:
+    return _ended(state, Status.CANCELLED, at)
+
+
+def _ended(state: RunState, status: Status, at: float) -> RunState:
+    state = _with_pause_over(_with_stage_closed(state, at), at)
+    return replace(state, status=status, ended=at)
+
+
+def _with_pause_over(state: RunState, at: float) -> RunState:
+    if state.paused_at is None:
+        return state
+    seconds = state.paused_seconds + max(0.0, at - state.paused_at)
+    return replace(state, paused_at=None, paused_seconds=seconds)
+
+
+def _with_stage_closed(state: RunState, at: float) -> RunState:
+    if state.stage is None:
+        return state
+    time = StageTime(
+        state.stage, state.shot, max(0.0, state.clock(at) - state.stage_began)
+    )
+    return replace(state, times=(*state.times, time))
+
+
+_REACTIONS: dict[type, Callable[[RunState, Any, float], RunState]] = {
+    RunStarted: _on_started,
+    StageStarted: _on_stage,
+    Progressed: _on_progress,
+    BaselineEvaluated: _on_baseline,
+    ShotFinished: _on_shot,
+    Corrected: _on_corrected,
+    Paused: _on_paused,
+    Resumed: _on_resumed,
+    MemorySampled: _on_memory,
+    Exported: _on_exported,
+    RunFinished: _on_finished,
+    Failed: _on_failed,
+    Cancelled: _on_cancelled,
+}

@@ -1,0 +1,1 @@
+"""Models and texts as the user names them."""

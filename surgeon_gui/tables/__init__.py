@@ -1,1 +1,0 @@
-"""Item models of Qt: a model means the language model everywhere else."""

@@ -1,0 +1,54 @@
+"""The strip, the menus, the log and the error bar."""
+
+from __future__ import annotations
+
+from surgeon_gui.base.translation import tr
+from surgeon_gui.text.captions.caption import Caption
+
+CAPTIONS = {
+    # the strip at the bottom
+    "start_button": Caption(
+        tr("&Start"), tr("Start the run as it is set up (Ctrl+R).")
+    ),
+    "stop_button": Caption(
+        tr("Stop and &keep"),
+        tr("End after the shot that is under way and export the model as it is then."),
+    ),
+    "cancel_button": Caption(tr("&Cancel"), tr("End the run now and export nothing.")),
+    "log_button": Caption(tr("&Log"), tr("Show or hide what the engine has reported.")),
+    # errors
+    "error_details_button": Caption(
+        tr("Details"), tr("Show or hide the technical details.")
+    ),
+    "error_copy_button": Caption(tr("Copy"), tr("Copy the message with its details.")),
+    "error_dismiss_button": Caption(tr("Dismiss"), tr("Close this message.")),
+    # docks and tabs
+    "log_dock": Caption(tr("Log"), tr("What the engine has reported.")),
+    "live_tab": Caption(tr("Live"), tr("The run as it goes.")),
+    # log
+    "log_level_combo": Caption(tr("Show"), tr("The least serious lines to show.")),
+    "log_filter_edit": Caption(tr("Filter"), tr("Show only lines that contain this.")),
+    "log_copy_button": Caption(tr("Copy"), tr("Copy the lines that are shown.")),
+    "log_save_button": Caption(
+        tr("Save…"), tr("Write the lines that are shown to a file.")
+    ),
+    "log_text": Caption(tr("Log"), tr("What the engine has reported.")),
+    # menus
+    "open_folder_action": Caption(tr("&Open model folder…"), ""),
+    "open_gguf_action": Caption(tr("Open &GGUF file…"), ""),
+    "use_demo_action": Caption(tr("Use the bundled &demo"), ""),
+    "load_job_action": Caption(tr("&Load job…"), ""),
+    "save_job_action": Caption(tr("&Save job…"), ""),
+    "save_picture_action": Caption(tr("Save &picture of the window…"), ""),
+    "quit_action": Caption(tr("&Quit"), ""),
+    "start_action": Caption(tr("&Start"), ""),
+    "stop_action": Caption(tr("Stop and &keep"), ""),
+    "cancel_action": Caption(tr("&Cancel"), ""),
+    "theme_system_action": Caption(tr("As the &system"), ""),
+    "theme_light_action": Caption(tr("&Light"), ""),
+    "theme_dark_action": Caption(tr("&Dark"), ""),
+    "language_system_action": Caption(tr("As the &system"), ""),
+    "log_action": Caption(tr("&Log"), ""),
+    "reset_layout_action": Caption(tr("&Reset layout"), ""),
+    "about_action": Caption(tr("&About Surgeon"), ""),
+}

@@ -1,0 +1,162 @@
+"""The tab that puts runs side by side: curves, sizes, figures, settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QResizeEvent
+from PySide6.QtWidgets import QBoxLayout, QHBoxLayout, QVBoxLayout, QWidget
+
+from surgeon_gui.base.theme import GAP, MARGIN
+from surgeon_gui.base.translation import tr
+from surgeon_gui.state.comparison import (
+    LEAST_RUNS,
+    Compared,
+    differences,
+    figures,
+    protocol_note,
+)
+from surgeon_gui.views.comparison.charts import (
+    CurvesChart,
+    SizeChart,
+)
+from surgeon_gui.widgets.charts.chart_card import ChartCard
+from surgeon_gui.widgets.charts.table_card import TableCard
+from surgeon_gui.widgets.controls import (
+    bold,
+    button,
+    heading,
+    text_label,
+)
+
+_LEAST_CHART = 300  # pixels; in a lower window the view scrolls
+_NARROWEST = 280  # pixels; a chart in a column of its own has more
+_BESIDE = 980  # pixels from which on there is room for two charts side by side
+_TITLE_SCALE = 1.25
+_NOTE_WIDTH = 420
+
+
+class CompareView(QWidget):
+    """Draws what is compared; with fewer than two runs it says how to choose them."""
+
+    save_failed = Signal(str)
+    runs_clicked = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setObjectName("compare_view")
+        self._note = text_label()
+        self._note.setObjectName("compare_note")
+        self._note.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self._protocol = text_label()
+        self._protocol.setObjectName("compare_protocol_note")
+        self._protocol.setProperty("problem", True)
+        self._curves, self._sizes = CurvesChart(), SizeChart()
+        self._figures = TableCard("compare_figures", tr("Figures"), "")
+        self._settings = TableCard(
+            "compare_settings",
+            tr("Settings that differ"),
+            tr("All of these runs had the same settings."),
+        )
+        for chart in self.charts.values():
+            chart.save_failed.connect(self.save_failed)
+        self._invitation = self._make_invitation()
+        self._content = self._make_content()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._invitation)
+        layout.addWidget(self._content)
+        self.show_runs(())
+
+    @property
+    def charts(self) -> dict[str, ChartCard]:
+        """What can be saved, by name."""
+        return {
+            "curves": self._curves,
+            "sizes": self._sizes,
+            "figures": self._figures,
+            "settings": self._settings,
+        }
+
+    def show_runs(self, runs: tuple[Compared, ...]) -> None:
+        """Put these runs side by side."""
+        is_enough = len(runs) >= LEAST_RUNS
+        self._content.setVisible(is_enough)
+        self._invitation.setVisible(not is_enough)
+        self._note.setText(_invitation(runs))
+        if not is_enough:
+            return
+        self._curves.show_runs(runs)
+        self._sizes.show_runs(runs)
+        self._figures.show_table(figures(runs))
+        self._settings.show_table(differences(runs))
+        note = protocol_note(runs)
+        self._protocol.setText(note)
+        self._protocol.setVisible(bool(note))
+
+    def save_pictures(self, folder: Path) -> None:
+        """Write each chart into `folder`, as PNG under its own name."""
+        for name, chart in self.charts.items():
+            chart.save_picture(folder / f"compare_{name}.png")
+
+    def _make_invitation(self) -> QWidget:
+        title = heading(tr("Put runs side by side"))
+        title.setFont(bold(title.font(), _TITLE_SCALE))
+        show = button("compare_runs_button", primary=True)
+        show.clicked.connect(self.runs_clicked)
+        words = QWidget()
+        words.setFixedWidth(_NOTE_WIDTH)
+        column = QVBoxLayout(words)
+        column.setSpacing(MARGIN)
+        column.addWidget(title, 0, Qt.AlignmentFlag.AlignHCenter)
+        column.addWidget(self._note)
+        column.addWidget(show, 0, Qt.AlignmentFlag.AlignHCenter)
+        middle = QHBoxLayout()
+        middle.addStretch()
+        middle.addWidget(words)
+        middle.addStretch()
+        invitation = QWidget()
+        outer = QVBoxLayout(invitation)
+        outer.addStretch()
+        outer.addLayout(middle)
+        outer.addStretch()
+        return invitation
+
+    def _make_content(self) -> QWidget:
+        content = QWidget()
+        column = QVBoxLayout(content)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(GAP)
+        column.addWidget(self._protocol)
+        self._charts_row = QBoxLayout(QBoxLayout.Direction.LeftToRight)
+        self._charts_row.setSpacing(GAP)
+        for chart in (self._curves, self._sizes):
+            chart.setMinimumSize(_NARROWEST, _LEAST_CHART)
+            self._charts_row.addWidget(chart, 1)
+        column.addLayout(self._charts_row, 1)
+        for table in (self._figures, self._settings):
+            table.setMinimumWidth(_NARROWEST)
+            column.addWidget(table)
+        return content
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Put the charts beside each other, or below where there is no room."""
+        directions = QBoxLayout.Direction
+        has_room = self.width() >= _BESIDE
+        wanted = directions.LeftToRight if has_room else directions.TopToBottom
+        if self._charts_row.direction() is not wanted:
+            self._charts_row.setDirection(wanted)
+        super().resizeEvent(event)
+
+
+def _invitation(runs: tuple[Compared, ...]) -> str:
+    if runs:
+        return tr(
+            "One run is ticked: {run}. Tick one more in the list of runs, and their "
+            "curves, sizes, figures and settings stand here side by side."
+        ).format(run=runs[0].name)
+    return tr(
+        "Tick two or more runs in the list of runs: their curves, sizes, figures and "
+        "settings then stand here side by side."
+    )

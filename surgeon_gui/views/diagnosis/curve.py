@@ -1,0 +1,242 @@
+"""Predicted perplexity over sparsity, a target to drag, and what was measured.
+
+y   perplexity, as its logarithm: the loss, in which the prediction is made
+x   share of the prunable weights that goes
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyqtgraph as pg
+from PySide6.QtCore import QEvent, QSignalBlocker, Qt, Signal, Slot
+
+from surgeon_gui.base.theme import theme_of
+from surgeon_gui.base.translation import tr
+from surgeon_gui.state.diagnosis.costs import Floats
+from surgeon_gui.state.diagnosis.state import MeasuredPoint
+from surgeon_gui.text import numbers
+from surgeon_gui.widgets.charts.chart_card import ChartCard
+from surgeon_gui.widgets.controls import text_label
+
+_LEFT_AXIS = 68  # pixels, as in the other charts
+_DOT = 9
+_DASHES = (6, 4)
+_MOST_GROWTH = math.log(20)  # of perplexity; what is beyond is out of sight
+_LEAST_GROWTH = 0.25
+_ROOM = 0.06  # of the height, above and below
+_TICKS = (1, 1.5, 2, 3, 5, 7)  # of perplexity, in each decade
+_MOST_TICKS = 6  # more would touch each other where the chart is low
+_LABEL = {"position": 0.92, "movable": False}
+_BASE_ANCHORS = [(1.0, 1.0), (1.0, 1.0)]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prediction:
+    """What the chart shows."""
+
+    shares: Floats  # of the prunable weights
+    losses: Floats
+    baseline: float  # loss
+    target: float | None  # share
+    points: Sequence[MeasuredPoint]
+
+
+class QualityCurve(ChartCard):
+    """The curve. Its items are made once and given other data from then on."""
+
+    target_dragged = Signal(float)  # share of the prunable weights
+
+    def __init__(self) -> None:
+        super().__init__(
+            "forecast",
+            tr("Predicted quality"),
+            tr("Diagnose the model to see what each size would cost."),
+        )
+        self._shown: Prediction | None = None
+        plot = self._plot = pg.PlotWidget()
+        plot.setObjectName("forecast_plot")
+        plot.setAccessibleName(tr("Predicted quality"))
+        plot.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        plot.hideButtons()
+        plot.setMenuEnabled(False)
+        plot.setMouseEnabled(x=False, y=False)
+        for side in ("left", "bottom"):
+            plot.getAxis(side).enableAutoSIPrefix(False)
+        plot.getAxis("left").setWidth(_LEFT_AXIS)
+        self._base_line = pg.InfiniteLine(
+            angle=0,
+            label=tr("original"),
+            labelOpts={"position": 0.99, "anchors": _BASE_ANCHORS},
+        )
+        self._curve = pg.PlotDataItem([], [], antialias=True)
+        self._dots = pg.ScatterPlotItem([], [], size=_DOT, symbol="o")
+        self._last_dots = pg.ScatterPlotItem([], [], size=_DOT + 3, symbol="d")
+        self._target = pg.InfiniteLine(
+            angle=90, movable=True, label="", labelOpts=_LABEL
+        )
+        self._target.sigPositionChanged.connect(self._on_dragged)
+        for item in (
+            self._base_line,
+            self._curve,
+            self._dots,
+            self._last_dots,
+            self._target,
+        ):
+            plot.addItem(item)
+        self._note = text_label(quiet=True)
+        self._note.setObjectName("forecast_note")
+        self.set_body(plot)
+        self._layout.addWidget(self._note)
+        self._restyle()
+
+    def hasHeightForWidth(self) -> bool:
+        """No: the note wraps, but the plot gives way to it."""
+        return False
+
+    def show_prediction(self, prediction: Prediction | None) -> None:
+        """Show a prediction, or what is to be done to see one."""
+        self._shown = prediction
+        self.show_as_empty(prediction is None)
+        self._note.setVisible(prediction is not None)
+        if prediction is None:
+            return
+        self._curve.setData(prediction.shares * 100, prediction.losses)
+        self._base_line.setValue(prediction.baseline)
+        self._show_points(prediction.points)
+        self._fit_axes(prediction)
+        self.show_target(prediction.target)
+
+    def show_target(self, share: float | None) -> None:
+        """Move the line of the target, and say what is predicted there."""
+        shown = self._shown
+        self._target.setVisible(share is not None)
+        if share is None or shown is None:
+            self._note.setText(_note(shown.points if shown else ()))
+            return
+        loss = float(np.interp(share, shown.shares, shown.losses))
+        with QSignalBlocker(self._target):
+            self._target.setValue(share * 100)
+        label = tr("{share}: {perplexity}").format(
+            share=numbers.percent(share), perplexity=_perplexity(loss)
+        )
+        is_right = share > 0.5
+        self._target.label.setFormat(label)
+        anchor = (1.05, 0.5) if is_right else (-0.05, 0.5)
+        self._target.label.anchors = [anchor, anchor]
+        self._target.label.updatePosition()
+        self._note.setText(_note(shown.points))
+
+    def rows(self) -> list[tuple[object, ...]]:
+        """See `ChartCard.rows`."""
+        header: tuple[object, ...] = ("sparsity", "perplexity", "kind")
+        if self._shown is None:
+            return [header]
+        rows: list[tuple[object, ...]] = [header]
+        for x, y in zip(self._shown.shares, self._shown.losses, strict=True):
+            rows.append((float(x), math.exp(min(float(y), 700.0)), "predicted"))
+        for point in self._shown.points:
+            kind = "measured, corrected" if point.is_corrected else "measured"
+            rows.append((point.sparsity, point.perplexity, kind))
+        return rows
+
+    def changeEvent(self, event: QEvent) -> None:
+        """Follow the theme."""
+        if event.type() in (QEvent.Type.PaletteChange, QEvent.Type.StyleChange):
+            self._restyle()
+        super().changeEvent(event)
+
+    @Slot(object)
+    def _on_dragged(self, line: object) -> None:
+        share = min(0.95, max(0.0, float(self._target.value()) / 100))
+        self.target_dragged.emit(share)
+
+    def _show_points(self, points: Sequence[MeasuredPoint]) -> None:
+        for item, corrected in ((self._dots, False), (self._last_dots, True)):
+            mine = [p for p in points if p.is_corrected is corrected]
+            item.setData(
+                [p.sparsity * 100 for p in mine],
+                [math.log(max(p.perplexity, 1e-9)) for p in mine],
+            )
+
+    def _fit_axes(self, shown: Prediction) -> None:
+        last = float(shown.shares[-1])
+        ceiling = shown.baseline + _MOST_GROWTH
+        tops = [math.log(p.perplexity) for p in shown.points if p.perplexity > 0]
+        top = max([min(float(shown.losses[-1]), ceiling), *tops])
+        top = min(max(top, shown.baseline + _LEAST_GROWTH), ceiling)
+        lows = [shown.baseline, *tops]
+        room = _ROOM * (top - min(lows))
+        low, high = min(lows) - room, top + room
+        self._plot.setYRange(low, high, padding=0)
+        right = min(100.0, math.ceil(last * 10) * 10)
+        self._plot.setXRange(0, right, padding=0.02)
+        ticks = [(x, f"{x}") for x in range(0, int(right) + 1, 10)]
+        self._plot.getAxis("bottom").setTicks([ticks])
+        self._plot.getAxis("left").setTicks([_perplexity_ticks(low, high)])
+
+    def _restyle(self) -> None:
+        if not hasattr(self, "_note"):
+            return  # Qt sends style events while the chart is being made
+        theme = theme_of(self)
+        self._plot.setBackground(theme.surface)
+        for side in ("left", "bottom"):
+            axis = self._plot.getAxis(side)
+            axis.setPen(pg.mkPen(theme.border))
+            axis.setTextPen(pg.mkPen(theme.muted))
+        self._plot.setLabel("left", tr("Perplexity"), color=theme.muted)
+        self._plot.setLabel(
+            "bottom",
+            tr("Prunable weights that go, %"),
+            color=theme.muted,
+        )
+        self._plot.showGrid(x=False, y=True, alpha=0.25)
+        self._curve.setPen(pg.mkPen(theme.accent, width=1))
+        for dots in (self._dots, self._last_dots):
+            dots.setBrush(pg.mkBrush(theme.text))
+            dots.setPen(pg.mkPen(theme.surface))
+        self._target.setPen(pg.mkPen(theme.accent, width=2))
+        self._target.setHoverPen(pg.mkPen(theme.text, width=2))
+        self._target.label.setColor(theme.text)
+        self._target.label.fill = pg.mkBrush(theme.surface)
+        self._base_line.setPen(pg.mkPen(theme.muted, dash=_DASHES))
+        self._base_line.label.setColor(theme.muted)
+
+
+def _perplexity(loss: float) -> str:
+    return (
+        numbers.perplexity(math.exp(loss)) if loss < 20 else ">10\N{SUPERSCRIPT EIGHT}"
+    )
+
+
+def _perplexity_ticks(low: float, high: float) -> list[tuple[float, str]]:
+    """Round perplexities between two losses, few enough to be read."""
+    first, last = math.floor(low / math.log(10)), math.ceil(high / math.log(10))
+    steps: tuple[float, ...] = _TICKS
+    if high - low < 1.0:
+        steps = tuple(x / 10 for x in range(10, 100, 1 if high - low < 0.4 else 2))
+    values = [
+        step * 10.0**decade for decade in range(first, last + 1) for step in steps
+    ]
+    ticks: list[tuple[float, str]] = []
+    for value in values:
+        place = math.log(value)
+        far = not ticks or place - ticks[-1][0] >= (high - low) / _MOST_TICKS
+        if low <= place <= high and far:
+            ticks.append((place, f"{value:g}"))
+    return ticks
+
+
+def _note(points: Sequence[MeasuredPoint]) -> str:
+    words = tr(
+        "A rough prediction: one shot, each removal by itself, without the correction."
+    )
+    if not points:
+        return f"{words} {tr('What runs measure will be drawn beside it.')}"
+    shots = tr("Dots: measured after shots.")
+    corrected = tr("Diamonds: after the correction.")
+    has_last = any(point.is_corrected for point in points)
+    return f"{words} {shots} {corrected}" if has_last else f"{words} {shots}"

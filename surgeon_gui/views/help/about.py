@@ -1,0 +1,124 @@
+"""What program this is: versions of everything, the device, the licence."""
+
+from __future__ import annotations
+
+import platform
+from importlib import metadata
+
+from PySide6 import __version__ as pyside_version
+from PySide6.QtCore import Qt, Slot, qVersion
+from PySide6.QtGui import QGuiApplication, QIcon, QShowEvent
+from PySide6.QtWidgets import (
+    QDialog,
+    QHBoxLayout,
+    QLabel,
+    QVBoxLayout,
+    QWidget,
+)
+
+from surgeon_engine.api.messages.events import EngineReady
+from surgeon_gui.base.theme import GAP, MARGIN
+from surgeon_gui.base.translation import tr
+from surgeon_gui.text import labels
+from surgeon_gui.text.help import (
+    ABOUT,
+    LICENCE,
+)
+from surgeon_gui.widgets.controls import (
+    bold,
+    button,
+    heading,
+    text_label,
+)
+from surgeon_gui.widgets.facts import Facts
+
+_ICON = 64
+_WIDTH = 460
+_TITLE_SCALE = 1.4
+
+
+def own_version() -> str:
+    """Of Surgeon, as it was installed."""
+    try:
+        return metadata.version("surgeon")
+    except metadata.PackageNotFoundError:
+        return tr("not installed")
+
+
+def versions(ready: EngineReady | None) -> tuple[tuple[str, str], ...]:
+    """Of everything that matters when something goes wrong, as names and values."""
+    window = (
+        (labels.APPLICATION, own_version()),
+        ("Python", platform.python_version()),
+        ("Qt, PySide", f"{qVersion()}, {pyside_version}"),
+        (tr("System"), f"{platform.system()} {platform.release()}"),
+        (tr("Machine"), platform.machine()),
+    )
+    if ready is None:
+        return (*window, (tr("Engine"), tr("not ready")))
+    named = {name.lower() for name, _ in window}  # both processes have the same
+    libraries = ((n, v) for n, v in ready.versions.items() if n.lower() not in named)
+    return (*window, *libraries, (tr("Device"), ready.device))
+
+
+class AboutDialog(QDialog):
+    """Can be copied, to be sent with a question."""
+
+    def __init__(self, ready: EngineReady | None, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setObjectName("about_dialog")
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        title = tr("About {application}").format(application=labels.APPLICATION)
+        self.setWindowTitle(title)
+        self._facts = versions(ready)
+        facts = Facts("about_facts")
+        facts.show_facts(self._facts)
+        self._column = QVBoxLayout(self)
+        self._column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
+        self._column.setSpacing(MARGIN)
+        self._column.addLayout(_introduction(parent.window().windowIcon()))
+        self._column.addWidget(facts)
+        self._column.addWidget(text_label(LICENCE, quiet=True))
+        self._column.addLayout(self._buttons())
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Take the height that the words need, now that their font is known."""
+        super().showEvent(event)
+        self.setFixedSize(_WIDTH, self._column.totalHeightForWidth(_WIDTH))
+
+    def _buttons(self) -> QHBoxLayout:
+        copy, close = button("about_copy_button"), button("about_close_button")
+        copy.clicked.connect(self._on_copy_clicked)
+        close.clicked.connect(self.accept)
+        close.setDefault(True)
+        close.setFocus()
+        row = QHBoxLayout()
+        row.addStretch()
+        row.addWidget(copy)
+        row.addWidget(close)
+        return row
+
+    @Slot()
+    def _on_copy_clicked(self) -> None:
+        lines = (f"{name}: {value}" for name, value in self._facts)
+        QGuiApplication.clipboard().setText("\n".join(lines))
+
+
+def _introduction(icon: QIcon) -> QHBoxLayout:
+    """The icon, and beside it the name and what the program does."""
+    picture = QLabel(pixmap=icon.pixmap(_ICON, _ICON))
+    picture.setAccessibleName(labels.APPLICATION)
+    name = heading(labels.APPLICATION)
+    name.setFont(bold(name.font(), _TITLE_SCALE))
+    about = text_label(ABOUT)
+    policy = about.sizePolicy()
+    policy.setHeightForWidth(True)
+    about.setSizePolicy(policy)
+    words = QVBoxLayout()
+    words.addWidget(name)
+    words.addWidget(about)
+    row = QHBoxLayout()
+    row.setSpacing(2 * GAP)
+    row.addWidget(picture, 0, Qt.AlignmentFlag.AlignTop)
+    row.addLayout(words, 1)
+    return row

@@ -1,0 +1,171 @@
+"""All commands with their keys, found by typing and given by Enter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from PySide6.QtCore import Qt, Slot
+from PySide6.QtGui import QAction, QKeyEvent, QKeySequence
+from PySide6.QtWidgets import (
+    QDialog,
+    QHBoxLayout,
+    QHeaderView,
+    QLineEdit,
+    QMenu,
+    QMenuBar,
+    QTreeWidget,
+    QTreeWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from surgeon_gui.base.theme import GAP, MARGIN
+from surgeon_gui.base.translation import tr
+from surgeon_gui.text.captions import CAPTIONS
+from surgeon_gui.widgets.controls import (
+    bold,
+    button,
+    described,
+    text_label,
+)
+
+_SIZE = (560, 560)
+_ACTION = Qt.ItemDataRole.UserRole
+_TO_THE_LIST = (Qt.Key.Key_Down, Qt.Key.Key_Up, Qt.Key.Key_PageDown, Qt.Key.Key_PageUp)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One command: the menus that lead to it, its name, its keys."""
+
+    menu: str
+    words: str
+    keys: str
+    action: QAction
+
+
+def entries_of(bar: QMenuBar) -> tuple[Entry, ...]:
+    """The commands of all menus, in the order in which they stand there."""
+    return tuple(entry for top in bar.actions() for entry in _entries(top, ()))
+
+
+def _entries(action: QAction, path: tuple[str, ...]) -> Iterator[Entry]:
+    menu = action.menu()
+    if action.isSeparator():
+        return
+    if isinstance(menu, QMenu):
+        for inner in menu.actions():
+            yield from _entries(inner, (*path, _plain(action.text())))
+        return
+    keys = ", ".join(
+        key.toString(QKeySequence.SequenceFormat.NativeText)
+        for key in action.shortcuts()
+    )
+    words = _plain(action.text())
+    # Inside of submenus a name alone may say little: "Dark".
+    said = ": ".join((*path[1:], words))
+    yield Entry(path[0], said, keys, action)
+
+
+class CommandsDialog(QDialog):
+    """A list by menus. What cannot be done now is greyed out."""
+
+    def __init__(self, bar: QMenuBar, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setObjectName("commands_dialog")
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.setWindowTitle(tr("Commands and keyboard shortcuts"))
+        self.resize(*_SIZE)
+        self._filter = described(QLineEdit(clearButtonEnabled=True), "command_filter")
+        self._filter.setPlaceholderText(CAPTIONS["command_filter"].tip)
+        self._filter.textChanged.connect(self._refilter)
+        self._list = described(QTreeWidget(), "command_list")
+        self._list.setColumnCount(2)
+        self._list.setHeaderLabels([tr("Command"), tr("Keys")])
+        self._list.setRootIsDecorated(False)
+        self._list.setUniformRowHeights(True)
+        header = self._list.header()
+        header.setStretchLastSection(False)
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        header.setSectionResizeMode(1, QHeaderView.ResizeMode.ResizeToContents)
+        self._list.itemActivated.connect(self._on_activated)
+        self._fill(entries_of(bar))
+        close = button("commands_close_button")
+        close.setAutoDefault(False)
+        close.clicked.connect(self.accept)
+        note = text_label(
+            tr("Enter gives the command that is marked. Alt opens the menus."),
+            quiet=True,
+        )
+        below = QHBoxLayout()
+        below.setSpacing(GAP)
+        below.addWidget(note, 1)
+        below.addWidget(close)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
+        column.setSpacing(GAP)
+        column.addWidget(self._filter)
+        column.addWidget(self._list, 1)
+        column.addLayout(below)
+        self._refilter("")
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Let arrows move in the list and Enter give its command, while one types."""
+        if event.key() in _TO_THE_LIST:
+            self._list.keyPressEvent(event)
+        elif event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
+            if (item := self._list.currentItem()) is not None:
+                self._on_activated(item)
+        else:
+            super().keyPressEvent(event)
+
+    def _fill(self, entries: tuple[Entry, ...]) -> None:
+        groups: dict[str, QTreeWidgetItem] = {}
+        for entry in entries:
+            if entry.menu not in groups:
+                groups[entry.menu] = group = QTreeWidgetItem([entry.menu])
+                group.setFlags(Qt.ItemFlag.ItemIsEnabled)
+                group.setFont(0, bold(self.font()))
+                self._list.addTopLevelItem(group)
+                group.setFirstColumnSpanned(True)
+                group.setExpanded(True)
+            item = QTreeWidgetItem([entry.words, entry.keys])
+            item.setData(0, _ACTION, entry.action)
+            item.setDisabled(not entry.action.isEnabled())
+            groups[entry.menu].addChild(item)
+
+    @Slot(str)
+    def _refilter(self, typed: str) -> None:
+        """Show what has all the words that were typed; mark the first of it."""
+        words = typed.casefold().split()
+        first = None
+        for group in self._groups():
+            for item in _children(group):
+                said = " ".join((group.text(0), item.text(0), item.text(1))).casefold()
+                item.setHidden(not all(word in said for word in words))
+                if not item.isHidden() and not item.isDisabled() and first is None:
+                    first = item
+            group.setHidden(all(item.isHidden() for item in _children(group)))
+        self._list.clearSelection()
+        if first is not None:
+            self._list.setCurrentItem(first)
+
+    @Slot(QTreeWidgetItem)
+    def _on_activated(self, item: QTreeWidgetItem) -> None:
+        action = item.data(0, _ACTION)
+        if isinstance(action, QAction) and action.isEnabled():
+            self.accept()
+            action.trigger()
+
+    def _groups(self) -> list[QTreeWidgetItem]:
+        return _children(self._list.invisibleRootItem())
+
+
+def _children(group: QTreeWidgetItem) -> list[QTreeWidgetItem]:
+    found = (group.child(index) for index in range(group.childCount()))
+    return [child for child in found if child is not None]
+
+
+def _plain(label: str) -> str:
+    return label.replace("&", "").removesuffix("\N{HORIZONTAL ELLIPSIS}")

@@ -1,0 +1,1 @@
+"""The Live tab: charts of a run in progress."""

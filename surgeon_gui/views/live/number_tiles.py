@@ -1,0 +1,143 @@
+"""The row of figures above the charts: before, after, and how much that is."""
+
+from __future__ import annotations
+
+from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+
+from surgeon_gui.base.theme import GAP, MARGIN
+from surgeon_gui.base.translation import (
+    ntr,
+    tr,
+)
+from surgeon_gui.state.job.targets import goal_or_none
+from surgeon_gui.state.run import (
+    RunState,
+    Status,
+)
+from surgeon_gui.text import numbers
+from surgeon_gui.text.captions.live import MEANINGS
+from surgeon_gui.widgets.controls import (
+    bold,
+    card,
+    explained,
+)
+
+_ARROW = " \N{RIGHTWARDS ARROW} "
+_NOTHING = "\N{EN DASH}"
+_VALUE_SCALE = 1.35
+_TITLES = {
+    "perplexity": tr("Perplexity"),
+    "parameters": tr("Parameters left"),
+    "sparsity": tr("Sparsity"),
+    "time": tr("Time"),
+}
+
+
+class NumberTiles(QWidget):
+    """Perplexity, parameters, sparsity, time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._grid = QGridLayout(self)
+        self._grid.setContentsMargins(0, 0, 0, 0)
+        self._grid.setSpacing(GAP)
+        self._tiles = {name: _Tile(name, title) for name, title in _TITLES.items()}
+        self.arrange(len(self._tiles))
+
+    def arrange(self, columns: int) -> None:
+        """Put so many figures beside each other."""
+        for number, tile in enumerate(self._tiles.values()):
+            self._grid.addWidget(tile, *divmod(number, columns))
+            self._grid.setColumnStretch(number, 1 if number < columns else 0)
+
+    def show_run(self, run: RunState, now: float) -> None:
+        """Show the figures of a run."""
+        self._tiles["perplexity"].show_figures(*_perplexity(run))
+        self._tiles["parameters"].show_figures(*_parameters(run))
+        self._tiles["sparsity"].show_figures(*_sparsity(run))
+        self._tiles["time"].show_figures(*_time(run, now))
+
+
+class _Tile(QWidget):
+    def __init__(self, name: str, title: str) -> None:
+        super().__init__()
+        self._value, self._note = QLabel(_NOTHING), QLabel()
+        self._value.setObjectName(f"{name}_figure")
+        self._value.setFont(bold(self._value.font(), _VALUE_SCALE))
+        self._note.setObjectName(f"{name}_note")
+        self._note.setProperty("quiet", True)
+        heading = QLabel(title)
+        heading.setProperty("quiet", True)
+        explained(self, MEANINGS[name])
+        frame = card()
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(frame)
+        top = QHBoxLayout()
+        top.setSpacing(GAP)
+        top.addWidget(heading)
+        top.addStretch()
+        top.addWidget(self._note)
+        inner = QVBoxLayout(frame)
+        inner.setContentsMargins(MARGIN, GAP, MARGIN, GAP)
+        inner.setSpacing(2)
+        inner.addLayout(top)
+        inner.addWidget(self._value)
+
+    def show_figures(self, value: str, note: str) -> None:
+        self._value.setText(value)
+        self._note.setText(note)
+
+
+def _perplexity(run: RunState) -> tuple[str, str]:
+    if run.baseline is None:
+        return _NOTHING, ""
+    before = numbers.perplexity(run.baseline.perplexity)
+    if run.evaluation is None:
+        return before, tr("original")
+    after = run.evaluation.perplexity
+    change = after / run.baseline.perplexity - 1
+    value = f"{before}{_ARROW}{numbers.perplexity(after)}"
+    return value, numbers.percent(change, signed=True)
+
+
+def _parameters(run: RunState) -> tuple[str, str]:
+    if run.model is None:
+        return _NOTHING, ""
+    before = numbers.count(run.model.parameters)
+    if not run.history:
+        return before, tr("original")
+    after = run.history[-1].parameters
+    change = after / run.model.parameters - 1
+    return f"{before}{_ARROW}{numbers.count(after)}", numbers.percent(
+        change, signed=True
+    )
+
+
+def _sparsity(run: RunState) -> tuple[str, str]:
+    if run.config is None:
+        return _NOTHING, ""
+    share = run.history[-1].sparsity if run.history else 0.0
+    goal = goal_or_none(run.config, run.model) if run.model is not None else None
+    note = (
+        tr("target {sparsity}").format(sparsity=numbers.percent(goal.sparsity))
+        if goal is not None
+        else ""
+    )
+    return numbers.percent(share), note
+
+
+def _time(run: RunState, now: float) -> tuple[str, str]:
+    if run.config is None:
+        return _NOTHING, ""
+    seconds, left = run.seconds(now), run.remaining_seconds(now)
+    value = numbers.clock(seconds)
+    if left is not None:
+        total = numbers.clock(seconds + left)
+        value = tr("{time} of about {total}").format(time=value, total=total)
+    if run.status is Status.PAUSED:
+        return value, tr("paused")
+    done = len(run.history)
+    shots = max(run.shots, done)
+    words = ntr("{done} of {n} shot", "{done} of {n} shots", shots)
+    return value, words.format(done=done, n=shots)

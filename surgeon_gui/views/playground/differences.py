@@ -1,0 +1,82 @@
+"""The tokens at which the models differ most."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtWidgets import (
+    QHBoxLayout,
+    QListWidget,
+    QListWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from surgeon_gui.base.theme import GAP, MARGIN
+from surgeon_gui.state.playground.state import (
+    Place,
+    PlaygroundState,
+    ranking,
+)
+from surgeon_gui.state.playground.text import place_line
+from surgeon_gui.text.captions import CAPTIONS
+from surgeon_gui.views.playground.legend import ShadeLegend
+from surgeon_gui.widgets.controls import (
+    card,
+    described,
+    heading,
+    lower_to,
+)
+
+_PLACE = Qt.ItemDataRole.UserRole
+_LINES = 4  # of the list that are in sight
+
+
+class Differences(QWidget):
+    """A list whose lines lead to their tokens; takes no room before there are any."""
+
+    place_chosen = Signal(object)  # Place
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._list = described(QListWidget(), "playground_differences")
+        self._list.setFrameShape(QListWidget.Shape.NoFrame)
+        self._list.setUniformItemSizes(True)
+        lines = self.fontMetrics().height() * _LINES + 2 * GAP
+        lower_to(self._list, lines)
+        self._list.itemClicked.connect(self._on_chosen)
+        self._list.itemActivated.connect(self._on_chosen)
+        self._shown: list[str] = []
+        top = QHBoxLayout()
+        top.setSpacing(GAP)
+        top.addWidget(heading(CAPTIONS["playground_differences"].label))
+        top.addStretch()
+        top.addWidget(ShadeLegend())
+        frame = card()
+        inside = QVBoxLayout(frame)
+        inside.setContentsMargins(MARGIN, GAP, MARGIN, GAP)
+        inside.setSpacing(GAP // 2)
+        inside.addLayout(top)
+        inside.addWidget(self._list, 1)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(frame)
+
+    def show_state(self, state: PlaygroundState) -> None:
+        """Show what has been compared."""
+        places = ranking(state)
+        self.setVisible(bool(places))
+        lines = [place_line(state, place) for place in places]
+        if lines == self._shown:
+            return
+        self._shown = lines
+        self._list.clear()
+        for line, place in zip(lines, places, strict=True):
+            item = QListWidgetItem(line)
+            item.setToolTip(line)
+            item.setData(_PLACE, place)
+            self._list.addItem(item)
+
+    @Slot(QListWidgetItem)
+    def _on_chosen(self, item: QListWidgetItem) -> None:
+        place: Place = item.data(_PLACE)
+        self.place_chosen.emit(place)

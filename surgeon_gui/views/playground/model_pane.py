@@ -1,0 +1,147 @@
+"""One side of the playground: which model, its text, and what the text took."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Signal, Slot
+from PySide6.QtGui import QAction, QGuiApplication
+from PySide6.QtWidgets import QHBoxLayout, QMenu, QVBoxLayout, QWidget
+
+from surgeon_engine.api.messages.generation import Side
+from surgeon_engine.api.model_info.source_names import DEMO
+from surgeon_gui.base.theme import GAP, MARGIN
+from surgeon_gui.base.translation import tr
+from surgeon_gui.state.playground.state import (
+    Models,
+    PlaygroundState,
+)
+from surgeon_gui.state.playground.text import (
+    model_name,
+    side_name,
+    text_of,
+    written_line,
+    written_tip,
+)
+from surgeon_gui.text.captions import CAPTIONS
+from surgeon_gui.views.playground.text_view import TextView
+from surgeon_gui.widgets.controls import (
+    button,
+    card,
+    heading,
+    lower_to,
+)
+from surgeon_gui.widgets.dialogs import (
+    MODEL_FILES,
+    ask_file,
+    ask_folder,
+)
+from surgeon_gui.widgets.elided_label import ElidedLabel
+
+_LEAST_TEXT = 120  # pixels
+
+
+class ModelPane(QWidget):
+    """Left or right; the user chooses its model with the button above the text."""
+
+    model_chosen = Signal(object, str)  # Side, source
+
+    def __init__(self, side: Side) -> None:
+        super().__init__()
+        self._side = side
+        self._state = PlaygroundState()
+        name = f"playground_{side.value}"
+        self._model = ElidedLabel()
+        self._model.setObjectName(f"{name}_model")
+        self._choose = button(f"{name}_button")
+        self._choose.setText(tr("Choose…"))
+        self._choose.setMenu(self._menu(name))
+        self._copy = button(f"{name}_copy_button")
+        self._copy.clicked.connect(self._on_copy)
+        self.text = TextView(f"{name}_text")
+        lower_to(self.text, _LEAST_TEXT)
+        self._figures = ElidedLabel()
+        self._figures.setObjectName(f"{name}_figures")
+        self._figures.setProperty("quiet", True)
+        top = QHBoxLayout()
+        top.setSpacing(GAP)
+        top.addWidget(heading(side_name(side)))
+        top.addWidget(self._model, 1)
+        top.addWidget(self._choose)
+        bottom = QHBoxLayout()
+        bottom.setSpacing(GAP)
+        bottom.addWidget(self._figures, 1)
+        bottom.addWidget(self._copy)
+        frame = card()
+        inside = QVBoxLayout(frame)
+        inside.setContentsMargins(MARGIN, GAP, MARGIN, GAP)
+        inside.setSpacing(GAP)
+        inside.addLayout(top)
+        inside.addWidget(self.text, 1)
+        inside.addLayout(bottom)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(frame)
+
+    def show_state(self, state: PlaygroundState, models: Models) -> None:
+        """Show a side of the state."""
+        self._state = state
+        source = models.of(self._side)
+        self._model.show_text(model_name(source), source)
+        tokens = state.tokens(self._side)
+        is_shown = bool(tokens) or state.question.is_open
+        self.text.show_text(state.asked_prompt if is_shown else "", tokens)
+        self.text.setPlaceholderText(_invitation(self._side, models))
+        answer = state.question.answer
+        line = written_line(state, self._side, answer)
+        self._figures.show_text(line, written_tip(answer) if line else "")
+        self._copy.setEnabled(bool(tokens))
+        self._choose.setEnabled(not state.question.is_open)
+
+    def _menu(self, name: str) -> QMenu:
+        menu = QMenu(self)
+        slots = {
+            "demo": self._on_demo,
+            "folder": self._ask_for_folder,
+            "gguf": self._ask_for_file,
+        }
+        for kind, slot in slots.items():
+            caption = CAPTIONS.get(f"{name}_{kind}_action")
+            if caption is not None:
+                action = QAction(caption.label, menu)
+                action.setObjectName(f"{name}_{kind}_action")
+                action.triggered.connect(slot)
+                menu.addAction(action)
+        return menu
+
+    @Slot()
+    def _on_demo(self) -> None:
+        self.model_chosen.emit(self._side, DEMO)
+
+    @Slot()
+    def _ask_for_folder(self) -> None:
+        ask_folder(self, tr("Choose a model"), "", self._on_chosen)
+
+    @Slot()
+    def _ask_for_file(self) -> None:
+        ask_file(self, tr("Choose a model"), "", MODEL_FILES, self._on_chosen)
+
+    @Slot(str)
+    def _on_chosen(self, source: str) -> None:
+        self.model_chosen.emit(self._side, source)
+
+    @Slot()
+    def _on_copy(self) -> None:
+        QGuiApplication.clipboard().setText(text_of(self._state, self._side))
+
+
+def _invitation(side: Side, models: Models) -> str:
+    if models.of(side):
+        return tr("What this model writes appears here.")
+    if side is Side.ORIGINAL:
+        return tr(
+            "There is no run yet whose models could be compared. Prune a model, or "
+            "choose one here."
+        )
+    return tr(
+        "There is no pruned model yet. Prune one, or choose the folder of a checkpoint "
+        "or of a finished run here."
+    )

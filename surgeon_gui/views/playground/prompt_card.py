@@ -1,0 +1,166 @@
+"""The prompt, how the texts are made, and the buttons that begin and end it."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QSignalBlocker, Qt, Signal, Slot
+from PySide6.QtGui import QKeyEvent, QTextCursor
+from PySide6.QtWidgets import QHBoxLayout, QPlainTextEdit, QVBoxLayout, QWidget
+
+from surgeon_gui.base.theme import GAP, MARGIN
+from surgeon_gui.controllers.playground import Playground
+from surgeon_gui.state.export_text import problem_of
+from surgeon_gui.state.playground.state import (
+    Models,
+    PlaygroundState,
+)
+from surgeon_gui.state.playground.text import (
+    status_line,
+    summary,
+)
+from surgeon_gui.text.captions import CAPTIONS
+from surgeon_gui.text.prompts import EXAMPLES
+from surgeon_gui.views.playground.sampling_row import SamplingRow
+from surgeon_gui.widgets.controls import (
+    button,
+    card,
+    choice_box,
+    described,
+    finish_typing,
+    problem_label,
+    show_problem,
+    text_label,
+)
+
+_LINES = 3  # of the prompt that are in sight
+
+
+class PromptEdit(QPlainTextEdit):
+    """A few lines of text; Ctrl+Return means that they are ready."""
+
+    submitted = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        described(self, "playground_prompt")
+        self.setPlaceholderText(CAPTIONS["playground_prompt"].tip)
+        self.setTabChangesFocus(True)
+        height = self.fontMetrics().lineSpacing() * _LINES + 2 * MARGIN
+        self.setFixedHeight(height)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Tell of Ctrl+Return."""
+        is_return = event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter)
+        if is_return and event.modifiers() & Qt.KeyboardModifier.ControlModifier:
+            self.submitted.emit()
+        else:
+            super().keyPressEvent(event)
+
+
+class PromptCard(QWidget):
+    """The upper part of the tab, with a line for how things stand."""
+
+    def __init__(self, playground: Playground) -> None:
+        super().__init__()
+        self._playground = playground
+        self._prompt = PromptEdit()
+        self._prompt.textChanged.connect(self._on_prompt_edited)
+        self._prompt.submitted.connect(self._on_generate)
+        self._examples = described(choice_box(), "playground_examples_combo")
+        self._examples.setPlaceholderText(CAPTIONS["playground_examples_combo"].label)
+        for name, prompt in EXAMPLES:
+            self._examples.addItem(name, prompt)
+        self._examples.setCurrentIndex(-1)
+        self._examples.activated.connect(self._on_example)
+        self._sampling = SamplingRow()
+        self._sampling.edited.connect(playground.edit_settings)
+        self._sampling.seed_wanted.connect(playground.draw_seed)
+        self._generate = button("playground_generate_button", primary=True)
+        self._generate.clicked.connect(self._on_generate)
+        self._stop = button("playground_stop_button")
+        self._stop.clicked.connect(playground.stop)
+        self._use_run = button("playground_run_button")
+        self._use_run.clicked.connect(playground.use_run)
+        self._status = text_label(quiet=True)
+        self._status.setObjectName("playground_status")
+        self._summary = text_label()
+        self._summary.setObjectName("playground_summary")
+        self._problem = problem_label()
+        self._problem.setObjectName("playground_problem")
+        self._lay_out()
+
+    def show_state(self, state: PlaygroundState) -> None:
+        """Show the draft, and what speaks against it."""
+        if self._prompt.toPlainText() != state.prompt:
+            with QSignalBlocker(self._prompt):
+                self._prompt.setPlainText(state.prompt)
+            self._prompt.moveCursor(QTextCursor.MoveOperation.End)  # to write on
+        self._sampling.show_settings(state.settings, state.has_chat_template)
+        obstacle, question = self._playground.obstacle, state.question
+        self._generate.setEnabled(not obstacle)
+        self._generate.setToolTip(obstacle or self._generate.accessibleDescription())
+        self._stop.setEnabled(question.is_open and not question.is_cancelling)
+        self._show_words(state, obstacle)
+        is_own = state.own != Models()
+        self._use_run.setVisible(is_own and self._playground.app.shows_run)
+        self._use_run.setEnabled(not question.is_open)
+
+    def _show_words(self, state: PlaygroundState, obstacle: str) -> None:
+        """What is being done, else what keeps it from being done, else what was found.
+
+        An error says more than any of them.
+        """
+        problem, is_open = problem_of(state.question), state.question.is_open
+        show_problem(self._problem, problem)
+        status = status_line(state)
+        if not is_open and obstacle:
+            status = obstacle
+        found = "" if status else summary(state)
+        self._status.setText(status)
+        self._status.setVisible(bool(status))
+        self._summary.setText(found)
+        self._summary.setVisible(bool(found))
+
+    def _lay_out(self) -> None:
+        pressed = QHBoxLayout()
+        pressed.setSpacing(GAP)
+        pressed.addWidget(self._generate, 1)
+        pressed.addWidget(self._stop, 1)
+        beside = QVBoxLayout()
+        beside.setSpacing(GAP)
+        beside.addWidget(self._examples)
+        beside.addLayout(pressed)
+        beside.addStretch()
+        top = QHBoxLayout()
+        top.setSpacing(GAP)
+        top.addWidget(self._prompt, 1)
+        top.addLayout(beside)
+        words = QHBoxLayout()
+        words.setSpacing(GAP)
+        words.addWidget(self._status, 1)
+        words.addWidget(self._summary, 1)
+        words.addWidget(self._problem, 1)
+        words.addWidget(self._use_run)
+        frame = card()
+        inside = QVBoxLayout(frame)
+        inside.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
+        inside.setSpacing(GAP)
+        inside.addLayout(top)
+        inside.addWidget(self._sampling)
+        inside.addLayout(words)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(frame)
+
+    @Slot()
+    def _on_prompt_edited(self) -> None:
+        self._playground.edit_prompt(self._prompt.toPlainText())
+
+    @Slot(int)
+    def _on_example(self, index: int) -> None:
+        self._playground.edit_prompt(self._examples.itemData(index))
+        self._prompt.setFocus()
+
+    @Slot()
+    def _on_generate(self) -> None:
+        finish_typing(self.focusWidget())  # what is asked is what the screen shows
+        self._playground.generate()

@@ -1,0 +1,127 @@
+"""How the texts are made: how long, how freely, from which seed."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+from PySide6.QtCore import QSignalBlocker, Signal, Slot
+from PySide6.QtWidgets import (
+    QCheckBox,
+    QDoubleSpinBox,
+    QHBoxLayout,
+    QLabel,
+    QSpinBox,
+    QWidget,
+)
+
+from surgeon_engine.api.config.fields import Limits
+from surgeon_engine.api.messages.generation import GenerationSettings
+from surgeon_gui.base.theme import GAP
+from surgeon_gui.base.translation import tr
+from surgeon_gui.text.captions import CAPTIONS
+from surgeon_gui.widgets.controls import (
+    button,
+    calm,
+    described,
+)
+
+_LIMITS: dict[str, Limits] = {
+    field.name: field.metadata["limits"]
+    for field in fields(GenerationSettings)
+    if field.metadata.get("limits") is not None
+}
+_LEAST_TOP_P = 0.01  # 0 would leave no token
+
+
+class SamplingRow(QWidget):
+    """Four numbers, a button for another seed, and whether the prompt is a message."""
+
+    edited = Signal(object)  # GenerationSettings
+    seed_wanted = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._settings = GenerationSettings()
+        self._length = _whole_number("playground_length", "new_tokens", step=16)
+        self._temperature = _decimal("playground_temperature", "temperature", step=0.1)
+        self._top_p = _decimal("playground_top_p", "top_p", step=0.05)
+        self._top_p.setMinimum(_LEAST_TOP_P)
+        self._seed = _whole_number("playground_seed", "seed", step=1)
+        self._new_seed = button("playground_new_seed_button")
+        self._new_seed.clicked.connect(self.seed_wanted)
+        self._chat = QCheckBox(CAPTIONS["playground_chat_check"].label)
+        described(self._chat, "playground_chat_check")
+        self._chat.toggled.connect(self._on_edited)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(GAP)
+        for box in (self._length, self._temperature, self._top_p, self._seed):
+            box.valueChanged.connect(self._on_edited)
+            label = QLabel(CAPTIONS[box.objectName()].label)
+            label.setBuddy(box)
+            row.addWidget(label)
+            row.addWidget(box)
+        row.addWidget(self._new_seed)
+        row.addStretch()
+        row.addWidget(self._chat)
+
+    def show_settings(
+        self, settings: GenerationSettings, has_template: bool | None
+    ) -> None:
+        """Show settings, and whether there is a chat template; None: not known yet."""
+        self._settings = settings
+        _show(self._length, settings.new_tokens)
+        _show(self._temperature, settings.temperature)
+        _show(self._top_p, settings.top_p)
+        _show(self._seed, settings.seed)
+        with QSignalBlocker(self._chat):
+            self._chat.setChecked(settings.as_chat)
+        # What is not drawn needs neither a seed nor a choice of what to draw from.
+        is_drawn = settings.temperature > 0
+        why = tr("At temperature 0 the likeliest token is always taken.")
+        for widget in (self._seed, self._new_seed, self._top_p):
+            _enable(widget, "" if is_drawn else why)
+        is_refused = has_template is False and not settings.as_chat
+        why = tr("The tokenizer of these models has no chat template.")
+        _enable(self._chat, why if is_refused else "")
+
+    @Slot()
+    def _on_edited(self) -> None:
+        self.edited.emit(
+            replace(
+                self._settings,
+                new_tokens=self._length.value(),
+                temperature=self._temperature.value(),
+                top_p=self._top_p.value(),
+                seed=self._seed.value(),
+                as_chat=self._chat.isChecked(),
+            )
+        )
+
+
+def _whole_number(name: str, field: str, step: int) -> QSpinBox:
+    box = calm(described(QSpinBox(), name))
+    box.setRange(int(_LIMITS[field].low), int(_LIMITS[field].high))
+    box.setSingleStep(step)
+    return box
+
+
+def _decimal(name: str, field: str, step: float) -> QDoubleSpinBox:
+    box = calm(described(QDoubleSpinBox(), name))
+    box.setDecimals(2)
+    box.setRange(_LIMITS[field].low, _LIMITS[field].high)
+    box.setSingleStep(step)
+    return box
+
+
+def _show(box: QSpinBox | QDoubleSpinBox, value: float) -> None:
+    with QSignalBlocker(box):
+        if isinstance(box, QSpinBox):
+            box.setValue(int(value))
+        else:
+            box.setValue(value)
+
+
+def _enable(widget: QWidget, obstacle: str) -> None:
+    widget.setEnabled(not obstacle)
+    widget.setToolTip(obstacle or widget.accessibleDescription())

@@ -1,0 +1,179 @@
+"""Step 2: choose the text that shows which parts of the model matter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from PySide6.QtCore import Slot
+
+from surgeon_engine.api.config.calibration import (
+    BUILTIN_TEXT,
+    CalibrationConfig,
+)
+from surgeon_engine.api.model_info.source_names import is_hub_source
+from surgeon_gui.base.translation import tr
+from surgeon_gui.controllers.session import Session
+from surgeon_gui.controllers.sources import Descriptions
+from surgeon_gui.state.app import (
+    AppState,
+    Step,
+)
+from surgeon_gui.state.sources.resolver import meant_text
+from surgeon_gui.state.sources.text import (
+    preview_facts,
+    preview_line,
+)
+from surgeon_gui.text.labels import (
+    BUILT_IN_TEXT,
+    FIELDS,
+)
+from surgeon_gui.views.steps.page import (
+    Page,
+    row_of,
+    with_button,
+)
+from surgeon_gui.views.steps.text_parts import TextParts
+from surgeon_gui.views.steps.window_pager import WindowPager
+from surgeon_gui.widgets.controls import (
+    button,
+    heading,
+    problem_label,
+    show_problem,
+    text_label,
+)
+from surgeon_gui.widgets.dialogs import (
+    TEXT_FILES,
+    ask_file,
+)
+from surgeon_gui.widgets.facts import Facts
+from surgeon_gui.widgets.forms.form import ConfigForm
+from surgeon_gui.widgets.source_edit import SourceEdit
+
+_NO_DATA_SET = {"dataset_config": "", "split": "", "validation_split": ""}
+_NO_PARTS = {"column": "", **_NO_DATA_SET}
+
+
+class CalibrationPage(Page):
+    """Texts, how much of them, and a look at what would be measured."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._text = SourceEdit("calibration.text", BUILTIN_TEXT, BUILT_IN_TEXT)
+        self._text.setPlaceholderText(tr("A file, or organisation/name on the Hub"))
+        self._text.edited.connect(self.choose_text)
+        self._descriptions = Descriptions(session, self)
+        self._parts = TextParts()
+        self._parts.edited.connect(session.edit_calibration)
+        self._validation = SourceEdit(
+            "calibration.validation_text", BUILTIN_TEXT, BUILT_IN_TEXT
+        )
+        self._validation.edited.connect(self._on_validation_edited)
+        self._builtin_button = button("builtin_text_button")
+        file = button("text_file_button")
+        validation_file = button("validation_file_button")
+        self._builtin_button.clicked.connect(self._on_builtin_clicked)
+        file.clicked.connect(self._on_file_clicked)
+        validation_file.clicked.connect(self._on_validation_file_clicked)
+        self._form = ConfigForm("calibration", CalibrationConfig)
+        self._form.edited.connect(session.edit_calibration)
+        self._form.refused.connect(self._on_form_refused)
+        self._problem = problem_label()
+        self._problem.setObjectName("calibration_problem")
+        self._preview_button = button("preview_button")
+        self._preview_button.clicked.connect(session.preview_text)
+        self._counts = text_label(quiet=True)
+        self._counts.setObjectName("preview_counts")
+        self._noticed = Facts("preview_facts")
+        self._pager = WindowPager()
+
+        self.column.addWidget(heading(FIELDS["calibration.text"].label))
+        self.column.addLayout(with_button(self._text, file))
+        self.column.addLayout(row_of(self._builtin_button))
+        self.column.addWidget(self._parts)
+        self.column.addWidget(heading(FIELDS["calibration.validation_text"].label))
+        self.column.addLayout(with_button(self._validation, validation_file))
+        self.column.addWidget(self._form)
+        self.column.addWidget(self._problem)
+        self.column.addLayout(row_of(self._preview_button))
+        self.column.addWidget(self._counts)
+        self.column.addWidget(self._noticed)
+        self.column.addWidget(self._pager)
+
+    def show_state(self, state: AppState) -> None:
+        """See `Page.show_state`."""
+        calibration = state.config.calibration
+        self._text.show_value(calibration.text)
+        self._builtin_button.setVisible(calibration.text != BUILTIN_TEXT)
+        self._parts.show_state(state)
+        self._validation.show_value(calibration.validation_text)
+        self._validation.setPlaceholderText(
+            tr("Another token file or a text")
+            if calibration.takes_whole_file
+            else tr("A part of the text above")
+        )
+        if Step.CALIBRATION not in state.refused:
+            self._form.show_config(calibration)
+        show_problem(self._problem, _problem(state))
+        can_preview = state.model_is_chosen and not state.is_busy
+        self._preview_button.setEnabled(can_preview and not state.preview.is_open)
+        self._preview_button.setText(
+            tr("Reading the text…") if state.preview.is_open else tr("Preview")
+        )
+        preview = state.preview.answer
+        self._counts.setVisible(preview is not None)
+        if preview is not None:
+            self._counts.setText(preview_line(preview))
+        self._noticed.show_facts(() if preview is None else preview_facts(preview))
+        self._pager.show_preview(preview)
+
+    @Slot(str)
+    def choose_text(self, text: str) -> None:
+        """Calibrate on a file, a data set or the built-in text."""
+        text = meant_text(text) or BUILTIN_TEXT
+        parts = _NO_PARTS if text != self._config.text else {}
+        self._edit(text=text, **parts)
+
+    @Slot(str)
+    def _on_validation_edited(self, text: str) -> None:
+        text = meant_text(text)
+        is_data_set = is_hub_source(text) or is_hub_source(self._config.text)
+        self._edit(validation_text=text, **({} if is_data_set else _NO_DATA_SET))
+
+    @Slot()
+    def _on_builtin_clicked(self) -> None:
+        self.choose_text(BUILTIN_TEXT)
+
+    @Slot()
+    def _on_file_clicked(self) -> None:
+        self._ask(self.choose_text)
+
+    @Slot()
+    def _on_validation_file_clicked(self) -> None:
+        self._ask(self._on_validation_edited)
+
+    @Slot(object)
+    def _on_form_refused(self, error: Exception) -> None:
+        self.session.refuse_edit(Step.CALIBRATION, str(error))
+
+    def _edit(self, **changes: Any) -> None:
+        self.session.edit_calibration(replace(self._config, **changes))
+
+    def _ask(self, chosen: Callable[[str], None]) -> None:
+        ask_file(self, tr("Choose a text"), "", TEXT_FILES, chosen)
+
+    @property
+    def _config(self) -> CalibrationConfig:
+        return self.session.state.config.calibration
+
+
+def _problem(state: AppState) -> str:
+    """What is wrong with the texts; what the form refuses is told there."""
+    problem = state.problems.get(Step.CALIBRATION, "")
+    if Step.CALIBRATION in state.refused:
+        problem = ""
+    for inquiry in (state.preview, state.description):
+        if not problem and (failure := inquiry.problem) is not None:
+            problem = f"{failure.message} {failure.hint}".strip()
+    return problem

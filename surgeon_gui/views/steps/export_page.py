@@ -1,0 +1,157 @@
+"""Step 5: where the pruned model goes and in which form, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from PySide6.QtCore import Slot
+
+from surgeon_engine.api.config.export import ExportConfig
+from surgeon_gui.base.theme import GAP
+from surgeon_gui.base.translation import tr
+from surgeon_gui.controllers.session import Session
+from surgeon_gui.state.app import (
+    AppState,
+    Step,
+)
+from surgeon_gui.state.export_text import (
+    about_format,
+    unavailable,
+)
+from surgeon_gui.state.job import file_formats as file_forms
+from surgeon_gui.text.labels import FIELDS
+from surgeon_gui.views.steps.export_result import ExportResult
+from surgeon_gui.views.steps.page import (
+    Page,
+    row_of,
+    with_button,
+)
+from surgeon_gui.views.steps.replace_question import ReplaceQuestion
+from surgeon_gui.views.steps.save_section import SaveSection
+from surgeon_gui.views.steps.speed_section import SpeedSection
+from surgeon_gui.widgets.controls import (
+    button,
+    heading,
+    problem_label,
+    show_problem,
+    text_label,
+)
+from surgeon_gui.widgets.dialogs import ask_folder
+from surgeon_gui.widgets.forms.form import ConfigForm
+from surgeon_gui.widgets.source_edit import SourceEdit
+
+
+class ExportPage(Page):
+    """The result of a run first, once there is one; then what the next run writes."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._question = ReplaceQuestion(self)
+        self._result = ExportResult(session)
+        self._save = SaveSection(session, self._question)
+        self._speed = SpeedSection(session)
+        self._next = heading(tr("What the next run writes"))
+        self._folder = SourceEdit("export.folder")
+        self._folder.setPlaceholderText(tr("Inside the run's folder"))
+        self._folder.edited.connect(self._on_folder_edited)
+        choose = button("export_choose_button")
+        choose.clicked.connect(self._ask_for_folder)
+        self._replace = button("export_replace_button")
+        self._replace.clicked.connect(self._on_replace_clicked)
+        self._problem = problem_label()
+        self._problem.setObjectName("export_problem")
+        self._form = ConfigForm(
+            "export", ExportConfig, file_forms.following, in_front=("dtype",)
+        )
+        self._form.edited.connect(session.edit_export)
+        self._form.refused.connect(self._on_form_refused)
+        self._about = text_label(quiet=True)
+        self._about.setObjectName("export_format_note")
+        self._unavailable = text_label(quiet=True)
+        self._unavailable.setObjectName("export_unavailable_note")
+        self._form.add_below("format", self._about)
+        self._form.add_below("format", self._unavailable)
+        self._note = text_label(quiet=True)
+        self._note.setObjectName("export_note")
+
+        self.column.addWidget(self._result)
+        self.column.addWidget(self._save)
+        self.column.addWidget(self._speed)
+        self.column.addSpacing(GAP)
+        self.column.addWidget(self._next)
+        self.column.addWidget(heading(FIELDS["export.folder"].label))
+        self.column.addLayout(with_button(self._folder, choose))
+        self.column.addWidget(self._problem)
+        self.column.addLayout(row_of(self._replace))
+        self.column.addWidget(self._form)
+        self.column.addWidget(self._note)
+
+    def show_state(self, state: AppState) -> None:
+        """See `Page.show_state`."""
+        for part in (self._result, self._save, self._speed):
+            part.show_state(state)
+        export, run = state.config.export, state.run
+        has_result = run.exported is not None or run.export_has_failed
+        self._next.setVisible(has_result and not run.status.is_busy)
+        self._folder.show_value(export.folder)
+        if Step.EXPORT not in state.refused:
+            self._form.show_config(export)
+        self._show_choices(state)
+        # While a run goes on, what stands there is its own.
+        problem = "" if run.status.is_busy else state.problems.get(Step.EXPORT, "")
+        show_problem(self._problem, problem)
+        self._replace.setVisible(state.can_replace and bool(problem))
+        self._note.setText(_note(export))
+
+    @Slot(object)
+    def _on_form_refused(self, error: Exception) -> None:
+        self.session.refuse_edit(Step.EXPORT, str(error))
+
+    def _show_choices(self, state: AppState) -> None:
+        export = state.config.export
+        reasons = file_forms.disabled_formats(state.config.pruning, state.model)
+        self._form.disable_choices("format", reasons)
+        dtypes = file_forms.disabled_dtypes(export.format)
+        self._form.disable_choices("dtype", dtypes)
+        self._about.setText(about_format(export.format))
+        words = unavailable(reasons)
+        self._unavailable.setText(words)
+        self._unavailable.setVisible(bool(words))
+
+    @Slot(str)
+    def _on_folder_edited(self, folder: str) -> None:
+        self._edit({"folder": folder, "replace": False})
+
+    @Slot()
+    def _ask_for_folder(self) -> None:
+        ask_folder(self, tr("Choose a folder"), "", self._on_folder_edited)
+
+    @Slot()
+    def _on_replace_clicked(self) -> None:
+        folder = self.session.state.config.export.folder
+        on_yes = partial(self._on_consent, folder)
+        self._question.ask(folder, on_yes, self._ask_for_folder)
+
+    def _on_consent(self, folder: str) -> None:
+        if folder == self.session.state.config.export.folder:
+            self._edit({"replace": True})
+
+    def _edit(self, changes: Mapping[str, Any]) -> None:
+        export = self.session.state.config.export
+        self.session.edit_export(replace(export, **changes))
+
+
+def _note(export: ExportConfig) -> str:
+    """What will happen to the files at the end of a run."""
+    note = tr(
+        "At the end of the run the files are written beside their destination, loaded "
+        "afresh, compared with the model in memory, and only then get their name."
+    )
+    if export.replace:
+        note += " " + tr("What is in {folder} is replaced then.").format(
+            folder=export.folder
+        )
+    return note

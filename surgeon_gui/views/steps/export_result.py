@@ -1,0 +1,80 @@
+"""The part of step 5 that says what a run has exported, and how it was checked."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Slot
+from PySide6.QtWidgets import QVBoxLayout, QWidget
+
+from surgeon_gui.base.theme import GAP
+from surgeon_gui.base.translation import tr
+from surgeon_gui.controllers.session import Session
+from surgeon_gui.state.app import AppState
+from surgeon_gui.state.export_text import (
+    export_facts,
+    failure_note,
+    larger_note,
+    unrun_note,
+)
+from surgeon_gui.state.run import Status
+from surgeon_gui.views.steps.page import row_of
+from surgeon_gui.views.steps.run_page import open_folder
+from surgeon_gui.widgets.controls import (
+    button,
+    heading,
+    problem_label,
+    show_problem,
+    text_label,
+)
+from surgeon_gui.widgets.facts import Facts
+
+
+class ExportResult(QWidget):
+    """Takes no room before there is a result."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self._session = session
+        self._title = heading(tr("The pruned model"))
+        self._failure = problem_label()
+        self._failure.setObjectName("export_failure")
+        self._unrun = problem_label()
+        self._unrun.setObjectName("export_unrun_note")
+        self._facts = Facts("export_facts")
+        self._larger = text_label()
+        self._larger.setObjectName("export_larger_note")
+        self._open_button = button("open_export_button")
+        self._open_button.clicked.connect(self._on_open_clicked)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(GAP)
+        column.addWidget(self._title)
+        column.addWidget(self._failure)
+        column.addWidget(self._unrun)
+        column.addWidget(self._facts)
+        column.addWidget(self._larger)
+        column.addLayout(row_of(self._open_button))
+
+    def show_state(self, state: AppState) -> None:
+        """Show what the run has come to."""
+        run = state.run
+        failure = failure_note(run)
+        is_done = run.exported is not None and not run.status.is_busy
+        show_problem(self._failure, failure)
+        show_problem(self._unrun, unrun_note(run.exported) if is_done else "")
+        self._facts.show_facts(export_facts(run) if is_done else ())
+        larger = larger_note(run) if is_done else ""
+        self._larger.setText(larger)
+        self._larger.setVisible(bool(larger))
+        is_complete = run.status is Status.FINISHED
+        self._title.setText(
+            tr("The pruned model")
+            if is_complete
+            else tr("What was written of the pruned model")
+        )
+        self._open_button.setVisible(is_done)
+        self.setVisible(is_done or bool(failure))
+
+    @Slot()
+    def _on_open_clicked(self) -> None:
+        if (exported := self._session.state.run.exported) is not None:
+            open_folder(exported.folder)

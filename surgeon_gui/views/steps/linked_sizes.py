@@ -1,0 +1,196 @@
+"""How much is removed, in four ways at once: editing one of them moves the others.
+
+One of them is marked: it is the one that was entered, that a job holds, and that stays
+as it is when the structure or the number format changes. The others follow from it, to
+the last weight. Part of a form: its fields are the target and the three numbers.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+from PySide6.QtCore import QSignalBlocker, Qt, Signal, Slot
+from PySide6.QtWidgets import (
+    QAbstractButton,
+    QButtonGroup,
+    QDoubleSpinBox,
+    QGridLayout,
+    QRadioButton,
+    QSlider,
+    QWidget,
+)
+
+from surgeon_engine.api.config.export import FileDtype
+from surgeon_engine.api.config.fields import Limits
+from surgeon_engine.api.config.pruning import (
+    PruningConfig,
+    Target,
+)
+from surgeon_engine.api.messages.sources import ModelSummary
+from surgeon_gui.base.theme import GAP
+from surgeon_gui.base.translation import tr
+from surgeon_gui.state.job import targets
+from surgeon_gui.text.choices import CHOICES
+from surgeon_gui.text.field_text import FieldText
+from surgeon_gui.text.labels import FIELDS
+from surgeon_gui.widgets.controls import (
+    calm,
+    described,
+    text_label,
+)
+from surgeon_gui.widgets.forms.inputs import DecimalInput
+
+_LEAST, _MOST = 1, 95  # per cent on the slider; the boxes are finer
+_BOXES = {
+    Target.PRUNABLE_SHARE: "pruning_sparsity",
+    Target.PARAMETER_SHARE: "pruning_parameter_share",
+    Target.PARAMETERS: "pruning_million_parameters",
+    Target.FILE_SIZE: "pruning_megabytes",
+}
+_DASH = "\N{EM DASH}"  # of a size that is not known
+_HELD = tr("The marked one holds; the others follow.")
+
+
+class LinkedSizes(QWidget):
+    """A slider and four boxes for one size."""
+
+    edited = Signal()
+    names = ("target", "sparsity", "million_parameters", "megabytes")
+
+    def __init__(self) -> None:
+        super().__init__()
+        default = PruningConfig()
+        self._values: dict[str, Any] = {
+            name: getattr(default, name) for name in default.__slots__
+        }
+        self._model: ModelSummary | None = None
+        self._dtype = FileDtype.FLOAT32
+        self._inputs: dict[Target, DecimalInput] = {}
+        self._radios: dict[Target, QRadioButton] = {}
+        self._group = QButtonGroup(self)
+        self._slider = described(
+            calm(QSlider(Qt.Orientation.Horizontal)), "sparsity_slider"
+        )
+        self._slider.setRange(_LEAST, _MOST)
+        self._slider.setPageStep(5)
+        self._slider.valueChanged.connect(self._on_slider_moved)
+        self._group.buttonClicked.connect(self._on_held)
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        grid = QGridLayout(self)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setHorizontalSpacing(GAP // 2)
+        grid.setVerticalSpacing(GAP // 2)
+        grid.addWidget(self._slider, 0, 0, 1, 2)
+        for row, target in enumerate(Target, start=1):
+            radio = self._radio(target)
+            grid.addWidget(radio, row, 0)
+            grid.addWidget(self._box(target), row, 1)
+        grid.addWidget(text_label(_HELD, quiet=True), row + 1, 0, 1, 2)
+        grid.setColumnStretch(1, 1)
+
+    def _radio(self, target: Target) -> QRadioButton:
+        label, tip = CHOICES[target]
+        radio = QRadioButton(label)
+        radio.setObjectName(f"hold_{target.value}_radio")
+        radio.setAccessibleName(tr("Hold: {size}").format(size=label))
+        radio.setAccessibleDescription(tip)
+        radio.setToolTip(tip)
+        self._group.addButton(radio)
+        self._radios[target] = radio
+        return radio
+
+    def _box(self, target: Target) -> QWidget:
+        words = _words(target)
+        entry = DecimalInput(_limits(targets.field_of(target)), words)
+        box = entry.widget
+        box.setObjectName(_BOXES[target])
+        box.setAccessibleName(CHOICES[target][0])
+        box.setAccessibleDescription(words.tip)
+        box.setToolTip(words.tip)
+        box.setMinimumWidth(120)
+        entry.edited.connect(functools.partial(self._on_box_edited, target))
+        self._inputs[target] = entry
+        return box
+
+    # what a form asks of its parts
+
+    def values(self) -> Mapping[str, Any]:
+        """See `FormPart.values`."""
+        return {name: self._values[name] for name in self.names}
+
+    def show_values(self, values: Mapping[str, Any]) -> None:
+        """See `FormPart.show_values`."""
+        self._values = dict(values)
+        self._show()
+
+    def show_model(self, model: ModelSummary | None, dtype: FileDtype) -> None:
+        """Show the size as it is in `model`, written in a number format."""
+        if model is not self._model or dtype is not self._dtype:
+            self._model, self._dtype = model, dtype
+            self._show()
+
+    def disable(self, reasons: Mapping[Target, str]) -> None:
+        """Take ways of giving the size away, each for a reason that is shown."""
+        for target, radio in self._radios.items():
+            reason = reasons.get(target, "")
+            is_usable = not reason or target is self._values["target"]
+            for widget, tip in (
+                (radio, CHOICES[target][1]),
+                (self._inputs[target].widget, _words(target).tip),
+            ):
+                widget.setEnabled(is_usable)
+                widget.setToolTip(reason or tip)
+
+    # the user
+
+    def _enter(self, target: Target, value: float) -> None:
+        """Take a size as it was entered in one of the ways."""
+        changes = {"target": target, targets.field_of(target): value}
+        self._values = {**self._values, **changes}
+        self._show()
+        self.edited.emit()
+
+    def _on_box_edited(self, target: Target, _: float) -> None:
+        self._enter(target, self._inputs[target].value)
+
+    @Slot(int)
+    def _on_slider_moved(self, per_cent: int) -> None:
+        self._enter(Target.PRUNABLE_SHARE, per_cent / 100)
+
+    @Slot(QAbstractButton)
+    def _on_held(self, button: QAbstractButton) -> None:
+        target = next(t for t, radio in self._radios.items() if radio is button)
+        if target is not self._values["target"]:
+            same = targets.given_as(self._values, target, self._model, self._dtype)
+            self._values = {**self._values, **same}
+            self._show()
+            self.edited.emit()
+
+    def _show(self) -> None:
+        sizes = targets.sizes(self._values, self._model, self._dtype)
+        for target, entry in self._inputs.items():
+            box = entry.widget
+            assert isinstance(box, QDoubleSpinBox)
+            box.setSpecialValueText("" if target in sizes else _DASH)
+            if not entry.is_being_typed_in:
+                entry.show(sizes.get(target, entry.least))
+        self._radios[self._values["target"]].setChecked(True)
+        share = sizes.get(Target.PRUNABLE_SHARE)
+        if share is not None:
+            with QSignalBlocker(self._slider):
+                self._slider.setValue(round(100 * share))
+
+
+def _words(target: Target) -> FieldText:
+    return FIELDS[f"pruning.{targets.field_of(target)}"]
+
+
+def _limits(name: str) -> Limits:
+    field = PruningConfig.__dataclass_fields__[name]
+    limits = field.metadata["limits"]
+    assert isinstance(limits, Limits)
+    return limits

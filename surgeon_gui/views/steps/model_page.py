@@ -1,0 +1,204 @@
+"""Step 1: choose a model and see what it is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from PySide6.QtCore import QSignalBlocker, Qt, Slot
+
+from surgeon_engine.api.config.run import ModelConfig
+from surgeon_engine.api.messages.events import Failed
+from surgeon_engine.api.model_info.source_names import DEMO
+from surgeon_gui.base.settings import Settings
+from surgeon_gui.base.translation import tr
+from surgeon_gui.controllers.session import Session
+from surgeon_gui.controllers.sources import Downloads
+from surgeon_gui.state.app import (
+    AppState,
+    Step,
+)
+from surgeon_gui.state.sources.resolver import (
+    is_missing,
+    is_to_be_downloaded,
+    meant_model,
+)
+from surgeon_gui.state.sources.samples import smollm2
+from surgeon_gui.state.sources.text import (
+    facts_of,
+    facts_problem,
+    how_to_get_sample,
+)
+from surgeon_gui.text.captions import CAPTIONS
+from surgeon_gui.text.labels import (
+    BUNDLED_DEMO,
+    source_name,
+)
+from surgeon_gui.views.steps.download_card import DownloadCard
+from surgeon_gui.views.steps.page import (
+    Page,
+    row_of,
+)
+from surgeon_gui.widgets.controls import (
+    button,
+    choice_box,
+    described,
+    problem_label,
+    show_problem,
+    text_label,
+)
+from surgeon_gui.widgets.dialogs import (
+    MODEL_FILES,
+    ask_file,
+    ask_folder,
+)
+from surgeon_gui.widgets.facts import Facts
+from surgeon_gui.widgets.forms.form import ConfigForm
+from surgeon_gui.widgets.source_edit import SourceEdit
+
+
+class ModelPage(Page):
+    """A path, a name on the Hub, or a sample, and what is found there."""
+
+    def __init__(self, session: Session, settings: Settings) -> None:
+        super().__init__(session)
+        self._settings = settings
+        self._source = SourceEdit("model.source", DEMO, BUNDLED_DEMO)
+        self._source.setPlaceholderText(tr("A path, or organisation/name on the Hub"))
+        self._source.show_clear_button()
+        self._source.edited.connect(self.choose)
+        self._source.returnPressed.connect(self._on_return_pressed)
+        folder, gguf = button("open_folder_button"), button("open_gguf_button")
+        demo, sample = button("use_demo_button"), button("use_sample_button")
+        folder.clicked.connect(self.ask_for_folder)
+        gguf.clicked.connect(self.ask_for_gguf)
+        demo.clicked.connect(self.use_demo)
+        sample.clicked.connect(self.use_sample)
+        self._recent = described(choice_box(), "recent_models_combo")
+        self._recent.activated.connect(self._on_recent_activated)
+        self._problem = problem_label()
+        self._problem.setObjectName("model_problem")
+        self._download = DownloadCard()
+        self._downloads = Downloads(session, self)
+        self._download.download_clicked.connect(self._downloads.start)
+        self._download.cancel_clicked.connect(self._downloads.cancel)
+        self._note = text_label(quiet=True)
+        self._facts = Facts("model_facts")
+        self._form = ConfigForm("model", ModelConfig)
+        self._form.edited.connect(self._on_form_edited)
+        self._form.refused.connect(self._on_form_refused)
+
+        self.column.addWidget(self._source)
+        self.column.addLayout(row_of(folder, gguf))
+        self.column.addLayout(row_of(demo, sample))
+        sample.setVisible(bool(smollm2()))
+        if not smollm2():
+            self.column.addWidget(text_label(how_to_get_sample(), quiet=True))
+        self.column.addWidget(self._recent)
+        self.column.addWidget(self._problem)
+        self.column.addWidget(self._download)
+        self.column.addWidget(self._note)
+        self.column.addWidget(self._facts)
+        self.column.addWidget(self._form)
+        self._shown_recent: list[str] = []
+
+    def show_state(self, state: AppState) -> None:
+        """See `Page.show_state`."""
+        if not state.model_is_chosen:
+            self._source.show_value("")
+        elif self._source.value() != state.config.model.source:
+            self._source.show_value(state.config.model.source)
+        self._form.show_config(state.config.model)
+        show_problem(self._problem, _problem(state))
+        self._download.show_state(state)
+        is_open = state.inspection.is_open
+        self._note.setText(tr("Looking at how it can be pruned…") if is_open else "")
+        self._note.setVisible(is_open)
+        self._facts.show_facts(facts_of(state))
+        self._show_recent()
+
+    @Slot()
+    def ask_for_folder(self) -> None:
+        """Let the user choose a model's folder."""
+        title = CAPTIONS["open_folder_action"].spoken
+        ask_folder(self, title, self._settings.last_folder, self._on_path_chosen)
+
+    @Slot()
+    def ask_for_gguf(self) -> None:
+        """Let the user choose a .gguf file."""
+        start = self._settings.last_folder
+        title = CAPTIONS["open_gguf_action"].spoken
+        ask_file(self, title, start, MODEL_FILES, self._on_path_chosen)
+
+    @Slot()
+    def use_demo(self) -> None:
+        """Choose the bundled demo."""
+        self.session.choose_model(DEMO)
+
+    @Slot()
+    def use_sample(self) -> None:
+        """Choose the pretrained model of the samples package."""
+        self.session.choose_model(smollm2())
+
+    @Slot(str)
+    def choose(self, typed: str) -> None:
+        """Choose what a person has typed, or a model that was opened before."""
+        source = meant_model(typed.strip())
+        if source in self._settings.recent_models and is_missing(source):
+            self._settings.forget_model(source)
+            message = tr("{name} is no longer at {source}.").format(
+                name=source_name(source), source=source
+            )
+            hint = tr("It was taken off the list of recent models.")
+            self.session.show_problem(Failed(message, hint))
+            return
+        self.session.choose_model(source)
+
+    @Slot(str)
+    def _on_path_chosen(self, path: str) -> None:
+        self._settings.remember_folder_of(path)
+        self.session.choose_model(path)
+
+    @Slot()
+    def _on_return_pressed(self) -> None:
+        """Look again at a path that is as it was, where nothing could be read."""
+        if not self._source.isModified() and self.session.state.model is None:
+            self.session.choose_model(meant_model(self._source.value()))
+
+    @Slot(int)
+    def _on_recent_activated(self, index: int) -> None:
+        if index > 0:
+            self._recent.setCurrentIndex(0)
+            self.choose(self._shown_recent[index - 1])
+
+    @Slot(object)
+    def _on_form_edited(self, model: ModelConfig) -> None:
+        config = self.session.state.config
+        model = replace(model, source=config.model.source)
+        self.session.edit(replace(config, model=model))
+
+    @Slot(object)
+    def _on_form_refused(self, error: Exception) -> None:
+        self.session.refuse_edit(Step.MODEL, str(error))
+
+    def _show_recent(self) -> None:
+        recent = self._settings.recent_models
+        self._recent.setVisible(bool(recent))
+        if recent == self._shown_recent:
+            return
+        self._shown_recent = list(recent)
+        with QSignalBlocker(self._recent):
+            self._recent.clear()
+            self._recent.addItem(CAPTIONS["recent_models_combo"].label)
+            for place, source in enumerate(recent, start=1):
+                self._recent.addItem(source_name(source))
+                role = Qt.ItemDataRole.ToolTipRole
+                self._recent.setItemData(place, source, role)
+
+
+def _problem(state: AppState) -> str:
+    """What is wrong with the model; one to be downloaded is told by the card."""
+    if not state.model_is_chosen or is_to_be_downloaded(state.config.model.source):
+        return ""
+    if (failure := state.inspection.problem) is not None:
+        return f"{failure.message} {failure.hint}".strip()
+    return state.problems.get(Step.MODEL, "") or facts_problem(state)

@@ -1,0 +1,110 @@
+"""What a run comes to, and whether it fits this machine, before it is started."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QVBoxLayout
+
+from surgeon_engine.api.planning.resource_check import (
+    Fit,
+    Light,
+    Need,
+    Resource,
+)
+from surgeon_gui.base.theme import GAP, MARGIN
+from surgeon_gui.base.translation import tr
+from surgeon_gui.state.app import (
+    AppState,
+    Step,
+)
+from surgeon_gui.state.job import resource_text as fits
+from surgeon_gui.state.job.plan_text import sizes_in_brief
+from surgeon_gui.widgets.controls import (
+    bold,
+    button,
+    text_label,
+)
+from surgeon_gui.widgets.light_badge import LightBadge
+
+_WAITING = tr("What the run needs is known once the engine has looked at this machine.")
+
+
+class PlanCard(QFrame):
+    """A row with a light for each thing that is needed, and the way out of red."""
+
+    fit_clicked = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setObjectName("plan_card")
+        self.setProperty("card", "true")
+        title = QLabel(tr("Plan"))
+        title.setFont(bold(title.font()))
+        self._sizes = text_label()
+        self._sizes.setObjectName("plan_sizes")
+        self._rows = {what: _Row(what) for what in Resource}
+        self._waiting = text_label(_WAITING, quiet=True)
+        self._waiting.setObjectName("plan_waiting")
+        self.fit_button = button("fit_button")
+        self.fit_button.clicked.connect(self.fit_clicked)
+        self._changed = text_label(quiet=True)
+        self._changed.setObjectName("fit_note")
+        grid = QGridLayout()
+        grid.setHorizontalSpacing(GAP)
+        grid.setVerticalSpacing(GAP // 2)
+        for number, row in enumerate(self._rows.values()):
+            grid.addWidget(row.name, number, 0)
+            grid.addWidget(row.amount, number, 1)
+            grid.addWidget(row.badge, number, 2, Qt.AlignmentFlag.AlignRight)
+        grid.setColumnStretch(1, 1)
+        below = QHBoxLayout()
+        below.addWidget(self.fit_button)
+        below.addStretch()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(MARGIN, GAP, MARGIN, MARGIN)
+        layout.setSpacing(GAP)
+        for widget in (title, self._sizes, self._waiting):
+            layout.addWidget(widget)
+        layout.addLayout(grid)
+        layout.addWidget(self._changed)
+        layout.addLayout(below)
+
+    def show_state(self, state: AppState, changed: str) -> None:
+        """Show the plan of the draft, and what was `changed` to make it fit."""
+        is_draft = Step.TARGET not in state.refused  # else the page holds another
+        model = state.model if is_draft else None
+        sizes = sizes_in_brief(state.config, model) if model else ""
+        self._sizes.setText(sizes)
+        self._sizes.setVisible(bool(sizes))
+        fit = state.fit
+        self._waiting.setVisible(fit is None and state.machine is None)
+        needs = {need.what: need for need in fit.needs} if fit is not None else {}
+        for what, row in self._rows.items():
+            row.show_need(needs.get(what))
+        self._changed.setText(changed)
+        self._changed.setVisible(bool(changed))
+        self.fit_button.setVisible(fit is not None and _is_short(fit))
+
+
+def _is_short(fit: Fit) -> bool:
+    return fit.room is not Light.GREEN
+
+
+class _Row:
+    """One thing that is needed."""
+
+    def __init__(self, what: Resource) -> None:
+        name = what.name.lower()
+        self._what = what
+        self.name = QLabel(fits.NAMES[what])
+        self.amount = text_label()
+        self.amount.setObjectName(f"plan_{name}")
+        self.badge = LightBadge(f"plan_{name}_light")
+
+    def show_need(self, need: Need | None) -> None:
+        """Show how much it is; None: nothing is known of it."""
+        for widget in (self.name, self.amount, self.badge):
+            widget.setVisible(need is not None)
+        if need is not None:
+            self.amount.setText(fits.amount(need))
+            self.badge.show_light(need.light, fits.word(need), fits.NAMES[self._what])

@@ -1,0 +1,193 @@
+"""The box with the presets, what the chosen one is good for, and one's own ones."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QSignalBlocker, Qt, Signal, Slot
+from PySide6.QtGui import QAction, QStandardItemModel
+from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QMenu, QVBoxLayout, QWidget
+
+from surgeon_engine.api.config.presets import Preset
+from surgeon_gui.base.theme import GAP
+from surgeon_gui.base.translation import tr
+from surgeon_gui.controllers.preset_store import PresetShelf
+from surgeon_gui.state.app import (
+    AppState,
+    all_presets,
+    preset_in,
+)
+from surgeon_gui.text.captions import CAPTIONS
+from surgeon_gui.widgets.controls import (
+    button,
+    choice_box,
+    described,
+    problem_label,
+    show_problem,
+    text_label,
+)
+from surgeon_gui.widgets.dialogs import (
+    JOB_FILES,
+    ask_file,
+    ask_new_file,
+)
+
+OWN = tr("Own settings")
+_ABOUT_OWN = tr("No preset has these settings. Choosing one keeps model and texts.")
+_BACK_TO_OWN = tr("Back to the settings that you had before you chose a preset.")
+
+
+class PresetBox(QWidget):
+    """Shows which preset the settings are, and tells which one is chosen."""
+
+    chosen = Signal(object)  # a Preset, or None for one's own settings
+
+    def __init__(self, shelf: PresetShelf) -> None:
+        super().__init__()
+        self._shelf = shelf
+        self._presets: tuple[Preset, ...] = ()
+        self._shown: Preset | None = None
+        self._own: tuple[Preset, ...] = ()
+        self._box = described(choice_box(), "preset_combo")
+        self._box.addItem(OWN)
+        self._box.setItemData(0, _BACK_TO_OWN, Qt.ItemDataRole.ToolTipRole)
+        self._box.activated.connect(self._on_activated)
+        self._about = text_label(quiet=True)
+        self._about.setObjectName("preset_note")
+        self._save = button("preset_save_button")
+        self._save.clicked.connect(self._on_ask_name)
+        self._more = button("preset_more_button")
+        self._actions = self._make_menu()
+        self._restore = button("preset_restore_button")
+        self._restore.clicked.connect(shelf.restore)
+        self._naming = self._make_naming()
+        self._problem = problem_label()
+        self._problem.setObjectName("preset_problem")
+        shelf.refused.connect(self._on_refused)
+        self._lay_out()
+
+    def _make_menu(self) -> dict[str, QAction]:
+        menu = QMenu(self._more)
+        actions = {}
+        for name, slot in (
+            ("preset_export_action", self._on_share),
+            ("preset_import_action", self._on_add),
+            ("preset_delete_action", self._on_delete),
+        ):
+            action = QAction(CAPTIONS[name].label, menu)
+            action.setObjectName(name)
+            action.triggered.connect(slot)
+            menu.addAction(action)
+            actions[name] = action
+        self._more.setMenu(menu)
+        return actions
+
+    def _make_naming(self) -> QWidget:
+        """What asks for a name; it shows while one is wanted."""
+        naming = QWidget()
+        self._name = described(QLineEdit(), "preset_name_edit")
+        self._name.setPlaceholderText(CAPTIONS["preset_name_edit"].label)
+        keep, drop = button("preset_keep_button"), button("preset_drop_button")
+        self._name.returnPressed.connect(self._on_keep)
+        keep.clicked.connect(self._on_keep)
+        drop.clicked.connect(self._on_drop)
+        row = QHBoxLayout(naming)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(GAP)
+        row.addWidget(self._name, 1)
+        row.addWidget(keep)
+        row.addWidget(drop)
+        naming.hide()
+        return naming
+
+    def _lay_out(self) -> None:
+        row = QHBoxLayout()
+        row.setSpacing(GAP)
+        row.addWidget(self._box, 1)
+        row.addWidget(self._save)
+        row.addWidget(self._more)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(GAP // 2)
+        layout.addLayout(row)
+        for widget in (self._naming, self._problem, self._about):
+            layout.addWidget(widget)
+        layout.addWidget(self._restore, 0, Qt.AlignmentFlag.AlignLeft)
+
+    def show_state(self, state: AppState) -> None:
+        """Show the presets, and which of them the draft is."""
+        self._fill(all_presets(state))
+        self._own = state.own_presets
+        self._shown = preset = preset_in(state)
+        index = 0 if preset is None else self._presets.index(preset) + 1
+        with QSignalBlocker(self._box):
+            self._box.setCurrentIndex(index)
+        self._about.setText(_ABOUT_OWN if preset is None else tr(preset.about))
+        items = self._box.model()
+        assert isinstance(items, QStandardItemModel)
+        items.item(0).setEnabled(preset is None or state.own is not None)
+        self._save.setEnabled(preset is None and not state.refused)
+        self._actions["preset_export_action"].setEnabled(preset is not None)
+        self._actions["preset_delete_action"].setEnabled(preset in self._own)
+        deleted = self._shelf.deleted
+        self._restore.setVisible(deleted is not None)
+        if deleted is not None:
+            words = tr("Bring back {title}").format(title=deleted.title)
+            self._restore.setToolTip(words)
+
+    def _fill(self, presets: tuple[Preset, ...]) -> None:
+        if presets == self._presets:
+            return
+        self._presets = presets
+        with QSignalBlocker(self._box):
+            while self._box.count() > 1:
+                self._box.removeItem(1)
+            for index, preset in enumerate(presets, start=1):
+                self._box.addItem(tr(preset.title))
+                self._box.setItemData(
+                    index, tr(preset.about), Qt.ItemDataRole.ToolTipRole
+                )
+
+    @Slot(int)
+    def _on_activated(self, index: int) -> None:
+        self.chosen.emit(self._presets[index - 1] if index else None)
+
+    @Slot()
+    def _on_ask_name(self) -> None:
+        show_problem(self._problem, "")
+        self._name.clear()
+        self._naming.show()
+        self._name.setFocus()
+
+    @Slot()
+    def _on_keep(self) -> None:
+        if self._shelf.save(self._name.text()):
+            self._on_drop()
+
+    @Slot()
+    def _on_drop(self) -> None:
+        show_problem(self._problem, "")
+        self._naming.hide()
+
+    @Slot(str)
+    def _on_refused(self, problem: str) -> None:
+        show_problem(self._problem, problem)
+
+    @Slot()
+    def _on_share(self) -> None:
+        if self._shown is not None:
+            name = f"{self._shown.name}.toml"
+            ask_new_file(self, tr("Share the preset"), name, self._on_share_chosen)
+
+    @Slot(str)
+    def _on_share_chosen(self, path: str) -> None:
+        if self._shown is not None:
+            self._shelf.share(self._shown, path)
+
+    @Slot()
+    def _on_add(self) -> None:
+        title = tr("Add a preset")
+        ask_file(self, title, "", JOB_FILES, self._shelf.add_from_file)
+
+    @Slot()
+    def _on_delete(self) -> None:
+        if self._shown is not None and self._shown in self._own:
+            self._shelf.delete(self._shown)

@@ -1,0 +1,62 @@
+"""The question whether what stands in a folder may be replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from PySide6.QtCore import QObject, Slot
+from PySide6.QtWidgets import QAbstractButton, QMessageBox, QWidget
+
+from surgeon_gui.base.translation import tr
+from surgeon_gui.widgets.controls import answer_button
+
+_Answer = Callable[[], object]
+
+
+class ReplaceQuestion(QObject):
+    """Asks without blocking the window; no answer at all is a no."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self._box = QMessageBox(parent)
+        self._box.setObjectName("replace_question")
+        self._box.setIcon(QMessageBox.Icon.Warning)
+        self._box.setWindowTitle(tr("The folder is not empty"))
+        self._box.setInformativeText(
+            tr(
+                "What is in it stays until the new files are complete and have been "
+                "checked, and is then deleted."
+            )
+        )
+        roles = QMessageBox.ButtonRole
+        self._yes = answer_button(
+            self._box, roles.DestructiveRole, "replace_yes_button"
+        )
+        self._other = answer_button(self._box, roles.ActionRole, "replace_other_button")
+        self._cancel = answer_button(
+            self._box, roles.RejectRole, "replace_cancel_button"
+        )
+        self._box.setEscapeButton(self._cancel)
+        self._box.setDefaultButton(self._cancel)
+        self._box.buttonClicked.connect(self._on_button_clicked)
+        self._on_yes: _Answer = _nothing
+        self._on_other: _Answer = _nothing
+
+    def ask(self, folder: str, on_yes: _Answer, on_other: _Answer) -> None:
+        """Show the question about a folder; returns at once."""
+        self._on_yes, self._on_other = on_yes, on_other
+        self._box.setText(
+            tr("{folder} is not empty. Replace what is in it?").format(folder=folder)
+        )
+        self._box.open()
+
+    @Slot(QAbstractButton)
+    def _on_button_clicked(self, clicked: QAbstractButton) -> None:
+        if clicked is self._yes:
+            self._on_yes()
+        elif clicked is self._other:
+            self._on_other()
+
+
+def _nothing() -> None:
+    return None

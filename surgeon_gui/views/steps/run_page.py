@@ -1,0 +1,168 @@
+"""Step 4: where the run goes, how to repeat it, and what its stages take."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from PySide6.QtCore import QUrl, Slot
+from PySide6.QtGui import QDesktopServices, QFontDatabase, QGuiApplication
+from PySide6.QtWidgets import QLineEdit
+
+from surgeon_engine.api.config.toml import (
+    config_to_toml,
+    read_config,
+)
+from surgeon_engine.api.errors import ConfigError
+from surgeon_engine.api.messages.events import Failed
+from surgeon_engine.api.run_folder import write_atomically
+from surgeon_gui.base.paths import expanded
+from surgeon_gui.base.translation import tr
+from surgeon_gui.controllers.session import Session
+from surgeon_gui.state.app import AppState
+from surgeon_gui.state.step_text import stage_times
+from surgeon_gui.text.captions import CAPTIONS
+from surgeon_gui.views.steps.page import (
+    Page,
+    row_of,
+    with_button,
+)
+from surgeon_gui.widgets.controls import (
+    button,
+    described,
+    heading,
+    text_label,
+)
+from surgeon_gui.widgets.dialogs import (
+    JOB_FILES,
+    ask_file,
+    ask_folder,
+    ask_new_file,
+)
+from surgeon_gui.widgets.facts import Facts
+
+
+class RunPage(Page):
+    """Folder, job file, equivalent command, time and memory of the stages."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._parent_edit = described(QLineEdit(), "run_parent_edit")
+        self._parent_edit.editingFinished.connect(self._on_parent_edited)
+        choose = button("run_parent_button")
+        choose.clicked.connect(self._on_choose_clicked)
+        self._save, load = button("save_job_button"), button("load_job_button")
+        self._save.clicked.connect(self.ask_where_to_save_job)
+        load.clicked.connect(self.ask_for_job)
+        self._command = described(QLineEdit(readOnly=True), "command_edit")
+        fixed = QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont)
+        self._command.setFont(fixed)
+        self._command.setPlaceholderText(tr("Save the job first"))
+        self._copy = button("copy_command_button")
+        self._copy.clicked.connect(self._on_copy_clicked)
+        self._folder = text_label(quiet=True)
+        self._folder.setObjectName("run_folder_label")
+        self._open_button = button("open_run_button")
+        self._open_button.clicked.connect(self._on_open_clicked)
+        self._times_title = heading(tr("Time taken, and the most memory"))
+        self._times = Facts("stage_times")
+
+        self.column.addWidget(heading(CAPTIONS["run_parent_edit"].label))
+        self.column.addLayout(with_button(self._parent_edit, choose))
+        self.column.addWidget(heading(tr("This job as a file")))
+        self.column.addLayout(row_of(self._save, load))
+        self.column.addWidget(heading(tr("The same without the window")))
+        self.column.addLayout(with_button(self._command, self._copy))
+        self.column.addWidget(self._times_title)
+        self.column.addWidget(self._times)
+        self.column.addWidget(self._folder)
+        self.column.addLayout(row_of(self._open_button))
+
+    def show_state(self, state: AppState) -> None:
+        """See `Page.show_state`."""
+        if not self._parent_edit.hasFocus():
+            self._parent_edit.setText(state.run_parent)
+            self._parent_edit.setCursorPosition(0)
+        self._command.setText(command(state.job_file, state.run_parent))
+        self._command.setCursorPosition(0)
+        self._copy.setEnabled(bool(state.job_file))
+        # A job always names a model: without a choice it would be one nobody made.
+        why_not = "" if state.model_is_chosen else tr("Choose a model first.")
+        self._save.setEnabled(not why_not)
+        self._save.setToolTip(why_not or self._save.accessibleDescription())
+        run = state.run
+        self._times.show_facts(stage_times(run))
+        self._times_title.setVisible(bool(run.times))
+        self._folder.setText(run.folder)
+        self._folder.setVisible(state.shows_run)
+        self._open_button.setVisible(state.shows_run)
+
+    @Slot()
+    def ask_where_to_save_job(self) -> None:
+        """Let the user write the draft to a file."""
+        name = self.session.state.job_file or "job.toml"
+        ask_new_file(self, CAPTIONS["save_job_action"].spoken, name, self.save_job)
+
+    @Slot()
+    def ask_for_job(self) -> None:
+        """Let the user take the draft from a file."""
+        title = CAPTIONS["load_job_action"].spoken
+        ask_file(self, title, "", JOB_FILES, self.load_job)
+
+    @Slot(str)
+    def save_job(self, path: str) -> None:
+        """Write the draft to the file at `path`."""
+        try:
+            toml = config_to_toml(self.session.state.config)
+            write_atomically(Path(path), toml.encode())
+        except OSError as error:
+            self.session.show_problem(
+                Failed(
+                    tr("The job cannot be written: {error}.").format(error=error),
+                    tr("Choose another folder."),
+                )
+            )
+            return
+        self.session.set_job_file(path)
+
+    @Slot(str)
+    def load_job(self, path: str) -> None:
+        """Take the draft from the file at `path`."""
+        try:
+            config = read_config(Path(path))
+        except ConfigError as error:
+            self.session.show_problem(Failed(error.message, error.hint))
+            return
+        self.session.load(config, path)
+
+    @Slot()
+    def _on_parent_edited(self) -> None:
+        if folder := self._parent_edit.text().strip():
+            self.session.set_run_parent(folder)
+
+    @Slot()
+    def _on_choose_clicked(self) -> None:
+        start = self.session.state.run_parent
+        title = CAPTIONS["run_parent_button"].tip
+        ask_folder(self, title, start, self.session.set_run_parent)
+
+    @Slot()
+    def _on_copy_clicked(self) -> None:
+        QGuiApplication.clipboard().setText(self._command.text())
+
+    @Slot()
+    def _on_open_clicked(self) -> None:
+        open_folder(self.session.state.run.folder)
+
+
+def command(job_file: str, run_parent: str) -> str:
+    """What does the same on a terminal, in any folder; empty without a job's file."""
+    if not job_file:
+        return ""
+    job, runs = str(Path(job_file).absolute()), str(expanded(run_parent))
+    return shlex.join(["surgeon", "run", job, "--run-dir", runs])
+
+
+def open_folder(folder: str) -> None:
+    """Show a folder in the desktop's file manager."""
+    QDesktopServices.openUrl(QUrl.fromLocalFile(folder))

@@ -1,0 +1,151 @@
+"""The part of step 5 that saves the result of a run in another form."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+from PySide6.QtCore import Slot
+from PySide6.QtWidgets import QVBoxLayout, QWidget
+
+from surgeon_engine.api.config.export import ExportConfig
+from surgeon_gui.base import paths
+from surgeon_gui.base.theme import GAP
+from surgeon_gui.base.translation import tr
+from surgeon_gui.controllers.session import Session
+from surgeon_gui.state.app import AppState
+from surgeon_gui.state.export_text import (
+    about_format,
+    ended_note,
+    problem_of,
+    unavailable,
+)
+from surgeon_gui.state.job import (
+    checks,
+)
+from surgeon_gui.state.job import (
+    file_formats as file_forms,
+)
+from surgeon_gui.state.run import Status
+from surgeon_gui.text.labels import FIELDS
+from surgeon_gui.views.steps.page import (
+    row_of,
+    with_button,
+)
+from surgeon_gui.views.steps.replace_question import ReplaceQuestion
+from surgeon_gui.views.steps.run_page import open_folder
+from surgeon_gui.views.steps.saved_list import SavedList
+from surgeon_gui.views.task_progress import TaskProgress
+from surgeon_gui.widgets.controls import (
+    button,
+    described,
+    heading,
+    problem_label,
+    show_problem,
+    text_label,
+)
+from surgeon_gui.widgets.dialogs import ask_folder
+from surgeon_gui.widgets.forms.form import ConfigForm
+from surgeon_gui.widgets.source_edit import SourceEdit
+
+
+class SaveSection(QWidget):
+    """Form, destination, Save, how far that is, and what was saved before."""
+
+    def __init__(self, session: Session, question: ReplaceQuestion) -> None:
+        super().__init__()
+        self._session = session
+        self._question = question
+        self._form = ConfigForm(
+            "export",
+            ExportConfig,
+            file_forms.following,
+            name="save",
+            in_front=("dtype",),
+        )
+        self._form.edited.connect(session.edit_another)
+        self._about = text_label(quiet=True)
+        self._about.setObjectName("save_format_note")
+        self._unavailable = text_label(quiet=True)
+        self._unavailable.setObjectName("save_unavailable_note")
+        self._form.add_below("format", self._about)
+        self._form.add_below("format", self._unavailable)
+        self._folder = described(SourceEdit("export.folder"), "save_folder")
+        self._folder.edited.connect(self._on_folder_edited)
+        self._choose = button("save_choose_button")
+        self._choose.clicked.connect(self._ask_for_folder)
+        self._problem = problem_label()
+        self._problem.setObjectName("save_problem")
+        self._note = text_label(quiet=True)
+        self._note.setObjectName("save_note")
+        self._save = button("save_button")
+        self._save.clicked.connect(self._on_save_clicked)
+        self._progress = TaskProgress("save")
+        self._progress.cancel_clicked.connect(session.cancel_save)
+        self._saved = SavedList()
+        self._saved.open_clicked.connect(open_folder)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, GAP, 0, 0)
+        column.setSpacing(GAP)
+        column.addWidget(heading(tr("Save in another format")))
+        column.addWidget(self._form)
+        column.addWidget(heading(FIELDS["export.folder"].label))
+        column.addLayout(with_button(self._folder, self._choose))
+        column.addLayout(row_of(self._save))
+        column.addWidget(self._progress)
+        column.addWidget(self._problem)
+        column.addWidget(self._note)
+        column.addWidget(self._saved)
+
+    def show_state(self, state: AppState) -> None:
+        """Show what can be saved, what is being saved, and what was."""
+        run, exported = state.run, state.run.exported
+        obstacle = checks.save_obstacle(state)
+        self._save.setEnabled(not obstacle)
+        self._save.setToolTip(obstacle or self._save.accessibleDescription())
+        self.setVisible(exported is not None and run.status is Status.FINISHED)
+        if exported is None:
+            return
+        self._form.show_config(state.another)
+        reasons = file_forms.disabled_others(exported)
+        self._form.disable_choices("format", reasons)
+        dtypes = file_forms.disabled_dtypes(state.another.format)
+        self._form.disable_choices("dtype", dtypes)
+        self._about.setText(about_format(state.another.format))
+        words = unavailable(reasons)
+        self._unavailable.setText(words)
+        self._unavailable.setVisible(bool(words))
+        self._folder.show_value(state.another.folder)
+        inside = file_forms.folder_in(tr("the run's folder"), state.another.format)
+        self._folder.setPlaceholderText(tr("In {inside}").format(inside=inside))
+        for part in (self._form, self._folder, self._choose):
+            part.setEnabled(not state.save.is_open)
+        self._progress.show_inquiry(state.save)
+        show_problem(self._problem, state.save_problem or problem_of(state.save))
+        note = ended_note(state.save, tr("The saving"))
+        self._note.setText(note)
+        self._note.setVisible(bool(note))
+        original = run.model.file_bytes if run.model is not None else 0
+        self._saved.show_saved(state.saved, original)
+
+    @Slot(str)
+    def _on_folder_edited(self, folder: str) -> None:
+        another = self._session.state.another
+        self._session.edit_another(replace(another, folder=folder))
+
+    @Slot()
+    def _ask_for_folder(self) -> None:
+        ask_folder(self, tr("Choose a folder"), "", self._on_folder_edited)
+
+    @Slot()
+    def _on_save_clicked(self) -> None:
+        destination = str(checks.save_destination(self._session.state))
+        if paths.is_occupied(destination):
+            on_yes = partial(self._on_consent, destination)
+            self._question.ask(destination, on_yes, self._ask_for_folder)
+        else:
+            self._session.save()
+
+    def _on_consent(self, destination: str) -> None:
+        if destination == str(checks.save_destination(self._session.state)):
+            self._session.save(may_replace=True)

@@ -1,0 +1,95 @@
+"""The list of what was saved after a run: one card for each, with its folder."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Signal, Slot
+from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+
+from surgeon_engine.api.messages.run import Exported
+from surgeon_gui.base.theme import GAP, MARGIN
+from surgeon_gui.base.translation import tr
+from surgeon_gui.state.export_text import (
+    saved_facts,
+    unrun_note,
+)
+from surgeon_gui.text.choices import words_of
+from surgeon_gui.widgets.controls import (
+    button,
+    card,
+    problem_label,
+    show_problem,
+)
+from surgeon_gui.widgets.facts import Facts
+
+
+class SavedList(QWidget):
+    """The latest first. Cards are made once and filled anew."""
+
+    open_clicked = Signal(str)  # the folder
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setObjectName("saved_list")
+        self._shown: tuple[Exported, ...] | None = None
+        self._cards: list[_Saved] = []
+        self._column = QVBoxLayout(self)
+        self._column.setContentsMargins(0, 0, 0, 0)
+        self._column.setSpacing(GAP)
+        self._add_card()  # its button has a name before anything was saved
+        self.show_saved((), 0)
+
+    def show_saved(self, saved: tuple[Exported, ...], original_bytes: int) -> None:
+        """Show these and no others."""
+        if saved == self._shown:
+            return
+        self._shown = saved
+        while len(self._cards) < len(saved):
+            self._add_card()
+        for number, shown in enumerate(self._cards):
+            shown.setVisible(number < len(saved))
+            if number < len(saved):
+                shown.show_exported(saved[-1 - number], original_bytes)
+        self.setVisible(bool(saved))
+
+    def _add_card(self) -> None:
+        made = _Saved()
+        made.open_clicked.connect(self.open_clicked)
+        self._column.addWidget(made)
+        self._cards.append(made)
+
+
+class _Saved(QWidget):
+    open_clicked = Signal(str)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._folder = ""
+        self._facts = Facts("saved_facts")
+        self._unrun = problem_label()
+        self._unrun.setObjectName("saved_unrun_note")
+        self._button = button("open_saved_button")
+        self._button.clicked.connect(self._on_clicked)
+        frame = card()
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(frame)
+        row = QHBoxLayout()
+        row.addWidget(self._button)
+        row.addStretch()
+        inner = QVBoxLayout(frame)
+        inner.setContentsMargins(MARGIN, GAP, MARGIN, GAP)
+        inner.setSpacing(GAP)
+        inner.addWidget(self._facts)
+        inner.addWidget(self._unrun)
+        inner.addLayout(row)
+
+    def show_exported(self, exported: Exported, original_bytes: int) -> None:
+        self._folder = exported.folder
+        self._facts.show_facts(saved_facts(exported, original_bytes))
+        show_problem(self._unrun, unrun_note(exported))
+        name = tr("Open folder of {format}").format(format=words_of(exported.format)[0])
+        self._button.setAccessibleName(name)
+
+    @Slot()
+    def _on_clicked(self) -> None:
+        self.open_clicked.emit(self._folder)

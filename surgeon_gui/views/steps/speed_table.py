@@ -1,0 +1,84 @@
+"""The table of two models' speed and memory: original, pruned, and how they compare."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
+
+from surgeon_engine.api.messages.benchmark import Measured
+from surgeon_gui.base.theme import GAP
+from surgeon_gui.base.translation import tr
+from surgeon_gui.state.export_text import (
+    Cell,
+    speed_rows,
+)
+from surgeon_gui.widgets.controls import bold
+
+_TITLES = (tr("Original"), tr("Pruned"), tr("Ratio"))
+_SMALLER = 0.85  # of the font, for spreads
+
+
+class SpeedTable(QWidget):
+    """Each figure with the spread of its rounds below it.
+
+                 Original        Pruned       Ratio
+    Prompt          1,204         1,530        1.27
+    tokens/s  1,190-1,220   1,500-1,545   1.25-1.29
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setObjectName("speed_table")
+        self.setAccessibleName(tr("Speed and memory, original and pruned"))
+        self._shown: Measured | None = None
+        self._cells: list[QLabel] = []
+        self._layout = QGridLayout(self)
+        self._layout.setContentsMargins(0, 0, 0, 0)
+        self._layout.setHorizontalSpacing(GAP)
+        self._layout.setVerticalSpacing(0)
+        self._layout.setColumnStretch(0, 1)
+        self.hide()
+
+    def show_measured(self, measured: Measured | None) -> None:
+        """Show the figures of a measurement, or nothing."""
+        self.setVisible(measured is not None)
+        if measured is self._shown:
+            return
+        self._shown = measured
+        for cell in self._cells:
+            self._layout.removeWidget(cell)
+            cell.hide()  # it may be a while until it is deleted
+            cell.deleteLater()
+        self._cells.clear()
+        if measured is not None:
+            self._fill(measured)
+
+    def _fill(self, measured: Measured) -> None:
+        for column, title in enumerate(_TITLES, start=1):
+            self._add(title, 0, column, is_quiet=True)
+        for number, cells in enumerate(speed_rows(measured)):
+            row = 1 + 3 * number  # figure, spread, and the gap below
+            for column, cell in enumerate(cells):
+                self._add_cell(cell, row, column)
+            self._layout.setRowMinimumHeight(row + 2, GAP // 2)
+
+    def _add_cell(self, cell: Cell, row: int, column: int) -> None:
+        figure = self._add(cell.value, row, column, is_quiet=not column)
+        if column:
+            figure.setFont(bold(figure.font()))
+        if cell.below:
+            below = self._add(cell.below, row + 1, column, is_quiet=True)
+            font = below.font()
+            font.setPointSizeF(font.pointSizeF() * _SMALLER)
+            below.setFont(font)
+
+    def _add(
+        self, text: str, row: int, column: int, *, is_quiet: bool = False
+    ) -> QLabel:
+        label = QLabel(text)
+        label.setProperty("quiet", is_quiet)
+        if column:
+            label.setAlignment(Qt.AlignmentFlag.AlignRight)
+        self._layout.addWidget(label, row, column)
+        self._cells.append(label)
+        return label

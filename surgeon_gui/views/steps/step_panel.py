@@ -1,0 +1,78 @@
+"""The panel on the left: the steps below each other, one of them open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from PySide6.QtCore import Qt, QTimer, Slot
+from PySide6.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
+
+from surgeon_gui.base.theme import GAP, MARGIN
+from surgeon_gui.state.app import (
+    AppState,
+    Step,
+)
+from surgeon_gui.state.step_text import step_view
+from surgeon_gui.views.steps.step_card import StepCard
+
+_WIDTH = 372
+
+
+class StepPanel(QScrollArea):
+    """Opening a step closes the others, so that all headers stay in reach."""
+
+    def __init__(self, pages: Mapping[Step, QWidget]) -> None:
+        super().__init__()
+        self.setObjectName("step_panel")
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setFixedWidth(_WIDTH)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        inside = QWidget()
+        self._column = column = QVBoxLayout(inside)
+        column.setContentsMargins(MARGIN, MARGIN, GAP, MARGIN)
+        column.setSpacing(GAP)
+        self._cards: dict[Step, StepCard] = {}
+        for number, (step, page) in enumerate(pages.items(), start=1):
+            card = StepCard(number, f"step_{step.value}_header", page)
+            card.opened.connect(self._on_opened)
+            column.addWidget(card)
+            self._cards[step] = card
+        column.addStretch()
+        self.setWidget(inside)
+
+    def open(self, step: Step) -> None:
+        """Open the page of a step."""
+        self._cards[step].open()
+
+    def focus(self, step: Step) -> None:
+        """Put the keyboard on the header of a step."""
+        header = self._cards[step].header
+        header.setFocus(Qt.FocusReason.ShortcutFocusReason)
+
+    def is_open(self, step: Step) -> bool:
+        """Whether the page of a step shows."""
+        return self._cards[step].header.isChecked()
+
+    def show_state(self, state: AppState) -> None:
+        """Show in the headers how the steps stand."""
+        for step, card in self._cards.items():
+            card.header.show_view(step_view(state, step))
+
+    @Slot(object)
+    def _on_opened(self, opened: StepCard) -> None:
+        for card in self._cards.values():
+            if card is not opened:
+                card.close_page()
+        QTimer.singleShot(0, self, self._bring_open_page_into_view)
+
+    @Slot()
+    def _bring_open_page_into_view(self) -> None:
+        """Where it will be once the page before has given its room away."""
+        for card in self._cards.values():
+            card.settle()
+        self._column.activate()
+        for card in self._cards.values():
+            if card.header.isChecked():
+                card.bring_into_view()

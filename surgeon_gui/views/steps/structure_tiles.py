@@ -1,0 +1,182 @@
+"""Structures as pictures: a tile for each, of which one is chosen.
+
+The tiles are radio buttons to keyboard and screen reader: Tab reaches the one that is
+chosen, the arrow keys choose its neighbours, what a model does not have is passed over
+and says why in its tooltip. Part of a form, for the field `structure`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from PySide6.QtCore import QRectF, QSize, Qt, Signal, Slot
+from PySide6.QtGui import QColor, QFont, QKeyEvent, QPainter, QPaintEvent, QPen
+from PySide6.QtWidgets import (
+    QAbstractButton,
+    QButtonGroup,
+    QGridLayout,
+    QSizePolicy,
+    QWidget,
+)
+
+from surgeon_engine.api.config.pruning import (
+    PruningConfig,
+    Structure,
+)
+from surgeon_gui.base.theme import GAP, theme_of
+from surgeon_gui.text.choices import CHOICES
+from surgeon_gui.views.steps.structure_pictures import (
+    Ink,
+    paint_structure,
+)
+
+_COLUMNS = 4
+_STEPS = {
+    Qt.Key.Key_Left.value: -1,
+    Qt.Key.Key_Right.value: 1,
+    Qt.Key.Key_Up.value: -_COLUMNS,
+    Qt.Key.Key_Down.value: _COLUMNS,
+}
+_PICTURE = 40.0  # pixels high
+_PADDING = 6.0
+_CORNER = 6.0
+_SCALE = 0.88  # of the font: two words fit below each other
+_LEAST_WIDTH = 72
+
+
+class StructureTiles(QWidget):
+    """Which structure goes."""
+
+    edited = Signal()
+    names = ("structure",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._structure = PruningConfig().structure
+        self._tiles = {structure: _Tile(structure) for structure in Structure}
+        self._group = QButtonGroup(self)
+        grid = QGridLayout(self)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setSpacing(GAP // 2)
+        for number, tile in enumerate(self._tiles.values()):
+            grid.addWidget(tile, number // _COLUMNS, number % _COLUMNS)
+            self._group.addButton(tile)
+            tile.stepped.connect(self._on_step)
+        self._group.buttonToggled.connect(self._on_toggled)
+        self.show_values({"structure": self._structure})
+
+    def values(self) -> Mapping[str, Any]:
+        """See `FormPart.values`."""
+        return {"structure": self._structure}
+
+    def show_values(self, values: Mapping[str, Any]) -> None:
+        """See `FormPart.show_values`."""
+        self._structure = values["structure"]
+        self._tiles[self._structure].setChecked(True)
+
+    def disable(self, reasons: Mapping[Structure, str]) -> None:
+        """Take structures away for which there is a reason, and say it there."""
+        for structure, tile in self._tiles.items():
+            reason = reasons.get(structure, "")
+            tile.setEnabled(not reason or structure is self._structure)
+            tile.refuse(bool(reason))
+            tile.setToolTip(reason or CHOICES[structure][1])
+
+    @Slot(int)
+    def _on_step(self, by: int) -> None:
+        """Choose the next tile that can be, so many further on in order of reading."""
+        tiles = list(self._tiles.values())
+        place = tiles.index(self._tiles[self._structure]) + by
+        while 0 <= place < len(tiles) and not tiles[place].isEnabled():
+            place += 1 if by > 0 else -1
+        if 0 <= place < len(tiles):
+            tiles[place].setFocus(Qt.FocusReason.OtherFocusReason)
+            tiles[place].click()
+
+    @Slot(QAbstractButton, bool)
+    def _on_toggled(self, button: QAbstractButton, is_checked: bool) -> None:
+        assert isinstance(button, _Tile)
+        if is_checked and button.structure is not self._structure:
+            self._structure = button.structure
+            self.edited.emit()
+
+
+class _Tile(QAbstractButton):
+    """The picture of a structure above its name."""
+
+    stepped = Signal(int)  # by how many tiles the user wants to move on
+
+    def __init__(self, structure: Structure) -> None:
+        super().__init__()
+        self.structure = structure
+        label, tip = CHOICES[structure]
+        self.setObjectName(f"structure_{structure.value}_tile")
+        self.setText(label)
+        self.setAccessibleName(label)
+        self.setAccessibleDescription(tip)
+        self.setToolTip(tip)
+        self.setCheckable(True)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setAttribute(Qt.WidgetAttribute.WA_Hover)
+        policy = QSizePolicy.Policy
+        self.setSizePolicy(policy.Expanding, policy.Fixed)
+        self._is_refused = False
+
+    def refuse(self, is_refused: bool) -> None:
+        """Show whether the model does not have it, chosen or not."""
+        self._is_refused = is_refused
+        self.update()
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Move on by the arrow keys."""
+        if by := _STEPS.get(event.key()):
+            self.stepped.emit(by)
+        else:
+            super().keyPressEvent(event)
+
+    def sizeHint(self) -> QSize:
+        """A picture and two lines of text."""
+        lines = 2 * self._small().pointSizeF() * 1.9
+        return QSize(_LEAST_WIDTH, round(_PICTURE + 3 * _PADDING + lines))
+
+    def minimumSizeHint(self) -> QSize:
+        """As small as it may get."""
+        return self.sizeHint()
+
+    def paintEvent(self, _: QPaintEvent) -> None:
+        """Draw the frame, the picture and the name."""
+        theme, painter = theme_of(self), QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        is_chosen, is_on = self.isChecked(), not self._is_refused
+        frame = QRectF(self.rect()).adjusted(1, 1, -1, -1)
+        is_marked = is_chosen or self.hasFocus() or (is_on and self.underMouse())
+        width = 2.0 if is_chosen or self.hasFocus() else 1.0
+        mark = theme.accent if is_on else theme.bad
+        painter.setPen(QPen(QColor(mark if is_marked else theme.border), width))
+        fill = theme.accent_soft if is_chosen else theme.surface
+        painter.setBrush(QColor(fill if is_on else theme.window))
+        painter.drawRoundedRect(frame, _CORNER, _CORNER)
+        if self.hasFocus():
+            painter.setPen(QPen(QColor(theme.text), 1, Qt.PenStyle.DotLine))
+            painter.setBrush(Qt.BrushStyle.NoBrush)
+            inner = frame.adjusted(3, 3, -3, -3)
+            painter.drawRoundedRect(inner, _CORNER - 2, _CORNER - 2)
+        ink = Ink(
+            QColor(theme.accent if is_on else theme.faint),
+            QColor(theme.muted if is_on else theme.border),
+        )
+        across = frame.width() - 2 * _PADDING
+        picture = QRectF(frame.left() + _PADDING, _PADDING + 2, across, _PICTURE)
+        paint_structure(painter, self.structure, picture, ink)
+        painter.setFont(self._small())
+        painter.setPen(QColor(theme.text if is_on else theme.faint))
+        words = frame.adjusted(2, _PICTURE + 2 * _PADDING, -2, -2)
+        flags = Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignTop
+        painter.drawText(words, int(flags) | Qt.TextFlag.TextWordWrap, self.text())
+        painter.end()
+
+    def _small(self) -> QFont:
+        font = QFont(self.font())
+        font.setPointSizeF(font.pointSizeF() * _SCALE)
+        return font

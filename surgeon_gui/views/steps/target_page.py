@@ -1,0 +1,183 @@
+"""Step 3: choose what is removed, how, and how much; and see what that comes to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from PySide6.QtCore import Slot
+from PySide6.QtWidgets import QSizePolicy, QWidget
+
+from surgeon_engine.api.config.export import FileDtype
+from surgeon_engine.api.config.pruning import PruningConfig
+from surgeon_engine.api.errors import ConfigError
+from surgeon_engine.api.planning.target_size import file_dtype
+from surgeon_gui.base.translation import tr
+from surgeon_gui.controllers.preset_store import PresetShelf
+from surgeon_gui.controllers.session import Session
+from surgeon_gui.state.app import (
+    AppState,
+    Step,
+)
+from surgeon_gui.state.job import resource_text as fits
+from surgeon_gui.state.job import targets
+from surgeon_gui.state.job.own_presets import own_folder
+from surgeon_gui.state.job.plan_text import (
+    goal,
+    unsupported,
+)
+from surgeon_gui.text.choices import CHOICES
+from surgeon_gui.views.steps.linked_sizes import LinkedSizes
+from surgeon_gui.views.steps.page import (
+    Page,
+    row_of,
+)
+from surgeon_gui.views.steps.plan_card import PlanCard
+from surgeon_gui.views.steps.preset_box import PresetBox
+from surgeon_gui.views.steps.protection_tree import ProtectionTree
+from surgeon_gui.views.steps.structure_tiles import StructureTiles
+from surgeon_gui.widgets.controls import (
+    button,
+    heading,
+    problem_label,
+    show_problem,
+    text_label,
+)
+from surgeon_gui.widgets.forms.form import ConfigForm
+
+_IN_FRONT = ("protect",)
+
+
+class TargetPage(Page):
+    """Presets, structure, size, method, protections, and the plan of the run."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._shelf = PresetShelf(session, own_folder(), self)
+        self._presets = PresetBox(self._shelf)
+        self._presets.chosen.connect(session.choose_preset)
+        self._tiles = StructureTiles()
+        self._sizes = LinkedSizes()
+        self._form = ConfigForm(
+            "pruning",
+            PruningConfig,
+            targets.following,
+            in_front=_IN_FRONT,
+            parts=(self._tiles, self._sizes),
+        )
+        self._form.edited.connect(session.edit_pruning)
+        self._form.refused.connect(self._on_form_refused)
+        self._structure_note = text_label(quiet=True)
+        self._structure_note.setObjectName("structure_note")
+        self._unsupported_note = text_label(quiet=True)
+        self._unsupported_note.setObjectName("unsupported_note")
+        self._problem = problem_label()
+        self._problem.setObjectName("target_problem")
+        self._goal = text_label(quiet=True)
+        self._goal.setObjectName("goal_label")
+        self._choose_layers = button("protect_choose_button")
+        self._tree = ProtectionTree()
+        self._plan = PlanCard()
+        self._fitted = ""  # what was changed to make the draft fit
+        self._fitted_draft: object = None  # the draft of which that is true
+        self._plan.fit_clicked.connect(self._on_fit)
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        self._choose_layers.setCheckable(True)
+        fixed = QSizePolicy.Policy.Fixed
+        self._choose_layers.setSizePolicy(fixed, fixed)
+        self._choose_layers.toggled.connect(self._tree.setVisible)
+        self._tree.hide()
+        self._tree.chosen.connect(self._on_layers_chosen)
+        for widget in (
+            heading(tr("Preset")),
+            self._presets,
+            heading(tr("What goes")),
+            self._tiles,
+            self._structure_note,
+            self._unsupported_note,
+            heading(tr("How much")),
+            self._sizes,
+            self._goal,
+            self._problem,
+            self._plan,
+            heading(tr("How")),
+            self._form,
+        ):
+            self.column.addWidget(widget)
+        for below in (self._choose_layers, self._tree):
+            self._form.add_below("protect", below)
+
+    def put_below_plan(self, control: QWidget) -> None:
+        """Give a place to what helps to decide how much is to go."""
+        place = self.column.indexOf(self._plan) + 1
+        self.column.insertLayout(place, row_of(control))
+        QWidget.setTabOrder(self._plan.fit_button, control)
+
+    def show_state(self, state: AppState) -> None:
+        """See `Page.show_state`."""
+        is_refused = Step.TARGET in state.refused
+        self._sizes.show_model(state.model, _dtype(state))
+        if not is_refused:
+            self._form.show_config(state.config.pruning)
+        said = self._form.values()
+        self._presets.show_state(state)
+        self._show_choices(state, said)
+        self._tree.show_model(state.model)
+        self._tree.show_patterns(said["protect"])
+        self._choose_layers.setEnabled(state.model is not None)
+        # What the form refuses it tells itself.
+        problem = "" if is_refused else state.problems.get(Step.TARGET, "")
+        show_problem(self._problem, problem)
+        model = state.model
+        words = goal(state.config, model) if model and not is_refused else ""
+        self._goal.setText(words)
+        self._goal.setVisible(bool(words))
+        if state.config != self._fitted_draft:
+            self._fitted, self._fitted_draft = "", None
+        self._plan.show_state(state, self._fitted)
+
+    @Slot(object)
+    def _on_form_refused(self, error: ConfigError) -> None:
+        problem = f"{error.message} {error.hint}".strip()
+        self.session.refuse_edit(Step.TARGET, problem)
+
+    @Slot(object)
+    def _on_layers_chosen(self, patterns: tuple[str, ...]) -> None:
+        self._form.edit("protect", patterns)
+
+    @Slot()
+    def _on_fit(self) -> None:
+        fitted = fits.draft_that_fits(self.session.state)
+        self._fitted = fits.changed(fitted)
+        self._fitted_draft = fitted.config if fitted else self.session.state.config
+        if fitted is not None:
+            self.session.edit(fitted.config)
+        self._plan.show_state(self.session.state, self._fitted)
+
+    def _show_choices(self, state: AppState, said: Mapping[str, Any]) -> None:
+        """Disable what the model does not have, and what does not go together."""
+        supports = state.model.structures if state.model is not None else ()
+        reasons = {each.structure: each.reason for each in supports}
+        structure = said["structure"]
+        self._tiles.disable(reasons)
+        form = state.config.export.format
+        self._sizes.disable(targets.disabled_targets(structure, form))
+        for name, disabled in (
+            ("method", targets.disabled_methods(structure)),
+            ("fisher", targets.disabled_fishers(said["method"], said["correction"])),
+            ("correction", targets.disabled_corrections(said["fisher"])),
+        ):
+            self._form.disable_choices(name, disabled)
+        self._structure_note.setText(CHOICES[structure][1])
+        self._structure_note.setVisible(not reasons.get(structure, ""))
+        note = unsupported(supports)
+        self._unsupported_note.setText(note)
+        self._unsupported_note.setVisible(bool(note))
+
+
+def _dtype(state: AppState) -> FileDtype:
+    if state.model is None:
+        return FileDtype.FLOAT32
+    return file_dtype(state.config, state.model)

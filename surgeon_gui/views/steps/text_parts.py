@@ -1,0 +1,120 @@
+"""Which part of a table or a data set is read: configuration, split and column."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from PySide6.QtCore import QSignalBlocker, Signal, Slot
+from PySide6.QtWidgets import QComboBox, QGridLayout, QLabel, QWidget
+
+from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.messages.sources import TextDescribed
+from surgeon_engine.api.model_info.source_names import is_hub_source
+from surgeon_gui.base.theme import GAP
+from surgeon_gui.base.translation import tr
+from surgeon_gui.state.app import AppState
+from surgeon_gui.state.sources.resolver import has_columns
+from surgeon_gui.text.source_fields import FIELDS
+from surgeon_gui.widgets.controls import (
+    choice_box,
+    text_label,
+)
+
+_NAMES = ("dataset_config", "split", "column", "validation_split")
+_OF_DATASETS = ("dataset_config", "split", "validation_split")
+
+
+class TextParts(QWidget):
+    """A box for each part that can be chosen; the first choice leaves it open."""
+
+    edited = Signal(object)  # CalibrationConfig
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setObjectName("text_parts")
+        self._calibration = CalibrationConfig()
+        self._rows: dict[str, tuple[QLabel, QComboBox]] = {}
+        self._shown: dict[str, tuple[tuple[str, str], ...]] = {}
+        self._note = text_label(quiet=True)
+        self._note.setObjectName("text_parts_note")
+        self._grid = QGridLayout(self)
+        self._grid.setContentsMargins(0, 0, 0, 0)
+        self._grid.setSpacing(GAP)
+        self._grid.setColumnStretch(1, 1)
+        for name in _NAMES:
+            self._add_row(name)
+        self._grid.addWidget(self._note, len(_NAMES), 0, 1, 2)
+        self.hide()
+
+    def show_state(self, state: AppState) -> None:
+        """Show what the engine has found in the text, and what is chosen of it."""
+        calibration = self._calibration = state.config.calibration
+        self.setVisible(has_columns(calibration.text))
+        if not has_columns(calibration.text):
+            return
+        is_dataset = is_hub_source(calibration.text)
+        described = state.description.answer or TextDescribed("", (), "")
+        offered = {
+            "dataset_config": described.configs,
+            "split": described.splits,
+            "column": described.columns,
+            "validation_split": described.splits,
+        }
+        default = {"split": described.split, "column": described.column}
+        for name in _NAMES:
+            is_wanted = is_dataset or name not in _OF_DATASETS
+            for widget in self._rows[name]:
+                widget.setVisible(is_wanted)
+            chosen = getattr(calibration, name)
+            self._fill(name, offered[name], default.get(name, ""), chosen)
+        is_open = state.description.is_open
+        self._note.setText(tr("Looking into the text…") if is_open else "")
+        self._note.setVisible(is_open)
+
+    @Slot(int)
+    def _on_activated(self, _: int) -> None:
+        changes: dict[str, Any] = {
+            name: box.currentData() or ""
+            for name, (_, box) in self._rows.items()
+            if not box.isHidden()
+        }
+        calibration = replace(self._calibration, **changes)
+        if calibration != self._calibration:
+            self.edited.emit(calibration)
+
+    def _add_row(self, name: str) -> None:
+        words = FIELDS[f"calibration.{name}"]
+        box = choice_box()
+        box.setObjectName(f"calibration_{name}")
+        box.setAccessibleName(words.label)
+        box.setAccessibleDescription(words.tip)
+        box.setToolTip(words.tip)
+        box.activated.connect(self._on_activated)
+        label = QLabel(words.label)
+        label.setToolTip(words.tip)
+        label.setBuddy(box)
+        row = len(self._rows)
+        self._grid.addWidget(label, row, 0)
+        self._grid.addWidget(box, row, 1)
+        self._rows[name] = (label, box)
+
+    def _fill(
+        self, name: str, offered: Sequence[str], default: str, chosen: str
+    ) -> None:
+        automatic = tr("Automatic")
+        if default:
+            automatic = tr("Automatic ({choice})").format(choice=default)
+        if name == "validation_split":
+            automatic = tr("Held out from above")
+        others = offered if not chosen or chosen in offered else (chosen, *offered)
+        items = ((automatic, ""), *((other, other) for other in others))
+        box = self._rows[name][1]
+        with QSignalBlocker(box):
+            if self._shown.get(name) != items:
+                self._shown[name] = items
+                box.clear()
+                for label, value in items:
+                    box.addItem(label, value)
+            box.setCurrentIndex(max(0, box.findData(chosen)))

@@ -1,0 +1,1 @@
+"""Charts, their cards and legends."""

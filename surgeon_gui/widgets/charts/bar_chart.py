@@ -1,0 +1,122 @@
+"""Bars in a row, each of parts on top of each other, perhaps with a line across."""
+
+from __future__ import annotations
+
+import pyqtgraph as pg
+from PySide6.QtCore import QPointF
+
+from surgeon_gui.base.theme import theme_of
+from surgeon_gui.text.chart_values import Bars
+from surgeon_gui.widgets.charts.plot import Reading
+from surgeon_gui.widgets.charts.plot_card import PlotCard
+
+_ROOM = 0.12  # of the highest bar, free above it
+_DASHES = (6, 4)
+_LABEL_ANCHORS = [(0.0, 0.5), (1.0, 0.5)]  # the line's name beside its upper end
+
+
+class BarChart(PlotCard):
+    """Stacked bars; items are made once and given other data from then on."""
+
+    def __init__(self, name: str, title: str, when_empty: str) -> None:
+        super().__init__(name, title, when_empty)
+        self._shown = Bars("", "")
+        self._items: list[pg.BarGraphItem] = []
+        self._mark = pg.InfiniteLine(
+            angle=90,
+            label=" ",
+            labelOpts={"position": 0.94, "anchors": _LABEL_ANCHORS},
+        )
+        self._mark.setZValue(1)  # above the bars
+        self._mark.hide()
+        self._plot.addItem(self._mark, ignoreBounds=True)
+        self.set_body(self._plot)
+        self._restyle()
+
+    def show_bars(self, bars: Bars) -> None:
+        """Show `bars` in place of what was shown."""
+        if bars == self._shown:
+            return
+        self._shown = bars
+        self.show_as_empty(not bars.edges)
+        if not bars.edges:
+            return
+        self.legend.show_names(
+            tuple(stack.name for stack in bars.stacks),
+            tuple(stack.colour for stack in bars.stacks),
+        )
+        self._fill()
+        self._mark.setVisible(bars.mark is not None)
+        if bars.mark is not None:
+            self._mark.setValue(bars.mark)
+            self._mark.label.setFormat(bars.mark_name)
+        self._plot.getAxis("left").say = bars.say_tick
+        self._plot.getAxis("bottom").setTicks([list(bars.ticks)])
+        self._plot.setXRange(bars.edges[0][0], bars.edges[-1][1], padding=0.02)
+        self._plot.setYRange(0.0, (1 + _ROOM) * (max(_heights(bars)) or 1), padding=0)
+        self._plot.label_axes(bars.axis, bars.x_axis)
+        self._plot.read()
+
+    def rows(self) -> list[tuple[object, ...]]:
+        """See `ChartCard.rows`."""
+        bars = self._shown
+        header = (
+            bars.x_axis.lower(),
+            *(f"{stack.name}, {bars.axis}".lower() for stack in bars.stacks),
+        )
+        columns = (bars.names, *(stack.heights for stack in bars.stacks))
+        return [header, *zip(*columns, strict=True)]
+
+    def _fill(self) -> None:
+        """Give each item its bars; those of the theme's other series get none."""
+        bars, theme = self._shown, theme_of(self)
+        while len(self._items) < len(bars.stacks):
+            item = pg.BarGraphItem(x0=[], x1=[], y0=[], y1=[])
+            self._items.append(item)
+            self._plot.addItem(item)
+        lefts = [left for left, _ in bars.edges]
+        rights = [right for _, right in bars.edges]
+        bottom = [0.0] * len(lefts)
+        for number, item in enumerate(self._items):
+            if number >= len(bars.stacks):
+                item.setOpts(x0=[], x1=[], y0=[], y1=[])
+                continue
+            stack = bars.stacks[number]
+            top = [y + h for y, h in zip(bottom, stack.heights, strict=True)]
+            item.setOpts(
+                x0=lefts,
+                x1=rights,
+                y0=bottom,
+                y1=top,
+                brush=pg.mkBrush(theme.series[stack.colour]),
+                pen=pg.mkPen(theme.surface),
+            )
+            bottom = top
+
+    def _reading_at(self, place: QPointF) -> Reading | None:
+        """The bar over whose part of the axis `place` is."""
+        bars = self._shown
+        for number, (left, right) in enumerate(bars.edges):
+            if left <= place.x() <= right:
+                words = [
+                    f"{stack.name} {bars.say_y(stack.heights[number])}"
+                    for stack in reversed(bars.stacks)  # as they are seen
+                    if stack.heights[number]
+                ]
+                words.insert(0, bars.names[number])
+                return Reading((left + right) / 2, "\n".join(words))
+        return None
+
+    def _restyle(self) -> None:
+        if not hasattr(self, "_mark"):
+            return  # Qt sends style events while the chart is being made
+        theme = theme_of(self)
+        self._plot.restyle(theme)
+        self._mark.setPen(pg.mkPen(theme.text, dash=_DASHES))
+        self._mark.label.setColor(theme.text)
+        self._fill()
+
+
+def _heights(bars: Bars) -> list[float]:
+    columns = zip(*(stack.heights for stack in bars.stacks), strict=True)
+    return [sum(column) for column in columns] or [0.0]

@@ -1,0 +1,195 @@
+"""A map of parts of a model: a column for each block, a row for each kind of part.
+
+mlp.down_proj  ▢ ▢ ▣ ▢   most      what a shade means stands at the scale beside the map
+heads          ▢ ▣ ▣ ▢   least
+               0 1 2 3   block
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from PySide6.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal
+from PySide6.QtGui import (
+    QColor,
+    QHelpEvent,
+    QLinearGradient,
+    QMouseEvent,
+    QPainter,
+    QPaintEvent,
+)
+from PySide6.QtWidgets import QToolTip, QWidget
+
+from surgeon_gui.base.colours import Theme
+from surgeon_gui.base.theme import GAP, heat_colour, ink_on, theme_of
+from surgeon_gui.base.translation import tr
+from surgeon_gui.text.chart_values import Cell
+from surgeon_gui.widgets.charts.chart_card import ChartCard
+
+_SCALE_WIDTH = 10  # pixels, of the colour bar
+_SCALE_GAP = 4  # pixels between the colour bar and its labels
+_GAP_FROM = 6  # cells this large stand apart
+_TEXT_ROOM = 4  # pixels beside the text of a cell
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """The least room that the parts of a map have, in pixels."""
+
+    width: int = 0  # of the whole map
+    row: int = 0
+    between_lines: int = 0  # of text, in rows below each other
+    text: int = 0  # a narrower cell has none, even if it would fit
+    scale: int = 0  # the labels of the scale
+
+
+class HeatMapCard(ChartCard):
+    """A card around a map."""
+
+    def __init__(self, name: str, title: str, when_empty: str, room: Room) -> None:
+        super().__init__(name, title, when_empty)
+        self.map = HeatMap(f"{name}_map", title, room)
+        self.set_body(self.map)
+
+    def show_cells(self, cells: Sequence[Cell], scale: tuple[str, ...]) -> None:
+        """Show `cells`, or what is to be done to see some; see `HeatMap.show_cells`."""
+        self.map.show_cells(cells, scale)
+        self.show_as_empty(not cells)
+
+
+class HeatMap(QWidget):
+    """Draws cells; `name` is its object name, `title` what a screen reader says."""
+
+    clicked = Signal(str)  # the name of the cell
+
+    def __init__(self, name: str, title: str, room: Room) -> None:
+        super().__init__()
+        self.setObjectName(name)
+        self.setAccessibleName(title)
+        self.cells: tuple[Cell, ...] = ()
+        self._room = room
+        self._rows: list[str] = []
+        self._columns: list[int] = []
+        self._scale: tuple[str, ...] = ()
+
+    def show_cells(self, cells: Sequence[Cell], scale: tuple[str, ...]) -> None:
+        """Show `cells`.
+
+        `scale` says what shades mean: the faintest, the strongest, and perhaps some at
+        equal distances between them.
+        """
+        if tuple(cells) == self.cells and scale == self._scale:
+            return
+        self.cells, self._scale = tuple(cells), scale
+        self._rows = list(dict.fromkeys(cell.row for cell in cells))
+        self._columns = sorted({cell.column for cell in cells})
+        self.updateGeometry()
+        self.update()
+
+    def minimumSizeHint(self) -> QSize:
+        """Room for a line in each row, and for the numbers of blocks."""
+        line, room = self.fontMetrics().height(), self._room
+        rows = len(self._rows) * max(room.row, line + room.between_lines)
+        return QSize(room.width, rows + 2 * line + 4)
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        """Draw it all."""
+        if not self.cells:
+            return
+        theme = theme_of(self)
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        for cell in self.cells:
+            self._paint_cell(painter, theme, cell)
+        self._paint_labels(painter, theme)
+        self._paint_scale(painter, theme)
+
+    def mousePressEvent(self, event: QMouseEvent) -> None:
+        """Tell which cell was clicked."""
+        cell = self.cell_at(event.position())
+        if cell is not None:
+            self.clicked.emit(cell.name)
+        super().mousePressEvent(event)
+
+    def event(self, event: QEvent) -> bool:
+        """Say under the mouse what a cell stands for."""
+        if isinstance(event, QHelpEvent):
+            cell = self.cell_at(event.pos().toPointF())
+            QToolTip.showText(event.globalPos(), cell.tip if cell else "")
+            return True
+        return super().event(event)
+
+    def cell_at(self, position: QPointF) -> Cell | None:
+        """The cell that is there."""
+        return next((c for c in self.cells if self.place(c).contains(position)), None)
+
+    def place(self, cell: Cell) -> QRectF:
+        """Where a cell is drawn."""
+        grid = self._grid()
+        width = grid.width() / len(self._columns)
+        height = grid.height() / len(self._rows)
+        x = grid.left() + self._columns.index(cell.column) * width
+        y = grid.top() + self._rows.index(cell.row) * height
+        gap = 1 if min(width, height) > _GAP_FROM else 0
+        return QRectF(x, y, width - gap, height - gap)
+
+    def _grid(self) -> QRectF:
+        """The area of the cells: what is left beside labels and scale."""
+        metrics = self.fontMetrics()
+        left = max(metrics.horizontalAdvance(row) for row in self._rows) + GAP
+        labels = max(metrics.horizontalAdvance(label) for label in self._scale)
+        labels = max(labels + 2, self._room.scale)
+        right = 2 * GAP + _SCALE_WIDTH + _SCALE_GAP + labels
+        below = metrics.height() * 2 + 4
+        return QRectF(self.rect()).adjusted(left, 2, -right, -below)
+
+    def _paint_cell(self, painter: QPainter, theme: Theme, cell: Cell) -> None:
+        place = self.place(cell)
+        painter.setPen(Qt.PenStyle.NoPen)
+        colour = heat_colour(theme, cell.heat)
+        painter.setBrush(colour)
+        painter.drawRoundedRect(place, 2, 2)
+        metrics = self.fontMetrics()
+        needed = metrics.horizontalAdvance(cell.label) + _TEXT_ROOM
+        is_narrow = place.width() < max(needed, self._room.text)
+        if is_narrow or place.height() < metrics.height():
+            return
+        painter.setPen(ink_on(colour))
+        painter.drawText(place, Qt.AlignmentFlag.AlignCenter, cell.label)
+
+    def _paint_labels(self, painter: QPainter, theme: Theme) -> None:
+        grid, line = self._grid(), self.fontMetrics().height()
+        painter.setPen(QColor(theme.muted))
+        height = grid.height() / len(self._rows)
+        right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+        for number, row in enumerate(self._rows):
+            area = QRectF(0, grid.top() + number * height, grid.left() - GAP, height)
+            painter.drawText(area, right, row)
+        width = grid.width() / len(self._columns)
+        widest = self.fontMetrics().horizontalAdvance(f"{self._columns[-1]} ")
+        every = max(1, -int(-widest // width))
+        for number in range(0, len(self._columns), every):
+            left = grid.left() + number * width
+            area = QRectF(left - widest, grid.bottom(), width + 2 * widest, line)
+            column = str(self._columns[number])
+            painter.drawText(area, Qt.AlignmentFlag.AlignCenter, column)
+        below = QRectF(grid.left(), grid.bottom() + line, grid.width(), line)
+        painter.drawText(below, Qt.AlignmentFlag.AlignCenter, tr("Block"))
+
+    def _paint_scale(self, painter: QPainter, theme: Theme) -> None:
+        grid, line = self._grid(), self.fontMetrics().height()
+        bar = QRectF(grid.right() + 2 * GAP, grid.top(), _SCALE_WIDTH, grid.height())
+        gradient = QLinearGradient(bar.bottomLeft(), bar.topLeft())
+        steps = len(theme.heat) - 1
+        for index, colour in enumerate(theme.heat):
+            gradient.setColorAt(index / steps, QColor(colour))
+        painter.setPen(QColor(theme.border))
+        painter.setBrush(gradient)
+        painter.drawRect(bar)
+        painter.setPen(QColor(theme.muted))
+        left, lowest = bar.right() + _SCALE_GAP, bar.bottom() - line
+        distance = (lowest - bar.top()) / (len(self._scale) - 1)
+        for number, label in enumerate(self._scale):
+            area = QRectF(left, lowest - number * distance, self.width() - left, line)
+            painter.drawText(area, Qt.AlignmentFlag.AlignLeft, label)

@@ -1,0 +1,227 @@
+"""A value over the shots or the time of a run.
+
+With dashed lines for the original, and for a limit if there is one.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Sequence
+
+import numpy as np
+import pyqtgraph as pg
+from PySide6.QtCore import QPointF
+from PySide6.QtGui import QColor
+
+from surgeon_gui.base.theme import theme_of
+from surgeon_gui.base.translation import tr
+from surgeon_gui.text.chart_values import (
+    Curve,
+    Line,
+)
+from surgeon_gui.widgets.charts.plot import Reading
+from surgeon_gui.widgets.charts.plot_card import PlotCard
+
+_DOT = 7  # pixels
+_ROOM = 0.2  # of the range of values, free above and below the line
+_LEAST_RANGE = 0.02  # of the value itself, so that a flat line looks flat
+_MOST_BROAD = 50  # points of a line two pixels wide; a longer one has one pixel
+MOST_DRAWN = 2_000  # points; there are no more pixels to tell others apart
+_DASHES = (6, 4)  # of the baseline and the limit: drawn, left out
+# The baseline's name stands below its left end, where curves begin on it and rise.
+_LABEL_ANCHORS = [(0.0, 0.0), (0.0, 0.0)]
+_LIMIT_ANCHORS = [(0.0, 1.0), (0.0, 1.0)]  # above: curves come from below
+
+
+class LineChart(PlotCard):
+    """One line or several, with a dot at each shot.
+
+    All items are made once and given other data from then on: pyqtgraph leaks plots
+    that are made anew. A broad line is drawn only while it has few points: at 50 it
+    takes 5 ms, at 2,000 it would take seconds.
+    """
+
+    def __init__(self, name: str, title: str, when_empty: str) -> None:
+        super().__init__(name, title, when_empty)
+        self._shown = Line("")
+        self._base_line = pg.InfiniteLine(
+            angle=0,
+            label=tr("original"),
+            labelOpts={"position": 0.01, "anchors": _LABEL_ANCHORS},
+        )
+        self._limit_line = pg.InfiniteLine(
+            angle=0,
+            label=tr("limit"),
+            labelOpts={"position": 0.01, "anchors": _LIMIT_ANCHORS},
+        )
+        self._last_words = pg.TextItem()
+        self._lines: list[pg.PlotDataItem] = []
+        self._plot.addItem(self._base_line)
+        self._plot.addItem(self._limit_line)
+        self._plot.addItem(self._last_words, ignoreBounds=True)
+        self._add_line()
+        self.set_body(self._plot)
+        self._restyle()
+
+    def show_line(self, line: Line) -> None:
+        """Show `line` in place of what was shown."""
+        if line == self._shown:
+            return
+        self._shown = line
+        self.show_as_empty(not line.xs)
+        if not line.xs:
+            return
+        curves = line.curves
+        while len(self._lines) < len(curves):
+            self._add_line()
+        self._plot.setLogMode(y=line.is_log)
+        for number, item in enumerate(self._lines):
+            curve = curves[number] if number < len(curves) else Curve("")
+            item.setData(*thinned(curve.xs, curve.ys))
+        self.legend.show_names(
+            tuple(curve.name for curve in curves), tuple(range(len(curves)))
+        )
+        for item, value in (
+            (self._base_line, line.baseline),
+            (self._limit_line, line.limit),
+        ):
+            item.setVisible(value is not None)
+            if value is not None:
+                item.setValue(_height(line, value))
+        self._last_words.setText(line.last_words)
+        self._last_words.setAnchor(_beside_last(line.ys))
+        self._last_words.setPos(line.xs[-1], _height(line, line.ys[-1]))
+        self._fit_axes(line)
+        self._restyle()
+        self._plot.read()
+
+    def rows(self) -> list[tuple[object, ...]]:
+        """See `ChartCard.rows`."""
+        line = self._shown
+        names = [f"{curve.name}, {line.axis}" for curve in line.curves]
+        header = (line.x_axis.lower(), *(names if line.more else [line.axis.lower()]))
+        columns = (line.xs, *(curve.ys for curve in line.curves))
+        rows = list(zip(*columns, strict=True))
+        if not line.last_words:
+            return [header, *rows]
+        last = (*rows[-1], line.last_words.lower())
+        return [(*header, ""), *((*row, "") for row in rows[:-1]), last]
+
+    def _add_line(self) -> None:
+        item = pg.PlotDataItem([], [], antialias=True)
+        self._lines.append(item)
+        self._plot.addItem(item)
+
+    def _fit_axes(self, line: Line) -> None:
+        axis = self._plot.getAxis("bottom")
+        if line.has_whole_xs:
+            ticks = _whole_ticks(line.last_x)
+            axis.setTicks([[(x, f"{x:g}") for x in ticks]])
+            self._plot.setXRange(-0.15, line.last_x + 0.15, padding=0.02)
+        else:
+            axis.setTicks(None)
+            self._plot.setXRange(0.0, line.last_x, padding=0.02)
+        values = [limit(c.ys) for c in line.curves for limit in (min, max)]
+        values += [x for x in (line.baseline, line.limit) if x is not None]
+        if line.is_log:
+            values = [math.log10(value) for value in values]
+        low, high = min(values), max(values)
+        bottom = 0.0 if line.from_zero else low
+        room = _ROOM * max(high - bottom, _LEAST_RANGE * abs(high))
+        if not line.from_zero:
+            bottom -= room
+        self._plot.setYRange(bottom, high + room, padding=0)
+
+    def _reading_at(self, place: QPointF) -> Reading | None:
+        """The points that are nearest to `place` along the horizontal axis."""
+        line = self._shown
+        if not line.xs:
+            return None
+        index = nearest(line.xs, place.x())
+        x = line.xs[index]
+        if line.has_whole_xs and len(line.xs) > index + 1 and line.xs[index + 1] == x:
+            index += 1  # the later of two at the same place, as after a correction
+        is_last = index == len(line.xs) - 1
+        words = [line.last_words if is_last and line.last_words else line.say_x(x)]
+        points = []
+        for curve in line.curves:
+            y = curve.ys[index]
+            name = f"{curve.name} " if curve.name else ""
+            words.append(f"{name}{line.say_y(y)}")
+            points.append((x, _height(line, y)))
+        return Reading(x, "\n".join(words), tuple(points))
+
+    def _restyle(self) -> None:
+        if not getattr(self, "_lines", None):
+            return  # Qt sends style events while the chart is being made
+        theme, line = theme_of(self), self._shown
+        self._plot.label_axes(line.axis, line.x_axis)
+        self._plot.restyle(theme)
+        width = 2 if len(line.xs) <= _MOST_BROAD else 1
+        for number, item in enumerate(self._lines):
+            colour = QColor(theme.series[number % len(theme.series)])
+            item.setPen(pg.mkPen(colour, width=width))
+            item.setSymbol("o" if line.has_whole_xs else None)
+            item.setSymbolSize(_DOT)
+            item.setSymbolBrush(pg.mkBrush(colour))
+            item.setSymbolPen(pg.mkPen(theme.surface))
+            is_filled = line.from_zero and not line.more
+            item.setFillLevel(0.0 if is_filled else None)
+            shade = QColor(colour)
+            shade.setAlpha(36)
+            item.setFillBrush(shade if is_filled else None)
+        for dashed, ink in (
+            (self._base_line, theme.muted),
+            (self._limit_line, theme.bad),
+        ):
+            dashed.setPen(pg.mkPen(ink, dash=_DASHES))
+            dashed.label.setColor(ink)
+        self._last_words.setColor(theme.muted)
+
+
+def _beside_last(ys: Sequence[float]) -> tuple[int, int]:
+    """Where words about the last point stand: to its left, off the curve.
+
+    The curve comes up to a point that is little lower than the one before.
+    """
+    before = ys[-3:-1]
+    is_above = len(before) > 1 and ys[-1] > sum(before) / len(before)
+    return (1, 1) if is_above else (1, 0)
+
+
+def _height(line: Line, y: float) -> float:
+    """Where a value is drawn, in the coordinates of the plot."""
+    return math.log10(y) if line.is_log else y
+
+
+def thinned(
+    xs: Sequence[float], ys: Sequence[float], most: int = MOST_DRAWN
+) -> tuple[np.ndarray, np.ndarray]:
+    """The points, or where they are too many to be drawn, lows and highs of them."""
+    x, y = np.asarray(xs, dtype=float), np.asarray(ys, dtype=float)
+    if len(x) <= most:
+        return x, y
+    length = -(-len(y) // (most // 2))  # of the stretches of which two points stay
+    stretches = np.pad(y, (0, -len(y) % length), mode="edge").reshape(-1, length)
+    start = np.arange(len(stretches)) * length
+    ends = (0, len(y) - 1)
+    lows, highs = start + stretches.argmin(axis=1), start + stretches.argmax(axis=1)
+    index = np.unique(np.concatenate([lows, highs, ends]).clip(max=len(y) - 1))
+    return x[index], y[index]
+
+
+def nearest(xs: Sequence[float], x: float) -> int:
+    """The index of the first of the ascending `xs` that is nearest to `x`."""
+    index = bisect_left(xs, x)
+    if index == 0:
+        return 0
+    if index == len(xs) or x - xs[index - 1] <= xs[index] - x:
+        return bisect_left(xs, xs[index - 1])
+    return index
+
+
+def _whole_ticks(last: float, most: int = 12) -> list[int]:
+    """Whole numbers from 0 to `last`, few enough to be read."""
+    step = max(1, math.ceil(last / most))
+    return list(range(0, int(last) + 1, step))

@@ -1,0 +1,80 @@
+"""A table of words in a card, to be saved like a chart."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QFrame,
+    QHeaderView,
+    QTableWidget,
+    QTableWidgetItem,
+)
+
+from surgeon_gui.widgets.charts.chart_card import ChartCard
+
+Table = tuple[tuple[str, ...], ...]  # of texts, the header first
+_LEAST_COLUMN = 150  # pixels; in a narrower window the table scrolls
+_EDGES = 4
+
+
+class TableCard(ChartCard):
+    """A column of labels, and one for each run; as high as its rows."""
+
+    def __init__(self, name: str, title: str, when_empty: str) -> None:
+        super().__init__(name, title, when_empty)
+        self._shown: Table = ()
+        table = self._table = QTableWidget()
+        table.setObjectName(f"{name}_table")
+        table.setAccessibleName(title)
+        table.setFrameShape(QFrame.Shape.NoFrame)
+        table.setShowGrid(False)
+        table.setAlternatingRowColors(True)
+        table.setWordWrap(True)
+        table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        table.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
+        table.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        table.verticalHeader().hide()
+        header = table.horizontalHeader()
+        header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft)
+        header.setHighlightSections(False)
+        header.setMinimumSectionSize(_LEAST_COLUMN)
+        header.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+        header.sectionResized.connect(self._fit)
+        self.set_body(table)
+
+    def show_table(self, table: Table) -> None:
+        """Show these words; the first row has the titles."""
+        if table == self._shown:
+            return
+        self._shown = table
+        self.show_as_empty(len(table) < 2)
+        titles, *rows = table or ((),)
+        self._table.setColumnCount(len(titles))
+        self._table.setRowCount(len(rows))
+        for column, title in enumerate(titles):
+            self._table.setHorizontalHeaderItem(column, _item(title))
+        for row, values in enumerate(rows):
+            for column, value in enumerate(values):
+                self._table.setItem(row, column, _item(value))
+        self._fit()
+
+    def rows(self) -> list[tuple[object, ...]]:
+        """See `ChartCard.rows`."""
+        return list(self._shown)
+
+    def _fit(self) -> None:
+        self._table.resizeRowsToContents()
+        high = self._table.horizontalHeader().sizeHint().height() + _EDGES
+        high += sum(self._table.rowHeight(row) for row in range(self._table.rowCount()))
+        scroll = self._table.horizontalScrollBar()
+        is_wide = self._table.columnCount() * _LEAST_COLUMN > self._table.width()
+        self._table.setFixedHeight(
+            high + (scroll.sizeHint().height() if is_wide else 0)
+        )
+
+
+def _item(words: str) -> QTableWidgetItem:
+    item = QTableWidgetItem(words)
+    item.setToolTip(words)
+    return item

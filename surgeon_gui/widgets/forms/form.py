@@ -1,0 +1,265 @@
+"""A form made from a config dataclass: a row with an input for each field.
+
+Labels, tooltips and units come from `labels.FIELDS`. Texts, paths and consent are left
+to the page: they need more than an input. Fields marked as advanced stand in a section
+that is closed at first. A field that does not apply to what the others say has no row,
+but keeps its value. A value that the dataclass refuses is told at the form, in the
+words of the refusal, and stays there to be mended.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtWidgets import (
+    QGridLayout,
+    QLabel,
+    QVBoxLayout,
+    QWidget,
+)
+
+from surgeon_engine.api.errors import ConfigError
+from surgeon_gui.base.theme import GAP
+from surgeon_gui.base.translation import tr
+from surgeon_gui.text.labels import FIELDS
+from surgeon_gui.widgets.collapsible import Collapsible
+from surgeon_gui.widgets.controls import (
+    problem_label,
+    show_problem,
+)
+from surgeon_gui.widgets.forms.inputs import (
+    ChoiceInput,
+    Input,
+    make_input,
+)
+
+_INPUT_HEIGHT = 27  # pixels, as high as a button
+_MOST_BELOW = 4  # widgets of the page's own under a field; empty rows take no room
+
+Values = Mapping[str, Any]  # of the fields, by name
+Following = Callable[[Values, Values], Values]  # before, after -> what changes too
+
+
+def _nothing_follows(before: Values, after: Values) -> Values:
+    return {}
+
+
+class FormPart(Protocol):
+    """An input of a page's own, for one field or for several that belong together.
+
+    It stands where the page has put it; the form reads it, shows it values, and checks
+    what it says together with everything else.
+    """
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of its fields."""
+
+    @property
+    def edited(self) -> Any:
+        """The signal that tells of an edit."""
+
+    def values(self) -> Values:
+        """What it says, of its fields."""
+
+    def show_values(self, values: Values) -> None:
+        """Show the values of all fields of the form; tells nobody."""
+
+
+@dataclasses.dataclass(slots=True)
+class _Row:
+    """A field's place: a grid, because QFormLayout cuts labels that wrap."""
+
+    grid: QGridLayout
+    number: int
+    label: QLabel
+    field: QWidget
+    applies: Callable[[Any], bool]
+    below: int = 0  # widgets of the page's own
+
+    def show_if(self, is_wanted: bool) -> None:
+        self.label.setVisible(is_wanted)
+        self.field.setVisible(is_wanted)
+
+
+class ConfigForm(QWidget):
+    """The inputs for the fields of `kind` that are not text.
+
+    `part` is the name of the config in the whole, as in "pruning", and the beginning of
+    the inputs' names unless there is another `name`. `following` says which further
+    values an edit brings with it. Fields `in_front` are not among the advanced ones;
+    those of `parts` have inputs of the page's own.
+    """
+
+    edited = Signal(object)  # the config, after the user changed something
+    refused = Signal(object)  # the ConfigError, where the values make no config
+
+    def __init__(
+        self,
+        part: str,
+        kind: type[Any],
+        following: Following = _nothing_follows,
+        *,
+        name: str = "",
+        in_front: tuple[str, ...] = (),
+        parts: Iterable[FormPart] = (),
+    ) -> None:
+        super().__init__()
+        self._part = part
+        self._name = name or part
+        self._following = following
+        self._config = kind()
+        self._inputs: dict[str, Input] = {}
+        self._parts = tuple(parts)
+        self._before: Values = {}  # what they said last
+        self._rows: dict[str, _Row] = {}
+        self._problem = problem_label()
+        self._problem.setObjectName(f"{self._name}_form_problem")
+        plain, advanced = _grid(), _grid()
+        hints = typing.get_type_hints(kind)
+        apart = {name for part in self._parts for name in part.names}
+        for part_of_page in self._parts:
+            part_of_page.edited.connect(self._on_edited)
+        for field in dataclasses.fields(kind):
+            if hints[field.name] in (str, bool) or field.name in apart:
+                continue
+            is_advanced = field.metadata.get("advanced") and field.name not in in_front
+            grid = advanced if is_advanced else plain
+            self._add_field(grid, field, hints[field.name])
+        widest = max(
+            (r.label.sizeHint().width() for r in self._rows.values()), default=0
+        )
+        for grid in (plain, advanced):  # so that both line up
+            grid.setColumnMinimumWidth(0, widest)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(GAP)
+        if plain.count():
+            layout.addLayout(plain)
+        layout.addWidget(self._problem)
+        if advanced.count():
+            content = QWidget()
+            content.setLayout(advanced)
+            opener = f"{self._name}_advanced_button"
+            layout.addWidget(Collapsible(tr("Advanced"), opener, content))
+        self.show_config(self._config)
+
+    def show_config(self, config: Any) -> None:
+        """Show a config, but not over what is being typed; tells nobody."""
+        self._config = config
+        show_problem(self._problem, "")
+        self._show({name: getattr(config, name) for name in self.values()})
+
+    def values(self) -> dict[str, Any]:
+        """What the inputs say, whether or not it goes together."""
+        values = {name: entry.value for name, entry in self._inputs.items()}
+        for part in self._parts:
+            values |= part.values()
+        return values
+
+    def config(self) -> Any:
+        """What the inputs say, with everything else as it was last shown.
+
+        Raises:
+            ConfigError: the values do not go together.
+        """
+        return dataclasses.replace(self._config, **self.values())
+
+    def field(self, name: str) -> QWidget:
+        """The widget of a field."""
+        return self._inputs[name].widget
+
+    def add_below(self, name: str, widget: QWidget) -> None:
+        """Put a widget of the page's own under the row of a field."""
+        row = self._rows[name]
+        row.below += 1
+        assert row.below <= _MOST_BELOW
+        row.grid.addWidget(widget, row.number + row.below, 0, 1, 2)
+        if widget.focusPolicy() & Qt.FocusPolicy.TabFocus:
+            QWidget.setTabOrder(row.field, widget)
+
+    def disable_choices(self, name: str, reasons: Mapping[Any, str]) -> None:
+        """Take choices of a field away, each for a reason that is shown with it."""
+        entry = self._inputs[name]
+        assert isinstance(entry, ChoiceInput)
+        entry.disable(reasons)
+
+    def edit(self, name: str, value: Any) -> None:
+        """Give a field a value, as if the user had entered it."""
+        self._inputs[name].show(value)
+        self._on_edited()
+
+    def _add_field(
+        self, grid: QGridLayout, field: dataclasses.Field[Any], kind: Any
+    ) -> None:
+        words = FIELDS[f"{self._part}.{field.name}"]
+        entry = make_input(kind, field.metadata.get("limits"), words)
+        entry.widget.setObjectName(f"{self._name}_{field.name}")
+        entry.widget.setAccessibleName(words.label)
+        entry.widget.setAccessibleDescription(words.tip)
+        entry.widget.setToolTip(words.tip)
+        label = QLabel(words.label)
+        label.setToolTip(words.tip)
+        label.setBuddy(entry.widget)
+        label.setMinimumHeight(_INPUT_HEIGHT)
+        entry.widget.setMinimumHeight(_INPUT_HEIGHT)
+        entry.show(getattr(self._config, field.name))
+        entry.edited.connect(self._on_edited)
+        self._inputs[field.name] = entry
+        number = len(self._rows) * (1 + _MOST_BELOW)
+        grid.addWidget(label, number, 0)
+        grid.addWidget(entry.widget, number, 1)
+        applies = field.metadata.get("applies", _always)
+        row = _Row(grid, number, label, entry.widget, applies)
+        self._rows[field.name] = row
+
+    def _show(self, values: Values) -> None:
+        for name, entry in self._inputs.items():
+            if not entry.is_being_typed_in:
+                entry.show(values[name])
+        for part in self._parts:
+            part.show_values(values)
+        self._before = self.values()
+        said = _unchecked(self._config, self._before)
+        for row in self._rows.values():
+            row.show_if(row.applies(said))
+
+    @Slot()
+    def _on_edited(self) -> None:
+        after = self.values()
+        if after == self._before:
+            return
+        self._show({**after, **self._following(self._before, after)})
+        try:
+            config = self.config()
+        except ConfigError as error:
+            show_problem(self._problem, f"{error.message} {error.hint}".strip())
+            self.refused.emit(error)
+            return
+        show_problem(self._problem, "")
+        self.edited.emit(config)
+
+
+def _unchecked(config: Any, values: Values) -> Any:
+    """The config with these values, even if it would refuse them."""
+    made = object.__new__(type(config))
+    for field in dataclasses.fields(config):
+        value = values.get(field.name, getattr(config, field.name))
+        object.__setattr__(made, field.name, value)
+    return made
+
+
+def _always(config: Any) -> bool:
+    return True
+
+
+def _grid() -> QGridLayout:
+    grid = QGridLayout()
+    grid.setContentsMargins(0, 0, 0, 0)
+    grid.setSpacing(GAP)
+    grid.setColumnStretch(1, 1)
+    return grid

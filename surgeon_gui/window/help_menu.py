@@ -1,0 +1,141 @@
+"""The Help menu: one object that the window makes and connects."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+
+from PySide6.QtCore import QByteArray, QObject, Signal, Slot
+from PySide6.QtWidgets import QMainWindow
+
+from surgeon_engine.api.config.toml import config_to_toml
+from surgeon_engine.api.messages.events import Failed
+from surgeon_gui.base.settings import Settings
+from surgeon_gui.base.translation import tr
+from surgeon_gui.controllers.bundle_writer import BundleWriter
+from surgeon_gui.controllers.session import Session
+from surgeon_gui.state.app import AppState
+from surgeon_gui.state.debug_bundle import Bundle
+from surgeon_gui.views.help.about import (
+    AboutDialog,
+    versions,
+)
+from surgeon_gui.views.help.commands_dialog import CommandsDialog
+from surgeon_gui.views.help.first_hint import FirstHint
+from surgeon_gui.widgets.dialogs import ask_new_file
+from surgeon_gui.window.log_view import LogView
+from surgeon_gui.window.menus import Menus
+
+
+class HelpDesk(QObject):
+    """Opens what helps, and writes the debug bundle."""
+
+    bundle_written = Signal(str)  # path
+
+    def __init__(
+        self, session: Session, settings: Settings, log: LogView, window: QMainWindow
+    ) -> None:
+        super().__init__(window)
+        self._session = session
+        self._settings = settings
+        self._log = log
+        self._window = window
+        self._writer: BundleWriter | None = None
+        self.hint = FirstHint(is_shown=settings.shows_hint)
+        self.hint.dismissed.connect(self._on_hint_dismissed)
+        self.hint.commands_clicked.connect(self.show_commands)
+
+    def connect_menus(self, menus: Menus) -> None:
+        """Let the actions of the menu do what they say."""
+        slots = {
+            "commands_action": self.show_commands,
+            "save_bundle_action": self._on_save_bundle,
+            "show_hint_action": self.show_hint,
+            "about_action": self.show_about,
+        }
+        for name, slot in slots.items():
+            menus.actions[name].triggered.connect(slot)
+
+    @Slot()
+    def show_commands(self) -> None:
+        """Open the list of commands and keys."""
+        CommandsDialog(self._window.menuBar(), self._window).open()
+
+    @Slot()
+    def show_about(self) -> None:
+        """Open the versions and the licence."""
+        AboutDialog(self._session.state.ready, self._window).open()
+
+    @Slot()
+    def show_hint(self) -> None:
+        """Show the card of the first start once more."""
+        self.hint.show()
+
+    def save_bundle(self, path: Path) -> None:
+        """Write the debug bundle in the background; `bundle_written` tells of it."""
+        self.finish_writing()
+        bundle = bundle_of(self._session.state, self._settings, self._log)
+        self._writer = BundleWriter(bundle, path, self)
+        self._writer.written.connect(self._on_written)
+        self._writer.failed.connect(self._on_failed)
+        self._writer.start()
+
+    def finish_writing(self) -> None:
+        """Wait for a bundle that is being written, as the window closes."""
+        if self._writer is not None:
+            self._writer.wait()
+            self._writer.deleteLater()
+            self._writer = None
+
+    @Slot()
+    def _on_save_bundle(self) -> None:
+        name = time.strftime("surgeon-debug-%Y%m%d-%H%M.zip")
+        title = tr("Save the debug bundle")
+        ask_new_file(self._window, title, name, self._on_file_selected)
+
+    @Slot(str)
+    def _on_file_selected(self, path: str) -> None:
+        self.save_bundle(Path(path))
+
+    @Slot(str)
+    def _on_written(self, path: str) -> None:
+        words = tr(
+            "The debug bundle is written to {path}. It holds versions, log, settings "
+            "and the figures of the run, without tokens and names of folders of people."
+        )
+        self._log.note(words.format(path=path))
+        self.bundle_written.emit(path)
+
+    @Slot(str)
+    def _on_failed(self, error: str) -> None:
+        message = tr("The debug bundle cannot be written: {error}.").format(error=error)
+        hint = tr("Choose a folder that you may write to.")
+        self._session.show_problem(Failed(message, hint))
+
+    @Slot()
+    def _on_hint_dismissed(self) -> None:
+        self.hint.hide()
+        self._settings.shows_hint = False
+
+
+def bundle_of(state: AppState, settings: Settings, log: LogView) -> Bundle:
+    """What a bundle holds now."""
+    about = (f"{name}: {value}" for name, value in versions(state.ready))
+    remembered = {
+        field.name: _plain(getattr(settings, field.name))
+        for field in dataclasses.fields(settings)
+    }
+    texts = {
+        "about.txt": "\n".join(about) + "\n",
+        "log.txt": log.all_text() + "\n",
+        "settings.json": json.dumps(remembered, indent=2) + "\n",
+        "job.toml": config_to_toml(state.config),
+    }
+    return Bundle(texts, state.shown_run.folder)
+
+
+def _plain(value: object) -> object:
+    """A setting as JSON has it; layouts are opaque, their size is enough."""
+    return f"{value.size()} bytes" if isinstance(value, QByteArray) else value

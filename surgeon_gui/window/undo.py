@@ -1,0 +1,75 @@
+"""Undo and redo as a person meets them: two actions, and their keys everywhere.
+
+A box or line that has the focus takes Ctrl+Z for itself, even where nothing was typed
+into it that could be undone. Then the key is meant for the draft.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from PySide6.QtCore import QEvent, QObject, Slot
+from PySide6.QtGui import QAction, QKeyEvent, QKeySequence
+from PySide6.QtWidgets import QAbstractSpinBox, QApplication, QLineEdit, QWidget
+
+from surgeon_gui.controllers.session import Session
+from surgeon_gui.state.app import draft_of
+
+_KEYS = (QKeySequence.StandardKey.Undo, QKeySequence.StandardKey.Redo)
+
+
+class Undoing(QObject):
+    """Does what the actions say, and keeps them enabled while there is something."""
+
+    def __init__(
+        self, session: Session, actions: Mapping[str, QAction], parent: QObject
+    ) -> None:
+        super().__init__(parent)
+        self._session = session
+        self._undo, self._redo = actions["undo_action"], actions["redo_action"]
+        self._undo.triggered.connect(self.undo)
+        self._redo.triggered.connect(self.redo)
+        session.changed.connect(self._on_changed)
+        application = QApplication.instance()
+        assert isinstance(application, QApplication)
+        application.focusChanged.connect(self._on_focus_changed)
+        self._on_changed()
+
+    @Slot()
+    def undo(self) -> None:
+        """Go back to the draft before; what a page holds that is no job goes first."""
+        state = self._session.state
+        if state.refused:
+            self._session.drop_refused()
+        elif state.drafts.can_undo:
+            self._session.go_to(*state.drafts.undone(draft_of(state)))
+
+    @Slot()
+    def redo(self) -> None:
+        """Go forward again to the draft that was undone."""
+        state = self._session.state
+        if state.drafts.can_redo:
+            self._session.go_to(*state.drafts.redone(draft_of(state)))
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Leave the keys to the menu where the input has nothing to undo."""
+        if event.type() is not QEvent.Type.ShortcutOverride:
+            return False
+        if not isinstance(event, QKeyEvent) or not any(map(event.matches, _KEYS)):
+            return False
+        edit = watched.lineEdit() if isinstance(watched, QAbstractSpinBox) else watched
+        if isinstance(edit, QLineEdit) and edit.isModified():
+            return False
+        event.ignore()
+        return True
+
+    @Slot()
+    def _on_changed(self) -> None:
+        state = self._session.state
+        self._undo.setEnabled(state.drafts.can_undo or bool(state.refused))
+        self._redo.setEnabled(state.drafts.can_redo)
+
+    @Slot(QWidget, QWidget)
+    def _on_focus_changed(self, _: QWidget | None, to: QWidget | None) -> None:
+        if isinstance(to, QLineEdit | QAbstractSpinBox):
+            to.installEventFilter(self)  # once, however often it is asked for

@@ -1,1 +1,0 @@
-"""What the window says: numbers, choices, plans and states in sentences."""

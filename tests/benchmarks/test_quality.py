@@ -1,0 +1,470 @@
+"""The table of quality holds what plain runs give, and goes on where it was stopped."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from benchmarks.quality_table import command, job, machine, measuring
+from benchmarks.quality_table.plan import Base, PlannedShot, read_plan, runs_of
+from benchmarks.quality_table.results import Results
+from surgeon_engine import pipeline
+from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.export import ExportConfig, Format
+from surgeon_engine.api.config.pruning import (
+    Correction,
+    Damping,
+    Method,
+    PruningConfig,
+    Structure,
+)
+from surgeon_engine.api.config.run import (
+    ModelConfig,
+    RunConfig,
+)
+from surgeon_engine.api.errors import (
+    ConfigError,
+    EvaluationError,
+)
+from surgeon_engine.api.messages.run import (
+    Corrected,
+    ShotFinished,
+)
+from surgeon_engine.evaluation.divergence import (
+    divergence,
+    divergences,
+)
+from surgeon_engine.runtime.run_context import Session
+from tests.helpers.runs import check_nothing
+from tests.helpers.tiny_models import VOCABULARY, save_tiny_model, tiny_model
+
+ROOT = Path(__file__).parents[2]
+PLANS = sorted((ROOT / "benchmarks" / "plans").glob("*.toml"))
+LENGTH = 24
+TWO_JOBS = """
+[defaults]
+sparsities = [0.2, 0.4]
+[defaults.pruning]
+structure = "rows_and_columns"
+damping = "fixed"
+correction = "none"
+[[job]]
+name = "all at once"
+[[job]]
+name = "by size"
+separate = true
+pruning = { method = "magnitude", shots = 3 }
+"""
+ONE_FAILS = """
+[[job]]
+name = "too much"
+pruning = { structure = "heads", sparsity = 0.9 }
+[[job]]
+name = "works"
+pruning = { method = "magnitude", shots = 1 }
+"""
+ONE_JOB = '[[job]]\nname = "only"\npruning = { method = "magnitude", shots = 2 }\n'
+
+
+@dataclass
+class Bench:
+    """A tiny model with its tokens, and the command on them."""
+
+    folder: Path
+    tasks: list[job.Task]  # that were begun
+
+    def arguments(self, plan: str) -> list[str]:
+        (self.folder / "plan.toml").write_text(plan)
+        return [
+            str(self.folder / "model"),
+            f"--plan={self.folder / 'plan.toml'}",
+            f"--calibration={self.folder / 'calibration.npy'}",
+            f"--validation={self.folder / 'validation.npy'}",
+            f"--out={self.out}",
+        ]
+
+    def run(self, plan: str, *more: str) -> int:
+        self.tasks.clear()
+        return command.main([*self.arguments(plan), *more])
+
+    @property
+    def out(self) -> Path:
+        return self.folder / "results" / "tiny-0.5"
+
+    def text(self, ending: str) -> str:
+        return Path(f"{self.out}{ending}").read_text()
+
+    def rows(self) -> list[dict[str, str]]:
+        return list(csv.DictReader(self.text(".csv").splitlines()))
+
+
+@pytest.fixture
+def bench(tmp_path, monkeypatch):
+    """Runs in this process: a fresh one takes seconds to import torch."""
+    save_tiny_model(tmp_path / "model")
+    generator = np.random.default_rng(0)
+    for name, count in (("calibration", 8), ("validation", 3)):
+        tokens = generator.integers(0, VOCABULARY, (count, LENGTH), dtype=np.int32)
+        np.save(tmp_path / f"{name}.npy", tokens)
+    tasks: list[job.Task] = []
+
+    def messages_of(task):
+        tasks.append(task)
+        yield from job.messages(task)
+
+    monkeypatch.setattr(measuring, "messages_of", messages_of)
+    return Bench(tmp_path, tasks)
+
+
+def plain_run(bench, folder, monkeypatch, **pruning):
+    """The events of a run of the program itself, and the model it exports."""
+    check_nothing(monkeypatch)
+    config = RunConfig(
+        model=ModelConfig(str(bench.folder / "model")),
+        calibration=CalibrationConfig(
+            text=str(bench.folder / "calibration.npy"),
+            validation_text=str(bench.folder / "validation.npy"),
+        ),
+        pruning=PruningConfig(structure=Structure.ROWS_AND_COLUMNS, **pruning),
+        export=ExportConfig(format=Format.MASKED),
+    )
+    events = []
+    session = Session("", lambda envelope: events.append(envelope.event))
+    pipeline.prune(config, folder, session)
+    return events, AutoModelForCausalLM.from_pretrained(folder / "export")
+
+
+@pytest.mark.slow
+def test_a_plan_of_two_jobs_writes_lines_csv_and_markdown(bench):
+    assert bench.run(TWO_JOBS) == 0
+    rows = bench.rows()
+    assert [(row["job"], row["sparsity"]) for row in rows] == [
+        (name, sparsity)
+        for name in ("all at once", "by size")
+        for sparsity in ("0.2", "0.4")
+    ]
+    assert len(bench.text(".jsonl").splitlines()) == len(rows)
+    assert [len(task.shots) for task in bench.tasks] == [2, 3, 3]
+    for row in rows:
+        assert 0 < float(row["reached"]) <= float(row["sparsity"])
+        assert float(row["nats"]) > 0 < float(row["seconds"])
+        assert int(row["peak_memory_bytes"]) > 0
+    assert [row["cost_damping"] for row in rows] == ["0.01", "0.01", "", ""]
+
+    page = bench.text(".md")
+    perplexities = [f"{float(row['perplexity']):.2f}" for row in rows]
+    assert f"| all at once | {perplexities[0]} | {perplexities[1]} |" in page
+    assert f"| by size | {perplexities[2]} | {perplexities[3]} |" in page
+    assert "damping = fixed" in page
+    assert "3 shots for each sparsity" in page
+
+
+def test_the_markdown_says_where_and_on_what_it_was_measured(bench):
+    bench.run(ONE_JOB)
+    page, row = bench.text(".md"), bench.rows()[0]
+    for fact in (row["at"][:10], row["machine"], row["versions"], row["engine"]):
+        assert fact in page
+    assert f"torch {torch.__version__}" in page
+    assert "# Pruning model" in page
+    assert "calibration.npy, 8 windows of 24 tokens" in page
+    assert "validation.npy, 3 windows of 24 tokens" in page
+    assert f"Dense perplexity: {float(row['dense_perplexity']):.2f}" in page
+
+
+def test_the_figures_are_those_of_a_plain_run(bench, tmp_path, monkeypatch):
+    bench.run(TWO_JOBS, "--only", "all at once")
+    events, pruned = plain_run(
+        bench,
+        tmp_path / "run",
+        monkeypatch,
+        sparsity=0.4,
+        shots=2,
+        damping=Damping.FIXED,
+        correction=Correction.NONE,
+    )
+    rows = bench.rows()
+    shots = [event for event in events if isinstance(event, ShotFinished)]
+    for row, shot in zip(rows, shots, strict=True):
+        assert float(row["perplexity"]) == shot.evaluation.perplexity
+        assert float(row["reached"]) == shot.sparsity
+
+    tokens = torch.from_numpy(np.load(bench.folder / "validation.npy")).long()
+    dense = AutoModelForCausalLM.from_pretrained(bench.folder / "model").double()
+    with torch.no_grad():
+        p = dense(tokens).logits[:, :-1].softmax(dim=-1)
+        q = pruned.double()(tokens).logits[:, :-1].softmax(dim=-1)
+    expected = (p * (p / q).log()).sum(dim=-1).mean().item()
+    assert float(rows[-1]["nats"]) == pytest.approx(expected, rel=1e-4)
+    agreement = (p.argmax(dim=-1) == q.argmax(dim=-1)).double().mean().item()
+    assert float(rows[-1]["agreement"]) == pytest.approx(agreement)
+
+
+@pytest.mark.slow
+def test_each_column_of_a_corrected_job_is_as_if_the_run_ended_there(
+    bench, tmp_path, monkeypatch
+):
+    settings = {"damping": Damping.FIXED, "correction": Correction.LOSS}
+    corrected = TWO_JOBS.replace('"none"', '"loss"')
+    bench.run(corrected, "--only=all at once")
+    rows = bench.rows()
+    for row, shots in zip(rows, (1, 2), strict=True):
+        sparsity = float(row["sparsity"])
+        events, _ = plain_run(
+            bench, tmp_path / row["sparsity"], monkeypatch,
+            sparsity=sparsity, shots=shots, **settings,
+        )  # fmt: skip
+        (end,) = (event for event in events if isinstance(event, Corrected))
+        assert end.lengths
+        assert row["steps"] == ", ".join(map(str, end.lengths))
+        assert float(row["perplexity"]) == end.evaluation.perplexity
+        last = [event for event in events if isinstance(event, ShotFinished)][-1]
+        assert float(row["uncorrected"]) == last.evaluation.perplexity
+        assert f"0.01 / 0.1, steps {end.lengths[0]:g}" in bench.text(".md")
+
+
+@pytest.mark.slow
+def test_a_job_can_be_corrected_in_its_last_column_alone(bench):
+    each = TWO_JOBS.replace('"none"', '"loss"')
+    bench.run(each, "--only=all at once")
+    first, last = bench.rows()
+    alone = each.replace("[defaults]\n", '[defaults]\ncorrected = "last"\n')
+    bench.run(alone, "--only=all at once")
+    uncorrected, corrected = bench.rows()
+    assert not uncorrected["steps"]
+    assert uncorrected["perplexity"] == first["uncorrected"]
+    for figure in ("perplexity", "uncorrected", "steps", "nats"):
+        assert corrected[figure] == last[figure]
+
+
+def test_a_model_does_not_diverge_from_itself():
+    tokens = torch.arange(2 * LENGTH).view(2, LENGTH)
+    steps = []
+    one, same = tiny_model("llama"), tiny_model("llama")
+    found = divergence(one, same, tokens, 1, lambda: steps.append(0))
+    assert (found.nats, found.agreement, len(steps)) == (0.0, 1.0, 2)
+
+
+def test_a_token_that_is_ruled_out_adds_nothing_to_the_divergence():
+    p = torch.tensor([[1.0, 2.0, -math.inf]])
+    q = torch.tensor([[1.0, 1.0, -math.inf]])
+    without = divergences(p[:, :2], q[:, :2])
+    assert without > 0
+    assert torch.equal(divergences(p, q), without)
+    assert divergences(q[:, :2], torch.tensor([[1.0, -math.inf]])) == math.inf
+
+
+def test_a_divergence_that_is_no_number_is_refused():
+    tokens = torch.arange(LENGTH).unsqueeze(0)
+    broken = tiny_model("llama")
+    broken.lm_head.weight[0, 0] = math.nan
+    with pytest.raises(EvaluationError, match="divergence"):
+        divergence(tiny_model("llama"), broken, tokens, 1, lambda: None)
+
+
+@pytest.mark.slow
+def test_what_has_been_measured_is_not_measured_again(bench):
+    bench.run(TWO_JOBS)
+    before = bench.text(".jsonl"), bench.text(".csv"), bench.text(".md")
+    assert bench.run(TWO_JOBS) == 0
+    assert bench.tasks == []
+    assert (bench.text(".jsonl"), bench.text(".csv"), bench.text(".md")) == before
+
+
+@pytest.mark.parametrize("is_same", [True, False])
+def test_figures_of_another_engine_are_told(bench, monkeypatch, capsys, is_same):
+    bench.run(ONE_JOB)
+    capsys.readouterr()
+    if not is_same:
+        monkeypatch.setattr(machine, "engine_digest", lambda: "another")
+    bench.run(ONE_JOB)
+    assert ("another state of the engine" in capsys.readouterr().out) is not is_same
+
+
+def test_a_later_failure_does_not_take_the_place_of_figures(bench):
+    bench.run(ONE_JOB)
+    before = bench.text(".md")
+    path = Path(f"{bench.out}.jsonl")
+    line = json.loads(path.read_text())
+    with path.open("a") as file:
+        file.write(json.dumps(line | {"figures": None, "failure": "No room."}) + "\n")
+    assert bench.run(ONE_JOB) == 0
+    assert bench.tasks == []
+    assert bench.text(".md") == before
+
+
+@pytest.mark.slow
+def test_what_is_missing_is_measured_from_the_dense_model_on(bench):
+    bench.run(TWO_JOBS)
+    rows = bench.rows()
+    lines = bench.text(".jsonl").splitlines(keepends=True)
+    # The second shot of the first run, and the line that a crash tore.
+    Path(f"{bench.out}.jsonl").write_text(lines[0] + lines[2] + lines[3][:40])
+    assert Results(Path(f"{bench.out}.jsonl")).damaged == [3]
+    assert bench.run(TWO_JOBS) == 0
+    assert [len(task.shots) for task in bench.tasks] == [2, 3]
+    same = ("job", "sparsity", "perplexity", "nats")
+    assert [[row[x] for x in same] for row in bench.rows()] == [
+        [row[x] for x in same] for row in rows
+    ]
+    assert bench.run(TWO_JOBS) == 0
+    assert bench.tasks == []
+
+
+@pytest.mark.slow
+def test_an_interrupted_job_starts_over_and_a_finished_one_does_not(
+    bench, monkeypatch, capsys
+):
+    real = measuring.messages_of
+
+    def interrupted(task):
+        for number, message in enumerate(real(task)):
+            if len(bench.tasks) == 2 and number == 1:
+                raise KeyboardInterrupt
+            yield message
+
+    monkeypatch.setattr(measuring, "messages_of", interrupted)
+    assert bench.run(TWO_JOBS) == 130
+    assert "goes on from here" in capsys.readouterr().err
+    monkeypatch.setattr(measuring, "messages_of", real)
+    assert bench.run(TWO_JOBS) == 0
+    assert [task.config.pruning.method for task in bench.tasks] == ["magnitude"] * 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", ["setting", "tokens", "model"])
+def test_what_changes_is_measured_anew(bench, change):
+    bench.run(ONE_JOB)
+    plan = ONE_JOB
+    if change == "setting":
+        plan = ONE_JOB.replace("shots = 2", "shots = 1")
+    elif change == "tokens":
+        path = bench.folder / "validation.npy"
+        np.save(path, np.load(path)[::-1])
+    else:
+        save_tiny_model(bench.folder / "model", seed=1)
+    bench.run(plan)
+    assert len(bench.tasks) == 1
+    assert len(bench.rows()) == 1  # the line of before is not in the table
+
+
+def test_a_job_that_fails_has_a_row_and_the_others_go_on(bench, capsys):
+    assert bench.run(ONE_FAILS) == 1
+    failed, worked = bench.rows()
+    assert "as heads only" in failed["failure"]
+    assert failed["perplexity"] == ""
+    assert float(worked["perplexity"]) > 1
+    page = bench.text(".md")
+    assert "| too much | - | failed |" in page
+    assert "## What failed" in page
+    assert "failed: " in capsys.readouterr().out
+    assert bench.run(ONE_FAILS) == 1  # what failed is tried again
+    assert len(bench.tasks) == 1
+
+
+@pytest.mark.slow
+def test_seeds_have_a_mean_and_a_spread(bench):
+    assert bench.run(ONE_JOB, "--windows=4", "--seeds=0,1,2") == 0
+    rows = bench.rows()
+    assert [row["seed"] for row in rows] == ["0", "1", "2"]
+    assert len({task.config.calibration.text for task in bench.tasks}) == 3
+    assert len({task.config.calibration.validation_text for task in bench.tasks}) == 1
+    perplexities = [float(row["perplexity"]) for row in rows]
+    mean, spread = sum(perplexities) / 3, max(perplexities) - min(perplexities)
+    assert f"| only | {mean:.2f} ± {spread:.2f} |" in bench.text(".md")
+
+
+def test_seeds_that_change_nothing_are_refused(bench, capsys):
+    assert bench.run(ONE_JOB, "--seeds=0,1") == 1
+    assert "have the same windows" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("plan", "words"),
+    [
+        (ONE_JOB.replace("shots", "shotz"), "pruning has no setting called 'shotz'"),
+        (ONE_JOB + "colour = 3", "unknown field `colour`"),
+        (ONE_JOB + ONE_JOB, "two jobs called 'only'"),
+        ("job = []", "no jobs"),
+        ("[[job", "does not fit"),
+        (ONE_JOB + "calibration = { window_length = 8 }", "the same for all jobs"),
+        (ONE_JOB + "sparsities = [0.2]", "shots follows from the sparsities"),
+        (
+            TWO_JOBS.replace("correction", 'schedule = "cubic"\ncorrection'),
+            "schedule follows from the sparsities",
+        ),
+        (ONE_JOB + "sparsities = [0.4, 0.2]\nseparate = true", "do not rise"),
+        (ONE_JOB.replace("shots = 2", 'target = "parameters"'), "shares of the"),
+        (ONE_JOB.replace("shots = 2", "shots = 0"), "shots must be in"),
+    ],
+)
+def test_a_plan_that_does_not_fit_is_refused_in_a_sentence(bench, capsys, plan, words):
+    assert bench.run(plan) == 1
+    assert words in capsys.readouterr().err
+    assert not bench.out.parent.exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--only=nobody"], "Its jobs are: only"),
+        (["--windows=9"], "holds 8 windows, not 9"),
+        (["--window-length=16"], "have 24 tokens, 16 were asked for"),
+        (["--validation=nowhere.npy"], "nowhere.npy"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused(bench, capsys, more, words):
+    assert bench.run(ONE_JOB, *more) == 1
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
+def test_the_plans_that_come_along_are_plans(path):
+    runs = runs_of(read_plan(path), Base(ModelConfig(), {"windows": 16}, (0, 1)))
+    assert {run.seed for run in runs} == {0, 1}
+    assert all(run.config.calibration.windows == 16 for run in runs)
+    assert all(run.shots[-1].share == 1 for run in runs)
+
+
+def test_a_plan_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_plan(tmp_path / "none.toml")
+
+
+@pytest.mark.slow
+def test_the_command_gives_the_same_with_a_process_for_each_job(bench):
+    bench.run(ONE_JOB)
+    expected = bench.rows()
+    Path(f"{bench.out}.jsonl").unlink()
+    program = [sys.executable, str(ROOT / "benchmarks" / "quality.py")]
+    done = subprocess.run(
+        program + bench.arguments(ONE_JOB), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "[1/1] only, seed 0, to 30 %" in done.stdout
+    assert "shot 2 of 2" in done.stdout
+    for one, other in zip(bench.rows(), expected, strict=True):
+        for name in ("identity", "perplexity", "nats", "dense_perplexity"):
+            assert one[name] == other[name]
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_is_a_job_that_failed(tmp_path, monkeypatch):
+    monkeypatch.undo()
+    config = RunConfig(pruning=PruningConfig(method=Method.MAGNITUDE))
+    task = job.Task(config, (PlannedShot(1.0, 0.3),), str(tmp_path / "none" / "w.pt"))
+    (message,) = map(msgspec.to_builtins, measuring.messages_of(task))
+    assert message == {
+        "type": "JobFailed",
+        "words": "Its process ended with exit code 1.",
+    }

@@ -1,0 +1,200 @@
+"""What was chosen is told from headers alone, by the standard library alone."""
+
+from __future__ import annotations
+
+import json
+import struct
+import subprocess
+import sys
+from shutil import copyfile
+
+import pytest
+
+from surgeon_engine.api.config.run import ModelConfig
+from surgeon_engine.api.model_info.header import (
+    ModelFacts,
+    model_facts,
+)
+from surgeon_engine.api.model_info.source_names import (
+    DEMO,
+    HubName,
+    hub_name,
+    understood,
+)
+from surgeon_engine.model.inspect import inspect_model
+from tests.helpers.tiny_models import save_tiny_model
+
+COMMIT = "c0ffee" * 6
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    return save_tiny_model(tmp_path / "tiny")
+
+
+def with_options(folder, **options):
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | options))
+    return model_facts(str(folder))
+
+
+def test_the_facts_are_those_that_the_engine_finds():
+    facts, model = model_facts(DEMO), inspect_model(ModelConfig(DEMO)).model
+    assert facts == ModelFacts(
+        name=model.name,
+        architecture=model.architecture,
+        parameters=model.parameters,
+        blocks=model.blocks,
+        hidden_size=model.hidden_size,
+        vocabulary=model.vocabulary,
+        longest_window=model.longest_window,
+        dtype=model.dtype,
+        file_bytes=model.file_bytes,
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"architectures": ["BertModel"]}, "is not a decoder-only language model"),
+        ({"num_local_experts": 8}, "is a mixture of experts (num_local_experts = 8)"),
+        ({"ffn_config": {"moe_num_experts": 16}}, "(moe_num_experts = 16)"),
+        ({"quantization_config": {"bits": 4}}, "The weights of tiny are quantised"),
+        ({"pruned": {"layers": 3}}, "has been pruned already"),
+    ],
+)
+def test_other_kinds_are_refused_in_words(tiny, options, sentence):
+    facts = with_options(tiny, **options)
+    assert sentence in facts.problem
+    assert facts.hint
+    assert facts.hidden_size  # what is known is told all the same
+
+
+def test_experts_that_are_switched_off_are_none(tiny):
+    assert not with_options(tiny, is_moe=False, num_experts=16_384).problem
+
+
+def test_the_same_weights_under_another_name_do_not_count_twice(tiny):
+    before = model_facts(str(tiny))
+    copyfile(tiny / "model.safetensors", tiny / "consolidated.safetensors")
+    assert model_facts(str(tiny)) == before
+
+
+def test_pickled_weights_are_refused(tiny):
+    (tiny / "model.safetensors").rename(tiny / "pytorch_model.bin")
+    assert "pickled weights only (pytorch_model.bin)" in model_facts(str(tiny)).problem
+
+
+@pytest.mark.parametrize("cut", [4, 100, -1])
+def test_a_damaged_file_is_told(tiny, cut):
+    weights = tiny / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:cut])
+    assert "model.safetensors is damaged" in model_facts(str(tiny)).problem
+
+
+def test_a_config_that_is_none(tiny):
+    (tiny / "config.json").write_text("[1, 2]")
+    assert "not valid JSON" in model_facts(str(tiny)).problem
+
+
+def test_where_nothing_is_there_are_no_facts(tmp_path):
+    assert model_facts(str(tmp_path / "none")) is None
+    assert model_facts("hf://someone/never-downloaded") is None
+    assert model_facts("hf://no name at all") is None
+
+
+def gguf(*entries):
+    """A header of these entries: key, type, packed value."""
+    head = b"GGUF" + struct.pack("<IQQ", 3, 0, len(entries))
+    for key, kind, value in entries:
+        head += struct.pack("<Q", len(key)) + key.encode()
+        head += struct.pack("<I", kind) + value
+    return head
+
+
+def text(value):
+    return struct.pack("<Q", len(value)) + value.encode()
+
+
+def test_a_gguf_file_tells_of_itself(tmp_path):
+    path = tmp_path / "some.gguf"
+    path.write_bytes(
+        gguf(
+            ("general.architecture", 8, text("llama")),
+            ("general.tags", 9, struct.pack("<IQ", 8, 1) + text("chat")),
+            ("llama.block_count", 4, struct.pack("<I", 30)),
+            ("llama.embedding_length", 4, struct.pack("<I", 576)),
+            ("tokenizer.ggml.tokens", 9, b"nobody reads on"),
+        )
+    )
+    facts = model_facts(str(path))
+    assert (facts.architecture, facts.blocks) == ("llama (GGUF)", 30)
+    assert facts.hidden_size == 576
+    assert not facts.problem
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (b"", "an empty file"),
+        (b"PK\3\4", "not a GGUF file"),
+        (gguf(("a", 8, b"")), "its header cannot be read"),
+        (gguf(("a", 99, b"")), "its header cannot be read"),
+    ],
+)
+def test_what_is_no_gguf_file(tmp_path, data, sentence):
+    (tmp_path / "a.gguf").write_bytes(data)
+    assert sentence in model_facts(str(tmp_path / "a.gguf")).problem
+
+
+def test_a_model_in_the_cache_of_the_hub_is_recognised(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    folder = tmp_path / "models--someone--tiny"
+    snapshot = save_tiny_model(folder / "snapshots" / COMMIT)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text(COMMIT)
+    assert model_facts("hf://someone/tiny").name == "tiny"
+    assert hub_name(f"hf://someone/tiny@{COMMIT}").snapshot == snapshot
+    assert hub_name("hf://someone/tiny@v2").snapshot is None
+    index = {"weight_map": {"a": "model.safetensors", "b": "model-2.safetensors"}}
+    (snapshot / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert hub_name("hf://someone/tiny").snapshot is None  # a part is missing
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("someone/tiny", "hf://someone/tiny"),
+        (" someone/tiny@v1.0 ", "hf://someone/tiny@v1.0"),
+        ("https://huggingface.co/someone/tiny", "hf://someone/tiny"),
+        ("https://huggingface.co/someone/tiny/tree/v2", "hf://someone/tiny@v2"),
+        ("hf://gpt2", "hf://gpt2"),
+        ("https://huggingface.co/datasets/a/b", "hf://datasets/a/b"),
+        ("/models/tiny", ""),
+        ("tiny", ""),
+        ("some one/tiny", ""),
+        ("a/b/c", ""),
+    ],
+)
+def test_what_people_type_is_understood(typed, meant):
+    assert understood(typed) == meant
+
+
+@pytest.mark.parametrize("name", ["hf://", "hf://a/b/c", "hf://a b/c", "hf://../c"])
+def test_what_is_no_name(name):
+    assert hub_name(name) is None
+
+
+def test_names_are_written_as_they_are_read():
+    for name in (HubName("a/b"), HubName("a/b", "v1"), HubName("a/b", "", True)):
+        assert hub_name(str(name)) == name
+
+
+def test_nothing_large_is_imported_for_it():
+    code = (
+        "import sys; from surgeon_engine.api.model_info.header import model_facts; "
+        "model_facts('demo'); "
+        "print({'torch', 'numpy', 'safetensors', 'huggingface_hub'} & {*sys.modules})"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert said.stdout.strip() == "set()"

@@ -1,0 +1,305 @@
+"""What a run needs is known before it starts, and settings that fit really do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import msgspec
+import pytest
+
+from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.export import (
+    ExportConfig,
+    FileDtype,
+    Format,
+)
+from surgeon_engine.api.config.pruning import (
+    Correction,
+    Damping,
+    Method,
+    PruningConfig,
+    Structure,
+)
+from surgeon_engine.api.config.run import (
+    Device,
+    Dtype,
+    ModelConfig,
+    RunConfig,
+)
+from surgeon_engine.api.errors import RoomError
+from surgeon_engine.api.messages.run import Stage
+from surgeon_engine.api.planning.estimate import estimate
+from surgeon_engine.api.planning.memory import Footprint
+from surgeon_engine.api.planning.resource_check import (
+    Light,
+    Need,
+    Resource,
+    differences,
+    fit_of,
+    settings_that_fit,
+)
+from surgeon_engine.model.inspect import inspect_model
+from tests.helpers.fake_engine import model_summary
+from tests.helpers.fake_machine import machine
+
+MODEL = model_summary()
+PLENTY = 10**14
+JOB = RunConfig()
+ANY = [*Structure]
+BASE = estimate(JOB, MODEL, machine()).engine - int(Footprint(JOB, MODEL).peak)
+
+
+def need(config, what="ram", **extra):
+    return getattr(estimate(config, MODEL, machine(**extra)), what)
+
+
+def calibrated(config=JOB, **changes):
+    return replace(config, calibration=replace(config.calibration, **changes))
+
+
+def pruned(config=JOB, **changes):
+    return replace(config, pruning=replace(config.pruning, **changes))
+
+
+# the peak that an engine of its own had, in bytes, and the job that it did: the demo on
+# two cores, as `surgeon run` told it (docs/results.md)
+MEASURED = [
+    (RunConfig(), 665e6),
+    (
+        RunConfig(
+            calibration=CalibrationConfig(
+                windows=32, validation_windows=16, window_length=512, batch=32
+            ),
+            pruning=PruningConfig(shots=1),
+        ),
+        1152e6,
+    ),
+    (
+        RunConfig(
+            calibration=CalibrationConfig(windows=32, batch=16),
+            pruning=PruningConfig(Structure.ROWS_AND_COLUMNS, shots=1),
+        ),
+        733e6,
+    ),
+    (
+        RunConfig(
+            calibration=CalibrationConfig(
+                windows=32, validation_windows=16, window_length=512, batch=32
+            ),
+            pruning=PruningConfig(
+                Structure.ROWS_AND_COLUMNS,
+                shots=1,
+                correction=Correction.NONE,
+                damping=Damping.FIXED,
+            ),
+        ),
+        1360e6,
+    ),
+    (
+        RunConfig(
+            pruning=PruningConfig(Structure.ELEMENTS, sparsity=0.5, shots=1),
+        ),
+        649e6,
+    ),
+]
+
+
+@pytest.mark.parametrize(("config", "peak"), MEASURED)
+def test_memory_is_what_real_runs_have_needed(config, peak):
+    model = inspect_model(config.model).model
+    found = estimate(config, model, machine())
+    assert found.engine == pytest.approx(peak, rel=0.1)
+    # Most of a small run is its libraries: what comes on top has to be right as well.
+    assert found.engine - BASE == pytest.approx(peak - BASE, rel=0.3, abs=40e6)
+
+
+@pytest.mark.parametrize("structure", ANY)
+def test_more_windows_longer_ones_and_larger_batches_never_need_less(structure):
+    config = pruned(structure=structure)
+    for field in ("windows", "window_length", "batch"):
+        before = getattr(config.calibration, field)
+        larger = calibrated(config, **{field: 8 * before})
+        assert need(larger) >= need(config), field
+    wide = calibrated(config, batch=512, windows=512)
+    assert need(wide) > 1.5 * need(config)
+
+
+def test_what_is_not_done_needs_nothing():
+    little = calibrated(batch=1, windows=8, window_length=64)
+    last = Footprint(little, MODEL).peak
+    for changes in (
+        {"correction": Correction.NONE},
+        {"correction": Correction.NONE, "damping": Damping.FIXED},
+        {"correction": Correction.NONE, "method": Method.MAGNITUDE},
+    ):
+        config = pruned(little, **changes)
+        peak = Footprint(config, MODEL).peak
+        assert peak <= last
+        last = peak
+        stages = estimate(config, MODEL, machine()).seconds_of_stages
+        assert (Stage.CORRECTION in stages) == config.pruning.is_corrected
+        assert (Stage.DAMPING in stages) == config.pruning.searches_damping
+    assert last < Footprint(little, MODEL).peak
+    assert Stage.CURVATURE not in stages
+
+
+def test_sixteen_bits_halve_the_model():
+    half = replace(JOB, model=ModelConfig(dtype=Dtype.BFLOAT16))
+    assert Footprint(half, MODEL).weights == Footprint(JOB, MODEL).weights / 2
+
+
+def test_layers_that_read_one_input_share_a_factor():
+    rows = pruned(structure=Structure.ROWS)
+    sides = 6 * (3 * 192**2 + 512**2)  # A of q/k/v, o, gate/up, down of six blocks
+    sides += 6 * (192**2 + 2 * 96**2 + 192**2 + 2 * 512**2 + 192**2)  # G of each
+    assert Footprint(rows, MODEL).factors == 4 * sides
+
+
+def test_heads_and_neurons_are_chosen_by_two_layers_of_a_block():
+    job = Footprint(pruned(structure=Structure.NEURONS), MODEL)
+    assert {layer.kind for layer in job.measured} == {"mlp.down_proj"}
+    touched = {"mlp.down_proj", "mlp.gate_proj", "mlp.up_proj"}
+    assert {layer.kind for layer in job.touched} == touched
+    assert job.factors == 4 * 6 * (512**2 + 192**2)
+
+
+def test_a_gpu_holds_the_model_and_one_block_and_the_host_the_factors():
+    found = estimate(JOB, MODEL, machine(gpu=PLENTY))
+    assert found.gpu > 4 * MODEL.parameters
+    assert found.gpu < found.ram
+    on_cpu = replace(JOB, model=ModelConfig(device=Device.CPU))
+    assert estimate(on_cpu, MODEL, machine(gpu=PLENTY)).gpu == 0
+
+
+def test_time_grows_with_the_work_and_is_unknown_without_speeds():
+    once = estimate(pruned(shots=1), MODEL, machine())
+    often = estimate(pruned(shots=9), MODEL, machine())
+    shots = [x.seconds_of_stages[Stage.EVALUATION] for x in (once, often)]
+    assert shots[1] == pytest.approx(5 * shots[0])  # 9 and 1 more for the correction
+    assert often.seconds > 2 * once.seconds
+    unknown = msgspec.structs.replace(machine(), processor=None)
+    assert estimate(JOB, MODEL, unknown).seconds is None
+    twice = estimate(calibrated(windows=128), MODEL, machine())
+    first = estimate(JOB, MODEL, machine())
+    curvature = [x.seconds_of_stages[Stage.CURVATURE] for x in (first, twice)]
+    assert curvature[1] == pytest.approx(2 * curvature[0])
+
+
+def test_the_disk_holds_the_export_and_what_others_are_made_of():
+    disk = need(JOB, "disk")
+    assert disk > 4 * 0.7 * MODEL.parameters
+    gguf = replace(JOB, export=ExportConfig(format=Format.GGUF))
+    assert need(gguf, "disk") > 1.8 * disk
+    masked = replace(JOB, export=ExportConfig(format=Format.MASKED))
+    assert need(masked, "disk") > disk
+    limited = replace(JOB, pruning=replace(JOB.pruning, perplexity_rise=5))
+    assert need(limited, "disk") > 4 * MODEL.parameters  # who knows how little goes
+    short = replace(gguf, export=ExportConfig(format=Format.GGUF, dtype=FileDtype.Q8_0))
+    assert disk + 0.7 * MODEL.parameters < need(short, "disk") < need(gguf, "disk")
+
+
+# whether it fits
+
+
+@pytest.mark.parametrize(
+    ("share", "light"), [(0.5, "green"), (0.95, "yellow"), (1.1, "yellow"), (2, "red")]
+)
+def test_a_light_says_how_near_the_limit_is(share, light):
+    assert Need(Resource.MEMORY, share * 1e9, 1e9).light == light
+
+
+def test_a_disk_is_known_to_the_byte_and_no_limit_is_no_problem():
+    assert Need(Resource.DISK, 1.01e9, 1e9).light is Light.RED
+    assert Need(Resource.DISK, 1e12, None).light is Light.GREEN
+    assert Need(Resource.TIME, 1e6, None).light is Light.YELLOW
+
+
+@pytest.mark.parametrize("free", [10**k for k in range(5, 13)])
+@pytest.mark.parametrize("structure", [*Structure])
+def test_settings_that_fit_fit_or_there_are_none(structure, free):
+    config = calibrated(pruned(structure=structure), batch=256, windows=4096)
+    fitted = settings_that_fit(config, MODEL, machine(free), PLENTY)
+    if fitted is None:
+        least = calibrated(config, batch=1, windows=8, window_length=64)
+        assert fit_of(least, MODEL, machine(free), PLENTY).room is Light.RED
+        return
+    fit = fit_of(fitted.config, MODEL, machine(free), PLENTY)
+    assert fit == fitted.fit
+    assert fit.room is not Light.RED
+    assert fitted.changes == tuple(differences(config, fitted.config))
+
+
+def test_no_more_is_changed_than_must_be():
+    config = calibrated(batch=256, windows=1024)
+    for free in (2_000_000_000, 1_300_000_000):
+        fitted = settings_that_fit(config, MODEL, machine(free), PLENTY)
+        for change in fitted.changes:
+            part, _, name = change.field.partition(".")
+            restored = replace(getattr(fitted.config, part), **{name: change.before})
+            again = replace(fitted.config, **{part: restored})
+            worse = fit_of(again, MODEL, machine(free), PLENTY).room
+            assert worse is not fitted.fit.room, change
+
+
+def test_what_fits_is_left_as_it_is():
+    fitted = settings_that_fit(JOB, MODEL, machine(), PLENTY)
+    assert (fitted.config, fitted.changes) == (JOB, ())
+
+
+def test_numbers_in_which_the_processor_is_slow_are_not_offered():
+    large = calibrated(batch=1, windows=512, window_length=512)
+    free = need(large) * 4 // 5
+    quick = settings_that_fit(large, MODEL, machine(free), PLENTY)
+    assert "model.dtype" in [change.field for change in quick.changes]
+    products = {**machine().processor.products, Dtype.BFLOAT16: 1e8}
+    rates = msgspec.structs.replace(machine().processor, products=products)
+    slow = msgspec.structs.replace(machine(free), processor=rates)
+    fitted = settings_that_fit(large, MODEL, slow, PLENTY)
+    assert "model.dtype" not in [change.field for change in fitted.changes]
+
+
+def test_a_full_disk_is_met_by_shorter_numbers():
+    free = need(JOB, "disk") * 3 // 4
+    fitted = settings_that_fit(JOB, MODEL, machine(), free)
+    assert [change.field for change in fitted.changes] == ["export.dtype"]
+
+
+def test_a_run_that_cannot_fit_is_refused_before_it_starts(tmp_path, monkeypatch):
+    from surgeon_engine import (
+        pipeline,
+    )
+    from surgeon_engine import (
+        preflight as forecast,
+    )
+    from surgeon_engine.runtime.run_context import Session
+
+    monkeypatch.setattr(forecast, "room", lambda: machine(free=10**6))
+    folder = tmp_path / "run"
+    with pytest.raises(RoomError, match=r"needs .* GB of memory, and 1\.0 MB are free"):
+        pipeline.prune(JOB, folder, Session("run", lambda envelope: None))
+    assert not folder.exists()
+
+
+def test_the_terminal_says_what_a_job_needs(tmp_path, monkeypatch, capsys):
+    from surgeon_engine import preflight as forecast
+    from surgeon_engine.cli.main import main
+
+    job = tmp_path / "job.toml"
+    job.write_text("[calibration]\nbatch = 64\nwindow_length = 512\nwindows = 64\n")
+    monkeypatch.setattr(forecast, "machine", lambda: machine(free=1_700_000_000))
+    assert main(["estimate", str(job), "--run-dir", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "tight" in said
+    assert "calibration.batch = " in said
+    monkeypatch.setattr(forecast, "machine", lambda: machine(free=10**6))
+    assert main(["estimate", str(job), "--run-dir", str(tmp_path)]) == 1
+    assert "does not fit" in capsys.readouterr().out
+
+
+def test_a_machine_is_measured_within_a_second_or_so_and_only_once():
+    from surgeon_engine.runtime import speed_probe
+
+    first, second = speed_probe.machine(), speed_probe.machine()
+    assert first.processor is second.processor
+    assert all(flops > 0 for flops in first.processor.products.values())
+    assert 0 < first.free_ram_bytes <= 1.1 * first.ram_bytes

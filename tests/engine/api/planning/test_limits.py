@@ -1,0 +1,133 @@
+"""How much may go of a model is known from its description, to the last weight."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import msgspec
+import pytest
+
+from surgeon_engine.api.config.export import FileDtype
+from surgeon_engine.api.config.pruning import (
+    COUPLED,
+    Coupling,
+    PruningConfig,
+    Structure,
+    Target,
+    Widths,
+)
+from surgeon_engine.api.errors import (
+    ConfigError,
+    PruningError,
+)
+from surgeon_engine.api.planning.limits import (
+    least_removable,
+    most_removable,
+    refuse_out_of_bounds,
+)
+from surgeon_engine.api.planning.target_size import (
+    goal_of,
+    prunable_weights,
+)
+from surgeon_engine.model.inspect import describe
+from surgeon_engine.model.source import ModelSource
+from surgeon_engine.pruning.structures.units import units_of
+from tests.helpers.tiny_models import FAMILIES, tiny_model
+from tests.helpers.units import removable
+
+
+def described(family: str, tmp_path):
+    return describe(tiny_model(family), ModelSource(family, tmp_path))
+
+
+SETTINGS = {
+    "all": {},
+    "protected": {"protect": ("block 0",)},
+    "limited": {"keep_at_least": 0.3, "limits": ("block 1=0.6",)},
+    "bundled": {"width_multiple": 7},
+}
+
+
+@pytest.mark.parametrize("structure", Structure)
+@pytest.mark.parametrize(
+    ("family", "settings"),
+    [(family, "all") for family in FAMILIES]
+    + [
+        (family, name)
+        for family in ("opt", "llama")
+        for name in SETTINGS
+        if name != "all"
+    ],
+)
+def test_the_most_is_that_of_all_units(family, structure, settings, tmp_path):
+    model = described(family, tmp_path)
+    if any(s.structure is structure and s.reason for s in model.structures):
+        pytest.skip("the model cannot be pruned like that")
+    pruning = PruningConfig(structure=structure, **SETTINGS[settings])
+    units = units_of(pruning, tiny_model(family))
+    most = sum(removable(unit, pruning) for unit in units)
+    assert most_removable(pruning, model) == most > 0
+    check(most, pruning, model)
+    if most < prunable_weights(pruning, model):
+        with pytest.raises((ConfigError, PruningError), match=f"{most + 1:,} weights"):
+            check(most + 1, pruning, model)
+
+
+def check(weights: int, pruning: PruningConfig, model) -> None:
+    """Ask for so many weights to go."""
+    stay = (model.parameters - weights) / 1_000_000
+    wanted = replace(pruning, target=Target.PARAMETERS, million_parameters=stay)
+    goal = goal_of(wanted, model, FileDtype.FLOAT32)
+    assert goal.removed == weights
+    refuse_out_of_bounds(goal, wanted, model)
+
+
+@pytest.mark.parametrize("widths", Widths)
+@pytest.mark.parametrize("structure", COUPLED)
+def test_less_than_the_least_that_can_go_is_refused(structure, widths, tmp_path):
+    model = described("llama", tmp_path)
+    pruning = PruningConfig(structure=structure, widths=widths, width_multiple=10)
+    units = units_of(pruning, tiny_model("llama"))
+    of_kind = {}
+    for unit in units:  # of 24 neurons the first 4 go, then 10 at a time
+        bundle = 4 if unit.coupled.kind is Coupling.NEURONS else 1
+        each = of_kind.setdefault(unit.coupled.kind, [])
+        each.append(bundle * unit.coupled.weights_per_group)
+    is_same = widths is Widths.SAME
+    least = min(sum(x) if is_same else min(x) for x in of_kind.values())
+    assert least_removable(pruning, model) == least
+    check(least, pruning, model)
+    with pytest.raises(PruningError, match=f"{least - 1:,} weights .* {least:,} go at"):
+        check(least - 1, pruning, model)
+
+
+@pytest.mark.parametrize("widths", Widths)
+def test_what_may_lose_nothing_is_not_the_least_that_can_go(widths, tmp_path):
+    model = described("llama", tmp_path)
+    pruning = PruningConfig(widths=widths, limits=("mlp.down_proj=1",))
+    heads = units_of(PruningConfig(structure=Structure.HEADS), tiny_model("llama"))
+    each = [unit.coupled.weights_per_group for unit in heads]
+    least = sum(each) if widths is Widths.SAME else min(each)
+    assert least_removable(pruning, model) == least
+    check(least, pruning, model)
+    with pytest.raises(PruningError, match=f"{least:,} go at least"):
+        check(least - 1, pruning, model)
+
+
+def test_equal_widths_lose_what_the_tightest_block_allows(tmp_path):
+    model = described("llama", tmp_path)
+    settings = {"structure": Structure.NEURONS, "limits": ("block 0=0.5",)}
+    free, same = (
+        PruningConfig(**settings),
+        PruningConfig(**settings, widths=Widths.SAME),
+    )
+    each = units_of(free, tiny_model("llama"))[0].coupled.weights_per_group
+    assert most_removable(free, model) == (12 + 23) * each
+    assert most_removable(same, model) == (12 + 12) * each
+
+
+def test_nothing_is_said_of_heads_in_a_description_without_them(tmp_path):
+    model = msgspec.structs.replace(described("llama", tmp_path), coupled=())
+    pruning = PruningConfig(structure=Structure.HEADS)
+    assert most_removable(pruning, model) == model.prunable
+    assert least_removable(pruning, model) == 1

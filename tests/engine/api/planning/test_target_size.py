@@ -1,0 +1,180 @@
+"""A target comes to whole numbers, in all the ways to give it, or is refused."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from surgeon_engine.api.config.export import (
+    ExportConfig,
+    FileDtype,
+    Format,
+)
+from surgeon_engine.api.config.pruning import (
+    PruningConfig,
+    Structure,
+    Target,
+)
+from surgeon_engine.api.config.run import (
+    Dtype,
+    RunConfig,
+)
+from surgeon_engine.api.errors import ConfigError
+from surgeon_engine.api.messages.sources import (
+    LayerSummary,
+    ModelSummary,
+)
+from surgeon_engine.api.planning.target_size import (
+    file_dtype,
+    goal_of,
+    number_format,
+    prunable_weights,
+)
+
+# Two layers of 10 x 9 weights with a bias, and 100 parameters that are not prunable.
+LAYERS = tuple(
+    LayerSummary(name, block=0, kind=name, rows=10, columns=9, weights=100)
+    for name in ("up", "down")
+)
+MODEL = ModelSummary(
+    name="model",
+    source="model",
+    architecture="ForCausalLM",
+    parameters=300,
+    prunable=200,
+    blocks=1,
+    hidden_size=9,
+    vocabulary=10,
+    longest_window=0,
+    file_bytes=1200,
+    layers=LAYERS,
+    structures=(),
+)
+
+
+def goal(dtype=Dtype.FLOAT32, **pruning):
+    return goal_of(PruningConfig(**pruning), MODEL, dtype)
+
+
+def test_a_share_of_what_is_prunable():
+    reached = goal(sparsity=0.25)
+    assert reached.removed == 50
+    assert reached.prunable == 200
+    assert reached.sparsity == 0.25
+    assert reached.parameter_share == 50 / 300
+    assert reached.parameters == 250
+    assert reached.weight_bytes == 1000
+
+
+def test_a_share_of_all_parameters():
+    assert goal(target=Target.PARAMETER_SHARE, sparsity=0.25).removed == 75
+
+
+def test_a_number_of_parameters_that_remain():
+    reached = goal(target=Target.PARAMETERS, million_parameters=0.00024)
+    assert reached.parameters == 240
+
+
+@pytest.mark.parametrize(
+    ("dtype", "parameters"), [(Dtype.FLOAT32, 120), (Dtype.BFLOAT16, 240)]
+)
+def test_a_size_counts_the_bytes_of_the_number_format(dtype, parameters):
+    reached = goal(dtype, target=Target.FILE_SIZE, megabytes=0.00048)
+    assert reached.parameters == parameters
+    assert reached.weight_bytes == 480
+
+
+def test_a_share_is_rounded_down_to_whole_weights():
+    assert goal(sparsity=0.333).removed == 66
+
+
+def test_a_bias_is_no_single_weight_and_an_incomplete_group_stays():
+    counts = {
+        structure: prunable_weights(PruningConfig(structure), MODEL)
+        for structure in (Structure.ROWS, Structure.ELEMENTS, Structure.N_M)
+    }
+    assert counts == {
+        Structure.ROWS: 200,
+        Structure.ELEMENTS: 180,
+        Structure.N_M: 160,
+    }
+
+
+def test_a_pattern_removes_at_most_what_it_says():
+    assert goal(structure=Structure.N_M, sparsity=0.5).removed == 80
+    # 66.7 % of 1:3 is a little more than two of three.
+    assert goal(structure=Structure.N_M, kept=1, of=3, sparsity=0.667).removed == 120
+    with pytest.raises(ConfigError, match="only 80 of the 300 parameters can"):
+        goal(structure=Structure.N_M, target=Target.PARAMETER_SHARE, sparsity=0.3)
+
+
+@pytest.mark.parametrize(
+    ("pruning", "words"),
+    [
+        ({"target": Target.PARAMETERS}, "leaves all of the 300 parameters"),
+        ({"target": Target.FILE_SIZE}, "leaves all of the 300 parameters"),
+        ({"sparsity": 0.004}, "leaves all of the 300 parameters"),
+        (
+            {"target": Target.PARAMETERS, "million_parameters": 0.00005},
+            "250 weights would have to go, but only 200 of the 300",
+        ),
+        (
+            {"target": Target.FILE_SIZE, "megabytes": 0.000001},
+            "300 weights would have to go",
+        ),
+        (
+            {"target": Target.PARAMETER_SHARE, "sparsity": 0.9},
+            "270 weights would have to go",
+        ),
+    ],
+)
+def test_a_target_that_cannot_be_reached_is_refused_with_the_numbers(pruning, words):
+    with pytest.raises(ConfigError, match=words) as refused:
+        goal(**pruning)
+    assert refused.value.hint
+
+
+def test_groups_that_are_wider_than_every_layer_are_refused():
+    pruning = {"structure": Structure.N_M, "kept": 31, "of": 32, "sparsity": 0.01}
+    with pytest.raises(ConfigError, match="No layer of the model has 32") as refused:
+        goal(**pruning)
+    assert refused.value.hint == "Choose shorter groups."
+
+
+@pytest.mark.parametrize(
+    ("stored", "export", "expected"),
+    [
+        ("bfloat16", ExportConfig(), FileDtype.BFLOAT16),
+        ("", ExportConfig(), FileDtype.FLOAT32),  # quantised: as it is pruned
+        ("float32", ExportConfig(), FileDtype.FLOAT32),
+        ("bfloat16", ExportConfig(dtype=FileDtype.FLOAT16), FileDtype.FLOAT16),
+        ("float16", ExportConfig(format=Format.ONNX), FileDtype.FLOAT32),
+    ],
+)
+def test_the_file_has_the_number_format_of_the_original(stored, export, expected):
+    model = msgspec.structs.replace(MODEL, dtype=stored)
+    assert file_dtype(RunConfig(export=export), model) is expected
+
+
+@pytest.mark.parametrize(
+    ("form", "wanted", "pruned", "stored", "expected"),
+    [
+        (Format.MASKED, FileDtype.SAME, "float32", "bfloat16", FileDtype.BFLOAT16),
+        (Format.COMPACT, FileDtype.SAME, "bfloat16", "float32", FileDtype.BFLOAT16),
+        (Format.STOCK, FileDtype.SAME, "bfloat16", "float16", FileDtype.BFLOAT16),
+        (Format.GGUF, FileDtype.SAME, "float16", "", FileDtype.FLOAT16),
+        (Format.GGUF, FileDtype.Q8_0, "float32", "float32", FileDtype.Q8_0),
+        (Format.MASKED, FileDtype.FLOAT32, "float16", "float16", FileDtype.FLOAT32),
+        (Format.ONNX, FileDtype.SAME, "bfloat16", "bfloat16", FileDtype.FLOAT32),
+    ],
+)
+def test_the_shorter_number_format_is_kept_unless_another_is_asked_for(
+    form, wanted, pruned, stored, expected
+):
+    assert number_format(form, wanted, pruned, stored) is expected
+
+
+def test_a_block_of_8_bits_has_a_scale():
+    whole = goal_of(PruningConfig(sparsity=0.5), MODEL, FileDtype.FLOAT32)
+    eight = goal_of(PruningConfig(sparsity=0.5), MODEL, FileDtype.Q8_0)
+    assert eight.weight_bytes == int(whole.parameters * 34 / 32)

@@ -1,0 +1,62 @@
+"""What is foreseen of token files is what they hold."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.planning.estimate import estimate
+from surgeon_engine.api.planning.resource_check import settings_that_fit
+from surgeon_engine.api.planning.token_files import as_it_is_read
+from tests.helpers.fake_engine import model_summary
+from tests.helpers.fake_machine import machine
+
+MODEL = model_summary()
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A calibration file of 6 windows of 40 tokens, and 2 windows to validate."""
+    paths = []
+    for name, count in (("calibration", 6), ("validation", 2)):
+        paths.append(str(tmp_path / f"{name}.npy"))
+        np.save(paths[-1], np.zeros((count, 40), dtype=np.int32))
+    return paths
+
+
+def test_all_windows_are_taken_at_their_own_length(files):
+    own, other = files
+    read = as_it_is_read(CalibrationConfig(text=own, validation_text=other))
+    assert (read.windows, read.validation_windows, read.window_length) == (6, 2, 40)
+
+
+def test_texts_and_files_that_cannot_be_read_stay_as_they_are(tmp_path):
+    for text in ("builtin", str(tmp_path / "none.npy")):
+        calibration = CalibrationConfig(text=text)
+        assert as_it_is_read(calibration) == calibration
+    (tmp_path / "broken.npy").write_bytes(b"no numbers")
+    broken = CalibrationConfig(text=str(tmp_path / "broken.npy"))
+    assert as_it_is_read(broken) == broken
+
+
+def test_an_estimate_is_that_of_the_file(files):
+    own, other = files
+    of_files = CalibrationConfig(text=own, validation_text=other)
+    same = replace(of_files, windows=6, validation_windows=2, window_length=40)
+    ours, theirs = (
+        estimate(RunConfig(calibration=each), MODEL, machine())
+        for each in (of_files, same)
+    )
+    assert ours == theirs
+
+
+def test_no_fewer_windows_are_proposed_than_a_file_has(files):
+    own, other = files
+    job = RunConfig(calibration=CalibrationConfig(text=own, validation_text=other))
+    fitted = settings_that_fit(job, MODEL, machine(free=10**6), 10**12)
+    fields = [change.field for change in fitted.changes] if fitted else []
+    assert not {"calibration.windows", "calibration.window_length"} & set(fields)

@@ -1,0 +1,230 @@
+"""Each kind of text is read, by the column that is meant, and refused in words."""
+
+from __future__ import annotations
+
+import json
+
+import datasets
+import pyarrow
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+
+from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.toml import (
+    config_from_toml,
+    config_to_toml,
+)
+from surgeon_engine.api.errors import (
+    CalibrationError,
+    ConfigError,
+)
+from surgeon_engine.api.model_info.source_names import hub_name
+from surgeon_engine.calibration import hub_datasets
+from surgeon_engine.calibration.texts import (
+    calibration_source,
+    described_text,
+    read_documents,
+    validation_source,
+)
+
+STORIES = ['Once upon a time,\n"it" began.', "NA", "Ünïcode, too"]
+TABLE = {"id": ["a1", "b2", "c3"], "story": STORIES, "stars": [1, 2, 3]}
+DATASET = "hf://datasets/someone/stories"
+
+
+def write_jsonl(path):
+    rows = (
+        dict(zip(TABLE, row, strict=True)) for row in zip(*TABLE.values(), strict=True)
+    )
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+
+
+WRITERS = {
+    ".jsonl": write_jsonl,
+    ".csv": lambda path: pyarrow.csv.write_csv(pyarrow.table(TABLE), path),
+    ".parquet": lambda path: pyarrow.parquet.write_table(pyarrow.table(TABLE), path),
+}
+
+
+@pytest.fixture(params=WRITERS)
+def table(request, tmp_path):
+    path = tmp_path / f"stories{request.param}"
+    WRITERS[request.param](path)
+    return path
+
+
+@pytest.fixture
+def dataset(tmp_path, monkeypatch):
+    """A data set in a folder, in place of one on the Hub."""
+    for config in ("long", "short"):
+        (tmp_path / "data" / config).mkdir(parents=True)
+        for split, rows in (("train", 30), ("validation", 10)):
+            lines = [{"text": f"{config} {split} {i}", "n": i} for i in range(rows)]
+            path = tmp_path / "data" / config / f"{split}.jsonl"
+            path.write_text("\n".join(map(json.dumps, lines)))
+    (tmp_path / "data" / "README.md").write_text(
+        "---\nconfigs:\n"
+        + "".join(
+            f"- config_name: {config}\n  data_files:\n"
+            + "".join(
+                f"  - split: {split}\n    path: {config}/{split}.jsonl\n"
+                for split in ("train", "validation")
+            )
+            for config in ("long", "short")
+        )
+        + "---\n"
+    )
+    monkeypatch.setattr(hub_datasets, "_location", lambda name: str(tmp_path / "data"))
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    return DATASET
+
+
+def texts(path, **settings):
+    config = CalibrationConfig(text=str(path), **settings)
+    return read_documents(calibration_source(config), "calibration").texts
+
+
+def refused(path, **settings):
+    with pytest.raises(CalibrationError) as error:
+        texts(path, **settings)
+    assert error.value.hint
+    return f"{error.value.message} {error.value.hint}"
+
+
+def test_the_longest_texts_are_meant_where_no_column_is_named(table):
+    assert texts(table) == STORIES
+
+
+def test_another_column_may_be_named(table):
+    assert texts(table, column="id") == ["a1", "b2", "c3"]
+
+
+def test_the_usual_column_is_meant_before_any_other(tmp_path):
+    line = {"text": "short", "comment": "a much longer text"}
+    (tmp_path / "a.jsonl").write_text(json.dumps(line))
+    assert texts(tmp_path / "a.jsonl") == ["short"]
+
+
+def test_a_column_that_is_not_there(table):
+    message = refused(table, column="stars")
+    assert "has no column 'stars' with text. Choose one of these: story, id." in message
+
+
+def test_what_can_be_chosen_is_told(table):
+    described = described_text(CalibrationConfig(text=str(table)))
+    assert described.columns == ("story", "id")
+    assert described.column == "story"
+
+
+def test_of_a_plain_text_nothing_can_be_chosen(tmp_path):
+    (tmp_path / "a.txt").write_text("all of it")
+    assert described_text(CalibrationConfig(text=str(tmp_path / "a.txt"))).columns == ()
+    assert described_text(CalibrationConfig()).columns == ()
+
+
+@pytest.mark.parametrize("ending", WRITERS)
+def test_a_file_that_is_no_such_table(tmp_path, ending):
+    path = tmp_path / f"a{ending}"
+    path.write_bytes(b'"open quote\n{,,\n1,2,3,4')
+    assert f"a{ending} cannot be read" in refused(path)
+
+
+def test_a_table_without_rows(tmp_path):
+    (tmp_path / "a.csv").write_text("text,stars\n")
+    assert "a.csv" in refused(tmp_path / "a.csv")
+
+
+def test_a_table_without_texts(tmp_path):
+    (tmp_path / "a.csv").write_text("stars\n1\n2\n")
+    assert "No column of a.csv holds text" in refused(tmp_path / "a.csv")
+
+
+def test_the_validation_text_may_lack_the_column_of_the_other(table, tmp_path):
+    (tmp_path / "other.jsonl").write_text('{"text": "held out"}')
+    config = CalibrationConfig(
+        text=str(table),
+        column="id",
+        validation_text=str(tmp_path / "other.jsonl"),
+    )
+    read = read_documents(validation_source(config), "validation")
+    assert read.texts == ["held out"]
+
+
+def test_the_first_rows_of_a_data_set_are_read(dataset):
+    read = texts(dataset, dataset_config="long", rows=5)
+    assert read == [f"long train {i}" for i in range(5)]
+
+
+def test_another_split_may_be_held_out(dataset):
+    config = CalibrationConfig(
+        text=dataset, dataset_config="short", validation_split="validation"
+    )
+    held_out = validation_source(config)
+    assert not held_out.is_same(calibration_source(config))
+    read = read_documents(held_out, "validation")
+    assert read.texts[0] == "short validation 0"
+
+
+def test_configs_splits_and_columns_of_a_data_set_are_told(dataset):
+    described = described_text(CalibrationConfig(text=dataset))
+    assert described.configs == ("long", "short")
+    assert described.splits == ("train", "validation")
+    assert (described.split, described.column) == ("train", "text")
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({}, "several configurations, and none was chosen. Choose one: long, short."),
+        ({"dataset_config": "wide"}, "no configuration 'wide'"),
+        ({"dataset_config": "long", "split": "test"}, "no split 'test'"),
+        ({"dataset_config": "long", "column": "n"}, "no column 'n' with text"),
+    ],
+)
+def test_parts_of_a_data_set_that_are_not_there(dataset, settings, sentence):
+    assert sentence in refused(dataset, **settings)
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (ConnectionError("no route"), "cannot be reached: ConnectionError"),
+        (
+            datasets.exceptions.DatasetNotFoundError("no"),
+            "does not exist, or is private",
+        ),
+        (datasets.exceptions.DatasetNotFoundError("a gated dataset"), "is gated"),
+        (ValueError("Bad split\nlong story"), "cannot be read: Bad split."),
+    ],
+)
+def test_a_data_set_that_cannot_be_had(monkeypatch, error, sentence):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(datasets, "get_dataset_config_names", fail)
+    assert sentence in refused(DATASET)
+
+
+def test_a_job_with_a_data_set_means_the_same_everywhere():
+    calibration = CalibrationConfig(
+        text=DATASET,
+        column="story",
+        dataset_config="long",
+        split="train",
+        validation_split="validation",
+        rows=500,
+    )
+    config = RunConfig(calibration=calibration)
+    assert config_from_toml(config_to_toml(config)) == config
+    assert hub_name(DATASET).is_dataset
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"text": "hf://someone/model"}, {"split": "train"}, {"dataset_config": "long"}],
+)
+def test_settings_that_make_no_sense_are_refused(settings):
+    with pytest.raises(ConfigError):
+        CalibrationConfig(**settings)

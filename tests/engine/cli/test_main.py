@@ -1,0 +1,149 @@
+"""The command line does what the window does, and says what went wrong."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.toml import (
+    config_to_toml,
+    read_config,
+)
+from surgeon_engine.cli.main import main
+from tests.helpers.tiny_models import save_tiny_model
+
+JOB = """
+[model]
+source = "model"
+[calibration]
+windows = 4
+validation_windows = 2
+window_length = 32
+[pruning]
+sparsity = 0.4
+shots = 3
+"""
+
+
+@pytest.fixture
+def job(tmp_path):
+    save_tiny_model(tmp_path / "model")
+    path = tmp_path / "job.toml"
+    path.write_text(JOB)
+    return path
+
+
+def run(*arguments, capsys):
+    code = main([str(argument) for argument in arguments])
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+@pytest.mark.slow
+@pytest.mark.fresh_process
+def test_run_prunes_and_stops_after_the_shot_asked_for(job, tmp_path, capsys):
+    code, out, _ = run(
+        "run", job, "--run-dir", tmp_path / "runs", "--name", "first",
+        "--stop-after", 2, capsys=capsys,
+    )  # fmt: skip
+    assert code == 0
+    assert "shot 2: sparsity" in out
+    assert "shot 3" not in out
+    assert "exported and verified" in out
+    assert (tmp_path / "runs" / "first" / "export" / "model.safetensors").is_file()
+
+
+def test_a_wrong_job_ends_with_a_sentence(tmp_path, capsys):
+    job = tmp_path / "job.toml"
+    job.write_text("[pruning]\nsparsity = 2.0\n")
+    code, out, err = run("run", job, capsys=capsys)
+    assert code == 1
+    assert "sparsity must be in (0, 0.95], got 2.0." in err
+    assert "Traceback" not in out + err
+
+
+def test_inspect_describes_the_demo(capsys):
+    code, out, _ = run("inspect", "demo", capsys=capsys)
+    assert code == 0
+    assert "LlamaForCausalLM" in out
+    assert "mlp.down_proj" in out
+    assert "heads and neurons" in out
+
+
+def test_inspect_refuses_what_is_no_model(tmp_path, capsys):
+    code, _, err = run("inspect", tmp_path, capsys=capsys)
+    assert code == 1
+    assert "has no config.json" in err
+
+
+def test_no_command_shows_the_help(capsys):
+    code, out, _ = run(capsys=capsys)
+    assert code == 1
+    assert "inspect" in out
+
+
+def test_help_does_not_wait_for_torch():
+    code = (
+        "import sys\n"
+        "from surgeon_engine.__main__ import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, text=True,
+                          capture_output=True)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_interrupt_is_no_crash(tmp_path, capsys, monkeypatch):
+    from surgeon_engine import pipeline
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "prune", interrupted)
+    job = tmp_path / "job.toml"
+    job.write_text(config_to_toml(RunConfig()))
+    code, _, err = run("run", job, capsys=capsys)
+    assert code == 130
+    assert "Cancelled" in err
+
+
+@pytest.mark.parametrize("shot", [0, 4])
+def test_a_shot_that_does_not_exist_is_refused(job, capsys, shot):
+    code, _, err = run("run", job, "--stop-after", shot, capsys=capsys)
+    assert code == 1
+    assert "Give --stop-after a number from 1 to 3" in err
+
+
+def test_a_failed_run_says_so_in_its_log(job, tmp_path, capsys):
+    job.write_text(JOB.replace("0.4", "0.95"))
+    code, _, err = run(
+        "run", job, "--run-dir", tmp_path / "runs", "--name", "x", capsys=capsys
+    )
+    assert code == 1
+    last = (tmp_path / "runs" / "x" / "events.jsonl").read_text().splitlines()[-1]
+    assert '"type":"Failed"' in last
+    assert err.splitlines()[0] in last
+
+
+def test_an_estimate_refuses_what_a_run_would(tmp_path, capsys):
+    path = tmp_path / "job.toml"
+    path.write_text(
+        '[pruning]\ntarget = "file_size"\nmegabytes = 8\n[export]\nformat = "masked"\n'
+    )
+    assert run("estimate", path, capsys=capsys)[0] == 1
+    path.write_text('[pruning]\ntarget = "parameters"\nmillion_parameters = 100\n')
+    code, _, err = run("estimate", path, capsys=capsys)
+    assert code == 1
+    assert "parameters" in err
+
+
+def test_links_of_a_job_keep_their_endings(tmp_path):
+    (tmp_path / "blob").write_text("A text.")
+    (tmp_path / "train.txt").symlink_to(tmp_path / "blob")
+    path = tmp_path / "job.toml"
+    path.write_text('[calibration]\ntext = "train.txt"\n')
+    assert read_config(path).calibration.text == str(tmp_path / "train.txt")

@@ -1,0 +1,206 @@
+"""A compact model computes what the masked one does."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import weakref
+from types import SimpleNamespace
+
+import pytest
+import torch
+from transformers import DynamicCache
+
+from surgeon_engine.api.config.pruning import (
+    COUPLED,
+    PruningConfig,
+    Structure,
+)
+from surgeon_engine.api.errors import ModelError
+from surgeon_engine.compaction.plan import (
+    KeptPart,
+    Plan,
+    Pruned,
+    plan_of,
+)
+from surgeon_engine.compaction.shrink import (
+    compact,
+    compact_model,
+    shrink_in_place,
+)
+from surgeon_engine.export.transformers.files import compact_refusal
+from surgeon_engine.model.coupling import structure_support
+from surgeon_engine.model.layers import prunable_layers
+from surgeon_engine.pruning.structures.units import units_of
+from tests.helpers.tiny_models import FAMILIES, MORE_FAMILIES, VOCABULARY, tiny_model
+
+STRUCTURES = (*COUPLED, Structure.ROWS_AND_COLUMNS, Structure.ROWS, Structure.COLUMNS)
+RELATIVE = 1e-4  # of the largest logit
+LENGTH = 24
+
+
+def masked(family: str, structure: Structure, seed: int = 0, share: float = 0.4):
+    """A model of which a random share of each unit is gone, and its plan."""
+    model = tiny_model(family, seed)
+    for parameter in model.parameters():
+        if parameter.ndim == 1:  # norms: each head's is another
+            parameter.add_(torch.rand_like(parameter))
+    reasons = {s.structure: s.reason for s in structure_support(model)}
+    if reasons[structure]:
+        pytest.skip(reasons[structure])
+    draw = torch.Generator().manual_seed(seed)
+    gone = {}
+    units = units_of(PruningConfig(structure=structure), model)
+    for unit in units:
+        is_gone = torch.rand(unit.candidates, generator=draw) < share
+        if structure in (Structure.ROWS, Structure.COLUMNS):
+            rows = unit.measured.rows
+            is_row = torch.arange(unit.candidates) < rows
+            is_gone &= is_row if structure is Structure.ROWS else ~is_row
+        is_gone[0] = False  # something always stays, and something goes
+        is_gone[-1] |= structure in COUPLED
+        gone[unit.measured.name] = is_gone
+        for layer, zeros in unit.zeros(is_gone):
+            layer.write(layer.weight().masked_fill(zeros, 0))
+    return model, plan_of(units, gone)
+
+
+def parameters(model) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def tokens(batch: int) -> torch.Tensor:
+    draw = torch.Generator().manual_seed(1)
+    return torch.randint(1, VOCABULARY, (batch, LENGTH), generator=draw)
+
+
+def assert_close(ours: torch.Tensor, theirs: torch.Tensor) -> None:
+    largest = float(theirs.abs().max())
+    assert float((ours - theirs).abs().max()) <= RELATIVE * largest
+
+
+def cache_name(model) -> str:
+    """What transformers calls the argument; it was renamed in its version 5."""
+    arguments = inspect.signature(type(model).__mro__[1].forward).parameters
+    return "cache" if "cache" in arguments else "past_key_values"
+
+
+@pytest.mark.parametrize("structure", STRUCTURES)
+@pytest.mark.parametrize("family", FAMILIES | MORE_FAMILIES)
+def test_the_compact_model_computes_the_same(family, structure):
+    model, plan = masked(family, structure)
+    small = compact_model(model, plan)
+    assert parameters(small) < parameters(model)
+    for batch in (1, 3):
+        ids = tokens(batch)
+        with torch.no_grad():
+            expected = model(ids, use_cache=False).logits
+            assert_close(small(ids, use_cache=False).logits, expected)
+            # With a cache: the text in three parts.
+            cache = DynamicCache(config=small.config)
+            parts = [
+                small(part, use_cache=True, **{cache_name(small): cache}).logits
+                for part in ids.split([10, 1, LENGTH - 11], dim=1)
+            ]
+            assert_close(torch.cat(parts, dim=1), expected)
+            # Shorter texts are padded on their left.
+            mask = torch.ones_like(ids)
+            mask[0, :7] = 0
+            padded = {"attention_mask": mask, "use_cache": False}
+            ours, theirs = small(ids, **padded).logits, model(ids, **padded).logits
+            assert_close(ours[mask.bool()], theirs[mask.bool()])
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "bloom"])
+def test_layers_become_smaller_without_drawing_random_numbers(family):
+    model, plan = masked(family, Structure.HEADS_AND_NEURONS)
+    before = torch.get_rng_state()
+    shrink_in_place(model, plan)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_in_place_only_what_gets_smaller_is_copied():
+    model, plan = masked("stablelm_head_norms", Structure.HEADS_AND_NEURONS)
+    ids = tokens(2)
+    with torch.no_grad():
+        expected = model(ids).logits
+    kept = {
+        name: parameter.data_ptr()
+        for name, parameter in model.named_parameters()
+        if "_proj" not in name and "layernorm.norms" not in name
+    }
+    cut = [each.coupled.consumer.module for each in plan.groups]
+    old = [weakref.ref(layer.weight) for layer in cut]
+    shrink_in_place(model, plan)
+    assert [weight() for weight in old] == [None] * len(old)  # the plan holds none
+    now = dict(model.named_parameters())
+    assert kept == {name: now[name].data_ptr() for name in kept}
+    with torch.no_grad():
+        assert_close(model(ids).logits, expected)
+
+
+def shared_gather():
+    """A model whose first attention reads some of its inputs, and its plan."""
+    model = tiny_model("llama")
+    columns = torch.tensor([i for i in range(16) if i not in (2, 9)])
+    parts = []
+    for layer in prunable_layers(model):
+        if layer.block == 0 and layer.kind[-6:] in ("q_proj", "k_proj", "v_proj"):
+            W = layer.weight()
+            W[:, [2, 9]] = 0
+            layer.write(W)
+            parts.append(KeptPart(layer, torch.arange(layer.rows), columns))
+    return model, Plan(layers=tuple(parts))
+
+
+COPIED = {
+    "phi3": lambda: masked("phi3", Structure.HEADS),
+    "bloom": lambda: masked("bloom", Structure.HEADS),
+    "shared gather": shared_gather,
+}
+
+
+@pytest.mark.parametrize("make", COPIED.values(), ids=COPIED)
+def test_a_deep_copy_does_not_depend_on_its_original(make):
+    model, plan = make()
+    small = compact_model(model, plan)
+    twin = copy.deepcopy(small)
+    ids = tokens(2)
+    with torch.no_grad():
+        expected = small(ids).logits
+        for tensor in (*small.parameters(), *small.buffers()):
+            tensor.zero_()
+        for module in small.modules():
+            if type(vars(module).get("config")).__name__ == "_OwnConfig":
+                module.config._widths.clear()
+        assert torch.equal(twin(ids).logits, expected)
+        changed = copy.deepcopy(twin)
+        for name, indices in changed.named_buffers():
+            if "kept_" in name:
+                indices.copy_(indices.flip(0))
+        is_gathered = any("kept_" in name for name, _ in changed.named_buffers())
+        same = torch.equal(changed(ids).logits, expected)
+        assert same != is_gathered
+        assert changed.double()(ids).logits.dtype is torch.float64
+
+
+def test_blocks_of_different_widths_are_refused_in_a_sentence():
+    model, plan = masked("llama", Structure.NEURONS)
+    shrink_in_place(model, Plan(groups=plan.groups[:1]))
+    units = units_of(PruningConfig(structure=Structure.NEURONS), model)
+    gone = {u.measured.name: torch.arange(u.candidates) == 0 for u in units}
+    made = compact(model, plan_of(units, gone))
+    with pytest.raises(ModelError, match="different numbers of neurons") as caught:
+        _ = made.config
+    assert "masked" in caught.value.hint
+    loaded = SimpleNamespace(model=model)
+    refusal = compact_refusal(Pruned(loaded, made.plan))
+    assert refusal == caught.value.message
+
+
+def test_a_config_that_speaks_of_each_layer_itself_is_not_overwritten():
+    model, plan = masked("llama", Structure.NEURONS)
+    assert compact(model, plan).config
+    model.config.per_layer_config = {0: {"rms_norm_eps": 1e-4}}
+    with pytest.raises(ModelError, match="says something of each layer"):
+        _ = compact(model, plan).config

@@ -1,0 +1,384 @@
+"""A and G measured block by block equal those of a plain full backward with hooks."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from surgeon_engine.api.config.pruning import Fisher
+from surgeon_engine.api.errors import CurvatureError
+from surgeon_engine.curvature.collect import (
+    Measurement,
+    batches_to_do,
+    block_factors,
+    input_covariances,
+)
+from surgeon_engine.model.layers import (
+    find_blocks,
+    prunable_layers,
+)
+from tests.helpers.tiny_models import FAMILIES, VOCABULARY, tiny_model
+
+WINDOWS, LENGTH = 5, 12
+
+
+def tokens() -> torch.Tensor:
+    g = torch.Generator().manual_seed(0)
+    return torch.randint(VOCABULARY, (WINDOWS, LENGTH), generator=g)
+
+
+def task_of(model, batch=2, **options) -> Measurement:
+    layers = prunable_layers(model)
+    return Measurement(model, find_blocks(model), layers, tokens(), batch, **options)
+
+
+def measured(model, batch=2, step=lambda: None, **options):
+    task = task_of(model, batch, **options)
+    found = {}
+    for factors in block_factors(task, step):
+        found |= factors
+    return found
+
+
+def full_backward(model):
+    """A and G by definition: one graph through the whole model, weights included."""
+    inputs, gradients = {}, {}
+
+    def keep(name):
+        def hook(_, args, output):
+            inputs.setdefault(name, []).append(args[0].detach().flatten(0, -2))
+            output.register_hook(
+                lambda dy: gradients.setdefault(name, []).append(dy.flatten(0, -2))
+            )
+
+        return hook
+
+    layers = prunable_layers(model)
+    hooks = [x.module.register_forward_hook(keep(x.name)) for x in layers]
+    model.requires_grad_(True)
+    for window in tokens().split(1):
+        logits = model(window, use_cache=False).logits
+        functional.cross_entropy(
+            logits[0, :-1], window[0, 1:], reduction="sum"
+        ).backward()
+    for hook in hooks:
+        hook.remove()
+    model.requires_grad_(False)
+
+    N = WINDOWS * LENGTH
+    result = {}
+    for layer in layers:
+        a, dy = torch.cat(inputs[layer.name]), torch.cat(gradients[layer.name])
+        if layer.has_bias:
+            a = torch.cat([a, torch.ones(len(a), 1)], dim=1)
+        result[layer.name] = (a.T @ a / N, dy.T @ dy / N)
+    return result
+
+
+def assert_like_a_full_backward(family: str):
+    """A and G of every layer of a tiny model, block by block and at once."""
+    model = tiny_model(family)
+    found, expected = measured(model), full_backward(model)
+    assert found.keys() == expected.keys()
+    for name, (A, G) in expected.items():
+        torch.testing.assert_close(found[name].A, A, rtol=1e-4, atol=1e-6)
+        scale = float(G.abs().max())
+        torch.testing.assert_close(found[name].G, G, rtol=1e-4, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_factors_equal_those_of_a_full_backward(family):
+    assert_like_a_full_backward(family)
+
+
+@pytest.mark.parametrize("batch", [1, 3, 5, 64])
+def test_the_size_of_a_batch_does_not_matter(batch):
+    model = tiny_model("llama")
+    found, expected = measured(model, batch), measured(model, batch=2)
+    for name, factors in expected.items():
+        torch.testing.assert_close(found[name].G, factors.G)
+
+
+def test_layers_that_read_the_same_input_share_one_A():
+    found = measured(tiny_model("llama"))
+    by_kind = {name.split(".", 3)[3]: f for name, f in found.items() if ".0." in name}
+    q, k, v = (by_kind[f"self_attn.{x}_proj"].A for x in "qkv")
+    assert q is k is v
+    assert by_kind["mlp.gate_proj"].A is by_kind["mlp.up_proj"].A
+    assert by_kind["mlp.down_proj"].A is not by_kind["mlp.up_proj"].A
+    assert by_kind["self_attn.o_proj"].A is not q
+
+
+def test_steps_are_as_many_as_announced():
+    count = 0
+
+    def step():
+        nonlocal count
+        count += 1
+
+    measured(tiny_model("llama"), batch=2, step=step)
+    assert count == batches_to_do(WINDOWS, 2, blocks=2) == 9
+
+
+def test_measuring_leaves_no_hook_and_no_gradient_behind():
+    model = tiny_model("opt")
+    before = {name: p.clone() for name, p in model.named_parameters()}
+    measured(model)
+    for module in model.modules():
+        assert not module._forward_hooks
+        assert not module._forward_pre_hooks
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is None
+        assert torch.equal(parameter, before[name])
+
+
+def mean_loss(model, windows):
+    """Over all tokens, those included after which nothing is predicted."""
+    logits = model(windows, use_cache=False).logits[:, :-1].flatten(0, 1)
+    labels = windows[:, 1:].flatten()
+    total = functional.cross_entropy(logits, labels, reduction="sum")
+    return total / windows.numel()
+
+
+@pytest.mark.parametrize("family", ["llama", "opt", "gpt2", "gemma2", "falcon"])
+def test_the_gradient_is_that_of_the_mean_loss_by_the_weight(family):
+    model = tiny_model(family)
+    found = measured(model, with_gradient=True)
+    layers = prunable_layers(model)
+    parameters = [p for layer in layers for p in layer.module.parameters()]
+    for parameter in parameters:
+        parameter.requires_grad_()
+    mean_loss(model, tokens()).backward()
+    for layer in layers:
+        expected = layer.module.weight.grad
+        if type(layer.module).__name__ == "Conv1D":
+            expected = expected.T
+        if layer.has_bias:
+            bias = layer.module.bias.grad.unsqueeze(1)
+            expected = torch.cat([expected, bias], dim=1)
+        scale = float(expected.abs().max())
+        torch.testing.assert_close(
+            found[layer.name].gradient, expected, rtol=1e-3, atol=1e-5 * scale
+        )
+
+
+def test_a_gradient_that_nobody_asked_for_is_not_kept():
+    assert all(
+        factors.gradient is None for factors in measured(tiny_model("opt")).values()
+    )
+
+
+@pytest.mark.parametrize("family", ["llama", "opt", "gpt2", "phi3"])
+def test_inputs_alone_give_the_same_A_and_no_G(family):
+    model = tiny_model(family)
+    full = measured(model)
+    found = input_covariances(task_of(model), lambda: None)
+    assert found.keys() == full.keys()
+    for name, factors in found.items():
+        torch.testing.assert_close(factors.A, full[name].A)
+        assert factors.G is None
+    readers = {id(factors.A) for factors in full.values()}
+    assert len({id(factors.A) for factors in found.values()}) == len(readers)
+
+
+def test_inputs_alone_take_one_step_a_batch():
+    steps = []
+    input_covariances(task_of(tiny_model("llama")), lambda: steps.append(1))
+    assert len(steps) == batches_to_do(WINDOWS, 2, blocks=0) == 3
+
+
+def test_sampled_labels_are_seeded_and_are_not_those_of_the_text():
+    model = tiny_model("llama")
+    one, again, other = (
+        measured(model, labels=Fisher.SAMPLED, seed=seed) for seed in (1, 1, 2)
+    )
+    text = measured(model)
+    for name in text:
+        assert torch.equal(one[name].A, text[name].A)
+        assert torch.equal(one[name].G, again[name].G)
+        assert not torch.allclose(one[name].G, other[name].G, rtol=1e-2)
+        assert not torch.allclose(one[name].G, text[name].G, rtol=1e-2)
+
+
+def test_sampled_labels_are_drawn_from_what_the_model_predicts():
+    """A model that is certain leaves nothing to learn: its gradients vanish."""
+    model = tiny_model("llama")
+    model.lm_head.weight.mul_(1e4)
+    certain = measured(model, labels=Fisher.SAMPLED)
+    text = measured(model)
+    for name in text:
+        assert certain[name].G.max() < 1e-6 * text[name].G.max()
+
+
+def test_a_loss_that_nothing_changes_has_no_gradient():
+    model = tiny_model("llama")
+    model.lm_head.weight.zero_()
+    for factors in measured(model, with_gradient=True).values():
+        assert (factors.G == 0).all()
+        assert (factors.gradient == 0).all()
+        assert factors.A.diagonal().sum() > 0
+
+
+def test_only_what_is_wanted_is_measured():
+    model = tiny_model("llama")
+    wanted = prunable_layers(model)[4:6]
+    task = Measurement(model, find_blocks(model), wanted, tokens(), 2)
+    found = {}
+    for factors in block_factors(task, lambda: None):
+        found |= factors
+    assert found.keys() == {layer.name for layer in wanted}
+
+
+def test_a_non_finite_gradient_names_the_layer():
+    """Activations that are finite, and a loss whose gradient is not."""
+    model = tiny_model("llama")
+    norm = model.model.norm
+    norm.register_forward_hook(lambda module, args, y: _Spoilt.apply(y))
+    words = r"gradients of \S+layers\.1\.mlp\.down_proj are not"
+    with pytest.raises(CurvatureError, match=words):
+        measured(model)
+
+
+@pytest.mark.parametrize(
+    ("behind", "layer"),
+    [("0.mlp.up_proj", "0.self_attn.o_proj"), ("1.mlp.down_proj", "1.mlp.up_proj")],
+)
+def test_the_layer_is_named_at_which_gradients_stop_being_finite(behind, layer):
+    model = tiny_model("llama")
+    module = model.get_submodule(f"model.layers.{behind}")
+    module.register_forward_hook(lambda module, args, y: _Spoilt.apply(y))
+    with pytest.raises(CurvatureError, match=rf"gradients of \S+{layer} are not"):
+        measured(model)
+
+
+class _Spoilt(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, dy):
+        return dy * torch.inf
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize("name", [x.name for x in prunable_layers(tiny_model("opt"))])
+def test_activations_that_are_not_finite_are_refused_with_the_layer_they_come_from(
+    name, value
+):
+    model = tiny_model("opt")
+    model.get_submodule(name).weight[3, 4] = value
+    attempts = [measured]
+    if not name.endswith(("q_proj", "k_proj")):  # torch's attention hides a NaN of them
+        attempts.append(lambda model: input_covariances(task_of(model), lambda: None))
+    for attempt in attempts:
+        with pytest.raises(CurvatureError) as error:
+            attempt(model)
+        assert f"come from {name}, whose weights" in error.value.message
+
+
+def test_tokens_that_a_model_rules_out_are_no_failure():
+    model = tiny_model("llama")
+
+    def without_the_last(module, args, logits):
+        return torch.where(
+            torch.arange(VOCABULARY) == VOCABULARY - 1, -torch.inf, logits
+        )
+
+    model.lm_head.register_forward_hook(without_the_last)
+    task = task_of(model)
+    task.windows[task.windows == VOCABULARY - 1] = 0
+    found = input_covariances(task, lambda: None)
+    for factors in block_factors(task, lambda: None):
+        for name, pair in factors.items():
+            assert pair.G.isfinite().all()
+            torch.testing.assert_close(pair.A, found[name].A)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_the_first_layer_with_such_an_output_is_named(value):
+    model = tiny_model("llama")
+
+    def spoil(module, args, output):
+        return output.index_fill(-1, torch.tensor([2]), value)
+
+    model.model.layers[0].mlp.down_proj.register_forward_hook(spoil)
+    with pytest.raises(CurvatureError, match=r"come from \S+\.0\.mlp\.down_proj\.$"):
+        measured(model)
+
+
+def test_an_overflow_is_told_from_damage():
+    model = tiny_model("llama")
+    up = model.model.layers[0].mlp.up_proj
+    up.weight.fill_(torch.finfo(torch.float32).max)
+    with pytest.raises(CurvatureError, match=r"come from \S+0\.mlp\.up_proj\.$"):
+        measured(model)
+
+
+def test_a_layer_that_nothing_passes_through_is_named():
+    model = tiny_model("llama")
+    model.model.layers[1].mlp.spare = torch.nn.Linear(16, 16)
+    for attempt in (measured, lambda m: input_covariances(task_of(m), lambda: None)):
+        with pytest.raises(
+            CurvatureError, match=r"Nothing passed through .*mlp\.spare"
+        ):
+            attempt(model)
+
+
+# models of which blocks are handed more than hidden states
+
+
+def gemma3n(**options):
+    config = AutoConfig.for_model(
+        "gemma3n_text",
+        vocab_size=VOCABULARY,
+        vocab_size_per_layer_input=VOCABULARY,
+        hidden_size=16,
+        hidden_size_per_layer_input=8,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=4,
+        intermediate_size=[24] * 4,
+        activation_sparsity_pattern=[0.0] * 4,
+        laurel_rank=4,
+        layer_types=["sliding_attention", "full_attention"] * 2,
+        max_position_embeddings=64,
+        pad_token_id=0,
+        **options,
+    )
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
+    for weight in model.parameters():
+        if weight.ndim == 2:
+            weight.normal_(std=0.3)
+    return model
+
+
+def test_each_batch_is_run_again_with_what_its_blocks_were_handed():
+    model = gemma3n(num_kv_shared_layers=0)
+    found = measured(model, batch=2)
+    for name, (A, G) in full_backward(model).items():
+        torch.testing.assert_close(found[name].A, A, rtol=1e-3, atol=1e-4 * A.max())
+        torch.testing.assert_close(found[name].G, G, rtol=1e-3, atol=1e-4 * G.max())
+
+
+def test_blocks_that_read_keys_of_earlier_ones_are_refused_with_their_number():
+    with pytest.raises(CurvatureError, match="last 2 blocks of this model read keys"):
+        measured(gemma3n(num_kv_shared_layers=2))
+
+
+def test_a_block_that_runs_twice_is_refused_with_its_number():
+    model = tiny_model("llama")
+    layers = model.model.layers
+    forward = layers[1].forward
+
+    def twice(hidden_states, **options):
+        hidden_states = layers[0](hidden_states, **options)
+        return forward(hidden_states, **options)
+
+    layers[1].forward = twice
+    with pytest.raises(CurvatureError, match=r"Block 0 .* but 2 times"):
+        measured(model)

@@ -1,0 +1,72 @@
+"""The loss of each token, by the definition of cross entropy in float64."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from surgeon_engine.api.errors import EvaluationError
+from surgeon_engine.evaluation.perplexity import (
+    evaluate,
+    token_losses,
+)
+
+VOCABULARY = 50_000  # so many that adding them up carelessly shows
+WINDOWS, LENGTH = 3, 8
+
+
+class Guesser(torch.nn.Module):
+    """A model that thinks something of every token, whatever came before."""
+
+    device = torch.device("cpu")
+
+    def __init__(self) -> None:
+        super().__init__()
+        drawn = torch.Generator().manual_seed(0)
+        self.logits = 3 * torch.randn(WINDOWS, LENGTH, VOCABULARY, generator=drawn)
+        self.tokens = torch.randint(VOCABULARY, (WINDOWS, LENGTH), generator=drawn)
+        self.seen = 0
+
+    def forward(self, tokens, use_cache):
+        assert use_cache is False
+        self.seen += len(tokens)
+        return SimpleNamespace(logits=self.logits[self.seen - len(tokens) : self.seen])
+
+    def get_output_embeddings(self):
+        return None  # its logits come from nowhere
+
+    def losses(self):
+        """-log p of each token but the first of a window."""
+        log_p = self.logits[:, :-1].double().log_softmax(dim=-1)
+        return -log_p.gather(2, self.tokens[:, 1:, None]).squeeze(2)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3])
+def test_the_losses_of_all_tokens_are_those_of_the_definition(batch):
+    model, steps = Guesser(), []
+    found = token_losses(model, model.tokens, batch, lambda: steps.append(0))
+    expected = model.losses()
+    assert found.shape == (WINDOWS, LENGTH - 1)
+    assert found.dtype == torch.float64
+    assert len(steps) == -(-WINDOWS // batch)
+    assert torch.allclose(found, expected, rtol=0, atol=1e-5)
+    assert abs((found - expected).mean().item()) < 2e-6  # no error all to one side
+
+
+def test_perplexity_is_the_exponential_of_their_mean():
+    model = Guesser()
+    found = evaluate(model, model.tokens, 2, "some text", lambda: None)
+    assert found.loss == pytest.approx(model.losses().mean().item(), abs=2e-6)
+    assert found.perplexity == math.exp(found.loss)
+    assert (found.windows, found.window_length) == (WINDOWS, LENGTH)
+
+
+def test_a_loss_that_is_no_number_is_told():
+    model = Guesser()
+    model.logits[1, 3, 7] = torch.nan
+    words = r"^The loss on the validation text is nan\.$"  # and no layer is to blame
+    with pytest.raises(EvaluationError, match=words):
+        evaluate(model, model.tokens, 2, "", lambda: None)

@@ -1,0 +1,413 @@
+"""A GGUF file says what the compact model is, in the words of llama.cpp."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import gguf
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from tokenizers import Regex, Tokenizer, decoders, models, trainers
+from tokenizers import pre_tokenizers as pre
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from surgeon_engine.api.config.export import (
+    ExportConfig,
+    FileDtype,
+    Format,
+)
+from surgeon_engine.api.config.pruning import (
+    PruningConfig,
+    Structure,
+)
+from surgeon_engine.api.errors import ExportError
+from surgeon_engine.compaction.plan import (
+    Plan,
+    Pruned,
+    plan_of,
+)
+from surgeon_engine.compaction.shrink import compact
+from surgeon_engine.export.gguf import check as gguf_check
+from surgeon_engine.export.gguf.file import Gguf
+from surgeon_engine.model.layers import (
+    find_blocks,
+    prunable_layers,
+)
+from surgeon_engine.model.load import LoadedModel
+from surgeon_engine.model.source import ModelSource
+from surgeon_engine.pruning.structures.units import units_of
+from tests.engine.compaction.test_shrink import masked
+from tests.helpers.tiny_models import VOCABULARY, tiny_model
+
+TEXT = "It's 1234 o'clock, we'll see: the pruned model is THE smaller one.\n\n x += 1;"
+END = "<|endoftext|>"
+GPT_2 = pre.ByteLevel(add_prefix_space=False)
+BYTES_ONLY = pre.ByteLevel(add_prefix_space=False, use_regex=False)
+ROUNDED = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+LLAMA_3_ROPE = {
+    "rope_type": "llama3",
+    "rope_theta": 10000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 32,
+}
+
+
+def split_by(pattern: str) -> pre.PreTokenizer:
+    return pre.Sequence([pre.Split(Regex(pattern), "isolated"), BYTES_ONLY])
+
+
+def byte_pairs(
+    cutting: pre.PreTokenizer = GPT_2, size: int = 300, whole: bool = False
+) -> PreTrainedTokenizerFast:
+    """A byte-level tokenizer as real models have one, trained on a sentence."""
+    tokenizer = Tokenizer(models.BPE(ignore_merges=whole))
+    tokenizer.pre_tokenizer = cutting
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size,
+        special_tokens=[END],
+        initial_alphabet=sorted(pre.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([TEXT], trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END)
+
+
+def loaded(model, tokenizer) -> LoadedModel:
+    source = ModelSource("Tiny", Path("nowhere"))
+    return LoadedModel(
+        source, model, tokenizer, find_blocks(model), prunable_layers(model)
+    )
+
+
+def pruned(model, plan=None, tokenizer=None) -> Pruned:
+    return Pruned(loaded(model, tokenizer or byte_pairs()), plan or Plan())
+
+
+def ragged(family: str = "llama") -> Pruned:
+    model, plan = masked(family, Structure.HEADS_AND_NEURONS)
+    return pruned(model, plan)
+
+
+def without(model, choose) -> Pruned:
+    """A model with zeros for the groups that `choose` takes out of so many."""
+    units = units_of(PruningConfig(structure=Structure.HEADS_AND_NEURONS), model)
+    gone = {}
+    for unit in units:
+        is_gone = choose(unit.candidates)
+        gone[unit.measured.name] = is_gone
+        for layer, zeros in unit.zeros(is_gone):
+            layer.write(layer.weight().masked_fill(zeros, 0))
+    return pruned(model, plan_of(units, gone))
+
+
+def uniform(model) -> Pruned:
+    """The last third of each block's groups gone."""
+    return without(model, lambda n: torch.arange(n) >= n - max(1, n // 3))
+
+
+def tiny_llama(**settings) -> LlamaForCausalLM:
+    """Two blocks of six heads of 16, with rows that blocks of 32 numbers fit."""
+    torch.manual_seed(0)
+    common = {
+        "vocab_size": 300,
+        "hidden_size": 96,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 6,
+        "num_key_value_heads": 3,
+        "intermediate_size": 64,
+        "max_position_embeddings": 128,
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+    }
+    model = LlamaForCausalLM(LlamaConfig(**common | settings))
+    return model.eval().requires_grad_(False)
+
+
+def written(what: Pruned, folder: Path, dtype=FileDtype.SAME) -> gguf.GGUFReader:
+    assert Gguf().refusal(what) == ""
+    Gguf().write(what, ExportConfig(format=Format.GGUF, dtype=dtype), folder)
+    return gguf.GGUFReader(folder / "model.gguf")
+
+
+def said(reader: gguf.GGUFReader, name: str):
+    field = reader.get_field(name)
+    return None if field is None else field.contents()
+
+
+def numbers(reader: gguf.GGUFReader) -> dict[str, np.ndarray]:
+    """What stands in the file, as float32."""
+    return {
+        tensor.name: gguf.dequantize(tensor.data, tensor.tensor_type)
+        for tensor in reader.tensors
+    }
+
+
+def in_pairs(rows: torch.Tensor, heads: int) -> torch.Tensor:
+    """Row i of a head beside the row half a head further on, one pair after another."""
+    size = len(rows) // heads
+    order = [
+        head * size + i + half
+        for head in range(heads)
+        for i in range(size // 2)
+        for half in (0, size // 2)
+    ]
+    return rows[order]
+
+
+def test_blocks_of_different_widths_are_deci(tmp_path):
+    what = ragged()
+    reader = written(what, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["model.gguf"]
+    blocks = compact(what.loaded.model, what.plan).config["per_layer_config"]
+    assert said(reader, "general.architecture") == "deci"
+    for name, key in (
+        ("intermediate_size", "deci.feed_forward_length"),
+        ("num_attention_heads", "deci.attention.head_count"),
+        ("num_key_value_heads", "deci.attention.head_count_kv"),
+    ):
+        field = reader.get_field(key)
+        assert field.types == [gguf.GGUFValueType.ARRAY, gguf.GGUFValueType.INT32]
+        assert field.contents() == [blocks[str(i)][name] for i in range(2)]
+    for key in ("attention.key_length", "attention.value_length"):
+        assert said(reader, f"deci.{key}") == 4
+    assert said(reader, "deci.context_length") == 64
+    assert said(reader, "deci.vocab_size") == VOCABULARY
+
+
+@pytest.mark.parametrize(
+    ("make", "widths"), [(pruned, (64, 6, 3)), (uniform, (43, 4, 2))]
+)
+def test_blocks_of_the_same_widths_are_llama(make, widths, tmp_path):
+    reader = written(make(tiny_llama()), tmp_path)
+    assert said(reader, "general.architecture") == "llama"
+    names = ("feed_forward_length", "attention.head_count", "attention.head_count_kv")
+    assert tuple(said(reader, f"llama.{name}") for name in names) == widths
+    assert said(reader, "llama.attention.key_length") == 16
+    assert said(reader, "llama.attention.value_length") == 16
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2"])
+def test_the_numbers_are_those_of_the_compact_model(family, tmp_path):
+    what = ragged(family)
+    found = numbers(written(what, tmp_path))
+    kept = compact(what.loaded.model, what.plan).pieces
+    assert len(found) == len(kept)
+    for name, piece in kept.items():
+        wanted = piece.tensor()
+        if "q_proj" in name or "k_proj" in name:
+            wanted = in_pairs(wanted, len(wanted) // 4)
+        assert torch.equal(torch.tensor(found[gguf_name(name)]), wanted), name
+
+
+def gguf_name(name: str) -> str:
+    for theirs, ours in (
+        ("model.layers.", "blk."),
+        ("model.embed_tokens", "token_embd"),
+        ("model.norm", "output_norm"),
+        ("lm_head", "output"),
+        ("post_attention_layernorm", "ffn_norm"),
+        ("input_layernorm", "attn_norm"),
+        ("self_attn.o_proj", "attn_output"),
+        ("self_attn.", "attn_"),
+        ("mlp.", "ffn_"),
+        ("_proj", ""),
+    ):
+        name = name.replace(theirs, ours)
+    return name
+
+
+def test_qwen2_that_keeps_its_heads_is_left_in_its_own_order(tmp_path):
+    model = tiny_model("qwen2")
+    reader = written(pruned(model), tmp_path)
+    assert said(reader, "general.architecture") == "qwen2"
+    wanted = model.model.layers[1].self_attn.q_proj.weight.numpy()
+    np.testing.assert_array_equal(numbers(reader)["blk.1.attn_q.weight"], wanted)
+
+
+def test_tied_embeddings_are_written_once(tmp_path):
+    reader = written(pruned(tiny_llama(tie_word_embeddings=True)), tmp_path)
+    assert "output.weight" not in numbers(reader)
+
+
+def test_scaled_positions_become_a_tensor(tmp_path):
+    model = tiny_llama(rope_parameters=LLAMA_3_ROPE)
+    factors = numbers(written(pruned(model), tmp_path))["rope_freqs.weight"]
+    unscaled = 10000.0 ** -(np.arange(0, 16, 2) / 16)
+    scaled = model.model.rotary_emb.inv_freq.numpy()
+    np.testing.assert_allclose(unscaled / factors, scaled, rtol=1e-6)
+    assert factors.max() == pytest.approx(8)
+    assert factors.min() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("of_model", "dtype", "kind"),
+    [
+        ("BF16", FileDtype.SAME, "BF16"),
+        ("F32", FileDtype.FLOAT32, "F32"),
+        ("F32", FileDtype.FLOAT16, "F16"),
+        ("F32", FileDtype.BFLOAT16, "BF16"),
+    ],
+)
+def test_matrices_are_rounded_and_vectors_are_not(of_model, dtype, kind, tmp_path):
+    model = tiny_llama().to(ROUNDED[of_model])
+    model.model.norm.weight.normal_()
+    reader = written(pruned(model), tmp_path, dtype)
+    kinds = {tensor.name: tensor.tensor_type.name for tensor in reader.tensors}
+    norms = {name for name in kinds if "_norm" in name}
+    assert {kinds.pop(name) for name in norms} == {"F32"}
+    assert set(kinds.values()) == {kind}
+    found = numbers(reader)
+    for name, tensor in (
+        ("output_norm.weight", model.model.norm.weight),
+        ("output.weight", model.lm_head.weight.to(ROUNDED[kind])),
+    ):
+        np.testing.assert_array_equal(found[name], tensor.float().numpy())
+
+
+def test_q8_0_is_close_and_needs_rows_of_32(tmp_path):
+    what = uniform(tiny_llama())  # 43 neurons are left, and 4 heads of 16
+    reader = written(what, tmp_path, FileDtype.Q8_0)
+    kinds = {tensor.name: tensor.tensor_type.name for tensor in reader.tensors}
+    assert kinds["blk.0.ffn_down.weight"] == "F16"
+    assert kinds["blk.0.ffn_up.weight"] == "Q8_0"
+    assert kinds["blk.0.attn_output.weight"] == "Q8_0"
+    assert kinds["token_embd.weight"] == "Q8_0"
+    exact = what.loaded.model.lm_head.weight.numpy()
+    error = np.abs(numbers(reader)["output.weight"] - exact).reshape(-1, 32)
+    # Half a step, and half a unit of the float16 that the step is.
+    allowed = np.abs(exact).reshape(-1, 32).max(axis=1) / 127 * 0.57
+    assert (error.max(axis=1) <= allowed).all()
+
+
+@pytest.mark.parametrize("dtype", [FileDtype.FLOAT16, FileDtype.Q8_0])
+def test_a_number_that_is_too_large_is_refused_by_name(dtype, tmp_path):
+    model, largest = tiny_llama(), 70000.0 * (127 if dtype is FileDtype.Q8_0 else 1)
+    model.model.layers[1].mlp.down_proj.weight[3, 5] = -largest
+    named = rf"blk\.1\.ffn_down\.weight .* up to {re.escape(f'{largest:.3g}')}"
+    with pytest.raises(ExportError, match=named) as told:
+        written(pruned(model), tmp_path, dtype)
+    assert "bfloat16" in told.value.hint
+
+
+@pytest.mark.parametrize("dtype", list(FileDtype))
+@pytest.mark.parametrize("size", [300, 5000])
+def test_the_forecast_is_right(dtype, size, tmp_path):
+    # The header with thousands of tokens is larger than all the weights.
+    what = uniform(tiny_llama(vocab_size=size, rope_parameters=LLAMA_3_ROPE))
+    forecast = Gguf().forecast(what, dtype)
+    written(what, tmp_path, dtype)
+    assert forecast == (tmp_path / "model.gguf").stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("family", "reason"),
+    [
+        ("opt", "models like Llama, Mistral and Qwen 2; this is opt"),
+        ("qwen3", "this is qwen3"),
+        ("gemma2", "this is gemma2"),
+        ("mistral", "sees 8 tokens only"),
+    ],
+)
+def test_other_families_are_refused(family, reason):
+    assert reason in Gguf().refusal(pruned(tiny_model(family)))
+
+
+def test_rows_and_columns_are_refused():
+    model, plan = masked("llama", Structure.ROWS_AND_COLUMNS)
+    assert "only whole heads and neurons" in Gguf().refusal(pruned(model, plan))
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"hidden_act": "gelu"}, "not gelu"),
+        ({"rope_parameters": LLAMA_3_ROPE | {"rope_type": "yarn"}}, "scaled by yarn"),
+    ],
+)
+def test_settings_that_llama_cpp_does_not_know_are_refused(settings, reason):
+    assert reason in Gguf().refusal(pruned(tiny_llama(**settings)))
+
+
+def test_a_tensor_without_a_place_is_refused():
+    model = tiny_llama()
+    model.model.layers[0].self_attn.q_norm = torch.nn.LayerNorm(16, bias=False)
+    assert "model.layers.0.self_attn.q_norm.weight" in Gguf().refusal(pruned(model))
+
+
+def test_a_model_without_a_tokenizer_is_refused():
+    refusal = Gguf().refusal(Pruned(loaded(tiny_llama(), None), Plan()))
+    assert "this model has none" in refusal
+
+
+def probe_of(what: Pruned, path: Path) -> Path:
+    """What the engine keeps of the model in memory: the logits of some tokens."""
+    draw = torch.Generator().manual_seed(1)
+    model = what.loaded.model
+    tokens = torch.randint(1, model.config.vocab_size, (1, 24), generator=draw)
+    with torch.no_grad():
+        logits = model(tokens, use_cache=False).logits.float()
+    save_file({"tokens": tokens, "logits": logits.contiguous()}, path)
+    return path
+
+
+@pytest.fixture
+def export(tmp_path, monkeypatch):
+    """Checks a model's file where nothing can run it."""
+    monkeypatch.setattr(gguf_check, "_imported", lambda name: None)
+    folder = tmp_path / "export"
+    folder.mkdir()
+
+    def check(what: Pruned, change=lambda path: None) -> dict:
+        written(what, folder)
+        change(folder / "model.gguf")
+        probe = probe_of(what, tmp_path / "probe.safetensors")
+        return gguf_check.check(folder, probe)
+
+    return check
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-64])  # a disk that was full
+
+
+def test_without_a_runtime_the_file_is_read_back(export):
+    verdict = export(ragged())
+    assert verdict["tokens"] == 0
+    assert "nothing is installed here" in verdict["checked_with"]
+
+
+def test_a_file_that_ends_too_soon_is_found(export):
+    with pytest.raises(ValueError, match=r"reshape|size"):
+        export(ragged(), cut_short)
+
+
+def test_a_header_that_does_not_fit_its_tensors_is_found(export, monkeypatch):
+    def add_wrong_width(writer: gguf.GGUFWriter, width: int) -> None:
+        writer.add_uint32(f"{writer.arch}.feed_forward_length", width + 1)
+
+    monkeypatch.setattr(gguf.GGUFWriter, "add_feed_forward_length", add_wrong_width)
+    with pytest.raises(ValueError, match=r"blk\.0\.ffn_gate\.weight has the shape"):
+        export(pruned(tiny_llama()))
+
+
+@pytest.mark.fresh_process
+def test_a_file_that_does_not_load_is_no_export(tmp_path):
+    what = pruned(tiny_llama())
+    probe = probe_of(what, tmp_path / "probe.safetensors")
+    (tmp_path / "model.gguf").write_bytes(b"GGUF and nothing more")
+    with pytest.raises(ExportError, match="does not load in a fresh process: "):
+        Gguf().verify(tmp_path, probe, lambda: None)
+
+
+def test_a_check_ends_the_verification(tmp_path):
+    def cancelled() -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        Gguf().verify(tmp_path, tmp_path / "probe.safetensors", cancelled)

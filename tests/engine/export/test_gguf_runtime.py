@@ -1,0 +1,401 @@
+"""What llama.cpp makes of a file: it cuts texts and computes as the model does."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from importlib.util import find_spec
+
+import gguf
+import pytest
+import torch
+from tokenizers import Tokenizer, models, normalizers
+from tokenizers import pre_tokenizers as pre
+from tokenizers.processors import TemplateProcessing
+from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+from surgeon_engine.api.config.export import FileDtype
+from surgeon_engine.api.errors import ExportError
+from surgeon_engine.compaction.plan import Plan, Pruned
+from surgeon_engine.export.gguf.file import Gguf
+from surgeon_engine.export.gguf.tokenizer import (
+    _LLAMA_3,
+    _QWEN_2,
+    _TEKKEN,
+)
+from surgeon_engine.model.source import ModelSource
+from tests.engine.export.test_gguf import (
+    END,
+    GPT_2,
+    LLAMA_3_ROPE,
+    byte_pairs,
+    loaded,
+    probe_of,
+    pruned,
+    said,
+    split_by,
+    tiny_llama,
+    uniform,
+    without,
+    written,
+)
+from tests.helpers.tiny_models import byte_tokenizer
+
+RUNTIMES = ("llama_cpp", "xllamacpp")
+INSTALLED = [name for name in RUNTIMES if find_spec(name)]
+MERGES = (("a", "b"), ("b", "c"), ("ab", "c"), ("a", "bc"))
+ADDS = {
+    "type": "TemplateProcessing",
+    "single": [
+        {"SpecialToken": {"id": "a", "type_id": 0}},
+        {"Sequence": {"id": "A", "type_id": 0}},
+    ],
+    "pair": [{"Sequence": {"id": "A", "type_id": 0}}],
+    "special_tokens": {"a": {"id": "a", "ids": [40], "tokens": ["a"]}},
+}
+CUTS = {
+    "gpt-2": byte_pairs(GPT_2),
+    "smollm": byte_pairs(pre.Sequence([pre.Digits(individual_digits=True), GPT_2])),
+    "llama-bpe": byte_pairs(split_by(_LLAMA_3), whole=True),
+    "dbrx": byte_pairs(split_by(_LLAMA_3)),
+    "qwen2": byte_pairs(split_by(_QWEN_2)),
+    "tekken": byte_pairs(split_by(_TEKKEN), whole=True),
+}
+# Runs the check with one of the runtimes alone.
+CHECK = """
+import json, sys
+from pathlib import Path
+sys.modules[{other!r}] = None
+from surgeon_engine.export.gguf.check import check
+print(json.dumps(check(Path({folder!r}), Path({probe!r}))))
+"""
+TOKENIZE = """
+import json, sys
+import llama_cpp
+llama = llama_cpp.Llama(sys.argv[1], vocab_only=True, verbose=False)
+sentences = json.loads(sys.argv[2])
+ids = [llama.tokenize(x.encode(), add_bos=True, special=True) for x in sentences]
+print(json.dumps(ids))
+"""
+SENTENCES = (
+    "Hello world",
+    "It's 12345 o'clock, isn't it? WE'LL see; I'M here.",
+    "  leading and  double   spaces ",
+    "lines\n\n\nbreak \n \t tabs\r\n end\n",
+    "Éclair naïve 東京タワー 🙂👍 ąę ٣٤٥ ½ ²",
+    "x+=1; print(f'{a}') // 3.14159 1000000",
+    "CamelCaseHTTPServer isn't <|endoftext|>stop<|endoftext|> x",
+    "",
+)
+
+
+def lively(**settings):
+    """Heads of 32, as narrow as llama.cpp's kernels are made for, and large weights."""
+    return enlivened(tiny_llama(head_dim=32, num_hidden_layers=3, **settings))
+
+
+def enlivened(model):
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            parameter.normal_(std=0.3)
+        elif parameter.ndim == 2:
+            parameter.normal_(std=0.15)
+    return model
+
+
+def ragged(model):
+    """Widths that are multiples of nothing, others in each block."""
+    draw = torch.Generator().manual_seed(0)
+
+    def choose(candidates: int) -> torch.Tensor:
+        is_gone = torch.rand(candidates, generator=draw) < 0.4
+        is_gone[0] = False
+        return is_gone
+
+    return without(model, choose)
+
+
+SHAPES = {"whole": pruned, "uniform": uniform, "ragged": ragged}
+
+
+def pieces(merges=MERGES) -> PreTrainedTokenizerFast:
+    """A tokenizer of characters with bytes to fall back to, as in Llama 2."""
+    special = ["<unk>", "<s>", "</s>"]
+    tokens = [*special, *gguf_bytes(), "▁", "a", "b", "c", "bc", "ab", "abc"]
+    vocabulary = {token: i for i, token in enumerate(tokens)}
+    model = models.BPE(
+        vocabulary, list(merges), unk_token="<unk>", byte_fallback=True, fuse_unk=True
+    )
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+    )
+    tokenizer.add_special_tokens(special)
+    tokenizer.post_processor = TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", 1)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        unk_token="<unk>",
+        bos_token="<s>",
+        eos_token="</s>",
+    )
+
+
+def gguf_bytes() -> list[str]:
+    return [f"<0x{byte:02X}>" for byte in range(256)]
+
+
+def changed(change) -> PreTrainedTokenizerFast:
+    """A byte-level tokenizer whose tokenizer.json was changed."""
+    definition = json.loads(byte_pairs().backend_tokenizer.to_str())
+    change(definition)
+    tokenizer = Tokenizer.from_str(json.dumps(definition))
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END)
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "reason"),
+    [
+        (byte_tokenizer(), "this one is WordLevel"),
+        (byte_pairs(split_by(r"\s+")), r"no name for .* \(\\s\+, bytes\)"),
+        (byte_pairs(pre.ByteLevel(add_prefix_space=True)), "ByteLevel as it is set"),
+        (byte_pairs(split_by(_QWEN_2), whole=True), "no name for the way"),
+        (
+            changed(lambda x: x.update(normalizer={"type": "Lowercase"})),
+            "does not change texts like this tokenizer: Lowercase",
+        ),
+        (
+            changed(lambda x: x["model"].update(end_of_word_suffix="</w>")),
+            "no tokens with marks for parts of words",
+        ),
+        (changed(lambda x: x.update(post_processor=ADDS)), "tokenizer adds others"),
+        (pieces(merges=MERGES[:-1]), "joins pieces wherever"),
+    ],
+)
+def test_tokenizers_that_llama_cpp_does_not_know_are_refused(tokenizer, reason):
+    what = pruned(tiny_llama(), tokenizer=tokenizer)
+    refusal = Gguf().refusal(what)
+    assert re.search(reason, refusal), refusal
+    with pytest.raises(ValueError, match=re.escape(refusal)):
+        Gguf().forecast(what, FileDtype.SAME)
+
+
+@pytest.mark.parametrize("name", CUTS)
+def test_ways_of_cutting_have_names(name, tmp_path):
+    reader = written(pruned(tiny_llama(), tokenizer=CUTS[name]), tmp_path)
+    assert said(reader, "tokenizer.ggml.model") == "gpt2"
+    assert said(reader, "tokenizer.ggml.pre") == name
+
+
+def test_the_vocabulary_is_complete(tmp_path):
+    tokenizer = byte_pairs()
+    tokenizer.add_tokens(["<think>"])
+    tokenizer.chat_template = {"default": "{{ messages }}", "tools": "{{ tools }}"}
+    ids = tokenizer.get_vocab()
+    size = len(ids) + 3
+    model = tiny_llama(vocab_size=size)
+    reader = written(pruned(model, tokenizer=tokenizer), tmp_path)
+    tokens = said(reader, "tokenizer.ggml.tokens")
+    types = said(reader, "tokenizer.ggml.token_type")
+    assert [tokens[i] for i in ids.values()] == list(ids)
+    assert tokens[-3:] == [f"[PAD{i}]" for i in range(size - 3, size)]
+    assert types[-3:] == [gguf.TokenType.UNUSED] * 3
+    assert types[ids[END]] == gguf.TokenType.CONTROL
+    assert types[ids["<think>"]] == gguf.TokenType.USER_DEFINED
+    assert types[ids["a"]] == gguf.TokenType.NORMAL
+    merges = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["merges"]
+    assert said(reader, "tokenizer.ggml.merges") == list(map(" ".join, merges))
+    assert said(reader, "tokenizer.ggml.eos_token_id") == ids[END]
+    assert said(reader, "tokenizer.ggml.bos_token_id") is None
+    assert said(reader, "tokenizer.ggml.add_bos_token") is False
+    assert said(reader, "tokenizer.chat_template") == "{{ messages }}"
+
+
+def test_tokens_without_an_embedding_are_left_out(tmp_path):
+    tokenizer = byte_pairs()
+    tokenizer.add_special_tokens({"pad_token": "<pad>"})
+    model = tiny_llama(vocab_size=tokenizer.pad_token_id)
+    reader = written(pruned(model, tokenizer=tokenizer), tmp_path)
+    assert len(said(reader, "tokenizer.ggml.tokens")) == tokenizer.pad_token_id
+    assert said(reader, "tokenizer.ggml.padding_token_id") is None
+
+
+@pytest.mark.parametrize(
+    ("before", "prefixes"),
+    [
+        (None, True),
+        (pre.Metaspace(prepend_scheme="first", split=False), True),
+        (pre.Metaspace(prepend_scheme="never", split=False), False),
+        (pre.Metaspace(prepend_scheme="first", split=True), None),
+    ],
+)
+def test_pieces_have_scores(before, prefixes, tmp_path):
+    tokenizer = pieces()
+    if before is not None:
+        tokenizer.backend_tokenizer.normalizer = None
+        tokenizer.backend_tokenizer.pre_tokenizer = before
+    what = pruned(tiny_llama(), tokenizer=tokenizer)
+    if prefixes is None:
+        assert "as SentencePiece does" in Gguf().refusal(what)
+        return
+    reader = written(what, tmp_path)
+    tokens = said(reader, "tokenizer.ggml.tokens")
+    scores = dict(zip(tokens, said(reader, "tokenizer.ggml.scores"), strict=True))
+    types = dict(zip(tokens, said(reader, "tokenizer.ggml.token_type"), strict=True))
+    assert said(reader, "tokenizer.ggml.model") == "llama"
+    assert said(reader, "tokenizer.ggml.add_space_prefix") is prefixes
+    assert said(reader, "tokenizer.ggml.add_bos_token") is True
+    assert said(reader, "tokenizer.ggml.bos_token_id") == 1
+    assert said(reader, "tokenizer.ggml.unknown_token_id") == 0
+    assert scores["ab"] > scores["abc"]
+    assert types["<unk>"] == gguf.TokenType.UNKNOWN
+    assert types["<s>"] == gguf.TokenType.CONTROL
+    assert types["<0x0A>"] == gguf.TokenType.BYTE
+    assert types["ab"] == gguf.TokenType.NORMAL
+
+
+def test_a_model_from_a_gguf_file_keeps_its_tokenizer(tmp_path):
+    original, copy = tmp_path / "original", tmp_path / "copy"
+    original.mkdir()
+    copy.mkdir()
+    tokenizer = CUTS["smollm"]
+    first = written(pruned(tiny_llama(), tokenizer=tokenizer), original)
+    source = ModelSource("Tiny", original, "model.gguf")
+    # transformers gives it another way of cutting, or none at all.
+    what = Pruned(replace(loaded(tiny_llama(), None), source=source), Plan())
+    second = written(what, copy)
+    names = [name for name in first.fields if name.startswith("tokenizer.")]
+    assert len(names) >= 6
+    for name in names:
+        assert said(first, name) == said(second, name)
+        assert first.get_field(name).types == second.get_field(name).types
+    assert Gguf().forecast(what, FileDtype.SAME) == pytest.approx(
+        (copy / "model.gguf").stat().st_size, rel=0.01
+    )
+
+
+@pytest.fixture(params=[pytest.param(x, marks=pytest.mark.slow) for x in RUNTIMES])
+def runtime(request):
+    if request.param not in INSTALLED:
+        pytest.skip(f"{request.param} is not installed")
+    return request.param
+
+
+def compared(what, runtime, folder, dtype=FileDtype.SAME):
+    probe = probe_of(what, folder / "probe.safetensors")
+    export = folder / "export"
+    export.mkdir()
+    reader = written(what, export, dtype)
+    other = next(name for name in RUNTIMES if name != runtime)
+    code = CHECK.format(other=other, folder=str(export), probe=str(probe))
+    return said(reader, "general.architecture"), output_of(code)
+
+
+def output_of(code: str, *arguments: str):
+    """What a program says in its last line, which is JSON."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, check=True
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def assert_same(verdict) -> None:
+    assert verdict["tokens"] >= 23
+    assert verdict["largest_difference"] < 1e-3
+    assert verdict["agreement"] == 1.0  # greedily the same tokens
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"attention_bias": True, "mlp_bias": True},
+        {"rope_parameters": LLAMA_3_ROPE},
+        {"rope_parameters": LLAMA_3_ROPE | {"rope_type": "linear"}},
+        {"tie_word_embeddings": True},
+    ],
+)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_logits_are_those_of_torch(settings, shape, runtime, tmp_path):
+    model = lively(**settings)
+    architecture, verdict = compared(SHAPES[shape](model), runtime, tmp_path)
+    assert architecture == ("deci" if shape == "ragged" else "llama")
+    assert_same(verdict)
+
+
+@pytest.mark.parametrize(
+    ("shape", "wanted"),
+    [("whole", "qwen2"), ("uniform", "llama"), ("ragged", "deci")],
+)
+def test_qwen2_has_biases(shape, wanted, runtime, tmp_path):
+    torch.manual_seed(0)
+    config = Qwen2Config(
+        vocab_size=300,
+        hidden_size=192,
+        num_hidden_layers=3,
+        num_attention_heads=6,
+        num_key_value_heads=3,
+        intermediate_size=64,
+        max_position_embeddings=128,
+    )
+    model = enlivened(Qwen2ForCausalLM(config).eval().requires_grad_(False))
+    architecture, verdict = compared(SHAPES[shape](model), runtime, tmp_path)
+    assert architecture == wanted
+    assert_same(verdict)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "allowed"),
+    [(FileDtype.FLOAT16, 0.05), (FileDtype.BFLOAT16, 0.3), (FileDtype.Q8_0, 0.3)],
+)
+def test_rounded_files_are_close(dtype, allowed, runtime, tmp_path):
+    _, verdict = compared(ragged(lively()), runtime, tmp_path, dtype)
+    assert 1e-4 < verdict["largest_difference"] < allowed
+    assert verdict["largest_logit"] > 5
+
+
+@pytest.mark.slow
+@pytest.mark.fresh_process
+@pytest.mark.skipif(not INSTALLED, reason="nothing here runs GGUF files")
+def test_a_fresh_process_says_what_it_ran(tmp_path):
+    what = ragged(lively())
+    probe = probe_of(what, tmp_path / "probe.safetensors")
+    folder = tmp_path / "export"
+    folder.mkdir()
+    written(what, folder)
+    looks = []
+    verdict = Gguf().verify(folder, probe, lambda: looks.append(None))
+    assert verdict.agreement == 1.0
+    assert verdict.checked_with.startswith("llama.cpp in ")
+    assert looks
+
+
+@pytest.mark.slow
+@pytest.mark.fresh_process
+@pytest.mark.skipif(not INSTALLED, reason="nothing here runs GGUF files")
+def test_the_reason_why_a_file_does_not_load_is_told(tmp_path, monkeypatch):
+    what = ragged(lively())
+    probe = probe_of(what, tmp_path / "probe.safetensors")
+    folder = tmp_path / "export"
+    folder.mkdir()
+    monkeypatch.setattr(
+        "surgeon_engine.export.gguf.file._architecture", lambda config, widths: "llama"
+    )
+    written(what, folder)
+    with pytest.raises(ExportError, match="has wrong shape"):
+        Gguf().verify(folder, probe, lambda: None)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CUTS)
+def test_texts_are_cut_alike(name, tmp_path):
+    if "llama_cpp" not in INSTALLED:
+        pytest.skip("only llama-cpp-python gives the tokens of a text")
+    tokenizer = CUTS[name]
+    written(pruned(tiny_llama(vocab_size=310), tokenizer=tokenizer), tmp_path)
+    found = output_of(TOKENIZE, str(tmp_path / "model.gguf"), json.dumps(SENTENCES))
+    assert found == [tokenizer(sentence)["input_ids"] for sentence in SENTENCES]

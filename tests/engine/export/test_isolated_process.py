@@ -1,0 +1,158 @@
+"""Checkpoints in a Python that has transformers and no Surgeon."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from surgeon_engine.api.config.export import ExportConfig, Format
+from surgeon_engine.api.config.pruning import Coupling, Structure
+from surgeon_engine.compaction.plan import (
+    KeptGroups,
+    Plan,
+    Pruned,
+)
+from surgeon_engine.export.transformers.files import Compact
+from surgeon_engine.model.coupling import groups_of
+from surgeon_engine.model.layers import (
+    find_blocks,
+    prunable_layers,
+)
+from surgeon_engine.model.load import LoadedModel
+from surgeon_engine.model.source import ModelSource
+from tests.helpers.runs import Recorder, job
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.usefixtures("quick_runs"),
+    pytest.mark.skipif(sys.platform == "win32", reason="bin/python is elsewhere"),
+]
+
+_STRANGER = """
+import sys
+
+import torch
+from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
+
+try:
+    import surgeon_engine
+except ImportError:
+    pass
+else:
+    sys.exit("Surgeon is here")
+folder, saved = sys.argv[1:]
+model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)
+body = AutoModel.from_pretrained(folder, trust_remote_code=True)
+ids = AutoTokenizer.from_pretrained(folder)("hello", return_tensors="pt")
+wanted = dict(ids, max_new_tokens=8, do_sample=False)
+written = model.generate(**wanted, use_cache=True)
+assert written.tolist() == model.generate(**wanted, use_cache=False).tolist()
+with torch.no_grad():
+    hidden = body(ids.input_ids).last_hidden_state
+    states = model(ids.input_ids, output_hidden_states=True).hidden_states
+assert (hidden - states[-1]).abs().max() < 1e-5
+model.save_pretrained(saved)
+"""
+_PEAK = """
+import sys
+from pathlib import Path
+
+from transformers import AutoModelForCausalLM
+
+
+def status(name):
+    text = Path("/proc/self/status").read_text()
+    return int(text.split(name)[1].split()[0]) * 1024
+
+
+before = status("VmRSS:")
+Path("/proc/self/clear_refs").write_text("5")
+model = AutoModelForCausalLM.from_pretrained(sys.argv[1], trust_remote_code=True)
+assert sum(float(x.sum()) for x in model.parameters()) != 0  # all of it is read
+print(status("VmHWM:") - before)
+"""
+
+
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory) -> Path:
+    """A Python that sees the packages of this one, but none that is being edited."""
+    folder = tmp_path_factory.mktemp("bare")
+    venv.create(folder, symlinks=True)
+    (site,) = folder.glob("lib/python*/site-packages")
+    (site / "others.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return folder / "bin" / "python"
+
+
+def run(python: Path, program: str, *arguments: Path) -> str:
+    done = subprocess.run(
+        [python, "-c", program, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=python.parent,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "phi3"])
+@pytest.mark.parametrize(
+    "structure", [Structure.HEADS_AND_NEURONS, Structure.ROWS_AND_COLUMNS]
+)
+def test_a_stranger_loads_a_copy_and_writes_with_it(
+    tmp_path, stranger, family, structure
+):
+    config = job(tmp_path, family, structure=structure)
+    wanted = ExportConfig(str(tmp_path / "export"), Format.COMPACT)
+    Recorder().run(
+        type(config)(config.model, config.calibration, config.pruning, wanted),
+        tmp_path / "run",
+    )
+    (tmp_path / "export").rename(tmp_path / "elsewhere")
+    shutil.rmtree(tmp_path / "run")
+    run(stranger, _STRANGER, tmp_path / "elsewhere", tmp_path / "saved")
+    saved = load_file(tmp_path / "saved" / "model.safetensors")
+    for name, tensor in load_file(tmp_path / "elsewhere" / "model.safetensors").items():
+        assert torch.equal(saved[name], tensor)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_loading_takes_memory_by_the_size_of_what_is_left(tmp_path, stranger):
+    """200 MB of neurons, of which an eighth stays."""
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=64,
+            hidden_size=512,
+            intermediate_size=8192,
+            num_hidden_layers=4,
+            num_attention_heads=8,
+        )
+    )
+    model.save_pretrained(tmp_path / "whole")
+    groups = groups_of(Coupling.NEURONS, model)
+    plan = Plan(tuple(KeptGroups(each, torch.arange(1024)) for each in groups[:3]))
+    ragged = KeptGroups(groups[3], torch.arange(1000))
+    plan = Plan((*plan.groups, ragged))
+    source = ModelSource("whole", tmp_path / "whole")
+    loaded = LoadedModel(
+        source, model, None, find_blocks(model), prunable_layers(model)
+    )
+    (tmp_path / "small").mkdir()
+    Compact().write(Pruned(loaded, plan), ExportConfig(), tmp_path / "small")
+    sizes = {
+        name: (tmp_path / name / "model.safetensors").stat().st_size
+        for name in ("whole", "small")
+    }
+    assert sizes["small"] < sizes["whole"] / 4
+    peaks = {name: int(run(stranger, _PEAK, tmp_path / name)) for name in sizes}
+    saved = sizes["whole"] - sizes["small"]  # the code that is loaded is the same
+    assert peaks["whole"] - peaks["small"] > 0.9 * saved

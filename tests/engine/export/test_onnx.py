@@ -1,0 +1,312 @@
+"""An ONNX file computes what the pruned model does, in onnxruntime alone."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import math
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch.nn import functional
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from surgeon_engine.api.config.export import ExportConfig, FileDtype
+from surgeon_engine.api.config.pruning import Structure
+from surgeon_engine.api.errors import ExportError
+from surgeon_engine.compaction.plan import Plan, Pruned
+from surgeon_engine.export.onnx import (
+    check as onnx_check,
+)
+from surgeon_engine.export.onnx import (
+    file as onnx_file,
+)
+from surgeon_engine.export.onnx.file import Onnx
+from surgeon_engine.model.layers import find_blocks
+from surgeon_engine.model.source import ModelSource
+from tests.engine.compaction.test_shrink import masked
+from tests.helpers.tiny_models import VOCABULARY, byte_tokenizer, tiny_model
+
+FAMILIES_WRITTEN = ("llama", "opt", "gpt2", "qwen3", "gemma3", "phi3", "gpt_neox")
+RELATIVE = 1e-3  # of the largest logit
+NAMES = ("model.onnx", "model.onnx.data")
+needs_extra = pytest.mark.skipif(
+    any(find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")),
+    reason="the extra `onnx` is not installed",
+)
+
+
+def pruned_of(model, plan=None) -> Pruned:
+    loaded = SimpleNamespace(
+        model=model,
+        tokenizer=byte_tokenizer(),
+        blocks=find_blocks(model),
+        source=ModelSource("Tiny", Path("nowhere")),
+    )
+    return Pruned(loaded, plan or Plan())
+
+
+def write(model, plan, folder) -> Pruned:
+    pruned = pruned_of(model, plan)
+    assert Onnx().refusal(pruned) == ""
+    Onnx().write(pruned, ExportConfig(), folder)
+    return pruned
+
+
+def session_of(folder):
+    runtime = pytest.importorskip("onnxruntime")
+    return runtime.InferenceSession(
+        folder / "model.onnx", providers=["CPUExecutionProvider"]
+    )
+
+
+def random_tokens(batch: int, length: int) -> torch.Tensor:
+    draw = torch.Generator().manual_seed(batch * length)
+    return torch.randint(1, VOCABULARY, (batch, length), generator=draw)
+
+
+def assert_computes_the_same(session, model, relative=RELATIVE) -> None:
+    """At sizes of all kinds, without and with padding on the left of one text."""
+    for batch, length, padding in (
+        (1, 1, 0),
+        (1, 24, 0),
+        (3, 7, 0),
+        (1, 40, 5),
+        (4, 24, 9),
+    ):
+        ids = random_tokens(batch, length)
+        mask = torch.ones_like(ids)
+        mask[0, :padding] = 0
+        with torch.no_grad():
+            whole = model(input_ids=ids, attention_mask=mask, use_cache=False)
+        inputs = {"input_ids": ids.numpy(), "attention_mask": mask.numpy()}
+        ours = torch.from_numpy(session.run(["logits"], inputs)[0])
+        assert ours.dtype == torch.float32
+        theirs, is_text = whole.logits.float(), mask.bool()
+        difference = (ours - theirs)[is_text].abs().max()
+        assert difference <= relative * theirs[is_text].abs().max()
+
+
+def probe_of(model, path, length: int = 24):
+    ids, windows = random_tokens(1, length), random_tokens(2, length)
+    with torch.no_grad():
+        logits = model(ids, use_cache=False).logits.contiguous()
+        said = model(windows, use_cache=False).logits[:, :-1]
+    loss = functional.cross_entropy(said.flatten(0, 1), windows[:, 1:].flatten())
+    save_file({"tokens": ids, "logits": logits, "windows": windows}, path)
+    return path, math.exp(float(loss))
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory):
+    """A pruned model and the folder that it was written into."""
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    model, plan = masked("llama", Structure.HEADS_AND_NEURONS)
+    folder = tmp_path_factory.mktemp("llama")
+    write(model, plan, folder)
+    return model, folder
+
+
+@needs_extra
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES_WRITTEN)
+def test_onnxruntime_computes_what_the_masked_model_does(family, tmp_path):
+    model, plan = masked(family, Structure.HEADS_AND_NEURONS)
+    before = {name: x.clone() for name, x in model.state_dict().items()}
+    write(model, plan, tmp_path)
+    assert_computes_the_same(session_of(tmp_path), model)
+    after = model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+@needs_extra
+@pytest.mark.slow
+def test_single_weights_are_zeros_in_matrices_of_full_size(tmp_path):
+    model, plan = masked("qwen2", Structure.ELEMENTS)
+    assert plan.is_empty
+    write(model, plan, tmp_path)
+    assert_computes_the_same(session_of(tmp_path), model)
+
+
+@needs_extra
+@pytest.mark.slow
+def test_a_model_in_bfloat16_is_written_in_float32(tmp_path):
+    model, plan = masked("llama", Structure.HEADS_AND_NEURONS)
+    wide = copy.deepcopy(model)
+    model.to(torch.bfloat16)
+    write(model, plan, tmp_path)
+    assert model.dtype == torch.bfloat16
+    # The rounded weights alone: `to` rounds the positions' frequencies as well, which
+    # stay float32 in a model that is loaded in bfloat16.
+    wide.load_state_dict(model.state_dict())
+    assert_computes_the_same(session_of(tmp_path), wide)
+
+
+@pytest.mark.slow
+def test_what_the_graph_takes_and_gives(llama):
+    session = session_of(llama[1])
+    taken = {x.name: (x.type, x.shape) for x in session.get_inputs()}
+    assert taken == {
+        "input_ids": ("tensor(int64)", ["batch", "length"]),
+        "attention_mask": ("tensor(int64)", ["batch", "length"]),
+    }
+    (given,) = session.get_outputs()
+    assert (given.name, given.type) == ("logits", "tensor(float)")
+    assert given.shape == ["batch", "length", VOCABULARY]
+
+
+@pytest.mark.slow
+def test_the_files_tell_nothing_of_this_machine(llama):
+    assert {path.name for path in llama[1].glob("model*")} == set(NAMES)
+    assert (llama[1] / "tokenizer.json").is_file()
+    graph = (llama[1] / "model.onnx").read_bytes()
+    assert b".py" not in graph and b"site-packages" not in graph
+
+
+@needs_extra
+@pytest.mark.slow
+def test_nothing_is_printed(tmp_path, capfd, caplog):
+    model, plan = masked("llama", Structure.NEURONS, seed=1)
+    write(model, plan, tmp_path)
+    out, errors = capfd.readouterr()
+    assert (out, errors) == ("", "")
+    assert not [x for x in caplog.records if x.levelno >= logging.WARNING]
+
+
+@needs_extra
+@pytest.mark.slow
+@pytest.mark.parametrize("is_tied", [False, True])
+def test_the_forecast_is_right_within_a_hundredth(is_tied, tmp_path):
+    config = LlamaConfig(
+        vocab_size=2048,
+        hidden_size=320,
+        intermediate_size=900,
+        num_hidden_layers=2,
+        num_attention_heads=5,
+        num_key_value_heads=5,
+        tie_word_embeddings=is_tied,
+    )
+    model = LlamaForCausalLM(config).eval().requires_grad_(False)
+    pruned = write(model, None, tmp_path)
+    taken = sum((tmp_path / name).stat().st_size for name in NAMES)
+    expected = Onnx().forecast(pruned, FileDtype.SAME)
+    assert expected == pytest.approx(taken, rel=0.01)
+
+
+@needs_extra
+def test_the_forecast_knows_what_no_checkpoint_holds():
+    model = tiny_model("gpt_neo")
+    masks = sum(x.numel() for name, x in model.named_buffers() if "bias" in name)
+    weights = sum(x.numel() for x in model.parameters())
+    expected = Onnx().forecast(pruned_of(model), FileDtype.SAME)
+    assert masks == 2 * 64 * 64
+    assert expected == pytest.approx(4 * weights + masks + 3 * 9_000, abs=200)
+
+
+@pytest.mark.slow
+def test_a_fresh_process_says_how_far_the_file_is_off(llama, tmp_path):
+    model, folder = llama
+    probe, perplexity = probe_of(model, tmp_path / "probe.safetensors")
+    looks = []
+    verdict = Onnx().verify(folder, probe, lambda: looks.append(1))
+    assert looks
+    assert verdict.tokens == 24
+    assert verdict.largest_difference <= RELATIVE * verdict.largest_logit
+    assert verdict.agreement == 1
+    assert verdict.perplexity == pytest.approx(perplexity, rel=1e-4)
+    assert verdict.checked_with.startswith("onnxruntime 1.")
+
+
+@pytest.mark.slow
+def test_another_model_is_found_out(llama, tmp_path):
+    other, _ = masked("llama", Structure.HEADS_AND_NEURONS, seed=1)
+    probe, _ = probe_of(other, tmp_path / "probe.safetensors")
+    verdict = Onnx().verify(llama[1], probe, lambda: None)
+    assert verdict.largest_difference > 0.1 * verdict.largest_logit
+    assert verdict.agreement < 1
+
+
+@pytest.mark.slow
+def test_a_graph_that_gives_no_numbers_is_found_out(llama, tmp_path):
+    model, folder = llama
+    size = (folder / "model.onnx.data").stat().st_size
+    (tmp_path / "model.onnx").write_bytes((folder / "model.onnx").read_bytes())
+    (tmp_path / "model.onnx.data").write_bytes(b"\xff" * size)
+    probe, _ = probe_of(model, tmp_path / "probe.safetensors")
+    verdict = Onnx().verify(tmp_path, probe, lambda: None)
+    assert verdict.largest_difference is None
+    assert verdict.perplexity is None
+
+
+@pytest.mark.slow
+def test_a_graph_without_its_weights_does_not_load(llama, tmp_path):
+    model, folder = llama
+    (tmp_path / "model.onnx").write_bytes((folder / "model.onnx").read_bytes())
+    probe, _ = probe_of(model, tmp_path / "probe.safetensors")
+    with pytest.raises(ExportError, match=r"does not load .*model\.onnx\.data"):
+        Onnx().verify(tmp_path, probe, lambda: None)
+
+
+@pytest.mark.slow
+def test_the_check_needs_neither_torch_nor_surgeon_nor_windows(
+    llama, tmp_path, monkeypatch
+):
+    model, folder = llama
+    probe, _ = probe_of(model, tmp_path / "probe.safetensors")
+    held = load_file(probe)
+    del held["windows"]
+    save_file(held, probe)
+    for name in ("torch", "transformers", "surgeon_engine"):
+        monkeypatch.setitem(sys.modules, name, None)
+    found = json.loads(json.dumps(onnx_check.compare(folder / "model.onnx", probe)))
+    assert (found["tokens"], found["perplexity"]) == (24, None)
+
+
+@needs_extra
+@pytest.mark.slow
+def test_a_model_that_torch_cannot_describe_is_an_error_with_its_name(tmp_path):
+    model = tiny_model("llama")
+
+    class Erratic(type(model)):
+        """Does not always do the same."""
+
+        def forward(self, input_ids=None, **others):
+            if int(input_ids.sum()) % 2:
+                return super().forward(input_ids=input_ids + 1, **others)
+            return super().forward(input_ids=input_ids, **others)
+
+    model.__class__ = Erratic
+    with pytest.raises(ExportError, match="torch cannot write LlamaModel as an ONNX"):
+        write(model, Plan(), tmp_path)
+
+
+@needs_extra
+def test_rows_and_columns_are_refused():
+    model, plan = masked("llama", Structure.ROWS_AND_COLUMNS)
+    assert "heads and neurons" in Onnx().refusal(pruned_of(model, plan))
+
+
+@needs_extra
+def test_a_falcon_that_needs_bfloat16_is_refused():
+    refusal = Onnx().refusal(pruned_of(tiny_model("falcon_multi_head")))
+    assert "bfloat16" in refusal
+    assert Onnx().refusal(pruned_of(tiny_model("falcon"))) == ""
+
+
+def test_what_is_not_installed_is_named(monkeypatch):
+    def find(name):
+        return None if name == "onnxscript" else object()
+
+    monkeypatch.setattr(onnx_file, "find_spec", find)
+    refusal = Onnx().refusal(pruned_of(tiny_model("llama")))
+    assert refusal == (
+        "ONNX files need packages that are not installed: onnxscript. Install them "
+        "with `pip install onnxscript`."
+    )

@@ -1,0 +1,406 @@
+"""What is written for transformers, and what is read back of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers.utils import hub
+
+from surgeon_engine.api.config.export import (
+    ExportConfig,
+    FileDtype,
+    Format,
+)
+from surgeon_engine.api.config.pruning import (
+    COUPLED,
+    Coupling,
+    Structure,
+)
+from surgeon_engine.api.config.run import (
+    Device,
+    ModelConfig,
+)
+from surgeon_engine.api.errors import (
+    ExportError,
+    ModelError,
+)
+from surgeon_engine.compaction.plan import (
+    KeptGroups,
+    KeptPart,
+    Plan,
+    Pruned,
+)
+from surgeon_engine.compaction.restore import restore
+from surgeon_engine.compaction.shrink import whole_pieces
+from surgeon_engine.export.isolated_process import run_apart
+from surgeon_engine.export.transformers import files as transformers_files
+from surgeon_engine.export.transformers.files import (
+    Compact,
+    Masked,
+    Stock,
+)
+from surgeon_engine.export.transformers.weight_files import (
+    named_dtype,
+    write_weights,
+)
+from surgeon_engine.model.coupling import groups_of
+from surgeon_engine.model.layers import (
+    find_blocks,
+    prunable_layers,
+)
+from surgeon_engine.model.load import (
+    LoadedModel,
+    load_model,
+)
+from surgeon_engine.model.source import (
+    ModelSource,
+    locate,
+)
+from tests.engine.compaction.test_shrink import assert_close, masked, tokens
+from tests.helpers.tiny_models import (
+    FAMILIES,
+    MORE_FAMILIES,
+    byte_tokenizer,
+    save_tiny_model,
+)
+
+WEIGHTS = "model.safetensors"
+PLAN = "kept.safetensors"
+
+
+def llama(**settings) -> LlamaForCausalLM:
+    """About two million weights."""
+    torch.manual_seed(0)
+    common = {
+        "vocab_size": 512,
+        "hidden_size": 256,
+        "intermediate_size": 768,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 8,
+        "architectures": ["LlamaForCausalLM"],
+    }
+    model = LlamaForCausalLM(LlamaConfig(**common | settings))
+    return model.eval().requires_grad_(False)
+
+
+def loaded(model, folder=Path("nowhere"), tokenizer=None) -> LoadedModel:
+    return LoadedModel(
+        ModelSource("Tiny", folder),
+        model,
+        tokenizer,
+        find_blocks(model),
+        prunable_layers(model),
+    )
+
+
+def without_neurons(model) -> Plan:
+    groups = groups_of(Coupling.NEURONS, model)
+    return Plan(
+        tuple(
+            KeptGroups(each, torch.arange(each.groups // (2 + i)))
+            for i, each in enumerate(groups)
+        )
+    )
+
+
+def without_rows_and_columns(model) -> Plan:
+    layers = prunable_layers(model)
+    return Plan(
+        layers=tuple(
+            KeptPart(
+                each, torch.arange(0, each.rows, 2), torch.arange(0, each.columns, 3)
+            )
+            for each in layers[:4]
+        )
+    )
+
+
+def pruned_of(model, plan: Plan) -> Pruned:
+    for each in plan.groups:
+        consumer = each.coupled.consumer
+        weight = consumer.weight()
+        size = consumer.columns // each.coupled.groups
+        weight[:, len(each.kept) * size :] = 0
+        consumer.write(weight)
+    return Pruned(loaded(model), plan)
+
+
+@pytest.mark.parametrize("dtype", [FileDtype.FLOAT32, FileDtype.FLOAT16])
+@pytest.mark.parametrize("writer", [Masked(), Compact()])
+@pytest.mark.parametrize("plan", [without_neurons, without_rows_and_columns])
+def test_the_file_is_as_large_as_was_forecast(plan, writer, dtype, tmp_path):
+    model = llama()
+    pruned = Pruned(loaded(model), plan(model))
+    forecast = writer.forecast(pruned, dtype)
+    writer.write(pruned, ExportConfig(dtype=dtype), tmp_path)
+    taken = (tmp_path / WEIGHTS).stat().st_size
+    assert taken > 2e6
+    assert taken == pytest.approx(forecast, rel=0.01)
+
+
+def test_shards_are_loaded_as_one(tmp_path):
+    model = llama()
+    model.save_pretrained(tmp_path)
+    (tmp_path / WEIGHTS).unlink()
+    write_weights(whole_pieces(model), torch.float32, 0.002, tmp_path)
+    shards = sorted(tmp_path.glob("model-*.safetensors"))
+    assert len(shards) >= 4
+    assert shards[0].name == f"model-00001-of-{len(shards):05}.safetensors"
+    assert all(path.stat().st_size <= 2.01e6 for path in shards)
+    again = AutoModelForCausalLM.from_pretrained(tmp_path)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(again.state_dict()[name], tensor)
+    torch.testing.assert_close(
+        restore(tmp_path, "Tiny").loaded.model.lm_head.weight, model.lm_head.weight
+    )
+
+
+def test_the_number_format_of_a_file_depends_on_its_form():
+    model = loaded(llama().bfloat16())
+    same = FileDtype.SAME
+    assert named_dtype(Format.MASKED, same, model) is FileDtype.BFLOAT16
+    assert named_dtype(Format.ONNX, same, model) is FileDtype.FLOAT32
+    assert named_dtype(Format.GGUF, FileDtype.Q8_0, model) is FileDtype.Q8_0
+    wide = replace(loaded(llama()), stored=torch.float16)
+    assert named_dtype(Format.COMPACT, same, wide) is FileDtype.FLOAT16
+
+
+def test_the_reason_why_widths_are_refused_is_told():
+    model = llama()
+    groups = groups_of(Coupling.HEADS, model)
+    plan = Plan(tuple(KeptGroups(each, torch.arange(3)) for each in groups))
+    refusal = Stock().refusal(Pruned(loaded(model), plan))
+    assert refusal.startswith("No plain model has these widths: ")
+    assert "hidden size (256) is not a multiple" in refusal
+    assert "validator" not in refusal
+
+
+def test_blocks_that_differ_from_the_beginning_are_refused_but_masked(monkeypatch):
+    model = llama()
+
+    def differ(*_) -> None:
+        raise ModelError("The blocks differ.", "Choose another form.")
+
+    monkeypatch.setattr(transformers_files, "compact", differ)
+    pruned = Pruned(loaded(model), without_neurons(model))
+    assert Compact().refusal(pruned) == "The blocks differ."
+    assert Stock().refusal(pruned).endswith(": The blocks differ.")
+    assert Masked().refusal(pruned) == ""
+
+
+TOKENIZER_FILES = {
+    "special_tokens_map.json": '{"eos_token": "</s>"}',
+    "tokenizer.model": "pieces",
+    "chat_template.jinja": "{{ messages }}",
+    "additional_chat_templates/tools.jinja": "{{ tools }}",
+}
+
+
+@pytest.fixture
+def model_with_tokenizer(tmp_path) -> LoadedModel:
+    folder = save_tiny_model(tmp_path / "original", "llama")
+    for name, text in TOKENIZER_FILES.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+    (folder / "notes.txt").write_text("no part of it")
+    return load_model(ModelConfig(str(folder), device=Device.CPU))
+
+
+def test_the_files_of_a_tokenizer_are_copied_as_they_are(
+    model_with_tokenizer, tmp_path
+):
+    original, folder = model_with_tokenizer.source.folder, tmp_path / "copy"
+    folder.mkdir()
+    Masked().write(Pruned(model_with_tokenizer, Plan()), ExportConfig(), folder)
+    for name in (*TOKENIZER_FILES, "tokenizer.json", "tokenizer_config.json"):
+        assert (folder / name).read_bytes() == (original / name).read_bytes()
+    assert not (folder / "notes.txt").exists()
+
+
+def test_the_tokenizer_of_a_gguf_file_is_saved_without_how_it_was_read(tmp_path):
+    tokenizer = byte_tokenizer()
+    tokenizer.init_kwargs |= {"is_local": True, "local_files_only": True}
+    source = ModelSource("Tiny", tmp_path, "tiny.gguf")
+    model = replace(loaded(llama(), tokenizer=tokenizer), source=source)
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    Masked().write(Pruned(model, Plan()), ExportConfig(), folder)
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    assert config["tokenizer_class"]
+    assert not config.keys() & {"is_local", "local_files_only"}
+    assert (folder / "tokenizer.json").is_file()
+
+
+@pytest.fixture(params=[Masked(), Compact()], ids=["masked", "compact"])
+def checkpoint(request, tmp_path) -> Path:
+    model = llama(intermediate_size=64, hidden_size=64)
+    pruned = pruned_of(model, without_neurons(model))
+    request.param.write(pruned, ExportConfig(), tmp_path)
+    return tmp_path
+
+
+def changed(folder: Path, change) -> None:
+    tensors = load_file(folder / WEIGHTS)
+    change(tensors)
+    save_file(tensors, folder / WEIGHTS, {"format": "pt"})
+
+
+def refusal_of(folder: Path) -> str:
+    with pytest.raises(ModelError) as error:
+        restore(folder, "Tiny")
+    assert "xport the run again" in error.value.hint
+    return error.value.message
+
+
+def test_what_is_restored_has_the_name_that_it_is_given(checkpoint):
+    pruned = restore(checkpoint, "Llama 3.2 1B")
+    assert pruned.loaded.source == ModelSource("Llama 3.2 1B", checkpoint)
+    assert not pruned.plan.is_empty
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, PLAN])
+def test_a_truncated_file_is_named(checkpoint, name):
+    path = checkpoint / name
+    path.write_bytes(path.read_bytes()[:-10])
+    assert f"{path} is damaged (" in refusal_of(checkpoint)
+
+
+def test_a_missing_tensor_is_named(checkpoint):
+    changed(checkpoint, lambda x: x.pop("model.layers.1.mlp.up_proj.weight"))
+    assert refusal_of(checkpoint) == (
+        f"The weights in {checkpoint} lack model.layers.1.mlp.up_proj.weight."
+    )
+
+
+def test_a_tensor_of_another_shape_is_named(checkpoint):
+    name = "model.layers.0.mlp.down_proj.weight"
+    changed(checkpoint, lambda x: x.update({name: torch.zeros(64, 5)}))
+    assert "should stay" in refusal_of(checkpoint)
+
+
+def test_the_files_of_another_model_are_refused(checkpoint):
+    save_file({"h.0.weight": torch.zeros(3)}, checkpoint / WEIGHTS)
+    assert "lack model.embed_tokens.weight" in refusal_of(checkpoint)
+
+
+def test_a_folder_without_weights_is_refused(checkpoint):
+    (checkpoint / WEIGHTS).unlink()
+    assert refusal_of(checkpoint) == f"{checkpoint} holds no weights."
+
+
+def test_a_plain_checkpoint_that_lacks_a_tensor_is_refused(checkpoint):
+    shutil.rmtree(checkpoint)
+    llama().save_pretrained(checkpoint)
+    changed(checkpoint, lambda x: x.pop("model.norm.weight"))
+    assert "lack model.norm.weight" in refusal_of(checkpoint)
+
+
+@pytest.mark.parametrize("writer", [Compact(), Masked()])
+def test_a_model_whose_config_named_no_class_is_restored(tmp_path, writer):
+    """As one that was read from a GGUF file."""
+    model, plan = masked("llama", Structure.NEURONS)
+    model.config.architectures = None
+    writer.write(pruned_of(model, plan), ExportConfig(), tmp_path)
+    again = restore(tmp_path, "Tiny")
+    assert type(again.loaded.model) is LlamaForCausalLM
+    ids = tokens(2)
+    with torch.no_grad():
+        assert_close(again.loaded.model(ids).logits, model(ids).logits)
+
+
+def test_a_plan_holds_no_weights(checkpoint):
+    source = ModelSource("Tiny", checkpoint)
+    assert source.weight_files == (checkpoint / WEIGHTS,)
+    (checkpoint / WEIGHTS).unlink()
+    with pytest.raises(ModelError, match=r"no \.safetensors file"):
+        locate(str(checkpoint))
+
+
+def apart(tmp_path, code: str, reason_after: str = "") -> ExportError:
+    program = tmp_path / "program.py"
+    program.write_text(code)
+    with pytest.raises(ExportError, match="does not load in a fresh process") as error:
+        run_apart(program, ("a", "b"), lambda: None, reason_after)
+    return error.value
+
+
+REPORT = "Please report this with the name of the model."
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "is_short_of_memory"),
+    [
+        ("import surgeon_engine", "surgeon_engine is not to be had here", False),
+        ("import surgeon_gui.app", "surgeon_gui is not to be had here", False),
+        ("import fresh_process", "No module named 'fresh_process'", False),
+        ("raise ValueError('no such width.')", "no such width", False),
+        ("raise MemoryError", "MemoryError", True),
+        ("import sys; sys.exit('out of memory')", "out of memory", True),
+        ("import os; os.kill(os.getpid(), 9)", "it was killed", True),
+        ("import os; os.abort()", "", False),
+        ("", "exit code 0", False),
+    ],
+)
+def test_a_program_that_fails_says_why(tmp_path, code, reason, is_short_of_memory):
+    error = apart(tmp_path, code)
+    assert f"{reason}." in error.message
+    assert (error.hint != REPORT) is is_short_of_memory
+
+
+def test_the_reason_may_stand_in_an_earlier_line(tmp_path):
+    code = "import sys; sys.exit('llama: error loading: wrong shape\\nno model')"
+    assert "process: wrong shape." in apart(tmp_path, code, "error loading: ").message
+    assert "process: no model." in apart(tmp_path, code, "something else").message
+
+
+def test_nothing_lies_in_the_way_of_a_program(tmp_path, monkeypatch):
+    (tmp_path / "json.py").write_text("raise RuntimeError")
+    monkeypatch.chdir(tmp_path)
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import json, sys\n"
+        "assert sys.argv[1:] == ['a', 'b'] and __name__ == '__main__'\n"
+        'print(\'{"tokens": 1, "largest_difference": null, "largest_logit": 0, \'\n'
+        '      \'"agreement": 1, "perplexity": null, "checked_with": "x"}\')\n'
+    )
+    assert run_apart(program, ("a", "b"), lambda: None).tokens == 1
+
+
+@pytest.mark.parametrize("structure", [*COUPLED, Structure.ROWS_AND_COLUMNS])
+@pytest.mark.parametrize("family", FAMILIES | MORE_FAMILIES)
+def test_what_is_written_is_loaded_by_the_code_beside_it(tmp_path, family, structure):
+    model, plan = masked(family, structure)
+    folder = tmp_path / f"{family}_{structure}"  # by whose name the code is cached
+    folder.mkdir()
+    Compact().write(pruned_of(model, plan), ExportConfig(), folder)
+    read, found = AutoModelForCausalLM.from_pretrained(
+        folder, trust_remote_code=True, output_loading_info=True
+    )
+    assert type(read).__module__.startswith("transformers_modules.")
+    assert not any(found.values())
+    ids = tokens(2)
+    with torch.no_grad():
+        assert_close(read(ids).logits, model(ids).logits)
+
+
+def test_code_of_checkpoints_is_not_left_among_those_of_the_user(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import json, os\n"
+        "from transformers.utils import hub\n"
+        "said = hub.HF_MODULES_CACHE\n"
+        "assert os.path.isdir(said), said\n"
+        "print(json.dumps({'tokens': 1, 'largest_difference': 0.0,\n"
+        "    'largest_logit': 1.0, 'agreement': 1.0, 'perplexity': None,\n"
+        "    'checked_with': said}))\n"
+    )
+    folder = Path(run_apart(program, [], lambda: None).checked_with)
+    assert not folder.exists()
+    assert folder != Path(hub.HF_MODULES_CACHE)

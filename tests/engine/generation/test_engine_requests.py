@@ -1,0 +1,181 @@
+"""The engine keeps the playground's models only as long as nothing else needs room."""
+
+from __future__ import annotations
+
+import queue
+import sys
+import threading
+
+import psutil
+import pytest
+
+from surgeon_engine import server
+from surgeon_engine.api.config.run import (
+    Device,
+    ModelConfig,
+)
+from surgeon_engine.api.json_process import Child
+from surgeon_engine.api.messages.benchmark import Settings
+from surgeon_engine.api.messages.commands import (
+    Cancel,
+    Generate,
+    InspectModel,
+    MeasureModels,
+)
+from surgeon_engine.api.messages.events import Failed
+from surgeon_engine.api.messages.generation import (
+    Generated,
+    GenerationSettings,
+    ModelsLoaded,
+    Side,
+    TokenWritten,
+)
+from surgeon_engine.api.messages.sources import ModelInspected
+from surgeon_engine.generation import pair
+from surgeon_engine.generation.generate import Playground
+from surgeon_engine.measurement.messages import (
+    ReadPrompt,
+    Reply,
+    Timed,
+)
+from surgeon_engine.runtime.run_context import RunCancelled
+from tests.helpers.tiny_models import save_tiny_model
+from tests.helpers.writers import DeskChild, Written
+
+PATIENCE = 60  # seconds
+# Answers with its seed; says nothing if that is below 0 and ends if it is 0.
+ECHO = """
+import json, sys
+for line in sys.stdin:
+    asked = json.loads(line)
+    if asked["seed"] == 0:
+        sys.exit()
+    if asked["seed"] > 0:
+        said = {"type": "Timed", "seconds": float(asked["seed"])}
+        print(json.dumps(said), flush=True)
+"""
+
+
+@pytest.fixture
+def folders(tmp_path):
+    return [str(save_tiny_model(tmp_path / str(seed), seed=seed)) for seed in range(2)]
+
+
+@pytest.fixture
+def engine(monkeypatch):
+    """An engine in a thread, whose models live in this process; gives what waits."""
+    monkeypatch.setattr(pair, "Child", DeskChild)
+    monkeypatch.setattr(DeskChild, "opened", [])
+    arrived: queue.Queue = queue.Queue()
+    made = server.Engine(arrived.put)
+    thread = threading.Thread(target=made.serve)
+    thread.start()
+
+    def ask(command, *kinds):
+        made.hear(command)
+        while True:
+            envelope = arrived.get(timeout=PATIENCE)
+            if envelope.run == command.run and isinstance(envelope.event, kinds):
+                return envelope.event
+
+    made.ask = ask
+    yield made
+    made.stop()
+    thread.join()
+    assert not any(child.is_alive for child in DeskChild.opened)
+
+
+def generate(folders, run="generate-1", **settings):
+    chosen = GenerationSettings(**{"new_tokens": 3, "device": Device.CPU} | settings)
+    return Generate(
+        run=run, original=folders[0], pruned=folders[1], prompt="A", settings=chosen
+    )
+
+
+def are_warm():
+    return [child.is_alive for child in DeskChild.opened] == [True, True]
+
+
+def test_small_questions_leave_the_models_warm_and_large_ones_do_not(engine, folders):
+    assert engine.ask(generate(folders), Generated, Failed).original.tokens == 3
+    model = ModelConfig(folders[0])
+    engine.ask(InspectModel(run="inspect-1", model=model), ModelInspected)
+    assert are_warm()
+    engine.ask(MeasureModels(run="measure-1", sources=(), settings=Settings()), Failed)
+    assert not are_warm()
+
+
+def test_models_that_nobody_asks_are_given_up(engine, folders, monkeypatch):
+    monkeypatch.setattr(server, "_IDLE_SECONDS", 0.01)
+    closed = threading.Event()
+    close = Playground.close
+    monkeypatch.setattr(
+        Playground, "close", lambda self: (close(self), closed.set())[0]
+    )
+    engine.ask(generate(folders), Generated)
+    closed.clear()
+    assert closed.wait(PATIENCE)
+    assert not are_warm()
+    assert engine.ask(generate(folders, "generate-2"), Generated)
+
+
+def test_a_cancelled_text_is_cancelled_and_the_next_one_is_written(engine, folders):
+    engine.ask(generate(folders, new_tokens=50), TokenWritten)
+    engine.hear(Cancel(run="generate-1"))
+    assert engine.ask(generate(folders, "generate-2"), Generated).pruned.tokens == 3
+    assert are_warm()
+
+
+def test_an_answer_that_nobody_waits_for_is_not_taken_for_the_next():
+    command = (sys.executable, "-c", ECHO)
+    with Child("model", command, Reply) as child:
+        with pytest.raises(RunCancelled):
+            child.ask(request(1), Timed, cancel)
+        assert child.settles(PATIENCE)
+        assert child.ask(request(2), Timed, lambda: None).seconds == 2.0
+
+
+def test_a_process_that_is_mute_or_gone_does_not_settle():
+    command = (sys.executable, "-c", ECHO)
+    for seed, patience in ((-1, 0.01), (0, PATIENCE)):
+        with Child("model", command, Reply) as child:
+            with pytest.raises(RunCancelled):
+                child.ask(request(seed), Timed, cancel)
+            assert not child.settles(patience)
+
+
+def request(seed):
+    return ReadPrompt(tokens=1, vocabulary=1, seed=seed)
+
+
+def cancel():
+    raise RunCancelled
+
+
+@pytest.mark.slow
+def test_models_in_processes_of_their_own_write_the_same(folders, monkeypatch):
+    playground = Playground()
+    told = Written().run(playground, *folders, temperature=1.0)
+    assert len(psutil.Process().children(recursive=True)) == 2
+    assert told.of(ModelsLoaded) == [ModelsLoaded("0", "1", False)]
+    for answer in (told.answer.original, told.answer.pruned):
+        assert answer.memory_bytes > 50_000_000
+    monkeypatch.setattr(pair, "Child", DeskChild)
+    here = Written().run(Playground(), *folders, temperature=1.0)
+    for side in Side:
+        assert told.text(side) == here.text(side)
+        assert [x.nats for x in told.found(side)] == pytest.approx(
+            [x.nats for x in here.found(side)], rel=1e-4, abs=1e-6
+        )
+    playground.close()
+    assert not psutil.Process().children(recursive=True)
+
+
+@pytest.mark.slow
+def test_a_cancel_while_models_are_loaded_leaves_no_process(folders):
+    playground, told = Playground(), Written()
+    told.react = lambda event: told.session.hear(Cancel(run="test"))
+    with pytest.raises(RunCancelled):
+        told.run(playground, *folders)
+    assert not playground.is_open
+    assert not psutil.Process().children(recursive=True)

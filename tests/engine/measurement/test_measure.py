@@ -1,0 +1,419 @@
+"""Models take turns, figures are what they say, and no process is left behind."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from benchmarks import export_speed
+from surgeon_engine.api.config.export import ExportConfig
+from surgeon_engine.api.config.pruning import (
+    PruningConfig,
+    Structure,
+)
+from surgeon_engine.api.config.run import (
+    Device,
+    ModelConfig,
+)
+from surgeon_engine.api.errors import (
+    ConfigError,
+    EvaluationError,
+    ModelError,
+)
+from surgeon_engine.api.json_process import Child
+from surgeon_engine.api.messages.benchmark import (
+    Measured,
+    ModelMeasured,
+    Rate,
+    Settings,
+    in_words,
+    rate_of,
+    speedups,
+    table,
+)
+from surgeon_engine.compaction.plan import Pruned, plan_of
+from surgeon_engine.export.transformers.files import Compact
+from surgeon_engine.measurement import (
+    benchmark_process as bench_process,
+)
+from surgeon_engine.measurement import (
+    measure,
+)
+from surgeon_engine.measurement.messages import (
+    Finish,
+    Generate,
+    Load,
+    Loaded,
+    ReadPrompt,
+    Reply,
+)
+from surgeon_engine.model.load import load_model
+from surgeon_engine.pruning.structures.units import units_of
+from tests.helpers.tiny_models import VOCABULARY, save_tiny_model, tiny_model
+
+WINDOW = 64  # the longest of the tiny models
+QUICK = Settings(rounds=2, warm_ups=1, generated_tokens=4, device=Device.CPU)
+# Says what a measuring process would, takes as many seconds as its model's name says,
+# and keeps what it was asked.
+FAKE = """
+import json, sys
+for line in sys.stdin:
+    asked = json.loads(line)
+    kind = asked.pop("type")
+    if kind == "Load":
+        name = asked["model"]["source"]
+        if name == "garbled":
+            print("loading ...")
+        elif name == "dead":
+            sys.exit("Traceback\\nOSError: no such disk.")
+        elif name == "refused":
+            print('{"type": "Refused", "message": "No model.", "hint": "Another."}')
+        else:
+            print(json.dumps({"type": "Loaded", "name": name, "vocabulary": 50,
+                "file_bytes": 4000, "parameters": 1000, "longest_window": 40,
+                "bytes_in_use": 10**8, "threads": 2, "device": "CPU"}))
+    elif kind == "Finish":
+        print(json.dumps({"type": "Finished", "bytes_in_use": 10**8, "zeros": 0}))
+    else:
+        with open(sys.argv[1], "a") as log:
+            log.write(json.dumps([name, kind, asked]) + "\\n")
+        print(json.dumps({"type": "Timed", "seconds": float(name)}))
+    sys.stdout.flush()
+"""
+
+
+@pytest.fixture
+def asked(monkeypatch, tmp_path):
+    """Fake processes; gives what they were asked, as model, kind, details."""
+    log = tmp_path / "log"
+    log.touch()
+    command = (sys.executable, "-c", FAKE, str(log))
+    monkeypatch.setattr(measure, "COMMAND", command)
+    return lambda: [json.loads(line) for line in log.read_text().splitlines()]
+
+
+@pytest.fixture(autouse=True)
+def no_process_is_left():
+    yield
+    assert not psutil.Process().children(recursive=True)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory) -> tuple[str, str]:
+    """A tiny model, and a compact one with half its neurons."""
+    folder = tmp_path_factory.mktemp("models")
+    original = save_tiny_model(folder / "original", "llama")
+    loaded = load_model(ModelConfig(str(original), device=Device.CPU))
+    units = units_of(PruningConfig(structure=Structure.NEURONS), loaded.model)
+    gone = {
+        unit.measured.name: torch.arange(unit.candidates) % 2 == 1 for unit in units
+    }
+    for unit in units:
+        for layer, zeros in unit.zeros(gone[unit.measured.name]):
+            layer.write(layer.weight().masked_fill(zeros, 0))
+    (folder / "compact").mkdir()
+    pruned = Pruned(loaded, plan_of(units, gone))
+    Compact().write(pruned, ExportConfig(), folder / "compact")
+    return str(original), str(folder / "compact")
+
+
+def nothing():
+    pass
+
+
+def model(name="model", rounds=(10.0, 10.0, 10.0), **other) -> ModelMeasured:
+    """Figures in which prompts are read ten times as fast as tokens are generated."""
+    generation = rate_of(1, [1 / rate for rate in rounds])
+    prompt = rate_of(10, [1 / rate for rate in rounds])
+    given = {"prompt": prompt, "generation": generation}
+    given |= {"file_bytes": 4_000_000_000, "parameters": 1_000_000_000}
+    given |= {"loaded_bytes": 4_500_000_000, "peak_bytes": 5_000_000_000}
+    return ModelMeasured(name=name, **given | other)
+
+
+def measured(*models) -> Measured:
+    rounds = len(models[0].generation.rounds)
+    return Measured(models, 2, 512, 32, rounds, "CPU (2 threads)")
+
+
+def test_models_take_turns_and_the_one_that_begins_changes(asked):
+    settings = Settings(rounds=2, warm_ups=1)
+    steps = []
+    measure.measure(("1", "2"), settings, nothing, lambda: steps.append(1))
+    order = [(name, kind) for name, kind, _ in asked()]
+    assert order == [
+        (name, kind)
+        for names in ("21", "12", "21")  # the first round warms up
+        for kind in ("ReadPrompt", "Generate")
+        for name in names
+    ]
+    assert len(steps) == settings.turns(2) == len(order)
+
+
+def test_both_models_do_the_same_work_within_the_shorter_window(asked):
+    measure.measure(("1", "2"), Settings(rounds=2), nothing)
+    ours, theirs = (
+        [(kind, details) for name, kind, details in asked() if name == model]
+        for model in "12"
+    )
+    assert ours == theirs
+    for kind, details in ours:
+        tokens = details["tokens"] + details.get("prompt_tokens", 0)
+        assert tokens == 40
+        assert kind == "Generate" or details["vocabulary"] == 50
+
+
+def test_rates_are_tokens_by_the_seconds_of_the_rounds_that_count(asked):
+    found = measure.measure(("2", "0.5"), Settings(rounds=3), nothing)
+    slow, fast = found.models
+    assert slow.prompt == Rate(20.0, 20.0, 20.0, (20.0,) * 3)
+    assert fast.generation.median == pytest.approx(24 / 0.5)
+    assert (found.prompt_tokens, found.generated_tokens, found.rounds) == (40, 24, 3)
+    assert speedups(found).prompt.median == speedups(found).generation.high == 4.0
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("dead", "dead cannot be measured: OSError: no such disk."),
+        ("garbled", 'garbled cannot be measured: its process said "loading ...".'),
+    ],
+)
+def test_a_process_that_fails_gives_a_sentence(asked, name, sentence):
+    with pytest.raises(EvaluationError) as caught:
+        measure.measure(("1", name), QUICK, nothing)
+    assert caught.value.message == sentence
+    assert caught.value.hint
+
+
+def test_what_check_raises_ends_the_processes(asked):
+    calls = iter(range(5))
+    with pytest.raises(StopIteration):
+        measure.measure(("1", "2"), QUICK, lambda: next(calls))
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_one_or_two_models_are_measured(count):
+    with pytest.raises(ConfigError, match="One or two models"):
+        measure.measure(["demo"] * count, QUICK, nothing)
+
+
+@pytest.mark.slow
+def test_figures_of_real_processes_are_consistent(folders):
+    ballast = torch.ones(700_000_000, dtype=torch.uint8)  # no business of theirs
+    found = measure.measure(folders, QUICK, nothing)
+    original, compact = found.models
+    assert (original.name, compact.name) == ("original", "compact")
+    assert original.parameters - compact.parameters == 2 * 3 * 16 * 12
+    assert (found.prompt_tokens, found.generated_tokens) == (WINDOW, 4)
+    for each, folder in zip(found.models, folders, strict=True):
+        weights = Path(folder) / "model.safetensors"
+        assert each.file_bytes == weights.stat().st_size
+        assert each.zeros == 0
+        assert 0 < max(each.loaded_bytes, each.peak_bytes) < len(ballast)
+        for rate in (each.prompt, each.generation):
+            assert len(rate.rounds) == 2
+            assert 0 < rate.low <= rate.median <= rate.high
+
+
+@pytest.mark.slow
+def test_a_broken_model_gives_a_sentence_and_a_process_without_owner_ends(tmp_path):
+    (tmp_path / "config.json").write_text("{")
+    with Child(str(tmp_path), measure.COMMAND, Reply) as child:
+        load = Load(ModelConfig(str(tmp_path)), 0)
+        with pytest.raises(ModelError, match="is not valid JSON") as caught:
+            child.ask(load, Loaded, nothing)
+        assert caught.value.hint
+        child._process.stdin.close()
+        assert child._process.wait(timeout=60) == 0
+
+
+def test_a_model_that_is_refused_leaves_no_process(asked):
+    with pytest.raises(ModelError, match="No model") as caught:
+        measure.measure(("1", "refused"), QUICK, nothing)
+    assert caught.value.hint == "Another."
+
+
+@pytest.mark.slow
+def test_the_bench_does_what_it_is_asked(folders):
+    bench = bench_process.Bench()
+    _, compact = folders
+    loaded = bench.answer(Load(ModelConfig(compact, device=Device.CPU), 0))
+    assert (loaded.vocabulary, loaded.longest_window) == (VOCABULARY, WINDOW)
+    assert bench.answer(ReadPrompt(8, VOCABULARY, 0)).seconds > 0
+    assert bench.answer(Generate(4, 2, VOCABULARY, 0)).seconds > 0
+    assert bench.answer(Finish()).bytes_in_use > 0
+
+
+def test_a_damaged_compact_checkpoint_is_refused(folders, tmp_path):
+    _, compact = folders
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_bytes((Path(compact) / name).read_bytes())
+    config = (tmp_path / "config.json").read_text()
+    (tmp_path / "config.json").write_text(config.replace("PrunedLlama", "PrunedX"))
+    with pytest.raises(ModelError, match="has no X"):
+        bench_process.load(ModelConfig(str(tmp_path), device=Device.CPU))
+
+
+@pytest.mark.parametrize("family", ["llama", "opt", "gpt2", "bloom", "gemma3"])
+def test_generation_gives_the_tokens_that_transformers_gives(family):
+    patient = tiny_model(family)
+    draw = torch.Generator().manual_seed(1)
+    prompt = torch.randint(1, VOCABULARY, (1, 12), generator=draw)
+    ours, seconds = bench_process.generated(patient, prompt, 6)
+    settings = {"max_new_tokens": 7, "do_sample": False, "eos_token_id": None}
+    settings["attention_mask"] = torch.ones_like(prompt)
+    theirs = patient.generate(prompt, **settings)
+    assert seconds > 0
+    assert torch.equal(ours, theirs[:, 12:])
+
+
+def test_zeros_are_counted():
+    patient = tiny_model("llama")
+    patient.lm_head.weight[:2] = 0
+    assert bench_process.zeros_in(patient) == 2 * 16
+
+
+def test_a_spread_leaves_out_the_extremes_of_many_rounds():
+    few = rate_of(10, [10.0, 1.0, 5.0])
+    assert few == Rate(2.0, 1.0, 10.0, (1.0, 10.0, 2.0))
+    many = rate_of(1, [1.0, 1.0, 0.5, 1.0, 0.5, 0.1, 100.0])
+    assert (many.median, many.low, many.high) == (1.0, 1.0, 2.0)
+
+
+def test_speedups_compare_round_by_round():
+    first = model(rounds=(10.0, 5.0, 20.0))
+    second = model(rounds=(15.0, 7.5, 30.0))
+    ratio = speedups(measured(first, second)).generation
+    assert (ratio.median, ratio.low, ratio.high) == pytest.approx((1.5, 1.5, 1.5))
+    unknown = model(generation=Rate(10.0, 9.0, 12.0))  # then the widest spread
+    ratio = speedups(measured(unknown, unknown)).generation
+    assert (ratio.median, ratio.low, ratio.high) == (1.0, 0.75, 12 / 9)
+
+
+@pytest.mark.parametrize(
+    ("second", "sentence"),
+    [
+        (
+            model(rounds=(15.0, 15.3, 15.2), peak_bytes=4_390_000_000),
+            "Generation is 1.52 times as fast (15.2 against 10.0 tokens/s), prompts "
+            "1.52 times; memory 0.61 GB less.",
+        ),
+        (
+            model(rounds=(5.0, 5.0, 5.0), peak_bytes=6_000_000_000),
+            "Generation is slower, 0.50 times as fast (5.0 against 10.0 tokens/s), "
+            "prompts 0.50 times; memory 1.00 GB more.",
+        ),
+        (
+            model(rounds=(15.0, 15.0, 15.0), prompt=model().prompt),
+            "Generation is 1.50 times as fast (15.0 against 10.0 tokens/s), prompts "
+            "are not measurably faster; memory the same.",
+        ),
+        (
+            model(rounds=(15.0, 15.0, 15.0), generation=model().generation),
+            "Generation is not measurably faster (10.0 against 10.0 tokens/s), "
+            "prompts 1.50 times as fast; memory the same.",
+        ),
+        (
+            model(prompt=rate_of(10, [0.2, 0.2, 0.2])),
+            "Generation is not measurably faster (10.0 against 10.0 tokens/s), "
+            "prompts are slower, 0.50 times as fast; memory the same.",
+        ),
+        (
+            model(rounds=(9.0, 12.0, 13.0), parameters=900_000_000),
+            "It is not measurably faster here: generation 1.20 times (0.90 to 1.30), "
+            "prompts 1.20 times (0.90 to 1.30); memory the same.",
+        ),
+        (
+            model(rounds=(10.1, 10.2, 10.2)),  # by less than two equal models may be
+            "It is not measurably faster here: generation 1.02 times (1.01 to 1.02), "
+            "prompts 1.02 times (1.01 to 1.02); memory the same.",
+        ),
+        (
+            model(rounds=(9.0, 12.0, 13.0), zeros=400_000_000),
+            "It is not faster here: zeros stand in matrices of the same size, and the "
+            "processor multiplies by them all the same.",
+        ),
+    ],
+)
+def test_two_models_are_compared_in_a_sentence(second, sentence):
+    assert in_words(measured(model(), second)) == sentence
+
+
+def test_one_model_is_described_in_a_sentence():
+    assert in_words(measured(model("Demo"))) == (
+        "Demo generates 10.0 tokens/s and reads prompts at 100 tokens/s here; memory "
+        "5.00 GB."
+    )
+
+
+def test_the_table_is_aligned_and_says_how_it_was_taken():
+    second = model("pruned", (15.0, 15.2, 15.3), file_bytes=61_000_000)
+    lines = table(measured(model("original"), second)).splitlines()
+    rows, notes = lines[:7], lines[7:]
+    assert len({len(row) for row in rows}) == 1
+    assert rows[0].split() == ["original", "pruned", "ratio"]
+    assert rows[1].split() == ["file", "size", "4.00", "GB", "61.0", "MB", "0.02"]
+    assert "10.0 (10.0 to 10.0)" in rows[4]
+    assert rows[4].endswith("1.52 (1.50 to 1.53)")
+    assert notes[0] == "CPU (2 threads), float32."
+    assert "512 tokens" in notes[1]
+    assert "brackets the lowest and the highest round" in notes[2]
+    assert "  ratio" not in table(measured(model()))
+
+
+def test_only_the_process_itself_imports_torch():
+    code = (
+        "import sys, surgeon_engine.api.messages.benchmark as _;"
+        "import surgeon_engine.measurement.measure;"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_an_embedding_counts_as_weights_that_are_read_only_as_a_head():
+    untied, tied = tiny_model("llama"), tiny_model("gpt2")
+    every = sum(parameter.numel() for parameter in untied.parameters())
+    assert export_speed.work_of(untied).of_token == every - VOCABULARY * 16
+    positions = WINDOW * 16
+    every = sum(parameter.numel() for parameter in tied.parameters())
+    assert export_speed.work_of(tied).of_token == every - positions
+    assert export_speed.work_of(tied).head == VOCABULARY * 16
+
+
+def test_the_benchmark_sets_what_is_measured_beside_the_ideal(
+    folders, tmp_path, monkeypatch, capsys
+):
+    found = measured(model(), model(rounds=(15.0, 15.2, 15.3)))
+    monkeypatch.setattr(export_speed, "measure", lambda *_: found)
+    original, compact = folders
+    out = tmp_path / "table.md"
+    arguments = [f"--original={original}", "--pruned", compact, f"--out={out}"]
+    assert export_speed.main(arguments) == 0
+    written = out.read_text()
+    assert written == capsys.readouterr().out
+    models = [bench_process.load(ModelConfig(folder)) for folder in folders]
+    work = [export_speed.work_of(each) for each in models]
+    ideal = work[0].of_token / work[1].of_token
+    lines = written.splitlines()
+    assert len({line.count("|") for line in lines[:4]}) == 1
+    assert f"| 1.52 (1.50 to 1.53) | {ideal:.2f} | {1.52 / ideal:.0%} |" in lines[3]
+
+
+def test_the_benchmark_says_where_the_time_goes(folders, capsys):
+    original, compact = folders
+    arguments = [f"--original={original}", "--pruned", compact, "--profile"]
+    assert export_speed.main([*arguments, "--prompt=32"]) == 0
+    assert capsys.readouterr().out.count("One generated token") == 2
+
+
+def test_the_benchmark_says_what_it_cannot_read(tmp_path, capsys):
+    arguments = ["--original", str(tmp_path / "none"), "--pruned", "x"]
+    assert export_speed.main(arguments) == 1
+    assert "There is no model at" in capsys.readouterr().err

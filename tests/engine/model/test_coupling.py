@@ -1,0 +1,340 @@
+"""A group of heads or neurons is what only its own columns read, in every family.
+
+That is: without a group's columns of the consumer, the model computes the same as
+without the group's rows of the producers; and every row has exactly one owner.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from surgeon_engine.api.config.pruning import (
+    BY_LAYER,
+    COUPLED,
+    SPARSE,
+    Coupling,
+    Structure,
+)
+from surgeon_engine.api.errors import PruningError
+from surgeon_engine.model import coupling
+from surgeon_engine.model.coupling import (
+    coupled_groups,
+    structure_support,
+)
+from surgeon_engine.model.families import Order
+from surgeon_engine.model.layers import (
+    find_blocks,
+    prunable_layers,
+)
+from tests.engine.curvature.test_collect import assert_like_a_full_backward
+from tests.helpers.tiny_models import (
+    COUPLED_FAMILIES,
+    FAMILIES,
+    MORE_FAMILIES,
+    NEURON_FAMILIES,
+    VOCABULARY,
+    tiny_model,
+)
+
+STRUCTURES = {Coupling.HEADS: Structure.HEADS, Coupling.NEURONS: Structure.NEURONS}
+EVERY = FAMILIES | MORE_FAMILIES
+COUPLED_EVERY = COUPLED_FAMILIES + tuple(MORE_FAMILIES)
+CASES = [(family, kind) for family in COUPLED_EVERY for kind in Coupling]
+CASES += [(family, Coupling.NEURONS) for family in NEURON_FAMILIES]
+WITHOUT_SHARED_HEADS = {
+    "opt",
+    "gpt_neox",
+    "gpt2",
+    "gpt_neo",
+    "gptj",
+    "bloom",
+    "xglm",
+    "falcon_multi_head",
+}
+WIDE = {"gpt2", "bloom"}  # their MLPs are four times the hidden size
+each_group_kind = pytest.mark.parametrize(("family", "kind"), CASES)
+
+
+def logits(model) -> torch.Tensor:
+    g = torch.Generator().manual_seed(0)
+    return model(torch.randint(VOCABULARY, (2, 20), generator=g)).logits
+
+
+def logits_without(model, layers_and_parts) -> torch.Tensor:
+    """What the model computes while these parts of these weights are zero."""
+    kept = [(layer, layer.weight()) for layer, _ in layers_and_parts]
+    for layer, part in layers_and_parts:
+        W = layer.weight()
+        W[part] = 0
+        layer.write(W)
+    result = logits(model)
+    for layer, W in kept:
+        layer.write(W)
+    return result
+
+
+def columns_of(coupled, group: int) -> slice:
+    size = coupled.consumer.columns // coupled.groups
+    return slice(group * size, (group + 1) * size)
+
+
+def largest_difference(model, coupled, group: int) -> float:
+    """Between the model without the columns and without the rows of a group."""
+    without_columns = logits_without(
+        model, [(coupled.consumer, (slice(None), columns_of(coupled, group)))]
+    )
+    without_rows = logits_without(
+        model, [(p.layer, p.group_of_row == group) for p in coupled.producers]
+    )
+    assert (without_columns - logits(model)).abs().max() > 1e-3
+    return float((without_columns - without_rows).abs().max())
+
+
+@each_group_kind
+def test_without_its_columns_the_model_is_the_same_as_without_its_rows(family, kind):
+    model = tiny_model(family)
+    for coupled in coupled_groups(STRUCTURES[kind], model):
+        for group in {0, 1, coupled.groups - 1}:
+            assert largest_difference(model, coupled, group) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("family", "kind"),
+    [
+        ("gpt2", Coupling.HEADS),
+        ("phi3", Coupling.HEADS),
+        ("phi3", Coupling.NEURONS),
+        ("gpt_neox", Coupling.HEADS),
+        ("bloom", Coupling.HEADS),
+        ("falcon", Coupling.HEADS),
+        ("falcon_multi_head", Coupling.HEADS),
+    ],
+)
+def test_the_other_order_of_fused_rows_would_show(monkeypatch, family, kind):
+    other = {Order.BY_PART: Order.BY_GROUP, Order.BY_GROUP: Order.BY_PART}
+    lines = tuple(
+        replace(
+            line,
+            producers=tuple(
+                replace(rows, order=other[rows.order]) for rows in line.producers
+            ),
+        )
+        for line in coupling.TABLES[kind]
+    )
+    monkeypatch.setitem(coupling.TABLES, kind, lines)
+    model = tiny_model(family)
+    coupled = coupled_groups(STRUCTURES[kind], model)[0]
+    assert largest_difference(model, coupled, 1) > 1e-3
+
+
+@each_group_kind
+def test_every_block_has_its_groups(family, kind):
+    found = coupled_groups(STRUCTURES[kind], tiny_model(family))
+    assert [coupled.consumer.block for coupled in found] == [0, 1]
+    assert {coupled.kind for coupled in found} == {kind}
+    if kind is Coupling.HEADS:
+        expected = 4 if family in WITHOUT_SHARED_HEADS else 2
+    else:
+        expected = 64 if family in WIDE else 24
+    assert {coupled.groups for coupled in found} == {expected}
+
+
+@each_group_kind
+def test_every_row_has_one_owner_and_every_group_equally_many(family, kind):
+    for coupled in coupled_groups(STRUCTURES[kind], tiny_model(family)):
+        assert coupled.consumer.columns % coupled.groups == 0
+        for producer in coupled.producers:
+            assert producer.group_of_row.dtype is torch.int64
+            assert producer.group_of_row.shape == (producer.layer.rows,)
+            counts = producer.group_of_row.bincount()
+            each = producer.layer.rows // coupled.groups
+            assert counts.tolist() == [each] * coupled.groups
+
+
+@each_group_kind
+def test_the_weights_of_a_group_are_the_numbers_that_it_owns(family, kind):
+    for coupled in coupled_groups(STRUCTURES[kind], tiny_model(family)):
+        for group in range(coupled.groups):
+            columns = coupled.consumer.weight()[:, columns_of(coupled, group)]
+            rows = [
+                p.layer.weight()[p.group_of_row == group] for p in coupled.producers
+            ]
+            owned = columns.numel() + sum(part.numel() for part in rows)
+            assert coupled.weights_per_group == owned
+
+
+@pytest.mark.parametrize("family", COUPLED_EVERY)
+def test_heads_and_neurons_are_both_in_the_order_of_the_blocks(family):
+    found = coupled_groups(Structure.HEADS_AND_NEURONS, tiny_model(family))
+    assert [(c.consumer.block, c.kind) for c in found] == [
+        (block, kind) for block in (0, 1) for kind in Coupling
+    ]
+
+
+@pytest.mark.parametrize("family", EVERY)
+def test_support_is_told_for_every_structure_and_without_weights(family):
+    support = structure_support(tiny_model(family))
+    assert [item.structure for item in support] == list(Structure)
+    with torch.device("meta"):
+        assert structure_support(EVERY[family]()) == support
+    refused = {item.structure for item in support if not item.supported}
+    if family in COUPLED_EVERY:
+        assert not refused
+    else:
+        assert refused == {Structure.HEADS_AND_NEURONS, Structure.HEADS}
+
+
+@pytest.mark.parametrize("structure", COUPLED)
+def test_groups_without_weights_are_those_of_the_model_with_weights(structure):
+    with torch.device("meta"):
+        found = coupled_groups(structure, FAMILIES["phi3"]())
+    for one, other in zip(
+        found, coupled_groups(structure, tiny_model("phi3")), strict=True
+    ):
+        assert one.weights_per_group == other.weights_per_group
+        for p, q in zip(one.producers, other.producers, strict=True):
+            assert torch.equal(p.group_of_row, q.group_of_row)
+
+
+@pytest.mark.parametrize(
+    ("family", "reason"),
+    [
+        ("falcon_multi_query", "All 4 query heads .* share one key and value head"),
+        ("olmo2", r"self_attn\.q_norm normalises 16 numbers .* the 4 of one head"),
+    ],
+)
+@pytest.mark.parametrize("structure", [Structure.HEADS, Structure.HEADS_AND_NEURONS])
+def test_heads_that_cannot_go_alone_are_refused_in_a_sentence(
+    family, reason, structure
+):
+    error = refusal(structure, tiny_model(family))
+    assert re.search(reason, error.message)
+    assert error.hint == "Choose neurons instead."
+
+
+def refusal(structure: Structure, model) -> PruningError:
+    """The error, after a look that the told support says the same."""
+    with pytest.raises(PruningError) as caught:
+        coupled_groups(structure, model)
+    told = {item.structure: item.reason for item in structure_support(model)}
+    assert told[structure] == caught.value.message
+    assert caught.value.message.endswith(".")
+    return caught.value
+
+
+def test_a_layer_of_unknown_name_refuses_what_it_is_part_of():
+    model = tiny_model("llama")
+    for block in find_blocks(model):
+        block.self_attn.extra = nn.Linear(16, 16)
+    kinds = ", ".join(layer.kind for layer in prunable_layers(model)[:8])
+    error = refusal(Structure.HEADS, model)
+    assert error.message == (
+        "The heads of this architecture are not known to Surgeon "
+        f"(the layers of its blocks are {kinds})."
+    )
+    assert error.hint == "Choose neurons instead."
+    assert len(coupled_groups(Structure.NEURONS, model)) == 2
+    for block in find_blocks(model):
+        block.mlp.extra = nn.Linear(16, 16)
+    error = refusal(Structure.HEADS_AND_NEURONS, model)
+    assert error.message.startswith("The heads and neurons of this architecture are")
+    assert error.hint == "Choose rows and columns instead."
+    for item in structure_support(model):
+        assert item.supported == (item.structure in BY_LAYER + SPARSE)
+
+
+def test_fused_rows_of_an_unknown_family_are_not_guessed():
+    model = tiny_model("gpt_neox")
+    model.config.model_type = "unheard_of"
+    assert "attention.query_key_value" in refusal(Structure.HEADS, model).message
+    assert coupled_groups(Structure.NEURONS, model)
+
+
+def test_a_shape_that_contradicts_the_config_is_refused_with_the_numbers():
+    model = tiny_model("llama")
+    model.model.layers[1].self_attn.k_proj = nn.Linear(16, 12)
+    message = refusal(Structure.HEADS, model).message
+    assert message == (
+        "model.layers.1.self_attn.k_proj has 12 rows, where 2 groups of 4 rows would "
+        "have 8."
+    )
+    model.config.num_attention_heads = 3
+    message = refusal(Structure.HEADS, model).message
+    assert "do not divide into 3 heads with 2 key and value heads" in message
+
+
+@pytest.mark.parametrize(
+    ("place", "shape"), [("self_attn", (4,)), ("self_attn.q_norm", (4, 4))]
+)
+def test_heads_with_numbers_of_their_own_are_refused(place, shape):
+    model = tiny_model("qwen3")
+    module = model.model.layers[0].get_submodule(place)
+    name = "sinks" if place == "self_attn" else "weight"
+    setattr(module, name, nn.Parameter(torch.ones(shape)))
+    message = refusal(Structure.HEADS, model).message
+    assert message.startswith(f"{place}.{name} has numbers of its own for each of 4")
+    assert coupled_groups(Structure.NEURONS, model)
+
+
+def test_a_norm_over_all_neurons_makes_them_inseparable():
+    model = tiny_model("llama")
+    model.model.layers[0].mlp.norm = nn.RMSNorm(24)
+    assert "normalises 24 numbers" in refusal(Structure.NEURONS, model).message
+    assert len(coupled_groups(Structure.HEADS, model)) == 2
+
+
+def test_neurons_with_numbers_of_their_own_are_refused():
+    model = tiny_model("llama")
+    model.model.layers[0].mlp.scale = nn.Parameter(torch.ones(24))
+    message = refusal(Structure.NEURONS, model).message
+    assert message.startswith("mlp.scale has numbers of its own for each of 24 neurons")
+    assert coupled_groups(Structure.HEADS, model)
+
+
+def test_a_norm_without_weights_makes_neurons_inseparable():
+    model = tiny_model("llama")
+    model.model.layers[0].mlp.sub_norm = nn.RMSNorm(24, elementwise_affine=False)
+    message = refusal(Structure.NEURONS, model).message
+    assert message.startswith("mlp.sub_norm normalises all neurons together")
+
+
+@pytest.mark.parametrize(
+    ("model_type", "refused"), [("diffllama", "heads"), ("gemma3n_text", "neurons")]
+)
+def test_groups_that_are_known_to_depend_on_each_other_are_refused(model_type, refused):
+    model = tiny_model("llama")
+    model.config.model_type = model_type
+    for kind, structure in STRUCTURES.items():
+        if kind.value == refused:
+            assert "would change" in refusal(structure, model).message
+        else:
+            assert coupled_groups(structure, model)
+
+
+def test_a_longer_list_inside_a_block_is_no_list_of_blocks():
+    model = tiny_model("llama")
+    experts = nn.ModuleList([nn.Linear(16, 16) for _ in range(8)])
+    model.model.layers[0].mlp.experts = experts
+    assert find_blocks(model) == tuple(model.model.layers)
+
+
+@pytest.mark.parametrize("family", MORE_FAMILIES)
+def test_curvature_block_by_block_is_that_of_a_full_backward(family):
+    assert_like_a_full_backward(family)
+
+
+def test_the_documentation_tells_what_each_family_supports():
+    page = Path(__file__).parents[3] / "docs" / "families.md"
+    text = page.read_text(encoding="utf-8")
+    told = dict(re.findall(r"^\| .*`(\w+)` \| (.*) \|", text, re.MULTILINE))
+    assert told.keys() == EVERY.keys()
+    for family, cells in told.items():
+        words = [cell.split()[0].rstrip(":,") for cell in cells.split(" | ")]
+        heads = "no" if family in NEURON_FAMILIES else "yes"
+        assert words == [heads, "yes", heads, "yes"]

@@ -1,0 +1,115 @@
+"""Blocks and prunable layers are found in any decoder, and read and written as W."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from surgeon_engine.api.errors import ModelError
+from surgeon_engine.model.layers import (
+    KeptWeights,
+    find_blocks,
+    prunable_layers,
+)
+from tests.helpers.tiny_models import FAMILIES, VOCABULARY, tiny_model
+
+LAYERS_PER_BLOCK = {
+    "llama": 7,
+    "opt": 6,
+    "qwen2": 7,
+    "gpt_neox": 4,
+    "gpt2": 4,
+    "mistral": 7,
+    "qwen3": 7,
+    "gemma2": 7,
+    "gemma3": 7,
+    "phi3": 4,
+    "stablelm": 7,
+    "smollm3": 7,
+    "falcon": 4,
+    "falcon_multi_head": 4,
+    "falcon_multi_query": 4,
+    "olmo2": 7,
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_linear_layer_of_every_block_is_found(family):
+    model = tiny_model(family)
+    layers = prunable_layers(model)
+    assert len(find_blocks(model)) == 2
+    assert len(layers) == 2 * LAYERS_PER_BLOCK[family]
+    modules = dict(model.named_modules())
+    for layer in layers:
+        assert modules[layer.name] is layer.module
+        assert "embed" not in layer.name
+        assert "lm_head" not in layer.name
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_W_maps_inputs_to_outputs(family):
+    g = torch.Generator().manual_seed(0)
+    for layer in prunable_layers(tiny_model(family)):
+        x = torch.randn(3, layer.columns, generator=g)
+        a = torch.cat([x, torch.ones(3, 1)], dim=1) if layer.has_bias else x
+        W = layer.weight()
+        assert W.numel() == layer.weights
+        torch.testing.assert_close((a.double() @ W.T).float(), layer.module(x))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_is_written_is_read_again(family):
+    for layer in prunable_layers(tiny_model(family)):
+        W = layer.weight() * 2
+        layer.write(W)
+        assert torch.equal(layer.weight(), W)
+
+
+def test_reading_gives_a_copy():
+    layer = prunable_layers(tiny_model("llama"))[0]
+    layer.weight().zero_()
+    assert layer.weight().abs().sum() > 0
+
+
+def test_a_model_without_blocks_is_refused():
+    model = tiny_model("llama")
+    del model.model.layers
+    with pytest.raises(ModelError, match="no decoder blocks"):
+        find_blocks(model)
+
+
+def test_tied_embeddings_are_no_prunable_layer():
+    model = tiny_model("llama")
+    assert all(layer.rows != VOCABULARY for layer in prunable_layers(model))
+
+
+def test_what_is_written_meanwhile_is_undone_to_the_last_bit():
+    model = tiny_model("opt")
+    before = {name: p.clone() for name, p in model.named_parameters()}
+    layers = prunable_layers(model)
+    with KeptWeights(layers):
+        for layer in layers:
+            layer.write(layer.weight() / 3)
+        assert not torch.equal(
+            model.state_dict()[layer.name + ".bias"], before[layer.name + ".bias"]
+        )
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter, before[name])
+
+
+def test_what_is_written_is_undone_when_the_work_fails():
+    layer = prunable_layers(tiny_model("llama"))[0]
+    before = layer.weight()
+    with pytest.raises(ZeroDivisionError), KeptWeights([layer]):
+        layer.write(before * 0)
+        raise ZeroDivisionError
+    assert torch.equal(layer.weight(), before)
+
+
+def test_kept_weights_can_be_put_back_more_than_once():
+    layer = prunable_layers(tiny_model("gpt2"))[0]
+    before, kept = layer.weight(), KeptWeights([layer])
+    for factor in (0, 2):
+        layer.write(before * factor)
+        kept.put_back()
+        assert torch.equal(layer.weight(), before)

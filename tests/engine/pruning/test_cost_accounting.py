@@ -1,0 +1,144 @@
+"""The histogram counts every candidate once, and each layer is charged what it lost."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from surgeon_engine.api.config.pruning import (
+    CostBasis,
+    Structure,
+)
+from surgeon_engine.pruning.cost_accounting import (
+    BINS,
+    cost_histogram,
+    paid,
+)
+from surgeon_engine.pruning.measure_curvature import (
+    measure,
+    of_units,
+)
+from surgeon_engine.pruning.threshold import (
+    GONE,
+    Elements,
+    Removals,
+    cheapest,
+)
+from surgeon_engine.shots.shot import (
+    Round,
+    run_shot,
+)
+from tests.helpers.patients import patient_of, quiet
+
+STRUCTURES = (
+    Structure.HEADS_AND_NEURONS,
+    Structure.ROWS_AND_COLUMNS,
+    Structure.ELEMENTS,
+    Structure.N_M,
+)
+BUNDLED = {"width_multiple": 4, "structure": Structure.HEADS_AND_NEURONS}
+
+
+def removals(costs, weights=None):
+    cost = torch.tensor(costs, dtype=torch.float64)
+    weights = torch.tensor(weights or [2] * len(costs))
+    return Removals(torch.arange(len(cost)), cost, weights, len(cost))
+
+
+def total(histogram, names):
+    return [sum(getattr(histogram, name)) for name in names.split()]
+
+
+def test_each_candidate_is_counted_once_with_its_weights():
+    units = {"a": removals([0.1, 1.0, 10.0]), "b": removals([0.2, 5.0], [3, 4])}
+    chosen = cheapest(units, budget=7)
+    found = cost_histogram(units, chosen.removed)
+    assert total(found, "removed kept") == [3, 2]
+    assert total(found, "removed_weights kept_weights") == [7, 6]
+
+
+def test_bins_are_equally_wide_on_a_log_scale_and_hold_what_they_say():
+    units = {"a": removals([1e-4, 1e-2, 1.0])}
+    found = cost_histogram(units, {"a": torch.tensor([True, True, False])})
+    assert len(found.edges) == BINS + 1
+    assert found.edges[0] == pytest.approx(1e-4)
+    assert found.edges[-1] == pytest.approx(1.0)
+    ratios = [b / a for a, b in zip(found.edges, found.edges[1:], strict=False)]
+    assert ratios == pytest.approx([ratios[0]] * BINS)
+    assert found.removed[0] == 1
+    assert found.removed[BINS // 2] == 1
+    assert found.kept[-1] == 1
+
+
+def test_what_has_gone_and_what_must_stay_is_not_counted():
+    units = {
+        "a": Elements(torch.tensor([GONE, 0.0, 1.0, 2.0, math.inf])),
+    }
+    removed = torch.tensor([True, True, True, False, False])
+    found = cost_histogram(units, {"a": removed})
+    assert total(found, "removed kept") == [2, 1]
+    assert found.removed[0] == 2  # a cost of nothing has no logarithm
+    assert paid(units["a"], removed, CostBasis.RAW) == 1.0
+
+
+def test_equal_costs_have_room():
+    found = cost_histogram({"a": removals([2.0, 2.0])}, {"a": torch.zeros(2).bool()})
+    assert found.edges[0] < 2.0 < found.edges[-1]
+    assert total(found, "removed kept") == [0, 2]
+
+
+def test_without_any_cost_there_is_no_histogram():
+    nothing = {"a": Elements(torch.tensor([GONE, math.inf]))}
+    assert cost_histogram(nothing, {"a": torch.zeros(2).bool()}) is None
+
+
+@pytest.mark.parametrize("basis", CostBasis)
+@pytest.mark.parametrize("more", [{}, BUNDLED])
+def test_what_is_paid_does_not_depend_on_how_costs_are_compared(basis, more):
+    each = {}
+    for by in (basis, CostBasis.RAW):
+        patient = patient_of("llama", sparsity=0.3, cost_basis=by, **more)
+        unit = patient.units[0]
+        windows = patient.windows.calibration
+        factors = measure(patient, of_units(patient, windows), quiet(), 1)
+        before = patient.gone[unit.measured.name]
+        may_go = unit.removals(
+            factors[unit.measured.name], before, patient.config.pruning
+        )
+        removed = torch.ones(unit.candidates).bool()
+        each[by] = paid(may_go, removed, by)
+    assert each[basis] == pytest.approx(each[CostBasis.RAW])
+
+
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_a_shot_tells_its_costs_and_the_widths_that_stay(structure):
+    patient = patient_of("llama", structure=structure, sparsity=0.4, shots=2)
+    shots = [run_shot(patient, Round(n, n / 2, None), quiet()) for n in (1, 2)]
+    went = 0
+    for shot in shots:
+        new = sum(layer.removed for layer in shot.layers) - went
+        went += new
+        assert total(shot.costs, "removed_weights") == [new]
+        assert shot.costs.edges[0] <= shot.threshold <= shot.costs.edges[-1]
+    paid_before = [layer.cost for layer in shots[0].layers]
+    paid_after = [layer.cost for layer in shots[1].layers]
+    assert all(a <= b for a, b in zip(paid_before, paid_after, strict=True))
+    assert 0 < sum(paid_before) < sum(paid_after)
+    for layer, real in zip(shots[1].layers, patient.loaded.layers, strict=True):
+        W = real.weight()[:, : real.columns] != 0
+        assert layer.rows_kept == int(W.any(dim=1).sum())
+        assert layer.columns_kept == int(W.any(dim=0).sum())
+
+
+def test_a_coupled_part_is_charged_to_its_consumer_and_counts_its_groups():
+    patient = patient_of("llama", structure=Structure.HEADS_AND_NEURONS, sparsity=0.4)
+    shot = run_shot(patient, Round(1, 1.0, None), quiet())
+    by_kind = {layer.kind: layer for layer in shot.layers if layer.block == 0}
+    down, up = by_kind["mlp.down_proj"], by_kind["mlp.up_proj"]
+    assert up.cost == 0
+    assert down.groups == up.groups
+    assert down.groups.kind == "neurons"
+    assert down.groups.of == patient.original.layers[-1].columns
+    assert down.groups.kept == down.columns_kept == up.rows_kept < down.groups.of

@@ -1,0 +1,267 @@
+"""Single weights of a layer: what competes, what goes together, what has to stay."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from surgeon_engine.api.config.pruning import (
+    Method,
+    Structure,
+)
+from surgeon_engine.pruning.costs import (
+    element_costs,
+    pattern_costs,
+    ways_to_remove,
+)
+from surgeon_engine.pruning.methods import METHODS
+from surgeon_engine.pruning.threshold import (
+    GONE,
+    cheapest,
+)
+from tests.helpers.units import (
+    DAMPING,
+    factors_of,
+    nothing,
+    pruning,
+    random_factors,
+    removable,
+    units,
+    write,
+)
+
+N_M, SINGLE = Structure.N_M, Structure.ELEMENTS
+PATTERNS = [(2, 4), (1, 2), (2, 5), (4, 8)]
+
+
+def selected(parts, factors, settings, share):
+    lists = {
+        unit.measured.name: unit.removals(
+            factors[unit.measured.name], nothing(unit), settings
+        )
+        for unit in parts
+    }
+    most = sum(removable(unit, settings) for unit in parts)
+    return cheapest(lists, int(share * most))
+
+
+def groups_of(mask, unit, of):
+    """The whole groups of a mask over R x C weights."""
+    whole = unit.measured.columns // of * of
+    return mask.view(unit.measured.rows, -1)[:, :whole].unflatten(1, (-1, of))
+
+
+@pytest.mark.parametrize("family", ["llama", "opt"])
+def test_costs_are_those_of_each_weight_without_its_bias(family):
+    settings = pruning(SINGLE)
+    unit = units(family, settings)[0]
+    factors, method = random_factors(unit.measured), METHODS[settings.method]
+    stiffness = [method.stiffness(M.double(), DAMPING) for M in (factors.A, factors.G)]
+    expected = element_costs(unit.measured.weight(), *stiffness)
+    elements = unit.removals(factors, nothing(unit), settings)
+    assert elements.atom == 1
+    columns = unit.measured.columns
+    torch.testing.assert_close(
+        elements.cost, expected[:, :columns].flatten().float(), rtol=1e-6, atol=0
+    )
+
+
+@pytest.mark.parametrize("family", ["llama", "opt"])
+@pytest.mark.parametrize(("kept", "of"), PATTERNS)
+def test_weights_of_a_group_bear_equal_parts_of_the_joint_cost(family, kept, of):
+    settings = pruning(N_M, kept=kept, of=of, sparsity=0.3)
+    unit = units(family, settings)[0]
+    factors, method = random_factors(unit.measured), METHODS[settings.method]
+    stiffness = [method.stiffness(M.double(), DAMPING) for M in (factors.A, factors.G)]
+    W = unit.measured.weight()[:, : unit.measured.columns]
+    joint, chosen = pattern_costs(W, *stiffness, kept, of)
+    elements = unit.removals(factors, nothing(unit), settings)
+    assert elements.atom == of - kept
+    cost = groups_of(elements.cost, unit, of)
+    ways = ways_to_remove(kept, of)[chosen]
+    parts = cost.gather(2, ways)
+    expected = (joint / (of - kept)).float().unsqueeze(2).expand_as(parts)
+    torch.testing.assert_close(parts, expected, rtol=1e-6, atol=0)
+    assert int((elements.cost < torch.inf).sum()) == parts.numel()
+    assert removable(unit, settings) == parts.numel()
+
+
+@pytest.mark.parametrize("family", ["llama", "opt", "gpt2"])
+@pytest.mark.parametrize("share", [0.1, 0.6, 1.0])
+@pytest.mark.parametrize("method", Method)
+def test_weights_counted_as_removed_are_the_zeros_of_the_updated_model(
+    family, share, method
+):
+    settings = pruning(SINGLE, method=method)
+    parts = units(family, settings)
+    factors = factors_of(parts)
+    selection = selected(parts, factors, settings, share)
+    zeros = 0
+    for unit in parts:
+        name = unit.measured.name
+        updated = unit.updated(
+            factors[name], nothing(unit), selection.removed[name], settings
+        )
+        write(updated)
+        ((layer, is_gone),) = unit.zeros(updated.gone)
+        assert torch.equal(layer.weight() == 0, is_gone)
+        if layer.has_bias:
+            assert not is_gone[:, -1].any()
+        zeros += int(is_gone.sum())
+    total = sum(removable(unit, settings) for unit in parts)
+    assert zeros == selection.weights == int(share * total)
+
+
+@pytest.mark.parametrize("family", ["llama", "opt"])
+@pytest.mark.parametrize("method", Method)
+@pytest.mark.parametrize(("kept", "of"), PATTERNS)
+def test_groups_lose_all_that_they_may_or_nothing(family, method, kept, of):
+    settings = pruning(N_M, method=method, kept=kept, of=of, sparsity=0.3)
+    parts = units(family, settings)
+    factors = factors_of(parts)
+    for share in (0.5, 1.0):
+        selection = selected(parts, factors, settings, share)
+        counted = 0
+        for unit in parts:
+            name = unit.measured.name
+            gone = unit.updated(
+                factors[name], nothing(unit), selection.removed[name], settings
+            ).gone
+            counts = groups_of(gone, unit, of).sum(dim=2)
+            assert set(counts.flatten().tolist()) <= {0, of - kept}
+            if share == 1.0:
+                assert (counts == of - kept).all()
+            assert counts.sum() == gone.sum()  # none beyond the last whole group
+            counted += int(gone.sum())
+        assert counted == selection.weights
+
+
+def test_every_row_loses_the_same_number_under_wanda():
+    settings = pruning(SINGLE, method=Method.WANDA)
+    parts = units("opt", settings)
+    factors = factors_of(parts)
+    for share in (0.1, 0.33, 0.77):
+        selection = selected(parts, factors, settings, share)
+        for unit in parts:
+            name, W = unit.measured.name, unit.measured.weight()
+            R, C = unit.measured.rows, unit.measured.columns
+            gone = selection.removed[name].view(R, C)
+            assert ((gone.sum(dim=1) - share * C).abs() <= 1).all()
+            score = W[:, :C].abs() * factors[name].A.diagonal()[:C].double().sqrt()
+            for row in range(R):
+                if gone[row].any():
+                    kept = score[row][~gone[row]].min()
+                    assert score[row][gone[row]].max() <= kept
+
+
+def test_what_has_gone_counts_as_the_first_of_its_row():
+    """A weight that happens to be zero does not go before it."""
+    settings = pruning(SINGLE, method=Method.WANDA)
+    unit = units("llama", settings)[0]
+    W = unit.measured.weight()
+    W[:, [2, 5, 9]] = 0
+    unit.measured.write(W)
+    before = torch.zeros_like(W, dtype=torch.bool)
+    before[:, [5, 9]] = True
+    factors = random_factors(unit.measured)
+    cost = unit.removals(factors, before.flatten(), settings).cost.view_as(W)
+    left = cost[:, [c for c in range(16) if c not in (5, 9)]].sort(dim=1).values
+    ranks = torch.arange(3, 17) / 16  # after the two that are gone
+    assert torch.equal(left, ranks.expand_as(left))
+    assert (cost[:, 2] == 3 / 16).all()
+
+
+def test_every_layer_loses_the_same_share_under_sparsegpt():
+    settings = pruning(SINGLE, method=Method.SPARSEGPT)
+    parts = units("opt", settings)
+    for W_scale, unit in enumerate(parts, start=1):
+        unit.measured.write(unit.measured.weight() * W_scale)  # no threshold would
+    factors = factors_of(parts)
+    for share in (0.1, 0.5, 0.77):
+        selection = selected(parts, factors, settings, share)
+        for unit in parts:
+            count = int(selection.removed[unit.measured.name].sum())
+            assert abs(count - share * unit.candidates) <= 1
+
+
+@pytest.mark.parametrize("method", [Method.WANDA, Method.SPARSEGPT])
+def test_groups_are_spread_evenly_too(method):
+    settings = pruning(N_M, method=method)
+    parts = units("llama", settings)
+    selection = selected(parts, factors_of(parts), settings, 0.5)
+    for unit in parts:
+        groups = groups_of(selection.removed[unit.measured.name], unit, 4).any(dim=2)
+        if method is Method.WANDA:
+            half = groups.shape[1] / 2
+            assert ((groups.sum(dim=1) - half).abs() <= 1).all()
+        else:
+            assert abs(int(groups.sum()) - groups.numel() / 2) <= 1
+
+
+@pytest.mark.parametrize("structure", [SINGLE, N_M])
+@pytest.mark.parametrize("method", Method)
+def test_what_has_gone_comes_first_and_its_group_loses_no_more(structure, method):
+    settings = pruning(structure, method=method)
+    unit = units("opt", settings)[0]
+    factors, before = random_factors(unit.measured), nothing(unit)
+    before[[0, 3, 20, 21]] = True  # two of a group each
+    write(unit.updated(factors, nothing(unit), before, settings))
+    W = unit.measured.weight()
+    in_W = before.view(unit.measured.rows, -1)
+    W[:, :-1][in_W] = 0
+    W[1, 6] = 0  # zero of its own: even so not to be taken for what went
+    unit.measured.write(W)
+    elements = unit.removals(factors, before, settings)
+    assert torch.equal(elements.cost == GONE, before)
+    assert (elements.cost[~before] >= 0).all()
+    if structure is N_M:
+        same_group = torch.tensor([1, 2, 22, 23])
+        assert (elements.cost[same_group] == torch.inf).all()
+
+
+@pytest.mark.parametrize("structure", [SINGLE, N_M])
+@pytest.mark.parametrize("method", [Method.LLM_SURGEON, Method.WANDA, Method.SPARSEGPT])
+@pytest.mark.parametrize("keep_at_least", [0.55, 0.7, 1.0])
+def test_a_least_share_is_kept_and_the_cheapest_go(structure, method, keep_at_least):
+    settings = pruning(structure, method=method, keep_at_least=keep_at_least)
+    unit = units("opt", settings)[0]
+    factors = random_factors(unit.measured)
+    cost = unit.removals(factors, nothing(unit), settings).cost
+    may_go = cost < torch.inf
+    count = int(may_go.sum())
+    assert count == removable(unit, settings)
+    assert unit.candidates - count >= keep_at_least * unit.candidates
+    free = pruning(structure, method=method)
+    others = unit.removals(factors, nothing(unit), free).cost
+    assert torch.equal(cost[may_go], others[may_go])
+    if count:
+        assert others[may_go].max() <= others[~may_go].min()
+    if structure is N_M:
+        counts = groups_of(may_go, unit, 4).sum(dim=2)
+        assert set(counts.flatten().tolist()) <= {0, 2}
+
+
+def test_what_has_gone_stays_gone_where_more_is_to_be_kept_than_there_is():
+    settings = pruning(SINGLE, keep_at_least=0.99)
+    unit = units("llama", settings)[0]
+    before = nothing(unit)
+    before[:100] = True
+    cost = unit.removals(random_factors(unit.measured), before, settings).cost
+    assert torch.equal(cost == GONE, before)
+    assert (cost[100:] == torch.inf).all()
+
+
+@pytest.mark.parametrize("method", Method)
+@pytest.mark.parametrize("structure", [SINGLE, N_M])
+def test_dead_rows_and_columns_go_first_and_costs_stay_finite(structure, method):
+    settings = pruning(structure, method=method)
+    unit = units("llama", settings)[0]
+    W = unit.measured.weight()
+    W[3] = 0
+    W[:, [4, 5]] = 0
+    unit.measured.write(W)
+    cost = unit.removals(random_factors(unit.measured), nothing(unit), settings).cost
+    assert not cost.isnan().any()
+    assert (cost >= 0).all()
+    if structure is SINGLE and method not in (Method.WANDA, Method.SPARSEGPT):
+        assert torch.equal(cost == 0, (W == 0).flatten())

@@ -1,0 +1,298 @@
+"""Heads and neurons: what each group takes, costs and changes; bundles of neurons."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from surgeon_engine.api.config.pruning import (
+    COUPLED,
+    CostBasis,
+    Coupling,
+    Method,
+    Structure,
+)
+from surgeon_engine.curvature.factors import KroneckerFactors
+from surgeon_engine.model.coupling import structure_support
+from surgeon_engine.pruning.structures.units import units_of
+from surgeon_engine.pruning.threshold import cheapest
+from surgeon_engine.runtime.linalg import damped
+from tests.helpers.tensors import SmallLayer, best_weight_dense, removal_cost_dense
+from tests.helpers.tiny_models import (
+    COUPLED_FAMILIES,
+    FAMILIES,
+    MORE_FAMILIES,
+    VOCABULARY,
+    tiny_model,
+)
+from tests.helpers.units import (
+    DAMPING,
+    factors_of,
+    nothing,
+    pruning,
+    random_factors,
+    removable,
+    units,
+    without,
+    write,
+)
+
+BOTH = Structure.HEADS_AND_NEURONS
+each_family = pytest.mark.parametrize("family", COUPLED_FAMILIES)
+
+
+def selected(parts, settings, budget):
+    """What goes of each unit with random factors, and those."""
+    factors = factors_of(parts)
+    lists = {
+        unit.measured.name: unit.removals(
+            factors[unit.measured.name], nothing(unit), settings
+        )
+        for unit in parts
+    }
+    return cheapest(lists, budget), factors
+
+
+@each_family
+@pytest.mark.parametrize("share", [0.1, 0.5, 1.0])
+def test_weights_counted_as_removed_are_the_zeros_of_the_updated_model(family, share):
+    settings = pruning(BOTH)
+    parts = units(family, settings)
+    budget = int(share * sum(removable(unit, settings) for unit in parts))
+    selection, factors = selected(parts, settings, budget)
+    zeros = 0
+    for unit in parts:
+        name = unit.measured.name
+        gone = selection.removed[name]
+        write(unit.updated(factors[name], nothing(unit), gone, settings))
+        for layer, is_gone in unit.zeros(gone):
+            assert torch.equal(layer.weight() == 0, is_gone)
+            zeros += int(is_gone.sum())
+    assert zeros == selection.weights
+    if share == 1.0:
+        assert zeros == budget  # all that was said to be removable is
+
+
+@pytest.mark.parametrize("structure", COUPLED)
+def test_one_head_and_one_neuron_of_each_block_stay(structure):
+    settings = pruning(structure)
+    for unit in units("llama", settings):
+        removals = unit.removals(random_factors(unit.measured), nothing(unit), settings)
+        assert len(removals.candidate.unique()) == unit.candidates - 1
+        assert removals.weights.sum() == removable(unit, settings)
+
+
+@each_family
+def test_costs_and_updates_match_the_dense_definition(family):
+    settings = pruning(BOTH, cost_basis=CostBasis.RAW)
+    for unit in units(family, settings):
+        layer, factors = unit.measured, random_factors(unit.measured)
+        dense = SmallLayer(
+            layer.weight(), damped(factors.A, DAMPING), factors.G.double()
+        )
+        removals = unit.removals(factors, nothing(unit), settings)
+        size = layer.columns // unit.candidates
+        dearest = zip(removals.candidate[-4:], removals.cost[-4:], strict=True)
+        for group, cost in dearest:
+            Q = dense.index[:, group * size : (group + 1) * size].flatten()
+            torch.testing.assert_close(cost, removal_cost_dense(dense, Q))
+        gone = without(unit, 1)
+        is_removed = torch.zeros_like(dense.W, dtype=torch.bool)
+        is_removed[:, size : 2 * size] = True
+        before = {x: x.weight() for x in unit.layers}
+        updated = unit.updated(factors, nothing(unit), gone, settings)
+        (consumer, X), *producers = updated.weights
+        assert consumer is layer
+        best = best_weight_dense(dense, is_removed)
+        torch.testing.assert_close(X, best, rtol=0, atol=1e-8)
+        owners = {p.layer: p.group_of_row for p in unit.coupled.producers}
+        assert [producer for producer, _ in producers] == list(owners)
+        for producer, V in producers:
+            owned = (owners[producer] == 1).unsqueeze(1)
+            assert torch.equal(V, before[producer].masked_fill(owned, 0))
+
+
+def test_costs_per_parameter_are_raw_costs_over_the_weights_that_go():
+    for unit in units("llama", pruning(BOTH)):
+        factors = random_factors(unit.measured)
+        raw, each = (
+            unit.removals(factors, nothing(unit), pruning(BOTH, cost_basis=basis))
+            for basis in (CostBasis.RAW, CostBasis.PER_PARAMETER)
+        )
+        torch.testing.assert_close(each.cost * each.weights, raw.cost)
+
+
+@each_family
+def test_what_is_gone_comes_first(family):
+    settings = pruning(BOTH)
+    for unit in units(family, settings):
+        removals = unit.removals(
+            random_factors(unit.measured), without(unit, 1), settings
+        )
+        assert removals.candidate[0] == 1
+        assert removals.cost[0] == -torch.inf
+        assert (removals.cost[1:] > 0).all()
+
+
+@pytest.mark.parametrize("family", ["llama", "opt"])
+def test_a_later_shot_finds_the_best_weight_given_what_is_gone(family):
+    """Costs and update are those of a model that never had what went before."""
+    settings = pruning(BOTH, cost_basis=CostBasis.RAW)
+    for unit in units(family, settings):
+        if unit.candidates < 3:
+            continue
+        layer, factors = unit.measured, random_factors(unit.measured)
+        before = without(unit, 0)
+        write(unit.updated(factors, nothing(unit), before, settings))
+        W, size = layer.weight(), layer.columns // unit.candidates
+        A = factors.A.double()[size:, size:]
+        smaller = SmallLayer(W[:, size:], damped(A, DAMPING), factors.G.double())
+        removals = unit.removals(factors, before, settings)
+        cost = dict(
+            zip(removals.candidate.tolist(), removals.cost.tolist(), strict=True)
+        )
+        for group in set(cost) - {0}:
+            Q = smaller.index[:, (group - 1) * size : group * size].flatten()
+            assert cost[group] == pytest.approx(float(removal_cost_dense(smaller, Q)))
+        after = before | without(unit, 2)
+        (_, X), *_ = unit.updated(factors, before, after, settings).weights
+        kept = X[:, size:]
+        torch.testing.assert_close(
+            kept, best_weight_dense(smaller, kept == 0), rtol=0, atol=1e-8
+        )
+        assert (X[:, :size] == 0).all()
+
+
+@pytest.mark.parametrize("family", FAMILIES | MORE_FAMILIES)
+def test_a_group_that_nobody_reads_costs_nothing_and_changes_no_logit(family):
+    model = tiny_model(family)
+    support = {item.structure: item.supported for item in structure_support(model)}
+    settings = pruning(BOTH if support[BOTH] else Structure.NEURONS)
+    text = torch.arange(20).view(1, -1) % VOCABULARY
+    for unit in units_of(settings, model):
+        layer, factors = unit.measured, random_factors(unit.measured)
+        size, W = layer.columns // unit.candidates, layer.weight()
+        W[:, size : 2 * size] = 0
+        layer.write(W)
+        before = model(text).logits
+        removals = unit.removals(factors, nothing(unit), settings)
+        assert removals.candidate[0] == 1
+        assert removals.cost[0] == 0
+        assert (removals.cost[1:] > 0).all()
+        write(unit.updated(factors, nothing(unit), without(unit, 1), settings))
+        torch.testing.assert_close(model(text).logits, before, rtol=0, atol=1e-6)
+
+
+def neuron_unit(settings):
+    return next(
+        unit
+        for unit in units("llama", settings)
+        if unit.coupled.kind is Coupling.NEURONS
+    )
+
+
+@pytest.mark.parametrize("gone", [0, 3, 8])
+@pytest.mark.parametrize("basis", CostBasis)
+def test_neurons_of_a_bundle_share_its_cost_and_their_number_makes_the_width(
+    gone, basis
+):
+    settings = pruning(BOTH, width_multiple=8, cost_basis=basis)
+    unit = neuron_unit(settings)  # of 24
+    factors, before = random_factors(unit.measured), without(unit, *range(gone))
+    single = pruning(BOTH, cost_basis=basis)
+    alone = unit.removals(factors, before, single).cost[gone:]
+    removals = unit.removals(factors, before, settings)
+    assert removals.candidate[:gone].tolist() == list(range(gone))
+    each = unit.coupled.weights_per_group
+    width, begun = unit.candidates - gone, gone
+    while begun < len(removals.cost):
+        size = width % 8 or 8
+        bundle = removals.cost[begun : begun + size]
+        members = alone[begun - gone : begun - gone + size]
+        expected = members.sum() if basis is CostBasis.RAW else members.mean()
+        torch.testing.assert_close(bundle, expected.expand(size))
+        weights = removals.weights[begun : begun + size].tolist()
+        assert weights == [each * size] + [0] * (size - 1)
+        begun, width = begun + size, width - size
+    assert width == 8  # the last bundle stays
+    assert removals.weights.sum() == each * 16 == removable(unit, settings)
+
+
+@pytest.mark.parametrize("budget", [15, 16, 17, 31, 32, 40])
+def test_a_bundle_is_never_split(budget):
+    """Even where all costs are equal."""
+    settings = pruning(BOTH, width_multiple=8)
+    parts = units("llama", settings)
+    neurons = [unit for unit in parts if unit.coupled.kind is Coupling.NEURONS]
+    each = neurons[0].coupled.weights_per_group
+    lists = {}
+    for unit in neurons:
+        unit.measured.write(torch.ones_like(unit.measured.weight()))
+        factors = random_factors(unit.measured)
+        factors.A.copy_(torch.eye(24))
+        lists[unit.measured.name] = unit.removals(factors, nothing(unit), settings)
+        lists[unit.measured.name].cost.fill_(1.0)
+    budget = min(budget, 32)
+    selection = cheapest(lists, budget * each)
+    counts = [int(mask.sum()) for mask in selection.removed.values()]
+    assert sum(counts) == budget // 8 * 8 == selection.weights // each
+    assert all(count % 8 == 0 for count in counts)
+
+
+@pytest.mark.parametrize("multiple", [5, 7, 10, 11])
+@pytest.mark.parametrize("alike", [0.1, 0.3, 1 / 3])
+def test_bundles_of_equal_costs_go_in_order(multiple, alike):
+    """The mean of equal numbers may round to a little more than they are."""
+    settings = pruning(
+        Structure.NEURONS, width_multiple=multiple, method=Method.MAGNITUDE
+    )
+    unit = units("llama", settings)[0]
+    unit.measured.write(torch.full_like(unit.measured.weight(), alike))
+    found = unit.removals(KroneckerFactors(), nothing(unit), settings)
+    for budget in range(24):
+        one = {unit.measured.name: found}
+        most = min(budget * unit.coupled.weights_per_group, removable(unit, settings))
+        (mask,) = cheapest(one, most).removed.values()
+        gone = int(mask.sum())
+        assert gone == 0 or (24 - gone) % multiple == 0
+
+
+def test_heads_are_not_bundled():
+    single, bundled = pruning(BOTH), pruning(BOTH, width_multiple=8)
+    for unit in units("opt", single):
+        if unit.coupled.kind is Coupling.HEADS:
+            factors = random_factors(unit.measured)
+            one, other = (
+                unit.removals(factors, nothing(unit), settings)
+                for settings in (single, bundled)
+            )
+            assert torch.equal(one.cost, other.cost)
+            assert torch.equal(one.weights, other.weights)
+
+
+@pytest.mark.parametrize(
+    ("keep_at_least", "multiple", "left"),
+    [
+        (0.0, 1, 1),
+        (0.5, 1, 12),
+        (0.51, 1, 13),
+        (0.5, 8, 16),
+        (1.0, 8, 24),
+        (0.0, 64, 24),
+    ],
+)
+def test_a_least_width_is_kept_and_is_a_multiple_too(keep_at_least, multiple, left):
+    settings = pruning(BOTH, keep_at_least=keep_at_least, width_multiple=multiple)
+    unit = neuron_unit(settings)
+    removals = unit.removals(random_factors(unit.measured), nothing(unit), settings)
+    assert unit.candidates - len(removals.candidate) == left
+    each = unit.coupled.weights_per_group
+    assert removable(unit, settings) == (24 - left) * each == removals.weights.sum()
+
+
+def test_what_has_gone_stays_gone_where_more_is_to_be_kept_than_there_is():
+    settings = pruning(BOTH, keep_at_least=0.9)
+    unit = neuron_unit(settings)
+    before = without(unit, *range(10))
+    removals = unit.removals(random_factors(unit.measured), before, settings)
+    assert sorted(removals.candidate.tolist()) == list(range(10))

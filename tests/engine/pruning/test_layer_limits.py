@@ -1,0 +1,132 @@
+"""A layer keeps the share that a limit of it says, in a whole run; others do not."""
+
+from __future__ import annotations
+
+import pytest
+
+from surgeon_engine.api.config.layer_patterns import (
+    least_share,
+    limit_in,
+)
+from surgeon_engine.api.config.pruning import (
+    Damping,
+    PruningConfig,
+    Structure,
+    Widths,
+)
+from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.toml import (
+    config_from_toml,
+    config_to_toml,
+)
+from surgeon_engine.api.errors import (
+    ConfigError,
+    PruningError,
+)
+from surgeon_engine.pruning.structures.units import units_of
+from tests.helpers.patients import patient_of
+from tests.helpers.runs import Recorder, job, refused, run
+from tests.helpers.tiny_models import tiny_model
+from tests.helpers.units import removable
+
+SPARSITIES = {
+    Structure.HEADS: 0.1,
+    Structure.HEADS_AND_NEURONS: 0.2,
+    Structure.NEURONS: 0.2,
+    Structure.ROWS_AND_COLUMNS: 0.2,
+}
+QUICK = {"damping": Damping.FIXED, "cost_damping": 0.1, "shots": 2}
+
+
+def settings(structure, **more):
+    sparsity = SPARSITIES.get(structure, 0.3)
+    return {"structure": structure, "sparsity": sparsity, **QUICK, **more}
+
+
+@pytest.mark.usefixtures("quick_runs")
+@pytest.mark.parametrize(
+    ("family", "structure"),
+    [
+        *(("llama", structure) for structure in Structure),
+        ("opt", Structure.HEADS_AND_NEURONS),
+        ("opt", Structure.ROWS_AND_COLUMNS),
+    ],
+)
+def test_only_layers_with_a_limit_keep_its_share(tmp_path, family, structure):
+    free = run(tmp_path / "free", family, **settings(structure))
+    lost = {n: free.reported[n] / W.numel() for n, W in free.before.items()}
+    worst = max(lost, key=lost.__getitem__)
+    share = 1 - lost[worst] / 2
+    limits = (f"{worst}={share}",)
+    found = run(tmp_path / "limited", family, **settings(structure, limits=limits))
+    W = found.before[worst]
+    assert W.numel() - found.reported[worst] >= share * W.numel()
+    assert found.zeros == found.reported
+    others = {name for name in lost if name != worst}
+    assert any(found.reported[name] > free.reported[name] for name in others)
+
+
+@pytest.mark.parametrize("family", ["llama", "opt"])
+@pytest.mark.parametrize("structure", Structure)
+def test_limits_of_all_layers_are_the_least_share_of_each(family, structure):
+    """The other way to say the same, which is tested against the weights."""
+    one, other = (
+        patient_of(family, structure=structure, sparsity=0.05, **more)
+        for more in ({"keep_at_least": 0.6}, {"limits": ("*=0.6",)})
+    )
+    promised = [
+        [removable(unit, p.config.pruning) for unit in p.units] for p in (one, other)
+    ]
+    assert promised[0] == promised[1]
+
+
+@pytest.mark.parametrize("limited", ["mlp.down_proj", "mlp.gate_proj"])
+def test_neurons_keep_what_any_of_their_layers_has_to(limited):
+    wanted = PruningConfig(Structure.NEURONS, limits=(f"{limited}=0.75", "block 1=0.5"))
+    first, second = units_of(wanted, tiny_model("llama"))
+    for unit in (first, second):
+        each = unit.coupled.weights_per_group
+        stays = unit.candidates - removable(unit, wanted) // each
+        assert stays == -(-unit.candidates * 3 // 4)
+
+
+def test_the_largest_of_several_limits_holds():
+    (layer,) = (x for x in patient_of().original.layers[:1])
+    limits = ("block 0=0.5", f"{layer.kind}=0.25", "block 1=0.9")
+    assert least_share(0.1, limits, [layer]) == 0.5
+    assert least_share(0.6, limits, [layer]) == 0.6
+    assert least_share(0.1, (), [layer]) == 0.1
+
+
+@pytest.mark.parametrize("words", ["block 0", "block 0=", "=0.5", "a=1.5", "a=x", ""])
+def test_what_is_no_limit_is_refused(words):
+    with pytest.raises(ConfigError, match="no limit of a layer"):
+        PruningConfig(limits=(words,))
+
+
+def test_a_limit_of_no_layer_is_refused(tmp_path):
+    wanted = job(tmp_path, limits=("block 9=0.5",))
+    error = refused(wanted, tmp_path / "run", PruningError)
+    assert "'block 9' limits no layer" in error.message
+
+
+def test_a_limit_that_forbids_the_target_is_refused_before_any_work(tmp_path):
+    wanted = job(tmp_path, limits=("*=0.9",), sparsity=0.3)
+    refused(wanted, tmp_path / "run", PruningError)
+
+
+@pytest.mark.usefixtures("quick_runs")
+def test_equal_widths_count_what_the_tightest_limit_leaves(tmp_path):
+    settings = {"structure": Structure.NEURONS, "sparsity": 0.3}
+    limits = ("block 0=0.9",)
+    Recorder().run(job(tmp_path, limits=limits, **settings), tmp_path / "free")
+    same = job(tmp_path, limits=limits, widths=Widths.SAME, **settings)
+    error = refused(same, tmp_path / "run", PruningError)
+    assert error.hint.startswith("All layers lose equally many. Lower the target")
+
+
+def test_limits_survive_the_job_file():
+    pruning = PruningConfig(limits=("block 3=0.5", "*.down_proj = 0.4"))
+    config = RunConfig(pruning=pruning)
+    assert config_from_toml(config_to_toml(config)) == config
+    assert str(limit_in(pruning.limits[1])) == "*.down_proj=0.4"

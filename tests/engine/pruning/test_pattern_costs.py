@@ -1,0 +1,107 @@
+"""N:M: a group costs what its cheapest choice costs, by the dense definition."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from surgeon_engine.pruning import costs
+from surgeon_engine.pruning.costs import (
+    AdaptedStiffness,
+    PlainStiffness,
+    element_costs,
+    pattern_costs,
+    ways_to_remove,
+)
+from surgeon_engine.runtime import linalg
+from tests.helpers.tensors import make_layer, plain_cost_dense, removal_cost_dense
+
+R = 3
+
+
+def adapted(M):
+    return AdaptedStiffness(linalg.inverse(M))
+
+
+KINDS = [
+    pytest.param(adapted, removal_cost_dense, id="OBS"),
+    pytest.param(PlainStiffness, plain_cost_dense, id="OBD"),
+]
+PATTERNS = [(2, 4, 8), (1, 2, 6), (2, 5, 10), (3, 4, 8), (1, 3, 6)]
+
+
+def choices_dense(layer, dense, r, start, kept, of):
+    """The cost of every choice in one group: which columns go -> cost."""
+    return {
+        gone: float(dense(layer, layer.index[r, [start + place for place in gone]]))
+        for gone in itertools.combinations(range(of), of - kept)
+    }
+
+
+@pytest.mark.parametrize(("stiffness", "dense"), KINDS)
+@pytest.mark.parametrize(("kept", "of", "C"), PATTERNS)
+def test_the_cheapest_of_all_choices_is_found(stiffness, dense, kept, of, C):
+    layer = make_layer(R, C)
+    cost, chosen = pattern_costs(
+        layer.W, stiffness(layer.A), stiffness(layer.G), kept, of
+    )
+    assert cost.shape == chosen.shape == (R, C // of)
+    ways = ways_to_remove(kept, of)
+    for r in range(R):
+        for group in range(C // of):
+            each = choices_dense(layer, dense, r, group * of, kept, of)
+            best = min(each, key=each.__getitem__)
+            assert tuple(ways[chosen[r, group]].tolist()) == best
+            assert float(cost[r, group]) == pytest.approx(each[best], rel=1e-9)
+
+
+def test_a_joint_cost_is_not_the_sum_of_its_elements():
+    layer = make_layer(R, 8)
+    of_A, of_G = adapted(layer.A), adapted(layer.G)
+    cost, chosen = pattern_costs(layer.W, of_A, of_G, 2, 4)
+    alone = element_costs(layer.W, of_A, of_G).unflatten(1, (2, 4))
+    sums = alone.gather(2, ways_to_remove(2, 4)[chosen]).sum(dim=2)
+    assert not torch.isclose(cost, sums, rtol=1e-3).any()
+
+
+@pytest.mark.parametrize(("kept", "of"), [(2, 4), (2, 5), (4, 8)])
+def test_every_way_to_remove_is_there_once(kept, of):
+    ways = ways_to_remove(kept, of).tolist()
+    assert sorted(map(tuple, ways)) == list(
+        itertools.combinations(range(of), of - kept)
+    )
+
+
+@pytest.mark.parametrize("C", [10, 11])
+def test_columns_beyond_the_last_whole_group_belong_to_none(C):
+    layer = make_layer(R, C)
+    of_A, of_G = adapted(layer.A), adapted(layer.G)
+    cost, _ = pattern_costs(layer.W, of_A, of_G, 2, 4)
+    assert cost.shape == (R, 2)
+    each = choices_dense(layer, removal_cost_dense, 0, 4, 2, 4)
+    assert float(cost[0, 1]) == pytest.approx(min(each.values()))
+
+
+def test_rows_taken_a_few_at_a_time_cost_the_same(monkeypatch):
+    layer = make_layer(R, 8)
+    arguments = (layer.W, adapted(layer.A), adapted(layer.G), 2, 4)
+    cost, chosen = pattern_costs(*arguments)
+    monkeypatch.setattr(costs, "_LARGEST_GATHER", 1)
+    fewer_cost, fewer_chosen = pattern_costs(*arguments)
+    torch.testing.assert_close(fewer_cost, cost, rtol=1e-14, atol=0)
+    assert torch.equal(fewer_chosen, chosen)
+
+
+def test_rounding_takes_no_cost_below_zero():
+    """Of two inputs that are nearly one, the float32 factor is not quite positive."""
+    A = torch.eye(2, dtype=torch.float64)
+    A[0, 1] = A[1, 0] = 1 + 1e-7
+    W = torch.tensor([[1.0, -1.0, 0.0, 0.0]], dtype=torch.float64)
+    A = torch.block_diag(A, 1e3 * torch.eye(2, dtype=torch.float64))
+    W[:, 2:] = 1
+    G = torch.ones(1, 1, dtype=torch.float64)
+    cost, chosen = pattern_costs(W, PlainStiffness(A), PlainStiffness(G), 2, 4)
+    assert ways_to_remove(2, 4)[chosen[0, 0]].tolist() == [0, 1]
+    assert cost.tolist() == [[0.0]]

@@ -1,0 +1,148 @@
+"""What is protected comes out of a whole run bit by bit as it went in."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from surgeon_engine.api.config.pruning import (
+    Correction,
+    Damping,
+    Structure,
+    Target,
+)
+from surgeon_engine.api.errors import (
+    ConfigError,
+    PruningError,
+)
+from surgeon_engine.pipeline import prune
+from tests.helpers.patients import patient_of, quiet
+from tests.helpers.runs import job, outcome, refused, run
+from tests.helpers.units import removable
+
+pytestmark = pytest.mark.usefixtures("quick_runs")
+
+# Pattern -> of the layers' names, what those have in common that it covers.
+PATTERNS = {
+    "block 0": "layers.0.",
+    "mlp.*": ".mlp.",
+    "model.layers.1.self_attn.q_proj": "layers.1.self_attn.q_proj",
+    "*.v_proj": ".v_proj",
+}
+STRUCTURES = (
+    Structure.HEADS_AND_NEURONS,
+    Structure.ROWS_AND_COLUMNS,
+    Structure.ELEMENTS,
+    Structure.N_M,
+)
+
+
+@pytest.mark.parametrize("structure", STRUCTURES)
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_nothing_of_a_protected_layer_changes(tmp_path, structure, pattern):
+    found = run(
+        tmp_path,
+        windows=8,
+        structure=structure,
+        sparsity=0.12,
+        protect=(pattern,),
+        correction=Correction.LOSS,
+        damping=Damping.AUTOMATIC,
+        shots=2,
+    )
+    after = found.after
+    for name, W in found.before.items():
+        if PATTERNS[pattern] in name:
+            assert torch.equal(after[name], W)
+            assert found.reported[name] == 0
+    assert sum(found.zeros.values()) == sum(found.reported.values()) > 0
+    changed = {n for n, W in found.before.items() if not torch.equal(after[n], W)}
+    assert changed
+
+
+@pytest.mark.parametrize("structure", Structure)
+@pytest.mark.parametrize(
+    ("protect", "words"),
+    [
+        (("block 9",), "'block 9' protects no layer"),
+        (("*",), "Everything that could be removed is protected"),
+    ],
+)
+def test_a_protection_that_cannot_be_meant_is_refused(
+    tmp_path, structure, protect, words
+):
+    wanted = job(tmp_path, structure=structure, protect=protect)
+    assert words in refused(wanted, tmp_path / "run", PruningError).message
+
+
+@pytest.mark.parametrize("structure", Structure)
+@pytest.mark.parametrize("keep_at_least", [0.5, 0.75])
+def test_every_layer_keeps_its_least_share(tmp_path, structure, keep_at_least):
+    sparsity = {
+        Structure.HEADS: 0.08,
+        Structure.NEURONS: 0.1,
+        Structure.ROWS_AND_COLUMNS: 0.12,
+    }
+    found = run(
+        tmp_path,
+        "opt",
+        structure=structure,
+        sparsity=sparsity.get(structure, 0.2),
+        keep_at_least=keep_at_least,
+        shots=2,
+    )
+    reported = found.reported
+    assert found.zeros == reported
+    for name, W in found.before.items():
+        assert W.numel() - reported[name] >= keep_at_least * W.numel()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"structure": Structure.HEADS_AND_NEURONS, "sparsity": 0.9},
+        {"structure": Structure.HEADS, "sparsity": 0.3},
+        {"structure": Structure.NEURONS, "sparsity": 0.3, "protect": ("block 0",)},
+        {"structure": Structure.ROWS, "sparsity": 0.3, "keep_at_least": 0.8},
+        {
+            "structure": Structure.ROWS_AND_COLUMNS,
+            "sparsity": 0.3,
+            "keep_at_least": 0.9,
+        },
+        {"structure": Structure.ELEMENTS, "sparsity": 0.6, "protect": ("block 1",)},
+        {"structure": Structure.N_M, "sparsity": 0.5, "protect": ("mlp.up_proj",)},
+        {"structure": Structure.N_M, "sparsity": 0.5, "keep_at_least": 0.6},
+        {"structure": Structure.NEURONS, "sparsity": 0.4, "width_multiple": 16},
+    ],
+)
+def test_what_cannot_be_reached_is_refused_before_any_work_with_the_numbers(
+    tmp_path, settings
+):
+    error = refused(job(tmp_path, **settings), tmp_path / "run", PruningError)
+    share = f"{settings['sparsity']:.1%} of the prunable ones"
+    assert f"({share}) are to go" in error.message
+    assert "may (" in error.message
+    assert "protect less" in error.hint
+
+
+@pytest.mark.parametrize("structure", Structure)
+@pytest.mark.parametrize("family", ["llama", "opt"])
+def test_all_that_is_promised_as_possible_is_possible_and_no_more(
+    tmp_path, family, structure
+):
+    """To the last weight: what the refusal counts is what a run can remove."""
+    patient = patient_of(family, structure=structure, sparsity=0.1)
+    most = sum(removable(unit, patient.config.pruning) for unit in patient.units)
+    parameters = patient.goal.parameters + patient.goal.removed
+
+    def leaving(count):
+        target = {"target": Target.PARAMETERS, "million_parameters": count / 1e6}
+        return job(tmp_path, family, structure=structure, **target)
+
+    found = outcome(leaving(parameters - most), tmp_path / "run")
+    assert found.zeros == found.reported
+    assert sum(found.reported.values()) == most
+    with pytest.raises((PruningError, ConfigError)) as error:
+        prune(leaving(parameters - most - 1), tmp_path / "next", quiet())
+    assert f"{most:,}" in error.value.message
+    assert f"{most + 1:,}" in error.value.message

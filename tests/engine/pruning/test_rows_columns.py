@@ -1,0 +1,192 @@
+"""Rows and columns of a layer: what each removal takes, costs and changes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from surgeon_engine.api.config.pruning import (
+    BY_LAYER,
+    CostBasis,
+    Structure,
+    UpdateKind,
+)
+from surgeon_engine.pruning.threshold import cheapest
+from surgeon_engine.runtime.linalg import damped
+from tests.helpers.tensors import SmallLayer, best_weight_dense, removal_cost_dense
+from tests.helpers.units import (
+    DAMPING,
+    factors_of,
+    nothing,
+    pruning,
+    random_factors,
+    removable,
+    units,
+    without,
+    write,
+)
+
+FAMILIES = ("llama", "opt", "gpt2", "falcon")
+BOTH = Structure.ROWS_AND_COLUMNS
+each_case = pytest.mark.parametrize(
+    ("family", "structure"), [(f, s) for f in FAMILIES for s in BY_LAYER]
+)
+
+
+@each_case
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_weights_counted_as_removed_are_the_zeros_of_the_updated_model(
+    family, structure, share
+):
+    settings = pruning(structure)
+    parts = units(family, settings)
+    factors = factors_of(parts)
+    lists = {
+        name: unit.removals(factors[name], nothing(unit), settings)
+        for unit in parts
+        for name in [unit.measured.name]
+    }
+    selection = cheapest(
+        lists, int(share * sum(removable(unit, settings) for unit in parts))
+    )
+    zeros = 0
+    for unit in parts:
+        name = unit.measured.name
+        gone = selection.removed[name]
+        write(unit.updated(factors[name], nothing(unit), gone, settings))
+        ((layer, is_gone),) = unit.zeros(gone)
+        assert torch.equal(layer.weight() == 0, is_gone)
+        zeros += int(is_gone.sum())
+    assert zeros == selection.weights
+
+
+@each_case
+@pytest.mark.parametrize("keep_at_least", [0.0, 0.6])
+def test_what_may_go_is_what_is_promised(family, structure, keep_at_least):
+    settings = pruning(structure, keep_at_least=keep_at_least)
+    for unit in units(family, settings):
+        removals = unit.removals(random_factors(unit.measured), nothing(unit), settings)
+        total = int(removals.weights.sum())
+        largest = max(unit.measured.rows, unit.measured.columns + 1)
+        if structure is not BOTH or not keep_at_least:
+            largest = 0
+        promised = removable(unit, settings)
+        assert promised <= total <= promised + 2 * largest
+        assert unit.measured.weights - total >= keep_at_least * unit.measured.weights
+
+
+@each_case
+def test_only_what_the_structure_names_may_go_and_the_last_of_each_stays(
+    family, structure
+):
+    settings = pruning(structure)
+    for unit in units(family, settings):
+        removals = unit.removals(random_factors(unit.measured), nothing(unit), settings)
+        is_row = removals.candidate < unit.measured.rows
+        rows = 0 if structure is Structure.COLUMNS else unit.measured.rows - 1
+        columns = 0 if structure is Structure.ROWS else unit.measured.columns - 1
+        assert int(is_row.sum()) == rows
+        assert int((~is_row).sum()) == columns
+        assert len(removals.candidate.unique()) == len(removals.candidate)
+        assert (removals.cost.diff() >= 0).all()
+
+
+@each_case
+def test_what_is_gone_comes_first(family, structure):
+    settings = pruning(structure)
+    for unit in units(family, settings):
+        gone = 0 if structure is Structure.ROWS else unit.measured.rows
+        removals = unit.removals(
+            random_factors(unit.measured), without(unit, gone), settings
+        )
+        assert removals.candidate[0] == gone
+        assert removals.cost[0] == -torch.inf
+        assert (removals.cost[1:] > 0).all()
+
+
+@pytest.mark.parametrize("family", ["llama", "opt"])
+def test_costs_match_the_dense_definition(family):
+    settings = pruning(BOTH, cost_basis=CostBasis.RAW)
+    for unit in units(family, settings)[:4]:
+        layer, factors = unit.measured, random_factors(unit.measured)
+        A, G = factors.A, factors.G
+        rows = SmallLayer(layer.weight(), A.double(), damped(G, DAMPING))
+        columns = SmallLayer(layer.weight(), damped(A, DAMPING), G.double())
+        removals = unit.removals(factors, nothing(unit), settings)
+        for candidate, cost in zip(removals.candidate, removals.cost, strict=True):
+            if candidate < layer.rows:
+                expected = removal_cost_dense(rows, rows.index[candidate])
+            else:
+                column = columns.index[:, candidate - layer.rows]
+                expected = removal_cost_dense(columns, column)
+            torch.testing.assert_close(cost, expected)
+
+
+@pytest.mark.parametrize("update", UpdateKind)
+def test_a_bias_is_updated_and_goes_with_its_row_alone(update):
+    settings = pruning(BOTH, update=update)
+    unit = units("opt", settings)[0]
+    layer, factors = unit.measured, random_factors(unit.measured)
+    before = layer.weight()
+    gone = without(unit, 2, layer.rows + 5)
+    ((_, X),) = unit.updated(factors, nothing(unit), gone, settings).weights
+    assert (X[2] == 0).all()
+    assert (X[:, 5] == 0).all()
+    kept = torch.arange(layer.rows) != 2
+    assert (X[kept, -1] != 0).all()
+    assert not torch.isclose(X[kept, -1], before[kept, -1]).any()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_later_shot_finds_the_best_weight_given_what_is_gone(family):
+    """Costs and update are those of a model that never had what went before."""
+    settings = pruning(BOTH)
+    for unit in units(family, settings)[:4]:
+        layer, factors = unit.measured, random_factors(unit.measured)
+        before = without(unit, 0, unit.candidates - 1)
+        write(unit.updated(factors, nothing(unit), before, settings))
+        W = layer.weight()
+        stays = W != 0
+        rows, columns = stays.any(dim=1), stays.any(dim=0)
+        smaller = SmallLayer(
+            W[rows][:, columns],
+            damped(factors.A.double()[columns][:, columns], DAMPING),
+            damped(factors.G.double()[rows][:, rows], DAMPING),
+        )
+        after = before | without(unit, 1, layer.rows + 2)
+        ((_, X),) = unit.updated(factors, before, after, settings).weights
+        kept = X[rows][:, columns]
+        torch.testing.assert_close(
+            kept, best_weight_dense(smaller, kept == 0), rtol=0, atol=1e-8
+        )
+        assert (X[~stays] == 0).all()
+
+
+def test_in_a_later_shot_cost_per_parameter_counts_what_is_left():
+    costs = {}
+    for basis in CostBasis:
+        settings = pruning(BOTH, cost_basis=basis)
+        unit = units("llama", settings)[0]
+        layer = unit.measured
+        before = without(unit, 0, layer.rows, layer.rows + 1)  # a row and two columns
+        removals = unit.removals(random_factors(layer), before, settings)
+        costs[basis] = dict(
+            zip(removals.candidate.tolist(), removals.cost.tolist(), strict=True)
+        )
+    gone = {0, layer.rows, layer.rows + 1}
+    shared = set(costs[CostBasis.RAW]) & set(costs[CostBasis.PER_PARAMETER]) - gone
+    assert any(candidate < layer.rows for candidate in shared)
+    assert any(candidate >= layer.rows for candidate in shared)
+    for candidate in shared:
+        ratio = costs[CostBasis.RAW][candidate]
+        ratio /= costs[CostBasis.PER_PARAMETER][candidate]
+        left = layer.columns - 2 if candidate < layer.rows else layer.rows - 1
+        assert ratio == pytest.approx(left)
+
+
+def test_what_has_gone_stays_gone_where_more_is_to_be_kept_than_there_is():
+    settings = pruning(BOTH, keep_at_least=0.95)
+    unit = units("llama", settings)[0]
+    before = without(unit, 0, 1, 2)
+    removals = unit.removals(random_factors(unit.measured), before, settings)
+    assert sorted(removals.candidate.tolist()) == [0, 1, 2]

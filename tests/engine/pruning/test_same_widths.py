@@ -1,0 +1,151 @@
+"""Where widths are to be the same, every layer loses equally many."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+
+from surgeon_engine.api.config.export import ExportConfig, Format
+from surgeon_engine.api.config.pruning import (
+    PruningConfig,
+    Structure,
+    Widths,
+)
+from surgeon_engine.api.config.run import ModelConfig
+from surgeon_engine.api.errors import ExportError
+from surgeon_engine.api.messages.run import (
+    BaselineEvaluated,
+    Exported,
+    ShotFinished,
+)
+from surgeon_engine.export.transformers.plain_widths import check_plain_widths
+from surgeon_engine.model.load import load_model
+from surgeon_engine.pruning.structures.units import units_of
+from surgeon_engine.pruning.threshold import (
+    Removals,
+    cheapest_in_step,
+)
+from tests.helpers.runs import Recorder, job
+from tests.helpers.tiny_models import VOCABULARY
+
+pytestmark = pytest.mark.usefixtures("quick_runs")
+
+
+def removals(*cost: float, weights: int = 3) -> Removals:
+    order = torch.tensor(cost, dtype=torch.float64).sort()
+    count = len(cost)
+    return Removals(
+        order.indices, order.values, torch.full((count,), weights), count + 1
+    )
+
+
+def test_the_cheapest_of_all_layers_go_together():
+    first, second = removals(1, 9, 2), removals(5, 3, 30)
+    chosen = cheapest_in_step([{"a": first, "b": second}], budget=13)
+    assert chosen.weights == 12  # the third of each would make 18
+    assert chosen.removed["a"].tolist() == [True, False, True, False]
+    assert chosen.removed["b"].tolist() == [True, True, False, False]
+    assert chosen.threshold == (2 + 5) / 2
+
+
+def test_kinds_compete_by_their_mean_costs():
+    heads = {"h": removals(1, 10), "i": removals(3, 10)}
+    neurons = {"n": removals(4, 5, weights=1), "m": removals(2, 5, weights=1)}
+    chosen = cheapest_in_step([heads, neurons], budget=10)
+    assert chosen.weights == 10  # heads at 2, neurons at 3 and at 5
+    assert [int(x.sum()) for x in chosen.removed.values()] == [1, 1, 2, 2]
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3", "mistral"])
+def test_a_run_with_the_same_widths_leaves_a_plain_model(tmp_path, family):
+    config = dataclasses.replace(
+        job(tmp_path, family, shots=2, sparsity=0.4, widths=Widths.SAME),
+        export=ExportConfig(format=Format.STOCK),
+    )
+    recorder = Recorder().run(config, tmp_path / "run")
+    shot = recorder.of(ShotFinished)[-1]
+    by_kind: dict[str, set[int]] = {}
+    for layer in shot.layers:
+        by_kind.setdefault(layer.kind, set()).add(layer.removed)
+    assert all(len(removed) == 1 for removed in by_kind.values())
+    assert 0.2 < shot.sparsity <= 0.4
+    (told,) = recorder.of(Exported)
+    assert told.format is Format.STOCK
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "export")
+    assert sum(p.numel() for p in model.parameters()) == shot.parameters
+    masked = dataclasses.replace(config, export=ExportConfig(format=Format.MASKED))
+    Recorder().run(masked, tmp_path / "masked")
+    full = AutoModelForCausalLM.from_pretrained(tmp_path / "masked" / "export")
+    assert sum(p.numel() for p in full.parameters()) > shot.parameters
+    ids = torch.arange(1, 61).view(3, -1) % VOCABULARY
+    with torch.no_grad():
+        expected = full(ids).logits
+        difference = (model(ids).logits - expected).abs().max()
+    assert difference <= 1e-4 * expected.abs().max()
+
+
+def test_rows_and_columns_know_no_widths(tmp_path):
+    free = job(tmp_path, structure=Structure.ROWS_AND_COLUMNS)
+    same = job(tmp_path, structure=Structure.ROWS_AND_COLUMNS, widths=Widths.SAME)
+    shots = [
+        Recorder().run(config, tmp_path / name).of(ShotFinished)[0]
+        for name, config in (("free", free), ("same", same))
+    ]
+    assert shots[0].layers == shots[1].layers
+
+
+def test_plain_files_are_refused_at_once_where_some_layers_stay_wide(tmp_path):
+    config = dataclasses.replace(
+        job(tmp_path, widths=Widths.SAME, protect=("block 0",)),
+        export=ExportConfig(format=Format.STOCK),
+    )
+    with pytest.raises(ExportError, match="others of their kind are not"):
+        Recorder().run(config, tmp_path / "run")
+
+
+def test_plain_files_stay_possible_where_a_whole_kind_is_protected(tmp_path):
+    config = dataclasses.replace(
+        job(tmp_path, sparsity=0.2, widths=Widths.SAME, protect=("self_attn.*",)),
+        export=ExportConfig(format=Format.STOCK),
+    )
+    (told,) = Recorder().run(config, tmp_path / "run").of(Exported)
+    assert told.format is Format.STOCK
+
+
+def test_heads_that_no_plain_model_can_lack_are_refused_at_once(tmp_path):
+    """OPT's heads are as large as the hidden size over their number."""
+    config = dataclasses.replace(
+        job(tmp_path, "opt", widths=Widths.SAME),
+        export=ExportConfig(format=Format.STOCK),
+    )
+    with pytest.raises(ExportError, match="do not fit a plain OPTForCausalLM"):
+        Recorder().run(config, tmp_path / "run")
+
+
+def test_neurons_that_no_plain_model_can_lack_are_refused_at_once(tmp_path):
+    """BLOOM's MLPs are four times the hidden size."""
+    neurons = {"structure": Structure.NEURONS, "widths": Widths.SAME}
+    config = dataclasses.replace(
+        job(tmp_path, "bloom", **neurons), export=ExportConfig(format=Format.STOCK)
+    )
+    recorder = Recorder()
+    with pytest.raises(ExportError, match="Fewer neurons do not fit a plain Bloom"):
+        recorder.run(config, tmp_path / "run")
+    assert not recorder.of(BaselineEvaluated)
+
+
+def test_numbers_of_heads_that_plain_files_can_have_are_told(tmp_path):
+    """Llama's has to divide the hidden size."""
+    config = LlamaConfig(
+        vocab_size=VOCABULARY, hidden_size=24, intermediate_size=8, head_dim=2,
+        num_hidden_layers=1, num_attention_heads=8, num_key_value_heads=8,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(tmp_path)
+    loaded = load_model(ModelConfig(str(tmp_path)))
+    pruning = PruningConfig(structure=Structure.HEADS, widths=Widths.SAME)
+    told = check_plain_widths(loaded, units_of(pruning, loaded.model))
+    assert told is not None
+    assert "can have 1, 2, 3, 4, 6, 8 heads" in told.message

@@ -1,0 +1,151 @@
+"""SparseGPT is the sequential solution by definition, and removes exact numbers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from surgeon_engine.api.config.pruning import Method as Name
+from surgeon_engine.api.config.pruning import (
+    PruningConfig,
+    Structure,
+)
+from surgeon_engine.pruning.methods import (
+    METHODS,
+    sparsegpt,
+)
+from surgeon_engine.runtime.linalg import damped
+from tests.helpers.tensors import make_layer, random_mask
+
+DAMPING = 0.02
+R, C = 4, 12
+
+
+def settings(structure=Structure.ELEMENTS, **others) -> PruningConfig:
+    return PruningConfig(
+        method=Name.SPARSEGPT, structure=structure, cost_damping=DAMPING, **others
+    )
+
+
+def removed(layer, asked, pruning):
+    method = METHODS[Name.SPARSEGPT]
+    return method.without_elements(layer.W, (layer.A, layer.G), asked, pruning)
+
+
+def counts(asked, step):
+    """How many of each run of `step` columns go: the same share of each."""
+    ends = [min(start + step, C) for start in range(0, C, step)]
+    so_far = [int(asked.sum()) * end // C for end in ends]
+    return [now - before for before, now in zip([0, *so_far], so_far, strict=False)]
+
+
+def naive(W, A, choose, step):
+    """By definition: for each column, the inverse of what lies right of it, afresh.
+
+    `choose` gives the mask of `step` columns from the costs 1/2 w_c^2 / [A^-1]_cc.
+    """
+    A, X = damped(A, DAMPING), W.clone()
+    goes = torch.zeros_like(W, dtype=torch.bool)
+    diagonal = torch.stack(
+        [torch.linalg.inv(A[c:, c:])[0, 0] for c in range(W.shape[1])]
+    )
+    for c in range(W.shape[1]):
+        if c % step == 0:
+            some = slice(c, c + step)
+            goes[:, some] = choose(0.5 * X[:, some].square() / diagonal[some], some)
+        inverse = torch.linalg.inv(A[c:, c:])
+        for r in range(len(W)):
+            if goes[r, c]:
+                X[r, c:] -= X[r, c] / inverse[0, 0] * inverse[0]
+                X[r, c] = 0
+    return X, goes
+
+
+def least(cost, count):
+    goes = torch.zeros(cost.numel(), dtype=torch.bool)
+    goes[cost.flatten().argsort(stable=True)[:count]] = True
+    return goes.view_as(cost)
+
+
+@pytest.mark.parametrize("rows", [1, R])
+@pytest.mark.parametrize("at_once", [4, 5, 128])
+def test_elements_equal_a_naive_sweep(monkeypatch, rows, at_once):
+    monkeypatch.setattr(sparsegpt, "_COLUMNS_AT_ONCE", at_once)
+    layer = make_layer(rows, C)
+    asked = random_mask(rows, C)
+    expected, gone = naive(
+        layer.W,
+        layer.A,
+        lambda cost, some: least(cost, counts(asked, at_once)[some.start // at_once]),
+        at_once,
+    )
+    X, found = removed(layer, asked, settings())
+    assert torch.equal(found, gone)
+    torch.testing.assert_close(X, expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize(("kept", "of"), [(2, 4), (1, 3)])
+def test_patterns_equal_a_naive_sweep(kept, of):
+    layer = make_layer(R, C)
+    asked = torch.ones(R, C, dtype=torch.bool)
+
+    def choose(cost, _):
+        return torch.stack([least(row, of - kept) for row in cost])
+
+    expected, gone = naive(layer.W, layer.A, choose, of)
+    X, found = removed(layer, asked, settings(Structure.N_M, kept=kept, of=of))
+    assert torch.equal(found, gone)
+    torch.testing.assert_close(X, expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.7, 1.0])
+def test_as_many_elements_go_as_were_asked_for(share):
+    layer = make_layer(R, C)
+    asked = random_mask(R, C, share=share)
+    X, gone = removed(layer, asked, settings())
+    assert int(gone.sum()) == int(asked.sum()) == int((X == 0).sum())
+    assert torch.equal(X == 0, gone)
+
+
+@pytest.mark.parametrize(("asked", "expected"), [(12, [4, 4, 4]), (7, [2, 2, 3])])
+def test_each_run_of_columns_loses_the_same_share(monkeypatch, asked, expected):
+    monkeypatch.setattr(sparsegpt, "_COLUMNS_AT_ONCE", 4)
+    anywhere = torch.zeros(R * C, dtype=torch.bool)
+    anywhere[:asked] = True
+    _, gone = removed(make_layer(R, C), anywhere.view(R, C), settings())
+    assert gone.unflatten(1, (3, 4)).sum(dim=(0, 2)).tolist() == expected
+
+
+def test_every_group_that_was_asked_for_loses_two_of_four_and_no_other_any():
+    layer = make_layer(R, C)
+    asked = torch.zeros(R, C, dtype=torch.bool)
+    # One of a group is enough.
+    asked[0, 0] = asked[1, 6] = asked[3, 8] = asked[3, 9] = True
+    X, gone = removed(layer, asked, settings(Structure.N_M))
+    counts = gone.unflatten(1, (3, 4)).sum(dim=2)
+    expected = asked.unflatten(1, (3, 4)).any(dim=2) * 2
+    assert torch.equal(counts, expected)
+    assert torch.equal(X == 0, gone)
+
+
+def test_columns_beyond_the_last_group_and_a_bias_adapt_but_stay():
+    layer = make_layer(R, 11)  # two groups of four, two more columns, a bias
+    asked = torch.ones(R, 10, dtype=torch.bool)
+    asked[:, 8:] = False
+    X, gone = removed(layer, asked, settings(Structure.N_M))
+    assert gone.shape == (R, 10)
+    assert gone[:, :8].sum() == 4 * R
+    assert not gone[:, 8:].any()
+    assert (X[:, 8:] != 0).all()
+    assert not torch.isclose(X[:, 8:], layer.W[:, 8:]).any()
+
+
+def test_rows_do_not_depend_on_each_other_under_a_pattern():
+    layer = make_layer(R, C)
+    asked = torch.ones(R, C, dtype=torch.bool)
+    X, _ = removed(layer, asked, settings(Structure.N_M))
+    changed = make_layer(R, C)
+    changed.W[1:] *= 7
+    Y, _ = removed(changed, asked, settings(Structure.N_M))
+    torch.testing.assert_close(Y[0], X[0])
+    assert not torch.isclose(Y[1:], X[1:]).all()

@@ -1,0 +1,97 @@
+"""One threshold for all units: the target is reached and never passed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from surgeon_engine.api.errors import (
+    CurvatureError,
+    PruningError,
+)
+from surgeon_engine.pruning.threshold import (
+    Removals,
+    cheapest,
+)
+
+
+def removals(cost: list[float], weights: list[int]) -> Removals:
+    """Candidates 0, 1, ... in any order of cost; one more that must stay."""
+    values, order = torch.tensor(cost, dtype=torch.float64).sort(stable=True)
+    return Removals(order, values, torch.tensor(weights)[order], len(cost) + 1)
+
+
+def random_units(seed: int = 0) -> dict[str, Removals]:
+    g = torch.Generator().manual_seed(seed)
+    return {
+        name: removals(
+            torch.rand(n, generator=g).tolist(),
+            torch.randint(1, 9, (n,), generator=g).tolist(),
+        )
+        for name, n in (("a", 7), ("b", 12), ("c", 5))
+    }
+
+
+@pytest.mark.parametrize("budget", [0, 1, 10, 30, 60])
+def test_the_budget_is_never_passed_and_the_next_removal_would_pass_it(budget):
+    units = random_units()
+    selection = cheapest(units, budget)
+    everything = sorted(
+        (cost, weights)
+        for unit in units.values()
+        for cost, weights in zip(unit.cost.tolist(), unit.weights.tolist(), strict=True)
+    )
+    taken = sum(int(mask.sum()) for mask in selection.removed.values())
+    assert selection.weights == sum(weights for _, weights in everything[:taken])
+    assert selection.weights <= budget
+    assert selection.weights + everything[taken][1] > budget
+
+
+def test_what_goes_is_what_is_cheapest_anywhere():
+    units = random_units()
+    selection = cheapest(units, budget=40)
+    for name, unit in units.items():
+        gone = selection.removed[name][unit.candidate]
+        assert (gone == (unit.cost <= selection.threshold)).all()
+
+
+def test_what_went_before_goes_first():
+    before = Removals(
+        torch.tensor([1, 0]),
+        torch.tensor([-torch.inf, 0.0], dtype=torch.float64),
+        torch.tensor([5, 5]),
+        3,
+    )
+    selection = cheapest({"x": removals([0.0], [5]), "y": before}, budget=5)
+    assert selection.removed["y"].tolist() == [False, True, False]
+    assert not selection.removed["x"].any()
+
+
+def test_a_tie_is_split_in_the_order_of_the_units():
+    units = {"a": removals([1.0, 1.0], [3, 3]), "b": removals([1.0], [3])}
+    selection = cheapest(units, budget=8)
+    assert selection.removed["a"].tolist() == [True, True, False]
+    assert selection.removed["b"].tolist() == [False, False]
+
+
+def test_counts_are_exact_beyond_float32():
+    n = 2**24 + 1
+    unit = removals([0.0, 1.0, 2.0], [n, 1, 1])
+    assert cheapest({"a": unit}, budget=n + 1).weights == n + 1
+    assert cheapest({"a": unit}, budget=n).weights == n
+
+
+def test_a_budget_smaller_than_anything_takes_nothing():
+    selection = cheapest({"a": removals([1.0], [9])}, budget=8)
+    assert selection.weights == 0
+    assert selection.threshold is None
+
+
+def test_a_budget_beyond_what_may_go_is_refused_with_the_numbers():
+    with pytest.raises(PruningError, match=r"10 weights are to go, but only 9 may"):
+        cheapest({"a": removals([1.0], [9])}, budget=10)
+
+
+def test_a_cost_that_is_no_number_is_refused_with_its_layer():
+    with pytest.raises(CurvatureError, match=r"blocks\.0\.fc1"):
+        cheapest({"blocks.0.fc1": removals([float("nan")], [9])}, budget=5)

@@ -1,0 +1,132 @@
+"""Millions of single weights: the threshold found by counting is that of a sort."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from surgeon_engine.api.errors import (
+    CurvatureError,
+    PruningError,
+)
+from surgeon_engine.pruning.threshold import (
+    GONE,
+    Elements,
+    cheapest,
+)
+
+
+def elements(*costs: float, atom: int = 1) -> Elements:
+    return Elements(torch.tensor(costs), atom)
+
+
+def random_costs(n: int, seed: int) -> torch.Tensor:
+    """Over many powers of ten, as costs are; float32 with zeros and ties."""
+    g = torch.Generator().manual_seed(seed)
+    cost = torch.exp(torch.randn(n, generator=g) * 8)
+    cost[torch.rand(n, generator=g) < 0.1] = 0
+    cost[torch.rand(n, generator=g) < 0.1] = -0.0
+    cost[torch.rand(n, generator=g) < 0.1] = 2.5
+    cost[torch.rand(n, generator=g) < 0.05] = GONE
+    cost[torch.rand(n, generator=g) < 0.1] = torch.inf
+    return cost
+
+
+def sorted_choice(costs: list[torch.Tensor], count: int) -> list[torch.Tensor]:
+    """By definition: all in one list, a stable sort, the first `count`."""
+    order = torch.cat(costs).argsort(stable=True)
+    goes = torch.zeros(len(order), dtype=torch.bool)
+    goes[order[:count]] = True
+    return list(goes.split([len(cost) for cost in costs]))
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("share", [0.01, 0.04, 0.2, 0.25, 0.5, 0.9, 1.0])
+def test_what_goes_is_what_a_plain_sort_would_take(seed, share):
+    costs = [random_costs(n, 10 * seed + n) for n in (40, 1, 120, 77)]
+    may_go = int((torch.cat(costs) < torch.inf).sum())
+    units = {str(i): Elements(cost) for i, cost in enumerate(costs)}
+    budget = int(share * may_go)
+    selection = cheapest(units, budget)
+    assert selection.weights == budget
+    found = list(selection.removed.values())
+    for mask, expected in zip(found, sorted_choice(costs, budget), strict=True):
+        assert torch.equal(mask, expected)
+    paid = torch.cat(costs)[torch.cat(found)]
+    dearest = float(paid.max())
+    assert selection.threshold == (None if dearest == GONE else dearest)
+
+
+def test_neighbouring_floats_are_told_apart():
+    one = torch.tensor(1.0)
+    above = torch.nextafter(one, torch.tensor(2.0))
+    below = torch.nextafter(one, torch.tensor(0.0))
+    units = {"a": Elements(torch.stack([above, one, below, above]))}
+    assert cheapest(units, 1).removed["a"].tolist() == [False, False, True, False]
+    assert cheapest(units, 2).removed["a"].tolist() == [False, True, True, False]
+    assert cheapest(units, 3).removed["a"].tolist() == [True, True, True, False]
+
+
+@pytest.mark.parametrize("cost", [0.0, -0.0, 1e-45, 3.7, 3.4e38])
+@pytest.mark.parametrize("budget", [0, 1, 4, 6])
+def test_equal_costs_go_in_the_order_of_the_units_and_are_counted_exactly(cost, budget):
+    units = {"a": elements(*[cost] * 4), "b": elements(cost, cost)}
+    selection = cheapest(units, budget)
+    gone = torch.cat(list(selection.removed.values())).tolist()
+    assert gone == [True] * budget + [False] * (6 - budget)
+    assert selection.weights == budget
+
+
+def test_plain_and_negative_zeros_are_one_tie():
+    selection = cheapest({"a": elements(0.0, -0.0), "b": elements(-0.0, 0.0, 1.0)}, 3)
+    assert selection.removed["a"].tolist() == [True, True]
+    assert selection.removed["b"].tolist() == [True, False, False]
+
+
+def test_what_went_before_goes_first():
+    units = {"a": elements(0.0, 5.0), "b": elements(GONE, 0.0, GONE)}
+    selection = cheapest(units, 2)
+    assert selection.removed["a"].tolist() == [False, False]
+    assert selection.removed["b"].tolist() == [True, False, True]
+    assert selection.threshold is None  # nothing new goes
+    selection = cheapest(units, 3)
+    assert selection.removed["a"].tolist() == [True, False]
+
+
+def test_what_must_stay_stays_however_much_goes():
+    units = {"a": elements(1.0, float("inf")), "b": elements(float("inf"), 2.0)}
+    selection = cheapest(units, 2)
+    assert selection.removed["a"].tolist() == [True, False]
+    assert selection.removed["b"].tolist() == [False, True]
+    with pytest.raises(PruningError, match="3 weights are to go, but only 2 may"):
+        cheapest(units, 3)
+
+
+@pytest.mark.parametrize("budget", range(13))
+def test_what_goes_together_is_never_split_even_where_all_costs_are_equal(budget):
+    """Three pairs in each of two units, a weight that stays between them."""
+    inf = float("inf")
+    cost = (1.0, inf, 1.0, 1.0, 1.0, inf, 1.0, 1.0)
+    units = {"a": elements(*cost, atom=2), "b": elements(*cost, atom=2)}
+    selection = cheapest(units, budget)
+    assert selection.weights == budget // 2 * 2
+    taken = 0
+    for unit in units.values():
+        name = "a" if unit is units["a"] else "b"
+        for pair in ((0, 2), (3, 4), (6, 7)):
+            first, second = selection.removed[name][list(pair)].tolist()
+            assert first == second
+            taken += first + second
+    assert taken == selection.weights
+
+
+def test_a_budget_of_nothing_takes_nothing():
+    selection = cheapest({"a": elements(0.0, 1.0, atom=2)}, budget=1)
+    assert not selection.removed["a"].any()
+    assert selection.weights == 0
+    assert selection.threshold is None
+
+
+def test_a_cost_that_is_no_number_is_refused_with_its_layer():
+    with pytest.raises(CurvatureError, match=r"blocks\.0\.fc1"):
+        cheapest({"a": elements(1.0), "blocks.0.fc1": elements(float("nan"))}, 1)

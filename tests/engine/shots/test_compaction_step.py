@@ -1,0 +1,147 @@
+"""Shots on a model that has been made smaller go on as if it had not."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import msgspec
+import pytest
+import torch
+
+from surgeon_engine.api.config.pruning import (
+    Correction,
+    Damping,
+    Structure,
+)
+from surgeon_engine.shots import compaction_step as shrinking
+from tests.helpers.patients import patient_of
+from tests.helpers.runs import Outcome, job, outcome
+from tests.helpers.tiny_models import COUPLED_FAMILIES, MORE_FAMILIES, VOCABULARY
+
+pytestmark = pytest.mark.usefixtures("quick_runs")
+
+ALIBI = ("bloom", "falcon_multi_head")  # their heads keep their places
+ALL = {*COUPLED_FAMILIES, *MORE_FAMILIES}.difference(ALIBI)
+
+
+def logits(model) -> torch.Tensor:
+    ids = torch.arange(1, 61).view(3, -1) % VOCABULARY
+    with torch.no_grad():
+        return model(ids, use_cache=False).logits
+
+
+def assert_same(ours: torch.Tensor, theirs: torch.Tensor) -> None:
+    largest = float(theirs.abs().max())
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5 * largest)
+
+
+def without_costs(shot):
+    """What a shot left of each layer; costs hang on rounding."""
+    return [msgspec.structs.replace(layer, cost=0.0) for layer in shot.layers]
+
+
+@pytest.mark.parametrize("family", sorted(ALL))
+def test_twice_smaller_it_computes_the_same(family):
+    """And is in the end put back to full size, with zeros."""
+    patient = patient_of(family, sparsity=0.5)
+    for parameter in patient.loaded.model.parameters():
+        if parameter.ndim == 1:
+            parameter.add_(torch.rand_like(parameter))
+    parameters = sum(p.numel() for p in patient.loaded.model.parameters())
+    removed = 0
+    for round_number in range(2):
+        for unit in patient.units:
+            name, count = unit.measured.name, unit.candidates
+            goes = torch.zeros(count, dtype=torch.bool)
+            goes[round_number % count] = count > 1
+            patient.gone[name] = goes
+            for layer, zeros in unit.zeros(goes):
+                layer.write(layer.weight().masked_fill(zeros, 0))
+            removed += int(goes.sum()) * unit.coupled.weights_per_group
+        before, told = logits(patient.loaded.model), patient.sparsities()
+        shrinking.shrink(patient)
+        assert_same(logits(patient.loaded.model), before)
+        assert patient.sparsities() == told
+    assert sum(layer.removed for layer in told) == removed
+    assert patient.cut == removed
+    left = sum(p.numel() for p in patient.loaded.model.parameters())
+    assert parameters - left >= removed  # norms of single heads went too
+    whole = shrinking.pruned(patient)
+    assert_same(logits(whole.loaded.model), before)
+    assert sum(p.numel() for p in whole.loaded.model.parameters()) == parameters
+
+
+def both_ways(tmp_path, monkeypatch, **settings) -> list[Outcome]:
+    """A run that makes the model smaller between its shots, and one that does not."""
+    config = job(tmp_path, windows=8, shots=3, **settings)
+    smaller = outcome(config, tmp_path / "smaller")
+    monkeypatch.setattr(shrinking, "shrink", lambda patient: None)
+    return [smaller, outcome(config, tmp_path / "as it was")]
+
+
+@pytest.mark.parametrize(
+    "family",
+    [
+        "llama",
+        *(pytest.param(x, marks=pytest.mark.slow) for x in ("opt", "gpt2", "phi3")),
+    ],
+)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"damping": Damping.AUTOMATIC, "correction": Correction.LOSS},
+        {"keep_at_least": 0.5, "sparsity": 0.2},
+        {"width_multiple": 4},
+        {"perplexity_rise": 100.0},
+        {"structure": Structure.HEADS, "sparsity": 0.15},
+    ],
+    ids=["fixed", "all", "least", "bundles", "budget", "heads"],
+)
+def test_a_run_ends_with_the_same_weights(tmp_path, monkeypatch, family, settings):
+    settings = {"sparsity": 0.4, "family": family} | settings
+    smaller, full = both_ways(tmp_path, monkeypatch, **settings)
+    assert len(smaller.shots) == len(full.shots)
+    for ours, theirs in zip(smaller.shots, full.shots, strict=True):
+        assert without_costs(ours) == without_costs(theirs)
+        paid = [layer.cost for layer in theirs.layers]
+        assert [layer.cost for layer in ours.layers] == pytest.approx(paid, rel=1e-3)
+        assert (ours.sparsity, ours.parameters) == (theirs.sparsity, theirs.parameters)
+        assert (ours.threshold is None) == (theirs.threshold is None)
+        if theirs.threshold is not None:
+            assert ours.threshold == pytest.approx(theirs.threshold, rel=0.05)
+        assert ours.evaluation.loss == pytest.approx(theirs.evaluation.loss, rel=1e-4)
+    for name, W in smaller.after.items():
+        torch.testing.assert_close(W, full.after[name], rtol=1e-3, atol=1e-4)
+
+
+def test_the_last_shot_measures_a_smaller_model(tmp_path, monkeypatch):
+    sizes = []
+    shrink = shrinking.shrink
+
+    def watched(patient):
+        shrink(patient)
+        model = patient.loaded.model
+        sizes.append(sum(p.numel() for p in model.parameters()))
+
+    monkeypatch.setattr(shrinking, "shrink", watched)
+    run = outcome(job(tmp_path, shots=3, sparsity=0.4), tmp_path / "run")
+    assert sizes[:3] == [shot.parameters for shot in run.shots]
+    assert sizes[0] > sizes[1] > sizes[2]
+
+
+def test_the_engine_s_own_model_is_exported_where_nothing_was_cut():
+    patient = patient_of("bloom", sparsity=0.3)  # ALiBi: heads keep their places
+    name = patient.units[0].measured.name
+    patient.gone[name][0] = True
+    shrinking.shrink(patient)
+    assert patient.cut == 0
+    assert shrinking.pruned(patient).loaded is patient.loaded
+
+
+def test_a_patient_that_lost_nothing_is_left_alone():
+    patient = patient_of(sparsity=0.3)
+    before = dataclasses.replace(patient)
+    shrinking.shrink(patient)
+    assert patient.loaded is before.loaded
+    assert patient.units is before.units

@@ -1,0 +1,309 @@
+"""A plan takes what a run's first shot would take of the same costs, to the weight."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from surgeon_engine import diagnose as diagnosing
+from surgeon_engine.api.config.pruning import (
+    CostBasis,
+    Damping,
+    Method,
+    PruningConfig,
+    Structure,
+    Widths,
+)
+from surgeon_engine.api.errors import PruningError
+from surgeon_engine.api.messages.commands import (
+    Cancel,
+    Diagnose,
+)
+from surgeon_engine.api.messages.diagnosis import Diagnosed
+from surgeon_engine.api.messages.run import (
+    BaselineEvaluated,
+    Progressed,
+    Stage,
+    StageStarted,
+)
+from surgeon_engine.pruning.measure_curvature import (
+    measure,
+    of_units,
+)
+from surgeon_engine.runtime.run_context import (
+    RunCancelled,
+    Session,
+)
+from surgeon_engine.server import Engine
+from surgeon_engine.shots.selection import selection
+from surgeon_gui.state.architecture.state import of_plan
+from surgeon_gui.state.diagnosis.costs import read_costs
+from surgeon_gui.state.diagnosis.planner import (
+    Planner,
+    rules_of,
+)
+from tests.helpers.patients import patient_of, quiet, weights
+from tests.helpers.runs import job, run
+from tests.helpers.units import removable
+
+FIXED = {"damping": Damping.FIXED, "cost_damping": 0.1, "shots": 1}
+SHARES = (0.02, 0.05, 0.1, 0.17, 0.25)
+ALL = [("llama", {"structure": structure}) for structure in Structure] + [
+    ("opt", {"structure": Structure.HEADS_AND_NEURONS}),
+    ("opt", {"structure": Structure.ROWS_AND_COLUMNS}),
+    ("llama", {"structure": Structure.HEADS_AND_NEURONS, "protect": ("block 0",)}),
+    ("llama", {"structure": Structure.ROWS_AND_COLUMNS, "protect": ("*.q_proj",)}),
+    ("opt", {"structure": Structure.HEADS_AND_NEURONS, "limits": ("block 1=0.8",)}),
+    ("opt", {"structure": Structure.ROWS_AND_COLUMNS, "limits": ("*.fc1=0.7",)}),
+    ("llama", {"structure": Structure.COLUMNS, "keep_at_least": 0.7}),
+    ("llama", {"structure": Structure.NEURONS, "width_multiple": 8}),
+    (
+        "llama",
+        {
+            "structure": Structure.HEADS_AND_NEURONS,
+            "width_multiple": 8,
+            "keep_at_least": 0.4,
+            "cost_basis": CostBasis.RAW,
+        },
+    ),
+    ("llama", {"structure": Structure.HEADS_AND_NEURONS, "widths": Widths.SAME}),
+    (
+        "llama",
+        {
+            "structure": Structure.HEADS_AND_NEURONS,
+            "widths": Widths.SAME,
+            "protect": ("block 0",),
+        },
+    ),
+    ("llama", {"structure": Structure.ROWS_AND_COLUMNS, "cost_basis": CostBasis.RAW}),
+    ("llama", {"structure": Structure.ROWS, "method": Method.K_OBD}),
+]
+
+
+def diagnosed(monkeypatch, tmp_path, patient, session=None):
+    """A diagnosis of a patient that is on the table already."""
+    monkeypatch.setattr(diagnosing, "prepare", lambda config, session: patient)
+    return diagnosing.diagnose(patient.config, tmp_path, session or quiet())
+
+
+def selected(patient, budget):
+    factors = measure(patient, of_units(patient, patient.windows.calibration), quiet())
+    return selection(patient, factors, patient.config.pruning, budget)
+
+
+@pytest.mark.parametrize(("family", "settings"), ALL)
+def test_a_plan_is_the_engines_selection(monkeypatch, tmp_path, family, settings):
+    patient = patient_of(family, sparsity=0.05, **FIXED, **settings)
+    planner = planner_of(monkeypatch, tmp_path, patient)
+    for share in SHARES:
+        budget = int(share * patient.goal.prunable)
+        try:
+            engine = selected(patient, budget)
+        except PruningError:
+            assert planner.most < budget
+            continue
+        plan = planner.plan(budget)
+        assert plan.removed == engine.weights
+        assert plan.is_reached
+        per_unit = {
+            unit.name: int(taken)
+            for unit, taken in zip(planner.costs.units, plan.taken, strict=True)
+        }
+        for unit in patient.units:
+            name, gone = unit.measured.name, engine.removed[unit.measured.name]
+            if patient.config.pruning.structure in (Structure.ELEMENTS, Structure.N_M):
+                assert abs(per_unit.pop(name) - int(gone.sum())) <= at_threshold(
+                    planner, plan
+                )
+            else:
+                assert per_unit.pop(name) == int(gone.sum())
+        assert not any(per_unit.values())  # what is protected loses nothing
+        if engine.threshold is not None:
+            assert plan.threshold == pytest.approx(engine.threshold, rel=0.01)
+
+
+def planner_of(monkeypatch, tmp_path, patient):
+    costs = read_costs(diagnosed(monkeypatch, tmp_path, patient))
+    return Planner(costs, rules_of(patient.config.pruning))
+
+
+def at_threshold(planner, plan):
+    """The weights in the bin of the threshold: where they lie in it is not known."""
+    at = int(np.flatnonzero(planner.costs.found.cost == plan.threshold)[0])
+    so_far = planner.costs.found.so_far.sum(axis=0)
+    return int(so_far[at] - (so_far[at - 1] if at else 0))
+
+
+@pytest.mark.parametrize("structure", [Structure.ELEMENTS, Structure.N_M])
+def test_whole_bins_of_single_weights_are_the_engines_selection(
+    monkeypatch, tmp_path, structure
+):
+    patient = patient_of(structure=structure, sparsity=0.05, **FIXED)
+    planner = planner_of(monkeypatch, tmp_path, patient)
+    totals = planner.costs.found.so_far.sum(axis=0)
+    for budget in totals[:: max(1, len(totals) // 20)].tolist():
+        engine, plan = selected(patient, budget), planner.plan(budget)
+        gone = [int(engine.removed[u.name].sum()) for u in planner.costs.units]
+        assert plan.taken.tolist() == gone
+        assert plan.removed == engine.weights == budget
+
+
+@pytest.mark.parametrize(("family", "settings"), ALL)
+def test_what_may_go_at_most_is_what_the_engine_promises(
+    monkeypatch, tmp_path, family, settings
+):
+    patient = patient_of(family, sparsity=0.05, **FIXED, **settings)
+    planner = planner_of(monkeypatch, tmp_path, patient)
+    most = sum(removable(unit, patient.config.pruning) for unit in patient.units)
+    assert planner.most >= most  # rows with columns promise a little less
+    if settings.get("structure") is not Structure.ROWS_AND_COLUMNS:
+        assert planner.most == most
+    plan = planner.plan(10 * planner.most)
+    assert plan.removed == planner.most
+    assert not plan.is_reached
+
+
+def test_the_rise_is_the_sum_of_what_was_paid(monkeypatch, tmp_path):
+    settings = {"structure": Structure.NEURONS, "cost_basis": CostBasis.RAW}
+    patient = patient_of(sparsity=0.05, **FIXED, **settings)
+    planner = planner_of(monkeypatch, tmp_path, patient)
+    plan = planner.plan(planner.most // 2)
+    found, paid = planner.costs.found, 0.0
+    for number, taken in enumerate(plan.taken):
+        start = found.start[number]
+        paid += float(found.cost[start : start + taken].sum())
+    assert plan.rise == pytest.approx(paid)
+    counts, rises = planner.curve(20)
+    assert rises[0] == 0
+    assert (np.diff(rises) >= 0).all()
+    for count, rise in zip(counts, rises, strict=True):
+        assert planner.plan(int(count)).rise == pytest.approx(float(rise))
+
+
+@pytest.mark.parametrize("structure", [Structure.ELEMENTS, Structure.N_M])
+def test_the_rise_by_single_weights_is_close_to_the_sum_of_their_costs(
+    monkeypatch, tmp_path, structure
+):
+    patient = patient_of(structure=structure, sparsity=0.05, **FIXED)
+    planner = planner_of(monkeypatch, tmp_path, patient)
+    budget = planner.most // 2
+    factors = measure(patient, of_units(patient, patient.windows.calibration), quiet())
+    chosen = selection(patient, factors, patient.config.pruning, budget)
+    paid = 0.0
+    for unit in patient.units:
+        name = unit.measured.name
+        found = unit.removals(factors[name], patient.gone[name], patient.config.pruning)
+        paid += float(found.cost[chosen.removed[name]].double().sum())
+    assert planner.plan(budget).rise == pytest.approx(paid, rel=0.02)
+
+
+def test_the_costs_are_those_of_the_first_shot_with_its_damping(monkeypatch, tmp_path):
+    patient = patient_of(windows=8, sparsity=0.2, shots=2)
+    before = weights(patient)
+    answer = diagnosed(monkeypatch, tmp_path, patient)
+    assert answer.damping_tried > 1
+    assert all(torch.equal(W, before[name]) for name, W in weights(patient).items())
+    given = replace(
+        patient.config.pruning,
+        damping=Damping.FIXED,
+        cost_damping=answer.cost_damping,
+    )
+    patient.config = replace(patient.config, pruning=given)
+    again = diagnosed(monkeypatch, tmp_path / "again", patient)
+    one, other = read_costs(answer).found, read_costs(again).found
+    np.testing.assert_allclose(one.cost, other.cost, rtol=1e-3)
+
+
+def test_it_tells_how_far_it_is_and_can_be_cancelled(monkeypatch, tmp_path):
+    patient = patient_of(sparsity=0.1, **FIXED)
+    events = []
+    session = Session("d", lambda envelope: events.append(envelope.event))
+    answer = diagnosed(monkeypatch, tmp_path, patient, session)
+    stages = [event.stage for event in events if isinstance(event, StageStarted)]
+    assert stages == [Stage.BASELINE, Stage.CURVATURE, Stage.SELECTION]
+    last = [event for event in events if isinstance(event, Progressed)][-1]
+    assert last.done == last.total == len(answer.units)
+    session.hear(Cancel(run="d"))
+    with pytest.raises(RunCancelled):
+        diagnosed(monkeypatch, tmp_path / "cancelled", patient, session)
+    assert not (tmp_path / "cancelled").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["costs.npz"]
+
+
+def test_layers_say_how_much_of_them_goes_with_a_group(monkeypatch, tmp_path):
+    patient = patient_of("opt", structure=Structure.HEADS_AND_NEURONS, sparsity=0.1)
+    patient.config = replace(patient.config, pruning=PruningConfig(**FIXED))
+    answer = diagnosed(monkeypatch, tmp_path, patient)
+    for unit, told in zip(patient.units, answer.units, strict=True):
+        gone = torch.zeros(unit.candidates, dtype=torch.bool)
+        gone[1:3] = True
+        zeros = {layer.name: int(mask.sum()) for layer, mask in unit.zeros(gone)}
+        assert {layer.name: 2 * layer.each for layer in told.layers} == zeros
+    assert Path(answer.path).is_file()
+    assert answer.prunable == patient.goal.prunable
+
+
+@pytest.mark.usefixtures("quick_runs")
+@pytest.mark.parametrize(
+    ("structure", "damping"),
+    [
+        (Structure.HEADS_AND_NEURONS, Damping.AUTOMATIC),
+        (Structure.ROWS_AND_COLUMNS, Damping.FIXED),
+    ],
+)
+def test_a_run_of_one_shot_removes_and_pays_what_was_planned(
+    tmp_path, structure, damping
+):
+    """By the engine itself, from the files of a model."""
+    settings = {"structure": structure, "sparsity": 0.15, "damping": damping}
+    protect = {"protect": ("*.layers.0.mlp.*",), "limits": ("block 1=0.7",)}
+    config = job(tmp_path, windows=8, **settings, **protect)
+    told = []
+    engine = Engine(lambda envelope: told.append(envelope))
+    engine.hear(Diagnose(run="d", config=config, folder=str(tmp_path / "costs")))
+    serve_what_was_heard(engine)
+    answer = told[-1].event
+    assert isinstance(answer, Diagnosed), answer
+    assert told[-1].run == "d"
+    found = run(tmp_path, windows=8, **settings, **protect)
+    baseline = found.recorder.of(BaselineEvaluated)[0].evaluation
+    assert answer.loss == pytest.approx(baseline.loss, rel=1e-6)
+    last = found.shots[-1]
+    costs = read_costs(answer)
+    plan = Planner(costs, rules_of(config.pruning)).plan(
+        int(last.target * answer.prunable)
+    )
+    planned = of_plan(found.started.model, costs, plan, config.pruning)
+    for layer in last.layers:
+        mine = planned.layer(layer.name)
+        assert mine.removed == layer.removed, layer.name
+        assert (mine.after.rows, mine.after.columns) == (
+            layer.rows_kept,
+            layer.columns_kept,
+        )
+        assert (mine.cost or 0.0) == pytest.approx(layer.cost, rel=1e-4, abs=1e-12)
+    assert last.damping.cost == answer.cost_damping
+
+
+def serve_what_was_heard(engine):
+    """Let an engine do what it has been told, and end."""
+    engine._waiting.put(None)
+    engine.serve()
+
+
+@pytest.mark.parametrize("structure", [Structure.HEADS_AND_NEURONS, Structure.ROWS])
+def test_what_is_protected_or_limited_is_measured_too(monkeypatch, tmp_path, structure):
+    """So that it can be tried to protect less, without another measurement."""
+    rules = {"protect": ("block 0",), "limits": ("*=0.8",), "keep_at_least": 0.5}
+    settings = {"structure": structure, "sparsity": 0.02, **FIXED}
+    ruled, free = (
+        diagnosed(monkeypatch, tmp_path / name, patient_of(**settings, **more))
+        for name, more in (("ruled", rules), ("free", {}))
+    )
+    assert ruled.units == free.units
+    one, other = read_costs(ruled).found, read_costs(free).found
+    np.testing.assert_allclose(one.cost, other.cost, rtol=1e-9)

@@ -1,0 +1,173 @@
+"""All words go through the catalogues, and these are complete."""
+
+from __future__ import annotations
+
+import ast
+import gettext
+import importlib.util
+import io
+import string
+from pathlib import Path
+
+import pytest
+
+from surgeon_gui.base import translation
+from surgeon_gui.base.translation import (
+    ENGLISH,
+    LANGUAGES,
+)
+from tests.helpers.untranslated import called, untranslated
+
+ROOT = Path(__file__).parents[3]
+GUI = sorted((ROOT / "surgeon_gui").rglob("*.py"))
+# Words for a terminal, style sheets, prompts for models.
+NOT_IN_THE_WINDOW = {"__main__.py", "demo.py", "colours.py", "theme.py", "prompts.py"}
+OTHERS = [language for language in LANGUAGES if language != ENGLISH]
+
+
+def make_script():
+    path = ROOT / "resources" / "translations" / "make.py"
+    spec = importlib.util.spec_from_file_location("make_translations", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def make():
+    return make_script()
+
+
+@pytest.fixture(scope="module")
+def said(make):
+    return {message.id for message in make.said() if message.id}
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_everything_that_is_said_is_translated(make, said, language):
+    known = {message.id: message.string for message in make.translated(language)}
+    complete = {id for id, words in known.items() if id and all_of(words)}
+    assert sorted(map(str, said - complete)) == [], "`make translations` adds them"
+    assert sorted(map(str, set(known) - said - {""})) == [], "no longer said"
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_translations_have_the_placeholders_of_the_original(make, language):
+    for message in done_messages(make, language):
+        for original, words in pairs(message):
+            assert fields(original) == fields(words), (original, words)
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_what_the_window_reads_is_what_was_written(make, language):
+    read = gettext.GNUTranslations(
+        io.BytesIO(make.path_of(language, ".mo").read_bytes())
+    )
+    for message in done_messages(make, language):
+        if isinstance(message.id, tuple):
+            words = [read.ngettext(*message.id, n) for n in (1, 2)]
+            assert words == list(message.string)
+        else:
+            assert read.gettext(message.id) == message.string
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_a_translation_ends_as_the_original_does(make, language):
+    for message in done_messages(make, language):
+        for original, words in pairs(message):
+            for end in (".", "…", "?", ":", " "):
+                assert original.endswith(end) is words.endswith(end), words
+            assert original.count("\n") == words.count("\n")
+            assert ("&" in original) is ("&" in words), words
+
+
+@pytest.mark.parametrize("path", GUI, ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_words_go_past_the_catalogue(path):
+    if path.name not in NOT_IN_THE_WINDOW:
+        assert untranslated(path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ('label.setText("Nothing")', 1),
+        ('label.setText(tr("Nothing"))', 0),
+        ('words = "Nothing has happened."', 1),
+        ('words = f"{n} of all layers"', 1),
+        ('words = tr("{n} of all layers").format(n=n)', 0),
+        ('name = "open_folder_action open_gguf_action"', 0),
+        ('_log.warning("This is for a file")', 0),
+        ('QLabel(f"{n:,} {_DASH}")', 0),
+        ('label.setText(f"{n} left")', 1),
+        ('InfiniteLine(label="original", name="line")', 1),
+    ],
+)
+def test_words_that_go_past_the_catalogue_are_found(code, found):
+    assert len(untranslated(code)) == found
+
+
+def test_a_template_is_never_filled_before_it_is_looked_up():
+    for path in GUI:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and called(node) in {"tr", "ntr"}:
+                assert not any(isinstance(a, ast.JoinedStr) for a in node.args), path
+
+
+def test_the_first_language_that_there_is_is_taken():
+    assert translation.known("fr_FR", "de-AT", "en") == "de"
+    assert translation.known("fr", "ja") == ENGLISH
+    assert translation.known("DE") == "de"
+
+
+def test_words_come_in_the_language_that_was_chosen():
+    try:
+        translation.use("de")
+        assert translation.tr("Sparsity") == "Sparsität"
+        assert translation.ntr("{n} token", "{n} tokens", 2) == "{n} Tokens"
+        assert translation.tr("never said") == "never said"
+        assert translation.tr("") == ""
+        assert translation.inside("Köpfe und Neuronen") == "Köpfe und Neuronen"
+        assert translation.with_marks("1,234.5") == "1.234,5"
+    finally:
+        translation.use(ENGLISH)
+    assert translation.tr("Sparsity") == "Sparsity"
+    assert translation.inside("Heads and neurons") == "heads and neurons"
+    assert translation.with_marks("1,234.5") == "1,234.5"
+
+
+def done_messages(make, language):
+    """Those that are translated; one of the tests tells which are not."""
+    return [m for m in make.translated(language) if m.id and all_of(m.string)]
+
+
+def all_of(words) -> bool:
+    return all(words) if isinstance(words, tuple | list) else bool(words)
+
+
+def forms(words) -> list[str]:
+    return list(words) if isinstance(words, tuple | list) else [words]
+
+
+def pairs(message) -> list[tuple[str, str]]:
+    return list(zip(forms(message.id), forms(message.string), strict=True))
+
+
+def fields(template: str) -> list[str]:
+    return sorted(f"{n}:{s}" for _, n, s, _ in string.Formatter().parse(template) if n)
+
+
+IN_REACH = (
+    *("&File", "&Edit", "&Run", "&View", "&Go", "&Help", "&Try the bundled demo"),
+    *("&Start", "&Pause", "Resu&me", "Stop and &keep", "&Cancel", "&Log", "R&uns"),
+)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_keys_of_what_is_always_in_reach_are_unambiguous(make, language):
+    known = {id: id for id in IN_REACH}
+    if language != ENGLISH:
+        known = {message.id: message.string for message in make.translated(language)}
+    said = [known[id] for id in IN_REACH]
+    keys = [words[words.index("&") + 1].upper() for words in said]
+    assert len(set(keys)) == len(keys), said

@@ -1,0 +1,188 @@
+"""The remaining time is unknown at first, and then follows what was measured."""
+
+from __future__ import annotations
+
+import pytest
+
+from surgeon_engine.api.config.pruning import (
+    Correction,
+    Damping,
+    Method,
+    PruningConfig,
+)
+from surgeon_engine.api.messages.run import (
+    SHOT_STAGES,
+    Stage,
+)
+from surgeon_gui.state.eta import (
+    Course,
+    Position,
+    StageTime,
+    course_of,
+    progress,
+    remaining_seconds,
+    steps_of,
+)
+
+STAGES = course_of(PruningConfig(damping=Damping.FIXED), shots=1).stages
+
+FIRST_SHOT = (
+    StageTime(Stage.LOAD, 0, 2.0),
+    StageTime(Stage.TEXT, 0, 1.0),
+    StageTime(Stage.BASELINE, 0, 3.0),
+    StageTime(Stage.CURVATURE, 1, 10.0),
+    StageTime(Stage.SELECTION, 1, 1.0),
+    StageTime(Stage.UPDATE, 1, 4.0),
+    StageTime(Stage.EVALUATION, 1, 3.0),
+)
+A_SHOT = 10.0 + 1.0 + 4.0 + 3.0
+
+
+def test_a_run_has_all_its_steps():
+    steps = steps_of(Course(2, STAGES))
+    assert len(steps) == 3 + 2 * 4 + 2
+    assert steps[0] == (Stage.LOAD, 0)
+    assert steps[-1] == (Stage.VERIFICATION, 0)
+
+
+def test_nothing_is_known_before_curvature_was_measured():
+    assert (
+        remaining_seconds(Course(3, STAGES), (), Position(Stage.LOAD, 0, 0.5, 1.0))
+        is None
+    )
+    start = Position(Stage.CURVATURE, 1, 0.05, 1.0)
+    assert remaining_seconds(Course(3, STAGES), FIRST_SHOT[:3], start) is None
+
+
+def test_a_tenth_of_curvature_is_enough_to_judge_by():
+    at = Position(Stage.CURVATURE, 1, 0.1, 2.0)
+    assert remaining_seconds(Course(3, STAGES), FIRST_SHOT[:3], at) > 18.0
+
+
+def test_the_first_shot_teaches_the_others():
+    at = Position(Stage.CURVATURE, 2, 0.0, 0.0)
+    two_shots = remaining_seconds(Course(3, STAGES), FIRST_SHOT, at)
+    one_shot = remaining_seconds(Course(2, STAGES), FIRST_SHOT, at)
+    assert two_shots - one_shot == pytest.approx(A_SHOT)
+
+
+def test_the_baseline_teaches_the_evaluations():
+    quick, slow = (
+        remaining_seconds(
+            Course(1, STAGES),
+            (*FIRST_SHOT[:2], StageTime(Stage.BASELINE, 0, seconds), FIRST_SHOT[3]),
+            Position(Stage.SELECTION, 1, 0.0, 0.0),
+        )
+        for seconds in (3.0, 8.0)
+    )
+    assert slow - quick == pytest.approx(5.0)
+
+
+def test_the_pace_of_the_stage_under_way_counts():
+    at = Position(Stage.CURVATURE, 2, 0.5, 20.0)
+    slower = remaining_seconds(Course(2, STAGES), FIRST_SHOT, at)
+    assert slower > 20.0
+
+
+def test_a_stage_that_overruns_adds_nothing():
+    on_time = Position(Stage.UPDATE, 2, 0.0, 4.0)
+    late = Position(Stage.UPDATE, 2, 0.0, 40.0)
+    assert remaining_seconds(Course(2, STAGES), FIRST_SHOT, late) == pytest.approx(
+        remaining_seconds(Course(2, STAGES), FIRST_SHOT, on_time)
+    )
+
+
+def test_progress_is_a_share_of_the_expected_time():
+    at_start = Position(Stage.LOAD, 0, 0.0, 0.0)
+    assert progress(Course(3, STAGES), (), at_start) == 0.0
+    at_end = Position(Stage.VERIFICATION, 0, 1.0, 1.0)
+    assert progress(Course(3, STAGES), FIRST_SHOT, at_end) == pytest.approx(1.0)
+
+
+def test_progress_grows_within_a_run():
+    places = [
+        Position(stage, shot, fraction, fraction * 10)
+        for stage, shot in steps_of(Course(2, STAGES))
+        for fraction in (0.0, 1.0)
+    ]
+    shares = [progress(Course(2, STAGES), FIRST_SHOT, place) for place in places]
+    assert all(0.0 <= share <= 1.0 for share in shares)
+
+
+@pytest.mark.parametrize(
+    ("pruning", "left_out"),
+    [
+        (PruningConfig(), set()),
+        (PruningConfig(damping=Damping.FIXED), {Stage.DAMPING}),
+        (PruningConfig(method=Method.K_OBD), {Stage.DAMPING}),
+    ],
+)
+def test_a_shot_has_the_stages_that_its_settings_ask_for(pruning, left_out):
+    assert set(SHOT_STAGES) - set(course_of(pruning, shots=2).stages) == left_out
+
+
+def test_a_correction_comes_once_after_the_last_shot():
+    plain, corrected = (
+        steps_of(course_of(PruningConfig(correction=correction), shots=2))
+        for correction in Correction
+    )
+    more = ((Stage.CURVATURE, 0), (Stage.CORRECTION, 0), (Stage.EVALUATION, 0))
+    assert corrected == (*plain[:-2], *more, *plain[-2:])
+    k_obd = PruningConfig(method=Method.K_OBD, correction=Correction.LOSS)
+    assert not course_of(k_obd, shots=2).is_corrected
+
+
+SEARCHED = (
+    *FIRST_SHOT[:3],
+    StageTime(Stage.CURVATURE, 1, 9.0),
+    StageTime(Stage.DAMPING, 1, 7.0),
+)
+WITH_SEARCH = course_of(PruningConfig(correction=Correction.NONE), shots=1)
+
+
+def test_coming_back_to_a_stage_takes_a_run_nowhere_back():
+    back = Position(Stage.CURVATURE, 1, 0.0, 0.0)
+    before = Position(Stage.DAMPING, 1, 1.0, 7.0)
+    at_the_end = progress(WITH_SEARCH, SEARCHED[:4], before)
+    assert progress(WITH_SEARCH, SEARCHED, back) == pytest.approx(at_the_end, abs=0.1)
+    assert remaining_seconds(WITH_SEARCH, SEARCHED, back) < 9.0 + 7.0
+
+
+def test_the_parts_of_a_stage_are_added_up():
+    times = (*SEARCHED, StageTime(Stage.CURVATURE, 1, 3.0), *FIRST_SHOT[4:])
+    at = Position(Stage.CURVATURE, 2, 0.0, 0.0)
+    two, three = (
+        remaining_seconds(Course(shots, WITH_SEARCH.stages), times, at)
+        for shots in (2, 3)
+    )
+    assert three - two == pytest.approx(9.0 + 3.0 + 7.0 + 1.0 + 4.0 + 3.0)
+
+
+def test_a_shot_that_is_tried_again_is_a_round_of_its_own():
+    at = Position(Stage.CURVATURE, 1, 0.0, 0.0)
+    again = remaining_seconds(Course(1, STAGES), FIRST_SHOT, at)
+    assert again > A_SHOT
+
+
+TRIED = (
+    StageTime(Stage.CURVATURE, 1, 20.0),
+    StageTime(Stage.CORRECTION, 1, 8.0),
+    StageTime(Stage.CURVATURE, 1, 20.0),
+    StageTime(Stage.CORRECTION, 1, 8.0),
+)
+
+
+def test_a_correction_that_is_tried_after_a_shot_is_no_part_of_it():
+    course = course_of(PruningConfig(damping=Damping.FIXED), shots=2)
+    begun = Position(Stage.CURVATURE, 2, 0.0, 0.0)
+    plain = remaining_seconds(course, FIRST_SHOT, begun)
+    under_way = Position(Stage.CORRECTION, 1, 0.5, 4.0)
+    times = (*FIRST_SHOT, *TRIED)
+    assert remaining_seconds(course, times[:-1], under_way) < plain + 20.0
+    after = (*times, StageTime(Stage.EVALUATION, 1, 3.0))
+    with_correction = remaining_seconds(course, after, begun)
+    # The correction at the end takes what the one that was tried took.
+    expected = {Stage.CURVATURE: 10.0, Stage.CORRECTION: 16.0}
+    before = {Stage.CURVATURE: 10.0, Stage.CORRECTION: 0.7 * 10.0}
+    more = sum(expected.values()) - sum(before.values())
+    assert with_correction - plain == pytest.approx(more)

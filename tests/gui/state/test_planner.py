@@ -1,0 +1,365 @@
+"""Step 3, driven: linked sizes, tiles, own presets, the plan, undo and redo."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+from PySide6.QtCore import QEvent, Qt
+from PySide6.QtGui import QAction, QKeyEvent, QKeySequence
+from PySide6.QtWidgets import QApplication, QComboBox, QLineEdit
+from pytestqt.qtbot import QtBot
+
+from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.presets import (
+    preset_of,
+    preset_to_toml,
+    presets,
+)
+from surgeon_engine.api.config.pruning import (
+    PruningConfig,
+    Structure,
+    Target,
+)
+from surgeon_engine.api.planning.resource_check import Light
+from surgeon_engine.api.planning.target_size import goal_of
+from surgeon_gui.controllers import job_editor as editing
+from surgeon_gui.state.app import Step
+from surgeon_gui.state.job.own_presets import (
+    own_folder,
+    read_presets,
+)
+from tests.helpers.fake_engine import UNSUPPORTED, model_summary
+from tests.helpers.windows import PATIENCE_MS, QUICK, click, find, load_and_wait
+
+MODEL = model_summary()
+BOXES = {
+    Target.PRUNABLE_SHARE: ("pruning_sparsity", 40.0),
+    Target.PARAMETER_SHARE: ("pruning_parameter_share", 22.2),
+    Target.PARAMETERS: ("pruning_million_parameters", 2.345678),
+    Target.FILE_SIZE: ("pruning_megabytes", 9.123456),
+}
+LARGE = replace(
+    QUICK,
+    calibration=CalibrationConfig(
+        windows=512, validation_windows=8, window_length=512, batch=64
+    ),
+)
+
+
+def pruning_of(window):
+    return window.session.state.config.pruning
+
+
+def on_target_page(qtbot, window, config=QUICK):
+    window.load_config(config)
+    qtbot.waitUntil(lambda: window.session.state.fit is not None, timeout=PATIENCE_MS)
+    window.open_step(Step.TARGET)
+    return window
+
+
+@pytest.fixture
+def page(qtbot, window):
+    load_and_wait(qtbot, window)
+    return on_target_page(qtbot, window)
+
+
+def number(window, name):
+    return float(re.sub(r"[^\d.]", "", find(window, name).text()))
+
+
+# linked sizes
+
+
+@pytest.mark.parametrize("target", Target)
+def test_editing_one_size_moves_the_others_and_holds_itself(page, target):
+    name, value = BOXES[target]
+    find(page, name).setValue(value)
+    pruning = pruning_of(page)
+    assert pruning.target is target
+    assert find(page, f"hold_{target.value}_radio").isChecked()
+    goal = goal_of(pruning, MODEL, "float32")
+    shown = {
+        Target.PRUNABLE_SHARE: round(100 * goal.sparsity, 1),
+        Target.PARAMETER_SHARE: round(100 * goal.parameter_share, 1),
+        Target.PARAMETERS: goal.parameters / 1e6,
+        Target.FILE_SIZE: goal.weight_bytes / 1e6,
+    }
+    for other, (box, _) in BOXES.items():
+        assert number(page, box) == pytest.approx(shown[other]), other
+    assert find(page, "sparsity_slider").value() == round(100 * goal.sparsity)
+
+
+def test_the_held_size_stays_when_the_structure_changes(page):
+    find(page, "pruning_million_parameters").setValue(2.5)
+    find(page, "structure_elements_tile").click()
+    assert pruning_of(page).million_parameters == 2.5
+    assert number(page, "pruning_million_parameters") == 2.5
+    assert not find(page, "hold_file_size_radio").isEnabled()
+    assert "no file gets smaller" in find(page, "pruning_megabytes").toolTip()
+
+
+def test_sizes_that_cannot_be_known_show_a_dash(page):
+    find(page, "pruning_million_parameters").setValue(50.0)  # larger than it is
+    assert find(page, "pruning_sparsity").text() == "\N{EM DASH}"
+    assert "leaves all" in find(page, "target_problem").text()
+    find(page, "sparsity_slider").setValue(31)
+    assert pruning_of(page).sparsity == 0.31
+    assert find(page, "target_problem").text() == ""
+
+
+# structures as pictures
+
+
+def test_the_arrow_keys_choose_a_structure_and_pass_over_what_is_disabled(
+    qtbot: QtBot, page
+):
+    find(page, "structure_heads_tile").click()
+    find(page, "structure_heads_tile").setFocus()
+    seen = []
+    for _ in range(len(Structure)):
+        focused = find(page, f"structure_{pruning_of(page).structure.value}_tile")
+        qtbot.keyClick(focused, Qt.Key.Key_Right)
+        seen.append(pruning_of(page).structure)
+    assert len(set(seen)) > 1
+    assert not set(seen) & set(UNSUPPORTED)
+
+
+# protections
+
+
+def test_layers_are_protected_by_marking_them(page):
+    click(page, "protect_choose_button")
+    tree = find(page, "protect_tree")
+    kinds, blocks = tree.topLevelItem(0), tree.topLevelItem(1)
+    blocks.child(2).setCheckState(0, Qt.CheckState.Checked)
+    assert pruning_of(page).protect == ("block 2",)
+    assert find(page, "pruning_protect").text() == "block 2"
+    assert kinds.child(0).checkState(0) is Qt.CheckState.PartiallyChecked
+    find(page, "pruning_protect").setText("*.down_proj")
+    find(page, "pruning_protect").editingFinished.emit()
+    assert kinds.child(6).checkState(0) is Qt.CheckState.Checked
+    kinds.child(6).setCheckState(0, Qt.CheckState.Unchecked)
+    assert pruning_of(page).protect == ()
+
+
+# presets of one's own
+
+
+def save_preset(window, title):
+    click(window, "preset_save_button")
+    find(window, "preset_name_edit", QLineEdit).setText(title)
+    click(window, "preset_keep_button")
+
+
+def preset_shown(window):
+    return find(window, "preset_combo", QComboBox).currentText()
+
+
+def test_own_settings_are_saved_as_a_preset_and_found_again(page):
+    find(page, "pruning_shots").setValue(17)
+    save_preset(page, "  For my   laptop ")
+    assert preset_shown(page) == "For my laptop"
+    (kept,), problems = read_presets(own_folder())
+    assert problems == []
+    assert kept.pruning == pruning_of(page)
+    assert kept.is_in(page.session.state.config)
+    find(page, "pruning_shots").setValue(3)
+    assert preset_shown(page) == "Own settings"
+    page.session.choose_preset(kept)
+    assert pruning_of(page).shots == 17
+
+
+@pytest.mark.parametrize("title", ["", "  ", presets()[0].title.upper()])
+def test_a_preset_needs_a_name_of_its_own(page, title):
+    find(page, "pruning_shots").setValue(17)
+    save_preset(page, title)
+    assert find(page, "preset_problem").text()
+    assert read_presets(own_folder()) == ([], [])
+
+
+def test_a_preset_is_shared_as_a_file_deleted_brought_back_and_added(page, tmp_path):
+    find(page, "pruning_shots").setValue(17)
+    save_preset(page, "Mine")
+    box = page._pages[Step.TARGET]._presets
+    file = tmp_path / "mine.toml"
+    box._on_share_chosen(str(file))
+    find(page, "preset_delete_action", object).trigger()
+    assert read_presets(own_folder()) == ([], [])
+    assert pruning_of(page).shots == 17
+    click(page, "preset_restore_button")
+    assert preset_shown(page) == "Mine"
+    find(page, "preset_delete_action", object).trigger()
+    find(page, "pruning_shots").setValue(2)
+    page._pages[Step.TARGET]._shelf.add_from_file(str(file))
+    assert preset_shown(page) == "Mine"
+    assert pruning_of(page).shots == 17
+    built_in = find(page, "preset_combo", QComboBox)
+    built_in.setCurrentIndex(1)
+    built_in.activated.emit(1)
+    assert not find(page, "preset_delete_action", object).isEnabled()
+
+
+def test_a_file_that_is_no_preset_is_told_and_nothing_is_added(page, tmp_path):
+    file = tmp_path / "broken.toml"
+    file.write_text("title = 3")
+    page._pages[Step.TARGET]._shelf.add_from_file(str(file))
+    assert page.session.state.notice is not None
+    assert page.session.state.own_presets == ()
+
+
+def test_presets_are_there_when_the_window_opens(qtbot, make_window):
+    own_folder().mkdir(parents=True)
+    preset = preset_of("mine", "Mine", "All mine.", QUICK)
+    (own_folder() / "mine.toml").write_text(preset_to_toml(preset))
+    (own_folder() / "broken.toml").write_text("title =")
+    window = make_window()
+    load_and_wait(qtbot, window)
+    assert preset_shown(window) == "Mine"
+    assert "broken" in window.session.state.notice.message
+
+
+def test_a_file_that_cannot_be_read_is_not_written_over(qtbot, make_window):
+    own_folder().mkdir(parents=True)
+    broken = own_folder() / "mine.toml"
+    broken.write_text("title =")
+    window = make_window()
+    load_and_wait(qtbot, window)
+    window._pages[Step.TARGET]._shelf.save("Mine")
+    (kept,), _ = read_presets(own_folder())
+    assert kept.title == "Mine"
+    assert broken.read_text() == "title ="
+
+
+# the plan
+
+
+def test_the_plan_says_what_is_needed_and_that_it_fits(page):
+    assert "2.83" in find(page, "plan_sizes").text()
+    assert "of 16.0" in find(page, "plan_memory").text()
+    assert "about" in find(page, "plan_time").text()
+    for name in ("plan_light", "plan_memory_light", "plan_disk_light"):
+        badge = find(page, name)
+        assert badge.light is Light.GREEN
+        assert badge.accessibleName().endswith("Fits")
+    assert not find(page, "fit_button").isVisible()
+    assert "It needs" in find(page, "plan_label").text()
+
+
+def test_the_plan_follows_the_settings(page):
+    before = find(page, "plan_memory").text()
+    find(page, "calibration_batch").setValue(512)
+    find(page, "calibration_windows").setValue(512)
+    assert find(page, "plan_memory").text() != before
+
+
+def test_a_tight_run_gets_a_yellow_light_and_starts(qtbot, make_window):
+    window = on_target_page(qtbot, make_window("--free-memory", "1100000000"))
+    assert find(window, "plan_memory_light").light is Light.YELLOW
+    assert find(window, "start_button").isEnabled()
+
+
+def test_a_run_that_cannot_fit_does_not_start_until_settings_fit(qtbot, make_window):
+    window = make_window("--free-memory", "1500000000")
+    on_target_page(qtbot, window, LARGE)
+    assert find(window, "plan_memory_light").light is Light.RED
+    assert find(window, "plan_light").light is Light.RED
+    assert not find(window, "start_button").isEnabled()
+    assert "too short" in find(window, "plan_label").text()
+    click(window, "fit_button")
+    qtbot.waitUntil(lambda: window.session.state.fit is not None, timeout=PATIENCE_MS)
+    assert window.session.state.fit.room is Light.GREEN
+    assert find(window, "start_button").isEnabled()
+    note = find(window, "fit_note").text()
+    assert note.startswith("Changed: ")
+    assert "Batch from 64 to 1" in note
+    window._undoing.undo()
+    assert window.session.state.config == LARGE
+    assert find(window, "fit_note").text() == ""
+
+
+def test_where_nothing_fits_the_window_says_so(qtbot, make_window):
+    window = on_target_page(qtbot, make_window("--free-memory", "1000000"))
+    click(window, "fit_button")
+    assert "No settings make this run fit" in find(window, "fit_note").text()
+    assert window.session.state.config == QUICK
+
+
+# undo and redo
+
+
+def test_undo_restores_presets_and_linked_sizes(page):
+    session = page.session
+    configs = [session.state.config]
+    session.choose_preset(presets()[2])
+    configs.append(session.state.config)
+    find(page, "pruning_megabytes").setValue(9.5)
+    configs.append(session.state.config)
+    find(page, "structure_neurons_tile").click()
+    configs.append(session.state.config)
+    undo, redo = (find(page, f"{name}_action", object) for name in ("undo", "redo"))
+    for config in reversed(configs[:-1]):
+        undo.trigger()
+        assert session.state.config == config
+    assert preset_shown(page) == "Own settings"
+    assert number(page, "pruning_sparsity") == 30
+    redo.trigger()
+    assert preset_shown(page) == presets()[2].title
+    session.choose_preset(None)  # what was before the preset is known again
+    assert session.state.config == configs[0]
+
+
+def test_a_drag_of_the_slider_is_undone_at_once(page, monkeypatch):
+    clock = SimpleNamespace(monotonic=lambda: 100.0)  # all in one go
+    monkeypatch.setattr(editing, "time", clock)
+    for per_cent in range(31, 60):
+        find(page, "sparsity_slider").setValue(per_cent)
+    page._undoing.undo()
+    assert pruning_of(page).sparsity == 0.3
+    assert find(page, "sparsity_slider").value() == 30
+
+
+def test_undo_drops_what_the_form_refuses_first(page):
+    find(page, "structure_n_m_tile").click()
+    find(page, "sparsity_slider").setValue(70)  # 2:4 removes at most half
+    assert find(page, "pruning_form_problem").text()
+    find(page, "undo_action", object).trigger()
+    assert find(page, "pruning_form_problem").text() == ""
+    assert find(page, "structure_n_m_tile").isChecked()
+    assert pruning_of(page).sparsity == 0.5
+
+
+def test_undo_never_agrees_to_replace_anything(page, tmp_path):
+    export = replace(QUICK.export, folder=str(tmp_path), replace=True)
+    page.session.edit_export(export)
+    page.session.edit_pruning(PruningConfig(shots=9))
+    page._undoing.undo()
+    assert not page.session.state.config.export.replace
+
+
+@pytest.mark.parametrize("keys", ["Ctrl+Z", "Ctrl+Shift+Z"])
+def test_a_box_leaves_the_keys_to_the_menu_unless_something_was_typed(page, keys):
+    box = find(page, "pruning_protect")
+    page._undoing._on_focus_changed(None, box)  # without a screen nothing is focused
+
+    def takes_key():
+        key = QKeySequence(keys)[0]
+        kind = QEvent.Type.ShortcutOverride
+        event = QKeyEvent(kind, key.key(), key.keyboardModifiers())
+        event.ignore()
+        QApplication.sendEvent(box, event)
+        return event.isAccepted()
+
+    assert not takes_key()
+    box.setModified(True)
+    assert takes_key()
+
+
+def test_the_keys_are_those_that_everybody_knows(page):
+    shortcuts = [
+        find(page, f"{name}_action", QAction).shortcut().toString()
+        for name in ("undo", "redo")
+    ]
+    assert shortcuts == ["Ctrl+Z", "Ctrl+Shift+Z"]

@@ -1,0 +1,190 @@
+"""A run's state follows from its events alone, and from none of another run."""
+
+from __future__ import annotations
+
+import pytest
+
+from surgeon_engine.api.config.pruning import PruningConfig
+from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.messages.events import (
+    Cancelled,
+    EngineReady,
+    Envelope,
+    Failed,
+    Level,
+    Logged,
+)
+from surgeon_engine.api.messages.run import (
+    SHOT_STAGES,
+    BaselineEvaluated,
+    Corrected,
+    Exported,
+    Progressed,
+    RunFinished,
+    RunStarted,
+    Stage,
+    StageStarted,
+)
+from surgeon_gui.state import run as run_state
+from surgeon_gui.state.run import (
+    RunState,
+    Status,
+)
+from tests.helpers.fake_engine import evaluation, model_summary, shot_finished
+
+CONFIG = RunConfig(pruning=PruningConfig(shots=2))
+STARTED = RunStarted("folder", 2, model_summary(), "cpu", 100, 50)
+FINISHED = RunFinished(False, 9.0, 1)
+ENDINGS = {
+    FINISHED: Status.FINISHED,
+    Failed("no", "hint"): Status.FAILED,
+    Cancelled(): Status.CANCELLED,
+}
+
+
+def after(state: RunState, *events, at: float = 1.0, run: str = "run-1") -> RunState:
+    for event in events:
+        state = run_state.apply(state, Envelope(run, at, event))
+    return state
+
+
+@pytest.fixture
+def starting():
+    return run_state.requested("run-1", CONFIG, "folder", at=0.0)
+
+
+@pytest.fixture
+def running(starting):
+    return after(starting, StageStarted(Stage.LOAD, 0), STARTED)
+
+
+def test_a_run_that_was_asked_for_is_starting(starting):
+    assert starting.status is Status.STARTING
+    assert starting.status.is_busy
+    assert starting.status.can_stop
+    assert starting.status.can_cancel
+
+
+def test_a_run_that_has_started_is_running(running):
+    assert running.status is Status.RUNNING
+    assert running.model == model_summary()
+
+
+def test_stop_and_keep_can_be_asked_once_from_the_start_on(starting, running):
+    for state in (starting, running):
+        stopping = run_state.stopping(state)
+        assert stopping.status is Status.STOPPING
+        assert not stopping.status.can_stop
+        assert stopping.status.can_cancel
+
+
+def test_cancel_can_be_asked_at_any_time_and_once(starting, running):
+    for state in (starting, running, run_state.stopping(running)):
+        cancelling = run_state.cancelling(state)
+        assert cancelling.status is Status.CANCELLING
+        assert not cancelling.status.can_cancel
+        assert run_state.cancelling(cancelling) is cancelling
+
+
+def test_a_start_that_arrives_late_does_not_undo_a_cancel(starting):
+    state = after(run_state.cancelling(starting), STARTED)
+    assert state.status is Status.CANCELLING
+
+
+@pytest.mark.parametrize(("event", "status"), ENDINGS.items())
+@pytest.mark.parametrize("before", ["running", "stopping", "cancelling"])
+def test_each_ending_ends_it_from_wherever_it_is(running, event, status, before):
+    state = {
+        "running": running,
+        "stopping": run_state.stopping(running),
+        "cancelling": run_state.cancelling(running),
+    }[before]
+    ended = after(state, event, at=5.0)
+    assert ended.status is status
+    assert not ended.status.is_busy
+    assert ended.ended == 5.0
+    assert ended.seconds(now=1e9) == 5.0
+
+
+def test_nothing_changes_after_the_end(running):
+    ended = after(running, FINISHED)
+    for event in (STARTED, Failed("late"), Progressed(Stage.LOAD, 0, 1, 2)):
+        assert after(ended, event) is ended
+
+
+def test_events_of_another_run_are_dropped(running):
+    for run in ("run-0", "run-2", ""):
+        assert after(running, FINISHED, run=run) is running
+
+
+def test_events_that_change_no_state_are_ignored(running):
+    for event in (Logged(Level.INFO, "hello"), EngineReady({}, "cpu", 1)):
+        state = after(running, event)
+        assert state.status is Status.RUNNING
+        assert state.history == ()
+
+
+def test_figures_are_kept(running):
+    shots = [shot_finished(shot, 2, 0.3) for shot in (1, 2)]
+    exported = Exported("folder/export", 10, 20, 0.0)
+    state = after(running, BaselineEvaluated(evaluation(9.0)), *shots, exported)
+    assert state.baseline == evaluation(9.0)
+    assert state.history == tuple(shots)
+    assert state.layers == shots[-1].layers
+    assert state.exported == exported
+
+
+def test_the_latest_evaluation_is_that_after_the_correction(running):
+    assert running.evaluation is None
+    shot = shot_finished(1, 1, 0.3)
+    state = after(running, shot)
+    assert state.evaluation == shot.evaluation
+    corrected = Corrected((0.001,), 2.9, 2.7, evaluation(12.0), 5.0)
+    state = after(state, corrected)
+    assert state.evaluation == evaluation(12.0)
+    assert state.history == (shot,)
+
+
+def test_before_the_first_shot_nothing_is_removed(starting, running):
+    assert starting.layers == ()
+    assert {layer.removed for layer in running.layers} == {0}
+
+
+def test_progress_of_a_stage_that_is_over_is_dropped(running):
+    state = after(running, StageStarted(Stage.BASELINE, 0))
+    state = after(state, Progressed(Stage.LOAD, 0, 3, 4))
+    assert state.total == 0
+
+
+def test_progress_never_goes_back_and_ends_at_one(running):
+    seen = [running.progress]
+    state = running
+    for shot in (1, 2):
+        for stage in SHOT_STAGES:
+            state = after(state, StageStarted(stage, shot), at=10.0 * shot)
+            for done in range(5):
+                event = Progressed(stage, shot, done, 4)
+                state = after(state, event, at=10.0 * shot + done)
+                seen.append(state.progress)
+    seen.append(after(state, FINISHED).progress)
+    assert seen == sorted(seen)
+    assert seen[-1] == 1.0
+    assert seen[-2] < 1.0
+
+
+def test_times_of_stages_are_measured(running):
+    state = after(running, StageStarted(Stage.TEXT, 0), at=4.0)
+    state = after(state, StageStarted(Stage.BASELINE, 0), at=4.5)
+    seconds = {time.stage: time.seconds for time in state.times}
+    assert seconds == {Stage.LOAD: 3.0, Stage.TEXT: 0.5}
+
+
+def test_a_stopped_run_expects_no_further_shots(running):
+    at_work = after(
+        running,
+        StageStarted(Stage.CURVATURE, 1),
+        Progressed(Stage.CURVATURE, 1, 2, 4),
+    )
+    long = at_work.remaining_seconds(now=11.0)
+    short = run_state.stopping(at_work).remaining_seconds(now=11.0)
+    assert short < long

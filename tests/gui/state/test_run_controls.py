@@ -1,0 +1,128 @@
+"""What every button of a run looks like in every state, in the strip and the menu."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from PySide6.QtGui import QAction
+from PySide6.QtWidgets import QPushButton
+
+from surgeon_engine.api.messages.run import Stage
+from surgeon_gui.state.run import (
+    RunState,
+    Status,
+)
+from surgeon_gui.state.run_controls import run_controls
+from surgeon_gui.window.action_strip import ActionStrip
+from tests.helpers.windows import find
+
+ON, OFF = True, False
+# status: Start (if nothing is in the way), Pause, Stop and keep, Cancel
+LOOKS = {
+    Status.IDLE: (
+        ("Start", ON),
+        ("Pause", OFF),
+        ("Stop and keep", OFF),
+        ("Cancel", OFF),
+    ),
+    Status.STARTING: (
+        ("Start", OFF),
+        ("Pause", OFF),
+        ("Stop and keep", ON),
+        ("Cancel", ON),
+    ),
+    Status.RUNNING: (
+        ("Start", OFF),
+        ("Pause", ON),
+        ("Stop and keep", ON),
+        ("Cancel", ON),
+    ),
+    Status.PAUSING: (
+        ("Start", OFF),
+        ("Pausing…", OFF),
+        ("Stop and keep", ON),
+        ("Cancel", ON),
+    ),
+    Status.PAUSED: (
+        ("Start", OFF),
+        ("Resume", ON),
+        ("Stop and keep", ON),
+        ("Cancel", ON),
+    ),
+    Status.STOPPING: (
+        ("Start", OFF),
+        ("Pause", OFF),
+        ("Stopping…", OFF),
+        ("Cancel", ON),
+    ),
+    Status.CANCELLING: (
+        ("Start", OFF),
+        ("Pause", OFF),
+        ("Stop and keep", OFF),
+        ("Cancelling…", OFF),
+    ),
+}
+AT_REST = LOOKS[Status.IDLE]
+LOOKS |= {
+    Status.FINISHED: AT_REST,
+    Status.FAILED: AT_REST,
+    Status.CANCELLED: AT_REST,
+    Status.INTERRUPTED: AT_REST,
+}
+NAMES = ("start", "pause", "stop", "cancel")
+
+
+def controls_of(status, **more):
+    run = RunState(status=status, **more)
+    return run_controls(run, "A run is under way." if status.is_busy else "")
+
+
+def test_every_state_is_in_the_table():
+    assert set(LOOKS) == set(Status)
+
+
+@pytest.mark.parametrize("status", Status)
+def test_the_controls_follow_from_the_state_alone(status):
+    controls = controls_of(status)
+    views = (getattr(controls, name) for name in NAMES)
+    looks = tuple((view.label.replace("&", ""), view.is_enabled) for view in views)
+    assert looks == LOOKS[status]
+
+
+@pytest.mark.parametrize("stage", [Stage.EXPORT, Stage.VERIFICATION])
+def test_nothing_is_left_to_stop_once_the_result_is_written(stage):
+    assert not controls_of(Status.RUNNING, stage=stage).stop.is_enabled
+    assert controls_of(Status.RUNNING, stage=Stage.CURVATURE).stop.is_enabled
+
+
+def test_start_says_what_is_in_its_way():
+    controls = run_controls(RunState(), "Choose a model to begin.")
+    assert not controls.start.is_enabled
+    assert controls.start.tip == "Choose a model to begin."
+
+
+@pytest.mark.parametrize("before", Status)
+@pytest.mark.parametrize("status", Status)
+def test_the_strip_shows_them_whatever_it_showed_before(qtbot, before, status):
+    strip = ActionStrip()
+    qtbot.addWidget(strip)
+    for each in (before, status):
+        run = RunState(status=each, began=time.time())
+        strip.show_run(run, "", controls_of(each), time.time())
+    for name, (label, is_enabled) in zip(NAMES, LOOKS[status], strict=True):
+        button = find(strip, f"{name}_button", QPushButton)
+        assert button.text().replace("&", "") == label
+        assert button.accessibleName() == label.removesuffix("…")
+        assert button.isEnabled() is is_enabled
+        assert button.toolTip()
+
+
+def test_the_menu_shows_them_too(window):
+    assert window.findChild(QAction, "pause_action").shortcut().toString() == "Ctrl+P"
+    for status in Status:
+        window._menus.show_controls(controls_of(status))
+        for name, (label, is_enabled) in zip(NAMES, LOOKS[status], strict=True):
+            action = window.findChild(QAction, f"{name}_action")
+            assert action.text().replace("&", "") == label
+            assert action.isEnabled() is is_enabled

@@ -1,0 +1,235 @@
+"""The folder of a run tells what has become of it, whatever state it is in."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from surgeon_engine.api.config.pruning import Structure
+from surgeon_engine.api.process_lock import mark_of_this_process
+from surgeon_engine.api.run_folder import RunFolder
+from surgeon_gui.state import run as run_state
+from surgeon_gui.state.run import Status
+from surgeon_gui.state.runs import (
+    reading,
+)
+from surgeon_gui.state.runs import (
+    state as runs_state,
+)
+from surgeon_gui.state.runs import (
+    text as words,
+)
+from surgeon_gui.state.runs.reading import (
+    Standing,
+    UnreadableRunError,
+    read_name,
+    read_record,
+    read_runs,
+    read_state,
+    write_name,
+)
+from surgeon_gui.state.runs.state import RunsState
+from tests.helpers.fake_runs import BEGAN, job, write_run, write_three
+
+ENDINGS = {
+    "finished": Standing.FINISHED,
+    "stopped": Standing.STOPPED,
+    "failed": Standing.FAILED,
+    "cancelled": Standing.CANCELLED,
+    "killed": Standing.INTERRUPTED,
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_folder_tells_how_its_run_ended(tmp_path, ending):
+    record = read_record(write_run(tmp_path, ending=ending))
+    assert record.standing is ENDINGS[ending]
+    assert record.perplexity_before == pytest.approx(14.2)
+    assert record.shots_done == (3 if ending == "finished" else 1)
+    assert record.began == BEGAN
+    assert record.seconds > 0
+
+
+def test_a_run_is_folded_to_what_it_was_while_it_happened(tmp_path):
+    folder = write_run(tmp_path)
+    whole, brief = read_state(folder), read_state(folder, with_progress=False)
+    assert whole.status is Status.FINISHED
+    assert len(whole.history) == 3
+    assert whole.corrected is not None
+    assert whole.exported is not None
+    assert whole.times == brief.times
+    assert whole.evaluation == brief.evaluation
+
+
+def test_a_run_whose_process_is_alive_is_under_way_until_that_is_gone(tmp_path):
+    folder = write_run(tmp_path, ending="killed")
+    mark = RunFolder(folder).process_path
+    mark.write_bytes(mark_of_this_process())
+    (under_way,) = read_runs(tmp_path, {})
+    assert under_way.standing is Standing.UNDER_WAY
+    mark.unlink()
+    (gone,) = read_runs(tmp_path, {under_way.folder: under_way})
+    assert gone.standing is Standing.INTERRUPTED
+
+
+def test_an_interrupted_run_ended_when_it_was_last_heard_of(tmp_path):
+    run = read_state(write_run(tmp_path, ending="killed"))
+    assert run.status is Status.INTERRUPTED
+    assert not run.status.is_busy
+    assert run.seconds(BEGAN + 1e6) == pytest.approx(5.0, abs=1.0)
+    assert run_state.interrupted(run, 0.0) is run
+
+
+def test_half_a_line_at_the_end_is_no_damage(tmp_path):
+    folder = write_run(tmp_path, ending="killed")
+    with RunFolder(folder).events_path.open("ab") as log:
+        log.write(b'{"run":"run-1","at":1.0,"eve')
+    assert read_record(folder).standing is Standing.INTERRUPTED
+
+
+def test_a_run_that_was_ended_before_its_first_event_is_interrupted(tmp_path):
+    folder = write_run(tmp_path)
+    RunFolder(folder).events_path.unlink()
+    assert read_record(folder).standing is Standing.INTERRUPTED
+
+
+def test_a_broken_line_is_damage_and_is_named(tmp_path):
+    folder = write_run(tmp_path)
+    path = RunFolder(folder).events_path
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([lines[0], b"nonsense\n", *lines[2:]]))
+    record = read_record(folder)
+    assert record.standing is Standing.DAMAGED
+    assert "Line 2 of events.jsonl" in record.problem
+    with pytest.raises(UnreadableRunError):
+        read_state(folder)
+
+
+@pytest.mark.parametrize("toml", [None, "[[[", "[pruning]\nspeed = 3\n", "\udcff"])
+def test_a_job_that_is_none_is_damage(tmp_path, toml):
+    folder = write_run(tmp_path)
+    path = RunFolder(folder).config_path
+    path.unlink()
+    if toml is not None:
+        path.write_bytes(toml.encode(errors="surrogateescape"))
+    record = read_record(folder)
+    assert record.standing is Standing.DAMAGED
+    assert "run.toml cannot be read" in record.problem
+    assert words.title(record) == "run"
+    assert words.facts(record)
+
+
+def test_runs_of_one_title_are_told_apart(tmp_path):
+    record = read_record(write_run(tmp_path))
+    other = Structure.ROWS_AND_COLUMNS
+    pruning = replace(record.config.pruning, structure=other)
+    records = [
+        record,
+        replace(record, folder="/b", config=replace(record.config, pruning=pruning)),
+        replace(record, folder="/c", began=record.began + 3),
+        replace(record, folder="/d", name="mine"),
+    ]
+    first, second, third, mine = words.distinct_titles(records).values()
+    plain = words.title(record)
+    assert mine == "mine"
+    assert second == f"{plain}, rows and columns"
+    assert first.startswith(f"{plain}, heads and neurons, ")
+    assert len({first, third}) == 2
+    by_time = words.distinct_titles([records[0], records[2]])
+    assert all("heads" not in called for called in by_time.values())
+    assert len(set(by_time.values())) == 2
+    assert words.distinct_titles([record]) == {record.folder: plain}
+
+
+def test_what_is_no_run_is_left_out(tmp_path):
+    write_run(tmp_path, "run")
+    write_run(tmp_path, ".hidden")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    assert [record.folder for record in read_runs(tmp_path, {})] == [
+        str(tmp_path / "run")
+    ]
+    assert read_runs(tmp_path / "nowhere", {}) == ()
+
+
+def test_only_what_has_changed_is_read_again(tmp_path, monkeypatch):
+    first, second, _ = write_three(tmp_path)
+    records = {record.folder: record for record in read_runs(tmp_path, {})}
+    read = []
+    original = reading.read_record
+    monkeypatch.setattr(
+        reading, "read_record", lambda folder: read.append(folder) or original(folder)
+    )
+    write_name(second, "the good one")
+    again = read_runs(tmp_path, records)
+    assert read == [second]
+    assert [record.folder for record in again][-1] == str(first)  # the oldest
+
+
+def test_a_name_is_one_tidy_line_and_an_empty_one_gives_back_the_first(tmp_path):
+    folder = write_run(tmp_path)
+    write_name(folder, "  the\n good   one ")
+    assert read_name(folder) == "the good one"
+    assert words.title(read_record(folder)) == "the good one"
+    write_name(folder, " ")
+    assert words.title(read_record(folder)).startswith("Bundled demo, 30")
+    write_name(folder, " ")  # nothing to take away
+    write_name(folder, "x" * 500)
+    assert len(read_name(folder)) == reading.LONGEST_NAME
+
+
+def test_a_folder_that_was_moved_finds_what_it_exported(tmp_path):
+    folder = write_run(tmp_path)
+    moved = tmp_path / "elsewhere"
+    shutil.move(folder, moved)
+    run = read_state(moved)
+    assert run.folder == str(moved)
+    assert run.exported.folder == str(moved / "export")
+
+
+@pytest.mark.parametrize(
+    ("search", "found"),
+    [
+        ("", True),
+        ("DEMO", True),
+        ("neurons 30", True),
+        ("interrupted", True),
+        ("rows", False),
+        ("demo rows", False),
+    ],
+)
+def test_a_search_finds_runs_that_have_all_its_words(tmp_path, search, found):
+    record = read_record(write_run(tmp_path, ending="killed"))
+    assert words.is_found(record, search) is found
+
+
+def test_a_run_that_is_gone_loses_its_tick(tmp_path):
+    first, second, third = map(str, write_three(tmp_path))
+    state = runs_state.with_records(RunsState(), read_runs(tmp_path, {}))
+    for folder in (third, first, second, third):
+        state = runs_state.with_tick(state, folder, is_on=True)
+    assert state.ticked == (first, second, third)  # in the order of their last ticks
+    shutil.rmtree(second)
+    state = runs_state.with_records(state, read_runs(tmp_path, {}))
+    assert state.ticked == (first, third)
+
+
+def test_old_logs_without_later_fields_are_read(tmp_path):
+    folder = write_run(tmp_path)
+    path = RunFolder(folder).events_path
+    text = path.read_text()
+    assert '"damping":{' in text
+    start = text.index('"damping":{') - 1
+    end = text.index("}", start) + 1
+    path.write_text(text[:start] + text[end:])
+    assert read_state(folder).history[0].damping is None
+
+
+def test_an_interrupted_run_has_its_words(tmp_path):
+    config = replace(job(), pruning=replace(job().pruning, shots=3))
+    record = read_record(write_run(tmp_path, config=config, ending="killed"))
+    facts = dict(words.facts(record))
+    assert "its process is gone" in facts["Status"]
+    assert facts["Target"].startswith("30")

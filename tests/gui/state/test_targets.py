@@ -1,0 +1,146 @@
+"""A target keeps its size in whatever way it is given, and edits do not dead-end."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import pytest
+
+from surgeon_engine.api.config.export import Format
+from surgeon_engine.api.config.pruning import (
+    COUPLED,
+    SPARSE,
+    Correction,
+    Fisher,
+    Method,
+    PruningConfig,
+    Structure,
+    Target,
+)
+from surgeon_engine.api.config.run import (
+    Dtype,
+    RunConfig,
+)
+from surgeon_engine.api.planning.target_size import goal_of
+from surgeon_gui.state.job import targets
+from tests.helpers.fake_engine import model_summary
+
+MODEL = model_summary()
+NAMES = [field.name for field in dataclasses.fields(PruningConfig)]
+SIZES = [
+    *itertools.product(COUPLED, Target, Target),
+    *itertools.product(
+        SPARSE, [each for each in Target if each is not Target.FILE_SIZE], Target
+    ),
+]
+
+
+def values_of(pruning):
+    return {name: getattr(pruning, name) for name in NAMES}
+
+
+def edited(pruning, **changes):
+    before = values_of(pruning)
+    after = {**before, **changes}
+    return {**after, **targets.following(before, after)}
+
+
+def given_as(pruning, target, dtype=Dtype.FLOAT32, model=MODEL):
+    values = values_of(pruning)
+    return {**values, **targets.given_as(values, target, model, dtype)}
+
+
+@pytest.mark.parametrize(("structure", "first", "second"), SIZES)
+@pytest.mark.parametrize("dtype", [Dtype.FLOAT32, Dtype.BFLOAT16])
+def test_the_size_stays_the_same_to_the_last_weight(structure, first, second, dtype):
+    for sparsity in (0.01, 0.1237, 1 / 3, 0.4999):
+        share = PruningConfig(structure, sparsity=sparsity)
+        goal = goal_of(share, MODEL, dtype)
+        given = PruningConfig(**given_as(share, first, dtype))
+        if second is Target.FILE_SIZE and structure in SPARSE:
+            continue  # no config, but a size all the same
+        again = PruningConfig(**given_as(given, second, dtype))
+        assert goal_of(given, MODEL, dtype).removed == goal.removed
+        assert goal_of(again, MODEL, dtype).removed == goal.removed
+
+
+def test_a_size_that_no_share_reaches_becomes_the_largest_share():
+    tiny = PruningConfig(target=Target.PARAMETERS, million_parameters=0.4)
+    assert given_as(tiny, Target.PRUNABLE_SHARE)["sparsity"] == 0.95
+
+
+@pytest.mark.parametrize("model", [None, MODEL])
+def test_without_a_size_to_keep_the_fields_stay_as_they_are(model):
+    unreachable = PruningConfig(target=Target.PARAMETERS)  # 100 M of 2.8 M
+    values = given_as(unreachable, Target.PRUNABLE_SHARE, model=model)
+    assert values == {**values_of(unreachable), "target": Target.PRUNABLE_SHARE}
+
+
+def test_other_edits_bring_nothing_with_them():
+    values = edited(PruningConfig(), shots=9)
+    assert values == {**values_of(PruningConfig()), "shots": 9}
+
+
+def test_a_method_that_is_corrected_brings_the_texts_tokens_back():
+    sampled = PruningConfig(method=Method.K_OBD, fisher=Fisher.SAMPLED)
+    values = edited(sampled, method=Method.LLM_SURGEON)
+    assert PruningConfig(**values).fisher is Fisher.EMPIRICAL
+    assert edited(sampled, method=Method.L_OBD)["fisher"] is Fisher.SAMPLED
+
+
+@pytest.mark.parametrize("method", [Method.SPARSEGPT, Method.WANDA])
+def test_a_method_that_cannot_remove_the_structure_gives_way(method):
+    sparse = PruningConfig(Structure.ELEMENTS, method=method)
+    assert edited(sparse, structure=Structure.N_M)["method"] is method
+    values = edited(sparse, structure=Structure.NEURONS)
+    assert PruningConfig(**values).method is Method.LLM_SURGEON
+
+
+def test_what_does_not_go_together_has_a_reason():
+    assert set(targets.disabled_methods(Structure.ROWS)) == {
+        Method.SPARSEGPT,
+        Method.WANDA,
+    }
+    assert targets.disabled_methods(Structure.ELEMENTS) == {}
+    automatic, masked = Format.AUTOMATIC, Format.MASKED
+    no_size = {Target.FILE_SIZE}
+    assert set(targets.disabled_targets(Structure.N_M, automatic)) == no_size
+    assert set(targets.disabled_targets(Structure.HEADS, masked)) == no_size
+    assert targets.disabled_targets(Structure.HEADS, automatic) == {}
+    surgeon, loss = Method.LLM_SURGEON, Correction.LOSS
+    assert set(targets.disabled_fishers(surgeon, loss)) == {Fisher.SAMPLED}
+    assert targets.disabled_fishers(surgeon, Correction.NONE) == {}
+    assert targets.disabled_fishers(Method.K_OBD, loss) == {}
+    assert set(targets.disabled_corrections(Fisher.SAMPLED)) == {Correction.LOSS}
+    assert targets.disabled_corrections(Fisher.EMPIRICAL) == {}
+
+
+def test_a_goal_that_cannot_be_reached_is_none():
+    assert targets.goal_or_none(RunConfig(), MODEL).removed == 729_907
+    unreachable = RunConfig(pruning=PruningConfig(target=Target.PARAMETERS))
+    assert targets.goal_or_none(unreachable, MODEL) is None
+
+
+@pytest.mark.parametrize("structure", [*COUPLED, *SPARSE])
+@pytest.mark.parametrize("held", Target)
+def test_each_of_the_linked_sizes_is_the_same_size(structure, held):
+    for sparsity in (0.011, 1 / 3, 0.4999):
+        given = given_as(PruningConfig(structure, sparsity=sparsity), held)
+        if held is Target.FILE_SIZE and structure in SPARSE:
+            continue
+        removed = goal_of(PruningConfig(**given), MODEL, Dtype.FLOAT32).removed
+        sizes = targets.sizes(given, MODEL, Dtype.FLOAT32)
+        assert set(sizes) == set(Target)
+        for target, size in sizes.items():
+            if target is Target.FILE_SIZE and structure in SPARSE:
+                continue
+            alone = {**given, "target": target, targets.field_of(target): size}
+            again = goal_of(PruningConfig(**alone), MODEL, Dtype.FLOAT32)
+            assert again.removed == removed, target
+
+
+def test_a_size_that_cannot_be_reached_is_shown_as_it_is_given_alone():
+    values = values_of(PruningConfig(target=Target.PARAMETERS))  # 100 M of 2.8 M
+    sizes = targets.sizes(values, MODEL, Dtype.FLOAT32)
+    assert sizes == {Target.PARAMETERS: 100.0}

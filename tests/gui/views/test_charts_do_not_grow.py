@@ -1,0 +1,112 @@
+"""Charts are made once: however often they are drawn, nothing is left behind."""
+
+from __future__ import annotations
+
+import gc
+
+import pyqtgraph as pg
+import pytest
+from PySide6.QtCore import QObject
+from PySide6.QtWidgets import QApplication
+
+from surgeon_engine.api.config.pruning import PruningConfig
+from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.messages.events import Envelope
+from surgeon_engine.api.messages.run import (
+    BaselineEvaluated,
+    RunFinished,
+    RunStarted,
+    Stage,
+    StageStarted,
+)
+from surgeon_gui.state import run as run_state
+from surgeon_gui.state.run import RunState
+from surgeon_gui.views.live.live_view import LiveView
+from tests.helpers.fake_engine import evaluation, model_summary, shot_finished
+from tests.helpers.fake_live import memory
+
+SHOTS = 5
+CONFIG = RunConfig(pruning=PruningConfig(shots=SHOTS, sparsity=0.3))
+FEW_OBJECTS = 300  # that Python, Qt and pytest may keep for themselves
+
+
+def states_of(name):
+    """All states of a run, from its start to its end."""
+    run = run_state.requested(name, CONFIG, "folder", at=0.0)
+    events = [
+        StageStarted(Stage.LOAD, 0),
+        RunStarted("folder", SHOTS, model_summary(), "cpu", 100, 50),
+        BaselineEvaluated(evaluation(14.2)),
+    ]
+    for shot in range(1, SHOTS + 1):
+        events.append(StageStarted(Stage.CURVATURE, shot))
+        events += [memory(10 * shot + number) for number in range(10)]
+        events.append(shot_finished(shot, SHOTS, 0.3))
+    events.append(RunFinished(False, 9.0, 1))
+    states = []
+    for at, event in enumerate(events):
+        run = run_state.apply(run, Envelope(name, float(at), event))
+        states.append(run)
+    return states
+
+
+@pytest.fixture
+def view(qtbot):
+    made = LiveView()
+    qtbot.addWidget(made)
+    made.resize(1000, 800)
+    made.show()
+    qtbot.waitExposed(made)
+    return made
+
+
+def census(view):
+    """How many objects there are: of Python, of Qt, and on the plots."""
+    QApplication.processEvents()
+    items = [len(plot.scene().items()) for plot in view.findChildren(pg.PlotWidget)]
+    # Whoever is asked for gets a wrapper in Python, which would count as growth.
+    children = len(view.findChildren(QObject))
+    gc.collect()
+    return len(gc.get_objects()), children, sum(items)
+
+
+def check_nothing_grew(view, before):
+    objects, children, items = census(view)
+    assert children == before[1]
+    # Axes keep a label for each mark that they have ever needed at once.
+    assert items <= before[2] + 10
+    assert objects <= before[0] + FEW_OBJECTS
+
+
+def repaint(view, states, times):
+    """Repaint charts so often, with one state after the other, again and again."""
+    charts = view.findChildren(pg.PlotWidget)
+    for number in range(times // len(charts)):
+        view.show_run(states[number % len(states)], now=100.0)
+        for chart in charts:
+            chart.viewport().repaint()
+
+
+@pytest.mark.slow
+def test_two_thousand_repaints_leave_nothing_behind(view):
+    states = states_of("run-1")[:: SHOTS + 2]
+    repaint(view, states, 10 * len(states))  # until every item has been used
+    before = census(view)
+    repaint(view, states, 2_000)
+    check_nothing_grew(view, before)
+
+
+@pytest.mark.slow
+def test_fifty_runs_opened_and_closed_leave_nothing_behind(view):
+    def open_and_close(name):
+        states = states_of(name)
+        for state in (states[20], states[-1], RunState()):  # under way, over, closed
+            view.show_run(state, now=100.0)
+        view.grab()
+
+    for number in range(4):
+        open_and_close(f"warm-{number}")
+    before = census(view)
+    for number in range(50):
+        open_and_close(f"run-{number}")
+    check_nothing_grew(view, before)

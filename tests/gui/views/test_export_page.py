@@ -1,0 +1,234 @@
+"""Step 5 before a run, and what it says of the result."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from surgeon_engine.api.config.export import (
+    DESCRIPTIONS,
+    ExportConfig,
+    FileDtype,
+    Format,
+)
+from surgeon_engine.api.config.pruning import (
+    PruningConfig,
+    Structure,
+)
+from surgeon_gui.state.app import Step
+from surgeon_gui.state.run import Status
+from surgeon_gui.state.step_text import Mark
+from surgeon_gui.views.steps import export_result
+from tests.helpers.fake_engine import FAILURE, HINT
+from tests.helpers.looking import (
+    SLOW,
+    choose,
+    facts,
+    is_on,
+    item,
+    mark,
+    question,
+    shown,
+)
+from tests.helpers.windows import (
+    PATIENCE_MS,
+    QUICK,
+    click,
+    find,
+    load_and_wait,
+    run_of,
+    wait_for_status,
+)
+
+# before the run
+
+
+@pytest.mark.parametrize("form", Format)
+def test_a_format_says_what_it_can_and_cannot(export_page, form):
+    pruning = replace(QUICK.pruning, structure=Structure.NEURONS)
+    export_page.session.edit_pruning(pruning)
+    choose(export_page, "export_format", form)
+    assert export_page.session.state.config.export.format is form
+    words = DESCRIPTIONS[form]
+    assert words.can in shown(export_page, "export_format_note")
+    assert words.cannot in shown(export_page, "export_format_note")
+
+
+@pytest.mark.parametrize(
+    ("structure", "form", "words"),
+    [
+        (Structure.ELEMENTS, Format.COMPACT, "Single weights leave zeros"),
+        (Structure.N_M, Format.ONNX, "Single weights leave zeros"),
+        (Structure.ROWS, Format.GGUF, "rows and columns of their own"),
+        (Structure.HEADS, Format.STOCK, "different widths"),
+    ],
+)
+def test_formats_that_a_structure_cannot_have_are_disabled(
+    export_page, structure, form, words
+):
+    export_page.session.edit_pruning(PruningConfig(structure))
+    is_enabled, tip = item(export_page, "export_format", form)
+    assert not is_enabled
+    assert words in tip
+    assert DESCRIPTIONS[form].label in shown(export_page, "export_unavailable_note")
+    assert item(export_page, "export_format", Format.MASKED)[0]
+
+
+def test_a_format_that_the_target_rules_out_is_told_and_mended(export_page):
+    choose(export_page, "export_format", Format.GGUF)
+    export_page.session.edit_pruning(PruningConfig(Structure.ROWS))
+    assert "not possible for this target" in shown(export_page, "export_problem")
+    assert mark(export_page) is Mark.PROBLEM
+    assert not is_on(export_page, "start_button")
+    choose(export_page, "export_format", Format.COMPACT)
+    assert shown(export_page, "export_problem") == ""
+    assert is_on(export_page, "start_button")
+
+
+def test_only_number_formats_that_the_file_holds_can_be_chosen(export_page):
+    assert not item(export_page, "export_dtype", FileDtype.Q8_0)[0]
+    choose(export_page, "export_format", Format.GGUF)
+    choose(export_page, "export_dtype", FileDtype.Q8_0)
+    assert export_page.session.state.config.export.dtype is FileDtype.Q8_0
+    choose(export_page, "export_format", Format.ONNX)
+    assert export_page.session.state.config.export.dtype is FileDtype.SAME
+    assert "does not hold it" in item(export_page, "export_dtype", FileDtype.Q8_0)[1]
+
+
+def test_the_size_of_files_is_an_advanced_setting(export_page):
+    assert find(export_page, "export_dtype").isVisible()
+    assert not find(export_page, "export_shard_gigabytes").isVisible()
+    click(export_page, "export_advanced_button")
+    find(export_page, "export_shard_gigabytes").setValue(0.5)
+    assert export_page.session.state.config.export.shard_gigabytes == 0.5
+
+
+def test_before_a_run_there_is_nothing_to_save_or_measure(export_page):
+    for name in ("save_button", "measure_button", "open_export_button"):
+        assert not find(export_page, name).isVisible()
+    assert not is_on(export_page, "save_button")
+    assert not is_on(export_page, "measure_button")
+
+
+def test_what_stands_at_the_destination_is_replaced_only_after_a_yes(
+    qtbot, export_page, occupied
+):
+    assert not find(export_page, "export_replace_button").isVisible()
+    export_page.session.edit_export(ExportConfig(str(occupied)))
+    assert "not empty" in shown(export_page, "export_problem")
+    assert not is_on(export_page, "start_button")
+    click(export_page, "export_replace_button")
+    assert f"{occupied} is not empty. Replace" in question(export_page).text()
+    click(export_page, "replace_cancel_button")
+    assert not export_page.session.state.config.export.replace
+    assert not is_on(export_page, "start_button")
+    click(export_page, "export_replace_button")
+    click(export_page, "replace_yes_button")
+    assert export_page.session.state.config.export.replace
+    assert "is replaced then" in shown(export_page, "export_note")
+    assert not find(export_page, "export_replace_button").isVisible()
+    click(export_page, "start_button")
+    assert run_of(export_page).config.export.replace
+    wait_for_status(qtbot, export_page, Status.FINISHED)
+    assert not export_page.session.state.config.export.replace
+
+
+def test_another_destination_needs_its_own_answer(export_page, occupied, tmp_path):
+    export_page.session.edit_export(ExportConfig(str(occupied), replace=True))
+    folder = find(export_page, "export_folder")
+    folder.setText(str(tmp_path))
+    folder.setModified(True)
+    folder.editingFinished.emit()
+    export = export_page.session.state.config.export
+    assert (export.folder, export.replace) == (str(tmp_path), False)
+
+
+def test_a_job_from_a_file_replaces_nothing_unasked(export_page, occupied):
+    export_page.load_config(
+        replace(QUICK, export=ExportConfig(str(occupied), replace=True))
+    )
+    assert not export_page.session.state.config.export.replace
+    assert find(export_page, "export_replace_button").isVisible()
+
+
+# the result
+
+
+def test_the_result_is_shown_with_its_check(make_finished):
+    window = make_finished()
+    said = facts(window, "export_facts")
+    for words in ("transformers, compact", "8.4 MB", "147.4 % of 5.7 MB"):
+        assert words in said
+    for words in ("exact to the byte", "transformers 5.5.0", "1.5e-06", "14.62"):
+        assert words in said
+    assert shown(window, "export_unrun_note") == ""
+    assert "shorter than float32" in shown(window, "export_larger_note")
+    assert mark(window) is Mark.READY
+
+
+def test_the_folder_of_the_result_is_opened(make_finished, monkeypatch):
+    window = make_finished()
+    opened = []
+    monkeypatch.setattr(export_result, "open_folder", opened.append)
+    click(window, "open_export_button")
+    assert opened == [run_of(window).exported.folder]
+
+
+def test_a_result_that_nothing_has_run_is_marked(make_finished):
+    config = replace(QUICK, export=ExportConfig(format=Format.GGUF))
+    window = make_finished("--unrun", config=config)
+    assert shown(window, "export_unrun_note").startswith("Not run")
+    assert "read back" in facts(window, "export_facts")
+    assert "not run" in find(window, "step_export_header").view.summary
+
+
+@pytest.mark.parametrize("stage", ["export", "verification"])
+def test_a_failed_export_is_never_done(qtbot, make_window, stage):
+    window = make_window("--mishap", "fail", "--at", stage)
+    load_and_wait(qtbot, window)
+    window.open_step(Step.EXPORT)
+    window.start_run()
+    wait_for_status(qtbot, window, Status.FAILED)
+    assert mark(window) is Mark.PROBLEM
+    assert f"Nothing was exported. {FAILURE} {HINT}" == shown(window, "export_failure")
+    for name in ("open_export_button", "save_button", "measure_button"):
+        assert not find(window, name).isVisible()
+
+
+def test_while_a_run_is_exported_the_step_is_busy(qtbot, make_window):
+    window = make_window(*SLOW)
+    load_and_wait(qtbot, window)
+    window.start_run()
+    qtbot.waitUntil(lambda: run_of(window).is_exporting, timeout=PATIENCE_MS)
+    assert mark(window) is Mark.BUSY
+    wait_for_status(qtbot, window, Status.FINISHED)
+    assert mark(window) is Mark.READY
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "export_replace_button",
+        "save_choose_button",
+        "save_folder",
+        "save_button",
+        "save_cancel_button",
+        "open_saved_button",
+        "measure_button",
+        "measure_cancel_button",
+        "replace_yes_button",
+        "replace_other_button",
+        "replace_cancel_button",
+        "export_format",
+        "export_dtype",
+        "export_shard_gigabytes",
+        "save_format",
+        "save_dtype",
+        "save_shard_gigabytes",
+    ],
+)
+def test_every_control_has_a_name_and_a_tooltip(window, name):
+    control = find(window, name)
+    assert control.accessibleName()
+    assert control.toolTip()

@@ -1,0 +1,344 @@
+"""The live charts: values under the mouse, legends, clean pictures, layout."""
+
+from __future__ import annotations
+
+import csv
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyqtgraph as pg
+import pytest
+from PySide6.QtCore import QEvent, QPoint, QPointF, Qt
+from PySide6.QtGui import QColor, QImage, QMouseEvent
+from PySide6.QtWidgets import QApplication, QComboBox, QLabel, QScrollArea
+
+from surgeon_engine.api.messages.run import Corrected
+from surgeon_gui.base import theme as theme_module
+from surgeon_gui.base import translation
+from surgeon_gui.base.colours import DARK, LIGHT
+from surgeon_gui.state.run import RunState
+from surgeon_gui.text.captions.live import MEANINGS
+from surgeon_gui.views.live.live_view import LiveView
+from surgeon_gui.widgets.charts.chart_card import ChartCard
+from surgeon_gui.widgets.charts.legend import Legend
+from surgeon_gui.widgets.charts.line_chart import (
+    MOST_DRAWN,
+    nearest,
+    thinned,
+)
+from surgeon_gui.widgets.charts.plot import Plot
+from tests.gui.views.test_charts_do_not_grow import states_of
+from tests.helpers.fake_engine import evaluation
+from tests.helpers.windows import find
+
+NAMES = ("perplexity", "parameters", "costs", "sparsity", "memory", "times")
+WITH_PLOT = tuple(name for name in NAMES if name != "sparsity")
+STATES = states_of("run-1")
+FINISHED = STATES[-1]
+
+
+@pytest.fixture
+def view(qtbot):
+    made = LiveView()
+    qtbot.addWidget(made)
+    made.resize(1000, 800)
+    made.show()
+    made.show_run(FINISHED, now=100.0)
+    qtbot.waitExposed(made)
+    QApplication.processEvents()
+    return made
+
+
+def plot_of(view, name):
+    return find(view, f"{name}_plot", Plot)
+
+
+def move_mouse(plot, x, y):
+    """To a place that is given in the plot's own values."""
+    place = plot.mapFromScene(plot.getViewBox().mapViewToScene(QPointF(x, y)))
+    none = Qt.MouseButton.NoButton
+    event = QMouseEvent(
+        QEvent.Type.MouseMove,
+        QPointF(place),
+        QPointF(plot.viewport().mapToGlobal(place)),
+        none,
+        none,
+        Qt.KeyboardModifier.NoModifier,
+    )
+    QApplication.sendEvent(plot.viewport(), event)
+
+
+def leave(plot):
+    QApplication.sendEvent(plot, QEvent(QEvent.Type.Leave))
+
+
+def words_at(view, name, x):
+    plot = plot_of(view, name)
+    (_, _), (low, high) = plot.getViewBox().viewRange()
+    move_mouse(plot, x, (low + high) / 2)
+    return plot.words.replace("\xa0", " ")
+
+
+def test_a_line_tells_the_nearest_shot(view):
+    second = FINISHED.history[1]
+    assert words_at(view, "perplexity", 2.3) == (
+        f"Shot 2\nPerplexity {second.evaluation.perplexity:.2f}"
+    )
+    assert words_at(view, "perplexity", -0.1) == "Original\nPerplexity 14.20"
+
+
+def test_the_point_after_a_correction_says_what_it_is(view):
+    found = Corrected((0.001,), 2.9, 2.7, evaluation(13.0), 5.0)
+    view.show_run(replace(FINISHED, corrected=found), now=100.0)
+    assert words_at(view, "perplexity", 5.0) == "After the correction\nPerplexity 13.00"
+    texts = plot_of(view, "perplexity").items()
+    assert "After the correction" in shown_texts(texts)
+    view.show_run(FINISHED, now=100.0)
+    assert "After the correction" not in shown_texts(texts)
+
+
+@pytest.mark.parametrize("is_much", [True, False])
+def test_words_about_the_correction_keep_off_the_curve(view, is_much):
+    last = FINISHED.history[-1].evaluation.perplexity
+    found = Corrected(
+        (0.001,), 2.9, 2.7, evaluation(last * (0.5 if is_much else 1)), 5.0
+    )
+    view.show_run(replace(FINISHED, corrected=found), now=100.0)
+    (words,) = (
+        item
+        for item in plot_of(view, "perplexity").items()
+        if isinstance(item, pg.TextItem)
+        and item.toPlainText() == "After the correction"
+    )
+    # The anchor is where in the words the point is: at their top, or at their bottom.
+    assert words.anchor.y() == (0 if is_much else 1)
+
+
+def shown_texts(items):
+    texts = (item for item in items if isinstance(item, pg.TextItem))
+    return {text.toPlainText() for text in texts if text.isVisible()}
+
+
+def test_it_does_so_on_a_log_scale(view):
+    find(view, "perplexity_log_button").click()
+    assert words_at(view, "perplexity", 0.2) == "Original\nPerplexity 14.20"
+    find(view, "perplexity_measure_combo", QComboBox).setCurrentIndex(1)
+    assert words_at(view, "perplexity", 0.2) == "Original\nLoss 2.650"
+
+
+def test_sizes_are_told_in_parameters_and_in_bytes(view):
+    assert words_at(view, "parameters", 0.1) == "Original\nParameters 2.83 M"
+    find(view, "parameters_measure_combo", QComboBox).setCurrentIndex(1)
+    assert words_at(view, "parameters", 0.1) == "Original\nSize 11.3 MB"
+
+
+def test_memory_tells_all_its_curves(view):
+    words = words_at(view, "memory", 20.0).splitlines()
+    assert words[0].startswith("0:2")
+    assert words[1].startswith("RAM ")
+    assert words[2].startswith("GPU ")
+
+
+def test_bars_tell_what_they_are_made_of(view):
+    words = words_at(view, "times", 2.0)
+    assert words.splitlines()[0] == "Shot 2"
+    assert "Curvature" in words
+    costs = FINISHED.history[-1].costs
+    place = np.log10(costs.edges[3] * costs.edges[4]) / 2
+    expected = f"{costs.removed_weights[3]}"
+    assert words_at(view, "costs", place).endswith(f"Removed {expected}")
+
+
+def test_nothing_is_told_once_the_mouse_has_left(view):
+    assert words_at(view, "perplexity", 1.0)
+    leave(plot_of(view, "perplexity"))
+    assert plot_of(view, "perplexity").words == ""
+
+
+def test_what_is_told_follows_the_run(qtbot, view):
+    assert words_at(view, "perplexity", 5.0).startswith("Shot 5")
+    view.show_run(STATES[20], now=100.0)  # of a run that has not come so far
+    assert plot_of(view, "perplexity").words.startswith("Shot 1")
+
+
+def test_between_the_axes_and_the_edge_there_is_nothing_to_tell(view):
+    plot = plot_of(view, "perplexity")
+    none = Qt.MouseButton.NoButton
+    corner = QPointF(2, 2)
+    event = QMouseEvent(
+        QEvent.Type.MouseMove,
+        corner,
+        QPointF(plot.viewport().mapToGlobal(QPoint(2, 2))),
+        none,
+        none,
+        Qt.KeyboardModifier.NoModifier,
+    )
+    QApplication.sendEvent(plot.viewport(), event)
+    assert plot.words == ""
+
+
+def test_there_is_a_legend_where_there_is_more_than_one_series(view):
+    def names(chart):
+        legend = find(view, f"{chart}_chart").findChild(Legend)
+        return legend.names if legend.isVisible() else ()
+
+    assert names("costs") == ("Removed", "Kept")
+    assert names("memory") == ("RAM", "GPU")
+    assert "Curvature" in names("times")
+    assert names("perplexity") == names("parameters") == ()
+
+
+def test_an_empty_chart_has_no_legend(view):
+    view.show_run(RunState(), now=0.0)
+    assert not [x for x in view.findChildren(Legend) if x.isVisible()]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_pictures_hold_no_controls_and_nothing_under_the_mouse(view, name, tmp_path):
+    chart = find(view, f"{name}_chart", ChartCard)
+    chart.save_picture(tmp_path / "plain.png")
+    if name in WITH_PLOT:
+        (left, right), _ = plot_of(view, name).getViewBox().viewRange()
+        words_at(view, name, (left + right) / 2)
+    save = find(view, f"{name}_save_button")
+    save.setText("Something else")
+    chart.save_picture(tmp_path / "other.png")
+    plain, other = (
+        QImage(str(tmp_path / "plain.png")),
+        QImage(str(tmp_path / "other.png")),
+    )
+    assert plain.width() == 2 * chart.width()
+    assert plain == other
+    assert save.isVisible()  # it is still on the screen
+    place = save.geometry()
+    colours = {
+        plain.pixel(2 * x, 2 * y)
+        for x in range(place.left(), place.right())
+        for y in range(place.top(), place.bottom())
+    }
+    assert len(colours) == 1  # that of the card
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_charts_are_written_as_svg_and_csv(view, name, tmp_path):
+    chart = find(view, f"{name}_chart", ChartCard)
+    for ending in ("svg", "csv"):
+        chart.save_picture(tmp_path / f"chart.{ending}")
+    assert ET.parse(tmp_path / "chart.svg").getroot().tag.endswith("svg")
+    assert "Save" not in (tmp_path / "chart.svg").read_text()
+    with (tmp_path / "chart.csv").open() as file:
+        header, *rows = csv.reader(file)
+    assert rows
+    assert {len(row) for row in rows} == {len(header)}
+
+
+@pytest.mark.parametrize("ending", ["png", "svg", "csv"])
+def test_a_chart_that_cannot_be_written_says_so_and_leaves_nothing(
+    view, ending, tmp_path, monkeypatch
+):
+    def fail(source, target):
+        raise OSError("the disk is full")
+
+    chart = find(view, "perplexity_chart", ChartCard)
+    with pytest.raises(OSError):
+        chart.save_picture(tmp_path / "nowhere" / f"chart.{ending}")
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="full"):
+        chart.save_picture(tmp_path / f"chart.{ending}")
+    assert not list(tmp_path.iterdir())
+
+
+def test_charts_follow_the_theme(view):
+    for theme in (DARK, LIGHT):
+        view.setPalette(theme_module._palette(theme))
+        QApplication.processEvents()
+        for name in WITH_PLOT:
+            plot = plot_of(view, name)
+            assert plot.backgroundBrush().color() == QColor(theme.surface)
+
+
+@pytest.mark.parametrize(("width", "columns"), [(860, 2), (1500, 3)])
+def test_as_many_charts_stand_beside_each_other_as_can_be_read(view, width, columns):
+    view.resize(width, 800)
+    QApplication.processEvents()
+    charts = [find(view, f"{name}_chart") for name in NAMES]
+    assert len({chart.x() for chart in charts}) == columns
+    for chart in charts:
+        assert chart.width() > 400
+        assert chart.height() >= 200
+
+
+@pytest.mark.parametrize("size", [(1280, 720), (1920, 1080)])
+def test_nothing_is_cut_off_at_the_side(window, size):
+    window.resize(*size)
+    window.choose_model("demo")
+    window._live.show_run(FINISHED, now=100.0)
+    window._centre.show_tabs(True)
+    QApplication.processEvents()
+    view = find(window, "live_view")
+    area = view.parentWidget().parentWidget()
+    assert isinstance(area, QScrollArea)
+    assert area.horizontalScrollBar().maximum() == 0
+    needs_scrolling = area.verticalScrollBar().maximum() > 0
+    assert needs_scrolling is (size == (1280, 720))
+
+
+def test_long_lines_are_drawn_by_their_lows_and_highs():
+    xs = np.arange(100_001.0)
+    ys = np.sin(xs / 900)
+    ys[31_415], ys[77_777] = 9.0, -9.0
+    x, y = thinned(xs, ys)
+    assert len(x) <= MOST_DRAWN + 2
+    assert y.max() == 9.0
+    assert y.min() == -9.0
+    assert (x[0], x[-1]) == (0.0, 100_000.0)
+    assert np.all(np.diff(x) > 0)
+    assert np.array_equal(ys[x.astype(int)], y)
+
+
+def test_short_lines_are_drawn_as_they_are():
+    x, y = thinned((0.0, 1.0), (5.0, 6.0))
+    assert list(x) == [0.0, 1.0]
+    assert list(y) == [5.0, 6.0]
+
+
+@pytest.mark.parametrize(
+    ("x", "index"), [(-5, 0), (0.4, 0), (0.6, 1), (1.9, 2), (3.0, 2), (9, 2)]
+)
+def test_the_nearest_point_is_found(x, index):
+    assert nearest((0.0, 1.0, 2.0), x) == index
+
+
+def test_of_two_points_at_the_same_place_the_first_is_found():
+    assert nearest((0.0, 2.0, 2.0), 5.0) == 1
+
+
+def test_the_name_of_an_axis_stands_in_its_middle(qtbot):
+    plot = Plot("some", "Some")
+    qtbot.addWidget(plot)
+    plot.resize(400, 300)
+    plot.show()
+    for words in ("Loss", "Perplexity of the model"):
+        plot.label_axes(words, words)
+        axis = plot.getAxis("left")
+        middle = axis.label.pos().y() - axis.label.boundingRect().width() / 2
+        assert abs(middle - axis.size().height() / 2) <= 1
+
+
+def test_the_numbers_of_an_axis_have_the_marks_of_the_language(qtbot, monkeypatch):
+    plot = Plot("some", "Some")
+    qtbot.addWidget(plot)
+    axis = plot.getAxis("left")
+    assert axis.tickStrings([0.5, 1.5], 1.0, 0.5) == ["0.5", "1.5"]
+    monkeypatch.setattr(translation, "_language", "de")
+    assert axis.tickStrings([0.5, 1.5], 1.0, 0.5) == ["0,5", "1,5"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_chart_says_what_it_means_over_its_title(view, name):
+    chart = find(view, f"{name}_chart", ChartCard)
+    meaning = chart.accessibleDescription()
+    assert meaning == MEANINGS[name]
+    assert meaning in {label.toolTip() for label in chart.findChildren(QLabel)}

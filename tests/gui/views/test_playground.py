@@ -1,0 +1,389 @@
+"""The playground as someone uses it, in every state, over a fake engine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import QPoint, Qt
+from PySide6.QtGui import QColor, QGuiApplication, QHelpEvent
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication, QFileDialog, QListWidget, QToolTip
+
+from surgeon_engine.api.config.export import ExportConfig, Format
+from surgeon_engine.api.messages.generation import Side
+from surgeon_engine.api.model_info.source_names import DEMO
+from surgeon_gui.base.colours import DARK, LIGHT
+from surgeon_gui.base.settings import ThemeChoice
+from surgeon_gui.base.theme import apply_theme
+from surgeon_gui.state.run import Status
+from surgeon_gui.text.prompts import (
+    EXAMPLES,
+    FIRST,
+)
+from surgeon_gui.views.playground.shading import shade
+from tests.gui.window.test_layout import cut_texts
+from tests.helpers.fake_playground import NATS, TEXTS, TOO_LONG
+from tests.helpers.looking import SLOW, is_on, shown
+from tests.helpers.windows import (
+    PATIENCE_MS,
+    QUICK,
+    click,
+    find,
+    load_and_wait,
+    run_of,
+    wait_for_status,
+)
+
+
+@pytest.fixture
+def make_playground(qtbot, make_window):
+    """Makes windows with the playground open, before or after a run."""
+
+    def make(*options, has_run=True, config=QUICK):
+        window = make_window(*options)
+        load_and_wait(qtbot, window, config)
+        if has_run:
+            window.start_run()
+            wait_for_status(qtbot, window, Status.FINISHED)
+            Path(run_of(window).exported.folder).mkdir(parents=True, exist_ok=True)
+            window.session.changed.emit()
+        window._centre.open_tab("playground_tab")
+        return window
+
+    return make
+
+
+@pytest.fixture
+def slow_playground(make_playground):
+    """A window without a run, whose models take their time."""
+    window = make_playground(*SLOW, has_run=False)
+    for side in Side:
+        window._playground.choose_model(side, DEMO)
+    return window
+
+
+@pytest.fixture
+def written(qtbot, make_playground):
+    """A window in which two texts have been written and compared."""
+    window = make_playground()
+    generate(qtbot, window)
+    return window
+
+
+def generate(qtbot, window):
+    click(window, "playground_generate_button")
+    wait_until_over(qtbot, window)
+
+
+def wait_until_over(qtbot, window):
+    def is_over():
+        return window._playground.state.question.request and is_still(window)
+
+    qtbot.waitUntil(is_over, timeout=PATIENCE_MS)
+
+
+def is_still(window):
+    return not window._playground.state.question.is_open
+
+
+def text(window, side):
+    return find(window, f"playground_{side.value}_text").toPlainText()
+
+
+def figures(window, side):
+    words = find(window, f"playground_{side.value}_figures").shown_text()
+    return words.replace("\xa0", " ")
+
+
+def models(window):
+    return [find(window, f"playground_{s.value}_model").shown_text() for s in Side]
+
+
+def test_without_a_run_the_tab_says_what_to_do(make_playground, tmp_path):
+    window = make_playground(has_run=False)
+    assert models(window) == ["none chosen", "none chosen"]
+    assert not is_on(window, "playground_generate_button")
+    reason = "Prune a model first, or choose two models."
+    assert shown(window, "playground_status") == reason
+    assert find(window, "playground_generate_button").toolTip() == reason
+    for side in Side:
+        pane = find(window, f"playground_{side.value}_text")
+        assert "choose" in pane.placeholderText()
+    assert not find(window, "playground_differences").isVisible()
+
+
+def test_both_texts_and_what_they_took_are_shown(written):
+    assert models(written) == ["Bundled demo", f"{folder_of(written)}/export"]
+    assert text(written, Side.ORIGINAL).startswith(f"{FIRST} loads a module")
+    assert text(written, Side.PRUNED).startswith(f"{FIRST} loads the moon")
+    assert figures(written, Side.ORIGINAL).startswith("7 tokens · 12.0 tokens/s · 390")
+    assert "380.0 MB memory · ended" in figures(written, Side.PRUNED)
+    assert "agrees on 58" in shown(written, "playground_summary")
+    assert is_on(written, "playground_generate_button")
+    assert not is_on(written, "playground_stop_button")
+
+
+def folder_of(window):
+    return run_of(window).folder.rpartition("/")[2]
+
+
+def test_tokens_appear_while_both_models_write(qtbot, slow_playground):
+    window = slow_playground
+    click(window, "playground_generate_button")
+    assert not is_on(window, "playground_generate_button")
+    assert is_on(window, "playground_stop_button")
+    qtbot.waitUntil(lambda: " the" in text(window, Side.PRUNED), timeout=PATIENCE_MS)
+    assert "name" not in text(window, Side.ORIGINAL)
+    assert not is_still(window)
+    assert "both models write" in shown(window, "playground_status")
+    assert figures(window, Side.PRUNED).endswith("tokens")
+    for name in ("original", "pruned"):
+        assert not is_on(window, f"playground_{name}_button")
+    wait_until_over(qtbot, window)
+
+
+def test_stop_keeps_what_there_is(qtbot, slow_playground):
+    window = slow_playground
+    click(window, "playground_generate_button")
+    qtbot.waitUntil(lambda: " loads" in text(window, Side.PRUNED), timeout=PATIENCE_MS)
+    click(window, "playground_stop_button")
+    assert shown(window, "playground_status") == "Stopping…"
+    wait_until_over(qtbot, window)
+    assert window._playground.state.question.answer is not None
+    assert "agrees on" in shown(window, "playground_summary")  # it is compared
+    assert " loads" in text(window, Side.ORIGINAL)
+    assert "." not in text(window, Side.PRUNED)
+    assert is_on(window, "playground_generate_button")
+
+
+def test_stop_once_more_cancels(qtbot, slow_playground):
+    window = slow_playground
+    click(window, "playground_generate_button")
+    qtbot.waitUntil(lambda: " loads" in text(window, Side.PRUNED), timeout=PATIENCE_MS)
+    click(window, "playground_stop_button")
+    click(window, "playground_stop_button")
+    assert shown(window, "playground_status") == "Cancelling…"
+    assert not is_on(window, "playground_stop_button")
+    wait_until_over(qtbot, window)
+    assert shown(window, "playground_status").startswith("Cancelled.")
+    assert " loads" in text(window, Side.ORIGINAL)
+    generate(qtbot, window)
+    assert not window._playground.state.is_stopping
+
+
+def test_a_failure_is_a_sentence_with_a_hint(qtbot, make_playground):
+    window = make_playground()
+    find(window, "playground_prompt").setPlainText("This is too long")
+    generate(qtbot, window)
+    assert shown(window, "playground_problem") == f"{TOO_LONG} Shorten the prompt."
+    assert text(window, Side.ORIGINAL) == ""
+    find(window, "playground_prompt").setPlainText("This is shorter")
+    generate(qtbot, window)
+    assert shown(window, "playground_problem") == ""
+    assert text(window, Side.ORIGINAL).startswith("This is shorter loads")
+
+
+def test_an_engine_that_dies_while_models_write_is_told(qtbot, make_playground):
+    window = make_playground("--mishap", "crash", "--at", "comparison")
+    generate(qtbot, window)
+    assert "killed by the system" in shown(window, "playground_problem")
+    assert text(window, Side.PRUNED).startswith(f"{FIRST} loads the moon")
+    qtbot.waitUntil(
+        lambda: is_on(window, "playground_generate_button"), timeout=PATIENCE_MS
+    )
+
+
+def test_nothing_is_written_while_a_run_is_under_way(qtbot, make_playground):
+    window = make_playground(*SLOW, has_run=False)
+    window.start_run()
+    wait_for_status(qtbot, window, Status.RUNNING)
+    assert not is_on(window, "playground_generate_button")
+    assert "A run is under way" in shown(window, "playground_status")
+    click(window, "cancel_button")
+    wait_for_status(qtbot, window, Status.CANCELLED)
+    assert "exported nothing" in shown(window, "playground_status")
+
+
+def test_a_run_that_starts_ends_the_writing(qtbot, slow_playground):
+    window = slow_playground
+    click(window, "playground_generate_button")
+    window.start_run()
+    wait_until_over(qtbot, window)
+    assert window._playground.state.question.is_cancelled
+    wait_for_status(qtbot, window, Status.RUNNING)
+
+
+@pytest.mark.parametrize("size", [(1280, 720), (1024, 640), (1920, 1080)])
+def test_no_text_is_cut_in_any_state(qtbot, make_window, size):
+    window = make_window(*SLOW)
+    window.resize(*size)
+    load_and_wait(qtbot, window)
+    window._centre.open_tab("playground_tab")
+    assert cut_texts(window) == []
+    for side in Side:
+        window._playground.choose_model(side, DEMO)
+    find(window, "playground_prompt").setPlainText("too long")
+    generate(qtbot, window)
+    assert cut_texts(window) == []
+    find(window, "playground_prompt").setPlainText("Short")
+    click(window, "playground_generate_button")
+    assert cut_texts(window) == []
+    wait_until_over(qtbot, window)
+    assert shown(window, "playground_summary")
+    assert cut_texts(window) == []
+
+
+def test_ctrl_return_lets_the_models_write(qtbot, make_playground):
+    window = make_playground()
+    prompt = find(window, "playground_prompt")
+    QTest.keyClick(prompt, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
+    wait_until_over(qtbot, window)
+    assert prompt.toPlainText() == FIRST
+    assert text(window, Side.PRUNED).startswith(f"{FIRST} loads")
+
+
+def test_what_is_set_is_what_is_asked(qtbot, make_playground):
+    window = make_playground()
+    assert not is_on(window, "playground_seed")  # at temperature 0
+    find(window, "playground_temperature").setValue(0.8)
+    find(window, "playground_top_p").setValue(0.9)
+    find(window, "playground_seed").setValue(41)
+    find(window, "playground_length").setValue(3)
+    examples = find(window, "playground_examples_combo")
+    examples.setCurrentIndex(4)
+    examples.activated.emit(4)
+    generate(qtbot, window)
+    settings = window._playground.state.settings
+    assert (settings.temperature, settings.top_p) == (0.8, 0.9)
+    assert (settings.seed, settings.new_tokens) == (41, 3)
+    assert text(window, Side.ORIGINAL) == f"{EXAMPLES[4][1]} loads a module"
+    click(window, "playground_new_seed_button")
+    seed = find(window, "playground_seed").value()
+    assert seed == window._playground.state.settings.seed != 41
+
+
+def test_a_chat_message_is_offered_only_where_there_is_a_template(written):
+    check = find(written, "playground_chat_check")
+    assert not check.isEnabled()  # the fake models have none
+    assert "no chat template" in check.toolTip()
+
+
+def test_a_chat_message_that_was_asked_for_can_be_switched_off(qtbot, make_playground):
+    window = make_playground()
+    find(window, "playground_chat_check").setChecked(True)
+    generate(qtbot, window)
+    assert window._playground.state.settings.as_chat
+    assert is_on(window, "playground_chat_check")
+    find(window, "playground_chat_check").setChecked(False)
+    assert not is_on(window, "playground_chat_check")
+
+
+def test_other_models_can_be_chosen_and_those_of_the_run_again(
+    qtbot, make_playground, tmp_path
+):
+    window = make_playground()
+    assert not find(window, "playground_run_button").isVisible()
+    find(window, "playground_pruned_folder_action", object).trigger()
+    dialog = window.findChild(QFileDialog)
+    dialog.fileSelected.emit(str(tmp_path / "gone"))
+    dialog.reject()
+    assert models(window) == ["Bundled demo", "gone"]
+    assert not is_on(window, "playground_generate_button")
+    assert "There is nothing at" in shown(window, "playground_status")
+    (tmp_path / "gone").mkdir()
+    window.session.changed.emit()
+    find(window, "playground_original_demo_action", object).trigger()
+    generate(qtbot, window)
+    click(window, "playground_run_button")
+    assert models(window)[1] == f"{folder_of(window)}/export"
+
+
+def test_of_a_file_for_other_programs_the_run_is_compared(make_playground):
+    config = replace(QUICK, export=ExportConfig(format=Format.GGUF))
+    window = make_playground(config=config)
+    assert models(window)[1] == folder_of(window)
+
+
+@pytest.mark.parametrize(
+    ("choice", "theme"), [(ThemeChoice.LIGHT, LIGHT), (ThemeChoice.DARK, DARK)]
+)
+def test_tokens_are_shaded_by_their_disagreement_in_either_theme(
+    qapp, written, choice, theme
+):
+    apply_theme(qapp, choice)
+    QApplication.processEvents()
+    for side in Side:
+        pane = find(written, f"playground_{side.value}_text")
+        for index, (piece, nats) in enumerate(
+            zip(TEXTS[side], NATS[side], strict=True)
+        ):
+            if piece:
+                expected = shade(theme, nats)
+                colour = pane.colour_of(index)
+                assert colour == (QColor(expected) if expected else None), index
+    apply_theme(qapp, ThemeChoice.LIGHT)
+
+
+@pytest.mark.qt_log_ignore("does not support raise")  # of the tooltip, offscreen
+def test_the_mouse_over_a_token_says_what_is_known_of_it(written):
+    pane = find(written, "playground_pruned_text")
+    cursor = pane.textCursor()
+
+    def edge(position):
+        cursor.setPosition(position)
+        return pane.cursorRect(cursor)
+
+    start = len(FIRST) + len(" loads the")
+    # In either half of its first and of its last letter.
+    for position in (start, start + len(" moon") - 1):
+        left, right = edge(position), edge(position + 1)
+        for share in (0.3, 0.7):
+            x = round(left.left() + share * (right.left() - left.left()))
+            assert pane.token_at(QPoint(x, left.center().y())) == 2
+    left = edge(start)
+    assert pane.token_at(QPoint(left.left(), left.bottom() + 90)) is None
+    prompt = QPoint(8, left.center().y())
+    assert pane.token_at(prompt) is None
+    point = left.center() + QPoint(2, 0)
+    event = QHelpEvent(
+        QHelpEvent.Type.ToolTip, point, pane.viewport().mapToGlobal(point)
+    )
+    QApplication.sendEvent(pane.viewport(), event)
+    assert QToolTip.text() == pane.tip_of(2)
+    assert "the models differ by 4.50" in QToolTip.text().replace("\xa0", " ")
+    QToolTip.hideText()
+
+
+def test_a_line_of_the_list_leads_to_its_token(written):
+    lines = find(written, "playground_differences", QListWidget)
+    assert lines.isVisible()
+    assert " moon" in lines.item(0).text()
+    lines.itemClicked.emit(lines.item(0))
+    pane = find(written, "playground_pruned_text")
+    assert pane.textCursor().selectedText() == " moon"
+    lines.setCurrentRow(2)
+    lines.itemActivated.emit(lines.item(2))
+    pane = find(written, "playground_original_text")
+    assert pane.textCursor().selectedText() == " a"
+
+
+def test_texts_are_copied_without_marks(written):
+    click(written, "playground_pruned_copy_button")
+    copied = QGuiApplication.clipboard().text()
+    assert copied == f"{FIRST} loads the moon\n."
+    pane = find(written, "playground_pruned_text")
+    pane.selectAll()
+    pane.copy()
+    assert QGuiApplication.clipboard().text() == copied
+
+
+def test_a_second_prompt_takes_the_place_of_the_first(qtbot, written):
+    find(written, "playground_prompt").setPlainText("A \N{SLIGHTLY SMILING FACE}")
+    find(written, "playground_length").setValue(2)
+    generate(qtbot, written)
+    assert text(written, Side.PRUNED) == "A \N{SLIGHTLY SMILING FACE} loads the"
+    pane = find(written, "playground_pruned_text")
+    pane.show_token(1)
+    assert pane.textCursor().selectedText() == " the"

@@ -1,0 +1,354 @@
+"""The list of runs: found, renamed, opened, deleted; a run under way is left be."""
+
+from __future__ import annotations
+
+import gc
+import shutil
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QAction
+from PySide6.QtWidgets import QLabel, QLineEdit, QMessageBox, QTreeView, QWidget
+
+from surgeon_engine.api.run_folder import RunFolder
+from surgeon_gui import __main__
+from surgeon_gui.controllers import runs as runs_module
+from surgeon_gui.state.app import Step
+from surgeon_gui.state.run import Status
+from surgeon_gui.state.runs.reading import read_name
+from surgeon_gui.views.runs.runs_table import (
+    COLUMNS,
+    NAME,
+)
+from tests.helpers.fake_runs import job, write_run, write_three
+from tests.helpers.looking import shown
+from tests.helpers.windows import (
+    PATIENCE_MS,
+    click,
+    find,
+    load_and_wait,
+    run_of,
+    wait_for_status,
+)
+
+SLOW = ("--pause", "0.01")
+
+
+@pytest.fixture
+def make_history(qtbot, tmp_path, make_window):
+    """Makes windows with three runs in their list, which is open."""
+
+    def make(*options):
+        write_three(tmp_path / "runs")
+        window = make_window(*options)
+        find(window, "runs_action", QAction).trigger()
+        wait(qtbot, lambda: len(titles(window)) == 3)
+        return window
+
+    return make
+
+
+@pytest.fixture
+def history(make_history):
+    return make_history()
+
+
+def wait(qtbot, condition):
+    qtbot.waitUntil(lambda: bool(condition()), timeout=PATIENCE_MS)
+
+
+def view_of(window):
+    return find(window, "runs_table", QTreeView)
+
+
+def titles(window):
+    model = view_of(window).model()
+    return [model.index(row, NAME).data() for row in range(model.rowCount())]
+
+
+def choose(window, part):
+    """Make the run current whose title has this part."""
+    view = view_of(window)
+    row = next(n for n, title in enumerate(titles(window)) if part in title)
+    view.setCurrentIndex(view.model().index(row, NAME))
+    return view
+
+
+def do(window, name):
+    action = find(window, f"runs_{name}_action", QAction)
+    assert action.isEnabled()
+    action.trigger()
+
+
+def answer(window, button):
+    box = find(window, "delete_question", QMessageBox)
+    assert box.isVisible()
+    click(window, button)
+
+
+def reopened(qtbot, window, part):
+    choose(window, part)
+    do(window, "open")
+    wait(qtbot, lambda: part in window.session.state.earlier)
+
+
+def test_the_latest_run_comes_first_and_columns_sort(history):
+    assert [t.split(", ")[1][:2] for t in titles(history)] == ["30", "40", "20"]
+    names = [column.title for column in COLUMNS]
+    view_of(history).sortByColumn(names.index("Target"), Qt.SortOrder.AscendingOrder)
+    assert [t.split(", ")[1][:2] for t in titles(history)] == ["20", "30", "40"]
+    column = names.index("Perplexity")
+    view_of(history).sortByColumn(column, Qt.SortOrder.DescendingOrder)
+    assert titles(history)[0].endswith("30\xa0%")
+
+
+def test_a_search_leaves_what_it_finds_or_says_that_it_finds_nothing(history):
+    search = find(history, "runs_search_edit")
+    search.setText("40")
+    assert len(titles(history)) == 1
+    search.setText("opt")
+    assert titles(history) == []
+    assert shown(history, "runs_note") == "None of the 3 runs here fits the search."
+    search.clear()
+    assert len(titles(history)) == 3
+
+
+def test_an_empty_list_says_what_will_be_there(qtbot, window):
+    find(window, "runs_action", QAction).trigger()
+    words = "There is no run yet"
+    wait(qtbot, lambda: words in shown(window, "runs_note"))
+
+
+def test_a_run_is_renamed_by_typing_over_its_name(qtbot, history, tmp_path):
+    view = choose(history, "40")
+    do(history, "rename")
+    editor = view.viewport().findChild(QLineEdit)
+    assert editor.text().startswith("Bundled demo, 40")
+    editor.setText("the best")
+    qtbot.keyClick(editor, Qt.Key.Key_Return)
+    wait(qtbot, lambda: "the best" in titles(history))
+    assert read_name(tmp_path / "runs" / "b") == "the best"
+
+
+def test_a_name_that_cannot_be_written_is_told(qtbot, history, monkeypatch):
+    def refuse(folder, name):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(runs_module, "write_name", refuse)
+    model = view_of(history).model()
+    model.setData(model.index(0, NAME), "another")
+    assert "Permission denied" in shown(history, "error_message")
+
+
+def test_return_opens_a_run_with_all_its_charts(qtbot, history):
+    view = choose(history, "40")
+    view.setFocus()
+    qtbot.keyClick(view, Qt.Key.Key_Return)
+    wait(qtbot, lambda: "40" in history.session.state.earlier)
+    run = run_of(history)
+    assert run.status is Status.FINISHED
+    assert len(run.history) == 4
+    assert "Bundled demo, 40" in shown(history, "earlier_label")
+    assert not find(history, "perplexity_chart").is_empty
+    assert "14.20" in shown(history, "perplexity_figure")
+
+
+def test_an_opened_run_can_be_exported_and_reported_like_one_that_has_ended(
+    qtbot, history
+):
+    load_and_wait(qtbot, history)
+    reopened(qtbot, history, "40")
+    history.open_step(Step.EXPORT)
+    assert find(history, "save_button").isVisible()
+    assert find(history, "report_button").isVisible()
+    assert find(history, "report_html_action", QAction).isEnabled()
+    click(history, "save_button")
+    wait(qtbot, lambda: history.session.state.saved)
+    click(history, "earlier_close_button")
+    assert run_of(history).status is Status.IDLE
+    assert shown(history, "earlier_label") == ""
+
+
+@pytest.mark.parametrize(
+    ("ending", "words"),
+    [
+        ("failed", "The run has failed."),
+        ("cancelled", "The run was cancelled."),
+        ("killed", "The run was interrupted after 1 of 3 shots."),
+    ],
+)
+def test_runs_that_did_not_finish_are_opened_too(
+    qtbot, tmp_path, make_window, ending, words
+):
+    folder = write_run(tmp_path / "runs", ending=ending)
+    window = make_window()
+    window.open_run(folder)
+    wait(qtbot, lambda: window.session.state.earlier)
+    assert find(window, "phase_label").shown_text() == words
+    assert not find(window, "sparsity_chart").is_empty
+    if ending == "failed":
+        assert shown(window, "error_message") == run_of(window).error.message
+
+
+def test_a_damaged_run_is_listed_with_the_reason_and_not_opened(
+    qtbot, tmp_path, make_window
+):
+    folder = write_run(tmp_path / "runs")
+    RunFolder(folder).config_path.write_text("[[[")
+    window = make_window()
+    find(window, "runs_action", QAction).trigger()
+    wait(qtbot, lambda: titles(window) == ["run"])
+    choose(window, "run")
+    assert not find(window, "runs_open_button").isEnabled()
+    assert not find(window, "runs_duplicate_action", QAction).isEnabled()
+    said = [label.text() for label in find(window, "run_facts").findChildren(QLabel)]
+    assert any("run.toml cannot be read" in text for text in said)
+    window.open_run(folder)
+    wait(qtbot, lambda: "cannot be opened" in shown(window, "error_message"))
+    window.open_run(tmp_path / "nowhere")
+    wait(qtbot, lambda: "There is no run" in shown(window, "error_message"))
+
+
+def test_a_run_is_opened_from_the_command_line(tmp_path):
+    opened = []
+    options = __main__._parser().parse_args(["--open", str(tmp_path)])
+    __main__._load_job(SimpleNamespace(open_run=opened.append), options)
+    assert opened == [tmp_path]
+
+
+def test_a_run_under_way_goes_on_behind_an_earlier_one(qtbot, make_history):
+    window = make_history(*SLOW)
+    load_and_wait(qtbot, window)
+    window.start_run()
+    wait_for_status(qtbot, window, Status.RUNNING)
+    live = run_of(window).run
+    reopened(qtbot, window, "40")
+    state = window.session.state
+    assert state.run.run == live
+    assert state.run.status.is_busy
+    assert len(state.shown_run.history) == 4
+    assert "goes on" in shown(window, "earlier_label")
+    assert find(window, "cancel_button").isEnabled()
+    wait_for_status(qtbot, window, Status.FINISHED)
+    assert run_of(window).run == live
+    assert len(window.session.state.shown_run.history) == 4  # still the earlier one
+    click(window, "earlier_close_button")
+    assert window.session.state.shown_run.run == live
+
+
+def test_the_run_under_way_itself_is_shown_by_leaving_the_earlier_one(
+    qtbot, make_history
+):
+    window = make_history(*SLOW)
+    load_and_wait(qtbot, window)
+    window.start_run()
+    wait(qtbot, lambda: len(titles(window)) == 4)
+    reopened(qtbot, window, "40")
+    window.open_run(Path(run_of(window).folder))
+    assert window.session.state.looked_at is None
+    assert run_of(window).status.is_busy
+
+
+def test_a_run_appears_in_the_list_by_itself_and_cannot_be_deleted_meanwhile(
+    qtbot, make_history, monkeypatch
+):
+    trashed = []
+    monkeypatch.setattr(runs_module, "send2trash", trashed.append)
+    window = make_history(*SLOW)
+    load_and_wait(qtbot, window)
+    window.start_run()
+    wait(qtbot, lambda: len(titles(window)) == 4)
+    model = view_of(window).model()
+    status = [column.title for column in COLUMNS].index("Status")
+    assert model.index(0, status).data() == "Under way"
+    view_of(window).setCurrentIndex(model.index(0, NAME))
+    do(window, "delete")
+    assert "under way" in shown(window, "error_message")
+    wait_for_status(qtbot, window, Status.FINISHED)
+    wait(qtbot, lambda: model.index(0, status).data() == "Finished")
+    assert trashed == []
+
+
+def test_a_run_goes_into_the_trash_only_after_a_yes(qtbot, history, monkeypatch):
+    trashed = []
+    monkeypatch.setattr(runs_module, "send2trash", trashed.append)
+    choose(history, "40")
+    do(history, "delete")
+    answer(history, "delete_no_button")
+    assert trashed == []
+    do(history, "delete")
+    answer(history, "delete_yes_button")
+    wait(qtbot, lambda: trashed)
+    assert trashed[0].endswith("b")
+
+
+def test_without_a_trash_the_run_stays_and_the_reason_is_told(
+    qtbot, history, monkeypatch
+):
+    def refuse(folder):
+        raise PermissionError(13, "No trash on this volume", folder)
+
+    monkeypatch.setattr(runs_module, "send2trash", refuse)
+    choose(history, "40")
+    do(history, "delete")
+    answer(history, "delete_yes_button")
+    wait(qtbot, lambda: "No trash" in shown(history, "error_message"))
+    assert "still there" in shown(history, "error_hint")
+    assert len(titles(history)) == 3
+
+
+def test_a_deleted_run_is_no_longer_shown(qtbot, history, monkeypatch, tmp_path):
+    monkeypatch.setattr(runs_module, "send2trash", shutil.rmtree)
+    reopened(qtbot, history, "40")
+    do(history, "delete")
+    answer(history, "delete_yes_button")
+    wait(qtbot, lambda: len(titles(history)) == 2)
+    assert not (tmp_path / "runs" / "b").exists()
+    assert run_of(history).status is Status.IDLE
+
+
+def test_the_settings_of_a_run_become_the_next_job(history):
+    choose(history, "40")
+    do(history, "duplicate")
+    assert history.session.state.config == job(sparsity=0.4, shots=4)
+    assert find(history, "step_target_header").isChecked()
+
+
+def test_another_folder_of_runs_is_another_list(qtbot, history, tmp_path):
+    write_run(tmp_path / "others", "only")
+    history.session.set_run_parent(str(tmp_path / "others"))
+    wait(qtbot, lambda: len(titles(history)) == 1)
+    write_run(tmp_path / "others", "second", hour=1)
+    click(history, "runs_refresh_button")
+    wait(qtbot, lambda: len(titles(history)) == 2)
+
+
+@pytest.mark.slow
+def test_fifty_runs_opened_and_closed_leave_nothing_behind(qtbot, history, tmp_path):
+    def open_and_close(times):
+        for number in range(times):
+            history.open_run(tmp_path / "runs" / "abc"[number % 3])
+            wait(qtbot, lambda: history.session.state.earlier)
+            history.session.close_earlier()
+
+    open_and_close(10)  # whatever is made at the first time
+    widgets, before = len(history.findChildren(QWidget)), live_objects()
+    open_and_close(50)
+    assert len(history.findChildren(QWidget)) == widgets
+    more = live_objects() - before
+    assert more.total() < 25, more  # plots keep a path or two, but not one a run
+
+
+def live_objects():
+    """How many objects there are of each kind of ours, of Qt's and of the plots'."""
+    gc.collect()
+    kinds = [type(found) for found in gc.get_objects()]
+    ours = ("surgeon_", "PySide6", "pyqtgraph")
+    return Counter(
+        f"{kind.__module__}.{kind.__qualname__}"
+        for kind in kinds
+        if str(kind.__module__).startswith(ours)
+    )

@@ -1,0 +1,259 @@
+"""Step 5 after a run: saves in other formats, and the measurement of speed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from PySide6.QtWidgets import QFileDialog
+
+from surgeon_engine.api.config.export import (
+    DESCRIPTIONS,
+    ExportConfig,
+    FileDtype,
+    Format,
+)
+from surgeon_gui.state.app import Step
+from surgeon_gui.state.run import Status
+from surgeon_gui.state.step_text import Mark
+from surgeon_gui.views.steps import save_section
+from tests.helpers.fake_engine import GONE, NO_ROOM
+from tests.helpers.fake_results import ONNX_REASON, RAGGED
+from tests.helpers.looking import (
+    SLOW_AFTER,
+    choose,
+    facts,
+    is_on,
+    item,
+    mark,
+    question,
+    shown,
+)
+from tests.helpers.windows import (
+    PATIENCE_MS,
+    QUICK,
+    click,
+    find,
+    load_and_wait,
+    run_of,
+    wait_for_status,
+)
+
+# saving in another format
+
+
+def test_a_result_is_saved_in_another_format(make_finished, wait_until_idle, tmp_path):
+    window = make_finished(*SLOW_AFTER)
+    assert find(window, "save_format").currentText() == "GGUF for llama.cpp"
+    choose(window, "save_dtype", FileDtype.Q8_0)
+    click(window, "save_button")
+    for name in ("save_button", "measure_button", "start_button", "save_format"):
+        assert not is_on(window, name)
+    assert "being saved" in find(window, "measure_button").toolTip()
+    assert mark(window) is Mark.BUSY
+    assert shown(window, "save_phase_label")
+    assert is_on(window, "save_cancel_button")
+    wait_until_idle(window)
+    (saved,) = window.session.state.saved
+    assert saved.format is Format.GGUF
+    assert saved.folder == f"{run_of(window).folder}/gguf"
+    said = facts(window, "saved_list")
+    for words in ("GGUF for llama.cpp", "8 bits", "2.1 MB", "llama-cpp-python"):
+        assert words in said
+    assert not find(window, "save_phase_label").isVisible()
+    assert is_on(window, "start_button")
+
+
+def test_saves_are_listed_the_latest_first(make_finished, wait_until_idle, monkeypatch):
+    opened = []
+    monkeypatch.setattr(save_section, "open_folder", opened.append)
+    window = make_finished("--unrun")
+    click(window, "save_button")
+    wait_until_idle(window)
+    choose(window, "save_format", Format.MASKED)
+    click(window, "save_button")
+    wait_until_idle(window)
+    saved = [saved.format for saved in window.session.state.saved]
+    assert saved == [Format.GGUF, Format.MASKED]
+    said = facts(window, "saved_list")
+    assert said.index("masked") < said.index("GGUF")
+    assert "Not run" in said
+    buttons = [
+        each
+        for each in window.findChildren(type(find(window, "save_button")))
+        if each.objectName() == "open_saved_button" and each.isVisible()
+    ]
+    assert "masked" in buttons[0].accessibleName()
+    buttons[0].click()
+    assert opened == [window.session.state.saved[1].folder]
+
+
+def test_formats_that_the_result_cannot_have_are_disabled(make_finished):
+    window = make_finished()
+    assert item(window, "save_format", Format.ONNX) == (False, ONNX_REASON)
+    assert item(window, "save_format", Format.STOCK) == (False, RAGGED)
+    assert RAGGED in shown(window, "save_unavailable_note")
+    window.session.edit_another(ExportConfig(format=Format.ONNX))
+    assert not is_on(window, "save_button")
+    assert ONNX_REASON in find(window, "save_button").toolTip()
+
+
+def test_a_save_can_be_cancelled(make_finished, wait_until_idle):
+    window = make_finished(*SLOW_AFTER)
+    click(window, "save_button")
+    click(window, "save_cancel_button")
+    assert shown(window, "save_phase_label") == "Cancelling…"
+    assert not is_on(window, "save_cancel_button")
+    wait_until_idle(window)
+    assert shown(window, "save_note") == "The saving was cancelled."
+    assert window.session.state.saved == ()
+    assert mark(window) is Mark.READY
+    assert is_on(window, "save_button")
+
+
+def test_a_save_that_fails_is_told_and_can_be_mended(
+    make_finished, wait_until_idle, tmp_path
+):
+    window = make_finished()
+    window.session.edit_another(ExportConfig(str(tmp_path / "full")))
+    click(window, "save_button")
+    wait_until_idle(window)
+    assert NO_ROOM in shown(window, "save_problem")
+    assert mark(window) is Mark.PROBLEM
+    assert window.session.state.saved == ()
+    window.session.edit_another(ExportConfig(str(tmp_path / "free")))
+    click(window, "save_button")
+    wait_until_idle(window)
+    assert shown(window, "save_problem") == ""
+    assert mark(window) is Mark.READY
+
+
+def test_a_save_replaces_only_after_a_yes(make_finished, wait_until_idle, occupied):
+    window = make_finished()
+    window.session.edit_another(ExportConfig(str(occupied)))
+    click(window, "save_button")
+    assert f"{occupied} is not empty" in question(window).text()
+    assert not window.session.state.save.is_open
+    click(window, "replace_cancel_button")
+    assert not window.session.state.save.request
+    click(window, "save_button")
+    click(window, "replace_yes_button")
+    wait_until_idle(window)
+    assert window.session.state.saved[0].folder == str(occupied)
+    assert not window.session.state.another.replace
+
+
+def test_the_question_leads_to_another_folder(make_finished, occupied, tmp_path):
+    window = make_finished()
+    window.session.edit_another(ExportConfig(str(occupied)))
+    click(window, "save_button")
+    click(window, "replace_other_button")
+    dialog = window.findChild(QFileDialog)
+    dialog.fileSelected.emit(str(tmp_path / "other"))
+    dialog.reject()
+    assert window.session.state.another.folder == str(tmp_path / "other")
+    assert not window.session.state.save.request
+
+
+def test_escape_is_a_no(make_finished, occupied):
+    window = make_finished()
+    window.session.edit_another(ExportConfig(str(occupied)))
+    click(window, "save_button")
+    assert question(window).defaultButton() is find(window, "replace_cancel_button")
+    question(window).reject()
+    assert not window.session.state.save.request
+
+
+def test_a_save_never_goes_where_the_run_is(make_finished):
+    window = make_finished()
+    folder = find(window, "save_folder")
+    folder.setText(run_of(window).folder)
+    folder.setModified(True)
+    folder.editingFinished.emit()
+    assert "own export" in shown(window, "save_problem")
+    assert not is_on(window, "save_button")
+
+
+# speed and memory
+
+
+def test_speed_is_measured_and_stays_until_the_next_run(
+    qtbot, make_finished, wait_until_idle
+):
+    window = make_finished(*SLOW_AFTER)
+    assert shown(window, "measure_note").startswith("Original and pruned")
+    click(window, "measure_button")
+    for name in ("measure_button", "save_button", "start_button", "preview_button"):
+        assert not is_on(window, name)
+    assert "being measured" in find(window, "start_button").toolTip()
+    phase = find(window, "measure_phase_label")
+    qtbot.waitUntil(lambda: "turn" in phase.text(), timeout=PATIENCE_MS)
+    assert find(window, "measure_progress_bar").value() >= 0
+    wait_until_idle(window)
+    assert "1.28 times as fast" in shown(window, "speed_words")
+    # Qt shows what is added to a layout in its next turn.
+    qtbot.waitUntil(lambda: bool(facts(window, "speed_table")), timeout=PATIENCE_MS)
+    table = facts(window, "speed_table")
+    for words in ("1,261", "1,620", "1.28", "5.7 MB", "tokens/s"):
+        assert words in table
+    assert "7 rounds" in shown(window, "speed_conditions")
+    assert "1.28 times" in find(window, "log_text").toPlainText()
+    click(window, "start_button")
+    assert window.session.state.measurement.answer is None
+    assert not find(window, "speed_table").isVisible()
+    wait_for_status(qtbot, window, Status.FINISHED)
+
+
+def test_a_second_measurement_takes_the_place_of_the_first(
+    qtbot, make_finished, wait_until_idle
+):
+    window = make_finished()
+    tables = []
+    for _ in range(2):
+        click(window, "measure_button")
+        wait_until_idle(window)
+        qtbot.waitUntil(lambda: bool(facts(window, "speed_table")))
+        tables.append(sorted(facts(window, "speed_table").split("\n")))
+    assert tables[0] == tables[1]
+
+
+def test_a_measurement_can_be_cancelled(make_finished, wait_until_idle):
+    window = make_finished(*SLOW_AFTER)
+    click(window, "measure_button")
+    click(window, "measure_cancel_button")
+    wait_until_idle(window)
+    assert shown(window, "measure_note") == "The measurement was cancelled."
+    assert is_on(window, "measure_button")
+
+
+def test_a_measurement_that_fails_is_told(make_finished, wait_until_idle, tmp_path):
+    config = replace(QUICK, export=ExportConfig(str(tmp_path / "gone")))
+    window = make_finished(config=config)
+    click(window, "measure_button")
+    wait_until_idle(window)
+    assert GONE in shown(window, "measure_problem")
+    assert GONE in shown(window, "error_message")
+    assert mark(window) is Mark.READY
+
+
+@pytest.mark.parametrize("form", [Format.GGUF, Format.ONNX])
+def test_other_programs_files_are_not_measured(make_finished, form):
+    config = replace(QUICK, export=ExportConfig(format=form))
+    window = make_finished(config=config)
+    assert not is_on(window, "measure_button")
+    tip = find(window, "measure_button").toolTip()
+    assert DESCRIPTIONS[form].label in tip
+
+
+def test_an_engine_that_dies_ends_what_it_was_asked(
+    qtbot, make_window, wait_until_idle
+):
+    window = make_window("--mishap", "crash", "--at", "measurement")
+    load_and_wait(qtbot, window)
+    window.start_run()
+    wait_for_status(qtbot, window, Status.FINISHED)
+    window.open_step(Step.EXPORT)
+    click(window, "measure_button")
+    wait_until_idle(window)
+    assert "killed by the system" in shown(window, "measure_problem")
+    assert is_on(window, "start_button")

@@ -1,0 +1,351 @@
+"""Models and texts in the window: downloads, samples, facts, columns, previews."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QComboBox, QLabel, QPlainTextEdit
+
+from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.model_info.source_names import DEMO, hub_name
+from surgeon_gui.base import settings
+from surgeon_gui.state.app import Step
+from surgeon_gui.state.run import Status
+from surgeon_gui.state.sources import samples
+from surgeon_gui.views.steps import model_page
+from surgeon_gui.window import empty_state
+from tests.helpers.fake_sources import GATED, UNREADABLE
+from tests.helpers.looking import facts, shown
+from tests.helpers.windows import (
+    PATIENCE_MS,
+    click,
+    find,
+    load_and_wait,
+    wait_for_status,
+)
+
+SOURCE = "hf://someone/tiny"
+DATASET = "hf://datasets/someone/stories"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """A cache of the Hub without anything in it."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def until(qtbot, condition):
+    qtbot.waitUntil(condition, timeout=PATIENCE_MS)
+
+
+def look_up(window, name="someone/tiny"):
+    find(window, "empty_hub_edit").setText(name)
+    click(window, "empty_hub_button")
+
+
+def progress_of(window):
+    return window.session.state.download
+
+
+def choose_text(qtbot, window, text):
+    window.open_step(Step.CALIBRATION)
+    line = find(window, "calibration_text")
+    line.selectAll()
+    QTest.keyClicks(line, f"{text}\r")
+    until(qtbot, lambda: not window.session.state.description.is_open)
+
+
+def offered(window, name):
+    box = find(window, name, QComboBox)
+    return [box.itemText(index) for index in range(box.count())]
+
+
+def pick(window, name, label):
+    box = find(window, name, QComboBox)
+    box.setCurrentIndex(box.findText(label))
+    box.activated.emit(box.currentIndex())
+
+
+# downloads
+
+
+def test_a_name_of_the_hub_is_looked_up_and_nothing_is_fetched_unasked(window):
+    look_up(window)
+    assert window.session.state.config.model.source == SOURCE
+    assert find(window, "download_card").isVisible()
+    assert "not on this computer yet" in shown(window, "download_line")
+    assert shown(window, "model_problem") == ""
+    assert not find(window, "start_button").isEnabled()
+    assert not progress_of(window).request
+
+
+def test_a_download_ends_with_a_model_that_can_be_pruned(qtbot, make_window):
+    window = make_window("--pause", "0.01")
+    look_up(window)
+    click(window, "download_button")
+    assert "Asking the Hub" in shown(window, "download_line")
+    assert not find(window, "download_button").isVisible()
+    until(qtbot, lambda: progress_of(window).share > 0)
+    assert "of 1.0 GB" in shown(window, "download_line").replace("\xa0", " ")
+    assert find(window, "download_bar").value() > 0
+    until(qtbot, lambda: window.session.state.model is not None)
+    assert not find(window, "download_card").isVisible()
+    assert not window.session.start_obstacle()
+    assert window.settings.recent_models == [SOURCE]
+
+
+def test_a_cancelled_download_is_resumed_where_it_was(qtbot, make_window):
+    window = make_window("--pause", "0.02")
+    look_up(window)
+    click(window, "download_button")
+    until(qtbot, lambda: progress_of(window).share > 0.2)
+    click(window, "download_cancel_button")
+    assert not find(window, "download_cancel_button").isEnabled()
+    assert "being ended" in shown(window, "download_line")
+    until(qtbot, lambda: progress_of(window).is_cancelled)
+    assert "What has arrived is kept" in shown(window, "download_line")
+    assert find(window, "download_button").text() == "Resume"
+    assert find(window, "download_bar").isVisible()
+    click(window, "download_button")
+    until(qtbot, lambda: progress_of(window).downloaded is not None)
+    downloaded = progress_of(window).downloaded
+    assert downloaded.fetched < downloaded.bytes
+    until(qtbot, lambda: window.session.state.model is not None)
+
+
+def test_a_download_that_fails_says_why_and_can_be_tried_again(qtbot, window):
+    look_up(window, "someone/gated")
+    click(window, "download_button")
+    until(qtbot, lambda: progress_of(window).problem is not None)
+    assert shown(window, "download_line").startswith(GATED)
+    assert find(window, "download_button").isVisible()
+    click(window, "download_button")
+    assert progress_of(window).is_open
+    until(qtbot, lambda: not progress_of(window).is_open)
+
+
+def test_what_is_in_the_cache_needs_no_download(qtbot, window):
+    from tests.helpers.fake_sources import cached
+
+    cached(hub_name(SOURCE))
+    look_up(window, "https://huggingface.co/someone/tiny")
+    assert not find(window, "download_card").isVisible()
+    assert "LlamaForCausalLM" in facts(window, "model_facts")
+    until(qtbot, lambda: window.session.state.model is not None)
+
+
+def test_a_download_goes_on_while_another_model_is_looked_at(qtbot, make_window):
+    window = make_window("--pause", "0.01")
+    look_up(window)
+    click(window, "download_button")
+    until(qtbot, lambda: progress_of(window).share > 0)
+    click(window, "use_demo_button")
+    assert "Downloading someone/tiny" in shown(window, "download_title")
+    until(qtbot, lambda: not progress_of(window).is_open)
+    assert window.session.state.config.model.source == DEMO
+    assert not find(window, "download_card").isVisible()
+
+
+def test_what_is_no_name_of_the_hub_is_told(window):
+    find(window, "model_source").setText("hf://datasets/a/b")
+    window._model_page.choose("hf://datasets/a/b")
+    assert "no name of a model on the Hugging Face Hub" in shown(
+        window, "model_problem"
+    )
+
+
+# facts
+
+
+def test_facts_are_there_before_the_engine_is(make_window):
+    window = make_window("--no-start")
+    window.choose_model(DEMO)
+    said = facts(window, "model_facts")
+    assert "LlamaForCausalLM" in said
+    assert "2.83 M" in said
+    assert "float16" in said
+
+
+def test_the_engine_adds_how_the_model_can_be_pruned(qtbot, window):
+    load_and_wait(qtbot, window)
+    said = facts(window, "model_facts")
+    assert "Heads and neurons, Neurons" in said
+    assert "Rows and columns: its layers are tied." in said
+
+
+def test_what_is_refused_for_its_kind_is_refused_at_once(make_window, tmp_path):
+    (tmp_path / "bert").mkdir()
+    config = {"architectures": ["BertModel"]}
+    (tmp_path / "bert" / "config.json").write_text(json.dumps(config))
+    window = make_window("--no-start")
+    window.choose_model(str(tmp_path / "bert"))
+    assert "is not a decoder-only language model" in shown(window, "model_problem")
+
+
+# recent models and samples
+
+
+def test_a_recent_model_is_a_click_away(qtbot, window, tmp_path):
+    (tmp_path / "mine").mkdir()
+    window.settings.recent_models = [str(tmp_path / "mine")]
+    window.session.changed.emit()
+    assert find(window, "empty_recent_button_1").text() == "mine"
+    click(window, "empty_recent_button_1")
+    assert window.session.state.config.model.source == str(tmp_path / "mine")
+    until(qtbot, lambda: window.session.state.model is not None)
+
+
+def test_a_recent_model_that_is_gone_is_forgotten_with_a_word(window, tmp_path):
+    gone = str(tmp_path / "gone")
+    window.settings.recent_models = [gone]
+    window.session.changed.emit()
+    click(window, "empty_recent_button_1")
+    assert f"gone is no longer at {gone}" in shown(window, "error_message")
+    assert "taken off the list" in shown(window, "error_hint")
+    assert window.settings.recent_models == []
+    assert not find(window, "empty_recent_button_1").isVisible()
+    assert not window.session.state.model_is_chosen
+
+
+def clicks_to_a_checkpoint(qtbot, window, first):
+    """From the start to an exported, verified checkpoint; how many clicks it takes."""
+    click(window, first)
+    until(qtbot, lambda: find(window, "start_button").isEnabled())
+    click(window, "start_button")
+    wait_for_status(qtbot, window, Status.FINISHED)
+    exported = window.session.state.run.exported
+    assert exported.tokens_compared > 0  # it was loaded and its logits compared
+    assert find(window, "open_export_button").isVisible()  # nothing else is to be done
+    return 2
+
+
+def test_the_demo_is_exported_within_six_clicks_and_no_typing(qtbot, window):
+    assert clicks_to_a_checkpoint(qtbot, window, "empty_demo_button") <= 6
+    assert window.session.state.run.config.model.source == DEMO
+
+
+def test_the_sample_is_exported_within_six_clicks_and_no_typing(
+    qtbot, sample, make_window
+):
+    window = make_window()
+    assert clicks_to_a_checkpoint(qtbot, window, "empty_sample_button") <= 6
+    assert window.session.state.run.config.model.source == sample
+
+
+def test_where_the_sample_is_not_installed_there_is_how_to_get_it(
+    monkeypatch, make_window
+):
+    for module in (empty_state, model_page):
+        monkeypatch.setattr(module, "smollm2", str)
+    window = make_window()
+    assert not find(window, "empty_sample_button").isVisible()
+    texts = [label.text() for label in find(window, "empty_state").findChildren(QLabel)]
+    assert any("pip install" in text for text in texts)
+
+
+def test_a_package_that_is_not_installed_is_no_sample(monkeypatch):
+    monkeypatch.setattr(samples, "_PACKAGE", "no-such-package-anywhere")
+    assert samples.smollm2.__wrapped__() == ""
+
+
+def test_a_forgotten_model_stays_forgotten():
+    remembered = settings.Settings(recent_models=["a", "b"])
+    remembered.forget_model("a")
+    assert remembered.recent_models == ["b"]
+
+
+# texts
+
+
+def test_the_column_of_a_table_is_chosen(qtbot, window, tmp_path):
+    (tmp_path / "stories.csv").write_text("text,summary\na,b\n")
+    load_and_wait(qtbot, window)
+    choose_text(qtbot, window, tmp_path / "stories.csv")
+    names = ["Automatic (text)", "text", "summary"]
+    assert offered(window, "calibration_column") == names
+    assert not find(window, "calibration_split").isVisible()
+    assert not find(window, "calibration_rows").isVisible()
+    pick(window, "calibration_column", "summary")
+    assert window.session.state.config.calibration.column == "summary"
+    click(window, "preview_button")
+    until(qtbot, lambda: window.session.state.preview.answer is not None)
+    assert "summary" in facts(window, "preview_facts")
+
+
+def test_a_data_set_of_the_hub_is_chosen(qtbot, window):
+    load_and_wait(qtbot, window)
+    choose_text(qtbot, window, "someone/stories")
+    assert window.session.state.config.calibration.text == DATASET
+    assert find(window, "calibration_rows").isVisible()
+    pick(window, "calibration_dataset_config", "long")
+    until(qtbot, lambda: not window.session.state.description.is_open)
+    pick(window, "calibration_split", "validation")
+    until(qtbot, lambda: not window.session.state.description.is_open)
+    pick(window, "calibration_validation_split", "train")
+    calibration = window.session.state.config.calibration
+    assert (calibration.dataset_config, calibration.split) == ("long", "validation")
+    assert calibration.validation_split == "train"
+    click(window, "builtin_text_button")
+    calibration = window.session.state.config.calibration
+    assert (calibration.split, calibration.validation_split) == ("", "")
+    assert not find(window, "text_parts").isVisible()
+
+
+def test_a_data_set_to_validate_on_is_taken_back_with_its_part(qtbot, window):
+    load_and_wait(qtbot, window)
+    chosen = CalibrationConfig(validation_text=DATASET, validation_split="test")
+    window.session.edit_calibration(chosen)
+    line = find(window, "calibration_validation_text")
+    line.setText("")
+    line.setModified(True)
+    line.editingFinished.emit()
+    calibration = window.session.state.config.calibration
+    assert (calibration.validation_text, calibration.validation_split) == ("", "")
+
+
+def test_a_text_that_cannot_be_looked_into_is_told(qtbot, window, tmp_path):
+    (tmp_path / "broken.csv").write_text('"')
+    load_and_wait(qtbot, window)
+    choose_text(qtbot, window, tmp_path / "broken.csv")
+    until(qtbot, lambda: UNREADABLE in shown(window, "calibration_problem"))
+
+
+def test_windows_are_paged_through(qtbot, window):
+    load_and_wait(qtbot, window)
+    window.open_step(Step.CALIBRATION)
+    click(window, "preview_button")
+    until(qtbot, lambda: window.session.state.preview.answer is not None)
+    text = find(window, "preview_text", QPlainTextEdit)
+    assert text.toPlainText() == "The first window."
+    assert shown(window, "window_title") == "Calibration window 1 of 64, 256 tokens"
+    assert not find(window, "window_back_button").isEnabled()
+    click(window, "window_on_button")
+    assert text.toPlainText() == "The second one."
+    click(window, "window_on_button")
+    assert text.toPlainText() == "Held out."
+    assert shown(window, "window_title") == "Validation window 1 of 32, 256 tokens"
+    assert not find(window, "window_on_button").isEnabled()
+    click(window, "window_jump_button")
+    assert text.toPlainText() == "The first window."
+    click(window, "window_jump_button")
+    assert text.toPlainText() == "Held out."
+    click(window, "window_back_button")
+    assert text.toPlainText() == "The second one."
+    window.session.changed.emit()
+    assert text.toPlainText() == "The second one."  # a redraw does not turn back
+
+
+def test_what_was_noticed_in_the_text_is_told(qtbot, window):
+    load_and_wait(qtbot, window)
+    window.open_step(Step.CALIBRATION)
+    click(window, "preview_button")
+    until(qtbot, lambda: window.session.state.preview.answer is not None)
+    said = facts(window, "preview_facts")
+    assert "2.7 %" in said
+    assert "33.3 % of what is used" in said
+    assert "800, 300 shorter than a window" in said
+    assert "12 documents that occur before" in said
+    assert "1 window, also calibrated on" in said

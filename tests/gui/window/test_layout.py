@@ -1,0 +1,177 @@
+"""No text is cut at 1280 x 720, and docs/objects.md names every control."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import QPoint
+from PySide6.QtGui import QAction
+
+from surgeon_engine.api.config.export import ExportConfig, Format
+from surgeon_engine.api.config.presets import presets
+from surgeon_engine.api.config.pruning import (
+    PruningConfig,
+    Structure,
+    Target,
+)
+from surgeon_engine.api.messages.events import Failed
+from surgeon_gui.state.app import Step
+from surgeon_gui.state.run import Status
+from surgeon_gui.text.captions import CAPTIONS
+from tests.helpers.walking import controls, cut_texts, settle
+from tests.helpers.windows import (
+    PATIENCE_MS,
+    QUICK,
+    click,
+    find,
+    load_and_wait,
+    wait_for_status,
+)
+
+OBJECTS = Path(__file__).parents[3] / "docs" / "objects.md"
+OF_QT = ("_q_", "Scroll")  # its own controls inside of ours
+
+
+@pytest.mark.parametrize("step", Step)
+def test_no_text_is_cut_in_a_small_window(qtbot, window, step):
+    load_and_wait(qtbot, window)
+    window._steps.open(step)
+    for name in ("model", "calibration", "pruning", "export", "save"):
+        button = find(window, f"{name}_advanced_button")
+        button.setChecked(True)
+    assert cut_texts(window) == []
+    window.start_run()
+    wait_for_status(qtbot, window, Status.FINISHED)
+    click(window, "log_button")
+    window.show_problem(Failed("It went wrong. " * 12, "Try again. " * 12, "details"))
+    assert cut_texts(window) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", [Format.AUTOMATIC, Format.GGUF])
+@pytest.mark.parametrize("structure", [Structure.HEADS, Structure.N_M, Structure.ROWS])
+def test_no_text_is_cut_once_something_was_saved_and_measured(
+    qtbot, make_window, form, structure
+):
+    window = make_window("--pause", "0.005", "--unrun")
+
+    def nothing_is_cut():
+        # A card that appears takes its room over several turns of the event loop.
+        qtbot.waitUntil(lambda: cut_texts(window) == [], timeout=PATIENCE_MS)
+
+    export = ExportConfig(format=Format.AUTOMATIC)
+    pruning = PruningConfig(structure, sparsity=0.15, shots=1)
+    load_and_wait(qtbot, window, replace(QUICK, pruning=pruning, export=export))
+    window.session.edit_export(ExportConfig(format=form))  # for the next run, at most
+    nothing_is_cut()
+    window.session.edit_export(export)
+    window.open_step(Step.EXPORT)
+    window.start_run()
+    wait_for_status(qtbot, window, Status.FINISHED)
+    nothing_is_cut()
+    for ask in (window.session.save, window.session.measure):
+        ask()
+        qtbot.waitUntil(lambda: is_under_way(window), timeout=PATIENCE_MS)
+        nothing_is_cut()
+        qtbot.waitUntil(lambda: not window.session.state.is_busy, timeout=PATIENCE_MS)
+        nothing_is_cut()
+    panel = find(window, "step_panel")
+    assert panel.widget().width() <= panel.viewport().width()
+    window.session.edit_another(ExportConfig(window.session.state.run.folder))
+    nothing_is_cut()
+
+
+def is_under_way(window):
+    state = window.session.state
+    return state.save.done > 0 or state.measurement.done > 0
+
+
+@pytest.mark.parametrize("target", Target)
+def test_no_text_is_cut_whatever_the_settings(qtbot, window, target):
+    load_and_wait(qtbot, window)
+    window.open_step(Step.TARGET)
+    find(window, "pruning_advanced_button").setChecked(True)
+    for preset in presets():
+        pruning = replace(preset.pruning, perplexity_rise=5.0)
+        window.session.edit_pruning(pruning)
+        assert cut_texts(window) == [], preset.name
+        find(window, f"hold_{target.value}_radio").click()
+        assert cut_texts(window) == [], preset.name
+
+
+def test_an_opened_step_has_its_header_in_sight(qtbot, window):
+    load_and_wait(qtbot, window)
+    for step in (*Step, Step.MODEL, Step.EXPORT, Step.TARGET):
+        window.open_step(step)
+        settle()
+        header = find(window, f"step_{step.value}_header")
+        area = find(window, "step_panel")
+        top = header.mapTo(area, header.rect().topLeft()).y()
+        assert 0 <= top <= area.height() - header.height(), step
+
+
+def test_no_text_is_cut_before_a_model_is_chosen(window):
+    assert cut_texts(window) == []
+
+
+def test_every_control_has_a_name_that_is_documented(window):
+    documented = re.findall(r"^\| `(\w+)`", OBJECTS.read_text(), re.MULTILINE)
+    assert len(documented) == len(set(documented))
+    live = {widget.objectName() for widget in controls(window)}
+    live |= {a.objectName() for a in window.findChildren(QAction) if a.objectName()}
+    assert "" not in live
+    assert set(documented) == {n for n in live if not n.startswith((*OF_QT, "go_"))}
+
+
+def test_mnemonics_that_are_always_in_reach_are_unambiguous(window):
+    strip = ("start", "stop", "cancel", "log", "runs")
+    texts = [find(window, f"{name}_button").text() for name in (*strip, "empty_demo")]
+    texts += [action.text() for action in window.menuBar().actions()]
+    texts += [CAPTIONS[name].label for name in ("pause_button", "resume_button")]
+    keys = [text[text.index("&") + 1].upper() for text in texts]
+    assert len(keys) == len(set(keys))
+
+
+@pytest.mark.parametrize("width", [1024, 1280, 1920])
+def test_the_strip_is_as_high_as_its_words(qtbot, window, width):
+    load_and_wait(qtbot, window)
+    window.resize(width, 720)
+    settle()
+    strip = find(window, "action_strip")
+    assert strip.height() == strip.heightForWidth(strip.width())
+
+
+@pytest.mark.parametrize("width", [1024, 1280, 1920])
+def test_the_charts_of_a_run_are_not_wider_than_the_window(qtbot, window, width):
+    load_and_wait(qtbot, window)
+    window.resize(width, 720)
+    settle()
+    view = find(window, "live_view")
+    assert view.width() <= view.parentWidget().width()
+
+
+def test_the_way_to_the_diagnosis_is_below_the_plan(window):
+    window.open_step(Step.TARGET)
+    settle()
+    page = find(window, "plan_card").parentWidget()
+    plan, method = find(window, "plan_card"), find(window, "pruning_method")
+    button = find(window, "target_diagnose_button")
+    tops = [each.mapTo(page, QPoint()).y() for each in (plan, button, method)]
+    assert tops == sorted(tops)
+
+
+@pytest.mark.parametrize("name", ["runs", "log"])
+def test_a_panel_is_shown_by_its_button_and_its_action_alike(window, name):
+    button, dock = find(window, f"{name}_button"), find(window, f"{name}_dock")
+    action = window.findChild(QAction, f"{name}_action")
+    button.click()
+    assert dock.isVisible() and action.isChecked()
+    action.trigger()
+    assert not dock.isVisible() and not button.isChecked()
+    dock.show()
+    assert button.isChecked() and action.isChecked()
+    dock.close()
+    assert not button.isChecked() and not action.isChecked()

@@ -1,0 +1,22 @@
+"""A window over the real engine."""
+
+from __future__ import annotations
+
+import pytest
+
+from surgeon_gui.base.settings import Settings
+from surgeon_gui.controllers.engine_thread import EngineThread
+from surgeon_gui.window.main_window import MainWindow
+from tests.helpers.windows import closed
+
+
+@pytest.fixture
+def real_window(qtbot, tmp_path):
+    engine = EngineThread()
+    engine.start()
+    window = MainWindow(engine, Settings(), tmp_path / "runs")
+    window.engine_of_test = engine
+    window.resize(1280, 720)
+    window.show()
+    yield window
+    closed(window)

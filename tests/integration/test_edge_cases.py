@@ -1,0 +1,328 @@
+"""Degenerate models end in numbers or in a sentence, never in silence."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from surgeon_engine.api.config.pruning import (
+    Correction,
+    CostBasis,
+    Damping,
+    Fisher,
+    Method,
+    Structure,
+)
+from surgeon_engine.api.config.run import (
+    Dtype,
+    ModelConfig,
+    RunConfig,
+)
+from surgeon_engine.api.errors import (
+    CalibrationError,
+    CurvatureError,
+    EvaluationError,
+)
+from surgeon_engine.api.messages.events import Logged
+from surgeon_engine.api.messages.run import (
+    Stage,
+    StageStarted,
+)
+from surgeon_engine.model.not_finite import hint_for
+from surgeon_engine.pipeline import prune
+from tests.helpers.patients import quiet
+from tests.helpers.runs import job, outcome, refused, run
+from tests.helpers.tiny_models import byte_tokenizer, tiny_model
+
+pytestmark = pytest.mark.usefixtures("quick_runs")
+STRUCTURES = (
+    Structure.HEADS_AND_NEURONS,
+    Structure.ROWS_AND_COLUMNS,
+    Structure.ELEMENTS,
+    Structure.N_M,
+)
+each_structure = pytest.mark.parametrize("structure", STRUCTURES)
+
+
+def job_on(model, folder, **settings) -> RunConfig:
+    """A job on a model of one's own."""
+    model.save_pretrained(folder / "llama")
+    byte_tokenizer().save_pretrained(folder / "llama")
+    return job(folder, **settings)
+
+
+def llama(**changes) -> LlamaForCausalLM:
+    """A random model like the tiny one but for these settings."""
+    torch.manual_seed(0)
+    settings = tiny_model("llama").config.to_dict() | changes
+    return LlamaForCausalLM(LlamaConfig(**settings))
+
+
+def finite(found) -> bool:
+    return all(math.isfinite(shot.evaluation.loss) for shot in found.shots)
+
+
+@each_structure
+def test_a_model_of_one_block_is_pruned(tmp_path, structure):
+    wanted = job_on(llama(num_hidden_layers=1), tmp_path, structure=structure, shots=2)
+    found = outcome(wanted, tmp_path / "run")
+    assert finite(found)
+    assert found.zeros == found.reported
+    assert sum(found.reported.values()) > 0
+
+
+@each_structure
+@pytest.mark.parametrize("correction", Correction)
+def test_tied_embeddings_and_their_head_are_left_alone(tmp_path, structure, correction):
+    model = llama(tie_word_embeddings=True)
+    before = model.lm_head.weight.clone()
+    wanted = job_on(
+        model, tmp_path, windows=8, structure=structure, correction=correction
+    )
+    outcome(wanted, tmp_path / "run")
+    pruned = LlamaForCausalLM.from_pretrained(tmp_path / "run" / "export")
+    assert pruned.lm_head.weight is pruned.model.embed_tokens.weight
+    assert torch.equal(pruned.lm_head.weight, before)
+
+
+@each_structure
+@pytest.mark.parametrize("method", [Method.LLM_SURGEON, Method.K_OBD, Method.MAGNITUDE])
+def test_equal_costs_are_taken_in_order_and_exactly(tmp_path, structure, method):
+    """All weights of a kind are alike, and so is what they cost by their size."""
+    model = tiny_model("llama")
+    for parameter in model.model.layers.parameters():
+        parameter.fill_(0.01)
+    found = outcome(
+        job_on(model, tmp_path, structure=structure, method=method, sparsity=0.35),
+        tmp_path / "run",
+    )
+    assert finite(found)
+    assert found.zeros == found.reported
+    total, gone = found.started.model.prunable, sum(found.zeros.values())
+    largest = {Structure.ELEMENTS: 1, Structure.N_M: 2}.get(structure, 300)
+    assert 0.35 * total - largest < gone <= 0.35 * total
+
+
+@each_structure
+@pytest.mark.parametrize("basis", CostBasis)
+def test_a_dead_neuron_goes_first(tmp_path, structure, basis):
+    model = tiny_model("llama")
+    dead = model.model.layers[1].mlp
+    dead.down_proj.weight[:, 7] = 0
+    dead.gate_proj.weight[7] = 0
+    dead.up_proj.weight[7] = 0
+    found = outcome(
+        job_on(model, tmp_path, structure=structure, sparsity=0.3, cost_basis=basis),
+        tmp_path / "run",
+    )
+    assert finite(found)
+    W = found.after["model.layers.1.mlp.down_proj"]
+    if structure is not Structure.N_M:
+        assert (W[:, 7] == 0).all()
+        assert found.zeros == found.reported
+
+
+@each_structure
+@pytest.mark.parametrize("damping", Damping)
+def test_a_head_that_hears_nothing_gives_no_gradient_and_no_failure(
+    tmp_path, structure, damping
+):
+    model = tiny_model("llama")
+    model.lm_head.weight.zero_()
+    found = outcome(
+        job_on(model, tmp_path, windows=8, structure=structure, damping=damping),
+        tmp_path / "run",
+    )
+    assert found.shots[-1].evaluation.loss == pytest.approx(math.log(96))
+    assert found.zeros == found.reported
+    assert sum(found.zeros.values()) > 0.25 * found.started.model.prunable
+
+
+@each_structure
+def test_a_block_that_nobody_hears_goes_first(tmp_path, structure):
+    """Its gradients are zero: removing from it costs nothing, whatever its size."""
+    model = tiny_model("llama")
+    silent = model.model.layers[0].mlp
+    silent.down_proj.weight.zero_()
+    silent.up_proj.weight.mul_(100)
+    found = outcome(
+        job_on(model, tmp_path, structure=structure, sparsity=0.1), tmp_path / "run"
+    )
+    removed = {name for name, count in found.reported.items() if count}
+    assert removed
+    assert all(name.startswith("model.layers.0.mlp.") for name in removed)
+
+
+@each_structure
+@pytest.mark.parametrize("damping", Damping)
+def test_inputs_that_are_constant_or_zero_are_no_obstacle(tmp_path, structure, damping):
+    """One input of each layer behind a norm cannot be told from its bias."""
+    model = tiny_model("opt")
+    seen = []
+    for block in model.model.decoder.layers:
+        for norm in (block.self_attn_layer_norm, block.final_layer_norm):
+            norm.weight[[3, 4]] = 0
+            norm.bias[[3, 4]] = torch.tensor([1.0, 0.0])
+            norm.register_forward_hook(lambda module, args, y: seen.append(y[..., 3:5]))
+    model(torch.arange(20).view(1, -1))
+    assert seen
+    for inputs in seen:
+        assert torch.equal(inputs, torch.tensor([1.0, 0.0]).expand_as(inputs))
+    settings = {"structure": structure, "damping": damping, "windows": 8}
+    found = outcome(job_on(model, tmp_path, **settings), tmp_path / "run")
+    assert finite(found)
+    assert found.zeros == found.reported
+    assert sum(found.zeros.values()) > 0.2 * found.started.model.prunable
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("name", ["layers.0.self_attn.q_proj", "layers.1.mlp.up_proj"])
+def test_a_model_that_gives_no_numbers_is_refused_with_the_layer(tmp_path, name, value):
+    model = tiny_model("llama")
+    model.get_submodule(f"model.{name}").weight[3, 4] = value
+    with pytest.raises(EvaluationError) as error:
+        prune(job_on(model, tmp_path), tmp_path / "run", quiet())
+    assert error.value.message == (
+        "The loss on the validation text is nan. The first numbers that are not finite "
+        f"(NaN or infinite) come from model.{name}, whose weights are not all finite."
+    )
+    assert error.value.hint.startswith("Its weights are not all finite: the files")
+
+
+def test_the_hint_of_numbers_that_are_none_fits_the_model():
+    model = tiny_model("llama")
+    assert "files of the model may be damaged" in hint_for(model)
+    assert "compute in float32" in hint_for(model.to(torch.bfloat16))
+
+
+def test_an_activation_that_overflows_on_the_calibration_text_names_the_layer(
+    tmp_path, monkeypatch
+):
+    """The validation text does not meet the token that breaks the model."""
+    model = tiny_model("llama")
+    model.model.embed_tokens.weight[95] = torch.inf
+    wanted = job_on(model, tmp_path)
+    for name, low, high in (("fit_4_16", 95, 96), ("validate_4_16", 0, 90)):
+        path = tmp_path / f"{name}.npy"
+        random = np.random.default_rng(0)
+        np.save(path, random.integers(low, high, size=(4, 16), dtype=np.int32))
+    with pytest.raises(CurvatureError, match=r"come from model\.embed_tokens, whose"):
+        prune(wanted, tmp_path / "run", quiet())
+
+
+@pytest.mark.parametrize("windows", [1, 3])
+def test_too_few_windows_for_a_search_are_told_and_the_given_damping_holds(
+    tmp_path, windows
+):
+    wanted = job(
+        tmp_path,
+        windows=windows,
+        damping=Damping.AUTOMATIC,
+        cost_damping=0.07,
+        update_damping=0.8,
+        shots=2,
+    )
+    found = outcome(wanted, tmp_path / "run")
+    (warning,) = [x for x in found.recorder.of(Logged) if "too few" in x.message]
+    assert f"{windows} windows are too few to hold any out" in warning.message
+    assert "0.07 and 0.8" in warning.message
+    for shot in found.shots:
+        assert (shot.damping.cost, shot.damping.update) == (0.07, 0.8)
+        assert (shot.damping.tried, shot.damping.held_out_loss) == (0, None)
+    assert StageStarted(Stage.DAMPING, 1) not in found.recorder.events
+
+
+def test_enough_windows_are_searched_on_without_a_word(tmp_path):
+    found = run(tmp_path, windows=4, damping=Damping.AUTOMATIC, shots=2)
+    assert not found.recorder.warnings()
+    assert all(shot.damping.tried > 1 for shot in found.shots)
+    assert StageStarted(Stage.DAMPING, 2) in found.recorder.events
+
+
+def test_too_few_windows_for_the_correction_are_refused_before_any_work(tmp_path):
+    wanted = job(tmp_path, windows=3, correction=Correction.LOSS)
+    error = refused(wanted, tmp_path / "run", CalibrationError)
+    assert "3 windows are too few" in error.message
+
+
+@pytest.mark.parametrize("method", [m for m in Method if m is not Method.LLM_SURGEON])
+def test_settings_that_a_method_has_no_use_for_change_nothing(tmp_path, method):
+    exports = []
+    for name, settings in (
+        ("plain", {}),
+        (
+            "more",
+            {
+                "correction": Correction.LOSS,
+                "damping": Damping.AUTOMATIC,
+                "update_damping": 7.0,
+                "max_correlated": 3,
+            },
+        ),
+    ):
+        found = run(
+            tmp_path,
+            name=name,
+            windows=3,
+            structure=Structure.ELEMENTS,
+            method=method,
+            **settings,
+        )
+        assert not found.recorder.warnings()
+        assert found.shots[-1].damping is None
+        exports.append(found.after)
+    for name, W in exports[0].items():
+        assert torch.equal(W, exports[1][name])
+
+
+def test_magnitude_looks_at_no_text(tmp_path):
+    found = run(tmp_path, method=Method.MAGNITUDE, shots=2)
+    stages = {x.stage for x in found.recorder.of(StageStarted)}
+    assert Stage.CURVATURE not in stages
+    assert Stage.DAMPING not in stages
+    assert Stage.UPDATE in stages
+
+
+@pytest.mark.parametrize("structure", Structure)
+@pytest.mark.parametrize("method", [Method.K_OBD, Method.L_OBD, Method.MAGNITUDE])
+def test_methods_that_do_not_adapt_leave_kept_weights_bit_by_bit(
+    tmp_path, structure, method
+):
+    sparsity = 0.1 if structure is Structure.HEADS else 0.3
+    found = run(
+        tmp_path, "opt", structure=structure, method=method, sparsity=sparsity, shots=2
+    )
+    assert found.zeros == found.reported
+    for name, W in found.after.items():
+        assert torch.equal(W, torch.where(W == 0, 0, found.before[name]))
+
+
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_sampled_labels_prune_otherwise_and_the_same_each_time(tmp_path, structure):
+    exports = {}
+    for name, fisher in (
+        ("text", Fisher.EMPIRICAL),
+        ("one", Fisher.SAMPLED),
+        ("again", Fisher.SAMPLED),
+    ):
+        found = run(tmp_path, name=name, structure=structure, fisher=fisher)
+        exports[name] = found.after
+    names = list(exports["text"])
+    assert all(torch.equal(exports["one"][n], exports["again"][n]) for n in names)
+    assert not all(torch.equal(exports["one"][n], exports["text"][n]) for n in names)
+
+
+def test_a_narrow_number_format_keeps_to_the_pattern(tmp_path):
+    wanted = job(tmp_path, structure=Structure.N_M, sparsity=0.5)
+    model = ModelConfig(wanted.model.source, dtype=Dtype.BFLOAT16)
+    prune(dataclasses.replace(wanted, model=model), tmp_path / "run", quiet())
+    pruned = LlamaForCausalLM.from_pretrained(tmp_path / "run" / "export")
+    for block in pruned.model.layers:
+        W = block.mlp.up_proj.weight
+        assert W.dtype is torch.bfloat16
+        assert ((W.unflatten(1, (-1, 4)) != 0).sum(dim=2) == 2).all()

@@ -1,0 +1,240 @@
+"""What a run removes is a whole number that it keeps to, in the exported file too."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from surgeon_engine.api.config.pruning import (
+    Coupling,
+    Method,
+    Structure,
+)
+from surgeon_engine.api.errors import PruningError
+from surgeon_engine.api.messages.run import (
+    RunStarted,
+    ShotFinished,
+)
+from surgeon_engine.model.coupling import coupled_groups
+from surgeon_engine.model.layers import prunable_layers
+from tests.helpers.runs import Recorder, job, outcome, run
+from tests.helpers.tiny_models import tiny_model
+
+pytestmark = pytest.mark.usefixtures("quick_runs")
+
+each_family = pytest.mark.parametrize("family", ["llama", "opt", "gpt2", "falcon"])
+WAYS = [
+    {"method": Method.LLM_SURGEON},
+    {"method": Method.LLM_SURGEON, "max_correlated": 50},
+    {"method": Method.SPARSEGPT},
+    {"method": Method.WANDA},
+    {"method": Method.MAGNITUDE},
+]
+
+
+def without_bias(found) -> dict[str, torch.Tensor]:
+    """The exported weights, R x C."""
+    return {layer.name: layer.weight()[:, : layer.columns] for layer in found.exported}
+
+
+@each_family
+@pytest.mark.parametrize("way", WAYS)
+def test_elements_are_counted_to_the_last_one(tmp_path, family, way):
+    settings = {"structure": Structure.ELEMENTS, "sparsity": 0.37, "shots": 2}
+    found = run(tmp_path, family, **settings | way)
+    matrices = without_bias(found)
+    zeros = {name: int((W == 0).sum()) for name, W in matrices.items()}
+    assert zeros == found.zeros == found.reported  # no bias is zero
+    assert sum(zeros.values()) == int(0.37 * sum(W.numel() for W in matrices.values()))
+
+
+PATTERNS = [(2, 4, 1 / 2), (1, 3, 0.667), (2, 5, 3 / 5), (4, 8, 1 / 2), (5, 8, 3 / 8)]
+
+
+@pytest.mark.parametrize("family", ["llama", "opt", "gpt2"])
+@pytest.mark.parametrize(("kept", "of", "most"), PATTERNS)
+@pytest.mark.parametrize("share", [0.4, 1.0])
+def test_groups_keep_exactly_as_many_as_the_pattern_says(
+    tmp_path, family, kept, of, most, share
+):
+    """The widths are 16 and 24 (gpt2: 64), which 3 and 5 do not divide."""
+    found = run(
+        tmp_path,
+        family,
+        structure=Structure.N_M,
+        kept=kept,
+        of=of,
+        sparsity=share * most,
+        shots=2,
+    )
+    assert found.zeros == found.reported
+    left_over = 0
+    for W in without_bias(found).values():
+        whole = W.shape[1] // of * of
+        counts = (W[:, :whole].unflatten(1, (-1, of)) != 0).sum(dim=2)
+        if share == 1.0:
+            assert (counts == kept).all()
+        assert set(counts.flatten().tolist()) <= {kept, of}
+        assert (W[:, whole:] != 0).all()
+        left_over += W.shape[1] - whole
+    assert (left_over > 0) == (of in (3, 5))
+    layers = found.started.model.layers
+    whole = sum(x.rows * (x.columns // of * of) for x in layers)
+    atom = of - kept
+    expected = min(int(share * most * whole), whole // of * atom) // atom * atom
+    assert sum(found.reported.values()) == expected
+
+
+@pytest.mark.parametrize("method", [Method.SPARSEGPT, Method.WANDA, Method.K_OBD])
+def test_every_method_keeps_to_the_pattern(tmp_path, method):
+    found = run(
+        tmp_path, "opt", structure=Structure.N_M, method=method, sparsity=0.5, shots=3
+    )
+    for W in without_bias(found).values():
+        assert ((W.unflatten(1, (-1, 4)) != 0).sum(dim=2) == 2).all()
+    assert [shot.sparsity for shot in found.shots[-1:]] == [0.5]
+
+
+def widths(found, family) -> dict[Coupling, list[int]]:
+    """How many heads and neurons of each block are left, after a look at them all.
+
+    Whatever is not wholly gone must not have lost anything.
+    """
+    after, left = found.after, {Coupling.HEADS: [], Coupling.NEURONS: []}
+    for coupled in coupled_groups(Structure.HEADS_AND_NEURONS, tiny_model(family)):
+        name = coupled.consumer.name
+        W = after[name][:, : coupled.consumer.columns]
+        parts = (W == 0).unflatten(1, (coupled.groups, -1)).transpose(0, 1)
+        gone = parts.flatten(1).all(dim=1)
+        assert torch.equal(gone, parts.flatten(1).any(dim=1))
+        for producer in coupled.producers:
+            rows_gone = gone[producer.group_of_row]
+            V = after[producer.layer.name] == 0
+            assert torch.equal(V, rows_gone.unsqueeze(1).expand_as(V))
+        left[coupled.kind].append(int((~gone).sum()))
+        for layer in (coupled.consumer, *(p.layer for p in coupled.producers)):
+            bias = layer.rows if layer.has_bias and layer is coupled.consumer else 0
+            each = (layer.weights - bias) // coupled.groups
+            assert found.reported[layer.name] == int(gone.sum()) * each
+    return left
+
+
+@each_family
+@pytest.mark.parametrize("shots", [1, 3])
+def test_heads_and_neurons_go_as_a_whole_and_every_weight_is_counted(
+    tmp_path, family, shots
+):
+    found = run(tmp_path, family, shots=shots, sparsity=0.45)
+    assert found.zeros == found.reported
+    left = widths(found, family)
+    assert min(left[Coupling.HEADS] + left[Coupling.NEURONS]) >= 1
+    removed = sum(found.reported.values())
+    last = found.shots[-1]
+    assert last.parameters == found.started.model.parameters - removed
+    assert last.sparsity == removed / found.started.model.prunable <= 0.45
+
+
+@each_family
+@pytest.mark.parametrize("structure", [Structure.HEADS_AND_NEURONS, Structure.NEURONS])
+@pytest.mark.parametrize("shots", [1, 3])
+def test_widths_are_multiples_and_heads_are_not_bundled(
+    tmp_path, family, structure, shots
+):
+    found = run(
+        tmp_path,
+        family,
+        structure=structure,
+        width_multiple=8,
+        sparsity=0.25,
+        shots=shots,
+    )
+    left = widths(found, family)
+    assert all(width % 8 == 0 and width > 0 for width in left[Coupling.NEURONS])
+    assert min(left[Coupling.NEURONS]) < (64 if family == "gpt2" else 24)
+    heads = {2 if family in ("llama", "falcon") else 4}
+    if structure is Structure.NEURONS:
+        assert set(left[Coupling.HEADS]) == heads
+
+
+@pytest.mark.parametrize("shots", [1, 3])
+@pytest.mark.parametrize("multiple", [7, 10, 16])
+def test_the_first_bundle_is_what_is_over(tmp_path, multiple, shots):
+    """Of 24 neurons: 3, 4 and 8 go first."""
+    found = run(
+        tmp_path,
+        structure=Structure.NEURONS,
+        width_multiple=multiple,
+        sparsity=0.15,
+        shots=shots,
+    )
+    left = widths(found, "llama")[Coupling.NEURONS]
+    assert all(width == 24 or width % multiple == 0 for width in left)
+    assert min(left) < 24
+
+
+def test_a_width_multiple_says_nothing_about_heads(tmp_path):
+    """Two of each block are fewer than a bundle, and go all the same."""
+    one, other = (
+        run(
+            tmp_path,
+            name=str(multiple),
+            structure=Structure.HEADS,
+            sparsity=0.2,
+            width_multiple=multiple,
+        )
+        for multiple in (1, 8)
+    )
+    assert one.reported == other.reported
+    assert widths(other, "llama")[Coupling.HEADS] == [1, 1]
+
+
+@pytest.mark.parametrize("structure", Structure)
+def test_every_shot_is_within_its_target(tmp_path, structure):
+    sparsity = 0.2 if structure is Structure.HEADS else 0.4
+    wanted = job(tmp_path, "opt", structure=structure, sparsity=sparsity, shots=4)
+    found = outcome(wanted, tmp_path / "run")
+    assert len(found.shots) == 4
+    gone = dict.fromkeys(found.reported, 0)
+    for number, shot in enumerate(found.shots, start=1):
+        assert shot.target == pytest.approx(number / 4 * sparsity, rel=1e-2)
+        assert shot.sparsity <= shot.target
+        for layer in shot.layers:
+            assert layer.removed >= gone[layer.name]
+            gone[layer.name] = layer.removed
+
+
+def heads_job(folder, groups: float):
+    """To remove so many KV groups of a tiny Llama."""
+    model = tiny_model("llama")
+    first = coupled_groups(Structure.HEADS, model)[0]
+    weights = sum(layer.weights for layer in prunable_layers(model))
+    share = groups * first.weights_per_group / weights
+    return job(folder, structure=Structure.HEADS, sparsity=share)
+
+
+def test_less_than_one_head_is_refused_before_any_work(tmp_path):
+    recorder = Recorder()
+    with pytest.raises(PruningError, match=r"345 weights .* as heads 384 go at least"):
+        recorder.run(heads_job(tmp_path, 0.9), tmp_path / "run")
+    assert not recorder.of(RunStarted)
+
+
+@pytest.mark.parametrize("rise", [0, 50])
+def test_a_target_below_the_least_that_can_go_is_refused_and_not_exported(
+    tmp_path, rise
+):
+    settings = {"structure": Structure.ROWS, "sparsity": 0.002, "perplexity_rise": rise}
+    less_than_a_row = job(tmp_path, **settings)
+    with pytest.raises(PruningError, match="Nothing was removed") as error:
+        Recorder().run(less_than_a_row, tmp_path / "run")
+    assert error.value.hint == "Raise the target, or choose a finer structure."
+    assert not (tmp_path / "run" / "export").exists()
+
+
+def test_what_is_missing_to_the_target_is_told(tmp_path):
+    exact = Recorder().run(heads_job(tmp_path, 1), tmp_path / "exact")
+    assert not exact.warnings()
+    found = Recorder().run(heads_job(tmp_path, 1.9), tmp_path / "run")
+    (reached,) = {shot.sparsity for shot in found.of(ShotFinished)}
+    (warning,) = found.warnings()
+    assert warning.message.startswith(f"{reached:.2%} of the prunable weights went and")

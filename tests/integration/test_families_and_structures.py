@@ -1,0 +1,168 @@
+"""Every family in every structure: pruned as far as asked for, or refused in words."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from surgeon_engine.api.config.pruning import (
+    SPARSE,
+    Method,
+    PruningConfig,
+    Structure,
+)
+from surgeon_engine.api.errors import PruningError
+from surgeon_engine.api.messages.run import Corrected
+from surgeon_engine.model.coupling import (
+    coupled_groups,
+    structure_support,
+)
+from surgeon_engine.model.layers import prunable_layers
+from tests.helpers.runs import job, outcome, refused
+from tests.helpers.tiny_models import (
+    FAMILIES,
+    MORE_FAMILIES,
+    save_tiny_model,
+    tiny_model,
+)
+
+pytestmark = pytest.mark.usefixtures("quick_runs")
+each_family = pytest.mark.parametrize("family", FAMILIES | MORE_FAMILIES)
+# While working, every family in two structures, and two families in every structure.
+_QUICK_STRUCTURES = (Structure.HEADS_AND_NEURONS, Structure.ROWS_AND_COLUMNS)
+_QUICK_FAMILIES = ("llama", "gpt2")
+each_pair = pytest.mark.parametrize(
+    ("family", "structure"),
+    [
+        pytest.param(
+            family,
+            structure,
+            marks=()
+            if structure in _QUICK_STRUCTURES or family in _QUICK_FAMILIES
+            else pytest.mark.slow,
+        )
+        for family in FAMILIES | MORE_FAMILIES
+        for structure in Structure
+    ],
+)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """A folder with the models, each made once."""
+    folder = tmp_path_factory.mktemp("models")
+    for family in FAMILIES | MORE_FAMILIES:
+        save_tiny_model(folder / family, family)
+    return folder
+
+
+@each_pair
+def test_what_goes_is_what_was_asked_for_and_what_is_told(
+    models, tmp_path, family, structure
+):
+    support = {item.structure: item for item in structure_support(tiny_model(family))}
+    sparsity = 0.3
+    if structure is Structure.HEADS and support[structure].supported:
+        sparsity = one_head(tiny_model(family))
+    wanted = job(models, family, structure=structure, sparsity=sparsity)
+    if not support[structure].supported:
+        error = refused(wanted, tmp_path / "run", PruningError)
+        assert error.message == support[structure].reason
+        return
+    found = outcome(wanted, tmp_path / "run")
+    (shot,) = found.shots
+    assert math.isfinite(shot.evaluation.loss)
+    assert found.zeros == found.reported
+    removed = sum(found.reported.values())
+    largest = largest_piece(found, structure, tiny_model(family))
+    goal = int(wanted.pruning.sparsity * prunable(found, structure))
+    assert goal - largest < removed <= goal
+    assert shot.sparsity == removed / prunable(found, structure)
+    assert shot.parameters == found.started.model.parameters - removed
+    assert shot.damping.tried == 0
+
+
+@pytest.mark.slow
+@each_family
+def test_the_defaults_prune_every_family(models, tmp_path, family):
+    """The damping is searched for, and the correction comes at the end."""
+    both = Structure.HEADS_AND_NEURONS
+    supported = {
+        x.structure for x in structure_support(tiny_model(family)) if x.supported
+    }
+    plain = PruningConfig()
+    wanted = job(
+        models,
+        family,
+        windows=8,
+        structure=both if both in supported else Structure.NEURONS,
+        sparsity=0.25,
+        shots=2,
+        damping=plain.damping,
+        correction=plain.correction,
+    )
+    found = outcome(wanted, tmp_path / "run")
+    assert found.zeros == found.reported
+    assert all(shot.damping.tried > 1 for shot in found.shots)
+    (corrected,) = found.recorder.of(Corrected)
+    assert math.isfinite(corrected.evaluation.loss)
+    assert corrected.loss_after <= corrected.loss_before
+
+
+@pytest.mark.slow
+@each_family
+@pytest.mark.parametrize("method", Method)
+def test_every_method_leaves_half_of_every_group_of_four(
+    models, tmp_path, family, method
+):
+    wanted = job(models, family, structure=Structure.N_M, method=method, sparsity=0.5)
+    found = outcome(wanted, tmp_path / "run")
+    assert found.zeros == found.reported
+    for layer in found.exported:
+        W = layer.weight()[:, : layer.columns // 4 * 4]
+        assert ((W.unflatten(1, (-1, 4)) != 0).sum(dim=2) == 2).all()
+
+
+@pytest.mark.slow
+@each_family
+@pytest.mark.parametrize("method", [Method.K_OBD, Method.L_OBD, Method.MAGNITUDE])
+@pytest.mark.parametrize("structure", [Structure.ROWS_AND_COLUMNS, Structure.NEURONS])
+def test_every_method_removes_what_was_asked_for(
+    models, tmp_path, family, method, structure
+):
+    wanted = job(models, family, structure=structure, method=method, sparsity=0.3)
+    found = outcome(wanted, tmp_path / "run")
+    assert found.zeros == found.reported
+    removed, goal = sum(found.reported.values()), int(0.3 * prunable(found, structure))
+    assert goal - largest_piece(found, structure, tiny_model(family)) < removed <= goal
+
+
+def one_head(model) -> float:
+    """The share of a group of heads, and a little more: few weights are theirs."""
+    first = coupled_groups(Structure.HEADS, model)[0]
+    weights = sum(layer.weights for layer in prunable_layers(model))
+    return 1.05 * first.weights_per_group / weights
+
+
+def prunable(found, structure) -> int:
+    if structure in SPARSE:
+        widths = 4 if structure is Structure.N_M else 1
+        return sum(
+            layer.rows * (layer.columns // widths * widths)
+            for layer in found.started.model.layers
+        )
+    return found.started.model.prunable
+
+
+def largest_piece(found, structure, model) -> int:
+    """More than the largest structure weighs."""
+    layers = found.started.model.layers
+    match structure:
+        case Structure.ELEMENTS:
+            return 1
+        case Structure.N_M:
+            return 2
+        case Structure.ROWS_AND_COLUMNS | Structure.ROWS | Structure.COLUMNS:
+            return 1 + max(max(layer.rows, layer.columns + 1) for layer in layers)
+    return 1 + max(x.weights_per_group for x in coupled_groups(structure, model))

@@ -1,0 +1,73 @@
+"""Someone clicks through the window and ends up with a smaller model on the disk."""
+
+from __future__ import annotations
+
+import pytest
+from PySide6.QtWidgets import QComboBox, QPlainTextEdit
+
+from surgeon_engine.api.run_folder import RunFolder
+from surgeon_gui.state.run import Status
+from tests.helpers.windows import click, find, run_of
+
+LONG_MS = 280_000  # the whole engine, on a slow machine that has other things to do
+
+
+@pytest.mark.slow
+def test_a_preset_and_a_number_of_parameters_prune_the_demo(qtbot, real_window):
+    window = real_window
+    start = find(window, "start_button")
+    click(window, "use_demo_button")
+    qtbot.waitUntil(start.isEnabled, timeout=LONG_MS)
+    find(window, "calibration_windows").setValue(4)
+    find(window, "calibration_validation_windows").setValue(4)
+    find(window, "calibration_window_length").setValue(64)
+
+    box = find(window, "preset_combo", QComboBox)
+    box.setCurrentIndex(box.findText("Baseline: smallest weights"))
+    box.activated.emit(box.currentIndex())
+    find(window, "pruning_million_parameters").setValue(2.5)
+    start.click()
+    qtbot.waitUntil(lambda: not run_of(window).status.is_busy, timeout=LONG_MS)
+
+    run = run_of(window)
+    assert run.status is Status.FINISHED, run.error
+    assert run.history[-1].parameters == 2_500_000
+    assert not find(window, "damping_label").isVisible()
+
+
+@pytest.mark.slow
+def test_the_demo_is_pruned_by_clicking_through_the_steps(qtbot, real_window, tmp_path):
+    window = real_window
+    start = find(window, "start_button")
+
+    click(window, "use_demo_button")
+    qtbot.waitUntil(start.isEnabled, timeout=LONG_MS)
+
+    click(window, "step_calibration_header")
+    find(window, "calibration_windows").setValue(8)
+    find(window, "calibration_validation_windows").setValue(4)
+    find(window, "calibration_window_length").setValue(64)
+    click(window, "preview_button")
+    preview = find(window, "preview_text", QPlainTextEdit)
+    qtbot.waitUntil(lambda: len(preview.toPlainText()) > 100, timeout=LONG_MS)
+
+    click(window, "step_target_header")
+    find(window, "sparsity_slider").setValue(25)
+    find(window, "pruning_shots").setValue(2)
+
+    click(window, "step_run_header")
+    start.click()
+    qtbot.waitUntil(lambda: not run_of(window).status.is_busy, timeout=LONG_MS)
+
+    run = run_of(window)
+    assert run.status is Status.FINISHED, run.error
+    assert [shot.shot for shot in run.history] == [1, 2]
+    assert run.history[-1].sparsity == pytest.approx(0.25, abs=0.03)
+    assert run.history[-1].parameters < run.model.parameters
+    assert find(window, "damping_label").text().startswith("Shot 2: damping")
+    report = RunFolder(tmp_path / "runs" / run.folder).read_report()
+    assert report.config == run.config
+    assert find(window, "phase_label").shown_text().startswith("Finished")
+    window.save_charts(tmp_path)
+    for name in ("perplexity", "parameters", "sparsity"):
+        assert (tmp_path / f"{name}.png").stat().st_size > 5_000

@@ -1,0 +1,75 @@
+"""Someone prunes the demo and lets both models write on from a prompt."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import psutil
+import pytest
+from PySide6.QtWidgets import QListWidget
+
+from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.pruning import (
+    Method,
+    PruningConfig,
+)
+from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.messages.generation import Side
+from surgeon_gui.state.run import Status
+from tests.helpers.windows import click, find, run_of
+
+LONG_MS = 280_000  # the whole engine, on a slow machine that has other things to do
+QUICK = RunConfig(
+    calibration=CalibrationConfig(windows=4, validation_windows=4, window_length=64),
+    pruning=PruningConfig(sparsity=0.4, shots=1, method=Method.MAGNITUDE),
+)
+
+
+@pytest.mark.slow
+def test_the_demo_and_what_it_was_pruned_to_write_side_by_side(qtbot, real_window):
+    window = real_window
+    window.load_config(QUICK)
+    start = find(window, "start_button")
+    qtbot.waitUntil(start.isEnabled, timeout=LONG_MS)
+    start.click()
+    qtbot.waitUntil(lambda: not run_of(window).status.is_busy, timeout=LONG_MS)
+    assert run_of(window).status is Status.FINISHED, run_of(window).error
+
+    window._centre.open_tab("playground_tab")
+    find(window, "playground_prompt").setPlainText("The import statement")
+    find(window, "playground_length").setValue(24)
+    click(window, "playground_generate_button")
+    question = wait_for_answer(qtbot, window)
+    assert question.problem is None
+    original, pruned = question.answer.original, question.answer.pruned
+    assert pruned.parameters < original.parameters
+    assert pruned.tokens_per_second > 0 and pruned.memory_bytes > 0
+
+    state = window._playground.state
+    nats = {side: [x.found.nats for x in state.tokens(side)] for side in Side}
+    assert all(value >= 0 for values in nats.values() for value in values)
+    assert max(nats[Side.PRUNED]) > 0.01
+    lines = find(window, "playground_differences", QListWidget)
+    assert lines.isVisible() and lines.count() > 3
+    texts = [
+        find(window, f"playground_{side.value}_text").toPlainText() for side in Side
+    ]
+    assert all(text.startswith("The import statement") for text in texts)
+    assert texts[0] != texts[1]
+
+    # The same once more, from models that are still warm.
+    before = set(psutil.Process().children(recursive=True))
+    click(window, "playground_generate_button")
+    wait_for_answer(qtbot, window)
+    assert set(psutil.Process().children(recursive=True)) == before
+    assert replace(window._playground.state, question=question) == replace(
+        state, question=question
+    )
+
+
+def wait_for_answer(qtbot, window):
+    def is_over():
+        return not window._playground.state.question.is_open
+
+    qtbot.waitUntil(is_over, timeout=LONG_MS)
+    return window._playground.state.question
