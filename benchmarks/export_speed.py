@@ -30,10 +30,10 @@ from surgeon_engine.api.config.run import (
 )
 from surgeon_engine.api.errors import EngineError
 from surgeon_engine.api.messages.benchmark import (
+    BenchmarkSettings,
     Measured,
     ModelMeasured,
     Ratio,
-    Settings,
     in_words,
     speedups,
 )
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     without_progress_bars()
     try:
-        settings = Settings(
+        settings = BenchmarkSettings(
             rounds=options.rounds,
             prompt_tokens=options.prompt,
             generated_tokens=options.generated,
@@ -97,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def compared(original: str, pruned: Sequence[str], settings: Settings) -> str:
+def compared(original: str, pruned: Sequence[str], settings: BenchmarkSettings) -> str:
     """The table in Markdown: each checkpoint takes turns with the original."""
     full = _work(original, settings)
     rows, sentences = [], []
@@ -136,7 +136,7 @@ def work_of(model: PreTrainedModel) -> Work:
 
 
 @torch.no_grad()
-def profiles(source: str, settings: Settings) -> str:
+def profiles(source: str, settings: BenchmarkSettings) -> str:
     """The operators that take longest, in reading a prompt and in generating a token.
 
     Raises:
@@ -183,9 +183,14 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--original", required=True, help='a folder, a .gguf file, or "demo"')
     add("--pruned", required=True, nargs="+", help="folders of checkpoints")
-    add("--rounds", type=int, default=Settings().rounds)
-    add("--prompt", type=int, default=Settings().prompt_tokens, help="tokens")
-    add("--generated", type=int, default=Settings().generated_tokens, help="tokens")
+    add("--rounds", type=int, default=BenchmarkSettings().rounds)
+    add("--prompt", type=int, default=BenchmarkSettings().prompt_tokens, help="tokens")
+    add(
+        "--generated",
+        type=int,
+        default=BenchmarkSettings().generated_tokens,
+        help="tokens",
+    )
     add("--threads", type=int, default=0, help="0: as many as torch takes by itself")
     add("--dtype", choices=list(Dtype), default=Dtype.FLOAT32)
     add("--out", type=Path, help="a file for the table")
@@ -197,7 +202,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _work(source: str, settings: Settings) -> Work:
+def _work(source: str, settings: BenchmarkSettings) -> Work:
     return work_of(load(ModelConfig(source, settings.dtype, settings.device)))
 
 

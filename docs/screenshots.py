@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 PICTURES = Path(__file__).parent / "pictures"
 SIZE = (1280, 800)
-_PATIENCE = 600.0  # seconds
+_TIMEOUT_MS = 600.0  # seconds
 _SMALLEST = 0  # the quality at which PNG files are compressed most
 _PAUSE = 0.02
 _TURNS = 20  # of the event loop, until the window has settled
@@ -47,7 +47,7 @@ class Studio:
 
     def wait(self, is_so: Callable[[], bool]) -> None:
         """Let the window work until something is so."""
-        end = time.monotonic() + _PATIENCE
+        end = time.monotonic() + _TIMEOUT_MS
         while not is_so():
             if time.monotonic() > end:
                 raise TimeoutError("the window does not get there")

@@ -39,7 +39,7 @@ from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.pipeline import prepare
 from surgeon_engine.pruning.cost_accounting import raw_costs
 from surgeon_engine.pruning.schedule import share_of_goal
-from surgeon_engine.pruning.state import Patient
+from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.structures.base import Unit
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
 from surgeon_engine.pruning.structures.rows_columns import RowsOrColumns
@@ -47,13 +47,13 @@ from surgeon_engine.pruning.structures.units import units_of
 from surgeon_engine.pruning.threshold import (
     Elements,
     Removals,
-    refuse_nan,
+    check_not_nan,
 )
 from surgeon_engine.runtime import devices
-from surgeon_engine.runtime.run_context import Session
+from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.shots.damping import with_damping
 from surgeon_engine.shots.shot import (
-    Round,
+    ShotPlan,
     curvature,
     evaluation,
 )
@@ -61,53 +61,55 @@ from surgeon_engine.shots.shot import (
 Arrays = dict[str, np.ndarray]  # of one unit, or of all
 
 
-def diagnose(config: RunConfig, folder: Path, session: Session) -> Diagnosed:
+def diagnose(config: RunConfig, folder: Path, context: RunContext) -> Diagnosed:
     """The costs of all removals, as the first shot of a run would see them.
 
     Raises:
         EngineError: something that the user can act on.
         RunCancelled: the user has cancelled; nothing is written.
     """
-    begun = session.clock()
-    patient = prepare(config, session)
-    baseline = evaluation(patient, session, Stage.BASELINE)
-    whole = _whole(patient)
-    arrays, units, damping = _costs(patient, whole, session)
+    begun = context.clock()
+    state = prepare(config, context)
+    baseline = evaluation(state, context, Stage.BASELINE)
+    whole = _whole(state)
+    arrays, units, damping = _costs(state, whole, context)
     path = folder / "costs.npz"
     _write(path, arrays)
-    seconds = session.clock() - begun
-    return _diagnosed(patient, whole, baseline, (path, units, damping, seconds))
+    seconds = context.clock() - begun
+    return _diagnosed(state, whole, baseline, (path, units, damping, seconds))
 
 
-def _whole(patient: Patient) -> Patient:
+def _whole(state: PruningState) -> PruningState:
     """The same model with nothing protected and nothing that has to stay."""
-    pruning = replace(patient.config.pruning, protect=(), limits=(), keep_at_least=0.0)
-    units = units_of(pruning, patient.loaded.model)
-    gone = {u.measured.name: torch.zeros(u.candidates, dtype=torch.bool) for u in units}
-    config = replace(patient.config, pruning=pruning)
-    return replace(patient, config=config, units=units, gone=gone)
+    pruning = replace(state.config.pruning, protect=(), limits=(), keep_at_least=0.0)
+    units = units_of(pruning, state.loaded.model)
+    removed = {
+        u.measured.name: torch.zeros(u.candidates, dtype=torch.bool) for u in units
+    }
+    config = replace(state.config, pruning=pruning)
+    return replace(state, config=config, units=units, removed=removed)
 
 
 def _costs(
-    patient: Patient, whole: Patient, session: Session
+    state: PruningState, whole: PruningState, context: RunContext
 ) -> tuple[Arrays, tuple[DiagnosedUnit, ...], tuple[float | None, int]]:
     """The arrays of all units; whose they are; the damping, and of how many it is."""
-    wanted = patient.config.pruning
+    wanted = state.config.pruning
     share = share_of_goal(1 / wanted.shots, wanted.schedule)
-    first = Round(1, share, before=None)
-    factors, choice = curvature(patient, first, session, measured=whole)
+    first = ShotPlan(1, share, before=None)
+    factors, choice = curvature(state, first, context, measured=whole)
     pruning, damping = whole.config.pruning, None
     if choice is not None:
         damping = choice.cost
         pruning = with_damping(pruning, choice.cost, choice.update)
     parts: list[Arrays] = []
     units: list[DiagnosedUnit] = []
-    with session.stage(Stage.SELECTION, total=len(whole.units)) as step:
+    with context.stage(Stage.SELECTION, total=len(whole.units)) as step:
         for unit in whole.units:
             name = unit.measured.name
             # Once its costs are known, nobody needs a unit's factors any more.
-            removals = unit.removals(factors.pop(name), whole.gone[name], pruning)
-            refuse_nan(name, removals.cost)
+            removals = unit.removals(factors.pop(name), whole.removed[name], pruning)
+            check_not_nan(name, removals.cost)
             parts.append(_arrays(unit, removals, pruning))
             units.append(_unit(unit, entries=len(next(iter(parts[-1].values())))))
             step()
@@ -153,7 +155,7 @@ def _unit(unit: Unit, entries: int) -> DiagnosedUnit:
     group = unit.coupled.kind.value if isinstance(unit, CoupledUnit) else "layer"
     one = torch.zeros(unit.candidates, dtype=torch.bool)
     one[0] = True
-    each = {x.name: int(gone.sum()) * is_coupled for x, gone in unit.zeros(one)}
+    each = {x.name: int(removed.sum()) * is_coupled for x, removed in unit.zeros(one)}
     layers = tuple(_layer(layer, each[layer.name]) for layer in unit.layers)
     return DiagnosedUnit(unit.measured.name, group, layers, entries, unit.candidates)
 
@@ -184,24 +186,24 @@ def _write(path: Path, arrays: Arrays) -> None:
 
 
 def _diagnosed(
-    patient: Patient,
-    whole: Patient,
+    state: PruningState,
+    whole: PruningState,
     baseline: Evaluation,
     rest: tuple[Path, tuple[DiagnosedUnit, ...], tuple[float | None, int], float],
 ) -> Diagnosed:
     path, units, (damping, tried), seconds = rest
-    pruning = patient.config.pruning
+    pruning = state.config.pruning
     groups = any(isinstance(unit, CoupledUnit) for unit in whole.units)
     return Diagnosed(
         path=str(path),
         units=units,
-        prunable=patient.goal.prunable,
+        prunable=state.goal.prunable,
         loss=baseline.loss,
         windows=baseline.windows,
         window_length=baseline.window_length,
         text=baseline.text,
-        calibration_tokens=patient.windows.calibration.numel(),
-        device=devices.in_words(patient.loaded.device),
+        calibration_tokens=state.windows.calibration.numel(),
+        device=devices.in_words(state.loaded.device),
         seconds=seconds,
         atom=_atom(pruning),
         bundle=pruning.width_multiple if groups else 1,

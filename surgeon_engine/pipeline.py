@@ -31,7 +31,7 @@ from surgeon_engine.api.messages.run import (
     RunStarted,
     Stage,
 )
-from surgeon_engine.api.planning.limits import refuse_out_of_bounds
+from surgeon_engine.api.planning.limits import check_target_in_limits
 from surgeon_engine.api.planning.target_size import (
     file_dtype,
     goal_of,
@@ -46,7 +46,7 @@ from surgeon_engine.calibration.windows import (
 )
 from surgeon_engine.export.destination import check_destination
 from surgeon_engine.export.export import (
-    Task,
+    ExportJob,
     check_format,
     export,
     keep,
@@ -57,13 +57,13 @@ from surgeon_engine.export.verify import save_probe
 from surgeon_engine.model.inspect import describe
 from surgeon_engine.model.load import load_model
 from surgeon_engine.model.source import first_line
-from surgeon_engine.preflight import refuse_what_cannot_fit
-from surgeon_engine.pruning.state import Patient
+from surgeon_engine.preflight import check_fits
+from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.structures.units import units_of
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import (
     RunCancelled,
-    Session,
+    RunContext,
 )
 from surgeon_engine.runtime.versions import versions
 from surgeon_engine.shots import compaction_step as shrinking
@@ -77,75 +77,75 @@ from surgeon_engine.shots.shot import (
 _FORESEEN = (EngineError, OSError, MemoryError, RuntimeError)  # at an export
 
 
-def prune(config: RunConfig, folder: Path, session: Session) -> None:
+def prune(config: RunConfig, folder: Path, context: RunContext) -> None:
     """Prune a model in shots, export and verify it, write the report.
 
     Raises:
         EngineError: something that the user can act on.
         RunCancelled: the user has cancelled.
     """
-    config.refuse_contradictions()
+    config.check_consistency()
     run, device = RunFolder(folder), devices.choose(config.model.device)
     destination = run.export_path(config)
     replace = config.export.replace
     check_destination(destination, run, model_paths(config), replace=replace)
-    refuse_what_cannot_fit(config, run.path)
+    check_fits(config, run.path)
     run.create(config)
-    session.begin(run, lambda: devices.memory_in_use(device))
+    context.begin(run, lambda: devices.memory_in_use(device))
     devices.forget_peak_memory()
 
-    patient = prepare(config, session)
-    check_format(config, patient.original, patient.loaded, patient.units, session)
-    session.emit(_run_started(run, patient))
-    baseline = evaluation(patient, session, Stage.BASELINE)
-    session.emit(BaselineEvaluated(baseline))
+    state = prepare(config, context)
+    check_format(config, state.original, state.loaded, state.units, context)
+    context.emit(_run_started(run, state))
+    baseline = evaluation(state, context, Stage.BASELINE)
+    context.emit(BaselineEvaluated(baseline))
 
     allowed = QualityBudget.of(config.pruning, baseline)
-    course = run_shots(patient, allowed, session)
+    course = run_shots(state, allowed, context)
     recipe = Recipe(
         config,
-        patient.goal,
+        state.goal,
         baseline,
         course.shots,
         course.corrected,
         course.stopped_early,
     )
-    report = _finish(patient, recipe, run, session)
-    session.emit(
+    report = _finish(state, recipe, run, context)
+    context.emit(
         RunFinished(report.stopped_early, report.seconds, report.peak_memory_bytes)
     )
 
 
-def prepare(config: RunConfig, session: Session) -> Patient:
+def prepare(config: RunConfig, context: RunContext) -> PruningState:
     """Load the model and the text, and divide the model into what can be removed.
 
     Raises:
         EngineError: something that the user can act on.
     """
-    with session.stage(Stage.LOAD):
+    with context.stage(Stage.LOAD):
         loaded = load_model(config.model)
         model = describe(loaded.model, loaded.source, loaded.stored)
         units = units_of(config.pruning, loaded.model)
         goal = goal_of(config.pruning, model, file_dtype(config, model))
-        refuse_out_of_bounds(goal, config.pruning, model)
+        check_target_in_limits(goal, config.pruning, model)
     if loaded.tokenizer is None:
         words = "There is no tokenizer beside the weights: the export has none either."
-        session.emit(Logged(Level.WARNING, words))
-    with session.stage(Stage.TEXT):
+        context.emit(Logged(Level.WARNING, words))
+    with context.stage(Stage.TEXT):
         vocabulary = vocabulary_of(loaded.model.config)
         windows = load_windows(config.calibration, loaded.tokenizer, vocabulary)
     if windows.found.left_out:
-        session.emit(Logged(Level.INFO, windows.found.left_out))
-    check_windows(config.pruning, windows.calibration, session)
-    gone = {
+        context.emit(Logged(Level.INFO, windows.found.left_out))
+    check_windows(config.pruning, windows.calibration, context)
+    removed = {
         unit.measured.name: torch.zeros(unit.candidates, dtype=torch.bool)
         for unit in units
     }
-    return Patient(config, loaded, windows, units, goal, model, gone)
+    return PruningState(config, loaded, windows, units, goal, model, removed)
 
 
 def _finish(
-    patient: Patient, recipe: Recipe, run: RunFolder, session: Session
+    state: PruningState, recipe: Recipe, run: RunFolder, context: RunContext
 ) -> Report:
     """Export, and put into the report whatever came of it.
 
@@ -153,23 +153,23 @@ def _finish(
         ExportError: what was asked for could not be had; but what was pruned is kept.
     """
     wanted, destination = recipe.config.export, run.export_path(recipe.config)
-    pruned = shrinking.pruned(patient)
+    pruned = shrinking.pruned(state)
     checkpoint = destination
     try:
-        save_probe(patient.loaded, patient.windows.validation, run.probe_path)
+        save_probe(state.loaded, state.windows.validation, run.probe_path)
         if wanted.format not in FOR_TRANSFORMERS:
             # Nothing else can be made of other programs' files.
-            task = Task(pruned, recipe, run, ExportConfig(), run.checkpoint_path)
-            session.emit(export(task, session))
+            task = ExportJob(pruned, recipe, run, ExportConfig(), run.checkpoint_path)
+            context.emit(export(task, context))
             checkpoint = run.checkpoint_path
-        exported = export(Task(pruned, recipe, run, wanted, destination), session)
+        exported = export(ExportJob(pruned, recipe, run, wanted, destination), context)
     except RunCancelled:
         raise
     except Exception as error:  # nothing that was pruned may be lost, whatever it is
         if not run.checkpoint_path.exists():
-            keep(Task(pruned, recipe, run, wanted, run.checkpoint_path))
+            keep(ExportJob(pruned, recipe, run, wanted, run.checkpoint_path))
         kept = run.checkpoint_path
-        run.write_report(_report(patient, recipe, None, kept, session))
+        run.write_report(_report(state, recipe, None, kept, context))
         if not isinstance(error, _FORESEEN):
             raise
         message, hint = f"The export failed: {first_line(error)}.", ""
@@ -180,35 +180,35 @@ def _finish(
             where = f"it can be exported again from {run.path}"
         hint = f"{hint} What was pruned is not lost: {where}.".strip()
         raise ExportError(message, hint) from error
-    session.emit(exported)
-    report = _report(patient, recipe, exported, checkpoint, session)
+    context.emit(exported)
+    report = _report(state, recipe, exported, checkpoint, context)
     run.write_report(report)
     return report
 
 
-def _run_started(run: RunFolder, patient: Patient) -> RunStarted:
-    windows = patient.windows
+def _run_started(run: RunFolder, state: PruningState) -> RunStarted:
+    windows = state.windows
     return RunStarted(
         folder=str(run.path),
-        shots=patient.config.pruning.shots,
-        model=patient.original,
-        device=devices.in_words(patient.loaded.device),
+        shots=state.config.pruning.shots,
+        model=state.original,
+        device=devices.in_words(state.loaded.device),
         calibration_tokens=windows.calibration.numel(),
         validation_tokens=windows.validation.numel(),
     )
 
 
 def _report(
-    patient: Patient,
+    state: PruningState,
     recipe: Recipe,
     exported: Exported | None,
     checkpoint: Path,
-    session: Session,
+    context: RunContext,
 ) -> Report:
-    device = patient.loaded.device
+    device = state.loaded.device
     return Report(
         config=recipe.config,
-        model=patient.original,
+        model=state.original,
         versions=versions(),
         device=devices.in_words(device),
         baseline=recipe.baseline,
@@ -217,7 +217,7 @@ def _report(
         exported=exported,
         checkpoint=str(checkpoint),
         stopped_early=recipe.stopped_early,
-        seconds=session.seconds,
-        seconds_of_stages=dict(session.seconds_of_stages),
+        seconds=context.seconds,
+        seconds_of_stages=dict(context.seconds_of_stages),
         peak_memory_bytes=devices.peak_memory(device),
     )

@@ -13,12 +13,12 @@ from surgeon_engine.api.errors import RoomError
 from surgeon_engine.api.messages.machine import Machine
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.planning.resource_check import (
-    Fit,
-    Fitted,
+    AdjustedConfig,
     Light,
     Resource,
-    fit_of,
-    in_bytes,
+    ResourceCheck,
+    check_resources,
+    format_bytes,
     in_words,
     refusal,
     settings_that_fit,
@@ -38,7 +38,7 @@ _MINUTE, _HOUR = 60, 3600
 
 
 @dataclass(frozen=True, slots=True)
-class Forecast:
+class Preflight:
     """A job, what it is measured against, and how it fits."""
 
     config: RunConfig
@@ -47,17 +47,17 @@ class Forecast:
     free_disk: int
 
     @property
-    def fit(self) -> Fit:
+    def fit(self) -> ResourceCheck:
         """How the job fits."""
-        return fit_of(self.config, self.model, self.machine, self.free_disk)
+        return check_resources(self.config, self.model, self.machine, self.free_disk)
 
     @property
-    def fitted(self) -> Fitted | None:
+    def fitted(self) -> AdjustedConfig | None:
         """The job with settings that fit; None: nothing does."""
         return settings_that_fit(self.config, self.model, self.machine, self.free_disk)
 
 
-def forecast(config: RunConfig, folder: Path, *, with_time: bool = True) -> Forecast:
+def preflight(config: RunConfig, folder: Path, *, with_time: bool = True) -> Preflight:
     """What a run of `config` in `folder` comes to on this machine.
 
     Raises:
@@ -68,22 +68,22 @@ def forecast(config: RunConfig, folder: Path, *, with_time: bool = True) -> Fore
     # holds the model.
     places = (folder, RunFolder(folder).export_path(config))
     free = min(free_bytes(place) for place in places)
-    return Forecast(config, model, machine() if with_time else room(), free)
+    return Preflight(config, model, machine() if with_time else room(), free)
 
 
-def refuse_what_cannot_fit(config: RunConfig, folder: Path) -> None:
+def check_fits(config: RunConfig, folder: Path) -> None:
     """Let no run begin for which there is not enough memory or disk, whatever it does.
 
     Raises:
         RoomError: there is not; with the numbers and what would fit.
     """
-    found = forecast(config, folder, with_time=False)
+    found = preflight(config, folder, with_time=False)
     fit = found.fit
     if fit.room is Light.RED:
         raise RoomError(*refusal(fit, found.fitted))
 
 
-def in_lines(found: Forecast) -> str:
+def in_lines(found: Preflight) -> str:
     """The forecast as a terminal shows it."""
     fit = found.fit
     lines = []
@@ -91,7 +91,9 @@ def in_lines(found: Forecast) -> str:
         if need.what is Resource.TIME:
             amount = f"about {_duration(need.needed)}"
         else:
-            amount = f"{in_bytes(need.needed)} of {in_bytes(need.free or 0)} free"
+            amount = (
+                f"{format_bytes(need.needed)} of {format_bytes(need.free or 0)} free"
+            )
         lines.append(f"{need.what:<12}{amount:<28}{_MARKS[need.light]}")
     fitted = found.fitted
     if fit.room is Light.RED:

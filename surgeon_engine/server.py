@@ -21,8 +21,8 @@ from surgeon_engine.api.client import kill_process_tree
 from surgeon_engine.api.config.run import Device
 from surgeon_engine.api.errors import EngineError
 from surgeon_engine.api.messages.benchmark import (
+    BenchmarkSettings,
     Measured,
-    Settings,
 )
 from surgeon_engine.api.messages.commands import (
     Cancel,
@@ -61,7 +61,7 @@ from surgeon_engine.pipeline import prune
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import (
     RunCancelled,
-    Session,
+    RunContext,
 )
 from surgeon_engine.runtime.speed_probe import machine
 from surgeon_engine.runtime.versions import (
@@ -74,32 +74,32 @@ _NEEDS_MEMORY = (StartRun, ExportRun, MeasureModels, Diagnose)
 
 
 class Engine:
-    """Does one command after the other; `hear` may be called from another thread."""
+    """Does one command after the other; `handle` may be called from another thread."""
 
     def __init__(self, send: Callable[[Envelope], object]) -> None:
         self._send = send
-        self._waiting: queue.Queue[tuple[Command, Session] | None] = queue.Queue()
-        self._sessions: dict[str, Session] = {}  # of what waits or is being done
+        self._waiting: queue.Queue[tuple[Command, RunContext] | None] = queue.Queue()
+        self._sessions: dict[str, RunContext] = {}  # of what waits or is being done
         self._playground = Playground()
 
-    def hear(self, command: Command) -> None:
+    def handle(self, command: Command) -> None:
         """Act on a stop at once, let anything else wait for its turn."""
         if isinstance(command, Cancel | StopAndKeep | Pause | Resume):
-            if session := self._sessions.get(command.run):
-                session.hear(command)
+            if context := self._sessions.get(command.run):
+                context.handle(command)
         else:
-            session = self._sessions[command.run] = Session(command.run, self._send)
+            context = self._sessions[command.run] = RunContext(command.run, self._send)
             if isinstance(command, DownloadModel):
                 # Another process does the work: the engine is free for other things.
-                task = (command, session)
+                task = (command, context)
                 threading.Thread(target=self._carry_out, args=task, daemon=True).start()
             else:
-                self._waiting.put((command, session))
+                self._waiting.put((command, context))
 
     def stop(self) -> None:
         """Cancel all there is to do and end `serve`."""
-        for run, session in tuple(self._sessions.items()):
-            session.hear(Cancel(run=run))
+        for run, context in tuple(self._sessions.items()):
+            context.handle(Cancel(run=run))
         self._waiting.put(None)
 
     def serve(self) -> None:
@@ -110,18 +110,18 @@ class Engine:
             self._carry_out(*task)
         self._playground.close()
 
-    def _carry_out(self, command: Command, session: Session) -> None:
+    def _carry_out(self, command: Command, context: RunContext) -> None:
         try:
-            self._do(command, session)
+            self._do(command, context)
         except RunCancelled:
-            session.emit(Cancelled())
+            context.emit(Cancelled())
         except Exception as error:  # the process boundary: nothing above can help
-            session.emit(failure(error))
+            context.emit(failure(error))
         if isinstance(command, _NEEDS_MEMORY):
             devices.give_memory_back()  # other processes measure and write texts
         del self._sessions[command.run]
 
-    def _next(self) -> tuple[Command, Session] | None:
+    def _next(self) -> tuple[Command, RunContext] | None:
         """What is to be done next; models that nobody asks for a while are given up."""
         if self._playground.is_open:
             try:
@@ -130,14 +130,14 @@ class Engine:
                 self._playground.close()
         return self._waiting.get()
 
-    def _do(self, command: Command, session: Session) -> None:
-        session.check()
+    def _do(self, command: Command, context: RunContext) -> None:
+        context.check()
         if isinstance(command, _NEEDS_MEMORY):
             self._playground.close()
         if isinstance(command, Generate):
-            session.emit(self._playground.generate(command, session))
+            context.emit(self._playground.generate(command, context))
         else:
-            _do(command, session)
+            _do(command, context)
 
 
 def serve_standard_streams() -> None:
@@ -160,39 +160,41 @@ def serve_standard_streams() -> None:
     def listen() -> None:
         decoder = msgspec.json.Decoder(Command)
         for line in sys.stdin.buffer:
-            engine.hear(decoder.decode(line))
+            engine.handle(decoder.decode(line))
         kill_process_tree(os.getpid())
 
     threading.Thread(target=listen, daemon=True).start()
     engine.serve()
 
 
-def _do(command: Command, session: Session) -> None:
+def _do(command: Command, context: RunContext) -> None:
     match command:
         case InspectModel(model=model):
-            session.emit(inspect_model(model))
+            context.emit(inspect_model(model))
         case DownloadModel(source=source):
-            session.emit(download_model(source, session))
+            context.emit(download_model(source, context))
         case DescribeText(calibration=calibration):
-            session.emit(described_text(calibration))
+            context.emit(described_text(calibration))
         case PreviewText(model=model, calibration=calibration):
-            session.emit(preview_text(model, calibration))
+            context.emit(preview_text(model, calibration))
         case StartRun(config=config, folder=folder):
-            prune(config, Path(folder), session)
+            prune(config, Path(folder), context)
         case ExportRun(folder=folder, export=wanted):
-            session.emit(export_again(folder, wanted, session))
+            context.emit(export_again(folder, wanted, context))
         case Diagnose(config=config, folder=folder):
-            session.emit(diagnose(config, Path(folder), session))
+            context.emit(diagnose(config, Path(folder), context))
         case MeasureModels(sources=sources, settings=settings):
-            session.emit(_measured(sources, settings, session))
+            context.emit(_measured(sources, settings, context))
         case ProbeMachine():
-            session.emit(MachineProbed(machine()))
+            context.emit(MachineProbed(machine()))
 
 
-def _measured(sources: Sequence[str], settings: Settings, session: Session) -> Measured:
+def _measured(
+    sources: Sequence[str], settings: BenchmarkSettings, context: RunContext
+) -> Measured:
     turns = settings.turns(len(sources))
-    with session.stage(Stage.MEASUREMENT, total=turns) as step:
-        return measure(sources, settings, session.check, step)
+    with context.stage(Stage.MEASUREMENT, total=turns) as step:
+        return measure(sources, settings, context.check, step)
 
 
 def _ready() -> EngineReady:

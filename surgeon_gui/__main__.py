@@ -20,7 +20,7 @@ from surgeon_gui.base.translation import LANGUAGES
 if TYPE_CHECKING:
     from PySide6.QtWidgets import QApplication
 
-    from surgeon_engine.api.client import EngineLink
+    from surgeon_engine.api.client import EngineClient
     from surgeon_gui.base.settings import Settings
     from surgeon_gui.window.main_window import MainWindow
 
@@ -69,8 +69,8 @@ def _make_window(
     application: QApplication, settings: Settings, options: argparse.Namespace
 ) -> MainWindow:
     from surgeon_engine.api.client import (
-        ProcessLink,
-        ThreadLink,
+        EngineProcess,
+        EngineThreadClient,
     )
     from surgeon_gui.app import (
         ExceptionRelay,
@@ -80,8 +80,10 @@ def _make_window(
     from surgeon_gui.window.main_window import MainWindow
 
     SystemTheme(application, settings)
-    make_link: type[EngineLink] = ThreadLink if options.in_process else ProcessLink
-    engine = EngineThread(make_link)
+    make_client: type[EngineClient] = (
+        EngineThreadClient if options.in_process else EngineProcess
+    )
+    engine = EngineThread(make_client)
     engine.start()  # warms up while the window is being made
     window = MainWindow(engine, settings, options.run_dir)
     relay = ExceptionRelay(window)

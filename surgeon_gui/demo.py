@@ -144,7 +144,7 @@ def _why_never(state: AppState) -> str:
     from surgeon_gui.state.app import Engine
 
     problem = state.inspection.problem
-    if state.engine is Engine.GONE:
+    if state.engine is Engine.UNAVAILABLE:
         problem = state.notice or problem
     if problem is not None:
         return f"{problem.message} {problem.hint}\n{problem.details}".strip()

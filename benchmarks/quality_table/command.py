@@ -33,7 +33,7 @@ from . import machine, measuring
 from .plan import Base, chosen, read_plan, runs_of
 from .results import Results
 from .tables import Heading, as_csv, markdown
-from .texts import ReadyRun, Texts, refuse_equal_seeds
+from .texts import ReadyRun, Texts, check_seeds_differ
 
 _FAILED = 1
 _INTERRUPTED = 130  # what a shell says of Ctrl-C
@@ -95,7 +95,7 @@ def _measure(options: argparse.Namespace, folder: Path) -> int:
     summary = inspect_model(base.model).model
     texts = Texts(base.model, folder)
     runs = [texts.ready(run) for run in planned]
-    refuse_equal_seeds(runs)
+    check_seeds_differ(runs)
     results = Results(_with_ending(options.out, ".jsonl"))
     heading = Heading(
         summary.name, summary.parameters, options.plan.stem, base.model.dtype
@@ -106,7 +106,7 @@ def _measure(options: argparse.Namespace, folder: Path) -> int:
     place = measuring.Place(
         folder,
         machine.in_words(base.model.device),
-        machine.versions_in_words(),
+        machine.describe_versions(),
         machine.engine_digest(),
     )
     _write_tables(options.out, heading, runs, results)

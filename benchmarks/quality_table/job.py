@@ -34,13 +34,13 @@ from surgeon_engine.api.messages.run import (
     Stage,
 )
 from surgeon_engine.pipeline import prepare
-from surgeon_engine.pruning.state import Patient
+from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.recovery.correction import correct
 from surgeon_engine.runtime import devices
-from surgeon_engine.runtime.run_context import Session
+from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.runtime.versions import without_progress_bars
 from surgeon_engine.shots.shot import (
-    Round,
+    ShotPlan,
     evaluation,
     run_shot,
 )
@@ -90,21 +90,21 @@ def messages(task: Task) -> Iterator[Message]:
 
 def _shots(task: Task) -> Iterator[ShotDone]:
     devices.forget_peak_memory()
-    session = Session("", _say_warning)
-    patient = prepare(task.config, session)
-    dense = evaluation(patient, session, Stage.BASELINE)
+    context = RunContext("", _say_warning)
+    state = prepare(task.config, context)
+    dense = evaluation(state, context, Stage.BASELINE)
     last, seconds = None, 0.0
     for number, planned in enumerate(task.shots, 1):
-        shot = run_shot(patient, Round(number, planned.share, last), session)
+        shot = run_shot(state, ShotPlan(number, planned.share, last), context)
         last, seconds = shot.damping, seconds + shot.seconds
-        with _ended(patient, task, planned, session) as corrected:
+        with _ended(state, task, planned, context) as corrected:
             yield ShotDone(
                 planned,
                 shot,
                 corrected,
                 dense.perplexity,
                 seconds + (corrected.seconds if corrected else 0),
-                devices.peak_memory(patient.loaded.device),
+                devices.peak_memory(state.loaded.device),
             )
 
 
@@ -115,7 +115,7 @@ def _say_warning(envelope: Envelope) -> None:
 
 @contextmanager
 def _ended(
-    patient: Patient, task: Task, planned: PlannedShot, session: Session
+    state: PruningState, task: Task, planned: PlannedShot, context: RunContext
 ) -> Iterator[Corrected | None]:
     """The model as if the run ended here, in a file if it is to be measured.
 
@@ -126,33 +126,33 @@ def _ended(
         yield None
         return
     weights = Path(task.weights)
-    if not (patient.config.pruning.is_corrected and planned.is_corrected):
-        _save_weights(patient, weights)
+    if not (state.config.pruning.is_corrected and planned.is_corrected):
+        _save_weights(state, weights)
         yield None
         return
     kept = weights.with_suffix(".kept")
-    _save_weights(patient, kept)  # in memory they would count as the method's
-    corrected = _corrected(patient, session)
-    _save_weights(patient, weights)
+    _save_weights(state, kept)  # in memory they would count as the method's
+    corrected = _corrected(state, context)
+    _save_weights(state, weights)
     yield corrected
     values = torch.load(kept, weights_only=True, map_location="cpu", mmap=True)
-    patient.loaded.model.load_state_dict(values, strict=False)
+    state.loaded.model.load_state_dict(values, strict=False)
 
 
-def _corrected(patient: Patient, session: Session) -> Corrected:
+def _corrected(state: PruningState, context: RunContext) -> Corrected:
     begun = time.monotonic()
-    steps = correct(patient, session)
-    found = evaluation(patient, session, Stage.EVALUATION)
+    steps = correct(state, context)
+    found = evaluation(state, context, Stage.EVALUATION)
     seconds = time.monotonic() - begun
     return Corrected(steps.lengths, steps.loss_before, steps.loss_after, found, seconds)
 
 
-def _save_weights(patient: Patient, path: Path) -> None:
+def _save_weights(state: PruningState, path: Path) -> None:
     """Write what pruning may have changed; unlike safetensors without a copy of it."""
     torch.save(
         {
             f"{layer.name}.{name}": parameter.detach().cpu()
-            for layer in patient.loaded.layers
+            for layer in state.loaded.layers
             for name, parameter in layer.module.named_parameters()
         },
         path,

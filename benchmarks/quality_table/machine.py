@@ -32,7 +32,7 @@ def in_words(device: Device) -> str:
     return f"{words}, computing on {devices.in_words(used)} ({gib:.0f} GiB)"
 
 
-def versions_in_words() -> str:
+def describe_versions() -> str:
     """Of the libraries and of the system."""
     named = [f"{name} {version}" for name, version in versions().items()]
     return ", ".join([*named, platform.platform(terse=True)])

@@ -94,11 +94,11 @@ def messages_of(task: job.Task) -> Generator[job.Message]:
     )
     decoder = msgspec.json.Decoder(job.Message)
     try:
-        _tell(process, msgspec.json.encode(task))
+        _report(process, msgspec.json.encode(task))
         assert process.stdout is not None
         for line in process.stdout:
             yield decoder.decode(line)
-            _tell(process, b"")
+            _report(process, b"")
         if code := process.wait():
             words = f"signal {-code}" if code < 0 else f"exit code {code}"
             yield job.JobFailed(f"Its process ended with {words}.")
@@ -107,7 +107,7 @@ def messages_of(task: job.Task) -> Generator[job.Message]:
         process.communicate()
 
 
-def _tell(process: subprocess.Popen[bytes], line: bytes) -> None:
+def _report(process: subprocess.Popen[bytes], line: bytes) -> None:
     assert process.stdin is not None
     try:
         process.stdin.write(line + b"\n")

@@ -186,7 +186,7 @@ def _runs_of_job(job: Job, defaults: Defaults, base: Base, seed: int) -> list[Ru
         "pruning": {**defaults.pruning, **job.pruning},
     }
     config = config_from_toml(msgspec.toml.encode(parts).decode())
-    _refuse_unmeasurable(config.pruning)
+    _check_measurable(config.pruning)
     sparsities = defaults.sparsities if job.sparsities is None else job.sparsities
     separate = defaults.separate if job.separate is None else job.separate
     corrected = job.corrected or defaults.corrected
@@ -201,7 +201,7 @@ def _runs_of_job(job: Job, defaults: Defaults, base: Base, seed: int) -> list[Ru
 
     if not sparsities:
         return [run(config.pruning.sparsity)]
-    _refuse_contradiction(parts["pruning"], sparsities, separate)
+    _check_contradiction(parts["pruning"], sparsities, separate)
     if separate:
         return [run(sparsity) for sparsity in sparsities]
     return [run(sparsities[-1], len(sparsities))]
@@ -227,7 +227,7 @@ def _ending_at(
     )
 
 
-def _refuse_unmeasurable(pruning: PruningConfig) -> None:
+def _check_measurable(pruning: PruningConfig) -> None:
     if pruning.target is not Target.PRUNABLE_SHARE or pruning.perplexity_rise:
         raise ConfigError(
             "The columns of the table are shares of the prunable weights.",
@@ -235,7 +235,7 @@ def _refuse_unmeasurable(pruning: PruningConfig) -> None:
         )
 
 
-def _refuse_contradiction(
+def _check_contradiction(
     pruning: Mapping[str, Any], sparsities: tuple[float, ...], separate: bool
 ) -> None:
     if list(sparsities) != sorted(set(sparsities)) or sparsities[0] <= 0:

@@ -141,7 +141,7 @@ class Texts:
         return hashlib.sha256(msgspec.json.encode(all_of_it)).hexdigest()[:_DIGITS]
 
 
-def refuse_equal_seeds(runs: Sequence[ReadyRun]) -> None:
+def check_seeds_differ(runs: Sequence[ReadyRun]) -> None:
     """Refuse seeds that change nothing: their spread would be zero and mean nothing.
 
     Raises:
@@ -172,24 +172,24 @@ def digest_of_files(paths: Sequence[Path]) -> str:
 
 def _drawn(windows: Tensor, config: CalibrationConfig, given: frozenset[str]) -> Tensor:
     """As many windows as were asked for, drawn by the seed; all if none were."""
-    _refuse_other_length(windows, config, given)
+    _check_length(windows, config, given)
     if "windows" not in given or config.windows == len(windows):
         return windows
-    _refuse_too_few(windows, config.windows)
+    _check_enough(windows, config.windows)
     generator = torch.Generator().manual_seed(config.seed)
     return windows[torch.randperm(len(windows), generator=generator)[: config.windows]]
 
 
 def _first(windows: Tensor, config: CalibrationConfig, given: frozenset[str]) -> Tensor:
     """As many windows as were asked for, the same for every seed."""
-    _refuse_other_length(windows, config, given)
+    _check_length(windows, config, given)
     if "validation_windows" not in given:
         return windows
-    _refuse_too_few(windows, config.validation_windows)
+    _check_enough(windows, config.validation_windows)
     return windows[: config.validation_windows]
 
 
-def _refuse_too_few(windows: Tensor, wanted: int) -> None:
+def _check_enough(windows: Tensor, wanted: int) -> None:
     if wanted > len(windows):
         raise CalibrationError(
             f"The token file holds {len(windows):,} windows, not {wanted:,}.",
@@ -197,7 +197,7 @@ def _refuse_too_few(windows: Tensor, wanted: int) -> None:
         )
 
 
-def _refuse_other_length(
+def _check_length(
     windows: Tensor, config: CalibrationConfig, given: frozenset[str]
 ) -> None:
     length = windows.shape[1]

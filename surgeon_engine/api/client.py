@@ -29,10 +29,10 @@ ENGINE_COMMAND = (sys.executable, "-m", "surgeon_engine", "serve")
 # Threads of torch that wait do not spin: on two cores with other work on them a shot
 # takes half as long, on idle ones a quarter longer for the smallest models only.
 _POLITE = {"OMP_WAIT_POLICY": "PASSIVE"}
-_LAST_WORDS = 4000  # characters of the engine's error output that are kept
+_STDERR_TAIL = 4000  # characters of the engine's error output that are kept
 
 
-class EngineLink(Protocol):
+class EngineClient(Protocol):
     """One engine, wherever it runs."""
 
     def send(self, command: Command) -> None:
@@ -45,14 +45,14 @@ class EngineLink(Protocol):
     def ended(self) -> bool:
         """Whether the engine is gone and all its events have been received."""
 
-    def how_it_ended(self) -> tuple[str, str]:
+    def exit_reason(self) -> tuple[str, str]:
         """Why the engine is gone, in a sentence, and its last words."""
 
     def kill(self) -> None:
         """End the engine and whatever it started, at once."""
 
 
-class ProcessLink:
+class EngineProcess:
     """An engine in a process of its own."""
 
     def __init__(self, command: tuple[str, ...] = ENGINE_COMMAND) -> None:
@@ -72,7 +72,7 @@ class ProcessLink:
         self._events: queue.Queue[Envelope | None] = queue.Queue()
         self._writing = threading.Lock()
         self._ended = False
-        self._last_words = ""
+        self._stderr_tail = ""
         self._garbled = ""  # a line that was no event
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -109,13 +109,13 @@ class ProcessLink:
         """See `EngineLink.ended`."""
         return self._ended
 
-    def how_it_ended(self) -> tuple[str, str]:
-        """See `EngineLink.how_it_ended`."""
+    def exit_reason(self) -> tuple[str, str]:
+        """See `EngineLink.exit_reason`."""
         code = self._process.wait()
-        self._keep_last_words()
+        self._keep_stderr_tail()
         if self._garbled:
             return "The engine sent a line that is no event.", self._garbled
-        return _exit_in_words(code), self._last_words
+        return _describe_exit(code), self._stderr_tail
 
     def kill(self) -> None:
         """See `EngineLink.kill`."""
@@ -133,16 +133,16 @@ class ProcessLink:
                     stream.close()
                 except BrokenPipeError:
                     pass  # a half-sent command was still in the buffer
-        self._keep_last_words()
+        self._keep_stderr_tail()
         self._ended = True
 
-    def _keep_last_words(self) -> None:
+    def _keep_stderr_tail(self) -> None:
         if self._errors.closed:
             return
         with self._errors as errors:
             size = errors.seek(0, 2)
-            errors.seek(max(0, size - _LAST_WORDS))
-            self._last_words = errors.read().decode(errors="replace")
+            errors.seek(max(0, size - _STDERR_TAIL))
+            self._stderr_tail = errors.read().decode(errors="replace")
 
     def _read(self) -> None:
         assert self._process.stdout is not None
@@ -158,7 +158,7 @@ class ProcessLink:
         self._events.put(None)
 
 
-class ThreadLink:
+class EngineThreadClient:
     """The same engine in a thread of this process: for debugging.
 
     It loads torch into the caller's process, so it is imported by name and only here.
@@ -173,7 +173,7 @@ class ThreadLink:
 
     def send(self, command: Command) -> None:
         """See `EngineLink.send`."""
-        self._engine.hear(command)
+        self._engine.handle(command)
 
     def receive(self, timeout: float) -> Envelope | None:
         """See `EngineLink.receive`."""
@@ -187,8 +187,8 @@ class ThreadLink:
         """See `EngineLink.ended`."""
         return not self._thread.is_alive() and self._events.empty()
 
-    def how_it_ended(self) -> tuple[str, str]:
-        """See `EngineLink.how_it_ended`."""
+    def exit_reason(self) -> tuple[str, str]:
+        """See `EngineLink.exit_reason`."""
         return "The engine's thread has ended.", ""
 
     def kill(self) -> None:
@@ -212,7 +212,7 @@ def kill_process_tree(pid: int) -> None:
     psutil.wait_procs(family[:-1], timeout=5)
 
 
-def _exit_in_words(code: int) -> str:
+def _describe_exit(code: int) -> str:
     if code == -getattr(signal, "SIGKILL", 0) != 0:
         return "The engine was killed by the system, most likely for want of memory."
     if code < 0:

@@ -33,14 +33,14 @@ _SECONDS_BETWEEN_LOOKS = 0.05
 _R = TypeVar("_R", bound=msgspec.Struct)
 
 
-class Refused(msgspec.Struct, frozen=True, tag=True):
+class RequestFailed(msgspec.Struct, frozen=True, tag=True):
     """It cannot be done: an `EngineError` in words."""
 
     message: str
     hint: str
 
 
-class Child:
+class SubprocessClient:
     """One model in a process of its own; as a context, it ends with it.
 
     `replies` is the union of what the process can answer, `doing` says in its errors
@@ -74,7 +74,7 @@ class Child:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
-    def __enter__(self) -> Child:
+    def __enter__(self) -> SubprocessClient:
         return self
 
     def __exit__(
@@ -105,18 +105,18 @@ class Child:
                 continue
         self._is_asked = False
         if line is None:
-            raise self._failure(self._how_it_ended())
+            raise self._failure(self._exit_reason())
         try:
             reply = self._decoder.decode(line)
         except msgspec.MsgspecError:
             said = line.decode(errors="replace").strip()
             raise self._failure(f'its process said "{said}"') from None
-        if isinstance(reply, Refused):
+        if isinstance(reply, RequestFailed):
             raise ModelError(reply.message, reply.hint)
         assert isinstance(reply, answer)
         return reply
 
-    def settles(self, seconds: float) -> bool:
+    def wait_until_idle(self, seconds: float) -> bool:
         """Whether it is free for another request, within so many seconds at most.
 
         What it still has to say to a request that nobody waits for is dropped.
@@ -161,7 +161,7 @@ class Child:
             "smaller model.",
         )
 
-    def _how_it_ended(self) -> str:
+    def _exit_reason(self) -> str:
         """The last line of its complaints, or how it came to its end."""
         code = self._process.wait()
         self._errors.seek(0)

@@ -150,7 +150,7 @@ class RunFolder:
             RunFolderError: there is something at the path already, or it cannot be
                 written.
         """
-        refuse_occupied(self.path, RunFolderError)
+        check_not_occupied(self.path, RunFolderError)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             write_atomically(self.config_path, config_to_toml(config).encode())
@@ -221,7 +221,7 @@ def free_bytes(path: Path) -> int:
     return shutil.disk_usage(there).free
 
 
-def refuse_occupied(path: Path, error: type[EngineError]) -> None:
+def check_not_occupied(path: Path, error: type[EngineError]) -> None:
     """Raise `error` if there is a file, or a folder with something in it, at `path`."""
     if path.is_dir() and not any(path.iterdir()):
         return

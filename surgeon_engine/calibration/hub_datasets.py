@@ -30,7 +30,7 @@ def config_names(name: HubName) -> tuple[str, ...]:
     Raises:
         CalibrationError: it cannot be reached or read.
     """
-    with _in_words(name):
+    with _join_names(name):
         found = datasets.get_dataset_config_names(_location(name), **_revision(name))
         return tuple(found)
 
@@ -41,7 +41,7 @@ def split_names(name: HubName, config: str) -> tuple[str, ...]:
     Raises:
         CalibrationError: as for `config_names`.
     """
-    with _in_words(name):
+    with _join_names(name):
         found = datasets.get_dataset_split_names(
             _location(name), config or None, **_revision(name)
         )
@@ -59,7 +59,7 @@ def chosen_config(name: HubName, wanted: str) -> str:
         return _one_of(name, "configuration", wanted, found)
     if len(found) > 1 and "default" not in found:
         raise CalibrationError(
-            f"{name.spoken} has several configurations, and none was chosen.",
+            f"{name.display_name} has several configurations, and none was chosen.",
             f"Choose one: {_listed(found)}.",
         )
     return "default" if "default" in found else (found or ("",))[0]
@@ -84,7 +84,7 @@ def first_rows(
     Raises:
         CalibrationError: it cannot be reached or read, or has no rows.
     """
-    with _in_words(name):
+    with _join_names(name):
         table = datasets.load_dataset(
             _location(name),
             config or None,
@@ -95,7 +95,8 @@ def first_rows(
         rows = list(itertools.islice(table, most))
     if not rows:
         raise CalibrationError(
-            f"The split {split} of {name.spoken} has no rows.", "Choose another split."
+            f"The split {split} of {name.display_name} has no rows.",
+            "Choose another split.",
         )
     return rows
 
@@ -108,7 +109,8 @@ def _one_of(name: HubName, kind: str, wanted: str, found: Sequence[str]) -> str:
     if wanted in found:
         return wanted
     raise CalibrationError(
-        f"{name.spoken} has no {kind} {wanted!r}.", f"Choose one: {_listed(found)}."
+        f"{name.display_name} has no {kind} {wanted!r}.",
+        f"Choose one: {_listed(found)}.",
     )
 
 
@@ -118,7 +120,7 @@ def _listed(names: Sequence[str], most: int = 12) -> str:
 
 
 @contextmanager
-def _in_words(name: HubName) -> Iterator[None]:
+def _join_names(name: HubName) -> Iterator[None]:
     """Whatever goes wrong inside becomes a sentence.
 
     Raises:
@@ -130,14 +132,15 @@ def _in_words(name: HubName) -> Iterator[None]:
         raise
     except (httpx2.TransportError, ConnectionError, OfflineModeIsEnabled) as error:
         raise CalibrationError(
-            f"The data set {name.spoken} cannot be reached: {type(error).__name__}.",
+            f"The data set {name.display_name} cannot be reached: "
+            f"{type(error).__name__}.",
             "Check the network connection, or choose a text file.",
         ) from error
     except datasets.exceptions.DatasetNotFoundError as error:
         is_gated = "gated" in str(error)
         why = "is gated" if is_gated else "does not exist, or is private"
         raise CalibrationError(
-            f"The data set {name.spoken} {why}.",
+            f"The data set {name.display_name} {why}.",
             "Agree to its terms on its page, then log in with `hf auth login`."
             if is_gated
             else "Check the spelling. If it is private, log in with `hf auth login`.",
@@ -145,12 +148,13 @@ def _in_words(name: HubName) -> Iterator[None]:
     except HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else 0
         raise CalibrationError(
-            f"The Hub refuses to give the data set {name.spoken} (HTTP {status}).",
+            f"The Hub refuses to give the data set {name.display_name} "
+            f"(HTTP {status}).",
             "Try again later, or look at its page there.",
         ) from error
     except (ValueError, RuntimeError, OSError, KeyError, TypeError) as error:
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CalibrationError(
-            f"The data set {name.spoken} cannot be read: {line.rstrip('.')}.",
+            f"The data set {name.display_name} cannot be read: {line.rstrip('.')}.",
             "Choose another one, or another configuration or split.",
         ) from error

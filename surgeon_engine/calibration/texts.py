@@ -183,12 +183,12 @@ def _from_hub(name: HubName, source: TextSource) -> Documents:
     split = hub_datasets.chosen_split(name, source.split, splits)
     rows = hub_datasets.first_rows(name, config, split, source.rows)
     column = tables.chosen_column(
-        name.spoken,
+        name.display_name,
         tables.text_columns(rows),
         source.column,
         may_differ=source.column_may_differ,
     )
-    texts = tables.checked_texts(name.spoken, (row.get(column) for row in rows))
+    texts = tables.checked_texts(name.display_name, (row.get(column) for row in rows))
     return Documents(texts, column)
 
 
@@ -202,7 +202,7 @@ def _described_dataset(name: HubName, source: TextSource) -> TextDescribed:
     return TextDescribed(
         source.name,
         columns,
-        tables.chosen_column(name.spoken, columns, ""),
+        tables.chosen_column(name.display_name, columns, ""),
         configs,
         splits,
         split,

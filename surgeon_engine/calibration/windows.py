@@ -112,7 +112,7 @@ def load_windows(
         rest = reader.draw(other, "validation", held_out)
     validation = reader.held_out(calibration, rest)
     for windows in (calibration, validation):
-        _refuse_unfit(windows, vocabulary)
+        _check_usable(windows, vocabulary)
     return TokenWindows(calibration, validation, other.in_words, reader.found)
 
 
@@ -286,7 +286,7 @@ def _are_windows(tokens: np.ndarray) -> bool:
     )
 
 
-def _refuse_unfit(windows: Tensor, vocabulary: Vocabulary) -> None:
+def _check_usable(windows: Tensor, vocabulary: Vocabulary) -> None:
     """Ids outside the vocabulary or too long a window would fail deep in the model."""
     low, high = int(windows.min()), int(windows.max())
     if low < 0 or high >= vocabulary.size:

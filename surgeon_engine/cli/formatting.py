@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from surgeon_engine.api.config.export import DESCRIPTIONS
-from surgeon_engine.api.config.pruning import in_words
+from surgeon_engine.api.config.pruning import display_name
 from surgeon_engine.api.messages.events import (
     Event,
     Logged,
@@ -19,7 +19,7 @@ from surgeon_engine.api.messages.run import (
     StageStarted,
 )
 from surgeon_engine.api.messages.sources import Downloading, ModelSummary
-from surgeon_engine.api.planning.resource_check import in_bytes
+from surgeon_engine.api.planning.resource_check import format_bytes
 from surgeon_engine.api.run_folder import Report
 
 
@@ -47,7 +47,7 @@ def line_of(event: Event) -> str:
         case Exported():
             return _exported(event)
         case RunFinished(seconds=seconds, peak_memory_bytes=peak):
-            return f"done in {seconds:.0f} s, peak memory {in_bytes(peak)}"
+            return f"done in {seconds:.0f} s, peak memory {format_bytes(peak)}"
         case Downloading(done=done, total=total) if total:
             return f"  {done / 1e6:,.1f} of {total / 1e6:,.1f} MB"
         case Logged(level=level, message=message):
@@ -94,7 +94,7 @@ def described(model: ModelSummary) -> str:
     ]
     lines.append("  structures")
     lines += [
-        f"    {in_words(support.structure):<24}{support.reason or 'yes'}"
+        f"    {display_name(support.structure):<24}{support.reason or 'yes'}"
         for support in model.structures
     ]
     return "\n".join(lines)

@@ -37,7 +37,7 @@ from surgeon_engine.api.errors import (
     EngineError,
 )
 from surgeon_engine.api.messages.benchmark import (
-    Settings,
+    BenchmarkSettings,
     table,
 )
 from surgeon_engine.api.messages.benchmark import in_words as in_words_measured
@@ -47,7 +47,7 @@ from surgeon_engine.api.messages.events import (
     Envelope,
 )
 from surgeon_engine.api.messages.run import ShotFinished
-from surgeon_engine.api.model_info.source_names import understood
+from surgeon_engine.api.model_info.source_names import parse_hub_source
 from surgeon_engine.api.planning.resource_check import Light
 from surgeon_engine.api.run_folder import (
     RunFolder,
@@ -172,19 +172,19 @@ def _parser() -> argparse.ArgumentParser:
     measure.add_argument(
         "--rounds",
         type=int,
-        default=Settings().rounds,
+        default=BenchmarkSettings().rounds,
         help="that count (default: %(default)s)",
     )
     measure.add_argument(
         "--prompt-tokens",
         type=int,
-        default=Settings().prompt_tokens,
+        default=BenchmarkSettings().prompt_tokens,
         help="of the prompt that is read (default: %(default)s)",
     )
     measure.add_argument(
         "--generated-tokens",
         type=int,
-        default=Settings().generated_tokens,
+        default=BenchmarkSettings().generated_tokens,
         help="that are generated in a round (default: %(default)s)",
     )
     measure.add_argument("--threads", type=int, default=0, help="default: all cores")
@@ -210,11 +210,11 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace) -> int:
     config = read_config(options.job)
     from surgeon_engine.pipeline import prune
-    from surgeon_engine.runtime.run_context import Session
+    from surgeon_engine.runtime.run_context import RunContext
     from surgeon_engine.runtime.versions import without_progress_bars
     from surgeon_engine.server import failure
 
-    _refuse_wrong_stop(options.stop_after, config.pruning)
+    _check_stop_after(options.stop_after, config.pruning)
     without_progress_bars()
     if options.name:
         folder = options.run_dir / options.name
@@ -225,21 +225,21 @@ def _run(options: argparse.Namespace) -> int:
         _show(envelope)
         event = envelope.event
         if isinstance(event, ShotFinished) and event.shot == options.stop_after:
-            session.hear(StopAndKeep(run=folder.name))
+            context.handle(StopAndKeep(run=folder.name))
 
-    session = Session(folder.name, show)
+    context = RunContext(folder.name, show)
     try:
-        prune(config, folder, session)
+        prune(config, folder, context)
     except KeyboardInterrupt:
-        session.emit(Cancelled())
+        context.emit(Cancelled())
         raise
     except Exception as error:
-        session.emit(failure(error))
+        context.emit(failure(error))
         raise
     return 0
 
 
-def _refuse_wrong_stop(stop_after: int | None, pruning: PruningConfig) -> None:
+def _check_stop_after(stop_after: int | None, pruning: PruningConfig) -> None:
     # A quality limit makes more and smaller steps: nobody knows how many.
     most = math.inf if pruning.perplexity_rise else pruning.shots
     if stop_after is not None and not 1 <= stop_after <= most:
@@ -252,22 +252,22 @@ def _refuse_wrong_stop(stop_after: int | None, pruning: PruningConfig) -> None:
 
 def _estimate(options: argparse.Namespace) -> int:
     config = read_config(options.job)
-    config.refuse_contradictions()
-    from surgeon_engine.api.planning.limits import refuse_out_of_bounds
+    config.check_consistency()
+    from surgeon_engine.api.planning.limits import check_target_in_limits
     from surgeon_engine.api.planning.target_size import (
         file_dtype,
         goal_of,
     )
     from surgeon_engine.preflight import (
-        forecast,
         in_lines,
+        preflight,
     )
     from surgeon_engine.runtime.versions import without_progress_bars
 
     without_progress_bars()
-    found = forecast(config, options.run_dir / "estimate")
+    found = preflight(config, options.run_dir / "estimate")
     goal = goal_of(config.pruning, found.model, file_dtype(config, found.model))
-    refuse_out_of_bounds(goal, config.pruning, found.model)
+    check_target_in_limits(goal, config.pruning, found.model)
     _say(in_lines(found))
     return 0 if found.fit.room is not Light.RED else 1
 
@@ -283,10 +283,10 @@ def _inspect(options: argparse.Namespace) -> int:
 
 def _download(options: argparse.Namespace) -> int:
     from surgeon_engine.hub.download import download_model
-    from surgeon_engine.runtime.run_context import Session
+    from surgeon_engine.runtime.run_context import RunContext
 
-    source = understood(options.model) or options.model
-    downloaded = download_model(source, Session("download", _show))
+    source = parse_hub_source(options.model) or options.model
+    downloaded = download_model(source, RunContext("download", _show))
     _say(f"{source} is in {downloaded.folder}")
     return 0
 
@@ -301,7 +301,7 @@ def _export(options: argparse.Namespace) -> int:
         _say(offers(RunFolder(options.run).read_report()))
         return 0
     from surgeon_engine.export.export import export_again
-    from surgeon_engine.runtime.run_context import Session
+    from surgeon_engine.runtime.run_context import RunContext
     from surgeon_engine.runtime.versions import without_progress_bars
 
     without_progress_bars()
@@ -312,15 +312,15 @@ def _export(options: argparse.Namespace) -> int:
         options.shard_gigabytes,
         options.replace,
     )
-    session = Session("export", _show)
-    _say(line_of(export_again(str(options.run), wanted, session)))
+    context = RunContext("export", _show)
+    _say(line_of(export_again(str(options.run), wanted, context)))
     return 0
 
 
 def _measure(options: argparse.Namespace) -> int:
     from surgeon_engine.measurement.measure import measure
 
-    settings = Settings(
+    settings = BenchmarkSettings(
         rounds=options.rounds,
         prompt_tokens=options.prompt_tokens,
         generated_tokens=options.generated_tokens,

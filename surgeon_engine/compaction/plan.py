@@ -79,7 +79,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Pruned:
+class PrunedModel:
     """A pruned model: zeros where weights went, and what has gone as a whole."""
 
     loaded: LoadedModel
@@ -93,15 +93,15 @@ def read_config(path: Path) -> dict[str, object]:
         return config
 
 
-def plan_of(units: Iterable[Unit], gone: Mapping[str, Tensor]) -> Plan:
+def plan_of(units: Iterable[Unit], removed: Mapping[str, Tensor]) -> Plan:
     """What stays of `units`; of each only if something is gone."""
     groups: list[KeptGroups] = []
     layers: list[KeptPart] = []
     for unit in units:
-        is_gone = gone[unit.measured.name]
-        if not bool(is_gone.any()):
+        is_removed = removed[unit.measured.name]
+        if not bool(is_removed.any()):
             continue
-        stays = ~is_gone.cpu()
+        stays = ~is_removed.cpu()
         match unit:
             case CoupledUnit(coupled=coupled):
                 groups.append(KeptGroups(coupled, _where(stays)))

@@ -28,7 +28,7 @@ from surgeon_engine.api.model_info.header import PLAN_FILE
 from surgeon_engine.compaction.config_values import decoded
 from surgeon_engine.compaction.plan import (
     Plan,
-    Pruned,
+    PrunedModel,
     load_plan,
     read_config,
 )
@@ -105,7 +105,7 @@ def load_compact(folder: Path, dtype: torch.dtype | None = None) -> PreTrainedMo
     return model.eval().requires_grad_(False)
 
 
-def restore(folder: Path, name: str) -> Pruned:
+def restore(folder: Path, name: str) -> PrunedModel:
     """The pruned model of the checkpoint in `folder`, with zeros where weights went.
 
     `name` is that of the model, for people.
@@ -138,7 +138,7 @@ def restore(folder: Path, name: str) -> Pruned:
         find_blocks(model),
         prunable_layers(model),
     )
-    return Pruned(loaded, plan)
+    return PrunedModel(loaded, plan)
 
 
 def filled(

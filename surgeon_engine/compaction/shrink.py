@@ -1,7 +1,7 @@
 """A masked model and its plan in, a compact model out: the same function, less of it.
 
-Nothing is copied here: a `Piece` says which rows and columns of a tensor in memory
-stand in the export, and is cut out when it is written. What is left of the layers is
+Nothing is copied here: a `TensorSlice` says which rows and columns of a tensor in
+memory stand in the export, and is cut out when it is written. What is left of the layers is
 described in words of the config, which `compact_layers` reads when the model is built.
 """
 
@@ -49,7 +49,7 @@ _HEADS = ("num_attention_heads", "num_key_value_heads", "num_kv_heads")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Piece:
+class TensorSlice:
     """What stays of a tensor in memory."""
 
     whole: Tensor
@@ -91,7 +91,7 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Compact:
+class CompactModel:
     """A model whose removed parts are really gone.
 
     Pieces have the names that the tensors have in the compact model; tied ones stand
@@ -100,7 +100,7 @@ class Compact:
 
     model: PreTrainedModel  # of full size
     plan: Plan
-    pieces: dict[str, Piece]
+    pieces: dict[str, TensorSlice]
     parts: dict[str, Any]  # what `compact_layers` is told of rows and columns
 
     @property
@@ -134,9 +134,9 @@ class Compact:
         return added
 
 
-def compact(model: PreTrainedModel, plan: Plan) -> Compact:
+def compact(model: PreTrainedModel, plan: Plan) -> CompactModel:
     """What stays of a masked `model`."""
-    pieces = whole_pieces(model)
+    pieces = whole_slices(model)
     described: dict[str, Any] = {}
     for each in plan.groups:
         _cut_groups(each, model, pieces)
@@ -148,8 +148,8 @@ def compact(model: PreTrainedModel, plan: Plan) -> Compact:
         for part in parts:
             _cut_part(part, pieces)
         for name, kept in shared.items():
-            pieces[f"{name}.kept_inputs"] = Piece(kept)
-    return Compact(model, plan, pieces, described)
+            pieces[f"{name}.kept_inputs"] = TensorSlice(kept)
+    return CompactModel(model, plan, pieces, described)
 
 
 def compact_model(model: PreTrainedModel, plan: Plan) -> PreTrainedModel:
@@ -179,7 +179,7 @@ def shrink_in_place(model: PreTrainedModel, plan: Plan) -> None:
         _fill(blocks[index], f"{path}.{index}.", pieces)
 
 
-def _fill(block: nn.Module, prefix: str, pieces: dict[str, Piece]) -> None:
+def _fill(block: nn.Module, prefix: str, pieces: dict[str, TensorSlice]) -> None:
     """Move what stays to where it stands in `block`, out of `pieces`.
 
     The elements of a list move to its front, first to last: none is overwritten before
@@ -229,13 +229,13 @@ def head_size(config: PretrainedConfig) -> int:
     return int(stated or config.hidden_size // config.num_attention_heads)
 
 
-def whole_pieces(model: PreTrainedModel) -> dict[str, Piece]:
+def whole_slices(model: PreTrainedModel) -> dict[str, TensorSlice]:
     """Every tensor of a model's state that a checkpoint holds, tied ones once."""
-    pieces: dict[str, Piece] = {}
+    pieces: dict[str, TensorSlice] = {}
     tied = set(model.all_tied_weights_keys)
     for name, tensor in model.state_dict().items():
         if name not in tied:
-            pieces[name] = Piece(tensor)
+            pieces[name] = TensorSlice(tensor)
     return pieces
 
 
@@ -283,7 +283,7 @@ def _differing(kind: Coupling) -> ModelError:
 
 
 def _cut_groups(
-    each: KeptGroups, model: PreTrainedModel, pieces: dict[str, Piece]
+    each: KeptGroups, model: PreTrainedModel, pieces: dict[str, TensorSlice]
 ) -> None:
     consumer = each.coupled.consumer
     size = consumer.columns // each.coupled.groups
@@ -297,13 +297,13 @@ def _cut_groups(
 
 
 def _cut_heads(
-    each: KeptGroups, model: PreTrainedModel, pieces: dict[str, Piece]
+    each: KeptGroups, model: PreTrainedModel, pieces: dict[str, TensorSlice]
 ) -> None:
     """What attention holds for each head beside its linear layers."""
     name = each.coupled.consumer.name.rpartition(".")[0]
     attention = model.get_submodule(name)
     if _has_slopes(model):
-        pieces[f"{name}.kept_heads"] = Piece(each.kept)
+        pieces[f"{name}.kept_heads"] = TensorSlice(each.kept)
     for inner, modules in attention.named_modules():
         if not isinstance(modules, nn.ModuleList):
             continue
@@ -318,28 +318,28 @@ def _cut_heads(
                     pieces[f"{name}.{inner}.{at}.{suffix}"] = piece
 
 
-def _cut_part(part: CompactPart, pieces: dict[str, Piece]) -> None:
+def _cut_part(part: CompactPart, pieces: dict[str, TensorSlice]) -> None:
     layer = part.layer
     _cut(layer, part.rows, part.columns, pieces)
     if isinstance(layer.module, Conv1D):  # a compact layer is always R x C
         piece = pieces[f"{layer.name}.weight"]
-        pieces[f"{layer.name}.weight"] = Piece(piece.whole.T, piece.kept[::-1])
+        pieces[f"{layer.name}.weight"] = TensorSlice(piece.whole.T, piece.kept[::-1])
     if part.gathers:
-        pieces[f"{layer.name}.kept_inputs"] = Piece(part.columns)
+        pieces[f"{layer.name}.kept_inputs"] = TensorSlice(part.columns)
     if part.scatters_to:
-        pieces[f"{layer.name}.kept_outputs"] = Piece(part.places)
+        pieces[f"{layer.name}.kept_outputs"] = TensorSlice(part.places)
 
 
 def _cut(
     layer: PrunableLayer,
     rows: Tensor | None,
     columns: Tensor | None,
-    pieces: dict[str, Piece],
+    pieces: dict[str, TensorSlice],
 ) -> None:
     weight, bias = f"{layer.name}.weight", f"{layer.name}.bias"
     kept = (rows, columns)
     if isinstance(layer.module, Conv1D):
         kept = kept[::-1]
-    pieces[weight] = Piece(pieces[weight].whole, kept)
+    pieces[weight] = TensorSlice(pieces[weight].whole, kept)
     if layer.has_bias and rows is not None:
-        pieces[bias] = Piece(pieces[bias].whole, (rows,))
+        pieces[bias] = TensorSlice(pieces[bias].whole, (rows,))

@@ -48,7 +48,7 @@ def batches_to_do(windows: int, batch: int, blocks: int) -> int:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Measurement:
+class CurvatureRequest:
     """What is measured on what."""
 
     model: PreTrainedModel
@@ -62,14 +62,14 @@ class Measurement:
 
 
 def block_factors(
-    task: Measurement, step: Step
+    task: CurvatureRequest, step: Step
 ) -> Iterator[dict[str, KroneckerFactors]]:
     """For each block, last to first: the factors of its wanted layers by name.
 
     Raises:
         CurvatureError: an activation or a gradient is not finite.
     """
-    _refuse_shared_keys(task)
+    _check_no_shared_keys(task)
     record = _record_forward(task, step)
     for index in reversed(range(len(task.blocks))):
         wanted = [layer for layer in task.layers if layer.block == index]
@@ -85,7 +85,7 @@ def block_factors(
                 sums.end_batch()
                 step()
         factors = sums.means(tokens=task.windows.numel())
-        _refuse_overflow(task, factors)
+        _check_no_overflow(task, factors)
         yield factors
 
 
@@ -99,7 +99,9 @@ class _Record:
 
 
 @torch.no_grad()
-def input_covariances(task: Measurement, step: Step) -> dict[str, KroneckerFactors]:
+def input_covariances(
+    task: CurvatureRequest, step: Step
+) -> dict[str, KroneckerFactors]:
     """A of the wanted layers by name, by a forward alone.
 
     Raises:
@@ -116,17 +118,17 @@ def input_covariances(task: Measurement, step: Step) -> dict[str, KroneckerFacto
             for tokens in task.windows.split(task.batch):
                 tokens = tokens.to(task.model.device)
                 logits = task.model(tokens, use_cache=False).logits
-                _refuse_not_finite(task, tokens, logits)
+                _check_finite(task, tokens, logits)
                 step()
     finally:
         for hook in hooks:
             hook.remove()
     factors = sums.means(tokens=task.windows.numel())
-    _refuse_overflow(task, factors)
+    _check_no_overflow(task, factors)
     return factors
 
 
-def _record_forward(task: Measurement, step: Step) -> _Record:
+def _record_forward(task: CurvatureRequest, step: Step) -> _Record:
     record = _Record([[] for _ in task.blocks], [[] for _ in task.blocks])
     latest: dict[tuple[int, int], Call] = {}  # by block and batch size
     generator = torch.Generator(task.model.device).manual_seed(task.seed)
@@ -159,7 +161,7 @@ def _record_forward(task: Measurement, step: Step) -> _Record:
             tokens = tokens.to(task.model.device)
             logits = task.model(tokens, use_cache=False).logits
             predicted = logits[:, :-1].flatten(0, 1).float()
-            _refuse_not_finite(task, tokens, predicted)
+            _check_finite(task, tokens, predicted)
             labels = tokens[:, 1:].flatten()
             if task.labels is Fisher.SAMPLED:
                 chances = predicted.detach().softmax(dim=1)
@@ -307,7 +309,7 @@ def _unused(layer: PrunableLayer) -> CurvatureError:
     )
 
 
-def _refuse_shared_keys(task: Measurement) -> None:
+def _check_no_shared_keys(task: CurvatureRequest) -> None:
     """Blocks that read keys of earlier ones send them a gradient past their output."""
     config = task.model.config.get_text_config()
     if sharing := getattr(config, "num_kv_shared_layers", 0):
@@ -318,7 +320,7 @@ def _refuse_shared_keys(task: Measurement) -> None:
         )
 
 
-def _refuse_not_finite(task: Measurement, tokens: Tensor, logits: Tensor) -> None:
+def _check_finite(task: CurvatureRequest, tokens: Tensor, logits: Tensor) -> None:
     if is_broken(logits):
         words = "The model's predictions on the calibration text are not finite."
         raise CurvatureError(
@@ -326,7 +328,9 @@ def _refuse_not_finite(task: Measurement, tokens: Tensor, logits: Tensor) -> Non
         )
 
 
-def _refuse_overflow(task: Measurement, factors: dict[str, KroneckerFactors]) -> None:
+def _check_no_overflow(
+    task: CurvatureRequest, factors: dict[str, KroneckerFactors]
+) -> None:
     """Of gradients the last layer is named, through which they come first."""
     names = [name for name, _ in task.model.named_modules() if name in factors]
     inputs = [("inputs", name, factors[name].A) for name in names]

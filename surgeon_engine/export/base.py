@@ -9,12 +9,12 @@ from typing import Protocol
 import msgspec
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype
-from surgeon_engine.compaction.plan import Pruned
+from surgeon_engine.compaction.plan import PrunedModel
 
 Check = Callable[[], None]  # called now and then; what it raises ends the work
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class VerificationResult(msgspec.Struct, frozen=True):
     """What a fresh process says of a checkpoint that it has loaded."""
 
     tokens: int  # whose logits were compared; 0: nothing here could run it
@@ -29,20 +29,20 @@ class Verdict(msgspec.Struct, frozen=True):
 class Writer(Protocol):
     """Writes a pruned model in one form, and checks what it has written."""
 
-    def refusal(self, pruned: Pruned) -> str:
+    def unsupported_reason(self, pruned: PrunedModel) -> str:
         """Why this model cannot be written like that; empty: it can."""
 
-    def forecast(self, pruned: Pruned, dtype: FileDtype) -> int:
+    def forecast(self, pruned: PrunedModel, dtype: FileDtype) -> int:
         """How many bytes the files that hold weights will take."""
 
-    def write(self, pruned: Pruned, wanted: ExportConfig, folder: Path) -> None:
+    def write(self, pruned: PrunedModel, wanted: ExportConfig, folder: Path) -> None:
         """Fill the empty `folder`.
 
         Raises:
             ExportError: a number does not fit into the wanted format.
         """
 
-    def verify(self, folder: Path, probe: Path, check: Check) -> Verdict:
+    def verify(self, folder: Path, probe: Path, check: Check) -> VerificationResult:
         """Load it in a fresh process and compare it with what `probe` holds.
 
         Raises:

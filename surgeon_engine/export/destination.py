@@ -10,14 +10,14 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from surgeon_engine.api.errors import ExportError
-from surgeon_engine.api.planning.resource_check import in_bytes
+from surgeon_engine.api.planning.resource_check import format_bytes
 from surgeon_engine.api.run_folder import (
     RunFolder,
+    check_not_occupied,
     finish_swap,
     folder_appearing_at,
     free_bytes,
     partial,
-    refuse_occupied,
 )
 
 
@@ -35,7 +35,7 @@ def check_destination(
     """
     finish_swap(destination)
     if not replace:
-        refuse_occupied(destination, ExportError)
+        check_not_occupied(destination, ExportError)
     elif destination.is_symlink() or destination.is_file():
         raise ExportError(f"{destination} is no folder.", "Choose a folder.")
     there, own = destination.resolve(), run.path.resolve()
@@ -70,8 +70,8 @@ def check_room(destination: Path, needed: int) -> None:
     free = free_bytes(destination)
     if free < needed:
         raise ExportError(
-            f"The checkpoint needs {in_bytes(needed)}, but the disk of {destination} "
-            f"has {in_bytes(free)} free.",
+            f"The checkpoint needs {format_bytes(needed)}, but the disk of "
+            f"{destination} has {format_bytes(free)} free.",
             "Make room, or choose a folder on another disk.",
         )
 
@@ -86,7 +86,7 @@ def checkpoint_at(destination: Path, *, replace: bool) -> Iterator[Path]:
         ExportError: there is something at the destination, or it cannot be written.
     """
     if not replace:
-        refuse_occupied(destination, ExportError)
+        check_not_occupied(destination, ExportError)
     try:
         with folder_appearing_at(destination, replace=replace) as folder:
             yield folder

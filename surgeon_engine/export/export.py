@@ -40,16 +40,16 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.model_info.header import own_path
-from surgeon_engine.api.planning.limits import some_stay_wide
-from surgeon_engine.api.planning.resource_check import in_bytes
+from surgeon_engine.api.planning.limits import some_keep_full_width
+from surgeon_engine.api.planning.resource_check import format_bytes
 from surgeon_engine.api.run_folder import (
     RunFolder,
     expanded,
 )
-from surgeon_engine.compaction.plan import Pruned, plan_of
+from surgeon_engine.compaction.plan import PrunedModel, plan_of
 from surgeon_engine.compaction.restore import restore
 from surgeon_engine.export.base import (
-    Verdict,
+    VerificationResult,
     Writer,
 )
 from surgeon_engine.export.destination import (
@@ -57,16 +57,16 @@ from surgeon_engine.export.destination import (
     check_room,
     checkpoint_at,
 )
-from surgeon_engine.export.gguf.file import Gguf
+from surgeon_engine.export.gguf.file import GgufWriter
 from surgeon_engine.export.model_card import (
     Recipe,
     model_card,
 )
-from surgeon_engine.export.onnx.file import Onnx
+from surgeon_engine.export.onnx.file import OnnxWriter
 from surgeon_engine.export.transformers.files import (
-    Compact,
-    Masked,
-    Stock,
+    CompactWriter,
+    MaskedWriter,
+    StockWriter,
 )
 from surgeon_engine.export.transformers.plain_widths import check_plain_widths
 from surgeon_engine.export.transformers.weight_files import named_dtype
@@ -77,47 +77,48 @@ from surgeon_engine.export.verify import (
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.pruning.structures.base import Unit
 from surgeon_engine.runtime import devices
-from surgeon_engine.runtime.run_context import Session
+from surgeon_engine.runtime.run_context import RunContext
 
 WRITERS: dict[Format, Writer] = {
-    Format.COMPACT: Compact(),
-    Format.STOCK: Stock(),
-    Format.MASKED: Masked(),
-    Format.GGUF: Gguf(),
-    Format.ONNX: Onnx(),
+    Format.COMPACT: CompactWriter(),
+    Format.STOCK: StockWriter(),
+    Format.MASKED: MaskedWriter(),
+    Format.GGUF: GgufWriter(),
+    Format.ONNX: OnnxWriter(),
 }
 # Of those that transformers loads.
 _SMALLEST_FIRST = (Format.STOCK, Format.COMPACT, Format.MASKED)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Task:
+class ExportJob:
     """What is exported, by which recipe it was made, and where to."""
 
-    pruned: Pruned
+    pruned: PrunedModel
     recipe: Recipe
     run: RunFolder
     wanted: ExportConfig
     destination: Path
 
 
-def offered(pruned: Pruned) -> tuple[FormatSupport, ...]:
+def offered(pruned: PrunedModel) -> tuple[FormatSupport, ...]:
     """In which forms a pruned model can be written, and why not in the others."""
     return tuple(
-        FormatSupport(form, writer.refusal(pruned)) for form, writer in WRITERS.items()
+        FormatSupport(form, writer.unsupported_reason(pruned))
+        for form, writer in WRITERS.items()
     )
 
 
-def chosen_format(wanted: Format, pruned: Pruned) -> Format:
+def chosen_format(wanted: Format, pruned: PrunedModel) -> Format:
     """The form that is asked for, or the smallest that transformers loads.
 
     Raises:
         ExportError: this model cannot be written like that.
     """
     if wanted is Format.AUTOMATIC:
-        fit = (f for f in _SMALLEST_FIRST if not WRITERS[f].refusal(pruned))
+        fit = (f for f in _SMALLEST_FIRST if not WRITERS[f].unsupported_reason(pruned))
         return next(fit)
-    reason = WRITERS[wanted].refusal(pruned)
+    reason = WRITERS[wanted].unsupported_reason(pruned)
     if reason:
         possible = [f.format for f in offered(pruned) if not f.reason]
         raise ExportError(
@@ -132,7 +133,7 @@ def check_format(
     model: ModelSummary,
     loaded: LoadedModel,
     units: Sequence[Unit],
-    session: Session,
+    context: RunContext,
 ) -> None:
     """Refuse, before the work begins, a form in which its result could not be written.
 
@@ -149,44 +150,44 @@ def check_format(
             'Set widths to "same", or choose the compact format.',
         )
     if wanted is Format.STOCK and pruning.has_same_widths:
-        if some_stay_wide(pruning, model):
+        if some_keep_full_width(pruning, model):
             raise ExportError(
                 "Plain files need the same widths in every layer, but some layers are "
                 "protected and others of their kind are not.",
                 "Protect whole kinds of layer or none, or choose the compact format.",
             )
         if told := check_plain_widths(loaded, units):
-            session.emit(told)
+            context.emit(told)
         return
     example = {}
     for unit in units:  # one candidate of each: the same widths everywhere
-        gone = torch.zeros(unit.candidates, dtype=torch.bool)
-        gone[0] = True
-        example[unit.measured.name] = gone
-    pruned = Pruned(loaded, plan_of(units, example))
+        removed = torch.zeros(unit.candidates, dtype=torch.bool)
+        removed[0] = True
+        example[unit.measured.name] = removed
+    pruned = PrunedModel(loaded, plan_of(units, example))
     form = chosen_format(wanted, pruned)
     if wanted is Format.AUTOMATIC and (is_ragged or form is Format.MASKED):
-        _tell_of_full_size(pruned, pruning, session)
+        _log_full_size(pruned, pruning, context)
 
 
-def _tell_of_full_size(
-    pruned: Pruned, pruning: PruningConfig, session: Session
+def _log_full_size(
+    pruned: PrunedModel, pruning: PruningConfig, context: RunContext
 ) -> None:
     """Say why the file will be no smaller, where something goes as a whole.
 
     Raises:
         ExportError: a smaller file is what was asked for.
     """
-    reason = WRITERS[Format.COMPACT].refusal(pruned)
+    reason = WRITERS[Format.COMPACT].unsupported_reason(pruned)
     if not reason or pruned.plan.is_empty:  # of single weights nobody expects it
         return
     words = f"The file would be as large as the original's. {reason}"
     if pruning.target is Target.FILE_SIZE:
         raise ExportError(words, "Choose another target, or another structure.")
-    session.emit(Logged(Level.WARNING, words))
+    context.emit(Logged(Level.WARNING, words))
 
 
-def export(task: Task, session: Session) -> Exported:
+def export(task: ExportJob, context: RunContext) -> Exported:
     """Write and verify a pruned model.
 
     Raises:
@@ -198,29 +199,29 @@ def export(task: Task, session: Session) -> Exported:
     writer = WRITERS[form]
     forecast = writer.forecast(pruned, wanted.dtype)
     check_room(destination, forecast)
-    words = f"{DESCRIPTIONS[form].label}: the file will take {in_bytes(forecast)}."
-    session.emit(Logged(Level.INFO, words))
+    words = f"{DESCRIPTIONS[form].label}: the file will take {format_bytes(forecast)}."
+    context.emit(Logged(Level.INFO, words))
     with checkpoint_at(destination, replace=wanted.replace) as folder:
-        with session.stage(Stage.EXPORT):
+        with context.stage(Stage.EXPORT):
             writer.write(pruned, wanted, folder)
             weight_bytes = _weight_bytes(folder)
             toml = config_to_toml(task.recipe.config)
             (folder / "run.toml").write_text(toml, encoding="utf-8")
-        with session.stage(Stage.VERIFICATION):
-            verdict = _verdict(task, form, folder, session)
+        with context.stage(Stage.VERIFICATION):
+            result = _verdict(task, form, folder, context)
         exported = Exported(
             folder=str(destination),
             bytes=_bytes(folder),
-            tokens_compared=verdict.tokens,
-            largest_difference=verdict.largest_difference or 0.0,
+            tokens_compared=result.tokens,
+            largest_difference=result.largest_difference or 0.0,
             format=form,
             dtype=named_dtype(form, wanted.dtype, pruned.loaded),
             weight_bytes=weight_bytes,
             forecast_bytes=forecast,
-            agreement=verdict.agreement,
-            perplexity=verdict.perplexity,
+            agreement=result.agreement,
+            perplexity=result.perplexity,
             expected_perplexity=expected_perplexity(task.run.probe_path),
-            checked_with=verdict.checked_with,
+            checked_with=result.checked_with,
             others=offered(pruned),
         )
         card = model_card(pruned.loaded.source.name, task.recipe, exported)
@@ -228,7 +229,7 @@ def export(task: Task, session: Session) -> Exported:
     return msgspec.structs.replace(exported, bytes=_bytes(destination))
 
 
-def export_again(folder: str, wanted: ExportConfig, session: Session) -> Exported:
+def export_again(folder: str, wanted: ExportConfig, context: RunContext) -> Exported:
     """Write the model of the finished run in `folder` once more, in another form.
 
     Raises:
@@ -253,13 +254,13 @@ def export_again(folder: str, wanted: ExportConfig, session: Session) -> Exporte
             f"{run.probe_path}, by which exports are checked, is not there.",
             f"What was pruned is in {checkpoint}.",
         )
-    with session.stage(Stage.LOAD):
+    with context.stage(Stage.LOAD):
         pruned = restore(checkpoint, report.model.name)
     recipe = Recipe.of(report)
-    return export(Task(pruned, recipe, run, wanted, destination), session)
+    return export(ExportJob(pruned, recipe, run, wanted, destination), context)
 
 
-def keep(task: Task) -> None:
+def keep(task: ExportJob) -> None:
     """Write what an export is made of, without checking it: it is all there is.
 
     Raises:
@@ -276,7 +277,9 @@ def model_paths(config: RunConfig) -> tuple[Path, ...]:
     return () if path is None else (path,)
 
 
-def _verdict(task: Task, form: Format, folder: Path, session: Session) -> Verdict:
+def _verdict(
+    task: ExportJob, form: Format, folder: Path, context: RunContext
+) -> VerificationResult:
     """What a fresh process says; files of which it is nothing good are set aside."""
     loaded, probe = task.pruned.loaded, task.run.probe_path
     dtypes = (
@@ -284,8 +287,8 @@ def _verdict(task: Task, form: Format, folder: Path, session: Session) -> Verdic
         FileDtype(devices.name_of(loaded.model.dtype)),
     )
     try:
-        verdict = WRITERS[form].verify(folder, probe, session.check)
-        problem = disagreement(verdict, dtypes, expected_perplexity(probe))
+        result = WRITERS[form].verify(folder, probe, context.check)
+        problem = disagreement(result, dtypes, expected_perplexity(probe))
         if problem:
             hint = "Please report this with the name of the model."
             raise ExportError(problem, hint)
@@ -293,7 +296,7 @@ def _verdict(task: Task, form: Format, folder: Path, session: Session) -> Verdic
         kept = task.run.keep_unverified(folder)
         hint = f"{error.hint} The files are kept, unchecked, in {kept}.".strip()
         raise ExportError(error.message, hint) from error
-    return verdict
+    return result
 
 
 def _weight_bytes(folder: Path) -> int:

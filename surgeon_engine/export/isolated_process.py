@@ -17,10 +17,10 @@ from pathlib import Path
 import msgspec
 
 from surgeon_engine.api.errors import ExportError
-from surgeon_engine.export.base import Verdict
+from surgeon_engine.export.base import VerificationResult
 
 _SECONDS_BETWEEN_LOOKS = 0.05
-_AS_A_STRANGER = """\
+_BLOCK_SURGEON = """\
 import runpy
 import sys
 
@@ -39,13 +39,13 @@ _MEMORY = re.compile("memory|alloc", re.IGNORECASE)
 _KILLED = -9  # by the system, which does so when memory is short
 
 
-def run_apart(
+def run_isolated(
     program: Path,
     arguments: Sequence[str],
     check: Callable[[], None],
     reason_after: str = "",
-) -> Verdict:
-    """What `program`, run as a file, says: a `Verdict` as the last line of its output.
+) -> VerificationResult:
+    """Run `program` as a file and return the result on its last line of output.
 
     `check` is called now and then while it works; what that raises ends it. Where the
     program says `reason_after` before the reason why it fails, that reason is told;
@@ -55,7 +55,7 @@ def run_apart(
         ExportError: it failed.
     """
     # -P: what lies in the folder that Surgeon was started in is not imported either.
-    command = [sys.executable, "-P", "-c", _AS_A_STRANGER, str(program), *arguments]
+    command = [sys.executable, "-P", "-c", _BLOCK_SURGEON, str(program), *arguments]
     with (
         tempfile.TemporaryFile() as out,
         tempfile.TemporaryFile() as errors,
@@ -76,7 +76,7 @@ def run_apart(
         complaint = errors.read().decode(errors="replace")
     if process.returncode != 0 or not said:
         raise _failure(complaint, process.returncode, reason_after)
-    return msgspec.json.decode(said[-1], type=Verdict)
+    return msgspec.json.decode(said[-1], type=VerificationResult)
 
 
 def _failure(complaint: str, code: int, reason_after: str) -> ExportError:

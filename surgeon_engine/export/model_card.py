@@ -8,7 +8,7 @@ from importlib.metadata import version
 from huggingface_hub import ModelCardData
 
 from surgeon_engine.api.config.export import Format
-from surgeon_engine.api.config.pruning import in_words
+from surgeon_engine.api.config.pruning import display_name
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_to_toml
 from surgeon_engine.api.messages.run import (
@@ -136,8 +136,8 @@ def model_card(name: str, recipe: Recipe, exported: Exported) -> str:
         removed=sum(layer.removed for layer in last.layers),
         prunable=recipe.goal.prunable,
         version=version("surgeon"),
-        structure=in_words(config.pruning.structure),
-        method=in_words(config.pruning.method),
+        structure=display_name(config.pruning.structure),
+        method=display_name(config.pruning.method),
         shots=last.shot,
         rows="\n".join(rows),
         windows=baseline.windows,

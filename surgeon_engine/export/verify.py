@@ -14,7 +14,7 @@ from torch import Tensor
 from surgeon_engine.api.config.export import FileDtype
 from surgeon_engine.api.run_folder import write_atomically
 from surgeon_engine.evaluation.perplexity import evaluate
-from surgeon_engine.export.base import Verdict
+from surgeon_engine.export.base import VerificationResult
 from surgeon_engine.model.load import LoadedModel
 
 _TOKENS = 64  # whose logits are compared
@@ -65,21 +65,21 @@ def expected_perplexity(probe: Path) -> float:
 
 
 def disagreement(
-    verdict: Verdict, dtypes: Iterable[FileDtype], expected_perplexity: float
+    result: VerificationResult, dtypes: Iterable[FileDtype], expected_perplexity: float
 ) -> str:
     """What a checkpoint that was loaded afresh gets wrong; empty: nothing.
 
     `dtypes` are the number formats that the weights have gone through: the loosest of
     their limits count. `expected_perplexity` is that of the model in memory.
     """
-    if verdict.tokens == 0:
+    if result.tokens == 0:
         return ""
     limits = [_LIMITS[dtype] for dtype in dtypes]
     problems = (
-        _of_logits(verdict, limits),
-        _of_agreement(verdict, min(each.agreement for each in limits)),
+        _of_logits(result, limits),
+        _of_agreement(result, min(each.agreement for each in limits)),
         _of_perplexity(
-            verdict,
+            result,
             expected_perplexity,
             max(each.perplexity for each in limits),
         ),
@@ -88,9 +88,9 @@ def disagreement(
     return f"The reloaded checkpoint gives {found}." if found else ""
 
 
-def _of_logits(verdict: Verdict, limits: Iterable[_Limits]) -> str:
-    difference, largest = verdict.largest_difference, verdict.largest_logit
-    is_stock = verdict.checked_with.startswith("transformers")
+def _of_logits(result: VerificationResult, limits: Iterable[_Limits]) -> str:
+    difference, largest = result.largest_difference, result.largest_logit
+    is_stock = result.checked_with.startswith("transformers")
     most = largest * max(
         each.by_transformers if is_stock else each.by_others for each in limits
     )
@@ -103,19 +103,19 @@ def _of_logits(verdict: Verdict, limits: Iterable[_Limits]) -> str:
     )
 
 
-def _of_agreement(verdict: Verdict, least: float) -> str:
-    if verdict.agreement >= least:
+def _of_agreement(result: VerificationResult, least: float) -> str:
+    if result.agreement >= least:
         return ""
     return (
-        f"the same likeliest token for only {verdict.agreement:.1%} of "
-        f"{verdict.tokens} tokens (at least {least:.0%})"
+        f"the same likeliest token for only {result.agreement:.1%} of "
+        f"{result.tokens} tokens (at least {least:.0%})"
     )
 
 
-def _of_perplexity(verdict: Verdict, expected: float, most: float) -> str:
-    perplexity = verdict.perplexity
+def _of_perplexity(result: VerificationResult, expected: float, most: float) -> str:
+    perplexity = result.perplexity
     if perplexity is None:
-        if not verdict.windows:
+        if not result.windows:
             return ""
         return f"a perplexity that is not finite instead of {expected:.4f}"
     if abs(math.log(perplexity / expected)) <= most:

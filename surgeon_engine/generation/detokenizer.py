@@ -10,7 +10,7 @@ _UNFINISHED = "\N{REPLACEMENT CHARACTER}"  # how the first bytes of a character 
 _CONTEXT = 6  # tokens before a piece: decoders drop or add a space at the beginning
 
 
-class Pieces:
+class StreamingDetokenizer:
     """What each token adds to the text that begins after `before`."""
 
     def __init__(
@@ -44,7 +44,7 @@ def decoded(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int]) -> str:
     return str(tokenizer.decode(list(tokens), clean_up_tokenization_spaces=False))
 
 
-def piece_after(
+def next_text(
     tokenizer: PreTrainedTokenizerBase, before: Sequence[int], token: int
 ) -> str:
     """The text of one token where it stands, half a character included."""

@@ -35,20 +35,20 @@ from surgeon_engine.generation.messages import (
     Compare,
     Compared,
     Done,
-    Expect,
-    Expected,
-    Finish,
-    Finished,
+    FinishText,
     Next,
     Read,
-    Spoke,
+    Score,
+    Scored,
+    TextFinished,
+    TokenGenerated,
 )
 from surgeon_engine.generation.pair import (
     Pair,
     Sides,
 )
 from surgeon_engine.model.source import locate
-from surgeon_engine.runtime.run_context import Session
+from surgeon_engine.runtime.run_context import RunContext
 
 _STRETCH = 16  # tokens that are compared at a time: so much is between two cancels
 
@@ -88,7 +88,7 @@ class Playground:
             self._pair.close()
         self._pair, self._sides = None, None
 
-    def generate(self, wanted: Generate, session: Session) -> Generated:
+    def generate(self, wanted: Generate, context: RunContext) -> Generated:
         """Write and compare what is wanted; tells each token as it comes.
 
         Raises:
@@ -96,15 +96,15 @@ class Playground:
             EngineError: a model cannot be read or has failed, or the prompt is too
                 long, or none.
         """
-        pair = self._opened(wanted, session)
+        pair = self._opened(wanted, context)
         try:
-            return _generated(pair, wanted.prompt, wanted.settings, session)
+            return _generated(pair, wanted.prompt, wanted.settings, context)
         except BaseException:
-            if not pair.settles():
+            if not pair.wait_until_idle():
                 self.close()
             raise
 
-    def _opened(self, wanted: Generate, session: Session) -> Pair:
+    def _opened(self, wanted: Generate, context: RunContext) -> Pair:
         settings = wanted.settings
         original, pruned = (
             ModelConfig(checkpoint_of(source), settings.dtype, settings.device)
@@ -114,11 +114,11 @@ class Playground:
         files = _files(original) + _files(pruned)
         if self._pair is None or (sides, files) != (self._sides, self._files):
             self.close()
-            with session.stage(Stage.LOAD, total=2) as step:
-                self._pair = Pair(sides, session.check, step)
+            with context.stage(Stage.LOAD, total=2) as step:
+                self._pair = Pair(sides, context.check, step)
             self._sides, self._files = sides, files
         opened = self._pair.opened
-        session.emit(
+        context.emit(
             ModelsLoaded(
                 opened[Side.ORIGINAL].name,
                 opened[Side.PRUNED].name,
@@ -149,17 +149,17 @@ def _files(model: ModelConfig) -> _Files:
 
 
 def _generated(
-    pair: Pair, prompt: str, settings: GenerationSettings, session: Session
+    pair: Pair, prompt: str, settings: GenerationSettings, context: RunContext
 ) -> Generated:
-    tokens = pair.encode(prompt, as_chat=settings.as_chat, check=session.check)
-    drafts = _drafts(pair, tokens, settings, session)
+    tokens = pair.encode(prompt, as_chat=settings.as_chat, check=context.check)
+    drafts = _drafts(pair, tokens, settings, context)
     for side, draft in drafts.items():
-        finished = pair.children[side].ask(Finish(), Finished, session.check)
+        finished = pair.children[side].ask(FinishText(), TextFinished, context.check)
         draft.memory_bytes = finished.bytes_in_use
         if finished.rest:
             last = len(draft.tokens) - 1
-            session.emit(TokenWritten(side, last, finished.rest))
-    _compare(pair, tokens, drafts, session)
+            context.emit(TokenWritten(side, last, finished.rest))
+    _compare(pair, tokens, drafts, context)
     original, pruned = (
         _written(pair, side, draft, len(tokens)) for side, draft in drafts.items()
     )
@@ -167,19 +167,22 @@ def _generated(
 
 
 def _drafts(
-    pair: Pair, prompt: tuple[int, ...], settings: GenerationSettings, session: Session
+    pair: Pair,
+    prompt: tuple[int, ...],
+    settings: GenerationSettings,
+    context: RunContext,
 ) -> dict[Side, _Draft]:
     """Both texts, of which the sides write a token each in turns."""
     most, limit = _room(pair, len(prompt), settings)
     drafts = {side: _Draft() for side in Side}
-    with session.stage(Stage.GENERATION, total=2 * most) as step:
+    with context.stage(Stage.GENERATION, total=2 * most) as step:
         while unfinished := [side for side in Side if drafts[side].stop is None]:
-            is_last = session.stops_after_shot
+            is_last = context.stops_after_shot
             for side in unfinished:
                 draft = drafts[side]
                 request = Next() if draft.tokens else Begin(prompt, settings)
-                spoke = pair.children[side].ask(request, Spoke, session.check)
-                _take(draft, spoke, side, session)
+                spoke = pair.children[side].ask(request, TokenGenerated, context.check)
+                _take(draft, spoke, side, context)
                 if draft.stop is None and len(draft.tokens) == most:
                     draft.stop = limit
                 elif draft.stop is None and is_last:
@@ -207,7 +210,9 @@ def _room(
     return settings.new_tokens, Stop.LENGTH
 
 
-def _take(draft: _Draft, spoke: Spoke, side: Side, session: Session) -> None:
+def _take(
+    draft: _Draft, spoke: TokenGenerated, side: Side, context: RunContext
+) -> None:
     if not draft.tokens:
         draft.prompt_seconds = spoke.seconds
     elif not spoke.ends:  # what ends a text is no token of it
@@ -215,20 +220,20 @@ def _take(draft: _Draft, spoke: Spoke, side: Side, session: Session) -> None:
     if spoke.ends:
         draft.stop = Stop.END_OF_TEXT
         return
-    session.emit(TokenWritten(side, len(draft.tokens), spoke.piece))
+    context.emit(TokenWritten(side, len(draft.tokens), spoke.piece))
     draft.tokens.append(spoke.token)
 
 
 def _compare(
-    pair: Pair, prompt: tuple[int, ...], drafts: dict[Side, _Draft], session: Session
+    pair: Pair, prompt: tuple[int, ...], drafts: dict[Side, _Draft], context: RunContext
 ) -> None:
     """Let both models read both texts, and tell what each expected at each token."""
     original, pruned = (pair.children[side] for side in Side)
-    check = session.check
+    check = context.check
     turns = sum(-(-len(draft.tokens) // _STRETCH) for draft in drafts.values())
     with (
         tempfile.TemporaryDirectory(prefix="surgeon-") as folder,
-        session.stage(Stage.COMPARISON, total=turns) as step,
+        context.stage(Stage.COMPARISON, total=turns) as step,
     ):
         path = str(Path(folder) / "expected.safetensors")
         for side, draft in drafts.items():
@@ -238,10 +243,10 @@ def _compare(
                 child.ask(Read(prompt), Done, check)
             for first in range(0, len(draft.tokens), _STRETCH):
                 stretch = tuple(draft.tokens[first : first + _STRETCH])
-                guesses = original.ask(Expect(stretch, path), Expected, check).guesses
+                guesses = original.ask(Score(stretch, path), Scored, check).guesses
                 request = Compare(stretch, path, guesses)
                 found = pruned.ask(request, Compared, check).found
-                session.emit(TextCompared(side, first, found))
+                context.emit(TextCompared(side, first, found))
                 step()
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from surgeon_engine.api.config.run import ModelConfig
-from surgeon_engine.api.json_process import Refused
+from surgeon_engine.api.json_process import RequestFailed
 from surgeon_engine.api.messages.generation import (
     Disagreement,
     GenerationSettings,
@@ -31,18 +31,18 @@ class Encode(msgspec.Struct, frozen=True, tag=True):
 
 
 class Begin(msgspec.Struct, frozen=True, tag=True):
-    """Read a prompt and write the first token after it: answered by `Spoke`."""
+    """Read a prompt and generate the first token; answered by `TokenGenerated`."""
 
     tokens: tuple[int, ...]
     settings: GenerationSettings
 
 
 class Next(msgspec.Struct, frozen=True, tag=True):
-    """Write one more token: answered by `Spoke`."""
+    """Write one more token: answered by `TokenGenerated`."""
 
 
-class Finish(msgspec.Struct, frozen=True, tag=True):
-    """Sum up what was written: answered by `Finished`."""
+class FinishText(msgspec.Struct, frozen=True, tag=True):
+    """Sum up what was written: answered by `TextFinished`."""
 
 
 class Read(msgspec.Struct, frozen=True, tag=True):
@@ -51,8 +51,8 @@ class Read(msgspec.Struct, frozen=True, tag=True):
     tokens: tuple[int, ...]
 
 
-class Expect(msgspec.Struct, frozen=True, tag=True):
-    """Read on, and write to `path` what was expected: answered by `Expected`."""
+class Score(msgspec.Struct, frozen=True, tag=True):
+    """Read on, and write to `path` what was expected: answered by `Scored`."""
 
     tokens: tuple[int, ...]
     path: str
@@ -83,7 +83,7 @@ class Encoded(msgspec.Struct, frozen=True, tag=True):
     tokens: tuple[int, ...]
 
 
-class Spoke(msgspec.Struct, frozen=True, tag=True):
+class TokenGenerated(msgspec.Struct, frozen=True, tag=True):
     """One token, and how long it took."""
 
     token: int
@@ -92,7 +92,7 @@ class Spoke(msgspec.Struct, frozen=True, tag=True):
     ends: bool  # it ends the text and is no part of it
 
 
-class Finished(msgspec.Struct, frozen=True, tag=True):
+class TextFinished(msgspec.Struct, frozen=True, tag=True):
     """What is known in the end."""
 
     rest: str  # of a character that was not completed
@@ -103,7 +103,7 @@ class Done(msgspec.Struct, frozen=True, tag=True):
     """It has been done, and there is nothing to tell."""
 
 
-class Expected(msgspec.Struct, frozen=True, tag=True):
+class Scored(msgspec.Struct, frozen=True, tag=True):
     """What was expected at each of the tokens that were read."""
 
     guesses: tuple[Guess, ...]
@@ -115,5 +115,14 @@ class Compared(msgspec.Struct, frozen=True, tag=True):
     found: tuple[Disagreement, ...]
 
 
-Request = Open | Encode | Begin | Next | Finish | Read | Expect | Compare
-Reply = Opened | Encoded | Spoke | Finished | Done | Expected | Compared | Refused
+Request = Open | Encode | Begin | Next | FinishText | Read | Score | Compare
+Reply = (
+    Opened
+    | Encoded
+    | TokenGenerated
+    | TextFinished
+    | Done
+    | Scored
+    | Compared
+    | RequestFailed
+)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.errors import ModelError
-from surgeon_engine.api.json_process import Child
+from surgeon_engine.api.json_process import SubprocessClient
 from surgeon_engine.api.messages.generation import Side
 from surgeon_engine.generation.messages import (
     Encode,
@@ -48,17 +48,17 @@ class Pair:
             EvaluationError: a process failed, most likely for want of memory.
         """
         self.opened: dict[Side, Opened] = {}
-        self.children: dict[Side, Child] = {}
+        self.children: dict[Side, SubprocessClient] = {}
         with ExitStack() as running:
             both = ((Side.ORIGINAL, sides.original), (Side.PRUNED, sides.pruned))
             for side, model in both:
-                child = Child(model.source, COMMAND, Reply, "used")
+                child = SubprocessClient(model.source, COMMAND, Reply, "used")
                 self.children[side] = running.enter_context(child)
             for side, model in both:
                 request = Open(model, tokenizer=sides.original.source)
                 self.opened[side] = self.children[side].ask(request, Opened, check)
                 step()
-            self._refuse_strangers()
+            self._check_same_tokenizer()
             self._running = running.pop_all()
 
     @property
@@ -88,15 +88,17 @@ class Pair:
         chat = Encode(prompt, as_chat=True)
         return self.children[Side.ORIGINAL].ask(chat, Encoded, check).tokens
 
-    def settles(self) -> bool:
+    def wait_until_idle(self) -> bool:
         """Whether both can be asked again, after something has interrupted them."""
-        return all(x.settles(_SECONDS_TO_SETTLE) for x in self.children.values())
+        return all(
+            x.wait_until_idle(_SECONDS_TO_SETTLE) for x in self.children.values()
+        )
 
     def close(self) -> None:
         """End both processes."""
         self._running.close()
 
-    def _refuse_strangers(self) -> None:
+    def _check_same_tokenizer(self) -> None:
         ours, theirs = (self.opened[side].vocabulary for side in Side)
         if ours != theirs:
             raise self._strangers(

@@ -47,10 +47,10 @@ class Reading:
         given = torch.tensor([list(tokens)], device=self._model.device)
         few = last_logits_alone(self._model) if alone else {}
         logits = self._model(given, use_cache=True, **self._cache, **few).logits
-        return refuse_nan(logits[0].float().cpu())
+        return check_not_nan(logits[0].float().cpu())
 
 
-def refuse_nan(logits: Tensor) -> Tensor:
+def check_not_nan(logits: Tensor) -> Tensor:
     """The same logits.
 
     Raises:

@@ -17,7 +17,7 @@ from surgeon_engine.api.errors import (
     ConfigError,
     ModelError,
 )
-from surgeon_engine.api.json_process import Refused
+from surgeon_engine.api.json_process import RequestFailed
 from surgeon_engine.api.messages.generation import (
     Disagreement,
     GenerationSettings,
@@ -25,8 +25,8 @@ from surgeon_engine.api.messages.generation import (
 )
 from surgeon_engine.evaluation.divergence import divergences
 from surgeon_engine.generation.detokenizer import (
-    Pieces,
-    piece_after,
+    StreamingDetokenizer,
+    next_text,
 )
 from surgeon_engine.generation.messages import (
     Begin,
@@ -35,22 +35,22 @@ from surgeon_engine.generation.messages import (
     Done,
     Encode,
     Encoded,
-    Expect,
-    Expected,
-    Finish,
-    Finished,
+    FinishText,
     Next,
     Open,
     Opened,
     Read,
     Reply,
     Request,
-    Spoke,
+    Score,
+    Scored,
+    TextFinished,
+    TokenGenerated,
 )
 from surgeon_engine.generation.prompt_logits import (
     Reading,
+    check_not_nan,
     read_logits,
-    refuse_nan,
     write_logits,
 )
 from surgeon_engine.generation.sampling import Sampler
@@ -66,7 +66,7 @@ from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.json_server import serve
 
 
-class Desk:
+class GenerationWorker:
     """One model with its tokenizer, which is opened first."""
 
     def __init__(self) -> None:
@@ -97,16 +97,16 @@ class Desk:
             case Next():
                 assert self._text is not None
                 return self._text.go_on()
-            case Finish():
+            case FinishText():
                 assert self._text is not None
                 used = devices.peak_memory(self._model.device)
-                return Finished(self._text.rest(), used)
+                return TextFinished(self._text.rest(), used)
             case Read(tokens=tokens):
                 self._text = None  # and its cache
                 self._reading = Reading(self._model, tokens)
                 self._read = list(tokens)
                 return Done()
-            case Expect() | Compare():
+            case Score() | Compare():
                 return self._go_on_reading(request)
 
     def _open(self, request: Open) -> Opened:
@@ -130,13 +130,13 @@ class Desk:
             has_chat_template=bool(self._tokenizer.chat_template),
         )
 
-    def _go_on_reading(self, request: Expect | Compare) -> Expected | Compared:
+    def _go_on_reading(self, request: Score | Compare) -> Scored | Compared:
         assert self._reading is not None
         logits = self._reading.expected(request.tokens)
         guesses = self._guesses(logits, request.tokens)
-        if isinstance(request, Expect):
+        if isinstance(request, Score):
             write_logits(Path(request.path), logits)
-            return Expected(guesses)
+            return Scored(guesses)
         others = read_logits(Path(request.path))
         nats = divergences(others, logits).tolist()
         same = (others.argmax(dim=-1) == logits.argmax(dim=-1)).tolist()
@@ -148,7 +148,7 @@ class Desk:
         guesses = []
         for row, token in zip(logits.double().softmax(dim=-1), tokens, strict=True):
             first = int(row.argmax())
-            likeliest = piece_after(self._tokenizer, self._read, first)
+            likeliest = next_text(self._tokenizer, self._read, first)
             guesses.append(Guess(likeliest, float(row[first]), float(row[token])))
             self._read.append(token)
         return tuple(guesses)
@@ -168,14 +168,14 @@ class Text:
         self._given = torch.tensor([list(prompt)], device=model.device)
         self._cache = with_cache(model)
         self._sampler = Sampler(settings)
-        self._pieces = Pieces(tokenizer, prompt)
+        self._pieces = StreamingDetokenizer(tokenizer, prompt)
         self._ends = end_tokens(model, tokenizer)
 
-    def begin(self) -> Spoke:
+    def begin(self) -> TokenGenerated:
         """Read the prompt and write the first token."""
         return self._write(last_logits_alone(self._model))
 
-    def go_on(self) -> Spoke:
+    def go_on(self) -> TokenGenerated:
         """Write one more."""
         return self._write({})
 
@@ -184,15 +184,17 @@ class Text:
         return self._pieces.rest()
 
     @torch.no_grad()
-    def _write(self, few: dict[str, int]) -> Spoke:
+    def _write(self, few: dict[str, int]) -> TokenGenerated:
         begun = now(self._model)
         found = self._model(self._given, use_cache=True, **self._cache, **few).logits
-        logits = refuse_nan(found[0, -1].float())
+        logits = check_not_nan(found[0, -1].float())
         token = self._sampler.draw(logits)
         self._given = torch.tensor([[token]], device=self._model.device)
         seconds = now(self._model) - begun
         ends = token in self._ends
-        return Spoke(token, "" if ends else self._pieces.add(token), seconds, ends)
+        return TokenGenerated(
+            token, "" if ends else self._pieces.add(token), seconds, ends
+        )
 
 
 def encoded(
@@ -237,14 +239,14 @@ def end_tokens(
     return frozenset(found)
 
 
-def serve_desk() -> None:
+def serve_worker() -> None:
     """Answer requests until the end of the input."""
-    no_memory = Refused(
+    no_memory = RequestFailed(
         "There is not enough memory to let this model write.",
         "Close other programs, or write a shorter text after a shorter prompt.",
     )
-    serve(Request, Desk().answer, no_memory)
+    serve(Request, GenerationWorker().answer, no_memory)
 
 
 if __name__ == "__main__":
-    serve_desk()
+    serve_worker()

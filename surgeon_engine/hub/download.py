@@ -36,14 +36,14 @@ from surgeon_engine.api.messages.sources import (
 )
 from surgeon_engine.api.model_info.source_names import hub_name
 from surgeon_engine.hub.messages import (
+    DownloadFailed,
     Fetched,
     Message,
     Planned,
-    Refused,
     WantedFile,
     Working,
 )
-from surgeon_engine.runtime.run_context import Session
+from surgeon_engine.runtime.run_context import RunContext
 
 COMMAND = (sys.executable, "-m", "surgeon_engine.hub.fetch_process")
 _MANNERS = {
@@ -62,7 +62,7 @@ _SPARE_BYTES = 200 * 10**6  # that stay free on the disk
 
 def download_model(
     source: str,
-    session: Session,
+    context: RunContext,
     *,
     stall_seconds: float = STALL_SECONDS,
     waits: Sequence[float] = WAITS,
@@ -79,11 +79,11 @@ def download_model(
             f"{source} is not the name of a model on the Hugging Face Hub.",
             "Write hf://organisation/name, or hf://organisation/name@revision.",
         )
-    progress = _Progress(session)
+    progress = _Progress(context)
     for attempt in range(1, len(waits) + 2):
         progress.attempt = attempt
         with _Fetcher((*COMMAND, source)) as fetcher:
-            end = _follow(fetcher, progress, session, stall_seconds)
+            end = _follow(fetcher, progress, context, stall_seconds)
         if isinstance(end, Fetched):
             progress.look()
             return ModelDownloaded(
@@ -92,27 +92,27 @@ def download_model(
         if not end.may_pass or attempt > len(waits):
             raise DownloadError(end.message, end.hint)
         again = f"{end.message} It is tried again: {attempt + 1} of {len(waits) + 1}."
-        session.emit(Logged(Level.WARNING, again))
-        _wait(waits[attempt - 1], session)
+        context.emit(Logged(Level.WARNING, again))
+        _wait(waits[attempt - 1], context)
     raise AssertionError("there is at least one attempt")
 
 
-def _wait(seconds: float, session: Session) -> None:
+def _wait(seconds: float, context: RunContext) -> None:
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
-        session.check()
+        context.check()
         time.sleep(min(left, _LOOK_SECONDS))
 
 
 def _follow(
-    fetcher: _Fetcher, progress: _Progress, session: Session, stall_seconds: float
-) -> Fetched | Refused:
+    fetcher: _Fetcher, progress: _Progress, context: RunContext, stall_seconds: float
+) -> Fetched | DownloadFailed:
     """Report on a fetching process until it has come to an end, or stands still."""
     alive = time.monotonic()
     before = progress.done
     progress.emit()
     while True:
-        session.check()
+        context.check()
         message = fetcher.next_message(_LOOK_SECONDS)
         match message:
             case Planned():
@@ -120,14 +120,14 @@ def _follow(
                 _check_room(Path(message.cache), progress.total - progress.done)
             case Working(file=file):
                 progress.file = file
-            case Fetched() | Refused():
+            case Fetched() | DownloadFailed():
                 return message
         progress.look()
         if message is not None or progress.done != before:
             alive, before = time.monotonic(), progress.done
         progress.emit()
         if time.monotonic() - alive > stall_seconds:
-            return Refused(
+            return DownloadFailed(
                 f"Nothing has arrived for {stall_seconds:.0f} seconds.",
                 "Check the network connection. What has arrived is kept, and the "
                 "download can be resumed.",
@@ -156,8 +156,8 @@ def _check_room(cache: Path, missing: int) -> None:
 class _Progress:
     """Looks at the files and says how far they are."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, context: RunContext) -> None:
+        self._session = context
         self._files: Sequence[WantedFile] = ()
         self._seen: deque[tuple[float, int]] = deque()  # when, and how much was there
         self._files_done = 0
@@ -248,8 +248,8 @@ class _Fetcher:
         except queue.Empty:
             return None
         if line is None:
-            return Refused(
-                f"The process that downloads has ended: {self._last_words()}",
+            return DownloadFailed(
+                f"The process that downloads has ended: {self._stderr_tail()}",
                 "Try again; what has arrived is kept.",
                 may_pass=True,
             )
@@ -262,7 +262,7 @@ class _Fetcher:
             self._lines.put(line)
         self._lines.put(None)
 
-    def _last_words(self) -> str:
+    def _stderr_tail(self) -> str:
         code = self._process.wait()
         self._errors.seek(0)
         complaint = self._errors.read().decode(errors="replace").strip()

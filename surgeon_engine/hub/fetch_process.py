@@ -40,9 +40,9 @@ from surgeon_engine.api.errors import (
 )
 from surgeon_engine.api.model_info.header import (
     MAIN_WEIGHTS,
+    check_has_weights,
+    check_model_kind,
     read_options,
-    refuse_other_kinds,
-    refuse_without_weights,
 )
 from surgeon_engine.api.model_info.source_names import (
     INDEX,
@@ -111,7 +111,7 @@ def wanted_names(names: Iterable[str]) -> tuple[str, ...]:
             "Download the one you want in a browser, and open that.",
         )
     if not weights or _CONFIG not in small:
-        refuse_without_weights("It", names)
+        check_has_weights("It", names)
     small.sort(key=lambda name: name not in (_CONFIG, INDEX))
     return (*small, *weights)
 
@@ -123,12 +123,12 @@ def _fetch(name: HubName) -> Path:
     )
     commit, siblings = info.sha, {file.rfilename: file for file in info.siblings or ()}
     if commit is None:
-        raise DownloadError(f"{name.spoken} is empty.", "Choose another model.")
+        raise DownloadError(f"{name.display_name} is empty.", "Choose another model.")
     try:
         names = wanted_names(siblings)
     except ModelError as error:
         message = error.message.removeprefix("It ")
-        raise ModelError(f"{name.spoken} {message}", error.hint) from error
+        raise ModelError(f"{name.display_name} {message}", error.hint) from error
     files = [_file(name, siblings[each]) for each in names]
     _say(
         Planned(
@@ -146,15 +146,15 @@ def _fetch(name: HubName) -> Path:
         revision = name.revision or "main"
         path = Path(hf_hub_download(name.repo, file.name, revision=revision))
         if file.name == _CONFIG:
-            _refuse_early(name, path.parent)
+            _check_before_download(name, path.parent)
     return path.parent
 
 
-def _refuse_early(name: HubName, folder: Path) -> None:
+def _check_before_download(name: HubName, folder: Path) -> None:
     """Before the weights come: what would be refused when they are there."""
     options = read_options(folder)
     if architectures := options.get("architectures"):
-        refuse_other_kinds(name.spoken, map(str, architectures), options)
+        check_model_kind(name.display_name, map(str, architectures), options)
 
 
 def _file(name: HubName, sibling: RepoSibling) -> _File:

@@ -33,7 +33,7 @@ class Fetched(msgspec.Struct, frozen=True, tag=True):
     folder: str
 
 
-class Refused(msgspec.Struct, frozen=True, tag=True):
+class DownloadFailed(msgspec.Struct, frozen=True, tag=True):
     """It could not be done."""
 
     message: str
@@ -41,4 +41,4 @@ class Refused(msgspec.Struct, frozen=True, tag=True):
     may_pass: bool  # whether it is worth another attempt at once
 
 
-Message = Planned | Working | Fetched | Refused
+Message = Planned | Working | Fetched | DownloadFailed

@@ -17,15 +17,15 @@ from transformers import DynamicCache, PreTrainedModel
 
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.errors import ModelError
-from surgeon_engine.api.json_process import Refused
+from surgeon_engine.api.json_process import RequestFailed
 from surgeon_engine.compaction.restore import (
     is_compact,
     load_compact,
 )
 from surgeon_engine.measurement.messages import (
-    Finish,
-    Finished,
-    Generate,
+    BenchmarkFinished,
+    FinishBenchmark,
+    GenerateTokens,
     Load,
     Loaded,
     ReadPrompt,
@@ -66,13 +66,13 @@ class Bench:
         match request:
             case ReadPrompt():
                 return Timed(prompt_seconds(self._model, _random_tokens(request)))
-            case Generate(tokens=count):
+            case GenerateTokens(tokens=count):
                 prompt = _random_tokens(request)
                 return Timed(generated(self._model, prompt, count)[1])
-            case Finish():
+            case FinishBenchmark():
                 # Before counting, which may take some itself.
                 used = devices.peak_memory(self._model.device)
-                return Finished(used, zeros_in(self._model))
+                return BenchmarkFinished(used, zeros_in(self._model))
 
 
 def load(config: ModelConfig) -> PreTrainedModel:
@@ -144,7 +144,7 @@ def zeros_in(model: PreTrainedModel) -> int:
 
 def serve_bench() -> None:
     """Answer requests until the end of the input."""
-    no_memory = Refused(
+    no_memory = RequestFailed(
         "There is not enough memory to measure this.",
         "Close other programs, or measure one model at a time.",
     )
@@ -167,7 +167,7 @@ def _loaded(config: ModelConfig, model: PreTrainedModel) -> Loaded:
     )
 
 
-def _random_tokens(request: ReadPrompt | Generate) -> Tensor:
+def _random_tokens(request: ReadPrompt | GenerateTokens) -> Tensor:
     """1 x tokens, the same for the same request."""
     count = request.tokens if isinstance(request, ReadPrompt) else request.prompt_tokens
     drawn = torch.Generator().manual_seed(request.seed)

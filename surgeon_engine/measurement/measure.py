@@ -18,18 +18,18 @@ from surgeon_engine.api.errors import (
     ConfigError,
     ModelError,
 )
-from surgeon_engine.api.json_process import Child
+from surgeon_engine.api.json_process import SubprocessClient
 from surgeon_engine.api.messages.benchmark import (
+    BenchmarkSettings,
     Measured,
     ModelMeasured,
     Rate,
-    Settings,
     rate_of,
 )
 from surgeon_engine.measurement.messages import (
-    Finish,
-    Finished,
-    Generate,
+    BenchmarkFinished,
+    FinishBenchmark,
+    GenerateTokens,
     Load,
     Loaded,
     ReadPrompt,
@@ -38,7 +38,7 @@ from surgeon_engine.measurement.messages import (
 )
 
 _SHORT_PROMPT = 16  # tokens that generation goes on from
-_MOST_MODELS = 2
+_MAX_MODELS = 2
 
 Check = Callable[[], None]  # called now and then; what it raises ends the work
 
@@ -49,7 +49,7 @@ COMMAND = (sys.executable, "-m", "surgeon_engine.measurement.benchmark_process")
 class _Runner:
     """One of the models, and the seconds that it has taken."""
 
-    child: Child
+    child: SubprocessClient
     loaded: Loaded
     prompt: list[float] = field(default_factory=list)
     generation: list[float] = field(default_factory=list)
@@ -67,7 +67,7 @@ class _Work:
 
 def measure(
     sources: Sequence[str],
-    settings: Settings,
+    settings: BenchmarkSettings,
     check: Check,
     step: Check = lambda: None,
 ) -> Measured:
@@ -81,14 +81,15 @@ def measure(
         ModelError: one cannot be found or read, or takes less than two tokens.
         EvaluationError: a process failed, most likely for want of memory.
     """
-    if not 1 <= len(sources) <= _MOST_MODELS:
+    if not 1 <= len(sources) <= _MAX_MODELS:
         raise ConfigError(
             f"One or two models can be measured at a time, not {len(sources)}.",
             "Measure the others in a second go.",
         )
     with ExitStack() as running:
         children = [
-            running.enter_context(Child(source, COMMAND, Reply)) for source in sources
+            running.enter_context(SubprocessClient(source, COMMAND, Reply))
+            for source in sources
         ]
         runners = []
         for child, source in zip(children, sources, strict=True):
@@ -110,7 +111,7 @@ def measure(
     )
 
 
-def _work(settings: Settings, models: Sequence[Loaded]) -> _Work:
+def _work(settings: BenchmarkSettings, models: Sequence[Loaded]) -> _Work:
     longest = min(
         (model.longest_window for model in models if model.longest_window),
         default=settings.prompt_tokens + _SHORT_PROMPT + settings.generated_tokens,
@@ -146,7 +147,7 @@ def _do_round(
         if number >= 0:
             runner.prompt.append(seconds)
         step()
-    generate = Generate(work.short_prompt, work.generated, work.vocabulary, seed)
+    generate = GenerateTokens(work.short_prompt, work.generated, work.vocabulary, seed)
     for runner in order:
         seconds = runner.child.ask(generate, Timed, check).seconds
         if number >= 0:
@@ -156,7 +157,7 @@ def _do_round(
 
 def _measured(runner: _Runner, work: _Work, check: Check) -> ModelMeasured:
     loaded = runner.loaded
-    finished = runner.child.ask(Finish(), Finished, check)
+    finished = runner.child.ask(FinishBenchmark(), BenchmarkFinished, check)
     prompt: Rate = rate_of(work.prompt, runner.prompt)
     return ModelMeasured(
         name=loaded.name,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from surgeon_engine.api.config.run import ModelConfig
-from surgeon_engine.api.json_process import Refused
+from surgeon_engine.api.json_process import RequestFailed
 
 
 class Load(msgspec.Struct, frozen=True, tag=True):
@@ -26,7 +26,7 @@ class ReadPrompt(msgspec.Struct, frozen=True, tag=True):
     seed: int
 
 
-class Generate(msgspec.Struct, frozen=True, tag=True):
+class GenerateTokens(msgspec.Struct, frozen=True, tag=True):
     """Generate tokens one by one after a random prompt: answered by `Timed`."""
 
     prompt_tokens: int  # not timed
@@ -35,8 +35,8 @@ class Generate(msgspec.Struct, frozen=True, tag=True):
     seed: int
 
 
-class Finish(msgspec.Struct, frozen=True, tag=True):
-    """Sum up: answered by `Finished`."""
+class FinishBenchmark(msgspec.Struct, frozen=True, tag=True):
+    """Sum up: answered by `BenchmarkFinished`."""
 
 
 class Loaded(msgspec.Struct, frozen=True, tag=True):
@@ -58,12 +58,12 @@ class Timed(msgspec.Struct, frozen=True, tag=True):
     seconds: float
 
 
-class Finished(msgspec.Struct, frozen=True, tag=True):
+class BenchmarkFinished(msgspec.Struct, frozen=True, tag=True):
     """What is known in the end."""
 
     bytes_in_use: int  # at most, since it was loaded
     zeros: int  # parameters that are exactly 0
 
 
-Request = Load | ReadPrompt | Generate | Finish
-Reply = Loaded | Timed | Finished | Refused
+Request = Load | ReadPrompt | GenerateTokens | FinishBenchmark
+Reply = Loaded | Timed | BenchmarkFinished | RequestFailed

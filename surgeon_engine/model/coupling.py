@@ -253,8 +253,8 @@ def _heads(line: Line, block: _Block) -> _Division:
             "the last group of a block has to stay: there are no heads to remove."
         )
     size = consumer.columns // heads
-    _refuse_joint_norm(line, block, size, "head")
-    _refuse_numbers_of_heads(line, block, {heads, shared})
+    _check_no_joint_norm(line, block, size, "head")
+    _check_head_counts(line, block, {heads, shared})
     rows = {Part.QUERY: heads // shared * size, Part.KEY: size, Part.VALUE: size}
     return _Division(shared, rows)
 
@@ -262,8 +262,8 @@ def _heads(line: Line, block: _Block) -> _Division:
 def _neurons(line: Line, block: _Block) -> _Division:
     neurons = block.by_kind[line.consumer].columns
     if line.place:
-        _refuse_joint_norm(line, block, 1, "neuron")
-        _refuse_numbers_of_neurons(line, block, neurons)
+        _check_no_joint_norm(line, block, 1, "neuron")
+        _check_neuron_counts(line, block, neurons)
     return _Division(neurons, {Part.GATE: 1, Part.UP: 1})
 
 
@@ -287,7 +287,7 @@ class _Stated:
         return 0
 
 
-def _refuse_numbers_of_heads(line: Line, block: _Block, heads: set[int]) -> None:
+def _check_head_counts(line: Line, block: _Block, heads: set[int]) -> None:
     """What has a place for each head, and is no linear layer, would not get smaller.
 
     The weights of a norm that all heads share are as long as a head is wide.
@@ -299,7 +299,7 @@ def _refuse_numbers_of_heads(line: Line, block: _Block, heads: set[int]) -> None
                 raise _own_numbers(f"{path}.{own}", f"{numbers.shape[0]} heads")
 
 
-def _refuse_numbers_of_neurons(line: Line, block: _Block, neurons: int) -> None:
+def _check_neuron_counts(line: Line, block: _Block, neurons: int) -> None:
     """The same of neurons; and what normalises without weights takes all of them."""
     for path, part in _beside_layers(line, block):
         of_its_own = dict(part.named_parameters(recurse=False))
@@ -320,7 +320,7 @@ def _own_numbers(path: str, groups: str) -> PruningError:
     )
 
 
-def _refuse_joint_norm(line: Line, block: _Block, size: int, what: str) -> None:
+def _check_no_joint_norm(line: Line, block: _Block, size: int, what: str) -> None:
     """A norm over more than one group makes each of them depend on the others."""
     for path, module in _beside_layers(line, block):
         weight = getattr(module, "weight", None)

@@ -70,7 +70,7 @@ def load_model(config: ModelConfig) -> LoadedModel:
             f"The weights of {source.name} cannot be loaded: {first_line(error)}.",
             "The files may be incomplete or from another model: fetch them again.",
         ) from error
-    _refuse_incomplete(source.name, found)
+    _check_complete(source.name, found)
     if source.gguf_file:
         # The weights are plain floats by now, but the model still says "quantised"
         # and would refuse to be saved.
@@ -97,7 +97,7 @@ def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase | None:
         return None
 
 
-def _refuse_incomplete(name: str, found: dict[str, object]) -> None:
+def _check_complete(name: str, found: dict[str, object]) -> None:
     """What the files lack, transformers fills with random numbers without an error."""
     for problem in ("missing_keys", "mismatched_keys"):
         keys = sorted(map(str, found.get(problem) or ()))  # type: ignore[call-overload]

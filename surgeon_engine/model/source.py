@@ -24,17 +24,17 @@ from surgeon_engine.api.errors import ModelError
 from surgeon_engine.api.model_info.gguf_header import check_magic
 from surgeon_engine.api.model_info.header import (
     SOURCES,
+    check_model_kind,
+    find_weight_files,
     read_options,
-    refuse_other_kinds,
     weight_files,
-    weight_files_or_refusal,
 )
 from surgeon_engine.api.model_info.source_names import (
     DEMO,
     HubName,
     hub_name,
     is_hub_source,
-    understood,
+    parse_hub_source,
 )
 
 # What transformers raises on files that make no sense to it.
@@ -96,7 +96,7 @@ def locate(source: str) -> ModelSource:
         return _checked_folder(ModelSource(path.resolve().name, path))
     if os.path.isfile(path):
         return _checked_gguf(path)
-    meant = understood(source)
+    meant = parse_hub_source(source)
     hint = f"If it is one of the Hugging Face Hub, write {meant}." if meant else SOURCES
     raise ModelError(f"There is no model at {path}.", hint)
 
@@ -115,7 +115,7 @@ def read_model_config(source: ModelSource) -> PretrainedConfig:
             "Surgeon prunes the decoder-only models that transformers knows; "
             "code that a model brings along is not run.",
         ) from error
-    _refuse_other_kinds(source.name, config)
+    _check_model_kind(source.name, config)
     return config
 
 
@@ -145,7 +145,7 @@ def _cached(source: str, name: HubName | None) -> ModelSource:
         )
     if name.snapshot is None:
         raise ModelError(
-            f"{name.spoken} has not been downloaded to this computer yet.",
+            f"{name.display_name} has not been downloaded to this computer yet.",
             f"Download it at step 1, or by: surgeon download {source}",
         )
     return ModelSource(name.short, name.snapshot)
@@ -153,7 +153,7 @@ def _cached(source: str, name: HubName | None) -> ModelSource:
 
 def _checked_folder(source: ModelSource) -> ModelSource:
     read_options(source.folder)
-    for path in weight_files_or_refusal(source.folder):
+    for path in find_weight_files(source.folder):
         _check_safetensors(path)
     return source
 
@@ -175,7 +175,7 @@ def _checked_gguf(path: Path) -> ModelSource:
     return ModelSource(path.stem, path.parent, path.name)
 
 
-def _refuse_other_kinds(name: str, config: PretrainedConfig) -> None:
+def _check_model_kind(name: str, config: PretrainedConfig) -> None:
     architectures = config.architectures or [
         MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type, config.model_type)
     ]
@@ -183,7 +183,7 @@ def _refuse_other_kinds(name: str, config: PretrainedConfig) -> None:
     options["is_encoder_decoder"] = config.is_encoder_decoder
     options["quantization_config"] = getattr(config, "quantization_config", None)
     options["pruned"] = hasattr(config, "pruned") or None
-    refuse_other_kinds(name, architectures, options)
+    check_model_kind(name, architectures, options)
 
 
 def first_line(error: Exception) -> str:

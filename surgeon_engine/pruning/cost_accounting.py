@@ -21,7 +21,7 @@ from surgeon_engine.pruning.threshold import (
 )
 
 BINS = 60
-_MOST_DECADES = 15  # below the largest cost; what is less is as good as nothing
+_MAX_DECADES = 15  # below the largest cost; what is less is as good as nothing
 
 
 def cost_histogram(
@@ -55,7 +55,7 @@ def cost_histogram(
     )
 
 
-def paid(unit: Removals | Elements, removed: Tensor, basis: CostBasis) -> float:
+def total_cost(unit: Removals | Elements, removed: Tensor, basis: CostBasis) -> float:
     """The raw costs of what goes of a unit now, added up."""
     goes = _in_order(unit, removed) & _has_cost(unit.cost)
     if isinstance(unit, Elements):
@@ -95,7 +95,7 @@ def _scale(costs: list[Tensor]) -> tuple[float, float] | None:
     if most == 0:
         return None
     high = math.log10(most)
-    low = max(math.log10(least), high - _MOST_DECADES)
+    low = max(math.log10(least), high - _MAX_DECADES)
     if high - low < 1e-6:
         low, high = low - 0.5, high + 0.5
     return low, high

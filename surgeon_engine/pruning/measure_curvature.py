@@ -9,7 +9,7 @@ from torch import Tensor
 
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.curvature.collect import (
-    Measurement,
+    CurvatureRequest,
     batches_to_do,
     block_factors,
     input_covariances,
@@ -18,14 +18,14 @@ from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.pruning.methods import METHODS
 from surgeon_engine.pruning.methods.base import Needs
-from surgeon_engine.pruning.state import Patient
-from surgeon_engine.runtime.run_context import Session
+from surgeon_engine.pruning.state import PruningState
+from surgeon_engine.runtime.run_context import RunContext
 
 Factors = dict[str, KroneckerFactors]  # by layer
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class CurvatureTask:
     """What is measured."""
 
     layers: list[PrunableLayer]
@@ -33,36 +33,36 @@ class Wanted:
     with_gradient: bool = False
 
 
-def of_units(patient: Patient, windows: Tensor) -> Wanted:
+def of_units(state: PruningState, windows: Tensor) -> CurvatureTask:
     """The layers by which removals are chosen."""
-    return Wanted([unit.measured for unit in patient.units], windows)
+    return CurvatureTask([unit.measured for unit in state.units], windows)
 
 
 def measure(
-    patient: Patient, wanted: Wanted, session: Session, shot: int = 0
+    state: PruningState, wanted: CurvatureTask, context: RunContext, shot: int = 0
 ) -> Factors:
     """What the run's method needs to know of the wanted layers, on the host.
 
     Raises:
         CurvatureError: an activation or a gradient is not finite.
     """
-    match METHODS[patient.config.pruning.method].needs:
+    match METHODS[state.config.pruning.method].needs:
         case Needs.NOTHING:
             return {layer.name: KroneckerFactors() for layer in wanted.layers}
         case Needs.INPUTS:
-            task = _task(patient, wanted, shot)
+            task = _task(state, wanted, shot)
             batches = batches_to_do(len(task.windows), task.batch, blocks=0)
-            with session.stage(Stage.CURVATURE, shot, batches) as step:
+            with context.stage(Stage.CURVATURE, shot, batches) as step:
                 return _on_host(input_covariances(task, step))
         case Needs.INPUTS_AND_GRADIENTS:
             factors: Factors = {}
-            for of_block in measure_blocks(patient, wanted, session, shot):
+            for of_block in measure_blocks(state, wanted, context, shot):
                 factors |= of_block
             return factors
 
 
 def measure_blocks(
-    patient: Patient, wanted: Wanted, session: Session, shot: int = 0
+    state: PruningState, wanted: CurvatureTask, context: RunContext, shot: int = 0
 ) -> Iterator[Factors]:
     """A and G of the wanted layers, block by block from the last on, on the host.
 
@@ -71,18 +71,18 @@ def measure_blocks(
     Raises:
         CurvatureError: an activation or a gradient is not finite.
     """
-    task = _task(patient, wanted, shot)
+    task = _task(state, wanted, shot)
     batches = batches_to_do(len(task.windows), task.batch, len(task.blocks))
-    with session.stage(Stage.CURVATURE, shot, batches) as step:
+    with context.stage(Stage.CURVATURE, shot, batches) as step:
         for measured in block_factors(task, step):
             on_host = _on_host(measured)
             measured.clear()  # whoever waits for the next block holds this no longer
             yield on_host
 
 
-def _task(patient: Patient, wanted: Wanted, shot: int) -> Measurement:
-    config, loaded = patient.config, patient.loaded
-    return Measurement(
+def _task(state: PruningState, wanted: CurvatureTask, shot: int) -> CurvatureRequest:
+    config, loaded = state.config, state.loaded
+    return CurvatureRequest(
         loaded.model,
         loaded.blocks,
         wanted.layers,

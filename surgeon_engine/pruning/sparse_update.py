@@ -28,7 +28,7 @@ from torch import Tensor
 from surgeon_engine.api.errors import CurvatureError
 from surgeon_engine.runtime import linalg
 
-_MOST_STEPS = 500  # some dozens are usual
+_MAX_STEPS = 500  # some dozens are usual
 _FORMAT = torch.float32
 _ENOUGH = 1e-3  # of the quadratic: what a last step takes off it
 _ROUNDING = 1e-5  # of the quadratic in the beginning: what float32 cannot tell
@@ -69,7 +69,7 @@ def whole_update(W: Tensor, A: Tensor, G: Tensor, is_removed: Tensor) -> Tensor:
     diagonal = G.diagonal().unsqueeze(1) * A.diagonal()
     z = residual / diagonal
     direction, product = z, _dot(residual, z)
-    for _ in range(_MOST_STEPS):
+    for _ in range(_MAX_STEPS):
         if product == 0:  # nothing is left to gain
             return torch.where(kept, W + D, 0)
         curved = torch.where(kept, G @ direction @ A, 0)
@@ -85,7 +85,7 @@ def whole_update(W: Tensor, A: Tensor, G: Tensor, is_removed: Tensor) -> Tensor:
         direction = z + product / before * direction
     raise CurvatureError(
         f"The update of a {len(W)} x {W.shape[1]} layer has not settled in "
-        f"{_MOST_STEPS} steps.",
+        f"{_MAX_STEPS} steps.",
         "Raise the damping of the update, or set max_correlated to 1000, say.",
     )
 

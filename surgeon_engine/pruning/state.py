@@ -21,11 +21,11 @@ from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
 
 
 @dataclass(slots=True, eq=False)
-class Patient:
+class PruningState:
     """What a run works on.
 
-    What a shot removes is zero in the model, and `gone`; between shots it may be taken
-    out of the model altogether (shrinking.py).
+    What a shot removes is zero in the model and `removed`; between shots it may be
+    taken out of the model altogether (shrinking.py).
     """
 
     config: RunConfig
@@ -34,10 +34,12 @@ class Patient:
     units: tuple[Unit, ...]
     goal: Goal
     original: ModelSummary  # of the model as it was found
-    gone: dict[str, Tensor]  # unit -> candidates, bool
+    removed: dict[str, Tensor]  # unit -> candidates, bool
     kept: dict[str, Tensor] = field(default_factory=dict)  # unit -> groups still in it
-    paid: dict[str, float] = field(default_factory=dict)  # unit -> costs so far
-    is_cut_open: bool = False  # some weights may be those of a shot that has not ended
+    total_cost: dict[str, float] = field(default_factory=dict)  # unit -> costs so far
+    is_partially_updated: bool = (
+        False  # some weights may be those of a shot that has not ended
+    )
 
     @property
     def cut(self) -> int:
@@ -47,9 +49,9 @@ class Patient:
     def sparsities(self) -> tuple[LayerSparsity, ...]:
         """How much of each layer is gone, and what is left of it."""
         left = {
-            layer.name: _Left.of(layer, is_gone, _groups(unit, self))
+            layer.name: _Left.of(layer, is_removed, _groups(unit, self))
             for unit in self.units
-            for layer, is_gone in unit.zeros(self.gone[unit.measured.name])
+            for layer, is_removed in unit.zeros(self.removed[unit.measured.name])
         }
         result = []
         for had, layer in zip(self.original.layers, self.loaded.layers, strict=True):
@@ -61,7 +63,7 @@ class Patient:
                     had.kind,
                     had.weights,
                     had.weights - rest.weights,
-                    cost=self.paid.get(had.name, 0.0),
+                    cost=self.total_cost.get(had.name, 0.0),
                     rows_kept=rest.rows,
                     columns_kept=rest.columns,
                     groups=rest.groups,
@@ -85,20 +87,20 @@ class _Left:
 
     @classmethod
     def of(
-        cls, layer: PrunableLayer, is_gone: Tensor, groups: GroupsLeft | None
+        cls, layer: PrunableLayer, is_removed: Tensor, groups: GroupsLeft | None
     ) -> _Left:
-        column_is_gone = is_gone[:, : layer.columns].all(dim=0)  # not of the bias
+        column_is_removed = is_removed[:, : layer.columns].all(dim=0)  # not of the bias
         return cls(
-            layer.weights - int(is_gone.sum()),
-            layer.rows - int(is_gone.all(dim=1).sum()),
-            layer.columns - int(column_is_gone.sum()),
+            layer.weights - int(is_removed.sum()),
+            layer.rows - int(is_removed.all(dim=1).sum()),
+            layer.columns - int(column_is_removed.sum()),
             groups,
         )
 
 
-def _groups(unit: Unit, patient: Patient) -> GroupsLeft | None:
+def _groups(unit: Unit, state: PruningState) -> GroupsLeft | None:
     if not isinstance(unit, CoupledUnit):
         return None
-    gone = int(patient.gone[unit.measured.name].sum())
-    kept = unit.candidates - gone
+    removed = int(state.removed[unit.measured.name].sum())
+    kept = unit.candidates - removed
     return GroupsLeft(unit.coupled.kind.value, kept, unit.originally)

@@ -24,7 +24,7 @@ from surgeon_engine.api.errors import (
     PruningError,
 )
 
-GONE = -1.0  # below every cost
+REMOVED = -1.0  # below every cost
 _HALF = 16  # bits of a float32, taken in two halves
 
 
@@ -66,7 +66,7 @@ def cheapest(units: Mapping[str, Removals | Elements], budget: int) -> Selection
         PruningError: the budget is more than may be removed.
     """
     for name, unit in units.items():
-        refuse_nan(name, unit.cost)
+        check_not_nan(name, unit.cost)
     removals = {n: unit for n, unit in units.items() if isinstance(unit, Removals)}
     if removals:
         return _cheapest_removals(removals, budget)
@@ -88,7 +88,7 @@ def cheapest_in_step(
     steps: dict[str, Removals | Elements] = {}
     for number, units in enumerate(groups):
         for name, unit in units.items():
-            refuse_nan(name, unit.cost)
+            check_not_nan(name, unit.cost)
         length = min(len(unit.cost) for unit in units.values())
         cost = torch.stack([unit.cost[:length] for unit in units.values()])
         weights = torch.stack([unit.weights[:length] for unit in units.values()])
@@ -104,7 +104,7 @@ def cheapest_in_step(
     return Selection(removed, chosen.weights, chosen.threshold)
 
 
-def refuse_nan(name: str, cost: Tensor) -> None:
+def check_not_nan(name: str, cost: Tensor) -> None:
     """Let no cost pass that has no place in an order.
 
     Raises:
@@ -126,7 +126,7 @@ def _cheapest_removals(units: Mapping[str, Removals], budget: int) -> Selection:
     cost, order = cost.sort(stable=True)
     # Whole numbers throughout: float32 loses count at 2^24 weights.
     total = weights[order].cumsum(0)
-    _refuse_beyond(budget, int(total[-1]) if len(total) else 0)
+    _check_budget(budget, int(total[-1]) if len(total) else 0)
     taken = int((total <= budget).sum())
     per_unit = torch.bincount(owner[order[:taken]], minlength=len(units)).tolist()
     removed: dict[str, Tensor] = {}
@@ -150,8 +150,8 @@ def _first(unit: Removals, count: int) -> Tensor:
 def _cheapest_elements(units: Mapping[str, Elements], budget: int) -> Selection:
     (atom,) = {unit.atom for unit in units.values()}
     count = budget // atom * atom
-    may_go = sum(int((unit.cost < torch.inf).sum()) for unit in units.values())
-    _refuse_beyond(count, may_go)
+    is_removable = sum(int((unit.cost < torch.inf).sum()) for unit in units.values())
+    _check_budget(count, is_removable)
     if count == 0:
         nothing = {n: torch.zeros(len(u.cost)).bool() for n, u in units.items()}
         return Selection(nothing, 0, None)
@@ -164,7 +164,7 @@ def _cheapest_elements(units: Mapping[str, Elements], budget: int) -> Selection:
         goes[at] = True
         ties -= len(at)
         removed[name] = goes
-    is_new = threshold > GONE
+    is_new = threshold > REMOVED
     return Selection(removed, weights=count, threshold=threshold if is_new else None)
 
 
@@ -177,7 +177,7 @@ def _nth_smallest(costs: list[Tensor], n: int) -> float:
     """
     below = sum(int((cost < 0).sum()) for cost in costs)
     if n <= below:
-        return GONE
+        return REMOVED
     wanted = n - below
     upper = torch.zeros(2**_HALF, dtype=torch.int64)
     for cost in costs:
@@ -206,7 +206,7 @@ def _bin_of(counts: Tensor, n: int) -> tuple[int, int]:
     return place, n - (int(total[place - 1]) if place else 0)
 
 
-def _refuse_beyond(budget: int, most: int) -> None:
+def _check_budget(budget: int, most: int) -> None:
     if budget > most:
         raise PruningError(
             f"{budget:,} weights are to go, but only {most:,} may: the last of each "

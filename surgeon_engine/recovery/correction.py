@@ -44,23 +44,23 @@ from surgeon_engine.model.layers import (
     PrunableLayer,
 )
 from surgeon_engine.pruning.measure_curvature import (
+    CurvatureTask,
     Factors,
-    Wanted,
     measure_blocks,
 )
-from surgeon_engine.pruning.state import Patient
+from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.runtime.linalg import (
     damped,
     solve,
 )
-from surgeon_engine.runtime.run_context import Session
+from surgeon_engine.runtime.run_context import RunContext
 
 _DAMPING = 1.0  # multiple of the mean eigenvalue; smaller ones gained less
 # Step length; a whole step would be 1. A sixteenth of it changes weights in bfloat16 by
 # less than their rounding, so that the loss says nothing: the search begins above that.
 _FIRST = 1.6e-3
 _SHORTEST, _LONGEST = 1e-6, 1.0
-_MOST_STEPS = 3  # each after a measurement of its own; later ones gain little
+_MAX_STEPS = 3  # each after a measurement of its own; later ones gain little
 
 Directions = list[tuple[PrunableLayer, Tensor]]
 
@@ -74,7 +74,7 @@ class Steps:
     loss_after: float
 
 
-def correct(patient: Patient, session: Session, shot: int = 0) -> Steps:
+def correct(state: PruningState, context: RunContext, shot: int = 0) -> Steps:
     """Take steps for as long as the held-out windows like them.
 
     shot: after which it is tried on the way, as a quality budget does; 0: at the end.
@@ -86,21 +86,21 @@ def correct(patient: Patient, session: Session, shot: int = 0) -> Steps:
     Raises:
         CalibrationError: there are too few windows to hold any out.
     """
-    _, held = parts_of(patient.windows.calibration)
+    _, held = parts_of(state.windows.calibration)
     before = after = held_out_loss(
-        patient.loaded.model, held, patient.config.calibration.batch
+        state.loaded.model, held, state.config.calibration.batch
     )
     lengths: list[float] = []
-    while len(lengths) < _MOST_STEPS:
-        if lengths and session.stops_after_shot and not shot:
+    while len(lengths) < _MAX_STEPS:
+        if lengths and context.stops_after_shot and not shot:
             words = f"The correction was stopped after {len(lengths)} steps."
-            session.emit(Logged(Level.INFO, words))
+            context.emit(Logged(Level.INFO, words))
             break
         try:
-            length, after = _step(patient, after, session, shot)
+            length, after = _step(state, after, context, shot)
         except CurvatureError as error:
             words = f"The correction ends after {len(lengths)} steps. {error.message}"
-            session.emit(Logged(Level.WARNING, words))
+            context.emit(Logged(Level.WARNING, words))
             break
         if length == 0:
             break
@@ -109,16 +109,18 @@ def correct(patient: Patient, session: Session, shot: int = 0) -> Steps:
 
 
 def _step(
-    patient: Patient, loss: float, session: Session, shot: int
+    state: PruningState, loss: float, context: RunContext, shot: int
 ) -> tuple[float, float]:
     """Take the best step; its length, 0 for none, and the held-out loss after it."""
-    fit, held = parts_of(patient.windows.calibration)
-    layers = [layer for unit in patient.units for layer in unit.layers]
+    fit, held = parts_of(state.windows.calibration)
+    layers = [layer for unit in state.units for layer in unit.layers]
     directions: Directions = []
-    for factors in measure_blocks(patient, Wanted(layers, fit, True), session, shot):
-        directions += _directions(patient, factors)
-    with session.stage(Stage.CORRECTION, shot):
-        length, loss = _best_length(patient, directions, held, loss, session)
+    for factors in measure_blocks(
+        state, CurvatureTask(layers, fit, True), context, shot
+    ):
+        directions += _directions(state, factors)
+    with context.stage(Stage.CORRECTION, shot):
+        length, loss = _best_length(state, directions, held, loss, context)
     _move(directions, length)
     return length, loss
 
@@ -139,12 +141,12 @@ def parts_of(windows: Tensor) -> tuple[Tensor, Tensor]:
     return parts
 
 
-def direction(W: Tensor, factors: KroneckerFactors, is_gone: Tensor) -> Tensor:
+def direction(W: Tensor, factors: KroneckerFactors, is_removed: Tensor) -> Tensor:
     """-G^-1 gradient A^-1 over the rows and columns that are left.  Shape of W."""
     assert factors.A is not None
     assert factors.G is not None
     assert factors.gradient is not None
-    row, column = ~is_gone.all(dim=1), ~is_gone.all(dim=0)
+    row, column = ~is_removed.all(dim=1), ~is_removed.all(dim=0)
     A, G, gradient = (
         M.to(W.device).double() for M in (factors.A, factors.G, factors.gradient)
     )
@@ -153,42 +155,42 @@ def direction(W: Tensor, factors: KroneckerFactors, is_gone: Tensor) -> Tensor:
     gradient = gradient[row][:, column]
     D = torch.zeros_like(W)
     D[row.unsqueeze(1) & column] = -solve(A, solve(G, gradient).T).T.flatten()
-    return D.masked_fill(is_gone, 0)
+    return D.masked_fill(is_removed, 0)
 
 
-def _directions(patient: Patient, factors: Factors) -> Directions:
+def _directions(state: PruningState, factors: Factors) -> Directions:
     """The steps of the layers of a block, in float32 and on the host.
 
     Those of all layers are held at once, the factors are not.
     """
     result: Directions = []
-    for unit in patient.units:
+    for unit in state.units:
         if unit.measured.name not in factors:
             continue
-        for layer, is_gone in unit.zeros(patient.gone[unit.measured.name]):
+        for layer, is_removed in unit.zeros(state.removed[unit.measured.name]):
             W = layer.weight()
-            D = direction(W, factors[layer.name], is_gone.to(W.device))
+            D = direction(W, factors[layer.name], is_removed.to(W.device))
             result.append((layer, D.float().cpu()))
     return result
 
 
 def _best_length(
-    patient: Patient,
+    state: PruningState,
     directions: Directions,
     held: Tensor,
     loss: float,
-    session: Session,
+    context: RunContext,
 ) -> tuple[float, float]:
     """The length of the step, and the held-out loss after it; `loss` is that before."""
     best, least = 0.0, loss
     length, factor = _FIRST, 2.0
     kept = KeptWeights([layer for layer, _ in directions])
     while _SHORTEST <= length <= _LONGEST:
-        session.check()
+        context.check()
         with kept:
             _move(directions, length)
             loss = held_out_loss(
-                patient.loaded.model, held, patient.config.calibration.batch
+                state.loaded.model, held, state.config.calibration.batch
             )
         if loss < least:
             best, least = length, loss

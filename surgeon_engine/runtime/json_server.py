@@ -13,12 +13,12 @@ import msgspec
 from transformers.utils import logging
 
 from surgeon_engine.api.errors import EngineError
-from surgeon_engine.api.json_process import Refused
+from surgeon_engine.api.json_process import RequestFailed
 from surgeon_engine.runtime import devices
 
 
 def serve(
-    requests: Any, answer: Callable[[Any], msgspec.Struct], no_memory: Refused
+    requests: Any, answer: Callable[[Any], msgspec.Struct], no_memory: RequestFailed
 ) -> None:
     """Answer `requests` until the end of the input, `no_memory` where there is none.
 
@@ -44,12 +44,12 @@ def serve(
 
 
 def _reply(
-    answer: Callable[[Any], msgspec.Struct], request: Any, no_memory: Refused
+    answer: Callable[[Any], msgspec.Struct], request: Any, no_memory: RequestFailed
 ) -> msgspec.Struct:
     try:
         return answer(request)
     except EngineError as error:
-        return Refused(error.message, error.hint)
+        return RequestFailed(error.message, error.hint)
     except (RuntimeError, MemoryError) as error:
         if not devices.is_out_of_memory(error):
             raise

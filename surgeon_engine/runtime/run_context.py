@@ -38,10 +38,10 @@ class RunCancelled(Exception):
     """Unwinds a run once the user has cancelled it."""
 
 
-class Session:
+class RunContext:
     """The line of one run (or request) to the outside.
 
-    The run works in one thread; `hear` may be called from another. The run calls
+    The run works in one thread; `handle` may be called from another. The run calls
     `check` wherever it may be ended or made to wait: between batches, layers, files.
     """
 
@@ -85,7 +85,7 @@ class Session:
             self._keep(envelope, self.log)
         self._send(envelope)
 
-    def hear(self, command: Cancel | StopAndKeep | Pause | Resume) -> None:
+    def handle(self, command: Cancel | StopAndKeep | Pause | Resume) -> None:
         """Remember what was asked for; the run looks at it as it goes."""
         with self._heard:
             match command:

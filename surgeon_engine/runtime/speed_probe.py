@@ -37,7 +37,7 @@ _MOVED = {"cpu": 2**22, "cuda": 2**26}  # numbers
 _CALLS = 200
 # How many times as fast n threads are as one: n to the power of this.
 _PRODUCTS_GAIN, _FACTORISING_GAIN, _MOVING_GAIN = 0.9, 0.7, 0.5
-_LEAST_REPEATS, _MOST_REPEATS = 2, 100
+_MIN_REPEATS, _MAX_REPEATS = 2, 100
 _ENOUGH_SECONDS = 0.08  # for one figure
 _ROW = 64  # numbers that a small operation works on
 
@@ -146,13 +146,13 @@ def _seconds(device: str, work: Callable[[], object]) -> float:
     """The least time that `work` takes, after once for nothing."""
     work()
     begun, least = time.perf_counter(), float("inf")
-    for repeat in range(_MOST_REPEATS):
+    for repeat in range(_MAX_REPEATS):
         start = time.perf_counter()
         work()
         if device == "cuda":
             torch.cuda.synchronize()
         now = time.perf_counter()
         least = min(least, now - start)
-        if now - begun > _ENOUGH_SECONDS and repeat >= _LEAST_REPEATS:
+        if now - begun > _ENOUGH_SECONDS and repeat >= _MIN_REPEATS:
             break
     return max(least, 1e-9)

@@ -16,7 +16,7 @@ from surgeon_engine.api.config.pruning import Coupling
 from surgeon_engine.compaction.plan import (
     KeptGroups,
     Plan,
-    Pruned,
+    PrunedModel,
     plan_of,
 )
 from surgeon_engine.compaction.restore import filled
@@ -29,60 +29,60 @@ from surgeon_engine.model.layers import (
     find_blocks,
     prunable_layers,
 )
-from surgeon_engine.pruning.state import Patient
+from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
 
 
-def shrink(patient: Patient) -> None:
+def shrink(state: PruningState) -> None:
     """Take out of the model what can be; the patient then has nothing gone of that."""
-    model, plan = patient.loaded.model, plan_of(patient.units, patient.gone)
+    model, plan = state.loaded.model, plan_of(state.units, state.removed)
     if not plan.groups or not can_shrink_in_place(model):
         return
     shrink_in_place(model, plan)
     layers = prunable_layers(model)
-    patient.loaded = replace(patient.loaded, layers=layers)
+    state.loaded = replace(state.loaded, layers=layers)
     by_name = {layer.name: layer for layer in layers}
     units = []
-    for unit in patient.units:
+    for unit in state.units:
         assert isinstance(unit, CoupledUnit)
         name = unit.measured.name
-        stays = (~patient.gone[name]).nonzero().squeeze(1)
-        first = patient.kept.get(name, torch.arange(unit.candidates))
-        patient.kept[name] = first[stays]
+        stays = (~state.removed[name]).nonzero().squeeze(1)
+        first = state.kept.get(name, torch.arange(unit.candidates))
+        state.kept[name] = first[stays]
         coupled = unit.coupled.left(stays, by_name)
         units.append(replace(unit, coupled=coupled))
-        patient.gone[name] = torch.zeros(len(stays), dtype=torch.bool)
-    patient.units = tuple(units)
+        state.removed[name] = torch.zeros(len(stays), dtype=torch.bool)
+    state.units = tuple(units)
 
 
-def pruned(patient: Patient) -> Pruned:
+def pruned(state: PruningState) -> PrunedModel:
     """The model in its full size, on the host if parts had been taken out."""
-    if not patient.cut:
-        return Pruned(patient.loaded, plan_of(patient.units, patient.gone))
-    shrink(patient)  # what went since the model was last made smaller
-    small = patient.loaded.model
+    if not state.cut:
+        return PrunedModel(state.loaded, plan_of(state.units, state.removed))
+    shrink(state)  # what went since the model was last made smaller
+    small = state.loaded.model
     model, plan = filled(
         type(small),
         small.config,
-        lambda model: _plan(patient, model),
+        lambda model: _plan(state, model),
         small.state_dict(),
     )
     model.generation_config = small.generation_config
     loaded = replace(
-        patient.loaded,
+        state.loaded,
         model=model,
         blocks=find_blocks(model),
         layers=prunable_layers(model),
     )
-    return Pruned(loaded, plan)
+    return PrunedModel(loaded, plan)
 
 
-def _plan(patient: Patient, model: PreTrainedModel) -> Plan:
+def _plan(state: PruningState, model: PreTrainedModel) -> Plan:
     """What is left of each unit, by the numbers that it had in the beginning."""
     groups = tuple(
-        KeptGroups(coupled, patient.kept[coupled.consumer.name])
+        KeptGroups(coupled, state.kept[coupled.consumer.name])
         for kind in Coupling
         for coupled in groups_of(kind, model)
-        if len(patient.kept.get(coupled.consumer.name, ())) not in (0, coupled.groups)
+        if len(state.kept.get(coupled.consumer.name, ())) not in (0, coupled.groups)
     )
     return Plan(groups)

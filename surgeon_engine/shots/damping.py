@@ -41,8 +41,8 @@ from surgeon_engine.api.messages.run import (
 from surgeon_engine.evaluation.held_out import Trial, try_on
 from surgeon_engine.model.layers import KeptWeights
 from surgeon_engine.pruning.measure_curvature import Factors
-from surgeon_engine.pruning.state import Patient
-from surgeon_engine.runtime.run_context import Session
+from surgeon_engine.pruning.state import PruningState
+from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.shots.selection import (
     remove,
     selection,
@@ -51,8 +51,8 @@ from surgeon_engine.shots.selection import (
 GRID = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 _START = (GRID.index(0.1), GRID.index(0.1))
 _START_SPARSE = (GRID.index(0.03), GRID.index(0.1))
-_MOST = (GRID.index(0.1), GRID.index(0.1))  # before the last shot
-_MOST_SPARSE = (GRID.index(1.0), GRID.index(0.1))
+_MAX = (GRID.index(0.1), GRID.index(0.1))  # before the last shot
+_MAX_SPARSE = (GRID.index(1.0), GRID.index(0.1))
 _AT_ONCE = 0.1  # nats that coming back to the most may cost
 _UPDATE = ((0, -1), (0, 1))
 _COST = ((-1, 0), (1, 0))  # dearer to try: all costs have to be computed again
@@ -63,7 +63,7 @@ Moves = tuple[Place, ...]  # by so many places; of opposite ones at most one hel
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Task:
+class DampingSearch:
     """What the dampings are tried on."""
 
     factors: Factors  # of the windows that are not held out
@@ -74,31 +74,33 @@ class Task:
     before: DampingChoice | None  # of the shot before: where the search begins
 
 
-def choose_damping(patient: Patient, task: Task, session: Session) -> DampingChoice:
+def choose_damping(
+    state: PruningState, task: DampingSearch, context: RunContext
+) -> DampingChoice:
     """The damping that loses least on the held-out windows, as far as they can tell.
 
     Raises:
         CurvatureError: none of the dampings leaves a model with a finite loss.
         PruningError: that many weights may not go.
     """
-    config = patient.config.pruning
-    layers = [layer for unit in patient.units for layer in unit.layers]
-    model, batch = patient.loaded.model, patient.config.calibration.batch
+    config = state.config.pruning
+    layers = [layer for unit in state.units for layer in unit.layers]
+    model, batch = state.loaded.model, state.config.calibration.batch
 
     kept = KeptWeights(layers)
 
     @functools.lru_cache(maxsize=1)  # a mask of all weights each
     def removed_at(cost_damping: float) -> dict[str, Tensor]:
         pruning = dataclasses.replace(config, cost_damping=cost_damping)
-        return selection(patient, task.factors, pruning, task.budget).removed
+        return selection(state, task.factors, pruning, task.budget).removed
 
     def trial_at(place: Place) -> Trial:
-        session.check()
+        context.check()
         pruning = with_damping(config, GRID[place[0]], GRID[place[1]])
         try:
             removed = removed_at(pruning.cost_damping)
             with kept:
-                remove(patient, task.factors, pruning, removed, session.check)
+                remove(state, task.factors, pruning, removed, context.check)
                 return try_on(model, task.held, batch)
         except CurvatureError:
             return Trial(None)  # too little damping for these factors
@@ -108,10 +110,10 @@ def choose_damping(patient: Patient, task: Task, session: Session) -> DampingCho
     if task.before is not None:
         start = (GRID.index(task.before.cost), GRID.index(task.before.update))
     moves = (_UPDATE, _COST if task.before is None else _LESS_COST)
-    most = _MOST_SPARSE if sparse else _MOST
+    most = _MAX_SPARSE if sparse else _MAX
     if task.is_last:
         most = (len(GRID) - 1, len(GRID) - 1)
-    with session.stage(Stage.DAMPING, task.shot):
+    with context.stage(Stage.DAMPING, task.shot):
         tried, chosen = search(trial_at, start, moves, most)
     if tried[chosen].losses is None:
         raise CurvatureError(
@@ -140,7 +142,7 @@ def search(
     moves is followed while it helps; none is raised beyond its `most`, and one that is
     beyond it is lowered to it where that costs little at once.
     """
-    look = _Search(trial_at, most)
+    look = _GridSearch(trial_at, most)
     here = look.begin(start)
     if look.tried[here].losses is not None:
         for opposite in moves:
@@ -149,7 +151,7 @@ def search(
     return look.tried, here
 
 
-class _Search:
+class _GridSearch:
     """What has been tried, and the steps of a search."""
 
     def __init__(self, trial_at: Callable[[Place], Trial], most: Place) -> None:
@@ -166,11 +168,11 @@ class _Search:
 
     def follow(self, here: Place, move: Place) -> Place:
         """The place at which `move` helps no longer."""
-        while (there := _moved(here, move)) is not None and self._goes(here, there):
+        while (there := _moved(here, move)) is not None and self._accepts(here, there):
             here = there
         return here
 
-    def _goes(self, here: Place, there: Place) -> bool:
+    def _accepts(self, here: Place, there: Place) -> bool:
         of = 0 if here[0] != there[0] else 1  # the damping that changes
         now, then, most = here[of], there[of], self._most[of]
         if then > max(now, most):

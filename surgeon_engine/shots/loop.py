@@ -17,24 +17,24 @@ from surgeon_engine.api.messages.run import (
     Stage,
 )
 from surgeon_engine.pruning.schedule import share_of_goal
-from surgeon_engine.pruning.state import Patient
+from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.recovery.correction import correct
 from surgeon_engine.runtime import devices
-from surgeon_engine.runtime.run_context import Session
+from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.shots import compaction_step as shrinking
 from surgeon_engine.shots.quality_budget import (
+    CorrectedShot,
     QualityBudget,
-    Rescue,
     Snapshot,
 )
 from surgeon_engine.shots.shot import (
-    Round,
+    ShotPlan,
     evaluation,
     run_shot,
 )
 from surgeon_engine.shots.target_check import (
+    check_target_reached,
     is_reached,
-    tell_what_is_missing,
 )
 
 _FAILURES = (EngineError, MemoryError, RuntimeError)
@@ -42,7 +42,7 @@ _FINEST = 8  # parts into which a quality budget may divide the step of a shot
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class PruningResult:
     """What came of all shots."""
 
     shots: tuple[ShotFinished, ...]
@@ -51,7 +51,9 @@ class Course:
     stopped_early: bool  # neither the goal nor a quality budget ended them
 
 
-def run_shots(patient: Patient, allowed: QualityBudget, session: Session) -> Course:
+def run_shots(
+    state: PruningState, allowed: QualityBudget, context: RunContext
+) -> PruningResult:
     """All shots, and the correction where one is asked for and not undone.
 
     Raises:
@@ -59,13 +61,13 @@ def run_shots(patient: Patient, allowed: QualityBudget, session: Session) -> Cou
         EngineError: not even the smallest step, or the first shot, can be measured.
         RunCancelled: the user has cancelled.
     """
-    course = _shots(patient, allowed, session)
-    if patient.config.pruning.is_corrected and course.corrected is None:
-        corrected = _corrected(patient, allowed, session)
+    course = _shots(state, allowed, context)
+    if state.config.pruning.is_corrected and course.corrected is None:
+        corrected = _corrected(state, allowed, context)
         course = replace(course, corrected=corrected)
     if allowed.is_set and course.is_at_goal:
         found = (course.corrected or course.shots[-1]).evaluation
-        session.emit(allowed.what_is_left(found))
+        context.emit(allowed.log_headroom(found))
     return course
 
 
@@ -76,8 +78,8 @@ class _Steps:
     shot has. Between two shots of the schedule the parts are equal.
     """
 
-    def __init__(self, patient: Patient) -> None:
-        self._pruning, self._goal = patient.config.pruning, patient.goal
+    def __init__(self, state: PruningState) -> None:
+        self._pruning, self._goal = state.config.pruning, state.goal
         self._done, self._step = 0, _FINEST
         self._removed = 0  # weights that are gone
         self._too_much: float = math.inf  # weights: what was asked for and undone
@@ -138,7 +140,9 @@ class _Steps:
         return share
 
 
-def _shots(patient: Patient, allowed: QualityBudget, session: Session) -> Course:
+def _shots(
+    state: PruningState, allowed: QualityBudget, context: RunContext
+) -> PruningResult:
     """Shot after shot until the goal is reached, or the quality budget is spent.
 
     A shot that passes the budget, with the correction too where there is one, is undone
@@ -151,41 +155,43 @@ def _shots(patient: Patient, allowed: QualityBudget, session: Session) -> Course
         EngineError: not even the smallest step, or the first shot, can be measured.
     """
     shots: list[ShotFinished] = []
-    rescue: Rescue | None = None  # of the last shot
-    steps, tried = _Steps(patient), _Try()
-    while not (steps.is_over or steps.is_stuck or (shots and session.stops_after_shot)):
+    corrected_shot: CorrectedShot | None = None  # of the last shot
+    steps, tried = _Steps(state), _Try()
+    while not (steps.is_over or steps.is_stuck or (shots and context.stops_after_shot)):
         last = shots[-1].damping if shots else None
-        this = Round(len(shots) + 1, steps.share, last)
-        tried = _try_shot(patient, this, allowed, session)
+        plan = ShotPlan(len(shots) + 1, steps.share, last)
+        tried = _try_shot(state, plan, allowed, context)
         if tried.shot is None:
             if not allowed.is_set:
                 break
             steps.undo(tried.removed)
             continue
-        steps.take(patient.goal.gone(tried.shot.parameters))
-        rescue = tried.rescue
+        steps.take(state.goal.removed_at(tried.shot.parameters))
+        corrected_shot = tried.corrected_shot
         shots.append(tried.shot)
-        session.emit(tried.shot)
-        if rescue is None:
-            shrinking.shrink(patient)
+        context.emit(tried.shot)
+        if corrected_shot is None:
+            shrinking.shrink(state)
         else:
-            session.emit(allowed.what_is_rescued(tried.shot, rescue.corrected))
+            context.emit(
+                allowed.log_kept_with_correction(tried.shot, corrected_shot.corrected)
+            )
     if not shots or (steps.is_stuck and shots[-1].sparsity == 0):
         raise tried.failure or allowed.refusal()
     if tried.failure is not None and not allowed.is_set:
-        of, words = patient.config.pruning.shots, _words_of(tried.failure)
+        of, words = state.config.pruning.shots, _words_of(tried.failure)
         words = f"The run ends after shot {len(shots)} of {of}. {words}"
-        session.emit(Logged(Level.WARNING, words))
+        context.emit(Logged(Level.WARNING, words))
     corrected = None
-    if rescue is not None:
-        rescue.snapshot.restore()
-        session.emit(rescue.corrected)
-        corrected = rescue.corrected
-    tell_what_is_missing(patient.goal, shots[-1], session, is_over=steps.is_over)
-    return Course(
+    if corrected_shot is not None:
+        corrected_shot.snapshot.restore()
+        context.emit(corrected_shot.corrected)
+        corrected = corrected_shot.corrected
+    check_target_reached(state.goal, shots[-1], context, is_over=steps.is_over)
+    return PruningResult(
         tuple(shots),
         corrected,
-        is_at_goal=steps.is_over and is_reached(patient.goal, shots[-1]),
+        is_at_goal=steps.is_over and is_reached(state.goal, shots[-1]),
         stopped_early=not (steps.is_over or steps.is_stuck),
     )
 
@@ -195,13 +201,13 @@ class _Try:
     """What became of a shot."""
 
     shot: ShotFinished | None = None  # None: it is undone
-    rescue: Rescue | None = None  # None: it needs none
+    corrected_shot: CorrectedShot | None = None  # None: it needs none
     failure: Exception | None = None
     removed: int = 0  # weights that were gone with one that passed the budget
 
 
 def _try_shot(
-    patient: Patient, this: Round, allowed: QualityBudget, session: Session
+    state: PruningState, plan: ShotPlan, allowed: QualityBudget, context: RunContext
 ) -> _Try:
     """A shot, which is undone if it passes the quality budget, or fails.
 
@@ -212,48 +218,48 @@ def _try_shot(
         EngineError: it fails; there is no budget, and no shot before to keep, or it has
             begun to write weights.
     """
-    before = Snapshot(patient) if allowed.is_set else None
+    before = Snapshot(state) if allowed.is_set else None
     failure: Exception | None = None
     try:
-        shot = run_shot(patient, this, session)
-        judged, rescue = _judged(patient, shot, allowed, session)
+        shot = run_shot(state, plan, context)
+        judged, corrected_shot = _judged(state, shot, allowed, context)
     except _FAILURES as error:
         words = _words_of(error)
-        if before is None and (this.number == 1 or patient.is_cut_open):
+        if before is None and (plan.number == 1 or state.is_partially_updated):
             raise
         failure = error.with_traceback(None)  # whose frames hold what there was
     if failure is not None:
         devices.give_memory_back()
         if before is not None:
             before.restore()
-            session.emit(Logged(Level.INFO, f"A shot is undone. {words}"))
+            context.emit(Logged(Level.INFO, f"A shot is undone. {words}"))
         return _Try(failure=failure)
     if before is not None and allowed.is_passed(judged):
         before.restore()
-        session.emit(allowed.what_passed(shot, judged))
-        return _Try(removed=patient.goal.gone(shot.parameters))
-    return _Try(shot, rescue)
+        context.emit(allowed.log_rejected(shot, judged))
+        return _Try(removed=state.goal.removed_at(shot.parameters))
+    return _Try(shot, corrected_shot)
 
 
 def _judged(
-    patient: Patient, shot: ShotFinished, allowed: QualityBudget, session: Session
-) -> tuple[Evaluation, Rescue | None]:
+    state: PruningState, shot: ShotFinished, allowed: QualityBudget, context: RunContext
+) -> tuple[Evaluation, CorrectedShot | None]:
     """By what a shot is measured against the budget: itself, or what it may become.
 
     The patient is left as the shot has left it.
     """
     passes = allowed.is_passed(shot.evaluation)
-    if not passes or not patient.config.pruning.is_corrected:
+    if not passes or not state.config.pruning.is_corrected:
         return shot.evaluation, None
-    uncorrected = Snapshot(patient)
-    corrected = _take_steps(patient, session, shot.shot)
-    rescue = Rescue(corrected, Snapshot(patient))
+    uncorrected = Snapshot(state)
+    corrected = _take_steps(state, context, shot.shot)
+    corrected_shot = CorrectedShot(corrected, Snapshot(state))
     uncorrected.restore()
-    return corrected.evaluation, rescue
+    return corrected.evaluation, corrected_shot
 
 
 def _corrected(
-    patient: Patient, allowed: QualityBudget, session: Session
+    state: PruningState, allowed: QualityBudget, context: RunContext
 ) -> Corrected | None:
     """The correction of the last shot; None: it is undone.
 
@@ -262,21 +268,21 @@ def _corrected(
     """
     before, corrected, words = None, None, ""
     try:
-        before = Snapshot(patient)
-        corrected = _take_steps(patient, session)
+        before = Snapshot(state)
+        corrected = _take_steps(state, context)
     except _FAILURES as error:
         words = _words_of(error)
     if before is None or corrected is None:
         devices.give_memory_back()
         if before is not None:
             before.restore()
-        session.emit(Logged(Level.WARNING, f"The correction is undone. {words}"))
+        context.emit(Logged(Level.WARNING, f"The correction is undone. {words}"))
         return None
     if allowed.is_passed(corrected.evaluation):
         before.restore()
-        session.emit(allowed.what_the_correction_passed(corrected.evaluation))
+        context.emit(allowed.log_rejected_correction(corrected.evaluation))
         return None
-    session.emit(corrected)
+    context.emit(corrected)
     return corrected
 
 
@@ -293,14 +299,14 @@ def _words_of(error: Exception) -> str:
     raise error
 
 
-def _take_steps(patient: Patient, session: Session, shot: int = 0) -> Corrected:
+def _take_steps(state: PruningState, context: RunContext, shot: int = 0) -> Corrected:
     """Steps along the gradient, and what the validation windows say of them."""
-    begun = session.clock()
-    steps = correct(patient, session, shot)
+    begun = context.clock()
+    steps = correct(state, context, shot)
     return Corrected(
         steps.lengths,
         steps.loss_before,
         steps.loss_after,
-        evaluation(patient, session, Stage.EVALUATION, shot),
-        session.clock() - begun,
+        evaluation(state, context, Stage.EVALUATION, shot),
+        context.clock() - begun,
     )

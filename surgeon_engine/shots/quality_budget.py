@@ -15,9 +15,9 @@ from surgeon_engine.api.messages.run import (
     Evaluation,
     ShotFinished,
 )
-from surgeon_engine.api.planning.limits import most_perplexity
+from surgeon_engine.api.planning.limits import max_perplexity
 from surgeon_engine.model.layers import KeptWeights
-from surgeon_engine.pruning.state import Patient
+from surgeon_engine.pruning.state import PruningState
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class QualityBudget:
     def of(cls, pruning: PruningConfig, baseline: Evaluation) -> QualityBudget:
         """The budget of a run whose original was evaluated as `baseline`."""
         original = baseline.perplexity
-        most = most_perplexity(pruning, original)
+        most = max_perplexity(pruning, original)
         return cls(pruning.perplexity_rise, original, most)
 
     @property
@@ -44,7 +44,7 @@ class QualityBudget:
         """Whether that is more than is allowed."""
         return found.perplexity > self.most
 
-    def what_passed(self, shot: ShotFinished, judged: Evaluation) -> Logged:
+    def log_rejected(self, shot: ShotFinished, judged: Evaluation) -> Logged:
         """A line of the log about a shot that is undone.
 
         judged: that of the shot, or what the correction would make of it.
@@ -52,7 +52,9 @@ class QualityBudget:
         how = "" if judged is shot.evaluation else ", with the correction,"
         return self._undone(f"At a sparsity of {shot.sparsity:.2%}{how}", judged)
 
-    def what_is_rescued(self, shot: ShotFinished, corrected: Corrected) -> Logged:
+    def log_kept_with_correction(
+        self, shot: ShotFinished, corrected: Corrected
+    ) -> Logged:
         """The same about a shot that is kept for what the correction makes of it."""
         return Logged(
             Level.INFO,
@@ -61,11 +63,11 @@ class QualityBudget:
             f"with the correction it is {corrected.evaluation.perplexity:.2f}: kept.",
         )
 
-    def what_the_correction_passed(self, found: Evaluation) -> Logged:
+    def log_rejected_correction(self, found: Evaluation) -> Logged:
         """The same of a correction."""
         return self._undone("After the correction", found)
 
-    def what_is_left(self, last: Evaluation) -> Logged:
+    def log_headroom(self, last: Evaluation) -> Logged:
         """The same where the target is reached within it."""
         return Logged(
             Level.INFO,
@@ -96,21 +98,21 @@ class Snapshot:
     It can be restored for as long as nothing is taken out of the model (shrinking.py).
     """
 
-    def __init__(self, patient: Patient) -> None:
-        self._patient, self._gone = patient, patient.gone
-        self._paid = patient.paid
-        self._weights = KeptWeights(patient.loaded.layers)
+    def __init__(self, state: PruningState) -> None:
+        self._patient, self._gone = state, state.removed
+        self._total_cost = state.total_cost
+        self._weights = KeptWeights(state.loaded.layers)
 
     def restore(self) -> None:
         """Put the weights back, and what has gone and was paid."""
         self._weights.put_back()
-        self._patient.gone = self._gone
-        self._patient.paid = self._paid
-        self._patient.is_cut_open = False
+        self._patient.removed = self._gone
+        self._patient.total_cost = self._total_cost
+        self._patient.is_partially_updated = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Rescue:
+class CorrectedShot:
     """What the correction makes of a shot that alone would pass the budget."""
 
     corrected: Corrected

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from surgeon_engine.api.config.pruning import Coupling, PruningConfig
 from surgeon_engine.pruning.measure_curvature import Factors
-from surgeon_engine.pruning.state import Patient
+from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.structures.base import Unit
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
 from surgeon_engine.pruning.threshold import (
@@ -23,7 +23,7 @@ Costs = dict[str, Removals | Elements]  # by unit
 
 
 def selection(
-    patient: Patient, factors: Factors, pruning: PruningConfig, budget: int
+    state: PruningState, factors: Factors, pruning: PruningConfig, budget: int
 ) -> Selection:
     """What goes, at most `budget` weights in all.
 
@@ -31,20 +31,20 @@ def selection(
         CurvatureError: a cost cannot be computed.
         PruningError: that many may not go.
     """
-    costs = costs_of(patient, factors, pruning)
-    return cheapest_of(patient.units, costs, pruning, budget)
+    costs = costs_of(state, factors, pruning)
+    return cheapest_of(state.units, costs, pruning, budget)
 
 
-def costs_of(patient: Patient, factors: Factors, pruning: PruningConfig) -> Costs:
+def costs_of(state: PruningState, factors: Factors, pruning: PruningConfig) -> Costs:
     """What may go of each unit, and what that costs.
 
     Raises:
         CurvatureError: a cost cannot be computed.
     """
     costs: Costs = {}
-    for unit in patient.units:
+    for unit in state.units:
         name = unit.measured.name
-        costs[name] = unit.removals(factors[name], patient.gone[name], pruning)
+        costs[name] = unit.removals(factors[name], state.removed[name], pruning)
     return costs
 
 
@@ -86,24 +86,24 @@ def _kinds(units: Sequence[Unit]) -> list[list[CoupledUnit]]:
 
 
 def remove(
-    patient: Patient,
+    state: PruningState,
     factors: Factors,
     pruning: PruningConfig,
-    removed: dict[str, Tensor],
+    selected: dict[str, Tensor],
     step: Callable[[], None] = lambda: None,
 ) -> dict[str, Tensor]:
-    """Write the weights without `removed`; gives what is gone then, by unit.
+    """Write the weights without `selected`; gives what is gone then, by unit.
 
-    `patient.gone` is left as it is: what is tried may be undone.
+    `patient.removed` is left as it is: what is tried may be undone.
     """
-    gone: dict[str, Tensor] = {}
-    for unit in patient.units:
+    removed: dict[str, Tensor] = {}
+    for unit in state.units:
         name = unit.measured.name
         updated = unit.updated(
-            factors[name], patient.gone[name], removed[name], pruning
+            factors[name], state.removed[name], selected[name], pruning
         )
         for layer, W in updated.weights:
             layer.write(W)
-        gone[name] = updated.gone
+        removed[name] = updated.removed
         step()
-    return gone
+    return removed

@@ -21,7 +21,7 @@ from surgeon_engine.evaluation.held_out import split
 from surgeon_engine.evaluation.perplexity import evaluate
 from surgeon_engine.pruning.cost_accounting import (
     cost_histogram,
-    paid,
+    total_cost,
 )
 from surgeon_engine.pruning.measure_curvature import (
     Factors,
@@ -31,12 +31,12 @@ from surgeon_engine.pruning.measure_curvature import (
 )
 from surgeon_engine.pruning.methods import METHODS
 from surgeon_engine.pruning.methods.base import Allocation
-from surgeon_engine.pruning.state import Patient
+from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.threshold import Selection
 from surgeon_engine.recovery.correction import parts_of
-from surgeon_engine.runtime.run_context import Session
+from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.shots.damping import (
-    Task,
+    DampingSearch,
     choose_damping,
     with_damping,
 )
@@ -49,7 +49,7 @@ from surgeon_engine.shots.selection import (
 
 
 @dataclass(frozen=True, slots=True)
-class Round:
+class ShotPlan:
     """Which shot it is, and how far it is to go."""
 
     number: int  # from 1
@@ -62,47 +62,47 @@ class Round:
         return self.share >= 1
 
 
-def run_shot(patient: Patient, this: Round, session: Session) -> ShotFinished:
+def run_shot(state: PruningState, plan: ShotPlan, context: RunContext) -> ShotFinished:
     """Remove what is cheapest until the shot's share of the goal is gone.
 
     Raises:
         EngineError: something that the user can act on.
         RunCancelled: the user has cancelled.
     """
-    begun = session.clock()
-    budget = _budget(patient, this)
-    factors, choice = curvature(patient, this, session)
-    pruning = patient.config.pruning
+    begun = context.clock()
+    budget = _budget(state, plan)
+    factors, choice = curvature(state, plan, context)
+    pruning = state.config.pruning
     if choice is not None:
         pruning = with_damping(pruning, choice.cost, choice.update)
-    with session.stage(Stage.SELECTION, this.number):
-        costs = costs_of(patient, factors, pruning)
-        chosen = cheapest_of(patient.units, costs, pruning, budget)
+    with context.stage(Stage.SELECTION, plan.number):
+        costs = costs_of(state, factors, pruning)
+        chosen = cheapest_of(state.units, costs, pruning, budget)
         histogram = cost_histogram(costs, chosen.removed)
-        _pay(patient, costs, chosen, pruning)
+        _add_costs(state, costs, chosen, pruning)
         del costs
-    patient.is_cut_open = True
-    with session.stage(Stage.UPDATE, this.number, len(patient.units)) as step:
-        patient.gone = remove(patient, factors, pruning, chosen.removed, step)
+    state.is_partially_updated = True
+    with context.stage(Stage.UPDATE, plan.number, len(state.units)) as step:
+        state.removed = remove(state, factors, pruning, chosen.removed, step)
     del factors
-    found = evaluation(patient, session, Stage.EVALUATION, this.number)
-    patient.is_cut_open = False
-    goal, removed = patient.goal, chosen.weights + patient.cut
+    found = evaluation(state, context, Stage.EVALUATION, plan.number)
+    state.is_partially_updated = False
+    goal, removed = state.goal, chosen.weights + state.cut
     return ShotFinished(
-        shot=this.number,
-        target=this.share * goal.sparsity,
+        shot=plan.number,
+        target=plan.share * goal.sparsity,
         sparsity=removed / goal.prunable,
         threshold=chosen.threshold,
         parameters=goal.parameters + goal.removed - removed,
         evaluation=found,
-        layers=patient.sparsities(),
-        seconds=session.clock() - begun,
+        layers=state.sparsities(),
+        seconds=context.clock() - begun,
         damping=choice,
         costs=histogram,
     )
 
 
-def check_windows(pruning: PruningConfig, windows: Tensor, session: Session) -> None:
+def check_windows(pruning: PruningConfig, windows: Tensor, context: RunContext) -> None:
     """Tell where there are too few windows to hold any out, before the work begins.
 
     Raises:
@@ -116,45 +116,48 @@ def check_windows(pruning: PruningConfig, windows: Tensor, session: Session) -> 
             f"could be chosen: those of costs and update are {pruning.cost_damping:g} "
             f"and {pruning.update_damping:g}, as given."
         )
-        session.emit(Logged(Level.WARNING, words))
+        context.emit(Logged(Level.WARNING, words))
 
 
 def evaluation(
-    patient: Patient, session: Session, stage: Stage, shot: int = 0
+    state: PruningState, context: RunContext, stage: Stage, shot: int = 0
 ) -> Evaluation:
     """The loss on the validation windows."""
-    windows, batch = patient.windows.validation, patient.config.calibration.batch
-    with session.stage(stage, shot, -(-len(windows) // batch)) as step:
-        model = patient.loaded.model
-        return evaluate(model, windows, batch, patient.windows.text, step)
+    windows, batch = state.windows.validation, state.config.calibration.batch
+    with context.stage(stage, shot, -(-len(windows) // batch)) as step:
+        model = state.loaded.model
+        return evaluate(model, windows, batch, state.windows.text, step)
 
 
 def curvature(
-    patient: Patient, this: Round, session: Session, measured: Patient | None = None
+    state: PruningState,
+    plan: ShotPlan,
+    context: RunContext,
+    measured: PruningState | None = None,
 ) -> tuple[Factors, DampingChoice | None]:
     """The factors over all calibration windows, and the damping for this shot.
 
     Those of the units of `measured`, if it is given: at least those of the patient.
     """
-    measured = measured or patient
-    pruning, windows = patient.config.pruning, patient.windows.calibration
+    measured = measured or state
+    pruning, windows = state.config.pruning, state.windows.calibration
     parts = split(windows) if pruning.searches_damping else None
     if parts is None:
-        factors = measure(patient, of_units(measured, windows), session, this.number)
+        factors = measure(state, of_units(measured, windows), context, plan.number)
         return factors, _given(pruning)
     fit, held = parts
-    factors = measure(patient, of_units(measured, fit), session, this.number)
-    budget = _budget(patient, this)
-    task = Task(factors, held, budget, this.number, this.is_last, this.before)
-    choice = choose_damping(patient, task, session)
-    others = measure(patient, of_units(measured, held), session, this.number)
+    factors = measure(state, of_units(measured, fit), context, plan.number)
+    budget = _budget(state, plan)
+    task = DampingSearch(factors, held, budget, plan.number, plan.is_last, plan.before)
+    choice = choose_damping(state, task, context)
+    others = measure(state, of_units(measured, held), context, plan.number)
     pool(factors, others, share=len(fit) / len(windows))
     return factors, choice
 
 
-def _budget(patient: Patient, this: Round) -> int:
+def _budget(state: PruningState, plan: ShotPlan) -> int:
     """How many weights are to be out of the model once it is done, beside the cut."""
-    return patient.goal.asked(this.share) - patient.cut
+    return state.goal.asked(plan.share) - state.cut
 
 
 def _given(pruning: PruningConfig) -> DampingChoice | None:
@@ -164,14 +167,14 @@ def _given(pruning: PruningConfig) -> DampingChoice | None:
     return DampingChoice(pruning.cost_damping, pruning.update_damping, tried=0)
 
 
-def _pay(
-    patient: Patient, costs: Costs, chosen: Selection, pruning: PruningConfig
+def _add_costs(
+    state: PruningState, costs: Costs, chosen: Selection, pruning: PruningConfig
 ) -> None:
     """Add what goes now to what each unit has paid."""
     if METHODS[pruning.method].allocation is not Allocation.GLOBAL:
         return  # its costs are places in an order
-    patient.paid = {  # a new one: what was there is put back if the shot is undone
-        name: patient.paid.get(name, 0.0)
-        + paid(unit, chosen.removed[name], pruning.cost_basis)
+    state.total_cost = {  # a new one: what was there is put back if the shot is undone
+        name: state.total_cost.get(name, 0.0)
+        + total_cost(unit, chosen.removed[name], pruning.cost_basis)
         for name, unit in costs.items()
     }

@@ -12,7 +12,7 @@ from surgeon_engine.api.planning.target_size import (
     MISSED,
     Goal,
 )
-from surgeon_engine.runtime.run_context import Session
+from surgeon_engine.runtime.run_context import RunContext
 
 
 def is_reached(goal: Goal, last: ShotFinished) -> bool:
@@ -20,8 +20,8 @@ def is_reached(goal: Goal, last: ShotFinished) -> bool:
     return goal.sparsity - last.sparsity <= MISSED
 
 
-def tell_what_is_missing(
-    goal: Goal, last: ShotFinished, session: Session, *, is_over: bool
+def check_target_reached(
+    goal: Goal, last: ShotFinished, context: RunContext, *, is_over: bool
 ) -> None:
     """Removals are taken in order, until the next would pass the target.
 
@@ -45,4 +45,4 @@ def tell_what_is_missing(
             f"{reached:.2%} of the prunable weights went and not {goal.sparsity:.2%}: "
             "what would have gone next is larger than what was missing."
         )
-        session.emit(Logged(Level.WARNING, words))
+        context.emit(Logged(Level.WARNING, words))

@@ -8,7 +8,7 @@ from PySide6.QtGui import QColor, QIcon, QPainter, QPixmap
 from surgeon_gui.base.colours import LIGHT
 
 _SIZES = (16, 32, 64, 128, 256)
-_GONE = {(0, 2), (1, 0), (2, 1), (2, 2)}  # row, column
+_REMOVED = {(0, 2), (1, 0), (2, 1), (2, 2)}  # row, column
 
 
 def application_icon() -> QIcon:
@@ -32,7 +32,7 @@ def _drawn(size: int) -> QPixmap:
     for row in range(3):
         for column in range(3):
             colour = QColor(LIGHT.on_accent)
-            colour.setAlphaF(0.25 if (row, column) in _GONE else 1.0)
+            colour.setAlphaF(0.25 if (row, column) in _REMOVED else 1.0)
             painter.setBrush(colour)
             x, y = start + column * (cell + gap), start + row * (cell + gap)
             painter.drawRoundedRect(QRectF(x, y, cell, cell), cell * 0.2, cell * 0.2)

@@ -42,16 +42,16 @@ def on_this_desktop() -> StayingAwake | None:
 
 
 class KeepAwake(QObject):
-    """Holds the computer awake from `hold` to `let_go`; both return at once."""
+    """Holds the computer awake from `hold` to `allow_sleep`; both return at once."""
 
-    answered = Signal(str)  # why it may sleep after all; empty if it will not
+    with_response = Signal(str)  # why it may sleep after all; empty if it will not
     _heard = Signal(str)
 
     def __init__(
-        self, stay_awake: StayingAwake | None, parent: QObject | None = None
+        self, keep_awake: StayingAwake | None, parent: QObject | None = None
     ) -> None:
         super().__init__(parent)
-        self._stay_awake = stay_awake
+        self._stay_awake = keep_awake
         self._is_over: threading.Event | None = None  # None: nothing is held
         self._heard.connect(self._on_heard)
 
@@ -69,15 +69,15 @@ class KeepAwake(QObject):
         # It must not keep the program from ending.
         threading.Thread(target=self._ask, args=asking, daemon=True).start()
 
-    def let_go(self) -> None:
+    def allow_sleep(self) -> None:
         """Let the computer sleep again."""
         if self._is_over is not None:
             self._is_over.set()
             self._is_over = None
 
-    def _ask(self, stay_awake: StayingAwake, is_over: threading.Event) -> None:
+    def _ask(self, keep_awake: StayingAwake, is_over: threading.Event) -> None:
         """Runs in the other thread."""
-        with stay_awake() as reason:
+        with keep_awake() as reason:
             try:
                 self._heard.emit(reason)
             except RuntimeError:
@@ -86,4 +86,4 @@ class KeepAwake(QObject):
 
     @Slot(str)
     def _on_heard(self, reason: str) -> None:
-        self.answered.emit(reason)
+        self.with_response.emit(reason)

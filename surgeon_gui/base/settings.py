@@ -13,7 +13,7 @@ import platformdirs
 from PySide6.QtCore import QByteArray, QCoreApplication, QSettings
 
 _APPLICATION = "Surgeon"
-MOST_RECENT_MODELS = 8
+MAX_RECENT_MODELS = 8
 
 
 class ThemeChoice(StrEnum):
@@ -40,7 +40,7 @@ class Settings:
     def remember_model(self, source: str) -> None:
         """Put a model at the front of the recent ones."""
         others = [model for model in self.recent_models if model != source]
-        self.recent_models = [source, *others][:MOST_RECENT_MODELS]
+        self.recent_models = [source, *others][:MAX_RECENT_MODELS]
 
     def forget_model(self, source: str) -> None:
         """Take a model off the list of the recent ones."""

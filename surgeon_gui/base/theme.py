@@ -39,7 +39,7 @@ def apply_theme(application: QApplication, choice: ThemeChoice) -> None:
     application.setStyleSheet(_stylesheet(theme))
 
 
-def dress(widget: QWidget, theme: Theme) -> None:
+def apply_theme_to(widget: QWidget, theme: Theme) -> None:
     """Give one widget, with all that is in it, colours of its own."""
     # One by one, and by a rule: the palette of the application is stronger than that
     # of a parent as long as the application has a style sheet.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from PySide6.QtCore import QObject, Signal, Slot
 
-from surgeon_engine.api.config.layer_patterns import limit_in
+from surgeon_engine.api.config.layer_patterns import parse_limit
 from surgeon_gui.controllers.diagnosis import Diagnosis
 from surgeon_gui.state.architecture.reasons import (
-    Grounds,
+    ReasonContext,
     reasons,
 )
 from surgeon_gui.state.architecture.state import (
@@ -25,7 +25,7 @@ from surgeon_gui.state.job.protections import (
 )
 
 
-class Architect(QObject):
+class ArchitectureController(QObject):
     """What the view shows, and what a person does with a layer there."""
 
     changed = Signal()
@@ -80,7 +80,7 @@ class Architect(QObject):
     @property
     def limit(self) -> float:
         """The share that the layer is to keep by a limit of its own."""
-        limits = map(limit_in, self._session.state.config.pruning.limits)
+        limits = map(parse_limit, self._session.state.config.pruning.limits)
         return next((x.share for x in limits if x.pattern == self.selected), 0.0)
 
     # what the user does
@@ -148,11 +148,11 @@ class Architect(QObject):
                 return of_model(state.model, pruning)
         return Architecture()
 
-    def _grounds(self) -> Grounds:
+    def _grounds(self) -> ReasonContext:
         run = self._session.state.shown_run
         if not self._plan_holds:
-            return Grounds(self.architecture, run=run)
-        return Grounds(
+            return ReasonContext(self.architecture, run=run)
+        return ReasonContext(
             self.architecture,
             self._diagnosis.known,
             self._diagnosis.planner,

@@ -8,7 +8,7 @@ from pathlib import Path
 from PySide6.QtCore import QObject, Signal, Slot
 
 from surgeon_gui.base.background import Background
-from surgeon_gui.controllers.runs import Runs
+from surgeon_gui.controllers.runs import RunsController
 from surgeon_gui.state.comparison import Compared
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.runs.reading import (
@@ -19,12 +19,12 @@ from surgeon_gui.state.runs.reading import (
 from surgeon_gui.state.runs.text import distinct_titles
 
 
-class Comparing(QObject):
+class ComparisonController(QObject):
     """Follows the ticks in the list of runs."""
 
     changed = Signal()
 
-    def __init__(self, runs: Runs) -> None:
+    def __init__(self, runs: RunsController) -> None:
         super().__init__(runs)
         self._runs = runs
         self._background = Background(self)
@@ -49,16 +49,16 @@ class Comparing(QObject):
                 self._being_read[folder] = record
                 work = partial(_state_of, folder)
                 self._background.start(work, partial(self._on_read, record))
-        self._tell()
+        self._report()
 
     def _on_read(self, record: RunRecord, run: RunState | None) -> None:
         if self._being_read.get(record.folder) == record:
             del self._being_read[record.folder]
         if run is not None:
             self._read[record.folder] = record, run
-        self._tell()
+        self._report()
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         """Compare what is ticked and has been read."""
         state = self._runs.state
         names = distinct_titles(x for x in state.records if x.folder in state.ticked)

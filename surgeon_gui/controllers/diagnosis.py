@@ -15,7 +15,7 @@ from PySide6.QtCore import QObject, QTemporaryDir, Signal, Slot
 
 from surgeon_engine.api.config.layer_patterns import (
     LayerLimit,
-    limit_in,
+    parse_limit,
 )
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.errors import (
@@ -50,10 +50,10 @@ from surgeon_gui.state.job.protections import (
     Layers,
     with_choice,
 )
-from surgeon_gui.state.request import Inquiry
+from surgeon_gui.state.request import Request
 from surgeon_gui.state.run import RunState
 
-_MOST_REPORTS = 50  # of finished runs, the latest, that are looked at
+_MAX_REPORTS = 50  # of finished runs, the latest, that are looked at
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,7 +77,7 @@ class Diagnosis(QObject):
         self.progress = 0.0
         self._folder: QTemporaryDir | None = None  # goes with the window
         self._asked: Asked | None = None
-        self._inquiry: Inquiry = Inquiry()
+        self._request: Request = Request()
         self._runs: dict[str, tuple[MeasuredPoint, ...]] = {}
         self._seen: tuple[RunState, ...] = ()
         self._background = Background(self)
@@ -183,7 +183,7 @@ class Diagnosis(QObject):
     def limit(self, pattern: str, share: float | None) -> None:
         """Let what a pattern means keep a share from the next run on; None: any."""
         pruning = self.session.state.config.pruning
-        limits = tuple(x for x in pruning.limits if limit_in(x).pattern != pattern)
+        limits = tuple(x for x in pruning.limits if parse_limit(x).pattern != pattern)
         if share is not None:
             limits = (*limits, str(LayerLimit(pattern, share)))
         self._edit(replace(pruning, limits=limits))
@@ -197,7 +197,7 @@ class Diagnosis(QObject):
     @Slot()
     def _on_session_changed(self) -> None:
         state = self.session.state
-        self._hear(state.diagnosis)
+        self._handle(state.diagnosis)
         runs = (state.run, state.shown_run)
         if runs != self._seen:
             self._seen = runs
@@ -212,18 +212,18 @@ class Diagnosis(QObject):
             if points := states.points_of(run):
                 self._runs[run.folder] = points
 
-    def _hear(self, inquiry: Inquiry) -> None:
-        before, self._inquiry = self._inquiry, inquiry
-        self.progress = states.progress_of(inquiry, self.progress)
-        if before.is_open and before.request == inquiry.request and not inquiry.is_open:
-            if inquiry.answer is None:
+    def _handle(self, request: Request) -> None:
+        before, self._request = self._request, request
+        self.progress = states.progress_of(request, self.progress)
+        if before.is_open and before.request == request.request and not request.is_open:
+            if request.answer is None:
                 self._asked = None
             else:
                 self._begin_to_read()
 
     def _begin_to_read(self) -> None:
-        inquiry, asked = self._inquiry, self._asked
-        diagnosed: Diagnosed | None = inquiry.answer
+        request, asked = self._request, self._asked
+        diagnosed: Diagnosed | None = request.answer
         assert diagnosed is not None
         assert asked is not None
         parent = paths.expanded(self.session.state.run_parent)
@@ -233,7 +233,7 @@ class Diagnosis(QObject):
     def _on_read(self, read: _Read | str) -> None:
         self._asked = None
         if isinstance(read, str):
-            self._tell_unreadable(read)
+            self._report_unreadable(read)
             return
         self._planner, self._plan = read.planner, None
         costs = read.planner.costs
@@ -247,7 +247,7 @@ class Diagnosis(QObject):
         self._asked = None
         self.changed.emit()
 
-    def _tell_unreadable(self, why: str) -> None:
+    def _report_unreadable(self, why: str) -> None:
         message = tr("The costs that were measured cannot be read: {why}.")
         hint = tr("Diagnose the model again.")
         self.session.show_problem(Failed(message.format(why=why), hint))
@@ -271,7 +271,7 @@ def finished_runs(known: Known, parent: Path) -> dict[str, tuple[MeasuredPoint, 
     except OSError:
         return {}
     found = {}
-    for folder in folders[:_MOST_REPORTS]:
+    for folder in folders[:_MAX_REPORTS]:
         try:
             report = RunFolder(folder).read_report()
         except (EngineError, ConfigError):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from surgeon_engine.api.client import EngineLink
+from surgeon_engine.api.client import EngineClient
 from surgeon_engine.api.messages.benchmark import Measured
 from surgeon_engine.api.messages.commands import (
     Cancel,
@@ -46,8 +46,8 @@ from surgeon_engine.api.messages.sources import (
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text import labels
 
-CANCEL_PATIENCE = 5.0  # seconds until an engine that ignores a cancel is killed
-MOST_FALSE_STARTS = 3  # engines in a row that end before they are ready
+CANCEL_TIMEOUT_S = 5.0  # seconds until an engine that ignores a cancel is killed
+MAX_FAILED_STARTS = 3  # engines in a row that end before they are ready
 
 _ENDINGS = (
     ModelInspected,
@@ -64,17 +64,17 @@ _ENDINGS = (
 )
 
 
-class EngineKeeper:
-    """One engine after the other, made by `make_link`."""
+class EngineSupervisor:
+    """One engine after the other, made by `make_client`."""
 
     def __init__(
         self,
-        make_link: Callable[[], EngineLink],
-        cancel_patience: float = CANCEL_PATIENCE,
+        make_client: Callable[[], EngineClient],
+        cancel_timeout_s: float = CANCEL_TIMEOUT_S,
     ) -> None:
-        self._make_link = make_link
-        self._cancel_patience = cancel_patience
-        self._link: EngineLink | None = None
+        self._make_client = make_client
+        self._cancel_timeout_s = cancel_timeout_s
+        self._client: EngineClient | None = None
         self._open: dict[str, Command] = {}  # requests without an ending, by run
         self._kill_at: dict[str, float] = {}  # cancelled ones: when patience ends
         self._false_starts = 0
@@ -87,9 +87,9 @@ class EngineKeeper:
     def start(self) -> list[Envelope]:
         """Start an engine; what there is to tell if that does not work."""
         try:
-            self._link = self._make_link()
+            self._client = self._make_client()
         except (OSError, ImportError) as error:
-            self._false_starts = MOST_FALSE_STARTS
+            self._false_starts = MAX_FAILED_STARTS
             return self._give_up(labels.ENGINE_CANNOT_START, str(error))
         return []
 
@@ -97,27 +97,27 @@ class EngineKeeper:
         """Pass a command on; what there is to tell if there is no engine left."""
         if isinstance(command, Cancel):
             if command.run in self._open:
-                limit = time.monotonic() + self._cancel_patience
+                limit = time.monotonic() + self._cancel_timeout_s
                 self._kill_at.setdefault(command.run, limit)
         elif not isinstance(command, StopAndKeep | Pause | Resume):
             self._open[command.run] = command
-        if self._link is None:
+        if self._client is None:
             return self._fail_all(labels.ENGINE_MISSING, labels.ENGINE_MISSING_HINT, "")
-        self._link.send(command)
+        self._client.send(command)
         return []
 
     def receive(self, timeout: float) -> list[Envelope]:
         """What has happened within `timeout` seconds, seldom more than one event."""
-        if self._link is None:
+        if self._client is None:
             time.sleep(timeout)
             return []
-        envelope = self._link.receive(timeout)
+        envelope = self._client.receive(timeout)
         if envelope is not None:
             self._follow(envelope)
             return [envelope]
-        if self._link.ended:
+        if self._client.ended:
             return self._replace_dead_engine()
-        return self._replace_deaf_engine()
+        return self._restart_unresponsive()
 
     def cancel_all(self) -> None:
         """Ask for the end of everything under way."""
@@ -126,9 +126,9 @@ class EngineKeeper:
 
     def kill(self) -> None:
         """End the engine; nothing of it is left afterwards."""
-        if self._link is not None:
-            self._link.kill()
-            self._link = None
+        if self._client is not None:
+            self._client.kill()
+            self._client = None
 
     def _follow(self, envelope: Envelope) -> None:
         event = envelope.event
@@ -143,13 +143,13 @@ class EngineKeeper:
             self._kill_at.pop(envelope.run, None)
 
     def _replace_dead_engine(self) -> list[Envelope]:
-        assert self._link is not None
-        message, last_words = self._link.how_it_ended()
+        assert self._client is not None
+        message, last_text = self._client.exit_reason()
         self.kill()
         self._false_starts += 1
-        if self._false_starts >= MOST_FALSE_STARTS:
-            return self._give_up(message, last_words)
-        told = self._fail_all(message, labels.ENGINE_CRASHED_HINT, last_words)
+        if self._false_starts >= MAX_FAILED_STARTS:
+            return self._give_up(message, last_text)
+        told = self._fail_all(message, labels.ENGINE_CRASHED_HINT, last_text)
         if not told:
             told = [
                 _now(
@@ -162,7 +162,7 @@ class EngineKeeper:
             ]
         return [*told, *self.start()]
 
-    def _replace_deaf_engine(self) -> list[Envelope]:
+    def _restart_unresponsive(self) -> list[Envelope]:
         overdue = [run for run, at in self._kill_at.items() if time.monotonic() >= at]
         if not overdue:
             return []
@@ -175,11 +175,11 @@ class EngineKeeper:
             told += self.send(command)  # it has done nothing wrong
         return told
 
-    def _give_up(self, message: str, last_words: str) -> list[Envelope]:
-        told = self._fail_all(message, labels.ENGINE_DOES_NOT_START_HINT, last_words)
+    def _give_up(self, message: str, last_text: str) -> list[Envelope]:
+        told = self._fail_all(message, labels.ENGINE_DOES_NOT_START_HINT, last_text)
         return [
             *told,
-            _now("", Failed(message, labels.ENGINE_DOES_NOT_START_HINT, last_words)),
+            _now("", Failed(message, labels.ENGINE_DOES_NOT_START_HINT, last_text)),
         ]
 
     def _fail_all(self, message: str, hint: str, details: str) -> list[Envelope]:

@@ -17,8 +17,8 @@ from collections.abc import Callable
 from PySide6.QtCore import QObject, QThread, Signal
 
 from surgeon_engine.api.client import (
-    EngineLink,
-    ProcessLink,
+    EngineClient,
+    EngineProcess,
 )
 from surgeon_engine.api.messages.commands import Command
 from surgeon_engine.api.messages.events import (
@@ -31,14 +31,14 @@ from surgeon_engine.api.messages.run import (
     Stage,
 )
 from surgeon_gui.controllers.engine_supervisor import (
-    CANCEL_PATIENCE,
-    EngineKeeper,
+    CANCEL_TIMEOUT_S,
+    EngineSupervisor,
 )
 
 BATCH_SECONDS = 0.1  # the window is told of events at most this often
 POLL_SECONDS = 0.03  # the longest a command waits before the engine hears it
 STACK_BYTES = 16 * 2**20  # macOS gives threads 512 kB, too little for BLAS
-GOODBYE_SECONDS = 2.0  # for runs under way to end by themselves when the window closes
+SHUTDOWN_GRACE_S = 2.0  # for runs under way to end by themselves when the window closes
 
 
 class EngineThread(QThread):
@@ -48,14 +48,14 @@ class EngineThread(QThread):
 
     def __init__(
         self,
-        make_link: Callable[[], EngineLink] = ProcessLink,
-        cancel_patience: float = CANCEL_PATIENCE,
+        make_client: Callable[[], EngineClient] = EngineProcess,
+        cancel_timeout_s: float = CANCEL_TIMEOUT_S,
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
         self.setObjectName("engine_thread")
         self.setStackSize(STACK_BYTES)
-        self._keeper = EngineKeeper(make_link, cancel_patience)
+        self._supervisor = EngineSupervisor(make_client, cancel_timeout_s)
         self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._ending = threading.Event()
         self._has_listener = threading.Event()
@@ -82,12 +82,12 @@ class EngineThread(QThread):
     def run(self) -> None:
         """The loop of the thread; called by Qt."""
         try:
-            self._tell(self._keeper.start())
+            self._report(self._supervisor.start())
             while not self._ending.is_set():
-                self._tell(self._batch())
-            self._say_goodbye()
+                self._report(self._batch())
+            self._request_shutdown()
         finally:
-            self._keeper.kill()
+            self._supervisor.kill()
 
     def _batch(self) -> list[Envelope]:
         """What happens until the window may be told again."""
@@ -95,30 +95,30 @@ class EngineThread(QThread):
         until = time.monotonic() + BATCH_SECONDS
         while time.monotonic() < until and not self._ending.is_set():
             batch += self._pass_commands_on()
-            batch += self._keeper.receive(POLL_SECONDS)
+            batch += self._supervisor.receive(POLL_SECONDS)
         return batch
 
     def _pass_commands_on(self) -> list[Envelope]:
         told: list[Envelope] = []
         while not self._commands.empty():
-            told += self._keeper.send(self._commands.get())
+            told += self._supervisor.send(self._commands.get())
         return told
 
-    def _say_goodbye(self) -> None:
+    def _request_shutdown(self) -> None:
         self._pass_commands_on()
-        self._keeper.cancel_all()
-        until = time.monotonic() + GOODBYE_SECONDS
-        while not self._keeper.idle and time.monotonic() < until:
-            self._keeper.receive(POLL_SECONDS)
+        self._supervisor.cancel_all()
+        until = time.monotonic() + SHUTDOWN_GRACE_S
+        while not self._supervisor.idle and time.monotonic() < until:
+            self._supervisor.receive(POLL_SECONDS)
 
-    def _tell(self, batch: list[Envelope]) -> None:
+    def _report(self, batch: list[Envelope]) -> None:
         self._untold += batch
         if self._untold and self._has_listener.is_set():
             batch, self._untold = self._untold, []
-            self.events_received.emit(without_overtaken(batch))
+            self.events_received.emit(coalesce_progress(batch))
 
 
-def without_overtaken(batch: list[Envelope]) -> list[Envelope]:
+def coalesce_progress(batch: list[Envelope]) -> list[Envelope]:
     """The batch without progress that is followed by further progress of its stage.
 
     It would be overwritten before anyone sees it, and an engine that reports 40,000

@@ -35,12 +35,12 @@ from surgeon_gui.state.job.draft import (
     Draft,
     Drafts,
 )
-from surgeon_gui.state.request import Inquiry
+from surgeon_gui.state.request import Request
 
 INSPECTION_DELAY_MS = 300  # after the last keystroke in the model's path
 
 
-class Drafting(QObject):
+class JobEditor(QObject):
     """The state, and the ways in which its draft changes."""
 
     changed = Signal()
@@ -81,7 +81,7 @@ class Drafting(QObject):
         """
         if not source.strip():
             self._inspection_timer.stop()
-            self._set(replace(self.state, model_is_chosen=False, inspection=Inquiry()))
+            self._set(replace(self.state, model_is_chosen=False, inspection=Request()))
             return
         before = app_state.draft_of(self.state)
         self._choose()
@@ -100,7 +100,7 @@ class Drafting(QObject):
         self._set(self._checked(_with_facts(state)))
         self._inspect_soon()
 
-    def drop_refused(self) -> None:
+    def drop_rejected(self) -> None:
         """Forget what pages hold that makes no job."""
         self._accept(*Step)
         self._set(self._checked(self.state))
@@ -136,7 +136,7 @@ class Drafting(QObject):
         self._accept(Step.EXPORT)
         self.edit(replace(self.state.config, export=export))
 
-    def refuse_edit(self, step: Step, problem: str) -> None:
+    def reject_edit(self, step: Step, problem: str) -> None:
         """Remember that a page holds values that make no config, until it is edited."""
         refused = {**self.state.refused, step: problem}
         self._set(self._checked(replace(self.state, refused=refused)))
@@ -155,7 +155,7 @@ class Drafting(QObject):
         """Ask what would be measured."""
         config = self.state.config
         name = self.new_name("preview")
-        self._set(replace(self.state, preview=Inquiry(name)))
+        self._set(replace(self.state, preview=Request(name)))
         self.send(
             PreviewText(run=name, model=config.model, calibration=config.calibration)
         )
@@ -165,7 +165,7 @@ class Drafting(QObject):
         if Step.MODEL in self.state.problems:
             return
         name = self.new_name("inspect")
-        self._set(replace(self.state, inspection=Inquiry(name)))
+        self._set(replace(self.state, inspection=Request(name)))
         self.send(InspectModel(run=name, model=self.state.config.model))
 
     def _inspect_soon(self) -> None:
@@ -182,7 +182,7 @@ class Drafting(QObject):
         """A model is chosen; an inspection that has failed is as good as none."""
         inspection = self.state.inspection
         if inspection.problem is not None:
-            inspection = Inquiry()
+            inspection = Request()
         # Told by `edit`: until then the draft still names the model before.
         self.state = replace(self.state, model_is_chosen=True, inspection=inspection)
 

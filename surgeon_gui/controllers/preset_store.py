@@ -14,7 +14,7 @@ from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.job import own_presets
 
 
-class PresetShelf(QObject):
+class PresetStore(QObject):
     """The presets in one folder; the session knows them as they are there."""
 
     refused = Signal(str)  # why a preset was not saved
@@ -63,14 +63,14 @@ class PresetShelf(QObject):
         try:
             own_presets.write_preset(preset, Path(path))
         except OSError as error:
-            self._tell(path, error)
+            self._report(path, error)
 
     def delete(self, preset: Preset) -> None:
         """Remove one of the user's own; the settings of the draft stay."""
         try:
             own_presets.path_of(preset, self._folder).unlink(missing_ok=True)
         except OSError as error:
-            self._tell(str(self._folder), error)
+            self._report(str(self._folder), error)
             return
         self.deleted = preset
         rest = tuple(each for each in self._own if each != preset)
@@ -86,14 +86,14 @@ class PresetShelf(QObject):
         try:
             own_presets.write_preset(preset, own_presets.path_of(preset, self._folder))
         except OSError as error:
-            self._tell(str(self._folder), error)
+            self._report(str(self._folder), error)
             return False
         self.deleted = None
         found, _ = own_presets.read_presets(self._folder)
         self._session.set_own_presets(tuple(found))
         return True
 
-    def _tell(self, place: str, error: OSError) -> None:
+    def _report(self, place: str, error: OSError) -> None:
         message = tr("{place} cannot be written: {reason}.").format(
             place=place, reason=error.strerror
         )

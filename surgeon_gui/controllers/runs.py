@@ -31,8 +31,8 @@ from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.runs import state as runs_state
 from surgeon_gui.state.runs.reading import (
+    RunOutcome,
     RunRecord,
-    Standing,
     UnreadableRunError,
     is_run,
     read_record,
@@ -54,7 +54,7 @@ class _Opened(NamedTuple):
     run: RunState | None  # None: it cannot be read
 
 
-class Runs(QObject):
+class RunsController(QObject):
     """Holds the list, and changes it."""
 
     changed = Signal()
@@ -126,7 +126,7 @@ class Runs(QObject):
         """Why a run cannot be deleted; empty if it can."""
         state, record = self._session.state, self.state.record(folder)
         is_used = state.is_busy and state.run.folder == folder
-        if is_used or (record and record.standing is Standing.UNDER_WAY):
+        if is_used or (record and record.standing is RunOutcome.UNDER_WAY):
             return tr("The run is under way, or its files are in use.")
         return ""
 
@@ -229,7 +229,7 @@ def _open(folder: Path) -> _Opened:
     record = read_record(folder)
     if not is_run(folder):
         gone = tr("There is no run in its folder.")
-        damaged = RunRecord(str(folder), Standing.DAMAGED, problem=gone)
+        damaged = RunRecord(str(folder), RunOutcome.DAMAGED, problem=gone)
         return _Opened(damaged, None)
     try:
         return _Opened(record, read_state(folder))

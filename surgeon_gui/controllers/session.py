@@ -14,7 +14,7 @@ from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.messages.benchmark import Settings
+from surgeon_engine.api.messages.benchmark import BenchmarkSettings
 from surgeon_engine.api.messages.commands import (
     Cancel,
     Diagnose,
@@ -34,7 +34,7 @@ from surgeon_engine.api.run_folder import new_run_folder
 from surgeon_gui.base import paths
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.engine_thread import EngineThread
-from surgeon_gui.controllers.job_editor import Drafting
+from surgeon_gui.controllers.job_editor import JobEditor
 from surgeon_gui.state import (
     app as app_state,
 )
@@ -44,7 +44,7 @@ from surgeon_gui.state import (
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job import checks
 from surgeon_gui.state.request import (
-    Inquiry,
+    Request,
     cancelling,
 )
 from surgeon_gui.state.run import RunState
@@ -52,7 +52,7 @@ from surgeon_gui.state.run import RunState
 CLOCK_MS = 500  # elapsed and remaining time move while nothing else does
 
 
-class Session(Drafting):
+class Session(JobEditor):
     """The draft, the run, and what is done with its result."""
 
     events_arrived = Signal(object)  # list[Envelope], for all who have asked
@@ -150,7 +150,7 @@ class Session(Drafting):
         name = self.new_name("save")
         folder = str(checks.save_destination(self.state))
         export = replace(self.state.another, folder=folder, replace=may_replace)
-        self._set(replace(self.state, save=Inquiry(name)))
+        self._set(replace(self.state, save=Request(name)))
         self.send(ExportRun(run=name, folder=self.state.run.folder, export=export))
 
     @Slot()
@@ -168,8 +168,10 @@ class Session(Drafting):
             return
         name = self.new_name("measure")
         sources = (config.model.source, exported.folder)
-        settings = Settings(dtype=config.model.dtype, device=config.model.device)
-        self._set(replace(self.state, measurement=Inquiry(name)))
+        settings = BenchmarkSettings(
+            dtype=config.model.dtype, device=config.model.device
+        )
+        self._set(replace(self.state, measurement=Request(name)))
         self.send(MeasureModels(run=name, sources=sources, settings=settings))
 
     @Slot()
@@ -187,7 +189,7 @@ class Session(Drafting):
         if checks.diagnosis_obstacle(self.state):
             return
         name = self.new_name("diagnose")
-        self._set(replace(self.state, diagnosis=Inquiry(name)))
+        self._set(replace(self.state, diagnosis=Request(name)))
         config = self.state.config
         self.send(Diagnose(run=name, config=config, folder=str(folder)))
 

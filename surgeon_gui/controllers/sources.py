@@ -14,12 +14,12 @@ from surgeon_engine.api.messages.commands import (
 from surgeon_engine.api.messages.sources import ModelDownloaded
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import Step
-from surgeon_gui.state.request import Inquiry
+from surgeon_gui.state.request import Request
 from surgeon_gui.state.sources import download as download_state
 from surgeon_gui.state.sources.resolver import has_columns
 
 
-class Downloads(QObject):
+class DownloadController(QObject):
     """Fetches the model that is chosen; once it is there, it is looked at."""
 
     def __init__(self, session: Session, parent: QObject) -> None:
@@ -60,7 +60,7 @@ class Downloads(QObject):
             self._session.choose_model(downloaded.source)
 
 
-class Descriptions(QObject):
+class TextDescriptionController(QObject):
     """Asks what can be chosen in a table or a data set, once for each."""
 
     def __init__(self, session: Session, parent: QObject) -> None:
@@ -77,5 +77,5 @@ class Descriptions(QObject):
         if Step.CALIBRATION in state.problems:
             return
         name = session.new_name("describe")
-        session.put(replace(state, description=Inquiry(name)))
+        session.put(replace(state, description=Request(name)))
         session.send(DescribeText(run=name, calibration=calibration))

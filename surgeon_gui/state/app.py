@@ -40,7 +40,7 @@ from surgeon_engine.api.messages.sources import (
 )
 from surgeon_engine.api.model_info.header import ModelFacts
 from surgeon_engine.api.planning.estimate import estimate
-from surgeon_engine.api.planning.resource_check import Fit
+from surgeon_engine.api.planning.resource_check import ResourceCheck
 from surgeon_gui.state import run as run_state
 from surgeon_gui.state.job.draft import (
     Draft,
@@ -48,8 +48,8 @@ from surgeon_gui.state.job.draft import (
 )
 from surgeon_gui.state.job.file_formats import another_format
 from surgeon_gui.state.request import (
-    Inquiry,
-    answered,
+    Request,
+    with_response,
 )
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.sources.download import (
@@ -75,7 +75,7 @@ class Engine(Enum):
 
     STARTING = "starting"
     READY = "ready"
-    GONE = "gone"  # it has been given up
+    UNAVAILABLE = "unavailable"  # it has been given up
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,19 +89,19 @@ class AppState:
     engine: Engine = Engine.STARTING
     ready: EngineReady | None = None
     machine: Machine | None = None  # as it was when it was last probed
-    fit: Fit | None = None  # of the draft; None: not known
+    fit: ResourceCheck | None = None  # of the draft; None: not known
     facts: ModelFacts | None = None  # of the model, until it is inspected
-    inspection: Inquiry[ModelSummary] = Inquiry()
+    inspection: Request[ModelSummary] = Request()
     download: Download = Download()
-    description: Inquiry[TextDescribed] = Inquiry()  # of the calibration text
-    preview: Inquiry[TextPreviewed] = Inquiry()
+    description: Request[TextDescribed] = Request()  # of the calibration text
+    preview: Request[TextPreviewed] = Request()
     can_replace: bool = False  # the destination holds what may go if the user agrees
     another: ExportConfig = field(default_factory=ExportConfig)  # to save the run as
     save_problem: str = ""  # with where it is to go
-    save: Inquiry[Exported] = Inquiry()
+    save: Request[Exported] = Request()
     saved: tuple[Exported, ...] = ()  # of the run, besides its own export
-    measurement: Inquiry[Measured] = Inquiry()  # of the original and the export
-    diagnosis: Inquiry[Diagnosed] = Inquiry()  # the last that was asked for
+    measurement: Request[Measured] = Request()  # of the original and the export
+    diagnosis: Request[Diagnosed] = Request()  # the last that was asked for
     problems: Mapping[Step, str] = field(default_factory=dict)  # of the draft
     refused: Mapping[Step, str] = field(default_factory=dict)  # what pages hold instead
     own: RunConfig | None = None  # the settings before a preset was chosen
@@ -146,14 +146,14 @@ def apply(state: AppState, envelope: Envelope) -> AppState:
     for name in ("inspection", "description", "preview"):
         asked = getattr(state, name)
         if envelope.run == asked.request:
-            change: dict[str, Any] = {name: answered(asked, event)}
+            change: dict[str, Any] = {name: with_response(asked, event)}
             return replace(state, **change)
     if envelope.run == state.save.request:
-        return _with_save(state, answered(state.save, event))
+        return _with_save(state, with_response(state.save, event))
     for name in ("measurement", "diagnosis"):
         asked = getattr(state, name)
         if envelope.run == asked.request:
-            after = answered(asked, event)
+            after = with_response(asked, event)
             change = {name: after, "notice": after.problem or state.notice}
             return replace(state, **change)
     return _with_progress(state, run_state.apply(state.run, envelope))
@@ -170,7 +170,7 @@ def _with_engine(state: AppState, event: Event) -> AppState:
     if isinstance(event, EngineReady):
         return replace(state, engine=Engine.READY, ready=event)
     if isinstance(event, Failed):
-        return replace(state, engine=Engine.GONE, notice=event)
+        return replace(state, engine=Engine.UNAVAILABLE, notice=event)
     return state
 
 
@@ -182,10 +182,10 @@ def with_config(state: AppState, config: RunConfig) -> AppState:
     return replace(
         state,
         config=config,
-        inspection=state.inspection if same_model else Inquiry(),
+        inspection=state.inspection if same_model else Request(),
         facts=state.facts if same_model else None,
-        description=state.description if _same_table(old, config) else Inquiry(),
-        preview=state.preview if same_text else Inquiry(),
+        description=state.description if _same_table(old, config) else Request(),
+        preview=state.preview if same_text else Request(),
         job_file=state.job_file if config == old else "",
     )
 
@@ -204,7 +204,7 @@ def with_preset(state: AppState, preset: Preset) -> AppState:
     """The state after a preset was chosen; settings of one's own are remembered."""
     own = _own_settings(state)
     config = preset.applied_to(own or state.config)
-    return replace(with_config(_without_refused(state), config), own=own)
+    return replace(with_config(_without_rejected(state), config), own=own)
 
 
 def without_preset(state: AppState) -> AppState:
@@ -212,7 +212,7 @@ def without_preset(state: AppState) -> AppState:
     own = _own_settings(state)
     if own is None or preset_in(state) is None:
         return state
-    return replace(with_config(_without_refused(state), own), own=None)
+    return replace(with_config(_without_rejected(state), own), own=None)
 
 
 def with_pace(state: AppState) -> AppState:
@@ -276,7 +276,7 @@ def with_draft(state: AppState, draft: Draft, drafts: Drafts) -> AppState:
     export = replace(draft.config.export, replace=False)
     config = replace(draft.config, export=export)
     return replace(
-        with_config(_without_refused(state), config),
+        with_config(_without_rejected(state), config),
         own=draft.own,
         model_is_chosen=draft.model_is_chosen,
         drafts=drafts,
@@ -294,9 +294,9 @@ def with_run(state: AppState, run: RunState) -> AppState:
         earlier="",
         config=replace(state.config, export=export),
         another=ExportConfig(),
-        save=Inquiry(),
+        save=Request(),
         saved=(),
-        measurement=Inquiry(),
+        measurement=Request(),
         notice=None,
     )
 
@@ -323,7 +323,7 @@ def without_earlier(state: AppState) -> AppState:
     return with_run(state, RunState()) if state.earlier else state
 
 
-def _with_save(state: AppState, save: Inquiry[Exported]) -> AppState:
+def _with_save(state: AppState, save: Request[Exported]) -> AppState:
     is_new = save.answer is not None and state.save.answer is None
     saved = (*state.saved, save.answer) if is_new and save.answer else state.saved
     return replace(state, save=save, saved=saved, notice=save.problem or state.notice)
@@ -337,5 +337,5 @@ def _with_progress(state: AppState, run: RunState) -> AppState:
     return replace(state, run=run, notice=notice, another=another)
 
 
-def _without_refused(state: AppState) -> AppState:
+def _without_rejected(state: AppState) -> AppState:
     return replace(state, refused={})

@@ -20,7 +20,7 @@ from surgeon_engine.api.messages.run import (
     Evaluation,
     Stage,
 )
-from surgeon_engine.api.planning.limits import most_perplexity
+from surgeon_engine.api.planning.limits import max_perplexity
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.job.targets import goal_or_none
 from surgeon_gui.state.run import RunState
@@ -93,11 +93,11 @@ def quality_line(run: RunState, measure: Quality, *, is_log: bool) -> Line:
     if run.baseline is None:
         return Line(axis)
     points = [(0, run.baseline), *((s.shot, s.evaluation) for s in run.history)]
-    last_words = ""
+    last_text = ""
     corrected = run.corrected
     if corrected is not None and math.isfinite(value(corrected.evaluation)):
         points.append((len(run.history), corrected.evaluation))
-        last_words = tr("After the correction")
+        last_text = tr("After the correction")
     finite = [(x, value(e)) for x, e in points if math.isfinite(value(e))]
     baseline = value(run.baseline)
     return Line(
@@ -109,7 +109,7 @@ def quality_line(run: RunState, measure: Quality, *, is_log: bool) -> Line:
         limit=_limit(run, measure),
         is_log=is_log,
         name=name,
-        last_words=last_words,
+        last_text=last_text,
     )
 
 
@@ -117,7 +117,7 @@ def _limit(run: RunState, measure: Quality) -> float | None:
     """What may not be passed; None: there is no such thing."""
     if run.config is None or run.baseline is None:
         return None
-    most = most_perplexity(run.config.pruning, run.baseline.perplexity)
+    most = max_perplexity(run.config.pruning, run.baseline.perplexity)
     if not math.isfinite(most):
         return None
     return math.log(most) if measure is Quality.LOSS else most

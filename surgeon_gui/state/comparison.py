@@ -15,16 +15,16 @@ from surgeon_engine.api.messages.run import Evaluation
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.job import settings_list as all_settings
 from surgeon_gui.state.run import RunState
-from surgeon_gui.state.runs.reading import standing_of
+from surgeon_gui.state.runs.reading import outcome_of
 from surgeon_gui.state.runs.text import (
     NOTHING,
-    STANDINGS,
+    OUTCOMES,
 )
 from surgeon_gui.text import numbers
-from surgeon_gui.text.choices import words_of
+from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.labels import source_name
 
-LEAST_RUNS = 2
+MIN_RUNS = 2
 
 
 class Along(Enum):
@@ -224,7 +224,7 @@ def _with_best_marked(of: tuple[Point, ...]) -> tuple[Point, ...]:
 
 
 def _standing(run: RunState) -> str:
-    return STANDINGS[standing_of(run)]
+    return OUTCOMES[outcome_of(run)]
 
 
 def _perplexity_before(run: RunState) -> str:
@@ -276,7 +276,10 @@ def _file_size(run: RunState) -> str:
 def _exported(run: RunState) -> str:
     if run.exported is None:
         return NOTHING
-    form, dtype = words_of(run.exported.format)[0], words_of(run.exported.dtype)[0]
+    form, dtype = (
+        choice_label(run.exported.format)[0],
+        choice_label(run.exported.dtype)[0],
+    )
     return tr("{format}, {dtype}").format(format=form, dtype=dtype)
 
 

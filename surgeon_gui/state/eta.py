@@ -66,7 +66,7 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class RunTimeline:
     """How many shots there will be, as far as is known, and the stages of each."""
 
     shots: int
@@ -74,15 +74,15 @@ class Course:
     is_corrected: bool = False
 
 
-def course_of(pruning: PruningConfig, shots: int) -> Course:
+def course_of(pruning: PruningConfig, shots: int) -> RunTimeline:
     """What a run of that many shots passes through."""
     stages: tuple[Stage, ...] = SHOT_STAGES
     if not pruning.searches_damping:
         stages = tuple(stage for stage in stages if stage is not Stage.DAMPING)
-    return Course(shots, stages, pruning.is_corrected)
+    return RunTimeline(shots, stages, pruning.is_corrected)
 
 
-def steps_of(course: Course) -> tuple[tuple[Stage, int], ...]:
+def steps_of(course: RunTimeline) -> tuple[tuple[Stage, int], ...]:
     """All stages of a run, in order, each with its shot."""
     shots = range(1, course.shots + 1)
     before = [(stage, 0) for stage in (Stage.LOAD, Stage.TEXT, Stage.BASELINE)]
@@ -93,7 +93,7 @@ def steps_of(course: Course) -> tuple[tuple[Stage, int], ...]:
     return (*before, *between, *after)
 
 
-def progress(course: Course, times: tuple[StageTime, ...], at: Position) -> float:
+def progress(course: RunTimeline, times: tuple[StageTime, ...], at: Position) -> float:
     """How much of the run is done, from 0 to 1."""
     expected = _expected_seconds(times, at)
     index = _index(course, times, at)
@@ -106,7 +106,7 @@ def progress(course: Course, times: tuple[StageTime, ...], at: Position) -> floa
 
 
 def remaining_seconds(
-    course: Course, times: tuple[StageTime, ...], at: Position
+    course: RunTimeline, times: tuple[StageTime, ...], at: Position
 ) -> float | None:
     """The time the run will still take; None while there is nothing to judge by."""
     if Stage.CURVATURE not in _measured(times, at):
@@ -165,7 +165,7 @@ def _expected_seconds(times: tuple[StageTime, ...], at: Position) -> dict[Stage,
     return {stage: expected(stage) for stage in _SHARES}
 
 
-def _index(course: Course, times: tuple[StageTime, ...], at: Position) -> int:
+def _index(course: RunTimeline, times: tuple[StageTime, ...], at: Position) -> int:
     """Which step the run has come to; one that comes back is where it was."""
     steps = steps_of(course)
     reached = [at.stage, *(_this_round(times) if at.shot else ())]

@@ -25,11 +25,11 @@ from surgeon_gui.base.translation import (
     ntr,
     tr,
 )
-from surgeon_gui.state.request import Inquiry
+from surgeon_gui.state.request import Request
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.step_text import doing_now
 from surgeon_gui.text import numbers
-from surgeon_gui.text.choices import words_of
+from surgeon_gui.text.choices import choice_label
 
 _DASH = "\N{EN DASH}"
 _OPEN, _CLOSE = "\N{LEFT DOUBLE QUOTATION MARK}", "\N{RIGHT DOUBLE QUOTATION MARK}"
@@ -92,7 +92,7 @@ def larger_note(run: RunState) -> str:
     return tr(
         "Larger than the original's file, whose numbers are shorter than "
         "{dtype}. Save it below in a shorter number format."
-    ).format(dtype=words_of(run.exported.dtype)[0])
+    ).format(dtype=choice_label(run.exported.dtype)[0])
 
 
 def failure_note(run: RunState) -> str:
@@ -109,7 +109,7 @@ def failure_note(run: RunState) -> str:
 
 def about_format(wanted: Format) -> str:
     """What a form of file can do and what it cannot."""
-    return words_of(wanted)[1]
+    return choice_label(wanted)[1]
 
 
 def unavailable(reasons: Mapping[Any, str]) -> str:
@@ -126,39 +126,39 @@ def unavailable(reasons: Mapping[Any, str]) -> str:
     )
 
 
-def phase_of(inquiry: Inquiry[Any]) -> str:
+def phase_of(request: Request[Any]) -> str:
     """What the engine does for a question; empty if it does nothing."""
-    if not inquiry.is_open:
+    if not request.is_open:
         return ""
-    doing = doing_of(inquiry)
+    doing = doing_of(request)
     return doing[0].upper() + doing[1:]
 
 
-def doing_of(inquiry: Inquiry[Any]) -> str:
+def doing_of(request: Request[Any]) -> str:
     """The same for an open question, to stand inside of a sentence."""
-    if inquiry.is_cancelling:
+    if request.is_cancelling:
         return tr("cancelling…")
-    return doing_now(inquiry.stage, inquiry.done, inquiry.total)
+    return doing_now(request.stage, request.done, request.total)
 
 
-def progress_of(inquiry: Inquiry[Any]) -> float:
+def progress_of(request: Request[Any]) -> float:
     """How much of it is done, from 0 to 1."""
-    fraction = min(1.0, inquiry.done / inquiry.total) if inquiry.total else 0.0
-    if inquiry.stage in _SAVE_STAGES:
-        return (_SAVE_STAGES.index(inquiry.stage) + fraction) / len(_SAVE_STAGES)
+    fraction = min(1.0, request.done / request.total) if request.total else 0.0
+    if request.stage in _SAVE_STAGES:
+        return (_SAVE_STAGES.index(request.stage) + fraction) / len(_SAVE_STAGES)
     return fraction
 
 
-def ended_note(inquiry: Inquiry[Any], what: str) -> str:
+def ended_note(request: Request[Any], what: str) -> str:
     """How a question has ended that got no answer; empty if it got one."""
-    if inquiry.is_cancelled:
+    if request.is_cancelled:
         return tr("{what} was cancelled.").format(what=what)
     return ""
 
 
-def problem_of(inquiry: Inquiry[Any]) -> str:
+def problem_of(request: Request[Any]) -> str:
     """What went wrong with a question, with its hint; empty: nothing."""
-    problem = inquiry.problem
+    problem = request.problem
     return f"{problem.message} {problem.hint}".strip() if problem is not None else ""
 
 
@@ -203,8 +203,8 @@ def _file_facts(exported: Exported, original_bytes: int) -> Facts:
             share=share, size=numbers.size(original_bytes)
         )
     return (
-        (tr("Format"), words_of(exported.format)[0]),
-        (tr("Number format"), words_of(exported.dtype)[0]),
+        (tr("Format"), choice_label(exported.format)[0]),
+        (tr("Number format"), choice_label(exported.dtype)[0]),
         (tr("Weights on disk"), numbers.size(exported.weight_bytes)),
         (tr("Of the original's"), against),
         (tr("Forecast"), _forecast(exported)),
@@ -254,7 +254,7 @@ def _check_facts(exported: Exported) -> Facts:
 
 
 def _quoted(choice: Enum) -> str:
-    return f"{_OPEN}{words_of(choice)[0]}{_CLOSE}"
+    return f"{_OPEN}{choice_label(choice)[0]}{_CLOSE}"
 
 
 def _rates(first: Rate, second: Rate, ratio: Ratio) -> tuple[Cell, Cell, Cell]:

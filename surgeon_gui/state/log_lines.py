@@ -65,12 +65,12 @@ def _words(envelope: Envelope) -> tuple[Level, str]:
         case Resumed():
             return Level.INFO, tr("The run goes on.")
         case Exported() | Measured() as result:
-            return Level.INFO, _result_in_words(result)
+            return Level.INFO, _describe_result(result)
         case event:
-            return Level.INFO, _progress_in_words(event)
+            return Level.INFO, _describe_progress(event)
 
 
-def _result_in_words(event: Exported | Measured) -> str:
+def _describe_result(event: Exported | Measured) -> str:
     if isinstance(event, Measured):
         return in_words(event)
     where = tr("The pruned model lies in {folder}, {size}.")
@@ -81,7 +81,7 @@ def _result_in_words(event: Exported | Measured) -> str:
     return where.format(folder=event.folder, size=numbers.size(event.bytes))
 
 
-def _progress_in_words(event: object) -> str:
+def _describe_progress(event: object) -> str:
     match event:
         case EngineReady(device=device, versions=versions):
             parts = ", ".join(f"{name} {number}" for name, number in versions.items())

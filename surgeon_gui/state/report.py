@@ -23,7 +23,7 @@ from surgeon_gui.base.translation import (
     language,
     tr,
 )
-from surgeon_gui.state import export_text as export_words
+from surgeon_gui.state import export_text as export_text
 from surgeon_gui.state import step_text as sentences
 from surgeon_gui.state.job import settings_list as all_settings
 from surgeon_gui.state.run import (
@@ -162,9 +162,9 @@ def _result(run: RunState) -> str:
                 tr("of {n} prunable weights").format(n=f"{run.model.prunable:,}"),
             ),
         ]
-    rows += [(name, value, "") for name, value in export_words.export_facts(run)]
+    rows += [(name, value, "") for name, value in export_text.export_facts(run)]
     rows += _costs(run)
-    note = export_words.unrun_note(run.exported)
+    note = export_text.unrun_note(run.exported)
     below = f"<p>{escape(note)}</p>\n" if note else ""
     return _section(tr("What came of it"), _table((), rows) + below) if rows else ""
 

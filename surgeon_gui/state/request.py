@@ -32,7 +32,7 @@ Answer = TypeVar("Answer")  # an event, or what it carries
 
 
 @dataclass(frozen=True, slots=True)
-class Inquiry(Generic[Answer]):
+class Request(Generic[Answer]):
     """One question; by default none has been asked."""
 
     request: str = ""  # the name under which the answer will come
@@ -51,28 +51,28 @@ class Inquiry(Generic[Answer]):
         return bool(self.request) and self.answer is None and not has_ended
 
 
-def answered(inquiry: Inquiry[Any], event: Event) -> Inquiry[Any]:
+def with_response(request: Request[Any], event: Event) -> Request[Any]:
     """The inquiry after an event that came under its name."""
-    if not inquiry.is_open:
-        return inquiry
+    if not request.is_open:
+        return request
     match event:
         case ModelInspected(model=answer):
-            return replace(inquiry, answer=answer)
+            return replace(request, answer=answer)
         case Generated() | TextDescribed():
-            return replace(inquiry, answer=event)
+            return replace(request, answer=event)
         case TextPreviewed() | Exported() | Measured() | Diagnosed():
-            return replace(inquiry, answer=event)
+            return replace(request, answer=event)
         case Failed():
-            return replace(inquiry, problem=event)
+            return replace(request, problem=event)
         case Cancelled():
-            return replace(inquiry, is_cancelled=True)
+            return replace(request, is_cancelled=True)
         case StageStarted(stage=stage):
-            return replace(inquiry, stage=stage, done=0, total=0)
+            return replace(request, stage=stage, done=0, total=0)
         case Progressed(stage=stage, done=done, total=total):
-            return replace(inquiry, stage=stage, done=done, total=total)
-    return inquiry
+            return replace(request, stage=stage, done=done, total=total)
+    return request
 
 
-def cancelling(inquiry: Inquiry[Any]) -> Inquiry[Any]:
+def cancelling(request: Request[Any]) -> Request[Any]:
     """The inquiry after its end was asked for."""
-    return replace(inquiry, is_cancelling=True) if inquiry.is_open else inquiry
+    return replace(request, is_cancelling=True) if request.is_open else request

@@ -39,8 +39,8 @@ from surgeon_engine.api.messages.run import (
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_gui.state import eta
 from surgeon_gui.state.eta import (
-    Course,
     Position,
+    RunTimeline,
     StageTime,
 )
 from surgeon_gui.state.memory_log import MemoryLog
@@ -193,7 +193,7 @@ class RunState:
         return eta.remaining_seconds(self._course, self.times, self._position(now))
 
     @property
-    def _course(self) -> Course:
+    def _course(self) -> RunTimeline:
         shots = max(self.shots, self.shot)
         if self.status is Status.STOPPING:
             shots = max(self.shot, len(self.history), 1)

@@ -37,7 +37,7 @@ from surgeon_gui.state.run import (
 from surgeon_gui.state.sources.resolver import is_to_be_downloaded
 from surgeon_gui.state.sources.text import download_brief
 from surgeon_gui.text import numbers
-from surgeon_gui.text.choices import words_of
+from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.labels import (
     STAGES,
     UNITS,
@@ -392,5 +392,5 @@ def _export_view(state: AppState) -> StepView:
         source_name(export.folder) if export.folder else tr("Inside the run's folder")
     )
     if export.format is not Format.AUTOMATIC:
-        where = f"{words_of(export.format)[0]}; {where}"
+        where = f"{choice_label(export.format)[0]}; {where}"
     return StepView(Mark.EMPTY, where)

@@ -41,7 +41,7 @@ class Line:
     has_whole_xs: bool = True  # shots, with a dot at each
     say_x: Callable[[float], str] = at_shot
     say_y: Callable[[float], str] = numbers.perplexity
-    last_words: str = ""  # what the last point is, where it is not a shot
+    last_text: str = ""  # what the last point is, where it is not a shot
 
     @property
     def curves(self) -> tuple[Curve, ...]:

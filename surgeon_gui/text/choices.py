@@ -240,7 +240,7 @@ _FILE_DTYPES = {
 }
 
 
-def words_of(choice: Enum) -> tuple[str, str]:
+def choice_label(choice: Enum) -> tuple[str, str]:
     """The name of a choice and what it means.
 
     Members of two enums that are spelled alike would be one key of a dict.

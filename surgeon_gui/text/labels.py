@@ -308,5 +308,5 @@ def source_name(source: str) -> str:
     if source == BUILTIN_TEXT:
         return BUILT_IN_TEXT
     if (name := hub_name(source)) is not None:
-        return name.spoken
+        return name.display_name
     return Path(source).name or source

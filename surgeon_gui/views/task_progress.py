@@ -13,7 +13,7 @@ from surgeon_gui.state.export_text import (
     phase_of,
     progress_of,
 )
-from surgeon_gui.state.request import Inquiry
+from surgeon_gui.state.request import Request
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.widgets.controls import (
     button,
@@ -51,12 +51,12 @@ class TaskProgress(QWidget):
         column.addLayout(row)
         self.hide()
 
-    def show_inquiry(self, inquiry: Inquiry[Any]) -> None:
+    def show_request(self, request: Request[Any]) -> None:
         """Show how far the engine is with a question."""
-        self._phase.setText(phase_of(inquiry))
-        self._bar.setValue(round(progress_of(inquiry) * _FULL))
-        self._cancel.setEnabled(inquiry.is_open and not inquiry.is_cancelling)
-        self.setVisible(inquiry.is_open)
+        self._phase.setText(phase_of(request))
+        self._bar.setValue(round(progress_of(request) * _FULL))
+        self._cancel.setEnabled(request.is_open and not request.is_cancelling)
+        self.setVisible(request.is_open)
 
     def show_share(self, share: float) -> None:
         """Show how much is done where that is known better, from 0 to 1."""

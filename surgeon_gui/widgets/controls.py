@@ -103,7 +103,7 @@ def card(kind: str = "true") -> QFrame:
     return frame
 
 
-def lower_to(widget: QWidget, least: int) -> None:
+def set_min_height(widget: QWidget, least: int) -> None:
     """Let a widget with a scroll bar of its own be as low as `least` pixels.
 
     It takes what room there is, and asks for no more: otherwise the view around it
@@ -116,7 +116,7 @@ def lower_to(widget: QWidget, least: int) -> None:
 
 def choice_box() -> QComboBox:
     """A box for one of several; a long choice is cut in it, not in its list."""
-    box = calm(_ElidingBox())
+    box = ignore_wheel(_ElidingBox())
     policy = QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
     box.setSizeAdjustPolicy(policy)
     box.setMinimumContentsLength(8)
@@ -152,7 +152,7 @@ class _ElidingBox(QComboBox):
         painter.drawControl(QStyle.ControlElement.CE_ComboBoxLabel, option)
 
 
-def calm(widget: AnyWidget) -> AnyWidget:
+def ignore_wheel(widget: AnyWidget) -> AnyWidget:
     """The widget, changed by the wheel only while it has the focus.
 
     Otherwise whoever scrolls the panel would change the settings under the mouse.

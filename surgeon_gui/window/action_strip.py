@@ -14,10 +14,10 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from surgeon_engine.api.planning.resource_check import Fit
+from surgeon_engine.api.planning.resource_check import ResourceCheck
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
-from surgeon_gui.state.active_task import Task
+from surgeon_gui.state.active_task import ActiveTask
 from surgeon_gui.state.job.resource_text import (
     NAMES,
     word,
@@ -134,7 +134,7 @@ class ActionStrip(QWidget):
         if event.size().width() != event.oldSize().width():
             self.updateGeometry()
 
-    def show_fit(self, fit: Fit | None) -> None:
+    def show_fit(self, fit: ResourceCheck | None) -> None:
         """Show whether the next run fits; None: not known, or not of interest now."""
         self._light.setVisible(fit is not None)
         if fit is not None:
@@ -157,7 +157,7 @@ class ActionStrip(QWidget):
         ):
             _show(item, view)
 
-    def show_task(self, task: Task | None) -> None:
+    def show_task(self, task: ActiveTask | None) -> None:
         """Show how far something else than a run is; None: there is nothing else."""
         if task is not None:
             self._phase.show_text(task.words)

@@ -7,7 +7,7 @@ from pathlib import Path
 from PySide6.QtCore import QObject, Signal, Slot
 
 from surgeon_gui.base.translation import tr
-from surgeon_gui.controllers.architecture import Architect
+from surgeon_gui.controllers.architecture import ArchitectureController
 from surgeon_gui.controllers.diagnosis import Diagnosis
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.views.architecture.view import ArchitectureView
@@ -17,7 +17,7 @@ from surgeon_gui.widgets.controls import button
 from surgeon_gui.window.central_tabs import Centre
 
 
-class BeforeTheCut(QObject):
+class AnalysisTabs(QObject):
     """The tabs of the diagnosis and of the architecture, and the way to them."""
 
     save_failed = Signal(str)
@@ -32,7 +32,7 @@ class BeforeTheCut(QObject):
         centre.add_tab("diagnosis_tab", self.view)
         self.view.save_failed.connect(self.save_failed)
         self.view.part_chosen.connect(self._on_part_chosen)
-        self.architect = Architect(self.diagnosis)
+        self.architect = ArchitectureController(self.diagnosis)
         architecture = ArchitectureView(self.architect)
         architecture.save_failed.connect(self.save_failed)
         centre.add_tab("architecture_tab", architecture)

@@ -12,14 +12,14 @@ from surgeon_engine.api.messages.run import Exported
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
-from surgeon_gui.state.request import Inquiry
+from surgeon_gui.state.request import Request
 from surgeon_gui.state.run import (
     RunState,
     Status,
 )
 
 
-class _Words(NamedTuple):
+class _CloseText(NamedTuple):
     title: str
     question: str
     explanation: str
@@ -28,7 +28,7 @@ class _Words(NamedTuple):
     stay: str
 
 
-_ABOUT_RUN = _Words(
+_ABOUT_RUN = _CloseText(
     tr("A run is under way"),
     tr("A run is under way. What should become of it?"),
     tr(
@@ -39,7 +39,7 @@ _ABOUT_RUN = _Words(
     tr("Cancel the run and close"),
     tr("Keep running"),
 )
-_ABOUT_PAUSED = _Words(
+_ABOUT_PAUSED = _CloseText(
     tr("A run is paused"),
     tr("A run is paused. What should become of it?"),
     tr(
@@ -50,7 +50,7 @@ _ABOUT_PAUSED = _Words(
     tr("Cancel the run and close"),
     tr("Leave it paused"),
 )
-_ABOUT_SAVE = _Words(
+_ABOUT_SAVE = _CloseText(
     tr("The model is being saved"),
     tr("The pruned model is being saved in another format. What should become of it?"),
     tr(
@@ -61,7 +61,7 @@ _ABOUT_SAVE = _Words(
     tr("Close without the new files"),
     tr("Stay open"),
 )
-_ABOUT_DIAGNOSIS = _Words(
+_ABOUT_DIAGNOSIS = _CloseText(
     tr("A diagnosis is under way"),
     tr("The model is being diagnosed. What should become of it?"),
     tr("What a diagnosis finds is kept only while Surgeon is open."),
@@ -69,7 +69,7 @@ _ABOUT_DIAGNOSIS = _Words(
     tr("Cancel it and close"),
     tr("Stay open"),
 )
-_ABOUT_MEASUREMENT = _Words(
+_ABOUT_MEASUREMENT = _CloseText(
     tr("Speed is being measured"),
     tr("Speed and memory are being measured. What should become of it?"),
     tr("The figures are kept only while Surgeon is open. The run's files stay."),
@@ -77,7 +77,7 @@ _ABOUT_MEASUREMENT = _Words(
     tr("Cancel it and close"),
     tr("Stay open"),
 )
-_ABOUT_DOWNLOAD = _Words(
+_ABOUT_DOWNLOAD = _CloseText(
     tr("A download is under way"),
     tr("A model is being downloaded. What should become of it?"),
     tr(
@@ -138,7 +138,7 @@ class CloseQuestion(QObject):
         """Show the question; returns at once."""
         state = self._session.state
         self._subject = next(each for each in _Subject if each.is_under_way(state))
-        words = _words_about(self._subject, state)
+        words = _close_text(self._subject, state)
         self._box.setWindowTitle(words.title)
         self._box.setText(words.question)
         self._box.setInformativeText(words.explanation)
@@ -171,7 +171,7 @@ class CloseQuestion(QObject):
         self._on_end(_Subject.RUN, failed=run.status is Status.FAILED)
 
     @Slot(object)
-    def _on_save_ended(self, save: Inquiry[Exported]) -> None:
+    def _on_save_ended(self, save: Request[Exported]) -> None:
         self._on_end(_Subject.SAVE, failed=save.problem is not None)
 
     @Slot()
@@ -193,7 +193,7 @@ class CloseQuestion(QObject):
             self.may_close.emit()
 
 
-def _words_about(subject: _Subject, state: AppState) -> _Words:
+def _close_text(subject: _Subject, state: AppState) -> _CloseText:
     words = _ABOUT[subject]
     if subject is _Subject.RUN and state.run.status in (Status.PAUSING, Status.PAUSED):
         words = _ABOUT_PAUSED

@@ -27,7 +27,7 @@ from surgeon_gui.text import labels
 from surgeon_gui.window.notifications import Notifier
 
 
-class RunCompanion(QObject):
+class DesktopIntegration(QObject):
     """Follows the session; tests give it an `awake` and a `notifier` of their own."""
 
     told = Signal(object)  # list[Envelope], for the log
@@ -44,7 +44,7 @@ class RunCompanion(QObject):
         self._awake = awake or KeepAwake(on_this_desktop(), self)
         self._notifier = notifier or Notifier(window)
         self._told_of = ""  # the run of which the log says whether the computer sleeps
-        self._awake.answered.connect(self._on_answered)
+        self._awake.with_response.connect(self._on_answered)
         session.changed.connect(self._on_changed)
         session.run_ended.connect(self._on_run_ended)
 
@@ -54,7 +54,7 @@ class RunCompanion(QObject):
         if status.is_busy and status is not Status.PAUSED:
             self._awake.hold()
         else:
-            self._awake.let_go()
+            self._awake.allow_sleep()
 
     @Slot(str)
     def _on_answered(self, reason: str) -> None:

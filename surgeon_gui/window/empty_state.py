@@ -15,7 +15,7 @@ from surgeon_gui.state.sources.samples import (
     smollm2,
 )
 from surgeon_gui.state.sources.text import how_to_get_sample
-from surgeon_gui.text.captions.sources import MOST_SHOWN
+from surgeon_gui.text.captions.sources import MAX_RECENT_SHOWN
 from surgeon_gui.text.labels import source_name
 from surgeon_gui.widgets.controls import (
     AnyWidget,
@@ -51,7 +51,8 @@ class EmptyState(QWidget):
         self._hub.returnPressed.connect(self._on_hub)
         self._recent_title = _centred(tr("Opened before"))
         self._recent = [
-            button(f"empty_recent_button_{number + 1}") for number in range(MOST_SHOWN)
+            button(f"empty_recent_button_{number + 1}")
+            for number in range(MAX_RECENT_SHOWN)
         ]
         self._recent_sources: Sequence[str] = ()
         column = QWidget()
@@ -71,7 +72,7 @@ class EmptyState(QWidget):
 
     def show_recent(self, sources: Sequence[str]) -> None:
         """Offer the models that were opened before."""
-        self._recent_sources = tuple(sources[:MOST_SHOWN])
+        self._recent_sources = tuple(sources[:MAX_RECENT_SHOWN])
         self._recent_title.setVisible(bool(sources))
         for place, made in enumerate(self._recent):
             is_used = place < len(self._recent_sources)
@@ -138,7 +139,7 @@ class EmptyState(QWidget):
         """Two models side by side."""
         rows = QVBoxLayout()
         rows.setSpacing(GAP)
-        for place in range(0, MOST_SHOWN, 2):
+        for place in range(0, MAX_RECENT_SHOWN, 2):
             rows.addLayout(_middle(*self._recent[place : place + 2]))
         for made in self._recent:
             made.clicked.connect(self._on_recent)

@@ -29,7 +29,7 @@ from surgeon_gui.window.log_view import LogView
 from surgeon_gui.window.menus import Menus
 
 
-class HelpDesk(QObject):
+class HelpMenu(QObject):
     """Opens what helps, and writes the debug bundle."""
 
     bundle_written = Signal(str)  # path

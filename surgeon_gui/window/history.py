@@ -8,8 +8,8 @@ from PySide6.QtCore import QObject, Qt, Signal, Slot
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QMainWindow, QMenu
 
-from surgeon_gui.controllers.comparison import Comparing
-from surgeon_gui.controllers.runs import Runs
+from surgeon_gui.controllers.comparison import ComparisonController
+from surgeon_gui.controllers.runs import RunsController
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.views.comparison.view import CompareView
 from surgeon_gui.views.report.report_row import ReportRow
@@ -34,9 +34,9 @@ class History(QObject):
         super().__init__(window)
         self._session = session
         self._window = window
-        self.runs = Runs(session)
+        self.runs = RunsController(session)
         self.bar = EarlierBar(session)
-        self.comparing = Comparing(self.runs)
+        self.comparing = ComparisonController(self.runs)
         self.reports = Reports(session, self.runs, window)
         self.report_row = ReportRow()
         self.reports.written.connect(self.report_row.show_written)

@@ -35,25 +35,25 @@ from surgeon_gui.widgets.controls import (
 )
 from surgeon_gui.widgets.dialogs import ask_new_file
 
-MOST_LINES = 5_000
+MAX_LINES = 5_000
 _ORDER = list(Level)
 
 
 class LogView(QWidget):
-    """Keeps the last `MOST_LINES` lines and shows those that pass the filter."""
+    """Keeps the last `MAX_LINES` lines and shows those that pass the filter."""
 
     save_failed = Signal(str)
 
     def __init__(self) -> None:
         super().__init__()
-        self._lines: deque[LogLine] = deque(maxlen=MOST_LINES)
+        self._lines: deque[LogLine] = deque(maxlen=MAX_LINES)
         self._level = described(choice_box(), "log_level_combo")
         for level in Level:
             self._level.addItem(FROM_LEVEL[level], level)
         self._filter = described(QLineEdit(clearButtonEnabled=True), "log_filter_edit")
         self._filter.setPlaceholderText(CAPTIONS["log_filter_edit"].tip)
         self._text = described(QPlainTextEdit(readOnly=True), "log_text")
-        self._text.setMaximumBlockCount(MOST_LINES)
+        self._text.setMaximumBlockCount(MAX_LINES)
         self._text.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
         fixed = QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont)
         self._text.setFont(fixed)

@@ -34,7 +34,7 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.engine_thread import EngineThread
 from surgeon_gui.controllers.playground import Playground
 from surgeon_gui.controllers.session import Session
-from surgeon_gui.state.active_task import task_under_way
+from surgeon_gui.state.active_task import active_task
 from surgeon_gui.state.app import Step
 from surgeon_gui.state.job import resource_text as fits
 from surgeon_gui.state.log_lines import log_lines
@@ -57,10 +57,10 @@ from surgeon_gui.widgets.controls import finish_typing
 from surgeon_gui.widgets.dialogs import ask_new_file
 from surgeon_gui.widgets.error_bar import ErrorBar
 from surgeon_gui.window.action_strip import ActionStrip
-from surgeon_gui.window.analysis_tabs import BeforeTheCut
+from surgeon_gui.window.analysis_tabs import AnalysisTabs
 from surgeon_gui.window.central_tabs import Centre
 from surgeon_gui.window.closing import CloseQuestion
-from surgeon_gui.window.desktop_integration import RunCompanion
+from surgeon_gui.window.desktop_integration import DesktopIntegration
 from surgeon_gui.window.docks import (
     Docks,
     Place,
@@ -70,16 +70,16 @@ from surgeon_gui.window.dropped_files import (
     text_in,
 )
 from surgeon_gui.window.empty_state import EmptyState
-from surgeon_gui.window.help_menu import HelpDesk
+from surgeon_gui.window.help_menu import HelpMenu
 from surgeon_gui.window.history import History
 from surgeon_gui.window.log_view import LogView
 from surgeon_gui.window.menus import Menus
-from surgeon_gui.window.navigation import Going
-from surgeon_gui.window.undo import Undoing
+from surgeon_gui.window.navigation import NavigationMenu
+from surgeon_gui.window.undo import UndoActions
 from surgeon_gui.window.window_log import WindowLog
 
 _SIZE = (1360, 860)
-_LEAST_SIZE = (1024, 640)
+_MIN_SIZE = (1024, 640)
 _LOG = Place(Qt.DockWidgetArea.BottomDockWidgetArea, size=150, is_shown=False)
 
 
@@ -124,13 +124,13 @@ class MainWindow(QMainWindow):
         self._docks = Docks(self)
         self._docks.add("log_dock", self._log, _LOG)
         WindowLog(self).arrived.connect(self._log.append_line)
-        self._help = HelpDesk(self.session, self.settings, self._log, self)
+        self._help = HelpMenu(self.session, self.settings, self._log, self)
         self._strip = ActionStrip()
         self._menus = Menus(self)
         self._history = History(self.session, self)
-        self._undoing = Undoing(self.session, self._menus.actions, self)
+        self._undoing = UndoActions(self.session, self._menus.actions, self)
         self._close_question = CloseQuestion(self.session, self)
-        self._companion = RunCompanion(self.session, self)
+        self._desktop_integration = DesktopIntegration(self.session, self)
         self._lay_out()
         self._connect_session()
         self._connect_controls()
@@ -218,7 +218,7 @@ class MainWindow(QMainWindow):
     def _be_a_window(self) -> None:
         self.setObjectName("main_window")
         self.setWindowTitle(labels.APPLICATION)
-        self.setMinimumSize(*_LEAST_SIZE)
+        self.setMinimumSize(*_MIN_SIZE)
         self.setAcceptDrops(True)
 
     def _lay_out(self) -> None:
@@ -230,7 +230,7 @@ class MainWindow(QMainWindow):
         column.addWidget(self._history.bar)
         column.addWidget(self._help.hint)
         self._centre.add_tab("live_tab", self._live)
-        self._before = BeforeTheCut(self.session, self._centre, self._target_page)
+        self._before = AnalysisTabs(self.session, self._centre, self._target_page)
         self._before.save_failed.connect(self._on_save_failed)
         self._history.add_to(self._centre, self._docks, self._menus.actions)
         report = self._history.report_row
@@ -250,7 +250,7 @@ class MainWindow(QMainWindow):
     def _connect_session(self) -> None:
         self.session.changed.connect(self._redraw)
         self.session.events_arrived.connect(self._on_events_arrived)
-        self._companion.told.connect(self._on_events_arrived)
+        self._desktop_integration.told.connect(self._on_events_arrived)
         self.session.model_recognised.connect(self._on_model_recognised)
         self.session.run_ended.connect(self._on_run_ended)
 
@@ -293,7 +293,7 @@ class MainWindow(QMainWindow):
             self._menus.actions[name].triggered.connect(slot)
         self._docks.connect_switch("log_dock", self._menus.actions["log_action"])
         self._help.connect_menus(self._menus)
-        Going(self._menus.go, self._steps, self._centre, self)
+        NavigationMenu(self._menus.go, self._steps, self._centre, self)
         self._menus.themes.triggered.connect(self._on_theme_chosen)
         self._menus.check_theme(self.settings.theme)
         self._menus.languages.triggered.connect(self._on_language_chosen)
@@ -321,7 +321,7 @@ class MainWindow(QMainWindow):
         plan = plan_or_invitation(state, obstacle)
         controls = run_controls(state.run, obstacle)
         self._strip.show_run(state.run, plan, controls, now)
-        self._strip.show_task(task_under_way(state))
+        self._strip.show_task(active_task(state))
         self._menus.show_controls(controls)
         self._menus.actions["save_job_action"].setEnabled(state.model_is_chosen)
         is_fit_meant = obstacle in ("", fits.obstacle(state.fit))

@@ -69,7 +69,7 @@ class Menus:
         self._fill(view, "runs_action log_action reset_layout_action")
         for name in ("runs_action", "log_action"):
             self.actions[name].setCheckable(True)
-        self.go = bar.addMenu(tr("&Go"))  # filled by `Going`
+        self.go = bar.addMenu(tr("&Go"))  # filled by `NavigationMenu`
         self._fill(
             bar.addMenu(tr("&Help")),
             "commands_action show_hint_action - save_bundle_action about_action",

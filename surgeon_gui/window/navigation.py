@@ -15,10 +15,10 @@ from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.views.steps.step_panel import StepPanel
 from surgeon_gui.window.central_tabs import Centre
 
-_MOST_KEYS = 9
+_MAX_KEYS = 9
 
 
-class Going(QObject):
+class NavigationMenu(QObject):
     """Fills the menu from the steps and views that there are."""
 
     def __init__(
@@ -37,7 +37,7 @@ class Going(QObject):
             action.triggered.connect(self._on_step)
         menu.addSeparator()
         for number, name in enumerate(centre.names, start=1):
-            keys = f"Ctrl+{number}" if number <= _MOST_KEYS else ""
+            keys = f"Ctrl+{number}" if number <= _MAX_KEYS else ""
             label = CAPTIONS[name].label.replace("&", "")
             action = self._add(f"go_{name}_action", label, keys)
             action.setData(name)

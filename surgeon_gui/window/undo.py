@@ -18,7 +18,7 @@ from surgeon_gui.state.app import draft_of
 _KEYS = (QKeySequence.StandardKey.Undo, QKeySequence.StandardKey.Redo)
 
 
-class Undoing(QObject):
+class UndoActions(QObject):
     """Does what the actions say, and keeps them enabled while there is something."""
 
     def __init__(
@@ -40,7 +40,7 @@ class Undoing(QObject):
         """Go back to the draft before; what a page holds that is no job goes first."""
         state = self._session.state
         if state.refused:
-            self._session.drop_refused()
+            self._session.drop_rejected()
         elif state.drafts.can_undo:
             self._session.go_to(*state.drafts.undone(draft_of(state)))
 

@@ -45,7 +45,7 @@ from surgeon_engine.evaluation.divergence import (
     divergence,
     divergences,
 )
-from surgeon_engine.runtime.run_context import Session
+from surgeon_engine.runtime.run_context import RunContext
 from tests.helpers.runs import check_nothing
 from tests.helpers.tiny_models import VOCABULARY, save_tiny_model, tiny_model
 
@@ -140,8 +140,8 @@ def plain_run(bench, folder, monkeypatch, **pruning):
         export=ExportConfig(format=Format.MASKED),
     )
     events = []
-    session = Session("", lambda envelope: events.append(envelope.event))
-    pipeline.prune(config, folder, session)
+    context = RunContext("", lambda envelope: events.append(envelope.event))
+    pipeline.prune(config, folder, context)
     return events, AutoModelForCausalLM.from_pretrained(folder / "export")
 
 

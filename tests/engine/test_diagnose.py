@@ -36,7 +36,7 @@ from surgeon_engine.pruning.measure_curvature import (
 )
 from surgeon_engine.runtime.run_context import (
     RunCancelled,
-    Session,
+    RunContext,
 )
 from surgeon_engine.server import Engine
 from surgeon_engine.shots.selection import selection
@@ -46,7 +46,7 @@ from surgeon_gui.state.diagnosis.planner import (
     Planner,
     rules_of,
 )
-from tests.helpers.patients import patient_of, quiet, weights
+from tests.helpers.pruning_states import quiet, state_of, weights
 from tests.helpers.runs import job, run
 from tests.helpers.units import removable
 
@@ -84,25 +84,25 @@ ALL = [("llama", {"structure": structure}) for structure in Structure] + [
 ]
 
 
-def diagnosed(monkeypatch, tmp_path, patient, session=None):
+def diagnosed(monkeypatch, tmp_path, state, context=None):
     """A diagnosis of a patient that is on the table already."""
-    monkeypatch.setattr(diagnosing, "prepare", lambda config, session: patient)
-    return diagnosing.diagnose(patient.config, tmp_path, session or quiet())
+    monkeypatch.setattr(diagnosing, "prepare", lambda config, context: state)
+    return diagnosing.diagnose(state.config, tmp_path, context or quiet())
 
 
-def selected(patient, budget):
-    factors = measure(patient, of_units(patient, patient.windows.calibration), quiet())
-    return selection(patient, factors, patient.config.pruning, budget)
+def selected(state, budget):
+    factors = measure(state, of_units(state, state.windows.calibration), quiet())
+    return selection(state, factors, state.config.pruning, budget)
 
 
 @pytest.mark.parametrize(("family", "settings"), ALL)
 def test_a_plan_is_the_engines_selection(monkeypatch, tmp_path, family, settings):
-    patient = patient_of(family, sparsity=0.05, **FIXED, **settings)
-    planner = planner_of(monkeypatch, tmp_path, patient)
+    state = state_of(family, sparsity=0.05, **FIXED, **settings)
+    planner = planner_of(monkeypatch, tmp_path, state)
     for share in SHARES:
-        budget = int(share * patient.goal.prunable)
+        budget = int(share * state.goal.prunable)
         try:
-            engine = selected(patient, budget)
+            engine = selected(state, budget)
         except PruningError:
             assert planner.most < budget
             continue
@@ -113,22 +113,22 @@ def test_a_plan_is_the_engines_selection(monkeypatch, tmp_path, family, settings
             unit.name: int(taken)
             for unit, taken in zip(planner.costs.units, plan.taken, strict=True)
         }
-        for unit in patient.units:
-            name, gone = unit.measured.name, engine.removed[unit.measured.name]
-            if patient.config.pruning.structure in (Structure.ELEMENTS, Structure.N_M):
-                assert abs(per_unit.pop(name) - int(gone.sum())) <= at_threshold(
+        for unit in state.units:
+            name, removed = unit.measured.name, engine.removed[unit.measured.name]
+            if state.config.pruning.structure in (Structure.ELEMENTS, Structure.N_M):
+                assert abs(per_unit.pop(name) - int(removed.sum())) <= at_threshold(
                     planner, plan
                 )
             else:
-                assert per_unit.pop(name) == int(gone.sum())
+                assert per_unit.pop(name) == int(removed.sum())
         assert not any(per_unit.values())  # what is protected loses nothing
         if engine.threshold is not None:
             assert plan.threshold == pytest.approx(engine.threshold, rel=0.01)
 
 
-def planner_of(monkeypatch, tmp_path, patient):
-    costs = read_costs(diagnosed(monkeypatch, tmp_path, patient))
-    return Planner(costs, rules_of(patient.config.pruning))
+def planner_of(monkeypatch, tmp_path, state):
+    costs = read_costs(diagnosed(monkeypatch, tmp_path, state))
+    return Planner(costs, rules_of(state.config.pruning))
 
 
 def at_threshold(planner, plan):
@@ -142,13 +142,13 @@ def at_threshold(planner, plan):
 def test_whole_bins_of_single_weights_are_the_engines_selection(
     monkeypatch, tmp_path, structure
 ):
-    patient = patient_of(structure=structure, sparsity=0.05, **FIXED)
-    planner = planner_of(monkeypatch, tmp_path, patient)
+    state = state_of(structure=structure, sparsity=0.05, **FIXED)
+    planner = planner_of(monkeypatch, tmp_path, state)
     totals = planner.costs.found.so_far.sum(axis=0)
     for budget in totals[:: max(1, len(totals) // 20)].tolist():
-        engine, plan = selected(patient, budget), planner.plan(budget)
-        gone = [int(engine.removed[u.name].sum()) for u in planner.costs.units]
-        assert plan.taken.tolist() == gone
+        engine, plan = selected(state, budget), planner.plan(budget)
+        removed = [int(engine.removed[u.name].sum()) for u in planner.costs.units]
+        assert plan.taken.tolist() == removed
         assert plan.removed == engine.weights == budget
 
 
@@ -156,9 +156,9 @@ def test_whole_bins_of_single_weights_are_the_engines_selection(
 def test_what_may_go_at_most_is_what_the_engine_promises(
     monkeypatch, tmp_path, family, settings
 ):
-    patient = patient_of(family, sparsity=0.05, **FIXED, **settings)
-    planner = planner_of(monkeypatch, tmp_path, patient)
-    most = sum(removable(unit, patient.config.pruning) for unit in patient.units)
+    state = state_of(family, sparsity=0.05, **FIXED, **settings)
+    planner = planner_of(monkeypatch, tmp_path, state)
+    most = sum(removable(unit, state.config.pruning) for unit in state.units)
     assert planner.most >= most  # rows with columns promise a little less
     if settings.get("structure") is not Structure.ROWS_AND_COLUMNS:
         assert planner.most == most
@@ -169,8 +169,8 @@ def test_what_may_go_at_most_is_what_the_engine_promises(
 
 def test_the_rise_is_the_sum_of_what_was_paid(monkeypatch, tmp_path):
     settings = {"structure": Structure.NEURONS, "cost_basis": CostBasis.RAW}
-    patient = patient_of(sparsity=0.05, **FIXED, **settings)
-    planner = planner_of(monkeypatch, tmp_path, patient)
+    state = state_of(sparsity=0.05, **FIXED, **settings)
+    planner = planner_of(monkeypatch, tmp_path, state)
     plan = planner.plan(planner.most // 2)
     found, paid = planner.costs.found, 0.0
     for number, taken in enumerate(plan.taken):
@@ -188,63 +188,63 @@ def test_the_rise_is_the_sum_of_what_was_paid(monkeypatch, tmp_path):
 def test_the_rise_by_single_weights_is_close_to_the_sum_of_their_costs(
     monkeypatch, tmp_path, structure
 ):
-    patient = patient_of(structure=structure, sparsity=0.05, **FIXED)
-    planner = planner_of(monkeypatch, tmp_path, patient)
+    state = state_of(structure=structure, sparsity=0.05, **FIXED)
+    planner = planner_of(monkeypatch, tmp_path, state)
     budget = planner.most // 2
-    factors = measure(patient, of_units(patient, patient.windows.calibration), quiet())
-    chosen = selection(patient, factors, patient.config.pruning, budget)
+    factors = measure(state, of_units(state, state.windows.calibration), quiet())
+    chosen = selection(state, factors, state.config.pruning, budget)
     paid = 0.0
-    for unit in patient.units:
+    for unit in state.units:
         name = unit.measured.name
-        found = unit.removals(factors[name], patient.gone[name], patient.config.pruning)
+        found = unit.removals(factors[name], state.removed[name], state.config.pruning)
         paid += float(found.cost[chosen.removed[name]].double().sum())
     assert planner.plan(budget).rise == pytest.approx(paid, rel=0.02)
 
 
 def test_the_costs_are_those_of_the_first_shot_with_its_damping(monkeypatch, tmp_path):
-    patient = patient_of(windows=8, sparsity=0.2, shots=2)
-    before = weights(patient)
-    answer = diagnosed(monkeypatch, tmp_path, patient)
+    state = state_of(windows=8, sparsity=0.2, shots=2)
+    before = weights(state)
+    answer = diagnosed(monkeypatch, tmp_path, state)
     assert answer.damping_tried > 1
-    assert all(torch.equal(W, before[name]) for name, W in weights(patient).items())
+    assert all(torch.equal(W, before[name]) for name, W in weights(state).items())
     given = replace(
-        patient.config.pruning,
+        state.config.pruning,
         damping=Damping.FIXED,
         cost_damping=answer.cost_damping,
     )
-    patient.config = replace(patient.config, pruning=given)
-    again = diagnosed(monkeypatch, tmp_path / "again", patient)
+    state.config = replace(state.config, pruning=given)
+    again = diagnosed(monkeypatch, tmp_path / "again", state)
     one, other = read_costs(answer).found, read_costs(again).found
     np.testing.assert_allclose(one.cost, other.cost, rtol=1e-3)
 
 
 def test_it_tells_how_far_it_is_and_can_be_cancelled(monkeypatch, tmp_path):
-    patient = patient_of(sparsity=0.1, **FIXED)
+    state = state_of(sparsity=0.1, **FIXED)
     events = []
-    session = Session("d", lambda envelope: events.append(envelope.event))
-    answer = diagnosed(monkeypatch, tmp_path, patient, session)
+    context = RunContext("d", lambda envelope: events.append(envelope.event))
+    answer = diagnosed(monkeypatch, tmp_path, state, context)
     stages = [event.stage for event in events if isinstance(event, StageStarted)]
     assert stages == [Stage.BASELINE, Stage.CURVATURE, Stage.SELECTION]
     last = [event for event in events if isinstance(event, Progressed)][-1]
     assert last.done == last.total == len(answer.units)
-    session.hear(Cancel(run="d"))
+    context.handle(Cancel(run="d"))
     with pytest.raises(RunCancelled):
-        diagnosed(monkeypatch, tmp_path / "cancelled", patient, session)
+        diagnosed(monkeypatch, tmp_path / "cancelled", state, context)
     assert not (tmp_path / "cancelled").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["costs.npz"]
 
 
 def test_layers_say_how_much_of_them_goes_with_a_group(monkeypatch, tmp_path):
-    patient = patient_of("opt", structure=Structure.HEADS_AND_NEURONS, sparsity=0.1)
-    patient.config = replace(patient.config, pruning=PruningConfig(**FIXED))
-    answer = diagnosed(monkeypatch, tmp_path, patient)
-    for unit, told in zip(patient.units, answer.units, strict=True):
-        gone = torch.zeros(unit.candidates, dtype=torch.bool)
-        gone[1:3] = True
-        zeros = {layer.name: int(mask.sum()) for layer, mask in unit.zeros(gone)}
+    state = state_of("opt", structure=Structure.HEADS_AND_NEURONS, sparsity=0.1)
+    state.config = replace(state.config, pruning=PruningConfig(**FIXED))
+    answer = diagnosed(monkeypatch, tmp_path, state)
+    for unit, told in zip(state.units, answer.units, strict=True):
+        removed = torch.zeros(unit.candidates, dtype=torch.bool)
+        removed[1:3] = True
+        zeros = {layer.name: int(mask.sum()) for layer, mask in unit.zeros(removed)}
         assert {layer.name: 2 * layer.each for layer in told.layers} == zeros
     assert Path(answer.path).is_file()
-    assert answer.prunable == patient.goal.prunable
+    assert answer.prunable == state.goal.prunable
 
 
 @pytest.mark.usefixtures("quick_runs")
@@ -264,7 +264,7 @@ def test_a_run_of_one_shot_removes_and_pays_what_was_planned(
     config = job(tmp_path, windows=8, **settings, **protect)
     told = []
     engine = Engine(lambda envelope: told.append(envelope))
-    engine.hear(Diagnose(run="d", config=config, folder=str(tmp_path / "costs")))
+    engine.handle(Diagnose(run="d", config=config, folder=str(tmp_path / "costs")))
     serve_what_was_heard(engine)
     answer = told[-1].event
     assert isinstance(answer, Diagnosed), answer
@@ -301,7 +301,7 @@ def test_what_is_protected_or_limited_is_measured_too(monkeypatch, tmp_path, str
     rules = {"protect": ("block 0",), "limits": ("*=0.8",), "keep_at_least": 0.5}
     settings = {"structure": structure, "sparsity": 0.02, **FIXED}
     ruled, free = (
-        diagnosed(monkeypatch, tmp_path / name, patient_of(**settings, **more))
+        diagnosed(monkeypatch, tmp_path / name, state_of(**settings, **more))
         for name, more in (("ruled", rules), ("free", {}))
     )
     assert ruled.units == free.units

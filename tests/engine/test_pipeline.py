@@ -34,7 +34,7 @@ from surgeon_engine.api.messages.run import (
     StageStarted,
 )
 from surgeon_engine.api.run_folder import RunFolder
-from surgeon_engine.pruning.methods.base import Method
+from surgeon_engine.pruning.methods.base import PruningMethod
 from surgeon_engine.pruning.methods.llm_surgeon import LlmSurgeon
 from surgeon_engine.runtime.run_context import RunCancelled
 from surgeon_engine.shots import shot as shot_module
@@ -104,7 +104,7 @@ def test_pruning_costs_less_with_the_update_than_without(tmp_path, monkeypatch):
     losses = {}
     for name in ("with", "without"):
         if name == "without":
-            monkeypatch.setattr(LlmSurgeon, "without", Method.without)
+            monkeypatch.setattr(LlmSurgeon, "without", PruningMethod.without)
         run = Recorder().run(job(tmp_path, windows=32), tmp_path / name)
         losses[name] = run.of(ShotFinished)[0].evaluation.loss
         losses["before"] = run.of(BaselineEvaluated)[0].evaluation.loss
@@ -116,7 +116,7 @@ def test_pruning_costs_less_with_the_update_than_without(tmp_path, monkeypatch):
 def test_stop_and_keep_exports_what_is_there(tmp_path):
     recorder = Recorder()
     recorder.react = lambda event: (
-        recorder.session.hear(StopAndKeep(run="test"))
+        recorder.context.handle(StopAndKeep(run="test"))
         if isinstance(event, BaselineEvaluated)
         else None
     )
@@ -136,7 +136,7 @@ def test_stop_and_keep_exports_what_is_there(tmp_path):
 def test_a_shot_that_fails_leaves_those_before(tmp_path, monkeypatch, error, words):
     wanted, whole = job(tmp_path, shots=3), Recorder()
     whole.react = lambda event: (
-        whole.session.hear(StopAndKeep(run="test"))
+        whole.context.handle(StopAndKeep(run="test"))
         if isinstance(event, ShotFinished) and event.shot == 2
         else None
     )
@@ -179,7 +179,7 @@ def fails_in_shot(monkeypatch, number, stage, error):
 def test_cancel_exports_nothing(tmp_path):
     recorder = Recorder()
     recorder.react = lambda event: (
-        recorder.session.hear(Cancel(run="test"))
+        recorder.context.handle(Cancel(run="test"))
         if isinstance(event, ShotFinished)
         else None
     )
@@ -226,7 +226,7 @@ def test_a_log_that_cannot_be_written_does_not_end_the_run(tmp_path):
 
     def spoil(event):
         if isinstance(event, BaselineEvaluated):
-            log = recorder.session.log.events_path
+            log = recorder.context.log.events_path
             log.unlink()
             log.mkdir()
 

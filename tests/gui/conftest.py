@@ -10,8 +10,8 @@ from surgeon_gui.state.sources import samples
 from surgeon_gui.views.steps import model_page
 from surgeon_gui.window import empty_state
 from tests.helpers.windows import (
-    PATIENCE_MS,
     QUICK,
+    TIMEOUT_MS,
     load_and_wait,
     wait_for_status,
 )
@@ -48,7 +48,7 @@ def wait_until_idle(qtbot):
         def check():
             return not window.session.state.is_busy
 
-        qtbot.waitUntil(check, timeout=PATIENCE_MS)
+        qtbot.waitUntil(check, timeout=TIMEOUT_MS)
 
     return wait
 

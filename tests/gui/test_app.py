@@ -10,7 +10,7 @@ from PySide6.QtCore import QtMsgType
 
 from surgeon_gui import app
 from surgeon_gui.app import ExceptionRelay
-from tests.helpers.windows import PATIENCE_MS, find
+from tests.helpers.windows import TIMEOUT_MS, find
 
 
 def test_numbers_have_a_point_whatever_the_system_says(qapp):
@@ -36,7 +36,7 @@ def test_an_exception_in_any_thread_is_shown_in_the_window(qtbot, window):
     thread.start()
     thread.join()
     bar = find(window, "error_bar")
-    qtbot.waitUntil(bar.isVisible, timeout=PATIENCE_MS)
+    qtbot.waitUntil(bar.isVisible, timeout=TIMEOUT_MS)
     assert "ZeroDivisionError: made up" in find(window, "error_message").text()
     assert "go_wrong" in find(window, "error_details").toPlainText()
 

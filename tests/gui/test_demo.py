@@ -11,11 +11,11 @@ from surgeon_engine.api.config.run import (
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_gui import demo
 from surgeon_gui.controllers.engine_thread import EngineThread
-from tests.helpers.windows import fake_link
+from tests.helpers.windows import fake_client
 
 
 def run_demo(qapp, folder, *options):
-    engine = EngineThread(fake_link(*options))
+    engine = EngineThread(fake_client(*options))
     engine.start()
     return demo.run_demo(qapp, engine, folder, stays_open=False)
 

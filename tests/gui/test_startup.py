@@ -9,7 +9,7 @@ import pytest
 
 from surgeon_gui.base import settings as settings_store
 from surgeon_gui.base.settings import (
-    MOST_RECENT_MODELS,
+    MAX_RECENT_MODELS,
     Settings,
     ThemeChoice,
 )
@@ -136,6 +136,6 @@ def test_recent_models_are_few_and_the_last_comes_first():
     for number in range(20):
         settings.remember_model(f"model-{number}")
     settings.remember_model("model-15")
-    assert len(settings.recent_models) == MOST_RECENT_MODELS
+    assert len(settings.recent_models) == MAX_RECENT_MODELS
     assert settings.recent_models[0] == "model-15"
     assert settings.recent_models.count("model-15") == 1

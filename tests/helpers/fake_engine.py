@@ -111,7 +111,7 @@ UNSUPPORTED = {Structure.ROWS_AND_COLUMNS: "its layers are tied."}
 FAILURE = "The GPU has too little memory."
 HINT = "Choose fewer windows."
 NO_ROOM = "There is no room for the new files."
-GONE = "The model can no longer be read."
+REMOVED = "The model can no longer be read."
 
 
 def model_summary(source: str = "demo") -> ModelSummary:
@@ -239,7 +239,7 @@ class FakeEngine:
         decoder = msgspec.json.Decoder(Command)
         for line in sys.stdin.buffer:
             command = decoder.decode(line)
-            self._gate.hear(command)
+            self._gate.handle(command)
             if isinstance(command, Cancel):
                 self._cancelled.add(command.run)
             elif isinstance(command, StopAndKeep):
@@ -261,9 +261,9 @@ class FakeEngine:
                 self._save(wanted)
             case MeasureModels(settings=settings, sources=sources):
                 self._stage(Stage.MEASUREMENT)
-                is_gone = "gone" in sources[1]
-                failed = Failed(GONE, "Prune again.")
-                self._emit(failed if is_gone else measured(settings))
+                is_removed = "gone" in sources[1]
+                failed = Failed(REMOVED, "Prune again.")
+                self._emit(failed if is_removed else measured(settings))
             case Diagnose(config=config, folder=folder):
                 self._diagnose(config, folder)
             case Generate():

@@ -40,7 +40,7 @@ class Gate:
         self._paused: set[str] = set()
         self._changed = threading.Condition()
 
-    def hear(self, command: Command) -> None:
+    def handle(self, command: Command) -> None:
         """Close on Pause; open on whatever lets the run go on or end."""
         with self._changed:
             if isinstance(command, Pause):

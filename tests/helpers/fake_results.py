@@ -13,9 +13,9 @@ from surgeon_engine.api.config.pruning import (
     PruningConfig,
 )
 from surgeon_engine.api.messages.benchmark import (
+    BenchmarkSettings,
     Measured,
     ModelMeasured,
-    Settings,
     rate_of,
 )
 from surgeon_engine.api.messages.run import (
@@ -81,9 +81,9 @@ def others(pruning: PruningConfig) -> tuple[FormatSupport, ...]:
     )
 
 
-def measured(settings: Settings | None = None) -> Measured:
+def measured(settings: BenchmarkSettings | None = None) -> Measured:
     """Two models, the second about a quarter faster."""
-    settings = settings or Settings()
+    settings = settings or BenchmarkSettings()
     return Measured(
         models=(
             _timed("demo", 5_700_000, 2_828_736, 0.40),

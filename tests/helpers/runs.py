@@ -32,14 +32,14 @@ from surgeon_engine.api.messages.run import (
     RunStarted,
     ShotFinished,
 )
-from surgeon_engine.export.base import Verdict
+from surgeon_engine.export.base import VerificationResult
 from surgeon_engine.export.export import WRITERS
 from surgeon_engine.model.layers import (
     PrunableLayer,
     prunable_layers,
 )
 from surgeon_engine.pipeline import prune
-from surgeon_engine.runtime.run_context import Session
+from surgeon_engine.runtime.run_context import RunContext
 from tests.helpers.tiny_models import VOCABULARY, save_tiny_model
 
 LENGTH = 16  # tokens of a window
@@ -50,7 +50,7 @@ class Recorder:
 
     def __init__(self):
         self.events = []
-        self.session = Session("test", self._receive)
+        self.context = RunContext("test", self._receive)
         self.react = lambda event: None
 
     def _receive(self, envelope):
@@ -60,7 +60,7 @@ class Recorder:
 
     def run(self, config: RunConfig, folder: Path) -> Recorder:
         """Run it all; gives itself."""
-        prune(config, folder, self.session)
+        prune(config, folder, self.context)
         return self
 
     def warnings(self) -> list[Logged]:
@@ -127,7 +127,7 @@ def job(folder: Path, family: str = "llama", windows: int = 4, **pruning) -> Run
 
 def check_nothing(monkeypatch) -> None:
     """Let no fresh process look at what is exported."""
-    unchecked = Verdict(0, 0.0, 0.0, 1.0, None, "nothing")
+    unchecked = VerificationResult(0, 0.0, 0.0, 1.0, None, "nothing")
     for writer in WRITERS.values():
         monkeypatch.setattr(type(writer), "verify", lambda *_: unchecked)
 

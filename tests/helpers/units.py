@@ -42,8 +42,8 @@ def removable(unit, settings: PruningConfig) -> int:
         return max(0, unit.originally - stay) * coupled.weights_per_group
     shape = bounds.Shape(layer.rows, layer.columns, layer.has_bias)
     if settings.structure in SPARSE:
-        return bounds.most_elements(shape, share, settings)
-    return bounds.most_in_lines(shape, share, settings.structure)
+        return bounds.max_elements(shape, share, settings)
+    return bounds.max_in_lines(shape, share, settings.structure)
 
 
 def random_factors(layer, seed: int = 0) -> KroneckerFactors:
@@ -70,9 +70,9 @@ def nothing(unit) -> Tensor:
 
 def without(unit, *candidates: int) -> Tensor:
     """These candidates gone."""
-    gone = nothing(unit)
-    gone[list(candidates)] = True
-    return gone
+    removed = nothing(unit)
+    removed[list(candidates)] = True
+    return removed
 
 
 def write(updated) -> None:

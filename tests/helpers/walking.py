@@ -70,7 +70,7 @@ OUTER = (
     QAbstractScrollArea,
 )
 WITH_TEXT = (QPushButton, QToolButton, QCheckBox, QRadioButton, QAbstractSpinBox)
-_PATIENCE = 120.0  # seconds, also on a machine that is busy
+_TIMEOUT_MS = 120.0  # seconds, also on a machine that is busy
 _TURNS = 5  # of the event loop, until a layout has settled
 
 
@@ -228,7 +228,7 @@ def walk_dialogs(window: QMainWindow) -> Iterator[QDialog]:
 
 def wait_until(is_so: Callable[[], bool]) -> None:
     """Let the window work until something is so."""
-    end = time.monotonic() + _PATIENCE
+    end = time.monotonic() + _TIMEOUT_MS
     while not is_so():
         if time.monotonic() > end:
             raise TimeoutError

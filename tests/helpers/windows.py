@@ -9,7 +9,7 @@ from dataclasses import replace
 from PySide6.QtCore import QCoreApplication, QEvent
 from PySide6.QtWidgets import QWidget
 
-from surgeon_engine.api.client import ProcessLink
+from surgeon_engine.api.client import EngineProcess
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import RunConfig
@@ -23,18 +23,18 @@ QUICK = RunConfig(
 )
 # So many shots that no run comes to its end by itself while a test looks at it.
 LONG = replace(QUICK, pruning=replace(QUICK.pruning, shots=50))
-PATIENCE_MS = 20_000
+TIMEOUT_MS = 20_000
 
 
-def fake_link(*options):
+def fake_client(*options):
     """What makes a link to a fake engine with these options."""
     command = (sys.executable, "-m", "tests.helpers.fake_engine", *options)
-    return functools.partial(ProcessLink, command)
+    return functools.partial(EngineProcess, command)
 
 
-def open_window(runs, *options, cancel_patience=5.0):
+def open_window(runs, *options, cancel_timeout_s=5.0):
     """A window that is shown, over a fake engine that has been started."""
-    engine = EngineThread(fake_link(*options), cancel_patience)
+    engine = EngineThread(fake_client(*options), cancel_timeout_s)
     engine.start()
     window = MainWindow(engine, Settings(), runs)
     window.engine_of_test = engine
@@ -74,12 +74,12 @@ def load_and_wait(qtbot, window, config=QUICK):
     """Load a job and wait until it can be started."""
     window.load_config(config)
     can_start = functools.partial(_can_start, window)
-    qtbot.waitUntil(can_start, timeout=PATIENCE_MS)
+    qtbot.waitUntil(can_start, timeout=TIMEOUT_MS)
 
 
 def wait_for_status(qtbot, window, status):
     """Wait until the run has that status."""
-    qtbot.waitUntil(lambda: run_of(window).status is status, timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: run_of(window).status is status, timeout=TIMEOUT_MS)
 
 
 def _can_start(window):

@@ -15,21 +15,21 @@ from surgeon_engine.api.messages.generation import (
 )
 from surgeon_engine.generation.messages import (
     Compare,
-    Expect,
     Read,
+    Score,
 )
-from surgeon_engine.generation.worker_process import Desk
-from surgeon_engine.runtime.run_context import Session
+from surgeon_engine.generation.worker_process import GenerationWorker
+from surgeon_engine.runtime.run_context import RunContext
 
 
-class DeskChild:
-    """Stands in for `Child`; counts what has been started and asked."""
+class WorkerClient:
+    """Stands in for `SubprocessClient`; counts what has been started and asked."""
 
-    opened: ClassVar[list[DeskChild]] = []
+    opened: ClassVar[list[WorkerClient]] = []
 
     def __init__(self, source, command, replies, doing):
         self.source, self.asked, self.is_alive = source, [], True
-        self._desk = Desk()
+        self._desk = GenerationWorker()
         self.opened.append(self)
 
     def __enter__(self):
@@ -53,11 +53,11 @@ class DeskChild:
         for request in self.asked:
             if isinstance(request, Read):
                 texts.append([])
-            elif isinstance(request, Expect | Compare):
+            elif isinstance(request, Score | Compare):
                 texts[-1] += request.tokens
         return texts
 
-    def settles(self, seconds):
+    def wait_until_idle(self, seconds):
         return self.is_alive
 
 
@@ -68,7 +68,7 @@ class Written:
         self.events = []
         self.react = lambda event: None
         self.answer: Generated | None = None
-        self.session = Session("test", self._receive)
+        self.context = RunContext("test", self._receive)
 
     def _receive(self, envelope):
         self.events.append(envelope.event)
@@ -84,7 +84,7 @@ class Written:
             prompt=prompt,
             settings=chosen,
         )
-        self.answer = playground.generate(command, self.session)
+        self.answer = playground.generate(command, self.context)
         return self
 
     def of(self, kind):

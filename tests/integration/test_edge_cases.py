@@ -35,7 +35,7 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_engine.model.not_finite import hint_for
 from surgeon_engine.pipeline import prune
-from tests.helpers.patients import quiet
+from tests.helpers.pruning_states import quiet
 from tests.helpers.runs import job, outcome, refused, run
 from tests.helpers.tiny_models import byte_tokenizer, tiny_model
 
@@ -103,9 +103,9 @@ def test_equal_costs_are_taken_in_order_and_exactly(tmp_path, structure, method)
     )
     assert finite(found)
     assert found.zeros == found.reported
-    total, gone = found.started.model.prunable, sum(found.zeros.values())
+    total, removed = found.started.model.prunable, sum(found.zeros.values())
     largest = {Structure.ELEMENTS: 1, Structure.N_M: 2}.get(structure, 300)
-    assert 0.35 * total - largest < gone <= 0.35 * total
+    assert 0.35 * total - largest < removed <= 0.35 * total
 
 
 @each_structure

@@ -105,17 +105,17 @@ def widths(found, family) -> dict[Coupling, list[int]]:
         name = coupled.consumer.name
         W = after[name][:, : coupled.consumer.columns]
         parts = (W == 0).unflatten(1, (coupled.groups, -1)).transpose(0, 1)
-        gone = parts.flatten(1).all(dim=1)
-        assert torch.equal(gone, parts.flatten(1).any(dim=1))
+        removed = parts.flatten(1).all(dim=1)
+        assert torch.equal(removed, parts.flatten(1).any(dim=1))
         for producer in coupled.producers:
-            rows_gone = gone[producer.group_of_row]
+            removed_rows = removed[producer.group_of_row]
             V = after[producer.layer.name] == 0
-            assert torch.equal(V, rows_gone.unsqueeze(1).expand_as(V))
-        left[coupled.kind].append(int((~gone).sum()))
+            assert torch.equal(V, removed_rows.unsqueeze(1).expand_as(V))
+        left[coupled.kind].append(int((~removed).sum()))
         for layer in (coupled.consumer, *(p.layer for p in coupled.producers)):
             bias = layer.rows if layer.has_bias and layer is coupled.consumer else 0
             each = (layer.weights - bias) // coupled.groups
-            assert found.reported[layer.name] == int(gone.sum()) * each
+            assert found.reported[layer.name] == int(removed.sum()) * each
     return left
 
 
@@ -194,13 +194,13 @@ def test_every_shot_is_within_its_target(tmp_path, structure):
     wanted = job(tmp_path, "opt", structure=structure, sparsity=sparsity, shots=4)
     found = outcome(wanted, tmp_path / "run")
     assert len(found.shots) == 4
-    gone = dict.fromkeys(found.reported, 0)
+    removed = dict.fromkeys(found.reported, 0)
     for number, shot in enumerate(found.shots, start=1):
         assert shot.target == pytest.approx(number / 4 * sparsity, rel=1e-2)
         assert shot.sparsity <= shot.target
         for layer in shot.layers:
-            assert layer.removed >= gone[layer.name]
-            gone[layer.name] = layer.removed
+            assert layer.removed >= removed[layer.name]
+            removed[layer.name] = layer.removed
 
 
 def heads_job(folder, groups: float):

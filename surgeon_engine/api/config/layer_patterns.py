@@ -32,16 +32,16 @@ class NamedLayer(Protocol):
         """The index of its block."""
 
 
-def is_meant(layer: NamedLayer, pattern: str) -> bool:
+def matches(layer: NamedLayer, pattern: str) -> bool:
     """Whether `pattern` is the layer's name, kind or block, or matches one of them."""
     names = (layer.name, layer.kind, f"block {layer.block}")
     return any(fnmatch.fnmatchcase(name, pattern) for name in names)
 
 
-def any_is_meant(layers: Iterable[NamedLayer], patterns: Iterable[str]) -> bool:
+def any_matches(layers: Iterable[NamedLayer], patterns: Iterable[str]) -> bool:
     """Whether one of `patterns` means one of `layers`."""
     patterns = tuple(patterns)
-    return any(is_meant(layer, pattern) for layer in layers for pattern in patterns)
+    return any(matches(layer, pattern) for layer in layers for pattern in patterns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class LayerLimit:
         return f"{self.pattern}={self.share:g}"
 
 
-def limit_in(words: str) -> LayerLimit:
+def parse_limit(words: str) -> LayerLimit:
     """The limit that `words` such as "block 3=0.5" describe.
 
     Raises:
@@ -75,14 +75,14 @@ def limit_in(words: str) -> LayerLimit:
     return LayerLimit(pattern, share)
 
 
-def least_share(
+def min_kept_share(
     keep_at_least: float, limits: Iterable[str], layers: Iterable[NamedLayer]
 ) -> float:
     """The share that has to stay of what goes with any of `layers`: the largest."""
     layers = tuple(layers)
     shares = [
         limit.share
-        for limit in map(limit_in, limits)
-        if any_is_meant(layers, (limit.pattern,))
+        for limit in map(parse_limit, limits)
+        if any_matches(layers, (limit.pattern,))
     ]
     return max((keep_at_least, *shares))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from surgeon_engine.api.config.fields import Limits, check_limits, option
-from surgeon_engine.api.config.layer_patterns import limit_in
+from surgeon_engine.api.config.layer_patterns import parse_limit
 from surgeon_engine.api.errors import ConfigError
 
 
@@ -102,7 +102,7 @@ class Schedule(StrEnum):
     CUBIC = "cubic"  # large steps first
 
 
-def in_words(choice: StrEnum) -> str:
+def display_name(choice: StrEnum) -> str:
     """The name of a structure or method in a sentence."""
     return _NAMES.get(choice, choice.replace("_", " "))
 
@@ -117,7 +117,7 @@ _NAMES: dict[StrEnum, str] = {
 }
 
 
-_MOST_WAYS = 20_000  # 8:16 has 12,870
+_MAX_PATTERNS = 20_000  # 8:16 has 12,870
 
 
 _ROUNDING = 0.001  # 66.7 % are asked for where two of three are meant
@@ -208,12 +208,13 @@ class PruningConfig:
     def __post_init__(self) -> None:
         check_limits(self)
         for limit in self.limits:
-            limit_in(limit)
+            parse_limit(limit)
         if self.structure is Structure.N_M:
             self._check_pattern()
         if self.method not in methods_for(self.structure):
             raise ConfigError(
-                f"{in_words(self.method)} does not remove {in_words(self.structure)}.",
+                f"{display_name(self.method)} does not remove "
+                f"{display_name(self.structure)}.",
                 "It removes elements and N:M; for others choose llm_surgeon.",
             )
         if self.is_corrected and self.fisher is Fisher.SAMPLED:
@@ -256,10 +257,10 @@ class PruningConfig:
                 f"Keep fewer than {self.of} of every {self.of} weights.",
             )
         ways = math.comb(self.of, self.kept)
-        if ways > _MOST_WAYS:
+        if ways > _MAX_PATTERNS:
             raise ConfigError(
                 f"There are {ways:,} ways to keep {self.kept} of {self.of} weights; "
-                f"Surgeon compares at most {_MOST_WAYS:,} in every group.",
+                f"Surgeon compares at most {_MAX_PATTERNS:,} in every group.",
                 "Choose shorter groups, such as 4:8.",
             )
         most = 1 - self.kept / self.of

@@ -75,7 +75,7 @@ class RunConfig:
         is_sized = self.pruning.target is Target.FILE_SIZE
         return is_sized and has_odd_rows and self.export.dtype is FileDtype.Q8_0
 
-    def refuse_contradictions(self) -> None:
+    def check_consistency(self) -> None:
         """Refuse parts that each make sense and do not go together.
 
         They are no reason not to have such a job: who edits one part cannot always have

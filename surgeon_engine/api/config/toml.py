@@ -28,7 +28,7 @@ def config_from_toml(text: str) -> RunConfig:
     """
     try:
         data = msgspec.toml.decode(text)
-        _refuse_unknown_names(data)
+        _check_names(data)
         return msgspec.convert(data, RunConfig)
     except msgspec.ValidationError as error:
         # msgspec wraps what __post_init__ raises; our own sentence is the better one.
@@ -88,7 +88,7 @@ def _with_paths_from(base: Path, config: RunConfig) -> RunConfig:
     )
 
 
-def _refuse_unknown_names(data: Mapping[str, Any]) -> None:
+def _check_names(data: Mapping[str, Any]) -> None:
     """A misspelt name would otherwise silently leave a default in force."""
     parts = {item.name: item.default_factory for item in dataclasses.fields(RunConfig)}
     for part, values in data.items():

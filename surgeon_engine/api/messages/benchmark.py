@@ -32,14 +32,14 @@ from surgeon_engine.api.config.run import (
 _ROUNDS_TO_TRIM = 7  # from here on a spread leaves out its extremes
 # Two processes with the same model differ by as much, by how their memory happens to
 # lie; more rounds do not help against that.
-_LEAST_RATIO = 1.03
-_LEAST_MEMORY = 0.02  # share of the first model's: of smaller differences no word
-_LEAST_ZEROS = 0.01  # share of a model's weights that makes it a masked one
+_MIN_RATIO = 1.03
+_MIN_MEMORY = 0.02  # share of the first model's: of smaller differences no word
+_MIN_ZEROS = 0.01  # share of a model's weights that makes it a masked one
 _GIGABYTE, _MEGABYTE = 1e9, 1e6
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class BenchmarkSettings:
     """What is measured, how often, and in which number format."""
 
     rounds: int = option(7, Limits(1, 1000))
@@ -78,12 +78,12 @@ class Ratio(msgspec.Struct, frozen=True):
     @property
     def is_faster(self) -> bool:
         """Whether the second model is faster beyond doubt."""
-        return self.median >= _LEAST_RATIO and self.low > 1.0
+        return self.median >= _MIN_RATIO and self.low > 1.0
 
     @property
     def is_slower(self) -> bool:
         """Whether the second model is slower beyond doubt."""
-        return self.median <= 1.0 / _LEAST_RATIO and self.high < 1.0
+        return self.median <= 1.0 / _MIN_RATIO and self.high < 1.0
 
 
 class Speedups(msgspec.Struct, frozen=True):
@@ -206,7 +206,7 @@ def _has_zeros_in_place(measured: Measured) -> bool:
     first, second = measured.models
     return (
         first.parameters == second.parameters
-        and second.zeros - first.zeros > _LEAST_ZEROS * second.parameters
+        and second.zeros - first.zeros > _MIN_ZEROS * second.parameters
     )
 
 
@@ -233,7 +233,7 @@ def _prompts(found: Speedups) -> str:
 
 def _memory(measured: Measured) -> str:
     first, second = (model.peak_bytes for model in measured.models)
-    if abs(second - first) < _LEAST_MEMORY * first:
+    if abs(second - first) < _MIN_MEMORY * first:
         return "memory the same"
     return f"memory {_size(abs(second - first))} {'less' if second < first else 'more'}"
 

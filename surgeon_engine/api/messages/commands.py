@@ -14,7 +14,7 @@ from surgeon_engine.api.config.run import (
     ModelConfig,
     RunConfig,
 )
-from surgeon_engine.api.messages.benchmark import Settings
+from surgeon_engine.api.messages.benchmark import BenchmarkSettings
 from surgeon_engine.api.messages.generation import GenerationSettings
 
 
@@ -68,7 +68,7 @@ class MeasureModels(_Command, frozen=True):
     """Take the times of one model, or of two in turns: answered by `Measured`."""
 
     sources: tuple[str, ...]
-    settings: Settings
+    settings: BenchmarkSettings
 
 
 class Diagnose(_Command, frozen=True):

@@ -33,7 +33,7 @@ _SCALARS = {
 _STRING = 8
 _LIST = 9  # its elements' type (u32), their number (u64), the elements
 _LONGEST_STRING = 1_000_000  # bytes; chat templates have some thousands
-_MOST_ENTRIES = 10_000
+_MAX_ENTRIES = 10_000
 _LONGEST_LIST = 100_000  # elements; lists by layer and of languages are short
 _TOKENIZER = "tokenizer."
 
@@ -48,7 +48,7 @@ def read_gguf_header(path: Path) -> dict[str, int | float | str]:
         with path.open("rb") as file:
             check_magic(path, file)
             version, _, entries = _unpack(file, "<IQQ")
-            if version < 2 or entries > _MOST_ENTRIES:
+            if version < 2 or entries > _MAX_ENTRIES:
                 raise ValueError
             found: dict[str, int | float | str] = {}
             for _ in range(int(entries)):

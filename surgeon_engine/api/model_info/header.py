@@ -111,7 +111,7 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
     return tuple(main or (path for path in found if path.name != PLAN_FILE))
 
 
-def weight_files_or_refusal(folder: Path) -> tuple[Path, ...]:
+def find_weight_files(folder: Path) -> tuple[Path, ...]:
     """The same, where there have to be some.
 
     Raises:
@@ -119,11 +119,11 @@ def weight_files_or_refusal(folder: Path) -> tuple[Path, ...]:
     """
     found = weight_files(folder)
     if not found:
-        refuse_without_weights(str(folder), (path.name for path in folder.iterdir()))
+        check_has_weights(str(folder), (path.name for path in folder.iterdir()))
     return found
 
 
-def refuse_without_weights(where: str, names: Iterable[str]) -> None:
+def check_has_weights(where: str, names: Iterable[str]) -> None:
     """Say why there are no weights among files with these names.
 
     Raises:
@@ -138,7 +138,7 @@ def refuse_without_weights(where: str, names: Iterable[str]) -> None:
     raise ModelError(f"{where} has no .safetensors file.", SOURCES)
 
 
-def refuse_other_kinds(
+def check_model_kind(
     name: str, architectures: Iterable[str], options: Mapping[str, Any]
 ) -> None:
     """Refuse what is no dense decoder with plain weights.
@@ -183,10 +183,10 @@ def _facts(name: str, folder: Path) -> ModelFacts:
         options = read_options(folder)
         facts = _of_config(name, options)
         if architectures := options.get("architectures"):
-            refuse_other_kinds(name, map(str, architectures), options)
+            check_model_kind(name, map(str, architectures), options)
         counts: Counter[str] = Counter()
         size = 0
-        for path in weight_files_or_refusal(folder):
+        for path in find_weight_files(folder):
             size += path.stat().st_size
             counts.update(_parameters(path))
         (most, _), *_ = counts.most_common(1) or [("", 0)]

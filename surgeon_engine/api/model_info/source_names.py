@@ -51,7 +51,7 @@ class HubName:
         return self.repo.rpartition("/")[2]
 
     @property
-    def spoken(self) -> str:
+    def display_name(self) -> str:
         """The name as people write it."""
         return f"{self.repo}@{self.revision}" if self.revision else self.repo
 
@@ -95,7 +95,7 @@ def is_hub_source(source: str) -> bool:
     return source.startswith(SCHEME)
 
 
-def understood(typed: str, *, is_dataset: bool = False) -> str:
+def parse_hub_source(typed: str, *, is_dataset: bool = False) -> str:
     """The full name for what a person has typed or pasted; empty: no name of the Hub.
 
     Takes "org/name", "org/name@revision" and the address of a page of the Hub.

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from surgeon_engine.api.config.layer_patterns import (
-    any_is_meant,
-    least_share,
+    any_matches,
+    min_kept_share,
 )
 from surgeon_engine.api.config.pruning import (
     COUPLED,
@@ -22,14 +22,14 @@ from surgeon_engine.api.config.pruning import (
     Coupling,
     PruningConfig,
     Structure,
-    in_words,
+    display_name,
 )
 from surgeon_engine.api.errors import PruningError
 from surgeon_engine.api.messages.sources import (
     LayerSummary,
     ModelSummary,
 )
-from surgeon_engine.api.planning.rounding import least_of
+from surgeon_engine.api.planning.rounding import ceil_share
 from surgeon_engine.api.planning.target_size import Goal
 
 
@@ -47,17 +47,17 @@ class Shape:
         return self.rows * (self.columns + self.has_bias)
 
 
-def most_elements(shape: Shape, share: float, pruning: PruningConfig) -> int:
+def max_elements(shape: Shape, share: float, pruning: PruningConfig) -> int:
     """How many single weights may go of a layer that keeps `share` of them."""
     R, C = shape.rows, shape.columns
-    limit = R * C - least_of(R * C, share)
+    limit = R * C - ceil_share(R * C, share)
     if pruning.structure is Structure.N_M:
         atom = pruning.of - pruning.kept
         return min(R * (C // pruning.of) * atom, limit // atom * atom)
     return limit
 
 
-def most_in_lines(shape: Shape, share: float, structure: Structure) -> int:
+def max_in_lines(shape: Shape, share: float, structure: Structure) -> int:
     """How many weights may go of a layer in whole rows, columns, or both.
 
     Of both, where a share has to stay, it is what surely can: which rows and columns
@@ -69,7 +69,7 @@ def most_in_lines(shape: Shape, share: float, structure: Structure) -> int:
     rows = 1 if may_lose_rows else shape.rows
     columns = 1 if may_lose_columns else shape.columns
     most = shape.weights - rows * (columns + shape.has_bias)
-    limit = shape.weights - least_of(shape.weights, share)
+    limit = shape.weights - ceil_share(shape.weights, share)
     if not may_lose_columns:
         limit -= limit % width
     elif not may_lose_rows:
@@ -81,7 +81,7 @@ def most_in_lines(shape: Shape, share: float, structure: Structure) -> int:
 
 def groups_to_keep(groups: int, share: float, bundle: int) -> int:
     """How many heads or neurons of so many have to stay, in whole bundles."""
-    least = max(1, least_of(groups, share))
+    least = max(1, ceil_share(groups, share))
     return -(-least // bundle) * bundle
 
 
@@ -90,29 +90,29 @@ def bundle_of(kind: Coupling, pruning: PruningConfig) -> int:
     return pruning.width_multiple if kind is Coupling.NEURONS else 1
 
 
-def most_removable(pruning: PruningConfig, model: ModelSummary) -> int:
+def max_removable(pruning: PruningConfig, model: ModelSummary) -> int:
     """How many weights may go of all of a model at most."""
     if pruning.structure in COUPLED:
         if not model.coupled:  # told by an earlier version, or there are none
             return model.prunable
         return sum(
-            _most_of_kind(kind, coupled, pruning)
+            _max_of_kind(kind, coupled, pruning)
             for kind, coupled in _kinds(pruning, model).items()
         )
     most = 0
     for layer in model.layers:
-        if any_is_meant((layer,), pruning.protect):
+        if any_matches((layer,), pruning.protect):
             continue
         shape = _shape(layer)
-        share = least_share(pruning.keep_at_least, pruning.limits, (layer,))
+        share = min_kept_share(pruning.keep_at_least, pruning.limits, (layer,))
         if pruning.structure in SPARSE:
-            most += most_elements(shape, share, pruning)
+            most += max_elements(shape, share, pruning)
         else:
-            most += most_in_lines(shape, share, pruning.structure)
+            most += max_in_lines(shape, share, pruning.structure)
     return most
 
 
-def least_removable(pruning: PruningConfig, model: ModelSummary) -> int:
+def min_removable(pruning: PruningConfig, model: ModelSummary) -> int:
     """How many weights go at least if any go; 1 where that hangs on the costs."""
     if pruning.structure not in COUPLED:
         return 1
@@ -120,15 +120,17 @@ def least_removable(pruning: PruningConfig, model: ModelSummary) -> int:
     for kind, coupled in _kinds(pruning, model).items():
         bundle = bundle_of(kind, pruning)
         each = [x.weights_per_group * (x.groups % bundle or bundle) for x in coupled]
-        may_go = [most > 0 for most in _most_groups(kind, coupled, pruning)]
+        is_removable = [most > 0 for most in _max_groups(kind, coupled, pruning)]
         if pruning.has_same_widths:
-            steps += [sum(each)] if all(may_go) else []
+            steps += [sum(each)] if all(is_removable) else []
         else:
-            steps += [weights for weights, may in zip(each, may_go, strict=True) if may]
+            steps += [
+                weights for weights, may in zip(each, is_removable, strict=True) if may
+            ]
     return min(steps, default=1)
 
 
-def some_stay_wide(pruning: PruningConfig, model: ModelSummary) -> bool:
+def some_keep_full_width(pruning: PruningConfig, model: ModelSummary) -> bool:
     """Whether heads, or neurons, are protected in some blocks and not in others."""
     narrower = _kinds(pruning, model)
     return any(
@@ -137,14 +139,14 @@ def some_stay_wide(pruning: PruningConfig, model: ModelSummary) -> bool:
     )
 
 
-def most_perplexity(pruning: PruningConfig, original: float) -> float:
+def max_perplexity(pruning: PruningConfig, original: float) -> float:
     """What perplexity may rise to from the original's; infinite: no limit."""
     if not pruning.perplexity_rise:
         return math.inf
     return original * (1 + pruning.perplexity_rise / 100)
 
 
-def refuse_out_of_bounds(
+def check_target_in_limits(
     goal: Goal, pruning: PruningConfig, model: ModelSummary
 ) -> None:
     """Refuse a goal beyond what may go, or below what goes at least.
@@ -152,9 +154,9 @@ def refuse_out_of_bounds(
     Raises:
         PruningError: it is; with the numbers.
     """
-    structure, p = in_words(pruning.structure), goal.prunable
+    structure, p = display_name(pruning.structure), goal.prunable
     same = "All layers lose equally many. " if pruning.has_same_widths else ""
-    most, least = most_removable(pruning, model), least_removable(pruning, model)
+    most, least = max_removable(pruning, model), min_removable(pruning, model)
     if goal.removed > most:
         raise PruningError(
             f"{goal.removed:,} weights ({goal.sparsity:.1%} of the prunable ones) are "
@@ -186,23 +188,23 @@ class _Coupled:
         return (consumer.rows * consumer.columns + rows) // self.groups
 
 
-def _most_of_kind(
+def _max_of_kind(
     kind: Coupling, coupled: Sequence[_Coupled], pruning: PruningConfig
 ) -> int:
-    groups = _most_groups(kind, coupled, pruning)
+    groups = _max_groups(kind, coupled, pruning)
     if pruning.has_same_widths:  # each loses as many as the others
         groups = [min(groups)] * len(groups)
     each = [one.weights_per_group for one in coupled]
     return sum(n * weights for n, weights in zip(groups, each, strict=True))
 
 
-def _most_groups(
+def _max_groups(
     kind: Coupling, coupled: Iterable[_Coupled], pruning: PruningConfig
 ) -> list[int]:
     """How many heads or neurons may go of each block by itself."""
     groups = []
     for one in coupled:
-        share = least_share(pruning.keep_at_least, pruning.limits, one.layers)
+        share = min_kept_share(pruning.keep_at_least, pruning.limits, one.layers)
         least = groups_to_keep(one.groups, share, bundle_of(kind, pruning))
         groups.append(max(0, one.groups - least))
     return groups
@@ -217,7 +219,7 @@ def _kinds(
     for one in model.coupled:
         layers = tuple(by_name[name] for name in one.layers)
         is_wanted = one.kind in COUPLINGS[pruning.structure]
-        if is_wanted and not any_is_meant(layers, pruning.protect):
+        if is_wanted and not any_matches(layers, pruning.protect):
             kinds.setdefault(one.kind, []).append(_Coupled(layers, one.groups))
     return kinds
 

@@ -41,9 +41,9 @@ from surgeon_engine.api.planning.estimate import (
 _SPARE = 0.85  # of what is free: an estimate may be off by so much and still fit
 _BEYOND = 1.15  # of what is free: by so much it cannot be off
 _LONG = 6 * 3600.0  # seconds from which on a person wants to know before
-_LEAST_LENGTH = 64  # tokens: shorter windows say too little of a text
-_LEAST_SPEED = 0.2  # of float32's, from which on shorter numbers are offered
-_LEAST_WINDOWS = 8  # of calibration
+_MIN_LENGTH = 64  # tokens: shorter windows say too little of a text
+_MIN_SPEED = 0.2  # of float32's, from which on shorter numbers are offered
+_MIN_WINDOWS = 8  # of calibration
 
 
 class Light(StrEnum):
@@ -89,7 +89,7 @@ class Need:
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
+class ResourceCheck:
     """How a run fits a machine."""
 
     estimate: Estimate
@@ -122,17 +122,17 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Fitted:
+class AdjustedConfig:
     """A job that fits, and in what it differs from the one that did not."""
 
     config: RunConfig
     changes: tuple[Change, ...]
-    fit: Fit
+    fit: ResourceCheck
 
 
-def fit_of(
+def check_resources(
     config: RunConfig, model: ModelSummary, machine: Machine, free_disk: int | None
-) -> Fit:
+) -> ResourceCheck:
     """How the run fits a machine with so many bytes free on its disk; None: unknown."""
     found = estimate(config, model, machine)
     needs = [Need(Resource.MEMORY, found.ram, machine.free_ram_bytes)]
@@ -141,19 +141,19 @@ def fit_of(
     needs.append(Need(Resource.DISK, found.disk, free_disk))
     if found.seconds is not None:
         needs.append(Need(Resource.TIME, found.seconds, None))
-    return Fit(found, tuple(needs))
+    return ResourceCheck(found, tuple(needs))
 
 
 def settings_that_fit(
     config: RunConfig, model: ModelSummary, machine: Machine, free_disk: int | None
-) -> Fitted | None:
+) -> AdjustedConfig | None:
     """The job with as few changes as make it fit; None: nothing does.
 
     With room to spare if that can be had, otherwise so that it is not refused.
     """
 
     def light(tried: RunConfig) -> Light:
-        return fit_of(tried, model, machine, free_disk).room
+        return check_resources(tried, model, machine, free_disk).room
 
     for wanted in (Light.GREEN, Light.YELLOW):
         fits = _fits(light, wanted)
@@ -161,18 +161,18 @@ def settings_that_fit(
         if found is not None:
             smallest = _without_needless(config, found, fits)
             changes = tuple(differences(config, smallest))
-            fit = fit_of(smallest, model, machine, free_disk)
-            return Fitted(smallest, changes, fit)
+            fit = check_resources(smallest, model, machine, free_disk)
+            return AdjustedConfig(smallest, changes, fit)
     return None
 
 
-def refusal(fit: Fit, fitted: Fitted | None) -> tuple[str, str]:
+def refusal(fit: ResourceCheck, fitted: AdjustedConfig | None) -> tuple[str, str]:
     """Why a run is not started, with the numbers, and what to do about it."""
     need = fit.worst
     free = need.free or 0.0
     message = (
-        f"The run needs {in_bytes(need.needed)} of {need.what}, and "
-        f"{in_bytes(free)} are free."
+        f"The run needs {format_bytes(need.needed)} of {need.what}, and "
+        f"{format_bytes(free)} are free."
     )
     if fitted is None:
         return message, (
@@ -182,7 +182,7 @@ def refusal(fit: Fit, fitted: Fitted | None) -> tuple[str, str]:
     return message, f"It would fit with {in_words(fitted)}."
 
 
-def in_words(fitted: Fitted) -> str:
+def in_words(fitted: AdjustedConfig) -> str:
     """The settings that were changed, as they stand in a job file."""
     return ", ".join(
         f"{change.field} = {change.after} instead of {change.before}"
@@ -200,7 +200,7 @@ def differences(before: RunConfig, after: RunConfig) -> Iterator[Change]:
                 yield Change(f"{part.name}.{item.name}", *values)
 
 
-def in_bytes(number: float) -> str:
+def format_bytes(number: float) -> str:
     """A size as a person reads it."""
     if number < 1e8:
         return f"{number / 1e6:.1f} MB"
@@ -231,7 +231,7 @@ def _imitates_short_numbers(config: RunConfig, machine: Machine) -> bool:
     rates = machine.rates(config.model.device)
     if rates is None:
         return False
-    return rates.products[Dtype.BFLOAT16] < _LEAST_SPEED * rates.products[Dtype.FLOAT32]
+    return rates.products[Dtype.BFLOAT16] < _MIN_SPEED * rates.products[Dtype.FLOAT32]
 
 
 def _stepped(
@@ -298,7 +298,7 @@ def _shorter_numbers(config: RunConfig) -> RunConfig | None:
 def _shorter_windows(config: RunConfig) -> RunConfig | None:
     calibration = config.calibration
     length = calibration.window_length // 2
-    if length < _LEAST_LENGTH or not calibration.cuts_windows:
+    if length < _MIN_LENGTH or not calibration.cuts_windows:
         return None
     return replace(config, calibration=replace(calibration, window_length=length))
 
@@ -306,7 +306,7 @@ def _shorter_windows(config: RunConfig) -> RunConfig | None:
 def _fewer_windows(config: RunConfig) -> RunConfig | None:
     calibration = config.calibration
     windows = calibration.windows // 2
-    if windows < _LEAST_WINDOWS or calibration.takes_whole_file:
+    if windows < _MIN_WINDOWS or calibration.takes_whole_file:
         return None
     return replace(config, calibration=replace(calibration, windows=windows))
 

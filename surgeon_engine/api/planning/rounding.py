@@ -10,11 +10,11 @@ import math
 _ROUNDING = 1e-12  # of the result
 
 
-def most_of(things: int, share: float) -> int:
+def floor_share(things: int, share: float) -> int:
     """As many of them as are no more than that share."""
     return math.floor(things * share * (1 + _ROUNDING))
 
 
-def least_of(things: int, share: float) -> int:
+def ceil_share(things: int, share: float) -> int:
     """As few of them as are no less than that share."""
     return math.ceil(things * share * (1 - _ROUNDING))

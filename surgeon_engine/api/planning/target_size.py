@@ -25,7 +25,7 @@ from surgeon_engine.api.config.pruning import (
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.messages.sources import ModelSummary
-from surgeon_engine.api.planning.rounding import most_of
+from surgeon_engine.api.planning.rounding import floor_share
 
 BYTES_PER_PARAMETER = {
     FileDtype.FLOAT32: 4.0,
@@ -50,9 +50,9 @@ class Goal:
 
     def asked(self, share: float) -> int:
         """How many weights are to be gone, at most, once a share of the way is gone."""
-        return most_of(self.removed, share)
+        return floor_share(self.removed, share)
 
-    def gone(self, parameters: int) -> int:
+    def removed_at(self, parameters: int) -> int:
         """How many weights are gone of a model that has so many parameters left."""
         return self.parameters + self.removed - parameters
 
@@ -108,13 +108,15 @@ def prunable_weights(pruning: PruningConfig, model: ModelSummary) -> int:
 def _to_remove(pruning: PruningConfig, model: ModelSummary, dtype: FileDtype) -> int:
     match pruning.target:
         case Target.PRUNABLE_SHARE:
-            return most_of(prunable_weights(pruning, model), pruning.sparsity)
+            return floor_share(prunable_weights(pruning, model), pruning.sparsity)
         case Target.PARAMETER_SHARE:
-            return most_of(model.parameters, pruning.sparsity)
+            return floor_share(model.parameters, pruning.sparsity)
         case Target.PARAMETERS:
             stay = round(pruning.million_parameters * _MILLION)
         case Target.FILE_SIZE:
-            stay = most_of(_MEGABYTE, pruning.megabytes / BYTES_PER_PARAMETER[dtype])
+            stay = floor_share(
+                _MEGABYTE, pruning.megabytes / BYTES_PER_PARAMETER[dtype]
+            )
     return model.parameters - stay
 
 

@@ -2,7 +2,7 @@
 
 Run as a file by `fresh_process`, without Surgeon and in a process of its own, because
 llama.cpp may end one that gives it a file it cannot use. Writes one line of JSON, a
-`writer.Verdict`. The first of these that is installed is used:
+`writer.VerificationResult`. The first of these that is installed is used:
 
     llama_cpp   all logits are compared (llama-cpp-python)
     xllamacpp   log-probabilities of the likeliest tokens are compared: it has no logits
@@ -232,5 +232,5 @@ def _expected_shapes(reader: GGUFReader, vocabulary: int) -> dict[str, tuple[int
 
 
 if __name__ == "__main__":
-    verdict = check(Path(sys.argv[1]), Path(sys.argv[2]))
-    sys.stdout.write("\n" + json.dumps(verdict) + "\n")
+    result = check(Path(sys.argv[1]), Path(sys.argv[2]))
+    sys.stdout.write("\n" + json.dumps(result) + "\n")

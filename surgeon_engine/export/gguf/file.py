@@ -41,23 +41,23 @@ from surgeon_engine.api.config.export import (
     Format,
 )
 from surgeon_engine.api.errors import ExportError
-from surgeon_engine.compaction.plan import Pruned
+from surgeon_engine.compaction.plan import PrunedModel
 from surgeon_engine.compaction.shrink import (
-    Piece,
+    TensorSlice,
     compact,
     head_size,
 )
 from surgeon_engine.export.base import (
     Check,
-    Verdict,
+    VerificationResult,
 )
 from surgeon_engine.export.gguf.check import FILE_NAME
 from surgeon_engine.export.gguf.tokenizer import (
     add_tokenizer,
-    tokenizer_refusal,
+    tokenizer_unsupported_reason,
 )
-from surgeon_engine.export.isolated_process import run_apart
-from surgeon_engine.export.transformers.files import compact_refusal
+from surgeon_engine.export.isolated_process import run_isolated
+from surgeon_engine.export.transformers.files import compact_unsupported_reason
 from surgeon_engine.export.transformers.weight_files import named_dtype
 
 CHECK = Path(__file__).with_name("check.py")
@@ -113,7 +113,7 @@ class _Stored:
     """A tensor of the file."""
 
     name: str
-    piece: Piece
+    piece: TensorSlice
     heads: int  # whose rows are put in another order; 0: as they are
 
     def tensor(self) -> Tensor:
@@ -132,19 +132,19 @@ class _Stored:
         return wanted if shape[-1] % GGML_QUANT_SIZES[wanted][0] == 0 else _Type.F16
 
 
-class Gguf:
+class GgufWriter:
     """Writes a model like Llama as `model.gguf`."""
 
-    def refusal(self, pruned: Pruned) -> str:
+    def unsupported_reason(self, pruned: PrunedModel) -> str:
         """Why llama.cpp cannot hold this model; empty: it can."""
         return (
-            _architecture_refusal(pruned)
-            or compact_refusal(pruned)
-            or _tensor_refusal(pruned)
-            or tokenizer_refusal(pruned.loaded)
+            _architecture_unsupported_reason(pruned)
+            or compact_unsupported_reason(pruned)
+            or _tensor_unsupported_reason(pruned)
+            or tokenizer_unsupported_reason(pruned.loaded)
         )
 
-    def forecast(self, pruned: Pruned, dtype: FileDtype) -> int:
+    def forecast(self, pruned: PrunedModel, dtype: FileDtype) -> int:
         """How many bytes `model.gguf` will take: exactly, as its header is written."""
         with TemporaryDirectory() as folder:
             path = Path(folder) / FILE_NAME
@@ -154,7 +154,7 @@ class Gguf:
             header = _padded(path.stat().st_size)
         return header + sum(_padded(_bytes(each, wanted)) for each in stored)
 
-    def write(self, pruned: Pruned, wanted: ExportConfig, folder: Path) -> None:
+    def write(self, pruned: PrunedModel, wanted: ExportConfig, folder: Path) -> None:
         """Write `model.gguf` into the empty `folder`, a tensor at a time.
 
         Raises:
@@ -166,17 +166,17 @@ class Gguf:
                 numbers = _encoded(each.name, each.tensor(), each.type(kind))
                 writer.write_tensor_data(numbers)
 
-    def verify(self, folder: Path, probe: Path, check: Check) -> Verdict:
+    def verify(self, folder: Path, probe: Path, check: Check) -> VerificationResult:
         """Load the file with llama.cpp in a fresh process; without it, read it back.
 
         Raises:
             ExportError: it does not load, or its header does not fit its tensors.
         """
         arguments = (str(folder), str(probe))
-        return run_apart(CHECK, arguments, check, "error loading model: ")
+        return run_isolated(CHECK, arguments, check, "error loading model: ")
 
 
-def _architecture_refusal(pruned: Pruned) -> str:
+def _architecture_unsupported_reason(pruned: PrunedModel) -> str:
     config = pruned.loaded.model.config
     if config.model_type not in _MODEL_TYPES:
         return (
@@ -205,7 +205,7 @@ def _architecture_refusal(pruned: Pruned) -> str:
     return ""
 
 
-def _tensor_refusal(pruned: Pruned) -> str:
+def _tensor_unsupported_reason(pruned: PrunedModel) -> str:
     pieces = compact(pruned.loaded.model, pruned.plan).pieces
     unknown = [name for name in pieces if not _gguf_name(name)]
     if unknown:
@@ -226,7 +226,7 @@ def _gguf_name(name: str) -> str:
     return f"blk.{found['block']}.{_IN_BLOCK[found['module']]}.{found['suffix']}"
 
 
-def _widths(pruned: Pruned, pieces: dict[str, Piece]) -> _Widths:
+def _widths(pruned: PrunedModel, pieces: dict[str, TensorSlice]) -> _Widths:
     config = pruned.loaded.model.config
     size = head_size(config)
 
@@ -245,7 +245,7 @@ def _widths(pruned: Pruned, pieces: dict[str, Piece]) -> _Widths:
 
 @contextmanager
 def _begun(
-    pruned: Pruned, dtype: FileDtype, path: Path
+    pruned: PrunedModel, dtype: FileDtype, path: Path
 ) -> Iterator[tuple[GGUFWriter, list[_Stored]]]:
     """A file with its whole header, and the tensors that are to follow in turn."""
     config = pruned.loaded.model.config
@@ -256,7 +256,7 @@ def _begun(
     stored = list(_stored(pieces, widths, is_reordered))
     factors = _rope_factors(config)
     if factors is not None:
-        stored.append(_Stored(_ROPE_FACTORS, Piece(factors), 0))
+        stored.append(_Stored(_ROPE_FACTORS, TensorSlice(factors), 0))
     wanted, file_type = _TYPES[named_dtype(Format.GGUF, dtype, pruned.loaded)]
     writer = GGUFWriter(path, architecture)
     writer.add_type("model")
@@ -314,7 +314,7 @@ def _describe(writer: GGUFWriter, config: PretrainedConfig, widths: _Widths) -> 
 
 
 def _stored(
-    pieces: dict[str, Piece], widths: _Widths, is_reordered: bool
+    pieces: dict[str, TensorSlice], widths: _Widths, is_reordered: bool
 ) -> Iterator[_Stored]:
     for name, piece in pieces.items():
         heads = 0

@@ -66,7 +66,7 @@ class _Tokenizer:
     wraps: tuple[bool, bool]  # whether a first and a last token are added
 
 
-def tokenizer_refusal(loaded: LoadedModel) -> str:
+def tokenizer_unsupported_reason(loaded: LoadedModel) -> str:
     """Why llama.cpp cannot cut texts as this model's tokenizer does; empty: it can."""
     if _comes_from_gguf(loaded):
         return ""
@@ -82,7 +82,7 @@ def add_tokenizer(writer: GGUFWriter, loaded: LoadedModel, vocabulary: int) -> N
     There will be `vocabulary` tokens: as many as the model has embeddings.
 
     Raises:
-        ValueError: see `tokenizer_refusal`.
+        ValueError: see `tokenizer_unsupported_reason`.
     """
     if _comes_from_gguf(loaded):
         _copy(writer, loaded)

@@ -1,7 +1,7 @@
 """Computes an ONNX graph and says how far its logits are off.
 
 Run as a file by `fresh_process`, with onnxruntime on the CPU and without Surgeon, torch
-and transformers; writes one line of JSON, a `writer.Verdict`. The probe holds
+and transformers; writes one line of JSON, a `VerificationResult`. The probe holds
 
     tokens   1 x n           int64
     logits   1 x n x vocab   float32, of the model in memory

@@ -28,18 +28,18 @@ from transformers.utils import logging as transformers_logging
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype
 from surgeon_engine.api.errors import ExportError
-from surgeon_engine.compaction.plan import Pruned
+from surgeon_engine.compaction.plan import PrunedModel
 from surgeon_engine.compaction.shrink import (
     compact,
     compact_model,
 )
 from surgeon_engine.export.base import (
     Check,
-    Verdict,
+    VerificationResult,
 )
-from surgeon_engine.export.isolated_process import run_apart
+from surgeon_engine.export.isolated_process import run_isolated
 from surgeon_engine.export.transformers.files import (
-    compact_refusal,
+    compact_unsupported_reason,
     write_tokenizer,
 )
 from surgeon_engine.model.source import first_line
@@ -60,11 +60,11 @@ _GRAPH_BYTES = 9_000
 _BLOCK_BYTES = 9_000
 
 
-class Onnx:
+class OnnxWriter:
     """A graph that onnxruntime computes, for heads, neurons and single weights."""
 
-    def refusal(self, pruned: Pruned) -> str:
-        """See `Writer.refusal`."""
+    def unsupported_reason(self, pruned: PrunedModel) -> str:
+        """See `Writer.unsupported_reason`."""
         missing = [name for name in _EXTRA if find_spec(name) is None]
         if missing:
             return (
@@ -83,9 +83,9 @@ class Onnx:
                 "This Falcon computes its positions (ALiBi) in bfloat16, which "
                 "onnxruntime cannot do on a CPU."
             )
-        return compact_refusal(pruned)
+        return compact_unsupported_reason(pruned)
 
-    def forecast(self, pruned: Pruned, dtype: FileDtype) -> int:
+    def forecast(self, pruned: PrunedModel, dtype: FileDtype) -> int:
         """See `Writer.forecast`: what the numbers take, and a little for the graph.
 
         4 bytes for each weight that stays, the buffers that no checkpoint holds (the
@@ -103,7 +103,7 @@ class Onnx:
         graph = _GRAPH_BYTES + _BLOCK_BYTES * len(pruned.loaded.blocks)
         return _BYTES * numbers + buffers + graph
 
-    def write(self, pruned: Pruned, wanted: ExportConfig, folder: Path) -> None:
+    def write(self, pruned: PrunedModel, wanted: ExportConfig, folder: Path) -> None:
         """See `Writer.write`.
 
         Raises:
@@ -117,9 +117,9 @@ class Onnx:
         program.save(folder / GRAPH, external_data=True)
         write_tokenizer(loaded, folder)
 
-    def verify(self, folder: Path, probe: Path, check: Check) -> Verdict:
+    def verify(self, folder: Path, probe: Path, check: Check) -> VerificationResult:
         """See `Writer.verify`; by onnxruntime, without torch and transformers."""
-        return run_apart(CHECK, (str(folder / GRAPH), str(probe)), check)
+        return run_isolated(CHECK, (str(folder / GRAPH), str(probe)), check)
 
 
 class _LogitsAlone(nn.Module):

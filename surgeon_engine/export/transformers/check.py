@@ -1,7 +1,7 @@
 """Loads a checkpoint as a stranger would and says how far its logits are off.
 
 Run as a file by `fresh_process`, with plain transformers and without Surgeon; writes
-one line of JSON, a `writer.Verdict`. The probe holds
+one line of JSON, a `writer.VerificationResult`. The probe holds
 
     tokens   1 x n           int64
     logits   1 x n x vocab   float32, of the model in memory

@@ -17,19 +17,19 @@ from surgeon_engine.api.errors import ModelError
 from surgeon_engine.api.model_info.header import PLAN_FILE
 from surgeon_engine.compaction import compact_layers
 from surgeon_engine.compaction.config_values import decoded
-from surgeon_engine.compaction.plan import Pruned
+from surgeon_engine.compaction.plan import PrunedModel
 from surgeon_engine.compaction.shrink import (
-    Piece,
+    TensorSlice,
     compact,
     head_size,
     stock_config,
-    whole_pieces,
+    whole_slices,
 )
 from surgeon_engine.export.base import (
     Check,
-    Verdict,
+    VerificationResult,
 )
-from surgeon_engine.export.isolated_process import run_apart
+from surgeon_engine.export.isolated_process import run_isolated
 from surgeon_engine.export.transformers.weight_files import (
     bytes_of,
     file_dtype,
@@ -92,36 +92,36 @@ class Pruned{model}({model}):
 '''
 
 
-class Masked:
+class MaskedWriter:
     """Zeros in place: the stock model's files, as large as before."""
 
-    def refusal(self, pruned: Pruned) -> str:
-        """See `Writer.refusal`."""
+    def unsupported_reason(self, pruned: PrunedModel) -> str:
+        """See `Writer.unsupported_reason`."""
         return ""
 
-    def forecast(self, pruned: Pruned, dtype: FileDtype) -> int:
+    def forecast(self, pruned: PrunedModel, dtype: FileDtype) -> int:
         """See `Writer.forecast`."""
         return bytes_of(self._pieces(pruned), file_dtype(dtype, pruned.loaded))
 
-    def write(self, pruned: Pruned, wanted: ExportConfig, folder: Path) -> None:
+    def write(self, pruned: PrunedModel, wanted: ExportConfig, folder: Path) -> None:
         """See `Writer.write`."""
         config = stock_config(pruned.loaded.model)
         self._write(pruned, wanted, folder, config, self._pieces(pruned))
 
-    def verify(self, folder: Path, probe: Path, check: Check) -> Verdict:
+    def verify(self, folder: Path, probe: Path, check: Check) -> VerificationResult:
         """See `Writer.verify`."""
-        return run_apart(CHECK, (str(folder), str(probe)), check)
+        return run_isolated(CHECK, (str(folder), str(probe)), check)
 
-    def _pieces(self, pruned: Pruned) -> dict[str, Piece]:
-        return whole_pieces(pruned.loaded.model)
+    def _pieces(self, pruned: PrunedModel) -> dict[str, TensorSlice]:
+        return whole_slices(pruned.loaded.model)
 
     def _write(
         self,
-        pruned: Pruned,
+        pruned: PrunedModel,
         wanted: ExportConfig,
         folder: Path,
         config: Mapping[str, Any],
-        pieces: Mapping[str, Piece],
+        pieces: Mapping[str, TensorSlice],
     ) -> None:
         loaded = pruned.loaded
         dtype = file_dtype(wanted.dtype, loaded)
@@ -140,18 +140,18 @@ class Masked:
         write_tokenizer(loaded, folder)
 
 
-class _Smaller(Masked):
+class _Smaller(MaskedWriter):
     """What is gone is taken out of the tensors."""
 
-    def _pieces(self, pruned: Pruned) -> dict[str, Piece]:
+    def _pieces(self, pruned: PrunedModel) -> dict[str, TensorSlice]:
         return compact(pruned.loaded.model, pruned.plan).pieces
 
 
-class Stock(_Smaller):
+class StockWriter(_Smaller):
     """Plain files of a smaller model of the same architecture."""
 
-    def refusal(self, pruned: Pruned) -> str:
-        """See `Writer.refusal`."""
+    def unsupported_reason(self, pruned: PrunedModel) -> str:
+        """See `Writer.unsupported_reason`."""
         plan, model = pruned.plan, pruned.loaded.model
         if plan.layers:
             return "Rows and columns that went leave layers that no plain model has."
@@ -174,7 +174,7 @@ class Stock(_Smaller):
                 )
         return ""
 
-    def write(self, pruned: Pruned, wanted: ExportConfig, folder: Path) -> None:
+    def write(self, pruned: PrunedModel, wanted: ExportConfig, folder: Path) -> None:
         """See `Writer.write`."""
         model = pruned.loaded.model
         made = compact(model, pruned.plan)
@@ -182,16 +182,16 @@ class Stock(_Smaller):
         self._write(pruned, wanted, folder, config, made.pieces)
 
 
-class Compact(_Smaller):
+class CompactWriter(_Smaller):
     """What is gone is gone; with the code that builds the smaller layers."""
 
-    def refusal(self, pruned: Pruned) -> str:
-        """See `Writer.refusal`."""
+    def unsupported_reason(self, pruned: PrunedModel) -> str:
+        """See `Writer.unsupported_reason`."""
         if pruned.plan.is_empty:
             return "Nothing is gone as a whole: zeros stand in matrices of full size."
-        return compact_refusal(pruned)
+        return compact_unsupported_reason(pruned)
 
-    def write(self, pruned: Pruned, wanted: ExportConfig, folder: Path) -> None:
+    def write(self, pruned: PrunedModel, wanted: ExportConfig, folder: Path) -> None:
         """See `Writer.write`."""
         model = pruned.loaded.model
         words = {"model": type(model).__name__, "body": type(model.base_model).__name__}
@@ -211,7 +211,7 @@ class Compact(_Smaller):
         self._write(pruned, wanted, folder, config, made.pieces)
 
 
-def compact_refusal(pruned: Pruned) -> str:
+def compact_unsupported_reason(pruned: PrunedModel) -> str:
     """Why what is left cannot be told in a config; empty: it can."""
     try:
         _ = compact(pruned.loaded.model, pruned.plan).config

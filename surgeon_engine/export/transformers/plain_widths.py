@@ -17,8 +17,8 @@ from surgeon_engine.api.messages.events import (
     Level,
     Logged,
 )
-from surgeon_engine.compaction.plan import Pruned, plan_of
-from surgeon_engine.export.transformers.files import Stock
+from surgeon_engine.compaction.plan import PrunedModel, plan_of
+from surgeon_engine.export.transformers.files import StockWriter
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.pruning.structures.base import Unit
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
@@ -34,7 +34,7 @@ def check_plain_widths(loaded: LoadedModel, units: Sequence[Unit]) -> Logged | N
     neurons, heads = _of(Coupling.NEURONS, units), _of(Coupling.HEADS, units)
     if neurons:
         fewer = min(unit.candidates for unit in neurons) - 1
-        if reason := Stock().refusal(_with(loaded, neurons, fewer)):
+        if reason := StockWriter().unsupported_reason(_with(loaded, neurons, fewer)):
             raise ExportError(
                 f"Fewer neurons do not fit a plain {name}. {reason}",
                 "Protect the MLPs of all blocks, or choose the compact format.",
@@ -43,7 +43,8 @@ def check_plain_widths(loaded: LoadedModel, units: Sequence[Unit]) -> Logged | N
         return None
     groups = min(unit.candidates for unit in heads)
     reasons = {
-        left: Stock().refusal(_with(loaded, heads, left)) for left in range(1, groups)
+        left: StockWriter().unsupported_reason(_with(loaded, heads, left))
+        for left in range(1, groups)
     }
     possible = [left for left, reason in reasons.items() if not reason]
     each = loaded.model.config.num_attention_heads // groups
@@ -71,7 +72,9 @@ def _of(kind: Coupling, units: Sequence[Unit]) -> list[CoupledUnit]:
     ]
 
 
-def _with(loaded: LoadedModel, units: Sequence[CoupledUnit], left: int) -> Pruned:
+def _with(loaded: LoadedModel, units: Sequence[CoupledUnit], left: int) -> PrunedModel:
     """The model with so many groups of heads, or neurons, in each of its blocks."""
-    gone = {unit.measured.name: torch.arange(unit.candidates) >= left for unit in units}
-    return Pruned(loaded, plan_of(units, gone))
+    removed = {
+        unit.measured.name: torch.arange(unit.candidates) >= left for unit in units
+    }
+    return PrunedModel(loaded, plan_of(units, removed))

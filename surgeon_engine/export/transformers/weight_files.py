@@ -20,7 +20,7 @@ from surgeon_engine.api.config.export import (
 )
 from surgeon_engine.api.errors import ExportError
 from surgeon_engine.api.planning.target_size import number_format
-from surgeon_engine.compaction.shrink import Piece
+from surgeon_engine.compaction.shrink import TensorSlice
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.runtime import devices
 
@@ -44,13 +44,13 @@ def file_dtype(wanted: FileDtype, loaded: LoadedModel) -> torch.dtype:
     return DTYPES[named_dtype(Format.MASKED, wanted, loaded)]
 
 
-def bytes_of(pieces: Mapping[str, Piece], dtype: torch.dtype) -> int:
+def bytes_of(pieces: Mapping[str, TensorSlice], dtype: torch.dtype) -> int:
     """How much the files will take."""
     return sum(_bytes(piece, dtype) + _HEADER for piece in pieces.values())
 
 
 def write_weights(
-    pieces: Mapping[str, Piece], dtype: torch.dtype, most: float, folder: Path
+    pieces: Mapping[str, TensorSlice], dtype: torch.dtype, most: float, folder: Path
 ) -> None:
     """Write `pieces` into `folder`, at most `most` gigabytes to a file.
 
@@ -100,7 +100,7 @@ def cast(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _shards(
-    pieces: Mapping[str, Piece], dtype: torch.dtype, most: float
+    pieces: Mapping[str, TensorSlice], dtype: torch.dtype, most: float
 ) -> list[list[str]]:
     shards: list[list[str]] = [[]]
     size = 0
@@ -114,7 +114,7 @@ def _shards(
     return shards
 
 
-def _bytes(piece: Piece, dtype: torch.dtype) -> int:
+def _bytes(piece: TensorSlice, dtype: torch.dtype) -> int:
     is_float = piece.whole.is_floating_point()
     each = dtype.itemsize if is_float else piece.whole.element_size()
     return torch.Size(piece.shape).numel() * each

@@ -39,7 +39,7 @@ class Allocation(Enum):
     ROW = "row"  # the weights of an output row: every row does
 
 
-class Method:
+class PruningMethod:
     """Costs without an update: OBD. Methods that adapt the rest override more."""
 
     needs: ClassVar[Needs]

@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import ClassVar
 
 from surgeon_engine.pruning.methods.base import (
-    Method,
     Needs,
+    PruningMethod,
 )
 
 
-class KObd(Method):
+class KObd(PruningMethod):
     """OBD with A and G."""
 
     needs: ClassVar = Needs.INPUTS_AND_GRADIENTS

@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import ClassVar
 
 from surgeon_engine.pruning.methods.base import (
-    Method,
     Needs,
+    PruningMethod,
 )
 
 
-class LObd(Method):
+class LObd(PruningMethod):
     """OBD with A, and G the identity."""
 
     needs: ClassVar = Needs.INPUTS

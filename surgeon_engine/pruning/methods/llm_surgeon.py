@@ -22,8 +22,8 @@ from surgeon_engine.pruning.costs import (
     Stiffness,
 )
 from surgeon_engine.pruning.methods.base import (
-    Method,
     Needs,
+    PruningMethod,
 )
 from surgeon_engine.pruning.sparse_update import (
     grouped_update,
@@ -41,7 +41,7 @@ from surgeon_engine.runtime.linalg import (
 _UPDATES = {UpdateKind.JOINT: joint_update, UpdateKind.SEPARATE: separate_update}
 
 
-class LlmSurgeon(Method):
+class LlmSurgeon(PruningMethod):
     """OBS with A and G, correlated updates."""
 
     needs: ClassVar = Needs.INPUTS_AND_GRADIENTS

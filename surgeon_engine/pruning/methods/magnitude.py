@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import ClassVar
 
 from surgeon_engine.pruning.methods.base import (
-    Method,
     Needs,
+    PruningMethod,
 )
 
 
-class Magnitude(Method):
+class Magnitude(PruningMethod):
     """OBD with both factors the identity."""
 
     needs: ClassVar = Needs.NOTHING

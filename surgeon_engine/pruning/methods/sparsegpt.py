@@ -28,8 +28,8 @@ from surgeon_engine.pruning.costs import (
 )
 from surgeon_engine.pruning.methods.base import (
     Allocation,
-    Method,
     Needs,
+    PruningMethod,
 )
 from surgeon_engine.runtime.linalg import (
     cholesky,
@@ -40,7 +40,7 @@ from surgeon_engine.runtime.linalg import (
 _COLUMNS_AT_ONCE = 128  # as in the paper's experiments
 
 
-class SparseGpt(Method):
+class SparseGpt(PruningMethod):
     """OBS with A, column by column."""
 
     needs: ClassVar = Needs.INPUTS
@@ -70,16 +70,16 @@ class SparseGpt(Method):
         goes = torch.zeros_like(is_removed)
         C, total = is_removed.shape[1], int(is_removed.sum())
         if pruning.structure is Structure.N_M:
-            group, gone = pruning.of, pruning.of - pruning.kept
+            group, removed = pruning.of, pruning.of - pruning.kept
         else:
-            group, gone = _COLUMNS_AT_ONCE, 0
+            group, removed = _COLUMNS_AT_ONCE, 0
         for start in range(0, C, group):
             end = min(start + group, C)
             cost = (X[:, start:end] / U.diagonal()[start:end]).square()
             cost.masked_fill_(W[:, start:end] == 0, -1)  # what has gone stays gone
-            if gone:
+            if removed:
                 asked = is_removed[:, start:end]
-                goes[:, start:end] = _least_of_each_row(cost, asked, gone)
+                goes[:, start:end] = _least_of_each_row(cost, asked, removed)
             else:
                 count = total * end // C - total * start // C
                 goes[:, start:end] = _least(cost, count)
@@ -97,8 +97,8 @@ def _least(cost: Tensor, count: int) -> Tensor:
     return goes.view_as(cost)
 
 
-def _least_of_each_row(cost: Tensor, asked: Tensor, gone: int) -> Tensor:
-    """The `gone` cheapest of each row in which any are asked for."""
+def _least_of_each_row(cost: Tensor, asked: Tensor, removed: int) -> Tensor:
+    """The `removed` cheapest of each row in which any are asked for."""
     goes = torch.zeros_like(asked)
-    goes.scatter_(1, cost.argsort(dim=1, stable=True)[:, :gone], True)
+    goes.scatter_(1, cost.argsort(dim=1, stable=True)[:, :removed], True)
     return goes & asked.any(dim=1, keepdim=True)

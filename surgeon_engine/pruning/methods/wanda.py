@@ -13,12 +13,12 @@ from torch import Tensor
 from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.pruning.methods.base import (
     Allocation,
-    Method,
     Needs,
+    PruningMethod,
 )
 
 
-class Wanda(Method):
+class Wanda(PruningMethod):
     """OBD with the diagonal of A, row by row."""
 
     needs: ClassVar = Needs.INPUTS

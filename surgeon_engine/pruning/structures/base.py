@@ -7,7 +7,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from surgeon_engine.api.config.layer_patterns import least_share
+from surgeon_engine.api.config.layer_patterns import min_kept_share
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.model.layers import PrunableLayer
@@ -22,7 +22,7 @@ class Updated:
     """What a unit is once something of it is gone and the rest has adapted."""
 
     weights: list[tuple[PrunableLayer, Tensor]]  # W of each of its layers
-    gone: Tensor  # candidates, bool
+    removed: Tensor  # candidates, bool
 
 
 class Unit(Protocol):
@@ -68,10 +68,10 @@ class Unit(Protocol):
         the way has others go than `after`, but as many.
         """
 
-    def zeros(self, gone: Tensor) -> list[tuple[PrunableLayer, Tensor]]:
+    def zeros(self, removed: Tensor) -> list[tuple[PrunableLayer, Tensor]]:
         """Which weights of each of its layers are gone, in the shape of W."""
 
 
 def share_to_keep(layers: tuple[PrunableLayer, ...], pruning: PruningConfig) -> float:
     """The share of the weights of a unit with these layers that has to stay."""
-    return least_share(pruning.keep_at_least, pruning.limits, layers)
+    return min_kept_share(pruning.keep_at_least, pruning.limits, layers)

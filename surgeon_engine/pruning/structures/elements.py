@@ -20,7 +20,7 @@ from surgeon_engine.api.config.pruning import (
     PruningConfig,
     Structure,
 )
-from surgeon_engine.api.planning.rounding import least_of
+from surgeon_engine.api.planning.rounding import ceil_share
 from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.pruning.costs import (
@@ -31,16 +31,16 @@ from surgeon_engine.pruning.costs import (
 )
 from surgeon_engine.pruning.methods.base import (
     Allocation,
-    Method,
+    PruningMethod,
 )
 from surgeon_engine.pruning.structures.base import (
     Updated,
     share_to_keep,
 )
 from surgeon_engine.pruning.threshold import (
-    GONE,
+    REMOVED,
     Elements,
-    refuse_nan,
+    check_not_nan,
 )
 
 
@@ -49,7 +49,7 @@ class ElementsUnit:
     """The weights of one layer."""
 
     measured: PrunableLayer
-    method: Method
+    method: PruningMethod
 
     @property
     def layers(self) -> tuple[PrunableLayer, ...]:
@@ -68,16 +68,16 @@ class ElementsUnit:
         W = self.measured.weight()
         quadratic = self.method.quadratic(W, factors)
         of_A, of_G = self.method.stiffnesses(quadratic, pruning.cost_damping)
-        gone = before.view(self.measured.rows, -1).to(W.device)
+        removed = before.view(self.measured.rows, -1).to(W.device)
         if pruning.structure is Structure.N_M:
-            cost = self._costs_in_groups(W, of_A, of_G, gone, pruning)
+            cost = self._costs_in_groups(W, of_A, of_G, removed, pruning)
             atom = pruning.of - pruning.kept
         else:
             cost = element_costs(W, of_A, of_G)[:, : self.measured.columns]
-            refuse_nan(self.measured.name, cost)
-            cost = _spread(cost.masked_fill(gone, -1), self.method.allocation)
+            check_not_nan(self.measured.name, cost)
+            cost = _spread(cost.masked_fill(removed, -1), self.method.allocation)
             atom = 1
-        cost = cost.masked_fill(gone, GONE).float().flatten().cpu()
+        cost = cost.masked_fill(removed, REMOVED).float().flatten().cpu()
         keeps = share_to_keep(self.layers, pruning)
         return Elements(_within_limit(cost, atom, keeps), atom)
 
@@ -86,17 +86,17 @@ class ElementsUnit:
         W: Tensor,
         of_A: Stiffness,
         of_G: Stiffness,
-        gone: Tensor,
+        removed: Tensor,
         pruning: PruningConfig,
     ) -> Tensor:
         """The costs of groups, on those of their weights that would go.  R x C."""
         kept, of = pruning.kept, pruning.of
         W = W[:, : self.measured.columns]
         cost, chosen = pattern_costs(W, of_A, of_G, kept, of)
-        refuse_nan(self.measured.name, cost)
-        is_gone = gone[:, : cost.shape[1] * of].unflatten(1, (-1, of)).any(dim=2)
-        cost = _spread(cost.masked_fill(is_gone, -1), self.method.allocation)
-        cost = cost.masked_fill(is_gone, torch.inf)  # its other weights stay
+        check_not_nan(self.measured.name, cost)
+        is_removed = removed[:, : cost.shape[1] * of].unflatten(1, (-1, of)).any(dim=2)
+        cost = _spread(cost.masked_fill(is_removed, -1), self.method.allocation)
+        cost = cost.masked_fill(is_removed, torch.inf)  # its other weights stay
         return _by_weight(cost, chosen, W.shape[1], kept, of)
 
     def updated(
@@ -111,16 +111,16 @@ class ElementsUnit:
         W = self.measured.weight()
         quadratic = self.method.quadratic(W, factors)
         goes = after.view(self.measured.rows, -1).to(W.device)
-        X, gone = self.method.without_elements(W, quadratic, goes, pruning)
+        X, removed = self.method.without_elements(W, quadratic, goes, pruning)
         if pruning.structure is Structure.N_M:
-            _check_groups(X, gone, pruning.kept, pruning.of)
-        return Updated([(self.measured, X)], gone.flatten().cpu())
+            _check_groups(X, removed, pruning.kept, pruning.of)
+        return Updated([(self.measured, X)], removed.flatten().cpu())
 
-    def zeros(self, gone: Tensor) -> list[tuple[PrunableLayer, Tensor]]:
+    def zeros(self, removed: Tensor) -> list[tuple[PrunableLayer, Tensor]]:
         """See `Unit.zeros`."""
-        is_gone = gone.view(self.measured.rows, -1)
-        bias = is_gone.new_zeros(self.measured.rows, int(self.measured.has_bias))
-        return [(self.measured, torch.cat([is_gone, bias], dim=1))]
+        is_removed = removed.view(self.measured.rows, -1)
+        bias = is_removed.new_zeros(self.measured.rows, int(self.measured.has_bias))
+        return [(self.measured, torch.cat([is_removed, bias], dim=1))]
 
 
 def _spread(cost: Tensor, allocation: Allocation) -> Tensor:
@@ -147,22 +147,22 @@ def _by_weight(
     cost: Tensor, chosen: Tensor, columns: int, kept: int, of: int
 ) -> Tensor:
     """The costs of groups as those of their weights: inf for what would stay."""
-    gone = ways_to_remove(kept, of).to(chosen.device)[
+    removed = ways_to_remove(kept, of).to(chosen.device)[
         chosen
     ]  # R x groups x (of - kept)
     of_group = cost.new_full((*cost.shape, of), torch.inf)
-    of_group.scatter_(2, gone, (cost / (of - kept)).unsqueeze(2).expand_as(gone))
+    of_group.scatter_(2, removed, (cost / (of - kept)).unsqueeze(2).expand_as(removed))
     result = cost.new_full((len(cost), columns), torch.inf)
     result[:, : of_group.shape[1] * of] = of_group.flatten(1)
     return result
 
 
-def _check_groups(X: Tensor, gone: Tensor, kept: int, of: int) -> None:
+def _check_groups(X: Tensor, removed: Tensor, kept: int, of: int) -> None:
     """A group without exactly N of M would be a fault of this program."""
-    whole = gone.shape[1] - gone.shape[1] % of
-    count = gone[:, :whole].unflatten(1, (-1, of)).sum(dim=2)
+    whole = removed.shape[1] - removed.shape[1] % of
+    count = removed[:, :whole].unflatten(1, (-1, of)).sum(dim=2)
     is_right = bool(((count == 0) | (count == of - kept)).all())
-    if not is_right or bool(X[:, : gone.shape[1]][gone].any()):
+    if not is_right or bool(X[:, : removed.shape[1]][removed].any()):
         raise RuntimeError(f"A group of {of} does not keep exactly {kept}.")
 
 
@@ -173,10 +173,10 @@ def _within_limit(cost: Tensor, atom: int, keep_at_least: float) -> Tensor:
     """
     if not keep_at_least:
         return cost
-    limit = len(cost) - least_of(len(cost), keep_at_least)
+    limit = len(cost) - ceil_share(len(cost), keep_at_least)
     limit = limit // atom * atom
     order = cost.argsort(stable=True)
-    beyond = order[max(limit, int((cost == GONE).sum())) :]
+    beyond = order[max(limit, int((cost == REMOVED).sum())) :]
     cost = cost.clone()
     cost[beyond] = torch.inf
     return cost

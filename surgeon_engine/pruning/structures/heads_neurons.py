@@ -28,7 +28,7 @@ from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.model.coupling import CoupledGroups
 from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.pruning.costs import column_group_costs
-from surgeon_engine.pruning.methods.base import Method
+from surgeon_engine.pruning.methods.base import PruningMethod
 from surgeon_engine.pruning.structures.base import (
     Updated,
     share_to_keep,
@@ -41,7 +41,7 @@ class CoupledUnit:
     """The groups of one consumer; each group is a candidate."""
 
     coupled: CoupledGroups
-    method: Method
+    method: PruningMethod
     originally: int  # groups, of which some may be out of the model by now
 
     @property
@@ -96,33 +96,33 @@ class CoupledUnit:
         X = self.measured.weight().zero_()
         X[:, alive] = self.method.without(W, (A, G), no_row, goes, pruning)
         changed = [(self.measured, X)]
-        for layer, is_gone in self.zeros(after)[1:]:
-            changed.append((layer, layer.weight().masked_fill(is_gone, 0)))
+        for layer, is_removed in self.zeros(after)[1:]:
+            changed.append((layer, layer.weight().masked_fill(is_removed, 0)))
         return Updated(changed, after)
 
-    def zeros(self, gone: Tensor) -> list[tuple[PrunableLayer, Tensor]]:
+    def zeros(self, removed: Tensor) -> list[tuple[PrunableLayer, Tensor]]:
         """See `Unit.zeros`."""
-        column = self._columns(gone)
+        column = self._columns(removed)
         masks = [(self.measured, column.expand(self.measured.rows, -1))]
         for producer in self.coupled.producers:
-            row = gone[producer.group_of_row].to(column.device)
+            row = removed[producer.group_of_row].to(column.device)
             width = producer.layer.columns + producer.layer.has_bias
             masks.append((producer.layer, row.unsqueeze(1).expand(-1, width)))
         return masks
 
     def _alive(
-        self, factors: KroneckerFactors, gone: Tensor
+        self, factors: KroneckerFactors, removed: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """W, A and G without the columns that are gone, in float64; which stay."""
         W = self.measured.weight()
         A, G = self.method.quadratic(W, factors)
-        alive = ~self._columns(gone)
+        alive = ~self._columns(removed)
         return W[:, alive], A[alive][:, alive], G, alive
 
-    def _columns(self, gone: Tensor) -> Tensor:
+    def _columns(self, removed: Tensor) -> Tensor:
         """Which columns of W, the bias included, belong to a group that is gone."""
         size = self.measured.columns // self.coupled.groups
-        column = gone.repeat_interleave(size)
+        column = removed.repeat_interleave(size)
         column = torch.cat([column, column.new_zeros(int(self.measured.has_bias))])
         return column.to(self.measured.module.weight.device)
 
@@ -144,10 +144,10 @@ class CoupledUnit:
         All have the bundle's cost, and the first has all of its weights: whoever can
         pay for it gets the others for nothing, and they follow it in any order by cost.
         """
-        bundle, gone = self._bundle(pruning), int((cost == -torch.inf).sum())
-        first = (self.candidates - gone) % bundle or bundle
+        bundle, removed = self._bundle(pruning), int((cost == -torch.inf).sum())
+        first = (self.candidates - removed) % bundle or bundle
         cost, weights = cost.clone(), weights.clone()
-        start, end = gone, gone + first
+        start, end = removed, removed + first
         while start < len(cost):
             members = cost[start:end]
             raw = pruning.cost_basis is CostBasis.RAW

@@ -18,14 +18,14 @@ from surgeon_engine.api.config.pruning import (
     CostBasis,
     PruningConfig,
 )
-from surgeon_engine.api.planning.rounding import least_of
+from surgeon_engine.api.planning.rounding import ceil_share
 from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.pruning.costs import (
     column_costs,
     row_costs,
 )
-from surgeon_engine.pruning.methods.base import Method
+from surgeon_engine.pruning.methods.base import PruningMethod
 from surgeon_engine.pruning.structures.base import (
     Updated,
     share_to_keep,
@@ -45,7 +45,7 @@ class RowsOrColumns:
     """The rows, the columns, or both of one layer."""
 
     measured: PrunableLayer
-    method: Method
+    method: PruningMethod
     kinds: Sequence[Kind]
 
     @property
@@ -76,8 +76,8 @@ class RowsOrColumns:
         cost = torch.full((self.candidates,), -torch.inf, dtype=torch.float64)
         cost[~before] = torch.cat([of_row, of_column]).cpu()
         cost, candidate = cost.sort(stable=True)
-        may_go = self._may_go(candidate)
-        cost, candidate = cost[may_go], candidate[may_go]
+        is_removable = self._is_removable(candidate)
+        cost, candidate = cost[is_removable], candidate[is_removable]
         weights = self._newly_removed(candidate)
         share = share_to_keep(self.layers, pruning)
         affordable = _affordable(weights, cost, self.measured.weights, share)
@@ -105,9 +105,9 @@ class RowsOrColumns:
         ).flatten()
         return Updated([(self.measured, X)], after)
 
-    def zeros(self, gone: Tensor) -> list[tuple[PrunableLayer, Tensor]]:
+    def zeros(self, removed: Tensor) -> list[tuple[PrunableLayer, Tensor]]:
         """See `Unit.zeros`."""
-        row, column = self._alive(gone)
+        row, column = self._alive(removed)
         return [(self.measured, ~(row.unsqueeze(1) & column))]
 
     def _quadratic(
@@ -118,21 +118,21 @@ class RowsOrColumns:
         A, G = self.method.quadratic(W, factors)
         return W[row][:, column], A[column][:, column], G[row][:, row]
 
-    def _alive(self, gone: Tensor) -> tuple[Tensor, Tensor]:
+    def _alive(self, removed: Tensor) -> tuple[Tensor, Tensor]:
         """Which rows (R) and which columns (C, or C+1 with a bias) stay."""
-        gone = gone.to(self.measured.module.weight.device)
-        row, column = gone.split([self.measured.rows, self.measured.columns])
+        removed = removed.to(self.measured.module.weight.device)
+        row, column = removed.split([self.measured.rows, self.measured.columns])
         bias = column.new_zeros(int(self.measured.has_bias))
         return ~row, ~torch.cat([column, bias])
 
-    def _may_go(self, candidate: Tensor) -> Tensor:
+    def _is_removable(self, candidate: Tensor) -> Tensor:
         """Which of the ordered candidates may go: of each kind all but the last."""
-        may_go = torch.zeros_like(candidate, dtype=torch.bool)
+        is_removable = torch.zeros_like(candidate, dtype=torch.bool)
         is_row = candidate < self.measured.rows
         for kind, is_kind in ((Kind.ROW, is_row), (Kind.COLUMN, ~is_row)):
             if kind in self.kinds:
-                may_go[is_kind.nonzero()[:-1]] = True
-        return may_go
+                is_removable[is_kind.nonzero()[:-1]] = True
+        return is_removable
 
     def _newly_removed(self, candidate: Tensor) -> Tensor:
         R = self.measured.rows
@@ -149,5 +149,5 @@ def _affordable(weights: Tensor, cost: Tensor, in_all: int, keeps: float) -> int
     What has gone before stays gone, whatever is asked for now.
     """
     total = weights.cumsum(0)
-    most = in_all - least_of(in_all, keeps)
+    most = in_all - ceil_share(in_all, keeps)
     return int(((total <= most) | (cost == -torch.inf)).sum())

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from transformers import PreTrainedModel
 
 from surgeon_engine.api.config.layer_patterns import (
-    any_is_meant,
-    limit_in,
+    any_matches,
+    parse_limit,
 )
 from surgeon_engine.api.config.pruning import (
     BY_LAYER,
@@ -45,13 +45,13 @@ def units_of(pruning: PruningConfig, model: PreTrainedModel) -> tuple[Unit, ...]
         PruningError: the model cannot be pruned like that.
     """
     layers = prunable_layers(model)
-    _refuse_what_matches_nothing(pruning.protect, "protects", layers)
-    limited = [limit_in(words).pattern for words in pruning.limits]
-    _refuse_what_matches_nothing(limited, "limits", layers)
+    _check_patterns_match(pruning.protect, "protects", layers)
+    limited = [parse_limit(words).pattern for words in pruning.limits]
+    _check_patterns_match(limited, "limits", layers)
     units = tuple(
         unit
         for unit in _all_units(pruning, model, layers)
-        if not any_is_meant(unit.layers, pruning.protect)
+        if not any_matches(unit.layers, pruning.protect)
     )
     if not units:
         raise PruningError(
@@ -60,12 +60,12 @@ def units_of(pruning: PruningConfig, model: PreTrainedModel) -> tuple[Unit, ...]
     return units
 
 
-def _refuse_what_matches_nothing(
+def _check_patterns_match(
     patterns: Iterable[str], verb: str, layers: Sequence[PrunableLayer]
 ) -> None:
     """A misspelt name would otherwise protect or limit nothing, silently."""
     for pattern in patterns:
-        if not any_is_meant(layers, (pattern,)):
+        if not any_matches(layers, (pattern,)):
             raise PruningError(
                 f"{pattern!r} {verb} no layer of this model.",
                 f"Give a name such as {layers[0].name}, a kind such as "

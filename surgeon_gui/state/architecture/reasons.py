@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from surgeon_engine.api.config.layer_patterns import is_meant
+from surgeon_engine.api.config.layer_patterns import matches
 from surgeon_engine.api.config.pruning import (
     SPARSE,
     CostBasis,
@@ -48,7 +48,7 @@ _SAMPLE = 0.1  # of a part: the share by which parts are ranked
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Grounds:
+class ReasonContext:
     """What reasons are taken from."""
 
     architecture: Architecture
@@ -58,7 +58,7 @@ class Grounds:
     run: RunState | None = None  # that is shown
 
 
-def reasons(layer: Layer, grounds: Grounds) -> list[str]:
+def reasons(layer: Layer, grounds: ReasonContext) -> list[str]:
     """What went of a layer, why, and what it did to the loss."""
     said = [_what(layer, grounds.architecture)]
     found = None
@@ -109,11 +109,11 @@ def _what(layer: Layer, architecture: Architecture) -> str:
     return said
 
 
-def _of_run(layer: Layer, grounds: Grounds) -> list[str]:
+def _of_run(layer: Layer, grounds: ReasonContext) -> list[str]:
     said = []
     if layer.cost and layer.cost_share is not None:
-        paid = [x.cost for x in grounds.architecture.layers if x.cost]
-        place = 1 + sum(cost > layer.cost for cost in paid)
+        total_cost = [x.cost for x in grounds.architecture.layers if x.cost]
+        place = 1 + sum(cost > layer.cost for cost in total_cost)
         said.append(
             tr(
                 "What went was predicted to cost {cost} nats, {share} of what all "
@@ -122,7 +122,7 @@ def _of_run(layer: Layer, grounds: Grounds) -> list[str]:
                 cost=f"{layer.cost:.2g}",
                 share=numbers.percent(layer.cost_share),
                 place=place,
-                n=len(paid),
+                n=len(total_cost),
             )
         )
     run = grounds.run
@@ -140,7 +140,7 @@ def _of_run(layer: Layer, grounds: Grounds) -> list[str]:
 
 
 def _of_diagnosis(
-    layer: Layer, number: int, unit: DiagnosedUnit, grounds: Grounds
+    layer: Layer, number: int, unit: DiagnosedUnit, grounds: ReasonContext
 ) -> list[str]:
     known, planner, plan = grounds.known, grounds.planner, grounds.plan
     assert known is not None
@@ -229,7 +229,7 @@ def _protected_by(unit: DiagnosedUnit, planner: Planner) -> str:
     patterns = [
         pattern
         for pattern in planner.rules.protect
-        if any(is_meant(layer, pattern) for layer in unit.layers)
+        if any(matches(layer, pattern) for layer in unit.layers)
     ]
     return tr("It is protected by {patterns}: nothing of it may go.").format(
         patterns=", ".join(patterns)

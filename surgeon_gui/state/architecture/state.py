@@ -11,8 +11,8 @@ from enum import Enum
 from itertools import groupby
 
 from surgeon_engine.api.config.layer_patterns import (
-    any_is_meant,
-    least_share,
+    any_matches,
+    min_kept_share,
 )
 from surgeon_engine.api.config.pruning import COUPLINGS, PruningConfig
 from surgeon_engine.api.messages.diagnosis import DiagnosedUnit
@@ -159,10 +159,10 @@ def _architecture(
     pruning: PruningConfig,
     after: Mapping[str, _After],
 ) -> Architecture:
-    paid = sum(each.cost for each in after.values() if each.cost is not None)
-    along = _going_along(model, pruning)
+    total_cost = sum(each.cost for each in after.values() if each.cost is not None)
+    along = _coupled_layers(model, pruning)
     layers = [
-        _layer(x, after.get(x.name), paid, pruning, along.get(x.name, (x,)))
+        _layer(x, after.get(x.name), total_cost, pruning, along.get(x.name, (x,)))
         for x in model.layers
     ]
     layers.sort(key=lambda layer: layer.block)  # stable: kinds stay in their order
@@ -172,7 +172,7 @@ def _architecture(
     )
 
 
-def _going_along(
+def _coupled_layers(
     model: ModelSummary, pruning: PruningConfig
 ) -> dict[str, tuple[LayerSummary, ...]]:
     """The layers with which each one goes, itself among them; for layers of groups."""
@@ -189,7 +189,7 @@ def _going_along(
 def _layer(
     was: LayerSummary,
     after: _After | None,
-    paid: float,
+    total_cost: float,
     pruning: PruningConfig,
     along: tuple[LayerSummary, ...],
 ) -> Layer:
@@ -197,8 +197,8 @@ def _layer(
     if after is None:
         after = _After(before, removed=0, cost=None)
     share = None
-    if after.cost is not None and paid > 0:
-        share = after.cost / paid
+    if after.cost is not None and total_cost > 0:
+        share = after.cost / total_cost
     kind, kept, of = after.groups
     return Layer(
         name=was.name,
@@ -213,9 +213,9 @@ def _layer(
         groups=kind,
         groups_kept=kept,
         groups_of=of,
-        is_protected=any_is_meant((was,), pruning.protect),
-        stays=any_is_meant(along, pruning.protect),
-        least=least_share(pruning.keep_at_least, pruning.limits, along),
+        is_protected=any_matches((was,), pruning.protect),
+        stays=any_matches(along, pruning.protect),
+        least=min_kept_share(pruning.keep_at_least, pruning.limits, along),
     )
 
 
@@ -223,11 +223,11 @@ def _after_run(layer: LayerSparsity) -> _After:
     groups = ("", 0, 0)
     if layer.groups is not None:
         groups = (layer.groups.kind, layer.groups.kept, layer.groups.of)
-    goes_along = bool(layer.removed) and not layer.cost
+    is_coupled = bool(layer.removed) and not layer.cost
     return _After(
         Shape(layer.rows_kept, layer.columns_kept),
         layer.removed,
-        None if goes_along else layer.cost,
+        None if is_coupled else layer.cost,
         groups,
     )
 

@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surgeon_engine.api.config.layer_patterns import (
-    is_meant,
-    least_share,
+    matches,
+    min_kept_share,
 )
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.messages.diagnosis import DiagnosedUnit
-from surgeon_engine.api.planning.rounding import least_of
+from surgeon_engine.api.planning.rounding import ceil_share
 from surgeon_gui.state.diagnosis.costs import (
     Bins,
     Costs,
@@ -74,12 +74,12 @@ def rules_of(pruning: PruningConfig) -> Rules:
 
 def is_protected(unit: DiagnosedUnit, rules: Rules) -> bool:
     """Whether nothing of the unit may go."""
-    return any(is_meant(x, pattern) for x in unit.layers for pattern in rules.protect)
+    return any(matches(x, pattern) for x in unit.layers for pattern in rules.protect)
 
 
 def share_to_keep(unit: DiagnosedUnit, rules: Rules) -> float:
     """The share of its weights that has to stay."""
-    return least_share(rules.keep_at_least, rules.limits, unit.layers)
+    return min_kept_share(rules.keep_at_least, rules.limits, unit.layers)
 
 
 class Planner:
@@ -158,12 +158,12 @@ class _Merged:
 
 def _by_themselves(found: Removals, allowed: Ints) -> _Merged:
     everything, units = found.by_cost, len(allowed)
-    may_go = everything.place < allowed.astype(np.int32)[everything.owner]
+    is_removable = everything.place < allowed.astype(np.int32)[everything.owner]
     return _Merged(
-        cost=everything.cost[may_go],
-        total=everything.weights[may_go].cumsum(),
-        rise=everything.rise[may_go].cumsum(),
-        owner=everything.owner[may_go],
+        cost=everything.cost[is_removable],
+        total=everything.weights[is_removable].cumsum(),
+        rise=everything.rise[is_removable].cumsum(),
+        owner=everything.owner[is_removable],
         groups=units,
         group_of_unit=np.arange(units),
     )
@@ -206,11 +206,11 @@ def _allowed(costs: Costs, found: Removals, number: int, rules: Rules) -> int:
     if unit.group == "layer":
         start, end = found.start[number], found.start[number + 1]
         weights = unit.layers[0].weights
-        most = weights - least_of(weights, share)
+        most = weights - ceil_share(weights, share)
         so_far = found.weights_so_far[start:end]
         return int(np.searchsorted(so_far, most, side="right"))
     bundle = costs.diagnosed.bundle if unit.group == _NEURONS else 1
-    least = max(1, least_of(unit.candidates, share))
+    least = max(1, ceil_share(unit.candidates, share))
     stay = min(unit.candidates, -(-least // bundle) * bundle)
     return min(unit.entries, unit.candidates - stay)
 
@@ -276,5 +276,5 @@ def _weights_allowed(costs: Costs, found: Bins, number: int, rules: Rules) -> in
     if not share:
         return most
     atom = costs.diagnosed.atom
-    may_go = unit.candidates - least_of(unit.candidates, share)
-    return min(most, may_go // atom * atom)
+    is_removable = unit.candidates - ceil_share(unit.candidates, share)
+    return min(most, is_removable // atom * atom)

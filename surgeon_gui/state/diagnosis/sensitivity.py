@@ -21,7 +21,7 @@ from surgeon_gui.text import numbers
 from surgeon_gui.text.chart_values import Cell
 
 SHARES = (0.1, 0.3, 0.5)  # of a part, to choose from
-_LEAST_SHOWN = 0.00001  # growth of perplexity; what is less is shown as such
+_MIN_SHOWN = 0.00001  # growth of perplexity; what is less is shown as such
 
 
 def rises_of_first(costs: Costs, share: float) -> Floats:
@@ -127,8 +127,8 @@ def _growth(rise: float) -> str:
     growth = math.expm1(min(rise, 50.0))
     if growth <= 0:
         return "0"
-    if growth < _LEAST_SHOWN:
-        return f"<{numbers.percent(_LEAST_SHOWN, decimals=3)}"
+    if growth < _MIN_SHOWN:
+        return f"<{numbers.percent(_MIN_SHOWN, decimals=3)}"
     if growth >= 10:
         return f"\N{MULTIPLICATION SIGN}{min(1 + growth, 1e9):,.0f}"
     # Two figures: parts differ by orders of size.

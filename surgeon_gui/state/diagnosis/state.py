@@ -28,7 +28,7 @@ from surgeon_engine.api.planning.target_size import (
 )
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.diagnosis.costs import Costs
-from surgeon_gui.state.request import Inquiry
+from surgeon_gui.state.request import Request
 from surgeon_gui.state.run import RunState
 from surgeon_gui.text.labels import FIELDS
 
@@ -64,7 +64,7 @@ _PLANNED = (
     "widths",
 )
 _MILLION = 1_000_000
-_MOST_SHARE = 0.95  # that a config takes
+_MAX_SHARE = 0.95  # that a config takes
 # Where the bar of progress is when a stage begins; it never goes back.
 _BEGIN = {
     Stage.LOAD: 0.0,
@@ -118,9 +118,9 @@ class Phase(Enum):
     OUT_OF_DATE = "out_of_date"
 
 
-def phase_of(known: Known | None, inquiry: Inquiry, now: RunConfig) -> Phase:
+def phase_of(known: Known | None, request: Request, now: RunConfig) -> Phase:
     """How it stands with the diagnosis of a draft."""
-    if inquiry.is_open:
+    if request.is_open:
         return Phase.FIRST if known is None else Phase.AGAIN
     if known is None:
         return Phase.NONE
@@ -190,7 +190,7 @@ def with_share(config: RunConfig, model: ModelSummary, share: float) -> PruningC
     The target stays given in the way it was.
     """
     pruning = config.pruning
-    share = min(_MOST_SHARE, max(0.001, round(share, 3)))
+    share = min(_MAX_SHARE, max(0.001, round(share, 3)))
     plain = replace(pruning, target=Target.PRUNABLE_SHARE, sparsity=share)
     try:
         goal = goal_of(plain, model, file_dtype(config, model))
@@ -200,7 +200,7 @@ def with_share(config: RunConfig, model: ModelSummary, share: float) -> PruningC
         case Target.PRUNABLE_SHARE:
             return plain
         case Target.PARAMETER_SHARE:
-            whole = min(_MOST_SHARE, max(0.001, round(goal.parameter_share, 3)))
+            whole = min(_MAX_SHARE, max(0.001, round(goal.parameter_share, 3)))
             return replace(pruning, sparsity=whole)
         case Target.PARAMETERS:
             millions = round(goal.parameters / _MILLION, 6)
@@ -209,15 +209,15 @@ def with_share(config: RunConfig, model: ModelSummary, share: float) -> PruningC
             return replace(pruning, megabytes=round(goal.weight_bytes / _MILLION, 6))
 
 
-def progress_of(inquiry: Inquiry, before: float) -> float:
+def progress_of(request: Request, before: float) -> float:
     """How much of a diagnosis is done, from 0 to 1; never less than `before`."""
-    if not inquiry.is_open:
+    if not request.is_open:
         return 0.0
-    if inquiry.stage not in _BEGIN:
+    if request.stage not in _BEGIN:
         return before
-    begin = _BEGIN[inquiry.stage]
-    end = _ENDS[list(_BEGIN).index(inquiry.stage)]
-    fraction = min(1.0, inquiry.done / inquiry.total) if inquiry.total else 0.0
+    begin = _BEGIN[request.stage]
+    end = _ENDS[list(_BEGIN).index(request.stage)]
+    fraction = min(1.0, request.done / request.total) if request.total else 0.0
     return max(before, begin + fraction * (end - begin))
 
 

@@ -22,7 +22,7 @@ from surgeon_gui.text import numbers
 _LARGEST_LOSS = 20.0  # above it a perplexity says nothing
 
 
-def plan_in_words(known: Known, planner: Planner, plan: Plan | None) -> str:
+def describe_plan(known: Known, planner: Planner, plan: Plan | None) -> str:
     """What the target takes from where, and what that is predicted to cost."""
     if plan is None:
         return tr("The target of step 3 cannot be reached, so that nothing is planned.")

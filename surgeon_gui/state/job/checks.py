@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from surgeon_engine.api.config.layer_patterns import (
-    is_meant,
-    limit_in,
+    matches,
+    parse_limit,
 )
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.errors import (
@@ -22,12 +22,12 @@ from surgeon_engine.api.errors import (
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.model_info.header import own_path
 from surgeon_engine.api.model_info.source_names import DEMO
-from surgeon_engine.api.planning.limits import refuse_out_of_bounds
+from surgeon_engine.api.planning.limits import check_target_in_limits
 from surgeon_engine.api.planning.target_size import (
     file_dtype,
     goal_of,
 )
-from surgeon_engine.api.run_folder import refuse_occupied
+from surgeon_engine.api.run_folder import check_not_occupied
 from surgeon_gui.base import paths
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.app import (
@@ -39,9 +39,9 @@ from surgeon_gui.state.job import file_formats as file_forms
 from surgeon_gui.state.job import resource_text as fits
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.sources import resolver as given
-from surgeon_gui.text.choices import words_of
+from surgeon_gui.text.choices import choice_label
 
-_LEAST_WINDOWS = 4  # for a correction: one of 4 is held out
+_MIN_WINDOWS = 4  # for a correction: one of 4 is held out
 
 
 def problems(
@@ -86,7 +86,7 @@ def save_obstacle(state: AppState) -> str:
     reason = file_forms.disabled_others(state.run.exported).get(another.format, "")
     if reason:
         return tr("{label} is not possible. {reason}").format(
-            label=words_of(another.format)[0], reason=reason
+            label=choice_label(another.format)[0], reason=reason
         )
     return state.save_problem
 
@@ -105,7 +105,7 @@ def save_problem(state: AppState) -> str:
             destination=destination
         )
     source = state.run.config.model.source if state.run.config is not None else DEMO
-    what = _what_must_stay(destination, source)
+    what = _required_weights(destination, source)
     return tr("{what} Choose another folder.").format(what=what) if what else ""
 
 
@@ -124,7 +124,7 @@ def measure_obstacle(state: AppState) -> str:
     if state.run.status is not Status.FINISHED or exported is None:
         return tr("Only what a finished run has exported can be measured.")
     if not file_forms.is_measurable(exported):
-        label = words_of(exported.format)[0]
+        label = choice_label(exported.format)[0]
         return tr(
             "Only files for transformers can be measured here, not {label}."
         ).format(label=label)
@@ -149,7 +149,7 @@ def engine_obstacle(state: AppState) -> str:
         return tr("Speed is being measured.")
     if state.diagnosis.is_open:
         return tr("The model is being diagnosed.")
-    if state.engine is Engine.GONE:
+    if state.engine is Engine.UNAVAILABLE:
         return tr("There is no engine; close Surgeon and start it again.")
     return ""
 
@@ -199,17 +199,17 @@ def _target_problem(config: RunConfig, model: ModelSummary | None) -> str:
             "In Q8_0 files (step 5), rows whose length 32 does not divide stay in 16 "
             "bits: for a target of a size, set Width multiple to 32."
         )
-    has_few = config.calibration.windows < _LEAST_WINDOWS
+    has_few = config.calibration.windows < _MIN_WINDOWS
     has_few = has_few and not config.calibration.takes_whole_file
     if config.pruning.is_corrected and has_few:
         return tr(
             "The correction is judged by held-out windows: it needs "
             "{least} windows. Use as many, or set Correction to "
             "None."
-        ).format(least=_LEAST_WINDOWS)
+        ).format(least=_MIN_WINDOWS)
     try:
         goal = goal_of(config.pruning, model, file_dtype(config, model))
-        refuse_out_of_bounds(goal, config.pruning, model)
+        check_target_in_limits(goal, config.pruning, model)
     except (ConfigError, PruningError) as error:
         return f"{error.message} {error.hint}".strip()
     return ""
@@ -218,12 +218,12 @@ def _target_problem(config: RunConfig, model: ModelSummary | None) -> str:
 def _unknown_name(config: RunConfig, model: ModelSummary) -> str:
     """What is meant to be protected or limited and is not there; empty: nothing."""
     for pattern in config.pruning.protect:
-        if not any(is_meant(layer, pattern) for layer in model.layers):
+        if not any(matches(layer, pattern) for layer in model.layers):
             return tr(
                 "{pattern} under Protect is the name of no layer of this model."
             ).format(pattern=pattern)
-    for limit in map(limit_in, config.pruning.limits):
-        if not any(is_meant(layer, limit.pattern) for layer in model.layers):
+    for limit in map(parse_limit, config.pruning.limits):
+        if not any(matches(layer, limit.pattern) for layer in model.layers):
             return tr(
                 "{pattern} under Limits is the name of no layer of this model."
             ).format(pattern=limit.pattern)
@@ -235,12 +235,12 @@ def can_replace(config: RunConfig, run_parent: str) -> bool:
     folder = config.export.folder
     if config.export.replace or covers(config, paths.expanded(run_parent)):
         return False
-    if not folder or _what_must_stay(paths.expanded(folder), config.model.source):
+    if not folder or _required_weights(paths.expanded(folder), config.model.source):
         return False
     return paths.is_occupied(folder)
 
 
-def _what_must_stay(destination: Path, source: str) -> str:
+def _required_weights(destination: Path, source: str) -> str:
     """What is at a destination, or below it, that nobody can mean to replace."""
     path = own_path(source)
     if path is not None and paths.expanded(str(path)).is_relative_to(destination):
@@ -262,11 +262,11 @@ def _export_problem(
         return tr("{folder} is where the folders of runs go, or holds it.").format(
             folder=folder
         )
-    if what := _what_must_stay(paths.expanded(folder), config.model.source):
+    if what := _required_weights(paths.expanded(folder), config.model.source):
         return tr("{what} Choose another folder.").format(what=what)
     try:
         if not config.export.replace or not paths.is_folder(folder):
-            refuse_occupied(paths.expanded(folder), ExportError)
+            check_not_occupied(paths.expanded(folder), ExportError)
     except ExportError as error:
         return str(error)
     except OSError as error:

@@ -12,7 +12,7 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.planning.resource_check import differences
 
 _ONE_GESTURE = 0.8  # seconds within which edits of the same settings are one
-_MOST = 200  # drafts that are remembered
+_MAX_UNDO = 200  # drafts that are remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Drafts:
         goes_on = edited == self.edited and now - self.at < _ONE_GESTURE
         if goes_on and edited and self.past and not self.future:
             return replace(self, at=now)
-        return Drafts((*self.past, before)[-_MOST:], (), edited, now)
+        return Drafts((*self.past, before)[-_MAX_UNDO:], (), edited, now)
 
     def undone(self, draft: Draft) -> tuple[Draft, Drafts]:
         """The draft before `draft`, and what is remembered there."""

@@ -25,9 +25,9 @@ from surgeon_engine.api.config.pruning import (
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.run import Exported
 from surgeon_engine.api.messages.sources import ModelSummary
-from surgeon_engine.api.planning.limits import some_stay_wide
+from surgeon_engine.api.planning.limits import some_keep_full_width
 from surgeon_gui.base.translation import tr
-from surgeon_gui.text.choices import words_of
+from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.labels import FIELDS
 
 # What is offered first once a run has been exported in some other form.
@@ -62,12 +62,12 @@ def _disabled_by_structure(
         )
         return dict.fromkeys((Format.STOCK, Format.GGUF, Format.ONNX), reason)
     if not pruning.has_same_widths:
-        ours, same = FIELDS["pruning.widths"].label, words_of(Widths.SAME)[0]
+        ours, same = FIELDS["pruning.widths"].label, choice_label(Widths.SAME)[0]
         reason = tr(
             "Layers get different widths unless {ours} (step 3) is “{same}”."
         ).format(ours=ours, same=same)
         return {Format.STOCK: reason}
-    if model is not None and some_stay_wide(pruning, model):
+    if model is not None and some_keep_full_width(pruning, model):
         reason = tr(
             "Layers get different widths where some of a kind are protected (step 3) "
             "and others are not."
@@ -88,7 +88,7 @@ def disabled_others(exported: Exported) -> dict[Format, str]:
 def disabled_dtypes(wanted: Format) -> dict[FileDtype, str]:
     """The number formats that a form of file does not hold, and why."""
     held = DESCRIPTIONS[wanted].dtypes
-    reason = tr("{label} does not hold it.").format(label=words_of(wanted)[0])
+    reason = tr("{label} does not hold it.").format(label=choice_label(wanted)[0])
     return {dtype: reason for dtype in FileDtype if dtype not in held}
 
 
@@ -121,7 +121,7 @@ def impossible(config: RunConfig, model: ModelSummary | None) -> str:
     reason = disabled_formats(config.pruning, model).get(config.export.format, "")
     if not reason:
         return ""
-    label = words_of(config.export.format)[0]
+    label = choice_label(config.export.format)[0]
     return tr("{label} is not possible for this target. {reason}").format(
         label=label, reason=reason
     )

@@ -73,7 +73,7 @@ def new_preset(
     title = " ".join(title.split())[:_LONGEST]
     if not title:
         raise ConfigError(tr("A preset needs a name."))
-    _refuse_taken(title, others)
+    _check_name_free(title, others)
     about = _ABOUT.format(title=title)
     return preset_of(_name(title, others, folder), title, about, config)
 
@@ -84,7 +84,7 @@ def added(preset: Preset, others: list[Preset], folder: Path) -> Preset:
     Raises:
         ConfigError: another preset has its title.
     """
-    _refuse_taken(preset.title, others)
+    _check_name_free(preset.title, others)
     return replace(preset, name=_name(preset.title, others, folder))
 
 
@@ -103,7 +103,7 @@ def path_of(preset: Preset, folder: Path) -> Path:
     return folder / f"{preset.name}{_ENDING}"
 
 
-def _refuse_taken(title: str, others: list[Preset]) -> None:
+def _check_name_free(title: str, others: list[Preset]) -> None:
     taken = {preset.title.casefold() for preset in (*presets(), *others)}
     if title.casefold() in taken:
         raise ConfigError(

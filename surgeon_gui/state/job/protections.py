@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from surgeon_engine.api.config.layer_patterns import (
     NamedLayer,
-    any_is_meant,
+    any_matches,
 )
 
 Layers = Sequence[NamedLayer]
@@ -24,7 +24,7 @@ def block_pattern(block: int) -> str:
 def protected(patterns: Iterable[str], layers: Layers) -> frozenset[str]:
     """The names of the layers that are covered by some pattern."""
     patterns = tuple(patterns)
-    return frozenset(layer.name for layer in layers if any_is_meant((layer,), patterns))
+    return frozenset(layer.name for layer in layers if any_matches((layer,), patterns))
 
 
 def with_choice(

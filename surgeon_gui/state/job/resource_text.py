@@ -9,13 +9,13 @@ from typing import Any
 
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.planning.resource_check import (
+    AdjustedConfig,
     Change,
-    Fit,
-    Fitted,
     Light,
     Need,
     Resource,
-    fit_of,
+    ResourceCheck,
+    check_resources,
     settings_that_fit,
 )
 from surgeon_gui.base import paths
@@ -25,7 +25,7 @@ from surgeon_gui.state.app import (
     Step,
 )
 from surgeon_gui.text import numbers
-from surgeon_gui.text.choices import words_of
+from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.labels import FIELDS
 
 LIGHTS = {
@@ -42,15 +42,15 @@ NAMES = {
 }
 
 
-def fit_of_draft(state: AppState) -> Fit | None:
+def fit_of_draft(state: AppState) -> ResourceCheck | None:
     """How the draft fits the machine; None while model or machine are not known."""
     if state.model is None or state.machine is None or Step.TARGET in state.refused:
         return None
     free = free_disk(state.config, state.run_parent)
-    return fit_of(state.config, state.model, state.machine, free)
+    return check_resources(state.config, state.model, state.machine, free)
 
 
-def draft_that_fits(state: AppState) -> Fitted | None:
+def draft_that_fits(state: AppState) -> AdjustedConfig | None:
     """The draft with settings that fit; None: nothing fits, or it is not known."""
     if state.model is None or state.machine is None:
         return None
@@ -68,7 +68,7 @@ def free_disk(config: RunConfig, run_parent: str) -> int | None:
     return min(free, default=None)
 
 
-def obstacle(fit: Fit | None) -> str:
+def obstacle(fit: ResourceCheck | None) -> str:
     """Why a run that cannot fit is not started, with the numbers; or nothing."""
     if fit is None or fit.room is not Light.RED:
         return ""
@@ -83,7 +83,7 @@ def obstacle(fit: Fit | None) -> str:
     )
 
 
-def in_brief(fit: Fit | None) -> str:
+def in_brief(fit: ResourceCheck | None) -> str:
     """What a run needs, in a sentence for the plan; or nothing."""
     if fit is None:
         return ""
@@ -119,7 +119,7 @@ def word(need: Need) -> str:
     return LIGHTS[need.light]
 
 
-def changed(fitted: Fitted | None) -> str:
+def changed(fitted: AdjustedConfig | None) -> str:
     """What was changed to make a run fit, in a sentence."""
     if fitted is None:
         return tr(
@@ -148,6 +148,6 @@ def _change(change: Change) -> str:
 
 def _value(value: Any) -> str:
     try:
-        return words_of(value)[0]
+        return choice_label(value)[0]
     except KeyError:
         return str(value)

@@ -17,7 +17,7 @@ from surgeon_engine.api.model_info.source_names import is_hub_source
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.sources.resolver import has_columns
 from surgeon_gui.text import numbers
-from surgeon_gui.text.choices import words_of
+from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.field_text import FieldText
 from surgeon_gui.text.labels import (
     FIELDS,
@@ -70,7 +70,7 @@ def settings(config: RunConfig) -> tuple[Setting, ...]:
                 continue
             if not _is_of_text(name, config.calibration):
                 continue
-            value = _in_words(name, getattr(held, field.name), FIELDS[name])
+            value = _format_value(name, getattr(held, field.name), FIELDS[name])
             found.append(Setting(name, _PARTS[part.name], FIELDS[name].label, value))
     return tuple(found)
 
@@ -95,9 +95,9 @@ def _is_of_text(name: str, calibration: CalibrationConfig) -> bool:
     return name not in _OF_DATASETS or any(map(is_hub_source, texts))
 
 
-def _in_words(name: str, value: Any, words: FieldText) -> str:
+def _format_value(name: str, value: Any, words: FieldText) -> str:
     if isinstance(value, Enum):
-        return words_of(value)[0]
+        return choice_label(value)[0]
     if not value and (name in _EMPTY or words.least):
         return _EMPTY.get(name, words.least)
     if isinstance(value, tuple):

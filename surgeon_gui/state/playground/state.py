@@ -31,19 +31,19 @@ from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_gui.base import paths
 from surgeon_gui.base.translation import tr
-from surgeon_gui.state import request as inquiry
+from surgeon_gui.state import request as request
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job.checks import engine_obstacle
 from surgeon_gui.state.request import (
-    Inquiry,
-    answered,
+    Request,
+    with_response,
 )
 from surgeon_gui.state.run import (
     RunState,
     Status,
 )
 
-MOST_DIFFERENT = 12  # tokens in the list of those that differ most
+MAX_DIFFERENCES = 12  # tokens in the list of those that differ most
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class PlaygroundState:
     prompt: str = ""
     settings: GenerationSettings = field(default_factory=GenerationSettings)
     own: Models = Models()  # chosen by the user in place of the run's
-    question: Inquiry[Generated] = Inquiry()
+    question: Request[Generated] = Request()
     is_stopping: bool = False  # the texts are to end where they are
     asked_prompt: str = ""  # of the texts that are shown
     asked: Models = Models()
@@ -108,7 +108,7 @@ def asked(
     return replace(
         state,
         settings=replace(state.settings, dtype=dtype, device=device),
-        question=Inquiry(request),
+        question=Request(request),
         is_stopping=False,
         asked_prompt=state.prompt + "\n\n" * state.settings.as_chat,
         asked=models,
@@ -123,12 +123,12 @@ def apply(state: PlaygroundState, envelope: Envelope) -> PlaygroundState:
     if envelope.run != state.question.request or not state.question.is_open:
         return state
     state = _with_text(state, envelope.event)
-    return replace(state, question=answered(state.question, envelope.event))
+    return replace(state, question=with_response(state.question, envelope.event))
 
 
 def cancelling(state: PlaygroundState) -> PlaygroundState:
     """The state after the end was asked for."""
-    return replace(state, question=inquiry.cancelling(state.question))
+    return replace(state, question=request.cancelling(state.question))
 
 
 def with_model(
@@ -149,7 +149,7 @@ def without_others(state: PlaygroundState, app: AppState) -> PlaygroundState:
     is_coming = state.question.is_open or not models.pruned
     if is_coming or models == state.asked or not (state.original or state.pruned):
         return state
-    return replace(state, question=Inquiry(), original=(), pruned=())
+    return replace(state, question=Request(), original=(), pruned=())
 
 
 def models_of(state: PlaygroundState, app: AppState) -> Models:
@@ -203,7 +203,7 @@ def ranking(state: PlaygroundState) -> tuple[Place, ...]:
         for nats, place in found
         if nats > 0 and (place.side is Side.ORIGINAL or place.index >= shared)
     ]
-    return tuple(places[:MOST_DIFFERENT])
+    return tuple(places[:MAX_DIFFERENCES])
 
 
 def comparisons(tokens: Sequence[Token]) -> list[Disagreement]:

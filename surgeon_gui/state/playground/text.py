@@ -77,9 +77,9 @@ def written_line(state: PlaygroundState, side: Side, answer: Generated | None) -
     """The line below a text: how long, how fast, how much memory, why it ends."""
     if answer is None:
         count = len(state.tokens(side))
-        return tokens_in_words(count) if count else ""
+        return describe_tokens(count) if count else ""
     written = answer.original if side is Side.ORIGINAL else answer.pruned
-    parts = [tokens_in_words(written.tokens)]
+    parts = [describe_tokens(written.tokens)]
     if written.tokens_per_second is not None:
         speed = _rate(written.tokens_per_second)
         parts.append(tr("{rate} tokens/s").format(rate=speed))
@@ -104,7 +104,7 @@ def written_tip(answer: Generated | None) -> str:
             how,
             tr("{device}. Prompt: {tokens}, read in {ours} and {theirs}.").format(
                 device=answer.device,
-                tokens=tokens_in_words(answer.original.prompt_tokens),
+                tokens=describe_tokens(answer.original.prompt_tokens),
                 ours=_brief(answer.original.prompt_seconds),
                 theirs=_brief(answer.pruned.prompt_seconds),
             ),
@@ -183,7 +183,7 @@ def text_of(state: PlaygroundState, side: Side) -> str:
     return state.asked_prompt + "".join(x.piece for x in state.tokens(side))
 
 
-def tokens_in_words(count: int) -> str:
+def describe_tokens(count: int) -> str:
     """A number of tokens."""
     return ntr("{n} token", "{n} tokens", count).format(n=f"{count:,}")
 

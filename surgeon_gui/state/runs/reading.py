@@ -33,7 +33,7 @@ LONGEST_NAME = 120  # characters
 _PROGRESS = b'"type":"Progressed"'  # most lines of a log; they leave no figures
 
 
-class Standing(Enum):
+class RunOutcome(Enum):
     """What has become of a run."""
 
     UNDER_WAY = "under_way"
@@ -46,10 +46,10 @@ class Standing(Enum):
 
 
 _STANDINGS = {
-    Status.FINISHED: Standing.FINISHED,
-    Status.FAILED: Standing.FAILED,
-    Status.CANCELLED: Standing.CANCELLED,
-    Status.INTERRUPTED: Standing.INTERRUPTED,
+    Status.FINISHED: RunOutcome.FINISHED,
+    Status.FAILED: RunOutcome.FAILED,
+    Status.CANCELLED: RunOutcome.CANCELLED,
+    Status.INTERRUPTED: RunOutcome.INTERRUPTED,
 }
 
 _Stamp = tuple[tuple[int, int], ...]  # time of change and size of each file
@@ -64,7 +64,7 @@ class RunRecord:
     """One run in a list: what its folder says in brief."""
 
     folder: str
-    standing: Standing
+    standing: RunOutcome
     name: str = ""  # the user's own; empty: none was given
     problem: str = ""  # why it is damaged or has failed
     config: RunConfig | None = None
@@ -123,7 +123,7 @@ def read_record(folder: Path) -> RunRecord:
         began = stamp[0][0] / 1e9
         return RunRecord(
             str(folder),
-            Standing.DAMAGED,
+            RunOutcome.DAMAGED,
             name,
             problem=str(error),
             began=began,
@@ -191,11 +191,11 @@ def tidy_name(name: str) -> str:
     return " ".join(name.split())[:LONGEST_NAME].strip()
 
 
-def standing_of(run: RunState) -> Standing:
+def outcome_of(run: RunState) -> RunOutcome:
     """What has become of a run."""
     if run.result is not None and run.result.stopped_early:
-        return Standing.STOPPED
-    return _STANDINGS.get(run.status, Standing.UNDER_WAY)
+        return RunOutcome.STOPPED
+    return _STANDINGS.get(run.status, RunOutcome.UNDER_WAY)
 
 
 def _log(path: Path, with_progress: bool) -> Iterator[Envelope]:
@@ -232,7 +232,7 @@ def _in_brief(state: RunState) -> RunRecord:
     last = state.history[-1] if state.history else None
     return RunRecord(
         folder=state.folder,
-        standing=standing_of(state),
+        standing=outcome_of(state),
         problem=state.error.message if state.error is not None else "",
         config=state.config,
         parameters_before=state.model.parameters if state.model is not None else 0,
@@ -249,7 +249,7 @@ def _in_brief(state: RunState) -> RunRecord:
 
 def _still_holds(record: RunRecord, folder: Path) -> bool:
     # A process can die without a trace in the folder.
-    is_settled = record.standing is not Standing.UNDER_WAY
+    is_settled = record.standing is not RunOutcome.UNDER_WAY
     return is_settled and record.stamp == _stamp(folder)
 
 

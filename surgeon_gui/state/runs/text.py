@@ -8,29 +8,29 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from surgeon_gui.state.runs.reading import (RunRecord, Standing,)
+from surgeon_gui.state.runs.reading import (RunRecord, RunOutcome,)
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.job import plan_text as plans
 from surgeon_gui.text import numbers
-from surgeon_gui.text.choices import (CHOICES, words_of,)
+from surgeon_gui.text.choices import (CHOICES, choice_label,)
 from surgeon_gui.text.labels import source_name
 
 NOTHING = "\N{EN DASH}"
 _ARROW = "\N{RIGHTWARDS ARROW}"
 
-STANDINGS = {
-    Standing.UNDER_WAY: tr("Under way"),
-    Standing.FINISHED: tr("Finished"),
-    Standing.STOPPED: tr("Stopped early"),
-    Standing.FAILED: tr("Failed"),
-    Standing.CANCELLED: tr("Cancelled"),
-    Standing.INTERRUPTED: tr("Interrupted"),
-    Standing.DAMAGED: tr("Damaged"),
+OUTCOMES = {
+    RunOutcome.UNDER_WAY: tr("Under way"),
+    RunOutcome.FINISHED: tr("Finished"),
+    RunOutcome.STOPPED: tr("Stopped early"),
+    RunOutcome.FAILED: tr("Failed"),
+    RunOutcome.CANCELLED: tr("Cancelled"),
+    RunOutcome.INTERRUPTED: tr("Interrupted"),
+    RunOutcome.DAMAGED: tr("Damaged"),
 }
 ABOUT_STANDINGS = {
-    Standing.INTERRUPTED: tr("It has begun and not ended, and its process is gone."),
-    Standing.STOPPED: tr("It was stopped after a shot, and what it had was kept."),
-    Standing.UNDER_WAY: tr("Its process is at work."),
+    RunOutcome.INTERRUPTED: tr("It has begun and not ended, and its process is gone."),
+    RunOutcome.STOPPED: tr("It was stopped after a shot, and what it had was kept."),
+    RunOutcome.UNDER_WAY: tr("Its process is at work."),
 }
 
 
@@ -51,7 +51,7 @@ def distinct_titles(records: Iterable[RunRecord]) -> dict[str, str]:
     they began.
     """
     called = {record: title(record) for record in records}
-    for tell_apart in (_what_went, _moment):
+    for tell_apart in (_removed_parts, _moment):
         alike: dict[str, set[str]] = {}
         for record, words in called.items():
             alike.setdefault(words, set()).add(tell_apart(record))
@@ -106,7 +106,7 @@ def date(record: RunRecord) -> str:
     return f"{datetime.fromtimestamp(record.began):%Y-%m-%d %H:%M}"
 
 
-def _what_went(record: RunRecord) -> str:
+def _removed_parts(record: RunRecord) -> str:
     return plans.structure_inside(record.config.pruning) if record.config else NOTHING
 
 
@@ -121,7 +121,7 @@ def duration(record: RunRecord) -> str:
 
 def standing(record: RunRecord) -> str:
     """What has become of it, in one or two words."""
-    return STANDINGS[record.standing]
+    return OUTCOMES[record.standing]
 
 
 def about_standing(record: RunRecord) -> str:
@@ -151,7 +151,7 @@ def facts(record: RunRecord) -> tuple[tuple[str, str], ...]:
         )
         found.append((tr("Parameters left"), words))
     if record.format is not None:
-        found.append((tr("Exported as"), words_of(record.format)[0]))
+        found.append((tr("Exported as"), choice_label(record.format)[0]))
     began = date(record)
     if record.seconds:
         began = tr("{date}, took {time}").format(date=began, time=duration(record))

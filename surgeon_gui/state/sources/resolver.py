@@ -14,7 +14,7 @@ from surgeon_engine.api.model_info.source_names import (
     SCHEME,
     hub_name,
     is_hub_source,
-    understood,
+    parse_hub_source,
 )
 from surgeon_gui.base import paths
 from surgeon_gui.base.translation import tr
@@ -23,18 +23,18 @@ _TABLES = (".jsonl", ".csv", ".parquet")
 TEXT_ENDINGS = (".txt", *_TABLES, ".npy")
 
 
-def meant_model(typed: str) -> str:
+def resolve_model(typed: str) -> str:
     """The model that was typed: what is on the disk comes before what is on the Hub."""
     if typed == DEMO or paths.exists(typed):
         return typed
-    return understood(typed) or typed
+    return parse_hub_source(typed) or typed
 
 
-def meant_text(typed: str) -> str:
+def resolve_text(typed: str) -> str:
     """The text that was typed, as with a model; on the Hub it is a data set."""
     if typed in ("", BUILTIN_TEXT) or paths.exists(typed):
         return typed
-    name = hub_name(understood(typed, is_dataset=True))
+    name = hub_name(parse_hub_source(typed, is_dataset=True))
     if name is None:
         return typed.removeprefix(SCHEME)
     return str(replace(name, is_dataset=True))
@@ -66,7 +66,7 @@ def model_problem(source: str) -> str:
             "organisation/name."
         ).format(source=source)
     if name is not None and name.snapshot is None:
-        return tr("{name} has not been downloaded yet.").format(name=name.spoken)
+        return tr("{name} has not been downloaded yet.").format(name=name.display_name)
     if name is None and source != DEMO and not paths.exists(source):
         return tr("There is nothing at {source}.").format(source=source)
     return ""

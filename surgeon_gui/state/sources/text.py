@@ -21,7 +21,7 @@ from surgeon_gui.state.sources.samples import (
     SMOLLM2,
 )
 from surgeon_gui.text import numbers
-from surgeon_gui.text.choices import words_of
+from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.labels import source_name
 
 Rows = tuple[tuple[str, str], ...]
@@ -61,13 +61,13 @@ def inspected_facts(model: ModelSummary, facts: ModelFacts | None = None) -> Row
         (tr("Number format"), dtype or tr("quantised; pruned as plain numbers")),
         (tr("Size on disk"), numbers.size(model.file_bytes)),
     ]
-    can = [words_of(s.structure)[0] for s in model.structures if s.supported]
+    can = [choice_label(s.structure)[0] for s in model.structures if s.supported]
     if can:
         rows.append((tr("Can lose"), ", ".join(can)))
     rows += [
         (
             tr("Cannot lose"),
-            f"{words_of(s.structure)[0]}: {s.reason}",
+            f"{choice_label(s.structure)[0]}: {s.reason}",
         )
         for s in model.structures
         if not s.supported

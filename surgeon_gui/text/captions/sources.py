@@ -5,7 +5,7 @@ from __future__ import annotations
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.captions.caption import Caption
 
-MOST_SHOWN = 4  # recent models, before one is chosen
+MAX_RECENT_SHOWN = 4  # recent models, before one is chosen
 
 CAPTIONS = {
     "empty_sample_button": Caption(
@@ -26,7 +26,7 @@ CAPTIONS = {
         f"empty_recent_button_{number}": Caption(
             tr("Recent model"), tr("Choose a model that was opened before.")
         )
-        for number in range(1, MOST_SHOWN + 1)
+        for number in range(1, MAX_RECENT_SHOWN + 1)
     },
     "download_button": Caption(
         tr("Download"), tr("Fetch what is needed of the model from the Hub.")

@@ -13,7 +13,7 @@ from surgeon_gui.views.architecture.block_picture import BlockPicture
 from surgeon_gui.widgets.charts.chart_card import ChartCard
 from surgeon_gui.widgets.scrolling import scrolling
 
-_LEAST_WIDTH = 480  # pixels, of a picture that is saved
+_MIN_WIDTH = 480  # pixels, of a picture that is saved
 
 
 class BlockCard(ChartCard):
@@ -43,7 +43,7 @@ class BlockCard(ChartCard):
             return
         whole = BlockCard(scrolls=False)
         whole.show_blocks(self._blocks, "")
-        whole.resize(max(_LEAST_WIDTH, self.width()), whole.sizeHint().height())
+        whole.resize(max(_MIN_WIDTH, self.width()), whole.sizeHint().height())
         try:
             whole.grab()  # lays it out, as nobody has seen it
             whole.save_picture(path)

@@ -16,7 +16,7 @@ from surgeon_gui.state.architecture.state import (
 )
 from surgeon_gui.text import numbers
 
-_LEAST_BAR, _MOST_BAR = 14, 30  # pixels high, a bar of a block
+_MIN_BAR, _MAX_BAR = 14, 30  # pixels high, a bar of a block
 _APART = 4  # pixels between bars
 _NARROW = 1.0  # pixels between the layers of a bar
 
@@ -38,12 +38,12 @@ class BlockPicture(QWidget):
         if (tuple(blocks), selected) == (self._blocks, self._selected):
             return
         self._blocks, self._selected = tuple(blocks), selected
-        self.setMinimumHeight(len(self._blocks) * (_LEAST_BAR + _APART))
+        self.setMinimumHeight(len(self._blocks) * (_MIN_BAR + _APART))
         self.update()
 
     def sizeHint(self) -> QSize:
         """Bars that can be read."""
-        return QSize(220, len(self._blocks) * (_MOST_BAR + _APART))
+        return QSize(220, len(self._blocks) * (_MAX_BAR + _APART))
 
     def paintEvent(self, event: QPaintEvent) -> None:
         """Draw all bars."""
@@ -103,7 +103,7 @@ class BlockPicture(QWidget):
     def _bar(self, number: int) -> QRectF:
         count = max(1, len(self._blocks))
         left = self.fontMetrics().horizontalAdvance("000") + GAP
-        pitch = min(_MOST_BAR + _APART, self.height() / count)
+        pitch = min(_MAX_BAR + _APART, self.height() / count)
         height = max(2.0, pitch - _APART)
         widest = max((block.weights for block in self._blocks), default=1)
         room = self.width() - left - 2

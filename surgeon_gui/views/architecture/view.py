@@ -18,7 +18,7 @@ from PySide6.QtWidgets import (
 
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
-from surgeon_gui.controllers.architecture import Architect
+from surgeon_gui.controllers.architecture import ArchitectureController
 from surgeon_gui.state.architecture.state import (
     Block,
     Layer,
@@ -33,11 +33,11 @@ from surgeon_gui.views.architecture.block_card import (
 from surgeon_gui.views.steps.page import row_of
 from surgeon_gui.widgets.controls import (
     button,
-    calm,
     card,
     choice_box,
     described,
     heading,
+    ignore_wheel,
     text_label,
 )
 
@@ -54,11 +54,11 @@ _HALF = 0.5
 
 
 class ArchitectureView(QWidget):
-    """Draws an `Architect`."""
+    """Draws an `ArchitectureController`."""
 
     save_failed = Signal(str)
 
-    def __init__(self, architect: Architect) -> None:
+    def __init__(self, architect: ArchitectureController) -> None:
         super().__init__()
         self.setObjectName("architecture_view")
         self._architect = architect
@@ -79,7 +79,7 @@ class ArchitectureView(QWidget):
         self._reasons.setObjectName("architecture_reasons")
         self._protect = button("protect_layer_button")
         self._protect.clicked.connect(architect.toggle_protection)
-        self._share = described(calm(QSpinBox()), "limit_layer_spin")
+        self._share = described(ignore_wheel(QSpinBox()), "limit_layer_spin")
         self._share.setRange(0, 100)
         self._share.setSingleStep(5)
         self._share.setSuffix(" %")

@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QBoxLayout, QHBoxLayout, QVBoxLayout, QWidget
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.comparison import (
-    LEAST_RUNS,
+    MIN_RUNS,
     Compared,
     differences,
     figures,
@@ -30,7 +30,7 @@ from surgeon_gui.widgets.controls import (
     text_label,
 )
 
-_LEAST_CHART = 300  # pixels; in a lower window the view scrolls
+_MIN_CHART = 300  # pixels; in a lower window the view scrolls
 _NARROWEST = 280  # pixels; a chart in a column of its own has more
 _BESIDE = 980  # pixels from which on there is room for two charts side by side
 _TITLE_SCALE = 1.25
@@ -81,7 +81,7 @@ class CompareView(QWidget):
 
     def show_runs(self, runs: tuple[Compared, ...]) -> None:
         """Put these runs side by side."""
-        is_enough = len(runs) >= LEAST_RUNS
+        is_enough = len(runs) >= MIN_RUNS
         self._content.setVisible(is_enough)
         self._invitation.setVisible(not is_enough)
         self._note.setText(_invitation(runs))
@@ -132,7 +132,7 @@ class CompareView(QWidget):
         self._charts_row = QBoxLayout(QBoxLayout.Direction.LeftToRight)
         self._charts_row.setSpacing(GAP)
         for chart in (self._curves, self._sizes):
-            chart.setMinimumSize(_NARROWEST, _LEAST_CHART)
+            chart.setMinimumSize(_NARROWEST, _MIN_CHART)
             self._charts_row.addWidget(chart, 1)
         column.addLayout(self._charts_row, 1)
         for table in (self._figures, self._settings):

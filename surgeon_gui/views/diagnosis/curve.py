@@ -25,11 +25,11 @@ from surgeon_gui.widgets.controls import text_label
 _LEFT_AXIS = 68  # pixels, as in the other charts
 _DOT = 9
 _DASHES = (6, 4)
-_MOST_GROWTH = math.log(20)  # of perplexity; what is beyond is out of sight
-_LEAST_GROWTH = 0.25
+_MAX_GROWTH = math.log(20)  # of perplexity; what is beyond is out of sight
+_MIN_GROWTH = 0.25
 _ROOM = 0.06  # of the height, above and below
 _TICKS = (1, 1.5, 2, 3, 5, 7)  # of perplexity, in each decade
-_MOST_TICKS = 6  # more would touch each other where the chart is low
+_MAX_TICKS = 6  # more would touch each other where the chart is low
 _LABEL = {"position": 0.92, "movable": False}
 _BASE_ANCHORS = [(1.0, 1.0), (1.0, 1.0)]
 
@@ -164,10 +164,10 @@ class QualityCurve(ChartCard):
 
     def _fit_axes(self, shown: Prediction) -> None:
         last = float(shown.shares[-1])
-        ceiling = shown.baseline + _MOST_GROWTH
+        ceiling = shown.baseline + _MAX_GROWTH
         tops = [math.log(p.perplexity) for p in shown.points if p.perplexity > 0]
         top = max([min(float(shown.losses[-1]), ceiling), *tops])
-        top = min(max(top, shown.baseline + _LEAST_GROWTH), ceiling)
+        top = min(max(top, shown.baseline + _MIN_GROWTH), ceiling)
         lows = [shown.baseline, *tops]
         room = _ROOM * (top - min(lows))
         low, high = min(lows) - room, top + room
@@ -224,7 +224,7 @@ def _perplexity_ticks(low: float, high: float) -> list[tuple[float, str]]:
     ticks: list[tuple[float, str]] = []
     for value in values:
         place = math.log(value)
-        far = not ticks or place - ticks[-1][0] >= (high - low) / _MOST_TICKS
+        far = not ticks or place - ticks[-1][0] >= (high - low) / _MAX_TICKS
         if low <= place <= high and far:
             ticks.append((place, f"{value:g}"))
     return ticks

@@ -20,7 +20,7 @@ from surgeon_gui.state.diagnosis.state import (
     Known,
     Phase,
 )
-from surgeon_gui.state.diagnosis.text import plan_in_words
+from surgeon_gui.state.diagnosis.text import describe_plan
 from surgeon_gui.text import numbers
 from surgeon_gui.views.diagnosis.curve import (
     Prediction,
@@ -45,7 +45,7 @@ _SENSITIVITY = tr("Sensitivity: perplexity if so much of one part goes")
 _ORDER = tr("Sensitivity: what so much of one part costs")
 _POINTS = 240  # of the curve: more than it is wide in most windows
 _MAP_ROOM = Room(width=200, row=18, between_lines=2)
-_LEAST_CHART = 200  # pixels; in a lower window the view scrolls
+_MIN_CHART = 200  # pixels; in a lower window the view scrolls
 
 
 class MapCard(HeatMapCard):
@@ -104,7 +104,7 @@ class DiagnosisView(QWidget):
         )
         for chart in (self._curve, self._sensitivity, self._planned):
             chart.save_failed.connect(self.save_failed)
-            chart.setMinimumHeight(_LEAST_CHART)
+            chart.setMinimumHeight(_MIN_CHART)
         for maps in (self._sensitivity, self._planned):
             maps.map.clicked.connect(self.part_chosen)
         self._lay_out()
@@ -144,14 +144,14 @@ class DiagnosisView(QWidget):
         show_problem(self._stale, diagnosis.headline if is_stale else "")
         self._button.setEnabled(not obstacle)
         self._button.setToolTip(obstacle or self._button.accessibleDescription())
-        self._progress.show_inquiry(diagnosis.session.state.diagnosis)
+        self._progress.show_request(diagnosis.session.state.diagnosis)
         self._progress.show_share(diagnosis.progress)
         known, planner = diagnosis.known, diagnosis.planner
         if known is None or planner is None:
             self._plan.hide()
             return
         plan = diagnosis.plan
-        words = plan_in_words(known, planner, plan)
+        words = describe_plan(known, planner, plan)
         self._plan.setText(words)
         self._plan.setVisible(bool(words))
         self._draw_curve(known)

@@ -24,10 +24,10 @@ from surgeon_gui.views.live.run_charts import (
 from surgeon_gui.widgets.charts.chart_card import ChartCard
 from surgeon_gui.widgets.controls import explained
 
-_LEAST_CHART = 210  # pixels; in a lower window the view scrolls
+_MIN_CHART = 210  # pixels; in a lower window the view scrolls
 _WIDE = 1260  # from here on there is room for three charts beside each other
 _NARROW = 690  # below it two would be cut
-_LEAST_WIDTH = 360
+_MIN_WIDTH = 360
 _FIRST_ROW = 2  # of the charts, below the figures and a line of words
 
 
@@ -55,7 +55,7 @@ class LiveView(QWidget):
         for name, chart in self._charts.items():
             chart.explain(MEANINGS[name])
             chart.save_failed.connect(self.save_failed)
-            chart.setMinimumHeight(max(_LEAST_CHART, chart.minimumHeight()))
+            chart.setMinimumHeight(max(_MIN_CHART, chart.minimumHeight()))
         self._columns = 0
         self._grid = QGridLayout(self)
         self._grid.setContentsMargins(0, 0, 0, 0)
@@ -93,7 +93,7 @@ class LiveView(QWidget):
 
     def minimumSizeHint(self) -> QSize:
         """As narrow as one chart is, however many are beside each other now."""
-        return QSize(_LEAST_WIDTH, super().minimumSizeHint().height())
+        return QSize(_MIN_WIDTH, super().minimumSizeHint().height())
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Put as many charts beside each other as can be read."""

@@ -24,7 +24,7 @@ from surgeon_gui.widgets.controls import (
     card,
     described,
     heading,
-    lower_to,
+    set_min_height,
 )
 
 _PLACE = Qt.ItemDataRole.UserRole
@@ -42,7 +42,7 @@ class Differences(QWidget):
         self._list.setFrameShape(QListWidget.Shape.NoFrame)
         self._list.setUniformItemSizes(True)
         lines = self.fontMetrics().height() * _LINES + 2 * GAP
-        lower_to(self._list, lines)
+        set_min_height(self._list, lines)
         self._list.itemClicked.connect(self._on_chosen)
         self._list.itemActivated.connect(self._on_chosen)
         self._shown: list[str] = []

@@ -27,7 +27,7 @@ from surgeon_gui.widgets.controls import (
     button,
     card,
     heading,
-    lower_to,
+    set_min_height,
 )
 from surgeon_gui.widgets.dialogs import (
     MODEL_FILES,
@@ -36,7 +36,7 @@ from surgeon_gui.widgets.dialogs import (
 )
 from surgeon_gui.widgets.elided_label import ElidedLabel
 
-_LEAST_TEXT = 120  # pixels
+_MIN_TEXT = 120  # pixels
 
 
 class ModelPane(QWidget):
@@ -57,7 +57,7 @@ class ModelPane(QWidget):
         self._copy = button(f"{name}_copy_button")
         self._copy.clicked.connect(self._on_copy)
         self.text = TextView(f"{name}_text")
-        lower_to(self.text, _LEAST_TEXT)
+        set_min_height(self.text, _MIN_TEXT)
         self._figures = ElidedLabel()
         self._figures.setObjectName(f"{name}_figures")
         self._figures.setProperty("quiet", True)

@@ -21,8 +21,8 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.widgets.controls import (
     button,
-    calm,
     described,
+    ignore_wheel,
 )
 
 _LIMITS: dict[str, Limits] = {
@@ -30,7 +30,7 @@ _LIMITS: dict[str, Limits] = {
     for field in fields(GenerationSettings)
     if field.metadata.get("limits") is not None
 }
-_LEAST_TOP_P = 0.01  # 0 would leave no token
+_MIN_TOP_P = 0.01  # 0 would leave no token
 
 
 class SamplingRow(QWidget):
@@ -45,7 +45,7 @@ class SamplingRow(QWidget):
         self._length = _whole_number("playground_length", "new_tokens", step=16)
         self._temperature = _decimal("playground_temperature", "temperature", step=0.1)
         self._top_p = _decimal("playground_top_p", "top_p", step=0.05)
-        self._top_p.setMinimum(_LEAST_TOP_P)
+        self._top_p.setMinimum(_MIN_TOP_P)
         self._seed = _whole_number("playground_seed", "seed", step=1)
         self._new_seed = button("playground_new_seed_button")
         self._new_seed.clicked.connect(self.seed_wanted)
@@ -100,14 +100,14 @@ class SamplingRow(QWidget):
 
 
 def _whole_number(name: str, field: str, step: int) -> QSpinBox:
-    box = calm(described(QSpinBox(), name))
+    box = ignore_wheel(described(QSpinBox(), name))
     box.setRange(int(_LIMITS[field].low), int(_LIMITS[field].high))
     box.setSingleStep(step)
     return box
 
 
 def _decimal(name: str, field: str, step: float) -> QDoubleSpinBox:
-    box = calm(described(QDoubleSpinBox(), name))
+    box = ignore_wheel(described(QDoubleSpinBox(), name))
     box.setDecimals(2)
     box.setRange(_LIMITS[field].low, _LIMITS[field].high)
     box.setSingleStep(step)

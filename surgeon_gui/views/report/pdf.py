@@ -29,7 +29,7 @@ _MARGIN = 14  # millimetres
 _RESOLUTION = 300  # dots per inch
 _CSS_RESOLUTION = 96
 _FOOTER = 26  # pixels
-_LEAST_BELOW = 90  # pixels of the page that a heading has to have below it
+_MIN_BELOW = 90  # pixels of the page that a heading has to have below it
 
 
 def pdf_of(html: str, title: str) -> bytes:
@@ -85,7 +85,7 @@ def _paged(html: str, page: QSizeF) -> QTextDocument:
 
 def _lonely_heading(document: QTextDocument, page: QSizeF) -> int | None:
     """The number of the first block that is one; None: there is none."""
-    lowest = page.height() - _LEAST_BELOW
+    lowest = page.height() - _MIN_BELOW
     block = document.begin()
     while block.isValid():
         if block.blockFormat().headingLevel():

@@ -13,7 +13,7 @@ from PySide6.QtGui import QImage
 from PySide6.QtWidgets import QComboBox, QPushButton, QVBoxLayout, QWidget
 
 from surgeon_gui.base.colours import LIGHT
-from surgeon_gui.base.theme import GAP, dress
+from surgeon_gui.base.theme import GAP, apply_theme_to
 from surgeon_gui.state.report import Picture
 from surgeon_gui.state.run import RunState
 from surgeon_gui.views.live.live_view import LiveView
@@ -45,7 +45,7 @@ class RunPictures:
             for kind in (QPushButton, QComboBox):
                 for control in chart.findChildren(kind):
                     control.setMaximumSize(0, 0)  # a picture has nothing to press
-        dress(self._sheet, LIGHT)
+        apply_theme_to(self._sheet, LIGHT)
 
     def of(self, run: RunState) -> Iterator[Picture]:
         """The charts in which there is something to see, one after the other.

@@ -20,7 +20,7 @@ from surgeon_engine.api.run_folder import (
 )
 from surgeon_gui.base.background import Background
 from surgeon_gui.base.translation import tr
-from surgeon_gui.controllers.runs import Runs
+from surgeon_gui.controllers.runs import RunsController
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.report import (
     Picture,
@@ -33,8 +33,8 @@ from surgeon_gui.state.run import (
     Status,
 )
 from surgeon_gui.state.runs.reading import (
+    RunOutcome,
     RunRecord,
-    Standing,
 )
 from surgeon_gui.state.runs.text import title
 from surgeon_gui.text.captions import CAPTIONS
@@ -45,7 +45,7 @@ from surgeon_gui.widgets.dialogs import ask_new_file
 PDF = ".pdf"
 
 
-class _Task(NamedTuple):
+class _ReportTask(NamedTuple):
     run: RunState
     name: str
     path: Path
@@ -55,7 +55,7 @@ class _Task(NamedTuple):
 class _Drawing:
     """A task whose charts are being drawn."""
 
-    task: _Task
+    task: _ReportTask
     versions: dict[str, str]
     pictures: list[Picture] = field(default_factory=list)
     left: Iterator[Picture] | None = None  # None: none has been drawn yet
@@ -70,7 +70,7 @@ class Reports(QObject):
 
     written = Signal(str, str)  # the folder of the run, and where its report is
 
-    def __init__(self, session: Session, runs: Runs, window: QWidget) -> None:
+    def __init__(self, session: Session, runs: RunsController, window: QWidget) -> None:
         super().__init__(session)
         self._session, self._runs, self._window = session, runs, window
         self._reading, self._writing = Background(self), Background(self)
@@ -98,7 +98,7 @@ class Reports(QObject):
         """Write the report of the run that is shown, in the form the ending names."""
         run = self._session.state.shown_run
         if is_worth_a_report(run):
-            self._begin(_Task(run, self._name_of(run), Path(path)))
+            self._begin(_ReportTask(run, self._name_of(run), Path(path)))
 
     def finish_writing(self) -> None:
         """Complete the reports that have been begun, as the window closes."""
@@ -118,14 +118,14 @@ class Reports(QObject):
         """Put a report beside the other files of a run that is complete."""
         folder = RunFolder(Path(run.folder))
         if run.status is Status.FINISHED and folder.report_path.exists():
-            task = _Task(run, self._name_of(run), folder.html_path)
+            task = _ReportTask(run, self._name_of(run), folder.html_path)
             QTimer.singleShot(0, self, partial(self._begin, task))
 
-    def _begin(self, task: _Task) -> None:
+    def _begin(self, task: _ReportTask) -> None:
         work = partial(_versions, task.run.folder)
         self._reading.start(work, partial(self._on_versions_read, task))
 
-    def _on_versions_read(self, task: _Task, versions: dict[str, str]) -> None:
+    def _on_versions_read(self, task: _ReportTask, versions: dict[str, str]) -> None:
         self._drawings.append(_Drawing(task, versions))
         if len(self._drawings) == 1:
             self._draw_next()
@@ -155,7 +155,7 @@ class Reports(QObject):
         work = partial(_write, drawing.task, around)
         self._writing.start(work, partial(self._on_written, drawing.task))
 
-    def _on_written(self, task: _Task, problem: str) -> None:
+    def _on_written(self, task: _ReportTask, problem: str) -> None:
         if problem:
             words = tr("The report cannot be written: {reason}.")
             hint = tr("Choose a folder that you may write to.")
@@ -165,7 +165,7 @@ class Reports(QObject):
 
     def _name_of(self, run: RunState) -> str:
         record = self._runs.state.record(run.folder)
-        unnamed = RunRecord(run.folder, Standing.FINISHED, config=run.config)
+        unnamed = RunRecord(run.folder, RunOutcome.FINISHED, config=run.config)
         return title(record or unnamed)
 
 
@@ -177,7 +177,7 @@ def _versions(folder: str) -> dict[str, str]:
         return {}
 
 
-def _write(task: _Task, around: Surroundings) -> str:
+def _write(task: _ReportTask, around: Surroundings) -> str:
     """Write the report; why that is not possible, or nothing."""
     html = report_html(task.run, around)
     is_pdf = task.path.suffix.lower() == PDF

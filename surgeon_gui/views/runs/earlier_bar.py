@@ -8,8 +8,8 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout
 
 from surgeon_gui.state.app import AppState
 from surgeon_gui.text.captions import CAPTIONS
-from surgeon_gui.state.runs.reading import standing_of
-from surgeon_gui.state.runs.text import STANDINGS
+from surgeon_gui.state.runs.reading import outcome_of
+from surgeon_gui.state.runs.text import OUTCOMES
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
@@ -40,7 +40,7 @@ class EarlierBar(QFrame):
         self.setVisible(bool(state.earlier))
         if not state.earlier:
             return
-        self._words.setText(earlier_words(state))
+        self._words.setText(earlier_run_text(state))
         if state.looked_at is None:
             words = CAPTIONS["earlier_close_button"].label
         elif state.run.status.is_busy:
@@ -50,12 +50,12 @@ class EarlierBar(QFrame):
         self._close.setText(words)
 
 
-def earlier_words(state: AppState) -> str:
+def earlier_run_text(state: AppState) -> str:
     """Which earlier run is shown, how it ended, and what goes on meanwhile."""
     run = state.shown_run
     words = tr("An earlier run is shown: {run}. {standing}, begun {date}.").format(
         run=state.earlier,
-        standing=STANDINGS[standing_of(run)],
+        standing=OUTCOMES[outcome_of(run)],
         date=f"{datetime.fromtimestamp(run.began):%Y-%m-%d %H:%M}",
     )
     if state.looked_at is not None and state.run.status.is_busy:

@@ -20,8 +20,8 @@ from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.views.steps.run_page import open_folder
 from surgeon_gui.state.runs import text as words
 from surgeon_gui.views.runs.delete_question import DeleteQuestion
-from surgeon_gui.state.runs.reading import (RunRecord, Standing,)
-from surgeon_gui.controllers.runs import Runs
+from surgeon_gui.state.runs.reading import (RunRecord, RunOutcome,)
+from surgeon_gui.controllers.runs import RunsController
 from surgeon_gui.views.runs.runs_table import (BEGUN, NAME, FoundRuns, RunsTable,)
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import (ntr, tr,)
@@ -29,18 +29,18 @@ from surgeon_gui.widgets.controls import (button, described, text_label,)
 from surgeon_gui.widgets.facts import Facts
 from surgeon_gui.widgets.scrolling import scrolling
 
-_LEAST_WIDTH = 300
+_MIN_WIDTH = 300
 _NAME_WIDTH = 178
 _FACTS_HEIGHT = 190
 _ONE = ("open", "rename", "duplicate", "folder", "delete")  # what is done with one run
 
 
 class RunsPanel(QWidget):
-    """Shows the list; what the user does goes to `Runs`."""
+    """Shows the list; what the user does goes to `RunsController`."""
 
     compare_clicked = Signal()
 
-    def __init__(self, runs: Runs) -> None:
+    def __init__(self, runs: RunsController) -> None:
         super().__init__()
         self._runs = runs
         self._question = DeleteQuestion(self)
@@ -126,7 +126,7 @@ class RunsPanel(QWidget):
         layout.addWidget(self._details)
         layout.addLayout(bottom)
         self._details.setMaximumHeight(_FACTS_HEIGHT)
-        self.setMinimumWidth(_LEAST_WIDTH)
+        self.setMinimumWidth(_MIN_WIDTH)
 
     def _connect(self) -> None:
         self._runs.changed.connect(self._on_changed)
@@ -175,7 +175,7 @@ class RunsPanel(QWidget):
             self._actions[name].setEnabled(one is not None)
         is_readable = one is not None and one.config is not None
         self._actions["duplicate"].setEnabled(is_readable)
-        is_openable = one is not None and one.standing is not Standing.DAMAGED
+        is_openable = one is not None and one.standing is not RunOutcome.DAMAGED
         self._actions["open"].setEnabled(is_openable)
         self._open.setEnabled(is_openable)
         self._more.setEnabled(bool(chosen))
@@ -194,7 +194,7 @@ class RunsPanel(QWidget):
         return tuple(
             record.folder
             for record in self._chosen
-            if record.standing is not Standing.DAMAGED
+            if record.standing is not RunOutcome.DAMAGED
         )
 
     @Slot(str)

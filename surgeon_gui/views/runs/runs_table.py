@@ -16,7 +16,7 @@ from PySide6.QtCore import (
 )
 
 from surgeon_gui.state.runs import text as words
-from surgeon_gui.state.runs.reading import (RunRecord, Standing,)
+from surgeon_gui.state.runs.reading import (RunRecord, RunOutcome,)
 from surgeon_gui.state.runs.state import RunsState
 from surgeon_gui.base.translation import tr
 
@@ -113,7 +113,7 @@ class RunsTable(QAbstractTableModel):
             case _ROLES.ToolTipRole:
                 return words.about_standing(record) or column.shown(record)
             case _ROLES.CheckStateRole if index.column() == NAME:
-                if record.standing is Standing.DAMAGED:
+                if record.standing is RunOutcome.DAMAGED:
                     return None
                 is_ticked = record.folder in self._state.ticked
                 states = Qt.CheckState
@@ -137,7 +137,7 @@ class RunsTable(QAbstractTableModel):
         flags = Qt.ItemFlag.ItemIsSelectable | Qt.ItemFlag.ItemIsEnabled
         if index.column() == NAME:
             flags |= Qt.ItemFlag.ItemIsEditable
-            if self._state.records[index.row()].standing is not Standing.DAMAGED:
+            if self._state.records[index.row()].standing is not RunOutcome.DAMAGED:
                 flags |= Qt.ItemFlag.ItemIsUserCheckable
         return flags
 

@@ -15,12 +15,12 @@ from surgeon_engine.api.config.calibration import (
 from surgeon_engine.api.model_info.source_names import is_hub_source
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
-from surgeon_gui.controllers.sources import Descriptions
+from surgeon_gui.controllers.sources import TextDescriptionController
 from surgeon_gui.state.app import (
     AppState,
     Step,
 )
-from surgeon_gui.state.sources.resolver import meant_text
+from surgeon_gui.state.sources.resolver import resolve_text
 from surgeon_gui.state.sources.text import (
     preview_facts,
     preview_line,
@@ -63,7 +63,7 @@ class CalibrationPage(Page):
         self._text = SourceEdit("calibration.text", BUILTIN_TEXT, BUILT_IN_TEXT)
         self._text.setPlaceholderText(tr("A file, or organisation/name on the Hub"))
         self._text.edited.connect(self.choose_text)
-        self._descriptions = Descriptions(session, self)
+        self._descriptions = TextDescriptionController(session, self)
         self._parts = TextParts()
         self._parts.edited.connect(session.edit_calibration)
         self._validation = SourceEdit(
@@ -131,13 +131,13 @@ class CalibrationPage(Page):
     @Slot(str)
     def choose_text(self, text: str) -> None:
         """Calibrate on a file, a data set or the built-in text."""
-        text = meant_text(text) or BUILTIN_TEXT
+        text = resolve_text(text) or BUILTIN_TEXT
         parts = _NO_PARTS if text != self._config.text else {}
         self._edit(text=text, **parts)
 
     @Slot(str)
     def _on_validation_edited(self, text: str) -> None:
-        text = meant_text(text)
+        text = resolve_text(text)
         is_data_set = is_hub_source(text) or is_hub_source(self._config.text)
         self._edit(validation_text=text, **({} if is_data_set else _NO_DATA_SET))
 
@@ -155,7 +155,7 @@ class CalibrationPage(Page):
 
     @Slot(object)
     def _on_form_refused(self, error: Exception) -> None:
-        self.session.refuse_edit(Step.CALIBRATION, str(error))
+        self.session.reject_edit(Step.CALIBRATION, str(error))
 
     def _edit(self, **changes: Any) -> None:
         self.session.edit_calibration(replace(self._config, **changes))
@@ -173,7 +173,7 @@ def _problem(state: AppState) -> str:
     problem = state.problems.get(Step.CALIBRATION, "")
     if Step.CALIBRATION in state.refused:
         problem = ""
-    for inquiry in (state.preview, state.description):
-        if not problem and (failure := inquiry.problem) is not None:
+    for request in (state.preview, state.description):
+        if not problem and (failure := request.problem) is not None:
             problem = f"{failure.message} {failure.hint}".strip()
     return problem

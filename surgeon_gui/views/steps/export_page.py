@@ -108,7 +108,7 @@ class ExportPage(Page):
 
     @Slot(object)
     def _on_form_refused(self, error: Exception) -> None:
-        self.session.refuse_edit(Step.EXPORT, str(error))
+        self.session.reject_edit(Step.EXPORT, str(error))
 
     def _show_choices(self, state: AppState) -> None:
         export = state.config.export

@@ -36,13 +36,13 @@ from surgeon_gui.text.choices import CHOICES
 from surgeon_gui.text.field_text import FieldText
 from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.widgets.controls import (
-    calm,
     described,
+    ignore_wheel,
     text_label,
 )
 from surgeon_gui.widgets.forms.inputs import DecimalInput
 
-_LEAST, _MOST = 1, 95  # per cent on the slider; the boxes are finer
+_MIN_VALUE, _MAX_VALUE = 1, 95  # per cent on the slider; the boxes are finer
 _BOXES = {
     Target.PRUNABLE_SHARE: "pruning_sparsity",
     Target.PARAMETER_SHARE: "pruning_parameter_share",
@@ -71,9 +71,9 @@ class LinkedSizes(QWidget):
         self._radios: dict[Target, QRadioButton] = {}
         self._group = QButtonGroup(self)
         self._slider = described(
-            calm(QSlider(Qt.Orientation.Horizontal)), "sparsity_slider"
+            ignore_wheel(QSlider(Qt.Orientation.Horizontal)), "sparsity_slider"
         )
-        self._slider.setRange(_LEAST, _MOST)
+        self._slider.setRange(_MIN_VALUE, _MAX_VALUE)
         self._slider.setPageStep(5)
         self._slider.valueChanged.connect(self._on_slider_moved)
         self._group.buttonClicked.connect(self._on_held)

@@ -12,7 +12,7 @@ from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_gui.base.settings import Settings
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
-from surgeon_gui.controllers.sources import Downloads
+from surgeon_gui.controllers.sources import DownloadController
 from surgeon_gui.state.app import (
     AppState,
     Step,
@@ -20,7 +20,7 @@ from surgeon_gui.state.app import (
 from surgeon_gui.state.sources.resolver import (
     is_missing,
     is_to_be_downloaded,
-    meant_model,
+    resolve_model,
 )
 from surgeon_gui.state.sources.samples import smollm2
 from surgeon_gui.state.sources.text import (
@@ -78,7 +78,7 @@ class ModelPage(Page):
         self._problem = problem_label()
         self._problem.setObjectName("model_problem")
         self._download = DownloadCard()
-        self._downloads = Downloads(session, self)
+        self._downloads = DownloadController(session, self)
         self._download.download_clicked.connect(self._downloads.start)
         self._download.cancel_clicked.connect(self._downloads.cancel)
         self._note = text_label(quiet=True)
@@ -142,7 +142,7 @@ class ModelPage(Page):
     @Slot(str)
     def choose(self, typed: str) -> None:
         """Choose what a person has typed, or a model that was opened before."""
-        source = meant_model(typed.strip())
+        source = resolve_model(typed.strip())
         if source in self._settings.recent_models and is_missing(source):
             self._settings.forget_model(source)
             message = tr("{name} is no longer at {source}.").format(
@@ -162,7 +162,7 @@ class ModelPage(Page):
     def _on_return_pressed(self) -> None:
         """Look again at a path that is as it was, where nothing could be read."""
         if not self._source.isModified() and self.session.state.model is None:
-            self.session.choose_model(meant_model(self._source.value()))
+            self.session.choose_model(resolve_model(self._source.value()))
 
     @Slot(int)
     def _on_recent_activated(self, index: int) -> None:
@@ -178,7 +178,7 @@ class ModelPage(Page):
 
     @Slot(object)
     def _on_form_refused(self, error: Exception) -> None:
-        self.session.refuse_edit(Step.MODEL, str(error))
+        self.session.reject_edit(Step.MODEL, str(error))
 
     def _show_recent(self) -> None:
         recent = self._settings.recent_models

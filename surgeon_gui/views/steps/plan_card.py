@@ -6,10 +6,10 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QVBoxLayout
 
 from surgeon_engine.api.planning.resource_check import (
-    Fit,
     Light,
     Need,
     Resource,
+    ResourceCheck,
 )
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
@@ -86,7 +86,7 @@ class PlanCard(QFrame):
         self.fit_button.setVisible(fit is not None and _is_short(fit))
 
 
-def _is_short(fit: Fit) -> bool:
+def _is_short(fit: ResourceCheck) -> bool:
     return fit.room is not Light.GREEN
 
 

@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QMenu, QVBoxLayout, QWidge
 from surgeon_engine.api.config.presets import Preset
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
-from surgeon_gui.controllers.preset_store import PresetShelf
+from surgeon_gui.controllers.preset_store import PresetStore
 from surgeon_gui.state.app import (
     AppState,
     all_presets,
@@ -40,9 +40,9 @@ class PresetBox(QWidget):
 
     chosen = Signal(object)  # a Preset, or None for one's own settings
 
-    def __init__(self, shelf: PresetShelf) -> None:
+    def __init__(self, preset_store: PresetStore) -> None:
         super().__init__()
-        self._shelf = shelf
+        self._preset_store = preset_store
         self._presets: tuple[Preset, ...] = ()
         self._shown: Preset | None = None
         self._own: tuple[Preset, ...] = ()
@@ -57,11 +57,11 @@ class PresetBox(QWidget):
         self._more = button("preset_more_button")
         self._actions = self._make_menu()
         self._restore = button("preset_restore_button")
-        self._restore.clicked.connect(shelf.restore)
+        self._restore.clicked.connect(preset_store.restore)
         self._naming = self._make_naming()
         self._problem = problem_label()
         self._problem.setObjectName("preset_problem")
-        shelf.refused.connect(self._on_refused)
+        preset_store.refused.connect(self._on_refused)
         self._lay_out()
 
     def _make_menu(self) -> dict[str, QAction]:
@@ -127,7 +127,7 @@ class PresetBox(QWidget):
         self._save.setEnabled(preset is None and not state.refused)
         self._actions["preset_export_action"].setEnabled(preset is not None)
         self._actions["preset_delete_action"].setEnabled(preset in self._own)
-        deleted = self._shelf.deleted
+        deleted = self._preset_store.deleted
         self._restore.setVisible(deleted is not None)
         if deleted is not None:
             words = tr("Bring back {title}").format(title=deleted.title)
@@ -159,7 +159,7 @@ class PresetBox(QWidget):
 
     @Slot()
     def _on_keep(self) -> None:
-        if self._shelf.save(self._name.text()):
+        if self._preset_store.save(self._name.text()):
             self._on_drop()
 
     @Slot()
@@ -180,14 +180,14 @@ class PresetBox(QWidget):
     @Slot(str)
     def _on_share_chosen(self, path: str) -> None:
         if self._shown is not None:
-            self._shelf.share(self._shown, path)
+            self._preset_store.share(self._shown, path)
 
     @Slot()
     def _on_add(self) -> None:
         title = tr("Add a preset")
-        ask_file(self, title, "", JOB_FILES, self._shelf.add_from_file)
+        ask_file(self, title, "", JOB_FILES, self._preset_store.add_from_file)
 
     @Slot()
     def _on_delete(self) -> None:
         if self._shown is not None and self._shown in self._own:
-            self._shelf.delete(self._shown)
+            self._preset_store.delete(self._shown)

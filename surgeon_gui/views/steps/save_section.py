@@ -120,7 +120,7 @@ class SaveSection(QWidget):
         self._folder.setPlaceholderText(tr("In {inside}").format(inside=inside))
         for part in (self._form, self._folder, self._choose):
             part.setEnabled(not state.save.is_open)
-        self._progress.show_inquiry(state.save)
+        self._progress.show_request(state.save)
         show_problem(self._problem, state.save_problem or problem_of(state.save))
         note = ended_note(state.save, tr("The saving"))
         self._note.setText(note)

@@ -12,7 +12,7 @@ from surgeon_gui.state.export_text import (
     saved_facts,
     unrun_note,
 )
-from surgeon_gui.text.choices import words_of
+from surgeon_gui.text.choices import choice_label
 from surgeon_gui.widgets.controls import (
     button,
     card,
@@ -87,7 +87,9 @@ class _Saved(QWidget):
         self._folder = exported.folder
         self._facts.show_facts(saved_facts(exported, original_bytes))
         show_problem(self._unrun, unrun_note(exported))
-        name = tr("Open folder of {format}").format(format=words_of(exported.format)[0])
+        name = tr("Open folder of {format}").format(
+            format=choice_label(exported.format)[0]
+        )
         self._button.setAccessibleName(name)
 
     @Slot()

@@ -70,7 +70,7 @@ class SpeedSection(QWidget):
         obstacle = checks.measure_obstacle(state)
         self._measure.setEnabled(not obstacle)
         self._measure.setToolTip(obstacle or self._measure.accessibleDescription())
-        self._progress.show_inquiry(measurement)
+        self._progress.show_request(measurement)
         show_problem(self._problem, problem_of(measurement))
         measured = measurement.answer
         note = ended_note(measurement, tr("The measurement"))

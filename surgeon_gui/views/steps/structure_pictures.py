@@ -12,14 +12,14 @@ from surgeon_engine.api.config.pruning import Structure
 
 _ROWS, _COLUMNS = 5, 8  # of the matrices
 _SPACING = 1.5
-_GONE_ROWS, _GONE_COLUMNS = {1, 3}, {2, 5, 6}
+_REMOVED_ROWS, _REMOVED_COLUMNS = {1, 3}, {2, 5, 6}
 _PATTERN = ("1010", "0110", "1001", "0011", "1100")  # of 4 neighbours 2 stay
 _SCATTERED = {
     (0, 1), (0, 4), (0, 6), (1, 0), (1, 3), (1, 7), (2, 2), (2, 5), (3, 1), (3, 4),
     (3, 6), (4, 0), (4, 3), (4, 5), (4, 7),
 }  # fmt: skip
-_HEADS, _GONE_HEADS = 4, {1}
-_NEURONS, _GONE_NEURONS = 5, {1, 3}
+_HEADS, _REMOVED_HEADS = 4, {1}
+_NEURONS, _REMOVED_NEURONS = 5, {1, 3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def paint_structure(
         inset = place.width() * 0.15
         _paint_neurons(painter, place.adjusted(inset, 0, -inset, 0), ink)
     else:
-        _paint_matrix(painter, place, ink, _GONE[structure])
+        _paint_matrix(painter, place, ink, _REMOVED[structure])
 
 
 def _paint_heads(painter: QPainter, place: QRectF, ink: Ink) -> None:
@@ -55,8 +55,8 @@ def _paint_heads(painter: QPainter, place: QRectF, ink: Ink) -> None:
     for head in range(_HEADS):
         left = place.left() + head * width
         column = QRectF(left, place.top(), width, place.height())
-        is_gone = head in _GONE_HEADS
-        _set_ink(painter, ink, is_gone=is_gone)
+        is_removed = head in _REMOVED_HEADS
+        _set_ink(painter, ink, is_removed=is_removed)
         painter.drawRoundedRect(
             column.adjusted(_SPACING, 1, -_SPACING, -1), width / 3, width / 3
         )
@@ -78,19 +78,19 @@ def _paint_neurons(painter: QPainter, place: QRectF, ink: Ink) -> None:
     ]
     painter.setPen(QPen(ink.stays, 0.8))
     for number, neuron in enumerate(neurons):
-        if number not in _GONE_NEURONS:
+        if number not in _REMOVED_NEURONS:
             for end in ends:
                 painter.drawLine(end, neuron)
     for number, neuron in enumerate(neurons):
-        _set_ink(painter, ink, is_gone=number in _GONE_NEURONS)
+        _set_ink(painter, ink, is_removed=number in _REMOVED_NEURONS)
         painter.drawEllipse(neuron, radius, radius)
-    _set_ink(painter, ink, is_gone=False)
+    _set_ink(painter, ink, is_removed=False)
     for end in ends:
         painter.drawEllipse(end, radius, radius)
 
 
 def _paint_matrix(
-    painter: QPainter, place: QRectF, ink: Ink, is_gone: Callable[[int, int], bool]
+    painter: QPainter, place: QRectF, ink: Ink, is_removed: Callable[[int, int], bool]
 ) -> None:
     """The weights of a layer."""
     side = min(place.width() / _COLUMNS, place.height() / _ROWS)
@@ -100,12 +100,12 @@ def _paint_matrix(
         for column in range(_COLUMNS):
             cell = QRectF(left + column * side, top + row * side, side, side)
             cell.adjust(_SPACING / 2, _SPACING / 2, -_SPACING / 2, -_SPACING / 2)
-            _set_ink(painter, ink, is_gone=is_gone(row, column))
+            _set_ink(painter, ink, is_removed=is_removed(row, column))
             painter.drawRect(cell)
 
 
-def _set_ink(painter: QPainter, ink: Ink, *, is_gone: bool) -> None:
-    if is_gone:
+def _set_ink(painter: QPainter, ink: Ink, *, is_removed: bool) -> None:
+    if is_removed:
         painter.setPen(QPen(ink.goes, 0.6, Qt.PenStyle.DotLine))
         painter.setBrush(Qt.BrushStyle.NoBrush)
     else:
@@ -113,10 +113,12 @@ def _set_ink(painter: QPainter, ink: Ink, *, is_gone: bool) -> None:
         painter.setBrush(ink.stays)
 
 
-_GONE: dict[Structure, Callable[[int, int], bool]] = {
-    Structure.ROWS_AND_COLUMNS: lambda r, c: r in _GONE_ROWS or c in _GONE_COLUMNS,
-    Structure.ROWS: lambda r, c: r in _GONE_ROWS,
-    Structure.COLUMNS: lambda r, c: c in _GONE_COLUMNS,
+_REMOVED: dict[Structure, Callable[[int, int], bool]] = {
+    Structure.ROWS_AND_COLUMNS: lambda r, c: (
+        r in _REMOVED_ROWS or c in _REMOVED_COLUMNS
+    ),
+    Structure.ROWS: lambda r, c: r in _REMOVED_ROWS,
+    Structure.COLUMNS: lambda r, c: c in _REMOVED_COLUMNS,
     Structure.N_M: lambda r, c: _PATTERN[(r + c // 4) % len(_PATTERN)][c % 4] == "0",
     Structure.ELEMENTS: lambda r, c: (r, c) in _SCATTERED,
 }

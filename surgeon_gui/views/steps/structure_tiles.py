@@ -42,7 +42,7 @@ _PICTURE = 40.0  # pixels high
 _PADDING = 6.0
 _CORNER = 6.0
 _SCALE = 0.88  # of the font: two words fit below each other
-_LEAST_WIDTH = 72
+_MIN_WIDTH = 72
 
 
 class StructureTiles(QWidget):
@@ -138,7 +138,7 @@ class _Tile(QAbstractButton):
     def sizeHint(self) -> QSize:
         """A picture and two lines of text."""
         lines = 2 * self._small().pointSizeF() * 1.9
-        return QSize(_LEAST_WIDTH, round(_PICTURE + 3 * _PADDING + lines))
+        return QSize(_MIN_WIDTH, round(_PICTURE + 3 * _PADDING + lines))
 
     def minimumSizeHint(self) -> QSize:
         """As small as it may get."""

@@ -13,7 +13,7 @@ from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.planning.target_size import file_dtype
 from surgeon_gui.base.translation import tr
-from surgeon_gui.controllers.preset_store import PresetShelf
+from surgeon_gui.controllers.preset_store import PresetStore
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import (
     AppState,
@@ -53,8 +53,8 @@ class TargetPage(Page):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._shelf = PresetShelf(session, own_folder(), self)
-        self._presets = PresetBox(self._shelf)
+        self._preset_store = PresetStore(session, own_folder(), self)
+        self._presets = PresetBox(self._preset_store)
         self._presets.chosen.connect(session.choose_preset)
         self._tiles = StructureTiles()
         self._sizes = LinkedSizes()
@@ -141,7 +141,7 @@ class TargetPage(Page):
     @Slot(object)
     def _on_form_refused(self, error: ConfigError) -> None:
         problem = f"{error.message} {error.hint}".strip()
-        self.session.refuse_edit(Step.TARGET, problem)
+        self.session.reject_edit(Step.TARGET, problem)
 
     @Slot(object)
     def _on_layers_chosen(self, patterns: tuple[str, ...]) -> None:

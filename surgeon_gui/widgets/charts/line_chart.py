@@ -25,9 +25,9 @@ from surgeon_gui.widgets.charts.plot_card import PlotCard
 
 _DOT = 7  # pixels
 _ROOM = 0.2  # of the range of values, free above and below the line
-_LEAST_RANGE = 0.02  # of the value itself, so that a flat line looks flat
-_MOST_BROAD = 50  # points of a line two pixels wide; a longer one has one pixel
-MOST_DRAWN = 2_000  # points; there are no more pixels to tell others apart
+_MIN_RANGE = 0.02  # of the value itself, so that a flat line looks flat
+_MAX_WIDTH = 50  # points of a line two pixels wide; a longer one has one pixel
+MAX_POINTS_DRAWN = 2_000  # points; there are no more pixels to tell others apart
 _DASHES = (6, 4)  # of the baseline and the limit: drawn, left out
 # The baseline's name stands below its left end, where curves begin on it and rise.
 _LABEL_ANCHORS = [(0.0, 0.0), (0.0, 0.0)]
@@ -55,11 +55,11 @@ class LineChart(PlotCard):
             label=tr("limit"),
             labelOpts={"position": 0.01, "anchors": _LIMIT_ANCHORS},
         )
-        self._last_words = pg.TextItem()
+        self._last_text = pg.TextItem()
         self._lines: list[pg.PlotDataItem] = []
         self._plot.addItem(self._base_line)
         self._plot.addItem(self._limit_line)
-        self._plot.addItem(self._last_words, ignoreBounds=True)
+        self._plot.addItem(self._last_text, ignoreBounds=True)
         self._add_line()
         self.set_body(self._plot)
         self._restyle()
@@ -89,9 +89,9 @@ class LineChart(PlotCard):
             item.setVisible(value is not None)
             if value is not None:
                 item.setValue(_height(line, value))
-        self._last_words.setText(line.last_words)
-        self._last_words.setAnchor(_beside_last(line.ys))
-        self._last_words.setPos(line.xs[-1], _height(line, line.ys[-1]))
+        self._last_text.setText(line.last_text)
+        self._last_text.setAnchor(_beside_last(line.ys))
+        self._last_text.setPos(line.xs[-1], _height(line, line.ys[-1]))
         self._fit_axes(line)
         self._restyle()
         self._plot.read()
@@ -103,9 +103,9 @@ class LineChart(PlotCard):
         header = (line.x_axis.lower(), *(names if line.more else [line.axis.lower()]))
         columns = (line.xs, *(curve.ys for curve in line.curves))
         rows = list(zip(*columns, strict=True))
-        if not line.last_words:
+        if not line.last_text:
             return [header, *rows]
-        last = (*rows[-1], line.last_words.lower())
+        last = (*rows[-1], line.last_text.lower())
         return [(*header, ""), *((*row, "") for row in rows[:-1]), last]
 
     def _add_line(self) -> None:
@@ -128,7 +128,7 @@ class LineChart(PlotCard):
             values = [math.log10(value) for value in values]
         low, high = min(values), max(values)
         bottom = 0.0 if line.from_zero else low
-        room = _ROOM * max(high - bottom, _LEAST_RANGE * abs(high))
+        room = _ROOM * max(high - bottom, _MIN_RANGE * abs(high))
         if not line.from_zero:
             bottom -= room
         self._plot.setYRange(bottom, high + room, padding=0)
@@ -143,7 +143,7 @@ class LineChart(PlotCard):
         if line.has_whole_xs and len(line.xs) > index + 1 and line.xs[index + 1] == x:
             index += 1  # the later of two at the same place, as after a correction
         is_last = index == len(line.xs) - 1
-        words = [line.last_words if is_last and line.last_words else line.say_x(x)]
+        words = [line.last_text if is_last and line.last_text else line.say_x(x)]
         points = []
         for curve in line.curves:
             y = curve.ys[index]
@@ -158,7 +158,7 @@ class LineChart(PlotCard):
         theme, line = theme_of(self), self._shown
         self._plot.label_axes(line.axis, line.x_axis)
         self._plot.restyle(theme)
-        width = 2 if len(line.xs) <= _MOST_BROAD else 1
+        width = 2 if len(line.xs) <= _MAX_WIDTH else 1
         for number, item in enumerate(self._lines):
             colour = QColor(theme.series[number % len(theme.series)])
             item.setPen(pg.mkPen(colour, width=width))
@@ -177,7 +177,7 @@ class LineChart(PlotCard):
         ):
             dashed.setPen(pg.mkPen(ink, dash=_DASHES))
             dashed.label.setColor(ink)
-        self._last_words.setColor(theme.muted)
+        self._last_text.setColor(theme.muted)
 
 
 def _beside_last(ys: Sequence[float]) -> tuple[int, int]:
@@ -196,7 +196,7 @@ def _height(line: Line, y: float) -> float:
 
 
 def thinned(
-    xs: Sequence[float], ys: Sequence[float], most: int = MOST_DRAWN
+    xs: Sequence[float], ys: Sequence[float], most: int = MAX_POINTS_DRAWN
 ) -> tuple[np.ndarray, np.ndarray]:
     """The points, or where they are too many to be drawn, lows and highs of them."""
     x, y = np.asarray(xs, dtype=float), np.asarray(ys, dtype=float)

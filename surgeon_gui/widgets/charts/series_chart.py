@@ -24,7 +24,7 @@ ORIGINAL = "x"  # the symbol of what has not been pruned
 _SIZE = 10  # of symbols, in pixels
 _NEAR = 14  # pixels within which the mouse is at a point
 _ROOM = 0.08  # of the range, free around the points
-_LEAST_RANGE = 0.02  # of the values themselves
+_MIN_RANGE = 0.02  # of the values themselves
 _LEFT_AXIS = 62  # pixels
 _DASHES = (5, 4)
 
@@ -178,5 +178,5 @@ def _look(theme: Theme, series: Series) -> tuple[str, str]:
 
 def _range_of(values: list[float]) -> tuple[float, float]:
     low, high = min(values), max(values)
-    room = _ROOM * max(high - low, _LEAST_RANGE * max(abs(high), abs(low)), 1e-9)
+    room = _ROOM * max(high - low, _MIN_RANGE * max(abs(high), abs(low)), 1e-9)
     return low - room, high + room

@@ -13,7 +13,7 @@ from surgeon_gui.base.theme import GAP, theme_of
 
 _SWATCH = 22  # pixels across
 _SYMBOL = 9
-_LEAST_NAME = 40  # pixels; a longer one is cut in the middle
+_MIN_NAME = 40  # pixels; a longer one is cut in the middle
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Legend(QWidget):
         metrics, line = self.fontMetrics(), self._line_height()
         places, x, y = [], 0.0, 0.0
         for entry in self._entries:
-            name = max(_LEAST_NAME, metrics.horizontalAdvance(entry.name) + 2)
+            name = max(_MIN_NAME, metrics.horizontalAdvance(entry.name) + 2)
             wide = float(min(_SWATCH + 4 + name, max(1, self.width())))
             if x > 0 and x + wide > self.width():
                 x, y = 0.0, y + line

@@ -14,7 +14,7 @@ from PySide6.QtWidgets import (
 from surgeon_gui.widgets.charts.chart_card import ChartCard
 
 Table = tuple[tuple[str, ...], ...]  # of texts, the header first
-_LEAST_COLUMN = 150  # pixels; in a narrower window the table scrolls
+_MIN_COLUMN = 150  # pixels; in a narrower window the table scrolls
 _EDGES = 4
 
 
@@ -38,7 +38,7 @@ class TableCard(ChartCard):
         header = table.horizontalHeader()
         header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft)
         header.setHighlightSections(False)
-        header.setMinimumSectionSize(_LEAST_COLUMN)
+        header.setMinimumSectionSize(_MIN_COLUMN)
         header.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
         header.sectionResized.connect(self._fit)
         self.set_body(table)
@@ -68,7 +68,7 @@ class TableCard(ChartCard):
         high = self._table.horizontalHeader().sizeHint().height() + _EDGES
         high += sum(self._table.rowHeight(row) for row in range(self._table.rowCount()))
         scroll = self._table.horizontalScrollBar()
-        is_wide = self._table.columnCount() * _LEAST_COLUMN > self._table.width()
+        is_wide = self._table.columnCount() * _MIN_COLUMN > self._table.width()
         self._table.setFixedHeight(
             high + (scroll.sizeHint().height() if is_wide else 0)
         )

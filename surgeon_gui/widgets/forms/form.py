@@ -38,7 +38,7 @@ from surgeon_gui.widgets.forms.inputs import (
 )
 
 _INPUT_HEIGHT = 27  # pixels, as high as a button
-_MOST_BELOW = 4  # widgets of the page's own under a field; empty rows take no room
+_MAX_BELOW = 4  # widgets of the page's own under a field; empty rows take no room
 
 Values = Mapping[str, Any]  # of the fields, by name
 Following = Callable[[Values, Values], Values]  # before, after -> what changes too
@@ -177,7 +177,7 @@ class ConfigForm(QWidget):
         """Put a widget of the page's own under the row of a field."""
         row = self._rows[name]
         row.below += 1
-        assert row.below <= _MOST_BELOW
+        assert row.below <= _MAX_BELOW
         row.grid.addWidget(widget, row.number + row.below, 0, 1, 2)
         if widget.focusPolicy() & Qt.FocusPolicy.TabFocus:
             QWidget.setTabOrder(row.field, widget)
@@ -210,7 +210,7 @@ class ConfigForm(QWidget):
         entry.show(getattr(self._config, field.name))
         entry.edited.connect(self._on_edited)
         self._inputs[field.name] = entry
-        number = len(self._rows) * (1 + _MOST_BELOW)
+        number = len(self._rows) * (1 + _MAX_BELOW)
         grid.addWidget(label, number, 0)
         grid.addWidget(entry.widget, number, 1)
         applies = field.metadata.get("applies", _always)

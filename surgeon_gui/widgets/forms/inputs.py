@@ -33,17 +33,17 @@ from PySide6.QtWidgets import (
 
 from surgeon_engine.api.config.fields import Limits
 from surgeon_gui.base.translation import tr
-from surgeon_gui.text.choices import words_of
+from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.field_text import FieldText
 from surgeon_gui.widgets.controls import (
-    calm,
     choice_box,
+    ignore_wheel,
 )
 
 _LARGEST_INT = 2**31 - 1  # of a spin box
 _BEING_TYPED = re.compile(r"[+-]?[\d.,\s]*([eE][+-]?\d*)?")  # a number, or its start
 
-Verdict = tuple[QValidator.State, str, int]
+VerificationResult = tuple[QValidator.State, str, int]
 
 
 class Input:
@@ -86,7 +86,7 @@ class ChoiceInput(Input):
     def __init__(self, kind: type[Enum]) -> None:
         self._box = choice_box()
         self._members = list(kind)
-        self._box.addItems([words_of(member)[0] for member in self._members])
+        self._box.addItems([choice_label(member)[0] for member in self._members])
         super().__init__(self._box, self._box.currentIndexChanged)
         self.disable({})
 
@@ -97,7 +97,7 @@ class ChoiceInput(Input):
         for index, member in enumerate(self._members):
             reason = reasons.get(member, "")
             items.item(index).setEnabled(not reason)
-            tip = reason or words_of(member)[1]
+            tip = reason or choice_label(member)[1]
             self._box.setItemData(index, tip, Qt.ItemDataRole.ToolTipRole)
 
     def _read(self) -> Enum:
@@ -113,7 +113,7 @@ class _NumberInput(Input):
     def __init__(
         self, box: QSpinBox | QDoubleSpinBox, edited: SignalInstance, words: FieldText
     ) -> None:
-        self._number_box = calm(box)
+        self._number_box = ignore_wheel(box)
         box.setGroupSeparatorShown(True)
         box.setSuffix(_suffix(words, box.value()))
         box.setSpecialValueText(words.least)
@@ -133,7 +133,9 @@ class _NumberInput(Input):
         return box.hasFocus() and box.cleanText() != settled
 
 
-def _widened(box: _CountBox | _DecimalBox, verdict: Verdict) -> Verdict:
+def _widened(
+    box: _CountBox | _DecimalBox, verdict: VerificationResult
+) -> VerificationResult:
     """What Qt thinks of a text, but any number may be typed, within limits or not."""
     state, text, position = verdict
     bare, locale = _bare(box, text), box.locale()
@@ -187,7 +189,7 @@ class _CountBox(QSpinBox):
         if suffix != self.suffix():
             self.setSuffix(suffix)
 
-    def validate(self, text: str, position: int) -> Verdict:
+    def validate(self, text: str, position: int) -> VerificationResult:
         """See `_widened`."""
         return _widened(self, super().validate(text, position))
 
@@ -291,7 +293,7 @@ class _DecimalBox(QDoubleSpinBox):
         point = self.locale().decimalPoint()
         return text.rstrip("0").removesuffix(point) if point in text else text
 
-    def validate(self, text: str, position: int) -> Verdict:
+    def validate(self, text: str, position: int) -> VerificationResult:
         """See `_widened`."""
         return _widened(self, super().validate(text, position))
 

@@ -13,8 +13,8 @@ import torch
 
 from surgeon_engine.api.client import (
     ENGINE_COMMAND,
-    ProcessLink,
-    ThreadLink,
+    EngineProcess,
+    EngineThreadClient,
 )
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.pruning import PruningConfig
@@ -59,7 +59,7 @@ def events(link, until, seconds=60.0):
 
 @pytest.fixture(scope="module")
 def link():
-    link = ProcessLink()
+    link = EngineProcess()
     events(link, EngineReady)
     yield link
     link.kill()
@@ -127,7 +127,7 @@ def test_what_libraries_print_does_not_disturb_the_line():
         "s.inspect_model = lambda m: (builtins.print('noise'), old(m))[1];"
         "s.serve_standard_streams()"
     )
-    link = ProcessLink((sys.executable, "-c", code))
+    link = EngineProcess((sys.executable, "-c", code))
     link.send(InspectModel(run="x", model=ModelConfig()))
     assert isinstance(events(link, ModelInspected)[-1].event, ModelInspected)
     link.kill()
@@ -143,14 +143,14 @@ def test_what_libraries_print_does_not_disturb_the_line():
     ],
 )
 def test_an_engine_that_dies_is_seen_with_its_last_words(way, sentence):
-    link = ProcessLink((sys.executable, "-c", f"import os, sys; {way}"))
+    link = EngineProcess((sys.executable, "-c", f"import os, sys; {way}"))
     deadline = time.monotonic() + 20
     while not link.ended and time.monotonic() < deadline:
         assert link.receive(0.1) is None
     assert link.ended
-    message, last_words = link.how_it_ended()
+    message, stderr_tail = link.exit_reason()
     assert sentence in message
-    assert ("last words" in last_words) == ("last words" in way)
+    assert ("last words" in stderr_tail) == ("last words" in way)
     link.send(Cancel(run="x"))  # to nobody: no error
     link.kill()
 
@@ -161,7 +161,7 @@ def test_kill_ends_the_engine_and_what_it_started():
         "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']);"
         "time.sleep(60)"
     )
-    link = ProcessLink((sys.executable, "-c", code))
+    link = EngineProcess((sys.executable, "-c", code))
     parent = psutil.Process(link.pid)
     deadline = time.monotonic() + 20
     while not parent.children() and time.monotonic() < deadline:
@@ -184,7 +184,7 @@ def test_an_engine_whose_owner_is_gone_ends_by_itself():
 
 
 def test_the_same_engine_works_in_a_thread():
-    link = ThreadLink()
+    link = EngineThreadClient()
     link.send(InspectModel(run="t", model=ModelConfig()))
     assert isinstance(events(link, ModelInspected)[-1].event, ModelInspected)
     link.kill()

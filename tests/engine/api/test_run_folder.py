@@ -12,9 +12,9 @@ from surgeon_engine.api.errors import (
 )
 from surgeon_engine.api.run_folder import (
     RunFolder,
+    check_not_occupied,
     folder_appearing_at,
     new_run_folder,
-    refuse_occupied,
     write_atomically,
 )
 
@@ -53,13 +53,13 @@ def test_an_interrupted_folder_leaves_nothing(tmp_path, error):
 
 def test_an_empty_folder_may_be_filled_and_a_full_one_not(tmp_path):
     (tmp_path / "empty").mkdir()
-    refuse_occupied(tmp_path / "empty", ExportError)
+    check_not_occupied(tmp_path / "empty", ExportError)
     with folder_appearing_at(tmp_path / "empty") as folder:
         (folder / "a").write_text("x")
     with pytest.raises(ExportError, match=r"exists already \(folder is not empty\)"):
-        refuse_occupied(tmp_path / "empty", ExportError)
+        check_not_occupied(tmp_path / "empty", ExportError)
     with pytest.raises(ExportError, match=r"exists already \(is a file\)"):
-        refuse_occupied(tmp_path / "empty" / "a", ExportError)
+        check_not_occupied(tmp_path / "empty" / "a", ExportError)
 
 
 def test_a_new_run_folder_holds_its_config(tmp_path):

@@ -11,10 +11,10 @@ import pytest
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.run import Device
 from surgeon_engine.api.messages.benchmark import (
+    BenchmarkSettings,
     Measured,
     ModelMeasured,
     Rate,
-    Settings,
 )
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.cli.main import main
@@ -97,10 +97,10 @@ def test_models_are_measured_in_turns(monkeypatch, capsys):
 
     monkeypatch.setattr(conductor, "measure", measured)
     assert main(["measure", "a", "b", "--rounds", "1", "--threads", "2"]) == 0
-    assert told == [(["a", "b"], Settings(rounds=1, threads=2))]
+    assert told == [(["a", "b"], BenchmarkSettings(rounds=1, threads=2))]
     said = capsys.readouterr().out
     assert main(["measure", "a", "b", *settings]) == 0
-    asked = Settings(prompt_tokens=64, generated_tokens=8, device=Device.CPU)
+    asked = BenchmarkSettings(prompt_tokens=64, generated_tokens=8, device=Device.CPU)
     assert told[1] == (["a", "b"], asked)
     assert "generation, tokens/s" in said
     assert "not measurably faster here" in said

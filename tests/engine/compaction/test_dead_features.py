@@ -24,8 +24,8 @@ from surgeon_engine.model.layers import prunable_layers
 from tests.helpers.tiny_models import VOCABULARY, tiny_model
 
 
-def kept(count: int, *gone: int) -> torch.Tensor:
-    stays = [i for i in range(count) if i not in gone]
+def kept(count: int, *removed: int) -> torch.Tensor:
+    stays = [i for i in range(count) if i not in removed]
     return torch.tensor(stays, dtype=torch.int64)
 
 
@@ -79,8 +79,8 @@ def test_a_neuron_goes_from_all_its_layers_without_index_lists(rows, columns):
     model = tiny_model("llama")
     plan = without(
         model,
-        {(0, kind): gone for kind, gone in rows.items()},
-        {(0, kind): gone for kind, gone in columns.items()},
+        {(0, kind): removed for kind, removed in rows.items()},
+        {(0, kind): removed for kind, removed in columns.items()},
     )
     parts = by_kind(plan, model)
     assert set(parts) == {"mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"}
@@ -170,13 +170,13 @@ def test_a_value_of_which_a_norm_is_taken_stays():
 
 def test_what_all_layers_of_a_module_read_is_gathered_once():
     model = tiny_model("llama")
-    gone = (0, 9)
+    removed = (0, 9)
     kinds = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
-    plan = without(model, columns={(1, kind): gone for kind in kinds})
+    plan = without(model, columns={(1, kind): removed for kind in kinds})
     parts = compact_parts(plan, model)
     shared = shared_inputs(parts, model)
     assert {name: x.tolist() for name, x in shared.items()} == {
-        "model.layers.1.self_attn": kept(16, *gone).tolist()
+        "model.layers.1.self_attn": kept(16, *removed).tolist()
     }
     assert not any(part.gathers for part in parts)
     assert_the_same(model, plan)

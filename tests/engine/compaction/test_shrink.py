@@ -20,7 +20,7 @@ from surgeon_engine.api.errors import ModelError
 from surgeon_engine.compaction.plan import (
     KeptPart,
     Plan,
-    Pruned,
+    PrunedModel,
     plan_of,
 )
 from surgeon_engine.compaction.shrink import (
@@ -28,7 +28,7 @@ from surgeon_engine.compaction.shrink import (
     compact_model,
     shrink_in_place,
 )
-from surgeon_engine.export.transformers.files import compact_refusal
+from surgeon_engine.export.transformers.files import compact_unsupported_reason
 from surgeon_engine.model.coupling import structure_support
 from surgeon_engine.model.layers import prunable_layers
 from surgeon_engine.pruning.structures.units import units_of
@@ -49,20 +49,20 @@ def masked(family: str, structure: Structure, seed: int = 0, share: float = 0.4)
     if reasons[structure]:
         pytest.skip(reasons[structure])
     draw = torch.Generator().manual_seed(seed)
-    gone = {}
+    removed = {}
     units = units_of(PruningConfig(structure=structure), model)
     for unit in units:
-        is_gone = torch.rand(unit.candidates, generator=draw) < share
+        is_removed = torch.rand(unit.candidates, generator=draw) < share
         if structure in (Structure.ROWS, Structure.COLUMNS):
             rows = unit.measured.rows
             is_row = torch.arange(unit.candidates) < rows
-            is_gone &= is_row if structure is Structure.ROWS else ~is_row
-        is_gone[0] = False  # something always stays, and something goes
-        is_gone[-1] |= structure in COUPLED
-        gone[unit.measured.name] = is_gone
-        for layer, zeros in unit.zeros(is_gone):
+            is_removed &= is_row if structure is Structure.ROWS else ~is_row
+        is_removed[0] = False  # something always stays, and something goes
+        is_removed[-1] |= structure in COUPLED
+        removed[unit.measured.name] = is_removed
+        for layer, zeros in unit.zeros(is_removed):
             layer.write(layer.weight().masked_fill(zeros, 0))
-    return model, plan_of(units, gone)
+    return model, plan_of(units, removed)
 
 
 def parameters(model) -> int:
@@ -188,13 +188,13 @@ def test_blocks_of_different_widths_are_refused_in_a_sentence():
     model, plan = masked("llama", Structure.NEURONS)
     shrink_in_place(model, Plan(groups=plan.groups[:1]))
     units = units_of(PruningConfig(structure=Structure.NEURONS), model)
-    gone = {u.measured.name: torch.arange(u.candidates) == 0 for u in units}
-    made = compact(model, plan_of(units, gone))
+    removed = {u.measured.name: torch.arange(u.candidates) == 0 for u in units}
+    made = compact(model, plan_of(units, removed))
     with pytest.raises(ModelError, match="different numbers of neurons") as caught:
         _ = made.config
     assert "masked" in caught.value.hint
     loaded = SimpleNamespace(model=model)
-    refusal = compact_refusal(Pruned(loaded, made.plan))
+    refusal = compact_unsupported_reason(PrunedModel(loaded, made.plan))
     assert refusal == caught.value.message
 
 

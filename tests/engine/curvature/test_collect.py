@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from surgeon_engine.api.config.pruning import Fisher
 from surgeon_engine.api.errors import CurvatureError
 from surgeon_engine.curvature.collect import (
-    Measurement,
+    CurvatureRequest,
     batches_to_do,
     block_factors,
     input_covariances,
@@ -29,9 +29,11 @@ def tokens() -> torch.Tensor:
     return torch.randint(VOCABULARY, (WINDOWS, LENGTH), generator=g)
 
 
-def task_of(model, batch=2, **options) -> Measurement:
+def task_of(model, batch=2, **options) -> CurvatureRequest:
     layers = prunable_layers(model)
-    return Measurement(model, find_blocks(model), layers, tokens(), batch, **options)
+    return CurvatureRequest(
+        model, find_blocks(model), layers, tokens(), batch, **options
+    )
 
 
 def measured(model, batch=2, step=lambda: None, **options):
@@ -224,7 +226,7 @@ def test_a_loss_that_nothing_changes_has_no_gradient():
 def test_only_what_is_wanted_is_measured():
     model = tiny_model("llama")
     wanted = prunable_layers(model)[4:6]
-    task = Measurement(model, find_blocks(model), wanted, tokens(), 2)
+    task = CurvatureRequest(model, find_blocks(model), wanted, tokens(), 2)
     found = {}
     for factors in block_factors(task, lambda: None):
         found |= factors

@@ -65,7 +65,7 @@ def exported(tmp_path, form: Format, name: str = "run", **settings) -> Exported:
 
 def again(tmp_path, form: Format, name: str, **settings) -> Exported:
     config = ExportConfig(str(tmp_path / name), form, **settings)
-    return export_again(str(tmp_path / "run"), config, Recorder().session)
+    return export_again(str(tmp_path / "run"), config, Recorder().context)
 
 
 def weights_of(folder) -> dict[str, torch.Tensor]:
@@ -154,7 +154,7 @@ def test_the_folder_of_a_run_is_found_wherever_it_lies(tmp_path, monkeypatch):
     assert again(tmp_path, Format.MASKED, "first").format is Format.MASKED
     (tmp_path / "run").rename(tmp_path / "moved")
     another = ExportConfig(str(tmp_path / "second"), Format.MASKED)
-    told = export_again(str(tmp_path / "moved"), another, Recorder().session)
+    told = export_again(str(tmp_path / "moved"), another, Recorder().context)
     assert told.folder == str(tmp_path / "second")
 
 
@@ -228,7 +228,9 @@ def test_the_same_widths_everywhere_make_plain_files(tmp_path):
 @pytest.mark.parametrize("target", [Target.PRUNABLE_SHARE, Target.FILE_SIZE])
 def test_files_that_will_be_no_smaller_are_told_before(tmp_path, monkeypatch, target):
     """Where neither a plain nor a compact model can be told in a config."""
-    monkeypatch.setattr(type(WRITERS[Format.COMPACT]), "refusal", lambda *_: "No way.")
+    monkeypatch.setattr(
+        type(WRITERS[Format.COMPACT]), "unsupported_reason", lambda *_: "No way."
+    )
     size = {"target": target, "megabytes": 0.02}
     config = wanted(tmp_path, ExportConfig(), **size)
     recorder = Recorder()
@@ -385,7 +387,7 @@ def test_a_checkpoint_that_gives_no_numbers_is_found_out(tmp_path):
 def test_cancel_is_heard_while_a_checkpoint_is_verified(tmp_path):
     recorder = Recorder()
     recorder.react = lambda event: (
-        recorder.session.hear(Cancel(run="test"))
+        recorder.context.handle(Cancel(run="test"))
         if event == StageStarted(Stage.VERIFICATION, 0)
         else None
     )

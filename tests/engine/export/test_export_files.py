@@ -49,7 +49,7 @@ from surgeon_engine.api.config.run import ExportConfig
 from surgeon_engine.export.export import WRITERS, export_again
 from surgeon_engine.export.base import Verdict
 from surgeon_engine.api.config.formats import Format
-from surgeon_engine.runtime.run_context import Session
+from surgeon_engine.runtime.run_context import RunContext
 
 torch.set_num_threads(1)
 run, destination, replaces = sys.argv[1], Path(sys.argv[2]), sys.argv[3] == "replace"
@@ -67,7 +67,7 @@ def state():
 
 def export():
     wanted = ExportConfig(str(destination), Format.COMPACT, replace=replaces)
-    export_again(run, wanted, Session("dying", lambda envelope: None))
+    export_again(run, wanted, RunContext("dying", lambda envelope: None))
 
 
 def dies_at(number):
@@ -116,7 +116,7 @@ def finished(tmp_path):
 
 def again(run: Path, folder: Path, **settings) -> None:
     config = ExportConfig(str(folder), Format.COMPACT, **settings)
-    export_again(str(run), config, Recorder().session)
+    export_again(str(run), config, Recorder().context)
 
 
 def dying(run: Path, destination: Path, how: str) -> list[str]:
@@ -280,7 +280,7 @@ def test_what_is_precious_is_not_replaced(finished, tmp_path, monkeypatch):
         with pytest.raises(ExportError, match=r"replaced|keeps its files|no folder"):
             again(finished, folder, replace=True)
     with pytest.raises(ExportError, match="No destination"):
-        export_again(str(finished), ExportConfig(replace=True), Recorder().session)
+        export_again(str(finished), ExportConfig(replace=True), Recorder().context)
     assert (inside / "precious").is_file()
     assert (tmp_path / "llama" / "model.safetensors").is_file()
     assert (checkpoint / "model.safetensors").is_file()
@@ -308,7 +308,7 @@ def test_masked_files_reach_no_size(tmp_path):
 def test_the_size_is_told_before_the_work(finished, tmp_path):
     recorder = Recorder()
     config = ExportConfig(str(tmp_path / "copy"), Format.COMPACT)
-    told = export_again(str(finished), config, recorder.session)
+    told = export_again(str(finished), config, recorder.context)
     words = [event.message for event in recorder.of(Logged)]
     assert words == [f"transformers, compact: the file will take {size_of(told)}."]
 

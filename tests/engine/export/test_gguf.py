@@ -26,12 +26,12 @@ from surgeon_engine.api.config.pruning import (
 from surgeon_engine.api.errors import ExportError
 from surgeon_engine.compaction.plan import (
     Plan,
-    Pruned,
+    PrunedModel,
     plan_of,
 )
 from surgeon_engine.compaction.shrink import compact
 from surgeon_engine.export.gguf import check as gguf_check
-from surgeon_engine.export.gguf.file import Gguf
+from surgeon_engine.export.gguf.file import GgufWriter
 from surgeon_engine.model.layers import (
     find_blocks,
     prunable_layers,
@@ -85,28 +85,28 @@ def loaded(model, tokenizer) -> LoadedModel:
     )
 
 
-def pruned(model, plan=None, tokenizer=None) -> Pruned:
-    return Pruned(loaded(model, tokenizer or byte_pairs()), plan or Plan())
+def pruned(model, plan=None, tokenizer=None) -> PrunedModel:
+    return PrunedModel(loaded(model, tokenizer or byte_pairs()), plan or Plan())
 
 
-def ragged(family: str = "llama") -> Pruned:
+def ragged(family: str = "llama") -> PrunedModel:
     model, plan = masked(family, Structure.HEADS_AND_NEURONS)
     return pruned(model, plan)
 
 
-def without(model, choose) -> Pruned:
+def without(model, choose) -> PrunedModel:
     """A model with zeros for the groups that `choose` takes out of so many."""
     units = units_of(PruningConfig(structure=Structure.HEADS_AND_NEURONS), model)
-    gone = {}
+    removed = {}
     for unit in units:
-        is_gone = choose(unit.candidates)
-        gone[unit.measured.name] = is_gone
-        for layer, zeros in unit.zeros(is_gone):
+        is_removed = choose(unit.candidates)
+        removed[unit.measured.name] = is_removed
+        for layer, zeros in unit.zeros(is_removed):
             layer.write(layer.weight().masked_fill(zeros, 0))
-    return pruned(model, plan_of(units, gone))
+    return pruned(model, plan_of(units, removed))
 
 
-def uniform(model) -> Pruned:
+def uniform(model) -> PrunedModel:
     """The last third of each block's groups gone."""
     return without(model, lambda n: torch.arange(n) >= n - max(1, n // 3))
 
@@ -129,9 +129,9 @@ def tiny_llama(**settings) -> LlamaForCausalLM:
     return model.eval().requires_grad_(False)
 
 
-def written(what: Pruned, folder: Path, dtype=FileDtype.SAME) -> gguf.GGUFReader:
-    assert Gguf().refusal(what) == ""
-    Gguf().write(what, ExportConfig(format=Format.GGUF, dtype=dtype), folder)
+def written(what: PrunedModel, folder: Path, dtype=FileDtype.SAME) -> gguf.GGUFReader:
+    assert GgufWriter().unsupported_reason(what) == ""
+    GgufWriter().write(what, ExportConfig(format=Format.GGUF, dtype=dtype), folder)
     return gguf.GGUFReader(folder / "model.gguf")
 
 
@@ -300,7 +300,7 @@ def test_a_number_that_is_too_large_is_refused_by_name(dtype, tmp_path):
 def test_the_forecast_is_right(dtype, size, tmp_path):
     # The header with thousands of tokens is larger than all the weights.
     what = uniform(tiny_llama(vocab_size=size, rope_parameters=LLAMA_3_ROPE))
-    forecast = Gguf().forecast(what, dtype)
+    forecast = GgufWriter().forecast(what, dtype)
     written(what, tmp_path, dtype)
     assert forecast == (tmp_path / "model.gguf").stat().st_size
 
@@ -315,12 +315,14 @@ def test_the_forecast_is_right(dtype, size, tmp_path):
     ],
 )
 def test_other_families_are_refused(family, reason):
-    assert reason in Gguf().refusal(pruned(tiny_model(family)))
+    assert reason in GgufWriter().unsupported_reason(pruned(tiny_model(family)))
 
 
 def test_rows_and_columns_are_refused():
     model, plan = masked("llama", Structure.ROWS_AND_COLUMNS)
-    assert "only whole heads and neurons" in Gguf().refusal(pruned(model, plan))
+    assert "only whole heads and neurons" in GgufWriter().unsupported_reason(
+        pruned(model, plan)
+    )
 
 
 @pytest.mark.parametrize(
@@ -331,21 +333,25 @@ def test_rows_and_columns_are_refused():
     ],
 )
 def test_settings_that_llama_cpp_does_not_know_are_refused(settings, reason):
-    assert reason in Gguf().refusal(pruned(tiny_llama(**settings)))
+    assert reason in GgufWriter().unsupported_reason(pruned(tiny_llama(**settings)))
 
 
 def test_a_tensor_without_a_place_is_refused():
     model = tiny_llama()
     model.model.layers[0].self_attn.q_norm = torch.nn.LayerNorm(16, bias=False)
-    assert "model.layers.0.self_attn.q_norm.weight" in Gguf().refusal(pruned(model))
+    assert "model.layers.0.self_attn.q_norm.weight" in GgufWriter().unsupported_reason(
+        pruned(model)
+    )
 
 
 def test_a_model_without_a_tokenizer_is_refused():
-    refusal = Gguf().refusal(Pruned(loaded(tiny_llama(), None), Plan()))
-    assert "this model has none" in refusal
+    unsupported_reason = GgufWriter().unsupported_reason(
+        PrunedModel(loaded(tiny_llama(), None), Plan())
+    )
+    assert "this model has none" in unsupported_reason
 
 
-def probe_of(what: Pruned, path: Path) -> Path:
+def probe_of(what: PrunedModel, path: Path) -> Path:
     """What the engine keeps of the model in memory: the logits of some tokens."""
     draw = torch.Generator().manual_seed(1)
     model = what.loaded.model
@@ -363,7 +369,7 @@ def export(tmp_path, monkeypatch):
     folder = tmp_path / "export"
     folder.mkdir()
 
-    def check(what: Pruned, change=lambda path: None) -> dict:
+    def check(what: PrunedModel, change=lambda path: None) -> dict:
         written(what, folder)
         change(folder / "model.gguf")
         probe = probe_of(what, tmp_path / "probe.safetensors")
@@ -377,9 +383,9 @@ def cut_short(path: Path) -> None:
 
 
 def test_without_a_runtime_the_file_is_read_back(export):
-    verdict = export(ragged())
-    assert verdict["tokens"] == 0
-    assert "nothing is installed here" in verdict["checked_with"]
+    result = export(ragged())
+    assert result["tokens"] == 0
+    assert "nothing is installed here" in result["checked_with"]
 
 
 def test_a_file_that_ends_too_soon_is_found(export):
@@ -402,7 +408,7 @@ def test_a_file_that_does_not_load_is_no_export(tmp_path):
     probe = probe_of(what, tmp_path / "probe.safetensors")
     (tmp_path / "model.gguf").write_bytes(b"GGUF and nothing more")
     with pytest.raises(ExportError, match="does not load in a fresh process: "):
-        Gguf().verify(tmp_path, probe, lambda: None)
+        GgufWriter().verify(tmp_path, probe, lambda: None)
 
 
 def test_a_check_ends_the_verification(tmp_path):
@@ -410,4 +416,4 @@ def test_a_check_ends_the_verification(tmp_path):
         raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        Gguf().verify(tmp_path, tmp_path / "probe.safetensors", cancelled)
+        GgufWriter().verify(tmp_path, tmp_path / "probe.safetensors", cancelled)

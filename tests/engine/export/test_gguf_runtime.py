@@ -19,8 +19,8 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from surgeon_engine.api.config.export import FileDtype
 from surgeon_engine.api.errors import ExportError
-from surgeon_engine.compaction.plan import Plan, Pruned
-from surgeon_engine.export.gguf.file import Gguf
+from surgeon_engine.compaction.plan import Plan, PrunedModel
+from surgeon_engine.export.gguf.file import GgufWriter
 from surgeon_engine.export.gguf.tokenizer import (
     _LLAMA_3,
     _QWEN_2,
@@ -111,9 +111,9 @@ def ragged(model):
     draw = torch.Generator().manual_seed(0)
 
     def choose(candidates: int) -> torch.Tensor:
-        is_gone = torch.rand(candidates, generator=draw) < 0.4
-        is_gone[0] = False
-        return is_gone
+        is_removed = torch.rand(candidates, generator=draw) < 0.4
+        is_removed[0] = False
+        return is_removed
 
     return without(model, choose)
 
@@ -178,10 +178,10 @@ def changed(change) -> PreTrainedTokenizerFast:
 )
 def test_tokenizers_that_llama_cpp_does_not_know_are_refused(tokenizer, reason):
     what = pruned(tiny_llama(), tokenizer=tokenizer)
-    refusal = Gguf().refusal(what)
-    assert re.search(reason, refusal), refusal
-    with pytest.raises(ValueError, match=re.escape(refusal)):
-        Gguf().forecast(what, FileDtype.SAME)
+    unsupported_reason = GgufWriter().unsupported_reason(what)
+    assert re.search(reason, unsupported_reason), unsupported_reason
+    with pytest.raises(ValueError, match=re.escape(unsupported_reason)):
+        GgufWriter().forecast(what, FileDtype.SAME)
 
 
 @pytest.mark.parametrize("name", CUTS)
@@ -240,7 +240,7 @@ def test_pieces_have_scores(before, prefixes, tmp_path):
         tokenizer.backend_tokenizer.pre_tokenizer = before
     what = pruned(tiny_llama(), tokenizer=tokenizer)
     if prefixes is None:
-        assert "as SentencePiece does" in Gguf().refusal(what)
+        assert "as SentencePiece does" in GgufWriter().unsupported_reason(what)
         return
     reader = written(what, tmp_path)
     tokens = said(reader, "tokenizer.ggml.tokens")
@@ -266,14 +266,14 @@ def test_a_model_from_a_gguf_file_keeps_its_tokenizer(tmp_path):
     first = written(pruned(tiny_llama(), tokenizer=tokenizer), original)
     source = ModelSource("Tiny", original, "model.gguf")
     # transformers gives it another way of cutting, or none at all.
-    what = Pruned(replace(loaded(tiny_llama(), None), source=source), Plan())
+    what = PrunedModel(replace(loaded(tiny_llama(), None), source=source), Plan())
     second = written(what, copy)
     names = [name for name in first.fields if name.startswith("tokenizer.")]
     assert len(names) >= 6
     for name in names:
         assert said(first, name) == said(second, name)
         assert first.get_field(name).types == second.get_field(name).types
-    assert Gguf().forecast(what, FileDtype.SAME) == pytest.approx(
+    assert GgufWriter().forecast(what, FileDtype.SAME) == pytest.approx(
         (copy / "model.gguf").stat().st_size, rel=0.01
     )
 
@@ -303,10 +303,10 @@ def output_of(code: str, *arguments: str):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def assert_same(verdict) -> None:
-    assert verdict["tokens"] >= 23
-    assert verdict["largest_difference"] < 1e-3
-    assert verdict["agreement"] == 1.0  # greedily the same tokens
+def assert_same(result) -> None:
+    assert result["tokens"] >= 23
+    assert result["largest_difference"] < 1e-3
+    assert result["agreement"] == 1.0  # greedily the same tokens
 
 
 @pytest.mark.parametrize(
@@ -322,9 +322,9 @@ def assert_same(verdict) -> None:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_logits_are_those_of_torch(settings, shape, runtime, tmp_path):
     model = lively(**settings)
-    architecture, verdict = compared(SHAPES[shape](model), runtime, tmp_path)
+    architecture, result = compared(SHAPES[shape](model), runtime, tmp_path)
     assert architecture == ("deci" if shape == "ragged" else "llama")
-    assert_same(verdict)
+    assert_same(result)
 
 
 @pytest.mark.parametrize(
@@ -343,9 +343,9 @@ def test_qwen2_has_biases(shape, wanted, runtime, tmp_path):
         max_position_embeddings=128,
     )
     model = enlivened(Qwen2ForCausalLM(config).eval().requires_grad_(False))
-    architecture, verdict = compared(SHAPES[shape](model), runtime, tmp_path)
+    architecture, result = compared(SHAPES[shape](model), runtime, tmp_path)
     assert architecture == wanted
-    assert_same(verdict)
+    assert_same(result)
 
 
 @pytest.mark.parametrize(
@@ -353,9 +353,9 @@ def test_qwen2_has_biases(shape, wanted, runtime, tmp_path):
     [(FileDtype.FLOAT16, 0.05), (FileDtype.BFLOAT16, 0.3), (FileDtype.Q8_0, 0.3)],
 )
 def test_rounded_files_are_close(dtype, allowed, runtime, tmp_path):
-    _, verdict = compared(ragged(lively()), runtime, tmp_path, dtype)
-    assert 1e-4 < verdict["largest_difference"] < allowed
-    assert verdict["largest_logit"] > 5
+    _, result = compared(ragged(lively()), runtime, tmp_path, dtype)
+    assert 1e-4 < result["largest_difference"] < allowed
+    assert result["largest_logit"] > 5
 
 
 @pytest.mark.slow
@@ -368,9 +368,9 @@ def test_a_fresh_process_says_what_it_ran(tmp_path):
     folder.mkdir()
     written(what, folder)
     looks = []
-    verdict = Gguf().verify(folder, probe, lambda: looks.append(None))
-    assert verdict.agreement == 1.0
-    assert verdict.checked_with.startswith("llama.cpp in ")
+    result = GgufWriter().verify(folder, probe, lambda: looks.append(None))
+    assert result.agreement == 1.0
+    assert result.checked_with.startswith("llama.cpp in ")
     assert looks
 
 
@@ -387,7 +387,7 @@ def test_the_reason_why_a_file_does_not_load_is_told(tmp_path, monkeypatch):
     )
     written(what, folder)
     with pytest.raises(ExportError, match="has wrong shape"):
-        Gguf().verify(folder, probe, lambda: None)
+        GgufWriter().verify(folder, probe, lambda: None)
 
 
 @pytest.mark.slow

@@ -19,9 +19,9 @@ from surgeon_engine.api.config.pruning import Coupling, Structure
 from surgeon_engine.compaction.plan import (
     KeptGroups,
     Plan,
-    Pruned,
+    PrunedModel,
 )
-from surgeon_engine.export.transformers.files import Compact
+from surgeon_engine.export.transformers.files import CompactWriter
 from surgeon_engine.model.coupling import groups_of
 from surgeon_engine.model.layers import (
     find_blocks,
@@ -37,7 +37,7 @@ pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="bin/python is elsewhere"),
 ]
 
-_STRANGER = """
+_BLOCK_SURGEON = """
 import sys
 
 import torch
@@ -119,7 +119,7 @@ def test_a_stranger_loads_a_copy_and_writes_with_it(
     )
     (tmp_path / "export").rename(tmp_path / "elsewhere")
     shutil.rmtree(tmp_path / "run")
-    run(stranger, _STRANGER, tmp_path / "elsewhere", tmp_path / "saved")
+    run(stranger, _BLOCK_SURGEON, tmp_path / "elsewhere", tmp_path / "saved")
     saved = load_file(tmp_path / "saved" / "model.safetensors")
     for name, tensor in load_file(tmp_path / "elsewhere" / "model.safetensors").items():
         assert torch.equal(saved[name], tensor)
@@ -147,7 +147,7 @@ def test_loading_takes_memory_by_the_size_of_what_is_left(tmp_path, stranger):
         source, model, None, find_blocks(model), prunable_layers(model)
     )
     (tmp_path / "small").mkdir()
-    Compact().write(Pruned(loaded, plan), ExportConfig(), tmp_path / "small")
+    CompactWriter().write(PrunedModel(loaded, plan), ExportConfig(), tmp_path / "small")
     sizes = {
         name: (tmp_path / name / "model.safetensors").stat().st_size
         for name in ("whole", "small")

@@ -20,14 +20,14 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from surgeon_engine.api.config.export import ExportConfig, FileDtype
 from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.api.errors import ExportError
-from surgeon_engine.compaction.plan import Plan, Pruned
+from surgeon_engine.compaction.plan import Plan, PrunedModel
 from surgeon_engine.export.onnx import (
     check as onnx_check,
 )
 from surgeon_engine.export.onnx import (
     file as onnx_file,
 )
-from surgeon_engine.export.onnx.file import Onnx
+from surgeon_engine.export.onnx.file import OnnxWriter
 from surgeon_engine.model.layers import find_blocks
 from surgeon_engine.model.source import ModelSource
 from tests.engine.compaction.test_shrink import masked
@@ -42,20 +42,20 @@ needs_extra = pytest.mark.skipif(
 )
 
 
-def pruned_of(model, plan=None) -> Pruned:
+def pruned_of(model, plan=None) -> PrunedModel:
     loaded = SimpleNamespace(
         model=model,
         tokenizer=byte_tokenizer(),
         blocks=find_blocks(model),
         source=ModelSource("Tiny", Path("nowhere")),
     )
-    return Pruned(loaded, plan or Plan())
+    return PrunedModel(loaded, plan or Plan())
 
 
-def write(model, plan, folder) -> Pruned:
+def write(model, plan, folder) -> PrunedModel:
     pruned = pruned_of(model, plan)
-    assert Onnx().refusal(pruned) == ""
-    Onnx().write(pruned, ExportConfig(), folder)
+    assert OnnxWriter().unsupported_reason(pruned) == ""
+    OnnxWriter().write(pruned, ExportConfig(), folder)
     return pruned
 
 
@@ -71,7 +71,7 @@ def random_tokens(batch: int, length: int) -> torch.Tensor:
     return torch.randint(1, VOCABULARY, (batch, length), generator=draw)
 
 
-def assert_computes_the_same(session, model, relative=RELATIVE) -> None:
+def assert_computes_the_same(context, model, relative=RELATIVE) -> None:
     """At sizes of all kinds, without and with padding on the left of one text."""
     for batch, length, padding in (
         (1, 1, 0),
@@ -86,7 +86,7 @@ def assert_computes_the_same(session, model, relative=RELATIVE) -> None:
         with torch.no_grad():
             whole = model(input_ids=ids, attention_mask=mask, use_cache=False)
         inputs = {"input_ids": ids.numpy(), "attention_mask": mask.numpy()}
-        ours = torch.from_numpy(session.run(["logits"], inputs)[0])
+        ours = torch.from_numpy(context.run(["logits"], inputs)[0])
         assert ours.dtype == torch.float32
         theirs, is_text = whole.logits.float(), mask.bool()
         difference = (ours - theirs)[is_text].abs().max()
@@ -151,13 +151,13 @@ def test_a_model_in_bfloat16_is_written_in_float32(tmp_path):
 
 @pytest.mark.slow
 def test_what_the_graph_takes_and_gives(llama):
-    session = session_of(llama[1])
-    taken = {x.name: (x.type, x.shape) for x in session.get_inputs()}
+    context = session_of(llama[1])
+    taken = {x.name: (x.type, x.shape) for x in context.get_inputs()}
     assert taken == {
         "input_ids": ("tensor(int64)", ["batch", "length"]),
         "attention_mask": ("tensor(int64)", ["batch", "length"]),
     }
-    (given,) = session.get_outputs()
+    (given,) = context.get_outputs()
     assert (given.name, given.type) == ("logits", "tensor(float)")
     assert given.shape == ["batch", "length", VOCABULARY]
 
@@ -196,7 +196,7 @@ def test_the_forecast_is_right_within_a_hundredth(is_tied, tmp_path):
     model = LlamaForCausalLM(config).eval().requires_grad_(False)
     pruned = write(model, None, tmp_path)
     taken = sum((tmp_path / name).stat().st_size for name in NAMES)
-    expected = Onnx().forecast(pruned, FileDtype.SAME)
+    expected = OnnxWriter().forecast(pruned, FileDtype.SAME)
     assert expected == pytest.approx(taken, rel=0.01)
 
 
@@ -205,7 +205,7 @@ def test_the_forecast_knows_what_no_checkpoint_holds():
     model = tiny_model("gpt_neo")
     masks = sum(x.numel() for name, x in model.named_buffers() if "bias" in name)
     weights = sum(x.numel() for x in model.parameters())
-    expected = Onnx().forecast(pruned_of(model), FileDtype.SAME)
+    expected = OnnxWriter().forecast(pruned_of(model), FileDtype.SAME)
     assert masks == 2 * 64 * 64
     assert expected == pytest.approx(4 * weights + masks + 3 * 9_000, abs=200)
 
@@ -215,22 +215,22 @@ def test_a_fresh_process_says_how_far_the_file_is_off(llama, tmp_path):
     model, folder = llama
     probe, perplexity = probe_of(model, tmp_path / "probe.safetensors")
     looks = []
-    verdict = Onnx().verify(folder, probe, lambda: looks.append(1))
+    result = OnnxWriter().verify(folder, probe, lambda: looks.append(1))
     assert looks
-    assert verdict.tokens == 24
-    assert verdict.largest_difference <= RELATIVE * verdict.largest_logit
-    assert verdict.agreement == 1
-    assert verdict.perplexity == pytest.approx(perplexity, rel=1e-4)
-    assert verdict.checked_with.startswith("onnxruntime 1.")
+    assert result.tokens == 24
+    assert result.largest_difference <= RELATIVE * result.largest_logit
+    assert result.agreement == 1
+    assert result.perplexity == pytest.approx(perplexity, rel=1e-4)
+    assert result.checked_with.startswith("onnxruntime 1.")
 
 
 @pytest.mark.slow
 def test_another_model_is_found_out(llama, tmp_path):
     other, _ = masked("llama", Structure.HEADS_AND_NEURONS, seed=1)
     probe, _ = probe_of(other, tmp_path / "probe.safetensors")
-    verdict = Onnx().verify(llama[1], probe, lambda: None)
-    assert verdict.largest_difference > 0.1 * verdict.largest_logit
-    assert verdict.agreement < 1
+    result = OnnxWriter().verify(llama[1], probe, lambda: None)
+    assert result.largest_difference > 0.1 * result.largest_logit
+    assert result.agreement < 1
 
 
 @pytest.mark.slow
@@ -240,9 +240,9 @@ def test_a_graph_that_gives_no_numbers_is_found_out(llama, tmp_path):
     (tmp_path / "model.onnx").write_bytes((folder / "model.onnx").read_bytes())
     (tmp_path / "model.onnx.data").write_bytes(b"\xff" * size)
     probe, _ = probe_of(model, tmp_path / "probe.safetensors")
-    verdict = Onnx().verify(tmp_path, probe, lambda: None)
-    assert verdict.largest_difference is None
-    assert verdict.perplexity is None
+    result = OnnxWriter().verify(tmp_path, probe, lambda: None)
+    assert result.largest_difference is None
+    assert result.perplexity is None
 
 
 @pytest.mark.slow
@@ -251,7 +251,7 @@ def test_a_graph_without_its_weights_does_not_load(llama, tmp_path):
     (tmp_path / "model.onnx").write_bytes((folder / "model.onnx").read_bytes())
     probe, _ = probe_of(model, tmp_path / "probe.safetensors")
     with pytest.raises(ExportError, match=r"does not load .*model\.onnx\.data"):
-        Onnx().verify(tmp_path, probe, lambda: None)
+        OnnxWriter().verify(tmp_path, probe, lambda: None)
 
 
 @pytest.mark.slow
@@ -290,14 +290,18 @@ def test_a_model_that_torch_cannot_describe_is_an_error_with_its_name(tmp_path):
 @needs_extra
 def test_rows_and_columns_are_refused():
     model, plan = masked("llama", Structure.ROWS_AND_COLUMNS)
-    assert "heads and neurons" in Onnx().refusal(pruned_of(model, plan))
+    assert "heads and neurons" in OnnxWriter().unsupported_reason(
+        pruned_of(model, plan)
+    )
 
 
 @needs_extra
 def test_a_falcon_that_needs_bfloat16_is_refused():
-    refusal = Onnx().refusal(pruned_of(tiny_model("falcon_multi_head")))
-    assert "bfloat16" in refusal
-    assert Onnx().refusal(pruned_of(tiny_model("falcon"))) == ""
+    unsupported_reason = OnnxWriter().unsupported_reason(
+        pruned_of(tiny_model("falcon_multi_head"))
+    )
+    assert "bfloat16" in unsupported_reason
+    assert OnnxWriter().unsupported_reason(pruned_of(tiny_model("falcon"))) == ""
 
 
 def test_what_is_not_installed_is_named(monkeypatch):
@@ -305,8 +309,8 @@ def test_what_is_not_installed_is_named(monkeypatch):
         return None if name == "onnxscript" else object()
 
     monkeypatch.setattr(onnx_file, "find_spec", find)
-    refusal = Onnx().refusal(pruned_of(tiny_model("llama")))
-    assert refusal == (
+    unsupported_reason = OnnxWriter().unsupported_reason(pruned_of(tiny_model("llama")))
+    assert unsupported_reason == (
         "ONNX files need packages that are not installed: onnxscript. Install them "
         "with `pip install onnxscript`."
     )

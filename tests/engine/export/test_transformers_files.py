@@ -35,16 +35,16 @@ from surgeon_engine.compaction.plan import (
     KeptGroups,
     KeptPart,
     Plan,
-    Pruned,
+    PrunedModel,
 )
 from surgeon_engine.compaction.restore import restore
-from surgeon_engine.compaction.shrink import whole_pieces
-from surgeon_engine.export.isolated_process import run_apart
+from surgeon_engine.compaction.shrink import whole_slices
+from surgeon_engine.export.isolated_process import run_isolated
 from surgeon_engine.export.transformers import files as transformers_files
 from surgeon_engine.export.transformers.files import (
-    Compact,
-    Masked,
-    Stock,
+    CompactWriter,
+    MaskedWriter,
+    StockWriter,
 )
 from surgeon_engine.export.transformers.weight_files import (
     named_dtype,
@@ -122,22 +122,22 @@ def without_rows_and_columns(model) -> Plan:
     )
 
 
-def pruned_of(model, plan: Plan) -> Pruned:
+def pruned_of(model, plan: Plan) -> PrunedModel:
     for each in plan.groups:
         consumer = each.coupled.consumer
         weight = consumer.weight()
         size = consumer.columns // each.coupled.groups
         weight[:, len(each.kept) * size :] = 0
         consumer.write(weight)
-    return Pruned(loaded(model), plan)
+    return PrunedModel(loaded(model), plan)
 
 
 @pytest.mark.parametrize("dtype", [FileDtype.FLOAT32, FileDtype.FLOAT16])
-@pytest.mark.parametrize("writer", [Masked(), Compact()])
+@pytest.mark.parametrize("writer", [MaskedWriter(), CompactWriter()])
 @pytest.mark.parametrize("plan", [without_neurons, without_rows_and_columns])
 def test_the_file_is_as_large_as_was_forecast(plan, writer, dtype, tmp_path):
     model = llama()
-    pruned = Pruned(loaded(model), plan(model))
+    pruned = PrunedModel(loaded(model), plan(model))
     forecast = writer.forecast(pruned, dtype)
     writer.write(pruned, ExportConfig(dtype=dtype), tmp_path)
     taken = (tmp_path / WEIGHTS).stat().st_size
@@ -149,7 +149,7 @@ def test_shards_are_loaded_as_one(tmp_path):
     model = llama()
     model.save_pretrained(tmp_path)
     (tmp_path / WEIGHTS).unlink()
-    write_weights(whole_pieces(model), torch.float32, 0.002, tmp_path)
+    write_weights(whole_slices(model), torch.float32, 0.002, tmp_path)
     shards = sorted(tmp_path.glob("model-*.safetensors"))
     assert len(shards) >= 4
     assert shards[0].name == f"model-00001-of-{len(shards):05}.safetensors"
@@ -176,10 +176,12 @@ def test_the_reason_why_widths_are_refused_is_told():
     model = llama()
     groups = groups_of(Coupling.HEADS, model)
     plan = Plan(tuple(KeptGroups(each, torch.arange(3)) for each in groups))
-    refusal = Stock().refusal(Pruned(loaded(model), plan))
-    assert refusal.startswith("No plain model has these widths: ")
-    assert "hidden size (256) is not a multiple" in refusal
-    assert "validator" not in refusal
+    unsupported_reason = StockWriter().unsupported_reason(
+        PrunedModel(loaded(model), plan)
+    )
+    assert unsupported_reason.startswith("No plain model has these widths: ")
+    assert "hidden size (256) is not a multiple" in unsupported_reason
+    assert "validator" not in unsupported_reason
 
 
 def test_blocks_that_differ_from_the_beginning_are_refused_but_masked(monkeypatch):
@@ -189,10 +191,10 @@ def test_blocks_that_differ_from_the_beginning_are_refused_but_masked(monkeypatc
         raise ModelError("The blocks differ.", "Choose another form.")
 
     monkeypatch.setattr(transformers_files, "compact", differ)
-    pruned = Pruned(loaded(model), without_neurons(model))
-    assert Compact().refusal(pruned) == "The blocks differ."
-    assert Stock().refusal(pruned).endswith(": The blocks differ.")
-    assert Masked().refusal(pruned) == ""
+    pruned = PrunedModel(loaded(model), without_neurons(model))
+    assert CompactWriter().unsupported_reason(pruned) == "The blocks differ."
+    assert StockWriter().unsupported_reason(pruned).endswith(": The blocks differ.")
+    assert MaskedWriter().unsupported_reason(pruned) == ""
 
 
 TOKENIZER_FILES = {
@@ -218,7 +220,9 @@ def test_the_files_of_a_tokenizer_are_copied_as_they_are(
 ):
     original, folder = model_with_tokenizer.source.folder, tmp_path / "copy"
     folder.mkdir()
-    Masked().write(Pruned(model_with_tokenizer, Plan()), ExportConfig(), folder)
+    MaskedWriter().write(
+        PrunedModel(model_with_tokenizer, Plan()), ExportConfig(), folder
+    )
     for name in (*TOKENIZER_FILES, "tokenizer.json", "tokenizer_config.json"):
         assert (folder / name).read_bytes() == (original / name).read_bytes()
     assert not (folder / "notes.txt").exists()
@@ -231,14 +235,14 @@ def test_the_tokenizer_of_a_gguf_file_is_saved_without_how_it_was_read(tmp_path)
     model = replace(loaded(llama(), tokenizer=tokenizer), source=source)
     folder = tmp_path / "copy"
     folder.mkdir()
-    Masked().write(Pruned(model, Plan()), ExportConfig(), folder)
+    MaskedWriter().write(PrunedModel(model, Plan()), ExportConfig(), folder)
     config = json.loads((folder / "tokenizer_config.json").read_text())
     assert config["tokenizer_class"]
     assert not config.keys() & {"is_local", "local_files_only"}
     assert (folder / "tokenizer.json").is_file()
 
 
-@pytest.fixture(params=[Masked(), Compact()], ids=["masked", "compact"])
+@pytest.fixture(params=[MaskedWriter(), CompactWriter()], ids=["masked", "compact"])
 def checkpoint(request, tmp_path) -> Path:
     model = llama(intermediate_size=64, hidden_size=64)
     pruned = pruned_of(model, without_neurons(model))
@@ -302,7 +306,7 @@ def test_a_plain_checkpoint_that_lacks_a_tensor_is_refused(checkpoint):
     assert "lack model.norm.weight" in refusal_of(checkpoint)
 
 
-@pytest.mark.parametrize("writer", [Compact(), Masked()])
+@pytest.mark.parametrize("writer", [CompactWriter(), MaskedWriter()])
 def test_a_model_whose_config_named_no_class_is_restored(tmp_path, writer):
     """As one that was read from a GGUF file."""
     model, plan = masked("llama", Structure.NEURONS)
@@ -327,7 +331,7 @@ def apart(tmp_path, code: str, reason_after: str = "") -> ExportError:
     program = tmp_path / "program.py"
     program.write_text(code)
     with pytest.raises(ExportError, match="does not load in a fresh process") as error:
-        run_apart(program, ("a", "b"), lambda: None, reason_after)
+        run_isolated(program, ("a", "b"), lambda: None, reason_after)
     return error.value
 
 
@@ -370,7 +374,7 @@ def test_nothing_lies_in_the_way_of_a_program(tmp_path, monkeypatch):
         'print(\'{"tokens": 1, "largest_difference": null, "largest_logit": 0, \'\n'
         '      \'"agreement": 1, "perplexity": null, "checked_with": "x"}\')\n'
     )
-    assert run_apart(program, ("a", "b"), lambda: None).tokens == 1
+    assert run_isolated(program, ("a", "b"), lambda: None).tokens == 1
 
 
 @pytest.mark.parametrize("structure", [*COUPLED, Structure.ROWS_AND_COLUMNS])
@@ -379,7 +383,7 @@ def test_what_is_written_is_loaded_by_the_code_beside_it(tmp_path, family, struc
     model, plan = masked(family, structure)
     folder = tmp_path / f"{family}_{structure}"  # by whose name the code is cached
     folder.mkdir()
-    Compact().write(pruned_of(model, plan), ExportConfig(), folder)
+    CompactWriter().write(pruned_of(model, plan), ExportConfig(), folder)
     read, found = AutoModelForCausalLM.from_pretrained(
         folder, trust_remote_code=True, output_loading_info=True
     )
@@ -401,6 +405,6 @@ def test_code_of_checkpoints_is_not_left_among_those_of_the_user(tmp_path):
         "    'largest_logit': 1.0, 'agreement': 1.0, 'perplexity': None,\n"
         "    'checked_with': said}))\n"
     )
-    folder = Path(run_apart(program, [], lambda: None).checked_with)
+    folder = Path(run_isolated(program, [], lambda: None).checked_with)
     assert not folder.exists()
     assert folder != Path(hub.HF_MODULES_CACHE)

@@ -8,10 +8,10 @@ import msgspec
 import pytest
 
 from surgeon_engine.api.config.export import FileDtype
-from surgeon_engine.export.base import Verdict
+from surgeon_engine.export.base import VerificationResult
 from surgeon_engine.export.verify import disagreement
 
-RIGHT = Verdict(64, 0.0, 20.0, 1.0, 12.0, "transformers 5.24.0")
+RIGHT = VerificationResult(64, 0.0, 20.0, 1.0, 12.0, "transformers 5.24.0")
 LLAMA_CPP = "llama.cpp in xllamacpp 0.2"
 F32, F16, BF16, Q8_0 = (
     FileDtype.FLOAT32,

@@ -14,8 +14,8 @@ from surgeon_engine.api.config.run import (
     Device,
     ModelConfig,
 )
-from surgeon_engine.api.json_process import Child
-from surgeon_engine.api.messages.benchmark import Settings
+from surgeon_engine.api.json_process import SubprocessClient
+from surgeon_engine.api.messages.benchmark import BenchmarkSettings
 from surgeon_engine.api.messages.commands import (
     Cancel,
     Generate,
@@ -40,9 +40,9 @@ from surgeon_engine.measurement.messages import (
 )
 from surgeon_engine.runtime.run_context import RunCancelled
 from tests.helpers.tiny_models import save_tiny_model
-from tests.helpers.writers import DeskChild, Written
+from tests.helpers.writers import WorkerClient, Written
 
-PATIENCE = 60  # seconds
+TIMEOUT_S = 60  # seconds
 # Answers with its seed; says nothing if that is below 0 and ends if it is 0.
 ECHO = """
 import json, sys
@@ -64,17 +64,17 @@ def folders(tmp_path):
 @pytest.fixture
 def engine(monkeypatch):
     """An engine in a thread, whose models live in this process; gives what waits."""
-    monkeypatch.setattr(pair, "Child", DeskChild)
-    monkeypatch.setattr(DeskChild, "opened", [])
+    monkeypatch.setattr(pair, "SubprocessClient", WorkerClient)
+    monkeypatch.setattr(WorkerClient, "opened", [])
     arrived: queue.Queue = queue.Queue()
     made = server.Engine(arrived.put)
     thread = threading.Thread(target=made.serve)
     thread.start()
 
     def ask(command, *kinds):
-        made.hear(command)
+        made.handle(command)
         while True:
-            envelope = arrived.get(timeout=PATIENCE)
+            envelope = arrived.get(timeout=TIMEOUT_S)
             if envelope.run == command.run and isinstance(envelope.event, kinds):
                 return envelope.event
 
@@ -82,7 +82,7 @@ def engine(monkeypatch):
     yield made
     made.stop()
     thread.join()
-    assert not any(child.is_alive for child in DeskChild.opened)
+    assert not any(child.is_alive for child in WorkerClient.opened)
 
 
 def generate(folders, run="generate-1", **settings):
@@ -93,7 +93,7 @@ def generate(folders, run="generate-1", **settings):
 
 
 def are_warm():
-    return [child.is_alive for child in DeskChild.opened] == [True, True]
+    return [child.is_alive for child in WorkerClient.opened] == [True, True]
 
 
 def test_small_questions_leave_the_models_warm_and_large_ones_do_not(engine, folders):
@@ -101,7 +101,9 @@ def test_small_questions_leave_the_models_warm_and_large_ones_do_not(engine, fol
     model = ModelConfig(folders[0])
     engine.ask(InspectModel(run="inspect-1", model=model), ModelInspected)
     assert are_warm()
-    engine.ask(MeasureModels(run="measure-1", sources=(), settings=Settings()), Failed)
+    engine.ask(
+        MeasureModels(run="measure-1", sources=(), settings=BenchmarkSettings()), Failed
+    )
     assert not are_warm()
 
 
@@ -114,34 +116,34 @@ def test_models_that_nobody_asks_are_given_up(engine, folders, monkeypatch):
     )
     engine.ask(generate(folders), Generated)
     closed.clear()
-    assert closed.wait(PATIENCE)
+    assert closed.wait(TIMEOUT_S)
     assert not are_warm()
     assert engine.ask(generate(folders, "generate-2"), Generated)
 
 
 def test_a_cancelled_text_is_cancelled_and_the_next_one_is_written(engine, folders):
     engine.ask(generate(folders, new_tokens=50), TokenWritten)
-    engine.hear(Cancel(run="generate-1"))
+    engine.handle(Cancel(run="generate-1"))
     assert engine.ask(generate(folders, "generate-2"), Generated).pruned.tokens == 3
     assert are_warm()
 
 
 def test_an_answer_that_nobody_waits_for_is_not_taken_for_the_next():
     command = (sys.executable, "-c", ECHO)
-    with Child("model", command, Reply) as child:
+    with SubprocessClient("model", command, Reply) as child:
         with pytest.raises(RunCancelled):
             child.ask(request(1), Timed, cancel)
-        assert child.settles(PATIENCE)
+        assert child.wait_until_idle(TIMEOUT_S)
         assert child.ask(request(2), Timed, lambda: None).seconds == 2.0
 
 
 def test_a_process_that_is_mute_or_gone_does_not_settle():
     command = (sys.executable, "-c", ECHO)
-    for seed, patience in ((-1, 0.01), (0, PATIENCE)):
-        with Child("model", command, Reply) as child:
+    for seed, patience in ((-1, 0.01), (0, TIMEOUT_S)):
+        with SubprocessClient("model", command, Reply) as child:
             with pytest.raises(RunCancelled):
                 child.ask(request(seed), Timed, cancel)
-            assert not child.settles(patience)
+            assert not child.wait_until_idle(patience)
 
 
 def request(seed):
@@ -160,7 +162,7 @@ def test_models_in_processes_of_their_own_write_the_same(folders, monkeypatch):
     assert told.of(ModelsLoaded) == [ModelsLoaded("0", "1", False)]
     for answer in (told.answer.original, told.answer.pruned):
         assert answer.memory_bytes > 50_000_000
-    monkeypatch.setattr(pair, "Child", DeskChild)
+    monkeypatch.setattr(pair, "SubprocessClient", WorkerClient)
     here = Written().run(Playground(), *folders, temperature=1.0)
     for side in Side:
         assert told.text(side) == here.text(side)
@@ -174,7 +176,7 @@ def test_models_in_processes_of_their_own_write_the_same(folders, monkeypatch):
 @pytest.mark.slow
 def test_a_cancel_while_models_are_loaded_leaves_no_process(folders):
     playground, told = Playground(), Written()
-    told.react = lambda event: told.session.hear(Cancel(run="test"))
+    told.react = lambda event: told.context.handle(Cancel(run="test"))
     with pytest.raises(RunCancelled):
         told.run(playground, *folders)
     assert not playground.is_open

@@ -57,7 +57,7 @@ from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import RunCancelled
 from tests.helpers.runs import Recorder, job
 from tests.helpers.tiny_models import save_tiny_model
-from tests.helpers.writers import DeskChild, Written
+from tests.helpers.writers import WorkerClient, Written
 
 WINDOW = 64  # the longest of the tiny models
 FAMILIES = ("llama", "mistral", "bloom", "gemma3")
@@ -65,8 +65,8 @@ FAMILIES = ("llama", "mistral", "bloom", "gemma3")
 
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch):
-    monkeypatch.setattr(pair, "Child", DeskChild)
-    monkeypatch.setattr(DeskChild, "opened", [])
+    monkeypatch.setattr(pair, "SubprocessClient", WorkerClient)
+    monkeypatch.setattr(WorkerClient, "opened", [])
     # Nobody collects the garbage of all the tests.
     monkeypatch.setattr(devices, "forget_peak_memory", lambda: None)
 
@@ -76,7 +76,7 @@ def playground():
     made = Playground()
     yield made
     made.close()
-    assert not any(child.is_alive for child in DeskChild.opened)
+    assert not any(child.is_alive for child in WorkerClient.opened)
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def test_each_token_of_both_texts_has_the_divergence_of_its_definition(
     prompt = "A prompt of 21 tokens"  # longer than a sliding window
     # More tokens than are compared at a time.
     told = Written().run(playground, *sides, prompt, new_tokens=20, temperature=1.0)
-    for side, tokens in zip(Side, DeskChild.opened[0].texts, strict=True):
+    for side, tokens in zip(Side, WorkerClient.opened[0].texts, strict=True):
         found = told.found(side)
         assert len(found) == len(tokens) > 0
         ours, theirs = (dense_logits(each, prompt, tokens) for each in sides)
@@ -153,7 +153,7 @@ def test_a_seed_says_what_is_written_and_another_says_something_else(
 
 def test_without_temperature_each_token_is_the_likeliest(playground, folders):
     Written().run(playground, *folders, seed=1)
-    texts = DeskChild.opened[0].texts
+    texts = WorkerClient.opened[0].texts
     for tokens, folder in zip(texts, folders, strict=True):
         logits = dense_logits(folder, "Some text", tokens)
         assert logits.argmax(-1).tolist() == tokens != []
@@ -188,11 +188,11 @@ def test_a_text_ends_where_its_model_ends_it(
     monkeypatch.setattr(writing_process, "now", lambda model: next(clock))
     prompt = {"prompt": "Something", "new_tokens": 12, "temperature": 1.0, "seed": 2}
     Written().run(playground, *folders, **prompt)
-    _, free = DeskChild.opened[0].texts
+    _, free = WorkerClient.opened[0].texts
     end = next(i for i, token in enumerate(free) if i > 2 and token not in free[:i])
     ended = ending_with(folders[1], tmp_path / "ending", free[end])
     told = Written().run(playground, folders[0], ended, **prompt)
-    assert DeskChild.opened[-1].texts[1] == free[:end]
+    assert WorkerClient.opened[-1].texts[1] == free[:end]
     assert len(told.found(Side.PRUNED)) == told.answer.pruned.tokens == end
     assert told.answer.pruned.stop is Stop.END_OF_TEXT
     assert told.answer.original.stop is Stop.LENGTH
@@ -204,7 +204,7 @@ def test_a_text_ends_where_its_model_ends_it(
 
 def test_a_text_that_ends_at_once_is_empty(playground, folders, tmp_path):
     Written().run(playground, *folders)
-    token = DeskChild.opened[0].texts[0][0]
+    token = WorkerClient.opened[0].texts[0][0]
     ended = ending_with(folders[0], tmp_path / "ending", token)
     told = Written().run(playground, ended, ended)
     assert told.of(TokenWritten) == told.of(TextCompared) == []
@@ -238,7 +238,7 @@ def test_a_chat_message_goes_through_the_template(playground, folders, tmp_path)
     tokenizer.save_pretrained(chatty)
     told = Written().run(playground, chatty, chatty, "Hi", as_chat=True)
     assert told.of(ModelsLoaded)[0].has_chat_template
-    (begun,) = [x for x in DeskChild.opened[-1].asked if isinstance(x, Begin)]
+    (begun,) = [x for x in WorkerClient.opened[-1].asked if isinstance(x, Begin)]
     assert begun.tokens == tuple(token_ids(chatty, "You: Hi|"))
     plain = Written().run(playground, chatty, chatty, "You: Hi|")
     assert told.text(Side.ORIGINAL) == plain.text(Side.ORIGINAL)
@@ -297,21 +297,21 @@ def test_what_is_no_number_is_an_error(playground, folders, tmp_path):
     with pytest.raises(EvaluationError, match="no number"):
         Written().run(playground, folders[0], tmp_path / "broken")
     with pytest.raises(EvaluationError):
-        reading.refuse_nan(torch.tensor([[1.0, float("nan")]]))
+        reading.check_not_nan(torch.tensor([[1.0, float("nan")]]))
 
 
 def test_models_stay_warm_until_one_of_them_changes(playground, folders, tmp_path):
     pruned = ending_with(folders[1], tmp_path / "pruned", 0)
     Written().run(playground, folders[0], pruned)
     told = Written().run(playground, folders[0], pruned, "Another")
-    assert len(DeskChild.opened) == 2
+    assert len(WorkerClient.opened) == 2
     stages = [event.stage for event in told.of(StageStarted)]
     assert stages == [Stage.GENERATION, Stage.COMPARISON]
     assert told.of(ModelsLoaded)
     AutoModelForCausalLM.from_pretrained(folders[0]).save_pretrained(pruned)
     told = Written().run(playground, folders[0], pruned)
-    assert len(DeskChild.opened) == 4
-    assert [child.is_alive for child in DeskChild.opened] == [False] * 2 + [True] * 2
+    assert len(WorkerClient.opened) == 4
+    assert [child.is_alive for child in WorkerClient.opened] == [False] * 2 + [True] * 2
     assert told.text(Side.ORIGINAL) == told.text(Side.PRUNED)
 
 
@@ -321,7 +321,7 @@ def test_cancel_is_obeyed_before_the_next_token(playground, folders, kind):
 
     def cancel(event):
         if isinstance(event, kind):
-            told.session.hear(Cancel(run="test"))
+            told.context.handle(Cancel(run="test"))
 
     told.react = cancel
     with pytest.raises(RunCancelled):
@@ -329,7 +329,7 @@ def test_cancel_is_obeyed_before_the_next_token(playground, folders, kind):
     assert len(told.of(kind)) == 1
     assert playground.is_open  # and nothing is left over from it
     again = Written().run(playground, *folders)
-    assert len(DeskChild.opened) == 2
+    assert len(WorkerClient.opened) == 2
     assert again.answer.original.tokens == len(again.found(Side.ORIGINAL)) == 8
 
 
@@ -338,7 +338,7 @@ def test_texts_that_are_stopped_end_together_and_are_compared(playground, folder
 
     def stop(event):
         if isinstance(event, TokenWritten) and event.index == 2:
-            told.session.hear(StopAndKeep(run="test"))
+            told.context.handle(StopAndKeep(run="test"))
 
     told.react = stop
     told.run(playground, *folders)
@@ -350,13 +350,13 @@ def test_texts_that_are_stopped_end_together_and_are_compared(playground, folder
 
 def test_texts_that_are_stopped_before_they_begin_have_one_token(playground, folders):
     told = Written()
-    told.session.hear(StopAndKeep(run="test"))
+    told.context.handle(StopAndKeep(run="test"))
     told.run(playground, *folders)
     assert told.answer.original.tokens == len(told.found(Side.ORIGINAL)) == 1
 
 
 def test_a_process_that_does_not_settle_is_given_up(playground, folders, monkeypatch):
-    monkeypatch.setattr(DeskChild, "settles", lambda self, seconds: False)
+    monkeypatch.setattr(WorkerClient, "wait_until_idle", lambda self, seconds: False)
     with pytest.raises(ConfigError):
         Written().run(playground, *folders, "")
     assert not playground.is_open
@@ -371,7 +371,9 @@ def test_the_folder_of_a_run_stands_for_its_checkpoint(
     told = Written().run(playground, config.model.source, tmp_path / "run")
     small, whole = told.answer.pruned.parameters, told.answer.original.parameters
     assert small < whole  # as small as it lies there
-    opened = [x for child in DeskChild.opened for x in child.asked if type(x) is Open]
+    opened = [
+        x for child in WorkerClient.opened for x in child.asked if type(x) is Open
+    ]
     assert opened[1].model.source == str(tmp_path / "run" / "export")
     moved = (tmp_path / "run").rename(tmp_path / "moved")
     assert checkpoint_of(str(moved)) == str(moved / "export")

@@ -8,8 +8,8 @@ import torch
 from surgeon_engine.api.messages.generation import GenerationSettings
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.generation.detokenizer import (
-    Pieces,
-    piece_after,
+    StreamingDetokenizer,
+    next_text,
 )
 from surgeon_engine.generation.sampling import (
     Sampler,
@@ -68,7 +68,7 @@ def test_models_that_expect_nearly_the_same_draw_the_same():
 def test_pieces_are_whole_characters_and_make_up_the_text(tokenizer, before):
     given = tokenizer.encode(before, add_special_tokens=False)
     tokens = tokenizer.encode(before + TEXT, add_special_tokens=False)[len(given) :]
-    pieces = Pieces(tokenizer, given)
+    pieces = StreamingDetokenizer(tokenizer, given)
     told = [pieces.add(token) for token in tokens]
     assert "".join(told) == TEXT
     assert not any("\N{REPLACEMENT CHARACTER}" in piece for piece in told)
@@ -78,7 +78,7 @@ def test_pieces_are_whole_characters_and_make_up_the_text(tokenizer, before):
 
 def test_half_a_character_at_the_end_is_told_as_the_rest(tokenizer):
     tokens = tokenizer.encode("a\N{SLIGHTLY SMILING FACE}", add_special_tokens=False)
-    pieces = Pieces(tokenizer, [])
+    pieces = StreamingDetokenizer(tokenizer, [])
     assert "".join(pieces.add(token) for token in tokens[:-1]) == "a"
     assert set(pieces.rest()) == {"\N{REPLACEMENT CHARACTER}"}
 
@@ -86,5 +86,5 @@ def test_half_a_character_at_the_end_is_told_as_the_rest(tokenizer):
 def test_a_token_by_itself_keeps_the_space_before_it(tokenizer):
     before = tokenizer.encode("the import", add_special_tokens=False)
     (token,) = tokenizer.encode(" function", add_special_tokens=False)
-    assert piece_after(tokenizer, before, token) == " function"
-    assert piece_after(tokenizer, [], token) == " function"
+    assert next_text(tokenizer, before, token) == " function"
+    assert next_text(tokenizer, [], token) == " function"

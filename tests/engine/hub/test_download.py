@@ -42,7 +42,7 @@ from surgeon_engine.model.inspect import inspect_model
 from surgeon_engine.model.source import locate
 from surgeon_engine.runtime.run_context import (
     RunCancelled,
-    Session,
+    RunContext,
 )
 from surgeon_engine.server import Engine
 from tests.helpers.fake_hub import TOKEN, FakeHub
@@ -84,15 +84,15 @@ def line():
     """A session and what it has been told."""
     events = []
 
-    def hear(envelope):
+    def handle(envelope):
         events.append(envelope.event)
 
-    return namedtuple("Line", "session events")(Session("download", hear), events)
+    return namedtuple("Line", "context events")(RunContext("download", handle), events)
 
 
 def download(line, source=SOURCE, **options):
     options = {"waits": (0.0,)} | options
-    return download_model(source, line.session, **options)
+    return download_model(source, line.context, **options)
 
 
 def progress(line):
@@ -124,12 +124,12 @@ def cancel_after(line, size):
         told = progress(line)
         if told and told[-1].done > size:
             arrived.set()
-    line.session.hear(Cancel(run="download"))
+    line.context.handle(Cancel(run="download"))
 
 
 def another_line(line):
     return line._replace(
-        session=Session("again", lambda e: line.events.append(e.event))
+        context=RunContext("again", lambda e: line.events.append(e.event))
     )
 
 
@@ -268,14 +268,14 @@ def test_where_nothing_can_be_reached_it_is_tried_again_and_can_be_cancelled(
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     tried_again = threading.Event()
 
-    def hear(envelope):
+    def handle(envelope):
         if isinstance(envelope.event, Logged):
             tried_again.set()
-            session.hear(Cancel(run="download"))
+            context.handle(Cancel(run="download"))
 
-    session = Session("download", hear)
+    context = RunContext("download", handle)
     with pytest.raises(RunCancelled):
-        download_model(SOURCE, session, waits=(60.0,))
+        download_model(SOURCE, context, waits=(60.0,))
     assert tried_again.is_set()
 
 
@@ -285,8 +285,8 @@ def test_the_engine_does_other_things_during_a_download(hub, line):
     engine = Engine(answers.put)
     thread = threading.Thread(target=engine.serve, daemon=True)
     thread.start()
-    engine.hear(DownloadModel(run="download", source=SOURCE))
-    engine.hear(InspectModel(run="inspect", model=ModelConfig()))
+    engine.handle(DownloadModel(run="download", source=SOURCE))
+    engine.handle(InspectModel(run="inspect", model=ModelConfig()))
     seen = []
     while not any(isinstance(event, ModelDownloaded) for event in seen):
         seen.append(answers.get(timeout=20).event)

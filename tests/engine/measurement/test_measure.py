@@ -26,19 +26,19 @@ from surgeon_engine.api.errors import (
     EvaluationError,
     ModelError,
 )
-from surgeon_engine.api.json_process import Child
+from surgeon_engine.api.json_process import SubprocessClient
 from surgeon_engine.api.messages.benchmark import (
+    BenchmarkSettings,
     Measured,
     ModelMeasured,
     Rate,
-    Settings,
     in_words,
     rate_of,
     speedups,
     table,
 )
-from surgeon_engine.compaction.plan import Pruned, plan_of
-from surgeon_engine.export.transformers.files import Compact
+from surgeon_engine.compaction.plan import PrunedModel, plan_of
+from surgeon_engine.export.transformers.files import CompactWriter
 from surgeon_engine.measurement import (
     benchmark_process as bench_process,
 )
@@ -46,8 +46,8 @@ from surgeon_engine.measurement import (
     measure,
 )
 from surgeon_engine.measurement.messages import (
-    Finish,
-    Generate,
+    FinishBenchmark,
+    GenerateTokens,
     Load,
     Loaded,
     ReadPrompt,
@@ -58,7 +58,7 @@ from surgeon_engine.pruning.structures.units import units_of
 from tests.helpers.tiny_models import VOCABULARY, save_tiny_model, tiny_model
 
 WINDOW = 64  # the longest of the tiny models
-QUICK = Settings(rounds=2, warm_ups=1, generated_tokens=4, device=Device.CPU)
+QUICK = BenchmarkSettings(rounds=2, warm_ups=1, generated_tokens=4, device=Device.CPU)
 # Says what a measuring process would, takes as many seconds as its model's name says,
 # and keeps what it was asked.
 FAKE = """
@@ -73,13 +73,15 @@ for line in sys.stdin:
         elif name == "dead":
             sys.exit("Traceback\\nOSError: no such disk.")
         elif name == "refused":
-            print('{"type": "Refused", "message": "No model.", "hint": "Another."}')
+            print('{"type": "RequestFailed", "message": "No model.",'
+                ' "hint": "Another."}')
         else:
             print(json.dumps({"type": "Loaded", "name": name, "vocabulary": 50,
                 "file_bytes": 4000, "parameters": 1000, "longest_window": 40,
                 "bytes_in_use": 10**8, "threads": 2, "device": "CPU"}))
-    elif kind == "Finish":
-        print(json.dumps({"type": "Finished", "bytes_in_use": 10**8, "zeros": 0}))
+    elif kind == "FinishBenchmark":
+        print(json.dumps({"type": "BenchmarkFinished", "bytes_in_use": 10**8,
+            "zeros": 0}))
     else:
         with open(sys.argv[1], "a") as log:
             log.write(json.dumps([name, kind, asked]) + "\\n")
@@ -111,15 +113,15 @@ def folders(tmp_path_factory) -> tuple[str, str]:
     original = save_tiny_model(folder / "original", "llama")
     loaded = load_model(ModelConfig(str(original), device=Device.CPU))
     units = units_of(PruningConfig(structure=Structure.NEURONS), loaded.model)
-    gone = {
+    removed = {
         unit.measured.name: torch.arange(unit.candidates) % 2 == 1 for unit in units
     }
     for unit in units:
-        for layer, zeros in unit.zeros(gone[unit.measured.name]):
+        for layer, zeros in unit.zeros(removed[unit.measured.name]):
             layer.write(layer.weight().masked_fill(zeros, 0))
     (folder / "compact").mkdir()
-    pruned = Pruned(loaded, plan_of(units, gone))
-    Compact().write(pruned, ExportConfig(), folder / "compact")
+    pruned = PrunedModel(loaded, plan_of(units, removed))
+    CompactWriter().write(pruned, ExportConfig(), folder / "compact")
     return str(original), str(folder / "compact")
 
 
@@ -143,21 +145,21 @@ def measured(*models) -> Measured:
 
 
 def test_models_take_turns_and_the_one_that_begins_changes(asked):
-    settings = Settings(rounds=2, warm_ups=1)
+    settings = BenchmarkSettings(rounds=2, warm_ups=1)
     steps = []
     measure.measure(("1", "2"), settings, nothing, lambda: steps.append(1))
     order = [(name, kind) for name, kind, _ in asked()]
     assert order == [
         (name, kind)
         for names in ("21", "12", "21")  # the first round warms up
-        for kind in ("ReadPrompt", "Generate")
+        for kind in ("ReadPrompt", "GenerateTokens")
         for name in names
     ]
     assert len(steps) == settings.turns(2) == len(order)
 
 
 def test_both_models_do_the_same_work_within_the_shorter_window(asked):
-    measure.measure(("1", "2"), Settings(rounds=2), nothing)
+    measure.measure(("1", "2"), BenchmarkSettings(rounds=2), nothing)
     ours, theirs = (
         [(kind, details) for name, kind, details in asked() if name == model]
         for model in "12"
@@ -166,11 +168,11 @@ def test_both_models_do_the_same_work_within_the_shorter_window(asked):
     for kind, details in ours:
         tokens = details["tokens"] + details.get("prompt_tokens", 0)
         assert tokens == 40
-        assert kind == "Generate" or details["vocabulary"] == 50
+        assert kind == "GenerateTokens" or details["vocabulary"] == 50
 
 
 def test_rates_are_tokens_by_the_seconds_of_the_rounds_that_count(asked):
-    found = measure.measure(("2", "0.5"), Settings(rounds=3), nothing)
+    found = measure.measure(("2", "0.5"), BenchmarkSettings(rounds=3), nothing)
     slow, fast = found.models
     assert slow.prompt == Rate(20.0, 20.0, 20.0, (20.0,) * 3)
     assert fast.generation.median == pytest.approx(24 / 0.5)
@@ -225,7 +227,7 @@ def test_figures_of_real_processes_are_consistent(folders):
 @pytest.mark.slow
 def test_a_broken_model_gives_a_sentence_and_a_process_without_owner_ends(tmp_path):
     (tmp_path / "config.json").write_text("{")
-    with Child(str(tmp_path), measure.COMMAND, Reply) as child:
+    with SubprocessClient(str(tmp_path), measure.COMMAND, Reply) as child:
         load = Load(ModelConfig(str(tmp_path)), 0)
         with pytest.raises(ModelError, match="is not valid JSON") as caught:
             child.ask(load, Loaded, nothing)
@@ -247,8 +249,8 @@ def test_the_bench_does_what_it_is_asked(folders):
     loaded = bench.answer(Load(ModelConfig(compact, device=Device.CPU), 0))
     assert (loaded.vocabulary, loaded.longest_window) == (VOCABULARY, WINDOW)
     assert bench.answer(ReadPrompt(8, VOCABULARY, 0)).seconds > 0
-    assert bench.answer(Generate(4, 2, VOCABULARY, 0)).seconds > 0
-    assert bench.answer(Finish()).bytes_in_use > 0
+    assert bench.answer(GenerateTokens(4, 2, VOCABULARY, 0)).seconds > 0
+    assert bench.answer(FinishBenchmark()).bytes_in_use > 0
 
 
 def test_a_damaged_compact_checkpoint_is_refused(folders, tmp_path):
@@ -263,21 +265,21 @@ def test_a_damaged_compact_checkpoint_is_refused(folders, tmp_path):
 
 @pytest.mark.parametrize("family", ["llama", "opt", "gpt2", "bloom", "gemma3"])
 def test_generation_gives_the_tokens_that_transformers_gives(family):
-    patient = tiny_model(family)
+    state = tiny_model(family)
     draw = torch.Generator().manual_seed(1)
     prompt = torch.randint(1, VOCABULARY, (1, 12), generator=draw)
-    ours, seconds = bench_process.generated(patient, prompt, 6)
+    ours, seconds = bench_process.generated(state, prompt, 6)
     settings = {"max_new_tokens": 7, "do_sample": False, "eos_token_id": None}
     settings["attention_mask"] = torch.ones_like(prompt)
-    theirs = patient.generate(prompt, **settings)
+    theirs = state.generate(prompt, **settings)
     assert seconds > 0
     assert torch.equal(ours, theirs[:, 12:])
 
 
 def test_zeros_are_counted():
-    patient = tiny_model("llama")
-    patient.lm_head.weight[:2] = 0
-    assert bench_process.zeros_in(patient) == 2 * 16
+    state = tiny_model("llama")
+    state.lm_head.weight[:2] = 0
+    assert bench_process.zeros_in(state) == 2 * 16
 
 
 def test_a_spread_leaves_out_the_extremes_of_many_rounds():

@@ -14,23 +14,23 @@ from surgeon_engine.api.config.pruning import (
 from surgeon_engine.pruning.cost_accounting import (
     BINS,
     cost_histogram,
-    paid,
+    total_cost,
 )
 from surgeon_engine.pruning.measure_curvature import (
     measure,
     of_units,
 )
 from surgeon_engine.pruning.threshold import (
-    GONE,
+    REMOVED,
     Elements,
     Removals,
     cheapest,
 )
 from surgeon_engine.shots.shot import (
-    Round,
+    ShotPlan,
     run_shot,
 )
-from tests.helpers.patients import patient_of, quiet
+from tests.helpers.pruning_states import quiet, state_of
 
 STRUCTURES = (
     Structure.HEADS_AND_NEURONS,
@@ -74,13 +74,13 @@ def test_bins_are_equally_wide_on_a_log_scale_and_hold_what_they_say():
 
 def test_what_has_gone_and_what_must_stay_is_not_counted():
     units = {
-        "a": Elements(torch.tensor([GONE, 0.0, 1.0, 2.0, math.inf])),
+        "a": Elements(torch.tensor([REMOVED, 0.0, 1.0, 2.0, math.inf])),
     }
     removed = torch.tensor([True, True, True, False, False])
     found = cost_histogram(units, {"a": removed})
     assert total(found, "removed kept") == [2, 1]
     assert found.removed[0] == 2  # a cost of nothing has no logarithm
-    assert paid(units["a"], removed, CostBasis.RAW) == 1.0
+    assert total_cost(units["a"], removed, CostBasis.RAW) == 1.0
 
 
 def test_equal_costs_have_room():
@@ -90,7 +90,7 @@ def test_equal_costs_have_room():
 
 
 def test_without_any_cost_there_is_no_histogram():
-    nothing = {"a": Elements(torch.tensor([GONE, math.inf]))}
+    nothing = {"a": Elements(torch.tensor([REMOVED, math.inf]))}
     assert cost_histogram(nothing, {"a": torch.zeros(2).bool()}) is None
 
 
@@ -99,46 +99,46 @@ def test_without_any_cost_there_is_no_histogram():
 def test_what_is_paid_does_not_depend_on_how_costs_are_compared(basis, more):
     each = {}
     for by in (basis, CostBasis.RAW):
-        patient = patient_of("llama", sparsity=0.3, cost_basis=by, **more)
-        unit = patient.units[0]
-        windows = patient.windows.calibration
-        factors = measure(patient, of_units(patient, windows), quiet(), 1)
-        before = patient.gone[unit.measured.name]
-        may_go = unit.removals(
-            factors[unit.measured.name], before, patient.config.pruning
+        state = state_of("llama", sparsity=0.3, cost_basis=by, **more)
+        unit = state.units[0]
+        windows = state.windows.calibration
+        factors = measure(state, of_units(state, windows), quiet(), 1)
+        before = state.removed[unit.measured.name]
+        is_removable = unit.removals(
+            factors[unit.measured.name], before, state.config.pruning
         )
         removed = torch.ones(unit.candidates).bool()
-        each[by] = paid(may_go, removed, by)
+        each[by] = total_cost(is_removable, removed, by)
     assert each[basis] == pytest.approx(each[CostBasis.RAW])
 
 
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_a_shot_tells_its_costs_and_the_widths_that_stay(structure):
-    patient = patient_of("llama", structure=structure, sparsity=0.4, shots=2)
-    shots = [run_shot(patient, Round(n, n / 2, None), quiet()) for n in (1, 2)]
+    state = state_of("llama", structure=structure, sparsity=0.4, shots=2)
+    shots = [run_shot(state, ShotPlan(n, n / 2, None), quiet()) for n in (1, 2)]
     went = 0
     for shot in shots:
         new = sum(layer.removed for layer in shot.layers) - went
         went += new
         assert total(shot.costs, "removed_weights") == [new]
         assert shot.costs.edges[0] <= shot.threshold <= shot.costs.edges[-1]
-    paid_before = [layer.cost for layer in shots[0].layers]
-    paid_after = [layer.cost for layer in shots[1].layers]
-    assert all(a <= b for a, b in zip(paid_before, paid_after, strict=True))
-    assert 0 < sum(paid_before) < sum(paid_after)
-    for layer, real in zip(shots[1].layers, patient.loaded.layers, strict=True):
+    cost_before = [layer.cost for layer in shots[0].layers]
+    cost_after = [layer.cost for layer in shots[1].layers]
+    assert all(a <= b for a, b in zip(cost_before, cost_after, strict=True))
+    assert 0 < sum(cost_before) < sum(cost_after)
+    for layer, real in zip(shots[1].layers, state.loaded.layers, strict=True):
         W = real.weight()[:, : real.columns] != 0
         assert layer.rows_kept == int(W.any(dim=1).sum())
         assert layer.columns_kept == int(W.any(dim=0).sum())
 
 
 def test_a_coupled_part_is_charged_to_its_consumer_and_counts_its_groups():
-    patient = patient_of("llama", structure=Structure.HEADS_AND_NEURONS, sparsity=0.4)
-    shot = run_shot(patient, Round(1, 1.0, None), quiet())
+    state = state_of("llama", structure=Structure.HEADS_AND_NEURONS, sparsity=0.4)
+    shot = run_shot(state, ShotPlan(1, 1.0, None), quiet())
     by_kind = {layer.kind: layer for layer in shot.layers if layer.block == 0}
     down, up = by_kind["mlp.down_proj"], by_kind["mlp.up_proj"]
     assert up.cost == 0
     assert down.groups == up.groups
     assert down.groups.kind == "neurons"
-    assert down.groups.of == patient.original.layers[-1].columns
+    assert down.groups.of == state.original.layers[-1].columns
     assert down.groups.kept == down.columns_kept == up.rows_kept < down.groups.of

@@ -16,7 +16,7 @@ from surgeon_engine.pruning.costs import (
 )
 from surgeon_engine.pruning.methods import METHODS
 from surgeon_engine.pruning.threshold import (
-    GONE,
+    REMOVED,
     cheapest,
 )
 from tests.helpers.units import (
@@ -103,11 +103,11 @@ def test_weights_counted_as_removed_are_the_zeros_of_the_updated_model(
             factors[name], nothing(unit), selection.removed[name], settings
         )
         write(updated)
-        ((layer, is_gone),) = unit.zeros(updated.gone)
-        assert torch.equal(layer.weight() == 0, is_gone)
+        ((layer, is_removed),) = unit.zeros(updated.removed)
+        assert torch.equal(layer.weight() == 0, is_removed)
         if layer.has_bias:
-            assert not is_gone[:, -1].any()
-        zeros += int(is_gone.sum())
+            assert not is_removed[:, -1].any()
+        zeros += int(is_removed.sum())
     total = sum(removable(unit, settings) for unit in parts)
     assert zeros == selection.weights == int(share * total)
 
@@ -124,15 +124,15 @@ def test_groups_lose_all_that_they_may_or_nothing(family, method, kept, of):
         counted = 0
         for unit in parts:
             name = unit.measured.name
-            gone = unit.updated(
+            removed = unit.updated(
                 factors[name], nothing(unit), selection.removed[name], settings
-            ).gone
-            counts = groups_of(gone, unit, of).sum(dim=2)
+            ).removed
+            counts = groups_of(removed, unit, of).sum(dim=2)
             assert set(counts.flatten().tolist()) <= {0, of - kept}
             if share == 1.0:
                 assert (counts == of - kept).all()
-            assert counts.sum() == gone.sum()  # none beyond the last whole group
-            counted += int(gone.sum())
+            assert counts.sum() == removed.sum()  # none beyond the last whole group
+            counted += int(removed.sum())
         assert counted == selection.weights
 
 
@@ -145,13 +145,13 @@ def test_every_row_loses_the_same_number_under_wanda():
         for unit in parts:
             name, W = unit.measured.name, unit.measured.weight()
             R, C = unit.measured.rows, unit.measured.columns
-            gone = selection.removed[name].view(R, C)
-            assert ((gone.sum(dim=1) - share * C).abs() <= 1).all()
+            removed = selection.removed[name].view(R, C)
+            assert ((removed.sum(dim=1) - share * C).abs() <= 1).all()
             score = W[:, :C].abs() * factors[name].A.diagonal()[:C].double().sqrt()
             for row in range(R):
-                if gone[row].any():
-                    kept = score[row][~gone[row]].min()
-                    assert score[row][gone[row]].max() <= kept
+                if removed[row].any():
+                    kept = score[row][~removed[row]].min()
+                    assert score[row][removed[row]].max() <= kept
 
 
 def test_what_has_gone_counts_as_the_first_of_its_row():
@@ -212,7 +212,7 @@ def test_what_has_gone_comes_first_and_its_group_loses_no_more(structure, method
     W[1, 6] = 0  # zero of its own: even so not to be taken for what went
     unit.measured.write(W)
     elements = unit.removals(factors, before, settings)
-    assert torch.equal(elements.cost == GONE, before)
+    assert torch.equal(elements.cost == REMOVED, before)
     assert (elements.cost[~before] >= 0).all()
     if structure is N_M:
         same_group = torch.tensor([1, 2, 22, 23])
@@ -227,17 +227,17 @@ def test_a_least_share_is_kept_and_the_cheapest_go(structure, method, keep_at_le
     unit = units("opt", settings)[0]
     factors = random_factors(unit.measured)
     cost = unit.removals(factors, nothing(unit), settings).cost
-    may_go = cost < torch.inf
-    count = int(may_go.sum())
+    is_removable = cost < torch.inf
+    count = int(is_removable.sum())
     assert count == removable(unit, settings)
     assert unit.candidates - count >= keep_at_least * unit.candidates
     free = pruning(structure, method=method)
     others = unit.removals(factors, nothing(unit), free).cost
-    assert torch.equal(cost[may_go], others[may_go])
+    assert torch.equal(cost[is_removable], others[is_removable])
     if count:
-        assert others[may_go].max() <= others[~may_go].min()
+        assert others[is_removable].max() <= others[~is_removable].min()
     if structure is N_M:
-        counts = groups_of(may_go, unit, 4).sum(dim=2)
+        counts = groups_of(is_removable, unit, 4).sum(dim=2)
         assert set(counts.flatten().tolist()) <= {0, 2}
 
 
@@ -247,7 +247,7 @@ def test_what_has_gone_stays_gone_where_more_is_to_be_kept_than_there_is():
     before = nothing(unit)
     before[:100] = True
     cost = unit.removals(random_factors(unit.measured), before, settings).cost
-    assert torch.equal(cost == GONE, before)
+    assert torch.equal(cost == REMOVED, before)
     assert (cost[100:] == torch.inf).all()
 
 

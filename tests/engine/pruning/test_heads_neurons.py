@@ -63,11 +63,11 @@ def test_weights_counted_as_removed_are_the_zeros_of_the_updated_model(family, s
     zeros = 0
     for unit in parts:
         name = unit.measured.name
-        gone = selection.removed[name]
-        write(unit.updated(factors[name], nothing(unit), gone, settings))
-        for layer, is_gone in unit.zeros(gone):
-            assert torch.equal(layer.weight() == 0, is_gone)
-            zeros += int(is_gone.sum())
+        removed = selection.removed[name]
+        write(unit.updated(factors[name], nothing(unit), removed, settings))
+        for layer, is_removed in unit.zeros(removed):
+            assert torch.equal(layer.weight() == 0, is_removed)
+            zeros += int(is_removed.sum())
     assert zeros == selection.weights
     if share == 1.0:
         assert zeros == budget  # all that was said to be removable is
@@ -96,11 +96,11 @@ def test_costs_and_updates_match_the_dense_definition(family):
         for group, cost in dearest:
             Q = dense.index[:, group * size : (group + 1) * size].flatten()
             torch.testing.assert_close(cost, removal_cost_dense(dense, Q))
-        gone = without(unit, 1)
+        removed = without(unit, 1)
         is_removed = torch.zeros_like(dense.W, dtype=torch.bool)
         is_removed[:, size : 2 * size] = True
         before = {x: x.weight() for x in unit.layers}
-        updated = unit.updated(factors, nothing(unit), gone, settings)
+        updated = unit.updated(factors, nothing(unit), removed, settings)
         (consumer, X), *producers = updated.weights
         assert consumer is layer
         best = best_weight_dense(dense, is_removed)
@@ -191,24 +191,24 @@ def neuron_unit(settings):
     )
 
 
-@pytest.mark.parametrize("gone", [0, 3, 8])
+@pytest.mark.parametrize("removed", [0, 3, 8])
 @pytest.mark.parametrize("basis", CostBasis)
 def test_neurons_of_a_bundle_share_its_cost_and_their_number_makes_the_width(
-    gone, basis
+    removed, basis
 ):
     settings = pruning(BOTH, width_multiple=8, cost_basis=basis)
     unit = neuron_unit(settings)  # of 24
-    factors, before = random_factors(unit.measured), without(unit, *range(gone))
+    factors, before = random_factors(unit.measured), without(unit, *range(removed))
     single = pruning(BOTH, cost_basis=basis)
-    alone = unit.removals(factors, before, single).cost[gone:]
+    alone = unit.removals(factors, before, single).cost[removed:]
     removals = unit.removals(factors, before, settings)
-    assert removals.candidate[:gone].tolist() == list(range(gone))
+    assert removals.candidate[:removed].tolist() == list(range(removed))
     each = unit.coupled.weights_per_group
-    width, begun = unit.candidates - gone, gone
+    width, begun = unit.candidates - removed, removed
     while begun < len(removals.cost):
         size = width % 8 or 8
         bundle = removals.cost[begun : begun + size]
-        members = alone[begun - gone : begun - gone + size]
+        members = alone[begun - removed : begun - removed + size]
         expected = members.sum() if basis is CostBasis.RAW else members.mean()
         torch.testing.assert_close(bundle, expected.expand(size))
         weights = removals.weights[begun : begun + size].tolist()
@@ -253,8 +253,8 @@ def test_bundles_of_equal_costs_go_in_order(multiple, alike):
         one = {unit.measured.name: found}
         most = min(budget * unit.coupled.weights_per_group, removable(unit, settings))
         (mask,) = cheapest(one, most).removed.values()
-        gone = int(mask.sum())
-        assert gone == 0 or (24 - gone) % multiple == 0
+        removed = int(mask.sum())
+        assert removed == 0 or (24 - removed) % multiple == 0
 
 
 def test_heads_are_not_bundled():

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from surgeon_engine.api.config.layer_patterns import (
-    least_share,
-    limit_in,
+    min_kept_share,
+    parse_limit,
 )
 from surgeon_engine.api.config.pruning import (
     Damping,
@@ -24,7 +24,7 @@ from surgeon_engine.api.errors import (
     PruningError,
 )
 from surgeon_engine.pruning.structures.units import units_of
-from tests.helpers.patients import patient_of
+from tests.helpers.pruning_states import state_of
 from tests.helpers.runs import Recorder, job, refused, run
 from tests.helpers.tiny_models import tiny_model
 from tests.helpers.units import removable
@@ -71,7 +71,7 @@ def test_only_layers_with_a_limit_keep_its_share(tmp_path, family, structure):
 def test_limits_of_all_layers_are_the_least_share_of_each(family, structure):
     """The other way to say the same, which is tested against the weights."""
     one, other = (
-        patient_of(family, structure=structure, sparsity=0.05, **more)
+        state_of(family, structure=structure, sparsity=0.05, **more)
         for more in ({"keep_at_least": 0.6}, {"limits": ("*=0.6",)})
     )
     promised = [
@@ -91,11 +91,11 @@ def test_neurons_keep_what_any_of_their_layers_has_to(limited):
 
 
 def test_the_largest_of_several_limits_holds():
-    (layer,) = (x for x in patient_of().original.layers[:1])
+    (layer,) = (x for x in state_of().original.layers[:1])
     limits = ("block 0=0.5", f"{layer.kind}=0.25", "block 1=0.9")
-    assert least_share(0.1, limits, [layer]) == 0.5
-    assert least_share(0.6, limits, [layer]) == 0.6
-    assert least_share(0.1, (), [layer]) == 0.1
+    assert min_kept_share(0.1, limits, [layer]) == 0.5
+    assert min_kept_share(0.6, limits, [layer]) == 0.6
+    assert min_kept_share(0.1, (), [layer]) == 0.1
 
 
 @pytest.mark.parametrize("words", ["block 0", "block 0=", "=0.5", "a=1.5", "a=x", ""])
@@ -129,4 +129,4 @@ def test_limits_survive_the_job_file():
     pruning = PruningConfig(limits=("block 3=0.5", "*.down_proj = 0.4"))
     config = RunConfig(pruning=pruning)
     assert config_from_toml(config_to_toml(config)) == config
-    assert str(limit_in(pruning.limits[1])) == "*.down_proj=0.4"
+    assert str(parse_limit(pruning.limits[1])) == "*.down_proj=0.4"

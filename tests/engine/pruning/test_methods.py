@@ -78,8 +78,8 @@ def test_costs_are_those_of_the_dense_quadratic(name):
         torch.testing.assert_close(cost, expected(sets))
     cost, chosen = pattern_costs(W, of_A, of_G, 1, 3)
     groups = index.unflatten(1, (2, 3))
-    gone = groups.gather(2, ways_to_remove(1, 3)[chosen]).flatten(0, 1)
-    torch.testing.assert_close(cost.flatten(), expected(gone))
+    removed = groups.gather(2, ways_to_remove(1, 3)[chosen]).flatten(0, 1)
+    torch.testing.assert_close(cost.flatten(), expected(removed))
 
 
 def test_magnitude_is_half_the_sum_of_squares():
@@ -106,9 +106,9 @@ def test_what_stays_is_left_to_the_last_bit(name):
     X = method.without(LAYER.W, quadratic, row, column, pruning)
     assert torch.equal(X, torch.where(goes, 0, LAYER.W))
     goes = random_mask(R, C)
-    X, gone = method.without_elements(LAYER.W, quadratic, goes, pruning)
+    X, removed = method.without_elements(LAYER.W, quadratic, goes, pruning)
     assert torch.equal(X, torch.where(goes, 0, LAYER.W))
-    assert torch.equal(gone, goes)
+    assert torch.equal(removed, goes)
 
 
 @pytest.mark.parametrize("name", ADAPT)
@@ -145,11 +145,11 @@ def test_the_surgeon_removes_elements_together(monkeypatch, max_correlated):
     monkeypatch.setattr(sparse_update, "_ENOUGH", 1e-9)
     method, goes = METHODS[Method.LLM_SURGEON], random_mask(R, C)
     pruning = PruningConfig(update_damping=0.2, max_correlated=max_correlated)
-    X, gone = method.without_elements(LAYER.W, (LAYER.A, LAYER.G), goes, pruning)
+    X, removed = method.without_elements(LAYER.W, (LAYER.A, LAYER.G), goes, pruning)
     dense = SmallLayer(LAYER.W, damped(LAYER.A, 0.2), damped(LAYER.G, 0.2))
     expected = best_weight_dense(dense, goes)
     torch.testing.assert_close(X, expected, rtol=0, atol=1e-4)
-    assert torch.equal(gone, goes)
+    assert torch.equal(removed, goes)
 
 
 def test_groups_of_one_are_another_update():

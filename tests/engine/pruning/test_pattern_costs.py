@@ -35,8 +35,10 @@ PATTERNS = [(2, 4, 8), (1, 2, 6), (2, 5, 10), (3, 4, 8), (1, 3, 6)]
 def choices_dense(layer, dense, r, start, kept, of):
     """The cost of every choice in one group: which columns go -> cost."""
     return {
-        gone: float(dense(layer, layer.index[r, [start + place for place in gone]]))
-        for gone in itertools.combinations(range(of), of - kept)
+        removed: float(
+            dense(layer, layer.index[r, [start + place for place in removed]])
+        )
+        for removed in itertools.combinations(range(of), of - kept)
     }
 
 

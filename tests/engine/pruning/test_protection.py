@@ -16,7 +16,7 @@ from surgeon_engine.api.errors import (
     PruningError,
 )
 from surgeon_engine.pipeline import prune
-from tests.helpers.patients import patient_of, quiet
+from tests.helpers.pruning_states import quiet, state_of
 from tests.helpers.runs import job, outcome, refused, run
 from tests.helpers.units import removable
 
@@ -131,9 +131,9 @@ def test_all_that_is_promised_as_possible_is_possible_and_no_more(
     tmp_path, family, structure
 ):
     """To the last weight: what the refusal counts is what a run can remove."""
-    patient = patient_of(family, structure=structure, sparsity=0.1)
-    most = sum(removable(unit, patient.config.pruning) for unit in patient.units)
-    parameters = patient.goal.parameters + patient.goal.removed
+    state = state_of(family, structure=structure, sparsity=0.1)
+    most = sum(removable(unit, state.config.pruning) for unit in state.units)
+    parameters = state.goal.parameters + state.goal.removed
 
     def leaving(count):
         target = {"target": Target.PARAMETERS, "million_parameters": count / 1e6}

@@ -52,11 +52,11 @@ def test_weights_counted_as_removed_are_the_zeros_of_the_updated_model(
     zeros = 0
     for unit in parts:
         name = unit.measured.name
-        gone = selection.removed[name]
-        write(unit.updated(factors[name], nothing(unit), gone, settings))
-        ((layer, is_gone),) = unit.zeros(gone)
-        assert torch.equal(layer.weight() == 0, is_gone)
-        zeros += int(is_gone.sum())
+        removed = selection.removed[name]
+        write(unit.updated(factors[name], nothing(unit), removed, settings))
+        ((layer, is_removed),) = unit.zeros(removed)
+        assert torch.equal(layer.weight() == 0, is_removed)
+        zeros += int(is_removed.sum())
     assert zeros == selection.weights
 
 
@@ -95,11 +95,11 @@ def test_only_what_the_structure_names_may_go_and_the_last_of_each_stays(
 def test_what_is_gone_comes_first(family, structure):
     settings = pruning(structure)
     for unit in units(family, settings):
-        gone = 0 if structure is Structure.ROWS else unit.measured.rows
+        removed = 0 if structure is Structure.ROWS else unit.measured.rows
         removals = unit.removals(
-            random_factors(unit.measured), without(unit, gone), settings
+            random_factors(unit.measured), without(unit, removed), settings
         )
-        assert removals.candidate[0] == gone
+        assert removals.candidate[0] == removed
         assert removals.cost[0] == -torch.inf
         assert (removals.cost[1:] > 0).all()
 
@@ -128,8 +128,8 @@ def test_a_bias_is_updated_and_goes_with_its_row_alone(update):
     unit = units("opt", settings)[0]
     layer, factors = unit.measured, random_factors(unit.measured)
     before = layer.weight()
-    gone = without(unit, 2, layer.rows + 5)
-    ((_, X),) = unit.updated(factors, nothing(unit), gone, settings).weights
+    removed = without(unit, 2, layer.rows + 5)
+    ((_, X),) = unit.updated(factors, nothing(unit), removed, settings).weights
     assert (X[2] == 0).all()
     assert (X[:, 5] == 0).all()
     kept = torch.arange(layer.rows) != 2
@@ -173,8 +173,8 @@ def test_in_a_later_shot_cost_per_parameter_counts_what_is_left():
         costs[basis] = dict(
             zip(removals.candidate.tolist(), removals.cost.tolist(), strict=True)
         )
-    gone = {0, layer.rows, layer.rows + 1}
-    shared = set(costs[CostBasis.RAW]) & set(costs[CostBasis.PER_PARAMETER]) - gone
+    removed = {0, layer.rows, layer.rows + 1}
+    shared = set(costs[CostBasis.RAW]) & set(costs[CostBasis.PER_PARAMETER]) - removed
     assert any(candidate < layer.rows for candidate in shared)
     assert any(candidate >= layer.rows for candidate in shared)
     for candidate in shared:

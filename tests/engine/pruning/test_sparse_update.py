@@ -122,7 +122,7 @@ def test_the_scale_of_the_factors_is_of_no_account(scale):
 
 def test_factors_of_very_different_eigenvalues_take_few_steps(monkeypatch):
     """Of 1152 unknowns, with a condition of 1e8 and no preconditioner: thousands."""
-    monkeypatch.setattr(sparse_update, "_MOST_STEPS", 30)
+    monkeypatch.setattr(sparse_update, "_MAX_STEPS", 30)
     layer = make_layer(24, 64)
     scale = torch.logspace(-2, 2, 64, dtype=torch.float64)
     layer.A.mul_(scale).mul_(scale.unsqueeze(1))

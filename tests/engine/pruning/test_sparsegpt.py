@@ -27,7 +27,7 @@ def settings(structure=Structure.ELEMENTS, **others) -> PruningConfig:
     )
 
 
-def removed(layer, asked, pruning):
+def remove_asked(layer, asked, pruning):
     method = METHODS[Name.SPARSEGPT]
     return method.without_elements(layer.W, (layer.A, layer.G), asked, pruning)
 
@@ -73,14 +73,14 @@ def test_elements_equal_a_naive_sweep(monkeypatch, rows, at_once):
     monkeypatch.setattr(sparsegpt, "_COLUMNS_AT_ONCE", at_once)
     layer = make_layer(rows, C)
     asked = random_mask(rows, C)
-    expected, gone = naive(
+    expected, removed = naive(
         layer.W,
         layer.A,
         lambda cost, some: least(cost, counts(asked, at_once)[some.start // at_once]),
         at_once,
     )
-    X, found = removed(layer, asked, settings())
-    assert torch.equal(found, gone)
+    X, found = remove_asked(layer, asked, settings())
+    assert torch.equal(found, removed)
     torch.testing.assert_close(X, expected, rtol=0, atol=1e-10)
 
 
@@ -92,9 +92,9 @@ def test_patterns_equal_a_naive_sweep(kept, of):
     def choose(cost, _):
         return torch.stack([least(row, of - kept) for row in cost])
 
-    expected, gone = naive(layer.W, layer.A, choose, of)
-    X, found = removed(layer, asked, settings(Structure.N_M, kept=kept, of=of))
-    assert torch.equal(found, gone)
+    expected, removed = naive(layer.W, layer.A, choose, of)
+    X, found = remove_asked(layer, asked, settings(Structure.N_M, kept=kept, of=of))
+    assert torch.equal(found, removed)
     torch.testing.assert_close(X, expected, rtol=0, atol=1e-10)
 
 
@@ -102,9 +102,9 @@ def test_patterns_equal_a_naive_sweep(kept, of):
 def test_as_many_elements_go_as_were_asked_for(share):
     layer = make_layer(R, C)
     asked = random_mask(R, C, share=share)
-    X, gone = removed(layer, asked, settings())
-    assert int(gone.sum()) == int(asked.sum()) == int((X == 0).sum())
-    assert torch.equal(X == 0, gone)
+    X, removed = remove_asked(layer, asked, settings())
+    assert int(removed.sum()) == int(asked.sum()) == int((X == 0).sum())
+    assert torch.equal(X == 0, removed)
 
 
 @pytest.mark.parametrize(("asked", "expected"), [(12, [4, 4, 4]), (7, [2, 2, 3])])
@@ -112,8 +112,8 @@ def test_each_run_of_columns_loses_the_same_share(monkeypatch, asked, expected):
     monkeypatch.setattr(sparsegpt, "_COLUMNS_AT_ONCE", 4)
     anywhere = torch.zeros(R * C, dtype=torch.bool)
     anywhere[:asked] = True
-    _, gone = removed(make_layer(R, C), anywhere.view(R, C), settings())
-    assert gone.unflatten(1, (3, 4)).sum(dim=(0, 2)).tolist() == expected
+    _, removed = remove_asked(make_layer(R, C), anywhere.view(R, C), settings())
+    assert removed.unflatten(1, (3, 4)).sum(dim=(0, 2)).tolist() == expected
 
 
 def test_every_group_that_was_asked_for_loses_two_of_four_and_no_other_any():
@@ -121,21 +121,21 @@ def test_every_group_that_was_asked_for_loses_two_of_four_and_no_other_any():
     asked = torch.zeros(R, C, dtype=torch.bool)
     # One of a group is enough.
     asked[0, 0] = asked[1, 6] = asked[3, 8] = asked[3, 9] = True
-    X, gone = removed(layer, asked, settings(Structure.N_M))
-    counts = gone.unflatten(1, (3, 4)).sum(dim=2)
+    X, removed = remove_asked(layer, asked, settings(Structure.N_M))
+    counts = removed.unflatten(1, (3, 4)).sum(dim=2)
     expected = asked.unflatten(1, (3, 4)).any(dim=2) * 2
     assert torch.equal(counts, expected)
-    assert torch.equal(X == 0, gone)
+    assert torch.equal(X == 0, removed)
 
 
 def test_columns_beyond_the_last_group_and_a_bias_adapt_but_stay():
     layer = make_layer(R, 11)  # two groups of four, two more columns, a bias
     asked = torch.ones(R, 10, dtype=torch.bool)
     asked[:, 8:] = False
-    X, gone = removed(layer, asked, settings(Structure.N_M))
-    assert gone.shape == (R, 10)
-    assert gone[:, :8].sum() == 4 * R
-    assert not gone[:, 8:].any()
+    X, removed = remove_asked(layer, asked, settings(Structure.N_M))
+    assert removed.shape == (R, 10)
+    assert removed[:, :8].sum() == 4 * R
+    assert not removed[:, 8:].any()
     assert (X[:, 8:] != 0).all()
     assert not torch.isclose(X[:, 8:], layer.W[:, 8:]).any()
 
@@ -143,9 +143,9 @@ def test_columns_beyond_the_last_group_and_a_bias_adapt_but_stay():
 def test_rows_do_not_depend_on_each_other_under_a_pattern():
     layer = make_layer(R, C)
     asked = torch.ones(R, C, dtype=torch.bool)
-    X, _ = removed(layer, asked, settings(Structure.N_M))
+    X, _ = remove_asked(layer, asked, settings(Structure.N_M))
     changed = make_layer(R, C)
     changed.W[1:] *= 7
-    Y, _ = removed(changed, asked, settings(Structure.N_M))
+    Y, _ = remove_asked(changed, asked, settings(Structure.N_M))
     torch.testing.assert_close(Y[0], X[0])
     assert not torch.isclose(Y[1:], X[1:]).all()

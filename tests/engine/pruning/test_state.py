@@ -16,26 +16,26 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.pruning.measure_curvature import (
-    Wanted,
+    CurvatureTask,
     measure,
     of_units,
     pool,
 )
-from surgeon_engine.runtime.run_context import Session
-from tests.helpers.patients import patient_of, quiet
+from surgeon_engine.runtime.run_context import RunContext
+from tests.helpers.pruning_states import quiet, state_of
 
 
-def wanted(patient, windows):
-    return Wanted(list(patient.loaded.layers), windows, with_gradient=True)
+def wanted(state, windows):
+    return CurvatureTask(list(state.loaded.layers), windows, with_gradient=True)
 
 
 @pytest.mark.parametrize("family", ["llama", "opt"])
 @pytest.mark.parametrize("first", [1, 5, 6])
 def test_pooled_factors_are_those_of_all_windows_at_once(family, first):
-    patient = patient_of(family, 8)
-    windows = patient.windows.calibration
+    state = state_of(family, 8)
+    windows = state.windows.calibration
     one, other, both = (
-        measure(patient, wanted(patient, part), quiet(), 1)
+        measure(state, wanted(state, part), quiet(), 1)
         for part in (windows[:first], windows[first:], windows)
     )
     pool(one, other, share=first / 8)
@@ -52,10 +52,10 @@ def test_pooled_factors_are_those_of_all_windows_at_once(family, first):
 
 
 def test_layers_that_share_an_A_go_on_sharing_it():
-    patient = patient_of("llama", 8)
-    windows = patient.windows.calibration
+    state = state_of("llama", 8)
+    windows = state.windows.calibration
     one, other = (
-        measure(patient, wanted(patient, part), quiet(), 1)
+        measure(state, wanted(state, part), quiet(), 1)
         for part in (windows[:6], windows[6:])
     )
     shared = {(x, y) for x in one for y in one if one[x].A is one[y].A}
@@ -75,12 +75,12 @@ def test_what_was_not_measured_is_not_pooled():
 
 @pytest.mark.parametrize("method", Method)
 def test_only_what_a_method_needs_is_measured(method):
-    patient = patient_of("llama", 4, method=method, structure=Structure.ELEMENTS)
+    state = state_of("llama", 4, method=method, structure=Structure.ELEMENTS)
     events = []
-    session = Session("test", lambda envelope: events.append(envelope.event))
-    what = of_units(patient, patient.windows.calibration)
-    factors = measure(patient, what, session, 1)
-    assert factors.keys() == {layer.name for layer in patient.loaded.layers}
+    context = RunContext("test", lambda envelope: events.append(envelope.event))
+    what = of_units(state, state.windows.calibration)
+    factors = measure(state, what, context, 1)
+    assert factors.keys() == {layer.name for layer in state.loaded.layers}
     has_A = method is not Method.MAGNITUDE
     has_G = method in (Method.LLM_SURGEON, Method.K_OBD)
     for one in factors.values():
@@ -89,22 +89,22 @@ def test_only_what_a_method_needs_is_measured(method):
 
 
 def test_sampled_labels_differ_from_shot_to_shot_but_not_from_run_to_run():
-    patient = patient_of("llama", 4, fisher=Fisher.SAMPLED)
-    what = of_units(patient, patient.windows.calibration)
-    one, again, later = (measure(patient, what, quiet(), shot) for shot in (1, 1, 2))
+    state = state_of("llama", 4, fisher=Fisher.SAMPLED)
+    what = of_units(state, state.windows.calibration)
+    one, again, later = (measure(state, what, quiet(), shot) for shot in (1, 1, 2))
     for name in one:
         assert torch.equal(one[name].G, again[name].G)
         assert not torch.equal(one[name].G, later[name].G)
 
 
 def test_sparsities_count_what_is_gone_of_every_layer():
-    patient = patient_of("llama", 4, structure=Structure.NEURONS)
-    unit = patient.units[0]
-    gone = patient.gone[unit.measured.name].clone()
-    gone[:5] = True
-    patient.gone = patient.gone | {unit.measured.name: gone}
-    told = {layer.name: layer.removed for layer in patient.sparsities()}
+    state = state_of("llama", 4, structure=Structure.NEURONS)
+    unit = state.units[0]
+    removed = state.removed[unit.measured.name].clone()
+    removed[:5] = True
+    state.removed = state.removed | {unit.measured.name: removed}
+    told = {layer.name: layer.removed for layer in state.sparsities()}
     of_unit = {layer.name for layer in unit.layers}
-    assert len(told) == len(patient.loaded.layers)
-    for name, removed in told.items():
-        assert removed == (5 * 16 if name in of_unit else 0)
+    assert len(told) == len(state.loaded.layers)
+    for name, count in told.items():
+        assert count == (5 * 16 if name in of_unit else 0)

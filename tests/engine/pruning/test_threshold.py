@@ -51,8 +51,8 @@ def test_what_goes_is_what_is_cheapest_anywhere():
     units = random_units()
     selection = cheapest(units, budget=40)
     for name, unit in units.items():
-        gone = selection.removed[name][unit.candidate]
-        assert (gone == (unit.cost <= selection.threshold)).all()
+        removed = selection.removed[name][unit.candidate]
+        assert (removed == (unit.cost <= selection.threshold)).all()
 
 
 def test_what_went_before_goes_first():

@@ -10,7 +10,7 @@ from surgeon_engine.api.errors import (
     PruningError,
 )
 from surgeon_engine.pruning.threshold import (
-    GONE,
+    REMOVED,
     Elements,
     cheapest,
 )
@@ -27,7 +27,7 @@ def random_costs(n: int, seed: int) -> torch.Tensor:
     cost[torch.rand(n, generator=g) < 0.1] = 0
     cost[torch.rand(n, generator=g) < 0.1] = -0.0
     cost[torch.rand(n, generator=g) < 0.1] = 2.5
-    cost[torch.rand(n, generator=g) < 0.05] = GONE
+    cost[torch.rand(n, generator=g) < 0.05] = REMOVED
     cost[torch.rand(n, generator=g) < 0.1] = torch.inf
     return cost
 
@@ -44,9 +44,9 @@ def sorted_choice(costs: list[torch.Tensor], count: int) -> list[torch.Tensor]:
 @pytest.mark.parametrize("share", [0.01, 0.04, 0.2, 0.25, 0.5, 0.9, 1.0])
 def test_what_goes_is_what_a_plain_sort_would_take(seed, share):
     costs = [random_costs(n, 10 * seed + n) for n in (40, 1, 120, 77)]
-    may_go = int((torch.cat(costs) < torch.inf).sum())
+    is_removable = int((torch.cat(costs) < torch.inf).sum())
     units = {str(i): Elements(cost) for i, cost in enumerate(costs)}
-    budget = int(share * may_go)
+    budget = int(share * is_removable)
     selection = cheapest(units, budget)
     assert selection.weights == budget
     found = list(selection.removed.values())
@@ -54,7 +54,7 @@ def test_what_goes_is_what_a_plain_sort_would_take(seed, share):
         assert torch.equal(mask, expected)
     paid = torch.cat(costs)[torch.cat(found)]
     dearest = float(paid.max())
-    assert selection.threshold == (None if dearest == GONE else dearest)
+    assert selection.threshold == (None if dearest == REMOVED else dearest)
 
 
 def test_neighbouring_floats_are_told_apart():
@@ -72,8 +72,8 @@ def test_neighbouring_floats_are_told_apart():
 def test_equal_costs_go_in_the_order_of_the_units_and_are_counted_exactly(cost, budget):
     units = {"a": elements(*[cost] * 4), "b": elements(cost, cost)}
     selection = cheapest(units, budget)
-    gone = torch.cat(list(selection.removed.values())).tolist()
-    assert gone == [True] * budget + [False] * (6 - budget)
+    removed = torch.cat(list(selection.removed.values())).tolist()
+    assert removed == [True] * budget + [False] * (6 - budget)
     assert selection.weights == budget
 
 
@@ -84,7 +84,7 @@ def test_plain_and_negative_zeros_are_one_tie():
 
 
 def test_what_went_before_goes_first():
-    units = {"a": elements(0.0, 5.0), "b": elements(GONE, 0.0, GONE)}
+    units = {"a": elements(0.0, 5.0), "b": elements(REMOVED, 0.0, REMOVED)}
     selection = cheapest(units, 2)
     assert selection.removed["a"].tolist() == [False, False]
     assert selection.removed["b"].tolist() == [True, False, True]

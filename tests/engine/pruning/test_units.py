@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from surgeon_engine.api.config.layer_patterns import is_meant
+from surgeon_engine.api.config.layer_patterns import matches
 from surgeon_engine.api.config.pruning import (
     BY_LAYER,
     COUPLED,
@@ -77,7 +77,7 @@ def test_a_structure_that_a_model_lacks_is_refused_with_the_reason(family):
 def test_a_pattern_is_a_name_a_kind_or_a_block(pattern, covered):
     model = tiny_model("llama")
     layers = prunable_layers(model)
-    assert sum(is_meant(layer, pattern) for layer in layers) == covered
+    assert sum(matches(layer, pattern) for layer in layers) == covered
     if covered:
         return
     pruning = PruningConfig(structure=Structure.ROWS, protect=("block 0", pattern))

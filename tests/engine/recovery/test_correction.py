@@ -26,7 +26,7 @@ from surgeon_engine.evaluation.held_out import (
     split,
 )
 from surgeon_engine.pruning.measure_curvature import (
-    Wanted,
+    CurvatureTask,
     measure,
     of_units,
 )
@@ -36,12 +36,12 @@ from surgeon_engine.recovery.correction import (
     direction,
 )
 from surgeon_engine.runtime.linalg import damped
-from surgeon_engine.runtime.run_context import Session
+from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.shots.selection import (
     remove,
     selection,
 )
-from tests.helpers.patients import patient_of, quiet, weights
+from tests.helpers.pruning_states import quiet, state_of, weights
 from tests.helpers.tensors import SmallLayer, make_layer, random_mask
 
 R, C = 4, 6
@@ -60,7 +60,7 @@ def dense_step(A, G, slope) -> torch.Tensor:
 
 def pruned(structure, windows=8, family="llama"):
     """A patient of which a third has gone."""
-    patient = patient_of(
+    state = state_of(
         family,
         windows,
         structure=structure,
@@ -68,12 +68,12 @@ def pruned(structure, windows=8, family="llama"):
         correction=Correction.LOSS,
         damping=Damping.FIXED,
     )
-    wanted = of_units(patient, patient.windows.calibration)
-    factors = measure(patient, wanted, quiet(), 1)
-    settings = patient.config.pruning
-    chosen = selection(patient, factors, settings, patient.goal.removed)
-    patient.gone = remove(patient, factors, settings, chosen.removed)
-    return patient
+    wanted = of_units(state, state.windows.calibration)
+    factors = measure(state, wanted, quiet(), 1)
+    settings = state.config.pruning
+    chosen = selection(state, factors, settings, state.goal.removed)
+    state.removed = remove(state, factors, settings, chosen.removed)
+    return state
 
 
 def test_the_direction_is_that_of_the_dense_quadratic():
@@ -86,21 +86,21 @@ def test_the_direction_is_that_of_the_dense_quadratic():
 
 def test_rows_and_columns_that_are_gone_are_out_of_the_quadratic():
     layer, slope = make_layer(R, C), gradient()
-    is_gone = torch.zeros(R, C, dtype=torch.bool)
-    is_gone[1] = is_gone[:, [0, 4]] = True
+    is_removed = torch.zeros(R, C, dtype=torch.bool)
+    is_removed[1] = is_removed[:, [0, 4]] = True
     row, column = torch.tensor([0, 2, 3]), torch.tensor([1, 2, 3, 5])
     expected = torch.zeros(R, C, dtype=torch.float64)
     expected[row.unsqueeze(1), column] = dense_step(
         layer.A[column][:, column], layer.G[row][:, row], slope[row][:, column]
     )
-    D = direction(layer.W, KroneckerFactors(layer.A, layer.G, slope), is_gone)
+    D = direction(layer.W, KroneckerFactors(layer.A, layer.G, slope), is_removed)
     torch.testing.assert_close(D, expected)
 
 
 def test_single_weights_that_are_gone_do_not_move():
-    layer, is_gone = make_layer(R, C), random_mask(R, C)
-    D = direction(layer.W, KroneckerFactors(layer.A, layer.G, gradient()), is_gone)
-    assert torch.equal(D == 0, is_gone)
+    layer, is_removed = make_layer(R, C), random_mask(R, C)
+    D = direction(layer.W, KroneckerFactors(layer.A, layer.G, gradient()), is_removed)
+    assert torch.equal(D == 0, is_removed)
 
 
 def test_a_step_that_is_small_enough_lowers_the_quadratic():
@@ -121,53 +121,52 @@ STRUCTURES = [
 @pytest.mark.parametrize("structure", STRUCTURES)
 @pytest.mark.parametrize("family", ["llama", "opt"])
 def test_the_held_out_loss_falls_and_what_is_gone_stays_zero(structure, family):
-    patient = pruned(structure, family=family)
-    _, held = split(patient.windows.calibration)
+    state = pruned(structure, family=family)
+    _, held = split(state.windows.calibration)
     before, old = (
-        held_out_loss(patient.loaded.model, held, patient.config.calibration.batch),
-        weights(patient),
+        held_out_loss(state.loaded.model, held, state.config.calibration.batch),
+        weights(state),
     )
-    steps = correct(patient, quiet())
+    steps = correct(state, quiet())
     assert steps.lengths
     assert all(length > 0 for length in steps.lengths)
     assert steps.loss_before == before
     assert steps.loss_after < before
     assert (
-        held_out_loss(patient.loaded.model, held, patient.config.calibration.batch)
-        < before
+        held_out_loss(state.loaded.model, held, state.config.calibration.batch) < before
     )
     changed = 0
-    for unit in patient.units:
-        for layer, is_gone in unit.zeros(patient.gone[unit.measured.name]):
+    for unit in state.units:
+        for layer, is_removed in unit.zeros(state.removed[unit.measured.name]):
             W = layer.weight()
-            assert torch.equal(W == 0, is_gone)
+            assert torch.equal(W == 0, is_removed)
             changed += not torch.equal(layer.module.weight, old[f"{layer.name}.weight"])
-    assert changed == sum(len(unit.layers) for unit in patient.units)
-    names = {f"{x.name}." for unit in patient.units for x in unit.layers}
-    for name, parameter in weights(patient).items():
+    assert changed == sum(len(unit.layers) for unit in state.units)
+    names = {f"{x.name}." for unit in state.units for x in unit.layers}
+    for name, parameter in weights(state).items():
         if not any(name.startswith(prefix) for prefix in names):
             assert torch.equal(parameter, old[name])
 
 
 def test_a_step_that_does_not_help_is_not_taken(monkeypatch):
-    patient = pruned(Structure.ELEMENTS)
+    state = pruned(Structure.ELEMENTS)
     downhill = correction.direction
     monkeypatch.setattr(correction, "direction", lambda *x: -downhill(*x))
-    _, held = split(patient.windows.calibration)
+    _, held = split(state.windows.calibration)
     before, old = (
-        held_out_loss(patient.loaded.model, held, patient.config.calibration.batch),
-        weights(patient),
+        held_out_loss(state.loaded.model, held, state.config.calibration.batch),
+        weights(state),
     )
-    steps = correct(patient, quiet())
+    steps = correct(state, quiet())
     assert steps.lengths == ()
     assert steps.loss_before == steps.loss_after == before
-    for name, parameter in weights(patient).items():
+    for name, parameter in weights(state).items():
         assert torch.equal(parameter, old[name])
 
 
 def test_the_length_is_the_best_of_those_that_were_tried(monkeypatch):
-    patient = pruned(Structure.ELEMENTS)
-    monkeypatch.setattr(correction, "_MOST_STEPS", 1)
+    state = pruned(Structure.ELEMENTS)
+    monkeypatch.setattr(correction, "_MAX_STEPS", 1)
     tried = {}
     judge, move = correction.held_out_loss, correction._move
     last = []
@@ -184,7 +183,7 @@ def test_the_length_is_the_best_of_those_that_were_tried(monkeypatch):
 
     monkeypatch.setattr(correction, "_move", moved)
     monkeypatch.setattr(correction, "held_out_loss", judged)
-    steps = correct(patient, quiet())
+    steps = correct(state, quiet())
     assert steps.lengths == (min(tried, key=tried.__getitem__),)
     assert steps.loss_after == min(tried.values())
     first = correction._FIRST
@@ -208,7 +207,7 @@ def test_the_length_is_the_best_of_those_that_were_tried(monkeypatch):
 def test_the_length_is_doubled_or_halved_from_the_first(monkeypatch, valley, length):
     """Along a parabola, which crosses where it began at twice the valley."""
     at = [0.0]
-    monkeypatch.setattr(correction, "_MOST_STEPS", 1)
+    monkeypatch.setattr(correction, "_MAX_STEPS", 1)
     monkeypatch.setattr(correction, "_move", lambda _, length: at.append(length))
     monkeypatch.setattr(correction, "held_out_loss", lambda *_: (at[-1] - valley) ** 2)
     steps = correct(pruned(Structure.ELEMENTS), quiet())
@@ -223,28 +222,28 @@ def test_steps_that_rounding_hides_do_not_end_the_search(monkeypatch):
         chance = 1e-6 if 1.5e-4 < at[-1] < 1e-3 else -1e-7
         return (at[-1] - 6e-3) ** 2 if at[-1] > 1e-3 else 3.6e-5 + chance
 
-    monkeypatch.setattr(correction, "_MOST_STEPS", 1)
+    monkeypatch.setattr(correction, "_MAX_STEPS", 1)
     monkeypatch.setattr(correction, "_move", lambda _, length: at.append(length))
     monkeypatch.setattr(correction, "held_out_loss", loss)
     assert correct(pruned(Structure.ELEMENTS), quiet()).lengths == (6.4e-3,)
 
 
 def test_the_step_that_is_taken_is_the_one_that_was_judged(monkeypatch):
-    patient = pruned(Structure.NEURONS)
-    monkeypatch.setattr(correction, "_MOST_STEPS", 1)
-    layers = [layer for unit in patient.units for layer in unit.layers]
-    fit, held = split(patient.windows.calibration)
-    factors = measure(patient, Wanted(layers, fit, True), quiet())
+    state = pruned(Structure.NEURONS)
+    monkeypatch.setattr(correction, "_MAX_STEPS", 1)
+    layers = [layer for unit in state.units for layer in unit.layers]
+    fit, held = split(state.windows.calibration)
+    factors = measure(state, CurvatureTask(layers, fit, True), quiet())
     before = {layer.name: layer.weight() for layer in layers}
-    steps = correct(patient, quiet())
+    steps = correct(state, quiet())
     (length,) = steps.lengths
     assert held_out_loss(
-        patient.loaded.model, held, patient.config.calibration.batch
+        state.loaded.model, held, state.config.calibration.batch
     ) == pytest.approx(steps.loss_after, rel=1e-5)
-    for unit in patient.units:
-        for layer, is_gone in unit.zeros(patient.gone[unit.measured.name]):
+    for unit in state.units:
+        for layer, is_removed in unit.zeros(state.removed[unit.measured.name]):
             W = before[layer.name]
-            D = direction(W, factors[layer.name], is_gone)
+            D = direction(W, factors[layer.name], is_removed)
             torch.testing.assert_close(
                 layer.weight(), W + length * D, rtol=1e-4, atol=1e-4 * length
             )
@@ -258,18 +257,18 @@ def test_no_more_steps_are_taken_than_help(monkeypatch):
     assert steps.loss_after == 2.0
     lengths = iter([(0.1, 3.0)] * 100)
     steps = correct(pruned(Structure.ELEMENTS), quiet())
-    assert steps.lengths == (0.1,) * correction._MOST_STEPS
+    assert steps.lengths == (0.1,) * correction._MAX_STEPS
 
 
 def test_whoever_stops_a_run_gets_the_first_step(monkeypatch):
     monkeypatch.setattr(correction, "_step", lambda *_: (0.1, 3.0))
-    session = quiet()
-    session.hear(StopAndKeep(run="test"))
-    assert correct(pruned(Structure.ELEMENTS), session).lengths == (0.1,)
+    context = quiet()
+    context.handle(StopAndKeep(run="test"))
+    assert correct(pruned(Structure.ELEMENTS), context).lengths == (0.1,)
 
 
 def test_what_cannot_be_measured_ends_the_steps_and_not_the_run(monkeypatch):
-    patient = pruned(Structure.NEURONS)
+    state = pruned(Structure.NEURONS)
     measured, told = correction.measure_blocks, []
     tries = iter([measured, lambda *_: fail()])
 
@@ -277,7 +276,7 @@ def test_what_cannot_be_measured_ends_the_steps_and_not_the_run(monkeypatch):
         raise CurvatureError("The inputs of block 1 are not finite.", "")
 
     monkeypatch.setattr(correction, "measure_blocks", lambda *x: next(tries)(*x))
-    steps = correct(patient, Session("test", lambda each: told.append(each.event)))
+    steps = correct(state, RunContext("test", lambda each: told.append(each.event)))
     assert len(steps.lengths) == 1
     assert steps.loss_after < steps.loss_before
     (words,) = [event.message for event in told if isinstance(event, Logged)]
@@ -287,7 +286,7 @@ def test_what_cannot_be_measured_ends_the_steps_and_not_the_run(monkeypatch):
 
 
 def test_the_factors_of_one_block_are_held_at_a_time(monkeypatch):
-    patient = pruned(Structure.ROWS_AND_COLUMNS)
+    state = pruned(Structure.ROWS_AND_COLUMNS)
     measured, alive = correction.measure_blocks, []
 
     def watched(*arguments):
@@ -299,14 +298,14 @@ def test_the_factors_of_one_block_are_held_at_a_time(monkeypatch):
                 assert not any(ref() is not None for ref in alive[-2])
 
     monkeypatch.setattr(correction, "measure_blocks", watched)
-    correct(patient, quiet())
-    assert len(alive) >= len(patient.loaded.blocks) > 1
+    correct(state, quiet())
+    assert len(alive) >= len(state.loaded.blocks) > 1
 
 
 def test_too_few_windows_are_refused_with_their_number():
-    patient = pruned(Structure.ELEMENTS, windows=3)
+    state = pruned(Structure.ELEMENTS, windows=3)
     with pytest.raises(CalibrationError, match="3 windows are too few") as error:
-        correct(patient, quiet())
+        correct(state, quiet())
     assert "4 windows or more" in error.value.hint
 
 

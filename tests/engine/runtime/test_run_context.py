@@ -28,7 +28,7 @@ from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.runtime import run_context as session_module
 from surgeon_engine.runtime.run_context import (
     RunCancelled,
-    Session,
+    RunContext,
 )
 from tests.helpers.runs import Recorder, check_nothing, job
 
@@ -61,7 +61,7 @@ class Line:
     def __init__(self):
         self.events = []
         self.answer = lambda event: None
-        self.session = Session("test", self._receive)
+        self.context = RunContext("test", self._receive)
 
     def _receive(self, envelope):
         self.events.append(envelope.event)
@@ -79,71 +79,71 @@ def when(kind, action):
 
 
 def test_a_pause_is_told_and_ends_when_it_is_to(line):
-    line.session.hear(Pause(**ASIDE))
-    line.answer = when(Paused, lambda: line.session.hear(Resume(**ASIDE)))
-    line.session.check()
+    line.context.handle(Pause(**ASIDE))
+    line.answer = when(Paused, lambda: line.context.handle(Resume(**ASIDE)))
+    line.context.check()
     assert line.events == [Paused(), Resumed()]
-    line.session.check()
+    line.context.check()
     assert len(line.events) == 2
 
 
 def test_a_pause_that_is_taken_back_in_time_does_not_happen(line):
-    line.session.hear(Pause(**ASIDE))
-    line.session.hear(Resume(**ASIDE))
-    line.session.check()
+    line.context.handle(Pause(**ASIDE))
+    line.context.handle(Resume(**ASIDE))
+    line.context.check()
     assert line.events == []
 
 
 def test_a_paused_run_can_be_cancelled(line):
-    line.session.hear(Pause(**ASIDE))
-    line.answer = when(Paused, lambda: line.session.hear(Cancel(**ASIDE)))
+    line.context.handle(Pause(**ASIDE))
+    line.answer = when(Paused, lambda: line.context.handle(Cancel(**ASIDE)))
     with pytest.raises(RunCancelled):
-        line.session.check()
+        line.context.check()
     assert line.events == [Paused()]
 
 
 def test_a_paused_run_that_is_to_stop_and_keep_goes_on_to_its_end(line):
-    line.session.hear(Pause(**ASIDE))
-    line.answer = when(Paused, lambda: line.session.hear(StopAndKeep(**ASIDE)))
-    line.session.check()
+    line.context.handle(Pause(**ASIDE))
+    line.answer = when(Paused, lambda: line.context.handle(StopAndKeep(**ASIDE)))
+    line.context.check()
     assert line.events == [Paused(), Resumed()]
-    assert line.session.stops_after_shot
+    assert line.context.stops_after_shot
 
 
 def test_a_pause_right_after_a_pause_is_another_one(line):
     def resume():
-        line.session.hear(Resume(**ASIDE))
+        line.context.handle(Resume(**ASIDE))
 
     def hurry():
         resume()
-        line.session.hear(Pause(**ASIDE))
+        line.context.handle(Pause(**ASIDE))
 
-    line.session.hear(Pause(**ASIDE))
+    line.context.handle(Pause(**ASIDE))
     line.answer = when(Paused, hurry)
-    line.session.check()
+    line.context.check()
     assert line.events == [Paused(), Resumed()]
     line.answer = when(Paused, resume)
-    line.session.check()
+    line.context.check()
     assert line.events == [Paused(), Resumed()] * 2
 
 
 def test_what_is_heard_of_is_in_the_folder_already(line, tmp_path):
     folder, kept = RunFolder(tmp_path), []
-    line.session.begin(folder, lambda: MemorySampled(1))
+    line.context.begin(folder, lambda: MemorySampled(1))
     line.answer = lambda event: kept.append(folder.events_path.read_bytes())
-    line.session.emit(Resumed())
+    line.context.emit(Resumed())
     assert b"Resumed" in kept[0]
 
 
 def test_another_thread_can_end_the_pause():
     told: queue.Queue = queue.Queue()
-    session = Session("test", told.put)
-    session.hear(Pause(**ASIDE))
-    run = threading.Thread(target=session.check)
+    context = RunContext("test", told.put)
+    context.handle(Pause(**ASIDE))
+    run = threading.Thread(target=context.check)
     run.start()
     assert told.get(timeout=10).event == Paused()
     assert run.is_alive()
-    session.hear(Resume(**ASIDE))
+    context.handle(Resume(**ASIDE))
     run.join(timeout=10)
     assert not run.is_alive()
     assert told.get_nowait().event == Resumed()
@@ -152,39 +152,39 @@ def test_another_thread_can_end_the_pause():
 def test_paused_time_counts_in_no_stage_and_not_in_the_run(clock, line):
     def rest():
         clock.now += 50
-        line.session.hear(Resume(**ASIDE))
+        line.context.handle(Resume(**ASIDE))
 
     line.answer = when(Paused, rest)
-    with line.session.stage(Stage.UPDATE, 1, total=2) as step:
+    with line.context.stage(Stage.UPDATE, 1, total=2) as step:
         clock.now += 2
-        line.session.hear(Pause(**ASIDE))
+        line.context.handle(Pause(**ASIDE))
         step()
         clock.now += 1
         step()
-    assert line.session.seconds_of_stages["update"] == 3
-    assert line.session.seconds == 3
+    assert line.context.seconds_of_stages["update"] == 3
+    assert line.context.seconds == 3
 
 
 def test_progress_is_not_hurried_by_a_pause(clock, line):
-    line.answer = when(Paused, lambda: line.session.hear(Resume(**ASIDE)))
-    with line.session.stage(Stage.UPDATE, 1, total=3) as step:
-        line.session.hear(Pause(**ASIDE))
+    line.answer = when(Paused, lambda: line.context.handle(Resume(**ASIDE)))
+    with line.context.stage(Stage.UPDATE, 1, total=3) as step:
+        line.context.handle(Pause(**ASIDE))
         step()
     assert not [event for event in line.events if isinstance(event, Progressed)]
 
 
 def test_memory_is_told_at_most_once_a_second(clock, line, tmp_path):
     samples = (MemorySampled(number) for number in range(100))
-    line.session.begin(None, lambda: next(samples))
+    line.context.begin(None, lambda: next(samples))
     for _ in range(30):
-        line.session.check()
+        line.context.check()
         clock.now += 0.25
     told = [event for event in line.events if isinstance(event, MemorySampled)]
     assert told == [MemorySampled(number) for number in range(8)]
 
 
 def test_memory_is_not_watched_before_a_run_begins(line):
-    line.session.check()
+    line.context.check()
     assert line.events == []
 
 
@@ -196,9 +196,9 @@ def test_a_run_with_a_pause_ends_as_one_without(tmp_path, monkeypatch):
 
     def react(event):
         if isinstance(event, StageStarted) and event.stage is Stage.UPDATE:
-            paused.session.hear(Pause(**ASIDE))
+            paused.context.handle(Pause(**ASIDE))
         elif isinstance(event, Paused):
-            paused.session.hear(Resume(**ASIDE))
+            paused.context.handle(Resume(**ASIDE))
 
     paused.react = react
     paused.run(config, tmp_path / "paused")

@@ -14,7 +14,7 @@ from surgeon_engine.api.config.pruning import (
     Structure,
 )
 from surgeon_engine.shots import compaction_step as shrinking
-from tests.helpers.patients import patient_of
+from tests.helpers.pruning_states import state_of
 from tests.helpers.runs import Outcome, job, outcome
 from tests.helpers.tiny_models import COUPLED_FAMILIES, MORE_FAMILIES, VOCABULARY
 
@@ -43,30 +43,30 @@ def without_costs(shot):
 @pytest.mark.parametrize("family", sorted(ALL))
 def test_twice_smaller_it_computes_the_same(family):
     """And is in the end put back to full size, with zeros."""
-    patient = patient_of(family, sparsity=0.5)
-    for parameter in patient.loaded.model.parameters():
+    state = state_of(family, sparsity=0.5)
+    for parameter in state.loaded.model.parameters():
         if parameter.ndim == 1:
             parameter.add_(torch.rand_like(parameter))
-    parameters = sum(p.numel() for p in patient.loaded.model.parameters())
+    parameters = sum(p.numel() for p in state.loaded.model.parameters())
     removed = 0
     for round_number in range(2):
-        for unit in patient.units:
+        for unit in state.units:
             name, count = unit.measured.name, unit.candidates
             goes = torch.zeros(count, dtype=torch.bool)
             goes[round_number % count] = count > 1
-            patient.gone[name] = goes
+            state.removed[name] = goes
             for layer, zeros in unit.zeros(goes):
                 layer.write(layer.weight().masked_fill(zeros, 0))
             removed += int(goes.sum()) * unit.coupled.weights_per_group
-        before, told = logits(patient.loaded.model), patient.sparsities()
-        shrinking.shrink(patient)
-        assert_same(logits(patient.loaded.model), before)
-        assert patient.sparsities() == told
+        before, told = logits(state.loaded.model), state.sparsities()
+        shrinking.shrink(state)
+        assert_same(logits(state.loaded.model), before)
+        assert state.sparsities() == told
     assert sum(layer.removed for layer in told) == removed
-    assert patient.cut == removed
-    left = sum(p.numel() for p in patient.loaded.model.parameters())
+    assert state.cut == removed
+    left = sum(p.numel() for p in state.loaded.model.parameters())
     assert parameters - left >= removed  # norms of single heads went too
-    whole = shrinking.pruned(patient)
+    whole = shrinking.pruned(state)
     assert_same(logits(whole.loaded.model), before)
     assert sum(p.numel() for p in whole.loaded.model.parameters()) == parameters
 
@@ -75,7 +75,7 @@ def both_ways(tmp_path, monkeypatch, **settings) -> list[Outcome]:
     """A run that makes the model smaller between its shots, and one that does not."""
     config = job(tmp_path, windows=8, shots=3, **settings)
     smaller = outcome(config, tmp_path / "smaller")
-    monkeypatch.setattr(shrinking, "shrink", lambda patient: None)
+    monkeypatch.setattr(shrinking, "shrink", lambda state: None)
     return [smaller, outcome(config, tmp_path / "as it was")]
 
 
@@ -119,9 +119,9 @@ def test_the_last_shot_measures_a_smaller_model(tmp_path, monkeypatch):
     sizes = []
     shrink = shrinking.shrink
 
-    def watched(patient):
-        shrink(patient)
-        model = patient.loaded.model
+    def watched(state):
+        shrink(state)
+        model = state.loaded.model
         sizes.append(sum(p.numel() for p in model.parameters()))
 
     monkeypatch.setattr(shrinking, "shrink", watched)
@@ -131,17 +131,17 @@ def test_the_last_shot_measures_a_smaller_model(tmp_path, monkeypatch):
 
 
 def test_the_engine_s_own_model_is_exported_where_nothing_was_cut():
-    patient = patient_of("bloom", sparsity=0.3)  # ALiBi: heads keep their places
-    name = patient.units[0].measured.name
-    patient.gone[name][0] = True
-    shrinking.shrink(patient)
-    assert patient.cut == 0
-    assert shrinking.pruned(patient).loaded is patient.loaded
+    state = state_of("bloom", sparsity=0.3)  # ALiBi: heads keep their places
+    name = state.units[0].measured.name
+    state.removed[name][0] = True
+    shrinking.shrink(state)
+    assert state.cut == 0
+    assert shrinking.pruned(state).loaded is state.loaded
 
 
 def test_a_patient_that_lost_nothing_is_left_alone():
-    patient = patient_of(sparsity=0.3)
-    before = dataclasses.replace(patient)
-    shrinking.shrink(patient)
-    assert patient.loaded is before.loaded
-    assert patient.units is before.units
+    state = state_of(sparsity=0.3)
+    before = dataclasses.replace(state)
+    shrinking.shrink(state)
+    assert state.loaded is before.loaded
+    assert state.units is before.units

@@ -28,12 +28,12 @@ from surgeon_engine.pruning.measure_curvature import (
 )
 from surgeon_engine.runtime.run_context import (
     RunCancelled,
-    Session,
+    RunContext,
 )
 from surgeon_engine.shots import damping
 from surgeon_engine.shots.damping import (
     GRID,
-    Task,
+    DampingSearch,
     choose_damping,
     search,
     with_damping,
@@ -42,7 +42,7 @@ from surgeon_engine.shots.selection import (
     remove,
     selection,
 )
-from tests.helpers.patients import patient_of, quiet, random_windows, weights
+from tests.helpers.pruning_states import quiet, random_windows, state_of, weights
 
 STRUCTURES = (
     Structure.HEADS_AND_NEURONS,
@@ -52,22 +52,20 @@ STRUCTURES = (
 )
 
 
-def task_of(patient, before=None, *, is_last=True) -> Task:
-    fit, held = split(patient.windows.calibration)
-    factors = measure(patient, of_units(patient, fit), quiet(), 1)
-    return Task(factors, held, patient.goal.removed, 1, is_last, before)
+def task_of(state, before=None, *, is_last=True) -> DampingSearch:
+    fit, held = split(state.windows.calibration)
+    factors = measure(state, of_units(state, fit), quiet(), 1)
+    return DampingSearch(factors, held, state.goal.removed, 1, is_last, before)
 
 
-def loss_with(patient, task, cost, update) -> float:
+def loss_with(state, task, cost, update) -> float:
     """By hand: remove with these dampings, look at the held-out loss, put all back."""
-    model = patient.loaded.model
+    model = state.loaded.model
     kept = {name: value.clone() for name, value in model.state_dict().items()}
-    pruning = with_damping(patient.config.pruning, cost, update)
-    chosen = selection(patient, task.factors, pruning, task.budget)
-    remove(patient, task.factors, pruning, chosen.removed)
-    loss = held_out_loss(
-        patient.loaded.model, task.held, patient.config.calibration.batch
-    )
+    pruning = with_damping(state.config.pruning, cost, update)
+    chosen = selection(state, task.factors, pruning, task.budget)
+    remove(state, task.factors, pruning, chosen.removed)
+    loss = held_out_loss(state.loaded.model, task.held, state.config.calibration.batch)
     model.load_state_dict(kept)
     return loss
 
@@ -87,8 +85,8 @@ def test_too_few_windows_are_not_split(count):
 
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_what_was_tried_is_what_removing_with_it_comes_to(monkeypatch, structure):
-    patient = patient_of(structure=structure, sparsity=0.3)
-    task = task_of(patient)
+    state = state_of(structure=structure, sparsity=0.3)
+    task = task_of(state)
     found = {}
     look = damping.search
 
@@ -98,11 +96,10 @@ def test_what_was_tried_is_what_removing_with_it_comes_to(monkeypatch, structure
         return tried, chosen
 
     monkeypatch.setattr(damping, "search", watched)
-    choice = choose_damping(patient, task, quiet())
+    choice = choose_damping(state, task, quiet())
     assert choice.tried == len(found) > 1
     assert found == {
-        place: loss_with(patient, task, GRID[place[0]], GRID[place[1]])
-        for place in found
+        place: loss_with(state, task, GRID[place[0]], GRID[place[1]]) for place in found
     }
     chosen = (GRID.index(choice.cost), GRID.index(choice.update))
     assert choice.held_out_loss == found[chosen] <= next(iter(found.values()))
@@ -110,26 +107,26 @@ def test_what_was_tried_is_what_removing_with_it_comes_to(monkeypatch, structure
 
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_the_search_leaves_every_bit_of_the_model(structure):
-    patient = patient_of("opt", structure=structure, sparsity=0.3)
-    before, gone = weights(patient), patient.gone
-    choose_damping(patient, task_of(patient), quiet())
-    assert patient.gone is gone
-    assert not any(bool(mask.any()) for mask in gone.values())
-    for name, parameter in weights(patient).items():
+    state = state_of("opt", structure=structure, sparsity=0.3)
+    before, removed = weights(state), state.removed
+    choose_damping(state, task_of(state), quiet())
+    assert state.removed is removed
+    assert not any(bool(mask.any()) for mask in removed.values())
+    for name, parameter in weights(state).items():
         assert torch.equal(parameter, before[name])
 
 
 def test_a_cancelled_search_leaves_every_bit_of_the_model(monkeypatch):
-    patient = patient_of(sparsity=0.3)
-    task, before = task_of(patient), weights(patient)
+    state = state_of(sparsity=0.3)
+    task, before = task_of(state), weights(state)
 
     def cancelled(*_):
         raise RunCancelled
 
     monkeypatch.setattr(damping, "try_on", cancelled)
     with pytest.raises(RunCancelled):
-        choose_damping(patient, task, quiet())
-    for name, parameter in weights(patient).items():
+        choose_damping(state, task, quiet())
+    for name, parameter in weights(state).items():
         assert torch.equal(parameter, before[name])
 
 
@@ -155,10 +152,10 @@ FREE = (LAST, LAST)
 def test_later_shots_begin_at_the_choice_before_and_never_damp_the_costs_more(
     searches, structure
 ):
-    patient = patient_of(structure=structure, sparsity=0.3)
+    state = state_of(structure=structure, sparsity=0.3)
     before = DampingChoice(GRID[1], GRID[2], 7)
     for one in (None, before):
-        choose_damping(patient, task_of(patient, one), quiet())
+        choose_damping(state, task_of(state, one), quiet())
     (start, moves, _), (later_start, later_moves, _) = searches
     assert start == ((2, 3) if structure in SPARSE else (3, 3))
     assert moves == (UPDATE, COST)
@@ -168,57 +165,57 @@ def test_later_shots_begin_at_the_choice_before_and_never_damp_the_costs_more(
 
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_much_damping_is_for_the_last_shot(searches, structure):
-    patient = patient_of(structure=structure, sparsity=0.3)
+    state = state_of(structure=structure, sparsity=0.3)
     for is_last in (False, True):
-        choose_damping(patient, task_of(patient, is_last=is_last), quiet())
+        choose_damping(state, task_of(state, is_last=is_last), quiet())
     before, last = [tuple(GRID[index] for index in most) for *_, most in searches]
     assert before == ((1.0, 0.1) if structure in SPARSE else (0.1, 0.1))
     assert last == (1.0, 1.0)
 
 
 def test_the_search_is_a_stage_of_its_shot():
-    patient = patient_of(sparsity=0.3)
+    state = state_of(sparsity=0.3)
     events = []
-    session = Session("test", lambda envelope: events.append(envelope.event))
-    choose_damping(patient, task_of(patient), session)
+    context = RunContext("test", lambda envelope: events.append(envelope.event))
+    choose_damping(state, task_of(state), context)
     assert events[0] == StageStarted(Stage.DAMPING, 1)
 
 
 def test_a_damping_that_makes_no_factor_definite_is_skipped(monkeypatch):
-    patient = patient_of(sparsity=0.3)
+    state = state_of(sparsity=0.3)
     select = damping.selection
 
-    def fails_where_small(patient, factors, pruning, budget):
+    def fails_where_small(state, factors, pruning, budget):
         if pruning.cost_damping <= 0.1:  # where the search begins, included
             raise CurvatureError("not positive definite")
-        return select(patient, factors, pruning, budget)
+        return select(state, factors, pruning, budget)
 
     monkeypatch.setattr(damping, "selection", fails_where_small)
-    choice = choose_damping(patient, task_of(patient, is_last=False), quiet())
+    choice = choose_damping(state, task_of(state, is_last=False), quiet())
     assert choice.cost > 0.1
     assert choice.update <= 0.1  # which was no reason for the failure
     assert math.isfinite(choice.held_out_loss)
 
 
 def test_a_removal_that_leaves_no_loss_is_as_bad_as_can_be():
-    patient = patient_of(sparsity=0.3)
-    patient.loaded.model.lm_head.weight.fill_(torch.nan)
+    state = state_of(sparsity=0.3)
+    state.loaded.model.lm_head.weight.fill_(torch.nan)
     assert (
         held_out_loss(
-            patient.loaded.model, random_windows(2), patient.config.calibration.batch
+            state.loaded.model, random_windows(2), state.config.calibration.batch
         )
         == math.inf
     )
 
 
 def test_where_no_damping_works_a_sentence_says_so(monkeypatch):
-    patient = patient_of(sparsity=0.3)
-    task, before = task_of(patient), weights(patient)
+    state = state_of(sparsity=0.3)
+    task, before = task_of(state), weights(state)
     monkeypatch.setattr(damping, "try_on", lambda *_: Trial(None))
     with pytest.raises(CurvatureError, match=r"None of the \d+ dampings") as error:
-        choose_damping(patient, task, quiet())
+        choose_damping(state, task, quiet())
     assert error.value.hint
-    for name, parameter in weights(patient).items():
+    for name, parameter in weights(state).items():
         assert torch.equal(parameter, before[name])
 
 

@@ -38,7 +38,7 @@ from surgeon_engine.pipeline import prune
 from surgeon_engine.recovery.correction import Steps
 from surgeon_engine.shots import loop as sequence
 from surgeon_engine.shots import shot as shot_module
-from tests.helpers.patients import quiet
+from tests.helpers.pruning_states import quiet
 from tests.helpers.runs import Recorder, job, outcome
 from tests.helpers.tiny_models import tiny_model
 
@@ -66,7 +66,7 @@ def dear(folder, monkeypatch, loss_of=lambda model: 0.0, **settings):
 
     def judged(model, windows, batch, text, step):
         found = measured(model, windows, batch, text, step)
-        loss = 3 + share_gone(model) + loss_of(model)
+        loss = 3 + removed_share(model) + loss_of(model)
         return type(found)(
             loss, math.exp(loss), found.windows, found.window_length, found.text
         )
@@ -87,7 +87,7 @@ def with_correction(plain):
     return dataclasses.replace(plain, pruning=pruning)
 
 
-def share_gone(model) -> float:
+def removed_share(model) -> float:
     """Zeros, and what has been taken out of the model."""
     whole = weights_of(tiny_model("llama"))
     left = sum(int((p != 0).sum()) for p in weights_of(model))
@@ -123,10 +123,10 @@ def test_the_limit_is_never_passed_and_the_last_good_state_is_exported(
     assert f"more than the {most:.2f} allowed" in undone[0]
     assert found.zeros == found.reported  # what was undone is not in the file
     model = AutoModelForCausalLM.from_pretrained(found.folder / "export")
-    perplexity = math.exp(3 + share_gone(model))
+    perplexity = math.exp(3 + removed_share(model))
     assert perplexity == pytest.approx(found.shots[-1].evaluation.perplexity)
     # An eighth of a shot more would have been too much.
-    further = share_gone(model) + 0.5 / 3 / 8
+    further = removed_share(model) + 0.5 / 3 / 8
     assert math.exp(3 + further) > most * (1 - 0.02)
 
 
@@ -234,7 +234,7 @@ def test_to_stop_before_the_first_shot_keeps_the_first_that_fits(
     )
     recorder = Recorder()
     recorder.react = lambda event: (
-        recorder.session.hear(StopAndKeep(run="test"))
+        recorder.context.handle(StopAndKeep(run="test"))
         if isinstance(event, BaselineEvaluated)
         else None
     )
@@ -259,8 +259,8 @@ def test_a_correction_that_passes_the_limit_is_undone(
     wanted = with_correction(plain)
     without = outcome(plain, tmp_path / "without")
 
-    def correct(patient, session, shot=0):
-        for layer in patient.loaded.layers:
+    def correct(state, context, shot=0):
+        for layer in state.loaded.layers:
             layer.write(layer.weight() * (1.001 if allowed_after else 0))
         return Steps((0.1,), 2.0, 1.0)
 
@@ -288,9 +288,9 @@ def is_marked(model) -> bool:
     return model.model.layers[0].self_attn.q_proj.weight[0, 0].item() == MARK
 
 
-def mark(patient, session, shot=0):
+def mark(state, context, shot=0):
     """In place of the correction."""
-    layer = patient.loaded.layers[0]
+    layer = state.loaded.layers[0]
     W = layer.weight()
     W[0, 0] = MARK
     layer.write(W)
@@ -336,7 +336,7 @@ def test_what_the_correction_gains_is_spent_too(tmp_path, monkeypatch, gain):
     assert report.corrected == corrected
     assert corrected.evaluation.perplexity <= most
     assert is_marked(pruned)
-    perplexity = math.exp(3 + share_gone(pruned) - gain)
+    perplexity = math.exp(3 + removed_share(pruned) - gain)
     assert perplexity == pytest.approx(corrected.evaluation.perplexity)
     assert all(", with the correction, perplexity would be" in x for x in undone)
 
@@ -377,12 +377,12 @@ def test_a_correction_that_fails_on_the_way_undoes_its_shot_alone(
     wanted = with_correction(markable(tmp_path, monkeypatch, gain=0.1))
     tries = []
 
-    def fails_once(patient, session, shot=0):
+    def fails_once(state, context, shot=0):
         tries.append(shot)
         if len(tries) == 1:
-            mark(patient, session)
+            mark(state, context)
             raise EvaluationError("The loss is nan.", "")
-        return mark(patient, session)
+        return mark(state, context)
 
     monkeypatch.setattr(sequence, "correct", fails_once)
     found = outcome(wanted, tmp_path / "run")
@@ -409,8 +409,8 @@ def test_a_correction_that_fails_loses_no_shot(tmp_path, monkeypatch, error, wor
     plain = job(tmp_path, windows=8, shots=2)
     without = outcome(plain, tmp_path / "without")
 
-    def fails(patient, session, shot=0):
-        mark(patient, session)
+    def fails(state, context, shot=0):
+        mark(state, context)
         raise error
 
     monkeypatch.setattr(sequence, "correct", fails)
@@ -471,14 +471,14 @@ def test_the_parts_of_a_shot_are_equal_whatever_the_schedule(tmp_path, monkeypat
 def test_to_stop_while_the_result_is_written_changes_nothing(tmp_path, monkeypatch):
     recorder = Recorder()
     recorder.react = lambda event: (
-        recorder.session.hear(StopAndKeep(run="test"))
+        recorder.context.handle(StopAndKeep(run="test"))
         if event == StageStarted(Stage.EXPORT, 0)
         else None
     )
     recorder.run(
         dear_elements(tmp_path, monkeypatch, shots=2, rise=16), tmp_path / "run"
     )
-    assert recorder.session.stops_after_shot
+    assert recorder.context.stops_after_shot
     assert not recorder.of(RunFinished)[0].stopped_early
     assert not RunFolder(tmp_path / "run").read_report().stopped_early
 

@@ -24,10 +24,10 @@ from surgeon_engine.shots.selection import (
     selection,
 )
 from surgeon_engine.shots.shot import (
-    Round,
+    ShotPlan,
     run_shot,
 )
-from tests.helpers.patients import patient_of, quiet
+from tests.helpers.pruning_states import quiet, state_of
 
 STRUCTURES = (
     Structure.HEADS_AND_NEURONS,
@@ -37,19 +37,21 @@ STRUCTURES = (
 )
 
 
-def by_hand(patient, dampings, budget) -> None:
+def by_hand(state, dampings, budget) -> None:
     """Measure on all windows at once, choose, remove."""
-    pruning = patient.config.pruning
+    pruning = state.config.pruning
     if dampings is not None:
         pruning = with_damping(pruning, dampings.cost, dampings.update)
-    what = of_units(patient, patient.windows.calibration)
-    factors = measure(patient, what, quiet(), 1)
-    chosen = selection(patient, factors, pruning, budget)
-    patient.gone = remove(patient, factors, pruning, chosen.removed)
+    what = of_units(state, state.windows.calibration)
+    factors = measure(state, what, quiet(), 1)
+    chosen = selection(state, factors, pruning, budget)
+    state.removed = remove(state, factors, pruning, chosen.removed)
 
 
 def same(one, other) -> None:
-    for mask, expected in zip(one.gone.values(), other.gone.values(), strict=True):
+    for mask, expected in zip(
+        one.removed.values(), other.removed.values(), strict=True
+    ):
         assert torch.equal(mask, expected)
     for layer, twin in zip(one.loaded.layers, other.loaded.layers, strict=True):
         torch.testing.assert_close(
@@ -63,8 +65,8 @@ def test_a_shot_is_what_its_parts_give_by_hand(monkeypatch, structure, damping):
     # When the search for the best weights ends may hang on the rounding of a factor.
     monkeypatch.setattr(sparse_update, "_ENOUGH", 1e-20)
     settings = {"structure": structure, "sparsity": 0.3, "damping": damping}
-    one, other = (patient_of("opt", **settings) for _ in range(2))
-    shot = run_shot(one, Round(1, 0.5, None), quiet())
+    one, other = (state_of("opt", **settings) for _ in range(2))
+    shot = run_shot(one, ShotPlan(1, 0.5, None), quiet())
     assert (shot.damping.tried > 0) == (damping is Damping.AUTOMATIC)
     by_hand(other, shot.damping, int(0.5 * other.goal.removed))
     same(one, other)
@@ -78,15 +80,15 @@ def test_a_shot_is_what_its_parts_give_by_hand(monkeypatch, structure, damping):
 def test_the_shot_that_completes_the_goal_is_the_last(monkeypatch, schedule):
     said, choose = [], shot_module.choose_damping
 
-    def watched(patient, task, session):
+    def watched(state, task, context):
         said.append((task.is_last, task.before))
-        return choose(patient, task, session)
+        return choose(state, task, context)
 
     monkeypatch.setattr(shot_module, "choose_damping", watched)
-    patient, before = patient_of(sparsity=0.3), None
+    state, before = state_of(sparsity=0.3), None
     for number in (1, 2, 3):
         share = share_of_goal(number / 3, schedule)
-        choice = run_shot(patient, Round(number, share, before), quiet()).damping
+        choice = run_shot(state, ShotPlan(number, share, before), quiet()).damping
         assert said[-1] == (number == 3, before)
         before = choice
 
@@ -94,8 +96,8 @@ def test_the_shot_that_completes_the_goal_is_the_last(monkeypatch, schedule):
 @pytest.mark.parametrize("method", [Method.K_OBD, Method.WANDA, Method.MAGNITUDE])
 def test_a_method_that_damps_nothing_says_so(method):
     settings = {"structure": Structure.ELEMENTS, "method": method, "sparsity": 0.3}
-    one, other = (patient_of("opt", **settings) for _ in range(2))
-    shot = run_shot(one, Round(1, 1.0, None), quiet())
+    one, other = (state_of("opt", **settings) for _ in range(2))
+    shot = run_shot(one, ShotPlan(1, 1.0, None), quiet())
     assert shot.damping is None
     by_hand(other, None, other.goal.removed)
     same(one, other)
@@ -103,10 +105,10 @@ def test_a_method_that_damps_nothing_says_so(method):
 
 def test_a_later_shot_goes_on_from_what_is_gone():
     settings = {"structure": Structure.NEURONS, "damping": Damping.FIXED}
-    patient = patient_of("llama", **settings)
-    first = run_shot(patient, Round(1, 0.5, None), quiet())
-    gone = {name: mask.clone() for name, mask in patient.gone.items()}
-    second = run_shot(patient, Round(2, 1.0, first.damping), quiet())
+    state = state_of("llama", **settings)
+    first = run_shot(state, ShotPlan(1, 0.5, None), quiet())
+    removed = {name: mask.clone() for name, mask in state.removed.items()}
+    second = run_shot(state, ShotPlan(2, 1.0, first.damping), quiet())
     assert second.sparsity > first.sparsity
-    for name, mask in gone.items():
-        assert (patient.gone[name] | ~mask).all()
+    for name, mask in removed.items():
+        assert (state.removed[name] | ~mask).all()

@@ -8,12 +8,12 @@ import time
 import psutil
 import pytest
 
-from surgeon_engine.api.client import ProcessLink
+from surgeon_engine.api.client import EngineProcess
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.messages.benchmark import (
+    BenchmarkSettings,
     Measured,
-    Settings,
 )
 from surgeon_engine.api.messages.commands import (
     Cancel,
@@ -40,13 +40,13 @@ from surgeon_engine.api.messages.run import (
     StageStarted,
 )
 from surgeon_engine.api.messages.sources import ModelInspected
-from surgeon_gui.controllers.engine_supervisor import MOST_FALSE_STARTS
+from surgeon_gui.controllers.engine_supervisor import MAX_FAILED_STARTS
 from surgeon_gui.controllers.engine_thread import (
     EngineThread,
-    without_overtaken,
+    coalesce_progress,
 )
 from tests.helpers.fake_engine import OUTSIDE_OF_SHOTS, STAGES_OF_A_SHOT, UNITS
-from tests.helpers.windows import PATIENCE_MS, QUICK, fake_link
+from tests.helpers.windows import QUICK, TIMEOUT_MS, fake_client
 
 START = StartRun(run="run-1", config=QUICK, folder="folder")
 INSPECT = InspectModel(run="inspect-1", model=ModelConfig())
@@ -55,10 +55,10 @@ INSPECT = InspectModel(run="inspect-1", model=ModelConfig())
 class Ear:
     """Runs an engine thread and remembers what it tells."""
 
-    def __init__(self, qtbot, make_link, cancel_patience=0.3):
+    def __init__(self, qtbot, make_client, cancel_timeout_s=0.3):
         self.batches = []
         self._qtbot = qtbot
-        self.thread = EngineThread(make_link, cancel_patience)
+        self.thread = EngineThread(make_client, cancel_timeout_s)
         self.thread.listen(self.batches.append)
         self.thread.start()
 
@@ -81,7 +81,7 @@ class Ear:
         def has_come():
             return len(self.heard(kind, run)) >= times
 
-        self._qtbot.waitUntil(has_come, timeout=PATIENCE_MS)
+        self._qtbot.waitUntil(has_come, timeout=TIMEOUT_MS)
         return self.heard(kind, run)[-1].event
 
 
@@ -90,7 +90,7 @@ def listen(qtbot):
     ears = []
 
     def make(*options, **extra):
-        ears.append(Ear(qtbot, fake_link(*options), **extra))
+        ears.append(Ear(qtbot, fake_client(*options), **extra))
         return ears[-1]
 
     yield make
@@ -103,12 +103,12 @@ def test_the_engine_is_warm_before_it_is_asked_anything(listen):
 
 
 def test_what_comes_before_anyone_listens_is_not_lost(qtbot):
-    thread = EngineThread(fake_link())
+    thread = EngineThread(fake_client())
     thread.start()
-    qtbot.waitUntil(lambda: bool(thread._untold), timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: bool(thread._untold), timeout=TIMEOUT_MS)
     batches = []
     thread.listen(batches.append)
-    qtbot.waitUntil(lambda: bool(batches), timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: bool(batches), timeout=TIMEOUT_MS)
     thread.shut_down()
     assert isinstance(batches[0][0].event, EngineReady)
 
@@ -132,18 +132,22 @@ def test_a_save_ends_with_its_files_and_a_measurement_with_its_figures(qtbot, li
     export = ExportConfig("there", Format.GGUF)
     ear.thread.send(ExportRun(run="save-1", folder="folder", export=export))
     sources = ("demo", "there")
-    ear.thread.send(MeasureModels(run="m-1", sources=sources, settings=Settings()))
+    ear.thread.send(
+        MeasureModels(run="m-1", sources=sources, settings=BenchmarkSettings())
+    )
     assert ear.wait_for(Exported, run="save-1").format is Format.GGUF
     assert len(ear.wait_for(Measured, run="m-1").models) == 2
     ear.wait_for(RunFinished, run="run-1")
-    qtbot.waitUntil(lambda: ear.thread._keeper.idle, timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: ear.thread._supervisor.idle, timeout=TIMEOUT_MS)
 
 
 def test_a_crash_while_measuring_is_no_failure_of_the_run(listen):
     ear = listen("--mishap", "crash", "--at", "measurement")
     ear.thread.send(START)
     sources = ("demo", "there")
-    ear.thread.send(MeasureModels(run="m-1", sources=sources, settings=Settings()))
+    ear.thread.send(
+        MeasureModels(run="m-1", sources=sources, settings=BenchmarkSettings())
+    )
     assert "killed by the system" in ear.wait_for(Failed, run="m-1").message
     assert not ear.heard(Failed, "run-1")
 
@@ -170,7 +174,7 @@ def test_a_crash_while_idle_is_only_logged(listen):
 
 
 def test_a_cancel_is_obeyed(listen):
-    ear = listen("--pause", "0.02", cancel_patience=10.0)
+    ear = listen("--pause", "0.02", cancel_timeout_s=10.0)
     ear.thread.send(START)
     ear.wait_for(StageStarted)
     ear.thread.send(Cancel(run="run-1"))
@@ -203,11 +207,11 @@ def test_an_engine_that_never_starts_is_given_up_with_its_last_words(listen):
     ear.thread.send(INSPECT)
     ear.wait_for(Failed, run="inspect-1")
     assert not psutil.Process().children()
-    assert MOST_FALSE_STARTS > 1
+    assert MAX_FAILED_STARTS > 1
 
 
 def test_an_engine_that_is_not_there_is_told(qtbot):
-    ear = Ear(qtbot, lambda: ProcessLink(("/no/such/engine",)))
+    ear = Ear(qtbot, lambda: EngineProcess(("/no/such/engine",)))
     failed = ear.wait_for(Failed, run="")
     assert "No such file" in failed.details
     ear.thread.shut_down()
@@ -246,12 +250,12 @@ def test_only_the_last_progress_of_a_stage_is_told_and_all_else():
     sample, line = other(MemorySampled(1)), other(Logged(Level.INFO, "hello"))
     begin = other(StageStarted(Stage.UPDATE, 1))
     batch = [progress(1), sample, progress(2), line, progress(3), sample]
-    assert without_overtaken(batch) == [sample, line, progress(3), sample]
+    assert coalesce_progress(batch) == [sample, line, progress(3), sample]
     # A stage that begins anew begins to count anew.
     batch = [progress(8), begin, progress(1)]
-    assert without_overtaken(batch) == batch
+    assert coalesce_progress(batch) == batch
     batch = [progress(1), progress(1, shot=2), progress(1, run="run-2")]
-    assert without_overtaken(batch) == batch
+    assert coalesce_progress(batch) == batch
 
 
 def test_commands_are_taken_without_waiting(listen):
@@ -266,7 +270,7 @@ def test_commands_are_taken_without_waiting(listen):
 
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="None cannot be freed any more")
 def test_calls_that_return_nothing_do_not_use_up_none(qtbot):
-    thread = EngineThread(fake_link())
+    thread = EngineThread(fake_client())
     before = sys.getrefcount(None)
     for _ in range(6_000):
         thread.setObjectName("name")

@@ -11,11 +11,11 @@ from surgeon_engine.api.messages.run import (
     Stage,
     StageStarted,
 )
-from surgeon_gui.state import request as inquiry
-from surgeon_gui.state.active_task import task_under_way
+from surgeon_gui.state import request as request
+from surgeon_gui.state.active_task import active_task
 from surgeon_gui.state.app import AppState
-from surgeon_gui.state.request import Inquiry
-from tests.helpers.windows import PATIENCE_MS, click, find, load_and_wait
+from surgeon_gui.state.request import Request
+from tests.helpers.windows import TIMEOUT_MS, click, find, load_and_wait
 
 
 @pytest.mark.parametrize(
@@ -27,16 +27,16 @@ from tests.helpers.windows import PATIENCE_MS, click, find, load_and_wait
     ],
 )
 def test_it_is_named_with_how_far_it_is(name, stage, words):
-    asked = inquiry.answered(Inquiry("it"), StageStarted(stage, 0))
-    begun = task_under_way(AppState(**{name: asked}))
-    asked = inquiry.answered(asked, Progressed(stage, 0, 3, 8))
-    further = task_under_way(AppState(**{name: asked}))
+    asked = request.with_response(Request("it"), StageStarted(stage, 0))
+    begun = active_task(AppState(**{name: asked}))
+    asked = request.with_response(asked, Progressed(stage, 0, 3, 8))
+    further = active_task(AppState(**{name: asked}))
     assert further.words.startswith(words)
     assert further.words.endswith("4 of 8")
     assert begun.share < further.share < 1
-    ending = task_under_way(AppState(**{name: inquiry.cancelling(asked)}))
+    ending = active_task(AppState(**{name: request.cancelling(asked)}))
     assert ending.words == f"{words}cancelling…"
-    assert task_under_way(AppState(**{name: replace(asked, is_cancelled=True)})) is None
+    assert active_task(AppState(**{name: replace(asked, is_cancelled=True)})) is None
 
 
 def test_the_strip_shows_it_and_then_the_run_again(qtbot, make_window):
@@ -44,8 +44,8 @@ def test_the_strip_shows_it_and_then_the_run_again(qtbot, make_window):
     load_and_wait(qtbot, window)
     click(window, "target_diagnose_button")
     bar = find(window, "progress_bar")
-    qtbot.waitUntil(lambda: bar.value() > 0, timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: bar.value() > 0, timeout=TIMEOUT_MS)
     assert find(window, "phase_label").shown_text().startswith("Diagnosis: ")
-    qtbot.waitUntil(lambda: not window.session.state.is_busy, timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: not window.session.state.is_busy, timeout=TIMEOUT_MS)
     assert find(window, "phase_label").shown_text() == ""
     assert bar.value() == 0

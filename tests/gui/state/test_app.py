@@ -47,7 +47,7 @@ from surgeon_gui.state.app import (
     without_preset,
 )
 from surgeon_gui.state.request import (
-    Inquiry,
+    Request,
     cancelling,
 )
 from surgeon_gui.state.run import RunState
@@ -69,12 +69,12 @@ def test_the_engine_gets_ready():
 
 def test_an_engine_that_is_given_up_is_gone_and_says_why():
     state = after(AppState(), "", Failed("cannot start"))
-    assert state.engine is Engine.GONE
+    assert state.engine is Engine.UNAVAILABLE
     assert state.notice == Failed("cannot start")
 
 
 def test_a_late_answer_about_a_model_is_dropped():
-    asked_twice = replace(AppState(), inspection=Inquiry("inspect-2"))
+    asked_twice = replace(AppState(), inspection=Request("inspect-2"))
     state = after(asked_twice, "inspect-1", ModelInspected(model_summary("old")))
     assert state.model is None
     assert state.inspection.is_open
@@ -84,14 +84,14 @@ def test_a_late_answer_about_a_model_is_dropped():
 
 
 def test_a_model_that_cannot_be_read_is_a_problem_of_the_question():
-    asked = replace(AppState(), inspection=Inquiry("inspect-1"))
+    asked = replace(AppState(), inspection=Request("inspect-1"))
     state = after(asked, "inspect-1", Failed("no model"))
     assert state.inspection.problem == Failed("no model")
     assert state.notice is None
 
 
 def test_a_preview_is_kept_until_the_text_changes():
-    asked = replace(AppState(), preview=Inquiry("preview-1"))
+    asked = replace(AppState(), preview=Request("preview-1"))
     state = after(asked, "preview-1", PREVIEW)
     assert state.preview.answer == PREVIEW
     same = app_state.with_config(state, state.config)
@@ -101,7 +101,7 @@ def test_a_preview_is_kept_until_the_text_changes():
 
 
 def test_another_model_forgets_what_was_found_in_the_first():
-    state = replace(AppState(), inspection=Inquiry("inspect-1", model_summary()))
+    state = replace(AppState(), inspection=Request("inspect-1", model_summary()))
     changed = RunConfig(model=ModelConfig(source="elsewhere"))
     assert app_state.with_config(state, changed).model is None
     computed = RunConfig(model=ModelConfig(dtype=Dtype.BFLOAT16))
@@ -119,7 +119,7 @@ EXPORTED = exported("there", PruningConfig())
 
 @pytest.mark.parametrize("event", [EXPORTED, Failed("full disk"), Cancelled()])
 def test_a_save_ends_in_one_of_three_ways(event):
-    state = after(replace(AppState(), save=Inquiry("save-1")), "save-1", event)
+    state = after(replace(AppState(), save=Request("save-1")), "save-1", event)
     assert not state.save.is_open
     assert not state.is_busy
     assert state.saved == ((EXPORTED,) if event is EXPORTED else ())
@@ -128,7 +128,7 @@ def test_a_save_ends_in_one_of_three_ways(event):
 
 
 def test_what_was_saved_is_listed_once():
-    state = replace(AppState(), save=Inquiry("save-1"))
+    state = replace(AppState(), save=Request("save-1"))
     for _ in range(2):
         state = after(state, "save-1", EXPORTED)
     assert state.saved == (EXPORTED,)
@@ -136,7 +136,7 @@ def test_what_was_saved_is_listed_once():
 
 @pytest.mark.parametrize("event", [measured(), Failed("no memory"), Cancelled()])
 def test_a_measurement_ends_in_one_of_three_ways(event):
-    asked = replace(AppState(), measurement=Inquiry("measure-1"))
+    asked = replace(AppState(), measurement=Request("measure-1"))
     assert asked.is_busy
     state = after(asked, "measure-1", StageStarted(Stage.MEASUREMENT, 0))
     state = after(state, "measure-1", Progressed(Stage.MEASUREMENT, 0, 3, 36))
@@ -153,7 +153,7 @@ def test_what_was_saved_and_measured_is_of_one_run():
         AppState(),
         config=RunConfig(export=ExportConfig("there", replace=True)),
         saved=(EXPORTED,),
-        measurement=Inquiry("measure-1", measured()),
+        measurement=Request("measure-1", measured()),
     )
     state = app_state.with_run(state, run)
     assert (state.saved, state.measurement.answer) == ((), None)

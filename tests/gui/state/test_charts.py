@@ -103,14 +103,14 @@ def test_a_correction_adds_a_point_at_the_last_shot(run):
     line = quality_line(told(run, 30.0, after), Quality.PERPLEXITY, is_log=False)
     assert line.xs[-2:] == (2.0, 2.0)
     assert line.ys[-1] == 13.0
-    assert line.last_words == "After the correction"
+    assert line.last_text == "After the correction"
 
 
 def test_a_perplexity_without_bound_leaves_no_point(run):
     after = Corrected((), 0, 0, evaluation(math.inf), 5.0)
     line = quality_line(told(run, 30.0, after), Quality.PERPLEXITY, is_log=False)
     assert line.xs == (0.0, 1.0, 2.0)
-    assert not line.last_words
+    assert not line.last_text
 
 
 def test_size_is_told_in_parameters_and_in_bytes(run):
@@ -119,10 +119,10 @@ def test_size_is_told_in_parameters_and_in_bytes(run):
     assert in_millions.ys[-1] == pytest.approx(last / 1e6)
     assert in_millions.axis == "Parameters (M)"
     assert in_millions.say_y(in_millions.ys[0]) == f"2.83{SPACE}M"
-    in_bytes = size_line(run, Size.BYTES)
-    assert in_bytes.axis == "Size (MB)"
-    assert in_bytes.ys[-1] == pytest.approx(4 * last / 1e6, rel=1e-3)
-    assert in_bytes.say_y(in_bytes.ys[-1]) == f"{4 * last / 1e6:.1f}{SPACE}MB"
+    format_bytes = size_line(run, Size.BYTES)
+    assert format_bytes.axis == "Size (MB)"
+    assert format_bytes.ys[-1] == pytest.approx(4 * last / 1e6, rel=1e-3)
+    assert format_bytes.say_y(format_bytes.ys[-1]) == f"{4 * last / 1e6:.1f}{SPACE}MB"
 
 
 def test_memory_is_one_curve_without_a_gpu_and_two_with_one(run):

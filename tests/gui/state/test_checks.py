@@ -37,7 +37,7 @@ from surgeon_gui.state.job.checks import (
     save_problem,
     start_obstacle,
 )
-from surgeon_gui.state.request import Inquiry
+from surgeon_gui.state.request import Request
 from surgeon_gui.state.step_text import (
     Mark,
     step_view,
@@ -50,7 +50,7 @@ RUNS = "runs"
 READY = AppState(
     model_is_chosen=True,
     engine=Engine.READY,
-    inspection=Inquiry("inspect-1", MODEL),
+    inspection=Request("inspect-1", MODEL),
 )
 
 
@@ -79,11 +79,11 @@ def test_a_text_that_cannot_be_read(tmp_path, name, words):
 
 
 def test_a_text_whose_preview_failed_keeps_the_run_from_starting():
-    failed = Inquiry("preview-1", problem=Failed("The text has 12 tokens.", "More."))
+    failed = Request("preview-1", problem=Failed("The text has 12 tokens.", "More."))
     state = replace(READY, preview=failed)
     assert start_obstacle(state) == "The text has 12 tokens."
     assert step_view(state, Step.CALIBRATION).mark is Mark.PROBLEM
-    assert start_obstacle(replace(state, preview=Inquiry())) == ""
+    assert start_obstacle(replace(state, preview=Request())) == ""
 
 
 def test_windows_longer_than_the_model_can_read():
@@ -141,10 +141,10 @@ def test_a_token_file_needs_another_text_to_judge_by(tmp_path, other):
     config = RunConfig(calibration=calibration)
     assert "for validation" in problems(config, MODEL, RUNS)[Step.CALIBRATION]
     with pytest.raises(ConfigError, match="left to judge"):
-        config.refuse_contradictions()
+        config.check_consistency()
     judged = RunConfig(calibration=replace(calibration, validation_text="builtin"))
     assert problems(judged, MODEL, RUNS) == {}
-    judged.refuse_contradictions()
+    judged.check_consistency()
 
 
 @pytest.mark.parametrize("name", ["block 0", "mlp.down_proj", "*.layers.1.*"])
@@ -214,7 +214,7 @@ def test_masked_files_and_a_target_of_a_size_can_be_set_in_any_order():
     )
     assert "as large as the original" in problems(config, MODEL, RUNS)[Step.EXPORT]
     with pytest.raises(ConfigError, match="as large as the original"):
-        config.refuse_contradictions()
+        config.check_consistency()
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_a_size_in_blocks_needs_rows_that_blocks_fill(structure, multiple, is_ke
     found = problems(config, MODEL, RUNS).get(Step.TARGET, "")
     assert ("Width multiple to 32" not in found) is is_kept
     with nullcontext() if is_kept else pytest.raises(ConfigError, match="16 bits"):
-        config.refuse_contradictions()
+        config.check_consistency()
 
 
 def test_a_form_that_the_target_does_not_leave():
@@ -316,12 +316,12 @@ def test_a_job_in_order_can_be_started():
     [
         ({"model_is_chosen": False}, "Choose a model"),
         ({"engine": Engine.STARTING}, "still starting"),
-        ({"engine": Engine.GONE}, "no engine"),
-        ({"inspection": Inquiry("inspect-1")}, "still being read"),
-        ({"inspection": Inquiry("i", problem=Failed("Broken."))}, "Broken."),
+        ({"engine": Engine.UNAVAILABLE}, "no engine"),
+        ({"inspection": Request("inspect-1")}, "still being read"),
+        ({"inspection": Request("i", problem=Failed("Broken."))}, "Broken."),
         ({"problems": {Step.TARGET: "Too much."}}, "Too much."),
-        ({"save": Inquiry("save-1")}, "being saved"),
-        ({"measurement": Inquiry("measure-1")}, "being measured"),
+        ({"save": Request("save-1")}, "being saved"),
+        ({"measurement": Request("measure-1")}, "being measured"),
         (
             {"run": run_state.requested("run-1", RunConfig(), "folder", 0.0)},
             "under way",

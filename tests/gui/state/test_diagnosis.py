@@ -36,8 +36,8 @@ from surgeon_gui.state.diagnosis.state import (
     Phase,
 )
 from surgeon_gui.state.request import (
-    Inquiry,
-    answered,
+    Request,
+    with_response,
 )
 from surgeon_gui.state.run import RunState
 from tests.helpers.fake_engine import evaluation, model_summary, shot_finished
@@ -71,9 +71,9 @@ def now(**parts):
 )
 def test_what_costs_depend_on_makes_them_out_of_date_by_name(changed, told):
     assert set(states.changes_since(THEN, changed)) >= set(told)
-    assert states.phase_of(known(), Inquiry(), changed) is Phase.OUT_OF_DATE
+    assert states.phase_of(known(), Request(), changed) is Phase.OUT_OF_DATE
     assert ", ".join(told[:1]) in states.headline(known(), Phase.OUT_OF_DATE, changed)
-    assert states.phase_of(known(), Inquiry(), THEN) is Phase.THERE
+    assert states.phase_of(known(), Request(), THEN) is Phase.THERE
 
 
 @pytest.mark.parametrize(
@@ -122,17 +122,17 @@ def test_a_dragged_target_stays_given_in_the_way_it_was(target, share):
 
 
 def test_progress_never_goes_back():
-    inquiry, before, seen = Inquiry("d"), 0.0, []
+    request, before, seen = Request("d"), 0.0, []
     stages = (Stage.LOAD, Stage.TEXT, Stage.BASELINE, Stage.CURVATURE)
     for stage in (*stages, Stage.DAMPING, Stage.CURVATURE, Stage.SELECTION):
         for event in (StageStarted(stage, 0), Progressed(stage, 0, 5, 5)):
-            inquiry = answered(inquiry, event)
-            before = states.progress_of(inquiry, before)
+            request = with_response(request, event)
+            before = states.progress_of(request, before)
             seen.append(before)
     assert seen == sorted(seen)
     assert seen[0] == 0.0
     assert seen[-1] == 1.0
-    assert states.progress_of(Inquiry(), 0.5) == 0.0
+    assert states.progress_of(Request(), 0.5) == 0.0
 
 
 def test_runs_stand_beside_the_prediction_if_they_measure_the_same():

@@ -15,8 +15,8 @@ from surgeon_engine.api.messages.run import (
     Stage,
 )
 from surgeon_gui.state.eta import (
-    Course,
     Position,
+    RunTimeline,
     StageTime,
     course_of,
     progress,
@@ -39,7 +39,7 @@ A_SHOT = 10.0 + 1.0 + 4.0 + 3.0
 
 
 def test_a_run_has_all_its_steps():
-    steps = steps_of(Course(2, STAGES))
+    steps = steps_of(RunTimeline(2, STAGES))
     assert len(steps) == 3 + 2 * 4 + 2
     assert steps[0] == (Stage.LOAD, 0)
     assert steps[-1] == (Stage.VERIFICATION, 0)
@@ -47,29 +47,29 @@ def test_a_run_has_all_its_steps():
 
 def test_nothing_is_known_before_curvature_was_measured():
     assert (
-        remaining_seconds(Course(3, STAGES), (), Position(Stage.LOAD, 0, 0.5, 1.0))
+        remaining_seconds(RunTimeline(3, STAGES), (), Position(Stage.LOAD, 0, 0.5, 1.0))
         is None
     )
     start = Position(Stage.CURVATURE, 1, 0.05, 1.0)
-    assert remaining_seconds(Course(3, STAGES), FIRST_SHOT[:3], start) is None
+    assert remaining_seconds(RunTimeline(3, STAGES), FIRST_SHOT[:3], start) is None
 
 
 def test_a_tenth_of_curvature_is_enough_to_judge_by():
     at = Position(Stage.CURVATURE, 1, 0.1, 2.0)
-    assert remaining_seconds(Course(3, STAGES), FIRST_SHOT[:3], at) > 18.0
+    assert remaining_seconds(RunTimeline(3, STAGES), FIRST_SHOT[:3], at) > 18.0
 
 
 def test_the_first_shot_teaches_the_others():
     at = Position(Stage.CURVATURE, 2, 0.0, 0.0)
-    two_shots = remaining_seconds(Course(3, STAGES), FIRST_SHOT, at)
-    one_shot = remaining_seconds(Course(2, STAGES), FIRST_SHOT, at)
+    two_shots = remaining_seconds(RunTimeline(3, STAGES), FIRST_SHOT, at)
+    one_shot = remaining_seconds(RunTimeline(2, STAGES), FIRST_SHOT, at)
     assert two_shots - one_shot == pytest.approx(A_SHOT)
 
 
 def test_the_baseline_teaches_the_evaluations():
     quick, slow = (
         remaining_seconds(
-            Course(1, STAGES),
+            RunTimeline(1, STAGES),
             (*FIRST_SHOT[:2], StageTime(Stage.BASELINE, 0, seconds), FIRST_SHOT[3]),
             Position(Stage.SELECTION, 1, 0.0, 0.0),
         )
@@ -80,32 +80,32 @@ def test_the_baseline_teaches_the_evaluations():
 
 def test_the_pace_of_the_stage_under_way_counts():
     at = Position(Stage.CURVATURE, 2, 0.5, 20.0)
-    slower = remaining_seconds(Course(2, STAGES), FIRST_SHOT, at)
+    slower = remaining_seconds(RunTimeline(2, STAGES), FIRST_SHOT, at)
     assert slower > 20.0
 
 
 def test_a_stage_that_overruns_adds_nothing():
     on_time = Position(Stage.UPDATE, 2, 0.0, 4.0)
     late = Position(Stage.UPDATE, 2, 0.0, 40.0)
-    assert remaining_seconds(Course(2, STAGES), FIRST_SHOT, late) == pytest.approx(
-        remaining_seconds(Course(2, STAGES), FIRST_SHOT, on_time)
+    assert remaining_seconds(RunTimeline(2, STAGES), FIRST_SHOT, late) == pytest.approx(
+        remaining_seconds(RunTimeline(2, STAGES), FIRST_SHOT, on_time)
     )
 
 
 def test_progress_is_a_share_of_the_expected_time():
     at_start = Position(Stage.LOAD, 0, 0.0, 0.0)
-    assert progress(Course(3, STAGES), (), at_start) == 0.0
+    assert progress(RunTimeline(3, STAGES), (), at_start) == 0.0
     at_end = Position(Stage.VERIFICATION, 0, 1.0, 1.0)
-    assert progress(Course(3, STAGES), FIRST_SHOT, at_end) == pytest.approx(1.0)
+    assert progress(RunTimeline(3, STAGES), FIRST_SHOT, at_end) == pytest.approx(1.0)
 
 
 def test_progress_grows_within_a_run():
     places = [
         Position(stage, shot, fraction, fraction * 10)
-        for stage, shot in steps_of(Course(2, STAGES))
+        for stage, shot in steps_of(RunTimeline(2, STAGES))
         for fraction in (0.0, 1.0)
     ]
-    shares = [progress(Course(2, STAGES), FIRST_SHOT, place) for place in places]
+    shares = [progress(RunTimeline(2, STAGES), FIRST_SHOT, place) for place in places]
     assert all(0.0 <= share <= 1.0 for share in shares)
 
 
@@ -152,7 +152,7 @@ def test_the_parts_of_a_stage_are_added_up():
     times = (*SEARCHED, StageTime(Stage.CURVATURE, 1, 3.0), *FIRST_SHOT[4:])
     at = Position(Stage.CURVATURE, 2, 0.0, 0.0)
     two, three = (
-        remaining_seconds(Course(shots, WITH_SEARCH.stages), times, at)
+        remaining_seconds(RunTimeline(shots, WITH_SEARCH.stages), times, at)
         for shots in (2, 3)
     )
     assert three - two == pytest.approx(9.0 + 3.0 + 7.0 + 1.0 + 4.0 + 3.0)
@@ -160,7 +160,7 @@ def test_the_parts_of_a_stage_are_added_up():
 
 def test_a_shot_that_is_tried_again_is_a_round_of_its_own():
     at = Position(Stage.CURVATURE, 1, 0.0, 0.0)
-    again = remaining_seconds(Course(1, STAGES), FIRST_SHOT, at)
+    again = remaining_seconds(RunTimeline(1, STAGES), FIRST_SHOT, at)
     assert again > A_SHOT
 
 

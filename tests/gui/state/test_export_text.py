@@ -14,8 +14,8 @@ from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.messages.run import Stage
-from surgeon_gui.state import export_text as export_words
-from surgeon_gui.state.request import Inquiry
+from surgeon_gui.state import export_text as export_text
+from surgeon_gui.state.request import Request
 from surgeon_gui.state.run import (
     RunState,
     Status,
@@ -29,7 +29,7 @@ DASH = "\N{EN DASH}"
 
 def facts_of(result):
     run = RunState(status=Status.FINISHED, model=model_summary(), exported=result)
-    facts = export_words.export_facts(run)
+    facts = export_text.export_facts(run)
     return {name: value.replace(SPACE, " ") for name, value in facts}
 
 
@@ -75,21 +75,21 @@ def test_what_nothing_has_run_is_marked_and_has_no_figures_of_a_run():
     assert facts["Checked with"] == READ_BACK
     assert "Largest difference" not in facts
     assert "Same likeliest token" not in facts
-    assert export_words.unrun_note(result).startswith("Not run")
-    assert export_words.unrun_note(exported("there", PruningConfig())) == ""
+    assert export_text.unrun_note(result).startswith("Not run")
+    assert export_text.unrun_note(exported("there", PruningConfig())) == ""
 
 
 def test_a_file_that_is_no_smaller_says_why():
     run = RunState(model=model_summary(), exported=exported("there", PruningConfig()))
-    assert "shorter than float32" in export_words.larger_note(run)
+    assert "shorter than float32" in export_text.larger_note(run)
     shorter = exported("there", PruningConfig(), ExportConfig(dtype=FileDtype.FLOAT16))
     run = RunState(model=model_summary(), exported=shorter)
-    assert export_words.larger_note(run) == ""
+    assert export_text.larger_note(run) == ""
 
 
 def test_what_was_saved_is_told_in_brief():
-    facts = dict(export_words.saved_facts(exported("there", PruningConfig()), 0))
-    assert set(facts) == set(export_words._IN_BRIEF)
+    facts = dict(export_text.saved_facts(exported("there", PruningConfig()), 0))
+    assert set(facts) == set(export_text._IN_BRIEF)
     assert facts["Of the original's"] == DASH
 
 
@@ -109,45 +109,45 @@ def test_a_failed_export_says_so(stage, result, words):
         exported=result,
         error=Failed("Full.", "Make room."),
     )
-    note = export_words.failure_note(run)
+    note = export_text.failure_note(run)
     assert words in note
     assert bool(words) is bool(note)
 
 
 def test_choices_that_there_are_not_are_a_line_for_each_reason():
-    words = export_words.unavailable({Format.STOCK: "No.", Format.ONNX: "No."})
+    words = export_text.unavailable({Format.STOCK: "No.", Format.ONNX: "No."})
     assert words == (
         "Not possible: \N{LEFT DOUBLE QUOTATION MARK}transformers, plain"
         "\N{RIGHT DOUBLE QUOTATION MARK}, \N{LEFT DOUBLE QUOTATION MARK}ONNX for "
         "onnxruntime\N{RIGHT DOUBLE QUOTATION MARK}. No."
     )
-    assert export_words.unavailable({Format.STOCK: ""}) == ""
+    assert export_text.unavailable({Format.STOCK: ""}) == ""
 
 
 @pytest.mark.parametrize(
-    ("inquiry", "phase", "progress"),
+    ("asked", "phase", "progress"),
     [
-        (Inquiry(), "", 0.0),
-        (Inquiry("a"), "Starting…", 0.0),
-        (Inquiry("a", stage=Stage.EXPORT), "Writing the pruned model", 1 / 3),
+        (Request(), "", 0.0),
+        (Request("a"), "Starting…", 0.0),
+        (Request("a", stage=Stage.EXPORT), "Writing the pruned model", 1 / 3),
         (
-            Inquiry("a", stage=Stage.MEASUREMENT, done=9, total=36),
+            Request("a", stage=Stage.MEASUREMENT, done=9, total=36),
             "Measuring speed and memory, turn 10 of 36",
             0.25,
         ),
-        (Inquiry("a", is_cancelling=True), "Cancelling…", 0.0),
+        (Request("a", is_cancelling=True), "Cancelling…", 0.0),
     ],
 )
-def test_a_request_says_what_is_being_done(inquiry, phase, progress):
-    assert export_words.phase_of(inquiry) == phase
-    assert export_words.progress_of(inquiry) == pytest.approx(progress)
+def test_a_request_says_what_is_being_done(asked, phase, progress):
+    assert export_text.phase_of(asked) == phase
+    assert export_text.progress_of(asked) == pytest.approx(progress)
 
 
 def test_the_table_of_speeds():
-    prompt, generation, memory, size = export_words.speed_rows(measured())
+    prompt, generation, memory, size = export_text.speed_rows(measured())
     assert [cell.value for cell in prompt] == ["Prompt", "1,261", "1,620", "1.28"]
     assert generation[0].below == "tokens/s"
     assert prompt[1].below == f"1,249{DASH}1,274"
     assert memory[3].value == "0.99"
     assert size[1].value == f"5.7{SPACE}MB"
-    assert "7 rounds" in export_words.how_measured(measured())
+    assert "7 rounds" in export_text.how_measured(measured())

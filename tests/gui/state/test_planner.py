@@ -32,7 +32,7 @@ from surgeon_gui.state.job.own_presets import (
     read_presets,
 )
 from tests.helpers.fake_engine import UNSUPPORTED, model_summary
-from tests.helpers.windows import PATIENCE_MS, QUICK, click, find, load_and_wait
+from tests.helpers.windows import QUICK, TIMEOUT_MS, click, find, load_and_wait
 
 MODEL = model_summary()
 BOXES = {
@@ -55,7 +55,7 @@ def pruning_of(window):
 
 def on_target_page(qtbot, window, config=QUICK):
     window.load_config(config)
-    qtbot.waitUntil(lambda: window.session.state.fit is not None, timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: window.session.state.fit is not None, timeout=TIMEOUT_MS)
     window.open_step(Step.TARGET)
     return window
 
@@ -193,7 +193,7 @@ def test_a_preset_is_shared_as_a_file_deleted_brought_back_and_added(page, tmp_p
     assert preset_shown(page) == "Mine"
     find(page, "preset_delete_action", object).trigger()
     find(page, "pruning_shots").setValue(2)
-    page._pages[Step.TARGET]._shelf.add_from_file(str(file))
+    page._pages[Step.TARGET]._preset_store.add_from_file(str(file))
     assert preset_shown(page) == "Mine"
     assert pruning_of(page).shots == 17
     built_in = find(page, "preset_combo", QComboBox)
@@ -205,7 +205,7 @@ def test_a_preset_is_shared_as_a_file_deleted_brought_back_and_added(page, tmp_p
 def test_a_file_that_is_no_preset_is_told_and_nothing_is_added(page, tmp_path):
     file = tmp_path / "broken.toml"
     file.write_text("title = 3")
-    page._pages[Step.TARGET]._shelf.add_from_file(str(file))
+    page._pages[Step.TARGET]._preset_store.add_from_file(str(file))
     assert page.session.state.notice is not None
     assert page.session.state.own_presets == ()
 
@@ -227,7 +227,7 @@ def test_a_file_that_cannot_be_read_is_not_written_over(qtbot, make_window):
     broken.write_text("title =")
     window = make_window()
     load_and_wait(qtbot, window)
-    window._pages[Step.TARGET]._shelf.save("Mine")
+    window._pages[Step.TARGET]._preset_store.save("Mine")
     (kept,), _ = read_presets(own_folder())
     assert kept.title == "Mine"
     assert broken.read_text() == "title ="
@@ -269,7 +269,7 @@ def test_a_run_that_cannot_fit_does_not_start_until_settings_fit(qtbot, make_win
     assert not find(window, "start_button").isEnabled()
     assert "too short" in find(window, "plan_label").text()
     click(window, "fit_button")
-    qtbot.waitUntil(lambda: window.session.state.fit is not None, timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: window.session.state.fit is not None, timeout=TIMEOUT_MS)
     assert window.session.state.fit.room is Light.GREEN
     assert find(window, "start_button").isEnabled()
     note = find(window, "fit_note").text()

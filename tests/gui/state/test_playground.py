@@ -45,7 +45,7 @@ from surgeon_gui.state.playground.state import (
     obstacle,
     ranking,
 )
-from surgeon_gui.state.request import Inquiry
+from surgeon_gui.state.request import Request
 from surgeon_gui.state.run import (
     RunState,
     Status,
@@ -178,11 +178,11 @@ READY = PlaygroundState(prompt="A", own=OWN)
     ("state", "app", "reason"),
     [
         (READY, AppState(run=run_with(status=Status.RUNNING)), "A run is under way"),
-        (READY, AppState(save=Inquiry("save-1")), "being saved"),
-        (READY, AppState(measurement=Inquiry("measure-1")), "Speed is being"),
-        (READY, AppState(diagnosis=Inquiry("diagnose-1")), "being diagnosed"),
-        (READY, AppState(engine=Engine.GONE), "no engine"),
-        (replace(READY, question=Inquiry("generate-1")), AppState(), "are writing"),
+        (READY, AppState(save=Request("save-1")), "being saved"),
+        (READY, AppState(measurement=Request("measure-1")), "Speed is being"),
+        (READY, AppState(diagnosis=Request("diagnose-1")), "being diagnosed"),
+        (READY, AppState(engine=Engine.UNAVAILABLE), "no engine"),
+        (replace(READY, question=Request("generate-1")), AppState(), "are writing"),
         (replace(READY, prompt=" \n"), AppState(), "Write a prompt"),
         (PlaygroundState(prompt="A"), AppState(), "Prune a model first"),
         (replace(READY, own=Models("demo", "")), AppState(), "pruned model too"),

@@ -22,7 +22,7 @@ from surgeon_gui.state.runs import (
     text as words,
 )
 from surgeon_gui.state.runs.reading import (
-    Standing,
+    RunOutcome,
     UnreadableRunError,
     read_name,
     read_record,
@@ -34,11 +34,11 @@ from surgeon_gui.state.runs.state import RunsState
 from tests.helpers.fake_runs import BEGAN, job, write_run, write_three
 
 ENDINGS = {
-    "finished": Standing.FINISHED,
-    "stopped": Standing.STOPPED,
-    "failed": Standing.FAILED,
-    "cancelled": Standing.CANCELLED,
-    "killed": Standing.INTERRUPTED,
+    "finished": RunOutcome.FINISHED,
+    "stopped": RunOutcome.STOPPED,
+    "failed": RunOutcome.FAILED,
+    "cancelled": RunOutcome.CANCELLED,
+    "killed": RunOutcome.INTERRUPTED,
 }
 
 
@@ -68,10 +68,10 @@ def test_a_run_whose_process_is_alive_is_under_way_until_that_is_gone(tmp_path):
     mark = RunFolder(folder).process_path
     mark.write_bytes(mark_of_this_process())
     (under_way,) = read_runs(tmp_path, {})
-    assert under_way.standing is Standing.UNDER_WAY
+    assert under_way.standing is RunOutcome.UNDER_WAY
     mark.unlink()
     (gone,) = read_runs(tmp_path, {under_way.folder: under_way})
-    assert gone.standing is Standing.INTERRUPTED
+    assert gone.standing is RunOutcome.INTERRUPTED
 
 
 def test_an_interrupted_run_ended_when_it_was_last_heard_of(tmp_path):
@@ -86,13 +86,13 @@ def test_half_a_line_at_the_end_is_no_damage(tmp_path):
     folder = write_run(tmp_path, ending="killed")
     with RunFolder(folder).events_path.open("ab") as log:
         log.write(b'{"run":"run-1","at":1.0,"eve')
-    assert read_record(folder).standing is Standing.INTERRUPTED
+    assert read_record(folder).standing is RunOutcome.INTERRUPTED
 
 
 def test_a_run_that_was_ended_before_its_first_event_is_interrupted(tmp_path):
     folder = write_run(tmp_path)
     RunFolder(folder).events_path.unlink()
-    assert read_record(folder).standing is Standing.INTERRUPTED
+    assert read_record(folder).standing is RunOutcome.INTERRUPTED
 
 
 def test_a_broken_line_is_damage_and_is_named(tmp_path):
@@ -101,7 +101,7 @@ def test_a_broken_line_is_damage_and_is_named(tmp_path):
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([lines[0], b"nonsense\n", *lines[2:]]))
     record = read_record(folder)
-    assert record.standing is Standing.DAMAGED
+    assert record.standing is RunOutcome.DAMAGED
     assert "Line 2 of events.jsonl" in record.problem
     with pytest.raises(UnreadableRunError):
         read_state(folder)
@@ -115,7 +115,7 @@ def test_a_job_that_is_none_is_damage(tmp_path, toml):
     if toml is not None:
         path.write_bytes(toml.encode(errors="surrogateescape"))
     record = read_record(folder)
-    assert record.standing is Standing.DAMAGED
+    assert record.standing is RunOutcome.DAMAGED
     assert "run.toml cannot be read" in record.problem
     assert words.title(record) == "run"
     assert words.facts(record)

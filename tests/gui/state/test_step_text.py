@@ -39,7 +39,7 @@ from surgeon_gui.state.app import (
 )
 from surgeon_gui.state.job import plan_text as plans
 from surgeon_gui.state.log_lines import log_lines
-from surgeon_gui.state.request import Inquiry
+from surgeon_gui.state.request import Request
 from surgeon_gui.state.run import (
     RunState,
     Status,
@@ -52,7 +52,7 @@ from surgeon_gui.text import (
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.choices import (
     CHOICES,
-    words_of,
+    choice_label,
 )
 from tests.helpers.fake_engine import evaluation, model_summary, shot_finished
 
@@ -82,7 +82,7 @@ def test_each_choice_has_a_name_and_an_explanation():
         for hint in typing.get_type_hints(kind).values():
             if isinstance(hint, type) and issubclass(hint, Enum):
                 for member in hint:
-                    name, explanation = words_of(member)
+                    name, explanation = choice_label(member)
                     assert name
                     assert explanation.endswith(".")
 
@@ -299,7 +299,7 @@ def test_units_are_words_and_no_part_of_the_config():
 
 def test_each_step_has_something_to_say_before_and_after_a_model_is_chosen():
     chosen = AppState(
-        model_is_chosen=True, inspection=Inquiry("inspect-1", model_summary())
+        model_is_chosen=True, inspection=Request("inspect-1", model_summary())
     )
     for state in (AppState(), chosen):
         for step in Step:

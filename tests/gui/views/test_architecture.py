@@ -29,8 +29,8 @@ from tests.gui.window.test_layout import cut_texts
 from tests.helpers.fake_engine import model_summary
 from tests.helpers.looking import shown
 from tests.helpers.windows import (
-    PATIENCE_MS,
     QUICK,
+    TIMEOUT_MS,
     click,
     find,
     load_and_wait,
@@ -53,7 +53,7 @@ def make_open(qtbot, make_window):
         if diagnosed:
             window._before.diagnosis.diagnose()
             known = lambda: window._before.diagnosis.known is not None  # noqa: E731
-            qtbot.waitUntil(known, timeout=PATIENCE_MS)
+            qtbot.waitUntil(known, timeout=TIMEOUT_MS)
         window._centre.open_tab("architecture_tab")
         return window
 
@@ -268,7 +268,7 @@ def test_every_structure_has_its_reasons_and_no_text_is_cut(
         assert reasons(window)
     if structure is Structure.HEADS:
         assert "Nothing of this layer goes" in reasons(window)
-    qtbot.waitUntil(lambda: cut_texts(window) == [], timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: cut_texts(window) == [], timeout=TIMEOUT_MS)
 
 
 def test_a_plan_removes_from_layers_what_it_takes_from_parts(make_open):

@@ -34,7 +34,7 @@ from surgeon_gui.views.comparison.charts import (
 from surgeon_gui.widgets.charts.series_legend import Legend
 from tests.helpers.fake_runs import job, write_run, write_three
 from tests.helpers.looking import shown
-from tests.helpers.windows import PATIENCE_MS, click, find
+from tests.helpers.windows import TIMEOUT_MS, click, find
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def comparing(qtbot, tmp_path, window):
     find(window, "runs_action", QAction).trigger()
     click(window, "runs_refresh_button")
     state = window._history.runs
-    qtbot.waitUntil(lambda: len(state.state.records) == 3, timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: len(state.state.records) == 3, timeout=TIMEOUT_MS)
     return window, folders
 
 
@@ -59,7 +59,7 @@ def tick(qtbot, window, folders, count):
     for folder in folders:
         window._history.runs.tick(folder, True)
     found = window._history.comparing
-    qtbot.waitUntil(lambda: len(found.compared) == count, timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: len(found.compared) == count, timeout=TIMEOUT_MS)
 
 
 def test_curves_begin_at_the_original_and_end_after_the_correction(runs):
@@ -199,7 +199,7 @@ def test_selected_runs_are_compared_where_none_are_ticked(qtbot, comparing):
     find(window, "runs_table").selectAll()
     click(window, "runs_compare_button")
     found = window._history.comparing
-    qtbot.waitUntil(lambda: len(found.compared) == 3, timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: len(found.compared) == 3, timeout=TIMEOUT_MS)
 
 
 def test_each_part_is_saved_as_picture_drawing_and_figures(qtbot, comparing, tmp_path):

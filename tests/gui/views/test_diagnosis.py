@@ -35,8 +35,8 @@ from tests.helpers.fake_diagnosis import BASE_LOSS
 from tests.helpers.fake_engine import FAILURE, evaluation, model_summary, shot_finished
 from tests.helpers.looking import SLOW, shown
 from tests.helpers.windows import (
-    PATIENCE_MS,
     QUICK,
+    TIMEOUT_MS,
     click,
     find,
     load_and_wait,
@@ -70,7 +70,7 @@ def wait_until_known(qtbot, window):
             and not diagnosis_of(window).session.state.is_busy
         )
 
-    qtbot.waitUntil(check, timeout=PATIENCE_MS)
+    qtbot.waitUntil(check, timeout=TIMEOUT_MS)
 
 
 def planned(window):
@@ -169,7 +169,7 @@ def test_a_diagnosis_can_be_cancelled_and_nothing_is_lost(qtbot, make_diagnosed)
     assert "being diagnosed" in find(window, "start_button").toolTip()
     click(window, "diagnose_cancel_button")
     idle = lambda: not window.session.state.is_busy  # noqa: E731
-    qtbot.waitUntil(idle, timeout=PATIENCE_MS)
+    qtbot.waitUntil(idle, timeout=TIMEOUT_MS)
     assert diagnosis_of(window).known is known
     assert find(window, "diagnose_button").isEnabled()
     assert find(window, "start_button").isEnabled()
@@ -182,7 +182,7 @@ def test_a_diagnosis_that_fails_says_why(qtbot, make_window):
     window._centre.open_tab("diagnosis_tab")
     click(window, "diagnose_button")
     failed = lambda: window.session.state.notice is not None  # noqa: E731
-    qtbot.waitUntil(failed, timeout=PATIENCE_MS)
+    qtbot.waitUntil(failed, timeout=TIMEOUT_MS)
     assert window.session.state.notice.message == FAILURE
     assert diagnosis_of(window).known is None
     assert find(window, "diagnose_button").isEnabled()
@@ -265,7 +265,7 @@ def test_every_structure_and_method_has_its_maps_and_no_text_is_cut(
     labels = {c.label for c in find(window, "sensitivity_map", HeatMap).cells}
     find(window, "sensitivity_share_combo", QComboBox).setCurrentIndex(2)
     assert {c.label for c in find(window, "sensitivity_map", HeatMap).cells} != labels
-    qtbot.waitUntil(lambda: cut_texts(window) == [], timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: cut_texts(window) == [], timeout=TIMEOUT_MS)
     for chart in ("sensitivity", "planned", "forecast"):
         path = tmp_path / f"{chart}.csv"
         find(window, f"{chart}_chart").save_picture(path)

@@ -32,8 +32,8 @@ from tests.helpers.looking import (
     shown,
 )
 from tests.helpers.windows import (
-    PATIENCE_MS,
     QUICK,
+    TIMEOUT_MS,
     click,
     find,
     load_and_wait,
@@ -200,7 +200,7 @@ def test_while_a_run_is_exported_the_step_is_busy(qtbot, make_window):
     window = make_window(*SLOW)
     load_and_wait(qtbot, window)
     window.start_run()
-    qtbot.waitUntil(lambda: run_of(window).is_exporting, timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: run_of(window).is_exporting, timeout=TIMEOUT_MS)
     assert mark(window) is Mark.BUSY
     wait_for_status(qtbot, window, Status.FINISHED)
     assert mark(window) is Mark.READY

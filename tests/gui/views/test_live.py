@@ -24,7 +24,7 @@ from surgeon_gui.views.live.live_view import LiveView
 from surgeon_gui.widgets.charts.chart_card import ChartCard
 from surgeon_gui.widgets.charts.legend import Legend
 from surgeon_gui.widgets.charts.line_chart import (
-    MOST_DRAWN,
+    MAX_POINTS_DRAWN,
     nearest,
     thinned,
 )
@@ -290,7 +290,7 @@ def test_long_lines_are_drawn_by_their_lows_and_highs():
     ys = np.sin(xs / 900)
     ys[31_415], ys[77_777] = 9.0, -9.0
     x, y = thinned(xs, ys)
-    assert len(x) <= MOST_DRAWN + 2
+    assert len(x) <= MAX_POINTS_DRAWN + 2
     assert y.max() == 9.0
     assert y.min() == -9.0
     assert (x[0], x[-1]) == (0.0, 100_000.0)

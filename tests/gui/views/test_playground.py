@@ -27,8 +27,8 @@ from tests.gui.window.test_layout import cut_texts
 from tests.helpers.fake_playground import NATS, TEXTS, TOO_LONG
 from tests.helpers.looking import SLOW, is_on, shown
 from tests.helpers.windows import (
-    PATIENCE_MS,
     QUICK,
+    TIMEOUT_MS,
     click,
     find,
     load_and_wait,
@@ -81,7 +81,7 @@ def wait_until_over(qtbot, window):
     def is_over():
         return window._playground.state.question.request and is_still(window)
 
-    qtbot.waitUntil(is_over, timeout=PATIENCE_MS)
+    qtbot.waitUntil(is_over, timeout=TIMEOUT_MS)
 
 
 def is_still(window):
@@ -134,7 +134,7 @@ def test_tokens_appear_while_both_models_write(qtbot, slow_playground):
     click(window, "playground_generate_button")
     assert not is_on(window, "playground_generate_button")
     assert is_on(window, "playground_stop_button")
-    qtbot.waitUntil(lambda: " the" in text(window, Side.PRUNED), timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: " the" in text(window, Side.PRUNED), timeout=TIMEOUT_MS)
     assert "name" not in text(window, Side.ORIGINAL)
     assert not is_still(window)
     assert "both models write" in shown(window, "playground_status")
@@ -147,7 +147,7 @@ def test_tokens_appear_while_both_models_write(qtbot, slow_playground):
 def test_stop_keeps_what_there_is(qtbot, slow_playground):
     window = slow_playground
     click(window, "playground_generate_button")
-    qtbot.waitUntil(lambda: " loads" in text(window, Side.PRUNED), timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: " loads" in text(window, Side.PRUNED), timeout=TIMEOUT_MS)
     click(window, "playground_stop_button")
     assert shown(window, "playground_status") == "Stopping…"
     wait_until_over(qtbot, window)
@@ -161,7 +161,7 @@ def test_stop_keeps_what_there_is(qtbot, slow_playground):
 def test_stop_once_more_cancels(qtbot, slow_playground):
     window = slow_playground
     click(window, "playground_generate_button")
-    qtbot.waitUntil(lambda: " loads" in text(window, Side.PRUNED), timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: " loads" in text(window, Side.PRUNED), timeout=TIMEOUT_MS)
     click(window, "playground_stop_button")
     click(window, "playground_stop_button")
     assert shown(window, "playground_status") == "Cancelling…"
@@ -191,7 +191,7 @@ def test_an_engine_that_dies_while_models_write_is_told(qtbot, make_playground):
     assert "killed by the system" in shown(window, "playground_problem")
     assert text(window, Side.PRUNED).startswith(f"{FIRST} loads the moon")
     qtbot.waitUntil(
-        lambda: is_on(window, "playground_generate_button"), timeout=PATIENCE_MS
+        lambda: is_on(window, "playground_generate_button"), timeout=TIMEOUT_MS
     )
 
 

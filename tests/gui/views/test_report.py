@@ -26,7 +26,7 @@ from surgeon_gui.views.report.pdf import pdf_of
 from surgeon_gui.views.report.pictures import RunPictures
 from tests.helpers.fake_runs import job, write_run
 from tests.helpers.looking import shown
-from tests.helpers.windows import PATIENCE_MS, click, find
+from tests.helpers.windows import TIMEOUT_MS, click, find
 
 PIXEL = Picture("Quality", b"\x89PNG made up")
 AROUND = Surroundings("The <best> & only", {"torch": "2.9.0"}, (PIXEL,))
@@ -123,10 +123,10 @@ def test_the_ending_of_the_name_says_which_form_is_written(
     qtbot, tmp_path, window, name, beginning
 ):
     window.open_run(write_run(tmp_path / "runs", "a"))
-    qtbot.waitUntil(partial(is_opened, window), timeout=PATIENCE_MS)
+    qtbot.waitUntil(partial(is_opened, window), timeout=TIMEOUT_MS)
     path = tmp_path / name
     window._history.reports.save(str(path))
-    qtbot.waitUntil(path.exists, timeout=PATIENCE_MS)
+    qtbot.waitUntil(path.exists, timeout=TIMEOUT_MS)
     assert path.read_bytes().startswith(beginning)
     if name.endswith("html"):
         said = text_of(path.read_text())
@@ -140,28 +140,28 @@ def test_a_report_that_is_written_is_told_and_can_be_opened(
     opened = []
     monkeypatch.setattr(report_row, "open_folder", opened.append)
     window.open_run(write_run(tmp_path / "runs", "a"))
-    qtbot.waitUntil(partial(is_opened, window), timeout=PATIENCE_MS)
+    qtbot.waitUntil(partial(is_opened, window), timeout=TIMEOUT_MS)
     window.open_step(Step.EXPORT)
     note = find(window, "report_note")
     assert not note.isVisible()
     path = tmp_path / "mine.html"
     window._history.reports.save(str(path))
-    qtbot.waitUntil(note.isVisible, timeout=PATIENCE_MS)
+    qtbot.waitUntil(note.isVisible, timeout=TIMEOUT_MS)
     assert note.shown_text() == "mine.html is written."
     click(window, "report_open_button")
     assert opened == [str(path)]
     window.open_run(write_run(tmp_path / "runs", "b"))  # another's is not its
-    qtbot.waitUntil(lambda: not note.isVisible(), timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: not note.isVisible(), timeout=TIMEOUT_MS)
 
 
 def test_a_window_that_closes_completes_the_report_that_it_draws(
     qtbot, tmp_path, window
 ):
     window.open_run(write_run(tmp_path / "runs", "a"))
-    qtbot.waitUntil(partial(is_opened, window), timeout=PATIENCE_MS)
+    qtbot.waitUntil(partial(is_opened, window), timeout=TIMEOUT_MS)
     path, reports = tmp_path / "late.html", window._history.reports
     reports.save(str(path))
-    qtbot.waitUntil(lambda: bool(reports._drawings), timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: bool(reports._drawings), timeout=TIMEOUT_MS)
     assert window.close()
     assert path.read_text().count("data:image/png;base64") >= 3
     assert not [sheet for sheet in window.findChildren(QWidget) if sheet.isVisible()]
@@ -169,11 +169,11 @@ def test_a_window_that_closes_completes_the_report_that_it_draws(
 
 def test_a_report_that_cannot_be_written_is_told(qtbot, tmp_path, window):
     window.open_run(write_run(tmp_path / "runs", "a"))
-    qtbot.waitUntil(partial(is_opened, window), timeout=PATIENCE_MS)
+    qtbot.waitUntil(partial(is_opened, window), timeout=TIMEOUT_MS)
     window._history.reports.save(str(tmp_path / "nowhere" / "report.html"))
     qtbot.waitUntil(
         lambda: "cannot be written" in shown(window, "error_message"),
-        timeout=PATIENCE_MS,
+        timeout=TIMEOUT_MS,
     )
 
 
@@ -181,14 +181,14 @@ def test_a_complete_run_gets_its_report_by_itself(qtbot, tmp_path, window):
     folder = write_run(tmp_path / "runs", "a")
     window.session.run_ended.emit(read_state(folder))
     path = RunFolder(folder).html_path
-    qtbot.waitUntil(path.exists, timeout=PATIENCE_MS)
+    qtbot.waitUntil(path.exists, timeout=TIMEOUT_MS)
     assert "Layer by layer" in path.read_text()
 
 
 def test_a_run_without_figures_gets_none(qtbot, tmp_path, window):
     folder = write_run(tmp_path / "runs", "a", ending="cancelled")
     window.session.run_ended.emit(read_state(folder))
-    qtbot.waitUntil(partial(is_read, window), timeout=PATIENCE_MS)
+    qtbot.waitUntil(partial(is_read, window), timeout=TIMEOUT_MS)
     assert not RunFolder(folder).html_path.exists()
 
 

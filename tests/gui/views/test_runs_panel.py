@@ -26,7 +26,7 @@ from surgeon_gui.views.runs.runs_table import (
 from tests.helpers.fake_runs import job, write_run, write_three
 from tests.helpers.looking import shown
 from tests.helpers.windows import (
-    PATIENCE_MS,
+    TIMEOUT_MS,
     click,
     find,
     load_and_wait,
@@ -57,7 +57,7 @@ def history(make_history):
 
 
 def wait(qtbot, condition):
-    qtbot.waitUntil(lambda: bool(condition()), timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: bool(condition()), timeout=TIMEOUT_MS)
 
 
 def view_of(window):

@@ -17,7 +17,7 @@ from surgeon_gui.state.app import Step
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.step_text import Mark
 from surgeon_gui.views.steps import save_section
-from tests.helpers.fake_engine import GONE, NO_ROOM
+from tests.helpers.fake_engine import NO_ROOM, REMOVED
 from tests.helpers.fake_results import ONNX_REASON, RAGGED
 from tests.helpers.looking import (
     SLOW_AFTER,
@@ -30,8 +30,8 @@ from tests.helpers.looking import (
     shown,
 )
 from tests.helpers.windows import (
-    PATIENCE_MS,
     QUICK,
+    TIMEOUT_MS,
     click,
     find,
     load_and_wait,
@@ -187,12 +187,12 @@ def test_speed_is_measured_and_stays_until_the_next_run(
         assert not is_on(window, name)
     assert "being measured" in find(window, "start_button").toolTip()
     phase = find(window, "measure_phase_label")
-    qtbot.waitUntil(lambda: "turn" in phase.text(), timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: "turn" in phase.text(), timeout=TIMEOUT_MS)
     assert find(window, "measure_progress_bar").value() >= 0
     wait_until_idle(window)
     assert "1.28 times as fast" in shown(window, "speed_words")
     # Qt shows what is added to a layout in its next turn.
-    qtbot.waitUntil(lambda: bool(facts(window, "speed_table")), timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: bool(facts(window, "speed_table")), timeout=TIMEOUT_MS)
     table = facts(window, "speed_table")
     for words in ("1,261", "1,620", "1.28", "5.7 MB", "tokens/s"):
         assert words in table
@@ -231,8 +231,8 @@ def test_a_measurement_that_fails_is_told(make_finished, wait_until_idle, tmp_pa
     window = make_finished(config=config)
     click(window, "measure_button")
     wait_until_idle(window)
-    assert GONE in shown(window, "measure_problem")
-    assert GONE in shown(window, "error_message")
+    assert REMOVED in shown(window, "measure_problem")
+    assert REMOVED in shown(window, "error_message")
     assert mark(window) is Mark.READY
 
 

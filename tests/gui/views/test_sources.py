@@ -19,7 +19,7 @@ from surgeon_gui.window import empty_state
 from tests.helpers.fake_sources import GATED, UNREADABLE
 from tests.helpers.looking import facts, shown
 from tests.helpers.windows import (
-    PATIENCE_MS,
+    TIMEOUT_MS,
     click,
     find,
     load_and_wait,
@@ -38,7 +38,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def until(qtbot, condition):
-    qtbot.waitUntil(condition, timeout=PATIENCE_MS)
+    qtbot.waitUntil(condition, timeout=TIMEOUT_MS)
 
 
 def look_up(window, name="someone/tiny"):

@@ -27,8 +27,8 @@ from surgeon_gui.state.app import (
 from surgeon_gui.state.run import Status
 from tests.helpers.windows import (
     LONG,
-    PATIENCE_MS,
     QUICK,
+    TIMEOUT_MS,
     click,
     find,
     load_and_wait,
@@ -222,7 +222,7 @@ SPECIFICATION = (
 
 
 def wait(qtbot, condition):
-    qtbot.waitUntil(lambda: bool(condition()), timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: bool(condition()), timeout=TIMEOUT_MS)
 
 
 def empty(qtbot, make_window):

@@ -10,7 +10,7 @@ from surgeon_engine.api.config.export import ExportConfig
 from surgeon_gui.state.run import Status
 from tests.helpers.fake_engine import FAILURE, NO_ROOM
 from tests.helpers.windows import (
-    PATIENCE_MS,
+    TIMEOUT_MS,
     click,
     find,
     load_and_wait,
@@ -33,7 +33,7 @@ def running(qtbot, make_window):
 
 
 def test_an_idle_window_closes_without_a_question(qtbot, window):
-    with qtbot.waitSignal(window.closed, timeout=PATIENCE_MS):
+    with qtbot.waitSignal(window.closed, timeout=TIMEOUT_MS):
         window.close()
     assert not psutil.Process().children(recursive=True)
 
@@ -49,7 +49,7 @@ def test_a_running_one_asks_and_goes_on(running):
 
 def test_cancel_and_close_leaves_nothing(qtbot, running):
     running.close()
-    with qtbot.waitSignal(running.closed, timeout=PATIENCE_MS):
+    with qtbot.waitSignal(running.closed, timeout=TIMEOUT_MS):
         click(running, "close_cancel_button")
     assert not running.isVisible()
     assert not psutil.Process().children(recursive=True)
@@ -57,7 +57,7 @@ def test_cancel_and_close_leaves_nothing(qtbot, running):
 
 def test_stop_and_keep_waits_for_the_export_and_then_closes(qtbot, running):
     running.close()
-    with qtbot.waitSignal(running.closed, timeout=PATIENCE_MS):
+    with qtbot.waitSignal(running.closed, timeout=TIMEOUT_MS):
         click(running, "close_keep_button")
         assert running.isVisible()
     assert run_of(running).status is Status.FINISHED
@@ -78,7 +78,7 @@ def test_a_hung_engine_does_not_keep_the_window_open(qtbot, make_window):
     window.start_run()
     wait_for_status(qtbot, window, Status.RUNNING)
     window.close()
-    with qtbot.waitSignal(window.closed, timeout=PATIENCE_MS):
+    with qtbot.waitSignal(window.closed, timeout=TIMEOUT_MS):
         click(window, "close_cancel_button")
     assert not psutil.Process().children(recursive=True)
 
@@ -89,7 +89,7 @@ def test_stop_and_keep_while_the_run_is_starting_is_heard(qtbot, make_window):
     window.start_run()
     assert run_of(window).status is Status.STARTING
     window.close()
-    with qtbot.waitSignal(window.closed, timeout=PATIENCE_MS):
+    with qtbot.waitSignal(window.closed, timeout=TIMEOUT_MS):
         click(window, "close_keep_button")
         assert (
             find(window, "phase_label")
@@ -141,7 +141,7 @@ def test_a_save_under_way_is_asked_about_and_waited_for(qtbot, saving, tmp_path)
     window.close()
     assert window.isVisible()
     assert "saved in another format" in question(window).text()
-    with qtbot.waitSignal(window.closed, timeout=PATIENCE_MS):
+    with qtbot.waitSignal(window.closed, timeout=TIMEOUT_MS):
         click(window, "close_keep_button")
     assert window.session.state.save.answer is not None
 
@@ -149,7 +149,7 @@ def test_a_save_under_way_is_asked_about_and_waited_for(qtbot, saving, tmp_path)
 def test_a_save_need_not_be_waited_for(qtbot, saving, tmp_path):
     window = saving(str(tmp_path / "elsewhere"))
     window.close()
-    with qtbot.waitSignal(window.closed, timeout=PATIENCE_MS):
+    with qtbot.waitSignal(window.closed, timeout=TIMEOUT_MS):
         click(window, "close_cancel_button")
     assert window.session.state.save.is_cancelling
 
@@ -158,7 +158,7 @@ def test_a_save_that_was_waited_for_and_fails_is_shown(qtbot, saving, tmp_path):
     window = saving(str(tmp_path / "full"))
     window.close()
     click(window, "close_keep_button")
-    qtbot.waitUntil(lambda: not window.session.state.save.is_open, timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: not window.session.state.save.is_open, timeout=TIMEOUT_MS)
     assert window.isVisible()
     assert find(window, "error_message").text() == NO_ROOM
 
@@ -190,7 +190,7 @@ def test_what_closing_would_lose_is_asked_about(qtbot, make_window, begin, words
     click(window, "close_stay_button")
     assert window.session.state.is_busy
     window.close()
-    with qtbot.waitSignal(window.closed, timeout=PATIENCE_MS):
+    with qtbot.waitSignal(window.closed, timeout=TIMEOUT_MS):
         click(window, "close_cancel_button")
     assert not psutil.Process().children(recursive=True)
 
@@ -200,7 +200,7 @@ def test_the_question_about_a_diagnosis_goes_away_with_it(qtbot, make_window):
     load_and_wait(qtbot, window)
     click(window, "target_diagnose_button")
     window.close()
-    qtbot.waitUntil(lambda: not window.session.state.is_busy, timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: not window.session.state.is_busy, timeout=TIMEOUT_MS)
     assert not question(window).isVisible()
     assert window.isVisible()
 
@@ -225,14 +225,14 @@ def test_a_download_may_be_left_and_resumed_later(qtbot, downloading):
     window = downloading("hf://someone/tiny")
     assert "being downloaded" in question(window).text()
     assert "resumed later" in question(window).informativeText()
-    with qtbot.waitSignal(window.closed, timeout=PATIENCE_MS):
+    with qtbot.waitSignal(window.closed, timeout=TIMEOUT_MS):
         click(window, "close_cancel_button")
     assert not psutil.Process().children(recursive=True)
 
 
 def test_a_download_is_waited_for(qtbot, downloading):
     window = downloading("hf://someone/tiny")
-    with qtbot.waitSignal(window.closed, timeout=PATIENCE_MS):
+    with qtbot.waitSignal(window.closed, timeout=TIMEOUT_MS):
         click(window, "close_keep_button")
         assert window.isVisible()
     assert window.session.state.download.downloaded is not None
@@ -242,5 +242,5 @@ def test_a_download_that_was_waited_for_and_fails_is_shown(qtbot, downloading):
     window = downloading("hf://someone/gated")
     click(window, "close_keep_button")
     session = window.session
-    qtbot.waitUntil(lambda: not session.state.download.is_open, timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: not session.state.download.is_open, timeout=TIMEOUT_MS)
     assert window.isVisible()

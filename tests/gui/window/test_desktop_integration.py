@@ -14,10 +14,10 @@ from surgeon_gui.base import keep_awake
 from surgeon_gui.base.keep_awake import KeepAwake
 from surgeon_gui.state.run import Status
 from surgeon_gui.window import notifications as notifying
-from surgeon_gui.window.desktop_integration import RunCompanion
+from surgeon_gui.window.desktop_integration import DesktopIntegration
 from surgeon_gui.window.notifications import Notifier
 from tests.helpers.windows import (
-    PATIENCE_MS,
+    TIMEOUT_MS,
     click,
     load_and_wait,
     run_of,
@@ -28,7 +28,7 @@ from tests.helpers.windows import (
 class Bed(QObject):
     """Stands for the desktop: notes who keeps it awake."""
 
-    answered = Signal(str)
+    with_response = Signal(str)
 
     def __init__(self, parent):
         super().__init__(parent)
@@ -39,9 +39,9 @@ class Bed(QObject):
         if not self.is_held:
             self.log.append("hold")
             self.is_held = True
-            self.answered.emit("there is no lamp")
+            self.with_response.emit("there is no lamp")
 
-    def let_go(self):
+    def allow_sleep(self):
         if self.is_held:
             self.log.append("let go")
         self.is_held = False
@@ -63,7 +63,7 @@ def accompanied(qtbot, make_window):
     def make(*options, is_wanted=True):
         window = make_window(*options)
         bed, town = Bed(window), Town(is_wanted)
-        companion = RunCompanion(window.session, window, bed, town)
+        companion = DesktopIntegration(window.session, window, bed, town)
         lines = []
         companion.told.connect(lambda batch: lines.extend(batch))
         load_and_wait(qtbot, window)
@@ -125,27 +125,27 @@ def test_a_window_without_a_desktop_asks_nobody(window):
 
 
 def test_nobody_waits_for_a_desktop_that_takes_its_time(qtbot):
-    may_answer, has_let_go = threading.Event(), threading.Event()
+    may_answer, allows_sleep = threading.Event(), threading.Event()
 
     @contextlib.contextmanager
     def slow():
         may_answer.wait()
         yield ""
-        has_let_go.set()
+        allows_sleep.set()
 
     awake = KeepAwake(slow)
     answers = []
-    awake.answered.connect(answers.append)
+    awake.with_response.connect(answers.append)
     awake.hold()
     awake.hold()
     assert awake.holds
     assert answers == []
-    with qtbot.waitSignal(awake.answered, timeout=PATIENCE_MS):
+    with qtbot.waitSignal(awake.with_response, timeout=TIMEOUT_MS):
         may_answer.set()
     assert answers == [""]
-    awake.let_go()
+    awake.allow_sleep()
     assert not awake.holds
-    assert has_let_go.wait(10)
+    assert allows_sleep.wait(10)
 
 
 def test_without_wakepy_it_is_said_that_the_computer_may_sleep(monkeypatch):

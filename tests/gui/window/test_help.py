@@ -32,7 +32,7 @@ from surgeon_gui.state.run import (
 from surgeon_gui.views.help.commands_dialog import entries_of
 from surgeon_gui.window.help_menu import bundle_of
 from tests.helpers.windows import (
-    PATIENCE_MS,
+    TIMEOUT_MS,
     click,
     find,
     load_and_wait,
@@ -98,7 +98,7 @@ def test_the_bundle_holds_what_helps_and_no_secret(
     (run / "events.jsonl").write_text(f'{{"folder": "{run}"}}\n')
     logging.getLogger("surgeon_gui").warning("login with sesame-open-now failed")
     target = tmp_path / "bundle.zip"
-    with qtbot.waitSignal(window._help.bundle_written, timeout=PATIENCE_MS):
+    with qtbot.waitSignal(window._help.bundle_written, timeout=TIMEOUT_MS):
         choose_file(window, "save_bundle_action", target)
     window._help.finish_writing()
     with zipfile.ZipFile(target) as archive:
@@ -124,7 +124,7 @@ def test_the_bundle_holds_what_helps_and_no_secret(
 def test_a_bundle_that_cannot_be_written_says_so(qtbot, window, tmp_path):
     window._help.save_bundle(tmp_path / "missing" / "bundle.zip")
     bar = find(window, "error_bar")
-    qtbot.waitUntil(bar.isVisible, timeout=PATIENCE_MS)
+    qtbot.waitUntil(bar.isVisible, timeout=TIMEOUT_MS)
     assert "cannot be written" in find(window, "error_message").text()
     window._help.finish_writing()
 

@@ -23,8 +23,8 @@ from surgeon_gui.state.run import Status
 from surgeon_gui.text.captions import CAPTIONS
 from tests.helpers.walking import controls, cut_texts, settle
 from tests.helpers.windows import (
-    PATIENCE_MS,
     QUICK,
+    TIMEOUT_MS,
     click,
     find,
     load_and_wait,
@@ -60,7 +60,7 @@ def test_no_text_is_cut_once_something_was_saved_and_measured(
 
     def nothing_is_cut():
         # A card that appears takes its room over several turns of the event loop.
-        qtbot.waitUntil(lambda: cut_texts(window) == [], timeout=PATIENCE_MS)
+        qtbot.waitUntil(lambda: cut_texts(window) == [], timeout=TIMEOUT_MS)
 
     export = ExportConfig(format=Format.AUTOMATIC)
     pruning = PruningConfig(structure, sparsity=0.15, shots=1)
@@ -74,9 +74,9 @@ def test_no_text_is_cut_once_something_was_saved_and_measured(
     nothing_is_cut()
     for ask in (window.session.save, window.session.measure):
         ask()
-        qtbot.waitUntil(lambda: is_under_way(window), timeout=PATIENCE_MS)
+        qtbot.waitUntil(lambda: is_under_way(window), timeout=TIMEOUT_MS)
         nothing_is_cut()
-        qtbot.waitUntil(lambda: not window.session.state.is_busy, timeout=PATIENCE_MS)
+        qtbot.waitUntil(lambda: not window.session.state.is_busy, timeout=TIMEOUT_MS)
         nothing_is_cut()
     panel = find(window, "step_panel")
     assert panel.widget().width() <= panel.viewport().width()

@@ -27,8 +27,8 @@ from surgeon_gui.window.dropped_files import (
 )
 from tests.helpers.fake_engine import FAILURE, HINT, UNSUPPORTED
 from tests.helpers.windows import (
-    PATIENCE_MS,
     QUICK,
+    TIMEOUT_MS,
     click,
     find,
     load_and_wait,
@@ -50,7 +50,7 @@ def test_before_a_model_is_chosen_there_is_an_invitation(window):
 def test_the_demo_is_two_clicks_away(qtbot, window):
     click(window, "empty_demo_button")
     assert not find(window, "empty_state").isVisible()
-    qtbot.waitUntil(lambda: is_on(window, "start_button"), timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: is_on(window, "start_button"), timeout=TIMEOUT_MS)
     click(window, "start_button")
     wait_for_status(qtbot, window, Status.FINISHED)
     assert run_of(window).config.model.source == DEMO
@@ -65,7 +65,7 @@ def test_a_run_that_starts_is_shown(qtbot, window):
 
 def test_a_finished_run_shows_its_figures(qtbot, window):
     load_and_wait(qtbot, window)
-    with qtbot.waitSignal(window.run_ended, timeout=PATIENCE_MS):
+    with qtbot.waitSignal(window.run_ended, timeout=TIMEOUT_MS):
         click(window, "start_button")
     assert len(run_of(window).history) == QUICK.pruning.shots
     assert find(window, "phase_label").shown_text().startswith("Finished")
@@ -138,7 +138,7 @@ def test_a_model_that_cannot_be_read_is_told_at_its_step(qtbot, window, tmp_path
     source.mkdir()
     window.choose_model(str(source))
     label = find(window, "model_problem", QLabel)
-    qtbot.waitUntil(lambda: "no model" in label.text(), timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: "no model" in label.text(), timeout=TIMEOUT_MS)
     assert not is_on(window, "start_button")
     assert "no model" in find(window, "plan_label").text()
 
@@ -265,7 +265,7 @@ def test_the_text_is_previewed(qtbot, window):
     load_and_wait(qtbot, window)
     click(window, "preview_button")
     preview = find(window, "preview_text", QPlainTextEdit)
-    qtbot.waitUntil(lambda: preview.toPlainText() != "", timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: preview.toPlainText() != "", timeout=TIMEOUT_MS)
     assert "The first window." in preview.toPlainText()
     assert "16,384" in find(window, "preview_counts").text()
 

@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QMessageBox
 
 from surgeon_gui.state.run import Status
 from tests.helpers.windows import (
-    PATIENCE_MS,
+    TIMEOUT_MS,
     click,
     find,
     load_and_wait,
@@ -53,7 +53,7 @@ def test_the_menu_does_the_same(qtbot, paused):
     action = paused.findChild(QAction, "pause_action")
     assert action.text() == "Resu&me"
     action.trigger()
-    qtbot.waitUntil(lambda: run_of(paused).paused_at is None, timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: run_of(paused).paused_at is None, timeout=TIMEOUT_MS)
     action.trigger()
     wait_for_status(qtbot, paused, Status.PAUSED)
 
@@ -82,13 +82,13 @@ def test_closing_asks_what_becomes_of_a_paused_run(paused):
 
 def test_closing_may_keep_what_a_paused_run_has_come_to(qtbot, paused):
     paused.close()
-    with qtbot.waitSignal(paused.closed, timeout=PATIENCE_MS):
+    with qtbot.waitSignal(paused.closed, timeout=TIMEOUT_MS):
         click(paused, "close_keep_button")
     assert run_of(paused).exported is not None
 
 
 def test_closing_may_cancel_a_paused_run(qtbot, paused):
     paused.close()
-    with qtbot.waitSignal(paused.closed, timeout=PATIENCE_MS):
+    with qtbot.waitSignal(paused.closed, timeout=TIMEOUT_MS):
         click(paused, "close_cancel_button")
     assert not psutil.Process().children(recursive=True)

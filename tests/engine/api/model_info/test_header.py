@@ -19,7 +19,7 @@ from surgeon_engine.api.model_info.source_names import (
     DEMO,
     HubName,
     hub_name,
-    understood,
+    parse_hub_source,
 )
 from surgeon_engine.model.inspect import inspect_model
 from tests.helpers.tiny_models import save_tiny_model
@@ -177,7 +177,7 @@ def test_a_model_in_the_cache_of_the_hub_is_recognised(tmp_path, monkeypatch):
     ],
 )
 def test_what_people_type_is_understood(typed, meant):
-    assert understood(typed) == meant
+    assert parse_hub_source(typed) == meant
 
 
 @pytest.mark.parametrize("name", ["hf://", "hf://a/b/c", "hf://a b/c", "hf://../c"])

@@ -34,8 +34,8 @@ from surgeon_engine.api.planning.resource_check import (
     Light,
     Need,
     Resource,
+    check_resources,
     differences,
-    fit_of,
     settings_that_fit,
 )
 from surgeon_engine.model.inspect import inspect_model
@@ -221,9 +221,9 @@ def test_settings_that_fit_fit_or_there_are_none(structure, free):
     fitted = settings_that_fit(config, MODEL, machine(free), PLENTY)
     if fitted is None:
         least = calibrated(config, batch=1, windows=8, window_length=64)
-        assert fit_of(least, MODEL, machine(free), PLENTY).room is Light.RED
+        assert check_resources(least, MODEL, machine(free), PLENTY).room is Light.RED
         return
-    fit = fit_of(fitted.config, MODEL, machine(free), PLENTY)
+    fit = check_resources(fitted.config, MODEL, machine(free), PLENTY)
     assert fit == fitted.fit
     assert fit.room is not Light.RED
     assert fitted.changes == tuple(differences(config, fitted.config))
@@ -237,7 +237,7 @@ def test_no_more_is_changed_than_must_be():
             part, _, name = change.field.partition(".")
             restored = replace(getattr(fitted.config, part), **{name: change.before})
             again = replace(fitted.config, **{part: restored})
-            worse = fit_of(again, MODEL, machine(free), PLENTY).room
+            worse = check_resources(again, MODEL, machine(free), PLENTY).room
             assert worse is not fitted.fit.room, change
 
 
@@ -271,12 +271,12 @@ def test_a_run_that_cannot_fit_is_refused_before_it_starts(tmp_path, monkeypatch
     from surgeon_engine import (
         preflight as forecast,
     )
-    from surgeon_engine.runtime.run_context import Session
+    from surgeon_engine.runtime.run_context import RunContext
 
     monkeypatch.setattr(forecast, "room", lambda: machine(free=10**6))
     folder = tmp_path / "run"
     with pytest.raises(RoomError, match=r"needs .* GB of memory, and 1\.0 MB are free"):
-        pipeline.prune(JOB, folder, Session("run", lambda envelope: None))
+        pipeline.prune(JOB, folder, RunContext("run", lambda envelope: None))
     assert not folder.exists()
 
 

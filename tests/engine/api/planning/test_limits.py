@@ -21,9 +21,9 @@ from surgeon_engine.api.errors import (
     PruningError,
 )
 from surgeon_engine.api.planning.limits import (
-    least_removable,
-    most_removable,
-    refuse_out_of_bounds,
+    check_target_in_limits,
+    max_removable,
+    min_removable,
 )
 from surgeon_engine.api.planning.target_size import (
     goal_of,
@@ -66,7 +66,7 @@ def test_the_most_is_that_of_all_units(family, structure, settings, tmp_path):
     pruning = PruningConfig(structure=structure, **SETTINGS[settings])
     units = units_of(pruning, tiny_model(family))
     most = sum(removable(unit, pruning) for unit in units)
-    assert most_removable(pruning, model) == most > 0
+    assert max_removable(pruning, model) == most > 0
     check(most, pruning, model)
     if most < prunable_weights(pruning, model):
         with pytest.raises((ConfigError, PruningError), match=f"{most + 1:,} weights"):
@@ -79,7 +79,7 @@ def check(weights: int, pruning: PruningConfig, model) -> None:
     wanted = replace(pruning, target=Target.PARAMETERS, million_parameters=stay)
     goal = goal_of(wanted, model, FileDtype.FLOAT32)
     assert goal.removed == weights
-    refuse_out_of_bounds(goal, wanted, model)
+    check_target_in_limits(goal, wanted, model)
 
 
 @pytest.mark.parametrize("widths", Widths)
@@ -95,7 +95,7 @@ def test_less_than_the_least_that_can_go_is_refused(structure, widths, tmp_path)
         each.append(bundle * unit.coupled.weights_per_group)
     is_same = widths is Widths.SAME
     least = min(sum(x) if is_same else min(x) for x in of_kind.values())
-    assert least_removable(pruning, model) == least
+    assert min_removable(pruning, model) == least
     check(least, pruning, model)
     with pytest.raises(PruningError, match=f"{least - 1:,} weights .* {least:,} go at"):
         check(least - 1, pruning, model)
@@ -108,7 +108,7 @@ def test_what_may_lose_nothing_is_not_the_least_that_can_go(widths, tmp_path):
     heads = units_of(PruningConfig(structure=Structure.HEADS), tiny_model("llama"))
     each = [unit.coupled.weights_per_group for unit in heads]
     least = sum(each) if widths is Widths.SAME else min(each)
-    assert least_removable(pruning, model) == least
+    assert min_removable(pruning, model) == least
     check(least, pruning, model)
     with pytest.raises(PruningError, match=f"{least:,} go at least"):
         check(least - 1, pruning, model)
@@ -122,12 +122,12 @@ def test_equal_widths_lose_what_the_tightest_block_allows(tmp_path):
         PruningConfig(**settings, widths=Widths.SAME),
     )
     each = units_of(free, tiny_model("llama"))[0].coupled.weights_per_group
-    assert most_removable(free, model) == (12 + 23) * each
-    assert most_removable(same, model) == (12 + 12) * each
+    assert max_removable(free, model) == (12 + 23) * each
+    assert max_removable(same, model) == (12 + 12) * each
 
 
 def test_nothing_is_said_of_heads_in_a_description_without_them(tmp_path):
     model = msgspec.structs.replace(described("llama", tmp_path), coupled=())
     pruning = PruningConfig(structure=Structure.HEADS)
-    assert most_removable(pruning, model) == model.prunable
-    assert least_removable(pruning, model) == 1
+    assert max_removable(pruning, model) == model.prunable
+    assert min_removable(pruning, model) == 1

@@ -7,8 +7,8 @@ from fractions import Fraction
 import pytest
 
 from surgeon_engine.api.planning.rounding import (
-    least_of,
-    most_of,
+    ceil_share,
+    floor_share,
 )
 
 HUNDREDTHS = range(101)
@@ -19,10 +19,10 @@ THINGS = [1, 30, 200, 101, 100_000, 640 * 768, 14336 * 4096 * 10, 8_030_261_248]
 def test_a_share_is_no_more_or_no_less_of_them(things):
     for n in HUNDREDTHS:
         exact = Fraction(n, 100) * things
-        assert most_of(things, n / 100) == exact.__floor__()
-        assert least_of(things, n / 100) == exact.__ceil__()
+        assert floor_share(things, n / 100) == exact.__floor__()
+        assert ceil_share(things, n / 100) == exact.__ceil__()
 
 
 def test_a_share_of_more_than_all_is_as_exact():
-    assert most_of(1_000_000, 66246.9 / 4) == 16_561_725_000
-    assert least_of(1_000_000, 66246.9 / 4) == 16_561_725_000
+    assert floor_share(1_000_000, 66246.9 / 4) == 16_561_725_000
+    assert ceil_share(1_000_000, 66246.9 / 4) == 16_561_725_000

@@ -26,9 +26,9 @@ from surgeon_engine.model.source import (
     ModelSource,
     locate,
 )
-from surgeon_engine.pruning.state import Patient
+from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.structures.units import units_of
-from surgeon_engine.runtime.run_context import Session
+from surgeon_engine.runtime.run_context import RunContext
 from tests.helpers.tiny_models import VOCABULARY, tiny_model
 
 
@@ -38,7 +38,7 @@ def random_windows(count: int, length: int = 16, seed: int = 0) -> torch.Tensor:
     return torch.randint(VOCABULARY // 8, (count, length), generator=g)
 
 
-def patient_of(family: str = "llama", windows: int = 8, **pruning) -> Patient:
+def state_of(family: str = "llama", windows: int = 8, **pruning) -> PruningState:
     """A tiny model with random windows, of which nothing has gone."""
     model = tiny_model(family)
     # Its files are those of another model: only their size is asked for.
@@ -57,16 +57,18 @@ def patient_of(family: str = "llama", windows: int = 8, **pruning) -> Patient:
     units = units_of(config.pruning, model)
     original = describe(model, source)
     goal = goal_of(config.pruning, original, config.model.dtype)
-    gone = {u.measured.name: torch.zeros(u.candidates, dtype=torch.bool) for u in units}
-    return Patient(config, loaded, texts, units, goal, original, gone)
+    removed = {
+        u.measured.name: torch.zeros(u.candidates, dtype=torch.bool) for u in units
+    }
+    return PruningState(config, loaded, texts, units, goal, original, removed)
 
 
-def quiet() -> Session:
+def quiet() -> RunContext:
     """A session whose events nobody reads."""
-    return Session("test", lambda envelope: None)
+    return RunContext("test", lambda envelope: None)
 
 
-def weights(patient: Patient) -> dict[str, torch.Tensor]:
+def weights(state: PruningState) -> dict[str, torch.Tensor]:
     """A copy of every parameter."""
-    parameters = patient.loaded.model.named_parameters()
+    parameters = state.loaded.model.named_parameters()
     return {name: parameter.detach().clone() for name, parameter in parameters}
