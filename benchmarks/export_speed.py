@@ -23,11 +23,7 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 from transformers import PreTrainedModel
 
-from surgeon_engine.api.config.run import (
-    Device,
-    Dtype,
-    ModelConfig,
-)
+from surgeon_engine.api.config.run import Device, Dtype, ModelConfig
 from surgeon_engine.api.errors import EngineError
 from surgeon_engine.api.messages.benchmark import (
     BenchmarkSettings,
@@ -37,10 +33,7 @@ from surgeon_engine.api.messages.benchmark import (
     in_words,
     speedups,
 )
-from surgeon_engine.measurement.benchmark_process import (
-    load,
-    with_cache,
-)
+from surgeon_engine.measurement.benchmark_process import load, with_cache
 from surgeon_engine.measurement.measure import measure
 from surgeon_engine.runtime.versions import without_progress_bars
 

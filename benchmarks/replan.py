@@ -24,10 +24,7 @@ from surgeon_engine.api.messages.diagnosis import (
     DiagnosedUnit,
 )
 from surgeon_gui.state.diagnosis.costs import read_costs
-from surgeon_gui.state.diagnosis.planner import (
-    Planner,
-    Rules,
-)
+from surgeon_gui.state.diagnosis.planner import Planner, Rules
 from surgeon_gui.state.diagnosis.sensitivity import planned_cells
 
 BLOCKS, WIDTH, MLP = 32, 4096, 11_008  # of a model with 7 B weights

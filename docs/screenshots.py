@@ -118,10 +118,7 @@ def main() -> int:
 
     languages.choose(options.language)
     from surgeon_gui.app import make_application
-    from surgeon_gui.base.settings import (
-        Settings,
-        ThemeChoice,
-    )
+    from surgeon_gui.base.settings import Settings, ThemeChoice
     from surgeon_gui.base.theme import apply_theme
     from surgeon_gui.controllers.engine_thread import EngineThread
     from surgeon_gui.window.main_window import MainWindow

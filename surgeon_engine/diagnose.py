@@ -18,23 +18,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from surgeon_engine.api.config.pruning import (
-    PruningConfig,
-    Structure,
-)
+from surgeon_engine.api.config.pruning import PruningConfig, Structure
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.errors import RunFolderError
+from surgeon_engine.api.files import write_atomically
 from surgeon_engine.api.messages.diagnosis import (
     BIN_BITS,
     Diagnosed,
     DiagnosedLayer,
     DiagnosedUnit,
 )
-from surgeon_engine.api.messages.run import (
-    Evaluation,
-    Stage,
-)
-from surgeon_engine.api.run_folder import write_atomically
+from surgeon_engine.api.messages.run import Evaluation, Stage
 from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.pipeline import prepare
 from surgeon_engine.pruning.cost_accounting import raw_costs
@@ -44,19 +38,11 @@ from surgeon_engine.pruning.structures.base import Unit
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
 from surgeon_engine.pruning.structures.rows_columns import RowsOrColumns
 from surgeon_engine.pruning.structures.units import units_of
-from surgeon_engine.pruning.threshold import (
-    Elements,
-    Removals,
-    check_not_nan,
-)
+from surgeon_engine.pruning.threshold import Elements, Removals, check_not_nan
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.shots.damping import with_damping
-from surgeon_engine.shots.shot import (
-    ShotPlan,
-    curvature,
-    evaluation,
-)
+from surgeon_engine.shots.shot import ShotPlan, curvature, evaluation
 
 Arrays = dict[str, np.ndarray]  # of one unit, or of all
 

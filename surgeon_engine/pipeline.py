@@ -16,14 +16,8 @@ import torch
 
 from surgeon_engine.api.config.export import FOR_TRANSFORMERS, ExportConfig
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.errors import (
-    EngineError,
-    ExportError,
-)
-from surgeon_engine.api.messages.events import (
-    Level,
-    Logged,
-)
+from surgeon_engine.api.errors import EngineError, ExportError
+from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
     Exported,
@@ -32,18 +26,9 @@ from surgeon_engine.api.messages.run import (
     Stage,
 )
 from surgeon_engine.api.planning.limits import check_target_in_limits
-from surgeon_engine.api.planning.target_size import (
-    file_dtype,
-    goal_of,
-)
-from surgeon_engine.api.run_folder import (
-    Report,
-    RunFolder,
-)
-from surgeon_engine.calibration.windows import (
-    load_windows,
-    vocabulary_of,
-)
+from surgeon_engine.api.planning.target_size import file_dtype, goal_of
+from surgeon_engine.api.run_folder import Report, RunFolder
+from surgeon_engine.calibration.windows import load_windows, vocabulary_of
 from surgeon_engine.export.destination import check_destination
 from surgeon_engine.export.export import (
     ExportJob,
@@ -61,18 +46,12 @@ from surgeon_engine.preflight import check_fits
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.structures.units import units_of
 from surgeon_engine.runtime import devices
-from surgeon_engine.runtime.run_context import (
-    RunCancelled,
-    RunContext,
-)
+from surgeon_engine.runtime.run_context import RunCancelled, RunContext
 from surgeon_engine.runtime.versions import versions
 from surgeon_engine.shots import compaction_step as shrinking
 from surgeon_engine.shots.loop import run_shots
 from surgeon_engine.shots.quality_budget import QualityBudget
-from surgeon_engine.shots.shot import (
-    check_windows,
-    evaluation,
-)
+from surgeon_engine.shots.shot import check_windows, evaluation
 
 _FORESEEN = (EngineError, OSError, MemoryError, RuntimeError)  # at an export
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.errors import RoomError
+from surgeon_engine.api.files import free_bytes
 from surgeon_engine.api.messages.machine import Machine
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.planning.resource_check import (
@@ -23,15 +24,9 @@ from surgeon_engine.api.planning.resource_check import (
     refusal,
     settings_that_fit,
 )
-from surgeon_engine.api.run_folder import (
-    RunFolder,
-    free_bytes,
-)
+from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.model.inspect import inspect_model
-from surgeon_engine.runtime.speed_probe import (
-    machine,
-    room,
-)
+from surgeon_engine.runtime.speed_probe import machine, room
 
 _MARKS = {Light.GREEN: "fits", Light.YELLOW: "tight", Light.RED: "does not fit"}
 _MINUTE, _HOUR = 60, 3600

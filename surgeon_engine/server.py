@@ -20,10 +20,7 @@ import msgspec
 from surgeon_engine.api.client import kill_process_tree
 from surgeon_engine.api.config.run import Device
 from surgeon_engine.api.errors import EngineError
-from surgeon_engine.api.messages.benchmark import (
-    BenchmarkSettings,
-    Measured,
-)
+from surgeon_engine.api.messages.benchmark import BenchmarkSettings, Measured
 from surgeon_engine.api.messages.commands import (
     Cancel,
     Command,
@@ -41,12 +38,7 @@ from surgeon_engine.api.messages.commands import (
     StartRun,
     StopAndKeep,
 )
-from surgeon_engine.api.messages.events import (
-    Cancelled,
-    EngineReady,
-    Envelope,
-    Failed,
-)
+from surgeon_engine.api.messages.events import Cancelled, EngineReady, Envelope, Failed
 from surgeon_engine.api.messages.machine import MachineProbed
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.calibration.texts import described_text
@@ -59,15 +51,9 @@ from surgeon_engine.measurement.measure import measure
 from surgeon_engine.model.inspect import inspect_model
 from surgeon_engine.pipeline import prune
 from surgeon_engine.runtime import devices
-from surgeon_engine.runtime.run_context import (
-    RunCancelled,
-    RunContext,
-)
+from surgeon_engine.runtime.run_context import RunCancelled, RunContext
 from surgeon_engine.runtime.speed_probe import machine
-from surgeon_engine.runtime.versions import (
-    versions,
-    without_progress_bars,
-)
+from surgeon_engine.runtime.versions import versions, without_progress_bars
 
 _IDLE_SECONDS = 300.0  # until the models of the playground are given up
 _NEEDS_MEMORY = (StartRun, ExportRun, MeasureModels, Diagnose)

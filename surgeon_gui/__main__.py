@@ -68,14 +68,8 @@ def _remembered(options: argparse.Namespace) -> Settings:
 def _make_window(
     application: QApplication, settings: Settings, options: argparse.Namespace
 ) -> MainWindow:
-    from surgeon_engine.api.client import (
-        EngineProcess,
-        EngineThreadClient,
-    )
-    from surgeon_gui.app import (
-        ExceptionRelay,
-        SystemTheme,
-    )
+    from surgeon_engine.api.client import EngineProcess, EngineThreadClient
+    from surgeon_gui.app import ExceptionRelay, SystemTheme
     from surgeon_gui.controllers.engine_thread import EngineThread
     from surgeon_gui.window.main_window import MainWindow
 

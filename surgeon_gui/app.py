@@ -22,10 +22,7 @@ from PySide6.QtWidgets import QApplication
 from surgeon_engine.api.messages.events import Failed
 from surgeon_gui.base.icon import application_icon
 from surgeon_gui.base.languages import teach_qt
-from surgeon_gui.base.settings import (
-    Settings,
-    name_application,
-)
+from surgeon_gui.base.settings import Settings, name_application
 from surgeon_gui.base.theme import apply_theme
 from surgeon_gui.text import labels
 

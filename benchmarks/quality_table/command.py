@@ -15,17 +15,10 @@ from typing import Any
 import humanize
 
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT
-from surgeon_engine.api.config.run import (
-    Device,
-    Dtype,
-    ModelConfig,
-)
-from surgeon_engine.api.errors import (
-    ConfigError,
-    EngineError,
-)
+from surgeon_engine.api.config.run import Device, Dtype, ModelConfig
+from surgeon_engine.api.errors import ConfigError, EngineError
+from surgeon_engine.api.files import write_atomically
 from surgeon_engine.api.model_info.source_names import DEMO
-from surgeon_engine.api.run_folder import write_atomically
 from surgeon_engine.model.inspect import inspect_model
 from surgeon_engine.runtime.versions import without_progress_bars
 

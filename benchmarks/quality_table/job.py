@@ -24,26 +24,15 @@ import torch
 
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.errors import EngineError
-from surgeon_engine.api.messages.events import (
-    Envelope,
-    Logged,
-)
-from surgeon_engine.api.messages.run import (
-    Corrected,
-    ShotFinished,
-    Stage,
-)
+from surgeon_engine.api.messages.events import Envelope, Logged
+from surgeon_engine.api.messages.run import Corrected, ShotFinished, Stage
 from surgeon_engine.pipeline import prepare
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.recovery.correction import correct
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.runtime.versions import without_progress_bars
-from surgeon_engine.shots.shot import (
-    ShotPlan,
-    evaluation,
-    run_shot,
-)
+from surgeon_engine.shots.shot import ShotPlan, evaluation, run_shot
 
 from .plan import PlannedShot
 

@@ -18,15 +18,9 @@ from pathlib import Path
 import msgspec
 import torch
 
-from surgeon_engine.api.errors import (
-    EvaluationError,
-    ModelError,
-)
+from surgeon_engine.api.errors import EvaluationError, ModelError
 from surgeon_engine.api.messages.run import Evaluation
-from surgeon_engine.evaluation.divergence import (
-    Divergence,
-    divergence,
-)
+from surgeon_engine.evaluation.divergence import Divergence, divergence
 from surgeon_engine.model.load import load_model
 from surgeon_engine.runtime import devices
 

@@ -24,14 +24,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from surgeon_engine.api.config.pruning import (
-    PruningConfig,
-    Target,
-)
-from surgeon_engine.api.config.run import (
-    ModelConfig,
-    RunConfig,
-)
+from surgeon_engine.api.config.pruning import PruningConfig, Target
+from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.config.toml import config_from_toml
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.pruning.schedule import share_of_goal

@@ -21,11 +21,7 @@ from babel.messages.pofile import read_po, write_po
 
 from surgeon_engine.api.config.export import DESCRIPTIONS
 from surgeon_engine.api.config.presets import presets
-from surgeon_gui.base.translation import (
-    DOMAIN,
-    ENGLISH,
-    LANGUAGES,
-)
+from surgeon_gui.base.translation import DOMAIN, ENGLISH, LANGUAGES
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent

@@ -20,10 +20,7 @@ from typing import IO, Any, TypeVar
 
 import msgspec
 
-from surgeon_engine.api.errors import (
-    EvaluationError,
-    ModelError,
-)
+from surgeon_engine.api.errors import EvaluationError, ModelError
 
 # The threads of a model that waits for its turn must not spin: they would take the
 # processor from the one whose turn it is.

@@ -19,18 +19,9 @@ from surgeon_engine.api.config.calibration import (
 )
 from surgeon_engine.api.errors import CalibrationError
 from surgeon_engine.api.messages.sources import TextDescribed
-from surgeon_engine.api.model_info.source_names import (
-    HubName,
-    hub_name,
-)
-from surgeon_engine.calibration import (
-    hub_datasets,
-    tables,
-)
-from surgeon_engine.calibration.builtin import (
-    Part,
-    builtin_documents,
-)
+from surgeon_engine.api.model_info.source_names import HubName, hub_name
+from surgeon_engine.calibration import hub_datasets, tables
+from surgeon_engine.calibration.builtin import Part, builtin_documents
 
 _PLAIN = ".txt"
 _ENDINGS = (_PLAIN, *tables.KINDS)

@@ -17,10 +17,7 @@ import torch
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-from surgeon_engine.api.config.calibration import (
-    CalibrationConfig,
-    is_token_file,
-)
+from surgeon_engine.api.config.calibration import CalibrationConfig, is_token_file
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.errors import CalibrationError
 from surgeon_engine.api.messages.sources import TextPreviewed
@@ -33,10 +30,7 @@ from surgeon_engine.calibration.texts import (
     validation_source,
 )
 from surgeon_engine.model.load import load_tokenizer
-from surgeon_engine.model.source import (
-    locate,
-    read_model_config,
-)
+from surgeon_engine.model.source import locate, read_model_config
 
 _PREVIEWED = 12  # windows of each part
 _TOKEN_FILE = (

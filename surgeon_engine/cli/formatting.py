@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from surgeon_engine.api.config.export import DESCRIPTIONS
 from surgeon_engine.api.config.pruning import display_name
-from surgeon_engine.api.messages.events import (
-    Event,
-    Logged,
-)
+from surgeon_engine.api.messages.events import Event, Logged
 from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
     Corrected,

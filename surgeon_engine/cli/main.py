@@ -20,44 +20,20 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TextIO
 
-from surgeon_engine.api.config.export import (
-    ExportConfig,
-    FileDtype,
-    Format,
-)
+from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import PruningConfig
-from surgeon_engine.api.config.run import (
-    Device,
-    Dtype,
-    ModelConfig,
-)
+from surgeon_engine.api.config.run import Device, Dtype, ModelConfig
 from surgeon_engine.api.config.toml import read_config
-from surgeon_engine.api.errors import (
-    ConfigError,
-    EngineError,
-)
-from surgeon_engine.api.messages.benchmark import (
-    BenchmarkSettings,
-    table,
-)
+from surgeon_engine.api.errors import ConfigError, EngineError
+from surgeon_engine.api.messages.benchmark import BenchmarkSettings, table
 from surgeon_engine.api.messages.benchmark import in_words as in_words_measured
 from surgeon_engine.api.messages.commands import StopAndKeep
-from surgeon_engine.api.messages.events import (
-    Cancelled,
-    Envelope,
-)
+from surgeon_engine.api.messages.events import Cancelled, Envelope
 from surgeon_engine.api.messages.run import ShotFinished
 from surgeon_engine.api.model_info.source_names import parse_hub_source
 from surgeon_engine.api.planning.resource_check import Light
-from surgeon_engine.api.run_folder import (
-    RunFolder,
-    new_run_folder,
-)
-from surgeon_engine.cli.formatting import (
-    described,
-    line_of,
-    offers,
-)
+from surgeon_engine.api.run_folder import RunFolder, new_run_folder
+from surgeon_engine.cli.formatting import described, line_of, offers
 
 _INTERRUPTED = 130  # the shell's code for Ctrl-C
 
@@ -254,14 +230,8 @@ def _estimate(options: argparse.Namespace) -> int:
     config = read_config(options.job)
     config.check_consistency()
     from surgeon_engine.api.planning.limits import check_target_in_limits
-    from surgeon_engine.api.planning.target_size import (
-        file_dtype,
-        goal_of,
-    )
-    from surgeon_engine.preflight import (
-        in_lines,
-        preflight,
-    )
+    from surgeon_engine.api.planning.target_size import file_dtype, goal_of
+    from surgeon_engine.preflight import in_lines, preflight
     from surgeon_engine.runtime.versions import without_progress_bars
 
     without_progress_bars()

@@ -25,15 +25,9 @@ from transformers.activations import ACT2FN
 
 from surgeon_engine.api.config.pruning import Coupling
 from surgeon_engine.compaction.plan import Plan
-from surgeon_engine.model.coupling import (
-    CoupledGroups,
-    groups_of,
-)
+from surgeon_engine.model.coupling import CoupledGroups, groups_of
 from surgeon_engine.model.families import Part
-from surgeon_engine.model.layers import (
-    PrunableLayer,
-    prunable_layers,
-)
+from surgeon_engine.model.layers import PrunableLayer, prunable_layers
 
 _ACTIVATION = (
     "hidden_activation",

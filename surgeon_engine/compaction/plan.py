@@ -21,14 +21,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from surgeon_engine.api.config.pruning import Coupling
-from surgeon_engine.model.coupling import (
-    CoupledGroups,
-    groups_of,
-)
-from surgeon_engine.model.layers import (
-    PrunableLayer,
-    prunable_layers,
-)
+from surgeon_engine.model.coupling import CoupledGroups, groups_of
+from surgeon_engine.model.layers import PrunableLayer, prunable_layers
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.pruning.structures.base import Unit
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit

@@ -15,40 +15,17 @@ import torch
 import transformers
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
-from transformers import (
-    AutoConfig,
-    GenerationConfig,
-    PretrainedConfig,
-    PreTrainedModel,
-)
+from transformers import AutoConfig, GenerationConfig, PretrainedConfig, PreTrainedModel
 from transformers.utils import GENERATION_CONFIG_NAME
 
 from surgeon_engine.api.errors import ModelError
 from surgeon_engine.api.model_info.header import PLAN_FILE
 from surgeon_engine.compaction.config_values import decoded
-from surgeon_engine.compaction.plan import (
-    Plan,
-    PrunedModel,
-    load_plan,
-    read_config,
-)
-from surgeon_engine.compaction.shrink import (
-    compact,
-    pruned_class,
-)
-from surgeon_engine.model.layers import (
-    find_blocks,
-    prunable_layers,
-)
-from surgeon_engine.model.load import (
-    LoadedModel,
-    load_tokenizer,
-)
-from surgeon_engine.model.source import (
-    UNREADABLE,
-    ModelSource,
-    first_line,
-)
+from surgeon_engine.compaction.plan import Plan, PrunedModel, load_plan, read_config
+from surgeon_engine.compaction.shrink import compact, pruned_class
+from surgeon_engine.model.layers import find_blocks, prunable_layers
+from surgeon_engine.model.load import LoadedModel, load_tokenizer
+from surgeon_engine.model.source import UNREADABLE, ModelSource, first_line
 from surgeon_engine.runtime import devices
 
 _PREFIX = "Pruned"  # of the names of compact classes

@@ -1,8 +1,8 @@
-"""A masked model and its plan in, a compact model out: the same function, less of it.
+"""Turn a masked model and its plan into an equivalent compact model.
 
-Nothing is copied here: a `TensorSlice` says which rows and columns of a tensor in
-memory stand in the export, and is cut out when it is written. What is left of the layers is
-described in words of the config, which `compact_layers` reads when the model is built.
+Nothing is copied here: a `TensorSlice` says which rows and columns of a tensor stand in
+the export; the tensor is sliced when it is written. The widths of the remaining layers
+are described in the config, which `compact_layers` reads when the model is built.
 """
 
 from __future__ import annotations
@@ -19,30 +19,17 @@ from transformers.pytorch_utils import Conv1D
 
 from surgeon_engine.api.config.pruning import Coupling
 from surgeon_engine.api.errors import ModelError
-from surgeon_engine.compaction.compact_layers import (
-    shrink,
-    shrink_groups,
-)
+from surgeon_engine.compaction.compact_layers import shrink, shrink_groups
 from surgeon_engine.compaction.config_values import decoded
 from surgeon_engine.compaction.dead_features import (
     CompactPart,
     compact_parts,
     shared_inputs,
 )
-from surgeon_engine.compaction.plan import (
-    KeptGroups,
-    Plan,
-)
+from surgeon_engine.compaction.plan import KeptGroups, Plan
 from surgeon_engine.model.coupling import CoupledGroups
-from surgeon_engine.model.families import (
-    MLP_WIDTH,
-    READS_CONFIG,
-)
-from surgeon_engine.model.layers import (
-    PrunableLayer,
-    blocks_path,
-    find_blocks,
-)
+from surgeon_engine.model.families import MLP_WIDTH, READS_CONFIG
+from surgeon_engine.model.layers import PrunableLayer, blocks_path, find_blocks
 from surgeon_engine.runtime import devices
 
 _HEADS = ("num_attention_heads", "num_key_value_heads", "num_kv_heads")

@@ -32,11 +32,7 @@ from surgeon_engine.api.config.pruning import Fisher
 from surgeon_engine.api.errors import CurvatureError
 from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.model.layers import PrunableLayer
-from surgeon_engine.model.not_finite import (
-    hint_for,
-    is_broken,
-    with_origin,
-)
+from surgeon_engine.model.not_finite import hint_for, is_broken, with_origin
 
 Step = Callable[[], None]  # called after each batch of each block
 Call = tuple[tuple[Any, ...], dict[str, Any]]  # what a block is called with, besides

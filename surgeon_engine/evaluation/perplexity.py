@@ -16,10 +16,7 @@ from transformers import PreTrainedModel
 
 from surgeon_engine.api.errors import EvaluationError
 from surgeon_engine.api.messages.run import Evaluation
-from surgeon_engine.model.not_finite import (
-    hint_for,
-    with_origin,
-)
+from surgeon_engine.model.not_finite import hint_for, with_origin
 
 _LARGEST_LOSS = 700.0  # nats: exp of more is no float64
 

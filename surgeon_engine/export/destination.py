@@ -10,15 +10,15 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from surgeon_engine.api.errors import ExportError
-from surgeon_engine.api.planning.resource_check import format_bytes
-from surgeon_engine.api.run_folder import (
-    RunFolder,
+from surgeon_engine.api.files import (
     check_not_occupied,
     finish_swap,
     folder_appearing_at,
     free_bytes,
     partial,
 )
+from surgeon_engine.api.planning.resource_check import format_bytes
+from surgeon_engine.api.run_folder import RunFolder
 
 
 def check_destination(

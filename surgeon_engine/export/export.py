@@ -21,47 +21,28 @@ from surgeon_engine.api.config.export import (
     FileDtype,
     Format,
 )
-from surgeon_engine.api.config.pruning import (
-    COUPLED,
-    PruningConfig,
-    Target,
-)
+from surgeon_engine.api.config.pruning import COUPLED, PruningConfig, Target
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_to_toml
 from surgeon_engine.api.errors import ExportError
-from surgeon_engine.api.messages.events import (
-    Level,
-    Logged,
-)
-from surgeon_engine.api.messages.run import (
-    Exported,
-    FormatSupport,
-    Stage,
-)
+from surgeon_engine.api.files import expanded
+from surgeon_engine.api.messages.events import Level, Logged
+from surgeon_engine.api.messages.run import Exported, FormatSupport, Stage
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.model_info.header import own_path
 from surgeon_engine.api.planning.limits import some_keep_full_width
 from surgeon_engine.api.planning.resource_check import format_bytes
-from surgeon_engine.api.run_folder import (
-    RunFolder,
-    expanded,
-)
+from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.compaction.plan import PrunedModel, plan_of
 from surgeon_engine.compaction.restore import restore
-from surgeon_engine.export.base import (
-    VerificationResult,
-    Writer,
-)
+from surgeon_engine.export.base import VerificationResult, Writer
 from surgeon_engine.export.destination import (
     check_destination,
     check_room,
     checkpoint_at,
 )
 from surgeon_engine.export.gguf.file import GgufWriter
-from surgeon_engine.export.model_card import (
-    Recipe,
-    model_card,
-)
+from surgeon_engine.export.model_card import Recipe, model_card
 from surgeon_engine.export.onnx.file import OnnxWriter
 from surgeon_engine.export.transformers.files import (
     CompactWriter,
@@ -70,10 +51,7 @@ from surgeon_engine.export.transformers.files import (
 )
 from surgeon_engine.export.transformers.plain_widths import check_plain_widths
 from surgeon_engine.export.transformers.weight_files import named_dtype
-from surgeon_engine.export.verify import (
-    disagreement,
-    expected_perplexity,
-)
+from surgeon_engine.export.verify import disagreement, expected_perplexity
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.pruning.structures.base import Unit
 from surgeon_engine.runtime import devices

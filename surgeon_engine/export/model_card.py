@@ -17,11 +17,7 @@ from surgeon_engine.api.messages.run import (
     Exported,
     ShotFinished,
 )
-from surgeon_engine.api.planning.target_size import (
-    Goal,
-    file_dtype,
-    goal_of,
-)
+from surgeon_engine.api.planning.target_size import Goal, file_dtype, goal_of
 from surgeon_engine.api.run_folder import Report
 
 _CARD = """\

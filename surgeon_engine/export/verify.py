@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from surgeon_engine.api.config.export import FileDtype
-from surgeon_engine.api.run_folder import write_atomically
+from surgeon_engine.api.files import write_atomically
 from surgeon_engine.evaluation.perplexity import evaluate
 from surgeon_engine.export.base import VerificationResult
 from surgeon_engine.model.load import LoadedModel

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.errors import ConfigError
+from surgeon_engine.api.files import expanded
 from surgeon_engine.api.messages.commands import Generate
 from surgeon_engine.api.messages.generation import (
     Generated,
@@ -26,10 +27,7 @@ from surgeon_engine.api.messages.generation import (
 )
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.model_info.source_names import DEMO
-from surgeon_engine.api.run_folder import (
-    RunFolder,
-    expanded,
-)
+from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.generation.messages import (
     Begin,
     Compare,
@@ -43,10 +41,7 @@ from surgeon_engine.generation.messages import (
     TextFinished,
     TokenGenerated,
 )
-from surgeon_engine.generation.pair import (
-    Pair,
-    Sides,
-)
+from surgeon_engine.generation.pair import Pair, Sides
 from surgeon_engine.model.source import locate
 from surgeon_engine.runtime.run_context import RunContext
 

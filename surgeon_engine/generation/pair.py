@@ -15,13 +15,7 @@ from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.errors import ModelError
 from surgeon_engine.api.json_process import SubprocessClient
 from surgeon_engine.api.messages.generation import Side
-from surgeon_engine.generation.messages import (
-    Encode,
-    Encoded,
-    Open,
-    Opened,
-    Reply,
-)
+from surgeon_engine.generation.messages import Encode, Encoded, Open, Opened, Reply
 
 COMMAND = (sys.executable, "-m", "surgeon_engine.generation.worker_process")
 _SECONDS_TO_SETTLE = 2.0  # for a token that is on its way when nobody wants it any more

@@ -13,10 +13,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from surgeon_engine.api.errors import (
-    ConfigError,
-    ModelError,
-)
+from surgeon_engine.api.errors import ConfigError, ModelError
 from surgeon_engine.api.json_process import RequestFailed
 from surgeon_engine.api.messages.generation import (
     Disagreement,
@@ -24,10 +21,7 @@ from surgeon_engine.api.messages.generation import (
     Guess,
 )
 from surgeon_engine.evaluation.divergence import divergences
-from surgeon_engine.generation.detokenizer import (
-    StreamingDetokenizer,
-    next_text,
-)
+from surgeon_engine.generation.detokenizer import StreamingDetokenizer, next_text
 from surgeon_engine.generation.messages import (
     Begin,
     Compare,

@@ -26,14 +26,8 @@ from typing import IO
 import msgspec
 
 from surgeon_engine.api.errors import DownloadError
-from surgeon_engine.api.messages.events import (
-    Level,
-    Logged,
-)
-from surgeon_engine.api.messages.sources import (
-    Downloading,
-    ModelDownloaded,
-)
+from surgeon_engine.api.messages.events import Level, Logged
+from surgeon_engine.api.messages.sources import Downloading, ModelDownloaded
 from surgeon_engine.api.model_info.source_names import hub_name
 from surgeon_engine.hub.messages import (
     DownloadFailed,

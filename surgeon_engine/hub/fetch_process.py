@@ -34,29 +34,16 @@ from huggingface_hub.file_download import http_get
 from huggingface_hub.hf_api import RepoSibling
 from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
-from surgeon_engine.api.errors import (
-    DownloadError,
-    ModelError,
-)
+from surgeon_engine.api.errors import DownloadError, ModelError
 from surgeon_engine.api.model_info.header import (
     MAIN_WEIGHTS,
     check_has_weights,
     check_model_kind,
     read_options,
 )
-from surgeon_engine.api.model_info.source_names import (
-    INDEX,
-    HubName,
-    hub_name,
-)
+from surgeon_engine.api.model_info.source_names import INDEX, HubName, hub_name
 from surgeon_engine.hub.errors import refused
-from surgeon_engine.hub.messages import (
-    Fetched,
-    Message,
-    Planned,
-    WantedFile,
-    Working,
-)
+from surgeon_engine.hub.messages import Fetched, Message, Planned, WantedFile, Working
 
 _CONFIG = "config.json"
 # Beside the weights: configs, and whatever tokenizers are made of.

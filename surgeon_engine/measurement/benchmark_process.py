@@ -18,10 +18,7 @@ from transformers import DynamicCache, PreTrainedModel
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.errors import ModelError
 from surgeon_engine.api.json_process import RequestFailed
-from surgeon_engine.compaction.restore import (
-    is_compact,
-    load_compact,
-)
+from surgeon_engine.compaction.restore import is_compact, load_compact
 from surgeon_engine.measurement.messages import (
     BenchmarkFinished,
     FinishBenchmark,
@@ -34,11 +31,7 @@ from surgeon_engine.measurement.messages import (
     Timed,
 )
 from surgeon_engine.model.load import load_model
-from surgeon_engine.model.source import (
-    UNREADABLE,
-    first_line,
-    locate,
-)
+from surgeon_engine.model.source import UNREADABLE, first_line, locate
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.json_server import serve
 

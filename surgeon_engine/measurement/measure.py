@@ -14,10 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from surgeon_engine.api.config.run import ModelConfig
-from surgeon_engine.api.errors import (
-    ConfigError,
-    ModelError,
-)
+from surgeon_engine.api.errors import ConfigError, ModelError
 from surgeon_engine.api.json_process import SubprocessClient
 from surgeon_engine.api.messages.benchmark import (
     BenchmarkSettings,

@@ -14,14 +14,8 @@ from surgeon_engine.api.messages.sources import (
     ModelInspected,
     ModelSummary,
 )
-from surgeon_engine.model.coupling import (
-    groups_of,
-    structure_support,
-)
-from surgeon_engine.model.layers import (
-    find_blocks,
-    prunable_layers,
-)
+from surgeon_engine.model.coupling import groups_of, structure_support
+from surgeon_engine.model.layers import find_blocks, prunable_layers
 from surgeon_engine.model.source import (
     UNREADABLE,
     ModelSource,

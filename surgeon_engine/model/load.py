@@ -15,11 +15,7 @@ from transformers import (
 
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.errors import ModelError
-from surgeon_engine.model.layers import (
-    PrunableLayer,
-    find_blocks,
-    prunable_layers,
-)
+from surgeon_engine.model.layers import PrunableLayer, find_blocks, prunable_layers
 from surgeon_engine.model.source import (
     UNREADABLE,
     ModelSource,

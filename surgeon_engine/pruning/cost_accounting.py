@@ -15,10 +15,7 @@ from torch import Tensor
 
 from surgeon_engine.api.config.pruning import CostBasis
 from surgeon_engine.api.messages.run import CostHistogram
-from surgeon_engine.pruning.threshold import (
-    Elements,
-    Removals,
-)
+from surgeon_engine.pruning.threshold import Elements, Removals
 
 BINS = 60
 _MAX_DECADES = 15  # below the largest cost; what is less is as good as nothing

@@ -7,10 +7,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.messages.run import (
-    GroupsLeft,
-    LayerSparsity,
-)
+from surgeon_engine.api.messages.run import GroupsLeft, LayerSparsity
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.planning.target_size import Goal
 from surgeon_engine.calibration.windows import TokenWindows

@@ -25,34 +25,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from surgeon_engine.api.errors import (
-    CalibrationError,
-    CurvatureError,
-)
-from surgeon_engine.api.messages.events import (
-    Level,
-    Logged,
-)
+from surgeon_engine.api.errors import CalibrationError, CurvatureError
+from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.curvature.factors import KroneckerFactors
-from surgeon_engine.evaluation.held_out import (
-    held_out_loss,
-    split,
-)
-from surgeon_engine.model.layers import (
-    KeptWeights,
-    PrunableLayer,
-)
+from surgeon_engine.evaluation.held_out import held_out_loss, split
+from surgeon_engine.model.layers import KeptWeights, PrunableLayer
 from surgeon_engine.pruning.measure_curvature import (
     CurvatureTask,
     Factors,
     measure_blocks,
 )
 from surgeon_engine.pruning.state import PruningState
-from surgeon_engine.runtime.linalg import (
-    damped,
-    solve,
-)
+from surgeon_engine.runtime.linalg import damped, solve
 from surgeon_engine.runtime.run_context import RunContext
 
 _DAMPING = 1.0  # multiple of the mean eigenvalue; smaller ones gained less

@@ -11,10 +11,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from surgeon_engine.api.config.run import (
-    Device,
-    Dtype,
-)
+from surgeon_engine.api.config.run import Device, Dtype
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.messages.run import MemorySampled
 

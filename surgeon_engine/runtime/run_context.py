@@ -8,18 +8,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from surgeon_engine.api.messages.commands import (
-    Cancel,
-    Pause,
-    Resume,
-    StopAndKeep,
-)
-from surgeon_engine.api.messages.events import (
-    Envelope,
-    Event,
-    Level,
-    Logged,
-)
+from surgeon_engine.api.messages.commands import Cancel, Pause, Resume, StopAndKeep
+from surgeon_engine.api.messages.events import Envelope, Event, Level, Logged
 from surgeon_engine.api.messages.run import (
     MemorySampled,
     Paused,

@@ -19,14 +19,8 @@ import msgspec
 import psutil
 import torch
 
-from surgeon_engine.api.config.run import (
-    Device,
-    Dtype,
-)
-from surgeon_engine.api.messages.machine import (
-    Machine,
-    Rates,
-)
+from surgeon_engine.api.config.run import Device, Dtype
+from surgeon_engine.api.messages.machine import Machine, Rates
 from surgeon_engine.runtime import devices
 
 _SIDE = {"cpu": 512, "cuda": 4096}  # of the matrices: large enough to keep it busy

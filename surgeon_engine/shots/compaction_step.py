@@ -13,22 +13,11 @@ import torch
 from transformers import PreTrainedModel
 
 from surgeon_engine.api.config.pruning import Coupling
-from surgeon_engine.compaction.plan import (
-    KeptGroups,
-    Plan,
-    PrunedModel,
-    plan_of,
-)
+from surgeon_engine.compaction.plan import KeptGroups, Plan, PrunedModel, plan_of
 from surgeon_engine.compaction.restore import filled
-from surgeon_engine.compaction.shrink import (
-    can_shrink_in_place,
-    shrink_in_place,
-)
+from surgeon_engine.compaction.shrink import can_shrink_in_place, shrink_in_place
 from surgeon_engine.model.coupling import groups_of
-from surgeon_engine.model.layers import (
-    find_blocks,
-    prunable_layers,
-)
+from surgeon_engine.model.layers import find_blocks, prunable_layers
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
 

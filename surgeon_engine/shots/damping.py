@@ -29,24 +29,15 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from surgeon_engine.api.config.pruning import (
-    SPARSE,
-    PruningConfig,
-)
+from surgeon_engine.api.config.pruning import SPARSE, PruningConfig
 from surgeon_engine.api.errors import CurvatureError
-from surgeon_engine.api.messages.run import (
-    DampingChoice,
-    Stage,
-)
+from surgeon_engine.api.messages.run import DampingChoice, Stage
 from surgeon_engine.evaluation.held_out import Trial, try_on
 from surgeon_engine.model.layers import KeptWeights
 from surgeon_engine.pruning.measure_curvature import Factors
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.runtime.run_context import RunContext
-from surgeon_engine.shots.selection import (
-    remove,
-    selection,
-)
+from surgeon_engine.shots.selection import remove, selection
 
 GRID = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 _START = (GRID.index(0.1), GRID.index(0.1))

@@ -6,36 +6,17 @@ import math
 from dataclasses import dataclass, replace
 
 from surgeon_engine.api.errors import EngineError
-from surgeon_engine.api.messages.events import (
-    Level,
-    Logged,
-)
-from surgeon_engine.api.messages.run import (
-    Corrected,
-    Evaluation,
-    ShotFinished,
-    Stage,
-)
+from surgeon_engine.api.messages.events import Level, Logged
+from surgeon_engine.api.messages.run import Corrected, Evaluation, ShotFinished, Stage
 from surgeon_engine.pruning.schedule import share_of_goal
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.recovery.correction import correct
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.shots import compaction_step as shrinking
-from surgeon_engine.shots.quality_budget import (
-    CorrectedShot,
-    QualityBudget,
-    Snapshot,
-)
-from surgeon_engine.shots.shot import (
-    ShotPlan,
-    evaluation,
-    run_shot,
-)
-from surgeon_engine.shots.target_check import (
-    check_target_reached,
-    is_reached,
-)
+from surgeon_engine.shots.quality_budget import CorrectedShot, QualityBudget, Snapshot
+from surgeon_engine.shots.shot import ShotPlan, evaluation, run_shot
+from surgeon_engine.shots.target_check import check_target_reached, is_reached
 
 _FAILURES = (EngineError, MemoryError, RuntimeError)
 _FINEST = 8  # parts into which a quality budget may divide the step of a shot

@@ -6,15 +6,8 @@ from dataclasses import dataclass
 
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.errors import PruningError
-from surgeon_engine.api.messages.events import (
-    Level,
-    Logged,
-)
-from surgeon_engine.api.messages.run import (
-    Corrected,
-    Evaluation,
-    ShotFinished,
-)
+from surgeon_engine.api.messages.events import Level, Logged
+from surgeon_engine.api.messages.run import Corrected, Evaluation, ShotFinished
 from surgeon_engine.api.planning.limits import max_perplexity
 from surgeon_engine.model.layers import KeptWeights
 from surgeon_engine.pruning.state import PruningState

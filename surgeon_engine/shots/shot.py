@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from surgeon_engine.api.config.pruning import PruningConfig
-from surgeon_engine.api.messages.events import (
-    Level,
-    Logged,
-)
+from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import (
     DampingChoice,
     Evaluation,
@@ -19,33 +16,16 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_engine.evaluation.held_out import split
 from surgeon_engine.evaluation.perplexity import evaluate
-from surgeon_engine.pruning.cost_accounting import (
-    cost_histogram,
-    total_cost,
-)
-from surgeon_engine.pruning.measure_curvature import (
-    Factors,
-    measure,
-    of_units,
-    pool,
-)
+from surgeon_engine.pruning.cost_accounting import cost_histogram, total_cost
+from surgeon_engine.pruning.measure_curvature import Factors, measure, of_units, pool
 from surgeon_engine.pruning.methods import METHODS
 from surgeon_engine.pruning.methods.base import Allocation
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.threshold import Selection
 from surgeon_engine.recovery.correction import parts_of
 from surgeon_engine.runtime.run_context import RunContext
-from surgeon_engine.shots.damping import (
-    DampingSearch,
-    choose_damping,
-    with_damping,
-)
-from surgeon_engine.shots.selection import (
-    Costs,
-    cheapest_of,
-    costs_of,
-    remove,
-)
+from surgeon_engine.shots.damping import DampingSearch, choose_damping, with_damping
+from surgeon_engine.shots.selection import Costs, cheapest_of, costs_of, remove
 
 
 @dataclass(frozen=True, slots=True)

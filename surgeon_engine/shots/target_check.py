@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 from surgeon_engine.api.errors import PruningError
-from surgeon_engine.api.messages.events import (
-    Level,
-    Logged,
-)
+from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import ShotFinished
-from surgeon_engine.api.planning.target_size import (
-    MISSED,
-    Goal,
-)
+from surgeon_engine.api.planning.target_size import MISSED, Goal
 from surgeon_engine.runtime.run_context import RunContext
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from surgeon_engine.api.run_folder import free_bytes as free_bytes_at
+from surgeon_engine.api.files import free_bytes as free_bytes_at
 
 
 def expanded(text: str) -> Path:

@@ -6,10 +6,7 @@ from PySide6.QtCore import QObject, Signal, Slot
 
 from surgeon_engine.api.config.layer_patterns import parse_limit
 from surgeon_gui.controllers.diagnosis import Diagnosis
-from surgeon_gui.state.architecture.reasons import (
-    ReasonContext,
-    reasons,
-)
+from surgeon_gui.state.architecture.reasons import ReasonContext, reasons
 from surgeon_gui.state.architecture.state import (
     Architecture,
     Layer,
@@ -19,10 +16,7 @@ from surgeon_gui.state.architecture.state import (
     of_run,
 )
 from surgeon_gui.state.diagnosis.state import Phase
-from surgeon_gui.state.job.protections import (
-    block_pattern,
-    protected,
-)
+from surgeon_gui.state.job.protections import block_pattern, protected
 
 
 class ArchitectureController(QObject):

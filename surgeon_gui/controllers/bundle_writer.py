@@ -6,10 +6,7 @@ from pathlib import Path
 
 from PySide6.QtCore import QObject, QThread, Signal
 
-from surgeon_gui.state.debug_bundle import (
-    Bundle,
-    write_bundle,
-)
+from surgeon_gui.state.debug_bundle import Bundle, write_bundle
 
 
 class BundleWriter(QThread):

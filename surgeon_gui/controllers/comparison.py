@@ -11,11 +11,7 @@ from surgeon_gui.base.background import Background
 from surgeon_gui.controllers.runs import RunsController
 from surgeon_gui.state.comparison import Compared
 from surgeon_gui.state.run import RunState
-from surgeon_gui.state.runs.reading import (
-    RunRecord,
-    UnreadableRunError,
-    read_state,
-)
+from surgeon_gui.state.runs.reading import RunRecord, UnreadableRunError, read_state
 from surgeon_gui.state.runs.text import distinct_titles
 
 

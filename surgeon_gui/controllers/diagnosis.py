@@ -13,43 +13,22 @@ from zipfile import BadZipFile
 
 from PySide6.QtCore import QObject, QTemporaryDir, Signal, Slot
 
-from surgeon_engine.api.config.layer_patterns import (
-    LayerLimit,
-    parse_limit,
-)
+from surgeon_engine.api.config.layer_patterns import LayerLimit, parse_limit
 from surgeon_engine.api.config.pruning import PruningConfig
-from surgeon_engine.api.errors import (
-    ConfigError,
-    EngineError,
-)
+from surgeon_engine.api.errors import ConfigError, EngineError
 from surgeon_engine.api.messages.diagnosis import Diagnosed
 from surgeon_engine.api.messages.events import Failed
-from surgeon_engine.api.run_folder import (
-    Report,
-    RunFolder,
-)
+from surgeon_engine.api.run_folder import Report, RunFolder
 from surgeon_gui.base import paths
 from surgeon_gui.base.background import Background
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.diagnosis import state as states
 from surgeon_gui.state.diagnosis.costs import read_costs
-from surgeon_gui.state.diagnosis.planner import (
-    Plan,
-    Planner,
-    rules_of,
-)
-from surgeon_gui.state.diagnosis.state import (
-    Asked,
-    Known,
-    MeasuredPoint,
-    Phase,
-)
+from surgeon_gui.state.diagnosis.planner import Plan, Planner, rules_of
+from surgeon_gui.state.diagnosis.state import Asked, Known, MeasuredPoint, Phase
 from surgeon_gui.state.job.checks import diagnosis_obstacle
-from surgeon_gui.state.job.protections import (
-    Layers,
-    with_choice,
-)
+from surgeon_gui.state.job.protections import Layers, with_choice
 from surgeon_gui.state.request import Request
 from surgeon_gui.state.run import RunState
 

@@ -33,10 +33,7 @@ from surgeon_engine.api.messages.events import (
 )
 from surgeon_engine.api.messages.generation import Generated
 from surgeon_engine.api.messages.machine import MachineProbed
-from surgeon_engine.api.messages.run import (
-    Exported,
-    RunFinished,
-)
+from surgeon_engine.api.messages.run import Exported, RunFinished
 from surgeon_engine.api.messages.sources import (
     ModelDownloaded,
     ModelInspected,

@@ -16,24 +16,11 @@ from collections.abc import Callable
 
 from PySide6.QtCore import QObject, QThread, Signal
 
-from surgeon_engine.api.client import (
-    EngineClient,
-    EngineProcess,
-)
+from surgeon_engine.api.client import EngineClient, EngineProcess
 from surgeon_engine.api.messages.commands import Command
-from surgeon_engine.api.messages.events import (
-    Envelope,
-    Logged,
-)
-from surgeon_engine.api.messages.run import (
-    MemorySampled,
-    Progressed,
-    Stage,
-)
-from surgeon_gui.controllers.engine_supervisor import (
-    CANCEL_TIMEOUT_S,
-    EngineSupervisor,
-)
+from surgeon_engine.api.messages.events import Envelope, Logged
+from surgeon_engine.api.messages.run import MemorySampled, Progressed, Stage
+from surgeon_gui.controllers.engine_supervisor import CANCEL_TIMEOUT_S, EngineSupervisor
 
 BATCH_SECONDS = 0.1  # the window is told of events at most this often
 POLL_SECONDS = 0.03  # the longest a command waits before the engine hears it

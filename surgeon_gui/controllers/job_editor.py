@@ -17,24 +17,14 @@ from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.presets import Preset
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.messages.commands import (
-    Command,
-    InspectModel,
-    PreviewText,
-)
+from surgeon_engine.api.messages.commands import Command, InspectModel, PreviewText
 from surgeon_engine.api.model_info.header import model_facts
 from surgeon_gui.controllers.engine_thread import EngineThread
 from surgeon_gui.state import app as app_state
-from surgeon_gui.state.app import (
-    AppState,
-    Step,
-)
+from surgeon_gui.state.app import AppState, Step
 from surgeon_gui.state.job import checks
 from surgeon_gui.state.job import resource_text as fits
-from surgeon_gui.state.job.draft import (
-    Draft,
-    Drafts,
-)
+from surgeon_gui.state.job.draft import Draft, Drafts
 from surgeon_gui.state.request import Request
 
 INSPECTION_DELAY_MS = 300  # after the last keystroke in the model's path

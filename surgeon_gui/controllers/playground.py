@@ -8,23 +8,13 @@ from dataclasses import replace
 from PySide6.QtCore import QObject, Signal, Slot
 
 from surgeon_engine.api.config.run import ModelConfig
-from surgeon_engine.api.messages.commands import (
-    Cancel,
-    Generate,
-    StopAndKeep,
-)
+from surgeon_engine.api.messages.commands import Cancel, Generate, StopAndKeep
 from surgeon_engine.api.messages.events import Envelope
-from surgeon_engine.api.messages.generation import (
-    GenerationSettings,
-    Side,
-)
+from surgeon_engine.api.messages.generation import GenerationSettings, Side
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.playground import state as playground_state
-from surgeon_gui.state.playground.state import (
-    Models,
-    PlaygroundState,
-)
+from surgeon_gui.state.playground.state import Models, PlaygroundState
 from surgeon_gui.text.prompts import FIRST
 
 _LARGEST_SEED = 2**31 - 1

@@ -13,11 +13,7 @@ from typing import NamedTuple
 from PySide6.QtCore import QObject, Signal, Slot
 from send2trash import send2trash
 
-from surgeon_engine.api.messages.events import (
-    Cancelled,
-    Envelope,
-    Failed,
-)
+from surgeon_engine.api.messages.events import Cancelled, Envelope, Failed
 from surgeon_engine.api.messages.run import (
     RunFinished,
     RunStarted,

@@ -26,27 +26,17 @@ from surgeon_engine.api.messages.commands import (
     StartRun,
     StopAndKeep,
 )
-from surgeon_engine.api.messages.events import (
-    Envelope,
-    Failed,
-)
+from surgeon_engine.api.messages.events import Envelope, Failed
 from surgeon_engine.api.run_folder import new_run_folder
 from surgeon_gui.base import paths
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.engine_thread import EngineThread
 from surgeon_gui.controllers.job_editor import JobEditor
-from surgeon_gui.state import (
-    app as app_state,
-)
-from surgeon_gui.state import (
-    run as run_state,
-)
+from surgeon_gui.state import app as app_state
+from surgeon_gui.state import run as run_state
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job import checks
-from surgeon_gui.state.request import (
-    Request,
-    cancelling,
-)
+from surgeon_gui.state.request import Request, cancelling
 from surgeon_gui.state.run import RunState
 
 CLOCK_MS = 500  # elapsed and remaining time move while nothing else does

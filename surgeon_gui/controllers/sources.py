@@ -6,11 +6,7 @@ from dataclasses import replace
 
 from PySide6.QtCore import QObject, Slot
 
-from surgeon_engine.api.messages.commands import (
-    Cancel,
-    DescribeText,
-    DownloadModel,
-)
+from surgeon_engine.api.messages.commands import Cancel, DescribeText, DownloadModel
 from surgeon_engine.api.messages.sources import ModelDownloaded
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import Step

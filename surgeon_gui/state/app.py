@@ -15,23 +15,12 @@ from typing import Any
 import msgspec
 
 from surgeon_engine.api.config.export import ExportConfig
-from surgeon_engine.api.config.presets import (
-    Preset,
-    presets,
-)
+from surgeon_engine.api.config.presets import Preset, presets
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.benchmark import Measured
 from surgeon_engine.api.messages.diagnosis import Diagnosed
-from surgeon_engine.api.messages.events import (
-    EngineReady,
-    Envelope,
-    Event,
-    Failed,
-)
-from surgeon_engine.api.messages.machine import (
-    Machine,
-    MachineProbed,
-)
+from surgeon_engine.api.messages.events import EngineReady, Envelope, Event, Failed
+from surgeon_engine.api.messages.machine import Machine, MachineProbed
 from surgeon_engine.api.messages.run import Exported
 from surgeon_engine.api.messages.sources import (
     ModelSummary,
@@ -42,20 +31,11 @@ from surgeon_engine.api.model_info.header import ModelFacts
 from surgeon_engine.api.planning.estimate import estimate
 from surgeon_engine.api.planning.resource_check import ResourceCheck
 from surgeon_gui.state import run as run_state
-from surgeon_gui.state.job.draft import (
-    Draft,
-    Drafts,
-)
+from surgeon_gui.state.job.draft import Draft, Drafts
 from surgeon_gui.state.job.file_formats import another_format
-from surgeon_gui.state.request import (
-    Request,
-    with_response,
-)
+from surgeon_gui.state.request import Request, with_response
 from surgeon_gui.state.run import RunState
-from surgeon_gui.state.sources.download import (
-    Download,
-    followed,
-)
+from surgeon_gui.state.sources.download import Download, followed
 
 _SLOWEST = 4.0  # times as long as foreseen: more is chance, and no pace
 

@@ -15,23 +15,13 @@ from enum import Enum
 
 import numpy as np
 
-from surgeon_engine.api.messages.run import (
-    CostHistogram,
-    Evaluation,
-    Stage,
-)
+from surgeon_engine.api.messages.run import CostHistogram, Evaluation, Stage
 from surgeon_engine.api.planning.limits import max_perplexity
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.job.targets import goal_or_none
 from surgeon_gui.state.run import RunState
 from surgeon_gui.text import numbers
-from surgeon_gui.text.chart_values import (
-    Bars,
-    Curve,
-    Line,
-    Stack,
-    at_shot,
-)
+from surgeon_gui.text.chart_values import Bars, Curve, Line, Stack, at_shot
 from surgeon_gui.text.labels import STAGES
 
 _MINUTE, _HOUR = 60.0, 3600.0

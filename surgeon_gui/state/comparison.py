@@ -16,10 +16,7 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.state.job import settings_list as all_settings
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.runs.reading import outcome_of
-from surgeon_gui.state.runs.text import (
-    NOTHING,
-    OUTCOMES,
-)
+from surgeon_gui.state.runs.text import NOTHING, OUTCOMES
 from surgeon_gui.text import numbers
 from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.labels import source_name

@@ -22,10 +22,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from surgeon_engine.api.config.pruning import PruningConfig
-from surgeon_engine.api.messages.run import (
-    SHOT_STAGES,
-    Stage,
-)
+from surgeon_engine.api.messages.run import SHOT_STAGES, Stage
 
 ENOUGH_TO_EXTRAPOLATE = 0.1  # of a stage, before its pace is believed
 

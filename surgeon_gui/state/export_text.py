@@ -11,20 +11,9 @@ from enum import Enum
 from typing import Any
 
 from surgeon_engine.api.config.export import Format
-from surgeon_engine.api.messages.benchmark import (
-    Measured,
-    Rate,
-    Ratio,
-    speedups,
-)
-from surgeon_engine.api.messages.run import (
-    Exported,
-    Stage,
-)
-from surgeon_gui.base.translation import (
-    ntr,
-    tr,
-)
+from surgeon_engine.api.messages.benchmark import Measured, Rate, Ratio, speedups
+from surgeon_engine.api.messages.run import Exported, Stage
+from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.request import Request
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.step_text import doing_now

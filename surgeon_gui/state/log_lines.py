@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from surgeon_engine.api.messages.benchmark import (
-    Measured,
-    in_words,
-)
+from surgeon_engine.api.messages.benchmark import Measured, in_words
 from surgeon_engine.api.messages.events import (
     Cancelled,
     EngineReady,

@@ -19,17 +19,11 @@ from itertools import groupby
 from surgeon_engine.api.config.toml import config_to_toml
 from surgeon_engine.api.messages.run import Evaluation
 from surgeon_gui.base.colours import LIGHT
-from surgeon_gui.base.translation import (
-    language,
-    tr,
-)
+from surgeon_gui.base.translation import language, tr
 from surgeon_gui.state import export_text as export_text
 from surgeon_gui.state import step_text as sentences
 from surgeon_gui.state.job import settings_list as all_settings
-from surgeon_gui.state.run import (
-    RunState,
-    Status,
-)
+from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.text import numbers
 from surgeon_gui.text.labels import source_name
 

@@ -10,18 +10,9 @@ from typing import Any, Generic, TypeVar
 
 from surgeon_engine.api.messages.benchmark import Measured
 from surgeon_engine.api.messages.diagnosis import Diagnosed
-from surgeon_engine.api.messages.events import (
-    Cancelled,
-    Event,
-    Failed,
-)
+from surgeon_engine.api.messages.events import Cancelled, Event, Failed
 from surgeon_engine.api.messages.generation import Generated
-from surgeon_engine.api.messages.run import (
-    Exported,
-    Progressed,
-    Stage,
-    StageStarted,
-)
+from surgeon_engine.api.messages.run import Exported, Progressed, Stage, StageStarted
 from surgeon_engine.api.messages.sources import (
     ModelInspected,
     TextDescribed,

@@ -15,11 +15,7 @@ from enum import Enum
 from typing import Any
 
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.messages.events import (
-    Cancelled,
-    Envelope,
-    Failed,
-)
+from surgeon_engine.api.messages.events import Cancelled, Envelope, Failed
 from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
     Corrected,
@@ -38,11 +34,7 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_gui.state import eta
-from surgeon_gui.state.eta import (
-    Position,
-    RunTimeline,
-    StageTime,
-)
+from surgeon_gui.state.eta import Position, RunTimeline, StageTime
 from surgeon_gui.state.memory_log import MemoryLog
 
 

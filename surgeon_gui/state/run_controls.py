@@ -8,10 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from surgeon_gui.base.translation import tr
-from surgeon_gui.state.run import (
-    RunState,
-    Status,
-)
+from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.text.captions import CAPTIONS
 
 

@@ -9,40 +9,19 @@ from dataclasses import dataclass
 from enum import Enum
 
 from surgeon_engine.api.config.export import Format
-from surgeon_engine.api.messages.run import (
-    DampingChoice,
-    MemorySampled,
-    Stage,
-)
-from surgeon_engine.api.planning.target_size import (
-    MISSED,
-    Goal,
-)
+from surgeon_engine.api.messages.run import DampingChoice, MemorySampled, Stage
+from surgeon_engine.api.planning.target_size import MISSED, Goal
 from surgeon_gui.base.translation import tr
-from surgeon_gui.state.app import (
-    AppState,
-    Engine,
-    Step,
-)
+from surgeon_gui.state.app import AppState, Engine, Step
 from surgeon_gui.state.job import resource_text as fits
-from surgeon_gui.state.job.plan_text import (
-    in_brief,
-    plan,
-)
+from surgeon_gui.state.job.plan_text import in_brief, plan
 from surgeon_gui.state.job.targets import goal_or_none
-from surgeon_gui.state.run import (
-    RunState,
-    Status,
-)
+from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.sources.resolver import is_to_be_downloaded
 from surgeon_gui.state.sources.text import download_brief
 from surgeon_gui.text import numbers
 from surgeon_gui.text.choices import choice_label
-from surgeon_gui.text.labels import (
-    STAGES,
-    UNITS,
-    source_name,
-)
+from surgeon_gui.text.labels import STAGES, UNITS, source_name
 
 _ROUNDING = 1e-9  # of a sparsity
 

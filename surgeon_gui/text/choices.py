@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from surgeon_engine.api.config.export import (
-    DESCRIPTIONS,
-    FileDtype,
-    Format,
-)
+from surgeon_engine.api.config.export import DESCRIPTIONS, FileDtype, Format
 from surgeon_engine.api.config.pruning import (
     Correction,
     CostBasis,
@@ -21,10 +17,7 @@ from surgeon_engine.api.config.pruning import (
     UpdateKind,
     Widths,
 )
-from surgeon_engine.api.config.run import (
-    Device,
-    Dtype,
-)
+from surgeon_engine.api.config.run import Device, Dtype
 from surgeon_gui.base.translation import tr
 
 CHOICES: dict[Enum, tuple[str, str]] = {

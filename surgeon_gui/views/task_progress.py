@@ -9,16 +9,10 @@ from PySide6.QtWidgets import QHBoxLayout, QProgressBar, QVBoxLayout, QWidget
 
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
-from surgeon_gui.state.export_text import (
-    phase_of,
-    progress_of,
-)
+from surgeon_gui.state.export_text import phase_of, progress_of
 from surgeon_gui.state.request import Request
 from surgeon_gui.text.captions import CAPTIONS
-from surgeon_gui.widgets.controls import (
-    button,
-    text_label,
-)
+from surgeon_gui.widgets.controls import button, text_label
 
 _FULL = 1000  # steps of the progress bar
 

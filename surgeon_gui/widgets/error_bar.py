@@ -9,11 +9,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QPlainTextEdit, QVBoxLayout
 from surgeon_engine.api.messages.events import Failed
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
-from surgeon_gui.widgets.controls import (
-    bold,
-    button,
-    text_label,
-)
+from surgeon_gui.widgets.controls import bold, button, text_label
 
 _DETAILS_HEIGHT = 140
 

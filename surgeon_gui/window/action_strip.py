@@ -18,25 +18,12 @@ from surgeon_engine.api.planning.resource_check import ResourceCheck
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.active_task import ActiveTask
-from surgeon_gui.state.job.resource_text import (
-    NAMES,
-    word,
-)
+from surgeon_gui.state.job.resource_text import NAMES, word
 from surgeon_gui.state.run import RunState
-from surgeon_gui.state.run_controls import (
-    ControlView,
-    RunControls,
-)
-from surgeon_gui.state.step_text import (
-    phase,
-    remaining,
-)
+from surgeon_gui.state.run_controls import ControlView, RunControls
+from surgeon_gui.state.step_text import phase, remaining
 from surgeon_gui.text.captions.caption import spoken
-from surgeon_gui.widgets.controls import (
-    bold,
-    button,
-    text_label,
-)
+from surgeon_gui.widgets.controls import bold, button, text_label
 from surgeon_gui.widgets.elided_label import ElidedLabel
 from surgeon_gui.widgets.light_badge import LightBadge
 

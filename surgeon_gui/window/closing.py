@@ -13,10 +13,7 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.request import Request
-from surgeon_gui.state.run import (
-    RunState,
-    Status,
-)
+from surgeon_gui.state.run import RunState, Status
 
 
 class _CloseText(NamedTuple):

@@ -7,21 +7,11 @@ import time
 from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtWidgets import QWidget
 
-from surgeon_engine.api.messages.events import (
-    Envelope,
-    Level,
-    Logged,
-)
-from surgeon_gui.base.keep_awake import (
-    KeepAwake,
-    on_this_desktop,
-)
+from surgeon_engine.api.messages.events import Envelope, Level, Logged
+from surgeon_gui.base.keep_awake import KeepAwake, on_this_desktop
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
-from surgeon_gui.state.run import (
-    RunState,
-    Status,
-)
+from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.step_text import phase
 from surgeon_gui.text import labels
 from surgeon_gui.window.notifications import Notifier

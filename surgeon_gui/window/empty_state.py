@@ -10,10 +10,7 @@ from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QPushButton, QVBoxLayout, 
 
 from surgeon_gui.base.theme import GAP, MARGIN, RADIUS, theme_of
 from surgeon_gui.base.translation import tr
-from surgeon_gui.state.sources.samples import (
-    SMOLLM2,
-    smollm2,
-)
+from surgeon_gui.state.sources.samples import SMOLLM2, smollm2
 from surgeon_gui.state.sources.text import how_to_get_sample
 from surgeon_gui.text.captions.sources import MAX_RECENT_SHOWN
 from surgeon_gui.text.labels import source_name

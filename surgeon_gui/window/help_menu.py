@@ -18,10 +18,7 @@ from surgeon_gui.controllers.bundle_writer import BundleWriter
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.debug_bundle import Bundle
-from surgeon_gui.views.help.about import (
-    AboutDialog,
-    versions,
-)
+from surgeon_gui.views.help.about import AboutDialog, versions
 from surgeon_gui.views.help.commands_dialog import CommandsDialog
 from surgeon_gui.views.help.first_hint import FirstHint
 from surgeon_gui.widgets.dialogs import ask_new_file

@@ -18,21 +18,14 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from surgeon_engine.api.files import write_atomically
 from surgeon_engine.api.messages.events import Level
-from surgeon_engine.api.run_folder import write_atomically
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.log_lines import LogLine
 from surgeon_gui.text.captions import CAPTIONS
-from surgeon_gui.text.labels import (
-    FROM_LEVEL,
-    LEVELS,
-)
-from surgeon_gui.widgets.controls import (
-    button,
-    choice_box,
-    described,
-)
+from surgeon_gui.text.labels import FROM_LEVEL, LEVELS
+from surgeon_gui.widgets.controls import button, choice_box, described
 from surgeon_gui.widgets.dialogs import ask_new_file
 
 MAX_LINES = 5_000

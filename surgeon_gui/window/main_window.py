@@ -15,20 +15,10 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from surgeon_engine.api.config.run import (
-    ModelConfig,
-    RunConfig,
-)
-from surgeon_engine.api.messages.events import (
-    Envelope,
-    Failed,
-)
+from surgeon_engine.api.config.run import ModelConfig, RunConfig
+from surgeon_engine.api.messages.events import Envelope, Failed
 from surgeon_engine.api.model_info.source_names import DEMO
-from surgeon_gui.base.settings import (
-    Settings,
-    ThemeChoice,
-    default_run_parent,
-)
+from surgeon_gui.base.settings import Settings, ThemeChoice, default_run_parent
 from surgeon_gui.base.theme import GAP, MARGIN, apply_theme
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.engine_thread import EngineThread
@@ -61,14 +51,8 @@ from surgeon_gui.window.analysis_tabs import AnalysisTabs
 from surgeon_gui.window.central_tabs import Centre
 from surgeon_gui.window.closing import CloseQuestion
 from surgeon_gui.window.desktop_integration import DesktopIntegration
-from surgeon_gui.window.docks import (
-    Docks,
-    Place,
-)
-from surgeon_gui.window.dropped_files import (
-    model_in,
-    text_in,
-)
+from surgeon_gui.window.docks import Docks, Place
+from surgeon_gui.window.dropped_files import model_in, text_in
 from surgeon_gui.window.empty_state import EmptyState
 from surgeon_gui.window.help_menu import HelpMenu
 from surgeon_gui.window.history import History

@@ -29,22 +29,10 @@ from surgeon_engine.api.config.pruning import (
     PruningConfig,
     Structure,
 )
-from surgeon_engine.api.config.run import (
-    ModelConfig,
-    RunConfig,
-)
-from surgeon_engine.api.errors import (
-    ConfigError,
-    EvaluationError,
-)
-from surgeon_engine.api.messages.run import (
-    Corrected,
-    ShotFinished,
-)
-from surgeon_engine.evaluation.divergence import (
-    divergence,
-    divergences,
-)
+from surgeon_engine.api.config.run import ModelConfig, RunConfig
+from surgeon_engine.api.errors import ConfigError, EvaluationError
+from surgeon_engine.api.messages.run import Corrected, ShotFinished
+from surgeon_engine.evaluation.divergence import divergence, divergences
 from surgeon_engine.runtime.run_context import RunContext
 from tests.helpers.runs import check_nothing
 from tests.helpers.tiny_models import VOCABULARY, save_tiny_model, tiny_model

@@ -19,10 +19,7 @@ from surgeon_engine.api.config.pruning import (
     Widths,
 )
 from surgeon_engine.api.errors import PruningError
-from surgeon_engine.api.messages.commands import (
-    Cancel,
-    Diagnose,
-)
+from surgeon_engine.api.messages.commands import Cancel, Diagnose
 from surgeon_engine.api.messages.diagnosis import Diagnosed
 from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
@@ -30,22 +27,13 @@ from surgeon_engine.api.messages.run import (
     Stage,
     StageStarted,
 )
-from surgeon_engine.pruning.measure_curvature import (
-    measure,
-    of_units,
-)
-from surgeon_engine.runtime.run_context import (
-    RunCancelled,
-    RunContext,
-)
+from surgeon_engine.pruning.measure_curvature import measure, of_units
+from surgeon_engine.runtime.run_context import RunCancelled, RunContext
 from surgeon_engine.server import Engine
 from surgeon_engine.shots.selection import selection
 from surgeon_gui.state.architecture.state import of_plan
 from surgeon_gui.state.diagnosis.costs import read_costs
-from surgeon_gui.state.diagnosis.planner import (
-    Planner,
-    rules_of,
-)
+from surgeon_gui.state.diagnosis.planner import Planner, rules_of
 from tests.helpers.pruning_states import quiet, state_of, weights
 from tests.helpers.runs import job, run
 from tests.helpers.units import removable

@@ -8,22 +8,11 @@ import msgspec
 import pytest
 import torch
 
-from surgeon_engine.api.config.pruning import (
-    Correction,
-    Damping,
-    Schedule,
-    Structure,
-)
+from surgeon_engine.api.config.pruning import Correction, Damping, Schedule, Structure
 from surgeon_engine.api.config.toml import config_from_toml
 from surgeon_engine.api.errors import CurvatureError
-from surgeon_engine.api.messages.commands import (
-    Cancel,
-    StopAndKeep,
-)
-from surgeon_engine.api.messages.events import (
-    Envelope,
-    Logged,
-)
+from surgeon_engine.api.messages.commands import Cancel, StopAndKeep
+from surgeon_engine.api.messages.events import Envelope, Logged
 from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
     Corrected,

@@ -9,12 +9,7 @@ from surgeon_gui.state.run import Status
 from surgeon_gui.state.sources import samples
 from surgeon_gui.views.steps import model_page
 from surgeon_gui.window import empty_state
-from tests.helpers.windows import (
-    QUICK,
-    TIMEOUT_MS,
-    load_and_wait,
-    wait_for_status,
-)
+from tests.helpers.windows import QUICK, TIMEOUT_MS, load_and_wait, wait_for_status
 
 
 @pytest.fixture

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from surgeon_engine.api.config.run import (
-    ModelConfig,
-    RunConfig,
-)
+from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_gui import demo
 from surgeon_gui.controllers.engine_thread import EngineThread

@@ -8,11 +8,7 @@ import sys
 import pytest
 
 from surgeon_gui.base import settings as settings_store
-from surgeon_gui.base.settings import (
-    MAX_RECENT_MODELS,
-    Settings,
-    ThemeChoice,
-)
+from surgeon_gui.base.settings import MAX_RECENT_MODELS, Settings, ThemeChoice
 
 HEAVY = {"torch", "transformers", "datasets", "safetensors"}
 

@@ -6,21 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from surgeon_engine.api.config.pruning import (
-    SPARSE,
-    PruningConfig,
-    Structure,
-)
+from surgeon_engine.api.config.pruning import SPARSE, PruningConfig, Structure
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.diagnosis import (
     Diagnosed,
     DiagnosedLayer,
     DiagnosedUnit,
 )
-from surgeon_engine.api.messages.sources import (
-    LayerSummary,
-    ModelSummary,
-)
+from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
 from surgeon_engine.api.planning.target_size import prunable_weights
 
 GROUPS = 3  # of heads, in each block

@@ -19,10 +19,7 @@ import msgspec
 
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.pruning import Structure
-from surgeon_engine.api.config.run import (
-    Dtype,
-    RunConfig,
-)
+from surgeon_engine.api.config.run import Dtype, RunConfig
 from surgeon_engine.api.messages.commands import (
     Cancel,
     Command,
@@ -70,10 +67,7 @@ from surgeon_engine.api.messages.sources import (
     ModelSummary,
     StructureSupport,
 )
-from surgeon_engine.api.planning.target_size import (
-    file_dtype,
-    goal_of,
-)
+from surgeon_engine.api.planning.target_size import file_dtype, goal_of
 from surgeon_engine.api.run_folder import RunFolder
 from tests.helpers import fake_sources
 from tests.helpers.fake_live import Gate, costs, flood, memory

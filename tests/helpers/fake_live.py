@@ -14,11 +14,7 @@ from surgeon_engine.api.messages.commands import (
     Resume,
     StopAndKeep,
 )
-from surgeon_engine.api.messages.events import (
-    Event,
-    Level,
-    Logged,
-)
+from surgeon_engine.api.messages.events import Event, Level, Logged
 from surgeon_engine.api.messages.run import (
     CostHistogram,
     MemorySampled,

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from surgeon_engine.api.config.pruning import Coupling
 from surgeon_engine.api.config.run import Dtype
-from surgeon_engine.api.messages.machine import (
-    Machine,
-    Rates,
-)
+from surgeon_engine.api.messages.machine import Machine, Rates
 
 COUPLINGS = {"self_attn.o_proj": "heads", "mlp.down_proj": "neurons"}
 COUPLED = (  # what goes together in a block, whose columns first; how many groups

@@ -6,10 +6,7 @@ from collections.abc import Callable, Iterator
 from itertools import zip_longest
 
 from surgeon_engine.api.messages.commands import Generate
-from surgeon_engine.api.messages.events import (
-    Event,
-    Failed,
-)
+from surgeon_engine.api.messages.events import Event, Failed
 from surgeon_engine.api.messages.generation import (
     Disagreement,
     Generated,
@@ -21,10 +18,7 @@ from surgeon_engine.api.messages.generation import (
     TokenWritten,
     Written,
 )
-from surgeon_engine.api.messages.run import (
-    Stage,
-    StageStarted,
-)
+from surgeon_engine.api.messages.run import Stage, StageStarted
 
 TEXTS = {
     Side.ORIGINAL: (" loads", " a", " module", "\n", "by", " name", ""),

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from surgeon_engine.api.config.export import (
-    ExportConfig,
-    FileDtype,
-    Format,
-)
-from surgeon_engine.api.config.pruning import (
-    BY_LAYER,
-    SPARSE,
-    PruningConfig,
-)
+from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
+from surgeon_engine.api.config.pruning import BY_LAYER, SPARSE, PruningConfig
 from surgeon_engine.api.messages.benchmark import (
     BenchmarkSettings,
     Measured,
     ModelMeasured,
     rate_of,
 )
-from surgeon_engine.api.messages.run import (
-    Exported,
-    FormatSupport,
-)
+from surgeon_engine.api.messages.run import Exported, FormatSupport
 
 COMPARED_TOKENS = 512
 WHOLE_BYTES = 2_828_736 * 4  # of all parameters in float32

@@ -12,11 +12,7 @@ from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_to_toml
-from surgeon_engine.api.messages.events import (
-    Cancelled,
-    Envelope,
-    Failed,
-)
+from surgeon_engine.api.messages.events import Cancelled, Envelope, Failed
 from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
     Corrected,
@@ -27,10 +23,7 @@ from surgeon_engine.api.messages.run import (
     Stage,
     StageStarted,
 )
-from surgeon_engine.api.run_folder import (
-    Report,
-    RunFolder,
-)
+from surgeon_engine.api.run_folder import Report, RunFolder
 from tests.helpers.fake_engine import (
     FAILURE,
     HINT,

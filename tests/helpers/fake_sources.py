@@ -11,10 +11,7 @@ import json
 import struct
 import time
 
-from surgeon_engine.api.messages.commands import (
-    DescribeText,
-    DownloadModel,
-)
+from surgeon_engine.api.messages.commands import DescribeText, DownloadModel
 from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.messages.sources import (
     Downloading,

@@ -5,12 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from surgeon_engine.api.config.pruning import (
-    COUPLED,
-    SPARSE,
-    PruningConfig,
-    Structure,
-)
+from surgeon_engine.api.config.pruning import COUPLED, SPARSE, PruningConfig, Structure
 from surgeon_engine.api.planning import limits as bounds
 from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.pruning.structures.base import share_to_keep

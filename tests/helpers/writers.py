@@ -13,11 +13,7 @@ from surgeon_engine.api.messages.generation import (
     TextCompared,
     TokenWritten,
 )
-from surgeon_engine.generation.messages import (
-    Compare,
-    Read,
-    Score,
-)
+from surgeon_engine.generation.messages import Compare, Read, Score
 from surgeon_engine.generation.worker_process import GenerationWorker
 from surgeon_engine.runtime.run_context import RunContext
 

@@ -18,21 +18,10 @@ from surgeon_engine.api.config.pruning import (
     Method,
     Structure,
 )
-from surgeon_engine.api.config.run import (
-    Dtype,
-    ModelConfig,
-    RunConfig,
-)
-from surgeon_engine.api.errors import (
-    CalibrationError,
-    CurvatureError,
-    EvaluationError,
-)
+from surgeon_engine.api.config.run import Dtype, ModelConfig, RunConfig
+from surgeon_engine.api.errors import CalibrationError, CurvatureError, EvaluationError
 from surgeon_engine.api.messages.events import Logged
-from surgeon_engine.api.messages.run import (
-    Stage,
-    StageStarted,
-)
+from surgeon_engine.api.messages.run import Stage, StageStarted
 from surgeon_engine.model.not_finite import hint_for
 from surgeon_engine.pipeline import prune
 from tests.helpers.pruning_states import quiet

@@ -6,18 +6,10 @@ import math
 
 import pytest
 
-from surgeon_engine.api.config.pruning import (
-    SPARSE,
-    Method,
-    PruningConfig,
-    Structure,
-)
+from surgeon_engine.api.config.pruning import SPARSE, Method, PruningConfig, Structure
 from surgeon_engine.api.errors import PruningError
 from surgeon_engine.api.messages.run import Corrected
-from surgeon_engine.model.coupling import (
-    coupled_groups,
-    structure_support,
-)
+from surgeon_engine.model.coupling import coupled_groups, structure_support
 from surgeon_engine.model.layers import prunable_layers
 from tests.helpers.runs import job, outcome, refused
 from tests.helpers.tiny_models import (

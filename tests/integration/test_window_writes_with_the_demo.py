@@ -9,10 +9,7 @@ import pytest
 from PySide6.QtWidgets import QListWidget
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
-from surgeon_engine.api.config.pruning import (
-    Method,
-    PruningConfig,
-)
+from surgeon_engine.api.config.pruning import Method, PruningConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.generation import Side
 from surgeon_gui.state.run import Status

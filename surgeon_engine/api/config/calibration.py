@@ -9,16 +9,9 @@ import os
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from surgeon_engine.api.config.fields import (
-    Limits,
-    check_limits,
-    option,
-)
+from surgeon_engine.api.config.fields import Limits, check_limits, option
 from surgeon_engine.api.errors import ConfigError
-from surgeon_engine.api.model_info.source_names import (
-    hub_name,
-    is_hub_source,
-)
+from surgeon_engine.api.model_info.source_names import hub_name, is_hub_source
 
 BUILTIN_TEXT = "builtin"  # the text source that names the built-in text
 

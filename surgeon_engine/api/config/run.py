@@ -11,14 +11,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
-from surgeon_engine.api.config.export import (
-    ExportConfig,
-    FileDtype,
-    Format,
-)
-from surgeon_engine.api.config.fields import (
-    option,
-)
+from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
+from surgeon_engine.api.config.fields import option
 from surgeon_engine.api.config.pruning import PruningConfig, Structure, Target
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.model_info.source_names import DEMO

@@ -19,15 +19,8 @@ from statistics import median
 
 import msgspec
 
-from surgeon_engine.api.config.fields import (
-    Limits,
-    check_limits,
-    option,
-)
-from surgeon_engine.api.config.run import (
-    Device,
-    Dtype,
-)
+from surgeon_engine.api.config.fields import Limits, check_limits, option
+from surgeon_engine.api.config.run import Device, Dtype
 
 _ROUNDS_TO_TRIM = 7  # from here on a spread leaves out its extremes
 # Two processes with the same model differ by as much, by how their memory happens to

@@ -10,10 +10,7 @@ import msgspec
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig
-from surgeon_engine.api.config.run import (
-    ModelConfig,
-    RunConfig,
-)
+from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.messages.benchmark import BenchmarkSettings
 from surgeon_engine.api.messages.generation import GenerationSettings
 

@@ -20,10 +20,7 @@ from __future__ import annotations
 
 import msgspec
 
-from surgeon_engine.api.config.pruning import (
-    Method,
-    PruningConfig,
-)
+from surgeon_engine.api.config.pruning import Method, PruningConfig
 
 BIN_BITS = 16  # of a float32 that stay
 

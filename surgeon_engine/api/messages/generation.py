@@ -13,15 +13,8 @@ from enum import Enum, StrEnum
 
 import msgspec
 
-from surgeon_engine.api.config.fields import (
-    Limits,
-    check_limits,
-    option,
-)
-from surgeon_engine.api.config.run import (
-    Device,
-    Dtype,
-)
+from surgeon_engine.api.config.fields import Limits, check_limits, option
+from surgeon_engine.api.config.run import Device, Dtype
 
 
 class Side(StrEnum):

@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from surgeon_engine.api.config.run import (
-    Device,
-    Dtype,
-)
+from surgeon_engine.api.config.run import Device, Dtype
 
 
 class Rates(msgspec.Struct, frozen=True):

@@ -22,11 +22,7 @@ from typing import Any
 
 from surgeon_engine.api.errors import ModelError
 from surgeon_engine.api.model_info.gguf_header import read_gguf_header
-from surgeon_engine.api.model_info.source_names import (
-    DEMO,
-    hub_name,
-    is_hub_source,
-)
+from surgeon_engine.api.model_info.source_names import DEMO, hub_name, is_hub_source
 
 PLAN_FILE = "kept.safetensors"  # a plan that lies beside pruned weights
 SOURCES = "Choose a folder with config.json and .safetensors files, or a .gguf file."

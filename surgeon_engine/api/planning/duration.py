@@ -14,19 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from surgeon_engine.api.config.pruning import (
-    SPARSE,
-    Method,
-    Structure,
-)
+from surgeon_engine.api.config.pruning import SPARSE, Method, Structure
 from surgeon_engine.api.messages.machine import Rates
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.messages.sources import LayerSummary
-from surgeon_engine.api.planning.memory import (
-    Footprint,
-    readers,
-    width,
-)
+from surgeon_engine.api.planning.memory import Footprint, readers, width
 
 _CALLS = 60  # operations of a block's forward
 _BACKWARD_CALLS = 2.5  # of its backward, for each of those

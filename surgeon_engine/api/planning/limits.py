@@ -11,10 +11,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from surgeon_engine.api.config.layer_patterns import (
-    any_matches,
-    min_kept_share,
-)
+from surgeon_engine.api.config.layer_patterns import any_matches, min_kept_share
 from surgeon_engine.api.config.pruning import (
     COUPLED,
     COUPLINGS,
@@ -25,10 +22,7 @@ from surgeon_engine.api.config.pruning import (
     display_name,
 )
 from surgeon_engine.api.errors import PruningError
-from surgeon_engine.api.messages.sources import (
-    LayerSummary,
-    ModelSummary,
-)
+from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
 from surgeon_engine.api.planning.rounding import ceil_share
 from surgeon_engine.api.planning.target_size import Goal
 

@@ -27,26 +27,11 @@ from functools import cached_property
 
 import msgspec
 
-from surgeon_engine.api.config.export import (
-    FOR_TRANSFORMERS,
-    ExportConfig,
-    Format,
-)
-from surgeon_engine.api.config.pruning import (
-    COUPLED,
-    COUPLINGS,
-    SPARSE,
-    Method,
-)
-from surgeon_engine.api.config.run import (
-    Dtype,
-    RunConfig,
-)
+from surgeon_engine.api.config.export import FOR_TRANSFORMERS, ExportConfig, Format
+from surgeon_engine.api.config.pruning import COUPLED, COUPLINGS, SPARSE, Method
+from surgeon_engine.api.config.run import Dtype, RunConfig
 from surgeon_engine.api.errors import ConfigError
-from surgeon_engine.api.messages.sources import (
-    LayerSummary,
-    ModelSummary,
-)
+from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
 from surgeon_engine.api.planning.target_size import (
     BYTES_PER_PARAMETER,
     file_dtype,

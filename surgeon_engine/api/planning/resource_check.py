@@ -21,22 +21,12 @@ from enum import StrEnum
 from typing import Any
 
 from surgeon_engine.api.config.export import FileDtype
-from surgeon_engine.api.config.pruning import (
-    Correction,
-    Damping,
-)
-from surgeon_engine.api.config.run import (
-    Device,
-    Dtype,
-    RunConfig,
-)
+from surgeon_engine.api.config.pruning import Correction, Damping
+from surgeon_engine.api.config.run import Device, Dtype, RunConfig
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.messages.machine import Machine
 from surgeon_engine.api.messages.sources import ModelSummary
-from surgeon_engine.api.planning.estimate import (
-    Estimate,
-    estimate,
-)
+from surgeon_engine.api.planning.estimate import Estimate, estimate
 
 _SPARE = 0.85  # of what is free: an estimate may be off by so much and still fit
 _BEYOND = 1.15  # of what is free: by so much it cannot be off

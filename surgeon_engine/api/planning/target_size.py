@@ -13,15 +13,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from surgeon_engine.api.config.export import (
-    FileDtype,
-    Format,
-)
-from surgeon_engine.api.config.pruning import (
-    PruningConfig,
-    Structure,
-    Target,
-)
+from surgeon_engine.api.config.export import FileDtype, Format
+from surgeon_engine.api.config.pruning import PruningConfig, Structure, Target
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.messages.sources import ModelSummary

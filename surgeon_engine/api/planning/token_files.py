@@ -10,10 +10,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from surgeon_engine.api.config.calibration import (
-    CalibrationConfig,
-    is_token_file,
-)
+from surgeon_engine.api.config.calibration import CalibrationConfig, is_token_file
 from surgeon_engine.api.errors import ConfigError
 
 _MAGIC = b"\x93NUMPY"  # what NumPy's files begin with

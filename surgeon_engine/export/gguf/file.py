@@ -35,22 +35,11 @@ from torch import Tensor
 from transformers import PretrainedConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-from surgeon_engine.api.config.export import (
-    ExportConfig,
-    FileDtype,
-    Format,
-)
+from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.errors import ExportError
 from surgeon_engine.compaction.plan import PrunedModel
-from surgeon_engine.compaction.shrink import (
-    TensorSlice,
-    compact,
-    head_size,
-)
-from surgeon_engine.export.base import (
-    Check,
-    VerificationResult,
-)
+from surgeon_engine.compaction.shrink import TensorSlice, compact, head_size
+from surgeon_engine.export.base import Check, VerificationResult
 from surgeon_engine.export.gguf.check import FILE_NAME
 from surgeon_engine.export.gguf.tokenizer import (
     add_tokenizer,

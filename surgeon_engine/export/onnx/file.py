@@ -29,14 +29,8 @@ from transformers.utils import logging as transformers_logging
 from surgeon_engine.api.config.export import ExportConfig, FileDtype
 from surgeon_engine.api.errors import ExportError
 from surgeon_engine.compaction.plan import PrunedModel
-from surgeon_engine.compaction.shrink import (
-    compact,
-    compact_model,
-)
-from surgeon_engine.export.base import (
-    Check,
-    VerificationResult,
-)
+from surgeon_engine.compaction.shrink import compact, compact_model
+from surgeon_engine.export.base import Check, VerificationResult
 from surgeon_engine.export.isolated_process import run_isolated
 from surgeon_engine.export.transformers.files import (
     compact_unsupported_reason,

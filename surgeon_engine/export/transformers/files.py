@@ -25,10 +25,7 @@ from surgeon_engine.compaction.shrink import (
     stock_config,
     whole_slices,
 )
-from surgeon_engine.export.base import (
-    Check,
-    VerificationResult,
-)
+from surgeon_engine.export.base import Check, VerificationResult
 from surgeon_engine.export.isolated_process import run_isolated
 from surgeon_engine.export.transformers.weight_files import (
     bytes_of,
@@ -36,10 +33,7 @@ from surgeon_engine.export.transformers.weight_files import (
     write_weights,
 )
 from surgeon_engine.model.load import LoadedModel
-from surgeon_engine.model.source import (
-    UNREADABLE,
-    first_line,
-)
+from surgeon_engine.model.source import UNREADABLE, first_line
 from surgeon_engine.runtime import devices
 
 KEPT = PLAN_FILE  # so that removed parts can be put back as zeros

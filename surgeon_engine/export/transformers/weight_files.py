@@ -14,10 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from surgeon_engine.api.config.export import (
-    FileDtype,
-    Format,
-)
+from surgeon_engine.api.config.export import FileDtype, Format
 from surgeon_engine.api.errors import ExportError
 from surgeon_engine.api.planning.target_size import number_format
 from surgeon_engine.compaction.shrink import TensorSlice

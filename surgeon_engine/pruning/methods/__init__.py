@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from surgeon_engine.api.config import pruning as config
 from surgeon_engine.pruning.methods.base import PruningMethod
-from surgeon_engine.pruning.methods.k_obd import KObd
-from surgeon_engine.pruning.methods.l_obd import LObd
+from surgeon_engine.pruning.methods.baselines import KObd, LObd, Magnitude, Wanda
 from surgeon_engine.pruning.methods.llm_surgeon import LlmSurgeon
-from surgeon_engine.pruning.methods.magnitude import Magnitude
 from surgeon_engine.pruning.methods.sparsegpt import SparseGpt
-from surgeon_engine.pruning.methods.wanda import Wanda
 
 METHODS: dict[config.Method, PruningMethod] = {
     config.Method.LLM_SURGEON: LlmSurgeon(),

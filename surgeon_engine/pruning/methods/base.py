@@ -17,10 +17,7 @@ from torch import Tensor
 
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.curvature.factors import KroneckerFactors
-from surgeon_engine.pruning.costs import (
-    PlainStiffness,
-    Stiffness,
-)
+from surgeon_engine.pruning.costs import PlainStiffness, Stiffness
 
 
 class Needs(Enum):

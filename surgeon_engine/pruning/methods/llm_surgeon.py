@@ -12,31 +12,12 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from surgeon_engine.api.config.pruning import (
-    PruningConfig,
-    UpdateKind,
-)
-from surgeon_engine.pruning.costs import (
-    AdaptedStiffness,
-    PlainStiffness,
-    Stiffness,
-)
-from surgeon_engine.pruning.methods.base import (
-    Needs,
-    PruningMethod,
-)
-from surgeon_engine.pruning.sparse_update import (
-    grouped_update,
-    whole_update,
-)
-from surgeon_engine.pruning.update import (
-    joint_update,
-    separate_update,
-)
-from surgeon_engine.runtime.linalg import (
-    damped,
-    inverse,
-)
+from surgeon_engine.api.config.pruning import PruningConfig, UpdateKind
+from surgeon_engine.pruning.costs import AdaptedStiffness, PlainStiffness, Stiffness
+from surgeon_engine.pruning.methods.base import Needs, PruningMethod
+from surgeon_engine.pruning.sparse_update import grouped_update, whole_update
+from surgeon_engine.pruning.update import joint_update, separate_update
+from surgeon_engine.runtime.linalg import damped, inverse
 
 _UPDATES = {UpdateKind.JOINT: joint_update, UpdateKind.SEPARATE: separate_update}
 

@@ -17,25 +17,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from surgeon_engine.api.config.pruning import (
-    PruningConfig,
-    Structure,
-)
-from surgeon_engine.pruning.costs import (
-    AdaptedStiffness,
-    PlainStiffness,
-    Stiffness,
-)
-from surgeon_engine.pruning.methods.base import (
-    Allocation,
-    Needs,
-    PruningMethod,
-)
-from surgeon_engine.runtime.linalg import (
-    cholesky,
-    damped,
-    inverse,
-)
+from surgeon_engine.api.config.pruning import PruningConfig, Structure
+from surgeon_engine.pruning.costs import AdaptedStiffness, PlainStiffness, Stiffness
+from surgeon_engine.pruning.methods.base import Allocation, Needs, PruningMethod
+from surgeon_engine.runtime.linalg import cholesky, damped, inverse
 
 _COLUMNS_AT_ONCE = 128  # as in the paper's experiments
 

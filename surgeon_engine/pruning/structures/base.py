@@ -11,10 +11,7 @@ from surgeon_engine.api.config.layer_patterns import min_kept_share
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.model.layers import PrunableLayer
-from surgeon_engine.pruning.threshold import (
-    Elements,
-    Removals,
-)
+from surgeon_engine.pruning.threshold import Elements, Removals
 
 
 @dataclass(frozen=True, slots=True, eq=False)

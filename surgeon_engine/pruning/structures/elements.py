@@ -16,10 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from surgeon_engine.api.config.pruning import (
-    PruningConfig,
-    Structure,
-)
+from surgeon_engine.api.config.pruning import PruningConfig, Structure
 from surgeon_engine.api.planning.rounding import ceil_share
 from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.model.layers import PrunableLayer
@@ -29,19 +26,9 @@ from surgeon_engine.pruning.costs import (
     pattern_costs,
     ways_to_remove,
 )
-from surgeon_engine.pruning.methods.base import (
-    Allocation,
-    PruningMethod,
-)
-from surgeon_engine.pruning.structures.base import (
-    Updated,
-    share_to_keep,
-)
-from surgeon_engine.pruning.threshold import (
-    REMOVED,
-    Elements,
-    check_not_nan,
-)
+from surgeon_engine.pruning.methods.base import Allocation, PruningMethod
+from surgeon_engine.pruning.structures.base import Updated, share_to_keep
+from surgeon_engine.pruning.threshold import REMOVED, Elements, check_not_nan
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,23 +16,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from surgeon_engine.api.config.pruning import (
-    CostBasis,
-    PruningConfig,
-)
-from surgeon_engine.api.planning.limits import (
-    bundle_of,
-    groups_to_keep,
-)
+from surgeon_engine.api.config.pruning import CostBasis, PruningConfig
+from surgeon_engine.api.planning.limits import bundle_of, groups_to_keep
 from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.model.coupling import CoupledGroups
 from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.pruning.costs import column_group_costs
 from surgeon_engine.pruning.methods.base import PruningMethod
-from surgeon_engine.pruning.structures.base import (
-    Updated,
-    share_to_keep,
-)
+from surgeon_engine.pruning.structures.base import Updated, share_to_keep
 from surgeon_engine.pruning.threshold import Removals
 
 

@@ -14,22 +14,13 @@ from enum import Enum
 import torch
 from torch import Tensor
 
-from surgeon_engine.api.config.pruning import (
-    CostBasis,
-    PruningConfig,
-)
+from surgeon_engine.api.config.pruning import CostBasis, PruningConfig
 from surgeon_engine.api.planning.rounding import ceil_share
 from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.model.layers import PrunableLayer
-from surgeon_engine.pruning.costs import (
-    column_costs,
-    row_costs,
-)
+from surgeon_engine.pruning.costs import column_costs, row_costs
 from surgeon_engine.pruning.methods.base import PruningMethod
-from surgeon_engine.pruning.structures.base import (
-    Updated,
-    share_to_keep,
-)
+from surgeon_engine.pruning.structures.base import Updated, share_to_keep
 from surgeon_engine.pruning.threshold import Removals
 
 

@@ -6,10 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from transformers import PreTrainedModel
 
-from surgeon_engine.api.config.layer_patterns import (
-    any_matches,
-    parse_limit,
-)
+from surgeon_engine.api.config.layer_patterns import any_matches, parse_limit
 from surgeon_engine.api.config.pruning import (
     BY_LAYER,
     COUPLED,
@@ -18,18 +15,12 @@ from surgeon_engine.api.config.pruning import (
 )
 from surgeon_engine.api.errors import PruningError
 from surgeon_engine.model.coupling import coupled_groups
-from surgeon_engine.model.layers import (
-    PrunableLayer,
-    prunable_layers,
-)
+from surgeon_engine.model.layers import PrunableLayer, prunable_layers
 from surgeon_engine.pruning.methods import METHODS
 from surgeon_engine.pruning.structures.base import Unit
 from surgeon_engine.pruning.structures.elements import ElementsUnit
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
-from surgeon_engine.pruning.structures.rows_columns import (
-    Kind,
-    RowsOrColumns,
-)
+from surgeon_engine.pruning.structures.rows_columns import Kind, RowsOrColumns
 
 _KINDS = {
     Structure.ROWS_AND_COLUMNS: tuple(Kind),

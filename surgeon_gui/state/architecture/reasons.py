@@ -10,35 +10,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from surgeon_engine.api.config.layer_patterns import matches
-from surgeon_engine.api.config.pruning import (
-    SPARSE,
-    CostBasis,
-    PruningConfig,
-)
+from surgeon_engine.api.config.pruning import SPARSE, CostBasis, PruningConfig
 from surgeon_engine.api.messages.diagnosis import DiagnosedUnit
-from surgeon_gui.base.translation import (
-    ntr,
-    tr,
-)
-from surgeon_gui.state.architecture.state import (
-    Architecture,
-    Layer,
-    Source,
-)
-from surgeon_gui.state.diagnosis.costs import (
-    Bins,
-    Costs,
-)
+from surgeon_gui.base.translation import ntr, tr
+from surgeon_gui.state.architecture.state import Architecture, Layer, Source
+from surgeon_gui.state.diagnosis.costs import Bins, Costs
 from surgeon_gui.state.diagnosis.planner import (
     Plan,
     Planner,
     is_protected,
     share_to_keep,
 )
-from surgeon_gui.state.diagnosis.sensitivity import (
-    rises_of_first,
-    weights_of,
-)
+from surgeon_gui.state.diagnosis.sensitivity import rises_of_first, weights_of
 from surgeon_gui.state.diagnosis.state import Known
 from surgeon_gui.state.diagnosis.text import part_name
 from surgeon_gui.state.run import RunState

@@ -10,22 +10,12 @@ from dataclasses import dataclass
 from enum import Enum
 from itertools import groupby
 
-from surgeon_engine.api.config.layer_patterns import (
-    any_matches,
-    min_kept_share,
-)
+from surgeon_engine.api.config.layer_patterns import any_matches, min_kept_share
 from surgeon_engine.api.config.pruning import COUPLINGS, PruningConfig
 from surgeon_engine.api.messages.diagnosis import DiagnosedUnit
 from surgeon_engine.api.messages.run import LayerSparsity
-from surgeon_engine.api.messages.sources import (
-    LayerSummary,
-    ModelSummary,
-)
-from surgeon_gui.state.diagnosis.costs import (
-    Bins,
-    Costs,
-    Ints,
-)
+from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
+from surgeon_gui.state.diagnosis.costs import Bins, Costs, Ints
 from surgeon_gui.state.diagnosis.planner import Plan
 from surgeon_gui.state.run import RunState
 

@@ -16,11 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from surgeon_engine.api.messages.diagnosis import (
-    BIN_BITS,
-    Diagnosed,
-    DiagnosedUnit,
-)
+from surgeon_engine.api.messages.diagnosis import BIN_BITS, Diagnosed, DiagnosedUnit
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]

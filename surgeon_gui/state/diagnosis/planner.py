@@ -16,20 +16,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from surgeon_engine.api.config.layer_patterns import (
-    matches,
-    min_kept_share,
-)
+from surgeon_engine.api.config.layer_patterns import matches, min_kept_share
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.messages.diagnosis import DiagnosedUnit
 from surgeon_engine.api.planning.rounding import ceil_share
-from surgeon_gui.state.diagnosis.costs import (
-    Bins,
-    Costs,
-    Floats,
-    Ints,
-    Removals,
-)
+from surgeon_gui.state.diagnosis.costs import Bins, Costs, Floats, Ints, Removals
 
 _NEURONS = "neurons"
 

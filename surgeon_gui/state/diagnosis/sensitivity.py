@@ -11,11 +11,7 @@ import numpy as np
 
 from surgeon_engine.api.messages.diagnosis import DiagnosedUnit
 from surgeon_gui.base.translation import tr
-from surgeon_gui.state.diagnosis.costs import (
-    Bins,
-    Costs,
-    Floats,
-)
+from surgeon_gui.state.diagnosis.costs import Bins, Costs, Floats
 from surgeon_gui.state.diagnosis.planner import Plan
 from surgeon_gui.text import numbers
 from surgeon_gui.text.chart_values import Cell

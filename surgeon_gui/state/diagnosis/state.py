@@ -12,20 +12,13 @@ import math
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from surgeon_engine.api.config.pruning import (
-    PruningConfig,
-    Target,
-)
+from surgeon_engine.api.config.pruning import PruningConfig, Target
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.messages.diagnosis import predicts_loss
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.messages.sources import ModelSummary
-from surgeon_engine.api.planning.target_size import (
-    Goal,
-    file_dtype,
-    goal_of,
-)
+from surgeon_engine.api.planning.target_size import Goal, file_dtype, goal_of
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.diagnosis.costs import Costs
 from surgeon_gui.state.request import Request

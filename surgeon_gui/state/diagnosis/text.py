@@ -7,14 +7,8 @@ import math
 import numpy as np
 
 from surgeon_engine.api.messages.diagnosis import DiagnosedUnit
-from surgeon_gui.base.translation import (
-    ntr,
-    tr,
-)
-from surgeon_gui.state.diagnosis.planner import (
-    Plan,
-    Planner,
-)
+from surgeon_gui.base.translation import ntr, tr
+from surgeon_gui.state.diagnosis.planner import Plan, Planner
 from surgeon_gui.state.diagnosis.sensitivity import weights_of
 from surgeon_gui.state.diagnosis.state import Known
 from surgeon_gui.text import numbers

@@ -9,32 +9,18 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from surgeon_engine.api.config.layer_patterns import (
-    matches,
-    parse_limit,
-)
+from surgeon_engine.api.config.layer_patterns import matches, parse_limit
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.errors import (
-    ConfigError,
-    ExportError,
-    PruningError,
-)
+from surgeon_engine.api.errors import ConfigError, ExportError, PruningError
+from surgeon_engine.api.files import check_not_occupied
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.model_info.header import own_path
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.api.planning.limits import check_target_in_limits
-from surgeon_engine.api.planning.target_size import (
-    file_dtype,
-    goal_of,
-)
-from surgeon_engine.api.run_folder import check_not_occupied
+from surgeon_engine.api.planning.target_size import file_dtype, goal_of
 from surgeon_gui.base import paths
 from surgeon_gui.base.translation import tr
-from surgeon_gui.state.app import (
-    AppState,
-    Engine,
-    Step,
-)
+from surgeon_gui.state.app import AppState, Engine, Step
 from surgeon_gui.state.job import file_formats as file_forms
 from surgeon_gui.state.job import resource_text as fits
 from surgeon_gui.state.run import Status

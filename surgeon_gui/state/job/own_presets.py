@@ -20,7 +20,7 @@ from surgeon_engine.api.config.presets import (
 )
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.errors import ConfigError
-from surgeon_engine.api.run_folder import write_atomically
+from surgeon_engine.api.files import write_atomically
 from surgeon_gui.base.translation import tr
 
 _ENDING = ".toml"

@@ -16,19 +16,9 @@ from surgeon_engine.api.config.pruning import (
     Target,
 )
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.messages.sources import (
-    ModelSummary,
-    StructureSupport,
-)
-from surgeon_engine.api.planning.target_size import (
-    Goal,
-    file_dtype,
-)
-from surgeon_gui.base.translation import (
-    inside,
-    ntr,
-    tr,
-)
+from surgeon_engine.api.messages.sources import ModelSummary, StructureSupport
+from surgeon_engine.api.planning.target_size import Goal, file_dtype
+from surgeon_gui.base.translation import inside, ntr, tr
 from surgeon_gui.state.job.file_formats import leaves_zeros
 from surgeon_gui.state.job.targets import goal_or_none
 from surgeon_gui.text import numbers

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from surgeon_engine.api.config.layer_patterns import (
-    NamedLayer,
-    any_matches,
-)
+from surgeon_engine.api.config.layer_patterns import NamedLayer, any_matches
 
 Layers = Sequence[NamedLayer]
 

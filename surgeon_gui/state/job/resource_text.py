@@ -20,10 +20,7 @@ from surgeon_engine.api.planning.resource_check import (
 )
 from surgeon_gui.base import paths
 from surgeon_gui.base.translation import tr
-from surgeon_gui.state.app import (
-    AppState,
-    Step,
-)
+from surgeon_gui.state.app import AppState, Step
 from surgeon_gui.text import numbers
 from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.labels import FIELDS

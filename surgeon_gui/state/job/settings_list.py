@@ -19,10 +19,7 @@ from surgeon_gui.state.sources.resolver import has_columns
 from surgeon_gui.text import numbers
 from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.field_text import FieldText
-from surgeon_gui.text.labels import (
-    FIELDS,
-    source_name,
-)
+from surgeon_gui.text.labels import FIELDS, source_name
 
 _PARTS = {
     "model": tr("Model"),

@@ -10,10 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from surgeon_engine.api.config.export import (
-    FileDtype,
-    Format,
-)
+from surgeon_engine.api.config.export import FileDtype, Format
 from surgeon_engine.api.config.pruning import (
     SPARSE,
     Correction,
@@ -27,11 +24,7 @@ from surgeon_engine.api.config.pruning import (
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.messages.sources import ModelSummary
-from surgeon_engine.api.planning.target_size import (
-    Goal,
-    file_dtype,
-    goal_of,
-)
+from surgeon_engine.api.planning.target_size import Goal, file_dtype, goal_of
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.choices import CHOICES
 

@@ -10,14 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from surgeon_engine.api.config.export import FOR_TRANSFORMERS
-from surgeon_engine.api.config.run import (
-    Device,
-    Dtype,
-)
-from surgeon_engine.api.messages.events import (
-    Envelope,
-    Event,
-)
+from surgeon_engine.api.config.run import Device, Dtype
+from surgeon_engine.api.messages.events import Envelope, Event
 from surgeon_engine.api.messages.generation import (
     Disagreement,
     Generated,
@@ -34,14 +28,8 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.state import request as request
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job.checks import engine_obstacle
-from surgeon_gui.state.request import (
-    Request,
-    with_response,
-)
-from surgeon_gui.state.run import (
-    RunState,
-    Status,
-)
+from surgeon_gui.state.request import Request, with_response
+from surgeon_gui.state.run import RunState, Status
 
 MAX_DIFFERENCES = 12  # tokens in the list of those that differ most
 

@@ -12,10 +12,7 @@ from surgeon_engine.api.messages.generation import (
     Stop,
     Written,
 )
-from surgeon_gui.base.translation import (
-    ntr,
-    tr,
-)
+from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.export_text import phase_of
 from surgeon_gui.state.playground.state import (
     Place,

@@ -24,7 +24,8 @@ from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.messages.events import Envelope
 from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.config.toml import config_from_toml
-from surgeon_engine.api.run_folder import (RunFolder, write_atomically,)
+from surgeon_engine.api.files import write_atomically
+from surgeon_engine.api.run_folder import RunFolder
 from surgeon_gui.state import run as run_state
 from surgeon_gui.state.run import (RunState, Status,)
 from surgeon_gui.base.translation import tr

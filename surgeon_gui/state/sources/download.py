@@ -7,15 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from surgeon_engine.api.messages.events import (
-    Cancelled,
-    Event,
-    Failed,
-)
-from surgeon_engine.api.messages.sources import (
-    Downloading,
-    ModelDownloaded,
-)
+from surgeon_engine.api.messages.events import Cancelled, Event, Failed
+from surgeon_engine.api.messages.sources import Downloading, ModelDownloaded
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,21 +5,12 @@ Pure functions from a state to words.
 
 from __future__ import annotations
 
-from surgeon_engine.api.messages.sources import (
-    ModelSummary,
-    TextPreviewed,
-)
+from surgeon_engine.api.messages.sources import ModelSummary, TextPreviewed
 from surgeon_engine.api.model_info.header import ModelFacts
-from surgeon_gui.base.translation import (
-    ntr,
-    tr,
-)
+from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.sources.download import Download
-from surgeon_gui.state.sources.samples import (
-    INSTALL_COMMAND,
-    SMOLLM2,
-)
+from surgeon_gui.state.sources.samples import INSTALL_COMMAND, SMOLLM2
 from surgeon_gui.text import numbers
 from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.labels import source_name

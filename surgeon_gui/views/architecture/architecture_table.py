@@ -8,12 +8,7 @@ from typing import Any
 from PySide6.QtCore import QAbstractItemModel, QModelIndex, QPersistentModelIndex, Qt
 
 from surgeon_gui.base.translation import tr
-from surgeon_gui.state.architecture.state import (
-    Architecture,
-    Block,
-    Layer,
-    Shape,
-)
+from surgeon_gui.state.architecture.state import Architecture, Block, Layer, Shape
 from surgeon_gui.text import numbers
 
 _ARROW, _TIMES = "\N{RIGHTWARDS ARROW}", "\N{MULTIPLICATION SIGN}"

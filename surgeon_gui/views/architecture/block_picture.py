@@ -10,10 +10,7 @@ from PySide6.QtWidgets import QToolTip, QWidget
 
 from surgeon_gui.base.theme import GAP, theme_of
 from surgeon_gui.base.translation import tr
-from surgeon_gui.state.architecture.state import (
-    Block,
-    Layer,
-)
+from surgeon_gui.state.architecture.state import Block, Layer
 from surgeon_gui.text import numbers
 
 _MIN_BAR, _MAX_BAR = 14, 30  # pixels high, a bar of a block

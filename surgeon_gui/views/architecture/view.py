@@ -19,17 +19,10 @@ from PySide6.QtWidgets import (
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.architecture import ArchitectureController
-from surgeon_gui.state.architecture.state import (
-    Block,
-    Layer,
-    Source,
-)
+from surgeon_gui.state.architecture.state import Block, Layer, Source
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.views.architecture.architecture_table import ArchitectureTable
-from surgeon_gui.views.architecture.block_card import (
-    BlockCard,
-    on_card,
-)
+from surgeon_gui.views.architecture.block_card import BlockCard, on_card
 from surgeon_gui.views.steps.page import row_of
 from surgeon_gui.widgets.controls import (
     button,

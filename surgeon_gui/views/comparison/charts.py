@@ -19,16 +19,8 @@ from surgeon_gui.state.comparison import (
     front,
     points,
 )
-from surgeon_gui.widgets.charts.series_chart import (
-    Axes,
-    Series,
-    SeriesChart,
-)
-from surgeon_gui.widgets.controls import (
-    button,
-    choice_box,
-    described,
-)
+from surgeon_gui.widgets.charts.series_chart import Axes, Series, SeriesChart
+from surgeon_gui.widgets.controls import button, choice_box, described
 
 
 class CurvesChart(SeriesChart):

@@ -17,18 +17,10 @@ from surgeon_gui.state.comparison import (
     figures,
     protocol_note,
 )
-from surgeon_gui.views.comparison.charts import (
-    CurvesChart,
-    SizeChart,
-)
+from surgeon_gui.views.comparison.charts import CurvesChart, SizeChart
 from surgeon_gui.widgets.charts.chart_card import ChartCard
 from surgeon_gui.widgets.charts.table_card import TableCard
-from surgeon_gui.widgets.controls import (
-    bold,
-    button,
-    heading,
-    text_label,
-)
+from surgeon_gui.widgets.controls import bold, button, heading, text_label
 
 _MIN_CHART = 300  # pixels; in a lower window the view scrolls
 _NARROWEST = 280  # pixels; a chart in a column of its own has more

@@ -16,21 +16,12 @@ from surgeon_gui.state.diagnosis.sensitivity import (
     scale_labels,
     sensitivity_cells,
 )
-from surgeon_gui.state.diagnosis.state import (
-    Known,
-    Phase,
-)
+from surgeon_gui.state.diagnosis.state import Known, Phase
 from surgeon_gui.state.diagnosis.text import describe_plan
 from surgeon_gui.text import numbers
-from surgeon_gui.views.diagnosis.curve import (
-    Prediction,
-    QualityCurve,
-)
+from surgeon_gui.views.diagnosis.curve import Prediction, QualityCurve
 from surgeon_gui.views.task_progress import TaskProgress
-from surgeon_gui.widgets.charts.heat_map import (
-    HeatMapCard,
-    Room,
-)
+from surgeon_gui.widgets.charts.heat_map import HeatMapCard, Room
 from surgeon_gui.widgets.controls import (
     button,
     card,

@@ -8,28 +8,14 @@ from importlib import metadata
 from PySide6 import __version__ as pyside_version
 from PySide6.QtCore import Qt, Slot, qVersion
 from PySide6.QtGui import QGuiApplication, QIcon, QShowEvent
-from PySide6.QtWidgets import (
-    QDialog,
-    QHBoxLayout,
-    QLabel,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QDialog, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from surgeon_engine.api.messages.events import EngineReady
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text import labels
-from surgeon_gui.text.help import (
-    ABOUT,
-    LICENCE,
-)
-from surgeon_gui.widgets.controls import (
-    bold,
-    button,
-    heading,
-    text_label,
-)
+from surgeon_gui.text.help import ABOUT, LICENCE
+from surgeon_gui.widgets.controls import bold, button, heading, text_label
 from surgeon_gui.widgets.facts import Facts
 
 _ICON = 64

@@ -23,12 +23,7 @@ from PySide6.QtWidgets import (
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.captions import CAPTIONS
-from surgeon_gui.widgets.controls import (
-    bold,
-    button,
-    described,
-    text_label,
-)
+from surgeon_gui.widgets.controls import bold, button, described, text_label
 
 _SIZE = (560, 560)
 _ACTION = Qt.ItemDataRole.UserRole

@@ -6,15 +6,8 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout
 
 from surgeon_gui.base.theme import GAP, MARGIN
-from surgeon_gui.text.help import (
-    FIRST_STEPS,
-    WELCOME,
-)
-from surgeon_gui.widgets.controls import (
-    button,
-    heading,
-    text_label,
-)
+from surgeon_gui.text.help import FIRST_STEPS, WELCOME
+from surgeon_gui.widgets.controls import button, heading, text_label
 
 
 class FirstHint(QFrame):

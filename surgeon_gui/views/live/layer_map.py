@@ -7,10 +7,7 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.state.run import RunState
 from surgeon_gui.text import numbers
 from surgeon_gui.text.chart_values import Cell
-from surgeon_gui.widgets.charts.heat_map import (
-    HeatMapCard,
-    Room,
-)
+from surgeon_gui.widgets.charts.heat_map import HeatMapCard, Room
 
 _ROOM = Room(text=34, scale=44)
 _SCALE = ("0", "50", "100 %")

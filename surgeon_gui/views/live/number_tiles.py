@@ -5,22 +5,12 @@ from __future__ import annotations
 from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from surgeon_gui.base.theme import GAP, MARGIN
-from surgeon_gui.base.translation import (
-    ntr,
-    tr,
-)
+from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.job.targets import goal_or_none
-from surgeon_gui.state.run import (
-    RunState,
-    Status,
-)
+from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.text import numbers
 from surgeon_gui.text.captions.live import MEANINGS
-from surgeon_gui.widgets.controls import (
-    bold,
-    card,
-    explained,
-)
+from surgeon_gui.widgets.controls import bold, card, explained
 
 _ARROW = " \N{RIGHTWARDS ARROW} "
 _NOTHING = "\N{EN DASH}"

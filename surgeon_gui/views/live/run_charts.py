@@ -19,11 +19,7 @@ from surgeon_gui.state.charts import (
 from surgeon_gui.state.run import RunState
 from surgeon_gui.widgets.charts.bar_chart import BarChart
 from surgeon_gui.widgets.charts.line_chart import LineChart
-from surgeon_gui.widgets.controls import (
-    button,
-    choice_box,
-    described,
-)
+from surgeon_gui.widgets.controls import button, choice_box, described
 
 
 class PerplexityChart(LineChart):

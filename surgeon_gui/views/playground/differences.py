@@ -12,20 +12,11 @@ from PySide6.QtWidgets import (
 )
 
 from surgeon_gui.base.theme import GAP, MARGIN
-from surgeon_gui.state.playground.state import (
-    Place,
-    PlaygroundState,
-    ranking,
-)
+from surgeon_gui.state.playground.state import Place, PlaygroundState, ranking
 from surgeon_gui.state.playground.text import place_line
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.views.playground.legend import ShadeLegend
-from surgeon_gui.widgets.controls import (
-    card,
-    described,
-    heading,
-    set_min_height,
-)
+from surgeon_gui.widgets.controls import card, described, heading, set_min_height
 
 _PLACE = Qt.ItemDataRole.UserRole
 _LINES = 4  # of the list that are in sight

@@ -8,10 +8,7 @@ from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from surgeon_gui.base.theme import GAP, theme_of
 from surgeon_gui.base.translation import tr
-from surgeon_gui.views.playground.shading import (
-    STEPS,
-    shade,
-)
+from surgeon_gui.views.playground.shading import STEPS, shade
 
 _PADDING = 5  # pixels at both sides of a number
 

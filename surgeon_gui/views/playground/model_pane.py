@@ -10,10 +10,7 @@ from surgeon_engine.api.messages.generation import Side
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
-from surgeon_gui.state.playground.state import (
-    Models,
-    PlaygroundState,
-)
+from surgeon_gui.state.playground.state import Models, PlaygroundState
 from surgeon_gui.state.playground.text import (
     model_name,
     side_name,
@@ -23,17 +20,8 @@ from surgeon_gui.state.playground.text import (
 )
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.views.playground.text_view import TextView
-from surgeon_gui.widgets.controls import (
-    button,
-    card,
-    heading,
-    set_min_height,
-)
-from surgeon_gui.widgets.dialogs import (
-    MODEL_FILES,
-    ask_file,
-    ask_folder,
-)
+from surgeon_gui.widgets.controls import button, card, heading, set_min_height
+from surgeon_gui.widgets.dialogs import MODEL_FILES, ask_file, ask_folder
 from surgeon_gui.widgets.elided_label import ElidedLabel
 
 _MIN_TEXT = 120  # pixels

@@ -9,14 +9,8 @@ from PySide6.QtWidgets import QHBoxLayout, QPlainTextEdit, QVBoxLayout, QWidget
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.controllers.playground import Playground
 from surgeon_gui.state.export_text import problem_of
-from surgeon_gui.state.playground.state import (
-    Models,
-    PlaygroundState,
-)
-from surgeon_gui.state.playground.text import (
-    status_line,
-    summary,
-)
+from surgeon_gui.state.playground.state import Models, PlaygroundState
+from surgeon_gui.state.playground.text import status_line, summary
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.prompts import EXAMPLES
 from surgeon_gui.views.playground.sampling_row import SamplingRow

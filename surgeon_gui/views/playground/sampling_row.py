@@ -19,11 +19,7 @@ from surgeon_engine.api.messages.generation import GenerationSettings
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.captions import CAPTIONS
-from surgeon_gui.widgets.controls import (
-    button,
-    described,
-    ignore_wheel,
-)
+from surgeon_gui.widgets.controls import button, described, ignore_wheel
 
 _LIMITS: dict[str, Limits] = {
     field.name: field.metadata["limits"]

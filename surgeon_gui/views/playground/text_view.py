@@ -6,21 +6,12 @@ from bisect import bisect_right
 from collections.abc import Sequence
 
 from PySide6.QtCore import QEvent, QMimeData, QPoint
-from PySide6.QtGui import (
-    QBrush,
-    QColor,
-    QHelpEvent,
-    QTextCharFormat,
-    QTextCursor,
-)
+from PySide6.QtGui import QBrush, QColor, QHelpEvent, QTextCharFormat, QTextCursor
 from PySide6.QtWidgets import QPlainTextEdit, QToolTip
 
 from surgeon_gui.base.theme import theme_of
 from surgeon_gui.state.playground.state import Token
-from surgeon_gui.state.playground.text import (
-    LINE_END,
-    token_tip,
-)
+from surgeon_gui.state.playground.text import LINE_END, token_tip
 from surgeon_gui.views.playground.shading import shade
 from surgeon_gui.widgets.controls import described
 

@@ -17,10 +17,7 @@ from surgeon_gui.base.theme import GAP, apply_theme_to
 from surgeon_gui.state.report import Picture
 from surgeon_gui.state.run import RunState
 from surgeon_gui.views.live.live_view import LiveView
-from surgeon_gui.widgets.charts.chart_card import (
-    ChartCard,
-    picture_file,
-)
+from surgeon_gui.widgets.charts.chart_card import ChartCard, picture_file
 
 _WIDTH = 820  # pixels; a little more than in the report, for finer lettering
 _HEIGHT = 300

@@ -13,11 +13,9 @@ from PySide6.QtCore import QObject, QTimer, Signal, Slot
 from PySide6.QtWidgets import QWidget
 
 from surgeon_engine.api.errors import RunFolderError
+from surgeon_engine.api.files import write_atomically
 from surgeon_engine.api.messages.events import Failed
-from surgeon_engine.api.run_folder import (
-    RunFolder,
-    write_atomically,
-)
+from surgeon_engine.api.run_folder import RunFolder
 from surgeon_gui.base.background import Background
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.runs import RunsController
@@ -28,14 +26,8 @@ from surgeon_gui.state.report import (
     is_worth_a_report,
     report_html,
 )
-from surgeon_gui.state.run import (
-    RunState,
-    Status,
-)
-from surgeon_gui.state.runs.reading import (
-    RunOutcome,
-    RunRecord,
-)
+from surgeon_gui.state.run import RunState, Status
+from surgeon_gui.state.runs.reading import RunOutcome, RunRecord
 from surgeon_gui.state.runs.text import title
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.views.report.pdf import pdf_of

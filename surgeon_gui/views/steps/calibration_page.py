@@ -8,32 +8,16 @@ from typing import Any
 
 from PySide6.QtCore import Slot
 
-from surgeon_engine.api.config.calibration import (
-    BUILTIN_TEXT,
-    CalibrationConfig,
-)
+from surgeon_engine.api.config.calibration import BUILTIN_TEXT, CalibrationConfig
 from surgeon_engine.api.model_info.source_names import is_hub_source
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.controllers.sources import TextDescriptionController
-from surgeon_gui.state.app import (
-    AppState,
-    Step,
-)
+from surgeon_gui.state.app import AppState, Step
 from surgeon_gui.state.sources.resolver import resolve_text
-from surgeon_gui.state.sources.text import (
-    preview_facts,
-    preview_line,
-)
-from surgeon_gui.text.labels import (
-    BUILT_IN_TEXT,
-    FIELDS,
-)
-from surgeon_gui.views.steps.page import (
-    Page,
-    row_of,
-    with_button,
-)
+from surgeon_gui.state.sources.text import preview_facts, preview_line
+from surgeon_gui.text.labels import BUILT_IN_TEXT, FIELDS
+from surgeon_gui.views.steps.page import Page, row_of, with_button
 from surgeon_gui.views.steps.text_parts import TextParts
 from surgeon_gui.views.steps.window_pager import WindowPager
 from surgeon_gui.widgets.controls import (
@@ -43,10 +27,7 @@ from surgeon_gui.widgets.controls import (
     show_problem,
     text_label,
 )
-from surgeon_gui.widgets.dialogs import (
-    TEXT_FILES,
-    ask_file,
-)
+from surgeon_gui.widgets.dialogs import TEXT_FILES, ask_file
 from surgeon_gui.widgets.facts import Facts
 from surgeon_gui.widgets.forms.form import ConfigForm
 from surgeon_gui.widgets.source_edit import SourceEdit

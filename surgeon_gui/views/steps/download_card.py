@@ -9,16 +9,8 @@ from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.sources.resolver import is_to_be_downloaded
-from surgeon_gui.state.sources.text import (
-    download_line,
-    download_title,
-)
-from surgeon_gui.widgets.controls import (
-    bold,
-    button,
-    card,
-    text_label,
-)
+from surgeon_gui.state.sources.text import download_line, download_title
+from surgeon_gui.widgets.controls import bold, button, card, text_label
 
 _FULL = 1000  # steps of the progress bar
 

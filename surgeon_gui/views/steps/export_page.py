@@ -13,22 +13,12 @@ from surgeon_engine.api.config.export import ExportConfig
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
-from surgeon_gui.state.app import (
-    AppState,
-    Step,
-)
-from surgeon_gui.state.export_text import (
-    about_format,
-    unavailable,
-)
+from surgeon_gui.state.app import AppState, Step
+from surgeon_gui.state.export_text import about_format, unavailable
 from surgeon_gui.state.job import file_formats as file_forms
 from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.views.steps.export_result import ExportResult
-from surgeon_gui.views.steps.page import (
-    Page,
-    row_of,
-    with_button,
-)
+from surgeon_gui.views.steps.page import Page, row_of, with_button
 from surgeon_gui.views.steps.replace_question import ReplaceQuestion
 from surgeon_gui.views.steps.save_section import SaveSection
 from surgeon_gui.views.steps.speed_section import SpeedSection

@@ -24,10 +24,7 @@ from PySide6.QtWidgets import (
 
 from surgeon_engine.api.config.export import FileDtype
 from surgeon_engine.api.config.fields import Limits
-from surgeon_engine.api.config.pruning import (
-    PruningConfig,
-    Target,
-)
+from surgeon_engine.api.config.pruning import PruningConfig, Target
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
@@ -35,11 +32,7 @@ from surgeon_gui.state.job import targets
 from surgeon_gui.text.choices import CHOICES
 from surgeon_gui.text.field_text import FieldText
 from surgeon_gui.text.labels import FIELDS
-from surgeon_gui.widgets.controls import (
-    described,
-    ignore_wheel,
-    text_label,
-)
+from surgeon_gui.widgets.controls import described, ignore_wheel, text_label
 from surgeon_gui.widgets.forms.inputs import DecimalInput
 
 _MIN_VALUE, _MAX_VALUE = 1, 95  # per cent on the slider; the boxes are finer

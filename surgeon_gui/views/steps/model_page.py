@@ -13,31 +13,18 @@ from surgeon_gui.base.settings import Settings
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.controllers.sources import DownloadController
-from surgeon_gui.state.app import (
-    AppState,
-    Step,
-)
+from surgeon_gui.state.app import AppState, Step
 from surgeon_gui.state.sources.resolver import (
     is_missing,
     is_to_be_downloaded,
     resolve_model,
 )
 from surgeon_gui.state.sources.samples import smollm2
-from surgeon_gui.state.sources.text import (
-    facts_of,
-    facts_problem,
-    how_to_get_sample,
-)
+from surgeon_gui.state.sources.text import facts_of, facts_problem, how_to_get_sample
 from surgeon_gui.text.captions import CAPTIONS
-from surgeon_gui.text.labels import (
-    BUNDLED_DEMO,
-    source_name,
-)
+from surgeon_gui.text.labels import BUNDLED_DEMO, source_name
 from surgeon_gui.views.steps.download_card import DownloadCard
-from surgeon_gui.views.steps.page import (
-    Page,
-    row_of,
-)
+from surgeon_gui.views.steps.page import Page, row_of
 from surgeon_gui.widgets.controls import (
     button,
     choice_box,
@@ -46,11 +33,7 @@ from surgeon_gui.widgets.controls import (
     show_problem,
     text_label,
 )
-from surgeon_gui.widgets.dialogs import (
-    MODEL_FILES,
-    ask_file,
-    ask_folder,
-)
+from surgeon_gui.widgets.dialogs import MODEL_FILES, ask_file, ask_folder
 from surgeon_gui.widgets.facts import Facts
 from surgeon_gui.widgets.forms.form import ConfigForm
 from surgeon_gui.widgets.source_edit import SourceEdit

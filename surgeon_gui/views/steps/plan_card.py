@@ -13,17 +13,10 @@ from surgeon_engine.api.planning.resource_check import (
 )
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
-from surgeon_gui.state.app import (
-    AppState,
-    Step,
-)
+from surgeon_gui.state.app import AppState, Step
 from surgeon_gui.state.job import resource_text as fits
 from surgeon_gui.state.job.plan_text import sizes_in_brief
-from surgeon_gui.widgets.controls import (
-    bold,
-    button,
-    text_label,
-)
+from surgeon_gui.widgets.controls import bold, button, text_label
 from surgeon_gui.widgets.light_badge import LightBadge
 
 _WAITING = tr("What the run needs is known once the engine has looked at this machine.")

@@ -10,11 +10,7 @@ from surgeon_engine.api.config.presets import Preset
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.preset_store import PresetStore
-from surgeon_gui.state.app import (
-    AppState,
-    all_presets,
-    preset_in,
-)
+from surgeon_gui.state.app import AppState, all_presets, preset_in
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.widgets.controls import (
     button,
@@ -24,11 +20,7 @@ from surgeon_gui.widgets.controls import (
     show_problem,
     text_label,
 )
-from surgeon_gui.widgets.dialogs import (
-    JOB_FILES,
-    ask_file,
-    ask_new_file,
-)
+from surgeon_gui.widgets.dialogs import JOB_FILES, ask_file, ask_new_file
 
 OWN = tr("Own settings")
 _ABOUT_OWN = tr("No preset has these settings. Choosing one keeps model and texts.")

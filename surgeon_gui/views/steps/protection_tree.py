@@ -5,16 +5,9 @@ from __future__ import annotations
 from PySide6.QtCore import QSignalBlocker, Qt, Signal, Slot
 from PySide6.QtWidgets import QTreeWidget, QTreeWidgetItem
 
-from surgeon_engine.api.messages.sources import (
-    LayerSummary,
-    ModelSummary,
-)
+from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
 from surgeon_gui.base.translation import tr
-from surgeon_gui.state.job.protections import (
-    block_pattern,
-    protected,
-    with_choice,
-)
+from surgeon_gui.state.job.protections import block_pattern, protected, with_choice
 from surgeon_gui.text.numbers import count
 from surgeon_gui.widgets.controls import described
 

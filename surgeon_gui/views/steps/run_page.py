@@ -9,36 +9,19 @@ from PySide6.QtCore import QUrl, Slot
 from PySide6.QtGui import QDesktopServices, QFontDatabase, QGuiApplication
 from PySide6.QtWidgets import QLineEdit
 
-from surgeon_engine.api.config.toml import (
-    config_to_toml,
-    read_config,
-)
+from surgeon_engine.api.config.toml import config_to_toml, read_config
 from surgeon_engine.api.errors import ConfigError
+from surgeon_engine.api.files import write_atomically
 from surgeon_engine.api.messages.events import Failed
-from surgeon_engine.api.run_folder import write_atomically
 from surgeon_gui.base.paths import expanded
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.step_text import stage_times
 from surgeon_gui.text.captions import CAPTIONS
-from surgeon_gui.views.steps.page import (
-    Page,
-    row_of,
-    with_button,
-)
-from surgeon_gui.widgets.controls import (
-    button,
-    described,
-    heading,
-    text_label,
-)
-from surgeon_gui.widgets.dialogs import (
-    JOB_FILES,
-    ask_file,
-    ask_folder,
-    ask_new_file,
-)
+from surgeon_gui.views.steps.page import Page, row_of, with_button
+from surgeon_gui.widgets.controls import button, described, heading, text_label
+from surgeon_gui.widgets.dialogs import JOB_FILES, ask_file, ask_folder, ask_new_file
 from surgeon_gui.widgets.facts import Facts
 
 

@@ -20,18 +20,11 @@ from surgeon_gui.state.export_text import (
     problem_of,
     unavailable,
 )
-from surgeon_gui.state.job import (
-    checks,
-)
-from surgeon_gui.state.job import (
-    file_formats as file_forms,
-)
+from surgeon_gui.state.job import checks
+from surgeon_gui.state.job import file_formats as file_forms
 from surgeon_gui.state.run import Status
 from surgeon_gui.text.labels import FIELDS
-from surgeon_gui.views.steps.page import (
-    row_of,
-    with_button,
-)
+from surgeon_gui.views.steps.page import row_of, with_button
 from surgeon_gui.views.steps.replace_question import ReplaceQuestion
 from surgeon_gui.views.steps.run_page import open_folder
 from surgeon_gui.views.steps.saved_list import SavedList

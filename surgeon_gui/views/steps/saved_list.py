@@ -8,17 +8,9 @@ from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 from surgeon_engine.api.messages.run import Exported
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
-from surgeon_gui.state.export_text import (
-    saved_facts,
-    unrun_note,
-)
+from surgeon_gui.state.export_text import saved_facts, unrun_note
 from surgeon_gui.text.choices import choice_label
-from surgeon_gui.widgets.controls import (
-    button,
-    card,
-    problem_label,
-    show_problem,
-)
+from surgeon_gui.widgets.controls import button, card, problem_label, show_problem
 from surgeon_gui.widgets.facts import Facts
 
 

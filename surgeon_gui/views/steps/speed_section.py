@@ -9,11 +9,7 @@ from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
-from surgeon_gui.state.export_text import (
-    ended_note,
-    how_measured,
-    problem_of,
-)
+from surgeon_gui.state.export_text import ended_note, how_measured, problem_of
 from surgeon_gui.state.job import checks
 from surgeon_gui.state.run import Status
 from surgeon_gui.views.steps.page import row_of

@@ -8,10 +8,7 @@ from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
 from surgeon_engine.api.messages.benchmark import Measured
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
-from surgeon_gui.state.export_text import (
-    Cell,
-    speed_rows,
-)
+from surgeon_gui.state.export_text import Cell, speed_rows
 from surgeon_gui.widgets.controls import bold
 
 _TITLES = (tr("Original"), tr("Pruned"), tr("Ratio"))

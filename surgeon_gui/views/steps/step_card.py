@@ -23,16 +23,9 @@ from PySide6.QtWidgets import (
 from surgeon_gui.base.colours import Theme
 from surgeon_gui.base.theme import GAP, MARGIN, theme_of
 from surgeon_gui.base.translation import tr
-from surgeon_gui.state.step_text import (
-    Mark,
-    StepView,
-)
+from surgeon_gui.state.step_text import Mark, StepView
 from surgeon_gui.text.captions import CAPTIONS
-from surgeon_gui.widgets.controls import (
-    bold,
-    card,
-    described,
-)
+from surgeon_gui.widgets.controls import bold, card, described
 
 _DISC = 26  # diameter of the number or mark
 _BY_KEYBOARD = {

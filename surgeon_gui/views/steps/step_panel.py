@@ -8,10 +8,7 @@ from PySide6.QtCore import Qt, QTimer, Slot
 from PySide6.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
 from surgeon_gui.base.theme import GAP, MARGIN
-from surgeon_gui.state.app import (
-    AppState,
-    Step,
-)
+from surgeon_gui.state.app import AppState, Step
 from surgeon_gui.state.step_text import step_view
 from surgeon_gui.views.steps.step_card import StepCard
 

@@ -20,16 +20,10 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from surgeon_engine.api.config.pruning import (
-    PruningConfig,
-    Structure,
-)
+from surgeon_engine.api.config.pruning import PruningConfig, Structure
 from surgeon_gui.base.theme import GAP, theme_of
 from surgeon_gui.text.choices import CHOICES
-from surgeon_gui.views.steps.structure_pictures import (
-    Ink,
-    paint_structure,
-)
+from surgeon_gui.views.steps.structure_pictures import Ink, paint_structure
 
 _COLUMNS = 4
 _STEPS = {

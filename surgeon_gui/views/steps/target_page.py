@@ -15,23 +15,14 @@ from surgeon_engine.api.planning.target_size import file_dtype
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.preset_store import PresetStore
 from surgeon_gui.controllers.session import Session
-from surgeon_gui.state.app import (
-    AppState,
-    Step,
-)
+from surgeon_gui.state.app import AppState, Step
 from surgeon_gui.state.job import resource_text as fits
 from surgeon_gui.state.job import targets
 from surgeon_gui.state.job.own_presets import own_folder
-from surgeon_gui.state.job.plan_text import (
-    goal,
-    unsupported,
-)
+from surgeon_gui.state.job.plan_text import goal, unsupported
 from surgeon_gui.text.choices import CHOICES
 from surgeon_gui.views.steps.linked_sizes import LinkedSizes
-from surgeon_gui.views.steps.page import (
-    Page,
-    row_of,
-)
+from surgeon_gui.views.steps.page import Page, row_of
 from surgeon_gui.views.steps.plan_card import PlanCard
 from surgeon_gui.views.steps.preset_box import PresetBox
 from surgeon_gui.views.steps.protection_tree import ProtectionTree

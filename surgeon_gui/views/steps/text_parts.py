@@ -17,10 +17,7 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.sources.resolver import has_columns
 from surgeon_gui.text.source_fields import FIELDS
-from surgeon_gui.widgets.controls import (
-    choice_box,
-    text_label,
-)
+from surgeon_gui.widgets.controls import choice_box, text_label
 
 _NAMES = ("dataset_config", "split", "column", "validation_split")
 _OF_DATASETS = ("dataset_config", "split", "validation_split")

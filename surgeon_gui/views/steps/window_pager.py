@@ -9,12 +9,7 @@ from surgeon_engine.api.messages.sources import TextPreviewed
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text import numbers
-from surgeon_gui.widgets.controls import (
-    bold,
-    button,
-    described,
-    text_label,
-)
+from surgeon_gui.widgets.controls import bold, button, described, text_label
 
 _HEIGHT = 170
 

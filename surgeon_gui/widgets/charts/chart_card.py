@@ -10,24 +10,13 @@ from pathlib import Path
 from PySide6.QtCore import QBuffer, QIODevice, QPoint, QRect, QSize, Qt, Signal, Slot
 from PySide6.QtGui import QAction, QImage, QPainter, QRegion
 from PySide6.QtSvg import QSvgGenerator
-from PySide6.QtWidgets import (
-    QFrame,
-    QHBoxLayout,
-    QMenu,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QMenu, QVBoxLayout, QWidget
 
-from surgeon_engine.api.run_folder import write_atomically
+from surgeon_engine.api.files import write_atomically
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.widgets.charts.legend import Legend
-from surgeon_gui.widgets.controls import (
-    button,
-    explained,
-    heading,
-    text_label,
-)
+from surgeon_gui.widgets.controls import button, explained, heading, text_label
 from surgeon_gui.widgets.dialogs import ask_new_file
 
 _PICTURE_SCALE = 2  # pictures are for documents: twice the pixels of the screen

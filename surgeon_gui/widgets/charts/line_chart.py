@@ -16,10 +16,7 @@ from PySide6.QtGui import QColor
 
 from surgeon_gui.base.theme import theme_of
 from surgeon_gui.base.translation import tr
-from surgeon_gui.text.chart_values import (
-    Curve,
-    Line,
-)
+from surgeon_gui.text.chart_values import Curve, Line
 from surgeon_gui.widgets.charts.plot import Reading
 from surgeon_gui.widgets.charts.plot_card import PlotCard
 

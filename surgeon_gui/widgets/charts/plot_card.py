@@ -5,10 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import QEvent, QPointF
 
 from surgeon_gui.widgets.charts.chart_card import ChartCard
-from surgeon_gui.widgets.charts.plot import (
-    Plot,
-    Reading,
-)
+from surgeon_gui.widgets.charts.plot import Plot, Reading
 
 
 class PlotCard(ChartCard):

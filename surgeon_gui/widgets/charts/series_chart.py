@@ -14,10 +14,7 @@ from PySide6.QtWidgets import QToolTip, QVBoxLayout, QWidget
 from surgeon_gui.base.colours import Theme
 from surgeon_gui.base.theme import theme_of
 from surgeon_gui.widgets.charts.chart_card import ChartCard
-from surgeon_gui.widgets.charts.series_legend import (
-    Entry,
-    Legend,
-)
+from surgeon_gui.widgets.charts.series_legend import Entry, Legend
 
 SYMBOLS = ("o", "s", "t1", "d", "h", "star", "t", "p")
 ORIGINAL = "x"  # the symbol of what has not been pruned

@@ -15,27 +15,15 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from PySide6.QtCore import Qt, Signal, Slot
-from PySide6.QtWidgets import (
-    QGridLayout,
-    QLabel,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
 
 from surgeon_engine.api.errors import ConfigError
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.widgets.collapsible import Collapsible
-from surgeon_gui.widgets.controls import (
-    problem_label,
-    show_problem,
-)
-from surgeon_gui.widgets.forms.inputs import (
-    ChoiceInput,
-    Input,
-    make_input,
-)
+from surgeon_gui.widgets.controls import problem_label, show_problem
+from surgeon_gui.widgets.forms.inputs import ChoiceInput, Input, make_input
 
 _INPUT_HEIGHT = 27  # pixels, as high as a button
 _MAX_BELOW = 4  # widgets of the page's own under a field; empty rows take no room

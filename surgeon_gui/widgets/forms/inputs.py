@@ -35,10 +35,7 @@ from surgeon_engine.api.config.fields import Limits
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.field_text import FieldText
-from surgeon_gui.widgets.controls import (
-    choice_box,
-    ignore_wheel,
-)
+from surgeon_gui.widgets.controls import choice_box, ignore_wheel
 
 _LARGEST_INT = 2**31 - 1  # of a spin box
 _BEING_TYPED = re.compile(r"[+-]?[\d.,\s]*([eE][+-]?\d*)?")  # a number, or its start

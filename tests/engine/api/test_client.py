@@ -11,17 +11,10 @@ import psutil
 import pytest
 import torch
 
-from surgeon_engine.api.client import (
-    ENGINE_COMMAND,
-    EngineProcess,
-    EngineThreadClient,
-)
+from surgeon_engine.api.client import ENGINE_COMMAND, EngineProcess, EngineThreadClient
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.pruning import PruningConfig
-from surgeon_engine.api.config.run import (
-    ModelConfig,
-    RunConfig,
-)
+from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.errors import ModelError
 from surgeon_engine.api.messages.commands import (
     Cancel,
@@ -30,16 +23,8 @@ from surgeon_engine.api.messages.commands import (
     Resume,
     StartRun,
 )
-from surgeon_engine.api.messages.events import (
-    Cancelled,
-    EngineReady,
-    Failed,
-)
-from surgeon_engine.api.messages.run import (
-    Paused,
-    Progressed,
-    Resumed,
-)
+from surgeon_engine.api.messages.events import Cancelled, EngineReady, Failed
+from surgeon_engine.api.messages.run import Paused, Progressed, Resumed
 from surgeon_engine.api.messages.sources import ModelInspected
 from surgeon_engine.server import failure
 

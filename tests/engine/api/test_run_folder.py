@@ -6,17 +6,13 @@ import pytest
 
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_from_toml
-from surgeon_engine.api.errors import (
-    ExportError,
-    RunFolderError,
-)
-from surgeon_engine.api.run_folder import (
-    RunFolder,
+from surgeon_engine.api.errors import ExportError, RunFolderError
+from surgeon_engine.api.files import (
     check_not_occupied,
     folder_appearing_at,
-    new_run_folder,
     write_atomically,
 )
+from surgeon_engine.api.run_folder import RunFolder, new_run_folder
 
 
 def test_a_file_is_replaced_whole(tmp_path):

@@ -8,17 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from surgeon_engine.api.config.calibration import (
-    BUILTIN_TEXT,
-    CalibrationConfig,
-)
+from surgeon_engine.api.config.calibration import BUILTIN_TEXT, CalibrationConfig
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.errors import CalibrationError
-from surgeon_engine.calibration.windows import (
-    Vocabulary,
-    load_windows,
-    preview_text,
-)
+from surgeon_engine.calibration.windows import Vocabulary, load_windows, preview_text
 from tests.helpers.tiny_models import VOCABULARY, byte_tokenizer, save_tiny_model
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"

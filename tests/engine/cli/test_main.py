@@ -8,10 +8,7 @@ import sys
 import pytest
 
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.config.toml import (
-    config_to_toml,
-    read_config,
-)
+from surgeon_engine.api.config.toml import config_to_toml, read_config
 from surgeon_engine.cli.main import main
 from tests.helpers.tiny_models import save_tiny_model
 

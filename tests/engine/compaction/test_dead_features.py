@@ -11,14 +11,8 @@ from transformers import (
     LlamaForCausalLM,
 )
 
-from surgeon_engine.compaction.dead_features import (
-    compact_parts,
-    shared_inputs,
-)
-from surgeon_engine.compaction.plan import (
-    KeptPart,
-    Plan,
-)
+from surgeon_engine.compaction.dead_features import compact_parts, shared_inputs
+from surgeon_engine.compaction.plan import KeptPart, Plan
 from surgeon_engine.compaction.shrink import compact_model
 from surgeon_engine.model.layers import prunable_layers
 from tests.helpers.tiny_models import VOCABULARY, tiny_model

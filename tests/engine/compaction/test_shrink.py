@@ -11,23 +11,10 @@ import pytest
 import torch
 from transformers import DynamicCache
 
-from surgeon_engine.api.config.pruning import (
-    COUPLED,
-    PruningConfig,
-    Structure,
-)
+from surgeon_engine.api.config.pruning import COUPLED, PruningConfig, Structure
 from surgeon_engine.api.errors import ModelError
-from surgeon_engine.compaction.plan import (
-    KeptPart,
-    Plan,
-    PrunedModel,
-    plan_of,
-)
-from surgeon_engine.compaction.shrink import (
-    compact,
-    compact_model,
-    shrink_in_place,
-)
+from surgeon_engine.compaction.plan import KeptPart, Plan, PrunedModel, plan_of
+from surgeon_engine.compaction.shrink import compact, compact_model, shrink_in_place
 from surgeon_engine.export.transformers.files import compact_unsupported_reason
 from surgeon_engine.model.coupling import structure_support
 from surgeon_engine.model.layers import prunable_layers

@@ -15,10 +15,7 @@ from surgeon_engine.curvature.collect import (
     block_factors,
     input_covariances,
 )
-from surgeon_engine.model.layers import (
-    find_blocks,
-    prunable_layers,
-)
+from surgeon_engine.model.layers import find_blocks, prunable_layers
 from tests.helpers.tiny_models import FAMILIES, VOCABULARY, tiny_model
 
 WINDOWS, LENGTH = 5, 12

@@ -9,10 +9,7 @@ import pytest
 import torch
 
 from surgeon_engine.api.errors import EvaluationError
-from surgeon_engine.evaluation.perplexity import (
-    evaluate,
-    token_losses,
-)
+from surgeon_engine.evaluation.perplexity import evaluate, token_losses
 
 VOCABULARY = 50_000  # so many that adding them up carelessly shows
 WINDOWS, LENGTH = 3, 8

@@ -14,19 +14,9 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from surgeon_engine import pipeline
-from surgeon_engine.api.config.export import (
-    ExportConfig,
-    FileDtype,
-    Format,
-)
-from surgeon_engine.api.config.pruning import (
-    Structure,
-    Target,
-)
-from surgeon_engine.api.errors import (
-    ConfigError,
-    ExportError,
-)
+from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
+from surgeon_engine.api.config.pruning import Structure, Target
+from surgeon_engine.api.errors import ConfigError, ExportError
 from surgeon_engine.api.messages.commands import Cancel
 from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import (
@@ -36,15 +26,9 @@ from surgeon_engine.api.messages.run import (
     StageStarted,
 )
 from surgeon_engine.api.run_folder import RunFolder
-from surgeon_engine.compaction.restore import (
-    load_compact,
-    restore,
-)
+from surgeon_engine.compaction.restore import load_compact, restore
 from surgeon_engine.export import export as exporting
-from surgeon_engine.export.export import (
-    WRITERS,
-    export_again,
-)
+from surgeon_engine.export.export import WRITERS, export_again
 from surgeon_engine.runtime.run_context import RunCancelled
 from tests.helpers.runs import Recorder, job, run
 

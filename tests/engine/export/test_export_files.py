@@ -14,25 +14,14 @@ import torch
 from safetensors.torch import load_file
 
 from surgeon_engine.api.config.export import ExportConfig, Format
-from surgeon_engine.api.config.pruning import (
-    PruningConfig,
-    Target,
-)
+from surgeon_engine.api.config.pruning import PruningConfig, Target
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.errors import (
-    ConfigError,
-    ExportError,
-)
+from surgeon_engine.api.errors import ConfigError, ExportError
+from surgeon_engine.api.files import folder_appearing_at
 from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import Exported
-from surgeon_engine.api.run_folder import (
-    RunFolder,
-    folder_appearing_at,
-)
-from surgeon_engine.export.export import (
-    WRITERS,
-    export_again,
-)
+from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.export.export import WRITERS, export_again
 from tests.helpers.runs import Recorder, job
 from tests.helpers.tiny_models import tiny_model
 

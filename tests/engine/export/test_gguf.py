@@ -14,28 +14,14 @@ from tokenizers import Regex, Tokenizer, decoders, models, trainers
 from tokenizers import pre_tokenizers as pre
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from surgeon_engine.api.config.export import (
-    ExportConfig,
-    FileDtype,
-    Format,
-)
-from surgeon_engine.api.config.pruning import (
-    PruningConfig,
-    Structure,
-)
+from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
+from surgeon_engine.api.config.pruning import PruningConfig, Structure
 from surgeon_engine.api.errors import ExportError
-from surgeon_engine.compaction.plan import (
-    Plan,
-    PrunedModel,
-    plan_of,
-)
+from surgeon_engine.compaction.plan import Plan, PrunedModel, plan_of
 from surgeon_engine.compaction.shrink import compact
 from surgeon_engine.export.gguf import check as gguf_check
 from surgeon_engine.export.gguf.file import GgufWriter
-from surgeon_engine.model.layers import (
-    find_blocks,
-    prunable_layers,
-)
+from surgeon_engine.model.layers import find_blocks, prunable_layers
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.model.source import ModelSource
 from surgeon_engine.pruning.structures.units import units_of

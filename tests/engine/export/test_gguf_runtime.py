@@ -21,11 +21,7 @@ from surgeon_engine.api.config.export import FileDtype
 from surgeon_engine.api.errors import ExportError
 from surgeon_engine.compaction.plan import Plan, PrunedModel
 from surgeon_engine.export.gguf.file import GgufWriter
-from surgeon_engine.export.gguf.tokenizer import (
-    _LLAMA_3,
-    _QWEN_2,
-    _TEKKEN,
-)
+from surgeon_engine.export.gguf.tokenizer import _LLAMA_3, _QWEN_2, _TEKKEN
 from surgeon_engine.model.source import ModelSource
 from tests.engine.export.test_gguf import (
     END,

@@ -16,17 +16,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.pruning import Coupling, Structure
-from surgeon_engine.compaction.plan import (
-    KeptGroups,
-    Plan,
-    PrunedModel,
-)
+from surgeon_engine.compaction.plan import KeptGroups, Plan, PrunedModel
 from surgeon_engine.export.transformers.files import CompactWriter
 from surgeon_engine.model.coupling import groups_of
-from surgeon_engine.model.layers import (
-    find_blocks,
-    prunable_layers,
-)
+from surgeon_engine.model.layers import find_blocks, prunable_layers
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.model.source import ModelSource
 from tests.helpers.runs import Recorder, job

@@ -21,12 +21,8 @@ from surgeon_engine.api.config.export import ExportConfig, FileDtype
 from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.api.errors import ExportError
 from surgeon_engine.compaction.plan import Plan, PrunedModel
-from surgeon_engine.export.onnx import (
-    check as onnx_check,
-)
-from surgeon_engine.export.onnx import (
-    file as onnx_file,
-)
+from surgeon_engine.export.onnx import check as onnx_check
+from surgeon_engine.export.onnx import file as onnx_file
 from surgeon_engine.export.onnx.file import OnnxWriter
 from surgeon_engine.model.layers import find_blocks
 from surgeon_engine.model.source import ModelSource

@@ -13,30 +13,11 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 from transformers.utils import hub
 
-from surgeon_engine.api.config.export import (
-    ExportConfig,
-    FileDtype,
-    Format,
-)
-from surgeon_engine.api.config.pruning import (
-    COUPLED,
-    Coupling,
-    Structure,
-)
-from surgeon_engine.api.config.run import (
-    Device,
-    ModelConfig,
-)
-from surgeon_engine.api.errors import (
-    ExportError,
-    ModelError,
-)
-from surgeon_engine.compaction.plan import (
-    KeptGroups,
-    KeptPart,
-    Plan,
-    PrunedModel,
-)
+from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
+from surgeon_engine.api.config.pruning import COUPLED, Coupling, Structure
+from surgeon_engine.api.config.run import Device, ModelConfig
+from surgeon_engine.api.errors import ExportError, ModelError
+from surgeon_engine.compaction.plan import KeptGroups, KeptPart, Plan, PrunedModel
 from surgeon_engine.compaction.restore import restore
 from surgeon_engine.compaction.shrink import whole_slices
 from surgeon_engine.export.isolated_process import run_isolated
@@ -46,23 +27,11 @@ from surgeon_engine.export.transformers.files import (
     MaskedWriter,
     StockWriter,
 )
-from surgeon_engine.export.transformers.weight_files import (
-    named_dtype,
-    write_weights,
-)
+from surgeon_engine.export.transformers.weight_files import named_dtype, write_weights
 from surgeon_engine.model.coupling import groups_of
-from surgeon_engine.model.layers import (
-    find_blocks,
-    prunable_layers,
-)
-from surgeon_engine.model.load import (
-    LoadedModel,
-    load_model,
-)
-from surgeon_engine.model.source import (
-    ModelSource,
-    locate,
-)
+from surgeon_engine.model.layers import find_blocks, prunable_layers
+from surgeon_engine.model.load import LoadedModel, load_model
+from surgeon_engine.model.source import ModelSource, locate
 from tests.engine.compaction.test_shrink import assert_close, masked, tokens
 from tests.helpers.tiny_models import (
     FAMILIES,

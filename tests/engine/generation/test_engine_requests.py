@@ -10,10 +10,7 @@ import psutil
 import pytest
 
 from surgeon_engine import server
-from surgeon_engine.api.config.run import (
-    Device,
-    ModelConfig,
-)
+from surgeon_engine.api.config.run import Device, ModelConfig
 from surgeon_engine.api.json_process import SubprocessClient
 from surgeon_engine.api.messages.benchmark import BenchmarkSettings
 from surgeon_engine.api.messages.commands import (
@@ -33,11 +30,7 @@ from surgeon_engine.api.messages.generation import (
 from surgeon_engine.api.messages.sources import ModelInspected
 from surgeon_engine.generation import pair
 from surgeon_engine.generation.generate import Playground
-from surgeon_engine.measurement.messages import (
-    ReadPrompt,
-    Reply,
-    Timed,
-)
+from surgeon_engine.measurement.messages import ReadPrompt, Reply, Timed
 from surgeon_engine.runtime.run_context import RunCancelled
 from tests.helpers.tiny_models import save_tiny_model
 from tests.helpers.writers import WorkerClient, Written

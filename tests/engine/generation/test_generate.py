@@ -13,15 +13,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.api.config.run import ModelConfig
-from surgeon_engine.api.errors import (
-    ConfigError,
-    EvaluationError,
-    ModelError,
-)
-from surgeon_engine.api.messages.commands import (
-    Cancel,
-    StopAndKeep,
-)
+from surgeon_engine.api.errors import ConfigError, EvaluationError, ModelError
+from surgeon_engine.api.messages.commands import Cancel, StopAndKeep
 from surgeon_engine.api.messages.generation import (
     GenerationSettings,
     ModelsLoaded,
@@ -30,28 +23,12 @@ from surgeon_engine.api.messages.generation import (
     TextCompared,
     TokenWritten,
 )
-from surgeon_engine.api.messages.run import (
-    Stage,
-    StageStarted,
-)
-from surgeon_engine.generation import (
-    generate,
-    pair,
-)
-from surgeon_engine.generation import (
-    prompt_logits as reading,
-)
-from surgeon_engine.generation import (
-    worker_process as writing_process,
-)
-from surgeon_engine.generation.generate import (
-    Playground,
-    checkpoint_of,
-)
-from surgeon_engine.generation.messages import (
-    Begin,
-    Open,
-)
+from surgeon_engine.api.messages.run import Stage, StageStarted
+from surgeon_engine.generation import generate, pair
+from surgeon_engine.generation import prompt_logits as reading
+from surgeon_engine.generation import worker_process as writing_process
+from surgeon_engine.generation.generate import Playground, checkpoint_of
+from surgeon_engine.generation.messages import Begin, Open
 from surgeon_engine.model.load import load_model
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import RunCancelled

@@ -7,14 +7,8 @@ import torch
 
 from surgeon_engine.api.messages.generation import GenerationSettings
 from surgeon_engine.api.model_info.source_names import DEMO
-from surgeon_engine.generation.detokenizer import (
-    StreamingDetokenizer,
-    next_text,
-)
-from surgeon_engine.generation.sampling import (
-    Sampler,
-    nucleus,
-)
+from surgeon_engine.generation.detokenizer import StreamingDetokenizer, next_text
+from surgeon_engine.generation.sampling import Sampler, nucleus
 from surgeon_engine.model.load import load_tokenizer
 from surgeon_engine.model.source import locate
 

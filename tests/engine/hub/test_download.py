@@ -19,20 +19,10 @@ from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import hf_raise_for_status
 
 from surgeon_engine.api.config.run import ModelConfig
-from surgeon_engine.api.errors import (
-    DownloadError,
-    ModelError,
-)
-from surgeon_engine.api.messages.commands import (
-    Cancel,
-    DownloadModel,
-    InspectModel,
-)
+from surgeon_engine.api.errors import DownloadError, ModelError
+from surgeon_engine.api.messages.commands import Cancel, DownloadModel, InspectModel
 from surgeon_engine.api.messages.events import Logged
-from surgeon_engine.api.messages.sources import (
-    Downloading,
-    ModelDownloaded,
-)
+from surgeon_engine.api.messages.sources import Downloading, ModelDownloaded
 from surgeon_engine.api.model_info.source_names import hub_name
 from surgeon_engine.cli.main import main
 from surgeon_engine.hub.download import download_model
@@ -40,10 +30,7 @@ from surgeon_engine.hub.errors import refused as in_words
 from surgeon_engine.hub.fetch_process import wanted_names
 from surgeon_engine.model.inspect import inspect_model
 from surgeon_engine.model.source import locate
-from surgeon_engine.runtime.run_context import (
-    RunCancelled,
-    RunContext,
-)
+from surgeon_engine.runtime.run_context import RunCancelled, RunContext
 from surgeon_engine.server import Engine
 from tests.helpers.fake_hub import TOKEN, FakeHub
 from tests.helpers.tiny_models import save_tiny_model

@@ -13,19 +13,9 @@ import torch
 
 from benchmarks import export_speed
 from surgeon_engine.api.config.export import ExportConfig
-from surgeon_engine.api.config.pruning import (
-    PruningConfig,
-    Structure,
-)
-from surgeon_engine.api.config.run import (
-    Device,
-    ModelConfig,
-)
-from surgeon_engine.api.errors import (
-    ConfigError,
-    EvaluationError,
-    ModelError,
-)
+from surgeon_engine.api.config.pruning import PruningConfig, Structure
+from surgeon_engine.api.config.run import Device, ModelConfig
+from surgeon_engine.api.errors import ConfigError, EvaluationError, ModelError
 from surgeon_engine.api.json_process import SubprocessClient
 from surgeon_engine.api.messages.benchmark import (
     BenchmarkSettings,
@@ -39,12 +29,8 @@ from surgeon_engine.api.messages.benchmark import (
 )
 from surgeon_engine.compaction.plan import PrunedModel, plan_of
 from surgeon_engine.export.transformers.files import CompactWriter
-from surgeon_engine.measurement import (
-    benchmark_process as bench_process,
-)
-from surgeon_engine.measurement import (
-    measure,
-)
+from surgeon_engine.measurement import benchmark_process as bench_process
+from surgeon_engine.measurement import measure
 from surgeon_engine.measurement.messages import (
     FinishBenchmark,
     GenerateTokens,

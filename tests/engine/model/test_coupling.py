@@ -23,15 +23,9 @@ from surgeon_engine.api.config.pruning import (
 )
 from surgeon_engine.api.errors import PruningError
 from surgeon_engine.model import coupling
-from surgeon_engine.model.coupling import (
-    coupled_groups,
-    structure_support,
-)
+from surgeon_engine.model.coupling import coupled_groups, structure_support
 from surgeon_engine.model.families import Order
-from surgeon_engine.model.layers import (
-    find_blocks,
-    prunable_layers,
-)
+from surgeon_engine.model.layers import find_blocks, prunable_layers
 from tests.engine.curvature.test_collect import assert_like_a_full_backward
 from tests.helpers.tiny_models import (
     COUPLED_FAMILIES,

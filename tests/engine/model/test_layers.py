@@ -6,11 +6,7 @@ import pytest
 import torch
 
 from surgeon_engine.api.errors import ModelError
-from surgeon_engine.model.layers import (
-    KeptWeights,
-    find_blocks,
-    prunable_layers,
-)
+from surgeon_engine.model.layers import KeptWeights, find_blocks, prunable_layers
 from tests.helpers.tiny_models import FAMILIES, VOCABULARY, tiny_model
 
 LAYERS_PER_BLOCK = {

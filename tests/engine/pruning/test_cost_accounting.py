@@ -7,29 +7,11 @@ import math
 import pytest
 import torch
 
-from surgeon_engine.api.config.pruning import (
-    CostBasis,
-    Structure,
-)
-from surgeon_engine.pruning.cost_accounting import (
-    BINS,
-    cost_histogram,
-    total_cost,
-)
-from surgeon_engine.pruning.measure_curvature import (
-    measure,
-    of_units,
-)
-from surgeon_engine.pruning.threshold import (
-    REMOVED,
-    Elements,
-    Removals,
-    cheapest,
-)
-from surgeon_engine.shots.shot import (
-    ShotPlan,
-    run_shot,
-)
+from surgeon_engine.api.config.pruning import CostBasis, Structure
+from surgeon_engine.pruning.cost_accounting import BINS, cost_histogram, total_cost
+from surgeon_engine.pruning.measure_curvature import measure, of_units
+from surgeon_engine.pruning.threshold import REMOVED, Elements, Removals, cheapest
+from surgeon_engine.shots.shot import ShotPlan, run_shot
 from tests.helpers.pruning_states import quiet, state_of
 
 STRUCTURES = (

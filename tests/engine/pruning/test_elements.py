@@ -5,20 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from surgeon_engine.api.config.pruning import (
-    Method,
-    Structure,
-)
-from surgeon_engine.pruning.costs import (
-    element_costs,
-    pattern_costs,
-    ways_to_remove,
-)
+from surgeon_engine.api.config.pruning import Method, Structure
+from surgeon_engine.pruning.costs import element_costs, pattern_costs, ways_to_remove
 from surgeon_engine.pruning.methods import METHODS
-from surgeon_engine.pruning.threshold import (
-    REMOVED,
-    cheapest,
-)
+from surgeon_engine.pruning.threshold import REMOVED, cheapest
 from tests.helpers.units import (
     DAMPING,
     factors_of,

@@ -4,25 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from surgeon_engine.api.config.layer_patterns import (
-    min_kept_share,
-    parse_limit,
-)
-from surgeon_engine.api.config.pruning import (
-    Damping,
-    PruningConfig,
-    Structure,
-    Widths,
-)
+from surgeon_engine.api.config.layer_patterns import min_kept_share, parse_limit
+from surgeon_engine.api.config.pruning import Damping, PruningConfig, Structure, Widths
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.config.toml import (
-    config_from_toml,
-    config_to_toml,
-)
-from surgeon_engine.api.errors import (
-    ConfigError,
-    PruningError,
-)
+from surgeon_engine.api.config.toml import config_from_toml, config_to_toml
+from surgeon_engine.api.errors import ConfigError, PruningError
 from surgeon_engine.pruning.structures.units import units_of
 from tests.helpers.pruning_states import state_of
 from tests.helpers.runs import Recorder, job, refused, run

@@ -5,11 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from surgeon_engine.api.config.pruning import (
-    Method,
-    PruningConfig,
-    UpdateKind,
-)
+from surgeon_engine.api.config.pruning import Method, PruningConfig, UpdateKind
 from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.pruning import sparse_update
 from surgeon_engine.pruning.costs import (

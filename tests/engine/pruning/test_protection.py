@@ -5,16 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from surgeon_engine.api.config.pruning import (
-    Correction,
-    Damping,
-    Structure,
-    Target,
-)
-from surgeon_engine.api.errors import (
-    ConfigError,
-    PruningError,
-)
+from surgeon_engine.api.config.pruning import Correction, Damping, Structure, Target
+from surgeon_engine.api.errors import ConfigError, PruningError
 from surgeon_engine.pipeline import prune
 from tests.helpers.pruning_states import quiet, state_of
 from tests.helpers.runs import job, outcome, refused, run

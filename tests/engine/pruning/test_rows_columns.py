@@ -5,12 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from surgeon_engine.api.config.pruning import (
-    BY_LAYER,
-    CostBasis,
-    Structure,
-    UpdateKind,
-)
+from surgeon_engine.api.config.pruning import BY_LAYER, CostBasis, Structure, UpdateKind
 from surgeon_engine.pruning.threshold import cheapest
 from surgeon_engine.runtime.linalg import damped
 from tests.helpers.tensors import SmallLayer, best_weight_dense, removal_cost_dense

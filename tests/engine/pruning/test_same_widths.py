@@ -9,25 +9,14 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from surgeon_engine.api.config.export import ExportConfig, Format
-from surgeon_engine.api.config.pruning import (
-    PruningConfig,
-    Structure,
-    Widths,
-)
+from surgeon_engine.api.config.pruning import PruningConfig, Structure, Widths
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.errors import ExportError
-from surgeon_engine.api.messages.run import (
-    BaselineEvaluated,
-    Exported,
-    ShotFinished,
-)
+from surgeon_engine.api.messages.run import BaselineEvaluated, Exported, ShotFinished
 from surgeon_engine.export.transformers.plain_widths import check_plain_widths
 from surgeon_engine.model.load import load_model
 from surgeon_engine.pruning.structures.units import units_of
-from surgeon_engine.pruning.threshold import (
-    Removals,
-    cheapest_in_step,
-)
+from surgeon_engine.pruning.threshold import Removals, cheapest_in_step
 from tests.helpers.runs import Recorder, job
 from tests.helpers.tiny_models import VOCABULARY
 

@@ -6,10 +6,7 @@ import pytest
 import torch
 
 from surgeon_engine.pruning import sparse_update
-from surgeon_engine.pruning.sparse_update import (
-    grouped_update,
-    whole_update,
-)
+from surgeon_engine.pruning.sparse_update import grouped_update, whole_update
 from surgeon_engine.runtime.linalg import damped
 from tests.helpers.tensors import (
     SmallLayer,

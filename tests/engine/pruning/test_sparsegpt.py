@@ -6,14 +6,8 @@ import pytest
 import torch
 
 from surgeon_engine.api.config.pruning import Method as Name
-from surgeon_engine.api.config.pruning import (
-    PruningConfig,
-    Structure,
-)
-from surgeon_engine.pruning.methods import (
-    METHODS,
-    sparsegpt,
-)
+from surgeon_engine.api.config.pruning import PruningConfig, Structure
+from surgeon_engine.pruning.methods import METHODS, sparsegpt
 from surgeon_engine.runtime.linalg import damped
 from tests.helpers.tensors import make_layer, random_mask
 

@@ -5,15 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from surgeon_engine.api.config.pruning import (
-    Fisher,
-    Method,
-    Structure,
-)
-from surgeon_engine.api.messages.run import (
-    Stage,
-    StageStarted,
-)
+from surgeon_engine.api.config.pruning import Fisher, Method, Structure
+from surgeon_engine.api.messages.run import Stage, StageStarted
 from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.pruning.measure_curvature import (
     CurvatureTask,

@@ -5,14 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from surgeon_engine.api.errors import (
-    CurvatureError,
-    PruningError,
-)
-from surgeon_engine.pruning.threshold import (
-    Removals,
-    cheapest,
-)
+from surgeon_engine.api.errors import CurvatureError, PruningError
+from surgeon_engine.pruning.threshold import Removals, cheapest
 
 
 def removals(cost: list[float], weights: list[int]) -> Removals:

@@ -5,15 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from surgeon_engine.api.errors import (
-    CurvatureError,
-    PruningError,
-)
-from surgeon_engine.pruning.threshold import (
-    REMOVED,
-    Elements,
-    cheapest,
-)
+from surgeon_engine.api.errors import CurvatureError, PruningError
+from surgeon_engine.pruning.threshold import REMOVED, Elements, cheapest
 
 
 def elements(*costs: float, atom: int = 1) -> Elements:

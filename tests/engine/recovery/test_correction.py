@@ -14,33 +14,17 @@ from surgeon_engine.api.config.pruning import (
     PruningConfig,
     Structure,
 )
-from surgeon_engine.api.errors import (
-    CalibrationError,
-    CurvatureError,
-)
+from surgeon_engine.api.errors import CalibrationError, CurvatureError
 from surgeon_engine.api.messages.commands import StopAndKeep
 from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.curvature.factors import KroneckerFactors
-from surgeon_engine.evaluation.held_out import (
-    held_out_loss,
-    split,
-)
-from surgeon_engine.pruning.measure_curvature import (
-    CurvatureTask,
-    measure,
-    of_units,
-)
+from surgeon_engine.evaluation.held_out import held_out_loss, split
+from surgeon_engine.pruning.measure_curvature import CurvatureTask, measure, of_units
 from surgeon_engine.recovery import correction
-from surgeon_engine.recovery.correction import (
-    correct,
-    direction,
-)
+from surgeon_engine.recovery.correction import correct, direction
 from surgeon_engine.runtime.linalg import damped
 from surgeon_engine.runtime.run_context import RunContext
-from surgeon_engine.shots.selection import (
-    remove,
-    selection,
-)
+from surgeon_engine.shots.selection import remove, selection
 from tests.helpers.pruning_states import quiet, state_of, weights
 from tests.helpers.tensors import SmallLayer, make_layer, random_mask
 

@@ -8,12 +8,7 @@ import threading
 import msgspec
 import pytest
 
-from surgeon_engine.api.messages.commands import (
-    Cancel,
-    Pause,
-    Resume,
-    StopAndKeep,
-)
+from surgeon_engine.api.messages.commands import Cancel, Pause, Resume, StopAndKeep
 from surgeon_engine.api.messages.events import Envelope
 from surgeon_engine.api.messages.run import (
     MemorySampled,
@@ -26,10 +21,7 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.runtime import run_context as session_module
-from surgeon_engine.runtime.run_context import (
-    RunCancelled,
-    RunContext,
-)
+from surgeon_engine.runtime.run_context import RunCancelled, RunContext
 from tests.helpers.runs import Recorder, check_nothing, job
 
 ASIDE = {"run": "test"}

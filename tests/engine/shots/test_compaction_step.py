@@ -8,11 +8,7 @@ import msgspec
 import pytest
 import torch
 
-from surgeon_engine.api.config.pruning import (
-    Correction,
-    Damping,
-    Structure,
-)
+from surgeon_engine.api.config.pruning import Correction, Damping, Structure
 from surgeon_engine.shots import compaction_step as shrinking
 from tests.helpers.pruning_states import state_of
 from tests.helpers.runs import Outcome, job, outcome

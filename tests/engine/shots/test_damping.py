@@ -7,29 +7,12 @@ import math
 import pytest
 import torch
 
-from surgeon_engine.api.config.pruning import (
-    SPARSE,
-    Structure,
-)
+from surgeon_engine.api.config.pruning import SPARSE, Structure
 from surgeon_engine.api.errors import CurvatureError
-from surgeon_engine.api.messages.run import (
-    DampingChoice,
-    Stage,
-    StageStarted,
-)
-from surgeon_engine.evaluation.held_out import (
-    Trial,
-    held_out_loss,
-    split,
-)
-from surgeon_engine.pruning.measure_curvature import (
-    measure,
-    of_units,
-)
-from surgeon_engine.runtime.run_context import (
-    RunCancelled,
-    RunContext,
-)
+from surgeon_engine.api.messages.run import DampingChoice, Stage, StageStarted
+from surgeon_engine.evaluation.held_out import Trial, held_out_loss, split
+from surgeon_engine.pruning.measure_curvature import measure, of_units
+from surgeon_engine.runtime.run_context import RunCancelled, RunContext
 from surgeon_engine.shots import damping
 from surgeon_engine.shots.damping import (
     GRID,
@@ -38,10 +21,7 @@ from surgeon_engine.shots.damping import (
     search,
     with_damping,
 )
-from surgeon_engine.shots.selection import (
-    remove,
-    selection,
-)
+from surgeon_engine.shots.selection import remove, selection
 from tests.helpers.pruning_states import quiet, random_windows, state_of, weights
 
 STRUCTURES = (

@@ -16,11 +16,7 @@ from surgeon_engine.api.config.pruning import (
     Structure,
     Widths,
 )
-from surgeon_engine.api.errors import (
-    CurvatureError,
-    EvaluationError,
-    PruningError,
-)
+from surgeon_engine.api.errors import CurvatureError, EvaluationError, PruningError
 from surgeon_engine.api.messages.commands import StopAndKeep
 from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import (

@@ -5,28 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from surgeon_engine.api.config.pruning import (
-    Damping,
-    Method,
-    Schedule,
-    Structure,
-)
+from surgeon_engine.api.config.pruning import Damping, Method, Schedule, Structure
 from surgeon_engine.pruning import sparse_update
-from surgeon_engine.pruning.measure_curvature import (
-    measure,
-    of_units,
-)
+from surgeon_engine.pruning.measure_curvature import measure, of_units
 from surgeon_engine.pruning.schedule import share_of_goal
 from surgeon_engine.shots import shot as shot_module
 from surgeon_engine.shots.damping import with_damping
-from surgeon_engine.shots.selection import (
-    remove,
-    selection,
-)
-from surgeon_engine.shots.shot import (
-    ShotPlan,
-    run_shot,
-)
+from surgeon_engine.shots.selection import remove, selection
+from surgeon_engine.shots.shot import ShotPlan, run_shot
 from tests.helpers.pruning_states import quiet, state_of
 
 STRUCTURES = (

@@ -12,10 +12,7 @@ from pathlib import Path
 import pytest
 
 from surgeon_gui.base import translation
-from surgeon_gui.base.translation import (
-    ENGLISH,
-    LANGUAGES,
-)
+from surgeon_gui.base.translation import ENGLISH, LANGUAGES
 from tests.helpers.untranslated import called, untranslated
 
 ROOT = Path(__file__).parents[3]

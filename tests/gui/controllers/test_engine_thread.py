@@ -11,10 +11,7 @@ import pytest
 from surgeon_engine.api.client import EngineProcess
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.run import ModelConfig
-from surgeon_engine.api.messages.benchmark import (
-    BenchmarkSettings,
-    Measured,
-)
+from surgeon_engine.api.messages.benchmark import BenchmarkSettings, Measured
 from surgeon_engine.api.messages.commands import (
     Cancel,
     ExportRun,
@@ -41,10 +38,7 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_engine.api.messages.sources import ModelInspected
 from surgeon_gui.controllers.engine_supervisor import MAX_FAILED_STARTS
-from surgeon_gui.controllers.engine_thread import (
-    EngineThread,
-    coalesce_progress,
-)
+from surgeon_gui.controllers.engine_thread import EngineThread, coalesce_progress
 from tests.helpers.fake_engine import OUTSIDE_OF_SHOTS, STAGES_OF_A_SHOT, UNITS
 from tests.helpers.windows import QUICK, TIMEOUT_MS, fake_client
 

@@ -6,11 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from surgeon_engine.api.messages.run import (
-    Progressed,
-    Stage,
-    StageStarted,
-)
+from surgeon_engine.api.messages.run import Progressed, Stage, StageStarted
 from surgeon_gui.state import request as request
 from surgeon_gui.state.active_task import active_task
 from surgeon_gui.state.app import AppState

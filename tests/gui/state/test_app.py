@@ -10,35 +10,14 @@ from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.presets import presets
 from surgeon_engine.api.config.pruning import PruningConfig
-from surgeon_engine.api.config.run import (
-    Dtype,
-    ModelConfig,
-    RunConfig,
-)
-from surgeon_engine.api.messages.events import (
-    Cancelled,
-    EngineReady,
-    Envelope,
-    Failed,
-)
+from surgeon_engine.api.config.run import Dtype, ModelConfig, RunConfig
+from surgeon_engine.api.messages.events import Cancelled, EngineReady, Envelope, Failed
 from surgeon_engine.api.messages.machine import MachineProbed
-from surgeon_engine.api.messages.run import (
-    Progressed,
-    RunFinished,
-    Stage,
-    StageStarted,
-)
-from surgeon_engine.api.messages.sources import (
-    ModelInspected,
-    TextPreviewed,
-)
+from surgeon_engine.api.messages.run import Progressed, RunFinished, Stage, StageStarted
+from surgeon_engine.api.messages.sources import ModelInspected, TextPreviewed
 from surgeon_engine.api.planning.estimate import estimate
-from surgeon_gui.state import (
-    app as app_state,
-)
-from surgeon_gui.state import (
-    run as run_state,
-)
+from surgeon_gui.state import app as app_state
+from surgeon_gui.state import run as run_state
 from surgeon_gui.state.app import (
     AppState,
     Engine,
@@ -46,10 +25,7 @@ from surgeon_gui.state.app import (
     with_preset,
     without_preset,
 )
-from surgeon_gui.state.request import (
-    Request,
-    cancelling,
-)
+from surgeon_gui.state.request import Request, cancelling
 from surgeon_gui.state.run import RunState
 from tests.helpers.fake_engine import model_summary
 from tests.helpers.fake_machine import machine

@@ -8,29 +8,13 @@ from dataclasses import replace
 import pytest
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
-from surgeon_engine.api.config.export import (
-    ExportConfig,
-    FileDtype,
-    Format,
-)
-from surgeon_engine.api.config.pruning import (
-    Method,
-    PruningConfig,
-    Structure,
-    Target,
-)
-from surgeon_engine.api.config.run import (
-    ModelConfig,
-    RunConfig,
-)
+from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
+from surgeon_engine.api.config.pruning import Method, PruningConfig, Structure, Target
+from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.messages.events import Failed
 from surgeon_gui.state import run as run_state
-from surgeon_gui.state.app import (
-    AppState,
-    Engine,
-    Step,
-)
+from surgeon_gui.state.app import AppState, Engine, Step
 from surgeon_gui.state.job.checks import (
     can_replace,
     problems,
@@ -38,10 +22,7 @@ from surgeon_gui.state.job.checks import (
     start_obstacle,
 )
 from surgeon_gui.state.request import Request
-from surgeon_gui.state.step_text import (
-    Mark,
-    step_view,
-)
+from surgeon_gui.state.step_text import Mark, step_view
 from tests.helpers.fake_engine import model_summary
 from tests.helpers.fake_results import exported
 

@@ -17,28 +17,12 @@ from surgeon_engine.api.config.pruning import (
     Target,
     Widths,
 )
-from surgeon_engine.api.config.run import (
-    ModelConfig,
-    RunConfig,
-)
-from surgeon_engine.api.messages.run import (
-    Progressed,
-    Stage,
-    StageStarted,
-)
-from surgeon_engine.api.planning.target_size import (
-    file_dtype,
-    goal_of,
-)
+from surgeon_engine.api.config.run import ModelConfig, RunConfig
+from surgeon_engine.api.messages.run import Progressed, Stage, StageStarted
+from surgeon_engine.api.planning.target_size import file_dtype, goal_of
 from surgeon_gui.state.diagnosis import state as states
-from surgeon_gui.state.diagnosis.state import (
-    Known,
-    Phase,
-)
-from surgeon_gui.state.request import (
-    Request,
-    with_response,
-)
+from surgeon_gui.state.diagnosis.state import Known, Phase
+from surgeon_gui.state.request import Request, with_response
 from surgeon_gui.state.run import RunState
 from tests.helpers.fake_engine import evaluation, model_summary, shot_finished
 

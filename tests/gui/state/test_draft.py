@@ -6,10 +6,7 @@ from dataclasses import replace
 
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_gui.state.job.draft import (
-    Draft,
-    Drafts,
-)
+from surgeon_gui.state.job.draft import Draft, Drafts
 
 
 def draft(**pruning):

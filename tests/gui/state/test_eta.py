@@ -4,16 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from surgeon_engine.api.config.pruning import (
-    Correction,
-    Damping,
-    Method,
-    PruningConfig,
-)
-from surgeon_engine.api.messages.run import (
-    SHOT_STAGES,
-    Stage,
-)
+from surgeon_engine.api.config.pruning import Correction, Damping, Method, PruningConfig
+from surgeon_engine.api.messages.run import SHOT_STAGES, Stage
 from surgeon_gui.state.eta import (
     Position,
     RunTimeline,

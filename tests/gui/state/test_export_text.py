@@ -5,21 +5,14 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from surgeon_engine.api.config.export import (
-    ExportConfig,
-    FileDtype,
-    Format,
-)
+from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.messages.run import Stage
 from surgeon_gui.state import export_text as export_text
 from surgeon_gui.state.request import Request
-from surgeon_gui.state.run import (
-    RunState,
-    Status,
-)
+from surgeon_gui.state.run import RunState, Status
 from tests.helpers.fake_engine import model_summary
 from tests.helpers.fake_results import COMPARED_TOKENS, READ_BACK, exported, measured
 

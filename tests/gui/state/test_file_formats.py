@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from surgeon_engine.api.config.export import (
-    DESCRIPTIONS,
-    FileDtype,
-    Format,
-)
+from surgeon_engine.api.config.export import DESCRIPTIONS, FileDtype, Format
 from surgeon_engine.api.config.pruning import (
     BY_LAYER,
     COUPLED,

@@ -13,24 +13,13 @@ from PySide6.QtWidgets import QApplication, QComboBox, QLineEdit
 from pytestqt.qtbot import QtBot
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
-from surgeon_engine.api.config.presets import (
-    preset_of,
-    preset_to_toml,
-    presets,
-)
-from surgeon_engine.api.config.pruning import (
-    PruningConfig,
-    Structure,
-    Target,
-)
+from surgeon_engine.api.config.presets import preset_of, preset_to_toml, presets
+from surgeon_engine.api.config.pruning import PruningConfig, Structure, Target
 from surgeon_engine.api.planning.resource_check import Light
 from surgeon_engine.api.planning.target_size import goal_of
 from surgeon_gui.controllers import job_editor as editing
 from surgeon_gui.state.app import Step
-from surgeon_gui.state.job.own_presets import (
-    own_folder,
-    read_presets,
-)
+from surgeon_gui.state.job.own_presets import own_folder, read_presets
 from tests.helpers.fake_engine import UNSUPPORTED, model_summary
 from tests.helpers.windows import QUICK, TIMEOUT_MS, click, find, load_and_wait
 

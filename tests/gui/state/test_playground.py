@@ -9,18 +9,9 @@ import pytest
 
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.pruning import PruningConfig
-from surgeon_engine.api.config.run import (
-    Device,
-    Dtype,
-    ModelConfig,
-    RunConfig,
-)
+from surgeon_engine.api.config.run import Device, Dtype, ModelConfig, RunConfig
 from surgeon_engine.api.messages.commands import Generate
-from surgeon_engine.api.messages.events import (
-    Cancelled,
-    Envelope,
-    Failed,
-)
+from surgeon_engine.api.messages.events import Cancelled, Envelope, Failed
 from surgeon_engine.api.messages.generation import (
     GenerationSettings,
     Side,
@@ -28,10 +19,7 @@ from surgeon_engine.api.messages.generation import (
 )
 from surgeon_gui.base.colours import DARK, LIGHT
 from surgeon_gui.base.theme import contrast
-from surgeon_gui.state.app import (
-    AppState,
-    Engine,
-)
+from surgeon_gui.state.app import AppState, Engine
 from surgeon_gui.state.playground import state as playground_state
 from surgeon_gui.state.playground import text as words
 from surgeon_gui.state.playground.state import (
@@ -46,14 +34,8 @@ from surgeon_gui.state.playground.state import (
     ranking,
 )
 from surgeon_gui.state.request import Request
-from surgeon_gui.state.run import (
-    RunState,
-    Status,
-)
-from surgeon_gui.views.playground.shading import (
-    STEPS,
-    shade,
-)
+from surgeon_gui.state.run import RunState, Status
+from surgeon_gui.views.playground.shading import STEPS, shade
 from tests.helpers.fake_playground import (
     NATS,
     REST,

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from surgeon_gui.state.job.protections import (
-    protected,
-    with_choice,
-)
+from surgeon_gui.state.job.protections import protected, with_choice
 from tests.helpers.fake_engine import model_summary
 
 LAYERS = model_summary().layers

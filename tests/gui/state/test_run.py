@@ -26,10 +26,7 @@ from surgeon_engine.api.messages.run import (
     StageStarted,
 )
 from surgeon_gui.state import run as run_state
-from surgeon_gui.state.run import (
-    RunState,
-    Status,
-)
+from surgeon_gui.state.run import RunState, Status
 from tests.helpers.fake_engine import evaluation, model_summary, shot_finished
 
 CONFIG = RunConfig(pruning=PruningConfig(shots=2))

@@ -9,10 +9,7 @@ from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QPushButton
 
 from surgeon_engine.api.messages.run import Stage
-from surgeon_gui.state.run import (
-    RunState,
-    Status,
-)
+from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.run_controls import run_controls
 from surgeon_gui.window.action_strip import ActionStrip
 from tests.helpers.windows import find

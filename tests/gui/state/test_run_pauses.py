@@ -6,10 +6,7 @@ import pytest
 
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.messages.events import (
-    Cancelled,
-    Envelope,
-)
+from surgeon_engine.api.messages.events import Cancelled, Envelope
 from surgeon_engine.api.messages.run import (
     MemorySampled,
     Paused,

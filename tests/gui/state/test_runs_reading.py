@@ -12,15 +12,9 @@ from surgeon_engine.api.process_lock import mark_of_this_process
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_gui.state import run as run_state
 from surgeon_gui.state.run import Status
-from surgeon_gui.state.runs import (
-    reading,
-)
-from surgeon_gui.state.runs import (
-    state as runs_state,
-)
-from surgeon_gui.state.runs import (
-    text as words,
-)
+from surgeon_gui.state.runs import reading
+from surgeon_gui.state.runs import state as runs_state
+from surgeon_gui.state.runs import text as words
 from surgeon_gui.state.runs.reading import (
     RunOutcome,
     UnreadableRunError,

@@ -10,50 +10,22 @@ import msgspec
 import pytest
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
-from surgeon_engine.api.config.export import (
-    ExportConfig,
-    FileDtype,
-    Format,
-)
-from surgeon_engine.api.config.pruning import (
-    Method,
-    PruningConfig,
-    Structure,
-    Target,
-)
+from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
+from surgeon_engine.api.config.pruning import Method, PruningConfig, Structure, Target
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.messages.events import (
-    Envelope,
-    Level,
-)
-from surgeon_engine.api.messages.run import (
-    Corrected,
-    DampingChoice,
-    Stage,
-)
+from surgeon_engine.api.messages.events import Envelope, Level
+from surgeon_engine.api.messages.run import Corrected, DampingChoice, Stage
 from surgeon_engine.api.messages.sources import StructureSupport
 from surgeon_gui.state import step_text as sentences
-from surgeon_gui.state.app import (
-    AppState,
-    Step,
-)
+from surgeon_gui.state.app import AppState, Step
 from surgeon_gui.state.job import plan_text as plans
 from surgeon_gui.state.log_lines import log_lines
 from surgeon_gui.state.request import Request
-from surgeon_gui.state.run import (
-    RunState,
-    Status,
-)
+from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.step_text import Mark
-from surgeon_gui.text import (
-    labels,
-    numbers,
-)
+from surgeon_gui.text import labels, numbers
 from surgeon_gui.text.captions import CAPTIONS
-from surgeon_gui.text.choices import (
-    CHOICES,
-    choice_label,
-)
+from surgeon_gui.text.choices import CHOICES, choice_label
 from tests.helpers.fake_engine import evaluation, model_summary, shot_finished
 
 PARTS = typing.get_type_hints(RunConfig)

@@ -11,15 +11,8 @@ from PySide6.QtGui import QAction, QImage
 from PySide6.QtTest import QAbstractItemModelTester
 from PySide6.QtWidgets import QComboBox, QMenu, QPushButton, QSpinBox, QTreeView
 
-from surgeon_engine.api.config.pruning import (
-    PruningConfig,
-    Structure,
-)
-from surgeon_gui.state.architecture.state import (
-    Source,
-    of_model,
-    of_plan,
-)
+from surgeon_engine.api.config.pruning import PruningConfig, Structure
+from surgeon_gui.state.architecture.state import Source, of_model, of_plan
 from surgeon_gui.state.run import Status
 from surgeon_gui.views.architecture.architecture_table import ArchitectureTable
 from surgeon_gui.views.architecture.block_card import BlockCard

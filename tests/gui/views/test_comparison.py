@@ -12,25 +12,13 @@ from PySide6.QtCore import QPointF
 from PySide6.QtGui import QAction, QImage
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
-from surgeon_engine.api.config.pruning import (
-    Method,
-    Structure,
-)
+from surgeon_engine.api.config.pruning import Method, Structure
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_gui.state import comparison
-from surgeon_gui.state.comparison import (
-    Along,
-    Compared,
-    Measure,
-    Point,
-    Size,
-)
+from surgeon_gui.state.comparison import Along, Compared, Measure, Point, Size
 from surgeon_gui.state.job import settings_list as all_settings
 from surgeon_gui.state.runs.reading import read_state
-from surgeon_gui.views.comparison.charts import (
-    CurvesChart,
-    SizeChart,
-)
+from surgeon_gui.views.comparison.charts import CurvesChart, SizeChart
 from surgeon_gui.widgets.charts.series_legend import Legend
 from tests.helpers.fake_runs import job, write_run, write_three
 from tests.helpers.looking import shown

@@ -8,24 +8,10 @@ import pytest
 from PySide6.QtWidgets import QComboBox, QSlider
 
 from surgeon_engine.api.config.export import ExportConfig
-from surgeon_engine.api.config.pruning import (
-    Method,
-    PruningConfig,
-    Structure,
-    Target,
-)
-from surgeon_engine.api.config.run import (
-    ModelConfig,
-    RunConfig,
-)
-from surgeon_engine.api.messages.run import (
-    Corrected,
-    Evaluation,
-)
-from surgeon_engine.api.run_folder import (
-    Report,
-    RunFolder,
-)
+from surgeon_engine.api.config.pruning import Method, PruningConfig, Structure, Target
+from surgeon_engine.api.config.run import ModelConfig, RunConfig
+from surgeon_engine.api.messages.run import Corrected, Evaluation
+from surgeon_engine.api.run_folder import Report, RunFolder
 from surgeon_gui.state.app import Step
 from surgeon_gui.state.run import Status
 from surgeon_gui.views.diagnosis.curve import QualityCurve

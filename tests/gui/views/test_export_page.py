@@ -12,10 +12,7 @@ from surgeon_engine.api.config.export import (
     FileDtype,
     Format,
 )
-from surgeon_engine.api.config.pruning import (
-    PruningConfig,
-    Structure,
-)
+from surgeon_engine.api.config.pruning import PruningConfig, Structure
 from surgeon_gui.state.app import Step
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.step_text import Mark

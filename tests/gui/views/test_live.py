@@ -23,11 +23,7 @@ from surgeon_gui.text.captions.live import MEANINGS
 from surgeon_gui.views.live.live_view import LiveView
 from surgeon_gui.widgets.charts.chart_card import ChartCard
 from surgeon_gui.widgets.charts.legend import Legend
-from surgeon_gui.widgets.charts.line_chart import (
-    MAX_POINTS_DRAWN,
-    nearest,
-    thinned,
-)
+from surgeon_gui.widgets.charts.line_chart import MAX_POINTS_DRAWN, nearest, thinned
 from surgeon_gui.widgets.charts.plot import Plot
 from tests.gui.views.test_charts_do_not_grow import states_of
 from tests.helpers.fake_engine import evaluation

@@ -18,10 +18,7 @@ from surgeon_gui.base.colours import DARK, LIGHT
 from surgeon_gui.base.settings import ThemeChoice
 from surgeon_gui.base.theme import apply_theme
 from surgeon_gui.state.run import Status
-from surgeon_gui.text.prompts import (
-    EXAMPLES,
-    FIRST,
-)
+from surgeon_gui.text.prompts import EXAMPLES, FIRST
 from surgeon_gui.views.playground.shading import shade
 from tests.gui.window.test_layout import cut_texts
 from tests.helpers.fake_playground import NATS, TEXTS, TOO_LONG

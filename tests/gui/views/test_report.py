@@ -15,11 +15,7 @@ from surgeon_gui.base.colours import LIGHT
 from surgeon_gui.base.settings import ThemeChoice
 from surgeon_gui.base.theme import apply_theme
 from surgeon_gui.state.app import Step
-from surgeon_gui.state.report import (
-    Picture,
-    Surroundings,
-    report_html,
-)
+from surgeon_gui.state.report import Picture, Surroundings, report_html
 from surgeon_gui.state.runs.reading import read_state
 from surgeon_gui.views.report import report_row
 from surgeon_gui.views.report.pdf import pdf_of

@@ -8,12 +8,7 @@ import pytest
 from PySide6.QtWidgets import QComboBox
 
 from surgeon_engine.api.config.presets import presets
-from surgeon_engine.api.config.pruning import (
-    Method,
-    PruningConfig,
-    Structure,
-    Target,
-)
+from surgeon_engine.api.config.pruning import Method, PruningConfig, Structure, Target
 from surgeon_engine.api.planning.target_size import goal_of
 from surgeon_gui.state.app import Step
 from surgeon_gui.state.run import Status

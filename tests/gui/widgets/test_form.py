@@ -31,11 +31,7 @@ from surgeon_engine.api.config.pruning import (
     Target,
     UpdateKind,
 )
-from surgeon_engine.api.config.run import (
-    Device,
-    Dtype,
-    ModelConfig,
-)
+from surgeon_engine.api.config.run import Device, Dtype, ModelConfig
 from surgeon_gui.widgets.controls import choice_box
 from surgeon_gui.widgets.forms.form import ConfigForm
 

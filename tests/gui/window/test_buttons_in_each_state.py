@@ -20,10 +20,7 @@ from PySide6.QtWidgets import (
     QToolButton,
 )
 
-from surgeon_gui.state.app import (
-    Engine,
-    Step,
-)
+from surgeon_gui.state.app import Engine, Step
 from surgeon_gui.state.run import Status
 from tests.helpers.windows import (
     LONG,

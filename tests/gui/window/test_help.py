@@ -15,20 +15,11 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QDialog, QFileDialog, QLineEdit, QTreeWidget
 
 from surgeon_gui.base import paths
-from surgeon_gui.base.redaction import (
-    REMOVED,
-    redacted,
-)
+from surgeon_gui.base.redaction import REMOVED, redacted
 from surgeon_gui.state import debug_bundle as bundle
 from surgeon_gui.state.app import Step
-from surgeon_gui.state.debug_bundle import (
-    Bundle,
-    write_bundle,
-)
-from surgeon_gui.state.run import (
-    RunState,
-    Status,
-)
+from surgeon_gui.state.debug_bundle import Bundle, write_bundle
+from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.views.help.commands_dialog import entries_of
 from surgeon_gui.window.help_menu import bundle_of
 from tests.helpers.windows import (

@@ -12,11 +12,7 @@ from PySide6.QtGui import QAction
 
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.presets import presets
-from surgeon_engine.api.config.pruning import (
-    PruningConfig,
-    Structure,
-    Target,
-)
+from surgeon_engine.api.config.pruning import PruningConfig, Structure, Target
 from surgeon_engine.api.messages.events import Failed
 from surgeon_gui.state.app import Step
 from surgeon_gui.state.run import Status

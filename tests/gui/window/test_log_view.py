@@ -5,21 +5,9 @@ from __future__ import annotations
 import pytest
 from PySide6.QtWidgets import QPlainTextEdit
 
-from surgeon_engine.api.messages.events import (
-    Envelope,
-    Failed,
-    Level,
-    Logged,
-)
-from surgeon_engine.api.messages.run import (
-    Progressed,
-    Stage,
-    StageStarted,
-)
-from surgeon_gui.state.log_lines import (
-    LogLine,
-    log_lines,
-)
+from surgeon_engine.api.messages.events import Envelope, Failed, Level, Logged
+from surgeon_engine.api.messages.run import Progressed, Stage, StageStarted
+from surgeon_gui.state.log_lines import LogLine, log_lines
 from surgeon_gui.window.log_view import LogView
 
 LINES = [

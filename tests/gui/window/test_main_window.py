@@ -13,18 +13,12 @@ from PySide6.QtWidgets import QLabel, QLineEdit, QPlainTextEdit
 
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.pruning import Structure
-from surgeon_engine.api.config.toml import (
-    config_to_toml,
-    read_config,
-)
+from surgeon_engine.api.config.toml import config_to_toml, read_config
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_gui.state.app import Step
 from surgeon_gui.state.run import Status
 from surgeon_gui.views.live.live_view import LiveView
-from surgeon_gui.window.dropped_files import (
-    model_in,
-    text_in,
-)
+from surgeon_gui.window.dropped_files import model_in, text_in
 from tests.helpers.fake_engine import FAILURE, HINT, UNSUPPORTED
 from tests.helpers.windows import (
     QUICK,

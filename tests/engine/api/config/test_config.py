@@ -19,15 +19,8 @@ from surgeon_engine.api.config.pruning import (
     Target,
     methods_for,
 )
-from surgeon_engine.api.config.run import (
-    ModelConfig,
-    RunConfig,
-)
-from surgeon_engine.api.config.toml import (
-    config_from_toml,
-    config_to_toml,
-    read_config,
-)
+from surgeon_engine.api.config.run import ModelConfig, RunConfig
+from surgeon_engine.api.config.toml import config_from_toml, config_to_toml, read_config
 from surgeon_engine.api.errors import ConfigError
 
 

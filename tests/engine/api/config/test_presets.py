@@ -11,11 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig
-from surgeon_engine.api.config.presets import (
-    NAMES,
-    preset_from_toml,
-    presets,
-)
+from surgeon_engine.api.config.presets import NAMES, preset_from_toml, presets
 from surgeon_engine.api.config.pruning import (
     Correction,
     CostBasis,
@@ -25,14 +21,8 @@ from surgeon_engine.api.config.pruning import (
     Structure,
     UpdateKind,
 )
-from surgeon_engine.api.config.run import (
-    ModelConfig,
-    RunConfig,
-)
-from surgeon_engine.api.config.toml import (
-    config_from_toml,
-    config_to_toml,
-)
+from surgeon_engine.api.config.run import ModelConfig, RunConfig
+from surgeon_engine.api.config.toml import config_from_toml, config_to_toml
 from surgeon_engine.api.errors import ConfigError
 from tests.helpers.runs import job, outcome
 from tests.helpers.tiny_models import byte_tokenizer, tiny_model

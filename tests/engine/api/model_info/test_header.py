@@ -11,10 +11,7 @@ from shutil import copyfile
 import pytest
 
 from surgeon_engine.api.config.run import ModelConfig
-from surgeon_engine.api.model_info.header import (
-    ModelFacts,
-    model_facts,
-)
+from surgeon_engine.api.model_info.header import ModelFacts, model_facts
 from surgeon_engine.api.model_info.source_names import (
     DEMO,
     HubName,

@@ -8,11 +8,7 @@ import msgspec
 import pytest
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
-from surgeon_engine.api.config.export import (
-    ExportConfig,
-    FileDtype,
-    Format,
-)
+from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import (
     Correction,
     Damping,
@@ -20,12 +16,7 @@ from surgeon_engine.api.config.pruning import (
     PruningConfig,
     Structure,
 )
-from surgeon_engine.api.config.run import (
-    Device,
-    Dtype,
-    ModelConfig,
-    RunConfig,
-)
+from surgeon_engine.api.config.run import Device, Dtype, ModelConfig, RunConfig
 from surgeon_engine.api.errors import RoomError
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.planning.estimate import estimate
@@ -265,12 +256,8 @@ def test_a_full_disk_is_met_by_shorter_numbers():
 
 
 def test_a_run_that_cannot_fit_is_refused_before_it_starts(tmp_path, monkeypatch):
-    from surgeon_engine import (
-        pipeline,
-    )
-    from surgeon_engine import (
-        preflight as forecast,
-    )
+    from surgeon_engine import pipeline
+    from surgeon_engine import preflight as forecast
     from surgeon_engine.runtime.run_context import RunContext
 
     monkeypatch.setattr(forecast, "room", lambda: machine(free=10**6))

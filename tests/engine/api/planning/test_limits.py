@@ -16,19 +16,13 @@ from surgeon_engine.api.config.pruning import (
     Target,
     Widths,
 )
-from surgeon_engine.api.errors import (
-    ConfigError,
-    PruningError,
-)
+from surgeon_engine.api.errors import ConfigError, PruningError
 from surgeon_engine.api.planning.limits import (
     check_target_in_limits,
     max_removable,
     min_removable,
 )
-from surgeon_engine.api.planning.target_size import (
-    goal_of,
-    prunable_weights,
-)
+from surgeon_engine.api.planning.target_size import goal_of, prunable_weights
 from surgeon_engine.model.inspect import describe
 from surgeon_engine.model.source import ModelSource
 from surgeon_engine.pruning.structures.units import units_of

@@ -6,10 +6,7 @@ from fractions import Fraction
 
 import pytest
 
-from surgeon_engine.api.planning.rounding import (
-    ceil_share,
-    floor_share,
-)
+from surgeon_engine.api.planning.rounding import ceil_share, floor_share
 
 HUNDREDTHS = range(101)
 THINGS = [1, 30, 200, 101, 100_000, 640 * 768, 14336 * 4096 * 10, 8_030_261_248]

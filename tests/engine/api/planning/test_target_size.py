@@ -5,25 +5,11 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from surgeon_engine.api.config.export import (
-    ExportConfig,
-    FileDtype,
-    Format,
-)
-from surgeon_engine.api.config.pruning import (
-    PruningConfig,
-    Structure,
-    Target,
-)
-from surgeon_engine.api.config.run import (
-    Dtype,
-    RunConfig,
-)
+from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
+from surgeon_engine.api.config.pruning import PruningConfig, Structure, Target
+from surgeon_engine.api.config.run import Dtype, RunConfig
 from surgeon_engine.api.errors import ConfigError
-from surgeon_engine.api.messages.sources import (
-    LayerSummary,
-    ModelSummary,
-)
+from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
 from surgeon_engine.api.planning.target_size import (
     file_dtype,
     goal_of,

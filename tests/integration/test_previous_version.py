@@ -1,0 +1,66 @@
+"""Run folders of the previous version can be listed, opened and exported again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from safetensors import safe_open
+
+from surgeon_engine.api.config.export import ExportConfig, Format
+from surgeon_engine.export.export import export_again
+from surgeon_engine.runtime.run_context import RunContext
+from surgeon_gui.state.run import Status
+from surgeon_gui.state.runs.reading import read_record, read_state
+
+FIXTURE = Path(__file__).parents[1] / "fixtures" / "previous_version"
+RUNS = ("run", "run_n_m")
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """A copy of both run folders at another place."""
+    for name in RUNS:
+        shutil.copytree(FIXTURE / name, tmp_path / name)
+    return tmp_path
+
+
+def tensors(folder: Path) -> dict:
+    """Return all tensors of the safetensors files in `folder`, with their bytes."""
+    found = {}
+    for path in folder.rglob("*.safetensors"):
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118
+                x = file.get_tensor(name)
+                data = x.contiguous().view(-1).numpy().tobytes()
+                found[name] = (x.dtype, tuple(x.shape), data)
+    return found
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_run_is_listed_with_its_figures(runs, name):
+    expected = json.loads((FIXTURE / "expected" / "history.json").read_text())[name]
+    record = read_record(runs / name)
+    found = {key: getattr(record, key) for key in expected if key != "standing"}
+    found["standing"] = record.standing.value
+    assert found == expected
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_run_is_opened_with_its_export_where_it_lies_now(runs, name):
+    state = read_state(runs / name)
+    assert state.status is Status.FINISHED
+    assert state.exported is not None
+    assert Path(state.exported.folder) == runs / name / "export"
+
+
+@pytest.mark.parametrize("format", ["masked", "compact"])
+def test_a_run_is_exported_again_with_the_same_tensors(
+    runs, quick_runs, tmp_path, format
+):
+    destination = tmp_path / format
+    wanted = ExportConfig(folder=str(destination), format=Format(format))
+    export_again(str(runs / "run"), wanted, RunContext("again", lambda _: None))
+    assert tensors(destination) == tensors(FIXTURE / "expected" / format)
