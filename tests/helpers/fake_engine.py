@@ -1,7 +1,8 @@
-"""A stand-in for the engine: the same lines of JSON, no model, over in a moment.
+"""A fake engine: the same commands and events, no model, made-up figures.
 
-Run as a process in place of `surgeon_engine serve`. Its options are the ways in which
-an engine can go wrong. Figures are made up but always the same.
+It runs in a thread (`FakeEngineClient`) or, where the process itself is under test, as
+`python -m tests.helpers.fake_engine` in place of `surgeon_engine serve`. The options
+make it slow or make it fail. The figures are always the same.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
+import queue
 import signal
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -189,34 +192,39 @@ def _removed(layer: LayerSummary, share: float) -> int:
 
 
 class FakeEngine:
-    """Answers commands, one after the other."""
+    """Answer commands, one after the other.
 
-    def __init__(self, options: argparse.Namespace) -> None:
+    Args:
+        options: what goes wrong, and how long things take.
+        commands: the commands as they arrive; the engine ends with them.
+        send: takes every envelope.
+    """
+
+    def __init__(
+        self,
+        options: argparse.Namespace,
+        commands: Iterator[Command],
+        send: Callable[[Envelope], None],
+    ) -> None:
         self._options = options
+        self._commands = commands
+        self._send = send
+        self._ended = threading.Event()
         self._run = ""
         self._pause = 0.0  # seconds, per unit of work
         self._config = RunConfig()  # of the run before
         self._cancelled: set[str] = set()
         self._stopped: set[str] = set()
-        self._writing = threading.Lock()
         self._log: RunFolder | None = None  # of the run under way
         self._gate = Gate()
         self._samples = itertools.count()
 
     def serve(self) -> None:
-        """Work until the input ends."""
-        if self._options.no_start:
-            sys.exit("cannot import torch")
-        waiting: list[Command] = []
-        arrived = threading.Condition()
-        threading.Thread(
-            target=self._listen, args=(waiting, arrived), daemon=True
-        ).start()
+        """Work until the commands end."""
+        waiting: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
+        threading.Thread(target=self._listen, args=(waiting,), daemon=True).start()
         self._emit(EngineReady({"torch": "0.0"}, "a processor", 8_000_000_000))
-        while True:
-            with arrived:
-                arrived.wait_for(lambda: waiting)
-                command = waiting.pop(0)
+        while (command := waiting.get()) is not None:
             self._run = command.run
             is_run = isinstance(command, StartRun)
             after = 0.0 if is_run else self._options.pause_after
@@ -226,23 +234,32 @@ class FakeEngine:
             except InterruptedError:
                 self._emit(Cancelled())
             except _Over:
-                pass  # it has told so itself
+                pass  # the failure has been sent
+            except _Ended:
+                return
             self._run, self._log = "", None
 
-    def _listen(self, waiting: list[Command], arrived: threading.Condition) -> None:
-        decoder = msgspec.json.Decoder(Command)
-        for line in sys.stdin.buffer:
-            command = decoder.decode(line)
+    def _listen(self, waiting: queue.SimpleQueue[Command | None]) -> None:
+        for command in self._commands:
             self._gate.handle(command)
             if isinstance(command, Cancel):
                 self._cancelled.add(command.run)
             elif isinstance(command, StopAndKeep):
                 self._stopped.add(command.run)
             elif not isinstance(command, Pause | Resume):
-                with arrived:
-                    waiting.append(command)
-                    arrived.notify()
-        os._exit(0)
+                waiting.put(command)
+        self._ended.set()
+        self._gate.open()
+        waiting.put(None)
+
+    def _sleep(self, seconds: float) -> None:
+        """Wait, or unwind the work if the commands have ended.
+
+        Raises:
+            _Ended: they have.
+        """
+        if self._ended.wait(seconds):
+            raise _Ended
 
     def _do(self, command: Command) -> None:
         match command:
@@ -308,7 +325,7 @@ class FakeEngine:
 
     def _write(self, command: Generate) -> None:
         for event in playground_events(command, lambda: self._run in self._stopped):
-            time.sleep(self._options.pause)
+            self._sleep(self._options.pause)
             self._look_for_cancel()
             self._emit(event)
             is_stage = isinstance(event, StageStarted)
@@ -344,7 +361,7 @@ class FakeEngine:
             for done in range(self._options.flood):
                 self._emit(Progressed(stage, shot, done, self._options.flood))
         for done in range(1, UNITS + 1):
-            time.sleep(self._pause)
+            self._sleep(self._pause)
             self._gate.pass_through(self._run, self._emit)
             self._look_for_cancel()
             self._emit(Progressed(stage, shot, done, UNITS))
@@ -360,7 +377,7 @@ class FakeEngine:
                 self._emit(Failed(FAILURE, HINT, "Traceback: made up"))
                 raise _Over
             case "hang":
-                time.sleep(3600)
+                self._sleep(3600)
 
     def _look_for_cancel(self) -> None:
         if self._run in self._cancelled:
@@ -372,18 +389,56 @@ class FakeEngine:
         self._tell(event)
 
     def _tell(self, event: Event) -> None:
-        line = msgspec.json.encode(Envelope(self._run, time.time(), event))
-        with self._writing:
-            sys.stdout.buffer.write(line + b"\n")
-            sys.stdout.buffer.flush()
+        self._send(Envelope(self._run, time.time(), event))
+
+
+class FakeEngineClient:
+    """A fake engine in a thread of this process; an `EngineClient`."""
+
+    def __init__(self, *options: str) -> None:
+        self._events: queue.SimpleQueue[Envelope] = queue.SimpleQueue()
+        self._commands: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
+        commands = iter(self._commands.get, None)
+        engine = FakeEngine(parse_options(options), commands, self._events.put)
+        self._thread = threading.Thread(target=engine.serve, daemon=True)
+        self._thread.start()
+
+    def send(self, command: Command) -> None:
+        """Pass a command to the engine."""
+        self._commands.put(command)
+
+    def receive(self, timeout: float) -> Envelope | None:
+        """Return the next event, or None if none came within `timeout` seconds."""
+        try:
+            return self._events.get(timeout=timeout)
+        except queue.Empty:
+            return None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the engine has ended and all events have been received."""
+        return not self._thread.is_alive() and self._events.empty()
+
+    def exit_reason(self) -> tuple[str, str]:
+        """Return why the engine has ended, and no error output."""
+        return "The fake engine has ended.", ""
+
+    def kill(self) -> None:
+        """End the engine and wait for its thread."""
+        self._commands.put(None)
+        self._thread.join()
 
 
 class _Over(Exception):
-    """Unwinds a run that has told its own end."""
+    """Unwinds a run whose failure has been sent."""
 
 
-def main() -> None:
-    """Read the options and serve."""
+class _Ended(Exception):
+    """Unwinds the work after the commands have ended."""
+
+
+def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return the options of a fake engine; those of the command line by default."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--mishap", choices=("crash", "fail", "hang"))
     parser.add_argument("--at", help="the stage of the mishap")
@@ -393,11 +448,32 @@ def main() -> None:
     )
     parser.add_argument("--flood", type=int, default=0, help="events per shot")
     parser.add_argument("--flood-seconds", type=float, default=0.0, help="per shot")
-    parser.add_argument("--rate", type=int, default=5000, help="events a second then")
+    parser.add_argument("--rate", type=int, default=5000, help="events per second then")
     parser.add_argument("--unrun", action="store_true", help="nothing runs GGUF files")
     parser.add_argument("--free-memory", type=int, default=PLENTY, help="bytes")
     parser.add_argument("--no-start", action="store_true")
-    FakeEngine(parser.parse_args()).serve()
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    """Serve on the standard streams, as `surgeon_engine serve` does."""
+    options = parse_options()
+    if options.no_start:
+        sys.exit("cannot import torch")
+    decoder = msgspec.json.Decoder(Command)
+    writing = threading.Lock()
+
+    def commands() -> Iterator[Command]:
+        for line in sys.stdin.buffer:
+            yield decoder.decode(line)
+        os._exit(0)
+
+    def send(envelope: Envelope) -> None:
+        with writing:
+            sys.stdout.buffer.write(msgspec.json.encode(envelope) + b"\n")
+            sys.stdout.buffer.flush()
+
+    FakeEngine(options, commands(), send).serve()
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ from surgeon_engine.api.messages.sources import ModelInspected
 from surgeon_gui.controllers.engine_supervisor import MAX_FAILED_STARTS
 from surgeon_gui.controllers.engine_thread import EngineThread, coalesce_progress
 from tests.helpers.fake_engine import OUTSIDE_OF_SHOTS, STAGES_OF_A_SHOT, UNITS
-from tests.helpers.windows import QUICK, TIMEOUT_MS, fake_client
+from tests.helpers.windows import QUICK, TIMEOUT_MS, fake_process
 
 START = StartRun(run="run-1", config=QUICK, folder="folder")
 INSPECT = InspectModel(run="inspect-1", model=ModelConfig())
@@ -84,7 +84,7 @@ def listen(qtbot):
     ears = []
 
     def make(*options, **extra):
-        ears.append(Ear(qtbot, fake_client(*options), **extra))
+        ears.append(Ear(qtbot, fake_process(*options), **extra))
         return ears[-1]
 
     yield make
@@ -97,7 +97,7 @@ def test_the_engine_is_warm_before_it_is_asked_anything(listen):
 
 
 def test_what_comes_before_anyone_listens_is_not_lost(qtbot):
-    thread = EngineThread(fake_client())
+    thread = EngineThread(fake_process())
     thread.start()
     qtbot.waitUntil(lambda: bool(thread._untold), timeout=TIMEOUT_MS)
     batches = []
@@ -264,7 +264,7 @@ def test_commands_are_taken_without_waiting(listen):
 
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="None cannot be freed any more")
 def test_calls_that_return_nothing_do_not_use_up_none(qtbot):
-    thread = EngineThread(fake_client())
+    thread = EngineThread(fake_process())
     before = sys.getrefcount(None)
     for _ in range(6_000):
         thread.setObjectName("name")
