@@ -87,13 +87,13 @@ def clean_desktop(request):
 def make_window(qtbot, tmp_path, monkeypatch):
     """Makes windows over a fake engine with the options given; closes them.
 
-    Their engine thread reports ten times as often as in the program.
+    Their engine thread reports three times as often as in the program.
     """
     from surgeon_gui.controllers import engine_thread
     from tests.helpers.windows import closed, open_window
 
-    monkeypatch.setattr(engine_thread, "BATCH_SECONDS", 0.01)
-    monkeypatch.setattr(engine_thread, "POLL_SECONDS", 0.003)
+    monkeypatch.setattr(engine_thread, "BATCH_SECONDS", 0.03)
+    monkeypatch.setattr(engine_thread, "POLL_SECONDS", 0.01)
     windows = []
 
     def make(*options, **extra):
