@@ -112,7 +112,7 @@ class RunsController(QObject):
         """Show a run with all its charts, as it was when it ended."""
         live = self._session.state.run
         if live.status.is_busy and live.folder == folder:
-            self._session.close_earlier()
+            self._session.close_opened_run()
             self.opened.emit()
             return
         work = partial(_open, Path(folder))
@@ -182,7 +182,7 @@ class RunsController(QObject):
             hint = tr("It is still there. To delete it for good, remove {folder}.")
             self._complain(words.format(reason=problem), hint.format(folder=folder))
         elif self._session.state.shown_run.folder == folder:
-            self._session.close_earlier()
+            self._session.close_opened_run()
         self.refresh()
 
     @Slot()
