@@ -86,7 +86,7 @@ def test_a_name_of_the_hub_is_looked_up_and_nothing_is_fetched_unasked(window):
     assert "not on this computer yet" in shown(window, "download_line")
     assert shown(window, "model_problem") == ""
     assert not find(window, "start_button").isEnabled()
-    assert not progress_of(window).request
+    assert not progress_of(window).id
 
 
 def test_a_download_ends_with_a_model_that_can_be_pruned(qtbot, make_window):
@@ -126,7 +126,7 @@ def test_a_cancelled_download_is_resumed_where_it_was(qtbot, make_window):
 def test_a_download_that_fails_says_why_and_can_be_tried_again(qtbot, window):
     look_up(window, "someone/gated")
     click(window, "download_button")
-    until(qtbot, lambda: progress_of(window).problem is not None)
+    until(qtbot, lambda: progress_of(window).error is not None)
     assert shown(window, "download_line").startswith(GATED)
     assert find(window, "download_button").isVisible()
     click(window, "download_button")
