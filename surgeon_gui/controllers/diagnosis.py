@@ -138,11 +138,8 @@ class Diagnosis(QObject):
             self._folder = None
             return
         self._asked, self.progress = Asked(state.config, state.model), 0.0
-        folder = self._folder.path()
-        self.session.start_request(
-            RequestKind.DIAGNOSIS,
-            lambda id_: Diagnose(run=id_, config=state.config, folder=folder),
-        )
+        command = partial(Diagnose, config=state.config, folder=self._folder.path())
+        self.session.start_request(RequestKind.DIAGNOSIS, command)
 
     @Slot()
     def cancel(self) -> None:

@@ -6,6 +6,7 @@ import itertools
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
@@ -62,16 +63,16 @@ class JobEditor(QObject):
     def start_request(
         self,
         kind: RequestKind,
-        make_command: Callable[[str], Command],
+        make_command: Callable[..., Command],
         request: Request[Any] = NO_REQUEST,
     ) -> None:
-        """Send the command made for a new id; the state follows its events.
+        """Send `make_command(run=...)` with a new id; the state follows its events.
 
-        `request` is stored under that id; the last one of its kind is obsolete.
+        `request` is stored with that id; the last request of the kind is obsolete.
         """
         request = replace(request, id=self.new_id(kind.value))
         self._set(app_state.with_request(self.state, kind, request))
-        self.send(make_command(request.id))
+        self.send(make_command(run=request.id))
 
     def cancel_request(self, kind: RequestKind) -> None:
         """Cancel the latest request of a kind, if it is in progress."""
@@ -99,12 +100,8 @@ class JobEditor(QObject):
         """
         if not source.strip():
             self._inspection_timer.stop()
-            self._set(
-                replace(
-                    app_state.without_requests(self.state, RequestKind.INSPECTION),
-                    model_is_chosen=False,
-                )
-            )
+            state = app_state.without_requests(self.state, RequestKind.INSPECTION)
+            self._set(replace(state, model_is_chosen=False))
             return
         before = editing.draft_of(self.state)
         self._choose()
@@ -179,19 +176,15 @@ class JobEditor(QObject):
         config = self.state.config
         self.start_request(
             RequestKind.PREVIEW,
-            lambda id_: PreviewText(
-                run=id_, model=config.model, calibration=config.calibration
-            ),
+            partial(PreviewText, model=config.model, calibration=config.calibration),
         )
 
     @Slot()
     def _inspect(self) -> None:
         if Step.MODEL in self.state.problems:
             return
-        model = self.state.config.model
-        self.start_request(
-            RequestKind.INSPECTION, lambda id_: InspectModel(run=id_, model=model)
-        )
+        command = partial(InspectModel, model=self.state.config.model)
+        self.start_request(RequestKind.INSPECTION, command)
 
     def _inspect_soon(self) -> None:
         is_requested = bool(self.state.request(RequestKind.INSPECTION).id)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
@@ -139,11 +140,8 @@ class Session(JobEditor):
         export = replace(
             self.state.save_config, folder=destination, replace=may_replace
         )
-        folder = self.state.run.folder
-        self.start_request(
-            RequestKind.SAVE,
-            lambda id_: ExportRun(run=id_, folder=folder, export=export),
-        )
+        command = partial(ExportRun, folder=self.state.run.folder, export=export)
+        self.start_request(RequestKind.SAVE, command)
 
     @Slot()
     def measure(self) -> None:
@@ -155,10 +153,8 @@ class Session(JobEditor):
         settings = BenchmarkSettings(
             dtype=config.model.dtype, device=config.model.device
         )
-        self.start_request(
-            RequestKind.MEASUREMENT,
-            lambda id_: MeasureModels(run=id_, sources=sources, settings=settings),
-        )
+        command = partial(MeasureModels, sources=sources, settings=settings)
+        self.start_request(RequestKind.MEASUREMENT, command)
 
     # errors
 

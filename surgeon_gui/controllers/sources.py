@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from PySide6.QtCore import QObject, Slot
 
 from surgeon_engine.api.messages.commands import DescribeText, DownloadModel
@@ -29,7 +31,7 @@ class DownloadController(QObject):
         source = state.config.model.source
         self._session.start_request(
             RequestKind.DOWNLOAD,
-            lambda id_: DownloadModel(run=id_, source=source),
+            partial(DownloadModel, source=source),
             next_download(state.download, source),
         )
 
@@ -65,7 +67,5 @@ class TextDescriptionController(QObject):
             return
         if Step.CALIBRATION in state.problems:
             return
-        self._session.start_request(
-            RequestKind.DESCRIPTION,
-            lambda id_: DescribeText(run=id_, calibration=calibration),
-        )
+        command = partial(DescribeText, calibration=calibration)
+        self._session.start_request(RequestKind.DESCRIPTION, command)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
@@ -40,10 +42,7 @@ def session(qapp, engine, tmp_path):
 
 def describe(session):
     """Request a description and return the id of the request."""
-    calibration = CalibrationConfig()
-    session.start_request(
-        KIND, lambda id_: DescribeText(run=id_, calibration=calibration)
-    )
+    session.start_request(KIND, partial(DescribeText, calibration=CalibrationConfig()))
     return session.state.request(KIND).id
 
 
