@@ -16,6 +16,7 @@ from PySide6.QtCore import QObject, QTemporaryDir, Signal, Slot
 from surgeon_engine.api.config.layer_patterns import LayerLimit, parse_limit
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.errors import ConfigError, EngineError
+from surgeon_engine.api.messages.commands import Diagnose
 from surgeon_engine.api.messages.diagnosis import Diagnosed
 from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.run_folder import Report, RunFolder
@@ -29,7 +30,7 @@ from surgeon_gui.state.diagnosis.planner import Plan, Planner, rules_of
 from surgeon_gui.state.diagnosis.state import Asked, Known, MeasuredPoint, Phase
 from surgeon_gui.state.job.checks import diagnosis_obstacle
 from surgeon_gui.state.job.protections import Layers, with_choice
-from surgeon_gui.state.request import Request
+from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import RunState
 
 _MAX_REPORTS = 50  # of finished runs, the latest, that are looked at
@@ -56,19 +57,20 @@ class Diagnosis(QObject):
         self.progress = 0.0
         self._folder: QTemporaryDir | None = None  # goes with the window
         self._asked: Asked | None = None
-        self._request: Request = Request()
         self._runs: dict[str, tuple[MeasuredPoint, ...]] = {}
         self._seen: tuple[RunState, ...] = ()
         self._background = Background(self)
         self._planner: Planner | None = None
         self._plan: Plan | None = None
         session.changed.connect(self._on_session_changed)
+        session.request_ended.connect(self._on_request_ended)
 
     @property
     def phase(self) -> Phase:
         """How it stands; while a file is being read it is still being measured."""
         state = self.session.state
-        found = states.phase_of(self.known, state.diagnosis, state.config)
+        request = state.request(RequestKind.DIAGNOSIS)
+        found = states.phase_of(self.known, request, state.config)
         if self._asked is not None and found is not Phase.NONE:
             return Phase.FIRST if self.known is None else Phase.AGAIN
         return Phase.FIRST if self._asked is not None else found
@@ -136,12 +138,13 @@ class Diagnosis(QObject):
             self._folder = None
             return
         self._asked, self.progress = Asked(state.config, state.model), 0.0
-        self.session.diagnose(Path(self._folder.path()))
+        command = partial(Diagnose, config=state.config, folder=self._folder.path())
+        self.session.start_request(RequestKind.DIAGNOSIS, command)
 
     @Slot()
     def cancel(self) -> None:
         """End the diagnosis; what was known before stays."""
-        self.session.cancel_diagnosis()
+        self.session.cancel_request(RequestKind.DIAGNOSIS)
 
     @Slot(float)
     def set_target(self, share: float) -> None:
@@ -176,7 +179,8 @@ class Diagnosis(QObject):
     @Slot()
     def _on_session_changed(self) -> None:
         state = self.session.state
-        self._handle(state.diagnosis)
+        request = state.request(RequestKind.DIAGNOSIS)
+        self.progress = states.progress_of(request, self.progress)
         runs = (state.run, state.shown_run)
         if runs != self._seen:
             self._seen = runs
@@ -191,22 +195,16 @@ class Diagnosis(QObject):
             if points := states.points_of(run):
                 self._runs[run.folder] = points
 
-    def _handle(self, request: Request) -> None:
-        before, self._request = self._request, request
-        self.progress = states.progress_of(request, self.progress)
-        if before.is_open and before.request == request.request and not request.is_open:
-            if request.answer is None:
-                self._asked = None
-            else:
-                self._begin_to_read()
-
-    def _begin_to_read(self) -> None:
-        request, asked = self._request, self._asked
-        diagnosed: Diagnosed | None = request.answer
-        assert diagnosed is not None
-        assert asked is not None
+    @Slot(object, object)
+    def _on_request_ended(self, kind: RequestKind, request: Request[Diagnosed]) -> None:
+        if kind is not RequestKind.DIAGNOSIS:
+            return
+        if request.response is None or self._asked is None:
+            self._asked = None
+            self.changed.emit()
+            return
         parent = paths.expanded(self.session.state.run_parent)
-        work = partial(_read, asked, diagnosed, parent)
+        work = partial(_read, self._asked, request.response, parent)
         self._background.start(work, self._on_read, self._on_not_read)
 
     def _on_read(self, read: _Read | str) -> None:

@@ -147,7 +147,7 @@ class ActionStrip(QWidget):
     def show_task(self, task: ActiveTask | None) -> None:
         """Show how far something else than a run is; None: there is nothing else."""
         if task is not None:
-            self._phase.show_text(task.words)
+            self._phase.show_text(task.label)
             self._remaining.setText("")
             self._bar.setValue(round(task.share * _FULL))
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import NamedTuple
 
 from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtWidgets import QAbstractButton, QMessageBox, QPushButton, QWidget
 
-from surgeon_engine.api.messages.run import Exported
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
-from surgeon_gui.state.request import Request
+from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import RunState, Status
 
 
@@ -87,19 +85,14 @@ _ABOUT_DOWNLOAD = _CloseText(
 )
 
 
-class _Subject(Enum):
-    """What is asked about; of several, the first of these that is under way."""
-
-    RUN = "run"
-    SAVE = "save"
-    DIAGNOSIS = "diagnosis"
-    MEASUREMENT = "measurement"
-    DOWNLOAD = "download"
-
-    def is_under_way(self, state: AppState) -> bool:
-        if self is _Subject.RUN:
-            return state.run.status.is_busy
-        return bool(getattr(state, self.value).is_open)
+# None: the run. If several are in progress, the first is asked about.
+_ABOUT: dict[RequestKind | None, _CloseText] = {
+    None: _ABOUT_RUN,
+    RequestKind.SAVE: _ABOUT_SAVE,
+    RequestKind.DIAGNOSIS: _ABOUT_DIAGNOSIS,
+    RequestKind.MEASUREMENT: _ABOUT_MEASUREMENT,
+    RequestKind.DOWNLOAD: _ABOUT_DOWNLOAD,
+}
 
 
 class CloseQuestion(QObject):
@@ -110,7 +103,7 @@ class CloseQuestion(QObject):
     def __init__(self, session: Session, window: QWidget) -> None:
         super().__init__(window)
         self._session = session
-        self._subject = _Subject.RUN
+        self._subject: RequestKind | None = None
         self._waits_for_end = False
         self._box = QMessageBox(window)
         self._box.setObjectName("close_question")
@@ -123,18 +116,17 @@ class CloseQuestion(QObject):
         self._box.setDefaultButton(self._stay)
         self._box.buttonClicked.connect(self._on_button_clicked)
         session.run_ended.connect(self._on_run_ended)
-        session.save_ended.connect(self._on_save_ended)
-        session.changed.connect(self._on_changed)
+        session.request_ended.connect(self._on_request_ended)
 
     @property
     def is_needed(self) -> bool:
         """Whether something is under way that should not be lost."""
-        return any(each.is_under_way(self._session.state) for each in _Subject)
+        return any(_is_under_way(each, self._session.state) for each in _ABOUT)
 
     def ask(self) -> None:
         """Show the question; returns at once."""
         state = self._session.state
-        self._subject = next(each for each in _Subject if each.is_under_way(state))
+        self._subject = next(each for each in _ABOUT if _is_under_way(each, state))
         words = _close_text(self._subject, state)
         self._box.setWindowTitle(words.title)
         self._box.setText(words.question)
@@ -154,34 +146,26 @@ class CloseQuestion(QObject):
     def _on_button_clicked(self, clicked: QAbstractButton) -> None:
         self._waits_for_end = clicked is self._keep
         if clicked is self._keep:
-            if self._subject is _Subject.RUN:
+            if self._subject is None:
                 self._session.stop_and_keep()
         elif clicked is self._end:
             self._session.cancel()
-            self._session.cancel_save()
-            self._session.cancel_diagnosis()
-            self._session.cancel_measurement()
+            if (task := self._session.state.task) is not None:
+                self._session.cancel_request(task)
             self.may_close.emit()
 
     @Slot(object)
     def _on_run_ended(self, run: RunState) -> None:
-        self._on_end(_Subject.RUN, failed=run.status is Status.FAILED)
+        self._on_end(None, failed=run.status is Status.FAILED)
 
-    @Slot(object)
-    def _on_save_ended(self, save: Request[Exported]) -> None:
-        self._on_end(_Subject.SAVE, failed=save.problem is not None)
+    @Slot(object, object)
+    def _on_request_ended(self, kind: RequestKind, request: Request) -> None:
+        failed = request.response is None
+        if kind is RequestKind.SAVE:
+            failed = request.error is not None  # one that was cancelled is not
+        self._on_end(kind, failed=failed)
 
-    @Slot()
-    def _on_changed(self) -> None:
-        """Of what no signal tells the end."""
-        is_asked = self._box.isVisible() or self._waits_for_end
-        if not is_asked or self._subject in (_Subject.RUN, _Subject.SAVE):
-            return
-        if not self._subject.is_under_way(self._session.state):
-            download = self._session.state.download
-            self._on_end(self._subject, failed=download.downloaded is None)
-
-    def _on_end(self, subject: _Subject, *, failed: bool) -> None:
+    def _on_end(self, subject: RequestKind | None, *, failed: bool) -> None:
         if subject is not self._subject:
             return
         self._box.hide()  # there is nothing left to ask
@@ -190,20 +174,17 @@ class CloseQuestion(QObject):
             self.may_close.emit()
 
 
-def _close_text(subject: _Subject, state: AppState) -> _CloseText:
+def _is_under_way(subject: RequestKind | None, state: AppState) -> bool:
+    if subject is None:
+        return state.run.status.is_busy
+    return state.request(subject).is_open
+
+
+def _close_text(subject: RequestKind | None, state: AppState) -> _CloseText:
     words = _ABOUT[subject]
-    if subject is _Subject.RUN and state.run.status in (Status.PAUSING, Status.PAUSED):
+    if subject is None and state.run.status in (Status.PAUSING, Status.PAUSED):
         words = _ABOUT_PAUSED
-    if subject is not _Subject.DOWNLOAD and state.download.is_open:
+    if subject is not RequestKind.DOWNLOAD and state.download.is_open:
         also = tr("The download under way can be resumed later where it was.")
         words = words._replace(explanation=f"{words.explanation} {also}")
     return words
-
-
-_ABOUT = {
-    _Subject.RUN: _ABOUT_RUN,
-    _Subject.SAVE: _ABOUT_SAVE,
-    _Subject.DIAGNOSIS: _ABOUT_DIAGNOSIS,
-    _Subject.MEASUREMENT: _ABOUT_MEASUREMENT,
-    _Subject.DOWNLOAD: _ABOUT_DOWNLOAD,
-}

@@ -28,6 +28,7 @@ from surgeon_gui.state.active_task import active_task
 from surgeon_gui.state.app import Step
 from surgeon_gui.state.job import resource_text as fits
 from surgeon_gui.state.log_lines import log_lines
+from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.run_controls import run_controls
 from surgeon_gui.state.sources.samples import smollm2
@@ -235,7 +236,7 @@ class MainWindow(QMainWindow):
         self.session.changed.connect(self._redraw)
         self.session.events_arrived.connect(self._on_events_arrived)
         self._desktop_integration.told.connect(self._on_events_arrived)
-        self.session.model_recognised.connect(self._on_model_recognised)
+        self.session.request_ended.connect(self._on_request_ended)
         self.session.run_ended.connect(self._on_run_ended)
 
     def _connect_controls(self) -> None:
@@ -308,17 +309,19 @@ class MainWindow(QMainWindow):
         self._strip.show_task(active_task(state))
         self._menus.show_controls(controls)
         self._menus.actions["save_job_action"].setEnabled(state.model_is_chosen)
-        is_fit_meant = obstacle in ("", fits.obstacle(state.fit))
-        self._strip.show_fit(state.fit if is_fit_meant else None)
+        is_fit_meant = obstacle in ("", fits.obstacle(state.resource_check))
+        self._strip.show_fit(state.resource_check if is_fit_meant else None)
         self._error_bar.show_problem(state.notice)
 
     @Slot(object)
     def _on_events_arrived(self, batch: list[Envelope]) -> None:
         self._log.append(log_lines(batch))
 
-    @Slot(str)
-    def _on_model_recognised(self, source: str) -> None:
-        if source != DEMO:
+    @Slot(object, object)
+    def _on_request_ended(self, kind: RequestKind, request: Request) -> None:
+        source = self.session.state.config.model.source
+        is_inspected = kind is RequestKind.INSPECTION and request.response is not None
+        if is_inspected and source != DEMO:
             self.settings.remember_model(source)
 
     @Slot(object)

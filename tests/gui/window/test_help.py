@@ -72,7 +72,7 @@ def test_a_bundle_that_cannot_be_finished_leaves_nothing(tmp_path, monkeypatch):
 
 
 def test_the_bundle_is_of_the_run_that_is_shown(window):
-    state = replace(window.session.state, looked_at=RunState(folder="/runs/earlier"))
+    state = replace(window.session.state, opened_run=RunState(folder="/runs/earlier"))
     assert bundle_of(state, window.settings, window._log).run_folder == "/runs/earlier"
 
 
