@@ -69,11 +69,7 @@ def _whole(state: PruningState) -> PruningState:
     """The same model with nothing protected and nothing that has to stay."""
     pruning = replace(state.config.pruning, protect=(), limits=(), keep_at_least=0.0)
     units = units_of(pruning, state.loaded.model)
-    removed = {
-        u.measured.name: torch.zeros(u.candidates, dtype=torch.bool) for u in units
-    }
-    config = replace(state.config, pruning=pruning)
-    return replace(state, config=config, units=units, removed=removed)
+    return state.with_pruning(pruning, units)
 
 
 def _costs(

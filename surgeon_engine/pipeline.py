@@ -12,8 +12,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from surgeon_engine.api.config.export import FOR_TRANSFORMERS, ExportConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.errors import EngineError, ExportError
@@ -48,7 +46,7 @@ from surgeon_engine.pruning.structures.units import units_of
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import RunCancelled, RunContext
 from surgeon_engine.runtime.versions import versions
-from surgeon_engine.shots import compaction_step as shrinking
+from surgeon_engine.shots.compaction_step import full_size_model
 from surgeon_engine.shots.loop import run_shots
 from surgeon_engine.shots.quality_budget import QualityBudget
 from surgeon_engine.shots.shot import check_windows, evaluation
@@ -116,11 +114,7 @@ def prepare(config: RunConfig, context: RunContext) -> PruningState:
     if windows.found.left_out:
         context.emit(Logged(Level.INFO, windows.found.left_out))
     check_windows(config.pruning, windows.calibration, context)
-    removed = {
-        unit.measured.name: torch.zeros(unit.candidates, dtype=torch.bool)
-        for unit in units
-    }
-    return PruningState(config, loaded, windows, units, goal, model, removed)
+    return PruningState(config, loaded, windows, units, goal, model)
 
 
 def _finish(
@@ -132,7 +126,7 @@ def _finish(
         ExportError: what was asked for could not be had; but what was pruned is kept.
     """
     wanted, destination = recipe.config.export, run.export_path(recipe.config)
-    pruned = shrinking.pruned(state)
+    pruned = full_size_model(state)
     checkpoint = destination
     try:
         save_probe(state.loaded, state.windows.validation, run.probe_path)

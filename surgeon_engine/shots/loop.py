@@ -13,8 +13,8 @@ from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.recovery.correction import correct
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import RunContext
-from surgeon_engine.shots import compaction_step as shrinking
-from surgeon_engine.shots.quality_budget import CorrectedShot, QualityBudget, Snapshot
+from surgeon_engine.shots.compaction_step import compact_model
+from surgeon_engine.shots.quality_budget import CorrectedShot, QualityBudget
 from surgeon_engine.shots.shot import ShotPlan, evaluation, run_shot
 from surgeon_engine.shots.target_check import check_target_reached, is_reached
 
@@ -152,7 +152,7 @@ def _shots(
         shots.append(tried.shot)
         context.emit(tried.shot)
         if corrected_shot is None:
-            shrinking.shrink(state)
+            compact_model(state)
         else:
             context.emit(
                 allowed.log_kept_with_correction(tried.shot, corrected_shot.corrected)
@@ -165,7 +165,7 @@ def _shots(
         context.emit(Logged(Level.WARNING, words))
     corrected = None
     if corrected_shot is not None:
-        corrected_shot.snapshot.restore()
+        state.restore(corrected_shot.snapshot)
         context.emit(corrected_shot.corrected)
         corrected = corrected_shot.corrected
     check_target_reached(state.goal, shots[-1], context, is_over=steps.is_over)
@@ -199,7 +199,7 @@ def _try_shot(
         EngineError: it fails; there is no budget, and no shot before to keep, or it has
             begun to write weights.
     """
-    before = Snapshot(state) if allowed.is_set else None
+    before = state.take_snapshot() if allowed.is_set else None
     failure: Exception | None = None
     try:
         shot = run_shot(state, plan, context)
@@ -212,11 +212,11 @@ def _try_shot(
     if failure is not None:
         devices.give_memory_back()
         if before is not None:
-            before.restore()
+            state.restore(before)
             context.emit(Logged(Level.INFO, f"A shot is undone. {words}"))
         return _Try(failure=failure)
     if before is not None and allowed.is_passed(judged):
-        before.restore()
+        state.restore(before)
         context.emit(allowed.log_rejected(shot, judged))
         return _Try(removed=state.goal.removed_at(shot.parameters))
     return _Try(shot, corrected_shot)
@@ -232,10 +232,10 @@ def _judged(
     passes = allowed.is_passed(shot.evaluation)
     if not passes or not state.config.pruning.is_corrected:
         return shot.evaluation, None
-    uncorrected = Snapshot(state)
+    uncorrected = state.take_snapshot()
     corrected = _take_steps(state, context, shot.shot)
-    corrected_shot = CorrectedShot(corrected, Snapshot(state))
-    uncorrected.restore()
+    corrected_shot = CorrectedShot(corrected, state.take_snapshot())
+    state.restore(uncorrected)
     return corrected.evaluation, corrected_shot
 
 
@@ -249,18 +249,18 @@ def _corrected(
     """
     before, corrected, words = None, None, ""
     try:
-        before = Snapshot(state)
+        before = state.take_snapshot()
         corrected = _take_steps(state, context)
     except _FAILURES as error:
         words = _words_of(error)
     if before is None or corrected is None:
         devices.give_memory_back()
         if before is not None:
-            before.restore()
+            state.restore(before)
         context.emit(Logged(Level.WARNING, f"The correction is undone. {words}"))
         return None
     if allowed.is_passed(corrected.evaluation):
-        before.restore()
+        state.restore(before)
         context.emit(allowed.log_rejected_correction(corrected.evaluation))
         return None
     context.emit(corrected)

@@ -9,8 +9,7 @@ from surgeon_engine.api.errors import PruningError
 from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import Corrected, Evaluation, ShotFinished
 from surgeon_engine.api.planning.limits import max_perplexity
-from surgeon_engine.model.layers import KeptWeights
-from surgeon_engine.pruning.state import PruningState
+from surgeon_engine.pruning.state import Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,28 +84,9 @@ class QualityBudget:
         )
 
 
-class Snapshot:
-    """Where a patient is when this is made.
-
-    It can be restored for as long as nothing is taken out of the model (shrinking.py).
-    """
-
-    def __init__(self, state: PruningState) -> None:
-        self._patient, self._gone = state, state.removed
-        self._total_cost = state.total_cost
-        self._weights = KeptWeights(state.loaded.layers)
-
-    def restore(self) -> None:
-        """Put the weights back, and what has gone and was paid."""
-        self._weights.put_back()
-        self._patient.removed = self._gone
-        self._patient.total_cost = self._total_cost
-        self._patient.is_partially_updated = False
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class CorrectedShot:
     """What the correction makes of a shot that alone would pass the budget."""
 
     corrected: Corrected
-    snapshot: Snapshot  # of the corrected patient
+    snapshot: Snapshot  # of the corrected state

@@ -61,19 +61,20 @@ def run_shot(state: PruningState, plan: ShotPlan, context: RunContext) -> ShotFi
         histogram = cost_histogram(costs, chosen.removed)
         _add_costs(state, costs, chosen, pruning)
         del costs
-    state.is_partially_updated = True
+    state.begin_update()
     with context.stage(Stage.UPDATE, plan.number, len(state.units)) as step:
-        state.removed = remove(state, factors, pruning, chosen.removed, step)
+        removed = remove(state, factors, pruning, chosen.removed, step)
+        state.record_removed(removed)
     del factors
     found = evaluation(state, context, Stage.EVALUATION, plan.number)
-    state.is_partially_updated = False
-    goal, removed = state.goal, chosen.weights + state.cut
+    state.finish_update()
+    goal, total = state.goal, chosen.weights + state.compacted_weights
     return ShotFinished(
         shot=plan.number,
         target=plan.share * goal.sparsity,
-        sparsity=removed / goal.prunable,
+        sparsity=total / goal.prunable,
         threshold=chosen.threshold,
-        parameters=goal.parameters + goal.removed - removed,
+        parameters=goal.parameters + goal.removed - total,
         evaluation=found,
         layers=state.sparsities(),
         seconds=context.clock() - begun,
@@ -137,7 +138,7 @@ def curvature(
 
 def _budget(state: PruningState, plan: ShotPlan) -> int:
     """How many weights are to be out of the model once it is done, beside the cut."""
-    return state.goal.asked(plan.share) - state.cut
+    return state.goal.asked(plan.share) - state.compacted_weights
 
 
 def _given(pruning: PruningConfig) -> DampingChoice | None:
@@ -153,8 +154,9 @@ def _add_costs(
     """Add what goes now to what each unit has paid."""
     if METHODS[pruning.method].allocation is not Allocation.GLOBAL:
         return  # its costs are places in an order
-    state.total_cost = {  # a new one: what was there is put back if the shot is undone
-        name: state.total_cost.get(name, 0.0)
-        + total_cost(unit, chosen.removed[name], pruning.cost_basis)
-        for name, unit in costs.items()
-    }
+    state.add_costs(
+        {
+            name: total_cost(unit, chosen.removed[name], pruning.cost_basis)
+            for name, unit in costs.items()
+        }
+    )

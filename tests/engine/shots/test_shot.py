@@ -31,7 +31,7 @@ def by_hand(state, dampings, budget) -> None:
     what = of_units(state, state.windows.calibration)
     factors = measure(state, what, quiet(), 1)
     chosen = selection(state, factors, pruning, budget)
-    state.removed = remove(state, factors, pruning, chosen.removed)
+    state.record_removed(remove(state, factors, pruning, chosen.removed))
 
 
 def same(one, other) -> None:
