@@ -40,7 +40,7 @@ from surgeon_engine.export.verify import save_probe
 from surgeon_engine.model.inspect import describe
 from surgeon_engine.model.load import load_model
 from surgeon_engine.model.source import first_line
-from surgeon_engine.preflight import check_fits
+from surgeon_engine.preflight import Preflight, check_fits, preflight
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.structures.units import units_of
 from surgeon_engine.runtime import devices
@@ -66,12 +66,13 @@ def prune(config: RunConfig, folder: Path, context: RunContext) -> None:
     destination = run.export_path(config)
     replace = config.export.replace
     check_destination(destination, run, model_paths(config), replace=replace)
-    check_fits(config, run.path)
+    found = preflight(config, run.path, with_time=False)
+    check_fits(found)
     run.create(config)
     context.begin(run, lambda: devices.memory_in_use(device))
     devices.forget_peak_memory()
 
-    state = prepare(config, context)
+    state = prepare(config, context, found)
     check_format(config, state.original, state.loaded, state.units, context)
     context.emit(_run_started(run, state))
     baseline = evaluation(state, context, Stage.BASELINE)
@@ -93,17 +94,29 @@ def prune(config: RunConfig, folder: Path, context: RunContext) -> None:
     )
 
 
-def prepare(config: RunConfig, context: RunContext) -> PruningState:
-    """Load the model and the text, and divide the model into what can be removed.
+def prepare(
+    config: RunConfig, context: RunContext, found: Preflight | None = None
+) -> PruningState:
+    """Load the model and the text, and divide the model into units.
+
+    Args:
+        config: the job.
+        context: receives the events.
+        found: the preflight check of the same job, if it was made; the model is then
+            not located and described again.
 
     Raises:
         EngineError: something that the user can act on.
     """
     with context.stage(Stage.LOAD):
-        loaded = load_model(config.model)
-        model = describe(loaded.model, loaded.source, loaded.stored)
+        if found is None:
+            loaded = load_model(config.model)
+            model = describe(loaded.model, loaded.source, loaded.stored)
+            goal = goal_of(config.pruning, model, file_dtype(config, model))
+        else:
+            loaded = load_model(config.model, found.inspected)
+            model, goal = found.model, found.goal
         units = units_of(config.pruning, loaded.model)
-        goal = goal_of(config.pruning, model, file_dtype(config, model))
         check_target_in_limits(goal, config.pruning, model)
     if loaded.tokenizer is None:
         words = "There is no tokenizer beside the weights: the export has none either."
