@@ -104,7 +104,7 @@ class Engine:
         except Exception as error:  # the process boundary: nothing above can help
             context.emit(failure(error))
         if isinstance(command, _NEEDS_MEMORY):
-            devices.give_memory_back()  # other processes measure and write texts
+            devices.release_memory()  # other processes measure and write texts
         del self._sessions[command.run]
 
     def _next(self) -> tuple[Command, RunContext] | None:
@@ -117,7 +117,7 @@ class Engine:
         return self._waiting.get()
 
     def _do(self, command: Command, context: RunContext) -> None:
-        context.check()
+        context.raise_if_cancelled()
         if isinstance(command, _NEEDS_MEMORY):
             self._playground.close()
         if isinstance(command, Generate):
@@ -180,14 +180,14 @@ def _measured(
 ) -> Measured:
     turns = settings.turns(len(sources))
     with context.stage(Stage.MEASUREMENT, total=turns) as step:
-        return measure(sources, settings, context.check, step)
+        return measure(sources, settings, context.raise_if_cancelled, step)
 
 
 def _ready() -> EngineReady:
     device = devices.choose(Device.AUTO)
     return EngineReady(
         versions=versions(),
-        device=devices.in_words(device),
+        device=devices.display_name(device),
         memory_bytes=devices.total_memory(device),
     )
 

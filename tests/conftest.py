@@ -121,6 +121,6 @@ def quick_runs(request, monkeypatch):
     from surgeon_engine.runtime import devices
     from tests.helpers.runs import check_nothing
 
-    monkeypatch.setattr(devices, "forget_peak_memory", lambda: None)
+    monkeypatch.setattr(devices, "reset_peak_memory", lambda: None)
     if "fresh_process" not in request.keywords:
         check_nothing(monkeypatch)

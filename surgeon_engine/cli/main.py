@@ -230,16 +230,14 @@ def _estimate(options: argparse.Namespace) -> int:
     config = read_config(options.job)
     config.check_consistency()
     from surgeon_engine.api.planning.limits import check_target_in_limits
-    from surgeon_engine.api.planning.target_size import file_dtype, goal_of
-    from surgeon_engine.preflight import in_lines, preflight
+    from surgeon_engine.preflight import format_preflight, preflight
     from surgeon_engine.runtime.versions import without_progress_bars
 
     without_progress_bars()
     found = preflight(config, options.run_dir / "estimate")
-    goal = goal_of(config.pruning, found.model, file_dtype(config, found.model))
-    check_target_in_limits(goal, config.pruning, found.model)
-    _say(in_lines(found))
-    return 0 if found.fit.room is not Light.RED else 1
+    check_target_in_limits(found.goal, config.pruning, found.model)
+    _say(format_preflight(found))
+    return 0 if found.resources.room is not Light.RED else 1
 
 
 def _inspect(options: argparse.Namespace) -> int:

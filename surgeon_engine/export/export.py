@@ -265,7 +265,7 @@ def _verdict(
         FileDtype(devices.name_of(loaded.model.dtype)),
     )
     try:
-        result = WRITERS[form].verify(folder, probe, context.check)
+        result = WRITERS[form].verify(folder, probe, context.raise_if_cancelled)
         problem = disagreement(result, dtypes, expected_perplexity(probe))
         if problem:
             hint = "Please report this with the name of the model."

@@ -94,7 +94,7 @@ def download_model(
 def _wait(seconds: float, context: RunContext) -> None:
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
-        context.check()
+        context.raise_if_cancelled()
         time.sleep(min(left, _LOOK_SECONDS))
 
 
@@ -106,7 +106,7 @@ def _follow(
     before = progress.done
     progress.emit()
     while True:
-        context.check()
+        context.raise_if_cancelled()
         message = fetcher.next_message(_LOOK_SECONDS)
         match message:
             case Planned():

@@ -53,7 +53,7 @@ class Bench:
                 torch.set_num_threads(request.threads)
             self._model = load(request.model)
             loaded = _loaded(request.model, self._model)
-            devices.forget_peak_memory()
+            devices.reset_peak_memory()
             return loaded
         assert self._model is not None
         match request:
@@ -156,7 +156,7 @@ def _loaded(config: ModelConfig, model: PreTrainedModel) -> Loaded:
         longest_window=getattr(stated, "max_position_embeddings", None) or 0,
         bytes_in_use=devices.peak_memory(model.device),
         threads=torch.get_num_threads(),
-        device=devices.in_words(model.device),
+        device=devices.display_name(model.device),
     )
 
 

@@ -200,7 +200,7 @@ def test_the_costs_are_those_of_the_first_shot_with_its_damping(monkeypatch, tmp
         damping=Damping.FIXED,
         cost_damping=answer.cost_damping,
     )
-    state.config = replace(state.config, pruning=given)
+    state = state.with_pruning(given, state.units)
     again = diagnosed(monkeypatch, tmp_path / "again", state)
     one, other = read_costs(answer).found, read_costs(again).found
     np.testing.assert_allclose(one.cost, other.cost, rtol=1e-3)
@@ -224,7 +224,7 @@ def test_it_tells_how_far_it_is_and_can_be_cancelled(monkeypatch, tmp_path):
 
 def test_layers_say_how_much_of_them_goes_with_a_group(monkeypatch, tmp_path):
     state = state_of("opt", structure=Structure.HEADS_AND_NEURONS, sparsity=0.1)
-    state.config = replace(state.config, pruning=PruningConfig(**FIXED))
+    state = state.with_pruning(PruningConfig(**FIXED), state.units)
     answer = diagnosed(monkeypatch, tmp_path, state)
     for unit, told in zip(state.units, answer.units, strict=True):
         removed = torch.zeros(unit.candidates, dtype=torch.bool)

@@ -160,7 +160,7 @@ def test_whatever_fails_at_the_export_loses_nothing(tmp_path, monkeypatch, name,
     monkeypatch.setattr(pipeline, name, fails)
     with pytest.raises(ExportError, match="The export failed") as told:
         exported(tmp_path, Format.AUTOMATIC)
-    assert "What was pruned is not lost" in told.value.hint
+    assert "The pruned model is not lost" in told.value.hint
     run = RunFolder(tmp_path / "run")
     checkpoint = run.checkpoint_of(run.read_report())
     assert AutoModelForCausalLM.from_pretrained(checkpoint, trust_remote_code=True)
