@@ -310,8 +310,8 @@ REPORT = "Please report this with the name of the model."
 @pytest.mark.parametrize(
     ("code", "reason", "is_short_of_memory"),
     [
-        ("import surgeon_engine", "surgeon_engine is not to be had here", False),
-        ("import surgeon_gui.app", "surgeon_gui is not to be had here", False),
+        ("import surgeon_engine", "surgeon_engine is blocked here", False),
+        ("import surgeon_gui.app", "surgeon_gui is blocked here", False),
         ("import fresh_process", "No module named 'fresh_process'", False),
         ("raise ValueError('no such width.')", "no such width", False),
         ("raise MemoryError", "MemoryError", True),
