@@ -360,14 +360,11 @@ def test_only_needed_files_are_selected():
         "pytorch_model.bin",
     ]
     first, last = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
+    unneeded = {"README.md", "consolidated.safetensors", "onnx/model.onnx"}
     selected = select_files(names)
     assert selected[-1] == last
-    assert not {"README.md", "consolidated.safetensors", "onnx/model.onnx"} & {
-        *selected
-    }
-    assert selected.index("merges.txt") < selected.index(
-        "model-00001-of-00002.safetensors"
-    )
+    assert not unneeded & {*selected}
+    assert selected.index("merges.txt") < selected.index(first)
 
 
 def test_model_with_gguf_files_only_raises():
