@@ -35,7 +35,7 @@ from surgeon_engine.api.messages.run import (
     ShotFinished,
 )
 from surgeon_engine.api.messages.sources import ModelSummary
-from surgeon_engine.api.process_lock import is_at_work, mark_of_this_process
+from surgeon_engine.api.process_lock import encode_process_lock, is_locked
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -89,13 +89,13 @@ class RunFolder:
 
     @property
     def process_path(self) -> Path:
-        """The mark of the process that works on the run."""
+        """The lock of the process that works on the run."""
         return self.path / "process.json"
 
     @property
     def is_being_worked_on(self) -> bool:
         """Whether the process that began the run is alive."""
-        return is_at_work(self.process_path)
+        return is_locked(self.process_path)
 
     @property
     def probe_path(self) -> Path:
@@ -143,7 +143,7 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             write_atomically(self.config_path, config_to_toml(config).encode())
-            write_atomically(self.process_path, mark_of_this_process())
+            write_atomically(self.process_path, encode_process_lock())
         except OSError as error:
             raise RunFolderError(
                 f"The run folder {self.path} cannot be written: {error.strerror}.",

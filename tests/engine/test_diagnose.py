@@ -279,7 +279,7 @@ def test_a_run_of_one_shot_removes_and_pays_what_was_planned(
 
 def serve_what_was_heard(engine):
     """Let an engine do what it has been told, and end."""
-    engine._waiting.put(None)
+    engine._queue.put(None)
     engine.serve()
 
 

@@ -23,7 +23,7 @@ from surgeon_engine.api.model_info.source_names import hub_name
 
 PARTS = 20
 PART_BYTES = 50_000_000
-GATED = "someone/gated is gated: its makers ask who uses it."
+GATED = "someone/gated is gated: its authors ask who uses it."
 COMMIT = "c0ffee" * 6
 COLUMNS = ("text", "summary")
 UNREADABLE = "broken.csv cannot be read."

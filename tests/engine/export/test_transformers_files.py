@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from surgeon_engine.api.errors import ExportError, ModelError
 from surgeon_engine.compaction.plan import KeptGroups, KeptPart, Plan, PrunedModel
 from surgeon_engine.compaction.restore import restore
 from surgeon_engine.compaction.shrink import whole_slices
+from surgeon_engine.export import isolated_process
 from surgeon_engine.export.isolated_process import run_isolated
 from surgeon_engine.export.transformers import files as transformers_files
 from surgeon_engine.export.transformers.files import (
@@ -310,8 +313,8 @@ REPORT = "Please report this with the name of the model."
 @pytest.mark.parametrize(
     ("code", "reason", "is_short_of_memory"),
     [
-        ("import surgeon_engine", "surgeon_engine is not to be had here", False),
-        ("import surgeon_gui.app", "surgeon_gui is not to be had here", False),
+        ("import surgeon_engine", "surgeon_engine is blocked here", False),
+        ("import surgeon_gui.app", "surgeon_gui is blocked here", False),
         ("import fresh_process", "No module named 'fresh_process'", False),
         ("raise ValueError('no such width.')", "no such width", False),
         ("raise MemoryError", "MemoryError", True),
@@ -344,6 +347,15 @@ def test_nothing_lies_in_the_way_of_a_program(tmp_path, monkeypatch):
         '      \'"agreement": 1, "perplexity": null, "checked_with": "x"}\')\n'
     )
     assert run_isolated(program, ("a", "b"), lambda: None).tokens == 1
+
+
+def test_isolated_program_exits_with_its_parent(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text("import time; time.sleep(60)")
+    command = [sys.executable, "-c", isolated_process._BLOCK_SURGEON, program]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE)
+    process.stdin.close()
+    assert process.wait(timeout=20) == 1
 
 
 @pytest.mark.parametrize("structure", [*COUPLED, Structure.ROWS_AND_COLUMNS])

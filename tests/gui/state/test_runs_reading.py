@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from surgeon_engine.api.config.pruning import Structure
-from surgeon_engine.api.process_lock import mark_of_this_process
+from surgeon_engine.api.process_lock import encode_process_lock
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_gui.state import run as run_state
 from surgeon_gui.state.run import Status
@@ -60,7 +60,7 @@ def test_a_run_is_folded_to_what_it_was_while_it_happened(tmp_path):
 def test_a_run_whose_process_is_alive_is_under_way_until_that_is_gone(tmp_path):
     folder = write_run(tmp_path, ending="killed")
     mark = RunFolder(folder).process_path
-    mark.write_bytes(mark_of_this_process())
+    mark.write_bytes(encode_process_lock())
     (under_way,) = read_runs(tmp_path, {})
     assert under_way.standing is RunOutcome.UNDER_WAY
     mark.unlink()
