@@ -16,20 +16,14 @@ from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.planning.resource_check import (
     AdjustedConfig,
     Light,
-    Resource,
     ResourceCheck,
     check_resources,
-    format_bytes,
-    in_words,
     refusal,
     settings_that_fit,
 )
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.model.inspect import inspect_model
 from surgeon_engine.runtime.speed_probe import machine, room
-
-_MARKS = {Light.GREEN: "fits", Light.YELLOW: "tight", Light.RED: "does not fit"}
-_MINUTE, _HOUR = 60, 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,31 +70,3 @@ def check_fits(config: RunConfig, folder: Path) -> None:
     fit = found.fit
     if fit.room is Light.RED:
         raise RoomError(*refusal(fit, found.fitted))
-
-
-def in_lines(found: Preflight) -> str:
-    """The forecast as a terminal shows it."""
-    fit = found.fit
-    lines = []
-    for need in fit.needs:
-        if need.what is Resource.TIME:
-            amount = f"about {_duration(need.needed)}"
-        else:
-            amount = (
-                f"{format_bytes(need.needed)} of {format_bytes(need.free or 0)} free"
-            )
-        lines.append(f"{need.what:<12}{amount:<28}{_MARKS[need.light]}")
-    fitted = found.fitted
-    if fit.room is Light.RED:
-        lines += refusal(fit, fitted)
-    elif fitted is not None and fitted.changes:
-        lines.append(f"It would have more room with {in_words(fitted)}.")
-    return "\n".join(lines)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 2 * _MINUTE:
-        return f"{seconds:.0f} s"
-    if seconds < 2 * _HOUR:
-        return f"{seconds / _MINUTE:.0f} min"
-    return f"{seconds / _HOUR:.1f} h"

@@ -17,7 +17,7 @@ from surgeon_engine.api.files import (
     free_bytes,
     partial,
 )
-from surgeon_engine.api.planning.resource_check import format_bytes
+from surgeon_engine.api.formatting import format_size
 from surgeon_engine.api.run_folder import RunFolder
 
 
@@ -70,8 +70,8 @@ def check_room(destination: Path, needed: int) -> None:
     free = free_bytes(destination)
     if free < needed:
         raise ExportError(
-            f"The checkpoint needs {format_bytes(needed)}, but the disk of "
-            f"{destination} has {format_bytes(free)} free.",
+            f"The checkpoint needs {format_size(needed)}, but the disk of "
+            f"{destination} has {format_size(free)} free.",
             "Make room, or choose a folder on another disk.",
         )
 

@@ -26,12 +26,12 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_to_toml
 from surgeon_engine.api.errors import ExportError
 from surgeon_engine.api.files import expanded
+from surgeon_engine.api.formatting import format_size
 from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import Exported, FormatSupport, Stage
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.model_info.header import own_path
 from surgeon_engine.api.planning.limits import some_keep_full_width
-from surgeon_engine.api.planning.resource_check import format_bytes
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.compaction.plan import PrunedModel, plan_of
 from surgeon_engine.compaction.restore import restore
@@ -177,7 +177,7 @@ def export(task: ExportJob, context: RunContext) -> Exported:
     writer = WRITERS[form]
     forecast = writer.forecast(pruned, wanted.dtype)
     check_room(destination, forecast)
-    words = f"{DESCRIPTIONS[form].label}: the file will take {format_bytes(forecast)}."
+    words = f"{DESCRIPTIONS[form].label}: the file will take {format_size(forecast)}."
     context.emit(Logged(Level.INFO, words))
     with checkpoint_at(destination, replace=wanted.replace) as folder:
         with context.stage(Stage.EXPORT):

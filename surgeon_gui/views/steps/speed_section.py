@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
-from surgeon_engine.api.messages.benchmark import in_words
+from surgeon_engine.api.messages.benchmark import summarize
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
@@ -74,7 +74,7 @@ class SpeedSection(QWidget):
             note = _INVITATION
         self._note.setText(note)
         self._note.setVisible(bool(note))
-        self._words.setText(in_words(measured) if measured is not None else "")
+        self._words.setText(summarize(measured) if measured is not None else "")
         self._table.show_measured(measured)
         self._how.setText(how_measured(measured) if measured is not None else "")
         self._words.setVisible(measured is not None)
