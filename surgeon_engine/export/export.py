@@ -234,7 +234,7 @@ def export_again(folder: str, wanted: ExportConfig, context: RunContext) -> Expo
         )
     with context.stage(Stage.LOAD):
         pruned = restore(checkpoint, report.model.name)
-    recipe = Recipe.of(report)
+    recipe = Recipe.from_report(report)
     return export(ExportJob(pruned, recipe, run, wanted, destination), context)
 
 
