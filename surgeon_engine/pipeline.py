@@ -32,11 +32,11 @@ from surgeon_engine.calibration.windows import load_windows, vocabulary_of
 from surgeon_engine.export.destination import check_destination
 from surgeon_engine.export.export import (
     ExportJob,
-    check_format,
     export,
-    keep,
-    model_paths,
+    original_paths,
+    write_unverified,
 )
+from surgeon_engine.export.formats import check_format
 from surgeon_engine.export.model_card import Recipe
 from surgeon_engine.export.verify import save_probe
 from surgeon_engine.model.inspect import describe
@@ -67,7 +67,7 @@ def prune(config: RunConfig, folder: Path, context: RunContext) -> None:
     run, device = RunFolder(folder), devices.choose(config.model.device)
     destination = run.export_path(config)
     replace = config.export.replace
-    check_destination(destination, run, model_paths(config), replace=replace)
+    check_destination(destination, run, original_paths(config), replace=replace)
     check_fits(config, run.path)
     run.create(config)
     context.begin(run, lambda: devices.memory_in_use(device))
@@ -146,7 +146,9 @@ def _finish(
         raise
     except Exception as error:  # nothing that was pruned may be lost, whatever it is
         if not run.checkpoint_path.exists():
-            keep(ExportJob(pruned, recipe, run, wanted, run.checkpoint_path))
+            write_unverified(
+                ExportJob(pruned, recipe, run, wanted, run.checkpoint_path)
+            )
         kept = run.checkpoint_path
         run.write_report(_report(state, recipe, None, kept, context))
         if not isinstance(error, _FORESEEN):
