@@ -267,7 +267,7 @@ def test_protected_folders_are_not_replaced(finished, tmp_path, monkeypatch):
         checkpoint,
     ):
         with pytest.raises(
-            ExportError, match=r"replaced|keeps its files|is not a folder"
+            ExportError, match=r"replaced|keeps its files|not a folder"
         ):
             again(finished, folder, replace=True)
     with pytest.raises(ExportError, match="No destination"):
