@@ -30,11 +30,11 @@ from surgeon_engine.calibration.windows import load_windows, vocabulary_of
 from surgeon_engine.export.destination import check_destination
 from surgeon_engine.export.export import (
     ExportJob,
-    check_format,
     export,
-    keep,
-    model_paths,
+    original_paths,
+    write_unverified,
 )
+from surgeon_engine.export.formats import check_format
 from surgeon_engine.export.model_card import Recipe
 from surgeon_engine.export.verify import save_probe
 from surgeon_engine.model.inspect import describe
@@ -70,7 +70,7 @@ def prune(config: RunConfig, folder: Path, context: RunContext) -> None:
     run, device = RunFolder(folder), devices.choose(config.model.device)
     destination = run.export_path(config)
     replace = config.export.replace
-    check_destination(destination, run, model_paths(config), replace=replace)
+    check_destination(destination, run, original_paths(config), replace=replace)
     found = preflight(config, run.path, with_time=False)
     check_fits(found)
     run.create(config)
@@ -160,7 +160,7 @@ def _finish(
     except Exception as error:  # no failure may lose the pruned model
         checkpoint = run.checkpoint_path
         if not checkpoint.exists():
-            keep(ExportJob(pruned, recipe, run, settings, checkpoint))
+            write_unverified(ExportJob(pruned, recipe, run, settings, checkpoint))
         run.write_report(_report(state, recipe, None, checkpoint, context))
         if not isinstance(error, _EXPORT_FAILURES):
             raise

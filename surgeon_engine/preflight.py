@@ -17,11 +17,8 @@ from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.planning.resource_check import (
     AdjustedConfig,
     Light,
-    Resource,
     ResourceCheck,
     check_resources,
-    format_bytes,
-    in_words,
     refusal,
     settings_that_fit,
 )
@@ -29,9 +26,6 @@ from surgeon_engine.api.planning.target_size import Goal, file_dtype, goal_of
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.model.inspect import InspectedSource, inspect_source
 from surgeon_engine.runtime.speed_probe import machine, room
-
-_MARKS = {Light.GREEN: "fits", Light.YELLOW: "tight", Light.RED: "does not fit"}
-_MINUTE, _HOUR = 60, 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,30 +81,3 @@ def check_fits(found: Preflight) -> None:
     """
     if found.resources.room is Light.RED:
         raise RoomError(*refusal(found.resources, found.adjusted()))
-
-
-def format_preflight(found: Preflight) -> str:
-    """Return the result as lines for a terminal, one for each resource."""
-    lines = []
-    for need in found.resources.needs:
-        if need.what is Resource.TIME:
-            amount = f"about {_format_duration(need.needed)}"
-        else:
-            amount = (
-                f"{format_bytes(need.needed)} of {format_bytes(need.free or 0)} free"
-            )
-        lines.append(f"{need.what:<12}{amount:<28}{_MARKS[need.light]}")
-    adjusted = found.adjusted()
-    if found.resources.room is Light.RED:
-        lines += refusal(found.resources, adjusted)
-    elif adjusted is not None and adjusted.changes:
-        lines.append(f"It would have more room with {in_words(adjusted)}.")
-    return "\n".join(lines)
-
-
-def _format_duration(seconds: float) -> str:
-    if seconds < 2 * _MINUTE:
-        return f"{seconds:.0f} s"
-    if seconds < 2 * _HOUR:
-        return f"{seconds / _MINUTE:.0f} min"
-    return f"{seconds / _HOUR:.1f} h"

@@ -26,7 +26,7 @@ import msgspec
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_to_toml
 from surgeon_engine.api.errors import RunFolderError
-from surgeon_engine.api.files import check_not_occupied, expanded, write_atomically
+from surgeon_engine.api.files import check_not_occupied, expand_path, write_atomically
 from surgeon_engine.api.messages.events import Envelope
 from surgeon_engine.api.messages.run import (
     Corrected,
@@ -130,7 +130,7 @@ class RunFolder:
         """Where the checkpoint of a run with `config` goes."""
         if not config.export.folder:
             return self.path / "export"
-        return expanded(config.export.folder)
+        return expand_path(config.export.folder)
 
     def create(self, config: RunConfig) -> None:
         """Make the folder and write the config into it.

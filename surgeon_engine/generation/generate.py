@@ -13,7 +13,7 @@ from pathlib import Path
 
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.errors import ConfigError
-from surgeon_engine.api.files import expanded
+from surgeon_engine.api.files import expand_path
 from surgeon_engine.api.messages.commands import Generate
 from surgeon_engine.api.messages.generation import (
     Generated,
@@ -125,7 +125,7 @@ class Playground:
 
 def checkpoint_of(source: str) -> str:
     """The checkpoint in the folder of a run; any other source as it is."""
-    path = expanded(source)
+    path = expand_path(source)
     run = RunFolder(path)
     is_run = run.report_path.is_file() and not (path / "config.json").is_file()
     if source == DEMO or not is_run:

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from surgeon_engine.api.config.pruning import Coupling
 from surgeon_engine.compaction.plan import KeptGroups, Plan, PrunedModel, plan_of
-from surgeon_engine.compaction.restore import filled
+from surgeon_engine.compaction.restore import expand_to_full_size
 from surgeon_engine.compaction.shrink import can_shrink_in_place, shrink_in_place
 from surgeon_engine.model.coupling import groups_of
 from surgeon_engine.model.layers import find_blocks, prunable_layers
@@ -52,7 +52,7 @@ def full_size_model(state: PruningState) -> PrunedModel:
         return PrunedModel(state.loaded, plan_of(state.units, state.removed))
     compact_model(state)  # so that all removals are in `state.kept`
     small = state.loaded.model
-    model, plan = filled(
+    model, plan = expand_to_full_size(
         type(small),
         small.config,
         lambda model: _plan(state, model),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from surgeon_engine.api.messages.benchmark import Measured, in_words
+from surgeon_engine.api.messages.benchmark import Measured, summarize
 from surgeon_engine.api.messages.events import (
     Cancelled,
     EngineReady,
@@ -69,7 +69,7 @@ def _words(envelope: Envelope) -> tuple[Level, str]:
 
 def _describe_result(event: Exported | Measured) -> str:
     if isinstance(event, Measured):
-        return in_words(event)
+        return summarize(event)
     where = tr("The pruned model lies in {folder}, {size}.")
     if not event.tokens_compared:
         where = tr(

@@ -6,7 +6,7 @@ from functools import partial
 
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
-from surgeon_engine.api.messages.benchmark import Measured, in_words
+from surgeon_engine.api.messages.benchmark import Measured, summarize
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
@@ -79,7 +79,7 @@ class SpeedSection(QWidget):
             note = _INVITATION
         self._note.setText(note)
         self._note.setVisible(bool(note))
-        self._words.setText(in_words(measured) if measured is not None else "")
+        self._words.setText(summarize(measured) if measured is not None else "")
         self._table.show_measured(measured)
         self._how.setText(how_measured(measured) if measured is not None else "")
         self._words.setVisible(measured is not None)
