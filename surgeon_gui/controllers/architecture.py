@@ -15,7 +15,7 @@ from surgeon_gui.state.architecture.state import (
     of_plan,
     of_run,
 )
-from surgeon_gui.state.diagnosis.state import Phase
+from surgeon_gui.state.diagnosis.state import DiagnosisPhase
 from surgeon_gui.state.job.protections import block_pattern, protected
 
 
@@ -156,7 +156,7 @@ class ArchitectureController(QObject):
 
     @property
     def _plan_holds(self) -> bool:
-        is_there = self._diagnosis.phase is Phase.THERE
+        is_there = self._diagnosis.phase is DiagnosisPhase.THERE
         return is_there and self._diagnosis.plan is not None
 
     @property

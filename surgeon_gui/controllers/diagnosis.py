@@ -25,8 +25,13 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.diagnosis import state as states
 from surgeon_gui.state.diagnosis.costs import read_costs
-from surgeon_gui.state.diagnosis.planner import Plan, Planner, rules_of
-from surgeon_gui.state.diagnosis.state import Asked, Known, MeasuredPoint, Phase
+from surgeon_gui.state.diagnosis.planner import Planner, RemovalPlan, rules_of
+from surgeon_gui.state.diagnosis.state import (
+    Asked,
+    DiagnosisPhase,
+    Known,
+    MeasuredPoint,
+)
 from surgeon_gui.state.job.checks import diagnosis_obstacle
 from surgeon_gui.state.job.protections import Layers, with_choice
 from surgeon_gui.state.request import Request
@@ -61,17 +66,17 @@ class Diagnosis(QObject):
         self._seen: tuple[RunState, ...] = ()
         self._background = Background(self)
         self._planner: Planner | None = None
-        self._plan: Plan | None = None
+        self._plan: RemovalPlan | None = None
         session.changed.connect(self._on_session_changed)
 
     @property
-    def phase(self) -> Phase:
+    def phase(self) -> DiagnosisPhase:
         """How it stands; while a file is being read it is still being measured."""
         state = self.session.state
         found = states.phase_of(self.known, state.diagnosis, state.config)
-        if self._asked is not None and found is not Phase.NONE:
-            return Phase.FIRST if self.known is None else Phase.AGAIN
-        return Phase.FIRST if self._asked is not None else found
+        if self._asked is not None and found is not DiagnosisPhase.NONE:
+            return DiagnosisPhase.FIRST if self.known is None else DiagnosisPhase.AGAIN
+        return DiagnosisPhase.FIRST if self._asked is not None else found
 
     @property
     def headline(self) -> str:
@@ -94,7 +99,7 @@ class Diagnosis(QObject):
         return self._planner
 
     @property
-    def plan(self) -> Plan | None:
+    def plan(self) -> RemovalPlan | None:
         """What goes for the target of the draft; None: there is no such target."""
         planner = self.planner
         if planner is None or self.known is None:

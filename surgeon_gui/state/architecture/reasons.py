@@ -16,8 +16,8 @@ from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.architecture.state import Architecture, Layer, Source
 from surgeon_gui.state.diagnosis.costs import Bins, Costs
 from surgeon_gui.state.diagnosis.planner import (
-    Plan,
     Planner,
+    RemovalPlan,
     is_protected,
     share_to_keep,
 )
@@ -37,7 +37,7 @@ class ReasonContext:
     architecture: Architecture
     known: Known | None = None  # a diagnosis that holds
     planner: Planner | None = None
-    plan: Plan | None = None
+    plan: RemovalPlan | None = None
     run: RunState | None = None  # that is shown
 
 
@@ -145,7 +145,7 @@ def _of_diagnosis(
 
 
 def _against_threshold(
-    known: Known, number: int, unit: DiagnosedUnit, plan: Plan
+    known: Known, number: int, unit: DiagnosedUnit, plan: RemovalPlan
 ) -> str:
     """Its costs against what is paid."""
     found, threshold = known.costs.found, plan.threshold
@@ -191,7 +191,9 @@ def _rank(costs: Costs, number: int) -> str:
     )
 
 
-def _limited_by(number: int, unit: DiagnosedUnit, planner: Planner, plan: Plan) -> str:
+def _limited_by(
+    number: int, unit: DiagnosedUnit, planner: Planner, plan: RemovalPlan
+) -> str:
     """What keeps more of it from going."""
     taken, allowed = int(plan.taken[number]), int(planner.allowed[number])
     if is_protected(unit, planner.rules):

@@ -16,7 +16,7 @@ from surgeon_engine.api.messages.diagnosis import DiagnosedUnit
 from surgeon_engine.api.messages.run import LayerSparsity
 from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
 from surgeon_gui.state.diagnosis.costs import Bins, Costs, Ints
-from surgeon_gui.state.diagnosis.planner import Plan
+from surgeon_gui.state.diagnosis.planner import RemovalPlan
 from surgeon_gui.state.run import RunState
 
 
@@ -29,7 +29,7 @@ class Source(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class LayerShape:
     """Rows and columns of a layer; -1: not known."""
 
     rows: int
@@ -43,8 +43,8 @@ class Layer:
     name: str
     block: int
     kind: str
-    before: Shape
-    after: Shape
+    before: LayerShape
+    after: LayerShape
     weights: int
     removed: int
     cost: float | None  # raw; None: goes along with another, or not known
@@ -116,7 +116,7 @@ class Architecture:
 class _After:
     """What is left of a layer."""
 
-    shape: Shape
+    shape: LayerShape
     removed: int
     cost: float | None
     groups: tuple[str, int, int] = ("", 0, 0)
@@ -134,7 +134,7 @@ def of_run(model: ModelSummary, run: RunState, pruning: PruningConfig) -> Archit
 
 
 def of_plan(
-    model: ModelSummary, costs: Costs, plan: Plan, pruning: PruningConfig
+    model: ModelSummary, costs: Costs, plan: RemovalPlan, pruning: PruningConfig
 ) -> Architecture:
     """As the draft's target would leave the layers, by a diagnosis."""
     after: dict[str, _After] = {}
@@ -183,7 +183,7 @@ def _layer(
     pruning: PruningConfig,
     along: tuple[LayerSummary, ...],
 ) -> Layer:
-    before = Shape(was.rows, was.columns)
+    before = LayerShape(was.rows, was.columns)
     if after is None:
         after = _After(before, removed=0, cost=None)
     share = None
@@ -215,7 +215,7 @@ def _after_run(layer: LayerSparsity) -> _After:
         groups = (layer.groups.kind, layer.groups.kept, layer.groups.of)
     is_coupled = bool(layer.removed) and not layer.cost
     return _After(
-        Shape(layer.rows_kept, layer.columns_kept),
+        LayerShape(layer.rows_kept, layer.columns_kept),
         layer.removed,
         None if is_coupled else layer.cost,
         groups,
@@ -223,7 +223,7 @@ def _after_run(layer: LayerSparsity) -> _After:
 
 
 def _after_plan(
-    costs: Costs, unit: DiagnosedUnit, number: int, plan: Plan
+    costs: Costs, unit: DiagnosedUnit, number: int, plan: RemovalPlan
 ) -> dict[str, _After]:
     found, taken = costs.found, int(plan.taken[number])
     first = unit.layers[0]
@@ -231,19 +231,19 @@ def _after_plan(
         at = min(int((found.so_far[number] < taken).sum()), len(found.cost) - 1)
         cost = float((_counts(found, number)[: at + 1] * found.cost[: at + 1]).sum())
         cost -= float(found.so_far[number, at] - taken) * float(found.cost[at])
-        shape = Shape(first.rows, first.columns)
+        shape = LayerShape(first.rows, first.columns)
         return {first.name: _After(shape, taken, cost if taken else 0.0)}
     last = int(found.start[number]) + taken - 1
     cost = float(found.rise_so_far[last]) if taken else 0.0
     if unit.group == "layer":
         rows = int(found.rows_so_far[last]) if taken else 0
-        shape = Shape(first.rows - rows, first.columns - (taken - rows))
+        shape = LayerShape(first.rows - rows, first.columns - (taken - rows))
         return {first.name: _After(shape, int(plan.weights[number]), cost)}
     groups = (unit.group, unit.candidates - taken, unit.candidates)
     size = first.columns // unit.candidates
     after = {
         first.name: _After(
-            Shape(first.rows, first.columns - taken * size),
+            LayerShape(first.rows, first.columns - taken * size),
             taken * first.each,
             cost,
             groups,
@@ -251,7 +251,7 @@ def _after_plan(
     }
     for layer in unit.layers[1:]:
         rows = taken * (layer.rows // unit.candidates)
-        shape = Shape(layer.rows - rows, layer.columns)
+        shape = LayerShape(layer.rows - rows, layer.columns)
         after[layer.name] = _After(shape, taken * layer.each, None, groups)
     return after
 

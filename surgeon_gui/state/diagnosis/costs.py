@@ -34,7 +34,7 @@ class ByCost:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Removals:
+class StructureCosts:
     """What may go as a whole: rows, columns, heads, neurons."""
 
     cost: Floats  # n, ascending within a unit
@@ -60,7 +60,7 @@ class Costs:
     """A diagnosis, read."""
 
     diagnosed: Diagnosed
-    found: Removals | Bins
+    found: StructureCosts | Bins
 
     @property
     def units(self) -> tuple[DiagnosedUnit, ...]:
@@ -83,11 +83,11 @@ def read_costs(diagnosed: Diagnosed) -> Costs:
     return Costs(diagnosed, found)
 
 
-def _removals(arrays: dict[str, NDArray], start: Ints) -> Removals:
+def _removals(arrays: dict[str, NDArray], start: Ints) -> StructureCosts:
     owner = np.repeat(np.arange(len(start) - 1, dtype=np.int32), np.diff(start))
     place = (np.arange(len(owner)) - start[owner]).astype(np.int32)
     order = np.argsort(arrays["cost"], kind="stable")
-    return Removals(
+    return StructureCosts(
         cost=arrays["cost"],
         weights=arrays["weights"],
         rise=arrays["rise"],

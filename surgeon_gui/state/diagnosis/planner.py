@@ -20,7 +20,7 @@ from surgeon_engine.api.config.layer_patterns import matches, min_kept_share
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.messages.diagnosis import DiagnosedUnit
 from surgeon_engine.api.planning.rounding import ceil_share
-from surgeon_gui.state.diagnosis.costs import Bins, Costs, Floats, Ints, Removals
+from surgeon_gui.state.diagnosis.costs import Bins, Costs, Floats, Ints, StructureCosts
 
 _NEURONS = "neurons"
 
@@ -36,7 +36,7 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Plan:
+class RemovalPlan:
     """What goes for one target."""
 
     wanted: int  # weights
@@ -87,7 +87,7 @@ class Planner:
         self.allowed = self._plans.allowed  # U, removals or weights that may go
         self.most = self._plans.most  # weights that may go in all
 
-    def plan(self, weights: int) -> Plan:
+    def plan(self, weights: int) -> RemovalPlan:
         """What goes if `weights` are to go, or as many as may."""
         return self._plans.plan(weights)
 
@@ -100,7 +100,7 @@ class Planner:
 class _RemovalPlans:
     """Of what goes as a whole."""
 
-    def __init__(self, costs: Costs, found: Removals, rules: Rules) -> None:
+    def __init__(self, costs: Costs, found: StructureCosts, rules: Rules) -> None:
         self._found = found
         self.allowed = np.array(
             [_allowed(costs, found, u, rules) for u in range(len(costs.units))],
@@ -112,7 +112,7 @@ class _RemovalPlans:
             self._groups = _by_themselves(found, self.allowed)
         self.most = int(self._groups.total[-1]) if len(self._groups.total) else 0
 
-    def plan(self, weights: int) -> Plan:
+    def plan(self, weights: int) -> RemovalPlan:
         merged, found = self._groups, self._found
         steps = int(np.searchsorted(merged.total, weights, side="right"))
         per_group = np.bincount(merged.owner[:steps], minlength=merged.groups)
@@ -120,7 +120,7 @@ class _RemovalPlans:
         last = found.start[:-1] + np.maximum(taken, 1) - 1
         last = np.minimum(last, max(0, len(found.cost) - 1))
         gone = np.where(taken > 0, found.weights_so_far[last], 0)
-        return Plan(
+        return RemovalPlan(
             wanted=weights,
             most=self.most,
             removed=int(merged.total[steps - 1]) if steps else 0,
@@ -147,7 +147,7 @@ class _Merged:
     group_of_unit: Ints  # U
 
 
-def _by_themselves(found: Removals, allowed: Ints) -> _Merged:
+def _by_themselves(found: StructureCosts, allowed: Ints) -> _Merged:
     everything, units = found.by_cost, len(allowed)
     is_removable = everything.place < allowed.astype(np.int32)[everything.owner]
     return _Merged(
@@ -160,7 +160,7 @@ def _by_themselves(found: Removals, allowed: Ints) -> _Merged:
     )
 
 
-def _in_step(costs: Costs, found: Removals, allowed: Ints) -> _Merged:
+def _in_step(costs: Costs, found: StructureCosts, allowed: Ints) -> _Merged:
     """The k-th cheapest of all units of a kind go together, at their mean cost."""
     is_free = allowed > 0
     kinds = [unit.group for unit in costs.units]
@@ -188,7 +188,7 @@ def _in_step(costs: Costs, found: Removals, allowed: Ints) -> _Merged:
     )
 
 
-def _allowed(costs: Costs, found: Removals, number: int, rules: Rules) -> int:
+def _allowed(costs: Costs, found: StructureCosts, number: int, rules: Rules) -> int:
     """How many removals of a unit may go, in order."""
     unit = costs.units[number]
     if is_protected(unit, rules):
@@ -222,17 +222,17 @@ class _BinPlans:
         self._rise = (counts * found.cost).cumsum()
         self.most = int(self._total[-1]) if len(self._total) else 0
 
-    def plan(self, weights: int) -> Plan:
+    def plan(self, weights: int) -> RemovalPlan:
         count = min(weights, self.most) // self._atom * self._atom
         if count <= 0:
             none = np.zeros(len(self.allowed), dtype=np.int64)
-            return Plan(weights, self.most, 0, None, 0.0, none, none)
+            return RemovalPlan(weights, self.most, 0, None, 0.0, none, none)
         at = int(np.searchsorted(self._total, count))
         before = self._so_far[:, at - 1] if at else np.zeros_like(self.allowed)
         missing = count - int(before.sum())
         inside = self._so_far[:, at] - before
         taken = before + _shared(missing, inside, self._atom)
-        return Plan(
+        return RemovalPlan(
             wanted=weights,
             most=self.most,
             removed=count,

@@ -12,7 +12,7 @@ import numpy as np
 from surgeon_engine.api.messages.diagnosis import DiagnosedUnit
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.diagnosis.costs import Bins, Costs, Floats
-from surgeon_gui.state.diagnosis.planner import Plan
+from surgeon_gui.state.diagnosis.planner import RemovalPlan
 from surgeon_gui.text import numbers
 from surgeon_gui.text.chart_values import Cell
 
@@ -53,7 +53,7 @@ def sensitivity_cells(costs: Costs, share: float, predicts_loss: bool) -> list[C
     return cells
 
 
-def planned_cells(costs: Costs, plan: Plan) -> list[Cell]:
+def planned_cells(costs: Costs, plan: RemovalPlan) -> list[Cell]:
     """The map of what would go: the darker, the more of a part."""
     cells = []
     for unit, gone in zip(costs.units, plan.weights.tolist(), strict=True):

@@ -101,7 +101,7 @@ class Asked:
     model: ModelSummary
 
 
-class Phase(Enum):
+class DiagnosisPhase(Enum):
     """What there is to see."""
 
     NONE = "none"
@@ -111,13 +111,17 @@ class Phase(Enum):
     OUT_OF_DATE = "out_of_date"
 
 
-def phase_of(known: Known | None, request: Request, now: RunConfig) -> Phase:
+def phase_of(known: Known | None, request: Request, now: RunConfig) -> DiagnosisPhase:
     """How it stands with the diagnosis of a draft."""
     if request.is_open:
-        return Phase.FIRST if known is None else Phase.AGAIN
+        return DiagnosisPhase.FIRST if known is None else DiagnosisPhase.AGAIN
     if known is None:
-        return Phase.NONE
-    return Phase.OUT_OF_DATE if changes_since(known.config, now) else Phase.THERE
+        return DiagnosisPhase.NONE
+    return (
+        DiagnosisPhase.OUT_OF_DATE
+        if changes_since(known.config, now)
+        else DiagnosisPhase.THERE
+    )
 
 
 def changes_since(then: RunConfig, now: RunConfig) -> tuple[str, ...]:
@@ -246,20 +250,20 @@ def points_of(run: RunState) -> tuple[MeasuredPoint, ...]:
     return tuple(points)
 
 
-def headline(known: Known | None, phase: Phase, now: RunConfig) -> str:
+def headline(known: Known | None, phase: DiagnosisPhase, now: RunConfig) -> str:
     """How it stands, in a sentence or two."""
     match phase:
-        case Phase.NONE:
+        case DiagnosisPhase.NONE:
             return tr(
                 "A diagnosis measures once what every part would cost to remove, and "
                 "cuts nothing. Any target can then be tried at once."
             )
-        case Phase.FIRST:
+        case DiagnosisPhase.FIRST:
             return tr("The model is being diagnosed. Nothing is cut.")
-        case Phase.AGAIN:
+        case DiagnosisPhase.AGAIN:
             return tr("The model is being diagnosed anew; below is what was known.")
     assert known is not None
-    if phase is Phase.OUT_OF_DATE:
+    if phase is DiagnosisPhase.OUT_OF_DATE:
         changed = changes_since(known.config, now)
         return tr("Out of date. Changed since: {settings}.").format(
             settings=", ".join(dict.fromkeys(changed))

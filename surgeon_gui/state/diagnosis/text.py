@@ -8,7 +8,7 @@ import numpy as np
 
 from surgeon_engine.api.messages.diagnosis import DiagnosedUnit
 from surgeon_gui.base.translation import ntr, tr
-from surgeon_gui.state.diagnosis.planner import Plan, Planner
+from surgeon_gui.state.diagnosis.planner import Planner, RemovalPlan
 from surgeon_gui.state.diagnosis.sensitivity import weights_of
 from surgeon_gui.state.diagnosis.state import Known
 from surgeon_gui.text import numbers
@@ -16,7 +16,7 @@ from surgeon_gui.text import numbers
 _LARGEST_LOSS = 20.0  # above it a perplexity says nothing
 
 
-def describe_plan(known: Known, planner: Planner, plan: Plan | None) -> str:
+def describe_plan(known: Known, planner: Planner, plan: RemovalPlan | None) -> str:
     """What the target takes from where, and what that is predicted to cost."""
     if plan is None:
         return tr("The target of step 3 cannot be reached, so that nothing is planned.")
@@ -49,7 +49,7 @@ def part_name(unit: DiagnosedUnit) -> str:
     return unit.name
 
 
-def _where(known: Known, plan: Plan) -> str:
+def _where(known: Known, plan: RemovalPlan) -> str:
     """How unevenly the removals lie."""
     units = known.costs.units
     weights = np.array([weights_of(known.costs, unit) for unit in units])
@@ -72,7 +72,7 @@ def _where(known: Known, plan: Plan) -> str:
     return f"{said} {untouched.format(n=whole, all=len(units))}"
 
 
-def _quality(known: Known, plan: Plan) -> str:
+def _quality(known: Known, plan: RemovalPlan) -> str:
     baseline = known.costs.diagnosed.loss
     loss = baseline + plan.rise
     if loss > _LARGEST_LOSS:

@@ -55,7 +55,7 @@ class Models:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TokenPlace:
     """Where a token stands."""
 
     side: Side
@@ -175,10 +175,10 @@ def obstacle(state: PlaygroundState, app: AppState) -> str:
     return ""
 
 
-def ranking(state: PlaygroundState) -> tuple[Place, ...]:
+def ranking(state: PlaygroundState) -> tuple[TokenPlace, ...]:
     """The tokens of both texts at which the models differ most, those first."""
     found = [
-        (token.found.nats, Place(side, index))
+        (token.found.nats, TokenPlace(side, index))
         for side in Side
         for index, token in enumerate(state.tokens(side))
         if token.found is not None

@@ -15,8 +15,8 @@ from surgeon_engine.api.messages.generation import (
 from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.export_text import phase_of
 from surgeon_gui.state.playground.state import (
-    Place,
     PlaygroundState,
+    TokenPlace,
     comparisons,
     ranking,
 )
@@ -153,7 +153,7 @@ def summary(state: PlaygroundState) -> str:
     return " ".join(parts)
 
 
-def place_line(state: PlaygroundState, place: Place) -> str:
+def place_line(state: PlaygroundState, place: TokenPlace) -> str:
     """One line of the list of tokens that differ most."""
     token = state.tokens(place.side)[place.index]
     assert token.found is not None

@@ -8,7 +8,7 @@ from typing import Any
 from PySide6.QtCore import QAbstractItemModel, QModelIndex, QPersistentModelIndex, Qt
 
 from surgeon_gui.base.translation import tr
-from surgeon_gui.state.architecture.state import Architecture, Block, Layer, Shape
+from surgeon_gui.state.architecture.state import Architecture, Block, Layer, LayerShape
 from surgeon_gui.text import numbers
 
 _ARROW, _TIMES = "\N{RIGHTWARDS ARROW}", "\N{MULTIPLICATION SIGN}"
@@ -176,7 +176,7 @@ def _shape(item: Block | Layer) -> str:
             return numbers.count(item.weights)
         return f"{numbers.count(item.weights)} {_ARROW} {numbers.count(kept)}"
     before = f"{item.before.rows}{_TIMES}{item.before.columns}"
-    if item.after == item.before or item.after == Shape(-1, -1):
+    if item.after == item.before or item.after == LayerShape(-1, -1):
         return before
     return f"{before} {_ARROW} {item.after.rows}{_TIMES}{item.after.columns}"
 

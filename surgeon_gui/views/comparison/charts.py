@@ -12,9 +12,9 @@ from surgeon_gui.state.comparison import (
     MEASURES,
     SIZES,
     Along,
-    Compared,
+    ComparedRun,
     Measure,
-    Size,
+    SizeMeasure,
     curves,
     front,
     points,
@@ -32,7 +32,7 @@ class CurvesChart(SeriesChart):
             tr("Quality on the way"),
             tr("None of these runs has measured the original."),
         )
-        self._runs: Sequence[Compared] = ()
+        self._runs: Sequence[ComparedRun] = ()
         self._along = described(choice_box(), "compare_curves_x_combo")
         self._along.addItems([ALONG[along] for along in Along])
         self._measure = described(choice_box(), "compare_curves_measure_combo")
@@ -45,7 +45,7 @@ class CurvesChart(SeriesChart):
         self._measure.currentIndexChanged.connect(self._redraw)
         self._log.toggled.connect(self._redraw)
 
-    def show_runs(self, runs: Sequence[Compared]) -> None:
+    def show_runs(self, runs: Sequence[ComparedRun]) -> None:
         """Show these runs."""
         self._runs = runs
         self._redraw()
@@ -70,21 +70,21 @@ class SizeChart(SeriesChart):
             tr("Size against perplexity"),
             tr("None of these runs has pruned anything yet."),
         )
-        self._runs: Sequence[Compared] = ()
+        self._runs: Sequence[ComparedRun] = ()
         self._size = described(choice_box(), "compare_size_combo")
-        self._size.addItems([SIZES[size] for size in Size])
+        self._size.addItems([SIZES[size] for size in SizeMeasure])
         self._size.setMinimumContentsLength(14)
         self.controls.addWidget(self._size)
         self._size.currentIndexChanged.connect(self._redraw)
 
-    def show_runs(self, runs: Sequence[Compared]) -> None:
+    def show_runs(self, runs: Sequence[ComparedRun]) -> None:
         """Show these runs, and their originals."""
         self._runs = runs
         self._redraw()
 
     @Slot()
     def _redraw(self) -> None:
-        size = list(Size)[self._size.currentIndex()]
+        size = list(SizeMeasure)[self._size.currentIndex()]
         found = points(self._runs, size)
         best = front(found)
         line = Series(
@@ -108,7 +108,7 @@ class SizeChart(SeriesChart):
 
     def rows(self) -> list[tuple[object, ...]]:
         """See `ChartCard.rows`; with whether a model is among the best."""
-        size = list(Size)[self._size.currentIndex()]
+        size = list(SizeMeasure)[self._size.currentIndex()]
         header = ("model", SIZES[size], "perplexity", "best for its size")
         return [
             header,

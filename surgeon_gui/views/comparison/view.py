@@ -12,7 +12,7 @@ from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.comparison import (
     MIN_RUNS,
-    Compared,
+    ComparedRun,
     differences,
     figures,
     protocol_note,
@@ -71,7 +71,7 @@ class CompareView(QWidget):
             "settings": self._settings,
         }
 
-    def show_runs(self, runs: tuple[Compared, ...]) -> None:
+    def show_runs(self, runs: tuple[ComparedRun, ...]) -> None:
         """Put these runs side by side."""
         is_enough = len(runs) >= MIN_RUNS
         self._content.setVisible(is_enough)
@@ -142,7 +142,7 @@ class CompareView(QWidget):
         super().resizeEvent(event)
 
 
-def _invitation(runs: tuple[Compared, ...]) -> str:
+def _invitation(runs: tuple[ComparedRun, ...]) -> str:
     if runs:
         return tr(
             "One run is ticked: {run}. Tick one more in the list of runs, and their "

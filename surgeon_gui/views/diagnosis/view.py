@@ -16,7 +16,7 @@ from surgeon_gui.state.diagnosis.sensitivity import (
     scale_labels,
     sensitivity_cells,
 )
-from surgeon_gui.state.diagnosis.state import Known, Phase
+from surgeon_gui.state.diagnosis.state import DiagnosisPhase, Known
 from surgeon_gui.state.diagnosis.text import describe_plan
 from surgeon_gui.text import numbers
 from surgeon_gui.views.diagnosis.curve import Prediction, QualityCurve
@@ -129,7 +129,7 @@ class DiagnosisView(QWidget):
         """Show how it stands; costs little where only the target has moved."""
         diagnosis = self._diagnosis
         phase, obstacle = diagnosis.phase, diagnosis.obstacle
-        is_stale = phase is Phase.OUT_OF_DATE
+        is_stale = phase is DiagnosisPhase.OUT_OF_DATE
         self._headline.setText("" if is_stale else diagnosis.headline)
         self._headline.setVisible(not is_stale)
         show_problem(self._stale, diagnosis.headline if is_stale else "")

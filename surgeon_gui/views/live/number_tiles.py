@@ -31,7 +31,9 @@ class NumberTiles(QWidget):
         self._grid = QGridLayout(self)
         self._grid.setContentsMargins(0, 0, 0, 0)
         self._grid.setSpacing(GAP)
-        self._tiles = {name: _Tile(name, title) for name, title in _TITLES.items()}
+        self._tiles = {
+            name: _NumberTile(name, title) for name, title in _TITLES.items()
+        }
         self.arrange(len(self._tiles))
 
     def arrange(self, columns: int) -> None:
@@ -48,7 +50,7 @@ class NumberTiles(QWidget):
         self._tiles["time"].show_figures(*_time(run, now))
 
 
-class _Tile(QWidget):
+class _NumberTile(QWidget):
     def __init__(self, name: str, title: str) -> None:
         super().__init__()
         self._value, self._note = QLabel(_NOTHING), QLabel()

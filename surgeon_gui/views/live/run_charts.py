@@ -8,7 +8,7 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.state.charts import (
     Counted,
     Quality,
-    Size,
+    SizeUnit,
     cost_bars,
     cost_rows,
     memory_line,
@@ -65,8 +65,8 @@ class ParametersChart(LineChart):
         )
         self._run = RunState()
         self._measure = described(choice_box(), "parameters_measure_combo")
-        self._measure.addItem(tr("Parameters"), Size.PARAMETERS.value)
-        self._measure.addItem(tr("Bytes"), Size.BYTES.value)
+        self._measure.addItem(tr("Parameters"), SizeUnit.PARAMETERS.value)
+        self._measure.addItem(tr("Bytes"), SizeUnit.BYTES.value)
         self.controls.addWidget(self._measure)
         self._measure.currentIndexChanged.connect(self._redraw)
 
@@ -77,7 +77,7 @@ class ParametersChart(LineChart):
 
     @Slot()
     def _redraw(self) -> None:
-        self.show_line(size_line(self._run, Size(self._measure.currentData())))
+        self.show_line(size_line(self._run, SizeUnit(self._measure.currentData())))
 
 
 class CostChart(BarChart):

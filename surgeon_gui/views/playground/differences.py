@@ -12,7 +12,7 @@ from PySide6.QtWidgets import (
 )
 
 from surgeon_gui.base.theme import GAP, MARGIN
-from surgeon_gui.state.playground.state import Place, PlaygroundState, ranking
+from surgeon_gui.state.playground.state import PlaygroundState, TokenPlace, ranking
 from surgeon_gui.state.playground.text import place_line
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.views.playground.legend import ShadeLegend
@@ -25,7 +25,7 @@ _LINES = 4  # of the list that are in sight
 class Differences(QWidget):
     """A list whose lines lead to their tokens; takes no room before there are any."""
 
-    place_chosen = Signal(object)  # Place
+    place_chosen = Signal(object)  # TokenPlace
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,5 +69,5 @@ class Differences(QWidget):
 
     @Slot(QListWidgetItem)
     def _on_chosen(self, item: QListWidgetItem) -> None:
-        place: Place = item.data(_PLACE)
+        place: TokenPlace = item.data(_PLACE)
         self.place_chosen.emit(place)

@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 from surgeon_engine.api.messages.generation import Side
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.controllers.playground import Playground
-from surgeon_gui.state.playground.state import Place
+from surgeon_gui.state.playground.state import TokenPlace
 from surgeon_gui.views.playground.differences import Differences
 from surgeon_gui.views.playground.model_pane import ModelPane
 from surgeon_gui.views.playground.prompt_card import PromptCard
@@ -54,5 +54,5 @@ class PlaygroundView(QWidget):
         self._differences.show_state(state)
 
     @Slot(object)
-    def _on_place_chosen(self, place: Place) -> None:
+    def _on_place_chosen(self, place: TokenPlace) -> None:
         self._panes[place.side].text.show_token(place.index)

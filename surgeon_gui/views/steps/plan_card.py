@@ -35,7 +35,7 @@ class PlanCard(QFrame):
         title.setFont(bold(title.font()))
         self._sizes = text_label()
         self._sizes.setObjectName("plan_sizes")
-        self._rows = {what: _Row(what) for what in Resource}
+        self._rows = {what: _NeedRow(what) for what in Resource}
         self._waiting = text_label(_WAITING, quiet=True)
         self._waiting.setObjectName("plan_waiting")
         self.fit_button = button("fit_button")
@@ -83,7 +83,7 @@ def _is_short(fit: ResourceCheck) -> bool:
     return fit.room is not Light.GREEN
 
 
-class _Row:
+class _NeedRow:
     """One thing that is needed."""
 
     def __init__(self, what: Resource) -> None:

@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
 from surgeon_engine.api.messages.benchmark import Measured
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
-from surgeon_gui.state.export_text import Cell, speed_rows
+from surgeon_gui.state.export_text import SpeedCell, speed_rows
 from surgeon_gui.widgets.controls import bold
 
 _TITLES = (tr("Original"), tr("Pruned"), tr("Ratio"))
@@ -59,7 +59,7 @@ class SpeedTable(QWidget):
                 self._add_cell(cell, row, column)
             self._layout.setRowMinimumHeight(row + 2, GAP // 2)
 
-    def _add_cell(self, cell: Cell, row: int, column: int) -> None:
+    def _add_cell(self, cell: SpeedCell, row: int, column: int) -> None:
         figure = self._add(cell.value, row, column, is_quiet=not column)
         if column:
             figure.setFont(bold(figure.font()))

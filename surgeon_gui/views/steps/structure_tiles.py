@@ -48,7 +48,7 @@ class StructureTiles(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._structure = PruningConfig().structure
-        self._tiles = {structure: _Tile(structure) for structure in Structure}
+        self._tiles = {structure: _StructureTile(structure) for structure in Structure}
         self._group = QButtonGroup(self)
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
@@ -90,13 +90,13 @@ class StructureTiles(QWidget):
 
     @Slot(QAbstractButton, bool)
     def _on_toggled(self, button: QAbstractButton, is_checked: bool) -> None:
-        assert isinstance(button, _Tile)
+        assert isinstance(button, _StructureTile)
         if is_checked and button.structure is not self._structure:
             self._structure = button.structure
             self.edited.emit()
 
 
-class _Tile(QAbstractButton):
+class _StructureTile(QAbstractButton):
     """The picture of a structure above its name."""
 
     stepped = Signal(int)  # by how many tiles the user wants to move on

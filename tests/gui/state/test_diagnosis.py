@@ -21,7 +21,7 @@ from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.messages.run import Progressed, Stage, StageStarted
 from surgeon_engine.api.planning.target_size import file_dtype, goal_of
 from surgeon_gui.state.diagnosis import state as states
-from surgeon_gui.state.diagnosis.state import Known, Phase
+from surgeon_gui.state.diagnosis.state import DiagnosisPhase, Known
 from surgeon_gui.state.request import Request, with_response
 from surgeon_gui.state.run import RunState
 from tests.helpers.fake_engine import evaluation, model_summary, shot_finished
@@ -55,9 +55,11 @@ def now(**parts):
 )
 def test_what_costs_depend_on_makes_them_out_of_date_by_name(changed, told):
     assert set(states.changes_since(THEN, changed)) >= set(told)
-    assert states.phase_of(known(), Request(), changed) is Phase.OUT_OF_DATE
-    assert ", ".join(told[:1]) in states.headline(known(), Phase.OUT_OF_DATE, changed)
-    assert states.phase_of(known(), Request(), THEN) is Phase.THERE
+    assert states.phase_of(known(), Request(), changed) is DiagnosisPhase.OUT_OF_DATE
+    assert ", ".join(told[:1]) in states.headline(
+        known(), DiagnosisPhase.OUT_OF_DATE, changed
+    )
+    assert states.phase_of(known(), Request(), THEN) is DiagnosisPhase.THERE
 
 
 @pytest.mark.parametrize(

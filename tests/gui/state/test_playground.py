@@ -24,8 +24,8 @@ from surgeon_gui.state.playground import state as playground_state
 from surgeon_gui.state.playground import text as words
 from surgeon_gui.state.playground.state import (
     Models,
-    Place,
     PlaygroundState,
+    TokenPlace,
     apply,
     asked,
     cancelling,
@@ -182,14 +182,14 @@ def test_what_keeps_models_from_writing_is_said(state, app, reason):
 def test_the_tokens_that_differ_most_come_first_and_shared_ones_once(done):
     places = ranking(done)
     assert places[:3] == (
-        Place(Side.PRUNED, 2),
-        Place(Side.PRUNED, 3),
-        Place(Side.ORIGINAL, 1),
+        TokenPlace(Side.PRUNED, 2),
+        TokenPlace(Side.PRUNED, 3),
+        TokenPlace(Side.ORIGINAL, 1),
     )
     # The first token is the same on both sides; the second is not.
-    assert Place(Side.PRUNED, 1) in places
+    assert TokenPlace(Side.PRUNED, 1) in places
     assert [place.index for place in places].count(0) == 1
-    assert Place(Side.ORIGINAL, 3) not in places  # they do not differ there
+    assert TokenPlace(Side.ORIGINAL, 3) not in places  # they do not differ there
 
 
 def test_the_summary_says_how_much_agrees_and_where_it_does_not(done):
@@ -221,12 +221,12 @@ def test_a_tip_says_what_each_model_would_have_said(done):
 
 
 def test_lines_of_the_list_say_what_is_where(done):
-    line = words.place_line(done, Place(Side.PRUNED, 2)).replace(SPACE, " ")
+    line = words.place_line(done, TokenPlace(Side.PRUNED, 2)).replace(SPACE, " ")
     assert line == (
         "4.50 nats  Pruned, token 3: “ moon”; original says “ same” (90 %), pruned "
         f"says “{words.LINE_END}” (40 %)"
     )
-    same = words.place_line(done, Place(Side.ORIGINAL, 2)).replace(SPACE, " ")
+    same = words.place_line(done, TokenPlace(Side.ORIGINAL, 2)).replace(SPACE, " ")
     assert same.endswith("“ module”; both say “ same” (90 %) first")
 
 

@@ -15,11 +15,11 @@ from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.pruning import Method, Structure
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_gui.state import comparison
-from surgeon_gui.state.comparison import Along, Compared, Measure, Point, Size
+from surgeon_gui.state.comparison import Along, ComparedRun, Measure, Point, SizeMeasure
 from surgeon_gui.state.job import settings_list as all_settings
 from surgeon_gui.state.runs.reading import read_state
 from surgeon_gui.views.comparison.charts import CurvesChart, SizeChart
-from surgeon_gui.widgets.charts.series_legend import Legend
+from surgeon_gui.widgets.charts.series_legend import SeriesLegend
 from tests.helpers.fake_runs import job, write_run, write_three
 from tests.helpers.looking import shown
 from tests.helpers.windows import TIMEOUT_MS, click, find
@@ -28,7 +28,7 @@ from tests.helpers.windows import TIMEOUT_MS, click, find
 @pytest.fixture
 def runs(tmp_path):
     return [
-        Compared(folder.name, read_state(folder)) for folder in write_three(tmp_path)
+        ComparedRun(folder.name, read_state(folder)) for folder in write_three(tmp_path)
     ]
 
 
@@ -74,13 +74,13 @@ def test_a_perplexity_that_is_none_is_no_point(runs):
     shot = msgspec.structs.replace(run.history[1], evaluation=bad)
     broken = replace(run, history=(run.history[0], shot, run.history[2]))
     (curve,) = comparison.curves(
-        [Compared("a", broken)], Along.SHOT, Measure.PERPLEXITY
+        [ComparedRun("a", broken)], Along.SHOT, Measure.PERPLEXITY
     )
     assert curve.xs == (0, 1, 3, 3)
 
 
 def test_the_original_is_one_point_and_the_best_are_marked(runs):
-    found = comparison.points(runs, Size.PARAMETERS)
+    found = comparison.points(runs, SizeMeasure.PARAMETERS)
     originals = [point for point in found if point.run is None]
     assert [point.name for point in originals] == ["Bundled demo, original"]
     best = comparison.front(found)
@@ -97,8 +97,8 @@ def test_of_two_equal_models_both_are_best():
 
 def test_runs_without_files_have_no_size_on_disk(tmp_path, runs):
     cancelled = write_run(tmp_path, "d", ending="cancelled", hour=9)
-    every = [*runs, Compared("d", read_state(cancelled))]
-    names = {point.name for point in comparison.points(every, Size.FILE)}
+    every = [*runs, ComparedRun("d", read_state(cancelled))]
+    names = {point.name for point in comparison.points(every, SizeMeasure.FILE)}
     assert names == {"a", "b", "c", "Bundled demo, original"}
 
 
@@ -140,7 +140,7 @@ def test_all_settings_have_words():
 
 def test_figures_say_what_each_run_came_to(tmp_path, runs):
     failed = write_run(tmp_path, "d", ending="failed", hour=9)
-    titles, *rows = comparison.figures([*runs, Compared("d", read_state(failed))])
+    titles, *rows = comparison.figures([*runs, ComparedRun("d", read_state(failed))])
     table = {row[0]: row[1:] for row in rows}
     assert len(titles) == 5
     assert table["Status"] == ("Finished", "Finished", "Finished", "Failed")
@@ -152,7 +152,7 @@ def test_figures_say_what_each_run_came_to(tmp_path, runs):
 def test_it_is_said_where_perplexities_do_not_compare(runs):
     assert comparison.protocol_note(runs) == ""
     other = msgspec.structs.replace(runs[0].run.baseline, windows=8)
-    changed = Compared("d", replace(runs[0].run, baseline=other))
+    changed = ComparedRun("d", replace(runs[0].run, baseline=other))
     assert "do not compare" in comparison.protocol_note([*runs, changed])
 
 
@@ -248,7 +248,7 @@ def test_the_dashed_line_of_the_best_stands_in_the_legend(qtbot, runs):
     chart = SizeChart()
     qtbot.addWidget(chart)
     chart.show_runs(runs)
-    names = [legend.accessibleName() for legend in chart.findChildren(Legend)]
+    names = [legend.accessibleName() for legend in chart.findChildren(SeriesLegend)]
     assert any("Best for their size" in name for name in names)
     assert any("original" in name for name in names)
     chart.resize(600, 400)
