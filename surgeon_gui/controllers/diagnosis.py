@@ -27,9 +27,9 @@ from surgeon_gui.state.diagnosis import state as states
 from surgeon_gui.state.diagnosis.costs import read_costs
 from surgeon_gui.state.diagnosis.planner import Planner, RemovalPlan, rules_of
 from surgeon_gui.state.diagnosis.state import (
-    Asked,
+    DiagnosisInput,
     DiagnosisPhase,
-    Known,
+    DiagnosisResult,
     MeasuredPoint,
 )
 from surgeon_gui.state.job.checks import diagnosis_obstacle
@@ -44,7 +44,7 @@ _MAX_REPORTS = 50  # of finished runs, the latest, that are looked at
 class _Read:
     """What was read beside the window."""
 
-    asked: Asked
+    asked: DiagnosisInput
     planner: Planner
     runs: dict[str, tuple[MeasuredPoint, ...]]  # by folder
 
@@ -57,10 +57,10 @@ class Diagnosis(QObject):
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self.session = session
-        self.known: Known | None = None
+        self.known: DiagnosisResult | None = None
         self.progress = 0.0
         self._folder: QTemporaryDir | None = None  # goes with the window
-        self._asked: Asked | None = None
+        self._asked: DiagnosisInput | None = None
         self._request: Request = Request()
         self._runs: dict[str, tuple[MeasuredPoint, ...]] = {}
         self._seen: tuple[RunState, ...] = ()
@@ -75,8 +75,12 @@ class Diagnosis(QObject):
         state = self.session.state
         found = states.phase_of(self.known, state.diagnosis, state.config)
         if self._asked is not None and found is not DiagnosisPhase.NONE:
-            return DiagnosisPhase.FIRST if self.known is None else DiagnosisPhase.AGAIN
-        return DiagnosisPhase.FIRST if self._asked is not None else found
+            return (
+                DiagnosisPhase.MEASURING
+                if self.known is None
+                else DiagnosisPhase.REMEASURING
+            )
+        return DiagnosisPhase.MEASURING if self._asked is not None else found
 
     @property
     def headline(self) -> str:
@@ -104,10 +108,10 @@ class Diagnosis(QObject):
         planner = self.planner
         if planner is None or self.known is None:
             return None
-        goal = states.goal_then(self.known, self.session.state.config)
+        goal = states.planned_goal(self.known, self.session.state.config)
         if goal is None:
             return None
-        if self._plan is None or self._plan.wanted != goal.removed:
+        if self._plan is None or self._plan.target_weights != goal.removed:
             self._plan = planner.plan(goal.removed)
         return self._plan
 
@@ -140,7 +144,7 @@ class Diagnosis(QObject):
             self.session.show_problem(Failed(message, tr("Make room on the disk.")))
             self._folder = None
             return
-        self._asked, self.progress = Asked(state.config, state.model), 0.0
+        self._asked, self.progress = DiagnosisInput(state.config, state.model), 0.0
         self.session.diagnose(Path(self._folder.path()))
 
     @Slot()
@@ -221,7 +225,7 @@ class Diagnosis(QObject):
             return
         self._planner, self._plan = read.planner, None
         costs = read.planner.costs
-        self.known = Known(read.asked.config, read.asked.model, costs)
+        self.known = DiagnosisResult(read.asked.config, read.asked.model, costs)
         self._runs = dict(read.runs)
         self._take_points()
         self.changed.emit()
@@ -237,18 +241,20 @@ class Diagnosis(QObject):
         self.session.show_problem(Failed(message.format(why=why), hint))
 
 
-def _read(asked: Asked, diagnosed: Diagnosed, parent: Path) -> _Read | str:
+def _read(asked: DiagnosisInput, diagnosed: Diagnosed, parent: Path) -> _Read | str:
     """What a diagnosis has found, or why it cannot be read."""
     try:
         costs = read_costs(diagnosed)
     except (OSError, KeyError, ValueError, BadZipFile) as error:
         return str(error)
     planner = Planner(costs, rules_of(asked.config.pruning))
-    known = Known(asked.config, asked.model, costs)
+    known = DiagnosisResult(asked.config, asked.model, costs)
     return _Read(asked, planner, finished_runs(known, parent))
 
 
-def finished_runs(known: Known, parent: Path) -> dict[str, tuple[MeasuredPoint, ...]]:
+def finished_runs(
+    known: DiagnosisResult, parent: Path
+) -> dict[str, tuple[MeasuredPoint, ...]]:
     """What the latest runs in a folder have measured, where it can be compared."""
     try:
         folders = sorted((p for p in parent.iterdir() if p.is_dir()), reverse=True)

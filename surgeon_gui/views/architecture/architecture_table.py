@@ -57,7 +57,7 @@ class ArchitectureTable(QAbstractItemModel):
         """What the columns that grow with a cut may say at most, by column."""
         layers = self._shown.layers
         shapes = [f"{x.before.rows}{_TIMES}{x.before.columns}" for x in layers]
-        groups = [str(layer.groups_of) for layer in layers if layer.groups]
+        groups = [str(layer.total_groups) for layer in layers if layer.groups]
         return {
             column: f"{longest} {_ARROW} {longest}"
             for column, words in ((1, shapes), (2, groups))
@@ -184,9 +184,9 @@ def _shape(item: Block | Layer) -> str:
 def _groups(item: Block | Layer) -> str:
     if isinstance(item, Block) or not item.groups:
         return ""
-    if item.groups_kept == item.groups_of:
-        return f"{item.groups_of}"
-    return f"{item.groups_of} {_ARROW} {item.groups_kept}"
+    if item.kept_groups == item.total_groups:
+        return f"{item.total_groups}"
+    return f"{item.total_groups} {_ARROW} {item.kept_groups}"
 
 
 def _sparsity(item: Block | Layer) -> str:
@@ -204,17 +204,20 @@ def _rule(item: Block | Layer) -> str:
         return _rules(item)
     if item.is_protected:
         return tr("protected")
-    if item.stays:
+    if item.is_effectively_protected:
         return tr("stays too")
-    if not item.least:
+    if not item.min_density:
         return ""
-    return tr("≥ {share}").format(share=numbers.percent(item.least))
+    return tr("≥ {share}").format(share=numbers.percent(item.min_density))
 
 
 def _rules(block: Block) -> str:
-    if all(layer.stays for layer in block.layers):
+    if all(layer.is_effectively_protected for layer in block.layers):
         return tr("protected")
-    ruled = sum(layer.stays or layer.least > 0 for layer in block.layers)
+    ruled = sum(
+        layer.is_effectively_protected or layer.min_density > 0
+        for layer in block.layers
+    )
     if not ruled:
         return ""
     return tr("in {n} of {all}").format(n=ruled, all=len(block.layers))

@@ -16,7 +16,7 @@ from surgeon_gui.state.diagnosis.sensitivity import (
     scale_labels,
     sensitivity_cells,
 )
-from surgeon_gui.state.diagnosis.state import DiagnosisPhase, Known
+from surgeon_gui.state.diagnosis.state import DiagnosisPhase, DiagnosisResult
 from surgeon_gui.state.diagnosis.text import describe_plan
 from surgeon_gui.text import numbers
 from surgeon_gui.views.diagnosis.curve import Prediction, QualityCurve
@@ -149,10 +149,14 @@ class DiagnosisView(QWidget):
         if plan is not None:
             cells = planned_cells(known.costs, plan)
             self._planned.show_cells(cells, ("0", "100"))
-        share = None if plan is None else plan.wanted / known.costs.diagnosed.prunable
+        share = (
+            None
+            if plan is None
+            else plan.target_weights / known.costs.diagnosed.prunable
+        )
         self._curve.show_target(share if known.predicts_loss else None)
 
-    def _draw_curve(self, known: Known) -> None:
+    def _draw_curve(self, known: DiagnosisResult) -> None:
         """Draw what does not depend on the target, where it has changed."""
         planner, points = self._diagnosis.planner, self._diagnosis.points
         drawn = (known, planner, points)

@@ -13,7 +13,7 @@ from PySide6.QtWidgets import (
 
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.state.playground.state import PlaygroundState, TokenPlace, ranking
-from surgeon_gui.state.playground.text import place_line
+from surgeon_gui.state.playground.text import token_line
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.views.playground.legend import ShadeLegend
 from surgeon_gui.widgets.controls import card, described, heading, set_min_height
@@ -56,7 +56,7 @@ class Differences(QWidget):
         """Show what has been compared."""
         places = ranking(state)
         self.setVisible(bool(places))
-        lines = [place_line(state, place) for place in places]
+        lines = [token_line(state, place) for place in places]
         if lines == self._shown:
             return
         self._shown = lines

@@ -72,7 +72,7 @@ class ModelPane(QWidget):
     def show_state(self, state: PlaygroundState, models: Models) -> None:
         """Show a side of the state."""
         self._state = state
-        source = models.of(self._side)
+        source = models.source(self._side)
         self._model.show_text(model_name(source), source)
         tokens = state.tokens(self._side)
         is_shown = bool(tokens) or state.question.is_open
@@ -122,7 +122,7 @@ class ModelPane(QWidget):
 
 
 def _invitation(side: Side, models: Models) -> str:
-    if models.of(side):
+    if models.source(side):
         return tr("What this model writes appears here.")
     if side is Side.ORIGINAL:
         return tr(

@@ -84,7 +84,7 @@ class TextView(QPlainTextEdit):
                 QToolTip.hideText()
             else:
                 token = self._tokens[index]
-                words = token_tip(token.piece, token.found)
+                words = token_tip(token.piece, token.disagreement)
                 QToolTip.showText(event.globalPos(), words, self)
             return True
         return super().viewportEvent(event)
@@ -97,7 +97,7 @@ class TextView(QPlainTextEdit):
 
     def tip_of(self, index: int) -> str:
         """What the mouse over a token says."""
-        return token_tip(self._tokens[index].piece, self._tokens[index].found)
+        return token_tip(self._tokens[index].piece, self._tokens[index].disagreement)
 
     def colour_of(self, index: int) -> QColor | None:
         """The colour behind a token; None: none of its own."""
@@ -133,12 +133,12 @@ class TextView(QPlainTextEdit):
     def _style(self, token: Token) -> QTextCharFormat:
         theme, style = theme_of(self), QTextCharFormat()
         style.setForeground(QColor(theme.text))
-        if token.found is None:
+        if token.disagreement is None:
             return style
-        colour = shade(theme, token.found.nats)
+        colour = shade(theme, token.disagreement.nats)
         if colour is not None:
             style.setBackground(QBrush(QColor(colour)))
-        if not token.found.agrees:
+        if not token.disagreement.agrees:
             style.setUnderlineStyle(QTextCharFormat.UnderlineStyle.SingleUnderline)
             style.setUnderlineColor(QColor(theme.text))
         return style

@@ -6,14 +6,18 @@ from datetime import datetime
 
 from PySide6.QtWidgets import QFrame, QHBoxLayout
 
-from surgeon_gui.state.app import AppState
-from surgeon_gui.text.captions import CAPTIONS
-from surgeon_gui.state.runs.reading import outcome_of
-from surgeon_gui.state.runs.text import OUTCOMES
-from surgeon_gui.controllers.session import Session
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
-from surgeon_gui.widgets.controls import (button, card, text_label,)
+from surgeon_gui.controllers.session import Session
+from surgeon_gui.state.app import AppState
+from surgeon_gui.state.runs.reading import outcome_of
+from surgeon_gui.state.runs.text import OUTCOMES
+from surgeon_gui.text.captions import CAPTIONS
+from surgeon_gui.widgets.controls import (
+    button,
+    card,
+    text_label,
+)
 
 
 class EarlierBar(QFrame):

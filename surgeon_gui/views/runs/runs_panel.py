@@ -16,16 +16,31 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from surgeon_gui.text.captions import CAPTIONS
-from surgeon_gui.views.steps.run_page import open_folder
-from surgeon_gui.state.runs import text as words
-from surgeon_gui.views.runs.delete_question import DeleteQuestion
-from surgeon_gui.state.runs.reading import (RunRecord, RunOutcome,)
-from surgeon_gui.controllers.runs import RunsController
-from surgeon_gui.views.runs.runs_table import (BEGUN, NAME, FoundRuns, RunsTable,)
 from surgeon_gui.base.theme import GAP, MARGIN
-from surgeon_gui.base.translation import (ntr, tr,)
-from surgeon_gui.widgets.controls import (button, described, text_label,)
+from surgeon_gui.base.translation import (
+    ntr,
+    tr,
+)
+from surgeon_gui.controllers.runs import RunsController
+from surgeon_gui.state.runs import text as run_text
+from surgeon_gui.state.runs.reading import (
+    RunOutcome,
+    RunRecord,
+)
+from surgeon_gui.text.captions import CAPTIONS
+from surgeon_gui.views.runs.delete_question import DeleteQuestion
+from surgeon_gui.views.runs.runs_table import (
+    BEGUN,
+    NAME,
+    FilteredRuns,
+    RunsTable,
+)
+from surgeon_gui.views.steps.run_page import open_folder
+from surgeon_gui.widgets.controls import (
+    button,
+    described,
+    text_label,
+)
 from surgeon_gui.widgets.facts import Facts
 from surgeon_gui.widgets.scrolling import scrolling
 
@@ -49,7 +64,7 @@ class RunsPanel(QWidget):
         self._search.setPlaceholderText(tr("Search…"))
         self._refresh = button("runs_refresh_button")
         self._table = RunsTable(self)
-        self._found = FoundRuns(self._table, self)
+        self._found = FilteredRuns(self._table, self)
         self._view = described(QTreeView(), "runs_table")
         self._empty = text_label(quiet=True)
         self._empty.setObjectName("runs_note")
@@ -165,7 +180,7 @@ class RunsPanel(QWidget):
     def _on_chosen(self) -> None:
         chosen, state = self._chosen, self._runs.state
         one = chosen[0] if len(chosen) == 1 else None
-        self._facts.show_facts(words.facts(one) if one else ())
+        self._facts.show_facts(run_text.facts(one) if one else ())
         self._details.setVisible(one is not None)
         note = _note(len(state.records), self._found.rowCount(), state.problem)
         self._empty.setText(note if state.has_been_read else tr("Reading…"))
@@ -175,7 +190,7 @@ class RunsPanel(QWidget):
             self._actions[name].setEnabled(one is not None)
         is_readable = one is not None and one.config is not None
         self._actions["duplicate"].setEnabled(is_readable)
-        is_openable = one is not None and one.standing is not RunOutcome.DAMAGED
+        is_openable = one is not None and one.outcome is not RunOutcome.DAMAGED
         self._actions["open"].setEnabled(is_openable)
         self._open.setEnabled(is_openable)
         self._more.setEnabled(bool(chosen))
@@ -194,7 +209,7 @@ class RunsPanel(QWidget):
         return tuple(
             record.folder
             for record in self._chosen
-            if record.standing is not RunOutcome.DAMAGED
+            if record.outcome is not RunOutcome.DAMAGED
         )
 
     @Slot(str)
@@ -229,7 +244,7 @@ class RunsPanel(QWidget):
             if self._runs.delete_obstacle(record.folder):
                 self._runs.delete(record.folder)  # says why it cannot be
             else:
-                self._question.ask(record.folder, words.title(record))
+                self._question.ask(record.folder, run_text.title(record))
 
     @Slot(QPoint)
     def _on_menu_wanted(self, place: QPoint) -> None:

@@ -15,10 +15,13 @@ from PySide6.QtCore import (
     Signal,
 )
 
-from surgeon_gui.state.runs import text as words
-from surgeon_gui.state.runs.reading import (RunRecord, RunOutcome,)
-from surgeon_gui.state.runs.state import RunsState
 from surgeon_gui.base.translation import tr
+from surgeon_gui.state.runs import text as run_text
+from surgeon_gui.state.runs.reading import (
+    RunOutcome,
+    RunRecord,
+)
+from surgeon_gui.state.runs.state import RunsState
 
 Index = QModelIndex | QPersistentModelIndex
 _ROLES = Qt.ItemDataRole
@@ -46,15 +49,15 @@ def _target(record: RunRecord) -> float:
 
 
 COLUMNS = (
-    _Column(tr("Name"), words.title, _in_small(words.title)),
-    _Column(tr("Perplexity"), words.perplexity, _perplexity),
-    _Column(tr("Left"), words.parameters, lambda record: record.parameters_left),
-    _Column(tr("Status"), words.standing, _in_small(words.standing)),
-    _Column(tr("Begun"), words.date, lambda record: record.began),
-    _Column(tr("Model"), words.model, _in_small(words.model)),
-    _Column(tr("Removed"), words.structure, _in_small(words.structure)),
-    _Column(tr("Target"), words.target, _target),
-    _Column(tr("Time"), words.duration, lambda record: record.seconds),
+    _Column(tr("Name"), run_text.title, _in_small(run_text.title)),
+    _Column(tr("Perplexity"), run_text.perplexity, _perplexity),
+    _Column(tr("Left"), run_text.parameters, lambda record: record.parameters_left),
+    _Column(tr("Status"), run_text.outcome, _in_small(run_text.outcome)),
+    _Column(tr("Begun"), run_text.date, lambda record: record.began),
+    _Column(tr("Model"), run_text.model, _in_small(run_text.model)),
+    _Column(tr("Removed"), run_text.structure, _in_small(run_text.structure)),
+    _Column(tr("Target"), run_text.target, _target),
+    _Column(tr("Time"), run_text.duration, lambda record: record.seconds),
 )
 NAME, BEGUN = 0, 4
 
@@ -109,11 +112,11 @@ class RunsTable(QAbstractTableModel):
             case _ROLES.DisplayRole:
                 return column.shown(record)
             case _ROLES.EditRole:
-                return words.title(record)
+                return run_text.title(record)
             case _ROLES.ToolTipRole:
-                return words.about_standing(record) or column.shown(record)
+                return run_text.outcome_details(record) or column.shown(record)
             case _ROLES.CheckStateRole if index.column() == NAME:
-                if record.standing is RunOutcome.DAMAGED:
+                if record.outcome is RunOutcome.DAMAGED:
                     return None
                 is_ticked = record.folder in self._state.ticked
                 states = Qt.CheckState
@@ -127,7 +130,7 @@ class RunsTable(QAbstractTableModel):
             is_on = Qt.CheckState(value) is Qt.CheckState.Checked
             self.ticked.emit(record.folder, is_on)
             return True
-        if role == _ROLES.EditRole and value != words.title(record):
+        if role == _ROLES.EditRole and value != run_text.title(record):
             self.renamed.emit(record.folder, value)
             return True
         return False
@@ -137,12 +140,12 @@ class RunsTable(QAbstractTableModel):
         flags = Qt.ItemFlag.ItemIsSelectable | Qt.ItemFlag.ItemIsEnabled
         if index.column() == NAME:
             flags |= Qt.ItemFlag.ItemIsEditable
-            if self._state.records[index.row()].standing is not RunOutcome.DAMAGED:
+            if self._state.records[index.row()].outcome is not RunOutcome.DAMAGED:
                 flags |= Qt.ItemFlag.ItemIsUserCheckable
         return flags
 
 
-class FoundRuns(QSortFilterProxyModel):
+class FilteredRuns(QSortFilterProxyModel):
     """Those of the runs that a search finds, sorted by a column."""
 
     def __init__(self, table: RunsTable, parent: QObject) -> None:
@@ -160,7 +163,7 @@ class FoundRuns(QSortFilterProxyModel):
 
     def filterAcceptsRow(self, row: int, parent: Index) -> bool:
         """Whether a run is found."""
-        return words.is_found(self._table.record_at(row), self._search)
+        return run_text.matches_search(self._table.record_at(row), self._search)
 
     def record_of(self, index: Index) -> RunRecord:
         """The run in a row of what is shown."""

@@ -15,7 +15,7 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState, Step
 from surgeon_gui.state.export_text import about_format, unavailable
-from surgeon_gui.state.job import file_formats as file_forms
+from surgeon_gui.state.job import file_formats
 from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.views.steps.export_result import ExportResult
 from surgeon_gui.views.steps.page import Page, row_of, with_button
@@ -54,7 +54,7 @@ class ExportPage(Page):
         self._problem = problem_label()
         self._problem.setObjectName("export_problem")
         self._form = ConfigForm(
-            "export", ExportConfig, file_forms.following, in_front=("dtype",)
+            "export", ExportConfig, file_formats.following, in_front=("dtype",)
         )
         self._form.edited.connect(session.edit_export)
         self._form.refused.connect(self._on_form_refused)
@@ -102,9 +102,9 @@ class ExportPage(Page):
 
     def _show_choices(self, state: AppState) -> None:
         export = state.config.export
-        reasons = file_forms.disabled_formats(state.config.pruning, state.model)
+        reasons = file_formats.disabled_formats(state.config.pruning, state.model)
         self._form.disable_choices("format", reasons)
-        dtypes = file_forms.disabled_dtypes(export.format)
+        dtypes = file_formats.disabled_dtypes(export.format)
         self._form.disable_choices("dtype", dtypes)
         self._about.setText(about_format(export.format))
         words = unavailable(reasons)

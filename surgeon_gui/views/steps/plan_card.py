@@ -14,7 +14,7 @@ from surgeon_engine.api.planning.resource_check import (
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.app import AppState, Step
-from surgeon_gui.state.job import resource_text as fits
+from surgeon_gui.state.job import resource_text
 from surgeon_gui.state.job.plan_text import sizes_in_brief
 from surgeon_gui.widgets.controls import bold, button, text_label
 from surgeon_gui.widgets.light_badge import LightBadge
@@ -89,7 +89,7 @@ class _NeedRow:
     def __init__(self, what: Resource) -> None:
         name = what.name.lower()
         self._what = what
-        self.name = QLabel(fits.NAMES[what])
+        self.name = QLabel(resource_text.NAMES[what])
         self.amount = text_label()
         self.amount.setObjectName(f"plan_{name}")
         self.badge = LightBadge(f"plan_{name}_light")
@@ -99,5 +99,7 @@ class _NeedRow:
         for widget in (self.name, self.amount, self.badge):
             widget.setVisible(need is not None)
         if need is not None:
-            self.amount.setText(fits.amount(need))
-            self.badge.show_light(need.light, fits.word(need), fits.NAMES[self._what])
+            self.amount.setText(resource_text.amount(need))
+            self.badge.show_light(
+                need.light, resource_text.word(need), resource_text.NAMES[self._what]
+            )

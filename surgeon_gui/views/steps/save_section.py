@@ -20,8 +20,7 @@ from surgeon_gui.state.export_text import (
     problem_of,
     unavailable,
 )
-from surgeon_gui.state.job import checks
-from surgeon_gui.state.job import file_formats as file_forms
+from surgeon_gui.state.job import checks, file_formats
 from surgeon_gui.state.run import Status
 from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.views.steps.page import row_of, with_button
@@ -52,7 +51,7 @@ class SaveSection(QWidget):
         self._form = ConfigForm(
             "export",
             ExportConfig,
-            file_forms.following,
+            file_formats.following,
             name="save",
             in_front=("dtype",),
         )
@@ -100,16 +99,16 @@ class SaveSection(QWidget):
         if exported is None:
             return
         self._form.show_config(state.another)
-        reasons = file_forms.disabled_others(exported)
+        reasons = file_formats.disabled_others(exported)
         self._form.disable_choices("format", reasons)
-        dtypes = file_forms.disabled_dtypes(state.another.format)
+        dtypes = file_formats.disabled_dtypes(state.another.format)
         self._form.disable_choices("dtype", dtypes)
         self._about.setText(about_format(state.another.format))
         words = unavailable(reasons)
         self._unavailable.setText(words)
         self._unavailable.setVisible(bool(words))
         self._folder.show_value(state.another.folder)
-        inside = file_forms.folder_in(tr("the run's folder"), state.another.format)
+        inside = file_formats.folder_in(tr("the run's folder"), state.another.format)
         self._folder.setPlaceholderText(tr("In {inside}").format(inside=inside))
         for part in (self._form, self._folder, self._choose):
             part.setEnabled(not state.save.is_open)

@@ -16,8 +16,7 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.preset_store import PresetStore
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState, Step
-from surgeon_gui.state.job import resource_text as fits
-from surgeon_gui.state.job import targets
+from surgeon_gui.state.job import resource_text, targets
 from surgeon_gui.state.job.own_presets import own_folder
 from surgeon_gui.state.job.plan_text import goal, unsupported
 from surgeon_gui.text.choices import CHOICES
@@ -140,8 +139,8 @@ class TargetPage(Page):
 
     @Slot()
     def _on_fit(self) -> None:
-        fitted = fits.draft_that_fits(self.session.state)
-        self._fitted = fits.changed(fitted)
+        fitted = resource_text.draft_that_fits(self.session.state)
+        self._fitted = resource_text.changed(fitted)
         self._fitted_draft = fitted.config if fitted else self.session.state.config
         if fitted is not None:
             self.session.edit(fitted.config)

@@ -12,7 +12,11 @@ from PySide6.QtTest import QAbstractItemModelTester
 from PySide6.QtWidgets import QComboBox, QMenu, QPushButton, QSpinBox, QTreeView
 
 from surgeon_engine.api.config.pruning import PruningConfig, Structure
-from surgeon_gui.state.architecture.state import Source, of_model, of_plan
+from surgeon_gui.state.architecture.state import (
+    Source,
+    original_architecture,
+    planned_architecture,
+)
 from surgeon_gui.state.run import Status
 from surgeon_gui.views.architecture.architecture_table import ArchitectureTable
 from surgeon_gui.views.architecture.block_card import BlockCard
@@ -270,7 +274,7 @@ def test_a_plan_removes_from_layers_what_it_takes_from_parts(make_open):
         window = make_open(config)
         diagnosis = window._before.diagnosis
         plan, known = diagnosis.plan, diagnosis.known
-        found = of_plan(known.model, known.costs, plan, config.pruning)
+        found = planned_architecture(known.model, known.costs, plan, config.pruning)
         assert sum(layer.removed for layer in found.layers) == plan.removed
         assert sum(block.cost for block in found.blocks) == pytest.approx(
             plan.rise, rel=0.01
@@ -284,7 +288,7 @@ def test_the_table_is_a_model_as_qt_wants_it(qtbot):
         table, QAbstractItemModelTester.FailureReportingMode.Fatal
     )
     for pruning in (PruningConfig(), PruningConfig(protect=("block 0",))):
-        table.show_architecture(of_model(model_summary(), pruning))
+        table.show_architecture(original_architecture(model_summary(), pruning))
     assert table.rowCount() == 6
     assert table.rowCount(table.index(0, 0)) == 7
     assert table.index(0, 5).data() == "protected"

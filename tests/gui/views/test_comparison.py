@@ -16,7 +16,7 @@ from surgeon_engine.api.config.pruning import Method, Structure
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_gui.state import comparison
 from surgeon_gui.state.comparison import Along, ComparedRun, Measure, Point, SizeMeasure
-from surgeon_gui.state.job import settings_list as all_settings
+from surgeon_gui.state.job import settings_list
 from surgeon_gui.state.runs.reading import read_state
 from surgeon_gui.views.comparison.charts import CurvesChart, SizeChart
 from surgeon_gui.widgets.charts.series_legend import SeriesLegend
@@ -113,17 +113,17 @@ def test_only_settings_that_differ_are_listed_in_the_words_of_the_steps(runs):
 
 def test_a_setting_that_does_not_apply_is_a_dash():
     jobs = [job(), job(structure=Structure.N_M)]
-    table = {row[0]: row[1:] for row in all_settings.differences(jobs)}
+    table = {row[0]: row[1:] for row in settings_list.differences(jobs)}
     assert table["Keep"][0] == "\N{EN DASH}"
     assert table["Keep"][1].startswith("2")
-    assert all_settings.differences([job(), job()]) == ()
+    assert settings_list.differences([job(), job()]) == ()
 
 
 def test_all_settings_have_words():
     dataset = RunConfig(calibration=CalibrationConfig(text="hf://datasets/a/b"))
     magnitude = job(method=Method.MAGNITUDE, protect=("block 0",))
     for config in (RunConfig(), dataset, magnitude):
-        found = all_settings.settings(config)
+        found = settings_list.settings(config)
         assert all(setting.value for setting in found)
     values = {each.name: each.value for each in found}
     assert values["pruning.protect"] == "block 0"
@@ -133,7 +133,7 @@ def test_all_settings_have_words():
     assert "pruning.damping" not in values  # magnitudes are not damped
     assert "calibration.column" not in values  # the built-in text is no table
     assert "calibration.rows" not in values
-    values = {each.name: each.value for each in all_settings.settings(dataset)}
+    values = {each.name: each.value for each in settings_list.settings(dataset)}
     assert values["calibration.split"] == "Automatic"
     assert values["calibration.rows"].startswith("2,000")
 

@@ -137,7 +137,7 @@ def test_the_target_is_dragged_along_the_curve(make_diagnosed, target):
     window = make_diagnosed(config=replace(QUICK, pruning=pruning))
     line = find(window, "forecast_chart", QualityCurve)._target
     line.setValue(55.0)  # as a mouse does
-    assert diagnosis_of(window).plan.wanted == pytest.approx(
+    assert diagnosis_of(window).plan.target_weights == pytest.approx(
         0.55 * model_summary().prunable, rel=0.002
     )
     assert window.session.state.config.pruning.target is target
