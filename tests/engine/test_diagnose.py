@@ -155,7 +155,7 @@ def test_what_may_go_at_most_is_what_the_engine_promises(
     assert not plan.is_reached
 
 
-def test_the_rise_is_the_sum_of_what_was_total_cost(monkeypatch, tmp_path):
+def test_rise_is_the_total_cost_of_the_removals(monkeypatch, tmp_path):
     settings = {"structure": Structure.NEURONS, "cost_basis": CostBasis.RAW}
     state = state_of(sparsity=0.05, **FIXED, **settings)
     planner = planner_of(monkeypatch, tmp_path, state)

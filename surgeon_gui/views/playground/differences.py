@@ -1,4 +1,4 @@
-"""The tokens at which the models differ most."""
+"""List of the tokens at which the models differ most."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from surgeon_gui.views.playground.legend import ShadeLegend
 from surgeon_gui.widgets.controls import card, described, heading, set_min_height
 
 _PLACE = Qt.ItemDataRole.UserRole
-_LINES = 4  # of the list that are in sight
+_VISIBLE_LINES = 4
 
 
 class Differences(QWidget):
-    """A list whose lines lead to their tokens; takes no room before there are any."""
+    """List of differences; activating one shows its token. Hidden while empty."""
 
     place_chosen = Signal(object)  # TokenPlace
 
@@ -32,7 +32,7 @@ class Differences(QWidget):
         self._list = described(QListWidget(), "playground_differences")
         self._list.setFrameShape(QListWidget.Shape.NoFrame)
         self._list.setUniformItemSizes(True)
-        lines = self.fontMetrics().height() * _LINES + 2 * GAP
+        lines = self.fontMetrics().height() * _VISIBLE_LINES + 2 * GAP
         set_min_height(self._list, lines)
         self._list.itemClicked.connect(self._on_chosen)
         self._list.itemActivated.connect(self._on_chosen)
@@ -43,17 +43,17 @@ class Differences(QWidget):
         top.addStretch()
         top.addWidget(ShadeLegend())
         frame = card()
-        inside = QVBoxLayout(frame)
-        inside.setContentsMargins(MARGIN, GAP, MARGIN, GAP)
-        inside.setSpacing(GAP // 2)
-        inside.addLayout(top)
-        inside.addWidget(self._list, 1)
+        inner = QVBoxLayout(frame)
+        inner.setContentsMargins(MARGIN, GAP, MARGIN, GAP)
+        inner.setSpacing(GAP // 2)
+        inner.addLayout(top)
+        inner.addWidget(self._list, 1)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(frame)
 
     def show_state(self, state: PlaygroundState) -> None:
-        """Show what has been compared."""
+        """Show the largest differences."""
         places = ranking(state)
         self.setVisible(bool(places))
         lines = [token_line(state, place) for place in places]

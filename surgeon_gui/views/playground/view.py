@@ -1,4 +1,4 @@
-"""The tab: a prompt, two texts side by side, and where they differ most."""
+"""The Playground tab: a prompt, two texts side by side, and their differences."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from surgeon_gui.views.playground.prompt_card import PromptCard
 
 
 class PlaygroundView(QWidget):
-    """Draws a `Playground`; what the user does goes to it."""
+    """Draws a `Playground`; user actions go to it."""
 
     def __init__(self, playground: Playground) -> None:
         super().__init__()
@@ -44,10 +44,10 @@ class PlaygroundView(QWidget):
     def _redraw(self) -> None:
         playground = self._playground
         state, models = playground.state, playground.models
-        seen = (state, models, playground.obstacle, playground.app.shows_run)
-        if seen == self._drawn:
-            return  # the session changes often while a run is under way
-        self._drawn = seen
+        inputs = (state, models, playground.obstacle, playground.app.shows_run)
+        if inputs == self._drawn:
+            return  # the session changes often during a run
+        self._drawn = inputs
         self._prompt.show_state(state)
         for pane in self._panes.values():
             pane.show_state(state, models)

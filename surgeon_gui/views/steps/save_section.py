@@ -1,4 +1,4 @@
-"""The part of step 5 that saves the result of a run in another form."""
+"""Section of step 5 that saves the result of a run in another format."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from surgeon_gui.widgets.source_edit import SourceEdit
 
 
 class SaveSection(QWidget):
-    """Form, destination, Save, how far that is, and what was saved before."""
+    """Format, destination, progress, and the list of saved files."""
 
     def __init__(self, session: Session, question: ReplaceQuestion) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ class SaveSection(QWidget):
         column.addWidget(self._saved)
 
     def show_state(self, state: AppState) -> None:
-        """Show what can be saved, what is being saved, and what was."""
+        """Show the available formats, the progress, and the saved files."""
         run, exported = state.run, state.run.exported
         obstacle = checks.save_obstacle(state)
         self._save.setEnabled(not obstacle)
@@ -104,17 +104,17 @@ class SaveSection(QWidget):
         dtypes = file_formats.disabled_dtypes(state.another.format)
         self._form.disable_choices("dtype", dtypes)
         self._about.setText(about_format(state.another.format))
-        words = unavailable(reasons)
-        self._unavailable.setText(words)
-        self._unavailable.setVisible(bool(words))
+        unavailable_note = unavailable(reasons)
+        self._unavailable.setText(unavailable_note)
+        self._unavailable.setVisible(bool(unavailable_note))
         self._folder.show_value(state.another.folder)
-        inside = file_formats.folder_in(tr("the run's folder"), state.another.format)
+        inside = file_formats.folder_in(tr("the run folder"), state.another.format)
         self._folder.setPlaceholderText(tr("In {inside}").format(inside=inside))
         for part in (self._form, self._folder, self._choose):
             part.setEnabled(not state.save.is_open)
         self._progress.show_request(state.save)
         show_problem(self._problem, state.save_problem or problem_of(state.save))
-        note = ended_note(state.save, tr("The saving"))
+        note = ended_note(state.save, tr("Saving"))
         self._note.setText(note)
         self._note.setVisible(bool(note))
         original = run.model.file_bytes if run.model is not None else 0
