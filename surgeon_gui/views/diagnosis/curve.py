@@ -236,7 +236,9 @@ def _note(points: Sequence[MeasuredPoint]) -> str:
         "A rough prediction: one shot, no interaction of removals, no correction."
     )
     if not points:
-        return f"{note} {tr('Results of runs will be added to the chart.')}"
+        # Not in the f-string: the extraction of messages would miss it there.
+        hint = tr("Results of runs will be added to the chart.")
+        return f"{note} {hint}"
     shots = tr("Dots: measured after shots.")
     corrected = tr("Diamonds: after the correction.")
     has_last = any(point.is_corrected for point in points)

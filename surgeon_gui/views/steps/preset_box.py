@@ -23,7 +23,7 @@ from surgeon_gui.widgets.controls import (
 from surgeon_gui.widgets.dialogs import JOB_FILES, ask_file, ask_new_file
 
 CUSTOM = tr("Custom settings")
-_ABOUT_CUSTOM = tr("Custom settings. A preset changes this page only.")
+_ABOUT_CUSTOM = tr("Custom settings. Choosing a preset keeps the model and the texts.")
 _BACK_TO_CUSTOM = tr("Back to your settings from before you chose a preset.")
 
 
