@@ -11,11 +11,11 @@ from surgeon_gui.state.architecture.state import (
     Architecture,
     Layer,
     Source,
-    of_model,
-    of_plan,
-    of_run,
+    original_architecture,
+    planned_architecture,
+    pruned_architecture,
 )
-from surgeon_gui.state.diagnosis.state import Phase
+from surgeon_gui.state.diagnosis.state import DiagnosisPhase
 from surgeon_gui.state.job.protections import block_pattern, protected
 
 
@@ -132,14 +132,16 @@ class ArchitectureController(QObject):
         match self.source:
             case Source.RUN:
                 assert state.shown_run.model is not None
-                return of_run(state.shown_run.model, state.shown_run, pruning)
+                return pruned_architecture(
+                    state.shown_run.model, state.shown_run, pruning
+                )
             case Source.PLAN:
                 assert known is not None
                 assert plan is not None
-                return of_plan(known.model, known.costs, plan, pruning)
+                return planned_architecture(known.model, known.costs, plan, pruning)
             case Source.MODEL:
                 assert state.model is not None
-                return of_model(state.model, pruning)
+                return original_architecture(state.model, pruning)
         return Architecture()
 
     def _grounds(self) -> ReasonContext:
@@ -156,7 +158,7 @@ class ArchitectureController(QObject):
 
     @property
     def _plan_holds(self) -> bool:
-        is_there = self._diagnosis.phase is Phase.THERE
+        is_there = self._diagnosis.phase is DiagnosisPhase.READY
         return is_there and self._diagnosis.plan is not None
 
     @property

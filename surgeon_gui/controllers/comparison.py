@@ -9,7 +9,7 @@ from PySide6.QtCore import QObject, Signal, Slot
 
 from surgeon_gui.base.background import Background
 from surgeon_gui.controllers.runs import RunsController
-from surgeon_gui.state.comparison import Compared
+from surgeon_gui.state.comparison import ComparedRun
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.runs.reading import RunRecord, UnreadableRunError, read_state
 from surgeon_gui.state.runs.text import distinct_titles
@@ -26,7 +26,7 @@ class ComparisonController(QObject):
         self._background = Background(self)
         self._read: dict[str, tuple[RunRecord, RunState]] = {}
         self._being_read: dict[str, RunRecord] = {}
-        self.compared: tuple[Compared, ...] = ()
+        self.compared: tuple[ComparedRun, ...] = ()
         runs.changed.connect(self._on_runs_changed)
 
     @Slot()
@@ -59,7 +59,7 @@ class ComparisonController(QObject):
         state = self._runs.state
         names = distinct_titles(x for x in state.records if x.folder in state.ticked)
         compared = tuple(
-            Compared(names[folder], self._read[folder][1])
+            ComparedRun(names[folder], self._read[folder][1])
             for folder in state.ticked
             if folder in self._read and folder in names
         )

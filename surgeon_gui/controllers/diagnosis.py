@@ -26,8 +26,13 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.diagnosis import state as states
 from surgeon_gui.state.diagnosis.costs import read_costs
-from surgeon_gui.state.diagnosis.planner import Plan, Planner, rules_of
-from surgeon_gui.state.diagnosis.state import Asked, Known, MeasuredPoint, Phase
+from surgeon_gui.state.diagnosis.planner import Planner, RemovalPlan, rules_of
+from surgeon_gui.state.diagnosis.state import (
+    DiagnosisInput,
+    DiagnosisPhase,
+    DiagnosisResult,
+    MeasuredPoint,
+)
 from surgeon_gui.state.job.checks import diagnosis_obstacle
 from surgeon_gui.state.job.protections import Layers, with_choice
 from surgeon_gui.state.request import Request, RequestKind
@@ -40,7 +45,7 @@ _MAX_REPORTS = 50  # of finished runs, the latest, that are looked at
 class _Read:
     """What was read beside the window."""
 
-    asked: Asked
+    asked: DiagnosisInput
     planner: Planner
     runs: dict[str, tuple[MeasuredPoint, ...]]  # by folder
 
@@ -53,27 +58,32 @@ class Diagnosis(QObject):
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self.session = session
-        self.known: Known | None = None
+        self.known: DiagnosisResult | None = None
         self.progress = 0.0
         self._folder: QTemporaryDir | None = None  # goes with the window
-        self._asked: Asked | None = None
+        self._asked: DiagnosisInput | None = None
         self._runs: dict[str, tuple[MeasuredPoint, ...]] = {}
         self._seen: tuple[RunState, ...] = ()
         self._background = Background(self)
         self._planner: Planner | None = None
-        self._plan: Plan | None = None
+        self._plan: RemovalPlan | None = None
         session.changed.connect(self._on_session_changed)
         session.request_ended.connect(self._on_request_ended)
 
     @property
-    def phase(self) -> Phase:
+    def phase(self) -> DiagnosisPhase:
         """How it stands; while a file is being read it is still being measured."""
         state = self.session.state
-        request = state.request(RequestKind.DIAGNOSIS)
-        found = states.phase_of(self.known, request, state.config)
-        if self._asked is not None and found is not Phase.NONE:
-            return Phase.FIRST if self.known is None else Phase.AGAIN
-        return Phase.FIRST if self._asked is not None else found
+        found = states.phase_of(
+            self.known, state.request(RequestKind.DIAGNOSIS), state.config
+        )
+        if self._asked is not None and found is not DiagnosisPhase.NONE:
+            return (
+                DiagnosisPhase.MEASURING
+                if self.known is None
+                else DiagnosisPhase.REMEASURING
+            )
+        return DiagnosisPhase.MEASURING if self._asked is not None else found
 
     @property
     def headline(self) -> str:
@@ -96,15 +106,15 @@ class Diagnosis(QObject):
         return self._planner
 
     @property
-    def plan(self) -> Plan | None:
+    def plan(self) -> RemovalPlan | None:
         """What goes for the target of the draft; None: there is no such target."""
         planner = self.planner
         if planner is None or self.known is None:
             return None
-        goal = states.goal_then(self.known, self.session.state.config)
+        goal = states.planned_goal(self.known, self.session.state.config)
         if goal is None:
             return None
-        if self._plan is None or self._plan.wanted != goal.removed:
+        if self._plan is None or self._plan.target_weights != goal.removed:
             self._plan = planner.plan(goal.removed)
         return self._plan
 
@@ -137,7 +147,7 @@ class Diagnosis(QObject):
             self.session.show_problem(Failed(message, tr("Make room on the disk.")))
             self._folder = None
             return
-        self._asked, self.progress = Asked(state.config, state.model), 0.0
+        self._asked, self.progress = DiagnosisInput(state.config, state.model), 0.0
         command = partial(Diagnose, config=state.config, folder=self._folder.path())
         self.session.start_request(RequestKind.DIAGNOSIS, command)
 
@@ -214,7 +224,7 @@ class Diagnosis(QObject):
             return
         self._planner, self._plan = read.planner, None
         costs = read.planner.costs
-        self.known = Known(read.asked.config, read.asked.model, costs)
+        self.known = DiagnosisResult(read.asked.config, read.asked.model, costs)
         self._runs = dict(read.runs)
         self._take_points()
         self.changed.emit()
@@ -230,18 +240,20 @@ class Diagnosis(QObject):
         self.session.show_problem(Failed(message.format(why=why), hint))
 
 
-def _read(asked: Asked, diagnosed: Diagnosed, parent: Path) -> _Read | str:
+def _read(asked: DiagnosisInput, diagnosed: Diagnosed, parent: Path) -> _Read | str:
     """What a diagnosis has found, or why it cannot be read."""
     try:
         costs = read_costs(diagnosed)
     except (OSError, KeyError, ValueError, BadZipFile) as error:
         return str(error)
     planner = Planner(costs, rules_of(asked.config.pruning))
-    known = Known(asked.config, asked.model, costs)
+    known = DiagnosisResult(asked.config, asked.model, costs)
     return _Read(asked, planner, finished_runs(known, parent))
 
 
-def finished_runs(known: Known, parent: Path) -> dict[str, tuple[MeasuredPoint, ...]]:
+def finished_runs(
+    known: DiagnosisResult, parent: Path
+) -> dict[str, tuple[MeasuredPoint, ...]]:
     """What the latest runs in a folder have measured, where it can be compared."""
     try:
         folders = sorted((p for p in parent.iterdir() if p.is_dir()), reverse=True)

@@ -134,5 +134,5 @@ class Playground(QObject):
         self._set(self.state)
 
     def _set(self, state: PlaygroundState) -> None:
-        self.state = playground_state.without_others(state, self.app)
+        self.state = playground_state.without_stale_texts(state, self.app)
         self.changed.emit()

@@ -121,7 +121,7 @@ class RunsController(QObject):
         """Return why a run cannot be deleted; empty if it can."""
         state, record = self._session.state, self.state.record(folder)
         is_used = state.is_busy and state.run.folder == folder
-        if is_used or (record and record.standing is RunOutcome.UNDER_WAY):
+        if is_used or (record and record.outcome is RunOutcome.RUNNING):
             return tr("The run is under way, or its files are in use.")
         return ""
 

@@ -38,7 +38,7 @@ class Quality(Enum):
     LOSS = "loss"
 
 
-class Size(Enum):
+class SizeUnit(Enum):
     """How large a model is."""
 
     PARAMETERS = "parameters"
@@ -53,7 +53,7 @@ class Counted(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Phase:
+class RunPhase:
     """Stages that are of one kind to somebody who looks at the time they take."""
 
     name: str
@@ -62,14 +62,14 @@ class Phase:
 
 _BEFORE = (Stage.LOAD, Stage.TEXT, Stage.BASELINE)
 PHASES = (  # in the order of the theme's series
-    Phase(STAGES[Stage.CURVATURE][1], (Stage.CURVATURE,)),
-    Phase(STAGES[Stage.DAMPING][1], (Stage.DAMPING,)),
-    Phase(STAGES[Stage.UPDATE][1], (Stage.UPDATE,)),
-    Phase(STAGES[Stage.SELECTION][1], (Stage.SELECTION,)),
-    Phase(STAGES[Stage.EVALUATION][1], (Stage.BASELINE, Stage.EVALUATION)),
-    Phase(STAGES[Stage.CORRECTION][1], (Stage.CORRECTION,)),
-    Phase(STAGES[Stage.EXPORT][1], (Stage.EXPORT, Stage.VERIFICATION)),
-    Phase(tr("Preparation"), (Stage.LOAD, Stage.TEXT)),
+    RunPhase(STAGES[Stage.CURVATURE][1], (Stage.CURVATURE,)),
+    RunPhase(STAGES[Stage.DAMPING][1], (Stage.DAMPING,)),
+    RunPhase(STAGES[Stage.UPDATE][1], (Stage.UPDATE,)),
+    RunPhase(STAGES[Stage.SELECTION][1], (Stage.SELECTION,)),
+    RunPhase(STAGES[Stage.EVALUATION][1], (Stage.BASELINE, Stage.EVALUATION)),
+    RunPhase(STAGES[Stage.CORRECTION][1], (Stage.CORRECTION,)),
+    RunPhase(STAGES[Stage.EXPORT][1], (Stage.EXPORT, Stage.VERIFICATION)),
+    RunPhase(tr("Preparation"), (Stage.LOAD, Stage.TEXT)),
 )
 
 
@@ -113,13 +113,13 @@ def _limit(run: RunState, measure: Quality) -> float | None:
     return math.log(most) if measure is Quality.LOSS else most
 
 
-def size_line(run: RunState, measure: Size) -> Line:
+def size_line(run: RunState, measure: SizeUnit) -> Line:
     """How large the whole model is after each shot."""
     if run.model is None:
         return Line(tr("Parameters"))
     counts = [run.model.parameters, *(shot.parameters for shot in run.history)]
     xs = (0.0, *(float(shot.shot) for shot in run.history))
-    if measure is Size.BYTES:
+    if measure is SizeUnit.BYTES:
         each = bytes_per_parameter(run)
         counts = [int(count * each) for count in counts]
         scale, unit = _scale_of_bytes(counts[0])
@@ -136,7 +136,9 @@ def size_line(run: RunState, measure: Size) -> Line:
         last_x=_last_shot(run),
         from_zero=True,
         name=name,
-        say_y=_Scaled(numbers.size if measure is Size.BYTES else numbers.count, scale),
+        say_y=_Scaled(
+            numbers.size if measure is SizeUnit.BYTES else numbers.count, scale
+        ),
     )
 
 

@@ -39,7 +39,7 @@ class Measure(Enum):
     LOSS = "loss"
 
 
-class Size(Enum):
+class SizeMeasure(Enum):
     """How large a model is."""
 
     PARAMETERS = "parameters"
@@ -56,8 +56,8 @@ MEASURES = {
     Measure.LOSS: tr("Loss (nats)"),
 }
 SIZES = {
-    Size.PARAMETERS: tr("Parameters (M)"),
-    Size.FILE: tr("Weights on disk (MB)"),
+    SizeMeasure.PARAMETERS: tr("Parameters (M)"),
+    SizeMeasure.FILE: tr("Weights on disk (MB)"),
 }
 _MILLION = 1e6
 
@@ -65,7 +65,7 @@ Table = tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class ComparedRun:
     """One of the runs, with what it is called."""
 
     name: str
@@ -73,7 +73,7 @@ class Compared:
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
+class RunCurve:
     """How good a run was on its way; starts at the original."""
 
     name: str
@@ -93,13 +93,13 @@ class Point:
 
 
 def curves(
-    runs: Sequence[Compared], along: Along, measure: Measure
-) -> tuple[Curve, ...]:
+    runs: Sequence[ComparedRun], along: Along, measure: Measure
+) -> tuple[RunCurve, ...]:
     """A curve for each run; empty where nothing was measured."""
     return tuple(_curve(each, along, measure) for each in runs)
 
 
-def points(runs: Sequence[Compared], size: Size) -> tuple[Point, ...]:
+def points(runs: Sequence[ComparedRun], size: SizeMeasure) -> tuple[Point, ...]:
     """The originals, each once, and what the runs came to; the best are marked."""
     found: dict[tuple[str, float, float], Point] = {}
     for each in runs:
@@ -127,7 +127,7 @@ def front(of: Sequence[Point]) -> tuple[Point, ...]:
     return tuple(sorted((p for p in of if p.is_best), key=lambda p: p.size))
 
 
-def protocol_note(runs: Sequence[Compared]) -> str:
+def protocol_note(runs: Sequence[ComparedRun]) -> str:
     """That perplexities of the runs do not compare; empty if they do."""
     protocols = {
         (found.windows, found.window_length, found.text)
@@ -142,7 +142,7 @@ def protocol_note(runs: Sequence[Compared]) -> str:
     )
 
 
-def figures(runs: Sequence[Compared]) -> Table:
+def figures(runs: Sequence[ComparedRun]) -> Table:
     """What came of each run: titles first, then a row for each figure."""
     names = ("", *(each.name for each in runs))
     rows = tuple(
@@ -151,7 +151,7 @@ def figures(runs: Sequence[Compared]) -> Table:
     return (names, *rows)
 
 
-def differences(runs: Sequence[Compared]) -> Table:
+def differences(runs: Sequence[ComparedRun]) -> Table:
     """The settings that differ: titles first, then a row for each."""
     names = (tr("Setting"), *(each.name for each in runs))
     configs = [each.run.config for each in runs if each.run.config is not None]
@@ -160,10 +160,10 @@ def differences(runs: Sequence[Compared]) -> Table:
     return (names, *all_settings.differences(configs))
 
 
-def _curve(each: Compared, along: Along, measure: Measure) -> Curve:
+def _curve(each: ComparedRun, along: Along, measure: Measure) -> RunCurve:
     run = each.run
     if run.baseline is None or run.model is None:
-        return Curve(each.name, (), ())
+        return RunCurve(each.name, (), ())
     whole = run.model.parameters
     places = {
         Along.SPARSITY: (0.0, *(100 * shot.sparsity for shot in run.history)),
@@ -183,7 +183,7 @@ def _curve(each: Compared, along: Along, measure: Measure) -> Curve:
         for x, evaluation in zip(xs, found, strict=True)
         if math.isfinite(y := _value(evaluation, measure))
     ]
-    return Curve(each.name, tuple(x for x, _ in pairs), tuple(y for _, y in pairs))
+    return RunCurve(each.name, tuple(x for x, _ in pairs), tuple(y for _, y in pairs))
 
 
 def _value(evaluation: Evaluation, measure: Measure) -> float:
@@ -191,15 +191,15 @@ def _value(evaluation: Evaluation, measure: Measure) -> float:
     return evaluation.loss if is_loss else evaluation.perplexity
 
 
-def _original_size(run: RunState, size: Size) -> float:
+def _original_size(run: RunState, size: SizeMeasure) -> float:
     assert run.model is not None
-    if size is Size.PARAMETERS:
+    if size is SizeMeasure.PARAMETERS:
         return run.model.parameters / _MILLION
     return run.model.file_bytes / _MILLION
 
 
-def _pruned_size(run: RunState, size: Size) -> float:
-    if size is Size.FILE:
+def _pruned_size(run: RunState, size: SizeMeasure) -> float:
+    if size is SizeMeasure.FILE:
         return run.exported.weight_bytes / _MILLION if run.exported is not None else 0.0
     return run.history[-1].parameters / _MILLION if run.history else 0.0
 

@@ -39,14 +39,16 @@ Facts = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class SpeedCell:
     """One place of the table of speeds, with what stands below it in small."""
 
     value: str
     below: str = ""
 
 
-SpeedRow = tuple[Cell, Cell, Cell, Cell]  # what with its unit, original, pruned, ratio
+SpeedRow = tuple[
+    SpeedCell, SpeedCell, SpeedCell, SpeedCell
+]  # what with its unit, original, pruned, ratio
 
 
 def export_facts(run: RunState) -> Facts:
@@ -157,15 +159,15 @@ def speed_rows(measured: Measured) -> tuple[SpeedRow, ...]:
     found = speedups(measured)
     return (
         (
-            Cell(tr("Prompt"), "tokens/s"),
+            SpeedCell(tr("Prompt"), "tokens/s"),
             *_rates(first.prompt, second.prompt, found.prompt),
         ),
         (
-            Cell(tr("Generation"), "tokens/s"),
+            SpeedCell(tr("Generation"), "tokens/s"),
             *_rates(first.generation, second.generation, found.generation),
         ),
-        (Cell(tr("Memory to run")), *_sizes(first.peak_bytes, second.peak_bytes)),
-        (Cell(tr("File size")), *_sizes(first.file_bytes, second.file_bytes)),
+        (SpeedCell(tr("Memory to run")), *_sizes(first.peak_bytes, second.peak_bytes)),
+        (SpeedCell(tr("File size")), *_sizes(first.file_bytes, second.file_bytes)),
     )
 
 
@@ -246,22 +248,24 @@ def _quoted(choice: Enum) -> str:
     return f"{_OPEN}{choice_label(choice)[0]}{_CLOSE}"
 
 
-def _rates(first: Rate, second: Rate, ratio: Ratio) -> tuple[Cell, Cell, Cell]:
+def _rates(
+    first: Rate, second: Rate, ratio: Ratio
+) -> tuple[SpeedCell, SpeedCell, SpeedCell]:
     return _rate(first), _rate(second), _spread_of(ratio, numbers.ratio)
 
 
-def _rate(rate: Rate) -> Cell:
+def _rate(rate: Rate) -> SpeedCell:
     return _spread_of(rate, numbers.rate)
 
 
-def _spread_of(figure: Rate | Ratio, words: Any) -> Cell:
+def _spread_of(figure: Rate | Ratio, words: Any) -> SpeedCell:
     spread = f"{words(figure.low)}{_DASH}{words(figure.high)}"
-    return Cell(words(figure.median), spread)
+    return SpeedCell(words(figure.median), spread)
 
 
-def _sizes(first: int, second: int) -> tuple[Cell, Cell, Cell]:
+def _sizes(first: int, second: int) -> tuple[SpeedCell, SpeedCell, SpeedCell]:
     return (
-        Cell(numbers.size(first)),
-        Cell(numbers.size(second)),
-        Cell(numbers.ratio(second / first) if first else _DASH),
+        SpeedCell(numbers.size(first)),
+        SpeedCell(numbers.size(second)),
+        SpeedCell(numbers.ratio(second / first) if first else _DASH),
     )

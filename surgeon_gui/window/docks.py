@@ -14,7 +14,7 @@ _VERSION = 2  # of the docks; a remembered layout of another version is not used
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class DockArea:
     """Where a dock is at first, and after a reset."""
 
     area: Qt.DockWidgetArea
@@ -27,10 +27,10 @@ class Docks:
 
     def __init__(self, window: QMainWindow) -> None:
         self._window = window
-        self._docks: dict[str, tuple[QDockWidget, Place]] = {}
+        self._docks: dict[str, tuple[QDockWidget, DockArea]] = {}
         self._switches: dict[str, _Switches] = {}
 
-    def add(self, name: str, widget: QWidget, place: Place) -> QDockWidget:
+    def add(self, name: str, widget: QWidget, place: DockArea) -> QDockWidget:
         """Add `widget` as the dock `name`, with the title that the captions give it."""
         dock = QDockWidget(CAPTIONS[name].label)
         dock.setObjectName(name)
@@ -60,7 +60,7 @@ class Docks:
         if not layout.isEmpty():
             self._window.restoreState(layout, _VERSION)
 
-    def _put(self, dock: QDockWidget, place: Place) -> None:
+    def _put(self, dock: QDockWidget, place: DockArea) -> None:
         self._window.addDockWidget(place.area, dock)
         is_tall = place.area in (
             Qt.DockWidgetArea.LeftDockWidgetArea,

@@ -17,9 +17,9 @@ from surgeon_gui.views.report.reports import Reports
 from surgeon_gui.views.runs.earlier_bar import EarlierBar
 from surgeon_gui.views.runs.runs_panel import RunsPanel
 from surgeon_gui.window.central_tabs import Centre
-from surgeon_gui.window.docks import Docks, Place
+from surgeon_gui.window.docks import DockArea, Docks
 
-_PLACE = Place(Qt.DockWidgetArea.RightDockWidgetArea, size=340, is_shown=False)
+_PLACE = DockArea(Qt.DockWidgetArea.RightDockWidgetArea, size=340, is_shown=False)
 
 
 class History(QObject):

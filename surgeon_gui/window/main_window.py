@@ -52,7 +52,7 @@ from surgeon_gui.window.analysis_tabs import AnalysisTabs
 from surgeon_gui.window.central_tabs import Centre
 from surgeon_gui.window.closing import CloseQuestion
 from surgeon_gui.window.desktop_integration import DesktopIntegration
-from surgeon_gui.window.docks import Docks, Place
+from surgeon_gui.window.docks import DockArea, Docks
 from surgeon_gui.window.dropped_files import model_in, text_in
 from surgeon_gui.window.empty_state import EmptyState
 from surgeon_gui.window.help_menu import HelpMenu
@@ -65,7 +65,7 @@ from surgeon_gui.window.window_log import WindowLog
 
 _SIZE = (1360, 860)
 _MIN_SIZE = (1024, 640)
-_LOG = Place(Qt.DockWidgetArea.BottomDockWidgetArea, size=150, is_shown=False)
+_LOG = DockArea(Qt.DockWidgetArea.BottomDockWidgetArea, size=150, is_shown=False)
 
 
 class MainWindow(QMainWindow):

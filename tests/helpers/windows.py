@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 
 from PySide6.QtCore import QCoreApplication, QEvent
+from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QWidget
 
 from surgeon_engine.api.client import EngineProcess
@@ -78,6 +79,13 @@ def click(window, name):
     button = find(window, name)
     assert button.isEnabled(), name
     button.click()
+
+
+def open_tab(window, name):
+    """Open a tab of the centre by its entry in the Go menu."""
+    action = find(window, f"go_{name}_action", QAction)
+    assert action.isEnabled(), name
+    action.trigger()
 
 
 def run_of(window):

@@ -1,4 +1,4 @@
-"""Step 2: choose the text that shows which parts of the model matter."""
+"""Step 2: choose the text for calibration and validation."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from PySide6.QtCore import Slot
+from typing_extensions import override
 
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT, CalibrationConfig
 from surgeon_engine.api.messages.sources import TextPreviewed
@@ -40,7 +41,7 @@ _NO_PARTS = {"column": "", **_NO_DATA_SET}
 
 
 class CalibrationPage(Page):
-    """Texts, how much of them, and a look at what would be measured."""
+    """The texts, the number of windows, and a preview."""
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
@@ -69,7 +70,7 @@ class CalibrationPage(Page):
         self._preview_button.clicked.connect(session.preview_text)
         self._counts = text_label(quiet=True)
         self._counts.setObjectName("preview_counts")
-        self._noticed = Facts("preview_facts")
+        self._preview_facts = Facts("preview_facts")
         self._pager = WindowPager()
 
         self.column.addWidget(heading(FIELDS["calibration.text"].label))
@@ -82,11 +83,11 @@ class CalibrationPage(Page):
         self.column.addWidget(self._problem)
         self.column.addLayout(row_of(self._preview_button))
         self.column.addWidget(self._counts)
-        self.column.addWidget(self._noticed)
+        self.column.addWidget(self._preview_facts)
         self.column.addWidget(self._pager)
 
+    @override
     def show_state(self, state: AppState) -> None:
-        """See `Page.show_state`."""
         calibration = state.config.calibration
         self._text.show_value(calibration.text)
         self._builtin_button.setVisible(calibration.text != BUILTIN_TEXT)
@@ -110,12 +111,14 @@ class CalibrationPage(Page):
         self._counts.setVisible(preview is not None)
         if preview is not None:
             self._counts.setText(preview_line(preview))
-        self._noticed.show_facts(() if preview is None else preview_facts(preview))
+        self._preview_facts.show_facts(
+            () if preview is None else preview_facts(preview)
+        )
         self._pager.show_preview(preview)
 
     @Slot(str)
     def choose_text(self, text: str) -> None:
-        """Calibrate on a file, a data set or the built-in text."""
+        """Choose a file, a dataset or the built-in text for calibration."""
         text = resolve_text(text) or BUILTIN_TEXT
         parts = _NO_PARTS if text != self._config.text else {}
         self._edit(text=text, **parts)
@@ -145,8 +148,8 @@ class CalibrationPage(Page):
     def _edit(self, **changes: Any) -> None:
         self.session.edit_calibration(replace(self._config, **changes))
 
-    def _ask(self, chosen: Callable[[str], None]) -> None:
-        ask_file(self, tr("Choose a text"), "", TEXT_FILES, chosen)
+    def _ask(self, on_chosen: Callable[[str], None]) -> None:
+        ask_file(self, tr("Choose a text"), "", TEXT_FILES, on_chosen)
 
     @property
     def _config(self) -> CalibrationConfig:
@@ -154,7 +157,7 @@ class CalibrationPage(Page):
 
 
 def _problem(state: AppState) -> str:
-    """What is wrong with the texts; what the form refuses is told there."""
+    """Return the problem with the texts; the form shows its own problems."""
     problem = state.problems.get(Step.CALIBRATION, "")
     if Step.CALIBRATION in state.rejected:
         problem = ""

@@ -59,7 +59,7 @@ class FormPart(Protocol):
 
 
 @dataclasses.dataclass(slots=True)
-class _Row:
+class _FieldRow:
     """A field's place: a grid, because QFormLayout cuts labels that wrap."""
 
     grid: QGridLayout
@@ -104,7 +104,7 @@ class ConfigForm(QWidget):
         self._inputs: dict[str, Input] = {}
         self._parts = tuple(parts)
         self._before: Values = {}  # what they said last
-        self._rows: dict[str, _Row] = {}
+        self._rows: dict[str, _FieldRow] = {}
         self._problem = problem_label()
         self._problem.setObjectName(f"{self._name}_form_problem")
         plain, advanced = _grid(), _grid()
@@ -202,7 +202,7 @@ class ConfigForm(QWidget):
         grid.addWidget(label, number, 0)
         grid.addWidget(entry.widget, number, 1)
         applies = field.metadata.get("applies", _always)
-        row = _Row(grid, number, label, entry.widget, applies)
+        row = _FieldRow(grid, number, label, entry.widget, applies)
         self._rows[field.name] = row
 
     def _show(self, values: Values) -> None:

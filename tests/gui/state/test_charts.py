@@ -24,7 +24,7 @@ from surgeon_gui.state import run as run_state
 from surgeon_gui.state.charts import (
     Counted,
     Quality,
-    Size,
+    SizeUnit,
     cost_bars,
     cost_rows,
     memory_line,
@@ -70,7 +70,7 @@ def test_an_idle_window_has_empty_charts():
     idle = RunState()
     for measure in Quality:
         assert quality_line(idle, measure, is_log=False).xs == ()
-    for measure in Size:
+    for measure in SizeUnit:
         assert size_line(idle, measure).xs == ()
     assert memory_line(idle).xs == ()
     assert cost_bars(idle, Counted.WEIGHTS).edges == ()
@@ -115,11 +115,11 @@ def test_a_perplexity_without_bound_leaves_no_point(run):
 
 def test_size_is_told_in_parameters_and_in_bytes(run):
     last = run.history[-1].parameters
-    in_millions = size_line(run, Size.PARAMETERS)
+    in_millions = size_line(run, SizeUnit.PARAMETERS)
     assert in_millions.ys[-1] == pytest.approx(last / 1e6)
     assert in_millions.axis == "Parameters (M)"
     assert in_millions.say_y(in_millions.ys[0]) == f"2.83{SPACE}M"
-    format_bytes = size_line(run, Size.BYTES)
+    format_bytes = size_line(run, SizeUnit.BYTES)
     assert format_bytes.axis == "Size (MB)"
     assert format_bytes.ys[-1] == pytest.approx(4 * last / 1e6, rel=1e-3)
     assert format_bytes.say_y(format_bytes.ys[-1]) == f"{4 * last / 1e6:.1f}{SPACE}MB"
