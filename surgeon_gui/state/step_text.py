@@ -63,7 +63,7 @@ def step_view(state: AppState, step: Step) -> StepView:
     return views[step](state)
 
 
-def plan_or_invitation(state: AppState, obstacle: str) -> str:
+def plan_or_hint(state: AppState, obstacle: str) -> str:
     """The plan of the run under way or of the draft, or what is missing for one."""
     run = state.run
     if run.status.is_busy and run.config is not None:
