@@ -37,7 +37,7 @@ def test_before_the_hub_has_answered_nothing_is_known():
     assert download.is_open
     assert not download.is_planned
     assert download.share == 0
-    assert "Asking the Hub" in line(download)
+    assert "Contacting the Hub" in line(download)
 
 
 def test_on_the_way_size_speed_and_time_left_are_told():
@@ -46,8 +46,8 @@ def test_on_the_way_size_speed_and_time_left_are_told():
     assert download.seconds_left == 10
     said = line(download)
     assert "500.0 MB of 1.0 GB, file 2 of 3" in said
-    assert "50.0 MB a second, about 10 s left" in said
-    assert "100.0 MB were there already" in said
+    assert "50.0 MB/s, about 10 s left" in said
+    assert "100.0 MB were already downloaded" in said
     assert "attempt" not in said
 
 
@@ -61,7 +61,7 @@ def test_without_a_byte_there_is_no_time_left():
 
 def test_cancel_is_told_at_once_and_what_has_arrived_is_kept():
     download = cancelling(after(HALF))
-    assert "being ended" in line(download)
+    assert "Cancelling the download" in line(download)
     download = followed(download, Cancelled())
     assert not download.is_open
     assert download.can_resume
@@ -99,7 +99,7 @@ def test_of_another_model_the_end_of_a_download_is_not_told():
     ("download", "mark", "words"),
     [
         (Download(), Mark.EMPTY, "not downloaded yet"),
-        (after(ASKING), Mark.BUSY, "asking the Hub"),
+        (after(ASKING), Mark.BUSY, "contacting the Hub"),
         (after(HALF), Mark.BUSY, "downloading, 50"),
     ],
 )

@@ -86,7 +86,7 @@ def test_a_download_ends_with_a_model_that_can_be_pruned(qtbot, make_window):
     window = make_window("--pause", "0.01")
     look_up(window)
     click(window, "download_button")
-    assert "Asking the Hub" in shown(window, "download_line")
+    assert "Contacting the Hub" in shown(window, "download_line")
     assert not find(window, "download_button").isVisible()
     until(qtbot, lambda: progress_of(window).share > 0)
     assert "of 1.0 GB" in shown(window, "download_line").replace("\xa0", " ")
@@ -104,9 +104,9 @@ def test_a_cancelled_download_is_resumed_where_it_was(qtbot, make_window):
     until(qtbot, lambda: progress_of(window).share > 0.2)
     click(window, "download_cancel_button")
     assert not find(window, "download_cancel_button").isEnabled()
-    assert "being ended" in shown(window, "download_line")
+    assert "Cancelling the download" in shown(window, "download_line")
     until(qtbot, lambda: progress_of(window).is_cancelled)
-    assert "What has arrived is kept" in shown(window, "download_line")
+    assert "The downloaded part is kept" in shown(window, "download_line")
     assert find(window, "download_button").text() == "Resume"
     assert find(window, "download_bar").isVisible()
     click(window, "download_button")
@@ -152,7 +152,7 @@ def test_a_download_goes_on_while_another_model_is_looked_at(qtbot, make_window)
 def test_what_is_no_name_of_the_hub_is_told(window):
     find(window, "model_source").setText("hf://datasets/a/b")
     window._model_page.choose("hf://datasets/a/b")
-    assert "no name of a model on the Hugging Face Hub" in shown(
+    assert "not the name of a model on the Hugging Face Hub" in shown(
         window, "model_problem"
     )
 
@@ -345,7 +345,7 @@ def test_what_was_noticed_in_the_text_is_told(qtbot, window):
     until(qtbot, lambda: window.session.state.preview.answer is not None)
     said = facts(window, "preview_facts")
     assert "2.7 %" in said
-    assert "33.3 % of what is used" in said
+    assert "33.3 % of the tokens used" in said
     assert "800, 300 shorter than a window" in said
-    assert "12 documents that occur before" in said
-    assert "1 window, also calibrated on" in said
+    assert "12 duplicate documents" in said
+    assert "1 window that is also used for calibration" in said
