@@ -160,7 +160,7 @@ def test_the_result_is_shown_with_its_check(make_finished):
     for words in ("exact to the byte", "transformers 5.5.0", "1.5e-06", "14.62"):
         assert words in said
     assert shown(window, "export_unrun_note") == ""
-    assert "shorter than float32" in shown(window, "export_larger_note")
+    assert "smaller than float32" in shown(window, "export_larger_note")
     assert mark(window) is Mark.READY
 
 

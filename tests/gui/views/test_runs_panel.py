@@ -172,7 +172,7 @@ def test_an_opened_run_can_be_exported_and_reported_like_one_that_has_ended(
 @pytest.mark.parametrize(
     ("ending", "words"),
     [
-        ("failed", "The run has failed."),
+        ("failed", "The run failed."),
         ("cancelled", "The run was cancelled."),
         ("killed", "The run was interrupted after 1 of 3 shots."),
     ],
