@@ -160,7 +160,7 @@ def _progress_lines(download: Download) -> str:
         lines.append(tr("{size} were already downloaded.").format(size=kept))
     if progress.attempt > 1:
         number = progress.attempt
-        lines.append(tr("Connection lost. Attempt {n}.").format(n=number))
+        lines.append(tr("Connection lost, attempt {n}.").format(n=number))
     return "\n".join(lines)
 
 

@@ -264,7 +264,7 @@ def test_a_run_that_cannot_fit_does_not_start_until_settings_fit(qtbot, make_win
     note = find(window, "fit_note").text()
     assert note.startswith("Changed: ")
     assert "Batch from 64 to 1" in note
-    window._undoing.undo()
+    window._undo_actions.undo()
     assert window.session.state.config == LARGE
     assert find(window, "fit_note").text() == ""
 
@@ -305,7 +305,7 @@ def test_a_drag_of_the_slider_is_undone_at_once(page, monkeypatch):
     monkeypatch.setattr(editing, "time", clock)
     for per_cent in range(31, 60):
         find(page, "sparsity_slider").setValue(per_cent)
-    page._undoing.undo()
+    page._undo_actions.undo()
     assert pruning_of(page).sparsity == 0.3
     assert find(page, "sparsity_slider").value() == 30
 
@@ -324,14 +324,16 @@ def test_undo_never_agrees_to_replace_anything(page, tmp_path):
     export = replace(QUICK.export, folder=str(tmp_path), replace=True)
     page.session.edit_export(export)
     page.session.edit_pruning(PruningConfig(shots=9))
-    page._undoing.undo()
+    page._undo_actions.undo()
     assert not page.session.state.config.export.replace
 
 
 @pytest.mark.parametrize("keys", ["Ctrl+Z", "Ctrl+Shift+Z"])
 def test_a_box_leaves_the_keys_to_the_menu_unless_something_was_typed(page, keys):
     box = find(page, "pruning_protect")
-    page._undoing._on_focus_changed(None, box)  # without a screen nothing is focused
+    page._undo_actions._on_focus_changed(
+        None, box
+    )  # without a screen nothing is focused
 
     def takes_key():
         key = QKeySequence(keys)[0]

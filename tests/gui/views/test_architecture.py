@@ -44,17 +44,17 @@ def make_open(qtbot, make_window):
         window = make_window()
         load_and_wait(qtbot, window, config)
         if diagnosed:
-            window._before.diagnosis.diagnose()
-            known = lambda: window._before.diagnosis.known is not None  # noqa: E731
+            window._analysis_tabs.diagnosis.diagnose()
+            known = lambda: window._analysis_tabs.diagnosis.known is not None  # noqa: E731
             qtbot.waitUntil(known, timeout=TIMEOUT_MS)
-        window._centre.open_tab("architecture_tab")
+        window._tabs.open_tab("architecture_tab")
         return window
 
     return make
 
 
 def architect_of(window):
-    return window._before.architect
+    return window._analysis_tabs.architecture
 
 
 def cells(window, name):
@@ -222,13 +222,13 @@ def test_after_a_run_its_widths_are_shown_and_the_plan_can_be_chosen(qtbot, make
 
 def test_parts_of_maps_and_of_the_picture_lead_to_their_layer(qtbot, make_open):
     window = make_open()
-    window._centre.open_tab("diagnosis_tab")
+    window._tabs.open_tab("diagnosis_tab")
     parts = find(window, "planned_map", HeatMap)
     cell = next(c for c in parts.cells if c.name == DOWN)
     qtbot.mouseClick(
         parts, Qt.MouseButton.LeftButton, pos=parts.place(cell).center().toPoint()
     )
-    assert window._centre.open_name == "architecture_tab"
+    assert window._tabs.open_name == "architecture_tab"
     assert architect_of(window).selected == DOWN
     picture = find(window, "architecture_picture", BlockPicture)
     spot = next(
@@ -268,7 +268,7 @@ def test_a_plan_removes_from_layers_what_it_takes_from_parts(make_open):
     for structure in (Structure.HEADS_AND_NEURONS, Structure.ROWS, Structure.ELEMENTS):
         config = replace(QUICK, pruning=PruningConfig(structure, sparsity=0.25))
         window = make_open(config)
-        diagnosis = window._before.diagnosis
+        diagnosis = window._analysis_tabs.diagnosis
         plan, known = diagnosis.plan, diagnosis.known
         found = of_plan(known.model, known.costs, plan, config.pruning)
         assert sum(layer.removed for layer in found.layers) == plan.removed

@@ -46,7 +46,7 @@ def comparing(qtbot, tmp_path, window):
 def tick(qtbot, window, folders, count):
     for folder in folders:
         window._history.runs.tick(folder, True)
-    found = window._history.comparing
+    found = window._history.comparison
     qtbot.waitUntil(lambda: len(found.compared) == count, timeout=TIMEOUT_MS)
 
 
@@ -158,7 +158,7 @@ def test_it_is_said_where_perplexities_do_not_compare(runs):
 
 def test_with_fewer_than_two_runs_the_tab_says_what_to_do(qtbot, comparing):
     window, folders = comparing
-    window._history._on_compare()
+    window._history._on_compare_clicked()
     assert "Tick two or more" in shown(window, "compare_note")
     tick(qtbot, window, folders[:1], 1)
     assert "One run is ticked: Bundled demo, 20" in shown(window, "compare_note")
@@ -186,7 +186,7 @@ def test_selected_runs_are_compared_where_none_are_ticked(qtbot, comparing):
     window, _ = comparing
     find(window, "runs_table").selectAll()
     click(window, "runs_compare_button")
-    found = window._history.comparing
+    found = window._history.comparison
     qtbot.waitUntil(lambda: len(found.compared) == 3, timeout=TIMEOUT_MS)
 
 
@@ -194,7 +194,7 @@ def test_each_part_is_saved_as_picture_drawing_and_figures(qtbot, comparing, tmp
     window, folders = comparing
     tick(qtbot, window, folders, 3)
     click(window, "runs_compare_button")
-    for name, chart in window._history._view.charts.items():
+    for name, chart in window._history._comparison_view.charts.items():
         for ending in ("png", "svg", "csv"):
             chart.save_picture(tmp_path / f"{name}.{ending}")
         assert QImage(str(tmp_path / f"{name}.png")).width() > 400

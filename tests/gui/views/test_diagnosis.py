@@ -37,7 +37,7 @@ def make_diagnosed(qtbot, make_window):
     def make(*options, config=QUICK):
         window = make_window(*options)
         load_and_wait(qtbot, window, config)
-        window._centre.open_tab("diagnosis_tab")
+        window._tabs.open_tab("diagnosis_tab")
         click(window, "diagnose_button")
         wait_until_known(qtbot, window)
         return window
@@ -46,7 +46,7 @@ def make_diagnosed(qtbot, make_window):
 
 
 def diagnosis_of(window):
-    return window._before.diagnosis
+    return window._analysis_tabs.diagnosis
 
 
 def wait_until_known(qtbot, window):
@@ -74,7 +74,7 @@ def test_step_3_leads_to_a_diagnosis_which_is_planned_with(qtbot, window):
     load_and_wait(qtbot, window)
     window.open_step(Step.TARGET)
     click(window, "target_diagnose_button")
-    assert window._centre.open_name == "diagnosis_tab"
+    assert window._tabs.open_name == "diagnosis_tab"
     assert find(window, "diagnose_progress").isVisible()
     wait_until_known(qtbot, window)
     assert not find(window, "diagnose_progress").isVisible()
@@ -165,7 +165,7 @@ def test_a_diagnosis_can_be_cancelled_and_nothing_is_lost(qtbot, make_diagnosed)
 def test_a_diagnosis_that_fails_says_why(qtbot, make_window):
     window = make_window("--mishap", "fail", "--at", "curvature")
     load_and_wait(qtbot, window)
-    window._centre.open_tab("diagnosis_tab")
+    window._tabs.open_tab("diagnosis_tab")
     click(window, "diagnose_button")
     failed = lambda: window.session.state.notice is not None  # noqa: E731
     qtbot.waitUntil(failed, timeout=TIMEOUT_MS)

@@ -155,9 +155,9 @@ def test_a_job_from_a_file_replaces_nothing_unasked(export_page, occupied):
 def test_the_result_is_shown_with_its_check(make_finished):
     window = make_finished()
     said = facts(window, "export_facts")
-    for words in ("transformers, compact", "8.4 MB", "147.4 % of 5.7 MB"):
+    for words in ("transformers, compact", "8.4 MB (147 % of the original)"):
         assert words in said
-    for words in ("exact to the byte", "transformers 5.5.0", "1.5e-06", "14.62"):
+    for words in ("8.4 MB (exact)", "transformers 5.5.0", "1.5e-06", "14.62"):
         assert words in said
     assert shown(window, "export_unrun_note") == ""
     assert "smaller than float32" in shown(window, "export_larger_note")

@@ -271,7 +271,7 @@ def test_nothing_is_cut_off_at_the_side(window, size):
     window.resize(*size)
     window.choose_model("demo")
     window._live.show_run(FINISHED, now=100.0)
-    window._centre.show_tabs(True)
+    window._tabs.show_tabs(True)
     QApplication.processEvents()
     view = find(window, "live_view")
     area = view.parentWidget().parentWidget()

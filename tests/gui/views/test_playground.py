@@ -46,7 +46,7 @@ def make_playground(qtbot, make_window):
             wait_for_status(qtbot, window, Status.FINISHED)
             Path(run_of(window).exported.folder).mkdir(parents=True, exist_ok=True)
             window.session.changed.emit()
-        window._centre.open_tab("playground_tab")
+        window._tabs.open_tab("playground_tab")
         return window
 
     return make
@@ -217,7 +217,7 @@ def test_no_text_is_cut_in_any_state(qtbot, make_window, size):
     window = make_window(*SLOW)
     window.resize(*size)
     load_and_wait(qtbot, window)
-    window._centre.open_tab("playground_tab")
+    window._tabs.open_tab("playground_tab")
     assert cut_texts(window) == []
     for side in Side:
         window._playground.choose_model(side, DEMO)
