@@ -17,7 +17,7 @@ from surgeon_gui.state.app import Step
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.step_text import Mark
 from surgeon_gui.views.steps import save_section
-from tests.helpers.fake_engine import NO_ROOM, REMOVED
+from tests.helpers.fake_engine import NO_SPACE, REMOVED
 from tests.helpers.fake_results import ONNX_REASON, RAGGED
 from tests.helpers.looking import (
     SLOW_AFTER,
@@ -118,7 +118,7 @@ def test_a_save_that_fails_is_told_and_can_be_mended(
     window.session.edit_another(ExportConfig(str(tmp_path / "full")))
     click(window, "save_button")
     wait_until_idle(window)
-    assert NO_ROOM in shown(window, "save_problem")
+    assert NO_SPACE in shown(window, "save_problem")
     assert mark(window) is Mark.PROBLEM
     assert window.session.state.saved == ()
     window.session.edit_another(ExportConfig(str(tmp_path / "free")))

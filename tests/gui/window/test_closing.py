@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QMessageBox
 
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_gui.state.run import Status
-from tests.helpers.fake_engine import FAILURE, NO_ROOM
+from tests.helpers.fake_engine import FAILURE, NO_SPACE
 from tests.helpers.windows import (
     TIMEOUT_MS,
     click,
@@ -160,7 +160,7 @@ def test_failed_save_keeps_the_window_open_and_shows_the_error(qtbot, saving, tm
     click(window, "close_keep_button")
     qtbot.waitUntil(lambda: not window.session.state.save.is_open, timeout=TIMEOUT_MS)
     assert window.isVisible()
-    assert find(window, "error_message").text() == NO_ROOM
+    assert find(window, "error_message").text() == NO_SPACE
 
 
 def test_start_is_disabled_while_a_model_is_being_saved(qtbot, saving, tmp_path):

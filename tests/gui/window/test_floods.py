@@ -14,7 +14,7 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.run import Stage
 from surgeon_gui.state.run import Status
 from tests.helpers.fake_engine import STAGES_OF_A_SHOT
-from tests.helpers.fake_live import KINDS_OF_FLOOD, SAMPLES_IN_TEN
+from tests.helpers.fake_live import EVENTS_PER_CYCLE, SAMPLES_PER_CYCLE
 from tests.helpers.windows import find, load_and_wait, run_of
 
 RATE = 5_000  # events a second
@@ -78,7 +78,7 @@ def run_with_flood(qtbot, make_window, seconds):
 
 def check_flood(qtbot, make_window, seconds):
     gap, window = run_with_flood(qtbot, make_window, seconds)
-    samples = int(RATE * seconds / FLOODS) * SAMPLES_IN_TEN // KINDS_OF_FLOOD
+    samples = int(RATE * seconds / FLOODS) * SAMPLES_PER_CYCLE // EVENTS_PER_CYCLE
     expected = FLOODS * samples + len(STAGES_OF_A_SHOT)
     assert len(run_of(window).memory) == expected
     assert len(find(window, "memory_chart").rows()) == expected + 1
