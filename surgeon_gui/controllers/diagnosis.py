@@ -154,7 +154,7 @@ class Diagnosis(QObject):
         self._edit(diagnosis_state.with_share(state.config, self.known.model, share))
 
     def protect(self, choice: str, layers: Layers, *, is_protected: bool) -> None:
-        """Protect the layers that `choice` matches in the next run, or stop doing so."""
+        """Protect the layers that `choice` matches in the next run, or unprotect."""
         pruning = self.session.state.config.pruning
         protect = with_choice(
             pruning.protect, choice, layers, is_protected=is_protected
