@@ -166,19 +166,21 @@ def take_all(studio: Studio) -> None:
 def take_steps(studio: Studio) -> None:
     """The steps before a run."""
     from surgeon_gui.state.app import Step
+    from surgeon_gui.state.request import RequestKind
 
     window, session = studio.window, studio.window.session
     window.open_step(Step.MODEL)
     studio.picture("model")
     window.open_step(Step.CALIBRATION)
     studio.press("preview_button")
-    studio.wait(lambda: session.state.preview.answer is not None)
+    preview = RequestKind.PREVIEW
+    studio.wait(lambda: session.state.request(preview).response is not None)
     studio.picture("calibration")
     window.open_step(Step.TARGET)
     studio.picture("target")
     studio.press("target_diagnose_button")
-    studio.wait(lambda: session.state.diagnosis.is_open)
-    studio.wait(lambda: not session.state.diagnosis.is_open)
+    studio.wait(lambda: session.state.is_busy)
+    studio.wait(lambda: not session.state.is_busy)
     studio.picture("diagnosis")
     window._tabs.open_tab("live_tab")
 

@@ -1,4 +1,4 @@
-"""The comparison of the ticked runs, which are read in the background."""
+"""The comparison of the selected runs, which are read in the background."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from surgeon_gui.state.runs.text import distinct_titles
 
 
 class ComparisonController(QObject):
-    """Follows the ticks in the list of runs."""
+    """Read the runs that are ticked in the list and compare them."""
 
     changed = Signal()
 
@@ -36,12 +36,12 @@ class ComparisonController(QObject):
         ]
         ticked = {record.folder: record for record in records if record is not None}
         self._read = {
-            folder: found for folder, found in self._read.items() if folder in ticked
+            folder: read for folder, read in self._read.items() if folder in ticked
         }
         for folder, record in ticked.items():
-            known = self._read.get(folder)
-            is_known = known is not None and known[0].stamp == record.stamp
-            if not is_known and self._being_read.get(folder) != record:
+            last = self._read.get(folder)
+            is_current = last is not None and last[0].stamp == record.stamp
+            if not is_current and self._being_read.get(folder) != record:
                 self._being_read[folder] = record
                 work = partial(_state_of, folder)
                 self._background.start(work, partial(self._on_read, record))
@@ -55,7 +55,7 @@ class ComparisonController(QObject):
         self._report()
 
     def _report(self) -> None:
-        """Compare what is ticked and has been read."""
+        """Compare the ticked runs that have been read."""
         state = self._runs.state
         names = distinct_titles(x for x in state.records if x.folder in state.ticked)
         compared = tuple(
@@ -72,4 +72,4 @@ def _state_of(folder: str) -> RunState | None:
     try:
         return read_state(Path(folder), with_progress=False)
     except UnreadableRunError:
-        return None  # the list says so beside the run
+        return None  # the list shows the reason

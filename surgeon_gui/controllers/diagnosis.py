@@ -16,6 +16,7 @@ from PySide6.QtCore import QObject, QTemporaryDir, Signal, Slot
 from surgeon_engine.api.config.layer_patterns import LayerLimit, parse_limit
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.errors import ConfigError, EngineError
+from surgeon_engine.api.messages.commands import Diagnose
 from surgeon_engine.api.messages.diagnosis import Diagnosed
 from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.run_folder import Report, RunFolder
@@ -29,7 +30,7 @@ from surgeon_gui.state.diagnosis.planner import Plan, Planner, rules_of
 from surgeon_gui.state.diagnosis.state import Asked, Known, MeasuredPoint, Phase
 from surgeon_gui.state.job.checks import diagnosis_obstacle
 from surgeon_gui.state.job.protections import Layers, with_choice
-from surgeon_gui.state.request import Request
+from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import RunState
 
 _MAX_REPORTS = 50  # the latest finished runs whose reports are read
@@ -56,19 +57,20 @@ class Diagnosis(QObject):
         self.progress = 0.0
         self._folder: QTemporaryDir | None = None  # deleted with the window
         self._pending: Asked | None = None
-        self._request: Request = Request()
         self._points: dict[str, tuple[MeasuredPoint, ...]] = {}  # by run folder
         self._shown_runs: tuple[RunState, ...] = ()
         self._background = Background(self)
         self._planner: Planner | None = None
         self._plan: Plan | None = None
         session.changed.connect(self._on_session_changed)
+        session.request_ended.connect(self._on_request_ended)
 
     @property
     def phase(self) -> Phase:
         """Current phase; reading the file counts as measuring."""
         state = self.session.state
-        phase = diagnosis_state.phase_of(self.known, state.diagnosis, state.config)
+        request = state.request(RequestKind.DIAGNOSIS)
+        phase = diagnosis_state.phase_of(self.known, request, state.config)
         if self._pending is not None and phase is not Phase.NONE:
             return Phase.FIRST if self.known is None else Phase.AGAIN
         return Phase.FIRST if self._pending is not None else phase
@@ -138,12 +140,13 @@ class Diagnosis(QObject):
             self._folder = None
             return
         self._pending, self.progress = Asked(state.config, state.model), 0.0
-        self.session.diagnose(Path(self._folder.path()))
+        command = partial(Diagnose, config=state.config, folder=self._folder.path())
+        self.session.start_request(RequestKind.DIAGNOSIS, command)
 
     @Slot()
     def cancel(self) -> None:
         """Cancel the diagnosis and keep the results of the previous one."""
-        self.session.cancel_diagnosis()
+        self.session.cancel_request(RequestKind.DIAGNOSIS)
 
     @Slot(float)
     def set_target(self, share: float) -> None:
@@ -178,7 +181,8 @@ class Diagnosis(QObject):
     @Slot()
     def _on_session_changed(self) -> None:
         state = self.session.state
-        self._handle(state.diagnosis)
+        request = state.request(RequestKind.DIAGNOSIS)
+        self.progress = diagnosis_state.progress_of(request, self.progress)
         runs = (state.run, state.shown_run)
         if runs != self._shown_runs:
             self._shown_runs = runs
@@ -195,22 +199,16 @@ class Diagnosis(QObject):
             if points := diagnosis_state.points_of(run):
                 self._points[run.folder] = points
 
-    def _handle(self, request: Request) -> None:
-        before, self._request = self._request, request
-        self.progress = diagnosis_state.progress_of(request, self.progress)
-        if before.is_open and before.request == request.request and not request.is_open:
-            if request.answer is None:
-                self._pending = None
-            else:
-                self._start_reading()
-
-    def _start_reading(self) -> None:
-        request, pending = self._request, self._pending
-        diagnosed: Diagnosed | None = request.answer
-        assert diagnosed is not None
-        assert pending is not None
+    @Slot(object, object)
+    def _on_request_ended(self, kind: RequestKind, request: Request[Diagnosed]) -> None:
+        if kind is not RequestKind.DIAGNOSIS:
+            return
+        if request.response is None or self._pending is None:
+            self._pending = None
+            self.changed.emit()
+            return
         parent = paths.expanded(self.session.state.run_parent)
-        work = partial(_read_result, pending, diagnosed, parent)
+        work = partial(_read_result, self._pending, request.response, parent)
         self._background.start(work, self._on_read, self._on_read_failed)
 
     def _on_read(self, result: _DiagnosisResult | str) -> None:

@@ -81,13 +81,13 @@ class Playground(QObject):
         if self.obstacle:
             return
         models, model = self.models, self._model_config()
-        name = self._session.new_name("generate")
+        id_ = self._session.new_id("generate")
         self._set(
-            playground_state.asked(self.state, name, models, model.dtype, model.device)
+            playground_state.asked(self.state, id_, models, model.dtype, model.device)
         )
         self._session.send(
             Generate(
-                run=name,
+                run=id_,
                 original=models.original,
                 pruned=models.pruned,
                 prompt=self.state.prompt,
@@ -99,7 +99,7 @@ class Playground(QObject):
     def stop(self) -> None:
         """Stop generating and compare the texts; cancel if already stopping."""
         if self.state.is_writing and not self.state.is_stopping:
-            self._session.send(StopAndKeep(run=self.state.question.request))
+            self._session.send(StopAndKeep(run=self.state.question.id))
             self._set(replace(self.state, is_stopping=True))
         else:
             self.cancel()
@@ -108,8 +108,8 @@ class Playground(QObject):
     def cancel(self) -> None:
         """Cancel the request and keep the text generated so far."""
         question = self.state.question
-        if question.is_open and not question.is_cancelling:
-            self._session.send(Cancel(run=question.request))
+        if question.can_cancel:
+            self._session.send(Cancel(run=question.id))
             self._set(playground_state.cancelling(self.state))
 
     def _model_config(self) -> ModelConfig:

@@ -147,8 +147,8 @@ def ended_note(request: Request[Any], name: str) -> str:
 
 def problem_of(request: Request[Any]) -> str:
     """Return the error of a request with its hint; "" if there is none."""
-    problem = request.problem
-    return f"{problem.message} {problem.hint}".strip() if problem is not None else ""
+    error = request.error
+    return f"{error.message} {error.hint}".strip() if error is not None else ""
 
 
 def speed_rows(measured: Measured) -> tuple[SpeedRow, ...]:

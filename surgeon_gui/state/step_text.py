@@ -16,6 +16,7 @@ from surgeon_gui.state.app import AppState, Engine, Step
 from surgeon_gui.state.job import resource_text
 from surgeon_gui.state.job.plan_text import in_brief, plan
 from surgeon_gui.state.job.targets import goal_or_none
+from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.sources.resolver import is_to_be_downloaded
 from surgeon_gui.state.sources.text import download_brief
@@ -56,8 +57,9 @@ def step_view(state: AppState, step: Step) -> StepView:
     if step is Step.MODEL and (view := _hub_view(state)) is not None:
         return view
     problem = state.problems.get(step)
-    if step is Step.CALIBRATION and state.preview.problem is not None:
-        problem = problem or state.preview.problem.message
+    preview_error = state.request(RequestKind.PREVIEW).error
+    if step is Step.CALIBRATION and preview_error is not None:
+        problem = problem or preview_error.message
     if problem and (state.model_is_chosen or step is not Step.MODEL):
         return StepView(Mark.PROBLEM, problem)
     return views[step](state)
@@ -78,7 +80,7 @@ def plan_or_hint(state: AppState, obstacle: str) -> str:
     if obstacle:
         return obstacle
     assert state.model is not None
-    needs = resource_text.in_brief(state.fit)
+    needs = resource_text.in_brief(state.resource_check)
     sentence = f"{plan(state.config, state.model)} {needs}".strip()
     return (
         tr("Next run: {sentence}").format(sentence=sentence)
@@ -296,8 +298,8 @@ def _model_view(state: AppState) -> StepView:
     if not state.model_is_chosen:
         return StepView(Mark.EMPTY, tr("Choose a model"))
     name = source_name(state.config.model.source)
-    if state.inspection.problem is not None:
-        return StepView(Mark.PROBLEM, state.inspection.problem.message)
+    if (error := state.request(RequestKind.INSPECTION).error) is not None:
+        return StepView(Mark.PROBLEM, error.message)
     if state.model is None:
         is_waiting = state.engine is Engine.STARTING
         doing = tr("waiting for the engine…") if is_waiting else tr("reading…")
@@ -343,7 +345,7 @@ def _run_view(state: AppState) -> StepView:
 
 
 def _export_view(state: AppState) -> StepView:
-    run, save = state.run, state.save
+    run, save = state.run, state.request(RequestKind.SAVE)
     if run.export_has_failed and run.error is not None:
         return StepView(
             Mark.PROBLEM, tr("Failed: {message}").format(message=run.error.message)
@@ -352,12 +354,12 @@ def _export_view(state: AppState) -> StepView:
         return StepView(Mark.BUSY, tr("Writing and verifying the pruned model…"))
     if save.is_open:
         return StepView(Mark.BUSY, tr("Saving in another format…"))
-    if state.measurement.is_open:
+    if state.request(RequestKind.MEASUREMENT).is_open:
         return StepView(Mark.BUSY, tr("Measuring speed…"))
-    if save.problem is not None:
+    if save.error is not None:
         return StepView(
             Mark.PROBLEM,
-            tr("Not saved: {message}").format(message=save.problem.message),
+            tr("Not saved: {message}").format(message=save.error.message),
         )
     if run.exported is not None and run.status is Status.FINISHED:
         size = numbers.size(run.exported.weight_bytes)

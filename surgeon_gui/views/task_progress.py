@@ -49,7 +49,7 @@ class TaskProgress(QWidget):
         """Show how far the engine is with a question."""
         self._phase.setText(phase_of(request))
         self._bar.setValue(round(progress_of(request) * _FULL))
-        self._cancel.setEnabled(request.is_open and not request.is_cancelling)
+        self._cancel.setEnabled(request.can_cancel)
         self.setVisible(request.is_open)
 
     def show_share(self, share: float) -> None:

@@ -147,7 +147,7 @@ class ActionStrip(QWidget):
     def show_task(self, task: ActiveTask | None) -> None:
         """Show the progress of another task in place of the run's, if there is one."""
         if task is not None:
-            self._phase.show_text(task.words)
+            self._phase.show_text(task.label)
             self._remaining.setText("")
             self._bar.setValue(round(task.share * _PROGRESS_STEPS))
 

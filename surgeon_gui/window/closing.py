@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import NamedTuple
 
 from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtWidgets import QAbstractButton, QMessageBox, QPushButton, QWidget
 
-from surgeon_engine.api.messages.run import Exported
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
-from surgeon_gui.state.request import Request
+from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import RunState, Status
 
 
@@ -89,19 +87,14 @@ _DOWNLOAD_TEXT = _CloseText(
 )
 
 
-class _Task(Enum):
-    """A task that closing would end, in order of precedence."""
-
-    RUN = "run"
-    SAVE = "save"
-    DIAGNOSIS = "diagnosis"
-    MEASUREMENT = "measurement"
-    DOWNLOAD = "download"
-
-    def is_active(self, state: AppState) -> bool:
-        if self is _Task.RUN:
-            return state.run.status.is_busy
-        return bool(getattr(state, self.value).is_open)
+# None stands for the run. The first active task is the one that is asked about.
+_CLOSE_TEXTS: dict[RequestKind | None, _CloseText] = {
+    None: _RUN_TEXT,
+    RequestKind.SAVE: _SAVE_TEXT,
+    RequestKind.DIAGNOSIS: _DIAGNOSIS_TEXT,
+    RequestKind.MEASUREMENT: _MEASUREMENT_TEXT,
+    RequestKind.DOWNLOAD: _DOWNLOAD_TEXT,
+}
 
 
 class CloseQuestion(QObject):
@@ -112,7 +105,7 @@ class CloseQuestion(QObject):
     def __init__(self, session: Session, window: QWidget) -> None:
         super().__init__(window)
         self._session = session
-        self._task = _Task.RUN
+        self._task: RequestKind | None = None
         self._waits_for_end = False
         self._box = QMessageBox(window)
         self._box.setObjectName("close_question")
@@ -125,18 +118,17 @@ class CloseQuestion(QObject):
         self._box.setDefaultButton(self._stay)
         self._box.buttonClicked.connect(self._on_button_clicked)
         session.run_ended.connect(self._on_run_ended)
-        session.save_ended.connect(self._on_save_ended)
-        session.changed.connect(self._on_changed)
+        session.request_ended.connect(self._on_request_ended)
 
     @property
     def is_needed(self) -> bool:
         """Whether a task is active whose result would be lost."""
-        return any(task.is_active(self._session.state) for task in _Task)
+        return any(_is_active(task, self._session.state) for task in _CLOSE_TEXTS)
 
     def ask(self) -> None:
         """Show the question and return immediately."""
         state = self._session.state
-        self._task = next(task for task in _Task if task.is_active(state))
+        self._task = next(task for task in _CLOSE_TEXTS if _is_active(task, state))
         text = _close_text(self._task, state)
         self._box.setWindowTitle(text.title)
         self._box.setText(text.question)
@@ -156,34 +148,26 @@ class CloseQuestion(QObject):
     def _on_button_clicked(self, clicked: QAbstractButton) -> None:
         self._waits_for_end = clicked is self._keep
         if clicked is self._keep:
-            if self._task is _Task.RUN:
+            if self._task is None:
                 self._session.stop_and_keep()
         elif clicked is self._discard:
             self._session.cancel()
-            self._session.cancel_save()
-            self._session.cancel_diagnosis()
-            self._session.cancel_measurement()
+            if (task := self._session.state.task) is not None:
+                self._session.cancel_request(task)
             self.may_close.emit()
 
     @Slot(object)
     def _on_run_ended(self, run: RunState) -> None:
-        self._on_task_ended(_Task.RUN, failed=run.status is Status.FAILED)
+        self._on_task_ended(None, failed=run.status is Status.FAILED)
 
-    @Slot(object)
-    def _on_save_ended(self, save: Request[Exported]) -> None:
-        self._on_task_ended(_Task.SAVE, failed=save.problem is not None)
+    @Slot(object, object)
+    def _on_request_ended(self, kind: RequestKind, request: Request) -> None:
+        failed = request.response is None
+        if kind is RequestKind.SAVE:
+            failed = request.error is not None  # cancelling is no failure
+        self._on_task_ended(kind, failed=failed)
 
-    @Slot()
-    def _on_changed(self) -> None:
-        """Detect the end of the tasks that have no signal of their own."""
-        is_asked = self._box.isVisible() or self._waits_for_end
-        if not is_asked or self._task in (_Task.RUN, _Task.SAVE):
-            return
-        if not self._task.is_active(self._session.state):
-            download = self._session.state.download
-            self._on_task_ended(self._task, failed=download.downloaded is None)
-
-    def _on_task_ended(self, task: _Task, *, failed: bool) -> None:
+    def _on_task_ended(self, task: RequestKind | None, *, failed: bool) -> None:
         if task is not self._task:
             return
         self._box.hide()
@@ -192,20 +176,17 @@ class CloseQuestion(QObject):
             self.may_close.emit()
 
 
-def _close_text(task: _Task, state: AppState) -> _CloseText:
+def _is_active(task: RequestKind | None, state: AppState) -> bool:
+    if task is None:
+        return state.run.status.is_busy
+    return state.request(task).is_open
+
+
+def _close_text(task: RequestKind | None, state: AppState) -> _CloseText:
     text = _CLOSE_TEXTS[task]
-    if task is _Task.RUN and state.run.status in (Status.PAUSING, Status.PAUSED):
+    if task is None and state.run.status in (Status.PAUSING, Status.PAUSED):
         text = _PAUSED_TEXT
-    if task is not _Task.DOWNLOAD and state.download.is_open:
+    if task is not RequestKind.DOWNLOAD and state.download.is_open:
         note = tr("The current download can be resumed later.")
         text = text._replace(explanation=f"{text.explanation} {note}")
     return text
-
-
-_CLOSE_TEXTS = {
-    _Task.RUN: _RUN_TEXT,
-    _Task.SAVE: _SAVE_TEXT,
-    _Task.DIAGNOSIS: _DIAGNOSIS_TEXT,
-    _Task.MEASUREMENT: _MEASUREMENT_TEXT,
-    _Task.DOWNLOAD: _DOWNLOAD_TEXT,
-}

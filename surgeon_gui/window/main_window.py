@@ -29,6 +29,7 @@ from surgeon_gui.state.active_task import active_task
 from surgeon_gui.state.app import Step
 from surgeon_gui.state.job import resource_text
 from surgeon_gui.state.log_lines import log_lines
+from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.run_controls import run_controls
 from surgeon_gui.state.sources.samples import smollm2
@@ -238,7 +239,7 @@ class MainWindow(QMainWindow):
         self.session.changed.connect(self._redraw)
         self.session.events_arrived.connect(self._on_events_arrived)
         self._desktop_integration.logged.connect(self._on_events_arrived)
-        self.session.model_recognised.connect(self._on_model_recognised)
+        self.session.request_ended.connect(self._on_request_ended)
         self.session.run_ended.connect(self._on_run_ended)
 
     def _connect_controls(self) -> None:
@@ -312,17 +313,19 @@ class MainWindow(QMainWindow):
         self._menus.show_controls(controls)
         self._menus.actions["save_job_action"].setEnabled(state.model_is_chosen)
         # Another obstacle matters more than the resources.
-        shows_check = obstacle in ("", resource_text.obstacle(state.fit))
-        self._strip.show_resource_check(state.fit if shows_check else None)
+        shows_check = obstacle in ("", resource_text.obstacle(state.resource_check))
+        self._strip.show_resource_check(state.resource_check if shows_check else None)
         self._error_bar.show_problem(state.notice)
 
     @Slot(object)
     def _on_events_arrived(self, batch: list[Envelope]) -> None:
         self._log.append(log_lines(batch))
 
-    @Slot(str)
-    def _on_model_recognised(self, source: str) -> None:
-        if source != DEMO:
+    @Slot(object, object)
+    def _on_request_ended(self, kind: RequestKind, request: Request) -> None:
+        source = self.session.state.config.model.source
+        is_inspected = kind is RequestKind.INSPECTION and request.response is not None
+        if is_inspected and source != DEMO:
             self.settings.remember_model(source)
 
     @Slot(object)

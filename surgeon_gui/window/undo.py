@@ -14,7 +14,7 @@ from PySide6.QtWidgets import QAbstractSpinBox, QApplication, QLineEdit, QWidget
 from typing_extensions import override
 
 from surgeon_gui.controllers.session import Session
-from surgeon_gui.state.app import draft_of
+from surgeon_gui.state.job.editing import draft_of
 
 _KEYS = (QKeySequence.StandardKey.Undo, QKeySequence.StandardKey.Redo)
 
@@ -40,7 +40,7 @@ class UndoActions(QObject):
     def undo(self) -> None:
         """Discard the invalid input of a page, or restore the previous draft."""
         state = self._session.state
-        if state.refused:
+        if state.rejected:
             self._session.drop_rejected()
         elif state.drafts.can_undo:
             self._session.go_to(*state.drafts.undone(draft_of(state)))
@@ -67,7 +67,7 @@ class UndoActions(QObject):
     @Slot()
     def _on_changed(self) -> None:
         state = self._session.state
-        self._undo.setEnabled(state.drafts.can_undo or bool(state.refused))
+        self._undo.setEnabled(state.drafts.can_undo or bool(state.rejected))
         self._redo.setEnabled(state.drafts.can_redo)
 
     @Slot(QWidget, QWidget)

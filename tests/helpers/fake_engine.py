@@ -1,7 +1,8 @@
-"""A fake engine that sends the same JSON lines as the real one, without a model.
+"""A fake engine that handles commands and sends events, without a model.
 
-It runs as a process in place of `surgeon_engine serve`. Options simulate errors. The
-metrics are invented and deterministic.
+It runs in a thread (`FakeEngineClient`) or, where the process itself is under test, as
+`python -m tests.helpers.fake_engine` in place of `surgeon_engine serve`. Options delay
+it or simulate errors. The metrics are invented and deterministic.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
+import queue
 import signal
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -189,34 +192,39 @@ def _removed(layer: LayerSummary, share: float) -> int:
 
 
 class FakeEngine:
-    """Handle commands one after the other."""
+    """Handle commands one after the other.
 
-    def __init__(self, options: argparse.Namespace) -> None:
+    Args:
+        options: Delays and simulated errors.
+        commands: The commands as they arrive; the engine ends with them.
+        send: Called with every envelope.
+    """
+
+    def __init__(
+        self,
+        options: argparse.Namespace,
+        commands: Iterator[Command],
+        send: Callable[[Envelope], None],
+    ) -> None:
         self._options = options
+        self._commands = commands
+        self._send = send
+        self._ended = threading.Event()
         self._run = ""
         self._pause = 0.0  # seconds per unit of work
         self._config = RunConfig()  # of the latest run
         self._cancelled: set[str] = set()
         self._stopped: set[str] = set()
-        self._output_lock = threading.Lock()
         self._log: RunFolder | None = None  # of the current run
         self._gate = Gate()
         self._samples = itertools.count()
 
     def serve(self) -> None:
-        """Handle commands until the input ends."""
-        if self._options.no_start:
-            sys.exit("cannot import torch")
-        queue: list[Command] = []
-        arrived = threading.Condition()
-        threading.Thread(
-            target=self._listen, args=(queue, arrived), daemon=True
-        ).start()
+        """Handle commands until they end."""
+        waiting: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
+        threading.Thread(target=self._listen, args=(waiting,), daemon=True).start()
         self._emit(EngineReady({"torch": "0.0"}, "a processor", 8_000_000_000))
-        while True:
-            with arrived:
-                arrived.wait_for(lambda: queue)
-                command = queue.pop(0)
+        while (command := waiting.get()) is not None:
             self._run = command.run
             is_run = isinstance(command, StartRun)
             extra_pause = 0.0 if is_run else self._options.pause_after
@@ -227,22 +235,31 @@ class FakeEngine:
                 self._emit(Cancelled())
             except _Failed:
                 pass  # the error has been sent
+            except _Ended:
+                return
             self._run, self._log = "", None
 
-    def _listen(self, queue: list[Command], arrived: threading.Condition) -> None:
-        decoder = msgspec.json.Decoder(Command)
-        for line in sys.stdin.buffer:
-            command = decoder.decode(line)
+    def _listen(self, waiting: queue.SimpleQueue[Command | None]) -> None:
+        for command in self._commands:
             self._gate.handle(command)
             if isinstance(command, Cancel):
                 self._cancelled.add(command.run)
             elif isinstance(command, StopAndKeep):
                 self._stopped.add(command.run)
             elif not isinstance(command, Pause | Resume):
-                with arrived:
-                    queue.append(command)
-                    arrived.notify()
-        os._exit(0)
+                waiting.put(command)
+        self._ended.set()
+        self._gate.open()
+        waiting.put(None)
+
+    def _sleep(self, seconds: float) -> None:
+        """Wait, or end the work if the commands have ended.
+
+        Raises:
+            _Ended: The commands have ended.
+        """
+        if self._ended.wait(seconds):
+            raise _Ended
 
     def _handle(self, command: Command) -> None:
         match command:
@@ -308,7 +325,7 @@ class FakeEngine:
 
     def _generate(self, command: Generate) -> None:
         for event in playground_events(command, lambda: self._run in self._stopped):
-            time.sleep(self._options.pause)
+            self._sleep(self._options.pause)
             self._raise_if_cancelled()
             self._emit(event)
             is_stage = isinstance(event, StageStarted)
@@ -340,11 +357,13 @@ class FakeEngine:
         if self._options.at == stage.value and shot < 2:
             self._simulate_error()
         if stage is Stage.CURVATURE:
-            flood(self._send, self._options.flood_seconds, self._options.rate, shot)
+            flood(
+                self._send_event, self._options.flood_seconds, self._options.rate, shot
+            )
             for done in range(self._options.flood):
                 self._emit(Progressed(stage, shot, done, self._options.flood))
         for done in range(1, UNITS + 1):
-            time.sleep(self._pause)
+            self._sleep(self._pause)
             self._gate.pass_through(self._run, self._emit)
             self._raise_if_cancelled()
             self._emit(Progressed(stage, shot, done, UNITS))
@@ -360,7 +379,7 @@ class FakeEngine:
                 self._emit(Failed(FAILURE, HINT, "Traceback: fake"))
                 raise _Failed
             case "hang":
-                time.sleep(3600)
+                self._sleep(3600)
 
     def _raise_if_cancelled(self) -> None:
         if self._run in self._cancelled:
@@ -369,21 +388,59 @@ class FakeEngine:
     def _emit(self, event: Event) -> None:
         if self._log is not None:
             self._log.append(Envelope(self._run, time.time(), event))
-        self._send(event)
+        self._send_event(event)
 
-    def _send(self, event: Event) -> None:
-        line = msgspec.json.encode(Envelope(self._run, time.time(), event))
-        with self._output_lock:
-            sys.stdout.buffer.write(line + b"\n")
-            sys.stdout.buffer.flush()
+    def _send_event(self, event: Event) -> None:
+        self._send(Envelope(self._run, time.time(), event))
+
+
+class FakeEngineClient:
+    """A fake engine in a thread of this process; an `EngineClient`."""
+
+    def __init__(self, *options: str) -> None:
+        self._events: queue.SimpleQueue[Envelope] = queue.SimpleQueue()
+        self._commands: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
+        commands = iter(self._commands.get, None)
+        engine = FakeEngine(parse_options(options), commands, self._events.put)
+        self._thread = threading.Thread(target=engine.serve, daemon=True)
+        self._thread.start()
+
+    def send(self, command: Command) -> None:
+        """Pass a command to the engine."""
+        self._commands.put(command)
+
+    def receive(self, timeout: float) -> Envelope | None:
+        """Return the next event, or None if none came within `timeout` seconds."""
+        try:
+            return self._events.get(timeout=timeout)
+        except queue.Empty:
+            return None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the engine has ended and all events have been received."""
+        return not self._thread.is_alive() and self._events.empty()
+
+    def exit_reason(self) -> tuple[str, str]:
+        """Return why the engine has ended, and no error output."""
+        return "The fake engine has ended.", ""
+
+    def kill(self) -> None:
+        """End the engine and wait for its thread."""
+        self._commands.put(None)
+        self._thread.join()
 
 
 class _Failed(Exception):
-    """End a run that has sent its own error."""
+    """End a run after its error has been sent."""
 
 
-def main() -> None:
-    """Parse the options and serve."""
+class _Ended(Exception):
+    """End the work after the commands have ended."""
+
+
+def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return the options of a fake engine, by default from the command line."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--mishap", choices=("crash", "fail", "hang"))
     parser.add_argument("--at", help="stage of the mishap")
@@ -401,7 +458,28 @@ def main() -> None:
     )
     parser.add_argument("--free-memory", type=int, default=PLENTY, help="bytes")
     parser.add_argument("--no-start", action="store_true")
-    FakeEngine(parser.parse_args()).serve()
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    """Serve on the standard streams, as `surgeon_engine serve` does."""
+    options = parse_options()
+    if options.no_start:
+        sys.exit("cannot import torch")
+    decoder = msgspec.json.Decoder(Command)
+    output_lock = threading.Lock()
+
+    def commands() -> Iterator[Command]:
+        for line in sys.stdin.buffer:
+            yield decoder.decode(line)
+        os._exit(0)
+
+    def send(envelope: Envelope) -> None:
+        with output_lock:
+            sys.stdout.buffer.write(msgspec.json.encode(envelope) + b"\n")
+            sys.stdout.buffer.flush()
+
+    FakeEngine(options, commands(), send).serve()
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_gui.base.settings import Settings
 from surgeon_gui.controllers.engine_thread import EngineThread
 from surgeon_gui.window.main_window import MainWindow
+from tests.helpers.fake_engine import FakeEngineClient
 
 QUICK = RunConfig(
     calibration=CalibrationConfig(windows=8, validation_windows=4, window_length=64),
@@ -26,8 +27,22 @@ LONG = replace(QUICK, pruning=replace(QUICK.pruning, shots=50))
 TIMEOUT_MS = 20_000
 
 
+NEEDS_PROCESS = {"crash", "hang", "--no-start", "--flood", "--flood-seconds"}
+
+
 def fake_client(*options):
-    """Return a factory of clients of a fake engine with these options."""
+    """Return a factory of clients of a fake engine with these options.
+
+    The engine runs in a thread, or in a process if it has to crash, hang or use its own
+    processor.
+    """
+    if NEEDS_PROCESS.intersection(options):
+        return fake_process(*options)
+    return functools.partial(FakeEngineClient, *options)
+
+
+def fake_process(*options):
+    """Return a factory of clients of a fake engine in a process of its own."""
     command = (sys.executable, "-m", "tests.helpers.fake_engine", *options)
     return functools.partial(EngineProcess, command)
 

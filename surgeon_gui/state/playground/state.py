@@ -25,10 +25,9 @@ from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_gui.base import paths
 from surgeon_gui.base.translation import tr
-from surgeon_gui.state import request as request
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job.checks import engine_obstacle
-from surgeon_gui.state.request import Request, with_response
+from surgeon_gui.state.request import Request
 from surgeon_gui.state.run import RunState, Status
 
 MAX_DIFFERENCES = 12  # tokens in the list of those that differ most
@@ -108,15 +107,15 @@ def asked(
 
 def apply(state: PlaygroundState, envelope: Envelope) -> PlaygroundState:
     """The state after an event; those of other requests change nothing."""
-    if envelope.run != state.question.request or not state.question.is_open:
+    if envelope.run != state.question.id or not state.question.is_open:
         return state
     state = _with_text(state, envelope.event)
-    return replace(state, question=with_response(state.question, envelope.event))
+    return replace(state, question=state.question.with_event(envelope.event))
 
 
 def cancelling(state: PlaygroundState) -> PlaygroundState:
     """The state after the end was asked for."""
-    return replace(state, question=request.cancelling(state.question))
+    return replace(state, question=state.question.cancelling())
 
 
 def with_model(

@@ -107,7 +107,7 @@ def download_title(download: Download, source: str) -> str:
     name = source_name(download.source if download.is_open else source)
     if download.is_open:
         return tr("Downloading {name}").format(name=name)
-    if download.source == source and download.problem is not None:
+    if download.source == source and download.error is not None:
         return tr("{name} could not be downloaded").format(name=name)
     return tr("{name} is on the Hugging Face Hub").format(name=name)
 
@@ -121,8 +121,8 @@ def download_line(download: Download, source: str) -> str:
             "The model is not on this computer yet. The required files are downloaded "
             "to the cache that all programs for the Hub share."
         )
-    if download.problem is not None:
-        return f"{download.problem.message} {download.problem.hint}".strip()
+    if download.error is not None:
+        return f"{download.error.message} {download.error.hint}".strip()
     if download.is_cancelled and download.can_resume:
         return tr("Cancelled at {amount}. The downloaded part is kept.").format(
             amount=_amount(download)

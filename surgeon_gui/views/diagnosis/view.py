@@ -18,6 +18,7 @@ from surgeon_gui.state.diagnosis.sensitivity import (
 )
 from surgeon_gui.state.diagnosis.state import Known, Phase
 from surgeon_gui.state.diagnosis.text import describe_plan
+from surgeon_gui.state.request import RequestKind
 from surgeon_gui.text import numbers
 from surgeon_gui.views.diagnosis.curve import Prediction, QualityCurve
 from surgeon_gui.views.task_progress import TaskProgress
@@ -135,7 +136,9 @@ class DiagnosisView(QWidget):
         show_problem(self._stale, diagnosis.headline if is_stale else "")
         self._button.setEnabled(not obstacle)
         self._button.setToolTip(obstacle or self._button.accessibleDescription())
-        self._progress.show_request(diagnosis.session.state.diagnosis)
+        self._progress.show_request(
+            diagnosis.session.state.request(RequestKind.DIAGNOSIS)
+        )
         self._progress.show_share(diagnosis.progress)
         known, planner = diagnosis.known, diagnosis.planner
         if known is None or planner is None:

@@ -78,7 +78,7 @@ class ModelPane(QWidget):
         is_shown = bool(tokens) or state.question.is_open
         self.text.show_text(state.asked_prompt if is_shown else "", tokens)
         self.text.setPlaceholderText(_invitation(self._side, models))
-        answer = state.question.answer
+        answer = state.question.response
         line = written_line(state, self._side, answer)
         self._figures.show_text(line, written_tip(answer) if line else "")
         self._copy.setEnabled(bool(tokens))

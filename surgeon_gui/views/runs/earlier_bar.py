@@ -24,7 +24,7 @@ class EarlierBar(QFrame):
         self._words = text_label()
         self._words.setObjectName("earlier_label")
         self._close = button("earlier_close_button")
-        self._close.clicked.connect(session.close_earlier)
+        self._close.clicked.connect(session.close_opened_run)
         frame = card()
         inside = QHBoxLayout(frame)
         inside.setContentsMargins(MARGIN, GAP // 2, GAP // 2, GAP // 2)
@@ -37,11 +37,11 @@ class EarlierBar(QFrame):
 
     def show_state(self, state: AppState) -> None:
         """Say which run is shown, and what there is besides."""
-        self.setVisible(bool(state.earlier))
-        if not state.earlier:
+        self.setVisible(bool(state.opened_run_name))
+        if not state.opened_run_name:
             return
         self._words.setText(earlier_run_text(state))
-        if state.looked_at is None:
+        if state.opened_run is None:
             words = CAPTIONS["earlier_close_button"].label
         elif state.run.status.is_busy:
             words = tr("Back to the run under way")
@@ -54,10 +54,10 @@ def earlier_run_text(state: AppState) -> str:
     """Which earlier run is shown, how it ended, and what goes on meanwhile."""
     run = state.shown_run
     words = tr("An earlier run is shown: {run}. {standing}, begun {date}.").format(
-        run=state.earlier,
+        run=state.opened_run_name,
         standing=OUTCOMES[outcome_of(run)],
         date=f"{datetime.fromtimestamp(run.began):%Y-%m-%d %H:%M}",
     )
-    if state.looked_at is not None and state.run.status.is_busy:
+    if state.opened_run is not None and state.run.status.is_busy:
         words += " " + tr("The run under way goes on; only its charts are hidden.")
     return words

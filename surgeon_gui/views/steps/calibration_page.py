@@ -9,11 +9,14 @@ from typing import Any
 from PySide6.QtCore import Slot
 
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT, CalibrationConfig
+from surgeon_engine.api.messages.sources import TextPreviewed
 from surgeon_engine.api.model_info.source_names import is_hub_source
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.controllers.sources import TextDescriptionController
 from surgeon_gui.state.app import AppState, Step
+from surgeon_gui.state.export_text import problem_of
+from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.sources.resolver import resolve_text
 from surgeon_gui.state.sources.text import preview_facts, preview_line
 from surgeon_gui.text.labels import BUILT_IN_TEXT, FIELDS
@@ -94,15 +97,16 @@ class CalibrationPage(Page):
             if calibration.takes_whole_file
             else tr("A part of the text above")
         )
-        if Step.CALIBRATION not in state.refused:
+        if Step.CALIBRATION not in state.rejected:
             self._form.show_config(calibration)
         show_problem(self._problem, _problem(state))
         can_preview = state.model_is_chosen and not state.is_busy
-        self._preview_button.setEnabled(can_preview and not state.preview.is_open)
+        request = state.request(RequestKind.PREVIEW)
+        self._preview_button.setEnabled(can_preview and not request.is_open)
         self._preview_button.setText(
-            tr("Reading the text…") if state.preview.is_open else tr("Preview")
+            tr("Reading the text…") if request.is_open else tr("Preview")
         )
-        preview = state.preview.answer
+        preview: TextPreviewed | None = request.response
         self._counts.setVisible(preview is not None)
         if preview is not None:
             self._counts.setText(preview_line(preview))
@@ -152,9 +156,8 @@ class CalibrationPage(Page):
 def _problem(state: AppState) -> str:
     """What is wrong with the texts; what the form refuses is told there."""
     problem = state.problems.get(Step.CALIBRATION, "")
-    if Step.CALIBRATION in state.refused:
+    if Step.CALIBRATION in state.rejected:
         problem = ""
-    for request in (state.preview, state.description):
-        if not problem and (failure := request.problem) is not None:
-            problem = f"{failure.message} {failure.hint}".strip()
+    for kind in (RequestKind.PREVIEW, RequestKind.DESCRIPTION):
+        problem = problem or problem_of(state.request(kind))
     return problem

@@ -87,7 +87,7 @@ class ExportPage(Page):
         has_result = run.exported is not None or run.export_has_failed
         self._next.setVisible(has_result and not run.status.is_busy)
         self._folder.show_value(export.folder)
-        if Step.EXPORT not in state.refused:
+        if Step.EXPORT not in state.rejected:
             self._form.show_config(export)
         self._show_choices(state)
         # While a run goes on, what stands there is its own.

@@ -14,6 +14,8 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.controllers.sources import DownloadController
 from surgeon_gui.state.app import AppState, Step
+from surgeon_gui.state.export_text import problem_of
+from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.sources.resolver import (
     is_missing,
     is_to_be_downloaded,
@@ -93,7 +95,7 @@ class ModelPage(Page):
         self._form.show_config(state.config.model)
         show_problem(self._problem, _problem(state))
         self._download.show_state(state)
-        is_open = state.inspection.is_open
+        is_open = state.request(RequestKind.INSPECTION).is_open
         self._note.setText(tr("Looking at how it can be pruned…") if is_open else "")
         self._note.setVisible(is_open)
         self._facts.show_facts(facts_of(state))
@@ -182,6 +184,5 @@ def _problem(state: AppState) -> str:
     """What is wrong with the model; one to be downloaded is told by the card."""
     if not state.model_is_chosen or is_to_be_downloaded(state.config.model.source):
         return ""
-    if (failure := state.inspection.problem) is not None:
-        return f"{failure.message} {failure.hint}".strip()
-    return state.problems.get(Step.MODEL, "") or facts_problem(state)
+    failure = problem_of(state.request(RequestKind.INSPECTION))
+    return failure or state.problems.get(Step.MODEL, "") or facts_problem(state)

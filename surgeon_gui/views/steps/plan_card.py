@@ -64,12 +64,12 @@ class PlanCard(QFrame):
 
     def show_state(self, state: AppState, changed: str) -> None:
         """Show the plan of the draft, and what was `changed` to make it fit."""
-        is_draft = Step.TARGET not in state.refused  # else the page holds another
+        is_draft = Step.TARGET not in state.rejected  # else the page holds another
         model = state.model if is_draft else None
         sizes = sizes_in_brief(state.config, model) if model else ""
         self._sizes.setText(sizes)
         self._sizes.setVisible(bool(sizes))
-        fit = state.fit
+        fit = state.resource_check
         self._waiting.setVisible(fit is None and state.machine is None)
         needs = {need.what: need for need in fit.needs} if fit is not None else {}
         for what, row in self._rows.items():

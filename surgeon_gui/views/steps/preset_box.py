@@ -10,7 +10,8 @@ from surgeon_engine.api.config.presets import Preset
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.preset_store import PresetStore
-from surgeon_gui.state.app import AppState, all_presets, preset_in
+from surgeon_gui.state.app import AppState
+from surgeon_gui.state.job.editing import all_presets, preset_in
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.widgets.controls import (
     button,
@@ -53,7 +54,7 @@ class PresetBox(QWidget):
         self._naming = self._make_naming()
         self._problem = problem_label()
         self._problem.setObjectName("preset_problem")
-        preset_store.refused.connect(self._on_refused)
+        preset_store.rejected.connect(self._on_refused)
         self._lay_out()
 
     def _make_menu(self) -> dict[str, QAction]:
@@ -116,7 +117,7 @@ class PresetBox(QWidget):
         items = self._box.model()
         assert isinstance(items, QStandardItemModel)
         items.item(0).setEnabled(preset is None or state.own is not None)
-        self._save.setEnabled(preset is None and not state.refused)
+        self._save.setEnabled(preset is None and not state.rejected)
         self._actions["preset_export_action"].setEnabled(preset is not None)
         self._actions["preset_delete_action"].setEnabled(preset in self._own)
         deleted = self._preset_store.deleted

@@ -22,6 +22,7 @@ from surgeon_gui.state.export_text import (
 )
 from surgeon_gui.state.job import checks
 from surgeon_gui.state.job import file_formats as file_forms
+from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import Status
 from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.views.steps.page import row_of, with_button
@@ -56,7 +57,7 @@ class SaveSection(QWidget):
             name="save",
             in_front=("dtype",),
         )
-        self._form.edited.connect(session.edit_another)
+        self._form.edited.connect(session.edit_save_config)
         self._about = text_label(quiet=True)
         self._about.setObjectName("save_format_note")
         self._unavailable = text_label(quiet=True)
@@ -74,7 +75,9 @@ class SaveSection(QWidget):
         self._save = button("save_button")
         self._save.clicked.connect(self._on_save_clicked)
         self._progress = TaskProgress("save")
-        self._progress.cancel_clicked.connect(session.cancel_save)
+        self._progress.cancel_clicked.connect(
+            partial(session.cancel_request, RequestKind.SAVE)
+        )
         self._saved = SavedList()
         self._saved.open_clicked.connect(open_folder)
         column = QVBoxLayout(self)
@@ -99,23 +102,24 @@ class SaveSection(QWidget):
         self.setVisible(exported is not None and run.status is Status.FINISHED)
         if exported is None:
             return
-        self._form.show_config(state.another)
+        self._form.show_config(state.save_config)
         reasons = file_forms.disabled_others(exported)
         self._form.disable_choices("format", reasons)
-        dtypes = file_forms.disabled_dtypes(state.another.format)
+        dtypes = file_forms.disabled_dtypes(state.save_config.format)
         self._form.disable_choices("dtype", dtypes)
-        self._about.setText(about_format(state.another.format))
+        self._about.setText(about_format(state.save_config.format))
         words = unavailable(reasons)
         self._unavailable.setText(words)
         self._unavailable.setVisible(bool(words))
-        self._folder.show_value(state.another.folder)
-        inside = file_forms.folder_in(tr("the run's folder"), state.another.format)
+        self._folder.show_value(state.save_config.folder)
+        inside = file_forms.folder_in(tr("the run's folder"), state.save_config.format)
         self._folder.setPlaceholderText(tr("In {inside}").format(inside=inside))
+        request = state.request(RequestKind.SAVE)
         for part in (self._form, self._folder, self._choose):
-            part.setEnabled(not state.save.is_open)
-        self._progress.show_request(state.save)
-        show_problem(self._problem, state.save_problem or problem_of(state.save))
-        note = ended_note(state.save, tr("The saving"))
+            part.setEnabled(not request.is_open)
+        self._progress.show_request(request)
+        show_problem(self._problem, state.save_problem or problem_of(request))
+        note = ended_note(request, tr("The saving"))
         self._note.setText(note)
         self._note.setVisible(bool(note))
         original = run.model.file_bytes if run.model is not None else 0
@@ -123,8 +127,8 @@ class SaveSection(QWidget):
 
     @Slot(str)
     def _on_folder_edited(self, folder: str) -> None:
-        another = self._session.state.another
-        self._session.edit_another(replace(another, folder=folder))
+        config = self._session.state.save_config
+        self._session.edit_save_config(replace(config, folder=folder))
 
     @Slot()
     def _ask_for_folder(self) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
-from surgeon_engine.api.messages.benchmark import in_words
+from surgeon_engine.api.messages.benchmark import Measured, in_words
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.export_text import ended_note, how_measured, problem_of
 from surgeon_gui.state.job import checks
+from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import Status
 from surgeon_gui.views.steps.page import row_of
 from surgeon_gui.views.steps.speed_table import SpeedTable
@@ -37,7 +40,9 @@ class SpeedSection(QWidget):
         self._measure = button("measure_button")
         self._measure.clicked.connect(session.measure)
         self._progress = TaskProgress("measure")
-        self._progress.cancel_clicked.connect(session.cancel_measurement)
+        self._progress.cancel_clicked.connect(
+            partial(session.cancel_request, RequestKind.MEASUREMENT)
+        )
         self._problem = problem_label()
         self._problem.setObjectName("measure_problem")
         self._note = text_label(quiet=True)
@@ -61,16 +66,16 @@ class SpeedSection(QWidget):
 
     def show_state(self, state: AppState) -> None:
         """Show what can be measured, what is being measured, and what was found."""
-        run, measurement = state.run, state.measurement
+        run, measurement = state.run, state.request(RequestKind.MEASUREMENT)
         self.setVisible(run.exported is not None and run.status is Status.FINISHED)
         obstacle = checks.measure_obstacle(state)
         self._measure.setEnabled(not obstacle)
         self._measure.setToolTip(obstacle or self._measure.accessibleDescription())
         self._progress.show_request(measurement)
         show_problem(self._problem, problem_of(measurement))
-        measured = measurement.answer
+        measured: Measured | None = measurement.response
         note = ended_note(measurement, tr("The measurement"))
-        if not measurement.request:
+        if not measurement.id:
             note = _INVITATION
         self._note.setText(note)
         self._note.setVisible(bool(note))

@@ -108,9 +108,9 @@ class TargetPage(Page):
 
     def show_state(self, state: AppState) -> None:
         """See `Page.show_state`."""
-        is_refused = Step.TARGET in state.refused
+        is_rejected = Step.TARGET in state.rejected
         self._sizes.show_model(state.model, _dtype(state))
-        if not is_refused:
+        if not is_rejected:
             self._form.show_config(state.config.pruning)
         said = self._form.values()
         self._presets.show_state(state)
@@ -119,10 +119,10 @@ class TargetPage(Page):
         self._tree.show_patterns(said["protect"])
         self._choose_layers.setEnabled(state.model is not None)
         # What the form refuses it tells itself.
-        problem = "" if is_refused else state.problems.get(Step.TARGET, "")
+        problem = "" if is_rejected else state.problems.get(Step.TARGET, "")
         show_problem(self._problem, problem)
         model = state.model
-        words = goal(state.config, model) if model and not is_refused else ""
+        words = goal(state.config, model) if model and not is_rejected else ""
         self._goal.setText(words)
         self._goal.setVisible(bool(words))
         if state.config != self._fitted_draft:

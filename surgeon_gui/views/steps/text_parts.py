@@ -15,6 +15,7 @@ from surgeon_engine.api.model_info.source_names import is_hub_source
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.app import AppState
+from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.sources.resolver import has_columns
 from surgeon_gui.text.source_fields import FIELDS
 from surgeon_gui.widgets.controls import choice_box, text_label
@@ -52,7 +53,8 @@ class TextParts(QWidget):
         if not has_columns(calibration.text):
             return
         is_dataset = is_hub_source(calibration.text)
-        described = state.description.answer or TextDescribed("", (), "")
+        request = state.request(RequestKind.DESCRIPTION)
+        described: TextDescribed = request.response or TextDescribed("", (), "")
         offered = {
             "dataset_config": described.configs,
             "split": described.splits,
@@ -66,9 +68,8 @@ class TextParts(QWidget):
                 widget.setVisible(is_wanted)
             chosen = getattr(calibration, name)
             self._fill(name, offered[name], default.get(name, ""), chosen)
-        is_open = state.description.is_open
-        self._note.setText(tr("Looking into the text…") if is_open else "")
-        self._note.setVisible(is_open)
+        self._note.setText(tr("Looking into the text…") if request.is_open else "")
+        self._note.setVisible(request.is_open)
 
     @Slot(int)
     def _on_activated(self, _: int) -> None:

@@ -22,7 +22,7 @@ from surgeon_engine.api.messages.run import Progressed, Stage, StageStarted
 from surgeon_engine.api.planning.target_size import file_dtype, goal_of
 from surgeon_gui.state.diagnosis import state as states
 from surgeon_gui.state.diagnosis.state import Known, Phase
-from surgeon_gui.state.request import Request, with_response
+from surgeon_gui.state.request import Request
 from surgeon_gui.state.run import RunState
 from tests.helpers.fake_engine import evaluation, model_summary, shot_finished
 
@@ -110,7 +110,7 @@ def test_progress_never_goes_back():
     stages = (Stage.LOAD, Stage.TEXT, Stage.BASELINE, Stage.CURVATURE)
     for stage in (*stages, Stage.DAMPING, Stage.CURVATURE, Stage.SELECTION):
         for event in (StageStarted(stage, 0), Progressed(stage, 0, 5, 5)):
-            request = with_response(request, event)
+            request = request.with_event(event)
             before = states.progress_of(request, before)
             seen.append(before)
     assert seen == sorted(seen)

@@ -44,7 +44,9 @@ def pruning_of(window):
 
 def on_target_page(qtbot, window, config=QUICK):
     window.load_config(config)
-    qtbot.waitUntil(lambda: window.session.state.fit is not None, timeout=TIMEOUT_MS)
+    qtbot.waitUntil(
+        lambda: window.session.state.resource_check is not None, timeout=TIMEOUT_MS
+    )
     window.open_step(Step.TARGET)
     return window
 
@@ -258,8 +260,10 @@ def test_a_run_that_cannot_fit_does_not_start_until_settings_fit(qtbot, make_win
     assert not find(window, "start_button").isEnabled()
     assert "too short" in find(window, "plan_label").text()
     click(window, "fit_button")
-    qtbot.waitUntil(lambda: window.session.state.fit is not None, timeout=TIMEOUT_MS)
-    assert window.session.state.fit.room is Light.GREEN
+    qtbot.waitUntil(
+        lambda: window.session.state.resource_check is not None, timeout=TIMEOUT_MS
+    )
+    assert window.session.state.resource_check.room is Light.GREEN
     assert find(window, "start_button").isEnabled()
     note = find(window, "fit_note").text()
     assert note.startswith("Changed: ")

@@ -33,7 +33,7 @@ from surgeon_gui.state.playground.state import (
     obstacle,
     ranking,
 )
-from surgeon_gui.state.request import Request
+from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.views.playground.shading import STEPS, shade
 from tests.helpers.fake_playground import (
@@ -94,7 +94,7 @@ def test_texts_grow_token_by_token_and_are_then_compared(done):
         rest = [*TEXTS[side][:-1], TEXTS[side][-1] + REST * (side is Side.ORIGINAL)]
         assert pieces == rest
         assert tuple(token.found.nats for token in tokens) == NATS[side]
-    assert done.question.answer is not None
+    assert done.question.response is not None
     assert done.has_chat_template is False
 
 
@@ -133,7 +133,7 @@ def test_texts_go_once_other_models_are_compared(done):
     other = playground_state.with_model(done, Side.PRUNED, "/other", app)
     after = playground_state.without_others(other, app)
     assert after.original == after.pruned == ()
-    assert after.question.answer is None
+    assert after.question.response is None
     # While the next run goes on there is nothing that could be compared instead.
     run = AppState(run=run_with(status=Status.RUNNING))
     theirs = replace(done, own=Models(), asked=Models("demo", "/runs/one/export"))
@@ -156,13 +156,17 @@ def test_a_run_that_goes_on_has_no_pruned_model_yet():
 READY = PlaygroundState(prompt="A", own=OWN)
 
 
+def busy_with(kind):
+    return AppState(requests={kind: Request("request-1")})
+
+
 @pytest.mark.parametrize(
     ("state", "app", "reason"),
     [
         (READY, AppState(run=run_with(status=Status.RUNNING)), "A run is under way"),
-        (READY, AppState(save=Request("save-1")), "being saved"),
-        (READY, AppState(measurement=Request("measure-1")), "Speed is being"),
-        (READY, AppState(diagnosis=Request("diagnose-1")), "being diagnosed"),
+        (READY, busy_with(RequestKind.SAVE), "being saved"),
+        (READY, busy_with(RequestKind.MEASUREMENT), "Speed is being"),
+        (READY, busy_with(RequestKind.DIAGNOSIS), "being diagnosed"),
         (READY, AppState(engine=Engine.UNAVAILABLE), "no engine"),
         (replace(READY, question=Request("generate-1")), AppState(), "are writing"),
         (replace(READY, prompt=" \n"), AppState(), "Write a prompt"),
@@ -231,7 +235,7 @@ def test_lines_of_the_list_say_what_is_where(done):
 
 
 def test_the_line_below_a_text_has_speed_memory_and_its_end(done):
-    answer = done.question.answer
+    answer = done.question.response
     ours, theirs = (
         words.written_line(done, side, answer).replace(SPACE, " ") for side in Side
     )
@@ -251,7 +255,7 @@ def test_text_is_copied_with_its_prompt(done):
 
 def test_a_failure_ends_the_question(done):
     state = told(begun("too long"), events_of(begun("too long")))
-    assert isinstance(state.question.problem, Failed)
+    assert isinstance(state.question.error, Failed)
     assert not state.question.is_open
 
 

@@ -15,12 +15,12 @@ from surgeon_engine.api.config.pruning import Method, PruningConfig, Structure, 
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.events import Envelope, Level
 from surgeon_engine.api.messages.run import Corrected, DampingChoice, Stage
-from surgeon_engine.api.messages.sources import StructureSupport
+from surgeon_engine.api.messages.sources import ModelInspected, StructureSupport
 from surgeon_gui.state import step_text
 from surgeon_gui.state.app import AppState, Step
 from surgeon_gui.state.job import plan_text
 from surgeon_gui.state.log_lines import log_lines
-from surgeon_gui.state.request import Request
+from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.step_text import Mark
 from surgeon_gui.text import labels, numbers
@@ -270,8 +270,9 @@ def test_units_are_labels_and_not_part_of_the_config():
 
 
 def test_each_step_has_a_summary_before_and_after_a_model_is_chosen():
+    inspection = Request("inspect-1", ModelInspected(model_summary()))
     chosen = AppState(
-        model_is_chosen=True, inspection=Request("inspect-1", model_summary())
+        model_is_chosen=True, requests={RequestKind.INSPECTION: inspection}
     )
     for state in (AppState(), chosen):
         for step in Step:

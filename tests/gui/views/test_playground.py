@@ -76,7 +76,7 @@ def generate(qtbot, window):
 
 def wait_until_over(qtbot, window):
     def is_over():
-        return window._playground.state.question.request and is_still(window)
+        return window._playground.state.question.id and is_still(window)
 
     qtbot.waitUntil(is_over, timeout=TIMEOUT_MS)
 
@@ -148,7 +148,7 @@ def test_stop_keeps_what_there_is(qtbot, slow_playground):
     click(window, "playground_stop_button")
     assert shown(window, "playground_status") == "Stopping…"
     wait_until_over(qtbot, window)
-    assert window._playground.state.question.answer is not None
+    assert window._playground.state.question.response is not None
     assert "agrees on" in shown(window, "playground_summary")  # it is compared
     assert " loads" in text(window, Side.ORIGINAL)
     assert "." not in text(window, Side.PRUNED)

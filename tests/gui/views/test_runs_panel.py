@@ -89,7 +89,7 @@ def answer(window, button):
 def reopened(qtbot, window, part):
     choose(window, part)
     do(window, "open")
-    wait(qtbot, lambda: part in window.session.state.earlier)
+    wait(qtbot, lambda: part in window.session.state.opened_run_name)
 
 
 def test_the_latest_run_comes_first_and_columns_sort(history):
@@ -144,7 +144,7 @@ def test_return_opens_a_run_with_all_its_charts(qtbot, history):
     view = choose(history, "40")
     view.setFocus()
     qtbot.keyClick(view, Qt.Key.Key_Return)
-    wait(qtbot, lambda: "40" in history.session.state.earlier)
+    wait(qtbot, lambda: "40" in history.session.state.opened_run_name)
     run = run_of(history)
     assert run.status is Status.FINISHED
     assert len(run.history) == 4
@@ -183,7 +183,7 @@ def test_runs_that_did_not_finish_are_opened_too(
     folder = write_run(tmp_path / "runs", ending=ending)
     window = make_window()
     window.open_run(folder)
-    wait(qtbot, lambda: window.session.state.earlier)
+    wait(qtbot, lambda: window.session.state.opened_run_name)
     assert find(window, "phase_label").shown_text() == words
     assert not find(window, "sparsity_chart").is_empty
     if ending == "failed":
@@ -245,7 +245,7 @@ def test_the_run_under_way_itself_is_shown_by_leaving_the_earlier_one(
     wait(qtbot, lambda: len(titles(window)) == 4)
     reopened(qtbot, window, "40")
     window.open_run(Path(run_of(window).folder))
-    assert window.session.state.looked_at is None
+    assert window.session.state.opened_run is None
     assert run_of(window).status.is_busy
 
 
@@ -328,8 +328,8 @@ def test_fifty_runs_opened_and_closed_leave_nothing_behind(qtbot, history, tmp_p
     def open_and_close(times):
         for number in range(times):
             history.open_run(tmp_path / "runs" / "abc"[number % 3])
-            wait(qtbot, lambda: history.session.state.earlier)
-            history.session.close_earlier()
+            wait(qtbot, lambda: history.session.state.opened_run_name)
+            history.session.close_opened_run()
 
     open_and_close(10)  # whatever is made at the first time
     widgets, before = len(history.findChildren(QWidget)), live_objects()

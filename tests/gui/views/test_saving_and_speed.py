@@ -14,6 +14,7 @@ from surgeon_engine.api.config.export import (
     Format,
 )
 from surgeon_gui.state.app import Step
+from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.step_text import Mark
 from surgeon_gui.views.steps import save_section
@@ -93,7 +94,7 @@ def test_formats_that_the_result_cannot_have_are_disabled(make_finished):
     assert item(window, "save_format", Format.ONNX) == (False, ONNX_REASON)
     assert item(window, "save_format", Format.STOCK) == (False, RAGGED)
     assert RAGGED in shown(window, "save_unavailable_note")
-    window.session.edit_another(ExportConfig(format=Format.ONNX))
+    window.session.edit_save_config(ExportConfig(format=Format.ONNX))
     assert not is_on(window, "save_button")
     assert ONNX_REASON in find(window, "save_button").toolTip()
 
@@ -115,13 +116,13 @@ def test_a_save_that_fails_is_told_and_can_be_mended(
     make_finished, wait_until_idle, tmp_path
 ):
     window = make_finished()
-    window.session.edit_another(ExportConfig(str(tmp_path / "full")))
+    window.session.edit_save_config(ExportConfig(str(tmp_path / "full")))
     click(window, "save_button")
     wait_until_idle(window)
     assert NO_SPACE in shown(window, "save_problem")
     assert mark(window) is Mark.PROBLEM
     assert window.session.state.saved == ()
-    window.session.edit_another(ExportConfig(str(tmp_path / "free")))
+    window.session.edit_save_config(ExportConfig(str(tmp_path / "free")))
     click(window, "save_button")
     wait_until_idle(window)
     assert shown(window, "save_problem") == ""
@@ -130,38 +131,38 @@ def test_a_save_that_fails_is_told_and_can_be_mended(
 
 def test_a_save_replaces_only_after_a_yes(make_finished, wait_until_idle, occupied):
     window = make_finished()
-    window.session.edit_another(ExportConfig(str(occupied)))
+    window.session.edit_save_config(ExportConfig(str(occupied)))
     click(window, "save_button")
     assert f"{occupied} is not empty" in question(window).text()
-    assert not window.session.state.save.is_open
+    assert not window.session.state.request(RequestKind.SAVE).is_open
     click(window, "replace_cancel_button")
-    assert not window.session.state.save.request
+    assert not window.session.state.request(RequestKind.SAVE).id
     click(window, "save_button")
     click(window, "replace_yes_button")
     wait_until_idle(window)
     assert window.session.state.saved[0].folder == str(occupied)
-    assert not window.session.state.another.replace
+    assert not window.session.state.save_config.replace
 
 
 def test_the_question_leads_to_another_folder(make_finished, occupied, tmp_path):
     window = make_finished()
-    window.session.edit_another(ExportConfig(str(occupied)))
+    window.session.edit_save_config(ExportConfig(str(occupied)))
     click(window, "save_button")
     click(window, "replace_other_button")
     dialog = window.findChild(QFileDialog)
     dialog.fileSelected.emit(str(tmp_path / "other"))
     dialog.reject()
-    assert window.session.state.another.folder == str(tmp_path / "other")
-    assert not window.session.state.save.request
+    assert window.session.state.save_config.folder == str(tmp_path / "other")
+    assert not window.session.state.request(RequestKind.SAVE).id
 
 
 def test_escape_is_a_no(make_finished, occupied):
     window = make_finished()
-    window.session.edit_another(ExportConfig(str(occupied)))
+    window.session.edit_save_config(ExportConfig(str(occupied)))
     click(window, "save_button")
     assert question(window).defaultButton() is find(window, "replace_cancel_button")
     question(window).reject()
-    assert not window.session.state.save.request
+    assert not window.session.state.request(RequestKind.SAVE).id
 
 
 def test_a_save_never_goes_where_the_run_is(make_finished):
@@ -199,7 +200,7 @@ def test_speed_is_measured_and_stays_until_the_next_run(
     assert "7 rounds" in shown(window, "speed_conditions")
     assert "1.28 times" in find(window, "log_text").toPlainText()
     click(window, "start_button")
-    assert window.session.state.measurement.answer is None
+    assert window.session.state.request(RequestKind.MEASUREMENT).response is None
     assert not find(window, "speed_table").isVisible()
     wait_for_status(qtbot, window, Status.FINISHED)
 

@@ -12,6 +12,7 @@ from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.model_info.source_names import DEMO, hub_name
 from surgeon_gui.base import settings
 from surgeon_gui.state.app import Step
+from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.sources import samples
 from surgeon_gui.views.steps import model_page
@@ -41,6 +42,12 @@ def until(qtbot, condition):
     qtbot.waitUntil(condition, timeout=TIMEOUT_MS)
 
 
+def wait_for_end(qtbot, window, kind):
+    """Wait until no request of a kind is in progress, and return the latest."""
+    until(qtbot, lambda: not window.session.state.request(kind).is_open)
+    return window.session.state.request(kind)
+
+
 def look_up(window, name="someone/tiny"):
     find(window, "empty_hub_edit").setText(name)
     click(window, "empty_hub_button")
@@ -55,7 +62,7 @@ def choose_text(qtbot, window, text):
     line = find(window, "calibration_text")
     line.selectAll()
     QTest.keyClicks(line, f"{text}\r")
-    until(qtbot, lambda: not window.session.state.description.is_open)
+    wait_for_end(qtbot, window, RequestKind.DESCRIPTION)
 
 
 def offered(window, name):
@@ -79,7 +86,7 @@ def test_a_name_of_the_hub_is_looked_up_and_nothing_is_fetched_unasked(window):
     assert "not on this computer yet" in shown(window, "download_line")
     assert shown(window, "model_problem") == ""
     assert not find(window, "start_button").isEnabled()
-    assert not progress_of(window).request
+    assert not progress_of(window).id
 
 
 def test_a_download_ends_with_a_model_that_can_be_pruned(qtbot, make_window):
@@ -110,8 +117,8 @@ def test_a_cancelled_download_is_resumed_where_it_was(qtbot, make_window):
     assert find(window, "download_button").text() == "Resume"
     assert find(window, "download_bar").isVisible()
     click(window, "download_button")
-    until(qtbot, lambda: progress_of(window).downloaded is not None)
-    downloaded = progress_of(window).downloaded
+    until(qtbot, lambda: progress_of(window).response is not None)
+    downloaded = progress_of(window).response
     assert downloaded.fetched < downloaded.bytes
     until(qtbot, lambda: window.session.state.model is not None)
 
@@ -119,7 +126,7 @@ def test_a_cancelled_download_is_resumed_where_it_was(qtbot, make_window):
 def test_a_download_that_fails_says_why_and_can_be_tried_again(qtbot, window):
     look_up(window, "someone/gated")
     click(window, "download_button")
-    until(qtbot, lambda: progress_of(window).problem is not None)
+    until(qtbot, lambda: progress_of(window).error is not None)
     assert shown(window, "download_line").startswith(GATED)
     assert find(window, "download_button").isVisible()
     click(window, "download_button")
@@ -271,7 +278,7 @@ def test_the_column_of_a_table_is_chosen(qtbot, window, tmp_path):
     pick(window, "calibration_column", "summary")
     assert window.session.state.config.calibration.column == "summary"
     click(window, "preview_button")
-    until(qtbot, lambda: window.session.state.preview.answer is not None)
+    assert wait_for_end(qtbot, window, RequestKind.PREVIEW).response is not None
     assert "summary" in facts(window, "preview_facts")
 
 
@@ -281,9 +288,9 @@ def test_a_data_set_of_the_hub_is_chosen(qtbot, window):
     assert window.session.state.config.calibration.text == DATASET
     assert find(window, "calibration_rows").isVisible()
     pick(window, "calibration_dataset_config", "long")
-    until(qtbot, lambda: not window.session.state.description.is_open)
+    wait_for_end(qtbot, window, RequestKind.DESCRIPTION)
     pick(window, "calibration_split", "validation")
-    until(qtbot, lambda: not window.session.state.description.is_open)
+    wait_for_end(qtbot, window, RequestKind.DESCRIPTION)
     pick(window, "calibration_validation_split", "train")
     calibration = window.session.state.config.calibration
     assert (calibration.dataset_config, calibration.split) == ("long", "validation")
@@ -317,7 +324,7 @@ def test_windows_are_paged_through(qtbot, window):
     load_and_wait(qtbot, window)
     window.open_step(Step.CALIBRATION)
     click(window, "preview_button")
-    until(qtbot, lambda: window.session.state.preview.answer is not None)
+    assert wait_for_end(qtbot, window, RequestKind.PREVIEW).response is not None
     text = find(window, "preview_text", QPlainTextEdit)
     assert text.toPlainText() == "The first window."
     assert shown(window, "window_title") == "Calibration window 1 of 64, 256 tokens"
@@ -342,7 +349,7 @@ def test_what_was_noticed_in_the_text_is_told(qtbot, window):
     load_and_wait(qtbot, window)
     window.open_step(Step.CALIBRATION)
     click(window, "preview_button")
-    until(qtbot, lambda: window.session.state.preview.answer is not None)
+    assert wait_for_end(qtbot, window, RequestKind.PREVIEW).response is not None
     said = facts(window, "preview_facts")
     assert "2.7 %" in said
     assert "33.3 % of the tokens used" in said

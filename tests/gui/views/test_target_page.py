@@ -153,7 +153,7 @@ def test_a_size_on_the_disk_for_single_weights_can_be_mended_either_way(page):
         assert find(page, "pruning_megabytes").isVisible()
         choose(page, "target" if isinstance(mend, Target) else "structure", mend)
         assert find(page, "pruning_form_problem").text() == ""
-        assert Step.TARGET not in page.session.state.refused
+        assert Step.TARGET not in page.session.state.rejected
 
 
 def test_a_preset_or_a_job_takes_the_place_of_a_refused_choice(page):

@@ -298,7 +298,7 @@ def reopened(qtbot, make_window):
     folder = Path(run_of(finished(qtbot, make_window)).folder)
     window = empty(qtbot, make_window)
     window.open_run(folder)
-    wait_until(qtbot, lambda: window.session.state.earlier)
+    wait_until(qtbot, lambda: window.session.state.opened_run_name)
     return window
 
 

@@ -7,6 +7,7 @@ import pytest
 from PySide6.QtWidgets import QMessageBox
 
 from surgeon_engine.api.config.export import ExportConfig
+from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import Status
 from tests.helpers.fake_engine import FAILURE, NO_SPACE
 from tests.helpers.windows import (
@@ -129,7 +130,7 @@ def saving(qtbot, window):
     wait_for_status(qtbot, window, Status.FINISHED)
 
     def save(destination):
-        window.session.edit_another(ExportConfig(destination))
+        window.session.edit_save_config(ExportConfig(destination))
         window.session.save()
         return window
 
@@ -143,7 +144,7 @@ def test_close_while_saving_asks_and_waits(qtbot, saving, tmp_path):
     assert "saved in another format" in question(window).text()
     with qtbot.waitSignal(window.closed, timeout=TIMEOUT_MS):
         click(window, "close_keep_button")
-    assert window.session.state.save.answer is not None
+    assert window.session.state.request(RequestKind.SAVE).response is not None
 
 
 def test_close_while_saving_can_discard_the_files(qtbot, saving, tmp_path):
@@ -151,14 +152,14 @@ def test_close_while_saving_can_discard_the_files(qtbot, saving, tmp_path):
     window.close()
     with qtbot.waitSignal(window.closed, timeout=TIMEOUT_MS):
         click(window, "close_cancel_button")
-    assert window.session.state.save.is_cancelling
+    assert window.session.state.request(RequestKind.SAVE).is_cancelling
 
 
 def test_failed_save_keeps_the_window_open_and_shows_the_error(qtbot, saving, tmp_path):
     window = saving(str(tmp_path / "full"))
     window.close()
     click(window, "close_keep_button")
-    qtbot.waitUntil(lambda: not window.session.state.save.is_open, timeout=TIMEOUT_MS)
+    qtbot.waitUntil(lambda: not window.session.state.is_busy, timeout=TIMEOUT_MS)
     assert window.isVisible()
     assert find(window, "error_message").text() == NO_SPACE
 
@@ -235,7 +236,7 @@ def test_close_can_wait_for_a_download(qtbot, downloading):
     with qtbot.waitSignal(window.closed, timeout=TIMEOUT_MS):
         click(window, "close_keep_button")
         assert window.isVisible()
-    assert window.session.state.download.downloaded is not None
+    assert window.session.state.download.response is not None
 
 
 def test_failed_download_keeps_the_window_open(qtbot, downloading):

@@ -76,7 +76,7 @@ def test_write_bundle_leaves_no_file_after_an_error(tmp_path, monkeypatch):
 
 
 def test_bundle_contains_the_shown_run(window):
-    state = replace(window.session.state, looked_at=RunState(folder="/runs/earlier"))
+    state = replace(window.session.state, opened_run=RunState(folder="/runs/earlier"))
     bundle = make_bundle(state, window.settings, find_type(window, LogView))
     assert bundle.run_folder == "/runs/earlier"
 

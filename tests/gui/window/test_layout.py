@@ -15,6 +15,7 @@ from surgeon_engine.api.config.presets import presets
 from surgeon_engine.api.config.pruning import PruningConfig, Structure, Target
 from surgeon_engine.api.messages.events import Failed
 from surgeon_gui.state.app import Step
+from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import Status
 from surgeon_gui.text.captions import CAPTIONS
 from tests.helpers.walking import controls, cut_texts, settle
@@ -76,13 +77,14 @@ def test_no_text_is_cut_off_after_saving_and_measuring(
         check_texts()
     panel = find(window, "step_panel")
     assert panel.widget().width() <= panel.viewport().width()
-    window.session.edit_another(ExportConfig(window.session.state.run.folder))
+    window.session.edit_save_config(ExportConfig(window.session.state.run.folder))
     check_texts()
 
 
 def has_progress(window):
     state = window.session.state
-    return state.save.done > 0 or state.measurement.done > 0
+    kinds = (RequestKind.SAVE, RequestKind.MEASUREMENT)
+    return any(state.request(kind).done > 0 for kind in kinds)
 
 
 @pytest.mark.parametrize("target", Target)
