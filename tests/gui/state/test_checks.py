@@ -48,14 +48,14 @@ def test_the_default_job_is_in_order():
 
 def test_a_model_that_is_not_there(tmp_path):
     config = RunConfig(model=ModelConfig(source=str(tmp_path / "none")))
-    assert "nothing at" in problems(config, None, RUNS)[Step.MODEL]
+    assert "No model found at" in problems(config, None, RUNS)[Step.MODEL]
 
 
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("none.txt", "no file"),
-        ("book.pdf", "none of .txt"),
+        ("none.txt", "No file found"),
+        ("book.pdf", "Supported: .txt"),
         ("empty.txt", "empty.txt is empty"),
     ],
 )
@@ -270,8 +270,8 @@ def test_a_path_that_cannot_be_looked_up_is_a_sentence(path):
         model=ModelConfig(source=path), calibration=CalibrationConfig(text=path)
     )
     found = problems(config, MODEL, RUNS)
-    assert found[Step.MODEL].startswith("There is nothing at")
-    assert found[Step.CALIBRATION].startswith("There is no file")
+    assert found[Step.MODEL].startswith("No model found at")
+    assert found[Step.CALIBRATION].startswith("No file found")
 
 
 def test_a_folder_is_no_text_but_it_is_there(tmp_path):
@@ -292,7 +292,7 @@ def test_a_folder_that_may_not_be_looked_into_holds_nothing(monkeypatch):
 
     monkeypatch.setattr("os.stat", refuse)
     config = RunConfig(model=ModelConfig(source="/locked/model"))
-    assert "nothing at" in problems(config, MODEL, RUNS)[Step.MODEL]
+    assert "No model found at" in problems(config, MODEL, RUNS)[Step.MODEL]
 
 
 def test_a_job_in_order_can_be_started():

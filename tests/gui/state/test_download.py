@@ -42,7 +42,7 @@ def test_download_before_the_first_report_is_not_planned():
     assert download.is_open
     assert not download.is_planned
     assert download.share == 0
-    assert "Asking the Hub" in line(download)
+    assert "Contacting the Hub" in line(download)
 
 
 def test_download_line_shows_size_speed_and_time_left():
@@ -51,8 +51,8 @@ def test_download_line_shows_size_speed_and_time_left():
     assert download.seconds_left == 10
     text = line(download)
     assert "500.0 MB of 1.0 GB, file 2 of 3" in text
-    assert "50.0 MB a second, about 10 s left" in text
-    assert "100.0 MB were there already" in text
+    assert "50.0 MB/s, about 10 s left" in text
+    assert "100.0 MB were already downloaded" in text
     assert "attempt" not in text
 
 
@@ -66,7 +66,7 @@ def test_seconds_left_without_speed_is_unknown():
 
 def test_cancelled_download_keeps_its_progress():
     download = after(HALF).cancelling()
-    assert "being ended" in line(download)
+    assert "Cancelling the download" in line(download)
     download = download.with_event(Cancelled())
     assert not download.is_open
     assert download.can_resume
@@ -104,7 +104,7 @@ def test_failed_download_is_not_shown_for_another_model():
     ("download", "mark", "text"),
     [
         (Download(), Mark.EMPTY, "not downloaded yet"),
-        (after(ASKING), Mark.BUSY, "asking the Hub"),
+        (after(ASKING), Mark.BUSY, "contacting the Hub"),
         (after(HALF), Mark.BUSY, "downloading, 50"),
     ],
 )

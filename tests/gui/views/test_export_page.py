@@ -164,7 +164,7 @@ def test_result_is_shown_with_its_verification(make_finished):
     for part in ("exact to the byte", "transformers 5.5.0", "1.5e-06", "14.62"):
         assert part in text
     assert shown(window, "export_unrun_note") == ""
-    assert "shorter than float32" in shown(window, "export_larger_note")
+    assert "smaller than float32" in shown(window, "export_larger_note")
     assert mark(window) is Mark.READY
 
 

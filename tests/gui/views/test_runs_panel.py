@@ -170,7 +170,7 @@ def test_opened_run_can_be_saved_and_reported(qtbot, history):
 @pytest.mark.parametrize(
     ("ending", "text"),
     [
-        ("failed", "The run has failed."),
+        ("failed", "The run failed."),
         ("cancelled", "The run was cancelled."),
         ("killed", "The run was interrupted after 1 of 3 shots."),
     ],

@@ -18,7 +18,7 @@ from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.step_text import Mark
 from surgeon_gui.views.steps import save_section
-from tests.helpers.fake_engine import NO_ROOM, REMOVED
+from tests.helpers.fake_engine import NO_SPACE, REMOVED
 from tests.helpers.fake_results import ONNX_REASON, RAGGED
 from tests.helpers.looking import (
     SLOW_AFTER,
@@ -121,7 +121,7 @@ def test_failed_save_is_reported_and_can_be_retried(
     window.session.edit_save_config(ExportConfig(str(tmp_path / "full")))
     click(window, "save_button")
     wait_until_idle(window)
-    assert NO_ROOM in shown(window, "save_problem")
+    assert NO_SPACE in shown(window, "save_problem")
     assert mark(window) is Mark.PROBLEM
     assert window.session.state.saved == ()
     window.session.edit_save_config(ExportConfig(str(tmp_path / "free")))

@@ -94,7 +94,7 @@ def test_downloaded_model_can_be_pruned(qtbot, make_window):
     window = make_window("--pause", "0.01")
     look_up(window)
     click(window, "download_button")
-    assert "Asking the Hub" in shown(window, "download_line")
+    assert "Contacting the Hub" in shown(window, "download_line")
     assert not find(window, "download_button").isVisible()
     until(qtbot, lambda: progress_of(window).share > 0)
     assert "of 1.0 GB" in shown(window, "download_line").replace("\xa0", " ")
@@ -112,9 +112,9 @@ def test_cancelled_download_is_resumed(qtbot, make_window):
     until(qtbot, lambda: progress_of(window).share > 0.2)
     click(window, "download_cancel_button")
     assert not find(window, "download_cancel_button").isEnabled()
-    assert "being ended" in shown(window, "download_line")
+    assert "Cancelling the download" in shown(window, "download_line")
     until(qtbot, lambda: progress_of(window).is_cancelled)
-    assert "What has arrived is kept" in shown(window, "download_line")
+    assert "The downloaded part is kept" in shown(window, "download_line")
     assert find(window, "download_button").text() == "Resume"
     assert find(window, "download_bar").isVisible()
     click(window, "download_button")
@@ -348,7 +348,7 @@ def test_preview_facts_are_shown(qtbot, window):
     load_and_wait(qtbot, window)
     window.open_step(Step.CALIBRATION)
     click(window, "preview_button")
-    until(qtbot, lambda: window.session.state.preview.answer is not None)
+    until(qtbot, lambda: window.session.state.preview.response is not None)
     text = facts(window, "preview_facts")
     assert "2.7 %" in text
     assert "33.3 % of what is used" in text

@@ -188,7 +188,7 @@ def test_damping_of_the_last_shot_is_shown_beside_the_figures(qtbot, page):
     wait_for_status(qtbot, page, Status.FINISHED)
     assert label.isVisible()
     assert label.text().startswith("Shot 3: damping 0.01 for costs")
-    assert "of 9 that were tried" in find(page, "log_text").toPlainText()
+    assert "best of 9 tried" in find(page, "log_text").toPlainText()
 
 
 def test_sparsity_tile_shows_the_target(qtbot, page):

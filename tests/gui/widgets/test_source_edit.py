@@ -10,7 +10,7 @@ from PySide6.QtTest import QTest
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.widgets.source_edit import SourceEdit
 from tests.helpers.windows import TIMEOUT_MS, find, open_window
-from tests.helpers.windows import closed as close
+from tests.helpers.windows import close_window as close
 
 
 @pytest.fixture
