@@ -270,7 +270,7 @@ def test_text_of_begins_with_the_prompt(done):
 def test_failure_ends_the_request(done):
     state = requested("too long")
     state = applied(state, events_of(state))
-    assert isinstance(state.question.problem, Failed)
+    assert isinstance(state.question.error, Failed)
     assert not state.question.is_open
 
 

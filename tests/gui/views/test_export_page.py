@@ -159,9 +159,9 @@ def test_loaded_job_replaces_nothing_without_confirmation(export_page, occupied)
 def test_result_is_shown_with_its_verification(make_finished):
     window = make_finished()
     text = facts(window, "export_facts")
-    for part in ("transformers, compact", "8.4 MB", "147.4 % of 5.7 MB"):
+    for part in ("transformers, compact", "8.4 MB (147 % of the original)"):
         assert part in text
-    for part in ("exact to the byte", "transformers 5.5.0", "1.5e-06", "14.62"):
+    for part in ("8.4 MB (exact)", "transformers 5.5.0", "1.5e-06", "14.62"):
         assert part in text
     assert shown(window, "export_unrun_note") == ""
     assert "smaller than float32" in shown(window, "export_larger_note")

@@ -160,7 +160,7 @@ def test_download_continues_while_another_model_is_chosen(qtbot, make_window):
 def test_invalid_hub_name_is_reported(window):
     find(window, "model_source").setText("hf://datasets/a/b")
     window.findChild(ModelPage).choose("hf://datasets/a/b")
-    assert "no name of a model on the Hugging Face Hub" in shown(
+    assert "not the name of a model on the Hugging Face Hub" in shown(
         window, "model_problem"
     )
 
@@ -348,7 +348,7 @@ def test_preview_facts_are_shown(qtbot, window):
     load_and_wait(qtbot, window)
     window.open_step(Step.CALIBRATION)
     click(window, "preview_button")
-    until(qtbot, lambda: window.session.state.preview.response is not None)
+    until(qtbot, lambda: window.session.state.request(RequestKind.PREVIEW).response is not None)
     text = facts(window, "preview_facts")
     assert "2.7 %" in text
     assert "33.3 % of what is used" in text
