@@ -266,9 +266,7 @@ def test_protected_folders_are_not_replaced(finished, tmp_path, monkeypatch):
         tmp_path / "link",
         checkpoint,
     ):
-        with pytest.raises(
-            ExportError, match=r"replaced|keeps its files|not a folder"
-        ):
+        with pytest.raises(ExportError, match=r"replaced|keeps its files|not a folder"):
             again(finished, folder, replace=True)
     with pytest.raises(ExportError, match="No destination"):
         export_again(str(finished), ExportConfig(replace=True), Recorder().context)
