@@ -281,7 +281,7 @@ def test_run_of_one_shot_has_the_planned_removals_and_costs(
 
 def serve_waiting_commands(engine):
     """Let an engine do the commands it has received, and end."""
-    engine._waiting.put(None)
+    engine._queue.put(None)
     engine.serve()
 
 

@@ -101,7 +101,7 @@ def test_only_requests_that_need_memory_close_the_models(engine, folders):
 
 
 def test_idle_models_are_closed(engine, folders, monkeypatch):
-    monkeypatch.setattr(server, "_IDLE_SECONDS", 0.01)
+    monkeypatch.setattr(server, "_IDLE_TIMEOUT_S", 0.01)
     closed = threading.Event()
     close = Playground.close
     monkeypatch.setattr(
