@@ -20,6 +20,7 @@ from PySide6.QtWidgets import (
     QStylePainter,
     QWidget,
 )
+from superqt import QElidingLabel
 
 from surgeon_gui.text.captions import CAPTIONS
 
@@ -79,6 +80,28 @@ def show_problem(label: QLabel, problem: str) -> None:
     """Put `problem` on a `problem_label`."""
     label.setText(problem)
     label.setVisible(bool(problem))
+
+
+def eliding_label(name: str, *, quiet: bool = False) -> QElidingLabel:
+    """Return a one-line label that elides the middle of a long text.
+
+    The ends of paths and of lines of figures carry the most information.
+    """
+    label = QElidingLabel()
+    label.setObjectName(name)
+    label.setProperty("quiet", quiet)
+    label.setTextFormat(Qt.TextFormat.PlainText)
+    label.setElideMode(Qt.TextElideMode.ElideMiddle)
+    label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+    return label
+
+
+def show_elided(label: QElidingLabel, text: str, tip: str = "") -> None:
+    """Show `text` in an `eliding_label`; the tooltip is `tip` or the whole text."""
+    label.setToolTip(tip or text)
+    label.setAccessibleName(text)
+    if text != label.text():
+        label.setText(text)
 
 
 def heading(text: str) -> QLabel:

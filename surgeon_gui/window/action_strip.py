@@ -23,8 +23,13 @@ from surgeon_gui.state.run import RunState
 from surgeon_gui.state.run_controls import ControlView, RunControls
 from surgeon_gui.state.step_text import phase, remaining
 from surgeon_gui.text.captions.caption import spoken
-from surgeon_gui.widgets.controls import bold, button, text_label
-from surgeon_gui.widgets.elided_label import ElidedLabel
+from surgeon_gui.widgets.controls import (
+    bold,
+    button,
+    eliding_label,
+    show_elided,
+    text_label,
+)
 from surgeon_gui.widgets.light_badge import LightBadge
 
 _FULL = 1000  # steps of the progress bar
@@ -48,9 +53,7 @@ class ActionStrip(QWidget):
         self._plan.setSizePolicy(flexible, flexible)
         self._light = LightBadge("plan_light", shows_word=False)
         self._light.hide()
-        self._phase = ElidedLabel()
-        self._phase.setObjectName("phase_label")
-        self._phase.setProperty("quiet", True)
+        self._phase = eliding_label("phase_label", quiet=True)
         self._remaining = QLabel()
         self._remaining.setObjectName("remaining_label")
         self._remaining.setProperty("quiet", True)
@@ -133,7 +136,7 @@ class ActionStrip(QWidget):
     ) -> None:
         """Show how the run stands, and what the next would do."""
         self._plan.setText(plan)
-        self._phase.show_text(phase(run))
+        show_elided(self._phase, phase(run))
         self._remaining.setText(remaining(run, now))
         self._bar.setValue(round(run.progress * _FULL))
         for item, view in (
@@ -147,7 +150,7 @@ class ActionStrip(QWidget):
     def show_task(self, task: ActiveTask | None) -> None:
         """Show how far something else than a run is; None: there is nothing else."""
         if task is not None:
-            self._phase.show_text(task.words)
+            show_elided(self._phase, task.words)
             self._remaining.setText("")
             self._bar.setValue(round(task.share * _FULL))
 

@@ -12,8 +12,7 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.state.run import RunState
 from surgeon_gui.views.steps.page import row_of
 from surgeon_gui.views.steps.run_page import open_folder
-from surgeon_gui.widgets.controls import button
-from surgeon_gui.widgets.elided_label import ElidedLabel
+from surgeon_gui.widgets.controls import button, eliding_label, show_elided
 
 
 class ReportRow(QWidget):
@@ -24,9 +23,7 @@ class ReportRow(QWidget):
         self._run = ""  # the folder of the run that is shown
         self._written: tuple[str, str] = ("", "")  # the folder of its run, its path
         self._save = button("report_button")
-        self._note = ElidedLabel()
-        self._note.setObjectName("report_note")
-        self._note.setProperty("quiet", True)
+        self._note = eliding_label("report_note", quiet=True)
         self._open = button("report_open_button")
         self._open.clicked.connect(self._on_open_clicked)
         below = QHBoxLayout()
@@ -64,7 +61,7 @@ class ReportRow(QWidget):
         self._open.setVisible(is_there)
         if is_there:
             words = tr("{name} is written.").format(name=Path(path).name)
-            self._note.show_text(words, path)
+            show_elided(self._note, words, path)
 
     @Slot()
     def _on_open_clicked(self) -> None:

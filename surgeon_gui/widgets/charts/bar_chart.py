@@ -7,6 +7,7 @@ from PySide6.QtCore import QPointF
 
 from surgeon_gui.base.theme import theme_of
 from surgeon_gui.text.chart_values import Bars
+from surgeon_gui.widgets.charts.legend import LegendEntry
 from surgeon_gui.widgets.charts.plot import Reading
 from surgeon_gui.widgets.charts.plot_card import PlotCard
 
@@ -41,9 +42,8 @@ class BarChart(PlotCard):
         self.show_as_empty(not bars.edges)
         if not bars.edges:
             return
-        self.legend.show_names(
-            tuple(stack.name for stack in bars.stacks),
-            tuple(stack.colour for stack in bars.stacks),
+        self.show_legend(
+            tuple(LegendEntry(stack.name, stack.colour) for stack in bars.stacks)
         )
         self._fill()
         self._mark.setVisible(bars.mark is not None)

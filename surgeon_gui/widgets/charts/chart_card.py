@@ -15,7 +15,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QMenu, QVBoxLayout, QWidget
 from surgeon_engine.api.files import write_atomically
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
-from surgeon_gui.widgets.charts.legend import Legend
+from surgeon_gui.widgets.charts.legend import Legend, LegendEntry
 from surgeon_gui.widgets.controls import button, explained, heading, text_label
 from surgeon_gui.widgets.dialogs import ask_new_file
 
@@ -35,6 +35,7 @@ class ChartCard(QFrame):
     """
 
     save_failed = Signal(str)
+    min_legend_entries = 2  # with fewer the legend is hidden
 
     def __init__(self, name: str, title: str, when_empty: str) -> None:
         super().__init__()
@@ -47,6 +48,7 @@ class ChartCard(QFrame):
         self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._body: QWidget | None = None
         self.legend = Legend()
+        self.legend.hide()
         self.controls = QHBoxLayout()
         self.controls.setSpacing(GAP)
         self._save = button(f"{name}_save_button")
@@ -78,9 +80,14 @@ class ChartCard(QFrame):
         """Show the plot, or the line that says what will be there."""
         self._empty.setVisible(is_empty)
         self._save.setEnabled(not is_empty)
-        self.legend.setVisible(not is_empty and len(self.legend.names) > 1)
+        self._show_or_hide_legend()
         if self._body is not None:
             self._body.setVisible(not is_empty)
+
+    def show_legend(self, entries: tuple[LegendEntry, ...]) -> None:
+        """Show these names with their colours between the title and the plot."""
+        self.legend.show_entries(entries)
+        self._show_or_hide_legend()
 
     @property
     def is_empty(self) -> bool:
@@ -117,6 +124,10 @@ class ChartCard(QFrame):
                 # A graphics view has a `render` of its own, for its scene alone.
                 QWidget.render(part, painter, QPoint(), QRegion(), flags.DrawChildren)
                 painter.restore()
+
+    def _show_or_hide_legend(self) -> None:
+        has_enough = len(self.legend.names) >= self.min_legend_entries
+        self.legend.setVisible(has_enough and not self.is_empty)
 
     def _svg(self) -> bytes:
         buffer = QBuffer()

@@ -17,6 +17,7 @@ from PySide6.QtGui import QColor
 from surgeon_gui.base.theme import theme_of
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.chart_values import Curve, Line
+from surgeon_gui.widgets.charts.legend import LegendEntry
 from surgeon_gui.widgets.charts.plot import Reading
 from surgeon_gui.widgets.charts.plot_card import PlotCard
 
@@ -76,8 +77,8 @@ class LineChart(PlotCard):
         for number, item in enumerate(self._lines):
             curve = curves[number] if number < len(curves) else Curve("")
             item.setData(*thinned(curve.xs, curve.ys))
-        self.legend.show_names(
-            tuple(curve.name for curve in curves), tuple(range(len(curves)))
+        self.show_legend(
+            tuple(LegendEntry(curve.name, n) for n, curve in enumerate(curves))
         )
         for item, value in (
             (self._base_line, line.baseline),

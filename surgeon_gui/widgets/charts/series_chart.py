@@ -9,12 +9,11 @@ from dataclasses import dataclass
 import pyqtgraph as pg
 from PySide6.QtCore import QEvent, QPointF, Qt, Slot
 from PySide6.QtGui import QCursor
-from PySide6.QtWidgets import QToolTip, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QToolTip
 
-from surgeon_gui.base.colours import Theme
 from surgeon_gui.base.theme import theme_of
 from surgeon_gui.widgets.charts.chart_card import ChartCard
-from surgeon_gui.widgets.charts.series_legend import Entry, Legend
+from surgeon_gui.widgets.charts.legend import LegendEntry
 
 SYMBOLS = ("o", "s", "t1", "d", "h", "star", "t", "p")
 ORIGINAL = "x"  # the symbol of what has not been pruned
@@ -50,6 +49,8 @@ class Axes:
 class SeriesChart(ChartCard):
     """Draws `Series`; the items of the plot are made once and given other data."""
 
+    min_legend_entries = 1  # a single run is named too
+
     def __init__(self, name: str, title: str, when_empty: str) -> None:
         super().__init__(name, title, when_empty)
         self._series: tuple[Series, ...] = ()
@@ -66,13 +67,8 @@ class SeriesChart(ChartCard):
             self._plot.getAxis(side).enableAutoSIPrefix(False)
         self._plot.getAxis("left").setWidth(_LEFT_AXIS)
         self._plot.scene().sigMouseMoved.connect(self._on_mouse_moved)
-        self._legend = Legend()
-        body = QWidget()
-        layout = QVBoxLayout(body)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._legend)
-        layout.addWidget(self._plot, 1)
-        self.set_body(body)
+        self.set_body(self._plot)
+        self._restyle()
 
     def show_series(self, series: Sequence[Series], axes: Axes) -> None:
         """Show these in place of what was shown; those without points are left out."""
@@ -81,6 +77,9 @@ class SeriesChart(ChartCard):
             return
         self._series, self._axes = shown, axes
         self.show_as_empty(not shown)
+        self.show_legend(
+            tuple(LegendEntry(each.name, each.number, _symbol(each)) for each in shown)
+        )
         while len(self._items) < len(shown):
             item = pg.PlotDataItem([], [], antialias=True, symbolSize=_SIZE)
             self._plot.addItem(item)
@@ -121,7 +120,7 @@ class SeriesChart(ChartCard):
         return math.log10(y) if self._axes.is_log else y
 
     def _restyle(self) -> None:
-        if not hasattr(self, "_legend"):
+        if not hasattr(self, "_plot"):
             return  # Qt sends style events while the chart is being made
         theme = theme_of(self)
         self._plot.setBackground(theme.surface)
@@ -132,16 +131,15 @@ class SeriesChart(ChartCard):
             self._plot.setLabel(side, words, color=theme.muted)
         self._plot.showGrid(x=True, y=True, alpha=0.2)
         for each, item in zip(self._series, self._items, strict=False):
-            colour, symbol = _look(theme, each)
+            colour, symbol = theme.muted, _symbol(each)
+            if each.number is not None:
+                colour = theme.series[each.number % len(theme.series)]
             dash = None if each.has_symbols else _DASHES
             pen = pg.mkPen(colour, dash=dash) if each.is_joined else None
             item.setPen(pen)
             item.setSymbol(symbol or None)
             item.setSymbolBrush(pg.mkBrush(colour))
             item.setSymbolPen(pg.mkPen(theme.surface))
-        self._legend.show_entries(
-            tuple(Entry(each.name, *_look(theme, each)) for each in self._series)
-        )
 
     @Slot(object)
     def _on_mouse_moved(self, place: QPointF) -> None:
@@ -164,13 +162,13 @@ class SeriesChart(ChartCard):
         return words
 
 
-def _look(theme: Theme, series: Series) -> tuple[str, str]:
-    """Colour and symbol of a series; a line without symbols has none."""
+def _symbol(series: Series) -> str:
+    """Return the symbol of a series; empty for a line without symbols."""
     if series.number is None:
-        return theme.muted, ORIGINAL if series.has_symbols else ""
-    turn, place = divmod(series.number, len(theme.series))
-    # In the next turn the same colours have other symbols.
-    return theme.series[place], SYMBOLS[(place + turn) % len(SYMBOLS)]
+        return ORIGINAL if series.has_symbols else ""
+    # When the colours repeat, each gets a different symbol.
+    turn, place = divmod(series.number, len(SYMBOLS))
+    return SYMBOLS[(place + turn) % len(SYMBOLS)]
 
 
 def _range_of(values: list[float]) -> tuple[float, float]:

@@ -19,7 +19,7 @@ from surgeon_gui.state.comparison import Along, Compared, Measure, Point, Size
 from surgeon_gui.state.job import settings_list as all_settings
 from surgeon_gui.state.runs.reading import read_state
 from surgeon_gui.views.comparison.charts import CurvesChart, SizeChart
-from surgeon_gui.widgets.charts.series_legend import Legend
+from surgeon_gui.widgets.charts.legend import Legend
 from tests.helpers.fake_runs import job, write_run, write_three
 from tests.helpers.looking import shown
 from tests.helpers.windows import TIMEOUT_MS, click, find

@@ -90,12 +90,12 @@ def text(window, side):
 
 
 def figures(window, side):
-    words = find(window, f"playground_{side.value}_figures").shown_text()
+    words = find(window, f"playground_{side.value}_figures").text()
     return words.replace("\xa0", " ")
 
 
 def models(window):
-    return [find(window, f"playground_{s.value}_model").shown_text() for s in Side]
+    return [find(window, f"playground_{s.value}_model").text() for s in Side]
 
 
 def test_without_a_run_the_tab_says_what_to_do(make_playground, tmp_path):

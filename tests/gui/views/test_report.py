@@ -143,7 +143,7 @@ def test_a_report_that_is_written_is_told_and_can_be_opened(
     path = tmp_path / "mine.html"
     window._history.reports.save(str(path))
     qtbot.waitUntil(note.isVisible, timeout=TIMEOUT_MS)
-    assert note.shown_text() == "mine.html is written."
+    assert note.text() == "mine.html is written."
     click(window, "report_open_button")
     assert opened == [str(path)]
     window.open_run(write_run(tmp_path / "runs", "b"))  # another's is not its
