@@ -193,10 +193,10 @@ def write_picture(
     painter = QPainter(image)
     paint(painter)
     painter.end()
-    write_atomically(path, picture_file(image, path.suffix[1:]))
+    write_atomically(path, image_bytes(image, path.suffix[1:]))
 
 
-def picture_file(image: QImage, form: str = "png") -> bytes:
+def image_bytes(image: QImage, form: str = "png") -> bytes:
     """A picture as the bytes of a file in the format that its ending names.
 
     Raises:
