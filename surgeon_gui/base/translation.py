@@ -21,8 +21,6 @@ ENGLISH = "en"
 # The languages there are, each by the name that those have for it who speak it.
 LANGUAGES = {ENGLISH: "English", "de": "Deutsch"}
 
-_WITH_COMMA = {"de"}  # languages that write 12,5 and 1.234
-
 _language = ENGLISH
 _catalogue: gettext.NullTranslations = gettext.NullTranslations()
 
@@ -65,10 +63,3 @@ def ntr(one: str, many: str, n: int) -> str:
 def inside(words: str) -> str:
     """A name as it stands inside of a sentence: German nouns keep their capitals."""
     return words.lower() if _language == ENGLISH else words
-
-
-def with_marks(number: str) -> str:
-    """A number as 1,234.5 with the marks that the language has for it."""
-    if _language not in _WITH_COMMA:
-        return number
-    return number.translate(str.maketrans(",.", ".,"))

@@ -102,7 +102,7 @@ def _of_run(layer: Layer, grounds: ReasonContext) -> list[str]:
                 "What went was predicted to cost {cost} nats, {share} of what all "
                 "layers have paid: number {place} of {n}."
             ).format(
-                cost=f"{layer.cost:.2g}",
+                cost=numbers.two_figures(layer.cost),
                 share=numbers.percent(layer.cost_share),
                 place=place,
                 n=len(total_cost),
@@ -113,7 +113,9 @@ def _of_run(layer: Layer, grounds: ReasonContext) -> list[str]:
         return said
     threshold = run.history[-1].threshold
     if threshold is not None:
-        words = f"{threshold:.3g} {_basis(run.config.pruning)}".strip()
+        words = (
+            f"{numbers.three_figures(threshold)} {_basis(run.config.pruning)}".strip()
+        )
         said.append(
             tr("The threshold of the last shot was {threshold}.").format(
                 threshold=words

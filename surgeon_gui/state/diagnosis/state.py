@@ -23,6 +23,7 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.state.diagnosis.costs import Costs
 from surgeon_gui.state.request import Request
 from surgeon_gui.state.run import RunState
+from surgeon_gui.text import numbers
 from surgeon_gui.text.labels import FIELDS
 
 # What costs and baseline are measured by. The rest is planned with, or comes later.
@@ -266,7 +267,7 @@ def headline(known: Known | None, phase: Phase, now: RunConfig) -> str:
         )
     found = known.costs.diagnosed
     words = tr("Costs of the first shot, on {tokens} tokens.").format(
-        tokens=f"{found.calibration_tokens:,}"
+        tokens=numbers.whole(found.calibration_tokens)
     )
     if found.cost_damping is None:
         return words

@@ -103,6 +103,7 @@ def _format_value(name: str, value: Any, words: FieldText) -> str:
         return source_name(value) if name in _SOURCES else value
     if words.is_share:
         return numbers.percent(value, decimals=words.decimals)
-    number = f"{value:,}" if isinstance(value, int) else f"{value:,.6g}"
+    is_whole = isinstance(value, int)
+    number = numbers.whole(value) if is_whole else numbers.significant(value, 6)
     unit = words.unit_for(value)
     return f"{number}\N{NO-BREAK SPACE}{unit}" if unit else number

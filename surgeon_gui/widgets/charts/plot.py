@@ -13,7 +13,7 @@ from PySide6.QtCore import QEvent, QPointF, QSize, Qt
 from PySide6.QtGui import QMouseEvent
 
 from surgeon_gui.base.colours import Theme
-from surgeon_gui.base.translation import with_marks
+from surgeon_gui.text.numbers import localize
 
 LEFT_AXIS = 68  # pixels, so that charts below each other line up
 _DOT = 9  # pixels, of the point that is read
@@ -43,7 +43,7 @@ class _Axis(pg.AxisItem):
     ) -> list[str]:
         """See `pyqtgraph.AxisItem.tickStrings`."""
         if self.say is None or self.logMode:
-            return [with_marks(x) for x in super().tickStrings(values, scale, spacing)]
+            return [localize(x) for x in super().tickStrings(values, scale, spacing)]
         return [self.say(value * scale) for value in values]
 
 

@@ -12,6 +12,7 @@ from PySide6.QtGui import QCursor
 from PySide6.QtWidgets import QToolTip
 
 from surgeon_gui.base.theme import theme_of
+from surgeon_gui.text.numbers import significant
 from surgeon_gui.widgets.charts.chart_card import ChartCard
 from surgeon_gui.widgets.charts.legend import LegendEntry
 
@@ -157,7 +158,8 @@ class SeriesChart(ChartCard):
                 away = math.hypot(there.x() - place.x(), there.y() - place.y())
                 if away < nearest:
                     nearest = away
-                    values = f"{self._axes.x}: {x:,.4g}\n{self._axes.y}: {y:,.5g}"
+                    x_text, y_text = significant(x, 4), significant(y, 5)
+                    values = f"{self._axes.x}: {x_text}\n{self._axes.y}: {y_text}"
                     words = f"{each.name}\n{values}"
         return words
 
