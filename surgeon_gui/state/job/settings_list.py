@@ -95,8 +95,8 @@ def _is_of_text(name: str, calibration: CalibrationConfig) -> bool:
 def _format_value(name: str, value: Any, words: FieldText) -> str:
     if isinstance(value, Enum):
         return choice_label(value)[0]
-    if not value and (name in _EMPTY or words.least):
-        return _EMPTY.get(name, words.least)
+    if not value and (name in _EMPTY or words.minimum_text):
+        return _EMPTY.get(name, words.minimum_text)
     if isinstance(value, tuple):
         return ", ".join(value) or tr("None")
     if isinstance(value, str):

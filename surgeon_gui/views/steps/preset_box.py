@@ -122,7 +122,7 @@ class PresetBox(QWidget):
         deleted = self._preset_store.deleted
         self._restore.setVisible(deleted is not None)
         if deleted is not None:
-            words = tr("Bring back {title}").format(title=deleted.title)
+            words = tr("Restore {title}").format(title=deleted.title)
             self._restore.setToolTip(words)
 
     def _fill(self, presets: tuple[Preset, ...]) -> None:

@@ -50,7 +50,7 @@ class BarChart(PlotCard):
         if bars.mark is not None:
             self._mark.setValue(bars.mark)
             self._mark.label.setFormat(bars.mark_name)
-        self._plot.getAxis("left").say = bars.say_tick
+        self._plot.getAxis("left").say = bars.format_tick
         self._plot.getAxis("bottom").setTicks([list(bars.ticks)])
         self._plot.setXRange(bars.edges[0][0], bars.edges[-1][1], padding=0.02)
         self._plot.setYRange(0.0, (1 + _ROOM) * (max(_heights(bars)) or 1), padding=0)
@@ -99,7 +99,7 @@ class BarChart(PlotCard):
         for number, (left, right) in enumerate(bars.edges):
             if left <= place.x() <= right:
                 words = [
-                    f"{stack.name} {bars.say_y(stack.heights[number])}"
+                    f"{stack.name} {bars.format_y(stack.heights[number])}"
                     for stack in reversed(bars.stacks)  # as they are seen
                     if stack.heights[number]
                 ]

@@ -141,12 +141,12 @@ class LineChart(PlotCard):
         if line.has_whole_xs and len(line.xs) > index + 1 and line.xs[index + 1] == x:
             index += 1  # the later of two at the same place, as after a correction
         is_last = index == len(line.xs) - 1
-        words = [line.last_text if is_last and line.last_text else line.say_x(x)]
+        words = [line.last_text if is_last and line.last_text else line.format_x(x)]
         points = []
         for curve in line.curves:
             y = curve.ys[index]
             name = f"{curve.name} " if curve.name else ""
-            words.append(f"{name}{line.say_y(y)}")
+            words.append(f"{name}{line.format_y(y)}")
             points.append((x, _height(line, y)))
         return Reading(x, "\n".join(words), tuple(points))
 

@@ -113,7 +113,7 @@ class _NumberInput(Input):
         self._number_box = ignore_wheel(box)
         box.setGroupSeparatorShown(True)
         box.setSuffix(_suffix(words, box.value()))
-        box.setSpecialValueText(words.least)
+        box.setSpecialValueText(words.minimum_text)
         box.setKeyboardTracking(False)
         super().__init__(box, edited)
 
@@ -238,7 +238,7 @@ class DecimalInput(_NumberInput):
         super().__init__(self._box, self._box.valueChanged, words)
 
     @property
-    def least(self) -> float:
+    def minimum(self) -> float:
         """The smallest number that it takes."""
         return self._low / self._scale
 

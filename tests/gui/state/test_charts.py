@@ -118,11 +118,13 @@ def test_size_is_told_in_parameters_and_in_bytes(run):
     in_millions = size_line(run, Size.PARAMETERS)
     assert in_millions.ys[-1] == pytest.approx(last / 1e6)
     assert in_millions.axis == "Parameters (M)"
-    assert in_millions.say_y(in_millions.ys[0]) == f"2.83{SPACE}M"
+    assert in_millions.format_y(in_millions.ys[0]) == f"2.83{SPACE}M"
     format_bytes = size_line(run, Size.BYTES)
     assert format_bytes.axis == "Size (MB)"
     assert format_bytes.ys[-1] == pytest.approx(4 * last / 1e6, rel=1e-3)
-    assert format_bytes.say_y(format_bytes.ys[-1]) == f"{4 * last / 1e6:.1f}{SPACE}MB"
+    assert (
+        format_bytes.format_y(format_bytes.ys[-1]) == f"{4 * last / 1e6:.1f}{SPACE}MB"
+    )
 
 
 def test_memory_is_one_curve_without_a_gpu_and_two_with_one(run):
@@ -148,7 +150,7 @@ def test_the_axis_of_time_is_in_the_unit_that_suits_it(run, seconds, axis, shown
     line = memory_line(told(run, seconds, MemorySampled(1)))
     assert line.x_axis == axis
     assert line.xs[-1] == pytest.approx(shown)
-    assert line.say_x(line.xs[-1]) == said
+    assert line.format_x(line.xs[-1]) == said
 
 
 def test_costs_are_those_of_the_latest_shot_with_its_threshold(run):

@@ -47,7 +47,7 @@ def now(**parts):
         (now(model={"source": "/else"}), ("Model",)),
         (now(calibration={"window_length": 128}), ("Window length",)),
         (now(calibration={"windows": 8, "seed": 3}), ("Windows", "Seed")),
-        (now(pruning={"structure": Structure.ROWS}), ("What goes",)),
+        (now(pruning={"structure": Structure.ROWS}), ("What to prune",)),
         (now(pruning={"method": Method.MAGNITUDE}), ("Method",)),
         (now(pruning={"width_multiple": 64}), ("Width multiple",)),
         (now(pruning={"damping": Damping.FIXED}), ("Damping",)),
@@ -92,7 +92,7 @@ def test_labels_are_those_of_a_method_that_looks_at_them():
     plain = replace(THEN, pruning=magnitude)
     other = replace(THEN, pruning=replace(magnitude, fisher=Fisher.SAMPLED))
     assert states.changes_since(plain, other) == ()
-    assert states.changes_since(THEN, now(pruning=fisher)) == ("Gradients for",)
+    assert states.changes_since(THEN, now(pruning=fisher)) == ("Fisher information",)
 
 
 @pytest.mark.parametrize("target", Target)

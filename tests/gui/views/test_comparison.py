@@ -106,8 +106,12 @@ def test_only_settings_that_differ_are_listed_in_the_words_of_the_steps(runs):
     titles, *rows = comparison.differences(runs)
     assert titles[1:] == ("a", "b", "c")
     table = {row[0]: row[1:] for row in rows}
-    assert set(table) == {"What goes", "Sparsity", "Shots"}
-    assert table["What goes"] == ("Heads and neurons", "Heads and neurons", "Neurons")
+    assert set(table) == {"What to prune", "Sparsity", "Shots"}
+    assert table["What to prune"] == (
+        "Heads and neurons",
+        "Heads and neurons",
+        "Neurons",
+    )
     assert table["Shots"] == ("3\xa0shots", "4\xa0shots", "3\xa0shots")
 
 
@@ -176,7 +180,7 @@ def test_ticked_runs_are_compared(qtbot, comparing):
     assert shown(window, "compare_note") == ""
     table = find(window, "compare_settings_table")
     assert table.rowCount() == 3
-    assert table.item(0, 0).text() == "What goes"
+    assert table.item(0, 0).text() == "What to prune"
     window._history.runs.tick(folders[0], False)
     window._history.runs.tick(folders[1], False)
     assert "One run is ticked" in shown(window, "compare_note")

@@ -128,7 +128,7 @@ def test_what_has_changed_is_named_until_it_is_as_it_was(make_diagnosed):
     window.session.edit_calibration(config.calibration)
     assert not shown(window, "diagnosis_stale")
     edit(window, structure=Structure.ROWS)
-    assert "What goes" in shown(window, "diagnosis_stale")
+    assert "What to prune" in shown(window, "diagnosis_stale")
 
 
 @pytest.mark.parametrize("target", [Target.PRUNABLE_SHARE, Target.PARAMETERS])
