@@ -41,20 +41,20 @@ def test_an_earlier_run_is_replaced(tmp_path):
     run = RunFolder(folder)
     run.create(RunConfig())
     run.events_path.touch()
-    assert demo._make_room(folder)
+    assert demo._clear(folder)
     assert not folder.exists()
 
 
 def test_any_other_folder_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").touch()
-    assert not demo._make_room(tmp_path)
+    assert not demo._clear(tmp_path)
     assert (tmp_path / "thesis.tex").exists()
 
 
 def test_an_exported_checkpoint_is_left_alone(tmp_path):
     folder = tmp_path / "checkpoint"
     RunFolder(folder).create(RunConfig())
-    assert not demo._make_room(folder)
+    assert not demo._clear(folder)
     assert folder.exists()
 
 
@@ -64,7 +64,7 @@ def test_a_run_of_another_model_is_left_alone(tmp_path, job):
     run.create(RunConfig())
     run.events_path.touch()
     run.config_path.write_text(job)
-    assert not demo._make_room(run.path)
+    assert not demo._clear(run.path)
     assert run.events_path.exists()
 
 

@@ -233,8 +233,8 @@ def test_the_mouse_reads_the_values_of_a_point(qtbot, comparing):
     chart = find(window, "compare_curves_chart", CurvesChart)
     view = chart._plot.getPlotItem().vb
     there = view.mapViewToScene(QPointF(chart._series[2].xs[1], chart._series[2].ys[1]))
-    assert chart.words_at(there).startswith("Bundled demo, 30")
-    assert chart.words_at(there + QPointF(0, -400)) == ""
+    assert chart.text_at(there).startswith("Bundled demo, 30")
+    assert chart.text_at(there + QPointF(0, -400)) == ""
 
 
 def test_charts_are_drawn_anew_by_the_same_items(qtbot, comparing):

@@ -74,7 +74,7 @@ def words_at(view, name, x):
     plot = plot_of(view, name)
     (_, _), (low, high) = plot.getViewBox().viewRange()
     move_mouse(plot, x, (low + high) / 2)
-    return plot.words.replace("\xa0", " ")
+    return plot.text.replace("\xa0", " ")
 
 
 def test_a_line_tells_the_nearest_shot(view):
@@ -150,13 +150,13 @@ def test_bars_tell_what_they_are_made_of(view):
 def test_nothing_is_told_once_the_mouse_has_left(view):
     assert words_at(view, "perplexity", 1.0)
     leave(plot_of(view, "perplexity"))
-    assert plot_of(view, "perplexity").words == ""
+    assert plot_of(view, "perplexity").text == ""
 
 
 def test_what_is_told_follows_the_run(qtbot, view):
     assert words_at(view, "perplexity", 5.0).startswith("Shot 5")
     view.show_run(STATES[20], now=100.0)  # of a run that has not come so far
-    assert plot_of(view, "perplexity").words.startswith("Shot 1")
+    assert plot_of(view, "perplexity").text.startswith("Shot 1")
 
 
 def test_between_the_axes_and_the_edge_there_is_nothing_to_tell(view):
@@ -172,7 +172,7 @@ def test_between_the_axes_and_the_edge_there_is_nothing_to_tell(view):
         Qt.KeyboardModifier.NoModifier,
     )
     QApplication.sendEvent(plot.viewport(), event)
-    assert plot.words == ""
+    assert plot.text == ""
 
 
 def test_there_is_a_legend_where_there_is_more_than_one_series(view):

@@ -28,7 +28,7 @@ from tests.helpers.windows import (
 class Bed(QObject):
     """Stands for the desktop: notes who keeps it awake."""
 
-    with_response = Signal(str)
+    responded = Signal(str)
 
     def __init__(self, parent):
         super().__init__(parent)
@@ -39,7 +39,7 @@ class Bed(QObject):
         if not self.is_held:
             self.log.append("hold")
             self.is_held = True
-            self.with_response.emit("there is no lamp")
+            self.responded.emit("there is no lamp")
 
     def allow_sleep(self):
         if self.is_held:
@@ -120,7 +120,7 @@ def test_nothing_is_told_of_a_cancelled_run(qtbot, accompanied):
 
 
 def test_a_window_without_a_desktop_asks_nobody(window):
-    assert keep_awake.on_this_desktop() is None
+    assert keep_awake.sleep_inhibitor() is None
     assert run_of(window).status is Status.IDLE
 
 
@@ -135,12 +135,12 @@ def test_nobody_waits_for_a_desktop_that_takes_its_time(qtbot):
 
     awake = KeepAwake(slow)
     answers = []
-    awake.with_response.connect(answers.append)
+    awake.responded.connect(answers.append)
     awake.hold()
     awake.hold()
     assert awake.holds
     assert answers == []
-    with qtbot.waitSignal(awake.with_response, timeout=TIMEOUT_MS):
+    with qtbot.waitSignal(awake.responded, timeout=TIMEOUT_MS):
         may_answer.set()
     assert answers == [""]
     awake.allow_sleep()
@@ -150,7 +150,7 @@ def test_nobody_waits_for_a_desktop_that_takes_its_time(qtbot):
 
 def test_without_wakepy_it_is_said_that_the_computer_may_sleep(monkeypatch):
     monkeypatch.setitem(sys.modules, "wakepy", None)
-    with keep_awake.staying_awake() as reason:
+    with keep_awake.inhibit_sleep() as reason:
         assert "wakepy is not installed" in reason
 
 
@@ -170,8 +170,8 @@ def test_a_desktop_that_refuses_is_no_error(monkeypatch):
     module = type(sys)("wakepy")
     module.keep = Keep
     monkeypatch.setitem(sys.modules, "wakepy", module)
-    with keep_awake.staying_awake() as reason:
-        assert "does not let itself be asked" in reason
+    with keep_awake.inhibit_sleep() as reason:
+        assert "does not support it" in reason
 
 
 def test_without_messages_of_the_desktop_the_window_asks_for_attention(

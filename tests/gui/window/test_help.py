@@ -137,7 +137,7 @@ def test_the_commands_are_shown_by_a_key(window, key):
 
 
 def test_every_command_of_the_menus_is_listed_with_its_keys(window):
-    entries = {entry.words: entry for entry in entries_of(window.menuBar())}
+    entries = {entry.name: entry for entry in entries_of(window.menuBar())}
     assert entries["Start"].keys == "Ctrl+R"
     assert entries["Theme: Dark"].menu == "View"
     assert entries["Commands and keyboard shortcuts"].keys == "F1, Ctrl+?"
