@@ -276,6 +276,6 @@ def headline(known: Known | None, phase: Phase, now: RunConfig) -> str:
             "Their damping, {damping}, was chosen for the target that was set then; a "
             "run chooses its own."
         )
-        return f"{words} {chosen.format(damping=f'{found.cost_damping:g}')}"
+        return f"{words} {chosen.format(damping=numbers.short(found.cost_damping))}"
     given = tr("Their damping is {damping}, as given.")
-    return f"{words} {given.format(damping=f'{found.cost_damping:g}')}"
+    return f"{words} {given.format(damping=numbers.short(found.cost_damping))}"

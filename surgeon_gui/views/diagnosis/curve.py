@@ -226,7 +226,7 @@ def _perplexity_ticks(low: float, high: float) -> list[tuple[float, str]]:
         place = math.log(value)
         far = not ticks or place - ticks[-1][0] >= (high - low) / _MAX_TICKS
         if low <= place <= high and far:
-            ticks.append((place, f"{value:g}"))
+            ticks.append((place, numbers.short(value)))
     return ticks
 
 
