@@ -180,6 +180,8 @@ def structure_inside(pruning: PruningConfig) -> str:
     """What is removed, inside of a sentence."""
     if pruning.structure is Structure.N_M:
         return tr("{kept}:{of} pattern").format(kept=pruning.kept, of=pruning.of)
+    if pruning.structure is Structure.ELEMENTS:
+        return tr("single weights")
     return inside(CHOICES[pruning.structure][0])
 
 

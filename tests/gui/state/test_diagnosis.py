@@ -47,7 +47,7 @@ def now(**parts):
         (now(model={"source": "/else"}), ("Model",)),
         (now(calibration={"window_length": 128}), ("Window length",)),
         (now(calibration={"windows": 8, "seed": 3}), ("Windows", "Seed")),
-        (now(pruning={"structure": Structure.ROWS}), ("What goes",)),
+        (now(pruning={"structure": Structure.ROWS}), ("What to prune",)),
         (now(pruning={"method": Method.MAGNITUDE}), ("Method",)),
         (now(pruning={"width_multiple": 64}), ("Width multiple",)),
         (now(pruning={"damping": Damping.FIXED}), ("Damping",)),

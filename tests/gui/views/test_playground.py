@@ -96,12 +96,12 @@ def text(window, side):
 
 
 def figures(window, side):
-    line = find(window, f"playground_{side.value}_figures").shown_text()
+    line = find(window, f"playground_{side.value}_figures").text()
     return line.replace("\xa0", " ")
 
 
 def models(window):
-    return [find(window, f"playground_{s.value}_model").shown_text() for s in Side]
+    return [find(window, f"playground_{s.value}_model").text() for s in Side]
 
 
 def test_tab_without_a_run_explains_what_to_do(make_playground, tmp_path):

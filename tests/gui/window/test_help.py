@@ -129,7 +129,7 @@ def test_bundle_that_cannot_be_written_shows_an_error(qtbot, window, tmp_path):
 
 def test_log_records_of_the_window_are_in_its_log(window):
     logging.getLogger("anything").error("it went wrong")
-    assert "Error    it went wrong" in find_type(window, LogView).shown_text()
+    assert "Error    it went wrong" in find_type(window, LogView).text()
 
 
 @pytest.mark.parametrize("key", ["F1", "Ctrl+?"])
@@ -144,7 +144,7 @@ def test_shortcut_opens_the_commands_dialog(window, key):
 
 
 def test_commands_dialog_lists_every_action_with_its_shortcuts(window):
-    entries = {entry.words: entry for entry in entries_of(window.menuBar())}
+    entries = {entry.name: entry for entry in entries_of(window.menuBar())}
     assert entries["Start"].keys == "Ctrl+R"
     assert entries["Theme: Dark"].menu == "View"
     assert entries["Commands and keyboard shortcuts"].keys == "F1, Ctrl+?"
