@@ -342,7 +342,7 @@ def test_run_folder_is_replaced_by_its_checkpoint(playground, quick_runs, tmp_pa
         recorder.answer.pruned.parameters,
         recorder.answer.original.parameters,
     )
-    assert small < whole  # as small as it lies there
+    assert small < whole  # loaded as a compact model
     opened = [
         x for child in WorkerClient.opened for x in child.asked if type(x) is Open
     ]
