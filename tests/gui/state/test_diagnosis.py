@@ -98,7 +98,7 @@ def test_changed_fisher_counts_only_for_methods_that_use_it():
     other = replace(THEN, pruning=replace(magnitude, fisher=Fisher.SAMPLED))
     assert diagnosis_state.changes_since(plain, other) == ()
     assert diagnosis_state.changes_since(THEN, now(pruning=fisher)) == (
-        "Gradients for",
+        "Fisher information",
     )
 
 

@@ -199,7 +199,7 @@ def test_ticked_runs_are_compared(qtbot, comparing):
     assert shown(window, "compare_note") == ""
     table = find(window, "compare_settings_table")
     assert table.rowCount() == 3
-    assert table.item(0, 0).text() == "What goes"
+    assert table.item(0, 0).text() == "What to prune"
     runs_of(window).tick(folders[0], False)
     runs_of(window).tick(folders[1], False)
     assert "One run is ticked" in shown(window, "compare_note")

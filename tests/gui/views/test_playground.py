@@ -140,7 +140,7 @@ def test_tokens_appear_during_generation(qtbot, slow_playground):
     qtbot.waitUntil(lambda: " the" in text(window, Side.PRUNED), timeout=TIMEOUT_MS)
     assert "name" not in text(window, Side.ORIGINAL)
     assert not is_idle(window)
-    assert "both models write" in shown(window, "playground_status")
+    assert "with both models" in shown(window, "playground_status")
     assert figures(window, Side.PRUNED).endswith("tokens")
     for name in ("original", "pruned"):
         assert not is_on(window, f"playground_{name}_button")

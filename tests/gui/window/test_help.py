@@ -129,7 +129,7 @@ def test_bundle_that_cannot_be_written_shows_an_error(qtbot, window, tmp_path):
 
 def test_log_records_of_the_window_are_in_its_log(window):
     logging.getLogger("anything").error("it went wrong")
-    assert "Error    it went wrong" in find_type(window, LogView).text()
+    assert "Error    it went wrong" in find_type(window, LogView).shown_text()
 
 
 @pytest.mark.parametrize("key", ["F1", "Ctrl+?"])

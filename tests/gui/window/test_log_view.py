@@ -26,7 +26,7 @@ def log(qtbot):
 
 
 def shown(log):
-    return [line.split(maxsplit=2)[2] for line in log.text().splitlines()]
+    return [line.split(maxsplit=2)[2] for line in log.shown_text().splitlines()]
 
 
 def test_all_lines_are_shown_initially(log):
