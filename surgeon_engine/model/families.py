@@ -11,7 +11,7 @@ from enum import Enum
 
 
 class Part(Enum):
-    """What rows of a producer compute for their group."""
+    """A part of a group that rows of a producer compute."""
 
     QUERY = "query"
     KEY = "key"
