@@ -11,32 +11,42 @@ WORKERS := $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) * 3 / 2 )))
 SYSTEM_PACKAGES := libegl1 libgl1 libxkbcommon0 libdbus-1-3 fonts-dejavu-core
 SCREEN_PACKAGES := libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libxkbcommon-x11-0
 
-.PHONY: help setup system run demo test check quick lint benchmarks translations screenshots clean
+.PHONY: help setup system hooks run demo test check quick test-one lint fmt docs lock benchmarks translations \
+  screenshots clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make run         open the window"
-	@echo "make demo        prune the bundled demo model, watch it, export it"
-	@echo "make setup       set everything up and start nothing"
-	@echo "make test        set everything up and run all checks and tests"
-	@echo "make check       the same without setting up: before a commit"
-	@echo "make quick       the same without what is slow: while working"
-	@echo "make benchmarks  measure the start, the answering and the planning of the window"
-	@echo "make translations  take new words up into the translations"
-	@echo "make screenshots  make the pictures of the user guide"
-	@echo "make clean       remove what was built"
+	@echo "make run           open the window"
+	@echo "make demo          prune the bundled demo model, watch it, export it"
+	@echo "make setup         create .venv and install everything"
+	@echo "make hooks         install the checks that run before each commit"
+	@echo "make test          set up, then run all checks and tests and build the docs"
+	@echo "make check         run linters, types, import contracts and all tests"
+	@echo "make quick         run the same with the fast tests alone"
+	@echo "make test-one T=tests/engine/pruning/test_costs.py   run one test"
+	@echo "make fmt           format the code and apply safe fixes"
+	@echo "make docs          build the documentation site into build/site"
+	@echo "make lock          write requirements-dev.txt anew"
+	@echo "make benchmarks    measure start-up, latency and planning of the window"
+	@echo "make translations  update the catalogues of translations"
+	@echo "make screenshots   make the pictures of the user guide"
+	@echo "make clean         remove everything that was built"
 
 setup: system $(VENV)/.installed
 
-$(VENV)/.installed: pyproject.toml
+$(VENV)/.installed: pyproject.toml setup.py requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,runtimes]'
+	$(BIN)/pip install --quiet --disable-pip-version-check \
+	  --constraint requirements-dev.txt --editable '.[test,docs,runtimes]'
 	touch $@
 
 system:
 	@sh .ci/system-packages $(SYSTEM_PACKAGES) $(SCREEN_PACKAGES)
+
+hooks: setup
+	$(BIN)/pre-commit install
 
 run: setup
 	$(BIN)/surgeon-gui
@@ -44,7 +54,7 @@ run: setup
 demo: setup
 	$(BIN)/python -m surgeon_gui.demo
 
-test: setup check
+test: setup check docs
 
 check: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile
@@ -52,11 +62,24 @@ check: lint
 quick: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile -m "not slow and not gpu"
 
+test-one:
+	OMP_NUM_THREADS=1 $(BIN)/pytest $(T)
+
 lint:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+fmt:
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs:
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+lock: setup
+	$(BIN)/python .ci/lock_tools.py
 
 benchmarks: setup
 	$(BIN)/python benchmarks/start_up.py

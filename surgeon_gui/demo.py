@@ -136,8 +136,9 @@ def _is_demo_run(run: RunFolder) -> bool:
 def _permanent_obstacle(state: AppState) -> str:
     """Return why the demo can never start; empty if it can."""
     from surgeon_gui.state.app import Engine
+    from surgeon_gui.state.request import RequestKind
 
-    problem = state.inspection.problem
+    problem = state.request(RequestKind.INSPECTION).error
     if state.engine is Engine.UNAVAILABLE:
         problem = state.notice or problem
     if problem is not None:

@@ -208,7 +208,7 @@ def test_cancelled_run_gets_no_report(qtbot, tmp_path, window):
 
 
 def is_opened(window):
-    return bool(window.session.state.earlier)
+    return bool(window.session.state.opened_run_name)
 
 
 def is_read(window):
