@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from surgeon_engine.api.config.pruning import PruningConfig, Structure
+from surgeon_engine.api.config.pruning import NM, PruningConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.errors import RunFolderError
 from surgeon_engine.api.files import write_atomically
@@ -67,7 +67,9 @@ def diagnose(config: RunConfig, folder: Path, context: RunContext) -> Diagnosed:
 
 def _whole(state: PruningState) -> PruningState:
     """The same model with nothing protected and nothing that has to stay."""
-    pruning = replace(state.config.pruning, protect=(), limits=(), keep_at_least=0.0)
+    pruning = replace(
+        state.config.pruning, protect=(), layer_min_density=(), min_density=0.0
+    )
     units = units_of(pruning, state.loaded.model)
     removed = {
         u.measured.name: torch.zeros(u.candidates, dtype=torch.bool) for u in units
@@ -199,4 +201,4 @@ def _diagnosed(
 
 
 def _atom(pruning: PruningConfig) -> int:
-    return pruning.of - pruning.kept if pruning.structure is Structure.N_M else 1
+    return pruning.structure.removed if isinstance(pruning.structure, NM) else 1

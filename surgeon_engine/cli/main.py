@@ -217,7 +217,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _check_stop_after(stop_after: int | None, pruning: PruningConfig) -> None:
     # A quality limit makes more and smaller steps: nobody knows how many.
-    most = math.inf if pruning.perplexity_rise else pruning.shots
+    most = math.inf if pruning.max_perplexity_increase else pruning.shots
     if stop_after is not None and not 1 <= stop_after <= most:
         raise ConfigError(
             f"There is no shot {stop_after} to stop after.",

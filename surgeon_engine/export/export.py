@@ -21,7 +21,7 @@ from surgeon_engine.api.config.export import (
     FileDtype,
     Format,
 )
-from surgeon_engine.api.config.pruning import COUPLED, PruningConfig, Target
+from surgeon_engine.api.config.pruning import COUPLED, FileSize, PruningConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_to_toml
 from surgeon_engine.api.errors import ExportError
@@ -121,7 +121,7 @@ def check_format(
         ExportError: no such result can; with a sentence.
     """
     wanted, pruning = config.export.format, config.pruning
-    is_ragged = pruning.structure in COUPLED and not pruning.has_same_widths
+    is_ragged = pruning.kind in COUPLED and not pruning.has_same_widths
     if wanted is Format.STOCK and is_ragged:
         raise ExportError(
             "Plain files need the same widths in every layer.",
@@ -160,7 +160,7 @@ def _log_full_size(
     if not reason or pruned.plan.is_empty:  # of single weights nobody expects it
         return
     words = f"The file would be as large as the original's. {reason}"
-    if pruning.target is Target.FILE_SIZE:
+    if isinstance(pruning.target, FileSize):
         raise ExportError(words, "Choose another target, or another structure.")
     context.emit(Logged(Level.WARNING, words))
 

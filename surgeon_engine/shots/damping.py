@@ -29,7 +29,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from surgeon_engine.api.config.pruning import SPARSE, PruningConfig
+from surgeon_engine.api.config.pruning import SPARSE, FixedDamping, PruningConfig
 from surgeon_engine.api.errors import CurvatureError
 from surgeon_engine.api.messages.run import DampingChoice, Stage
 from surgeon_engine.evaluation.held_out import Trial, try_on
@@ -82,21 +82,21 @@ def choose_damping(
 
     @functools.lru_cache(maxsize=1)  # a mask of all weights each
     def removed_at(cost_damping: float) -> dict[str, Tensor]:
-        pruning = dataclasses.replace(config, cost_damping=cost_damping)
+        pruning = with_damping(config, cost_damping, config.fixed_damping.update)
         return selection(state, task.factors, pruning, task.budget).removed
 
     def trial_at(place: Place) -> Trial:
         context.check()
         pruning = with_damping(config, GRID[place[0]], GRID[place[1]])
         try:
-            removed = removed_at(pruning.cost_damping)
+            removed = removed_at(GRID[place[0]])
             with kept:
                 remove(state, task.factors, pruning, removed, context.check)
                 return try_on(model, task.held, batch)
         except CurvatureError:
             return Trial(None)  # too little damping for these factors
 
-    sparse = config.structure in SPARSE
+    sparse = config.kind in SPARSE
     start = _START_SPARSE if sparse else _START
     if task.before is not None:
         start = (GRID.index(task.before.cost), GRID.index(task.before.update))
@@ -118,7 +118,7 @@ def choose_damping(
 
 def with_damping(pruning: PruningConfig, cost: float, update: float) -> PruningConfig:
     """The same settings with these dampings."""
-    return dataclasses.replace(pruning, cost_damping=cost, update_damping=update)
+    return dataclasses.replace(pruning, damping=FixedDamping(cost, update))
 
 
 def search(

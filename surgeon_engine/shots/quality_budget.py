@@ -26,7 +26,7 @@ class QualityBudget:
         """The budget of a run whose original was evaluated as `baseline`."""
         original = baseline.perplexity
         most = max_perplexity(pruning, original)
-        return cls(pruning.perplexity_rise, original, most)
+        return cls(pruning.max_perplexity_increase, original, most)
 
     @property
     def is_set(self) -> bool:

@@ -91,10 +91,11 @@ def check_windows(pruning: PruningConfig, windows: Tensor, context: RunContext) 
     if pruning.is_corrected:
         parts_of(windows)
     elif pruning.searches_damping and split(windows) is None:
+        given = pruning.fixed_damping
         words = (
             f"{len(windows)} windows are too few to hold any out, by which a damping "
-            f"could be chosen: those of costs and update are {pruning.cost_damping:g} "
-            f"and {pruning.update_damping:g}, as given."
+            f"could be chosen: those of costs and update are {given.cost:g} and "
+            f"{given.update:g}."
         )
         context.emit(Logged(Level.WARNING, words))
 
@@ -144,7 +145,8 @@ def _given(pruning: PruningConfig) -> DampingChoice | None:
     """The damping that was asked for; None: nothing adapts."""
     if not pruning.adapts:
         return None
-    return DampingChoice(pruning.cost_damping, pruning.update_damping, tried=0)
+    given = pruning.fixed_damping
+    return DampingChoice(given.cost, given.update, tried=0)
 
 
 def _add_costs(

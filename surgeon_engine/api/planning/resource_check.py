@@ -21,7 +21,7 @@ from enum import StrEnum
 from typing import Any
 
 from surgeon_engine.api.config.export import FileDtype
-from surgeon_engine.api.config.pruning import Correction, Damping
+from surgeon_engine.api.config.pruning import Correction, FixedDamping
 from surgeon_engine.api.config.run import Device, Dtype, RunConfig
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.messages.machine import Machine
@@ -304,7 +304,7 @@ def _fewer_windows(config: RunConfig) -> RunConfig | None:
 def _no_search(config: RunConfig) -> RunConfig | None:
     if not config.pruning.searches_damping:
         return None
-    return replace(config, pruning=replace(config.pruning, damping=Damping.FIXED))
+    return replace(config, pruning=replace(config.pruning, damping=FixedDamping()))
 
 
 def _no_correction(config: RunConfig) -> RunConfig | None:

@@ -71,4 +71,4 @@ class Unit(Protocol):
 
 def share_to_keep(layers: tuple[PrunableLayer, ...], pruning: PruningConfig) -> float:
     """The share of the weights of a unit with these layers that has to stay."""
-    return min_kept_share(pruning.keep_at_least, pruning.limits, layers)
+    return min_kept_share(pruning.min_density, pruning.layer_min_density, layers)

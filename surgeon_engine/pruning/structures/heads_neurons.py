@@ -58,7 +58,7 @@ class CoupledUnit:
     ) -> Removals:
         """See `Unit.removals`; at least one group always stays."""
         W, A, G, _ = self._alive(factors, before)
-        stiffness = self.method.stiffness(A, pruning.cost_damping)
+        stiffness = self.method.stiffness(A, pruning.fixed_damping.cost)
         cost = torch.full((self.candidates,), -torch.inf, dtype=torch.float64)
         left = int((~before).sum())
         cost[~before] = column_group_costs(W, G, stiffness, left).cpu()
