@@ -74,7 +74,7 @@ class ArchitectureController(QObject):
     @property
     def limit(self) -> float:
         """The share that the layer is to keep by a limit of its own."""
-        limits = map(parse_limit, self._session.state.config.pruning.limits)
+        limits = map(parse_limit, self._session.state.config.pruning.layer_min_density)
         return next((x.share for x in limits if x.pattern == self.selected), 0.0)
 
     # what the user does

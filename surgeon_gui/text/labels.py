@@ -27,20 +27,9 @@ FIELDS = {
     "pruning.structure": FieldText(
         tr("What goes"), tr("Which parts of the model are removed as a whole.")
     ),
-    "pruning.kept": FieldText(
-        tr("Keep"),
-        tr("How many weights of each group of neighbours stay: the 2 of 2:4."),
-        tr("weights"),
-        unit_of_one=tr("weight"),
-    ),
-    "pruning.of": FieldText(
-        tr("Of every"),
-        tr(
-            "How many neighbours in a row of a layer are a group: the 4 of 2:4. GPUs "
-            "that know a pattern know 2:4."
-        ),
-        tr("weights"),
-        unit_of_one=tr("weight"),
+    "pruning.pattern": FieldText(
+        tr("Pattern"),
+        tr("How many weights of each group of neighbours in a row stay."),
     ),
     "pruning.method": FieldText(
         tr("Method"),
@@ -82,7 +71,7 @@ FIELDS = {
         "MB",
         decimals=6,
     ),
-    "pruning.perplexity_rise": FieldText(
+    "pruning.max_perplexity_increase": FieldText(
         tr("Quality limit"),
         tr(
             "By how much perplexity may rise above the original's. A shot that goes "
@@ -126,7 +115,7 @@ FIELDS = {
         ),
         example=tr("e.g. block 0, *.down_proj"),
     ),
-    "pruning.keep_at_least": FieldText(
+    "pruning.min_density": FieldText(
         tr("Keep at least"),
         tr(
             "The share of its weights that each layer keeps, however cheap they are to "
@@ -136,7 +125,7 @@ FIELDS = {
         decimals=1,
         is_share=True,
     ),
-    "pruning.limits": FieldText(
+    "pruning.layer_min_density": FieldText(
         tr("Limits"),
         tr(
             "Layers that keep more than that, with the share that stays, from 0 to 1, "
@@ -192,8 +181,7 @@ FIELDS = {
         tr(
             "How much is added to the measured curvature before costs are computed, "
             "as a multiple of its mean eigenvalue. Raise it for little calibration "
-            "text. Used where Damping is As given, by SparseGPT, and where there are "
-            "fewer than 4 calibration windows."
+            "text. Used where Damping is As given, and by SparseGPT."
         ),
         tr("\N{MULTIPLICATION SIGN} mean"),
     ),
@@ -201,8 +189,7 @@ FIELDS = {
         tr("Update damping"),
         tr(
             "The same for the weight update. Larger values change the kept weights "
-            "less. Used where Damping is As given, and where there are fewer than 4 "
-            "calibration windows."
+            "less. Used where Damping is As given."
         ),
         tr("\N{MULTIPLICATION SIGN} mean"),
     ),
@@ -233,6 +220,25 @@ FIELDS = {
         ),
         "GB",
         decimals=3,
+    ),
+}
+
+# The two numbers of `pruning.pattern`.
+PATTERN = {
+    "kept": FieldText(
+        tr("Keep"),
+        tr("How many weights of each group of neighbours stay: the 2 of 2:4."),
+        tr("weights"),
+        unit_of_one=tr("weight"),
+    ),
+    "of": FieldText(
+        tr("Of every"),
+        tr(
+            "How many neighbours in a row of a layer are a group: the 4 of 2:4. GPUs "
+            "that know a pattern know 2:4."
+        ),
+        tr("weights"),
+        unit_of_one=tr("weight"),
     ),
 }
 

@@ -21,7 +21,7 @@ import math
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, TypeAlias
+from typing import Annotated, NewType, TypeAlias
 
 from surgeon_engine.api.config.fields import Limits, Member, Option, check_limits
 from surgeon_engine.api.config.layer_patterns import parse_limit
@@ -266,15 +266,16 @@ class Columns(Member, frozen=True, tag="columns"):
     cost_basis: _Basis = CostBasis.PER_PARAMETER
 
 
+Pattern = NewType("Pattern", str)  # such as "2:4"
 _PATTERN = re.compile(r"(\d+):(\d+)")
-_KEPT, _OF = Limits(1, 31), Limits(2, 32)
+MAX_OF = 32  # weights in a group
 _MAX_PATTERNS = 20_000  # 8:16 has 12,870
 
 
 class NM(Member, frozen=True, tag="n_m"):
     """Keep N of every M neighbouring weights in a row, by a pattern such as "2:4"."""
 
-    pattern: str = "2:4"
+    pattern: Pattern = Pattern("2:4")
     max_correlated: _MaxCorrelated = 0
 
     def __post_init__(self) -> None:
@@ -284,7 +285,10 @@ class NM(Member, frozen=True, tag="n_m"):
                 f"{self.pattern!r} is not a pattern.",
                 "Give the weights to keep and the length of a group, such as 2:4.",
             )
-        for name, value, limits in (("N", self.kept, _KEPT), ("M", self.of, _OF)):
+        for name, value, limits in (
+            ("N", self.kept, Limits(1, MAX_OF - 1)),
+            ("M", self.of, Limits(2, MAX_OF)),
+        ):
             if not limits.contain(value):
                 raise ConfigError(
                     f"{name} of the pattern {self.pattern} must be in {limits}, "

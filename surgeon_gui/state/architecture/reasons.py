@@ -173,7 +173,7 @@ def _against_threshold(
 def _basis(pruning: PruningConfig) -> str:
     """Of what a cost is."""
     per_weight = pruning.cost_basis is CostBasis.PER_PARAMETER
-    return tr("a weight") if per_weight and pruning.structure not in SPARSE else ""
+    return tr("a weight") if per_weight and pruning.kind not in SPARSE else ""
 
 
 def _rank(costs: Costs, number: int) -> str:

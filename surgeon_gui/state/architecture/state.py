@@ -167,7 +167,7 @@ def _coupled_layers(
 ) -> dict[str, tuple[LayerSummary, ...]]:
     """The layers with which each one goes, itself among them; for layers of groups."""
     by_name = {layer.name: layer for layer in model.layers}
-    kinds = COUPLINGS.get(pruning.structure, ())
+    kinds = COUPLINGS.get(pruning.kind, ())
     return {
         name: tuple(by_name[each] for each in one.layers)
         for one in model.coupled
@@ -205,7 +205,7 @@ def _layer(
         groups_of=of,
         is_protected=any_matches((was,), pruning.protect),
         stays=any_matches(along, pruning.protect),
-        least=min_kept_share(pruning.keep_at_least, pruning.limits, along),
+        least=min_kept_share(pruning.min_density, pruning.layer_min_density, along),
     )
 
 

@@ -72,7 +72,7 @@ def structure(record: RunRecord) -> str:
     """What was removed."""
     if record.config is None:
         return NOTHING
-    return CHOICES[record.config.pruning.structure][0]
+    return CHOICES[record.config.pruning.kind][0]
 
 
 def target(record: RunRecord) -> str:

@@ -10,13 +10,19 @@ words of the refusal, and stays there to be mended.
 from __future__ import annotations
 
 import dataclasses
-import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
 
+from surgeon_engine.api.config.fields import (
+    Setting,
+    fields_of,
+    settings_of,
+    values_of,
+    with_values,
+)
 from surgeon_engine.api.errors import ConfigError
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
@@ -66,7 +72,7 @@ class _Row:
     number: int
     label: QLabel
     field: QWidget
-    applies: Callable[[Any], bool]
+    setting: Setting
     below: int = 0  # widgets of the page's own
 
     def show_if(self, is_wanted: bool) -> None:
@@ -108,16 +114,16 @@ class ConfigForm(QWidget):
         self._problem = problem_label()
         self._problem.setObjectName(f"{self._name}_form_problem")
         plain, advanced = _grid(), _grid()
-        hints = typing.get_type_hints(kind)
+        self._settings = settings_of(kind)
         apart = {name for part in self._parts for name in part.names}
         for part_of_page in self._parts:
             part_of_page.edited.connect(self._on_edited)
-        for field in dataclasses.fields(kind):
-            if hints[field.name] in (str, bool) or field.name in apart:
+        for name, setting in self._settings.items():
+            if setting.type in (str, bool) or name in apart:
                 continue
-            is_advanced = field.metadata.get("advanced") and field.name not in in_front
+            is_advanced = setting.option.advanced and name not in in_front
             grid = advanced if is_advanced else plain
-            self._add_field(grid, field, hints[field.name])
+            self._add_field(grid, setting)
         widest = max(
             (r.label.sizeHint().width() for r in self._rows.values()), default=0
         )
@@ -137,10 +143,17 @@ class ConfigForm(QWidget):
         self.show_config(self._config)
 
     def show_config(self, config: Any) -> None:
-        """Show a config, but not over what is being typed; tells nobody."""
+        """Show a config, but not over what is being typed; emits no signal.
+
+        Settings that the config does not have get their defaults, except after an edit:
+        then they keep their values, so that a choice can be taken back.
+        """
+        others = {name: each.default for name, each in self._settings.items()}
+        if config == self._config:
+            others |= self.values()
         self._config = config
         show_problem(self._problem, "")
-        self._show({name: getattr(config, name) for name in self.values()})
+        self._show(others | values_of(config))
 
     def values(self) -> dict[str, Any]:
         """What the inputs say, whether or not it goes together."""
@@ -155,7 +168,7 @@ class ConfigForm(QWidget):
         Raises:
             ConfigError: the values do not go together.
         """
-        return dataclasses.replace(self._config, **self.values())
+        return with_values(self._config, self.values())
 
     def field(self, name: str) -> QWidget:
         """The widget of a field."""
@@ -181,12 +194,10 @@ class ConfigForm(QWidget):
         self._inputs[name].show(value)
         self._on_edited()
 
-    def _add_field(
-        self, grid: QGridLayout, field: dataclasses.Field[Any], kind: Any
-    ) -> None:
-        words = FIELDS[f"{self._part}.{field.name}"]
-        entry = make_input(kind, field.metadata.get("limits"), words)
-        entry.widget.setObjectName(f"{self._name}_{field.name}")
+    def _add_field(self, grid: QGridLayout, setting: Setting) -> None:
+        words = FIELDS[f"{self._part}.{setting.name}"]
+        entry = make_input(setting.type, setting.option.limits, words)
+        entry.widget.setObjectName(f"{self._name}_{setting.name}")
         entry.widget.setAccessibleName(words.label)
         entry.widget.setAccessibleDescription(words.tip)
         entry.widget.setToolTip(words.tip)
@@ -195,15 +206,13 @@ class ConfigForm(QWidget):
         label.setBuddy(entry.widget)
         label.setMinimumHeight(_INPUT_HEIGHT)
         entry.widget.setMinimumHeight(_INPUT_HEIGHT)
-        entry.show(getattr(self._config, field.name))
+        entry.show(setting.default)
         entry.edited.connect(self._on_edited)
-        self._inputs[field.name] = entry
+        self._inputs[setting.name] = entry
         number = len(self._rows) * (1 + _MAX_BELOW)
         grid.addWidget(label, number, 0)
         grid.addWidget(entry.widget, number, 1)
-        applies = field.metadata.get("applies", _always)
-        row = _Row(grid, number, label, entry.widget, applies)
-        self._rows[field.name] = row
+        self._rows[setting.name] = _Row(grid, number, label, entry.widget, setting)
 
     def _show(self, values: Values) -> None:
         for name, entry in self._inputs.items():
@@ -212,9 +221,10 @@ class ConfigForm(QWidget):
         for part in self._parts:
             part.show_values(values)
         self._before = self.values()
-        said = _unchecked(self._config, self._before)
+        config = _unchecked(self._config, self._before)
         for row in self._rows.values():
-            row.show_if(row.applies(said))
+            is_there = row.setting.is_in(self._before)
+            row.show_if(is_there and row.setting.option.applies(config))
 
     @Slot()
     def _on_edited(self) -> None:
@@ -229,20 +239,19 @@ class ConfigForm(QWidget):
             self.refused.emit(error)
             return
         show_problem(self._problem, "")
+        self._config = config
         self.edited.emit(config)
 
 
 def _unchecked(config: Any, values: Values) -> Any:
-    """The config with these values, even if it would refuse them."""
+    """Return a config with these plain fields, even if they do not go together."""
     made = object.__new__(type(config))
-    for field in dataclasses.fields(config):
-        value = values.get(field.name, getattr(config, field.name))
+    for field in fields_of(type(config)):
+        value = getattr(config, field.name)
+        if not field.members:
+            value = values.get(field.name, value)
         object.__setattr__(made, field.name, value)
     return made
-
-
-def _always(config: Any) -> bool:
-    return True
 
 
 def _grid() -> QGridLayout:
