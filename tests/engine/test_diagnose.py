@@ -13,8 +13,8 @@ from surgeon_engine import diagnose as diagnosing
 from surgeon_engine.api.config.pruning import (
     CostBasis,
     Damping,
+    FixedDamping,
     Method,
-    PruningConfig,
     Structure,
     Widths,
 )
@@ -34,6 +34,7 @@ from surgeon_engine.shots.selection import selection
 from surgeon_gui.state.architecture.state import of_plan
 from surgeon_gui.state.diagnosis.costs import read_costs
 from surgeon_gui.state.diagnosis.planner import Planner, rules_of
+from tests.helpers.configs import pruning_config
 from tests.helpers.pruning_states import quiet, state_of, weights
 from tests.helpers.runs import job, run
 from tests.helpers.units import removable
@@ -45,16 +46,25 @@ ALL = [("llama", {"structure": structure}) for structure in Structure] + [
     ("opt", {"structure": Structure.ROWS_AND_COLUMNS}),
     ("llama", {"structure": Structure.HEADS_AND_NEURONS, "protect": ("block 0",)}),
     ("llama", {"structure": Structure.ROWS_AND_COLUMNS, "protect": ("*.q_proj",)}),
-    ("opt", {"structure": Structure.HEADS_AND_NEURONS, "limits": ("block 1=0.8",)}),
-    ("opt", {"structure": Structure.ROWS_AND_COLUMNS, "limits": ("*.fc1=0.7",)}),
-    ("llama", {"structure": Structure.COLUMNS, "keep_at_least": 0.7}),
+    (
+        "opt",
+        {
+            "structure": Structure.HEADS_AND_NEURONS,
+            "layer_min_density": ("block 1=0.8",),
+        },
+    ),
+    (
+        "opt",
+        {"structure": Structure.ROWS_AND_COLUMNS, "layer_min_density": ("*.fc1=0.7",)},
+    ),
+    ("llama", {"structure": Structure.COLUMNS, "min_density": 0.7}),
     ("llama", {"structure": Structure.NEURONS, "width_multiple": 8}),
     (
         "llama",
         {
             "structure": Structure.HEADS_AND_NEURONS,
             "width_multiple": 8,
-            "keep_at_least": 0.4,
+            "min_density": 0.4,
             "cost_basis": CostBasis.RAW,
         },
     ),
@@ -103,7 +113,7 @@ def test_a_plan_is_the_engines_selection(monkeypatch, tmp_path, family, settings
         }
         for unit in state.units:
             name, removed = unit.measured.name, engine.removed[unit.measured.name]
-            if state.config.pruning.structure in (Structure.ELEMENTS, Structure.N_M):
+            if state.config.pruning.kind in (Structure.ELEMENTS, Structure.N_M):
                 assert abs(per_unit.pop(name) - int(removed.sum())) <= at_threshold(
                     planner, plan
                 )
@@ -196,9 +206,7 @@ def test_the_costs_are_those_of_the_first_shot_with_its_damping(monkeypatch, tmp
     assert answer.damping_tried > 1
     assert all(torch.equal(W, before[name]) for name, W in weights(state).items())
     given = replace(
-        state.config.pruning,
-        damping=Damping.FIXED,
-        cost_damping=answer.cost_damping,
+        state.config.pruning, damping=FixedDamping(cost=answer.cost_damping)
     )
     state.config = replace(state.config, pruning=given)
     again = diagnosed(monkeypatch, tmp_path / "again", state)
@@ -224,7 +232,7 @@ def test_it_tells_how_far_it_is_and_can_be_cancelled(monkeypatch, tmp_path):
 
 def test_layers_say_how_much_of_them_goes_with_a_group(monkeypatch, tmp_path):
     state = state_of("opt", structure=Structure.HEADS_AND_NEURONS, sparsity=0.1)
-    state.config = replace(state.config, pruning=PruningConfig(**FIXED))
+    state.config = replace(state.config, pruning=pruning_config(**FIXED))
     answer = diagnosed(monkeypatch, tmp_path, state)
     for unit, told in zip(state.units, answer.units, strict=True):
         removed = torch.zeros(unit.candidates, dtype=torch.bool)
@@ -248,7 +256,7 @@ def test_a_run_of_one_shot_removes_and_pays_what_was_planned(
 ):
     """By the engine itself, from the files of a model."""
     settings = {"structure": structure, "sparsity": 0.15, "damping": damping}
-    protect = {"protect": ("*.layers.0.mlp.*",), "limits": ("block 1=0.7",)}
+    protect = {"protect": ("*.layers.0.mlp.*",), "layer_min_density": ("block 1=0.7",)}
     config = job(tmp_path, windows=8, **settings, **protect)
     told = []
     engine = Engine(lambda envelope: told.append(envelope))
@@ -286,7 +294,11 @@ def serve_what_was_heard(engine):
 @pytest.mark.parametrize("structure", [Structure.HEADS_AND_NEURONS, Structure.ROWS])
 def test_what_is_protected_or_limited_is_measured_too(monkeypatch, tmp_path, structure):
     """So that it can be tried to protect less, without another measurement."""
-    rules = {"protect": ("block 0",), "limits": ("*=0.8",), "keep_at_least": 0.5}
+    rules = {
+        "protect": ("block 0",),
+        "layer_min_density": ("*=0.8",),
+        "min_density": 0.5,
+    }
     settings = {"structure": structure, "sparsity": 0.02, **FIXED}
     ruled, free = (
         diagnosed(monkeypatch, tmp_path / name, state_of(**settings, **more))

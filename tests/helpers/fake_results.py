@@ -32,7 +32,7 @@ def exported(
 ) -> Exported:
     """What was written of a model; `is_run` says whether something could run it."""
     wanted = wanted or ExportConfig()
-    is_sparse = pruning.structure in SPARSE
+    is_sparse = pruning.kind in SPARSE
     form = wanted.format
     if form is Format.AUTOMATIC:
         form = Format.MASKED if is_sparse else Format.COMPACT
@@ -59,8 +59,8 @@ def exported(
 
 def others(pruning: PruningConfig) -> tuple[FormatSupport, ...]:
     """In which forms a model without this structure can be written."""
-    is_whole = pruning.structure in SPARSE
-    widths = "Its layers are lists." if pruning.structure in BY_LAYER else RAGGED
+    is_whole = pruning.kind in SPARSE
+    widths = "Its layers are lists." if pruning.kind in BY_LAYER else RAGGED
     return (
         FormatSupport(Format.COMPACT, "Nothing is gone as a whole." * is_whole),
         FormatSupport(Format.STOCK, widths),

@@ -10,6 +10,7 @@ from surgeon_engine.api.planning import limits as bounds
 from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.pruning.structures.base import share_to_keep
 from surgeon_engine.pruning.structures.units import units_of
+from tests.helpers.configs import pruning_config
 from tests.helpers.tiny_models import tiny_model
 
 DAMPING = 0.05
@@ -17,8 +18,8 @@ DAMPING = 0.05
 
 def pruning(structure: Structure, **settings) -> PruningConfig:
     """Settings with the same damping for costs and update."""
-    dampings = {"cost_damping": DAMPING, "update_damping": DAMPING}
-    return PruningConfig(structure=structure, **dampings | settings)
+    dampings = {"cost_damping": DAMPING, "update_damping": DAMPING, "damping": "fixed"}
+    return pruning_config(structure=structure, **dampings | settings)
 
 
 def units(family: str, settings: PruningConfig):

@@ -13,7 +13,6 @@ import torch
 
 from surgeon_engine.api.client import ENGINE_COMMAND, EngineProcess, EngineThreadClient
 from surgeon_engine.api.config.calibration import CalibrationConfig
-from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.errors import ModelError
 from surgeon_engine.api.messages.commands import (
@@ -27,6 +26,7 @@ from surgeon_engine.api.messages.events import Cancelled, EngineReady, Failed
 from surgeon_engine.api.messages.run import Paused, Progressed, Resumed
 from surgeon_engine.api.messages.sources import ModelInspected
 from surgeon_engine.server import failure
+from tests.helpers.configs import pruning_config
 
 
 def events(link, until, seconds=60.0):
@@ -69,7 +69,7 @@ def test_an_error_comes_as_a_sentence_with_a_hint(link, tmp_path):
 def test_cancel_is_heard_in_the_middle_of_a_run(link, tmp_path):
     config = RunConfig(
         calibration=CalibrationConfig(windows=64, validation_windows=4, batch=1),
-        pruning=PruningConfig(shots=50),
+        pruning=pruning_config(shots=50),
     )
     link.send(StartRun(run="run", config=config, folder=str(tmp_path / "run")))
     events(link, Progressed)
@@ -81,7 +81,7 @@ def test_cancel_is_heard_in_the_middle_of_a_run(link, tmp_path):
 def test_a_run_waits_in_the_middle_and_goes_on(link, tmp_path):
     config = RunConfig(
         calibration=CalibrationConfig(windows=64, validation_windows=4, batch=1),
-        pruning=PruningConfig(shots=50),
+        pruning=pruning_config(shots=50),
     )
     link.send(StartRun(run="waits", config=config, folder=str(tmp_path / "run")))
     events(link, Progressed)

@@ -195,7 +195,7 @@ def test_what_is_infinite_in_a_config_stays_so(tmp_path):
 def test_the_same_widths_everywhere_make_plain_files(tmp_path):
     """Taken from the plan alone: one of two groups, half of the neurons."""
     told = exported(
-        tmp_path, Format.AUTOMATIC, sparsity=0.5, keep_at_least=0.5, width_multiple=12
+        tmp_path, Format.AUTOMATIC, sparsity=0.5, min_density=0.5, width_multiple=12
     )
     assert told.format is Format.STOCK
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "export")

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from surgeon_engine.api.config.export import ExportConfig, Format
-from surgeon_engine.api.config.pruning import PruningConfig, Target
+from surgeon_engine.api.config.pruning import Parameters, Target
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.errors import ConfigError, ExportError
 from surgeon_engine.api.files import folder_appearing_at
@@ -22,6 +22,7 @@ from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import Exported
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.export.export import WRITERS, export_again
+from tests.helpers.configs import pruning_config
 from tests.helpers.runs import Recorder, job
 from tests.helpers.tiny_models import tiny_model
 
@@ -39,6 +40,7 @@ from surgeon_engine.export.export import WRITERS, export_again
 from surgeon_engine.export.base import Verdict
 from surgeon_engine.api.config.formats import Format
 from surgeon_engine.runtime.run_context import RunContext
+from tests.helpers.configs import pruning_config
 
 torch.set_num_threads(1)
 run, destination, replaces = sys.argv[1], Path(sys.argv[2]), sys.argv[3] == "replace"
@@ -236,9 +238,7 @@ def test_the_report_tells_of_the_model_as_it_was_found(finished):
     whole = sum(p.numel() for p in tiny_model("llama").parameters())
     assert report.model.parameters == whole
     assert report.shots[-1].parameters < whole
-    wanted = dataclasses.replace(
-        report.config.pruning, target=Target.PARAMETERS, million_parameters=0.0063
-    )
+    wanted = dataclasses.replace(report.config.pruning, target=Parameters(0.0063))
     report = msgspec.structs.replace(
         report, config=dataclasses.replace(report.config, pruning=wanted)
     )
@@ -286,7 +286,7 @@ def test_what_was_set_aside_by_a_killed_process_is_put_back_first(finished, tmp_
 
 def test_masked_files_reach_no_size(tmp_path):
     config = RunConfig(
-        pruning=PruningConfig(target=Target.FILE_SIZE),
+        pruning=pruning_config(target=Target.FILE_SIZE),
         export=ExportConfig(format=Format.MASKED),
     )
     with pytest.raises(ConfigError, match="as large as the original"):

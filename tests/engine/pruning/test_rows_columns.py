@@ -56,18 +56,18 @@ def test_weights_counted_as_removed_are_the_zeros_of_the_updated_model(
 
 
 @each_case
-@pytest.mark.parametrize("keep_at_least", [0.0, 0.6])
-def test_what_may_go_is_what_is_promised(family, structure, keep_at_least):
-    settings = pruning(structure, keep_at_least=keep_at_least)
+@pytest.mark.parametrize("min_density", [0.0, 0.6])
+def test_what_may_go_is_what_is_promised(family, structure, min_density):
+    settings = pruning(structure, min_density=min_density)
     for unit in units(family, settings):
         removals = unit.removals(random_factors(unit.measured), nothing(unit), settings)
         total = int(removals.weights.sum())
         largest = max(unit.measured.rows, unit.measured.columns + 1)
-        if structure is not BOTH or not keep_at_least:
+        if structure is not BOTH or not min_density:
             largest = 0
         promised = removable(unit, settings)
         assert promised <= total <= promised + 2 * largest
-        assert unit.measured.weights - total >= keep_at_least * unit.measured.weights
+        assert unit.measured.weights - total >= min_density * unit.measured.weights
 
 
 @each_case
@@ -180,7 +180,7 @@ def test_in_a_later_shot_cost_per_parameter_counts_what_is_left():
 
 
 def test_what_has_gone_stays_gone_where_more_is_to_be_kept_than_there_is():
-    settings = pruning(BOTH, keep_at_least=0.95)
+    settings = pruning(BOTH, min_density=0.95)
     unit = units("llama", settings)[0]
     before = without(unit, 0, 1, 2)
     removals = unit.removals(random_factors(unit.measured), before, settings)

@@ -11,7 +11,6 @@ from surgeon_engine.api.config.pruning import (
     Correction,
     Damping,
     Method,
-    PruningConfig,
     Structure,
 )
 from surgeon_engine.api.errors import CalibrationError, CurvatureError
@@ -25,6 +24,7 @@ from surgeon_engine.recovery.correction import correct, direction
 from surgeon_engine.runtime.linalg import damped
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.shots.selection import remove, selection
+from tests.helpers.configs import pruning_config
 from tests.helpers.pruning_states import quiet, state_of, weights
 from tests.helpers.tensors import SmallLayer, make_layer, random_mask
 
@@ -296,7 +296,7 @@ def test_too_few_windows_are_refused_with_their_number():
 @pytest.mark.parametrize("method", Method)
 def test_only_the_method_that_adapts_corrects(method):
     settings = {"structure": Structure.ELEMENTS, "method": method}
-    wanted = PruningConfig(**settings, correction=Correction.LOSS)
+    wanted = pruning_config(**settings, correction=Correction.LOSS)
     assert wanted.is_corrected == (method is Method.LLM_SURGEON)
-    assert PruningConfig(**settings) == wanted  # the default
-    assert not PruningConfig(**settings, correction=Correction.NONE).is_corrected
+    assert pruning_config(**settings) == wanted  # the default
+    assert not pruning_config(**settings, correction=Correction.NONE).is_corrected

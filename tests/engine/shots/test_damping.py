@@ -166,7 +166,7 @@ def test_a_damping_that_makes_no_factor_definite_is_skipped(monkeypatch):
     select = damping.selection
 
     def fails_where_small(state, factors, pruning, budget):
-        if pruning.cost_damping <= 0.1:  # where the search begins, included
+        if pruning.damping.cost <= 0.1:  # where the search begins, included
             raise CurvatureError("not positive definite")
         return select(state, factors, pruning, budget)
 

@@ -74,7 +74,9 @@ def dear(folder, monkeypatch, loss_of=lambda model: 0.0, **settings):
 def dear_elements(folder, monkeypatch, shots, rise):
     """Half of the single weights, as far as the rise allows."""
     settings = {"structure": Structure.ELEMENTS, "sparsity": 0.5}
-    return dear(folder, monkeypatch, **settings, shots=shots, perplexity_rise=rise)
+    return dear(
+        folder, monkeypatch, **settings, shots=shots, max_perplexity_increase=rise
+    )
 
 
 def with_correction(plain):
@@ -105,7 +107,7 @@ def test_the_limit_is_never_passed_and_the_last_good_state_is_exported(
         structure=structure,
         sparsity=0.5,
         shots=3,
-        perplexity_rise=rise,
+        max_perplexity_increase=rise,
     )
     found = outcome(wanted, tmp_path / "run")
     most = allowed(found, rise)
@@ -151,7 +153,7 @@ def test_what_is_undone_leaves_the_weights_of_the_last_shot(tmp_path, monkeypatc
 def test_a_budget_that_is_not_spent_changes_nothing(tmp_path):
     exports = []
     for rise in (0.0, 100.0):
-        wanted = job(tmp_path, sparsity=0.3, shots=2, perplexity_rise=rise)
+        wanted = job(tmp_path, sparsity=0.3, shots=2, max_perplexity_increase=rise)
         found = outcome(wanted, tmp_path / str(rise))
         if rise:
             assert max(s.evaluation.perplexity for s in found.shots) <= allowed(
@@ -172,7 +174,7 @@ def test_a_budget_that_nothing_fits_is_refused_in_a_sentence(
         monkeypatch,
         structure=Structure.ELEMENTS,
         sparsity=0.5,
-        perplexity_rise=0.01,
+        max_perplexity_increase=0.01,
         damping=damping,
     )
     recorder = Recorder()
@@ -193,7 +195,7 @@ def test_what_cannot_be_measured_is_told_as_it_is(tmp_path, monkeypatch):
     monkeypatch.setattr(sequence, "run_shot", fails)
     recorder = Recorder()
     with pytest.raises(CurvatureError, match="one layer are not finite"):
-        recorder.run(job(tmp_path, perplexity_rise=5), tmp_path / "run")
+        recorder.run(job(tmp_path, max_perplexity_increase=5), tmp_path / "run")
     told = [event.message for event in recorder.of(Logged)]
     assert told == ["A shot is undone. The inputs of one layer are not finite."] * 4
 
@@ -206,7 +208,7 @@ def test_a_run_that_the_budget_ends_counts_as_finished(tmp_path, monkeypatch, sc
         structure=Structure.ELEMENTS,
         sparsity=0.5,
         shots=4,
-        perplexity_rise=20,
+        max_perplexity_increase=20,
         schedule=schedule,
     )
     found = outcome(wanted, tmp_path / "run")
@@ -226,7 +228,7 @@ def test_to_stop_before_the_first_shot_keeps_the_first_that_fits(
         structure=Structure.ELEMENTS,
         sparsity=0.6,
         shots=2,
-        perplexity_rise=rise,
+        max_perplexity_increase=rise,
     )
     recorder = Recorder()
     recorder.react = lambda event: (
@@ -250,7 +252,7 @@ def test_a_correction_that_passes_the_limit_is_undone(
         windows=8,
         structure=Structure.ELEMENTS,
         sparsity=0.1,
-        perplexity_rise=20,
+        max_perplexity_increase=20,
     )
     wanted = with_correction(plain)
     without = outcome(plain, tmp_path / "without")
@@ -303,7 +305,7 @@ def markable(folder, monkeypatch, gain):
         structure=Structure.NEURONS,
         sparsity=0.4,
         shots=4,
-        perplexity_rise=12,
+        max_perplexity_increase=12,
     )
 
 
@@ -354,7 +356,7 @@ def test_what_is_left_is_told_of_the_model_with_its_correction(
         windows=8,
         structure=Structure.NEURONS,
         sparsity=sparsity,
-        perplexity_rise=rise,
+        max_perplexity_increase=rise,
     )
     monkeypatch.setattr(sequence, "correct", mark)
     found = outcome(with_correction(plain), tmp_path / "run")
@@ -429,7 +431,7 @@ def test_a_fault_of_the_program_is_no_failure_of_the_correction(tmp_path, monkey
 
 def test_what_is_left_of_the_budget_at_the_target_is_told(tmp_path, monkeypatch):
     settings = {"structure": Structure.ELEMENTS, "sparsity": 0.1, "shots": 2}
-    wanted = dear(tmp_path, monkeypatch, **settings, perplexity_rise=30)
+    wanted = dear(tmp_path, monkeypatch, **settings, max_perplexity_increase=30)
     found = outcome(wanted, tmp_path / "run")
     told = [event.message for event in found.recorder.of(Logged)]
     (words,) = [words for words in told if "target is reached" in words]
@@ -448,7 +450,7 @@ def test_a_shot_that_would_remove_the_same_is_not_tried(tmp_path, monkeypatch):
         widths=Widths.SAME,
         width_multiple=5,
         sparsity=17 * first.weights_per_group / weights,
-        perplexity_rise=0.5,
+        max_perplexity_increase=0.5,
     )
     recorder = Recorder()
     with pytest.raises(PruningError, match="Even the smallest step"):
@@ -489,7 +491,7 @@ def test_shots_that_remove_nothing_are_no_result(tmp_path, monkeypatch):
         structure=Structure.HEADS,
         sparsity=1.05 * first.weights_per_group / weights,
         shots=2,
-        perplexity_rise=0.5,
+        max_perplexity_increase=0.5,
     )
     with pytest.raises(PruningError, match="Even the smallest step takes perplexity"):
         prune(wanted, tmp_path / "run", quiet())
@@ -503,7 +505,7 @@ def test_the_same_seed_gives_the_same_masks(tmp_path, monkeypatch):
         structure=Structure.ELEMENTS,
         sparsity=0.5,
         shots=2,
-        perplexity_rise=10,
+        max_perplexity_increase=10,
         damping=Damping.AUTOMATIC,
     )
     files = []

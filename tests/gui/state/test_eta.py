@@ -15,8 +15,9 @@ from surgeon_gui.state.eta import (
     remaining_seconds,
     steps_of,
 )
+from tests.helpers.configs import pruning_config
 
-STAGES = course_of(PruningConfig(damping=Damping.FIXED), shots=1).stages
+STAGES = course_of(pruning_config(damping=Damping.FIXED), shots=1).stages
 
 FIRST_SHOT = (
     StageTime(Stage.LOAD, 0, 2.0),
@@ -105,8 +106,8 @@ def test_progress_grows_within_a_run():
     ("pruning", "left_out"),
     [
         (PruningConfig(), set()),
-        (PruningConfig(damping=Damping.FIXED), {Stage.DAMPING}),
-        (PruningConfig(method=Method.K_OBD), {Stage.DAMPING}),
+        (pruning_config(damping=Damping.FIXED), {Stage.DAMPING}),
+        (pruning_config(method=Method.K_OBD), {Stage.DAMPING}),
     ],
 )
 def test_a_shot_has_the_stages_that_its_settings_ask_for(pruning, left_out):
@@ -115,12 +116,12 @@ def test_a_shot_has_the_stages_that_its_settings_ask_for(pruning, left_out):
 
 def test_a_correction_comes_once_after_the_last_shot():
     plain, corrected = (
-        steps_of(course_of(PruningConfig(correction=correction), shots=2))
+        steps_of(course_of(pruning_config(correction=correction), shots=2))
         for correction in Correction
     )
     more = ((Stage.CURVATURE, 0), (Stage.CORRECTION, 0), (Stage.EVALUATION, 0))
     assert corrected == (*plain[:-2], *more, *plain[-2:])
-    k_obd = PruningConfig(method=Method.K_OBD, correction=Correction.LOSS)
+    k_obd = pruning_config(method=Method.K_OBD, correction=Correction.LOSS)
     assert not course_of(k_obd, shots=2).is_corrected
 
 
@@ -129,7 +130,7 @@ SEARCHED = (
     StageTime(Stage.CURVATURE, 1, 9.0),
     StageTime(Stage.DAMPING, 1, 7.0),
 )
-WITH_SEARCH = course_of(PruningConfig(correction=Correction.NONE), shots=1)
+WITH_SEARCH = course_of(pruning_config(correction=Correction.NONE), shots=1)
 
 
 def test_coming_back_to_a_stage_takes_a_run_nowhere_back():
@@ -165,7 +166,7 @@ TRIED = (
 
 
 def test_a_correction_that_is_tried_after_a_shot_is_no_part_of_it():
-    course = course_of(PruningConfig(damping=Damping.FIXED), shots=2)
+    course = course_of(pruning_config(damping=Damping.FIXED), shots=2)
     begun = Position(Stage.CURVATURE, 2, 0.0, 0.0)
     plain = remaining_seconds(course, FIRST_SHOT, begun)
     under_way = Position(Stage.CORRECTION, 1, 0.5, 4.0)

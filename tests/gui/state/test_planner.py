@@ -13,13 +13,15 @@ from PySide6.QtWidgets import QApplication, QComboBox, QLineEdit
 from pytestqt.qtbot import QtBot
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.fields import values_of
 from surgeon_engine.api.config.presets import preset_of, preset_to_toml, presets
-from surgeon_engine.api.config.pruning import PruningConfig, Structure, Target
+from surgeon_engine.api.config.pruning import Structure, Target
 from surgeon_engine.api.planning.resource_check import Light
 from surgeon_engine.api.planning.target_size import goal_of
 from surgeon_gui.controllers import job_editor as editing
 from surgeon_gui.state.app import Step
 from surgeon_gui.state.job.own_presets import own_folder, read_presets
+from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import UNSUPPORTED, model_summary
 from tests.helpers.windows import QUICK, TIMEOUT_MS, click, find, load_and_wait
 
@@ -67,7 +69,7 @@ def test_editing_one_size_moves_the_others_and_holds_itself(page, target):
     name, value = BOXES[target]
     find(page, name).setValue(value)
     pruning = pruning_of(page)
-    assert pruning.target is target
+    assert values_of(pruning)["target"] is target
     assert find(page, f"hold_{target.value}_radio").isChecked()
     goal = goal_of(pruning, MODEL, "float32")
     shown = {
@@ -84,7 +86,7 @@ def test_editing_one_size_moves_the_others_and_holds_itself(page, target):
 def test_the_held_size_stays_when_the_structure_changes(page):
     find(page, "pruning_million_parameters").setValue(2.5)
     find(page, "structure_elements_tile").click()
-    assert pruning_of(page).million_parameters == 2.5
+    assert pruning_of(page).target.millions == 2.5
     assert number(page, "pruning_million_parameters") == 2.5
     assert not find(page, "hold_file_size_radio").isEnabled()
     assert "no file gets smaller" in find(page, "pruning_megabytes").toolTip()
@@ -95,7 +97,7 @@ def test_sizes_that_cannot_be_known_show_a_dash(page):
     assert find(page, "pruning_sparsity").text() == "\N{EM DASH}"
     assert "leaves all" in find(page, "target_problem").text()
     find(page, "sparsity_slider").setValue(31)
-    assert pruning_of(page).sparsity == 0.31
+    assert pruning_of(page).target.sparsity == 0.31
     assert find(page, "target_problem").text() == ""
 
 
@@ -109,9 +111,9 @@ def test_the_arrow_keys_choose_a_structure_and_pass_over_what_is_disabled(
     find(page, "structure_heads_tile").setFocus()
     seen = []
     for _ in range(len(Structure)):
-        focused = find(page, f"structure_{pruning_of(page).structure.value}_tile")
+        focused = find(page, f"structure_{pruning_of(page).kind.value}_tile")
         qtbot.keyClick(focused, Qt.Key.Key_Right)
-        seen.append(pruning_of(page).structure)
+        seen.append(pruning_of(page).kind)
     assert len(set(seen)) > 1
     assert not set(seen) & set(UNSUPPORTED)
 
@@ -306,7 +308,7 @@ def test_a_drag_of_the_slider_is_undone_at_once(page, monkeypatch):
     for per_cent in range(31, 60):
         find(page, "sparsity_slider").setValue(per_cent)
     page._undoing.undo()
-    assert pruning_of(page).sparsity == 0.3
+    assert pruning_of(page).target.sparsity == 0.3
     assert find(page, "sparsity_slider").value() == 30
 
 
@@ -317,13 +319,13 @@ def test_undo_drops_what_the_form_refuses_first(page):
     find(page, "undo_action", object).trigger()
     assert find(page, "pruning_form_problem").text() == ""
     assert find(page, "structure_n_m_tile").isChecked()
-    assert pruning_of(page).sparsity == 0.5
+    assert pruning_of(page).target.sparsity == 0.5
 
 
 def test_undo_never_agrees_to_replace_anything(page, tmp_path):
     export = replace(QUICK.export, folder=str(tmp_path), replace=True)
     page.session.edit_export(export)
-    page.session.edit_pruning(PruningConfig(shots=9))
+    page.session.edit_pruning(pruning_config(shots=9))
     page._undoing.undo()
     assert not page.session.state.config.export.replace
 

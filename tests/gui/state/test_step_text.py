@@ -26,6 +26,7 @@ from surgeon_gui.state.step_text import Mark
 from surgeon_gui.text import labels, numbers
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.choices import CHOICES, choice_label
+from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import evaluation, model_summary, shot_finished
 
 PARTS = typing.get_type_hints(RunConfig)
@@ -115,22 +116,22 @@ def test_the_plan_says_how_much_goes():
     ],
 )
 def test_the_plan_says_that_single_weights_become_zeros(structure, words):
-    plan = said(plans.plan, PruningConfig(structure, method=Method.WANDA))
+    plan = said(plans.plan, pruning_config(structure, method=Method.WANDA))
     assert words in plan
     assert "the others become zeros" in plan
-    assert "no file gets smaller" in said(plans.goal, PruningConfig(structure))
+    assert "no file gets smaller" in said(plans.goal, pruning_config(structure))
 
 
 def test_the_plan_says_where_quality_ends_it():
     words = "The run ends where perplexity would rise by more than 5 %."
-    assert words in said(plans.plan, PruningConfig(perplexity_rise=5.0))
+    assert words in said(plans.plan, pruning_config(max_perplexity_increase=5.0))
     assert "The run ends" not in said(plans.plan, PruningConfig())
 
 
 def test_a_plan_that_comes_to_no_size_is_still_a_sentence():
-    plan = said(plans.plan, PruningConfig(target=Target.PARAMETERS))
+    plan = said(plans.plan, pruning_config(target=Target.PARAMETERS))
     assert plan == "Bundled demo is pruned in 3 shots, as heads and neurons."
-    assert said(plans.goal, PruningConfig(target=Target.PARAMETERS)) == ""
+    assert said(plans.goal, pruning_config(target=Target.PARAMETERS)) == ""
 
 
 def test_the_goal_says_the_size_in_all_ways_and_exactly():
@@ -170,7 +171,7 @@ def test_the_plan_and_the_goal_say_what_the_file_comes_to(export, planned, in_fu
 
 
 def test_rows_and_columns_may_come_out_smaller():
-    pruning = PruningConfig(structure=Structure.ROWS_AND_COLUMNS)
+    pruning = pruning_config(structure=Structure.ROWS_AND_COLUMNS)
     assert "in a file of at most" in said(plans.plan, pruning)
 
 
@@ -179,11 +180,11 @@ def test_rows_and_columns_may_come_out_smaller():
     [
         (PruningConfig(), "30 % in 3 shots, heads and neurons"),
         (
-            PruningConfig(target=Target.PARAMETER_SHARE, shots=1),
+            pruning_config(target=Target.PARAMETER_SHARE, shots=1),
             "30 % of all in 1 shot",
         ),
-        (PruningConfig(target=Target.PARAMETERS), "To 100 M in"),
-        (PruningConfig(target=Target.FILE_SIZE), "To 400.0 MB in"),
+        (pruning_config(target=Target.PARAMETERS), "To 100 M in"),
+        (pruning_config(target=Target.FILE_SIZE), "To 400.0 MB in"),
     ],
 )
 def test_the_target_is_said_in_the_way_it_was_given(pruning, words):
@@ -232,7 +233,7 @@ def test_a_method_that_damps_nothing_has_no_choice_to_tell():
 def test_a_run_that_ends_at_the_quality_limit_says_so(shots, words):
     run = RunState(
         status=Status.FINISHED,
-        config=RunConfig(pruning=PruningConfig(perplexity_rise=5.0)),
+        config=RunConfig(pruning=pruning_config(max_perplexity_increase=5.0)),
         model=model_summary(),
         shots=3,
         baseline=evaluation(14.2),
@@ -245,7 +246,7 @@ def test_a_run_that_misses_its_target_says_by_how_much_and_why():
     shot = msgspec.structs.replace(shot_finished(3, 3, 0.3), sparsity=0.27)
     run = RunState(
         status=Status.FINISHED,
-        config=RunConfig(pruning=PruningConfig(sparsity=0.3)),
+        config=RunConfig(pruning=pruning_config(sparsity=0.3)),
         model=model_summary(),
         shots=3,
         baseline=evaluation(14.2),

@@ -19,6 +19,7 @@ from surgeon_gui.views.architecture.block_card import BlockCard
 from surgeon_gui.views.architecture.block_picture import BlockPicture
 from surgeon_gui.widgets.charts.heat_map import HeatMap
 from tests.gui.window.test_layout import cut_texts
+from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import model_summary
 from tests.helpers.looking import shown
 from tests.helpers.windows import (
@@ -138,14 +139,14 @@ def test_a_limit_is_set_changed_and_taken_away(make_open):
     for per_cent, limits in ((80, (f"{DOWN}=0.8",)), (90, (f"{DOWN}=0.9",))):
         share.setValue(per_cent)
         click(window, "limit_layer_button")
-        assert pruning_of(window).limits == limits
+        assert pruning_of(window).layer_min_density == limits
     assert cells(window, DOWN)["Groups"] == "512 → 461"
     for name, said in ((DOWN, "≥ 90 %"), (GATE, "≥ 90 %"), (OTHER, "")):
         assert cells(window, name)["Next run"].replace("\xa0", " ") == said
     assert "at least 90 % of it has to stay" in reasons(window)
     share.setValue(0)
     click(window, "limit_layer_button")
-    assert pruning_of(window).limits == ()
+    assert pruning_of(window).layer_min_density == ()
 
 
 def test_the_box_says_what_the_chosen_layer_keeps(make_open):
@@ -177,7 +178,10 @@ def test_the_menu_of_a_layer_does_the_same(make_open):
         ("protect_layer_action", ((*others, "model.layers.1.mlp.up_proj"), ())),
     ):
         find_action(window, name).trigger()
-        assert (pruning_of(window).protect, pruning_of(window).limits) == expected
+        assert (
+            pruning_of(window).protect,
+            pruning_of(window).layer_min_density,
+        ) == expected
 
 
 def find_action(window, name):
@@ -243,7 +247,7 @@ def test_parts_of_maps_and_of_the_picture_lead_to_their_layer(qtbot, make_open):
 
 
 def test_layers_without_groups_are_protected_one_by_one(make_open):
-    rows = PruningConfig(Structure.ROWS, protect=(DOWN,), sparsity=0.1)
+    rows = pruning_config(Structure.ROWS, protect=(DOWN,), sparsity=0.1)
     window = make_open(replace(QUICK, pruning=rows), diagnosed=False)
     assert cells(window, DOWN)["Next run"] == "protected"
     assert cells(window, GATE)["Next run"] == ""
@@ -255,7 +259,7 @@ def test_layers_without_groups_are_protected_one_by_one(make_open):
 def test_every_structure_has_its_reasons_and_no_text_is_cut(
     qtbot, make_open, structure
 ):
-    window = make_open(replace(QUICK, pruning=PruningConfig(structure, sparsity=0.1)))
+    window = make_open(replace(QUICK, pruning=pruning_config(structure, sparsity=0.1)))
     for layer in architect_of(window).architecture.blocks[0].layers:
         choose_layer(window, layer.name)
         assert reasons(window)
@@ -266,7 +270,7 @@ def test_every_structure_has_its_reasons_and_no_text_is_cut(
 
 def test_a_plan_removes_from_layers_what_it_takes_from_parts(make_open):
     for structure in (Structure.HEADS_AND_NEURONS, Structure.ROWS, Structure.ELEMENTS):
-        config = replace(QUICK, pruning=PruningConfig(structure, sparsity=0.25))
+        config = replace(QUICK, pruning=pruning_config(structure, sparsity=0.25))
         window = make_open(config)
         diagnosis = window._before.diagnosis
         plan, known = diagnosis.plan, diagnosis.known
@@ -283,7 +287,7 @@ def test_the_table_is_a_model_as_qt_wants_it(qtbot):
     tester = QAbstractItemModelTester(
         table, QAbstractItemModelTester.FailureReportingMode.Fatal
     )
-    for pruning in (PruningConfig(), PruningConfig(protect=("block 0",))):
+    for pruning in (PruningConfig(), pruning_config(protect=("block 0",))):
         table.show_architecture(of_model(model_summary(), pruning))
     assert table.rowCount() == 6
     assert table.rowCount(table.index(0, 0)) == 7
@@ -293,10 +297,10 @@ def test_the_table_is_a_model_as_qt_wants_it(qtbot):
 
 def test_widths_that_change_with_the_target_stay_in_sight(make_open):
     """Columns do not move while a target is dragged, and have room for what it does."""
-    window = make_open(replace(QUICK, pruning=PruningConfig(sparsity=0.001)))
+    window = make_open(replace(QUICK, pruning=pruning_config(sparsity=0.001)))
     tree = find(window, "architecture_tree", QTreeView)
     width = tree.columnWidth(1)
-    window.session.edit_pruning(PruningConfig(sparsity=0.8))
+    window.session.edit_pruning(pruning_config(sparsity=0.8))
     assert tree.columnWidth(1) == width
     for name in (DOWN, GATE):
         words = cells(window, name)["Shape"]

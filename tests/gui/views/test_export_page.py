@@ -12,11 +12,12 @@ from surgeon_engine.api.config.export import (
     FileDtype,
     Format,
 )
-from surgeon_engine.api.config.pruning import PruningConfig, Structure
+from surgeon_engine.api.config.pruning import Structure
 from surgeon_gui.state.app import Step
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.step_text import Mark
 from surgeon_gui.views.steps import export_result
+from tests.helpers.configs import changed, pruning_config
 from tests.helpers.fake_engine import FAILURE, HINT
 from tests.helpers.looking import (
     SLOW,
@@ -43,7 +44,7 @@ from tests.helpers.windows import (
 
 @pytest.mark.parametrize("form", Format)
 def test_a_format_says_what_it_can_and_cannot(export_page, form):
-    pruning = replace(QUICK.pruning, structure=Structure.NEURONS)
+    pruning = changed(QUICK.pruning, structure=Structure.NEURONS)
     export_page.session.edit_pruning(pruning)
     choose(export_page, "export_format", form)
     assert export_page.session.state.config.export.format is form
@@ -64,7 +65,7 @@ def test_a_format_says_what_it_can_and_cannot(export_page, form):
 def test_formats_that_a_structure_cannot_have_are_disabled(
     export_page, structure, form, words
 ):
-    export_page.session.edit_pruning(PruningConfig(structure))
+    export_page.session.edit_pruning(pruning_config(structure))
     is_enabled, tip = item(export_page, "export_format", form)
     assert not is_enabled
     assert words in tip
@@ -74,7 +75,7 @@ def test_formats_that_a_structure_cannot_have_are_disabled(
 
 def test_a_format_that_the_target_rules_out_is_told_and_mended(export_page):
     choose(export_page, "export_format", Format.GGUF)
-    export_page.session.edit_pruning(PruningConfig(Structure.ROWS))
+    export_page.session.edit_pruning(pruning_config(Structure.ROWS))
     assert "not possible for this target" in shown(export_page, "export_problem")
     assert mark(export_page) is Mark.PROBLEM
     assert not is_on(export_page, "start_button")

@@ -7,11 +7,13 @@ from dataclasses import replace
 import pytest
 from PySide6.QtWidgets import QComboBox
 
+from surgeon_engine.api.config.fields import values_of
 from surgeon_engine.api.config.presets import presets
-from surgeon_engine.api.config.pruning import Method, PruningConfig, Structure, Target
+from surgeon_engine.api.config.pruning import Method, Structure, Target
 from surgeon_engine.api.planning.target_size import goal_of
 from surgeon_gui.state.app import Step
 from surgeon_gui.state.run import Status
+from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import model_summary
 from tests.helpers.windows import QUICK, find, load_and_wait, wait_for_status
 
@@ -92,7 +94,7 @@ def test_the_size_stays_when_the_target_is_given_in_another_way(page):
         choose(page, "target", target)
         assert goal_of(pruning_of(page), MODEL, config.model.dtype) == goal
         assert "2,098,829 parameters remain" in find(page, "goal_label").text()
-        assert pruning_of(page).target is target
+        assert values_of(pruning_of(page))["target"] is target
     assert find(page, "pruning_million_parameters").text() == "2.098829 M"
     assert find(page, "pruning_megabytes").text() == "8.395316 MB"
 
@@ -117,24 +119,24 @@ def test_a_refused_choice_stays_until_it_is_mended(page):
     assert not find(page, "start_button").isEnabled()
     find(page, "sparsity_slider").setValue(40)
     assert problem.text() == ""
-    assert pruning_of(page).structure is Structure.N_M
-    assert pruning_of(page).sparsity == 0.4
+    assert pruning_of(page).kind is Structure.N_M
+    assert pruning_of(page).target.sparsity == 0.4
     assert find(page, "start_button").isEnabled()
 
 
 def test_a_pattern_that_is_chosen_is_one_for_all_groups(page):
     choose(page, "structure", Structure.N_M)
-    assert pruning_of(page).sparsity == 0.5
+    assert pruning_of(page).target.sparsity == 0.5
     said = find(page, "goal_label").text()
     assert "groups" not in said
     find(page, "pruning_of").setValue(8)
-    assert pruning_of(page).sparsity == 0.75  # 2:8
+    assert pruning_of(page).target.sparsity == 0.75  # 2:8
     find(page, "sparsity_slider").setValue(30)
     said = find(page, "goal_label").text().replace("\xa0", " ")
     assert "40 % of the groups get the pattern" in said
     assert "for all of them let 75 % go" in said
     find(page, "pruning_shots").setValue(2)  # leaves the size alone
-    assert pruning_of(page).sparsity == 0.3
+    assert pruning_of(page).target.sparsity == 0.3
 
 
 def test_while_the_form_is_refused_no_size_of_another_draft_is_shown(page):
@@ -191,7 +193,7 @@ def test_what_a_shot_chose_is_shown_beside_the_figures(qtbot, page):
 
 
 def test_the_tile_shows_the_target_in_the_way_of_the_figures(qtbot, page):
-    pruning = PruningConfig(target=Target.PARAMETER_SHARE, sparsity=0.25, shots=1)
+    pruning = pruning_config(target=Target.PARAMETER_SHARE, sparsity=0.25, shots=1)
     page.load_config(replace(QUICK, pruning=pruning))
     page.start_run()
     wait_for_status(qtbot, page, Status.FINISHED)

@@ -34,11 +34,12 @@ from surgeon_engine.api.config.pruning import (
 from surgeon_engine.api.config.run import Device, Dtype, ModelConfig
 from surgeon_gui.widgets.controls import choice_box
 from surgeon_gui.widgets.forms.form import ConfigForm
+from tests.helpers.configs import pruning_config
 
 CHANGED = {
     "model": ModelConfig("elsewhere", Dtype.BFLOAT16, Device.CPU),
     "calibration": CalibrationConfig("text.txt", "other.txt", 3, 5, 99, 7, 2),
-    "pruning": PruningConfig(
+    "pruning": pruning_config(
         structure=Structure.ROWS_AND_COLUMNS,
         kept=3,
         of=7,
@@ -47,10 +48,10 @@ CHANGED = {
         sparsity=0.125,
         million_parameters=12.345678,
         megabytes=0.5,
-        perplexity_rise=7.5,
+        max_perplexity_increase=7.5,
         width_multiple=64,
         protect=("block 0", "*.down_proj"),
-        keep_at_least=0.1,
+        min_density=0.1,
         shots=9,
         schedule=Schedule.CUBIC,
         fisher=Fisher.SAMPLED,
@@ -100,20 +101,20 @@ def test_sparsity_is_shown_as_per_cent_within_its_limits(form):
     box = form.field("sparsity")
     assert isinstance(box, QDoubleSpinBox)
     assert (box.minimum(), box.maximum()) == (0.1, 95.0)
-    form.show_config(PruningConfig(sparsity=0.3))
+    form.show_config(pruning_config(sparsity=0.3))
     assert box.value() == 30.0
     assert box.suffix() == " %"
 
 
 def test_per_cent_that_are_no_share_are_shown_as_they_are(form):
-    box = form.field("perplexity_rise")
+    box = form.field("max_perplexity_increase")
     assert (box.minimum(), box.maximum()) == (0.0, 100.0)
-    form.show_config(PruningConfig(perplexity_rise=7.5))
+    form.show_config(pruning_config(max_perplexity_increase=7.5))
     assert box.text() == "7.5 %"
 
 
 def test_what_was_not_touched_keeps_digits_that_it_has_no_room_for(qtbot, form):
-    exact = PruningConfig(sparsity=1 / 3)
+    exact = pruning_config(sparsity=1 / 3)
     form.show_config(exact)
     assert form.field("sparsity").text() == "33.3 %"
     with qtbot.waitSignal(form.edited) as told:
@@ -124,7 +125,7 @@ def test_what_was_not_touched_keeps_digits_that_it_has_no_room_for(qtbot, form):
 
 
 def test_a_number_has_no_zeros_at_its_end(form):
-    form.show_config(PruningConfig(cost_damping=0.01, update_damping=10))
+    form.show_config(pruning_config(cost_damping=0.01, update_damping=10))
     assert form.field("cost_damping").cleanText() == "0.01"
     assert form.field("update_damping").cleanText() == "10"
 
@@ -134,7 +135,7 @@ def rows_of(form):
 
 
 def test_a_field_that_does_not_apply_has_no_row_and_keeps_its_value(form):
-    form.show_config(PruningConfig(Structure.N_M, kept=3, of=8))
+    form.show_config(pruning_config(Structure.N_M, pattern="3:8"))
     assert {"kept", "of", "max_correlated"} <= rows_of(form)
     assert not {"width_multiple", "cost_basis", "megabytes"} & rows_of(form)
     choose(form, "structure", Structure.HEADS_AND_NEURONS)
@@ -144,7 +145,7 @@ def test_a_field_that_does_not_apply_has_no_row_and_keeps_its_value(form):
 
 
 def test_rows_follow_values_that_make_no_config(form):
-    form.show_config(PruningConfig(Structure.ELEMENTS))
+    form.show_config(pruning_config(Structure.ELEMENTS))
     choose(form, "target", Target.FILE_SIZE)
     assert "megabytes" in rows_of(form)
     assert "sparsity" not in rows_of(form)
@@ -157,7 +158,7 @@ def test_a_list_of_names_is_a_line_with_commas(qtbot, form):
     with qtbot.waitSignal(form.edited) as told:
         line.editingFinished.emit()
     assert told.args[0].protect == ("block 0", "*.down_proj")
-    form.show_config(PruningConfig(protect=("a", "b")))
+    form.show_config(pruning_config(protect=("a", "b")))
     assert line.text() == "a, b"
     with qtbot.assertNotEmitted(form.edited):
         line.editingFinished.emit()
@@ -185,7 +186,7 @@ def test_an_edit_may_bring_others_with_it(qtbot):
     qtbot.addWidget(form)
     with qtbot.waitSignal(form.edited) as told:
         form.field("sparsity").setValue(12)
-    assert told.args == [PruningConfig(sparsity=0.12, shots=7)]
+    assert told.args == [pruning_config(sparsity=0.12, shots=7)]
     assert form.field("shots").value() == 7
 
 
@@ -214,7 +215,7 @@ def test_one_of_a_thing_is_called_so(qtbot):
     box = form.field("shots")
     suffixes = []
     for shots in (1, 2):
-        form.show_config(PruningConfig(shots=shots))
+        form.show_config(pruning_config(shots=shots))
         suffixes.append(box.suffix())
     box.setValue(1)
     assert [*suffixes, box.suffix()] == [" shot", " shots", " shot"]
@@ -267,7 +268,7 @@ def test_what_is_being_typed_is_not_overwritten_by_a_redraw(qtbot, form):
     for key in "12":
         QTest.keyClicks(box, key)
         form.show_config(PruningConfig())
-        form.show_config(PruningConfig(shots=5))
+        form.show_config(pruning_config(shots=5))
     assert box.cleanText() == "12"
     with qtbot.waitSignal(form.edited) as told:
         QTest.keyClick(box, Qt.Key.Key_Return)
@@ -277,13 +278,13 @@ def test_what_is_being_typed_is_not_overwritten_by_a_redraw(qtbot, form):
 @pytest.mark.parametrize(
     ("field", "typed", "becomes", "said"),
     [
-        ("perplexity_rise", "150", 100.0, "At most 100 %."),
-        ("keep_at_least", "120", 1.0, "At most 100 %."),
-        ("keep_at_least", "-5", 0.0, "At least 0 %."),
+        ("max_perplexity_increase", "150", 100.0, "At most 100 %."),
+        ("min_density", "120", 1.0, "At most 100 %."),
+        ("min_density", "-5", 0.0, "At least 0 %."),
         ("cost_damping", "1e-3", 0.001, ""),
-        ("perplexity_rise", "4,2", 4.2, ""),  # as other languages write it
-        ("perplexity_rise", "1,000", 100.0, "At most 100 %."),
-        ("perplexity_rise", "4,2,1", 0.0, ""),  # no number
+        ("max_perplexity_increase", "4,2", 4.2, ""),  # as other languages write it
+        ("max_perplexity_increase", "1,000", 100.0, "At most 100 %."),
+        ("max_perplexity_increase", "4,2,1", 0.0, ""),  # no number
         ("shots", "500", 200, "At most 200 shots."),
         ("shots", "0", 1, "At least 1 shot."),
         ("shots", "12", 12, ""),
@@ -312,7 +313,7 @@ def test_a_box_that_is_only_looked_at_follows_the_config(qtbot, form):
     box = form.field("shots")
     box.setFocus()
     qtbot.waitUntil(box.hasFocus)
-    form.show_config(PruningConfig(shots=5))
+    form.show_config(pruning_config(shots=5))
     assert box.cleanText() == "5"
 
 
