@@ -31,15 +31,15 @@ def removable(unit, settings: PruningConfig) -> int:
     """How many weights of a unit may go, by what is said of whole models."""
     share = share_to_keep(unit.layers, settings)
     layer = unit.measured
-    if settings.structure in COUPLED:
+    if settings.kind in COUPLED:
         coupled = unit.coupled
         bundle = bounds.bundle_of(coupled.kind, settings)
         stay = bounds.groups_to_keep(unit.originally, share, bundle)
         return max(0, unit.originally - stay) * coupled.weights_per_group
     shape = bounds.Shape(layer.rows, layer.columns, layer.has_bias)
-    if settings.structure in SPARSE:
+    if settings.kind in SPARSE:
         return bounds.max_elements(shape, share, settings)
-    return bounds.max_in_lines(shape, share, settings.structure)
+    return bounds.max_in_lines(shape, share, settings.kind)
 
 
 def random_factors(layer, seed: int = 0) -> KroneckerFactors:
