@@ -11,6 +11,7 @@ import pytest
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
+from surgeon_engine.api.config.fields import settings_of
 from surgeon_engine.api.config.pruning import Method, PruningConfig, Structure, Target
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.events import Envelope, Level
@@ -31,10 +32,10 @@ from tests.helpers.fake_engine import evaluation, model_summary, shot_finished
 
 PARTS = typing.get_type_hints(RunConfig)
 FIELDS = [
-    f"{part}.{field.name}"
+    f"{part}.{name}"
     for part, kind in PARTS.items()
-    for field in dataclasses.fields(kind)
-    if field.name != "replace"  # no setting, but an answer to a question
+    for name in settings_of(kind)
+    if name != "replace"  # no setting, but an answer to a question
 ]
 SPACE = "\N{NO-BREAK SPACE}"
 
@@ -52,9 +53,9 @@ def test_no_words_are_left_over_from_fields_that_are_gone():
 
 def test_each_choice_has_a_name_and_an_explanation():
     for kind in PARTS.values():
-        for hint in typing.get_type_hints(kind).values():
-            if isinstance(hint, type) and issubclass(hint, Enum):
-                for member in hint:
+        for setting in settings_of(kind).values():
+            if isinstance(setting.type, type) and issubclass(setting.type, Enum):
+                for member in setting.type:
                     name, explanation = choice_label(member)
                     assert name
                     assert explanation.endswith(".")
@@ -266,8 +267,8 @@ def said(words, pruning):
 def test_units_are_words_and_no_part_of_the_config():
     assert labels.FIELDS["calibration.window_length"].unit == "tokens"
     for kind in PARTS.values():
-        for field in dataclasses.fields(kind):
-            assert "unit" not in field.metadata
+        for setting in settings_of(kind).values():
+            assert not hasattr(setting.option, "unit")
 
 
 def test_each_step_has_something_to_say_before_and_after_a_model_is_chosen():

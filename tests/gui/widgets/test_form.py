@@ -19,49 +19,55 @@ from PySide6.QtWidgets import (
 )
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.fields import settings_of
 from surgeon_engine.api.config.pruning import (
+    NM,
     Correction,
     CostBasis,
     Damping,
+    Elements,
+    FileSize,
     Fisher,
+    FixedDamping,
+    HeadsAndNeurons,
     Method,
+    Parameters,
+    ParameterShare,
+    PrunableShare,
     PruningConfig,
+    RowsAndColumns,
     Schedule,
     Structure,
     Target,
     UpdateKind,
+    Widths,
 )
 from surgeon_engine.api.config.run import Device, Dtype, ModelConfig
 from surgeon_gui.widgets.controls import choice_box
 from surgeon_gui.widgets.forms.form import ConfigForm
-from tests.helpers.configs import pruning_config
 
 CHANGED = {
     "model": ModelConfig("elsewhere", Dtype.BFLOAT16, Device.CPU),
     "calibration": CalibrationConfig("text.txt", "other.txt", 3, 5, 99, 7, 2),
-    "pruning": pruning_config(
-        structure=Structure.ROWS_AND_COLUMNS,
-        kept=3,
-        of=7,
-        method=Method.K_OBD,
-        target=Target.PARAMETERS,
-        sparsity=0.125,
-        million_parameters=12.345678,
-        megabytes=0.5,
+    "pruning": PruningConfig(
+        RowsAndColumns(CostBasis.RAW, UpdateKind.SEPARATE),
+        Method.K_OBD,
+        Parameters(12.345678),
         max_perplexity_increase=7.5,
-        width_multiple=64,
+        shots=9,
         protect=("block 0", "*.down_proj"),
         min_density=0.1,
-        shots=9,
+        layer_min_density=("block 1=0.5",),
         schedule=Schedule.CUBIC,
         fisher=Fisher.SAMPLED,
         correction=Correction.NONE,
-        cost_basis=CostBasis.RAW,
-        update=UpdateKind.SEPARATE,
-        max_correlated=2000,
-        damping=Damping.FIXED,
-        cost_damping=0.5,
-        update_damping=0.0025,
+        damping=FixedDamping(0.5, 0.0025),
+    ),
+    "pruning of patterns": PruningConfig(
+        NM("3:7", max_correlated=2000), target=ParameterShare(0.125)
+    ),
+    "pruning of heads": PruningConfig(
+        HeadsAndNeurons(64, Widths.SAME), target=FileSize(0.5)
     ),
 }
 
@@ -78,7 +84,7 @@ def form(qtbot):
 def test_what_is_shown_is_given_back(qtbot, part, is_default):
     config = CHANGED[part]
     kind = type(config)
-    form = ConfigForm(part, kind)
+    form = ConfigForm(part.split()[0], kind)
     qtbot.addWidget(form)
     config = kind() if is_default else config
     form.show_config(config)
@@ -101,7 +107,7 @@ def test_sparsity_is_shown_as_per_cent_within_its_limits(form):
     box = form.field("sparsity")
     assert isinstance(box, QDoubleSpinBox)
     assert (box.minimum(), box.maximum()) == (0.1, 95.0)
-    form.show_config(pruning_config(sparsity=0.3))
+    form.show_config(PruningConfig(target=PrunableShare(0.3)))
     assert box.value() == 30.0
     assert box.suffix() == " %"
 
@@ -109,23 +115,23 @@ def test_sparsity_is_shown_as_per_cent_within_its_limits(form):
 def test_per_cent_that_are_no_share_are_shown_as_they_are(form):
     box = form.field("max_perplexity_increase")
     assert (box.minimum(), box.maximum()) == (0.0, 100.0)
-    form.show_config(pruning_config(max_perplexity_increase=7.5))
+    form.show_config(PruningConfig(max_perplexity_increase=7.5))
     assert box.text() == "7.5 %"
 
 
 def test_what_was_not_touched_keeps_digits_that_it_has_no_room_for(qtbot, form):
-    exact = pruning_config(sparsity=1 / 3)
+    exact = PruningConfig(target=PrunableShare(1 / 3))
     form.show_config(exact)
     assert form.field("sparsity").text() == "33.3 %"
     with qtbot.waitSignal(form.edited) as told:
         form.field("shots").setValue(4)
     assert told.args == [replace(exact, shots=4)]
     form.field("sparsity").setValue(50)
-    assert form.config().sparsity == 0.5
+    assert form.config().target == PrunableShare(0.5)
 
 
 def test_a_number_has_no_zeros_at_its_end(form):
-    form.show_config(pruning_config(cost_damping=0.01, update_damping=10))
+    form.show_config(PruningConfig(damping=FixedDamping(cost=0.01, update=10)))
     assert form.field("cost_damping").cleanText() == "0.01"
     assert form.field("update_damping").cleanText() == "10"
 
@@ -135,17 +141,41 @@ def rows_of(form):
 
 
 def test_a_field_that_does_not_apply_has_no_row_and_keeps_its_value(form):
-    form.show_config(pruning_config(Structure.N_M, pattern="3:8"))
-    assert {"kept", "of", "max_correlated"} <= rows_of(form)
+    form.show_config(PruningConfig(NM("3:8")))
+    assert {"pattern", "max_correlated"} <= rows_of(form)
     assert not {"width_multiple", "cost_basis", "megabytes"} & rows_of(form)
     choose(form, "structure", Structure.HEADS_AND_NEURONS)
-    assert not {"kept", "of", "max_correlated"} & rows_of(form)
+    assert not {"pattern", "max_correlated"} & rows_of(form)
     assert {"width_multiple", "cost_basis"} <= rows_of(form)
-    assert (form.config().kept, form.config().of) == (3, 8)
+    form.show_config(form.config())  # as a page does after each edit
+    choose(form, "structure", Structure.N_M)
+    assert form.config().structure == NM("3:8")
+
+
+def test_hidden_values_are_not_taken_over_by_another_config(form):
+    form.show_config(PruningConfig(NM("3:8")))
+    form.show_config(PruningConfig(shots=9))
+    choose(form, "structure", Structure.N_M)
+    assert form.config() == PruningConfig(NM("2:4"), shots=9)
+
+
+def test_pattern_has_a_box_for_each_number(qtbot, form):
+    form.show_config(PruningConfig(NM("3:8")))
+    kept, of = (form.findChild(QSpinBox, f"pruning_{x}") for x in ("kept", "of"))
+    assert (kept.text(), of.text()) == ("3 weights", "8 weights")
+    with qtbot.waitSignal(form.edited) as told:
+        kept.setValue(1)
+    assert told.args == [PruningConfig(NM("1:8"))]
+    with qtbot.waitSignal(form.refused):
+        of.setValue(2)
+        kept.setValue(2)
+    assert (
+        "2:2 removes nothing" in form.findChild(object, "pruning_form_problem").text()
+    )
 
 
 def test_rows_follow_values_that_make_no_config(form):
-    form.show_config(pruning_config(Structure.ELEMENTS))
+    form.show_config(PruningConfig(Elements()))
     choose(form, "target", Target.FILE_SIZE)
     assert "megabytes" in rows_of(form)
     assert "sparsity" not in rows_of(form)
@@ -158,7 +188,7 @@ def test_a_list_of_names_is_a_line_with_commas(qtbot, form):
     with qtbot.waitSignal(form.edited) as told:
         line.editingFinished.emit()
     assert told.args[0].protect == ("block 0", "*.down_proj")
-    form.show_config(pruning_config(protect=("a", "b")))
+    form.show_config(PruningConfig(protect=("a", "b")))
     assert line.text() == "a, b"
     with qtbot.assertNotEmitted(form.edited):
         line.editingFinished.emit()
@@ -186,7 +216,7 @@ def test_an_edit_may_bring_others_with_it(qtbot):
     qtbot.addWidget(form)
     with qtbot.waitSignal(form.edited) as told:
         form.field("sparsity").setValue(12)
-    assert told.args == [pruning_config(sparsity=0.12, shots=7)]
+    assert told.args == [PruningConfig(target=PrunableShare(0.12), shots=7)]
     assert form.field("shots").value() == 7
 
 
@@ -215,7 +245,7 @@ def test_one_of_a_thing_is_called_so(qtbot):
     box = form.field("shots")
     suffixes = []
     for shots in (1, 2):
-        form.show_config(pruning_config(shots=shots))
+        form.show_config(PruningConfig(shots=shots))
         suffixes.append(box.suffix())
     box.setValue(1)
     assert [*suffixes, box.suffix()] == [" shot", " shots", " shot"]
@@ -268,7 +298,7 @@ def test_what_is_being_typed_is_not_overwritten_by_a_redraw(qtbot, form):
     for key in "12":
         QTest.keyClicks(box, key)
         form.show_config(PruningConfig())
-        form.show_config(pruning_config(shots=5))
+        form.show_config(PruningConfig(shots=5))
     assert box.cleanText() == "12"
     with qtbot.waitSignal(form.edited) as told:
         QTest.keyClick(box, Qt.Key.Key_Return)
@@ -301,7 +331,9 @@ def test_a_number_beyond_the_limits_becomes_the_nearest_and_that_is_said(
     box.setFocus()
     line.selectAll()
     QTest.keyClicks(line, typed)
-    assert form.values()[field] == getattr(PruningConfig(), field)  # not meant yet
+    assert (
+        form.values()[field] == settings_of(PruningConfig)[field].default
+    )  # not meant yet
     QTest.keyClick(line, Qt.Key.Key_Return)
     assert form.values()[field] == becomes
     assert tips == ([said] if said else [])
@@ -313,7 +345,7 @@ def test_a_box_that_is_only_looked_at_follows_the_config(qtbot, form):
     box = form.field("shots")
     box.setFocus()
     qtbot.waitUntil(box.hasFocus)
-    form.show_config(pruning_config(shots=5))
+    form.show_config(PruningConfig(shots=5))
     assert box.cleanText() == "5"
 
 
