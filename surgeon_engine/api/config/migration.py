@@ -30,12 +30,12 @@ _RENAMED = {
     "keep_at_least": "min_density",
     "limits": "layer_min_density",
 }
-_PATTERN = ("kept", "of")  # now one setting, pattern = "2:4"
+_PATTERN = {"kept": "pattern", "of": "pattern"}  # as in pattern = "2:4"
 _MIN_WINDOWS = 4  # fewer cannot be split to search a damping
 
 
-def migrate(job: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Return a job in today's form, and the old names that it uses.
+def migrate(job: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return a job in today's form, and the new names of the old ones that it uses.
 
     `job` is what TOML or JSON decodes to. Unknown names stay in it.
 
@@ -44,8 +44,9 @@ def migrate(job: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
     """
     pruning = job.get("pruning", {})
     if not isinstance(pruning, Mapping):
-        return dict(job), ()
-    old_names = tuple(name for name in (*_RENAMED, *_PATTERN) if name in pruning)
+        return dict(job), {}
+    renamed = _RENAMED | _PATTERN
+    old_names = {old: new for old, new in renamed.items() if old in pruning}
     values = _in_new_names(pruning)
     if _uses_given_damping(values, job.get("calibration")):
         values["damping"] = "fixed"

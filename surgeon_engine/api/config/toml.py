@@ -47,10 +47,9 @@ def config_from_toml(text: str, name: str = "") -> RunConfig:
         raise ConfigError(f"The job is not valid TOML: {error}.") from error
     if old_names and name:
         _log.warning(
-            "%s uses names of an earlier version in its pruning part: %s. "
-            "Save it again to have today's.",
+            "%s has old names in [pruning]: %s. Save it again to update them.",
             name,
-            ", ".join(old_names),
+            ", ".join(f"{old} (now {new})" for old, new in old_names.items()),
         )
     return config
 

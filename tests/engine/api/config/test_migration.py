@@ -191,11 +191,13 @@ def test_reading_old_names_logs_a_warning(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         read_config(job)
     (record,) = caplog.records
-    assert f"{job} uses names of an earlier version" in record.message
-    assert "keep_at_least, kept" in record.message
+    assert record.message == (
+        f"{job} has old names in [pruning]: keep_at_least (now min_density), "
+        "kept (now pattern). Save it again to update them."
+    )
     caplog.clear()
     preset_from_toml("mine", f'title = "T"\nabout = "A."\n[pruning]\n{WHOLE}')
-    assert "The preset mine uses names" in caplog.text
+    assert "The preset mine has old names" in caplog.text
 
 
 def test_reading_todays_names_logs_nothing(tmp_path, caplog):
@@ -219,5 +221,5 @@ def test_preset_of_an_earlier_version_is_read_with_its_values():
 @pytest.mark.parametrize("job", [{}, {"pruning": 3}, {"model": {"source": "demo"}}])
 def test_migrate_reports_no_old_names_where_there_are_none(job):
     migrated, old_names = migrate(job)
-    assert old_names == ()
+    assert old_names == {}
     assert job.items() <= migrated.items()
