@@ -30,8 +30,8 @@ from surgeon_engine.api.messages.benchmark import (
     Measured,
     ModelMeasured,
     Ratio,
-    in_words,
     speedups,
+    summarize,
 )
 from surgeon_engine.measurement.benchmark_process import load, with_cache
 from surgeon_engine.measurement.measure import measure
@@ -99,7 +99,7 @@ def compared(original: str, pruned: Sequence[str], settings: BenchmarkSettings) 
         print(f"{label(source)} against {label(original)} ...", file=sys.stderr)
         measured = measure((original, source), settings, lambda: None)
         rows.append(_row(source, measured, (full, _work(source, settings))))
-        sentences.append(f"- {label(source)}: {in_words(measured)}")
+        sentences.append(f"- {label(source)}: {summarize(measured)}")
     assert measured is not None
     columns = HEAD.count("|") - 1
     return "\n".join(

@@ -166,21 +166,23 @@ def take_all(studio: Studio) -> None:
 def take_steps(studio: Studio) -> None:
     """The steps before a run."""
     from surgeon_gui.state.app import Step
+    from surgeon_gui.state.request import RequestKind
 
     window, session = studio.window, studio.window.session
     window.open_step(Step.MODEL)
     studio.picture("model")
     window.open_step(Step.CALIBRATION)
     studio.press("preview_button")
-    studio.wait(lambda: session.state.preview.answer is not None)
+    preview = RequestKind.PREVIEW
+    studio.wait(lambda: session.state.request(preview).response is not None)
     studio.picture("calibration")
     window.open_step(Step.TARGET)
     studio.picture("target")
     studio.press("target_diagnose_button")
-    studio.wait(lambda: session.state.diagnosis.is_open)
-    studio.wait(lambda: not session.state.diagnosis.is_open)
+    studio.wait(lambda: session.state.is_busy)
+    studio.wait(lambda: not session.state.is_busy)
     studio.picture("diagnosis")
-    window._centre.open_tab("live_tab")
+    window._tabs.open_tab("live_tab")
 
 
 def take_run(studio: Studio) -> None:
@@ -207,15 +209,15 @@ def take_result(studio: Studio) -> None:
     _scroll_to(studio, "speed_table")
     studio.picture("speed")
     layer = next(each for each in session.state.run.layers if each.block == 1)
-    window._before.architect.select(layer.name)
-    window._centre.open_tab("architecture_tab")
+    window._analysis_tabs.architecture.select(layer.name)
+    window._tabs.open_tab("architecture_tab")
     studio.picture("architecture")
 
 
 def take_playground(studio: Studio) -> None:
     """Both models, writing on from the same prompt."""
     window = studio.window
-    window._centre.open_tab("playground_tab")
+    window._tabs.open_tab("playground_tab")
     playground = window._playground
     playground.edit_prompt("The import statement")
     studio.press("playground_generate_button")
@@ -228,10 +230,11 @@ def take_history(studio: Studio) -> None:
     """A second, smaller run; the list of runs; both side by side."""
     from dataclasses import replace
 
+    from surgeon_engine.api.config.pruning import PrunableShare
     from surgeon_gui.state.app import Step
 
     window, session = studio.window, studio.window.session
-    pruning = replace(session.state.config.pruning, sparsity=0.2, shots=2)
+    pruning = replace(session.state.config.pruning, target=PrunableShare(0.2), shots=2)
     session.edit_pruning(pruning)
     studio.wait(lambda: not session.start_obstacle())
     studio.press("start_button")
@@ -244,10 +247,10 @@ def take_history(studio: Studio) -> None:
     for record in runs.state.records:
         runs.tick(record.folder, True)
     studio.act("runs_action")
-    window._centre.open_tab("compare_tab")
+    window._tabs.open_tab("compare_tab")
     studio.settle()
     studio.picture("compare")
-    window._centre.open_tab("live_tab")
+    window._tabs.open_tab("live_tab")
 
 
 def take_help(studio: Studio) -> None:

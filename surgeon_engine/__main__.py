@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from surgeon_engine.cli.main import main
+import sys
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:] == ["serve"]:
+        # The window waits for this: skip the libraries of the command line.
+        from surgeon_engine.server import serve_standard_streams
+
+        serve_standard_streams()
+    else:
+        from surgeon_engine.cli.main import main
+
+        sys.exit(main())

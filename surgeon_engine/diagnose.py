@@ -1,11 +1,11 @@
-"""Measures what everything in a model would cost, and cuts nothing.
+"""Diagnose a model: measure the costs of all candidates without removing any.
 
-    model, text -> baseline -> the curvature and the damping of a run's first shot
-      -> the removals of all units -> an .npz file
+    model, text -> baseline -> curvature and damping of a run's first shot
+      -> removals of all units -> an .npz file
 
-The damping is that which the first shot of the run would find, with what is protected
-left alone; the costs are then those of all units, protected ones included, so that
-whoever plans can try what to protect.
+The damping is that of the first shot of the run, which leaves protected units out; the
+costs are those of all units, protected ones included, so that a user can try out what
+to protect.
 """
 
 from __future__ import annotations
@@ -44,11 +44,16 @@ from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.shots.damping import with_damping
 from surgeon_engine.shots.shot import ShotPlan, curvature, evaluation
 
-Arrays = dict[str, np.ndarray]  # of one unit, or of all
+Arrays = dict[str, np.ndarray]  # of one unit, or of all joined
 
 
 def diagnose(config: RunConfig, folder: Path, context: RunContext) -> Diagnosed:
-    """The costs of all removals, as the first shot of a run would see them.
+    """Measure the costs of all candidates, as in the first shot of a run.
+
+    Args:
+        config: the job.
+        folder: receives the costs, `costs.npz`.
+        context: receives the events, and commands to cancel.
 
     Raises:
         EngineError: something that the user can act on.
@@ -57,46 +62,44 @@ def diagnose(config: RunConfig, folder: Path, context: RunContext) -> Diagnosed:
     begun = context.clock()
     state = prepare(config, context)
     baseline = evaluation(state, context, Stage.BASELINE)
-    whole = _whole(state)
-    arrays, units, damping = _costs(state, whole, context)
+    unprotected = _unprotected(state)
+    arrays, units, damping = _costs(state, unprotected, context)
     path = folder / "costs.npz"
     _write(path, arrays)
     seconds = context.clock() - begun
-    return _diagnosed(state, whole, baseline, (path, units, damping, seconds))
+    return _diagnosed(state, unprotected, baseline, (path, units, damping, seconds))
 
 
-def _whole(state: PruningState) -> PruningState:
-    """The same model with nothing protected and nothing that has to stay."""
+def _unprotected(state: PruningState) -> PruningState:
+    """Return a state of the same model without protection and limits."""
     pruning = replace(
-        state.config.pruning, protect=(), layer_min_density=(), min_density=0.0
+        state.config.pruning, protect=(), min_density=0.0, layer_min_density=()
     )
     units = units_of(pruning, state.loaded.model)
-    removed = {
-        u.measured.name: torch.zeros(u.candidates, dtype=torch.bool) for u in units
-    }
-    config = replace(state.config, pruning=pruning)
-    return replace(state, config=config, units=units, removed=removed)
+    return state.with_pruning(pruning, units)
 
 
 def _costs(
-    state: PruningState, whole: PruningState, context: RunContext
+    state: PruningState, unprotected: PruningState, context: RunContext
 ) -> tuple[Arrays, tuple[DiagnosedUnit, ...], tuple[float | None, int]]:
-    """The arrays of all units; whose they are; the damping, and of how many it is."""
-    wanted = state.config.pruning
-    share = share_of_goal(1 / wanted.shots, wanted.schedule)
-    first = ShotPlan(1, share, before=None)
-    factors, choice = curvature(state, first, context, measured=whole)
-    pruning, damping = whole.config.pruning, None
+    """Return the arrays of all units, the units, and the damping with its trials."""
+    settings = state.config.pruning
+    share = share_of_goal(1 / settings.shots, settings.schedule)
+    first = ShotPlan(1, share, previous_damping=None)
+    factors, choice = curvature(state, first, context, measured=unprotected)
+    pruning, damping = unprotected.config.pruning, None
     if choice is not None:
         damping = choice.cost
         pruning = with_damping(pruning, choice.cost, choice.update)
     parts: list[Arrays] = []
     units: list[DiagnosedUnit] = []
-    with context.stage(Stage.SELECTION, total=len(whole.units)) as step:
-        for unit in whole.units:
+    with context.stage(Stage.SELECTION, total=len(unprotected.units)) as step:
+        for unit in unprotected.units:
             name = unit.measured.name
-            # Once its costs are known, nobody needs a unit's factors any more.
-            removals = unit.removals(factors.pop(name), whole.removed[name], pruning)
+            # Factors are released once the costs of their unit are known.
+            removals = unit.removals(
+                factors.pop(name), unprotected.removed[name], pruning
+            )
             check_not_nan(name, removals.cost)
             parts.append(_arrays(unit, removals, pruning))
             units.append(_unit(unit, entries=len(next(iter(parts[-1].values())))))
@@ -119,15 +122,15 @@ def _arrays(
 
 
 def _is_row(unit: Unit, removals: Removals) -> torch.Tensor:
-    """Which removals are rows of the measured layer."""
+    """Return the mask of the removals that are rows of the measured layer."""
     if isinstance(unit, RowsOrColumns):
         return removals.candidate < unit.measured.rows
     return torch.zeros(len(removals.candidate), dtype=torch.bool)
 
 
 def _binned(elements: Elements) -> Arrays:
-    """How many weights of a layer have costs in which bin, empty bins left out."""
-    cost = elements.cost[elements.cost < torch.inf] + 0.0  # makes -0.0 a plain zero
+    """Return the histogram of the costs of a layer's weights, without empty bins."""
+    cost = elements.cost[elements.cost < torch.inf] + 0.0  # turns -0.0 into 0.0
     bits = cost.view(torch.int32) >> (32 - BIN_BITS)
     count = torch.bincount(bits, minlength=1)
     filled = count.nonzero().squeeze(1)
@@ -169,19 +172,19 @@ def _write(path: Path, arrays: Arrays) -> None:
     except OSError as error:
         raise RunFolderError(
             f"{path} cannot be written: {error.strerror}.",
-            "Make room, or choose a folder that you may write to.",
+            "Free some disk space, or choose a folder that you may write to.",
         ) from error
 
 
 def _diagnosed(
     state: PruningState,
-    whole: PruningState,
+    unprotected: PruningState,
     baseline: Evaluation,
     rest: tuple[Path, tuple[DiagnosedUnit, ...], tuple[float | None, int], float],
 ) -> Diagnosed:
     path, units, (damping, tried), seconds = rest
     pruning = state.config.pruning
-    groups = any(isinstance(unit, CoupledUnit) for unit in whole.units)
+    groups = any(isinstance(unit, CoupledUnit) for unit in unprotected.units)
     return Diagnosed(
         path=str(path),
         units=units,
@@ -191,7 +194,7 @@ def _diagnosed(
         window_length=baseline.window_length,
         text=baseline.text,
         calibration_tokens=state.windows.calibration.numel(),
-        device=devices.in_words(state.loaded.device),
+        device=devices.display_name(state.loaded.device),
         seconds=seconds,
         atom=_atom(pruning),
         bundle=pruning.width_multiple if groups else 1,

@@ -1,18 +1,16 @@
-"""The main path: from a config to a pruned, exported checkpoint.
+"""The main program: from a config to a pruned and exported checkpoint.
 
     model, layers -> calibration and validation windows -> baseline
       -> per shot: curvature, costs -> one threshold -> update -> evaluation
-      -> correction, if asked for
+      -> correction, if the settings ask for one
       -> export, verification -> report
 
-Stages are called by name and do the work; this file does no maths.
+The stages are called by name and do the work; there is no mathematics here.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-
-import torch
 
 from surgeon_engine.api.config.export import FOR_TRANSFORMERS, ExportConfig
 from surgeon_engine.api.config.run import RunConfig
@@ -32,32 +30,37 @@ from surgeon_engine.calibration.windows import load_windows, vocabulary_of
 from surgeon_engine.export.destination import check_destination
 from surgeon_engine.export.export import (
     ExportJob,
-    check_format,
     export,
-    keep,
-    model_paths,
+    original_paths,
+    write_unverified,
 )
+from surgeon_engine.export.formats import check_format
 from surgeon_engine.export.model_card import Recipe
 from surgeon_engine.export.verify import save_probe
 from surgeon_engine.model.inspect import describe
 from surgeon_engine.model.load import load_model
 from surgeon_engine.model.source import first_line
-from surgeon_engine.preflight import check_fits
+from surgeon_engine.preflight import Preflight, check_fits, preflight
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.structures.units import units_of
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import RunCancelled, RunContext
 from surgeon_engine.runtime.versions import versions
-from surgeon_engine.shots import compaction_step as shrinking
+from surgeon_engine.shots.compaction_step import full_size_model
 from surgeon_engine.shots.loop import run_shots
 from surgeon_engine.shots.quality_budget import QualityBudget
 from surgeon_engine.shots.shot import check_windows, evaluation
 
-_FORESEEN = (EngineError, OSError, MemoryError, RuntimeError)  # at an export
+_EXPORT_FAILURES = (EngineError, OSError, MemoryError, RuntimeError)
 
 
 def prune(config: RunConfig, folder: Path, context: RunContext) -> None:
-    """Prune a model in shots, export and verify it, write the report.
+    """Prune a model in shots, export and verify it, and write the report.
+
+    Args:
+        config: the job.
+        folder: the folder of the run; it must not exist or be empty.
+        context: receives the events, and commands to stop.
 
     Raises:
         EngineError: something that the user can act on.
@@ -67,27 +70,28 @@ def prune(config: RunConfig, folder: Path, context: RunContext) -> None:
     run, device = RunFolder(folder), devices.choose(config.model.device)
     destination = run.export_path(config)
     replace = config.export.replace
-    check_destination(destination, run, model_paths(config), replace=replace)
-    check_fits(config, run.path)
+    check_destination(destination, run, original_paths(config), replace=replace)
+    found = preflight(config, run.path, with_time=False)
+    check_fits(found)
     run.create(config)
     context.begin(run, lambda: devices.memory_in_use(device))
-    devices.forget_peak_memory()
+    devices.reset_peak_memory()
 
-    state = prepare(config, context)
+    state = prepare(config, context, found)
     check_format(config, state.original, state.loaded, state.units, context)
     context.emit(_run_started(run, state))
     baseline = evaluation(state, context, Stage.BASELINE)
     context.emit(BaselineEvaluated(baseline))
 
-    allowed = QualityBudget.of(config.pruning, baseline)
-    course = run_shots(state, allowed, context)
+    budget = QualityBudget.of(config.pruning, baseline)
+    result = run_shots(state, budget, context)
     recipe = Recipe(
         config,
         state.goal,
         baseline,
-        course.shots,
-        course.corrected,
-        course.stopped_early,
+        result.shots,
+        result.corrected,
+        result.stopped_early,
     )
     report = _finish(state, recipe, run, context)
     context.emit(
@@ -95,69 +99,78 @@ def prune(config: RunConfig, folder: Path, context: RunContext) -> None:
     )
 
 
-def prepare(config: RunConfig, context: RunContext) -> PruningState:
-    """Load the model and the text, and divide the model into what can be removed.
+def prepare(
+    config: RunConfig, context: RunContext, found: Preflight | None = None
+) -> PruningState:
+    """Load the model and the text, and divide the model into units.
+
+    Args:
+        config: the job.
+        context: receives the events.
+        found: the preflight check of the same job, if it was made; the model is then
+            not located and described again.
 
     Raises:
         EngineError: something that the user can act on.
     """
     with context.stage(Stage.LOAD):
-        loaded = load_model(config.model)
-        model = describe(loaded.model, loaded.source, loaded.stored)
+        if found is None:
+            loaded = load_model(config.model)
+            model = describe(loaded.model, loaded.source, loaded.stored)
+            goal = goal_of(config.pruning, model, file_dtype(config, model))
+        else:
+            loaded = load_model(config.model, found.inspected)
+            model, goal = found.model, found.goal
         units = units_of(config.pruning, loaded.model)
-        goal = goal_of(config.pruning, model, file_dtype(config, model))
         check_target_in_limits(goal, config.pruning, model)
     if loaded.tokenizer is None:
-        words = "There is no tokenizer beside the weights: the export has none either."
-        context.emit(Logged(Level.WARNING, words))
+        message = "The model has no tokenizer, so that the export has none either."
+        context.emit(Logged(Level.WARNING, message))
     with context.stage(Stage.TEXT):
         vocabulary = vocabulary_of(loaded.model.config)
         windows = load_windows(config.calibration, loaded.tokenizer, vocabulary)
     if windows.found.left_out:
         context.emit(Logged(Level.INFO, windows.found.left_out))
     check_windows(config.pruning, windows.calibration, context)
-    removed = {
-        unit.measured.name: torch.zeros(unit.candidates, dtype=torch.bool)
-        for unit in units
-    }
-    return PruningState(config, loaded, windows, units, goal, model, removed)
+    return PruningState(config, loaded, windows, units, goal, model)
 
 
 def _finish(
     state: PruningState, recipe: Recipe, run: RunFolder, context: RunContext
 ) -> Report:
-    """Export, and put into the report whatever came of it.
+    """Export the model and write the report.
 
     Raises:
-        ExportError: what was asked for could not be had; but what was pruned is kept.
+        ExportError: the export failed; the pruned model is kept in the run's folder.
     """
-    wanted, destination = recipe.config.export, run.export_path(recipe.config)
-    pruned = shrinking.pruned(state)
+    settings, destination = recipe.config.export, run.export_path(recipe.config)
+    pruned = full_size_model(state)
     checkpoint = destination
     try:
         save_probe(state.loaded, state.windows.validation, run.probe_path)
-        if wanted.format not in FOR_TRANSFORMERS:
-            # Nothing else can be made of other programs' files.
-            task = ExportJob(pruned, recipe, run, ExportConfig(), run.checkpoint_path)
-            context.emit(export(task, context))
+        if settings.format not in FOR_TRANSFORMERS:
+            # The files of other programs cannot be exported again.
+            job = ExportJob(pruned, recipe, run, ExportConfig(), run.checkpoint_path)
+            context.emit(export(job, context))
             checkpoint = run.checkpoint_path
-        exported = export(ExportJob(pruned, recipe, run, wanted, destination), context)
+        job = ExportJob(pruned, recipe, run, settings, destination)
+        exported = export(job, context)
     except RunCancelled:
         raise
-    except Exception as error:  # nothing that was pruned may be lost, whatever it is
-        if not run.checkpoint_path.exists():
-            keep(ExportJob(pruned, recipe, run, wanted, run.checkpoint_path))
-        kept = run.checkpoint_path
-        run.write_report(_report(state, recipe, None, kept, context))
-        if not isinstance(error, _FORESEEN):
+    except Exception as error:  # no failure may lose the pruned model
+        checkpoint = run.checkpoint_path
+        if not checkpoint.exists():
+            write_unverified(ExportJob(pruned, recipe, run, settings, checkpoint))
+        run.write_report(_report(state, recipe, None, checkpoint, context))
+        if not isinstance(error, _EXPORT_FAILURES):
             raise
         message, hint = f"The export failed: {first_line(error)}.", ""
         if isinstance(error, EngineError):
             message, hint = error.message, error.hint
-        where = f"it is, unchecked, in {kept}"
+        where = f"it is in {checkpoint}, unverified"
         if run.probe_path.is_file():
             where = f"it can be exported again from {run.path}"
-        hint = f"{hint} What was pruned is not lost: {where}.".strip()
+        hint = f"{hint} The pruned model is not lost: {where}.".strip()
         raise ExportError(message, hint) from error
     context.emit(exported)
     report = _report(state, recipe, exported, checkpoint, context)
@@ -171,7 +184,7 @@ def _run_started(run: RunFolder, state: PruningState) -> RunStarted:
         folder=str(run.path),
         shots=state.config.pruning.shots,
         model=state.original,
-        device=devices.in_words(state.loaded.device),
+        device=devices.display_name(state.loaded.device),
         calibration_tokens=windows.calibration.numel(),
         validation_tokens=windows.validation.numel(),
     )
@@ -189,7 +202,7 @@ def _report(
         config=recipe.config,
         model=state.original,
         versions=versions(),
-        device=devices.in_words(device),
+        device=devices.display_name(device),
         baseline=recipe.baseline,
         shots=recipe.shots,
         corrected=recipe.corrected,

@@ -1,6 +1,7 @@
-"""A run as it looks before it starts: from the headers of its model and this machine.
+"""Check a run before it starts: read the headers of its model, measure this machine.
 
-Nothing of the model's weights is read.
+No weights are read. A run takes over what was found, so that it need not locate and
+describe its model again.
 """
 
 from __future__ import annotations
@@ -16,91 +17,67 @@ from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.planning.resource_check import (
     AdjustedConfig,
     Light,
-    Resource,
     ResourceCheck,
     check_resources,
-    format_bytes,
-    in_words,
     refusal,
     settings_that_fit,
 )
+from surgeon_engine.api.planning.target_size import Goal, file_dtype, goal_of
 from surgeon_engine.api.run_folder import RunFolder
-from surgeon_engine.model.inspect import inspect_model
+from surgeon_engine.model.inspect import InspectedSource, inspect_source
 from surgeon_engine.runtime.speed_probe import machine, room
-
-_MARKS = {Light.GREEN: "fits", Light.YELLOW: "tight", Light.RED: "does not fit"}
-_MINUTE, _HOUR = 60, 3600
 
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
-    """A job, what it is measured against, and how it fits."""
+    """A job, its model, the machine, and whether the one fits the other."""
 
     config: RunConfig
-    model: ModelSummary
+    inspected: InspectedSource
+    goal: Goal
     machine: Machine
-    free_disk: int
+    free_disk: int  # bytes
+    resources: ResourceCheck
 
     @property
-    def fit(self) -> ResourceCheck:
-        """How the job fits."""
-        return check_resources(self.config, self.model, self.machine, self.free_disk)
+    def model(self) -> ModelSummary:
+        """The summary of the model."""
+        return self.inspected.summary
 
-    @property
-    def fitted(self) -> AdjustedConfig | None:
-        """The job with settings that fit; None: nothing does."""
+    def adjusted(self) -> AdjustedConfig | None:
+        """Return the job with settings that fit the machine; None: no settings do."""
         return settings_that_fit(self.config, self.model, self.machine, self.free_disk)
 
 
 def preflight(config: RunConfig, folder: Path, *, with_time: bool = True) -> Preflight:
-    """What a run of `config` in `folder` comes to on this machine.
+    """Compare what a run of `config` in `folder` needs with what this machine has.
+
+    Args:
+        config: the job.
+        folder: the folder of the run, which need not exist yet.
+        with_time: whether to measure the speed of the machine, which takes a second.
 
     Raises:
-        ModelError: there is no such model.
+        ModelError: the model cannot be found, read or pruned.
+        ConfigError: the model cannot reach the target.
     """
-    model = inspect_model(config.model).model
-    # Each of two disks has to hold all of it: if that of the export fails, the run's
-    # holds the model.
+    inspected = inspect_source(config.model)
+    model = inspected.summary
+    # Each of two disks has to hold the whole model: if that of the export fails, the
+    # run's holds it.
     places = (folder, RunFolder(folder).export_path(config))
-    free = min(free_bytes(place) for place in places)
-    return Preflight(config, model, machine() if with_time else room(), free)
+    free_disk = min(free_bytes(place) for place in places)
+    found = machine() if with_time else room()
+    resources = check_resources(config, model, found, free_disk)
+    goal = goal_of(config.pruning, model, file_dtype(config, model))
+    return Preflight(config, inspected, goal, found, free_disk, resources)
 
 
-def check_fits(config: RunConfig, folder: Path) -> None:
-    """Let no run begin for which there is not enough memory or disk, whatever it does.
+def check_fits(found: Preflight) -> None:
+    """Raise if the machine has too little memory or disk for the run.
 
     Raises:
-        RoomError: there is not; with the numbers and what would fit.
+        RoomError: it has; the message has the numbers, the hint what would fit.
     """
-    found = preflight(config, folder, with_time=False)
-    fit = found.fit
-    if fit.room is Light.RED:
-        raise RoomError(*refusal(fit, found.fitted))
-
-
-def in_lines(found: Preflight) -> str:
-    """The forecast as a terminal shows it."""
-    fit = found.fit
-    lines = []
-    for need in fit.needs:
-        if need.what is Resource.TIME:
-            amount = f"about {_duration(need.needed)}"
-        else:
-            amount = (
-                f"{format_bytes(need.needed)} of {format_bytes(need.free or 0)} free"
-            )
-        lines.append(f"{need.what:<12}{amount:<28}{_MARKS[need.light]}")
-    fitted = found.fitted
-    if fit.room is Light.RED:
-        lines += refusal(fit, fitted)
-    elif fitted is not None and fitted.changes:
-        lines.append(f"It would have more room with {in_words(fitted)}.")
-    return "\n".join(lines)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 2 * _MINUTE:
-        return f"{seconds:.0f} s"
-    if seconds < 2 * _HOUR:
-        return f"{seconds / _MINUTE:.0f} min"
-    return f"{seconds / _HOUR:.1f} h"
+    if found.resources.room is Light.RED:
+        raise RoomError(*refusal(found.resources, found.adjusted()))

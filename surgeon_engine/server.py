@@ -1,23 +1,19 @@
-"""The inside end of the engine's line: hears commands, does them, sends events.
+"""The engine: executes the commands of a client and sends events.
 
-A thread listens while the work goes on, because Cancel, Pause and their like must be
-heard in the middle of a run. They set flags that the run looks at between two batches.
+Commands run one at a time. Cancel, Pause and the like set flags in the `RunContext` of
+a run, which checks them between batches. The client's end is
+`surgeon_engine.api.client`.
 """
 
 from __future__ import annotations
 
-import os
 import queue
-import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import msgspec
-
-from surgeon_engine.api.client import kill_process_tree
 from surgeon_engine.api.config.run import Device
 from surgeon_engine.api.errors import EngineError
 from surgeon_engine.api.messages.benchmark import BenchmarkSettings, Measured
@@ -51,109 +47,153 @@ from surgeon_engine.measurement.measure import measure
 from surgeon_engine.model.inspect import inspect_model
 from surgeon_engine.pipeline import prune
 from surgeon_engine.runtime import devices
+from surgeon_engine.runtime.json_streams import JsonOutput, read_messages
 from surgeon_engine.runtime.run_context import RunCancelled, RunContext
 from surgeon_engine.runtime.speed_probe import machine
 from surgeon_engine.runtime.versions import versions, without_progress_bars
 
-_IDLE_SECONDS = 300.0  # until the models of the playground are given up
+_IDLE_TIMEOUT_S = 300.0  # after which the models of the playground are unloaded
 _NEEDS_MEMORY = (StartRun, ExportRun, MeasureModels, Diagnose)
 
 
 class Engine:
-    """Does one command after the other; `handle` may be called from another thread."""
+    """Executes commands one at a time and sends events.
+
+    `handle` and `stop` may be called from any thread.
+    """
 
     def __init__(self, send: Callable[[Envelope], object]) -> None:
         self._send = send
-        self._waiting: queue.Queue[tuple[Command, RunContext] | None] = queue.Queue()
-        self._sessions: dict[str, RunContext] = {}  # of what waits or is being done
+        self._queue: queue.Queue[tuple[Command, RunContext] | None] = queue.Queue()
+        self._contexts: dict[str, RunContext] = {}  # of queued and active commands
         self._playground = Playground()
 
     def handle(self, command: Command) -> None:
-        """Act on a stop at once, let anything else wait for its turn."""
+        """Act on Cancel, Pause and the like at once; queue any other command."""
         if isinstance(command, Cancel | StopAndKeep | Pause | Resume):
-            if context := self._sessions.get(command.run):
+            if context := self._contexts.get(command.run):
                 context.handle(command)
         else:
-            context = self._sessions[command.run] = RunContext(command.run, self._send)
+            context = self._contexts[command.run] = RunContext(command.run, self._send)
             if isinstance(command, DownloadModel):
-                # Another process does the work: the engine is free for other things.
+                # A process of its own does the work, so the engine remains available.
                 task = (command, context)
-                threading.Thread(target=self._carry_out, args=task, daemon=True).start()
+                threading.Thread(target=self._execute, args=task, daemon=True).start()
             else:
-                self._waiting.put((command, context))
+                self._queue.put((command, context))
 
     def stop(self) -> None:
-        """Cancel all there is to do and end `serve`."""
-        for run, context in tuple(self._sessions.items()):
+        """Cancel all commands and make `serve` return."""
+        for run, context in tuple(self._contexts.items()):
             context.handle(Cancel(run=run))
-        self._waiting.put(None)
+        self._queue.put(None)
 
     def serve(self) -> None:
-        """Do what has been heard, one after the other, until `stop`."""
+        """Execute queued commands until `stop` is called."""
         without_progress_bars()
         self._send(Envelope("", time.time(), _ready()))
-        while (task := self._next()) is not None:
-            self._carry_out(*task)
+        while (task := self._next_task()) is not None:
+            self._execute(*task)
         self._playground.close()
 
-    def _carry_out(self, command: Command, context: RunContext) -> None:
+    def _execute(self, command: Command, context: RunContext) -> None:
         try:
-            self._do(command, context)
+            self._dispatch(command, context)
         except RunCancelled:
             context.emit(Cancelled())
-        except Exception as error:  # the process boundary: nothing above can help
+        except Exception as error:  # the process boundary: no caller can handle it
             context.emit(failure(error))
         if isinstance(command, _NEEDS_MEMORY):
-            devices.give_memory_back()  # other processes measure and write texts
-        del self._sessions[command.run]
+            devices.release_memory()  # the next command may run in another process
+        del self._contexts[command.run]
 
-    def _next(self) -> tuple[Command, RunContext] | None:
-        """What is to be done next; models that nobody asks for a while are given up."""
+    def _next_task(self) -> tuple[Command, RunContext] | None:
+        """Wait for the next command; unload the playground's models meanwhile."""
         if self._playground.is_open:
             try:
-                return self._waiting.get(timeout=_IDLE_SECONDS)
+                return self._queue.get(timeout=_IDLE_TIMEOUT_S)
             except queue.Empty:
                 self._playground.close()
-        return self._waiting.get()
+        return self._queue.get()
 
-    def _do(self, command: Command, context: RunContext) -> None:
-        context.check()
+    def _dispatch(self, command: Command, context: RunContext) -> None:
+        context.raise_if_cancelled()
         if isinstance(command, _NEEDS_MEMORY):
             self._playground.close()
         if isinstance(command, Generate):
             context.emit(self._playground.generate(command, context))
         else:
-            _do(command, context)
+            _run_command(command, context)
+
+
+class EngineThreadClient:
+    """A client of an engine in a thread of this process, for debugging.
+
+    It has the methods of `surgeon_engine.api.client.EngineClient`.
+    """
+
+    def __init__(self) -> None:
+        self._events: queue.Queue[Envelope] = queue.Queue()
+        self._engine = Engine(self._events.put)
+        self._thread = threading.Thread(target=self._engine.serve, daemon=True)
+        self._thread.start()
+
+    def send(self, command: Command) -> None:
+        """Send a command."""
+        self._engine.handle(command)
+
+    def receive(self, timeout: float) -> Envelope | None:
+        """Return the next event, or None if none arrives within `timeout` seconds."""
+        try:
+            return self._events.get(timeout=timeout)
+        except queue.Empty:
+            return None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the thread has ended and all its events have been received."""
+        return not self._thread.is_alive() and self._events.empty()
+
+    def exit_reason(self) -> tuple[str, str]:
+        """Return that the thread has ended, and no error output."""
+        return "The engine's thread has ended.", ""
+
+    def kill(self) -> None:
+        """Cancel all commands and wait: a thread cannot be killed."""
+        self._engine.stop()
+        self._thread.join()
 
 
 def serve_standard_streams() -> None:
-    """Serve lines of JSON: commands from standard input, events to standard output.
+    """Read commands from the standard input and write events to the standard output.
 
-    The end of the input means that whoever started the engine is gone: the engine
-    then ends at once, with whatever it has started itself.
+    Both are JSON lines. A thread reads the commands, so that Cancel and Pause take
+    effect during a run. When the input ends, the parent has exited: the engine is
+    killed with everything it has started.
     """
-    events = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # stray prints are not events
-    writing = threading.Lock()
-
-    def send(envelope: Envelope) -> None:
-        with writing:
-            events.write(msgspec.json.encode(envelope) + b"\n")
-            events.flush()
-
-    engine = Engine(send)
-
-    def listen() -> None:
-        decoder = msgspec.json.Decoder(Command)
-        for line in sys.stdin.buffer:
-            engine.handle(decoder.decode(line))
-        kill_process_tree(os.getpid())
-
-    threading.Thread(target=listen, daemon=True).start()
+    engine = Engine(JsonOutput().write)
+    read_messages(Command, engine.handle)
     engine.serve()
 
 
-def _do(command: Command, context: RunContext) -> None:
+def failure(error: Exception) -> Failed:
+    """Return the event for an error that ended a command."""
+    if isinstance(error, EngineError):
+        return Failed(error.message, error.hint)
+    if devices.is_out_of_memory(error):
+        return Failed(
+            "There is not enough memory for this.",
+            "Use fewer or shorter windows, a smaller batch, or a smaller model.",
+            traceback.format_exc(),
+        )
+    return Failed(
+        f"An unexpected error occurred: {type(error).__name__}: {error}",
+        "Please report this with the details below.",
+        traceback.format_exc(),
+    )
+
+
+def _run_command(command: Command, context: RunContext) -> None:
     match command:
         case InspectModel(model=model):
             context.emit(inspect_model(model))
@@ -165,45 +205,28 @@ def _do(command: Command, context: RunContext) -> None:
             context.emit(preview_text(model, calibration))
         case StartRun(config=config, folder=folder):
             prune(config, Path(folder), context)
-        case ExportRun(folder=folder, export=wanted):
-            context.emit(export_again(folder, wanted, context))
+        case ExportRun(folder=folder, export=export):
+            context.emit(export_again(folder, export, context))
         case Diagnose(config=config, folder=folder):
             context.emit(diagnose(config, Path(folder), context))
         case MeasureModels(sources=sources, settings=settings):
-            context.emit(_measured(sources, settings, context))
+            context.emit(_measure(sources, settings, context))
         case ProbeMachine():
             context.emit(MachineProbed(machine()))
 
 
-def _measured(
+def _measure(
     sources: Sequence[str], settings: BenchmarkSettings, context: RunContext
 ) -> Measured:
     turns = settings.turns(len(sources))
     with context.stage(Stage.MEASUREMENT, total=turns) as step:
-        return measure(sources, settings, context.check, step)
+        return measure(sources, settings, context.raise_if_cancelled, step)
 
 
 def _ready() -> EngineReady:
     device = devices.choose(Device.AUTO)
     return EngineReady(
         versions=versions(),
-        device=devices.in_words(device),
+        device=devices.display_name(device),
         memory_bytes=devices.total_memory(device),
-    )
-
-
-def failure(error: Exception) -> Failed:
-    """What to tell of an error that ended a command."""
-    if isinstance(error, EngineError):
-        return Failed(error.message, error.hint)
-    if devices.is_out_of_memory(error):
-        return Failed(
-            "There is not enough memory for this.",
-            "Use fewer or shorter windows, a smaller batch, or a smaller model.",
-            traceback.format_exc(),
-        )
-    return Failed(
-        f"Something went wrong that should not have: {type(error).__name__}: {error}",
-        "The details below help to find out what; please report them.",
-        traceback.format_exc(),
     )

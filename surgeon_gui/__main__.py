@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 from surgeon_gui.base.translation import LANGUAGES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from PySide6.QtWidgets import QApplication
 
     from surgeon_engine.api.client import EngineClient
@@ -68,14 +70,14 @@ def _remembered(options: argparse.Namespace) -> Settings:
 def _make_window(
     application: QApplication, settings: Settings, options: argparse.Namespace
 ) -> MainWindow:
-    from surgeon_engine.api.client import EngineProcess, EngineThreadClient
+    from surgeon_engine.api.client import EngineProcess, start_engine_thread
     from surgeon_gui.app import ExceptionRelay, SystemTheme
     from surgeon_gui.controllers.engine_thread import EngineThread
     from surgeon_gui.window.main_window import MainWindow
 
     SystemTheme(application, settings)
-    make_client: type[EngineClient] = (
-        EngineThreadClient if options.in_process else EngineProcess
+    make_client: Callable[[], EngineClient] = (
+        start_engine_thread if options.in_process else EngineProcess
     )
     engine = EngineThread(make_client)
     engine.start()  # warms up while the window is being made

@@ -140,8 +140,9 @@ def _holds_demo_run(run: RunFolder) -> bool:
 def _why_never(state: AppState) -> str:
     """What keeps the demo from ever starting, in a sentence; empty: nothing does."""
     from surgeon_gui.state.app import Engine
+    from surgeon_gui.state.request import RequestKind
 
-    problem = state.inspection.problem
+    problem = state.request(RequestKind.INSPECTION).error
     if state.engine is Engine.UNAVAILABLE:
         problem = state.notice or problem
     if problem is not None:

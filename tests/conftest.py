@@ -1,4 +1,4 @@
-"""Qt without a screen, settings of one's own, and nothing left behind by a test."""
+"""Offscreen Qt, isolated settings, and a check that tests clean up."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    # What the offscreen platform says of any window of fixed size, such as a question.
-    noise = pytest.mark.qt_log_ignore("does not support propagateSizeHints")
+    # The offscreen platform warns about windows of fixed size, such as message boxes.
+    ignore_size_hints = pytest.mark.qt_log_ignore("does not support propagateSizeHints")
     for item in items:
         if "qtbot" in getattr(item, "fixturenames", ()):
-            item.add_marker(noise)
+            item.add_marker(ignore_size_hints)
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +36,7 @@ def qapp(qapp):
 
 @pytest.fixture(scope="session")
 def started_threads():
-    """Every QThread that was started and is still there."""
+    """Return the set of all started QThreads that still exist."""
     from PySide6.QtCore import QThread
 
     threads = weakref.WeakSet()
@@ -53,7 +53,7 @@ def started_threads():
 
 @pytest.fixture(autouse=True)
 def clean_desktop(request):
-    """Whoever opens windows closes them, ends threads, leaves no theme, no process."""
+    """Check that a test leaves no window, thread or process; restore the theme."""
     if "qtbot" not in request.fixturenames:
         yield
         return
@@ -63,7 +63,9 @@ def clean_desktop(request):
 
     folder = request.getfixturevalue("tmp_path")
     patch = request.getfixturevalue("monkeypatch")
-    patch.setenv("XDG_CONFIG_HOME", str(folder / "config"))  # where own presets are
+    patch.setenv(
+        "XDG_CONFIG_HOME", str(folder / "config")
+    )  # the folder of custom presets
     application = request.getfixturevalue("qapp")
     threads = request.getfixturevalue("started_threads")
     sheet, palette = application.styleSheet(), application.palette()
@@ -72,22 +74,28 @@ def clean_desktop(request):
     QSettings.setPath(QSettings.Format.IniFormat, scope, str(folder / "settings"))
     before = {id(widget) for widget in QApplication.topLevelWidgets()}
     yield
-    if application.styleSheet() != sheet:  # a theme of this test's own
+    if application.styleSheet() != sheet:  # the test has set a theme
         application.setPalette(palette)
         application.setStyleSheet(sheet)
     boxes = [w for w in QApplication.topLevelWidgets() if isinstance(w, QMessageBox)]
     assert not [box.text() for box in boxes if box.isVisible()], "an open question"
-    left = [w for w in QApplication.topLevelWidgets() if id(w) not in before]
-    assert not [w for w in left if w.isVisible()], "an open window"
+    new = [w for w in QApplication.topLevelWidgets() if id(w) not in before]
+    assert not [w for w in new if w.isVisible()], "an open window"
     assert not [x for x in threads if isValid(x) and x.isRunning()], "a running thread"
     assert not psutil.Process().children(recursive=True), "a process"
 
 
 @pytest.fixture
-def make_window(qtbot, tmp_path):
-    """Makes windows over a fake engine with the options given; closes them."""
-    from tests.helpers.windows import closed, open_window
+def make_window(qtbot, tmp_path, monkeypatch):
+    """Return a factory of windows with a fake engine that closes them at the end.
 
+    Their engine thread reports three times as often as in the program.
+    """
+    from surgeon_gui.controllers import engine_thread
+    from tests.helpers.windows import close_window, open_window
+
+    monkeypatch.setattr(engine_thread, "BATCH_SECONDS", 0.03)
+    monkeypatch.setattr(engine_thread, "POLL_SECONDS", 0.01)
     windows = []
 
     def make(*options, **extra):
@@ -97,24 +105,25 @@ def make_window(qtbot, tmp_path):
 
     yield make
     for window in windows:
-        closed(window)
+        close_window(window)
 
 
 @pytest.fixture
 def window(make_window):
-    """A window over a fake engine that does everything right."""
+    """Return a window with a fake engine that works without errors."""
     return make_window()
 
 
 @pytest.fixture
 def quick_runs(request, monkeypatch):
-    """No fresh process verifies, and nobody collects the garbage of all the tests.
+    """Skip the verification in a fresh process and the garbage collection.
 
-    A fresh process takes seconds to import torch; those marked do it for real.
+    A fresh process takes seconds to import torch. Tests marked `fresh_process` still
+    verify in one.
     """
     from surgeon_engine.runtime import devices
     from tests.helpers.runs import check_nothing
 
-    monkeypatch.setattr(devices, "forget_peak_memory", lambda: None)
+    monkeypatch.setattr(devices, "reset_peak_memory", lambda: None)
     if "fresh_process" not in request.keywords:
         check_nothing(monkeypatch)

@@ -78,7 +78,7 @@ def messages(task: Task) -> Iterator[Message]:
 
 
 def _shots(task: Task) -> Iterator[ShotDone]:
-    devices.forget_peak_memory()
+    devices.reset_peak_memory()
     context = RunContext("", _say_warning)
     state = prepare(task.config, context)
     dense = evaluation(state, context, Stage.BASELINE)

@@ -29,7 +29,7 @@ def in_words(device: Device) -> str:
     if used.type == "cpu":
         return f"{words}, computing on the CPU"
     gib = devices.total_memory(used) / 2**30
-    return f"{words}, computing on {devices.in_words(used)} ({gib:.0f} GiB)"
+    return f"{words}, computing on {devices.display_name(used)} ({gib:.0f} GiB)"
 
 
 def describe_versions() -> str:

@@ -131,7 +131,7 @@ def compared_with_dense(ready: ReadyRun, weights: Path) -> Divergence:
         ) from error
     finally:
         dense = pruned = None
-        devices.forget_peak_memory()  # leave a GPU to the process that prunes
+        devices.reset_peak_memory()  # leave a GPU to the process that prunes
 
 
 def _figures(message: job.ShotDone, found: Divergence) -> Figures:

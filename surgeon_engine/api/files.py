@@ -1,4 +1,4 @@
-"""Files and folders that appear complete under their final name, or not at all."""
+"""Write files and folders atomically: complete, or not at all."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ from pathlib import Path
 
 from surgeon_engine.api.errors import EngineError
 
-_READABLE = 0o644  # by everybody, as files usually are
+_READABLE = 0o644  # by everybody, the usual mode of files
 
 
-def expanded(path: str) -> Path:
-    """A path as a person gives it."""
+def expand_path(path: str) -> Path:
+    """Return an absolute path, with ~ replaced by the home folder."""
     return Path(os.path.expanduser(path)).absolute()
 
 
 def free_bytes(path: Path) -> int:
-    """How much room the disk has on which `path` is, or is to be.
+    """Return the free space of the disk that holds, or will hold, `path`.
 
     Raises:
-        OSError: that cannot be seen.
+        OSError: The disk cannot be read.
     """
-    there = next(p for p in (path, *path.absolute().parents) if os.path.exists(p))
-    return shutil.disk_usage(there).free
+    paths = (path, *path.absolute().parents)
+    existing = next(each for each in paths if os.path.exists(each))
+    return shutil.disk_usage(existing).free
 
 
 def check_not_occupied(path: Path, error: type[EngineError]) -> None:
-    """Raise `error` if there is a file, or a folder with something in it, at `path`."""
+    """Raise `error` if a file or a folder that is not empty exists at `path`."""
     if path.is_dir() and not any(path.iterdir()):
         return
     if path.exists():
@@ -43,14 +44,14 @@ def check_not_occupied(path: Path, error: type[EngineError]) -> None:
 
 
 def write_atomically(path: Path, data: bytes | memoryview) -> None:
-    """Put `data` at `path`: all of it or nothing."""
+    """Write all of `data` to `path`, or leave the path unchanged."""
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(_READABLE)  # mkstemp makes files for their owner alone
+        Path(temporary).chmod(_READABLE)  # mkstemp lets only the owner read
         Path(temporary).replace(path)
         _flush_to_disk(path.parent)
     except BaseException:
@@ -59,23 +60,23 @@ def write_atomically(path: Path, data: bytes | memoryview) -> None:
 
 
 @contextmanager
-def folder_appearing_at(path: Path, *, replace: bool = False) -> Iterator[Path]:
-    """A folder to fill; once the block is left it stands at `path`, complete.
+def write_folder_atomically(path: Path, *, replace: bool = False) -> Iterator[Path]:
+    """Yield a temporary folder that is renamed to `path` when the block succeeds.
 
-    If the block raises, nothing is left at all. If the process is killed, what is left
-    has a hidden name, and goes when the same folder is written again. What stood at
-    `path` before stays, if it is to be replaced, until the new one is complete.
+    If the block raises, the temporary folder is deleted. If the process is killed, it
+    remains under a hidden name and is deleted when the same path is written again. With
+    `replace`, a folder at `path` is kept until the new one is complete.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     finish_swap(path)
-    temporary = partial(path)
-    shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed
+    temporary = partial_path(path)
+    shutil.rmtree(temporary, ignore_errors=True)  # left by a process that was killed
     temporary.mkdir()
     try:
         yield temporary
         for file in sorted(temporary.rglob("*")):
             if file.is_file():
-                file.chmod(_READABLE)  # safetensors writes for the owner alone
+                file.chmod(_READABLE)  # safetensors lets only the owner read
             _flush_to_disk(file)
         _flush_to_disk(temporary)
         if path.is_dir() and not any(path.iterdir()):
@@ -91,24 +92,24 @@ def folder_appearing_at(path: Path, *, replace: bool = False) -> Iterator[Path]:
 
 
 def finish_swap(path: Path) -> None:
-    """Put back what stood at `path`, if a process was killed between two renames."""
-    if _aside(path).exists() and not path.exists():
-        _aside(path).rename(path)
+    """Restore the old folder at `path` if a process was killed during a swap."""
+    if _backup_path(path).exists() and not path.exists():
+        _backup_path(path).rename(path)
 
 
-def partial(path: Path) -> Path:
-    """Where what is to appear at `path` is until it is complete."""
+def partial_path(path: Path) -> Path:
+    """Return the path of the temporary folder that will become `path`."""
     return path.with_name(f".{path.name}.partial")
 
 
-def _aside(path: Path) -> Path:
-    """Where what stood at `path` is while another takes its place."""
+def _backup_path(path: Path) -> Path:
+    """Return the path of the old folder during a swap."""
     return path.with_name(f".{path.name}.old")
 
 
 def _swap(new: Path, path: Path) -> None:
-    """Put `new` in the place of the folder at `path`, which goes."""
-    old = _aside(path)
+    """Replace the folder at `path` by `new`."""
+    old = _backup_path(path)
     shutil.rmtree(old, ignore_errors=True)
     path.rename(old)
     try:

@@ -1,9 +1,9 @@
-"""Which process works on something, in a file that outlives it.
+"""A file that names the process working on a folder.
 
     {"pid": 4711, "created": 1764061962.31}
 
-Process numbers are used again, so the time at which the process was created is kept
-too. Imports neither torch nor Qt.
+The file remains when the process exits, so it counts only while that process is alive.
+The system reuses process IDs, so the creation time is stored too.
 """
 
 from __future__ import annotations
@@ -13,31 +13,31 @@ from pathlib import Path
 import msgspec
 import psutil
 
-_SAME_TIME = 1.0  # seconds; systems round the time of creation differently
+_TIME_TOLERANCE_S = 1.0  # systems round creation times differently
 
 
-class ProcessMark(msgspec.Struct, frozen=True):
-    """One process among all that have ever had its number."""
+class ProcessLock(msgspec.Struct, frozen=True):
+    """The identity of a process: its ID alone may be reused."""
 
     pid: int
     created: float  # seconds since the epoch
 
 
-def mark_of_this_process() -> bytes:
-    """The process that asks, as it is to stand in a file."""
+def encode_process_lock() -> bytes:
+    """Return the lock of the current process, as the content of a file."""
     process = psutil.Process()
-    mark = ProcessMark(process.pid, process.create_time())
-    return msgspec.json.encode(mark)
+    lock = ProcessLock(process.pid, process.create_time())
+    return msgspec.json.encode(lock)
 
 
-def is_at_work(path: Path) -> bool:
-    """Whether the process whose mark lies at `path` is alive.
+def is_locked(path: Path) -> bool:
+    """Return True if the process that wrote the lock at `path` is alive.
 
-    It is not where there is no mark, or none that can be read.
+    A missing or unreadable file is no lock.
     """
     try:
-        mark = msgspec.json.decode(path.read_bytes(), type=ProcessMark)
-        created = psutil.Process(mark.pid).create_time()
+        lock = msgspec.json.decode(path.read_bytes(), type=ProcessLock)
+        created = psutil.Process(lock.pid).create_time()
     except (OSError, msgspec.MsgspecError, psutil.Error, ValueError):
         return False
-    return abs(created - mark.created) < _SAME_TIME
+    return abs(created - lock.created) < _TIME_TOLERANCE_S

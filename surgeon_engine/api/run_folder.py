@@ -28,7 +28,7 @@ from surgeon_engine.api.config.migration import migrate
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_to_toml
 from surgeon_engine.api.errors import ConfigError, RunFolderError
-from surgeon_engine.api.files import check_not_occupied, expanded, write_atomically
+from surgeon_engine.api.files import check_not_occupied, expand_path, write_atomically
 from surgeon_engine.api.messages.events import Envelope
 from surgeon_engine.api.messages.run import (
     Corrected,
@@ -37,7 +37,7 @@ from surgeon_engine.api.messages.run import (
     ShotFinished,
 )
 from surgeon_engine.api.messages.sources import ModelSummary
-from surgeon_engine.api.process_lock import is_at_work, mark_of_this_process
+from surgeon_engine.api.process_lock import encode_process_lock, is_locked
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -91,13 +91,13 @@ class RunFolder:
 
     @property
     def process_path(self) -> Path:
-        """The mark of the process that works on the run."""
+        """The lock of the process that works on the run."""
         return self.path / "process.json"
 
     @property
     def is_being_worked_on(self) -> bool:
         """Whether the process that began the run is alive."""
-        return is_at_work(self.process_path)
+        return is_locked(self.process_path)
 
     @property
     def probe_path(self) -> Path:
@@ -132,7 +132,7 @@ class RunFolder:
         """Where the checkpoint of a run with `config` goes."""
         if not config.export.folder:
             return self.path / "export"
-        return expanded(config.export.folder)
+        return expand_path(config.export.folder)
 
     def create(self, config: RunConfig) -> None:
         """Make the folder and write the config into it.
@@ -145,7 +145,7 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             write_atomically(self.config_path, config_to_toml(config).encode())
-            write_atomically(self.process_path, mark_of_this_process())
+            write_atomically(self.process_path, encode_process_lock())
         except OSError as error:
             raise RunFolderError(
                 f"The run folder {self.path} cannot be written: {error.strerror}.",

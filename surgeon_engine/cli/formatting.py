@@ -1,9 +1,28 @@
-"""What the terminal says of events, models and runs."""
+"""Lines and tables of the command line, for events, models and runs."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
+from rich.table import Table
+from rich.text import Text
+
 from surgeon_engine.api.config.export import DESCRIPTIONS
 from surgeon_engine.api.config.pruning import display_name
+from surgeon_engine.api.formatting import (
+    format_count,
+    format_duration,
+    format_percent,
+    format_rate,
+    format_size,
+)
+from surgeon_engine.api.messages.benchmark import (
+    ROUNDS_TO_TRIM,
+    Measured,
+    Rate,
+    Ratio,
+    speedups,
+)
 from surgeon_engine.api.messages.events import Event, Logged
 from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
@@ -13,30 +32,63 @@ from surgeon_engine.api.messages.run import (
     RunFinished,
     RunStarted,
     ShotFinished,
+    Stage,
     StageStarted,
 )
 from surgeon_engine.api.messages.sources import Downloading, ModelSummary
-from surgeon_engine.api.planning.resource_check import format_bytes
-from surgeon_engine.api.run_folder import Report
+from surgeon_engine.api.planning.resource_check import (
+    AdjustedConfig,
+    Light,
+    Need,
+    Resource,
+    ResourceCheck,
+    change_text,
+    refusal,
+)
+
+_LIGHTS = {
+    Light.GREEN: ("fits", "green"),
+    Light.YELLOW: ("tight", "yellow"),
+    Light.RED: ("does not fit", "red"),
+}
 
 
-def line_of(event: Event) -> str:
-    """What the terminal says of an event; empty: nothing."""
+def escape_controls(text: str) -> str:
+    """Replace control characters by their escapes, line breaks excepted.
+
+    Names of models and folders are written by others and must not drive the terminal.
+    """
+    return "".join(
+        character
+        if character.isprintable() or character == "\n"
+        else character.encode("unicode_escape").decode()
+        for character in text
+    )
+
+
+def stage_name(stage: Stage, shot: int) -> str:
+    """Return the name of a stage; `shot` is 0 outside the shots."""
+    return stage.value + (f" (shot {shot})" if shot else "")
+
+
+def event_line(event: Event) -> str:
+    """Return the line to print for an event, or an empty string for none."""
     match event:
         case RunStarted(folder=folder, model=model, device=device):
             return (
-                f"{model.name}: {model.parameters:,} parameters, {model.prunable:,} of "
-                f"them prunable; {device}; run folder {folder}"
+                f"{model.name}: {format_count(model.parameters)} parameters, "
+                f"{format_count(model.prunable)} of them prunable; {device}; "
+                f"run folder {folder}"
             )
         case StageStarted(stage=stage, shot=shot):
-            return f"  {stage.value}" + (f" (shot {shot})" if shot else "")
+            return f"  {stage_name(stage, shot)}"
         case BaselineEvaluated(evaluation=evaluation):
             return f"baseline: perplexity {evaluation.perplexity:.2f}"
         case ShotFinished(shot=shot, sparsity=sparsity, evaluation=evaluation):
             return (
-                f"shot {shot}: sparsity {sparsity:.2%}, "
-                f"perplexity {evaluation.perplexity:.2f}, {event.seconds:.0f} s"
-                + _damping(event.damping)
+                f"shot {shot}: sparsity {format_percent(sparsity, 2)}, "
+                f"perplexity {evaluation.perplexity:.2f}, "
+                f"{format_duration(event.seconds)}{_damping(event.damping)}"
             )
         case Corrected(lengths=lengths, evaluation=evaluation):
             steps = ", ".join(f"{length:g}" for length in lengths) or "none"
@@ -44,22 +96,24 @@ def line_of(event: Event) -> str:
         case Exported():
             return _exported(event)
         case RunFinished(seconds=seconds, peak_memory_bytes=peak):
-            return f"done in {seconds:.0f} s, peak memory {format_bytes(peak)}"
+            return (
+                f"done in {format_duration(seconds)}, peak memory {format_size(peak)}"
+            )
         case Downloading(done=done, total=total) if total:
-            return f"  {done / 1e6:,.1f} of {total / 1e6:,.1f} MB"
+            return f"  {format_size(done)} of {format_size(total)}"
         case Logged(level=level, message=message):
             return f"{level.value}: {message}"
     return ""
 
 
 def _exported(event: Exported) -> str:
-    size = f"{event.format}, {event.dtype}, {event.weight_bytes / 1e6:,.1f} MB"
+    size = f"{event.format}, {event.dtype}, {format_size(event.weight_bytes)}"
     if event.tokens_compared == 0:
         return f"exported to {event.folder} ({size}); {event.checked_with}"
     return (
         f"exported and verified: {event.folder} ({size}); {event.checked_with}: "
-        f"largest logit difference {event.largest_difference:.2g}, "
-        f"{event.agreement:.1%} of the likeliest tokens are the same"
+        f"maximum logit difference {event.largest_difference:.2g}, the likeliest "
+        f"token is the same for {format_percent(event.agreement)}"
     )
 
 
@@ -68,46 +122,157 @@ def _damping(choice: DampingChoice | None) -> str:
         return ""
     return (
         f"; damping {choice.cost:g} for costs, {choice.update:g} for the update "
-        f"(of {choice.tried} that were tried)"
+        f"(best of {choice.tried})"
     )
 
 
-def described(model: ModelSummary) -> str:
-    """What a model is and how it can be pruned."""
-    lines = [
-        f"{model.name} ({model.architecture})",
-        f"  parameters        {model.parameters:,}",
-        f"  prunable weights  {model.prunable:,} "
-        f"({model.prunable / model.parameters:.0%})",
-        f"  blocks            {model.blocks}, hidden size {model.hidden_size:,}",
-        f"  vocabulary        {model.vocabulary:,}",
-        f"  files             {model.file_bytes / 1e6:,.1f} MB",
-        "  layers of a block (rows x columns)",
-    ]
-    lines += [
-        f"    {layer.kind:<24}{layer.rows:>7,} x {layer.columns:,}"
-        for layer in model.layers
-        if layer.block == 0
-    ]
-    lines.append("  structures")
-    lines += [
-        f"    {display_name(support.structure):<24}{support.reason or 'yes'}"
+def model_table(model: ModelSummary) -> Table:
+    """Return the figures of a model."""
+    share = format_percent(model.prunable / model.parameters, 0)
+    hidden = format_count(model.hidden_size)
+    rows = (
+        ("parameters", format_count(model.parameters)),
+        ("prunable weights", f"{format_count(model.prunable)} ({share})"),
+        ("blocks", f"{model.blocks}, hidden size {hidden}"),
+        ("vocabulary", format_count(model.vocabulary)),
+        ("files", format_size(model.file_bytes)),
+    )
+    return _rows(rows, width=16)
+
+
+def layer_table(model: ModelSummary) -> Table:
+    """Return the sizes of the layers of the first block."""
+    table = _grid()
+    table.add_column(min_width=22)
+    table.add_column(justify="right")
+    table.add_column()
+    for layer in model.layers:
+        if layer.block == 0:
+            rows, columns = format_count(layer.rows), format_count(layer.columns)
+            _add_row(table, layer.kind, rows, f"x {columns}")
+    return table
+
+
+def structure_table(model: ModelSummary) -> Table:
+    """Return whether the model can be pruned in each structure, or why it cannot."""
+    rows = (
+        (display_name(support.structure), support.reason or "yes")
         for support in model.structures
+    )
+    return _rows(rows, width=22)
+
+
+def format_table(exported: Exported) -> Table:
+    """Return in which other formats the exported model can be written, or why not."""
+    rows = [(str(exported.format), f"is in {exported.folder}")]
+    for other in exported.others:
+        description = DESCRIPTIONS[other.format]
+        uses = f"{description.can} {description.cannot}".strip()
+        rows.append((other.format, f"no: {other.reason}" if other.reason else uses))
+    return _rows(rows, width=8)
+
+
+def resource_table(check: ResourceCheck) -> Table:
+    """Return what a run needs, how much of it is free, and whether it fits."""
+    table = _grid()
+    table.add_column(min_width=10)
+    table.add_column(min_width=26)
+    table.add_column()
+    for need in check.needs:
+        text, style = _LIGHTS[need.light]
+        table.add_row(str(need.what), _amount(need), Text(text, style=style))
+    return table
+
+
+def resource_advice(check: ResourceCheck, adjusted: AdjustedConfig | None) -> str:
+    """Return which settings would fit, or fit better; empty if there is no advice."""
+    if check.room is Light.RED:
+        return "\n".join(refusal(check, adjusted))
+    if adjusted is not None and adjusted.changes:
+        return f"It would have more room with {change_text(adjusted)}."
+    return ""
+
+
+def _amount(need: Need) -> str:
+    if need.what is Resource.TIME:
+        return f"about {format_duration(need.needed)}"
+    return f"{format_size(need.needed)} of {format_size(need.free or 0)} free"
+
+
+def measurement_table(measured: Measured) -> Table:
+    """Return the figures of one model, or of two with their ratio."""
+    models = measured.models
+    rows = [
+        ["file size", *(format_size(model.file_bytes) for model in models)],
+        ["parameters", *(format_count(model.parameters) for model in models)],
+        ["prompt, tokens/s", *(_rate(model.prompt) for model in models)],
+        ["generation, tokens/s", *(_rate(model.generation) for model in models)],
+        ["memory to load", *(format_size(model.loaded_bytes) for model in models)],
+        ["memory to run", *(format_size(model.peak_bytes) for model in models)],
     ]
-    return "\n".join(lines)
+    headers = [model.name for model in models]
+    if len(models) == 2:
+        headers.append("ratio")
+        for row, ratio in zip(rows, _ratios(measured), strict=True):
+            row.append(ratio)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=True)
+    table.add_column()
+    for header in headers:
+        table.add_column(Text(escape_controls(header)), justify="right")
+    for row in rows:
+        table.add_row(*row)
+    return table
 
 
-def offers(report: Report) -> str:
-    """In which forms the result of a run can be had, and in which it is there."""
-    exported = report.exported
-    if exported is None:
-        return (
-            "The export of this run has failed. What was pruned is in "
-            f"{report.checkpoint}: give --to FOLDER to export it."
-        )
-    lines = [f"{exported.format:<10}is in {exported.folder}"]
-    for offer in exported.others:
-        about = DESCRIPTIONS[offer.format]
-        reason = offer.reason or f"{about.can} {about.cannot}".strip()
-        lines.append(f"{offer.format:<10}{'no: ' if offer.reason else ''}{reason}")
-    return "\n".join(lines)
+def measurement_notes(measured: Measured) -> str:
+    """Return how the figures of a measurement were taken."""
+    spread = "the lowest and the highest round"
+    if measured.rounds >= ROUNDS_TO_TRIM:
+        spread = "the range without " + spread
+    return (
+        f"{measured.device}, {measured.dtype}.\n"
+        f"Prompts of {format_count(measured.prompt_tokens)} tokens; "
+        f"{format_count(measured.generated_tokens)} tokens generated one by one.\n"
+        f"Medians of {measured.rounds} rounds; in brackets {spread}."
+    )
+
+
+def _ratios(measured: Measured) -> tuple[str, ...]:
+    first, second = measured.models
+    ratios = speedups(measured)
+    return (
+        f"{second.file_bytes / first.file_bytes:.2f}",
+        f"{second.parameters / first.parameters:.2f}",
+        _ratio(ratios.prompt),
+        _ratio(ratios.generation),
+        f"{second.loaded_bytes / first.loaded_bytes:.2f}",
+        f"{second.peak_bytes / first.peak_bytes:.2f}",
+    )
+
+
+def _rate(rate: Rate) -> str:
+    low, high = format_rate(rate.low), format_rate(rate.high)
+    return f"{format_rate(rate.median)} ({low} to {high})"
+
+
+def _ratio(ratio: Ratio) -> str:
+    return f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
+
+
+def _rows(rows: Iterable[Sequence[str]], width: int) -> Table:
+    """Return a table of names, at least `width` characters wide, and texts."""
+    table = _grid()
+    table.add_column(min_width=width, no_wrap=True)
+    table.add_column()
+    for row in rows:
+        _add_row(table, *row)
+    return table
+
+
+def _grid() -> Table:
+    """Return a table without lines and headers, with two spaces between columns."""
+    return Table.grid(padding=(0, 2, 0, 0))
+
+
+def _add_row(table: Table, *cells: str) -> None:
+    table.add_row(*(Text(escape_controls(cell)) for cell in cells))

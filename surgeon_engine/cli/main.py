@@ -1,224 +1,168 @@
-"""The command line: the same engine without a window.
+"""The command line: the engine without a window.
 
-    surgeon run JOB.toml      prune as the job says
-    surgeon estimate JOB.toml memory, disk and time that it will need
-    surgeon inspect MODEL     what a model is and how it can be pruned
-    surgeon download MODEL    fetch a model of the Hugging Face Hub
-    surgeon export RUN        write what a run has pruned in another form
-    surgeon measure MODEL...  speed and memory of one model, or of two in turns
+    surgeon run JOB.toml       prune a model as described by a job file
+    surgeon estimate JOB.toml  estimate the memory, disk space and time of a job
+    surgeon inspect MODEL      describe a model and how it can be pruned
+    surgeon download MODEL     download a model from the Hugging Face Hub
+    surgeon export RUN         export the model of a finished run in another format
+    surgeon measure MODEL...   measure speed and memory of one model, or compare two
 
-Whatever needs torch is imported once a command is known: `--help` takes no time.
+Commands import torch when they run, so that `--help` and `--version` are immediate.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TextIO
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+from typing_extensions import override
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import Device, Dtype, ModelConfig
 from surgeon_engine.api.config.toml import read_config
 from surgeon_engine.api.errors import ConfigError, EngineError
-from surgeon_engine.api.messages.benchmark import BenchmarkSettings, table
-from surgeon_engine.api.messages.benchmark import in_words as in_words_measured
+from surgeon_engine.api.messages.benchmark import BenchmarkSettings, summarize
 from surgeon_engine.api.messages.commands import StopAndKeep
 from surgeon_engine.api.messages.events import Cancelled, Envelope
 from surgeon_engine.api.messages.run import ShotFinished
 from surgeon_engine.api.model_info.source_names import parse_hub_source
 from surgeon_engine.api.planning.resource_check import Light
 from surgeon_engine.api.run_folder import RunFolder, new_run_folder
-from surgeon_engine.cli.formatting import described, line_of, offers
+from surgeon_engine.cli.formatting import (
+    event_line,
+    format_table,
+    layer_table,
+    measurement_notes,
+    measurement_table,
+    model_table,
+    resource_advice,
+    resource_table,
+    structure_table,
+)
+from surgeon_engine.cli.output import EventDisplay, Output
 
 _INTERRUPTED = 130  # the shell's code for Ctrl-C
+_DEFAULTS = BenchmarkSettings()
+
+
+class _Commands(TyperGroup):
+    """Turn an expected error into a message on standard error and an exit code."""
+
+    @override
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except EngineError as error:
+            message = f"{error.message}\n{error.hint}".strip()
+            Output(to_stderr=True).print_line(message)
+            raise typer.Exit(1) from error
+        except KeyboardInterrupt as error:
+            Output(to_stderr=True).print_line("Cancelled.")
+            raise typer.Exit(_INTERRUPTED) from error
+
+
+app = typer.Typer(
+    cls=_Commands,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what the command line says; 0 if it was done, 1 if not, 130 on Ctrl-C."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    """Run the command line and return its exit code.
+
+    0: success, 1: failure, 2: invalid arguments, 130: interrupted by Ctrl-C.
+    """
+    # Typer.__call__ would replace sys.excepthook for good.
+    command = typer.main.get_command(app)
     try:
-        match options.command:
-            case "run":
-                return _run(options)
-            case "estimate":
-                return _estimate(options)
-            case "inspect":
-                return _inspect(options)
-            case "download":
-                return _download(options)
-            case "export":
-                return _export(options)
-            case "measure":
-                return _measure(options)
-            case "serve":
-                from surgeon_engine.server import serve_standard_streams
-
-                serve_standard_streams()
-                return 0
-        parser.print_help()
-        return 1
-    except EngineError as error:
-        _say(f"{error.message}\n{error.hint}".strip(), sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        _say("Cancelled.", sys.stderr)
-        return _INTERRUPTED
+        command.main(arguments, prog_name="surgeon")
+    except SystemExit as exit_:
+        return exit_.code if isinstance(exit_.code, int) else int(bool(exit_.code))
+    return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="surgeon", description="Prune pretrained language models."
-    )
-    parser.add_argument("--version", action="version", version=version("surgeon"))
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-
-    run = commands.add_parser("run", help="prune as a job file says")
-    run.add_argument("job", type=Path, help="a TOML file, as the window saves it")
-    run.add_argument(
-        "--run-dir",
-        type=Path,
-        default=Path("runs"),
-        help="where run folders are made (default: runs, in the current folder)",
-    )
-    run.add_argument("--name", help="of the run's folder (default: time and model)")
-    run.add_argument(
-        "--stop-after",
-        type=int,
-        metavar="SHOT",
-        help="stop after this shot and export what is there by then",
-    )
-
-    estimate = commands.add_parser(
-        "estimate", help="say what a job will need, and whether it fits this machine"
-    )
-    estimate.add_argument("job", type=Path, help="as for run")
-    estimate.add_argument(
-        "--run-dir", type=Path, default=Path("runs"), help="where it would be run"
-    )
-
-    inspect = commands.add_parser("inspect", help="say what a model is")
-    inspect.add_argument(
-        "model", help='a folder, a .gguf file, hf://org/name, or "demo"'
-    )
-
-    download = commands.add_parser("download", help="fetch a model of the Hub")
-    download.add_argument(
-        "model", help="org/name, or org/name@revision for a branch, tag or commit"
-    )
-
-    export = commands.add_parser(
-        "export",
-        help="write what a finished run has pruned once more",
-        description="Without --to: say in which formats it can be written.",
-    )
-    export.add_argument("run", type=Path, help="the folder of a finished run")
-    export.add_argument("--to", metavar="FOLDER", help="where it goes")
-    export.add_argument(
-        "--format",
-        type=Format,
-        choices=list(Format),
-        default=Format.AUTOMATIC,
-        help="default: the smallest that transformers loads",
-    )
-    export.add_argument(
-        "--dtype",
-        type=FileDtype,
-        choices=list(FileDtype),
-        default=FileDtype.SAME,
-        help="number format of the weights (default: the shorter of the original's and "
-        "the run's)",
-    )
-    export.add_argument(
-        "--shard-gigabytes", type=float, default=5.0, help="most in one file"
-    )
-    export.add_argument(
-        "--replace",
-        action="store_true",
-        help="what stands in the folder goes, once the new files are complete",
-    )
-
-    measure = commands.add_parser("measure", help="take the times of one or two models")
-    measure.add_argument("models", nargs="+", metavar="MODEL", help="as for inspect")
-    measure.add_argument(
-        "--rounds",
-        type=int,
-        default=BenchmarkSettings().rounds,
-        help="that count (default: %(default)s)",
-    )
-    measure.add_argument(
-        "--prompt-tokens",
-        type=int,
-        default=BenchmarkSettings().prompt_tokens,
-        help="of the prompt that is read (default: %(default)s)",
-    )
-    measure.add_argument(
-        "--generated-tokens",
-        type=int,
-        default=BenchmarkSettings().generated_tokens,
-        help="that are generated in a round (default: %(default)s)",
-    )
-    measure.add_argument("--threads", type=int, default=0, help="default: all cores")
-    measure.add_argument(
-        "--device",
-        type=Device,
-        choices=list(Device),
-        default=Device.AUTO,
-        help="default: a GPU where there is one",
-    )
-    measure.add_argument(
-        "--dtype",
-        type=Dtype,
-        choices=list(Dtype),
-        default=Dtype.FLOAT32,
-        help="number format to compute in (default: %(default)s)",
-    )
-
-    commands.add_parser("serve")  # for the window: lines of JSON on standard streams
-    return parser
+def _print_version(is_requested: bool) -> None:
+    if is_requested:
+        Output().print_line(version("surgeon"))
+        raise typer.Exit
 
 
-def _run(options: argparse.Namespace) -> int:
-    config = read_config(options.job)
+@app.callback(invoke_without_command=True)
+def _print_help(
+    context: typer.Context,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            help="Show the version and exit.",
+            callback=_print_version,
+            is_eager=True,
+        ),
+    ] = False,
+) -> None:
+    """Prune pretrained language models."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(1)
+
+
+@app.command()
+def run(
+    job: Annotated[Path, typer.Argument(help="TOML file, as saved by the window.")],
+    run_dir: Annotated[
+        Path, typer.Option(help="Folder in which run folders are created.")
+    ] = Path("runs"),
+    name: Annotated[
+        str | None,
+        typer.Option(help="Name of the run folder; default: time and model."),
+    ] = None,
+    stop_after: Annotated[
+        int | None,
+        typer.Option(metavar="SHOT", help="Stop after this shot and export."),
+    ] = None,
+) -> None:
+    """Prune a model as described by a job file."""
+    config = read_config(job)
     from surgeon_engine.pipeline import prune
     from surgeon_engine.runtime.run_context import RunContext
     from surgeon_engine.runtime.versions import without_progress_bars
     from surgeon_engine.server import failure
 
-    _check_stop_after(options.stop_after, config.pruning)
+    _check_stop_after(stop_after, config.pruning)
     without_progress_bars()
-    if options.name:
-        folder = options.run_dir / options.name
-    else:
-        folder = new_run_folder(options.run_dir, config.model.source)
+    folder = run_dir / name if name else new_run_folder(run_dir, config.model.source)
 
-    def show(envelope: Envelope) -> None:
-        _show(envelope)
-        event = envelope.event
-        if isinstance(event, ShotFinished) and event.shot == options.stop_after:
-            context.handle(StopAndKeep(run=folder.name))
+    with EventDisplay(Output()) as display:
 
-    context = RunContext(folder.name, show)
-    try:
-        prune(config, folder, context)
-    except KeyboardInterrupt:
-        context.emit(Cancelled())
-        raise
-    except Exception as error:
-        context.emit(failure(error))
-        raise
-    return 0
+        def handle(envelope: Envelope) -> None:
+            display.show(envelope)
+            event = envelope.event
+            if isinstance(event, ShotFinished) and event.shot == stop_after:
+                context.handle(StopAndKeep(run=folder.name))
+
+        context = RunContext(folder.name, handle)
+        try:
+            prune(config, folder, context)
+        except KeyboardInterrupt:
+            context.emit(Cancelled())
+            raise
+        except Exception as error:
+            context.emit(failure(error))
+            raise
 
 
 def _check_stop_after(stop_after: int | None, pruning: PruningConfig) -> None:
-    # A quality limit makes more and smaller steps: nobody knows how many.
-    most = math.inf if pruning.max_perplexity_increase else pruning.shots
-    if stop_after is not None and not 1 <= stop_after <= most:
+    # With a quality limit the number of steps is not known beforehand.
+    max_shot = math.inf if pruning.max_perplexity_increase else pruning.shots
+    if stop_after is not None and not 1 <= stop_after <= max_shot:
         raise ConfigError(
             f"There is no shot {stop_after} to stop after.",
             f"Give --stop-after a number from 1 to {pruning.shots}, or a larger one "
@@ -226,92 +170,181 @@ def _check_stop_after(stop_after: int | None, pruning: PruningConfig) -> None:
         )
 
 
-def _estimate(options: argparse.Namespace) -> int:
-    config = read_config(options.job)
+@app.command()
+def estimate(
+    job: Annotated[Path, typer.Argument(help="TOML file, as saved by the window.")],
+    run_dir: Annotated[
+        Path, typer.Option(help="Folder in which the run folder would be created.")
+    ] = Path("runs"),
+) -> None:
+    """Estimate the memory, disk space and time of a job on this machine."""
+    config = read_config(job)
     config.check_consistency()
     from surgeon_engine.api.planning.limits import check_target_in_limits
-    from surgeon_engine.api.planning.target_size import file_dtype, goal_of
-    from surgeon_engine.preflight import in_lines, preflight
+    from surgeon_engine.preflight import preflight
     from surgeon_engine.runtime.versions import without_progress_bars
 
     without_progress_bars()
-    found = preflight(config, options.run_dir / "estimate")
-    goal = goal_of(config.pruning, found.model, file_dtype(config, found.model))
-    check_target_in_limits(goal, config.pruning, found.model)
-    _say(in_lines(found))
-    return 0 if found.fit.room is not Light.RED else 1
+    found = preflight(config, run_dir / "estimate")
+    check_target_in_limits(found.goal, config.pruning, found.model)
+    output = Output()
+    output.print_table(resource_table(found.resources))
+    if advice := resource_advice(found.resources, found.adjusted()):
+        output.print_line(advice)
+    if found.resources.room is Light.RED:
+        raise typer.Exit(1)
 
 
-def _inspect(options: argparse.Namespace) -> int:
+@app.command()
+def inspect(
+    model: Annotated[
+        str,
+        typer.Argument(help='Folder, .gguf file, hf://organization/name, or "demo".'),
+    ],
+) -> None:
+    """Describe a model and how it can be pruned."""
     from surgeon_engine.model.inspect import inspect_model
     from surgeon_engine.runtime.versions import without_progress_bars
 
     without_progress_bars()
-    _say(described(inspect_model(ModelConfig(source=options.model)).model))
-    return 0
+    described = inspect_model(ModelConfig(source=model)).model
+    output = Output()
+    output.print_line(f"{described.name} ({described.architecture})")
+    output.print_table(model_table(described), indent=2)
+    output.print_line("  layers of a block (rows x columns)")
+    output.print_table(layer_table(described), indent=4)
+    output.print_line("  structures")
+    output.print_table(structure_table(described), indent=4)
 
 
-def _download(options: argparse.Namespace) -> int:
+@app.command()
+def download(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="organization/name, optionally with @revision: a branch, tag or "
+            "commit."
+        ),
+    ],
+) -> None:
+    """Download a model from the Hugging Face Hub."""
     from surgeon_engine.hub.download import download_model
     from surgeon_engine.runtime.run_context import RunContext
 
-    source = parse_hub_source(options.model) or options.model
-    downloaded = download_model(source, RunContext("download", _show))
-    _say(f"{source} is in {downloaded.folder}")
-    return 0
+    source = parse_hub_source(model) or model
+    output = Output()
+    with EventDisplay(output) as display:
+        downloaded = download_model(source, RunContext("download", display.show))
+    output.print_line(f"{source} is in {downloaded.folder}")
 
 
-def _export(options: argparse.Namespace) -> int:
-    if options.to is None:
-        if options.format is not Format.AUTOMATIC:
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    to: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="Folder for the new files.")
+    ] = None,
+    file_format: Annotated[
+        Format,
+        typer.Option(
+            "--format", help="automatic: the smallest that transformers loads."
+        ),
+    ] = Format.AUTOMATIC,
+    dtype: Annotated[
+        FileDtype,
+        typer.Option(
+            help="Number format of the weights; same: the shorter of the original's "
+            "and the run's."
+        ),
+    ] = FileDtype.SAME,
+    shard_gigabytes: Annotated[
+        float, typer.Option(help="Maximum size of one file.")
+    ] = 5.0,
+    replace: Annotated[
+        bool,
+        typer.Option(
+            "--replace",
+            help="Replace the content of the folder once the new files are complete.",
+        ),
+    ] = False,
+) -> None:
+    """Export the model of a finished run; without --to, list the possible formats."""
+    output = Output()
+    if to is None:
+        if file_format is not Format.AUTOMATIC:
             raise ConfigError(
-                f"Nothing says where the {options.format} files are to go.",
-                "Give --to FOLDER.",
+                f"No folder is given for the {file_format} files.", "Give --to FOLDER."
             )
-        _say(offers(RunFolder(options.run).read_report()))
-        return 0
+        _list_formats(run, output)
+        return
     from surgeon_engine.export.export import export_again
     from surgeon_engine.runtime.run_context import RunContext
     from surgeon_engine.runtime.versions import without_progress_bars
 
     without_progress_bars()
-    wanted = ExportConfig(
-        options.to,
-        options.format,
-        options.dtype,
-        options.shard_gigabytes,
-        options.replace,
-    )
-    context = RunContext("export", _show)
-    _say(line_of(export_again(str(options.run), wanted, context)))
-    return 0
+    config = ExportConfig(to, file_format, dtype, shard_gigabytes, replace)
+    with EventDisplay(output) as display:
+        context = RunContext("export", display.show)
+        exported = export_again(str(run), config, context)
+    output.print_line(event_line(exported))
 
 
-def _measure(options: argparse.Namespace) -> int:
-    from surgeon_engine.measurement.measure import measure
+def _list_formats(run: Path, output: Output) -> None:
+    report = RunFolder(run).read_report()
+    if report.exported is None:
+        output.print_line(
+            "The export of this run has failed. The pruned model is in "
+            f"{report.checkpoint}: give --to FOLDER to export it."
+        )
+    else:
+        output.print_table(format_table(report.exported))
+
+
+@app.command()
+def measure(  # noqa: PLR0913  one parameter for each option
+    models: Annotated[list[str], typer.Argument(help="One or two, as for inspect.")],
+    rounds: Annotated[
+        int, typer.Option(help="Number of rounds, warm-ups excluded.")
+    ] = _DEFAULTS.rounds,
+    prompt_tokens: Annotated[
+        int, typer.Option(help="Length of the prompt.")
+    ] = _DEFAULTS.prompt_tokens,
+    generated_tokens: Annotated[
+        int, typer.Option(help="Number of tokens generated in each round.")
+    ] = _DEFAULTS.generated_tokens,
+    threads: Annotated[
+        int, typer.Option(help="Number of threads; 0: all cores.")
+    ] = _DEFAULTS.threads,
+    device: Annotated[
+        Device, typer.Option(help="auto: a GPU if there is one.")
+    ] = _DEFAULTS.device,
+    dtype: Annotated[
+        Dtype, typer.Option(help="Number format of the computation.")
+    ] = _DEFAULTS.dtype,
+) -> None:
+    """Measure speed and memory of one model, or compare two."""
+    from surgeon_engine.measurement.measure import measure as measure_models
 
     settings = BenchmarkSettings(
-        rounds=options.rounds,
-        prompt_tokens=options.prompt_tokens,
-        generated_tokens=options.generated_tokens,
-        threads=options.threads,
-        dtype=options.dtype,
-        device=options.device,
+        rounds=rounds,
+        prompt_tokens=prompt_tokens,
+        generated_tokens=generated_tokens,
+        threads=threads,
+        dtype=dtype,
+        device=device,
     )
-    measured = measure(options.models, settings, lambda: None)
-    _say(f"{table(measured)}\n{in_words_measured(measured)}")
-    return 0
+    measured = measure_models(models, settings, lambda: None)
+    output = Output()
+    output.print_table(measurement_table(measured))
+    output.print_line(f"{measurement_notes(measured)}\n{summarize(measured)}")
 
 
-def _show(envelope: Envelope) -> None:
-    if line := line_of(envelope.event):
-        _say(line)
+@app.command(hidden=True)
+def serve() -> None:
+    """Serve the window: commands and events as lines of JSON on standard streams."""
+    from surgeon_engine.server import serve_standard_streams
 
-
-def _say(text: str, stream: TextIO | None = None) -> None:
-    target = stream or sys.stdout
-    target.write(text + "\n")
-    target.flush()
+    serve_standard_streams()
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""Layers that are smaller than those of the stock model; shipped with each checkpoint.
+"""Shrink the layers of a stock model to the widths of a compact checkpoint.
 
-Surgeon copies this file, unchanged, into every compact checkpoint, where the modeling
-file beside it builds the stock model and then calls `shrink`. It needs torch alone.
+Surgeon copies this file, unchanged, into every compact checkpoint. The modeling file of
+the checkpoint builds the stock model and then calls `shrink`. Only torch is needed.
 
-What is smaller stands in the checkpoint's config:
+Two entries of the checkpoint's config describe the widths:
 
     per_layer_config   widths of single blocks, under the names of the stock config
-    pruned             which layers those widths are of, and the layers that read some
-                       of their inputs or write some of their outputs
+    pruned             the layers that these widths apply to, and layers with removed
+                       inputs or outputs
 
     "pruned": {
       "blocks": "model.layers",
@@ -40,10 +40,10 @@ _COUNTS = (
 
 
 class CompactLinear(nn.Module):
-    """A linear layer of which some inputs and some outputs are gone.
+    """A linear layer with removed inputs and outputs.
 
-    A removed output is zero. Index lists are left out where all is kept, or where the
-    layers around have lost the same features.
+    Removed outputs are zero. There is no index list where all features are kept, or
+    where the neighboring layers have removed the same features.
     """
 
     bias: nn.Parameter | None
@@ -64,7 +64,7 @@ class CompactLinear(nn.Module):
         self.register_buffer("kept_outputs", outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """... x inputs -> ... x outputs, as many as the stock layer has."""
+        """Map ... x inputs to ... x outputs, with the sizes of the stock layer."""
         if self.kept_inputs is not None:
             x = x.index_select(-1, self.kept_inputs)
         y = functional.linear(x, self.weight, self.bias)
@@ -75,21 +75,21 @@ class CompactLinear(nn.Module):
 
 
 class _OwnConfig:
-    """A block's view of the config: what it reads of it, with its own widths."""
+    """The config as seen by one block, with the widths of that block."""
 
     def __init__(self, config: Any, widths: Mapping[str, int]) -> None:
         self._config, self._widths = config, widths
 
     def __getattr__(self, name: str) -> Any:
         own = self.__dict__
-        if "_widths" not in own:  # it is just being copied
+        if "_widths" not in own:  # while it is being copied
             raise AttributeError(name)
         widths = own["_widths"]
         return widths[name] if name in widths else getattr(own["_config"], name)
 
 
 def shrink(model: Any, config: Any) -> None:
-    """Make the layers of a stock model, built by `config`, as small as it says."""
+    """Shrink the layers of a stock model to the widths in `config`."""
     pruned = config.pruned
     for coupling in ("heads", "neurons"):
         if spec := pruned.get(coupling):
@@ -109,7 +109,7 @@ def shrink(model: Any, config: Any) -> None:
 def shrink_groups(
     block: Any, spec: Mapping[str, Any], left: int, groups: int, config: Any
 ) -> None:
-    """Keep `left` of the `groups` heads or neurons of a block; weights are not kept."""
+    """Resize a block to `left` of its `groups` heads or neurons, without weights."""
     if left == groups:
         return
     consumer = spec["consumer"]
@@ -122,11 +122,11 @@ def shrink_groups(
 
 
 def gather_once(module: Any, columns: int) -> None:
-    """Let `module` gather the inputs that all of its layers read, once for all."""
+    """Make `module` gather the inputs that all its layers read once for all of them."""
     like = next(module.parameters())
     module.register_buffer("kept_inputs", _indices(columns, like))
 
-    # Hooks go by the module that they are given: a copy has indices of its own.
+    # The hook reads the indices of its argument, so that copies use their own.
     def gather(reader: Any, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
         if args:
             args = (args[0].index_select(-1, reader.kept_inputs), *args[1:])
@@ -157,7 +157,7 @@ def _keep_heads(
 
 
 def _select_slopes(attention: Any, left: int, groups: int) -> None:
-    """ALiBi slopes differ from head to head: let each keep its own."""
+    """Select the ALiBi slopes of the remaining heads."""
     like = next(attention.parameters())
     attention.register_buffer("kept_heads", _indices(left, like))
 
@@ -178,7 +178,7 @@ def _select_slopes(attention: Any, left: int, groups: int) -> None:
 
 
 def _lists(attention: Any) -> Iterator[tuple[nn.Module, str, nn.ModuleList]]:
-    """Lists with a module for each head, such as its norm."""
+    """Yield lists with a module for each head, such as norms."""
     for parent in tuple(attention.modules()):
         for name, child in tuple(parent.named_children()):
             if isinstance(child, nn.ModuleList):
@@ -186,9 +186,9 @@ def _lists(attention: Any) -> Iterator[tuple[nn.Module, str, nn.ModuleList]]:
 
 
 def _resize(block: Any, name: str, inputs: Any = int, outputs: Any = int) -> None:
-    """Give a layer other numbers of inputs and outputs, and weights without values."""
+    """Change the numbers of inputs and outputs of a layer; its weights are empty."""
     layer = block.get_submodule(name)
-    is_conv = hasattr(layer, "nf")  # GPT-2's layer, its weight the other way round
+    is_conv = hasattr(layer, "nf")  # GPT-2's Conv1D, whose weight is transposed
     rows, columns = layer.weight.shape[::-1] if is_conv else layer.weight.shape
     rows, columns = outputs(rows), inputs(columns)
     if is_conv:
@@ -202,10 +202,10 @@ def _resize(block: Any, name: str, inputs: Any = int, outputs: Any = int) -> Non
 
 
 def _widths(config: Any, spec: Mapping[str, Any]) -> list[tuple[int, int]]:
-    """Of each block: how many groups are left, and how many there were."""
+    """Return for each block the remaining and the original number of groups."""
     name, full = spec["width"], spec["full"]
     stated = config.per_layer_config
-    if isinstance(stated, Mapping):  # transformers before 5.15 leaves it as it is
+    if isinstance(stated, Mapping):  # transformers before 5.15 does not convert it
         by_block = {int(block): own for block, own in stated.items()}
         blocks = range(config.num_hidden_layers)
         return [(by_block.get(block, {}).get(name, full), full) for block in blocks]
@@ -213,7 +213,7 @@ def _widths(config: Any, spec: Mapping[str, Any]) -> list[tuple[int, int]]:
 
 
 def _within(model: Any, path: str) -> str:
-    """A path of the whole model in `model`, which may be its body alone."""
+    """Convert a path of the whole model to one in `model`, which may be its body."""
     body = f"{model.base_model_prefix}."
     is_whole = hasattr(model, model.base_model_prefix)
     return path if is_whole else path.removeprefix(body)

@@ -1,6 +1,7 @@
-"""Configs as they stand in JSON, which has no numbers that are not finite.
+"""Decode numbers of configs that JSON cannot express.
 
-transformers writes {"__float__": "Infinity"} for one, and reads that only from files.
+transformers writes infinity as {"__float__": "Infinity"}, and decodes that only when it
+reads a config from a file.
 """
 
 from __future__ import annotations
@@ -9,17 +10,17 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def decoded(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a config that transformers has written, to build another from."""
-    return {name: _decoded(value) for name, value in config.items()}
+def decode_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config written by transformers with all its numbers decoded."""
+    return {name: _decode(value) for name, value in config.items()}
 
 
-def _decoded(value: Any) -> Any:
+def _decode(value: Any) -> Any:
     match value:
         case {"__float__": str(number), **others} if not others:
             return float(number)
         case dict():
-            return decoded(value)
+            return decode_config(value)
         case list():
-            return [_decoded(each) for each in value]
+            return [_decode(each) for each in value]
     return value

@@ -1,15 +1,15 @@
-"""Rows and columns: what else goes, because nobody reads it or nothing comes of it.
+"""Find features that are dead after rows and columns have been removed.
 
     D     the down projection of an MLP; its columns are the neurons
-    P     the layers that make the neurons' input: up, gate
+    P     the layers that compute the neurons' input: up, gate
 
-A neuron whose column of D is gone is read by nobody, so that its rows of P may go. A
-neuron whose row of P is gone is zero for every input (where the activation of zero is
-zero), so that its column of D may go, and its rows in the other P with it. What is left
-of the MLP needs no index lists between P and D.
+If the column of a neuron in D is removed, nothing reads the neuron, and its rows in P
+can be removed. If its row in a P is removed and the activation of zero is zero, the
+neuron is always zero, and its column in D and its rows in the other P can be removed.
+The rest of the MLP needs no index lists between P and D.
 
-The same holds for values and the output projection, head by head; queries and keys are
-mixed by rotary positions and stay as they are.
+The same holds for the value and output projections of each head. Queries and keys are
+mixed by rotary positions and are kept.
 """
 
 from __future__ import annotations
@@ -35,24 +35,24 @@ _ACTIVATION = (
     "activation_function",
     "activation",  # Falcon's
 )
-_OF_QUERY_OR_KEY = re.compile(r"(q|k|qk|query|key)_")  # names of norms
-_ZERO_AT_ZERO = ("bloom",)  # whose activation the config does not name
+_QUERY_KEY_NORM = re.compile(r"(q|k|qk|query|key)_")  # prefix of a norm's name
+_ZERO_AT_ZERO = ("bloom",)  # families whose config does not name their activation
 
 
 @dataclass(slots=True, eq=False)
 class CompactPart:
-    """What stays of one layer, and how it is joined to the layers around it."""
+    """The remaining rows and columns of one layer and its connections."""
 
     layer: PrunableLayer
     rows: Tensor  # int64, ascending
     columns: Tensor
-    gathers: bool  # reads some of its inputs, by a list
-    places: Tensor  # of the rows among the outputs
-    scatters_to: int  # outputs, of which the rows are some; 0: it writes them all
+    gathers: bool  # selects its inputs by an index list
+    positions: Tensor  # of the rows among the outputs
+    scatters_to: int  # number of outputs if some are missing; 0: writes all of them
 
     @property
     def spec(self) -> dict[str, Any]:
-        """In the words of `compact_layers`."""
+        """The description that `compact_layers.CompactLinear` reads."""
         return {
             "weight": [len(self.rows), len(self.columns)],
             "gathers": self.gathers,
@@ -61,26 +61,26 @@ class CompactPart:
 
     @property
     def is_whole(self) -> bool:
-        """Whether it is as the stock layer is."""
+        """Whether no rows and columns are removed."""
         rows, columns = len(self.rows), len(self.columns)
         return (rows, columns) == (self.layer.rows, self.layer.columns)
 
 
 @dataclass(frozen=True, slots=True)
-class _Around:
-    """Layers whose neighbours have lost the same neurons."""
+class _Neighbors:
+    """Layers whose neighbors have removed the same neurons."""
 
-    outputs: dict[str, Tensor]  # layer -> rows that the next one reads, bool
-    reads_all: set[str]  # layers that find what they read and nothing else
+    outputs: dict[str, Tensor]  # layer -> rows that the next layer reads, bool
+    reads_all: set[str]  # layers that need no index list for their inputs
 
 
-Masks = dict[str, tuple[Tensor, Tensor]]  # layer -> which rows, which columns, bool
+Masks = dict[str, tuple[Tensor, Tensor]]  # layer -> kept rows, kept columns, bool
 
 
 def compact_parts(plan: Plan, model: PreTrainedModel) -> list[CompactPart]:
-    """What stays of every layer that is no longer whole."""
+    """Return the remaining parts of every layer with removed rows or columns."""
     layers = prunable_layers(model)
-    stays: Masks = {
+    kept: Masks = {
         layer.name: (
             torch.ones(layer.rows, dtype=torch.bool),
             torch.ones(layer.columns, dtype=torch.bool),
@@ -88,25 +88,25 @@ def compact_parts(plan: Plan, model: PreTrainedModel) -> list[CompactPart]:
         for layer in layers
     }
     for part in plan.layers:
-        rows, columns = stays[part.layer.name]
-        stays[part.layer.name] = (_mask(rows, part.rows), _mask(columns, part.columns))
-    around = _Around({}, set())
+        rows, columns = kept[part.layer.name]
+        kept[part.layer.name] = (_mask(rows, part.rows), _mask(columns, part.columns))
+    neighbors = _Neighbors({}, set())
     if _is_zero_at_zero(model):
         for coupled in groups_of(Coupling.NEURONS, model):
-            _cut_neurons(coupled, stays, around)
+            _remove_neurons(coupled, kept, neighbors)
     for coupled in groups_of(Coupling.HEADS, model):
         if not _mixes_values(coupled, model):
-            _cut_values(coupled, stays)
-    parts = [_part(layer, stays[layer.name], around) for layer in layers]
+            _remove_values(coupled, kept)
+    parts = [_part(layer, kept[layer.name], neighbors) for layer in layers]
     return [part for part in parts if not part.is_whole]
 
 
 def shared_inputs(
     parts: list[CompactPart], model: PreTrainedModel
 ) -> dict[str, Tensor]:
-    """The modules all of whose readers read the same inputs: gathered once for all.
+    """Return the modules whose layers all read the same inputs, with these inputs.
 
-    Their parts then gather no more.
+    The module gathers them once; `gathers` of their parts is set to False.
     """
     by_name = {part.layer.name: part for part in parts}
     shared: dict[str, Tensor] = {}
@@ -126,68 +126,70 @@ def shared_inputs(
     return shared
 
 
-def _cut_neurons(coupled: CoupledGroups, stays: Masks, around: _Around) -> None:
-    """Take the neurons that are not needed from all their layers."""
-    rows, columns = stays[coupled.consumer.name]
-    neuron = columns & rows.any()  # of an MLP that writes nothing, nothing is left
+def _remove_neurons(coupled: CoupledGroups, kept: Masks, neighbors: _Neighbors) -> None:
+    """Remove dead neurons from all their layers."""
+    rows, columns = kept[coupled.consumer.name]
+    is_alive = columns & rows.any()  # an MLP without outputs keeps no neurons
     for producer in coupled.producers:
-        goes = ~stays[producer.layer.name][0]
-        neuron[producer.group_of_row[goes]] = False
-    if bool(neuron.all()):
+        is_removed = ~kept[producer.layer.name][0]
+        is_alive[producer.group_of_row[is_removed]] = False
+    if bool(is_alive.all()):
         return
-    stays[coupled.consumer.name] = (rows, neuron)
-    around.reads_all.add(coupled.consumer.name)
+    kept[coupled.consumer.name] = (rows, is_alive)
+    neighbors.reads_all.add(coupled.consumer.name)
     for producer in coupled.producers:
-        name, of_row = producer.layer.name, neuron[producer.group_of_row]
-        stays[name] = (stays[name][0] & of_row, stays[name][1])
-        around.outputs[name] = of_row
+        name, is_alive_row = producer.layer.name, is_alive[producer.group_of_row]
+        kept[name] = (kept[name][0] & is_alive_row, kept[name][1])
+        neighbors.outputs[name] = is_alive_row
 
 
-def _cut_values(coupled: CoupledGroups, stays: Masks) -> None:
-    """Take values that no head's output reads, and outputs that read no value."""
+def _remove_values(coupled: CoupledGroups, kept: Masks) -> None:
+    """Remove values that no output reads, and output columns that read no value."""
     values = [each for each in coupled.producers if each.parts == (Part.VALUE,)]
     if not values:
         return
     (value,) = values
-    of_value, value_columns = stays[value.layer.name]
-    output_rows, of_output = stays[coupled.consumer.name]
+    value_rows, value_columns = kept[value.layer.name]
+    output_rows, output_columns = kept[coupled.consumer.name]
     groups = coupled.groups
     size = value.layer.rows // groups
-    by_head = of_output.view(groups, -1, size) & of_value.view(groups, 1, size)
-    of_value = by_head.any(dim=1).flatten()
-    if not bool(of_value.any()):
+    by_head = output_columns.view(groups, -1, size) & value_rows.view(groups, 1, size)
+    value_rows = by_head.any(dim=1).flatten()
+    if not bool(value_rows.any()):
         return
-    stays[value.layer.name] = (of_value, value_columns)
-    stays[coupled.consumer.name] = (output_rows, by_head.flatten())
+    kept[value.layer.name] = (value_rows, value_columns)
+    kept[coupled.consumer.name] = (output_rows, by_head.flatten())
 
 
 def _mixes_values(coupled: CoupledGroups, model: PreTrainedModel) -> bool:
-    """Whether attention has a norm other than those of queries and keys.
+    """Return whether attention has a norm other than those of queries and keys.
 
-    It may have no weight. A value that no output reads is then still one of those by
-    which the others are divided.
+    Such a norm, even without a weight, divides all values by their joint size, so that
+    no value is dead.
     """
     attention = model.get_submodule(coupled.consumer.name.rpartition(".")[0])
     return any(
-        "norm" in type(module).__name__.lower() and not _OF_QUERY_OR_KEY.match(name)
+        "norm" in type(module).__name__.lower() and not _QUERY_KEY_NORM.match(name)
         for name, module in attention.named_modules()
     )
 
 
 def _part(
-    layer: PrunableLayer, stays: tuple[Tensor, Tensor], around: _Around
+    layer: PrunableLayer, kept: tuple[Tensor, Tensor], neighbors: _Neighbors
 ) -> CompactPart:
-    row, column = stays
-    rows, columns = row.nonzero().squeeze(1), column.nonzero().squeeze(1)
+    is_kept_row, is_kept_column = kept
+    rows = is_kept_row.nonzero().squeeze(1)
+    columns = is_kept_column.nonzero().squeeze(1)
     outputs = torch.arange(layer.rows)
-    if layer.name in around.outputs:
-        outputs = around.outputs[layer.name].nonzero().squeeze(1)
+    if layer.name in neighbors.outputs:
+        outputs = neighbors.outputs[layer.name].nonzero().squeeze(1)
+    needs_list = layer.name not in neighbors.reads_all
     return CompactPart(
         layer,
         rows,
         columns,
-        gathers=layer.name not in around.reads_all and not bool(column.all()),
-        places=torch.searchsorted(outputs, rows),
+        gathers=needs_list and not bool(is_kept_column.all()),
+        positions=torch.searchsorted(outputs, rows),
         scatters_to=len(outputs) if len(rows) < len(outputs) else 0,
     )
 

@@ -1,11 +1,11 @@
-"""What a pruned model has kept, by the numbers that its parts had before.
+"""The plan of a pruned model: the original indices of its remaining parts.
 
-    groups     of heads and neurons: which groups of a consumer stay
-    layers     of rows and columns: which rows and which columns of a layer stay
+    groups     the remaining heads or neurons of each consumer
+    layers     the remaining rows and columns of each layer
 
-Single weights that are gone are zeros in a matrix of the same size: for them both are
-empty. A plan is kept beside a compact checkpoint, so that the removed parts can be put
-back as zeros.
+Removed single weights are zeros in matrices of the original size, so that a plan for
+them is empty. The plan is saved with a compact checkpoint, so that removed parts can be
+restored as zeros.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _CONFIG = "config"  # in the file's metadata
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KeptGroups:
-    """The heads or neurons of one block that stay."""
+    """The remaining heads or neurons of one block."""
 
     coupled: CoupledGroups
     kept: Tensor  # int64, ascending
@@ -41,7 +41,7 @@ class KeptGroups:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KeptPart:
-    """The rows and columns of one layer that stay."""
+    """The remaining rows and columns of one layer."""
 
     layer: PrunableLayer
     rows: Tensor  # int64, ascending
@@ -50,14 +50,14 @@ class KeptPart:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """What stays of each part that has lost something."""
+    """The remaining parts of every block and layer that has lost some."""
 
     groups: tuple[KeptGroups, ...] = ()
     layers: tuple[KeptPart, ...] = ()
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is gone as a whole."""
+        """Whether no whole structures are removed."""
         return not self.groups and not self.layers
 
     def save(self, path: Path, config: Mapping[str, object]) -> None:
@@ -74,39 +74,39 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PrunedModel:
-    """A pruned model: zeros where weights went, and what has gone as a whole."""
+    """A pruned model of full size, with zeros for removed weights, and its plan."""
 
     loaded: LoadedModel
     plan: Plan
 
 
 def read_config(path: Path) -> dict[str, object]:
-    """The config of the unpruned model whose plan is at `path`."""
+    """Read the config of the unpruned model from the plan at `path`."""
     with safe_open(path, framework="pt") as file:
         config: dict[str, object] = json.loads(file.metadata()[_CONFIG])
         return config
 
 
 def plan_of(units: Iterable[Unit], removed: Mapping[str, Tensor]) -> Plan:
-    """What stays of `units`; of each only if something is gone."""
+    """Return the plan for units of which `removed` marks the removed candidates."""
     groups: list[KeptGroups] = []
     layers: list[KeptPart] = []
     for unit in units:
         is_removed = removed[unit.measured.name]
         if not bool(is_removed.any()):
             continue
-        stays = ~is_removed.cpu()
+        is_kept = ~is_removed.cpu()
         match unit:
             case CoupledUnit(coupled=coupled):
-                groups.append(KeptGroups(coupled, _where(stays)))
+                groups.append(KeptGroups(coupled, _indices(is_kept)))
             case RowsOrColumns(measured=layer):
-                rows, columns = stays.split([layer.rows, layer.columns])
-                layers.append(KeptPart(layer, _where(rows), _where(columns)))
+                rows, columns = is_kept.split([layer.rows, layer.columns])
+                layers.append(KeptPart(layer, _indices(rows), _indices(columns)))
     return Plan(tuple(groups), tuple(layers))
 
 
 def load_plan(path: Path, model: PreTrainedModel) -> Plan:
-    """The plan at `path` for the unpruned `model`, which may be without weights."""
+    """Load the plan at `path` for the unpruned `model`, whose weights may be empty."""
     kept = {name: x.long() for name, x in load_file(path).items()}
     groups = tuple(
         KeptGroups(coupled, kept[f"{coupled.consumer.name}.groups"])
@@ -122,5 +122,5 @@ def load_plan(path: Path, model: PreTrainedModel) -> Plan:
     return Plan(groups, layers)
 
 
-def _where(stays: Tensor) -> Tensor:
-    return stays.nonzero().squeeze(1)
+def _indices(mask: Tensor) -> Tensor:
+    return mask.nonzero().squeeze(1)

@@ -1,7 +1,7 @@
-"""From a checkpoint that was exported back to a model in memory.
+"""Load an exported checkpoint into memory.
 
-Surgeon never runs the code that lies in a checkpoint, not even its own: it builds the
-smaller layers by the module that was copied there.
+Surgeon never runs the code of a checkpoint, not even its own: it builds smaller layers
+by its own `compact_layers`, of which the checkpoint holds a copy.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from transformers.utils import GENERATION_CONFIG_NAME
 
 from surgeon_engine.api.errors import ModelError
 from surgeon_engine.api.model_info.header import PLAN_FILE
-from surgeon_engine.compaction.config_values import decoded
+from surgeon_engine.compaction.config_values import decode_config
 from surgeon_engine.compaction.plan import Plan, PrunedModel, load_plan, read_config
 from surgeon_engine.compaction.shrink import compact, pruned_class
 from surgeon_engine.model.layers import find_blocks, prunable_layers
@@ -29,75 +29,76 @@ from surgeon_engine.model.source import UNREADABLE, ModelSource, first_line
 from surgeon_engine.runtime import devices
 
 _PREFIX = "Pruned"  # of the names of compact classes
-_AGAIN = "Export the run again, or fetch the file again."
+_EXPORT_AGAIN = "Export the run again, or download the file again."
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
-    """A tensor in a file."""
+class _StoredTensor:
+    """The location and shape of a tensor on disk."""
 
     path: Path
     shape: torch.Size
 
 
-class _Written(Mapping[str, Tensor]):
-    """The tensors of a checkpoint, each read when it is asked for."""
+class _LazyTensors(Mapping[str, Tensor]):
+    """The tensors of a checkpoint, each read on access."""
 
-    def __init__(self, folder: Path, held: Mapping[str, _Held]) -> None:
+    def __init__(self, folder: Path, stored: Mapping[str, _StoredTensor]) -> None:
         self._folder = folder
-        self._held = held
+        self._stored = stored
 
     def __getitem__(self, name: str) -> Tensor:
-        if name not in self._held:
-            raise _lacks(self._folder, name)
-        with safe_open(self._held[name].path, framework="pt") as file:
+        if name not in self._stored:
+            raise _missing_error(self._folder, name)
+        with safe_open(self._stored[name].path, framework="pt") as file:
             tensor: Tensor = file.get_tensor(name)
             return tensor
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._held)
+        return iter(self._stored)
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._stored)
 
 
 def is_compact(folder: Path) -> bool:
-    """Whether the checkpoint in `folder` is a compact one."""
+    """Return whether the checkpoint in `folder` is compact."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     return "pruned" in config
 
 
 def load_compact(folder: Path, dtype: torch.dtype | None = None) -> PreTrainedModel:
-    """The compact model in `folder`, as small as it lies there.
+    """Load the compact model in `folder` with its reduced widths.
 
     Raises:
-        ModelError: it names an architecture that transformers does not have.
+        ModelError: transformers does not have its architecture.
     """
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     name = _architecture(config).removeprefix(_PREFIX)
-    built = pruned_class(_stock_class(name))
-    model = built.from_pretrained(
+    model = pruned_class(_stock_class(name)).from_pretrained(
         folder, config=config, dtype=dtype or "auto", local_files_only=True
     )
     return model.eval().requires_grad_(False)
 
 
 def restore(folder: Path, name: str) -> PrunedModel:
-    """The pruned model of the checkpoint in `folder`, with zeros where weights went.
+    """Load a checkpoint of Surgeon as a model of full size, with zeros and its plan.
 
-    `name` is that of the model, for people.
+    Args:
+        folder: Folder of the checkpoint.
+        name: Display name of the model.
 
     Raises:
-        ModelError: the checkpoint is not one of Surgeon's, or damaged.
+        ModelError: The checkpoint was not written by Surgeon, or is damaged.
     """
     source = ModelSource(name, folder)
     try:
-        held = _held(folder)
+        stored = _stored_tensors(folder)
         if (folder / PLAN_FILE).is_file():
-            model, plan = _masked(folder, held)
+            model, plan = _load_masked(folder, stored)
         else:
             config = AutoConfig.from_pretrained(folder, local_files_only=True)
-            model = _loaded(_stock_class(_architecture(config)), folder, config)
+            model = _load(_stock_class(_architecture(config)), folder, config)
             plan = Plan()
         if (folder / GENERATION_CONFIG_NAME).is_file():
             model.generation_config = GenerationConfig.from_pretrained(folder)
@@ -105,7 +106,8 @@ def restore(folder: Path, name: str) -> PrunedModel:
         if devices.is_out_of_memory(error):
             raise
         raise ModelError(
-            f"The checkpoint in {folder} cannot be read: {first_line(error)}.", _AGAIN
+            f"The checkpoint in {folder} cannot be read: {first_line(error)}.",
+            _EXPORT_AGAIN,
         ) from error
     model.eval().requires_grad_(False)
     loaded = LoadedModel(
@@ -118,18 +120,22 @@ def restore(folder: Path, name: str) -> PrunedModel:
     return PrunedModel(loaded, plan)
 
 
-def filled(
+def expand_to_full_size(
     stock: type[PreTrainedModel],
     config: PretrainedConfig,
     plan_for: Callable[[PreTrainedModel], Plan],
     tensors: Mapping[str, Tensor],
 ) -> tuple[PreTrainedModel, Plan]:
-    """A model of full size on the host, and its plan: what has stayed, and zeros.
+    """Build a model of full size in host memory, with zeros for removed parts.
 
-    `tensors` are those of a compact model.
+    Args:
+        stock: Class of the unpruned model.
+        config: Config of the unpruned model.
+        plan_for: Returns the plan for the model of full size.
+        tensors: Tensors of the compact model.
 
     Raises:
-        ModelError: one is not as large as the plan says.
+        ModelError: A tensor does not have the shape that follows from the plan.
     """
     shapes = _shapes(stock, config)
     dtype = next(x.dtype for x in tensors.values() if x.is_floating_point())
@@ -140,44 +146,48 @@ def filled(
         dtype=dtype,
     )
     plan = plan_for(model)
-    for name, piece in compact(model, plan).pieces.items():
-        if piece.whole.is_floating_point():  # an index list is in the plan
+    for name, target in compact(model, plan).tensors.items():
+        if target.whole.is_floating_point():  # index lists are in the plan
             tensor = tensors[name].cpu()
-            if tensor.shape != piece.shape:
-                raise _other_shape(name, tensor.shape, piece.shape)
-            piece.put(tensor)
+            if tensor.shape != target.shape:
+                raise _shape_error(name, tensor.shape, target.shape)
+            target.put(tensor)
     return model.eval().requires_grad_(False), plan
 
 
-def _masked(folder: Path, held: Mapping[str, _Held]) -> tuple[PreTrainedModel, Plan]:
-    """The model of a checkpoint in its full size, whether it was written so or not."""
+def _load_masked(
+    folder: Path, stored: Mapping[str, _StoredTensor]
+) -> tuple[PreTrainedModel, Plan]:
+    """Load a masked or compact checkpoint as a model of full size."""
     path = folder / PLAN_FILE
     try:
-        config = AutoConfig.for_model(**decoded(read_config(path)))
+        config = AutoConfig.for_model(**decode_config(read_config(path)))
     except UNREADABLE as error:
-        raise _damaged(path, error) from error
+        raise _damaged_error(path, error) from error
     stock = _stock_class(_architecture(config))
     shapes = _shapes(stock, config)
-    if all(shapes.get(name) == each.shape for name, each in held.items()):
-        model = _loaded(stock, folder, config)
+    if all(shapes.get(name) == each.shape for name, each in stored.items()):
+        model = _load(stock, folder, config)
         return model, load_plan(path, model)
-    written = _Written(folder, held)
-    return filled(stock, config, lambda model: load_plan(path, model), written)
+    tensors = _LazyTensors(folder, stored)
+    return expand_to_full_size(
+        stock, config, lambda model: load_plan(path, model), tensors
+    )
 
 
-def _loaded(
+def _load(
     stock: type[PreTrainedModel], folder: Path, config: PretrainedConfig
 ) -> PreTrainedModel:
-    """What transformers fills with random numbers where a file lacks them is told."""
-    model, found = stock.from_pretrained(
+    """Load a model; raise if a tensor is missing, which transformers makes random."""
+    model, info = stock.from_pretrained(
         folder,
         config=config,
         dtype="auto",
         local_files_only=True,
         output_loading_info=True,
     )
-    for name in sorted(found["missing_keys"]):
-        raise _lacks(folder, name)
+    for name in sorted(info["missing_keys"]):
+        raise _missing_error(folder, name)
     return model
 
 
@@ -189,40 +199,47 @@ def _shapes(
     return {name: tensor.shape for name, tensor in state.items()}
 
 
-def _held(folder: Path) -> dict[str, _Held]:
-    """The tensors in the files of `folder`, by their headers."""
-    held: dict[str, _Held] = {}
+def _stored_tensors(folder: Path) -> dict[str, _StoredTensor]:
+    """Read the headers of all weight files in `folder`."""
+    stored: dict[str, _StoredTensor] = {}
     for path in ModelSource(folder.name, folder).weight_files:
         try:
             with safe_open(path, framework="pt") as file:
                 for name in file.keys():  # noqa: SIM118 (it is no dict)
                     shape = torch.Size(file.get_slice(name).get_shape())
-                    held[name] = _Held(path, shape)
+                    stored[name] = _StoredTensor(path, shape)
         except (SafetensorError, OSError) as error:
-            raise _damaged(path, error) from error
-    if not held:
-        raise ModelError(f"{folder} holds no weights.", _AGAIN)
-    return held
+            raise _damaged_error(path, error) from error
+    if not stored:
+        raise ModelError(f"{folder} holds no weights.", _EXPORT_AGAIN)
+    return stored
 
 
-def _other_shape(name: str, found: Sequence[int], wanted: Sequence[int]) -> ModelError:
-    shapes = [" x ".join(map(str, shape)) for shape in (found, wanted)]
-    return ModelError(f"{name} is {shapes[0]}, but {shapes[1]} should stay.", _AGAIN)
+def _shape_error(
+    name: str, shape: Sequence[int], expected: Sequence[int]
+) -> ModelError:
+    shapes = [" x ".join(map(str, each)) for each in (shape, expected)]
+    return ModelError(
+        f"{name} is {shapes[0]}, but the plan requires {shapes[1]}.", _EXPORT_AGAIN
+    )
 
 
-def _damaged(path: Path, error: Exception) -> ModelError:
+def _damaged_error(path: Path, error: Exception) -> ModelError:
     size = f"{path.stat().st_size:,} bytes"
-    return ModelError(f"{path} is damaged ({size}): {first_line(error)}.", _AGAIN)
+    message = f"{path} is damaged ({size}): {first_line(error)}."
+    return ModelError(message, _EXPORT_AGAIN)
 
 
-def _lacks(folder: Path, name: str) -> ModelError:
-    return ModelError(f"The weights in {folder} lack {name}.", _AGAIN)
+def _missing_error(folder: Path, name: str) -> ModelError:
+    return ModelError(f"The weights in {folder} lack {name}.", _EXPORT_AGAIN)
 
 
 def _architecture(config: PretrainedConfig) -> str:
     names: list[str] = config.architectures or []
     if not names:
-        raise ModelError("The config of this checkpoint names no architecture.", _AGAIN)
+        raise ModelError(
+            "The config of this checkpoint names no architecture.", _EXPORT_AGAIN
+        )
     return names[0]
 
 

@@ -1,8 +1,8 @@
 """Turn a masked model and its plan into an equivalent compact model.
 
-Nothing is copied here: a `TensorSlice` says which rows and columns of a tensor stand in
-the export; the tensor is sliced when it is written. The widths of the remaining layers
-are described in the config, which `compact_layers` reads when the model is built.
+Nothing is copied here: a `TensorSlice` holds the indices of the remaining rows and
+columns, and the tensor is sliced when it is written. The config describes the widths of
+the remaining layers; `compact_layers` reads it when it builds the model.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from transformers.pytorch_utils import Conv1D
 from surgeon_engine.api.config.pruning import Coupling
 from surgeon_engine.api.errors import ModelError
 from surgeon_engine.compaction.compact_layers import shrink, shrink_groups
-from surgeon_engine.compaction.config_values import decoded
+from surgeon_engine.compaction.config_values import decode_config
 from surgeon_engine.compaction.dead_features import (
     CompactPart,
     compact_parts,
@@ -37,14 +37,14 @@ _HEADS = ("num_attention_heads", "num_key_value_heads", "num_kv_heads")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TensorSlice:
-    """What stays of a tensor in memory."""
+    """A tensor in memory and the indices of its remaining rows and columns."""
 
     whole: Tensor
-    kept: tuple[Tensor | None, ...] = ()  # of each dimension; None: all of it
+    kept: tuple[Tensor | None, ...] = ()  # indices by dimension; None: all
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of what stays."""
+        """Shape of the remaining part."""
         kept = (*self.kept, *[None] * self.whole.ndim)
         return tuple(
             n if index is None else len(index)
@@ -52,11 +52,14 @@ class TensorSlice:
         )
 
     def tensor(self) -> Tensor:
-        """What stays, on the host; to be read alone, as it may be the whole itself."""
+        """Return the remaining part in host memory.
+
+        It may share memory with the whole: do not change it.
+        """
         return self.selected().cpu().contiguous()
 
     def selected(self) -> Tensor:
-        """What stays, where it is; it too may be the whole itself."""
+        """Return the remaining part on the tensor's device; it may share memory."""
         result = self.whole.detach()
         for dimension, index in enumerate(self.kept):
             if index is not None:
@@ -64,7 +67,7 @@ class TensorSlice:
         return result
 
     def put(self, tensor: Tensor) -> None:
-        """Write what stays back to where it was; the inverse of `tensor`."""
+        """Write the remaining part back into the whole; the inverse of `tensor`."""
         kept = (*self.kept, *[None] * self.whole.ndim)
         whole = self.whole
         indices = [
@@ -79,29 +82,25 @@ class TensorSlice:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CompactModel:
-    """A model whose removed parts are really gone.
-
-    Pieces have the names that the tensors have in the compact model; tied ones stand
-    there once.
-    """
+    """The tensors and the config of a model without its removed parts."""
 
     model: PreTrainedModel  # of full size
     plan: Plan
-    pieces: dict[str, TensorSlice]
-    parts: dict[str, Any]  # what `compact_layers` is told of rows and columns
+    tensors: dict[str, TensorSlice]  # by name in the compact model; tied ones once
+    parts: dict[str, Any]  # description of rows and columns for `compact_layers`
 
     @property
     def config(self) -> dict[str, Any]:
-        """What is to be added to the stock model's config.
+        """Entries to add to the stock model's config.
 
         Raises:
-            ModelError: blocks of the model differ, which a config cannot say.
+            ModelError: The config cannot describe blocks that differ like these.
         """
-        config = self.model.config  # before transformers 5.15 no layer has its own
+        config = self.model.config  # before transformers 5.15 never heterogeneous
         if self.plan.groups and getattr(config, "is_heterogeneous", False):
             raise ModelError(
-                "The config of the model says something of each layer itself, where "
-                "the widths would have to stand.",
+                "The config of the model has entries for single layers already, where "
+                "the widths would have to be written.",
                 "Choose the masked format.",
             )
         pruned: dict[str, Any] = {"blocks": blocks_path(self.model)} | self.parts
@@ -110,10 +109,10 @@ class CompactModel:
         for each in self.plan.groups:
             spec = _spec(each.coupled, self.model)
             if pruned.setdefault(each.coupled.kind.value, spec) != spec:
-                raise _differing(each.coupled.kind)
+                raise _uneven_blocks_error(each.coupled.kind)
             added[spec["width"]] = spec["full"]
-            of_block = by_block.setdefault(each.coupled.consumer.block, {})
-            of_block |= _widths(each, spec, self.model)
+            widths = by_block.setdefault(each.coupled.consumer.block, {})
+            widths |= _widths(each, spec, self.model)
         if by_block:
             by_name = {str(block): by_block[block] for block in sorted(by_block)}
             added["per_layer_config"] = by_name
@@ -122,71 +121,71 @@ class CompactModel:
 
 
 def compact(model: PreTrainedModel, plan: Plan) -> CompactModel:
-    """What stays of a masked `model`."""
-    pieces = whole_slices(model)
-    described: dict[str, Any] = {}
+    """Return the remaining tensors of a masked `model`, without copying them."""
+    tensors = whole_slices(model)
+    parts_spec: dict[str, Any] = {}
     for each in plan.groups:
-        _cut_groups(each, model, pieces)
+        _slice_groups(each, model, tensors)
     if plan.layers:
         parts = compact_parts(plan, model)
         shared = shared_inputs(parts, model)
-        described["layers"] = {part.layer.name: part.spec for part in parts}
-        described["shared_inputs"] = {name: len(kept) for name, kept in shared.items()}
+        parts_spec["layers"] = {part.layer.name: part.spec for part in parts}
+        parts_spec["shared_inputs"] = {name: len(kept) for name, kept in shared.items()}
         for part in parts:
-            _cut_part(part, pieces)
+            _slice_part(part, tensors)
         for name, kept in shared.items():
-            pieces[f"{name}.kept_inputs"] = TensorSlice(kept)
-    return CompactModel(model, plan, pieces, described)
+            tensors[f"{name}.kept_inputs"] = TensorSlice(kept)
+    return CompactModel(model, plan, tensors, parts_spec)
 
 
 def compact_model(model: PreTrainedModel, plan: Plan) -> PreTrainedModel:
-    """A compact model in memory, built as its checkpoint is by transformers."""
-    made = compact(model, plan)
-    values = decoded(stock_config(model) | made.config)
+    """Build a compact model in memory, as transformers does from its checkpoint."""
+    compacted = compact(model, plan)
+    values = decode_config(stock_config(model) | compacted.config)
     config = type(model.config).from_dict(values)
-    state = {name: piece.tensor() for name, piece in made.pieces.items()}
-    built = pruned_class(type(model)).from_pretrained(
+    state = {name: each.tensor() for name, each in compacted.tensors.items()}
+    small = pruned_class(type(model)).from_pretrained(
         None, config=config, state_dict=state, dtype=model.dtype
     )
-    return built.eval().requires_grad_(False)
+    return small.eval().requires_grad_(False)
 
 
 @torch.no_grad()
 def shrink_in_place(model: PreTrainedModel, plan: Plan) -> None:
-    """Take the groups that are gone out of `model` itself; they must be zero in it.
+    """Remove the groups that `plan` does not keep, which must be zero, from `model`.
 
-    Of its weights no more than one block's are in memory twice.
+    At most the weights of one block are in memory twice.
     """
-    pieces = compact(model, plan).pieces
+    tensors = compact(model, plan).tensors
     path, blocks = blocks_path(model), find_blocks(model)
     for each in plan.groups:
         coupled, index = each.coupled, each.coupled.consumer.block
-        spec, left = _spec(coupled, model), len(each.kept)
-        shrink_groups(blocks[index], spec, left, coupled.groups, model.config)
-        _fill(blocks[index], f"{path}.{index}.", pieces)
+        spec, kept = _spec(coupled, model), len(each.kept)
+        shrink_groups(blocks[index], spec, kept, coupled.groups, model.config)
+        _fill(blocks[index], f"{path}.{index}.", tensors)
 
 
-def _fill(block: nn.Module, prefix: str, pieces: dict[str, TensorSlice]) -> None:
-    """Move what stays to where it stands in `block`, out of `pieces`.
+def _fill(block: nn.Module, prefix: str, tensors: dict[str, TensorSlice]) -> None:
+    """Copy the tensors of a block into it and remove them from `tensors`.
 
-    The elements of a list move to its front, first to last: none is overwritten before
-    it has moved.
+    Elements of a list move toward its front, in order, so that none is overwritten
+    before it has been copied.
     """
     state = block.state_dict()
-    for name in [name for name in pieces if name.startswith(prefix)]:
-        place, piece = state[name.removeprefix(prefix)], pieces[name]
-        if place.data_ptr() != piece.whole.data_ptr():
-            place.copy_(piece.selected())
-            del pieces[name]
+    for name in [name for name in tensors if name.startswith(prefix)]:
+        target, source = state[name.removeprefix(prefix)], tensors[name]
+        if target.data_ptr() != source.whole.data_ptr():
+            target.copy_(source.selected())
+            del tensors[name]
 
 
 def can_shrink_in_place(model: PreTrainedModel) -> bool:
-    """Whether heads that are left need not know which ones they were (ALiBi)."""
+    """Return whether remaining heads do not depend on their old index (no ALiBi)."""
     return not _has_slopes(model)
 
 
 def pruned_class(stock: type[PreTrainedModel]) -> type[PreTrainedModel]:
-    """The class that a compact checkpoint's modeling file defines."""
+    """Return the class that the modeling file of a compact checkpoint defines."""
 
     def __init__(self: PreTrainedModel, config: PretrainedConfig) -> None:
         stock.__init__(self, config)
@@ -196,10 +195,10 @@ def pruned_class(stock: type[PreTrainedModel]) -> type[PreTrainedModel]:
 
 
 def stock_config(model: PreTrainedModel) -> dict[str, Any]:
-    """The config of the unpruned model as it stands in config.json.
+    """Return the config of the unpruned model for config.json.
 
-    `rope_theta` stands beside `rope_parameters`: programs that know only the former
-    would otherwise go by another one, silently.
+    `rope_theta` is added to `rope_parameters`: programs that read only the former would
+    silently use another value.
     """
     config = json.loads(model.config.to_json_string())
     config["architectures"] = [type(model).__name__]  # a GGUF file names none
@@ -211,23 +210,23 @@ def stock_config(model: PreTrainedModel) -> dict[str, Any]:
 
 
 def head_size(config: PretrainedConfig) -> int:
-    """How many features a head has."""
+    """Return the number of features of a head."""
     stated = getattr(config, "head_dim", None)
     return int(stated or config.hidden_size // config.num_attention_heads)
 
 
 def whole_slices(model: PreTrainedModel) -> dict[str, TensorSlice]:
-    """Every tensor of a model's state that a checkpoint holds, tied ones once."""
-    pieces: dict[str, TensorSlice] = {}
+    """Return all tensors of a checkpoint of the model, tied ones once."""
     tied = set(model.all_tied_weights_keys)
-    for name, tensor in model.state_dict().items():
-        if name not in tied:
-            pieces[name] = TensorSlice(tensor)
-    return pieces
+    return {
+        name: TensorSlice(tensor)
+        for name, tensor in model.state_dict().items()
+        if name not in tied
+    }
 
 
 def _spec(coupled: CoupledGroups, model: PreTrainedModel) -> dict[str, Any]:
-    """What the groups of one kind are, in the words of `compact_layers`."""
+    """Return the description of one kind of groups for `compact_layers`."""
     config = model.config.get_text_config()
     spec: dict[str, Any] = {
         "consumer": coupled.consumer.kind,
@@ -252,45 +251,45 @@ def _has_slopes(model: PreTrainedModel) -> bool:
 def _widths(
     each: KeptGroups, spec: Mapping[str, Any], model: PreTrainedModel
 ) -> dict[str, int]:
-    """The widths of one block under the names of the stock config."""
-    left, groups = len(each.kept), each.coupled.groups
+    """Return the widths of one block under the names of the stock config."""
+    kept, groups = len(each.kept), each.coupled.groups
     if each.coupled.kind is Coupling.NEURONS:
-        return {spec["width"]: left}
+        return {spec["width"]: kept}
     config = model.config.get_text_config()
     stated = {name: getattr(config, name, None) for name in _HEADS}
-    return {name: heads * left // groups for name, heads in stated.items() if heads}
+    return {name: heads * kept // groups for name, heads in stated.items() if heads}
 
 
-def _differing(kind: Coupling) -> ModelError:
+def _uneven_blocks_error(kind: Coupling) -> ModelError:
     return ModelError(
-        f"The blocks of this model have different numbers of {kind.value}, or make "
-        "them by different layers: a config tells one for all of them.",
+        f"The blocks of this model have different numbers of {kind.value}, or compute "
+        "them by different layers, but its config has one entry for all blocks.",
         "Choose the masked format, or prune rows and columns instead.",
     )
 
 
-def _cut_groups(
-    each: KeptGroups, model: PreTrainedModel, pieces: dict[str, TensorSlice]
+def _slice_groups(
+    each: KeptGroups, model: PreTrainedModel, tensors: dict[str, TensorSlice]
 ) -> None:
     consumer = each.coupled.consumer
     size = consumer.columns // each.coupled.groups
     columns = (each.kept.unsqueeze(1) * size + torch.arange(size)).flatten()
-    _cut(consumer, None, columns, pieces)
+    _slice_layer(consumer, None, columns, tensors)
     for producer in each.coupled.producers:
         rows = torch.isin(producer.group_of_row, each.kept).nonzero().squeeze(1)
-        _cut(producer.layer, rows, None, pieces)
+        _slice_layer(producer.layer, rows, None, tensors)
     if each.coupled.kind is Coupling.HEADS:
-        _cut_heads(each, model, pieces)
+        _slice_head_modules(each, model, tensors)
 
 
-def _cut_heads(
-    each: KeptGroups, model: PreTrainedModel, pieces: dict[str, TensorSlice]
+def _slice_head_modules(
+    each: KeptGroups, model: PreTrainedModel, tensors: dict[str, TensorSlice]
 ) -> None:
-    """What attention holds for each head beside its linear layers."""
+    """Select the slopes and modules of the remaining heads."""
     name = each.coupled.consumer.name.rpartition(".")[0]
     attention = model.get_submodule(name)
     if _has_slopes(model):
-        pieces[f"{name}.kept_heads"] = TensorSlice(each.kept)
+        tensors[f"{name}.kept_heads"] = TensorSlice(each.kept)
     for inner, modules in attention.named_modules():
         if not isinstance(modules, nn.ModuleList):
             continue
@@ -298,35 +297,34 @@ def _cut_heads(
         kept = (each.kept.unsqueeze(1) * share + torch.arange(share)).flatten()
         for i in range(len(modules)):
             for suffix in modules[i].state_dict():
-                old = f"{name}.{inner}.{i}.{suffix}"
-                piece = pieces.pop(old)
+                tensor = tensors.pop(f"{name}.{inner}.{i}.{suffix}")
                 if i in kept:
-                    at = int((kept < i).sum())
-                    pieces[f"{name}.{inner}.{at}.{suffix}"] = piece
+                    index = int((kept < i).sum())
+                    tensors[f"{name}.{inner}.{index}.{suffix}"] = tensor
 
 
-def _cut_part(part: CompactPart, pieces: dict[str, TensorSlice]) -> None:
+def _slice_part(part: CompactPart, tensors: dict[str, TensorSlice]) -> None:
     layer = part.layer
-    _cut(layer, part.rows, part.columns, pieces)
-    if isinstance(layer.module, Conv1D):  # a compact layer is always R x C
-        piece = pieces[f"{layer.name}.weight"]
-        pieces[f"{layer.name}.weight"] = TensorSlice(piece.whole.T, piece.kept[::-1])
+    _slice_layer(layer, part.rows, part.columns, tensors)
+    if isinstance(layer.module, Conv1D):  # the weight of a compact layer is R x C
+        weight = tensors[f"{layer.name}.weight"]
+        tensors[f"{layer.name}.weight"] = TensorSlice(weight.whole.T, weight.kept[::-1])
     if part.gathers:
-        pieces[f"{layer.name}.kept_inputs"] = TensorSlice(part.columns)
+        tensors[f"{layer.name}.kept_inputs"] = TensorSlice(part.columns)
     if part.scatters_to:
-        pieces[f"{layer.name}.kept_outputs"] = TensorSlice(part.places)
+        tensors[f"{layer.name}.kept_outputs"] = TensorSlice(part.positions)
 
 
-def _cut(
+def _slice_layer(
     layer: PrunableLayer,
     rows: Tensor | None,
     columns: Tensor | None,
-    pieces: dict[str, TensorSlice],
+    tensors: dict[str, TensorSlice],
 ) -> None:
     weight, bias = f"{layer.name}.weight", f"{layer.name}.bias"
     kept = (rows, columns)
     if isinstance(layer.module, Conv1D):
         kept = kept[::-1]
-    pieces[weight] = TensorSlice(pieces[weight].whole, kept)
+    tensors[weight] = TensorSlice(tensors[weight].whole, kept)
     if layer.has_bias and rows is not None:
-        pieces[bias] = TensorSlice(pieces[bias].whole, (rows,))
+        tensors[bias] = TensorSlice(tensors[bias].whole, (rows,))

@@ -1,1 +1,1 @@
-"""Calibration windows in, Kronecker factors out."""
+"""Measure Kronecker factors on calibration windows."""

@@ -1,20 +1,20 @@
-"""Measures A and G one decoder block at a time, from the last to the first.
+"""Measure A and G one decoder block at a time, from the last to the first.
 
-A backward through the whole model would keep every block's activations and factors at
-once. Instead (1) one forward without a graph keeps only the input of each block and
-how the block was called; the last block's output becomes a leaf, from which the loss
-goes back through the head; (2) for each block, last to first, its forward is run again
-with a graph, the gradient of its output goes back through it, and what arrives at its
-input is the gradient of the block before. Weights are frozen: only activations get
-gradients. The result equals that of a plain full backward.
+A backward through the whole model would hold the activations and factors of all blocks
+at once. Instead (1) one forward without a graph keeps only the input of each block and
+the arguments of its call; the output of the last block becomes a leaf, to which the
+loss is propagated back through the head; (2) for each block, last to first, the forward
+is repeated with a graph and the gradient of the output propagated back to the input,
+where it is the gradient of the previous block's output. Weights are frozen: only
+activations get gradients. The result equals that of a full backward.
 
-The loss is the sum over tokens of the next-token loss, so that dy is the gradient of
-one token's loss and what it causes later. Its labels are the text's own (the empirical
-Fisher) or drawn from the model's prediction (the sampled one, which is the Fisher
-itself). The gradient of the loss by W has a meaning for the text's own labels alone:
-that of drawn ones is zero on average.
+The loss is the sum of the next-token losses, so that dy is the gradient of the loss of
+a token and of later ones that it affects. The labels are those of the text (empirical
+Fisher) or drawn from the model's prediction (sampled Fisher, the Fisher itself). The
+gradient of the loss by W is meaningful for the labels of the text alone: for drawn
+labels it is zero on average.
 
-Where only A is wanted, a forward is enough (`input_covariances`).
+If only A is needed, a forward is enough (`input_covariances`).
 """
 
 from __future__ import annotations
@@ -35,99 +35,101 @@ from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.model.not_finite import hint_for, is_broken, with_origin
 
 Step = Callable[[], None]  # called after each batch of each block
-Call = tuple[tuple[Any, ...], dict[str, Any]]  # what a block is called with, besides
+Call = tuple[tuple[Any, ...], dict[str, Any]]  # without the hidden states
 
 
-def batches_to_do(windows: int, batch: int, blocks: int) -> int:
-    """How often `block_factors` calls its `step`."""
+def batch_count(windows: int, batch: int, blocks: int) -> int:
+    """Return how often `block_factors` calls its `step`."""
     return -(-windows // batch) * (1 + blocks)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CurvatureRequest:
-    """What is measured on what."""
+    """The layers to measure, and the text to measure them on."""
 
     model: PreTrainedModel
     blocks: Sequence[nn.Module]
-    layers: Sequence[PrunableLayer]  # those whose factors are wanted
+    layers: Sequence[PrunableLayer]  # to measure
     windows: Tensor  # windows x length, token ids
     batch: int  # windows at a time
     labels: Fisher = Fisher.EMPIRICAL
-    seed: int = 0  # of what is drawn
+    seed: int = 0  # of drawn labels
     with_gradient: bool = False  # of the loss by W
 
 
 def block_factors(
-    task: CurvatureRequest, step: Step
+    request: CurvatureRequest, step: Step
 ) -> Iterator[dict[str, KroneckerFactors]]:
-    """For each block, last to first: the factors of its wanted layers by name.
+    """Yield the factors of the layers of each block by name, last block to first.
 
     Raises:
         CurvatureError: an activation or a gradient is not finite.
     """
-    _check_no_shared_keys(task)
-    record = _record_forward(task, step)
-    for index in reversed(range(len(task.blocks))):
-        wanted = [layer for layer in task.layers if layer.block == index]
-        sums = _CovarianceSums(wanted, backward=True, with_gradient=task.with_gradient)
+    _check_no_shared_keys(request)
+    record = _record_forward(request, step)
+    for index in reversed(range(len(request.blocks))):
+        layers = [layer for layer in request.layers if layer.block == index]
+        sums = _CovarianceSums(
+            layers, backward=True, with_gradient=request.with_gradient
+        )
         with sums:
             for number, hidden in enumerate(record.inputs.pop()):
-                gradient = record.output_gradients[number].to(task.model.device)
+                gradient = record.output_gradients[number].to(request.model.device)
                 call = record.calls[index][number]
-                leaf = hidden.to(task.model.device).requires_grad_()
-                output = _first(task.blocks[index](leaf, *call[0], **call[1]))
+                leaf = hidden.to(request.model.device).requires_grad_()
+                output = _first(request.blocks[index](leaf, *call[0], **call[1]))
                 (back,) = torch.autograd.grad(output, leaf, gradient)
                 record.output_gradients[number] = back.to(hidden.device)
                 sums.end_batch()
                 step()
-        factors = sums.means(tokens=task.windows.numel())
-        _check_no_overflow(task, factors)
+        factors = sums.means(tokens=request.windows.numel())
+        _check_no_overflow(request, factors)
         yield factors
 
 
 @dataclass(slots=True, eq=False)
 class _Record:
-    """What one forward leaves: lists per block, in them an entry per batch."""
+    """The inputs of a forward: lists per block, with an entry per batch."""
 
     inputs: list[list[Tensor]]  # batch x length x hidden, on the host
-    calls: list[list[Call]]  # without the hidden states; equal ones are held once
+    calls: list[list[Call]]  # equal ones are held once
     output_gradients: list[Tensor] = field(default_factory=list)  # of the last block
 
 
 @torch.no_grad()
 def input_covariances(
-    task: CurvatureRequest, step: Step
+    request: CurvatureRequest, step: Step
 ) -> dict[str, KroneckerFactors]:
-    """A of the wanted layers by name, by a forward alone.
+    """Measure A of the layers by name, by a forward alone.
 
     Raises:
         CurvatureError: an activation is not finite.
     """
-    sums = _CovarianceSums(task.layers, backward=False)
-    # No block reads what the layers of another read: their inputs need not be held.
+    sums = _CovarianceSums(request.layers, backward=False)
+    # Layers of different blocks share no inputs, so that these need not be held.
     hooks = [
         block.register_forward_hook(lambda *_: sums.end_batch())
-        for block in task.blocks
+        for block in request.blocks
     ]
     try:
         with sums:
-            for tokens in task.windows.split(task.batch):
-                tokens = tokens.to(task.model.device)
-                logits = task.model(tokens, use_cache=False).logits
-                _check_finite(task, tokens, logits)
+            for tokens in request.windows.split(request.batch):
+                tokens = tokens.to(request.model.device)
+                logits = request.model(tokens, use_cache=False).logits
+                _check_finite(request, tokens, logits)
                 step()
     finally:
         for hook in hooks:
             hook.remove()
-    factors = sums.means(tokens=task.windows.numel())
-    _check_no_overflow(task, factors)
+    factors = sums.means(tokens=request.windows.numel())
+    _check_no_overflow(request, factors)
     return factors
 
 
-def _record_forward(task: CurvatureRequest, step: Step) -> _Record:
-    record = _Record([[] for _ in task.blocks], [[] for _ in task.blocks])
+def _record_forward(request: CurvatureRequest, step: Step) -> _Record:
+    record = _Record([[] for _ in request.blocks], [[] for _ in request.blocks])
     latest: dict[tuple[int, int], Call] = {}  # by block and batch size
-    generator = torch.Generator(task.model.device).manual_seed(task.seed)
+    generator = torch.Generator(request.model.device).manual_seed(request.seed)
     leaf: list[Tensor] = []
 
     def keep_input(index: int) -> Callable[..., None]:
@@ -143,25 +145,25 @@ def _record_forward(task: CurvatureRequest, step: Step) -> _Record:
 
         return hook
 
-    def cut(_: nn.Module, __: object, output: Any) -> Any:
+    def make_leaf(_: nn.Module, __: object, output: Any) -> Any:
         leaf[:] = [_first(output).detach().requires_grad_()]
         return (leaf[0], *output[1:]) if isinstance(output, tuple) else leaf[0]
 
     hooks = [
         block.register_forward_pre_hook(keep_input(index), with_kwargs=True)
-        for index, block in enumerate(task.blocks)
+        for index, block in enumerate(request.blocks)
     ]
-    hooks.append(task.blocks[-1].register_forward_hook(cut))
+    hooks.append(request.blocks[-1].register_forward_hook(make_leaf))
     try:
-        for tokens in task.windows.split(task.batch):
-            tokens = tokens.to(task.model.device)
-            logits = task.model(tokens, use_cache=False).logits
+        for tokens in request.windows.split(request.batch):
+            tokens = tokens.to(request.model.device)
+            logits = request.model(tokens, use_cache=False).logits
             predicted = logits[:, :-1].flatten(0, 1).float()
-            _check_finite(task, tokens, predicted)
+            _check_finite(request, tokens, predicted)
             labels = tokens[:, 1:].flatten()
-            if task.labels is Fisher.SAMPLED:
-                chances = predicted.detach().softmax(dim=1)
-                labels = chances.multinomial(1, generator=generator).squeeze(1)
+            if request.labels is Fisher.SAMPLED:
+                probabilities = predicted.detach().softmax(dim=1)
+                labels = probabilities.multinomial(1, generator=generator).squeeze(1)
             loss = functional.cross_entropy(predicted, labels, reduction="sum")
             (gradient,) = torch.autograd.grad(loss, leaf[0])
             record.output_gradients.append(gradient.cpu())
@@ -172,26 +174,26 @@ def _record_forward(task: CurvatureRequest, step: Step) -> _Record:
     for index, inputs in enumerate(record.inputs):
         if len(inputs) != len(record.output_gradients):
             raise CurvatureError(
-                f"Block {index} of the model does not run once for a text but "
-                f"{len(inputs) / len(record.output_gradients):g} times: its gradients "
-                "cannot be measured block by block.",
+                f"Block {index} of the model does not run once for a batch but "
+                f"{len(inputs) / len(record.output_gradients):g} times, so that "
+                "gradients cannot be measured block by block.",
                 "Choose a method without gradients, such as L-OBD or magnitude.",
             )
     return record
 
 
 class _CovarianceSums:
-    """Adds up a'a and dy'dy of the layers of one block, batch by batch.
+    """Sums of a'a and dy'dy of the layers of one block, batch by batch.
 
-    As a context, it listens to what passes through the layers.
+    As a context manager, it adds up what passes through the layers.
     """
 
     def __init__(
         self,
         layers: Sequence[PrunableLayer],
         *,
-        backward: bool,  # whether one follows: without, there is no G
-        with_gradient: bool = False,  # of the loss by W, too
+        backward: bool,  # whether a backward follows; if not, there is no G
+        with_gradient: bool = False,  # of the loss by W
     ) -> None:
         self._layers = layers
         self._backward = backward
@@ -215,13 +217,13 @@ class _CovarianceSums:
         self._hooks.clear()
 
     def end_batch(self) -> None:
-        """Let go of the inputs of a batch in this block."""
+        """Release the inputs of a batch."""
         self._inputs.clear()
 
     def means(self, tokens: int) -> dict[str, KroneckerFactors]:
-        """What was added up, by layer; layers that read the same input have the same A.
+        """Return the mean over tokens, by layer; layers with the same input share A.
 
-        Once: the sums become the means.
+        Call it once: the sums are divided in place.
 
         Raises:
             CurvatureError: nothing passed through a layer, or no gradient came back.
@@ -266,7 +268,7 @@ class _CovarianceSums:
 
 
 def _are_equal(one: Any, other: Any) -> bool:
-    """Whether two calls are the same, tensor by tensor."""
+    """Return True if two calls have equal arguments, tensor by tensor."""
     if one is other:
         return True
     if type(one) is not type(other):
@@ -283,7 +285,7 @@ def _are_equal(one: Any, other: Any) -> bool:
 
 
 def _with_ones(layer: PrunableLayer, a: Tensor) -> Tensor:
-    """The inputs as rows, in float32 whatever the model's format; bias: a one more."""
+    """Return inputs as rows in float32, with a 1 appended if the layer has a bias."""
     a = a.detach().flatten(0, -2).float()
     if layer.has_bias:
         a = torch.cat([a, a.new_ones(len(a), 1)], dim=1)
@@ -291,7 +293,7 @@ def _with_ones(layer: PrunableLayer, a: Tensor) -> Tensor:
 
 
 def _add(sums: dict[str, Tensor], name: str, x: Tensor, y: Tensor) -> None:
-    """Add x'y."""
+    """Add x'y to the sum of that name."""
     if name in sums:
         sums[name].addmm_(x.T, y)
     else:
@@ -305,41 +307,41 @@ def _unused(layer: PrunableLayer) -> CurvatureError:
     )
 
 
-def _check_no_shared_keys(task: CurvatureRequest) -> None:
-    """Blocks that read keys of earlier ones send them a gradient past their output."""
-    config = task.model.config.get_text_config()
+def _check_no_shared_keys(request: CurvatureRequest) -> None:
+    """Check for blocks that read keys of others, whose gradient bypasses the output."""
+    config = request.model.config.get_text_config()
     if sharing := getattr(config, "num_kv_shared_layers", 0):
         raise CurvatureError(
             f"The last {sharing} blocks of this model read keys and values of earlier "
-            "ones: gradients cannot be measured block by block.",
+            "ones, so that gradients cannot be measured block by block.",
             "Choose a method without gradients, such as L-OBD or magnitude.",
         )
 
 
-def _check_finite(task: CurvatureRequest, tokens: Tensor, logits: Tensor) -> None:
+def _check_finite(request: CurvatureRequest, tokens: Tensor, logits: Tensor) -> None:
     if is_broken(logits):
-        words = "The model's predictions on the calibration text are not finite."
+        message = "The model's predictions on the calibration text are not finite."
         raise CurvatureError(
-            with_origin(words, task.model, tokens), hint_for(task.model)
+            with_origin(message, request.model, tokens), hint_for(request.model)
         )
 
 
 def _check_no_overflow(
-    task: CurvatureRequest, factors: dict[str, KroneckerFactors]
+    request: CurvatureRequest, factors: dict[str, KroneckerFactors]
 ) -> None:
-    """Of gradients the last layer is named, through which they come first."""
-    names = [name for name, _ in task.model.named_modules() if name in factors]
+    """Check the factors; for gradients, name the last layer, which they reach first."""
+    names = [name for name, _ in request.model.named_modules() if name in factors]
     inputs = [("inputs", name, factors[name].A) for name in names]
     gradients = [("gradients", name, factors[name].G) for name in reversed(names)]
     for what, name, M in (*inputs, *gradients):
         if M is not None and not bool(M.isfinite().all()):
-            words = f"The {what} of {name} are not finite, or their products are not."
-            tokens = task.windows[: task.batch]
+            message = f"The {what} of {name} are not finite, or their products are not."
+            tokens = request.windows[: request.batch]
             raise CurvatureError(
-                with_origin(words, task.model, tokens), hint_for(task.model)
+                with_origin(message, request.model, tokens), hint_for(request.model)
             )
 
 
 def _first(output: Any) -> Tensor:
-    """The hidden states among what a block returns."""
+    """Return the hidden states from the output of a block."""
     return output[0] if isinstance(output, tuple) else output

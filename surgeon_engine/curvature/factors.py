@@ -5,8 +5,7 @@
     F = G kron A    KFAC's approximation of the Fisher of row-major vec(W)
     gradient        R x C, dy'a / N: of the mean loss by W (with a bias: C+1)
 
-(LLM Surgeon, arXiv 2312.17244.) Layers that read the same input have
-the same tensor A.
+(LLM Surgeon, arXiv 2312.17244.) Layers that read the same input share one tensor A.
 """
 
 from __future__ import annotations
@@ -18,10 +17,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KroneckerFactors:
-    """KFAC: the Fisher of row-major vec(W) is approximated by G kron A; float32.
-
-    What was not asked for is None.
-    """
+    """The factors of a layer, float32; None for those that were not requested."""
 
     A: Tensor | None = None
     G: Tensor | None = None

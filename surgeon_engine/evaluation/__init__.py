@@ -1,1 +1,1 @@
-"""How good a model is on text that it was not calibrated on."""
+"""Evaluate a model on text that it was not calibrated on."""

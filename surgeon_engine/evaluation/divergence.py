@@ -1,9 +1,9 @@
-"""How far what a pruned model predicts is from what the dense one predicts.
+"""Compare the predictions of a pruned model with those of the dense one.
 
-    p, q   vocabulary   what the dense and the pruned model expect of the next token
+    p, q   vocabulary   probabilities of the next token by the dense, the pruned model
 
-KL(p || q) = sum p (log p - log q), in nats, and whether both put the same token first;
-each is the mean over the tokens by which perplexity is measured on the same windows.
+Measured are KL(p || q) = sum p (log p - log q), in nats, and whether both models rank
+the same token first, each as the mean over the tokens that perplexity is measured on.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from transformers import PreTrainedModel
 
 from surgeon_engine.api.errors import EvaluationError
 
-_AT_ONCE = 256  # tokens, of whose logits copies in float64 are made
+_TOKENS_AT_ONCE = 256  # whose logits are copied in float64
 
 
 @dataclass(frozen=True, slots=True)
 class Divergence:
-    """A pruned model beside the dense one, per predicted token."""
+    """The divergence of a pruned model from the dense one, per predicted token."""
 
     nats: float  # KL(dense || pruned)
-    agreement: float  # share of the tokens where both put the same one first
+    agreement: float  # share of the tokens where both rank the same one first
 
 
 @torch.no_grad()
@@ -38,17 +38,24 @@ def divergence(
     batch: int,
     step: Callable[[], None],
 ) -> Divergence:
-    """Of two models on the same `windows` (windows x length); `step` after each batch.
+    """Measure the divergence of two models on the same windows.
+
+    Args:
+        dense: the original model.
+        pruned: the pruned one.
+        windows: token ids, windows x length.
+        batch: the number of windows at a time.
+        step: called after each batch.
 
     Raises:
-        EvaluationError: it is not finite.
+        EvaluationError: the divergence is not finite.
     """
     nats, agreed = 0.0, 0
     for tokens in windows.split(batch):
         tokens = tokens.to(dense.device)
         expected = dense(tokens, use_cache=False).logits[:, :-1]
         found = pruned(tokens, use_cache=False).logits[:, :-1]
-        parts = (x.flatten(0, 1).split(_AT_ONCE) for x in (expected, found))
+        parts = (x.flatten(0, 1).split(_TOKENS_AT_ONCE) for x in (expected, found))
         for p, q in zip(*parts, strict=True):
             nats += float(divergences(p, q).sum())
             agreed += int((p.argmax(dim=-1) == q.argmax(dim=-1)).sum())
@@ -65,12 +72,12 @@ def divergence(
 
 
 def divergences(p: Tensor, q: Tensor) -> Tensor:
-    """KL(p || q) of two sets of logits, tokens x vocabulary.  One for each token.
+    """Return KL(p || q) of two sets of logits, tokens x vocabulary, for each token.
 
-    A token that p rules out adds nothing, whatever q says of it.
+    A token to which p gives no probability adds nothing, whatever q gives it.
     """
     log_p = functional.log_softmax(p.double(), dim=-1)
     log_q = functional.log_softmax(q.double(), dim=-1)
     terms = functional.kl_div(log_q, log_p, reduction="none", log_target=True)
     terms = terms.masked_fill(log_p == -math.inf, 0.0)
-    return terms.sum(dim=-1).clamp(min=0.0)  # it is never below, but for rounding
+    return terms.sum(dim=-1).clamp(min=0.0)  # rounding may go below 0

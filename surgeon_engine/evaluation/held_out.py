@@ -1,4 +1,4 @@
-"""Judge a model by the held-out part of the calibration windows."""
+"""Evaluate a model on the held-out part of the calibration windows."""
 
 from __future__ import annotations
 
@@ -10,33 +10,37 @@ from transformers import PreTrainedModel
 
 from surgeon_engine.evaluation.perplexity import token_losses
 
-_HELD_OUT = 4  # one of so many windows
+_HELD_OUT = 4  # every how many windows one is held out
 
 
 def split(windows: Tensor) -> tuple[Tensor, Tensor] | None:
-    """The windows that are measured first, and the held-out ones; None: too few."""
-    held = len(windows) // _HELD_OUT
-    if held == 0:
+    """Split windows into those to measure first and those to hold out.
+
+    Returns:
+        Both parts; None if there are too few windows to hold any out.
+    """
+    count = len(windows) // _HELD_OUT
+    if count == 0:
         return None
-    return windows[:-held], windows[-held:]
+    return windows[:-count], windows[-count:]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trial:
-    """What became of a model that was tried on held-out windows."""
+    """The losses of a model on held-out windows."""
 
-    losses: Tensor | None  # of each of their tokens, in nats; None: not all are numbers
+    losses: Tensor | None  # of each token, in nats; None: they are not all finite
 
     @property
     def loss(self) -> float:
-        """The mean; infinite where there is none."""
+        """The mean; infinite where there are no losses."""
         return math.inf if self.losses is None else self.losses.mean().item()
 
     def is_better_beyond_chance(self, other: Trial) -> bool:
-        """Whether it loses less, by more than the standard error of the difference.
+        """Return True if the loss is lower by more than its standard error.
 
         The differences of tokens are taken as independent of each other. They are not
-        quite, so that it is a little more than one time in six that chance passes.
+        quite, so that chance passes a little more often than one time in six.
         """
         if self.losses is None:
             return False
@@ -47,12 +51,12 @@ class Trial:
         return bool(gain.mean() > error)
 
 
-def try_on(model: PreTrainedModel, held: Tensor, batch: int) -> Trial:
-    """The model as it is now, tried on `held` (windows x length)."""
-    losses = token_losses(model, held, batch, lambda: None)
+def evaluate_held_out(model: PreTrainedModel, held_out: Tensor, batch: int) -> Trial:
+    """Evaluate the model as it is now on `held_out` (windows x length)."""
+    losses = token_losses(model, held_out, batch, lambda: None)
     return Trial(losses if bool(losses.isfinite().all()) else None)
 
 
-def held_out_loss(model: PreTrainedModel, held: Tensor, batch: int) -> float:
-    """The mean next-token loss on `held`; infinite where it is not a number."""
-    return try_on(model, held, batch).loss
+def held_out_loss(model: PreTrainedModel, held_out: Tensor, batch: int) -> float:
+    """Return the mean next-token loss on `held_out`; infinite if it is not finite."""
+    return evaluate_held_out(model, held_out, batch).loss

@@ -1,4 +1,4 @@
-"""What a form of file is to the export: one class for each, all with this interface."""
+"""The interface of the exporters: one class for each file format."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ import msgspec
 from surgeon_engine.api.config.export import ExportConfig, FileDtype
 from surgeon_engine.compaction.plan import PrunedModel
 
-Check = Callable[[], None]  # called now and then; what it raises ends the work
+Check = Callable[[], None]  # called repeatedly during long work; may raise to end it
 
 
 class VerificationResult(msgspec.Struct, frozen=True):
-    """What a fresh process says of a checkpoint that it has loaded."""
+    """Comparison of an exported model, loaded by a fresh process, with the original."""
 
-    tokens: int  # whose logits were compared; 0: nothing here could run it
-    largest_difference: float | None  # of logits; None: not finite
+    tokens: int  # number of tokens compared; 0: no program here can run the model
+    largest_difference: float | None  # between logits; None: not finite
     largest_logit: float
-    agreement: float  # share of tokens whose likeliest next token is the same
-    perplexity: float | None  # None: on no windows, or not finite
-    checked_with: str  # the program, with its version
-    windows: int = 0  # by which perplexity was to be computed
+    agreement: float  # share of tokens with the same likeliest next token
+    perplexity: float | None  # None: no windows, or not finite
+    checked_with: str  # name and version of the program
+    windows: int = 0  # number of windows for the perplexity
 
 
 class Writer(Protocol):
-    """Writes a pruned model in one form, and checks what it has written."""
+    """Writes and verifies a pruned model in one file format."""
 
     def unsupported_reason(self, pruned: PrunedModel) -> str:
-        """Why this model cannot be written like that; empty: it can."""
+        """Return why the model cannot be written in this format; empty if it can."""
 
     def forecast(self, pruned: PrunedModel, dtype: FileDtype) -> int:
-        """How many bytes the files that hold weights will take."""
+        """Return the expected size in bytes of the files that hold weights."""
 
-    def write(self, pruned: PrunedModel, wanted: ExportConfig, folder: Path) -> None:
-        """Fill the empty `folder`.
+    def write(self, pruned: PrunedModel, config: ExportConfig, folder: Path) -> None:
+        """Write the model into the empty `folder`.
 
         Raises:
-            ExportError: a number does not fit into the wanted format.
+            ExportError: A weight is too large for the number format.
         """
 
     def verify(self, folder: Path, probe: Path, check: Check) -> VerificationResult:
-        """Load it in a fresh process and compare it with what `probe` holds.
+        """Load the model in a fresh process and compare its logits with the probe's.
 
         Raises:
-            ExportError: it does not load.
+            ExportError: The model does not load.
         """

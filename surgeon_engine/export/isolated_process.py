@@ -1,42 +1,51 @@
-"""Runs a program in a process of its own and hears its verdict on a checkpoint.
+"""Run a program that verifies a checkpoint, in a process that cannot import Surgeon.
 
-Nothing of Surgeon can be imported there: what loads, loads without it.
+What loads there loads without Surgeon.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 
 from surgeon_engine.api.errors import ExportError
+from surgeon_engine.api.json_process import JsonProcess, ProcessExit
 from surgeon_engine.export.base import VerificationResult
 
-_SECONDS_BETWEEN_LOOKS = 0.05
+_POLL_INTERVAL_S = 0.05
+# Runs a program with the import of Surgeon blocked. Like the other children it ends
+# when its standard input does, because then its parent has exited.
 _BLOCK_SURGEON = """\
+import os
 import runpy
 import sys
+import threading
 
 
-class Stranger:
+class ImportBlocker:
     def find_spec(self, name, *_):
         if name.partition(".")[0].startswith("surgeon_"):
-            raise ImportError(f"{name} is not to be had here")
+            raise ImportError(f"{name} is blocked here")
 
 
-sys.meta_path.insert(0, Stranger())
+def exit_with_parent():
+    while os.read(0, 1024):
+        pass
+    os._exit(1)
+
+
+threading.Thread(target=exit_with_parent, daemon=True).start()
+sys.meta_path.insert(0, ImportBlocker())
 del sys.argv[0]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 _MEMORY = re.compile("memory|alloc", re.IGNORECASE)
-_KILLED = -9  # by the system, which does so when memory is short
 
 
 def run_isolated(
@@ -45,53 +54,48 @@ def run_isolated(
     check: Callable[[], None],
     reason_after: str = "",
 ) -> VerificationResult:
-    """Run `program` as a file and return the result on its last line of output.
+    """Run a Python file and return the result that its last line of output holds.
 
-    `check` is called now and then while it works; what that raises ends it. Where the
-    program says `reason_after` before the reason why it fails, that reason is told;
-    else the last line that it complained.
+    Args:
+        program: The file. It may print other lines before the result.
+        arguments: Its arguments.
+        check: Called repeatedly while the program runs; it may raise to stop it.
+        reason_after: If an error line contains this text, what follows it is reported
+            as the reason of a failure; else the last error line is.
 
     Raises:
-        ExportError: it failed.
+        ExportError: The program failed.
     """
-    # -P: what lies in the folder that Surgeon was started in is not imported either.
+    # -P: modules in the current folder cannot be imported either.
     command = [sys.executable, "-P", "-c", _BLOCK_SURGEON, str(program), *arguments]
-    with (
-        tempfile.TemporaryFile() as out,
-        tempfile.TemporaryFile() as errors,
-        tempfile.TemporaryDirectory() as modules,  # a checkpoint's code is copied there
-    ):
-        apart = os.environ | {"HF_MODULES_CACHE": modules}
-        process = subprocess.Popen(command, stdout=out, stderr=errors, env=apart)
-        try:
-            while process.poll() is None:
+    with tempfile.TemporaryDirectory() as modules:  # for the code of the checkpoint
+        environment = os.environ | {"HF_MODULES_CACHE": modules}
+        with JsonProcess(command, bytes, environment) as process:
+            last_line = b""
+            while not process.ended:
                 check()
-                time.sleep(_SECONDS_BETWEEN_LOOKS)
-        finally:
-            process.kill()
-            process.wait()
-        out.seek(0)
-        errors.seek(0)
-        said = out.read().splitlines()
-        complaint = errors.read().decode(errors="replace")
-    if process.returncode != 0 or not said:
-        raise _failure(complaint, process.returncode, reason_after)
-    return msgspec.json.decode(said[-1], type=VerificationResult)
+                last_line = process.receive(_POLL_INTERVAL_S) or last_line
+            process_exit = process.wait_for_exit()
+    if process_exit.code != 0 or not last_line:
+        raise _failure(process_exit, reason_after)
+    return msgspec.json.decode(last_line, type=VerificationResult)
 
 
-def _failure(complaint: str, code: int, reason_after: str) -> ExportError:
-    lines = complaint.strip().splitlines() or [f"exit code {code}"]
+def _failure(process_exit: ProcessExit, reason_after: str) -> ExportError:
+    lines = process_exit.stderr.strip().splitlines() or [
+        f"exit code {process_exit.code}"
+    ]
     reason = lines[-1]
-    if code == _KILLED:
+    if process_exit.was_killed:
         reason = "it was killed"
     elif reason_after:
-        told = [line for line in lines if reason_after in line]
-        reason = (told or lines)[-1].rpartition(reason_after)[2]
+        matches = [line for line in lines if reason_after in line]
+        reason = (matches or lines)[-1].rpartition(reason_after)[2]
     hint = "Please report this with the name of the model."
-    if code == _KILLED or _MEMORY.search(reason):
+    if process_exit.was_killed or _MEMORY.search(reason):
         hint = "It may have run out of memory; close other programs and try again."
     return ExportError(
-        "What was exported does not load in a fresh process: "
+        "The exported model does not load in a fresh process: "
         f"{reason.strip().rstrip('.')}.",
         hint,
     )

@@ -1,4 +1,4 @@
-"""What the pruned model in memory says of some text: what every export must say too."""
+"""Compare an exported model with the pruned model in memory."""
 
 from __future__ import annotations
 
@@ -17,110 +17,118 @@ from surgeon_engine.evaluation.perplexity import evaluate
 from surgeon_engine.export.base import VerificationResult
 from surgeon_engine.model.load import LoadedModel
 
-_TOKENS = 64  # whose logits are compared
-_WINDOWS = 4  # on which perplexity is
+_MAX_TOKENS = 64  # for the comparison of logits
+_MAX_WINDOWS = 4  # for the comparison of perplexity
 
 
 @dataclass(frozen=True, slots=True)
-class _Limits:
-    """How far files of a number format may be off, as kernels round differently."""
+class _Tolerance:
+    """Tolerances for files of one number format: kernels round differently."""
 
-    by_transformers: float  # largest difference of logits / largest logit
-    by_others: float  # the same, where another program computed
-    agreement: float  # least share of tokens whose likeliest next token is the same
-    perplexity: float  # most of |log(perplexity / expected perplexity)|
+    max_difference: float  # of logits, relative to the largest logit
+    max_difference_elsewhere: float  # the same for programs other than transformers
+    min_agreement: float  # share of tokens with the same likeliest next token
+    max_log_ratio: float  # |log(perplexity / expected perplexity)|
 
 
-_LIMITS = {
-    FileDtype.FLOAT32: _Limits(1e-4, 1e-3, 0.98, 1e-3),
-    FileDtype.FLOAT16: _Limits(1e-2, 1e-2, 0.9, 0.02),
-    FileDtype.BFLOAT16: _Limits(3e-2, 5e-2, 0.9, 0.05),
-    FileDtype.Q8_0: _Limits(0.25, 0.25, 0.75, 0.1),
+_TOLERANCES = {
+    FileDtype.FLOAT32: _Tolerance(1e-4, 1e-3, 0.98, 1e-3),
+    FileDtype.FLOAT16: _Tolerance(1e-2, 1e-2, 0.9, 0.02),
+    FileDtype.BFLOAT16: _Tolerance(3e-2, 5e-2, 0.9, 0.05),
+    FileDtype.Q8_0: _Tolerance(0.25, 0.25, 0.75, 0.1),
 }
 
 
 def save_probe(loaded: LoadedModel, windows: Tensor, path: Path) -> None:
-    """Keep what the model in memory says of some validation windows.
+    """Save logits and perplexity of the model on some validation windows.
 
     Raises:
-        EvaluationError: its loss is not finite.
+        EvaluationError: The loss is not finite.
     """
-    tokens = windows[:1, :_TOKENS].to(loaded.device)
+    tokens = windows[:1, :_MAX_TOKENS].to(loaded.device)
     with torch.no_grad():
         logits = loaded.model(tokens, use_cache=False).logits.float()
-    few = windows[:_WINDOWS]
-    found = evaluate(loaded.model, few, batch=1, text="", step=lambda: None)
+    windows = windows[:_MAX_WINDOWS]
+    evaluation = evaluate(loaded.model, windows, batch=1, text="", step=lambda: None)
     probe = {
         "tokens": tokens.cpu().clone(),
         "logits": logits.contiguous().cpu(),
-        "windows": few.cpu().clone(),
-        "perplexity": torch.tensor(found.perplexity, dtype=torch.float64),
+        "windows": windows.cpu().clone(),
+        "perplexity": torch.tensor(evaluation.perplexity, dtype=torch.float64),
     }
     write_atomically(path, save(probe))
 
 
 def expected_perplexity(probe: Path) -> float:
-    """That of the model in memory on the windows of `probe`."""
+    """Return the perplexity of the model in memory, as saved in `probe`."""
     return float(load_file(probe)["perplexity"])
 
 
-def disagreement(
+def describe_mismatch(
     result: VerificationResult, dtypes: Iterable[FileDtype], expected_perplexity: float
 ) -> str:
-    """What a checkpoint that was loaded afresh gets wrong; empty: nothing.
+    """Return how the reloaded model differs beyond tolerance; empty if it does not.
 
-    `dtypes` are the number formats that the weights have gone through: the loosest of
-    their limits count. `expected_perplexity` is that of the model in memory.
+    Args:
+        result: Result of the verification.
+        dtypes: Number formats that the weights were converted to; the loosest of their
+            tolerances apply.
+        expected_perplexity: Perplexity of the model in memory.
     """
     if result.tokens == 0:
         return ""
-    limits = [_LIMITS[dtype] for dtype in dtypes]
+    tolerances = [_TOLERANCES[dtype] for dtype in dtypes]
     problems = (
-        _of_logits(result, limits),
-        _of_agreement(result, min(each.agreement for each in limits)),
-        _of_perplexity(
+        _logit_mismatch(result, tolerances),
+        _agreement_mismatch(result, min(each.min_agreement for each in tolerances)),
+        _perplexity_mismatch(
             result,
             expected_perplexity,
-            max(each.perplexity for each in limits),
+            max(each.max_log_ratio for each in tolerances),
         ),
     )
-    found = "; ".join(problem for problem in problems if problem)
-    return f"The reloaded checkpoint gives {found}." if found else ""
+    text = "; ".join(problem for problem in problems if problem)
+    return f"The reloaded checkpoint gives {text}." if text else ""
 
 
-def _of_logits(result: VerificationResult, limits: Iterable[_Limits]) -> str:
+def _logit_mismatch(
+    result: VerificationResult, tolerances: Iterable[_Tolerance]
+) -> str:
     difference, largest = result.largest_difference, result.largest_logit
-    is_stock = result.checked_with.startswith("transformers")
-    most = largest * max(
-        each.by_transformers if is_stock else each.by_others for each in limits
+    is_transformers = result.checked_with.startswith("transformers")
+    maximum = largest * max(
+        each.max_difference if is_transformers else each.max_difference_elsewhere
+        for each in tolerances
     )
-    if difference is not None and difference <= most:
+    if difference is not None and difference <= maximum:
         return ""
-    by = "beyond measure" if difference is None else f"by up to {difference:.3g}"
+    amount = "infinitely" if difference is None else f"by up to {difference:.3g}"
     return (
-        f"other logits: they differ {by} (at most {most:.3g}, as the largest is "
+        f"other logits: they differ {amount} (maximum {maximum:.3g}, as the largest is "
         f"{largest:.3g})"
     )
 
 
-def _of_agreement(result: VerificationResult, least: float) -> str:
-    if result.agreement >= least:
+def _agreement_mismatch(result: VerificationResult, minimum: float) -> str:
+    if result.agreement >= minimum:
         return ""
     return (
         f"the same likeliest token for only {result.agreement:.1%} of "
-        f"{result.tokens} tokens (at least {least:.0%})"
+        f"{result.tokens} tokens (minimum {minimum:.0%})"
     )
 
 
-def _of_perplexity(result: VerificationResult, expected: float, most: float) -> str:
+def _perplexity_mismatch(
+    result: VerificationResult, expected: float, maximum: float
+) -> str:
     perplexity = result.perplexity
     if perplexity is None:
         if not result.windows:
             return ""
         return f"a perplexity that is not finite instead of {expected:.4f}"
-    if abs(math.log(perplexity / expected)) <= most:
+    if abs(math.log(perplexity / expected)) <= maximum:
         return ""
     return (
         f"a perplexity of {perplexity:.4f} instead of {expected:.4f} "
-        f"(at most {most:.1%} off)"
+        f"(maximum deviation {maximum:.1%})"
     )

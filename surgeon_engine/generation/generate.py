@@ -13,7 +13,7 @@ from pathlib import Path
 
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.errors import ConfigError
-from surgeon_engine.api.files import expanded
+from surgeon_engine.api.files import expand_path
 from surgeon_engine.api.messages.commands import Generate
 from surgeon_engine.api.messages.generation import (
     Generated,
@@ -110,7 +110,7 @@ class Playground:
         if self._pair is None or (sides, files) != (self._sides, self._files):
             self.close()
             with context.stage(Stage.LOAD, total=2) as step:
-                self._pair = Pair(sides, context.check, step)
+                self._pair = Pair(sides, context.raise_if_cancelled, step)
             self._sides, self._files = sides, files
         opened = self._pair.opened
         context.emit(
@@ -125,7 +125,7 @@ class Playground:
 
 def checkpoint_of(source: str) -> str:
     """The checkpoint in the folder of a run; any other source as it is."""
-    path = expanded(source)
+    path = expand_path(source)
     run = RunFolder(path)
     is_run = run.report_path.is_file() and not (path / "config.json").is_file()
     if source == DEMO or not is_run:
@@ -146,10 +146,14 @@ def _files(model: ModelConfig) -> _Files:
 def _generated(
     pair: Pair, prompt: str, settings: GenerationSettings, context: RunContext
 ) -> Generated:
-    tokens = pair.encode(prompt, as_chat=settings.as_chat, check=context.check)
+    tokens = pair.encode(
+        prompt, as_chat=settings.as_chat, check=context.raise_if_cancelled
+    )
     drafts = _drafts(pair, tokens, settings, context)
     for side, draft in drafts.items():
-        finished = pair.children[side].ask(FinishText(), TextFinished, context.check)
+        finished = pair.children[side].ask(
+            FinishText(), TextFinished, context.raise_if_cancelled
+        )
         draft.memory_bytes = finished.bytes_in_use
         if finished.rest:
             last = len(draft.tokens) - 1
@@ -176,7 +180,9 @@ def _drafts(
             for side in unfinished:
                 draft = drafts[side]
                 request = Next() if draft.tokens else Begin(prompt, settings)
-                spoke = pair.children[side].ask(request, TokenGenerated, context.check)
+                spoke = pair.children[side].ask(
+                    request, TokenGenerated, context.raise_if_cancelled
+                )
                 _take(draft, spoke, side, context)
                 if draft.stop is None and len(draft.tokens) == most:
                     draft.stop = limit
@@ -224,7 +230,7 @@ def _compare(
 ) -> None:
     """Let both models read both texts, and tell what each expected at each token."""
     original, pruned = (pair.children[side] for side in Side)
-    check = context.check
+    check = context.raise_if_cancelled
     turns = sum(-(-len(draft.tokens) // _STRETCH) for draft in drafts.values())
     with (
         tempfile.TemporaryDirectory(prefix="surgeon-") as folder,

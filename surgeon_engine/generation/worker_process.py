@@ -85,7 +85,7 @@ class GenerationWorker:
             case Begin(tokens=tokens, settings=settings):
                 self._reading = None
                 self._text = None
-                devices.forget_peak_memory()
+                devices.reset_peak_memory()
                 self._text = Text(self._model, self._tokenizer, tokens, settings)
                 return self._text.begin()
             case Next():
@@ -120,7 +120,7 @@ class GenerationWorker:
             parameters=sum(x.numel() for x in self._model.parameters()),
             vocabulary=stated.vocab_size,
             longest_window=getattr(stated, "max_position_embeddings", None) or 0,
-            device=devices.in_words(self._model.device),
+            device=devices.display_name(self._model.device),
             has_chat_template=bool(self._tokenizer.chat_template),
         )
 

@@ -1,1 +1,1 @@
-"""Models of the Hugging Face Hub: fetched by a process that can be killed."""
+"""Download models of the Hugging Face Hub in a process that can be killed."""

@@ -1,31 +1,27 @@
-"""A model of the Hub, fetched with progress, cancel and resume.
+"""Download a model of the Hub, with progress, cancellation and resumption.
 
-    a process fetches  ->  the sizes of its files on the disk  ->  Downloading events
+    download process  ->  sizes of its files on the disk  ->  Downloading events
 
-Progress is what is on the disk against the sizes that the Hub states: bars of the
-library count otherwise in every version. Cancel ends the process; what has arrived
-stays, and the next attempt goes on from there. A connection that is lost or brings
-nothing for a while is tried again some times.
+Progress compares the bytes on the disk with the sizes that the Hub states, because the
+progress bars of the library count differently in each version. Cancelling kills the
+process; the data received so far is kept, and the next attempt resumes from there. If
+the connection is lost or stalls, the download is retried a few times.
 """
 
 from __future__ import annotations
 
 import os
-import queue
 import shutil
-import subprocess
 import sys
-import tempfile
-import threading
 import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
 
 import msgspec
 
 from surgeon_engine.api.errors import DownloadError
+from surgeon_engine.api.json_process import JsonProcess
 from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.sources import Downloading, ModelDownloaded
 from surgeon_engine.api.model_info.source_names import hub_name
@@ -34,38 +30,38 @@ from surgeon_engine.hub.messages import (
     Fetched,
     Message,
     Planned,
-    WantedFile,
+    PlannedFile,
     Working,
 )
 from surgeon_engine.runtime.run_context import RunContext
 
 COMMAND = (sys.executable, "-m", "surgeon_engine.hub.fetch_process")
-_MANNERS = {
-    "HF_HUB_DISABLE_XET": "1",  # it has been seen to stall, and gathers bytes elsewhere
+_ENVIRONMENT = {
+    "HF_HUB_DISABLE_XET": "1",  # it may stall, and stores partial files elsewhere
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_UPDATE_CHECK": "1",
     "HF_HUB_DISABLE_SYMLINKS_WARNING": "1",
 }
-STALL_SECONDS = 60.0  # without a byte or another sign of life
-WAITS = (2.0, 5.0, 15.0)  # seconds before the second attempt, the third, and so on
-_LOOK_SECONDS = 0.25  # between two looks at the files
-_SPEED_SECONDS = 6.0  # over which the speed is taken
-_SPARE_BYTES = 200 * 10**6  # that stay free on the disk
+STALL_TIMEOUT_S = 60.0  # without a byte or a message
+RETRY_DELAYS_S = (2.0, 5.0, 15.0)  # before the second attempt, the third, and so on
+_POLL_INTERVAL_S = 0.25
+_SPEED_INTERVAL_S = 6.0  # over which the speed is averaged
+_FREE_BYTES = 200 * 10**6  # to leave free on the disk
 
 
 def download_model(
     source: str,
     context: RunContext,
     *,
-    stall_seconds: float = STALL_SECONDS,
-    waits: Sequence[float] = WAITS,
+    stall_timeout_s: float = STALL_TIMEOUT_S,
+    retry_delays_s: Sequence[float] = RETRY_DELAYS_S,
 ) -> ModelDownloaded:
-    """Fetch a model into the cache, or what is missing of it.
+    """Download the missing files of a model into the cache of the Hub.
 
     Raises:
-        DownloadError: it cannot be fetched, for a reason that is told.
-        RunCancelled: the user has cancelled; what has arrived is kept.
+        DownloadError: The model cannot be downloaded.
+        RunCancelled: The user has cancelled; the data received so far is kept.
     """
     name = hub_name(source)
     if name is None or name.is_dataset:
@@ -73,73 +69,86 @@ def download_model(
             f"{source} is not the name of a model on the Hugging Face Hub.",
             "Write hf://organisation/name, or hf://organisation/name@revision.",
         )
+    decode = msgspec.json.Decoder(Message).decode
     progress = _Progress(context)
-    for attempt in range(1, len(waits) + 2):
+    attempts = len(retry_delays_s) + 1
+    for attempt in range(1, attempts + 1):
         progress.attempt = attempt
-        with _Fetcher((*COMMAND, source)) as fetcher:
-            end = _follow(fetcher, progress, context, stall_seconds)
-        if isinstance(end, Fetched):
-            progress.look()
+        with JsonProcess(
+            (*COMMAND, source), decode, os.environ | _ENVIRONMENT
+        ) as process:
+            result = _follow(process, progress, context, stall_timeout_s)
+        if isinstance(result, Fetched):
+            progress.update()
             return ModelDownloaded(
-                source, end.folder, progress.total, progress.done - progress.kept
+                source, result.folder, progress.total, progress.done - progress.kept
             )
-        if not end.may_pass or attempt > len(waits):
-            raise DownloadError(end.message, end.hint)
-        again = f"{end.message} It is tried again: {attempt + 1} of {len(waits) + 1}."
-        context.emit(Logged(Level.WARNING, again))
-        _wait(waits[attempt - 1], context)
+        if not result.is_temporary or attempt == attempts:
+            raise DownloadError(result.message, result.hint)
+        warning = f"{result.message} Retrying: attempt {attempt + 1} of {attempts}."
+        context.emit(Logged(Level.WARNING, warning))
+        _wait(retry_delays_s[attempt - 1], context)
     raise AssertionError("there is at least one attempt")
 
 
 def _wait(seconds: float, context: RunContext) -> None:
     end = time.monotonic() + seconds
-    while (left := end - time.monotonic()) > 0:
-        context.check()
-        time.sleep(min(left, _LOOK_SECONDS))
+    while (remaining := end - time.monotonic()) > 0:
+        context.raise_if_cancelled()
+        time.sleep(min(remaining, _POLL_INTERVAL_S))
 
 
 def _follow(
-    fetcher: _Fetcher, progress: _Progress, context: RunContext, stall_seconds: float
+    process: JsonProcess[Message],
+    progress: _Progress,
+    context: RunContext,
+    stall_timeout_s: float,
 ) -> Fetched | DownloadFailed:
-    """Report on a fetching process until it has come to an end, or stands still."""
-    alive = time.monotonic()
-    before = progress.done
+    """Report the progress of a download process until it ends or stalls."""
+    last_activity = time.monotonic()
+    last_done = progress.done
     progress.emit()
     while True:
-        context.check()
-        message = fetcher.next_message(_LOOK_SECONDS)
+        context.raise_if_cancelled()
+        message = process.receive(_POLL_INTERVAL_S)
         match message:
             case Planned():
                 progress.plan(message.files)
-                _check_room(Path(message.cache), progress.total - progress.done)
+                _check_disk_space(Path(message.cache), progress.total - progress.done)
             case Working(file=file):
                 progress.file = file
             case Fetched() | DownloadFailed():
                 return message
-        progress.look()
-        if message is not None or progress.done != before:
-            alive, before = time.monotonic(), progress.done
-        progress.emit()
-        if time.monotonic() - alive > stall_seconds:
+        if process.ended:
             return DownloadFailed(
-                f"Nothing has arrived for {stall_seconds:.0f} seconds.",
-                "Check the network connection. What has arrived is kept, and the "
-                "download can be resumed.",
-                may_pass=True,
+                f"The download failed: {process.wait_for_exit().summary.rstrip('.')}.",
+                "Try again. The data received so far is kept.",
+                is_temporary=True,
+            )
+        progress.update()
+        if message is not None or progress.done != last_done:
+            last_activity, last_done = time.monotonic(), progress.done
+        progress.emit()
+        if time.monotonic() - last_activity > stall_timeout_s:
+            return DownloadFailed(
+                f"No data has arrived for {stall_timeout_s:.0f} seconds.",
+                "Check the network connection. The data received so far is kept, and "
+                "the download can be resumed.",
+                is_temporary=True,
             )
 
 
-def _check_room(cache: Path, missing: int) -> None:
-    """Refuse what the disk cannot hold, before a byte of it is fetched.
+def _check_disk_space(cache: Path, missing: int) -> None:
+    """Check that the disk has room for `missing` bytes.
 
     Raises:
-        DownloadError: there is too little room.
+        DownloadError: There is too little space.
     """
     folder = cache
     while not folder.is_dir():
         folder = folder.parent
     free = shutil.disk_usage(folder).free
-    if free < missing + _SPARE_BYTES:
+    if free < missing + _FREE_BYTES:
         raise DownloadError(
             f"The download needs {missing / 1e9:,.1f} GB, and the disk with "
             f"{folder} has {free / 1e9:,.1f} GB left.",
@@ -148,30 +157,30 @@ def _check_room(cache: Path, missing: int) -> None:
 
 
 class _Progress:
-    """Looks at the files and says how far they are."""
+    """Measures the files on the disk and emits `Downloading` events."""
 
     def __init__(self, context: RunContext) -> None:
-        self._session = context
-        self._files: Sequence[WantedFile] = ()
-        self._seen: deque[tuple[float, int]] = deque()  # when, and how much was there
+        self._context = context
+        self._files: Sequence[PlannedFile] = ()
+        self._samples: deque[tuple[float, int]] = deque()  # times and bytes on the disk
         self._files_done = 0
         self.attempt = 1
         self.file = ""
-        self.kept = -1  # not known before the first plan
+        self.kept = -1  # bytes of earlier downloads; unknown before the first plan
         self.done = 0
         self.total = 0
 
-    def plan(self, files: Sequence[WantedFile]) -> None:
-        """Look out for these from now on."""
+    def plan(self, files: Sequence[PlannedFile]) -> None:
+        """Measure these files from now on."""
         self._files = files
         self.total = sum(file.size for file in files)
-        self._seen.clear()  # what lies there already did not come now
-        self.look()
+        self._samples.clear()  # bytes of earlier downloads do not count for the speed
+        self.update()
         if self.kept < 0:
             self.kept = self.done
 
-    def look(self) -> None:
-        """See what is on the disk."""
+    def update(self) -> None:
+        """Measure the files on the disk."""
         complete = [os.path.exists(file.blob) for file in self._files]
         self._files_done = sum(complete)
         self.done = sum(
@@ -180,21 +189,23 @@ class _Progress:
         )
 
     def emit(self) -> None:
-        """Tell how far it is."""
+        """Emit an event with the current progress and speed."""
         now = time.monotonic()
-        self._seen.append((now, self.done))
-        while now - self._seen[0][0] > _SPEED_SECONDS:
-            self._seen.popleft()
-        (first, least), elapsed = self._seen[0], now - self._seen[0][0]
-        is_known = self.total > 0 and first < now
-        self._session.emit(
+        self._samples.append((now, self.done))
+        while now - self._samples[0][0] > _SPEED_INTERVAL_S:
+            self._samples.popleft()
+        first_time, first_done = self._samples[0]
+        speed = 0.0
+        if self.total > 0 and first_time < now:
+            speed = max(0.0, (self.done - first_done) / (now - first_time))
+        self._context.emit(
             Downloading(
                 done=self.done,
                 total=self.total,
                 files_done=self._files_done,
                 files=len(self._files),
                 file=self.file,
-                speed=max(0.0, (self.done - least) / elapsed) if is_known else 0.0,
+                speed=speed,
                 kept=max(0, self.kept),
                 attempt=self.attempt,
             )
@@ -206,58 +217,3 @@ def _size(path: str) -> int:
         return Path(path).stat().st_size
     except OSError:
         return 0
-
-
-class _Fetcher:
-    """A fetching process; as a context, it ends with it."""
-
-    def __init__(self, command: tuple[str, ...]) -> None:
-        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,  # its end tells the process that we are gone
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            env=os.environ | _MANNERS,
-        )
-        self._lines: queue.Queue[bytes | None] = queue.Queue()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def __enter__(self) -> _Fetcher:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.wait()
-        self._reader.join()
-        for stream in (self._process.stdin, self._process.stdout, self._errors):
-            assert stream is not None
-            stream.close()
-
-    def next_message(self, timeout: float) -> Message | None:
-        """What it says within `timeout` seconds; None: nothing."""
-        try:
-            line = self._lines.get(timeout=timeout)
-        except queue.Empty:
-            return None
-        if line is None:
-            return DownloadFailed(
-                f"The process that downloads has ended: {self._stderr_tail()}",
-                "Try again; what has arrived is kept.",
-                may_pass=True,
-            )
-        message: Message = msgspec.json.decode(line, type=Message)
-        return message
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self._lines.put(line)
-        self._lines.put(None)
-
-    def _stderr_tail(self) -> str:
-        code = self._process.wait()
-        self._errors.seek(0)
-        complaint = self._errors.read().decode(errors="replace").strip()
-        return (complaint.splitlines() or [f"code {code}"])[-1]

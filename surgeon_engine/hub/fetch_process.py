@@ -1,27 +1,24 @@
-"""Fetches a model of the Hub into its cache, as a process with the name as argument.
+"""Download a model of the Hub into its cache: a process with the name as its argument.
 
-A process of its own because a download in a library can only be ended by ending the
-process. It says what it will fetch, and fetches it; how much has arrived is seen at the
-files (by `download.py`). When its input ends, its owner is gone and it ends too.
+It is a process because a download in the library can only be stopped by killing the
+process. It reports which files it downloads; `download.py` measures their sizes on the
+disk.
 
-The library gives up what had arrived of a file when it is interrupted, so the bytes are
-gathered here, in `<blob>.incomplete` as its earlier versions did, and go on from where
-they were. A complete file is checked against the hash that the Hub states and moved to
-where the library looks for it; the library then makes the snapshot of it by itself.
+The library discards a partly downloaded file when it is interrupted. So this module
+downloads the bytes itself, into `<blob>.incomplete` as earlier versions of the library
+did, and resumes there. It checks a complete file against the hash that the Hub states
+and moves it to where the library expects it; the library then adds it to the snapshot.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import sys
-import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
 from huggingface_hub import (
     HfApi,
     constants,
@@ -42,19 +39,22 @@ from surgeon_engine.api.model_info.header import (
     read_options,
 )
 from surgeon_engine.api.model_info.source_names import INDEX, HubName, hub_name
-from surgeon_engine.hub.errors import refused
-from surgeon_engine.hub.messages import Fetched, Message, Planned, WantedFile, Working
+from surgeon_engine.hub.errors import describe_failure
+from surgeon_engine.hub.messages import Fetched, Message, Planned, PlannedFile, Working
+from surgeon_engine.runtime.json_streams import JsonOutput, exit_with_parent
 
 _CONFIG = "config.json"
-# Beside the weights: configs, and whatever tokenizers are made of.
-_SMALL = re.compile(
+# Configs and the files of tokenizers.
+_SMALL_FILES = re.compile(
     r"[\w.-]*(config|tokenizer|special_tokens_map|added_tokens|vocab|merges|"
     r"chat_template|spiece|sentencepiece|index)[\w.-]*\.(json|txt|model|jinja)"
 )
-# By default the library writes 10 MB at a time: a slow line would seem to stand still,
-# and as much would be lost each time that the process is ended.
-_BYTES_AT_A_TIME = 64 * 1024
-_HASHED_AT_A_TIME = 64 * 2**20  # bytes that are hashed between two signs of life
+# The library's default of 10 MB makes a slow connection look stalled, and loses as much
+# each time the process is killed.
+_CHUNK_BYTES = 64 * 1024
+_HASH_CHUNK_BYTES = 64 * 2**20
+
+_Send = Callable[[Message], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,36 +62,41 @@ class _File:
     """A file on the Hub."""
 
     name: str
-    size: int
+    size: int  # bytes
     blob: Path
-    sha256: str  # empty: not stated
+    sha256: str  # empty if the Hub does not state it
+
+    @property
+    def partial(self) -> Path:
+        return self.blob.with_name(f"{self.blob.name}.incomplete")
 
 
 def main() -> int:
-    """Fetch the model that the command line names; 0 if it is there."""
-    threading.Thread(target=_end_with_input, daemon=True).start()
-    constants.DOWNLOAD_CHUNK_SIZE = _BYTES_AT_A_TIME
+    """Download the model that the command line names; return the exit code."""
+    exit_with_parent()
+    send = JsonOutput().write
+    constants.DOWNLOAD_CHUNK_SIZE = _CHUNK_BYTES
     name = hub_name(sys.argv[1])
     assert name is not None
     try:
-        _say(Fetched(str(_fetch(name))))
-    except Exception as error:  # noqa: BLE001 (told in words, or raised again)
-        host = constants.ENDPOINT
-        _say(refused(error, name, host=host, has_token=get_token() is not None))
+        send(Fetched(str(_fetch(name, send))))
+    except Exception as error:  # noqa: BLE001 (described, or raised again)
+        host, has_token = constants.ENDPOINT, get_token() is not None
+        send(describe_failure(error, name, host=host, has_token=has_token))
         return 1
     return 0
 
 
-def wanted_names(names: Iterable[str]) -> tuple[str, ...]:
-    """Of the files of a model those that are needed, the weights last.
+def select_files(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the files of a model that are needed, the weights last.
 
     Raises:
-        ModelError: there are no weights that can be used.
+        ModelError: There are no supported weights.
     """
     names = sorted(name for name in names if "/" not in name)
     weights = [name for name in names if MAIN_WEIGHTS.fullmatch(name)]
     weights = weights or [name for name in names if name.endswith(".safetensors")]
-    small = [name for name in names if _SMALL.fullmatch(name)]
+    small = [name for name in names if _SMALL_FILES.fullmatch(name)]
     if not weights and any(name.endswith(".gguf") for name in names):
         raise ModelError(
             "It holds .gguf files only.",
@@ -103,8 +108,8 @@ def wanted_names(names: Iterable[str]) -> tuple[str, ...]:
     return (*small, *weights)
 
 
-def _fetch(name: HubName) -> Path:
-    """The folder of the snapshot, with all that is needed in it."""
+def _fetch(name: HubName, send: _Send) -> Path:
+    """Download all files and return the folder of the snapshot."""
     info = HfApi().model_info(
         name.repo, revision=name.revision or None, files_metadata=True
     )
@@ -112,40 +117,41 @@ def _fetch(name: HubName) -> Path:
     if commit is None:
         raise DownloadError(f"{name.display_name} is empty.", "Choose another model.")
     try:
-        names = wanted_names(siblings)
+        names = select_files(siblings)
     except ModelError as error:
         message = error.message.removeprefix("It ")
         raise ModelError(f"{name.display_name} {message}", error.hint) from error
     files = [_file(name, siblings[each]) for each in names]
-    _say(
-        Planned(
-            tuple(
-                WantedFile(f.name, f.size, str(f.blob), str(_partial(f))) for f in files
-            ),
-            str(name.cache_folder),
-        )
+    planned = tuple(
+        PlannedFile(file.name, file.size, str(file.blob), str(file.partial))
+        for file in files
     )
+    send(Planned(planned, str(name.cache_folder)))
     path = Path()
     for file in files:
-        _say(Working(file.name))
-        _gather(name, commit, file)
-        # Finds the bytes where it would have put them, and adds the name.
+        send(Working(file.name))
+        _download(name, commit, file, send)
+        # The library finds the blob in its cache and adds the file to the snapshot.
         revision = name.revision or "main"
         path = Path(hf_hub_download(name.repo, file.name, revision=revision))
         if file.name == _CONFIG:
-            _check_before_download(name, path.parent)
+            _check_supported(name, path.parent)
     return path.parent
 
 
-def _check_before_download(name: HubName, folder: Path) -> None:
-    """Before the weights come: what would be refused when they are there."""
+def _check_supported(name: HubName, folder: Path) -> None:
+    """Check the config, which is downloaded first, before downloading the weights.
+
+    Raises:
+        ModelError: The model is not supported.
+    """
     options = read_options(folder)
     if architectures := options.get("architectures"):
         check_model_kind(name.display_name, map(str, architectures), options)
 
 
 def _file(name: HubName, sibling: RepoSibling) -> _File:
-    """The Hub names a file's bytes by their hash, which is the name of the blob too."""
+    """Return a file with the path of its blob, whose name is the hash of its bytes."""
     sha256 = sibling.lfs.sha256 if sibling.lfs is not None else ""
     digest = sha256 or sibling.blob_id or ""
     return _File(
@@ -156,26 +162,21 @@ def _file(name: HubName, sibling: RepoSibling) -> _File:
     )
 
 
-def _partial(file: _File) -> Path:
-    return file.blob.with_name(f"{file.blob.name}.incomplete")
-
-
-def _gather(name: HubName, commit: str, file: _File) -> None:
-    """Let all bytes of a file be in the cache.
+def _download(name: HubName, commit: str, file: _File, send: _Send) -> None:
+    """Download the missing bytes of a file into the cache.
 
     Raises:
-        DownloadError: they are others than those that the Hub has named.
+        DownloadError: The bytes do not match the hash.
     """
     if file.blob.exists():
         return
-    partial = _partial(file)
-    partial.parent.mkdir(parents=True, exist_ok=True)
+    file.partial.parent.mkdir(parents=True, exist_ok=True)
     url = hf_hub_url(name.repo, file.name, revision=commit)
     location = get_hf_file_metadata(url).location
     headers = build_hf_headers()
-    if _is_elsewhere(location, url):
+    if not _is_same_server(location, url):
         headers.pop("authorization", None)  # other servers must not see the token
-    with partial.open("ab", buffering=0) as out:
+    with file.partial.open("ab", buffering=0) as out:
         if out.tell() > file.size:
             out.truncate(0)
         http_get(
@@ -185,37 +186,26 @@ def _gather(name: HubName, commit: str, file: _File) -> None:
             headers=headers,
             expected_size=file.size,
         )
-    if file.sha256 and _sha256(partial, file.name) != file.sha256:
-        partial.unlink()
+    if file.sha256 and _sha256(file, send) != file.sha256:
+        file.partial.unlink()
         raise DownloadError(
-            f"{file.name} has arrived damaged.",
-            "It was deleted; the download can be resumed, and fetches it again.",
+            f"{file.name} was damaged during the download.",
+            "It was deleted. Resume the download to fetch it again.",
         )
-    partial.replace(file.blob)
+    file.partial.replace(file.blob)
 
 
-def _is_elsewhere(location: str, url: str) -> bool:
-    """Whether the bytes come from another server."""
-    return location.split("/")[:3] != url.split("/")[:3]
+def _is_same_server(location: str, url: str) -> bool:
+    return location.split("/")[:3] == url.split("/")[:3]
 
 
-def _sha256(path: Path, name: str) -> str:
+def _sha256(file: _File, send: _Send) -> str:
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while part := file.read(_HASHED_AT_A_TIME):
-            digest.update(part)
-            _say(Working(name))
+    with file.partial.open("rb") as stream:
+        while chunk := stream.read(_HASH_CHUNK_BYTES):
+            digest.update(chunk)
+            send(Working(file.name))
     return digest.hexdigest()
-
-
-def _say(message: Message) -> None:
-    sys.stdout.buffer.write(msgspec.json.encode(message) + b"\n")
-    sys.stdout.buffer.flush()
-
-
-def _end_with_input() -> None:
-    sys.stdin.buffer.read()
-    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -1,44 +1,44 @@
-"""What a fetching process says to the engine that has started it: lines of JSON."""
+"""Messages from the process that downloads a model to the engine, as JSON lines."""
 
 from __future__ import annotations
 
 import msgspec
 
 
-class WantedFile(msgspec.Struct, frozen=True):
-    """A file that is needed, and where its bytes gather."""
+class PlannedFile(msgspec.Struct, frozen=True):
+    """A file to download, and where its bytes are on the disk."""
 
     name: str
-    size: int
-    blob: str  # its path once it is complete
-    partial: str  # its path until then
+    size: int  # bytes
+    blob: str  # path of the complete file
+    partial: str  # path of the incomplete file
 
 
 class Planned(msgspec.Struct, frozen=True, tag=True):
-    """What will be fetched, in this order."""
+    """The files of the model, in the order in which they are downloaded."""
 
-    files: tuple[WantedFile, ...]
-    cache: str  # a folder on the disk that will hold it
+    files: tuple[PlannedFile, ...]
+    cache: str  # the folder that will hold them
 
 
 class Working(msgspec.Struct, frozen=True, tag=True):
-    """The process is at work on a file, also where no bytes arrive."""
+    """The process is working on a file, even if no bytes arrive."""
 
     file: str
 
 
 class Fetched(msgspec.Struct, frozen=True, tag=True):
-    """All is there."""
+    """The download is complete."""
 
     folder: str
 
 
 class DownloadFailed(msgspec.Struct, frozen=True, tag=True):
-    """It could not be done."""
+    """The download failed."""
 
     message: str
     hint: str
-    may_pass: bool  # whether it is worth another attempt at once
+    is_temporary: bool  # another attempt may succeed
 
 
 Message = Planned | Working | Fetched | DownloadFailed

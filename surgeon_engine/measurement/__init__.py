@@ -1,1 +1,1 @@
-"""Measure speed and memory of one or two models."""
+"""Measure the speed and memory of one or two models."""

@@ -1,9 +1,9 @@
-"""Lets one or two models work in turns, and takes their times.
+"""Measure the speed and memory of one or two models.
 
-Each model lives in a process of its own and works only when it is told to. Both do the
-same work in each round, one right after the other, and the one that begins changes
-from round to round: what else the machine does, and how warm it is, hits both alike.
-Imports neither torch nor Qt.
+Each model runs in a process of its own. In each round both do the same work, one right
+after the other, and the order alternates between rounds, so that other load and the
+temperature of the machine affect both equally. This module imports neither torch nor
+Qt.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from surgeon_engine.api.messages.benchmark import (
     BenchmarkSettings,
     Measured,
     ModelMeasured,
-    Rate,
     rate_of,
 )
 from surgeon_engine.measurement.messages import (
@@ -30,33 +29,33 @@ from surgeon_engine.measurement.messages import (
     Load,
     Loaded,
     ReadPrompt,
-    Reply,
+    Response,
     Timed,
 )
 
-_SHORT_PROMPT = 16  # tokens that generation goes on from
+_SHORT_PROMPT = 16  # tokens before those that are generated
 _MAX_MODELS = 2
 
-Check = Callable[[], None]  # called now and then; what it raises ends the work
+Check = Callable[[], None]  # called repeatedly; may raise to stop the work
 
 COMMAND = (sys.executable, "-m", "surgeon_engine.measurement.benchmark_process")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Runner:
-    """One of the models, and the seconds that it has taken."""
+class _TimedModel:
+    """One of the models and its times in seconds, one for each round."""
 
-    child: SubprocessClient
+    client: SubprocessClient
     loaded: Loaded
     prompt: list[float] = field(default_factory=list)
     generation: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
-class _Work:
-    """What all models can do: the least of what each can."""
+class _Workload:
+    """The work of a round, within the limits of all models. Counts are in tokens."""
 
-    prompt: int  # tokens
+    prompt: int
     short_prompt: int
     generated: int
     vocabulary: int
@@ -68,58 +67,61 @@ def measure(
     check: Check,
     step: Check = lambda: None,
 ) -> Measured:
-    """Speed and memory of the one or two models that `sources` name.
+    """Measure the one or two models that `sources` name.
 
-    `check` is called now and then; what it raises ends the measurement. `step` is
-    called after each of the `settings.turns(len(sources))` turns.
+    Args:
+        sources: The models.
+        settings: What to measure.
+        check: Called repeatedly; it may raise to stop the measurement.
+        step: Called after each of the `settings.turns(len(sources))` turns.
 
     Raises:
-        ConfigError: there are no models, or more than two.
-        ModelError: one cannot be found or read, or takes less than two tokens.
-        EvaluationError: a process failed, most likely for want of memory.
+        ConfigError: There are no models, or more than two.
+        ModelError: A model cannot be found or read, or takes less than two tokens.
+        EvaluationError: A process failed, probably because memory ran out.
     """
     if not 1 <= len(sources) <= _MAX_MODELS:
         raise ConfigError(
             f"One or two models can be measured at a time, not {len(sources)}.",
-            "Measure the others in a second go.",
+            "Measure the others afterwards.",
         )
-    with ExitStack() as running:
-        children = [
-            running.enter_context(SubprocessClient(source, COMMAND, Reply))
+    with ExitStack() as stack:
+        clients = [
+            stack.enter_context(SubprocessClient(source, COMMAND, Response))
             for source in sources
         ]
-        runners = []
-        for child, source in zip(children, sources, strict=True):
+        timed_models = []
+        for client, source in zip(clients, sources, strict=True):
             model = ModelConfig(source, settings.dtype, settings.device)
             load = Load(model, settings.threads)
-            runners.append(_Runner(child, child.ask(load, Loaded, check)))
-        work = _work(settings, [runner.loaded for runner in runners])
+            timed_models.append(_TimedModel(client, client.ask(load, Loaded, check)))
+        work = _workload(settings, [each.loaded for each in timed_models])
         for number in range(-settings.warm_ups, settings.rounds):
-            _do_round(runners, work, number, settings.seed, (check, step))
-        models = tuple(_measured(runner, work, check) for runner in runners)
+            _run_round(timed_models, work, number, settings.seed, (check, step))
+        models = tuple(_measured(each, work, check) for each in timed_models)
     return Measured(
         models=models,
-        threads=runners[0].loaded.threads,
+        threads=timed_models[0].loaded.threads,
         prompt_tokens=work.prompt,
         generated_tokens=work.generated,
         rounds=settings.rounds,
-        device=runners[0].loaded.device,
+        device=timed_models[0].loaded.device,
         dtype=settings.dtype,
     )
 
 
-def _work(settings: BenchmarkSettings, models: Sequence[Loaded]) -> _Work:
+def _workload(settings: BenchmarkSettings, models: Sequence[Loaded]) -> _Workload:
     longest = min(
         (model.longest_window for model in models if model.longest_window),
         default=settings.prompt_tokens + _SHORT_PROMPT + settings.generated_tokens,
     )
     if longest < 2:
         raise ModelError(
-            "A model that takes a single token cannot generate.",
+            "A model with a window of a single token cannot generate text.",
             "Choose a model with a longer window.",
         )
     short = min(_SHORT_PROMPT, longest // 2)
-    return _Work(
+    return _Workload(
         prompt=min(settings.prompt_tokens, longest),
         short_prompt=short,
         generated=min(settings.generated_tokens, longest - short),
@@ -127,41 +129,40 @@ def _work(settings: BenchmarkSettings, models: Sequence[Loaded]) -> _Work:
     )
 
 
-def _do_round(
-    runners: Sequence[_Runner],
-    work: _Work,
+def _run_round(
+    timed_models: Sequence[_TimedModel],
+    work: _Workload,
     number: int,
     seed: int,
-    calls: tuple[Check, Check],
+    callbacks: tuple[Check, Check],
 ) -> None:
-    """A round of all models; those before number 0 warm up and do not count."""
-    check, step = calls
+    """Run a round with all models. Rounds with negative numbers are warm-ups."""
+    check, step = callbacks
     seed += abs(number)
-    order = runners if number % 2 == 0 else runners[::-1]
+    order = timed_models if number % 2 == 0 else timed_models[::-1]
     read = ReadPrompt(work.prompt, work.vocabulary, seed)
-    for runner in order:
-        seconds = runner.child.ask(read, Timed, check).seconds
+    for each in order:
+        seconds = each.client.ask(read, Timed, check).seconds
         if number >= 0:
-            runner.prompt.append(seconds)
+            each.prompt.append(seconds)
         step()
     generate = GenerateTokens(work.short_prompt, work.generated, work.vocabulary, seed)
-    for runner in order:
-        seconds = runner.child.ask(generate, Timed, check).seconds
+    for each in order:
+        seconds = each.client.ask(generate, Timed, check).seconds
         if number >= 0:
-            runner.generation.append(seconds)
+            each.generation.append(seconds)
         step()
 
 
-def _measured(runner: _Runner, work: _Work, check: Check) -> ModelMeasured:
-    loaded = runner.loaded
-    finished = runner.child.ask(FinishBenchmark(), BenchmarkFinished, check)
-    prompt: Rate = rate_of(work.prompt, runner.prompt)
+def _measured(timed_model: _TimedModel, work: _Workload, check: Check) -> ModelMeasured:
+    loaded = timed_model.loaded
+    finished = timed_model.client.ask(FinishBenchmark(), BenchmarkFinished, check)
     return ModelMeasured(
         name=loaded.name,
         file_bytes=loaded.file_bytes,
         parameters=loaded.parameters,
-        prompt=prompt,
-        generation=rate_of(work.generated, runner.generation),
+        prompt=rate_of(work.prompt, timed_model.prompt),
+        generation=rate_of(work.generated, timed_model.generation),
         loaded_bytes=loaded.bytes_in_use,
         peak_bytes=finished.bytes_in_use,
         zeros=finished.zeros,

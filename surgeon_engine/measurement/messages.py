@@ -1,6 +1,6 @@
-"""What a measuring process is asked, and what it answers: lines of JSON.
+"""Requests to a benchmark process and its responses, as JSON lines.
 
-One request at a time, one reply to each. Imports neither torch nor Qt.
+The process handles one request at a time. This module imports neither torch nor Qt.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from surgeon_engine.api.json_process import RequestFailed
 
 
 class Load(msgspec.Struct, frozen=True, tag=True):
-    """Read a model: answered by `Loaded`."""
+    """Load a model. The response is `Loaded`."""
 
     model: ModelConfig
-    threads: int  # 0: as many as torch takes by itself
+    threads: int  # 0: the default of torch
 
 
 class ReadPrompt(msgspec.Struct, frozen=True, tag=True):
-    """Read a random prompt in one go: answered by `Timed`."""
+    """Read a random prompt in one pass. The response is `Timed`."""
 
     tokens: int
     vocabulary: int  # token numbers are below it
@@ -27,7 +27,7 @@ class ReadPrompt(msgspec.Struct, frozen=True, tag=True):
 
 
 class GenerateTokens(msgspec.Struct, frozen=True, tag=True):
-    """Generate tokens one by one after a random prompt: answered by `Timed`."""
+    """Generate tokens one by one after a random prompt. The response is `Timed`."""
 
     prompt_tokens: int  # not timed
     tokens: int
@@ -36,34 +36,34 @@ class GenerateTokens(msgspec.Struct, frozen=True, tag=True):
 
 
 class FinishBenchmark(msgspec.Struct, frozen=True, tag=True):
-    """Sum up: answered by `BenchmarkFinished`."""
+    """Report memory and zeros. The response is `BenchmarkFinished`."""
 
 
 class Loaded(msgspec.Struct, frozen=True, tag=True):
-    """The model is in memory."""
+    """The model is loaded."""
 
     name: str
     file_bytes: int
     parameters: int
     vocabulary: int
-    longest_window: int  # tokens; 0: not stated by the model
-    bytes_in_use: int  # at most, while it was loaded
+    longest_window: int  # tokens; 0 if the model does not state it
+    bytes_in_use: int  # the peak while loading
     threads: int
-    device: str  # in words
+    device: str  # its name for display
 
 
 class Timed(msgspec.Struct, frozen=True, tag=True):
-    """The work is done."""
+    """The duration of the requested work."""
 
     seconds: float
 
 
 class BenchmarkFinished(msgspec.Struct, frozen=True, tag=True):
-    """What is known in the end."""
+    """Memory and zeros of the model."""
 
-    bytes_in_use: int  # at most, since it was loaded
+    bytes_in_use: int  # the peak since the model was loaded
     zeros: int  # parameters that are exactly 0
 
 
 Request = Load | ReadPrompt | GenerateTokens | FinishBenchmark
-Reply = Loaded | Timed | BenchmarkFinished | RequestFailed
+Response = Loaded | Timed | BenchmarkFinished | RequestFailed

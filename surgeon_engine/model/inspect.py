@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
@@ -27,8 +29,26 @@ from surgeon_engine.model.source import (
 from surgeon_engine.runtime import devices
 
 
+@dataclass(frozen=True, slots=True)
+class InspectedSource:
+    """The files of a model that can be pruned, and what their headers say of it."""
+
+    source: ModelSource
+    stored: torch.dtype | None  # of the weights in the files; None: quantised
+    summary: ModelSummary
+
+
 def inspect_model(config: ModelConfig) -> ModelInspected:
     """Describe the model without reading its weights.
+
+    Raises:
+        ModelError: it cannot be found, read or pruned.
+    """
+    return ModelInspected(inspect_source(config).summary)
+
+
+def inspect_source(config: ModelConfig) -> InspectedSource:
+    """Find the files of the model and describe it without reading its weights.
 
     Raises:
         ModelError: it cannot be found, read or pruned.
@@ -43,7 +63,8 @@ def inspect_model(config: ModelConfig) -> ModelInspected:
             f"transformers cannot build {source.name}: {first_line(error)}.",
             "Choose a decoder-only model that transformers knows.",
         ) from error
-    return ModelInspected(describe(model, source, stored_dtype(source)))
+    stored = stored_dtype(source)
+    return InspectedSource(source, stored, describe(model, source, stored))
 
 
 def describe(

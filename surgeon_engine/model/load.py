@@ -15,6 +15,7 @@ from transformers import (
 
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.errors import ModelError
+from surgeon_engine.model.inspect import InspectedSource
 from surgeon_engine.model.layers import PrunableLayer, find_blocks, prunable_layers
 from surgeon_engine.model.source import (
     UNREADABLE,
@@ -44,14 +45,24 @@ class LoadedModel:
         return self.model.device
 
 
-def load_model(config: ModelConfig) -> LoadedModel:
-    """The model that `config` names, frozen, in evaluation mode, on its device.
+def load_model(
+    config: ModelConfig, inspected: InspectedSource | None = None
+) -> LoadedModel:
+    """Load the model that `config` names, frozen, in evaluation mode, on its device.
+
+    Args:
+        config: names the model, its dtype and its device.
+        inspected: the result of `inspect_source(config)`, if there is one already;
+            the model is then not located and checked again.
 
     Raises:
         ModelError: it cannot be found, read or pruned.
     """
-    source = locate(config.source)
-    read_model_config(source)
+    if inspected is None:
+        source = locate(config.source)
+        read_model_config(source)
+    else:
+        source = inspected.source
     try:
         model, found = AutoModelForCausalLM.from_pretrained(
             source.folder,
@@ -81,7 +92,7 @@ def load_model(config: ModelConfig) -> LoadedModel:
         load_tokenizer(source),
         blocks,
         prunable_layers(model),
-        stored_dtype(source),
+        stored_dtype(source) if inspected is None else inspected.stored,
     )
 
 

@@ -1,1 +1,1 @@
-"""Kronecker factors in, fewer weights out."""
+"""Compute costs from Kronecker factors, select and remove weights."""

@@ -1,20 +1,19 @@
-"""What it costs in loss to remove a row, a column, a weight or a set of weights of W.
+"""Compute the cost in loss of removing rows, columns or weights of W.
 
     W   R x C   weight (with a bias: C+1); row = output feature, column = input feature
     A   C x C   input activation covariance
     G   R x R   output gradient covariance
     F = G kron A, the Fisher of row-major vec(W)
 
-OBD leaves the other weights as they are: removing the index set Q costs
-1/2 w_Q' F_QQ w_Q. OBS re-optimises them: 1/2 w_Q' ([F^-1]_QQ)^-1 w_Q (LLM Surgeon,
-arXiv 2312.17244). Both are the same formulas in W and one factor, times what the other
-factor opposes to the removal, its *stiffness*:
+OBD keeps the other weights: removing the index set Q costs 1/2 w_Q' F_QQ w_Q. OBS
+updates them: 1/2 w_Q' ([F^-1]_QQ)^-1 w_Q (LLM Surgeon, arXiv 2312.17244). Both are the
+same formulas in W and one factor, times the *stiffness* of the other factor:
     OBD   M_QQ                  the plain block
-    OBS   ([M^-1]_QQ)^-1        what is left of it once the rest has adapted
+    OBS   ([M^-1]_QQ)^-1        its Schur complement, after the update of the rest
 As F^-1 = G^-1 kron A^-1, no RC x RC matrix is ever formed. Only the factor whose
-stiffness is taken is damped: damping stands for what is not known of how the kept
-weights make up for the removed ones. It is in the stiffness too: that of a feature that
-is never active is the damping, and not zero.
+stiffness is taken is damped: the damping stands for the uncertainty about how well the
+kept weights compensate for the removed ones. The stiffness of a feature that is never
+active is the damping, and not zero.
 """
 
 from __future__ import annotations
@@ -25,66 +24,67 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from surgeon_engine.runtime.linalg import inverses
 
-_LARGEST_GATHER = 2**24  # numbers held at once while N:M choices are compared
+_MAX_GATHERED = 2**24  # numbers held at once while N:M choices are compared
 
 
 class Stiffness(Protocol):
-    """What a factor of n features opposes to the removal of some of them."""
+    """The resistance of a factor of n features to the removal of some of them."""
 
     def diagonal(self) -> Tensor:
-        """Of each feature alone.  Shape n."""
+        """Return the stiffness of each feature.  Shape n."""
 
     def blocks(self, index: Tensor) -> Tensor:
-        """Of each set of features in `index` (b x k).  Shape b x k x k."""
+        """Return the stiffness of each set in `index` (b x k).  Shape b x k x k."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PlainStiffness:
-    """OBD: the factor itself."""
+class PlainStiffness(Stiffness):
+    """OBD: the factor itself, M_QQ."""
 
     M: Tensor  # n x n
 
+    @override
     def diagonal(self) -> Tensor:
-        """The diagonal of M."""
         return self.M.diagonal()
 
+    @override
     def blocks(self, index: Tensor) -> Tensor:
-        """M_QQ for each Q."""
         return self.M[index.unsqueeze(2), index.unsqueeze(1)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class AdaptedStiffness:
-    """OBS: the Schur complement, from the inverse of the damped factor."""
+class AdaptedStiffness(Stiffness):
+    """OBS: the Schur complement ([M^-1]_QQ)^-1, from the damped factor's inverse."""
 
     inverse: Tensor  # n x n
 
+    @override
     def diagonal(self) -> Tensor:
-        """1 / [M^-1]_qq."""
         return 1 / self.inverse.diagonal()
 
+    @override
     def blocks(self, index: Tensor) -> Tensor:
-        """([M^-1]_QQ)^-1 for each Q."""
         return inverses(self.inverse[index.unsqueeze(2), index.unsqueeze(1)])
 
 
 def row_costs(W: Tensor, A: Tensor, of_G: Stiffness) -> Tensor:
-    """Cost of each row: 1/2 w_r A w_r' s_r.  Shape R."""
+    """Return the cost of each row: 1/2 w_r A w_r' s_r.  Shape R."""
     return 0.5 * ((W @ A) * W).sum(dim=1) * of_G.diagonal()
 
 
 def column_costs(W: Tensor, G: Tensor, of_A: Stiffness) -> Tensor:
-    """Cost of each column: 1/2 w_c' G w_c s_c.  Shape C."""
+    """Return the cost of each column: 1/2 w_c' G w_c s_c.  Shape C."""
     return 0.5 * ((G @ W) * W).sum(dim=0) * of_A.diagonal()
 
 
 def column_group_costs(W: Tensor, G: Tensor, of_A: Stiffness, groups: int) -> Tensor:
-    """Cost of each of `groups` equal runs H of columns.  Shape groups.
+    """Return the cost of each of `groups` equal runs H of columns.  Shape groups.
 
-    1/2 tr(W_H' G W_H S_HH). Columns beyond the last run (a bias) take no part.
+    It is 1/2 tr(W_H' G W_H S_HH). Columns beyond the last run (a bias) are ignored.
     """
     R = len(W)
     size = W.shape[1] // groups
@@ -96,23 +96,23 @@ def column_group_costs(W: Tensor, G: Tensor, of_A: Stiffness, groups: int) -> Te
 
 
 def element_costs(W: Tensor, of_A: Stiffness, of_G: Stiffness) -> Tensor:
-    """Cost of each weight: 1/2 W_rc^2 s_r s_c.  Shape R x C."""
+    """Return the cost of each weight: 1/2 W_rc^2 s_r s_c.  Shape R x C."""
     return 0.5 * W.square() * of_G.diagonal().unsqueeze(1) * of_A.diagonal()
 
 
 def pattern_costs(
     W: Tensor, of_A: Stiffness, of_G: Stiffness, kept: int, of: int
 ) -> tuple[Tensor, Tensor]:
-    """The cheapest way to keep `kept` of every `of` neighbours along a row.
+    """Find the cheapest way to keep `kept` of every `of` neighbours along a row.
 
     Each way is a set Q of the columns of a group; its joint cost is
     1/2 w_rQ S_QQ w_rQ' s_r, which is not the sum of its elements' costs.
 
     Returns:
-        costs, R x C/of, and the number of the chosen way in `ways_to_remove`, R x C/of.
+        The costs, and the index of the cheapest way in `ways_to_remove`; R x C/of each.
     """
-    ways = ways_to_remove(kept, of).to(W.device)  # ways x gone
-    groups_at_once = max(1, _LARGEST_GATHER // (ways.numel() * ways.shape[1]))
+    ways = ways_to_remove(kept, of).to(W.device)  # ways x removed
+    groups_at_once = max(1, _MAX_GATHERED // (ways.numel() * ways.shape[1]))
     first = torch.arange(W.shape[1] // of, device=W.device) * of
     parts = [
         _pattern_costs_of(W, of_A, part.view(-1, 1, 1) + ways)
@@ -125,19 +125,19 @@ def pattern_costs(
 def _pattern_costs_of(
     W: Tensor, of_A: Stiffness, index: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The least w_rQ S_QQ w_rQ' among the ways of each group, and which way it is."""
+    """Return the smallest w_rQ S_QQ w_rQ' among the ways of each group, and its way."""
     S = of_A.blocks(index.flatten(0, 1)).unflatten(0, index.shape[:2])
-    rows_at_once = max(1, _LARGEST_GATHER // index.numel())
+    rows_at_once = max(1, _MAX_GATHERED // index.numel())
     costs, choices = [], []
     for rows in W.split(rows_at_once):
-        W_Q = rows[:, index]  # rows x groups x ways x gone
+        W_Q = rows[:, index]  # rows x groups x ways x removed
         joint = torch.einsum("rgwi,gwij,rgwj->rgw", W_Q, S, W_Q)
         cheapest, choice = joint.min(dim=2)
-        costs.append(cheapest.clamp(min=0))  # rounding may take a sum of zero below it
+        costs.append(cheapest.clamp(min=0))  # rounding may go below 0
         choices.append(choice)
     return torch.cat(costs), torch.cat(choices)
 
 
 def ways_to_remove(kept: int, of: int) -> Tensor:
-    """Every set of of - kept places in a group.  Shape ways x (of - kept), int64."""
+    """Return every set of of - kept indices in a group: ways x (of - kept), int64."""
     return torch.tensor(list(itertools.combinations(range(of), of - kept)))

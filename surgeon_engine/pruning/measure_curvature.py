@@ -1,4 +1,4 @@
-"""Measure the curvature that the method of a run needs."""
+"""Measure the curvature that the pruning method of a run needs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.curvature.collect import (
     CurvatureRequest,
-    batches_to_do,
+    batch_count,
     block_factors,
     input_covariances,
 )
@@ -26,7 +26,7 @@ Factors = dict[str, KroneckerFactors]  # by layer
 
 @dataclass(frozen=True, slots=True)
 class CurvatureTask:
-    """What is measured."""
+    """The layers to measure, and the windows to measure them on."""
 
     layers: list[PrunableLayer]
     windows: Tensor  # windows x length
@@ -34,71 +34,77 @@ class CurvatureTask:
 
 
 def of_units(state: PruningState, windows: Tensor) -> CurvatureTask:
-    """The layers by which removals are chosen."""
+    """Return the task of measuring the layers that the units are selected by."""
     return CurvatureTask([unit.measured for unit in state.units], windows)
 
 
 def measure(
-    state: PruningState, wanted: CurvatureTask, context: RunContext, shot: int = 0
+    state: PruningState, task: CurvatureTask, context: RunContext, shot: int = 0
 ) -> Factors:
-    """What the run's method needs to know of the wanted layers, on the host.
+    """Measure the factors that the method needs, of each layer, on the host.
 
     Raises:
         CurvatureError: an activation or a gradient is not finite.
     """
     match METHODS[state.config.pruning.method].needs:
         case Needs.NOTHING:
-            return {layer.name: KroneckerFactors() for layer in wanted.layers}
+            return {layer.name: KroneckerFactors() for layer in task.layers}
         case Needs.INPUTS:
-            task = _task(state, wanted, shot)
-            batches = batches_to_do(len(task.windows), task.batch, blocks=0)
+            request = _request(state, task, shot)
+            batches = batch_count(len(request.windows), request.batch, blocks=0)
             with context.stage(Stage.CURVATURE, shot, batches) as step:
-                return _on_host(input_covariances(task, step))
+                return _on_host(input_covariances(request, step))
         case Needs.INPUTS_AND_GRADIENTS:
             factors: Factors = {}
-            for of_block in measure_blocks(state, wanted, context, shot):
+            for of_block in measure_blocks(state, task, context, shot):
                 factors |= of_block
             return factors
 
 
 def measure_blocks(
-    state: PruningState, wanted: CurvatureTask, context: RunContext, shot: int = 0
+    state: PruningState, task: CurvatureTask, context: RunContext, shot: int = 0
 ) -> Iterator[Factors]:
-    """A and G of the wanted layers, block by block from the last on, on the host.
+    """Measure A and G block by block, last to first, and yield them on the host.
 
-    An accelerator holds those of one block at a time.
+    An accelerator holds the factors of one block at a time.
 
     Raises:
         CurvatureError: an activation or a gradient is not finite.
     """
-    task = _task(state, wanted, shot)
-    batches = batches_to_do(len(task.windows), task.batch, len(task.blocks))
+    request = _request(state, task, shot)
+    blocks = len(request.blocks)
+    batches = batch_count(len(request.windows), request.batch, blocks)
     with context.stage(Stage.CURVATURE, shot, batches) as step:
-        for measured in block_factors(task, step):
+        for measured in block_factors(request, step):
             on_host = _on_host(measured)
-            measured.clear()  # whoever waits for the next block holds this no longer
+            measured.clear()  # frees the accelerator before the next block
             yield on_host
 
 
-def _task(state: PruningState, wanted: CurvatureTask, shot: int) -> CurvatureRequest:
+def _request(state: PruningState, task: CurvatureTask, shot: int) -> CurvatureRequest:
     config, loaded = state.config, state.loaded
     return CurvatureRequest(
         loaded.model,
         loaded.blocks,
-        wanted.layers,
-        wanted.windows,
+        task.layers,
+        task.windows,
         config.calibration.batch,
         config.pruning.fisher,
         config.calibration.seed + shot,
-        wanted.with_gradient,
+        task.with_gradient,
     )
 
 
 def pool(factors: Factors, others: Factors, share: float) -> None:
-    """Make `factors` those over both sets of windows, of which they are a `share`.
+    """Average `factors` with `others` in place, weighted by their windows.
 
-    In place, and `others` is used up: there is no room for a third set. Layers that
-    share a tensor A go on sharing it.
+    `others` is emptied, since there is no memory for a third set. Layers that share a
+    tensor A still share it afterwards.
+
+    Args:
+        factors: the factors of one part of the windows; becomes those of all.
+        others: the factors of the rest.
+        share: of all windows, in the first part.
     """
     done: set[int] = set()
     for name, pair in factors.items():
@@ -108,14 +114,14 @@ def pool(factors: Factors, others: Factors, share: float) -> None:
             (pair.G, other.G),
             (pair.gradient, other.gradient),
         )
-        for mine, added in pairs:
-            if mine is not None and added is not None and id(mine) not in done:
-                mine.mul_(share).add_(added, alpha=1 - share)
-                done.add(id(mine))
+        for mean, added in pairs:
+            if mean is not None and added is not None and id(mean) not in done:
+                mean.mul_(share).add_(added, alpha=1 - share)
+                done.add(id(mean))
 
 
 def _on_host(measured: Factors) -> Factors:
-    """The factors in the machine's memory; what was one tensor stays one."""
+    """Move factors to the host; a tensor that layers share is still shared."""
     moved: dict[int, Tensor] = {}
 
     def host(x: Tensor | None) -> Tensor | None:

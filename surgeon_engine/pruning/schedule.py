@@ -1,4 +1,4 @@
-"""How much is to be gone after each shot."""
+"""The schedule: how much is removed after each shot."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from surgeon_engine.api.config.pruning import Schedule
 
 
 def share_of_goal(t: float, schedule: Schedule) -> float:
-    """The share of all that is to go, to be gone when `t` (0 to 1) of a run is over.
+    """Return the share of the goal to be removed when `t` (0 to 1) of a run is over.
 
     Linear: t. Cubic: 1 - (1 - t)^3, which removes most while there is most to choose
     from (Zhu and Gupta, arXiv 1710.01878).

@@ -1,14 +1,13 @@
-"""One threshold for the whole model: what is cheapest anywhere goes first.
+"""Select the cheapest candidates of the whole model by one threshold on their costs.
 
-Each unit (a layer, or a consumer with its producers) says what may go of it and what
-that costs. The costs of all units are merged and the weights added up, in whole
-numbers; removals are taken until the next one would pass the budget. Equal costs go in
-the order of the units, so that the same input gives the same result.
+Each unit (a layer, or a consumer with its producers) lists its removable candidates
+with their costs. The costs of all units are merged and the weights added up, as
+integers; candidates are selected until the next one would exceed the budget. Equal
+costs are taken in the order of the units, so that the same input gives the same result.
 
-Where candidates are thousands (`Removals`), each comes with the weights that it *newly*
-removes once those before it are gone: a row and a column share one weight. Where they
-are millions of single weights (`Elements`), the threshold is found by counting, without
-sorting.
+Candidates in thousands (`Removals`) have the number of weights that each *newly*
+removes after those before it: a row and a column share one weight. For single weights
+in millions (`Elements`), the threshold is found by counting, without sorting.
 """
 
 from __future__ import annotations
@@ -27,40 +26,41 @@ _HALF = 16  # bits of a float32, taken in two halves
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Removals:
-    """What may go of one unit, in the order in which it would go."""
+    """The removable candidates of one unit, in the order of their costs."""
 
-    candidate: Tensor  # n, int64: which of the unit's candidates
-    cost: Tensor  # n, float64, ascending; -inf: has gone before
+    candidate: Tensor  # n, int64: index of the candidate
+    cost: Tensor  # n, float64, ascending; -inf: removed before
     weights: Tensor  # n, int64: newly removed by each
-    candidates: int  # of the unit, those included that must stay
+    candidates: int  # of the unit, including those that must be kept
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Elements:
-    """The single weights of one unit, `atom` of which only go together.
+    """The single weights of one unit.
 
-    Those that go together have equal costs and follow one another.
+    They are removed `atom` at a time; those of one atom have equal costs and follow
+    one another.
     """
 
-    cost: Tensor  # candidates, float32, 0 or more; GONE: before; inf: must stay
+    cost: Tensor  # candidates, float32, >= 0; REMOVED: before; inf: must be kept
     atom: int = 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Selection:
-    """What goes, in all units."""
+    """The selected candidates of all units."""
 
     removed: dict[str, Tensor]  # unit -> candidates, bool
-    weights: int  # removed in all
-    threshold: float | None  # the largest cost that is paid; None: nothing new goes
+    weights: int  # removed in total
+    threshold: float | None  # the largest new cost; None: nothing new is removed
 
 
 def cheapest(units: Mapping[str, Removals | Elements], budget: int) -> Selection:
-    """The cheapest removals that take at most `budget` weights.
+    """Select the cheapest candidates, at most `budget` weights in total.
 
     Raises:
         CurvatureError: a cost is not a number.
-        PruningError: the budget is more than may be removed.
+        PruningError: fewer weights than `budget` can be removed.
     """
     for name, unit in units.items():
         check_not_nan(name, unit.cost)
@@ -74,43 +74,44 @@ def cheapest(units: Mapping[str, Removals | Elements], budget: int) -> Selection
 def cheapest_in_step(
     groups: Sequence[Mapping[str, Removals]], budget: int
 ) -> Selection:
-    """The same, but all units of a group lose equally many candidates.
+    """Select the cheapest candidates, equally many from each unit of a group.
 
-    The k-th cheapest of every unit of a group go together, at the mean of their costs.
+    The k-th cheapest of all units of a group are removed together, at the mean of
+    their costs.
 
     Raises:
         CurvatureError: a cost is not a number.
-        PruningError: the budget is more than may be removed.
+        PruningError: fewer weights than `budget` can be removed.
     """
-    steps: dict[str, Removals | Elements] = {}
+    merged: dict[str, Removals | Elements] = {}
     for number, units in enumerate(groups):
         for name, unit in units.items():
             check_not_nan(name, unit.cost)
         length = min(len(unit.cost) for unit in units.values())
         cost = torch.stack([unit.cost[:length] for unit in units.values()])
         weights = torch.stack([unit.weights[:length] for unit in units.values()])
-        steps[str(number)] = Removals(
+        merged[str(number)] = Removals(
             torch.arange(length), cost.mean(dim=0), weights.sum(dim=0), length
         )
-    chosen = cheapest(steps, budget)
+    selection = cheapest(merged, budget)
     removed: dict[str, Tensor] = {}
     for number, units in enumerate(groups):
-        count = int(chosen.removed[str(number)].sum())
+        count = int(selection.removed[str(number)].sum())
         for name, unit in units.items():
             removed[name] = _first(unit, count)
-    return Selection(removed, chosen.weights, chosen.threshold)
+    return Selection(removed, selection.weights, selection.threshold)
 
 
 def check_not_nan(name: str, cost: Tensor) -> None:
-    """Let no cost pass that has no place in an order.
+    """Check that all costs of a layer can be ordered.
 
     Raises:
         CurvatureError: a cost of the layer is not a number.
     """
     if bool(cost.isnan().any()):
         raise CurvatureError(
-            f"The costs of {name} are not numbers.",
-            "Raise the damping or use more calibration text.",
+            f"Some costs of {name} are not numbers (NaN).",
+            "Raise the damping, or use more calibration text.",
         )
 
 
@@ -121,24 +122,24 @@ def _cheapest_removals(units: Mapping[str, Removals], budget: int) -> Selection:
         [torch.full_like(u.candidate, i) for i, u in enumerate(units.values())]
     )
     cost, order = cost.sort(stable=True)
-    # Whole numbers throughout: float32 loses count at 2^24 weights.
+    # In integers: float32 cannot count beyond 2^24 weights.
     total = weights[order].cumsum(0)
     _check_budget(budget, int(total[-1]) if len(total) else 0)
-    taken = int((total <= budget).sum())
-    per_unit = torch.bincount(owner[order[:taken]], minlength=len(units)).tolist()
+    selected = int((total <= budget).sum())
+    per_unit = torch.bincount(owner[order[:selected]], minlength=len(units)).tolist()
     removed: dict[str, Tensor] = {}
     for (name, unit), count in zip(units.items(), per_unit, strict=True):
         removed[name] = _first(unit, count)
-    dearest = float(cost[taken - 1]) if taken else -torch.inf
+    largest = float(cost[selected - 1]) if selected else -torch.inf
     return Selection(
         removed,
-        weights=int(total[taken - 1]) if taken else 0,
-        threshold=dearest if dearest > -torch.inf else None,
+        weights=int(total[selected - 1]) if selected else 0,
+        threshold=largest if largest > -torch.inf else None,
     )
 
 
 def _first(unit: Removals, count: int) -> Tensor:
-    """The `count` cheapest.  candidates, bool."""
+    """Return the `count` cheapest as a mask of the candidates."""
     mask = torch.zeros(unit.candidates, dtype=torch.bool)
     mask[unit.candidate[:count]] = True
     return mask
@@ -147,8 +148,8 @@ def _first(unit: Removals, count: int) -> Tensor:
 def _cheapest_elements(units: Mapping[str, Elements], budget: int) -> Selection:
     (atom,) = {unit.atom for unit in units.values()}
     count = budget // atom * atom
-    is_removable = sum(int((unit.cost < torch.inf).sum()) for unit in units.values())
-    _check_budget(count, is_removable)
+    removable = sum(int((unit.cost < torch.inf).sum()) for unit in units.values())
+    _check_budget(count, removable)
     if count == 0:
         nothing = {n: torch.zeros(len(u.cost)).bool() for n, u in units.items()}
         return Selection(nothing, 0, None)
@@ -156,57 +157,57 @@ def _cheapest_elements(units: Mapping[str, Elements], budget: int) -> Selection:
     ties = count - sum(int((unit.cost < threshold).sum()) for unit in units.values())
     removed: dict[str, Tensor] = {}
     for name, unit in units.items():
-        goes = unit.cost < threshold
-        at = (unit.cost == threshold).nonzero().squeeze(1)[:ties]
-        goes[at] = True
-        ties -= len(at)
-        removed[name] = goes
+        mask = unit.cost < threshold
+        tied = (unit.cost == threshold).nonzero().squeeze(1)[:ties]
+        mask[tied] = True
+        ties -= len(tied)
+        removed[name] = mask
     is_new = threshold > REMOVED
     return Selection(removed, weights=count, threshold=threshold if is_new else None)
 
 
 def _nth_smallest(costs: list[Tensor], n: int) -> float:
-    """The n-th smallest (from 1) of all numbers, exactly.
+    """Return the n-th smallest (from 1) of all costs, exactly.
 
-    The bits of floats that are not negative are ordered as the floats are, so that two
-    counts over 2^16 bins find the number: by the upper half of its bits, then by the
-    lower half among those that share the upper one. What is gone counts as below all.
+    The bits of non-negative floats are ordered like the floats, so that two histograms
+    of 2^16 bins find the cost: by the upper half of its bits, then by the lower half
+    among those with the same upper half. Removed weights are below all costs.
     """
     below = sum(int((cost < 0).sum()) for cost in costs)
     if n <= below:
         return REMOVED
-    wanted = n - below
+    n -= below
     upper = torch.zeros(2**_HALF, dtype=torch.int64)
     for cost in costs:
         bits = _bits(cost) >> _HALF
         upper += torch.bincount(bits, minlength=2**_HALF)
-    bucket, wanted = _bin_of(upper, wanted)
+    bucket, n = _bin_of(upper, n)
     lower = torch.zeros(2**_HALF, dtype=torch.int64)
     for cost in costs:
         bits = _bits(cost)
         bits = bits[bits >> _HALF == bucket] & (2**_HALF - 1)
         lower += torch.bincount(bits, minlength=2**_HALF)
-    last, _ = _bin_of(lower, wanted)
-    number = torch.tensor([(bucket << _HALF) + last], dtype=torch.int32)
-    return float(number.view(torch.float32))
+    rest, _ = _bin_of(lower, n)
+    bits = torch.tensor([(bucket << _HALF) + rest], dtype=torch.int32)
+    return float(bits.view(torch.float32))
 
 
 def _bits(cost: Tensor) -> Tensor:
-    """The bits of those that are 0 or more, as whole numbers."""
-    return (cost[cost >= 0] + 0.0).view(torch.int32)  # + 0.0 makes -0.0 a plain zero
+    """Return the bits of the non-negative costs as integers."""
+    return (cost[cost >= 0] + 0.0).view(torch.int32)  # + 0.0 turns -0.0 into 0.0
 
 
 def _bin_of(counts: Tensor, n: int) -> tuple[int, int]:
-    """The bin in which the n-th falls, and its place among those in the bin."""
+    """Return the bin of the n-th smallest, and its rank among those in the bin."""
     total = counts.cumsum(0)
-    place = int((total < n).sum())
-    return place, n - (int(total[place - 1]) if place else 0)
+    index = int((total < n).sum())
+    return index, n - (int(total[index - 1]) if index else 0)
 
 
-def _check_budget(budget: int, most: int) -> None:
-    if budget > most:
+def _check_budget(budget: int, max_removable: int) -> None:
+    if budget > max_removable:
         raise PruningError(
-            f"{budget:,} weights are to go, but only {most:,} may: the last of each "
-            "kind in each layer and what is protected have to stay.",
+            f"{budget:,} weights should be removed, but only {max_removable:,} can be: "
+            "protected layers and the last of each kind in a layer are always kept.",
             "Lower the target, or protect less.",
         )

@@ -1,17 +1,17 @@
-"""How the kept weights change to make up for removed rows and columns.
+"""Update the kept weights to compensate for removed rows and columns.
 
     W   R x C   weight (a bias is a last column, which is never removed)
     A   C x C   input activation covariance, damped
     G   R x R   output gradient covariance, damped
-    K, J        rows and columns that stay; R, C as suffixes: those that go
+    K, J        kept rows and columns; R, C as suffixes: the removed ones
 
-The rise of the loss for a change D of W is 1/2 tr(G D A D'). Among all weights whose
-removed rows and columns are zero, it is least for
+The increase of the loss by a change D of W is 1/2 tr(G D A D'). Among all weights whose
+removed rows and columns are zero, it is smallest for
     X = G_KK^-1 G_K: W A_:J A_JJ^-1.
 The two sides are independent: fold the removed rows into the kept ones, then the
 removed columns,
     Y = W_K + G_KK^-1 G_KR W_R        X = Y_J + Y_C A_CJ A_JJ^-1,
-at the price of two Cholesky solves. The paper's code adds the two corrections, each
+at the cost of two Cholesky solves. The paper's code adds the two corrections, each
 computed from W; that misses their product.
 """
 
@@ -26,14 +26,14 @@ from surgeon_engine.runtime import linalg
 def joint_update(
     W: Tensor, A: Tensor, G: Tensor, row_is_removed: Tensor, column_is_removed: Tensor
 ) -> Tensor:
-    """The exact minimiser, zero in what is removed.  Shape of W."""
+    """Return the exact minimiser, zero in removed rows and columns.  Shape of W."""
     return fold_columns(fold_rows(W, G, row_is_removed), A, column_is_removed)
 
 
 def separate_update(
     W: Tensor, A: Tensor, G: Tensor, row_is_removed: Tensor, column_is_removed: Tensor
 ) -> Tensor:
-    """W with the row and the column correction added up, as the paper's code does."""
+    """Return W plus the row and the column correction, as the paper's code does."""
     by_rows = fold_rows(W, G, row_is_removed)
     by_columns = fold_columns(W, A, column_is_removed)
     updated = by_rows + by_columns - W
@@ -43,7 +43,7 @@ def separate_update(
 
 
 def fold_rows(W: Tensor, G: Tensor, row_is_removed: Tensor) -> Tensor:
-    """The best W without the removed rows: Y in the header.  Shape of W."""
+    """Return the best W without the removed rows: Y in the header.  Shape of W."""
     if not row_is_removed.any():
         return W.clone()
     kept = ~row_is_removed
@@ -56,5 +56,5 @@ def fold_rows(W: Tensor, G: Tensor, row_is_removed: Tensor) -> Tensor:
 
 
 def fold_columns(W: Tensor, A: Tensor, column_is_removed: Tensor) -> Tensor:
-    """The best W without the removed columns: X in the header.  Shape of W."""
+    """Return the best W without the removed columns: X in the header."""
     return fold_rows(W.T, A, column_is_removed).T

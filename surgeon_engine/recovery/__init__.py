@@ -1,1 +1,1 @@
-"""Win quality back after weights have been removed."""
+"""Recover quality after weights were removed."""

@@ -1,20 +1,20 @@
-"""Steps along the gradient of the loss, for what removal alone cannot make up for.
+"""Correct the pruned model by steps along the gradient of the loss.
 
     W         R x C   weight of a layer after the last shot
     gradient  R x C   of the mean loss by W
     A, G              factors of the layer, damped
 
-OBS takes the loss to be at a minimum and drops its first-order term; a pruned model is
-at none. With that term the quadratic gradient . D + 1/2 tr(G D A D') is least at
-D = -G^-1 gradient A^-1. There are far more weights than tokens, so that most of that
+OBS assumes that the loss is at a minimum and drops its first-order term; a pruned model
+is not at one. With that term the quadratic gradient . D + 1/2 tr(G D A D') is smallest
+at D = -G^-1 gradient A^-1. There are far more weights than tokens, so that most of this
 step is noise, and only a small part of it is taken: its length is doubled, or halved
-where the first or twice it is no better, for as long as the loss on held-out
-calibration windows falls. Those windows are never followed, so that they can judge the
-next step too. What was removed stays zero.
+if neither the first length nor twice that helps, for as long as the loss on held-out
+calibration windows falls. Their gradient is never used, so that they can judge the next
+step, too. Removed weights stay zero.
 
-The steps come after the last shot alone, and those tried on the way are undone. They
-draw the model towards the calibration text, and curvature measured on a text that a
-model has been drawn to tells less of what it needs: taken between shots, they made the
+The correction comes after the last shot alone; corrections tried before are rolled
+back. They fit the model to the calibration text, and curvature measured on a text that
+a model was fitted to says less about what it needs: taken between shots, they made the
 next shots worse (docs/results.md).
 """
 
@@ -41,10 +41,10 @@ from surgeon_engine.runtime.linalg import damped, solve
 from surgeon_engine.runtime.run_context import RunContext
 
 _DAMPING = 1.0  # multiple of the mean eigenvalue; smaller ones gained less
-# Step length; a whole step would be 1. A sixteenth of it changes weights in bfloat16 by
-# less than their rounding, so that the loss says nothing: the search begins above that.
+# Step length; 1 would be a whole step. A sixteenth of it changes weights in bfloat16 by
+# less than their rounding and the loss by nothing but noise: the search starts above.
 _FIRST = 1.6e-3
-_SHORTEST, _LONGEST = 1e-6, 1.0
+_MIN_LENGTH, _MAX_LENGTH = 1e-6, 1.0
 _MAX_STEPS = 3  # each after a measurement of its own; later ones gain little
 
 Directions = list[tuple[PrunableLayer, Tensor]]
@@ -52,7 +52,7 @@ Directions = list[tuple[PrunableLayer, Tensor]]
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """The steps that were taken, and the held-out loss before and after them."""
+    """The lengths of the steps, and the held-out loss before and after them."""
 
     lengths: tuple[float, ...]
     loss_before: float
@@ -60,32 +60,36 @@ class Steps:
 
 
 def correct(state: PruningState, context: RunContext, shot: int = 0) -> Steps:
-    """Take steps for as long as the held-out windows like them.
+    """Take steps for as long as the held-out loss falls.
 
-    shot: after which it is tried on the way, as a quality budget does; 0: at the end.
+    If the run is stopped, only the first step is taken at the end; it gives most of the
+    gain. If the gradient cannot be measured, a warning is logged and the steps end, but
+    not the run, whose shots are complete.
 
-    Whoever stops a run gets the first step of that at the end, which gains most; on the
-    way it is part of the shot. What cannot be measured ends the steps and not the run,
-    whose shots are all done: it is told.
+    Args:
+        state: the pruned model.
+        context: receives progress and warnings.
+        shot: the shot whose correction is tried for a quality budget; 0: the end of
+            the run.
 
     Raises:
         CalibrationError: there are too few windows to hold any out.
     """
-    _, held = parts_of(state.windows.calibration)
+    _, held_out = parts_of(state.windows.calibration)
     before = after = held_out_loss(
-        state.loaded.model, held, state.config.calibration.batch
+        state.loaded.model, held_out, state.config.calibration.batch
     )
     lengths: list[float] = []
     while len(lengths) < _MAX_STEPS:
         if lengths and context.stops_after_shot and not shot:
-            words = f"The correction was stopped after {len(lengths)} steps."
-            context.emit(Logged(Level.INFO, words))
+            message = f"The correction was stopped after {len(lengths)} steps."
+            context.emit(Logged(Level.INFO, message))
             break
         try:
             length, after = _step(state, after, context, shot)
         except CurvatureError as error:
-            words = f"The correction ends after {len(lengths)} steps. {error.message}"
-            context.emit(Logged(Level.WARNING, words))
+            message = f"The correction ends after {len(lengths)} steps. {error.message}"
+            context.emit(Logged(Level.WARNING, message))
             break
         if length == 0:
             break
@@ -96,8 +100,8 @@ def correct(state: PruningState, context: RunContext, shot: int = 0) -> Steps:
 def _step(
     state: PruningState, loss: float, context: RunContext, shot: int
 ) -> tuple[float, float]:
-    """Take the best step; its length, 0 for none, and the held-out loss after it."""
-    fit, held = parts_of(state.windows.calibration)
+    """Take the best step; return its length, 0 for none, and the loss after it."""
+    fit, held_out = parts_of(state.windows.calibration)
     layers = [layer for unit in state.units for layer in unit.layers]
     directions: Directions = []
     for factors in measure_blocks(
@@ -105,29 +109,29 @@ def _step(
     ):
         directions += _directions(state, factors)
     with context.stage(Stage.CORRECTION, shot):
-        length, loss = _best_length(state, directions, held, loss, context)
+        length, loss = _best_length(state, directions, held_out, loss, context)
     _move(directions, length)
     return length, loss
 
 
 def parts_of(windows: Tensor) -> tuple[Tensor, Tensor]:
-    """The windows whose gradient is followed, and those that judge the step.
+    """Split the windows into those for the gradient and those that judge the step.
 
     Raises:
-        CalibrationError: there are too few to hold any out.
+        CalibrationError: there are too few windows to hold any out.
     """
     parts = split(windows)
     if parts is None:
         raise CalibrationError(
-            f"{len(windows)} windows are too few to hold any out, by which the "
-            "correction could be judged.",
+            f"{len(windows)} windows are too few to hold any out, which the correction "
+            "needs to judge its steps.",
             "Use 4 windows or more, or set correction to none.",
         )
     return parts
 
 
 def direction(W: Tensor, factors: KroneckerFactors, is_removed: Tensor) -> Tensor:
-    """-G^-1 gradient A^-1 over the rows and columns that are left.  Shape of W."""
+    """Return -G^-1 gradient A^-1 over the remaining rows and columns.  Shape of W."""
     assert factors.A is not None
     assert factors.G is not None
     assert factors.gradient is not None
@@ -144,9 +148,9 @@ def direction(W: Tensor, factors: KroneckerFactors, is_removed: Tensor) -> Tenso
 
 
 def _directions(state: PruningState, factors: Factors) -> Directions:
-    """The steps of the layers of a block, in float32 and on the host.
+    """Return the steps of the layers of a block, in float32 on the host.
 
-    Those of all layers are held at once, the factors are not.
+    The steps of all layers are held at once, unlike their factors.
     """
     result: Directions = []
     for unit in state.units:
@@ -162,23 +166,26 @@ def _directions(state: PruningState, factors: Factors) -> Directions:
 def _best_length(
     state: PruningState,
     directions: Directions,
-    held: Tensor,
+    held_out: Tensor,
     loss: float,
     context: RunContext,
 ) -> tuple[float, float]:
-    """The length of the step, and the held-out loss after it; `loss` is that before."""
-    best, least = 0.0, loss
+    """Return the best length of the step and the held-out loss after it.
+
+    `loss` is the held-out loss before the step. The weights are put back.
+    """
+    best, lowest = 0.0, loss
     length, factor = _FIRST, 2.0
     kept = KeptWeights([layer for layer, _ in directions])
-    while _SHORTEST <= length <= _LONGEST:
-        context.check()
+    while _MIN_LENGTH <= length <= _MAX_LENGTH:
+        context.raise_if_cancelled()
         with kept:
             _move(directions, length)
             loss = held_out_loss(
-                state.loaded.model, held, state.config.calibration.batch
+                state.loaded.model, held_out, state.config.calibration.batch
             )
-        if loss < least:
-            best, least = length, loss
+        if loss < lowest:
+            best, lowest = length, loss
             length *= factor
         elif factor > 1 and best in (0.0, _FIRST):
             length, factor = _FIRST / 2, 0.5
@@ -186,7 +193,7 @@ def _best_length(
             break
         else:
             length *= factor
-    return best, least
+    return best, lowest
 
 
 def _move(directions: Directions, length: float) -> None:

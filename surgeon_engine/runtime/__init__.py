@@ -1,1 +1,1 @@
-"""The environment of a run: device, linear algebra, progress, versions."""
+"""The environment of a run: devices, linear algebra, progress, versions."""

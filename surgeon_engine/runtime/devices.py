@@ -1,4 +1,4 @@
-"""Where models and batches live, and how much memory that place has."""
+"""Devices that models and batches are on, and their memory."""
 
 from __future__ import annotations
 
@@ -16,93 +16,93 @@ from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.messages.run import MemorySampled
 
 _STATUS = Path("/proc/self/status")
-_FORGET_PEAK = Path("/proc/self/clear_refs"), "5"
+_RESET_PEAK = Path("/proc/self/clear_refs"), "5"
 _KILOBYTE = 1024
 
 
-def choose(wanted: Device) -> torch.device:
-    """The device that `wanted` stands for on this machine.
+def choose(device: Device) -> torch.device:
+    """Return the torch device for a setting on this machine.
 
     Raises:
-        ConfigError: a GPU is wanted and there is none.
+        ConfigError: the setting asks for a GPU and there is none.
     """
-    if wanted is Device.CPU:
+    if device is Device.CPU:
         return torch.device("cpu")
     if torch.cuda.is_available():
         return torch.device("cuda")
-    if wanted is Device.CUDA:
+    if device is Device.CUDA:
         raise ConfigError(
-            "There is no CUDA device on this machine, or torch was built without CUDA.",
+            "This machine has no CUDA device, or torch was built without CUDA.",
             'Set device to "cpu" or "auto".',
         )
     return torch.device("cpu")
 
 
-def dtype_of(wanted: Dtype) -> torch.dtype:
-    """The torch dtype of the same name."""
+def dtype_of(dtype: Dtype) -> torch.dtype:
+    """Return the torch dtype of the same name."""
     return {
         Dtype.FLOAT32: torch.float32,
         Dtype.BFLOAT16: torch.bfloat16,
         Dtype.FLOAT16: torch.float16,
-    }[wanted]
+    }[dtype]
 
 
 def name_of(dtype: torch.dtype) -> str:
-    """What files and configs call a torch dtype."""
+    """Return the name of a torch dtype in files and configs."""
     return str(dtype).removeprefix("torch.")
 
 
-def in_words(device: torch.device) -> str:
-    """What a user would call `device`."""
+def display_name(device: torch.device) -> str:
+    """Return the name of a device for users."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"CPU ({torch.get_num_threads()} threads)"
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether `error` says that a device has no memory left.
+    """Return True if a device ran out of memory.
 
-    The CPU's allocator and the libraries of a GPU raise a plain RuntimeError, which
-    only its words tell apart.
+    The CPU allocator and the libraries of a GPU raise a plain RuntimeError, which only
+    its message distinguishes.
     """
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(
-        words in str(error)
-        for words in ("can't allocate memory", "STATUS_ALLOC_FAILED")
+        phrase in str(error)
+        for phrase in ("can't allocate memory", "STATUS_ALLOC_FAILED")
     )
 
 
-def give_memory_back() -> None:
-    """Give back what nobody holds any more, to whoever else computes on the GPU."""
+def release_memory() -> None:
+    """Collect garbage, and return unused memory of the GPU to other processes."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
-def forget_peak_memory() -> None:
-    """Give back what nobody holds any more, and measure the peak anew.
+def reset_peak_memory() -> None:
+    """Release unused memory, and measure the peak from now on.
 
-    That of a process can be forgotten on Linux alone.
+    The peak of a process can be reset on Linux alone.
     """
-    give_memory_back()
-    path, word = _FORGET_PEAK
+    release_memory()
+    path, command = _RESET_PEAK
     if path.exists():
         with contextlib.suppress(OSError):  # it may be forbidden
-            path.write_text(word)
+            path.write_text(command)
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
 
 
 def total_memory(device: torch.device) -> int:
-    """Bytes of memory that belong to `device`."""
+    """Return the memory of a device in bytes."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     return int(psutil.virtual_memory().total)
 
 
 def memory_in_use(device: torch.device) -> MemorySampled:
-    """What this process uses now; asks no GPU to finish what it is doing."""
+    """Return the memory that this process uses now, without synchronising the GPU."""
     process = int(psutil.Process().memory_info().rss)
     if device.type != "cuda":
         return MemorySampled(process)
@@ -112,10 +112,10 @@ def memory_in_use(device: torch.device) -> MemorySampled:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Most bytes in use: by this process, or on a GPU by its tensors.
+    """Return the peak memory in bytes: of this process, or of its tensors on a GPU.
 
-    Linux hands a process the peak of the one that started it, as `getrusage` counts
-    it; what stands in its status is its own.
+    On Linux `getrusage` starts with the peak of the parent process; /proc/self/status
+    does not.
     """
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))

@@ -1,11 +1,8 @@
-"""The inside end of a process with one model in it: hears requests, sends replies."""
+"""Serve requests on the standard streams: the child's end of `SubprocessClient`."""
 
 from __future__ import annotations
 
-import os
 import queue
-import sys
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -15,36 +12,31 @@ from transformers.utils import logging
 from surgeon_engine.api.errors import EngineError
 from surgeon_engine.api.json_process import RequestFailed
 from surgeon_engine.runtime import devices
+from surgeon_engine.runtime.json_streams import JsonOutput, read_messages
 
 
 def serve(
-    requests: Any, answer: Callable[[Any], msgspec.Struct], no_memory: RequestFailed
+    request_type: Any,
+    answer: Callable[[Any], msgspec.Struct],
+    out_of_memory: RequestFailed,
 ) -> None:
-    """Answer `requests` until the end of the input, `no_memory` where there is none.
+    """Respond to requests, one at a time, until the parent exits.
 
-    That end means that whoever asks is gone: the process ends at once, even in the
-    middle of its work.
+    Args:
+        request_type: The union of all request types.
+        answer: Returns the response to a request.
+        out_of_memory: The response where `answer` runs out of memory.
     """
-    replies = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # stray prints are no replies
+    output = JsonOutput()
     logging.disable_progress_bar()
-    waiting: queue.Queue[Any] = queue.Queue()
-
-    def listen() -> None:
-        decoder = msgspec.json.Decoder(requests)
-        for line in sys.stdin.buffer:
-            waiting.put(decoder.decode(line))
-        os._exit(0)
-
-    threading.Thread(target=listen, daemon=True).start()
+    requests: queue.Queue[Any] = queue.Queue()
+    read_messages(request_type, requests.put)
     while True:
-        reply = _reply(answer, waiting.get(), no_memory)
-        replies.write(msgspec.json.encode(reply) + b"\n")
-        replies.flush()
+        output.write(_response(answer, requests.get(), out_of_memory))
 
 
-def _reply(
-    answer: Callable[[Any], msgspec.Struct], request: Any, no_memory: RequestFailed
+def _response(
+    answer: Callable[[Any], msgspec.Struct], request: Any, out_of_memory: RequestFailed
 ) -> msgspec.Struct:
     try:
         return answer(request)
@@ -53,4 +45,4 @@ def _reply(
     except (RuntimeError, MemoryError) as error:
         if not devices.is_out_of_memory(error):
             raise
-        return no_memory
+        return out_of_memory

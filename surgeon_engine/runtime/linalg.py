@@ -16,10 +16,10 @@ from surgeon_engine.api.errors import CurvatureError
 
 
 def damped(M: Tensor, damping: float) -> Tensor:
-    """M plus `damping` times its mean eigenvalue on the diagonal; n x n, float64.
+    """Add `damping` times the mean eigenvalue to the diagonal of M; n x n, float64.
 
-    A matrix of zeros has no scale to take the damping from; it is damped by `damping`
-    itself, so that a layer which sees nothing costs nothing instead of failing.
+    To a matrix of zeros, which has no scale, `damping` itself is added, so that a layer
+    without inputs costs nothing instead of failing.
     """
     M = M.to(torch.float64, copy=True)
     mean_eigenvalue = float(M.diagonal().mean()) or 1.0
@@ -28,7 +28,7 @@ def damped(M: Tensor, damping: float) -> Tensor:
 
 
 def cholesky(M: Tensor) -> Tensor:
-    """L, n x n, lower.
+    """Return L, n x n, lower.
 
     Raises:
         CurvatureError: M is not positive definite.
@@ -38,36 +38,36 @@ def cholesky(M: Tensor) -> Tensor:
         raise CurvatureError(
             f"A {len(M)} x {len(M)} covariance is not positive definite "
             f"(its leading minor {info.item()} is not).",
-            "Raise the damping or use more calibration text.",
+            "Raise the damping, or use more calibration text.",
         )
     return L
 
 
 def inverse(M: Tensor) -> Tensor:
-    """M^-1, n x n."""
+    """Return M^-1, n x n."""
     return torch.cholesky_inverse(cholesky(M))
 
 
 def inverses(M: Tensor) -> Tensor:
-    """M^-1 of each of many small M; b x n x n.
+    """Return the inverses of a batch of small M; b x n x n.
 
-    By Cholesky factors: the LU factors of `torch.linalg.inv` have been seen to fail on
-    a busy CPU with pivots of 0, on blocks that passed when they were tried again.
+    They are computed from Cholesky factors: the LU factors of `torch.linalg.inv` failed
+    on a busy CPU with pivots of 0, for blocks that passed when tried again.
 
     Raises:
-        CurvatureError: one of them is not positive definite.
+        CurvatureError: an M is not positive definite.
     """
     L, info = torch.linalg.cholesky_ex(M)
     if bool(info.any()):
-        worst = int(info.ne(0).nonzero()[0])
+        first = int(info.ne(0).nonzero()[0])
         raise CurvatureError(
-            f"Of {len(M)} blocks of {M.shape[-1]} x {M.shape[-1]} of an inverse "
-            f"covariance the one at {worst} is not positive definite.",
-            "Raise the damping or use more calibration text.",
+            f"Block {first + 1} of {len(M)} ({M.shape[-1]} x {M.shape[-1]} each) of an "
+            "inverse covariance is not positive definite.",
+            "Raise the damping, or use more calibration text.",
         )
     return torch.cholesky_inverse(L)
 
 
 def solve(M: Tensor, B: Tensor) -> Tensor:
-    """M^-1 B, n x k."""
+    """Return M^-1 B, n x k."""
     return torch.cholesky_solve(B, cholesky(M))

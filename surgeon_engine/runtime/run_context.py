@@ -1,4 +1,4 @@
-"""What a run needs of the outside: send events, be told to stop, measure its stages."""
+"""The context of a run: it sends events, receives commands and times the stages."""
 
 from __future__ import annotations
 
@@ -20,106 +20,106 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_engine.api.run_folder import RunFolder
 
-_SECONDS_BETWEEN_PROGRESS = 0.1  # more often nobody can read it
+_SECONDS_BETWEEN_PROGRESS = 0.1  # faster than anyone can read
 _SECONDS_BETWEEN_SAMPLES = 1.0  # of memory
 
 
 class RunCancelled(Exception):
-    """Unwinds a run once the user has cancelled it."""
+    """Raised in a run once the user has cancelled it."""
 
 
 class RunContext:
-    """The line of one run (or request) to the outside.
+    """The connection of one run (or request) with its client.
 
     The run works in one thread; `handle` may be called from another. The run calls
-    `check` wherever it may be ended or made to wait: between batches, layers, files.
+    `raise_if_cancelled` wherever it can end or pause: between batches, layers, files.
     """
 
     def __init__(self, run: str, send: Callable[[Envelope], object]) -> None:
-        self.log: RunFolder | None = None  # where events are kept, once it exists
+        self.log: RunFolder | None = None  # receives the events, once it exists
         self.seconds_of_stages: dict[str, float] = defaultdict(float)
         self._run = run
         self._send = send
-        self._heard = threading.Condition()
+        self._changed = threading.Condition()
         self._is_cancelled = False
         self._is_stopping = False
-        self._is_to_pause = False
-        self._goes_on = False  # after a pause, though another may be wanted by now
+        self._is_pausing = False
+        self._is_resumed = False  # even if another pause was requested since
         self._paused_seconds = 0.0
         self._started = self.clock()
         self._sample: Callable[[], MemorySampled] | None = None
         self._sampled = -_SECONDS_BETWEEN_SAMPLES
 
     def begin(self, log: RunFolder, sample: Callable[[], MemorySampled]) -> None:
-        """The work of a run begins: keep what it tells in `log`, watch its memory."""
+        """Start the clock of a run, log its events and sample its memory."""
         self.log, self._sample = log, sample
         self._started = self.clock()
         self._sampled = self._started - _SECONDS_BETWEEN_SAMPLES
 
     def clock(self) -> float:
-        """Seconds on a clock that stands still while the run is paused."""
+        """Return the seconds on a clock that stops while the run is paused."""
         return time.monotonic() - self._paused_seconds
 
     @property
     def seconds(self) -> float:
-        """How long the run has worked."""
+        """The seconds that the run has worked, without pauses."""
         return self.clock() - self._started
 
     def emit(self, event: Event) -> None:
-        """Keep `event` in the run's folder, and send it.
+        """Log an event in the run's folder, then send it.
 
-        In this order: whoever hears of it may look into the folder at once.
+        Its receiver can thus read it in the folder at once.
         """
         envelope = Envelope(self._run, time.time(), event)
         if self.log is not None:
-            self._keep(envelope, self.log)
+            self._append(envelope, self.log)
         self._send(envelope)
 
     def handle(self, command: Cancel | StopAndKeep | Pause | Resume) -> None:
-        """Remember what was asked for; the run looks at it as it goes."""
-        with self._heard:
+        """Record a command; the run obeys it at its next check."""
+        with self._changed:
             match command:
                 case Cancel():
                     self._is_cancelled = True
-                case StopAndKeep():  # whoever waits for the end does not want a pause
+                case StopAndKeep():  # a paused run has to resume to end
                     self._is_stopping = True
-                    self._is_to_pause, self._goes_on = False, True
+                    self._is_pausing, self._is_resumed = False, True
                 case Pause():
-                    self._is_to_pause = True
+                    self._is_pausing = True
                 case Resume():
-                    self._is_to_pause, self._goes_on = False, True
-            self._heard.notify_all()
+                    self._is_pausing, self._is_resumed = False, True
+            self._changed.notify_all()
 
     @property
     def stops_after_shot(self) -> bool:
-        """Whether the shot, or the token, under way is to be the last."""
+        """Whether the current shot, or token, is the last."""
         return self._is_stopping
 
-    def check(self) -> None:
-        """Return at once, or after a pause, or unwind the run.
+    def raise_if_cancelled(self) -> None:
+        """Wait while the run is paused, and raise if it was cancelled.
 
         Raises:
             RunCancelled: the user has cancelled.
         """
-        if self._begins_to_wait():
+        if self._starts_pause():
             self._wait()
         if self._is_cancelled:
             raise RunCancelled
-        self._watch_memory()
+        self._sample_memory()
 
     @contextmanager
     def stage(
         self, stage: Stage, shot: int = 0, total: int = 1
     ) -> Iterator[Callable[[], None]]:
-        """Announce and time a stage of `total` steps; gives what to call after each."""
-        self.check()
+        """Announce and time a stage of `total` steps; yield a call for each step."""
+        self.raise_if_cancelled()
         self.emit(StageStarted(stage, shot))
         begun = last = self.clock()
         done = 0
 
         def step() -> None:
             nonlocal done, last
-            self.check()
+            self.raise_if_cancelled()
             done += 1
             if done == total or self.clock() - last > _SECONDS_BETWEEN_PROGRESS:
                 last = self.clock()
@@ -128,34 +128,34 @@ class RunContext:
         yield step
         self.seconds_of_stages[stage.value] += self.clock() - begun
 
-    def _begins_to_wait(self) -> bool:
-        with self._heard:
-            if not self._is_to_pause or self._is_cancelled:
+    def _starts_pause(self) -> bool:
+        with self._changed:
+            if not self._is_pausing or self._is_cancelled:
                 return False
-            self._goes_on = False
+            self._is_resumed = False
             return True
 
-    def _keep(self, envelope: Envelope, log: RunFolder) -> None:
+    def _append(self, envelope: Envelope, log: RunFolder) -> None:
         try:
             log.append(envelope)
         except OSError as error:
-            # The run itself need not end for that, but nobody may think it is kept.
+            # The run goes on, but the user must know that its log is incomplete.
             self.log = None
-            words = f"{log.events_path} cannot be written any more: {error.strerror}."
-            self.emit(Logged(Level.WARNING, words))
+            message = f"{log.events_path} cannot be written any more: {error.strerror}."
+            self.emit(Logged(Level.WARNING, message))
 
     def _wait(self) -> None:
-        """Stay here until the run is to go on or to end."""
+        """Wait until the run is resumed or cancelled."""
         begun = time.monotonic()
         self.emit(Paused())
-        with self._heard:
-            self._heard.wait_for(lambda: self._goes_on or self._is_cancelled)
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_resumed or self._is_cancelled)
         self._paused_seconds += time.monotonic() - begun
         if not self._is_cancelled:
             self.emit(Resumed())
 
-    def _watch_memory(self) -> None:
-        """Tell how much memory is in use, at most once a second."""
+    def _sample_memory(self) -> None:
+        """Report the memory in use, at most once a second."""
         if self._sample is None:
             return
         if self.clock() - self._sampled >= _SECONDS_BETWEEN_SAMPLES:

@@ -1,11 +1,10 @@
-"""Measures in less than a second how fast this machine computes, and what it has free.
+"""Measure the speed of this machine in less than a second, and its free memory.
 
-Speeds are measured once for each device and kept for as long as the process lives; how
-much is free is looked up each time. Each measurement is the best of many short ones:
-what else the machine does can only make one slower. A processor is measured with one
-thread, and its others are counted: several threads that another program keeps waiting
-for each other can be slower by a thousand times in such short work, and in a long run
-are not.
+Speeds are measured once per device and process; free memory is read each time. Each
+measurement is the fastest of many short ones, since other programs can only slow one
+down. A CPU is measured with one thread and the result scaled to all: threads that wait
+for each other on a busy CPU can be a thousand times slower in such short work, but not
+in a long run.
 """
 
 from __future__ import annotations
@@ -23,21 +22,21 @@ from surgeon_engine.api.config.run import Device, Dtype
 from surgeon_engine.api.messages.machine import Machine, Rates
 from surgeon_engine.runtime import devices
 
-_SIDE = {"cpu": 512, "cuda": 4096}  # of the matrices: large enough to keep it busy
+_SIDE = {"cpu": 512, "cuda": 4096}  # of matrices that keep the device busy
 _SMALL_SIDE = 128
 _SLOW = 0.004  # seconds
 _FACTOR_SIDE = {"cpu": 512, "cuda": 2048}
 _MOVED = {"cpu": 2**22, "cuda": 2**26}  # numbers
 _CALLS = 200
-# How many times as fast n threads are as one: n to the power of this.
+# The speedup of n threads over one is n to the power of this.
 _PRODUCTS_GAIN, _FACTORISING_GAIN, _MOVING_GAIN = 0.9, 0.7, 0.5
 _MIN_REPEATS, _MAX_REPEATS = 2, 100
-_ENOUGH_SECONDS = 0.08  # for one figure
-_ROW = 64  # numbers that a small operation works on
+_SECONDS_PER_RATE = 0.08
+_ROW = 64  # numbers in a small operation
 
 
 def machine() -> Machine:
-    """This machine as it is, with its speeds."""
+    """Return the memory of this machine and its speeds."""
     found = room()
     return msgspec.structs.replace(
         found,
@@ -47,7 +46,7 @@ def machine() -> Machine:
 
 
 def room() -> Machine:
-    """What this machine has and what of it is free, at once."""
+    """Return the memory of this machine, without measuring speeds."""
     device = devices.choose(Device.AUTO)
     memory = psutil.virtual_memory()
     is_gpu = device.type == "cuda"
@@ -57,7 +56,7 @@ def room() -> Machine:
         ram_bytes=memory.total,
         free_ram_bytes=memory.available + psutil.Process().memory_info().rss,
         idle_bytes=_idle_bytes(),
-        gpu_name=devices.in_words(device) if is_gpu else "",
+        gpu_name=devices.display_name(device) if is_gpu else "",
         gpu_bytes=total,
         free_gpu_bytes=free + cached,
     )
@@ -65,7 +64,7 @@ def room() -> Machine:
 
 @functools.cache
 def _idle_bytes() -> int:
-    """What the process holds when it is asked first, which is before its first run."""
+    """Return the memory of the process at the first call, before its first run."""
     return int(psutil.Process().memory_info().rss)
 
 
@@ -85,7 +84,7 @@ def _rates(device: str) -> Rates:
 
 @contextmanager
 def _one_thread(device: str) -> Iterator[int]:
-    """Compute with one thread; gives how many there are otherwise."""
+    """Compute with one thread; yield the usual number of threads."""
     if device != "cpu":
         yield 1
         return
@@ -98,8 +97,10 @@ def _one_thread(device: str) -> Iterator[int]:
 
 
 def _products(device: str, dtype: Dtype) -> float:
-    """Of small matrices alone where even those take long: some processors only
-    imitate a number format.
+    """Return the FLOP/s of matrix products.
+
+    If small matrices take long already, large ones are skipped: some CPUs only emulate
+    a dtype.
     """
     seconds = 0.0
     for n in (_SMALL_SIDE, _SIDE[device]):
@@ -137,16 +138,16 @@ def _call(device: str) -> float:
 
 
 def _seconds(device: str, work: Callable[[], object]) -> float:
-    """The least time that `work` takes, after once for nothing."""
+    """Return the shortest time that `work` takes, after a first call to warm up."""
     work()
-    begun, least = time.perf_counter(), float("inf")
+    begun, shortest = time.perf_counter(), float("inf")
     for repeat in range(_MAX_REPEATS):
         start = time.perf_counter()
         work()
         if device == "cuda":
             torch.cuda.synchronize()
         now = time.perf_counter()
-        least = min(least, now - start)
-        if now - begun > _ENOUGH_SECONDS and repeat >= _MIN_REPEATS:
+        shortest = min(shortest, now - start)
+        if now - begun > _SECONDS_PER_RATE and repeat >= _MIN_REPEATS:
             break
-    return max(least, 1e-9)
+    return max(shortest, 1e-9)

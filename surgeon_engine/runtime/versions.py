@@ -1,4 +1,4 @@
-"""The libraries that the engine stands on: their versions, and their manners."""
+"""The versions of the libraries, and their output to the terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from transformers.utils import logging
 
 
 def versions() -> dict[str, str]:
-    """Of what the figures of a run depend on."""
+    """Return the versions of Python and the libraries that affect results."""
     packages = ("surgeon", "torch", "transformers", "datasets")
     return {"python": platform.python_version()} | {
         name: version(name) for name in packages
@@ -22,9 +22,9 @@ _UNEVEN = "transformers.integrations.heterogeneity.configuration_utils"
 
 
 def without_progress_bars() -> None:
-    """Keep them from drawing bars of their own: the run's events tell what goes on.
+    """Disable the libraries' progress bars; the events of a run show its progress.
 
-    And from warning of every model whose layers differ in their widths.
+    Also disable the warning about models whose layers differ in width.
     """
     logging.disable_progress_bar()
     datasets.disable_progress_bars()

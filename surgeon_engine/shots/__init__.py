@@ -1,1 +1,1 @@
-"""One round of measuring, choosing, removing and adapting."""
+"""Prune in shots: each measures, selects, removes, updates and evaluates."""

@@ -1,8 +1,8 @@
-"""Between shots: what is gone as a whole is taken out of the model itself.
+"""Between shots, take the removed heads and neurons out of the model.
 
-Later shots then measure and evaluate a smaller model, which computes the same. Groups
-are counted anew in it; `Patient.kept` remembers which ones they were. In the end the
-parts are put back as zeros, so that every form of export starts from the same.
+Later shots then measure and evaluate a smaller model that computes the same. Its groups
+are numbered anew; `PruningState.kept` holds their original numbers. At the end the
+removed parts are put back as zeros, so that every export starts from a full-size model.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from surgeon_engine.api.config.pruning import Coupling
 from surgeon_engine.compaction.plan import KeptGroups, Plan, PrunedModel, plan_of
-from surgeon_engine.compaction.restore import filled
+from surgeon_engine.compaction.restore import expand_to_full_size
 from surgeon_engine.compaction.shrink import can_shrink_in_place, shrink_in_place
 from surgeon_engine.model.coupling import groups_of
 from surgeon_engine.model.layers import find_blocks, prunable_layers
@@ -22,35 +23,36 @@ from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
 
 
-def shrink(state: PruningState) -> None:
-    """Take out of the model what can be; the patient then has nothing gone of that."""
+def compact_model(state: PruningState) -> None:
+    """Take the removed groups out of the model, where its architecture allows it."""
     model, plan = state.loaded.model, plan_of(state.units, state.removed)
     if not plan.groups or not can_shrink_in_place(model):
         return
     shrink_in_place(model, plan)
     layers = prunable_layers(model)
-    state.loaded = replace(state.loaded, layers=layers)
     by_name = {layer.name: layer for layer in layers}
-    units = []
+    units: list[CoupledUnit] = []
+    kept: dict[str, Tensor] = {}
     for unit in state.units:
         assert isinstance(unit, CoupledUnit)
         name = unit.measured.name
-        stays = (~state.removed[name]).nonzero().squeeze(1)
-        first = state.kept.get(name, torch.arange(unit.candidates))
-        state.kept[name] = first[stays]
-        coupled = unit.coupled.left(stays, by_name)
-        units.append(replace(unit, coupled=coupled))
-        state.removed[name] = torch.zeros(len(stays), dtype=torch.bool)
-    state.units = tuple(units)
+        remaining = (~state.removed[name]).nonzero().squeeze(1)
+        original = state.kept.get(name, torch.arange(unit.candidates))
+        kept[name] = original[remaining]
+        units.append(replace(unit, coupled=unit.coupled.left(remaining, by_name)))
+    state.replace_model(replace(state.loaded, layers=layers), units, kept)
 
 
-def pruned(state: PruningState) -> PrunedModel:
-    """The model in its full size, on the host if parts had been taken out."""
-    if not state.cut:
+def full_size_model(state: PruningState) -> PrunedModel:
+    """Return the model in its original size, with zeros for what was removed.
+
+    It is on the host if parts of it had been taken out.
+    """
+    if not state.compacted_weights:
         return PrunedModel(state.loaded, plan_of(state.units, state.removed))
-    shrink(state)  # what went since the model was last made smaller
+    compact_model(state)  # so that all removals are in `state.kept`
     small = state.loaded.model
-    model, plan = filled(
+    model, plan = expand_to_full_size(
         type(small),
         small.config,
         lambda model: _plan(state, model),
@@ -67,7 +69,7 @@ def pruned(state: PruningState) -> PrunedModel:
 
 
 def _plan(state: PruningState, model: PreTrainedModel) -> Plan:
-    """What is left of each unit, by the numbers that it had in the beginning."""
+    """Return what remains of each compacted unit, in the original numbers."""
     groups = tuple(
         KeptGroups(coupled, state.kept[coupled.consumer.name])
         for kind in Coupling

@@ -1,4 +1,4 @@
-"""Shot after shot, and the correction at the end: what is kept, and what is undone."""
+"""Run shot after shot, then the correction; roll back what exceeds the budget."""
 
 from __future__ import annotations
 
@@ -13,159 +13,164 @@ from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.recovery.correction import correct
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import RunContext
-from surgeon_engine.shots import compaction_step as shrinking
-from surgeon_engine.shots.quality_budget import CorrectedShot, QualityBudget, Snapshot
+from surgeon_engine.shots.compaction_step import compact_model
+from surgeon_engine.shots.quality_budget import CorrectedShot, QualityBudget
 from surgeon_engine.shots.shot import ShotPlan, evaluation, run_shot
 from surgeon_engine.shots.target_check import check_target_reached, is_reached
 
 _FAILURES = (EngineError, MemoryError, RuntimeError)
-_FINEST = 8  # parts into which a quality budget may divide the step of a shot
+_PARTS = 8  # into which a quality budget may divide the step of a shot
 
 
 @dataclass(frozen=True, slots=True)
 class PruningResult:
-    """What came of all shots."""
+    """The outcome of all shots."""
 
     shots: tuple[ShotFinished, ...]
-    corrected: Corrected | None  # None: not asked for, or undone
-    is_at_goal: bool  # all of it is gone, to what can be told apart
-    stopped_early: bool  # neither the goal nor a quality budget ended them
+    corrected: Corrected | None  # None: no correction, or it was rolled back
+    is_at_goal: bool  # the target was reached within tolerance
+    stopped_early: bool  # ended neither by the target nor by a quality budget
 
 
 def run_shots(
-    state: PruningState, allowed: QualityBudget, context: RunContext
+    state: PruningState, budget: QualityBudget, context: RunContext
 ) -> PruningResult:
-    """All shots, and the correction where one is asked for and not undone.
+    """Run all shots, and the correction if the settings ask for one.
 
     Raises:
-        PruningError: nothing at all can be removed within the budget or the target.
-        EngineError: not even the smallest step, or the first shot, can be measured.
+        PruningError: nothing can be removed within the budget or the target.
+        EngineError: the smallest step, or the first shot, failed.
         RunCancelled: the user has cancelled.
     """
-    course = _shots(state, allowed, context)
-    if state.config.pruning.is_corrected and course.corrected is None:
-        corrected = _corrected(state, allowed, context)
-        course = replace(course, corrected=corrected)
-    if allowed.is_set and course.is_at_goal:
-        found = (course.corrected or course.shots[-1]).evaluation
-        context.emit(allowed.log_headroom(found))
-    return course
+    result = _shots(state, budget, context)
+    if state.config.pruning.is_corrected and result.corrected is None:
+        corrected = _corrected(state, budget, context)
+        result = replace(result, corrected=corrected)
+    if budget.is_set and result.is_at_goal:
+        last = (result.corrected or result.shots[-1]).evaluation
+        context.emit(budget.log_headroom(last))
+    return result
 
 
 class _Steps:
-    """How far the shots have come, and how far the next one goes.
+    """The position on the way to the goal, and the size of the next step.
 
-    Both are counted in parts, of which a quality budget may take fewer at once than a
-    shot has. Between two shots of the schedule the parts are equal.
+    Both are counted in parts of a shot: a quality budget may take smaller steps than
+    whole shots. The parts between two shots of the schedule are equal.
     """
 
     def __init__(self, state: PruningState) -> None:
         self._pruning, self._goal = state.config.pruning, state.goal
-        self._done, self._step = 0, _FINEST
-        self._removed = 0  # weights that are gone
-        self._too_much: float = math.inf  # weights: what was asked for and undone
-        self._same: float = math.inf  # from where on what was undone would go again
+        self._done, self._step = 0, _PARTS
+        self._removed = 0  # weights
+        # In weights to remove: the smallest request that was rolled back, and the
+        # smallest one that would remove the same as it did.
+        self._rejected: float = math.inf
+        self._equivalent: float = math.inf
 
     @property
     def is_over(self) -> bool:
-        """Whether all that is to go has been asked for."""
-        return self._done == self._pruning.shots * _FINEST
+        """Whether the whole goal has been asked for."""
+        return self._done == self._pruning.shots * _PARTS
 
     @property
     def is_stuck(self) -> bool:
-        """Whether no step is left that was not undone, although not all is gone."""
+        """Whether every step that is left was rolled back before."""
         return self._step == 0 and not self.is_over
 
     @property
     def share(self) -> float:
-        """The share of the goal that is to be gone after the next step."""
+        """The share of the goal to be removed after the next step."""
         return self._share(self._done + self._step)
 
     def take(self, removed: int) -> None:
-        """Go on after the step, with so many weights gone in all.
+        """Go on after the step.
 
-        If some are new, the curvature of what is left is another.
+        Args:
+            removed: the weights removed in all. If some are new, the remaining ones
+                have another curvature, and a request may now remove something else.
         """
         self._done += self._step
         if removed > self._removed:
-            self._removed, self._same = removed, math.inf
+            self._removed, self._equivalent = removed, math.inf
         self._shorten()
 
     def undo(self, removed: int) -> None:
-        """Ask for less than that step did.
+        """Ask for less than the step did.
 
-        removed: how many weights were gone after it, 0 if that is not known. From here
-        whatever asks for as many removes the same.
+        Args:
+            removed: the weights removed after the step; 0: unknown. Every request for
+                as many or more removes the same.
         """
-        self._too_much = self._asked
-        self._same = removed or self._asked
+        self._rejected = self._asked
+        self._equivalent = removed or self._asked
         self._shorten()
 
     @property
     def _asked(self) -> int:
-        """How many weights are to be gone after the next step, at most."""
+        """The maximum number of weights to be removed after the next step."""
         return self._goal.asked(self.share)
 
     def _shorten(self) -> None:
-        self._step = min(self._step, self._pruning.shots * _FINEST - self._done)
-        while self._step > 0 and self._asked >= min(self._too_much, self._same):
+        self._step = min(self._step, self._pruning.shots * _PARTS - self._done)
+        while self._step > 0 and self._asked >= min(self._rejected, self._equivalent):
             self._step //= 2
 
     def _share(self, parts: int) -> float:
         schedule, all_shots = self._pruning.schedule, self._pruning.shots
-        shots, more = divmod(parts, _FINEST)
+        shots, more = divmod(parts, _PARTS)
         share = share_of_goal(shots / all_shots, schedule)
         if more:
             after = share_of_goal((shots + 1) / all_shots, schedule)
-            share += (after - share) * more / _FINEST
+            share += (after - share) * more / _PARTS
         return share
 
 
 def _shots(
-    state: PruningState, allowed: QualityBudget, context: RunContext
+    state: PruningState, budget: QualityBudget, context: RunContext
 ) -> PruningResult:
-    """Shot after shot until the goal is reached, or the quality budget is spent.
+    """Run shots until the goal is reached or the quality budget is used up.
 
-    A shot that passes the budget, with the correction too where there is one, is undone
-    and tried again with half the step; what was undone once is not asked for again, and
-    no step is taken that would remove the same. Without a budget a shot that fails ends
-    them. Gives the correction if the last shot needs it.
+    A shot that exceeds the budget, with the correction if there is one, is rolled back
+    and tried again with half the step. A request that was rolled back is not repeated,
+    nor one that would remove the same. Without a budget a failed shot ends the loop.
+    The result has the correction if the last shot needs it.
 
     Raises:
-        PruningError: nothing at all can be removed within the budget or the target.
-        EngineError: not even the smallest step, or the first shot, can be measured.
+        PruningError: nothing can be removed within the budget or the target.
+        EngineError: the smallest step, or the first shot, failed.
     """
     shots: list[ShotFinished] = []
     corrected_shot: CorrectedShot | None = None  # of the last shot
-    steps, tried = _Steps(state), _Try()
+    steps, attempt = _Steps(state), _Attempt()
     while not (steps.is_over or steps.is_stuck or (shots and context.stops_after_shot)):
-        last = shots[-1].damping if shots else None
-        plan = ShotPlan(len(shots) + 1, steps.share, last)
-        tried = _try_shot(state, plan, allowed, context)
-        if tried.shot is None:
-            if not allowed.is_set:
+        previous = shots[-1].damping if shots else None
+        plan = ShotPlan(len(shots) + 1, steps.share, previous)
+        attempt = _try_shot(state, plan, budget, context)
+        if attempt.shot is None:
+            if not budget.is_set:
                 break
-            steps.undo(tried.removed)
+            steps.undo(attempt.removed)
             continue
-        steps.take(state.goal.removed_at(tried.shot.parameters))
-        corrected_shot = tried.corrected_shot
-        shots.append(tried.shot)
-        context.emit(tried.shot)
+        steps.take(state.goal.removed_at(attempt.shot.parameters))
+        corrected_shot = attempt.corrected_shot
+        shots.append(attempt.shot)
+        context.emit(attempt.shot)
         if corrected_shot is None:
-            shrinking.shrink(state)
+            compact_model(state)
         else:
             context.emit(
-                allowed.log_kept_with_correction(tried.shot, corrected_shot.corrected)
+                budget.log_kept_with_correction(attempt.shot, corrected_shot.corrected)
             )
     if not shots or (steps.is_stuck and shots[-1].sparsity == 0):
-        raise tried.failure or allowed.refusal()
-    if tried.failure is not None and not allowed.is_set:
-        of, words = state.config.pruning.shots, _words_of(tried.failure)
-        words = f"The run ends after shot {len(shots)} of {of}. {words}"
-        context.emit(Logged(Level.WARNING, words))
+        raise attempt.failure or budget.error()
+    if attempt.failure is not None and not budget.is_set:
+        total, reason = state.config.pruning.shots, _describe(attempt.failure)
+        message = f"The run ends after shot {len(shots)} of {total}. {reason}"
+        context.emit(Logged(Level.WARNING, message))
     corrected = None
     if corrected_shot is not None:
-        corrected_shot.snapshot.restore()
+        state.restore(corrected_shot.snapshot)
         context.emit(corrected_shot.corrected)
         corrected = corrected_shot.corrected
     check_target_reached(state.goal, shots[-1], context, is_over=steps.is_over)
@@ -178,100 +183,101 @@ def _shots(
 
 
 @dataclass(frozen=True, slots=True)
-class _Try:
-    """What became of a shot."""
+class _Attempt:
+    """The outcome of trying a shot."""
 
-    shot: ShotFinished | None = None  # None: it is undone
-    corrected_shot: CorrectedShot | None = None  # None: it needs none
+    shot: ShotFinished | None = None  # None: it failed or was rolled back
+    corrected_shot: CorrectedShot | None = None  # None: it needs no correction
     failure: Exception | None = None
-    removed: int = 0  # weights that were gone with one that passed the budget
+    removed: int = 0  # weights removed by a shot that exceeded the budget
 
 
 def _try_shot(
-    state: PruningState, plan: ShotPlan, allowed: QualityBudget, context: RunContext
-) -> _Try:
-    """A shot, which is undone if it passes the quality budget, or fails.
+    state: PruningState, plan: ShotPlan, budget: QualityBudget, context: RunContext
+) -> _Attempt:
+    """Run a shot, and roll it back if it exceeds the quality budget or fails.
 
-    Without a budget there is nothing to undo it by: one that fails before it has
-    written a weight has at least spoilt nothing.
+    Without a budget there is no snapshot to roll back to: a shot that fails must not
+    have written any weights.
 
     Raises:
-        EngineError: it fails; there is no budget, and no shot before to keep, or it has
+        EngineError: the shot failed without a budget, and it was the first or had
             begun to write weights.
     """
-    before = Snapshot(state) if allowed.is_set else None
+    before = state.take_snapshot() if budget.is_set else None
     failure: Exception | None = None
     try:
         shot = run_shot(state, plan, context)
-        judged, corrected_shot = _judged(state, shot, allowed, context)
+        judged, corrected_shot = _judged(state, shot, budget, context)
     except _FAILURES as error:
-        words = _words_of(error)
+        reason = _describe(error)
         if before is None and (plan.number == 1 or state.is_partially_updated):
             raise
-        failure = error.with_traceback(None)  # whose frames hold what there was
+        failure = error.with_traceback(None)  # its frames hold the shot's tensors
     if failure is not None:
-        devices.give_memory_back()
+        devices.release_memory()
         if before is not None:
-            before.restore()
-            context.emit(Logged(Level.INFO, f"A shot is undone. {words}"))
-        return _Try(failure=failure)
-    if before is not None and allowed.is_passed(judged):
-        before.restore()
-        context.emit(allowed.log_rejected(shot, judged))
-        return _Try(removed=state.goal.removed_at(shot.parameters))
-    return _Try(shot, corrected_shot)
+            state.restore(before)
+            context.emit(Logged(Level.INFO, f"A shot is rolled back. {reason}"))
+        return _Attempt(failure=failure)
+    if before is not None and budget.is_exceeded_by(judged):
+        state.restore(before)
+        context.emit(budget.log_rejected(shot, judged))
+        return _Attempt(removed=state.goal.removed_at(shot.parameters))
+    return _Attempt(shot, corrected_shot)
 
 
 def _judged(
-    state: PruningState, shot: ShotFinished, allowed: QualityBudget, context: RunContext
+    state: PruningState, shot: ShotFinished, budget: QualityBudget, context: RunContext
 ) -> tuple[Evaluation, CorrectedShot | None]:
-    """By what a shot is measured against the budget: itself, or what it may become.
+    """Return the evaluation to compare with the budget.
 
-    The patient is left as the shot has left it.
+    It is that of the shot; if that exceeds the budget and the run has a correction, it
+    is that of the corrected shot. The state is left as the shot has left it.
     """
-    passes = allowed.is_passed(shot.evaluation)
-    if not passes or not state.config.pruning.is_corrected:
+    exceeds = budget.is_exceeded_by(shot.evaluation)
+    if not exceeds or not state.config.pruning.is_corrected:
         return shot.evaluation, None
-    uncorrected = Snapshot(state)
-    corrected = _take_steps(state, context, shot.shot)
-    corrected_shot = CorrectedShot(corrected, Snapshot(state))
-    uncorrected.restore()
+    uncorrected = state.take_snapshot()
+    corrected = _correct_and_evaluate(state, context, shot.shot)
+    corrected_shot = CorrectedShot(corrected, state.take_snapshot())
+    state.restore(uncorrected)
     return corrected.evaluation, corrected_shot
 
 
 def _corrected(
-    state: PruningState, allowed: QualityBudget, context: RunContext
+    state: PruningState, budget: QualityBudget, context: RunContext
 ) -> Corrected | None:
-    """The correction of the last shot; None: it is undone.
+    """Correct the last shot; roll back and return None if that exceeds the budget.
 
-    That is where it would pass the quality budget, or fails: the shots are all done,
-    and nothing that comes after them may lose them.
+    A correction that fails is rolled back, too: the shots are complete, and no later
+    failure may lose them.
     """
-    before, corrected, words = None, None, ""
+    before, corrected, reason = None, None, ""
     try:
-        before = Snapshot(state)
-        corrected = _take_steps(state, context)
+        before = state.take_snapshot()
+        corrected = _correct_and_evaluate(state, context)
     except _FAILURES as error:
-        words = _words_of(error)
+        reason = _describe(error)
     if before is None or corrected is None:
-        devices.give_memory_back()
+        devices.release_memory()
         if before is not None:
-            before.restore()
-        context.emit(Logged(Level.WARNING, f"The correction is undone. {words}"))
+            state.restore(before)
+        context.emit(Logged(Level.WARNING, f"The correction is rolled back. {reason}"))
         return None
-    if allowed.is_passed(corrected.evaluation):
-        before.restore()
-        context.emit(allowed.log_rejected_correction(corrected.evaluation))
+    if budget.is_exceeded_by(corrected.evaluation):
+        state.restore(before)
+        context.emit(budget.log_rejected_correction(corrected.evaluation))
         return None
     context.emit(corrected)
     return corrected
 
 
-def _words_of(error: Exception) -> str:
-    """What to tell of a failure that ends less than the run.
+def _describe(error: Exception) -> str:
+    """Return a sentence about a failure that does not end the run.
 
     Raises:
-        Exception: the error itself, where it is none that anybody foresees.
+        Exception: the error itself, if it is none that is expected.
     """
     if isinstance(error, EngineError):
         return error.message
@@ -280,8 +286,10 @@ def _words_of(error: Exception) -> str:
     raise error
 
 
-def _take_steps(state: PruningState, context: RunContext, shot: int = 0) -> Corrected:
-    """Steps along the gradient, and what the validation windows say of them."""
+def _correct_and_evaluate(
+    state: PruningState, context: RunContext, shot: int = 0
+) -> Corrected:
+    """Correct the model and evaluate it on the validation windows."""
     begun = context.clock()
     steps = correct(state, context, shot)
     return Corrected(

@@ -1,4 +1,4 @@
-"""The quality budget: at most so much more perplexity than the original's."""
+"""The quality budget: a limit on perplexity, relative to that of the original model."""
 
 from __future__ import annotations
 
@@ -9,104 +9,87 @@ from surgeon_engine.api.errors import PruningError
 from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import Corrected, Evaluation, ShotFinished
 from surgeon_engine.api.planning.limits import max_perplexity
-from surgeon_engine.model.layers import KeptWeights
-from surgeon_engine.pruning.state import PruningState
+from surgeon_engine.pruning.state import Snapshot
 
 
 @dataclass(frozen=True, slots=True)
 class QualityBudget:
-    """How far perplexity may rise; whatever takes it further is undone."""
+    """How far perplexity may rise; a shot that exceeds the limit is rolled back."""
 
-    rise: float  # in percent; 0: as far as it likes
+    max_increase: float  # in percent; 0: no limit
     original: float  # perplexity
-    most: float  # the largest perplexity that is allowed
+    limit: float  # perplexity
 
     @classmethod
     def of(cls, pruning: PruningConfig, baseline: Evaluation) -> QualityBudget:
-        """The budget of a run whose original was evaluated as `baseline`."""
+        """Return the budget of a run whose original was evaluated as `baseline`."""
         original = baseline.perplexity
-        most = max_perplexity(pruning, original)
-        return cls(pruning.max_perplexity_increase, original, most)
+        limit = max_perplexity(pruning, original)
+        return cls(pruning.max_perplexity_increase, original, limit)
 
     @property
     def is_set(self) -> bool:
-        """Whether there is any limit."""
-        return self.rise > 0
+        """Whether there is a limit."""
+        return self.max_increase > 0
 
-    def is_passed(self, found: Evaluation) -> bool:
-        """Whether that is more than is allowed."""
-        return found.perplexity > self.most
+    def is_exceeded_by(self, evaluation: Evaluation) -> bool:
+        """Return True if the perplexity of `evaluation` is above the limit."""
+        return evaluation.perplexity > self.limit
 
     def log_rejected(self, shot: ShotFinished, judged: Evaluation) -> Logged:
-        """A line of the log about a shot that is undone.
+        """Return the log line for a shot that is rolled back.
 
-        judged: that of the shot, or what the correction would make of it.
+        Args:
+            shot: the shot.
+            judged: its evaluation, or that of the shot with the correction.
         """
-        how = "" if judged is shot.evaluation else ", with the correction,"
-        return self._undone(f"At a sparsity of {shot.sparsity:.2%}{how}", judged)
+        correction = "" if judged is shot.evaluation else ", with the correction,"
+        when = f"At a sparsity of {shot.sparsity:.2%}{correction}"
+        return self._rolled_back(when, judged)
 
     def log_kept_with_correction(
         self, shot: ShotFinished, corrected: Corrected
     ) -> Logged:
-        """The same about a shot that is kept for what the correction makes of it."""
+        """Return the log line for a shot that meets the limit only once corrected."""
         return Logged(
             Level.INFO,
             f"At a sparsity of {shot.sparsity:.2%} perplexity is "
-            f"{shot.evaluation.perplexity:.2f}, more than the {self.most:.2f} allowed; "
+            f"{shot.evaluation.perplexity:.2f}, above the limit of {self.limit:.2f}; "
             f"with the correction it is {corrected.evaluation.perplexity:.2f}: kept.",
         )
 
-    def log_rejected_correction(self, found: Evaluation) -> Logged:
-        """The same of a correction."""
-        return self._undone("After the correction", found)
+    def log_rejected_correction(self, evaluation: Evaluation) -> Logged:
+        """Return the log line for a correction that is rolled back."""
+        return self._rolled_back("After the correction", evaluation)
 
     def log_headroom(self, last: Evaluation) -> Logged:
-        """The same where the target is reached within it."""
+        """Return the log line for a target that is reached within the limit."""
         return Logged(
             Level.INFO,
-            f"The target is reached at perplexity {last.perplexity:.2f}, "
-            f"and {self.most:.2f} are allowed: a larger one may give a smaller model.",
+            f"The target is reached at perplexity {last.perplexity:.2f}, below the "
+            f"limit of {self.limit:.2f}: a larger target may give a smaller model.",
         )
 
-    def _undone(self, when: str, found: Evaluation) -> Logged:
+    def _rolled_back(self, when: str, evaluation: Evaluation) -> Logged:
         return Logged(
             Level.INFO,
-            f"{when} perplexity would be {found.perplexity:.2f}, more than the "
-            f"{self.most:.2f} allowed: undone.",
+            f"{when} perplexity is {evaluation.perplexity:.2f}, above the limit of "
+            f"{self.limit:.2f}: rolled back.",
         )
 
-    def refusal(self) -> PruningError:
-        """What to say where nothing at all can be removed within it."""
+    def error(self) -> PruningError:
+        """Return the error to raise if nothing can be removed within the limit."""
         return PruningError(
-            f"Even the smallest step takes perplexity above {self.most:.2f}, which is "
-            f"{self.rise:g} % more than the original's {self.original:.2f}.",
-            "Allow more perplexity, or use more shots or a lower target (the steps are "
-            "smaller then), or a finer structure.",
+            f"Even the smallest step takes perplexity above {self.limit:.2f}, which is "
+            f"{self.max_increase:g} % more than the original's {self.original:.2f}.",
+            "Allow more perplexity, use more shots or a lower target for smaller "
+            "steps, or choose a finer structure.",
         )
-
-
-class Snapshot:
-    """Where a patient is when this is made.
-
-    It can be restored for as long as nothing is taken out of the model (shrinking.py).
-    """
-
-    def __init__(self, state: PruningState) -> None:
-        self._patient, self._gone = state, state.removed
-        self._total_cost = state.total_cost
-        self._weights = KeptWeights(state.loaded.layers)
-
-    def restore(self) -> None:
-        """Put the weights back, and what has gone and was paid."""
-        self._weights.put_back()
-        self._patient.removed = self._gone
-        self._patient.total_cost = self._total_cost
-        self._patient.is_partially_updated = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CorrectedShot:
-    """What the correction makes of a shot that alone would pass the budget."""
+    """The correction of a shot that exceeds the budget without it."""
 
     corrected: Corrected
-    snapshot: Snapshot  # of the corrected patient
+    snapshot: Snapshot  # of the corrected state

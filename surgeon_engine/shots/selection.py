@@ -1,4 +1,4 @@
-"""Costs, one threshold, and the weights of the model once the cheapest is gone."""
+"""Compute the costs of all candidates, select the cheapest, and remove them."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ Costs = dict[str, Removals | Elements]  # by unit
 def selection(
     state: PruningState, factors: Factors, pruning: PruningConfig, budget: int
 ) -> Selection:
-    """What goes, at most `budget` weights in all.
+    """Select the cheapest candidates, at most `budget` weights in all.
 
     Raises:
         CurvatureError: a cost cannot be computed.
-        PruningError: that many may not go.
+        PruningError: fewer weights than `budget` can be removed.
     """
     costs = costs_of(state, factors, pruning)
     return cheapest_of(state.units, costs, pruning, budget)
 
 
 def costs_of(state: PruningState, factors: Factors, pruning: PruningConfig) -> Costs:
-    """What may go of each unit, and what that costs.
+    """Return the candidates of each unit that can be removed, with their costs.
 
     Raises:
         CurvatureError: a cost cannot be computed.
@@ -51,11 +51,11 @@ def costs_of(state: PruningState, factors: Factors, pruning: PruningConfig) -> C
 def cheapest_of(
     units: Sequence[Unit], costs: Costs, pruning: PruningConfig, budget: int
 ) -> Selection:
-    """What goes of `units`, at most `budget` weights in all.
+    """Select the cheapest candidates of `units`, at most `budget` weights in all.
 
     Raises:
         CurvatureError: a cost is not a number.
-        PruningError: that many may not go.
+        PruningError: fewer weights than `budget` can be removed.
     """
     if pruning.has_same_widths:
         return cheapest_in_step(_by_kind(units, costs), budget)
@@ -63,25 +63,15 @@ def cheapest_of(
 
 
 def _by_kind(
-    units: Sequence[Unit], removals: Mapping[str, Removals | Elements]
+    units: Sequence[Unit], costs: Mapping[str, Removals | Elements]
 ) -> list[dict[str, Removals]]:
-    result = []
-    for of_kind in _kinds(units):
-        named: dict[str, Removals] = {}
-        for unit in of_kind:
-            of_unit = removals[unit.measured.name]
-            assert isinstance(of_unit, Removals)
-            named[unit.measured.name] = of_unit
-        result.append(named)
-    return result
-
-
-def _kinds(units: Sequence[Unit]) -> list[list[CoupledUnit]]:
-    """Heads and neurons apart."""
-    kinds: dict[Coupling, list[CoupledUnit]] = {}
+    """Return the removals of heads and of neurons separately."""
+    kinds: dict[Coupling, dict[str, Removals]] = {}
     for unit in units:
+        removals = costs[unit.measured.name]
         assert isinstance(unit, CoupledUnit)
-        kinds.setdefault(unit.coupled.kind, []).append(unit)
+        assert isinstance(removals, Removals)
+        kinds.setdefault(unit.coupled.kind, {})[unit.measured.name] = removals
     return list(kinds.values())
 
 
@@ -89,12 +79,23 @@ def remove(
     state: PruningState,
     factors: Factors,
     pruning: PruningConfig,
-    selected: dict[str, Tensor],
+    selected: Mapping[str, Tensor],
     step: Callable[[], None] = lambda: None,
 ) -> dict[str, Tensor]:
-    """Write the weights without `selected`; gives what is gone then, by unit.
+    """Remove `selected` from the weights of the model and update the rest.
 
-    `patient.removed` is left as it is: what is tried may be undone.
+    The state is not changed, so that a removal can be tried and undone.
+
+    Args:
+        state: the model and its units.
+        factors: the curvature of each unit.
+        pruning: the settings, with the damping of the update.
+        selected: the candidates to remove from each unit, those removed before
+            included, bool.
+        step: called after each unit.
+
+    Returns:
+        The removed candidates of each unit, bool.
     """
     removed: dict[str, Tensor] = {}
     for unit in state.units:

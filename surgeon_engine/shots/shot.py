@@ -30,20 +30,20 @@ from surgeon_engine.shots.selection import Costs, cheapest_of, costs_of, remove
 
 @dataclass(frozen=True, slots=True)
 class ShotPlan:
-    """Which shot it is, and how far it is to go."""
+    """The number of a shot, and how much is to be removed after it."""
 
     number: int  # from 1
-    share: float  # of all that is to go
-    before: DampingChoice | None  # of the shot before
+    share: float  # of the goal, removed once the shot is done
+    previous_damping: DampingChoice | None  # of the previous shot
 
     @property
     def is_last(self) -> bool:
-        """Whether all that is to go has gone after it."""
+        """Whether the shot completes the goal."""
         return self.share >= 1
 
 
 def run_shot(state: PruningState, plan: ShotPlan, context: RunContext) -> ShotFinished:
-    """Remove what is cheapest until the shot's share of the goal is gone.
+    """Remove the cheapest candidates until the shot's share of the goal is removed.
 
     Raises:
         EngineError: something that the user can act on.
@@ -57,23 +57,24 @@ def run_shot(state: PruningState, plan: ShotPlan, context: RunContext) -> ShotFi
         pruning = with_damping(pruning, choice.cost, choice.update)
     with context.stage(Stage.SELECTION, plan.number):
         costs = costs_of(state, factors, pruning)
-        chosen = cheapest_of(state.units, costs, pruning, budget)
-        histogram = cost_histogram(costs, chosen.removed)
-        _add_costs(state, costs, chosen, pruning)
+        selected = cheapest_of(state.units, costs, pruning, budget)
+        histogram = cost_histogram(costs, selected.removed)
+        _add_costs(state, costs, selected, pruning)
         del costs
-    state.is_partially_updated = True
+    state.begin_update()
     with context.stage(Stage.UPDATE, plan.number, len(state.units)) as step:
-        state.removed = remove(state, factors, pruning, chosen.removed, step)
+        removed = remove(state, factors, pruning, selected.removed, step)
+        state.record_removed(removed)
     del factors
     found = evaluation(state, context, Stage.EVALUATION, plan.number)
-    state.is_partially_updated = False
-    goal, removed = state.goal, chosen.weights + state.cut
+    state.finish_update()
+    goal, weights = state.goal, selected.weights + state.compacted_weights
     return ShotFinished(
         shot=plan.number,
         target=plan.share * goal.sparsity,
-        sparsity=removed / goal.prunable,
-        threshold=chosen.threshold,
-        parameters=goal.parameters + goal.removed - removed,
+        sparsity=weights / goal.prunable,
+        threshold=selected.threshold,
+        parameters=goal.parameters + goal.removed - weights,
         evaluation=found,
         layers=state.sparsities(),
         seconds=context.clock() - begun,
@@ -83,27 +84,27 @@ def run_shot(state: PruningState, plan: ShotPlan, context: RunContext) -> ShotFi
 
 
 def check_windows(pruning: PruningConfig, windows: Tensor, context: RunContext) -> None:
-    """Tell where there are too few windows to hold any out, before the work begins.
+    """Warn if there are too few windows to hold any out for the damping search.
 
     Raises:
-        CalibrationError: the correction cannot do without.
+        CalibrationError: the correction needs held-out windows, too.
     """
     if pruning.is_corrected:
         parts_of(windows)
     elif pruning.searches_damping and split(windows) is None:
         given = pruning.fixed_damping
-        words = (
-            f"{len(windows)} windows are too few to hold any out, by which a damping "
-            f"could be chosen: those of costs and update are {given.cost:g} and "
-            f"{given.update:g}."
+        message = (
+            f"{len(windows)} windows are too few to hold any out for the damping "
+            "search: the dampings of costs and update stay at "
+            f"{given.cost:g} and {given.update:g}."
         )
-        context.emit(Logged(Level.WARNING, words))
+        context.emit(Logged(Level.WARNING, message))
 
 
 def evaluation(
     state: PruningState, context: RunContext, stage: Stage, shot: int = 0
 ) -> Evaluation:
-    """The loss on the validation windows."""
+    """Evaluate the model on the validation windows, as a stage of the run."""
     windows, batch = state.windows.validation, state.config.calibration.batch
     with context.stage(stage, shot, -(-len(windows) // batch)) as step:
         model = state.loaded.model
@@ -116,33 +117,47 @@ def curvature(
     context: RunContext,
     measured: PruningState | None = None,
 ) -> tuple[Factors, DampingChoice | None]:
-    """The factors over all calibration windows, and the damping for this shot.
+    """Measure the factors on all calibration windows and choose the damping.
 
-    Those of the units of `measured`, if it is given: at least those of the patient.
+    Args:
+        state: the model and its units.
+        plan: the shot.
+        context: receives the progress.
+        measured: measure the units of this state instead, which include those of
+            `state`.
+
+    Returns:
+        The factors of each unit, and the damping; None if the method has none.
     """
     measured = measured or state
     pruning, windows = state.config.pruning, state.windows.calibration
     parts = split(windows) if pruning.searches_damping else None
     if parts is None:
         factors = measure(state, of_units(measured, windows), context, plan.number)
-        return factors, _given(pruning)
-    fit, held = parts
+        return factors, _configured_damping(pruning)
+    fit, held_out = parts
     factors = measure(state, of_units(measured, fit), context, plan.number)
-    budget = _budget(state, plan)
-    task = DampingSearch(factors, held, budget, plan.number, plan.is_last, plan.before)
-    choice = choose_damping(state, task, context)
-    others = measure(state, of_units(measured, held), context, plan.number)
+    search = DampingSearch(
+        factors,
+        held_out,
+        _budget(state, plan),
+        plan.number,
+        plan.is_last,
+        plan.previous_damping,
+    )
+    choice = choose_damping(state, search, context)
+    others = measure(state, of_units(measured, held_out), context, plan.number)
     pool(factors, others, share=len(fit) / len(windows))
     return factors, choice
 
 
 def _budget(state: PruningState, plan: ShotPlan) -> int:
-    """How many weights are to be out of the model once it is done, beside the cut."""
-    return state.goal.asked(plan.share) - state.cut
+    """Return how many weights of the compacted model the shot may remove in all."""
+    return state.goal.asked(plan.share) - state.compacted_weights
 
 
-def _given(pruning: PruningConfig) -> DampingChoice | None:
-    """The damping that was asked for; None: nothing adapts."""
+def _configured_damping(pruning: PruningConfig) -> DampingChoice | None:
+    """Return the damping of the settings; None if the method has none."""
     if not pruning.adapts:
         return None
     given = pruning.fixed_damping
@@ -150,13 +165,14 @@ def _given(pruning: PruningConfig) -> DampingChoice | None:
 
 
 def _add_costs(
-    state: PruningState, costs: Costs, chosen: Selection, pruning: PruningConfig
+    state: PruningState, costs: Costs, selected: Selection, pruning: PruningConfig
 ) -> None:
-    """Add what goes now to what each unit has paid."""
+    """Add the costs of the selection to the total costs of the units."""
     if METHODS[pruning.method].allocation is not Allocation.GLOBAL:
-        return  # its costs are places in an order
-    state.total_cost = {  # a new one: what was there is put back if the shot is undone
-        name: state.total_cost.get(name, 0.0)
-        + total_cost(unit, chosen.removed[name], pruning.cost_basis)
-        for name, unit in costs.items()
-    }
+        return  # its costs are ranks
+    state.add_costs(
+        {
+            name: total_cost(unit, selected.removed[name], pruning.cost_basis)
+            for name, unit in costs.items()
+        }
+    )

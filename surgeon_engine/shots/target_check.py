@@ -1,4 +1,4 @@
-"""Targets that a run has not reached: what is missing is told."""
+"""Check at the end of a run whether its target was reached."""
 
 from __future__ import annotations
 
@@ -10,33 +10,40 @@ from surgeon_engine.runtime.run_context import RunContext
 
 
 def is_reached(goal: Goal, last: ShotFinished) -> bool:
-    """Whether what is gone is what was to go, to what can be told apart."""
+    """Return True if the target sparsity was reached within tolerance."""
     return goal.sparsity - last.sparsity <= MISSED
 
 
 def check_target_reached(
     goal: Goal, last: ShotFinished, context: RunContext, *, is_over: bool
 ) -> None:
-    """Removals are taken in order, until the next would pass the target.
+    """Warn if the target was missed.
 
-    is_over: all of the goal was asked for, and neither the user nor a quality budget
-    ended the run before.
+    Candidates are removed in the order of their costs until the next one would exceed
+    the target, so a large candidate can leave a gap.
+
+    Args:
+        goal: the target.
+        last: the last shot.
+        context: receives the warning.
+        is_over: whether the shots asked for the whole target; False if the user or a
+            quality budget ended them before.
 
     Raises:
-        PruningError: that was the first.
+        PruningError: nothing was removed.
     """
     reached = last.sparsity
     if reached == 0:
         asked = round(last.target * goal.prunable)
-        fewer = "" if is_over else ", use fewer shots"  # each asks for more then
+        fewer = "" if is_over else ", use fewer shots"  # each then asks for more
         raise PruningError(
-            f"Nothing was removed: what would go first has more weights than the "
-            f"{asked:,} that were to go.",
+            f"Nothing was removed: the cheapest part has more weights than the "
+            f"{asked:,} that the target removes.",
             f"Raise the target{fewer}, or choose a finer structure.",
         )
     if is_over and not is_reached(goal, last):
-        words = (
-            f"{reached:.2%} of the prunable weights went and not {goal.sparsity:.2%}: "
-            "what would have gone next is larger than what was missing."
+        message = (
+            f"{reached:.2%} of the prunable weights were removed and not "
+            f"{goal.sparsity:.2%}: the next part is larger than the rest of the target."
         )
-        context.emit(Logged(Level.WARNING, words))
+        context.emit(Logged(Level.WARNING, message))

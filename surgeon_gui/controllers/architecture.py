@@ -1,4 +1,4 @@
-"""The mind of the architecture's view: which layers, before and after what, and why."""
+"""Controller of the architecture view: its source, layers and selection."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from surgeon_gui.state.architecture.state import (
     Architecture,
     Layer,
     Source,
-    of_model,
-    of_plan,
-    of_run,
+    original_architecture,
+    planned_architecture,
+    pruned_architecture,
 )
-from surgeon_gui.state.diagnosis.state import Phase
+from surgeon_gui.state.diagnosis.state import DiagnosisPhase
 from surgeon_gui.state.job.protections import block_pattern, protected
 
 
 class ArchitectureController(QObject):
-    """What the view shows, and what a person does with a layer there."""
+    """State of the architecture view and the actions on its selected layer."""
 
     changed = Signal()
 
@@ -28,28 +28,30 @@ class ArchitectureController(QObject):
         super().__init__(diagnosis)
         self._diagnosis = diagnosis
         self._session = diagnosis.session
-        self._preferred: Source | None = None  # None: the latest there is
-        self.selected = ""  # the name of a layer
+        self._preferred: Source | None = None  # None: the first of `sources`
+        self.selected = ""  # name of a layer
         self.architecture = Architecture()
         diagnosis.changed.connect(self._on_changed)
 
     @property
     def sources(self) -> tuple[Source, ...]:
-        """What there is to show, the best first."""
+        """Available sources, the preferred one first."""
         state = self._session.state
-        found = []
-        same = state.shown_run.model is not None and state.shown_run.config is not None
-        if state.shown_run.history and same and self._is_of_draft:
-            found.append(Source.RUN)
-        if self._plan_holds:
-            found.append(Source.PLAN)
+        available = []
+        is_loaded = (
+            state.shown_run.model is not None and state.shown_run.config is not None
+        )
+        if state.shown_run.history and is_loaded and self._is_of_draft:
+            available.append(Source.RUN)
+        if self._plan_is_current:
+            available.append(Source.PLAN)
         if state.model is not None:
-            found.append(Source.MODEL)
-        return tuple(found)
+            available.append(Source.MODEL)
+        return tuple(available)
 
     @property
     def source(self) -> Source | None:
-        """What is shown."""
+        """Source of the shown layers."""
         sources = self.sources
         if self._preferred in sources:
             return self._preferred
@@ -57,60 +59,64 @@ class ArchitectureController(QObject):
 
     @property
     def layer(self) -> Layer | None:
-        """The layer that is looked at."""
+        """The selected layer."""
         return self.architecture.layer(self.selected)
 
     @property
     def reasons(self) -> list[str]:
-        """Why that layer is as it is."""
-        return reasons(self.layer, self._grounds()) if self.layer is not None else []
+        """Why the selected layer is kept or pruned."""
+        return (
+            reasons(self.layer, self._reason_context())
+            if self.layer is not None
+            else []
+        )
 
     @property
     def is_protected(self) -> bool:
-        """Whether the layer is protected, by itself or with others."""
+        """Whether a pattern protects the selected layer."""
         patterns = self._session.state.config.pruning.protect
         return self.selected in protected(patterns, self.architecture.layers)
 
     @property
     def limit(self) -> float:
-        """The share that the layer is to keep by a limit of its own."""
+        """Minimum share of the selected layer by a limit of its own; 0.0 if none."""
         limits = map(parse_limit, self._session.state.config.pruning.layer_min_density)
         return next((x.share for x in limits if x.pattern == self.selected), 0.0)
 
-    # what the user does
+    # Actions of the user
 
     @Slot(str)
     def select(self, name: str) -> None:
-        """Look at the layer of that name."""
+        """Select a layer by its name."""
         if name != self.selected:
             self.selected = name
             self.changed.emit()
 
     def show_source(self, source: Source) -> None:
-        """Show one of the `sources`."""
+        """Show the layers of one of the `sources`."""
         self._preferred = source
         self._on_changed()
 
     @Slot()
     def toggle_protection(self) -> None:
-        """Protect the layer from the next run on, or let it be pruned again."""
+        """Protect the selected layer in the next run, or remove its protection."""
         if self.layer is not None:
             self._protect(self.selected, not self.is_protected)
 
     @Slot()
     def protect_block(self) -> None:
-        """Protect the whole block of the layer."""
+        """Protect the whole block of the selected layer."""
         if self.layer is not None:
             self._protect(block_pattern(self.layer.block), True)
 
     def keep(self, share: float) -> None:
-        """Let the layer keep at least a share from the next run on; 0: any."""
+        """Set the minimum share that the layer keeps in the next run; 0 for none."""
         if self.layer is not None:
             self._diagnosis.limit(self.selected, share or None)
 
     @Slot()
     def free(self) -> None:
-        """Take away what protects the layer, and what limits it by its own name."""
+        """Remove the protection and the limit of the selected layer."""
         if self.layer is not None:
             self._protect(self.selected, False)
             self._diagnosis.limit(self.selected, None)
@@ -119,7 +125,7 @@ class ArchitectureController(QObject):
         layers = self.architecture.layers
         self._diagnosis.protect(choice, layers, is_protected=is_protected)
 
-    # what happens
+    # Reactions
 
     @Slot()
     def _on_changed(self) -> None:
@@ -132,19 +138,21 @@ class ArchitectureController(QObject):
         match self.source:
             case Source.RUN:
                 assert state.shown_run.model is not None
-                return of_run(state.shown_run.model, state.shown_run, pruning)
+                return pruned_architecture(
+                    state.shown_run.model, state.shown_run, pruning
+                )
             case Source.PLAN:
                 assert known is not None
                 assert plan is not None
-                return of_plan(known.model, known.costs, plan, pruning)
+                return planned_architecture(known.model, known.costs, plan, pruning)
             case Source.MODEL:
                 assert state.model is not None
-                return of_model(state.model, pruning)
+                return original_architecture(state.model, pruning)
         return Architecture()
 
-    def _grounds(self) -> ReasonContext:
+    def _reason_context(self) -> ReasonContext:
         run = self._session.state.shown_run
-        if not self._plan_holds:
+        if not self._plan_is_current:
             return ReasonContext(self.architecture, run=run)
         return ReasonContext(
             self.architecture,
@@ -155,13 +163,13 @@ class ArchitectureController(QObject):
         )
 
     @property
-    def _plan_holds(self) -> bool:
-        is_there = self._diagnosis.phase is Phase.THERE
-        return is_there and self._diagnosis.plan is not None
+    def _plan_is_current(self) -> bool:
+        is_up_to_date = self._diagnosis.phase is DiagnosisPhase.READY
+        return is_up_to_date and self._diagnosis.plan is not None
 
     @property
     def _is_of_draft(self) -> bool:
-        """Whether the run is of the model that is chosen."""
+        """Whether the shown run has pruned the chosen model."""
         state = self._session.state
         config = state.shown_run.config
         return config is not None and config.model.source == state.config.model.source

@@ -1,4 +1,4 @@
-"""Writes a debug bundle in a thread of its own: the events of a run may be many."""
+"""Writes a debug bundle in its own thread: the events of a run may be many."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from surgeon_gui.state.debug_bundle import Bundle, write_bundle
 
 
 class BundleWriter(QThread):
-    """Writes once; tells where, or why not."""
+    """Write a bundle once and report the path or the error."""
 
     written = Signal(str)  # path
-    failed = Signal(str)  # what the system says
+    failed = Signal(str)  # the error of the system
 
     def __init__(self, bundle: Bundle, path: Path, parent: QObject) -> None:
         super().__init__(parent)
@@ -22,7 +22,7 @@ class BundleWriter(QThread):
         self._path = path
 
     def run(self) -> None:
-        """Called by Qt."""
+        """Write the bundle; called by Qt."""
         try:
             write_bundle(self._bundle, self._path)
         except OSError as error:

@@ -1,4 +1,4 @@
-"""The comparison of the ticked runs, which are read in the background."""
+"""The comparison of the selected runs, which are read in the background."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from PySide6.QtCore import QObject, Signal, Slot
 
 from surgeon_gui.base.background import Background
 from surgeon_gui.controllers.runs import RunsController
-from surgeon_gui.state.comparison import Compared
+from surgeon_gui.state.comparison import ComparedRun
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.runs.reading import RunRecord, UnreadableRunError, read_state
 from surgeon_gui.state.runs.text import distinct_titles
 
 
 class ComparisonController(QObject):
-    """Follows the ticks in the list of runs."""
+    """Read the runs that are ticked in the list and compare them."""
 
     changed = Signal()
 
@@ -26,7 +26,7 @@ class ComparisonController(QObject):
         self._background = Background(self)
         self._read: dict[str, tuple[RunRecord, RunState]] = {}
         self._being_read: dict[str, RunRecord] = {}
-        self.compared: tuple[Compared, ...] = ()
+        self.compared: tuple[ComparedRun, ...] = ()
         runs.changed.connect(self._on_runs_changed)
 
     @Slot()
@@ -36,12 +36,12 @@ class ComparisonController(QObject):
         ]
         ticked = {record.folder: record for record in records if record is not None}
         self._read = {
-            folder: found for folder, found in self._read.items() if folder in ticked
+            folder: read for folder, read in self._read.items() if folder in ticked
         }
         for folder, record in ticked.items():
-            known = self._read.get(folder)
-            is_known = known is not None and known[0].stamp == record.stamp
-            if not is_known and self._being_read.get(folder) != record:
+            last = self._read.get(folder)
+            is_current = last is not None and last[0].stamp == record.stamp
+            if not is_current and self._being_read.get(folder) != record:
                 self._being_read[folder] = record
                 work = partial(_state_of, folder)
                 self._background.start(work, partial(self._on_read, record))
@@ -55,11 +55,11 @@ class ComparisonController(QObject):
         self._report()
 
     def _report(self) -> None:
-        """Compare what is ticked and has been read."""
+        """Compare the ticked runs that have been read."""
         state = self._runs.state
         names = distinct_titles(x for x in state.records if x.folder in state.ticked)
         compared = tuple(
-            Compared(names[folder], self._read[folder][1])
+            ComparedRun(names[folder], self._read[folder][1])
             for folder in state.ticked
             if folder in self._read and folder in names
         )
@@ -72,4 +72,4 @@ def _state_of(folder: str) -> RunState | None:
     try:
         return read_state(Path(folder), with_progress=False)
     except UnreadableRunError:
-        return None  # the list says so beside the run
+        return None  # the list shows the reason

@@ -1,7 +1,7 @@
-"""The mind of the views before the cut: it asks for diagnoses, reads them, and plans.
+"""Controller of the diagnosis: requests and reads diagnoses and plans removals.
 
-The file of a diagnosis is read, and finished runs are looked for, beside the window; a
-plan takes a millisecond and is made where it is drawn.
+Files of diagnoses and of finished runs are read in a background thread. A plan takes
+about a millisecond and is computed on demand.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from PySide6.QtCore import QObject, QTemporaryDir, Signal, Slot
 from surgeon_engine.api.config.layer_patterns import LayerLimit, parse_limit
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.errors import ConfigError, EngineError
+from surgeon_engine.api.messages.commands import Diagnose
 from surgeon_engine.api.messages.diagnosis import Diagnosed
 from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.run_folder import Report, RunFolder
@@ -23,67 +24,79 @@ from surgeon_gui.base import paths
 from surgeon_gui.base.background import Background
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
-from surgeon_gui.state.diagnosis import state as states
+from surgeon_gui.state.diagnosis import state as diagnosis_state
 from surgeon_gui.state.diagnosis.costs import read_costs
-from surgeon_gui.state.diagnosis.planner import Plan, Planner, rules_of
-from surgeon_gui.state.diagnosis.state import Asked, Known, MeasuredPoint, Phase
+from surgeon_gui.state.diagnosis.planner import Planner, RemovalPlan, rules_of
+from surgeon_gui.state.diagnosis.state import (
+    DiagnosisInput,
+    DiagnosisPhase,
+    DiagnosisResult,
+    MeasuredPoint,
+)
 from surgeon_gui.state.job.checks import diagnosis_obstacle
 from surgeon_gui.state.job.protections import Layers, with_choice
-from surgeon_gui.state.request import Request
+from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import RunState
 
-_MAX_REPORTS = 50  # of finished runs, the latest, that are looked at
+_MAX_REPORTS = 50  # the latest finished runs whose reports are read
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Read:
-    """What was read beside the window."""
+class _ReadDiagnosis:
+    """Result of reading a diagnosis in the background."""
 
-    asked: Asked
+    asked: DiagnosisInput
     planner: Planner
-    runs: dict[str, tuple[MeasuredPoint, ...]]  # by folder
+    points: dict[str, tuple[MeasuredPoint, ...]]  # by run folder
 
 
 class Diagnosis(QObject):
-    """What is known before the cut, and the plan for the draft as it is."""
+    """Results of the latest diagnosis, and the plan for the current draft."""
 
     changed = Signal()
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self.session = session
-        self.known: Known | None = None
+        self.known: DiagnosisResult | None = None
         self.progress = 0.0
-        self._folder: QTemporaryDir | None = None  # goes with the window
-        self._asked: Asked | None = None
-        self._request: Request = Request()
-        self._runs: dict[str, tuple[MeasuredPoint, ...]] = {}
-        self._seen: tuple[RunState, ...] = ()
+        self._folder: QTemporaryDir | None = None  # deleted with the window
+        self._pending: DiagnosisInput | None = None
+        self._points: dict[str, tuple[MeasuredPoint, ...]] = {}  # by run folder
+        self._shown_runs: tuple[RunState, ...] = ()
         self._background = Background(self)
         self._planner: Planner | None = None
-        self._plan: Plan | None = None
+        self._plan: RemovalPlan | None = None
         session.changed.connect(self._on_session_changed)
+        session.request_ended.connect(self._on_request_ended)
 
     @property
-    def phase(self) -> Phase:
-        """How it stands; while a file is being read it is still being measured."""
+    def phase(self) -> DiagnosisPhase:
+        """Current phase; reading the file counts as measuring."""
         state = self.session.state
-        found = states.phase_of(self.known, state.diagnosis, state.config)
-        if self._asked is not None and found is not Phase.NONE:
-            return Phase.FIRST if self.known is None else Phase.AGAIN
-        return Phase.FIRST if self._asked is not None else found
+        request = state.request(RequestKind.DIAGNOSIS)
+        phase = diagnosis_state.phase_of(self.known, request, state.config)
+        if self._pending is not None and phase is not DiagnosisPhase.NONE:
+            return (
+                DiagnosisPhase.MEASURING
+                if self.known is None
+                else DiagnosisPhase.REMEASURING
+            )
+        return DiagnosisPhase.MEASURING if self._pending is not None else phase
 
     @property
     def headline(self) -> str:
-        """The phase in a sentence."""
-        return states.headline(self.known, self.phase, self.session.state.config)
+        """Current phase as a sentence."""
+        return diagnosis_state.headline(
+            self.known, self.phase, self.session.state.config
+        )
 
     @property
     def planner(self) -> Planner | None:
-        """What plans under the protections of the draft; None: nothing is known."""
+        """Planner with the draft's protections; None before a diagnosis."""
         if self.known is None:
             return None
-        config = states.planned_config(self.known, self.session.state.config)
+        config = diagnosis_state.planned_config(self.known, self.session.state.config)
         rules = rules_of(config.pruning)
         if (
             self._planner is None
@@ -94,65 +107,66 @@ class Diagnosis(QObject):
         return self._planner
 
     @property
-    def plan(self) -> Plan | None:
-        """What goes for the target of the draft; None: there is no such target."""
+    def plan(self) -> RemovalPlan | None:
+        """Planned removals for the draft's target; None if it cannot be reached."""
         planner = self.planner
         if planner is None or self.known is None:
             return None
-        goal = states.goal_then(self.known, self.session.state.config)
+        goal = diagnosis_state.planned_goal(self.known, self.session.state.config)
         if goal is None:
             return None
-        if self._plan is None or self._plan.wanted != goal.removed:
+        if self._plan is None or self._plan.target_weights != goal.removed:
             self._plan = planner.plan(goal.removed)
         return self._plan
 
     @property
     def points(self) -> tuple[MeasuredPoint, ...]:
-        """What runs have measured of the same model and text."""
-        return tuple(point for points in self._runs.values() for point in points)
+        """Measurements of runs on the same model and text."""
+        return tuple(point for points in self._points.values() for point in points)
 
     @property
     def obstacle(self) -> str:
-        """Why the draft cannot be diagnosed; empty if it can."""
-        if self._asked is not None:
+        """Why the draft cannot be diagnosed; "" if it can."""
+        if self._pending is not None:
             return tr("The model is being diagnosed.")
         return diagnosis_obstacle(self.session.state)
 
-    # what the user does
+    # Actions of the user
 
     @Slot()
     def diagnose(self) -> None:
-        """Ask the engine what everything would cost."""
+        """Start a diagnosis of the draft."""
         state = self.session.state
         if self.obstacle or state.model is None:
             return
         if self._folder is None:
             self._folder = QTemporaryDir()
         if not self._folder.isValid():
-            message = tr("No temporary folder can be made: {why}.").format(
-                why=self._folder.errorString()
+            message = tr("Cannot create a temporary folder: {reason}.").format(
+                reason=self._folder.errorString()
             )
-            self.session.show_problem(Failed(message, tr("Make room on the disk.")))
+            self.session.show_problem(Failed(message, tr("Free some disk space.")))
             self._folder = None
             return
-        self._asked, self.progress = Asked(state.config, state.model), 0.0
-        self.session.diagnose(Path(self._folder.path()))
+        self._pending, self.progress = DiagnosisInput(state.config, state.model), 0.0
+        command = partial(Diagnose, config=state.config, folder=self._folder.path())
+        self.session.start_request(RequestKind.DIAGNOSIS, command)
 
     @Slot()
     def cancel(self) -> None:
-        """End the diagnosis; what was known before stays."""
-        self.session.cancel_diagnosis()
+        """Cancel the diagnosis and keep the results of the previous one."""
+        self.session.cancel_request(RequestKind.DIAGNOSIS)
 
     @Slot(float)
     def set_target(self, share: float) -> None:
-        """Move the draft's target to a share of the prunable weights."""
+        """Set the draft's target to a share of the prunable weights."""
         state = self.session.state
         if self.known is None:
             return
-        self._edit(states.with_share(state.config, self.known.model, share))
+        self._edit(diagnosis_state.with_share(state.config, self.known.model, share))
 
     def protect(self, choice: str, layers: Layers, *, is_protected: bool) -> None:
-        """Let nothing go of what a pattern means, from the next run on; or let it."""
+        """Protect the layers that `choice` matches in the next run, or unprotect."""
         pruning = self.session.state.config.pruning
         protect = with_choice(
             pruning.protect, choice, layers, is_protected=is_protected
@@ -160,7 +174,7 @@ class Diagnosis(QObject):
         self._edit(replace(pruning, protect=protect))
 
     def limit(self, pattern: str, share: float | None) -> None:
-        """Let what a pattern means keep a share from the next run on; None: any."""
+        """Set the minimum share that matching layers keep; None removes the limit."""
         pruning = self.session.state.config.pruning
         limits = tuple(
             x for x in pruning.layer_min_density if parse_limit(x).pattern != pattern
@@ -173,95 +187,95 @@ class Diagnosis(QObject):
         if pruning != self.session.state.config.pruning:
             self.session.edit_pruning(pruning)
 
-    # what happens
+    # Reactions
 
     @Slot()
     def _on_session_changed(self) -> None:
         state = self.session.state
-        self._handle(state.diagnosis)
+        request = state.request(RequestKind.DIAGNOSIS)
+        self.progress = diagnosis_state.progress_of(request, self.progress)
         runs = (state.run, state.shown_run)
-        if runs != self._seen:
-            self._seen = runs
-            self._take_points()
+        if runs != self._shown_runs:
+            self._shown_runs = runs
+            self._collect_points()
         self.changed.emit()
 
-    def _take_points(self) -> None:
-        """Take what the runs that are shown have measured, where it can be compared."""
-        for run in self._seen:
-            if self.known is None or not states.is_comparable(self.known, run.config):
+    def _collect_points(self) -> None:
+        """Collect the measurements of the shown runs if they are comparable."""
+        for run in self._shown_runs:
+            if self.known is None or not diagnosis_state.is_comparable(
+                self.known, run.config
+            ):
                 continue
-            if points := states.points_of(run):
-                self._runs[run.folder] = points
+            if points := diagnosis_state.points_of(run):
+                self._points[run.folder] = points
 
-    def _handle(self, request: Request) -> None:
-        before, self._request = self._request, request
-        self.progress = states.progress_of(request, self.progress)
-        if before.is_open and before.request == request.request and not request.is_open:
-            if request.answer is None:
-                self._asked = None
-            else:
-                self._begin_to_read()
-
-    def _begin_to_read(self) -> None:
-        request, asked = self._request, self._asked
-        diagnosed: Diagnosed | None = request.answer
-        assert diagnosed is not None
-        assert asked is not None
-        parent = paths.expanded(self.session.state.run_parent)
-        work = partial(_read, asked, diagnosed, parent)
-        self._background.start(work, self._on_read, self._on_not_read)
-
-    def _on_read(self, read: _Read | str) -> None:
-        self._asked = None
-        if isinstance(read, str):
-            self._report_unreadable(read)
+    @Slot(object, object)
+    def _on_request_ended(self, kind: RequestKind, request: Request[Diagnosed]) -> None:
+        if kind is not RequestKind.DIAGNOSIS:
             return
-        self._planner, self._plan = read.planner, None
-        costs = read.planner.costs
-        self.known = Known(read.asked.config, read.asked.model, costs)
-        self._runs = dict(read.runs)
-        self._take_points()
+        if request.response is None or self._pending is None:
+            self._pending = None
+            self.changed.emit()
+            return
+        parent = paths.expanded(self.session.state.run_parent)
+        work = partial(_read_result, self._pending, request.response, parent)
+        self._background.start(work, self._on_read, self._on_read_failed)
+
+    def _on_read(self, result: _ReadDiagnosis | str) -> None:
+        self._pending = None
+        if isinstance(result, str):
+            self._report_unreadable(result)
+            return
+        self._planner, self._plan = result.planner, None
+        costs = result.planner.costs
+        self.known = DiagnosisResult(result.asked.config, result.asked.model, costs)
+        self._points = dict(result.points)
+        self._collect_points()
         self.changed.emit()
 
-    def _on_not_read(self) -> None:
-        """Something was raised, which is told elsewhere."""
-        self._asked = None
+    def _on_read_failed(self) -> None:
+        self._pending = None  # `Background` reports the exception
         self.changed.emit()
 
-    def _report_unreadable(self, why: str) -> None:
-        message = tr("The costs that were measured cannot be read: {why}.")
-        hint = tr("Diagnose the model again.")
-        self.session.show_problem(Failed(message.format(why=why), hint))
+    def _report_unreadable(self, reason: str) -> None:
+        message = tr("The measured costs cannot be read: {reason}.")
+        hint = tr("Run the diagnosis again.")
+        self.session.show_problem(Failed(message.format(reason=reason), hint))
 
 
-def _read(asked: Asked, diagnosed: Diagnosed, parent: Path) -> _Read | str:
-    """What a diagnosis has found, or why it cannot be read."""
+def _read_result(
+    asked: DiagnosisInput, diagnosed: Diagnosed, parent: Path
+) -> _ReadDiagnosis | str:
+    """Read the file of a diagnosis; return why it cannot be read as a str."""
     try:
         costs = read_costs(diagnosed)
     except (OSError, KeyError, ValueError, BadZipFile) as error:
         return str(error)
     planner = Planner(costs, rules_of(asked.config.pruning))
-    known = Known(asked.config, asked.model, costs)
-    return _Read(asked, planner, finished_runs(known, parent))
+    known = DiagnosisResult(asked.config, asked.model, costs)
+    return _ReadDiagnosis(asked, planner, finished_runs(known, parent))
 
 
-def finished_runs(known: Known, parent: Path) -> dict[str, tuple[MeasuredPoint, ...]]:
-    """What the latest runs in a folder have measured, where it can be compared."""
+def finished_runs(
+    known: DiagnosisResult, parent: Path
+) -> dict[str, tuple[MeasuredPoint, ...]]:
+    """Return the measurements of the latest comparable runs in `parent`, by folder."""
     try:
         folders = sorted((p for p in parent.iterdir() if p.is_dir()), reverse=True)
     except OSError:
         return {}
-    found = {}
+    points = {}
     for folder in folders[:_MAX_REPORTS]:
         try:
             report = RunFolder(folder).read_report()
         except (EngineError, ConfigError):
-            continue  # none of a finished run, or of another version
-        if states.is_comparable(known, report.config):
-            found[str(folder)] = _points_of_report(report)
-    return found
+            continue  # unfinished, or from another version
+        if diagnosis_state.is_comparable(known, report.config):
+            points[str(folder)] = _points_of_report(report)
+    return points
 
 
 def _points_of_report(report: Report) -> tuple[MeasuredPoint, ...]:
     run = RunState(history=report.shots, corrected=report.corrected)
-    return states.points_of(run)
+    return diagnosis_state.points_of(run)

@@ -1,9 +1,8 @@
-"""Keeps one engine alive: starts it, follows its requests, replaces it when it is gone.
+"""The supervisor of the engine: starts it, follows its requests, replaces it.
 
-Every request that is sent gets exactly one ending, whatever happens to the engine: if
-it dies, what was under way has failed; if it does not obey a cancel in time, it is
-killed and what was cancelled is cancelled. Knows nothing of Qt; all methods belong to
-one thread.
+Every request ends exactly once, whatever happens to the engine: if it dies, its open
+requests fail; if it ignores a cancel until the timeout, it is killed and the request
+counts as cancelled. No Qt; all methods must be called from one thread.
 """
 
 from __future__ import annotations
@@ -12,17 +11,14 @@ import time
 from collections.abc import Callable
 
 from surgeon_engine.api.client import EngineClient
-from surgeon_engine.api.messages.benchmark import Measured
 from surgeon_engine.api.messages.commands import (
     Cancel,
     Command,
-    ExportRun,
     Pause,
     Resume,
     StartRun,
     StopAndKeep,
 )
-from surgeon_engine.api.messages.diagnosis import Diagnosed
 from surgeon_engine.api.messages.events import (
     Cancelled,
     EngineReady,
@@ -31,38 +27,20 @@ from surgeon_engine.api.messages.events import (
     Level,
     Logged,
 )
-from surgeon_engine.api.messages.generation import Generated
 from surgeon_engine.api.messages.machine import MachineProbed
 from surgeon_engine.api.messages.run import Exported, RunFinished
-from surgeon_engine.api.messages.sources import (
-    ModelDownloaded,
-    ModelInspected,
-    TextDescribed,
-    TextPreviewed,
-)
 from surgeon_gui.base.translation import tr
+from surgeon_gui.state.request import RESPONSES
 from surgeon_gui.text import labels
 
-CANCEL_TIMEOUT_S = 5.0  # seconds until an engine that ignores a cancel is killed
-MAX_FAILED_STARTS = 3  # engines in a row that end before they are ready
+CANCEL_TIMEOUT_S = 5.0  # then an engine that ignores a cancel is killed
+MAX_FAILED_STARTS = 3  # consecutive engines that end before they are ready
 
-_ENDINGS = (
-    ModelInspected,
-    ModelDownloaded,
-    TextDescribed,
-    TextPreviewed,
-    Measured,
-    Diagnosed,
-    Generated,
-    MachineProbed,
-    RunFinished,
-    Failed,
-    Cancelled,
-)
+_FINAL_EVENTS = (*RESPONSES, MachineProbed, RunFinished, Failed, Cancelled)
 
 
 class EngineSupervisor:
-    """One engine after the other, made by `make_client`."""
+    """Run one engine at a time; `make_client` starts the next."""
 
     def __init__(
         self,
@@ -72,26 +50,26 @@ class EngineSupervisor:
         self._make_client = make_client
         self._cancel_timeout_s = cancel_timeout_s
         self._client: EngineClient | None = None
-        self._open: dict[str, Command] = {}  # requests without an ending, by run
-        self._kill_at: dict[str, float] = {}  # cancelled ones: when patience ends
-        self._false_starts = 0
+        self._open: dict[str, Command] = {}  # by id
+        self._kill_at: dict[str, float] = {}  # the timeouts of cancelled requests
+        self._failed_starts = 0
 
     @property
     def idle(self) -> bool:
-        """Whether no request is without an ending."""
+        """Whether there is no open request."""
         return not self._open
 
     def start(self) -> list[Envelope]:
-        """Start an engine; what there is to tell if that does not work."""
+        """Start an engine; return the events of a failure."""
         try:
             self._client = self._make_client()
         except (OSError, ImportError) as error:
-            self._false_starts = MAX_FAILED_STARTS
+            self._failed_starts = MAX_FAILED_STARTS
             return self._give_up(labels.ENGINE_CANNOT_START, str(error))
         return []
 
     def send(self, command: Command) -> list[Envelope]:
-        """Pass a command on; what there is to tell if there is no engine left."""
+        """Send a command; return the failures if there is no engine."""
         if isinstance(command, Cancel):
             if command.run in self._open:
                 limit = time.monotonic() + self._cancel_timeout_s
@@ -104,7 +82,7 @@ class EngineSupervisor:
         return []
 
     def receive(self, timeout: float) -> list[Envelope]:
-        """What has happened within `timeout` seconds, seldom more than one event."""
+        """Return the events of the next `timeout` seconds, usually at most one."""
         if self._client is None:
             time.sleep(timeout)
             return []
@@ -117,12 +95,12 @@ class EngineSupervisor:
         return self._restart_unresponsive()
 
     def cancel_all(self) -> None:
-        """Ask for the end of everything under way."""
-        for run in tuple(self._open):
-            self.send(Cancel(run=run))
+        """Cancel all open requests."""
+        for id_ in tuple(self._open):
+            self.send(Cancel(run=id_))
 
     def kill(self) -> None:
-        """End the engine; nothing of it is left afterwards."""
+        """Kill the engine with all its processes."""
         if self._client is not None:
             self._client.kill()
             self._client = None
@@ -130,12 +108,11 @@ class EngineSupervisor:
     def _follow(self, envelope: Envelope) -> None:
         event = envelope.event
         if isinstance(event, EngineReady):
-            self._false_starts = 0
-        # A run goes on after its export, and may have two of them.
-        is_saved = isinstance(event, Exported) and isinstance(
-            self._open.get(envelope.run), ExportRun
-        )
-        if isinstance(event, _ENDINGS) or is_saved:
+            self._failed_starts = 0
+        command = self._open.get(envelope.run)
+        # A run continues after its export.
+        is_interim = isinstance(event, Exported) and isinstance(command, StartRun)
+        if isinstance(event, _FINAL_EVENTS) and not is_interim:
             self._open.pop(envelope.run, None)
             self._kill_at.pop(envelope.run, None)
 
@@ -143,62 +120,53 @@ class EngineSupervisor:
         assert self._client is not None
         message, last_text = self._client.exit_reason()
         self.kill()
-        self._false_starts += 1
-        if self._false_starts >= MAX_FAILED_STARTS:
+        self._failed_starts += 1
+        if self._failed_starts >= MAX_FAILED_STARTS:
             return self._give_up(message, last_text)
-        told = self._fail_all(message, labels.ENGINE_CRASHED_HINT, last_text)
-        if not told:
-            told = [
-                _now(
-                    "",
-                    Logged(
-                        Level.WARNING,
-                        tr("{message} It starts again.").format(message=message),
-                    ),
-                )
-            ]
-        return [*told, *self.start()]
+        failures = self._fail_all(message, labels.ENGINE_CRASHED_HINT, last_text)
+        if not failures:
+            warning = tr("{message} It starts again.").format(message=message)
+            failures = [_envelope("", Logged(Level.WARNING, warning))]
+        return [*failures, *self.start()]
 
     def _restart_unresponsive(self) -> list[Envelope]:
-        overdue = [run for run, at in self._kill_at.items() if time.monotonic() >= at]
+        overdue = [id_ for id_, at in self._kill_at.items() if time.monotonic() >= at]
         if not overdue:
             return []
         self.kill()
-        for run in overdue:
-            del self._open[run], self._kill_at[run]
-        told = [_now(run, Cancelled()) for run in overdue]
-        told += self.start()
+        for id_ in overdue:
+            del self._open[id_], self._kill_at[id_]
+        events = [_envelope(id_, Cancelled()) for id_ in overdue]
+        events += self.start()
         for command in tuple(self._open.values()):
-            told += self.send(command)  # it has done nothing wrong
-        return told
+            events += self.send(command)
+        return events
 
     def _give_up(self, message: str, last_text: str) -> list[Envelope]:
-        told = self._fail_all(message, labels.ENGINE_DOES_NOT_START_HINT, last_text)
-        return [
-            *told,
-            _now("", Failed(message, labels.ENGINE_DOES_NOT_START_HINT, last_text)),
-        ]
+        hint = labels.ENGINE_DOES_NOT_START_HINT
+        failures = self._fail_all(message, hint, last_text)
+        return [*failures, _envelope("", Failed(message, hint, last_text))]
 
     def _fail_all(self, message: str, hint: str, details: str) -> list[Envelope]:
-        told = [
-            _now(
-                run,
+        events = [
+            _envelope(
+                id_,
                 Cancelled()
-                if run in self._kill_at
-                else Failed(_at_work(command, message), hint, details),
+                if id_ in self._kill_at
+                else Failed(_failure_message(command, message), hint, details),
             )
-            for run, command in self._open.items()
+            for id_, command in self._open.items()
         ]
         self._open.clear()
         self._kill_at.clear()
-        return told
+        return events
 
 
-def _at_work(command: Command, message: str) -> str:
+def _failure_message(command: Command, message: str) -> str:
     if isinstance(command, StartRun):
         return tr("The run has ended early. {message}").format(message=message)
     return message
 
 
-def _now(run: str, event: Cancelled | Failed | Logged) -> Envelope:
-    return Envelope(run, time.time(), event)
+def _envelope(id_: str, event: Cancelled | Failed | Logged) -> Envelope:
+    return Envelope(id_, time.time(), event)

@@ -1,14 +1,13 @@
-"""The job that is being set up: the draft in the window's state, and its edits.
-
-The base of the session, which adds the run. It makes no widget itself.
-"""
+"""The draft of the next job and the requests to the engine: the base of `Session`."""
 
 from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
@@ -17,21 +16,26 @@ from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.presets import Preset
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.messages.commands import Command, InspectModel, PreviewText
+from surgeon_engine.api.messages.commands import (
+    Cancel,
+    Command,
+    InspectModel,
+    PreviewText,
+)
 from surgeon_engine.api.model_info.header import model_facts
 from surgeon_gui.controllers.engine_thread import EngineThread
 from surgeon_gui.state import app as app_state
 from surgeon_gui.state.app import AppState, Step
-from surgeon_gui.state.job import checks
+from surgeon_gui.state.job import checks, editing
 from surgeon_gui.state.job import resource_text as fits
 from surgeon_gui.state.job.draft import Draft, Drafts
-from surgeon_gui.state.request import Request
+from surgeon_gui.state.request import NO_REQUEST, Request, RequestKind
 
 INSPECTION_DELAY_MS = 300  # after the last keystroke in the model's path
 
 
 class JobEditor(QObject):
-    """The state, and the ways in which its draft changes."""
+    """Hold the state, edit its draft, send commands to the engine."""
 
     changed = Signal()
 
@@ -46,17 +50,42 @@ class JobEditor(QObject):
         self._inspection_timer.setInterval(INSPECTION_DELAY_MS)
         self._inspection_timer.timeout.connect(self._inspect)
 
-    def new_name(self, kind: str) -> str:
-        """A name that no request has had: its answers come back under it."""
-        return f"{kind}-{next(self._numbers)}"
+    # requests
+
+    def new_id(self, prefix: str) -> str:
+        """Return an unused id for a command and its events."""
+        return f"{prefix}-{next(self._numbers)}"
 
     def send(self, command: Command) -> None:
-        """Tell the engine something; whoever does hears of `events_arrived`."""
+        """Send a command to the engine; its events come with `events_arrived`."""
         self._engine.send(command)
 
+    def start_request(
+        self,
+        kind: RequestKind,
+        make_command: Callable[..., Command],
+        request: Request[Any] = NO_REQUEST,
+    ) -> None:
+        """Send `make_command(run=...)` with a new id; the state follows its events.
+
+        `request` is stored with that id; the last request of the kind is obsolete.
+        """
+        request = replace(request, id=self.new_id(kind.value))
+        self._set(app_state.with_request(self.state, kind, request))
+        self.send(make_command(run=request.id))
+
+    def cancel_request(self, kind: RequestKind) -> None:
+        """Cancel the latest request of a kind, if it is in progress."""
+        request = self.state.request(kind)
+        if request.can_cancel:
+            self.send(Cancel(run=request.id))
+            self._set(app_state.with_request(self.state, kind, request.cancelling()))
+
+    # the draft
+
     def load(self, config: RunConfig, job_file: str = "") -> None:
-        """Take a whole job as the draft; nobody has agreed to replace anything yet."""
-        before = app_state.draft_of(self.state)
+        """Make a whole job the draft, without consent to replace files."""
+        before = editing.draft_of(self.state)
         self._choose()
         self._accept(*Step)
         export = replace(config.export, replace=False)
@@ -65,116 +94,118 @@ class JobEditor(QObject):
 
     @Slot(str)
     def choose_model(self, source: str) -> None:
-        """Make the model at `source` the one to be pruned; empty: none.
+        """Choose the model at `source`; empty: none.
 
-        One that could not be read is looked at again.
+        A model that could not be read is inspected again.
         """
         if not source.strip():
             self._inspection_timer.stop()
-            self._set(replace(self.state, model_is_chosen=False, inspection=Request()))
+            state = app_state.without_requests(self.state, RequestKind.INSPECTION)
+            self._set(replace(state, model_is_chosen=False))
             return
-        before = app_state.draft_of(self.state)
+        before = editing.draft_of(self.state)
         self._choose()
         model = replace(self.state.config.model, source=source.strip())
         self.edit(replace(self.state.config, model=model), before)
 
     def edit(self, config: RunConfig, before: Draft | None = None) -> None:
-        """Make `config` the draft; undoing it leads to the one `before`."""
-        before = before or app_state.draft_of(self.state)
-        self._become(app_state.with_config(self.state, config), before)
+        """Make `config` the draft; undo restores `before`, by default the last one."""
+        before = before or editing.draft_of(self.state)
+        self._set_draft(editing.with_config(self.state, config), before)
         self._inspect_soon()
 
     def go_to(self, draft: Draft, drafts: Drafts) -> None:
-        """Show an earlier draft or a later one, and what comes before and after it."""
-        state = app_state.with_draft(self.state, draft, drafts)
+        """Show an earlier or later draft with its own undo history."""
+        state = editing.with_draft(self.state, draft, drafts)
         self._set(self._checked(_with_facts(state)))
         self._inspect_soon()
 
     def drop_rejected(self) -> None:
-        """Forget what pages hold that makes no job."""
+        """Forget the page values that make no valid config."""
         self._accept(*Step)
         self._set(self._checked(self.state))
 
     def set_own_presets(self, presets: tuple[Preset, ...]) -> None:
-        """Offer these presets besides those that come with the program."""
+        """Offer these presets besides the built-in ones."""
         self._set(replace(self.state, own_presets=presets))
 
     @Slot(object)
     def choose_preset(self, preset: Preset | None) -> None:
-        """Give the draft the settings of a preset, or those that it had before."""
-        before = app_state.draft_of(self.state)
+        """Apply a preset to the draft; None: restore the user's own settings."""
+        before = editing.draft_of(self.state)
         if preset is None:
-            self._become(app_state.without_preset(self.state), before)
+            self._set_draft(editing.without_preset(self.state), before)
         else:
-            self._become(app_state.with_preset(self.state, preset), before)
+            self._set_draft(editing.with_preset(self.state, preset), before)
 
     @Slot(object)
     def edit_calibration(self, calibration: CalibrationConfig) -> None:
-        """Change one part of the draft."""
+        """Change the calibration of the draft."""
         self._accept(Step.CALIBRATION)
         self.edit(replace(self.state.config, calibration=calibration))
 
     @Slot(object)
     def edit_pruning(self, pruning: PruningConfig) -> None:
-        """Change one part of the draft."""
+        """Change the pruning settings of the draft."""
         self._accept(Step.TARGET)
         self.edit(replace(self.state.config, pruning=pruning))
 
     @Slot(object)
     def edit_export(self, export: ExportConfig) -> None:
-        """Change one part of the draft."""
+        """Change the export settings of the draft."""
         self._accept(Step.EXPORT)
         self.edit(replace(self.state.config, export=export))
 
     def reject_edit(self, step: Step, problem: str) -> None:
-        """Remember that a page holds values that make no config, until it is edited."""
-        refused = {**self.state.refused, step: problem}
-        self._set(self._checked(replace(self.state, refused=refused)))
+        """Remember that a page holds invalid values, until it is edited."""
+        rejected = {**self.state.rejected, step: problem}
+        self._set(self._checked(replace(self.state, rejected=rejected)))
 
     @Slot(str)
     def set_run_parent(self, folder: str) -> None:
-        """Put the folders of further runs into `folder`."""
+        """Create the folders of further runs in `folder`."""
         self._set(self._checked(replace(self.state, run_parent=folder)))
 
     def set_job_file(self, path: str) -> None:
-        """Remember as what the draft was saved."""
+        """Remember the file to which the draft was saved."""
         self._set(replace(self.state, job_file=path))
 
     @Slot()
     def preview_text(self) -> None:
-        """Ask what would be measured."""
+        """Request a preview of the calibration and validation windows."""
         config = self.state.config
-        name = self.new_name("preview")
-        self._set(replace(self.state, preview=Request(name)))
-        self.send(
-            PreviewText(run=name, model=config.model, calibration=config.calibration)
+        self.start_request(
+            RequestKind.PREVIEW,
+            partial(PreviewText, model=config.model, calibration=config.calibration),
         )
 
     @Slot()
     def _inspect(self) -> None:
         if Step.MODEL in self.state.problems:
             return
-        name = self.new_name("inspect")
-        self._set(replace(self.state, inspection=Request(name)))
-        self.send(InspectModel(run=name, model=self.state.config.model))
+        command = partial(InspectModel, model=self.state.config.model)
+        self.start_request(RequestKind.INSPECTION, command)
 
     def _inspect_soon(self) -> None:
-        if self.state.model_is_chosen and not self.state.inspection.request:
+        is_requested = bool(self.state.request(RequestKind.INSPECTION).id)
+        if self.state.model_is_chosen and not is_requested:
             self._inspection_timer.start()
 
-    def _become(self, state: AppState, before: Draft) -> None:
-        """Take a state with another draft, and remember the one before."""
-        after = app_state.draft_of(state)
+    def _set_draft(self, state: AppState, before: Draft) -> None:
+        """Take a state with another draft and add the one before to the history."""
+        after = editing.draft_of(state)
         drafts = state.drafts.with_edit(before, after, time.monotonic())
         self._set(self._checked(_with_facts(replace(state, drafts=drafts))))
 
     def _choose(self) -> None:
-        """A model is chosen; an inspection that has failed is as good as none."""
-        inspection = self.state.inspection
-        if inspection.problem is not None:
-            inspection = Request()
-        # Told by `edit`: until then the draft still names the model before.
-        self.state = replace(self.state, model_is_chosen=True, inspection=inspection)
+        """Mark a model as chosen and forget a failed inspection.
+
+        Emits no signal: until `edit`, the draft still names the model before.
+        """
+        state = self.state
+        if state.request(RequestKind.INSPECTION).error is not None:
+            state = app_state.without_requests(state, RequestKind.INSPECTION)
+        self.state = replace(state, model_is_chosen=True)
 
     def _checked(self, state: AppState) -> AppState:
         problems: Mapping[Step, str] = checks.problems(
@@ -182,16 +213,16 @@ class JobEditor(QObject):
         )
         return replace(
             state,
-            problems={**problems, **state.refused},
+            problems={**problems, **state.rejected},
             can_replace=checks.can_replace(state.config, state.run_parent),
             save_problem=checks.save_problem(state),
-            fit=fits.fit_of_draft(state),
+            resource_check=fits.fit_of_draft(state),
         )
 
     def _accept(self, *steps: Step) -> None:
-        """What pages hold is a config again; told by whatever edits the draft."""
-        refused = {s: p for s, p in self.state.refused.items() if s not in steps}
-        self.state = replace(self.state, refused=refused)
+        """Forget the rejected values of these pages; the caller emits `changed`."""
+        rejected = {s: p for s, p in self.state.rejected.items() if s not in steps}
+        self.state = replace(self.state, rejected=rejected)
 
     def _set(self, state: AppState) -> None:
         self.state = state
@@ -199,7 +230,7 @@ class JobEditor(QObject):
 
 
 def _with_facts(state: AppState) -> AppState:
-    """With what files say at once of a model that is new."""
+    """Return the state with the facts that the files of a new model show at once."""
     if not state.model_is_chosen or state.facts is not None:
         return state
     return replace(state, facts=model_facts(state.config.model.source))

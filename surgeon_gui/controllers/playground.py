@@ -1,4 +1,4 @@
-"""The playground's mind: holds the state, asks the engine, says when to redraw."""
+"""Controller of the playground: holds its state and sends requests to the engine."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from surgeon_gui.state.playground import state as playground_state
 from surgeon_gui.state.playground.state import Models, PlaygroundState
 from surgeon_gui.text.prompts import FIRST
 
-_LARGEST_SEED = 2**31 - 1
+_MAX_SEED = 2**31 - 1
 
 
 class Playground(QObject):
-    """State, and the ways in which it changes."""
+    """State of the playground and the actions that change it."""
 
     changed = Signal()
 
@@ -34,60 +34,60 @@ class Playground(QObject):
 
     @property
     def app(self) -> AppState:
-        """What the rest of the window knows."""
+        """State of the application."""
         return self._session.state
 
     @property
     def models(self) -> Models:
-        """Which models are compared."""
+        """The models to compare."""
         return playground_state.models_of(self.state, self.app)
 
     @property
     def obstacle(self) -> str:
-        """Why nothing can be generated; empty if it can."""
+        """Why text cannot be generated; "" if it can."""
         return playground_state.obstacle(self.state, self.app)
 
     @Slot(str)
     def edit_prompt(self, prompt: str) -> None:
-        """Let the texts begin with `prompt`."""
+        """Set the prompt."""
         if prompt != self.state.prompt:
             self._set(replace(self.state, prompt=prompt))
 
     @Slot(object)
     def edit_settings(self, settings: GenerationSettings) -> None:
-        """Let the texts be made like that."""
+        """Set the generation settings."""
         if settings != self.state.settings:
             self._set(replace(self.state, settings=settings))
 
     @Slot()
     def draw_seed(self) -> None:
-        """Take another seed."""
-        seed = random.randint(0, _LARGEST_SEED)
+        """Draw a new random seed."""
+        seed = random.randint(0, _MAX_SEED)
         self.edit_settings(replace(self.state.settings, seed=seed))
 
     @Slot(object, str)
     def choose_model(self, side: Side, source: str) -> None:
-        """Compare another model than that of the run."""
+        """Replace the model of one side."""
         self._set(playground_state.with_model(self.state, side, source, self.app))
 
     @Slot()
     def use_run(self) -> None:
-        """Compare the models of the run that is shown."""
+        """Compare the models of the shown run."""
         self._set(replace(self.state, own=Models()))
 
     @Slot()
     def generate(self) -> None:
-        """Let both models write."""
+        """Generate text with both models."""
         if self.obstacle:
             return
         models, model = self.models, self._model_config()
-        name = self._session.new_name("generate")
+        id_ = self._session.new_id("generate")
         self._set(
-            playground_state.asked(self.state, name, models, model.dtype, model.device)
+            playground_state.asked(self.state, id_, models, model.dtype, model.device)
         )
         self._session.send(
             Generate(
-                run=name,
+                run=id_,
                 original=models.original,
                 pruned=models.pruned,
                 prompt=self.state.prompt,
@@ -97,23 +97,23 @@ class Playground(QObject):
 
     @Slot()
     def stop(self) -> None:
-        """End the texts where they are and let them be compared; once more: cancel."""
+        """Stop generating and compare the texts; cancel if already stopping."""
         if self.state.is_writing and not self.state.is_stopping:
-            self._session.send(StopAndKeep(run=self.state.question.request))
+            self._session.send(StopAndKeep(run=self.state.question.id))
             self._set(replace(self.state, is_stopping=True))
         else:
             self.cancel()
 
     @Slot()
     def cancel(self) -> None:
-        """End it now; what there is of the texts stays."""
+        """Cancel the request and keep the text generated so far."""
         question = self.state.question
-        if question.is_open and not question.is_cancelling:
-            self._session.send(Cancel(run=question.request))
+        if question.can_cancel:
+            self._session.send(Cancel(run=question.id))
             self._set(playground_state.cancelling(self.state))
 
     def _model_config(self) -> ModelConfig:
-        """In which format, and where, the models are computed."""
+        """Return the config with the dtype and device of the models."""
         run = self.app.run
         if self.state.own == Models() and run.config is not None:
             return run.config.model
@@ -130,9 +130,9 @@ class Playground(QObject):
     @Slot()
     def _on_session_changed(self) -> None:
         if self.app.is_busy:
-            self.cancel()  # what was asked for later must not wait for the texts
+            self.cancel()  # the later request must not wait for the texts
         self._set(self.state)
 
     def _set(self, state: PlaygroundState) -> None:
-        self.state = playground_state.without_others(state, self.app)
+        self.state = playground_state.without_stale_texts(state, self.app)
         self.changed.emit()

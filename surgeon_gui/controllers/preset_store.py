@@ -1,4 +1,4 @@
-"""Keeps the user's own presets: saves, shares and deletes them."""
+"""The store of the user's own presets: saves, shares and deletes them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from surgeon_gui.state.job import own_presets
 
 
 class PresetStore(QObject):
-    """The presets in one folder; the session knows them as they are there."""
+    """Store presets in a folder and keep the session up to date with it."""
 
-    refused = Signal(str)  # why a preset was not saved
+    rejected = Signal(str)  # why a preset was not saved
 
     def __init__(
         self, session: Session, folder: Path, parent: QObject | None = None
@@ -25,7 +25,7 @@ class PresetStore(QObject):
         super().__init__(parent)
         self._session = session
         self._folder = folder
-        self.deleted: Preset | None = None  # the last one, until another is saved
+        self.deleted: Preset | None = None  # the latest, until a preset is saved
         found, problems = own_presets.read_presets(folder)
         session.set_own_presets(tuple(found))
         if problems:
@@ -37,52 +37,52 @@ class PresetStore(QObject):
         return list(self._session.state.own_presets)
 
     def save(self, title: str) -> bool:
-        """Keep the settings of the draft under a title; whether that was done."""
+        """Save the settings of the draft under a title; return whether it worked."""
         try:
             config = self._session.state.config
             preset = own_presets.new_preset(title, config, self._own, self._folder)
         except ConfigError as error:
-            self.refused.emit(error.message)
+            self.rejected.emit(error.message)
             return False
-        return self._keep(preset)
+        return self._write(preset)
 
     @Slot(str)
     def add_from_file(self, path: str) -> None:
-        """Take the preset in a file in, and choose it."""
+        """Import the preset in a file and choose it."""
         try:
             found = own_presets.read_preset(Path(path))
             preset = own_presets.added(found, self._own, self._folder)
         except ConfigError as error:
             self._session.show_problem(Failed(error.message, error.hint))
             return
-        if self._keep(preset):
+        if self._write(preset):
             self._session.choose_preset(preset)
 
     def share(self, preset: Preset, path: str) -> None:
-        """Write a preset to a file for others."""
+        """Export a preset to a file."""
         try:
             own_presets.write_preset(preset, Path(path))
         except OSError as error:
             self._report(path, error)
 
     def delete(self, preset: Preset) -> None:
-        """Remove one of the user's own; the settings of the draft stay."""
+        """Delete one of the user's presets; the settings of the draft are kept."""
         try:
             own_presets.path_of(preset, self._folder).unlink(missing_ok=True)
         except OSError as error:
             self._report(str(self._folder), error)
             return
         self.deleted = preset
-        rest = tuple(each for each in self._own if each != preset)
-        self._session.set_own_presets(rest)
+        remaining = tuple(each for each in self._own if each != preset)
+        self._session.set_own_presets(remaining)
 
     @Slot()
     def restore(self) -> None:
-        """Keep the last one that was deleted after all."""
+        """Save the preset again that was deleted last."""
         if self.deleted is not None:
-            self._keep(self.deleted)
+            self._write(self.deleted)
 
-    def _keep(self, preset: Preset) -> bool:
+    def _write(self, preset: Preset) -> bool:
         try:
             own_presets.write_preset(preset, own_presets.path_of(preset, self._folder))
         except OSError as error:

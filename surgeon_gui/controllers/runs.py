@@ -1,7 +1,6 @@
-"""The history of runs: reads it, and does what the user wants done with one.
+"""The history of runs: reads, opens, renames, duplicates and deletes them.
 
-Folders are read, and runs opened, in a thread of their own. `changed` fires whenever
-the list is another one.
+Folders are read and runs are opened in a background thread.
 """
 
 from __future__ import annotations
@@ -39,23 +38,23 @@ from surgeon_gui.state.runs.reading import (
 from surgeon_gui.state.runs.state import RunsState
 from surgeon_gui.state.runs.text import title
 
-# After these the folder of a run says something else than before.
-_TELLING = (RunStarted, ShotFinished, RunFinished, Failed, Cancelled)
+# Events that change the record of a run in its folder.
+_RECORDED = (RunStarted, ShotFinished, RunFinished, Failed, Cancelled)
 
 
 class _Opened(NamedTuple):
-    """What the folder of a run was found to hold."""
+    """The content of a run folder."""
 
     record: RunRecord
     run: RunState | None  # None: it cannot be read
 
 
 class RunsController(QObject):
-    """Holds the list, and changes it."""
+    """Hold the list of runs and change it."""
 
-    changed = Signal()
+    changed = Signal()  # the list is a different one
     opened = Signal()  # an earlier run is shown
-    duplicated = Signal()  # the settings of one are those of the next
+    duplicated = Signal()  # the draft has the settings of an earlier run
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
@@ -70,7 +69,7 @@ class RunsController(QObject):
 
     @Slot()
     def refresh(self) -> None:
-        """Read the folder of runs; while it is being read, once more after that."""
+        """Read the folder of runs; if it is being read, read it again afterwards."""
         if self._is_reading:
             self._reads_again = True
             return
@@ -81,65 +80,65 @@ class RunsController(QObject):
         self._reading.start(work, partial(self._on_read, parent), self._on_not_read)
 
     def tick(self, folder: str, is_on: bool) -> None:
-        """Take a run into the comparison, or out of it."""
+        """Add a run to the comparison, or remove it."""
         self._set(runs_state.with_tick(self.state, folder, is_on))
 
     def tick_only(self, folders: tuple[str, ...]) -> None:
-        """Compare these runs and no others."""
+        """Compare exactly these runs."""
         self._set(runs_state.with_ticks(self.state, folders))
 
     def rename(self, folder: str, name: str) -> None:
-        """Give a run a name; an empty one gives back the first."""
+        """Rename a run; an empty name restores the default."""
         try:
             write_name(Path(folder), name)
         except OSError as error:
-            words = tr("The name cannot be written: {reason}.")
-            self._complain(
-                words.format(reason=error.strerror),
+            message = tr("The name cannot be written: {reason}.")
+            self._report(
+                message.format(reason=error.strerror),
                 tr("Look whether the folder of the run may be written to."),
             )
             return
         self.refresh()
 
     def duplicate(self, folder: str) -> None:
-        """Make the settings of a run those of the next."""
+        """Load the settings of a run into the draft."""
         record = self.state.record(folder)
         if record is not None and record.config is not None:
             self._session.load(record.config)
             self.duplicated.emit()
 
     def reopen(self, folder: str) -> None:
-        """Show a run with all its charts, as it was when it ended."""
-        live = self._session.state.run
-        if live.status.is_busy and live.folder == folder:
-            self._session.close_earlier()
+        """Open a run with all its charts."""
+        current = self._session.state.run
+        if current.status.is_busy and current.folder == folder:
+            self._session.close_opened_run()
             self.opened.emit()
             return
         work = partial(_open, Path(folder))
         self._reading.start(work, self._on_opened)
 
     def delete_obstacle(self, folder: str) -> str:
-        """Why a run cannot be deleted; empty if it can."""
+        """Return why a run cannot be deleted; empty if it can."""
         state, record = self._session.state, self.state.record(folder)
         is_used = state.is_busy and state.run.folder == folder
-        if is_used or (record and record.standing is RunOutcome.UNDER_WAY):
+        if is_used or (record and record.outcome is RunOutcome.RUNNING):
             return tr("The run is under way, or its files are in use.")
         return ""
 
     def delete(self, folder: str) -> None:
-        """Put the folder of a run into the trash."""
+        """Move the folder of a run to the trash."""
         if why := self.delete_obstacle(folder):
-            self._complain(why, tr("Wait until it has ended, or cancel it."))
+            self._report(why, tr("Wait until it has ended, or cancel it."))
             return
         work = partial(_to_trash, folder)
         self._deleting.start(work, partial(self._on_deleted, folder))
 
     def finish_deleting(self) -> None:
-        """Wait for what is on its way into the trash, as the window closes."""
+        """Wait for deletions in progress, before the window closes."""
         self._deleting.finish()
 
     def _on_not_read(self) -> None:
-        """Something was raised, which is told elsewhere."""
+        """Allow the next reading; the exception is reported elsewhere."""
         self._is_reading = self._reads_again = False
 
     def _on_read(self, parent: str, found: tuple[RunRecord, ...] | str) -> None:
@@ -157,7 +156,7 @@ class RunsController(QObject):
 
     def _on_opened(self, found: _Opened) -> None:
         if found.run is None:
-            self._complain(
+            self._report(
                 tr("{run} cannot be opened. {reason}").format(
                     run=title(found.record), reason=found.record.problem
                 ),
@@ -166,7 +165,7 @@ class RunsController(QObject):
                 ),
             )
         elif found.run.status.is_busy:
-            self._complain(
+            self._report(
                 tr("{run} is still under way in another window or program.").format(
                     run=title(found.record)
                 ),
@@ -178,11 +177,11 @@ class RunsController(QObject):
 
     def _on_deleted(self, folder: str, problem: str) -> None:
         if problem:
-            words = tr("The run could not be put into the trash: {reason}.")
+            message = tr("The run could not be put into the trash: {reason}.")
             hint = tr("It is still there. To delete it for good, remove {folder}.")
-            self._complain(words.format(reason=problem), hint.format(folder=folder))
+            self._report(message.format(reason=problem), hint.format(folder=folder))
         elif self._session.state.shown_run.folder == folder:
-            self._session.close_earlier()
+            self._session.close_opened_run()
         self.refresh()
 
     @Slot()
@@ -198,12 +197,12 @@ class RunsController(QObject):
         for envelope in batch:
             is_first = isinstance(envelope.event, StageStarted) and run.model is None
             if envelope.run == run.run and (
-                is_first or isinstance(envelope.event, _TELLING)
+                is_first or isinstance(envelope.event, _RECORDED)
             ):
                 self.refresh()
                 return
 
-    def _complain(self, message: str, hint: str) -> None:
+    def _report(self, message: str, hint: str) -> None:
         self._session.show_problem(Failed(message, hint))
 
     def _set(self, state: RunsState) -> None:
@@ -213,19 +212,19 @@ class RunsController(QObject):
 
 
 def _read(parent: Path, known: dict[str, RunRecord]) -> tuple[RunRecord, ...] | str:
-    """The runs in a folder, or why they cannot be read."""
+    """Return the runs in a folder, or why they cannot be read."""
     try:
         return read_runs(parent, known)
     except OSError as error:
-        words = tr("{folder} cannot be looked into: {reason}.")
-        return words.format(folder=parent, reason=error.strerror)
+        message = tr("{folder} cannot be looked into: {reason}.")
+        return message.format(folder=parent, reason=error.strerror)
 
 
 def _open(folder: Path) -> _Opened:
     record = read_record(folder)
     if not is_run(folder):
-        gone = tr("There is no run in its folder.")
-        damaged = RunRecord(str(folder), RunOutcome.DAMAGED, problem=gone)
+        problem = tr("There is no run in its folder.")
+        damaged = RunRecord(str(folder), RunOutcome.DAMAGED, problem=problem)
         return _Opened(damaged, None)
     try:
         return _Opened(record, read_state(folder))
@@ -234,7 +233,7 @@ def _open(folder: Path) -> _Opened:
 
 
 def _to_trash(folder: str) -> str:
-    """Put a folder into the trash; why that is not possible, or nothing."""
+    """Move a folder to the trash; return the error, empty if there is none."""
     try:
         send2trash(folder)
     except OSError as error:

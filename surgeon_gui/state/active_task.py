@@ -1,40 +1,36 @@
-"""What the engine is at work on besides a run, and how far it is, for the strip.
-
-Pure functions of the state. Knows nothing of Qt.
-"""
+"""The engine's current task other than a run, for the action strip. No Qt."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from surgeon_gui.base.translation import tr
-from surgeon_gui.state import export_text as export_text
+from surgeon_gui.state import export_text
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.diagnosis import state as diagnosis_state
-from surgeon_gui.state.request import Request
+from surgeon_gui.state.request import RequestKind
+
+_LABELS = {
+    RequestKind.DIAGNOSIS: tr("Diagnosis: {doing}"),
+    RequestKind.SAVE: tr("Saving in another format: {doing}"),
+    RequestKind.MEASUREMENT: tr("Measuring speed: {doing}"),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class ActiveTask:
-    """One task that takes its time."""
+    """A task with its progress."""
 
-    words: str
-    share: float  # that is done, from 0 to 1
+    label: str
+    share: float  # from 0 to 1
 
 
 def active_task(state: AppState) -> ActiveTask | None:
-    """The diagnosis, saving or measurement under way; the engine does one at a time."""
-    asked: Request[Any]
-    if state.diagnosis.is_open:
-        asked, what = state.diagnosis, tr("Diagnosis: {doing}")
-        share = diagnosis_state.progress_of(asked, 0.0)
-    elif state.save.is_open:
-        asked, what = state.save, tr("Saving in another format: {doing}")
-        share = export_text.progress_of(asked)
-    elif state.measurement.is_open:
-        asked, what = state.measurement, tr("Measuring speed: {doing}")
-        share = export_text.progress_of(asked)
-    else:
+    """Return the diagnosis, export or measurement in progress."""
+    if state.task is None:
         return None
-    return ActiveTask(what.format(doing=export_text.doing_of(asked)), share)
+    request = state.request(state.task)
+    label = _LABELS[state.task].format(doing=export_text.doing_of(request))
+    if state.task is RequestKind.DIAGNOSIS:
+        return ActiveTask(label, diagnosis_state.progress_of(request, 0.0))
+    return ActiveTask(label, export_text.progress_of(request))

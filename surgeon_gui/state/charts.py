@@ -1,6 +1,6 @@
-"""What the charts of a run show, as plain values made from its state.
+"""Data of the charts of a run, as plain values.
 
-Pure functions; knows nothing of Qt.
+Pure functions of the state of a run.
 """
 
 from __future__ import annotations
@@ -26,55 +26,55 @@ from surgeon_gui.text.labels import STAGES
 
 _MINUTE, _HOUR = 60.0, 3600.0
 _GIGABYTE, _MEGABYTE = 1e9, 1e6
-_FEW_DECADES = 2  # on an axis: then there are marks between them, too
-_BETWEEN = (1, 2, 5)
+_MAX_DECADES_WITH_MINOR_TICKS = 2
+_MINOR_TICKS = (1, 2, 5)
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 class Quality(Enum):
-    """How well a model does."""
+    """A measure of quality."""
 
     PERPLEXITY = "perplexity"
     LOSS = "loss"
 
 
-class Size(Enum):
-    """How large a model is."""
+class SizeUnit(Enum):
+    """A measure of size."""
 
     PARAMETERS = "parameters"
     BYTES = "bytes"
 
 
 class Counted(Enum):
-    """What the bars of the cost distribution count."""
+    """Unit of the bars of the cost distribution."""
 
     WEIGHTS = "weights"
     REMOVALS = "removals"
 
 
 @dataclass(frozen=True, slots=True)
-class Phase:
-    """Stages that are of one kind to somebody who looks at the time they take."""
+class RunPhase:
+    """Stages that share one series in the chart of times."""
 
     name: str
     stages: tuple[Stage, ...]
 
 
-_BEFORE = (Stage.LOAD, Stage.TEXT, Stage.BASELINE)
+_STAGES_BEFORE_SHOTS = (Stage.LOAD, Stage.TEXT, Stage.BASELINE)
 PHASES = (  # in the order of the theme's series
-    Phase(STAGES[Stage.CURVATURE][1], (Stage.CURVATURE,)),
-    Phase(STAGES[Stage.DAMPING][1], (Stage.DAMPING,)),
-    Phase(STAGES[Stage.UPDATE][1], (Stage.UPDATE,)),
-    Phase(STAGES[Stage.SELECTION][1], (Stage.SELECTION,)),
-    Phase(STAGES[Stage.EVALUATION][1], (Stage.BASELINE, Stage.EVALUATION)),
-    Phase(STAGES[Stage.CORRECTION][1], (Stage.CORRECTION,)),
-    Phase(STAGES[Stage.EXPORT][1], (Stage.EXPORT, Stage.VERIFICATION)),
-    Phase(tr("Preparation"), (Stage.LOAD, Stage.TEXT)),
+    RunPhase(STAGES[Stage.CURVATURE][1], (Stage.CURVATURE,)),
+    RunPhase(STAGES[Stage.DAMPING][1], (Stage.DAMPING,)),
+    RunPhase(STAGES[Stage.UPDATE][1], (Stage.UPDATE,)),
+    RunPhase(STAGES[Stage.SELECTION][1], (Stage.SELECTION,)),
+    RunPhase(STAGES[Stage.EVALUATION][1], (Stage.BASELINE, Stage.EVALUATION)),
+    RunPhase(STAGES[Stage.CORRECTION][1], (Stage.CORRECTION,)),
+    RunPhase(STAGES[Stage.EXPORT][1], (Stage.EXPORT, Stage.VERIFICATION)),
+    RunPhase(tr("Preparation"), (Stage.LOAD, Stage.TEXT)),
 )
 
 
 def quality_line(run: RunState, measure: Quality, *, is_log: bool) -> Line:
-    """Perplexity or loss on held-out text after each shot, with the original's."""
+    """Return perplexity or loss on held-out text for the original and each shot."""
     value: Callable[[Evaluation], float]
     if measure is Quality.LOSS:
         name, axis, value = tr("Loss"), tr("Loss (nats)"), _loss
@@ -104,24 +104,24 @@ def quality_line(run: RunState, measure: Quality, *, is_log: bool) -> Line:
 
 
 def _limit(run: RunState, measure: Quality) -> float | None:
-    """What may not be passed; None: there is no such thing."""
+    """Return the quality limit in the unit of `measure`; None if there is none."""
     if run.config is None or run.baseline is None:
         return None
-    most = max_perplexity(run.config.pruning, run.baseline.perplexity)
-    if not math.isfinite(most):
+    limit = max_perplexity(run.config.pruning, run.baseline.perplexity)
+    if not math.isfinite(limit):
         return None
-    return math.log(most) if measure is Quality.LOSS else most
+    return math.log(limit) if measure is Quality.LOSS else limit
 
 
-def size_line(run: RunState, measure: Size) -> Line:
-    """How large the whole model is after each shot."""
+def size_line(run: RunState, measure: SizeUnit) -> Line:
+    """Return the size of the whole model after each shot."""
     if run.model is None:
         return Line(tr("Parameters"))
     counts = [run.model.parameters, *(shot.parameters for shot in run.history)]
     xs = (0.0, *(float(shot.shot) for shot in run.history))
-    if measure is Size.BYTES:
-        each = bytes_per_parameter(run)
-        counts = [int(count * each) for count in counts]
+    if measure is SizeUnit.BYTES:
+        ratio = bytes_per_parameter(run)
+        counts = [int(count * ratio) for count in counts]
         scale, unit = _scale_of_bytes(counts[0])
         axis, name = tr("Size ({unit})").format(unit=unit), tr("Size")
     else:
@@ -136,22 +136,24 @@ def size_line(run: RunState, measure: Size) -> Line:
         last_x=_last_shot(run),
         from_zero=True,
         name=name,
-        say_y=_Scaled(numbers.size if measure is Size.BYTES else numbers.count, scale),
+        say_y=_Scaled(
+            numbers.size if measure is SizeUnit.BYTES else numbers.count, scale
+        ),
     )
 
 
 def bytes_per_parameter(run: RunState) -> float:
-    """In the file that the run writes, once nothing stands for what has gone."""
+    """Return the bytes per parameter in the exported file, without removed parts."""
     if run.config is None or run.model is None:
         return 0.0
     goal = goal_or_none(run.config, run.model)
-    if goal is None:  # as it is on disk
+    if goal is None:  # as in the original file
         return run.model.file_bytes / max(1, run.model.parameters)
     return goal.weight_bytes / max(1, goal.parameters)
 
 
 def memory_line(run: RunState) -> Line:
-    """What the engine used as the run went on."""
+    """Return the memory of the engine over the time of the run."""
     axis = tr("Memory (GB)")
     log = run.memory
     if not len(log):
@@ -178,12 +180,12 @@ def memory_line(run: RunState) -> Line:
 
 
 def cost_bars(run: RunState, counted: Counted) -> Bars:
-    """What the candidates of the latest shot cost, and which of them went."""
+    """Return the removal costs in the latest shot, for removed and kept candidates."""
     axis = tr("Weights") if counted is Counted.WEIGHTS else tr("Removals")
     if not run.history or (costs := run.history[-1].costs) is None:
         return Bars(axis, tr("Cost"))
     shot = run.history[-1]
-    x_axis = tr("Cost of a removal in shot {n}").format(n=shot.shot)
+    x_axis = tr("Removal cost in shot {n}").format(n=shot.shot)
     logs = tuple(math.log10(edge) for edge in costs.edges)
     removed, kept = _counts(costs, counted)
     threshold = shot.threshold
@@ -198,7 +200,7 @@ def cost_bars(run: RunState, counted: Counted) -> Bars:
             )
             for low, high in itertools.pairwise(costs.edges)
         ),
-        ticks=_decades(logs[0], logs[-1]),
+        ticks=log_ticks(logs[0], logs[-1]),
         mark=math.log10(threshold) if threshold else None,
         mark_name=tr("threshold"),
         say_tick=_round_count,
@@ -206,7 +208,7 @@ def cost_bars(run: RunState, counted: Counted) -> Bars:
 
 
 def cost_rows(run: RunState) -> list[tuple[object, ...]]:
-    """The figures behind the latest shot's cost distribution, names first."""
+    """Return a header and the rows of the latest shot's cost distribution."""
     header = (
         tr("cost from"),
         tr("cost to"),
@@ -224,63 +226,63 @@ def cost_rows(run: RunState) -> list[tuple[object, ...]]:
 
 
 def time_bars(run: RunState, now: float) -> Bars:
-    """How long each phase took in each shot, and before and after them."""
-    taken = _seconds_taken(run, now)
-    if not taken:
+    """Return the time of each phase before, in and after the shots."""
+    seconds_taken = _seconds_taken(run, now)
+    if not seconds_taken:
         return Bars(tr("Seconds"), tr("Shot"))
-    shots = max(run.shots, *(shot for _, shot in taken))
+    shots = max(run.shots, *(shot for _, shot in seconds_taken))
     heights = [[0.0] * (shots + 2) for _ in PHASES]
-    for (stage, shot), seconds in taken.items():
-        bar = shot or (0 if stage in _BEFORE else shots + 1)
+    for (stage, shot), seconds in seconds_taken.items():
+        bar = shot or (0 if stage in _STAGES_BEFORE_SHOTS else shots + 1)
         heights[_PHASE_OF[stage]][bar] += seconds
     scale, axis = _scale_of_seconds(max(map(sum, zip(*heights, strict=True))))
-    short = (tr("Before"), *(f"{n}" for n in range(1, shots + 1)), tr("After"))
+    labels = (tr("Before"), *(f"{n}" for n in range(1, shots + 1)), tr("After"))
     shot_names = tuple(at_shot(n) for n in range(1, shots + 1))
     return Bars(
         axis=axis,
         x_axis=tr("Shot"),
         edges=tuple((bar - 0.4, bar + 0.4) for bar in range(shots + 2)),
         stacks=tuple(
-            Stack(phase.name, tuple(seconds / scale for seconds in row), colour)
-            for colour, (phase, row) in enumerate(zip(PHASES, heights, strict=True))
+            Stack(phase.name, tuple(seconds / scale for seconds in row), color)
+            for color, (phase, row) in enumerate(zip(PHASES, heights, strict=True))
             if any(row)
         ),
         names=(tr("Before the shots"), *shot_names, tr("After the shots")),
-        ticks=tuple((float(bar), short[bar]) for bar in _few(shots + 2)),
+        ticks=tuple((float(bar), labels[bar]) for bar in _labelled_bars(shots + 2)),
         say_y=_Scaled(numbers.duration, scale),
     )
 
 
 def _seconds_taken(run: RunState, now: float) -> dict[tuple[Stage, int], float]:
-    """By stage and shot, with the stage under way as far as it is."""
-    taken: dict[tuple[Stage, int], float] = {}
+    """Return the seconds by stage and shot, including the current stage."""
+    seconds_taken: dict[tuple[Stage, int], float] = {}
     for time in run.times:
-        place = (time.stage, time.shot)
-        taken[place] = taken.get(place, 0.0) + time.seconds
+        key = (time.stage, time.shot)
+        seconds_taken[key] = seconds_taken.get(key, 0.0) + time.seconds
     if run.status.is_busy and run.stage is not None:
-        place = (run.stage, run.shot)
-        here = max(0.0, run.clock(now) - run.stage_began)
-        taken[place] = taken.get(place, 0.0) + here
-    return taken
+        key = (run.stage, run.shot)
+        elapsed = max(0.0, run.clock(now) - run.stage_began)
+        seconds_taken[key] = seconds_taken.get(key, 0.0) + elapsed
+    return seconds_taken
 
 
 _PHASE_OF = {stage: i for i, phase in enumerate(PHASES) for stage in phase.stages}
 
 
-def _divided(values: array[float], by: float) -> array[float]:
-    """The values in another unit; there may be tens of thousands."""
-    return array("d", (np.frombuffer(values) / by).tobytes())
+def _divided(values: array[float], divisor: float) -> array[float]:
+    """Divide an array, which may have tens of thousands of values, by `divisor`."""
+    return array("d", (np.frombuffer(values) / divisor).tobytes())
 
 
 @dataclass(frozen=True, slots=True)
 class _Scaled:
-    """Says a value that an axis shows in another unit."""
+    """Format a value of an axis that shows multiples of `scale`."""
 
-    words: Callable[..., str]
+    to_text: Callable[..., str]
     scale: float
 
     def __call__(self, value: float) -> str:
-        return self.words(round(value * self.scale, 3))
+        return self.to_text(round(value * self.scale, 3))
 
 
 def _counts(
@@ -292,7 +294,7 @@ def _counts(
 
 
 def _round_count(value: float) -> str:
-    """A count on an axis, where all are round."""
+    """Format a round count on an axis, without trailing zeros."""
     return re.sub(r"[.,]0+(?=\D|$)", "", numbers.count(value))
 
 
@@ -329,22 +331,29 @@ def _scale_of_seconds(longest: float) -> tuple[float, str]:
     return 1.0, tr("Seconds")
 
 
-def _decades(low: float, high: float) -> tuple[tuple[float, str], ...]:
-    """Marks on a log scale: powers of ten, or some between where there are few."""
-    whole = range(math.ceil(low), math.floor(high) + 1)
-    if len(whole) > _FEW_DECADES:
-        step = -(-len(whole) // 8)
-        return tuple((x, "10" + str(x).translate(_SUPERSCRIPTS)) for x in whole[::step])
+def log_ticks(low: float, high: float) -> tuple[tuple[float, str], ...]:
+    """Return the ticks of a log axis from 10**low to 10**high.
+
+    These are powers of ten, with minor ticks if the axis has few of them.
+    """
+    decades = range(math.ceil(low), math.floor(high) + 1)
+    if len(decades) > _MAX_DECADES_WITH_MINOR_TICKS:
+        step = -(-len(decades) // 8)
+        return tuple(
+            (x, "10" + str(x).translate(_SUPERSCRIPTS)) for x in decades[::step]
+        )
     values = [
-        n * 10.0**x for x in range(math.floor(low), math.ceil(high)) for n in _BETWEEN
+        n * 10.0**x
+        for x in range(math.floor(low), math.ceil(high))
+        for n in _MINOR_TICKS
     ]
-    places = [(math.log10(value), f"{value:.0e}") for value in values]
-    return tuple(place for place in places if low <= place[0] <= high)
+    ticks = [(math.log10(value), f"{value:.0e}") for value in values]
+    return tuple(tick for tick in ticks if low <= tick[0] <= high)
 
 
-def _few(count: int, most: int = 14) -> Sequence[int]:
-    """Bars that have their name below them: the ends, and some between."""
-    if count <= most:
+def _labelled_bars(count: int, max_labels: int = 14) -> Sequence[int]:
+    """Return the bars with a label: the first, the last and some in between."""
+    if count <= max_labels:
         return range(count)
-    step = -(-count // most)
+    step = -(-count // max_labels)
     return [0, *range(step, count - 1 - step // 2, step), count - 1]

@@ -1,7 +1,7 @@
-"""What two or more runs come to side by side; pure functions, no Qt.
+"""Comparison of two or more runs: curves, points, metrics, different settings.
 
-Perplexities can be compared only where they were measured on the same windows of the
-same text: where they were not, `protocol_note` says so.
+Perplexities are comparable only if they were measured on the same windows of the same
+text; `protocol_note` warns if they were not. Pure functions.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from enum import Enum
 
 from surgeon_engine.api.messages.run import Evaluation
 from surgeon_gui.base.translation import tr
-from surgeon_gui.state.job import settings_list as all_settings
+from surgeon_gui.state.job import settings_list
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.runs.reading import outcome_of
 from surgeon_gui.state.runs.text import NOTHING, OUTCOMES
@@ -25,7 +25,7 @@ MIN_RUNS = 2
 
 
 class Along(Enum):
-    """What curves are drawn over."""
+    """Quantity on the x axis of the curves."""
 
     SPARSITY = "sparsity"
     SHOT = "shot"
@@ -33,17 +33,17 @@ class Along(Enum):
 
 
 class Measure(Enum):
-    """How good a model is."""
+    """A measure of quality."""
 
     PERPLEXITY = "perplexity"
     LOSS = "loss"
 
 
-class Size(Enum):
-    """How large a model is."""
+class SizeMeasure(Enum):
+    """A measure of size."""
 
     PARAMETERS = "parameters"
-    FILE = "file"  # the files that hold its weights
+    FILE = "file"  # all weight files
 
 
 ALONG = {
@@ -56,8 +56,8 @@ MEASURES = {
     Measure.LOSS: tr("Loss (nats)"),
 }
 SIZES = {
-    Size.PARAMETERS: tr("Parameters (M)"),
-    Size.FILE: tr("Weights on disk (MB)"),
+    SizeMeasure.PARAMETERS: tr("Parameters (M)"),
+    SizeMeasure.FILE: tr("Weights on disk (MB)"),
 }
 _MILLION = 1e6
 
@@ -65,16 +65,16 @@ Table = tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
-    """One of the runs, with what it is called."""
+class ComparedRun:
+    """One of the compared runs and its title."""
 
     name: str
     run: RunState
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
-    """How good a run was on its way; starts at the original."""
+class RunCurve:
+    """Quality of a run after each shot, starting with the original."""
 
     name: str
     xs: tuple[float, ...]
@@ -83,25 +83,25 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A model by its size and its perplexity."""
+    """Size and perplexity of a model."""
 
     name: str
     size: float
     perplexity: float
-    run: int | None = None  # which of the runs; None: an original
-    is_best: bool = False  # nothing else is smaller and no worse
+    run: int | None = None  # index of the run; None for an original
+    is_best: bool = False  # no other point is better in one and as good in the other
 
 
 def curves(
-    runs: Sequence[Compared], along: Along, measure: Measure
-) -> tuple[Curve, ...]:
-    """A curve for each run; empty where nothing was measured."""
+    runs: Sequence[ComparedRun], along: Along, measure: Measure
+) -> tuple[RunCurve, ...]:
+    """Return one curve per run; it is empty if nothing was measured."""
     return tuple(_curve(each, along, measure) for each in runs)
 
 
-def points(runs: Sequence[Compared], size: Size) -> tuple[Point, ...]:
-    """The originals, each once, and what the runs came to; the best are marked."""
-    found: dict[tuple[str, float, float], Point] = {}
+def points(runs: Sequence[ComparedRun], size: SizeMeasure) -> tuple[Point, ...]:
+    """Return the originals, without duplicates, and the pruned models."""
+    originals: dict[tuple[str, float, float], Point] = {}
     for each in runs:
         run = each.run
         if run.baseline is None or run.model is None or run.config is None:
@@ -111,7 +111,7 @@ def points(runs: Sequence[Compared], size: Size) -> tuple[Point, ...]:
         value = _original_size(run, size)
         point = Point(name, value, run.baseline.perplexity)
         if value > 0 and math.isfinite(point.perplexity):
-            found[name, value, point.perplexity] = point
+            originals[name, value, point.perplexity] = point
     pruned = [
         Point(each.name, value, each.run.evaluation.perplexity, number)
         for number, each in enumerate(runs)
@@ -119,71 +119,71 @@ def points(runs: Sequence[Compared], size: Size) -> tuple[Point, ...]:
         and math.isfinite(each.run.evaluation.perplexity)
         and (value := _pruned_size(each.run, size)) > 0
     ]
-    return _with_best_marked((*found.values(), *pruned))
+    return _with_best_marked((*originals.values(), *pruned))
 
 
-def front(of: Sequence[Point]) -> tuple[Point, ...]:
-    """The best points, from the smallest to the largest."""
-    return tuple(sorted((p for p in of if p.is_best), key=lambda p: p.size))
+def front(all_points: Sequence[Point]) -> tuple[Point, ...]:
+    """Return the best points, from the smallest to the largest."""
+    return tuple(sorted((p for p in all_points if p.is_best), key=lambda p: p.size))
 
 
-def protocol_note(runs: Sequence[Compared]) -> str:
-    """That perplexities of the runs do not compare; empty if they do."""
+def protocol_note(runs: Sequence[ComparedRun]) -> str:
+    """Return a warning if the perplexities are not comparable; otherwise ""."""
     protocols = {
-        (found.windows, found.window_length, found.text)
+        (baseline.windows, baseline.window_length, baseline.text)
         for each in runs
-        if (found := each.run.baseline) is not None
+        if (baseline := each.run.baseline) is not None
     }
     if len(protocols) < 2:
         return ""
     return tr(
-        "These runs measured perplexity on different windows or texts: their figures "
-        "do not compare."
+        "These runs measured perplexity on different windows or texts. Their "
+        "perplexities cannot be compared."
     )
 
 
-def figures(runs: Sequence[Compared]) -> Table:
-    """What came of each run: titles first, then a row for each figure."""
+def figures(runs: Sequence[ComparedRun]) -> Table:
+    """Return a table of metrics: the titles, then one row per metric."""
     names = ("", *(each.name for each in runs))
     rows = tuple(
-        (label, *(words(each.run) for each in runs)) for label, words in _FIGURES
+        (label, *(to_text(each.run) for each in runs)) for label, to_text in _FIGURES
     )
     return (names, *rows)
 
 
-def differences(runs: Sequence[Compared]) -> Table:
-    """The settings that differ: titles first, then a row for each."""
+def differences(runs: Sequence[ComparedRun]) -> Table:
+    """Return a table of the different settings: the titles, then one row each."""
     names = (tr("Setting"), *(each.name for each in runs))
     configs = [each.run.config for each in runs if each.run.config is not None]
     if len(configs) < len(runs):
         return (names,)
-    return (names, *all_settings.differences(configs))
+    return (names, *settings_list.differences(configs))
 
 
-def _curve(each: Compared, along: Along, measure: Measure) -> Curve:
+def _curve(each: ComparedRun, along: Along, measure: Measure) -> RunCurve:
     run = each.run
     if run.baseline is None or run.model is None:
-        return Curve(each.name, (), ())
-    whole = run.model.parameters
-    places = {
+        return RunCurve(each.name, (), ())
+    total = run.model.parameters
+    xs_by_axis = {
         Along.SPARSITY: (0.0, *(100 * shot.sparsity for shot in run.history)),
         Along.SHOT: (0.0, *(float(shot.shot) for shot in run.history)),
         Along.PARAMETERS: (
-            whole / _MILLION,
+            total / _MILLION,
             *(shot.parameters / _MILLION for shot in run.history),
         ),
     }
-    xs = list(places[along])
-    found = [run.baseline, *(shot.evaluation for shot in run.history)]
+    xs = list(xs_by_axis[along])
+    evaluations = [run.baseline, *(shot.evaluation for shot in run.history)]
     if run.corrected is not None:
         xs.append(xs[-1])
-        found.append(run.corrected.evaluation)
+        evaluations.append(run.corrected.evaluation)
     pairs = [
         (x, y)
-        for x, evaluation in zip(xs, found, strict=True)
+        for x, evaluation in zip(xs, evaluations, strict=True)
         if math.isfinite(y := _value(evaluation, measure))
     ]
-    return Curve(each.name, tuple(x for x, _ in pairs), tuple(y for _, y in pairs))
+    return RunCurve(each.name, tuple(x for x, _ in pairs), tuple(y for _, y in pairs))
 
 
 def _value(evaluation: Evaluation, measure: Measure) -> float:
@@ -191,36 +191,37 @@ def _value(evaluation: Evaluation, measure: Measure) -> float:
     return evaluation.loss if is_loss else evaluation.perplexity
 
 
-def _original_size(run: RunState, size: Size) -> float:
+def _original_size(run: RunState, size: SizeMeasure) -> float:
     assert run.model is not None
-    if size is Size.PARAMETERS:
+    if size is SizeMeasure.PARAMETERS:
         return run.model.parameters / _MILLION
     return run.model.file_bytes / _MILLION
 
 
-def _pruned_size(run: RunState, size: Size) -> float:
-    if size is Size.FILE:
+def _pruned_size(run: RunState, size: SizeMeasure) -> float:
+    if size is SizeMeasure.FILE:
         return run.exported.weight_bytes / _MILLION if run.exported is not None else 0.0
     return run.history[-1].parameters / _MILLION if run.history else 0.0
 
 
-def _with_best_marked(of: tuple[Point, ...]) -> tuple[Point, ...]:
-    """Marks each point that no other is both as small and as good as, or better."""
+def _with_best_marked(all_points: tuple[Point, ...]) -> tuple[Point, ...]:
+    """Mark the points on the Pareto front of size and perplexity."""
 
-    def is_beaten(point: Point) -> bool:
+    def is_dominated(point: Point) -> bool:
         return any(
             other.size <= point.size
             and other.perplexity <= point.perplexity
             and (other.size, other.perplexity) != (point.size, point.perplexity)
-            for other in of
+            for other in all_points
         )
 
     return tuple(
-        Point(p.name, p.size, p.perplexity, p.run, not is_beaten(p)) for p in of
+        Point(p.name, p.size, p.perplexity, p.run, not is_dominated(p))
+        for p in all_points
     )
 
 
-def _standing(run: RunState) -> str:
+def _status(run: RunState) -> str:
     return OUTCOMES[outcome_of(run)]
 
 
@@ -239,20 +240,22 @@ def _perplexity_after(run: RunState) -> str:
 
 
 def _protocol(run: RunState) -> str:
-    found = run.baseline
-    if found is None:
+    baseline = run.baseline
+    if baseline is None:
         return NOTHING
     return tr("{windows} windows of {length} tokens, {text}").format(
-        windows=found.windows, length=found.window_length, text=source_name(found.text)
+        windows=baseline.windows,
+        length=baseline.window_length,
+        text=source_name(baseline.text),
     )
 
 
 def _parameters(run: RunState) -> str:
     if run.model is None or not run.history:
         return NOTHING
-    left, whole = run.history[-1].parameters, run.model.parameters
+    left, total = run.history[-1].parameters, run.model.parameters
     return tr("{left} of {all}").format(
-        left=numbers.count(left), all=numbers.count(whole)
+        left=numbers.count(left), all=numbers.count(total)
     )
 
 
@@ -263,8 +266,8 @@ def _sparsity(run: RunState) -> str:
 def _file_size(run: RunState) -> str:
     if run.exported is None or run.model is None:
         return NOTHING
-    words = tr("{size} (original {original})")
-    return words.format(
+    text = tr("{size} (original {original})")
+    return text.format(
         size=numbers.size(run.exported.weight_bytes),
         original=numbers.size(run.model.file_bytes),
     )
@@ -273,11 +276,10 @@ def _file_size(run: RunState) -> str:
 def _exported(run: RunState) -> str:
     if run.exported is None:
         return NOTHING
-    form, dtype = (
-        choice_label(run.exported.format)[0],
-        choice_label(run.exported.dtype)[0],
+    return tr("{format}, {dtype}").format(
+        format=choice_label(run.exported.format)[0],
+        dtype=choice_label(run.exported.dtype)[0],
     )
-    return tr("{format}, {dtype}").format(format=form, dtype=dtype)
 
 
 def _time(run: RunState) -> str:
@@ -293,7 +295,7 @@ def _memory(run: RunState) -> str:
 
 
 _FIGURES = (
-    (tr("Status"), _standing),
+    (tr("Status"), _status),
     (tr("Perplexity, original"), _perplexity_before),
     (tr("Perplexity, pruned"), _perplexity_after),
     (tr("Measured on"), _protocol),

@@ -1,13 +1,13 @@
-"""The debug bundle: what helps to find a fault, in one zip file without secrets.
+"""The debug bundle: one zip file for bug reports, without secrets.
 
-    about.txt      versions of everything, the device, the system
+    about.txt      versions of all packages, the device, the system
     log.txt        the lines of the log
-    settings.json  what the window remembers
-    job.toml       what is set up
+    settings.json  the settings of the window
+    job.toml       the current job
     run/           run.toml, events.jsonl and report.json of the run that is shown
 
-No model, no text that was calibrated on, and nothing that `redaction` takes out.
-Knows nothing of Qt.
+It contains no model and no calibration text. `redaction` removes secrets and names of
+users.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ RUN_FILES = ("run.toml", "events.jsonl", "report.json")
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """What goes in, before anything is taken out."""
+    """Content of a bundle before redaction."""
 
-    texts: Mapping[str, str]  # by the name of the file
-    run_folder: str = ""  # empty: no run is shown
+    texts: Mapping[str, str]  # by file name
+    run_folder: str = ""  # empty if no run is shown
 
 
 def write_bundle(bundle: Bundle, path: Path) -> None:
-    """Write the zip file to `path`; it is complete or not there.
+    """Write the zip file to `path` atomically.
 
     Raises:
-        OSError: it cannot be written, or a file of the run cannot be read.
+        OSError: The file cannot be written, or a file of the run cannot be read.
     """
     home = str(paths.home())
     with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
@@ -53,7 +53,7 @@ def write_bundle(bundle: Bundle, path: Path) -> None:
 
 
 def _add_file(archive: zipfile.ZipFile, source: Path, home: str) -> None:
-    """Line by line: a long run has many events."""
+    """Redact a file line by line, as a long run has many events."""
     if not source.is_file():
         return
     with (

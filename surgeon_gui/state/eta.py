@@ -1,20 +1,20 @@
-"""How far a run is and how long it will go on, from what its stages have taken so far.
+"""Progress and remaining time of a run, from the measured times of its stages.
 
-A run passes through a fixed list of steps: load, text, baseline, the stages of each
-shot, export, verification. Each step is expected to take
+A run has a fixed list of steps: load, text, baseline, the stages of each shot, export,
+verification. The expected time of a step is
 
-    as long as the same stage took before in this run, its latest time; else
-    as long as its measured relative: an evaluation like the baseline's; else
-    its share of a run times (seconds / share) of what has been measured.
+    the latest time of the same stage in this run; else
+    the measured time of a similar stage: the baseline's for an evaluation; else
+    its default share, scaled by the stages measured so far.
 
-The shares are rough and only matter until shot 1 has been through. Progress is the
-expected time of what is done over the expected time of all. The remaining time is
+The shares are rough and only matter until the first shot has ended. Progress is the
+expected time of the finished steps over that of all steps. The remaining time is
 unknown until curvature, by far the longest stage, has been measured at least in part.
 
-A shot may come back to a stage, as to curvature after the damping was chosen: its
-times are added up, and the run stands where it was before. An evaluation ends a round;
-where it was above the quality limit, the next round may be a correction that is tried
-at once, or the same shot once more. A correction's curvature is no measure of a shot's.
+A shot may return to a stage, such as curvature after the damping search: the times are
+added up, and the progress does not decrease. An evaluation ends a round. If it exceeded
+the quality limit, the next round may be a trial correction, or the same shot again. The
+curvature of a correction does not predict that of a shot.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from dataclasses import dataclass
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.messages.run import SHOT_STAGES, Stage
 
-ENOUGH_TO_EXTRAPOLATE = 0.1  # of a stage, before its pace is believed
+ENOUGH_TO_EXTRAPOLATE = 0.1  # minimum fraction of a stage
 
-# Relative to the curvature stage, which is 1: where nothing has been measured yet.
+# Default times relative to the curvature stage.
 _SHARES = {
     Stage.LOAD: 0.2,
     Stage.TEXT: 0.1,
@@ -40,12 +40,12 @@ _SHARES = {
     Stage.EXPORT: 0.2,
     Stage.VERIFICATION: 0.3,
 }
-_RELATIVES = {Stage.EVALUATION: Stage.BASELINE}
+_SIMILAR = {Stage.EVALUATION: Stage.BASELINE}
 
 
 @dataclass(frozen=True, slots=True)
 class StageTime:
-    """How long one stage took; `shot` is 0 outside the shots."""
+    """The duration of a stage; `shot` is 0 outside of the shots."""
 
     stage: Stage
     shot: int
@@ -54,7 +54,7 @@ class StageTime:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a run stands."""
+    """The current position of a run."""
 
     stage: Stage
     shot: int
@@ -64,82 +64,80 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class RunTimeline:
-    """How many shots there will be, as far as is known, and the stages of each."""
+    """The expected number of shots and the stages of each."""
 
     shots: int
     stages: tuple[Stage, ...] = SHOT_STAGES
     is_corrected: bool = False
 
 
-def course_of(pruning: PruningConfig, shots: int) -> RunTimeline:
-    """What a run of that many shots passes through."""
+def timeline_of(pruning: PruningConfig, shots: int) -> RunTimeline:
+    """Return the timeline of a run with that many shots."""
     stages: tuple[Stage, ...] = SHOT_STAGES
     if not pruning.searches_damping:
         stages = tuple(stage for stage in stages if stage is not Stage.DAMPING)
     return RunTimeline(shots, stages, pruning.is_corrected)
 
 
-def steps_of(course: RunTimeline) -> tuple[tuple[Stage, int], ...]:
-    """All stages of a run, in order, each with its shot."""
-    shots = range(1, course.shots + 1)
+def steps_of(timeline: RunTimeline) -> tuple[tuple[Stage, int], ...]:
+    """Return all stages of a run in order, each with its shot."""
+    shots = range(1, timeline.shots + 1)
     before = [(stage, 0) for stage in (Stage.LOAD, Stage.TEXT, Stage.BASELINE)]
-    between = [(stage, shot) for shot in shots for stage in course.stages]
+    between = [(stage, shot) for shot in shots for stage in timeline.stages]
     correction = (Stage.CURVATURE, Stage.CORRECTION, Stage.EVALUATION)
     end = (Stage.EXPORT, Stage.VERIFICATION)
-    after = [(s, 0) for s in (*(correction if course.is_corrected else ()), *end)]
+    after = [(s, 0) for s in (*(correction if timeline.is_corrected else ()), *end)]
     return (*before, *between, *after)
 
 
-def progress(course: RunTimeline, times: tuple[StageTime, ...], at: Position) -> float:
-    """How much of the run is done, from 0 to 1."""
+def progress(
+    timeline: RunTimeline, times: tuple[StageTime, ...], at: Position
+) -> float:
+    """Return the progress of the run, from 0 to 1."""
     expected = _expected_seconds(times, at)
-    index = _index(course, times, at)
-    steps = steps_of(course)
+    index = _index(timeline, times, at)
+    steps = steps_of(timeline)
     seconds = [expected[stage] for stage, _ in steps]
-    has_come_back = steps[index][0] is not at.stage
-    fraction = 1.0 if has_come_back else at.fraction
+    is_repeated = steps[index][0] is not at.stage
+    fraction = 1.0 if is_repeated else at.fraction
     done = sum(seconds[:index]) + fraction * seconds[index]
     return min(1.0, done / sum(seconds))
 
 
 def remaining_seconds(
-    course: RunTimeline, times: tuple[StageTime, ...], at: Position
+    timeline: RunTimeline, times: tuple[StageTime, ...], at: Position
 ) -> float | None:
-    """The time the run will still take; None while there is nothing to judge by."""
+    """Return the remaining seconds; None until curvature has been measured."""
     if Stage.CURVATURE not in _measured(times, at):
         return None
     expected = _expected_seconds(times, at)
-    steps = steps_of(course)
-    index = _index(course, times, at)
-    spent = _this_round(times).get(at.stage, 0.0) + at.seconds
-    # A stage that takes longer than it ever did is about to end, as far as one knows.
-    here = max(0.0, expected[at.stage] - spent)
-    return here + sum(expected[stage] for stage, _ in steps[index + 1 :])
+    steps = steps_of(timeline)
+    index = _index(timeline, times, at)
+    elapsed = _rounds(times)[-1].get(at.stage, 0.0) + at.seconds
+    # A stage that exceeds its expected time is assumed to end now.
+    remaining = max(0.0, expected[at.stage] - elapsed)
+    return remaining + sum(expected[stage] for stage, _ in steps[index + 1 :])
 
 
 def _rounds(times: tuple[StageTime, ...]) -> list[dict[Stage, float]]:
-    """The seconds of each stage, for each round; the last one is not over yet."""
+    """Return the seconds of each stage for each round; the last round is open."""
     rounds: list[dict[Stage, float]] = [{}]
     for time in times:
-        this = rounds[-1]
-        this[time.stage] = this.get(time.stage, 0.0) + time.seconds
+        current = rounds[-1]
+        current[time.stage] = current.get(time.stage, 0.0) + time.seconds
         if time.stage is Stage.EVALUATION:
             rounds.append({})
     return rounds
 
 
-def _this_round(times: tuple[StageTime, ...]) -> dict[Stage, float]:
-    return _rounds(times)[-1]
-
-
 def _measured(times: tuple[StageTime, ...], at: Position) -> dict[Stage, float]:
-    """The latest seconds of each stage, the one under way by its pace."""
+    """Return the latest seconds of each stage, extrapolated for the current one."""
     rounds = _rounds(times)
     measured = {
-        stage: taken
-        for each in rounds
-        for stage, taken in each.items()
-        if not (stage is Stage.CURVATURE and Stage.CORRECTION in each)
+        stage: seconds
+        for round_ in rounds
+        for stage, seconds in round_.items()
+        if not (stage is Stage.CURVATURE and Stage.CORRECTION in round_)
     }
     if at.fraction >= ENOUGH_TO_EXTRAPOLATE:
         before = rounds[-1].get(at.stage, 0.0)
@@ -155,18 +153,20 @@ def _expected_seconds(times: tuple[StageTime, ...], at: Position) -> dict[Stage,
         scale = measured[Stage.CURVATURE] / _SHARES[Stage.CURVATURE]
 
     def expected(stage: Stage) -> float:
-        relative = _RELATIVES.get(stage, stage)
-        guess = measured.get(relative, _SHARES[stage] * scale)
+        similar = _SIMILAR.get(stage, stage)
+        guess = measured.get(similar, _SHARES[stage] * scale)
         return max(measured.get(stage, guess), 1e-6)
 
     return {stage: expected(stage) for stage in _SHARES}
 
 
-def _index(course: RunTimeline, times: tuple[StageTime, ...], at: Position) -> int:
-    """Which step the run has come to; one that comes back is where it was."""
-    steps = steps_of(course)
-    reached = [at.stage, *(_this_round(times) if at.shot else ())]
-    if at.shot and Stage.CORRECTION in reached:  # it is tried: the shot is done
-        reached = list(course.stages)
+def _index(timeline: RunTimeline, times: tuple[StageTime, ...], at: Position) -> int:
+    """Return the index of the furthest step; a repeated stage does not reduce it."""
+    steps = steps_of(timeline)
+    reached = [at.stage, *(_rounds(times)[-1] if at.shot else ())]
+    if (
+        at.shot and Stage.CORRECTION in reached
+    ):  # a trial correction: the shot has ended
+        reached = list(timeline.stages)
     places = [(stage, at.shot) for stage in reached]
     return max((steps.index(place) for place in places if place in steps), default=0)

@@ -1,11 +1,11 @@
-"""What the window says about files that were written, and about their speed.
+"""Texts about exported files and their speed.
 
-Pure functions from what the engine has told to words.
+Pure functions of the events of the engine.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -13,10 +13,10 @@ from typing import Any
 from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.messages.benchmark import Measured, Rate, Ratio, speedups
 from surgeon_engine.api.messages.run import Exported, Stage
-from surgeon_gui.base.translation import ntr, tr
+from surgeon_gui.base.translation import tr
 from surgeon_gui.state.request import Request
 from surgeon_gui.state.run import RunState
-from surgeon_gui.state.step_text import doing_now
+from surgeon_gui.state.step_text import stage_progress
 from surgeon_gui.text import numbers
 from surgeon_gui.text.choices import choice_label
 
@@ -24,33 +24,34 @@ _DASH = "\N{EN DASH}"
 _OPEN, _CLOSE = "\N{LEFT DOUBLE QUOTATION MARK}", "\N{RIGHT DOUBLE QUOTATION MARK}"
 _SAVE_STAGES = (Stage.LOAD, Stage.EXPORT, Stage.VERIFICATION)
 
-_IN_BRIEF = (
+_SAVED_FACTS = (  # the rows of `saved_facts`
     tr("Format"),
     tr("Number format"),
     tr("Weights on disk"),
-    tr("Of the original's"),
-    tr("Checked with"),
-    tr("Same likeliest token"),
+    tr("Verified with"),
+    tr("Verified"),
     tr("Folder"),
 )
-_LARGER = 1.02  # times the original's file: less is the header's
+_LARGER = 1.02  # relative to the original file; a header explains a smaller excess
 
 Facts = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
-    """One place of the table of speeds, with what stands below it in small."""
+class SpeedCell:
+    """One cell of the speed table."""
 
     value: str
-    below: str = ""
+    below: str = ""  # second line, in a smaller font
 
 
-SpeedRow = tuple[Cell, Cell, Cell, Cell]  # what with its unit, original, pruned, ratio
+SpeedRow = tuple[
+    SpeedCell, SpeedCell, SpeedCell, SpeedCell
+]  # metric and unit, original, pruned, ratio
 
 
 def export_facts(run: RunState) -> Facts:
-    """What is known of the files that a run has exported."""
+    """Return names and values that describe the export of a run."""
     if run.exported is None:
         return ()
     original = run.model.file_bytes if run.model is not None else 0
@@ -58,51 +59,52 @@ def export_facts(run: RunState) -> Facts:
 
 
 def saved_facts(exported: Exported, original_bytes: int) -> Facts:
-    """The same in brief, for files that were saved after a run."""
+    """Return the most important facts of files that were saved after a run."""
     facts = dict((*_file_facts(exported, original_bytes), *_check_facts(exported)))
-    return tuple((name, facts[name]) for name in _IN_BRIEF if name in facts)
+    return tuple((name, facts[name]) for name in _SAVED_FACTS if name in facts)
 
 
 def unrun_note(exported: Exported | None) -> str:
-    """That nothing has run what was written; empty if something has."""
+    """Return a warning if no program could run the exported file; otherwise ""."""
     if exported is None or exported.tokens_compared:
         return ""
     return tr(
-        "Not run: nothing on this computer can run this file. Try it before you use it."
+        "Not run: no program on this computer can run this file. Test it before you "
+        "use it."
     )
 
 
 def larger_note(run: RunState) -> str:
-    """Why the file is no smaller than the original's; empty if it is smaller."""
+    """Return why the file is larger than the original's; "" if it is not."""
     if run.exported is None or run.model is None:
         return ""
     if run.exported.weight_bytes <= _LARGER * run.model.file_bytes:
         return ""
     return tr(
-        "Larger than the original's file, whose numbers are shorter than "
-        "{dtype}. Save it below in a shorter number format."
+        "Larger than the original file, whose number format is smaller than {dtype}. "
+        "Save it below in a smaller number format."
     ).format(dtype=choice_label(run.exported.dtype)[0])
 
 
 def failure_note(run: RunState) -> str:
-    """Why there is no export, or none that is complete; empty if it has not failed."""
+    """Return why the export of a run failed; "" if it did not fail."""
     if not run.export_has_failed or run.error is None:
         return ""
-    what = (
+    summary = (
         tr("Nothing was exported.")
         if run.exported is None
-        else tr("The export has failed.")
+        else tr("The export failed.")
     )
-    return f"{what} {run.error.message} {run.error.hint}".strip()
+    return f"{summary} {run.error.message} {run.error.hint}".strip()
 
 
-def about_format(wanted: Format) -> str:
-    """What a form of file can do and what it cannot."""
-    return choice_label(wanted)[1]
+def about_format(file_format: Format) -> str:
+    """Return what files of a format can be used for."""
+    return choice_label(file_format)[1]
 
 
 def unavailable(reasons: Mapping[Any, str]) -> str:
-    """Which choices there are not, a line for each reason; or nothing."""
+    """Return the unavailable choices, one line for each reason."""
     names: dict[str, list[str]] = {}
     for choice, reason in reasons.items():
         if reason:
@@ -116,7 +118,7 @@ def unavailable(reasons: Mapping[Any, str]) -> str:
 
 
 def phase_of(request: Request[Any]) -> str:
-    """What the engine does for a question; empty if it does nothing."""
+    """Return the current activity of a request as a sentence; "" if it is closed."""
     if not request.is_open:
         return ""
     doing = doing_of(request)
@@ -124,57 +126,57 @@ def phase_of(request: Request[Any]) -> str:
 
 
 def doing_of(request: Request[Any]) -> str:
-    """The same for an open question, to stand inside of a sentence."""
+    """Return the current activity of an open request, for use within a sentence."""
     if request.is_cancelling:
         return tr("cancelling…")
-    return doing_now(request.stage, request.done, request.total)
+    return stage_progress(request.stage, request.done, request.total)
 
 
 def progress_of(request: Request[Any]) -> float:
-    """How much of it is done, from 0 to 1."""
+    """Return the progress of a request, from 0 to 1."""
     fraction = min(1.0, request.done / request.total) if request.total else 0.0
     if request.stage in _SAVE_STAGES:
         return (_SAVE_STAGES.index(request.stage) + fraction) / len(_SAVE_STAGES)
     return fraction
 
 
-def ended_note(request: Request[Any], what: str) -> str:
-    """How a question has ended that got no answer; empty if it got one."""
+def ended_note(request: Request[Any], name: str) -> str:
+    """Return a note if the request called `name` was cancelled; otherwise ""."""
     if request.is_cancelled:
-        return tr("{what} was cancelled.").format(what=what)
+        return tr("{what} was cancelled.").format(what=name)
     return ""
 
 
 def problem_of(request: Request[Any]) -> str:
-    """What went wrong with a question, with its hint; empty: nothing."""
-    problem = request.problem
-    return f"{problem.message} {problem.hint}".strip() if problem is not None else ""
+    """Return the error of a request with its hint; "" if there is none."""
+    error = request.error
+    return f"{error.message} {error.hint}".strip() if error is not None else ""
 
 
 def speed_rows(measured: Measured) -> tuple[SpeedRow, ...]:
-    """The table of two models: what, original, pruned, ratio."""
+    """Return the rows of the speed table: metric, original, pruned, ratio."""
     first, second = measured.models
-    found = speedups(measured)
+    ratios = speedups(measured)
     return (
         (
-            Cell(tr("Prompt"), "tokens/s"),
-            *_rates(first.prompt, second.prompt, found.prompt),
+            SpeedCell(tr("Prompt"), "tokens/s"),
+            *_rates(first.prompt, second.prompt, ratios.prompt),
         ),
         (
-            Cell(tr("Generation"), "tokens/s"),
-            *_rates(first.generation, second.generation, found.generation),
+            SpeedCell(tr("Generation"), "tokens/s"),
+            *_rates(first.generation, second.generation, ratios.generation),
         ),
-        (Cell(tr("Memory to run")), *_sizes(first.peak_bytes, second.peak_bytes)),
-        (Cell(tr("File size")), *_sizes(first.file_bytes, second.file_bytes)),
+        (SpeedCell(tr("Peak memory")), *_sizes(first.peak_bytes, second.peak_bytes)),
+        (SpeedCell(tr("File size")), *_sizes(first.file_bytes, second.file_bytes)),
     )
 
 
 def how_measured(measured: Measured) -> str:
-    """What the figures of the table are, and what they were taken with."""
+    """Return how the figures of the speed table were measured."""
     return tr(
-        "Medians of {rounds} rounds in turns; small: how far the rounds "
-        "spread. Taken on: {device}, {dtype}. Prompts of {prompt} tokens, "
-        "{generated} tokens generated one by one."
+        "Medians of {rounds} rounds, alternating between the models; small: the range "
+        "of the rounds. Device: {device}, {dtype}. Prompts of {prompt} tokens, "
+        "{generated} generated tokens."
     ).format(
         rounds=measured.rounds,
         device=measured.device,
@@ -185,83 +187,84 @@ def how_measured(measured: Measured) -> str:
 
 
 def _file_facts(exported: Exported, original_bytes: int) -> Facts:
-    against = _DASH
+    size = numbers.size(exported.weight_bytes)
     if original_bytes:
-        share = numbers.percent(exported.weight_bytes / original_bytes)
-        against = tr("{share} of {size}").format(
-            share=share, size=numbers.size(original_bytes)
-        )
+        share = numbers.percent(exported.weight_bytes / original_bytes, decimals=0)
+        size = tr("{size} ({share} of the original)").format(size=size, share=share)
     return (
         (tr("Format"), choice_label(exported.format)[0]),
         (tr("Number format"), choice_label(exported.dtype)[0]),
-        (tr("Weights on disk"), numbers.size(exported.weight_bytes)),
-        (tr("Of the original's"), against),
-        (tr("Forecast"), _forecast(exported)),
-        (tr("Whole folder"), numbers.size(exported.bytes)),
+        (tr("Weights on disk"), size),
+        (tr("Predicted size"), _predicted_size(exported)),
+        (tr("Folder size"), numbers.size(exported.bytes)),
     )
 
 
-def _forecast(exported: Exported) -> str:
+def _predicted_size(exported: Exported) -> str:
     if not exported.forecast_bytes:
-        return tr("none was made")
-    off = exported.weight_bytes - exported.forecast_bytes
+        return tr("not available")
+    excess = exported.weight_bytes - exported.forecast_bytes
     size = numbers.size(exported.forecast_bytes)
-    if not off:
-        return tr("{size}, exact to the byte").format(size=size)
-    share = numbers.percent(abs(off) / exported.forecast_bytes, decimals=2)
+    if not excess:
+        return tr("{size} (exact)").format(size=size)
+    share = numbers.percent(abs(excess) / exported.forecast_bytes, decimals=2)
     if share.startswith("0\N{NO-BREAK SPACE}"):
-        share = numbers.size(abs(off))
-    if off > 0:
-        return tr("{size}; came out {share} larger").format(size=size, share=share)
-    return tr("{size}; came out {share} smaller").format(size=size, share=share)
+        share = numbers.size(abs(excess))
+    if excess > 0:
+        return tr("{size}; the file is {share} larger").format(size=size, share=share)
+    return tr("{size}; the file is {share} smaller").format(size=size, share=share)
 
 
 def _check_facts(exported: Exported) -> Facts:
     folder = (tr("Folder"), exported.folder)
-    checked = (tr("Checked with"), exported.checked_with)
+    verified_with = (tr("Verified with"), exported.checked_with)
     if not exported.tokens_compared:
-        return checked, folder
-    facts = [
-        checked,
-        (
-            tr("Compared"),
-            ntr("{n} token", "{n} tokens", exported.tokens_compared).format(
-                n=numbers.whole(exported.tokens_compared)
-            ),
-        ),
-        (tr("Largest difference"), numbers.scientific(exported.largest_difference)),
-        (tr("Same likeliest token"), numbers.percent(exported.agreement, decimals=2)),
-    ]
+        return verified_with, folder
+    facts = [verified_with, (tr("Verified"), _verified(exported))]
     if exported.perplexity is not None:
-        words = tr("{perplexity} on the first windows")  # the run's is of all
-        reloaded = words.format(perplexity=numbers.perplexity(exported.perplexity))
-        facts.append((tr("Perplexity reloaded"), reloaded))
+        # The perplexity of the run is of all windows.
+        text = tr("{perplexity} (first windows only)")
+        reloaded = text.format(perplexity=numbers.perplexity(exported.perplexity))
+        facts.append((tr("Perplexity after reloading"), reloaded))
         if exported.expected_perplexity is not None:
             in_memory = numbers.perplexity(exported.expected_perplexity)
-            facts.append((tr("Perplexity in memory"), in_memory))
+            facts.append((tr("Perplexity before saving"), in_memory))
     return (*facts, folder)
+
+
+def _verified(exported: Exported) -> str:
+    compared = exported.tokens_compared
+    return tr(
+        "same top token for {same}/{compared}; max logit difference {difference}"
+    ).format(
+        same=numbers.whole(round(exported.agreement * compared)),
+        compared=numbers.whole(compared),
+        difference=numbers.two_figures(exported.largest_difference),
+    )
 
 
 def _quoted(choice: Enum) -> str:
     return f"{_OPEN}{choice_label(choice)[0]}{_CLOSE}"
 
 
-def _rates(first: Rate, second: Rate, ratio: Ratio) -> tuple[Cell, Cell, Cell]:
-    return _rate(first), _rate(second), _spread_of(ratio, numbers.ratio)
+def _rates(
+    first: Rate, second: Rate, ratio: Ratio
+) -> tuple[SpeedCell, SpeedCell, SpeedCell]:
+    return _rate(first), _rate(second), _with_range(ratio, numbers.ratio)
 
 
-def _rate(rate: Rate) -> Cell:
-    return _spread_of(rate, numbers.rate)
+def _rate(rate: Rate) -> SpeedCell:
+    return _with_range(rate, numbers.rate)
 
 
-def _spread_of(figure: Rate | Ratio, words: Any) -> Cell:
-    spread = f"{words(figure.low)}{_DASH}{words(figure.high)}"
-    return Cell(words(figure.median), spread)
+def _with_range(figure: Rate | Ratio, to_text: Callable[[float], str]) -> SpeedCell:
+    low, high = to_text(figure.low), to_text(figure.high)
+    return SpeedCell(to_text(figure.median), f"{low}{_DASH}{high}")
 
 
-def _sizes(first: int, second: int) -> tuple[Cell, Cell, Cell]:
+def _sizes(first: int, second: int) -> tuple[SpeedCell, SpeedCell, SpeedCell]:
     return (
-        Cell(numbers.size(first)),
-        Cell(numbers.size(second)),
-        Cell(numbers.ratio(second / first) if first else _DASH),
+        SpeedCell(numbers.size(first)),
+        SpeedCell(numbers.size(second)),
+        SpeedCell(numbers.ratio(second / first) if first else _DASH),
     )

@@ -1,10 +1,10 @@
-"""Which events become lines of the log, and in which words."""
+"""Convert events to lines of the log."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from surgeon_engine.api.messages.benchmark import Measured, in_words
+from surgeon_engine.api.messages.benchmark import Measured, summarize
 from surgeon_engine.api.messages.events import (
     Cancelled,
     EngineReady,
@@ -40,16 +40,16 @@ class LogLine:
 
 
 def log_lines(batch: list[Envelope]) -> list[LogLine]:
-    """The lines of a batch of events; most events make none."""
+    """Return the lines of a batch of events; most events have none."""
     lines = []
     for envelope in batch:
-        level, message = _words(envelope)
+        level, message = _describe(envelope)
         if message:
             lines.append(LogLine(envelope.at, level, message))
     return lines
 
 
-def _words(envelope: Envelope) -> tuple[Level, str]:
+def _describe(envelope: Envelope) -> tuple[Level, str]:
     match envelope.event:
         case Logged(level=level, message=message):
             return level, message
@@ -60,7 +60,7 @@ def _words(envelope: Envelope) -> tuple[Level, str]:
         case Paused():
             return Level.INFO, tr("Paused.")
         case Resumed():
-            return Level.INFO, tr("The run goes on.")
+            return Level.INFO, tr("Resumed.")
         case Exported() | Measured() as result:
             return Level.INFO, _describe_result(result)
         case event:
@@ -69,24 +69,25 @@ def _words(envelope: Envelope) -> tuple[Level, str]:
 
 def _describe_result(event: Exported | Measured) -> str:
     if isinstance(event, Measured):
-        return in_words(event)
-    where = tr("The pruned model lies in {folder}, {size}.")
+        return summarize(event)
+    text = tr("Pruned model saved to {folder} ({size}).")
     if not event.tokens_compared:
-        where = tr(
-            "The pruned model lies in {folder}, {size}; nothing here could run it."
+        text = tr(
+            "Pruned model saved to {folder} ({size}). No program on this computer can "
+            "run it."
         )
-    return where.format(folder=event.folder, size=numbers.size(event.bytes))
+    return text.format(folder=event.folder, size=numbers.size(event.bytes))
 
 
 def _describe_progress(event: object) -> str:
     match event:
         case EngineReady(device=device, versions=versions):
             parts = ", ".join(f"{name} {number}" for name, number in versions.items())
-            return tr("The engine is ready: {device}; {versions}.").format(
+            return tr("Engine ready: {device}; {versions}.").format(
                 device=device, versions=parts
             )
         case RunStarted(folder=folder):
-            return tr("The run goes to {folder}.").format(folder=folder)
+            return tr("Run folder: {folder}.").format(folder=folder)
         case StageStarted(stage=stage, shot=shot):
             doing = STAGES[stage][0]
             return (
@@ -96,24 +97,27 @@ def _describe_progress(event: object) -> str:
             )
         case BaselineEvaluated(evaluation=evaluation):
             value = numbers.perplexity(evaluation.perplexity)
-            return tr("The original's perplexity is {value}.").format(value=value)
+            return tr("Original perplexity: {value}.").format(value=value)
         case ShotFinished():
             value = numbers.perplexity(event.evaluation.perplexity)
             share = numbers.percent(event.sparsity)
-            done = tr(
-                "Shot {shot} is done: sparsity {share}, perplexity {value}"
+            summary = tr(
+                "Shot {shot} finished: sparsity {share}, perplexity {value}"
             ).format(shot=event.shot, share=share, value=value)
-            return "; ".join((done, *damping_choice(event.damping))) + "."
+            return "; ".join((summary, *damping_choice(event.damping))) + "."
         case Corrected(lengths=lengths, evaluation=evaluation):
             if not lengths:
-                return tr("No step along the gradient helps: the weights stay.")
+                return tr(
+                    "Correction: no gradient step helps. The weights are unchanged."
+                )
             value = numbers.perplexity(evaluation.perplexity)
             steps = ", ".join(numbers.short(length) for length in lengths)
             return tr(
-                "Steps along the gradient ({steps} of a whole one): {value}."
+                "Correction: gradient steps of relative length {steps}, perplexity "
+                "{value}."
             ).format(steps=steps, value=value)
         case RunFinished(seconds=seconds):
-            return tr("The run has finished after {time}.").format(
+            return tr("The run finished after {time}.").format(
                 time=numbers.duration(seconds)
             )
     return ""

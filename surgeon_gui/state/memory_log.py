@@ -1,8 +1,8 @@
-"""How much memory a run has used over time: a value that is cheap to add to.
+"""Memory use of a run over time: an immutable log that is cheap to extend. No Qt.
 
-A tuple would be copied with every sample that is added, which for tens of thousands of
-them keeps the window busy. Here a longer log shares the columns of the shorter one,
-which only looks at their beginning. Knows nothing of Qt.
+A tuple would be copied for each new sample, which is slow with tens of thousands of
+samples. Here an extended log shares the columns of the shorter one, which only reads
+their beginning.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from array import array
 
 from surgeon_engine.api.messages.run import MemorySampled
 
-_DOUBLE = "d"  # holds whole numbers up to 2^53 bytes
+_DOUBLE = "d"  # exact for whole numbers up to 2^53
 
 
 class MemoryLog:
-    """Samples in the order in which they came."""
+    """The samples in order of time."""
 
     __slots__ = ("_columns", "_length", "device_total")
 
@@ -26,10 +26,10 @@ class MemoryLog:
             array(_DOUBLE),
         )
         self._length = 0
-        self.device_total = 0  # bytes of the GPU; 0: there is none
+        self.device_total = 0  # bytes of the GPU; 0: no GPU
 
     def plus(self, seconds: float, sample: MemorySampled) -> MemoryLog:
-        """The log with one more sample; this one stays as it is."""
+        """Return the log with one more sample; this log does not change."""
         longer = MemoryLog()
         is_longest = self._length == len(self._columns[0])
         longer._columns = self._columns if is_longest else self._copied()
@@ -45,17 +45,17 @@ class MemoryLog:
 
     @property
     def seconds(self) -> array[float]:
-        """That the run had worked when each sample was taken."""
+        """Return the elapsed seconds of the run at each sample, without pauses."""
         return self._columns[0][: self._length]
 
     @property
     def process_bytes(self) -> array[float]:
-        """In RAM, of the engine's process."""
+        """Return the RAM of the engine's process at each sample."""
         return self._columns[1][: self._length]
 
     @property
     def device_bytes(self) -> array[float]:
-        """On the GPU, of the engine's tensors."""
+        """Return the GPU memory of the engine's tensors at each sample."""
         return self._columns[2][: self._length]
 
     def __eq__(self, other: object) -> bool:

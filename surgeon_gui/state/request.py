@@ -1,12 +1,10 @@
-"""A question to the engine, how far the engine is with it, and what has come of it.
-
-Knows nothing of Qt.
-"""
+"""Requests to the engine: their kinds, progress and responses. No Qt."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from enum import Enum
+from typing import Any, Generic, Self, TypeVar
 
 from surgeon_engine.api.messages.benchmark import Measured
 from surgeon_engine.api.messages.diagnosis import Diagnosed
@@ -14,56 +12,83 @@ from surgeon_engine.api.messages.events import Cancelled, Event, Failed
 from surgeon_engine.api.messages.generation import Generated
 from surgeon_engine.api.messages.run import Exported, Progressed, Stage, StageStarted
 from surgeon_engine.api.messages.sources import (
+    ModelDownloaded,
     ModelInspected,
     TextDescribed,
     TextPreviewed,
 )
 
-Answer = TypeVar("Answer")  # an event, or what it carries
+Response = TypeVar("Response")  # the event that answers the request
+
+RESPONSES = (
+    ModelInspected,
+    ModelDownloaded,
+    TextDescribed,
+    TextPreviewed,
+    Exported,
+    Measured,
+    Diagnosed,
+    Generated,
+)
+
+
+class RequestKind(Enum):
+    """The requests of the application; only the latest of each kind counts."""
+
+    INSPECTION = "inspect"
+    DOWNLOAD = "download"
+    DESCRIPTION = "describe"
+    PREVIEW = "preview"
+    SAVE = "save"
+    MEASUREMENT = "measure"
+    DIAGNOSIS = "diagnose"
 
 
 @dataclass(frozen=True, slots=True)
-class Request(Generic[Answer]):
-    """One question; by default none has been asked."""
+class Request(Generic[Response]):
+    """One request; without an id, none has been made."""
 
-    request: str = ""  # the name under which the answer will come
-    answer: Answer | None = None
-    problem: Failed | None = None
+    id: str = ""  # of the command and of all events that belong to it
+    response: Response | None = None
+    error: Failed | None = None
     is_cancelling: bool = False
     is_cancelled: bool = False
-    stage: Stage | None = None  # what the engine does for it
+    stage: Stage | None = None  # the engine's current stage
     done: int = 0
     total: int = 0
 
     @property
     def is_open(self) -> bool:
-        """Whether the answer is still to come."""
-        has_ended = self.is_cancelled or self.problem is not None
-        return bool(self.request) and self.answer is None and not has_ended
+        """Whether the request is still in progress."""
+        has_ended = self.is_cancelled or self.error is not None
+        return bool(self.id) and self.response is None and not has_ended
+
+    @property
+    def can_cancel(self) -> bool:
+        """Whether the request is in progress and has not been cancelled yet."""
+        return self.is_open and not self.is_cancelling
+
+    def with_event(self, event: Event) -> Self:
+        """Return the request after an event with its id."""
+        if not self.is_open:
+            return self
+        match event:
+            case Failed():
+                return replace(self, error=event)
+            case Cancelled():
+                return replace(self, is_cancelled=True)
+            case StageStarted(stage=stage):
+                return replace(self, stage=stage, done=0, total=0)
+            case Progressed(stage=stage, done=done, total=total):
+                return replace(self, stage=stage, done=done, total=total)
+        response: Any = event  # mypy cannot relate the event to the type parameter
+        return (
+            replace(self, response=response) if isinstance(event, RESPONSES) else self
+        )
+
+    def cancelling(self) -> Self:
+        """Return the request after a Cancel command was sent."""
+        return replace(self, is_cancelling=True) if self.is_open else self
 
 
-def with_response(request: Request[Any], event: Event) -> Request[Any]:
-    """The inquiry after an event that came under its name."""
-    if not request.is_open:
-        return request
-    match event:
-        case ModelInspected(model=answer):
-            return replace(request, answer=answer)
-        case Generated() | TextDescribed():
-            return replace(request, answer=event)
-        case TextPreviewed() | Exported() | Measured() | Diagnosed():
-            return replace(request, answer=event)
-        case Failed():
-            return replace(request, problem=event)
-        case Cancelled():
-            return replace(request, is_cancelled=True)
-        case StageStarted(stage=stage):
-            return replace(request, stage=stage, done=0, total=0)
-        case Progressed(stage=stage, done=done, total=total):
-            return replace(request, stage=stage, done=done, total=total)
-    return request
-
-
-def cancelling(request: Request[Any]) -> Request[Any]:
-    """The inquiry after its end was asked for."""
-    return replace(request, is_cancelling=True) if request.is_open else request
+NO_REQUEST: Request[Any] = Request()

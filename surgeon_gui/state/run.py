@@ -1,10 +1,8 @@
-"""What is known of a run, as a pure function of the events that it has sent.
+"""The state of a run, as a pure function of its events. No Qt.
 
     state = apply(state, envelope)
 
-Widgets draw a `RunState` and hold nothing of their own; the buttons follow from its
-status alone. Events of any other run, and whatever comes after the end, change
-nothing. Knows nothing of Qt.
+Events of other runs, and events after the end, change nothing.
 """
 
 from __future__ import annotations
@@ -39,43 +37,43 @@ from surgeon_gui.state.memory_log import MemoryLog
 
 
 class Status(Enum):
-    """Where a run is in its life."""
+    """The status of a run."""
 
-    IDLE = "idle"  # there has been none
-    STARTING = "starting"  # asked for; model and text are being loaded
+    IDLE = "idle"  # there was no run
+    STARTING = "starting"  # requested; model and text are being loaded
     RUNNING = "running"
-    PAUSING = "pausing"  # asked for; what is under way has to come to a safe point
+    PAUSING = "pausing"  # requested; the run continues to a safe point
     PAUSED = "paused"
-    STOPPING = "stopping"  # the shot under way is the last
+    STOPPING = "stopping"  # the current shot is the last
     CANCELLING = "cancelling"
     FINISHED = "finished"
     FAILED = "failed"
     CANCELLED = "cancelled"
-    INTERRUPTED = "interrupted"  # its process ended before it could say how
+    INTERRUPTED = "interrupted"  # its process ended without a final event
 
     @property
     def is_busy(self) -> bool:
-        """Whether the engine is at work on the run."""
+        """Whether the run is in progress, paused or not."""
         return self in _BUSY
 
     @property
     def can_stop(self) -> bool:
-        """Whether Stop and keep makes sense."""
+        """Whether the run can be stopped early, keeping the result."""
         return self in (Status.STARTING, Status.RUNNING, Status.PAUSING, Status.PAUSED)
 
     @property
     def can_pause(self) -> bool:
-        """Whether Pause makes sense."""
+        """Whether the run can be paused."""
         return self is Status.RUNNING
 
     @property
     def can_resume(self) -> bool:
-        """Whether Resume makes sense."""
+        """Whether the run can be resumed."""
         return self is Status.PAUSED
 
     @property
     def can_cancel(self) -> bool:
-        """Whether Cancel makes sense."""
+        """Whether the run can be cancelled."""
         return self.is_busy and self is not Status.CANCELLING
 
 
@@ -87,19 +85,18 @@ _BUSY = {
     Status.STOPPING,
     Status.CANCELLING,
 }
-_UNKNOWABLE = {Status.STARTING, Status.CANCELLING}  # when they will end
+_WITHOUT_ETA = {Status.STARTING, Status.CANCELLING}
 
-# They come often, and a run is no further for them.
+# Frequent events that do not advance the run.
 _WITHOUT_PROGRESS = (MemorySampled, Paused, Resumed)
 _EXPORT_STAGES = (Stage.EXPORT, Stage.VERIFICATION)
 
 
 @dataclass(frozen=True, slots=True)
 class RunState:
-    """One run, from the moment it was asked for.
+    """One run, from its request on.
 
-    The run has a clock that stands still while it is paused; `began` and the clock
-    agree at the start.
+    The clock of the run is the wall clock minus all pauses.
     """
 
     status: Status = Status.IDLE
@@ -110,10 +107,10 @@ class RunState:
     device: str = ""
     shots: int = 0
     stage: Stage | None = None
-    shot: int = 0  # of the stage
+    shot: int = 0  # of the stage; 0 outside of the shots
     done: int = 0
     total: int = 0
-    progress: float = 0.0  # of the whole run; never goes back
+    progress: float = 0.0  # of the whole run, from 0 to 1; never decreases
     times: tuple[StageTime, ...] = ()
     baseline: Evaluation | None = None
     history: tuple[ShotFinished, ...] = ()
@@ -121,25 +118,25 @@ class RunState:
     exported: Exported | None = None
     result: RunFinished | None = None
     error: Failed | None = None
-    began: float = 0.0  # seconds since the epoch, as all times here
-    stage_began: float = 0.0  # by the run's clock
+    began: float = 0.0  # seconds since the epoch, like all times
+    stage_began: float = 0.0  # on the run's clock
     ended: float | None = None
-    paused_at: float | None = None  # None: it is not paused
-    paused_seconds: float = 0.0  # of pauses that are over
+    paused_at: float | None = None  # None: not paused
+    paused_seconds: float = 0.0  # of finished pauses
     memory: MemoryLog = field(default_factory=MemoryLog)
-    # The most memory of each stage.
+    # The maximum memory of each stage.
     peaks: Mapping[Stage, MemorySampled] = field(default_factory=dict, hash=False)
 
     @property
     def evaluation(self) -> Evaluation | None:
-        """The latest of the pruned model; None before the first shot."""
+        """Return the latest evaluation of the pruned model; None before a shot."""
         if self.corrected is not None:
             return self.corrected.evaluation
         return self.history[-1].evaluation if self.history else None
 
     @property
     def layers(self) -> tuple[LayerSparsity, ...]:
-        """What has been removed from each layer so far; empty before the first shot."""
+        """Return the sparsity of each layer; empty until the model is known."""
         if self.history:
             return self.history[-1].layers
         if self.model is None:
@@ -151,46 +148,46 @@ class RunState:
 
     @property
     def is_exporting(self) -> bool:
-        """Whether it is being written or checked what the run has come to."""
+        """Whether the result is being written or verified."""
         return self.status.is_busy and self.stage in _EXPORT_STAGES
 
     @property
     def can_stop(self) -> bool:
-        """Whether Stop and keep makes sense: there is something left to cut short."""
+        """Whether the run can be stopped early: it is not exporting yet."""
         return self.status.can_stop and not self.is_exporting
 
     @property
     def export_has_failed(self) -> bool:
-        """Whether the run has failed with something written, or while writing."""
+        """Whether the run has failed during or after its export."""
         was_reached = self.exported is not None or self.stage in _EXPORT_STAGES
         return self.status is Status.FAILED and was_reached
 
     def seconds(self, now: float) -> float:
-        """How long the run has been at work, or was; pauses do not count."""
+        """Return the elapsed seconds of the run, without pauses."""
         if self.status is Status.IDLE:
             return 0.0
         end = self.ended if self.ended is not None else now
         return max(0.0, self.clock(end) - self.began)
 
     def clock(self, at: float) -> float:
-        """The time `at` on the clock that stands still while the run is paused."""
+        """Return the time `at` on the run's clock, which excludes pauses."""
         if self.paused_at is not None:
             at = min(at, self.paused_at)
         return at - self.paused_seconds
 
     def remaining_seconds(self, now: float) -> float | None:
-        """How long it will be at work yet; None while unknown or not running."""
-        if not self.status.is_busy or self.status in _UNKNOWABLE or self.stage is None:
+        """Return the remaining seconds; None if unknown or not in progress."""
+        if not self.status.is_busy or self.status in _WITHOUT_ETA or self.stage is None:
             return None
-        return eta.remaining_seconds(self._course, self.times, self._position(now))
+        return eta.remaining_seconds(self._timeline, self.times, self._position(now))
 
     @property
-    def _course(self) -> RunTimeline:
+    def _timeline(self) -> RunTimeline:
         shots = max(self.shots, self.shot)
         if self.status is Status.STOPPING:
             shots = max(self.shot, len(self.history), 1)
         assert self.config is not None
-        return eta.course_of(self.config.pruning, shots)
+        return eta.timeline_of(self.config.pruning, shots)
 
     def _position(self, now: float) -> Position:
         assert self.stage is not None
@@ -200,7 +197,7 @@ class RunState:
 
 
 def requested(run: str, config: RunConfig, folder: str, at: float) -> RunState:
-    """A run that has been asked for."""
+    """Return the state of a run that was just requested."""
     return RunState(
         status=Status.STARTING,
         run=run,
@@ -213,45 +210,45 @@ def requested(run: str, config: RunConfig, folder: str, at: float) -> RunState:
 
 
 def stopping(state: RunState) -> RunState:
-    """The run after Stop and keep was asked for."""
+    """Return the run after Stop and keep was requested."""
     return replace(state, status=Status.STOPPING) if state.can_stop else state
 
 
 def pausing(state: RunState) -> RunState:
-    """The run after a pause was asked for."""
+    """Return the run after a pause was requested."""
     return replace(state, status=Status.PAUSING) if state.status.can_pause else state
 
 
 def resuming(state: RunState) -> RunState:
-    """The run after it was asked to go on; its clock does once it tells so."""
+    """Return the run after it was resumed; its clock waits for `Resumed`."""
     return replace(state, status=Status.RUNNING) if state.status.can_resume else state
 
 
 def cancelling(state: RunState) -> RunState:
-    """The run after Cancel was asked for."""
+    """Return the run after a cancel was requested."""
     if not state.status.can_cancel:
         return state
     return replace(state, status=Status.CANCELLING)
 
 
 def interrupted(state: RunState, at: float) -> RunState:
-    """The run after its process was found to be gone; `at` it was last heard of."""
+    """Return the run after its process died; `at`: the time of its last event."""
     return _ended(state, Status.INTERRUPTED, at) if state.status.is_busy else state
 
 
 def apply(state: RunState, envelope: Envelope) -> RunState:
-    """The run after an event."""
+    """Return the run after an event."""
     if envelope.run != state.run or not state.status.is_busy:
         return state
-    react = _REACTIONS.get(type(envelope.event))
-    if react is None:
+    handle = _HANDLERS.get(type(envelope.event))
+    if handle is None:
         return state
-    state = react(state, envelope.event, envelope.at)
+    state = handle(state, envelope.event, envelope.at)
     if type(envelope.event) in _WITHOUT_PROGRESS:
         return state
     if state.status.is_busy and state.stage is not None:
         position = state._position(envelope.at)
-        share = eta.progress(state._course, state.times, position)
+        share = eta.progress(state._timeline, state.times, position)
         state = replace(state, progress=max(state.progress, share))
     return state
 
@@ -302,8 +299,8 @@ def _on_exported(state: RunState, event: Exported, at: float) -> RunState:
 
 
 def _on_paused(state: RunState, event: Paused, at: float) -> RunState:
-    waits = state.status in (Status.RUNNING, Status.PAUSING)
-    status = Status.PAUSED if waits else state.status
+    is_paused = state.status in (Status.RUNNING, Status.PAUSING)
+    status = Status.PAUSED if is_paused else state.status
     return replace(state, status=status, paused_at=at)
 
 
@@ -319,14 +316,14 @@ def _on_memory(state: RunState, event: MemorySampled, at: float) -> RunState:
 
 
 def _with_peak(state: RunState, sample: MemorySampled) -> Mapping[Stage, MemorySampled]:
-    """The most memory of each stage, in RAM and on the GPU each by itself."""
+    """Return the maximum memory of each stage, for RAM and GPU separately."""
     if state.stage is None:
         return state.peaks
-    most = state.peaks.get(state.stage, sample)
+    last = state.peaks.get(state.stage, sample)
     peak = MemorySampled(
-        max(most.process_bytes, sample.process_bytes),
-        max(most.device_bytes, sample.device_bytes),
-        max(most.device_total, sample.device_total),
+        max(last.process_bytes, sample.process_bytes),
+        max(last.device_bytes, sample.device_bytes),
+        max(last.device_total, sample.device_total),
     )
     return {**state.peaks, state.stage: peak}
 
@@ -364,7 +361,7 @@ def _with_stage_closed(state: RunState, at: float) -> RunState:
     return replace(state, times=(*state.times, time))
 
 
-_REACTIONS: dict[type, Callable[[RunState, Any, float], RunState]] = {
+_HANDLERS: dict[type, Callable[[RunState, Any, float], RunState]] = {
     RunStarted: _on_started,
     StageStarted: _on_stage,
     Progressed: _on_progress,

@@ -1,7 +1,4 @@
-"""The buttons of a run, in the strip and in the menu: all of it follows from its state.
-
-Knows nothing of Qt.
-"""
+"""The controls of a run in the action strip and the menu. No Qt."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from surgeon_gui.text.captions import CAPTIONS
 
 @dataclass(frozen=True, slots=True)
 class ControlView:
-    """How a button or an item of a menu looks."""
+    """The appearance of a button or a menu item."""
 
     label: str
     is_enabled: bool
@@ -23,7 +20,7 @@ class ControlView:
 
 @dataclass(frozen=True, slots=True)
 class RunControls:
-    """What can be done with a run."""
+    """The controls of a run."""
 
     start: ControlView
     pause: ControlView
@@ -32,9 +29,9 @@ class RunControls:
 
 
 def run_controls(run: RunState, obstacle: str) -> RunControls:
-    """The controls for a run.
+    """Return the controls of a run.
 
-    `obstacle` says why another cannot be started; empty if it can.
+    `obstacle` is the reason why no run can be started; empty if one can.
     """
     status = run.status
     return RunControls(

@@ -1,6 +1,6 @@
-"""What the window says about a particular state: the steps, the phase, the figures.
+"""Texts about the state of a run and of the steps: plan, phase, outcome, times.
 
-Pure functions from a state to words.
+Pure functions of the state.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from surgeon_engine.api.messages.run import DampingChoice, MemorySampled, Stage
 from surgeon_engine.api.planning.target_size import MISSED, Goal
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.app import AppState, Engine, Step
-from surgeon_gui.state.job import resource_text as fits
+from surgeon_gui.state.job import resource_text
 from surgeon_gui.state.job.plan_text import in_brief, plan
 from surgeon_gui.state.job.targets import goal_or_none
+from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.sources.resolver import is_to_be_downloaded
 from surgeon_gui.state.sources.text import download_brief
@@ -23,13 +24,13 @@ from surgeon_gui.text import numbers
 from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.labels import STAGES, UNITS, source_name
 
-_ROUNDING = 1e-9  # of a sparsity
+_ROUNDING = 1e-9  # tolerance of a sparsity
 
 
 class Mark(Enum):
-    """How a step stands."""
+    """Status of a step."""
 
-    EMPTY = "empty"  # nothing there yet
+    EMPTY = "empty"  # nothing chosen or done yet
     BUSY = "busy"
     READY = "ready"
     PROBLEM = "problem"
@@ -37,14 +38,14 @@ class Mark(Enum):
 
 @dataclass(frozen=True, slots=True)
 class StepView:
-    """What the header of a step shows."""
+    """Content of the header of a step."""
 
     mark: Mark
     summary: str
 
 
 def step_view(state: AppState, step: Step) -> StepView:
-    """The header of a step."""
+    """Return the content of the header of `step`."""
     views = {
         Step.MODEL: _model_view,
         Step.CALIBRATION: _calibration_view,
@@ -56,15 +57,16 @@ def step_view(state: AppState, step: Step) -> StepView:
     if step is Step.MODEL and (view := _hub_view(state)) is not None:
         return view
     problem = state.problems.get(step)
-    if step is Step.CALIBRATION and state.preview.problem is not None:
-        problem = problem or state.preview.problem.message
+    preview_error = state.request(RequestKind.PREVIEW).error
+    if step is Step.CALIBRATION and preview_error is not None:
+        problem = problem or preview_error.message
     if problem and (state.model_is_chosen or step is not Step.MODEL):
         return StepView(Mark.PROBLEM, problem)
     return views[step](state)
 
 
-def plan_or_invitation(state: AppState, obstacle: str) -> str:
-    """The plan of the run under way or of the draft, or what is missing for one."""
+def plan_or_hint(state: AppState, obstacle: str) -> str:
+    """Return the plan of the active run or of the draft, or what it lacks."""
     run = state.run
     if run.status.is_busy and run.config is not None:
         model = run.model or state.model
@@ -78,7 +80,8 @@ def plan_or_invitation(state: AppState, obstacle: str) -> str:
     if obstacle:
         return obstacle
     assert state.model is not None
-    sentence = f"{plan(state.config, state.model)} {fits.in_brief(state.fit)}".strip()
+    needs = resource_text.in_brief(state.resource_check)
+    sentence = f"{plan(state.config, state.model)} {needs}".strip()
     return (
         tr("Next run: {sentence}").format(sentence=sentence)
         if state.shows_run
@@ -87,7 +90,7 @@ def plan_or_invitation(state: AppState, obstacle: str) -> str:
 
 
 def phase(run: RunState) -> str:
-    """What the engine is doing for the run."""
+    """Return the current phase of the run, or how it ended, as a sentence."""
     match run.status:
         case Status.IDLE:
             return ""
@@ -96,16 +99,16 @@ def phase(run: RunState) -> str:
         case Status.FINISHED:
             return outcome(run)
         case Status.FAILED:
-            return tr("The run has failed.")
+            return tr("The run failed.")
         case Status.CANCELLED:
             return tr("The run was cancelled.")
         case Status.INTERRUPTED:
             return interruption(run)
-    return _frame(run).format(doing=_doing(run))
+    return _phase_template(run).format(doing=_current_stage(run))
 
 
-def _frame(run: RunState) -> str:
-    """What is said around what the engine is doing."""
+def _phase_template(run: RunState) -> str:
+    """Return the text around the current stage."""
     match run.status:
         case Status.PAUSING:
             return tr("Pausing at the next safe point. {doing}")
@@ -118,9 +121,9 @@ def _frame(run: RunState) -> str:
     return "{doing}"
 
 
-def _doing(run: RunState) -> str:
-    """What the engine is doing, and in which shot."""
-    doing = doing_now(run.stage, run.done, run.total)
+def _current_stage(run: RunState) -> str:
+    """Return the current stage and its progress, with the shot if there is one."""
+    doing = stage_progress(run.stage, run.done, run.total)
     if run.shot:
         doing = tr("Shot {shot} of {shots}: {doing}").format(
             shot=run.shot, shots=max(run.shots, run.shot), doing=doing
@@ -133,14 +136,14 @@ def _doing(run: RunState) -> str:
 
 
 def outcome(run: RunState) -> str:
-    """What came of a finished run, in a sentence."""
+    """Return the result of a finished run as a sentence."""
     if run.evaluation is None or run.baseline is None or run.model is None:
-        return tr("The run has finished.")
+        return tr("The run finished.")
     last = run.history[-1]
     return tr(
         "{how}: {left} of {all} parameters remain, perplexity {before} → {after}."
     ).format(
-        how=_how_it_finished(run),
+        how=_finish_reason(run),
         left=numbers.count(last.parameters),
         all=numbers.count(run.model.parameters),
         before=numbers.perplexity(run.baseline.perplexity),
@@ -149,13 +152,13 @@ def outcome(run: RunState) -> str:
 
 
 def interruption(run: RunState) -> str:
-    """That a run has not ended but is over, and how far it was."""
+    """Return after which shot a run was interrupted."""
     done, shots = len(run.history), max(run.shots, len(run.history))
-    words = tr("The run was interrupted after {done} of {shots} shots.")
-    return words.format(done=done, shots=shots)
+    text = tr("The run was interrupted after {done} of {shots} shots.")
+    return text.format(done=done, shots=shots)
 
 
-def _how_it_finished(run: RunState) -> str:
+def _finish_reason(run: RunState) -> str:
     if run.result is not None and run.result.stopped_early:
         done = len(run.history)
         return tr("Stopped after shot {shot} of {shots}").format(
@@ -165,7 +168,7 @@ def _how_it_finished(run: RunState) -> str:
         return tr("Ended at the quality limit after shot {shot}").format(
             shot=len(run.history)
         )
-    return _what_is_missing(run) or tr("Finished")
+    return _missed_target(run) or tr("Finished")
 
 
 def _ended_at_quality_limit(run: RunState) -> bool:
@@ -175,17 +178,17 @@ def _ended_at_quality_limit(run: RunState) -> bool:
     return goal is not None and run.history[-1].target < goal.sparsity - _ROUNDING
 
 
-def _what_is_missing(run: RunState) -> str:
-    """That less went than was to go, and why; empty where it did not."""
+def _missed_target(run: RunState) -> str:
+    """Return by how much a run misses its target, and why; "" if it reached it."""
     goal = _goal(run)
     if goal is None or goal.sparsity - run.history[-1].sparsity <= MISSED:
         return ""
     return tr(
-        "Finished at {reached} and not {asked}, as what would have gone next is larger "
-        "than what was missing"
+        "Finished at {reached} instead of {target}: the next part to remove is larger "
+        "than the remaining budget"
     ).format(
         reached=numbers.percent(run.history[-1].sparsity, decimals=2),
-        asked=numbers.percent(goal.sparsity, decimals=2),
+        target=numbers.percent(goal.sparsity, decimals=2),
     )
 
 
@@ -196,7 +199,7 @@ def _goal(run: RunState) -> Goal | None:
 
 
 def remaining(run: RunState, now: float) -> str:
-    """How long the run will still take."""
+    """Return the estimated remaining time, or the time that the run took."""
     if run.status in (Status.IDLE, Status.CANCELLING):
         return ""
     if not run.status.is_busy:
@@ -206,16 +209,16 @@ def remaining(run: RunState, now: float) -> str:
         return "" if run.status is Status.PAUSED else tr("estimating time left…")
     left = numbers.whole_duration(seconds)
     if run.status is Status.PAUSED:
-        return tr("about {time} left once it goes on").format(time=left)
+        return tr("about {time} left after resuming").format(time=left)
     return tr("about {time} left").format(time=left)
 
 
 def damping_choice(choice: DampingChoice | None) -> tuple[str, ...]:
-    """What a shot went by, as clauses; none where its method damps nothing."""
+    """Return the damping of a shot as clauses; empty for a method without damping."""
     if choice is None:
         return ()
     how = (
-        tr("of {tried} that were tried").format(tried=choice.tried)
+        tr("best of {tried} tried").format(tried=choice.tried)
         if choice.tried
         else tr("as given")
     )
@@ -233,30 +236,30 @@ def damping_choice(choice: DampingChoice | None) -> tuple[str, ...]:
 
 
 def last_choice(run: RunState) -> str:
-    """What the last shot of a run went by, in one or two lines; empty if nothing."""
+    """Return the damping of the last shot in one or two lines; "" if there is none."""
     if not run.history or run.history[-1].damping is None:
         return ""
     last = run.history[-1]
     first, *others = damping_choice(last.damping)
-    below = "; ".join(others)
-    above = tr("Shot {shot}: {doing}").format(shot=last.shot, doing=first)
-    return f"{above}\n{below[:1].upper()}{below[1:]}".rstrip()
+    line = tr("Shot {shot}: {doing}").format(shot=last.shot, doing=first)
+    second_line = "; ".join(others)
+    return f"{line}\n{second_line[:1].upper()}{second_line[1:]}".rstrip()
 
 
 def stage_times(run: RunState) -> tuple[tuple[str, str], ...]:
-    """How long each stage has taken so far, over all shots, and the most memory."""
+    """Return the total time and peak memory of each stage over all shots."""
     totals: dict[Stage, float] = {}
     for time in run.times:
         totals[time.stage] = totals.get(time.stage, 0.0) + time.seconds
     return tuple(
-        (STAGES[stage][1], _taken(totals[stage], run.peaks.get(stage)))
+        (STAGES[stage][1], _time_and_memory(totals[stage], run.peaks.get(stage)))
         for stage in Stage
         if stage in totals
     )
 
 
-def _taken(seconds: float, memory: MemorySampled | None) -> str:
-    """A time and, where it was measured in it, the most memory."""
+def _time_and_memory(seconds: float, memory: MemorySampled | None) -> str:
+    """Return a duration, with the peak memory if it was sampled."""
     time = numbers.duration(seconds)
     if memory is None:
         return time
@@ -268,38 +271,38 @@ def _taken(seconds: float, memory: MemorySampled | None) -> str:
     )
 
 
-def doing_now(stage: Stage | None, done: int, total: int) -> str:
-    """What the engine does in a stage, and how far it is."""
+def stage_progress(stage: Stage | None, done: int, total: int) -> str:
+    """Return the activity of a stage and its progress."""
     if stage is None:
         return tr("starting…")
-    words = STAGES[stage][0]
+    doing = STAGES[stage][0]
     if total > 1:
         return tr("{doing}, {unit} {number} of {total}").format(
-            doing=words, unit=UNITS[stage], number=min(done + 1, total), total=total
+            doing=doing, unit=UNITS[stage], number=min(done + 1, total), total=total
         )
-    return words
+    return doing
 
 
 def _hub_view(state: AppState) -> StepView | None:
-    """While the model is on its way, or has yet to be sent for."""
+    """Return the header while the model is downloading or not yet downloaded."""
     source = state.config.model.source
     if not state.model_is_chosen or not is_to_be_downloaded(source):
         return None
     if state.download.is_open and state.download.source == source:
         return StepView(Mark.BUSY, download_brief(state.download))
-    words = tr("{name}: not downloaded yet").format(name=source_name(source))
-    return StepView(Mark.EMPTY, words)
+    summary = tr("{name}: not downloaded yet").format(name=source_name(source))
+    return StepView(Mark.EMPTY, summary)
 
 
 def _model_view(state: AppState) -> StepView:
     if not state.model_is_chosen:
         return StepView(Mark.EMPTY, tr("Choose a model"))
     name = source_name(state.config.model.source)
-    if state.inspection.problem is not None:
-        return StepView(Mark.PROBLEM, state.inspection.problem.message)
+    if (error := state.request(RequestKind.INSPECTION).error) is not None:
+        return StepView(Mark.PROBLEM, error.message)
     if state.model is None:
-        waits = state.engine is Engine.STARTING
-        doing = tr("waiting for the engine…") if waits else tr("reading…")
+        is_waiting = state.engine is Engine.STARTING
+        doing = tr("waiting for the engine…") if is_waiting else tr("reading…")
         return StepView(Mark.BUSY, f"{name}: {doing}")
     size = numbers.count(state.model.parameters)
     return StepView(
@@ -311,12 +314,12 @@ def _calibration_view(state: AppState) -> StepView:
     text = state.config.calibration
     name = source_name(text.text)
     if text.takes_whole_file:
-        brief = tr("{text}, all of its windows").format(text=name)
+        summary = tr("{text}, all windows").format(text=name)
     else:
-        brief = tr("{text}, {windows} windows of {length}").format(
+        summary = tr("{text}, {windows} windows of {length}").format(
             text=name, windows=text.windows, length=text.window_length
         )
-    return StepView(Mark.READY, brief)
+    return StepView(Mark.READY, summary)
 
 
 def _target_view(state: AppState) -> StepView:
@@ -328,7 +331,7 @@ def _run_view(state: AppState) -> StepView:
         case Status.IDLE:
             return StepView(Mark.EMPTY, tr("Not started"))
         case Status.FINISHED:
-            return StepView(Mark.READY, _how_it_finished(state.run))
+            return StepView(Mark.READY, _finish_reason(state.run))
         case Status.FAILED:
             return StepView(Mark.PROBLEM, tr("Failed"))
         case Status.CANCELLED:
@@ -342,34 +345,34 @@ def _run_view(state: AppState) -> StepView:
 
 
 def _export_view(state: AppState) -> StepView:
-    run, save = state.run, state.save
+    run, save = state.run, state.request(RequestKind.SAVE)
     if run.export_has_failed and run.error is not None:
         return StepView(
             Mark.PROBLEM, tr("Failed: {message}").format(message=run.error.message)
         )
     if run.is_exporting:
-        return StepView(Mark.BUSY, tr("Writing and checking the pruned model…"))
+        return StepView(Mark.BUSY, tr("Writing and verifying the pruned model…"))
     if save.is_open:
         return StepView(Mark.BUSY, tr("Saving in another format…"))
-    if state.measurement.is_open:
+    if state.request(RequestKind.MEASUREMENT).is_open:
         return StepView(Mark.BUSY, tr("Measuring speed…"))
-    if save.problem is not None:
+    if save.error is not None:
         return StepView(
             Mark.PROBLEM,
-            tr("Not saved: {message}").format(message=save.problem.message),
+            tr("Not saved: {message}").format(message=save.error.message),
         )
     if run.exported is not None and run.status is Status.FINISHED:
         size = numbers.size(run.exported.weight_bytes)
-        words = tr("{size}, checked")
+        summary = tr("{size}, verified")
         if not run.exported.tokens_compared:
-            words = tr("{size}, not run")
-        return StepView(Mark.READY, words.format(size=size))
+            summary = tr("{size}, not run")
+        return StepView(Mark.READY, summary.format(size=size))
     if problem := state.problems.get(Step.EXPORT):
         return StepView(Mark.PROBLEM, problem)
     export = state.config.export
-    where = (
+    destination = (
         source_name(export.folder) if export.folder else tr("Inside the run's folder")
     )
     if export.format is not Format.AUTOMATIC:
-        where = f"{choice_label(export.format)[0]}; {where}"
-    return StepView(Mark.EMPTY, where)
+        destination = f"{choice_label(export.format)[0]}; {destination}"
+    return StepView(Mark.EMPTY, destination)

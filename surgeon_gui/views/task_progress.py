@@ -1,4 +1,4 @@
-"""What the engine does for a question, how far it is, and a button that ends it."""
+"""Progress of a request to the engine: phase, bar and Cancel button."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FULL = 1000  # steps of the progress bar
 
 
 class TaskProgress(QWidget):
-    """Takes no room while nothing is done. `name` begins the names of its parts."""
+    """Progress of a request; hidden without one. Object names begin with `name`."""
 
     cancel_clicked = Signal()
 
@@ -29,10 +29,10 @@ class TaskProgress(QWidget):
         self._phase.setObjectName(f"{name}_phase_label")
         self._bar = QProgressBar(maximum=_FULL, textVisible=False)
         self._bar.setObjectName(f"{name}_progress_bar")
-        what = CAPTIONS[f"{name}_button"].spoken
-        self._bar.setAccessibleName(tr("Progress: {what}").format(what=what))
+        task = CAPTIONS[f"{name}_button"].spoken
+        self._bar.setAccessibleName(tr("Progress: {task}").format(task=task))
         self._cancel = button(f"{name}_cancel_button")
-        self._cancel.setAccessibleName(tr("Cancel: {what}").format(what=what))
+        self._cancel.setAccessibleName(tr("Cancel: {task}").format(task=task))
         self._cancel.clicked.connect(self.cancel_clicked)
         row = QHBoxLayout()
         row.setSpacing(GAP)
@@ -46,12 +46,12 @@ class TaskProgress(QWidget):
         self.hide()
 
     def show_request(self, request: Request[Any]) -> None:
-        """Show how far the engine is with a question."""
+        """Show the progress of a request."""
         self._phase.setText(phase_of(request))
         self._bar.setValue(round(progress_of(request) * _FULL))
-        self._cancel.setEnabled(request.is_open and not request.is_cancelling)
+        self._cancel.setEnabled(request.can_cancel)
         self.setVisible(request.is_open)
 
     def show_share(self, share: float) -> None:
-        """Show how much is done where that is known better, from 0 to 1."""
+        """Show a more accurate progress, from 0 to 1."""
         self._bar.setValue(round(share * _FULL))

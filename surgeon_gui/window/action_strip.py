@@ -1,4 +1,4 @@
-"""The strip that is always in sight: plan, progress, and the buttons of a run."""
+"""Status bar with the plan, the progress and the buttons of a run."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from PySide6.QtWidgets import (
     QSizePolicy,
     QWidget,
 )
+from typing_extensions import override
 
 from surgeon_engine.api.planning.resource_check import ResourceCheck
 from surgeon_gui.base.theme import GAP, MARGIN
@@ -27,14 +28,14 @@ from surgeon_gui.widgets.controls import bold, button, text_label
 from surgeon_gui.widgets.elided_label import ElidedLabel
 from surgeon_gui.widgets.light_badge import LightBadge
 
-_FULL = 1000  # steps of the progress bar
+_PROGRESS_STEPS = 1000
 
 
 class ActionStrip(QWidget):
-    """Start, Pause, Stop and keep, Cancel; as the run's status says."""
+    """Plan, progress and the Start, Pause, Stop and Cancel buttons of a run."""
 
     start_clicked = Signal()
-    pause_clicked = Signal()  # or Resume, as it stands there
+    pause_clicked = Signal()  # also when the button says Resume
     stop_clicked = Signal()
     cancel_clicked = Signal()
 
@@ -44,7 +45,7 @@ class ActionStrip(QWidget):
         self._plan = text_label()
         self._plan.setObjectName("plan_label")
         self._plan.setFont(bold(self._plan.font()))
-        flexible = QSizePolicy.Policy.Preferred  # see `sizeHint`
+        flexible = QSizePolicy.Policy.Preferred  # `sizeHint` sets the height
         self._plan.setSizePolicy(flexible, flexible)
         self._light = LightBadge("plan_light", shows_word=False)
         self._light.hide()
@@ -54,9 +55,9 @@ class ActionStrip(QWidget):
         self._remaining = QLabel()
         self._remaining.setObjectName("remaining_label")
         self._remaining.setProperty("quiet", True)
-        self._bar = QProgressBar(maximum=_FULL, textVisible=False)
+        self._bar = QProgressBar(maximum=_PROGRESS_STEPS, textVisible=False)
         self._bar.setObjectName("progress_bar")
-        self._bar.setAccessibleName(tr("Progress of what is under way"))
+        self._bar.setAccessibleName(tr("Progress"))
 
         self._start = button("start_button", primary=True)
         self._pause = button("pause_button")
@@ -71,12 +72,12 @@ class ActionStrip(QWidget):
         self._lay_out()
 
     def _lay_out(self) -> None:
-        below = QHBoxLayout()
-        below.addWidget(self._phase, 1)
-        below.addWidget(self._remaining)
+        status = QHBoxLayout()
+        status.addWidget(self._phase, 1)
+        status.addWidget(self._remaining)
         buttons = QHBoxLayout()
         buttons.setSpacing(GAP)
-        for item in (
+        for each in (
             self.runs_button,
             self.log_button,
             self._cancel,
@@ -84,10 +85,10 @@ class ActionStrip(QWidget):
             self._pause,
             self._start,
         ):
-            item.setMinimumHeight(32)
-            buttons.addWidget(item)
+            each.setMinimumHeight(32)
+            buttons.addWidget(each)
         self._start.setMinimumWidth(96)
-        self._pause.setMinimumWidth(96)  # its words change
+        self._pause.setMinimumWidth(96)  # the label changes to Resume
         layout = QGridLayout(self)
         layout.setContentsMargins(MARGIN, GAP, MARGIN, GAP)
         layout.setHorizontalSpacing(2 * MARGIN)
@@ -98,64 +99,63 @@ class ActionStrip(QWidget):
         plan.addWidget(self._plan, 1)
         layout.addLayout(plan, 0, 0)
         layout.addWidget(self._bar, 1, 0)
-        layout.addLayout(below, 2, 0)
+        layout.addLayout(status, 2, 0)
         layout.addLayout(buttons, 0, 1, 3, 1)
         layout.setColumnStretch(0, 1)
 
+    # A wrapping label prefers to be narrow and high, and the main window gives its
+    # status bar the height that belongs to the width of the hint. So the hint is the
+    # current width with the height that the text needs at that width.
+    @override
     def sizeHint(self) -> QSize:
-        """As wide as it is, and as high as its words then are.
-
-        Words that wrap would like best to be narrower and higher, and a window gives
-        its status bar the height that goes with the width of the hint.
-        """
         width = max(super().minimumSizeHint().width(), self.width())
         return QSize(width, self.heightForWidth(width))
 
+    @override
     def minimumSizeHint(self) -> QSize:
-        """See `sizeHint`."""
         return QSize(super().minimumSizeHint().width(), self.sizeHint().height())
 
+    @override
     def resizeEvent(self, event: QResizeEvent) -> None:
-        """Ask for the height that another width needs."""
         super().resizeEvent(event)
         if event.size().width() != event.oldSize().width():
-            self.updateGeometry()
+            self.updateGeometry()  # the text may need another height
 
-    def show_fit(self, fit: ResourceCheck | None) -> None:
-        """Show whether the next run fits; None: not known, or not of interest now."""
-        self._light.setVisible(fit is not None)
-        if fit is not None:
-            worst = fit.worst
+    def show_resource_check(self, check: ResourceCheck | None) -> None:
+        """Show whether the next run fits the machine, or hide the light if None."""
+        self._light.setVisible(check is not None)
+        if check is not None:
+            worst = check.worst
             self._light.show_light(worst.light, word(worst), NAMES[worst.what])
 
     def show_run(
         self, run: RunState, plan: str, controls: RunControls, now: float
     ) -> None:
-        """Show how the run stands, and what the next would do."""
+        """Show the progress of `run`, the plan and the state of the buttons."""
         self._plan.setText(plan)
         self._phase.show_text(phase(run))
         self._remaining.setText(remaining(run, now))
-        self._bar.setValue(round(run.progress * _FULL))
-        for item, view in (
+        self._bar.setValue(round(run.progress * _PROGRESS_STEPS))
+        for run_button, view in (
             (self._start, controls.start),
             (self._pause, controls.pause),
             (self._stop, controls.stop),
             (self._cancel, controls.cancel),
         ):
-            _show(item, view)
+            _apply(run_button, view)
 
     def show_task(self, task: ActiveTask | None) -> None:
-        """Show how far something else than a run is; None: there is nothing else."""
+        """Show the progress of another task in place of the run's, if there is one."""
         if task is not None:
-            self._phase.show_text(task.words)
+            self._phase.show_text(task.label)
             self._remaining.setText("")
-            self._bar.setValue(round(task.share * _FULL))
+            self._bar.setValue(round(task.share * _PROGRESS_STEPS))
 
 
-def _show(item: QPushButton, view: ControlView) -> None:
-    if item.text() != view.label:
-        item.setText(view.label)
-        item.setAccessibleName(spoken(view.label))
-    item.setEnabled(view.is_enabled)
-    item.setToolTip(view.tip)
-    item.setAccessibleDescription(view.tip)
+def _apply(run_button: QPushButton, view: ControlView) -> None:
+    if run_button.text() != view.label:
+        run_button.setText(view.label)
+        run_button.setAccessibleName(spoken(view.label))
+    run_button.setEnabled(view.is_enabled)
+    run_button.setToolTip(view.tip)
+    run_button.setAccessibleDescription(view.tip)

@@ -1,4 +1,4 @@
-"""What a person can know before anything is cut, put together: views and a button."""
+"""The Diagnosis and Architecture tabs, and the button that opens the diagnosis."""
 
 from __future__ import annotations
 
@@ -14,54 +14,54 @@ from surgeon_gui.views.architecture.view import ArchitectureView
 from surgeon_gui.views.diagnosis.view import DiagnosisView
 from surgeon_gui.views.steps.target_page import TargetPage
 from surgeon_gui.widgets.controls import button
-from surgeon_gui.window.central_tabs import Centre
+from surgeon_gui.window.central_tabs import CentralTabs
 
 
 class AnalysisTabs(QObject):
-    """The tabs of the diagnosis and of the architecture, and the way to them."""
+    """Create the Diagnosis and Architecture tabs and connect them."""
 
     save_failed = Signal(str)
 
     def __init__(
-        self, session: Session, centre: Centre, target_page: TargetPage
+        self, session: Session, tabs: CentralTabs, target_page: TargetPage
     ) -> None:
         super().__init__(session)
-        self._centre = centre
+        self._tabs = tabs
         self.diagnosis = Diagnosis(session)
-        self.view = DiagnosisView(self.diagnosis)
-        centre.add_tab("diagnosis_tab", self.view)
-        self.view.save_failed.connect(self.save_failed)
-        self.view.part_chosen.connect(self._on_part_chosen)
-        self.architect = ArchitectureController(self.diagnosis)
-        architecture = ArchitectureView(self.architect)
-        architecture.save_failed.connect(self.save_failed)
-        centre.add_tab("architecture_tab", architecture)
+        self.diagnosis_view = DiagnosisView(self.diagnosis)
+        tabs.add_tab("diagnosis_tab", self.diagnosis_view)
+        self.diagnosis_view.save_failed.connect(self.save_failed)
+        self.diagnosis_view.part_chosen.connect(self._on_part_chosen)
+        self.architecture = ArchitectureController(self.diagnosis)
+        architecture_view = ArchitectureView(self.architecture)
+        architecture_view.save_failed.connect(self.save_failed)
+        tabs.add_tab("architecture_tab", architecture_view)
         self._button = button("target_diagnose_button")
-        self._button.clicked.connect(self._on_clicked)
+        self._button.clicked.connect(self._on_button_clicked)
         target_page.put_below_plan(self._button)
-        centre.currentChanged.connect(self._on_side_changed)
-        self._on_side_changed()
+        tabs.currentChanged.connect(self._update_button)
+        self._update_button()
 
     def save_charts(self, folder: Path) -> None:
-        """Write a picture of each chart into `folder`."""
-        self.view.save_pictures(folder)
+        """Save an image of each chart of the diagnosis in `folder`."""
+        self.diagnosis_view.save_pictures(folder)
 
     @Slot(str)
     def _on_part_chosen(self, name: str) -> None:
-        """Say more about a part of a map that was clicked."""
-        self.architect.select(name)
-        self._centre.open_tab("architecture_tab")
+        """Show a layer that was clicked in the diagnosis in the architecture tab."""
+        self.architecture.select(name)
+        self._tabs.open_tab("architecture_tab")
 
     @Slot()
-    def _on_clicked(self) -> None:
-        """Show what is known; begin to find out if nothing is."""
-        self._centre.open_tab("diagnosis_tab")
+    def _on_button_clicked(self) -> None:
+        """Open the diagnosis, and start one if there is no result yet."""
+        self._tabs.open_tab("diagnosis_tab")
         if self.diagnosis.known is None:
             self.diagnosis.diagnose()
 
     @Slot()
-    def _on_side_changed(self) -> None:
-        """Offer the way to the diagnosis only where it leads there."""
-        why_not = "" if self._centre.shows_tabs else tr("Choose a model first.")
-        self._button.setEnabled(not why_not)
-        self._button.setToolTip(why_not or self._button.accessibleDescription())
+    def _update_button(self) -> None:
+        """Enable the button only while the tabs are shown."""
+        why_disabled = "" if self._tabs.shows_tabs else tr("Choose a model first.")
+        self._button.setEnabled(not why_disabled)
+        self._button.setToolTip(why_disabled or self._button.accessibleDescription())

@@ -1,4 +1,4 @@
-"""The middle of the window: an invitation at first, then a tab for each view."""
+"""The central area: the empty state first, then one tab per view."""
 
 from __future__ import annotations
 
@@ -10,52 +10,52 @@ from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.widgets.scrolling import scrolling
 
 
-class Centre(QStackedWidget):
-    """Shows `empty` until there is something to see in the tabs."""
+class CentralTabs(QStackedWidget):
+    """Tabs with the views, behind an empty state until they have content."""
 
-    def __init__(self, empty: QWidget) -> None:
+    def __init__(self, empty_state: QWidget) -> None:
         super().__init__()
         self._tabs = QTabWidget()
         self._tabs.setObjectName("centre_tabs")
         self._tabs.setAccessibleName(tr("Views"))
         self._tabs.setDocumentMode(True)
         self._tabs.tabBar().setDrawBase(False)
-        self._places: dict[str, int] = {}
-        self.addWidget(empty)
+        self._indices: dict[str, int] = {}
+        self.addWidget(empty_state)
         self.addWidget(self._tabs)
 
     def add_tab(self, name: str, view: QWidget) -> None:
-        """Add a view, which scrolls where the window is too low for it.
+        """Add `view` as a scrollable tab.
 
-        Its words are those of `name` in the captions.
+        `name` is the key of its label and tooltip in the captions.
         """
         caption = CAPTIONS[name]
         area = scrolling(view)
-        # Docks may leave less than a view needs across.
+        # Docks may leave less width than a view needs.
         area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAsNeeded)
-        self._places[name] = self._tabs.addTab(area, caption.label)
-        self._tabs.setTabToolTip(self._places[name], caption.tip)
+        self._indices[name] = self._tabs.addTab(area, caption.label)
+        self._tabs.setTabToolTip(self._indices[name], caption.tip)
 
     def open_tab(self, name: str) -> None:
-        """Bring a view to the front."""
-        self._tabs.setCurrentIndex(self._places[name])
+        """Select the tab called `name`."""
+        self._tabs.setCurrentIndex(self._indices[name])
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of the views, from left to right."""
-        return tuple(sorted(self._places, key=self._places.__getitem__))
+        """Names of the tabs, from left to right."""
+        return tuple(sorted(self._indices, key=self._indices.__getitem__))
 
     @property
     def open_name(self) -> str:
-        """The name of the view at the front."""
-        index = self._tabs.currentIndex()
-        return next(name for name, place in self._places.items() if place == index)
+        """Name of the selected tab."""
+        current = self._tabs.currentIndex()
+        return next(name for name, i in self._indices.items() if i == current)
 
     @property
     def shows_tabs(self) -> bool:
-        """Whether the views are in sight, and not the invitation."""
+        """Whether the tabs are shown instead of the empty state."""
         return self.currentWidget() is self._tabs
 
-    def show_tabs(self, has_something: bool) -> None:
-        """Show the views, or the invitation while there is nothing in them."""
-        self.setCurrentIndex(1 if has_something else 0)
+    def show_tabs(self, is_shown: bool) -> None:
+        """Show the tabs if `is_shown`, otherwise the empty state."""
+        self.setCurrentIndex(1 if is_shown else 0)

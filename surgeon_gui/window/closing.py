@@ -1,18 +1,16 @@
-"""What happens when the window is closed while something is under way."""
+"""The question asked when the window is closed while a task is in progress."""
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import NamedTuple
 
 from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtWidgets import QAbstractButton, QMessageBox, QPushButton, QWidget
 
-from surgeon_engine.api.messages.run import Exported
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
-from surgeon_gui.state.request import Request
+from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import RunState, Status
 
 
@@ -20,66 +18,68 @@ class _CloseText(NamedTuple):
     title: str
     question: str
     explanation: str
-    keep: str  # empty: nothing would be left to keep
-    end: str
+    keep: str  # empty if there is nothing to keep
+    discard: str
     stay: str
 
 
-_ABOUT_RUN = _CloseText(
-    tr("A run is under way"),
-    tr("A run is under way. What should become of it?"),
+_RUN_TEXT = _CloseText(
+    tr("A run is in progress"),
+    tr("A run is in progress. Stop it?"),
     tr(
-        "Stop and keep ends it after the shot under way, exports the model as it is "
-        "then, and closes Surgeon."
+        "Stop and keep finishes the current shot, exports the model and closes Surgeon."
     ),
     tr("Stop and keep"),
     tr("Cancel the run and close"),
     tr("Keep running"),
 )
-_ABOUT_PAUSED = _CloseText(
+_PAUSED_TEXT = _CloseText(
     tr("A run is paused"),
-    tr("A run is paused. What should become of it?"),
+    tr("A run is paused. Stop it?"),
     tr(
-        "Stop and keep lets it go on to the end of the shot under way, exports the "
-        "model as it is then, and closes Surgeon."
+        "Stop and keep resumes the run until the current shot is finished, exports the "
+        "model and closes Surgeon."
     ),
     tr("Stop and keep"),
     tr("Cancel the run and close"),
-    tr("Leave it paused"),
+    tr("Keep it paused"),
 )
-_ABOUT_SAVE = _CloseText(
+_SAVE_TEXT = _CloseText(
     tr("The model is being saved"),
-    tr("The pruned model is being saved in another format. What should become of it?"),
+    tr("The pruned model is being saved in another format. Close anyway?"),
     tr(
-        "Finish and close waits until the new files have been checked. The run's own "
-        "export stays where it is in any case."
+        "Finish and close waits until the new files are written and verified. The "
+        "export of the run is kept in any case."
     ),
     tr("Finish and close"),
     tr("Close without the new files"),
     tr("Stay open"),
 )
-_ABOUT_DIAGNOSIS = _CloseText(
-    tr("A diagnosis is under way"),
-    tr("The model is being diagnosed. What should become of it?"),
-    tr("What a diagnosis finds is kept only while Surgeon is open."),
+_DIAGNOSIS_TEXT = _CloseText(
+    tr("A diagnosis is in progress"),
+    tr("The model is being diagnosed. Close anyway?"),
+    tr("The results of a diagnosis are kept only while Surgeon is open."),
     "",
     tr("Cancel it and close"),
     tr("Stay open"),
 )
-_ABOUT_MEASUREMENT = _CloseText(
+_MEASUREMENT_TEXT = _CloseText(
     tr("Speed is being measured"),
-    tr("Speed and memory are being measured. What should become of it?"),
-    tr("The figures are kept only while Surgeon is open. The run's files stay."),
+    tr("Speed and memory are being measured. Close anyway?"),
+    tr(
+        "The results are kept only while Surgeon is open. The files of the run are not "
+        "affected."
+    ),
     "",
     tr("Cancel it and close"),
     tr("Stay open"),
 )
-_ABOUT_DOWNLOAD = _CloseText(
-    tr("A download is under way"),
-    tr("A model is being downloaded. What should become of it?"),
+_DOWNLOAD_TEXT = _CloseText(
+    tr("A download is in progress"),
+    tr("A model is being downloaded. Close anyway?"),
     tr(
-        "What has arrived is kept: the download can be resumed later where it was. "
-        "Finish and close waits until all of it is there."
+        "The part downloaded so far is kept, and the download can be resumed later. "
+        "Finish and close waits until it is complete."
     ),
     tr("Finish and close"),
     tr("Close and resume later"),
@@ -87,123 +87,106 @@ _ABOUT_DOWNLOAD = _CloseText(
 )
 
 
-class _Subject(Enum):
-    """What is asked about; of several, the first of these that is under way."""
-
-    RUN = "run"
-    SAVE = "save"
-    DIAGNOSIS = "diagnosis"
-    MEASUREMENT = "measurement"
-    DOWNLOAD = "download"
-
-    def is_under_way(self, state: AppState) -> bool:
-        if self is _Subject.RUN:
-            return state.run.status.is_busy
-        return bool(getattr(state, self.value).is_open)
+# None stands for the run. The first active task is the one that is asked about.
+_CLOSE_TEXTS: dict[RequestKind | None, _CloseText] = {
+    None: _RUN_TEXT,
+    RequestKind.SAVE: _SAVE_TEXT,
+    RequestKind.DIAGNOSIS: _DIAGNOSIS_TEXT,
+    RequestKind.MEASUREMENT: _MEASUREMENT_TEXT,
+    RequestKind.DOWNLOAD: _DOWNLOAD_TEXT,
+}
 
 
 class CloseQuestion(QObject):
-    """Asks what to do with what is under way, without blocking the window."""
+    """Ask whether to finish or discard the active task, without blocking the window."""
 
-    may_close = Signal()  # nothing is under way any more, or need not be waited for
+    may_close = Signal()  # the task has ended or was discarded
 
     def __init__(self, session: Session, window: QWidget) -> None:
         super().__init__(window)
         self._session = session
-        self._subject = _Subject.RUN
+        self._task: RequestKind | None = None
         self._waits_for_end = False
         self._box = QMessageBox(window)
         self._box.setObjectName("close_question")
         self._box.setIcon(QMessageBox.Icon.Question)
         roles = QMessageBox.ButtonRole
-        self._keep = self._button(roles.AcceptRole, "close_keep_button")
-        self._end = self._button(roles.DestructiveRole, "close_cancel_button")
-        self._stay = self._button(roles.RejectRole, "close_stay_button")
+        self._keep = self._add_button(roles.AcceptRole, "close_keep_button")
+        self._discard = self._add_button(roles.DestructiveRole, "close_cancel_button")
+        self._stay = self._add_button(roles.RejectRole, "close_stay_button")
         self._box.setEscapeButton(self._stay)
         self._box.setDefaultButton(self._stay)
         self._box.buttonClicked.connect(self._on_button_clicked)
         session.run_ended.connect(self._on_run_ended)
-        session.save_ended.connect(self._on_save_ended)
-        session.changed.connect(self._on_changed)
+        session.request_ended.connect(self._on_request_ended)
 
     @property
     def is_needed(self) -> bool:
-        """Whether something is under way that should not be lost."""
-        return any(each.is_under_way(self._session.state) for each in _Subject)
+        """Whether a task is active whose result would be lost."""
+        return any(_is_active(task, self._session.state) for task in _CLOSE_TEXTS)
 
     def ask(self) -> None:
-        """Show the question; returns at once."""
+        """Show the question and return immediately."""
         state = self._session.state
-        self._subject = next(each for each in _Subject if each.is_under_way(state))
-        words = _close_text(self._subject, state)
-        self._box.setWindowTitle(words.title)
-        self._box.setText(words.question)
-        self._box.setInformativeText(words.explanation)
-        self._keep.setText(words.keep)
-        self._keep.setVisible(bool(words.keep))
-        self._end.setText(words.end)
-        self._stay.setText(words.stay)
+        self._task = next(task for task in _CLOSE_TEXTS if _is_active(task, state))
+        text = _close_text(self._task, state)
+        self._box.setWindowTitle(text.title)
+        self._box.setText(text.question)
+        self._box.setInformativeText(text.explanation)
+        self._keep.setText(text.keep)
+        self._keep.setVisible(bool(text.keep))
+        self._discard.setText(text.discard)
+        self._stay.setText(text.stay)
         self._box.open()
 
-    def _button(self, role: QMessageBox.ButtonRole, name: str) -> QPushButton:
-        made = self._box.addButton("", role)
-        made.setObjectName(name)
-        return made
+    def _add_button(self, role: QMessageBox.ButtonRole, name: str) -> QPushButton:
+        button = self._box.addButton("", role)
+        button.setObjectName(name)
+        return button
 
     @Slot(QAbstractButton)
     def _on_button_clicked(self, clicked: QAbstractButton) -> None:
         self._waits_for_end = clicked is self._keep
         if clicked is self._keep:
-            if self._subject is _Subject.RUN:
+            if self._task is None:
                 self._session.stop_and_keep()
-        elif clicked is self._end:
+        elif clicked is self._discard:
             self._session.cancel()
-            self._session.cancel_save()
-            self._session.cancel_diagnosis()
-            self._session.cancel_measurement()
+            if (task := self._session.state.task) is not None:
+                self._session.cancel_request(task)
             self.may_close.emit()
 
     @Slot(object)
     def _on_run_ended(self, run: RunState) -> None:
-        self._on_end(_Subject.RUN, failed=run.status is Status.FAILED)
+        self._on_task_ended(None, failed=run.status is Status.FAILED)
 
-    @Slot(object)
-    def _on_save_ended(self, save: Request[Exported]) -> None:
-        self._on_end(_Subject.SAVE, failed=save.problem is not None)
+    @Slot(object, object)
+    def _on_request_ended(self, kind: RequestKind, request: Request) -> None:
+        failed = request.response is None
+        if kind is RequestKind.SAVE:
+            failed = request.error is not None  # cancelling is no failure
+        self._on_task_ended(kind, failed=failed)
 
-    @Slot()
-    def _on_changed(self) -> None:
-        """Of what no signal tells the end."""
-        is_asked = self._box.isVisible() or self._waits_for_end
-        if not is_asked or self._subject in (_Subject.RUN, _Subject.SAVE):
+    def _on_task_ended(self, task: RequestKind | None, *, failed: bool) -> None:
+        if task is not self._task:
             return
-        if not self._subject.is_under_way(self._session.state):
-            download = self._session.state.download
-            self._on_end(self._subject, failed=download.downloaded is None)
-
-    def _on_end(self, subject: _Subject, *, failed: bool) -> None:
-        if subject is not self._subject:
-            return
-        self._box.hide()  # there is nothing left to ask
+        self._box.hide()
         waited, self._waits_for_end = self._waits_for_end, False
-        if waited and not failed:  # what has failed is to be read
+        if waited and not failed:  # stay open so that the error can be read
             self.may_close.emit()
 
 
-def _close_text(subject: _Subject, state: AppState) -> _CloseText:
-    words = _ABOUT[subject]
-    if subject is _Subject.RUN and state.run.status in (Status.PAUSING, Status.PAUSED):
-        words = _ABOUT_PAUSED
-    if subject is not _Subject.DOWNLOAD and state.download.is_open:
-        also = tr("The download under way can be resumed later where it was.")
-        words = words._replace(explanation=f"{words.explanation} {also}")
-    return words
+def _is_active(task: RequestKind | None, state: AppState) -> bool:
+    if task is None:
+        return state.run.status.is_busy
+    return state.request(task).is_open
 
 
-_ABOUT = {
-    _Subject.RUN: _ABOUT_RUN,
-    _Subject.SAVE: _ABOUT_SAVE,
-    _Subject.DIAGNOSIS: _ABOUT_DIAGNOSIS,
-    _Subject.MEASUREMENT: _ABOUT_MEASUREMENT,
-    _Subject.DOWNLOAD: _ABOUT_DOWNLOAD,
-}
+def _close_text(task: RequestKind | None, state: AppState) -> _CloseText:
+    text = _CLOSE_TEXTS[task]
+    if task is None and state.run.status in (Status.PAUSING, Status.PAUSED):
+        text = _PAUSED_TEXT
+    if task is not RequestKind.DOWNLOAD and state.download.is_open:
+        note = tr("The current download can be resumed later.")
+        text = text._replace(explanation=f"{text.explanation} {note}")
+    return text

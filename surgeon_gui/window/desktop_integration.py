@@ -1,4 +1,4 @@
-"""What goes along with a run on a desktop: no sleep at work, a word at the end."""
+"""Desktop integration: inhibit sleep during a run, notify when it ends."""
 
 from __future__ import annotations
 
@@ -18,9 +18,12 @@ from surgeon_gui.window.notifications import Notifier
 
 
 class DesktopIntegration(QObject):
-    """Follows the session; tests give it an `awake` and a `notifier` of their own."""
+    """Inhibit sleep and show notifications as the state of the session changes.
 
-    told = Signal(object)  # list[Envelope], for the log
+    Tests pass their own `awake` and `notifier`.
+    """
+
+    logged = Signal(object)  # list[Envelope], for the log
 
     def __init__(
         self,
@@ -33,8 +36,8 @@ class DesktopIntegration(QObject):
         self._session = session
         self._awake = awake or KeepAwake(on_this_desktop(), self)
         self._notifier = notifier or Notifier(window)
-        self._told_of = ""  # the run of which the log says whether the computer sleeps
-        self._awake.with_response.connect(self._on_answered)
+        self._logged_run = ""  # the run whose sleep inhibition was logged
+        self._awake.with_response.connect(self._on_sleep_response)
         session.changed.connect(self._on_changed)
         session.run_ended.connect(self._on_run_ended)
 
@@ -47,22 +50,23 @@ class DesktopIntegration(QObject):
             self._awake.allow_sleep()
 
     @Slot(str)
-    def _on_answered(self, reason: str) -> None:
+    def _on_sleep_response(self, reason: str) -> None:
         run = self._session.state.run.run
-        if run == self._told_of:
-            return  # it has been paused meanwhile
-        self._told_of = run
-        words = tr("The computer stays awake while the run is at work.")
+        if run == self._logged_run:
+            return  # resumed after a pause
+        self._logged_run = run
+        message = tr("The computer stays awake during the run.")
         if reason:
-            words = tr("The computer may go to sleep during the run: {reason}.")
-            words = words.format(reason=reason)
-        self.told.emit([Envelope("", time.time(), Logged(Level.INFO, words))])
+            message = tr("The computer may go to sleep during the run: {reason}.")
+            message = message.format(reason=reason)
+        self.logged.emit([Envelope("", time.time(), Logged(Level.INFO, message))])
 
     @Slot(object)
     def _on_run_ended(self, run: RunState) -> None:
-        if run.status is Status.CANCELLED or not self._notifier.is_wanted:
-            return  # whoever has cancelled it knows
-        words = phase(run)
+        # The user knows about a run that they cancelled or watched.
+        if run.status is Status.CANCELLED or not self._notifier.is_needed:
+            return
+        message = phase(run)
         if run.error is not None:
-            words = f"{words} {run.error.message}"
-        self._notifier.tell(labels.APPLICATION, words)
+            message = f"{message} {run.error.message}"
+        self._notifier.notify(labels.APPLICATION, message)

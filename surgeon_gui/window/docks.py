@@ -1,4 +1,4 @@
-"""What stands at the edges of the window and can be moved, floated and hidden."""
+"""Dock widgets, and the actions and buttons that show and hide them."""
 
 from __future__ import annotations
 
@@ -10,85 +10,85 @@ from PySide6.QtWidgets import QAbstractButton, QDockWidget, QMainWindow, QWidget
 
 from surgeon_gui.text.captions import CAPTIONS
 
-_VERSION = 2  # of the docks; a remembered layout of another version is not used
+_LAYOUT_VERSION = 2  # a saved layout of another version is ignored
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a dock is at first, and after a reset."""
+class DockPlacement:
+    """Initial position of a dock, restored by a reset."""
 
     area: Qt.DockWidgetArea
-    size: int  # pixels across
+    size: int  # width or height in pixels
     is_shown: bool
 
 
 class Docks:
-    """Adds docks to a window, and lets actions and buttons show and hide them."""
+    """Add docks to a window and connect the controls that show and hide them."""
 
     def __init__(self, window: QMainWindow) -> None:
         self._window = window
-        self._docks: dict[str, tuple[QDockWidget, Place]] = {}
-        self._switches: dict[str, _Switches] = {}
+        self._docks: dict[str, tuple[QDockWidget, DockPlacement]] = {}
+        self._toggles: dict[str, _Toggles] = {}
 
-    def add(self, name: str, widget: QWidget, place: Place) -> QDockWidget:
-        """Add `widget` as the dock `name`, with the title that the captions give it."""
+    def add(self, name: str, widget: QWidget, placement: DockPlacement) -> QDockWidget:
+        """Add `widget` as the dock `name`, titled by its caption."""
         dock = QDockWidget(CAPTIONS[name].label)
         dock.setObjectName(name)
         dock.setAccessibleName(CAPTIONS[name].label)
         dock.setWidget(widget)
-        self._docks[name] = (dock, place)
-        self._switches[name] = _Switches(dock)
-        self._put(dock, place)
+        self._docks[name] = (dock, placement)
+        self._toggles[name] = _Toggles(dock)
+        self._place(dock, placement)
         return dock
 
-    def connect_switch(self, name: str, switch: QAction | QAbstractButton) -> None:
-        """Let something checkable show and hide a dock, and be checked as it stands."""
-        self._switches[name].add(switch)
+    def connect_toggle(self, name: str, toggle: QAction | QAbstractButton) -> None:
+        """Let `toggle` show and hide a dock, and keep its check mark in sync."""
+        self._toggles[name].add(toggle)
 
     def reset(self) -> None:
-        """Put every dock where it was at first."""
-        for dock, place in self._docks.values():
+        """Move every dock back to its initial position."""
+        for dock, placement in self._docks.values():
             dock.setFloating(False)
-            self._put(dock, place)
+            self._place(dock, placement)
 
     def layout(self) -> QByteArray:
-        """Where they all are, to be remembered."""
-        return self._window.saveState(_VERSION)
+        """Return the positions of all docks, for the settings."""
+        return self._window.saveState(_LAYOUT_VERSION)
 
     def restore(self, layout: QByteArray) -> None:
-        """Put them where they were remembered to be, if that is known."""
+        """Restore positions that `layout` returned; do nothing if empty."""
         if not layout.isEmpty():
-            self._window.restoreState(layout, _VERSION)
+            self._window.restoreState(layout, _LAYOUT_VERSION)
 
-    def _put(self, dock: QDockWidget, place: Place) -> None:
-        self._window.addDockWidget(place.area, dock)
-        is_tall = place.area in (
+    def _place(self, dock: QDockWidget, placement: DockPlacement) -> None:
+        self._window.addDockWidget(placement.area, dock)
+        is_at_side = placement.area in (
             Qt.DockWidgetArea.LeftDockWidgetArea,
             Qt.DockWidgetArea.RightDockWidgetArea,
         )
-        along = Qt.Orientation.Horizontal if is_tall else Qt.Orientation.Vertical
-        self._window.resizeDocks([dock], [place.size], along)
-        dock.setVisible(place.is_shown)
+        direction = Qt.Orientation.Horizontal if is_at_side else Qt.Orientation.Vertical
+        self._window.resizeDocks([dock], [placement.size], direction)
+        dock.setVisible(placement.is_shown)
 
 
-class _Switches(QObject):
-    """What shows and hides a dock; all of them follow it."""
+class _Toggles(QObject):
+    """The actions and buttons that show and hide one dock."""
 
     def __init__(self, dock: QDockWidget) -> None:
         super().__init__(dock)
         self._dock = dock
-        self._switches: list[QAction | QAbstractButton] = []
-        dock.visibilityChanged.connect(self._on_shown)
+        self._toggles: list[QAction | QAbstractButton] = []
+        dock.visibilityChanged.connect(self._on_visibility_changed)
 
-    def add(self, switch: QAction | QAbstractButton) -> None:
-        """Let another one do it too."""
-        switch.setCheckable(True)
-        switch.setChecked(not self._dock.isHidden())
-        switch.toggled.connect(self._dock.setVisible)
-        self._switches.append(switch)
+    def add(self, toggle: QAction | QAbstractButton) -> None:
+        """Connect `toggle` to the dock in both directions."""
+        toggle.setCheckable(True)
+        toggle.setChecked(not self._dock.isHidden())
+        toggle.toggled.connect(self._dock.setVisible)
+        self._toggles.append(toggle)
 
     @Slot(bool)
-    def _on_shown(self, is_visible: bool) -> None:
-        # A dock in a window that is hidden or minimised counts as invisible to Qt.
-        for switch in self._switches:
-            switch.setChecked(not self._dock.isHidden())
+    def _on_visibility_changed(self, is_visible: bool) -> None:
+        # `is_visible` is also False while the main window is hidden or minimised.
+        for toggle in self._toggles:
+            toggle.setChecked(not self._dock.isHidden())

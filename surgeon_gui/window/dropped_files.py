@@ -1,4 +1,4 @@
-"""What can be made of files that are dropped on the window."""
+"""Find the model or the text among files that are dropped on the window."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from surgeon_gui.state.sources.resolver import TEXT_ENDINGS
 
 
 def model_in(urls: list[QUrl]) -> str:
-    """The first of what was dropped that can be a model; empty: none."""
-    for path in _local(urls):
+    """Return the first path that can be a model: a folder or a GGUF file; or ""."""
+    for path in _local_paths(urls):
         if is_folder(path) or path.lower().endswith(".gguf"):
             return str(Path(path))
     return ""
 
 
 def text_in(urls: list[QUrl]) -> str:
-    """The first of what was dropped that can be a calibration text; empty: none."""
-    for path in _local(urls):
+    """Return the first path that can be a calibration text; or ""."""
+    for path in _local_paths(urls):
         if path.lower().endswith(TEXT_ENDINGS):
             return str(Path(path))
     return ""
 
 
-def _local(urls: list[QUrl]) -> Iterator[str]:
+def _local_paths(urls: list[QUrl]) -> Iterator[str]:
     return (url.toLocalFile() for url in urls if url.isLocalFile())

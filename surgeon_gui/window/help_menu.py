@@ -1,4 +1,4 @@
-"""The Help menu: one object that the window makes and connects."""
+"""The Help menu: commands, first steps, debug bundle, About."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from surgeon_gui.window.menus import Menus
 
 
 class HelpMenu(QObject):
-    """Opens what helps, and writes the debug bundle."""
+    """Open the help dialogs and write the debug bundle."""
 
     bundle_written = Signal(str)  # path
 
@@ -45,10 +45,10 @@ class HelpMenu(QObject):
         self.hint.commands_clicked.connect(self.show_commands)
 
     def connect_menus(self, menus: Menus) -> None:
-        """Let the actions of the menu do what they say."""
+        """Connect the actions of the Help menu."""
         slots = {
             "commands_action": self.show_commands,
-            "save_bundle_action": self._on_save_bundle,
+            "save_bundle_action": self._on_save_bundle_triggered,
             "show_hint_action": self.show_hint,
             "about_action": self.show_about,
         }
@@ -57,37 +57,37 @@ class HelpMenu(QObject):
 
     @Slot()
     def show_commands(self) -> None:
-        """Open the list of commands and keys."""
+        """Open the list of commands and shortcuts."""
         CommandsDialog(self._window.menuBar(), self._window).open()
 
     @Slot()
     def show_about(self) -> None:
-        """Open the versions and the licence."""
+        """Open the About dialog."""
         AboutDialog(self._session.state.ready, self._window).open()
 
     @Slot()
     def show_hint(self) -> None:
-        """Show the card of the first start once more."""
+        """Show the First steps card again."""
         self.hint.show()
 
     def save_bundle(self, path: Path) -> None:
-        """Write the debug bundle in the background; `bundle_written` tells of it."""
+        """Write the debug bundle in the background; emit `bundle_written` when done."""
         self.finish_writing()
-        bundle = bundle_of(self._session.state, self._settings, self._log)
+        bundle = make_bundle(self._session.state, self._settings, self._log)
         self._writer = BundleWriter(bundle, path, self)
         self._writer.written.connect(self._on_written)
         self._writer.failed.connect(self._on_failed)
         self._writer.start()
 
     def finish_writing(self) -> None:
-        """Wait for a bundle that is being written, as the window closes."""
+        """Wait until a bundle that is being written is complete."""
         if self._writer is not None:
             self._writer.wait()
             self._writer.deleteLater()
             self._writer = None
 
     @Slot()
-    def _on_save_bundle(self) -> None:
+    def _on_save_bundle_triggered(self) -> None:
         name = time.strftime("surgeon-debug-%Y%m%d-%H%M.zip")
         title = tr("Save the debug bundle")
         ask_new_file(self._window, title, name, self._on_file_selected)
@@ -98,11 +98,12 @@ class HelpMenu(QObject):
 
     @Slot(str)
     def _on_written(self, path: str) -> None:
-        words = tr(
-            "The debug bundle is written to {path}. It holds versions, log, settings "
-            "and the figures of the run, without tokens and names of folders of people."
+        message = tr(
+            "The debug bundle was saved to {path}. It contains versions, the log, "
+            "settings and the metrics of the run. Access tokens and the names of home "
+            "folders are removed."
         )
-        self._log.note(words.format(path=path))
+        self._log.note(message.format(path=path))
         self.bundle_written.emit(path)
 
     @Slot(str)
@@ -117,22 +118,22 @@ class HelpMenu(QObject):
         self._settings.shows_hint = False
 
 
-def bundle_of(state: AppState, settings: Settings, log: LogView) -> Bundle:
-    """What a bundle holds now."""
+def make_bundle(state: AppState, settings: Settings, log: LogView) -> Bundle:
+    """Collect the content of a debug bundle."""
     about = (f"{name}: {value}" for name, value in versions(state.ready))
-    remembered = {
-        field.name: _plain(getattr(settings, field.name))
+    stored_settings = {
+        field.name: _to_json(getattr(settings, field.name))
         for field in dataclasses.fields(settings)
     }
     texts = {
         "about.txt": "\n".join(about) + "\n",
         "log.txt": log.all_text() + "\n",
-        "settings.json": json.dumps(remembered, indent=2) + "\n",
+        "settings.json": json.dumps(stored_settings, indent=2) + "\n",
         "job.toml": config_to_toml(state.config),
     }
     return Bundle(texts, state.shown_run.folder)
 
 
-def _plain(value: object) -> object:
-    """A setting as JSON has it; layouts are opaque, their size is enough."""
+def _to_json(value: object) -> object:
+    """Return a setting as a JSON value; of a binary layout, return its size."""
     return f"{value.size()} bytes" if isinstance(value, QByteArray) else value

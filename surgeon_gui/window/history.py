@@ -1,4 +1,4 @@
-"""Runs of before, put together: their list, one of them opened, several compared."""
+"""Earlier runs: the list, an opened run, the comparison and the reports."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ from surgeon_gui.views.report.report_row import ReportRow
 from surgeon_gui.views.report.reports import Reports
 from surgeon_gui.views.runs.earlier_bar import EarlierBar
 from surgeon_gui.views.runs.runs_panel import RunsPanel
-from surgeon_gui.window.central_tabs import Centre
-from surgeon_gui.window.docks import Docks, Place
+from surgeon_gui.window.central_tabs import CentralTabs
+from surgeon_gui.window.docks import DockPlacement, Docks
 
-_PLACE = Place(Qt.DockWidgetArea.RightDockWidgetArea, size=340, is_shown=False)
+_PLACEMENT = DockPlacement(
+    Qt.DockWidgetArea.RightDockWidgetArea, size=340, is_shown=False
+)
 
 
 class History(QObject):
-    """Makes the parts and connects them; the window gives each its place."""
+    """Create the widgets and controllers of earlier runs and connect them."""
 
     save_failed = Signal(str)
 
@@ -33,25 +35,27 @@ class History(QObject):
         self._window = window
         self.runs = RunsController(session)
         self.bar = EarlierBar(session)
-        self.comparing = ComparisonController(self.runs)
+        self.comparison = ComparisonController(self.runs)
         self.reports = Reports(session, self.runs, window)
         self.report_row = ReportRow()
         self.reports.written.connect(self.report_row.show_written)
         self._panel = RunsPanel(self.runs)
-        self.was_compared = False  # the user has asked to see a comparison
-        self._view = CompareView()
-        self._view.save_failed.connect(self.save_failed)
-        self.comparing.changed.connect(self._on_comparison_changed)
+        self.has_comparison = False  # True once the user has compared runs
+        self._comparison_view = CompareView()
+        self._comparison_view.save_failed.connect(self.save_failed)
+        self.comparison.changed.connect(self._on_comparison_changed)
 
-    def add_to(self, centre: Centre, docks: Docks, actions: dict[str, QAction]) -> None:
-        """Take a tab in the centre, a dock, and the actions of the menus."""
-        self._centre, self._actions = centre, actions
-        centre.add_tab("compare_tab", self._view)
-        self._dock = docks.add("runs_dock", self._panel, _PLACE)
-        docks.connect_switch("runs_dock", actions["runs_action"])
-        self._panel.compare_clicked.connect(self._on_compare)
-        self._view.runs_clicked.connect(self._dock.show)
-        self.runs.opened.connect(self._on_opened)
+    def add_to(
+        self, tabs: CentralTabs, docks: Docks, actions: dict[str, QAction]
+    ) -> None:
+        """Add the comparison tab and the runs dock, and connect the menu actions."""
+        self._tabs, self._actions = tabs, actions
+        tabs.add_tab("compare_tab", self._comparison_view)
+        self._dock = docks.add("runs_dock", self._panel, _PLACEMENT)
+        docks.connect_toggle("runs_dock", actions["runs_action"])
+        self._panel.compare_clicked.connect(self._on_compare_clicked)
+        self._comparison_view.runs_clicked.connect(self._dock.show)
+        self.runs.opened.connect(self._on_run_opened)
         menu = QMenu(self.report_row)
         for name, slot in (
             ("report_html_action", self.reports.ask_for_html),
@@ -64,17 +68,17 @@ class History(QObject):
         self._on_session_changed()
 
     def open_run(self, folder: Path) -> None:
-        """Show the run in a folder with all its charts."""
+        """Open the run in `folder` and show its charts."""
         self.runs.reopen(str(folder.absolute()))
 
     def finish(self) -> None:
-        """Wait for what is being written or deleted, as the window closes."""
+        """Wait until reports are written and runs are deleted."""
         self.reports.finish_writing()
         self.runs.finish_deleting()
 
     def save_charts(self, folder: Path) -> None:
-        """Write a picture of each part of the comparison into `folder`."""
-        self._view.save_pictures(folder)
+        """Save an image of each part of the comparison in `folder`."""
+        self._comparison_view.save_pictures(folder)
 
     @Slot()
     def _on_session_changed(self) -> None:
@@ -87,14 +91,14 @@ class History(QObject):
 
     @Slot()
     def _on_comparison_changed(self) -> None:
-        self._view.show_runs(self.comparing.compared)
+        self._comparison_view.show_runs(self.comparison.compared)
 
     @Slot()
-    def _on_compare(self) -> None:
-        self.was_compared = True
-        self._centre.show_tabs(True)
-        self._centre.open_tab("compare_tab")
+    def _on_compare_clicked(self) -> None:
+        self.has_comparison = True
+        self._tabs.show_tabs(True)
+        self._tabs.open_tab("compare_tab")
 
     @Slot()
-    def _on_opened(self) -> None:
-        self._centre.open_tab("live_tab")
+    def _on_run_opened(self) -> None:
+        self._tabs.open_tab("live_tab")

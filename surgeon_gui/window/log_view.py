@@ -1,4 +1,4 @@
-"""The log: lines with time and level, filtered, copied and saved."""
+"""The log: lines with time and level that can be filtered, copied and saved."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from PySide6.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+from typing_extensions import override
 
 from surgeon_engine.api.files import write_atomically
 from surgeon_engine.api.messages.events import Level
@@ -29,11 +30,11 @@ from surgeon_gui.widgets.controls import button, choice_box, described
 from surgeon_gui.widgets.dialogs import ask_new_file
 
 MAX_LINES = 5_000
-_ORDER = list(Level)
+_LEVELS = list(Level)  # by severity
 
 
 class LogView(QWidget):
-    """Keeps the last `MAX_LINES` lines and shows those that pass the filter."""
+    """Keep the last `MAX_LINES` lines and show those that match the filter."""
 
     save_failed = Signal(str)
 
@@ -51,8 +52,8 @@ class LogView(QWidget):
         fixed = QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont)
         self._text.setFont(fixed)
         copy_button, save_button = button("log_copy_button"), button("log_save_button")
-        self._level.currentIndexChanged.connect(self._refilter)
-        self._filter.textChanged.connect(self._refilter)
+        self._level.currentIndexChanged.connect(self._apply_filter)
+        self._filter.textChanged.connect(self._apply_filter)
         copy_button.clicked.connect(self._on_copy_clicked)
         save_button.clicked.connect(self._on_save_clicked)
 
@@ -71,18 +72,19 @@ class LogView(QWidget):
         layout.addWidget(self._text)
         self.setMinimumHeight(110)
 
+    @override
     def showEvent(self, event: QShowEvent) -> None:
-        """Show the beginning of lines; Qt would show the end of the last one."""
         super().showEvent(event)
+        # Qt would scroll to the end of the last line.
         self._text.horizontalScrollBar().setValue(0)
 
     def append(self, lines: Iterable[LogLine]) -> None:
-        """Add lines, all in one go."""
+        """Add several lines at once."""
         lines = tuple(lines)
         self._lines.extend(lines)
-        shown = [_as_text(line) for line in lines if self._passes(line)]
-        if shown:
-            self._text.appendPlainText("\n".join(shown))
+        matching = [_format(line) for line in lines if self._matches(line)]
+        if matching:
+            self._text.appendPlainText("\n".join(matching))
 
     @Slot(object)
     def append_line(self, line: LogLine) -> None:
@@ -90,34 +92,34 @@ class LogView(QWidget):
         self.append((line,))
 
     def note(self, message: str) -> None:
-        """Add a line of the window's own, as of now."""
+        """Add an info line with the current time."""
         self.append((LogLine(time.time(), Level.INFO, message),))
 
     def all_text(self) -> str:
-        """All lines that are kept, whatever the filter says."""
-        return "\n".join(_as_text(line) for line in self._lines)
+        """Return all lines, regardless of the filter."""
+        return "\n".join(_format(line) for line in self._lines)
 
     def shown_text(self) -> str:
-        """The lines that pass the filter."""
+        """Return the lines that match the filter."""
         return self._text.toPlainText()
 
     def save(self, path: Path) -> None:
-        """Write the lines that pass the filter.
+        """Write the lines that match the filter to `path`.
 
         Raises:
-            OSError: that is not possible.
+            OSError: The file cannot be written.
         """
         write_atomically(path, f"{self.shown_text()}\n".encode())
 
-    def _passes(self, line: LogLine) -> bool:
-        if _ORDER.index(line.level) < self._level.currentIndex():
+    def _matches(self, line: LogLine) -> bool:
+        if _LEVELS.index(line.level) < self._level.currentIndex():
             return False
         return self._filter.text().casefold() in line.message.casefold()
 
     @Slot()
-    def _refilter(self) -> None:
-        passing = [_as_text(line) for line in self._lines if self._passes(line)]
-        self._text.setPlainText("\n".join(passing))
+    def _apply_filter(self) -> None:
+        matching = [_format(line) for line in self._lines if self._matches(line)]
+        self._text.setPlainText("\n".join(matching))
 
     @Slot()
     def _on_copy_clicked(self) -> None:
@@ -137,6 +139,6 @@ class LogView(QWidget):
             )
 
 
-def _as_text(line: LogLine) -> str:
+def _format(line: LogLine) -> str:
     clock = time.strftime("%H:%M:%S", time.localtime(line.at))
     return f"{clock}  {LEVELS[line.level]:<7}  {line.message}"

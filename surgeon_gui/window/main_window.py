@@ -1,4 +1,4 @@
-"""The window: it puts steps, charts, log and strip together and draws the session."""
+"""The main window: creates the widgets, connects them and shows the session."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from PySide6.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+from typing_extensions import override
 
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.messages.events import Envelope, Failed
@@ -26,12 +27,13 @@ from surgeon_gui.controllers.playground import Playground
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.active_task import active_task
 from surgeon_gui.state.app import Step
-from surgeon_gui.state.job import resource_text as fits
+from surgeon_gui.state.job import resource_text
 from surgeon_gui.state.log_lines import log_lines
+from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.run_controls import run_controls
 from surgeon_gui.state.sources.samples import smollm2
-from surgeon_gui.state.step_text import plan_or_invitation
+from surgeon_gui.state.step_text import plan_or_hint
 from surgeon_gui.text import labels
 from surgeon_gui.views.live.live_view import LiveView
 from surgeon_gui.views.playground.view import PlaygroundView
@@ -48,10 +50,10 @@ from surgeon_gui.widgets.dialogs import ask_new_file
 from surgeon_gui.widgets.error_bar import ErrorBar
 from surgeon_gui.window.action_strip import ActionStrip
 from surgeon_gui.window.analysis_tabs import AnalysisTabs
-from surgeon_gui.window.central_tabs import Centre
+from surgeon_gui.window.central_tabs import CentralTabs
 from surgeon_gui.window.closing import CloseQuestion
 from surgeon_gui.window.desktop_integration import DesktopIntegration
-from surgeon_gui.window.docks import Docks, Place
+from surgeon_gui.window.docks import DockPlacement, Docks
 from surgeon_gui.window.dropped_files import model_in, text_in
 from surgeon_gui.window.empty_state import EmptyState
 from surgeon_gui.window.help_menu import HelpMenu
@@ -64,11 +66,13 @@ from surgeon_gui.window.window_log import WindowLog
 
 _SIZE = (1360, 860)
 _MIN_SIZE = (1024, 640)
-_LOG = Place(Qt.DockWidgetArea.BottomDockWidgetArea, size=150, is_shown=False)
+_LOG_PLACEMENT = DockPlacement(
+    Qt.DockWidgetArea.BottomDockWidgetArea, size=150, is_shown=False
+)
 
 
 class MainWindow(QMainWindow):
-    """Everything that is seen. Ends its engine when it is closed."""
+    """The main window. Shuts its engine down when it is closed."""
 
     run_ended = Signal(object)  # RunState
     closed = Signal()
@@ -83,10 +87,10 @@ class MainWindow(QMainWindow):
         self._engine = engine
         self.settings = settings or Settings()
         parent = run_parent or Path(self.settings.run_parent or default_run_parent())
-        self._first_run_parent = str(parent)
+        self._initial_run_parent = str(parent)
         self.session = Session(engine, parent, self)
         self._is_closing = False
-        self._be_a_window()
+        self._set_up_window()
         self._model_page = ModelPage(self.session, self.settings)
         self._calibration_page = CalibrationPage(self.session)
         self._target_page = TargetPage(self.session)
@@ -100,19 +104,19 @@ class MainWindow(QMainWindow):
         }
         self._steps = StepPanel(dict(self._pages))
         self._error_bar = ErrorBar()
-        self._empty = EmptyState()
+        self._empty_state = EmptyState()
         self._live = LiveView()
-        self._centre = Centre(self._empty)
+        self._tabs = CentralTabs(self._empty_state)
         self._playground = Playground(self.session)
         self._log = LogView()
         self._docks = Docks(self)
-        self._docks.add("log_dock", self._log, _LOG)
+        self._docks.add("log_dock", self._log, _LOG_PLACEMENT)
         WindowLog(self).arrived.connect(self._log.append_line)
-        self._help = HelpMenu(self.session, self.settings, self._log, self)
+        self._help_menu = HelpMenu(self.session, self.settings, self._log, self)
         self._strip = ActionStrip()
         self._menus = Menus(self)
         self._history = History(self.session, self)
-        self._undoing = UndoActions(self.session, self._menus.actions, self)
+        self._undo_actions = UndoActions(self.session, self._menus.actions, self)
         self._close_question = CloseQuestion(self.session, self)
         self._desktop_integration = DesktopIntegration(self.session, self)
         self._lay_out()
@@ -120,30 +124,30 @@ class MainWindow(QMainWindow):
         self._connect_controls()
         self._connect_menus()
         self._steps.open(Step.MODEL)
-        self.setFocus()  # not into the first input, whose hint would then vanish
+        self.setFocus()  # the first input would hide its placeholder
         self._restore()
         self._redraw()
 
-    # for scripts
+    # Used by scripts
 
     def load_config(self, config: RunConfig) -> None:
-        """Set everything up as `config` says."""
+        """Load a job from a config."""
         self.session.load(config)
 
     def load_job(self, path: Path) -> None:
-        """Set everything up as the job in a file says."""
+        """Load a job from a file."""
         self._run_page.load_job(str(path))
 
     def choose_model(self, source: str) -> None:
-        """Choose a model by path, or "demo"."""
+        """Choose a model by its path, its name on the Hub, or "demo"."""
         self.session.choose_model(source)
 
     def open_run(self, folder: Path) -> None:
-        """Show the run in `folder` with all its charts."""
+        """Open the run in `folder` and show its charts."""
         self._history.open_run(folder)
 
     def start_run(self, folder: Path | None = None) -> None:
-        """Start what is set up, in `folder` or in a new one of its own."""
+        """Start a run of the current job in `folder`, or in a new folder."""
         self.session.start_run(folder)
 
     def open_step(self, step: Step) -> None:
@@ -151,44 +155,44 @@ class MainWindow(QMainWindow):
         self._steps.open(step)
 
     def save_picture(self, path: Path) -> None:
-        """Write a picture of the window as it is."""
+        """Save an image of the window."""
         save_widget(self, path)
 
     def save_charts(self, folder: Path) -> None:
-        """Write a picture of each chart into `folder`."""
+        """Save an image of each chart in `folder`."""
         self._live.save_pictures(folder)
 
     @Slot(object)
     def show_problem(self, problem: Failed) -> None:
-        """Show an error in the bar above the centre."""
+        """Show an error in the bar above the tabs."""
         self.session.show_problem(problem)
 
-    # what Qt asks for
+    # Qt events
 
+    @override
     def closeEvent(self, event: QCloseEvent) -> None:
-        """Ask if something is under way; else note the layout and end the engine."""
         if self._close_question.is_needed and not self._is_closing:
             event.ignore()
             self._close_question.ask()
             return
         self.settings.geometry = self.saveGeometry()
         self.settings.layout = self._docks.layout()
-        if self.session.state.run_parent != self._first_run_parent:
+        if self.session.state.run_parent != self._initial_run_parent:
             self.settings.run_parent = self.session.state.run_parent
         self._engine.shut_down()
-        self._help.finish_writing()
+        self._help_menu.finish_writing()
         self._history.finish()
         self.closed.emit()
         event.accept()
 
+    @override
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
-        """Take a model or a text."""
         urls = event.mimeData().urls()
         if model_in(urls) or text_in(urls):
             event.acceptProposedAction()
 
+    @override
     def dropEvent(self, event: QDropEvent) -> None:
-        """Choose what was dropped as the model, or as the calibration text."""
         urls = event.mimeData().urls()
         if model := model_in(urls):
             self.session.choose_model(model)
@@ -197,64 +201,64 @@ class MainWindow(QMainWindow):
             self._steps.open(Step.CALIBRATION)
         event.acceptProposedAction()
 
-    # making
+    # Construction
 
-    def _be_a_window(self) -> None:
+    def _set_up_window(self) -> None:
         self.setObjectName("main_window")
         self.setWindowTitle(labels.APPLICATION)
         self.setMinimumSize(*_MIN_SIZE)
         self.setAcceptDrops(True)
 
     def _lay_out(self) -> None:
-        middle = QWidget()
-        column = QVBoxLayout(middle)
+        right = QWidget()
+        column = QVBoxLayout(right)
         column.setContentsMargins(GAP, MARGIN, MARGIN, MARGIN)
         column.setSpacing(GAP)
         column.addWidget(self._error_bar)
         column.addWidget(self._history.bar)
-        column.addWidget(self._help.hint)
-        self._centre.add_tab("live_tab", self._live)
-        self._before = AnalysisTabs(self.session, self._centre, self._target_page)
-        self._before.save_failed.connect(self._on_save_failed)
-        self._history.add_to(self._centre, self._docks, self._menus.actions)
+        column.addWidget(self._help_menu.hint)
+        self._tabs.add_tab("live_tab", self._live)
+        self._analysis_tabs = AnalysisTabs(self.session, self._tabs, self._target_page)
+        self._analysis_tabs.save_failed.connect(self._on_save_failed)
+        self._history.add_to(self._tabs, self._docks, self._menus.actions)
         report = self._history.report_row
         self._pages[Step.EXPORT].column.insertWidget(1, report)  # below the result
-        self._centre.add_tab("playground_tab", PlaygroundView(self._playground))
-        column.addWidget(self._centre, 1)
-        whole = QWidget()
-        row = QHBoxLayout(whole)
+        self._tabs.add_tab("playground_tab", PlaygroundView(self._playground))
+        column.addWidget(self._tabs, 1)
+        content = QWidget()
+        row = QHBoxLayout(content)
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(0)
         row.addWidget(self._steps)
-        row.addWidget(middle, 1)
-        self.setCentralWidget(whole)
+        row.addWidget(right, 1)
+        self.setCentralWidget(content)
         self.statusBar().setSizeGripEnabled(False)
         self.statusBar().addPermanentWidget(self._strip, 1)
 
     def _connect_session(self) -> None:
         self.session.changed.connect(self._redraw)
         self.session.events_arrived.connect(self._on_events_arrived)
-        self._desktop_integration.told.connect(self._on_events_arrived)
-        self.session.model_recognised.connect(self._on_model_recognised)
+        self._desktop_integration.logged.connect(self._on_events_arrived)
+        self.session.request_ended.connect(self._on_request_ended)
         self.session.run_ended.connect(self._on_run_ended)
 
     def _connect_controls(self) -> None:
-        self._strip.start_clicked.connect(self._on_start)
+        self._strip.start_clicked.connect(self._on_start_clicked)
         self._strip.pause_clicked.connect(self.session.pause_or_resume)
         self._strip.stop_clicked.connect(self.session.stop_and_keep)
         self._strip.cancel_clicked.connect(self.session.cancel)
-        self._docks.connect_switch("log_dock", self._strip.log_button)
-        self._docks.connect_switch("runs_dock", self._strip.runs_button)
+        self._docks.connect_toggle("log_dock", self._strip.log_button)
+        self._docks.connect_toggle("runs_dock", self._strip.runs_button)
         self._error_bar.dismissed.connect(self.session.dismiss_problem)
-        self._empty.demo_clicked.connect(self._on_demo)
-        self._empty.folder_clicked.connect(self._model_page.ask_for_folder)
-        self._empty.gguf_clicked.connect(self._model_page.ask_for_gguf)
-        self._empty.sample_clicked.connect(self._on_sample)
-        self._empty.source_chosen.connect(self._model_page.choose)
+        self._empty_state.demo_clicked.connect(self._on_demo_clicked)
+        self._empty_state.folder_clicked.connect(self._model_page.ask_for_folder)
+        self._empty_state.gguf_clicked.connect(self._model_page.ask_for_gguf)
+        self._empty_state.sample_clicked.connect(self._on_sample_clicked)
+        self._empty_state.source_chosen.connect(self._model_page.choose)
         self._live.save_failed.connect(self._on_save_failed)
         self._history.save_failed.connect(self._on_save_failed)
-        self._history.runs.duplicated.connect(self._on_duplicated)
-        self._help.bundle_written.connect(self._show_log)
+        self._history.runs.duplicated.connect(self._on_run_duplicated)
+        self._help_menu.bundle_written.connect(self._show_log)
         self._log.save_failed.connect(self._on_save_failed)
         self._close_question.may_close.connect(self._on_may_close)
 
@@ -262,22 +266,22 @@ class MainWindow(QMainWindow):
         slots = {
             "open_folder_action": self._model_page.ask_for_folder,
             "open_gguf_action": self._model_page.ask_for_gguf,
-            "use_demo_action": self._on_demo,
+            "use_demo_action": self._on_demo_clicked,
             "load_job_action": self._run_page.ask_for_job,
             "save_job_action": self._run_page.ask_where_to_save_job,
-            "save_picture_action": self._on_save_picture,
+            "save_picture_action": self._on_save_picture_triggered,
             "quit_action": self.close,
-            "start_action": self._on_start,
+            "start_action": self._on_start_clicked,
             "pause_action": self.session.pause_or_resume,
             "stop_action": self.session.stop_and_keep,
             "cancel_action": self.session.cancel,
-            "reset_layout_action": self._on_reset_layout,
+            "reset_layout_action": self._on_reset_layout_triggered,
         }
         for name, slot in slots.items():
             self._menus.actions[name].triggered.connect(slot)
-        self._docks.connect_switch("log_dock", self._menus.actions["log_action"])
-        self._help.connect_menus(self._menus)
-        NavigationMenu(self._menus.go, self._steps, self._centre, self)
+        self._docks.connect_toggle("log_dock", self._menus.actions["log_action"])
+        self._help_menu.connect_menus(self._menus)
+        NavigationMenu(self._menus.navigation, self._steps, self._tabs, self)
         self._menus.themes.triggered.connect(self._on_theme_chosen)
         self._menus.check_theme(self.settings.theme)
         self._menus.languages.triggered.connect(self._on_language_chosen)
@@ -289,7 +293,7 @@ class MainWindow(QMainWindow):
             self.restoreGeometry(self.settings.geometry)
         self._docks.restore(self.settings.layout)
 
-    # reacting
+    # Reactions to the session and to controls
 
     @Slot()
     def _redraw(self) -> None:
@@ -299,26 +303,29 @@ class MainWindow(QMainWindow):
         for page in self._pages.values():
             page.show_state(state)
         has_views = state.model_is_chosen or state.shows_run
-        self._centre.show_tabs(has_views or self._history.was_compared)
-        self._empty.show_recent(self.settings.recent_models)
+        self._tabs.show_tabs(has_views or self._history.has_comparison)
+        self._empty_state.show_recent(self.settings.recent_models)
         self._live.show_run(state.shown_run, now)
-        plan = plan_or_invitation(state, obstacle)
+        plan = plan_or_hint(state, obstacle)
         controls = run_controls(state.run, obstacle)
         self._strip.show_run(state.run, plan, controls, now)
         self._strip.show_task(active_task(state))
         self._menus.show_controls(controls)
         self._menus.actions["save_job_action"].setEnabled(state.model_is_chosen)
-        is_fit_meant = obstacle in ("", fits.obstacle(state.fit))
-        self._strip.show_fit(state.fit if is_fit_meant else None)
+        # Another obstacle matters more than the resources.
+        shows_check = obstacle in ("", resource_text.obstacle(state.resource_check))
+        self._strip.show_resource_check(state.resource_check if shows_check else None)
         self._error_bar.show_problem(state.notice)
 
     @Slot(object)
     def _on_events_arrived(self, batch: list[Envelope]) -> None:
         self._log.append(log_lines(batch))
 
-    @Slot(str)
-    def _on_model_recognised(self, source: str) -> None:
-        if source != DEMO:
+    @Slot(object, object)
+    def _on_request_ended(self, kind: RequestKind, request: Request) -> None:
+        source = self.session.state.config.model.source
+        is_inspected = kind is RequestKind.INSPECTION and request.response is not None
+        if is_inspected and source != DEMO:
             self.settings.remember_model(source)
 
     @Slot(object)
@@ -328,24 +335,24 @@ class MainWindow(QMainWindow):
         self.run_ended.emit(run)
 
     @Slot()
-    def _on_start(self) -> None:
-        finish_typing(self.focusWidget())  # the run is what the screen shows
+    def _on_start_clicked(self) -> None:
+        finish_typing(self.focusWidget())  # run with what the inputs show
         if not self.session.start_obstacle():
             self._steps.open(Step.RUN)
-            self._centre.open_tab("live_tab")
+            self._tabs.open_tab("live_tab")
             self.session.start_run()
 
     @Slot()
-    def _on_demo(self) -> None:
+    def _on_demo_clicked(self) -> None:
         self.session.load(RunConfig())
 
     @Slot()
-    def _on_sample(self) -> None:
+    def _on_sample_clicked(self) -> None:
         self.session.load(RunConfig(ModelConfig(smollm2())))
 
     @Slot()
-    def _on_duplicated(self) -> None:
-        self._steps.open(Step.TARGET)  # where most of the settings are
+    def _on_run_duplicated(self) -> None:
+        self._steps.open(Step.TARGET)  # it has most of the settings
 
     @Slot()
     def _show_log(self) -> None:
@@ -362,7 +369,7 @@ class MainWindow(QMainWindow):
 
     @Slot(QAction)
     def _on_theme_chosen(self, action: QAction) -> None:
-        self.settings.theme = ThemeChoice(action.data())  # Qt makes it a str
+        self.settings.theme = ThemeChoice(action.data())  # Qt stores it as a str
         application = QApplication.instance()
         assert isinstance(application, QApplication)
         apply_theme(application, self.settings.theme)
@@ -372,12 +379,12 @@ class MainWindow(QMainWindow):
         self.settings.language = action.data()
 
     @Slot()
-    def _on_save_picture(self) -> None:
+    def _on_save_picture_triggered(self) -> None:
         title = tr("Save a picture of the window")
-        ask_new_file(self, title, "surgeon.png", self._on_picture_chosen)
+        ask_new_file(self, title, "surgeon.png", self._on_picture_file_selected)
 
     @Slot(str)
-    def _on_picture_chosen(self, path: str) -> None:
+    def _on_picture_file_selected(self, path: str) -> None:
         try:
             self.save_picture(Path(path))
         except OSError as error:
@@ -386,6 +393,6 @@ class MainWindow(QMainWindow):
             )
 
     @Slot()
-    def _on_reset_layout(self) -> None:
+    def _on_reset_layout_triggered(self) -> None:
         self._docks.reset()
         self.resize(*_SIZE)

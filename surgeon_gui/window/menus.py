@@ -1,4 +1,4 @@
-"""The menu bar: what can be done, with its shortcuts."""
+"""The menu bar: actions and their shortcuts."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _SHORTCUTS = {
 
 
 class Menus:
-    """Makes the menus of a window; the window connects the actions."""
+    """Create the menus of a window; the window connects the actions."""
 
     def __init__(self, window: QMainWindow) -> None:
         self._window = window
@@ -60,13 +60,13 @@ class Menus:
         theme = view.addMenu(tr("&Theme"))
         for choice in ThemeChoice:
             action = self._add(theme, f"theme_{choice.value}_action")
-            _join(self._themes, action, choice)
+            _add_to_group(self._themes, action, choice)
         self._languages = QActionGroup(window)
         self._add_languages(view.addMenu(tr("L&anguage")))
         self._fill(view, "runs_action log_action reset_layout_action")
         for name in ("runs_action", "log_action"):
             self.actions[name].setCheckable(True)
-        self.go = bar.addMenu(tr("&Go"))  # filled by `NavigationMenu`
+        self.navigation = bar.addMenu(tr("&Go"))  # filled by `NavigationMenu`
         self._fill(
             bar.addMenu(tr("&Help")),
             "commands_action show_hint_action - save_bundle_action about_action",
@@ -74,20 +74,20 @@ class Menus:
 
     @property
     def themes(self) -> QActionGroup:
-        """The choices of a theme, of which one is checked."""
+        """Action group of the themes."""
         return self._themes
 
     @property
     def languages(self) -> QActionGroup:
-        """The choices of a language, of which one is checked."""
+        """Action group of the languages."""
         return self._languages
 
     def check_language(self, language: str) -> None:
-        """Mark the language that holds from the next start on; empty: the system's."""
+        """Check the language that applies after a restart; "" is the system's."""
         self.actions[f"language_{language or 'system'}_action"].setChecked(True)
 
     def show_controls(self, controls: RunControls) -> None:
-        """Let the items of a run be as its buttons are."""
+        """Give the actions of a run the label and state of its buttons."""
         for name, view in (
             ("start_action", controls.start),
             ("pause_action", controls.pause),
@@ -98,19 +98,19 @@ class Menus:
             self.actions[name].setEnabled(view.is_enabled)
 
     def check_theme(self, choice: ThemeChoice) -> None:
-        """Mark the theme that holds."""
+        """Check the current theme."""
         self.actions[f"theme_{choice.value}_action"].setChecked(True)
 
     def _add_languages(self, menu: QMenu) -> None:
-        """Each by its own name, so that whoever needs it can read it."""
-        menu.addSection(tr("From the next start on"))
+        """Add each language by its own name, so that its speakers can read it."""
+        menu.addSection(tr("Applies after a restart"))
         action = self._add(menu, "language_system_action")
-        _join(self._languages, action, "")
+        _add_to_group(self._languages, action, "")
         for language, name in LANGUAGES.items():
             action = QAction(name, self._window)
             action.setObjectName(f"language_{language}_action")
-            self._put(menu, action)
-            _join(self._languages, action, language)
+            self._register(menu, action)
+            _add_to_group(self._languages, action, language)
 
     def _fill(self, menu: QMenu, names: str) -> None:
         for name in names.split():
@@ -125,15 +125,15 @@ class Menus:
         if name in _SHORTCUTS:
             keys = _SHORTCUTS[name].split(", ")
             action.setShortcuts([QKeySequence(key) for key in keys])
-        self._put(menu, action)
+        self._register(menu, action)
         return action
 
-    def _put(self, menu: QMenu, action: QAction) -> None:
+    def _register(self, menu: QMenu, action: QAction) -> None:
         menu.addAction(action)
         self.actions[action.objectName()] = action
 
 
-def _join(group: QActionGroup, action: QAction, data: object) -> None:
+def _add_to_group(group: QActionGroup, action: QAction, data: object) -> None:
     action.setCheckable(True)
     action.setData(data)
     group.addAction(action)

@@ -1,29 +1,30 @@
-"""Tells that something has ended to somebody who does not look at the window."""
+"""Desktop notifications for a user who looks at another window."""
 
 from __future__ import annotations
 
 from PySide6.QtCore import QEvent, QObject, Slot
 from PySide6.QtWidgets import QApplication, QSystemTrayIcon, QWidget
+from typing_extensions import override
 
 from surgeon_gui.base.icon import application_icon
 
 
 class Notifier(QObject):
-    """A message of the desktop's, or a window that asks for attention."""
+    """Show a desktop notification, or make the window demand attention."""
 
     def __init__(self, window: QWidget) -> None:
         super().__init__(window)
         self._window = window
-        self._tray: QSystemTrayIcon | None = None  # there only while it has told
+        self._tray: QSystemTrayIcon | None = None  # shown only with a notification
 
     @property
-    def is_wanted(self) -> bool:
-        """Whether the user looks at something else."""
+    def is_needed(self) -> bool:
+        """Whether the window is not the active one."""
         return not self._window.isActiveWindow()
 
-    def tell(self, title: str, words: str) -> None:
-        """Show `words` where the user may see them."""
-        if not has_messages():
+    def notify(self, title: str, message: str) -> None:
+        """Show `message` as a notification if the desktop supports it."""
+        if not supports_notifications():
             QApplication.alert(self._window)
             return
         if self._tray is None:
@@ -32,12 +33,12 @@ class Notifier(QObject):
             self._tray.activated.connect(self._on_clicked)
             self._window.installEventFilter(self)
         self._tray.show()
-        self._tray.showMessage(title, words, application_icon())
+        self._tray.showMessage(title, message, application_icon())
 
+    @override
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Take the icon away once the window is looked at."""
         if event.type() == QEvent.Type.WindowActivate and self._tray is not None:
-            self._tray.hide()
+            self._tray.hide()  # the user has seen the window
         return False
 
     @Slot()
@@ -47,8 +48,8 @@ class Notifier(QObject):
         self._window.activateWindow()
 
 
-def has_messages() -> bool:
-    """Whether the desktop shows messages of programs."""
+def supports_notifications() -> bool:
+    """Return True if the desktop can show notifications."""
     return (
         QSystemTrayIcon.isSystemTrayAvailable() and QSystemTrayIcon.supportsMessages()
     )

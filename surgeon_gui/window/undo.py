@@ -1,7 +1,7 @@
-"""Undo and redo as a person meets them: two actions, and their keys everywhere.
+"""Undo and redo of the draft: two actions and their shortcuts.
 
-A box or line that has the focus takes Ctrl+Z for itself, even where nothing was typed
-into it that could be undone. Then the key is meant for the draft.
+An input with the focus takes Ctrl+Z for itself, even if it has no typed text to undo.
+In that case an event filter passes the key on to the draft.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ from collections.abc import Mapping
 from PySide6.QtCore import QEvent, QObject, Slot
 from PySide6.QtGui import QAction, QKeyEvent, QKeySequence
 from PySide6.QtWidgets import QAbstractSpinBox, QApplication, QLineEdit, QWidget
+from typing_extensions import override
 
 from surgeon_gui.controllers.session import Session
-from surgeon_gui.state.app import draft_of
+from surgeon_gui.state.job.editing import draft_of
 
 _KEYS = (QKeySequence.StandardKey.Undo, QKeySequence.StandardKey.Redo)
 
 
 class UndoActions(QObject):
-    """Does what the actions say, and keeps them enabled while there is something."""
+    """Undo and redo edits of the draft, and enable the two actions accordingly."""
 
     def __init__(
         self, session: Session, actions: Mapping[str, QAction], parent: QObject
@@ -37,22 +38,22 @@ class UndoActions(QObject):
 
     @Slot()
     def undo(self) -> None:
-        """Go back to the draft before; what a page holds that is no job goes first."""
+        """Discard the invalid input of a page, or restore the previous draft."""
         state = self._session.state
-        if state.refused:
+        if state.rejected:
             self._session.drop_rejected()
         elif state.drafts.can_undo:
             self._session.go_to(*state.drafts.undone(draft_of(state)))
 
     @Slot()
     def redo(self) -> None:
-        """Go forward again to the draft that was undone."""
+        """Restore the draft that was undone last."""
         state = self._session.state
         if state.drafts.can_redo:
             self._session.go_to(*state.drafts.redone(draft_of(state)))
 
+    @override
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Leave the keys to the menu where the input has nothing to undo."""
         if event.type() is not QEvent.Type.ShortcutOverride:
             return False
         if not isinstance(event, QKeyEvent) or not any(map(event.matches, _KEYS)):
@@ -60,16 +61,16 @@ class UndoActions(QObject):
         edit = watched.lineEdit() if isinstance(watched, QAbstractSpinBox) else watched
         if isinstance(edit, QLineEdit) and edit.isModified():
             return False
-        event.ignore()
+        event.ignore()  # the menu gets the key
         return True
 
     @Slot()
     def _on_changed(self) -> None:
         state = self._session.state
-        self._undo.setEnabled(state.drafts.can_undo or bool(state.refused))
+        self._undo.setEnabled(state.drafts.can_undo or bool(state.rejected))
         self._redo.setEnabled(state.drafts.can_redo)
 
     @Slot(QWidget, QWidget)
     def _on_focus_changed(self, _: QWidget | None, to: QWidget | None) -> None:
         if isinstance(to, QLineEdit | QAbstractSpinBox):
-            to.installEventFilter(self)  # once, however often it is asked for
+            to.installEventFilter(self)  # Qt installs it only once

@@ -1,6 +1,6 @@
-"""The window's own messages as lines of the log, beside those of the engine.
+"""Forward the window's log records to the log view, next to those of the engine.
 
-Messages may come from any thread; the signal carries them over to the window's.
+Records may come from any thread; the signal delivers them in the thread of the window.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ import functools
 import logging
 
 from PySide6.QtCore import QObject, Signal
+from typing_extensions import override
 
 from surgeon_engine.api.messages.events import Level
 from surgeon_gui.state.log_lines import LogLine
 
 
 class WindowLog(QObject):
-    """Passes on what is logged anywhere in this process, as long as it lives."""
+    """Emit each log record of this process as a line of the log."""
 
     arrived = Signal(object)  # LogLine
 
@@ -32,16 +33,16 @@ class _Handler(logging.Handler):
         super().__init__()
         self._owner = owner
 
+    @override
     def emit(self, record: logging.LogRecord) -> None:
-        """Called by whoever logs."""
         line = LogLine(record.created, _level(record.levelno), record.getMessage())
         try:
             self._owner.arrived.emit(line)
         except RuntimeError:
-            return  # the window was closed in the meantime
+            return  # the window has been closed
 
 
-def _level(number: int) -> Level:
-    if number >= logging.ERROR:
+def _level(level_number: int) -> Level:
+    if level_number >= logging.ERROR:
         return Level.ERROR
-    return Level.WARNING if number >= logging.WARNING else Level.INFO
+    return Level.WARNING if level_number >= logging.WARNING else Level.INFO

@@ -31,7 +31,7 @@ from surgeon_engine.pruning.measure_curvature import measure, of_units
 from surgeon_engine.runtime.run_context import RunCancelled, RunContext
 from surgeon_engine.server import Engine
 from surgeon_engine.shots.selection import selection
-from surgeon_gui.state.architecture.state import of_plan
+from surgeon_gui.state.architecture.state import planned_architecture
 from surgeon_gui.state.diagnosis.costs import read_costs
 from surgeon_gui.state.diagnosis.planner import Planner, rules_of
 from tests.helpers.configs import pruning_config
@@ -102,14 +102,14 @@ def test_a_plan_is_the_engines_selection(monkeypatch, tmp_path, family, settings
         try:
             engine = selected(state, budget)
         except PruningError:
-            assert planner.most < budget
+            assert planner.max_removable < budget
             continue
         plan = planner.plan(budget)
         assert plan.removed == engine.weights
         assert plan.is_reached
         per_unit = {
             unit.name: int(taken)
-            for unit, taken in zip(planner.costs.units, plan.taken, strict=True)
+            for unit, taken in zip(planner.costs.units, plan.removals, strict=True)
         }
         for unit in state.units:
             name, removed = unit.measured.name, engine.removed[unit.measured.name]
@@ -146,7 +146,7 @@ def test_whole_bins_of_single_weights_are_the_engines_selection(
     for budget in totals[:: max(1, len(totals) // 20)].tolist():
         engine, plan = selected(state, budget), planner.plan(budget)
         removed = [int(engine.removed[u.name].sum()) for u in planner.costs.units]
-        assert plan.taken.tolist() == removed
+        assert plan.removals.tolist() == removed
         assert plan.removed == engine.weights == budget
 
 
@@ -157,24 +157,24 @@ def test_what_may_go_at_most_is_what_the_engine_promises(
     state = state_of(family, sparsity=0.05, **FIXED, **settings)
     planner = planner_of(monkeypatch, tmp_path, state)
     most = sum(removable(unit, state.config.pruning) for unit in state.units)
-    assert planner.most >= most  # rows with columns promise a little less
+    assert planner.max_removable >= most  # rows with columns promise a little less
     if settings.get("structure") is not Structure.ROWS_AND_COLUMNS:
-        assert planner.most == most
-    plan = planner.plan(10 * planner.most)
-    assert plan.removed == planner.most
+        assert planner.max_removable == most
+    plan = planner.plan(10 * planner.max_removable)
+    assert plan.removed == planner.max_removable
     assert not plan.is_reached
 
 
-def test_the_rise_is_the_sum_of_what_was_paid(monkeypatch, tmp_path):
+def test_rise_is_the_total_cost_of_the_removals(monkeypatch, tmp_path):
     settings = {"structure": Structure.NEURONS, "cost_basis": CostBasis.RAW}
     state = state_of(sparsity=0.05, **FIXED, **settings)
     planner = planner_of(monkeypatch, tmp_path, state)
-    plan = planner.plan(planner.most // 2)
-    found, paid = planner.costs.found, 0.0
-    for number, taken in enumerate(plan.taken):
+    plan = planner.plan(planner.max_removable // 2)
+    found, total_cost = planner.costs.found, 0.0
+    for number, taken in enumerate(plan.removals):
         start = found.start[number]
-        paid += float(found.cost[start : start + taken].sum())
-    assert plan.rise == pytest.approx(paid)
+        total_cost += float(found.cost[start : start + taken].sum())
+    assert plan.rise == pytest.approx(total_cost)
     counts, rises = planner.curve(20)
     assert rises[0] == 0
     assert (np.diff(rises) >= 0).all()
@@ -188,15 +188,15 @@ def test_the_rise_by_single_weights_is_close_to_the_sum_of_their_costs(
 ):
     state = state_of(structure=structure, sparsity=0.05, **FIXED)
     planner = planner_of(monkeypatch, tmp_path, state)
-    budget = planner.most // 2
+    budget = planner.max_removable // 2
     factors = measure(state, of_units(state, state.windows.calibration), quiet())
     chosen = selection(state, factors, state.config.pruning, budget)
-    paid = 0.0
+    total_cost = 0.0
     for unit in state.units:
         name = unit.measured.name
         found = unit.removals(factors[name], state.removed[name], state.config.pruning)
-        paid += float(found.cost[chosen.removed[name]].double().sum())
-    assert planner.plan(budget).rise == pytest.approx(paid, rel=0.02)
+        total_cost += float(found.cost[chosen.removed[name]].double().sum())
+    assert planner.plan(budget).rise == pytest.approx(total_cost, rel=0.02)
 
 
 def test_the_costs_are_those_of_the_first_shot_with_its_damping(monkeypatch, tmp_path):
@@ -208,7 +208,7 @@ def test_the_costs_are_those_of_the_first_shot_with_its_damping(monkeypatch, tmp
     given = replace(
         state.config.pruning, damping=FixedDamping(cost=answer.cost_damping)
     )
-    state.config = replace(state.config, pruning=given)
+    state = state.with_pruning(given, state.units)
     again = diagnosed(monkeypatch, tmp_path / "again", state)
     one, other = read_costs(answer).found, read_costs(again).found
     np.testing.assert_allclose(one.cost, other.cost, rtol=1e-3)
@@ -232,7 +232,7 @@ def test_it_tells_how_far_it_is_and_can_be_cancelled(monkeypatch, tmp_path):
 
 def test_layers_say_how_much_of_them_goes_with_a_group(monkeypatch, tmp_path):
     state = state_of("opt", structure=Structure.HEADS_AND_NEURONS, sparsity=0.1)
-    state.config = replace(state.config, pruning=pruning_config(**FIXED))
+    state = state.with_pruning(pruning_config(**FIXED), state.units)
     answer = diagnosed(monkeypatch, tmp_path, state)
     for unit, told in zip(state.units, answer.units, strict=True):
         removed = torch.zeros(unit.candidates, dtype=torch.bool)
@@ -273,7 +273,7 @@ def test_a_run_of_one_shot_removes_and_pays_what_was_planned(
     plan = Planner(costs, rules_of(config.pruning)).plan(
         int(last.target * answer.prunable)
     )
-    planned = of_plan(found.started.model, costs, plan, config.pruning)
+    planned = planned_architecture(found.started.model, costs, plan, config.pruning)
     for layer in last.layers:
         mine = planned.layer(layer.name)
         assert mine.removed == layer.removed, layer.name
@@ -287,7 +287,7 @@ def test_a_run_of_one_shot_removes_and_pays_what_was_planned(
 
 def serve_what_was_heard(engine):
     """Let an engine do what it has been told, and end."""
-    engine._waiting.put(None)
+    engine._queue.put(None)
     engine.serve()
 
 

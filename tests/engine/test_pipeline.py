@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import sys
+from collections import Counter
 
 import msgspec
 import pytest
@@ -23,6 +25,7 @@ from surgeon_engine.api.messages.run import (
     StageStarted,
 )
 from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.model import inspect, source
 from surgeon_engine.pruning.methods.base import PruningMethod
 from surgeon_engine.pruning.methods.llm_surgeon import LlmSurgeon
 from surgeon_engine.runtime.run_context import RunCancelled
@@ -55,6 +58,38 @@ def test_a_run_leaves_a_complete_folder(tmp_path):
     card = (tmp_path / "run" / "export" / "README.md").read_text()
     assert f"{report.shots[-1].evaluation.perplexity:.2f}" in card
     assert not list(tmp_path.glob("run/.*"))
+
+
+def test_run_locates_reads_and_describes_its_model_once(tmp_path, monkeypatch):
+    calls = Counter()
+    for function in (
+        source.locate,
+        source.read_model_config,
+        source.stored_dtype,
+        inspect.describe,
+    ):
+        count_calls(monkeypatch, function, calls)
+    Recorder().run(job(tmp_path), tmp_path / "run")
+    assert calls == {
+        "locate": 1,
+        "read_model_config": 1,
+        "stored_dtype": 1,
+        "describe": 1,
+    }
+
+
+def count_calls(monkeypatch, function, calls):
+    """Count the calls of `function` by its name, whichever module imported it."""
+
+    def counted(*arguments, **options):
+        calls[function.__name__] += 1
+        return function(*arguments, **options)
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith("surgeon_engine"):
+            for attribute, value in list(vars(module).items()):
+                if value is function:
+                    monkeypatch.setattr(module, attribute, counted)
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Windows at step 5, and waiting for what was asked for there."""
+"""Fixtures for tests of the export step."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.helpers.windows import QUICK, TIMEOUT_MS, load_and_wait, wait_for_sta
 
 @pytest.fixture
 def export_page(qtbot, window):
-    """A window with step 5 open, before a run."""
+    """Return a window with the export step open, before a run."""
     load_and_wait(qtbot, window)
     window.open_step(Step.EXPORT)
     return window
@@ -22,7 +22,7 @@ def export_page(qtbot, window):
 
 @pytest.fixture
 def make_finished(qtbot, make_window):
-    """Makes windows with step 5 open after a run of a job."""
+    """Return a factory of windows with the export step open after a run."""
 
     def make(*options, config=QUICK):
         window = make_window(*options)
@@ -37,19 +37,20 @@ def make_finished(qtbot, make_window):
 
 @pytest.fixture
 def wait_until_idle(qtbot):
-    """Waits until nothing is being saved or measured."""
+    """Return a function that waits until the engine is idle."""
 
     def wait(window):
-        def check():
+        def is_idle():
             return not window.session.state.is_busy
 
-        qtbot.waitUntil(check, timeout=TIMEOUT_MS)
+        qtbot.waitUntil(is_idle, timeout=TIMEOUT_MS)
 
     return wait
 
 
 @pytest.fixture
 def occupied(tmp_path):
+    """Return a folder that is not empty."""
     folder = tmp_path / "occupied"
     folder.mkdir()
     (folder / "thesis.tex").touch()
@@ -58,7 +59,7 @@ def occupied(tmp_path):
 
 @pytest.fixture
 def sample(tmp_path, monkeypatch):
-    """A package of samples that is installed."""
+    """Install a fake sample model and return its path."""
     path = tmp_path / "SmolLM2.gguf"
     path.write_bytes(b"GGUF")
     for module in (samples, empty_state, model_page):

@@ -1,4 +1,4 @@
-"""What the fake engine says that things would cost: a file as a diagnosis writes it."""
+"""Diagnoses of the fake engine, with a file of costs like a real diagnosis."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from surgeon_engine.api.messages.diagnosis import (
 from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
 from surgeon_engine.api.planning.target_size import prunable_weights
 
-GROUPS = 3  # of heads, in each block
+GROUPS = 3  # groups of heads per block
 BASE_LOSS = 2.65
 _COUPLED = {
     "heads": ("self_attn.o_proj", "self_attn.q_proj", "self_attn.k_proj"),
     "neurons": ("mlp.down_proj", "mlp.gate_proj", "mlp.up_proj"),
 }
-_WANTED = {
+_GROUPS_OF = {
     Structure.HEADS_AND_NEURONS: ("heads", "neurons"),
     Structure.HEADS: ("heads",),
     Structure.NEURONS: ("neurons",),
@@ -30,13 +30,13 @@ _WANTED = {
 
 
 def diagnosed(config: RunConfig, folder: str, model: ModelSummary) -> Diagnosed:
-    """Later blocks cost more than earlier ones, heads more than neurons."""
+    """Write a file in which later blocks and heads have higher costs."""
     pruning = config.pruning
-    if pruning.kind in _WANTED:
+    if pruning.kind in _GROUPS_OF:
         parts = [
             _coupled(group, block, model)
             for block in range(model.blocks)
-            for group in _WANTED[pruning.kind]
+            for group in _GROUPS_OF[pruning.kind]
         ]
     elif pruning.kind in SPARSE:
         parts = [_single_weights(layer) for layer in model.layers]
@@ -66,18 +66,20 @@ def diagnosed(config: RunConfig, folder: str, model: ModelSummary) -> Diagnosed:
 
 
 def _coupled(group: str, block: int, model: ModelSummary):
-    mine = {layer.kind: layer for layer in model.layers if layer.block == block}
-    consumer, *producers = (mine[kind] for kind in _COUPLED[group])
+    layers_by_kind = {
+        layer.kind: layer for layer in model.layers if layer.block == block
+    }
+    consumer, *producers = (layers_by_kind[kind] for kind in _COUPLED[group])
     if group == "heads":
-        producers.append(mine["self_attn.v_proj"])
+        producers.append(layers_by_kind["self_attn.v_proj"])
     count = GROUPS if group == "heads" else consumer.columns
     layers = tuple(
         _layer(layer, layer.weights // count) for layer in (consumer, *producers)
     )
-    each = sum(layer.each for layer in layers)
-    dear = 1 + block + (4 if group == "heads" else 0)
-    cost = dear * 1e-8 * np.linspace(0.1, 3, count - 1) ** 2
-    weights = np.full(count - 1, each, dtype=np.int64)
+    weights_per_group = sum(layer.each for layer in layers)
+    factor = 1 + block + (4 if group == "heads" else 0)
+    cost = factor * 1e-8 * np.linspace(0.1, 3, count - 1) ** 2
+    weights = np.full(count - 1, weights_per_group, dtype=np.int64)
     return (
         DiagnosedUnit(consumer.name, group, layers, count - 1, count),
         _arrays(cost, weights, np.zeros(count - 1, dtype=bool)),

@@ -1,7 +1,8 @@
-"""A stand-in for the engine: the same lines of JSON, no model, over in a moment.
+"""A fake engine that handles commands and sends events, without a model.
 
-Run as a process in place of `surgeon_engine serve`. Its options are the ways in which
-an engine can go wrong. Figures are made up but always the same.
+It runs in a thread (`FakeEngineClient`) or, where the process itself is under test, as
+`python -m tests.helpers.fake_engine` in place of `surgeon_engine serve`. Options delay
+it or simulate errors. The metrics are invented and deterministic.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
+import queue
 import signal
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -100,16 +103,16 @@ STAGES_OF_A_SHOT = (
     Stage.UPDATE,
     Stage.EVALUATION,
 )
-UNITS = 6  # of every stage
+UNITS = 6  # of work in each stage
 UNSUPPORTED = {Structure.ROWS_AND_COLUMNS: "its layers are tied."}
 FAILURE = "The GPU has too little memory."
 HINT = "Choose fewer windows."
-NO_ROOM = "There is no room for the new files."
+NO_SPACE = "There is not enough space for the new files."
 REMOVED = "The model can no longer be read."
 
 
 def model_summary(source: str = "demo") -> ModelSummary:
-    """A model like the demo."""
+    """Return the summary of a model like the demo."""
     layers = tuple(
         LayerSummary(
             f"model.layers.{block}.{kind}",
@@ -126,10 +129,10 @@ def model_summary(source: str = "demo") -> ModelSummary:
     prunable = sum(layer.weights for layer in layers)
     coupled = tuple(
         CoupledSummary(
-            kind, tuple(f"model.layers.{block}.{place}.{x}" for x in names), groups
+            kind, tuple(f"model.layers.{block}.{module}.{x}" for x in names), groups
         )
         for block in range(BLOCKS)
-        for kind, place, names, groups in COUPLED
+        for kind, module, names, groups in COUPLED
     )
     return ModelSummary(
         name=source,
@@ -152,7 +155,7 @@ def model_summary(source: str = "demo") -> ModelSummary:
 
 
 def shot_finished(shot: int, shots: int, sparsity: float) -> ShotFinished:
-    """The end of a shot on the way to `sparsity`."""
+    """Return the result of one of `shots` on the way to `sparsity`."""
     model = model_summary()
     share = sparsity * shot / shots
     layers = tuple(
@@ -178,7 +181,7 @@ def shot_finished(shot: int, shots: int, sparsity: float) -> ShotFinished:
 
 
 def evaluation(perplexity: float) -> Evaluation:
-    """An evaluation with a loss of about the right size."""
+    """Return an evaluation with a plausible loss."""
     loss = 2.65 * perplexity / 14.2
     return Evaluation(loss, perplexity, windows=32, window_length=256, text="built-in")
 
@@ -189,70 +192,84 @@ def _removed(layer: LayerSummary, share: float) -> int:
 
 
 class FakeEngine:
-    """Answers commands, one after the other."""
+    """Handle commands one after the other.
 
-    def __init__(self, options: argparse.Namespace) -> None:
+    Args:
+        options: Delays and simulated errors.
+        commands: The commands as they arrive; the engine ends with them.
+        send: Called with every envelope.
+    """
+
+    def __init__(
+        self,
+        options: argparse.Namespace,
+        commands: Iterator[Command],
+        send: Callable[[Envelope], None],
+    ) -> None:
         self._options = options
+        self._commands = commands
+        self._send = send
+        self._ended = threading.Event()
         self._run = ""
-        self._pause = 0.0  # seconds, per unit of work
-        self._config = RunConfig()  # of the run before
+        self._pause = 0.0  # seconds per unit of work
+        self._config = RunConfig()  # of the latest run
         self._cancelled: set[str] = set()
         self._stopped: set[str] = set()
-        self._writing = threading.Lock()
-        self._log: RunFolder | None = None  # of the run under way
+        self._log: RunFolder | None = None  # of the current run
         self._gate = Gate()
         self._samples = itertools.count()
 
     def serve(self) -> None:
-        """Work until the input ends."""
-        if self._options.no_start:
-            sys.exit("cannot import torch")
-        waiting: list[Command] = []
-        arrived = threading.Condition()
-        threading.Thread(
-            target=self._listen, args=(waiting, arrived), daemon=True
-        ).start()
+        """Handle commands until they end."""
+        waiting: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
+        threading.Thread(target=self._listen, args=(waiting,), daemon=True).start()
         self._emit(EngineReady({"torch": "0.0"}, "a processor", 8_000_000_000))
-        while True:
-            with arrived:
-                arrived.wait_for(lambda: waiting)
-                command = waiting.pop(0)
+        while (command := waiting.get()) is not None:
             self._run = command.run
             is_run = isinstance(command, StartRun)
-            after = 0.0 if is_run else self._options.pause_after
-            self._pause = self._options.pause + after
+            extra_pause = 0.0 if is_run else self._options.pause_after
+            self._pause = self._options.pause + extra_pause
             try:
-                self._do(command)
+                self._handle(command)
             except InterruptedError:
                 self._emit(Cancelled())
-            except _Over:
-                pass  # it has told so itself
+            except _Failed:
+                pass  # the error has been sent
+            except _Ended:
+                return
             self._run, self._log = "", None
 
-    def _listen(self, waiting: list[Command], arrived: threading.Condition) -> None:
-        decoder = msgspec.json.Decoder(Command)
-        for line in sys.stdin.buffer:
-            command = decoder.decode(line)
+    def _listen(self, waiting: queue.SimpleQueue[Command | None]) -> None:
+        for command in self._commands:
             self._gate.handle(command)
             if isinstance(command, Cancel):
                 self._cancelled.add(command.run)
             elif isinstance(command, StopAndKeep):
                 self._stopped.add(command.run)
             elif not isinstance(command, Pause | Resume):
-                with arrived:
-                    waiting.append(command)
-                    arrived.notify()
-        os._exit(0)
+                waiting.put(command)
+        self._ended.set()
+        self._gate.open()
+        waiting.put(None)
 
-    def _do(self, command: Command) -> None:
+    def _sleep(self, seconds: float) -> None:
+        """Wait, or end the work if the commands have ended.
+
+        Raises:
+            _Ended: The commands have ended.
+        """
+        if self._ended.wait(seconds):
+            raise _Ended
+
+    def _handle(self, command: Command) -> None:
         match command:
             case InspectModel(model=model):
                 self._inspect(model.source)
             case DownloadModel() | DescribeText() | PreviewText():
-                pause, check = self._options.pause, self._look_for_cancel
-                fake_sources.answer(command, self._emit, check, pause)
-            case ExportRun(export=wanted):
-                self._save(wanted)
+                pause, check = self._options.pause, self._raise_if_cancelled
+                fake_sources.respond(command, self._emit, check, pause)
+            case ExportRun(export=export):
+                self._save(export)
             case MeasureModels(settings=settings, sources=sources):
                 self._stage(Stage.MEASUREMENT)
                 is_removed = "gone" in sources[1]
@@ -261,7 +278,7 @@ class FakeEngine:
             case Diagnose(config=config, folder=folder):
                 self._diagnose(config, folder)
             case Generate():
-                self._write(command)
+                self._generate(command)
             case ProbeMachine():
                 self._emit(MachineProbed(machine(self._options.free_memory)))
             case StartRun():
@@ -275,7 +292,7 @@ class FakeEngine:
 
     def _prune(self, command: StartRun) -> None:
         config, model = command.config, model_summary(command.config.model.source)
-        if Path(command.folder).is_absolute():  # else the test has no place for it
+        if Path(command.folder).is_absolute():  # otherwise the test needs no run folder
             self._log = RunFolder(Path(command.folder))
             self._log.create(config)
         shots = config.pruning.shots
@@ -300,56 +317,58 @@ class FakeEngine:
         self._emit(RunFinished(self._run in self._stopped, 3.0, 500_000_000))
 
     def _diagnose(self, config: RunConfig, folder: str) -> None:
-        from tests.helpers.fake_diagnosis import diagnosed  # numpy, for this alone
+        from tests.helpers.fake_diagnosis import diagnosed  # imports numpy
 
         for stage in (Stage.LOAD, Stage.BASELINE, Stage.CURVATURE, Stage.SELECTION):
             self._stage(stage)
         self._emit(diagnosed(config, folder, model_summary(config.model.source)))
 
-    def _write(self, command: Generate) -> None:
+    def _generate(self, command: Generate) -> None:
         for event in playground_events(command, lambda: self._run in self._stopped):
-            time.sleep(self._options.pause)
-            self._look_for_cancel()
+            self._sleep(self._options.pause)
+            self._raise_if_cancelled()
             self._emit(event)
             is_stage = isinstance(event, StageStarted)
             if is_stage and event.stage.value == self._options.at:
-                self._go_wrong()
+                self._simulate_error()
 
-    def _save(self, wanted: ExportConfig) -> None:
+    def _save(self, export: ExportConfig) -> None:
         for stage in (Stage.LOAD, Stage.EXPORT, Stage.VERIFICATION):
             self._stage(stage)
-        if "full" in wanted.folder:
-            self._emit(Failed(NO_ROOM, "Choose another folder."))
+        if "full" in export.folder:
+            self._emit(Failed(NO_SPACE, "Choose another folder."))
             return
-        folder = Path(wanted.folder)
-        if folder.exists() and any(folder.iterdir()) and not wanted.replace:
+        folder = Path(export.folder)
+        if folder.exists() and any(folder.iterdir()) and not export.replace:
             self._emit(Failed(f"{folder} is not empty.", "Choose another folder."))
             return
-        self._emit(self._exported(wanted.folder, wanted))
+        self._emit(self._exported(export.folder, export))
 
-    def _exported(self, folder: str, wanted: ExportConfig) -> Exported:
+    def _exported(self, folder: str, export: ExportConfig) -> Exported:
         pruning, model = self._config.pruning, model_summary()
         size = goal_of(pruning, model, Dtype.FLOAT32).weight_bytes
-        is_run = not (self._options.unrun and wanted.format is Format.GGUF)
-        return exported(folder, pruning, wanted, pruned_bytes=size, is_run=is_run)
+        is_run = not (self._options.unrun and export.format is Format.GGUF)
+        return exported(folder, pruning, export, pruned_bytes=size, is_run=is_run)
 
     def _stage(self, stage: Stage, shot: int = 0) -> None:
         self._emit(StageStarted(stage, shot))
         if shot:
             self._emit(memory(next(self._samples)))
         if self._options.at == stage.value and shot < 2:
-            self._go_wrong()
+            self._simulate_error()
         if stage is Stage.CURVATURE:
-            flood(self._tell, self._options.flood_seconds, self._options.rate, shot)
+            flood(
+                self._send_event, self._options.flood_seconds, self._options.rate, shot
+            )
             for done in range(self._options.flood):
                 self._emit(Progressed(stage, shot, done, self._options.flood))
         for done in range(1, UNITS + 1):
-            time.sleep(self._pause)
+            self._sleep(self._pause)
             self._gate.pass_through(self._run, self._emit)
-            self._look_for_cancel()
+            self._raise_if_cancelled()
             self._emit(Progressed(stage, shot, done, UNITS))
 
-    def _go_wrong(self) -> None:
+    def _simulate_error(self) -> None:
         match self._options.mishap:
             case "crash":
                 sys.stderr.write("Segmentation fault in a made-up kernel\n")
@@ -357,47 +376,110 @@ class FakeEngine:
                 os.kill(os.getpid(), signal.SIGKILL)
             case "fail":
                 self._emit(Logged(Level.WARNING, "Memory is getting short."))
-                self._emit(Failed(FAILURE, HINT, "Traceback: made up"))
-                raise _Over
+                self._emit(Failed(FAILURE, HINT, "Traceback: fake"))
+                raise _Failed
             case "hang":
-                time.sleep(3600)
+                self._sleep(3600)
 
-    def _look_for_cancel(self) -> None:
+    def _raise_if_cancelled(self) -> None:
         if self._run in self._cancelled:
             raise InterruptedError
 
     def _emit(self, event: Event) -> None:
         if self._log is not None:
             self._log.append(Envelope(self._run, time.time(), event))
-        self._tell(event)
+        self._send_event(event)
 
-    def _tell(self, event: Event) -> None:
-        line = msgspec.json.encode(Envelope(self._run, time.time(), event))
-        with self._writing:
-            sys.stdout.buffer.write(line + b"\n")
-            sys.stdout.buffer.flush()
+    def _send_event(self, event: Event) -> None:
+        self._send(Envelope(self._run, time.time(), event))
 
 
-class _Over(Exception):
-    """Unwinds a run that has told its own end."""
+class FakeEngineClient:
+    """A fake engine in a thread of this process; an `EngineClient`."""
+
+    def __init__(self, *options: str) -> None:
+        self._events: queue.SimpleQueue[Envelope] = queue.SimpleQueue()
+        self._commands: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
+        commands = iter(self._commands.get, None)
+        engine = FakeEngine(parse_options(options), commands, self._events.put)
+        self._thread = threading.Thread(target=engine.serve, daemon=True)
+        self._thread.start()
+
+    def send(self, command: Command) -> None:
+        """Pass a command to the engine."""
+        self._commands.put(command)
+
+    def receive(self, timeout: float) -> Envelope | None:
+        """Return the next event, or None if none came within `timeout` seconds."""
+        try:
+            return self._events.get(timeout=timeout)
+        except queue.Empty:
+            return None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the engine has ended and all events have been received."""
+        return not self._thread.is_alive() and self._events.empty()
+
+    def exit_reason(self) -> tuple[str, str]:
+        """Return why the engine has ended, and no error output."""
+        return "The fake engine has ended.", ""
+
+    def kill(self) -> None:
+        """End the engine and wait for its thread."""
+        self._commands.put(None)
+        self._thread.join()
 
 
-def main() -> None:
-    """Read the options and serve."""
+class _Failed(Exception):
+    """End a run after its error has been sent."""
+
+
+class _Ended(Exception):
+    """End the work after the commands have ended."""
+
+
+def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return the options of a fake engine, by default from the command line."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--mishap", choices=("crash", "fail", "hang"))
-    parser.add_argument("--at", help="the stage of the mishap")
+    parser.add_argument("--at", help="stage of the mishap")
     parser.add_argument("--pause", type=float, default=0.0, help="seconds per unit")
     parser.add_argument(
-        "--pause-after", type=float, default=0.0, help="per unit of all but runs"
+        "--pause-after", type=float, default=0.0, help="seconds per unit of requests"
     )
     parser.add_argument("--flood", type=int, default=0, help="events per shot")
     parser.add_argument("--flood-seconds", type=float, default=0.0, help="per shot")
-    parser.add_argument("--rate", type=int, default=5000, help="events a second then")
-    parser.add_argument("--unrun", action="store_true", help="nothing runs GGUF files")
+    parser.add_argument(
+        "--rate", type=int, default=5000, help="events per second of a flood"
+    )
+    parser.add_argument(
+        "--unrun", action="store_true", help="no program can run GGUF files"
+    )
     parser.add_argument("--free-memory", type=int, default=PLENTY, help="bytes")
     parser.add_argument("--no-start", action="store_true")
-    FakeEngine(parser.parse_args()).serve()
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    """Serve on the standard streams, as `surgeon_engine serve` does."""
+    options = parse_options()
+    if options.no_start:
+        sys.exit("cannot import torch")
+    decoder = msgspec.json.Decoder(Command)
+    output_lock = threading.Lock()
+
+    def commands() -> Iterator[Command]:
+        for line in sys.stdin.buffer:
+            yield decoder.decode(line)
+        os._exit(0)
+
+    def send(envelope: Envelope) -> None:
+        with output_lock:
+            sys.stdout.buffer.write(msgspec.json.encode(envelope) + b"\n")
+            sys.stdout.buffer.flush()
+
+    FakeEngine(options, commands(), send).serve()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""A small Hub on the loopback: models and their files, as slow and broken as wanted.
+"""A fake Hugging Face Hub on the loopback that can be slow and simulate errors.
 
-Speaks as much of the Hub's language as a download needs: what a model is made of,
-where a file is and what its hash is, and its bytes, from any place on.
+It implements the part of the API that downloads need: the files of a model, their
+hashes, and ranges of their bytes.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ _CHUNK = 16 * 1024
 
 
 class FakeHub:
-    """A server; as a context, it ends with it."""
+    """A server. Used as a context manager, it runs until the end of the context."""
 
     def __init__(self):
         self.models: dict[str, dict[str, bytes]] = {}
         self.revisions = ("main", COMMIT)
-        self.status = 0  # with which everything is refused; 0: nothing is
+        self.status = 0  # HTTP error of every response; 0 for none
         self.error_code = ""
-        self.gated_files = False  # the model may be seen, its files may not
-        self.pause = 0.0  # seconds between two chunks of a large file
-        self.breaks_after = 0  # bytes of a file, once; 0: never
-        self.stalls_after = 0  # bytes of a file, once; 0: never
-        self.damages = ""  # the name of a file whose bytes arrive wrong
-        self.sent: dict[str, int] = {}  # bytes of each file
-        self.tokens: set[str] = set()  # that have been shown
+        self.gated_files = False  # metadata is public, files are gated
+        self.pause = 0.0  # seconds between the chunks of a large file
+        self.breaks_after = 0  # close the connection once after so many bytes; 0: never
+        self.stalls_after = 0  # stall once after so many bytes; 0: never
+        self.damages = ""  # name of a file that arrives damaged
+        self.sent: dict[str, int] = {}  # bytes sent by file name
+        self.tokens: set[str] = set()  # access tokens received
         self.stalled = threading.Event()
         self.going_on = threading.Event()
         handler = type("Handler", (_Handler,), {"hub": self})
@@ -55,20 +55,20 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_HEAD(self):
-        self._answer(is_head=True)
+        self._respond(is_head=True)
 
     def do_GET(self):
-        self._answer(is_head=False)
+        self._respond(is_head=False)
 
     def log_message(self, *_):
         pass
 
-    def _answer(self, *, is_head):
+    def _respond(self, *, is_head):
         hub, path = self.hub, unquote(self.path.partition("?")[0])
-        if shown := self.headers.get("Authorization"):
-            hub.tokens.add(shown.removeprefix("Bearer "))
+        if authorization := self.headers.get("Authorization"):
+            hub.tokens.add(authorization.removeprefix("Bearer "))
         if hub.status:
-            self._refuse(hub.status, hub.error_code)
+            self._send_error(hub.status, hub.error_code)
         elif path.startswith("/api/models/"):
             repo, _, revision = path[len("/api/models/") :].partition("/revision/")
             self._describe(repo, revision or "main")
@@ -79,9 +79,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _describe(self, repo, revision):
         if repo not in self.hub.models:
-            return self._refuse(404, "RepoNotFound")
+            return self._send_error(404, "RepoNotFound")
         if revision not in self.hub.revisions:
-            return self._refuse(404, "RevisionNotFound")
+            return self._send_error(404, "RevisionNotFound")
         siblings = []
         for name, data in self.hub.models[repo].items():
             entry = {"rfilename": name, "size": len(data), "blobId": _git_hash(data)}
@@ -98,19 +98,19 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send_file(self, repo, name, *, is_head):
         if self.hub.gated_files:
-            return self._refuse(403, "GatedRepo")
+            return self._send_error(403, "GatedRepo")
         data = self.hub.models.get(repo, {}).get(name)
         if data is None:
-            return self._refuse(404, "EntryNotFound")
-        start, wanted = 0, self.headers.get("Range", "")
-        if wanted:
-            start = int(wanted.removeprefix("bytes=").partition("-")[0])
-        self.send_response(206 if wanted else 200)
+            return self._send_error(404, "EntryNotFound")
+        start, range_ = 0, self.headers.get("Range", "")
+        if range_:
+            start = int(range_.removeprefix("bytes=").partition("-")[0])
+        self.send_response(206 if range_ else 200)
         digest = hashlib.sha256(data).hexdigest() if _is_large(name) else ""
         self.send_header("ETag", f'"{digest or _git_hash(data)}"')
         self.send_header("X-Repo-Commit", COMMIT)
         self.send_header("Content-Length", str(len(data) - start))
-        if wanted:
+        if range_:
             self.send_header(
                 "Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}"
             )
@@ -122,28 +122,28 @@ class _Handler(BaseHTTPRequestHandler):
         hub = self.hub
         if name == hub.damages:
             data = bytes(len(data))
-        for place in range(start, len(data), _CHUNK):
+        for offset in range(start, len(data), _CHUNK):
             if _is_large(name):
                 time.sleep(hub.pause)
-                if hub.breaks_after and place >= hub.breaks_after:
+                if hub.breaks_after and offset >= hub.breaks_after:
                     hub.breaks_after = 0
                     self.close_connection = True
                     return
-                if hub.stalls_after and place >= hub.stalls_after:
+                if hub.stalls_after and offset >= hub.stalls_after:
                     hub.stalls_after = 0
                     hub.stalled.set()
                     hub.going_on.wait(30)
                     self.close_connection = True
                     return
-            part = data[place : place + _CHUNK]
+            part = data[offset : offset + _CHUNK]
             try:
                 self.wfile.write(part)
                 self.wfile.flush()
             except OSError:
-                return  # whoever asked is gone
+                return  # the client has disconnected
             hub.sent[name] = hub.sent.get(name, 0) + len(part)
 
-    def _refuse(self, status, code):
+    def _send_error(self, status, code):
         self.send_response(status)
         if code:
             self.send_header("X-Error-Code", code)

@@ -1,4 +1,4 @@
-"""What the fake engine tells for the live charts, and how it pauses."""
+"""Events of the fake engine for the live charts, and its pauses."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from surgeon_engine.api.messages.run import (
 )
 
 BINS = 60
-KINDS_OF_FLOOD = 10  # of so many events in a flood, three are samples of memory
-SAMPLES_IN_TEN = 3
+EVENTS_PER_CYCLE = 10  # a flood repeats a cycle of ten events
+SAMPLES_PER_CYCLE = 3  # samples of memory among them
 
 
 class Gate:
-    """Where runs wait while they are paused."""
+    """Block paused runs."""
 
     def __init__(self) -> None:
         self._paused: set[str] = set()
         self._changed = threading.Condition()
 
     def handle(self, command: Command) -> None:
-        """Close on Pause; open on whatever lets the run go on or end."""
+        """Close on Pause, open on any command that resumes or ends the run."""
         with self._changed:
             if isinstance(command, Pause):
                 self._paused.add(command.run)
@@ -45,8 +45,14 @@ class Gate:
                 self._paused.discard(command.run)
             self._changed.notify_all()
 
+    def open(self) -> None:
+        """Let all runs go on, for good."""
+        with self._changed:
+            self._paused.clear()
+            self._changed.notify_all()
+
     def pass_through(self, run: str, emit: Callable[[Event], None]) -> None:
-        """Wait for as long as the run is paused."""
+        """Wait while the run is paused."""
         if run not in self._paused:
             return
         emit(Paused())
@@ -56,7 +62,7 @@ class Gate:
 
 
 def costs(shot: int, threshold: float, removed_weights: int) -> CostHistogram:
-    """Costs around the threshold, those below it gone but for a few."""
+    """Return costs around the threshold; nearly all below it are removed."""
     centre = math.log10(threshold)
     edges = tuple(10 ** (centre - 2 + 5 * i / BINS) for i in range(BINS + 1))
     heights = [math.exp(-(((i - 26 - 2 * shot) / 11) ** 2)) for i in range(BINS)]
@@ -77,7 +83,7 @@ def costs(shot: int, threshold: float, removed_weights: int) -> CostHistogram:
 
 
 def memory(number: int) -> MemorySampled:
-    """The `number`th sample: the engine's memory goes up and down."""
+    """Return sample `number` of a memory usage that goes up and down."""
     wave = math.sin(number / 7) * math.cos(number / 29)
     return MemorySampled(
         int(6e8 + 1.5e8 * wave), int(2.1e9 + 9e8 * wave), 8_000_000_000
@@ -85,20 +91,20 @@ def memory(number: int) -> MemorySampled:
 
 
 def flood(emit: Callable[[Event], None], seconds: float, rate: int, shot: int) -> int:
-    """Tell `rate` events a second for so long; how many samples of memory they held."""
-    begun, told, samples = time.monotonic(), 0, 0
+    """Send `rate` events per second; return the number of samples of memory."""
+    start, sent, samples = time.monotonic(), 0, 0
     total = int(seconds * rate)
-    while told < total:
-        due = min(total, int((time.monotonic() - begun) * rate))
-        for number in range(told, due):
-            kind = number % KINDS_OF_FLOOD
-            if kind < SAMPLES_IN_TEN:
+    while sent < total:
+        due = min(total, int((time.monotonic() - start) * rate))
+        for number in range(sent, due):
+            kind = number % EVENTS_PER_CYCLE
+            if kind < SAMPLES_PER_CYCLE:
                 emit(memory(samples))
                 samples += 1
-            elif kind == SAMPLES_IN_TEN:
+            elif kind == SAMPLES_PER_CYCLE:
                 emit(Logged(Level.INFO, f"Line {number} of a flood."))
             else:
                 emit(Progressed(Stage.CURVATURE, shot, number, total))
-        told = due
+        sent = due
         time.sleep(0.002)
     return samples

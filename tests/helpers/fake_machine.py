@@ -1,4 +1,4 @@
-"""The machine that the fake engine says it has found."""
+"""The machine that the fake engine reports."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from surgeon_engine.api.config.run import Dtype
 from surgeon_engine.api.messages.machine import Machine, Rates
 
 COUPLINGS = {"self_attn.o_proj": "heads", "mlp.down_proj": "neurons"}
-COUPLED = (  # what goes together in a block, whose columns first; how many groups
+COUPLED = (  # kind, module, coupled layers (first by columns), number of groups
     (Coupling.HEADS, "self_attn", ("o_proj", "q_proj", "k_proj", "v_proj"), 3),
     (Coupling.NEURONS, "mlp", ("down_proj", "gate_proj", "up_proj"), 512),
 )
@@ -16,13 +16,13 @@ PRODUCTS = {Dtype.FLOAT32: 5e10, Dtype.BFLOAT16: 5e10, Dtype.FLOAT16: 5e8}
 
 
 def machine(free: int = PLENTY, gpu: int = 0) -> Machine:
-    """A machine with so many bytes free, and a GPU if that has any."""
+    """Return a machine with `free` bytes of RAM and a GPU with `gpu` bytes, if any."""
     rates = Rates(PRODUCTS, factorising=1e10, moving=2e10, call=1e-6)
     return Machine(
         ram_bytes=max(free, PLENTY),
         free_ram_bytes=free,
         idle_bytes=250_000_000,
-        gpu_name="a made-up GPU" if gpu else "",
+        gpu_name="a fake GPU" if gpu else "",
         gpu_bytes=gpu,
         free_gpu_bytes=gpu,
         processor=rates,

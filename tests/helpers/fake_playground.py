@@ -1,4 +1,4 @@
-"""What the fake engine says of two models that write: always the same two texts."""
+"""Responses of the fake engine to Generate: always the same two texts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TEXTS = {
     Side.ORIGINAL: (" loads", " a", " module", "\n", "by", " name", ""),
     Side.PRUNED: (" loads", " the", " moon", "\n", "."),
 }
-REST = "\N{REPLACEMENT CHARACTER}"  # of the original's last character
+REST = "\N{REPLACEMENT CHARACTER}"  # the incomplete last character
 NATS = {
     Side.ORIGINAL: (0.01, 1.25, 0.3, 0.0, 0.6, 0.1, 0.2),
     Side.PRUNED: (0.01, 1.25, 4.5, 2.1, 0.07),
@@ -36,41 +36,41 @@ MEMORY = 390_000_000, 380_000_000
 def playground_events(
     command: Generate, is_stopped: Callable[[], bool] = lambda: False
 ) -> Iterator[Event]:
-    """All events of a request, in order."""
+    """Yield the events of a request in order."""
     yield StageStarted(Stage.LOAD, 0)
     yield ModelsLoaded("demo", "export", False)
     if "too long" in command.prompt:
         yield Failed(TOO_LONG, "Shorten the prompt.")
         return
     yield StageStarted(Stage.GENERATION, 0)
-    most = command.settings.new_tokens
-    texts = {side: text[:most] for side, text in TEXTS.items()}
-    for index, pieces in enumerate(zip_longest(*texts.values())):
+    max_tokens = command.settings.new_tokens
+    texts = {side: text[:max_tokens] for side, text in TEXTS.items()}
+    for index, tokens in enumerate(zip_longest(*texts.values())):
         if is_stopped():
             texts = {side: text[:index] for side, text in texts.items()}
             break
-        for side, piece in zip(Side, pieces, strict=True):
-            if piece is not None:
-                yield TokenWritten(side, index, piece)
+        for side, token in zip(Side, tokens, strict=True):
+            if token is not None:
+                yield TokenWritten(side, index, token)
     if texts[Side.ORIGINAL][-1] == "":
         yield TokenWritten(Side.ORIGINAL, len(texts[Side.ORIGINAL]) - 1, REST)
     yield StageStarted(Stage.COMPARISON, 0)
     for side, text in texts.items():
-        found = tuple(disagreement(nats) for nats in NATS[side][: len(text)])
-        yield TextCompared(side, 0, found[:2])
-        if len(found) > 2:
-            yield TextCompared(side, 2, found[2:])
+        compared = tuple(disagreement(nats) for nats in NATS[side][: len(text)])
+        yield TextCompared(side, 0, compared[:2])
+        if len(compared) > 2:
+            yield TextCompared(side, 2, compared[2:])
     yield generated(*(len(text) for text in texts.values()))
 
 
 def disagreement(nats: float) -> Disagreement:
-    """Two guesses that differ in the token that is put first from half a nat on."""
-    would = Guess("\n" if nats >= 0.5 else " same", 0.4, 0.004)
-    return Disagreement(nats, nats < 0.5, Guess(" same", 0.9, 0.05), would)
+    """Return the guesses of both models, with another top token from 0.5 nats on."""
+    pruned_guess = Guess("\n" if nats >= 0.5 else " same", 0.4, 0.004)
+    return Disagreement(nats, nats < 0.5, Guess(" same", 0.9, 0.05), pruned_guess)
 
 
 def generated(original: int, pruned: int) -> Generated:
-    """Texts of so many tokens each, the second faster."""
+    """Return the result of generating so many tokens; the pruned model is faster."""
     return Generated(
         Written("demo", original, 4, 0.01, 0.5, MEMORY[0], Stop.LENGTH),
         Written("export", pruned, 4, 0.008, 0.2, MEMORY[1], Stop.END_OF_TEXT),

@@ -1,4 +1,4 @@
-"""What the fake engine says of files that it has not written and not timed."""
+"""Results of the fake engine: exported files and measured speed."""
 
 from __future__ import annotations
 
@@ -25,28 +25,32 @@ _SHRINKING = {FileDtype.SAME: 1, FileDtype.FLOAT32: 1, FileDtype.Q8_0: 4}
 def exported(
     folder: str,
     pruning: PruningConfig,
-    wanted: ExportConfig | None = None,
+    export: ExportConfig | None = None,
     *,
     pruned_bytes: int = PRUNED_BYTES,
     is_run: bool = True,
 ) -> Exported:
-    """What was written of a model; `is_run` says whether something could run it."""
-    wanted = wanted or ExportConfig()
+    """Return the result of an export; `is_run` is False if no program could run it."""
+    export = export or ExportConfig()
     is_sparse = pruning.kind in SPARSE
-    form = wanted.format
-    if form is Format.AUTOMATIC:
-        form = Format.MASKED if is_sparse else Format.COMPACT
-    size = WHOLE_BYTES if is_sparse or form is Format.MASKED else pruned_bytes
-    size = size // _SHRINKING.get(wanted.dtype, 2) + HEADER_BYTES
-    is_exact = wanted.dtype in (FileDtype.SAME, FileDtype.FLOAT32)
-    program = "llama-cpp-python 0.3.36" if form is Format.GGUF else "transformers 5.5.0"
+    file_format = export.format
+    if file_format is Format.AUTOMATIC:
+        file_format = Format.MASKED if is_sparse else Format.COMPACT
+    size = WHOLE_BYTES if is_sparse or file_format is Format.MASKED else pruned_bytes
+    size = size // _SHRINKING.get(export.dtype, 2) + HEADER_BYTES
+    is_exact = export.dtype in (FileDtype.SAME, FileDtype.FLOAT32)
+    program = (
+        "llama-cpp-python 0.3.36"
+        if file_format is Format.GGUF
+        else "transformers 5.5.0"
+    )
     return Exported(
         folder=folder,
         bytes=size + 217_000,
         tokens_compared=COMPARED_TOKENS if is_run else 0,
         largest_difference=(1.5e-6 if is_exact else 0.03) if is_run else 0.0,
-        format=form,
-        dtype=FileDtype.FLOAT32 if is_exact else wanted.dtype,
+        format=file_format,
+        dtype=FileDtype.FLOAT32 if is_exact else export.dtype,
         weight_bytes=size,
         forecast_bytes=size,
         agreement=1.0 if is_exact else 0.998,
@@ -58,11 +62,11 @@ def exported(
 
 
 def others(pruning: PruningConfig) -> tuple[FormatSupport, ...]:
-    """In which forms a model without this structure can be written."""
-    is_whole = pruning.kind in SPARSE
+    """Return the formats in which the pruned model can be saved."""
+    is_sparse = pruning.kind in SPARSE
     widths = "Its layers are lists." if pruning.kind in BY_LAYER else RAGGED
     return (
-        FormatSupport(Format.COMPACT, "Nothing is gone as a whole." * is_whole),
+        FormatSupport(Format.COMPACT, "No whole structure was removed." * is_sparse),
         FormatSupport(Format.STOCK, widths),
         FormatSupport(Format.MASKED),
         FormatSupport(Format.GGUF),
@@ -71,7 +75,7 @@ def others(pruning: PruningConfig) -> tuple[FormatSupport, ...]:
 
 
 def measured(settings: BenchmarkSettings | None = None) -> Measured:
-    """Two models, the second about a quarter faster."""
+    """Return the speed of two models; the second is about 25 % faster."""
     settings = settings or BenchmarkSettings()
     return Measured(
         models=(
@@ -94,7 +98,7 @@ def _timed(name: str, file_bytes: int, parameters: int, seconds: float):
         file_bytes=file_bytes,
         parameters=parameters,
         prompt=rate_of(512, rounds),
-        generation=rate_of(32, [1.7 * each for each in rounds]),
+        generation=rate_of(32, [1.7 * seconds for seconds in rounds]),
         loaded_bytes=400_000_000 + 4 * parameters,
         peak_bytes=420_000_000 + 8 * parameters,
     )

@@ -1,4 +1,4 @@
-"""Folders of runs that never took place, as the engine would have left them."""
+"""Run folders like those of the engine, for runs that never took place."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from tests.helpers.fake_engine import (
 )
 from tests.helpers.fake_results import exported
 
-BEGAN = 1_764_000_000.0  # the first of them
+BEGAN = 1_764_000_000.0  # start of the first run
 SHOT_SECONDS = 4.0
 SMALL = CalibrationConfig(windows=8, validation_windows=4, window_length=64)
 
 
 def job(**pruning) -> RunConfig:
-    """A job with three shots and whatever else is asked for."""
+    """Return a job with three shots and the given pruning settings."""
     return RunConfig(
         calibration=SMALL, pruning=pruning_config(**({"shots": 3} | pruning))
     )
@@ -54,9 +54,11 @@ def write_run(
     hour: int = 0,
     factor: float = 1.0,
 ) -> Path:
-    """A run in `parent`/`name`; `ending` may also be "killed", and nothing is said.
+    """Write a run folder and return its path.
 
-    `hour` says after which of the others it began; `factor`, how much worse it is.
+    `ending` is "finished", "stopped", "failed", "cancelled" or "killed" (no last
+    event), `hour` is the start time relative to the other runs and `factor` multiplies
+    the perplexity.
     """
     run = RunFolder(parent / name)
     config = config or job()
@@ -75,7 +77,7 @@ def write_run(
 
 
 def write_three(parent: Path) -> list[Path]:
-    """Three runs that differ in their target, shots and structure."""
+    """Write three runs with different targets, shots and structures."""
     return [
         write_run(parent, "a", job(sparsity=0.2), hour=1),
         write_run(parent, "b", job(sparsity=0.4, shots=4), hour=2),
@@ -86,7 +88,7 @@ def write_three(parent: Path) -> list[Path]:
 
 
 def _events(run: RunFolder, config: RunConfig, ending: str, factor: float):
-    """What the engine would have told, and how many seconds after the beginning."""
+    """Yield the events of a run with their seconds since its start."""
     model, shots = model_summary(config.model.source), config.pruning.shots
     yield 0.0, StageStarted(Stage.LOAD, 0)
     yield 1.0, RunStarted(str(run.path), shots, model, "a processor", 16_384, 8_192)
@@ -100,10 +102,8 @@ def _events(run: RunFolder, config: RunConfig, ending: str, factor: float):
             yield at, StageStarted(stage, shot)
             yield at + 0.5, Progressed(stage, shot, 1, 2)
             at += 1.0
-        yield (
-            at,
-            _worse(shot_finished(shot, shots, config.pruning.target.sparsity), factor),
-        )
+        finished = shot_finished(shot, shots, config.pruning.target.sparsity)
+        yield at, _scaled(finished, factor)
     at = 2.0 + SHOT_SECONDS * last
     match ending:
         case "failed":
@@ -111,15 +111,15 @@ def _events(run: RunFolder, config: RunConfig, ending: str, factor: float):
         case "cancelled":
             yield at, Cancelled()
         case "finished" | "stopped":
-            better = evaluation(14.9 * factor)
-            yield at + 1, Corrected((0.001,), 2.9, 2.8, better, 1.0)
+            corrected = evaluation(14.9 * factor)
+            yield at + 1, Corrected((0.001,), 2.9, 2.8, corrected, 1.0)
             yield at + 2, exported(str(run.path / "export"), config.pruning)
             yield at + 3, RunFinished(ending == "stopped", at + 3, 500_000_000)
 
 
-def _worse(shot: ShotFinished, factor: float) -> ShotFinished:
-    worse = evaluation(shot.evaluation.perplexity * factor)
-    return msgspec.structs.replace(shot, evaluation=worse)
+def _scaled(shot: ShotFinished, factor: float) -> ShotFinished:
+    scaled = evaluation(shot.evaluation.perplexity * factor)
+    return msgspec.structs.replace(shot, evaluation=scaled)
 
 
 def _report(config: RunConfig, log: list[Envelope]) -> Report:
@@ -130,7 +130,7 @@ def _report(config: RunConfig, log: list[Envelope]) -> Report:
         versions={"python": "3.11.2", "surgeon": "0.1.0", "torch": "2.9.0"},
         device="a processor",
         baseline=evaluation(14.2),
-        shots=tuple(each for each in events if isinstance(each, ShotFinished)),
+        shots=tuple(event for event in events if isinstance(event, ShotFinished)),
         corrected=None,
         exported=None,
         checkpoint="",

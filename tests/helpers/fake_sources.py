@@ -1,8 +1,7 @@
-"""What the fake engine says of downloads and texts.
+"""Responses of the fake engine about downloads and texts.
 
-A download leaves a model's config and an empty file of weights in the Hub's cache,
-which tests put into a folder of their own; what is kept of a cancelled one is a file
-beside it.
+A download writes a config and an empty weight file to the cache of the Hub, which tests
+place in a temporary folder. A file next to it records the progress of a cancelled one.
 """
 
 from __future__ import annotations
@@ -23,14 +22,14 @@ from surgeon_engine.api.model_info.source_names import hub_name
 
 PARTS = 20
 PART_BYTES = 50_000_000
-GATED = "someone/gated is gated: its makers ask who uses it."
+GATED = "someone/gated is gated: its authors require registration."
 COMMIT = "c0ffee" * 6
 COLUMNS = ("text", "summary")
 UNREADABLE = "broken.csv cannot be read."
 
 
-def answer(command, emit, check, pause):
-    """Do what a command about models or texts says."""
+def respond(command, emit, check, pause):
+    """Handle a command about models or texts."""
     if isinstance(command, DownloadModel):
         download(command.source, emit, check, pause)
     elif isinstance(command, DescribeText):
@@ -40,7 +39,7 @@ def answer(command, emit, check, pause):
 
 
 def download(source, emit, check, pause):
-    """Tell of a download; one of a model called "gated" fails."""
+    """Simulate a download; it fails for a model called "gated"."""
     name = hub_name(source)
     emit(Downloading(0, 0, 0, 0))
     if "gated" in name.repo:
@@ -72,7 +71,7 @@ def download(source, emit, check, pause):
 
 
 def cached(name):
-    """Put a model without weights into the cache; its folder."""
+    """Write a model without weights to the cache and return its folder."""
     snapshot = name.cache_folder / "snapshots" / COMMIT
     snapshot.mkdir(parents=True)
     (name.cache_folder / "refs").mkdir()
@@ -84,7 +83,7 @@ def cached(name):
 
 
 def described(calibration):
-    """What can be chosen in a text; one called "broken" cannot be read."""
+    """Return the choices in a text; one called "broken" cannot be read."""
     if "broken" in calibration.text:
         return Failed(UNREADABLE, "Fields with commas need quotes.")
     if hub_name(calibration.text) is None:
@@ -95,7 +94,7 @@ def described(calibration):
 
 
 def previewed(calibration):
-    """Two windows to calibrate on and one that is held out."""
+    """Return two calibration windows and one validation window."""
     return TextPreviewed(
         ("The first window.", "The second one."),
         ("Held out.",),

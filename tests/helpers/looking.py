@@ -1,4 +1,4 @@
-"""How tests read what a page of the window says, and choose on it."""
+"""Functions that read the labels of a page and choose values on it."""
 
 from __future__ import annotations
 
@@ -8,40 +8,45 @@ from PySide6.QtWidgets import QComboBox, QLabel, QMessageBox
 from tests.helpers.windows import find
 
 SLOW = ("--pause", "0.03")
-SLOW_AFTER = ("--pause-after", "0.03")  # what follows the run, not the run
+SLOW_AFTER = ("--pause-after", "0.03")  # requests after the run, not the run
 TIP = Qt.ItemDataRole.ToolTipRole
 
 
 def choose(window, name, member):
+    """Choose an enum member in a combo box."""
     box = find(window, name, QComboBox)
     box.setCurrentIndex(list(type(member)).index(member))
 
 
 def item(window, name, member):
-    """Whether a choice is enabled, and its tooltip."""
+    """Return whether a choice is enabled, and its tooltip."""
     box = find(window, name, QComboBox)
     index = list(type(member)).index(member)
     return box.model().item(index).isEnabled(), box.itemData(index, TIP)
 
 
 def shown(window, name):
-    """The text of a label, empty if it is not in sight."""
+    """Return the text of a label, or "" if it is not visible."""
     label = find(window, name, QLabel)
     return label.text() if label.isVisible() else ""
 
 
 def facts(window, name):
+    """Return the visible labels in a widget, one per line."""
     labels = find(window, name).findChildren(QLabel)
     return "\n".join(x.text() for x in labels if x.isVisible()).replace("\xa0", " ")
 
 
 def mark(window):
+    """Return the status of the export step."""
     return find(window, "step_export_header").view.mark
 
 
 def is_on(window, name):
+    """Return whether a widget is enabled."""
     return find(window, name).isEnabled()
 
 
 def question(window):
+    """Return the question about replacing an existing export."""
     return find(window, "replace_question", QMessageBox)

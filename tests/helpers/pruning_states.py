@@ -46,10 +46,7 @@ def state_of(family: str = "llama", windows: int = 8, **pruning) -> PruningState
     units = units_of(config.pruning, model)
     original = describe(model, source)
     goal = goal_of(config.pruning, original, config.model.dtype)
-    removed = {
-        u.measured.name: torch.zeros(u.candidates, dtype=torch.bool) for u in units
-    }
-    return PruningState(config, loaded, texts, units, goal, original, removed)
+    return PruningState(config, loaded, texts, units, goal, original)
 
 
 def quiet() -> RunContext:

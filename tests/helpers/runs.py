@@ -19,7 +19,7 @@ from surgeon_engine.api.errors import EngineError
 from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import BaselineEvaluated, RunStarted, ShotFinished
 from surgeon_engine.export.base import VerificationResult
-from surgeon_engine.export.export import WRITERS
+from surgeon_engine.export.formats import WRITERS
 from surgeon_engine.model.layers import PrunableLayer, prunable_layers
 from surgeon_engine.pipeline import prune
 from surgeon_engine.runtime.run_context import RunContext

@@ -1,4 +1,4 @@
-"""Finds words in code that go past the catalogue of translations."""
+"""Find text in code that is not marked for translation."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import re
 
 NAMES = {"LLM Surgeon", "Qt, PySide", "surgeon run job.toml"}
 
-_MARKUP = re.compile(r"</?\w|=\"|>$|: [^;\n]+;")  # of HTML and of style sheets
+_MARKUP = re.compile(r"</?\w|=\"|>$|: [^;\n]+;")  # HTML and style sheets
 _IDENTIFIER = re.compile(r"\w*[_.]\w+")
 _WORD = re.compile(r"[^\W\d_]{2,}")
 
-# Calls whose words nobody sees in the window, or that make no sentence of them.
-_UNSEEN = {
+# Calls whose literals are translated or never shown in the window.
+_HIDDEN = {
     *("tr", "ntr", "getLogger", "add_argument", "ArgumentParser", "setProperty"),
     *("TypeVar", "QFont"),
 }
 _LOGGING = {"debug", "info", "warning", "error", "exception", "critical"}
-_PASSING_ON = {"format", "join", "strip"}  # words given to these are still shown
+_TRANSPARENT = {"format", "join", "strip"}  # their arguments are shown like text
 
-# Calls and arguments that show what they are given: single words count too.
+# Calls and arguments that show their text: single words count too.
 _SHOWING = {
     *("setText", "setToolTip", "setTitle", "setWindowTitle", "setPlaceholderText"),
     *("setAccessibleName", "setAccessibleDescription", "setInformativeText"),
@@ -31,14 +31,14 @@ _SHOWN_ARGUMENTS = {"label", "text", "title", "toolTip", "placeholderText", "wor
 
 
 def untranslated(code: str) -> list[str]:
-    """The literals with words in them that are not given to `tr`."""
+    """Return the literals with words that are not passed to `tr`."""
     found: list[str] = []
     _look(ast.parse(code), found, is_shown=False)
     return found
 
 
 def called(node: ast.Call) -> str:
-    """The name of what is called, without what it belongs to."""
+    """Return the name of the called function, without its object or module."""
     function = node.func
     if isinstance(function, ast.Attribute):
         return function.attr
@@ -46,13 +46,13 @@ def called(node: ast.Call) -> str:
 
 
 def _look(node: ast.AST, found: list[str], *, is_shown: bool) -> None:
-    if _is_unseen(node):
+    if _is_hidden(node):
         return
     if isinstance(node, ast.Subscript | ast.Attribute):
         is_shown = False  # a key, or the object of a call
     elif isinstance(node, ast.keyword) and node.arg in _SHOWN_ARGUMENTS:
         is_shown = True
-    elif isinstance(node, ast.Call) and called(node) not in _PASSING_ON:
+    elif isinstance(node, ast.Call) and called(node) not in _TRANSPARENT:
         is_shown = called(node) in _SHOWING
     elif isinstance(node, ast.Constant) and _has_words(node.value, is_shown):
         found.append(f"line {node.lineno}: {node.value}")
@@ -60,18 +60,18 @@ def _look(node: ast.AST, found: list[str], *, is_shown: bool) -> None:
         _look(child, found, is_shown=is_shown)
 
 
-def _is_unseen(node: ast.AST) -> bool:
+def _is_hidden(node: ast.AST) -> bool:
     match node:
         case ast.Raise() | ast.Assert():
-            return True  # errors of the program itself
+            return True  # internal errors
         case ast.Expr(value=ast.Constant()):
             return True  # a docstring
         case ast.FunctionDef(name="rows"):
-            return True  # of a CSV file, which programs read
+            return True  # cells of a CSV file
         case ast.Call(func=ast.Attribute(value=ast.Name(id="_log"))):
             return called(node) in _LOGGING
         case ast.Call():
-            return called(node) in _UNSEEN
+            return called(node) in _HIDDEN
     return False
 
 

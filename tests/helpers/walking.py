@@ -1,12 +1,12 @@
-"""Looks at every widget of a window, on every step, view and dialog.
+"""Check every widget of a window, on every step, tab and dialog.
 
-As a program it opens a window of its own, for what holds for a whole process:
+Language and scale are fixed per process, so this is also a program that opens a window:
 
     python -m tests.helpers.walking --language de
     python -m tests.helpers.walking --theme dark --size 1920x1080
     QT_SCALE_FACTOR=2 python -m tests.helpers.walking
 
-It prints a line for everything that is wrong, and nothing if all is well.
+It prints one line per problem.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ INTERACTIVE = (
     QPlainTextEdit,
     QTextEdit,
 )
-# Qt's own parts inside of these are not ours.
-OUTER = (
+# Widgets with children that Qt creates.
+COMPOSITE = (
     QLineEdit,
     QAbstractSpinBox,
     QComboBox,
@@ -70,18 +70,18 @@ OUTER = (
     QAbstractScrollArea,
 )
 WITH_TEXT = (QPushButton, QToolButton, QCheckBox, QRadioButton, QAbstractSpinBox)
-_TIMEOUT_MS = 120.0  # seconds, also on a machine that is busy
-_TURNS = 5  # of the event loop, until a layout has settled
+_TIMEOUT_S = 120.0  # also enough on a busy machine
+_EVENT_LOOPS = 5  # until layouts have settled
 
 
 def settle() -> None:
-    """Let layouts come to rest."""
-    for _ in range(_TURNS):
+    """Process events until layouts have settled."""
+    for _ in range(_EVENT_LOOPS):
         QApplication.processEvents()
 
 
 def problems(window: QWidget) -> list[str]:
-    """Everything that is wrong with what is in sight."""
+    """Return all problems of the visible widgets."""
     settle()
     return [
         *cut_texts(window),
@@ -92,17 +92,17 @@ def problems(window: QWidget) -> list[str]:
 
 
 def cut_texts(window: QWidget) -> list[str]:
-    """Texts that have less room than they need."""
+    """Return the widgets whose text is cut off."""
     settle()
     return [
-        f"{_name(widget)}: {why}"
+        f"{_name(widget)}: {text}"
         for widget in window.findChildren(QWidget)
-        if widget.isVisible() and (why := _how_cut(widget))
+        if widget.isVisible() and (text := _cut_text(widget))
     ]
 
 
 def nameless(window: QWidget) -> list[str]:
-    """Controls that a screen reader cannot name, or that do not explain themselves."""
+    """Return the controls without an accessible name or a tooltip."""
     found = []
     for widget in controls(window):
         if not widget.isVisible():
@@ -116,24 +116,24 @@ def nameless(window: QWidget) -> list[str]:
 
 
 def overlapping(window: QWidget) -> list[str]:
-    """Siblings of which one lies on the other."""
+    """Return the siblings that overlap."""
     found = []
     for parent in (window, *window.findChildren(QWidget)):
-        if not parent.isVisible() or isinstance(parent, (QMainWindow, *OUTER)):
+        if not parent.isVisible() or isinstance(parent, (QMainWindow, *COMPOSITE)):
             continue
-        shown = [w for w in parent.children() if _takes_room(w)]
-        for one, other in itertools.combinations(shown, 2):
-            common: QRect = one.geometry() & other.geometry()
-            if common.width() > 0 and common.height() > 0:
-                found.append(f"{_name(one)} lies on {_name(other)}")
+        shown = [w for w in parent.children() if _has_area(w)]
+        for first, second in itertools.combinations(shown, 2):
+            overlap: QRect = first.geometry() & second.geometry()
+            if overlap.width() > 0 and overlap.height() > 0:
+                found.append(f"{_name(first)} overlaps {_name(second)}")
     return found
 
 
 def out_of_reach(window: QWidget) -> list[str]:
-    """Areas whose inside is wider than they are, and that cannot be scrolled there."""
+    """Return the scroll areas with too wide content and no horizontal scroll bar."""
     never = Qt.ScrollBarPolicy.ScrollBarAlwaysOff
     return [
-        f"{_name(area)}: its inside is {area.widget().width()} wide"
+        f"{_name(area)}: its content is {area.widget().width()} wide"
         for area in window.findChildren(QScrollArea)
         if area.isVisible()
         and area.widget() is not None
@@ -143,10 +143,10 @@ def out_of_reach(window: QWidget) -> list[str]:
 
 
 def controls(window: QWidget) -> Iterator[QWidget]:
-    """The inputs and buttons of a window that are its own."""
+    """Yield the inputs and buttons of a window that Qt has not created."""
     for kind in INTERACTIVE:
         for widget in window.findChildren(kind):
-            if isinstance(widget, QScrollBar) or isinstance(widget.parent(), OUTER):
+            if isinstance(widget, QScrollBar) or isinstance(widget.parent(), COMPOSITE):
                 continue
             if isinstance(widget.window(), QMessageBox) and not widget.objectName():
                 continue
@@ -156,30 +156,30 @@ def controls(window: QWidget) -> Iterator[QWidget]:
 
 
 def out_of_order(page: QWidget) -> list[str]:
-    """Where Tab goes back up, or back left within a line, on a page."""
-    inside = [w for w in _by_tab(page) if page.isAncestorOf(w) and w.isVisible()]
+    """Return where the tab order of a page goes up, or left within a line."""
+    order = [w for w in _tab_order(page) if page.isAncestorOf(w) and w.isVisible()]
     found = []
-    for one, other in itertools.pairwise(inside):
-        a, b = _place(one, page), _place(other, page)
+    for first, second in itertools.pairwise(order):
+        a, b = _rect_in(page, first), _rect_in(page, second)
         is_beside = min(a.bottom(), b.bottom()) > max(a.top(), b.top())
         if (b.left() < a.left()) if is_beside else (b.top() < a.top()):
-            found.append(f"{_name(one)} before {_name(other)}")
+            found.append(f"{_name(first)} before {_name(second)}")
     return found
 
 
 def walk(window: QMainWindow) -> Iterator[str]:
-    """Open everything there is, one after the other; yields where one is.
+    """Open every step, tab and panel before and after a run; yield what is open.
 
-    The window must have a job loaded that can be started.
+    The window must have a job that can be started.
     """
     from surgeon_engine.api.messages.events import Failed
     from surgeon_gui.state.app import Step
     from surgeon_gui.state.run import Status
 
-    yield from steps_and_views(window, "before a run")
+    yield from steps_and_tabs(window, "before a run")
     window.start_run()
     wait_until(lambda: _status(window) is Status.FINISHED)
-    yield from steps_and_views(window, "after a run")
+    yield from steps_and_tabs(window, "after a run")
     window.session.save()
     wait_until(lambda: not window.session.state.is_busy)
     window.session.measure()
@@ -197,23 +197,26 @@ def walk(window: QMainWindow) -> Iterator[str]:
     window.session.dismiss_problem()
 
 
-def steps_and_views(window: QMainWindow, when: str) -> Iterator[str]:
-    """Open every step with all that it can unfold, then every view."""
+def steps_and_tabs(window: QMainWindow, when: str) -> Iterator[str]:
+    """Open every step with its advanced settings, then every tab."""
     from surgeon_gui.state.app import Step
+    from surgeon_gui.window.central_tabs import CentralTabs
+    from tests.helpers.windows import find_type
 
     for step in Step:
         window.open_step(step)
-        for opener in window.findChildren(QToolButton):
-            if opener.objectName().endswith("_advanced_button"):
-                opener.setChecked(True)
+        for button in window.findChildren(QToolButton):
+            if button.objectName().endswith("_advanced_button"):
+                button.setChecked(True)
         yield f"{step.value}, {when}"
-    for name in window._centre.names:
-        window._centre.open_tab(name)
+    tabs = find_type(window, CentralTabs)
+    for name in tabs.names:
+        tabs.open_tab(name)
         yield f"{name}, {when}"
 
 
 def walk_dialogs(window: QMainWindow) -> Iterator[QDialog]:
-    """Open the dialogs of the Help menu, one after the other."""
+    """Open the dialogs of the Help menu one after the other and yield each."""
     for action, name in (
         ("commands_action", "commands_dialog"),
         ("about_action", "about_dialog"),
@@ -226,26 +229,30 @@ def walk_dialogs(window: QMainWindow) -> Iterator[QDialog]:
         settle()
 
 
-def wait_until(is_so: Callable[[], bool]) -> None:
-    """Let the window work until something is so."""
-    end = time.monotonic() + _TIMEOUT_MS
-    while not is_so():
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Process events until `condition` holds.
+
+    Raises:
+        TimeoutError: It does not hold within two minutes.
+    """
+    end = time.monotonic() + _TIMEOUT_S
+    while not condition():
         if time.monotonic() > end:
             raise TimeoutError
         QApplication.processEvents()
         time.sleep(0.005)
 
 
-def everything_wrong(window: QMainWindow) -> list[str]:
-    """Walk through a window and its dialogs; what is wrong and where."""
-    found = [f"{where}: {what}" for where in walk(window) for what in problems(window)]
+def all_problems(window: QMainWindow) -> list[str]:
+    """Return the problems of a window and its dialogs."""
+    found = [f"{place}: {text}" for place in walk(window) for text in problems(window)]
     for dialog in walk_dialogs(window):
-        found += [f"{dialog.objectName()}: {what}" for what in problems(dialog)]
+        found += [f"{dialog.objectName()}: {text}" for text in problems(dialog)]
     return found
 
 
-def wrong_while_paused(window: QMainWindow) -> list[str]:
-    """What is wrong with a window while its run, which takes its time, is paused."""
+def problems_while_paused(window: QMainWindow) -> list[str]:
+    """Return the problems of a window while its run is paused."""
     from surgeon_gui.state.run import Status
     from tests.helpers.windows import LONG
 
@@ -255,20 +262,20 @@ def wrong_while_paused(window: QMainWindow) -> list[str]:
     wait_until(lambda: bool(window.session.state.run.history))
     window.session.pause_or_resume()
     wait_until(lambda: _status(window) is Status.PAUSED)
-    return _wrong(window, "while paused")
+    return _problems_of_tabs(window, "while paused")
 
 
-def wrong_after_failure(window: QMainWindow) -> list[str]:
-    """What is wrong with a window whose run fails."""
+def problems_after_failure(window: QMainWindow) -> list[str]:
+    """Return the problems of a window after its run has failed."""
     from surgeon_gui.state.run import Status
 
     window.start_run()
     wait_until(lambda: _status(window) is Status.FAILED)
-    return _wrong(window, "after a failure")
+    return _problems_of_tabs(window, "after a failure")
 
 
 def main() -> int:
-    """Open windows, walk through them, tell what is wrong."""
+    """Open windows in different states and print their problems."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--language", default="en")
     parser.add_argument("--theme", default="light")
@@ -281,45 +288,49 @@ def main() -> int:
     from surgeon_gui.base.settings import ThemeChoice
     from surgeon_gui.base.theme import apply_theme
 
-    logging.getLogger("qt").setLevel(logging.ERROR)  # what offscreen cannot do
+    logging.getLogger("qt").setLevel(
+        logging.ERROR
+    )  # hide warnings of the offscreen platform
     application = make_application(sys.argv[:1])
     apply_theme(application, ThemeChoice(options.theme))
     width, height = map(int, options.size.split("x"))
     found = []
-    for look, *of_engine in (
-        (everything_wrong,),
-        (wrong_while_paused, "--pause", "0.01"),
-        (wrong_after_failure, "--mishap", "fail", "--at", "selection"),
+    for check, *engine_options in (
+        (all_problems,),
+        (problems_while_paused, "--pause", "0.01"),
+        (problems_after_failure, "--mishap", "fail", "--at", "selection"),
     ):
-        found += _in_a_window((width, height), look, *of_engine)
+        found += _check_window((width, height), check, *engine_options)
     del application
     sys.stdout.write("\n".join(dict.fromkeys(found)))
     return 0
 
 
-def _in_a_window(
-    size: tuple[int, int], look: Callable[[QMainWindow], list[str]], *of_engine: str
+def _check_window(
+    size: tuple[int, int],
+    check: Callable[[QMainWindow], list[str]],
+    *engine_options: str,
 ) -> list[str]:
-    """What is wrong with a new window, at first and when it is looked through."""
-    from tests.helpers.windows import QUICK, closed, open_window
+    """Return the problems of a new window, and those that `check` finds later."""
+    from tests.helpers.windows import QUICK, close_window, open_window
 
     with tempfile.TemporaryDirectory() as folder:
-        window = open_window(Path(folder), *of_engine)
+        window = open_window(Path(folder), *engine_options)
         try:
             window.resize(*size)
-            found = [f"at first: {what}" for what in problems(window)]
+            found = [f"initially: {text}" for text in problems(window)]
             window.load_config(QUICK)
             wait_until(lambda: not window.session.start_obstacle())
-            return found + look(window)
+            return found + check(window)
         finally:
-            closed(window)
+            close_window(window)
 
 
-def _wrong(window: QMainWindow, when: str) -> list[str]:
+def _problems_of_tabs(window: QMainWindow, when: str) -> list[str]:
     return [
-        f"{where}: {what}"
-        for where in steps_and_views(window, when)
-        for what in problems(window)
+        f"{place}: {text}"
+        for place in steps_and_tabs(window, when)
+        for text in problems(window)
     ]
 
 
@@ -327,22 +338,23 @@ def _status(window: QMainWindow) -> object:
     return window.session.state.run.status
 
 
-def _how_cut(widget: QWidget) -> str:
+def _cut_text(widget: QWidget) -> str:
+    """Return the text of a widget if it is cut off; otherwise ""."""
     if isinstance(widget, QTabBar):
         if widget.parent() is not None and widget.sizeHint().width() > widget.width():
             return f"tabs need {widget.sizeHint().width()}"
         return ""
-    if isinstance(widget, QLineEdit) and not isinstance(widget.parent(), OUTER):
-        shown = widget.placeholderText()
-        room = widget.width() - 2 * 8
-        if not widget.text() and widget.fontMetrics().horizontalAdvance(shown) > room:
-            return f"{shown} (placeholder)"
+    if isinstance(widget, QLineEdit) and not isinstance(widget.parent(), COMPOSITE):
+        text = widget.placeholderText()
+        width = widget.width() - 2 * 8
+        if not widget.text() and widget.fontMetrics().horizontalAdvance(text) > width:
+            return f"{text} (placeholder)"
         return ""
     if not isinstance(widget, (QLabel, *WITH_TEXT)) or not widget.text():
         return ""
     hint, needed = widget.sizeHint(), widget.sizeHint().height()
     if isinstance(widget, QAbstractSpinBox):
-        return _how_cut_inside(widget)
+        return _cut_number(widget)
     if isinstance(widget, QLabel) and widget.wordWrap():
         needed = widget.heightForWidth(widget.width())
         words = widget.text().replace("\n", " ").split(" ")
@@ -354,24 +366,27 @@ def _how_cut(widget: QWidget) -> str:
     return f"{widget.text()} (height)" if widget.height() < needed else ""
 
 
-def _how_cut_inside(box: QAbstractSpinBox) -> str:
-    """How its number is cut; with a style sheet its size hint asks for too much."""
+def _cut_number(box: QAbstractSpinBox) -> str:
+    """Return the number of a spin box if it is cut off; otherwise "".
+
+    The size hint is too large with a style sheet, so this measures the text.
+    """
     edit = box.lineEdit()
     texts = [box.text()]
     if isinstance(box, (QSpinBox, QDoubleSpinBox)):
         texts.append(f"{box.textFromValue(box.maximum())}{box.suffix()}")
-    room = edit.width() - 2 * 2  # of which a line keeps 2 pixels free at either side
-    cut = [text for text in texts if box.fontMetrics().horizontalAdvance(text) > room]
+    width = edit.width() - 2 * 2  # a line edit keeps 2 pixels free on either side
+    cut = [text for text in texts if box.fontMetrics().horizontalAdvance(text) > width]
     return f"{cut[0]} (number)" if cut else ""
 
 
-def _takes_room(child: QObject) -> bool:
+def _has_area(child: QObject) -> bool:
     if not isinstance(child, QWidget) or child.isWindow():
         return False
     return child.isVisible() and child.width() > 0 and child.height() > 0
 
 
-def _by_tab(page: QWidget) -> Iterator[QWidget]:
+def _tab_order(page: QWidget) -> Iterator[QWidget]:
     widget = page.nextInFocusChain()
     while widget is not page:
         if widget.focusPolicy() & Qt.FocusPolicy.TabFocus and widget.isEnabled():
@@ -379,7 +394,7 @@ def _by_tab(page: QWidget) -> Iterator[QWidget]:
         widget = widget.nextInFocusChain()
 
 
-def _place(widget: QWidget, page: QWidget) -> QRect:
+def _rect_in(page: QWidget, widget: QWidget) -> QRect:
     return QRect(widget.mapTo(page, widget.rect().topLeft()), widget.size())
 
 
@@ -387,8 +402,8 @@ def _name(widget: QWidget) -> str:
     if widget.objectName():
         return widget.objectName()
     parent = widget.parentWidget()
-    inside = f" in {_name(parent)}" if parent is not None else ""
-    return f"{type(widget).__name__}{inside}"
+    suffix = f" in {_name(parent)}" if parent is not None else ""
+    return f"{type(widget).__name__}{suffix}"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Windows over a fake engine, and how tests find and await things in them."""
+"""Windows with a fake engine, and functions that find and await things in them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 
 from PySide6.QtCore import QCoreApplication, QEvent
+from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QWidget
 
 from surgeon_engine.api.client import EngineProcess
@@ -16,57 +17,85 @@ from surgeon_gui.base.settings import Settings
 from surgeon_gui.controllers.engine_thread import EngineThread
 from surgeon_gui.window.main_window import MainWindow
 from tests.helpers.configs import pruning_config
+from tests.helpers.fake_engine import FakeEngineClient
 
 QUICK = RunConfig(
     calibration=CalibrationConfig(windows=8, validation_windows=4, window_length=64),
     pruning=pruning_config(sparsity=0.3, shots=3),
 )
-# So many shots that no run comes to its end by itself while a test looks at it.
+# Enough shots that a run does not finish during a test.
 LONG = replace(QUICK, pruning=replace(QUICK.pruning, shots=50))
 TIMEOUT_MS = 20_000
 
 
+NEEDS_PROCESS = {"crash", "hang", "--no-start", "--flood", "--flood-seconds"}
+
+
 def fake_client(*options):
-    """What makes a link to a fake engine with these options."""
+    """Return a factory of clients of a fake engine with these options.
+
+    The engine runs in a thread, or in a process if it has to crash, hang or use its own
+    processor.
+    """
+    if NEEDS_PROCESS.intersection(options):
+        return fake_process(*options)
+    return functools.partial(FakeEngineClient, *options)
+
+
+def fake_process(*options):
+    """Return a factory of clients of a fake engine in a process of its own."""
     command = (sys.executable, "-m", "tests.helpers.fake_engine", *options)
     return functools.partial(EngineProcess, command)
 
 
 def open_window(runs, *options, cancel_timeout_s=5.0):
-    """A window that is shown, over a fake engine that has been started."""
+    """Open a window with a running fake engine."""
     engine = EngineThread(fake_client(*options), cancel_timeout_s)
     engine.start()
     window = MainWindow(engine, Settings(), runs)
-    window.engine_of_test = engine
+    window.test_engine = engine
     window.resize(1280, 720)
     window.show()
     return window
 
 
-def closed(window):
-    """Close a window whatever it is doing, and delete it."""
-    window.engine_of_test.shut_down()
+def close_window(window):
+    """Close a window in any state and delete it."""
+    window.test_engine.shut_down()
     window.hide()
     window.deleteLater()
     QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
 
 
 def find(window, name, kind=QWidget):
-    """The one widget of that name."""
+    """Return the only child called `name`."""
     found = window.findChild(kind, name)
     assert found is not None, name
     return found
 
 
+def find_type(window, kind):
+    """Return the only child of the type `kind`."""
+    (found,) = window.findChildren(kind)
+    return found
+
+
 def click(window, name):
-    """Press the button of that name, which must be in use."""
+    """Click the button called `name`, which must be enabled."""
     button = find(window, name)
     assert button.isEnabled(), name
     button.click()
 
 
+def open_tab(window, name):
+    """Open a tab of the centre by its entry in the Go menu."""
+    action = find(window, f"go_{name}_action", QAction)
+    assert action.isEnabled(), name
+    action.trigger()
+
+
 def run_of(window):
-    """The state of the window's run."""
+    """Return the state of the window's run."""
     return window.session.state.run
 
 

@@ -7,7 +7,7 @@ import pytest
 from surgeon_gui.base.settings import Settings
 from surgeon_gui.controllers.engine_thread import EngineThread
 from surgeon_gui.window.main_window import MainWindow
-from tests.helpers.windows import closed
+from tests.helpers.windows import close_window
 
 
 @pytest.fixture
@@ -15,8 +15,8 @@ def real_window(qtbot, tmp_path):
     engine = EngineThread()
     engine.start()
     window = MainWindow(engine, Settings(), tmp_path / "runs")
-    window.engine_of_test = engine
+    window.test_engine = engine
     window.resize(1280, 720)
     window.show()
     yield window
-    closed(window)
+    close_window(window)

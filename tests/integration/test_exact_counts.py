@@ -233,4 +233,6 @@ def test_what_is_missing_to_the_target_is_told(tmp_path):
     found = Recorder().run(heads_job(tmp_path, 1.9), tmp_path / "run")
     (reached,) = {shot.sparsity for shot in found.of(ShotFinished)}
     (warning,) = found.warnings()
-    assert warning.message.startswith(f"{reached:.2%} of the prunable weights went and")
+    assert warning.message.startswith(
+        f"{reached:.2%} of the prunable weights were removed and"
+    )

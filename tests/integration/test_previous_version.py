@@ -54,7 +54,7 @@ def test_a_run_is_listed_with_its_figures(runs, name):
     expected = json.loads((FIXTURE / "expected" / "history.json").read_text())[name]
     record = read_record(runs / name)
     found = {key: getattr(record, key) for key in expected if key != "standing"}
-    found["standing"] = record.standing.value
+    found["standing"] = record.outcome.value
     assert found == expected
 
 

@@ -33,7 +33,7 @@ def test_the_demo_and_what_it_was_pruned_to_write_side_by_side(qtbot, real_windo
     qtbot.waitUntil(lambda: not run_of(window).status.is_busy, timeout=LONG_MS)
     assert run_of(window).status is Status.FINISHED, run_of(window).error
 
-    window._centre.open_tab("playground_tab")
+    window._tabs.open_tab("playground_tab")
     find(window, "playground_prompt").setPlainText("The import statement")
     find(window, "playground_length").setValue(24)
     click(window, "playground_generate_button")

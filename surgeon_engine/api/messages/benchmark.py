@@ -22,14 +22,14 @@ import msgspec
 
 from surgeon_engine.api.config.fields import Limits, Option, check_limits
 from surgeon_engine.api.config.run import Device, Dtype
+from surgeon_engine.api.formatting import format_rate, format_size
 
-_ROUNDS_TO_TRIM = 7  # from here on a spread leaves out its extremes
+ROUNDS_TO_TRIM = 7  # from here on a spread leaves out its extremes
 # Two processes with the same model differ by as much, by how their memory happens to
 # lie; more rounds do not help against that.
 _MIN_RATIO = 1.03
 _MIN_MEMORY = 0.02  # share of the first model's: of smaller differences no word
 _MIN_ZEROS = 0.01  # share of a model's weights that makes it a masked one
-_GIGABYTE, _MEGABYTE = 1e9, 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +129,15 @@ def speedups(measured: Measured) -> Speedups:
     )
 
 
-def in_words(measured: Measured) -> str:
+def summarize(measured: Measured) -> str:
     """What to make of the figures, in a sentence or two."""
     if len(measured.models) == 1:
         (model,) = measured.models
+        generation = format_rate(model.generation.median)
+        prompts = format_rate(model.prompt.median)
         return (
-            f"{model.name} generates {_tokens(model.generation.median)} tokens/s and "
-            f"reads prompts at {_tokens(model.prompt.median)} tokens/s here; memory "
-            f"{_size(model.peak_bytes)}."
+            f"{model.name} generates {generation} tokens/s and reads prompts at "
+            f"{prompts} tokens/s here; memory {format_size(model.peak_bytes)}."
         )
     if _has_zeros_in_place(measured):
         return (
@@ -153,36 +154,9 @@ def in_words(measured: Measured) -> str:
     )
 
 
-def table(measured: Measured) -> str:
-    """The figures in aligned columns, and below them how they were taken."""
-    models = measured.models
-    rows = [
-        ["", *(model.name for model in models)],
-        ["file size", *(_size(model.file_bytes) for model in models)],
-        ["parameters", *(f"{model.parameters:,}" for model in models)],
-        ["prompt, tokens/s", *(_rate(model.prompt) for model in models)],
-        ["generation, tokens/s", *(_rate(model.generation) for model in models)],
-        ["memory to load", *(_size(model.loaded_bytes) for model in models)],
-        ["memory to run", *(_size(model.peak_bytes) for model in models)],
-    ]
-    if len(models) == 2:
-        for row, ratio in zip(rows, _ratios(measured), strict=True):
-            row.append(ratio)
-    spread = "the lowest and the highest round"
-    if measured.rounds >= _ROUNDS_TO_TRIM:
-        spread = "the range without " + spread
-    notes = (
-        f"{measured.device}, {measured.dtype}.",
-        f"Prompts of {measured.prompt_tokens:,} tokens; {measured.generated_tokens:,} "
-        "tokens generated one by one.",
-        f"Medians of {measured.rounds} rounds; in brackets {spread}.",
-    )
-    return "\n".join([*_aligned(rows), *notes])
-
-
 def _spread(rounds: Sequence[float]) -> tuple[float, float]:
     ordered = sorted(rounds)
-    if len(ordered) >= _ROUNDS_TO_TRIM:
+    if len(ordered) >= ROUNDS_TO_TRIM:
         ordered = ordered[1:-1]
     return ordered[0], ordered[-1]
 
@@ -208,7 +182,7 @@ def _has_zeros_in_place(measured: Measured) -> bool:
 
 def _generation(measured: Measured, found: Speedups) -> str:
     ratio = found.generation
-    first, second = (_tokens(model.generation.median) for model in measured.models)
+    first, second = (format_rate(model.generation.median) for model in measured.models)
     against = f"({second} against {first} tokens/s)"
     if ratio.is_faster:
         return f"Generation is {ratio.median:.2f} times as fast {against}"
@@ -231,52 +205,9 @@ def _memory(measured: Measured) -> str:
     first, second = (model.peak_bytes for model in measured.models)
     if abs(second - first) < _MIN_MEMORY * first:
         return "memory the same"
-    return f"memory {_size(abs(second - first))} {'less' if second < first else 'more'}"
-
-
-def _ratios(measured: Measured) -> tuple[str, ...]:
-    """The last column of two models' table: the second by the first."""
-    first, second = measured.models
-    found = speedups(measured)
-    return (
-        "ratio",
-        f"{second.file_bytes / first.file_bytes:.2f}",
-        f"{second.parameters / first.parameters:.2f}",
-        _bracketed(found.prompt),
-        _bracketed(found.generation),
-        f"{second.loaded_bytes / first.loaded_bytes:.2f}",
-        f"{second.peak_bytes / first.peak_bytes:.2f}",
-    )
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            [row[0].ljust(widths[0])]
-            + [x.rjust(n) for x, n in zip(row[1:], widths[1:], strict=True)]
-        ).rstrip()
-        for row in rows
-    ]
-
-
-def _rate(rate: Rate) -> str:
-    return f"{_tokens(rate.median)} ({_tokens(rate.low)} to {_tokens(rate.high)})"
-
-
-def _bracketed(ratio: Ratio) -> str:
-    return f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
+    direction = "less" if second < first else "more"
+    return f"memory {format_size(abs(second - first))} {direction}"
 
 
 def _times(ratio: Ratio) -> str:
     return f"{ratio.median:.2f} times ({ratio.low:.2f} to {ratio.high:.2f})"
-
-
-def _tokens(rate: float) -> str:
-    return f"{rate:,.1f}" if rate < 100 else f"{rate:,.0f}"
-
-
-def _size(count: int) -> str:
-    if count >= _GIGABYTE / 10:
-        return f"{count / _GIGABYTE:,.2f} GB"
-    return f"{count / _MEGABYTE:,.1f} MB"

@@ -25,6 +25,7 @@ from surgeon_engine.api.config.fields import values_of, with_values
 from surgeon_engine.api.config.pruning import Correction, FixedDamping
 from surgeon_engine.api.config.run import Device, Dtype, RunConfig
 from surgeon_engine.api.errors import ConfigError
+from surgeon_engine.api.formatting import format_size
 from surgeon_engine.api.messages.machine import Machine
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.planning.estimate import Estimate, estimate
@@ -162,18 +163,18 @@ def refusal(fit: ResourceCheck, fitted: AdjustedConfig | None) -> tuple[str, str
     need = fit.worst
     free = need.free or 0.0
     message = (
-        f"The run needs {format_bytes(need.needed)} of {need.what}, and "
-        f"{format_bytes(free)} are free."
+        f"The run needs {format_size(need.needed)} of {need.what}, and "
+        f"{format_size(free)} are free."
     )
     if fitted is None:
         return message, (
             "No settings make it fit: free some, choose a smaller model, or use a "
             "larger machine."
         )
-    return message, f"It would fit with {in_words(fitted)}."
+    return message, f"It would fit with {change_text(fitted)}."
 
 
-def in_words(fitted: AdjustedConfig) -> str:
+def change_text(fitted: AdjustedConfig) -> str:
     """The settings that were changed, as they stand in a job file."""
     return ", ".join(
         f"{change.field} = {change.after} instead of {change.before}"
@@ -189,13 +190,6 @@ def differences(before: RunConfig, after: RunConfig) -> Iterator[Change]:
         for name in one:
             if name in other and one[name] != other[name]:
                 yield Change(f"{part.name}.{name}", one[name], other[name])
-
-
-def format_bytes(number: float) -> str:
-    """A size as a person reads it."""
-    if number < 1e8:
-        return f"{number / 1e6:.1f} MB"
-    return f"{number / 1e9:.1f} GB"
 
 
 _Fits = Callable[[RunConfig], bool]

@@ -1,12 +1,12 @@
-"""Loads a GGUF file as a stranger would and says how far its logits are off.
+"""Compare the logits of a GGUF file with a probe.
 
-Run as a file by `fresh_process`, without Surgeon and in a process of its own, because
-llama.cpp may end one that gives it a file it cannot use. Writes one line of JSON, a
-`writer.VerificationResult`. The first of these that is installed is used:
+`isolated_process.run_isolated` runs this file as a program that cannot import Surgeon;
+llama.cpp may abort the process if it cannot use a file. It writes one line of JSON, a
+`VerificationResult`. The first installed of these packages is used:
 
-    llama_cpp   all logits are compared (llama-cpp-python)
-    xllamacpp   log-probabilities of the likeliest tokens are compared: it has no logits
-    gguf        nothing is run; the file is read back and must fit its own header
+    llama_cpp   compares all logits (llama-cpp-python)
+    xllamacpp   compares log-probabilities of the likeliest tokens; it has no logits
+    gguf        reads the file back and compares its tensors with its header
 """
 
 from __future__ import annotations
@@ -25,35 +25,36 @@ from gguf import GGUFReader
 from safetensors.numpy import load_file
 
 FILE_NAME = "model.gguf"
-_LIKELIEST = 1000  # tokens at each position; all of a large vocabulary take seconds
-# llama.cpp and the program that asks it should not fight for the same processors.
+_MAX_LIKELIEST = 1000  # tokens per position; a whole large vocabulary takes seconds
+# Half of the cores: the server and its client run at the same time.
 _THREADS = max(1, (os.cpu_count() or 1) // 2)
 
 
 def check(folder: Path, probe: Path) -> dict[str, Any]:
-    """The fields of the verdict on the file in `folder`.
+    """Return the fields of a `VerificationResult` for the file in `folder`.
 
-    `probe` holds `tokens` (1 x N) and the `logits` (1 x N x vocabulary) that they
-    should give.
+    Args:
+        folder: Folder with the GGUF file.
+        probe: File with `tokens` (1 x n) and their `logits` (1 x n x vocabulary).
 
     Raises:
-        ValueError: it does not load, or does not fit its header.
+        ValueError: The file does not load, or its tensors do not match its header.
     """
     path = folder / FILE_NAME
     expected = load_file(probe)
     tokens: list[int] = expected["tokens"][0].tolist()
     logits = expected["logits"][0]
-    module = _imported("llama_cpp")
+    module = _import_optional("llama_cpp")
     if module is not None:
         return _compare_logits(module, path, tokens, logits)
-    module = _imported("xllamacpp")
+    module = _import_optional("xllamacpp")
     if module is not None:
         return _compare_probabilities(module, path, tokens, logits)
     return _read_back(path, logits.shape[-1])
 
 
-def _imported(name: str) -> ModuleType | None:
-    """A library that is there and works."""
+def _import_optional(name: str) -> ModuleType | None:
+    """Return a module, or None if it is not installed or does not work."""
     try:
         return import_module(name)
     except (ImportError, OSError, RuntimeError):
@@ -70,21 +71,21 @@ def _compare_logits(
         n_threads=_THREADS,
         n_threads_batch=_THREADS,
         logits_all=True,
-        # By default keys and values are float16, which alone gives 0.03.
+        # The default, float16 for keys and values, alone makes a difference of 0.03.
         type_k=llama_cpp.GGML_TYPE_F32,
         type_v=llama_cpp.GGML_TYPE_F32,
         flash_attn=False,
-        chat_format="llama-2",  # no template is read: it does not matter here
-        verbose=True,  # the reason why a file does not load is only said there
+        chat_format="llama-2",  # any: skips reading a template
+        verbose=True,  # logs why a file does not load
     )
     llama.eval(tokens)
-    found = np.asarray(llama.scores)[: len(tokens)]
-    if found.shape != expected.shape:
-        raise ValueError(f"{found.shape[-1]} logits instead of {expected.shape[-1]}")
-    agreement = found.argmax(axis=1) == expected.argmax(axis=1)
-    return _verdict(
+    logits = np.asarray(llama.scores)[: len(tokens)]
+    if logits.shape != expected.shape:
+        raise ValueError(f"{logits.shape[-1]} logits instead of {expected.shape[-1]}")
+    agreement = logits.argmax(axis=1) == expected.argmax(axis=1)
+    return _result(
         expected,
-        float(np.abs(found - expected).max()),
+        float(np.abs(logits - expected).max()),
         agreement,
         f"llama.cpp in llama-cpp-python {llama_cpp.__version__}",
     )
@@ -94,18 +95,18 @@ def _compare_probabilities(
     xllamacpp: ModuleType, path: Path, tokens: list[int], expected: np.ndarray
 ) -> dict[str, Any]:
     server = xllamacpp.Server(_parameters(xllamacpp, path, len(tokens)))
-    # The last token is left out: with it the context could be one too short.
+    # Leave out the last token: with it the context could be one token too short.
     expected = expected[:-1]
-    count = min(_LIKELIEST, expected.shape[-1])
+    count = min(_MAX_LIKELIEST, expected.shape[-1])
     largest, agreement = 0.0, []
-    for i, wanted in enumerate(_log_probabilities(expected)):
+    for i, expected_logs in enumerate(_log_probabilities(expected)):
         likeliest = _likeliest(server, tokens[: i + 1], count)
         ids = [each["id"] for each in likeliest]
-        found = np.array([each["logprob"] for each in likeliest])
-        # In this order: a maximum of nan and a number would depend on it.
-        largest = float(np.max([largest, np.abs(found - wanted[ids]).max()]))
-        agreement.append(ids[0] == int(wanted.argmax()))
-    return _verdict(
+        logs = np.array([each["logprob"] for each in likeliest])
+        # numpy's maximum propagates nan; Python's depends on the order.
+        largest = float(np.max([largest, np.abs(logs - expected_logs[ids]).max()]))
+        agreement.append(ids[0] == int(expected_logs.argmax()))
+    return _result(
         expected,
         largest,
         np.array(agreement),
@@ -115,38 +116,41 @@ def _compare_probabilities(
 
 
 def _parameters(xllamacpp: ModuleType, path: Path, tokens: int) -> Any:
-    wanted = xllamacpp.CommonParams()
-    wanted.model.path = str(path)
-    wanted.n_ctx = wanted.n_batch = wanted.n_ubatch = tokens
-    wanted.n_parallel = 1
-    wanted.n_gpu_layers = 0
-    wanted.cpuparams.n_threads = wanted.cpuparams_batch.n_threads = _THREADS
-    wanted.cache_type_k = wanted.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = str(path)
+    parameters.n_ctx = parameters.n_batch = parameters.n_ubatch = tokens
+    parameters.n_parallel = 1
+    parameters.n_gpu_layers = 0
+    parameters.cpuparams.n_threads = _THREADS
+    parameters.cpuparams_batch.n_threads = _THREADS
+    cache_type = xllamacpp.ggml_type.GGML_TYPE_F32
+    parameters.cache_type_k = parameters.cache_type_v = cache_type
     kinds = xllamacpp.llama_flash_attn_type
-    wanted.flash_attn_type = kinds.LLAMA_FLASH_ATTN_TYPE_DISABLED
-    wanted.fit_params = wanted.warmup = wanted.enable_chat_template = False
-    wanted.cache_ram_mib = 0
-    wanted.verbosity = 1  # errors
-    return wanted
+    parameters.flash_attn_type = kinds.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    parameters.fit_params = parameters.warmup = False
+    parameters.enable_chat_template = False
+    parameters.cache_ram_mib = 0
+    parameters.verbosity = 1  # errors
+    return parameters
 
 
 def _likeliest(server: Any, prompt: list[int], count: int) -> list[dict[str, Any]]:
-    """The `count` likeliest next tokens, the likeliest first."""
-    answer = server.handle_completions(
+    """Return the `count` likeliest next tokens, the likeliest first."""
+    response = server.handle_completions(
         {
             "prompt": prompt,
             "n_predict": 1,
             "n_probs": count,
             "temperature": 0,
-            # What is drawn does not matter, but must be text: of a token that is half
-            # a character nothing is told. Probabilities are told as without the bias.
+            # The generated token must be a whole character, or the response is empty.
+            # The returned probabilities do not include the bias.
             "logit_bias": [["a", 1000.0]],
-            "cache_prompt": True,  # only the token that is new is computed
+            "cache_prompt": True,  # compute only the new token
         }
     )
-    if "choices" not in answer:
-        raise ValueError(f"no answer from llama.cpp: {answer}")
-    content = answer["choices"][0]["logprobs"]["content"]
+    if "choices" not in response:
+        raise ValueError(f"no response from llama.cpp: {response}")
+    content = response["choices"][0]["logprobs"]["content"]
     likeliest: list[dict[str, Any]] = content[0]["top_logprobs"]
     return likeliest
 
@@ -156,7 +160,7 @@ def _log_probabilities(logits: np.ndarray) -> np.ndarray:
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
-def _verdict(
+def _result(
     expected: np.ndarray, largest: float, agreement: np.ndarray, program: str
 ) -> dict[str, Any]:
     return {
@@ -171,11 +175,11 @@ def _verdict(
 
 def _read_back(path: Path, vocabulary: int) -> dict[str, Any]:
     reader = GGUFReader(path)
-    found = {tensor.name: tuple(map(int, tensor.shape)) for tensor in reader.tensors}
+    shapes = {tensor.name: tuple(map(int, tensor.shape)) for tensor in reader.tensors}
     for name, shape in _expected_shapes(reader, vocabulary).items():
-        if found.get(name) != shape:
+        if shapes.get(name) != shape:
             raise ValueError(
-                f"{name} has the shape {found.get(name)}, where the header wants "
+                f"{name} has the shape {shapes.get(name)}, but the header requires "
                 f"{shape}"
             )
     return {
@@ -184,36 +188,36 @@ def _read_back(path: Path, vocabulary: int) -> dict[str, Any]:
         "largest_logit": 0.0,
         "agreement": 0.0,
         "perplexity": None,
-        "checked_with": f"gguf: the {len(found)} tensors were read back and fit the "
-        "header; nothing is installed here that could run them",
+        "checked_with": f"gguf: the {len(shapes)} tensors were read back and match the "
+        "header; no program that could run them is installed",
     }
 
 
 def _expected_shapes(reader: GGUFReader, vocabulary: int) -> dict[str, tuple[int, ...]]:
-    """The matrices that the header speaks of; a shape begins with the row's length."""
+    """Return the shapes of matrices that follow from the header, columns first."""
 
-    def said(name: str) -> Any:
+    def value_of(name: str) -> Any:
         field = reader.get_field(name)
         if field is None:
             raise ValueError(f"the header lacks {name}")
         return field.contents()
 
-    architecture = said("general.architecture")
-    blocks = said(f"{architecture}.block_count")
+    architecture = value_of("general.architecture")
+    blocks = value_of(f"{architecture}.block_count")
 
-    def of_block(name: str) -> list[int]:
-        value = said(f"{architecture}.{name}")
+    def value_by_block(name: str) -> list[int]:
+        value = value_of(f"{architecture}.{name}")
         return value if isinstance(value, list) else [value] * blocks
 
-    if len(said("tokenizer.ggml.tokens")) != vocabulary:
+    if len(value_of("tokenizer.ggml.tokens")) != vocabulary:
         raise ValueError(f"the file does not have {vocabulary} tokens")
-    hidden = said(f"{architecture}.embedding_length")
-    size = said(f"{architecture}.attention.key_length")
+    hidden = value_of(f"{architecture}.embedding_length")
+    size = value_of(f"{architecture}.attention.key_length")
     shapes: dict[str, tuple[int, ...]] = {"token_embd.weight": (hidden, vocabulary)}
     widths = zip(
-        of_block("feed_forward_length"),
-        of_block("attention.head_count"),
-        of_block("attention.head_count_kv"),
+        value_by_block("feed_forward_length"),
+        value_by_block("attention.head_count"),
+        value_by_block("attention.head_count_kv"),
         strict=True,
     )
     for i, (neurons, heads, kv_heads) in enumerate(widths):

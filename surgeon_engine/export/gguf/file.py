@@ -1,14 +1,14 @@
-"""One GGUF file for llama.cpp and what is built on it.
+"""Write GGUF files for llama.cpp and the programs that are built on it.
 
-llama.cpp runs a model that is described by numbers in the header of the file; the
-architectures it knows are programs of its own. Three of them compute what is wanted:
+The header of a GGUF file names one of llama.cpp's architectures and its sizes. Surgeon
+uses three of them:
 
-    llama   blocks like Llama's, all of the same widths
-    qwen2   the same, for models of that name that have kept all their heads
-    deci    blocks like Llama's, each of its own widths (made for Nemotron-NAS)
+    llama   blocks like Llama's, all with the same widths
+    qwen2   the same for Qwen 2 models with all their heads
+    deci    blocks like Llama's, each with its own widths (made for Nemotron-NAS)
 
-llama and deci rotate neighbouring numbers of a query or key, transformers rotates those
-that are half a head apart: for them rows of q and k are put in another order.
+llama and deci rotate neighboring features of queries and keys; transformers rotates
+features that are half a head apart. For these two the rows of q and k are reordered.
 """
 
 from __future__ import annotations
@@ -34,12 +34,13 @@ from gguf.quants import quantize
 from torch import Tensor
 from transformers import PretrainedConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+from typing_extensions import override
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.errors import ExportError
 from surgeon_engine.compaction.plan import PrunedModel
 from surgeon_engine.compaction.shrink import TensorSlice, compact, head_size
-from surgeon_engine.export.base import Check, VerificationResult
+from surgeon_engine.export.base import Check, VerificationResult, Writer
 from surgeon_engine.export.gguf.check import FILE_NAME
 from surgeon_engine.export.gguf.tokenizer import (
     add_tokenizer,
@@ -51,12 +52,12 @@ from surgeon_engine.export.transformers.weight_files import named_dtype
 
 CHECK = Path(__file__).with_name("check.py")
 _MODEL_TYPES = ("llama", "mistral", "qwen2")
-_TOP = {
+_OUTER_TENSORS = {
     "model.embed_tokens.weight": "token_embd.weight",
     "model.norm.weight": "output_norm.weight",
     "lm_head.weight": "output.weight",
 }
-_IN_BLOCK = {
+_BLOCK_MODULES = {
     "input_layernorm": "attn_norm",
     "self_attn.q_proj": "attn_q",
     "self_attn.k_proj": "attn_k",
@@ -79,12 +80,12 @@ _TYPES = {
     FileDtype.BFLOAT16: (_Type.BF16, LlamaFileType.MOSTLY_BF16),
     FileDtype.Q8_0: (_Type.Q8_0, LlamaFileType.MOSTLY_Q8_0),
 }
-_Q8_0_STEPS = 127  # on each side of zero; their size is a float16
+_Q8_0_STEPS = 127  # on each side of zero; the step size is a float16
 
 
 @dataclass(frozen=True, slots=True)
 class _Widths:
-    """What is left of the blocks, first block first."""
+    """Widths of the remaining blocks, in order."""
 
     neurons: list[int]
     heads: list[int]
@@ -98,34 +99,40 @@ class _Widths:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Stored:
-    """A tensor of the file."""
+class _FileTensor:
+    """A tensor of the GGUF file."""
 
     name: str
-    piece: TensorSlice
-    heads: int  # whose rows are put in another order; 0: as they are
+    source: TensorSlice
+    heads: int  # number of heads whose rows are reordered; 0: no reordering
 
     def tensor(self) -> Tensor:
-        """The numbers in the order of the file."""
-        tensor = self.piece.tensor()
+        """Return the values in the order of the file."""
+        tensor = self.source.tensor()
         if not self.heads:
             return tensor
         halves = tensor.unflatten(0, (self.heads, 2, -1))
         return halves.transpose(1, 2).reshape(tensor.shape)
 
-    def type(self, wanted: GGMLQuantizationType) -> GGMLQuantizationType:
-        """Vectors stay float32; blocks do not run over the end of a row."""
-        shape = self.piece.shape
+    def type(self, requested: GGMLQuantizationType) -> GGMLQuantizationType:
+        """Return the type: float32 for vectors, float16 for rows of partial blocks."""
+        shape = self.source.shape
         if len(shape) == 1:
             return _Type.F32
-        return wanted if shape[-1] % GGML_QUANT_SIZES[wanted][0] == 0 else _Type.F16
+        is_divisible = shape[-1] % GGML_QUANT_SIZES[requested][0] == 0
+        return requested if is_divisible else _Type.F16
+
+    def bytes(self, requested: GGMLQuantizationType) -> int:
+        """Return the size of the tensor in the file."""
+        block_length, block_bytes = GGML_QUANT_SIZES[self.type(requested)]
+        return int(np.prod(self.source.shape)) // block_length * block_bytes
 
 
-class GgufWriter:
+class GgufWriter(Writer):
     """Writes a model like Llama as `model.gguf`."""
 
+    @override
     def unsupported_reason(self, pruned: PrunedModel) -> str:
-        """Why llama.cpp cannot hold this model; empty: it can."""
         return (
             _architecture_unsupported_reason(pruned)
             or compact_unsupported_reason(pruned)
@@ -133,34 +140,29 @@ class GgufWriter:
             or tokenizer_unsupported_reason(pruned.loaded)
         )
 
+    @override
     def forecast(self, pruned: PrunedModel, dtype: FileDtype) -> int:
-        """How many bytes `model.gguf` will take: exactly, as its header is written."""
+        # Exact: the header is written to a temporary file.
         with TemporaryDirectory() as folder:
             path = Path(folder) / FILE_NAME
-            with _begun(pruned, dtype, path) as (_, stored):
+            with _open_with_header(pruned, dtype, path) as (_, tensors):
                 pass
-            wanted = _TYPES[named_dtype(Format.GGUF, dtype, pruned.loaded)][0]
+            kind = _TYPES[named_dtype(Format.GGUF, dtype, pruned.loaded)][0]
             header = _padded(path.stat().st_size)
-        return header + sum(_padded(_bytes(each, wanted)) for each in stored)
+        return header + sum(_padded(each.bytes(kind)) for each in tensors)
 
-    def write(self, pruned: PrunedModel, wanted: ExportConfig, folder: Path) -> None:
-        """Write `model.gguf` into the empty `folder`, a tensor at a time.
+    @override
+    def write(self, pruned: PrunedModel, config: ExportConfig, folder: Path) -> None:
+        kind = _TYPES[named_dtype(Format.GGUF, config.dtype, pruned.loaded)][0]
+        path = folder / FILE_NAME
+        with _open_with_header(pruned, config.dtype, path) as (writer, tensors):
+            for each in tensors:
+                encoded = _encode(each.name, each.tensor(), each.type(kind))
+                writer.write_tensor_data(encoded)
 
-        Raises:
-            ExportError: a number is too large for float16.
-        """
-        kind = _TYPES[named_dtype(Format.GGUF, wanted.dtype, pruned.loaded)][0]
-        with _begun(pruned, wanted.dtype, folder / FILE_NAME) as (writer, stored):
-            for each in stored:
-                numbers = _encoded(each.name, each.tensor(), each.type(kind))
-                writer.write_tensor_data(numbers)
-
+    @override
     def verify(self, folder: Path, probe: Path, check: Check) -> VerificationResult:
-        """Load the file with llama.cpp in a fresh process; without it, read it back.
-
-        Raises:
-            ExportError: it does not load, or its header does not fit its tensors.
-        """
+        # Without llama.cpp the file is read back and compared with its header.
         arguments = (str(folder), str(probe))
         return run_isolated(CHECK, arguments, check, "error loading model: ")
 
@@ -169,59 +171,59 @@ def _architecture_unsupported_reason(pruned: PrunedModel) -> str:
     config = pruned.loaded.model.config
     if config.model_type not in _MODEL_TYPES:
         return (
-            "llama.cpp can hold uneven layers of models like Llama, Mistral and "
-            f"Qwen 2; this is {config.model_type}."
+            "llama.cpp supports layers of different widths in models like Llama, "
+            f"Mistral and Qwen 2; this is {config.model_type}."
         )
     if pruned.plan.layers:
         return (
-            "llama.cpp has no matrices that lack rows or columns of their own: only "
-            "whole heads and neurons can go."
+            "llama.cpp does not support layers with removed rows and columns, only "
+            "removed heads and neurons."
         )
     window = getattr(config, "sliding_window", None)
     if window and window < config.max_position_embeddings:
         return (
-            f"Attention of this model sees {window:,} tokens only, which this GGUF "
-            "architecture does not know."
+            f"This model has a sliding window of {window:,} tokens, which this GGUF "
+            "architecture does not support."
         )
     if config.hidden_act != "silu":
         return f"llama.cpp computes SiLU in these MLPs, not {config.hidden_act}."
     rope = config.rope_parameters
     kind = rope.get("rope_type", "default")
     if kind not in _ROPE_TYPES:
-        return f"A GGUF file of this kind does not hold positions scaled by {kind}."
+        return f"This GGUF architecture does not support positions scaled by {kind}."
     if rope.get("partial_rotary_factor", 1.0) != 1.0 or head_size(config) % 2:
         return "llama.cpp rotates whole queries and keys, this model parts of them."
     return ""
 
 
 def _tensor_unsupported_reason(pruned: PrunedModel) -> str:
-    pieces = compact(pruned.loaded.model, pruned.plan).pieces
-    unknown = [name for name in pieces if not _gguf_name(name)]
+    tensors = compact(pruned.loaded.model, pruned.plan).tensors
+    unknown = [name for name in tensors if not _gguf_name(name)]
     if unknown:
-        return f"llama.cpp has no place for {unknown[0]}."
-    widths = _widths(pruned, pieces)
+        return f"llama.cpp does not support the tensor {unknown[0]}."
+    widths = _widths(pruned, tensors)
     if not all(widths.neurons) or not all(widths.heads):
-        return "llama.cpp cannot go without all heads or all neurons of a block."
+        return "llama.cpp needs at least one head and one neuron in each block."
     return ""
 
 
 def _gguf_name(name: str) -> str:
-    """What llama.cpp calls a tensor of transformers' model; empty: it does not."""
-    if name in _TOP:
-        return _TOP[name]
-    found = _BLOCK_TENSOR.fullmatch(name)
-    if found is None or found["module"] not in _IN_BLOCK:
+    """Return the GGUF name of a tensor of transformers; empty if it has none."""
+    if name in _OUTER_TENSORS:
+        return _OUTER_TENSORS[name]
+    match = _BLOCK_TENSOR.fullmatch(name)
+    if match is None or match["module"] not in _BLOCK_MODULES:
         return ""
-    return f"blk.{found['block']}.{_IN_BLOCK[found['module']]}.{found['suffix']}"
+    return f"blk.{match['block']}.{_BLOCK_MODULES[match['module']]}.{match['suffix']}"
 
 
-def _widths(pruned: PrunedModel, pieces: dict[str, TensorSlice]) -> _Widths:
+def _widths(pruned: PrunedModel, tensors: dict[str, TensorSlice]) -> _Widths:
     config = pruned.loaded.model.config
     size = head_size(config)
 
     def rows(layer: str) -> list[int]:
         return [
-            pieces[f"model.layers.{block}.{layer}.weight"].shape[0]
+            tensors[f"model.layers.{block}.{layer}.weight"].shape[0]
             for block in range(config.num_hidden_layers)
         ]
 
@@ -233,41 +235,40 @@ def _widths(pruned: PrunedModel, pieces: dict[str, TensorSlice]) -> _Widths:
 
 
 @contextmanager
-def _begun(
+def _open_with_header(
     pruned: PrunedModel, dtype: FileDtype, path: Path
-) -> Iterator[tuple[GGUFWriter, list[_Stored]]]:
-    """A file with its whole header, and the tensors that are to follow in turn."""
+) -> Iterator[tuple[GGUFWriter, list[_FileTensor]]]:
+    """Yield a file with its header, and the tensors to write, in order."""
     config = pruned.loaded.model.config
-    pieces = compact(pruned.loaded.model, pruned.plan).pieces
-    widths = _widths(pruned, pieces)
+    slices = compact(pruned.loaded.model, pruned.plan).tensors
+    widths = _widths(pruned, slices)
     architecture = _architecture(config, widths)
     is_reordered = architecture != "qwen2"
-    stored = list(_stored(pieces, widths, is_reordered))
+    tensors = list(_file_tensors(slices, widths, is_reordered))
     factors = _rope_factors(config)
     if factors is not None:
-        stored.append(_Stored(_ROPE_FACTORS, TensorSlice(factors), 0))
-    wanted, file_type = _TYPES[named_dtype(Format.GGUF, dtype, pruned.loaded)]
+        tensors.append(_FileTensor(_ROPE_FACTORS, TensorSlice(factors), 0))
+    requested, file_type = _TYPES[named_dtype(Format.GGUF, dtype, pruned.loaded)]
     writer = GGUFWriter(path, architecture)
     writer.add_type("model")
     writer.add_name(pruned.loaded.source.name)
     writer.add_file_type(file_type)
     writer.add_quantization_version(GGML_QUANT_VERSION)
-    _describe(writer, config, widths)
+    _add_sizes(writer, config, widths)
     add_tokenizer(writer, pruned.loaded, config.vocab_size)
-    for each in stored:
-        kind = each.type(wanted)
+    for each in tensors:
         writer.add_tensor_info(
             each.name,
-            each.piece.shape,
+            each.source.shape,
             np.dtype(np.float32),
-            _bytes(each, wanted),
-            raw_dtype=kind,
+            each.bytes(requested),
+            raw_dtype=each.type(requested),
         )
     try:
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
-        yield writer, stored
+        yield writer, tensors
     finally:
         writer.close()
 
@@ -275,14 +276,14 @@ def _begun(
 def _architecture(config: PretrainedConfig, widths: _Widths) -> str:
     if not widths.are_uniform:
         return "deci"
-    # llama.cpp's qwen2 has as many queries as the embedding has numbers, and does not
-    # scale positions; its llama takes biases just as well.
+    # llama.cpp's qwen2 has as many queries as embedding features and does not scale
+    # positions; its llama supports biases too.
     queries = widths.heads[0] * head_size(config)
     is_stock = queries == config.hidden_size and _rope_factors(config) is None
     return "qwen2" if config.model_type == "qwen2" and is_stock else "llama"
 
 
-def _describe(writer: GGUFWriter, config: PretrainedConfig, widths: _Widths) -> None:
+def _add_sizes(writer: GGUFWriter, config: PretrainedConfig, widths: _Widths) -> None:
     def width(each: list[int]) -> int | list[int]:
         return each[0] if widths.are_uniform else each
 
@@ -294,7 +295,7 @@ def _describe(writer: GGUFWriter, config: PretrainedConfig, widths: _Widths) -> 
     writer.add_feed_forward_length(width(widths.neurons))
     writer.add_head_count(width(widths.heads))
     writer.add_head_count_kv(width(widths.kv_heads))
-    # Without them llama.cpp divides the embedding among the heads that are left.
+    # Without them llama.cpp divides the embedding by the number of remaining heads.
     writer.add_key_length(size)
     writer.add_value_length(size)
     writer.add_rope_dimension_count(size)
@@ -302,20 +303,20 @@ def _describe(writer: GGUFWriter, config: PretrainedConfig, widths: _Widths) -> 
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
 
 
-def _stored(
-    pieces: dict[str, TensorSlice], widths: _Widths, is_reordered: bool
-) -> Iterator[_Stored]:
-    for name, piece in pieces.items():
+def _file_tensors(
+    slices: dict[str, TensorSlice], widths: _Widths, is_reordered: bool
+) -> Iterator[_FileTensor]:
+    for name, source in slices.items():
         heads = 0
         if is_reordered and ".self_attn.q_proj." in name:
             heads = widths.heads[int(name.split(".")[2])]
         elif is_reordered and ".self_attn.k_proj." in name:
             heads = widths.kv_heads[int(name.split(".")[2])]
-        yield _Stored(_gguf_name(name), piece, heads)
+        yield _FileTensor(_gguf_name(name), source, heads)
 
 
 def _rope_factors(config: PretrainedConfig) -> Tensor | None:
-    """What each frequency of the rotation is divided by; None: by nothing."""
+    """Return the divisors of the rotary frequencies; None if they are not scaled."""
     rope: dict[str, Any] = config.rope_parameters
     kind = rope.get("rope_type", "default")
     if kind == "default":
@@ -326,25 +327,20 @@ def _rope_factors(config: PretrainedConfig) -> Tensor | None:
     return 1.0 / (rope["rope_theta"] ** powers * scaled)
 
 
-def _bytes(stored: _Stored, wanted: GGMLQuantizationType) -> int:
-    numbers, size = GGML_QUANT_SIZES[stored.type(wanted)]
-    return int(np.prod(stored.piece.shape)) // numbers * size
-
-
 def _padded(size: int) -> int:
     return int(GGUFWriter.ggml_pad(size, 32))
 
 
-def _encoded(name: str, tensor: Tensor, kind: GGMLQuantizationType) -> np.ndarray:
+def _encode(name: str, tensor: Tensor, kind: GGMLQuantizationType) -> np.ndarray:
     if kind == _Type.F32:
         return tensor.float().numpy()
-    if kind == _Type.BF16:  # numpy has none: its bits
+    if kind == _Type.BF16:  # numpy has no bfloat16: pass its bits
         return tensor.bfloat16().view(torch.int16).numpy()
     largest = float(tensor.abs().max())
     steps = _Q8_0_STEPS if kind == _Type.Q8_0 else 1
     if torch.tensor(largest / steps).half().isinf():
         raise ExportError(
-            f"{name} has numbers up to {largest:.3g}, which float16 cannot hold.",
+            f"{name} has weights up to {largest:.3g}, too large for float16.",
             "Choose bfloat16.",
         )
     if kind == _Type.F16:

@@ -1,14 +1,14 @@
-"""A fast tokenizer of transformers in the words of a GGUF file.
+"""Write a fast tokenizer of transformers into the header of a GGUF file.
 
-llama.cpp has no tokenizer.json: it knows some ways of cutting texts by name, and these
-are told apart here by what tokenizer.json says that it does. Two kinds can be written:
+llama.cpp does not read tokenizer.json; it knows some pre-tokenizers by name. This
+module finds the name for a tokenizer.json. Two kinds of tokenizer are supported:
 
     bytes   tokens are made of bytes ("gpt2" in GGUF), as in Llama 3, Qwen 2, SmolLM
     pieces  tokens are made of characters, with bytes for the characters that are not in
             the vocabulary ("llama" in GGUF), as in Llama 2 and Mistral
 
-A model that was itself read from a GGUF file gets the tokenizer of that file, word for
-word: transformers forgets how it cuts texts.
+The tokenizer of a model that was loaded from a GGUF file is copied from that file,
+because transformers does not keep the name of its pre-tokenizer.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from transformers import PreTrainedTokenizerBase
 
 from surgeon_engine.model.load import LoadedModel
 
-_SPACE = "\u2581"  # stands for a space in pieces
+_SPACE = "\u2581"  # replaces a space in pieces
 _BYTES = tuple(f"<0x{byte:02X}>" for byte in range(256))
-# As they stand in the tokenizer.json of Llama 3, Qwen 2 and Mistral NeMo.
+# Copied from the tokenizer.json of Llama 3, Qwen 2 and Mistral NeMo.
 _LLAMA_3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|"
     r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -42,10 +42,9 @@ _TEKKEN = (
     r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|"
     r"\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-# How a text is cut, and whether words of the vocabulary are taken whole; by the name
-# that llama.cpp has for it.
+# llama.cpp's name of a pre-tokenizer, by its steps and its value of ignore_merges.
 _GPT_2, _DIGITS = "GPT-2", "digits"
-_CUTS: dict[tuple[tuple[str, ...], bool], str] = {
+_PRE_TOKENIZERS: dict[tuple[tuple[str, ...], bool], str] = {
     ((_GPT_2,), False): "gpt-2",
     ((_DIGITS, _GPT_2), False): "smollm",
     ((_LLAMA_3,), True): "llama-bpe",
@@ -57,50 +56,55 @@ _CUTS: dict[tuple[tuple[str, ...], bool], str] = {
 
 @dataclass(frozen=True, slots=True)
 class _Tokenizer:
-    """What tokenizer.json says, and what GGUF calls it."""
+    """The content of a tokenizer.json and its names in GGUF."""
 
     model: str
     pre: str
     definition: Mapping[str, Any]
     prefixes_space: bool
-    wraps: tuple[bool, bool]  # whether a first and a last token are added
+    adds_special: tuple[bool, bool]  # adds the BOS token, adds the EOS token
 
 
 def tokenizer_unsupported_reason(loaded: LoadedModel) -> str:
-    """Why llama.cpp cannot cut texts as this model's tokenizer does; empty: it can."""
+    """Return why llama.cpp does not support the tokenizer; empty if it does."""
     if _comes_from_gguf(loaded):
         return ""
     if loaded.tokenizer is None:
         return "A GGUF file needs a tokenizer, and this model has none."
-    found = _recognise(loaded.tokenizer)
-    return found if isinstance(found, str) else ""
+    converted = _convert(loaded.tokenizer)
+    return converted if isinstance(converted, str) else ""
 
 
 def add_tokenizer(writer: GGUFWriter, loaded: LoadedModel, vocabulary: int) -> None:
-    """Describe the tokenizer in the header that `writer` will write.
+    """Add the tokenizer to the header that `writer` will write.
 
-    There will be `vocabulary` tokens: as many as the model has embeddings.
+    Args:
+        writer: Writer of the GGUF file.
+        loaded: Model with its tokenizer.
+        vocabulary: Number of tokens, which is the number of the model's embeddings.
 
     Raises:
-        ValueError: see `tokenizer_unsupported_reason`.
+        ValueError: llama.cpp does not support the tokenizer.
     """
     if _comes_from_gguf(loaded):
-        _copy(writer, loaded)
+        for entry in _entries(loaded.source.weight_files[0]):
+            writer.add_key_value(*entry)
         return
     tokenizer = loaded.tokenizer
-    found = _recognise(tokenizer) if tokenizer else "There is no tokenizer."
-    if isinstance(found, str) or tokenizer is None:
-        raise ValueError(found)
-    tokens, types = _tokens(found, vocabulary)
-    writer.add_tokenizer_model(found.model)
-    writer.add_tokenizer_pre(found.pre)
+    converted = _convert(tokenizer) if tokenizer else "There is no tokenizer."
+    if isinstance(converted, str) or tokenizer is None:
+        raise ValueError(converted)
+    tokens, types = _tokens(converted, vocabulary)
+    writer.add_tokenizer_model(converted.model)
+    writer.add_tokenizer_pre(converted.pre)
     writer.add_token_list(tokens)
-    if found.model == "llama":
-        scores = _scores(found.definition)
+    if converted.model == "llama":
+        scores = _scores(converted.definition)
         writer.add_token_scores([scores.get(token, 0.0) for token in tokens])
-        writer.add_add_space_prefix(found.prefixes_space)
+        writer.add_add_space_prefix(converted.prefixes_space)
     else:
-        writer.add_token_merges([" ".join(pair) for pair in _merges(found.definition)])
+        merges = _merges(converted.definition)
+        writer.add_token_merges([" ".join(pair) for pair in merges])
     writer.add_token_types(types)
     for add, number in (
         (writer.add_bos_token_id, tokenizer.bos_token_id),
@@ -110,8 +114,8 @@ def add_tokenizer(writer: GGUFWriter, loaded: LoadedModel, vocabulary: int) -> N
     ):
         if number is not None and number < vocabulary:
             add(number)
-    writer.add_add_bos_token(found.wraps[0])
-    writer.add_add_eos_token(found.wraps[1])
+    writer.add_add_bos_token(converted.adds_special[0])
+    writer.add_add_eos_token(converted.adds_special[1])
     template = tokenizer.chat_template
     if isinstance(template, dict):
         template = template.get("default")
@@ -124,14 +128,9 @@ def _comes_from_gguf(loaded: LoadedModel) -> bool:
     return source.gguf_file is not None and source.weight_files[0].is_file()
 
 
-def _copy(writer: GGUFWriter, loaded: LoadedModel) -> None:
-    for entry in _entries(loaded.source.weight_files[0]):
-        writer.add_key_value(*entry)
-
-
 @lru_cache(maxsize=1)  # reading hundreds of thousands of merges takes seconds
 def _entries(path: Path) -> list[tuple[str, Any, GGUFValueType, GGUFValueType | None]]:
-    """All that a GGUF file says of its tokenizer: name, value and its types."""
+    """Return the tokenizer's entries of a GGUF header: name, value and its types."""
     entries = []
     for name, field in GGUFReader(path).fields.items():
         if name.startswith("tokenizer."):
@@ -141,36 +140,34 @@ def _entries(path: Path) -> list[tuple[str, Any, GGUFValueType, GGUFValueType | 
     return entries
 
 
-def _recognise(tokenizer: PreTrainedTokenizerBase) -> _Tokenizer | str:
-    """What llama.cpp calls this tokenizer, or a sentence that says why it has no name.
+def _convert(tokenizer: PreTrainedTokenizerBase) -> _Tokenizer | str:
+    """Convert a tokenizer for llama.cpp, or return why that is not possible.
 
-    Both kinds are byte pair encodings; what they differ in is told by the fallback.
+    Both supported kinds are byte pair encodings; they differ in `byte_fallback`.
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
-        return "This tokenizer has no tokenizer.json, from which it could be written."
+        return "This tokenizer has no tokenizer.json, which is needed to convert it."
     definition = json.loads(backend.to_str())
     model = definition["model"]
     if model["type"] != "BPE":
-        return (
-            f"A GGUF file holds tokenizers of byte pairs; this one is {model['type']}."
-        )
+        return f"Only byte pair encodings can be converted; this is {model['type']}."
     affixes = ("dropout", "continuing_subword_prefix", "end_of_word_suffix")
     if any(model.get(name) for name in affixes):
-        return "llama.cpp has no tokens with marks for parts of words."
-    wraps = _wraps(tokenizer)
-    if wraps is None:
+        return "llama.cpp does not support dropout, prefixes or suffixes of tokens."
+    adds_special = _special_tokens(tokenizer)
+    if adds_special is None:
         return (
-            "llama.cpp adds a first and a last token to a text; this tokenizer adds "
-            "others."
+            "This tokenizer adds special tokens other than BOS and EOS, which "
+            "llama.cpp does not support."
         )
     if model.get("byte_fallback"):
-        return _pieces(definition, wraps)
-    return _bytes(definition, wraps)
+        return _convert_pieces(definition, adds_special)
+    return _convert_bytes(definition, adds_special)
 
 
-def _wraps(tokenizer: PreTrainedTokenizerBase) -> tuple[bool, bool] | None:
-    """Whether the tokens of the begin and of the end are added; None: others are."""
+def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[bool, bool] | None:
+    """Return whether BOS and EOS are added to a text; None if others are added."""
     bare = tokenizer("a", add_special_tokens=False)["input_ids"]
     ids = tokenizer("a")["input_ids"]
     bos, eos = [tokenizer.bos_token_id], [tokenizer.eos_token_id]
@@ -180,25 +177,26 @@ def _wraps(tokenizer: PreTrainedTokenizerBase) -> tuple[bool, bool] | None:
     return None
 
 
-def _bytes(definition: Mapping[str, Any], wraps: tuple[bool, bool]) -> _Tokenizer | str:
-    # llama.cpp does not compose accents, and neither do the files that others write
-    # of models that want it.
-    beside = [step["type"] for step in _steps(definition["normalizer"])]
-    if beside not in ([], ["NFC"]):
-        return f"llama.cpp does not change texts like this tokenizer: {beside[0]}."
-    cuts = tuple(map(_cut, _steps(definition["pre_tokenizer"])))
-    whole = bool(definition["model"].get("ignore_merges"))
-    pre = _CUTS.get((tuple(filter(None, cuts)), whole))
+def _convert_bytes(
+    definition: Mapping[str, Any], adds_special: tuple[bool, bool]
+) -> _Tokenizer | str:
+    # llama.cpp does not apply NFC. Published GGUF files of such models ignore it too.
+    normalizers = [step["type"] for step in _steps(definition["normalizer"])]
+    if normalizers not in ([], ["NFC"]):
+        return f"llama.cpp does not support the normalizer {normalizers[0]}."
+    splits = tuple(map(_split_name, _steps(definition["pre_tokenizer"])))
+    ignores_merges = bool(definition["model"].get("ignore_merges"))
+    pre = _PRE_TOKENIZERS.get((tuple(filter(None, splits)), ignores_merges))
     if pre is None or not _is_byte_level(definition):
         return (
-            "llama.cpp has no name for the way in which this tokenizer cuts texts "
-            f"({', '.join(cut or 'bytes' for cut in cuts) or 'not at all'})."
+            "llama.cpp does not support this pre-tokenizer "
+            f"({', '.join(split or 'bytes' for split in splits) or 'none'})."
         )
-    return _Tokenizer("gpt2", pre, definition, False, wraps)
+    return _Tokenizer("gpt2", pre, definition, False, adds_special)
 
 
 def _steps(part: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
-    """The parts of a normalizer or pre-tokenizer, one after the other."""
+    """Return the steps of a normalizer or pre-tokenizer, without nesting."""
     if part is None:
         return []
     if part["type"] != "Sequence":
@@ -207,8 +205,8 @@ def _steps(part: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
     return [step for each in inner for step in _steps(each)]
 
 
-def _cut(step: Mapping[str, Any]) -> str:
-    """How one step cuts; empty: it does not."""
+def _split_name(step: Mapping[str, Any]) -> str:
+    """Return a name for how a step splits texts; empty if it does not."""
     match step:
         case {"type": "ByteLevel", "add_prefix_space": False, "use_regex": uses}:
             return _GPT_2 if uses else ""
@@ -222,7 +220,7 @@ def _cut(step: Mapping[str, Any]) -> str:
         } if (behavior == "Removed") == inverted:
             return str(pattern)
         case {"type": kind}:
-            return f"{kind} as it is set here"
+            return f"{kind} with other settings"
     return "an unknown step"
 
 
@@ -231,28 +229,28 @@ def _is_byte_level(definition: Mapping[str, Any]) -> bool:
     return bool(steps) and steps[-1]["type"] == "ByteLevel"
 
 
-def _pieces(
-    definition: Mapping[str, Any], wraps: tuple[bool, bool]
+def _convert_pieces(
+    definition: Mapping[str, Any], adds_special: tuple[bool, bool]
 ) -> _Tokenizer | str:
     prefixes = _prefixes_space(definition)
     if prefixes is None:
         return (
-            "llama.cpp cuts pieces of words in one way only, as SentencePiece does; "
-            "this tokenizer does so in another."
+            "llama.cpp splits words into pieces as SentencePiece does; this tokenizer "
+            "does not."
         )
     vocabulary = definition["model"]["vocab"]
     if not all(byte in vocabulary for byte in _BYTES):
-        return "The vocabulary lacks some of the 256 bytes, which llama.cpp falls to."
+        return "The vocabulary lacks some of the 256 bytes, which llama.cpp needs."
     if not _has_all_merges(definition):
         return (
-            "llama.cpp joins pieces wherever the vocabulary has what they give; this "
+            "llama.cpp merges all pieces whose union is in the vocabulary; this "
             "tokenizer does not."
         )
-    return _Tokenizer("llama", "default", definition, prefixes, wraps)
+    return _Tokenizer("llama", "default", definition, prefixes, adds_special)
 
 
 def _prefixes_space(definition: Mapping[str, Any]) -> bool | None:
-    """Whether a space is put before a text; None: something else is done to it."""
+    """Return whether a space is prepended to a text; None for any other change."""
     before = [*_steps(definition["normalizer"]), *_steps(definition["pre_tokenizer"])]
     match before:
         case [{"type": "Metaspace", "replacement": "\u2581", "split": False, **how}]:
@@ -268,14 +266,14 @@ def _prefixes_space(definition: Mapping[str, Any]) -> bool | None:
 
 
 def _has_all_merges(definition: Mapping[str, Any]) -> bool:
-    """Whether all pairs of tokens that make a token are merged, token by token."""
+    """Return whether all pairs that form a token are merged, grouped by token."""
     vocabulary = definition["model"]["vocab"]
     merges = _merges(definition)
     known = set(merges)
     special = {token["content"] for token in definition["added_tokens"]}
-    made = [left + right for left, right in merges]
-    in_turn = 1 + sum(token != following for token, following in pairwise(made))
-    return in_turn == len(set(made)) and all(
+    merged = [left + right for left, right in merges]
+    groups = 1 + sum(token != following for token, following in pairwise(merged))
+    return groups == len(set(merged)) and all(
         pair in known
         for token in vocabulary
         if token not in special
@@ -290,13 +288,13 @@ def _splits(token: str) -> Iterator[tuple[str, str]]:
 
 
 def _merges(definition: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The pairs that are joined, first ones first; old files have them as strings."""
+    """Return the merges in order; old files hold them as strings."""
     merges = definition["model"]["merges"]
     return [tuple(x.split(" ", 1) if isinstance(x, str) else x) for x in merges]
 
 
 def _scores(definition: Mapping[str, Any]) -> dict[str, float]:
-    """The sooner two pieces are joined, the higher is the score of what they give."""
+    """Return the score of each merged token: the earlier the merge, the higher."""
     scores: dict[str, float] = {}
     for left, right in _merges(definition):
         scores.setdefault(left + right, -float(len(scores)))
@@ -304,7 +302,7 @@ def _scores(definition: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _tokens(tokenizer: _Tokenizer, count: int) -> tuple[list[str], list[int]]:
-    """The first `count` tokens and their types; those that are missing are unused."""
+    """Return the first `count` tokens and their types; missing tokens are unused."""
     model = tokenizer.definition["model"]
     tokens = [f"[PAD{i}]" for i in range(count)]
     types = [int(TokenType.UNUSED)] * count

@@ -1,11 +1,12 @@
-"""Computes an ONNX graph and says how far its logits are off.
+"""Compare the logits of an ONNX graph, computed by onnxruntime, with a probe.
 
-Run as a file by `fresh_process`, with onnxruntime on the CPU and without Surgeon, torch
-and transformers; writes one line of JSON, a `VerificationResult`. The probe holds
+`isolated_process.run_isolated` runs this file as a program that cannot import Surgeon;
+it needs neither torch nor transformers. It writes one line of JSON, a
+`VerificationResult`. The probe holds
 
     tokens   1 x n           int64
     logits   1 x n x vocab   float32, of the model in memory
-    windows  m x length      int64, on which perplexity is computed; may be missing
+    windows  m x length      int64, for the perplexity; may be missing
 """
 
 from __future__ import annotations
@@ -16,27 +17,28 @@ import sys
 from pathlib import Path
 from typing import Any
 
-_ERRORS_ALONE = 3  # of onnxruntime's severities
-_LARGEST_EXPONENT = 700  # of a float64
+_ERROR_SEVERITY = 3  # of onnxruntime's log
+_MAX_EXPONENT = 700  # of a float64
 
 
 def compare(graph: Path, probe: Path) -> dict[str, object]:
-    """The verdict on `graph`."""
+    """Return the fields of a `VerificationResult`."""
     import numpy as np
     import onnxruntime
     from safetensors.numpy import load_file
 
     expected = load_file(probe)
-    onnxruntime.set_default_logger_severity(_ERRORS_ALONE)
+    onnxruntime.set_default_logger_severity(_ERROR_SEVERITY)
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
 
     def logits_of(tokens: Any) -> Any:
-        """1 x n -> 1 x n x vocabulary."""
+        """Map 1 x n tokens to 1 x n x vocabulary logits."""
         inputs = {"input_ids": tokens, "attention_mask": np.ones_like(tokens)}
         return session.run(["logits"], inputs)[0]
 
-    logits, wanted = logits_of(expected["tokens"]), expected["logits"]
-    difference = float(np.abs(logits - wanted).max())
+    logits, expected_logits = logits_of(expected["tokens"]), expected["logits"]
+    difference = float(np.abs(logits - expected_logits).max())
+    agrees = logits.argmax(-1) == expected_logits.argmax(-1)
     losses = [
         loss_of(row, token)
         for window in expected.get("windows", ())
@@ -46,20 +48,20 @@ def compare(graph: Path, probe: Path) -> dict[str, object]:
     return {
         "tokens": expected["tokens"].size,
         "largest_difference": difference if math.isfinite(difference) else None,
-        "largest_logit": float(np.abs(wanted).max()),
-        "agreement": float((logits.argmax(-1) == wanted.argmax(-1)).mean()),
-        "perplexity": math.exp(loss) if loss < _LARGEST_EXPONENT else None,
+        "largest_logit": float(np.abs(expected_logits).max()),
+        "agreement": float(agrees.mean()),
+        "perplexity": math.exp(loss) if loss < _MAX_EXPONENT else None,
         "checked_with": f"onnxruntime {onnxruntime.__version__}",
         "windows": len(expected.get("windows", ())),
     }
 
 
 def loss_of(logits: Any, token: int) -> float:
-    """-log of the probability that `logits`, one for each word, give to `token`."""
+    """Return the cross entropy of one token, in nats."""
     import numpy as np
 
-    above = logits.astype(np.float64) - logits.max()
-    return float(np.log(np.exp(above).sum()) - above[token])
+    shifted = logits.astype(np.float64) - logits.max()
+    return float(np.log(np.exp(shifted).sum()) - shifted[token])
 
 
 if __name__ == "__main__":

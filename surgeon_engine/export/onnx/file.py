@@ -1,14 +1,14 @@
-"""The ONNX form: one graph for onnxruntime, its weights in a file beside it.
+"""Write ONNX files for onnxruntime: a graph, and its weights in a second file.
 
     model.onnx        the graph
-    model.onnx.data   the weights, float32, packed one after the other
+    model.onnx.data   the weights in float32
 
     input_ids         batch x length          int64
     attention_mask    batch x length          int64, 0 where a text is padded
     logits            batch x length x vocab  float32
 
-Batch and length are free. There is no cache: each new token computes the whole text
-again. Positions are those that the model gives itself when it is told none.
+Batch and length are dynamic. There is no cache: each new token computes the whole text
+again. Positions are the model's defaults.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
+from typing_extensions import override
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype
 from surgeon_engine.api.errors import ExportError
 from surgeon_engine.compaction.plan import PrunedModel
 from surgeon_engine.compaction.shrink import compact, compact_model
-from surgeon_engine.export.base import Check, VerificationResult
+from surgeon_engine.export.base import Check, VerificationResult, Writer
 from surgeon_engine.export.isolated_process import run_isolated
 from surgeon_engine.export.transformers.files import (
     compact_unsupported_reason,
@@ -42,23 +43,23 @@ GRAPH = "model.onnx"
 CHECK = Path(__file__).with_name("check.py")
 _EXTRA = ("onnx", "onnxscript", "onnxruntime")
 _AXES = {0: "batch", 1: "length"}
-# What is said of every model, sound ones too.
-_HARMLESS = (
-    r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # torch of itself
+# Warnings that appear for every model.
+_HARMLESS_WARNINGS = (
+    r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # about torch's own code
     r"# The axis name: \w+ will not be used",  # both inputs share their axes
 )
-_BYTES = 4  # of a number; all are float32
-# Of model.onnx. Measured over the 22 tiny models of the tests that can be written:
-# 6,388 to 13,571, and 5,900 to 12,865 for each block.
+_BYTES = 4  # of a float32
+# Size of model.onnx, measured with the 22 supported tiny models of the tests: 6,388 to
+# 13,571 bytes, and 5,900 to 12,865 bytes for each block.
 _GRAPH_BYTES = 9_000
 _BLOCK_BYTES = 9_000
 
 
-class OnnxWriter:
-    """A graph that onnxruntime computes, for heads, neurons and single weights."""
+class OnnxWriter(Writer):
+    """Writes `model.onnx`, for pruned heads, neurons and single weights."""
 
+    @override
     def unsupported_reason(self, pruned: PrunedModel) -> str:
-        """See `Writer.unsupported_reason`."""
         missing = [name for name in _EXTRA if find_spec(name) is None]
         if missing:
             return (
@@ -68,8 +69,8 @@ class OnnxWriter:
             )
         if pruned.plan.layers:
             return (
-                "Rows and columns that went leave layers that gather and scatter "
-                "their numbers; an ONNX file is for heads and neurons."
+                "Layers with removed rows and columns gather and scatter their "
+                "features; ONNX files support removed heads and neurons only."
             )
         config = pruned.loaded.model.config.get_text_config()
         if config.model_type == "falcon" and config.alibi:
@@ -79,17 +80,14 @@ class OnnxWriter:
             )
         return compact_unsupported_reason(pruned)
 
+    @override
     def forecast(self, pruned: PrunedModel, dtype: FileDtype) -> int:
-        """See `Writer.forecast`: what the numbers take, and a little for the graph.
-
-        4 bytes for each weight that stays, the buffers that no checkpoint holds (the
-        causal masks of GPT-Neo are large), and 9,000 bytes for the graph and for each
-        of its blocks, which is right to a few thousand bytes a block: for models with
-        more than some 0.5 million weights a block that is less than 1 %.
-        """
+        # Weights, buffers that are not in checkpoints (the causal masks of GPT-Neo are
+        # large), and the graph, whose size is known to a few thousand bytes a block:
+        # less than 1 % for blocks of more than about 0.5 million weights.
         model = pruned.loaded.model
-        pieces = compact(model, pruned.plan).pieces
-        numbers = sum(torch.Size(piece.shape).numel() for piece in pieces.values())
+        tensors = compact(model, pruned.plan).tensors
+        numbers = sum(torch.Size(tensor.shape).numel() for tensor in tensors.values())
         stored = model.state_dict().keys()
         buffers = sum(
             x.nbytes for name, x in model.named_buffers() if name not in stored
@@ -97,52 +95,48 @@ class OnnxWriter:
         graph = _GRAPH_BYTES + _BLOCK_BYTES * len(pruned.loaded.blocks)
         return _BYTES * numbers + buffers + graph
 
-    def write(self, pruned: PrunedModel, wanted: ExportConfig, folder: Path) -> None:
-        """See `Writer.write`.
-
-        Raises:
-            ExportError: torch cannot describe this model as an ONNX graph.
-        """
+    @override
+    def write(self, pruned: PrunedModel, config: ExportConfig, folder: Path) -> None:
         loaded = pruned.loaded
-        with _quietly():
+        with _without_harmless_warnings():
             small = compact_model(loaded.model, pruned.plan).float()
-            program = _program(small)
-        _forget_origins(program.model.graph)
+            program = _onnx_program(small)
+        _remove_metadata(program.model.graph)
         program.save(folder / GRAPH, external_data=True)
         write_tokenizer(loaded, folder)
 
+    @override
     def verify(self, folder: Path, probe: Path, check: Check) -> VerificationResult:
-        """See `Writer.verify`; by onnxruntime, without torch and transformers."""
         return run_isolated(CHECK, (str(folder / GRAPH), str(probe)), check)
 
 
-class _LogitsAlone(nn.Module):
-    """A model that takes and gives what the graph does."""
+class _LogitsModel(nn.Module):
+    """A model with the inputs and outputs of the graph."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Batch x length, twice -> batch x length x vocabulary."""
+        """Map two batch x length inputs to batch x length x vocabulary logits."""
         return self.model(
             input_ids=input_ids, attention_mask=attention_mask, use_cache=False
         ).logits
 
 
-def _program(model: PreTrainedModel) -> Any:
-    """The graph of `model`, a `torch.onnx.ONNXProgram`.
+def _onnx_program(model: PreTrainedModel) -> Any:
+    """Convert `model` to a `torch.onnx.ONNXProgram`.
 
     Raises:
-        ExportError: torch cannot make it.
+        ExportError: torch cannot convert this model.
     """
-    # Sizes of 1 would be taken for constants; that no text is padded, for granted.
+    # torch would treat sizes of 1, and a mask without padding, as constants.
     tokens = torch.ones(2, 16, dtype=torch.int64)
     mask = torch.ones_like(tokens)
     mask[0, :3] = 0
     try:
         return torch.onnx.export(
-            _LogitsAlone(model).eval(),
+            _LogitsModel(model).eval(),
             kwargs={"input_ids": tokens, "attention_mask": mask},
             input_names=["input_ids", "attention_mask"],
             output_names=["logits"],
@@ -152,18 +146,18 @@ def _program(model: PreTrainedModel) -> Any:
         )
     except torch.onnx.OnnxExporterError as error:
         cause = error.__cause__
-        said = first_line(cause if isinstance(cause, Exception) else error)
+        reason = first_line(cause if isinstance(cause, Exception) else error)
         raise ExportError(
             f"torch cannot write {type(model.base_model).__name__} as an ONNX graph: "
-            f"{said}.",
-            "Choose another form of file.",
+            f"{reason}.",
+            "Choose another format.",
         ) from error
 
 
-def _forget_origins(graph: Any) -> None:
-    """Drop which line of which file on this machine made each node.
+def _remove_metadata(graph: Any) -> None:
+    """Remove the source location of each node.
 
-    They would be most of the graph's bytes, and nobody else's business.
+    These paths of this machine would make up most of the graph's bytes.
     """
     for value in (*graph.inputs, *graph.outputs, *graph.initializers.values()):
         value.metadata_props.clear()
@@ -174,8 +168,8 @@ def _forget_origins(graph: Any) -> None:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
-    """Without bars, and without what torch and transformers say of sound models."""
+def _without_harmless_warnings() -> Iterator[None]:
+    """Hide progress bars and the warnings that appear for every model."""
     exporter = logging.getLogger("torch.onnx")
     level = exporter.level
     verbosity = transformers_logging.get_verbosity()
@@ -185,7 +179,7 @@ def _quietly() -> Iterator[None]:
     transformers_logging.disable_progress_bar()
     try:
         with warnings.catch_warnings():
-            for message in _HARMLESS:
+            for message in _HARMLESS_WARNINGS:
                 warnings.filterwarnings("ignore", message)
             yield
     finally:

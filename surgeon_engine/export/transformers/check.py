@@ -1,11 +1,11 @@
-"""Loads a checkpoint as a stranger would and says how far its logits are off.
+"""Compare the logits of a checkpoint, loaded by plain transformers, with a probe.
 
-Run as a file by `fresh_process`, with plain transformers and without Surgeon; writes
-one line of JSON, a `writer.VerificationResult`. The probe holds
+`isolated_process.run_isolated` runs this file as a program that cannot import Surgeon.
+It writes one line of JSON, a `VerificationResult`. The probe holds
 
     tokens   1 x n           int64
     logits   1 x n x vocab   float32, of the model in memory
-    windows  m x length      int64, on which perplexity is computed
+    windows  m x length      int64, for the perplexity
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ import math
 import sys
 from pathlib import Path
 
+_MAX_EXPONENT = 700  # of a float64
+
 
 def compare(checkpoint: Path, probe: Path) -> dict[str, object]:
-    """The verdict on `checkpoint`."""
+    """Return the fields of a `VerificationResult`."""
     import torch
     import transformers
     from safetensors.torch import load_file
@@ -27,7 +29,7 @@ def compare(checkpoint: Path, probe: Path) -> dict[str, object]:
     model = transformers.AutoModelForCausalLM.from_pretrained(
         checkpoint, dtype="auto", local_files_only=True, trust_remote_code=True
     ).eval()
-    wanted, windows = expected["logits"], expected["windows"]
+    expected_logits, windows = expected["logits"], expected["windows"]
     with torch.no_grad():
         logits = model(expected["tokens"], use_cache=False).logits.float()
         losses = [
@@ -37,15 +39,15 @@ def compare(checkpoint: Path, probe: Path) -> dict[str, object]:
             )
             for window in windows
         ]
-    difference = float((logits - wanted).abs().max())
+    difference = float((logits - expected_logits).abs().max())
     loss = float(torch.stack(losses).mean())
-    same = logits.argmax(dim=-1) == wanted.argmax(dim=-1)
+    agrees = logits.argmax(dim=-1) == expected_logits.argmax(dim=-1)
     return {
         "tokens": expected["tokens"].numel(),
         "largest_difference": difference if math.isfinite(difference) else None,
-        "largest_logit": float(wanted.abs().max()),
-        "agreement": float(same.float().mean()),
-        "perplexity": math.exp(loss) if loss < 700 else None,
+        "largest_logit": float(expected_logits.abs().max()),
+        "agreement": float(agrees.float().mean()),
+        "perplexity": math.exp(loss) if loss < _MAX_EXPONENT else None,
         "checked_with": f"transformers {transformers.__version__}",
         "windows": len(windows),
     }

@@ -1,8 +1,8 @@
-"""With which widths a plain model can be written: not every config takes any number.
+"""Check which widths the config of a plain model allows.
 
-Of neurons an architecture takes any number or, as BLOOM, none but its own. Of heads
-Llama's wants the hidden size to be a multiple of it; where the size of a head is the
-hidden size over the number of heads, as in OPT, fewer heads would be larger ones.
+Most architectures allow any number of neurons; BLOOM allows only its own. Llama needs a
+hidden size that is a multiple of the number of heads. Where the size of a head is the
+hidden size divided by the number of heads, as in OPT, fewer heads would be larger.
 """
 
 from __future__ import annotations
@@ -22,16 +22,18 @@ from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
 
 
 def check_plain_widths(loaded: LoadedModel, units: Sequence[Unit]) -> Logged | None:
-    """What to tell of a run that is to leave plain files, if it may not be able to.
+    """Return a warning if plain files allow only some numbers of heads.
 
     Raises:
-        ExportError: no plain model has fewer heads, or fewer neurons.
+        ExportError: No plain model has fewer heads, or fewer neurons.
     """
     name = type(loaded.model).__name__
-    neurons, heads = _of(Coupling.NEURONS, units), _of(Coupling.HEADS, units)
+    neurons = _coupled_units(Coupling.NEURONS, units)
+    heads = _coupled_units(Coupling.HEADS, units)
     if neurons:
         fewer = min(unit.candidates for unit in neurons) - 1
-        if reason := StockWriter().unsupported_reason(_with(loaded, neurons, fewer)):
+        reduced = _reduced_model(loaded, neurons, fewer)
+        if reason := StockWriter().unsupported_reason(reduced):
             raise ExportError(
                 f"Fewer neurons do not fit a plain {name}. {reason}",
                 "Protect the MLPs of all blocks, or choose the compact format.",
@@ -40,11 +42,11 @@ def check_plain_widths(loaded: LoadedModel, units: Sequence[Unit]) -> Logged | N
         return None
     groups = min(unit.candidates for unit in heads)
     reasons = {
-        left: StockWriter().unsupported_reason(_with(loaded, heads, left))
-        for left in range(1, groups)
+        kept: StockWriter().unsupported_reason(_reduced_model(loaded, heads, kept))
+        for kept in range(1, groups)
     }
-    possible = [left for left, reason in reasons.items() if not reason]
-    each = loaded.model.config.num_attention_heads // groups
+    possible = [kept for kept, reason in reasons.items() if not reason]
+    heads_per_group = loaded.model.config.num_attention_heads // groups
     if not possible:
         raise ExportError(
             f"Fewer heads do not fit a plain {name}. {reasons.get(groups - 1, '')}",
@@ -53,15 +55,15 @@ def check_plain_widths(loaded: LoadedModel, units: Sequence[Unit]) -> Logged | N
         )
     if len(possible) == len(reasons):
         return None
-    numbers = ", ".join(str(left * each) for left in (*possible, groups))
+    numbers = ", ".join(str(kept * heads_per_group) for kept in (*possible, groups))
     return Logged(
         Level.WARNING,
         f"Plain files can have {numbers} heads in every layer and no other number. If "
-        "another is left, what was pruned is kept as compact files.",
+        "another number remains, the pruned model is kept as compact files.",
     )
 
 
-def _of(kind: Coupling, units: Sequence[Unit]) -> list[CoupledUnit]:
+def _coupled_units(kind: Coupling, units: Sequence[Unit]) -> list[CoupledUnit]:
     return [
         unit
         for unit in units
@@ -69,9 +71,11 @@ def _of(kind: Coupling, units: Sequence[Unit]) -> list[CoupledUnit]:
     ]
 
 
-def _with(loaded: LoadedModel, units: Sequence[CoupledUnit], left: int) -> PrunedModel:
-    """The model with so many groups of heads, or neurons, in each of its blocks."""
+def _reduced_model(
+    loaded: LoadedModel, units: Sequence[CoupledUnit], kept: int
+) -> PrunedModel:
+    """Return the model with `kept` groups of heads, or neurons, in each block."""
     removed = {
-        unit.measured.name: torch.arange(unit.candidates) >= left for unit in units
+        unit.measured.name: torch.arange(unit.candidates) >= kept for unit in units
     }
     return PrunedModel(loaded, plan_of(units, removed))

@@ -1,7 +1,7 @@
-"""Writes tensors as safetensors, in shards, one shard in memory at a time.
+"""Write tensors as safetensors, one shard at a time.
 
-The names are those that transformers expects: `model.safetensors`, or shards with an
-index beside them.
+The files have the names that transformers expects: `model.safetensors`, or shards with
+an index.
 """
 
 from __future__ import annotations
@@ -27,34 +27,40 @@ DTYPES = {
     FileDtype.FLOAT16: torch.float16,
 }
 _GIGABYTE = 1_000_000_000
-_HEADER = 110  # bytes a tensor takes in a file's header, by and large
+_HEADER = 110  # bytes of a tensor's entry in the header of a file, approximately
 
 
-def named_dtype(form: Format, wanted: FileDtype, loaded: LoadedModel) -> FileDtype:
-    """The number format of a file of the kind `form`, by its name."""
+def named_dtype(
+    file_format: Format, requested: FileDtype, loaded: LoadedModel
+) -> FileDtype:
+    """Resolve the dtype of an exported file."""
     stored = "" if loaded.stored is None else devices.name_of(loaded.stored)
-    return number_format(form, wanted, devices.name_of(loaded.model.dtype), stored)
+    computed = devices.name_of(loaded.model.dtype)
+    return number_format(file_format, requested, computed, stored)
 
 
-def file_dtype(wanted: FileDtype, loaded: LoadedModel) -> torch.dtype:
-    """The number format that floats are written in as safetensors."""
-    return DTYPES[named_dtype(Format.MASKED, wanted, loaded)]
+def file_dtype(requested: FileDtype, loaded: LoadedModel) -> torch.dtype:
+    """Resolve the torch dtype of floating-point tensors in safetensors files."""
+    return DTYPES[named_dtype(Format.MASKED, requested, loaded)]
 
 
-def bytes_of(pieces: Mapping[str, TensorSlice], dtype: torch.dtype) -> int:
-    """How much the files will take."""
-    return sum(_bytes(piece, dtype) + _HEADER for piece in pieces.values())
+def bytes_of(slices: Mapping[str, TensorSlice], dtype: torch.dtype) -> int:
+    """Return the total size of the files, headers included."""
+    return sum(_bytes(each, dtype) + _HEADER for each in slices.values())
 
 
 def write_weights(
-    pieces: Mapping[str, TensorSlice], dtype: torch.dtype, most: float, folder: Path
+    slices: Mapping[str, TensorSlice],
+    dtype: torch.dtype,
+    shard_gigabytes: float,
+    folder: Path,
 ) -> None:
-    """Write `pieces` into `folder`, at most `most` gigabytes to a file.
+    """Write tensors into `folder`, with at most `shard_gigabytes` in each file.
 
     Raises:
-        ExportError: a number is too large for `dtype`.
+        ExportError: A weight is too large for `dtype`.
     """
-    shards = _shards(pieces, dtype, most * _GIGABYTE)
+    shards = _shards(slices, dtype, shard_gigabytes * _GIGABYTE)
     names = ["model.safetensors"]
     if len(shards) > 1:
         names = [
@@ -62,7 +68,7 @@ def write_weights(
             for i in range(1, len(shards) + 1)
         ]
         index = {
-            "metadata": {"total_size": sum(_bytes(p, dtype) for p in pieces.values())},
+            "metadata": {"total_size": sum(_bytes(p, dtype) for p in slices.values())},
             "weight_map": {
                 tensor: name
                 for name, shard in zip(names, shards, strict=True)
@@ -72,46 +78,45 @@ def write_weights(
         text = json.dumps(index, indent=2, sort_keys=True) + "\n"
         (folder / "model.safetensors.index.json").write_text(text, encoding="utf-8")
     for name, shard in zip(names, shards, strict=True):
-        tensors = {key: cast(key, pieces[key].tensor(), dtype) for key in shard}
+        tensors = {key: cast(key, slices[key].tensor(), dtype) for key in shard}
         save_file(tensors, folder / name, metadata={"format": "pt"})
 
 
 def cast(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """`tensor` in `dtype`, where it is of floats.
+    """Convert a floating-point tensor to `dtype`; return other tensors unchanged.
 
     Raises:
-        ExportError: a number is too large for it.
+        ExportError: A weight is too large for `dtype`.
     """
     if not tensor.is_floating_point() or tensor.dtype == dtype:
         return tensor
     result = tensor.to(dtype)
     if bool((result.isinf() & tensor.isfinite()).any()):
-        largest, most = float(tensor.abs().max()), torch.finfo(dtype).max
-        format_name = devices.name_of(dtype)
+        largest, maximum = float(tensor.abs().max()), torch.finfo(dtype).max
         raise ExportError(
-            f"{name} holds a weight of {largest:,.0f}, but {format_name} ends at "
-            f"{most:,.0f}.",
+            f"{name} holds a weight of {largest:,.0f}, but the maximum of "
+            f"{devices.name_of(dtype)} is {maximum:,.0f}.",
             "Choose bfloat16 or float32.",
         )
     return result
 
 
 def _shards(
-    pieces: Mapping[str, TensorSlice], dtype: torch.dtype, most: float
+    slices: Mapping[str, TensorSlice], dtype: torch.dtype, max_bytes: float
 ) -> list[list[str]]:
     shards: list[list[str]] = [[]]
-    size = 0
-    for name, piece in pieces.items():
-        more = _bytes(piece, dtype)
-        if shards[-1] and size + more > most:
+    total = 0
+    for name, each in slices.items():
+        size = _bytes(each, dtype)
+        if shards[-1] and total + size > max_bytes:
             shards.append([])
-            size = 0
+            total = 0
         shards[-1].append(name)
-        size += more
+        total += size
     return shards
 
 
-def _bytes(piece: TensorSlice, dtype: torch.dtype) -> int:
-    is_float = piece.whole.is_floating_point()
-    each = dtype.itemsize if is_float else piece.whole.element_size()
-    return torch.Size(piece.shape).numel() * each
+def _bytes(each: TensorSlice, dtype: torch.dtype) -> int:
+    is_float = each.whole.is_floating_point()
+    item_size = dtype.itemsize if is_float else each.whole.element_size()
+    return torch.Size(each.shape).numel() * item_size

@@ -1,4 +1,4 @@
-"""How costs are computed and whether the kept weights adapt: one file per method."""
+"""The pruning methods: how costs are computed and kept weights are updated."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""What a method is: the quadratic it sees, what that costs, and how the rest adapts.
+"""The interface of pruning methods: the quadratic, the costs, the update.
 
     W   R x C   weight (with a bias: C+1)
-    A, G        the factors of the layer's quadratic 1/2 tr(G D A D'), as the method
-                sees them: what it does not measure is the identity
+    A, G        factors of the layer's quadratic 1/2 tr(G D A D'), as the method sees
+                them: a factor that it does not measure is the identity
 
-Everything here takes tensors and gives tensors.
+All functions take tensors and return tensors.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from surgeon_engine.pruning.costs import PlainStiffness, Stiffness
 
 
 class Needs(Enum):
-    """What has to be measured on the calibration text."""
+    """The measurements on the calibration text that a method needs."""
 
     NOTHING = "nothing"
     INPUTS = "inputs"  # A: a forward is enough
@@ -29,40 +29,40 @@ class Needs(Enum):
 
 
 class Allocation(Enum):
-    """What competes with what for staying."""
+    """The weights among which costs are compared."""
 
-    GLOBAL = "global"  # everything in the model: one threshold on the costs
+    GLOBAL = "global"  # all of the model: one threshold on the costs
     LAYER = "layer"  # the weights of a layer: every layer loses the same share
-    ROW = "row"  # the weights of an output row: every row does
+    ROW = "row"  # the weights of an output row: every row loses the same share
 
 
 class PruningMethod:
-    """Costs without an update: OBD. Methods that adapt the rest override more."""
+    """A method without an update: OBD. Methods with an update override more."""
 
     needs: ClassVar[Needs]
     allocation: ClassVar[Allocation] = Allocation.GLOBAL
 
     def quadratic(self, W: Tensor, factors: KroneckerFactors) -> tuple[Tensor, Tensor]:
-        """A and G as the method sees them, float64 on the device of W.
+        """Return A and G as the method sees them, float64 on the device of W.
 
-        What has been measured for something else, and is not needed, is not looked at.
+        Factors that were measured but that the method does not need are ignored.
         """
-        looks_at_A = self.needs is not Needs.NOTHING
-        looks_at_G = self.needs is Needs.INPUTS_AND_GRADIENTS
+        uses_A = self.needs is not Needs.NOTHING
+        uses_G = self.needs is Needs.INPUTS_AND_GRADIENTS
         return (
-            _measured(factors.A, W) if looks_at_A else _identity(W.shape[1], W),
-            _measured(factors.G, W) if looks_at_G else _identity(W.shape[0], W),
+            _measured(factors.A, W) if uses_A else _identity(W.shape[1], W),
+            _measured(factors.G, W) if uses_G else _identity(W.shape[0], W),
         )
 
     def stiffness(self, M: Tensor, damping: float) -> Stiffness:
-        """What M opposes to a removal."""
+        """Return the stiffness of a factor."""
         del damping  # nothing is inverted
         return PlainStiffness(M)
 
     def stiffnesses(
         self, quadratic: tuple[Tensor, Tensor], damping: float
     ) -> tuple[Stiffness, Stiffness]:
-        """What A and G oppose to the removal of single weights."""
+        """Return the stiffness of A and that of G for the removal of single weights."""
         A, G = quadratic
         return self.stiffness(A, damping), self.stiffness(G, damping)
 
@@ -74,7 +74,7 @@ class PruningMethod:
         column_is_removed: Tensor,
         pruning: PruningConfig,
     ) -> Tensor:
-        """W without the removed rows and columns.  Shape of W."""
+        """Return W without the removed rows and columns.  Shape of W."""
         del quadratic, pruning
         return W.masked_fill(row_is_removed.unsqueeze(1) | column_is_removed, 0)
 
@@ -85,7 +85,11 @@ class PruningMethod:
         is_removed: Tensor,
         pruning: PruningConfig,
     ) -> tuple[Tensor, Tensor]:
-        """W without the removed elements (R x C, bool), and which those are."""
+        """Return W without single weights, and the mask of the removed ones.
+
+        A method may remove others than those in `is_removed` (R x C, bool), but not
+        more or fewer.
+        """
         del quadratic, pruning
         X = W.clone()
         X[:, : is_removed.shape[1]][is_removed] = 0
@@ -97,5 +101,5 @@ def _identity(n: int, like: Tensor) -> Tensor:
 
 
 def _measured(M: Tensor | None, like: Tensor) -> Tensor:
-    assert M is not None, "a method looks at what it did not ask for"
+    assert M is not None, "a method uses a factor that it did not ask for"
     return M.double().to(like.device)

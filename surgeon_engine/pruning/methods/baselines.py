@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from torch import Tensor
+from typing_extensions import override
 
 from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.pruning.methods.base import Allocation, Needs, PruningMethod
@@ -52,7 +53,7 @@ class Wanda(PruningMethod):
     needs: ClassVar = Needs.INPUTS
     allocation: ClassVar = Allocation.ROW
 
+    @override
     def quadratic(self, W: Tensor, factors: KroneckerFactors) -> tuple[Tensor, Tensor]:
-        """Return the diagonal of A, and G."""
         A, G = super().quadratic(W, factors)
         return A.diagonal().diag(), G

@@ -1,9 +1,9 @@
-"""The LLM Surgeon: both factors, and all kept weights of a layer adapt (OBS).
+"""The LLM Surgeon: OBS with both factors, updating all kept weights of a layer.
 
-(van der Ouderaa et al., arXiv 2312.17244.) Rows and columns that go are folded into
-those that stay by the exact joint solution, or by the sum of the two corrections as the
-paper's code does it; single weights in groups of `max_correlated`, or all of a layer
-together (`update.py`, `sparse_update.py`).
+(van der Ouderaa et al., arXiv 2312.17244.) Removed rows and columns are folded into the
+kept ones by the exact joint solution, or by the sum of the two corrections as in the
+paper's code; single weights in groups of `max_correlated`, or all of a layer together
+(`update.py`, `sparse_update.py`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from torch import Tensor
+from typing_extensions import override
 
 from surgeon_engine.api.config.pruning import (
     NM,
@@ -29,16 +30,17 @@ _UPDATES = {UpdateKind.JOINT: joint_update, UpdateKind.SEPARATE: separate_update
 
 
 class LlmSurgeon(PruningMethod):
-    """OBS with A and G, correlated updates."""
+    """OBS with A and G, and correlated updates."""
 
     needs: ClassVar = Needs.INPUTS_AND_GRADIENTS
 
+    @override
     def stiffness(self, M: Tensor, damping: float) -> Stiffness:
-        """See `Method.stiffness`; nothing that counts opposes where M is zero."""
-        if not M.any():
+        if not M.any():  # nothing that counts depends on the layer
             return PlainStiffness(M)
         return AdaptedStiffness(inverse(damped(M, damping)))
 
+    @override
     def without(
         self,
         W: Tensor,
@@ -47,13 +49,13 @@ class LlmSurgeon(PruningMethod):
         column_is_removed: Tensor,
         pruning: PruningConfig,
     ) -> Tensor:
-        """See `Method.without`."""
         A, G = (damped(M, pruning.fixed_damping.update) for M in quadratic)
         update = joint_update
         if isinstance(pruning.structure, RowsAndColumns):
             update = _UPDATES[pruning.structure.update]
         return update(W, A, G, row_is_removed, column_is_removed)
 
+    @override
     def without_elements(
         self,
         W: Tensor,
@@ -61,7 +63,6 @@ class LlmSurgeon(PruningMethod):
         is_removed: Tensor,
         pruning: PruningConfig,
     ) -> tuple[Tensor, Tensor]:
-        """See `Method.without_elements`."""
         A, G = (damped(M, pruning.fixed_damping.update) for M in quadratic)
         assert isinstance(pruning.structure, NM | Elements)
         if most := pruning.structure.max_correlated:

@@ -1,10 +1,10 @@
-"""SparseGPT: one sweep over the columns of a layer, each row adapting as it goes.
+"""SparseGPT: one sweep over the columns of a layer that updates each row on the way.
 
 (Frantar and Alistarh, arXiv 2301.00774.) With A = L L' damped and A^-1 = U' U, U upper
-triangular, removing weight c of a row after those left of it have been dealt with costs
-1/2 (w_c / U_cc)^2 and moves the weights right of it by -(w_c / U_cc) U_c,: . Which
-weights go is decided for 128 columns at a time, on weights that have already adapted:
-each such run loses the same share, that of its layer.
+triangular, removing weight c of a row after the columns left of it are done costs
+1/2 (w_c / U_cc)^2 and moves the weights right of it by -(w_c / U_cc) U_c,: . The
+weights to remove are chosen for 128 columns at a time, after the updates so far: each
+such block loses the same share, that of its layer.
 
 The inputs are those of the model at the start of the shot, not of the layers already
 pruned in it.
@@ -16,6 +16,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from surgeon_engine.api.config.pruning import NM, PruningConfig
 from surgeon_engine.pruning.costs import AdaptedStiffness, PlainStiffness, Stiffness
@@ -31,17 +32,18 @@ class SparseGpt(PruningMethod):
     needs: ClassVar = Needs.INPUTS
     allocation: ClassVar = Allocation.LAYER
 
+    @override
     def stiffness(self, M: Tensor, damping: float) -> Stiffness:
-        """See `Method.stiffness`."""
         return AdaptedStiffness(inverse(damped(M, damping)))
 
+    @override
     def stiffnesses(
         self, quadratic: tuple[Tensor, Tensor], damping: float
     ) -> tuple[Stiffness, Stiffness]:
-        """See `Method.stiffnesses`; of G, the identity, there is nothing to invert."""
-        A, G = quadratic
+        A, G = quadratic  # G is the identity
         return self.stiffness(A, damping), PlainStiffness(G)
 
+    @override
     def without_elements(
         self,
         W: Tensor,
@@ -49,10 +51,9 @@ class SparseGpt(PruningMethod):
         is_removed: Tensor,
         pruning: PruningConfig,
     ) -> tuple[Tensor, Tensor]:
-        """As many zeros as `is_removed` has, but chosen along the sweep."""
         U = cholesky(inverse(damped(quadratic[0], pruning.fixed_damping.cost))).T
         X = W.clone()
-        goes = torch.zeros_like(is_removed)
+        chosen = torch.zeros_like(is_removed)
         C, total = is_removed.shape[1], int(is_removed.sum())
         if isinstance(pruning.structure, NM):
             group, removed = pruning.structure.of, pruning.structure.removed
@@ -61,29 +62,29 @@ class SparseGpt(PruningMethod):
         for start in range(0, C, group):
             end = min(start + group, C)
             cost = (X[:, start:end] / U.diagonal()[start:end]).square()
-            cost.masked_fill_(W[:, start:end] == 0, -1)  # what has gone stays gone
+            cost.masked_fill_(W[:, start:end] == 0, -1)  # removed before
             if removed:
-                asked = is_removed[:, start:end]
-                goes[:, start:end] = _least_of_each_row(cost, asked, removed)
+                selected = is_removed[:, start:end]
+                chosen[:, start:end] = _cheapest_of_rows(cost, selected, removed)
             else:
                 count = total * end // C - total * start // C
-                goes[:, start:end] = _least(cost, count)
+                chosen[:, start:end] = _cheapest(cost, count)
             for c in range(start, end):
-                error = torch.where(goes[:, c], X[:, c], 0) / U[c, c]
+                error = torch.where(chosen[:, c], X[:, c], 0) / U[c, c]
                 X[:, c:] -= error.unsqueeze(1) * U[c, c:]
-        X[:, :C][goes] = 0
-        return X, goes
+        X[:, :C][chosen] = 0
+        return X, chosen
 
 
-def _least(cost: Tensor, count: int) -> Tensor:
-    """The `count` cheapest of all.  Shape of cost, bool."""
-    goes = torch.zeros(cost.numel(), dtype=torch.bool, device=cost.device)
-    goes[cost.flatten().argsort(stable=True)[:count]] = True
-    return goes.view_as(cost)
+def _cheapest(cost: Tensor, count: int) -> Tensor:
+    """Return the `count` cheapest of all.  Shape of cost, bool."""
+    mask = torch.zeros(cost.numel(), dtype=torch.bool, device=cost.device)
+    mask[cost.flatten().argsort(stable=True)[:count]] = True
+    return mask.view_as(cost)
 
 
-def _least_of_each_row(cost: Tensor, asked: Tensor, removed: int) -> Tensor:
-    """The `removed` cheapest of each row in which any are asked for."""
-    goes = torch.zeros_like(asked)
-    goes.scatter_(1, cost.argsort(dim=1, stable=True)[:, :removed], True)
-    return goes & asked.any(dim=1, keepdim=True)
+def _cheapest_of_rows(cost: Tensor, selected: Tensor, count: int) -> Tensor:
+    """Return the `count` cheapest of each row in which any are selected."""
+    mask = torch.zeros_like(selected)
+    mask.scatter_(1, cost.argsort(dim=1, stable=True)[:, :count], True)
+    return mask & selected.any(dim=1, keepdim=True)

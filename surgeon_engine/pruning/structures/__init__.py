@@ -1,1 +1,1 @@
-"""The structures that can be removed."""
+"""The structures: what can be removed from a model, and by which rules."""

@@ -1,4 +1,4 @@
-"""What a structure is to the pipeline: units, each with candidates for removal."""
+"""The interface of structures: units, each with candidates for removal."""
 
 from __future__ import annotations
 
@@ -16,41 +16,47 @@ from surgeon_engine.pruning.threshold import Elements, Removals
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Updated:
-    """What a unit is once something of it is gone and the rest has adapted."""
+    """The weights of a unit after a removal and the update of the rest."""
 
     weights: list[tuple[PrunableLayer, Tensor]]  # W of each of its layers
     removed: Tensor  # candidates, bool
 
 
 class Unit(Protocol):
-    """Part of a model whose removals depend on the factors of one layer.
+    """A part of a model whose removals depend on the factors of one layer.
 
-    Which candidates are gone is a bool tensor that the caller keeps; a unit has no
-    state beyond the weights of its layers, and only reads those.
+    The removed candidates are a bool tensor that the caller keeps; a unit has no state
+    beyond the weights of its layers, and only reads those.
 
-    Rows, columns and groups that have gone before are out of the quadratic altogether:
-    their weights are to stay zero, so they can make up for nothing, and their share of
-    a factor's diagonal (near zero, once nothing flows there) must not dilute the
-    damping of the rest. Single weights leave no row or column of a factor out: costs
-    take those that have gone for such as could still make up for others.
+    Rows, columns and groups removed before are left out of the quadratic: their weights
+    stay zero and cannot compensate for others, and their part of a factor's diagonal
+    (near zero, as nothing flows there) must not dilute the damping of the rest. Single
+    weights leave no row or column of a factor out: costs treat those removed before as
+    if they could still compensate for others.
     """
 
     @property
     def measured(self) -> PrunableLayer:
-        """The layer whose factors it needs; its name is the unit's."""
+        """The layer whose factors the unit needs; its name is the unit's."""
 
     @property
     def layers(self) -> tuple[PrunableLayer, ...]:
-        """All layers of which something goes with a removal."""
+        """All layers from which a removal takes weights."""
 
     @property
     def candidates(self) -> int:
-        """How many things could be removed."""
+        """The number of candidates for removal."""
 
     def removals(
         self, factors: KroneckerFactors, before: Tensor, pruning: PruningConfig
     ) -> Removals | Elements:
-        """What may go and what that costs; first of all what has gone `before`."""
+        """Return the removable candidates in the order of their costs.
+
+        Args:
+            factors: of the measured layer.
+            before: the candidates removed before, bool; they come first.
+            pruning: the settings.
+        """
 
     def updated(
         self,
@@ -59,16 +65,20 @@ class Unit(Protocol):
         after: Tensor,
         pruning: PruningConfig,
     ) -> Updated:
-        """The weights of its layers once `after` is gone and the rest has adapted.
+        """Return the weights of the layers after a removal and the update of the rest.
 
-        The factors were measured when `before` was gone. A method that chooses along
-        the way has others go than `after`, but as many.
+        Args:
+            factors: of the measured layer, measured with `before` removed.
+            before: the candidates removed before, bool.
+            after: the candidates to be removed, those of `before` included. A method
+                that chooses during its update may remove as many others.
+            pruning: the settings.
         """
 
     def zeros(self, removed: Tensor) -> list[tuple[PrunableLayer, Tensor]]:
-        """Which weights of each of its layers are gone, in the shape of W."""
+        """Return a mask of the removed weights of each layer, in the shape of its W."""
 
 
 def share_to_keep(layers: tuple[PrunableLayer, ...], pruning: PruningConfig) -> float:
-    """The share of the weights of a unit with these layers that has to stay."""
+    """Return the minimum share of weights that a unit with these layers keeps."""
     return min_kept_share(pruning.min_density, pruning.layer_min_density, layers)

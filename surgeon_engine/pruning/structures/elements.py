@@ -1,12 +1,12 @@
-"""Single weights: anywhere in a layer, or of every M neighbours in a row all but N.
+"""Single weights: anywhere in a layer, or in N:M patterns.
 
-Candidates are the R x C weights, row by row. Under N:M the weights of a group go
-together or not at all: the cheapest way to leave N of its M (`costs.pattern_costs`) is
-found first, and each weight of that set bears an equal part of the joint cost. Columns
-beyond the last whole group stay, and so does a bias.
+Candidates are the R x C weights, row by row. Under N:M, N of every M neighbours in a
+row are kept, and the others of a group are removed together or not at all: the cheapest
+way (`costs.pattern_costs`) is found first, and each weight of that set has an equal
+part of the joint cost. Columns beyond the last whole group and the bias are kept.
 
-Methods that spread removals evenly get ranks for costs: the share of a row, or of a
-layer, that is cheaper. One threshold on those takes the same share everywhere.
+Methods that remove evenly use ranks as costs: the share of a row, or of a layer, that
+is not more expensive. One threshold on the ranks removes the same share everywhere.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ class ElementsUnit:
 
     @property
     def layers(self) -> tuple[PrunableLayer, ...]:
-        """The layer alone."""
+        """The measured layer."""
         return (self.measured,)
 
     @property
     def candidates(self) -> int:
-        """R C."""
+        """The number of weights, R C."""
         return self.measured.rows * self.measured.columns
 
     def removals(
         self, factors: KroneckerFactors, before: Tensor, pruning: PruningConfig
     ) -> Elements:
-        """See `Unit.removals`."""
+        """Return all weights with their costs; inf for those that must be kept."""
         W = self.measured.weight()
         quadratic = self.method.quadratic(W, factors)
         of_A, of_G = self.method.stiffnesses(quadratic, pruning.fixed_damping.cost)
@@ -65,8 +65,8 @@ class ElementsUnit:
             cost = _spread(cost.masked_fill(removed, -1), self.method.allocation)
             atom = 1
         cost = cost.masked_fill(removed, REMOVED).float().flatten().cpu()
-        keeps = share_to_keep(self.layers, pruning)
-        return Elements(_within_limit(cost, atom, keeps), atom)
+        min_share = share_to_keep(self.layers, pruning)
+        return Elements(_within_limit(cost, atom, min_share), atom)
 
     def _costs_in_groups(
         self,
@@ -76,14 +76,14 @@ class ElementsUnit:
         removed: Tensor,
         structure: NM,
     ) -> Tensor:
-        """The costs of groups, on those of their weights that would go.  R x C."""
+        """Return the costs of groups, at the weights they would lose.  R x C."""
         kept, of = structure.kept, structure.of
         W = W[:, : self.measured.columns]
         cost, chosen = pattern_costs(W, of_A, of_G, kept, of)
         check_not_nan(self.measured.name, cost)
         is_removed = removed[:, : cost.shape[1] * of].unflatten(1, (-1, of)).any(dim=2)
         cost = _spread(cost.masked_fill(is_removed, -1), self.method.allocation)
-        cost = cost.masked_fill(is_removed, torch.inf)  # its other weights stay
+        cost = cost.masked_fill(is_removed, torch.inf)  # keeps its other weights
         return _by_weight(cost, chosen, W.shape[1], kept, of)
 
     def updated(
@@ -93,25 +93,25 @@ class ElementsUnit:
         after: Tensor,
         pruning: PruningConfig,
     ) -> Updated:
-        """See `Unit.updated`."""
+        """Return W after the removal of single weights."""
         del before  # W has zeros there
         W = self.measured.weight()
         quadratic = self.method.quadratic(W, factors)
-        goes = after.view(self.measured.rows, -1).to(W.device)
-        X, removed = self.method.without_elements(W, quadratic, goes, pruning)
+        is_removed = after.view(self.measured.rows, -1).to(W.device)
+        X, removed = self.method.without_elements(W, quadratic, is_removed, pruning)
         if isinstance(pruning.structure, NM):
             _check_groups(X, removed, pruning.structure.kept, pruning.structure.of)
         return Updated([(self.measured, X)], removed.flatten().cpu())
 
     def zeros(self, removed: Tensor) -> list[tuple[PrunableLayer, Tensor]]:
-        """See `Unit.zeros`."""
+        """Return the mask of the removed weights, with the column of the bias."""
         is_removed = removed.view(self.measured.rows, -1)
         bias = is_removed.new_zeros(self.measured.rows, int(self.measured.has_bias))
         return [(self.measured, torch.cat([is_removed, bias], dim=1))]
 
 
 def _spread(cost: Tensor, allocation: Allocation) -> Tensor:
-    """The costs, or their ranks among what competes, as shares.  Shape of cost."""
+    """Return the costs, or their ranks as shares, by allocation.  Shape of cost."""
     match allocation:
         case Allocation.GLOBAL:
             return cost
@@ -122,18 +122,18 @@ def _spread(cost: Tensor, allocation: Allocation) -> Tensor:
 
 
 def _ranks(cost: Tensor) -> Tensor:
-    """The place of each in its row, from 1, divided by the length of the row."""
+    """Return the rank of each cost in its row, from 1, over the length of the row."""
     order = cost.argsort(dim=1, stable=True)
-    places = torch.arange(1, cost.shape[1] + 1, device=cost.device, dtype=cost.dtype)
+    numbers = torch.arange(1, cost.shape[1] + 1, device=cost.device, dtype=cost.dtype)
     ranks = torch.empty_like(cost)
-    ranks.scatter_(1, order, places.expand_as(cost).contiguous())
+    ranks.scatter_(1, order, numbers.expand_as(cost).contiguous())
     return ranks / cost.shape[1]
 
 
 def _by_weight(
     cost: Tensor, chosen: Tensor, columns: int, kept: int, of: int
 ) -> Tensor:
-    """The costs of groups as those of their weights: inf for what would stay."""
+    """Return the costs of groups as those of their weights; inf for kept ones."""
     removed = ways_to_remove(kept, of).to(chosen.device)[
         chosen
     ]  # R x groups x (of - kept)
@@ -145,7 +145,7 @@ def _by_weight(
 
 
 def _check_groups(X: Tensor, removed: Tensor, kept: int, of: int) -> None:
-    """A group without exactly N of M would be a fault of this program."""
+    """Check that every pruned group keeps exactly N of its M weights."""
     whole = removed.shape[1] - removed.shape[1] % of
     count = removed[:, :whole].unflatten(1, (-1, of)).sum(dim=2)
     is_right = bool(((count == 0) | (count == of - kept)).all())
@@ -153,17 +153,17 @@ def _check_groups(X: Tensor, removed: Tensor, kept: int, of: int) -> None:
         raise RuntimeError(f"A group of {of} does not keep exactly {kept}.")
 
 
-def _within_limit(cost: Tensor, atom: int, keep_at_least: float) -> Tensor:
-    """The costs, inf for all that the layer's least share has to keep.
+def _within_limit(cost: Tensor, atom: int, min_share: float) -> Tensor:
+    """Return the costs, with inf for the share of weights that a layer has to keep.
 
-    What has gone before stays gone, whatever is asked for now.
+    Weights removed before are not restored, even if the share is larger now.
     """
-    if not keep_at_least:
+    if not min_share:
         return cost
-    limit = len(cost) - ceil_share(len(cost), keep_at_least)
-    limit = limit // atom * atom
+    max_removed = len(cost) - ceil_share(len(cost), min_share)
+    max_removed = max_removed // atom * atom
     order = cost.argsort(stable=True)
-    beyond = order[max(limit, int((cost == REMOVED).sum())) :]
+    beyond = order[max(max_removed, int((cost == REMOVED).sum())) :]
     cost = cost.clone()
     cost[beyond] = torch.inf
     return cost

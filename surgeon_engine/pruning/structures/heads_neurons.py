@@ -1,12 +1,12 @@
-"""Whole KV groups and MLP neurons: what leaves plain, smaller, dense matrices.
+"""KV groups of heads and MLP neurons; removing them leaves smaller dense matrices.
 
 A group is a run of columns of the consumer (the output or down projection) and the
-rows of the producers that make its input. Once its columns are gone nobody reads those
-rows, which therefore cost nothing: the cost is that of the columns alone, counted once,
-and the update is the column update of the consumer alone.
+rows of the producers that compute its input. Without its columns nothing reads those
+rows, so that they cost nothing: the cost is that of the columns, counted once, and the
+update is the column update of the consumer.
 
-Where the width of an MLP is to be a multiple of some number, neurons go in bundles, the
-cheapest together; the first bundle is what is over.
+If the width of an MLP has to be a multiple of a number, neurons are removed in bundles
+of the cheapest; the first bundle is the remainder of the width.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class CoupledUnit:
 
     coupled: CoupledGroups
     method: PruningMethod
-    originally: int  # groups, of which some may be out of the model by now
+    originally: int  # groups, before any was taken out of the model
 
     @property
     def measured(self) -> PrunableLayer:
@@ -56,19 +56,19 @@ class CoupledUnit:
     def removals(
         self, factors: KroneckerFactors, before: Tensor, pruning: PruningConfig
     ) -> Removals:
-        """See `Unit.removals`; at least one group always stays."""
-        W, A, G, _ = self._alive(factors, before)
+        """Return the removable groups: all but the minimum that is kept, at least 1."""
+        W, A, G, _ = self._remaining(factors, before)
         stiffness = self.method.stiffness(A, pruning.fixed_damping.cost)
         cost = torch.full((self.candidates,), -torch.inf, dtype=torch.float64)
-        left = int((~before).sum())
-        cost[~before] = column_group_costs(W, G, stiffness, left).cpu()
+        remaining = int((~before).sum())
+        cost[~before] = column_group_costs(W, G, stiffness, remaining).cpu()
         each = self.coupled.weights_per_group
         if pruning.cost_basis is CostBasis.PER_PARAMETER:
             cost = cost / each
         cost, candidate = cost.sort(stable=True)
         weights = torch.full_like(candidate, each)
-        most = self.candidates - self._least(left, pruning)
-        cost, candidate, weights = cost[:most], candidate[:most], weights[:most]
+        count = self.candidates - self._min_kept(remaining, pruning)
+        cost, candidate, weights = cost[:count], candidate[:count], weights[:count]
         if self._bundle(pruning) > 1:
             cost, weights = self._bundled(cost, weights, pruning)
         return Removals(candidate, cost, weights, self.candidates)
@@ -80,19 +80,19 @@ class CoupledUnit:
         after: Tensor,
         pruning: PruningConfig,
     ) -> Updated:
-        """See `Unit.updated`."""
-        W, A, G, alive = self._alive(factors, before)
-        goes = self._columns(after)[alive]
+        """Return W of the consumer and the producers after the removal of groups."""
+        W, A, G, remaining = self._remaining(factors, before)
+        is_removed = self._columns(after)[remaining]
         no_row = torch.zeros(len(W), dtype=torch.bool, device=W.device)
         X = self.measured.weight().zero_()
-        X[:, alive] = self.method.without(W, (A, G), no_row, goes, pruning)
+        X[:, remaining] = self.method.without(W, (A, G), no_row, is_removed, pruning)
         changed = [(self.measured, X)]
-        for layer, is_removed in self.zeros(after)[1:]:
-            changed.append((layer, layer.weight().masked_fill(is_removed, 0)))
+        for layer, mask in self.zeros(after)[1:]:
+            changed.append((layer, layer.weight().masked_fill(mask, 0)))
         return Updated(changed, after)
 
     def zeros(self, removed: Tensor) -> list[tuple[PrunableLayer, Tensor]]:
-        """See `Unit.zeros`."""
+        """Return masks of the columns and rows of removed groups."""
         column = self._columns(removed)
         masks = [(self.measured, column.expand(self.measured.rows, -1))]
         for producer in self.coupled.producers:
@@ -101,39 +101,39 @@ class CoupledUnit:
             masks.append((producer.layer, row.unsqueeze(1).expand(-1, width)))
         return masks
 
-    def _alive(
+    def _remaining(
         self, factors: KroneckerFactors, removed: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """W, A and G without the columns that are gone, in float64; which stay."""
+        """Return W, A and G of the remaining columns, in float64, and their mask."""
         W = self.measured.weight()
         A, G = self.method.quadratic(W, factors)
-        alive = ~self._columns(removed)
-        return W[:, alive], A[alive][:, alive], G, alive
+        remaining = ~self._columns(removed)
+        return W[:, remaining], A[remaining][:, remaining], G, remaining
 
     def _columns(self, removed: Tensor) -> Tensor:
-        """Which columns of W, the bias included, belong to a group that is gone."""
+        """Return the mask of the columns of W (bias included) of the removed groups."""
         size = self.measured.columns // self.coupled.groups
         column = removed.repeat_interleave(size)
         column = torch.cat([column, column.new_zeros(int(self.measured.has_bias))])
         return column.to(self.measured.module.weight.device)
 
     def _bundle(self, pruning: PruningConfig) -> int:
-        """How many go together; heads are never bundled."""
+        """Return how many groups are removed together; 1 for heads."""
         return bundle_of(self.coupled.kind, pruning)
 
-    def _least(self, left: int, pruning: PruningConfig) -> int:
-        """How many groups have to stay."""
+    def _min_kept(self, remaining: int, pruning: PruningConfig) -> int:
+        """Return the minimum number of groups to keep."""
         share = share_to_keep(self.layers, pruning)
-        least = groups_to_keep(self.originally, share, self._bundle(pruning))
-        return min(left, least)
+        minimum = groups_to_keep(self.originally, share, self._bundle(pruning))
+        return min(remaining, minimum)
 
     def _bundled(
         self, cost: Tensor, weights: Tensor, pruning: PruningConfig
     ) -> tuple[Tensor, Tensor]:
-        """Costs and weights with which a bundle's groups go together or not at all.
+        """Return costs and weights by which bundles are removed whole or not at all.
 
-        All have the bundle's cost, and the first has all of its weights: whoever can
-        pay for it gets the others for nothing, and they follow it in any order by cost.
+        All groups of a bundle have its cost, and the first has all of its weights: once
+        that fits the budget, the others are free and follow it in any order by cost.
         """
         bundle, removed = self._bundle(pruning), int((cost == -torch.inf).sum())
         first = (self.candidates - removed) % bundle or bundle

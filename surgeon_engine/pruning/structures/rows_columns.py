@@ -1,8 +1,8 @@
-"""The paper's structure: rows and columns of each layer, independent of other layers.
+"""Rows and columns of each layer, independent of other layers, as in the paper.
 
-Candidates 0 to R-1 are the rows, R to R+C-1 the columns; the bias is no candidate,
-but goes with its row. With r rows and c columns gone, r (C + bias) + c (R - r) weights
-are.
+Candidates 0 to R-1 are the rows, R to R+C-1 the columns; the bias is no candidate, but
+is removed with its row. Removing r rows and c columns removes r (C + bias) + c (R - r)
+weights.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from surgeon_engine.pruning.threshold import Removals
 
 
 class Kind(Enum):
-    """What may go of a layer."""
+    """The kinds of candidates in a layer."""
 
     ROW = "row"
     COLUMN = "column"
@@ -41,19 +41,19 @@ class RowsOrColumns:
 
     @property
     def layers(self) -> tuple[PrunableLayer, ...]:
-        """The layer alone."""
+        """The measured layer."""
         return (self.measured,)
 
     @property
     def candidates(self) -> int:
-        """R + C."""
+        """The number of rows and columns, R + C."""
         return self.measured.rows + self.measured.columns
 
     def removals(
         self, factors: KroneckerFactors, before: Tensor, pruning: PruningConfig
     ) -> Removals:
-        """See `Unit.removals`; the last row and the last column always stay."""
-        row, column = self._alive(before)
+        """Return the removable rows and columns: of each kind all but the last."""
+        row, column = self._remaining(before)
         W, A, G = self._quadratic(factors, row, column)
         damping = pruning.fixed_damping.cost
         of_row, of_column = W.new_zeros(W.shape[0]), W.new_zeros(W.shape[1])
@@ -70,13 +70,10 @@ class RowsOrColumns:
         is_removable = self._is_removable(candidate)
         cost, candidate = cost[is_removable], candidate[is_removable]
         weights = self._newly_removed(candidate)
-        share = share_to_keep(self.layers, pruning)
-        affordable = _affordable(weights, cost, self.measured.weights, share)
+        min_share = share_to_keep(self.layers, pruning)
+        count = _max_count(weights, cost, self.measured.weights, min_share)
         return Removals(
-            candidate[:affordable],
-            cost[:affordable],
-            weights[:affordable],
-            self.candidates,
+            candidate[:count], cost[:count], weights[:count], self.candidates
         )
 
     def updated(
@@ -86,38 +83,38 @@ class RowsOrColumns:
         after: Tensor,
         pruning: PruningConfig,
     ) -> Updated:
-        """See `Unit.updated`."""
-        row, column = self._alive(before)
+        """Return W after the removal of rows and columns."""
+        row, column = self._remaining(before)
         W, A, G = self._quadratic(factors, row, column)
-        row_stays, column_stays = self._alive(after)
+        row_is_kept, column_is_kept = self._remaining(after)
         X = self.measured.weight().zero_()
         X[row.unsqueeze(1) & column] = self.method.without(
-            W, (A, G), ~row_stays[row], ~column_stays[column], pruning
+            W, (A, G), ~row_is_kept[row], ~column_is_kept[column], pruning
         ).flatten()
         return Updated([(self.measured, X)], after)
 
     def zeros(self, removed: Tensor) -> list[tuple[PrunableLayer, Tensor]]:
-        """See `Unit.zeros`."""
-        row, column = self._alive(removed)
+        """Return the mask of the weights in removed rows or columns."""
+        row, column = self._remaining(removed)
         return [(self.measured, ~(row.unsqueeze(1) & column))]
 
     def _quadratic(
         self, factors: KroneckerFactors, row: Tensor, column: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """W, A and G of what is alive, in float64."""
+        """Return W, A and G of the remaining rows and columns, in float64."""
         W = self.measured.weight()
         A, G = self.method.quadratic(W, factors)
         return W[row][:, column], A[column][:, column], G[row][:, row]
 
-    def _alive(self, removed: Tensor) -> tuple[Tensor, Tensor]:
-        """Which rows (R) and which columns (C, or C+1 with a bias) stay."""
+    def _remaining(self, removed: Tensor) -> tuple[Tensor, Tensor]:
+        """Return masks of the rows (R) and columns (C, with a bias C+1) that remain."""
         removed = removed.to(self.measured.module.weight.device)
         row, column = removed.split([self.measured.rows, self.measured.columns])
         bias = column.new_zeros(int(self.measured.has_bias))
         return ~row, ~torch.cat([column, bias])
 
     def _is_removable(self, candidate: Tensor) -> Tensor:
-        """Which of the ordered candidates may go: of each kind all but the last."""
+        """Return a mask of the ordered candidates without the last row and column."""
         is_removable = torch.zeros_like(candidate, dtype=torch.bool)
         is_row = candidate < self.measured.rows
         for kind, is_kind in ((Kind.ROW, is_row), (Kind.COLUMN, ~is_row)):
@@ -134,11 +131,17 @@ class RowsOrColumns:
         return removed.diff(prepend=removed.new_zeros(1))
 
 
-def _affordable(weights: Tensor, cost: Tensor, in_all: int, keeps: float) -> int:
-    """How many may go, in order, before the layer's least share would be touched.
+def _max_count(weights: Tensor, cost: Tensor, total: int, min_share: float) -> int:
+    """Return how many candidates can be removed, in order, from a layer.
 
-    What has gone before stays gone, whatever is asked for now.
+    Candidates removed before are not restored, even if the share is larger now.
+
+    Args:
+        weights: the weights that each candidate newly removes.
+        cost: of each candidate; -inf: removed before.
+        total: the weights of the layer.
+        min_share: of them that the layer has to keep.
     """
-    total = weights.cumsum(0)
-    most = in_all - ceil_share(in_all, keeps)
-    return int(((total <= most) | (cost == -torch.inf)).sum())
+    removed = weights.cumsum(0)
+    max_removed = total - ceil_share(total, min_share)
+    return int(((removed <= max_removed) | (cost == -torch.inf)).sum())

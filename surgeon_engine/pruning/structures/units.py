@@ -1,4 +1,4 @@
-"""Divides a model into the units of a structure, leaving out what is protected."""
+"""Divide a model into the units of a structure, without protected layers."""
 
 from __future__ import annotations
 
@@ -31,10 +31,11 @@ _KINDS = {
 
 
 def units_of(pruning: PruningConfig, model: PreTrainedModel) -> tuple[Unit, ...]:
-    """The units into which a structure divides what of a model is not protected.
+    """Return the units of a model that are not protected.
 
     Raises:
-        PruningError: the model cannot be pruned like that.
+        PruningError: the model lacks the structure, a pattern matches no layer, or
+            everything is protected.
     """
     layers = prunable_layers(model)
     _check_patterns_match(pruning.protect, "protects", layers)
@@ -55,7 +56,7 @@ def units_of(pruning: PruningConfig, model: PreTrainedModel) -> tuple[Unit, ...]
 def _check_patterns_match(
     patterns: Iterable[str], verb: str, layers: Sequence[PrunableLayer]
 ) -> None:
-    """A misspelt name would otherwise protect or limit nothing, silently."""
+    """Check that patterns match: a misspelt one would silently protect nothing."""
     for pattern in patterns:
         if not any_matches(layers, (pattern,)):
             raise PruningError(
@@ -76,6 +77,6 @@ def _all_units(
     if pruning.kind in BY_LAYER:
         kinds = _KINDS[pruning.kind]
         return tuple(RowsOrColumns(layer, method, kinds) for layer in layers)
-    if isinstance(pruning.structure, NM):  # of the others no group would be whole
+    if isinstance(pruning.structure, NM):  # narrower layers have no whole group
         layers = [layer for layer in layers if layer.columns >= pruning.structure.of]
     return tuple(ElementsUnit(layer, method) for layer in layers)

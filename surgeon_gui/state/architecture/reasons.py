@@ -1,7 +1,4 @@
-"""Why a layer was cut as much as it was, or is to be, in sentences.
-
-Pure functions; knows nothing of Qt.
-"""
+"""Explain in sentences why a layer was pruned, or would be pruned, as much as it is."""
 
 from __future__ import annotations
 
@@ -16,196 +13,199 @@ from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.architecture.state import Architecture, Layer, Source
 from surgeon_gui.state.diagnosis.costs import Bins, Costs
 from surgeon_gui.state.diagnosis.planner import (
-    Plan,
     Planner,
+    RemovalPlan,
     is_protected,
     share_to_keep,
 )
-from surgeon_gui.state.diagnosis.sensitivity import rises_of_first, weights_of
-from surgeon_gui.state.diagnosis.state import Known
+from surgeon_gui.state.diagnosis.sensitivity import loss_rises, prunable_weights
+from surgeon_gui.state.diagnosis.state import DiagnosisResult
 from surgeon_gui.state.diagnosis.text import part_name
 from surgeon_gui.state.run import RunState
 from surgeon_gui.text import numbers
 
-_SAMPLE = 0.1  # of a part: the share by which parts are ranked
+_RANKED_SHARE = 0.1  # parts are ranked by the cost of removing this share
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReasonContext:
-    """What reasons are taken from."""
+    """The data from which reasons are derived."""
 
     architecture: Architecture
-    known: Known | None = None  # a diagnosis that holds
+    known: DiagnosisResult | None = None  # that is up to date
     planner: Planner | None = None
-    plan: Plan | None = None
-    run: RunState | None = None  # that is shown
+    plan: RemovalPlan | None = None
+    run: RunState | None = None  # the run shown
 
 
-def reasons(layer: Layer, grounds: ReasonContext) -> list[str]:
-    """What went of a layer, why, and what it did to the loss."""
-    said = [_what(layer, grounds.architecture)]
+def reasons(layer: Layer, context: ReasonContext) -> list[str]:
+    """Explain what was removed from a layer, why, and the effect on the loss."""
+    sentences = [_summary(layer, context.architecture)]
     found = None
-    if grounds.known is not None:
-        found = _unit_of(layer, grounds.known.costs)
-    if grounds.architecture.source is Source.RUN:
-        said += _of_run(layer, grounds)
+    if context.known is not None:
+        found = _unit_of(layer, context.known.costs)
+    if context.architecture.source is Source.RUN:
+        sentences += _run_reasons(layer, context)
     if found is not None:
-        said += _of_diagnosis(layer, *found, grounds)
-    elif grounds.known is not None:
-        said.append(tr("Nothing of this layer goes in the structure that is set."))
+        sentences += _diagnosis_reasons(layer, *found, context)
+    elif context.known is not None:
+        sentences.append(tr("The chosen structure removes nothing from this layer."))
     else:
-        said.append(
-            tr("Diagnose the model to see its costs against those of other layers.")
+        sentences.append(
+            tr("Diagnose the model to compare its costs to those of other layers.")
         )
-    return said
+    return sentences
 
 
-def _what(layer: Layer, architecture: Architecture) -> str:
+def _summary(layer: Layer, architecture: Architecture) -> str:
     if architecture.source is Source.MODEL:
         return tr("{weights} weights, {rows} rows by {columns} columns.").format(
             weights=numbers.count(layer.weights),
             rows=layer.before.rows,
             columns=layer.before.columns,
         )
-    words = tr("{share} of its {weights} weights are gone.")
+    template = tr("{share} of its {weights} weights are removed.")
     if architecture.source is Source.PLAN:
-        words = tr("{share} of its {weights} weights would go.")
+        template = tr("{share} of its {weights} weights would be removed.")
     if not layer.removed:
-        words = tr("All of its {weights} weights stay.")
-    said = words.format(
+        template = tr("All of its {weights} weights are kept.")
+    summary = template.format(
         share=numbers.percent(layer.sparsity), weights=numbers.count(layer.weights)
     )
     if layer.groups:
-        left = {
+        remaining = {
             "heads": ntr(
-                "{kept} of {n} group of heads stays.",
-                "{kept} of {n} groups of heads stay.",
-                layer.groups_of,
+                "{kept} of {n} group of heads is kept.",
+                "{kept} of {n} groups of heads are kept.",
+                layer.total_groups,
             ),
             "neurons": ntr(
-                "{kept} of {n} neuron stays.",
-                "{kept} of {n} neurons stay.",
-                layer.groups_of,
+                "{kept} of {n} neuron is kept.",
+                "{kept} of {n} neurons are kept.",
+                layer.total_groups,
             ),
         }[layer.groups]
-        said += " " + left.format(kept=layer.groups_kept, n=layer.groups_of)
-    return said
+        kept, total = layer.kept_groups, layer.total_groups
+        summary += " " + remaining.format(kept=kept, n=total)
+    return summary
 
 
-def _of_run(layer: Layer, grounds: ReasonContext) -> list[str]:
-    said = []
+def _run_reasons(layer: Layer, context: ReasonContext) -> list[str]:
+    sentences = []
     if layer.cost and layer.cost_share is not None:
-        total_cost = [x.cost for x in grounds.architecture.layers if x.cost]
-        place = 1 + sum(cost > layer.cost for cost in total_cost)
-        said.append(
+        costs = [x.cost for x in context.architecture.layers if x.cost]
+        rank = 1 + sum(cost > layer.cost for cost in costs)
+        sentences.append(
             tr(
-                "What went was predicted to cost {cost} nats, {share} of what all "
-                "layers have paid: number {place} of {n}."
+                "Predicted loss increase of its removals: {cost} nats, {share} of the "
+                "total; rank {rank} of {n} layers."
             ).format(
                 cost=f"{layer.cost:.2g}",
                 share=numbers.percent(layer.cost_share),
-                place=place,
-                n=len(total_cost),
+                rank=rank,
+                n=len(costs),
             )
         )
-    run = grounds.run
+    run = context.run
     if run is None or run.config is None or not run.history:
-        return said
+        return sentences
     threshold = run.history[-1].threshold
     if threshold is not None:
-        words = f"{threshold:.3g} {_basis(run.config.pruning)}".strip()
-        said.append(
+        value = f"{threshold:.3g} {_basis(run.config.pruning)}".strip()
+        sentences.append(
             tr("The threshold of the last shot was {threshold}.").format(
-                threshold=words
+                threshold=value
             )
         )
-    return said
+    return sentences
 
 
-def _of_diagnosis(
-    layer: Layer, number: int, unit: DiagnosedUnit, grounds: ReasonContext
+def _diagnosis_reasons(
+    layer: Layer, number: int, unit: DiagnosedUnit, context: ReasonContext
 ) -> list[str]:
-    known, planner, plan = grounds.known, grounds.planner, grounds.plan
+    known, planner, plan = context.known, context.planner, context.plan
     assert known is not None
-    said = []
+    sentences = []
     if layer.name != unit.name:
-        said.append(
+        sentences.append(
             tr(
-                "It has no costs of its own: its rows go with the columns of {name} "
-                "that read them, whose costs decide."
+                "It has no costs of its own: its rows are removed together with the "
+                "columns of {name} that read them."
             ).format(name=unit.name)
         )
     if planner is None or plan is None:
-        return said
+        return sentences
     if plan.threshold is not None and not isinstance(known.costs.found, Bins):
-        said.append(_against_threshold(known, number, unit, plan))
-    said.append(_rank(known.costs, number))
-    said.append(_limited_by(number, unit, planner, plan))
-    return said
+        sentences.append(_compared_to_threshold(known, number, unit, plan))
+    sentences.append(_rank(known.costs, number))
+    sentences.append(_limit(number, unit, planner, plan))
+    return sentences
 
 
-def _against_threshold(
-    known: Known, number: int, unit: DiagnosedUnit, plan: Plan
+def _compared_to_threshold(
+    known: DiagnosisResult, number: int, unit: DiagnosedUnit, plan: RemovalPlan
 ) -> str:
-    """Its costs against what is paid."""
+    """Compare the costs of a unit with the threshold."""
     found, threshold = known.costs.found, plan.threshold
     pruning = known.config.pruning
     assert not isinstance(found, Bins)
     assert threshold is not None
-    mine = found.cost[found.start[number] : found.start[number + 1]]
-    if not len(mine):
-        return tr("It has nothing that could go.")
-    below = int((mine <= threshold).sum())
+    costs = found.cost[found.start[number] : found.start[number + 1]]
+    if not len(costs):
+        return tr("It has nothing that can be removed.")
+    below = int((costs <= threshold).sum())
     basis = _basis(pruning)
     return tr(
-        "For the target that is set, a removal may cost up to {threshold}: {below} of "
-        "{n} possible removals in {part} cost no more. They cost {least} to {most}."
+        "The threshold for the current target is {threshold}: {below} of {n} possible "
+        "removals in {part} cost no more. Their costs: {minimum} to {maximum}."
     ).format(
         threshold=f"{numbers.three_figures(threshold)} {basis}".strip(),
         below=numbers.whole(below),
-        n=numbers.whole(len(mine)),
+        n=numbers.whole(len(costs)),
         part=part_name(unit),
-        least=numbers.three_figures(mine.min()),
-        most=numbers.three_figures(mine.max()),
+        minimum=numbers.three_figures(costs.min()),
+        maximum=numbers.three_figures(costs.max()),
     )
 
 
 def _basis(pruning: PruningConfig) -> str:
-    """Of what a cost is."""
+    """Return the unit of a cost; empty for the total."""
     per_weight = pruning.cost_basis is CostBasis.PER_PARAMETER
-    return tr("a weight") if per_weight and pruning.kind not in SPARSE else ""
+    return tr("per weight") if per_weight and pruning.kind not in SPARSE else ""
 
 
 def _rank(costs: Costs, number: int) -> str:
-    """How much it minds, among all parts, weight by weight."""
-    weights = np.array([weights_of(costs, each) for each in costs.units])
-    rises = rises_of_first(costs, _SAMPLE) / np.maximum(weights, 1)
-    place = 1 + int((rises > rises[number]).sum())
+    """Rank a unit by its sensitivity per weight."""
+    weights = np.array([prunable_weights(costs, each) for each in costs.units])
+    rises = loss_rises(costs, _RANKED_SHARE) / np.maximum(weights, 1)
+    rank = 1 + int((rises > rises[number]).sum())
     return tr(
-        "By what the cheapest {share} of each part would cost for every weight, the "
-        "dearest first, it is number {place} of {n} parts."
+        "Sensitivity (cost per weight of removing the cheapest {share}): rank {rank} "
+        "of {n} parts."
     ).format(
-        share=numbers.percent(_SAMPLE),
-        place=place,
+        share=numbers.percent(_RANKED_SHARE),
+        rank=rank,
         n=len(rises),
     )
 
 
-def _limited_by(number: int, unit: DiagnosedUnit, planner: Planner, plan: Plan) -> str:
-    """What keeps more of it from going."""
-    taken, allowed = int(plan.taken[number]), int(planner.allowed[number])
+def _limit(
+    number: int, unit: DiagnosedUnit, planner: Planner, plan: RemovalPlan
+) -> str:
+    """Explain why no more of a unit is removed."""
+    removals, allowed = int(plan.removals[number]), int(planner.allowed[number])
     if is_protected(unit, planner.rules):
         return _protected_by(unit, planner)
-    if taken < allowed:
+    if removals < allowed:
         if planner.rules.has_same_widths:
-            return tr("It loses as much as its likes in other blocks.")
-        return tr("What stays of it costs more than that.")
+            return tr("It loses as much as layers of its kind in other blocks.")
+        return tr("The rest of it costs more than the threshold.")
     share = share_to_keep(unit, planner.rules)
     if share > 0:
-        return tr("Its limit holds: at least {share} of it has to stay.").format(
+        return tr("Its limit is reached: at least {share} of it is kept.").format(
             share=numbers.percent(share)
         )
-    return tr("All of it would go that may: the last of its kind always stays.")
+    return tr("Everything removable would be removed: the last of its kind is kept.")
 
 
 def _protected_by(unit: DiagnosedUnit, planner: Planner) -> str:
@@ -214,13 +214,11 @@ def _protected_by(unit: DiagnosedUnit, planner: Planner) -> str:
         for pattern in planner.rules.protect
         if any(matches(layer, pattern) for layer in unit.layers)
     ]
-    return tr("It is protected by {patterns}: nothing of it may go.").format(
-        patterns=", ".join(patterns)
-    )
+    return tr("It is protected by {patterns}.").format(patterns=", ".join(patterns))
 
 
 def _unit_of(layer: Layer, costs: Costs) -> tuple[int, DiagnosedUnit] | None:
-    """The unit with which something of a layer goes."""
+    """Return the unit that prunes a layer, and its index."""
     for number, unit in enumerate(costs.units):
         if any(each.name == layer.name for each in unit.layers):
             return number, unit

@@ -1,7 +1,4 @@
-"""Every layer before and after: after a run, as planned, or as the model is.
-
-Knows nothing of Qt.
-"""
+"""The layers of a model before and after pruning: by a run, by a plan, or unpruned."""
 
 from __future__ import annotations
 
@@ -16,21 +13,21 @@ from surgeon_engine.api.messages.diagnosis import DiagnosedUnit
 from surgeon_engine.api.messages.run import LayerSparsity
 from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
 from surgeon_gui.state.diagnosis.costs import Bins, Costs, Ints
-from surgeon_gui.state.diagnosis.planner import Plan
+from surgeon_gui.state.diagnosis.planner import RemovalPlan
 from surgeon_gui.state.run import RunState
 
 
 class Source(Enum):
-    """Where the widths after the cut are from."""
+    """Where the sizes after pruning come from."""
 
-    MODEL = "model"  # nothing is known: before and after are the same
+    MODEL = "model"  # unpruned: before and after are the same
     PLAN = "plan"
     RUN = "run"
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
-    """Rows and columns of a layer; -1: not known."""
+class LayerShape:
+    """Rows and columns of a layer; -1 means unknown."""
 
     rows: int
     columns: int
@@ -38,106 +35,108 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One layer before and after."""
+    """One layer before and after pruning."""
 
     name: str
     block: int
     kind: str
-    before: Shape
-    after: Shape
+    before: LayerShape
+    after: LayerShape
     weights: int
     removed: int
-    cost: float | None  # raw; None: goes along with another, or not known
-    cost_share: float | None  # of all costs
+    cost: float | None  # loss increase; None: counted in a coupled layer, or unknown
+    cost_share: float | None  # of the total cost
     groups: str = ""  # "heads", "neurons"
-    groups_kept: int = 0
-    groups_of: int = 0
+    kept_groups: int = 0
+    total_groups: int = 0
     is_protected: bool = False  # for the next run
-    stays: bool = False  # protected, or goes with one that is
-    least: float = 0.0  # the share that the next run keeps
+    is_effectively_protected: bool = False  # or coupled with a protected layer
+    min_density: float = 0.0  # in the next run
 
     @property
     def sparsity(self) -> float:
-        """Share of its weights that is gone."""
+        """Share of the weights that is removed."""
         return self.removed / self.weights
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """The layers of one block, and their sums."""
+    """The layers of one block, with their totals."""
 
     number: int
     layers: tuple[Layer, ...]
 
     @property
     def weights(self) -> int:
-        """Before the cut."""
+        """Weights before pruning."""
         return sum(layer.weights for layer in self.layers)
 
     @property
     def removed(self) -> int:
-        """Weights that are gone."""
+        """Weights removed."""
         return sum(layer.removed for layer in self.layers)
 
     @property
     def sparsity(self) -> float:
-        """Share of its weights that is gone."""
+        """Share of the weights that is removed."""
         return self.removed / self.weights
 
     @property
     def cost(self) -> float | None:
-        """Of all its layers; None: not known."""
+        """Total cost of its layers; None if unknown."""
         return _sum(layer.cost for layer in self.layers)
 
     @property
     def cost_share(self) -> float | None:
-        """Of all costs of the model; None: not known."""
+        """Share of the model's total cost; None if unknown."""
         return _sum(layer.cost_share for layer in self.layers)
 
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """A model before and after."""
+    """A model before and after pruning."""
 
     source: Source = Source.MODEL
     blocks: tuple[Block, ...] = ()
 
     @property
     def layers(self) -> tuple[Layer, ...]:
-        """Of all blocks."""
+        """The layers of all blocks."""
         return tuple(layer for block in self.blocks for layer in block.layers)
 
     def layer(self, name: str) -> Layer | None:
-        """The layer of that name."""
+        """Return the layer with that name, or None."""
         return next((layer for layer in self.layers if layer.name == name), None)
 
 
 @dataclass(frozen=True, slots=True)
-class _After:
-    """What is left of a layer."""
+class _LayerAfter:
+    """What remains of a layer."""
 
-    shape: Shape
+    shape: LayerShape
     removed: int
     cost: float | None
     groups: tuple[str, int, int] = ("", 0, 0)
 
 
-def of_model(model: ModelSummary, pruning: PruningConfig) -> Architecture:
-    """Nothing is cut."""
+def original_architecture(model: ModelSummary, pruning: PruningConfig) -> Architecture:
+    """Return the architecture of the unpruned model."""
     return _architecture(Source.MODEL, model, pruning, {})
 
 
-def of_run(model: ModelSummary, run: RunState, pruning: PruningConfig) -> Architecture:
-    """As the latest shot of a run has left the layers."""
+def pruned_architecture(
+    model: ModelSummary, run: RunState, pruning: PruningConfig
+) -> Architecture:
+    """Return the architecture after the latest shot of a run."""
     after = {layer.name: _after_run(layer) for layer in run.layers}
     return _architecture(Source.RUN, model, pruning, after)
 
 
-def of_plan(
-    model: ModelSummary, costs: Costs, plan: Plan, pruning: PruningConfig
+def planned_architecture(
+    model: ModelSummary, costs: Costs, plan: RemovalPlan, pruning: PruningConfig
 ) -> Architecture:
-    """As the draft's target would leave the layers, by a diagnosis."""
-    after: dict[str, _After] = {}
+    """Return the architecture that a plan would lead to."""
+    after: dict[str, _LayerAfter] = {}
     for number, unit in enumerate(costs.units):
         after |= _after_plan(costs, unit, number, plan)
     return _architecture(Source.PLAN, model, pruning, after)
@@ -147,75 +146,77 @@ def _architecture(
     source: Source,
     model: ModelSummary,
     pruning: PruningConfig,
-    after: Mapping[str, _After],
+    after: Mapping[str, _LayerAfter],
 ) -> Architecture:
     total_cost = sum(each.cost for each in after.values() if each.cost is not None)
-    along = _coupled_layers(model, pruning)
+    coupled = _coupled_layers(model, pruning)
     layers = [
-        _layer(x, after.get(x.name), total_cost, pruning, along.get(x.name, (x,)))
+        _layer(x, after.get(x.name), total_cost, pruning, coupled.get(x.name, (x,)))
         for x in model.layers
     ]
-    layers.sort(key=lambda layer: layer.block)  # stable: kinds stay in their order
+    layers.sort(key=lambda layer: layer.block)  # stable sort: keeps the order of kinds
     blocks = groupby(layers, key=lambda layer: layer.block)
     return Architecture(
-        source, tuple(Block(number, tuple(mine)) for number, mine in blocks)
+        source, tuple(Block(number, tuple(members)) for number, members in blocks)
     )
 
 
 def _coupled_layers(
     model: ModelSummary, pruning: PruningConfig
 ) -> dict[str, tuple[LayerSummary, ...]]:
-    """The layers with which each one goes, itself among them; for layers of groups."""
+    """Map each layer of a group to the layers of its group, itself included."""
     by_name = {layer.name: layer for layer in model.layers}
     kinds = COUPLINGS.get(pruning.kind, ())
     return {
-        name: tuple(by_name[each] for each in one.layers)
-        for one in model.coupled
-        if one.kind in kinds
-        for name in one.layers
+        name: tuple(by_name[member] for member in group.layers)
+        for group in model.coupled
+        if group.kind in kinds
+        for name in group.layers
     }
 
 
 def _layer(
-    was: LayerSummary,
-    after: _After | None,
+    original: LayerSummary,
+    after: _LayerAfter | None,
     total_cost: float,
     pruning: PruningConfig,
-    along: tuple[LayerSummary, ...],
+    coupled: tuple[LayerSummary, ...],
 ) -> Layer:
-    before = Shape(was.rows, was.columns)
+    before = LayerShape(original.rows, original.columns)
     if after is None:
-        after = _After(before, removed=0, cost=None)
+        after = _LayerAfter(before, removed=0, cost=None)
     share = None
     if after.cost is not None and total_cost > 0:
         share = after.cost / total_cost
-    kind, kept, of = after.groups
+    kind, kept, total = after.groups
     return Layer(
-        name=was.name,
-        block=was.block,
-        kind=was.kind,
+        name=original.name,
+        block=original.block,
+        kind=original.kind,
         before=before,
         after=after.shape,
-        weights=was.weights,
+        weights=original.weights,
         removed=after.removed,
         cost=after.cost,
         cost_share=share,
         groups=kind,
-        groups_kept=kept,
-        groups_of=of,
-        is_protected=any_matches((was,), pruning.protect),
-        stays=any_matches(along, pruning.protect),
-        least=min_kept_share(pruning.min_density, pruning.layer_min_density, along),
+        kept_groups=kept,
+        total_groups=total,
+        is_protected=any_matches((original,), pruning.protect),
+        is_effectively_protected=any_matches(coupled, pruning.protect),
+        min_density=min_kept_share(
+            pruning.min_density, pruning.layer_min_density, coupled
+        ),
     )
 
 
-def _after_run(layer: LayerSparsity) -> _After:
+def _after_run(layer: LayerSparsity) -> _LayerAfter:
     groups = ("", 0, 0)
     if layer.groups is not None:
         groups = (layer.groups.kind, layer.groups.kept, layer.groups.of)
     is_coupled = bool(layer.removed) and not layer.cost
-    return _After(
-        Shape(layer.rows_kept, layer.columns_kept),
+    return _LayerAfter(
+        LayerShape(layer.rows_kept, layer.columns_kept),
         layer.removed,
         None if is_coupled else layer.cost,
         groups,
@@ -223,27 +224,27 @@ def _after_run(layer: LayerSparsity) -> _After:
 
 
 def _after_plan(
-    costs: Costs, unit: DiagnosedUnit, number: int, plan: Plan
-) -> dict[str, _After]:
-    found, taken = costs.found, int(plan.taken[number])
+    costs: Costs, unit: DiagnosedUnit, number: int, plan: RemovalPlan
+) -> dict[str, _LayerAfter]:
+    found, taken = costs.found, int(plan.removals[number])
     first = unit.layers[0]
     if isinstance(found, Bins):
         at = min(int((found.so_far[number] < taken).sum()), len(found.cost) - 1)
         cost = float((_counts(found, number)[: at + 1] * found.cost[: at + 1]).sum())
         cost -= float(found.so_far[number, at] - taken) * float(found.cost[at])
-        shape = Shape(first.rows, first.columns)
-        return {first.name: _After(shape, taken, cost if taken else 0.0)}
+        shape = LayerShape(first.rows, first.columns)
+        return {first.name: _LayerAfter(shape, taken, cost if taken else 0.0)}
     last = int(found.start[number]) + taken - 1
     cost = float(found.rise_so_far[last]) if taken else 0.0
     if unit.group == "layer":
         rows = int(found.rows_so_far[last]) if taken else 0
-        shape = Shape(first.rows - rows, first.columns - (taken - rows))
-        return {first.name: _After(shape, int(plan.weights[number]), cost)}
+        shape = LayerShape(first.rows - rows, first.columns - (taken - rows))
+        return {first.name: _LayerAfter(shape, int(plan.weights[number]), cost)}
     groups = (unit.group, unit.candidates - taken, unit.candidates)
     size = first.columns // unit.candidates
     after = {
-        first.name: _After(
-            Shape(first.rows, first.columns - taken * size),
+        first.name: _LayerAfter(
+            LayerShape(first.rows, first.columns - taken * size),
             taken * first.each,
             cost,
             groups,
@@ -251,8 +252,8 @@ def _after_plan(
     }
     for layer in unit.layers[1:]:
         rows = taken * (layer.rows // unit.candidates)
-        shape = Shape(layer.rows - rows, layer.columns)
-        after[layer.name] = _After(shape, taken * layer.each, None, groups)
+        shape = LayerShape(layer.rows - rows, layer.columns)
+        after[layer.name] = _LayerAfter(shape, taken * layer.each, None, groups)
     return after
 
 

@@ -1,11 +1,11 @@
-"""The costs that a diagnosis has found, as arrays with which any target can be planned.
+"""Read the costs of a diagnosis into arrays from which any target can be planned.
 
-    n   removals of all units, one unit after the other
+    n   removals of all units, unit by unit
     U   units
-    B   bins of costs, where single weights go
+    B   cost bins, for unstructured pruning
 
-Everything that does not depend on the target is added up here once. Knows nothing of
-Qt; the engine's threshold (surgeon_engine/pruning/threshold.py) is what it follows.
+Everything that does not depend on the target is summed here once. The order of removals
+is that of surgeon_engine/pruning/threshold.py.
 """
 
 from __future__ import annotations
@@ -24,56 +24,56 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ByCost:
-    """All removals by cost, equal ones in the order of units."""
+    """All removals sorted by cost; ties keep the order of the units."""
 
     cost: Floats  # n
     weights: Ints  # n
-    rise: Floats  # n
-    owner: NDArray[np.int32]  # n, which unit
-    place: NDArray[np.int32]  # n, which of its unit, from 0
+    rise: Floats  # n, increase of the loss
+    owner: NDArray[np.int32]  # n, index of the unit
+    place: NDArray[np.int32]  # n, rank within the unit, from 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Removals:
-    """What may go as a whole: rows, columns, heads, neurons."""
+class StructureCosts:
+    """Costs of structures removed as a whole: rows, columns, heads or neurons."""
 
     cost: Floats  # n, ascending within a unit
     weights: Ints  # n, newly removed by each
-    rise: Floats  # n, of the loss
+    rise: Floats  # n, increase of the loss
     by_cost: ByCost
-    start: Ints  # U+1, where each unit begins
-    weights_so_far: Ints  # n, within its unit, itself included
-    rise_so_far: Floats  # n
-    rows_so_far: Ints  # n
+    start: Ints  # U+1, offset of each unit
+    weights_so_far: Ints  # n, cumulative within the unit, inclusive
+    rise_so_far: Floats  # n, cumulative within the unit, inclusive
+    rows_so_far: Ints  # n, cumulative within the unit, inclusive
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bins:
-    """Single weights, counted by what they cost."""
+    """Histogram of the costs of single weights."""
 
-    cost: Floats  # B, the middle of each bin, ascending
-    so_far: Ints  # U x B, weights of a unit in this bin and those before
+    cost: Floats  # B, center of each bin, ascending
+    so_far: Ints  # U x B, weights of a unit up to and including this bin
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Costs:
-    """A diagnosis, read."""
+    """A diagnosis with its costs."""
 
     diagnosed: Diagnosed
-    found: Removals | Bins
+    found: StructureCosts | Bins
 
     @property
     def units(self) -> tuple[DiagnosedUnit, ...]:
-        """In the order of the arrays."""
+        """The units, in the order of the arrays."""
         return self.diagnosed.units
 
 
 def read_costs(diagnosed: Diagnosed) -> Costs:
-    """The costs in the file that a diagnosis names.
+    """Read the costs from the file of a diagnosis.
 
     Raises:
-        OSError, KeyError, ValueError, BadZipFile: the file is gone or none of this
-            program's.
+        OSError, KeyError, ValueError, BadZipFile: the file is missing or is not a costs
+            file.
     """
     with np.load(Path(diagnosed.path), allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
@@ -83,11 +83,11 @@ def read_costs(diagnosed: Diagnosed) -> Costs:
     return Costs(diagnosed, found)
 
 
-def _removals(arrays: dict[str, NDArray], start: Ints) -> Removals:
+def _removals(arrays: dict[str, NDArray], start: Ints) -> StructureCosts:
     owner = np.repeat(np.arange(len(start) - 1, dtype=np.int32), np.diff(start))
     place = (np.arange(len(owner)) - start[owner]).astype(np.int32)
     order = np.argsort(arrays["cost"], kind="stable")
-    return Removals(
+    return StructureCosts(
         cost=arrays["cost"],
         weights=arrays["weights"],
         rise=arrays["rise"],
@@ -106,7 +106,7 @@ def _removals(arrays: dict[str, NDArray], start: Ints) -> Removals:
 
 
 def _within_units(values: NDArray, owner: NDArray[np.int32], start: Ints) -> NDArray:
-    """The sums from the beginning of each unit on."""
+    """Return cumulative sums that restart at each unit."""
     sums = np.concatenate([np.zeros(1, values.dtype), values.cumsum()])
     return sums[1:] - sums[start[:-1]][owner]
 

@@ -1,12 +1,12 @@
-"""What goes of every layer for any target, by the threshold of a run's first shot.
+"""Plan what the first shot of a run removes from each layer, for any target.
 
-The removals of all units are merged once by cost and added up, in whole numbers; a plan
-is then a look into the sums. It takes exactly what the engine would take of the same
-costs. Single weights are counted in bins: all bins below the threshold go, and of the
-one in which it lies each layer gives its part of what is missing.
+The removals of all units are merged by cost once and summed exactly, in integers; a
+plan is then a lookup in these sums. It removes exactly what the engine would remove for
+the same costs. Single weights are counted in bins: all bins below the threshold are
+removed, and the bin that contains it is shared among the layers in proportion.
 
-The rise of the loss is the sum of the rises of the single removals: one shot, each by
-itself, without the correction. Knows nothing of Qt.
+The predicted increase of the loss is the sum over single removals: one shot, no
+interactions, no correction.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from surgeon_engine.api.config.layer_patterns import matches, min_kept_share
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.messages.diagnosis import DiagnosedUnit
 from surgeon_engine.api.planning.rounding import ceil_share
-from surgeon_gui.state.diagnosis.costs import Bins, Costs, Floats, Ints, Removals
+from surgeon_gui.state.diagnosis.costs import Bins, Costs, Floats, Ints, StructureCosts
 
 _NEURONS = "neurons"
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What has to stay, whatever it costs. A change of these needs no measurement."""
+    """Constraints on what may be removed. Changing them needs no new measurement."""
 
     protect: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
@@ -36,25 +36,25 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Plan:
-    """What goes for one target."""
+class RemovalPlan:
+    """The removals for one target."""
 
-    wanted: int  # weights
-    most: int  # that may go
-    removed: int  # at most either
-    threshold: float | None  # the largest cost that is paid
-    rise: float  # of the loss, nats per token
-    taken: Ints  # U, removals; weights where single ones go
-    weights: Ints  # U, that go
+    target_weights: int  # weights to remove
+    max_removable: int  # weights that the rules allow to remove
+    removed: int  # weights removed: at most either of the above
+    threshold: float | None  # the highest cost among the removals
+    rise: float  # increase of the loss, nats per token
+    removals: Ints  # U, number of removals; weights if unstructured
+    weights: Ints  # U, weights removed
 
     @property
     def is_reached(self) -> bool:
-        """Whether so much may go at all."""
-        return self.wanted <= self.most
+        """Whether the rules allow the target."""
+        return self.target_weights <= self.max_removable
 
 
 def rules_of(pruning: PruningConfig) -> Rules:
-    """Those of a job."""
+    """Return the rules of a job."""
     return Rules(
         pruning.protect,
         pruning.layer_min_density,
@@ -64,17 +64,17 @@ def rules_of(pruning: PruningConfig) -> Rules:
 
 
 def is_protected(unit: DiagnosedUnit, rules: Rules) -> bool:
-    """Whether nothing of the unit may go."""
+    """Return True if nothing of the unit may be removed."""
     return any(matches(x, pattern) for x in unit.layers for pattern in rules.protect)
 
 
 def share_to_keep(unit: DiagnosedUnit, rules: Rules) -> float:
-    """The share of its weights that has to stay."""
+    """Return the minimum density of the unit."""
     return min_kept_share(rules.min_density, rules.limits, unit.layers)
 
 
 class Planner:
-    """Plans under the same rules."""
+    """Plans any target under fixed rules."""
 
     def __init__(self, costs: Costs, rules: Rules) -> None:
         self.costs, self.rules = costs, rules
@@ -84,50 +84,52 @@ class Planner:
             )
         else:
             self._plans = _RemovalPlans(costs, costs.found, rules)
-        self.allowed = self._plans.allowed  # U, removals or weights that may go
-        self.most = self._plans.most  # weights that may go in all
+        self.allowed = self._plans.allowed  # U, removals (or weights) the rules allow
+        self.max_removable = self._plans.max_removable  # weights, of all units
 
-    def plan(self, weights: int) -> Plan:
-        """What goes if `weights` are to go, or as many as may."""
+    def plan(self, weights: int) -> RemovalPlan:
+        """Plan the removal of `weights`, or of as many as the rules allow."""
         return self._plans.plan(weights)
 
     def curve(self, points: int) -> tuple[Ints, Floats]:
-        """Numbers of weights from none to all that may go, and the rises by them."""
-        weights = np.linspace(0, self.most, points).astype(np.int64)
+        """Return weights from 0 to the maximum, and the loss increase for each."""
+        weights = np.linspace(0, self.max_removable, points).astype(np.int64)
         return weights, self._plans.rises(weights)
 
 
 class _RemovalPlans:
-    """Of what goes as a whole."""
+    """Plans for structures that are removed as a whole."""
 
-    def __init__(self, costs: Costs, found: Removals, rules: Rules) -> None:
+    def __init__(self, costs: Costs, found: StructureCosts, rules: Rules) -> None:
         self._found = found
         self.allowed = np.array(
             [_allowed(costs, found, u, rules) for u in range(len(costs.units))],
             dtype=np.int64,
         )
         if rules.has_same_widths:
-            self._groups = _in_step(costs, found, self.allowed)
+            self._groups = _merged_in_step(costs, found, self.allowed)
         else:
-            self._groups = _by_themselves(found, self.allowed)
-        self.most = int(self._groups.total[-1]) if len(self._groups.total) else 0
+            self._groups = _merged_by_cost(found, self.allowed)
+        self.max_removable = (
+            int(self._groups.total[-1]) if len(self._groups.total) else 0
+        )
 
-    def plan(self, weights: int) -> Plan:
+    def plan(self, weights: int) -> RemovalPlan:
         merged, found = self._groups, self._found
         steps = int(np.searchsorted(merged.total, weights, side="right"))
         per_group = np.bincount(merged.owner[:steps], minlength=merged.groups)
         taken = per_group[merged.group_of_unit]
         last = found.start[:-1] + np.maximum(taken, 1) - 1
         last = np.minimum(last, max(0, len(found.cost) - 1))
-        gone = np.where(taken > 0, found.weights_so_far[last], 0)
-        return Plan(
-            wanted=weights,
-            most=self.most,
+        removed = np.where(taken > 0, found.weights_so_far[last], 0)
+        return RemovalPlan(
+            target_weights=weights,
+            max_removable=self.max_removable,
             removed=int(merged.total[steps - 1]) if steps else 0,
             threshold=float(merged.cost[steps - 1]) if steps else None,
             rise=float(merged.rise[steps - 1]) if steps else 0.0,
-            taken=taken,
-            weights=gone,
+            removals=taken,
+            weights=removed,
         )
 
     def rises(self, weights: Ints) -> Floats:
@@ -137,17 +139,17 @@ class _RemovalPlans:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Merged:
-    """Removals in the order in which they go; those of a group of units, in step."""
+    """Removals in order of cost; the units of a group lose equally many."""
 
     cost: Floats
-    total: Ints  # weights so far
-    rise: Floats  # so far
-    owner: NDArray[np.int32]  # which group
+    total: Ints  # weights, cumulative
+    rise: Floats  # cumulative
+    owner: NDArray[np.int32]  # index of the group
     groups: int
     group_of_unit: Ints  # U
 
 
-def _by_themselves(found: Removals, allowed: Ints) -> _Merged:
+def _merged_by_cost(found: StructureCosts, allowed: Ints) -> _Merged:
     everything, units = found.by_cost, len(allowed)
     is_removable = everything.place < allowed.astype(np.int32)[everything.owner]
     return _Merged(
@@ -160,8 +162,8 @@ def _by_themselves(found: Removals, allowed: Ints) -> _Merged:
     )
 
 
-def _in_step(costs: Costs, found: Removals, allowed: Ints) -> _Merged:
-    """The k-th cheapest of all units of a kind go together, at their mean cost."""
+def _merged_in_step(costs: Costs, found: StructureCosts, allowed: Ints) -> _Merged:
+    """Merge the k-th cheapest removals of all units of a kind, at their mean cost."""
     is_free = allowed > 0
     kinds = [unit.group for unit in costs.units]
     names = list(dict.fromkeys(kinds))
@@ -177,7 +179,7 @@ def _in_step(costs: Costs, found: Removals, allowed: Ints) -> _Merged:
         owner.append(np.full(length, number, dtype=np.int32))
     merged = np.concatenate(cost)
     order = np.argsort(merged, kind="stable")
-    # What is protected is in no group: a last one, of which nothing goes.
+    # Protected units form a last group, from which nothing is removed.
     return _Merged(
         cost=merged[order],
         total=np.concatenate(weights)[order].cumsum(),
@@ -188,8 +190,8 @@ def _in_step(costs: Costs, found: Removals, allowed: Ints) -> _Merged:
     )
 
 
-def _allowed(costs: Costs, found: Removals, number: int, rules: Rules) -> int:
-    """How many removals of a unit may go, in order."""
+def _allowed(costs: Costs, found: StructureCosts, number: int, rules: Rules) -> int:
+    """Return how many removals of a unit the rules allow."""
     unit = costs.units[number]
     if is_protected(unit, rules):
         return 0
@@ -197,17 +199,17 @@ def _allowed(costs: Costs, found: Removals, number: int, rules: Rules) -> int:
     if unit.group == "layer":
         start, end = found.start[number], found.start[number + 1]
         weights = unit.layers[0].weights
-        most = weights - ceil_share(weights, share)
+        max_weights = weights - ceil_share(weights, share)
         so_far = found.weights_so_far[start:end]
-        return int(np.searchsorted(so_far, most, side="right"))
+        return int(np.searchsorted(so_far, max_weights, side="right"))
     bundle = costs.diagnosed.bundle if unit.group == _NEURONS else 1
-    least = max(1, ceil_share(unit.candidates, share))
-    stay = min(unit.candidates, -(-least // bundle) * bundle)
-    return min(unit.entries, unit.candidates - stay)
+    min_kept = max(1, ceil_share(unit.candidates, share))
+    kept = min(unit.candidates, -(-min_kept // bundle) * bundle)
+    return min(unit.entries, unit.candidates - kept)
 
 
 class _BinPlans:
-    """Of single weights."""
+    """Plans for single weights."""
 
     def __init__(self, costs: Costs, found: Bins, rules: Rules) -> None:
         self._atom = costs.diagnosed.atom
@@ -220,40 +222,40 @@ class _BinPlans:
         self._total = self._so_far.sum(axis=0)
         counts = np.diff(self._total, prepend=0)
         self._rise = (counts * found.cost).cumsum()
-        self.most = int(self._total[-1]) if len(self._total) else 0
+        self.max_removable = int(self._total[-1]) if len(self._total) else 0
 
-    def plan(self, weights: int) -> Plan:
-        count = min(weights, self.most) // self._atom * self._atom
+    def plan(self, weights: int) -> RemovalPlan:
+        count = min(weights, self.max_removable) // self._atom * self._atom
         if count <= 0:
             none = np.zeros(len(self.allowed), dtype=np.int64)
-            return Plan(weights, self.most, 0, None, 0.0, none, none)
+            return RemovalPlan(weights, self.max_removable, 0, None, 0.0, none, none)
         at = int(np.searchsorted(self._total, count))
         before = self._so_far[:, at - 1] if at else np.zeros_like(self.allowed)
         missing = count - int(before.sum())
         inside = self._so_far[:, at] - before
         taken = before + _shared(missing, inside, self._atom)
-        return Plan(
-            wanted=weights,
-            most=self.most,
+        return RemovalPlan(
+            target_weights=weights,
+            max_removable=self.max_removable,
             removed=count,
             threshold=float(self._cost[at]),
             rise=float(self.rises(np.array([count]))[0]),
-            taken=taken,
+            removals=taken,
             weights=taken,
         )
 
     def rises(self, weights: Ints) -> Floats:
         at = np.minimum(np.searchsorted(self._total, weights), len(self._total) - 1)
-        over = self._total[at] - weights  # what of the last bin stays
+        over = self._total[at] - weights  # kept of the last bin
         return np.where(weights > 0, self._rise[at] - over * self._cost[at], 0.0)
 
 
 def _shared(missing: int, inside: Ints, atom: int) -> Ints:
-    """`missing` weights from those `inside`, from each layer its part, to the last."""
-    atoms, wanted = inside // atom, missing // atom
+    """Share `missing` weights among layers in proportion to `inside`, exactly."""
+    atoms, missing_atoms = inside // atom, missing // atom
     in_all = max(1, int(atoms.sum()))
-    part, rest = atoms * wanted // in_all, atoms * wanted % in_all
-    nearest = np.argsort(-rest, kind="stable")[: wanted - int(part.sum())]
+    part, rest = atoms * missing_atoms // in_all, atoms * missing_atoms % in_all
+    nearest = np.argsort(-rest, kind="stable")[: missing_atoms - int(part.sum())]
     part[nearest] += 1
     return part * atom
 
@@ -262,10 +264,10 @@ def _weights_allowed(costs: Costs, found: Bins, number: int, rules: Rules) -> in
     unit = costs.units[number]
     if is_protected(unit, rules):
         return 0
-    most = int(found.so_far[number, -1])
+    weights = int(found.so_far[number, -1])
     share = share_to_keep(unit, rules)
     if not share:
-        return most
+        return weights
     atom = costs.diagnosed.atom
-    is_removable = unit.candidates - ceil_share(unit.candidates, share)
-    return min(most, is_removable // atom * atom)
+    removable = unit.candidates - ceil_share(unit.candidates, share)
+    return min(weights, removable // atom * atom)

@@ -1,8 +1,8 @@
-"""What is known before anything is cut, and what of it still holds.
+"""The result of a diagnosis, and whether it still applies to the draft.
 
-A diagnosis stays until there is a better one. Targets, and what is protected or kept,
-are planned with it without another measurement; what else has changed since makes it
-out of date, by name. Knows nothing of Qt.
+A diagnosis is kept until the next one is finished. Targets, protections and limits are
+planned from it without another measurement; a change of any other setting makes it out
+of date, and the change is named.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from surgeon_gui.state.request import Request
 from surgeon_gui.state.run import RunState
 from surgeon_gui.text.labels import FIELDS
 
-# What costs and baseline are measured by. The rest is planned with, or comes later.
+# Settings on which costs and baseline depend.
 _MODEL = ("source", "dtype")
 _TEXT = (
     "text",
@@ -62,8 +62,8 @@ _PLANNED = (
     "widths",
 )
 _MILLION = 1_000_000
-_MAX_SHARE = 0.95  # that a config takes
-# Where the bar of progress is when a stage begins; it never goes back.
+_MAX_SHARE = 0.95  # that a config accepts
+# Progress at the start of each stage; it never decreases.
 _BEGIN = {
     Stage.LOAD: 0.0,
     Stage.TEXT: 0.05,
@@ -76,22 +76,22 @@ _ENDS = (*list(_BEGIN.values())[1:], 1.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Known:
-    """A diagnosis that is there."""
+class DiagnosisResult:
+    """A finished diagnosis."""
 
-    config: RunConfig  # of the draft when it was asked for
+    config: RunConfig  # the draft at the time of the request
     model: ModelSummary
     costs: Costs
 
     @property
     def predicts_loss(self) -> bool:
-        """Whether its costs are rises of the loss."""
+        """Whether its costs estimate the increase of the loss."""
         return predicts_loss(self.config.pruning)
 
 
 @dataclass(frozen=True, slots=True)
 class MeasuredPoint:
-    """What a run has come to, beside what was predicted."""
+    """Quality that a run has measured, to compare with the prediction."""
 
     sparsity: float
     perplexity: float
@@ -99,36 +99,43 @@ class MeasuredPoint:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Asked:
-    """For what the diagnosis under way was asked."""
+class DiagnosisInput:
+    """The job and the model of a diagnosis in progress."""
 
     config: RunConfig
     model: ModelSummary
 
 
-class Phase(Enum):
-    """What there is to see."""
+class DiagnosisPhase(Enum):
+    """State of the diagnosis of a draft."""
 
     NONE = "none"
-    FIRST = "first"  # being measured, and there is none yet
-    AGAIN = "again"  # being measured, while an older one is there
-    THERE = "there"
+    MEASURING = "measuring"  # the first one is in progress
+    REMEASURING = "remeasuring"  # in progress, while an older result is shown
+    READY = "ready"
     OUT_OF_DATE = "out_of_date"
 
 
-def phase_of(known: Known | None, request: Request, now: RunConfig) -> Phase:
-    """How it stands with the diagnosis of a draft."""
+def phase_of(
+    known: DiagnosisResult | None, request: Request, now: RunConfig
+) -> DiagnosisPhase:
+    """Return the state of the diagnosis of a draft."""
     if request.is_open:
-        return Phase.FIRST if known is None else Phase.AGAIN
+        return DiagnosisPhase.MEASURING if known is None else DiagnosisPhase.REMEASURING
     if known is None:
-        return Phase.NONE
-    return Phase.OUT_OF_DATE if changes_since(known.config, now) else Phase.THERE
+        return DiagnosisPhase.NONE
+    return (
+        DiagnosisPhase.OUT_OF_DATE
+        if changes_since(known.config, now)
+        else DiagnosisPhase.READY
+    )
 
 
 def changes_since(then: RunConfig, now: RunConfig) -> tuple[str, ...]:
-    """The labels of the settings that matter and have changed.
+    """Return the labels of the changed settings on which the costs depend.
 
-    Those that apply to one job alone follow from another that has changed.
+    Settings that only one of the configs has are ignored: the choice on which they
+    depend has changed.
     """
     changed = []
     for part, names in (
@@ -146,18 +153,18 @@ def changes_since(then: RunConfig, now: RunConfig) -> tuple[str, ...]:
     return tuple(changed)
 
 
-def planned_config(known: Known, now: RunConfig) -> RunConfig:
-    """The job that was diagnosed, with the target and the protections of the draft."""
+def planned_config(known: DiagnosisResult, now: RunConfig) -> RunConfig:
+    """Return the diagnosed job with the target and the protections of the draft."""
     values = {k: v for k, v in values_of(now.pruning).items() if k in _PLANNED}
     try:
         pruning = with_values(known.config.pruning, values)
         return replace(known.config, pruning=pruning, export=now.export)
     except ConfigError:
-        return known.config  # a target that its structure cannot have
+        return known.config  # a target that its structure does not support
 
 
-def goal_then(known: Known, now: RunConfig) -> Goal | None:
-    """What the draft's target comes to; None where it cannot be reached."""
+def planned_goal(known: DiagnosisResult, now: RunConfig) -> Goal | None:
+    """Return the goal of the draft's target, or None if it cannot be reached."""
     config = planned_config(known, now)
     try:
         dtype = file_dtype(config, known.model)
@@ -167,9 +174,9 @@ def goal_then(known: Known, now: RunConfig) -> Goal | None:
 
 
 def with_share(config: RunConfig, model: ModelSummary, share: float) -> PruningConfig:
-    """The settings of a draft, its target moved to `share` of the prunable weights.
+    """Return a draft's settings with the target at `share` of the prunable weights.
 
-    The target stays given in the way it was.
+    The unit of the target stays the same.
     """
     pruning = config.pruning
     share = min(_MAX_SHARE, max(0.001, round(share, 3)))
@@ -193,7 +200,7 @@ def with_share(config: RunConfig, model: ModelSummary, share: float) -> PruningC
 
 
 def progress_of(request: Request, before: float) -> float:
-    """How much of a diagnosis is done, from 0 to 1; never less than `before`."""
+    """Return the progress of a diagnosis, from 0 to 1; never less than `before`."""
     if not request.is_open:
         return 0.0
     if request.stage not in _BEGIN:
@@ -204,11 +211,11 @@ def progress_of(request: Request, before: float) -> float:
     return max(before, begin + fraction * (end - begin))
 
 
-def is_comparable(known: Known, config: RunConfig | None) -> bool:
-    """Whether what a run has measured can stand beside the predictions.
+def is_comparable(known: DiagnosisResult, config: RunConfig | None) -> bool:
+    """Return True if measurements of a run can be compared with the predictions.
 
-    The same model and text, and the same structure and method; how many shots it
-    takes, and what it does besides, is what the comparison is about.
+    Model, text, structure and method must be the same; shots and other settings may
+    differ.
     """
     if config is None:
         return False
@@ -224,7 +231,7 @@ def is_comparable(known: Known, config: RunConfig | None) -> bool:
 
 
 def points_of(run: RunState) -> tuple[MeasuredPoint, ...]:
-    """What a run has measured so far: after each shot, and after the correction."""
+    """Return the measurements of a run: after each shot, and after the correction."""
     points = [
         MeasuredPoint(shot.sparsity, shot.evaluation.perplexity)
         for shot in run.history
@@ -236,35 +243,37 @@ def points_of(run: RunState) -> tuple[MeasuredPoint, ...]:
     return tuple(points)
 
 
-def headline(known: Known | None, phase: Phase, now: RunConfig) -> str:
-    """How it stands, in a sentence or two."""
+def headline(
+    known: DiagnosisResult | None, phase: DiagnosisPhase, now: RunConfig
+) -> str:
+    """Describe the state of the diagnosis in a sentence or two."""
     match phase:
-        case Phase.NONE:
+        case DiagnosisPhase.NONE:
             return tr(
-                "A diagnosis measures once what every part would cost to remove, and "
-                "cuts nothing. Any target can then be tried at once."
+                "A diagnosis measures the cost of removing each part, without pruning "
+                "anything. Any target can then be tried instantly."
             )
-        case Phase.FIRST:
-            return tr("The model is being diagnosed. Nothing is cut.")
-        case Phase.AGAIN:
-            return tr("The model is being diagnosed anew; below is what was known.")
+        case DiagnosisPhase.MEASURING:
+            return tr("Diagnosing the model. Nothing is pruned.")
+        case DiagnosisPhase.REMEASURING:
+            return tr("Diagnosing the model again. The previous result is shown below.")
     assert known is not None
-    if phase is Phase.OUT_OF_DATE:
+    if phase is DiagnosisPhase.OUT_OF_DATE:
         changed = changes_since(known.config, now)
-        return tr("Out of date. Changed since: {settings}.").format(
+        return tr("Out of date. Changed since then: {settings}.").format(
             settings=", ".join(dict.fromkeys(changed))
         )
     found = known.costs.diagnosed
-    words = tr("Costs of the first shot, on {tokens} tokens.").format(
+    costs = tr("Costs of the first shot, measured on {tokens} tokens.").format(
         tokens=f"{found.calibration_tokens:,}"
     )
     if found.cost_damping is None:
-        return words
+        return costs
     if found.damping_tried:
-        chosen = tr(
-            "Their damping, {damping}, was chosen for the target that was set then; a "
-            "run chooses its own."
+        damping = tr(
+            "The damping {damping} was chosen for the target at that time; a run "
+            "chooses its own."
         )
-        return f"{words} {chosen.format(damping=f'{found.cost_damping:g}')}"
-    given = tr("Their damping is {damping}, as given.")
-    return f"{words} {given.format(damping=f'{found.cost_damping:g}')}"
+    else:
+        damping = tr("The damping is {damping}, as set.")
+    return f"{costs} {damping.format(damping=f'{found.cost_damping:g}')}"

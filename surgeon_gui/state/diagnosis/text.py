@@ -1,4 +1,4 @@
-"""What is predicted for a target, in sentences. Knows nothing of Qt."""
+"""Describe the plan for a target, and its predicted quality, in sentences."""
 
 from __future__ import annotations
 
@@ -8,39 +8,41 @@ import numpy as np
 
 from surgeon_engine.api.messages.diagnosis import DiagnosedUnit
 from surgeon_gui.base.translation import ntr, tr
-from surgeon_gui.state.diagnosis.planner import Plan, Planner
-from surgeon_gui.state.diagnosis.sensitivity import weights_of
-from surgeon_gui.state.diagnosis.state import Known
+from surgeon_gui.state.diagnosis.planner import Planner, RemovalPlan
+from surgeon_gui.state.diagnosis.sensitivity import prunable_weights
+from surgeon_gui.state.diagnosis.state import DiagnosisResult
 from surgeon_gui.text import numbers
 
-_LARGEST_LOSS = 20.0  # above it a perplexity says nothing
+_MAX_LOSS = 20.0  # a higher loss has no meaningful perplexity
 
 
-def describe_plan(known: Known, planner: Planner, plan: Plan | None) -> str:
-    """What the target takes from where, and what that is predicted to cost."""
+def describe_plan(
+    known: DiagnosisResult, planner: Planner, plan: RemovalPlan | None
+) -> str:
+    """Describe where the target removes weights, and the predicted quality."""
     if plan is None:
-        return tr("The target of step 3 cannot be reached, so that nothing is planned.")
+        return tr("The target in step 3 cannot be reached, so there is no plan.")
     prunable = known.costs.diagnosed.prunable
     if not plan.is_reached:
         return tr(
-            "At most {most} of the prunable weights may go: the rest is protected, "
-            "limited, or the last of its kind."
-        ).format(most=numbers.percent(plan.most / prunable))
-    words = [_where(known, plan)]
+            "At most {maximum} of the prunable weights can be removed: the rest is "
+            "protected, limited, or the last of its kind."
+        ).format(maximum=numbers.percent(plan.max_removable / prunable))
+    sentences = [_removals(known, plan)]
     if known.predicts_loss:
-        words.append(_quality(known, plan))
+        sentences.append(_quality(known, plan))
     else:
-        words.append(
+        sentences.append(
             tr(
-                "The costs of this method are an order, and no rise of the loss: "
-                "quality cannot be predicted by them."
+                "The costs of this method rank the weights, but do not estimate the "
+                "loss: quality cannot be predicted from them."
             )
         )
-    return " ".join(words)
+    return " ".join(sentences)
 
 
 def part_name(unit: DiagnosedUnit) -> str:
-    """What a unit is called in a sentence."""
+    """Return the name of a unit for use in a sentence."""
     match unit.group:
         case "heads":
             return tr("the heads of block {block}").format(block=unit.layers[0].block)
@@ -49,37 +51,39 @@ def part_name(unit: DiagnosedUnit) -> str:
     return unit.name
 
 
-def _where(known: Known, plan: Plan) -> str:
-    """How unevenly the removals lie."""
+def _removals(known: DiagnosisResult, plan: RemovalPlan) -> str:
+    """Describe the total, and how unevenly the parts are pruned."""
     units = known.costs.units
-    weights = np.array([weights_of(known.costs, unit) for unit in units])
+    weights = np.array([prunable_weights(known.costs, unit) for unit in units])
     shares = plan.weights / np.maximum(weights, 1)
-    most = int(shares.argmax())
-    whole = int((plan.weights == 0).sum())
-    words = tr("{share} of the prunable weights would go, most of {name}: {most}.")
-    said = words.format(
+    highest = int(shares.argmax())
+    untouched = int((plan.weights == 0).sum())
+    total = tr(
+        "{share} of the prunable weights would be removed, the largest share from "
+        "{name}: {maximum}."
+    ).format(
         share=numbers.percent(plan.removed / known.costs.diagnosed.prunable),
-        name=part_name(units[most]),
-        most=numbers.percent(float(shares[most]), decimals=0),
+        name=part_name(units[highest]),
+        maximum=numbers.percent(float(shares[highest]), decimals=0),
     )
-    if not whole:
-        return said
-    untouched = ntr(
+    if not untouched:
+        return total
+    unpruned = ntr(
         "{n} of {all} parts would lose nothing.",
         "{n} of {all} parts would lose nothing.",
-        whole,
-    )
-    return f"{said} {untouched.format(n=whole, all=len(units))}"
+        untouched,
+    ).format(n=untouched, all=len(units))
+    return f"{total} {unpruned}"
 
 
-def _quality(known: Known, plan: Plan) -> str:
+def _quality(known: DiagnosisResult, plan: RemovalPlan) -> str:
     baseline = known.costs.diagnosed.loss
     loss = baseline + plan.rise
-    if loss > _LARGEST_LOSS:
-        return tr("The prediction is that nothing useful is left.")
+    if loss > _MAX_LOSS:
+        return tr("The prediction: the model becomes useless.")
     return tr(
-        "Predicted perplexity {predicted} (original {original}), roughly: in one shot "
-        "and without the correction."
+        "Predicted perplexity: about {predicted} (original {original}), for one shot "
+        "without the correction."
     ).format(
         predicted=numbers.perplexity(math.exp(loss)),
         original=numbers.perplexity(math.exp(baseline)),

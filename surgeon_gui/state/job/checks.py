@@ -23,11 +23,17 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.state.app import AppState, Engine, Step
 from surgeon_gui.state.job import file_formats as file_forms
 from surgeon_gui.state.job import resource_text as fits
+from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.sources import resolver as given
 from surgeon_gui.text.choices import choice_label
 
 _MIN_WINDOWS = 4  # for a correction: one of 4 is held out
+_BUSY = {
+    RequestKind.SAVE: tr("The pruned model is being saved in another format."),
+    RequestKind.MEASUREMENT: tr("Speed is being measured."),
+    RequestKind.DIAGNOSIS: tr("The model is being diagnosed."),
+}
 
 
 def problems(
@@ -49,17 +55,17 @@ def start_obstacle(state: AppState) -> str:
         return why
     if not state.model_is_chosen:
         return tr("Choose a model first.")
-    if state.inspection.problem is not None:
-        return state.inspection.problem.message
+    if (error := state.request(RequestKind.INSPECTION).error) is not None:
+        return error.message
     for problem in state.problems.values():
         return problem
-    if state.preview.problem is not None:
-        return state.preview.problem.message
+    if (error := state.request(RequestKind.PREVIEW).error) is not None:
+        return error.message
     if state.engine is Engine.STARTING:
         return tr("The engine is still starting.")
     if state.model is None:
         return tr("The model is still being read.")
-    return fits.obstacle(state.fit)
+    return fits.obstacle(state.resource_check)
 
 
 def save_obstacle(state: AppState) -> str:
@@ -68,11 +74,11 @@ def save_obstacle(state: AppState) -> str:
         return why
     if state.run.status is not Status.FINISHED or state.run.exported is None:
         return tr("Only what a finished run has exported can be saved once more.")
-    another = state.another
-    reason = file_forms.disabled_others(state.run.exported).get(another.format, "")
+    config = state.save_config
+    reason = file_forms.disabled_others(state.run.exported).get(config.format, "")
     if reason:
         return tr("{label} is not possible. {reason}").format(
-            label=choice_label(another.format)[0], reason=reason
+            label=choice_label(config.format)[0], reason=reason
         )
     return state.save_problem
 
@@ -97,9 +103,9 @@ def save_problem(state: AppState) -> str:
 
 def save_destination(state: AppState) -> Path:
     """Where the result is to be saved once more."""
-    another = state.another
-    inside = file_forms.folder_in(state.run.folder, another.format)
-    return paths.expanded(another.folder or inside)
+    config = state.save_config
+    inside = file_forms.folder_in(state.run.folder, config.format)
+    return paths.expanded(config.folder or inside)
 
 
 def measure_obstacle(state: AppState) -> str:
@@ -129,12 +135,8 @@ def engine_obstacle(state: AppState) -> str:
     """Why the engine cannot take on anything long; empty if it can."""
     if state.run.status.is_busy:
         return tr("A run is under way.")
-    if state.save.is_open:
-        return tr("The pruned model is being saved in another format.")
-    if state.measurement.is_open:
-        return tr("Speed is being measured.")
-    if state.diagnosis.is_open:
-        return tr("The model is being diagnosed.")
+    if state.task is not None:
+        return _BUSY[state.task]
     if state.engine is Engine.UNAVAILABLE:
         return tr("There is no engine; close Surgeon and start it again.")
     return ""

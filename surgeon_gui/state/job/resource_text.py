@@ -41,7 +41,7 @@ NAMES = {
 
 def fit_of_draft(state: AppState) -> ResourceCheck | None:
     """How the draft fits the machine; None while model or machine are not known."""
-    if state.model is None or state.machine is None or Step.TARGET in state.refused:
+    if state.model is None or state.machine is None or Step.TARGET in state.rejected:
         return None
     free = free_disk(state.config, state.run_parent)
     return check_resources(state.config, state.model, state.machine, free)

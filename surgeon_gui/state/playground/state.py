@@ -1,7 +1,4 @@
-"""What the playground knows, as pure functions of events and of what the user does.
-
-Knows nothing of Qt.
-"""
+"""State of the playground, as pure functions of events and user actions."""
 
 from __future__ import annotations
 
@@ -25,13 +22,12 @@ from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_gui.base import paths
 from surgeon_gui.base.translation import tr
-from surgeon_gui.state import request as request
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job.checks import engine_obstacle
-from surgeon_gui.state.request import Request, with_response
+from surgeon_gui.state.request import Request
 from surgeon_gui.state.run import RunState, Status
 
-MAX_DIFFERENCES = 12  # tokens in the list of those that differ most
+MAX_DIFFERENCES = 12  # tokens in the list of the largest differences
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,24 +35,24 @@ class Token:
     """One token of a text."""
 
     piece: str
-    found: Disagreement | None = None  # None: not compared yet
+    disagreement: Disagreement | None = None  # None if not compared yet
 
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """Which two models are compared; empty: none."""
+    """Sources of the two models to compare; empty if none is chosen."""
 
     original: str = ""
     pruned: str = ""
 
-    def of(self, side: Side) -> str:
-        """The source of one side."""
+    def source(self, side: Side) -> str:
+        """Return the source of the model on one side."""
         return self.original if side is Side.ORIGINAL else self.pruned
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a token stands."""
+class TokenPlace:
+    """Position of a token: the side, and the index in its text."""
 
     side: Side
     index: int
@@ -64,34 +60,34 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class PlaygroundState:
-    """The draft of a question, and the texts that have come of the last one."""
+    """The draft of a request, and the texts of the last one."""
 
     prompt: str = ""
     settings: GenerationSettings = field(default_factory=GenerationSettings)
-    own: Models = Models()  # chosen by the user in place of the run's
+    own: Models = Models()  # the user's choice in place of the run's models
     question: Request[Generated] = Request()
-    is_stopping: bool = False  # the texts are to end where they are
-    asked_prompt: str = ""  # of the texts that are shown
+    is_stopping: bool = False  # the texts end where they are
+    asked_prompt: str = ""  # of the texts shown
     asked: Models = Models()
     original: tuple[Token, ...] = ()
     pruned: tuple[Token, ...] = ()
-    has_chat_template: bool | None = None  # of the models asked; None: not known yet
+    has_chat_template: bool | None = None  # of the requested models; None if unknown
 
     @property
     def is_writing(self) -> bool:
-        """Whether the texts are growing, so that they can be ended and kept."""
+        """Whether the texts are growing, so that they can be stopped and kept."""
         question = self.question
         return question.is_open and question.stage is Stage.GENERATION
 
     def tokens(self, side: Side) -> tuple[Token, ...]:
-        """The text of one side."""
+        """Return the tokens of one side."""
         return self.original if side is Side.ORIGINAL else self.pruned
 
 
 def asked(
     state: PlaygroundState, request: str, models: Models, dtype: Dtype, device: Device
 ) -> PlaygroundState:
-    """The state after two texts were asked for, which begins anew."""
+    """Return the state after a new pair of texts was requested."""
     known = state.has_chat_template if models == state.asked else None
     return replace(
         state,
@@ -107,22 +103,22 @@ def asked(
 
 
 def apply(state: PlaygroundState, envelope: Envelope) -> PlaygroundState:
-    """The state after an event; those of other requests change nothing."""
-    if envelope.run != state.question.request or not state.question.is_open:
+    """Return the state after an event; events of other requests are ignored."""
+    if envelope.run != state.question.id or not state.question.is_open:
         return state
     state = _with_text(state, envelope.event)
-    return replace(state, question=with_response(state.question, envelope.event))
+    return replace(state, question=state.question.with_event(envelope.event))
 
 
 def cancelling(state: PlaygroundState) -> PlaygroundState:
-    """The state after the end was asked for."""
-    return replace(state, question=request.cancelling(state.question))
+    """Return the state after cancellation was requested."""
+    return replace(state, question=state.question.cancelling())
 
 
 def with_model(
     state: PlaygroundState, side: Side, source: str, app: AppState
 ) -> PlaygroundState:
-    """The state after one side was chosen; the other stays what it is."""
+    """Return the state with another model on one side."""
     own = models_of(state, app)
     if side is Side.ORIGINAL:
         own = replace(own, original=source)
@@ -131,24 +127,24 @@ def with_model(
     return replace(state, own=own)
 
 
-def without_others(state: PlaygroundState, app: AppState) -> PlaygroundState:
-    """The state without texts that other models wrote than those that are compared."""
+def without_stale_texts(state: PlaygroundState, app: AppState) -> PlaygroundState:
+    """Return the state without texts of models that are no longer chosen."""
     models = models_of(state, app)
-    is_coming = state.question.is_open or not models.pruned
-    if is_coming or models == state.asked or not (state.original or state.pruned):
+    is_pending = state.question.is_open or not models.pruned
+    if is_pending or models == state.asked or not (state.original or state.pruned):
         return state
     return replace(state, question=Request(), original=(), pruned=())
 
 
 def models_of(state: PlaygroundState, app: AppState) -> Models:
-    """Which models are compared: the user's choice, else those of the run shown."""
+    """Return the models to compare: the user's choice, else those of the run shown."""
     return state.own if state.own != Models() else models_of_run(app.run)
 
 
 def models_of_run(run: RunState) -> Models:
-    """The original of a run and what it has exported.
+    """Return the original of a run and its export.
 
-    Files for other programs cannot be loaded; what they were made of lies in the run.
+    Exports for other programs cannot be loaded; the run folder is used instead.
     """
     if run.config is None:
         return Models()
@@ -163,28 +159,28 @@ def models_of_run(run: RunState) -> Models:
 
 
 def obstacle(state: PlaygroundState, app: AppState) -> str:
-    """Why nothing can be generated; empty if it can."""
-    if told := engine_obstacle(app):
-        return told
+    """Return why no text can be generated; empty if it can."""
+    if busy := engine_obstacle(app):
+        return busy
     if state.question.is_open:
-        return tr("Both models are writing.")
+        return tr("Both models are generating text.")
     if missing := _missing(models_of(state, app), app):
         return missing
     if not state.prompt.strip():
-        return tr("Write a prompt first.")
+        return tr("Enter a prompt first.")
     return ""
 
 
-def ranking(state: PlaygroundState) -> tuple[Place, ...]:
-    """The tokens of both texts at which the models differ most, those first."""
+def ranking(state: PlaygroundState) -> tuple[TokenPlace, ...]:
+    """Return the tokens at which the models differ most, largest difference first."""
     found = [
-        (token.found.nats, Place(side, index))
+        (token.disagreement.nats, TokenPlace(side, index))
         for side in Side
         for index, token in enumerate(state.tokens(side))
-        if token.found is not None
+        if token.disagreement is not None
     ]
-    # Of equals the first in the text: sorting is stable.
-    found.sort(key=lambda each: -each[0])
+    # The sort is stable: ties keep the order of the text.
+    found.sort(key=lambda item: -item[0])
     shared = _shared_tokens(state)
     places = [
         place
@@ -195,12 +191,12 @@ def ranking(state: PlaygroundState) -> tuple[Place, ...]:
 
 
 def comparisons(tokens: Sequence[Token]) -> list[Disagreement]:
-    """What is known of the tokens that have been compared."""
-    return [token.found for token in tokens if token.found is not None]
+    """Return the comparisons of the tokens that have been compared."""
+    return [token.disagreement for token in tokens if token.disagreement is not None]
 
 
 def _shared_tokens(state: PlaygroundState) -> int:
-    """With how many of the same tokens both texts begin: they are compared alike."""
+    """Return the length of the common beginning of both texts, in tokens."""
     both = zip(state.original, state.pruned, strict=False)
     alike = itertools.takewhile(lambda pair: pair[0].piece == pair[1].piece, both)
     return sum(1 for _ in alike)
@@ -210,14 +206,14 @@ def _missing(models: Models, app: AppState) -> str:
     if not models.original and not models.pruned:
         return tr("Prune a model first, or choose two models.")
     if not models.original:
-        return tr("Choose the original too.")
+        return tr("Choose the original model, too.")
     if not models.pruned:
         if app.run.status in (Status.FAILED, Status.CANCELLED):
-            return tr("The run has exported nothing; choose a pruned model.")
-        return tr("Choose the pruned model too.")
+            return tr("The run exported nothing. Choose a pruned model.")
+        return tr("Choose the pruned model, too.")
     for source in (models.original, models.pruned):
         if source != DEMO and not paths.exists(source):
-            return tr("There is nothing at {path} any more.").format(path=source)
+            return tr("{path} no longer exists.").format(path=source)
     return ""
 
 
@@ -227,14 +223,14 @@ def _with_text(state: PlaygroundState, event: Event) -> PlaygroundState:
             return replace(state, has_chat_template=has_chat_template)
         case TokenWritten(side=side, index=index, piece=piece):
             tokens = state.tokens(side)
-            if index < len(tokens):  # the rest of a character
+            if index < len(tokens):  # completes a character
                 piece = tokens[index].piece + piece
             return _with_tokens(state, side, (*tokens[:index], Token(piece)))
         case TextCompared(side=side, first=first, found=found):
             tokens = state.tokens(side)
             end = first + len(found)
             compared = [
-                replace(token, found=each)
+                replace(token, disagreement=each)
                 for token, each in zip(tokens[first:end], found, strict=True)
             ]
             return _with_tokens(

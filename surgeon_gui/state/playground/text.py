@@ -1,4 +1,4 @@
-"""What the playground says about the texts of two models."""
+"""Texts of the playground: status, summary, differences and tooltips."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from surgeon_engine.api.messages.generation import (
 from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.export_text import phase_of
 from surgeon_gui.state.playground.state import (
-    Place,
     PlaygroundState,
+    TokenPlace,
     comparisons,
     ranking,
 )
@@ -25,25 +25,25 @@ from surgeon_gui.text.labels import source_name
 
 LINE_END = "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}"
 _TAB = "\N{RIGHTWARDS ARROW TO BAR}"
-_GENERIC = ("export", "checkpoint", "compact", "masked", "stock")  # names of folders
-_SMALLEST = 0.005  # nats that two decimals still show
+_GENERIC = ("export", "checkpoint", "compact", "masked", "stock")  # folder names
+_MIN_SHOWN = 0.005  # nats; rounds to 0.01
 
 
 def side_name(side: Side) -> str:
-    """What a side is called."""
+    """Return the name of a side."""
     return tr("Original") if side is Side.ORIGINAL else tr("Pruned")
 
 
 def model_name(source: str) -> str:
-    """A model's name; with the folder around it where its own says nothing."""
+    """Return the name of a model, with its parent folder if the name is generic."""
     if not source:
-        return tr("none chosen")
-    name, around = source_name(source), Path(source).parent.name
-    return f"{around}/{name}" if name in _GENERIC and around else name
+        return tr("no model chosen")
+    name, parent = source_name(source), Path(source).parent.name
+    return f"{parent}/{name}" if name in _GENERIC and parent else name
 
 
 def shown_token(piece: str) -> str:
-    """A token so that its spaces and line ends can be seen, in quotation marks."""
+    """Return a token in quotation marks, with visible line ends and tabs."""
     if not piece:
         return tr("part of a character")
     visible = piece.replace("\n", LINE_END).replace("\t", _TAB)
@@ -51,13 +51,13 @@ def shown_token(piece: str) -> str:
 
 
 def nats(value: float) -> str:
-    """A divergence with its unit."""
-    shown = "< 0.01" if 0 < value < _SMALLEST else f"{value:.2f}"
+    """Format a divergence with its unit."""
+    shown = "< 0.01" if 0 < value < _MIN_SHOWN else f"{value:.2f}"
     return tr("{number} nats").format(number=shown).replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def token_tip(piece: str, found: Disagreement | None) -> str:
-    """What is known of a token, for the mouse over it."""
+    """Return the tooltip of a token."""
     if found is None:
         return tr("{token}: not compared yet").format(token=shown_token(piece))
     lines = [
@@ -71,7 +71,7 @@ def token_tip(piece: str, found: Disagreement | None) -> str:
 
 
 def written_line(state: PlaygroundState, side: Side, answer: Generated | None) -> str:
-    """The line below a text: how long, how fast, how much memory, why it ends."""
+    """Return the line below a text: length, speed, memory, and why it ended."""
     if answer is None:
         count = len(state.tokens(side))
         return describe_tokens(count) if count else ""
@@ -87,108 +87,112 @@ def written_line(state: PlaygroundState, side: Side, answer: Generated | None) -
 
 
 def written_tip(answer: Generated | None) -> str:
-    """How the figures of the line below a text were taken."""
-    how = tr(
-        "The models take turns, token by token, and each is timed while it alone is at "
-        "work. Memory is the most that the model's process used, its programs "
-        "included; on a GPU it is the most that its tensors used. A text that has "
-        "ended was ended by its model."
+    """Return the tooltip of the line below a text: how its figures were measured."""
+    method = tr(
+        "The models take turns, token by token, and each is timed while the other is "
+        "idle. Memory is the peak of the model's process, libraries included; on a GPU "
+        'it is the peak of its tensors. "ended" means that the model ended its text.'
     )
     if answer is None:
-        return how
+        return method
     return "\n".join(
         [
-            how,
-            tr("{device}. Prompt: {tokens}, read in {ours} and {theirs}.").format(
+            method,
+            tr(
+                "{device}. Prompt: {tokens}, read in {original} (original) and "
+                "{pruned} (pruned)."
+            ).format(
                 device=answer.device,
                 tokens=describe_tokens(answer.original.prompt_tokens),
-                ours=_brief(answer.original.prompt_seconds),
-                theirs=_brief(answer.pruned.prompt_seconds),
+                original=_short_duration(answer.original.prompt_seconds),
+                pruned=_short_duration(answer.pruned.prompt_seconds),
             ),
         ]
     )
 
 
 def status_line(state: PlaygroundState) -> str:
-    """What is being done, or how it has ended without an answer; empty: neither."""
+    """Return the phase of the current request, or that it was cancelled; else empty."""
     question = state.question
     if state.is_writing and state.is_stopping and not question.is_cancelling:
         return tr("Stopping…")
     if question.is_open:
         return phase_of(question)
     if question.is_cancelled:
-        return tr("Cancelled. The texts are as long as they were by then.")
+        return tr("Cancelled. The texts so far are kept.")
     return ""
 
 
 def summary(state: PlaygroundState) -> str:
-    """How alike both models are on these texts; empty before they are compared."""
+    """Summarize the agreement of both models; empty before the comparison."""
     found = comparisons(state.original) + comparisons(state.pruned)
     if not found:
         return ""
-    agreed = sum(each.agrees for each in found) / len(found)
-    parts = [
-        tr(
-            "Pruned agrees on {share} of the likeliest tokens; on average they are "
-            "{mean} apart."
-        ).format(
-            share=numbers.percent(agreed, decimals=0),
+    agreement = sum(each.agrees for each in found) / len(found)
+    sentences = [
+        tr("Same top token for {share} of the tokens; mean difference {mean}.").format(
+            share=numbers.percent(agreement, decimals=0),
             mean=nats(sum(each.nats for each in found) / len(found)),
         )
     ]
     places = ranking(state)
     if not places:
-        return tr("Both models expect exactly the same everywhere.")
+        return tr("The predictions of both models are identical.")
     token = state.tokens(places[0].side)[places[0].index]
-    assert token.found is not None
+    assert token.disagreement is not None
     where = {
-        Side.ORIGINAL: tr("Most different at {token} in the original's text: {nats}."),
-        Side.PRUNED: tr("Most different at {token} in the pruned one's text: {nats}."),
+        Side.ORIGINAL: tr(
+            "Largest difference at {token} in the original's text: {nats}."
+        ),
+        Side.PRUNED: tr(
+            "Largest difference at {token} in the pruned model's text: {nats}."
+        ),
     }
-    parts.append(
+    sentences.append(
         where[places[0].side].format(
-            token=shown_token(token.piece), nats=nats(token.found.nats)
+            token=shown_token(token.piece), nats=nats(token.disagreement.nats)
         )
     )
-    return " ".join(parts)
+    return " ".join(sentences)
 
 
-def place_line(state: PlaygroundState, place: Place) -> str:
-    """One line of the list of tokens that differ most."""
+def token_line(state: PlaygroundState, place: TokenPlace) -> str:
+    """Return one line of the list of the largest differences."""
     token = state.tokens(place.side)[place.index]
-    assert token.found is not None
-    said, would = token.found.original, token.found.pruned
-    if token.found.agrees:
-        words = tr("{nats}  {side}, token {number}: {token}; both say {said} first")
-    else:
-        words = tr(
-            "{nats}  {side}, token {number}: {token}; original says {said}, pruned "
-            "says {would}"
+    assert token.disagreement is not None
+    if token.disagreement.agrees:
+        template = tr(
+            "{nats}  {side}, token {number}: {token}; both predict {original}"
         )
-    return words.format(
-        nats=nats(token.found.nats),
+    else:
+        template = tr(
+            "{nats}  {side}, token {number}: {token}; original predicts {original}, "
+            "pruned {pruned}"
+        )
+    return template.format(
+        nats=nats(token.disagreement.nats),
         side=side_name(place.side),
         number=place.index + 1,
         token=shown_token(token.piece),
-        said=_with_share(said),
-        would=_with_share(would),
+        original=_with_share(token.disagreement.original),
+        pruned=_with_share(token.disagreement.pruned),
     )
 
 
 def text_of(state: PlaygroundState, side: Side) -> str:
-    """The prompt with what one model has written after it."""
+    """Return the prompt with the text that one model generated."""
     return state.asked_prompt + "".join(x.piece for x in state.tokens(side))
 
 
 def describe_tokens(count: int) -> str:
-    """A number of tokens."""
+    """Format a number of tokens."""
     return ntr("{n} token", "{n} tokens", count).format(n=f"{count:,}")
 
 
-def _guess(who: str, guess: Guess) -> str:
-    return tr("{who}: {likeliest} first ({share}), this token {written}").format(
-        who=who,
-        likeliest=shown_token(guess.likeliest),
+def _guess(model: str, guess: Guess) -> str:
+    return tr("{model}: top token {top} ({share}), this token {written}").format(
+        model=model,
+        top=shown_token(guess.likeliest),
         share=_share(guess.probability),
         written=_share(guess.of_written),
     )
@@ -207,17 +211,17 @@ def _rate(value: float) -> str:
     return f"{value:,.1f}" if value < 100 else f"{value:,.0f}"
 
 
-def _brief(seconds: float) -> str:
+def _short_duration(seconds: float) -> str:
     if seconds < 1:
         return f"{seconds * 1000:.0f}\N{NO-BREAK SPACE}ms"
     return numbers.duration(seconds)
 
 
 def _ending(written: Written) -> str:
-    words = {
-        Stop.LENGTH: "",  # as was to be expected
+    endings = {
+        Stop.LENGTH: "",  # the normal case
         Stop.END_OF_TEXT: tr("ended"),
-        Stop.WINDOW: tr("window full"),
+        Stop.WINDOW: tr("context full"),
         Stop.ASKED: tr("stopped"),
     }
-    return words[written.stop]
+    return endings[written.stop]

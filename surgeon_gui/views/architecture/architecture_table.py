@@ -1,4 +1,4 @@
-"""A tree of blocks with their layers, as Qt's item views want it."""
+"""Item model of the blocks and their layers."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from PySide6.QtCore import QAbstractItemModel, QModelIndex, QPersistentModelIndex, Qt
+from typing_extensions import override
 
 from surgeon_gui.base.translation import tr
-from surgeon_gui.state.architecture.state import Architecture, Block, Layer, Shape
+from surgeon_gui.state.architecture.state import Architecture, Block, Layer, LayerShape
 from surgeon_gui.text import numbers
 
 _ARROW, _TIMES = "\N{RIGHTWARDS ARROW}", "\N{MULTIPLICATION SIGN}"
@@ -20,7 +21,7 @@ _Role = Qt.ItemDataRole
 
 
 class ArchitectureTable(QAbstractItemModel):
-    """Blocks are the parents of their layers; an index of a layer knows its block."""
+    """Tree model: blocks are the parents of their layers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,20 +30,20 @@ class ArchitectureTable(QAbstractItemModel):
             (tr("Layer"), _name),
             (tr("Shape"), _shape),
             (tr("Groups"), _groups),
-            (tr("Gone"), _sparsity),
-            (tr("Cost spent"), _cost),
+            (tr("Removed"), _sparsity),
+            (tr("Added loss (nats)"), _cost),
             (tr("Next run"), _rule),
         )
 
     def show_architecture(self, architecture: Architecture) -> None:
-        """Show `architecture`; what is open and chosen stays so if the names stay."""
+        """Show `architecture`; the same layers keep expansion and selection."""
         if architecture == self._shown:
             return
-        same = _names(architecture) == _names(self._shown)
-        if not same:
+        is_same_model = _names(architecture) == _names(self._shown)
+        if not is_same_model:
             self.beginResetModel()
         self._shown = architecture
-        if not same:
+        if not is_same_model:
             self.endResetModel()
             return
         last = self.columnCount() - 1
@@ -53,19 +54,19 @@ class ArchitectureTable(QAbstractItemModel):
                 end = self.index(len(block.layers) - 1, last, parent)
                 self.dataChanged.emit(self.index(0, 0, parent), end)
 
-    def longest_words(self) -> dict[int, str]:
-        """What the columns that grow with a cut may say at most, by column."""
+    def longest_texts(self) -> dict[int, str]:
+        """Return the longest text of each column whose texts grow with pruning."""
         layers = self._shown.layers
         shapes = [f"{x.before.rows}{_TIMES}{x.before.columns}" for x in layers]
-        groups = [str(layer.groups_of) for layer in layers if layer.groups]
+        groups = [str(layer.total_groups) for layer in layers if layer.groups]
         return {
             column: f"{longest} {_ARROW} {longest}"
-            for column, words in ((1, shapes), (2, groups))
-            if (longest := max(words, key=len, default=""))
+            for column, texts in ((1, shapes), (2, groups))
+            if (longest := max(texts, key=len, default=""))
         }
 
     def item(self, index: _Index) -> Block | Layer | None:
-        """What stands at an index."""
+        """Return the block or layer at an index."""
         if not index.isValid():
             return None
         block = index.internalId()
@@ -74,29 +75,29 @@ class ArchitectureTable(QAbstractItemModel):
         return self._shown.blocks[block - 1].layers[index.row()]
 
     def index_of(self, name: str) -> QModelIndex:
-        """Where the layer of that name stands."""
+        """Return the index of the layer with that name."""
         for row, block in enumerate(self._shown.blocks):
             for number, layer in enumerate(block.layers):
                 if layer.name == name:
                     return self.index(number, 0, self.index(row, 0))
         return QModelIndex()
 
+    @override
     def index(self, row: int, column: int, parent: _Index = _ROOT) -> QModelIndex:
-        """See `QAbstractItemModel.index`."""
         if not self.hasIndex(row, column, parent):
             return QModelIndex()
-        # 0: a block; else the number of the layer's block, from 1.
+        # Internal id: 0 for a block; for a layer, the number of its block from 1.
         return self.createIndex(
             row, column, parent.row() + 1 if parent.isValid() else 0
         )
 
+    @override
     def parent(self, index: _Index = _ROOT) -> QModelIndex:  # type: ignore[override]
-        """See `QAbstractItemModel.parent`."""
         block = index.internalId() if index.isValid() else 0
         return self.createIndex(block - 1, 0, 0) if block else QModelIndex()
 
+    @override
     def rowCount(self, parent: _Index = _ROOT) -> int:
-        """Blocks, or the layers of one."""
         item = self.item(parent)
         if item is None:
             return len(self._shown.blocks)
@@ -104,14 +105,14 @@ class ArchitectureTable(QAbstractItemModel):
             return len(item.layers)
         return 0
 
+    @override
     def columnCount(self, parent: _Index = _ROOT) -> int:
-        """As many for blocks as for layers."""
         return len(self._columns)
 
+    @override
     def headerData(
         self, section: int, orientation: Qt.Orientation, role: int = _Role.DisplayRole
     ) -> Any:
-        """The names of the columns."""
         if orientation is Qt.Orientation.Horizontal and role == _Role.DisplayRole:
             return self._columns[section][0]
         if role == _Role.TextAlignmentRole:
@@ -120,8 +121,8 @@ class ArchitectureTable(QAbstractItemModel):
             return _TIPS[section]
         return None
 
+    @override
     def data(self, index: _Index, role: int = _Role.DisplayRole) -> Any:
-        """What stands in a cell."""
         item = self.item(index)
         if item is None:
             return None
@@ -135,17 +136,17 @@ class ArchitectureTable(QAbstractItemModel):
 
 
 _TIPS = (
-    tr("Blocks, and the layers in them."),
-    tr("Rows by columns; of a block, its weights."),
+    tr("Blocks and their layers."),
+    tr("Rows by columns; for a block, its number of weights."),
     tr("Groups of heads that share keys and values, or neurons."),
-    tr("The share of its weights that is gone."),
+    tr("Share of the weights that is removed."),
     tr(
-        "The rise of the loss that was predicted for what went, in nats, and its part "
-        "of that of the whole model. Layers that go along with another pay nothing."
+        "Predicted increase of the loss by the removals, in nats, and its share of the "
+        "total. For coupled layers, it is listed at the layer that decides."
     ),
     tr(
-        "What protects or limits it in the next run. Heads and neurons are protected, "
-        "and limited, with any of their layers."
+        "Protection or limit in the next run. It applies to all layers of the same "
+        "heads or neurons."
     ),
 )
 
@@ -176,7 +177,7 @@ def _shape(item: Block | Layer) -> str:
             return numbers.count(item.weights)
         return f"{numbers.count(item.weights)} {_ARROW} {numbers.count(kept)}"
     before = f"{item.before.rows}{_TIMES}{item.before.columns}"
-    if item.after == item.before or item.after == Shape(-1, -1):
+    if item.after == item.before or item.after == LayerShape(-1, -1):
         return before
     return f"{before} {_ARROW} {item.after.rows}{_TIMES}{item.after.columns}"
 
@@ -184,9 +185,9 @@ def _shape(item: Block | Layer) -> str:
 def _groups(item: Block | Layer) -> str:
     if isinstance(item, Block) or not item.groups:
         return ""
-    if item.groups_kept == item.groups_of:
-        return f"{item.groups_of}"
-    return f"{item.groups_of} {_ARROW} {item.groups_kept}"
+    if item.kept_groups == item.total_groups:
+        return f"{item.total_groups}"
+    return f"{item.total_groups} {_ARROW} {item.kept_groups}"
 
 
 def _sparsity(item: Block | Layer) -> str:
@@ -204,17 +205,20 @@ def _rule(item: Block | Layer) -> str:
         return _rules(item)
     if item.is_protected:
         return tr("protected")
-    if item.stays:
-        return tr("stays too")
-    if not item.least:
+    if item.is_effectively_protected:
+        return tr("coupled")
+    if not item.min_density:
         return ""
-    return tr("≥ {share}").format(share=numbers.percent(item.least))
+    return tr("≥ {share}").format(share=numbers.percent(item.min_density))
 
 
 def _rules(block: Block) -> str:
-    if all(layer.stays for layer in block.layers):
+    if all(layer.is_effectively_protected for layer in block.layers):
         return tr("protected")
-    ruled = sum(layer.stays or layer.least > 0 for layer in block.layers)
-    if not ruled:
+    restricted = sum(
+        layer.is_effectively_protected or layer.min_density > 0
+        for layer in block.layers
+    )
+    if not restricted:
         return ""
-    return tr("in {n} of {all}").format(n=ruled, all=len(block.layers))
+    return tr("{n} of {total} layers").format(n=restricted, total=len(block.layers))

@@ -1,4 +1,4 @@
-"""The card of the picture of the blocks, which is saved like a chart."""
+"""Chart card with a picture of the blocks."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from PySide6.QtWidgets import QScrollArea, QWidget
+from typing_extensions import override
 
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.architecture.state import Block
@@ -17,13 +18,13 @@ _MIN_WIDTH = 480  # pixels, of a picture that is saved
 
 
 class BlockCard(ChartCard):
-    """Scrolls where there are many blocks; what is saved has all of them."""
+    """Scrolls if there are many blocks; a saved picture has all of them."""
 
     def __init__(self, *, scrolls: bool = True) -> None:
         super().__init__(
             "architecture",
-            tr("Blocks: what stays of them"),
-            tr("The layers of the model will be here."),
+            tr("Remaining weights by block"),
+            tr("Shows the layers of the model."),
         )
         self.picture = BlockPicture()
         self._scrolls = scrolls
@@ -31,41 +32,41 @@ class BlockCard(ChartCard):
         self.set_body(on_card(self.picture) if scrolls else self.picture)
 
     def show_blocks(self, blocks: Sequence[Block], selected: str) -> None:
-        """Show `blocks`, with the layer of that name framed."""
+        """Show `blocks`, and frame the selected layer."""
         self._blocks = tuple(blocks)
         self.picture.show_blocks(blocks, selected)
         self.show_as_empty(not blocks)
 
+    @override
     def save_picture(self, path: Path) -> None:
-        """See `ChartCard.save_picture`."""
         if not self._scrolls or path.suffix == ".csv":
             super().save_picture(path)
             return
-        whole = BlockCard(scrolls=False)
-        whole.show_blocks(self._blocks, "")
-        whole.resize(max(_MIN_WIDTH, self.width()), whole.sizeHint().height())
+        full = BlockCard(scrolls=False)
+        full.show_blocks(self._blocks, "")
+        full.resize(max(_MIN_WIDTH, self.width()), full.sizeHint().height())
         try:
-            whole.grab()  # lays it out, as nobody has seen it
-            whole.save_picture(path)
+            full.grab()  # forces the layout, as it was never shown
+            full.save_picture(path)
         finally:
-            whole.deleteLater()
+            full.deleteLater()
 
+    @override
     def rows(self) -> list[tuple[object, ...]]:
-        """See `ChartCard.rows`; -1 is a size that is not known."""
         sizes = ("rows before", "rows after", "columns before", "columns after")
         header = ("block", "layer", *sizes, "weights before", "weights after")
-        found: list[tuple[object, ...]] = [header]
+        rows: list[tuple[object, ...]] = [header]
         for block in self._blocks:
             for layer in block.layers:
                 before, after = layer.before, layer.after
                 shapes = before.rows, after.rows, before.columns, after.columns
-                left = layer.weights - layer.removed
-                found.append((block.number, layer.name, *shapes, layer.weights, left))
-        return found
+                kept = layer.weights - layer.removed
+                rows.append((block.number, layer.name, *shapes, layer.weights, kept))
+        return rows
 
 
 def on_card(content: QWidget) -> QScrollArea:
-    """An area around `content` that lets the card shine through."""
+    """Return a transparent scroll area around `content`."""
     area = scrolling(content)
     area.viewport().setAutoFillBackground(False)
     content.setAutoFillBackground(False)

@@ -1,4 +1,4 @@
-"""A picture of the blocks: as broad as they were, filled as far as they still are."""
+"""Picture of the blocks before and after pruning."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from PySide6.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QColor, QHelpEvent, QMouseEvent, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QToolTip, QWidget
+from typing_extensions import override
 
 from surgeon_gui.base.theme import GAP, theme_of
 from surgeon_gui.base.translation import tr
@@ -14,12 +15,15 @@ from surgeon_gui.state.architecture.state import Block, Layer
 from surgeon_gui.text import numbers
 
 _MIN_BAR, _MAX_BAR = 14, 30  # pixels high, a bar of a block
-_APART = 4  # pixels between bars
-_NARROW = 1.0  # pixels between the layers of a bar
+_BAR_GAP = 4  # pixels between bars
+_LAYER_GAP = 1.0  # pixels between the layers of a bar
 
 
 class BlockPicture(QWidget):
-    """A bar for each block, a piece of it for each layer."""
+    """A bar for each block with a segment for each layer.
+
+    The width of a segment is the layer's original size, its fill the kept share.
+    """
 
     layer_clicked = Signal(str)
 
@@ -31,19 +35,19 @@ class BlockPicture(QWidget):
         self._selected = ""
 
     def show_blocks(self, blocks: Sequence[Block], selected: str) -> None:
-        """Show `blocks`, with the layer of that name framed."""
+        """Show `blocks`, and frame the selected layer."""
         if (tuple(blocks), selected) == (self._blocks, self._selected):
             return
         self._blocks, self._selected = tuple(blocks), selected
-        self.setMinimumHeight(len(self._blocks) * (_MIN_BAR + _APART))
+        self.setMinimumHeight(len(self._blocks) * (_MIN_BAR + _BAR_GAP))
         self.update()
 
+    @override
     def sizeHint(self) -> QSize:
-        """Bars that can be read."""
-        return QSize(220, len(self._blocks) * (_MAX_BAR + _APART))
+        return QSize(220, len(self._blocks) * (_MAX_BAR + _BAR_GAP))
 
+    @override
     def paintEvent(self, event: QPaintEvent) -> None:
-        """Draw all bars."""
         theme = theme_of(self)
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
@@ -53,7 +57,7 @@ class BlockPicture(QWidget):
             label = QRectF(0, bar.top(), bar.left() - GAP, bar.height())
             right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
             painter.drawText(label, right, str(block.number))
-            for layer, place in self._pieces(bar, block):
+            for layer, place in self._segments(bar, block):
                 painter.setPen(Qt.PenStyle.NoPen)
                 painter.setBrush(QColor(theme.border))
                 painter.drawRect(place)
@@ -67,32 +71,32 @@ class BlockPicture(QWidget):
                     painter.setBrush(Qt.BrushStyle.NoBrush)
                     painter.drawRect(place)
 
+    @override
     def mousePressEvent(self, event: QMouseEvent) -> None:
-        """Tell which layer was clicked."""
         layer = self.layer_at(event.position())
         if layer is not None:
             self.layer_clicked.emit(layer.name)
         super().mousePressEvent(event)
 
+    @override
     def event(self, event: QEvent) -> bool:
-        """Name the layer under the mouse."""
         if isinstance(event, QHelpEvent):
             layer = self.layer_at(event.pos().toPointF())
-            words = ""
+            tip = ""
             if layer is not None:
-                words = tr("{name}\n{share} of {weights} weights gone").format(
+                tip = tr("{name}\n{share} of {weights} weights removed").format(
                     name=layer.name,
                     share=numbers.percent(layer.sparsity),
                     weights=numbers.count(layer.weights),
                 )
-            QToolTip.showText(event.globalPos(), words)
+            QToolTip.showText(event.globalPos(), tip)
             return True
         return super().event(event)
 
     def layer_at(self, position: QPointF) -> Layer | None:
-        """The layer whose piece is there."""
+        """Return the layer at a position, or None."""
         for number, block in enumerate(self._blocks):
-            for layer, place in self._pieces(self._bar(number), block):
+            for layer, place in self._segments(self._bar(number), block):
                 if place.contains(position):
                     return layer
         return None
@@ -100,18 +104,18 @@ class BlockPicture(QWidget):
     def _bar(self, number: int) -> QRectF:
         count = max(1, len(self._blocks))
         left = self.fontMetrics().horizontalAdvance("000") + GAP
-        pitch = min(_MAX_BAR + _APART, self.height() / count)
-        height = max(2.0, pitch - _APART)
-        widest = max((block.weights for block in self._blocks), default=1)
-        room = self.width() - left - 2
-        width = room * self._blocks[number].weights / max(1, widest)
+        pitch = min(_MAX_BAR + _BAR_GAP, self.height() / count)
+        height = max(2.0, pitch - _BAR_GAP)
+        max_weights = max((block.weights for block in self._blocks), default=1)
+        max_width = self.width() - left - 2
+        width = max_width * self._blocks[number].weights / max(1, max_weights)
         return QRectF(left, number * pitch + 1, width, height)
 
-    def _pieces(self, bar: QRectF, block: Block) -> list[tuple[Layer, QRectF]]:
-        pieces, left = [], bar.left()
+    def _segments(self, bar: QRectF, block: Block) -> list[tuple[Layer, QRectF]]:
+        segments, left = [], bar.left()
         for layer in block.layers:
             width = bar.width() * layer.weights / max(1, block.weights)
-            place = QRectF(left, bar.top(), max(1.0, width - _NARROW), bar.height())
-            pieces.append((layer, place))
+            place = QRectF(left, bar.top(), max(1.0, width - _LAYER_GAP), bar.height())
+            segments.append((layer, place))
             left += width
-        return pieces
+        return segments

@@ -1,4 +1,4 @@
-"""The tab of the architecture: a tree of all layers, a picture, and the reasons."""
+"""The Architecture tab: a tree of all layers, a picture, and explanations."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from PySide6.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+from typing_extensions import override
 
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
@@ -36,13 +37,13 @@ from surgeon_gui.widgets.controls import (
 
 _SOURCES = {
     Source.RUN: tr("After the run"),
-    Source.PLAN: tr("As planned for the target"),
-    Source.MODEL: tr("As the model is"),
+    Source.PLAN: tr("Planned for the target"),
+    Source.MODEL: tr("Unpruned model"),
 }
-_FEW_BLOCKS = 3  # so many are open at first
-_SIDE = 272  # pixels, of the picture and the reasons
+_EXPANDED_BLOCKS = 3  # models with at most so many blocks are fully expanded
+_SIDE = 272  # pixels; width of the picture and the explanations
 _INDENT = 14
-_CELL_ROOM = 14  # pixels beside the words of a cell
+_CELL_PADDING = 14  # pixels beside the text of a cell
 _HALF = 0.5
 
 
@@ -51,19 +52,19 @@ class ArchitectureView(QWidget):
 
     save_failed = Signal(str)
 
-    def __init__(self, architect: ArchitectureController) -> None:
+    def __init__(self, controller: ArchitectureController) -> None:
         super().__init__()
         self.setObjectName("architecture_view")
-        self._architect = architect
-        self._offered: tuple[Source, ...] = ()
-        self._limited: object = None  # the layer and the limit that the box is for
-        self._fitted: object = None  # for what the columns are as wide as that
+        self._controller = controller
+        self._sources: tuple[Source, ...] = ()
+        self._shown_limit: object = None  # the layer and the limit in the box
+        self._fitted: object = None  # the contents that the columns were fitted to
         self._source = described(choice_box(), "architecture_source_combo")
         self._source.currentIndexChanged.connect(self._on_source_chosen)
         self._table = ArchitectureTable()
-        self._tree = self._made_tree()
+        self._tree = self._make_tree()
         self._picture = BlockCard()
-        self._picture.picture.layer_clicked.connect(architect.select)
+        self._picture.picture.layer_clicked.connect(controller.select)
         self._picture.save_failed.connect(self.save_failed)
         self._title = heading("")
         self._title.setObjectName("architecture_layer_label")
@@ -71,46 +72,46 @@ class ArchitectureView(QWidget):
         self._reasons = text_label()
         self._reasons.setObjectName("architecture_reasons")
         self._protect = button("protect_layer_button")
-        self._protect.clicked.connect(architect.toggle_protection)
+        self._protect.clicked.connect(controller.toggle_protection)
         self._share = described(ignore_wheel(QSpinBox()), "limit_layer_spin")
         self._share.setRange(0, 100)
         self._share.setSingleStep(5)
         self._share.setSuffix(" %")
         self._limit = button("limit_layer_button")
         self._limit.clicked.connect(self._on_limit_clicked)
-        self._menu = self._made_menu()
+        self._menu = self._make_menu()
         self._lay_out()
-        architect.changed.connect(self.redraw)
+        controller.changed.connect(self.redraw)
         self.redraw()
 
+    @override
     def showEvent(self, event: QShowEvent) -> None:
-        """Draw what has happened meanwhile."""
         super().showEvent(event)
-        self.redraw()
+        self.redraw()  # it is not drawn while hidden
 
     @Slot()
     def redraw(self) -> None:
-        """Show how it stands, once somebody looks."""
+        """Draw the current state, if visible."""
         if not self.isVisible():
             return
-        architect = self._architect
-        self._offer(architect.sources)
+        controller = self._controller
+        self._show_sources(controller.sources)
         with QSignalBlocker(self._source):
-            if architect.source in self._offered:
-                self._source.setCurrentIndex(self._offered.index(architect.source))
-        had_none = self._table.rowCount() == 0
-        self._table.show_architecture(architect.architecture)
-        if had_none and self._table.rowCount():
+            if controller.source in self._sources:
+                self._source.setCurrentIndex(self._sources.index(controller.source))
+        was_empty = self._table.rowCount() == 0
+        self._table.show_architecture(controller.architecture)
+        if was_empty and self._table.rowCount():
             self._open_first()
-        fitted = (architect.source, self._table.longest_words())
+        fitted = (controller.source, self._table.longest_texts())
         if self._fitted != fitted:
             self._fitted = fitted
             self._fit_columns()
-        self._picture.show_blocks(architect.architecture.blocks, architect.selected)
+        self._picture.show_blocks(controller.architecture.blocks, controller.selected)
         self._show_layer()
 
     def _show_layer(self) -> None:
-        architect, layer = self._architect, self._architect.layer
+        controller, layer = self._controller, self._controller.layer
         has_layer = layer is not None
         self._show_limit()
         for widget in (self._protect, self._share, self._limit):
@@ -118,14 +119,14 @@ class ArchitectureView(QWidget):
         if layer is None:
             self._title.setText(tr("Why?"))
             hint = tr(
-                "Choose a layer in the table or the picture to see why it was cut, or "
-                "why not, and to protect or limit it."
+                "Select a layer in the table or the picture to see why it was pruned "
+                "or kept, and to protect or limit it."
             )
             self._reasons.setText(hint)
             return
         self._title.setText(layer.name)
-        self._reasons.setText("\n\n".join(architect.reasons))
-        is_protected = architect.is_protected
+        self._reasons.setText("\n\n".join(controller.reasons))
+        is_protected = controller.is_protected
         name = "unprotect_layer_button" if is_protected else "protect_layer_button"
         self._protect.setText(CAPTIONS[name].label)
         index = self._table.index_of(layer.name)
@@ -137,67 +138,67 @@ class ArchitectureView(QWidget):
             self._tree.viewport().update()
 
     def _show_limit(self) -> None:
-        """Let the box say what the layer keeps; half where nothing is said yet."""
-        looked_at = (self._architect.selected, self._architect.limit)
-        if looked_at != self._limited:  # or what is being typed would be lost
-            self._limited = looked_at
-            self._share.setValue(round(100 * (self._architect.limit or _HALF)))
+        """Show the limit of the layer in the box; one half if it has none."""
+        selected = (self._controller.selected, self._controller.limit)
+        if selected != self._shown_limit:  # keeps a value that is being typed
+            self._shown_limit = selected
+            self._share.setValue(round(100 * (self._controller.limit or _HALF)))
 
-    def _offer(self, sources: tuple[Source, ...]) -> None:
-        if sources == self._offered:
+    def _show_sources(self, sources: tuple[Source, ...]) -> None:
+        if sources == self._sources:
             return
-        self._offered = sources
+        self._sources = sources
         with QSignalBlocker(self._source):
             self._source.clear()
             self._source.addItems([_SOURCES[source] for source in sources])
 
     def _open_first(self) -> None:
         count = self._table.rowCount()
-        for row in range(count if count <= _FEW_BLOCKS else 1):
+        for row in range(count if count <= _EXPANDED_BLOCKS else 1):
             self._tree.expand(self._table.index(row, 0))
 
     def _fit_columns(self) -> None:
-        """Give columns the room that they need for any target."""
+        """Make the columns wide enough for any target."""
         for column in range(self._table.columnCount()):
             self._tree.resizeColumnToContents(column)
         metrics = self._tree.fontMetrics()
-        for column, words in self._table.longest_words().items():
-            needed = metrics.horizontalAdvance(words) + _CELL_ROOM
+        for column, text in self._table.longest_texts().items():
+            needed = metrics.horizontalAdvance(text) + _CELL_PADDING
             if self._tree.columnWidth(column) < needed:
                 self._tree.setColumnWidth(column, needed)
 
     @Slot(int)
     def _on_source_chosen(self, index: int) -> None:
-        if 0 <= index < len(self._offered):
-            self._architect.show_source(self._offered[index])
+        if 0 <= index < len(self._sources):
+            self._controller.show_source(self._sources[index])
 
     @Slot(QModelIndex)
     def _on_current_changed(self, index: QModelIndex) -> None:
         item = self._table.item(index)
         if isinstance(item, Layer):
-            self._architect.select(item.name)
+            self._controller.select(item.name)
 
     @Slot()
     def _on_limit_clicked(self) -> None:
         self._share.interpretText()
-        self._architect.keep(self._share.value() / 100)
+        self._controller.keep(self._share.value() / 100)
 
     @Slot()
     def _on_half_chosen(self) -> None:
-        self._architect.keep(_HALF)
+        self._controller.keep(_HALF)
 
     @Slot(QPoint)
-    def _on_menu_wanted(self, position: QPoint) -> None:
+    def _on_menu_requested(self, position: QPoint) -> None:
         item = self._table.item(self._tree.indexAt(position))
         if isinstance(item, Block):
             item = item.layers[0] if item.layers else None
         if isinstance(item, Layer):
-            self._architect.select(item.name)
+            self._controller.select(item.name)
             self._menu.popup(self._tree.viewport().mapToGlobal(position))
 
-    # making
+    # construction
 
-    def _made_tree(self) -> QTreeView:
+    def _make_tree(self) -> QTreeView:
         tree = described(QTreeView(), "architecture_tree")
         tree.setModel(self._table)
         tree.setUniformRowHeights(True)
@@ -205,20 +206,20 @@ class ArchitectureView(QWidget):
         tree.setAlternatingRowColors(True)
         tree.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         tree.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
-        tree.customContextMenuRequested.connect(self._on_menu_wanted)
+        tree.customContextMenuRequested.connect(self._on_menu_requested)
         tree.selectionModel().currentChanged.connect(self._on_current_changed)
         header = tree.header()
         header.setStretchLastSection(True)
         tree.setMinimumHeight(160)
         return tree
 
-    def _made_menu(self) -> QMenu:
+    def _make_menu(self) -> QMenu:
         menu = QMenu(self)
         slots = {
-            "protect_layer_action": self._architect.toggle_protection,
-            "protect_block_action": self._architect.protect_block,
+            "protect_layer_action": self._controller.toggle_protection,
+            "protect_block_action": self._controller.protect_block,
             "limit_half_action": self._on_half_chosen,
-            "free_layer_action": self._architect.free,
+            "free_layer_action": self._controller.free,
         }
         for name, slot in slots.items():
             action = menu.addAction(CAPTIONS[name].label)
@@ -238,7 +239,7 @@ class ArchitectureView(QWidget):
         left.addWidget(self._tree, 1)
         side = QSplitter(Qt.Orientation.Vertical)
         side.addWidget(self._picture)
-        side.addWidget(self._why_card())
+        side.addWidget(self._reasons_card())
         side.setSizes([180, 320])
         side.setChildrenCollapsible(False)
         side.setMinimumWidth(_SIDE)
@@ -252,19 +253,19 @@ class ArchitectureView(QWidget):
         self._source.setMinimumContentsLength(24)
         return self._source
 
-    def _why_card(self) -> QWidget:
-        why = card()
-        inside = QWidget()
-        words = QVBoxLayout(inside)
-        words.setContentsMargins(0, 0, 0, 0)
-        words.addWidget(self._reasons)
-        words.addStretch()
-        column = QVBoxLayout(why)
+    def _reasons_card(self) -> QWidget:
+        frame = card()
+        content = QWidget()
+        texts = QVBoxLayout(content)
+        texts.setContentsMargins(0, 0, 0, 0)
+        texts.addWidget(self._reasons)
+        texts.addStretch()
+        column = QVBoxLayout(frame)
         column.setContentsMargins(MARGIN, GAP, MARGIN, MARGIN)
         column.setSpacing(GAP)
         column.addWidget(self._title)
-        column.addWidget(on_card(inside), 1)
-        # In two rows: beside each other they would take room from the table.
+        column.addWidget(on_card(content), 1)
+        # In two rows, which leaves more width for the table.
         column.addLayout(row_of(self._protect))
         column.addLayout(row_of(self._limit, self._share))
-        return why
+        return frame

@@ -1,10 +1,11 @@
-"""The two charts of the comparison: quality on the way, and size against quality."""
+"""Charts of the comparison: quality during the runs, and quality by size."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from PySide6.QtCore import Slot
+from typing_extensions import override
 
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.comparison import (
@@ -12,9 +13,9 @@ from surgeon_gui.state.comparison import (
     MEASURES,
     SIZES,
     Along,
-    Compared,
+    ComparedRun,
     Measure,
-    Size,
+    SizeMeasure,
     curves,
     front,
     points,
@@ -24,15 +25,15 @@ from surgeon_gui.widgets.controls import button, choice_box, described
 
 
 class CurvesChart(SeriesChart):
-    """Perplexity or loss of each run, over sparsity, shots or what is left."""
+    """Perplexity or loss of each run over sparsity, shots or remaining parameters."""
 
     def __init__(self) -> None:
         super().__init__(
             "compare_curves",
-            tr("Quality on the way"),
-            tr("None of these runs has measured the original."),
+            tr("Quality during the run"),
+            tr("None of these runs has evaluated the original."),
         )
-        self._runs: Sequence[Compared] = ()
+        self._runs: Sequence[ComparedRun] = ()
         self._along = described(choice_box(), "compare_curves_x_combo")
         self._along.addItems([ALONG[along] for along in Along])
         self._measure = described(choice_box(), "compare_curves_measure_combo")
@@ -45,8 +46,8 @@ class CurvesChart(SeriesChart):
         self._measure.currentIndexChanged.connect(self._redraw)
         self._log.toggled.connect(self._redraw)
 
-    def show_runs(self, runs: Sequence[Compared]) -> None:
-        """Show these runs."""
+    def show_runs(self, runs: Sequence[ComparedRun]) -> None:
+        """Show the curves of these runs."""
         self._runs = runs
         self._redraw()
 
@@ -54,39 +55,42 @@ class CurvesChart(SeriesChart):
     def _redraw(self) -> None:
         along = list(Along)[self._along.currentIndex()]
         measure = list(Measure)[self._measure.currentIndex()]
-        found = curves(self._runs, along, measure)
+        series = [
+            Series(curve.name, curve.xs, curve.ys, number)
+            for number, curve in enumerate(curves(self._runs, along, measure))
+        ]
         self.show_series(
-            [Series(each.name, each.xs, each.ys, n) for n, each in enumerate(found)],
+            series,
             Axes(ALONG[along], MEASURES[measure], self._log.isChecked()),
         )
 
 
 class SizeChart(SeriesChart):
-    """Each model by its size and its perplexity, with a line through the best."""
+    """Perplexity over size of each model, with a line through the best."""
 
     def __init__(self) -> None:
         super().__init__(
             "compare_size",
-            tr("Size against perplexity"),
+            tr("Perplexity by size"),
             tr("None of these runs has pruned anything yet."),
         )
-        self._runs: Sequence[Compared] = ()
+        self._runs: Sequence[ComparedRun] = ()
         self._size = described(choice_box(), "compare_size_combo")
-        self._size.addItems([SIZES[size] for size in Size])
+        self._size.addItems([SIZES[size] for size in SizeMeasure])
         self._size.setMinimumContentsLength(14)
         self.controls.addWidget(self._size)
         self._size.currentIndexChanged.connect(self._redraw)
 
-    def show_runs(self, runs: Sequence[Compared]) -> None:
-        """Show these runs, and their originals."""
+    def show_runs(self, runs: Sequence[ComparedRun]) -> None:
+        """Show the models of these runs, and their originals."""
         self._runs = runs
         self._redraw()
 
     @Slot()
     def _redraw(self) -> None:
-        size = list(Size)[self._size.currentIndex()]
-        found = points(self._runs, size)
-        best = front(found)
+        size = list(SizeMeasure)[self._size.currentIndex()]
+        models = points(self._runs, size)
+        best = front(models)
         line = Series(
             tr("Best for their size"),
             tuple(point.size for point in best),
@@ -101,14 +105,14 @@ class SizeChart(SeriesChart):
                 point.run,
                 is_joined=False,
             )
-            for point in found
+            for point in models
         ]
         axes = Axes(SIZES[size], MEASURES[Measure.PERPLEXITY])
         self.show_series([line, *series], axes)
 
+    @override
     def rows(self) -> list[tuple[object, ...]]:
-        """See `ChartCard.rows`; with whether a model is among the best."""
-        size = list(Size)[self._size.currentIndex()]
+        size = list(SizeMeasure)[self._size.currentIndex()]
         header = ("model", SIZES[size], "perplexity", "best for its size")
         return [
             header,

@@ -1,4 +1,4 @@
-"""The tab that puts runs side by side: curves, sizes, figures, settings."""
+"""The Compare tab: curves, sizes, figures and settings of several runs."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from pathlib import Path
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QBoxLayout, QHBoxLayout, QVBoxLayout, QWidget
+from typing_extensions import override
 
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.comparison import (
     MIN_RUNS,
-    Compared,
+    ComparedRun,
     differences,
     figures,
     protocol_note,
@@ -23,14 +24,14 @@ from surgeon_gui.widgets.charts.table_card import TableCard
 from surgeon_gui.widgets.controls import bold, button, heading, text_label
 
 _MIN_CHART = 300  # pixels; in a lower window the view scrolls
-_NARROWEST = 280  # pixels; a chart in a column of its own has more
-_BESIDE = 980  # pixels from which on there is room for two charts side by side
+_MIN_WIDTH = 280  # pixels, of a chart or a table
+_TWO_COLUMNS = 980  # pixels; minimum width for two charts side by side
 _TITLE_SCALE = 1.25
 _NOTE_WIDTH = 420
 
 
 class CompareView(QWidget):
-    """Draws what is compared; with fewer than two runs it says how to choose them."""
+    """Draws a comparison; with fewer than two runs, explains how to choose them."""
 
     save_failed = Signal(str)
     runs_clicked = Signal()
@@ -63,7 +64,7 @@ class CompareView(QWidget):
 
     @property
     def charts(self) -> dict[str, ChartCard]:
-        """What can be saved, by name."""
+        """The charts and tables by name."""
         return {
             "curves": self._curves,
             "sizes": self._sizes,
@@ -71,8 +72,8 @@ class CompareView(QWidget):
             "settings": self._settings,
         }
 
-    def show_runs(self, runs: tuple[Compared, ...]) -> None:
-        """Put these runs side by side."""
+    def show_runs(self, runs: tuple[ComparedRun, ...]) -> None:
+        """Show a comparison of these runs."""
         is_enough = len(runs) >= MIN_RUNS
         self._content.setVisible(is_enough)
         self._invitation.setVisible(not is_enough)
@@ -88,25 +89,25 @@ class CompareView(QWidget):
         self._protocol.setVisible(bool(note))
 
     def save_pictures(self, folder: Path) -> None:
-        """Write each chart into `folder`, as PNG under its own name."""
+        """Save each chart to `folder` as a PNG named after it."""
         for name, chart in self.charts.items():
             chart.save_picture(folder / f"compare_{name}.png")
 
     def _make_invitation(self) -> QWidget:
-        title = heading(tr("Put runs side by side"))
+        title = heading(tr("Compare runs"))
         title.setFont(bold(title.font(), _TITLE_SCALE))
         show = button("compare_runs_button", primary=True)
         show.clicked.connect(self.runs_clicked)
-        words = QWidget()
-        words.setFixedWidth(_NOTE_WIDTH)
-        column = QVBoxLayout(words)
+        content = QWidget()
+        content.setFixedWidth(_NOTE_WIDTH)
+        column = QVBoxLayout(content)
         column.setSpacing(MARGIN)
         column.addWidget(title, 0, Qt.AlignmentFlag.AlignHCenter)
         column.addWidget(self._note)
         column.addWidget(show, 0, Qt.AlignmentFlag.AlignHCenter)
         middle = QHBoxLayout()
         middle.addStretch()
-        middle.addWidget(words)
+        middle.addWidget(content)
         middle.addStretch()
         invitation = QWidget()
         outer = QVBoxLayout(invitation)
@@ -124,31 +125,31 @@ class CompareView(QWidget):
         self._charts_row = QBoxLayout(QBoxLayout.Direction.LeftToRight)
         self._charts_row.setSpacing(GAP)
         for chart in (self._curves, self._sizes):
-            chart.setMinimumSize(_NARROWEST, _MIN_CHART)
+            chart.setMinimumSize(_MIN_WIDTH, _MIN_CHART)
             self._charts_row.addWidget(chart, 1)
         column.addLayout(self._charts_row, 1)
         for table in (self._figures, self._settings):
-            table.setMinimumWidth(_NARROWEST)
+            table.setMinimumWidth(_MIN_WIDTH)
             column.addWidget(table)
         return content
 
+    @override
     def resizeEvent(self, event: QResizeEvent) -> None:
-        """Put the charts beside each other, or below where there is no room."""
         directions = QBoxLayout.Direction
-        has_room = self.width() >= _BESIDE
-        wanted = directions.LeftToRight if has_room else directions.TopToBottom
-        if self._charts_row.direction() is not wanted:
-            self._charts_row.setDirection(wanted)
+        is_wide = self.width() >= _TWO_COLUMNS
+        direction = directions.LeftToRight if is_wide else directions.TopToBottom
+        if self._charts_row.direction() is not direction:
+            self._charts_row.setDirection(direction)
         super().resizeEvent(event)
 
 
-def _invitation(runs: tuple[Compared, ...]) -> str:
+def _invitation(runs: tuple[ComparedRun, ...]) -> str:
     if runs:
         return tr(
-            "One run is ticked: {run}. Tick one more in the list of runs, and their "
-            "curves, sizes, figures and settings stand here side by side."
+            "One run is ticked: {run}. Tick another one in the list of runs to compare "
+            "curves, sizes, figures and settings."
         ).format(run=runs[0].name)
     return tr(
-        "Tick two or more runs in the list of runs: their curves, sizes, figures and "
-        "settings then stand here side by side."
+        "Tick two or more runs in the list of runs to compare curves, sizes, figures "
+        "and settings."
     )

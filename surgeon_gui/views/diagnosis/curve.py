@@ -1,7 +1,7 @@
-"""Predicted perplexity over sparsity, a target to drag, and what was measured.
+"""Chart of predicted perplexity over sparsity, with a draggable target.
 
-y   perplexity, as its logarithm: the loss, in which the prediction is made
-x   share of the prunable weights that goes
+x   removed share of the prunable weights
+y   perplexity on a log scale, which is the loss that is predicted
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QEvent, QSignalBlocker, Qt, Signal, Slot
+from typing_extensions import override
 
 from surgeon_gui.base.theme import theme_of
 from surgeon_gui.base.translation import tr
@@ -25,18 +26,18 @@ from surgeon_gui.widgets.controls import text_label
 _LEFT_AXIS = 68  # pixels, as in the other charts
 _DOT = 9
 _DASHES = (6, 4)
-_MAX_GROWTH = math.log(20)  # of perplexity; what is beyond is out of sight
+_MAX_GROWTH = math.log(20)  # of perplexity; higher values are clipped
 _MIN_GROWTH = 0.25
-_ROOM = 0.06  # of the height, above and below
+_MARGIN = 0.06  # of the height, above and below
 _TICKS = (1, 1.5, 2, 3, 5, 7)  # of perplexity, in each decade
-_MAX_TICKS = 6  # more would touch each other where the chart is low
+_MAX_TICKS = 6  # more would overlap in a low chart
 _LABEL = {"position": 0.92, "movable": False}
 _BASE_ANCHORS = [(1.0, 1.0), (1.0, 1.0)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
-    """What the chart shows."""
+    """The data of a `QualityCurve`."""
 
     shares: Floats  # of the prunable weights
     losses: Floats
@@ -46,7 +47,7 @@ class Prediction:
 
 
 class QualityCurve(ChartCard):
-    """The curve. Its items are made once and given other data from then on."""
+    """Chart of the predicted quality; its plot items are created once and reused."""
 
     target_dragged = Signal(float)  # share of the prunable weights
 
@@ -54,7 +55,7 @@ class QualityCurve(ChartCard):
         super().__init__(
             "forecast",
             tr("Predicted quality"),
-            tr("Diagnose the model to see what each size would cost."),
+            tr("Diagnose the model to see the predicted quality for each target."),
         )
         self._shown: Prediction | None = None
         plot = self._plot = pg.PlotWidget()
@@ -74,7 +75,7 @@ class QualityCurve(ChartCard):
         )
         self._curve = pg.PlotDataItem([], [], antialias=True)
         self._dots = pg.ScatterPlotItem([], [], size=_DOT, symbol="o")
-        self._last_dots = pg.ScatterPlotItem([], [], size=_DOT + 3, symbol="d")
+        self._corrected_dots = pg.ScatterPlotItem([], [], size=_DOT + 3, symbol="d")
         self._target = pg.InfiniteLine(
             angle=90, movable=True, label="", labelOpts=_LABEL
         )
@@ -83,7 +84,7 @@ class QualityCurve(ChartCard):
             self._base_line,
             self._curve,
             self._dots,
-            self._last_dots,
+            self._corrected_dots,
             self._target,
         ):
             plot.addItem(item)
@@ -93,12 +94,12 @@ class QualityCurve(ChartCard):
         self._layout.addWidget(self._note)
         self._restyle()
 
+    @override
     def hasHeightForWidth(self) -> bool:
-        """No: the note wraps, but the plot gives way to it."""
-        return False
+        return False  # the note wraps, but the plot shrinks instead
 
     def show_prediction(self, prediction: Prediction | None) -> None:
-        """Show a prediction, or what is to be done to see one."""
+        """Show a prediction; for None, show how to get one."""
         self._shown = prediction
         self.show_as_empty(prediction is None)
         self._note.setVisible(prediction is not None)
@@ -111,7 +112,7 @@ class QualityCurve(ChartCard):
         self.show_target(prediction.target)
 
     def show_target(self, share: float | None) -> None:
-        """Move the line of the target, and say what is predicted there."""
+        """Move the target line, and label it with the prediction."""
         shown = self._shown
         self._target.setVisible(share is not None)
         if share is None or shown is None:
@@ -130,8 +131,8 @@ class QualityCurve(ChartCard):
         self._target.label.updatePosition()
         self._note.setText(_note(shown.points))
 
+    @override
     def rows(self) -> list[tuple[object, ...]]:
-        """See `ChartCard.rows`."""
         header: tuple[object, ...] = ("sparsity", "perplexity", "kind")
         if self._shown is None:
             return [header]
@@ -143,8 +144,8 @@ class QualityCurve(ChartCard):
             rows.append((point.sparsity, point.perplexity, kind))
         return rows
 
+    @override
     def changeEvent(self, event: QEvent) -> None:
-        """Follow the theme."""
         if event.type() in (QEvent.Type.PaletteChange, QEvent.Type.StyleChange):
             self._restyle()
         super().changeEvent(event)
@@ -155,11 +156,11 @@ class QualityCurve(ChartCard):
         self.target_dragged.emit(share)
 
     def _show_points(self, points: Sequence[MeasuredPoint]) -> None:
-        for item, corrected in ((self._dots, False), (self._last_dots, True)):
-            mine = [p for p in points if p.is_corrected is corrected]
+        for item, corrected in ((self._dots, False), (self._corrected_dots, True)):
+            selected = [p for p in points if p.is_corrected is corrected]
             item.setData(
-                [p.sparsity * 100 for p in mine],
-                [math.log(max(p.perplexity, 1e-9)) for p in mine],
+                [p.sparsity * 100 for p in selected],
+                [math.log(max(p.perplexity, 1e-9)) for p in selected],
             )
 
     def _fit_axes(self, shown: Prediction) -> None:
@@ -169,7 +170,7 @@ class QualityCurve(ChartCard):
         top = max([min(float(shown.losses[-1]), ceiling), *tops])
         top = min(max(top, shown.baseline + _MIN_GROWTH), ceiling)
         lows = [shown.baseline, *tops]
-        room = _ROOM * (top - min(lows))
+        room = _MARGIN * (top - min(lows))
         low, high = min(lows) - room, top + room
         self._plot.setYRange(low, high, padding=0)
         right = min(100.0, math.ceil(last * 10) * 10)
@@ -180,7 +181,7 @@ class QualityCurve(ChartCard):
 
     def _restyle(self) -> None:
         if not hasattr(self, "_note"):
-            return  # Qt sends style events while the chart is being made
+            return  # Qt sends style events during construction
         theme = theme_of(self)
         self._plot.setBackground(theme.surface)
         for side in ("left", "bottom"):
@@ -190,12 +191,12 @@ class QualityCurve(ChartCard):
         self._plot.setLabel("left", tr("Perplexity"), color=theme.muted)
         self._plot.setLabel(
             "bottom",
-            tr("Prunable weights that go, %"),
+            tr("Removed share of prunable weights, %"),
             color=theme.muted,
         )
         self._plot.showGrid(x=False, y=True, alpha=0.25)
         self._curve.setPen(pg.mkPen(theme.accent, width=1))
-        for dots in (self._dots, self._last_dots):
+        for dots in (self._dots, self._corrected_dots):
             dots.setBrush(pg.mkBrush(theme.text))
             dots.setPen(pg.mkPen(theme.surface))
         self._target.setPen(pg.mkPen(theme.accent, width=2))
@@ -213,7 +214,7 @@ def _perplexity(loss: float) -> str:
 
 
 def _perplexity_ticks(low: float, high: float) -> list[tuple[float, str]]:
-    """Round perplexities between two losses, few enough to be read."""
+    """Return ticks at round perplexities between two losses."""
     first, last = math.floor(low / math.log(10)), math.ceil(high / math.log(10))
     steps: tuple[float, ...] = _TICKS
     if high - low < 1.0:
@@ -223,20 +224,22 @@ def _perplexity_ticks(low: float, high: float) -> list[tuple[float, str]]:
     ]
     ticks: list[tuple[float, str]] = []
     for value in values:
-        place = math.log(value)
-        far = not ticks or place - ticks[-1][0] >= (high - low) / _MAX_TICKS
-        if low <= place <= high and far:
-            ticks.append((place, f"{value:g}"))
+        loss = math.log(value)
+        has_room = not ticks or loss - ticks[-1][0] >= (high - low) / _MAX_TICKS
+        if low <= loss <= high and has_room:
+            ticks.append((loss, f"{value:g}"))
     return ticks
 
 
 def _note(points: Sequence[MeasuredPoint]) -> str:
-    words = tr(
-        "A rough prediction: one shot, each removal by itself, without the correction."
+    note = tr(
+        "A rough prediction: one shot, no interaction of removals, no correction."
     )
     if not points:
-        return f"{words} {tr('What runs measure will be drawn beside it.')}"
+        # Not in the f-string: the extraction of messages would miss it there.
+        hint = tr("Results of runs will be added to the chart.")
+        return f"{note} {hint}"
     shots = tr("Dots: measured after shots.")
     corrected = tr("Diamonds: after the correction.")
     has_last = any(point.is_corrected for point in points)
-    return f"{words} {shots} {corrected}" if has_last else f"{words} {shots}"
+    return f"{note} {shots} {corrected}" if has_last else f"{note} {shots}"

@@ -1,4 +1,4 @@
-"""The tab before the cut: a curve to drag the target along, two maps of the model."""
+"""The Diagnosis tab: predicted quality with a draggable target, and two maps."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from PySide6.QtCore import QSize, Signal, Slot
 from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QVBoxLayout, QWidget
+from typing_extensions import override
 
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
@@ -16,8 +17,9 @@ from surgeon_gui.state.diagnosis.sensitivity import (
     scale_labels,
     sensitivity_cells,
 )
-from surgeon_gui.state.diagnosis.state import Known, Phase
+from surgeon_gui.state.diagnosis.state import DiagnosisPhase, DiagnosisResult
 from surgeon_gui.state.diagnosis.text import describe_plan
+from surgeon_gui.state.request import RequestKind
 from surgeon_gui.text import numbers
 from surgeon_gui.views.diagnosis.curve import Prediction, QualityCurve
 from surgeon_gui.views.task_progress import TaskProgress
@@ -32,32 +34,32 @@ from surgeon_gui.widgets.controls import (
     text_label,
 )
 
-_SENSITIVITY = tr("Sensitivity: perplexity if so much of one part goes")
-_ORDER = tr("Sensitivity: what so much of one part costs")
-_POINTS = 240  # of the curve: more than it is wide in most windows
+_SENSITIVITY = tr("Sensitivity: perplexity increase by part")
+_COSTS = tr("Sensitivity: cost by part")
+_POINTS = 240  # of the curve; about one every two pixels
 _MAP_ROOM = Room(width=200, row=18, between_lines=2)
 _MIN_CHART = 200  # pixels; in a lower window the view scrolls
 
 
 class MapCard(HeatMapCard):
-    """A map of the model, with a line that says what it shows."""
+    """A heat map of the model with a title."""
 
     def __init__(self, name: str, title: str, when_empty: str) -> None:
         super().__init__(name, title, when_empty, _MAP_ROOM)
 
     def set_title(self, title: str) -> None:
-        """Call the card something else."""
+        """Change the title of the card."""
         self._title.setText(title)
 
+    @override
     def rows(self) -> list[tuple[object, ...]]:
-        """See `ChartCard.rows`."""
         header = ("part", "row", "block", "value", "shade")
         cells = self.map.cells
         return [header, *((c.name, c.row, c.column, c.label, c.heat) for c in cells)]
 
 
 class DiagnosisView(QWidget):
-    """Draws a `Diagnosis`; what is dragged goes to it."""
+    """Draws a `Diagnosis`; user actions go to it."""
 
     save_failed = Signal(str)
     part_chosen = Signal(str)  # the name of a layer
@@ -66,7 +68,7 @@ class DiagnosisView(QWidget):
         super().__init__()
         self.setObjectName("diagnosis_view")
         self._diagnosis = diagnosis
-        self._drawn: tuple[object, ...] = ()  # what the curve and the map depend on
+        self._drawn: tuple[object, ...] = ()  # inputs of the curve and the map
         self._headline = text_label()
         self._headline.setObjectName("diagnosis_headline")
         self._stale = problem_label()
@@ -82,16 +84,16 @@ class DiagnosisView(QWidget):
         hint = tr("Diagnose the model to see which parts matter most.")
         self._sensitivity = MapCard("sensitivity", _SENSITIVITY, hint)
         self._share = described(choice_box(), "sensitivity_share_combo")
-        words = tr("Cheapest {share}")
-        shares = [words.format(share=numbers.percent(share)) for share in SHARES]
+        label = tr("Cheapest {share}")
+        shares = [label.format(share=numbers.percent(share)) for share in SHARES]
         self._share.addItems(shares)
         self._share.setMinimumContentsLength(len(shares[-1]))
         self._share.currentIndexChanged.connect(self._draw_sensitivity)
         self._sensitivity.controls.addWidget(self._share)
         self._planned = MapCard(
             "planned",
-            tr("What would go of each part, %"),
-            tr("Diagnose the model to see what a target takes from where."),
+            tr("Planned removal per part, %"),
+            tr("Diagnose the model to see where a target removes weights."),
         )
         for chart in (self._curve, self._sensitivity, self._planned):
             chart.save_failed.connect(self.save_failed)
@@ -102,20 +104,19 @@ class DiagnosisView(QWidget):
         diagnosis.changed.connect(self.redraw)
         self.redraw()
 
+    @override
     def minimumSizeHint(self) -> QSize:
-        """As low as its words allow at the width that it has."""
         width = super().minimumSizeHint().width()
         return QSize(width, self.heightForWidth(max(width, self.width())))
 
+    @override
     def heightForWidth(self, width: int) -> int:
-        """The least height: labels that wrap would have the charts as they like best.
-
-        The view would then scroll in windows in which all of it can be seen.
-        """
+        # The minimum: the default, with wrapped labels, would use the preferred height
+        # of the charts, and the view would scroll although everything fits.
         return self._grid.totalMinimumHeightForWidth(width)
 
     def save_pictures(self, folder: Path) -> None:
-        """Write each chart into `folder`, as PNG under its own name."""
+        """Save each chart to `folder` as a PNG named after it."""
         charts = {
             "forecast": self._curve,
             "sensitivity": self._sensitivity,
@@ -126,41 +127,47 @@ class DiagnosisView(QWidget):
 
     @Slot()
     def redraw(self) -> None:
-        """Show how it stands; costs little where only the target has moved."""
+        """Draw the current state; cheap if only the target has moved."""
         diagnosis = self._diagnosis
         phase, obstacle = diagnosis.phase, diagnosis.obstacle
-        is_stale = phase is Phase.OUT_OF_DATE
+        is_stale = phase is DiagnosisPhase.OUT_OF_DATE
         self._headline.setText("" if is_stale else diagnosis.headline)
         self._headline.setVisible(not is_stale)
         show_problem(self._stale, diagnosis.headline if is_stale else "")
         self._button.setEnabled(not obstacle)
         self._button.setToolTip(obstacle or self._button.accessibleDescription())
-        self._progress.show_request(diagnosis.session.state.diagnosis)
+        self._progress.show_request(
+            diagnosis.session.state.request(RequestKind.DIAGNOSIS)
+        )
         self._progress.show_share(diagnosis.progress)
         known, planner = diagnosis.known, diagnosis.planner
         if known is None or planner is None:
             self._plan.hide()
             return
         plan = diagnosis.plan
-        words = describe_plan(known, planner, plan)
-        self._plan.setText(words)
-        self._plan.setVisible(bool(words))
+        summary = describe_plan(known, planner, plan)
+        self._plan.setText(summary)
+        self._plan.setVisible(bool(summary))
         self._draw_curve(known)
         if plan is not None:
             cells = planned_cells(known.costs, plan)
             self._planned.show_cells(cells, ("0", "100"))
-        share = None if plan is None else plan.wanted / known.costs.diagnosed.prunable
+        share = (
+            None
+            if plan is None
+            else plan.target_weights / known.costs.diagnosed.prunable
+        )
         self._curve.show_target(share if known.predicts_loss else None)
 
-    def _draw_curve(self, known: Known) -> None:
-        """Draw what does not depend on the target, where it has changed."""
+    def _draw_curve(self, known: DiagnosisResult) -> None:
+        """Draw what does not depend on the target, if it has changed."""
         planner, points = self._diagnosis.planner, self._diagnosis.points
         drawn = (known, planner, points)
         if drawn == self._drawn or planner is None:
             return
-        is_other = not self._drawn or self._drawn[0] is not known
+        is_new = not self._drawn or self._drawn[0] is not known
         self._drawn = drawn
-        if is_other:
+        if is_new:
             self._draw_sensitivity()
         if not known.predicts_loss:
             self._curve.show_prediction(None)
@@ -181,19 +188,19 @@ class DiagnosisView(QWidget):
         share = SHARES[self._share.currentIndex()]
         cells = sensitivity_cells(known.costs, share, known.predicts_loss)
         scale = scale_labels(known.costs, share, known.predicts_loss)
-        self._sensitivity.set_title(_SENSITIVITY if known.predicts_loss else _ORDER)
+        self._sensitivity.set_title(_SENSITIVITY if known.predicts_loss else _COSTS)
         self._sensitivity.show_cells(cells, scale)
 
     def _lay_out(self) -> None:
         top = card()
-        words = QVBoxLayout()
-        words.setSpacing(GAP // 2)
+        texts = QVBoxLayout()
+        texts.setSpacing(GAP // 2)
         for widget in (self._stale, self._plan, self._headline, self._progress):
-            words.addWidget(widget)
+            texts.addWidget(widget)
         row = QHBoxLayout(top)
         row.setContentsMargins(MARGIN, GAP, MARGIN, GAP)
         row.setSpacing(MARGIN)
-        row.addLayout(words, 1)
+        row.addLayout(texts, 1)
         row.addWidget(self._button)
         layout = self._grid = QGridLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)

@@ -31,7 +31,7 @@ _TO_THE_LIST = (Qt.Key.Key_Down, Qt.Key.Key_Up, Qt.Key.Key_PageDown, Qt.Key.Key_
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CommandEntry:
     """One command: the menus that lead to it, its name, its keys."""
 
     menu: str
@@ -40,12 +40,12 @@ class Entry:
     action: QAction
 
 
-def entries_of(bar: QMenuBar) -> tuple[Entry, ...]:
+def entries_of(bar: QMenuBar) -> tuple[CommandEntry, ...]:
     """The commands of all menus, in the order in which they stand there."""
     return tuple(entry for top in bar.actions() for entry in _entries(top, ()))
 
 
-def _entries(action: QAction, path: tuple[str, ...]) -> Iterator[Entry]:
+def _entries(action: QAction, path: tuple[str, ...]) -> Iterator[CommandEntry]:
     menu = action.menu()
     if action.isSeparator():
         return
@@ -60,7 +60,7 @@ def _entries(action: QAction, path: tuple[str, ...]) -> Iterator[Entry]:
     words = _plain(action.text())
     # Inside of submenus a name alone may say little: "Dark".
     said = ": ".join((*path[1:], words))
-    yield Entry(path[0], said, keys, action)
+    yield CommandEntry(path[0], said, keys, action)
 
 
 class CommandsDialog(QDialog):
@@ -115,7 +115,7 @@ class CommandsDialog(QDialog):
         else:
             super().keyPressEvent(event)
 
-    def _fill(self, entries: tuple[Entry, ...]) -> None:
+    def _fill(self, entries: tuple[CommandEntry, ...]) -> None:
         groups: dict[str, QTreeWidgetItem] = {}
         for entry in entries:
             if entry.menu not in groups:

@@ -1,6 +1,8 @@
-"""A map of the layers: the darker a cell, the more of that layer has been removed."""
+"""Map of the sparsity of each layer."""
 
 from __future__ import annotations
+
+from typing_extensions import override
 
 from surgeon_engine.api.messages.run import LayerSparsity
 from surgeon_gui.base.translation import tr
@@ -14,25 +16,25 @@ _SCALE = ("0", "50", "100 %")
 
 
 class LayerMap(HeatMapCard):
-    """The card around the map."""
+    """Heat map with a row for each layer kind and a column for each block."""
 
     def __init__(self) -> None:
         super().__init__(
             "sparsity",
             tr("Sparsity by block and layer"),
-            tr("Shows which layers lose how much, as soon as the model is loaded."),
+            tr("Shows the sparsity of each layer once the model is loaded."),
             _ROOM,
         )
         self._layers: tuple[LayerSparsity, ...] = ()
 
     def show_run(self, run: RunState) -> None:
-        """Show what has been removed so far."""
+        """Show the layers of a run."""
         if run.layers != self._layers:
             self._layers = run.layers
             self.show_cells([_cell(layer) for layer in run.layers], _SCALE)
 
+    @override
     def rows(self) -> list[tuple[object, ...]]:
-        """See `ChartCard.rows`."""
         header = ("layer", "block", "kind", "weights", "removed", "sparsity")
         return [
             header,

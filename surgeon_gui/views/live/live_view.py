@@ -1,4 +1,4 @@
-"""The tab that shows a run as it goes: figures, and a chart for each question."""
+"""The Live tab: figures and charts of a run in progress."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from PySide6.QtCore import QSize, Signal
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
+from typing_extensions import override
 
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.state.run import RunState
@@ -25,14 +26,14 @@ from surgeon_gui.widgets.charts.chart_card import ChartCard
 from surgeon_gui.widgets.controls import explained
 
 _MIN_CHART = 210  # pixels; in a lower window the view scrolls
-_WIDE = 1260  # from here on there is room for three charts beside each other
-_NARROW = 690  # below it two would be cut
+_WIDE = 1260  # pixels; minimum width for three columns
+_NARROW = 690  # pixels; minimum width for two columns
 _MIN_WIDTH = 360
-_FIRST_ROW = 2  # of the charts, below the figures and a line of words
+_FIRST_ROW = 2  # of the charts, below the figures and the damping
 
 
 class LiveView(QWidget):
-    """Draws a `RunState`, one redraw for each call however much has happened."""
+    """Draws a `RunState`."""
 
     save_failed = Signal(str)
 
@@ -40,18 +41,20 @@ class LiveView(QWidget):
         super().__init__()
         self.setObjectName("live_view")
         self._tiles = NumberTiles()
-        # Lines that wrap would let the charts grow beyond what is in sight.
-        self._choice = QLabel()
-        self._choice.setObjectName("damping_label")
-        self._choice.setProperty("quiet", True)
-        self._choice.setContentsMargins(GAP + GAP // 2, 0, 0, 0)  # as the tiles
+        # Not wrapped: it would push the charts out of view.
+        self._damping = QLabel()
+        self._damping.setObjectName("damping_label")
+        self._damping.setProperty("quiet", True)
+        self._damping.setContentsMargins(
+            GAP + GAP // 2, 0, 0, 0
+        )  # aligned with the tiles
         self._perplexity = PerplexityChart()
         self._parameters = ParametersChart()
         self._costs = CostChart()
         self._sparsity = LayerMap()
         self._memory = MemoryChart()
         self._times = TimeChart()
-        explained(self._choice, MEANINGS["damping"])
+        explained(self._damping, MEANINGS["damping"])
         for name, chart in self._charts.items():
             chart.explain(MEANINGS[name])
             chart.save_failed.connect(self.save_failed)
@@ -74,11 +77,11 @@ class LiveView(QWidget):
         }
 
     def show_run(self, run: RunState, now: float) -> None:
-        """Show how a run stands."""
+        """Show the state of a run."""
         self._tiles.show_run(run, now)
-        words = last_choice(run)
-        self._choice.setText(words)
-        self._choice.setVisible(bool(words))
+        damping = last_choice(run)
+        self._damping.setText(damping)
+        self._damping.setVisible(bool(damping))
         self._perplexity.show_run(run)
         self._parameters.show_run(run)
         self._costs.show_run(run)
@@ -87,16 +90,16 @@ class LiveView(QWidget):
         self._times.show_run(run, now)
 
     def save_pictures(self, folder: Path) -> None:
-        """Write each chart into `folder`, as PNG under its own name."""
+        """Save each chart to `folder` as a PNG named after it."""
         for name, chart in self._charts.items():
             chart.save_picture(folder / f"{name}.png")
 
+    @override
     def minimumSizeHint(self) -> QSize:
-        """As narrow as one chart is, however many are beside each other now."""
         return QSize(_MIN_WIDTH, super().minimumSizeHint().height())
 
+    @override
     def resizeEvent(self, event: QResizeEvent) -> None:
-        """Put as many charts beside each other as can be read."""
         super().resizeEvent(event)
         width = event.size().width()
         self._arrange(1 if width < _NARROW else 2 if width < _WIDE else 3)
@@ -106,7 +109,7 @@ class LiveView(QWidget):
             return
         self._columns = columns
         self._grid.addWidget(self._tiles, 0, 0, 1, columns)
-        self._grid.addWidget(self._choice, 1, 0, 1, columns)
+        self._grid.addWidget(self._damping, 1, 0, 1, columns)
         for number, chart in enumerate(self._charts.values()):
             row, column = divmod(number, columns)
             self._grid.addWidget(chart, _FIRST_ROW + row, column)

@@ -1,4 +1,4 @@
-"""The row of figures above the charts: before, after, and how much that is."""
+"""Row of figures above the charts: values before and after, with the change."""
 
 from __future__ import annotations
 
@@ -13,45 +13,47 @@ from surgeon_gui.text.captions.live import MEANINGS
 from surgeon_gui.widgets.controls import bold, card, explained
 
 _ARROW = " \N{RIGHTWARDS ARROW} "
-_NOTHING = "\N{EN DASH}"
+_DASH = "\N{EN DASH}"
 _VALUE_SCALE = 1.35
 _TITLES = {
     "perplexity": tr("Perplexity"),
-    "parameters": tr("Parameters left"),
+    "parameters": tr("Remaining parameters"),
     "sparsity": tr("Sparsity"),
     "time": tr("Time"),
 }
 
 
 class NumberTiles(QWidget):
-    """Perplexity, parameters, sparsity, time."""
+    """Tiles with perplexity, parameters, sparsity and time."""
 
     def __init__(self) -> None:
         super().__init__()
         self._grid = QGridLayout(self)
         self._grid.setContentsMargins(0, 0, 0, 0)
         self._grid.setSpacing(GAP)
-        self._tiles = {name: _Tile(name, title) for name, title in _TITLES.items()}
+        self._tiles = {
+            name: _NumberTile(name, title) for name, title in _TITLES.items()
+        }
         self.arrange(len(self._tiles))
 
     def arrange(self, columns: int) -> None:
-        """Put so many figures beside each other."""
+        """Arrange the tiles in `columns` columns."""
         for number, tile in enumerate(self._tiles.values()):
             self._grid.addWidget(tile, *divmod(number, columns))
             self._grid.setColumnStretch(number, 1 if number < columns else 0)
 
     def show_run(self, run: RunState, now: float) -> None:
-        """Show the figures of a run."""
+        """Show the figures of a run at the time `now`."""
         self._tiles["perplexity"].show_figures(*_perplexity(run))
         self._tiles["parameters"].show_figures(*_parameters(run))
         self._tiles["sparsity"].show_figures(*_sparsity(run))
         self._tiles["time"].show_figures(*_time(run, now))
 
 
-class _Tile(QWidget):
+class _NumberTile(QWidget):
     def __init__(self, name: str, title: str) -> None:
         super().__init__()
-        self._value, self._note = QLabel(_NOTHING), QLabel()
+        self._value, self._note = QLabel(_DASH), QLabel()
         self._value.setObjectName(f"{name}_figure")
         self._value.setFont(bold(self._value.font(), _VALUE_SCALE))
         self._note.setObjectName(f"{name}_note")
@@ -81,7 +83,7 @@ class _Tile(QWidget):
 
 def _perplexity(run: RunState) -> tuple[str, str]:
     if run.baseline is None:
-        return _NOTHING, ""
+        return _DASH, ""
     before = numbers.perplexity(run.baseline.perplexity)
     if run.evaluation is None:
         return before, tr("original")
@@ -93,20 +95,19 @@ def _perplexity(run: RunState) -> tuple[str, str]:
 
 def _parameters(run: RunState) -> tuple[str, str]:
     if run.model is None:
-        return _NOTHING, ""
+        return _DASH, ""
     before = numbers.count(run.model.parameters)
     if not run.history:
         return before, tr("original")
     after = run.history[-1].parameters
     change = after / run.model.parameters - 1
-    return f"{before}{_ARROW}{numbers.count(after)}", numbers.percent(
-        change, signed=True
-    )
+    value = f"{before}{_ARROW}{numbers.count(after)}"
+    return value, numbers.percent(change, signed=True)
 
 
 def _sparsity(run: RunState) -> tuple[str, str]:
     if run.config is None:
-        return _NOTHING, ""
+        return _DASH, ""
     share = run.history[-1].sparsity if run.history else 0.0
     goal = goal_or_none(run.config, run.model) if run.model is not None else None
     note = (
@@ -119,7 +120,7 @@ def _sparsity(run: RunState) -> tuple[str, str]:
 
 def _time(run: RunState, now: float) -> tuple[str, str]:
     if run.config is None:
-        return _NOTHING, ""
+        return _DASH, ""
     seconds, left = run.seconds(now), run.remaining_seconds(now)
     value = numbers.clock(seconds)
     if left is not None:
@@ -129,5 +130,5 @@ def _time(run: RunState, now: float) -> tuple[str, str]:
         return value, tr("paused")
     done = len(run.history)
     shots = max(run.shots, done)
-    words = ntr("{done} of {n} shot", "{done} of {n} shots", shots)
-    return value, words.format(done=done, n=shots)
+    progress = ntr("{done} of {n} shot", "{done} of {n} shots", shots)
+    return value, progress.format(done=done, n=shots)

@@ -1,14 +1,15 @@
-"""The charts of a run: how good the model is, what is left, what it costs and takes."""
+"""Charts of a run: quality, remaining size, costs, memory and time."""
 
 from __future__ import annotations
 
 from PySide6.QtCore import Slot
+from typing_extensions import override
 
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.charts import (
     Counted,
     Quality,
-    Size,
+    SizeUnit,
     cost_bars,
     cost_rows,
     memory_line,
@@ -23,13 +24,13 @@ from surgeon_gui.widgets.controls import button, choice_box, described
 
 
 class PerplexityChart(LineChart):
-    """Perplexity or loss on held-out text after each shot, with the original's."""
+    """Perplexity or loss on held-out text, of the original and after each shot."""
 
     def __init__(self) -> None:
         super().__init__(
             "perplexity",
             tr("Quality"),
-            tr("The original is measured first; each shot then adds a point."),
+            tr("Starts with the original; each shot adds a point."),
         )
         self._run = RunState()
         self._measure = described(choice_box(), "perplexity_measure_combo")
@@ -43,7 +44,7 @@ class PerplexityChart(LineChart):
         self._log.toggled.connect(self._redraw)
 
     def show_run(self, run: RunState) -> None:
-        """Show what a run has measured."""
+        """Show the evaluations of a run."""
         self._run = run
         self._redraw()
 
@@ -55,39 +56,39 @@ class PerplexityChart(LineChart):
 
 
 class ParametersChart(LineChart):
-    """How many parameters, or bytes, the whole model has left after each shot."""
+    """Remaining parameters or bytes of the whole model after each shot."""
 
     def __init__(self) -> None:
         super().__init__(
             "parameters",
             tr("Remaining size"),
-            tr("Each shot leaves fewer parameters, and fewer bytes."),
+            tr("Shows the parameters and bytes that remain after each shot."),
         )
         self._run = RunState()
         self._measure = described(choice_box(), "parameters_measure_combo")
-        self._measure.addItem(tr("Parameters"), Size.PARAMETERS.value)
-        self._measure.addItem(tr("Bytes"), Size.BYTES.value)
+        self._measure.addItem(tr("Parameters"), SizeUnit.PARAMETERS.value)
+        self._measure.addItem(tr("Bytes"), SizeUnit.BYTES.value)
         self.controls.addWidget(self._measure)
         self._measure.currentIndexChanged.connect(self._redraw)
 
     def show_run(self, run: RunState) -> None:
-        """Show what a run has left."""
+        """Show the remaining size of the model of a run."""
         self._run = run
         self._redraw()
 
     @Slot()
     def _redraw(self) -> None:
-        self.show_line(size_line(self._run, Size(self._measure.currentData())))
+        self.show_line(size_line(self._run, SizeUnit(self._measure.currentData())))
 
 
 class CostChart(BarChart):
-    """What the candidates of the latest shot cost, and the threshold between them."""
+    """Distribution of the costs in the latest shot, with the threshold."""
 
     def __init__(self) -> None:
         super().__init__(
             "costs",
             tr("Cost distribution"),
-            tr("Each shot shows what its removals cost, and where it drew the line."),
+            tr("Shows the costs of the candidates in each shot, and the threshold."),
         )
         self._run = RunState()
         self._measure = described(choice_box(), "costs_measure_combo")
@@ -97,12 +98,12 @@ class CostChart(BarChart):
         self._measure.currentIndexChanged.connect(self._redraw)
 
     def show_run(self, run: RunState) -> None:
-        """Show the latest shot of a run."""
+        """Show the costs of the latest shot of a run."""
         self._run = run
         self._redraw()
 
+    @override
     def rows(self) -> list[tuple[object, ...]]:
-        """See `ChartCard.rows`; removals and weights alike."""
         return cost_rows(self._run)
 
     @Slot()
@@ -111,33 +112,33 @@ class CostChart(BarChart):
 
 
 class MemoryChart(LineChart):
-    """How much memory the engine uses over time."""
+    """Memory usage of the engine over time."""
 
     def __init__(self) -> None:
         super().__init__(
             "memory",
-            tr("Memory of the engine"),
-            tr("Told about once a second while a run is at work."),
+            tr("Engine memory"),
+            tr("Measured about once per second during a run."),
         )
         self._memory = RunState().memory
 
     def show_run(self, run: RunState) -> None:
-        """Show what a run has used so far."""
-        if run.memory is not self._memory:  # there may be thousands of samples
+        """Show the memory usage of a run."""
+        if run.memory is not self._memory:  # thousands of samples: draw only changes
             self._memory = run.memory
             self.show_line(memory_line(run))
 
 
 class TimeChart(BarChart):
-    """How long each phase took in each shot."""
+    """Duration of each phase, by shot."""
 
     def __init__(self) -> None:
         super().__init__(
             "times",
             tr("Time by phase"),
-            tr("Shows where the time goes, shot by shot."),
+            tr("Shows the duration of each phase, by shot."),
         )
 
     def show_run(self, run: RunState, now: float) -> None:
-        """Show how long a run has been at what."""
+        """Show the durations of a run at the time `now`."""
         self.show_bars(time_bars(run, now))

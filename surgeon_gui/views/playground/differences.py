@@ -1,4 +1,4 @@
-"""The tokens at which the models differ most."""
+"""List of the tokens at which the models differ most."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from PySide6.QtWidgets import (
 )
 
 from surgeon_gui.base.theme import GAP, MARGIN
-from surgeon_gui.state.playground.state import Place, PlaygroundState, ranking
-from surgeon_gui.state.playground.text import place_line
+from surgeon_gui.state.playground.state import PlaygroundState, TokenPlace, ranking
+from surgeon_gui.state.playground.text import token_line
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.views.playground.legend import ShadeLegend
 from surgeon_gui.widgets.controls import card, described, heading, set_min_height
 
 _PLACE = Qt.ItemDataRole.UserRole
-_LINES = 4  # of the list that are in sight
+_VISIBLE_LINES = 4
 
 
 class Differences(QWidget):
-    """A list whose lines lead to their tokens; takes no room before there are any."""
+    """List of differences; activating one shows its token. Hidden while empty."""
 
-    place_chosen = Signal(object)  # Place
+    place_chosen = Signal(object)  # TokenPlace
 
     def __init__(self) -> None:
         super().__init__()
         self._list = described(QListWidget(), "playground_differences")
         self._list.setFrameShape(QListWidget.Shape.NoFrame)
         self._list.setUniformItemSizes(True)
-        lines = self.fontMetrics().height() * _LINES + 2 * GAP
+        lines = self.fontMetrics().height() * _VISIBLE_LINES + 2 * GAP
         set_min_height(self._list, lines)
         self._list.itemClicked.connect(self._on_chosen)
         self._list.itemActivated.connect(self._on_chosen)
@@ -43,20 +43,20 @@ class Differences(QWidget):
         top.addStretch()
         top.addWidget(ShadeLegend())
         frame = card()
-        inside = QVBoxLayout(frame)
-        inside.setContentsMargins(MARGIN, GAP, MARGIN, GAP)
-        inside.setSpacing(GAP // 2)
-        inside.addLayout(top)
-        inside.addWidget(self._list, 1)
+        inner = QVBoxLayout(frame)
+        inner.setContentsMargins(MARGIN, GAP, MARGIN, GAP)
+        inner.setSpacing(GAP // 2)
+        inner.addLayout(top)
+        inner.addWidget(self._list, 1)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(frame)
 
     def show_state(self, state: PlaygroundState) -> None:
-        """Show what has been compared."""
+        """Show the largest differences."""
         places = ranking(state)
         self.setVisible(bool(places))
-        lines = [place_line(state, place) for place in places]
+        lines = [token_line(state, place) for place in places]
         if lines == self._shown:
             return
         self._shown = lines
@@ -69,5 +69,5 @@ class Differences(QWidget):
 
     @Slot(QListWidgetItem)
     def _on_chosen(self, item: QListWidgetItem) -> None:
-        place: Place = item.data(_PLACE)
+        place: TokenPlace = item.data(_PLACE)
         self.place_chosen.emit(place)

@@ -1,4 +1,4 @@
-"""One side of the playground: which model, its text, and what the text took."""
+"""One side of the playground: the model, its text, and its speed and memory."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MIN_TEXT = 120  # pixels
 
 
 class ModelPane(QWidget):
-    """Left or right; the user chooses its model with the button above the text."""
+    """Left or right side, with a button to choose its model."""
 
     model_chosen = Signal(object, str)  # Side, source
 
@@ -59,26 +59,26 @@ class ModelPane(QWidget):
         bottom.addWidget(self._figures, 1)
         bottom.addWidget(self._copy)
         frame = card()
-        inside = QVBoxLayout(frame)
-        inside.setContentsMargins(MARGIN, GAP, MARGIN, GAP)
-        inside.setSpacing(GAP)
-        inside.addLayout(top)
-        inside.addWidget(self.text, 1)
-        inside.addLayout(bottom)
+        inner = QVBoxLayout(frame)
+        inner.setContentsMargins(MARGIN, GAP, MARGIN, GAP)
+        inner.setSpacing(GAP)
+        inner.addLayout(top)
+        inner.addWidget(self.text, 1)
+        inner.addLayout(bottom)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(frame)
 
     def show_state(self, state: PlaygroundState, models: Models) -> None:
-        """Show a side of the state."""
+        """Show this side of the state."""
         self._state = state
-        source = models.of(self._side)
+        source = models.source(self._side)
         self._model.show_text(model_name(source), source)
         tokens = state.tokens(self._side)
         is_shown = bool(tokens) or state.question.is_open
         self.text.show_text(state.asked_prompt if is_shown else "", tokens)
         self.text.setPlaceholderText(_invitation(self._side, models))
-        answer = state.question.answer
+        answer = state.question.response
         line = written_line(state, self._side, answer)
         self._figures.show_text(line, written_tip(answer) if line else "")
         self._copy.setEnabled(bool(tokens))
@@ -122,14 +122,11 @@ class ModelPane(QWidget):
 
 
 def _invitation(side: Side, models: Models) -> str:
-    if models.of(side):
-        return tr("What this model writes appears here.")
+    if models.source(side):
+        return tr("The text of this model appears here.")
     if side is Side.ORIGINAL:
-        return tr(
-            "There is no run yet whose models could be compared. Prune a model, or "
-            "choose one here."
-        )
+        return tr("There is no run to compare yet. Prune a model, or choose one here.")
     return tr(
-        "There is no pruned model yet. Prune one, or choose the folder of a checkpoint "
-        "or of a finished run here."
+        "There is no pruned model yet. Prune one, or choose a checkpoint folder or the "
+        "folder of a finished run here."
     )

@@ -1,10 +1,11 @@
-"""The prompt, how the texts are made, and the buttons that begin and end it."""
+"""Card with the prompt, the sampling settings, Generate and Stop."""
 
 from __future__ import annotations
 
 from PySide6.QtCore import QSignalBlocker, Qt, Signal, Slot
 from PySide6.QtGui import QKeyEvent, QTextCursor
 from PySide6.QtWidgets import QHBoxLayout, QPlainTextEdit, QVBoxLayout, QWidget
+from typing_extensions import override
 
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.controllers.playground import Playground
@@ -25,11 +26,11 @@ from surgeon_gui.widgets.controls import (
     text_label,
 )
 
-_LINES = 3  # of the prompt that are in sight
+_VISIBLE_LINES = 3
 
 
 class PromptEdit(QPlainTextEdit):
-    """A few lines of text; Ctrl+Return means that they are ready."""
+    """A few lines of text; Ctrl+Return submits them."""
 
     submitted = Signal()
 
@@ -38,11 +39,11 @@ class PromptEdit(QPlainTextEdit):
         described(self, "playground_prompt")
         self.setPlaceholderText(CAPTIONS["playground_prompt"].tip)
         self.setTabChangesFocus(True)
-        height = self.fontMetrics().lineSpacing() * _LINES + 2 * MARGIN
+        height = self.fontMetrics().lineSpacing() * _VISIBLE_LINES + 2 * MARGIN
         self.setFixedHeight(height)
 
+    @override
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Tell of Ctrl+Return."""
         is_return = event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter)
         if is_return and event.modifiers() & Qt.KeyboardModifier.ControlModifier:
             self.submitted.emit()
@@ -51,7 +52,7 @@ class PromptEdit(QPlainTextEdit):
 
 
 class PromptCard(QWidget):
-    """The upper part of the tab, with a line for how things stand."""
+    """The upper part of the tab, with a status line."""
 
     def __init__(self, playground: Playground) -> None:
         super().__init__()
@@ -67,7 +68,7 @@ class PromptCard(QWidget):
         self._examples.activated.connect(self._on_example)
         self._sampling = SamplingRow()
         self._sampling.edited.connect(playground.edit_settings)
-        self._sampling.seed_wanted.connect(playground.draw_seed)
+        self._sampling.seed_requested.connect(playground.draw_seed)
         self._generate = button("playground_generate_button", primary=True)
         self._generate.clicked.connect(self._on_generate)
         self._stop = button("playground_stop_button")
@@ -83,64 +84,61 @@ class PromptCard(QWidget):
         self._lay_out()
 
     def show_state(self, state: PlaygroundState) -> None:
-        """Show the draft, and what speaks against it."""
+        """Show the draft, and why it cannot be generated."""
         if self._prompt.toPlainText() != state.prompt:
             with QSignalBlocker(self._prompt):
                 self._prompt.setPlainText(state.prompt)
-            self._prompt.moveCursor(QTextCursor.MoveOperation.End)  # to write on
+            self._prompt.moveCursor(QTextCursor.MoveOperation.End)
         self._sampling.show_settings(state.settings, state.has_chat_template)
         obstacle, question = self._playground.obstacle, state.question
         self._generate.setEnabled(not obstacle)
         self._generate.setToolTip(obstacle or self._generate.accessibleDescription())
         self._stop.setEnabled(question.is_open and not question.is_cancelling)
-        self._show_words(state, obstacle)
+        self._show_status(state, obstacle)
         is_own = state.own != Models()
         self._use_run.setVisible(is_own and self._playground.app.shows_run)
         self._use_run.setEnabled(not question.is_open)
 
-    def _show_words(self, state: PlaygroundState, obstacle: str) -> None:
-        """What is being done, else what keeps it from being done, else what was found.
-
-        An error says more than any of them.
-        """
+    def _show_status(self, state: PlaygroundState, obstacle: str) -> None:
+        """Show the error; and the phase, else the obstacle, else the summary."""
         problem, is_open = problem_of(state.question), state.question.is_open
         show_problem(self._problem, problem)
         status = status_line(state)
         if not is_open and obstacle:
             status = obstacle
-        found = "" if status else summary(state)
+        result = "" if status else summary(state)
         self._status.setText(status)
         self._status.setVisible(bool(status))
-        self._summary.setText(found)
-        self._summary.setVisible(bool(found))
+        self._summary.setText(result)
+        self._summary.setVisible(bool(result))
 
     def _lay_out(self) -> None:
-        pressed = QHBoxLayout()
-        pressed.setSpacing(GAP)
-        pressed.addWidget(self._generate, 1)
-        pressed.addWidget(self._stop, 1)
-        beside = QVBoxLayout()
-        beside.setSpacing(GAP)
-        beside.addWidget(self._examples)
-        beside.addLayout(pressed)
-        beside.addStretch()
+        buttons = QHBoxLayout()
+        buttons.setSpacing(GAP)
+        buttons.addWidget(self._generate, 1)
+        buttons.addWidget(self._stop, 1)
+        side = QVBoxLayout()
+        side.setSpacing(GAP)
+        side.addWidget(self._examples)
+        side.addLayout(buttons)
+        side.addStretch()
         top = QHBoxLayout()
         top.setSpacing(GAP)
         top.addWidget(self._prompt, 1)
-        top.addLayout(beside)
-        words = QHBoxLayout()
-        words.setSpacing(GAP)
-        words.addWidget(self._status, 1)
-        words.addWidget(self._summary, 1)
-        words.addWidget(self._problem, 1)
-        words.addWidget(self._use_run)
+        top.addLayout(side)
+        bottom = QHBoxLayout()
+        bottom.setSpacing(GAP)
+        bottom.addWidget(self._status, 1)
+        bottom.addWidget(self._summary, 1)
+        bottom.addWidget(self._problem, 1)
+        bottom.addWidget(self._use_run)
         frame = card()
-        inside = QVBoxLayout(frame)
-        inside.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
-        inside.setSpacing(GAP)
-        inside.addLayout(top)
-        inside.addWidget(self._sampling)
-        inside.addLayout(words)
+        inner = QVBoxLayout(frame)
+        inner.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
+        inner.setSpacing(GAP)
+        inner.addLayout(top)
+        inner.addWidget(self._sampling)
+        inner.addLayout(bottom)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(frame)
@@ -156,5 +154,5 @@ class PromptCard(QWidget):
 
     @Slot()
     def _on_generate(self) -> None:
-        finish_typing(self.focusWidget())  # what is asked is what the screen shows
+        finish_typing(self.focusWidget())  # the request must match the inputs
         self._playground.generate()

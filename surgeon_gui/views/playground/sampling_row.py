@@ -1,4 +1,4 @@
-"""How the texts are made: how long, how freely, from which seed."""
+"""Row of sampling settings: length, temperature, top-p, seed and chat template."""
 
 from __future__ import annotations
 
@@ -26,25 +26,27 @@ _LIMITS: dict[str, Limits] = {
     for field in fields_of(GenerationSettings)
     if field.option.limits is not None
 }
-_MIN_TOP_P = 0.01  # 0 would leave no token
+_MIN_TOP_P = 0.01  # 0 would allow no token
 
 
 class SamplingRow(QWidget):
-    """Four numbers, a button for another seed, and whether the prompt is a message."""
+    """Four numbers, a button for a new seed, and a check box for the chat template."""
 
     edited = Signal(object)  # GenerationSettings
-    seed_wanted = Signal()
+    seed_requested = Signal()
 
     def __init__(self) -> None:
         super().__init__()
         self._settings = GenerationSettings()
-        self._length = _whole_number("playground_length", "new_tokens", step=16)
-        self._temperature = _decimal("playground_temperature", "temperature", step=0.1)
-        self._top_p = _decimal("playground_top_p", "top_p", step=0.05)
+        self._length = _integer_box("playground_length", "new_tokens", step=16)
+        self._temperature = _decimal_box(
+            "playground_temperature", "temperature", step=0.1
+        )
+        self._top_p = _decimal_box("playground_top_p", "top_p", step=0.05)
         self._top_p.setMinimum(_MIN_TOP_P)
-        self._seed = _whole_number("playground_seed", "seed", step=1)
+        self._seed = _integer_box("playground_seed", "seed", step=1)
         self._new_seed = button("playground_new_seed_button")
-        self._new_seed.clicked.connect(self.seed_wanted)
+        self._new_seed.clicked.connect(self.seed_requested)
         self._chat = QCheckBox(CAPTIONS["playground_chat_check"].label)
         described(self._chat, "playground_chat_check")
         self._chat.toggled.connect(self._on_edited)
@@ -64,7 +66,7 @@ class SamplingRow(QWidget):
     def show_settings(
         self, settings: GenerationSettings, has_template: bool | None
     ) -> None:
-        """Show settings, and whether there is a chat template; None: not known yet."""
+        """Show settings, and whether there is a chat template (None if unknown)."""
         self._settings = settings
         _show(self._length, settings.new_tokens)
         _show(self._temperature, settings.temperature)
@@ -72,14 +74,14 @@ class SamplingRow(QWidget):
         _show(self._seed, settings.seed)
         with QSignalBlocker(self._chat):
             self._chat.setChecked(settings.as_chat)
-        # What is not drawn needs neither a seed nor a choice of what to draw from.
-        is_drawn = settings.temperature > 0
-        why = tr("At temperature 0 the likeliest token is always taken.")
+        # Greedy decoding uses neither seed nor top-p.
+        is_sampled = settings.temperature > 0
+        reason = tr("At temperature 0, the most likely token is always chosen.")
         for widget in (self._seed, self._new_seed, self._top_p):
-            _enable(widget, "" if is_drawn else why)
-        is_refused = has_template is False and not settings.as_chat
-        why = tr("The tokenizer of these models has no chat template.")
-        _enable(self._chat, why if is_refused else "")
+            _enable(widget, "" if is_sampled else reason)
+        is_unavailable = has_template is False and not settings.as_chat
+        reason = tr("The tokenizer of these models has no chat template.")
+        _enable(self._chat, reason if is_unavailable else "")
 
     @Slot()
     def _on_edited(self) -> None:
@@ -95,14 +97,14 @@ class SamplingRow(QWidget):
         )
 
 
-def _whole_number(name: str, field: str, step: int) -> QSpinBox:
+def _integer_box(name: str, field: str, step: int) -> QSpinBox:
     box = ignore_wheel(described(QSpinBox(), name))
     box.setRange(int(_LIMITS[field].low), int(_LIMITS[field].high))
     box.setSingleStep(step)
     return box
 
 
-def _decimal(name: str, field: str, step: float) -> QDoubleSpinBox:
+def _decimal_box(name: str, field: str, step: float) -> QDoubleSpinBox:
     box = ignore_wheel(described(QDoubleSpinBox(), name))
     box.setDecimals(2)
     box.setRange(_LIMITS[field].low, _LIMITS[field].high)

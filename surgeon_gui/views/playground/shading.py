@@ -1,4 +1,4 @@
-"""How strongly a token is shaded for so many nats of disagreement."""
+"""Shades of tokens by the difference of the predictions in nats."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from bisect import bisect_right
 
 from surgeon_gui.base.colours import Theme
 
-# Each from as many nats on. Below the first a difference is of no consequence: at 0.05
-# nats the odds of even a doubtful token hardly move.
+# Minimum difference of each shade, in nats. Below 0.05 nats, even the odds of an
+# uncertain token hardly change.
 STEPS = (0.05, 0.2, 0.5, 1.0, 2.0)
 
 
 def shade(theme: Theme, nats: float) -> str | None:
-    """The colour behind a token; None: that of the surface."""
+    """Return the background color of a token, or None for no shade."""
     level = bisect_right(STEPS, nats)
     return theme.doubt[level - 1] if level else None

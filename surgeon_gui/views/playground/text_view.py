@@ -1,4 +1,4 @@
-"""A text as it grows, each token shaded by how far the models differ at it."""
+"""View of a growing text, each token shaded by the difference of the models."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from PySide6.QtCore import QEvent, QMimeData, QPoint
 from PySide6.QtGui import QBrush, QColor, QHelpEvent, QTextCharFormat, QTextCursor
 from PySide6.QtWidgets import QPlainTextEdit, QToolTip
+from typing_extensions import override
 
 from surgeon_gui.base.theme import theme_of
 from surgeon_gui.state.playground.state import Token
@@ -17,7 +18,7 @@ from surgeon_gui.widgets.controls import described
 
 
 class TextView(QPlainTextEdit):
-    """Draws a prompt and the tokens after it; only what has changed is drawn anew."""
+    """Draws a prompt and the tokens after it; updates only changed tokens."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -26,14 +27,14 @@ class TextView(QPlainTextEdit):
         self.setUndoRedoEnabled(False)
         self._prompt = ""
         self._tokens: list[Token] = []
-        self._ends: list[int] = []  # of tokens, as positions in the document
+        self._ends: list[int] = []  # document position after each token
 
     def show_text(self, prompt: str, tokens: Sequence[Token]) -> None:
         """Show `tokens` after `prompt`."""
         pieces = [token.piece for token in tokens[: len(self._tokens)]]
-        begins_alike = [token.piece for token in self._tokens] == pieces
-        if prompt != self._prompt or not begins_alike:
-            self._begin(prompt)
+        is_continued = [token.piece for token in self._tokens] == pieces
+        if prompt != self._prompt or not is_continued:
+            self._reset(prompt)
         bar = self.verticalScrollBar()
         is_at_end = bar.value() == bar.maximum()
         for index, token in enumerate(tokens):
@@ -46,7 +47,7 @@ class TextView(QPlainTextEdit):
             bar.setValue(bar.maximum())
 
     def show_token(self, index: int) -> None:
-        """Bring a token into sight and select it."""
+        """Scroll to a token and select it."""
         cursor = self.textCursor()
         cursor.setPosition(self._start(index))
         cursor.setPosition(self._ends[index], QTextCursor.MoveMode.KeepAnchor)
@@ -55,59 +56,62 @@ class TextView(QPlainTextEdit):
         self.setFocus()
 
     def token_at(self, point: QPoint) -> int | None:
-        """The index of the token at a point of the viewport; None: there is none."""
+        """Return the index of the token at a point of the viewport, or None."""
         cursor = self.cursorForPosition(point)
         if not self.cursorRect(cursor).adjusted(-30, 0, 30, 0).contains(point):
-            return None  # beside the text
+            return None  # outside of the text
         position = cursor.position()
-        # The cursor stands at the nearer edge of a character; which one is under the
-        # point is told by the side of that edge.
+        # The cursor is at the nearer edge of a character; the side of that edge tells
+        # which character is under the point.
         if self.cursorRect(cursor).left() > point.x():
             position -= 1
         return self._index_of(position)
 
+    @override
     def changeEvent(self, event: QEvent) -> None:
-        """Follow the theme."""
         super().changeEvent(event)
-        is_made = hasattr(self, "_tokens")  # Qt tells of a palette before that
-        if event.type() == QEvent.Type.PaletteChange and is_made:
+        is_ready = hasattr(self, "_tokens")  # Qt sends events during construction
+        if event.type() == QEvent.Type.PaletteChange and is_ready:
             prompt, tokens = self._prompt, list(self._tokens)
-            self._begin(prompt)
+            self._reset(prompt)
             for token in tokens:
                 self._append(token)
 
+    @override
     def viewportEvent(self, event: QEvent) -> bool:
-        """Say what is known of the token under the mouse."""
         if isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip:
             index = self.token_at(event.pos())
             if index is None:
                 QToolTip.hideText()
             else:
                 token = self._tokens[index]
-                words = token_tip(token.piece, token.found)
-                QToolTip.showText(event.globalPos(), words, self)
+                tip = token_tip(token.piece, token.disagreement)
+                QToolTip.showText(event.globalPos(), tip, self)
             return True
         return super().viewportEvent(event)
 
+    @override
     def createMimeDataFromSelection(self) -> QMimeData:
-        """What is copied, without the marks of line ends."""
         data = super().createMimeDataFromSelection()
+        # Copied text has no marks of line ends.
         data.setText(data.text().replace(LINE_END, ""))
         return data
 
     def tip_of(self, index: int) -> str:
-        """What the mouse over a token says."""
-        return token_tip(self._tokens[index].piece, self._tokens[index].found)
+        """Return the tooltip of a token."""
+        return token_tip(self._tokens[index].piece, self._tokens[index].disagreement)
 
     def colour_of(self, index: int) -> QColor | None:
-        """The colour behind a token; None: none of its own."""
+        """Return the background color of a token, or None if it has no shade."""
         cursor = QTextCursor(self.document())
-        cursor.setPosition(self._start(index) + 1)  # Qt looks at what is before it
+        cursor.setPosition(
+            self._start(index) + 1
+        )  # the format is that before the cursor
         style = cursor.charFormat()
         has_colour = style.hasProperty(QTextCharFormat.Property.BackgroundBrush)
         return style.background().color() if has_colour else None
 
-    def _begin(self, prompt: str) -> None:
+    def _reset(self, prompt: str) -> None:
         self._prompt = prompt
         self._tokens, self._ends = [], []
         self.clear()
@@ -120,11 +124,11 @@ class TextView(QPlainTextEdit):
         shown = token.piece.replace("\n", f"{LINE_END}\n")
         self._ends.append(self._insert(shown, self._style(token)))
 
-    def _insert(self, words: str, style: QTextCharFormat) -> int:
-        """Write at the end; the position after it."""
+    def _insert(self, text: str, style: QTextCharFormat) -> int:
+        """Append text and return the position after it."""
         cursor = QTextCursor(self.document())
         cursor.movePosition(QTextCursor.MoveOperation.End)
-        cursor.insertText(words, style)
+        cursor.insertText(text, style)
         return cursor.position()
 
     def _format(self, index: int) -> None:
@@ -133,12 +137,12 @@ class TextView(QPlainTextEdit):
     def _style(self, token: Token) -> QTextCharFormat:
         theme, style = theme_of(self), QTextCharFormat()
         style.setForeground(QColor(theme.text))
-        if token.found is None:
+        if token.disagreement is None:
             return style
-        colour = shade(theme, token.found.nats)
+        colour = shade(theme, token.disagreement.nats)
         if colour is not None:
             style.setBackground(QBrush(QColor(colour)))
-        if not token.found.agrees:
+        if not token.disagreement.agrees:
             style.setUnderlineStyle(QTextCharFormat.UnderlineStyle.SingleUnderline)
             style.setUnderlineColor(QColor(theme.text))
         return style
@@ -153,7 +157,7 @@ class TextView(QPlainTextEdit):
         return self._ends[index - 1] if index else self._start_of_text()
 
     def _start_of_text(self) -> int:
-        return len(self._prompt.encode("utf-16-le")) // 2  # as Qt counts
+        return len(self._prompt.encode("utf-16-le")) // 2  # Qt counts UTF-16 units
 
     def _index_of(self, position: int) -> int | None:
         if position < self._start_of_text():

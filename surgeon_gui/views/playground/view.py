@@ -1,4 +1,4 @@
-"""The tab: a prompt, two texts side by side, and where they differ most."""
+"""The Playground tab: a prompt, two texts side by side, and their differences."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 from surgeon_engine.api.messages.generation import Side
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.controllers.playground import Playground
-from surgeon_gui.state.playground.state import Place
+from surgeon_gui.state.playground.state import TokenPlace
 from surgeon_gui.views.playground.differences import Differences
 from surgeon_gui.views.playground.model_pane import ModelPane
 from surgeon_gui.views.playground.prompt_card import PromptCard
 
 
 class PlaygroundView(QWidget):
-    """Draws a `Playground`; what the user does goes to it."""
+    """Draws a `Playground`; user actions go to it."""
 
     def __init__(self, playground: Playground) -> None:
         super().__init__()
@@ -44,15 +44,15 @@ class PlaygroundView(QWidget):
     def _redraw(self) -> None:
         playground = self._playground
         state, models = playground.state, playground.models
-        seen = (state, models, playground.obstacle, playground.app.shows_run)
-        if seen == self._drawn:
-            return  # the session changes often while a run is under way
-        self._drawn = seen
+        inputs = (state, models, playground.obstacle, playground.app.shows_run)
+        if inputs == self._drawn:
+            return  # the session changes often during a run
+        self._drawn = inputs
         self._prompt.show_state(state)
         for pane in self._panes.values():
             pane.show_state(state, models)
         self._differences.show_state(state)
 
     @Slot(object)
-    def _on_place_chosen(self, place: Place) -> None:
+    def _on_place_chosen(self, place: TokenPlace) -> None:
         self._panes[place.side].text.show_token(place.index)

@@ -1,4 +1,4 @@
-"""The question whether a run may go into the trash."""
+"""Question whether to move a run to the trash."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from surgeon_gui.widgets.controls import answer_button
 
 
 class DeleteQuestion(QObject):
-    """Asks without blocking the window; no answer at all is a no."""
+    """Message box that does not block the window; closing it means no."""
 
-    agreed = Signal(str)  # the folder
+    confirmed = Signal(str)  # the folder
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
@@ -20,7 +20,7 @@ class DeleteQuestion(QObject):
         self._box = QMessageBox(parent)
         self._box.setObjectName("delete_question")
         self._box.setIcon(QMessageBox.Icon.Warning)
-        self._box.setWindowTitle(tr("Put a run into the trash"))
+        self._box.setWindowTitle(tr("Move run to trash"))
         roles = QMessageBox.ButtonRole
         self._yes = answer_button(self._box, roles.DestructiveRole, "delete_yes_button")
         no = answer_button(self._box, roles.RejectRole, "delete_no_button")
@@ -31,11 +31,11 @@ class DeleteQuestion(QObject):
     def ask(self, folder: str, title: str) -> None:
         """Show the question about a run; returns at once."""
         self._folder = folder
-        self._box.setText(tr("Put {run} into the trash?").format(run=title))
+        self._box.setText(tr("Move {run} to the trash?").format(run=title))
         self._box.setInformativeText(
             tr(
-                "Its charts, its report and what it has exported into its own folder "
-                "go with it: {folder}"
+                "This includes its charts, its report and the files exported to the "
+                "run folder: {folder}"
             ).format(folder=folder)
         )
         self._box.open()
@@ -43,4 +43,4 @@ class DeleteQuestion(QObject):
     @Slot(QAbstractButton)
     def _on_button_clicked(self, clicked: QAbstractButton) -> None:
         if clicked is self._yes:
-            self.agreed.emit(self._folder)
+            self.confirmed.emit(self._folder)

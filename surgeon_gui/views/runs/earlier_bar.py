@@ -1,4 +1,4 @@
-"""The line above the views that says that they show an earlier run."""
+"""Bar above the views while they show an earlier run."""
 
 from __future__ import annotations
 
@@ -6,58 +6,62 @@ from datetime import datetime
 
 from PySide6.QtWidgets import QFrame, QHBoxLayout
 
-from surgeon_gui.state.app import AppState
-from surgeon_gui.text.captions import CAPTIONS
-from surgeon_gui.state.runs.reading import outcome_of
-from surgeon_gui.state.runs.text import OUTCOMES
-from surgeon_gui.controllers.session import Session
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
-from surgeon_gui.widgets.controls import (button, card, text_label,)
+from surgeon_gui.controllers.session import Session
+from surgeon_gui.state.app import AppState
+from surgeon_gui.state.runs.reading import outcome_of
+from surgeon_gui.state.runs.text import OUTCOMES
+from surgeon_gui.text.captions import CAPTIONS
+from surgeon_gui.widgets.controls import (
+    button,
+    card,
+    text_label,
+)
 
 
 class EarlierBar(QFrame):
-    """Takes no room while there is nothing to say."""
+    """Bar that names the earlier run shown; hidden without one."""
 
     def __init__(self, session: Session) -> None:
         super().__init__()
-        self._words = text_label()
-        self._words.setObjectName("earlier_label")
+        self._text = text_label()
+        self._text.setObjectName("earlier_label")
         self._close = button("earlier_close_button")
-        self._close.clicked.connect(session.close_earlier)
+        self._close.clicked.connect(session.close_opened_run)
         frame = card()
-        inside = QHBoxLayout(frame)
-        inside.setContentsMargins(MARGIN, GAP // 2, GAP // 2, GAP // 2)
-        inside.addWidget(self._words, 1)
-        inside.addWidget(self._close)
+        inner = QHBoxLayout(frame)
+        inner.setContentsMargins(MARGIN, GAP // 2, GAP // 2, GAP // 2)
+        inner.addWidget(self._text, 1)
+        inner.addWidget(self._close)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(frame)
         self.hide()
 
     def show_state(self, state: AppState) -> None:
-        """Say which run is shown, and what there is besides."""
-        self.setVisible(bool(state.earlier))
-        if not state.earlier:
+        """Show which run is shown, and a button back to the current one."""
+        self.setVisible(bool(state.opened_run_name))
+        if not state.opened_run_name:
             return
-        self._words.setText(earlier_run_text(state))
-        if state.looked_at is None:
-            words = CAPTIONS["earlier_close_button"].label
+        self._text.setText(earlier_run_text(state))
+        if state.opened_run is None:
+            label = CAPTIONS["earlier_close_button"].label
         elif state.run.status.is_busy:
-            words = tr("Back to the run under way")
+            label = tr("Back to the run in progress")
         else:
-            words = tr("Back to the latest run")
-        self._close.setText(words)
+            label = tr("Back to the latest run")
+        self._close.setText(label)
 
 
 def earlier_run_text(state: AppState) -> str:
-    """Which earlier run is shown, how it ended, and what goes on meanwhile."""
+    """Describe the earlier run shown, and the run in progress."""
     run = state.shown_run
-    words = tr("An earlier run is shown: {run}. {standing}, begun {date}.").format(
-        run=state.earlier,
-        standing=OUTCOMES[outcome_of(run)],
+    text = tr("Earlier run: {run}. {outcome}, started {date}.").format(
+        run=state.opened_run_name,
+        outcome=OUTCOMES[outcome_of(run)],
         date=f"{datetime.fromtimestamp(run.began):%Y-%m-%d %H:%M}",
     )
-    if state.looked_at is not None and state.run.status.is_busy:
-        words += " " + tr("The run under way goes on; only its charts are hidden.")
-    return words
+    if state.opened_run is not None and state.run.status.is_busy:
+        text += " " + tr("The run in progress continues; only its charts are hidden.")
+    return text

@@ -1,4 +1,4 @@
-"""The dock with the runs of before: search, table, what is known of one, buttons."""
+"""The Runs dock: search, table, details of the selected run, and buttons."""
 
 from __future__ import annotations
 
@@ -16,27 +16,42 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from surgeon_gui.text.captions import CAPTIONS
-from surgeon_gui.views.steps.run_page import open_folder
-from surgeon_gui.state.runs import text as words
-from surgeon_gui.views.runs.delete_question import DeleteQuestion
-from surgeon_gui.state.runs.reading import (RunRecord, RunOutcome,)
-from surgeon_gui.controllers.runs import RunsController
-from surgeon_gui.views.runs.runs_table import (BEGUN, NAME, FoundRuns, RunsTable,)
 from surgeon_gui.base.theme import GAP, MARGIN
-from surgeon_gui.base.translation import (ntr, tr,)
-from surgeon_gui.widgets.controls import (button, described, text_label,)
+from surgeon_gui.base.translation import (
+    ntr,
+    tr,
+)
+from surgeon_gui.controllers.runs import RunsController
+from surgeon_gui.state.runs import text as run_text
+from surgeon_gui.state.runs.reading import (
+    RunOutcome,
+    RunRecord,
+)
+from surgeon_gui.text.captions import CAPTIONS
+from surgeon_gui.views.runs.delete_question import DeleteQuestion
+from surgeon_gui.views.runs.runs_table import (
+    NAME,
+    STARTED,
+    FilteredRuns,
+    RunsTable,
+)
+from surgeon_gui.views.steps.run_page import open_folder
+from surgeon_gui.widgets.controls import (
+    button,
+    described,
+    text_label,
+)
 from surgeon_gui.widgets.facts import Facts
 from surgeon_gui.widgets.scrolling import scrolling
 
 _MIN_WIDTH = 300
 _NAME_WIDTH = 178
 _FACTS_HEIGHT = 190
-_ONE = ("open", "rename", "duplicate", "folder", "delete")  # what is done with one run
+_SINGLE = ("open", "rename", "duplicate", "folder", "delete")  # need one selected run
 
 
 class RunsPanel(QWidget):
-    """Shows the list; what the user does goes to `RunsController`."""
+    """Shows the list; user actions go to `RunsController`."""
 
     compare_clicked = Signal()
 
@@ -44,17 +59,17 @@ class RunsPanel(QWidget):
         super().__init__()
         self._runs = runs
         self._question = DeleteQuestion(self)
-        self._question.agreed.connect(runs.delete)
+        self._question.confirmed.connect(runs.delete)
         self._search = described(QLineEdit(clearButtonEnabled=True), "runs_search_edit")
         self._search.setPlaceholderText(tr("Search…"))
         self._refresh = button("runs_refresh_button")
         self._table = RunsTable(self)
-        self._found = FoundRuns(self._table, self)
+        self._filtered = FilteredRuns(self._table, self)
         self._view = described(QTreeView(), "runs_table")
-        self._empty = text_label(quiet=True)
-        self._empty.setObjectName("runs_note")
+        self._note = text_label(quiet=True)
+        self._note.setObjectName("runs_note")
         self._facts = Facts("run_facts")
-        self._details = scrolling(_at_the_top(self._facts))
+        self._details = scrolling(_aligned_top(self._facts))
         self._open = button("runs_open_button", primary=True)
         self._compare = button("runs_compare_button")
         self._more = button("runs_more_button")
@@ -67,7 +82,7 @@ class RunsPanel(QWidget):
         self._on_changed()
 
     def rename_current(self) -> None:
-        """Let the user type another name for the run that is chosen."""
+        """Start editing the name of the selected run."""
         index = self._view.currentIndex()
         if index.isValid():
             self._view.edit(index.siblingAtColumn(NAME))
@@ -93,12 +108,12 @@ class RunsPanel(QWidget):
 
     def _make_view(self) -> None:
         view = self._view
-        view.setModel(self._found)
+        view.setModel(self._filtered)
         view.setRootIsDecorated(False)
         view.setUniformRowHeights(True)
         view.setAllColumnsShowFocus(True)
         view.setSortingEnabled(True)
-        view.sortByColumn(BEGUN, Qt.SortOrder.DescendingOrder)
+        view.sortByColumn(STARTED, Qt.SortOrder.DescendingOrder)
         view.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         view.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         view.setTextElideMode(Qt.TextElideMode.ElideRight)
@@ -114,15 +129,15 @@ class RunsPanel(QWidget):
         top.addWidget(self._refresh)
         bottom = QHBoxLayout()
         bottom.setSpacing(GAP)
-        for made in (self._open, self._compare, self._more):
-            bottom.addWidget(made, 1)
+        for each in (self._open, self._compare, self._more):
+            bottom.addWidget(each, 1)
         self._more.setMenu(self._menu)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(GAP, GAP, MARGIN, MARGIN)
         layout.setSpacing(GAP)
         layout.addLayout(top)
         layout.addWidget(self._view, 1)
-        layout.addWidget(self._empty)
+        layout.addWidget(self._note)
         layout.addWidget(self._details)
         layout.addLayout(bottom)
         self._details.setMaximumHeight(_FACTS_HEIGHT)
@@ -136,87 +151,87 @@ class RunsPanel(QWidget):
         self._table.renamed.connect(self._runs.rename)
         self._table.ticked.connect(self._runs.tick)
         self._view.activated.connect(self._on_activated)
-        self._view.customContextMenuRequested.connect(self._on_menu_wanted)
-        self._view.selectionModel().selectionChanged.connect(self._on_chosen)
+        self._view.customContextMenuRequested.connect(self._on_menu_requested)
+        self._view.selectionModel().selectionChanged.connect(self._on_selection_changed)
         self._open.clicked.connect(self._on_open)
         self._compare.clicked.connect(self._on_compare)
 
     @property
-    def _chosen(self) -> list[RunRecord]:
+    def _selected(self) -> list[RunRecord]:
         rows = self._view.selectionModel().selectedRows()
-        return [self._found.record_of(index) for index in rows]
+        return [self._filtered.record_of(index) for index in rows]
 
     @Slot()
     def _on_changed(self) -> None:
-        chosen = {record.folder for record in self._chosen}
+        selected = {record.folder for record in self._selected}
         self._table.show_runs(self._runs.state)
-        if chosen and not self._chosen:  # the table has been filled anew
-            self._choose(chosen)
-        self._on_chosen()
+        if selected and not self._selected:  # the table was reset
+            self._select(selected)
+        self._on_selection_changed()
 
-    def _choose(self, folders: set[str]) -> None:
-        for row in range(self._found.rowCount()):
-            index = self._found.index(row, NAME)
-            if self._found.record_of(index).folder in folders:
+    def _select(self, folders: set[str]) -> None:
+        for row in range(self._filtered.rowCount()):
+            index = self._filtered.index(row, NAME)
+            if self._filtered.record_of(index).folder in folders:
                 self._view.setCurrentIndex(index)
                 return
 
     @Slot()
-    def _on_chosen(self) -> None:
-        chosen, state = self._chosen, self._runs.state
-        one = chosen[0] if len(chosen) == 1 else None
-        self._facts.show_facts(words.facts(one) if one else ())
-        self._details.setVisible(one is not None)
-        note = _note(len(state.records), self._found.rowCount(), state.problem)
-        self._empty.setText(note if state.has_been_read else tr("Reading…"))
-        self._empty.setVisible(not self._found.rowCount())
-        self._view.setVisible(bool(self._found.rowCount()))
-        for name in _ONE:
-            self._actions[name].setEnabled(one is not None)
-        is_readable = one is not None and one.config is not None
+    def _on_selection_changed(self) -> None:
+        selected, state = self._selected, self._runs.state
+        single = selected[0] if len(selected) == 1 else None
+        self._facts.show_facts(run_text.facts(single) if single else ())
+        self._details.setVisible(single is not None)
+        note = _note(len(state.records), self._filtered.rowCount(), state.problem)
+        self._note.setText(note if state.has_been_read else tr("Reading…"))
+        self._note.setVisible(not self._filtered.rowCount())
+        self._view.setVisible(bool(self._filtered.rowCount()))
+        for name in _SINGLE:
+            self._actions[name].setEnabled(single is not None)
+        is_readable = single is not None and single.config is not None
         self._actions["duplicate"].setEnabled(is_readable)
-        is_openable = one is not None and one.standing is not RunOutcome.DAMAGED
+        is_openable = single is not None and single.outcome is not RunOutcome.DAMAGED
         self._actions["open"].setEnabled(is_openable)
         self._open.setEnabled(is_openable)
-        self._more.setEnabled(bool(chosen))
-        compared = self._compared()
-        self._compare.setEnabled(len(compared) > 1)
-        self._actions["compare"].setEnabled(len(compared) > 1)
-        count = ntr("Compare {n}", "Compare {n}", len(compared))
-        caption = CAPTIONS["runs_compare_button"].label
-        many = count.format(n=len(compared))
-        self._compare.setText(many if len(compared) > 1 else caption)
+        self._more.setEnabled(bool(selected))
+        count = len(self._compared())
+        self._compare.setEnabled(count > 1)
+        self._actions["compare"].setEnabled(count > 1)
+        label = CAPTIONS["runs_compare_button"].label
+        if count > 1:
+            label = ntr("Compare {n}", "Compare {n}", count).format(n=count)
+        self._compare.setText(label)
 
     def _compared(self) -> tuple[str, ...]:
-        """The runs that a comparison would be of: those ticked, or those selected."""
-        if len(self._runs.state.ticked) > 1 or len(self._chosen) < 2:
+        """Return the runs to compare: the ticked ones, else the selected ones."""
+        if len(self._runs.state.ticked) > 1 or len(self._selected) < 2:
             return self._runs.state.ticked
         return tuple(
             record.folder
-            for record in self._chosen
-            if record.standing is not RunOutcome.DAMAGED
+            for record in self._selected
+            if record.outcome is not RunOutcome.DAMAGED
         )
 
     @Slot(str)
     def _on_search_changed(self, search: str) -> None:
-        self._found.search_for(search)
-        self._on_chosen()
+        self._filtered.search_for(search)
+        self._on_selection_changed()
 
     @Slot(QModelIndex)
     def _on_activated(self, index: QModelIndex) -> None:
-        self._runs.reopen(self._found.record_of(index).folder)
+        self._runs.reopen(self._filtered.record_of(index).folder)
 
     @Slot()
     def _on_open(self) -> None:
-        self._do(self._runs.reopen)
+        self._with_selected(self._runs.reopen)
 
     @Slot()
     def _on_duplicate(self) -> None:
-        self._do(self._runs.duplicate)
+        self._with_selected(self._runs.duplicate)
 
     @Slot()
     def _on_folder(self) -> None:
-        self._do(open_folder)
+        self._with_selected(open_folder)
 
     @Slot()
     def _on_compare(self) -> None:
@@ -225,24 +240,24 @@ class RunsPanel(QWidget):
 
     @Slot()
     def _on_delete(self) -> None:
-        for record in self._chosen[:1]:
+        for record in self._selected[:1]:
             if self._runs.delete_obstacle(record.folder):
-                self._runs.delete(record.folder)  # says why it cannot be
+                self._runs.delete(record.folder)  # shows the reason
             else:
-                self._question.ask(record.folder, words.title(record))
+                self._question.ask(record.folder, run_text.title(record))
 
     @Slot(QPoint)
-    def _on_menu_wanted(self, place: QPoint) -> None:
-        if self._chosen:
-            self._menu.popup(self._view.viewport().mapToGlobal(place))
+    def _on_menu_requested(self, position: QPoint) -> None:
+        if self._selected:
+            self._menu.popup(self._view.viewport().mapToGlobal(position))
 
-    def _do(self, what: Callable[[str], object]) -> None:
-        for record in self._chosen[:1]:
-            what(record.folder)
+    def _with_selected(self, action: Callable[[str], object]) -> None:
+        for record in self._selected[:1]:
+            action(record.folder)
 
 
-def _at_the_top(widget: QWidget) -> QWidget:
-    """Something around a widget that takes the room that the widget does not need."""
+def _aligned_top(widget: QWidget) -> QWidget:
+    """Return a widget that aligns `widget` at the top."""
     outer = QWidget()
     layout = QVBoxLayout(outer)
     layout.setContentsMargins(0, 0, 0, 0)
@@ -252,16 +267,15 @@ def _at_the_top(widget: QWidget) -> QWidget:
 
 
 def _note(all_runs: int, found: int, problem: str) -> str:
-    """What is said in place of an empty list."""
+    """Return the note shown in place of an empty list."""
     if problem:
         return problem
     if not all_runs:
-        return tr("There is no run yet. Each run appears here once it has begun.")
+        return tr("There are no runs yet. Each run appears here once it has started.")
     if not found:
-        words = ntr(
-            "The run here does not fit the search.",
-            "None of the {n} runs here fits the search.",
+        return ntr(
+            "The run does not match the search.",
+            "None of the {n} runs matches the search.",
             all_runs,
-        )
-        return words.format(n=all_runs)
+        ).format(n=all_runs)
     return ""

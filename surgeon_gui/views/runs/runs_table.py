@@ -1,4 +1,4 @@
-"""The runs of before as a table, for a view that sorts, searches and renames."""
+"""Item models of the runs: a table, and a proxy that sorts and filters it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,20 @@ from PySide6.QtCore import (
     Qt,
     Signal,
 )
+from typing_extensions import override
 
-from surgeon_gui.state.runs import text as words
-from surgeon_gui.state.runs.reading import (RunRecord, RunOutcome,)
-from surgeon_gui.state.runs.state import RunsState
 from surgeon_gui.base.translation import tr
+from surgeon_gui.state.runs import text as run_text
+from surgeon_gui.state.runs.reading import (
+    RunOutcome,
+    RunRecord,
+)
+from surgeon_gui.state.runs.state import RunsState
 
 Index = QModelIndex | QPersistentModelIndex
 _ROLES = Qt.ItemDataRole
 SORTED_BY = _ROLES.UserRole + 1
-_WORST = float("inf")  # where a figure is missing, the run comes last
+_MISSING = float("inf")  # runs without a figure come last
 
 
 class _Column(NamedTuple):
@@ -32,35 +36,37 @@ class _Column(NamedTuple):
     sorted_by: Callable[[RunRecord], Any]
 
 
-def _in_small(shown: Callable[[RunRecord], str]) -> Callable[[RunRecord], str]:
+def _casefolded(shown: Callable[[RunRecord], str]) -> Callable[[RunRecord], str]:
     return lambda record: shown(record).casefold()
 
 
 def _perplexity(record: RunRecord) -> float:
     found = record.perplexity_after or record.perplexity_before
-    return _WORST if found is None else found
+    return _MISSING if found is None else found
 
 
 def _target(record: RunRecord) -> float:
-    return _WORST if record.sparsity is None else record.sparsity
+    return _MISSING if record.sparsity is None else record.sparsity
 
 
 COLUMNS = (
-    _Column(tr("Name"), words.title, _in_small(words.title)),
-    _Column(tr("Perplexity"), words.perplexity, _perplexity),
-    _Column(tr("Left"), words.parameters, lambda record: record.parameters_left),
-    _Column(tr("Status"), words.standing, _in_small(words.standing)),
-    _Column(tr("Begun"), words.date, lambda record: record.began),
-    _Column(tr("Model"), words.model, _in_small(words.model)),
-    _Column(tr("Removed"), words.structure, _in_small(words.structure)),
-    _Column(tr("Target"), words.target, _target),
-    _Column(tr("Time"), words.duration, lambda record: record.seconds),
+    _Column(tr("Name"), run_text.title, _casefolded(run_text.title)),
+    _Column(tr("Perplexity"), run_text.perplexity, _perplexity),
+    _Column(
+        tr("Remaining"), run_text.parameters, lambda record: record.parameters_left
+    ),
+    _Column(tr("Status"), run_text.outcome, _casefolded(run_text.outcome)),
+    _Column(tr("Started"), run_text.date, lambda record: record.began),
+    _Column(tr("Model"), run_text.model, _casefolded(run_text.model)),
+    _Column(tr("Structure"), run_text.structure, _casefolded(run_text.structure)),
+    _Column(tr("Target"), run_text.target, _target),
+    _Column(tr("Time"), run_text.duration, lambda record: record.seconds),
 )
-NAME, BEGUN = 0, 4
+NAME, STARTED = 0, 4
 
 
 class RunsTable(QAbstractTableModel):
-    """A row for each run; the name can be edited and carries the tick."""
+    """A row for each run; the name can be edited and has a check box."""
 
     renamed = Signal(str, str)  # folder, name
     ticked = Signal(str, bool)  # folder, whether it is ticked
@@ -70,7 +76,7 @@ class RunsTable(QAbstractTableModel):
         self._state = RunsState()
 
     def show_runs(self, state: RunsState) -> None:
-        """Show these runs in place of what was shown."""
+        """Show the runs of `state`."""
         old = [record.folder for record in self._state.records]
         if old == [record.folder for record in state.records]:
             self._state = state
@@ -83,67 +89,68 @@ class RunsTable(QAbstractTableModel):
         self.endResetModel()
 
     def record_at(self, row: int) -> RunRecord:
-        """The run in a row."""
+        """Return the run in a row."""
         return self._state.records[row]
 
+    @override
     def rowCount(self, parent: Index = QModelIndex()) -> int:  # noqa: B008
-        """See `QAbstractItemModel`."""
         return 0 if parent.isValid() else len(self._state.records)
 
+    @override
     def columnCount(self, parent: Index = QModelIndex()) -> int:  # noqa: B008
-        """See `QAbstractItemModel`."""
         return 0 if parent.isValid() else len(COLUMNS)
 
+    @override
     def headerData(
         self, section: int, orientation: Qt.Orientation, role: int = _ROLES.DisplayRole
     ) -> Any:
-        """The titles of the columns."""
         if orientation is Qt.Orientation.Horizontal and role == _ROLES.DisplayRole:
             return COLUMNS[section].title
         return None
 
+    @override
     def data(self, index: Index, role: int = _ROLES.DisplayRole) -> Any:
-        """What a cell shows, and what it is sorted by."""
         record, column = self._state.records[index.row()], COLUMNS[index.column()]
         match role:
             case _ROLES.DisplayRole:
                 return column.shown(record)
             case _ROLES.EditRole:
-                return words.title(record)
+                return run_text.title(record)
             case _ROLES.ToolTipRole:
-                return words.about_standing(record) or column.shown(record)
+                return run_text.outcome_details(record) or column.shown(record)
             case _ROLES.CheckStateRole if index.column() == NAME:
-                if record.standing is RunOutcome.DAMAGED:
+                if record.outcome is RunOutcome.DAMAGED:
                     return None
                 is_ticked = record.folder in self._state.ticked
                 states = Qt.CheckState
                 return states.Checked if is_ticked else states.Unchecked
         return column.sorted_by(record) if role == SORTED_BY else None
 
+    @override
     def setData(self, index: Index, value: Any, role: int = _ROLES.EditRole) -> bool:
-        """Tell what the user wants; the list follows when it is so."""
+        # Only signals: the list changes once the controller has done it.
         record = self._state.records[index.row()]
         if role == _ROLES.CheckStateRole:
-            is_on = Qt.CheckState(value) is Qt.CheckState.Checked
-            self.ticked.emit(record.folder, is_on)
+            is_ticked = Qt.CheckState(value) is Qt.CheckState.Checked
+            self.ticked.emit(record.folder, is_ticked)
             return True
-        if role == _ROLES.EditRole and value != words.title(record):
+        if role == _ROLES.EditRole and value != run_text.title(record):
             self.renamed.emit(record.folder, value)
             return True
         return False
 
+    @override
     def flags(self, index: Index) -> Qt.ItemFlag:
-        """Names can be edited, and runs ticked of which there is something to see."""
         flags = Qt.ItemFlag.ItemIsSelectable | Qt.ItemFlag.ItemIsEnabled
         if index.column() == NAME:
             flags |= Qt.ItemFlag.ItemIsEditable
-            if self._state.records[index.row()].standing is not RunOutcome.DAMAGED:
+            if self._state.records[index.row()].outcome is not RunOutcome.DAMAGED:
                 flags |= Qt.ItemFlag.ItemIsUserCheckable
         return flags
 
 
-class FoundRuns(QSortFilterProxyModel):
-    """Those of the runs that a search finds, sorted by a column."""
+class FilteredRuns(QSortFilterProxyModel):
+    """The runs that match a search, sorted by a column."""
 
     def __init__(self, table: RunsTable, parent: QObject) -> None:
         super().__init__(parent)
@@ -151,17 +158,17 @@ class FoundRuns(QSortFilterProxyModel):
         self._search = ""
         self.setSourceModel(table)
         self.setSortRole(SORTED_BY)
-        self.sort(BEGUN, Qt.SortOrder.DescendingOrder)
+        self.sort(STARTED, Qt.SortOrder.DescendingOrder)
 
     def search_for(self, search: str) -> None:
-        """Leave only the runs that have all these words."""
+        """Show only runs that contain all words of `search`."""
         self._search = search
         self.invalidate()
 
+    @override
     def filterAcceptsRow(self, row: int, parent: Index) -> bool:
-        """Whether a run is found."""
-        return words.is_found(self._table.record_at(row), self._search)
+        return run_text.matches_search(self._table.record_at(row), self._search)
 
     def record_of(self, index: Index) -> RunRecord:
-        """The run in a row of what is shown."""
+        """Return the run at an index of this model."""
         return self._table.record_at(self.mapToSource(index).row())

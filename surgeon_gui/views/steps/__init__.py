@@ -1,1 +1,1 @@
-"""One page for each step: it shows the state and says what the user wants."""
+"""Pages of the steps: model, calibration, target, run and export."""

@@ -1,4 +1,4 @@
-"""Step 2: choose the text that shows which parts of the model matter."""
+"""Step 2: choose the text for calibration and validation."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from dataclasses import replace
 from typing import Any
 
 from PySide6.QtCore import Slot
+from typing_extensions import override
 
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT, CalibrationConfig
+from surgeon_engine.api.messages.sources import TextPreviewed
 from surgeon_engine.api.model_info.source_names import is_hub_source
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.controllers.sources import TextDescriptionController
 from surgeon_gui.state.app import AppState, Step
+from surgeon_gui.state.export_text import problem_of
+from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.sources.resolver import resolve_text
 from surgeon_gui.state.sources.text import preview_facts, preview_line
 from surgeon_gui.text.labels import BUILT_IN_TEXT, FIELDS
@@ -37,7 +41,7 @@ _NO_PARTS = {"column": "", **_NO_DATA_SET}
 
 
 class CalibrationPage(Page):
-    """Texts, how much of them, and a look at what would be measured."""
+    """The texts, the number of windows, and a preview."""
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
@@ -66,7 +70,7 @@ class CalibrationPage(Page):
         self._preview_button.clicked.connect(session.preview_text)
         self._counts = text_label(quiet=True)
         self._counts.setObjectName("preview_counts")
-        self._noticed = Facts("preview_facts")
+        self._preview_facts = Facts("preview_facts")
         self._pager = WindowPager()
 
         self.column.addWidget(heading(FIELDS["calibration.text"].label))
@@ -79,11 +83,11 @@ class CalibrationPage(Page):
         self.column.addWidget(self._problem)
         self.column.addLayout(row_of(self._preview_button))
         self.column.addWidget(self._counts)
-        self.column.addWidget(self._noticed)
+        self.column.addWidget(self._preview_facts)
         self.column.addWidget(self._pager)
 
+    @override
     def show_state(self, state: AppState) -> None:
-        """See `Page.show_state`."""
         calibration = state.config.calibration
         self._text.show_value(calibration.text)
         self._builtin_button.setVisible(calibration.text != BUILTIN_TEXT)
@@ -94,24 +98,27 @@ class CalibrationPage(Page):
             if calibration.takes_whole_file
             else tr("A part of the text above")
         )
-        if Step.CALIBRATION not in state.refused:
+        if Step.CALIBRATION not in state.rejected:
             self._form.show_config(calibration)
         show_problem(self._problem, _problem(state))
         can_preview = state.model_is_chosen and not state.is_busy
-        self._preview_button.setEnabled(can_preview and not state.preview.is_open)
+        request = state.request(RequestKind.PREVIEW)
+        self._preview_button.setEnabled(can_preview and not request.is_open)
         self._preview_button.setText(
-            tr("Reading the text…") if state.preview.is_open else tr("Preview")
+            tr("Reading the text…") if request.is_open else tr("Preview")
         )
-        preview = state.preview.answer
+        preview: TextPreviewed | None = request.response
         self._counts.setVisible(preview is not None)
         if preview is not None:
             self._counts.setText(preview_line(preview))
-        self._noticed.show_facts(() if preview is None else preview_facts(preview))
+        self._preview_facts.show_facts(
+            () if preview is None else preview_facts(preview)
+        )
         self._pager.show_preview(preview)
 
     @Slot(str)
     def choose_text(self, text: str) -> None:
-        """Calibrate on a file, a data set or the built-in text."""
+        """Choose a file, a dataset or the built-in text for calibration."""
         text = resolve_text(text) or BUILTIN_TEXT
         parts = _NO_PARTS if text != self._config.text else {}
         self._edit(text=text, **parts)
@@ -141,8 +148,8 @@ class CalibrationPage(Page):
     def _edit(self, **changes: Any) -> None:
         self.session.edit_calibration(replace(self._config, **changes))
 
-    def _ask(self, chosen: Callable[[str], None]) -> None:
-        ask_file(self, tr("Choose a text"), "", TEXT_FILES, chosen)
+    def _ask(self, on_chosen: Callable[[str], None]) -> None:
+        ask_file(self, tr("Choose a text"), "", TEXT_FILES, on_chosen)
 
     @property
     def _config(self) -> CalibrationConfig:
@@ -150,11 +157,10 @@ class CalibrationPage(Page):
 
 
 def _problem(state: AppState) -> str:
-    """What is wrong with the texts; what the form refuses is told there."""
+    """Return the problem with the texts; the form shows its own problems."""
     problem = state.problems.get(Step.CALIBRATION, "")
-    if Step.CALIBRATION in state.refused:
+    if Step.CALIBRATION in state.rejected:
         problem = ""
-    for request in (state.preview, state.description):
-        if not problem and (failure := request.problem) is not None:
-            problem = f"{failure.message} {failure.hint}".strip()
+    for kind in (RequestKind.PREVIEW, RequestKind.DESCRIPTION):
+        problem = problem or problem_of(state.request(kind))
     return problem

@@ -1,4 +1,4 @@
-"""A model on the Hub: whether to download it, how far it is, and how to end that."""
+"""Card for a model on the Hub: download, progress and Cancel."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FULL = 1000  # steps of the progress bar
 
 
 class DownloadCard(QWidget):
-    """Takes no room where there is nothing to download."""
+    """Download of a model from the Hub; hidden if there is nothing to download."""
 
     download_clicked = Signal()
     cancel_clicked = Signal()
@@ -31,42 +31,42 @@ class DownloadCard(QWidget):
         self._line.setObjectName("download_line")
         self._bar = QProgressBar(maximum=_FULL, textVisible=False)
         self._bar.setObjectName("download_bar")
-        self._bar.setAccessibleName(tr("Progress of the download"))
+        self._bar.setAccessibleName(tr("Download progress"))
         self._download = button("download_button", primary=True)
         self._cancel = button("download_cancel_button")
         self._download.clicked.connect(self.download_clicked)
         self._cancel.clicked.connect(self.cancel_clicked)
         frame = card()
-        inside = QVBoxLayout(frame)
-        inside.setContentsMargins(GAP, GAP, GAP, GAP)
-        inside.setSpacing(GAP // 2)
+        inner = QVBoxLayout(frame)
+        inner.setContentsMargins(GAP, GAP, GAP, GAP)
+        inner.setSpacing(GAP // 2)
         for widget in (self._title, self._line, self._bar):
-            inside.addWidget(widget)
-        inside.addSpacing(GAP // 2)
-        inside.addWidget(self._download)
-        inside.addWidget(self._cancel)
+            inner.addWidget(widget)
+        inner.addSpacing(GAP // 2)
+        inner.addWidget(self._download)
+        inner.addWidget(self._cancel)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(frame)
         self.hide()
 
     def show_state(self, state: AppState) -> None:
-        """Show how the download of the chosen model stands."""
+        """Show the download of the chosen model."""
         download, source = state.download, state.config.model.source
-        is_wanted = state.model_is_chosen and is_to_be_downloaded(source)
-        self.setVisible(download.is_open or is_wanted)
-        if not download.is_open and not is_wanted:
+        needs_download = state.model_is_chosen and is_to_be_downloaded(source)
+        self.setVisible(download.is_open or needs_download)
+        if not download.is_open and not needs_download:
             return
         is_own = download.source == source
         self._title.setText(download_title(download, source))
         self._line.setText(download_line(download, source))
         self._bar.setVisible(download.is_open or (is_own and download.can_resume))
-        # A bar without an end shows that something happens.
-        is_asking = download.is_open and not download.is_planned
-        self._bar.setMaximum(0 if is_asking else _FULL)
+        # A maximum of 0 makes the bar indeterminate.
+        is_indeterminate = download.is_open and not download.is_planned
+        self._bar.setMaximum(0 if is_indeterminate else _FULL)
         self._bar.setValue(round(download.share * _FULL))
         self._download.setVisible(not download.is_open)
-        is_begun = is_own and (download.can_resume or download.problem is not None)
+        is_begun = is_own and (download.can_resume or download.error is not None)
         self._download.setText(tr("Resume") if is_begun else tr("Download"))
         self._cancel.setVisible(download.is_open)
         self._cancel.setEnabled(not download.is_cancelling)

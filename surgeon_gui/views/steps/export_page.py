@@ -1,4 +1,4 @@
-"""Step 5: where the pruned model goes and in which form, and what came of it."""
+"""Step 5: destination and format of the pruned model, and the result of a run."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from PySide6.QtCore import Slot
+from typing_extensions import override
 
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_gui.base.theme import GAP
@@ -15,7 +16,7 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState, Step
 from surgeon_gui.state.export_text import about_format, unavailable
-from surgeon_gui.state.job import file_formats as file_forms
+from surgeon_gui.state.job import file_formats
 from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.views.steps.export_result import ExportResult
 from surgeon_gui.views.steps.page import Page, row_of, with_button
@@ -35,7 +36,7 @@ from surgeon_gui.widgets.source_edit import SourceEdit
 
 
 class ExportPage(Page):
-    """The result of a run first, once there is one; then what the next run writes."""
+    """The result of the last run, then the settings of the next export."""
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
@@ -43,9 +44,9 @@ class ExportPage(Page):
         self._result = ExportResult(session)
         self._save = SaveSection(session, self._question)
         self._speed = SpeedSection(session)
-        self._next = heading(tr("What the next run writes"))
+        self._next = heading(tr("Export of the next run"))
         self._folder = SourceEdit("export.folder")
-        self._folder.setPlaceholderText(tr("Inside the run's folder"))
+        self._folder.setPlaceholderText(tr("In the run folder"))
         self._folder.edited.connect(self._on_folder_edited)
         choose = button("export_choose_button")
         choose.clicked.connect(self._ask_for_folder)
@@ -54,7 +55,7 @@ class ExportPage(Page):
         self._problem = problem_label()
         self._problem.setObjectName("export_problem")
         self._form = ConfigForm(
-            "export", ExportConfig, file_forms.following, in_front=("dtype",)
+            "export", ExportConfig, file_formats.following, in_front=("dtype",)
         )
         self._form.edited.connect(session.edit_export)
         self._form.refused.connect(self._on_form_refused)
@@ -79,18 +80,18 @@ class ExportPage(Page):
         self.column.addWidget(self._form)
         self.column.addWidget(self._note)
 
+    @override
     def show_state(self, state: AppState) -> None:
-        """See `Page.show_state`."""
         for part in (self._result, self._save, self._speed):
             part.show_state(state)
         export, run = state.config.export, state.run
         has_result = run.exported is not None or run.export_has_failed
         self._next.setVisible(has_result and not run.status.is_busy)
         self._folder.show_value(export.folder)
-        if Step.EXPORT not in state.refused:
+        if Step.EXPORT not in state.rejected:
             self._form.show_config(export)
         self._show_choices(state)
-        # While a run goes on, what stands there is its own.
+        # During a run, the files at the destination are its own.
         problem = "" if run.status.is_busy else state.problems.get(Step.EXPORT, "")
         show_problem(self._problem, problem)
         self._replace.setVisible(state.can_replace and bool(problem))
@@ -102,14 +103,14 @@ class ExportPage(Page):
 
     def _show_choices(self, state: AppState) -> None:
         export = state.config.export
-        reasons = file_forms.disabled_formats(state.config.pruning, state.model)
+        reasons = file_formats.disabled_formats(state.config.pruning, state.model)
         self._form.disable_choices("format", reasons)
-        dtypes = file_forms.disabled_dtypes(export.format)
+        dtypes = file_formats.disabled_dtypes(export.format)
         self._form.disable_choices("dtype", dtypes)
         self._about.setText(about_format(export.format))
-        words = unavailable(reasons)
-        self._unavailable.setText(words)
-        self._unavailable.setVisible(bool(words))
+        note = unavailable(reasons)
+        self._unavailable.setText(note)
+        self._unavailable.setVisible(bool(note))
 
     @Slot(str)
     def _on_folder_edited(self, folder: str) -> None:
@@ -135,13 +136,13 @@ class ExportPage(Page):
 
 
 def _note(export: ExportConfig) -> str:
-    """What will happen to the files at the end of a run."""
+    """Describe how the files are written at the end of a run."""
     note = tr(
-        "At the end of the run the files are written beside their destination, loaded "
-        "afresh, compared with the model in memory, and only then get their name."
+        "At the end of the run, the files are written to a temporary folder, reloaded "
+        "and compared with the model in memory, then moved to the destination."
     )
     if export.replace:
-        note += " " + tr("What is in {folder} is replaced then.").format(
+        note += " " + tr("The contents of {folder} are then replaced.").format(
             folder=export.folder
         )
     return note

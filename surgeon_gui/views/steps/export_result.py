@@ -1,4 +1,4 @@
-"""The part of step 5 that says what a run has exported, and how it was checked."""
+"""Section of step 5 with the export of a run and its verification."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from surgeon_gui.widgets.facts import Facts
 
 
 class ExportResult(QWidget):
-    """Takes no room before there is a result."""
+    """The export of a run; hidden until there is one."""
 
     def __init__(self, session: Session) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class ExportResult(QWidget):
         column.addLayout(row_of(self._open_button))
 
     def show_state(self, state: AppState) -> None:
-        """Show what the run has come to."""
+        """Show the export of the run."""
         run = state.run
         failure = failure_note(run)
         is_done = run.exported is not None and not run.status.is_busy
@@ -69,7 +69,7 @@ class ExportResult(QWidget):
         self._title.setText(
             tr("The pruned model")
             if is_complete
-            else tr("What was written of the pruned model")
+            else tr("Partial export of the pruned model")
         )
         self._open_button.setVisible(is_done)
         self.setVisible(is_done or bool(failure))

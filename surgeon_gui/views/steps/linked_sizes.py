@@ -1,8 +1,8 @@
-"""How much is removed, in four ways at once: editing one of them moves the others.
+"""The pruning target in four units; editing one updates the others.
 
-One of them is marked: it is the one that was entered, that a job holds, and that stays
-as it is when the structure or the number format changes. The others follow from it, to
-the last weight. Part of a form: its fields are the target and the three numbers.
+One unit is selected: its value is stored in the job and kept when the structure or the
+number format changes. The other values are computed from it exactly. As a form part it
+has four fields: the target and its three numbers.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.widgets.controls import described, ignore_wheel, text_label
 from surgeon_gui.widgets.forms.inputs import DecimalInput
 
-_MIN_VALUE, _MAX_VALUE = 1, 95  # per cent on the slider; the boxes are finer
+_MIN_VALUE, _MAX_VALUE = 1, 95  # percent on the slider; the boxes are finer
 _BOXES = {
     Target.PRUNABLE_SHARE: "pruning_sparsity",
     Target.PARAMETER_SHARE: "pruning_parameter_share",
@@ -43,12 +43,12 @@ _BOXES = {
     Target.FILE_SIZE: "pruning_megabytes",
 }
 _SETTINGS = settings_of(PruningConfig)
-_DASH = "\N{EM DASH}"  # of a size that is not known
-_HELD = tr("The marked one holds; the others follow.")
+_DASH = "\N{EM DASH}"  # for an unknown size
+_HINT = tr("The selected value is kept; the others follow.")
 
 
 class LinkedSizes(QWidget):
-    """A slider and four boxes for one size."""
+    """A slider and four number boxes for the same target."""
 
     edited = Signal()
     names = ("target", "sparsity", "million_parameters", "megabytes")
@@ -69,7 +69,7 @@ class LinkedSizes(QWidget):
         self._slider.setRange(_MIN_VALUE, _MAX_VALUE)
         self._slider.setPageStep(5)
         self._slider.valueChanged.connect(self._on_slider_moved)
-        self._group.buttonClicked.connect(self._on_held)
+        self._group.buttonClicked.connect(self._on_unit_chosen)
         self._lay_out()
 
     def _lay_out(self) -> None:
@@ -82,14 +82,14 @@ class LinkedSizes(QWidget):
             radio = self._radio(target)
             grid.addWidget(radio, row, 0)
             grid.addWidget(self._box(target), row, 1)
-        grid.addWidget(text_label(_HELD, quiet=True), row + 1, 0, 1, 2)
+        grid.addWidget(text_label(_HINT, quiet=True), row + 1, 0, 1, 2)
         grid.setColumnStretch(1, 1)
 
     def _radio(self, target: Target) -> QRadioButton:
         label, tip = CHOICES[target]
         radio = QRadioButton(label)
         radio.setObjectName(f"hold_{target.value}_radio")
-        radio.setAccessibleName(tr("Hold: {size}").format(size=label))
+        radio.setAccessibleName(tr("Keep fixed: {size}").format(size=label))
         radio.setAccessibleDescription(tip)
         radio.setToolTip(tip)
         self._group.addButton(radio)
@@ -97,51 +97,51 @@ class LinkedSizes(QWidget):
         return radio
 
     def _box(self, target: Target) -> QWidget:
-        words = _words(target)
-        entry = DecimalInput(_limits(targets.field_of(target)), words)
+        text = _field_text(target)
+        entry = DecimalInput(_limits(targets.field_of(target)), text)
         box = entry.widget
         box.setObjectName(_BOXES[target])
         box.setAccessibleName(CHOICES[target][0])
-        box.setAccessibleDescription(words.tip)
-        box.setToolTip(words.tip)
+        box.setAccessibleDescription(text.tip)
+        box.setToolTip(text.tip)
         box.setMinimumWidth(120)
         entry.edited.connect(functools.partial(self._on_box_edited, target))
         self._inputs[target] = entry
         return box
 
-    # what a form asks of its parts
+    # FormPart
 
     def values(self) -> Mapping[str, Any]:
-        """See `FormPart.values`."""
+        """Return the values of the fields by name."""
         return {name: self._values[name] for name in self.names}
 
     def show_values(self, values: Mapping[str, Any]) -> None:
-        """See `FormPart.show_values`."""
+        """Show the values of all fields without emitting `edited`."""
         self._values = dict(values)
         self._show()
 
     def show_model(self, model: ModelSummary | None, dtype: FileDtype) -> None:
-        """Show the size as it is in `model`, written in a number format."""
+        """Compute the values for `model` and the number format of the export."""
         if model is not self._model or dtype is not self._dtype:
             self._model, self._dtype = model, dtype
             self._show()
 
     def disable(self, reasons: Mapping[Target, str]) -> None:
-        """Take ways of giving the size away, each for a reason that is shown."""
+        """Disable units, each for a reason that its tooltip shows."""
         for target, radio in self._radios.items():
             reason = reasons.get(target, "")
             is_usable = not reason or target is self._values["target"]
             for widget, tip in (
                 (radio, CHOICES[target][1]),
-                (self._inputs[target].widget, _words(target).tip),
+                (self._inputs[target].widget, _field_text(target).tip),
             ):
                 widget.setEnabled(is_usable)
                 widget.setToolTip(reason or tip)
 
-    # the user
+    # user actions
 
     def _enter(self, target: Target, value: float) -> None:
-        """Take a size as it was entered in one of the ways."""
+        """Set the target to a value in one of the units."""
         changes = {"target": target, targets.field_of(target): value}
         self._values = {**self._values, **changes}
         self._show()
@@ -151,15 +151,15 @@ class LinkedSizes(QWidget):
         self._enter(target, self._inputs[target].value)
 
     @Slot(int)
-    def _on_slider_moved(self, per_cent: int) -> None:
-        self._enter(Target.PRUNABLE_SHARE, per_cent / 100)
+    def _on_slider_moved(self, percent: int) -> None:
+        self._enter(Target.PRUNABLE_SHARE, percent / 100)
 
     @Slot(QAbstractButton)
-    def _on_held(self, button: QAbstractButton) -> None:
+    def _on_unit_chosen(self, button: QAbstractButton) -> None:
         target = next(t for t, radio in self._radios.items() if radio is button)
         if target is not self._values["target"]:
-            same = targets.given_as(self._values, target, self._model, self._dtype)
-            self._values = {**self._values, **same}
+            changes = targets.given_as(self._values, target, self._model, self._dtype)
+            self._values = {**self._values, **changes}
             self._show()
             self.edited.emit()
 
@@ -178,7 +178,7 @@ class LinkedSizes(QWidget):
                 self._slider.setValue(round(100 * share))
 
 
-def _words(target: Target) -> FieldText:
+def _field_text(target: Target) -> FieldText:
     return FIELDS[f"pruning.{targets.field_of(target)}"]
 
 

@@ -1,10 +1,11 @@
-"""Step 1: choose a model and see what it is."""
+"""Step 1: choose a model and show its properties."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from PySide6.QtCore import QSignalBlocker, Qt, Slot
+from typing_extensions import override
 
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.messages.events import Failed
@@ -14,6 +15,8 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.controllers.sources import DownloadController
 from surgeon_gui.state.app import AppState, Step
+from surgeon_gui.state.export_text import problem_of
+from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.sources.resolver import (
     is_missing,
     is_to_be_downloaded,
@@ -40,7 +43,7 @@ from surgeon_gui.widgets.source_edit import SourceEdit
 
 
 class ModelPage(Page):
-    """A path, a name on the Hub, or a sample, and what is found there."""
+    """The source of the model, and its properties."""
 
     def __init__(self, session: Session, settings: Settings) -> None:
         super().__init__(session)
@@ -84,8 +87,8 @@ class ModelPage(Page):
         self.column.addWidget(self._form)
         self._shown_recent: list[str] = []
 
+    @override
     def show_state(self, state: AppState) -> None:
-        """See `Page.show_state`."""
         if not state.model_is_chosen:
             self._source.show_value("")
         elif self._source.value() != state.config.model.source:
@@ -93,21 +96,23 @@ class ModelPage(Page):
         self._form.show_config(state.config.model)
         show_problem(self._problem, _problem(state))
         self._download.show_state(state)
-        is_open = state.inspection.is_open
-        self._note.setText(tr("Looking at how it can be pruned…") if is_open else "")
+        is_open = state.request(RequestKind.INSPECTION).is_open
+        self._note.setText(
+            tr("Checking how the model can be pruned…") if is_open else ""
+        )
         self._note.setVisible(is_open)
         self._facts.show_facts(facts_of(state))
         self._show_recent()
 
     @Slot()
     def ask_for_folder(self) -> None:
-        """Let the user choose a model's folder."""
+        """Ask for a model folder."""
         title = CAPTIONS["open_folder_action"].spoken
         ask_folder(self, title, self._settings.last_folder, self._on_path_chosen)
 
     @Slot()
     def ask_for_gguf(self) -> None:
-        """Let the user choose a .gguf file."""
+        """Ask for a .gguf file."""
         start = self._settings.last_folder
         title = CAPTIONS["open_gguf_action"].spoken
         ask_file(self, title, start, MODEL_FILES, self._on_path_chosen)
@@ -124,14 +129,14 @@ class ModelPage(Page):
 
     @Slot(str)
     def choose(self, typed: str) -> None:
-        """Choose what a person has typed, or a model that was opened before."""
+        """Choose a typed source, or a recent model."""
         source = resolve_model(typed.strip())
         if source in self._settings.recent_models and is_missing(source):
             self._settings.forget_model(source)
             message = tr("{name} is no longer at {source}.").format(
                 name=source_name(source), source=source
             )
-            hint = tr("It was taken off the list of recent models.")
+            hint = tr("It was removed from the list of recent models.")
             self.session.show_problem(Failed(message, hint))
             return
         self.session.choose_model(source)
@@ -143,7 +148,7 @@ class ModelPage(Page):
 
     @Slot()
     def _on_return_pressed(self) -> None:
-        """Look again at a path that is as it was, where nothing could be read."""
+        """Retry an unchanged path that could not be read."""
         if not self._source.isModified() and self.session.state.model is None:
             self.session.choose_model(resolve_model(self._source.value()))
 
@@ -172,16 +177,15 @@ class ModelPage(Page):
         with QSignalBlocker(self._recent):
             self._recent.clear()
             self._recent.addItem(CAPTIONS["recent_models_combo"].label)
-            for place, source in enumerate(recent, start=1):
+            for index, source in enumerate(recent, start=1):
                 self._recent.addItem(source_name(source))
                 role = Qt.ItemDataRole.ToolTipRole
-                self._recent.setItemData(place, source, role)
+                self._recent.setItemData(index, source, role)
 
 
 def _problem(state: AppState) -> str:
-    """What is wrong with the model; one to be downloaded is told by the card."""
+    """Return the problem with the model; the card handles one to be downloaded."""
     if not state.model_is_chosen or is_to_be_downloaded(state.config.model.source):
         return ""
-    if (failure := state.inspection.problem) is not None:
-        return f"{failure.message} {failure.hint}".strip()
-    return state.problems.get(Step.MODEL, "") or facts_problem(state)
+    failure = problem_of(state.request(RequestKind.INSPECTION))
+    return failure or state.problems.get(Step.MODEL, "") or facts_problem(state)

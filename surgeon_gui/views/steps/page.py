@@ -1,4 +1,4 @@
-"""What all pages have in common."""
+"""Base class of the pages of the steps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from surgeon_gui.state.app import AppState
 
 
 class Page(QWidget):
-    """Shows its part of the state; what the user does goes to the session."""
+    """Shows its part of the state; user actions go to the session."""
 
     def __init__(self, session: Session) -> None:
         super().__init__()
@@ -20,12 +20,12 @@ class Page(QWidget):
         self.column.setSpacing(GAP)
 
     def show_state(self, state: AppState) -> None:
-        """Make the page show `state`."""
+        """Show `state`."""
         raise NotImplementedError
 
 
 def row_of(*widgets: QWidget) -> QHBoxLayout:
-    """Widgets side by side, from the left."""
+    """Return a layout with widgets side by side, aligned left."""
     row = QHBoxLayout()
     row.setSpacing(GAP)
     for widget in widgets:
@@ -34,10 +34,10 @@ def row_of(*widgets: QWidget) -> QHBoxLayout:
     return row
 
 
-def with_button(edit: QLineEdit, made: QPushButton) -> QHBoxLayout:
-    """A line with the button that fills it in."""
+def with_button(edit: QLineEdit, button: QPushButton) -> QHBoxLayout:
+    """Return a layout with a line edit and the button that fills it in."""
     row = QHBoxLayout()
     row.setSpacing(GAP)
     row.addWidget(edit, 1)
-    row.addWidget(made)
+    row.addWidget(button)
     return row

@@ -1,4 +1,4 @@
-"""What a run comes to, and whether it fits this machine, before it is started."""
+"""Resources a run needs, and whether they are available, before it starts."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from surgeon_engine.api.planning.resource_check import (
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.app import AppState, Step
-from surgeon_gui.state.job import resource_text as fits
+from surgeon_gui.state.job import resource_text
 from surgeon_gui.state.job.plan_text import sizes_in_brief
 from surgeon_gui.widgets.controls import bold, button, text_label
 from surgeon_gui.widgets.light_badge import LightBadge
 
-_WAITING = tr("What the run needs is known once the engine has looked at this machine.")
+_WAITING = tr("The engine is checking the resources of this machine.")
 
 
 class PlanCard(QFrame):
-    """A row with a light for each thing that is needed, and the way out of red."""
+    """A row with a light for each resource, and a button that makes the run fit."""
 
     fit_clicked = Signal()
 
@@ -35,7 +35,7 @@ class PlanCard(QFrame):
         title.setFont(bold(title.font()))
         self._sizes = text_label()
         self._sizes.setObjectName("plan_sizes")
-        self._rows = {what: _Row(what) for what in Resource}
+        self._rows = {resource: _NeedRow(resource) for resource in Resource}
         self._waiting = text_label(_WAITING, quiet=True)
         self._waiting.setObjectName("plan_waiting")
         self.fit_button = button("fit_button")
@@ -63,17 +63,17 @@ class PlanCard(QFrame):
         layout.addLayout(below)
 
     def show_state(self, state: AppState, changed: str) -> None:
-        """Show the plan of the draft, and what was `changed` to make it fit."""
-        is_draft = Step.TARGET not in state.refused  # else the page holds another
+        """Show the plan of the draft, and the settings `changed` to make it fit."""
+        is_draft = Step.TARGET not in state.rejected  # else the page holds another
         model = state.model if is_draft else None
         sizes = sizes_in_brief(state.config, model) if model else ""
         self._sizes.setText(sizes)
         self._sizes.setVisible(bool(sizes))
-        fit = state.fit
+        fit = state.resource_check
         self._waiting.setVisible(fit is None and state.machine is None)
         needs = {need.what: need for need in fit.needs} if fit is not None else {}
-        for what, row in self._rows.items():
-            row.show_need(needs.get(what))
+        for resource, row in self._rows.items():
+            row.show_need(needs.get(resource))
         self._changed.setText(changed)
         self._changed.setVisible(bool(changed))
         self.fit_button.setVisible(fit is not None and _is_short(fit))
@@ -83,21 +83,25 @@ def _is_short(fit: ResourceCheck) -> bool:
     return fit.room is not Light.GREEN
 
 
-class _Row:
-    """One thing that is needed."""
+class _NeedRow:
+    """Name, amount and light of one resource."""
 
-    def __init__(self, what: Resource) -> None:
-        name = what.name.lower()
-        self._what = what
-        self.name = QLabel(fits.NAMES[what])
+    def __init__(self, resource: Resource) -> None:
+        name = resource.name.lower()
+        self._resource = resource
+        self.name = QLabel(resource_text.NAMES[resource])
         self.amount = text_label()
         self.amount.setObjectName(f"plan_{name}")
         self.badge = LightBadge(f"plan_{name}_light")
 
     def show_need(self, need: Need | None) -> None:
-        """Show how much it is; None: nothing is known of it."""
+        """Show the amount; hidden if it is unknown (None)."""
         for widget in (self.name, self.amount, self.badge):
             widget.setVisible(need is not None)
         if need is not None:
-            self.amount.setText(fits.amount(need))
-            self.badge.show_light(need.light, fits.word(need), fits.NAMES[self._what])
+            self.amount.setText(resource_text.amount(need))
+            self.badge.show_light(
+                need.light,
+                resource_text.word(need),
+                resource_text.NAMES[self._resource],
+            )

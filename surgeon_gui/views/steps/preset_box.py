@@ -1,4 +1,4 @@
-"""The box with the presets, what the chosen one is good for, and one's own ones."""
+"""Choice of a preset, its description, and the management of user presets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from surgeon_engine.api.config.presets import Preset
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.preset_store import PresetStore
-from surgeon_gui.state.app import AppState, all_presets, preset_in
+from surgeon_gui.state.app import AppState
+from surgeon_gui.state.job.editing import all_presets, preset_in
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.widgets.controls import (
     button,
@@ -22,15 +23,15 @@ from surgeon_gui.widgets.controls import (
 )
 from surgeon_gui.widgets.dialogs import JOB_FILES, ask_file, ask_new_file
 
-OWN = tr("Own settings")
-_ABOUT_OWN = tr("No preset has these settings. Choosing one keeps model and texts.")
-_BACK_TO_OWN = tr("Back to the settings that you had before you chose a preset.")
+CUSTOM = tr("Custom settings")
+_ABOUT_CUSTOM = tr("Custom settings. Choosing a preset keeps the model and the texts.")
+_BACK_TO_CUSTOM = tr("Back to your settings from before you chose a preset.")
 
 
 class PresetBox(QWidget):
-    """Shows which preset the settings are, and tells which one is chosen."""
+    """Shows the preset that matches the settings, and emits the chosen one."""
 
-    chosen = Signal(object)  # a Preset, or None for one's own settings
+    chosen = Signal(object)  # a Preset, or None for the custom settings
 
     def __init__(self, preset_store: PresetStore) -> None:
         super().__init__()
@@ -39,8 +40,8 @@ class PresetBox(QWidget):
         self._shown: Preset | None = None
         self._own: tuple[Preset, ...] = ()
         self._box = described(choice_box(), "preset_combo")
-        self._box.addItem(OWN)
-        self._box.setItemData(0, _BACK_TO_OWN, Qt.ItemDataRole.ToolTipRole)
+        self._box.addItem(CUSTOM)
+        self._box.setItemData(0, _BACK_TO_CUSTOM, Qt.ItemDataRole.ToolTipRole)
         self._box.activated.connect(self._on_activated)
         self._about = text_label(quiet=True)
         self._about.setObjectName("preset_note")
@@ -53,15 +54,15 @@ class PresetBox(QWidget):
         self._naming = self._make_naming()
         self._problem = problem_label()
         self._problem.setObjectName("preset_problem")
-        preset_store.refused.connect(self._on_refused)
+        preset_store.rejected.connect(self._on_refused)
         self._lay_out()
 
     def _make_menu(self) -> dict[str, QAction]:
         menu = QMenu(self._more)
         actions = {}
         for name, slot in (
-            ("preset_export_action", self._on_share),
-            ("preset_import_action", self._on_add),
+            ("preset_export_action", self._on_export),
+            ("preset_import_action", self._on_import),
             ("preset_delete_action", self._on_delete),
         ):
             action = QAction(CAPTIONS[name].label, menu)
@@ -73,20 +74,20 @@ class PresetBox(QWidget):
         return actions
 
     def _make_naming(self) -> QWidget:
-        """What asks for a name; it shows while one is wanted."""
+        """Return the row that asks for a name, hidden at first."""
         naming = QWidget()
         self._name = described(QLineEdit(), "preset_name_edit")
         self._name.setPlaceholderText(CAPTIONS["preset_name_edit"].label)
-        keep, drop = button("preset_keep_button"), button("preset_drop_button")
-        self._name.returnPressed.connect(self._on_keep)
-        keep.clicked.connect(self._on_keep)
-        drop.clicked.connect(self._on_drop)
+        save, cancel = button("preset_keep_button"), button("preset_drop_button")
+        self._name.returnPressed.connect(self._on_save_name)
+        save.clicked.connect(self._on_save_name)
+        cancel.clicked.connect(self._on_cancel_name)
         row = QHBoxLayout(naming)
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(GAP)
         row.addWidget(self._name, 1)
-        row.addWidget(keep)
-        row.addWidget(drop)
+        row.addWidget(save)
+        row.addWidget(cancel)
         naming.hide()
         return naming
 
@@ -105,25 +106,25 @@ class PresetBox(QWidget):
         layout.addWidget(self._restore, 0, Qt.AlignmentFlag.AlignLeft)
 
     def show_state(self, state: AppState) -> None:
-        """Show the presets, and which of them the draft is."""
+        """Show the presets, and the one that matches the draft."""
         self._fill(all_presets(state))
         self._own = state.own_presets
         self._shown = preset = preset_in(state)
         index = 0 if preset is None else self._presets.index(preset) + 1
         with QSignalBlocker(self._box):
             self._box.setCurrentIndex(index)
-        self._about.setText(_ABOUT_OWN if preset is None else tr(preset.about))
+        self._about.setText(_ABOUT_CUSTOM if preset is None else tr(preset.about))
         items = self._box.model()
         assert isinstance(items, QStandardItemModel)
         items.item(0).setEnabled(preset is None or state.own is not None)
-        self._save.setEnabled(preset is None and not state.refused)
+        self._save.setEnabled(preset is None and not state.rejected)
         self._actions["preset_export_action"].setEnabled(preset is not None)
         self._actions["preset_delete_action"].setEnabled(preset in self._own)
         deleted = self._preset_store.deleted
         self._restore.setVisible(deleted is not None)
         if deleted is not None:
-            words = tr("Bring back {title}").format(title=deleted.title)
-            self._restore.setToolTip(words)
+            tip = tr("Bring back {title}").format(title=deleted.title)
+            self._restore.setToolTip(tip)
 
     def _fill(self, presets: tuple[Preset, ...]) -> None:
         if presets == self._presets:
@@ -150,12 +151,12 @@ class PresetBox(QWidget):
         self._name.setFocus()
 
     @Slot()
-    def _on_keep(self) -> None:
+    def _on_save_name(self) -> None:
         if self._preset_store.save(self._name.text()):
-            self._on_drop()
+            self._on_cancel_name()
 
     @Slot()
-    def _on_drop(self) -> None:
+    def _on_cancel_name(self) -> None:
         show_problem(self._problem, "")
         self._naming.hide()
 
@@ -164,18 +165,18 @@ class PresetBox(QWidget):
         show_problem(self._problem, problem)
 
     @Slot()
-    def _on_share(self) -> None:
+    def _on_export(self) -> None:
         if self._shown is not None:
             name = f"{self._shown.name}.toml"
-            ask_new_file(self, tr("Share the preset"), name, self._on_share_chosen)
+            ask_new_file(self, tr("Share the preset"), name, self._on_export_chosen)
 
     @Slot(str)
-    def _on_share_chosen(self, path: str) -> None:
+    def _on_export_chosen(self, path: str) -> None:
         if self._shown is not None:
             self._preset_store.share(self._shown, path)
 
     @Slot()
-    def _on_add(self) -> None:
+    def _on_import(self) -> None:
         title = tr("Add a preset")
         ask_file(self, title, "", JOB_FILES, self._preset_store.add_from_file)
 

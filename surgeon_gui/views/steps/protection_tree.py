@@ -1,4 +1,4 @@
-"""A tree of the model's kinds of layers and of its blocks, to mark what stays whole."""
+"""Tree of the layer kinds and the blocks of a model, to choose protected layers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _UNCHECKED = Qt.CheckState.Unchecked
 
 
 class ProtectionTree(QTreeWidget):
-    """Shows which layers are protected, and tells the patterns after a click."""
+    """Shows which layers are protected; emits the patterns after a click."""
 
     chosen = Signal(object)  # tuple[str, ...], all patterns
 
@@ -33,38 +33,38 @@ class ProtectionTree(QTreeWidget):
         self.itemChanged.connect(self._on_item_changed)
 
     def show_model(self, model: ModelSummary | None) -> None:
-        """Show the layers of a model; nothing without one."""
+        """Show the layers of a model; empty for None."""
         layers = model.layers if model is not None else ()
         if layers == self._layers:
             return
         self._layers = layers
         with QSignalBlocker(self):
             self._fill()
-        self._mark()
+        self._update_checks()
 
     def show_patterns(self, patterns: tuple[str, ...]) -> None:
-        """Mark what these patterns protect."""
+        """Check the layers that these patterns protect."""
         if patterns != self._patterns:
             self._patterns = patterns
-            self._mark()
+            self._update_checks()
 
     def _fill(self) -> None:
         self.clear()
         self._members.clear()
-        kinds = self._group(tr("Kinds of layers"))
+        kinds = self._group(tr("Layer kinds"))
         for kind in dict.fromkeys(layer.kind for layer in self._layers):
             members = {x.name for x in self._layers if x.kind == kind}
             self._add(kinds, kind, kind, members)
         blocks = self._group(tr("Blocks"))
-        of_block: dict[int, QTreeWidgetItem] = {}
+        block_items: dict[int, QTreeWidgetItem] = {}
         for layer in self._layers:
-            if layer.block not in of_block:
+            if layer.block not in block_items:
                 label = tr("Block {number}").format(number=layer.block)
                 pattern = block_pattern(layer.block)
                 members = {x.name for x in self._layers if x.block == layer.block}
-                of_block[layer.block] = self._add(blocks, label, pattern, members)
+                block_items[layer.block] = self._add(blocks, label, pattern, members)
             label = f"{layer.kind}  ({count(layer.weights)})"
-            self._add(of_block[layer.block], label, layer.name, {layer.name})
+            self._add(block_items[layer.block], label, layer.name, {layer.name})
         kinds.setExpanded(True)
 
     def _group(self, label: str) -> QTreeWidgetItem:
@@ -81,13 +81,12 @@ class ProtectionTree(QTreeWidget):
         self._members.append((item, frozenset(members)))
         return item
 
-    def _mark(self) -> None:
-        marked = protected(self._patterns, self._layers)
+    def _update_checks(self) -> None:
+        checked = protected(self._patterns, self._layers)
         with QSignalBlocker(self):
             for item, members in self._members:
-                some = bool(members & marked)
-                state = _CHECKED if members <= marked else _PARTLY
-                item.setCheckState(0, state if some else _UNCHECKED)
+                state = _CHECKED if members <= checked else _PARTLY
+                item.setCheckState(0, state if members & checked else _UNCHECKED)
         self.viewport().update()
 
     @Slot(QTreeWidgetItem, int)
@@ -99,5 +98,5 @@ class ProtectionTree(QTreeWidget):
         self._patterns = with_choice(
             self._patterns, pattern, self._layers, is_protected=is_protected
         )
-        self._mark()
+        self._update_checks()
         self.chosen.emit(self._patterns)

@@ -1,4 +1,4 @@
-"""The question whether what stands in a folder may be replaced."""
+"""Question whether the contents of a folder may be replaced."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from PySide6.QtWidgets import QAbstractButton, QMessageBox, QWidget
 from surgeon_gui.base.translation import tr
 from surgeon_gui.widgets.controls import answer_button
 
-_Answer = Callable[[], object]
+_Callback = Callable[[], object]
 
 
 class ReplaceQuestion(QObject):
-    """Asks without blocking the window; no answer at all is a no."""
+    """Message box that does not block the window; closing it means no."""
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
@@ -24,8 +24,8 @@ class ReplaceQuestion(QObject):
         self._box.setWindowTitle(tr("The folder is not empty"))
         self._box.setInformativeText(
             tr(
-                "What is in it stays until the new files are complete and have been "
-                "checked, and is then deleted."
+                "Its contents are kept until the new files are complete and verified, "
+                "and are then deleted."
             )
         )
         roles = QMessageBox.ButtonRole
@@ -39,14 +39,14 @@ class ReplaceQuestion(QObject):
         self._box.setEscapeButton(self._cancel)
         self._box.setDefaultButton(self._cancel)
         self._box.buttonClicked.connect(self._on_button_clicked)
-        self._on_yes: _Answer = _nothing
-        self._on_other: _Answer = _nothing
+        self._on_yes: _Callback = _nothing
+        self._on_other: _Callback = _nothing
 
-    def ask(self, folder: str, on_yes: _Answer, on_other: _Answer) -> None:
+    def ask(self, folder: str, on_yes: _Callback, on_other: _Callback) -> None:
         """Show the question about a folder; returns at once."""
         self._on_yes, self._on_other = on_yes, on_other
         self._box.setText(
-            tr("{folder} is not empty. Replace what is in it?").format(folder=folder)
+            tr("{folder} is not empty. Replace its contents?").format(folder=folder)
         )
         self._box.open()
 

@@ -1,4 +1,4 @@
-"""Step 4: where the run goes, how to repeat it, and what its stages take."""
+"""Step 4: the run folder, the job file, and the resources of each stage."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from PySide6.QtCore import QUrl, Slot
 from PySide6.QtGui import QDesktopServices, QFontDatabase, QGuiApplication
 from PySide6.QtWidgets import QLineEdit
+from typing_extensions import override
 
 from surgeon_engine.api.config.toml import config_to_toml, read_config
 from surgeon_engine.api.errors import ConfigError
@@ -26,7 +27,7 @@ from surgeon_gui.widgets.facts import Facts
 
 
 class RunPage(Page):
-    """Folder, job file, equivalent command, time and memory of the stages."""
+    """Run folder, job file, equivalent command, time and memory of the stages."""
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
@@ -47,32 +48,32 @@ class RunPage(Page):
         self._folder.setObjectName("run_folder_label")
         self._open_button = button("open_run_button")
         self._open_button.clicked.connect(self._on_open_clicked)
-        self._times_title = heading(tr("Time taken, and the most memory"))
+        self._times_title = heading(tr("Time and peak memory"))
         self._times = Facts("stage_times")
 
         self.column.addWidget(heading(CAPTIONS["run_parent_edit"].label))
         self.column.addLayout(with_button(self._parent_edit, choose))
-        self.column.addWidget(heading(tr("This job as a file")))
+        self.column.addWidget(heading(tr("Job file")))
         self.column.addLayout(row_of(self._save, load))
-        self.column.addWidget(heading(tr("The same without the window")))
+        self.column.addWidget(heading(tr("Command line")))
         self.column.addLayout(with_button(self._command, self._copy))
         self.column.addWidget(self._times_title)
         self.column.addWidget(self._times)
         self.column.addWidget(self._folder)
         self.column.addLayout(row_of(self._open_button))
 
+    @override
     def show_state(self, state: AppState) -> None:
-        """See `Page.show_state`."""
         if not self._parent_edit.hasFocus():
             self._parent_edit.setText(state.run_parent)
             self._parent_edit.setCursorPosition(0)
         self._command.setText(command(state.job_file, state.run_parent))
         self._command.setCursorPosition(0)
         self._copy.setEnabled(bool(state.job_file))
-        # A job always names a model: without a choice it would be one nobody made.
-        why_not = "" if state.model_is_chosen else tr("Choose a model first.")
-        self._save.setEnabled(not why_not)
-        self._save.setToolTip(why_not or self._save.accessibleDescription())
+        # A job always names a model, so it cannot be saved without one.
+        obstacle = "" if state.model_is_chosen else tr("Choose a model first.")
+        self._save.setEnabled(not obstacle)
+        self._save.setToolTip(obstacle or self._save.accessibleDescription())
         run = state.run
         self._times.show_facts(stage_times(run))
         self._times_title.setVisible(bool(run.times))
@@ -82,19 +83,19 @@ class RunPage(Page):
 
     @Slot()
     def ask_where_to_save_job(self) -> None:
-        """Let the user write the draft to a file."""
+        """Ask for a file and save the draft to it."""
         name = self.session.state.job_file or "job.toml"
         ask_new_file(self, CAPTIONS["save_job_action"].spoken, name, self.save_job)
 
     @Slot()
     def ask_for_job(self) -> None:
-        """Let the user take the draft from a file."""
+        """Ask for a file and load the draft from it."""
         title = CAPTIONS["load_job_action"].spoken
         ask_file(self, title, "", JOB_FILES, self.load_job)
 
     @Slot(str)
     def save_job(self, path: str) -> None:
-        """Write the draft to the file at `path`."""
+        """Save the draft to the file at `path`."""
         try:
             toml = config_to_toml(self.session.state.config)
             write_atomically(Path(path), toml.encode())
@@ -110,7 +111,7 @@ class RunPage(Page):
 
     @Slot(str)
     def load_job(self, path: str) -> None:
-        """Take the draft from the file at `path`."""
+        """Load the draft from the file at `path`."""
         try:
             config = read_config(Path(path))
         except ConfigError as error:
@@ -139,7 +140,7 @@ class RunPage(Page):
 
 
 def command(job_file: str, run_parent: str) -> str:
-    """What does the same on a terminal, in any folder; empty without a job's file."""
+    """Return the equivalent terminal command; empty without a job file."""
     if not job_file:
         return ""
     job, runs = str(Path(job_file).absolute()), str(expanded(run_parent))
@@ -147,5 +148,5 @@ def command(job_file: str, run_parent: str) -> str:
 
 
 def open_folder(folder: str) -> None:
-    """Show a folder in the desktop's file manager."""
+    """Open a folder in the desktop's file manager."""
     QDesktopServices.openUrl(QUrl.fromLocalFile(folder))

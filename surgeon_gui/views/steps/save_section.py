@@ -1,4 +1,4 @@
-"""The part of step 5 that saves the result of a run in another form."""
+"""Section of step 5 that saves the result of a run in another format."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from surgeon_gui.state.export_text import (
     problem_of,
     unavailable,
 )
-from surgeon_gui.state.job import checks
-from surgeon_gui.state.job import file_formats as file_forms
+from surgeon_gui.state.job import checks, file_formats
+from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import Status
 from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.views.steps.page import row_of, with_button
@@ -43,7 +43,7 @@ from surgeon_gui.widgets.source_edit import SourceEdit
 
 
 class SaveSection(QWidget):
-    """Form, destination, Save, how far that is, and what was saved before."""
+    """Format, destination, progress, and the list of saved files."""
 
     def __init__(self, session: Session, question: ReplaceQuestion) -> None:
         super().__init__()
@@ -52,11 +52,11 @@ class SaveSection(QWidget):
         self._form = ConfigForm(
             "export",
             ExportConfig,
-            file_forms.following,
+            file_formats.following,
             name="save",
             in_front=("dtype",),
         )
-        self._form.edited.connect(session.edit_another)
+        self._form.edited.connect(session.edit_save_config)
         self._about = text_label(quiet=True)
         self._about.setObjectName("save_format_note")
         self._unavailable = text_label(quiet=True)
@@ -74,7 +74,9 @@ class SaveSection(QWidget):
         self._save = button("save_button")
         self._save.clicked.connect(self._on_save_clicked)
         self._progress = TaskProgress("save")
-        self._progress.cancel_clicked.connect(session.cancel_save)
+        self._progress.cancel_clicked.connect(
+            partial(session.cancel_request, RequestKind.SAVE)
+        )
         self._saved = SavedList()
         self._saved.open_clicked.connect(open_folder)
         column = QVBoxLayout(self)
@@ -91,7 +93,7 @@ class SaveSection(QWidget):
         column.addWidget(self._saved)
 
     def show_state(self, state: AppState) -> None:
-        """Show what can be saved, what is being saved, and what was."""
+        """Show the available formats, the progress, and the saved files."""
         run, exported = state.run, state.run.exported
         obstacle = checks.save_obstacle(state)
         self._save.setEnabled(not obstacle)
@@ -99,23 +101,24 @@ class SaveSection(QWidget):
         self.setVisible(exported is not None and run.status is Status.FINISHED)
         if exported is None:
             return
-        self._form.show_config(state.another)
-        reasons = file_forms.disabled_others(exported)
+        self._form.show_config(state.save_config)
+        reasons = file_formats.disabled_others(exported)
         self._form.disable_choices("format", reasons)
-        dtypes = file_forms.disabled_dtypes(state.another.format)
+        dtypes = file_formats.disabled_dtypes(state.save_config.format)
         self._form.disable_choices("dtype", dtypes)
-        self._about.setText(about_format(state.another.format))
-        words = unavailable(reasons)
-        self._unavailable.setText(words)
-        self._unavailable.setVisible(bool(words))
-        self._folder.show_value(state.another.folder)
-        inside = file_forms.folder_in(tr("the run's folder"), state.another.format)
+        self._about.setText(about_format(state.save_config.format))
+        unavailable_note = unavailable(reasons)
+        self._unavailable.setText(unavailable_note)
+        self._unavailable.setVisible(bool(unavailable_note))
+        self._folder.show_value(state.save_config.folder)
+        inside = file_formats.folder_in(tr("the run folder"), state.save_config.format)
         self._folder.setPlaceholderText(tr("In {inside}").format(inside=inside))
+        request = state.request(RequestKind.SAVE)
         for part in (self._form, self._folder, self._choose):
-            part.setEnabled(not state.save.is_open)
-        self._progress.show_request(state.save)
-        show_problem(self._problem, state.save_problem or problem_of(state.save))
-        note = ended_note(state.save, tr("The saving"))
+            part.setEnabled(not request.is_open)
+        self._progress.show_request(request)
+        show_problem(self._problem, state.save_problem or problem_of(request))
+        note = ended_note(request, tr("Saving"))
         self._note.setText(note)
         self._note.setVisible(bool(note))
         original = run.model.file_bytes if run.model is not None else 0
@@ -123,8 +126,8 @@ class SaveSection(QWidget):
 
     @Slot(str)
     def _on_folder_edited(self, folder: str) -> None:
-        another = self._session.state.another
-        self._session.edit_another(replace(another, folder=folder))
+        config = self._session.state.save_config
+        self._session.edit_save_config(replace(config, folder=folder))
 
     @Slot()
     def _ask_for_folder(self) -> None:

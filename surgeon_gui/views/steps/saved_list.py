@@ -1,4 +1,4 @@
-"""The list of what was saved after a run: one card for each, with its folder."""
+"""List of the files saved after a run: one card for each, with its folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from surgeon_gui.widgets.facts import Facts
 
 
 class SavedList(QWidget):
-    """The latest first. Cards are made once and filled anew."""
+    """Cards of the saved files, the latest first; cards are created once and reused."""
 
     open_clicked = Signal(str)  # the folder
 
@@ -23,34 +23,34 @@ class SavedList(QWidget):
         super().__init__()
         self.setObjectName("saved_list")
         self._shown: tuple[Exported, ...] | None = None
-        self._cards: list[_Saved] = []
+        self._cards: list[_SavedCard] = []
         self._column = QVBoxLayout(self)
         self._column.setContentsMargins(0, 0, 0, 0)
         self._column.setSpacing(GAP)
-        self._add_card()  # its button has a name before anything was saved
+        self._add_card()  # so that its button exists before anything is saved
         self.show_saved((), 0)
 
     def show_saved(self, saved: tuple[Exported, ...], original_bytes: int) -> None:
-        """Show these and no others."""
+        """Show exactly these."""
         if saved == self._shown:
             return
         self._shown = saved
         while len(self._cards) < len(saved):
             self._add_card()
-        for number, shown in enumerate(self._cards):
-            shown.setVisible(number < len(saved))
+        for number, saved_card in enumerate(self._cards):
+            saved_card.setVisible(number < len(saved))
             if number < len(saved):
-                shown.show_exported(saved[-1 - number], original_bytes)
+                saved_card.show_exported(saved[-1 - number], original_bytes)
         self.setVisible(bool(saved))
 
     def _add_card(self) -> None:
-        made = _Saved()
-        made.open_clicked.connect(self.open_clicked)
-        self._column.addWidget(made)
-        self._cards.append(made)
+        new = _SavedCard()
+        new.open_clicked.connect(self.open_clicked)
+        self._column.addWidget(new)
+        self._cards.append(new)
 
 
-class _Saved(QWidget):
+class _SavedCard(QWidget):
     open_clicked = Signal(str)
 
     def __init__(self) -> None:
@@ -79,7 +79,7 @@ class _Saved(QWidget):
         self._folder = exported.folder
         self._facts.show_facts(saved_facts(exported, original_bytes))
         show_problem(self._unrun, unrun_note(exported))
-        name = tr("Open folder of {format}").format(
+        name = tr("Open folder: {format}").format(
             format=choice_label(exported.format)[0]
         )
         self._button.setAccessibleName(name)

@@ -1,16 +1,19 @@
-"""The part of step 5 that measures the speed and memory of what a run has exported."""
+"""Section of step 5 that measures the speed and memory of an export."""
 
 from __future__ import annotations
 
+from functools import partial
+
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
-from surgeon_engine.api.messages.benchmark import in_words
+from surgeon_engine.api.messages.benchmark import summarize
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.export_text import ended_note, how_measured, problem_of
 from surgeon_gui.state.job import checks
+from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import Status
 from surgeon_gui.views.steps.page import row_of
 from surgeon_gui.views.steps.speed_table import SpeedTable
@@ -24,29 +27,31 @@ from surgeon_gui.widgets.controls import (
 )
 
 _INVITATION = tr(
-    "Original and pruned model work in turns on this machine. It takes a minute or "
-    "more, and nothing else should be at work."
+    "The original and the pruned model run in turns on this machine. This takes a "
+    "minute or more; close other programs for accurate results."
 )
 
 
 class SpeedSection(QWidget):
-    """A button, how far the measurement is, and its figures."""
+    """The Measure button, the progress, and the results."""
 
     def __init__(self, session: Session) -> None:
         super().__init__()
         self._measure = button("measure_button")
         self._measure.clicked.connect(session.measure)
         self._progress = TaskProgress("measure")
-        self._progress.cancel_clicked.connect(session.cancel_measurement)
+        self._progress.cancel_clicked.connect(
+            partial(session.cancel_request, RequestKind.MEASUREMENT)
+        )
         self._problem = problem_label()
         self._problem.setObjectName("measure_problem")
         self._note = text_label(quiet=True)
         self._note.setObjectName("measure_note")
-        self._words = text_label()
-        self._words.setObjectName("speed_words")
+        self._summary = text_label()
+        self._summary.setObjectName("speed_words")
         self._table = SpeedTable()
-        self._how = text_label(quiet=True)
-        self._how.setObjectName("speed_conditions")
+        self._conditions = text_label(quiet=True)
+        self._conditions.setObjectName("speed_conditions")
         column = QVBoxLayout(self)
         column.setContentsMargins(0, GAP, 0, 0)
         column.setSpacing(GAP)
@@ -55,27 +60,27 @@ class SpeedSection(QWidget):
         column.addWidget(self._progress)
         column.addWidget(self._problem)
         column.addWidget(self._note)
-        column.addWidget(self._words)
+        column.addWidget(self._summary)
         column.addWidget(self._table)
-        column.addWidget(self._how)
+        column.addWidget(self._conditions)
 
     def show_state(self, state: AppState) -> None:
-        """Show what can be measured, what is being measured, and what was found."""
-        run, measurement = state.run, state.measurement
+        """Show the state of the measurement, and its results."""
+        run, measurement = state.run, state.request(RequestKind.MEASUREMENT)
         self.setVisible(run.exported is not None and run.status is Status.FINISHED)
         obstacle = checks.measure_obstacle(state)
         self._measure.setEnabled(not obstacle)
         self._measure.setToolTip(obstacle or self._measure.accessibleDescription())
         self._progress.show_request(measurement)
         show_problem(self._problem, problem_of(measurement))
-        measured = measurement.answer
-        note = ended_note(measurement, tr("The measurement"))
-        if not measurement.request:
+        measured = measurement.response
+        note = ended_note(measurement, tr("Measurement"))
+        if not measurement.id:
             note = _INVITATION
         self._note.setText(note)
         self._note.setVisible(bool(note))
-        self._words.setText(in_words(measured) if measured is not None else "")
+        self._summary.setText(summarize(measured) if measured is not None else "")
         self._table.show_measured(measured)
-        self._how.setText(how_measured(measured) if measured is not None else "")
-        self._words.setVisible(measured is not None)
-        self._how.setVisible(measured is not None)
+        self._conditions.setText(how_measured(measured) if measured is not None else "")
+        self._summary.setVisible(measured is not None)
+        self._conditions.setVisible(measured is not None)

@@ -1,4 +1,4 @@
-"""The table of two models' speed and memory: original, pruned, and how they compare."""
+"""Table of the speed and memory of two models: original, pruned and ratio."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
 from surgeon_engine.api.messages.benchmark import Measured
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
-from surgeon_gui.state.export_text import Cell, speed_rows
+from surgeon_gui.state.export_text import SpeedCell, speed_rows
 from surgeon_gui.widgets.controls import bold
 
 _TITLES = (tr("Original"), tr("Pruned"), tr("Ratio"))
-_SMALLER = 0.85  # of the font, for spreads
+_SMALLER = 0.85  # font scale of the spreads
 
 
 class SpeedTable(QWidget):
-    """Each figure with the spread of its rounds below it.
+    """Shows each figure with the spread over its rounds below it.
 
                  Original        Pruned       Ratio
     Prompt          1,204         1,530        1.27
@@ -37,14 +37,14 @@ class SpeedTable(QWidget):
         self.hide()
 
     def show_measured(self, measured: Measured | None) -> None:
-        """Show the figures of a measurement, or nothing."""
+        """Show the figures of a measurement; hidden for None."""
         self.setVisible(measured is not None)
         if measured is self._shown:
             return
         self._shown = measured
         for cell in self._cells:
             self._layout.removeWidget(cell)
-            cell.hide()  # it may be a while until it is deleted
+            cell.hide()  # deletion is deferred
             cell.deleteLater()
         self._cells.clear()
         if measured is not None:
@@ -59,7 +59,7 @@ class SpeedTable(QWidget):
                 self._add_cell(cell, row, column)
             self._layout.setRowMinimumHeight(row + 2, GAP // 2)
 
-    def _add_cell(self, cell: Cell, row: int, column: int) -> None:
+    def _add_cell(self, cell: SpeedCell, row: int, column: int) -> None:
         figure = self._add(cell.value, row, column, is_quiet=not column)
         if column:
             figure.setFont(bold(figure.font()))

@@ -1,4 +1,4 @@
-"""One step: a header with number, mark and summary, and the page under it."""
+"""One step: a header with number, mark and summary, and its page below."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from PySide6.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+from typing_extensions import override
 
 from surgeon_gui.base.colours import Theme
 from surgeon_gui.base.theme import GAP, MARGIN, theme_of
@@ -27,7 +28,7 @@ from surgeon_gui.state.step_text import Mark, StepView
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.widgets.controls import bold, card, described
 
-_DISC = 26  # diameter of the number or mark
+_DISC = 26  # diameter, pixels
 _BY_KEYBOARD = {
     Qt.FocusReason.TabFocusReason,
     Qt.FocusReason.BacktabFocusReason,
@@ -35,14 +36,14 @@ _BY_KEYBOARD = {
 }
 _SPOKEN_MARK = {
     Mark.EMPTY: tr("not done"),
-    Mark.BUSY: tr("at work"),
+    Mark.BUSY: tr("running"),
     Mark.READY: tr("ready"),
     Mark.PROBLEM: tr("problem"),
 }
 
 
 class StepHeader(QAbstractButton):
-    """Paints number or mark, title and summary; a click opens or closes the page."""
+    """Shows number or mark, title and summary; a click opens or closes the page."""
 
     def __init__(self, number: int, name: str) -> None:
         super().__init__()
@@ -58,11 +59,11 @@ class StepHeader(QAbstractButton):
 
     @property
     def view(self) -> StepView:
-        """What is shown."""
+        """The mark and summary shown."""
         return self._view
 
     def show_view(self, view: StepView) -> None:
-        """Show how the step stands."""
+        """Show the mark and summary of the step."""
         if view == self._view:
             return
         self._view = view
@@ -70,23 +71,23 @@ class StepHeader(QAbstractButton):
         self.setToolTip(view.summary)
         self.update()
 
+    @override
     def sizeHint(self) -> QSize:
-        """Two lines of text and the margins."""
         line = QFontMetrics(self.font()).height()
         return QSize(200, 2 * line + 2 * GAP + 6)
 
+    @override
     def focusInEvent(self, event: QFocusEvent) -> None:
-        """Show the focus only if it came by the keyboard."""
         self._shows_focus = event.reason() in _BY_KEYBOARD
         super().focusInEvent(event)
 
+    @override
     def focusOutEvent(self, event: QFocusEvent) -> None:
-        """The focus is gone."""
         self._shows_focus = False
         super().focusOutEvent(event)
 
+    @override
     def paintEvent(self, event: QPaintEvent) -> None:
-        """Paint it all."""
         theme = theme_of(self)
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
@@ -95,7 +96,7 @@ class StepHeader(QAbstractButton):
             painter.setPen(QColor(edge))
             painter.drawRoundedRect(QRectF(self.rect()).adjusted(2, 2, -2, -2), 6, 6)
         self._paint_disc(painter, theme)
-        self._paint_words(painter, theme)
+        self._paint_text(painter, theme)
         self._paint_arrow(painter, theme)
 
     def _paint_disc(self, painter: QPainter, theme: Theme) -> None:
@@ -120,7 +121,7 @@ class StepHeader(QAbstractButton):
         sign = signs.get(mark, str(self._number))
         painter.drawText(disc, Qt.AlignmentFlag.AlignCenter, sign)
 
-    def _paint_words(self, painter: QPainter, theme: Theme) -> None:
+    def _paint_text(self, painter: QPainter, theme: Theme) -> None:
         left = MARGIN + _DISC + MARGIN
         width = self.width() - left - 2 * MARGIN - GAP
         line = QFontMetrics(self.font()).height()
@@ -131,13 +132,13 @@ class StepHeader(QAbstractButton):
             QRect(left, top, width, line), Qt.AlignmentFlag.AlignVCenter, self.text()
         )
         painter.setFont(self.font())
-        is_wrong = self._view.mark is Mark.PROBLEM
-        painter.setPen(QColor(theme.bad if is_wrong else theme.muted))
-        shown = QFontMetrics(self.font()).elidedText(
+        has_problem = self._view.mark is Mark.PROBLEM
+        painter.setPen(QColor(theme.bad if has_problem else theme.muted))
+        summary = QFontMetrics(self.font()).elidedText(
             self._view.summary, Qt.TextElideMode.ElideRight, width
         )
         below = QRect(left, top + line + 2, width, line)
-        painter.drawText(below, Qt.AlignmentFlag.AlignVCenter, shown)
+        painter.drawText(below, Qt.AlignmentFlag.AlignVCenter, summary)
 
     def _paint_arrow(self, painter: QPainter, theme: Theme) -> None:
         centre = QPointF(self.width() - MARGIN - 4, self.height() / 2)
@@ -179,13 +180,13 @@ class StepCard(QWidget):
         """Hide the page."""
         self.header.setChecked(False)
 
-    def settle(self) -> None:
-        """Take the room that the page needs, or give it back, at once."""
+    def update_layout(self) -> None:
+        """Apply the size of an opened or closed page at once."""
         for layout in self._layouts:
             layout.activate()
 
     def bring_into_view(self) -> None:
-        """Scroll whatever the card is in, so that its page shows as far as it can."""
+        """Scroll the surrounding area to show as much of the page as possible."""
         area = self.parentWidget()
         while area is not None and not isinstance(area, QScrollArea):
             area = area.parentWidget()

@@ -1,4 +1,4 @@
-"""The panel on the left: the steps below each other, one of them open."""
+"""Panel on the left with all steps, one of them open."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WIDTH = 372
 
 
 class StepPanel(QScrollArea):
-    """Opening a step closes the others, so that all headers stay in reach."""
+    """Opening a step closes the others, so that all headers stay visible."""
 
     def __init__(self, pages: Mapping[Step, QWidget]) -> None:
         super().__init__()
@@ -26,8 +26,8 @@ class StepPanel(QScrollArea):
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setFixedWidth(_WIDTH)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        inside = QWidget()
-        self._column = column = QVBoxLayout(inside)
+        content = QWidget()
+        self._column = column = QVBoxLayout(content)
         column.setContentsMargins(MARGIN, MARGIN, GAP, MARGIN)
         column.setSpacing(GAP)
         self._cards: dict[Step, StepCard] = {}
@@ -37,23 +37,23 @@ class StepPanel(QScrollArea):
             column.addWidget(card)
             self._cards[step] = card
         column.addStretch()
-        self.setWidget(inside)
+        self.setWidget(content)
 
     def open(self, step: Step) -> None:
         """Open the page of a step."""
         self._cards[step].open()
 
     def focus(self, step: Step) -> None:
-        """Put the keyboard on the header of a step."""
+        """Give the keyboard focus to the header of a step."""
         header = self._cards[step].header
         header.setFocus(Qt.FocusReason.ShortcutFocusReason)
 
     def is_open(self, step: Step) -> bool:
-        """Whether the page of a step shows."""
+        """Return True if the page of a step is open."""
         return self._cards[step].header.isChecked()
 
     def show_state(self, state: AppState) -> None:
-        """Show in the headers how the steps stand."""
+        """Show the state of each step in its header."""
         for step, card in self._cards.items():
             card.header.show_view(step_view(state, step))
 
@@ -66,9 +66,9 @@ class StepPanel(QScrollArea):
 
     @Slot()
     def _bring_open_page_into_view(self) -> None:
-        """Where it will be once the page before has given its room away."""
+        """Scroll to the open page, after the size of the closed page was applied."""
         for card in self._cards.values():
-            card.settle()
+            card.update_layout()
         self._column.activate()
         for card in self._cards.values():
             if card.header.isChecked():

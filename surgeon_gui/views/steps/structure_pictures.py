@@ -1,4 +1,4 @@
-"""A small picture of each structure: what stays is filled, what goes an outline."""
+"""Small picture of each structure: kept parts filled, removed parts outlined."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from surgeon_engine.api.config.pruning import Structure
 _ROWS, _COLUMNS = 5, 8  # of the matrices
 _SPACING = 1.5
 _REMOVED_ROWS, _REMOVED_COLUMNS = {1, 3}, {2, 5, 6}
-_PATTERN = ("1010", "0110", "1001", "0011", "1100")  # of 4 neighbours 2 stay
+_PATTERN = ("1010", "0110", "1001", "0011", "1100")  # 2 of 4 neighbors are kept
 _SCATTERED = {
     (0, 1), (0, 4), (0, 6), (1, 0), (1, 3), (1, 7), (2, 2), (2, 5), (3, 1), (3, 4),
     (3, 6), (4, 0), (4, 3), (4, 5), (4, 7),
@@ -24,16 +24,16 @@ _NEURONS, _REMOVED_NEURONS = 5, {1, 3}
 
 @dataclass(frozen=True, slots=True)
 class Ink:
-    """The colours of what stays and of what goes."""
+    """Colors of kept and removed parts."""
 
-    stays: QColor
-    goes: QColor
+    kept: QColor
+    removed: QColor
 
 
 def paint_structure(
     painter: QPainter, structure: Structure, place: QRectF, ink: Ink
 ) -> None:
-    """Draw the picture of `structure` into `place`."""
+    """Draw the picture of `structure` into the rectangle `place`."""
     if structure is Structure.HEADS_AND_NEURONS:
         half = (place.width() - 6) / 2
         left = QRectF(place.left(), place.top(), half, place.height())
@@ -50,7 +50,7 @@ def paint_structure(
 
 
 def _paint_heads(painter: QPainter, place: QRectF, ink: Ink) -> None:
-    """Heads side by side, each a column of a few cells."""
+    """Draw attention heads side by side."""
     width = place.width() / _HEADS
     for head in range(_HEADS):
         left = place.left() + head * width
@@ -63,7 +63,7 @@ def _paint_heads(painter: QPainter, place: QRectF, ink: Ink) -> None:
 
 
 def _paint_neurons(painter: QPainter, place: QRectF, ink: Ink) -> None:
-    """Neurons between an input and an output, with the lines of those that stay."""
+    """Draw neurons between inputs and outputs; kept ones have connections."""
     radius = place.height() / (2.6 * _NEURONS)
     middle = place.center()
     ends = [
@@ -76,7 +76,7 @@ def _paint_neurons(painter: QPainter, place: QRectF, ink: Ink) -> None:
         QPointF(middle.x(), place.top() + (number + 0.5) * step)
         for number in range(_NEURONS)
     ]
-    painter.setPen(QPen(ink.stays, 0.8))
+    painter.setPen(QPen(ink.kept, 0.8))
     for number, neuron in enumerate(neurons):
         if number not in _REMOVED_NEURONS:
             for end in ends:
@@ -92,7 +92,7 @@ def _paint_neurons(painter: QPainter, place: QRectF, ink: Ink) -> None:
 def _paint_matrix(
     painter: QPainter, place: QRectF, ink: Ink, is_removed: Callable[[int, int], bool]
 ) -> None:
-    """The weights of a layer."""
+    """Draw the weight matrix of a layer."""
     side = min(place.width() / _COLUMNS, place.height() / _ROWS)
     left = place.center().x() - side * _COLUMNS / 2
     top = place.center().y() - side * _ROWS / 2
@@ -106,11 +106,11 @@ def _paint_matrix(
 
 def _set_ink(painter: QPainter, ink: Ink, *, is_removed: bool) -> None:
     if is_removed:
-        painter.setPen(QPen(ink.goes, 0.6, Qt.PenStyle.DotLine))
+        painter.setPen(QPen(ink.removed, 0.6, Qt.PenStyle.DotLine))
         painter.setBrush(Qt.BrushStyle.NoBrush)
     else:
         painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(ink.stays)
+        painter.setBrush(ink.kept)
 
 
 _REMOVED: dict[Structure, Callable[[int, int], bool]] = {

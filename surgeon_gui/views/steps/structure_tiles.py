@@ -1,8 +1,8 @@
-"""Structures as pictures: a tile for each, of which one is chosen.
+"""Choice of the structure to prune, as a grid of picture tiles.
 
-The tiles are radio buttons to keyboard and screen reader: Tab reaches the one that is
-chosen, the arrow keys choose its neighbours, what a model does not have is passed over
-and says why in its tooltip. Part of a form, for the field `structure`.
+The tiles act as radio buttons for keyboard and screen readers: Tab reaches the selected
+one and the arrow keys select its neighbors. Structures that the model does not support
+are skipped; their tooltip gives the reason. A form part for the field `structure`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from PySide6.QtWidgets import (
     QSizePolicy,
     QWidget,
 )
+from typing_extensions import override
 
 from surgeon_engine.api.config.pruning import PruningConfig, Structure
 from surgeon_gui.base.theme import GAP, theme_of
@@ -35,12 +36,12 @@ _STEPS = {
 _PICTURE = 40.0  # pixels high
 _PADDING = 6.0
 _CORNER = 6.0
-_SCALE = 0.88  # of the font: two words fit below each other
+_SCALE = 0.88  # of the font, so that two lines fit
 _MIN_WIDTH = 72
 
 
 class StructureTiles(QWidget):
-    """Which structure goes."""
+    """Choice of the structure to prune."""
 
     edited = Signal()
     names = ("structure",)
@@ -48,7 +49,7 @@ class StructureTiles(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._structure = PruningConfig().kind
-        self._tiles = {structure: _Tile(structure) for structure in Structure}
+        self._tiles = {structure: _StructureTile(structure) for structure in Structure}
         self._group = QButtonGroup(self)
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
@@ -61,45 +62,45 @@ class StructureTiles(QWidget):
         self.show_values({"structure": self._structure})
 
     def values(self) -> Mapping[str, Any]:
-        """See `FormPart.values`."""
+        """Return the values of the fields by name."""
         return {"structure": self._structure}
 
     def show_values(self, values: Mapping[str, Any]) -> None:
-        """See `FormPart.show_values`."""
+        """Show the values of all fields without emitting `edited`."""
         self._structure = values["structure"]
         self._tiles[self._structure].setChecked(True)
 
     def disable(self, reasons: Mapping[Structure, str]) -> None:
-        """Take structures away for which there is a reason, and say it there."""
+        """Disable structures, each for a reason that its tooltip shows."""
         for structure, tile in self._tiles.items():
             reason = reasons.get(structure, "")
             tile.setEnabled(not reason or structure is self._structure)
-            tile.refuse(bool(reason))
+            tile.set_unsupported(bool(reason))
             tile.setToolTip(reason or CHOICES[structure][1])
 
     @Slot(int)
-    def _on_step(self, by: int) -> None:
-        """Choose the next tile that can be, so many further on in order of reading."""
+    def _on_step(self, step: int) -> None:
+        """Select the next enabled tile, `step` positions further in reading order."""
         tiles = list(self._tiles.values())
-        place = tiles.index(self._tiles[self._structure]) + by
+        place = tiles.index(self._tiles[self._structure]) + step
         while 0 <= place < len(tiles) and not tiles[place].isEnabled():
-            place += 1 if by > 0 else -1
+            place += 1 if step > 0 else -1
         if 0 <= place < len(tiles):
             tiles[place].setFocus(Qt.FocusReason.OtherFocusReason)
             tiles[place].click()
 
     @Slot(QAbstractButton, bool)
     def _on_toggled(self, button: QAbstractButton, is_checked: bool) -> None:
-        assert isinstance(button, _Tile)
+        assert isinstance(button, _StructureTile)
         if is_checked and button.structure is not self._structure:
             self._structure = button.structure
             self.edited.emit()
 
 
-class _Tile(QAbstractButton):
+class _StructureTile(QAbstractButton):
     """The picture of a structure above its name."""
 
-    stepped = Signal(int)  # by how many tiles the user wants to move on
+    stepped = Signal(int)  # number of tiles to move
 
     def __init__(self, structure: Structure) -> None:
         super().__init__()
@@ -115,41 +116,41 @@ class _Tile(QAbstractButton):
         self.setAttribute(Qt.WidgetAttribute.WA_Hover)
         policy = QSizePolicy.Policy
         self.setSizePolicy(policy.Expanding, policy.Fixed)
-        self._is_refused = False
+        self._is_unsupported = False
 
-    def refuse(self, is_refused: bool) -> None:
-        """Show whether the model does not have it, chosen or not."""
-        self._is_refused = is_refused
+    def set_unsupported(self, is_unsupported: bool) -> None:
+        """Show whether the model supports the structure."""
+        self._is_unsupported = is_unsupported
         self.update()
 
+    @override
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Move on by the arrow keys."""
-        if by := _STEPS.get(event.key()):
-            self.stepped.emit(by)
+        if step := _STEPS.get(event.key()):
+            self.stepped.emit(step)
         else:
             super().keyPressEvent(event)
 
+    @override
     def sizeHint(self) -> QSize:
-        """A picture and two lines of text."""
         lines = 2 * self._small().pointSizeF() * 1.9
         return QSize(_MIN_WIDTH, round(_PICTURE + 3 * _PADDING + lines))
 
+    @override
     def minimumSizeHint(self) -> QSize:
-        """As small as it may get."""
         return self.sizeHint()
 
+    @override
     def paintEvent(self, _: QPaintEvent) -> None:
-        """Draw the frame, the picture and the name."""
         theme, painter = theme_of(self), QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        is_chosen, is_on = self.isChecked(), not self._is_refused
+        is_chosen, is_enabled = self.isChecked(), not self._is_unsupported
         frame = QRectF(self.rect()).adjusted(1, 1, -1, -1)
-        is_marked = is_chosen or self.hasFocus() or (is_on and self.underMouse())
+        is_marked = is_chosen or self.hasFocus() or (is_enabled and self.underMouse())
         width = 2.0 if is_chosen or self.hasFocus() else 1.0
-        mark = theme.accent if is_on else theme.bad
+        mark = theme.accent if is_enabled else theme.bad
         painter.setPen(QPen(QColor(mark if is_marked else theme.border), width))
         fill = theme.accent_soft if is_chosen else theme.surface
-        painter.setBrush(QColor(fill if is_on else theme.window))
+        painter.setBrush(QColor(fill if is_enabled else theme.window))
         painter.drawRoundedRect(frame, _CORNER, _CORNER)
         if self.hasFocus():
             painter.setPen(QPen(QColor(theme.text), 1, Qt.PenStyle.DotLine))
@@ -157,17 +158,17 @@ class _Tile(QAbstractButton):
             inner = frame.adjusted(3, 3, -3, -3)
             painter.drawRoundedRect(inner, _CORNER - 2, _CORNER - 2)
         ink = Ink(
-            QColor(theme.accent if is_on else theme.faint),
-            QColor(theme.muted if is_on else theme.border),
+            QColor(theme.accent if is_enabled else theme.faint),
+            QColor(theme.muted if is_enabled else theme.border),
         )
-        across = frame.width() - 2 * _PADDING
-        picture = QRectF(frame.left() + _PADDING, _PADDING + 2, across, _PICTURE)
+        width = frame.width() - 2 * _PADDING
+        picture = QRectF(frame.left() + _PADDING, _PADDING + 2, width, _PICTURE)
         paint_structure(painter, self.structure, picture, ink)
         painter.setFont(self._small())
-        painter.setPen(QColor(theme.text if is_on else theme.faint))
-        words = frame.adjusted(2, _PICTURE + 2 * _PADDING, -2, -2)
+        painter.setPen(QColor(theme.text if is_enabled else theme.faint))
+        label = frame.adjusted(2, _PICTURE + 2 * _PADDING, -2, -2)
         flags = Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignTop
-        painter.drawText(words, int(flags) | Qt.TextFlag.TextWordWrap, self.text())
+        painter.drawText(label, int(flags) | Qt.TextFlag.TextWordWrap, self.text())
         painter.end()
 
     def _small(self) -> QFont:

@@ -1,4 +1,4 @@
-"""Step 3: choose what is removed, how, and how much; and see what that comes to."""
+"""Step 3: choose structure, target and method, and show the plan."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from PySide6.QtCore import Slot
 from PySide6.QtWidgets import QSizePolicy, QWidget
+from typing_extensions import override
 
 from surgeon_engine.api.config.export import FileDtype
 from surgeon_engine.api.config.pruning import PruningConfig
@@ -16,8 +17,7 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.preset_store import PresetStore
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState, Step
-from surgeon_gui.state.job import resource_text as fits
-from surgeon_gui.state.job import targets
+from surgeon_gui.state.job import resource_text, targets
 from surgeon_gui.state.job.own_presets import own_folder
 from surgeon_gui.state.job.plan_text import goal, unsupported
 from surgeon_gui.text.choices import CHOICES
@@ -40,7 +40,7 @@ _IN_FRONT = ("protect",)
 
 
 class TargetPage(Page):
-    """Presets, structure, size, method, protections, and the plan of the run."""
+    """Presets, structure, target, method, protections, and the plan of the run."""
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
@@ -69,8 +69,8 @@ class TargetPage(Page):
         self._choose_layers = button("protect_choose_button")
         self._tree = ProtectionTree()
         self._plan = PlanCard()
-        self._fitted = ""  # what was changed to make the draft fit
-        self._fitted_draft: object = None  # the draft of which that is true
+        self._fitted = ""  # the settings changed to make the draft fit
+        self._fitted_draft: object = None  # the draft with these changes
         self._plan.fit_clicked.connect(self._on_fit)
         self._lay_out()
 
@@ -84,7 +84,7 @@ class TargetPage(Page):
         for widget in (
             heading(tr("Preset")),
             self._presets,
-            heading(tr("What goes")),
+            heading(tr("What to prune")),
             self._tiles,
             self._structure_note,
             self._unsupported_note,
@@ -93,7 +93,7 @@ class TargetPage(Page):
             self._goal,
             self._problem,
             self._plan,
-            heading(tr("How")),
+            heading(tr("Method")),
             self._form,
         ):
             self.column.addWidget(widget)
@@ -101,30 +101,30 @@ class TargetPage(Page):
             self._form.add_below("protect", below)
 
     def put_below_plan(self, control: QWidget) -> None:
-        """Give a place to what helps to decide how much is to go."""
-        place = self.column.indexOf(self._plan) + 1
-        self.column.insertLayout(place, row_of(control))
+        """Add a control below the plan."""
+        index = self.column.indexOf(self._plan) + 1
+        self.column.insertLayout(index, row_of(control))
         QWidget.setTabOrder(self._plan.fit_button, control)
 
+    @override
     def show_state(self, state: AppState) -> None:
-        """See `Page.show_state`."""
-        is_refused = Step.TARGET in state.refused
+        is_rejected = Step.TARGET in state.rejected
         self._sizes.show_model(state.model, _dtype(state))
-        if not is_refused:
+        if not is_rejected:
             self._form.show_config(state.config.pruning)
-        said = self._form.values()
+        values = self._form.values()
         self._presets.show_state(state)
-        self._show_choices(state, said)
+        self._show_choices(state, values)
         self._tree.show_model(state.model)
-        self._tree.show_patterns(said["protect"])
+        self._tree.show_patterns(values["protect"])
         self._choose_layers.setEnabled(state.model is not None)
-        # What the form refuses it tells itself.
-        problem = "" if is_refused else state.problems.get(Step.TARGET, "")
+        # The form shows its own problems.
+        problem = "" if is_rejected else state.problems.get(Step.TARGET, "")
         show_problem(self._problem, problem)
         model = state.model
-        words = goal(state.config, model) if model and not is_refused else ""
-        self._goal.setText(words)
-        self._goal.setVisible(bool(words))
+        summary = goal(state.config, model) if model and not is_rejected else ""
+        self._goal.setText(summary)
+        self._goal.setVisible(bool(summary))
         if state.config != self._fitted_draft:
             self._fitted, self._fitted_draft = "", None
         self._plan.show_state(state, self._fitted)
@@ -140,30 +140,33 @@ class TargetPage(Page):
 
     @Slot()
     def _on_fit(self) -> None:
-        fitted = fits.draft_that_fits(self.session.state)
-        self._fitted = fits.changed(fitted)
+        fitted = resource_text.draft_that_fits(self.session.state)
+        self._fitted = resource_text.changed(fitted)
         self._fitted_draft = fitted.config if fitted else self.session.state.config
         if fitted is not None:
             self.session.edit(fitted.config)
         self._plan.show_state(self.session.state, self._fitted)
 
-    def _show_choices(self, state: AppState, said: Mapping[str, Any]) -> None:
-        """Disable what the model does not have, and what does not go together."""
-        supports = state.model.structures if state.model is not None else ()
-        reasons = {each.structure: each.reason for each in supports}
-        structure = said["structure"]
+    def _show_choices(self, state: AppState, values: Mapping[str, Any]) -> None:
+        """Disable unsupported structures and incompatible choices."""
+        supported = state.model.structures if state.model is not None else ()
+        reasons = {each.structure: each.reason for each in supported}
+        structure = values["structure"]
         self._tiles.disable(reasons)
-        form = state.config.export.format
-        self._sizes.disable(targets.disabled_targets(structure, form))
+        file_format = state.config.export.format
+        self._sizes.disable(targets.disabled_targets(structure, file_format))
         for name, disabled in (
             ("method", targets.disabled_methods(structure)),
-            ("fisher", targets.disabled_fishers(said["method"], said["correction"])),
-            ("correction", targets.disabled_corrections(said["fisher"])),
+            (
+                "fisher",
+                targets.disabled_fishers(values["method"], values["correction"]),
+            ),
+            ("correction", targets.disabled_corrections(values["fisher"])),
         ):
             self._form.disable_choices(name, disabled)
         self._structure_note.setText(CHOICES[structure][1])
         self._structure_note.setVisible(not reasons.get(structure, ""))
-        note = unsupported(supports)
+        note = unsupported(supported)
         self._unsupported_note.setText(note)
         self._unsupported_note.setVisible(bool(note))
 

@@ -1,4 +1,4 @@
-"""Which part of a table or a data set is read: configuration, split and column."""
+"""Choice of the part of a table or dataset: configuration, split and column."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from surgeon_engine.api.model_info.source_names import is_hub_source
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.app import AppState
+from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.sources.resolver import has_columns
 from surgeon_gui.text.source_fields import FIELDS
 from surgeon_gui.widgets.controls import choice_box, text_label
@@ -24,7 +25,7 @@ _OF_DATASETS = ("dataset_config", "split", "validation_split")
 
 
 class TextParts(QWidget):
-    """A box for each part that can be chosen; the first choice leaves it open."""
+    """A combo box for each part; the first item means automatic."""
 
     edited = Signal(object)  # CalibrationConfig
 
@@ -46,14 +47,16 @@ class TextParts(QWidget):
         self.hide()
 
     def show_state(self, state: AppState) -> None:
-        """Show what the engine has found in the text, and what is chosen of it."""
+        """Show the parts that the engine found in the text, and the chosen ones."""
         calibration = self._calibration = state.config.calibration
         self.setVisible(has_columns(calibration.text))
         if not has_columns(calibration.text):
             return
         is_dataset = is_hub_source(calibration.text)
-        described = state.description.answer or TextDescribed("", (), "")
-        offered = {
+        described = state.request(RequestKind.DESCRIPTION).response or TextDescribed(
+            "", (), ""
+        )
+        choices = {
             "dataset_config": described.configs,
             "split": described.splits,
             "column": described.columns,
@@ -61,13 +64,13 @@ class TextParts(QWidget):
         }
         default = {"split": described.split, "column": described.column}
         for name in _NAMES:
-            is_wanted = is_dataset or name not in _OF_DATASETS
+            applies = is_dataset or name not in _OF_DATASETS
             for widget in self._rows[name]:
-                widget.setVisible(is_wanted)
+                widget.setVisible(applies)
             chosen = getattr(calibration, name)
-            self._fill(name, offered[name], default.get(name, ""), chosen)
-        is_open = state.description.is_open
-        self._note.setText(tr("Looking into the text…") if is_open else "")
+            self._fill(name, choices[name], default.get(name, ""), chosen)
+        is_open = state.request(RequestKind.DESCRIPTION).is_open
+        self._note.setText(tr("Reading the text…") if is_open else "")
         self._note.setVisible(is_open)
 
     @Slot(int)
@@ -82,15 +85,15 @@ class TextParts(QWidget):
             self.edited.emit(calibration)
 
     def _add_row(self, name: str) -> None:
-        words = FIELDS[f"calibration.{name}"]
+        text = FIELDS[f"calibration.{name}"]
         box = choice_box()
         box.setObjectName(f"calibration_{name}")
-        box.setAccessibleName(words.label)
-        box.setAccessibleDescription(words.tip)
-        box.setToolTip(words.tip)
+        box.setAccessibleName(text.label)
+        box.setAccessibleDescription(text.tip)
+        box.setToolTip(text.tip)
         box.activated.connect(self._on_activated)
-        label = QLabel(words.label)
-        label.setToolTip(words.tip)
+        label = QLabel(text.label)
+        label.setToolTip(text.tip)
         label.setBuddy(box)
         row = len(self._rows)
         self._grid.addWidget(label, row, 0)
@@ -98,15 +101,16 @@ class TextParts(QWidget):
         self._rows[name] = (label, box)
 
     def _fill(
-        self, name: str, offered: Sequence[str], default: str, chosen: str
+        self, name: str, choices: Sequence[str], default: str, chosen: str
     ) -> None:
         automatic = tr("Automatic")
         if default:
             automatic = tr("Automatic ({choice})").format(choice=default)
         if name == "validation_split":
-            automatic = tr("Held out from above")
-        others = offered if not chosen or chosen in offered else (chosen, *offered)
-        items = ((automatic, ""), *((other, other) for other in others))
+            automatic = tr("Held out from the text above")
+        if chosen and chosen not in choices:
+            choices = (chosen, *choices)
+        items = ((automatic, ""), *((choice, choice) for choice in choices))
         box = self._rows[name][1]
         with QSignalBlocker(box):
             if self._shown.get(name) != items:

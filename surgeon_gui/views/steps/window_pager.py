@@ -1,4 +1,4 @@
-"""Pages through decoded windows of a text, one at a time."""
+"""Pager through the decoded windows of a text."""
 
 from __future__ import annotations
 
@@ -15,27 +15,30 @@ _HEIGHT = 170
 
 
 class WindowPager(QWidget):
-    """The first windows for calibration, then the first for validation."""
+    """Shows the first calibration windows, then the first validation windows."""
 
     def __init__(self) -> None:
         super().__init__()
         self.setObjectName("window_pager")
         self._preview: TextPreviewed | None = None
-        self._place = 0
+        self._index = 0
         self._title = text_label()
         self._title.setFont(bold(self._title.font()))
         self._title.setObjectName("window_title")
-        self._back, self._on = button("window_back_button"), button("window_on_button")
+        self._back, self._next = (
+            button("window_back_button"),
+            button("window_on_button"),
+        )
         self._jump = button("window_jump_button")
         self._back.clicked.connect(self._on_back)
-        self._on.clicked.connect(self._on_on)
+        self._next.clicked.connect(self._on_next)
         self._jump.clicked.connect(self._on_jump)
         self._text = described(QPlainTextEdit(readOnly=True), "preview_text")
         self._text.setFixedHeight(_HEIGHT)
         row = QHBoxLayout()
         row.setSpacing(GAP)
         row.addWidget(self._back)
-        row.addWidget(self._on)
+        row.addWidget(self._next)
         row.addStretch()
         row.addWidget(self._jump)
         column = QVBoxLayout(self)
@@ -47,29 +50,29 @@ class WindowPager(QWidget):
         self.hide()
 
     def show_preview(self, preview: TextPreviewed | None) -> None:
-        """Show the first window of a text, or the one that was being looked at."""
+        """Show the first window of a text; an unchanged preview keeps its window."""
         self.setVisible(preview is not None)
         if preview is self._preview:
             return
-        self._preview, self._place = preview, 0
+        self._preview, self._index = preview, 0
         self._draw()
 
     @Slot()
     def _on_back(self) -> None:
-        self._go_to(self._place - 1)
+        self._go_to(self._index - 1)
 
     @Slot()
-    def _on_on(self) -> None:
-        self._go_to(self._place + 1)
+    def _on_next(self) -> None:
+        self._go_to(self._index + 1)
 
     @Slot()
     def _on_jump(self) -> None:
         if self._preview is not None:
             first = len(self._preview.calibration)
-            self._go_to(0 if self._place >= first else first)
+            self._go_to(0 if self._index >= first else first)
 
-    def _go_to(self, place: int) -> None:
-        self._place = place
+    def _go_to(self, index: int) -> None:
+        self._index = index
         self._draw()
 
     def _draw(self) -> None:
@@ -77,26 +80,26 @@ class WindowPager(QWidget):
         if preview is None:
             self._text.clear()
             return
-        shown = (*preview.calibration, *preview.validation)
+        windows = (*preview.calibration, *preview.validation)
         first = len(preview.calibration)
-        self._text.setPlainText(shown[self._place])
-        self._back.setEnabled(self._place > 0)
-        self._on.setEnabled(self._place < len(shown) - 1)
-        is_held_out = self._place >= first
+        self._text.setPlainText(windows[self._index])
+        self._back.setEnabled(self._index > 0)
+        self._next.setEnabled(self._index < len(windows) - 1)
+        is_held_out = self._index >= first
         self._jump.setText(tr("To calibration") if is_held_out else tr("To validation"))
-        words = (
-            tr("Validation window {number} of {all}, {tokens} tokens")
+        title = (
+            tr("Validation window {number} of {total}, {tokens} tokens")
             if is_held_out
-            else tr("Calibration window {number} of {all}, {tokens} tokens")
+            else tr("Calibration window {number} of {total}, {tokens} tokens")
         )
         parts = (preview.calibration, preview.validation)
         counts = (preview.calibration_windows, preview.validation_windows)
         tokens = (preview.calibration_tokens, preview.validation_tokens)
-        of_all = counts[is_held_out] or len(parts[is_held_out])
+        total = counts[is_held_out] or len(parts[is_held_out])
         self._title.setText(
-            words.format(
-                number=self._place + 1 - (first if is_held_out else 0),
-                all=numbers.whole(of_all),
-                tokens=numbers.whole(tokens[is_held_out] // max(1, of_all)),
+            title.format(
+                number=self._index + 1 - (first if is_held_out else 0),
+                total=numbers.whole(total),
+                tokens=numbers.whole(tokens[is_held_out] // max(1, total)),
             )
         )

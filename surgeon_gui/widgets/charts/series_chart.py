@@ -14,7 +14,7 @@ from PySide6.QtWidgets import QToolTip, QVBoxLayout, QWidget
 from surgeon_gui.base.colours import Theme
 from surgeon_gui.base.theme import theme_of
 from surgeon_gui.widgets.charts.chart_card import ChartCard
-from surgeon_gui.widgets.charts.series_legend import Entry, Legend
+from surgeon_gui.widgets.charts.series_legend import LegendEntry, SeriesLegend
 
 SYMBOLS = ("o", "s", "t1", "d", "h", "star", "t", "p")
 ORIGINAL = "x"  # the symbol of what has not been pruned
@@ -66,7 +66,7 @@ class SeriesChart(ChartCard):
             self._plot.getAxis(side).enableAutoSIPrefix(False)
         self._plot.getAxis("left").setWidth(_LEFT_AXIS)
         self._plot.scene().sigMouseMoved.connect(self._on_mouse_moved)
-        self._legend = Legend()
+        self._legend = SeriesLegend()
         body = QWidget()
         layout = QVBoxLayout(body)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -140,7 +140,7 @@ class SeriesChart(ChartCard):
             item.setSymbolBrush(pg.mkBrush(colour))
             item.setSymbolPen(pg.mkPen(theme.surface))
         self._legend.show_entries(
-            tuple(Entry(each.name, *_look(theme, each)) for each in self._series)
+            tuple(LegendEntry(each.name, *_look(theme, each)) for each in self._series)
         )
 
     @Slot(object)

@@ -17,7 +17,7 @@ _MIN_NAME = 40  # pixels; a longer one is cut in the middle
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class LegendEntry:
     """One line of the chart."""
 
     name: str
@@ -25,15 +25,15 @@ class Entry:
     symbol: str  # as pyqtgraph calls it; empty: a dashed line
 
 
-class Legend(QWidget):
+class SeriesLegend(QWidget):
     """As many entries in a row as have room."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._entries: tuple[Entry, ...] = ()
+        self._entries: tuple[LegendEntry, ...] = ()
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
 
-    def show_entries(self, entries: tuple[Entry, ...]) -> None:
+    def show_entries(self, entries: tuple[LegendEntry, ...]) -> None:
         """Show these and no others."""
         if entries != self._entries:
             self._entries = entries
@@ -51,7 +51,7 @@ class Legend(QWidget):
         for entry, place in zip(self._entries, self._places(), strict=True):
             self._paint(painter, entry, place)
 
-    def _paint(self, painter: QPainter, entry: Entry, place: QRectF) -> None:
+    def _paint(self, painter: QPainter, entry: LegendEntry, place: QRectF) -> None:
         theme, colour = theme_of(self), QColor(entry.colour)
         middle = QPointF(place.left() + _SWATCH / 2, place.center().y())
         style = Qt.PenStyle.SolidLine if entry.symbol else Qt.PenStyle.DashLine

@@ -65,7 +65,7 @@ class FormPart(Protocol):
 
 
 @dataclasses.dataclass(slots=True)
-class _Row:
+class _FieldRow:
     """A field's place: a grid, because QFormLayout cuts labels that wrap."""
 
     grid: QGridLayout
@@ -110,7 +110,7 @@ class ConfigForm(QWidget):
         self._inputs: dict[str, Input] = {}
         self._parts = tuple(parts)
         self._before: Values = {}  # what they said last
-        self._rows: dict[str, _Row] = {}
+        self._rows: dict[str, _FieldRow] = {}
         self._problem = problem_label()
         self._problem.setObjectName(f"{self._name}_form_problem")
         plain, advanced = _grid(), _grid()
@@ -212,7 +212,7 @@ class ConfigForm(QWidget):
         number = len(self._rows) * (1 + _MAX_BELOW)
         grid.addWidget(label, number, 0)
         grid.addWidget(entry.widget, number, 1)
-        self._rows[setting.name] = _Row(grid, number, label, entry.widget, setting)
+        self._rows[setting.name] = _FieldRow(grid, number, label, entry.widget, setting)
 
     def _show(self, values: Values) -> None:
         for name, entry in self._inputs.items():

@@ -1,4 +1,4 @@
-"""Every way in which the engine's process can end is seen from outside."""
+"""The client of the engine: requests, events, and every way the engine can exit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ import psutil
 import pytest
 import torch
 
-from surgeon_engine.api.client import ENGINE_COMMAND, EngineProcess, EngineThreadClient
+from surgeon_engine.api.client import (
+    ENGINE_COMMAND,
+    EngineProcess,
+    start_engine_thread,
+)
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.errors import ModelError
@@ -29,156 +33,162 @@ from surgeon_engine.server import failure
 from tests.helpers.configs import pruning_config
 
 
-def events(link, until, seconds=60.0):
-    """What arrives, up to and with the first event of the kind `until`."""
-    found = []
+def receive_until(client, event_type, seconds=60.0):
+    """Return the envelopes up to and with the first event of the type."""
+    received = []
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and not link.ended:
-        envelope = link.receive(0.1)
+    while time.monotonic() < deadline and not client.ended:
+        envelope = client.receive(0.1)
         if envelope is not None:
-            found.append(envelope)
-            if isinstance(envelope.event, until):
-                return found
-    raise AssertionError(f"{until.__name__} did not come; came: {found}")
+            received.append(envelope)
+            if isinstance(envelope.event, event_type):
+                return received
+    raise AssertionError(f"no {event_type.__name__}, but {received}")
 
 
 @pytest.fixture(scope="module")
-def link():
-    link = EngineProcess()
-    events(link, EngineReady)
-    yield link
-    link.kill()
+def client():
+    client = EngineProcess()
+    receive_until(client, EngineReady)
+    yield client
+    client.kill()
 
 
-def test_requests_are_answered_under_their_own_name(link):
-    link.send(InspectModel(run="inspect-1", model=ModelConfig()))
-    (answer,) = events(link, ModelInspected)
-    assert answer.run == "inspect-1"
-    assert answer.event.model.name == "Demo"
+def test_response_carries_the_name_of_its_request(client):
+    client.send(InspectModel(run="inspect-1", model=ModelConfig()))
+    (envelope,) = receive_until(client, ModelInspected)
+    assert envelope.run == "inspect-1"
+    assert envelope.event.model.name == "Demo"
 
 
-def test_an_error_comes_as_a_sentence_with_a_hint(link, tmp_path):
+def test_failed_request_gives_a_message_and_a_hint(client, tmp_path):
     config = ModelConfig(source=str(tmp_path / "none"))
-    link.send(InspectModel(run="inspect-2", model=config))
-    (answer,) = events(link, Failed)
-    assert "There is no model at" in answer.event.message
-    assert answer.event.hint
-    assert not answer.event.details
+    client.send(InspectModel(run="inspect-2", model=config))
+    (envelope,) = receive_until(client, Failed)
+    assert "There is no model at" in envelope.event.message
+    assert envelope.event.hint
+    assert not envelope.event.details
 
 
-def test_cancel_is_heard_in_the_middle_of_a_run(link, tmp_path):
+def test_cancel_takes_effect_during_a_run(client, tmp_path):
     config = RunConfig(
         calibration=CalibrationConfig(windows=64, validation_windows=4, batch=1),
         pruning=pruning_config(shots=50),
     )
-    link.send(StartRun(run="run", config=config, folder=str(tmp_path / "run")))
-    events(link, Progressed)
-    link.send(Cancel(run="run"))
-    assert events(link, Cancelled)[-1].run == "run"
+    client.send(StartRun(run="run", config=config, folder=str(tmp_path / "run")))
+    receive_until(client, Progressed)
+    client.send(Cancel(run="run"))
+    assert receive_until(client, Cancelled)[-1].run == "run"
     assert not (tmp_path / "run" / "export").exists()
 
 
-def test_a_run_waits_in_the_middle_and_goes_on(link, tmp_path):
+def test_run_can_be_paused_resumed_and_cancelled(client, tmp_path):
     config = RunConfig(
         calibration=CalibrationConfig(windows=64, validation_windows=4, batch=1),
         pruning=pruning_config(shots=50),
     )
-    link.send(StartRun(run="waits", config=config, folder=str(tmp_path / "run")))
-    events(link, Progressed)
-    link.send(Pause(run="waits"))
-    events(link, Paused)
-    assert link.receive(0.3) is None  # it does nothing
-    link.send(Resume(run="waits"))
-    assert isinstance(events(link, Progressed)[0].event, Resumed)
-    link.send(Pause(run="waits"))
-    events(link, Paused)
-    link.send(Cancel(run="waits"))
-    assert events(link, Cancelled)[-1].run == "waits"
+    client.send(StartRun(run="waits", config=config, folder=str(tmp_path / "run")))
+    receive_until(client, Progressed)
+    client.send(Pause(run="waits"))
+    receive_until(client, Paused)
+    assert client.receive(0.3) is None
+    client.send(Resume(run="waits"))
+    assert isinstance(receive_until(client, Progressed)[0].event, Resumed)
+    client.send(Pause(run="waits"))
+    receive_until(client, Paused)
+    client.send(Cancel(run="waits"))
+    assert receive_until(client, Cancelled)[-1].run == "waits"
 
 
-def test_a_run_cancelled_before_its_turn_does_not_begin(link, tmp_path):
-    link.send(InspectModel(run="inspect-3", model=ModelConfig()))
-    link.send(StartRun(run="b", config=RunConfig(), folder=str(tmp_path / "b")))
-    link.send(Cancel(run="b"))
-    events(link, Cancelled)
+def test_run_cancelled_while_queued_does_not_start(client, tmp_path):
+    client.send(InspectModel(run="inspect-3", model=ModelConfig()))
+    client.send(StartRun(run="b", config=RunConfig(), folder=str(tmp_path / "b")))
+    client.send(Cancel(run="b"))
+    receive_until(client, Cancelled)
     assert not (tmp_path / "b").exists()
 
 
 @pytest.mark.slow
-def test_what_libraries_print_does_not_disturb_the_line():
+def test_prints_of_libraries_are_no_events():
     code = (
         "import surgeon_engine.server as s; import builtins;"
         "old = s.inspect_model;"
         "s.inspect_model = lambda m: (builtins.print('noise'), old(m))[1];"
         "s.serve_standard_streams()"
     )
-    link = EngineProcess((sys.executable, "-c", code))
-    link.send(InspectModel(run="x", model=ModelConfig()))
-    assert isinstance(events(link, ModelInspected)[-1].event, ModelInspected)
-    link.kill()
+    client = EngineProcess((sys.executable, "-c", code))
+    client.send(InspectModel(run="x", model=ModelConfig()))
+    assert isinstance(receive_until(client, ModelInspected)[-1].event, ModelInspected)
+    client.kill()
 
 
 @pytest.mark.parametrize(
-    ("way", "sentence"),
+    ("program", "sentence"),
     [
         (f"os.kill(os.getpid(), {int(signal.SIGKILL)})", "killed by the system"),
         (f"os.kill(os.getpid(), {int(signal.SIGSEGV)})", "crashed (signal 11"),
-        ("sys.stderr.write('last words'); os._exit(3)", "exit code 3"),
-        ("print('last words', flush=True); sys.stdin.read()", "that is no event"),
+        (
+            "sys.stderr.write('last output'); os._exit(3)",
+            "exited unexpectedly (exit code 3).",
+        ),
+        (
+            "print('last output', flush=True); sys.stdin.read()",
+            "wrote a line that is not a valid message.",
+        ),
     ],
 )
-def test_an_engine_that_dies_is_seen_with_its_last_words(way, sentence):
-    link = EngineProcess((sys.executable, "-c", f"import os, sys; {way}"))
+def test_exit_of_the_engine_is_reported_with_its_last_output(program, sentence):
+    client = EngineProcess((sys.executable, "-c", f"import os, sys; {program}"))
     deadline = time.monotonic() + 20
-    while not link.ended and time.monotonic() < deadline:
-        assert link.receive(0.1) is None
-    assert link.ended
-    message, stderr_tail = link.exit_reason()
+    while not client.ended and time.monotonic() < deadline:
+        assert client.receive(0.1) is None
+    assert client.ended
+    message, details = client.exit_reason()
     assert sentence in message
-    assert ("last words" in stderr_tail) == ("last words" in way)
-    link.send(Cancel(run="x"))  # to nobody: no error
-    link.kill()
+    assert ("last output" in details) == ("last output" in program)
+    client.send(Cancel(run="x"))  # has no effect
+    client.kill()
 
 
-def test_kill_ends_the_engine_and_what_it_started():
+def test_kill_ends_the_engine_and_its_children():
     code = (
         "import subprocess, sys, time;"
         "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']);"
         "time.sleep(60)"
     )
-    link = EngineProcess((sys.executable, "-c", code))
-    parent = psutil.Process(link.pid)
+    client = EngineProcess((sys.executable, "-c", code))
+    parent = psutil.Process(client.pid)
     deadline = time.monotonic() + 20
     while not parent.children() and time.monotonic() < deadline:
         time.sleep(0.01)
     (child,) = parent.children()
-    link.kill()
+    client.kill()
     assert not parent.is_running()
     assert not child.is_running()
 
 
 @pytest.mark.slow
-def test_an_engine_whose_owner_is_gone_ends_by_itself():
+def test_engine_exits_with_its_parent():
     process = subprocess.Popen(
         ENGINE_COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
-    process.stdout.readline()  # it is ready
+    process.stdout.readline()  # EngineReady
     process.stdin.close()
     assert process.wait(timeout=20) == -signal.SIGKILL
     process.stdout.close()
 
 
-def test_the_same_engine_works_in_a_thread():
-    link = EngineThreadClient()
-    link.send(InspectModel(run="t", model=ModelConfig()))
-    assert isinstance(events(link, ModelInspected)[-1].event, ModelInspected)
-    link.kill()
-    while link.receive(0.0) is not None:
+def test_engine_runs_in_a_thread():
+    client = start_engine_thread()
+    client.send(InspectModel(run="t", model=ModelConfig()))
+    assert isinstance(receive_until(client, ModelInspected)[-1].event, ModelInspected)
+    client.kill()
+    while client.receive(0.0) is not None:
         pass
-    assert link.ended
+    assert client.ended
 
 
-def test_the_outside_end_does_not_import_torch():
+def test_client_does_not_import_torch():
     code = "import sys, surgeon_engine.api.client; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
@@ -190,10 +200,10 @@ def test_the_outside_end_does_not_import_torch():
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "not enough"),
         (torch.OutOfMemoryError("CUDA out of memory"), "not enough memory"),
         (ModelError("No model.", "Choose one."), "No model."),
-        (KeyError("x"), "Something went wrong that should not have: KeyError"),
+        (KeyError("x"), "An unexpected error occurred: KeyError"),
     ],
 )
-def test_every_error_becomes_a_sentence_with_a_hint(error, sentence):
-    told = failure(error)
-    assert sentence in told.message
-    assert told.hint
+def test_failure_has_a_message_and_a_hint(error, sentence):
+    failed = failure(error)
+    assert sentence in failed.message
+    assert failed.hint

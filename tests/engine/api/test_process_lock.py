@@ -1,4 +1,4 @@
-"""A mark tells whether the process that made it is alive, not one of its number."""
+"""A process lock counts only while the process that wrote it is alive."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ import psutil
 import pytest
 
 from surgeon_engine.api.process_lock import (
-    ProcessMark,
-    is_at_work,
-    mark_of_this_process,
+    ProcessLock,
+    encode_process_lock,
+    is_locked,
 )
 
 
-def test_the_process_that_made_the_mark_is_at_work(tmp_path):
+def test_lock_of_a_living_process_is_locked(tmp_path):
     path = tmp_path / "process.json"
-    path.write_bytes(mark_of_this_process())
-    assert is_at_work(path)
+    path.write_bytes(encode_process_lock())
+    assert is_locked(path)
 
 
-def test_a_process_that_has_got_the_same_number_since_is_another(tmp_path):
+def test_lock_of_an_earlier_process_with_the_same_id_is_not_locked(tmp_path):
     path = tmp_path / "process.json"
-    me = psutil.Process()
-    mark = ProcessMark(me.pid, me.create_time() - 3600)
-    path.write_bytes(msgspec.json.encode(mark))
-    assert not is_at_work(path)
+    process = psutil.Process()
+    lock = ProcessLock(process.pid, process.create_time() - 3600)
+    path.write_bytes(msgspec.json.encode(lock))
+    assert not is_locked(path)
 
 
 @pytest.mark.parametrize(
     "text", ["", "[", '{"pid": 4194999, "created": 1.0}', '{"pid": -5, "created": 1.0}']
 )
-def test_nobody_is_at_work_where_the_mark_says_nothing(tmp_path, text):
+def test_missing_or_invalid_lock_is_not_locked(tmp_path, text):
     path = tmp_path / "process.json"
-    assert not is_at_work(path)
+    assert not is_locked(path)
     path.write_text(text)
-    assert not is_at_work(path)
+    assert not is_locked(path)

@@ -9,8 +9,8 @@ from surgeon_engine.api.config.toml import config_from_toml
 from surgeon_engine.api.errors import ExportError, RunFolderError
 from surgeon_engine.api.files import (
     check_not_occupied,
-    folder_appearing_at,
     write_atomically,
+    write_folder_atomically,
 )
 from surgeon_engine.api.run_folder import RunFolder, new_run_folder
 
@@ -25,7 +25,7 @@ def test_a_file_is_replaced_whole(tmp_path):
 
 def test_a_folder_appears_once_it_is_complete(tmp_path):
     target = tmp_path / "deep" / "export"
-    with folder_appearing_at(target) as folder:
+    with write_folder_atomically(target) as folder:
         (folder / "sub").mkdir()
         (folder / "sub" / "a").write_text("x")
         (folder / "sub" / "a").chmod(0o600)
@@ -40,7 +40,7 @@ def test_a_folder_appears_once_it_is_complete(tmp_path):
 def test_an_interrupted_folder_leaves_nothing(tmp_path, error):
     with (
         pytest.raises(type(error)),
-        folder_appearing_at(tmp_path / "export") as folder,
+        write_folder_atomically(tmp_path / "export") as folder,
     ):
         (folder / "a").write_text("x")
         raise error
@@ -50,7 +50,7 @@ def test_an_interrupted_folder_leaves_nothing(tmp_path, error):
 def test_an_empty_folder_may_be_filled_and_a_full_one_not(tmp_path):
     (tmp_path / "empty").mkdir()
     check_not_occupied(tmp_path / "empty", ExportError)
-    with folder_appearing_at(tmp_path / "empty") as folder:
+    with write_folder_atomically(tmp_path / "empty") as folder:
         (folder / "a").write_text("x")
     with pytest.raises(ExportError, match=r"exists already \(folder is not empty\)"):
         check_not_occupied(tmp_path / "empty", ExportError)

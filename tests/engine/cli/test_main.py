@@ -1,9 +1,10 @@
-"""The command line does what the window does, and says what went wrong."""
+"""The command line: commands, exit codes and error messages."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 
@@ -34,14 +35,15 @@ def job(tmp_path):
 
 
 def run(*arguments, capsys):
+    """Run a command in this process; return its exit code, output and errors."""
     code = main([str(argument) for argument in arguments])
-    said = capsys.readouterr()
-    return code, said.out, said.err
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
 
 
 @pytest.mark.slow
 @pytest.mark.fresh_process
-def test_run_prunes_and_stops_after_the_shot_asked_for(job, tmp_path, capsys):
+def test_run_stops_after_the_requested_shot(job, tmp_path, capsys):
     code, out, _ = run(
         "run", job, "--run-dir", tmp_path / "runs", "--name", "first",
         "--stop-after", 2, capsys=capsys,
@@ -53,7 +55,7 @@ def test_run_prunes_and_stops_after_the_shot_asked_for(job, tmp_path, capsys):
     assert (tmp_path / "runs" / "first" / "export" / "model.safetensors").is_file()
 
 
-def test_a_wrong_job_ends_with_a_sentence(tmp_path, capsys):
+def test_run_invalid_job_prints_message(tmp_path, capsys):
     job = tmp_path / "job.toml"
     job.write_text("[pruning]\nsparsity = 2.0\n")
     code, out, err = run("run", job, capsys=capsys)
@@ -62,45 +64,71 @@ def test_a_wrong_job_ends_with_a_sentence(tmp_path, capsys):
     assert "Traceback" not in out + err
 
 
-def test_inspect_describes_the_demo(capsys):
+def test_inspect_describes_demo(capsys):
     code, out, _ = run("inspect", "demo", capsys=capsys)
     assert code == 0
     assert "LlamaForCausalLM" in out
     assert "mlp.down_proj" in out
     assert "heads and neurons" in out
+    assert not any(line != line.rstrip() for line in out.splitlines())
 
 
-def test_inspect_refuses_what_is_no_model(tmp_path, capsys):
+def test_inspect_folder_without_model_fails(tmp_path, capsys):
     code, _, err = run("inspect", tmp_path, capsys=capsys)
     assert code == 1
     assert "has no config.json" in err
 
 
-def test_no_command_shows_the_help(capsys):
+def test_inspect_name_with_control_characters_prints_escapes(capsys):
+    code, _, err = run("inspect", "/missing/\x1b[31m[bold]model", capsys=capsys)
+    assert code == 1
+    assert "\x1b" not in err
+    assert r"/missing/\x1b[31m[bold]model" in err
+
+
+def test_no_command_shows_help(capsys):
     code, out, _ = run(capsys=capsys)
     assert code == 1
     assert "inspect" in out
 
 
-def test_help_does_not_wait_for_torch():
+@pytest.mark.parametrize("arguments", [("cut",), ("export", "run", "--format", "x")])
+def test_invalid_arguments_exit_with_2(arguments, capsys):
+    code, out, err = run(*arguments, capsys=capsys)
+    assert code == 2
+    assert out == ""
+    assert "Usage: surgeon" in err
+
+
+def test_version_is_printed(capsys):
+    assert run("--version", capsys=capsys) == (0, version("surgeon") + "\n", "")
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_help_and_version_do_not_import_torch(option):
     code = (
         "import sys\n"
-        "from surgeon_engine.__main__ import main\n"
-        "try: main(['--help'])\n"
-        "except SystemExit: sys.exit('torch' in sys.modules)"
+        "from surgeon_engine.cli.main import main\n"
+        f"assert main(['{option}']) == 0\n"
+        "sys.exit('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], check=False, text=True,
                           capture_output=True)  # fmt: skip
     assert done.returncode == 0, done.stderr
 
 
-def test_an_interrupt_is_no_crash(tmp_path, capsys, monkeypatch):
+def test_module_returns_exit_code():
+    command = [sys.executable, "-m", "surgeon_engine", "inspect", "/missing"]
+    assert subprocess.run(command, check=False, capture_output=True).returncode == 1
+
+
+def test_run_interrupted_exits_with_130(tmp_path, capsys, monkeypatch):
     from surgeon_engine import pipeline
 
-    def interrupted(*_):
+    def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline, "prune", interrupted)
+    monkeypatch.setattr(pipeline, "prune", interrupt)
     job = tmp_path / "job.toml"
     job.write_text(config_to_toml(RunConfig()))
     code, _, err = run("run", job, capsys=capsys)
@@ -109,13 +137,13 @@ def test_an_interrupt_is_no_crash(tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize("shot", [0, 4])
-def test_a_shot_that_does_not_exist_is_refused(job, capsys, shot):
+def test_run_stop_after_missing_shot_fails(job, capsys, shot):
     code, _, err = run("run", job, "--stop-after", shot, capsys=capsys)
     assert code == 1
     assert "Give --stop-after a number from 1 to 3" in err
 
 
-def test_a_failed_run_says_so_in_its_log(job, tmp_path, capsys):
+def test_failed_run_logs_its_error(job, tmp_path, capsys):
     job.write_text(JOB.replace("0.4", "0.95"))
     code, _, err = run(
         "run", job, "--run-dir", tmp_path / "runs", "--name", "x", capsys=capsys
@@ -126,7 +154,7 @@ def test_a_failed_run_says_so_in_its_log(job, tmp_path, capsys):
     assert err.splitlines()[0] in last
 
 
-def test_an_estimate_refuses_what_a_run_would(tmp_path, capsys):
+def test_estimate_fails_where_a_run_would(tmp_path, capsys):
     path = tmp_path / "job.toml"
     path.write_text(
         '[pruning]\ntarget = "file_size"\nmegabytes = 8\n[export]\nformat = "masked"\n'
@@ -138,7 +166,7 @@ def test_an_estimate_refuses_what_a_run_would(tmp_path, capsys):
     assert "parameters" in err
 
 
-def test_links_of_a_job_keep_their_endings(tmp_path):
+def test_job_with_linked_text_keeps_its_suffix(tmp_path):
     (tmp_path / "blob").write_text("A text.")
     (tmp_path / "train.txt").symlink_to(tmp_path / "blob")
     path = tmp_path / "job.toml"

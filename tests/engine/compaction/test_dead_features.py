@@ -1,4 +1,4 @@
-"""What else goes with rows and columns: what nobody reads, or nothing comes of."""
+"""Features that are dead after rows and columns have been removed."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tests.helpers.tiny_models import VOCABULARY, tiny_model
 
 
 def kept(count: int, *removed: int) -> torch.Tensor:
-    stays = [i for i in range(count) if i not in removed]
-    return torch.tensor(stays, dtype=torch.int64)
+    indices = [i for i in range(count) if i not in removed]
+    return torch.tensor(indices, dtype=torch.int64)
 
 
 def without(model, rows=None, columns=None) -> Plan:
-    """Zero the rows and columns of each layer named by block and kind; the plan."""
+    """Zero rows and columns of layers, by block and kind; return the plan."""
     rows, columns = rows or {}, columns or {}
     parts = []
     for layer in prunable_layers(model):
@@ -50,7 +50,7 @@ def by_kind(plan, model, block: int = 0):
     }
 
 
-def assert_the_same(model, plan) -> None:
+def assert_same_logits(model, plan) -> None:
     ids = torch.arange(1, 41).view(2, -1) % VOCABULARY
     small = compact_model(model, plan)
     with torch.no_grad():
@@ -69,7 +69,7 @@ def assert_the_same(model, plan) -> None:
     ],
     ids=["gate", "up", "down", "each"],
 )
-def test_a_neuron_goes_from_all_its_layers_without_index_lists(rows, columns):
+def test_dead_neuron_is_removed_from_all_layers_without_index_lists(rows, columns):
     model = tiny_model("llama")
     plan = without(
         model,
@@ -83,10 +83,10 @@ def test_a_neuron_goes_from_all_its_layers_without_index_lists(rows, columns):
         assert part.scatters_to == 0
         neurons = part.columns if part.layer.kind == "mlp.down_proj" else part.rows
         assert neurons.tolist() == kept(24, 3, 5).tolist()
-    assert_the_same(model, plan)
+    assert_same_logits(model, plan)
 
 
-def test_where_the_activation_of_zero_is_not_zero_a_row_goes_alone():
+def test_activation_not_zero_at_zero_removes_only_the_row():
     torch.manual_seed(0)
     model = LlamaForCausalLM(
         LlamaConfig(
@@ -102,19 +102,19 @@ def test_where_the_activation_of_zero_is_not_zero_a_row_goes_alone():
     parts = by_kind(plan, model)
     assert set(parts) == {"mlp.gate_proj"}
     assert parts["mlp.gate_proj"].scatters_to == 24
-    assert_the_same(model, plan)
+    assert_same_logits(model, plan)
 
 
-def test_a_bias_goes_with_its_row():
+def test_bias_is_removed_with_its_row():
     model = tiny_model("opt")
     plan = without(model, {(0, "fc1"): (0, 7)}, {(0, "fc2"): (1,)})
     parts = by_kind(plan, model)
     assert parts["fc1"].rows.tolist() == kept(24, 0, 1, 7).tolist()
     assert parts["fc2"].columns.tolist() == kept(24, 0, 1, 7).tolist()
-    assert_the_same(model, plan)
+    assert_same_logits(model, plan)
 
 
-def test_values_that_no_output_reads_go_and_outputs_of_no_value():
+def test_unread_values_and_outputs_without_value_are_removed():
     """Two query heads of 4 read one value head: columns 1 and 5 read value 1."""
     model = tiny_model("llama")
     plan = without(
@@ -126,18 +126,18 @@ def test_values_that_no_output_reads_go_and_outputs_of_no_value():
     assert parts["self_attn.v_proj"].rows.tolist() == kept(8, 1, 2).tolist()
     assert parts["self_attn.v_proj"].scatters_to == 8
     assert parts["self_attn.o_proj"].columns.tolist() == kept(16, 1, 5, 2, 6).tolist()
-    assert_the_same(model, plan)
+    assert_same_logits(model, plan)
 
 
-def test_a_value_that_one_head_still_reads_stays():
+def test_value_read_by_one_head_is_kept():
     model = tiny_model("llama")
     plan = without(model, columns={(0, "self_attn.o_proj"): (1,)})
     assert set(by_kind(plan, model)) == {"self_attn.o_proj"}
-    assert_the_same(model, plan)
+    assert_same_logits(model, plan)
 
 
-def test_a_value_of_which_a_norm_is_taken_stays():
-    """The others are divided by it, although no output reads it."""
+def test_value_that_enters_a_norm_is_kept():
+    """The norm divides the other values by it, although no output reads it."""
     torch.manual_seed(0)
     model = Gemma4ForCausalLM(
         Gemma4TextConfig(
@@ -159,10 +159,10 @@ def test_a_value_of_which_a_norm_is_taken_stays():
     assert not list(model.model.layers[0].self_attn.v_norm.parameters())
     plan = without(model, columns={(0, "self_attn.o_proj"): (1, 5)})
     assert set(by_kind(plan, model)) == {"self_attn.o_proj"}
-    assert_the_same(model, plan)
+    assert_same_logits(model, plan)
 
 
-def test_what_all_layers_of_a_module_read_is_gathered_once():
+def test_inputs_shared_by_all_layers_are_gathered_once():
     model = tiny_model("llama")
     removed = (0, 9)
     kinds = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
@@ -173,7 +173,7 @@ def test_what_all_layers_of_a_module_read_is_gathered_once():
         "model.layers.1.self_attn": kept(16, *removed).tolist()
     }
     assert not any(part.gathers for part in parts)
-    assert_the_same(model, plan)
+    assert_same_logits(model, plan)
 
 
 def test_different_inputs_are_not_shared():
@@ -185,17 +185,17 @@ def test_different_inputs_are_not_shared():
     parts = compact_parts(plan, model)
     assert shared_inputs(parts, model) == {}
     assert all(part.gathers for part in parts)
-    assert_the_same(model, plan)
+    assert_same_logits(model, plan)
 
 
-def test_an_mlp_of_which_nothing_is_left_computes_nothing():
+def test_mlp_without_outputs_computes_zeros():
     model = tiny_model("llama")
     plan = without(model, columns={(0, "mlp.down_proj"): tuple(range(23))})
     parts = by_kind(plan, model)
     assert len(parts["mlp.up_proj"].rows) == 1
-    assert_the_same(model, plan)
+    assert_same_logits(model, plan)
     plan = without(model, rows={(0, "mlp.down_proj"): tuple(range(16))})
     parts = by_kind(plan, model)
     assert parts["mlp.down_proj"].spec["weight"] == [0, 0]
     assert parts["mlp.gate_proj"].spec["weight"][0] == 0
-    assert_the_same(model, plan)
+    assert_same_logits(model, plan)

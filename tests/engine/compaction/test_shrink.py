@@ -1,4 +1,4 @@
-"""A compact model computes what the masked one does."""
+"""A compact model computes the logits of the masked model."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LENGTH = 24
 
 
 def masked(family: str, structure: Structure, seed: int = 0, share: float = 0.4):
-    """A model of which a random share of each unit is gone, and its plan."""
+    """Return a model without a random share of each unit, and its plan."""
     model = tiny_model(family, seed)
     for parameter in model.parameters():
         if parameter.ndim == 1:  # norms: each head's is another
@@ -45,7 +45,7 @@ def masked(family: str, structure: Structure, seed: int = 0, share: float = 0.4)
             rows = unit.measured.rows
             is_row = torch.arange(unit.candidates) < rows
             is_removed &= is_row if structure is Structure.ROWS else ~is_row
-        is_removed[0] = False  # something always stays, and something goes
+        is_removed[0] = False  # something is kept, and something removed
         is_removed[-1] |= structure in COUPLED
         removed[unit.measured.name] = is_removed
         for layer, zeros in unit.zeros(is_removed):
@@ -68,14 +68,14 @@ def assert_close(ours: torch.Tensor, theirs: torch.Tensor) -> None:
 
 
 def cache_name(model) -> str:
-    """What transformers calls the argument; it was renamed in its version 5."""
+    """Return the name of the argument, which transformers 5 has changed."""
     arguments = inspect.signature(type(model).__mro__[1].forward).parameters
     return "cache" if "cache" in arguments else "past_key_values"
 
 
 @pytest.mark.parametrize("structure", STRUCTURES)
 @pytest.mark.parametrize("family", FAMILIES | MORE_FAMILIES)
-def test_the_compact_model_computes_the_same(family, structure):
+def test_compact_model_computes_the_same(family, structure):
     model, plan = masked(family, structure)
     small = compact_model(model, plan)
     assert parameters(small) < parameters(model)
@@ -100,14 +100,14 @@ def test_the_compact_model_computes_the_same(family, structure):
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "bloom"])
-def test_layers_become_smaller_without_drawing_random_numbers(family):
+def test_shrinking_draws_no_random_numbers(family):
     model, plan = masked(family, Structure.HEADS_AND_NEURONS)
     before = torch.get_rng_state()
     shrink_in_place(model, plan)
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_in_place_only_what_gets_smaller_is_copied():
+def test_shrink_in_place_copies_only_smaller_tensors():
     model, plan = masked("stablelm_head_norms", Structure.HEADS_AND_NEURONS)
     ids = tokens(2)
     with torch.no_grad():
@@ -128,7 +128,7 @@ def test_in_place_only_what_gets_smaller_is_copied():
 
 
 def shared_gather():
-    """A model whose first attention reads some of its inputs, and its plan."""
+    """Return a model whose first attention reads some inputs, and its plan."""
     model = tiny_model("llama")
     columns = torch.tensor([i for i in range(16) if i not in (2, 9)])
     parts = []
@@ -149,7 +149,7 @@ COPIED = {
 
 
 @pytest.mark.parametrize("make", COPIED.values(), ids=COPIED)
-def test_a_deep_copy_does_not_depend_on_its_original(make):
+def test_deep_copy_is_independent_of_original(make):
     model, plan = make()
     small = compact_model(model, plan)
     twin = copy.deepcopy(small)
@@ -172,23 +172,23 @@ def test_a_deep_copy_does_not_depend_on_its_original(make):
         assert changed.double()(ids).logits.dtype is torch.float64
 
 
-def test_blocks_of_different_widths_are_refused_in_a_sentence():
+def test_blocks_with_different_widths_are_unsupported():
     model, plan = masked("llama", Structure.NEURONS)
     shrink_in_place(model, Plan(groups=plan.groups[:1]))
     units = units_of(pruning_config(structure=Structure.NEURONS), model)
     removed = {u.measured.name: torch.arange(u.candidates) == 0 for u in units}
-    made = compact(model, plan_of(units, removed))
+    compacted = compact(model, plan_of(units, removed))
     with pytest.raises(ModelError, match="different numbers of neurons") as caught:
-        _ = made.config
+        _ = compacted.config
     assert "masked" in caught.value.hint
     loaded = SimpleNamespace(model=model)
-    refusal = compact_unsupported_reason(PrunedModel(loaded, made.plan))
-    assert refusal == caught.value.message
+    reason = compact_unsupported_reason(PrunedModel(loaded, compacted.plan))
+    assert reason == caught.value.message
 
 
-def test_a_config_that_speaks_of_each_layer_itself_is_not_overwritten():
+def test_config_with_entries_per_layer_is_unsupported():
     model, plan = masked("llama", Structure.NEURONS)
     assert compact(model, plan).config
     model.config.per_layer_config = {0: {"rms_norm_eps": 1e-4}}
-    with pytest.raises(ModelError, match="says something of each layer"):
+    with pytest.raises(ModelError, match="has entries for single layers"):
         _ = compact(model, plan).config

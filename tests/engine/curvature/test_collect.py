@@ -11,7 +11,7 @@ from surgeon_engine.api.config.pruning import Fisher
 from surgeon_engine.api.errors import CurvatureError
 from surgeon_engine.curvature.collect import (
     CurvatureRequest,
-    batches_to_do,
+    batch_count,
     block_factors,
     input_covariances,
 )
@@ -118,7 +118,7 @@ def test_steps_are_as_many_as_announced():
         count += 1
 
     measured(tiny_model("llama"), batch=2, step=step)
-    assert count == batches_to_do(WINDOWS, 2, blocks=2) == 9
+    assert count == batch_count(WINDOWS, 2, blocks=2) == 9
 
 
 def test_measuring_leaves_no_hook_and_no_gradient_behind():
@@ -185,7 +185,7 @@ def test_inputs_alone_give_the_same_A_and_no_G(family):
 def test_inputs_alone_take_one_step_a_batch():
     steps = []
     input_covariances(task_of(tiny_model("llama")), lambda: steps.append(1))
-    assert len(steps) == batches_to_do(WINDOWS, 2, blocks=0) == 3
+    assert len(steps) == batch_count(WINDOWS, 2, blocks=0) == 3
 
 
 def test_sampled_labels_are_seeded_and_are_not_those_of_the_text():

@@ -1,4 +1,4 @@
-"""An export is called done once a fresh process has computed the same with it."""
+"""Exports are verified by a fresh process and complete, or not written at all."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ from surgeon_engine.api.messages.run import (
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.compaction.restore import load_compact, restore
 from surgeon_engine.export import export as exporting
-from surgeon_engine.export.export import WRITERS, export_again
+from surgeon_engine.export.export import export_again
+from surgeon_engine.export.formats import WRITERS
 from surgeon_engine.runtime.run_context import RunCancelled
 from tests.helpers.runs import Recorder, job, run
 
@@ -37,12 +38,12 @@ pytestmark = pytest.mark.usefixtures("quick_runs")
 WHOLE = (Structure.HEADS_AND_NEURONS, Structure.ROWS_AND_COLUMNS)
 
 
-def wanted(tmp_path, export: ExportConfig, family: str = "llama", **pruning):
+def job_with(tmp_path, export: ExportConfig, family: str = "llama", **pruning):
     return dataclasses.replace(job(tmp_path, family, **pruning), export=export)
 
 
 def exported(tmp_path, form: Format, name: str = "run", **settings) -> Exported:
-    config = wanted(tmp_path, ExportConfig(format=form), **settings)
+    config = job_with(tmp_path, ExportConfig(format=form), **settings)
     (event,) = Recorder().run(config, tmp_path / name).of(Exported)
     return event
 
@@ -59,11 +60,11 @@ def weights_of(folder) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def test_an_export_elsewhere(tmp_path):
+def test_export_to_another_folder(tmp_path):
     folder = tmp_path / "a" / "b"
-    config = wanted(tmp_path, ExportConfig(str(folder)))
-    told = Recorder().run(config, tmp_path / "run").of(Exported)
-    assert told[0].folder == str(folder)
+    config = job_with(tmp_path, ExportConfig(str(folder)))
+    events = Recorder().run(config, tmp_path / "run").of(Exported)
+    assert events[0].folder == str(folder)
     assert (folder / "model.safetensors").is_file()
     assert not (tmp_path / "run" / "export").exists()
 
@@ -71,15 +72,15 @@ def test_an_export_elsewhere(tmp_path):
 @pytest.mark.slow
 @pytest.mark.fresh_process
 @pytest.mark.parametrize("structure", WHOLE)
-def test_a_compact_checkpoint_is_smaller_and_computes_the_same(tmp_path, structure):
-    told = exported(tmp_path, Format.COMPACT, structure=structure)
-    assert told.format is Format.COMPACT
-    assert told.tokens_compared > 0
-    assert told.agreement == 1
-    assert told.perplexity == pytest.approx(told.expected_perplexity, rel=1e-4)
-    assert told.checked_with.startswith("transformers")
+def test_compact_checkpoint_is_smaller_and_computes_the_same(tmp_path, structure):
+    event = exported(tmp_path, Format.COMPACT, structure=structure)
+    assert event.format is Format.COMPACT
+    assert event.tokens_compared > 0
+    assert event.agreement == 1
+    assert event.perplexity == pytest.approx(event.expected_perplexity, rel=1e-4)
+    assert event.checked_with.startswith("transformers")
     masked = exported(tmp_path, Format.MASKED, "masked", structure=structure)
-    assert told.weight_bytes < masked.weight_bytes
+    assert event.weight_bytes < masked.weight_bytes
     kept = sum(x.numel() for x in weights_of(tmp_path / "run/export").values())
     assert kept < sum(
         x.numel() for x in weights_of(tmp_path / "masked/export").values()
@@ -90,7 +91,7 @@ def test_a_compact_checkpoint_is_smaller_and_computes_the_same(tmp_path, structu
 
 
 @pytest.mark.parametrize("structure", WHOLE)
-def test_what_was_compact_is_restored_to_zeros_in_place(tmp_path, structure):
+def test_restore_compact_checkpoint_gives_masked_model(tmp_path, structure):
     settings = {"structure": structure, "sparsity": 0.4}
     masked = run(tmp_path, name="masked", **settings)
     exported(tmp_path, Format.COMPACT, **settings)
@@ -109,11 +110,9 @@ def test_what_was_compact_is_restored_to_zeros_in_place(tmp_path, structure):
 
 @pytest.mark.parametrize("first", [Format.COMPACT, Format.MASKED])
 @pytest.mark.parametrize("structure", WHOLE)
-def test_a_finished_run_is_exported_once_more_in_another_form(
-    tmp_path, structure, first
-):
-    told = exported(tmp_path, first, structure=structure)
-    assert {f.format for f in told.others if not f.reason} >= {
+def test_finished_run_is_exported_in_another_format(tmp_path, structure, first):
+    event = exported(tmp_path, first, structure=structure)
+    assert {f.format for f in event.others if not f.reason} >= {
         Format.COMPACT, Format.MASKED,
     }  # fmt: skip
     for form in (Format.COMPACT, Format.MASKED):
@@ -130,21 +129,21 @@ def test_a_finished_run_is_exported_once_more_in_another_form(
             assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def test_the_folder_of_a_run_is_found_wherever_it_lies(tmp_path, monkeypatch):
+def test_moved_run_folder_is_exported(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    config = wanted(tmp_path, ExportConfig(format=Format.COMPACT))
+    config = job_with(tmp_path, ExportConfig(format=Format.COMPACT))
     Recorder().run(config, Path("run"))
     monkeypatch.chdir(tmp_path.parent)
     assert again(tmp_path, Format.MASKED, "first").format is Format.MASKED
     (tmp_path / "run").rename(tmp_path / "moved")
     another = ExportConfig(str(tmp_path / "second"), Format.MASKED)
-    told = export_again(str(tmp_path / "moved"), another, Recorder().context)
-    assert told.folder == str(tmp_path / "second")
+    event = export_again(str(tmp_path / "moved"), another, Recorder().context)
+    assert event.folder == str(tmp_path / "second")
 
 
-def test_a_checkpoint_elsewhere_is_not_mistaken_for_one_in_the_run(tmp_path):
+def test_checkpoint_outside_run_folder_is_used(tmp_path):
     elsewhere = tmp_path / "models" / "compact"
-    config = wanted(tmp_path, ExportConfig(str(elsewhere), Format.COMPACT))
+    config = job_with(tmp_path, ExportConfig(str(elsewhere), Format.COMPACT))
     Recorder().run(config, tmp_path / "run")
     again(tmp_path, Format.COMPACT, "run/compact", dtype=FileDtype.BFLOAT16)
     run = RunFolder(tmp_path / "run")
@@ -153,22 +152,20 @@ def test_a_checkpoint_elsewhere_is_not_mistaken_for_one_in_the_run(tmp_path):
 
 @pytest.mark.parametrize("name", ["save_probe", "export"])
 @pytest.mark.parametrize("error", [OSError(28, "No space left"), MemoryError()])
-def test_whatever_fails_at_the_export_loses_nothing(tmp_path, monkeypatch, name, error):
+def test_failed_export_keeps_pruned_model(tmp_path, monkeypatch, name, error):
     def fails(*arguments):
         raise error
 
     monkeypatch.setattr(pipeline, name, fails)
-    with pytest.raises(ExportError, match="The export failed") as told:
+    with pytest.raises(ExportError, match="The export failed") as caught:
         exported(tmp_path, Format.AUTOMATIC)
-    assert "What was pruned is not lost" in told.value.hint
+    assert "The pruned model is not lost" in caught.value.hint
     run = RunFolder(tmp_path / "run")
     checkpoint = run.checkpoint_of(run.read_report())
     assert AutoModelForCausalLM.from_pretrained(checkpoint, trust_remote_code=True)
 
 
-def test_a_fault_of_the_program_at_the_export_loses_nothing_either(
-    tmp_path, monkeypatch
-):
+def test_bug_in_export_keeps_pruned_model(tmp_path, monkeypatch):
     def fails(*arguments):
         raise LookupError("no such thing")
 
@@ -180,8 +177,8 @@ def test_a_fault_of_the_program_at_the_export_loses_nothing_either(
     assert AutoModelForCausalLM.from_pretrained(checkpoint, trust_remote_code=True)
 
 
-def test_what_is_infinite_in_a_config_stays_so(tmp_path):
-    config = wanted(tmp_path, ExportConfig(format=Format.COMPACT))
+def test_infinity_in_config_is_preserved(tmp_path):
+    config = job_with(tmp_path, ExportConfig(format=Format.COMPACT))
     path = Path(config.model.source) / "config.json"
     limits = {"limits": [0.0, {"__float__": "Infinity"}]}
     path.write_text(json.dumps(json.loads(path.read_text()) | limits))
@@ -192,12 +189,12 @@ def test_what_is_infinite_in_a_config_stays_so(tmp_path):
         assert pruned.loaded.model.config.limits == [0.0, math.inf]
 
 
-def test_the_same_widths_everywhere_make_plain_files(tmp_path):
-    """Taken from the plan alone: one of two groups, half of the neurons."""
-    told = exported(
+def test_same_widths_in_all_blocks_give_plain_files(tmp_path):
+    """One of two groups of heads and half of the neurons remain."""
+    event = exported(
         tmp_path, Format.AUTOMATIC, sparsity=0.5, min_density=0.5, width_multiple=12
     )
-    assert told.format is Format.STOCK
+    assert event.format is Format.STOCK
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "export")
     assert model.config.num_key_value_heads == 1
     assert model.config.intermediate_size == 12
@@ -210,13 +207,13 @@ def test_the_same_widths_everywhere_make_plain_files(tmp_path):
 
 
 @pytest.mark.parametrize("target", [Target.PRUNABLE_SHARE, Target.FILE_SIZE])
-def test_files_that_will_be_no_smaller_are_told_before(tmp_path, monkeypatch, target):
-    """Where neither a plain nor a compact model can be told in a config."""
+def test_run_warns_if_files_will_not_be_smaller(tmp_path, monkeypatch, target):
+    """No config can describe the plain or the compact model."""
     monkeypatch.setattr(
         type(WRITERS[Format.COMPACT]), "unsupported_reason", lambda *_: "No way."
     )
     size = {"target": target, "megabytes": 0.02}
-    config = wanted(tmp_path, ExportConfig(), **size)
+    config = job_with(tmp_path, ExportConfig(), **size)
     recorder = Recorder()
     if target is Target.FILE_SIZE:
         with pytest.raises(ExportError, match=r"as large as the original's. No way."):
@@ -224,19 +221,19 @@ def test_files_that_will_be_no_smaller_are_told_before(tmp_path, monkeypatch, ta
         assert not recorder.of(BaselineEvaluated)
         return
     recorder.run(config, tmp_path / "run")
-    (told,) = recorder.warnings()
-    assert told.message == "The file would be as large as the original's. No way."
+    (warning,) = recorder.warnings()
+    assert warning.message == "The file would be as large as the original's. No way."
     assert recorder.of(Exported)[0].format is Format.MASKED
 
 
-def test_an_export_that_cannot_be_checked_is_refused_before_it_is_written(tmp_path):
+def test_export_without_probe_raises(tmp_path):
     exported(tmp_path, Format.COMPACT)
     RunFolder(tmp_path / "run").probe_path.unlink()
-    with pytest.raises(ExportError, match="by which exports are checked"):
+    with pytest.raises(ExportError, match="which is needed to verify exports"):
         again(tmp_path, Format.MASKED, "masked")
 
 
-def test_ragged_widths_make_no_plain_files(tmp_path):
+def test_different_widths_give_no_plain_files(tmp_path):
     exported(tmp_path, Format.AUTOMATIC)
     with pytest.raises(ExportError, match="differs from layer to layer") as error:
         again(tmp_path, Format.STOCK, "plain")
@@ -245,16 +242,16 @@ def test_ragged_widths_make_no_plain_files(tmp_path):
 
 
 @pytest.mark.parametrize("form", [Format.COMPACT, Format.STOCK])
-def test_single_weights_make_nothing_smaller_and_that_is_said_before(tmp_path, form):
-    config = wanted(tmp_path, ExportConfig(format=form), structure=Structure.ELEMENTS)
+def test_smaller_formats_reject_single_weights_before_the_run(tmp_path, form):
+    config = job_with(tmp_path, ExportConfig(format=form), structure=Structure.ELEMENTS)
     recorder = Recorder()
-    with pytest.raises(ExportError, match="Nothing is gone as a whole"):
+    with pytest.raises(ExportError, match="No whole structures are removed"):
         recorder.run(config, tmp_path / "run")
     assert StageStarted(Stage.BASELINE, 0) not in recorder.events
 
 
 @pytest.mark.parametrize("dtype", [FileDtype.BFLOAT16, FileDtype.FLOAT16])
-def test_a_narrower_number_format_halves_the_file(tmp_path, dtype):
+def test_half_precision_halves_the_file(tmp_path, dtype):
     exported(tmp_path, Format.COMPACT)
     half = again(tmp_path, Format.COMPACT, "half", dtype=dtype)
     assert half.dtype is dtype
@@ -265,7 +262,7 @@ def test_a_narrower_number_format_halves_the_file(tmp_path, dtype):
     assert config["dtype"] == dtype
 
 
-def test_a_weight_that_float16_does_not_hold_is_told(tmp_path):
+def test_export_weight_too_large_for_float16_raises(tmp_path):
     exported(tmp_path, Format.COMPACT)
     path = tmp_path / "run" / "export" / "model.safetensors"
     tensors = load_file(path)
@@ -277,20 +274,18 @@ def test_a_weight_that_float16_does_not_hold_is_told(tmp_path):
     assert not list(tmp_path.glob(".*"))
 
 
-def test_8_bits_are_refused_where_a_format_has_none():
+def test_8_bits_are_rejected_where_a_format_has_none():
     with pytest.raises(ConfigError, match="does not hold q8_0"):
         ExportConfig(format=Format.COMPACT, dtype=FileDtype.Q8_0)
 
 
 @pytest.mark.slow
 @pytest.mark.fresh_process
-def test_a_checkpoint_with_other_weights_is_found_out_and_not_called_done(
-    tmp_path, monkeypatch
-):
+def test_verification_detects_other_weights(tmp_path, monkeypatch):
     write = WRITERS[Format.MASKED].write
 
-    def write_the_original(self, pruned, wanted, folder):
-        write(pruned, wanted, folder)
+    def write_the_original(self, pruned, config, folder):
+        write(pruned, config, folder)
         shutil.copy(
             tmp_path / "llama" / "model.safetensors", folder / "model.safetensors"
         )
@@ -318,14 +313,14 @@ def test_a_checkpoint_with_other_weights_is_found_out_and_not_called_done(
         ("super().__init__(config)", "super().__init__(config); x", "not defined"),
     ],
 )
-def test_a_modeling_file_that_was_tampered_with_is_found_out(
+def test_verification_detects_changed_modeling_file(
     tmp_path, monkeypatch, before, after, sentence
 ):
     kind = type(WRITERS[Format.COMPACT])
     write = kind.write
 
-    def tampered(self, pruned, wanted, folder):
-        write(self, pruned, wanted, folder)
+    def tampered(self, pruned, config, folder):
+        write(self, pruned, config, folder)
         path = folder / "modeling_pruned.py"
         path.write_text(path.read_text().replace(before, after))
 
@@ -337,12 +332,12 @@ def test_a_modeling_file_that_was_tampered_with_is_found_out(
 
 @pytest.mark.slow
 @pytest.mark.fresh_process
-def test_code_that_computes_something_else_is_found_out(tmp_path, monkeypatch):
+def test_verification_detects_code_that_computes_something_else(tmp_path, monkeypatch):
     kind = type(WRITERS[Format.COMPACT])
     write = kind.write
 
-    def tampered(self, pruned, wanted, folder):
-        write(self, pruned, wanted, folder)
+    def tampered(self, pruned, config, folder):
+        write(self, pruned, config, folder)
         path = folder / "compact_layers.py"
         path.write_text(
             path.read_text().replace("index_copy_(-1,", "index_add_(-1, 1 -")
@@ -356,19 +351,19 @@ def test_code_that_computes_something_else_is_found_out(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.fresh_process
-def test_a_checkpoint_that_gives_no_numbers_is_found_out(tmp_path):
+def test_verification_detects_logits_that_are_not_finite(tmp_path):
     Recorder().run(job(tmp_path), tmp_path / "run")
     path = tmp_path / "run" / "export" / "model.safetensors"
     weights = load_file(path)
     weights["model.norm.weight"][0] = torch.nan
     save_file(weights, path, {"format": "pt"})
-    with pytest.raises(ExportError, match="they differ beyond measure"):
+    with pytest.raises(ExportError, match="they differ infinitely"):
         again(tmp_path, Format.MASKED, "copy")
     assert not (tmp_path / "copy").exists()
 
 
 @pytest.mark.fresh_process
-def test_cancel_is_heard_while_a_checkpoint_is_verified(tmp_path):
+def test_cancel_ends_verification(tmp_path):
     recorder = Recorder()
     recorder.react = lambda event: (
         recorder.context.handle(Cancel(run="test"))
@@ -389,9 +384,7 @@ def test_cancel_is_heard_while_a_checkpoint_is_verified(tmp_path):
         {"pad_token_id": -1, "do_sample": False, "top_p": 0.9},
     ],
 )
-def test_settings_that_transformers_would_not_write_stay_as_they_are(
-    tmp_path, settings
-):
+def test_generation_config_that_transformers_rejects_is_preserved(tmp_path, settings):
     config = job(tmp_path)
     path = tmp_path / "llama" / "generation_config.json"
     path.write_text(json.dumps(settings))
@@ -404,8 +397,8 @@ def test_settings_that_transformers_would_not_write_stay_as_they_are(
         assert ("do_sample" in kept) is ("do_sample" in settings)
 
 
-def test_the_chat_template_goes_along(tmp_path):
-    config = wanted(tmp_path, ExportConfig(format=Format.COMPACT))
+def test_chat_template_is_exported(tmp_path):
+    config = job_with(tmp_path, ExportConfig(format=Format.COMPACT))
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "llama")
     tokenizer.chat_template = "{% for m in messages %}{{ m.content }}{% endfor %}"
     tokenizer.save_pretrained(tmp_path / "llama")
@@ -414,25 +407,25 @@ def test_the_chat_template_goes_along(tmp_path):
     assert kept.chat_template == tokenizer.chat_template
 
 
-def test_a_model_without_a_tokenizer_is_exported_with_a_warning(tmp_path):
+def test_model_without_tokenizer_is_exported_with_warning(tmp_path):
     config = job(tmp_path)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (tmp_path / "llama" / name).unlink()
-    told = Recorder().run(config, tmp_path / "run")
-    assert "no tokenizer" in told.of(Logged)[0].message
+    recorder = Recorder().run(config, tmp_path / "run")
+    assert "no tokenizer" in recorder.of(Logged)[0].message
     assert (tmp_path / "run" / "export" / "model.safetensors").is_file()
     assert not (tmp_path / "run" / "export" / "tokenizer.json").exists()
 
 
 def test_tied_weights_stay_tied(tmp_path):
-    config = wanted(tmp_path, ExportConfig(format=Format.COMPACT), "gemma3")
+    config = job_with(tmp_path, ExportConfig(format=Format.COMPACT), "gemma3")
     Recorder().run(config, tmp_path / "run")
     assert "lm_head.weight" not in weights_of(tmp_path / "run" / "export")
     model = load_compact(tmp_path / "run" / "export")
     assert model.lm_head.weight is model.get_input_embeddings().weight
 
 
-def test_what_is_replaced_stays_until_the_new_one_is_complete(tmp_path, monkeypatch):
+def test_replaced_folder_is_kept_until_the_new_one_is_complete(tmp_path, monkeypatch):
     exported(tmp_path, Format.COMPACT)
     old = tmp_path / "copy" / "old.txt"
     old.parent.mkdir()
@@ -456,7 +449,7 @@ def test_what_is_replaced_stays_until_the_new_one_is_complete(tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("name", ["run", "run/checkpoint", "run/export/x", "run/a/b"])
-def test_a_destination_among_the_runs_own_files_is_refused(tmp_path, name):
+def test_destination_among_the_runs_own_files_raises(tmp_path, name):
     exported(tmp_path, Format.MASKED)
     shutil.rmtree(tmp_path / "run" / "export-unverified", ignore_errors=True)
     with pytest.raises(ExportError, match=r"not empty|keeps its files"):
@@ -465,7 +458,7 @@ def test_a_destination_among_the_runs_own_files_is_refused(tmp_path, name):
         again(tmp_path, Format.MASKED, name, replace=True)
 
 
-def test_a_checkpoint_that_is_gone_is_missed_in_a_sentence(tmp_path):
+def test_export_without_checkpoint_raises(tmp_path):
     exported(tmp_path, Format.MASKED)
     shutil.rmtree(RunFolder(tmp_path / "run").read_report().checkpoint)
     with pytest.raises(ExportError, match="no longer in"):

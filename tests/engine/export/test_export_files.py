@@ -1,4 +1,4 @@
-"""Whatever happens while an export is written: it is there complete, or not at all."""
+"""An export is written completely or not at all, whatever happens meanwhile."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.pruning import Parameters, Target
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.errors import ConfigError, ExportError
-from surgeon_engine.api.files import folder_appearing_at
+from surgeon_engine.api.files import write_folder_atomically
 from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import Exported
 from surgeon_engine.api.run_folder import RunFolder
-from surgeon_engine.export.export import WRITERS, export_again
+from surgeon_engine.export.export import export_again
+from surgeon_engine.export.formats import WRITERS
 from tests.helpers.configs import pruning_config
 from tests.helpers.runs import Recorder, job
 from tests.helpers.tiny_models import tiny_model
@@ -36,7 +37,8 @@ from pathlib import Path
 import torch
 
 from surgeon_engine.api.config.run import ExportConfig
-from surgeon_engine.export.export import WRITERS, export_again
+from surgeon_engine.export.export import export_again
+from surgeon_engine.export.formats import WRITERS
 from surgeon_engine.export.base import Verdict
 from surgeon_engine.api.config.formats import Format
 from surgeon_engine.runtime.run_context import RunContext
@@ -57,8 +59,8 @@ def state():
 
 
 def export():
-    wanted = ExportConfig(str(destination), Format.COMPACT, replace=replaces)
-    export_again(run, wanted, RunContext("dying", lambda envelope: None))
+    config = ExportConfig(str(destination), Format.COMPACT, replace=replaces)
+    export_again(run, config, RunContext("dying", lambda envelope: None))
 
 
 def dies_at(number):
@@ -100,7 +102,7 @@ while True:
 
 @pytest.fixture
 def finished(tmp_path):
-    """The folder of a run."""
+    """Return the folder of a finished run."""
     Recorder().run(job(tmp_path), tmp_path / "run")
     return tmp_path / "run"
 
@@ -122,34 +124,32 @@ def dying(run: Path, destination: Path, how: str) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(sys.modules["os"], "fork"), reason="needs fork")
-def test_killed_before_any_file_operation_it_leaves_all_or_nothing(finished, tmp_path):
-    said = dying(finished, tmp_path / "copy", "")
-    assert len(said) > 10
-    assert said[-1] == "0 complete"
-    assert {line.split()[1] for line in said[:-1]} == {"nothing"}
+def test_killed_export_leaves_all_or_nothing(finished, tmp_path):
+    lines = dying(finished, tmp_path / "copy", "")
+    assert len(lines) > 10
+    assert lines[-1] == "0 complete"
+    assert {line.split()[1] for line in lines[:-1]} == {"nothing"}
     assert not list(tmp_path.glob(".*"))  # what was left went with the next export
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(sys.modules["os"], "fork"), reason="needs fork")
-def test_killed_while_it_replaces_it_leaves_the_old_or_the_new(finished, tmp_path):
-    said = dying(finished, tmp_path / "copy", "replace")
-    assert said[-1] == "0 complete"
-    assert {line.split()[1] for line in said} == {"old", "aside", "complete"}
+def test_killed_replacing_export_leaves_old_or_new_folder(finished, tmp_path):
+    lines = dying(finished, tmp_path / "copy", "replace")
+    assert lines[-1] == "0 complete"
+    assert {line.split()[1] for line in lines} == {"old", "aside", "complete"}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a small disk")
-def test_a_disk_that_is_too_small_is_refused_with_the_numbers(finished, small_disk):
+def test_export_to_small_disk_raises_with_numbers(finished, small_disk):
     with pytest.raises(ExportError, match=r"needs .* but the disk of .* free"):
         again(finished, small_disk / "copy")
     assert not list(small_disk.iterdir())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a small disk")
-def test_a_disk_that_is_full_in_the_end_is_left_as_it_was(
-    finished, small_disk, monkeypatch
-):
-    """The forecast fits, but others write meanwhile."""
+def test_export_to_disk_that_fills_up_leaves_nothing(finished, small_disk, monkeypatch):
+    """The forecast fits, but other programs write meanwhile."""
     roomy = shutil.disk_usage(small_disk)._replace(free=10**9)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: roomy)
     with pytest.raises(ExportError, match="No space left"):
@@ -159,7 +159,7 @@ def test_a_disk_that_is_full_in_the_end_is_left_as_it_was(
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A disk of 8 kilobytes, where this process may make one."""
+    """Return a disk of 8 kilobytes, where this process may mount one."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mounted = subprocess.run(
@@ -173,7 +173,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", folder], check=True)
 
 
-def test_what_a_killed_process_left_goes_with_the_next_export(finished, tmp_path):
+def test_next_export_deletes_files_of_killed_process(finished, tmp_path):
     left = tmp_path / ".copy.partial"
     left.mkdir()
     (left / "model.safetensors").write_text("half")
@@ -182,7 +182,7 @@ def test_what_a_killed_process_left_goes_with_the_next_export(finished, tmp_path
     assert load_file(tmp_path / "copy" / "model.safetensors")
 
 
-def test_a_swap_that_fails_puts_the_old_folder_back(tmp_path, monkeypatch):
+def test_failed_swap_restores_old_folder(tmp_path, monkeypatch):
     old = tmp_path / "there"
     old.mkdir()
     (old / "precious").write_text("")
@@ -196,7 +196,7 @@ def test_a_swap_that_fails_puts_the_old_folder_back(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "rename", fails)
     with (
         pytest.raises(OSError, match="Input/output"),
-        folder_appearing_at(old, replace=True) as folder,
+        write_folder_atomically(old, replace=True) as folder,
     ):
         (folder / "new").write_text("")
     assert [path.name for path in old.iterdir()] == ["precious"]
@@ -204,7 +204,7 @@ def test_a_swap_that_fails_puts_the_old_folder_back(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("form", [Format.COMPACT, Format.MASKED])
-def test_a_run_whose_export_fails_is_not_lost(tmp_path, monkeypatch, form):
+def test_run_with_failed_export_keeps_its_model(tmp_path, monkeypatch, form):
     config = dataclasses.replace(job(tmp_path), export=ExportConfig(format=form))
     kind = type(WRITERS[form])
     with monkeypatch.context() as patch:
@@ -233,14 +233,14 @@ def test_a_run_whose_export_fails_is_not_lost(tmp_path, monkeypatch, form):
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
-def test_the_report_tells_of_the_model_as_it_was_found(finished):
+def test_report_describes_the_original_model(finished):
     report = RunFolder(finished).read_report()
     whole = sum(p.numel() for p in tiny_model("llama").parameters())
     assert report.model.parameters == whole
     assert report.shots[-1].parameters < whole
-    wanted = dataclasses.replace(report.config.pruning, target=Parameters(0.0063))
+    config = dataclasses.replace(report.config.pruning, target=Parameters(0.0063))
     report = msgspec.structs.replace(
-        report, config=dataclasses.replace(report.config, pruning=wanted)
+        report, config=dataclasses.replace(report.config, pruning=config)
     )
     RunFolder(finished).write_report(report)
     again(finished, finished.parent / "copy")
@@ -248,7 +248,7 @@ def test_the_report_tells_of_the_model_as_it_was_found(finished):
     assert f"{report.model.prunable:,} prunable weights of llama" in card
 
 
-def test_what_is_precious_is_not_replaced(finished, tmp_path, monkeypatch):
+def test_protected_folders_are_not_replaced(finished, tmp_path, monkeypatch):
     inside = tmp_path / "here"
     inside.mkdir()
     (inside / "precious").write_text("")
@@ -266,7 +266,7 @@ def test_what_is_precious_is_not_replaced(finished, tmp_path, monkeypatch):
         tmp_path / "link",
         checkpoint,
     ):
-        with pytest.raises(ExportError, match=r"replaced|keeps its files|no folder"):
+        with pytest.raises(ExportError, match=r"replaced|keeps its files|not a folder"):
             again(finished, folder, replace=True)
     with pytest.raises(ExportError, match="No destination"):
         export_again(str(finished), ExportConfig(replace=True), Recorder().context)
@@ -275,7 +275,7 @@ def test_what_is_precious_is_not_replaced(finished, tmp_path, monkeypatch):
     assert (checkpoint / "model.safetensors").is_file()
 
 
-def test_what_was_set_aside_by_a_killed_process_is_put_back_first(finished, tmp_path):
+def test_folder_set_aside_by_killed_process_is_restored_first(finished, tmp_path):
     aside = tmp_path / ".copy.old"
     aside.mkdir()
     (aside / "precious").write_text("")
@@ -284,7 +284,7 @@ def test_what_was_set_aside_by_a_killed_process_is_put_back_first(finished, tmp_
     assert (tmp_path / "copy" / "precious").is_file()
 
 
-def test_masked_files_reach_no_size(tmp_path):
+def test_masked_format_rejects_a_file_size_target(tmp_path):
     config = RunConfig(
         pruning=pruning_config(target=Target.FILE_SIZE),
         export=ExportConfig(format=Format.MASKED),
@@ -294,13 +294,13 @@ def test_masked_files_reach_no_size(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_the_size_is_told_before_the_work(finished, tmp_path):
+def test_size_is_logged_before_the_export(finished, tmp_path):
     recorder = Recorder()
     config = ExportConfig(str(tmp_path / "copy"), Format.COMPACT)
-    told = export_again(str(finished), config, recorder.context)
+    event = export_again(str(finished), config, recorder.context)
     words = [event.message for event in recorder.of(Logged)]
-    assert words == [f"transformers, compact: the file will take {size_of(told)}."]
+    assert words == [f"transformers, compact: the file will take {size_of(event)}."]
 
 
-def size_of(told: Exported) -> str:
-    return f"{told.forecast_bytes / 1e6:.1f} MB"
+def size_of(event: Exported) -> str:
+    return f"{event.forecast_bytes / 1e6:.1f} MB"

@@ -1,4 +1,4 @@
-"""A GGUF file says what the compact model is, in the words of llama.cpp."""
+"""GGUF files: header, tensors and verification without a runtime."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def split_by(pattern: str) -> pre.PreTokenizer:
 def byte_pairs(
     cutting: pre.PreTokenizer = GPT_2, size: int = 300, whole: bool = False
 ) -> PreTrainedTokenizerFast:
-    """A byte-level tokenizer as real models have one, trained on a sentence."""
+    """Return a byte-level tokenizer trained on a sentence."""
     tokenizer = Tokenizer(models.BPE(ignore_merges=whole))
     tokenizer.pre_tokenizer = cutting
     tokenizer.decoder = decoders.ByteLevel()
@@ -82,7 +82,7 @@ def ragged(family: str = "llama") -> PrunedModel:
 
 
 def without(model, choose) -> PrunedModel:
-    """A model with zeros for the groups that `choose` takes out of so many."""
+    """Return a model with zeros for the groups that `choose(candidates)` removes."""
     units = units_of(pruning_config(structure=Structure.HEADS_AND_NEURONS), model)
     removed = {}
     for unit in units:
@@ -94,12 +94,12 @@ def without(model, choose) -> PrunedModel:
 
 
 def uniform(model) -> PrunedModel:
-    """The last third of each block's groups gone."""
+    """Return a model without the last third of the groups of each block."""
     return without(model, lambda n: torch.arange(n) >= n - max(1, n // 3))
 
 
 def tiny_llama(**settings) -> LlamaForCausalLM:
-    """Two blocks of six heads of 16, with rows that blocks of 32 numbers fit."""
+    """Return two blocks with six heads of 16; rows are multiples of 32 numbers."""
     torch.manual_seed(0)
     common = {
         "vocab_size": 300,
@@ -116,19 +116,21 @@ def tiny_llama(**settings) -> LlamaForCausalLM:
     return model.eval().requires_grad_(False)
 
 
-def written(what: PrunedModel, folder: Path, dtype=FileDtype.SAME) -> gguf.GGUFReader:
-    assert GgufWriter().unsupported_reason(what) == ""
-    GgufWriter().write(what, ExportConfig(format=Format.GGUF, dtype=dtype), folder)
+def written(
+    example: PrunedModel, folder: Path, dtype=FileDtype.SAME
+) -> gguf.GGUFReader:
+    assert GgufWriter().unsupported_reason(example) == ""
+    GgufWriter().write(example, ExportConfig(format=Format.GGUF, dtype=dtype), folder)
     return gguf.GGUFReader(folder / "model.gguf")
 
 
-def said(reader: gguf.GGUFReader, name: str):
+def value_of(reader: gguf.GGUFReader, name: str):
     field = reader.get_field(name)
     return None if field is None else field.contents()
 
 
 def numbers(reader: gguf.GGUFReader) -> dict[str, np.ndarray]:
-    """What stands in the file, as float32."""
+    """Return the tensors of the file as float32."""
     return {
         tensor.name: gguf.dequantize(tensor.data, tensor.tensor_type)
         for tensor in reader.tensors
@@ -136,7 +138,7 @@ def numbers(reader: gguf.GGUFReader) -> dict[str, np.ndarray]:
 
 
 def in_pairs(rows: torch.Tensor, heads: int) -> torch.Tensor:
-    """Row i of a head beside the row half a head further on, one pair after another."""
+    """Reorder rows: row i of a head, then the row half a head further on."""
     size = len(rows) // heads
     order = [
         head * size + i + half
@@ -147,12 +149,12 @@ def in_pairs(rows: torch.Tensor, heads: int) -> torch.Tensor:
     return rows[order]
 
 
-def test_blocks_of_different_widths_are_deci(tmp_path):
-    what = ragged()
-    reader = written(what, tmp_path)
+def test_blocks_with_different_widths_use_deci(tmp_path):
+    example = ragged()
+    reader = written(example, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["model.gguf"]
-    blocks = compact(what.loaded.model, what.plan).config["per_layer_config"]
-    assert said(reader, "general.architecture") == "deci"
+    blocks = compact(example.loaded.model, example.plan).config["per_layer_config"]
+    assert value_of(reader, "general.architecture") == "deci"
     for name, key in (
         ("intermediate_size", "deci.feed_forward_length"),
         ("num_attention_heads", "deci.attention.head_count"),
@@ -162,34 +164,34 @@ def test_blocks_of_different_widths_are_deci(tmp_path):
         assert field.types == [gguf.GGUFValueType.ARRAY, gguf.GGUFValueType.INT32]
         assert field.contents() == [blocks[str(i)][name] for i in range(2)]
     for key in ("attention.key_length", "attention.value_length"):
-        assert said(reader, f"deci.{key}") == 4
-    assert said(reader, "deci.context_length") == 64
-    assert said(reader, "deci.vocab_size") == VOCABULARY
+        assert value_of(reader, f"deci.{key}") == 4
+    assert value_of(reader, "deci.context_length") == 64
+    assert value_of(reader, "deci.vocab_size") == VOCABULARY
 
 
 @pytest.mark.parametrize(
     ("make", "widths"), [(pruned, (64, 6, 3)), (uniform, (43, 4, 2))]
 )
-def test_blocks_of_the_same_widths_are_llama(make, widths, tmp_path):
+def test_blocks_with_same_widths_use_llama(make, widths, tmp_path):
     reader = written(make(tiny_llama()), tmp_path)
-    assert said(reader, "general.architecture") == "llama"
+    assert value_of(reader, "general.architecture") == "llama"
     names = ("feed_forward_length", "attention.head_count", "attention.head_count_kv")
-    assert tuple(said(reader, f"llama.{name}") for name in names) == widths
-    assert said(reader, "llama.attention.key_length") == 16
-    assert said(reader, "llama.attention.value_length") == 16
+    assert tuple(value_of(reader, f"llama.{name}") for name in names) == widths
+    assert value_of(reader, "llama.attention.key_length") == 16
+    assert value_of(reader, "llama.attention.value_length") == 16
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2"])
-def test_the_numbers_are_those_of_the_compact_model(family, tmp_path):
-    what = ragged(family)
-    found = numbers(written(what, tmp_path))
-    kept = compact(what.loaded.model, what.plan).pieces
+def test_file_holds_tensors_of_compact_model(family, tmp_path):
+    example = ragged(family)
+    found = numbers(written(example, tmp_path))
+    kept = compact(example.loaded.model, example.plan).tensors
     assert len(found) == len(kept)
-    for name, piece in kept.items():
-        wanted = piece.tensor()
+    for name, tensor in kept.items():
+        expected = tensor.tensor()
         if "q_proj" in name or "k_proj" in name:
-            wanted = in_pairs(wanted, len(wanted) // 4)
-        assert torch.equal(torch.tensor(found[gguf_name(name)]), wanted), name
+            expected = in_pairs(expected, len(expected) // 4)
+        assert torch.equal(torch.tensor(found[gguf_name(name)]), expected), name
 
 
 def gguf_name(name: str) -> str:
@@ -209,12 +211,12 @@ def gguf_name(name: str) -> str:
     return name
 
 
-def test_qwen2_that_keeps_its_heads_is_left_in_its_own_order(tmp_path):
+def test_qwen2_with_all_heads_is_not_reordered(tmp_path):
     model = tiny_model("qwen2")
     reader = written(pruned(model), tmp_path)
-    assert said(reader, "general.architecture") == "qwen2"
-    wanted = model.model.layers[1].self_attn.q_proj.weight.numpy()
-    np.testing.assert_array_equal(numbers(reader)["blk.1.attn_q.weight"], wanted)
+    assert value_of(reader, "general.architecture") == "qwen2"
+    expected = model.model.layers[1].self_attn.q_proj.weight.numpy()
+    np.testing.assert_array_equal(numbers(reader)["blk.1.attn_q.weight"], expected)
 
 
 def test_tied_embeddings_are_written_once(tmp_path):
@@ -241,7 +243,7 @@ def test_scaled_positions_become_a_tensor(tmp_path):
         ("F32", FileDtype.BFLOAT16, "BF16"),
     ],
 )
-def test_matrices_are_rounded_and_vectors_are_not(of_model, dtype, kind, tmp_path):
+def test_only_matrices_are_rounded(of_model, dtype, kind, tmp_path):
     model = tiny_llama().to(ROUNDED[of_model])
     model.model.norm.weight.normal_()
     reader = written(pruned(model), tmp_path, dtype)
@@ -258,14 +260,14 @@ def test_matrices_are_rounded_and_vectors_are_not(of_model, dtype, kind, tmp_pat
 
 
 def test_q8_0_is_close_and_needs_rows_of_32(tmp_path):
-    what = uniform(tiny_llama())  # 43 neurons are left, and 4 heads of 16
-    reader = written(what, tmp_path, FileDtype.Q8_0)
+    example = uniform(tiny_llama())  # 43 neurons are left, and 4 heads of 16
+    reader = written(example, tmp_path, FileDtype.Q8_0)
     kinds = {tensor.name: tensor.tensor_type.name for tensor in reader.tensors}
     assert kinds["blk.0.ffn_down.weight"] == "F16"
     assert kinds["blk.0.ffn_up.weight"] == "Q8_0"
     assert kinds["blk.0.attn_output.weight"] == "Q8_0"
     assert kinds["token_embd.weight"] == "Q8_0"
-    exact = what.loaded.model.lm_head.weight.numpy()
+    exact = example.loaded.model.lm_head.weight.numpy()
     error = np.abs(numbers(reader)["output.weight"] - exact).reshape(-1, 32)
     # Half a step, and half a unit of the float16 that the step is.
     allowed = np.abs(exact).reshape(-1, 32).max(axis=1) / 127 * 0.57
@@ -273,22 +275,22 @@ def test_q8_0_is_close_and_needs_rows_of_32(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [FileDtype.FLOAT16, FileDtype.Q8_0])
-def test_a_number_that_is_too_large_is_refused_by_name(dtype, tmp_path):
+def test_write_weight_too_large_for_float16_raises(dtype, tmp_path):
     model, largest = tiny_llama(), 70000.0 * (127 if dtype is FileDtype.Q8_0 else 1)
     model.model.layers[1].mlp.down_proj.weight[3, 5] = -largest
     named = rf"blk\.1\.ffn_down\.weight .* up to {re.escape(f'{largest:.3g}')}"
-    with pytest.raises(ExportError, match=named) as told:
+    with pytest.raises(ExportError, match=named) as error:
         written(pruned(model), tmp_path, dtype)
-    assert "bfloat16" in told.value.hint
+    assert "bfloat16" in error.value.hint
 
 
 @pytest.mark.parametrize("dtype", list(FileDtype))
 @pytest.mark.parametrize("size", [300, 5000])
-def test_the_forecast_is_right(dtype, size, tmp_path):
+def test_forecast_is_exact(dtype, size, tmp_path):
     # The header with thousands of tokens is larger than all the weights.
-    what = uniform(tiny_llama(vocab_size=size, rope_parameters=LLAMA_3_ROPE))
-    forecast = GgufWriter().forecast(what, dtype)
-    written(what, tmp_path, dtype)
+    example = uniform(tiny_llama(vocab_size=size, rope_parameters=LLAMA_3_ROPE))
+    forecast = GgufWriter().forecast(example, dtype)
+    written(example, tmp_path, dtype)
     assert forecast == (tmp_path / "model.gguf").stat().st_size
 
 
@@ -298,16 +300,16 @@ def test_the_forecast_is_right(dtype, size, tmp_path):
         ("opt", "models like Llama, Mistral and Qwen 2; this is opt"),
         ("qwen3", "this is qwen3"),
         ("gemma2", "this is gemma2"),
-        ("mistral", "sees 8 tokens only"),
+        ("mistral", "sliding window of 8 tokens"),
     ],
 )
-def test_other_families_are_refused(family, reason):
+def test_other_families_are_unsupported(family, reason):
     assert reason in GgufWriter().unsupported_reason(pruned(tiny_model(family)))
 
 
-def test_rows_and_columns_are_refused():
+def test_rows_and_columns_are_unsupported():
     model, plan = masked("llama", Structure.ROWS_AND_COLUMNS)
-    assert "only whole heads and neurons" in GgufWriter().unsupported_reason(
+    assert "only removed heads and neurons" in GgufWriter().unsupported_reason(
         pruned(model, plan)
     )
 
@@ -319,11 +321,11 @@ def test_rows_and_columns_are_refused():
         ({"rope_parameters": LLAMA_3_ROPE | {"rope_type": "yarn"}}, "scaled by yarn"),
     ],
 )
-def test_settings_that_llama_cpp_does_not_know_are_refused(settings, reason):
+def test_settings_unknown_to_llama_cpp_are_unsupported(settings, reason):
     assert reason in GgufWriter().unsupported_reason(pruned(tiny_llama(**settings)))
 
 
-def test_a_tensor_without_a_place_is_refused():
+def test_unknown_tensor_is_unsupported():
     model = tiny_llama()
     model.model.layers[0].self_attn.q_norm = torch.nn.LayerNorm(16, bias=False)
     assert "model.layers.0.self_attn.q_norm.weight" in GgufWriter().unsupported_reason(
@@ -331,17 +333,17 @@ def test_a_tensor_without_a_place_is_refused():
     )
 
 
-def test_a_model_without_a_tokenizer_is_refused():
+def test_model_without_tokenizer_is_unsupported():
     unsupported_reason = GgufWriter().unsupported_reason(
         PrunedModel(loaded(tiny_llama(), None), Plan())
     )
     assert "this model has none" in unsupported_reason
 
 
-def probe_of(what: PrunedModel, path: Path) -> Path:
-    """What the engine keeps of the model in memory: the logits of some tokens."""
+def probe_of(example: PrunedModel, path: Path) -> Path:
+    """Save the logits of some tokens, as the engine does."""
     draw = torch.Generator().manual_seed(1)
-    model = what.loaded.model
+    model = example.loaded.model
     tokens = torch.randint(1, model.config.vocab_size, (1, 24), generator=draw)
     with torch.no_grad():
         logits = model(tokens, use_cache=False).logits.float()
@@ -351,36 +353,36 @@ def probe_of(what: PrunedModel, path: Path) -> Path:
 
 @pytest.fixture
 def export(tmp_path, monkeypatch):
-    """Checks a model's file where nothing can run it."""
-    monkeypatch.setattr(gguf_check, "_imported", lambda name: None)
+    """Return a function that writes and checks a file without a runtime."""
+    monkeypatch.setattr(gguf_check, "_import_optional", lambda name: None)
     folder = tmp_path / "export"
     folder.mkdir()
 
-    def check(what: PrunedModel, change=lambda path: None) -> dict:
-        written(what, folder)
+    def check(example: PrunedModel, change=lambda path: None) -> dict:
+        written(example, folder)
         change(folder / "model.gguf")
-        probe = probe_of(what, tmp_path / "probe.safetensors")
+        probe = probe_of(example, tmp_path / "probe.safetensors")
         return gguf_check.check(folder, probe)
 
     return check
 
 
-def cut_short(path: Path) -> None:
+def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-64])  # a disk that was full
 
 
-def test_without_a_runtime_the_file_is_read_back(export):
+def test_check_without_runtime_reads_the_file_back(export):
     result = export(ragged())
     assert result["tokens"] == 0
-    assert "nothing is installed here" in result["checked_with"]
+    assert "no program that could run them is installed" in result["checked_with"]
 
 
-def test_a_file_that_ends_too_soon_is_found(export):
+def test_check_truncated_file_raises(export):
     with pytest.raises(ValueError, match=r"reshape|size"):
-        export(ragged(), cut_short)
+        export(ragged(), truncate)
 
 
-def test_a_header_that_does_not_fit_its_tensors_is_found(export, monkeypatch):
+def test_check_header_that_does_not_match_tensors_raises(export, monkeypatch):
     def add_wrong_width(writer: gguf.GGUFWriter, width: int) -> None:
         writer.add_uint32(f"{writer.arch}.feed_forward_length", width + 1)
 
@@ -390,15 +392,15 @@ def test_a_header_that_does_not_fit_its_tensors_is_found(export, monkeypatch):
 
 
 @pytest.mark.fresh_process
-def test_a_file_that_does_not_load_is_no_export(tmp_path):
-    what = pruned(tiny_llama())
-    probe = probe_of(what, tmp_path / "probe.safetensors")
+def test_verify_file_that_does_not_load_raises(tmp_path):
+    example = pruned(tiny_llama())
+    probe = probe_of(example, tmp_path / "probe.safetensors")
     (tmp_path / "model.gguf").write_bytes(b"GGUF and nothing more")
     with pytest.raises(ExportError, match="does not load in a fresh process: "):
         GgufWriter().verify(tmp_path, probe, lambda: None)
 
 
-def test_a_check_ends_the_verification(tmp_path):
+def test_verify_is_ended_by_check(tmp_path):
     def cancelled() -> None:
         raise InterruptedError
 

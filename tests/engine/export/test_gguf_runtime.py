@@ -1,4 +1,4 @@
-"""What llama.cpp makes of a file: it cuts texts and computes as the model does."""
+"""llama.cpp splits texts and computes logits like the original model."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from tests.engine.export.test_gguf import (
     loaded,
     probe_of,
     pruned,
-    said,
     split_by,
     tiny_llama,
     uniform,
+    value_of,
     without,
     written,
 )
@@ -88,12 +88,12 @@ SENTENCES = (
 )
 
 
-def lively(**settings):
-    """Heads of 32, as narrow as llama.cpp's kernels are made for, and large weights."""
-    return enlivened(tiny_llama(head_dim=32, num_hidden_layers=3, **settings))
+def with_large_weights(**settings):
+    """Return heads of 32, the minimum of llama.cpp's kernels, with large weights."""
+    return enlarge_weights(tiny_llama(head_dim=32, num_hidden_layers=3, **settings))
 
 
-def enlivened(model):
+def enlarge_weights(model):
     for name, parameter in model.named_parameters():
         if name.endswith("bias"):
             parameter.normal_(std=0.3)
@@ -103,7 +103,7 @@ def enlivened(model):
 
 
 def ragged(model):
-    """Widths that are multiples of nothing, others in each block."""
+    """Return a model with odd widths that differ from block to block."""
     draw = torch.Generator().manual_seed(0)
 
     def choose(candidates: int) -> torch.Tensor:
@@ -118,7 +118,7 @@ SHAPES = {"whole": pruned, "uniform": uniform, "ragged": ragged}
 
 
 def pieces(merges=MERGES) -> PreTrainedTokenizerFast:
-    """A tokenizer of characters with bytes to fall back to, as in Llama 2."""
+    """Return a tokenizer of characters with byte fallback, as in Llama 2."""
     special = ["<unk>", "<s>", "</s>"]
     tokens = [*special, *gguf_bytes(), "▁", "a", "b", "c", "bc", "ab", "abc"]
     vocabulary = {token: i for i, token in enumerate(tokens)}
@@ -146,7 +146,7 @@ def gguf_bytes() -> list[str]:
 
 
 def changed(change) -> PreTrainedTokenizerFast:
-    """A byte-level tokenizer whose tokenizer.json was changed."""
+    """Return a byte-level tokenizer with a changed tokenizer.json."""
     definition = json.loads(byte_pairs().backend_tokenizer.to_str())
     change(definition)
     tokenizer = Tokenizer.from_str(json.dumps(definition))
@@ -156,38 +156,47 @@ def changed(change) -> PreTrainedTokenizerFast:
 @pytest.mark.parametrize(
     ("tokenizer", "reason"),
     [
-        (byte_tokenizer(), "this one is WordLevel"),
-        (byte_pairs(split_by(r"\s+")), r"no name for .* \(\\s\+, bytes\)"),
-        (byte_pairs(pre.ByteLevel(add_prefix_space=True)), "ByteLevel as it is set"),
-        (byte_pairs(split_by(_QWEN_2), whole=True), "no name for the way"),
+        (byte_tokenizer(), "this is WordLevel"),
+        (
+            byte_pairs(split_by(r"\s+")),
+            r"not support this pre-tokenizer \(\\s\+, bytes\)",
+        ),
+        (
+            byte_pairs(pre.ByteLevel(add_prefix_space=True)),
+            "ByteLevel with other settings",
+        ),
+        (byte_pairs(split_by(_QWEN_2), whole=True), "not support this pre-tokenizer"),
         (
             changed(lambda x: x.update(normalizer={"type": "Lowercase"})),
-            "does not change texts like this tokenizer: Lowercase",
+            "does not support the normalizer Lowercase",
         ),
         (
             changed(lambda x: x["model"].update(end_of_word_suffix="</w>")),
-            "no tokens with marks for parts of words",
+            "not support dropout, prefixes or suffixes of tokens",
         ),
-        (changed(lambda x: x.update(post_processor=ADDS)), "tokenizer adds others"),
-        (pieces(merges=MERGES[:-1]), "joins pieces wherever"),
+        (
+            changed(lambda x: x.update(post_processor=ADDS)),
+            "adds special tokens other than BOS and EOS",
+        ),
+        (pieces(merges=MERGES[:-1]), "merges all pieces whose union"),
     ],
 )
-def test_tokenizers_that_llama_cpp_does_not_know_are_refused(tokenizer, reason):
-    what = pruned(tiny_llama(), tokenizer=tokenizer)
-    unsupported_reason = GgufWriter().unsupported_reason(what)
+def test_tokenizers_unknown_to_llama_cpp_are_unsupported(tokenizer, reason):
+    example = pruned(tiny_llama(), tokenizer=tokenizer)
+    unsupported_reason = GgufWriter().unsupported_reason(example)
     assert re.search(reason, unsupported_reason), unsupported_reason
     with pytest.raises(ValueError, match=re.escape(unsupported_reason)):
-        GgufWriter().forecast(what, FileDtype.SAME)
+        GgufWriter().forecast(example, FileDtype.SAME)
 
 
 @pytest.mark.parametrize("name", CUTS)
-def test_ways_of_cutting_have_names(name, tmp_path):
+def test_pre_tokenizers_have_names(name, tmp_path):
     reader = written(pruned(tiny_llama(), tokenizer=CUTS[name]), tmp_path)
-    assert said(reader, "tokenizer.ggml.model") == "gpt2"
-    assert said(reader, "tokenizer.ggml.pre") == name
+    assert value_of(reader, "tokenizer.ggml.model") == "gpt2"
+    assert value_of(reader, "tokenizer.ggml.pre") == name
 
 
-def test_the_vocabulary_is_complete(tmp_path):
+def test_file_holds_whole_vocabulary(tmp_path):
     tokenizer = byte_pairs()
     tokenizer.add_tokens(["<think>"])
     tokenizer.chat_template = {"default": "{{ messages }}", "tools": "{{ tools }}"}
@@ -195,8 +204,8 @@ def test_the_vocabulary_is_complete(tmp_path):
     size = len(ids) + 3
     model = tiny_llama(vocab_size=size)
     reader = written(pruned(model, tokenizer=tokenizer), tmp_path)
-    tokens = said(reader, "tokenizer.ggml.tokens")
-    types = said(reader, "tokenizer.ggml.token_type")
+    tokens = value_of(reader, "tokenizer.ggml.tokens")
+    types = value_of(reader, "tokenizer.ggml.token_type")
     assert [tokens[i] for i in ids.values()] == list(ids)
     assert tokens[-3:] == [f"[PAD{i}]" for i in range(size - 3, size)]
     assert types[-3:] == [gguf.TokenType.UNUSED] * 3
@@ -204,20 +213,20 @@ def test_the_vocabulary_is_complete(tmp_path):
     assert types[ids["<think>"]] == gguf.TokenType.USER_DEFINED
     assert types[ids["a"]] == gguf.TokenType.NORMAL
     merges = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["merges"]
-    assert said(reader, "tokenizer.ggml.merges") == list(map(" ".join, merges))
-    assert said(reader, "tokenizer.ggml.eos_token_id") == ids[END]
-    assert said(reader, "tokenizer.ggml.bos_token_id") is None
-    assert said(reader, "tokenizer.ggml.add_bos_token") is False
-    assert said(reader, "tokenizer.chat_template") == "{{ messages }}"
+    assert value_of(reader, "tokenizer.ggml.merges") == list(map(" ".join, merges))
+    assert value_of(reader, "tokenizer.ggml.eos_token_id") == ids[END]
+    assert value_of(reader, "tokenizer.ggml.bos_token_id") is None
+    assert value_of(reader, "tokenizer.ggml.add_bos_token") is False
+    assert value_of(reader, "tokenizer.chat_template") == "{{ messages }}"
 
 
-def test_tokens_without_an_embedding_are_left_out(tmp_path):
+def test_tokens_without_embedding_are_omitted(tmp_path):
     tokenizer = byte_pairs()
     tokenizer.add_special_tokens({"pad_token": "<pad>"})
     model = tiny_llama(vocab_size=tokenizer.pad_token_id)
     reader = written(pruned(model, tokenizer=tokenizer), tmp_path)
-    assert len(said(reader, "tokenizer.ggml.tokens")) == tokenizer.pad_token_id
-    assert said(reader, "tokenizer.ggml.padding_token_id") is None
+    assert len(value_of(reader, "tokenizer.ggml.tokens")) == tokenizer.pad_token_id
+    assert value_of(reader, "tokenizer.ggml.padding_token_id") is None
 
 
 @pytest.mark.parametrize(
@@ -234,19 +243,21 @@ def test_pieces_have_scores(before, prefixes, tmp_path):
     if before is not None:
         tokenizer.backend_tokenizer.normalizer = None
         tokenizer.backend_tokenizer.pre_tokenizer = before
-    what = pruned(tiny_llama(), tokenizer=tokenizer)
+    example = pruned(tiny_llama(), tokenizer=tokenizer)
     if prefixes is None:
-        assert "as SentencePiece does" in GgufWriter().unsupported_reason(what)
+        assert "as SentencePiece does" in GgufWriter().unsupported_reason(example)
         return
-    reader = written(what, tmp_path)
-    tokens = said(reader, "tokenizer.ggml.tokens")
-    scores = dict(zip(tokens, said(reader, "tokenizer.ggml.scores"), strict=True))
-    types = dict(zip(tokens, said(reader, "tokenizer.ggml.token_type"), strict=True))
-    assert said(reader, "tokenizer.ggml.model") == "llama"
-    assert said(reader, "tokenizer.ggml.add_space_prefix") is prefixes
-    assert said(reader, "tokenizer.ggml.add_bos_token") is True
-    assert said(reader, "tokenizer.ggml.bos_token_id") == 1
-    assert said(reader, "tokenizer.ggml.unknown_token_id") == 0
+    reader = written(example, tmp_path)
+    tokens = value_of(reader, "tokenizer.ggml.tokens")
+    scores = dict(zip(tokens, value_of(reader, "tokenizer.ggml.scores"), strict=True))
+    types = dict(
+        zip(tokens, value_of(reader, "tokenizer.ggml.token_type"), strict=True)
+    )
+    assert value_of(reader, "tokenizer.ggml.model") == "llama"
+    assert value_of(reader, "tokenizer.ggml.add_space_prefix") is prefixes
+    assert value_of(reader, "tokenizer.ggml.add_bos_token") is True
+    assert value_of(reader, "tokenizer.ggml.bos_token_id") == 1
+    assert value_of(reader, "tokenizer.ggml.unknown_token_id") == 0
     assert scores["ab"] > scores["abc"]
     assert types["<unk>"] == gguf.TokenType.UNKNOWN
     assert types["<s>"] == gguf.TokenType.CONTROL
@@ -254,7 +265,7 @@ def test_pieces_have_scores(before, prefixes, tmp_path):
     assert types["ab"] == gguf.TokenType.NORMAL
 
 
-def test_a_model_from_a_gguf_file_keeps_its_tokenizer(tmp_path):
+def test_model_from_gguf_file_keeps_its_tokenizer(tmp_path):
     original, copy = tmp_path / "original", tmp_path / "copy"
     original.mkdir()
     copy.mkdir()
@@ -262,14 +273,14 @@ def test_a_model_from_a_gguf_file_keeps_its_tokenizer(tmp_path):
     first = written(pruned(tiny_llama(), tokenizer=tokenizer), original)
     source = ModelSource("Tiny", original, "model.gguf")
     # transformers gives it another way of cutting, or none at all.
-    what = PrunedModel(replace(loaded(tiny_llama(), None), source=source), Plan())
-    second = written(what, copy)
+    example = PrunedModel(replace(loaded(tiny_llama(), None), source=source), Plan())
+    second = written(example, copy)
     names = [name for name in first.fields if name.startswith("tokenizer.")]
     assert len(names) >= 6
     for name in names:
-        assert said(first, name) == said(second, name)
+        assert value_of(first, name) == value_of(second, name)
         assert first.get_field(name).types == second.get_field(name).types
-    assert GgufWriter().forecast(what, FileDtype.SAME) == pytest.approx(
+    assert GgufWriter().forecast(example, FileDtype.SAME) == pytest.approx(
         (copy / "model.gguf").stat().st_size, rel=0.01
     )
 
@@ -281,18 +292,18 @@ def runtime(request):
     return request.param
 
 
-def compared(what, runtime, folder, dtype=FileDtype.SAME):
-    probe = probe_of(what, folder / "probe.safetensors")
+def compared(example, runtime, folder, dtype=FileDtype.SAME):
+    probe = probe_of(example, folder / "probe.safetensors")
     export = folder / "export"
     export.mkdir()
-    reader = written(what, export, dtype)
+    reader = written(example, export, dtype)
     other = next(name for name in RUNTIMES if name != runtime)
     code = CHECK.format(other=other, folder=str(export), probe=str(probe))
-    return said(reader, "general.architecture"), output_of(code)
+    return value_of(reader, "general.architecture"), output_of(code)
 
 
 def output_of(code: str, *arguments: str):
-    """What a program says in its last line, which is JSON."""
+    """Return the last line of a program's output, decoded from JSON."""
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, check=True
     )
@@ -316,18 +327,18 @@ def assert_same(result) -> None:
     ],
 )
 @pytest.mark.parametrize("shape", SHAPES)
-def test_logits_are_those_of_torch(settings, shape, runtime, tmp_path):
-    model = lively(**settings)
+def test_logits_match_torch(settings, shape, runtime, tmp_path):
+    model = with_large_weights(**settings)
     architecture, result = compared(SHAPES[shape](model), runtime, tmp_path)
     assert architecture == ("deci" if shape == "ragged" else "llama")
     assert_same(result)
 
 
 @pytest.mark.parametrize(
-    ("shape", "wanted"),
+    ("shape", "expected"),
     [("whole", "qwen2"), ("uniform", "llama"), ("ragged", "deci")],
 )
-def test_qwen2_has_biases(shape, wanted, runtime, tmp_path):
+def test_qwen2_has_biases(shape, expected, runtime, tmp_path):
     torch.manual_seed(0)
     config = Qwen2Config(
         vocab_size=300,
@@ -338,9 +349,9 @@ def test_qwen2_has_biases(shape, wanted, runtime, tmp_path):
         intermediate_size=64,
         max_position_embeddings=128,
     )
-    model = enlivened(Qwen2ForCausalLM(config).eval().requires_grad_(False))
+    model = enlarge_weights(Qwen2ForCausalLM(config).eval().requires_grad_(False))
     architecture, result = compared(SHAPES[shape](model), runtime, tmp_path)
-    assert architecture == wanted
+    assert architecture == expected
     assert_same(result)
 
 
@@ -348,8 +359,8 @@ def test_qwen2_has_biases(shape, wanted, runtime, tmp_path):
     ("dtype", "allowed"),
     [(FileDtype.FLOAT16, 0.05), (FileDtype.BFLOAT16, 0.3), (FileDtype.Q8_0, 0.3)],
 )
-def test_rounded_files_are_close(dtype, allowed, runtime, tmp_path):
-    _, result = compared(ragged(lively()), runtime, tmp_path, dtype)
+def test_logits_of_rounded_files_are_close(dtype, allowed, runtime, tmp_path):
+    _, result = compared(ragged(with_large_weights()), runtime, tmp_path, dtype)
     assert 1e-4 < result["largest_difference"] < allowed
     assert result["largest_logit"] > 5
 
@@ -357,12 +368,12 @@ def test_rounded_files_are_close(dtype, allowed, runtime, tmp_path):
 @pytest.mark.slow
 @pytest.mark.fresh_process
 @pytest.mark.skipif(not INSTALLED, reason="nothing here runs GGUF files")
-def test_a_fresh_process_says_what_it_ran(tmp_path):
-    what = ragged(lively())
-    probe = probe_of(what, tmp_path / "probe.safetensors")
+def test_verify_reports_the_program(tmp_path):
+    example = ragged(with_large_weights())
+    probe = probe_of(example, tmp_path / "probe.safetensors")
     folder = tmp_path / "export"
     folder.mkdir()
-    written(what, folder)
+    written(example, folder)
     looks = []
     result = GgufWriter().verify(folder, probe, lambda: looks.append(None))
     assert result.agreement == 1.0
@@ -373,22 +384,22 @@ def test_a_fresh_process_says_what_it_ran(tmp_path):
 @pytest.mark.slow
 @pytest.mark.fresh_process
 @pytest.mark.skipif(not INSTALLED, reason="nothing here runs GGUF files")
-def test_the_reason_why_a_file_does_not_load_is_told(tmp_path, monkeypatch):
-    what = ragged(lively())
-    probe = probe_of(what, tmp_path / "probe.safetensors")
+def test_verify_reports_why_a_file_does_not_load(tmp_path, monkeypatch):
+    example = ragged(with_large_weights())
+    probe = probe_of(example, tmp_path / "probe.safetensors")
     folder = tmp_path / "export"
     folder.mkdir()
     monkeypatch.setattr(
         "surgeon_engine.export.gguf.file._architecture", lambda config, widths: "llama"
     )
-    written(what, folder)
+    written(example, folder)
     with pytest.raises(ExportError, match="has wrong shape"):
         GgufWriter().verify(folder, probe, lambda: None)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CUTS)
-def test_texts_are_cut_alike(name, tmp_path):
+def test_texts_are_split_alike(name, tmp_path):
     if "llama_cpp" not in INSTALLED:
         pytest.skip("only llama-cpp-python gives the tokens of a text")
     tokenizer = CUTS[name]

@@ -1,4 +1,4 @@
-"""Checkpoints in a Python that has transformers and no Surgeon."""
+"""Checkpoints are loaded by a Python that has transformers and no Surgeon."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ folder, saved = sys.argv[1:]
 model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)
 body = AutoModel.from_pretrained(folder, trust_remote_code=True)
 ids = AutoTokenizer.from_pretrained(folder)("hello", return_tensors="pt")
-wanted = dict(ids, max_new_tokens=8, do_sample=False)
-written = model.generate(**wanted, use_cache=True)
-assert written.tolist() == model.generate(**wanted, use_cache=False).tolist()
+options = dict(ids, max_new_tokens=8, do_sample=False)
+written = model.generate(**options, use_cache=True)
+assert written.tolist() == model.generate(**options, use_cache=False).tolist()
 with torch.no_grad():
     hidden = body(ids.input_ids).last_hidden_state
     states = model(ids.input_ids, output_hidden_states=True).hidden_states
@@ -76,8 +76,8 @@ print(status("VmHWM:") - before)
 
 
 @pytest.fixture(scope="module")
-def stranger(tmp_path_factory) -> Path:
-    """A Python that sees the packages of this one, but none that is being edited."""
+def bare_python(tmp_path_factory) -> Path:
+    """Return a Python with the packages of this one, except editable ones."""
     folder = tmp_path_factory.mktemp("bare")
     venv.create(folder, symlinks=True)
     (site,) = folder.glob("lib/python*/site-packages")
@@ -101,26 +101,31 @@ def run(python: Path, program: str, *arguments: Path) -> str:
 @pytest.mark.parametrize(
     "structure", [Structure.HEADS_AND_NEURONS, Structure.ROWS_AND_COLUMNS]
 )
-def test_a_stranger_loads_a_copy_and_writes_with_it(
-    tmp_path, stranger, family, structure
+def test_python_without_surgeon_loads_checkpoint_and_generates(
+    tmp_path, bare_python, family, structure
 ):
     config = job(tmp_path, family, structure=structure)
-    wanted = ExportConfig(str(tmp_path / "export"), Format.COMPACT)
+    options = ExportConfig(str(tmp_path / "export"), Format.COMPACT)
     Recorder().run(
-        type(config)(config.model, config.calibration, config.pruning, wanted),
+        type(config)(config.model, config.calibration, config.pruning, options),
         tmp_path / "run",
     )
     (tmp_path / "export").rename(tmp_path / "elsewhere")
     shutil.rmtree(tmp_path / "run")
-    run(stranger, _BLOCK_SURGEON, tmp_path / "elsewhere", tmp_path / "saved")
+    run(
+        bare_python,
+        _BLOCK_SURGEON,
+        tmp_path / "elsewhere",
+        tmp_path / "saved",
+    )
     saved = load_file(tmp_path / "saved" / "model.safetensors")
     for name, tensor in load_file(tmp_path / "elsewhere" / "model.safetensors").items():
         assert torch.equal(saved[name], tensor)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_loading_takes_memory_by_the_size_of_what_is_left(tmp_path, stranger):
-    """200 MB of neurons, of which an eighth stays."""
+def test_memory_to_load_depends_on_remaining_size(tmp_path, bare_python):
+    """200 MB of neurons, of which an eighth remains."""
     model = LlamaForCausalLM(
         LlamaConfig(
             vocab_size=64,
@@ -146,6 +151,6 @@ def test_loading_takes_memory_by_the_size_of_what_is_left(tmp_path, stranger):
         for name in ("whole", "small")
     }
     assert sizes["small"] < sizes["whole"] / 4
-    peaks = {name: int(run(stranger, _PEAK, tmp_path / name)) for name in sizes}
+    peaks = {name: int(run(bare_python, _PEAK, tmp_path / name)) for name in sizes}
     saved = sizes["whole"] - sizes["small"]  # the code that is loaded is the same
     assert peaks["whole"] - peaks["small"] > 0.9 * saved

@@ -1,4 +1,4 @@
-"""An ONNX file computes what the pruned model does, in onnxruntime alone."""
+"""ONNX files compute the logits of the pruned model in onnxruntime."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def random_tokens(batch: int, length: int) -> torch.Tensor:
 
 
 def assert_computes_the_same(context, model, relative=RELATIVE) -> None:
-    """At sizes of all kinds, without and with padding on the left of one text."""
+    """Compare logits at several sizes, without and with left padding."""
     for batch, length, padding in (
         (1, 1, 0),
         (1, 24, 0),
@@ -93,15 +93,15 @@ def probe_of(model, path, length: int = 24):
     ids, windows = random_tokens(1, length), random_tokens(2, length)
     with torch.no_grad():
         logits = model(ids, use_cache=False).logits.contiguous()
-        said = model(windows, use_cache=False).logits[:, :-1]
-    loss = functional.cross_entropy(said.flatten(0, 1), windows[:, 1:].flatten())
+        logits = model(windows, use_cache=False).logits[:, :-1]
+    loss = functional.cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten())
     save_file({"tokens": ids, "logits": logits, "windows": windows}, path)
     return path, math.exp(float(loss))
 
 
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory):
-    """A pruned model and the folder that it was written into."""
+    """Return a pruned model and the folder with its files."""
     pytest.importorskip("onnxscript")
     pytest.importorskip("onnxruntime")
     model, plan = masked("llama", Structure.HEADS_AND_NEURONS)
@@ -113,7 +113,7 @@ def llama(tmp_path_factory):
 @needs_extra
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES_WRITTEN)
-def test_onnxruntime_computes_what_the_masked_model_does(family, tmp_path):
+def test_onnxruntime_matches_masked_model(family, tmp_path):
     model, plan = masked(family, Structure.HEADS_AND_NEURONS)
     before = {name: x.clone() for name, x in model.state_dict().items()}
     write(model, plan, tmp_path)
@@ -124,7 +124,7 @@ def test_onnxruntime_computes_what_the_masked_model_does(family, tmp_path):
 
 @needs_extra
 @pytest.mark.slow
-def test_single_weights_are_zeros_in_matrices_of_full_size(tmp_path):
+def test_removed_weights_are_zeros_in_full_matrices(tmp_path):
     model, plan = masked("qwen2", Structure.ELEMENTS)
     assert plan.is_empty
     write(model, plan, tmp_path)
@@ -133,7 +133,7 @@ def test_single_weights_are_zeros_in_matrices_of_full_size(tmp_path):
 
 @needs_extra
 @pytest.mark.slow
-def test_a_model_in_bfloat16_is_written_in_float32(tmp_path):
+def test_bfloat16_model_is_written_in_float32(tmp_path):
     model, plan = masked("llama", Structure.HEADS_AND_NEURONS)
     wide = copy.deepcopy(model)
     model.to(torch.bfloat16)
@@ -146,7 +146,7 @@ def test_a_model_in_bfloat16_is_written_in_float32(tmp_path):
 
 
 @pytest.mark.slow
-def test_what_the_graph_takes_and_gives(llama):
+def test_graph_has_documented_inputs_and_outputs(llama):
     context = session_of(llama[1])
     taken = {x.name: (x.type, x.shape) for x in context.get_inputs()}
     assert taken == {
@@ -159,7 +159,7 @@ def test_what_the_graph_takes_and_gives(llama):
 
 
 @pytest.mark.slow
-def test_the_files_tell_nothing_of_this_machine(llama):
+def test_files_contain_no_paths_of_this_machine(llama):
     assert {path.name for path in llama[1].glob("model*")} == set(NAMES)
     assert (llama[1] / "tokenizer.json").is_file()
     graph = (llama[1] / "model.onnx").read_bytes()
@@ -168,7 +168,7 @@ def test_the_files_tell_nothing_of_this_machine(llama):
 
 @needs_extra
 @pytest.mark.slow
-def test_nothing_is_printed(tmp_path, capfd, caplog):
+def test_write_prints_nothing(tmp_path, capfd, caplog):
     model, plan = masked("llama", Structure.NEURONS, seed=1)
     write(model, plan, tmp_path)
     out, errors = capfd.readouterr()
@@ -179,7 +179,7 @@ def test_nothing_is_printed(tmp_path, capfd, caplog):
 @needs_extra
 @pytest.mark.slow
 @pytest.mark.parametrize("is_tied", [False, True])
-def test_the_forecast_is_right_within_a_hundredth(is_tied, tmp_path):
+def test_forecast_is_within_one_percent(is_tied, tmp_path):
     config = LlamaConfig(
         vocab_size=2048,
         hidden_size=320,
@@ -197,7 +197,7 @@ def test_the_forecast_is_right_within_a_hundredth(is_tied, tmp_path):
 
 
 @needs_extra
-def test_the_forecast_knows_what_no_checkpoint_holds():
+def test_forecast_includes_buffers_outside_checkpoints():
     model = tiny_model("gpt_neo")
     masks = sum(x.numel() for name, x in model.named_buffers() if "bias" in name)
     weights = sum(x.numel() for x in model.parameters())
@@ -207,7 +207,7 @@ def test_the_forecast_knows_what_no_checkpoint_holds():
 
 
 @pytest.mark.slow
-def test_a_fresh_process_says_how_far_the_file_is_off(llama, tmp_path):
+def test_verify_reports_differences(llama, tmp_path):
     model, folder = llama
     probe, perplexity = probe_of(model, tmp_path / "probe.safetensors")
     looks = []
@@ -221,7 +221,7 @@ def test_a_fresh_process_says_how_far_the_file_is_off(llama, tmp_path):
 
 
 @pytest.mark.slow
-def test_another_model_is_found_out(llama, tmp_path):
+def test_verify_detects_another_model(llama, tmp_path):
     other, _ = masked("llama", Structure.HEADS_AND_NEURONS, seed=1)
     probe, _ = probe_of(other, tmp_path / "probe.safetensors")
     result = OnnxWriter().verify(llama[1], probe, lambda: None)
@@ -230,7 +230,7 @@ def test_another_model_is_found_out(llama, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_graph_that_gives_no_numbers_is_found_out(llama, tmp_path):
+def test_verify_detects_logits_that_are_not_finite(llama, tmp_path):
     model, folder = llama
     size = (folder / "model.onnx.data").stat().st_size
     (tmp_path / "model.onnx").write_bytes((folder / "model.onnx").read_bytes())
@@ -242,7 +242,7 @@ def test_a_graph_that_gives_no_numbers_is_found_out(llama, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_graph_without_its_weights_does_not_load(llama, tmp_path):
+def test_verify_graph_without_weights_raises(llama, tmp_path):
     model, folder = llama
     (tmp_path / "model.onnx").write_bytes((folder / "model.onnx").read_bytes())
     probe, _ = probe_of(model, tmp_path / "probe.safetensors")
@@ -251,9 +251,7 @@ def test_a_graph_without_its_weights_does_not_load(llama, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_check_needs_neither_torch_nor_surgeon_nor_windows(
-    llama, tmp_path, monkeypatch
-):
+def test_check_runs_without_torch_surgeon_and_windows(llama, tmp_path, monkeypatch):
     model, folder = llama
     probe, _ = probe_of(model, tmp_path / "probe.safetensors")
     held = load_file(probe)
@@ -267,7 +265,7 @@ def test_the_check_needs_neither_torch_nor_surgeon_nor_windows(
 
 @needs_extra
 @pytest.mark.slow
-def test_a_model_that_torch_cannot_describe_is_an_error_with_its_name(tmp_path):
+def test_write_model_that_torch_cannot_convert_raises(tmp_path):
     model = tiny_model("llama")
 
     class Erratic(type(model)):
@@ -284,7 +282,7 @@ def test_a_model_that_torch_cannot_describe_is_an_error_with_its_name(tmp_path):
 
 
 @needs_extra
-def test_rows_and_columns_are_refused():
+def test_rows_and_columns_are_unsupported():
     model, plan = masked("llama", Structure.ROWS_AND_COLUMNS)
     assert "heads and neurons" in OnnxWriter().unsupported_reason(
         pruned_of(model, plan)
@@ -292,7 +290,7 @@ def test_rows_and_columns_are_refused():
 
 
 @needs_extra
-def test_a_falcon_that_needs_bfloat16_is_refused():
+def test_falcon_with_bfloat16_positions_is_unsupported():
     unsupported_reason = OnnxWriter().unsupported_reason(
         pruned_of(tiny_model("falcon_multi_head"))
     )
@@ -300,7 +298,7 @@ def test_a_falcon_that_needs_bfloat16_is_refused():
     assert OnnxWriter().unsupported_reason(pruned_of(tiny_model("falcon"))) == ""
 
 
-def test_what_is_not_installed_is_named(monkeypatch):
+def test_missing_packages_are_named(monkeypatch):
     def find(name):
         return None if name == "onnxscript" else object()
 

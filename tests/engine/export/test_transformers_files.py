@@ -1,9 +1,11 @@
-"""What is written for transformers, and what is read back of it."""
+"""Files for transformers: writing them and restoring models from them."""
 
 from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from surgeon_engine.api.errors import ExportError, ModelError
 from surgeon_engine.compaction.plan import KeptGroups, KeptPart, Plan, PrunedModel
 from surgeon_engine.compaction.restore import restore
 from surgeon_engine.compaction.shrink import whole_slices
+from surgeon_engine.export import isolated_process
 from surgeon_engine.export.isolated_process import run_isolated
 from surgeon_engine.export.transformers import files as transformers_files
 from surgeon_engine.export.transformers.files import (
@@ -45,7 +48,7 @@ PLAN = "kept.safetensors"
 
 
 def llama(**settings) -> LlamaForCausalLM:
-    """About two million weights."""
+    """Return a Llama with about two million weights."""
     torch.manual_seed(0)
     common = {
         "vocab_size": 512,
@@ -104,7 +107,7 @@ def pruned_of(model, plan: Plan) -> PrunedModel:
 @pytest.mark.parametrize("dtype", [FileDtype.FLOAT32, FileDtype.FLOAT16])
 @pytest.mark.parametrize("writer", [MaskedWriter(), CompactWriter()])
 @pytest.mark.parametrize("plan", [without_neurons, without_rows_and_columns])
-def test_the_file_is_as_large_as_was_forecast(plan, writer, dtype, tmp_path):
+def test_forecast_matches_file_size(plan, writer, dtype, tmp_path):
     model = llama()
     pruned = PrunedModel(loaded(model), plan(model))
     forecast = writer.forecast(pruned, dtype)
@@ -114,7 +117,7 @@ def test_the_file_is_as_large_as_was_forecast(plan, writer, dtype, tmp_path):
     assert taken == pytest.approx(forecast, rel=0.01)
 
 
-def test_shards_are_loaded_as_one(tmp_path):
+def test_shards_are_loaded_as_one_model(tmp_path):
     model = llama()
     model.save_pretrained(tmp_path)
     (tmp_path / WEIGHTS).unlink()
@@ -131,7 +134,7 @@ def test_shards_are_loaded_as_one(tmp_path):
     )
 
 
-def test_the_number_format_of_a_file_depends_on_its_form():
+def test_dtype_of_file_depends_on_format():
     model = loaded(llama().bfloat16())
     same = FileDtype.SAME
     assert named_dtype(Format.MASKED, same, model) is FileDtype.BFLOAT16
@@ -141,7 +144,7 @@ def test_the_number_format_of_a_file_depends_on_its_form():
     assert named_dtype(Format.COMPACT, same, wide) is FileDtype.FLOAT16
 
 
-def test_the_reason_why_widths_are_refused_is_told():
+def test_unsupported_widths_have_a_reason():
     model = llama()
     groups = groups_of(Coupling.HEADS, model)
     plan = Plan(tuple(KeptGroups(each, torch.arange(3)) for each in groups))
@@ -153,7 +156,7 @@ def test_the_reason_why_widths_are_refused_is_told():
     assert "validator" not in unsupported_reason
 
 
-def test_blocks_that_differ_from_the_beginning_are_refused_but_masked(monkeypatch):
+def test_blocks_that_differ_in_the_original_are_supported_masked_only(monkeypatch):
     model = llama()
 
     def differ(*_) -> None:
@@ -184,9 +187,7 @@ def model_with_tokenizer(tmp_path) -> LoadedModel:
     return load_model(ModelConfig(str(folder), device=Device.CPU))
 
 
-def test_the_files_of_a_tokenizer_are_copied_as_they_are(
-    model_with_tokenizer, tmp_path
-):
+def test_tokenizer_files_are_copied_unchanged(model_with_tokenizer, tmp_path):
     original, folder = model_with_tokenizer.source.folder, tmp_path / "copy"
     folder.mkdir()
     MaskedWriter().write(
@@ -197,7 +198,7 @@ def test_the_files_of_a_tokenizer_are_copied_as_they_are(
     assert not (folder / "notes.txt").exists()
 
 
-def test_the_tokenizer_of_a_gguf_file_is_saved_without_how_it_was_read(tmp_path):
+def test_tokenizer_of_gguf_file_is_saved_without_loading_keys(tmp_path):
     tokenizer = byte_tokenizer()
     tokenizer.init_kwargs |= {"is_local": True, "local_files_only": True}
     source = ModelSource("Tiny", tmp_path, "tiny.gguf")
@@ -225,59 +226,59 @@ def changed(folder: Path, change) -> None:
     save_file(tensors, folder / WEIGHTS, {"format": "pt"})
 
 
-def refusal_of(folder: Path) -> str:
+def error_of(folder: Path) -> str:
     with pytest.raises(ModelError) as error:
         restore(folder, "Tiny")
     assert "xport the run again" in error.value.hint
     return error.value.message
 
 
-def test_what_is_restored_has_the_name_that_it_is_given(checkpoint):
+def test_restored_model_has_given_name(checkpoint):
     pruned = restore(checkpoint, "Llama 3.2 1B")
     assert pruned.loaded.source == ModelSource("Llama 3.2 1B", checkpoint)
     assert not pruned.plan.is_empty
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, PLAN])
-def test_a_truncated_file_is_named(checkpoint, name):
+def test_restore_truncated_file_raises_with_its_name(checkpoint, name):
     path = checkpoint / name
     path.write_bytes(path.read_bytes()[:-10])
-    assert f"{path} is damaged (" in refusal_of(checkpoint)
+    assert f"{path} is damaged (" in error_of(checkpoint)
 
 
-def test_a_missing_tensor_is_named(checkpoint):
+def test_restore_missing_tensor_raises_with_its_name(checkpoint):
     changed(checkpoint, lambda x: x.pop("model.layers.1.mlp.up_proj.weight"))
-    assert refusal_of(checkpoint) == (
+    assert error_of(checkpoint) == (
         f"The weights in {checkpoint} lack model.layers.1.mlp.up_proj.weight."
     )
 
 
-def test_a_tensor_of_another_shape_is_named(checkpoint):
+def test_restore_tensor_with_another_shape_raises(checkpoint):
     name = "model.layers.0.mlp.down_proj.weight"
     changed(checkpoint, lambda x: x.update({name: torch.zeros(64, 5)}))
-    assert "should stay" in refusal_of(checkpoint)
+    assert "but the plan requires" in error_of(checkpoint)
 
 
-def test_the_files_of_another_model_are_refused(checkpoint):
+def test_restore_files_of_another_model_raises(checkpoint):
     save_file({"h.0.weight": torch.zeros(3)}, checkpoint / WEIGHTS)
-    assert "lack model.embed_tokens.weight" in refusal_of(checkpoint)
+    assert "lack model.embed_tokens.weight" in error_of(checkpoint)
 
 
-def test_a_folder_without_weights_is_refused(checkpoint):
+def test_restore_folder_without_weights_raises(checkpoint):
     (checkpoint / WEIGHTS).unlink()
-    assert refusal_of(checkpoint) == f"{checkpoint} holds no weights."
+    assert error_of(checkpoint) == f"{checkpoint} holds no weights."
 
 
-def test_a_plain_checkpoint_that_lacks_a_tensor_is_refused(checkpoint):
+def test_restore_plain_checkpoint_with_missing_tensor_raises(checkpoint):
     shutil.rmtree(checkpoint)
     llama().save_pretrained(checkpoint)
     changed(checkpoint, lambda x: x.pop("model.norm.weight"))
-    assert "lack model.norm.weight" in refusal_of(checkpoint)
+    assert "lack model.norm.weight" in error_of(checkpoint)
 
 
 @pytest.mark.parametrize("writer", [CompactWriter(), MaskedWriter()])
-def test_a_model_whose_config_named_no_class_is_restored(tmp_path, writer):
-    """As one that was read from a GGUF file."""
+def test_model_without_class_in_config_is_restored(tmp_path, writer):
+    """Models that were loaded from GGUF files have no class in their config."""
     model, plan = masked("llama", Structure.NEURONS)
     model.config.architectures = None
     writer.write(pruned_of(model, plan), ExportConfig(), tmp_path)
@@ -288,7 +289,7 @@ def test_a_model_whose_config_named_no_class_is_restored(tmp_path, writer):
         assert_close(again.loaded.model(ids).logits, model(ids).logits)
 
 
-def test_a_plan_holds_no_weights(checkpoint):
+def test_plan_file_holds_no_weights(checkpoint):
     source = ModelSource("Tiny", checkpoint)
     assert source.weight_files == (checkpoint / WEIGHTS,)
     (checkpoint / WEIGHTS).unlink()
@@ -296,7 +297,7 @@ def test_a_plan_holds_no_weights(checkpoint):
         locate(str(checkpoint))
 
 
-def apart(tmp_path, code: str, reason_after: str = "") -> ExportError:
+def failure(tmp_path, code: str, reason_after: str = "") -> ExportError:
     program = tmp_path / "program.py"
     program.write_text(code)
     with pytest.raises(ExportError, match="does not load in a fresh process") as error:
@@ -310,8 +311,8 @@ REPORT = "Please report this with the name of the model."
 @pytest.mark.parametrize(
     ("code", "reason", "is_short_of_memory"),
     [
-        ("import surgeon_engine", "surgeon_engine is not to be had here", False),
-        ("import surgeon_gui.app", "surgeon_gui is not to be had here", False),
+        ("import surgeon_engine", "surgeon_engine is blocked here", False),
+        ("import surgeon_gui.app", "surgeon_gui is blocked here", False),
         ("import fresh_process", "No module named 'fresh_process'", False),
         ("raise ValueError('no such width.')", "no such width", False),
         ("raise MemoryError", "MemoryError", True),
@@ -321,19 +322,19 @@ REPORT = "Please report this with the name of the model."
         ("", "exit code 0", False),
     ],
 )
-def test_a_program_that_fails_says_why(tmp_path, code, reason, is_short_of_memory):
-    error = apart(tmp_path, code)
+def test_failed_program_reports_its_reason(tmp_path, code, reason, is_short_of_memory):
+    error = failure(tmp_path, code)
     assert f"{reason}." in error.message
     assert (error.hint != REPORT) is is_short_of_memory
 
 
-def test_the_reason_may_stand_in_an_earlier_line(tmp_path):
+def test_reason_may_be_in_an_earlier_line(tmp_path):
     code = "import sys; sys.exit('llama: error loading: wrong shape\\nno model')"
-    assert "process: wrong shape." in apart(tmp_path, code, "error loading: ").message
-    assert "process: no model." in apart(tmp_path, code, "something else").message
+    assert "process: wrong shape." in failure(tmp_path, code, "error loading: ").message
+    assert "process: no model." in failure(tmp_path, code, "something else").message
 
 
-def test_nothing_lies_in_the_way_of_a_program(tmp_path, monkeypatch):
+def test_program_ignores_modules_in_current_folder(tmp_path, monkeypatch):
     (tmp_path / "json.py").write_text("raise RuntimeError")
     monkeypatch.chdir(tmp_path)
     program = tmp_path / "program.py"
@@ -346,9 +347,18 @@ def test_nothing_lies_in_the_way_of_a_program(tmp_path, monkeypatch):
     assert run_isolated(program, ("a", "b"), lambda: None).tokens == 1
 
 
+def test_isolated_program_exits_with_its_parent(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text("import time; time.sleep(60)")
+    command = [sys.executable, "-c", isolated_process._BLOCK_SURGEON, program]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE)
+    process.stdin.close()
+    assert process.wait(timeout=20) == 1
+
+
 @pytest.mark.parametrize("structure", [*COUPLED, Structure.ROWS_AND_COLUMNS])
 @pytest.mark.parametrize("family", FAMILIES | MORE_FAMILIES)
-def test_what_is_written_is_loaded_by_the_code_beside_it(tmp_path, family, structure):
+def test_checkpoint_is_loaded_by_its_own_code(tmp_path, family, structure):
     model, plan = masked(family, structure)
     folder = tmp_path / f"{family}_{structure}"  # by whose name the code is cached
     folder.mkdir()
@@ -363,16 +373,16 @@ def test_what_is_written_is_loaded_by_the_code_beside_it(tmp_path, family, struc
         assert_close(read(ids).logits, model(ids).logits)
 
 
-def test_code_of_checkpoints_is_not_left_among_those_of_the_user(tmp_path):
+def test_code_of_checkpoint_is_not_left_in_users_cache(tmp_path):
     program = tmp_path / "program.py"
     program.write_text(
         "import json, os\n"
         "from transformers.utils import hub\n"
-        "said = hub.HF_MODULES_CACHE\n"
-        "assert os.path.isdir(said), said\n"
+        "path = hub.HF_MODULES_CACHE\n"
+        "assert os.path.isdir(path), path\n"
         "print(json.dumps({'tokens': 1, 'largest_difference': 0.0,\n"
         "    'largest_logit': 1.0, 'agreement': 1.0, 'perplexity': None,\n"
-        "    'checked_with': said}))\n"
+        "    'checked_with': path}))\n"
     )
     folder = Path(run_isolated(program, [], lambda: None).checked_with)
     assert not folder.exists()

@@ -1,4 +1,4 @@
-"""A file is called right within the limits of its number format, and not beyond."""
+"""An exported model passes verification within the tolerance of its number format."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from surgeon_engine.api.config.export import FileDtype
 from surgeon_engine.export.base import VerificationResult
-from surgeon_engine.export.verify import disagreement
+from surgeon_engine.export.verify import describe_mismatch
 
 RIGHT = VerificationResult(64, 0.0, 20.0, 1.0, 12.0, "transformers 5.24.0")
 LLAMA_CPP = "llama.cpp in xllamacpp 0.2"
@@ -23,7 +23,7 @@ BELOW, ABOVE = 0.99, 1.01
 
 
 def problem(*dtypes: FileDtype, **changed) -> str:
-    return disagreement(msgspec.structs.replace(RIGHT, **changed), dtypes, 12.0)
+    return describe_mismatch(msgspec.structs.replace(RIGHT, **changed), dtypes, 12.0)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def problem(*dtypes: FileDtype, **changed) -> str:
         (Q8_0, LLAMA_CPP, 0.25),
     ],
 )
-def test_logits_differ_by_a_share_of_the_largest(dtype, program, limit):
+def test_logit_difference_is_limited_relative_to_largest_logit(dtype, program, limit):
     def at(share: float) -> str:
         difference = 20.0 * limit * share
         return problem(dtype, checked_with=program, largest_difference=difference)
@@ -46,18 +46,18 @@ def test_logits_differ_by_a_share_of_the_largest(dtype, program, limit):
     assert at(BELOW) == ""
     assert at(ABOVE) == (
         f"The reloaded checkpoint gives other logits: they differ by up to "
-        f"{20 * limit * ABOVE:.3g} (at most {20 * limit:.3g}, as the largest is 20)."
+        f"{20 * limit * ABOVE:.3g} (maximum {20 * limit:.3g}, as the largest is 20)."
     )
 
 
 @pytest.mark.parametrize(
-    ("dtype", "least"), [(F32, 0.98), (F16, 0.9), (BF16, 0.9), (Q8_0, 0.75)]
+    ("dtype", "minimum"), [(F32, 0.98), (F16, 0.9), (BF16, 0.9), (Q8_0, 0.75)]
 )
-def test_the_likeliest_token_is_nearly_always_the_same(dtype, least):
-    assert problem(dtype, agreement=least) == ""
-    assert problem(dtype, agreement=least - 0.01) == (
+def test_agreement_is_limited_by_dtype(dtype, minimum):
+    assert problem(dtype, agreement=minimum) == ""
+    assert problem(dtype, agreement=minimum - 0.01) == (
         "The reloaded checkpoint gives the same likeliest token for only "
-        f"{least - 0.01:.1%} of 64 tokens (at least {least:.0%})."
+        f"{minimum - 0.01:.1%} of 64 tokens (minimum {minimum:.0%})."
     )
 
 
@@ -65,45 +65,45 @@ def test_the_likeliest_token_is_nearly_always_the_same(dtype, least):
     ("dtype", "limit"), [(F32, 1e-3), (F16, 0.02), (BF16, 0.05), (Q8_0, 0.1)]
 )
 @pytest.mark.parametrize("sign", [-1, 1])
-def test_perplexity_is_nearly_the_expected_one(dtype, limit, sign):
+def test_perplexity_deviation_is_limited_by_dtype(dtype, limit, sign):
     def at(share: float) -> str:
         return problem(dtype, perplexity=12.0 * math.exp(sign * limit * share))
 
     assert at(BELOW) == ""
-    assert "instead of 12.0000 (at most" in at(ABOVE)
+    assert "instead of 12.0000 (maximum deviation" in at(ABOVE)
 
 
-def test_perplexity_that_was_not_computed_is_not_judged():
+def test_missing_perplexity_is_not_compared():
     assert problem(F32, perplexity=None) == ""
 
 
-def test_perplexity_that_is_not_finite_is_wrong():
+def test_perplexity_that_is_not_finite_is_a_mismatch():
     assert problem(F16, perplexity=None, windows=4) == (
         "The reloaded checkpoint gives a perplexity that is not finite instead of "
         "12.0000."
     )
 
 
-def test_a_file_that_nothing_could_run_is_not_judged():
+def test_unverified_file_has_no_mismatch():
     assert problem(F32, tokens=0, largest_difference=None, agreement=0.0) == ""
 
 
-def test_no_numbers_are_beyond_measure():
-    assert "differ beyond measure" in problem(Q8_0, largest_difference=None)
+def test_infinite_logits_are_a_mismatch():
+    assert "differ infinitely" in problem(Q8_0, largest_difference=None)
 
 
-def test_the_loosest_of_several_number_formats_counts():
+def test_loosest_tolerance_of_several_dtypes_applies():
     off = {"largest_difference": 0.5, "agreement": 0.92, "perplexity": 12.5}
     assert problem(F32, BF16, **off) == ""
     assert problem(BF16, F32, **off) == ""
     assert problem(F32, **off)
 
 
-def test_all_that_is_wrong_is_told():
-    told = problem(F32, largest_difference=5.0, agreement=0.5, perplexity=24.0)
-    assert told == (
-        "The reloaded checkpoint gives other logits: they differ by up to 5 (at most "
+def test_description_lists_all_mismatches():
+    text = problem(F32, largest_difference=5.0, agreement=0.5, perplexity=24.0)
+    assert text == (
+        "The reloaded checkpoint gives other logits: they differ by up to 5 (maximum "
         "0.002, as the largest is 20); the same likeliest token for only 50.0% of 64 "
-        "tokens (at least 98%); a perplexity of 24.0000 instead of 12.0000 "
-        "(at most 0.1% off)."
+        "tokens (minimum 98%); a perplexity of 24.0000 instead of 12.0000 "
+        "(maximum deviation 0.1%)."
     )

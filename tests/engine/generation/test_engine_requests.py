@@ -30,13 +30,13 @@ from surgeon_engine.api.messages.generation import (
 from surgeon_engine.api.messages.sources import ModelInspected
 from surgeon_engine.generation import pair
 from surgeon_engine.generation.generate import Playground
-from surgeon_engine.measurement.messages import ReadPrompt, Reply, Timed
+from surgeon_engine.measurement.messages import ReadPrompt, Response, Timed
 from surgeon_engine.runtime.run_context import RunCancelled
 from tests.helpers.tiny_models import save_tiny_model
 from tests.helpers.writers import WorkerClient, Written
 
 TIMEOUT_S = 60  # seconds
-# Answers with its seed; says nothing if that is below 0 and ends if it is 0.
+# Responds with its seed; does not respond if that is negative, and exits if it is 0.
 ECHO = """
 import json, sys
 for line in sys.stdin:
@@ -101,7 +101,7 @@ def test_small_questions_leave_the_models_warm_and_large_ones_do_not(engine, fol
 
 
 def test_models_that_nobody_asks_are_given_up(engine, folders, monkeypatch):
-    monkeypatch.setattr(server, "_IDLE_SECONDS", 0.01)
+    monkeypatch.setattr(server, "_IDLE_TIMEOUT_S", 0.01)
     closed = threading.Event()
     close = Playground.close
     monkeypatch.setattr(
@@ -121,22 +121,22 @@ def test_a_cancelled_text_is_cancelled_and_the_next_one_is_written(engine, folde
     assert are_warm()
 
 
-def test_an_answer_that_nobody_waits_for_is_not_taken_for_the_next():
+def test_response_to_a_cancelled_request_is_discarded():
     command = (sys.executable, "-c", ECHO)
-    with SubprocessClient("model", command, Reply) as child:
+    with SubprocessClient("model", command, Response) as child:
         with pytest.raises(RunCancelled):
             child.ask(request(1), Timed, cancel)
         assert child.wait_until_idle(TIMEOUT_S)
         assert child.ask(request(2), Timed, lambda: None).seconds == 2.0
 
 
-def test_a_process_that_is_mute_or_gone_does_not_settle():
+def test_process_that_hangs_or_exits_does_not_become_idle():
     command = (sys.executable, "-c", ECHO)
-    for seed, patience in ((-1, 0.01), (0, TIMEOUT_S)):
-        with SubprocessClient("model", command, Reply) as child:
+    for seed, timeout in ((-1, 0.01), (0, TIMEOUT_S)):
+        with SubprocessClient("model", command, Response) as child:
             with pytest.raises(RunCancelled):
                 child.ask(request(seed), Timed, cancel)
-            assert not child.wait_until_idle(patience)
+            assert not child.wait_until_idle(timeout)
 
 
 def request(seed):

@@ -45,7 +45,7 @@ def in_this_process(monkeypatch):
     monkeypatch.setattr(pair, "SubprocessClient", WorkerClient)
     monkeypatch.setattr(WorkerClient, "opened", [])
     # Nobody collects the garbage of all the tests.
-    monkeypatch.setattr(devices, "forget_peak_memory", lambda: None)
+    monkeypatch.setattr(devices, "reset_peak_memory", lambda: None)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
-"""A model of the Hub is fetched with progress, can be cancelled and goes on later.
+"""Downloads from a fake Hub: progress, cancellation, resumption, errors.
 
-Against a Hub on the loopback. What has arrived is never fetched again, and what stands
-in the way is a sentence.
+Data that was received is never downloaded again.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ import errno
 import json
 import queue
 import shutil
+import sys
 import threading
 from collections import namedtuple
 
@@ -25,9 +25,10 @@ from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.sources import Downloading, ModelDownloaded
 from surgeon_engine.api.model_info.source_names import hub_name
 from surgeon_engine.cli.main import main
+from surgeon_engine.hub import download as download_module
 from surgeon_engine.hub.download import download_model
-from surgeon_engine.hub.errors import refused as in_words
-from surgeon_engine.hub.fetch_process import wanted_names
+from surgeon_engine.hub.errors import describe_failure
+from surgeon_engine.hub.fetch_process import select_files
 from surgeon_engine.model.inspect import inspect_model
 from surgeon_engine.model.source import locate
 from surgeon_engine.runtime.run_context import RunCancelled, RunContext
@@ -37,18 +38,18 @@ from tests.helpers.tiny_models import save_tiny_model
 
 SOURCE = "hf://someone/tiny"
 WEIGHTS = "model.safetensors"
-PADDING = 400_000  # bytes; so that the weights come in many pieces
+PADDING = 400_000  # bytes, so that the weights arrive in many chunks
 
 
 @pytest.fixture(scope="module")
 def tiny_files(tmp_path_factory):
-    """The files of a model, its weights made larger by numbers nobody reads."""
+    """The files of a model, with an unused tensor that makes the weights larger."""
     import torch
     from safetensors.torch import load_file, save_file
 
     folder = save_tiny_model(tmp_path_factory.mktemp("hub") / "tiny")
     weights = load_file(folder / WEIGHTS)
-    weights["nobody.reads"] = torch.arange(PADDING // 4, dtype=torch.float32)
+    weights["unused"] = torch.arange(PADDING // 4, dtype=torch.float32)
     save_file(weights, folder / WEIGHTS, {"format": "pt"})
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
@@ -67,255 +68,281 @@ def hub(tiny_files, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def line():
-    """A session and what it has been told."""
+def recorder():
+    """A context and the events that it has emitted."""
     events = []
 
     def handle(envelope):
         events.append(envelope.event)
 
-    return namedtuple("Line", "context events")(RunContext("download", handle), events)
+    context = RunContext("download", handle)
+    return namedtuple("Recorder", "context events")(context, events)
 
 
-def download(line, source=SOURCE, **options):
-    options = {"waits": (0.0,)} | options
-    return download_model(source, line.context, **options)
+def download(recorder, source=SOURCE, **options):
+    options = {"retry_delays_s": (0.0,)} | options
+    return download_model(source, recorder.context, **options)
 
 
-def progress(line):
-    return [event for event in line.events if isinstance(event, Downloading)]
+def progress(recorder):
+    return [event for event in recorder.events if isinstance(event, Downloading)]
 
 
-def refused(line, source=SOURCE, **options):
+def failed_download(recorder, source=SOURCE, **options):
     with pytest.raises(DownloadError) as error:
-        download(line, source, **options)
+        download(recorder, source, **options)
     assert error.value.hint
     return f"{error.value.message} {error.value.hint}"
 
 
-def interrupted(line, hub):
-    """Download slowly, and cancel once a part of the weights is there."""
+def interrupt_download(recorder, hub):
+    """Download slowly, and cancel when a part of the weights has arrived."""
     hub.pause = 0.02
-    waiting = {"target": cancel_after, "args": (line, 100_000), "daemon": True}
-    canceller = threading.Thread(**waiting)
+    canceller = threading.Thread(
+        target=cancel_after, args=(recorder, 100_000), daemon=True
+    )
     canceller.start()
     with pytest.raises(RunCancelled):
-        download(line)
+        download(recorder)
     canceller.join(10)
     hub.pause = 0.0
 
 
-def cancel_after(line, size):
+def cancel_after(recorder, size):
     arrived = threading.Event()
     while not arrived.wait(0.01):
-        told = progress(line)
-        if told and told[-1].done > size:
+        events = progress(recorder)
+        if events and events[-1].done > size:
             arrived.set()
-    line.context.handle(Cancel(run="download"))
+    recorder.context.handle(Cancel(run="download"))
 
 
-def another_line(line):
-    return line._replace(
-        context=RunContext("again", lambda e: line.events.append(e.event))
+def with_new_context(recorder):
+    return recorder._replace(
+        context=RunContext("again", lambda e: recorder.events.append(e.event))
     )
 
 
-def test_a_download_is_told_and_can_be_pruned_afterwards(hub, line, tiny_files):
-    downloaded = download(line)
-    told = progress(line)
-    assert told[0].done == 0
-    wanted = sum(len(data) for data in tiny_files.values())
-    assert downloaded.bytes == wanted
-    assert downloaded.fetched == wanted
-    assert max(event.done for event in told) <= wanted
-    assert "pytorch_model.bin" not in hub.sent  # pickles are left where they are
+def test_download_reports_progress_and_can_be_inspected(hub, recorder, tiny_files):
+    downloaded = download(recorder)
+    events = progress(recorder)
+    assert events[0].done == 0
+    total = sum(len(data) for data in tiny_files.values())
+    assert downloaded.bytes == total
+    assert downloaded.fetched == total
+    assert max(event.done for event in events) <= total
+    assert "pytorch_model.bin" not in hub.sent  # a pickle
     model = inspect_model(ModelConfig(source=SOURCE)).model
     assert model.name == "tiny"
 
 
-def test_what_is_cached_is_found_without_a_network(hub, line, monkeypatch):
-    download(line)
+def test_cached_model_is_found_without_a_network(hub, recorder, monkeypatch):
+    download(recorder)
     hub.status = 500
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     assert locate(SOURCE).folder == hub_name(SOURCE).snapshot
     assert locate(f"{SOURCE}@main").folder == hub_name(SOURCE).snapshot
 
 
-def test_what_is_not_there_yet_is_said_to_be_missing(hub):
+def test_model_that_is_not_cached_is_reported(hub):
     with pytest.raises(ModelError) as error:
         locate(SOURCE)
     assert "has not been downloaded" in error.value.message
     assert "surgeon download" in error.value.hint
 
 
-def test_a_cancelled_download_goes_on_where_it_was(hub, line, tiny_files):
-    interrupted(line, hub)
-    assert hub_name(SOURCE).snapshot is None  # half a model is none
-    downloaded = download(another_line(line))
+def test_cancelled_download_is_resumed(hub, recorder, tiny_files):
+    interrupt_download(recorder, hub)
+    assert hub_name(SOURCE).snapshot is None  # incomplete
+    downloaded = download(with_new_context(recorder))
     assert 0 < downloaded.fetched < downloaded.bytes - 90_000
     size = len(tiny_files[WEIGHTS])
-    assert hub.sent[WEIGHTS] < size + 100_000  # what was on its way, not all again
-    assert progress(line)[-1].kept > 90_000
+    assert hub.sent[WEIGHTS] < size + 100_000  # bytes in flight were sent twice
+    assert progress(recorder)[-1].kept > 90_000
     stored = hub_name(SOURCE).snapshot / WEIGHTS
     assert stored.read_bytes() == tiny_files[WEIGHTS]
 
 
-def test_a_connection_that_is_lost_is_taken_up_again(hub, line, tiny_files):
+def test_lost_connection_is_resumed(hub, recorder, tiny_files):
     hub.breaks_after = 200_000
-    download(line)
+    download(recorder)
     assert hub.sent[WEIGHTS] < len(tiny_files[WEIGHTS]) + 100_000
 
 
-def test_a_connection_that_stands_still_is_given_up_and_taken_up_again(
-    hub, line, tiny_files
-):
+def test_stalled_download_is_retried(hub, recorder, tiny_files):
     hub.stalls_after = 200_000
-    download(line, stall_seconds=2)
-    warnings = [e.message for e in line.events if isinstance(e, Logged)]
+    download(recorder, stall_timeout_s=2)
+    warnings = [e.message for e in recorder.events if isinstance(e, Logged)]
     assert len(warnings) == 1
-    assert "Nothing has arrived for 2 seconds" in warnings[0]
+    assert warnings[0] == (
+        "No data has arrived for 2 seconds. Retrying: attempt 2 of 2."
+    )
     assert hub.sent[WEIGHTS] < len(tiny_files[WEIGHTS]) + 100_000
-    assert progress(line)[-1].attempt == 2
+    assert progress(recorder)[-1].attempt == 2
 
 
-def test_bytes_that_are_not_those_the_hub_has_named_are_not_kept(hub, line):
+def test_damaged_file_is_deleted(hub, recorder):
     hub.damages = WEIGHTS
-    assert "model.safetensors has arrived damaged" in refused(line)
+    assert "model.safetensors was damaged during the download" in failed_download(
+        recorder
+    )
     assert hub_name(SOURCE).snapshot is None
     hub.damages = ""
-    download(another_line(line))
+    download(with_new_context(recorder))
     assert hub_name(SOURCE).snapshot is not None
 
 
 @pytest.mark.parametrize(
     ("status", "code", "sentence"),
     [
-        (401, "GatedRepo", "someone/tiny is gated: its makers ask who uses it"),
-        (403, "GatedRepo", "someone/tiny is gated: its makers ask who uses it"),
+        (401, "GatedRepo", "someone/tiny is gated: its authors ask who uses it"),
+        (403, "GatedRepo", "someone/tiny is gated: its authors ask who uses it"),
         (401, "RepoNotFound", "There is no model someone/tiny at"),
         (404, "RepoNotFound", "There is no model someone/tiny at"),
-        (404, "EntryNotFound", "A file of someone/tiny has gone"),
-        (403, "", "to known users only, and your token is missing"),
-        (451, "", "refuses to give someone/tiny (HTTP 451)"),
-        (503, "", "is busy or out of order (HTTP 503)"),
+        (404, "EntryNotFound", "A file of someone/tiny was deleted"),
+        (403, "", "to registered users only, and you have no token"),
+        (451, "", "does not provide someone/tiny (HTTP 451)"),
+        (503, "", "is busy or unavailable (HTTP 503)"),
     ],
 )
-def test_a_refusal_of_the_hub_is_a_sentence(status, code, sentence):
+def test_error_of_the_hub_is_described(status, code, sentence):
     headers = {"X-Error-Code": code} if code else {}
     page = httpx2.Request("GET", "https://hub/someone/tiny/resolve/main/config.json")
     response = httpx2.Response(status, headers=headers, request=page)
     with pytest.raises(HfHubHTTPError) as error:
         hf_raise_for_status(response)
-    told = in_words(error.value, hub_name(SOURCE), host="https://hub", has_token=False)
-    assert sentence in told.message
-    assert told.hint
-    assert told.may_pass is (status == 503)
+    failed = describe_failure(
+        error.value, hub_name(SOURCE), host="https://hub", has_token=False
+    )
+    assert sentence in failed.message
+    assert failed.hint
+    assert failed.is_temporary is (status == 503)
 
 
-def test_a_disk_that_has_become_full_is_a_sentence():
+def test_full_disk_is_described():
     full = OSError(errno.ENOSPC, "No space left on device")
-    told = in_words(full, hub_name(SOURCE), host="https://hub", has_token=False)
-    assert told.message == "The disk is full."
-    assert not told.may_pass
+    failed = describe_failure(
+        full, hub_name(SOURCE), host="https://hub", has_token=False
+    )
+    assert failed.message == "The disk is full."
+    assert not failed.is_temporary
 
 
-def test_a_model_that_does_not_exist(hub, line):
-    assert "There is no model someone/other" in refused(line, "hf://someone/other")
+def test_model_that_does_not_exist_raises(hub, recorder):
+    assert "There is no model someone/other" in failed_download(
+        recorder, "hf://someone/other"
+    )
 
 
-def test_a_model_that_may_be_seen_but_not_fetched_is_gated_too(hub, line):
+def test_model_with_gated_files_is_gated(hub, recorder):
     hub.gated_files = True
-    assert "someone/tiny is gated" in refused(line)
+    assert "someone/tiny is gated" in failed_download(recorder)
 
 
-def test_the_token_of_the_user_is_shown_to_the_hub_and_told_to_nobody(
-    hub, line, monkeypatch
-):
+def test_token_is_sent_to_the_hub_and_not_reported(hub, recorder, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     hub.status, hub.error_code = 403, "GatedRepo"
-    told = refused(line)
-    assert "your account has no access" in told
+    text = failed_download(recorder)
+    assert "your account has no access" in text
     assert TOKEN in hub.tokens
-    assert TOKEN not in told + repr(line.events)
+    assert TOKEN not in text + repr(recorder.events)
 
 
-def test_a_revision_that_does_not_exist(hub, line):
-    message = refused(line, f"{SOURCE}@no-such-branch")
+def test_revision_that_does_not_exist_raises(hub, recorder):
+    message = failed_download(recorder, f"{SOURCE}@no-such-branch")
     assert "someone/tiny has no revision no-such-branch" in message
 
 
-def test_no_network(hub, line, monkeypatch):
+def test_unreachable_hub_raises(hub, recorder, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    assert "cannot be reached" in refused(line, waits=())
+    assert "cannot be reached" in failed_download(recorder, retry_delays_s=())
 
 
-def test_where_nothing_can_be_reached_it_is_tried_again_and_can_be_cancelled(
-    hub, line, monkeypatch
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        ("print('noise')", 'not a valid message: "noise"'),
+        (
+            "import sys; sys.exit('Traceback\\nOSError: no disk.')",
+            ": OSError: no disk.",
+        ),
+        ("import os; os.kill(os.getpid(), 9)", "was killed by the system"),
+    ],
+)
+def test_crash_of_the_process_is_retried_and_then_raises(
+    recorder, monkeypatch, program, reason
 ):
+    monkeypatch.setattr(download_module, "COMMAND", (sys.executable, "-c", program))
+    assert reason in failed_download(recorder)
+    (warning,) = [e.message for e in recorder.events if isinstance(e, Logged)]
+    assert reason in warning
+
+
+def test_unreachable_hub_is_retried_until_cancelled(hub, recorder, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    tried_again = threading.Event()
+    retried = threading.Event()
 
     def handle(envelope):
         if isinstance(envelope.event, Logged):
-            tried_again.set()
+            retried.set()
             context.handle(Cancel(run="download"))
 
     context = RunContext("download", handle)
     with pytest.raises(RunCancelled):
-        download_model(SOURCE, context, waits=(60.0,))
-    assert tried_again.is_set()
+        download_model(SOURCE, context, retry_delays_s=(60.0,))
+    assert retried.is_set()
 
 
-def test_the_engine_does_other_things_during_a_download(hub, line):
+def test_engine_executes_other_commands_during_a_download(hub, recorder):
     hub.pause = 0.05
-    answers = queue.Queue()
-    engine = Engine(answers.put)
+    envelopes = queue.Queue()
+    engine = Engine(envelopes.put)
     thread = threading.Thread(target=engine.serve, daemon=True)
     thread.start()
     engine.handle(DownloadModel(run="download", source=SOURCE))
     engine.handle(InspectModel(run="inspect", model=ModelConfig()))
-    seen = []
-    while not any(isinstance(event, ModelDownloaded) for event in seen):
-        seen.append(answers.get(timeout=20).event)
-    kinds = [type(event).__name__ for event in seen]
-    assert kinds.index("ModelInspected") < kinds.index("ModelDownloaded")
+    events = []
+    while not any(isinstance(event, ModelDownloaded) for event in events):
+        events.append(envelopes.get(timeout=20).event)
+    types = [type(event).__name__ for event in events]
+    assert types.index("ModelInspected") < types.index("ModelDownloaded")
     engine.stop()
     thread.join(10)
 
 
-def test_the_terminal_downloads_too(hub, capsys):
+def test_command_line_downloads(hub, capsys):
     assert main(["download", "someone/tiny"]) == 0
-    said = capsys.readouterr().out
-    assert f"{SOURCE} is in {hub_name(SOURCE).snapshot}" in said
+    output = capsys.readouterr().out
+    assert f"{SOURCE} is in {hub_name(SOURCE).snapshot}" in output
     hub.models.clear()
     assert main(["download", "someone/other"]) == 1
     assert "There is no model someone/other" in capsys.readouterr().err
 
 
-def test_a_disk_that_is_too_small_is_told_before_a_byte_is_fetched(
-    hub, line, monkeypatch
-):
+def test_disk_space_is_checked_before_the_download(hub, recorder, monkeypatch):
     usage = namedtuple("Usage", "total used free")(10**9, 10**9 - 10**6, 10**6)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    assert "has 0.0 GB left" in refused(line)
+    assert "has 0.0 GB left" in failed_download(recorder)
     assert WEIGHTS not in hub.sent
 
 
-def test_what_would_be_refused_is_refused_before_the_weights_come(
-    hub, line, tiny_files
+def test_unsupported_model_raises_before_weights_are_downloaded(
+    hub, recorder, tiny_files
 ):
     options = json.loads(tiny_files["config.json"]) | {"num_experts": 8}
     hub.models["someone/tiny"]["config.json"] = json.dumps(options).encode()
-    assert "mixture of experts" in refused(line)
+    assert "mixture of experts" in failed_download(recorder)
     assert WEIGHTS not in hub.sent
 
 
-def test_pickled_weights_are_left_there(hub, line):
+def test_model_with_pickled_weights_only_raises(hub, recorder):
     del hub.models["someone/tiny"][WEIGHTS]
-    assert "someone/tiny holds pickled weights only (pytorch_model" in refused(line)
+    assert "someone/tiny holds pickled weights only (pytorch_model" in failed_download(
+        recorder
+    )
 
 
-def test_files_that_nobody_needs_are_not_fetched():
+def test_only_needed_files_are_selected():
     names = [
         "README.md",
         ".gitattributes",
@@ -332,12 +359,14 @@ def test_files_that_nobody_needs_are_not_fetched():
         "onnx/model.onnx",
         "pytorch_model.bin",
     ]
-    wanted = wanted_names(names)
-    assert wanted[-1] == "model-00002-of-00002.safetensors"
-    assert not {"README.md", "consolidated.safetensors", "onnx/model.onnx"} & {*wanted}
-    assert wanted.index("merges.txt") < wanted.index("model-00001-of-00002.safetensors")
+    first, last = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
+    unneeded = {"README.md", "consolidated.safetensors", "onnx/model.onnx"}
+    selected = select_files(names)
+    assert selected[-1] == last
+    assert not unneeded & {*selected}
+    assert selected.index("merges.txt") < selected.index(first)
 
 
-def test_files_for_another_program_are_refused():
+def test_model_with_gguf_files_only_raises():
     with pytest.raises(ModelError, match=r"\.gguf files only"):
-        wanted_names(("a.gguf", "config.json"))
+        select_files(("a.gguf", "config.json"))

@@ -1,8 +1,9 @@
-"""Models take turns, figures are what they say, and no process is left behind."""
+"""Speed and memory of models: their turns, their figures, their processes."""
 
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -22,22 +23,20 @@ from surgeon_engine.api.messages.benchmark import (
     Measured,
     ModelMeasured,
     Rate,
-    in_words,
     rate_of,
     speedups,
-    table,
+    summarize,
 )
 from surgeon_engine.compaction.plan import PrunedModel, plan_of
 from surgeon_engine.export.transformers.files import CompactWriter
-from surgeon_engine.measurement import benchmark_process as bench_process
-from surgeon_engine.measurement import measure
+from surgeon_engine.measurement import benchmark_process, measure
 from surgeon_engine.measurement.messages import (
     FinishBenchmark,
     GenerateTokens,
     Load,
     Loaded,
     ReadPrompt,
-    Reply,
+    Response,
 )
 from surgeon_engine.model.load import load_model
 from surgeon_engine.pruning.structures.units import units_of
@@ -46,21 +45,21 @@ from tests.helpers.tiny_models import VOCABULARY, save_tiny_model, tiny_model
 
 WINDOW = 64  # the longest of the tiny models
 QUICK = BenchmarkSettings(rounds=2, warm_ups=1, generated_tokens=4, device=Device.CPU)
-# Says what a measuring process would, takes as many seconds as its model's name says,
-# and keeps what it was asked.
+# Responds like a benchmark process, with the name of the model as the seconds, and logs
+# its requests.
 FAKE = """
 import json, sys
 from tests.helpers.configs import pruning_config
 for line in sys.stdin:
-    asked = json.loads(line)
-    kind = asked.pop("type")
+    request = json.loads(line)
+    kind = request.pop("type")
     if kind == "Load":
-        name = asked["model"]["source"]
+        name = request["model"]["source"]
         if name == "garbled":
             print("loading ...")
         elif name == "dead":
             sys.exit("Traceback\\nOSError: no such disk.")
-        elif name == "refused":
+        elif name == "missing":
             print('{"type": "RequestFailed", "message": "No model.",'
                 ' "hint": "Another."}')
         else:
@@ -72,15 +71,15 @@ for line in sys.stdin:
             "zeros": 0}))
     else:
         with open(sys.argv[1], "a") as log:
-            log.write(json.dumps([name, kind, asked]) + "\\n")
+            log.write(json.dumps([name, kind, request]) + "\\n")
         print(json.dumps({"type": "Timed", "seconds": float(name)}))
     sys.stdout.flush()
 """
 
 
 @pytest.fixture
-def asked(monkeypatch, tmp_path):
-    """Fake processes; gives what they were asked, as model, kind, details."""
+def requests(monkeypatch, tmp_path):
+    """Fake processes; returns a function for their requests: model, kind, fields."""
     log = tmp_path / "log"
     log.touch()
     command = (sys.executable, "-c", FAKE, str(log))
@@ -89,14 +88,14 @@ def asked(monkeypatch, tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def no_process_is_left():
+def check_no_process_remains():
     yield
     assert not psutil.Process().children(recursive=True)
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory) -> tuple[str, str]:
-    """A tiny model, and a compact one with half its neurons."""
+    """A tiny model, and a compact one with half its neurons pruned."""
     folder = tmp_path_factory.mktemp("models")
     original = save_tiny_model(folder / "original", "llama")
     loaded = load_model(ModelConfig(str(original), device=Device.CPU))
@@ -118,13 +117,13 @@ def nothing():
 
 
 def model(name="model", rounds=(10.0, 10.0, 10.0), **other) -> ModelMeasured:
-    """Figures in which prompts are read ten times as fast as tokens are generated."""
+    """Figures of a model that reads prompts ten times as fast as it generates."""
     generation = rate_of(1, [1 / rate for rate in rounds])
     prompt = rate_of(10, [1 / rate for rate in rounds])
-    given = {"prompt": prompt, "generation": generation}
-    given |= {"file_bytes": 4_000_000_000, "parameters": 1_000_000_000}
-    given |= {"loaded_bytes": 4_500_000_000, "peak_bytes": 5_000_000_000}
-    return ModelMeasured(name=name, **given | other)
+    fields = {"prompt": prompt, "generation": generation}
+    fields |= {"file_bytes": 4_000_000_000, "parameters": 1_000_000_000}
+    fields |= {"loaded_bytes": 4_500_000_000, "peak_bytes": 5_000_000_000}
+    return ModelMeasured(name=name, **fields | other)
 
 
 def measured(*models) -> Measured:
@@ -132,24 +131,24 @@ def measured(*models) -> Measured:
     return Measured(models, 2, 512, 32, rounds, "CPU (2 threads)")
 
 
-def test_models_take_turns_and_the_one_that_begins_changes(asked):
+def test_models_take_turns_in_alternating_order(requests):
     settings = BenchmarkSettings(rounds=2, warm_ups=1)
     steps = []
     measure.measure(("1", "2"), settings, nothing, lambda: steps.append(1))
-    order = [(name, kind) for name, kind, _ in asked()]
+    order = [(name, kind) for name, kind, _ in requests()]
     assert order == [
         (name, kind)
-        for names in ("21", "12", "21")  # the first round warms up
+        for names in ("21", "12", "21")  # the first round is a warm-up
         for kind in ("ReadPrompt", "GenerateTokens")
         for name in names
     ]
     assert len(steps) == settings.turns(2) == len(order)
 
 
-def test_both_models_do_the_same_work_within_the_shorter_window(asked):
+def test_models_do_the_same_work_within_the_shorter_window(requests):
     measure.measure(("1", "2"), BenchmarkSettings(rounds=2), nothing)
     ours, theirs = (
-        [(kind, details) for name, kind, details in asked() if name == model]
+        [(kind, details) for name, kind, details in requests() if name == model]
         for model in "12"
     )
     assert ours == theirs
@@ -159,7 +158,7 @@ def test_both_models_do_the_same_work_within_the_shorter_window(asked):
         assert kind == "GenerateTokens" or details["vocabulary"] == 50
 
 
-def test_rates_are_tokens_by_the_seconds_of_the_rounds_that_count(asked):
+def test_rates_are_tokens_per_second_without_warm_ups(requests):
     found = measure.measure(("2", "0.5"), BenchmarkSettings(rounds=3), nothing)
     slow, fast = found.models
     assert slow.prompt == Rate(20.0, 20.0, 20.0, (20.0,) * 3)
@@ -172,31 +171,35 @@ def test_rates_are_tokens_by_the_seconds_of_the_rounds_that_count(asked):
     ("name", "sentence"),
     [
         ("dead", "dead cannot be measured: OSError: no such disk."),
-        ("garbled", 'garbled cannot be measured: its process said "loading ...".'),
+        (
+            "garbled",
+            "garbled cannot be measured: its process wrote a line that is not a valid "
+            'message: "loading ...".',
+        ),
     ],
 )
-def test_a_process_that_fails_gives_a_sentence(asked, name, sentence):
+def test_process_that_fails_raises(requests, name, sentence):
     with pytest.raises(EvaluationError) as caught:
         measure.measure(("1", name), QUICK, nothing)
     assert caught.value.message == sentence
     assert caught.value.hint
 
 
-def test_what_check_raises_ends_the_processes(asked):
+def test_exception_of_check_kills_the_processes(requests):
     calls = iter(range(5))
     with pytest.raises(StopIteration):
         measure.measure(("1", "2"), QUICK, lambda: next(calls))
 
 
 @pytest.mark.parametrize("count", [0, 3])
-def test_one_or_two_models_are_measured(count):
+def test_number_of_models_other_than_one_or_two_raises(count):
     with pytest.raises(ConfigError, match="One or two models"):
         measure.measure(["demo"] * count, QUICK, nothing)
 
 
 @pytest.mark.slow
 def test_figures_of_real_processes_are_consistent(folders):
-    ballast = torch.ones(700_000_000, dtype=torch.uint8)  # no business of theirs
+    ballast = torch.ones(700_000_000, dtype=torch.uint8)  # memory that is not theirs
     found = measure.measure(folders, QUICK, nothing)
     original, compact = found.models
     assert (original.name, compact.name) == ("original", "compact")
@@ -213,76 +216,84 @@ def test_figures_of_real_processes_are_consistent(folders):
 
 
 @pytest.mark.slow
-def test_a_broken_model_gives_a_sentence_and_a_process_without_owner_ends(tmp_path):
+def test_broken_model_raises(tmp_path):
     (tmp_path / "config.json").write_text("{")
-    with SubprocessClient(str(tmp_path), measure.COMMAND, Reply) as child:
+    with SubprocessClient(str(tmp_path), measure.COMMAND, Response) as client:
         load = Load(ModelConfig(str(tmp_path)), 0)
         with pytest.raises(ModelError, match="is not valid JSON") as caught:
-            child.ask(load, Loaded, nothing)
+            client.ask(load, Loaded, nothing)
         assert caught.value.hint
-        child._process.stdin.close()
-        assert child._process.wait(timeout=60) == 0
 
 
-def test_a_model_that_is_refused_leaves_no_process(asked):
+@pytest.mark.slow
+def test_benchmark_process_exits_with_its_parent():
+    process = subprocess.Popen(
+        measure.COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    process.stdin.close()
+    assert process.wait(timeout=60) == -signal.SIGKILL
+    process.stdout.close()
+
+
+def test_missing_model_raises_and_leaves_no_process(requests):
     with pytest.raises(ModelError, match="No model") as caught:
-        measure.measure(("1", "refused"), QUICK, nothing)
+        measure.measure(("1", "missing"), QUICK, nothing)
     assert caught.value.hint == "Another."
 
 
 @pytest.mark.slow
-def test_the_bench_does_what_it_is_asked(folders):
-    bench = bench_process.Bench()
+def test_worker_responds_to_each_request(folders):
+    worker = benchmark_process.BenchmarkWorker()
     _, compact = folders
-    loaded = bench.answer(Load(ModelConfig(compact, device=Device.CPU), 0))
+    loaded = worker.answer(Load(ModelConfig(compact, device=Device.CPU), 0))
     assert (loaded.vocabulary, loaded.longest_window) == (VOCABULARY, WINDOW)
-    assert bench.answer(ReadPrompt(8, VOCABULARY, 0)).seconds > 0
-    assert bench.answer(GenerateTokens(4, 2, VOCABULARY, 0)).seconds > 0
-    assert bench.answer(FinishBenchmark()).bytes_in_use > 0
+    assert worker.answer(ReadPrompt(8, VOCABULARY, 0)).seconds > 0
+    assert worker.answer(GenerateTokens(4, 2, VOCABULARY, 0)).seconds > 0
+    assert worker.answer(FinishBenchmark()).bytes_in_use > 0
 
 
-def test_a_damaged_compact_checkpoint_is_refused(folders, tmp_path):
+def test_damaged_compact_checkpoint_raises(folders, tmp_path):
     _, compact = folders
     for name in ("config.json", "model.safetensors"):
         (tmp_path / name).write_bytes((Path(compact) / name).read_bytes())
     config = (tmp_path / "config.json").read_text()
     (tmp_path / "config.json").write_text(config.replace("PrunedLlama", "PrunedX"))
     with pytest.raises(ModelError, match="has no X"):
-        bench_process.load(ModelConfig(str(tmp_path), device=Device.CPU))
+        benchmark_process.load(ModelConfig(str(tmp_path), device=Device.CPU))
 
 
 @pytest.mark.parametrize("family", ["llama", "opt", "gpt2", "bloom", "gemma3"])
-def test_generation_gives_the_tokens_that_transformers_gives(family):
-    state = tiny_model(family)
-    draw = torch.Generator().manual_seed(1)
-    prompt = torch.randint(1, VOCABULARY, (1, 12), generator=draw)
-    ours, seconds = bench_process.generated(state, prompt, 6)
+def test_generated_tokens_equal_those_of_transformers(family):
+    model = tiny_model(family)
+    generator = torch.Generator().manual_seed(1)
+    prompt = torch.randint(1, VOCABULARY, (1, 12), generator=generator)
+    ours, seconds = benchmark_process.generate_tokens(model, prompt, 6)
     settings = {"max_new_tokens": 7, "do_sample": False, "eos_token_id": None}
     settings["attention_mask"] = torch.ones_like(prompt)
-    theirs = state.generate(prompt, **settings)
+    theirs = model.generate(prompt, **settings)
     assert seconds > 0
     assert torch.equal(ours, theirs[:, 12:])
 
 
 def test_zeros_are_counted():
-    state = tiny_model("llama")
-    state.lm_head.weight[:2] = 0
-    assert bench_process.zeros_in(state) == 2 * 16
+    model = tiny_model("llama")
+    model.lm_head.weight[:2] = 0
+    assert benchmark_process.count_zeros(model) == 2 * 16
 
 
-def test_a_spread_leaves_out_the_extremes_of_many_rounds():
+def test_range_of_many_rounds_excludes_the_extremes():
     few = rate_of(10, [10.0, 1.0, 5.0])
     assert few == Rate(2.0, 1.0, 10.0, (1.0, 10.0, 2.0))
     many = rate_of(1, [1.0, 1.0, 0.5, 1.0, 0.5, 0.1, 100.0])
     assert (many.median, many.low, many.high) == (1.0, 1.0, 2.0)
 
 
-def test_speedups_compare_round_by_round():
+def test_speedups_compare_each_round():
     first = model(rounds=(10.0, 5.0, 20.0))
     second = model(rounds=(15.0, 7.5, 30.0))
     ratio = speedups(measured(first, second)).generation
     assert (ratio.median, ratio.low, ratio.high) == pytest.approx((1.5, 1.5, 1.5))
-    unknown = model(generation=Rate(10.0, 9.0, 12.0))  # then the widest spread
+    unknown = model(generation=Rate(10.0, 9.0, 12.0))  # the widest range
     ratio = speedups(measured(unknown, unknown)).generation
     assert (ratio.median, ratio.low, ratio.high) == (1.0, 0.75, 12 / 9)
 
@@ -321,7 +332,7 @@ def test_speedups_compare_round_by_round():
             "prompts 1.20 times (0.90 to 1.30); memory the same.",
         ),
         (
-            model(rounds=(10.1, 10.2, 10.2)),  # by less than two equal models may be
+            model(rounds=(10.1, 10.2, 10.2)),  # as equal models may differ
             "It is not measurably faster here: generation 1.02 times (1.01 to 1.02), "
             "prompts 1.02 times (1.01 to 1.02); memory the same.",
         ),
@@ -333,32 +344,17 @@ def test_speedups_compare_round_by_round():
     ],
 )
 def test_two_models_are_compared_in_a_sentence(second, sentence):
-    assert in_words(measured(model(), second)) == sentence
+    assert summarize(measured(model(), second)) == sentence
 
 
 def test_one_model_is_described_in_a_sentence():
-    assert in_words(measured(model("Demo"))) == (
+    assert summarize(measured(model("Demo"))) == (
         "Demo generates 10.0 tokens/s and reads prompts at 100 tokens/s here; memory "
         "5.00 GB."
     )
 
 
-def test_the_table_is_aligned_and_says_how_it_was_taken():
-    second = model("pruned", (15.0, 15.2, 15.3), file_bytes=61_000_000)
-    lines = table(measured(model("original"), second)).splitlines()
-    rows, notes = lines[:7], lines[7:]
-    assert len({len(row) for row in rows}) == 1
-    assert rows[0].split() == ["original", "pruned", "ratio"]
-    assert rows[1].split() == ["file", "size", "4.00", "GB", "61.0", "MB", "0.02"]
-    assert "10.0 (10.0 to 10.0)" in rows[4]
-    assert rows[4].endswith("1.52 (1.50 to 1.53)")
-    assert notes[0] == "CPU (2 threads), float32."
-    assert "512 tokens" in notes[1]
-    assert "brackets the lowest and the highest round" in notes[2]
-    assert "  ratio" not in table(measured(model()))
-
-
-def test_only_the_process_itself_imports_torch():
+def test_measure_does_not_import_torch():
     code = (
         "import sys, surgeon_engine.api.messages.benchmark as _;"
         "import surgeon_engine.measurement.measure;"
@@ -367,7 +363,7 @@ def test_only_the_process_itself_imports_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_an_embedding_counts_as_weights_that_are_read_only_as_a_head():
+def test_embedding_counts_as_weights_read_only_if_it_is_the_head():
     untied, tied = tiny_model("llama"), tiny_model("gpt2")
     every = sum(parameter.numel() for parameter in untied.parameters())
     assert export_speed.work_of(untied).of_token == every - VOCABULARY * 16
@@ -377,7 +373,7 @@ def test_an_embedding_counts_as_weights_that_are_read_only_as_a_head():
     assert export_speed.work_of(tied).head == VOCABULARY * 16
 
 
-def test_the_benchmark_sets_what_is_measured_beside_the_ideal(
+def test_benchmark_compares_the_measurement_with_the_ideal(
     folders, tmp_path, monkeypatch, capsys
 ):
     found = measured(model(), model(rounds=(15.0, 15.2, 15.3)))
@@ -388,7 +384,7 @@ def test_the_benchmark_sets_what_is_measured_beside_the_ideal(
     assert export_speed.main(arguments) == 0
     written = out.read_text()
     assert written == capsys.readouterr().out
-    models = [bench_process.load(ModelConfig(folder)) for folder in folders]
+    models = [benchmark_process.load(ModelConfig(folder)) for folder in folders]
     work = [export_speed.work_of(each) for each in models]
     ideal = work[0].of_token / work[1].of_token
     lines = written.splitlines()
@@ -396,14 +392,14 @@ def test_the_benchmark_sets_what_is_measured_beside_the_ideal(
     assert f"| 1.52 (1.50 to 1.53) | {ideal:.2f} | {1.52 / ideal:.0%} |" in lines[3]
 
 
-def test_the_benchmark_says_where_the_time_goes(folders, capsys):
+def test_benchmark_profiles_generation(folders, capsys):
     original, compact = folders
     arguments = [f"--original={original}", "--pruned", compact, "--profile"]
     assert export_speed.main([*arguments, "--prompt=32"]) == 0
     assert capsys.readouterr().out.count("One generated token") == 2
 
 
-def test_the_benchmark_says_what_it_cannot_read(tmp_path, capsys):
+def test_benchmark_reports_a_missing_model(tmp_path, capsys):
     arguments = ["--original", str(tmp_path / "none"), "--pruned", "x"]
     assert export_speed.main(arguments) == 1
     assert "There is no model at" in capsys.readouterr().err

@@ -147,7 +147,7 @@ def test_the_surgeon_damps_its_update_apart_from_its_costs(update):
 
 @pytest.mark.parametrize("max_correlated", [0, 1000])
 def test_the_surgeon_removes_elements_together(monkeypatch, max_correlated):
-    monkeypatch.setattr(sparse_update, "_ENOUGH", 1e-9)
+    monkeypatch.setattr(sparse_update, "_TOLERANCE", 1e-9)
     method, goes = METHODS[Method.LLM_SURGEON], random_mask(R, C)
     pruning = PruningConfig(Elements(max_correlated), damping=FixedDamping(update=0.2))
     X, removed = method.without_elements(LAYER.W, (LAYER.A, LAYER.G), goes, pruning)
@@ -189,7 +189,7 @@ def test_a_layer_that_nothing_flows_through_costs_nothing(name):
     [("dead input", 2), ("constant input", -1), ("copied input", 3)],
 )
 def test_a_degenerate_input_leaves_costs_and_update_finite(monkeypatch, flaw, index):
-    monkeypatch.setattr(sparse_update, "_ENOUGH", 1e-9)
+    monkeypatch.setattr(sparse_update, "_TOLERANCE", 1e-9)
     g = torch.Generator().manual_seed(0)
     a = torch.randn(50, C, generator=g, dtype=torch.float64)
     a[:, -2] = 1  # as a bias has

@@ -90,7 +90,7 @@ def test_rows_taken_a_few_at_a_time_cost_the_same(monkeypatch):
     layer = make_layer(R, 8)
     arguments = (layer.W, adapted(layer.A), adapted(layer.G), 2, 4)
     cost, chosen = pattern_costs(*arguments)
-    monkeypatch.setattr(costs, "_LARGEST_GATHER", 1)
+    monkeypatch.setattr(costs, "_MAX_GATHERED", 1)
     fewer_cost, fewer_chosen = pattern_costs(*arguments)
     torch.testing.assert_close(fewer_cost, cost, rtol=1e-14, atol=0)
     assert torch.equal(fewer_chosen, chosen)

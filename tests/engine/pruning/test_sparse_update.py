@@ -21,8 +21,8 @@ R, C = 5, 7
 
 def exact(monkeypatch):
     """Conjugate gradients until nothing is left to gain, in float64."""
-    monkeypatch.setattr(sparse_update, "_FORMAT", torch.float64)
-    monkeypatch.setattr(sparse_update, "_ENOUGH", 1e-30)
+    monkeypatch.setattr(sparse_update, "_DTYPE", torch.float64)
+    monkeypatch.setattr(sparse_update, "_TOLERANCE", 1e-30)
 
 
 def masks():
@@ -100,7 +100,7 @@ def test_rounding_leaves_out_far_less_than_ending_the_search(monkeypatch):
         M.copy_(damped(M, 0.1))
     goes = random_mask(24, 64)
     ended = whole_update(layer.W, layer.A, layer.G, goes)
-    monkeypatch.setattr(sparse_update, "_ENOUGH", 1e-9)
+    monkeypatch.setattr(sparse_update, "_TOLERANCE", 1e-9)
     rounded = whole_update(layer.W, layer.A, layer.G, goes)
     least = quadratic_cost(layer, best_weight_dense(layer, goes))
     by_rounding = quadratic_cost(layer, rounded) / least - 1

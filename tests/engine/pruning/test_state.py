@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
+
 import pytest
 import torch
 
+import surgeon_engine
 from surgeon_engine.api.config.pruning import Fisher, Method, Structure
 from surgeon_engine.api.messages.run import Stage, StageStarted
 from surgeon_engine.curvature.factors import KroneckerFactors
+from surgeon_engine.pruning import state as state_module
 from surgeon_engine.pruning.measure_curvature import (
     CurvatureTask,
     measure,
     of_units,
     pool,
 )
+from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.runtime.run_context import RunContext
 from tests.helpers.pruning_states import quiet, state_of
 
@@ -95,9 +101,68 @@ def test_sparsities_count_what_is_gone_of_every_layer():
     unit = state.units[0]
     removed = state.removed[unit.measured.name].clone()
     removed[:5] = True
-    state.removed = state.removed | {unit.measured.name: removed}
+    state.record_removed(state.removed | {unit.measured.name: removed})
     told = {layer.name: layer.removed for layer in state.sparsities()}
     of_unit = {layer.name for layer in unit.layers}
     assert len(told) == len(state.loaded.layers)
     for name, count in told.items():
         assert count == (5 * 16 if name in of_unit else 0)
+
+
+ATTRIBUTES = [
+    name for name, value in vars(PruningState).items() if isinstance(value, property)
+]
+
+
+@pytest.mark.parametrize("name", ATTRIBUTES)
+def test_attribute_of_a_state_is_read_only(name):
+    state = state_of("llama", 4)
+    with pytest.raises(AttributeError):
+        setattr(state, name, getattr(state, name))
+
+
+@pytest.mark.parametrize("name", ["removed", "kept", "total_cost"])
+def test_mapping_of_a_state_is_read_only(name):
+    mapping = getattr(state_of("llama", 4), name)
+    with pytest.raises(TypeError):
+        mapping["anything"] = None
+
+
+def test_no_other_module_assigns_what_a_state_stores():
+    """The fields behind the properties are assigned in the module of the state alone.
+
+    In other modules only an object itself may assign an attribute of the same name.
+    """
+    fields = set(vars(state_of("llama", 4)))
+    assert {name.removeprefix("_") for name in fields} < set(ATTRIBUTES)
+    found = [
+        f"{path}:{node.lineno}"
+        for path in Path(surgeon_engine.__file__).parent.rglob("*.py")
+        if path != Path(state_module.__file__)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute)
+        and not isinstance(node.ctx, ast.Load)
+        and node.attr in fields
+        and not (isinstance(node.value, ast.Name) and node.value.id == "self")
+    ]
+    assert not found
+
+
+def test_restored_snapshot_undoes_weights_removals_and_costs():
+    state = state_of("llama", 4, structure=Structure.NEURONS)
+    layer, name = state.units[0].measured, state.units[0].measured.name
+    before, W = state.take_snapshot(), layer.weight()
+    state.begin_update()
+    layer.write(torch.zeros_like(W))
+    removed = ~state.removed[name]
+    state.record_removed(state.removed | {name: removed})
+    state.add_costs({name: 1.5})
+    state.add_costs({name: 1.0})
+    assert state.is_partially_updated
+    assert state.removed[name].all()
+    assert state.total_cost == {name: 2.5}
+    state.restore(before)
+    assert torch.equal(layer.weight(), W)
+    assert not state.removed[name].any()
+    assert not state.total_cost
+    assert not state.is_partially_updated

@@ -82,7 +82,9 @@ def test_a_budget_smaller_than_anything_takes_nothing():
 
 
 def test_a_budget_beyond_what_may_go_is_refused_with_the_numbers():
-    with pytest.raises(PruningError, match=r"10 weights are to go, but only 9 may"):
+    with pytest.raises(
+        PruningError, match="10 weights should be removed, but only 9 can be"
+    ):
         cheapest({"a": removals([1.0], [9])}, budget=10)
 
 

@@ -91,7 +91,9 @@ def test_what_must_stay_stays_however_much_goes():
     selection = cheapest(units, 2)
     assert selection.removed["a"].tolist() == [True, False]
     assert selection.removed["b"].tolist() == [False, True]
-    with pytest.raises(PruningError, match="3 weights are to go, but only 2 may"):
+    with pytest.raises(
+        PruningError, match="3 weights should be removed, but only 2 can be"
+    ):
         cheapest(units, 3)
 
 

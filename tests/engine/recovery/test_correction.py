@@ -56,7 +56,7 @@ def pruned(structure, windows=8, family="llama"):
     factors = measure(state, wanted, quiet(), 1)
     settings = state.config.pruning
     chosen = selection(state, factors, settings, state.goal.removed)
-    state.removed = remove(state, factors, settings, chosen.removed)
+    state.record_removed(remove(state, factors, settings, chosen.removed))
     return state
 
 

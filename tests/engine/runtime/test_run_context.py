@@ -73,16 +73,16 @@ def when(kind, action):
 def test_a_pause_is_told_and_ends_when_it_is_to(line):
     line.context.handle(Pause(**ASIDE))
     line.answer = when(Paused, lambda: line.context.handle(Resume(**ASIDE)))
-    line.context.check()
+    line.context.raise_if_cancelled()
     assert line.events == [Paused(), Resumed()]
-    line.context.check()
+    line.context.raise_if_cancelled()
     assert len(line.events) == 2
 
 
 def test_a_pause_that_is_taken_back_in_time_does_not_happen(line):
     line.context.handle(Pause(**ASIDE))
     line.context.handle(Resume(**ASIDE))
-    line.context.check()
+    line.context.raise_if_cancelled()
     assert line.events == []
 
 
@@ -90,14 +90,14 @@ def test_a_paused_run_can_be_cancelled(line):
     line.context.handle(Pause(**ASIDE))
     line.answer = when(Paused, lambda: line.context.handle(Cancel(**ASIDE)))
     with pytest.raises(RunCancelled):
-        line.context.check()
+        line.context.raise_if_cancelled()
     assert line.events == [Paused()]
 
 
 def test_a_paused_run_that_is_to_stop_and_keep_goes_on_to_its_end(line):
     line.context.handle(Pause(**ASIDE))
     line.answer = when(Paused, lambda: line.context.handle(StopAndKeep(**ASIDE)))
-    line.context.check()
+    line.context.raise_if_cancelled()
     assert line.events == [Paused(), Resumed()]
     assert line.context.stops_after_shot
 
@@ -112,10 +112,10 @@ def test_a_pause_right_after_a_pause_is_another_one(line):
 
     line.context.handle(Pause(**ASIDE))
     line.answer = when(Paused, hurry)
-    line.context.check()
+    line.context.raise_if_cancelled()
     assert line.events == [Paused(), Resumed()]
     line.answer = when(Paused, resume)
-    line.context.check()
+    line.context.raise_if_cancelled()
     assert line.events == [Paused(), Resumed()] * 2
 
 
@@ -131,7 +131,7 @@ def test_another_thread_can_end_the_pause():
     told: queue.Queue = queue.Queue()
     context = RunContext("test", told.put)
     context.handle(Pause(**ASIDE))
-    run = threading.Thread(target=context.check)
+    run = threading.Thread(target=context.raise_if_cancelled)
     run.start()
     assert told.get(timeout=10).event == Paused()
     assert run.is_alive()
@@ -169,14 +169,14 @@ def test_memory_is_told_at_most_once_a_second(clock, line, tmp_path):
     samples = (MemorySampled(number) for number in range(100))
     line.context.begin(None, lambda: next(samples))
     for _ in range(30):
-        line.context.check()
+        line.context.raise_if_cancelled()
         clock.now += 0.25
     told = [event for event in line.events if isinstance(event, MemorySampled)]
     assert told == [MemorySampled(number) for number in range(8)]
 
 
 def test_memory_is_not_watched_before_a_run_begins(line):
-    line.context.check()
+    line.context.raise_if_cancelled()
     assert line.events == []
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import msgspec
 import pytest
 import torch
 
 from surgeon_engine.api.config.pruning import Correction, Damping, Structure
-from surgeon_engine.shots import compaction_step as shrinking
+from surgeon_engine.shots import loop
+from surgeon_engine.shots.compaction_step import compact_model, full_size_model
 from tests.helpers.pruning_states import state_of
 from tests.helpers.runs import Outcome, job, outcome
 from tests.helpers.tiny_models import COUPLED_FAMILIES, MORE_FAMILIES, VOCABULARY
@@ -50,19 +49,19 @@ def test_twice_smaller_it_computes_the_same(family):
             name, count = unit.measured.name, unit.candidates
             goes = torch.zeros(count, dtype=torch.bool)
             goes[round_number % count] = count > 1
-            state.removed[name] = goes
+            state.record_removed(state.removed | {name: goes})
             for layer, zeros in unit.zeros(goes):
                 layer.write(layer.weight().masked_fill(zeros, 0))
             removed += int(goes.sum()) * unit.coupled.weights_per_group
         before, told = logits(state.loaded.model), state.sparsities()
-        shrinking.shrink(state)
+        compact_model(state)
         assert_same(logits(state.loaded.model), before)
         assert state.sparsities() == told
     assert sum(layer.removed for layer in told) == removed
-    assert state.cut == removed
+    assert state.compacted_weights == removed
     left = sum(p.numel() for p in state.loaded.model.parameters())
     assert parameters - left >= removed  # norms of single heads went too
-    whole = shrinking.pruned(state)
+    whole = full_size_model(state)
     assert_same(logits(whole.loaded.model), before)
     assert sum(p.numel() for p in whole.loaded.model.parameters()) == parameters
 
@@ -71,7 +70,7 @@ def both_ways(tmp_path, monkeypatch, **settings) -> list[Outcome]:
     """A run that makes the model smaller between its shots, and one that does not."""
     config = job(tmp_path, windows=8, shots=3, **settings)
     smaller = outcome(config, tmp_path / "smaller")
-    monkeypatch.setattr(shrinking, "shrink", lambda state: None)
+    monkeypatch.setattr(loop, "compact_model", lambda state: None)
     return [smaller, outcome(config, tmp_path / "as it was")]
 
 
@@ -113,14 +112,13 @@ def test_a_run_ends_with_the_same_weights(tmp_path, monkeypatch, family, setting
 
 def test_the_last_shot_measures_a_smaller_model(tmp_path, monkeypatch):
     sizes = []
-    shrink = shrinking.shrink
 
     def watched(state):
-        shrink(state)
+        compact_model(state)
         model = state.loaded.model
         sizes.append(sum(p.numel() for p in model.parameters()))
 
-    monkeypatch.setattr(shrinking, "shrink", watched)
+    monkeypatch.setattr(loop, "compact_model", watched)
     run = outcome(job(tmp_path, shots=3, sparsity=0.4), tmp_path / "run")
     assert sizes[:3] == [shot.parameters for shot in run.shots]
     assert sizes[0] > sizes[1] > sizes[2]
@@ -129,15 +127,17 @@ def test_the_last_shot_measures_a_smaller_model(tmp_path, monkeypatch):
 def test_the_engine_s_own_model_is_exported_where_nothing_was_cut():
     state = state_of("bloom", sparsity=0.3)  # ALiBi: heads keep their places
     name = state.units[0].measured.name
-    state.removed[name][0] = True
-    shrinking.shrink(state)
-    assert state.cut == 0
-    assert shrinking.pruned(state).loaded is state.loaded
+    removed = state.removed[name].clone()
+    removed[0] = True
+    state.record_removed(state.removed | {name: removed})
+    compact_model(state)
+    assert state.compacted_weights == 0
+    assert full_size_model(state).loaded is state.loaded
 
 
 def test_a_patient_that_lost_nothing_is_left_alone():
     state = state_of(sparsity=0.3)
-    before = dataclasses.replace(state)
-    shrinking.shrink(state)
-    assert state.loaded is before.loaded
-    assert state.units is before.units
+    loaded, units = state.loaded, state.units
+    compact_model(state)
+    assert state.loaded is loaded
+    assert state.units is units

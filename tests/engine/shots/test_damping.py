@@ -45,7 +45,9 @@ def loss_with(state, task, cost, update) -> float:
     pruning = with_damping(state.config.pruning, cost, update)
     chosen = selection(state, task.factors, pruning, task.budget)
     remove(state, task.factors, pruning, chosen.removed)
-    loss = held_out_loss(state.loaded.model, task.held, state.config.calibration.batch)
+    loss = held_out_loss(
+        state.loaded.model, task.held_out, state.config.calibration.batch
+    )
     model.load_state_dict(kept)
     return loss
 
@@ -103,7 +105,7 @@ def test_a_cancelled_search_leaves_every_bit_of_the_model(monkeypatch):
     def cancelled(*_):
         raise RunCancelled
 
-    monkeypatch.setattr(damping, "try_on", cancelled)
+    monkeypatch.setattr(damping, "evaluate_held_out", cancelled)
     with pytest.raises(RunCancelled):
         choose_damping(state, task, quiet())
     for name, parameter in weights(state).items():
@@ -191,7 +193,7 @@ def test_a_removal_that_leaves_no_loss_is_as_bad_as_can_be():
 def test_where_no_damping_works_a_sentence_says_so(monkeypatch):
     state = state_of(sparsity=0.3)
     task, before = task_of(state), weights(state)
-    monkeypatch.setattr(damping, "try_on", lambda *_: Trial(None))
+    monkeypatch.setattr(damping, "evaluate_held_out", lambda *_: Trial(None))
     with pytest.raises(CurvatureError, match=r"None of the \d+ dampings") as error:
         choose_damping(state, task, quiet())
     assert error.value.hint

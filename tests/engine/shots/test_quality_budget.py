@@ -79,6 +79,12 @@ def dear_elements(folder, monkeypatch, shots, rise):
     )
 
 
+def rolled_back_by(recorder) -> list[str]:
+    """The messages of the log about what was rolled back."""
+    messages = [event.message for event in recorder.of(Logged)]
+    return [message for message in messages if "rolled back" in message]
+
+
 def with_correction(plain):
     """The same job, corrected at the end."""
     pruning = dataclasses.replace(plain.pruning, correction=Correction.LOSS)
@@ -116,10 +122,10 @@ def test_the_limit_is_never_passed_and_the_last_good_state_is_exported(
         assert shot.evaluation.perplexity <= most
     assert [shot.shot for shot in found.shots] == list(range(1, len(found.shots) + 1))
     assert found.shots[-1].target < 0.5
-    undone = [x.message for x in found.recorder.of(Logged) if "undone" in x.message]
-    assert undone
-    assert f"more than the {most:.2f} allowed" in undone[0]
-    assert found.zeros == found.reported  # what was undone is not in the file
+    rolled_back = rolled_back_by(found.recorder)
+    assert rolled_back
+    assert f"above the limit of {most:.2f}" in rolled_back[0]
+    assert found.zeros == found.reported  # what was rolled back is not in the file
     model = AutoModelForCausalLM.from_pretrained(found.folder / "export")
     perplexity = math.exp(3 + removed_share(model))
     assert perplexity == pytest.approx(found.shots[-1].evaluation.perplexity)
@@ -132,8 +138,8 @@ def test_what_was_undone_is_not_asked_for_again(tmp_path, monkeypatch):
     """Perplexity rises by 16 % where 14.8 % are gone."""
     wanted = dear_elements(tmp_path, monkeypatch, shots=2, rise=16)
     found = outcome(wanted, tmp_path / "run")
-    undone = [x.message for x in found.recorder.of(Logged) if "undone" in x.message]
-    tried = [message.split()[4] for message in undone]  # at a sparsity of ...
+    rolled_back = rolled_back_by(found.recorder)
+    tried = [message.split()[4] for message in rolled_back]  # at a sparsity of ...
     assert tried == ["25.00%", "18.75%", "15.62%"]
     assert [round(shot.sparsity, 4) for shot in found.shots] == [0.125]
 
@@ -184,7 +190,7 @@ def test_a_budget_that_nothing_fits_is_refused_in_a_sentence(
     assert "0.01 % more than the original's 20.09" in error.value.message
     assert "Allow more perplexity" in error.value.hint
     assert not recorder.of(ShotFinished)
-    assert len([x for x in recorder.of(Logged) if "undone" in x.message]) == 4
+    assert len(rolled_back_by(recorder)) == 4
     assert not (tmp_path / "run" / "export").exists()
 
 
@@ -197,7 +203,9 @@ def test_what_cannot_be_measured_is_told_as_it_is(tmp_path, monkeypatch):
     with pytest.raises(CurvatureError, match="one layer are not finite"):
         recorder.run(job(tmp_path, max_perplexity_increase=5), tmp_path / "run")
     told = [event.message for event in recorder.of(Logged)]
-    assert told == ["A shot is undone. The inputs of one layer are not finite."] * 4
+    assert (
+        told == ["A shot is rolled back. The inputs of one layer are not finite."] * 4
+    )
 
 
 @pytest.mark.parametrize("schedule", Schedule)
@@ -275,8 +283,8 @@ def test_a_correction_that_passes_the_limit_is_undone(
     assert all(same)
     assert not found.recorder.of(Corrected)
     assert report.corrected is None
-    (told,) = (x for x in found.recorder.of(Logged) if "undone" in x.message)
-    assert told.message.startswith("After the correction perplexity would be")
+    (message,) = rolled_back_by(found.recorder)
+    assert message.startswith("After the correction perplexity is")
 
 
 MARK = 123.0  # a weight of a model that was corrected
@@ -320,8 +328,8 @@ def test_what_the_correction_gains_is_spent_too(tmp_path, monkeypatch, gain):
     most = allowed(found, 12)
     report = RunFolder(tmp_path / "run").read_report()
     pruned = AutoModelForCausalLM.from_pretrained(found.folder / "export")
-    undone = [x.message for x in found.recorder.of(Logged) if "undone" in x.message]
-    assert undone
+    rolled_back = rolled_back_by(found.recorder)
+    assert rolled_back
     assert found.zeros == found.reported
     if gain < 0:
         assert found.shots[-1].sparsity == without.shots[-1].sparsity
@@ -336,7 +344,7 @@ def test_what_the_correction_gains_is_spent_too(tmp_path, monkeypatch, gain):
     assert is_marked(pruned)
     perplexity = math.exp(3 + removed_share(pruned) - gain)
     assert perplexity == pytest.approx(corrected.evaluation.perplexity)
-    assert all(", with the correction, perplexity would be" in x for x in undone)
+    assert all(", with the correction, perplexity is" in x for x in rolled_back)
 
 
 @pytest.mark.parametrize(
@@ -362,7 +370,7 @@ def test_what_is_left_is_told_of_the_model_with_its_correction(
     found = outcome(with_correction(plain), tmp_path / "run")
     (corrected,) = found.recorder.of(Corrected)
     told = [x.message for x in found.recorder.of(Logged)]
-    reached = f"reached at perplexity {corrected.evaluation.perplexity:.2f}, and"
+    reached = f"reached at perplexity {corrected.evaluation.perplexity:.2f}, below"
     alone = found.shots[-1].evaluation.perplexity
     assert corrected.evaluation.perplexity < alone
     assert (alone > allowed(found, rise)) == (rise == 12)
@@ -385,7 +393,7 @@ def test_a_correction_that_fails_on_the_way_undoes_its_shot_alone(
     monkeypatch.setattr(sequence, "correct", fails_once)
     found = outcome(wanted, tmp_path / "run")
     told = [event.message for event in found.recorder.of(Logged)]
-    assert "A shot is undone. The loss is nan." in told
+    assert "A shot is rolled back. The loss is nan." in told
     (corrected,) = found.recorder.of(Corrected)
     assert corrected.evaluation.perplexity <= allowed(found, 12)
     assert found.zeros == found.reported
@@ -414,7 +422,7 @@ def test_a_correction_that_fails_loses_no_shot(tmp_path, monkeypatch, error, wor
     monkeypatch.setattr(sequence, "correct", fails)
     found = outcome(with_correction(plain), tmp_path / "run")
     told = [event.message for event in found.recorder.of(Logged)]
-    assert f"The correction is undone. {words}" in told
+    assert f"The correction is rolled back. {words}" in told
     assert RunFolder(tmp_path / "run").read_report().corrected is None
     assert found.after.keys() == without.after.keys()
     assert all(torch.equal(W, without.after[name]) for name, W in found.after.items())
@@ -436,7 +444,8 @@ def test_what_is_left_of_the_budget_at_the_target_is_told(tmp_path, monkeypatch)
     told = [event.message for event in found.recorder.of(Logged)]
     (words,) = [words for words in told if "target is reached" in words]
     reached = found.shots[-1].evaluation.perplexity
-    assert f"at perplexity {reached:.2f}, and {allowed(found, 30):.2f} are" in words
+    limit = allowed(found, 30)
+    assert f"at perplexity {reached:.2f}, below the limit of {limit:.2f}" in words
 
 
 def test_a_shot_that_would_remove_the_same_is_not_tried(tmp_path, monkeypatch):
@@ -455,8 +464,8 @@ def test_a_shot_that_would_remove_the_same_is_not_tried(tmp_path, monkeypatch):
     recorder = Recorder()
     with pytest.raises(PruningError, match="Even the smallest step"):
         recorder.run(wanted, tmp_path / "run")
-    undone = [x.message for x in recorder.of(Logged) if "undone" in x.message]
-    assert [message.split()[4] for message in undone] == ["10.00%"]  # a sparsity
+    tried = [message.split()[4] for message in rolled_back_by(recorder)]
+    assert tried == ["10.00%"]  # a sparsity
 
 
 def test_the_parts_of_a_shot_are_equal_whatever_the_schedule(tmp_path, monkeypatch):

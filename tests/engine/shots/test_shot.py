@@ -31,7 +31,7 @@ def by_hand(state, dampings, budget) -> None:
     what = of_units(state, state.windows.calibration)
     factors = measure(state, what, quiet(), 1)
     chosen = selection(state, factors, pruning, budget)
-    state.removed = remove(state, factors, pruning, chosen.removed)
+    state.record_removed(remove(state, factors, pruning, chosen.removed))
 
 
 def same(one, other) -> None:
@@ -49,7 +49,7 @@ def same(one, other) -> None:
 @pytest.mark.parametrize("damping", Damping)
 def test_a_shot_is_what_its_parts_give_by_hand(monkeypatch, structure, damping):
     # When the search for the best weights ends may hang on the rounding of a factor.
-    monkeypatch.setattr(sparse_update, "_ENOUGH", 1e-20)
+    monkeypatch.setattr(sparse_update, "_TOLERANCE", 1e-20)
     settings = {"structure": structure, "sparsity": 0.3, "damping": damping}
     one, other = (state_of("opt", **settings) for _ in range(2))
     shot = run_shot(one, ShotPlan(1, 0.5, None), quiet())
@@ -67,7 +67,7 @@ def test_the_shot_that_completes_the_goal_is_the_last(monkeypatch, schedule):
     said, choose = [], shot_module.choose_damping
 
     def watched(state, task, context):
-        said.append((task.is_last, task.before))
+        said.append((task.is_last, task.previous))
         return choose(state, task, context)
 
     monkeypatch.setattr(shot_module, "choose_damping", watched)

@@ -1,4 +1,4 @@
-"""The thread keeps an engine alive, and every request gets exactly one ending."""
+"""The thread keeps an engine running, and every request ends exactly once."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ from surgeon_engine.api.messages.sources import ModelInspected
 from surgeon_gui.controllers.engine_supervisor import MAX_FAILED_STARTS
 from surgeon_gui.controllers.engine_thread import EngineThread, coalesce_progress
 from tests.helpers.fake_engine import OUTSIDE_OF_SHOTS, STAGES_OF_A_SHOT, UNITS
-from tests.helpers.windows import QUICK, TIMEOUT_MS, fake_client
+from tests.helpers.windows import QUICK, TIMEOUT_MS, fake_process
 
 START = StartRun(run="run-1", config=QUICK, folder="folder")
 INSPECT = InspectModel(run="inspect-1", model=ModelConfig())
 
 
-class Ear:
-    """Runs an engine thread and remembers what it tells."""
+class Recorder:
+    """Run an engine thread and record its events."""
 
     def __init__(self, qtbot, make_client, cancel_timeout_s=0.3):
         self.batches = []
@@ -58,11 +58,11 @@ class Ear:
 
     @property
     def envelopes(self):
-        """All that was told so far."""
+        """Return all envelopes so far."""
         return [envelope for batch in self.batches for envelope in batch]
 
-    def heard(self, kind, run=None):
-        """What was told of that kind, under that name if one is given."""
+    def events_of(self, kind, run=None):
+        """Return the envelopes of a kind, of one run if it is given."""
         return [
             envelope
             for envelope in self.envelopes
@@ -70,36 +70,36 @@ class Ear:
         ]
 
     def wait_for(self, kind, run=None, times=1):
-        """The latest event of that kind, once there have been so many."""
+        """Wait for that many events of a kind and return the latest."""
 
-        def has_come():
-            return len(self.heard(kind, run)) >= times
+        def has_arrived():
+            return len(self.events_of(kind, run)) >= times
 
-        self._qtbot.waitUntil(has_come, timeout=TIMEOUT_MS)
-        return self.heard(kind, run)[-1].event
+        self._qtbot.waitUntil(has_arrived, timeout=TIMEOUT_MS)
+        return self.events_of(kind, run)[-1].event
 
 
 @pytest.fixture
 def listen(qtbot):
-    ears = []
+    recorders = []
 
     def make(*options, **extra):
-        ears.append(Ear(qtbot, fake_client(*options), **extra))
-        return ears[-1]
+        recorders.append(Recorder(qtbot, fake_process(*options), **extra))
+        return recorders[-1]
 
     yield make
-    for ear in ears:
-        ear.thread.shut_down()
+    for recorder in recorders:
+        recorder.thread.shut_down()
 
 
-def test_the_engine_is_warm_before_it_is_asked_anything(listen):
+def test_engine_is_ready_before_the_first_command(listen):
     listen().wait_for(EngineReady)
 
 
-def test_what_comes_before_anyone_listens_is_not_lost(qtbot):
-    thread = EngineThread(fake_client())
+def test_events_before_listen_are_delivered(qtbot):
+    thread = EngineThread(fake_process())
     thread.start()
-    qtbot.waitUntil(lambda: bool(thread._untold), timeout=TIMEOUT_MS)
+    qtbot.waitUntil(lambda: bool(thread._pending), timeout=TIMEOUT_MS)
     batches = []
     thread.listen(batches.append)
     qtbot.waitUntil(lambda: bool(batches), timeout=TIMEOUT_MS)
@@ -107,134 +107,134 @@ def test_what_comes_before_anyone_listens_is_not_lost(qtbot):
     assert isinstance(batches[0][0].event, EngineReady)
 
 
-def test_a_request_is_answered_under_its_name(listen):
-    ear = listen()
-    ear.thread.send(INSPECT)
-    ear.wait_for(ModelInspected, run="inspect-1")
+def test_response_has_the_id_of_its_request(listen):
+    recorder = listen()
+    recorder.thread.send(INSPECT)
+    recorder.wait_for(ModelInspected, run="inspect-1")
 
 
-def test_a_run_goes_from_start_to_finish(listen):
-    ear = listen()
-    ear.thread.send(START)
-    ear.wait_for(RunFinished, run="run-1")
-    assert not ear.heard(Failed)
+def test_run_finishes(listen):
+    recorder = listen()
+    recorder.thread.send(START)
+    recorder.wait_for(RunFinished, run="run-1")
+    assert not recorder.events_of(Failed)
 
 
-def test_a_save_ends_with_its_files_and_a_measurement_with_its_figures(qtbot, listen):
-    ear = listen()
-    ear.thread.send(START)
+def test_export_and_measurement_end_with_their_responses(qtbot, listen):
+    recorder = listen()
+    recorder.thread.send(START)
     export = ExportConfig("there", Format.GGUF)
-    ear.thread.send(ExportRun(run="save-1", folder="folder", export=export))
+    recorder.thread.send(ExportRun(run="save-1", folder="folder", export=export))
     sources = ("demo", "there")
-    ear.thread.send(
+    recorder.thread.send(
         MeasureModels(run="m-1", sources=sources, settings=BenchmarkSettings())
     )
-    assert ear.wait_for(Exported, run="save-1").format is Format.GGUF
-    assert len(ear.wait_for(Measured, run="m-1").models) == 2
-    ear.wait_for(RunFinished, run="run-1")
-    qtbot.waitUntil(lambda: ear.thread._supervisor.idle, timeout=TIMEOUT_MS)
+    assert recorder.wait_for(Exported, run="save-1").format is Format.GGUF
+    assert len(recorder.wait_for(Measured, run="m-1").models) == 2
+    recorder.wait_for(RunFinished, run="run-1")
+    qtbot.waitUntil(lambda: recorder.thread._supervisor.idle, timeout=TIMEOUT_MS)
 
 
-def test_a_crash_while_measuring_is_no_failure_of_the_run(listen):
-    ear = listen("--mishap", "crash", "--at", "measurement")
-    ear.thread.send(START)
+def test_crash_of_a_measurement_does_not_fail_the_run(listen):
+    recorder = listen("--mishap", "crash", "--at", "measurement")
+    recorder.thread.send(START)
     sources = ("demo", "there")
-    ear.thread.send(
+    recorder.thread.send(
         MeasureModels(run="m-1", sources=sources, settings=BenchmarkSettings())
     )
-    assert "killed by the system" in ear.wait_for(Failed, run="m-1").message
-    assert not ear.heard(Failed, "run-1")
+    assert "killed by the system" in recorder.wait_for(Failed, run="m-1").message
+    assert not recorder.events_of(Failed, "run-1")
 
 
-def test_a_crash_becomes_a_failure_in_words_and_the_engine_comes_back(listen):
-    ear = listen("--mishap", "crash", "--at", "curvature")
-    ear.thread.send(START)
-    failed = ear.wait_for(Failed, run="run-1")
+def test_crash_fails_the_run_and_restarts_the_engine(listen):
+    recorder = listen("--mishap", "crash", "--at", "curvature")
+    recorder.thread.send(START)
+    failed = recorder.wait_for(Failed, run="run-1")
     assert "killed by the system" in failed.message
     assert "made-up kernel" in failed.details
-    ear.wait_for(EngineReady, times=2)
-    ear.thread.send(INSPECT)
-    ear.wait_for(ModelInspected, run="inspect-1")
+    recorder.wait_for(EngineReady, times=2)
+    recorder.thread.send(INSPECT)
+    recorder.wait_for(ModelInspected, run="inspect-1")
 
 
-def test_a_crash_while_idle_is_only_logged(listen):
-    ear = listen()
-    ear.wait_for(EngineReady)
+def test_crash_while_idle_is_only_logged(listen):
+    recorder = listen()
+    recorder.wait_for(EngineReady)
     (engine,) = psutil.Process().children()
     engine.kill()
-    ear.wait_for(EngineReady, times=2)
-    assert ear.heard(Logged)
-    assert not ear.heard(Failed)
+    recorder.wait_for(EngineReady, times=2)
+    assert recorder.events_of(Logged)
+    assert not recorder.events_of(Failed)
 
 
-def test_a_cancel_is_obeyed(listen):
-    ear = listen("--pause", "0.02", cancel_timeout_s=10.0)
-    ear.thread.send(START)
-    ear.wait_for(StageStarted)
-    ear.thread.send(Cancel(run="run-1"))
-    ear.wait_for(Cancelled, run="run-1")
-    assert len(ear.heard(EngineReady)) == 1
+def test_cancel_ends_the_run(listen):
+    recorder = listen("--pause", "0.02", cancel_timeout_s=10.0)
+    recorder.thread.send(START)
+    recorder.wait_for(StageStarted)
+    recorder.thread.send(Cancel(run="run-1"))
+    recorder.wait_for(Cancelled, run="run-1")
+    assert len(recorder.events_of(EngineReady)) == 1
 
 
-def test_a_cancel_that_is_not_obeyed_ends_the_engine(listen):
-    ear = listen("--mishap", "hang", "--at", "curvature")
-    ear.thread.send(START)
-    ear.wait_for(StageStarted)
-    ear.thread.send(Cancel(run="run-1"))
-    ear.wait_for(Cancelled, run="run-1")
-    ear.wait_for(EngineReady, times=2)
-    assert not ear.heard(Failed)
+def test_ignored_cancel_restarts_the_engine(listen):
+    recorder = listen("--mishap", "hang", "--at", "curvature")
+    recorder.thread.send(START)
+    recorder.wait_for(StageStarted)
+    recorder.thread.send(Cancel(run="run-1"))
+    recorder.wait_for(Cancelled, run="run-1")
+    recorder.wait_for(EngineReady, times=2)
+    assert not recorder.events_of(Failed)
 
 
-def test_what_waited_behind_a_hung_run_is_still_answered(listen):
-    ear = listen("--mishap", "hang", "--at", "curvature")
-    ear.thread.send(START)
-    ear.thread.send(INSPECT)
-    ear.thread.send(Cancel(run="run-1"))
-    ear.wait_for(ModelInspected, run="inspect-1")
+def test_request_behind_a_hung_run_is_sent_to_the_next_engine(listen):
+    recorder = listen("--mishap", "hang", "--at", "curvature")
+    recorder.thread.send(START)
+    recorder.thread.send(INSPECT)
+    recorder.thread.send(Cancel(run="run-1"))
+    recorder.wait_for(ModelInspected, run="inspect-1")
 
 
-def test_an_engine_that_never_starts_is_given_up_with_its_last_words(listen):
-    ear = listen("--no-start")
-    failed = ear.wait_for(Failed, run="")
+def test_engine_that_never_starts_fails_with_its_last_output(listen):
+    recorder = listen("--no-start")
+    failed = recorder.wait_for(Failed, run="")
     assert "cannot import torch" in failed.details
-    ear.thread.send(INSPECT)
-    ear.wait_for(Failed, run="inspect-1")
+    recorder.thread.send(INSPECT)
+    recorder.wait_for(Failed, run="inspect-1")
     assert not psutil.Process().children()
     assert MAX_FAILED_STARTS > 1
 
 
-def test_an_engine_that_is_not_there_is_told(qtbot):
-    ear = Ear(qtbot, lambda: EngineProcess(("/no/such/engine",)))
-    failed = ear.wait_for(Failed, run="")
+def test_missing_engine_fails_with_a_reason(qtbot):
+    recorder = Recorder(qtbot, lambda: EngineProcess(("/no/such/engine",)))
+    failed = recorder.wait_for(Failed, run="")
     assert "No such file" in failed.details
-    ear.thread.shut_down()
+    recorder.thread.shut_down()
 
 
-def test_shutting_down_in_a_hung_run_leaves_no_process(listen):
-    ear = listen("--mishap", "hang", "--at", "load")
-    ear.thread.send(START)
-    ear.wait_for(StageStarted)
-    ear.thread.shut_down()
-    assert ear.thread.isFinished()
+def test_shut_down_in_a_hung_run_leaves_no_process(listen):
+    recorder = listen("--mishap", "hang", "--at", "load")
+    recorder.thread.send(START)
+    recorder.wait_for(StageStarted)
+    recorder.thread.shut_down()
+    assert recorder.thread.isFinished()
     assert not psutil.Process().children(recursive=True)
 
 
-def test_a_flood_loses_nothing_but_progress_that_is_overtaken(listen):
-    ear = listen("--flood", "3000")
-    ear.thread.send(START)
-    ear.wait_for(RunFinished)
-    times = [envelope.at for envelope in ear.envelopes]
+def test_flood_of_events_loses_only_obsolete_progress(listen):
+    recorder = listen("--flood", "3000")
+    recorder.thread.send(START)
+    recorder.wait_for(RunFinished)
+    times = [envelope.at for envelope in recorder.envelopes]
     assert times == sorted(times)
     assert len(times) < 1_000
-    assert len(ear.heard(ShotFinished)) == QUICK.pruning.shots
+    assert len(recorder.events_of(ShotFinished)) == QUICK.pruning.shots
     stages = len(OUTSIDE_OF_SHOTS) + QUICK.pruning.shots * len(STAGES_OF_A_SHOT)
-    assert len(ear.heard(StageStarted)) == stages
-    ends = [x for x in ear.heard(Progressed) if x.event.done == UNITS]
+    assert len(recorder.events_of(StageStarted)) == stages
+    ends = [x for x in recorder.events_of(Progressed) if x.event.done == UNITS]
     assert len(ends) == stages
 
 
-def test_only_the_last_progress_of_a_stage_is_told_and_all_else():
+def test_coalesce_progress_keeps_the_last_of_each_stage():
     def progress(done, shot=1, run="run-1"):
         return Envelope(run, 0.0, Progressed(Stage.UPDATE, shot, done, 9))
 
@@ -245,26 +245,26 @@ def test_only_the_last_progress_of_a_stage_is_told_and_all_else():
     begin = other(StageStarted(Stage.UPDATE, 1))
     batch = [progress(1), sample, progress(2), line, progress(3), sample]
     assert coalesce_progress(batch) == [sample, line, progress(3), sample]
-    # A stage that begins anew begins to count anew.
+    # A stage that starts again counts from the start.
     batch = [progress(8), begin, progress(1)]
     assert coalesce_progress(batch) == batch
     batch = [progress(1), progress(1, shot=2), progress(1, run="run-2")]
     assert coalesce_progress(batch) == batch
 
 
-def test_commands_are_taken_without_waiting(listen):
-    ear = listen("--mishap", "hang", "--at", "load")
-    ear.thread.send(START)
-    ear.wait_for(StageStarted)
+def test_send_does_not_wait(listen):
+    recorder = listen("--mishap", "hang", "--at", "load")
+    recorder.thread.send(START)
+    recorder.wait_for(StageStarted)
     before = time.process_time()
     for number in range(1_000):
-        ear.thread.send(InspectModel(run=f"inspect-{number}", model=ModelConfig()))
+        recorder.thread.send(InspectModel(run=f"inspect-{number}", model=ModelConfig()))
     assert time.process_time() - before < 1.0
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="None cannot be freed any more")
-def test_calls_that_return_nothing_do_not_use_up_none(qtbot):
-    thread = EngineThread(fake_client())
+def test_calls_without_result_do_not_release_none(qtbot):
+    thread = EngineThread(fake_process())
     before = sys.getrefcount(None)
     for _ in range(6_000):
         thread.setObjectName("name")

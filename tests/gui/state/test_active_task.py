@@ -1,4 +1,4 @@
-"""The strip says what the engine does, also if that is no run."""
+"""The action strip shows the engine's task, also if it is not a run."""
 
 from __future__ import annotations
 
@@ -7,35 +7,36 @@ from dataclasses import replace
 import pytest
 
 from surgeon_engine.api.messages.run import Progressed, Stage, StageStarted
-from surgeon_gui.state import request as request
 from surgeon_gui.state.active_task import active_task
 from surgeon_gui.state.app import AppState
-from surgeon_gui.state.request import Request
+from surgeon_gui.state.request import Request, RequestKind
 from tests.helpers.windows import TIMEOUT_MS, click, find, load_and_wait
 
 
 @pytest.mark.parametrize(
-    ("name", "stage", "words"),
+    ("kind", "stage", "label"),
     [
-        ("diagnosis", Stage.CURVATURE, "Diagnosis: "),
-        ("save", Stage.EXPORT, "Saving in another format: "),
-        ("measurement", Stage.MEASUREMENT, "Measuring speed: "),
+        (RequestKind.DIAGNOSIS, Stage.CURVATURE, "Diagnosis: "),
+        (RequestKind.SAVE, Stage.EXPORT, "Saving in another format: "),
+        (RequestKind.MEASUREMENT, Stage.MEASUREMENT, "Measuring speed: "),
     ],
 )
-def test_it_is_named_with_how_far_it_is(name, stage, words):
-    asked = request.with_response(Request("it"), StageStarted(stage, 0))
-    begun = active_task(AppState(**{name: asked}))
-    asked = request.with_response(asked, Progressed(stage, 0, 3, 8))
-    further = active_task(AppState(**{name: asked}))
-    assert further.words.startswith(words)
-    assert further.words.endswith("4 of 8")
+def test_active_task_has_a_label_and_a_growing_share(kind, stage, label):
+    def task_of(request):
+        return active_task(AppState(requests={kind: request}))
+
+    request = Request("it").with_event(StageStarted(stage, 0))
+    begun = task_of(request)
+    request = request.with_event(Progressed(stage, 0, 3, 8))
+    further = task_of(request)
+    assert further.label.startswith(label)
+    assert further.label.endswith("4 of 8")
     assert begun.share < further.share < 1
-    ending = active_task(AppState(**{name: request.cancelling(asked)}))
-    assert ending.words == f"{words}cancelling…"
-    assert active_task(AppState(**{name: replace(asked, is_cancelled=True)})) is None
+    assert task_of(request.cancelling()).label == f"{label}cancelling…"
+    assert task_of(replace(request, is_cancelled=True)) is None
 
 
-def test_the_strip_shows_it_and_then_the_run_again(qtbot, make_window):
+def test_action_strip_shows_the_task_until_it_ends(qtbot, make_window):
     window = make_window("--pause", "0.03")
     load_and_wait(qtbot, window)
     click(window, "target_diagnose_button")

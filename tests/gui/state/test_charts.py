@@ -1,4 +1,4 @@
-"""What the charts show follows from the run's state, figure by figure."""
+"""The data of the charts follows from the state of the run."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from surgeon_engine.api.messages.run import (
     Stage,
     StageStarted,
 )
-from surgeon_gui.state import charts as chart_data
 from surgeon_gui.state import run as run_state
 from surgeon_gui.state.charts import (
+    PHASES,
     Counted,
     Quality,
-    Size,
+    SizeUnit,
     cost_bars,
     cost_rows,
+    log_ticks,
     memory_line,
     quality_line,
     size_line,
@@ -40,7 +41,7 @@ STARTED = RunStarted("folder", 2, model_summary(), "cpu", 100, 50)
 SPACE = "\N{NO-BREAK SPACE}"
 
 
-def told(state, at, *events):
+def with_events(state, at, *events):
     for event in events:
         state = run_state.apply(state, Envelope("run-1", at, event))
     return state
@@ -48,17 +49,17 @@ def told(state, at, *events):
 
 @pytest.fixture
 def run():
-    """Two shots are done."""
+    """Return a run with two finished shots."""
     state = run_state.requested("run-1", CONFIG, "folder", at=0.0)
-    state = told(state, 0.0, StageStarted(Stage.LOAD, 0))
-    state = told(state, 1.0, STARTED, StageStarted(Stage.BASELINE, 0))
-    state = told(state, 2.0, BaselineEvaluated(evaluation(14.2)))
+    state = with_events(state, 0.0, StageStarted(Stage.LOAD, 0))
+    state = with_events(state, 1.0, STARTED, StageStarted(Stage.BASELINE, 0))
+    state = with_events(state, 2.0, BaselineEvaluated(evaluation(14.2)))
     for shot in (1, 2):
         at = 10.0 * shot
-        state = told(state, at, StageStarted(Stage.CURVATURE, shot))
-        state = told(state, at + 4, StageStarted(Stage.UPDATE, shot))
-        state = told(state, at + 7, StageStarted(Stage.EVALUATION, shot))
-        state = told(state, at + 8, shot_finished(shot, 2, 0.3))
+        state = with_events(state, at, StageStarted(Stage.CURVATURE, shot))
+        state = with_events(state, at + 4, StageStarted(Stage.UPDATE, shot))
+        state = with_events(state, at + 7, StageStarted(Stage.EVALUATION, shot))
+        state = with_events(state, at + 8, shot_finished(shot, 2, 0.3))
     return state
 
 
@@ -66,11 +67,11 @@ def heights(bars):
     return {stack.name: stack.heights for stack in bars.stacks}
 
 
-def test_an_idle_window_has_empty_charts():
+def test_charts_without_a_run_are_empty():
     idle = RunState()
     for measure in Quality:
         assert quality_line(idle, measure, is_log=False).xs == ()
-    for measure in Size:
+    for measure in SizeUnit:
         assert size_line(idle, measure).xs == ()
     assert memory_line(idle).xs == ()
     assert cost_bars(idle, Counted.WEIGHTS).edges == ()
@@ -78,7 +79,7 @@ def test_an_idle_window_has_empty_charts():
     assert len(cost_rows(idle)) == 1
 
 
-def test_quality_has_a_point_for_the_original_and_each_shot(run):
+def test_quality_line_has_a_point_for_the_original_and_each_shot(run):
     line = quality_line(run, Quality.PERPLEXITY, is_log=True)
     assert line.xs == (0.0, 1.0, 2.0)
     assert line.ys[0] == line.baseline == 14.2
@@ -88,7 +89,7 @@ def test_quality_has_a_point_for_the_original_and_each_shot(run):
     assert loss.ys[1:] == tuple(s.evaluation.loss for s in run.history)
 
 
-def test_a_quality_limit_is_a_line_of_its_own(run):
+def test_quality_line_has_the_quality_limit(run):
     assert quality_line(run, Quality.PERPLEXITY, is_log=False).limit is None
     pruning = replace(CONFIG.pruning, max_perplexity_increase=10.0)
     limited = replace(run, config=replace(CONFIG, pruning=pruning))
@@ -98,67 +99,69 @@ def test_a_quality_limit_is_a_line_of_its_own(run):
     assert loss == pytest.approx(math.log(1.1 * 14.2))
 
 
-def test_a_correction_adds_a_point_at_the_last_shot(run):
+def test_quality_line_has_a_point_for_the_correction(run):
     after = Corrected((0.001,), 2.9, 2.7, evaluation(13.0), 5.0)
-    line = quality_line(told(run, 30.0, after), Quality.PERPLEXITY, is_log=False)
+    line = quality_line(with_events(run, 30.0, after), Quality.PERPLEXITY, is_log=False)
     assert line.xs[-2:] == (2.0, 2.0)
     assert line.ys[-1] == 13.0
     assert line.last_text == "After the correction"
 
 
-def test_a_perplexity_without_bound_leaves_no_point(run):
+def test_quality_line_omits_infinite_perplexity(run):
     after = Corrected((), 0, 0, evaluation(math.inf), 5.0)
-    line = quality_line(told(run, 30.0, after), Quality.PERPLEXITY, is_log=False)
+    line = quality_line(with_events(run, 30.0, after), Quality.PERPLEXITY, is_log=False)
     assert line.xs == (0.0, 1.0, 2.0)
     assert not line.last_text
 
 
-def test_size_is_told_in_parameters_and_in_bytes(run):
+def test_size_line_in_parameters_and_in_bytes(run):
     last = run.history[-1].parameters
-    in_millions = size_line(run, Size.PARAMETERS)
+    in_millions = size_line(run, SizeUnit.PARAMETERS)
     assert in_millions.ys[-1] == pytest.approx(last / 1e6)
     assert in_millions.axis == "Parameters (M)"
     assert in_millions.say_y(in_millions.ys[0]) == f"2.83{SPACE}M"
-    format_bytes = size_line(run, Size.BYTES)
-    assert format_bytes.axis == "Size (MB)"
-    assert format_bytes.ys[-1] == pytest.approx(4 * last / 1e6, rel=1e-3)
-    assert format_bytes.say_y(format_bytes.ys[-1]) == f"{4 * last / 1e6:.1f}{SPACE}MB"
+    in_bytes = size_line(run, SizeUnit.BYTES)
+    assert in_bytes.axis == "Size (MB)"
+    assert in_bytes.ys[-1] == pytest.approx(4 * last / 1e6, rel=1e-3)
+    assert in_bytes.say_y(in_bytes.ys[-1]) == f"{4 * last / 1e6:.1f}{SPACE}MB"
 
 
-def test_memory_is_one_curve_without_a_gpu_and_two_with_one(run):
-    on_cpu = told(told(run, 30.0, MemorySampled(10**9)), 31.0, MemorySampled(2 * 10**9))
+def test_memory_line_has_a_second_curve_with_a_gpu(run):
+    on_cpu = with_events(
+        with_events(run, 30.0, MemorySampled(10**9)), 31.0, MemorySampled(2 * 10**9)
+    )
     line = memory_line(on_cpu)
     assert list(line.xs) == [30.0, 31.0]
     assert list(line.ys) == [1.0, 2.0]
     assert line.more == ()
-    on_gpu = told(on_cpu, 32.0, MemorySampled(10**9, 5 * 10**9, 8 * 10**9))
+    on_gpu = with_events(on_cpu, 32.0, MemorySampled(10**9, 5 * 10**9, 8 * 10**9))
     (gpu,) = memory_line(on_gpu).more
     assert list(gpu.ys) == [0.0, 0.0, 5.0]
 
 
 @pytest.mark.parametrize(
-    ("seconds", "axis", "shown", "said"),
+    ("seconds", "axis", "x", "label"),
     [
         (90, "Seconds", 90.0, "1:30"),
         (600, "Minutes", 10.0, "10:00"),
         (10_800, "Hours", 3.0, "3:00:00"),
     ],
 )
-def test_the_axis_of_time_is_in_the_unit_that_suits_it(run, seconds, axis, shown, said):
-    line = memory_line(told(run, seconds, MemorySampled(1)))
+def test_time_axis_uses_a_suitable_unit(run, seconds, axis, x, label):
+    line = memory_line(with_events(run, seconds, MemorySampled(1)))
     assert line.x_axis == axis
-    assert line.xs[-1] == pytest.approx(shown)
-    assert line.say_x(line.xs[-1]) == said
+    assert line.xs[-1] == pytest.approx(x)
+    assert line.say_x(line.xs[-1]) == label
 
 
-def test_costs_are_those_of_the_latest_shot_with_its_threshold(run):
+def test_cost_bars_are_those_of_the_latest_shot(run):
     shot = run.history[-1]
     bars = cost_bars(run, Counted.WEIGHTS)
     assert "shot 2" in bars.x_axis
     assert bars.mark == pytest.approx(math.log10(shot.threshold))
-    found = heights(bars)
-    assert found["Removed"] == shot.costs.removed_weights
-    assert found["Kept"] == shot.costs.kept_weights
+    by_name = heights(bars)
+    assert by_name["Removed"] == shot.costs.removed_weights
+    assert by_name["Kept"] == shot.costs.kept_weights
     assert heights(cost_bars(run, Counted.REMOVALS))["Kept"] == shot.costs.kept
     assert len(bars.names) == len(bars.edges) == len(shot.costs.removed)
     rows = cost_rows(run)
@@ -173,44 +176,44 @@ def test_costs_are_those_of_the_latest_shot_with_its_threshold(run):
         (-0.5, 0.8, ["5e-01", "1e+00", "2e+00", "5e+00"]),
     ],
 )
-def test_costs_are_marked_in_powers_of_ten(low, high, labels):
-    assert [label for _, label in chart_data._decades(low, high)] == labels
+def test_log_ticks_are_powers_of_ten_or_minor_ticks(low, high, labels):
+    assert [label for _, label in log_ticks(low, high)] == labels
 
 
-def test_a_wide_range_of_costs_has_few_marks():
-    assert 4 <= len(chart_data._decades(-30.0, 10.0)) <= 9
+def test_log_ticks_of_a_wide_range_are_few():
+    assert 4 <= len(log_ticks(-30.0, 10.0)) <= 9
 
 
-def test_time_is_told_by_phase_for_each_shot_and_around_them(run):
+def test_time_bars_by_phase_and_shot(run):
     bars = time_bars(run, now=29.0)
-    found = heights(bars)
-    assert found["Curvature"] == (0.0, 4.0, 4.0, 0.0)
-    assert found["Update"] == (0.0, 3.0, 3.0, 0.0)
-    # The last evaluation is under way; that of the original counts before the shots.
-    assert found["Evaluation"] == (9.0, 3.0, 2.0, 0.0)
-    assert found["Preparation"] == (1.0, 0.0, 0.0, 0.0)
+    by_name = heights(bars)
+    assert by_name["Curvature"] == (0.0, 4.0, 4.0, 0.0)
+    assert by_name["Update"] == (0.0, 3.0, 3.0, 0.0)
+    # The last evaluation is in progress; the one of the original is before the shots.
+    assert by_name["Evaluation"] == (9.0, 3.0, 2.0, 0.0)
+    assert by_name["Preparation"] == (1.0, 0.0, 0.0, 0.0)
     assert [name for _, name in bars.ticks] == ["Before", "1", "2", "After"]
 
 
-def test_the_stage_under_way_does_not_grow_in_a_pause(run):
-    paused = told(run, 28.0, Paused())
+def test_time_bars_do_not_grow_during_a_pause(run):
+    paused = with_events(run, 28.0, Paused())
     assert heights(time_bars(paused, 500.0)) == heights(time_bars(paused, 28.0))
 
 
-def test_what_comes_after_the_shots_has_a_bar_of_its_own(run):
-    state = told(run, 30.0, StageStarted(Stage.EXPORT, 0))
+def test_stages_after_the_shots_have_their_own_bar(run):
+    state = with_events(run, 30.0, StageStarted(Stage.EXPORT, 0))
     assert heights(time_bars(state, 35.0))["Export"] == (0.0, 0.0, 0.0, 5.0)
 
 
-def test_the_time_that_is_shown_is_all_the_time_there_was(run):
-    state = told(run, 30.0, StageStarted(Stage.EXPORT, 0))
+def test_time_bars_add_up_to_the_total_time(run):
+    state = with_events(run, 30.0, StageStarted(Stage.EXPORT, 0))
     total = sum(map(sum, heights(time_bars(state, 35.0)).values()))
     assert total == pytest.approx(35.0)
 
 
-def test_every_stage_of_a_run_belongs_to_one_phase():
-    stages = [stage for phase in chart_data.PHASES for stage in phase.stages]
-    of_no_run = (Stage.MEASUREMENT, Stage.GENERATION, Stage.COMPARISON)
+def test_each_stage_of_a_run_belongs_to_one_phase():
+    stages = [stage for phase in PHASES for stage in phase.stages]
+    not_in_runs = (Stage.MEASUREMENT, Stage.GENERATION, Stage.COMPARISON)
     assert sorted(stages, key=list(Stage).index) == [
-        stage for stage in Stage if stage not in of_no_run
+        stage for stage in Stage if stage not in not_in_runs
     ]

@@ -13,15 +13,22 @@ from surgeon_engine.api.config.pruning import Method, PruningConfig, Structure, 
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.messages.events import Failed
+from surgeon_engine.api.messages.sources import ModelInspected
 from surgeon_gui.state import run as run_state
-from surgeon_gui.state.app import AppState, Engine, Step
+from surgeon_gui.state.app import (
+    AppState,
+    Engine,
+    Step,
+    with_request,
+    without_requests,
+)
 from surgeon_gui.state.job.checks import (
     can_replace,
     problems,
     save_problem,
     start_obstacle,
 )
-from surgeon_gui.state.request import Request
+from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.step_text import Mark, step_view
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import model_summary
@@ -32,7 +39,7 @@ RUNS = "runs"
 READY = AppState(
     model_is_chosen=True,
     engine=Engine.READY,
-    inspection=Request("inspect-1", MODEL),
+    requests={RequestKind.INSPECTION: Request("inspect-1", ModelInspected(MODEL))},
 )
 
 
@@ -42,14 +49,14 @@ def test_the_default_job_is_in_order():
 
 def test_a_model_that_is_not_there(tmp_path):
     config = RunConfig(model=ModelConfig(source=str(tmp_path / "none")))
-    assert "nothing at" in problems(config, None, RUNS)[Step.MODEL]
+    assert "No model found at" in problems(config, None, RUNS)[Step.MODEL]
 
 
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("none.txt", "no file"),
-        ("book.pdf", "none of .txt"),
+        ("none.txt", "No file found"),
+        ("book.pdf", "Supported: .txt"),
         ("empty.txt", "empty.txt is empty"),
     ],
 )
@@ -61,11 +68,11 @@ def test_a_text_that_cannot_be_read(tmp_path, name, words):
 
 
 def test_a_text_whose_preview_failed_keeps_the_run_from_starting():
-    failed = Request("preview-1", problem=Failed("The text has 12 tokens.", "More."))
-    state = replace(READY, preview=failed)
+    failed = Request("preview-1", error=Failed("The text has 12 tokens.", "More."))
+    state = with_request(READY, RequestKind.PREVIEW, failed)
     assert start_obstacle(state) == "The text has 12 tokens."
     assert step_view(state, Step.CALIBRATION).mark is Mark.PROBLEM
-    assert start_obstacle(replace(state, preview=Request())) == ""
+    assert start_obstacle(without_requests(state, RequestKind.PREVIEW)) == ""
 
 
 def test_windows_longer_than_the_model_can_read():
@@ -253,7 +260,7 @@ def test_a_save_may_not_take_the_place_of_the_run(folder, words):
     job = RunConfig(model=ModelConfig("/models/original"))
     run = run_state.requested("run-1", job, "/runs/1", 0.0)
     run = replace(run, exported=exported("/runs/1/export", PruningConfig()))
-    state = replace(READY, run=run, another=ExportConfig(folder))
+    state = replace(READY, run=run, save_config=ExportConfig(folder))
     assert words in save_problem(state)
     assert bool(words) is bool(save_problem(state))
 
@@ -267,8 +274,8 @@ def test_a_path_that_cannot_be_looked_up_is_a_sentence(path):
         model=ModelConfig(source=path), calibration=CalibrationConfig(text=path)
     )
     found = problems(config, MODEL, RUNS)
-    assert found[Step.MODEL].startswith("There is nothing at")
-    assert found[Step.CALIBRATION].startswith("There is no file")
+    assert found[Step.MODEL].startswith("No model found at")
+    assert found[Step.CALIBRATION].startswith("No file found")
 
 
 def test_a_folder_is_no_text_but_it_is_there(tmp_path):
@@ -289,7 +296,7 @@ def test_a_folder_that_may_not_be_looked_into_holds_nothing(monkeypatch):
 
     monkeypatch.setattr("os.stat", refuse)
     config = RunConfig(model=ModelConfig(source="/locked/model"))
-    assert "nothing at" in problems(config, MODEL, RUNS)[Step.MODEL]
+    assert "No model found at" in problems(config, MODEL, RUNS)[Step.MODEL]
 
 
 def test_a_job_in_order_can_be_started():
@@ -302,16 +309,25 @@ def test_a_job_in_order_can_be_started():
         ({"model_is_chosen": False}, "Choose a model"),
         ({"engine": Engine.STARTING}, "still starting"),
         ({"engine": Engine.UNAVAILABLE}, "no engine"),
-        ({"inspection": Request("inspect-1")}, "still being read"),
-        ({"inspection": Request("i", problem=Failed("Broken."))}, "Broken."),
         ({"problems": {Step.TARGET: "Too much."}}, "Too much."),
-        ({"save": Request("save-1")}, "being saved"),
-        ({"measurement": Request("measure-1")}, "being measured"),
         (
             {"run": run_state.requested("run-1", RunConfig(), "folder", 0.0)},
             "under way",
         ),
     ],
 )
-def test_what_keeps_a_job_from_starting(changes, words):
+def test_start_obstacle_of_a_state_says_why(changes, words):
     assert words in start_obstacle(replace(READY, **changes))
+
+
+@pytest.mark.parametrize(
+    ("kind", "request_", "words"),
+    [
+        (RequestKind.INSPECTION, Request("inspect-1"), "still being read"),
+        (RequestKind.INSPECTION, Request("i", error=Failed("Broken.")), "Broken."),
+        (RequestKind.SAVE, Request("save-1"), "being saved"),
+        (RequestKind.MEASUREMENT, Request("measure-1"), "being measured"),
+    ],
+)
+def test_start_obstacle_of_a_request_says_why(kind, request_, words):
+    assert words in start_obstacle(with_request(READY, kind, request_))

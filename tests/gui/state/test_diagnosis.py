@@ -1,4 +1,4 @@
-"""What of a diagnosis still holds, what a dragged target becomes, what compares."""
+"""State of a diagnosis: out-of-date settings, dragged targets, comparable runs."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from surgeon_engine.api.config.pruning import (
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.messages.run import Progressed, Stage, StageStarted
 from surgeon_engine.api.planning.target_size import file_dtype, goal_of
-from surgeon_gui.state.diagnosis import state as states
-from surgeon_gui.state.diagnosis.state import Known, Phase
-from surgeon_gui.state.request import Request, with_response
+from surgeon_gui.state.diagnosis import state as diagnosis_state
+from surgeon_gui.state.diagnosis.state import DiagnosisPhase, DiagnosisResult
+from surgeon_gui.state.request import Request
 from surgeon_gui.state.run import RunState
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import evaluation, model_summary, shot_finished
@@ -32,18 +32,18 @@ MODEL = model_summary()
 
 
 def known(config=THEN):
-    return Known(config, MODEL, SimpleNamespace())
+    return DiagnosisResult(config, MODEL, SimpleNamespace())
 
 
 def now(**parts):
-    """The job as it was, but for some settings of its parts."""
+    """Return the original job with some settings changed."""
     kinds = {"model": ModelConfig, "calibration": CalibrationConfig}
     changed = {p: kinds.get(p, pruning_config)(**v) for p, v in parts.items()}
     return replace(THEN, **changed)
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "labels"),
     [
         (now(model={"source": "/else"}), ("Model",)),
         (now(calibration={"window_length": 128}), ("Window length",)),
@@ -54,11 +54,16 @@ def now(**parts):
         (now(pruning={"damping": Damping.FIXED}), ("Damping",)),
     ],
 )
-def test_what_costs_depend_on_makes_them_out_of_date_by_name(changed, told):
-    assert set(states.changes_since(THEN, changed)) >= set(told)
-    assert states.phase_of(known(), Request(), changed) is Phase.OUT_OF_DATE
-    assert ", ".join(told[:1]) in states.headline(known(), Phase.OUT_OF_DATE, changed)
-    assert states.phase_of(known(), Request(), THEN) is Phase.THERE
+def test_changed_settings_make_costs_out_of_date_and_are_named(changed, labels):
+    assert set(diagnosis_state.changes_since(THEN, changed)) >= set(labels)
+    assert (
+        diagnosis_state.phase_of(known(), Request(), changed)
+        is DiagnosisPhase.OUT_OF_DATE
+    )
+    assert ", ".join(labels[:1]) in diagnosis_state.headline(
+        known(), DiagnosisPhase.OUT_OF_DATE, changed
+    )
+    assert diagnosis_state.phase_of(known(), Request(), THEN) is DiagnosisPhase.READY
 
 
 @pytest.mark.parametrize(
@@ -71,59 +76,61 @@ def test_what_costs_depend_on_makes_them_out_of_date_by_name(changed, told):
         now(pruning={"widths": Widths.SAME}),
         now(pruning={"shots": 9}),
         now(pruning={"cost_damping": 1.0}),  # held-out windows choose it
-        now(pruning={"pattern": "1:4"}),  # of a pattern that is not asked for
+        now(pruning={"kept": 1}),  # unused without an N:M pattern
         now(calibration={"batch": 1}),
         now(model={"device": "cpu"}),
     ],
 )
-def test_what_can_be_planned_or_comes_later_needs_no_other_measurement(changed):
-    assert states.changes_since(THEN, changed) == ()
+def test_settings_without_effect_on_costs_need_no_new_measurement(changed):
+    assert diagnosis_state.changes_since(THEN, changed) == ()
 
 
-def test_a_damping_that_is_given_matters():
+def test_changed_fixed_damping_makes_costs_out_of_date():
     pruning = pruning_config(damping=Damping.FIXED)
     then = replace(THEN, pruning=pruning)
     changed = replace(THEN, pruning=with_values(pruning, {"cost_damping": 1.0}))
-    assert states.changes_since(then, changed) == ("Cost damping",)
+    assert diagnosis_state.changes_since(then, changed) == ("Cost damping",)
 
 
-def test_labels_are_those_of_a_method_that_looks_at_them():
+def test_changed_fisher_counts_only_for_methods_that_use_it():
     fisher = {"fisher": Fisher.SAMPLED, "correction": "none"}
     magnitude = pruning_config(method=Method.MAGNITUDE)
     plain = replace(THEN, pruning=magnitude)
     other = replace(THEN, pruning=replace(magnitude, fisher=Fisher.SAMPLED))
-    assert states.changes_since(plain, other) == ()
-    assert states.changes_since(THEN, now(pruning=fisher)) == ("Gradients for",)
+    assert diagnosis_state.changes_since(plain, other) == ()
+    assert diagnosis_state.changes_since(THEN, now(pruning=fisher)) == (
+        "Gradients for",
+    )
 
 
 @pytest.mark.parametrize("target", Target)
 @pytest.mark.parametrize("share", [0.0, 0.123, 0.5, 1.0])
-def test_a_dragged_target_stays_given_in_the_way_it_was(target, share):
+def test_dragged_target_keeps_its_unit(target, share):
     config = replace(THEN, pruning=pruning_config(target=target, megabytes=5.0))
-    moved = states.with_share(config, MODEL, share)
+    moved = diagnosis_state.with_share(config, MODEL, share)
     assert values_of(moved)["target"] is target
     goal = goal_of(moved, MODEL, file_dtype(config, MODEL))
     assert goal.sparsity == pytest.approx(min(0.95, max(0.001, share)), abs=0.002)
 
 
-def test_progress_never_goes_back():
-    request, before, seen = Request("d"), 0.0, []
+def test_progress_never_decreases():
+    request, before, values = Request("d"), 0.0, []
     stages = (Stage.LOAD, Stage.TEXT, Stage.BASELINE, Stage.CURVATURE)
     for stage in (*stages, Stage.DAMPING, Stage.CURVATURE, Stage.SELECTION):
         for event in (StageStarted(stage, 0), Progressed(stage, 0, 5, 5)):
-            request = with_response(request, event)
-            before = states.progress_of(request, before)
-            seen.append(before)
-    assert seen == sorted(seen)
-    assert seen[0] == 0.0
-    assert seen[-1] == 1.0
-    assert states.progress_of(Request(), 0.5) == 0.0
+            request = request.with_event(event)
+            before = diagnosis_state.progress_of(request, before)
+            values.append(before)
+    assert values == sorted(values)
+    assert values[0] == 0.0
+    assert values[-1] == 1.0
+    assert diagnosis_state.progress_of(Request(), 0.5) == 0.0
 
 
-def test_runs_stand_beside_the_prediction_if_they_measure_the_same():
-    assert states.is_comparable(known(), THEN)
+def test_is_comparable_requires_same_model_text_structure_and_method():
+    assert diagnosis_state.is_comparable(known(), THEN)
     shots = {"shots": 9, "sparsity": 0.7, "protect": ("block 0",)}
-    assert states.is_comparable(known(), now(pruning=shots))
+    assert diagnosis_state.is_comparable(known(), now(pruning=shots))
     for other in (
         None,
         now(model={"source": "/else"}),
@@ -131,13 +138,13 @@ def test_runs_stand_beside_the_prediction_if_they_measure_the_same():
         now(pruning={"structure": Structure.ROWS}),
         now(pruning={"method": Method.K_OBD}),
     ):
-        assert not states.is_comparable(known(), other)
+        assert not diagnosis_state.is_comparable(known(), other)
 
 
-def test_a_run_gives_a_point_for_each_shot_and_one_for_its_correction():
+def test_points_of_run_has_one_per_shot_and_one_for_the_correction():
     shots = tuple(shot_finished(n, 2, 0.3) for n in (1, 2))
     corrected = SimpleNamespace(evaluation=evaluation(14.5))
-    points = states.points_of(RunState(history=shots, corrected=corrected))
+    points = diagnosis_state.points_of(RunState(history=shots, corrected=corrected))
     assert [p.is_corrected for p in points] == [False, False, True]
     assert points[2].sparsity == points[1].sparsity == shots[1].sparsity
     assert points[2].perplexity == 14.5

@@ -1,4 +1,4 @@
-"""The remaining time is unknown at first, and then follows what was measured."""
+"""The remaining time is unknown at first and then follows measured stages."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from surgeon_gui.state.eta import (
     Position,
     RunTimeline,
     StageTime,
-    course_of,
     progress,
     remaining_seconds,
     steps_of,
+    timeline_of,
 )
 from tests.helpers.configs import pruning_config
 
-STAGES = course_of(pruning_config(damping=Damping.FIXED), shots=1).stages
+STAGES = timeline_of(pruning_config(damping=Damping.FIXED), shots=1).stages
 
 FIRST_SHOT = (
     StageTime(Stage.LOAD, 0, 2.0),
@@ -31,14 +31,14 @@ FIRST_SHOT = (
 A_SHOT = 10.0 + 1.0 + 4.0 + 3.0
 
 
-def test_a_run_has_all_its_steps():
+def test_steps_of_a_run_cover_all_stages_and_shots():
     steps = steps_of(RunTimeline(2, STAGES))
     assert len(steps) == 3 + 2 * 4 + 2
     assert steps[0] == (Stage.LOAD, 0)
     assert steps[-1] == (Stage.VERIFICATION, 0)
 
 
-def test_nothing_is_known_before_curvature_was_measured():
+def test_remaining_time_before_curvature_is_unknown():
     assert (
         remaining_seconds(RunTimeline(3, STAGES), (), Position(Stage.LOAD, 0, 0.5, 1.0))
         is None
@@ -47,19 +47,19 @@ def test_nothing_is_known_before_curvature_was_measured():
     assert remaining_seconds(RunTimeline(3, STAGES), FIRST_SHOT[:3], start) is None
 
 
-def test_a_tenth_of_curvature_is_enough_to_judge_by():
+def test_remaining_time_is_known_after_a_tenth_of_curvature():
     at = Position(Stage.CURVATURE, 1, 0.1, 2.0)
     assert remaining_seconds(RunTimeline(3, STAGES), FIRST_SHOT[:3], at) > 18.0
 
 
-def test_the_first_shot_teaches_the_others():
+def test_further_shots_take_as_long_as_the_first():
     at = Position(Stage.CURVATURE, 2, 0.0, 0.0)
     two_shots = remaining_seconds(RunTimeline(3, STAGES), FIRST_SHOT, at)
     one_shot = remaining_seconds(RunTimeline(2, STAGES), FIRST_SHOT, at)
     assert two_shots - one_shot == pytest.approx(A_SHOT)
 
 
-def test_the_baseline_teaches_the_evaluations():
+def test_evaluations_take_as_long_as_the_baseline():
     quick, slow = (
         remaining_seconds(
             RunTimeline(1, STAGES),
@@ -71,13 +71,13 @@ def test_the_baseline_teaches_the_evaluations():
     assert slow - quick == pytest.approx(5.0)
 
 
-def test_the_pace_of_the_stage_under_way_counts():
+def test_current_stage_is_extrapolated():
     at = Position(Stage.CURVATURE, 2, 0.5, 20.0)
     slower = remaining_seconds(RunTimeline(2, STAGES), FIRST_SHOT, at)
     assert slower > 20.0
 
 
-def test_a_stage_that_overruns_adds_nothing():
+def test_stage_beyond_its_expected_time_adds_nothing():
     on_time = Position(Stage.UPDATE, 2, 0.0, 4.0)
     late = Position(Stage.UPDATE, 2, 0.0, 40.0)
     assert remaining_seconds(RunTimeline(2, STAGES), FIRST_SHOT, late) == pytest.approx(
@@ -85,14 +85,14 @@ def test_a_stage_that_overruns_adds_nothing():
     )
 
 
-def test_progress_is_a_share_of_the_expected_time():
+def test_progress_starts_at_zero_and_ends_at_one():
     at_start = Position(Stage.LOAD, 0, 0.0, 0.0)
     assert progress(RunTimeline(3, STAGES), (), at_start) == 0.0
     at_end = Position(Stage.VERIFICATION, 0, 1.0, 1.0)
     assert progress(RunTimeline(3, STAGES), FIRST_SHOT, at_end) == pytest.approx(1.0)
 
 
-def test_progress_grows_within_a_run():
+def test_progress_stays_between_zero_and_one():
     places = [
         Position(stage, shot, fraction, fraction * 10)
         for stage, shot in steps_of(RunTimeline(2, STAGES))
@@ -103,26 +103,26 @@ def test_progress_grows_within_a_run():
 
 
 @pytest.mark.parametrize(
-    ("pruning", "left_out"),
+    ("pruning", "omitted"),
     [
         (PruningConfig(), set()),
         (pruning_config(damping=Damping.FIXED), {Stage.DAMPING}),
         (pruning_config(method=Method.K_OBD), {Stage.DAMPING}),
     ],
 )
-def test_a_shot_has_the_stages_that_its_settings_ask_for(pruning, left_out):
-    assert set(SHOT_STAGES) - set(course_of(pruning, shots=2).stages) == left_out
+def test_stages_of_a_shot_depend_on_the_settings(pruning, omitted):
+    assert set(SHOT_STAGES) - set(timeline_of(pruning, shots=2).stages) == omitted
 
 
-def test_a_correction_comes_once_after_the_last_shot():
+def test_correction_follows_the_last_shot_once():
     plain, corrected = (
-        steps_of(course_of(pruning_config(correction=correction), shots=2))
+        steps_of(timeline_of(pruning_config(correction=correction), shots=2))
         for correction in Correction
     )
     more = ((Stage.CURVATURE, 0), (Stage.CORRECTION, 0), (Stage.EVALUATION, 0))
     assert corrected == (*plain[:-2], *more, *plain[-2:])
     k_obd = pruning_config(method=Method.K_OBD, correction=Correction.LOSS)
-    assert not course_of(k_obd, shots=2).is_corrected
+    assert not timeline_of(k_obd, shots=2).is_corrected
 
 
 SEARCHED = (
@@ -130,10 +130,10 @@ SEARCHED = (
     StageTime(Stage.CURVATURE, 1, 9.0),
     StageTime(Stage.DAMPING, 1, 7.0),
 )
-WITH_SEARCH = course_of(pruning_config(correction=Correction.NONE), shots=1)
+WITH_SEARCH = timeline_of(pruning_config(correction=Correction.NONE), shots=1)
 
 
-def test_coming_back_to_a_stage_takes_a_run_nowhere_back():
+def test_repeated_stage_does_not_reduce_progress():
     back = Position(Stage.CURVATURE, 1, 0.0, 0.0)
     before = Position(Stage.DAMPING, 1, 1.0, 7.0)
     at_the_end = progress(WITH_SEARCH, SEARCHED[:4], before)
@@ -141,7 +141,7 @@ def test_coming_back_to_a_stage_takes_a_run_nowhere_back():
     assert remaining_seconds(WITH_SEARCH, SEARCHED, back) < 9.0 + 7.0
 
 
-def test_the_parts_of_a_stage_are_added_up():
+def test_times_of_a_repeated_stage_are_added_up():
     times = (*SEARCHED, StageTime(Stage.CURVATURE, 1, 3.0), *FIRST_SHOT[4:])
     at = Position(Stage.CURVATURE, 2, 0.0, 0.0)
     two, three = (
@@ -151,7 +151,7 @@ def test_the_parts_of_a_stage_are_added_up():
     assert three - two == pytest.approx(9.0 + 3.0 + 7.0 + 1.0 + 4.0 + 3.0)
 
 
-def test_a_shot_that_is_tried_again_is_a_round_of_its_own():
+def test_repeated_shot_is_a_separate_round():
     at = Position(Stage.CURVATURE, 1, 0.0, 0.0)
     again = remaining_seconds(RunTimeline(1, STAGES), FIRST_SHOT, at)
     assert again > A_SHOT
@@ -165,16 +165,16 @@ TRIED = (
 )
 
 
-def test_a_correction_that_is_tried_after_a_shot_is_no_part_of_it():
-    course = course_of(pruning_config(damping=Damping.FIXED), shots=2)
-    begun = Position(Stage.CURVATURE, 2, 0.0, 0.0)
-    plain = remaining_seconds(course, FIRST_SHOT, begun)
-    under_way = Position(Stage.CORRECTION, 1, 0.5, 4.0)
+def test_trial_correction_is_not_part_of_the_shot():
+    timeline = timeline_of(pruning_config(damping=Damping.FIXED), shots=2)
+    start = Position(Stage.CURVATURE, 2, 0.0, 0.0)
+    plain = remaining_seconds(timeline, FIRST_SHOT, start)
+    current = Position(Stage.CORRECTION, 1, 0.5, 4.0)
     times = (*FIRST_SHOT, *TRIED)
-    assert remaining_seconds(course, times[:-1], under_way) < plain + 20.0
+    assert remaining_seconds(timeline, times[:-1], current) < plain + 20.0
     after = (*times, StageTime(Stage.EVALUATION, 1, 3.0))
-    with_correction = remaining_seconds(course, after, begun)
-    # The correction at the end takes what the one that was tried took.
+    with_correction = remaining_seconds(timeline, after, start)
+    # The final correction is expected to take as long as the trial.
     expected = {Stage.CURVATURE: 10.0, Stage.CORRECTION: 16.0}
     before = {Stage.CURVATURE: 10.0, Stage.CORRECTION: 0.7 * 10.0}
     more = sum(expected.values()) - sum(before.values())

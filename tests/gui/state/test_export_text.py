@@ -1,4 +1,4 @@
-"""What the window says about files and their speed is what the engine has told."""
+"""Texts about exported files and their speed match the events of the engine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.messages.run import Stage
-from surgeon_gui.state import export_text as export_text
+from surgeon_gui.state import export_text
 from surgeon_gui.state.request import Request
 from surgeon_gui.state.run import RunState, Status
 from tests.helpers.fake_engine import model_summary
@@ -26,75 +26,80 @@ def facts_of(result):
     return {name: value.replace(SPACE, " ") for name, value in facts}
 
 
-def test_the_facts_of_an_export():
+def test_export_facts():
     facts = facts_of(exported("there", PruningConfig()))
     assert facts == {
         "Format": "transformers, compact",
         "Number format": "float32",
-        "Weights on disk": "8.4 MB",
-        "Of the original's": "147.4 % of 5.7 MB",
-        "Forecast": "8.4 MB, exact to the byte",
-        "Whole folder": "8.6 MB",
-        "Checked with": "transformers 5.5.0",
-        "Compared": f"{COMPARED_TOKENS} tokens",
-        "Largest difference": "1.5e-06",
-        "Same likeliest token": "100 %",
-        "Perplexity reloaded": "14.62 on the first windows",
-        "Perplexity in memory": "14.62",
+        "Weights on disk": "8.4 MB (147 % of the original)",
+        "Predicted size": "8.4 MB (exact)",
+        "Folder size": "8.6 MB",
+        "Verified with": "transformers 5.5.0",
+        "Verified": f"same top token for {COMPARED_TOKENS}/{COMPARED_TOKENS}; "
+        "max logit difference 1.5e-06",
+        "Perplexity after reloading": "14.62 (first windows only)",
+        "Perplexity before saving": "14.62",
         "Folder": "there",
     }
 
 
 @pytest.mark.parametrize(
-    ("forecast", "words"),
+    ("predicted", "text"),
     [
-        (8_000_000, "8.0 MB; came out 5 % larger"),
-        (8_400_001, "8.4 MB; came out 1 Byte smaller"),
-        (0, "none was made"),
+        (8_000_000, "8.0 MB; the file is 5 % larger"),
+        (8_400_001, "8.4 MB; the file is 1 Byte smaller"),
+        (0, "not available"),
     ],
 )
-def test_the_forecast_is_compared_with_what_came_of_it(forecast, words):
+def test_predicted_size_is_compared_with_the_file(predicted, text):
     result = msgspec.structs.replace(
         exported("there", PruningConfig()),
         weight_bytes=8_400_000,
-        forecast_bytes=forecast,
+        forecast_bytes=predicted,
     )
-    assert facts_of(result)["Forecast"] == words
+    assert facts_of(result)["Predicted size"] == text
 
 
-def test_what_nothing_has_run_is_marked_and_has_no_figures_of_a_run():
+def test_export_that_no_program_could_run_is_marked():
     result = exported("there", PruningConfig(), is_run=False)
     facts = facts_of(result)
-    assert facts["Checked with"] == READ_BACK
-    assert "Largest difference" not in facts
-    assert "Same likeliest token" not in facts
+    assert facts["Verified with"] == READ_BACK
+    assert "Verified" not in facts
     assert export_text.unrun_note(result).startswith("Not run")
     assert export_text.unrun_note(exported("there", PruningConfig())) == ""
 
 
-def test_a_file_that_is_no_smaller_says_why():
+def test_larger_note_explains_a_larger_file():
     run = RunState(model=model_summary(), exported=exported("there", PruningConfig()))
-    assert "shorter than float32" in export_text.larger_note(run)
-    shorter = exported("there", PruningConfig(), ExportConfig(dtype=FileDtype.FLOAT16))
-    run = RunState(model=model_summary(), exported=shorter)
+    assert "smaller than float32" in export_text.larger_note(run)
+    smaller = exported("there", PruningConfig(), ExportConfig(dtype=FileDtype.FLOAT16))
+    run = RunState(model=model_summary(), exported=smaller)
     assert export_text.larger_note(run) == ""
 
 
-def test_what_was_saved_is_told_in_brief():
+def test_saved_facts_are_the_most_important_ones():
     facts = dict(export_text.saved_facts(exported("there", PruningConfig()), 0))
-    assert set(facts) == set(export_text._IN_BRIEF)
-    assert facts["Of the original's"] == DASH
+    assert set(facts) == {
+        "Format",
+        "Number format",
+        "Weights on disk",
+        "Verified with",
+        "Verified",
+        "Folder",
+    }
+    # The size of the original is unknown.
+    assert facts["Weights on disk"] == f"8.4{SPACE}MB"
 
 
 @pytest.mark.parametrize(
-    ("stage", "result", "words"),
+    ("stage", "result", "text"),
     [
         (Stage.CURVATURE, None, ""),
         (Stage.EXPORT, None, "Nothing was exported. Full. Make room."),
-        (Stage.VERIFICATION, exported("x", PruningConfig()), "The export has failed."),
+        (Stage.VERIFICATION, exported("x", PruningConfig()), "The export failed."),
     ],
 )
-def test_a_failed_export_says_so(stage, result, words):
+def test_failure_note_states_why_the_export_failed(stage, result, text):
     run = RunState(
         status=Status.FAILED,
         config=RunConfig(),
@@ -103,13 +108,13 @@ def test_a_failed_export_says_so(stage, result, words):
         error=Failed("Full.", "Make room."),
     )
     note = export_text.failure_note(run)
-    assert words in note
-    assert bool(words) is bool(note)
+    assert text in note
+    assert bool(text) is bool(note)
 
 
-def test_choices_that_there_are_not_are_a_line_for_each_reason():
-    words = export_text.unavailable({Format.STOCK: "No.", Format.ONNX: "No."})
-    assert words == (
+def test_unavailable_choices_are_one_line_per_reason():
+    text = export_text.unavailable({Format.STOCK: "No.", Format.ONNX: "No."})
+    assert text == (
         "Not possible: \N{LEFT DOUBLE QUOTATION MARK}transformers, plain"
         "\N{RIGHT DOUBLE QUOTATION MARK}, \N{LEFT DOUBLE QUOTATION MARK}ONNX for "
         "onnxruntime\N{RIGHT DOUBLE QUOTATION MARK}. No."
@@ -118,7 +123,7 @@ def test_choices_that_there_are_not_are_a_line_for_each_reason():
 
 
 @pytest.mark.parametrize(
-    ("asked", "phase", "progress"),
+    ("task", "phase", "progress"),
     [
         (Request(), "", 0.0),
         (Request("a"), "Starting…", 0.0),
@@ -131,12 +136,12 @@ def test_choices_that_there_are_not_are_a_line_for_each_reason():
         (Request("a", is_cancelling=True), "Cancelling…", 0.0),
     ],
 )
-def test_a_request_says_what_is_being_done(asked, phase, progress):
-    assert export_text.phase_of(asked) == phase
-    assert export_text.progress_of(asked) == pytest.approx(progress)
+def test_phase_and_progress_of_a_request(task, phase, progress):
+    assert export_text.phase_of(task) == phase
+    assert export_text.progress_of(task) == pytest.approx(progress)
 
 
-def test_the_table_of_speeds():
+def test_speed_rows():
     prompt, generation, memory, size = export_text.speed_rows(measured())
     assert [cell.value for cell in prompt] == ["Prompt", "1,261", "1,620", "1.28"]
     assert generation[0].below == "tokens/s"

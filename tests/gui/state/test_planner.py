@@ -1,4 +1,4 @@
-"""Step 3, driven: linked sizes, tiles, own presets, the plan, undo and redo."""
+"""The Target page in use: linked sizes, tiles, user presets, plan, undo and redo."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from PySide6.QtCore import QEvent, Qt
 from PySide6.QtGui import QAction, QKeyEvent, QKeySequence
-from PySide6.QtWidgets import QApplication, QComboBox, QLineEdit
+from PySide6.QtWidgets import QApplication, QComboBox, QFileDialog, QLineEdit
 from pytestqt.qtbot import QtBot
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
@@ -18,7 +18,8 @@ from surgeon_engine.api.config.presets import preset_of, preset_to_toml, presets
 from surgeon_engine.api.config.pruning import Structure, Target
 from surgeon_engine.api.planning.resource_check import Light
 from surgeon_engine.api.planning.target_size import goal_of
-from surgeon_gui.controllers import job_editor as editing
+from surgeon_gui.controllers import job_editor
+from surgeon_gui.controllers.preset_store import PresetStore
 from surgeon_gui.state.app import Step
 from surgeon_gui.state.job.own_presets import own_folder, read_presets
 from tests.helpers.configs import pruning_config
@@ -46,7 +47,9 @@ def pruning_of(window):
 
 def on_target_page(qtbot, window, config=QUICK):
     window.load_config(config)
-    qtbot.waitUntil(lambda: window.session.state.fit is not None, timeout=TIMEOUT_MS)
+    qtbot.waitUntil(
+        lambda: window.session.state.resource_check is not None, timeout=TIMEOUT_MS
+    )
     window.open_step(Step.TARGET)
     return window
 
@@ -65,7 +68,7 @@ def number(window, name):
 
 
 @pytest.mark.parametrize("target", Target)
-def test_editing_one_size_moves_the_others_and_holds_itself(page, target):
+def test_editing_one_size_updates_the_others(page, target):
     name, value = BOXES[target]
     find(page, name).setValue(value)
     pruning = pruning_of(page)
@@ -83,7 +86,7 @@ def test_editing_one_size_moves_the_others_and_holds_itself(page, target):
     assert find(page, "sparsity_slider").value() == round(100 * goal.sparsity)
 
 
-def test_the_held_size_stays_when_the_structure_changes(page):
+def test_selected_size_is_kept_when_the_structure_changes(page):
     find(page, "pruning_million_parameters").setValue(2.5)
     find(page, "structure_elements_tile").click()
     assert pruning_of(page).target.millions == 2.5
@@ -92,8 +95,8 @@ def test_the_held_size_stays_when_the_structure_changes(page):
     assert "no file gets smaller" in find(page, "pruning_megabytes").toolTip()
 
 
-def test_sizes_that_cannot_be_known_show_a_dash(page):
-    find(page, "pruning_million_parameters").setValue(50.0)  # larger than it is
+def test_unknown_sizes_show_a_dash(page):
+    find(page, "pruning_million_parameters").setValue(50.0)  # more than the model has
     assert find(page, "pruning_sparsity").text() == "\N{EM DASH}"
     assert "leaves all" in find(page, "target_problem").text()
     find(page, "sparsity_slider").setValue(31)
@@ -104,24 +107,22 @@ def test_sizes_that_cannot_be_known_show_a_dash(page):
 # structures as pictures
 
 
-def test_the_arrow_keys_choose_a_structure_and_pass_over_what_is_disabled(
-    qtbot: QtBot, page
-):
+def test_arrow_keys_select_structures_and_skip_disabled_ones(qtbot: QtBot, page):
     find(page, "structure_heads_tile").click()
     find(page, "structure_heads_tile").setFocus()
-    seen = []
+    selected = []
     for _ in range(len(Structure)):
         focused = find(page, f"structure_{pruning_of(page).kind.value}_tile")
         qtbot.keyClick(focused, Qt.Key.Key_Right)
-        seen.append(pruning_of(page).kind)
-    assert len(set(seen)) > 1
-    assert not set(seen) & set(UNSUPPORTED)
+        selected.append(pruning_of(page).kind)
+    assert len(set(selected)) > 1
+    assert not set(selected) & set(UNSUPPORTED)
 
 
 # protections
 
 
-def test_layers_are_protected_by_marking_them(page):
+def test_layers_are_protected_by_checking_them(page):
     click(page, "protect_choose_button")
     tree = find(page, "protect_tree")
     kinds, blocks = tree.topLevelItem(0), tree.topLevelItem(1)
@@ -136,7 +137,7 @@ def test_layers_are_protected_by_marking_them(page):
     assert pruning_of(page).protect == ()
 
 
-# presets of one's own
+# user presets
 
 
 def save_preset(window, title):
@@ -149,34 +150,36 @@ def preset_shown(window):
     return find(window, "preset_combo", QComboBox).currentText()
 
 
-def test_own_settings_are_saved_as_a_preset_and_found_again(page):
+def test_custom_settings_are_saved_as_a_preset(page):
     find(page, "pruning_shots").setValue(17)
     save_preset(page, "  For my   laptop ")
     assert preset_shown(page) == "For my laptop"
-    (kept,), problems = read_presets(own_folder())
+    (saved,), problems = read_presets(own_folder())
     assert problems == []
-    assert kept.pruning == pruning_of(page)
-    assert kept.is_in(page.session.state.config)
+    assert saved.pruning == pruning_of(page)
+    assert saved.is_in(page.session.state.config)
     find(page, "pruning_shots").setValue(3)
-    assert preset_shown(page) == "Own settings"
-    page.session.choose_preset(kept)
+    assert preset_shown(page) == "Custom settings"
+    page.session.choose_preset(saved)
     assert pruning_of(page).shots == 17
 
 
 @pytest.mark.parametrize("title", ["", "  ", presets()[0].title.upper()])
-def test_a_preset_needs_a_name_of_its_own(page, title):
+def test_preset_needs_a_unique_name(page, title):
     find(page, "pruning_shots").setValue(17)
     save_preset(page, title)
     assert find(page, "preset_problem").text()
     assert read_presets(own_folder()) == ([], [])
 
 
-def test_a_preset_is_shared_as_a_file_deleted_brought_back_and_added(page, tmp_path):
+def test_preset_is_shared_deleted_restored_and_added(page, tmp_path):
     find(page, "pruning_shots").setValue(17)
     save_preset(page, "Mine")
-    box = page._pages[Step.TARGET]._presets
     file = tmp_path / "mine.toml"
-    box._on_share_chosen(str(file))
+    find(page, "preset_export_action", object).trigger()
+    dialog = page.findChild(QFileDialog)
+    dialog.fileSelected.emit(str(file))
+    dialog.reject()
     find(page, "preset_delete_action", object).trigger()
     assert read_presets(own_folder()) == ([], [])
     assert pruning_of(page).shots == 17
@@ -184,7 +187,7 @@ def test_a_preset_is_shared_as_a_file_deleted_brought_back_and_added(page, tmp_p
     assert preset_shown(page) == "Mine"
     find(page, "preset_delete_action", object).trigger()
     find(page, "pruning_shots").setValue(2)
-    page._pages[Step.TARGET]._preset_store.add_from_file(str(file))
+    page.findChild(PresetStore).add_from_file(str(file))
     assert preset_shown(page) == "Mine"
     assert pruning_of(page).shots == 17
     built_in = find(page, "preset_combo", QComboBox)
@@ -193,15 +196,15 @@ def test_a_preset_is_shared_as_a_file_deleted_brought_back_and_added(page, tmp_p
     assert not find(page, "preset_delete_action", object).isEnabled()
 
 
-def test_a_file_that_is_no_preset_is_told_and_nothing_is_added(page, tmp_path):
+def test_invalid_preset_file_is_reported(page, tmp_path):
     file = tmp_path / "broken.toml"
     file.write_text("title = 3")
-    page._pages[Step.TARGET]._preset_store.add_from_file(str(file))
+    page.findChild(PresetStore).add_from_file(str(file))
     assert page.session.state.notice is not None
     assert page.session.state.own_presets == ()
 
 
-def test_presets_are_there_when_the_window_opens(qtbot, make_window):
+def test_user_presets_are_loaded_at_startup(qtbot, make_window):
     own_folder().mkdir(parents=True)
     preset = preset_of("mine", "Mine", "All mine.", QUICK)
     (own_folder() / "mine.toml").write_text(preset_to_toml(preset))
@@ -212,22 +215,22 @@ def test_presets_are_there_when_the_window_opens(qtbot, make_window):
     assert "broken" in window.session.state.notice.message
 
 
-def test_a_file_that_cannot_be_read_is_not_written_over(qtbot, make_window):
+def test_unreadable_preset_file_is_not_overwritten(qtbot, make_window):
     own_folder().mkdir(parents=True)
     broken = own_folder() / "mine.toml"
     broken.write_text("title =")
     window = make_window()
     load_and_wait(qtbot, window)
-    window._pages[Step.TARGET]._preset_store.save("Mine")
-    (kept,), _ = read_presets(own_folder())
-    assert kept.title == "Mine"
+    window.findChild(PresetStore).save("Mine")
+    (saved,), _ = read_presets(own_folder())
+    assert saved.title == "Mine"
     assert broken.read_text() == "title ="
 
 
 # the plan
 
 
-def test_the_plan_says_what_is_needed_and_that_it_fits(page):
+def test_plan_shows_resources_and_green_lights(page):
     assert "2.83" in find(page, "plan_sizes").text()
     assert "of 16.0" in find(page, "plan_memory").text()
     assert "about" in find(page, "plan_time").text()
@@ -239,20 +242,20 @@ def test_the_plan_says_what_is_needed_and_that_it_fits(page):
     assert "It needs" in find(page, "plan_label").text()
 
 
-def test_the_plan_follows_the_settings(page):
+def test_plan_follows_the_settings(page):
     before = find(page, "plan_memory").text()
     find(page, "calibration_batch").setValue(512)
     find(page, "calibration_windows").setValue(512)
     assert find(page, "plan_memory").text() != before
 
 
-def test_a_tight_run_gets_a_yellow_light_and_starts(qtbot, make_window):
+def test_tight_run_has_a_yellow_light_and_can_start(qtbot, make_window):
     window = on_target_page(qtbot, make_window("--free-memory", "1100000000"))
     assert find(window, "plan_memory_light").light is Light.YELLOW
     assert find(window, "start_button").isEnabled()
 
 
-def test_a_run_that_cannot_fit_does_not_start_until_settings_fit(qtbot, make_window):
+def test_run_that_does_not_fit_cannot_start_until_adjusted(qtbot, make_window):
     window = make_window("--free-memory", "1500000000")
     on_target_page(qtbot, window, LARGE)
     assert find(window, "plan_memory_light").light is Light.RED
@@ -260,18 +263,20 @@ def test_a_run_that_cannot_fit_does_not_start_until_settings_fit(qtbot, make_win
     assert not find(window, "start_button").isEnabled()
     assert "too short" in find(window, "plan_label").text()
     click(window, "fit_button")
-    qtbot.waitUntil(lambda: window.session.state.fit is not None, timeout=TIMEOUT_MS)
-    assert window.session.state.fit.room is Light.GREEN
+    qtbot.waitUntil(
+        lambda: window.session.state.resource_check is not None, timeout=TIMEOUT_MS
+    )
+    assert window.session.state.resource_check.room is Light.GREEN
     assert find(window, "start_button").isEnabled()
     note = find(window, "fit_note").text()
     assert note.startswith("Changed: ")
     assert "Batch from 64 to 1" in note
-    window._undoing.undo()
+    undo(window)
     assert window.session.state.config == LARGE
     assert find(window, "fit_note").text() == ""
 
 
-def test_where_nothing_fits_the_window_says_so(qtbot, make_window):
+def test_fit_button_reports_that_no_settings_fit(qtbot, make_window):
     window = on_target_page(qtbot, make_window("--free-memory", "1000000"))
     click(window, "fit_button")
     assert "No settings make this run fit" in find(window, "fit_note").text()
@@ -279,6 +284,12 @@ def test_where_nothing_fits_the_window_says_so(qtbot, make_window):
 
 
 # undo and redo
+
+
+def undo(window):
+    action = find(window, "undo_action", QAction)
+    assert action.isEnabled()
+    action.trigger()
 
 
 def test_undo_restores_presets_and_linked_sizes(page):
@@ -290,50 +301,50 @@ def test_undo_restores_presets_and_linked_sizes(page):
     configs.append(session.state.config)
     find(page, "structure_neurons_tile").click()
     configs.append(session.state.config)
-    undo, redo = (find(page, f"{name}_action", object) for name in ("undo", "redo"))
     for config in reversed(configs[:-1]):
-        undo.trigger()
+        undo(page)
         assert session.state.config == config
-    assert preset_shown(page) == "Own settings"
+    assert preset_shown(page) == "Custom settings"
     assert number(page, "pruning_sparsity") == 30
-    redo.trigger()
+    find(page, "redo_action", QAction).trigger()
     assert preset_shown(page) == presets()[2].title
-    session.choose_preset(None)  # what was before the preset is known again
+    session.choose_preset(None)  # the settings from before the preset
     assert session.state.config == configs[0]
 
 
-def test_a_drag_of_the_slider_is_undone_at_once(page, monkeypatch):
-    clock = SimpleNamespace(monotonic=lambda: 100.0)  # all in one go
-    monkeypatch.setattr(editing, "time", clock)
-    for per_cent in range(31, 60):
-        find(page, "sparsity_slider").setValue(per_cent)
-    page._undoing.undo()
+def test_slider_drag_is_undone_in_one_step(page, monkeypatch):
+    clock = SimpleNamespace(monotonic=lambda: 100.0)  # no pause between the edits
+    monkeypatch.setattr(job_editor, "time", clock)
+    for percent in range(31, 60):
+        find(page, "sparsity_slider").setValue(percent)
+    undo(page)
     assert pruning_of(page).target.sparsity == 0.3
     assert find(page, "sparsity_slider").value() == 30
 
 
-def test_undo_drops_what_the_form_refuses_first(page):
+def test_undo_discards_rejected_input_first(page):
     find(page, "structure_n_m_tile").click()
     find(page, "sparsity_slider").setValue(70)  # 2:4 removes at most half
     assert find(page, "pruning_form_problem").text()
-    find(page, "undo_action", object).trigger()
+    undo(page)
     assert find(page, "pruning_form_problem").text() == ""
     assert find(page, "structure_n_m_tile").isChecked()
     assert pruning_of(page).target.sparsity == 0.5
 
 
-def test_undo_never_agrees_to_replace_anything(page, tmp_path):
+def test_undo_never_restores_the_consent_to_replace(page, tmp_path):
     export = replace(QUICK.export, folder=str(tmp_path), replace=True)
     page.session.edit_export(export)
     page.session.edit_pruning(pruning_config(shots=9))
-    page._undoing.undo()
+    undo(page)
     assert not page.session.state.config.export.replace
 
 
 @pytest.mark.parametrize("keys", ["Ctrl+Z", "Ctrl+Shift+Z"])
-def test_a_box_leaves_the_keys_to_the_menu_unless_something_was_typed(page, keys):
+def test_unmodified_input_leaves_undo_keys_to_the_menu(page, keys):
     box = find(page, "pruning_protect")
-    page._undoing._on_focus_changed(None, box)  # without a screen nothing is focused
+    # Emitted by hand: offscreen windows get no focus.
+    QApplication.instance().focusChanged.emit(None, box)
 
     def takes_key():
         key = QKeySequence(keys)[0]
@@ -348,7 +359,7 @@ def test_a_box_leaves_the_keys_to_the_menu_unless_something_was_typed(page, keys
     assert takes_key()
 
 
-def test_the_keys_are_those_that_everybody_knows(page):
+def test_undo_and_redo_have_standard_shortcuts(page):
     shortcuts = [
         find(page, f"{name}_action", QAction).shortcut().toString()
         for name in ("undo", "redo")

@@ -1,4 +1,4 @@
-"""What the playground knows follows from events, and what it says from that."""
+"""State and texts of the playground."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from surgeon_gui.base.colours import DARK, LIGHT
 from surgeon_gui.base.theme import contrast
 from surgeon_gui.state.app import AppState, Engine
 from surgeon_gui.state.playground import state as playground_state
-from surgeon_gui.state.playground import text as words
+from surgeon_gui.state.playground import text as playground_text
 from surgeon_gui.state.playground.state import (
     Models,
-    Place,
     PlaygroundState,
+    TokenPlace,
     apply,
     asked,
     cancelling,
@@ -33,7 +33,7 @@ from surgeon_gui.state.playground.state import (
     obstacle,
     ranking,
 )
-from surgeon_gui.state.request import Request
+from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.views.playground.shading import STEPS, shade
 from tests.helpers.fake_playground import (
@@ -49,7 +49,7 @@ SPACE = "\N{NO-BREAK SPACE}"
 OWN = Models("demo", "demo")
 
 
-def begun(prompt="The import"):
+def requested(prompt="The import"):
     state = PlaygroundState(prompt=prompt, own=OWN)
     return asked(state, "generate-1", OWN, Dtype.FLOAT32, Device.CPU)
 
@@ -65,7 +65,7 @@ def events_of(state, count=None):
     return list(playground_events(command))[:count]
 
 
-def told(state, events):
+def applied(state, events):
     for event in events:
         state = apply(state, Envelope("generate-1", 0.0, event))
     return state
@@ -73,7 +73,7 @@ def told(state, events):
 
 @pytest.fixture
 def done():
-    return told(begun(), events_of(begun()))
+    return applied(requested(), events_of(requested()))
 
 
 def run_with(form=Format.COMPACT, status=Status.FINISHED):
@@ -87,38 +87,38 @@ def run_with(form=Format.COMPACT, status=Status.FINISHED):
     )
 
 
-def test_texts_grow_token_by_token_and_are_then_compared(done):
+def test_apply_appends_tokens_and_then_compares_them(done):
     for side in Side:
         tokens = done.tokens(side)
         pieces = [token.piece for token in tokens]
-        rest = [*TEXTS[side][:-1], TEXTS[side][-1] + REST * (side is Side.ORIGINAL)]
-        assert pieces == rest
-        assert tuple(token.found.nats for token in tokens) == NATS[side]
-    assert done.question.answer is not None
+        last = TEXTS[side][-1] + REST * (side is Side.ORIGINAL)
+        assert pieces == [*TEXTS[side][:-1], last]
+        assert tuple(token.disagreement.nats for token in tokens) == NATS[side]
+    assert done.question.response is not None
     assert done.has_chat_template is False
 
 
-def test_events_of_others_and_after_the_end_change_nothing(done):
+def test_events_of_other_requests_and_after_the_end_are_ignored(done):
     event = TokenWritten(Side.PRUNED, 5, "more")
     assert apply(done, Envelope("generate-1", 0.0, event)) is done
-    open_state = begun()
+    open_state = requested()
     assert apply(open_state, Envelope("generate-2", 0.0, event)) is open_state
 
 
-def test_a_new_question_begins_anew_and_a_cancelled_one_keeps_its_texts(done):
+def test_new_request_clears_texts_and_cancelled_one_keeps_them(done):
     again = asked(done, "generate-2", OWN, Dtype.FLOAT32, Device.CPU)
     assert again.original == again.pruned == ()
     assert again.has_chat_template is False  # the models are the same
     other = asked(done, "generate-2", Models("a", "b"), Dtype.FLOAT32, Device.CPU)
     assert other.has_chat_template is None
-    half = cancelling(told(begun(), events_of(begun(), 6)))
-    assert half.question.is_cancelling
-    over = told(half, [Cancelled()])
-    assert over.original == half.original != ()
-    assert "Cancelled." in words.status_line(over)
+    partial = cancelling(applied(requested(), events_of(requested(), 6)))
+    assert partial.question.is_cancelling
+    cancelled = applied(partial, [Cancelled()])
+    assert cancelled.original == partial.original != ()
+    assert "Cancelled." in playground_text.status_line(cancelled)
 
 
-def test_models_are_those_of_the_run_until_others_are_chosen():
+def test_models_default_to_those_of_the_run():
     app = AppState(run=run_with())
     state = PlaygroundState()
     assert models_of(state, app) == Models("demo", "/runs/one/export")
@@ -127,28 +127,30 @@ def test_models_are_those_of_the_run_until_others_are_chosen():
     assert models_of(PlaygroundState(), AppState()) == Models()
 
 
-def test_texts_go_once_other_models_are_compared(done):
+def test_texts_are_cleared_once_other_models_are_chosen(done):
     app = AppState()
-    assert playground_state.without_others(done, app) is done
+    assert playground_state.without_stale_texts(done, app) is done
     other = playground_state.with_model(done, Side.PRUNED, "/other", app)
-    after = playground_state.without_others(other, app)
+    after = playground_state.without_stale_texts(other, app)
     assert after.original == after.pruned == ()
-    assert after.question.answer is None
-    # While the next run goes on there is nothing that could be compared instead.
+    assert after.question.response is None
+    # While the next run is in progress, there is nothing to compare instead.
     run = AppState(run=run_with(status=Status.RUNNING))
-    theirs = replace(done, own=Models(), asked=Models("demo", "/runs/one/export"))
-    assert playground_state.without_others(theirs, run) is theirs
-    assert playground_state.without_others(theirs, AppState(run=run_with())) is theirs
+    of_run = replace(done, own=Models(), asked=Models("demo", "/runs/one/export"))
+    assert playground_state.without_stale_texts(of_run, run) is of_run
+    assert (
+        playground_state.without_stale_texts(of_run, AppState(run=run_with())) is of_run
+    )
 
 
 @pytest.mark.parametrize("form", [Format.GGUF, Format.ONNX])
-def test_of_files_for_other_programs_the_run_is_compared(form):
+def test_run_folder_is_used_for_exports_for_other_programs(form):
     assert models_of(PlaygroundState(), AppState(run=run_with(form))) == Models(
         "demo", "/runs/one"
     )
 
 
-def test_a_run_that_goes_on_has_no_pruned_model_yet():
+def test_run_in_progress_has_no_pruned_model():
     app = AppState(run=run_with(status=Status.RUNNING))
     assert models_of(PlaygroundState(), app) == Models("demo", "")
 
@@ -156,115 +158,132 @@ def test_a_run_that_goes_on_has_no_pruned_model_yet():
 READY = PlaygroundState(prompt="A", own=OWN)
 
 
+def busy_with(kind):
+    return AppState(requests={kind: Request("request-1")})
+
+
 @pytest.mark.parametrize(
     ("state", "app", "reason"),
     [
         (READY, AppState(run=run_with(status=Status.RUNNING)), "A run is under way"),
-        (READY, AppState(save=Request("save-1")), "being saved"),
-        (READY, AppState(measurement=Request("measure-1")), "Speed is being"),
-        (READY, AppState(diagnosis=Request("diagnose-1")), "being diagnosed"),
+        (READY, busy_with(RequestKind.SAVE), "being saved"),
+        (READY, busy_with(RequestKind.MEASUREMENT), "Speed is being"),
+        (READY, busy_with(RequestKind.DIAGNOSIS), "being diagnosed"),
         (READY, AppState(engine=Engine.UNAVAILABLE), "no engine"),
-        (replace(READY, question=Request("generate-1")), AppState(), "are writing"),
-        (replace(READY, prompt=" \n"), AppState(), "Write a prompt"),
+        (replace(READY, question=Request("generate-1")), AppState(), "are generating"),
+        (replace(READY, prompt=" \n"), AppState(), "Enter a prompt"),
         (PlaygroundState(prompt="A"), AppState(), "Prune a model first"),
-        (replace(READY, own=Models("demo", "")), AppState(), "pruned model too"),
-        (replace(READY, own=Models("", "demo")), AppState(), "original too"),
-        (replace(READY, own=Models("demo", "/gone")), AppState(), "nothing at /gone"),
+        (replace(READY, own=Models("demo", "")), AppState(), "pruned model, too"),
+        (replace(READY, own=Models("", "demo")), AppState(), "original model, too"),
+        (
+            replace(READY, own=Models("demo", "/gone")),
+            AppState(),
+            "/gone no longer exists",
+        ),
         (READY, AppState(), ""),
     ],
 )
-def test_what_keeps_models_from_writing_is_said(state, app, reason):
+def test_obstacle_names_the_reason(state, app, reason):
     found = obstacle(state, app)
     assert reason in found
     assert bool(found) is bool(reason)
 
 
-def test_the_tokens_that_differ_most_come_first_and_shared_ones_once(done):
+def test_ranking_has_largest_differences_first_and_common_tokens_once(done):
     places = ranking(done)
     assert places[:3] == (
-        Place(Side.PRUNED, 2),
-        Place(Side.PRUNED, 3),
-        Place(Side.ORIGINAL, 1),
+        TokenPlace(Side.PRUNED, 2),
+        TokenPlace(Side.PRUNED, 3),
+        TokenPlace(Side.ORIGINAL, 1),
     )
     # The first token is the same on both sides; the second is not.
-    assert Place(Side.PRUNED, 1) in places
+    assert TokenPlace(Side.PRUNED, 1) in places
     assert [place.index for place in places].count(0) == 1
-    assert Place(Side.ORIGINAL, 3) not in places  # they do not differ there
+    assert TokenPlace(Side.ORIGINAL, 3) not in places  # they do not differ there
 
 
-def test_the_summary_says_how_much_agrees_and_where_it_does_not(done):
-    said = words.summary(done).replace(SPACE, " ")
+def test_summary_has_agreement_and_largest_difference(done):
+    summary = playground_text.summary(done).replace(SPACE, " ")
     # Eight of twelve are below half a nat.
-    assert "agrees on 58 % of the likeliest tokens" in said
-    assert f"{sum(NATS[Side.ORIGINAL] + NATS[Side.PRUNED]) / 12:.2f} nats apart" in said
-    assert "at “ moon” in the pruned one's text: 4.50 nats" in said
-    assert words.summary(begun()) == ""
+    assert "Same top token for 58 % of the tokens" in summary
+    mean = sum(NATS[Side.ORIGINAL] + NATS[Side.PRUNED]) / 12
+    assert f"mean difference {mean:.2f} nats" in summary
+    assert "at “ moon” in the pruned model's text: 4.50 nats" in summary
+    assert playground_text.summary(requested()) == ""
 
 
-def test_models_that_are_the_same_are_said_to_be(done):
-    tokens = tuple(replace(x, found=disagreement(0.0)) for x in done.original)
+def test_summary_of_identical_predictions(done):
+    tokens = tuple(replace(x, disagreement=disagreement(0.0)) for x in done.original)
     same = replace(done, original=tokens, pruned=tokens)
-    assert words.summary(same) == "Both models expect exactly the same everywhere."
+    assert (
+        playground_text.summary(same) == "The predictions of both models are identical."
+    )
     assert ranking(same) == ()
 
 
-def test_a_tip_says_what_each_model_would_have_said(done):
+def test_token_tip_has_the_top_token_of_each_model(done):
     token = done.pruned[2]
-    tip = words.token_tip(token.piece, token.found).replace(SPACE, " ")
+    tip = playground_text.token_tip(token.piece, token.disagreement).replace(SPACE, " ")
     assert tip.splitlines() == [
         "“ moon”: the models differ by 4.50 nats",
-        "Original: “ same” first (90 %), this token 5 %",
-        f"Pruned: “{words.LINE_END}” first (40 %), this token 0.4 %",
+        "Original: top token “ same” (90 %), this token 5 %",
+        f"Pruned: top token “{playground_text.LINE_END}” (40 %), this token 0.4 %",
     ]
-    assert "not compared yet" in words.token_tip("a", None)
-    assert "part of a character" in words.token_tip("", None)
+    assert "not compared yet" in playground_text.token_tip("a", None)
+    assert "part of a character" in playground_text.token_tip("", None)
 
 
-def test_lines_of_the_list_say_what_is_where(done):
-    line = words.place_line(done, Place(Side.PRUNED, 2)).replace(SPACE, " ")
+def test_token_line_has_place_and_predictions(done):
+    line = playground_text.token_line(done, TokenPlace(Side.PRUNED, 2)).replace(
+        SPACE, " "
+    )
     assert line == (
-        "4.50 nats  Pruned, token 3: “ moon”; original says “ same” (90 %), pruned "
-        f"says “{words.LINE_END}” (40 %)"
+        "4.50 nats  Pruned, token 3: “ moon”; original predicts “ same” (90 %), "
+        f"pruned “{playground_text.LINE_END}” (40 %)"
     )
-    same = words.place_line(done, Place(Side.ORIGINAL, 2)).replace(SPACE, " ")
-    assert same.endswith("“ module”; both say “ same” (90 %) first")
-
-
-def test_the_line_below_a_text_has_speed_memory_and_its_end(done):
-    answer = done.question.answer
-    ours, theirs = (
-        words.written_line(done, side, answer).replace(SPACE, " ") for side in Side
+    same = playground_text.token_line(done, TokenPlace(Side.ORIGINAL, 2)).replace(
+        SPACE, " "
     )
-    assert ours == "7 tokens · 12.0 tokens/s · 390.0 MB memory"
-    assert theirs == ("5 tokens · 20.0 tokens/s · 380.0 MB memory · ended")
-    half = told(begun(), events_of(begun(), 4))
-    assert words.written_line(half, Side.ORIGINAL, None) == "1 token"
-    assert "take turns" in words.written_tip(answer)
+    assert same.endswith("“ module”; both predict “ same” (90 %)")
 
 
-def test_text_is_copied_with_its_prompt(done):
-    assert words.text_of(done, Side.PRUNED) == "The import loads the moon\n."
+def test_written_line_has_speed_memory_and_ending(done):
+    answer = done.question.response
+    original, pruned = (
+        playground_text.written_line(done, side, answer).replace(SPACE, " ")
+        for side in Side
+    )
+    assert original == "7 tokens · 12.0 tokens/s · 390.0 MB memory"
+    assert pruned == ("5 tokens · 20.0 tokens/s · 380.0 MB memory · ended")
+    partial = applied(requested(), events_of(requested(), 4))
+    assert playground_text.written_line(partial, Side.ORIGINAL, None) == "1 token"
+    assert "take turns" in playground_text.written_tip(answer)
+
+
+def test_text_of_begins_with_the_prompt(done):
+    assert playground_text.text_of(done, Side.PRUNED) == "The import loads the moon\n."
     chat = replace(done, settings=GenerationSettings(as_chat=True))
     chat = asked(chat, "generate-2", OWN, Dtype.FLOAT32, Device.CPU)
-    assert words.text_of(chat, Side.PRUNED) == "The import\n\n"
+    assert playground_text.text_of(chat, Side.PRUNED) == "The import\n\n"
 
 
-def test_a_failure_ends_the_question(done):
-    state = told(begun("too long"), events_of(begun("too long")))
-    assert isinstance(state.question.problem, Failed)
+def test_failure_ends_the_request(done):
+    state = requested("too long")
+    state = applied(state, events_of(state))
+    assert isinstance(state.question.error, Failed)
     assert not state.question.is_open
 
 
 @pytest.mark.parametrize("theme", [LIGHT, DARK], ids=lambda theme: theme.name)
-def test_shaded_text_can_be_read_and_shades_can_be_told_apart(theme):
+def test_shades_are_readable_and_distinguishable(theme):
     assert shade(theme, 0.0) is shade(theme, STEPS[0] - 0.001) is None
     shades = [shade(theme, step) for step in STEPS]
     assert shades == list(theme.doubt)
     assert shade(theme, 100.0) == shades[-1]
     for colour in shades:
         assert contrast(theme.text, colour) >= 4.5
-    # By lightness alone, so that nobody needs to tell hues apart.
+    # By lightness alone, so that no color vision is needed.
     steps = [contrast(colour, theme.surface) for colour in shades]
     assert steps == sorted(steps)
-    for less, more in itertools.pairwise(shades):
-        assert contrast(less, more) >= 1.1
+    for lighter, darker in itertools.pairwise(shades):
+        assert contrast(lighter, darker) >= 1.1

@@ -1,4 +1,4 @@
-"""What is marked in the tree is what is protected, whatever the patterns were."""
+"""Marks in the protection tree and the patterns they produce."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ PATTERNS = [(), ("block *",), ("*.down_proj", "block 1"), ("mlp.*",), (FIRST,)]
 
 @pytest.mark.parametrize("patterns", PATTERNS)
 @pytest.mark.parametrize("choice", CHOICES)
-def test_a_mark_protects_exactly_what_it_stands_for_and_keeps_the_rest(
-    patterns, choice
-):
+def test_with_choice_changes_exactly_the_chosen_layers(patterns, choice):
     before, chosen = protected(patterns, LAYERS), protected([choice], LAYERS)
     on = with_choice(patterns, choice, LAYERS, is_protected=True)
     assert protected(on, LAYERS) == before | chosen
@@ -25,7 +23,7 @@ def test_a_mark_protects_exactly_what_it_stands_for_and_keeps_the_rest(
     assert protected(off, LAYERS) == before - chosen
 
 
-def test_patterns_stay_short_and_those_of_the_user_stay_as_they_are():
+def test_with_choice_keeps_patterns_short_and_keeps_those_of_the_user():
     on = with_choice((FIRST,), "block 0", LAYERS, is_protected=True)
     assert on == ("block 0",)
     assert with_choice(("block *",), FIRST, LAYERS, is_protected=True) == ("block *",)

@@ -1,4 +1,4 @@
-"""A run's state follows from its events alone, and from none of another run."""
+"""The state of a run follows from its own events alone."""
 
 from __future__ import annotations
 
@@ -55,19 +55,19 @@ def running(starting):
     return after(starting, StageStarted(Stage.LOAD, 0), STARTED)
 
 
-def test_a_run_that_was_asked_for_is_starting(starting):
+def test_requested_run_is_starting(starting):
     assert starting.status is Status.STARTING
     assert starting.status.is_busy
     assert starting.status.can_stop
     assert starting.status.can_cancel
 
 
-def test_a_run_that_has_started_is_running(running):
+def test_started_run_is_running(running):
     assert running.status is Status.RUNNING
     assert running.model == model_summary()
 
 
-def test_stop_and_keep_can_be_asked_once_from_the_start_on(starting, running):
+def test_run_can_be_stopped_once(starting, running):
     for state in (starting, running):
         stopping = run_state.stopping(state)
         assert stopping.status is Status.STOPPING
@@ -75,7 +75,7 @@ def test_stop_and_keep_can_be_asked_once_from_the_start_on(starting, running):
         assert stopping.status.can_cancel
 
 
-def test_cancel_can_be_asked_at_any_time_and_once(starting, running):
+def test_run_can_be_cancelled_at_any_time_and_once(starting, running):
     for state in (starting, running, run_state.stopping(running)):
         cancelling = run_state.cancelling(state)
         assert cancelling.status is Status.CANCELLING
@@ -83,14 +83,14 @@ def test_cancel_can_be_asked_at_any_time_and_once(starting, running):
         assert run_state.cancelling(cancelling) is cancelling
 
 
-def test_a_start_that_arrives_late_does_not_undo_a_cancel(starting):
+def test_late_start_does_not_undo_a_cancel(starting):
     state = after(run_state.cancelling(starting), STARTED)
     assert state.status is Status.CANCELLING
 
 
 @pytest.mark.parametrize(("event", "status"), ENDINGS.items())
 @pytest.mark.parametrize("before", ["running", "stopping", "cancelling"])
-def test_each_ending_ends_it_from_wherever_it_is(running, event, status, before):
+def test_final_event_ends_the_run_in_any_status(running, event, status, before):
     state = {
         "running": running,
         "stopping": run_state.stopping(running),
@@ -103,25 +103,25 @@ def test_each_ending_ends_it_from_wherever_it_is(running, event, status, before)
     assert ended.seconds(now=1e9) == 5.0
 
 
-def test_nothing_changes_after_the_end(running):
+def test_events_after_the_end_change_nothing(running):
     ended = after(running, FINISHED)
     for event in (STARTED, Failed("late"), Progressed(Stage.LOAD, 0, 1, 2)):
         assert after(ended, event) is ended
 
 
-def test_events_of_another_run_are_dropped(running):
+def test_events_of_another_run_change_nothing(running):
     for run in ("run-0", "run-2", ""):
         assert after(running, FINISHED, run=run) is running
 
 
-def test_events_that_change_no_state_are_ignored(running):
+def test_unrelated_events_change_nothing(running):
     for event in (Logged(Level.INFO, "hello"), EngineReady({}, "cpu", 1)):
         state = after(running, event)
         assert state.status is Status.RUNNING
         assert state.history == ()
 
 
-def test_figures_are_kept(running):
+def test_evaluations_shots_and_export_are_kept(running):
     shots = [shot_finished(shot, 2, 0.3) for shot in (1, 2)]
     exported = Exported("folder/export", 10, 20, 0.0)
     state = after(running, BaselineEvaluated(evaluation(9.0)), *shots, exported)
@@ -131,7 +131,7 @@ def test_figures_are_kept(running):
     assert state.exported == exported
 
 
-def test_the_latest_evaluation_is_that_after_the_correction(running):
+def test_latest_evaluation_follows_the_correction(running):
     assert running.evaluation is None
     shot = shot_finished(1, 1, 0.3)
     state = after(running, shot)
@@ -142,18 +142,18 @@ def test_the_latest_evaluation_is_that_after_the_correction(running):
     assert state.history == (shot,)
 
 
-def test_before_the_first_shot_nothing_is_removed(starting, running):
+def test_layers_before_the_first_shot_have_nothing_removed(starting, running):
     assert starting.layers == ()
     assert {layer.removed for layer in running.layers} == {0}
 
 
-def test_progress_of_a_stage_that_is_over_is_dropped(running):
+def test_progress_of_a_finished_stage_is_ignored(running):
     state = after(running, StageStarted(Stage.BASELINE, 0))
     state = after(state, Progressed(Stage.LOAD, 0, 3, 4))
     assert state.total == 0
 
 
-def test_progress_never_goes_back_and_ends_at_one(running):
+def test_progress_never_decreases_and_ends_at_one(running):
     seen = [running.progress]
     state = running
     for shot in (1, 2):
@@ -169,19 +169,19 @@ def test_progress_never_goes_back_and_ends_at_one(running):
     assert seen[-2] < 1.0
 
 
-def test_times_of_stages_are_measured(running):
+def test_stage_times_are_measured(running):
     state = after(running, StageStarted(Stage.TEXT, 0), at=4.0)
     state = after(state, StageStarted(Stage.BASELINE, 0), at=4.5)
     seconds = {time.stage: time.seconds for time in state.times}
     assert seconds == {Stage.LOAD: 3.0, Stage.TEXT: 0.5}
 
 
-def test_a_stopped_run_expects_no_further_shots(running):
-    at_work = after(
+def test_stopped_run_expects_no_further_shots(running):
+    busy = after(
         running,
         StageStarted(Stage.CURVATURE, 1),
         Progressed(Stage.CURVATURE, 1, 2, 4),
     )
-    long = at_work.remaining_seconds(now=11.0)
-    short = run_state.stopping(at_work).remaining_seconds(now=11.0)
+    long = busy.remaining_seconds(now=11.0)
+    short = run_state.stopping(busy).remaining_seconds(now=11.0)
     assert short < long

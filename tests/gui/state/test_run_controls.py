@@ -1,4 +1,4 @@
-"""What every button of a run looks like in every state, in the strip and the menu."""
+"""The controls of a run in each status, in the action strip and the menu."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from surgeon_gui.window.action_strip import ActionStrip
 from tests.helpers.windows import find
 
 ON, OFF = True, False
-# status: Start (if nothing is in the way), Pause, Stop and keep, Cancel
-LOOKS = {
+# status: Start (without another obstacle), Pause, Stop and keep, Cancel
+APPEARANCE = {
     Status.IDLE: (
         ("Start", ON),
         ("Pause", OFF),
@@ -60,12 +60,12 @@ LOOKS = {
         ("Cancelling…", OFF),
     ),
 }
-AT_REST = LOOKS[Status.IDLE]
-LOOKS |= {
-    Status.FINISHED: AT_REST,
-    Status.FAILED: AT_REST,
-    Status.CANCELLED: AT_REST,
-    Status.INTERRUPTED: AT_REST,
+NOT_BUSY = APPEARANCE[Status.IDLE]
+APPEARANCE |= {
+    Status.FINISHED: NOT_BUSY,
+    Status.FAILED: NOT_BUSY,
+    Status.CANCELLED: NOT_BUSY,
+    Status.INTERRUPTED: NOT_BUSY,
 }
 NAMES = ("start", "pause", "stop", "cancel")
 
@@ -75,25 +75,25 @@ def controls_of(status, **more):
     return run_controls(run, "A run is under way." if status.is_busy else "")
 
 
-def test_every_state_is_in_the_table():
-    assert set(LOOKS) == set(Status)
+def test_table_has_every_status():
+    assert set(APPEARANCE) == set(Status)
 
 
 @pytest.mark.parametrize("status", Status)
-def test_the_controls_follow_from_the_state_alone(status):
+def test_controls_depend_on_the_status(status):
     controls = controls_of(status)
     views = (getattr(controls, name) for name in NAMES)
-    looks = tuple((view.label.replace("&", ""), view.is_enabled) for view in views)
-    assert looks == LOOKS[status]
+    appearance = tuple((view.label.replace("&", ""), view.is_enabled) for view in views)
+    assert appearance == APPEARANCE[status]
 
 
 @pytest.mark.parametrize("stage", [Stage.EXPORT, Stage.VERIFICATION])
-def test_nothing_is_left_to_stop_once_the_result_is_written(stage):
+def test_stop_is_disabled_during_the_export(stage):
     assert not controls_of(Status.RUNNING, stage=stage).stop.is_enabled
     assert controls_of(Status.RUNNING, stage=Stage.CURVATURE).stop.is_enabled
 
 
-def test_start_says_what_is_in_its_way():
+def test_start_shows_its_obstacle():
     controls = run_controls(RunState(), "Choose a model to begin.")
     assert not controls.start.is_enabled
     assert controls.start.tip == "Choose a model to begin."
@@ -101,13 +101,13 @@ def test_start_says_what_is_in_its_way():
 
 @pytest.mark.parametrize("before", Status)
 @pytest.mark.parametrize("status", Status)
-def test_the_strip_shows_them_whatever_it_showed_before(qtbot, before, status):
+def test_strip_shows_controls_after_any_other_status(qtbot, before, status):
     strip = ActionStrip()
     qtbot.addWidget(strip)
     for each in (before, status):
         run = RunState(status=each, began=time.time())
         strip.show_run(run, "", controls_of(each), time.time())
-    for name, (label, is_enabled) in zip(NAMES, LOOKS[status], strict=True):
+    for name, (label, is_enabled) in zip(NAMES, APPEARANCE[status], strict=True):
         button = find(strip, f"{name}_button", QPushButton)
         assert button.text().replace("&", "") == label
         assert button.accessibleName() == label.removesuffix("…")
@@ -115,11 +115,11 @@ def test_the_strip_shows_them_whatever_it_showed_before(qtbot, before, status):
         assert button.toolTip()
 
 
-def test_the_menu_shows_them_too(window):
+def test_menu_shows_controls(window):
     assert window.findChild(QAction, "pause_action").shortcut().toString() == "Ctrl+P"
     for status in Status:
         window._menus.show_controls(controls_of(status))
-        for name, (label, is_enabled) in zip(NAMES, LOOKS[status], strict=True):
+        for name, (label, is_enabled) in zip(NAMES, APPEARANCE[status], strict=True):
             action = window.findChild(QAction, f"{name}_action")
             assert action.text().replace("&", "") == label
             assert action.isEnabled() is is_enabled

@@ -1,4 +1,4 @@
-"""A run's own clock stands still during pauses, live and when events are read again."""
+"""The clock of a run excludes pauses, live and when events are read again."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PEAKS = ((700, 1000), (600, 2000))  # MB in RAM and on the GPU
 STARTED = RunStarted("folder", 2, model_summary(), "cpu", 100, 50)
 
 
-def told(state, at, *events):
+def with_events(state, at, *events):
     for event in events:
         state = run_state.apply(state, Envelope("run-1", at, event))
     return state
@@ -36,18 +36,18 @@ def told(state, at, *events):
 
 @pytest.fixture
 def running():
-    """It has been in its first curvature for 10 of about 40 seconds."""
+    """A run 10 seconds into its first curvature of about 40 seconds."""
     state = run_state.requested("run-1", CONFIG, "folder", at=0.0)
-    state = told(state, 0.0, StageStarted(Stage.LOAD, 0), STARTED)
-    state = told(state, 5.0, StageStarted(Stage.CURVATURE, 1))
-    return told(state, 15.0, Progressed(Stage.CURVATURE, 1, 1, 4))
+    state = with_events(state, 0.0, StageStarted(Stage.LOAD, 0), STARTED)
+    state = with_events(state, 5.0, StageStarted(Stage.CURVATURE, 1))
+    return with_events(state, 15.0, Progressed(Stage.CURVATURE, 1, 1, 4))
 
 
-def test_pause_can_be_asked_once_and_is_so_when_the_engine_says_so(running):
+def test_run_is_paused_by_the_event_of_the_engine(running):
     pausing = run_state.pausing(running)
     assert pausing.status is Status.PAUSING
     assert run_state.pausing(pausing) is pausing
-    paused = told(pausing, 16.0, Paused())
+    paused = with_events(pausing, 16.0, Paused())
     assert paused.status is Status.PAUSED
     assert paused.status.is_busy
 
@@ -61,34 +61,34 @@ def test_only_a_running_run_can_be_paused():
 
 def test_only_a_paused_run_can_be_resumed(running):
     assert run_state.resuming(running) is running
-    paused = told(run_state.pausing(running), 16.0, Paused())
+    paused = with_events(run_state.pausing(running), 16.0, Paused())
     assert run_state.resuming(paused).status is Status.RUNNING
 
 
-def test_events_that_are_read_again_pause_it_too(running):
-    paused = told(running, 16.0, Paused())
+def test_events_without_a_request_pause_the_run(running):
+    paused = with_events(running, 16.0, Paused())
     assert paused.status is Status.PAUSED
-    assert told(paused, 26.0, Resumed()).status is Status.RUNNING
+    assert with_events(paused, 26.0, Resumed()).status is Status.RUNNING
 
 
-def test_a_pause_that_is_told_late_does_not_undo_a_stop_or_a_cancel(running):
-    for asked in (run_state.stopping, run_state.cancelling):
-        state = asked(run_state.pausing(running))
-        assert told(state, 16.0, Paused()).status is state.status
+def test_late_pause_does_not_undo_a_stop_or_a_cancel(running):
+    for request in (run_state.stopping, run_state.cancelling):
+        state = request(run_state.pausing(running))
+        assert with_events(state, 16.0, Paused()).status is state.status
 
 
-def test_a_resume_that_is_told_late_does_not_undo_the_next_pause(running):
-    paused = told(run_state.pausing(running), 16.0, Paused())
+def test_late_resume_does_not_undo_the_next_pause(running):
+    paused = with_events(run_state.pausing(running), 16.0, Paused())
     again = run_state.pausing(run_state.resuming(paused))
-    assert told(again, 17.0, Resumed()).status is Status.PAUSING
+    assert with_events(again, 17.0, Resumed()).status is Status.PAUSING
 
 
-def test_the_clock_stands_still(running):
-    paused = told(running, 16.0, Paused())
+def test_clock_excludes_pauses(running):
+    paused = with_events(running, 16.0, Paused())
     assert paused.seconds(now=16.0) == paused.seconds(now=500.0) == 16.0
     left = paused.remaining_seconds(now=16.0)
     assert paused.remaining_seconds(now=500.0) == left
-    resumed = told(paused, 516.0, Resumed())
+    resumed = with_events(paused, 516.0, Resumed())
     assert resumed.seconds(now=516.0) == 16.0
     assert resumed.remaining_seconds(now=516.0) == pytest.approx(left)
     assert resumed.remaining_seconds(now=517.0) == pytest.approx(
@@ -96,53 +96,55 @@ def test_the_clock_stands_still(running):
     )
 
 
-def test_progress_does_not_go_back_in_a_pause(running):
-    paused = told(running, 16.0, Paused())
-    resumed = told(paused, 516.0, Resumed())
-    after = told(resumed, 517.0, Progressed(Stage.CURVATURE, 1, 2, 4))
+def test_progress_does_not_decrease_in_a_pause(running):
+    paused = with_events(running, 16.0, Paused())
+    resumed = with_events(paused, 516.0, Resumed())
+    after = with_events(resumed, 517.0, Progressed(Stage.CURVATURE, 1, 2, 4))
     assert running.progress == paused.progress == resumed.progress < after.progress
 
 
-def test_stages_are_timed_without_their_pauses(running):
-    state = told(running, 16.0, Paused())
-    state = told(state, 116.0, Resumed())
-    state = told(state, 120.0, Paused())
-    state = told(state, 220.0, Resumed())
-    state = told(state, 225.0, StageStarted(Stage.SELECTION, 1))
+def test_stage_times_exclude_pauses(running):
+    state = with_events(running, 16.0, Paused())
+    state = with_events(state, 116.0, Resumed())
+    state = with_events(state, 120.0, Paused())
+    state = with_events(state, 220.0, Resumed())
+    state = with_events(state, 225.0, StageStarted(Stage.SELECTION, 1))
     assert state.times[-1].stage is Stage.CURVATURE
     assert state.times[-1].seconds == 225.0 - 5.0 - 200.0
 
 
-def test_a_run_that_is_cancelled_in_a_pause_did_not_work_in_it(running):
-    state = run_state.cancelling(told(running, 16.0, Paused()))
-    ended = told(state, 300.0, Cancelled())
+def test_seconds_of_a_run_cancelled_in_a_pause_exclude_it(running):
+    state = run_state.cancelling(with_events(running, 16.0, Paused()))
+    ended = with_events(state, 300.0, Cancelled())
     assert ended.seconds(now=1e9) == 16.0
     assert sum(time.seconds for time in ended.times) == 16.0
     assert ended.paused_at is None
 
 
-def test_the_whole_of_a_run_is_told_without_its_pauses(running):
-    state = told(told(running, 16.0, Paused()), 116.0, Resumed())
-    ended = told(state, 130.0, RunFinished(False, 30.0, 1))
+def test_seconds_of_a_finished_run_exclude_pauses(running):
+    state = with_events(with_events(running, 16.0, Paused()), 116.0, Resumed())
+    ended = with_events(state, 130.0, RunFinished(False, 30.0, 1))
     assert ended.seconds(now=1e9) == 30.0
 
 
-def test_samples_of_memory_stand_at_the_time_that_the_run_had_worked(running):
-    state = told(running, 16.0, MemorySampled(100))
-    state = told(told(state, 16.0, Paused()), 116.0, Resumed())
-    state = told(state, 118.0, MemorySampled(200, 300, 400))
+def test_memory_samples_are_at_the_elapsed_seconds(running):
+    state = with_events(running, 16.0, MemorySampled(100))
+    state = with_events(with_events(state, 16.0, Paused()), 116.0, Resumed())
+    state = with_events(state, 118.0, MemorySampled(200, 300, 400))
     assert list(state.memory.seconds) == [16.0, 18.0]
     assert list(state.memory.process_bytes) == [100, 200]
     assert len(running.memory) == 0
 
 
-def test_the_most_memory_of_each_stage_stands_beside_its_time(running):
+def test_stage_times_show_the_maximum_memory(running):
     mega, no_break = 10**6, "\N{NO-BREAK SPACE}"
-    state = told(running, 16.0, MemorySampled(900 * mega), MemorySampled(640 * mega))
-    state = told(state, 17.0, StageStarted(Stage.SELECTION, 1))
+    state = with_events(
+        running, 16.0, MemorySampled(900 * mega), MemorySampled(640 * mega)
+    )
+    state = with_events(state, 17.0, StageStarted(Stage.SELECTION, 1))
     first, second = (MemorySampled(x * mega, y * mega, 8000 * mega) for x, y in PEAKS)
-    state = told(state, 18.0, first, second, StageStarted(Stage.UPDATE, 1))
-    state = told(state, 20.0, StageStarted(Stage.EVALUATION, 1))
+    state = with_events(state, 18.0, first, second, StageStarted(Stage.UPDATE, 1))
+    state = with_events(state, 20.0, StageStarted(Stage.EVALUATION, 1))
     times = {name: words.replace(no_break, " ") for name, words in stage_times(state)}
     names = [STAGES[x][1] for x in (Stage.CURVATURE, Stage.SELECTION, Stage.UPDATE)]
     assert [times[name] for name in names] == [

@@ -1,4 +1,4 @@
-"""The folder of a run tells what has become of it, whatever state it is in."""
+"""Reading runs from their folders, in every state."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import replace
 import pytest
 
 from surgeon_engine.api.config.pruning import Structure
-from surgeon_engine.api.process_lock import mark_of_this_process
+from surgeon_engine.api.process_lock import encode_process_lock
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_gui.state import run as run_state
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.runs import reading
 from surgeon_gui.state.runs import state as runs_state
-from surgeon_gui.state.runs import text as words
+from surgeon_gui.state.runs import text as run_text
 from surgeon_gui.state.runs.reading import (
     RunOutcome,
     UnreadableRunError,
@@ -38,16 +38,16 @@ ENDINGS = {
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_a_folder_tells_how_its_run_ended(tmp_path, ending):
+def test_read_record_has_the_outcome_and_figures(tmp_path, ending):
     record = read_record(write_run(tmp_path, ending=ending))
-    assert record.standing is ENDINGS[ending]
+    assert record.outcome is ENDINGS[ending]
     assert record.perplexity_before == pytest.approx(14.2)
     assert record.shots_done == (3 if ending == "finished" else 1)
     assert record.began == BEGAN
     assert record.seconds > 0
 
 
-def test_a_run_is_folded_to_what_it_was_while_it_happened(tmp_path):
+def test_read_state_replays_the_log(tmp_path):
     folder = write_run(tmp_path)
     whole, brief = read_state(folder), read_state(folder, with_progress=False)
     assert whole.status is Status.FINISHED
@@ -58,18 +58,18 @@ def test_a_run_is_folded_to_what_it_was_while_it_happened(tmp_path):
     assert whole.evaluation == brief.evaluation
 
 
-def test_a_run_whose_process_is_alive_is_under_way_until_that_is_gone(tmp_path):
+def test_run_is_running_while_its_process_is_alive(tmp_path):
     folder = write_run(tmp_path, ending="killed")
     mark = RunFolder(folder).process_path
-    mark.write_bytes(mark_of_this_process())
-    (under_way,) = read_runs(tmp_path, {})
-    assert under_way.standing is RunOutcome.UNDER_WAY
+    mark.write_bytes(encode_process_lock())
+    (running,) = read_runs(tmp_path, {})
+    assert running.outcome is RunOutcome.RUNNING
     mark.unlink()
-    (gone,) = read_runs(tmp_path, {under_way.folder: under_way})
-    assert gone.standing is RunOutcome.INTERRUPTED
+    (interrupted,) = read_runs(tmp_path, {running.folder: running})
+    assert interrupted.outcome is RunOutcome.INTERRUPTED
 
 
-def test_an_interrupted_run_ended_when_it_was_last_heard_of(tmp_path):
+def test_interrupted_run_ends_at_its_last_event(tmp_path):
     run = read_state(write_run(tmp_path, ending="killed"))
     assert run.status is Status.INTERRUPTED
     assert not run.status.is_busy
@@ -77,46 +77,46 @@ def test_an_interrupted_run_ended_when_it_was_last_heard_of(tmp_path):
     assert run_state.interrupted(run, 0.0) is run
 
 
-def test_half_a_line_at_the_end_is_no_damage(tmp_path):
+def test_incomplete_last_line_is_ignored(tmp_path):
     folder = write_run(tmp_path, ending="killed")
     with RunFolder(folder).events_path.open("ab") as log:
         log.write(b'{"run":"run-1","at":1.0,"eve')
-    assert read_record(folder).standing is RunOutcome.INTERRUPTED
+    assert read_record(folder).outcome is RunOutcome.INTERRUPTED
 
 
-def test_a_run_that_was_ended_before_its_first_event_is_interrupted(tmp_path):
+def test_run_without_log_is_interrupted(tmp_path):
     folder = write_run(tmp_path)
     RunFolder(folder).events_path.unlink()
-    assert read_record(folder).standing is RunOutcome.INTERRUPTED
+    assert read_record(folder).outcome is RunOutcome.INTERRUPTED
 
 
-def test_a_broken_line_is_damage_and_is_named(tmp_path):
+def test_invalid_line_makes_the_run_damaged_and_is_named(tmp_path):
     folder = write_run(tmp_path)
     path = RunFolder(folder).events_path
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([lines[0], b"nonsense\n", *lines[2:]]))
     record = read_record(folder)
-    assert record.standing is RunOutcome.DAMAGED
+    assert record.outcome is RunOutcome.DAMAGED
     assert "Line 2 of events.jsonl" in record.problem
     with pytest.raises(UnreadableRunError):
         read_state(folder)
 
 
 @pytest.mark.parametrize("toml", [None, "[[[", "[pruning]\nspeed = 3\n", "\udcff"])
-def test_a_job_that_is_none_is_damage(tmp_path, toml):
+def test_invalid_job_file_makes_the_run_damaged(tmp_path, toml):
     folder = write_run(tmp_path)
     path = RunFolder(folder).config_path
     path.unlink()
     if toml is not None:
         path.write_bytes(toml.encode(errors="surrogateescape"))
     record = read_record(folder)
-    assert record.standing is RunOutcome.DAMAGED
+    assert record.outcome is RunOutcome.DAMAGED
     assert "run.toml cannot be read" in record.problem
-    assert words.title(record) == "run"
-    assert words.facts(record)
+    assert run_text.title(record) == "run"
+    assert run_text.facts(record)
 
 
-def test_runs_of_one_title_are_told_apart(tmp_path):
+def test_distinct_titles_adds_details_to_equal_titles(tmp_path):
     record = read_record(write_run(tmp_path))
     other = Structure.ROWS_AND_COLUMNS
     pruning = changed(record.config.pruning, structure=other)
@@ -126,19 +126,19 @@ def test_runs_of_one_title_are_told_apart(tmp_path):
         replace(record, folder="/c", began=record.began + 3),
         replace(record, folder="/d", name="mine"),
     ]
-    first, second, third, mine = words.distinct_titles(records).values()
-    plain = words.title(record)
-    assert mine == "mine"
+    first, second, third, named = run_text.distinct_titles(records).values()
+    plain = run_text.title(record)
+    assert named == "mine"
     assert second == f"{plain}, rows and columns"
     assert first.startswith(f"{plain}, heads and neurons, ")
     assert len({first, third}) == 2
-    by_time = words.distinct_titles([records[0], records[2]])
-    assert all("heads" not in called for called in by_time.values())
+    by_time = run_text.distinct_titles([records[0], records[2]])
+    assert all("heads" not in title for title in by_time.values())
     assert len(set(by_time.values())) == 2
-    assert words.distinct_titles([record]) == {record.folder: plain}
+    assert run_text.distinct_titles([record]) == {record.folder: plain}
 
 
-def test_what_is_no_run_is_left_out(tmp_path):
+def test_read_runs_ignores_other_folders(tmp_path):
     write_run(tmp_path, "run")
     write_run(tmp_path, ".hidden")
     (tmp_path / "empty").mkdir()
@@ -149,7 +149,7 @@ def test_what_is_no_run_is_left_out(tmp_path):
     assert read_runs(tmp_path / "nowhere", {}) == ()
 
 
-def test_only_what_has_changed_is_read_again(tmp_path, monkeypatch):
+def test_read_runs_reads_only_changed_runs_again(tmp_path, monkeypatch):
     first, second, _ = write_three(tmp_path)
     records = {record.folder: record for record in read_runs(tmp_path, {})}
     read = []
@@ -163,19 +163,19 @@ def test_only_what_has_changed_is_read_again(tmp_path, monkeypatch):
     assert [record.folder for record in again][-1] == str(first)  # the oldest
 
 
-def test_a_name_is_one_tidy_line_and_an_empty_one_gives_back_the_first(tmp_path):
+def test_write_name_tidies_the_name_and_an_empty_one_restores_the_default(tmp_path):
     folder = write_run(tmp_path)
     write_name(folder, "  the\n good   one ")
     assert read_name(folder) == "the good one"
-    assert words.title(read_record(folder)) == "the good one"
+    assert run_text.title(read_record(folder)) == "the good one"
     write_name(folder, " ")
-    assert words.title(read_record(folder)).startswith("Bundled demo, 30")
-    write_name(folder, " ")  # nothing to take away
+    assert run_text.title(read_record(folder)).startswith("Bundled demo, 30")
+    write_name(folder, " ")  # no name to remove
     write_name(folder, "x" * 500)
-    assert len(read_name(folder)) == reading.LONGEST_NAME
+    assert len(read_name(folder)) == reading.MAX_NAME_LENGTH
 
 
-def test_a_folder_that_was_moved_finds_what_it_exported(tmp_path):
+def test_moved_folder_has_updated_paths(tmp_path):
     folder = write_run(tmp_path)
     moved = tmp_path / "elsewhere"
     shutil.move(folder, moved)
@@ -195,12 +195,12 @@ def test_a_folder_that_was_moved_finds_what_it_exported(tmp_path):
         ("demo rows", False),
     ],
 )
-def test_a_search_finds_runs_that_have_all_its_words(tmp_path, search, found):
+def test_search_requires_all_words(tmp_path, search, found):
     record = read_record(write_run(tmp_path, ending="killed"))
-    assert words.is_found(record, search) is found
+    assert run_text.matches_search(record, search) is found
 
 
-def test_a_run_that_is_gone_loses_its_tick(tmp_path):
+def test_deleted_run_loses_its_tick(tmp_path):
     first, second, third = map(str, write_three(tmp_path))
     state = runs_state.with_records(RunsState(), read_runs(tmp_path, {}))
     for folder in (third, first, second, third):
@@ -211,7 +211,7 @@ def test_a_run_that_is_gone_loses_its_tick(tmp_path):
     assert state.ticked == (first, third)
 
 
-def test_old_logs_without_later_fields_are_read(tmp_path):
+def test_logs_without_later_fields_are_read(tmp_path):
     folder = write_run(tmp_path)
     path = RunFolder(folder).events_path
     text = path.read_text()
@@ -222,9 +222,9 @@ def test_old_logs_without_later_fields_are_read(tmp_path):
     assert read_state(folder).history[0].damping is None
 
 
-def test_an_interrupted_run_has_its_words(tmp_path):
+def test_facts_of_an_interrupted_run(tmp_path):
     config = replace(job(), pruning=replace(job().pruning, shots=3))
     record = read_record(write_run(tmp_path, config=config, ending="killed"))
-    facts = dict(words.facts(record))
-    assert "its process is gone" in facts["Status"]
+    facts = dict(run_text.facts(record))
+    assert "its process no longer exists" in facts["Status"]
     assert facts["Target"].startswith("30")

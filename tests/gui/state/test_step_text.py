@@ -1,4 +1,4 @@
-"""Every setting, choice and stage has its words, and numbers read well."""
+"""Labels of all settings, choices and stages, and texts about plans and runs."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from surgeon_engine.api.config.pruning import Method, PruningConfig, Structure, 
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.events import Envelope, Level
 from surgeon_engine.api.messages.run import Corrected, DampingChoice, Stage
-from surgeon_engine.api.messages.sources import StructureSupport
-from surgeon_gui.state import step_text as sentences
+from surgeon_engine.api.messages.sources import ModelInspected, StructureSupport
+from surgeon_gui.state import step_text
 from surgeon_gui.state.app import AppState, Step
-from surgeon_gui.state.job import plan_text as plans
+from surgeon_gui.state.job import plan_text
 from surgeon_gui.state.log_lines import log_lines
-from surgeon_gui.state.request import Request
+from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.step_text import Mark
 from surgeon_gui.text import labels, numbers
@@ -35,33 +35,33 @@ FIELDS = [
     f"{part}.{name}"
     for part, kind in PARTS.items()
     for name in settings_of(kind)
-    if name != "replace"  # no setting, but an answer to a question
+    if name != "replace"  # not a setting
 ]
 SPACE = "\N{NO-BREAK SPACE}"
 
 
 @pytest.mark.parametrize("name", FIELDS)
-def test_each_field_has_a_label_and_an_explanation(name):
-    words = labels.FIELDS[name]
-    assert words.label
-    assert words.tip.endswith(".")
+def test_each_field_has_a_label_and_a_tooltip(name):
+    field = labels.FIELDS[name]
+    assert field.label
+    assert field.tip.endswith(".")
 
 
-def test_no_words_are_left_over_from_fields_that_are_gone():
+def test_labels_of_fields_are_complete():
     assert set(labels.FIELDS) == set(FIELDS)
 
 
-def test_each_choice_has_a_name_and_an_explanation():
+def test_each_choice_has_a_name_and_a_description():
     for kind in PARTS.values():
         for setting in settings_of(kind).values():
             if isinstance(setting.type, type) and issubclass(setting.type, Enum):
                 for member in setting.type:
-                    name, explanation = choice_label(member)
+                    name, description = choice_label(member)
                     assert name
-                    assert explanation.endswith(".")
+                    assert description.endswith(".")
 
 
-def test_no_two_choices_are_spelled_alike_and_so_one_key():
+def test_choices_with_equal_values_have_separate_labels():
     kinds = {type(member) for member in CHOICES}
     assert len(CHOICES) == sum(len(kind) for kind in kinds)
 
@@ -97,12 +97,12 @@ def test_each_control_has_a_caption():
         (numbers.scientific(0.0), "0"),
     ],
 )
-def test_numbers_read_well(shown, expected):
+def test_numbers_are_formatted(shown, expected):
     assert shown == expected
 
 
-def test_the_plan_says_how_much_goes():
-    plan = said(plans.plan, PruningConfig())
+def test_plan_states_sizes_shots_and_structure():
+    plan = text_of(plan_text.plan, PruningConfig())
     assert "2.10 M of 2.83 M parameters remain, in a file of about 8.4 MB" in plan
     assert "(original 5.7 MB)" in plan
     assert "30 % of 2.43 M prunable weights go in 3 shots" in plan
@@ -110,33 +110,33 @@ def test_the_plan_says_how_much_goes():
 
 
 @pytest.mark.parametrize(
-    ("structure", "words"),
+    ("structure", "text"),
     [
         (Structure.N_M, "in a 2:4 pattern by Wanda"),
         (Structure.ELEMENTS, "as single weights by Wanda"),
     ],
 )
-def test_the_plan_says_that_single_weights_become_zeros(structure, words):
-    plan = said(plans.plan, pruning_config(structure, method=Method.WANDA))
-    assert words in plan
+def test_plan_of_a_sparse_structure_states_that_weights_become_zeros(structure, text):
+    plan = text_of(plan_text.plan, pruning_config(structure, method=Method.WANDA))
+    assert text in plan
     assert "the others become zeros" in plan
-    assert "no file gets smaller" in said(plans.goal, pruning_config(structure))
+    assert "no file gets smaller" in text_of(plan_text.goal, pruning_config(structure))
 
 
-def test_the_plan_says_where_quality_ends_it():
-    words = "The run ends where perplexity would rise by more than 5 %."
-    assert words in said(plans.plan, pruning_config(max_perplexity_increase=5.0))
-    assert "The run ends" not in said(plans.plan, PruningConfig())
+def test_plan_states_the_quality_limit():
+    text = "The run ends where perplexity would rise by more than 5 %."
+    assert text in text_of(plan_text.plan, pruning_config(max_perplexity_increase=5.0))
+    assert "The run ends" not in text_of(plan_text.plan, PruningConfig())
 
 
-def test_a_plan_that_comes_to_no_size_is_still_a_sentence():
-    plan = said(plans.plan, pruning_config(target=Target.PARAMETERS))
+def test_plan_without_a_reachable_size_omits_it():
+    plan = text_of(plan_text.plan, pruning_config(target=Target.PARAMETERS))
     assert plan == "Bundled demo is pruned in 3 shots, as heads and neurons."
-    assert said(plans.goal, pruning_config(target=Target.PARAMETERS)) == ""
+    assert text_of(plan_text.goal, pruning_config(target=Target.PARAMETERS)) == ""
 
 
-def test_the_goal_says_the_size_in_all_ways_and_exactly():
-    goal = said(plans.goal, PruningConfig())
+def test_goal_states_the_exact_size_in_every_unit():
+    goal = text_of(plan_text.goal, PruningConfig())
     assert "729,907 weights go: 30 % of the 2,433,024 prunable ones" in goal
     assert "25.8 % of all parameters" in goal
     assert "2,098,829 parameters remain" in goal
@@ -160,24 +160,24 @@ def test_the_goal_says_the_size_in_all_ways_and_exactly():
         ),
     ],
 )
-def test_the_plan_and_the_goal_say_what_the_file_comes_to(export, planned, in_full):
+def test_plan_and_goal_state_the_file_size(export, planned, in_full):
     config = RunConfig(export=export)
     plan, goal = (
-        words(config, model_summary()).replace(SPACE, " ")
-        for words in (plans.plan, plans.goal)
+        make_text(config, model_summary()).replace(SPACE, " ")
+        for make_text in (plan_text.plan, plan_text.goal)
     )
     assert planned in plan
     assert in_full in goal
     assert ("they take" in goal) is (export.format is not Format.MASKED)
 
 
-def test_rows_and_columns_may_come_out_smaller():
+def test_plan_of_rows_and_columns_states_an_upper_bound():
     pruning = pruning_config(structure=Structure.ROWS_AND_COLUMNS)
-    assert "in a file of at most" in said(plans.plan, pruning)
+    assert "in a file of at most" in text_of(plan_text.plan, pruning)
 
 
 @pytest.mark.parametrize(
-    ("pruning", "words"),
+    ("pruning", "text"),
     [
         (PruningConfig(), "30 % in 3 shots, heads and neurons"),
         (
@@ -188,50 +188,50 @@ def test_rows_and_columns_may_come_out_smaller():
         (pruning_config(target=Target.FILE_SIZE), "To 400.0 MB in"),
     ],
 )
-def test_the_target_is_said_in_the_way_it_was_given(pruning, words):
-    assert words in plans.in_brief(pruning).replace(SPACE, " ")
+def test_target_in_brief_uses_the_unit_of_the_target(pruning, text):
+    assert text in plan_text.in_brief(pruning).replace(SPACE, " ")
 
 
-def test_structures_that_are_missing_for_one_reason_are_one_line():
+def test_structures_unsupported_for_one_reason_share_a_line():
     supports = [
         StructureSupport(structure, "not known.")
         for structure in (Structure.HEADS, Structure.NEURONS)
     ]
-    words = plans.unsupported([*supports, StructureSupport(Structure.ROWS)])
-    assert words == "Heads, Neurons cannot be chosen: not known."
+    text = plan_text.unsupported([*supports, StructureSupport(Structure.ROWS)])
+    assert text == "Heads, Neurons cannot be chosen: not known."
 
 
-def test_what_a_shot_chose_is_said_in_the_log_and_beside_the_figures():
+def test_damping_of_a_shot_is_in_the_log_and_beside_the_metrics():
     chosen = shot_finished(1, 3, 0.3)
     run = RunState(history=(chosen,))
-    assert sentences.last_choice(run) == (
-        "Shot 1: damping 0.01 for costs and 0.1 for the update, of 9 that were tried\n"
+    assert step_text.last_choice(run) == (
+        "Shot 1: damping 0.01 for costs and 0.1 for the update, best of 9 tried\n"
         "Loss 2.651 on held-out windows"
     )
     (line,) = log_lines([Envelope("run-1", 0.0, chosen)])
-    assert "of 9 that were tried" in line.message
-    given = msgspec.structs.replace(chosen, damping=DampingChoice(0.01, 0.1, 0))
-    (line,) = log_lines([Envelope("run-1", 0.0, given)])
+    assert "best of 9 tried" in line.message
+    fixed = msgspec.structs.replace(chosen, damping=DampingChoice(0.01, 0.1, 0))
+    (line,) = log_lines([Envelope("run-1", 0.0, fixed)])
     assert line.message.endswith("0.1 for the update, as given.")
 
 
-def test_the_log_tells_the_steps_of_a_correction_or_that_none_helped():
+def test_log_lists_the_steps_of_a_correction_or_that_none_helped():
     steps = Corrected((0.001, 0.0002), 2.9, 2.7, evaluation(12.0), 5.0)
-    none = msgspec.structs.replace(steps, lengths=())
-    taken, refused = log_lines([Envelope("run-1", 0.0, x) for x in (steps, none)])
-    assert "0.001, 0.0002 of a whole one" in taken.message
-    assert "No step along the gradient helps" in refused.message
+    no_steps = msgspec.structs.replace(steps, lengths=())
+    first, second = log_lines([Envelope("run-1", 0.0, x) for x in (steps, no_steps)])
+    assert "relative length 0.001, 0.0002" in first.message
+    assert "no gradient step helps" in second.message
 
 
-def test_a_method_that_damps_nothing_has_no_choice_to_tell():
-    none = msgspec.structs.replace(shot_finished(1, 3, 0.3), damping=None)
-    assert sentences.last_choice(RunState(history=(none,))) == ""
-    (line,) = log_lines([Envelope("run-1", 0.0, none)])
+def test_method_without_damping_has_no_damping_text():
+    shot = msgspec.structs.replace(shot_finished(1, 3, 0.3), damping=None)
+    assert step_text.last_choice(RunState(history=(shot,))) == ""
+    (line,) = log_lines([Envelope("run-1", 0.0, shot)])
     assert "damping" not in line.message
 
 
-@pytest.mark.parametrize(("shots", "words"), [(1, "quality limit"), (3, "Finished")])
-def test_a_run_that_ends_at_the_quality_limit_says_so(shots, words):
+@pytest.mark.parametrize(("shots", "text"), [(1, "quality limit"), (3, "Finished")])
+def test_outcome_states_that_the_quality_limit_ended_the_run(shots, text):
     run = RunState(
         status=Status.FINISHED,
         config=RunConfig(pruning=pruning_config(max_perplexity_increase=5.0)),
@@ -240,10 +240,10 @@ def test_a_run_that_ends_at_the_quality_limit_says_so(shots, words):
         baseline=evaluation(14.2),
         history=tuple(shot_finished(shot, 3, 0.3) for shot in range(1, shots + 1)),
     )
-    assert words in sentences.outcome(run)
+    assert text in step_text.outcome(run)
 
 
-def test_a_run_that_misses_its_target_says_by_how_much_and_why():
+def test_outcome_states_why_the_target_was_missed():
     shot = msgspec.structs.replace(shot_finished(3, 3, 0.3), sparsity=0.27)
     run = RunState(
         status=Status.FINISHED,
@@ -253,44 +253,47 @@ def test_a_run_that_misses_its_target_says_by_how_much_and_why():
         baseline=evaluation(14.2),
         history=(shot,),
     )
-    said = sentences.outcome(run).replace(SPACE, " ")
-    assert said.startswith("Finished at 27 % and not 30 %, as what would have gone")
-    reached = msgspec.structs.replace(shot, sparsity=0.298)  # near enough
+    text = step_text.outcome(run).replace(SPACE, " ")
+    assert text.startswith("Finished at 27 % instead of 30 %: the next part to remove")
+    reached = msgspec.structs.replace(shot, sparsity=0.298)  # within tolerance
     run = dataclasses.replace(run, history=(reached,))
-    assert sentences.outcome(run).startswith("Finished:")
+    assert step_text.outcome(run).startswith("Finished:")
 
 
-def said(words, pruning):
-    return words(RunConfig(pruning=pruning), model_summary()).replace(SPACE, " ")
+def text_of(make_text, pruning):
+    return make_text(RunConfig(pruning=pruning), model_summary()).replace(SPACE, " ")
 
 
-def test_units_are_words_and_no_part_of_the_config():
+def test_units_are_labels_and_not_part_of_the_config():
     assert labels.FIELDS["calibration.window_length"].unit == "tokens"
     for kind in PARTS.values():
         for setting in settings_of(kind).values():
             assert not hasattr(setting.option, "unit")
 
 
-def test_each_step_has_something_to_say_before_and_after_a_model_is_chosen():
+def test_each_step_has_a_summary_before_and_after_a_model_is_chosen():
+    inspection = Request("inspect-1", ModelInspected(model_summary()))
     chosen = AppState(
-        model_is_chosen=True, inspection=Request("inspect-1", model_summary())
+        model_is_chosen=True, requests={RequestKind.INSPECTION: inspection}
     )
     for state in (AppState(), chosen):
         for step in Step:
-            assert sentences.step_view(state, step).summary
-    assert sentences.step_view(AppState(), Step.MODEL).mark is Mark.EMPTY
-    assert sentences.step_view(chosen, Step.MODEL).mark is Mark.READY
+            assert step_text.step_view(state, step).summary
+    assert step_text.step_view(AppState(), Step.MODEL).mark is Mark.EMPTY
+    assert step_text.step_view(chosen, Step.MODEL).mark is Mark.READY
 
 
 @pytest.mark.parametrize(
-    ("text", "validation", "said"),
+    ("text", "validation", "summary"),
     [
         ("builtin", "", "Built-in text, 64 windows of 256"),
-        ("tokens.npy", "other.npy", "tokens.npy, all of its windows"),
-        ("tokens.npy", "builtin", "tokens.npy, all of its windows"),
+        ("tokens.npy", "other.npy", "tokens.npy, all windows"),
+        ("tokens.npy", "builtin", "tokens.npy, all windows"),
     ],
 )
-def test_windows_of_a_token_file_are_not_given_another_length(text, validation, said):
+def test_calibration_summary_of_a_token_file_has_no_window_length(
+    text, validation, summary
+):
     calibration = CalibrationConfig(text=text, validation_text=validation)
     state = AppState(config=RunConfig(calibration=calibration), model_is_chosen=True)
-    assert sentences.step_view(state, Step.CALIBRATION).summary == said
+    assert step_text.step_view(state, Step.CALIBRATION).summary == summary

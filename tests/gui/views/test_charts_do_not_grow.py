@@ -1,4 +1,4 @@
-"""Charts are made once: however often they are drawn, nothing is left behind."""
+"""Charts reuse their plot items: redrawing leaks no objects."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from tests.helpers.fake_live import memory
 
 SHOTS = 5
 CONFIG = RunConfig(pruning=pruning_config(shots=SHOTS, sparsity=0.3))
-FEW_OBJECTS = 300  # that Python, Qt and pytest may keep for themselves
+MAX_EXTRA_OBJECTS = 300  # kept by Python, Qt and pytest
 
 
 def states_of(name):
-    """All states of a run, from its start to its end."""
+    """Return all states of a run, from its start to its end."""
     run = run_state.requested(name, CONFIG, "folder", at=0.0)
     events = [
         StageStarted(Stage.LOAD, 0),
@@ -52,34 +52,34 @@ def states_of(name):
 
 @pytest.fixture
 def view(qtbot):
-    made = LiveView()
-    qtbot.addWidget(made)
-    made.resize(1000, 800)
-    made.show()
-    qtbot.waitExposed(made)
-    return made
+    view = LiveView()
+    qtbot.addWidget(view)
+    view.resize(1000, 800)
+    view.show()
+    qtbot.waitExposed(view)
+    return view
 
 
-def census(view):
-    """How many objects there are: of Python, of Qt, and on the plots."""
+def object_counts(view):
+    """Return the numbers of Python objects, Qt children and plot items."""
     QApplication.processEvents()
     items = [len(plot.scene().items()) for plot in view.findChildren(pg.PlotWidget)]
-    # Whoever is asked for gets a wrapper in Python, which would count as growth.
+    # Counted first: findChildren creates Python wrappers, which would count as growth.
     children = len(view.findChildren(QObject))
     gc.collect()
     return len(gc.get_objects()), children, sum(items)
 
 
 def check_nothing_grew(view, before):
-    objects, children, items = census(view)
+    objects, children, items = object_counts(view)
     assert children == before[1]
-    # Axes keep a label for each mark that they have ever needed at once.
+    # Axes keep the maximum number of tick labels ever needed.
     assert items <= before[2] + 10
-    assert objects <= before[0] + FEW_OBJECTS
+    assert objects <= before[0] + MAX_EXTRA_OBJECTS
 
 
 def repaint(view, states, times):
-    """Repaint charts so often, with one state after the other, again and again."""
+    """Repaint the charts `times` times, cycling through the states."""
     charts = view.findChildren(pg.PlotWidget)
     for number in range(times // len(charts)):
         view.show_run(states[number % len(states)], now=100.0)
@@ -88,25 +88,25 @@ def repaint(view, states, times):
 
 
 @pytest.mark.slow
-def test_two_thousand_repaints_leave_nothing_behind(view):
+def test_two_thousand_repaints_leak_no_objects(view):
     states = states_of("run-1")[:: SHOTS + 2]
-    repaint(view, states, 10 * len(states))  # until every item has been used
-    before = census(view)
+    repaint(view, states, 10 * len(states))  # until every item was used once
+    before = object_counts(view)
     repaint(view, states, 2_000)
     check_nothing_grew(view, before)
 
 
 @pytest.mark.slow
-def test_fifty_runs_opened_and_closed_leave_nothing_behind(view):
+def test_fifty_runs_opened_and_closed_leak_no_objects(view):
     def open_and_close(name):
         states = states_of(name)
-        for state in (states[20], states[-1], RunState()):  # under way, over, closed
+        for state in (states[20], states[-1], RunState()):  # running, finished, closed
             view.show_run(state, now=100.0)
         view.grab()
 
     for number in range(4):
         open_and_close(f"warm-{number}")
-    before = census(view)
+    before = object_counts(view)
     for number in range(50):
         open_and_close(f"run-{number}")
     check_nothing_grew(view, before)

@@ -1,4 +1,4 @@
-"""Runs side by side: what their curves, sizes, figures and settings come to."""
+"""Comparison of runs: curves, sizes, figures and settings."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import msgspec
 import numpy as np
+import pyqtgraph as pg
 import pytest
 from PySide6.QtCore import QPointF
 from PySide6.QtGui import QAction, QImage
@@ -14,12 +15,16 @@ from PySide6.QtGui import QAction, QImage
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.pruning import Method, Structure
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_gui.controllers.comparison import ComparisonController
+from surgeon_gui.controllers.runs import RunsController
 from surgeon_gui.state import comparison
-from surgeon_gui.state.comparison import Along, Compared, Measure, Point, Size
-from surgeon_gui.state.job import settings_list as all_settings
+from surgeon_gui.state.comparison import Along, ComparedRun, Measure, Point, SizeMeasure
+from surgeon_gui.state.job import settings_list
 from surgeon_gui.state.runs.reading import read_state
 from surgeon_gui.views.comparison.charts import CurvesChart, SizeChart
-from surgeon_gui.widgets.charts.series_legend import Legend
+from surgeon_gui.views.comparison.view import CompareView
+from surgeon_gui.views.runs.runs_panel import RunsPanel
+from surgeon_gui.widgets.charts.series_legend import SeriesLegend
 from tests.helpers.fake_runs import job, write_run, write_three
 from tests.helpers.looking import shown
 from tests.helpers.windows import TIMEOUT_MS, click, find
@@ -28,29 +33,41 @@ from tests.helpers.windows import TIMEOUT_MS, click, find
 @pytest.fixture
 def runs(tmp_path):
     return [
-        Compared(folder.name, read_state(folder)) for folder in write_three(tmp_path)
+        ComparedRun(folder.name, read_state(folder)) for folder in write_three(tmp_path)
     ]
 
 
 @pytest.fixture
 def comparing(qtbot, tmp_path, window):
-    """A window with three runs in its list, and their folders."""
+    """Return a window with three runs in its list, and their folders."""
     folders = [str(folder) for folder in write_three(tmp_path / "runs")]
     find(window, "runs_action", QAction).trigger()
     click(window, "runs_refresh_button")
-    state = window._history.runs
-    qtbot.waitUntil(lambda: len(state.state.records) == 3, timeout=TIMEOUT_MS)
+    runs = runs_of(window)
+    qtbot.waitUntil(lambda: len(runs.state.records) == 3, timeout=TIMEOUT_MS)
     return window, folders
+
+
+def runs_of(window):
+    return window.findChild(RunsController)
+
+
+def wait_for_comparison(qtbot, window, count):
+    comparison = window.findChild(ComparisonController)
+    qtbot.waitUntil(lambda: len(comparison.compared) == count, timeout=TIMEOUT_MS)
+
+
+def plot_of(window):
+    return find(window, "compare_curves_plot", pg.PlotWidget)
 
 
 def tick(qtbot, window, folders, count):
     for folder in folders:
-        window._history.runs.tick(folder, True)
-    found = window._history.comparing
-    qtbot.waitUntil(lambda: len(found.compared) == count, timeout=TIMEOUT_MS)
+        runs_of(window).tick(folder, True)
+    wait_for_comparison(qtbot, window, count)
 
 
-def test_curves_begin_at_the_original_and_end_after_the_correction(runs):
+def test_curves_start_at_the_original_and_end_after_the_correction(runs):
     first, second, _ = comparison.curves(runs, Along.SPARSITY, Measure.PERPLEXITY)
     assert (first.xs[0], first.ys[0]) == (0.0, pytest.approx(14.2))
     assert first.ys[-1] == pytest.approx(14.9)
@@ -59,50 +76,52 @@ def test_curves_begin_at_the_original_and_end_after_the_correction(runs):
     assert second.xs[-1] == second.xs[-2] == pytest.approx(42, abs=1)
 
 
-def test_curves_can_be_drawn_over_shots_and_over_what_is_left(runs):
+def test_curves_over_shots_and_over_parameters(runs):
     by_shot = comparison.curves(runs, Along.SHOT, Measure.LOSS)[0]
     assert by_shot.xs == (0, 1, 2, 3, 3)
     assert by_shot.ys[0] == pytest.approx(2.65)
-    left = comparison.curves(runs, Along.PARAMETERS, Measure.LOSS)[0].xs
-    assert left[0] == pytest.approx(2.828736)
-    assert list(left) == sorted(left, reverse=True)
+    remaining = comparison.curves(runs, Along.PARAMETERS, Measure.LOSS)[0].xs
+    assert remaining[0] == pytest.approx(2.828736)
+    assert list(remaining) == sorted(remaining, reverse=True)
 
 
-def test_a_perplexity_that_is_none_is_no_point(runs):
+def test_curves_skip_infinite_perplexities(runs):
     run = runs[0].run
-    bad = msgspec.structs.replace(run.history[1].evaluation, perplexity=float("inf"))
-    shot = msgspec.structs.replace(run.history[1], evaluation=bad)
+    infinite = msgspec.structs.replace(
+        run.history[1].evaluation, perplexity=float("inf")
+    )
+    shot = msgspec.structs.replace(run.history[1], evaluation=infinite)
     broken = replace(run, history=(run.history[0], shot, run.history[2]))
     (curve,) = comparison.curves(
-        [Compared("a", broken)], Along.SHOT, Measure.PERPLEXITY
+        [ComparedRun("a", broken)], Along.SHOT, Measure.PERPLEXITY
     )
     assert curve.xs == (0, 1, 3, 3)
 
 
-def test_the_original_is_one_point_and_the_best_are_marked(runs):
-    found = comparison.points(runs, Size.PARAMETERS)
+def test_points_have_one_original_and_mark_the_best(runs):
+    found = comparison.points(runs, SizeMeasure.PARAMETERS)
     originals = [point for point in found if point.run is None]
     assert [point.name for point in originals] == ["Bundled demo, original"]
     best = comparison.front(found)
-    # "a" is beaten by "b", which is smaller and as good; "c" is worse than both.
+    # "b" is smaller than "a" and as good; "c" is worse than both.
     assert [point.name for point in best] == ["b", "Bundled demo, original"]
     assert [point.size for point in best] == sorted(point.size for point in best)
 
 
-def test_of_two_equal_models_both_are_best():
+def test_equal_models_are_both_best():
     same = (Point("x", 1.0, 2.0), Point("y", 1.0, 2.0), Point("z", 1.0, 3.0))
     marked = comparison._with_best_marked(same)
     assert [point.is_best for point in marked] == [True, True, False]
 
 
-def test_runs_without_files_have_no_size_on_disk(tmp_path, runs):
+def test_runs_without_export_have_no_file_size(tmp_path, runs):
     cancelled = write_run(tmp_path, "d", ending="cancelled", hour=9)
-    every = [*runs, Compared("d", read_state(cancelled))]
-    names = {point.name for point in comparison.points(every, Size.FILE)}
+    all_runs = [*runs, ComparedRun("d", read_state(cancelled))]
+    names = {point.name for point in comparison.points(all_runs, SizeMeasure.FILE)}
     assert names == {"a", "b", "c", "Bundled demo, original"}
 
 
-def test_only_settings_that_differ_are_listed_in_the_words_of_the_steps(runs):
+def test_only_different_settings_are_listed(runs):
     titles, *rows = comparison.differences(runs)
     assert titles[1:] == ("a", "b", "c")
     table = {row[0]: row[1:] for row in rows}
@@ -111,20 +130,20 @@ def test_only_settings_that_differ_are_listed_in_the_words_of_the_steps(runs):
     assert table["Shots"] == ("3\xa0shots", "4\xa0shots", "3\xa0shots")
 
 
-def test_a_setting_that_does_not_apply_is_a_dash():
+def test_settings_that_do_not_apply_are_dashes():
     jobs = [job(), job(structure=Structure.N_M)]
-    table = {row[0]: row[1:] for row in all_settings.differences(jobs)}
+    table = {row[0]: row[1:] for row in settings_list.differences(jobs)}
     assert table["Pattern"] == ("\N{EN DASH}", "2:4")
-    assert all_settings.differences([job(), job()]) == ()
+    assert settings_list.differences([job(), job()]) == ()
 
 
-def test_all_settings_have_words():
+def test_all_settings_have_texts():
     dataset = RunConfig(calibration=CalibrationConfig(text="hf://datasets/a/b"))
     magnitude = job(method=Method.MAGNITUDE, protect=("block 0",))
     for config in (RunConfig(), dataset, magnitude):
-        found = all_settings.settings(config)
-        assert all(setting.value for setting in found)
-    values = {each.name: each.value for each in found}
+        settings = settings_list.settings(config)
+        assert all(setting.value for setting in settings)
+    values = {setting.name: setting.value for setting in settings}
     assert values["pruning.protect"] == "block 0"
     assert values["model.source"] == "Bundled demo"
     assert values["pruning.sparsity"] == "30\xa0%"
@@ -132,14 +151,14 @@ def test_all_settings_have_words():
     assert "pruning.damping" not in values  # magnitudes are not damped
     assert "calibration.column" not in values  # the built-in text is no table
     assert "calibration.rows" not in values
-    values = {each.name: each.value for each in all_settings.settings(dataset)}
+    values = {x.name: x.value for x in settings_list.settings(dataset)}
     assert values["calibration.split"] == "Automatic"
     assert values["calibration.rows"].startswith("2,000")
 
 
-def test_figures_say_what_each_run_came_to(tmp_path, runs):
+def test_figures_of_each_run(tmp_path, runs):
     failed = write_run(tmp_path, "d", ending="failed", hour=9)
-    titles, *rows = comparison.figures([*runs, Compared("d", read_state(failed))])
+    titles, *rows = comparison.figures([*runs, ComparedRun("d", read_state(failed))])
     table = {row[0]: row[1:] for row in rows}
     assert len(titles) == 5
     assert table["Status"] == ("Finished", "Finished", "Finished", "Failed")
@@ -148,16 +167,16 @@ def test_figures_say_what_each_run_came_to(tmp_path, runs):
     assert table["Measured on"][0] == "32 windows of 256 tokens, built-in"
 
 
-def test_it_is_said_where_perplexities_do_not_compare(runs):
+def test_protocol_note_warns_about_incomparable_perplexities(runs):
     assert comparison.protocol_note(runs) == ""
     other = msgspec.structs.replace(runs[0].run.baseline, windows=8)
-    changed = Compared("d", replace(runs[0].run, baseline=other))
-    assert "do not compare" in comparison.protocol_note([*runs, changed])
+    changed = ComparedRun("d", replace(runs[0].run, baseline=other))
+    assert "cannot be compared" in comparison.protocol_note([*runs, changed])
 
 
-def test_with_fewer_than_two_runs_the_tab_says_what_to_do(qtbot, comparing):
+def test_tab_with_fewer_than_two_runs_explains_what_to_do(qtbot, comparing):
     window, folders = comparing
-    window._history._on_compare()
+    window.findChild(RunsPanel).compare_clicked.emit()
     assert "Tick two or more" in shown(window, "compare_note")
     tick(qtbot, window, folders[:1], 1)
     assert "One run is ticked: Bundled demo, 20" in shown(window, "compare_note")
@@ -176,24 +195,23 @@ def test_ticked_runs_are_compared(qtbot, comparing):
     table = find(window, "compare_settings_table")
     assert table.rowCount() == 3
     assert table.item(0, 0).text() == "What goes"
-    window._history.runs.tick(folders[0], False)
-    window._history.runs.tick(folders[1], False)
+    runs_of(window).tick(folders[0], False)
+    runs_of(window).tick(folders[1], False)
     assert "One run is ticked" in shown(window, "compare_note")
 
 
-def test_selected_runs_are_compared_where_none_are_ticked(qtbot, comparing):
+def test_selected_runs_are_compared_if_none_is_ticked(qtbot, comparing):
     window, _ = comparing
     find(window, "runs_table").selectAll()
     click(window, "runs_compare_button")
-    found = window._history.comparing
-    qtbot.waitUntil(lambda: len(found.compared) == 3, timeout=TIMEOUT_MS)
+    wait_for_comparison(qtbot, window, 3)
 
 
-def test_each_part_is_saved_as_picture_drawing_and_figures(qtbot, comparing, tmp_path):
+def test_charts_and_tables_are_saved_in_each_format(qtbot, comparing, tmp_path):
     window, folders = comparing
     tick(qtbot, window, folders, 3)
     click(window, "runs_compare_button")
-    for name, chart in window._history._view.charts.items():
+    for name, chart in window.findChild(CompareView).charts.items():
         for ending in ("png", "svg", "csv"):
             chart.save_picture(tmp_path / f"{name}.{ending}")
         assert QImage(str(tmp_path / f"{name}.png")).width() > 400
@@ -208,7 +226,7 @@ def test_each_part_is_saved_as_picture_drawing_and_figures(qtbot, comparing, tmp
         assert next(csv.reader(file))[0] == "Setting"
 
 
-def test_a_logarithmic_axis_and_another_measure_can_be_chosen(qtbot, comparing):
+def test_log_axis_and_measure_can_be_chosen(qtbot, comparing):
     window, folders = comparing
     tick(qtbot, window, folders, 3)
     click(window, "runs_compare_button")
@@ -216,39 +234,39 @@ def test_a_logarithmic_axis_and_another_measure_can_be_chosen(qtbot, comparing):
     find(window, "compare_curves_measure_combo").setCurrentIndex(1)
     assert chart.rows()[0] == ("run", "Sparsity (%)", "Loss (nats)")
     click(window, "compare_curves_log_button")
-    view = chart._plot.getPlotItem().vb
+    view = plot_of(window).getPlotItem().vb
     bottom, top = view.viewRange()[1]
     assert bottom < np.log10(2.65) < top < 1
 
 
-def test_the_mouse_reads_the_values_of_a_point(qtbot, comparing):
+def test_value_of_the_point_under_the_mouse(qtbot, comparing):
     window, folders = comparing
     tick(qtbot, window, folders, 3)
     click(window, "runs_compare_button")
     chart = find(window, "compare_curves_chart", CurvesChart)
-    view = chart._plot.getPlotItem().vb
-    there = view.mapViewToScene(QPointF(chart._series[2].xs[1], chart._series[2].ys[1]))
-    assert chart.words_at(there).startswith("Bundled demo, 30")
-    assert chart.words_at(there + QPointF(0, -400)) == ""
+    view = plot_of(window).getPlotItem().vb
+    points = [(x, y) for name, x, y in chart.rows()[1:] if "30" in name]
+    position = view.mapViewToScene(QPointF(*points[1]))
+    assert chart.words_at(position).startswith("Bundled demo, 30")
+    assert chart.words_at(position + QPointF(0, -400)) == ""
 
 
-def test_charts_are_drawn_anew_by_the_same_items(qtbot, comparing):
+def test_charts_reuse_their_plot_items(qtbot, comparing):
     window, folders = comparing
     tick(qtbot, window, folders, 3)
-    chart = find(window, "compare_curves_chart", CurvesChart)
-    items = list(chart._items)
+    items = plot_of(window).getPlotItem().listDataItems()
     for _ in range(20):
-        window._history.runs.tick_only(())
+        runs_of(window).tick_only(())
         tick(qtbot, window, folders, 3)
-    assert chart._items == items
+    assert plot_of(window).getPlotItem().listDataItems() == items
 
 
-def test_the_dashed_line_of_the_best_stands_in_the_legend(qtbot, runs):
+def test_legend_has_the_line_of_the_best(qtbot, runs):
     chart = SizeChart()
     qtbot.addWidget(chart)
     chart.show_runs(runs)
-    names = [legend.accessibleName() for legend in chart.findChildren(Legend)]
+    names = [legend.accessibleName() for legend in chart.findChildren(SeriesLegend)]
     assert any("Best for their size" in name for name in names)
     assert any("original" in name for name in names)
     chart.resize(600, 400)
-    chart.grab()  # a line without a symbol can be drawn
+    chart.grab()  # also draws a line without symbols

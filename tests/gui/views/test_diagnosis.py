@@ -1,9 +1,10 @@
-"""The tab before the cut: measured, planned with, out of date, cancelled, failed."""
+"""The Diagnosis tab: measuring, planning, out of date, cancelled and failed."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+import pyqtgraph as pg
 import pytest
 from PySide6.QtWidgets import QComboBox, QSlider
 
@@ -13,6 +14,7 @@ from surgeon_engine.api.config.pruning import Method, Structure, Target
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.messages.run import Corrected, Evaluation
 from surgeon_engine.api.run_folder import Report, RunFolder
+from surgeon_gui.controllers.diagnosis import Diagnosis
 from surgeon_gui.state.app import Step
 from surgeon_gui.state.run import Status
 from surgeon_gui.views.diagnosis.curve import QualityCurve
@@ -28,18 +30,19 @@ from tests.helpers.windows import (
     click,
     find,
     load_and_wait,
+    open_tab,
     wait_for_status,
 )
 
 
 @pytest.fixture
 def make_diagnosed(qtbot, make_window):
-    """Makes windows in which a job has been diagnosed."""
+    """Return a function that makes windows with a finished diagnosis."""
 
     def make(*options, config=QUICK):
         window = make_window(*options)
         load_and_wait(qtbot, window, config)
-        window._centre.open_tab("diagnosis_tab")
+        open_tab(window, "diagnosis_tab")
         click(window, "diagnose_button")
         wait_until_known(qtbot, window)
         return window
@@ -48,7 +51,7 @@ def make_diagnosed(qtbot, make_window):
 
 
 def diagnosis_of(window):
-    return window._before.diagnosis
+    return window.findChild(Diagnosis)
 
 
 def wait_until_known(qtbot, window):
@@ -62,7 +65,7 @@ def wait_until_known(qtbot, window):
 
 
 def planned(window):
-    """What would go of each part, in per cent."""
+    """Return the planned removal of each part in percent."""
     cells = find(window, "planned_map", HeatMap).cells
     return {(cell.row, cell.column): int(cell.label) for cell in cells}
 
@@ -72,30 +75,28 @@ def edit(window, **settings):
     window.session.edit_pruning(changed(pruning, **settings))
 
 
-def test_step_3_leads_to_a_diagnosis_which_is_planned_with(qtbot, window):
+def test_button_in_step_3_diagnoses_and_opens_the_tab(qtbot, window):
     load_and_wait(qtbot, window)
     window.open_step(Step.TARGET)
     click(window, "target_diagnose_button")
-    assert window._centre.open_name == "diagnosis_tab"
+    assert find(window, "diagnosis_view").isVisible()
     assert find(window, "diagnose_progress").isVisible()
     wait_until_known(qtbot, window)
     assert not find(window, "diagnose_progress").isVisible()
     assert "16,384 tokens" in shown(window, "diagnosis_headline")
-    said = shown(window, "diagnosis_plan").replace("\xa0", " ")
-    assert "30 % of the prunable weights would go" in said
-    assert "most of the neurons of block 0" in said
-    assert "original 14.15" in said
-    assert "without the correction" in shown(window, "forecast_note")
-    found = planned(window)
-    assert len(found) == 12
-    assert found["neurons", 0] > found["neurons", 5]
+    plan = shown(window, "diagnosis_plan").replace("\xa0", " ")
+    assert "30 % of the prunable weights would be removed" in plan
+    assert "the largest share from the neurons of block 0" in plan
+    assert "original 14.15" in plan
+    assert "no correction" in shown(window, "forecast_note")
+    parts = planned(window)
+    assert len(parts) == 12
+    assert parts["neurons", 0] > parts["neurons", 5]
     assert len(find(window, "sensitivity_map", HeatMap).cells) == 12
     assert find(window, "forecast_plot").isVisible()
 
 
-def test_targets_and_rules_are_planned_without_another_measurement(
-    qtbot, make_diagnosed
-):
+def test_targets_and_rules_need_no_new_measurement(qtbot, make_diagnosed):
     window = make_diagnosed()
     before = planned(window)
     window.open_step(Step.TARGET)
@@ -112,21 +113,21 @@ def test_targets_and_rules_are_planned_without_another_measurement(
     assert not shown(window, "diagnosis_stale")
 
 
-def test_a_target_that_protections_forbid_is_told(make_diagnosed):
+def test_target_beyond_the_limits_is_reported(make_diagnosed):
     window = make_diagnosed()
     edit(window, layer_min_density=("*=0.9",))
-    # Of three groups of heads a tenth is none: it is neurons alone.
+    # A tenth of three groups of heads rounds to none: only neurons can be removed.
     assert "At most 7.2" in shown(window, "diagnosis_plan")
 
 
-def test_what_has_changed_is_named_until_it_is_as_it_was(make_diagnosed):
+def test_changed_settings_are_named_until_they_are_restored(make_diagnosed):
     window = make_diagnosed()
     config = window.session.state.config
     calibration = replace(config.calibration, window_length=128)
     window.session.edit_calibration(calibration)
     assert "Window length" in shown(window, "diagnosis_stale")
     assert not shown(window, "diagnosis_headline")
-    assert planned(window)  # what was known stays in sight
+    assert planned(window)  # the previous result stays visible
     window.session.edit_calibration(config.calibration)
     assert not shown(window, "diagnosis_stale")
     edit(window, structure=Structure.ROWS)
@@ -134,12 +135,14 @@ def test_what_has_changed_is_named_until_it_is_as_it_was(make_diagnosed):
 
 
 @pytest.mark.parametrize("target", [Target.PRUNABLE_SHARE, Target.PARAMETERS])
-def test_the_target_is_dragged_along_the_curve(make_diagnosed, target):
+def test_target_line_can_be_dragged(make_diagnosed, target):
     pruning = pruning_config(target=target, million_parameters=2.5)
     window = make_diagnosed(config=replace(QUICK, pruning=pruning))
-    line = find(window, "forecast_chart", QualityCurve)._target
-    line.setValue(55.0)  # as a mouse does
-    assert diagnosis_of(window).plan.wanted == pytest.approx(
+    plot = find(window, "forecast_plot", pg.PlotWidget).getPlotItem()
+    lines = [x for x in plot.items if isinstance(x, pg.InfiniteLine) and x.movable]
+    (line,) = lines
+    line.setValue(55.0)  # like a drag with the mouse
+    assert diagnosis_of(window).plan.target_weights == pytest.approx(
         0.55 * model_summary().prunable, rel=0.002
     )
     pruning = window.session.state.config.pruning
@@ -149,7 +152,7 @@ def test_the_target_is_dragged_along_the_curve(make_diagnosed, target):
         assert find(window, "sparsity_slider", QSlider).value() == 55
 
 
-def test_a_diagnosis_can_be_cancelled_and_nothing_is_lost(qtbot, make_diagnosed):
+def test_cancelled_diagnosis_keeps_the_previous_result(qtbot, make_diagnosed):
     window = make_diagnosed(*SLOW)
     known = diagnosis_of(window).known
     click(window, "diagnose_button")
@@ -165,10 +168,10 @@ def test_a_diagnosis_can_be_cancelled_and_nothing_is_lost(qtbot, make_diagnosed)
     assert planned(window)
 
 
-def test_a_diagnosis_that_fails_says_why(qtbot, make_window):
+def test_failed_diagnosis_shows_the_error(qtbot, make_window):
     window = make_window("--mishap", "fail", "--at", "curvature")
     load_and_wait(qtbot, window)
-    window._centre.open_tab("diagnosis_tab")
+    open_tab(window, "diagnosis_tab")
     click(window, "diagnose_button")
     failed = lambda: window.session.state.notice is not None  # noqa: E731
     qtbot.waitUntil(failed, timeout=TIMEOUT_MS)
@@ -177,10 +180,10 @@ def test_a_diagnosis_that_fails_says_why(qtbot, make_window):
     assert find(window, "diagnose_button").isEnabled()
 
 
-def test_what_runs_measure_is_drawn_beside_the_prediction(qtbot, make_diagnosed):
+def test_measurements_of_runs_are_drawn_beside_the_prediction(qtbot, make_diagnosed):
     window = make_diagnosed()
     curve = find(window, "forecast_chart", QualityCurve)
-    assert "will be drawn" in shown(window, "forecast_note")
+    assert "will be added" in shown(window, "forecast_note")
     window.start_run()
     wait_for_status(qtbot, window, Status.FINISHED)
     assert len(diagnosis_of(window).points) == 3
@@ -190,10 +193,12 @@ def test_what_runs_measure_is_drawn_beside_the_prediction(qtbot, make_diagnosed)
     edit(window, structure=Structure.ROWS)
     window.start_run()
     wait_for_status(qtbot, window, Status.FINISHED)
-    assert len(diagnosis_of(window).points) == 3  # of the same structure alone
+    assert len(diagnosis_of(window).points) == 3  # only of the same structure
 
 
-def test_finished_runs_in_the_folder_are_drawn_too(qtbot, make_window, tmp_path):
+def test_measurements_of_finished_runs_in_the_folder_are_drawn(
+    qtbot, make_window, tmp_path
+):
     for name, config in (
         ("same", QUICK),
         ("other", replace(QUICK, model=ModelConfig("/elsewhere"))),
@@ -241,16 +246,16 @@ def write_report(folder, config: RunConfig):
         pruning_config(method=Method.MAGNITUDE),
     ],
 )
-def test_every_structure_and_method_has_its_maps_and_no_text_is_cut(
+def test_every_structure_and_method_has_maps_and_no_text_is_cut(
     qtbot, make_diagnosed, pruning, tmp_path
 ):
     window = make_diagnosed(config=replace(QUICK, pruning=pruning))
     assert planned(window)
     predicts = pruning.method is not Method.MAGNITUDE
     assert find(window, "forecast_plot").isVisible() is predicts
-    said = shown(window, "diagnosis_plan")
-    assert ("Predicted perplexity" in said) is predicts
-    assert ("order" in said) is not predicts
+    plan = shown(window, "diagnosis_plan")
+    assert ("Predicted perplexity" in plan) is predicts
+    assert ("cannot be predicted" in plan) is not predicts
     labels = {c.label for c in find(window, "sensitivity_map", HeatMap).cells}
     find(window, "sensitivity_share_combo", QComboBox).setCurrentIndex(2)
     assert {c.label for c in find(window, "sensitivity_map", HeatMap).cells} != labels
@@ -263,9 +268,7 @@ def test_every_structure_and_method_has_its_maps_and_no_text_is_cut(
         )
 
 
-def test_another_model_leaves_what_is_known_out_of_date(
-    qtbot, make_diagnosed, tmp_path
-):
+def test_another_model_makes_the_result_out_of_date(qtbot, make_diagnosed, tmp_path):
     window = make_diagnosed()
     (tmp_path / "other").mkdir()
     window.choose_model(str(tmp_path / "other"))

@@ -1,4 +1,4 @@
-"""Step 5 before a run, and what it says of the result."""
+"""The Export page before a run, and the result it shows."""
 
 from __future__ import annotations
 
@@ -42,19 +42,19 @@ from tests.helpers.windows import (
 # before the run
 
 
-@pytest.mark.parametrize("form", Format)
-def test_a_format_says_what_it_can_and_cannot(export_page, form):
+@pytest.mark.parametrize("file_format", Format)
+def test_format_note_has_its_description(export_page, file_format):
     pruning = changed(QUICK.pruning, structure=Structure.NEURONS)
     export_page.session.edit_pruning(pruning)
-    choose(export_page, "export_format", form)
-    assert export_page.session.state.config.export.format is form
-    words = DESCRIPTIONS[form]
-    assert words.can in shown(export_page, "export_format_note")
-    assert words.cannot in shown(export_page, "export_format_note")
+    choose(export_page, "export_format", file_format)
+    assert export_page.session.state.config.export.format is file_format
+    description = DESCRIPTIONS[file_format]
+    assert description.can in shown(export_page, "export_format_note")
+    assert description.cannot in shown(export_page, "export_format_note")
 
 
 @pytest.mark.parametrize(
-    ("structure", "form", "words"),
+    ("structure", "file_format", "reason"),
     [
         (Structure.ELEMENTS, Format.COMPACT, "Single weights leave zeros"),
         (Structure.N_M, Format.ONNX, "Single weights leave zeros"),
@@ -62,18 +62,20 @@ def test_a_format_says_what_it_can_and_cannot(export_page, form):
         (Structure.HEADS, Format.STOCK, "different widths"),
     ],
 )
-def test_formats_that_a_structure_cannot_have_are_disabled(
-    export_page, structure, form, words
+def test_formats_that_do_not_support_the_structure_are_disabled(
+    export_page, structure, file_format, reason
 ):
     export_page.session.edit_pruning(pruning_config(structure))
-    is_enabled, tip = item(export_page, "export_format", form)
+    is_enabled, tip = item(export_page, "export_format", file_format)
     assert not is_enabled
-    assert words in tip
-    assert DESCRIPTIONS[form].label in shown(export_page, "export_unavailable_note")
+    assert reason in tip
+    assert DESCRIPTIONS[file_format].label in shown(
+        export_page, "export_unavailable_note"
+    )
     assert item(export_page, "export_format", Format.MASKED)[0]
 
 
-def test_a_format_that_the_target_rules_out_is_told_and_mended(export_page):
+def test_format_incompatible_with_the_target_is_reported(export_page):
     choose(export_page, "export_format", Format.GGUF)
     export_page.session.edit_pruning(pruning_config(Structure.ROWS))
     assert "not possible for this target" in shown(export_page, "export_problem")
@@ -84,7 +86,7 @@ def test_a_format_that_the_target_rules_out_is_told_and_mended(export_page):
     assert is_on(export_page, "start_button")
 
 
-def test_only_number_formats_that_the_file_holds_can_be_chosen(export_page):
+def test_only_supported_number_formats_can_be_chosen(export_page):
     assert not item(export_page, "export_dtype", FileDtype.Q8_0)[0]
     choose(export_page, "export_format", Format.GGUF)
     choose(export_page, "export_dtype", FileDtype.Q8_0)
@@ -94,7 +96,7 @@ def test_only_number_formats_that_the_file_holds_can_be_chosen(export_page):
     assert "does not hold it" in item(export_page, "export_dtype", FileDtype.Q8_0)[1]
 
 
-def test_the_size_of_files_is_an_advanced_setting(export_page):
+def test_file_size_is_an_advanced_setting(export_page):
     assert find(export_page, "export_dtype").isVisible()
     assert not find(export_page, "export_shard_gigabytes").isVisible()
     click(export_page, "export_advanced_button")
@@ -102,14 +104,14 @@ def test_the_size_of_files_is_an_advanced_setting(export_page):
     assert export_page.session.state.config.export.shard_gigabytes == 0.5
 
 
-def test_before_a_run_there_is_nothing_to_save_or_measure(export_page):
+def test_save_and_measure_are_hidden_before_a_run(export_page):
     for name in ("save_button", "measure_button", "open_export_button"):
         assert not find(export_page, name).isVisible()
     assert not is_on(export_page, "save_button")
     assert not is_on(export_page, "measure_button")
 
 
-def test_what_stands_at_the_destination_is_replaced_only_after_a_yes(
+def test_occupied_destination_is_replaced_only_after_confirmation(
     qtbot, export_page, occupied
 ):
     assert not find(export_page, "export_replace_button").isVisible()
@@ -124,7 +126,7 @@ def test_what_stands_at_the_destination_is_replaced_only_after_a_yes(
     click(export_page, "export_replace_button")
     click(export_page, "replace_yes_button")
     assert export_page.session.state.config.export.replace
-    assert "is replaced then" in shown(export_page, "export_note")
+    assert "are then replaced" in shown(export_page, "export_note")
     assert not find(export_page, "export_replace_button").isVisible()
     click(export_page, "start_button")
     assert run_of(export_page).config.export.replace
@@ -132,7 +134,9 @@ def test_what_stands_at_the_destination_is_replaced_only_after_a_yes(
     assert not export_page.session.state.config.export.replace
 
 
-def test_another_destination_needs_its_own_answer(export_page, occupied, tmp_path):
+def test_another_destination_needs_its_own_confirmation(
+    export_page, occupied, tmp_path
+):
     export_page.session.edit_export(ExportConfig(str(occupied), replace=True))
     folder = find(export_page, "export_folder")
     folder.setText(str(tmp_path))
@@ -142,7 +146,7 @@ def test_another_destination_needs_its_own_answer(export_page, occupied, tmp_pat
     assert (export.folder, export.replace) == (str(tmp_path), False)
 
 
-def test_a_job_from_a_file_replaces_nothing_unasked(export_page, occupied):
+def test_loaded_job_replaces_nothing_without_confirmation(export_page, occupied):
     export_page.load_config(
         replace(QUICK, export=ExportConfig(str(occupied), replace=True))
     )
@@ -153,19 +157,19 @@ def test_a_job_from_a_file_replaces_nothing_unasked(export_page, occupied):
 # the result
 
 
-def test_the_result_is_shown_with_its_check(make_finished):
+def test_result_is_shown_with_its_verification(make_finished):
     window = make_finished()
-    said = facts(window, "export_facts")
-    for words in ("transformers, compact", "8.4 MB", "147.4 % of 5.7 MB"):
-        assert words in said
-    for words in ("exact to the byte", "transformers 5.5.0", "1.5e-06", "14.62"):
-        assert words in said
+    text = facts(window, "export_facts")
+    for part in ("transformers, compact", "8.4 MB (147 % of the original)"):
+        assert part in text
+    for part in ("8.4 MB (exact)", "transformers 5.5.0", "1.5e-06", "14.62"):
+        assert part in text
     assert shown(window, "export_unrun_note") == ""
-    assert "shorter than float32" in shown(window, "export_larger_note")
+    assert "smaller than float32" in shown(window, "export_larger_note")
     assert mark(window) is Mark.READY
 
 
-def test_the_folder_of_the_result_is_opened(make_finished, monkeypatch):
+def test_open_folder_opens_the_export(make_finished, monkeypatch):
     window = make_finished()
     opened = []
     monkeypatch.setattr(export_result, "open_folder", opened.append)
@@ -173,7 +177,7 @@ def test_the_folder_of_the_result_is_opened(make_finished, monkeypatch):
     assert opened == [run_of(window).exported.folder]
 
 
-def test_a_result_that_nothing_has_run_is_marked(make_finished):
+def test_unverified_result_is_marked(make_finished):
     config = replace(QUICK, export=ExportConfig(format=Format.GGUF))
     window = make_finished("--unrun", config=config)
     assert shown(window, "export_unrun_note").startswith("Not run")
@@ -182,7 +186,7 @@ def test_a_result_that_nothing_has_run_is_marked(make_finished):
 
 
 @pytest.mark.parametrize("stage", ["export", "verification"])
-def test_a_failed_export_is_never_done(qtbot, make_window, stage):
+def test_failed_export_shows_the_error_and_no_result(qtbot, make_window, stage):
     window = make_window("--mishap", "fail", "--at", stage)
     load_and_wait(qtbot, window)
     window.open_step(Step.EXPORT)
@@ -194,7 +198,7 @@ def test_a_failed_export_is_never_done(qtbot, make_window, stage):
         assert not find(window, name).isVisible()
 
 
-def test_while_a_run_is_exported_the_step_is_busy(qtbot, make_window):
+def test_step_is_busy_during_the_export(qtbot, make_window):
     window = make_window(*SLOW)
     load_and_wait(qtbot, window)
     window.start_run()

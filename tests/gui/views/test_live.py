@@ -1,4 +1,4 @@
-"""The live charts: values under the mouse, legends, clean pictures, layout."""
+"""The Live tab: values under the mouse, legends, saved pictures and layout."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from PySide6.QtGui import QColor, QImage, QMouseEvent
 from PySide6.QtWidgets import QApplication, QComboBox, QLabel, QScrollArea
 
 from surgeon_engine.api.messages.run import Corrected
-from surgeon_gui.base import theme as theme_module
 from surgeon_gui.base import translation
 from surgeon_gui.base.colours import DARK, LIGHT
+from surgeon_gui.base.theme import apply_theme_to
 from surgeon_gui.state.run import RunState
 from surgeon_gui.text.captions.live import MEANINGS
 from surgeon_gui.views.live.live_view import LiveView
@@ -37,14 +37,14 @@ FINISHED = STATES[-1]
 
 @pytest.fixture
 def view(qtbot):
-    made = LiveView()
-    qtbot.addWidget(made)
-    made.resize(1000, 800)
-    made.show()
-    made.show_run(FINISHED, now=100.0)
-    qtbot.waitExposed(made)
+    view = LiveView()
+    qtbot.addWidget(view)
+    view.resize(1000, 800)
+    view.show()
+    view.show_run(FINISHED, now=100.0)
+    qtbot.waitExposed(view)
     QApplication.processEvents()
-    return made
+    return view
 
 
 def plot_of(view, name):
@@ -52,13 +52,13 @@ def plot_of(view, name):
 
 
 def move_mouse(plot, x, y):
-    """To a place that is given in the plot's own values."""
-    place = plot.mapFromScene(plot.getViewBox().mapViewToScene(QPointF(x, y)))
+    """Move the mouse to a position in data coordinates."""
+    position = plot.mapFromScene(plot.getViewBox().mapViewToScene(QPointF(x, y)))
     none = Qt.MouseButton.NoButton
     event = QMouseEvent(
         QEvent.Type.MouseMove,
-        QPointF(place),
-        QPointF(plot.viewport().mapToGlobal(place)),
+        QPointF(position),
+        QPointF(plot.viewport().mapToGlobal(position)),
         none,
         none,
         Qt.KeyboardModifier.NoModifier,
@@ -70,46 +70,46 @@ def leave(plot):
     QApplication.sendEvent(plot, QEvent(QEvent.Type.Leave))
 
 
-def words_at(view, name, x):
+def value_at(view, name, x):
     plot = plot_of(view, name)
     (_, _), (low, high) = plot.getViewBox().viewRange()
     move_mouse(plot, x, (low + high) / 2)
     return plot.words.replace("\xa0", " ")
 
 
-def test_a_line_tells_the_nearest_shot(view):
+def test_line_chart_shows_the_nearest_shot_under_the_mouse(view):
     second = FINISHED.history[1]
-    assert words_at(view, "perplexity", 2.3) == (
+    assert value_at(view, "perplexity", 2.3) == (
         f"Shot 2\nPerplexity {second.evaluation.perplexity:.2f}"
     )
-    assert words_at(view, "perplexity", -0.1) == "Original\nPerplexity 14.20"
+    assert value_at(view, "perplexity", -0.1) == "Original\nPerplexity 14.20"
 
 
-def test_the_point_after_a_correction_says_what_it_is(view):
+def test_point_after_the_correction_is_labelled(view):
     found = Corrected((0.001,), 2.9, 2.7, evaluation(13.0), 5.0)
     view.show_run(replace(FINISHED, corrected=found), now=100.0)
-    assert words_at(view, "perplexity", 5.0) == "After the correction\nPerplexity 13.00"
+    assert value_at(view, "perplexity", 5.0) == "After the correction\nPerplexity 13.00"
     texts = plot_of(view, "perplexity").items()
     assert "After the correction" in shown_texts(texts)
     view.show_run(FINISHED, now=100.0)
     assert "After the correction" not in shown_texts(texts)
 
 
-@pytest.mark.parametrize("is_much", [True, False])
-def test_words_about_the_correction_keep_off_the_curve(view, is_much):
+@pytest.mark.parametrize("is_large", [True, False])
+def test_label_of_the_correction_does_not_cover_the_curve(view, is_large):
     last = FINISHED.history[-1].evaluation.perplexity
     found = Corrected(
-        (0.001,), 2.9, 2.7, evaluation(last * (0.5 if is_much else 1)), 5.0
+        (0.001,), 2.9, 2.7, evaluation(last * (0.5 if is_large else 1)), 5.0
     )
     view.show_run(replace(FINISHED, corrected=found), now=100.0)
-    (words,) = (
+    (label,) = (
         item
         for item in plot_of(view, "perplexity").items()
         if isinstance(item, pg.TextItem)
         and item.toPlainText() == "After the correction"
     )
-    # The anchor is where in the words the point is: at their top, or at their bottom.
-    assert words.anchor.y() == (0 if is_much else 1)
+    # The anchor is the position of the point in the label: its top or its bottom.
+    assert label.anchor.y() == (0 if is_large else 1)
 
 
 def shown_texts(items):
@@ -117,49 +117,49 @@ def shown_texts(items):
     return {text.toPlainText() for text in texts if text.isVisible()}
 
 
-def test_it_does_so_on_a_log_scale(view):
+def test_log_chart_shows_the_nearest_shot_under_the_mouse(view):
     find(view, "perplexity_log_button").click()
-    assert words_at(view, "perplexity", 0.2) == "Original\nPerplexity 14.20"
+    assert value_at(view, "perplexity", 0.2) == "Original\nPerplexity 14.20"
     find(view, "perplexity_measure_combo", QComboBox).setCurrentIndex(1)
-    assert words_at(view, "perplexity", 0.2) == "Original\nLoss 2.650"
+    assert value_at(view, "perplexity", 0.2) == "Original\nLoss 2.650"
 
 
-def test_sizes_are_told_in_parameters_and_in_bytes(view):
-    assert words_at(view, "parameters", 0.1) == "Original\nParameters 2.83 M"
+def test_size_chart_shows_parameters_or_bytes_under_the_mouse(view):
+    assert value_at(view, "parameters", 0.1) == "Original\nParameters 2.83 M"
     find(view, "parameters_measure_combo", QComboBox).setCurrentIndex(1)
-    assert words_at(view, "parameters", 0.1) == "Original\nSize 11.3 MB"
+    assert value_at(view, "parameters", 0.1) == "Original\nSize 11.3 MB"
 
 
-def test_memory_tells_all_its_curves(view):
-    words = words_at(view, "memory", 20.0).splitlines()
-    assert words[0].startswith("0:2")
-    assert words[1].startswith("RAM ")
-    assert words[2].startswith("GPU ")
+def test_memory_chart_shows_all_curves_under_the_mouse(view):
+    lines = value_at(view, "memory", 20.0).splitlines()
+    assert lines[0].startswith("0:2")
+    assert lines[1].startswith("RAM ")
+    assert lines[2].startswith("GPU ")
 
 
-def test_bars_tell_what_they_are_made_of(view):
-    words = words_at(view, "times", 2.0)
-    assert words.splitlines()[0] == "Shot 2"
-    assert "Curvature" in words
+def test_bar_charts_show_their_parts_under_the_mouse(view):
+    text = value_at(view, "times", 2.0)
+    assert text.splitlines()[0] == "Shot 2"
+    assert "Curvature" in text
     costs = FINISHED.history[-1].costs
-    place = np.log10(costs.edges[3] * costs.edges[4]) / 2
+    x = np.log10(costs.edges[3] * costs.edges[4]) / 2
     expected = f"{costs.removed_weights[3]}"
-    assert words_at(view, "costs", place).endswith(f"Removed {expected}")
+    assert value_at(view, "costs", x).endswith(f"Removed {expected}")
 
 
-def test_nothing_is_told_once_the_mouse_has_left(view):
-    assert words_at(view, "perplexity", 1.0)
+def test_value_is_hidden_once_the_mouse_has_left(view):
+    assert value_at(view, "perplexity", 1.0)
     leave(plot_of(view, "perplexity"))
     assert plot_of(view, "perplexity").words == ""
 
 
-def test_what_is_told_follows_the_run(qtbot, view):
-    assert words_at(view, "perplexity", 5.0).startswith("Shot 5")
-    view.show_run(STATES[20], now=100.0)  # of a run that has not come so far
+def test_value_under_the_mouse_follows_the_run(qtbot, view):
+    assert value_at(view, "perplexity", 5.0).startswith("Shot 5")
+    view.show_run(STATES[20], now=100.0)  # an earlier state
     assert plot_of(view, "perplexity").words.startswith("Shot 1")
 
 
-def test_between_the_axes_and_the_edge_there_is_nothing_to_tell(view):
+def test_no_value_is_shown_outside_of_the_axes(view):
     plot = plot_of(view, "perplexity")
     none = Qt.MouseButton.NoButton
     corner = QPointF(2, 2)
@@ -175,7 +175,7 @@ def test_between_the_axes_and_the_edge_there_is_nothing_to_tell(view):
     assert plot.words == ""
 
 
-def test_there_is_a_legend_where_there_is_more_than_one_series(view):
+def test_charts_with_several_series_have_a_legend(view):
     def names(chart):
         legend = find(view, f"{chart}_chart").findChild(Legend)
         return legend.names if legend.isVisible() else ()
@@ -186,18 +186,18 @@ def test_there_is_a_legend_where_there_is_more_than_one_series(view):
     assert names("perplexity") == names("parameters") == ()
 
 
-def test_an_empty_chart_has_no_legend(view):
+def test_empty_charts_have_no_legend(view):
     view.show_run(RunState(), now=0.0)
     assert not [x for x in view.findChildren(Legend) if x.isVisible()]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_pictures_hold_no_controls_and_nothing_under_the_mouse(view, name, tmp_path):
+def test_saved_pictures_have_no_controls_and_no_hover_values(view, name, tmp_path):
     chart = find(view, f"{name}_chart", ChartCard)
     chart.save_picture(tmp_path / "plain.png")
     if name in WITH_PLOT:
         (left, right), _ = plot_of(view, name).getViewBox().viewRange()
-        words_at(view, name, (left + right) / 2)
+        value_at(view, name, (left + right) / 2)
     save = find(view, f"{name}_save_button")
     save.setText("Something else")
     chart.save_picture(tmp_path / "other.png")
@@ -207,18 +207,18 @@ def test_pictures_hold_no_controls_and_nothing_under_the_mouse(view, name, tmp_p
     )
     assert plain.width() == 2 * chart.width()
     assert plain == other
-    assert save.isVisible()  # it is still on the screen
-    place = save.geometry()
+    assert save.isVisible()  # still visible in the window
+    area = save.geometry()
     colours = {
         plain.pixel(2 * x, 2 * y)
-        for x in range(place.left(), place.right())
-        for y in range(place.top(), place.bottom())
+        for x in range(area.left(), area.right())
+        for y in range(area.top(), area.bottom())
     }
-    assert len(colours) == 1  # that of the card
+    assert len(colours) == 1  # the background of the card
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_charts_are_written_as_svg_and_csv(view, name, tmp_path):
+def test_charts_are_saved_as_svg_and_csv(view, name, tmp_path):
     chart = find(view, f"{name}_chart", ChartCard)
     for ending in ("svg", "csv"):
         chart.save_picture(tmp_path / f"chart.{ending}")
@@ -231,9 +231,7 @@ def test_charts_are_written_as_svg_and_csv(view, name, tmp_path):
 
 
 @pytest.mark.parametrize("ending", ["png", "svg", "csv"])
-def test_a_chart_that_cannot_be_written_says_so_and_leaves_nothing(
-    view, ending, tmp_path, monkeypatch
-):
+def test_failed_save_raises_and_leaves_no_file(view, ending, tmp_path, monkeypatch):
     def fail(source, target):
         raise OSError("the disk is full")
 
@@ -248,7 +246,7 @@ def test_a_chart_that_cannot_be_written_says_so_and_leaves_nothing(
 
 def test_charts_follow_the_theme(view):
     for theme in (DARK, LIGHT):
-        view.setPalette(theme_module._palette(theme))
+        apply_theme_to(view, theme)
         QApplication.processEvents()
         for name in WITH_PLOT:
             plot = plot_of(view, name)
@@ -256,7 +254,7 @@ def test_charts_follow_the_theme(view):
 
 
 @pytest.mark.parametrize(("width", "columns"), [(860, 2), (1500, 3)])
-def test_as_many_charts_stand_beside_each_other_as_can_be_read(view, width, columns):
+def test_number_of_columns_depends_on_the_width(view, width, columns):
     view.resize(width, 800)
     QApplication.processEvents()
     charts = [find(view, f"{name}_chart") for name in NAMES]
@@ -267,11 +265,10 @@ def test_as_many_charts_stand_beside_each_other_as_can_be_read(view, width, colu
 
 
 @pytest.mark.parametrize("size", [(1280, 720), (1920, 1080)])
-def test_nothing_is_cut_off_at_the_side(window, size):
+def test_view_never_scrolls_horizontally(window, size):
     window.resize(*size)
     window.choose_model("demo")
-    window._live.show_run(FINISHED, now=100.0)
-    window._centre.show_tabs(True)
+    window.findChild(LiveView).show_run(FINISHED, now=100.0)
     QApplication.processEvents()
     view = find(window, "live_view")
     area = view.parentWidget().parentWidget()
@@ -281,7 +278,7 @@ def test_nothing_is_cut_off_at_the_side(window, size):
     assert needs_scrolling is (size == (1280, 720))
 
 
-def test_long_lines_are_drawn_by_their_lows_and_highs():
+def test_thinned_keeps_the_extremes_of_long_lines():
     xs = np.arange(100_001.0)
     ys = np.sin(xs / 900)
     ys[31_415], ys[77_777] = 9.0, -9.0
@@ -294,7 +291,7 @@ def test_long_lines_are_drawn_by_their_lows_and_highs():
     assert np.array_equal(ys[x.astype(int)], y)
 
 
-def test_short_lines_are_drawn_as_they_are():
+def test_thinned_keeps_short_lines():
     x, y = thinned((0.0, 1.0), (5.0, 6.0))
     assert list(x) == [0.0, 1.0]
     assert list(y) == [5.0, 6.0]
@@ -303,27 +300,27 @@ def test_short_lines_are_drawn_as_they_are():
 @pytest.mark.parametrize(
     ("x", "index"), [(-5, 0), (0.4, 0), (0.6, 1), (1.9, 2), (3.0, 2), (9, 2)]
 )
-def test_the_nearest_point_is_found(x, index):
+def test_nearest_returns_the_nearest_point(x, index):
     assert nearest((0.0, 1.0, 2.0), x) == index
 
 
-def test_of_two_points_at_the_same_place_the_first_is_found():
+def test_nearest_returns_the_first_of_equal_points():
     assert nearest((0.0, 2.0, 2.0), 5.0) == 1
 
 
-def test_the_name_of_an_axis_stands_in_its_middle(qtbot):
+def test_axis_labels_are_centered(qtbot):
     plot = Plot("some", "Some")
     qtbot.addWidget(plot)
     plot.resize(400, 300)
     plot.show()
-    for words in ("Loss", "Perplexity of the model"):
-        plot.label_axes(words, words)
+    for label in ("Loss", "Perplexity of the model"):
+        plot.label_axes(label, label)
         axis = plot.getAxis("left")
         middle = axis.label.pos().y() - axis.label.boundingRect().width() / 2
         assert abs(middle - axis.size().height() / 2) <= 1
 
 
-def test_the_numbers_of_an_axis_have_the_marks_of_the_language(qtbot, monkeypatch):
+def test_tick_labels_use_the_decimal_separator_of_the_language(qtbot, monkeypatch):
     plot = Plot("some", "Some")
     qtbot.addWidget(plot)
     axis = plot.getAxis("left")
@@ -333,7 +330,7 @@ def test_the_numbers_of_an_axis_have_the_marks_of_the_language(qtbot, monkeypatc
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_chart_says_what_it_means_over_its_title(view, name):
+def test_chart_title_has_an_explanatory_tooltip(view, name):
     chart = find(view, f"{name}_chart", ChartCard)
     meaning = chart.accessibleDescription()
     assert meaning == MEANINGS[name]

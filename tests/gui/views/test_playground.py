@@ -1,4 +1,4 @@
-"""The playground as someone uses it, in every state, over a fake engine."""
+"""The Playground tab in every state, with a fake engine."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_gui.base.colours import DARK, LIGHT
 from surgeon_gui.base.settings import ThemeChoice
 from surgeon_gui.base.theme import apply_theme
+from surgeon_gui.controllers.playground import Playground
 from surgeon_gui.state.run import Status
 from surgeon_gui.text.prompts import EXAMPLES, FIRST
 from surgeon_gui.views.playground.shading import shade
@@ -29,6 +30,7 @@ from tests.helpers.windows import (
     click,
     find,
     load_and_wait,
+    open_tab,
     run_of,
     wait_for_status,
 )
@@ -36,7 +38,7 @@ from tests.helpers.windows import (
 
 @pytest.fixture
 def make_playground(qtbot, make_window):
-    """Makes windows with the playground open, before or after a run."""
+    """Return a function that makes windows with the tab open, before or after a run."""
 
     def make(*options, has_run=True, config=QUICK):
         window = make_window(*options)
@@ -46,7 +48,7 @@ def make_playground(qtbot, make_window):
             wait_for_status(qtbot, window, Status.FINISHED)
             Path(run_of(window).exported.folder).mkdir(parents=True, exist_ok=True)
             window.session.changed.emit()
-        window._centre.open_tab("playground_tab")
+        open_tab(window, "playground_tab")
         return window
 
     return make
@@ -54,35 +56,39 @@ def make_playground(qtbot, make_window):
 
 @pytest.fixture
 def slow_playground(make_playground):
-    """A window without a run, whose models take their time."""
+    """Return a window without a run, with slow models."""
     window = make_playground(*SLOW, has_run=False)
     for side in Side:
-        window._playground.choose_model(side, DEMO)
+        playground_of(window).choose_model(side, DEMO)
     return window
 
 
 @pytest.fixture
 def written(qtbot, make_playground):
-    """A window in which two texts have been written and compared."""
+    """Return a window in which two texts have been generated and compared."""
     window = make_playground()
     generate(qtbot, window)
     return window
 
 
+def playground_of(window):
+    return window.findChild(Playground)
+
+
 def generate(qtbot, window):
     click(window, "playground_generate_button")
-    wait_until_over(qtbot, window)
+    wait_until_done(qtbot, window)
 
 
-def wait_until_over(qtbot, window):
-    def is_over():
-        return window._playground.state.question.request and is_still(window)
+def wait_until_done(qtbot, window):
+    def is_done():
+        return playground_of(window).state.question.id and is_idle(window)
 
-    qtbot.waitUntil(is_over, timeout=TIMEOUT_MS)
+    qtbot.waitUntil(is_done, timeout=TIMEOUT_MS)
 
 
-def is_still(window):
-    return not window._playground.state.question.is_open
+def is_idle(window):
+    return not playground_of(window).state.question.is_open
 
 
 def text(window, side):
@@ -90,17 +96,17 @@ def text(window, side):
 
 
 def figures(window, side):
-    words = find(window, f"playground_{side.value}_figures").shown_text()
-    return words.replace("\xa0", " ")
+    line = find(window, f"playground_{side.value}_figures").shown_text()
+    return line.replace("\xa0", " ")
 
 
 def models(window):
     return [find(window, f"playground_{s.value}_model").shown_text() for s in Side]
 
 
-def test_without_a_run_the_tab_says_what_to_do(make_playground, tmp_path):
+def test_tab_without_a_run_explains_what_to_do(make_playground, tmp_path):
     window = make_playground(has_run=False)
-    assert models(window) == ["none chosen", "none chosen"]
+    assert models(window) == ["no model chosen", "no model chosen"]
     assert not is_on(window, "playground_generate_button")
     reason = "Prune a model first, or choose two models."
     assert shown(window, "playground_status") == reason
@@ -111,13 +117,13 @@ def test_without_a_run_the_tab_says_what_to_do(make_playground, tmp_path):
     assert not find(window, "playground_differences").isVisible()
 
 
-def test_both_texts_and_what_they_took_are_shown(written):
+def test_texts_are_shown_with_speed_and_memory(written):
     assert models(written) == ["Bundled demo", f"{folder_of(written)}/export"]
     assert text(written, Side.ORIGINAL).startswith(f"{FIRST} loads a module")
     assert text(written, Side.PRUNED).startswith(f"{FIRST} loads the moon")
     assert figures(written, Side.ORIGINAL).startswith("7 tokens · 12.0 tokens/s · 390")
     assert "380.0 MB memory · ended" in figures(written, Side.PRUNED)
-    assert "agrees on 58" in shown(written, "playground_summary")
+    assert "Same top token for 58" in shown(written, "playground_summary")
     assert is_on(written, "playground_generate_button")
     assert not is_on(written, "playground_stop_button")
 
@@ -126,36 +132,36 @@ def folder_of(window):
     return run_of(window).folder.rpartition("/")[2]
 
 
-def test_tokens_appear_while_both_models_write(qtbot, slow_playground):
+def test_tokens_appear_during_generation(qtbot, slow_playground):
     window = slow_playground
     click(window, "playground_generate_button")
     assert not is_on(window, "playground_generate_button")
     assert is_on(window, "playground_stop_button")
     qtbot.waitUntil(lambda: " the" in text(window, Side.PRUNED), timeout=TIMEOUT_MS)
     assert "name" not in text(window, Side.ORIGINAL)
-    assert not is_still(window)
+    assert not is_idle(window)
     assert "both models write" in shown(window, "playground_status")
     assert figures(window, Side.PRUNED).endswith("tokens")
     for name in ("original", "pruned"):
         assert not is_on(window, f"playground_{name}_button")
-    wait_until_over(qtbot, window)
+    wait_until_done(qtbot, window)
 
 
-def test_stop_keeps_what_there_is(qtbot, slow_playground):
+def test_stop_keeps_the_texts(qtbot, slow_playground):
     window = slow_playground
     click(window, "playground_generate_button")
     qtbot.waitUntil(lambda: " loads" in text(window, Side.PRUNED), timeout=TIMEOUT_MS)
     click(window, "playground_stop_button")
     assert shown(window, "playground_status") == "Stopping…"
-    wait_until_over(qtbot, window)
-    assert window._playground.state.question.answer is not None
-    assert "agrees on" in shown(window, "playground_summary")  # it is compared
+    wait_until_done(qtbot, window)
+    assert playground_of(window).state.question.response is not None
+    assert "Same top token" in shown(window, "playground_summary")  # it is compared
     assert " loads" in text(window, Side.ORIGINAL)
     assert "." not in text(window, Side.PRUNED)
     assert is_on(window, "playground_generate_button")
 
 
-def test_stop_once_more_cancels(qtbot, slow_playground):
+def test_second_stop_cancels(qtbot, slow_playground):
     window = slow_playground
     click(window, "playground_generate_button")
     qtbot.waitUntil(lambda: " loads" in text(window, Side.PRUNED), timeout=TIMEOUT_MS)
@@ -163,14 +169,14 @@ def test_stop_once_more_cancels(qtbot, slow_playground):
     click(window, "playground_stop_button")
     assert shown(window, "playground_status") == "Cancelling…"
     assert not is_on(window, "playground_stop_button")
-    wait_until_over(qtbot, window)
+    wait_until_done(qtbot, window)
     assert shown(window, "playground_status").startswith("Cancelled.")
     assert " loads" in text(window, Side.ORIGINAL)
     generate(qtbot, window)
-    assert not window._playground.state.is_stopping
+    assert not playground_of(window).state.is_stopping
 
 
-def test_a_failure_is_a_sentence_with_a_hint(qtbot, make_playground):
+def test_failure_is_shown_with_its_hint(qtbot, make_playground):
     window = make_playground()
     find(window, "playground_prompt").setPlainText("This is too long")
     generate(qtbot, window)
@@ -182,7 +188,7 @@ def test_a_failure_is_a_sentence_with_a_hint(qtbot, make_playground):
     assert text(window, Side.ORIGINAL).startswith("This is shorter loads")
 
 
-def test_an_engine_that_dies_while_models_write_is_told(qtbot, make_playground):
+def test_engine_crash_during_generation_is_reported(qtbot, make_playground):
     window = make_playground("--mishap", "crash", "--at", "comparison")
     generate(qtbot, window)
     assert "killed by the system" in shown(window, "playground_problem")
@@ -192,7 +198,7 @@ def test_an_engine_that_dies_while_models_write_is_told(qtbot, make_playground):
     )
 
 
-def test_nothing_is_written_while_a_run_is_under_way(qtbot, make_playground):
+def test_generation_is_disabled_during_a_run(qtbot, make_playground):
     window = make_playground(*SLOW, has_run=False)
     window.start_run()
     wait_for_status(qtbot, window, Status.RUNNING)
@@ -203,12 +209,12 @@ def test_nothing_is_written_while_a_run_is_under_way(qtbot, make_playground):
     assert "exported nothing" in shown(window, "playground_status")
 
 
-def test_a_run_that_starts_ends_the_writing(qtbot, slow_playground):
+def test_start_of_a_run_cancels_generation(qtbot, slow_playground):
     window = slow_playground
     click(window, "playground_generate_button")
     window.start_run()
-    wait_until_over(qtbot, window)
-    assert window._playground.state.question.is_cancelled
+    wait_until_done(qtbot, window)
+    assert playground_of(window).state.question.is_cancelled
     wait_for_status(qtbot, window, Status.RUNNING)
 
 
@@ -217,31 +223,31 @@ def test_no_text_is_cut_in_any_state(qtbot, make_window, size):
     window = make_window(*SLOW)
     window.resize(*size)
     load_and_wait(qtbot, window)
-    window._centre.open_tab("playground_tab")
+    open_tab(window, "playground_tab")
     assert cut_texts(window) == []
     for side in Side:
-        window._playground.choose_model(side, DEMO)
+        playground_of(window).choose_model(side, DEMO)
     find(window, "playground_prompt").setPlainText("too long")
     generate(qtbot, window)
     assert cut_texts(window) == []
     find(window, "playground_prompt").setPlainText("Short")
     click(window, "playground_generate_button")
     assert cut_texts(window) == []
-    wait_until_over(qtbot, window)
+    wait_until_done(qtbot, window)
     assert shown(window, "playground_summary")
     assert cut_texts(window) == []
 
 
-def test_ctrl_return_lets_the_models_write(qtbot, make_playground):
+def test_ctrl_return_generates(qtbot, make_playground):
     window = make_playground()
     prompt = find(window, "playground_prompt")
     QTest.keyClick(prompt, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
-    wait_until_over(qtbot, window)
+    wait_until_done(qtbot, window)
     assert prompt.toPlainText() == FIRST
     assert text(window, Side.PRUNED).startswith(f"{FIRST} loads")
 
 
-def test_what_is_set_is_what_is_asked(qtbot, make_playground):
+def test_settings_are_sent_with_the_request(qtbot, make_playground):
     window = make_playground()
     assert not is_on(window, "playground_seed")  # at temperature 0
     find(window, "playground_temperature").setValue(0.8)
@@ -252,32 +258,32 @@ def test_what_is_set_is_what_is_asked(qtbot, make_playground):
     examples.setCurrentIndex(4)
     examples.activated.emit(4)
     generate(qtbot, window)
-    settings = window._playground.state.settings
+    settings = playground_of(window).state.settings
     assert (settings.temperature, settings.top_p) == (0.8, 0.9)
     assert (settings.seed, settings.new_tokens) == (41, 3)
     assert text(window, Side.ORIGINAL) == f"{EXAMPLES[4][1]} loads a module"
     click(window, "playground_new_seed_button")
     seed = find(window, "playground_seed").value()
-    assert seed == window._playground.state.settings.seed != 41
+    assert seed == playground_of(window).state.settings.seed != 41
 
 
-def test_a_chat_message_is_offered_only_where_there_is_a_template(written):
+def test_chat_check_is_disabled_without_a_template(written):
     check = find(written, "playground_chat_check")
     assert not check.isEnabled()  # the fake models have none
     assert "no chat template" in check.toolTip()
 
 
-def test_a_chat_message_that_was_asked_for_can_be_switched_off(qtbot, make_playground):
+def test_chat_check_can_be_unchecked_without_a_template(qtbot, make_playground):
     window = make_playground()
     find(window, "playground_chat_check").setChecked(True)
     generate(qtbot, window)
-    assert window._playground.state.settings.as_chat
+    assert playground_of(window).state.settings.as_chat
     assert is_on(window, "playground_chat_check")
     find(window, "playground_chat_check").setChecked(False)
     assert not is_on(window, "playground_chat_check")
 
 
-def test_other_models_can_be_chosen_and_those_of_the_run_again(
+def test_other_models_can_be_chosen_and_reset_to_those_of_the_run(
     qtbot, make_playground, tmp_path
 ):
     window = make_playground()
@@ -288,7 +294,7 @@ def test_other_models_can_be_chosen_and_those_of_the_run_again(
     dialog.reject()
     assert models(window) == ["Bundled demo", "gone"]
     assert not is_on(window, "playground_generate_button")
-    assert "There is nothing at" in shown(window, "playground_status")
+    assert "no longer exists" in shown(window, "playground_status")
     (tmp_path / "gone").mkdir()
     window.session.changed.emit()
     find(window, "playground_original_demo_action", object).trigger()
@@ -297,7 +303,7 @@ def test_other_models_can_be_chosen_and_those_of_the_run_again(
     assert models(window)[1] == f"{folder_of(window)}/export"
 
 
-def test_of_a_file_for_other_programs_the_run_is_compared(make_playground):
+def test_run_folder_is_used_for_exports_for_other_programs(make_playground):
     config = replace(QUICK, export=ExportConfig(format=Format.GGUF))
     window = make_playground(config=config)
     assert models(window)[1] == folder_of(window)
@@ -306,7 +312,7 @@ def test_of_a_file_for_other_programs_the_run_is_compared(make_playground):
 @pytest.mark.parametrize(
     ("choice", "theme"), [(ThemeChoice.LIGHT, LIGHT), (ThemeChoice.DARK, DARK)]
 )
-def test_tokens_are_shaded_by_their_disagreement_in_either_theme(
+def test_tokens_are_shaded_by_their_difference_in_both_themes(
     qapp, written, choice, theme
 ):
     apply_theme(qapp, choice)
@@ -324,7 +330,7 @@ def test_tokens_are_shaded_by_their_disagreement_in_either_theme(
 
 
 @pytest.mark.qt_log_ignore("does not support raise")  # of the tooltip, offscreen
-def test_the_mouse_over_a_token_says_what_is_known_of_it(written):
+def test_tooltip_of_the_token_under_the_mouse(written):
     pane = find(written, "playground_pruned_text")
     cursor = pane.textCursor()
 
@@ -333,7 +339,7 @@ def test_the_mouse_over_a_token_says_what_is_known_of_it(written):
         return pane.cursorRect(cursor)
 
     start = len(FIRST) + len(" loads the")
-    # In either half of its first and of its last letter.
+    # In both halves of its first and last letter.
     for position in (start, start + len(" moon") - 1):
         left, right = edge(position), edge(position + 1)
         for share in (0.3, 0.7):
@@ -353,7 +359,7 @@ def test_the_mouse_over_a_token_says_what_is_known_of_it(written):
     QToolTip.hideText()
 
 
-def test_a_line_of_the_list_leads_to_its_token(written):
+def test_activating_a_line_of_the_list_selects_its_token(written):
     lines = find(written, "playground_differences", QListWidget)
     assert lines.isVisible()
     assert " moon" in lines.item(0).text()
@@ -366,7 +372,7 @@ def test_a_line_of_the_list_leads_to_its_token(written):
     assert pane.textCursor().selectedText() == " a"
 
 
-def test_texts_are_copied_without_marks(written):
+def test_copied_texts_have_no_marks(written):
     click(written, "playground_pruned_copy_button")
     copied = QGuiApplication.clipboard().text()
     assert copied == f"{FIRST} loads the moon\n."
@@ -376,7 +382,7 @@ def test_texts_are_copied_without_marks(written):
     assert QGuiApplication.clipboard().text() == copied
 
 
-def test_a_second_prompt_takes_the_place_of_the_first(qtbot, written):
+def test_second_prompt_replaces_the_first(qtbot, written):
     find(written, "playground_prompt").setPlainText("A \N{SLIGHTLY SMILING FACE}")
     find(written, "playground_length").setValue(2)
     generate(qtbot, written)

@@ -189,7 +189,7 @@ def test_a_run_without_figures_gets_none(qtbot, tmp_path, window):
 
 
 def is_opened(window):
-    return bool(window.session.state.earlier)
+    return bool(window.session.state.opened_run_name)
 
 
 def is_read(window):

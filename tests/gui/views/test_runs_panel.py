@@ -1,4 +1,4 @@
-"""The list of runs: found, renamed, opened, deleted; a run under way is left be."""
+"""The Runs dock: search, rename, open and delete, also during a run."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SLOW = ("--pause", "0.01")
 
 @pytest.fixture
 def make_history(qtbot, tmp_path, make_window):
-    """Makes windows with three runs in their list, which is open."""
+    """Return a function that makes windows with three runs in the open Runs dock."""
 
     def make(*options):
         write_three(tmp_path / "runs")
@@ -67,7 +67,7 @@ def titles(window):
 
 
 def choose(window, part):
-    """Make the run current whose title has this part."""
+    """Select the run whose title contains `part`."""
     view = view_of(window)
     row = next(n for n, title in enumerate(titles(window)) if part in title)
     view.setCurrentIndex(view.model().index(row, NAME))
@@ -89,10 +89,10 @@ def answer(window, button):
 def reopened(qtbot, window, part):
     choose(window, part)
     do(window, "open")
-    wait(qtbot, lambda: part in window.session.state.earlier)
+    wait(qtbot, lambda: part in window.session.state.opened_run_name)
 
 
-def test_the_latest_run_comes_first_and_columns_sort(history):
+def test_latest_run_is_first_and_columns_can_be_sorted(history):
     assert [t.split(", ")[1][:2] for t in titles(history)] == ["30", "40", "20"]
     names = [column.title for column in COLUMNS]
     view_of(history).sortByColumn(names.index("Target"), Qt.SortOrder.AscendingOrder)
@@ -102,24 +102,24 @@ def test_the_latest_run_comes_first_and_columns_sort(history):
     assert titles(history)[0].endswith("30\xa0%")
 
 
-def test_a_search_leaves_what_it_finds_or_says_that_it_finds_nothing(history):
+def test_search_filters_the_list_or_shows_a_note(history):
     search = find(history, "runs_search_edit")
     search.setText("40")
     assert len(titles(history)) == 1
     search.setText("opt")
     assert titles(history) == []
-    assert shown(history, "runs_note") == "None of the 3 runs here fits the search."
+    assert shown(history, "runs_note") == "None of the 3 runs matches the search."
     search.clear()
     assert len(titles(history)) == 3
 
 
-def test_an_empty_list_says_what_will_be_there(qtbot, window):
+def test_empty_list_shows_a_note(qtbot, window):
     find(window, "runs_action", QAction).trigger()
-    words = "There is no run yet"
-    wait(qtbot, lambda: words in shown(window, "runs_note"))
+    note = "There are no runs yet"
+    wait(qtbot, lambda: note in shown(window, "runs_note"))
 
 
-def test_a_run_is_renamed_by_typing_over_its_name(qtbot, history, tmp_path):
+def test_run_is_renamed_by_editing_its_name(qtbot, history, tmp_path):
     view = choose(history, "40")
     do(history, "rename")
     editor = view.viewport().findChild(QLineEdit)
@@ -130,21 +130,21 @@ def test_a_run_is_renamed_by_typing_over_its_name(qtbot, history, tmp_path):
     assert read_name(tmp_path / "runs" / "b") == "the best"
 
 
-def test_a_name_that_cannot_be_written_is_told(qtbot, history, monkeypatch):
-    def refuse(folder, name):
+def test_failed_rename_is_reported(qtbot, history, monkeypatch):
+    def fail(folder, name):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(runs_module, "write_name", refuse)
+    monkeypatch.setattr(runs_module, "write_name", fail)
     model = view_of(history).model()
     model.setData(model.index(0, NAME), "another")
     assert "Permission denied" in shown(history, "error_message")
 
 
-def test_return_opens_a_run_with_all_its_charts(qtbot, history):
+def test_return_opens_a_run_with_its_charts(qtbot, history):
     view = choose(history, "40")
     view.setFocus()
     qtbot.keyClick(view, Qt.Key.Key_Return)
-    wait(qtbot, lambda: "40" in history.session.state.earlier)
+    wait(qtbot, lambda: "40" in history.session.state.opened_run_name)
     run = run_of(history)
     assert run.status is Status.FINISHED
     assert len(run.history) == 4
@@ -153,9 +153,7 @@ def test_return_opens_a_run_with_all_its_charts(qtbot, history):
     assert "14.20" in shown(history, "perplexity_figure")
 
 
-def test_an_opened_run_can_be_exported_and_reported_like_one_that_has_ended(
-    qtbot, history
-):
+def test_opened_run_can_be_saved_and_reported(qtbot, history):
     load_and_wait(qtbot, history)
     reopened(qtbot, history, "40")
     history.open_step(Step.EXPORT)
@@ -170,27 +168,25 @@ def test_an_opened_run_can_be_exported_and_reported_like_one_that_has_ended(
 
 
 @pytest.mark.parametrize(
-    ("ending", "words"),
+    ("ending", "text"),
     [
-        ("failed", "The run has failed."),
+        ("failed", "The run failed."),
         ("cancelled", "The run was cancelled."),
         ("killed", "The run was interrupted after 1 of 3 shots."),
     ],
 )
-def test_runs_that_did_not_finish_are_opened_too(
-    qtbot, tmp_path, make_window, ending, words
-):
+def test_unfinished_runs_can_be_opened(qtbot, tmp_path, make_window, ending, text):
     folder = write_run(tmp_path / "runs", ending=ending)
     window = make_window()
     window.open_run(folder)
-    wait(qtbot, lambda: window.session.state.earlier)
-    assert find(window, "phase_label").shown_text() == words
+    wait(qtbot, lambda: window.session.state.opened_run_name)
+    assert find(window, "phase_label").shown_text() == text
     assert not find(window, "sparsity_chart").is_empty
     if ending == "failed":
         assert shown(window, "error_message") == run_of(window).error.message
 
 
-def test_a_damaged_run_is_listed_with_the_reason_and_not_opened(
+def test_damaged_run_is_listed_with_the_reason_and_cannot_be_opened(
     qtbot, tmp_path, make_window
 ):
     folder = write_run(tmp_path / "runs")
@@ -201,22 +197,22 @@ def test_a_damaged_run_is_listed_with_the_reason_and_not_opened(
     choose(window, "run")
     assert not find(window, "runs_open_button").isEnabled()
     assert not find(window, "runs_duplicate_action", QAction).isEnabled()
-    said = [label.text() for label in find(window, "run_facts").findChildren(QLabel)]
-    assert any("run.toml cannot be read" in text for text in said)
+    labels = find(window, "run_facts").findChildren(QLabel)
+    assert any("run.toml cannot be read" in label.text() for label in labels)
     window.open_run(folder)
     wait(qtbot, lambda: "cannot be opened" in shown(window, "error_message"))
     window.open_run(tmp_path / "nowhere")
     wait(qtbot, lambda: "There is no run" in shown(window, "error_message"))
 
 
-def test_a_run_is_opened_from_the_command_line(tmp_path):
+def test_run_is_opened_from_the_command_line(tmp_path):
     opened = []
     options = __main__._parser().parse_args(["--open", str(tmp_path)])
     __main__._load_job(SimpleNamespace(open_run=opened.append), options)
     assert opened == [tmp_path]
 
 
-def test_a_run_under_way_goes_on_behind_an_earlier_one(qtbot, make_history):
+def test_run_continues_while_an_earlier_one_is_shown(qtbot, make_history):
     window = make_history(*SLOW)
     load_and_wait(qtbot, window)
     window.start_run()
@@ -227,29 +223,29 @@ def test_a_run_under_way_goes_on_behind_an_earlier_one(qtbot, make_history):
     assert state.run.run == live
     assert state.run.status.is_busy
     assert len(state.shown_run.history) == 4
-    assert "goes on" in shown(window, "earlier_label")
+    assert "continues" in shown(window, "earlier_label")
     assert find(window, "cancel_button").isEnabled()
     wait_for_status(qtbot, window, Status.FINISHED)
     assert run_of(window).run == live
-    assert len(window.session.state.shown_run.history) == 4  # still the earlier one
+    assert (
+        len(window.session.state.shown_run.history) == 4
+    )  # the earlier one is still shown
     click(window, "earlier_close_button")
     assert window.session.state.shown_run.run == live
 
 
-def test_the_run_under_way_itself_is_shown_by_leaving_the_earlier_one(
-    qtbot, make_history
-):
+def test_opening_the_run_in_progress_closes_the_earlier_one(qtbot, make_history):
     window = make_history(*SLOW)
     load_and_wait(qtbot, window)
     window.start_run()
     wait(qtbot, lambda: len(titles(window)) == 4)
     reopened(qtbot, window, "40")
     window.open_run(Path(run_of(window).folder))
-    assert window.session.state.looked_at is None
+    assert window.session.state.opened_run is None
     assert run_of(window).status.is_busy
 
 
-def test_a_run_appears_in_the_list_by_itself_and_cannot_be_deleted_meanwhile(
+def test_run_in_progress_is_listed_and_cannot_be_deleted(
     qtbot, make_history, monkeypatch
 ):
     trashed = []
@@ -260,7 +256,7 @@ def test_a_run_appears_in_the_list_by_itself_and_cannot_be_deleted_meanwhile(
     wait(qtbot, lambda: len(titles(window)) == 4)
     model = view_of(window).model()
     status = [column.title for column in COLUMNS].index("Status")
-    assert model.index(0, status).data() == "Under way"
+    assert model.index(0, status).data() == "Running"
     view_of(window).setCurrentIndex(model.index(0, NAME))
     do(window, "delete")
     assert "under way" in shown(window, "error_message")
@@ -269,7 +265,7 @@ def test_a_run_appears_in_the_list_by_itself_and_cannot_be_deleted_meanwhile(
     assert trashed == []
 
 
-def test_a_run_goes_into_the_trash_only_after_a_yes(qtbot, history, monkeypatch):
+def test_run_is_moved_to_the_trash_only_after_confirmation(qtbot, history, monkeypatch):
     trashed = []
     monkeypatch.setattr(runs_module, "send2trash", trashed.append)
     choose(history, "40")
@@ -282,13 +278,11 @@ def test_a_run_goes_into_the_trash_only_after_a_yes(qtbot, history, monkeypatch)
     assert trashed[0].endswith("b")
 
 
-def test_without_a_trash_the_run_stays_and_the_reason_is_told(
-    qtbot, history, monkeypatch
-):
-    def refuse(folder):
+def test_failed_delete_keeps_the_run_and_is_reported(qtbot, history, monkeypatch):
+    def fail(folder):
         raise PermissionError(13, "No trash on this volume", folder)
 
-    monkeypatch.setattr(runs_module, "send2trash", refuse)
+    monkeypatch.setattr(runs_module, "send2trash", fail)
     choose(history, "40")
     do(history, "delete")
     answer(history, "delete_yes_button")
@@ -297,7 +291,7 @@ def test_without_a_trash_the_run_stays_and_the_reason_is_told(
     assert len(titles(history)) == 3
 
 
-def test_a_deleted_run_is_no_longer_shown(qtbot, history, monkeypatch, tmp_path):
+def test_deleted_run_is_no_longer_shown(qtbot, history, monkeypatch, tmp_path):
     monkeypatch.setattr(runs_module, "send2trash", shutil.rmtree)
     reopened(qtbot, history, "40")
     do(history, "delete")
@@ -307,14 +301,14 @@ def test_a_deleted_run_is_no_longer_shown(qtbot, history, monkeypatch, tmp_path)
     assert run_of(history).status is Status.IDLE
 
 
-def test_the_settings_of_a_run_become_the_next_job(history):
+def test_settings_of_a_run_are_copied_to_the_job(history):
     choose(history, "40")
     do(history, "duplicate")
     assert history.session.state.config == job(sparsity=0.4, shots=4)
     assert find(history, "step_target_header").isChecked()
 
 
-def test_another_folder_of_runs_is_another_list(qtbot, history, tmp_path):
+def test_another_runs_folder_is_read(qtbot, history, tmp_path):
     write_run(tmp_path / "others", "only")
     history.session.set_run_parent(str(tmp_path / "others"))
     wait(qtbot, lambda: len(titles(history)) == 1)
@@ -324,28 +318,28 @@ def test_another_folder_of_runs_is_another_list(qtbot, history, tmp_path):
 
 
 @pytest.mark.slow
-def test_fifty_runs_opened_and_closed_leave_nothing_behind(qtbot, history, tmp_path):
+def test_fifty_runs_opened_and_closed_leak_no_objects(qtbot, history, tmp_path):
     def open_and_close(times):
         for number in range(times):
             history.open_run(tmp_path / "runs" / "abc"[number % 3])
-            wait(qtbot, lambda: history.session.state.earlier)
-            history.session.close_earlier()
+            wait(qtbot, lambda: history.session.state.opened_run_name)
+            history.session.close_opened_run()
 
-    open_and_close(10)  # whatever is made at the first time
-    widgets, before = len(history.findChildren(QWidget)), live_objects()
+    open_and_close(10)  # until caches are filled
+    widgets, before = len(history.findChildren(QWidget)), object_counts()
     open_and_close(50)
     assert len(history.findChildren(QWidget)) == widgets
-    more = live_objects() - before
-    assert more.total() < 25, more  # plots keep a path or two, but not one a run
+    added = object_counts() - before
+    assert added.total() < 25, added  # plots keep a few paths, but not one per run
 
 
-def live_objects():
-    """How many objects there are of each kind of ours, of Qt's and of the plots'."""
+def object_counts():
+    """Return the number of live objects of each class of Surgeon, Qt and pyqtgraph."""
     gc.collect()
-    kinds = [type(found) for found in gc.get_objects()]
-    ours = ("surgeon_", "PySide6", "pyqtgraph")
+    classes = [type(x) for x in gc.get_objects()]
+    packages = ("surgeon_", "PySide6", "pyqtgraph")
     return Counter(
-        f"{kind.__module__}.{kind.__qualname__}"
-        for kind in kinds
-        if str(kind.__module__).startswith(ours)
+        f"{cls.__module__}.{cls.__qualname__}"
+        for cls in classes
+        if str(cls.__module__).startswith(packages)
     )

@@ -1,4 +1,4 @@
-"""Step 5 after a run: saves in other formats, and the measurement of speed."""
+"""The Export page after a run: saving in other formats, and measuring speed."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from surgeon_engine.api.config.export import (
     Format,
 )
 from surgeon_gui.state.app import Step
+from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.step_text import Mark
 from surgeon_gui.views.steps import save_section
-from tests.helpers.fake_engine import NO_ROOM, REMOVED
+from tests.helpers.fake_engine import NO_SPACE, REMOVED
 from tests.helpers.fake_results import ONNX_REASON, RAGGED
 from tests.helpers.looking import (
     SLOW_AFTER,
@@ -42,7 +43,7 @@ from tests.helpers.windows import (
 # saving in another format
 
 
-def test_a_result_is_saved_in_another_format(make_finished, wait_until_idle, tmp_path):
+def test_result_is_saved_in_another_format(make_finished, wait_until_idle, tmp_path):
     window = make_finished(*SLOW_AFTER)
     assert find(window, "save_format").currentText() == "GGUF for llama.cpp"
     choose(window, "save_dtype", FileDtype.Q8_0)
@@ -57,14 +58,16 @@ def test_a_result_is_saved_in_another_format(make_finished, wait_until_idle, tmp
     (saved,) = window.session.state.saved
     assert saved.format is Format.GGUF
     assert saved.folder == f"{run_of(window).folder}/gguf"
-    said = facts(window, "saved_list")
-    for words in ("GGUF for llama.cpp", "8 bits", "2.1 MB", "llama-cpp-python"):
-        assert words in said
+    text = facts(window, "saved_list")
+    for part in ("GGUF for llama.cpp", "8 bits", "2.1 MB", "llama-cpp-python"):
+        assert part in text
     assert not find(window, "save_phase_label").isVisible()
     assert is_on(window, "start_button")
 
 
-def test_saves_are_listed_the_latest_first(make_finished, wait_until_idle, monkeypatch):
+def test_saved_files_are_listed_latest_first(
+    make_finished, wait_until_idle, monkeypatch
+):
     opened = []
     monkeypatch.setattr(save_section, "open_folder", opened.append)
     window = make_finished("--unrun")
@@ -75,9 +78,9 @@ def test_saves_are_listed_the_latest_first(make_finished, wait_until_idle, monke
     wait_until_idle(window)
     saved = [saved.format for saved in window.session.state.saved]
     assert saved == [Format.GGUF, Format.MASKED]
-    said = facts(window, "saved_list")
-    assert said.index("masked") < said.index("GGUF")
-    assert "Not run" in said
+    text = facts(window, "saved_list")
+    assert text.index("masked") < text.index("GGUF")
+    assert "Not run" in text
     buttons = [
         each
         for each in window.findChildren(type(find(window, "save_button")))
@@ -88,83 +91,85 @@ def test_saves_are_listed_the_latest_first(make_finished, wait_until_idle, monke
     assert opened == [window.session.state.saved[1].folder]
 
 
-def test_formats_that_the_result_cannot_have_are_disabled(make_finished):
+def test_unsupported_formats_are_disabled_with_the_reason(make_finished):
     window = make_finished()
     assert item(window, "save_format", Format.ONNX) == (False, ONNX_REASON)
     assert item(window, "save_format", Format.STOCK) == (False, RAGGED)
     assert RAGGED in shown(window, "save_unavailable_note")
-    window.session.edit_another(ExportConfig(format=Format.ONNX))
+    window.session.edit_save_config(ExportConfig(format=Format.ONNX))
     assert not is_on(window, "save_button")
     assert ONNX_REASON in find(window, "save_button").toolTip()
 
 
-def test_a_save_can_be_cancelled(make_finished, wait_until_idle):
+def test_save_can_be_cancelled(make_finished, wait_until_idle):
     window = make_finished(*SLOW_AFTER)
     click(window, "save_button")
     click(window, "save_cancel_button")
     assert shown(window, "save_phase_label") == "Cancelling…"
     assert not is_on(window, "save_cancel_button")
     wait_until_idle(window)
-    assert shown(window, "save_note") == "The saving was cancelled."
+    assert shown(window, "save_note") == "Saving was cancelled."
     assert window.session.state.saved == ()
     assert mark(window) is Mark.READY
     assert is_on(window, "save_button")
 
 
-def test_a_save_that_fails_is_told_and_can_be_mended(
+def test_failed_save_is_reported_and_can_be_retried(
     make_finished, wait_until_idle, tmp_path
 ):
     window = make_finished()
-    window.session.edit_another(ExportConfig(str(tmp_path / "full")))
+    window.session.edit_save_config(ExportConfig(str(tmp_path / "full")))
     click(window, "save_button")
     wait_until_idle(window)
-    assert NO_ROOM in shown(window, "save_problem")
+    assert NO_SPACE in shown(window, "save_problem")
     assert mark(window) is Mark.PROBLEM
     assert window.session.state.saved == ()
-    window.session.edit_another(ExportConfig(str(tmp_path / "free")))
+    window.session.edit_save_config(ExportConfig(str(tmp_path / "free")))
     click(window, "save_button")
     wait_until_idle(window)
     assert shown(window, "save_problem") == ""
     assert mark(window) is Mark.READY
 
 
-def test_a_save_replaces_only_after_a_yes(make_finished, wait_until_idle, occupied):
+def test_save_replaces_only_after_confirmation(
+    make_finished, wait_until_idle, occupied
+):
     window = make_finished()
-    window.session.edit_another(ExportConfig(str(occupied)))
+    window.session.edit_save_config(ExportConfig(str(occupied)))
     click(window, "save_button")
     assert f"{occupied} is not empty" in question(window).text()
-    assert not window.session.state.save.is_open
+    assert not window.session.state.request(RequestKind.SAVE).is_open
     click(window, "replace_cancel_button")
-    assert not window.session.state.save.request
+    assert not window.session.state.request(RequestKind.SAVE).id
     click(window, "save_button")
     click(window, "replace_yes_button")
     wait_until_idle(window)
     assert window.session.state.saved[0].folder == str(occupied)
-    assert not window.session.state.another.replace
+    assert not window.session.state.save_config.replace
 
 
-def test_the_question_leads_to_another_folder(make_finished, occupied, tmp_path):
+def test_replace_question_offers_another_folder(make_finished, occupied, tmp_path):
     window = make_finished()
-    window.session.edit_another(ExportConfig(str(occupied)))
+    window.session.edit_save_config(ExportConfig(str(occupied)))
     click(window, "save_button")
     click(window, "replace_other_button")
     dialog = window.findChild(QFileDialog)
     dialog.fileSelected.emit(str(tmp_path / "other"))
     dialog.reject()
-    assert window.session.state.another.folder == str(tmp_path / "other")
-    assert not window.session.state.save.request
+    assert window.session.state.save_config.folder == str(tmp_path / "other")
+    assert not window.session.state.request(RequestKind.SAVE).id
 
 
-def test_escape_is_a_no(make_finished, occupied):
+def test_escape_cancels_the_replace_question(make_finished, occupied):
     window = make_finished()
-    window.session.edit_another(ExportConfig(str(occupied)))
+    window.session.edit_save_config(ExportConfig(str(occupied)))
     click(window, "save_button")
     assert question(window).defaultButton() is find(window, "replace_cancel_button")
     question(window).reject()
-    assert not window.session.state.save.request
+    assert not window.session.state.request(RequestKind.SAVE).id
 
 
-def test_a_save_never_goes_where_the_run_is(make_finished):
+def test_save_to_the_run_folder_is_rejected(make_finished):
     window = make_finished()
     folder = find(window, "save_folder")
     folder.setText(run_of(window).folder)
@@ -177,11 +182,9 @@ def test_a_save_never_goes_where_the_run_is(make_finished):
 # speed and memory
 
 
-def test_speed_is_measured_and_stays_until_the_next_run(
-    qtbot, make_finished, wait_until_idle
-):
+def test_speed_is_shown_until_the_next_run(qtbot, make_finished, wait_until_idle):
     window = make_finished(*SLOW_AFTER)
-    assert shown(window, "measure_note").startswith("Original and pruned")
+    assert shown(window, "measure_note").startswith("The original and the pruned")
     click(window, "measure_button")
     for name in ("measure_button", "save_button", "start_button", "preview_button"):
         assert not is_on(window, name)
@@ -191,22 +194,20 @@ def test_speed_is_measured_and_stays_until_the_next_run(
     assert find(window, "measure_progress_bar").value() >= 0
     wait_until_idle(window)
     assert "1.28 times as fast" in shown(window, "speed_words")
-    # Qt shows what is added to a layout in its next turn.
+    # Qt shows widgets added to a layout in the next event loop iteration.
     qtbot.waitUntil(lambda: bool(facts(window, "speed_table")), timeout=TIMEOUT_MS)
     table = facts(window, "speed_table")
-    for words in ("1,261", "1,620", "1.28", "5.7 MB", "tokens/s"):
-        assert words in table
+    for part in ("1,261", "1,620", "1.28", "5.7 MB", "tokens/s"):
+        assert part in table
     assert "7 rounds" in shown(window, "speed_conditions")
     assert "1.28 times" in find(window, "log_text").toPlainText()
     click(window, "start_button")
-    assert window.session.state.measurement.answer is None
+    assert window.session.state.request(RequestKind.MEASUREMENT).response is None
     assert not find(window, "speed_table").isVisible()
     wait_for_status(qtbot, window, Status.FINISHED)
 
 
-def test_a_second_measurement_takes_the_place_of_the_first(
-    qtbot, make_finished, wait_until_idle
-):
+def test_second_measurement_replaces_the_first(qtbot, make_finished, wait_until_idle):
     window = make_finished()
     tables = []
     for _ in range(2):
@@ -217,16 +218,16 @@ def test_a_second_measurement_takes_the_place_of_the_first(
     assert tables[0] == tables[1]
 
 
-def test_a_measurement_can_be_cancelled(make_finished, wait_until_idle):
+def test_measurement_can_be_cancelled(make_finished, wait_until_idle):
     window = make_finished(*SLOW_AFTER)
     click(window, "measure_button")
     click(window, "measure_cancel_button")
     wait_until_idle(window)
-    assert shown(window, "measure_note") == "The measurement was cancelled."
+    assert shown(window, "measure_note") == "Measurement was cancelled."
     assert is_on(window, "measure_button")
 
 
-def test_a_measurement_that_fails_is_told(make_finished, wait_until_idle, tmp_path):
+def test_failed_measurement_is_reported(make_finished, wait_until_idle, tmp_path):
     config = replace(QUICK, export=ExportConfig(str(tmp_path / "gone")))
     window = make_finished(config=config)
     click(window, "measure_button")
@@ -236,18 +237,16 @@ def test_a_measurement_that_fails_is_told(make_finished, wait_until_idle, tmp_pa
     assert mark(window) is Mark.READY
 
 
-@pytest.mark.parametrize("form", [Format.GGUF, Format.ONNX])
-def test_other_programs_files_are_not_measured(make_finished, form):
-    config = replace(QUICK, export=ExportConfig(format=form))
+@pytest.mark.parametrize("file_format", [Format.GGUF, Format.ONNX])
+def test_exports_for_other_programs_cannot_be_measured(make_finished, file_format):
+    config = replace(QUICK, export=ExportConfig(format=file_format))
     window = make_finished(config=config)
     assert not is_on(window, "measure_button")
     tip = find(window, "measure_button").toolTip()
-    assert DESCRIPTIONS[form].label in tip
+    assert DESCRIPTIONS[file_format].label in tip
 
 
-def test_an_engine_that_dies_ends_what_it_was_asked(
-    qtbot, make_window, wait_until_idle
-):
+def test_engine_crash_ends_the_measurement(qtbot, make_window, wait_until_idle):
     window = make_window("--mishap", "crash", "--at", "measurement")
     load_and_wait(qtbot, window)
     window.start_run()

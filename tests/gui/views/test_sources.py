@@ -1,4 +1,4 @@
-"""Models and texts in the window: downloads, samples, facts, columns, previews."""
+"""Models and texts in the window: downloads, samples, facts, columns and previews."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.model_info.source_names import DEMO, hub_name
 from surgeon_gui.base import settings
 from surgeon_gui.state.app import Step
+from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.sources import samples
 from surgeon_gui.views.steps import model_page
+from surgeon_gui.views.steps.model_page import ModelPage
 from surgeon_gui.window import empty_state
 from tests.helpers.fake_sources import GATED, UNREADABLE
 from tests.helpers.looking import facts, shown
@@ -32,13 +34,19 @@ DATASET = "hf://datasets/someone/stories"
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
-    """A cache of the Hub without anything in it."""
+    """Return an empty Hub cache."""
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
 
 def until(qtbot, condition):
     qtbot.waitUntil(condition, timeout=TIMEOUT_MS)
+
+
+def wait_for_end(qtbot, window, kind):
+    """Wait until no request of a kind is in progress, and return the latest."""
+    until(qtbot, lambda: not window.session.state.request(kind).is_open)
+    return window.session.state.request(kind)
 
 
 def look_up(window, name="someone/tiny"):
@@ -55,7 +63,7 @@ def choose_text(qtbot, window, text):
     line = find(window, "calibration_text")
     line.selectAll()
     QTest.keyClicks(line, f"{text}\r")
-    until(qtbot, lambda: not window.session.state.description.is_open)
+    wait_for_end(qtbot, window, RequestKind.DESCRIPTION)
 
 
 def offered(window, name):
@@ -72,21 +80,21 @@ def pick(window, name, label):
 # downloads
 
 
-def test_a_name_of_the_hub_is_looked_up_and_nothing_is_fetched_unasked(window):
+def test_look_up_of_a_hub_name_downloads_nothing(window):
     look_up(window)
     assert window.session.state.config.model.source == SOURCE
     assert find(window, "download_card").isVisible()
     assert "not on this computer yet" in shown(window, "download_line")
     assert shown(window, "model_problem") == ""
     assert not find(window, "start_button").isEnabled()
-    assert not progress_of(window).request
+    assert not progress_of(window).id
 
 
-def test_a_download_ends_with_a_model_that_can_be_pruned(qtbot, make_window):
+def test_downloaded_model_can_be_pruned(qtbot, make_window):
     window = make_window("--pause", "0.01")
     look_up(window)
     click(window, "download_button")
-    assert "Asking the Hub" in shown(window, "download_line")
+    assert "Contacting the Hub" in shown(window, "download_line")
     assert not find(window, "download_button").isVisible()
     until(qtbot, lambda: progress_of(window).share > 0)
     assert "of 1.0 GB" in shown(window, "download_line").replace("\xa0", " ")
@@ -97,29 +105,29 @@ def test_a_download_ends_with_a_model_that_can_be_pruned(qtbot, make_window):
     assert window.settings.recent_models == [SOURCE]
 
 
-def test_a_cancelled_download_is_resumed_where_it_was(qtbot, make_window):
+def test_cancelled_download_is_resumed(qtbot, make_window):
     window = make_window("--pause", "0.02")
     look_up(window)
     click(window, "download_button")
     until(qtbot, lambda: progress_of(window).share > 0.2)
     click(window, "download_cancel_button")
     assert not find(window, "download_cancel_button").isEnabled()
-    assert "being ended" in shown(window, "download_line")
+    assert "Cancelling the download" in shown(window, "download_line")
     until(qtbot, lambda: progress_of(window).is_cancelled)
-    assert "What has arrived is kept" in shown(window, "download_line")
+    assert "The downloaded part is kept" in shown(window, "download_line")
     assert find(window, "download_button").text() == "Resume"
     assert find(window, "download_bar").isVisible()
     click(window, "download_button")
-    until(qtbot, lambda: progress_of(window).downloaded is not None)
-    downloaded = progress_of(window).downloaded
+    until(qtbot, lambda: progress_of(window).response is not None)
+    downloaded = progress_of(window).response
     assert downloaded.fetched < downloaded.bytes
     until(qtbot, lambda: window.session.state.model is not None)
 
 
-def test_a_download_that_fails_says_why_and_can_be_tried_again(qtbot, window):
+def test_failed_download_shows_the_error_and_can_be_retried(qtbot, window):
     look_up(window, "someone/gated")
     click(window, "download_button")
-    until(qtbot, lambda: progress_of(window).problem is not None)
+    until(qtbot, lambda: progress_of(window).error is not None)
     assert shown(window, "download_line").startswith(GATED)
     assert find(window, "download_button").isVisible()
     click(window, "download_button")
@@ -127,7 +135,7 @@ def test_a_download_that_fails_says_why_and_can_be_tried_again(qtbot, window):
     until(qtbot, lambda: not progress_of(window).is_open)
 
 
-def test_what_is_in_the_cache_needs_no_download(qtbot, window):
+def test_cached_model_needs_no_download(qtbot, window):
     from tests.helpers.fake_sources import cached
 
     cached(hub_name(SOURCE))
@@ -137,7 +145,7 @@ def test_what_is_in_the_cache_needs_no_download(qtbot, window):
     until(qtbot, lambda: window.session.state.model is not None)
 
 
-def test_a_download_goes_on_while_another_model_is_looked_at(qtbot, make_window):
+def test_download_continues_while_another_model_is_chosen(qtbot, make_window):
     window = make_window("--pause", "0.01")
     look_up(window)
     click(window, "download_button")
@@ -149,10 +157,10 @@ def test_a_download_goes_on_while_another_model_is_looked_at(qtbot, make_window)
     assert not find(window, "download_card").isVisible()
 
 
-def test_what_is_no_name_of_the_hub_is_told(window):
+def test_invalid_hub_name_is_reported(window):
     find(window, "model_source").setText("hf://datasets/a/b")
-    window._model_page.choose("hf://datasets/a/b")
-    assert "no name of a model on the Hugging Face Hub" in shown(
+    window.findChild(ModelPage).choose("hf://datasets/a/b")
+    assert "not the name of a model on the Hugging Face Hub" in shown(
         window, "model_problem"
     )
 
@@ -160,23 +168,23 @@ def test_what_is_no_name_of_the_hub_is_told(window):
 # facts
 
 
-def test_facts_are_there_before_the_engine_is(make_window):
+def test_facts_are_shown_before_the_engine_starts(make_window):
     window = make_window("--no-start")
     window.choose_model(DEMO)
-    said = facts(window, "model_facts")
-    assert "LlamaForCausalLM" in said
-    assert "2.83 M" in said
-    assert "float16" in said
+    text = facts(window, "model_facts")
+    assert "LlamaForCausalLM" in text
+    assert "2.83 M" in text
+    assert "float16" in text
 
 
-def test_the_engine_adds_how_the_model_can_be_pruned(qtbot, window):
+def test_engine_adds_the_supported_structures(qtbot, window):
     load_and_wait(qtbot, window)
-    said = facts(window, "model_facts")
-    assert "Heads and neurons, Neurons" in said
-    assert "Rows and columns: its layers are tied." in said
+    text = facts(window, "model_facts")
+    assert "Heads and neurons, Neurons" in text
+    assert "Rows and columns: its layers are tied." in text
 
 
-def test_what_is_refused_for_its_kind_is_refused_at_once(make_window, tmp_path):
+def test_unsupported_model_type_is_reported_at_once(make_window, tmp_path):
     (tmp_path / "bert").mkdir()
     config = {"architectures": ["BertModel"]}
     (tmp_path / "bert" / "config.json").write_text(json.dumps(config))
@@ -188,7 +196,7 @@ def test_what_is_refused_for_its_kind_is_refused_at_once(make_window, tmp_path):
 # recent models and samples
 
 
-def test_a_recent_model_is_a_click_away(qtbot, window, tmp_path):
+def test_recent_model_is_chosen_with_a_click(qtbot, window, tmp_path):
     (tmp_path / "mine").mkdir()
     window.settings.recent_models = [str(tmp_path / "mine")]
     window.session.changed.emit()
@@ -198,36 +206,36 @@ def test_a_recent_model_is_a_click_away(qtbot, window, tmp_path):
     until(qtbot, lambda: window.session.state.model is not None)
 
 
-def test_a_recent_model_that_is_gone_is_forgotten_with_a_word(window, tmp_path):
-    gone = str(tmp_path / "gone")
-    window.settings.recent_models = [gone]
+def test_missing_recent_model_is_removed_with_a_message(window, tmp_path):
+    missing = str(tmp_path / "missing")
+    window.settings.recent_models = [missing]
     window.session.changed.emit()
     click(window, "empty_recent_button_1")
-    assert f"gone is no longer at {gone}" in shown(window, "error_message")
-    assert "taken off the list" in shown(window, "error_hint")
+    assert f"missing is no longer at {missing}" in shown(window, "error_message")
+    assert "removed from the list" in shown(window, "error_hint")
     assert window.settings.recent_models == []
     assert not find(window, "empty_recent_button_1").isVisible()
     assert not window.session.state.model_is_chosen
 
 
 def clicks_to_a_checkpoint(qtbot, window, first):
-    """From the start to an exported, verified checkpoint; how many clicks it takes."""
+    """Go from the start to a verified checkpoint; return the number of clicks."""
     click(window, first)
     until(qtbot, lambda: find(window, "start_button").isEnabled())
     click(window, "start_button")
     wait_for_status(qtbot, window, Status.FINISHED)
     exported = window.session.state.run.exported
-    assert exported.tokens_compared > 0  # it was loaded and its logits compared
-    assert find(window, "open_export_button").isVisible()  # nothing else is to be done
+    assert exported.tokens_compared > 0  # it was reloaded and its logits compared
+    assert find(window, "open_export_button").isVisible()  # nothing else is needed
     return 2
 
 
-def test_the_demo_is_exported_within_six_clicks_and_no_typing(qtbot, window):
+def test_demo_is_exported_within_six_clicks_without_typing(qtbot, window):
     assert clicks_to_a_checkpoint(qtbot, window, "empty_demo_button") <= 6
     assert window.session.state.run.config.model.source == DEMO
 
 
-def test_the_sample_is_exported_within_six_clicks_and_no_typing(
+def test_sample_is_exported_within_six_clicks_without_typing(
     qtbot, sample, make_window
 ):
     window = make_window()
@@ -235,9 +243,7 @@ def test_the_sample_is_exported_within_six_clicks_and_no_typing(
     assert window.session.state.run.config.model.source == sample
 
 
-def test_where_the_sample_is_not_installed_there_is_how_to_get_it(
-    monkeypatch, make_window
-):
+def test_missing_sample_package_shows_how_to_install_it(monkeypatch, make_window):
     for module in (empty_state, model_page):
         monkeypatch.setattr(module, "smollm2", str)
     window = make_window()
@@ -246,12 +252,12 @@ def test_where_the_sample_is_not_installed_there_is_how_to_get_it(
     assert any("pip install" in text for text in texts)
 
 
-def test_a_package_that_is_not_installed_is_no_sample(monkeypatch):
+def test_sample_of_a_missing_package_is_empty(monkeypatch):
     monkeypatch.setattr(samples, "_PACKAGE", "no-such-package-anywhere")
     assert samples.smollm2.__wrapped__() == ""
 
 
-def test_a_forgotten_model_stays_forgotten():
+def test_forget_model_removes_it_from_the_recent_models():
     remembered = settings.Settings(recent_models=["a", "b"])
     remembered.forget_model("a")
     assert remembered.recent_models == ["b"]
@@ -260,7 +266,7 @@ def test_a_forgotten_model_stays_forgotten():
 # texts
 
 
-def test_the_column_of_a_table_is_chosen(qtbot, window, tmp_path):
+def test_column_of_a_table_can_be_chosen(qtbot, window, tmp_path):
     (tmp_path / "stories.csv").write_text("text,summary\na,b\n")
     load_and_wait(qtbot, window)
     choose_text(qtbot, window, tmp_path / "stories.csv")
@@ -271,19 +277,19 @@ def test_the_column_of_a_table_is_chosen(qtbot, window, tmp_path):
     pick(window, "calibration_column", "summary")
     assert window.session.state.config.calibration.column == "summary"
     click(window, "preview_button")
-    until(qtbot, lambda: window.session.state.preview.answer is not None)
+    assert wait_for_end(qtbot, window, RequestKind.PREVIEW).response is not None
     assert "summary" in facts(window, "preview_facts")
 
 
-def test_a_data_set_of_the_hub_is_chosen(qtbot, window):
+def test_hub_dataset_can_be_chosen(qtbot, window):
     load_and_wait(qtbot, window)
     choose_text(qtbot, window, "someone/stories")
     assert window.session.state.config.calibration.text == DATASET
     assert find(window, "calibration_rows").isVisible()
     pick(window, "calibration_dataset_config", "long")
-    until(qtbot, lambda: not window.session.state.description.is_open)
+    wait_for_end(qtbot, window, RequestKind.DESCRIPTION)
     pick(window, "calibration_split", "validation")
-    until(qtbot, lambda: not window.session.state.description.is_open)
+    wait_for_end(qtbot, window, RequestKind.DESCRIPTION)
     pick(window, "calibration_validation_split", "train")
     calibration = window.session.state.config.calibration
     assert (calibration.dataset_config, calibration.split) == ("long", "validation")
@@ -294,7 +300,7 @@ def test_a_data_set_of_the_hub_is_chosen(qtbot, window):
     assert not find(window, "text_parts").isVisible()
 
 
-def test_a_data_set_to_validate_on_is_taken_back_with_its_part(qtbot, window):
+def test_removing_the_validation_dataset_resets_its_split(qtbot, window):
     load_and_wait(qtbot, window)
     chosen = CalibrationConfig(validation_text=DATASET, validation_split="test")
     window.session.edit_calibration(chosen)
@@ -306,18 +312,18 @@ def test_a_data_set_to_validate_on_is_taken_back_with_its_part(qtbot, window):
     assert (calibration.validation_text, calibration.validation_split) == ("", "")
 
 
-def test_a_text_that_cannot_be_looked_into_is_told(qtbot, window, tmp_path):
+def test_unreadable_text_is_reported(qtbot, window, tmp_path):
     (tmp_path / "broken.csv").write_text('"')
     load_and_wait(qtbot, window)
     choose_text(qtbot, window, tmp_path / "broken.csv")
     until(qtbot, lambda: UNREADABLE in shown(window, "calibration_problem"))
 
 
-def test_windows_are_paged_through(qtbot, window):
+def test_preview_pages_through_the_windows(qtbot, window):
     load_and_wait(qtbot, window)
     window.open_step(Step.CALIBRATION)
     click(window, "preview_button")
-    until(qtbot, lambda: window.session.state.preview.answer is not None)
+    assert wait_for_end(qtbot, window, RequestKind.PREVIEW).response is not None
     text = find(window, "preview_text", QPlainTextEdit)
     assert text.toPlainText() == "The first window."
     assert shown(window, "window_title") == "Calibration window 1 of 64, 256 tokens"
@@ -335,17 +341,20 @@ def test_windows_are_paged_through(qtbot, window):
     click(window, "window_back_button")
     assert text.toPlainText() == "The second one."
     window.session.changed.emit()
-    assert text.toPlainText() == "The second one."  # a redraw does not turn back
+    assert text.toPlainText() == "The second one."  # a redraw keeps the page
 
 
-def test_what_was_noticed_in_the_text_is_told(qtbot, window):
+def test_preview_facts_are_shown(qtbot, window):
     load_and_wait(qtbot, window)
     window.open_step(Step.CALIBRATION)
     click(window, "preview_button")
-    until(qtbot, lambda: window.session.state.preview.answer is not None)
-    said = facts(window, "preview_facts")
-    assert "2.7 %" in said
-    assert "33.3 % of what is used" in said
-    assert "800, 300 shorter than a window" in said
-    assert "12 documents that occur before" in said
-    assert "1 window, also calibrated on" in said
+    until(
+        qtbot,
+        lambda: window.session.state.request(RequestKind.PREVIEW).response is not None,
+    )
+    text = facts(window, "preview_facts")
+    assert "2.7 %" in text
+    assert "33.3 % of what is used" in text
+    assert "800, 300 shorter than a window" in text
+    assert "12 documents that occur before" in text
+    assert "1 window, also calibrated on" in text

@@ -1,4 +1,4 @@
-"""The page of the target offers presets, follows edits, and never dead-ends."""
+"""The Target page: presets, edits, and recovery from rejected choices."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def preset_shown(window):
 
 @pytest.fixture
 def page(qtbot, window):
-    """A window with the page of the target open."""
+    """Return a window with the Target page open."""
     load_and_wait(qtbot, window)
     window.open_step(Step.TARGET)
     return window
 
 
 @pytest.mark.parametrize("preset", presets(), ids=lambda preset: preset.name)
-def test_a_preset_is_applied_and_shown_in_one_choice(page, preset):
+def test_preset_is_applied_and_shown(page, preset):
     before = page.session.state.config
     choose_preset(page, preset.title)
     assert pruning_of(page) == preset.pruning
@@ -65,21 +65,21 @@ def test_a_preset_is_applied_and_shown_in_one_choice(page, preset):
     assert find(page, "calibration_windows").value() == after.calibration.windows
 
 
-def test_an_edit_makes_a_preset_ones_own_settings(page):
+def test_edit_of_a_preset_makes_custom_settings(page):
     choose_preset(page, presets()[0].title)
     find(page, "pruning_shots").setValue(17)
-    assert preset_shown(page) == "Own settings"
-    assert "No preset" in find(page, "preset_note").text()
+    assert preset_shown(page) == "Custom settings"
+    assert "Custom settings." in find(page, "preset_note").text()
 
 
-def test_one_can_go_back_to_ones_own_settings(page):
+def test_custom_settings_can_be_restored(page):
     choose_preset(page, presets()[2].title)
     choose_preset(page, presets()[0].title)
-    choose_preset(page, "Own settings")
+    choose_preset(page, "Custom settings")
     assert page.session.state.config == QUICK
 
 
-def test_there_is_no_going_back_from_a_preset_that_was_loaded(page):
+def test_custom_settings_cannot_be_restored_after_loading_a_preset(page):
     page.load_config(presets()[0].applied_to(QUICK))
     item = find(page, "preset_combo", QComboBox).model().item(0)
     assert not item.isEnabled()
@@ -87,7 +87,7 @@ def test_there_is_no_going_back_from_a_preset_that_was_loaded(page):
     assert preset_shown(page) == presets()[0].title
 
 
-def test_the_size_stays_when_the_target_is_given_in_another_way(page):
+def test_changing_the_unit_of_the_target_keeps_the_size(page):
     config = page.session.state.config
     goal = goal_of(config.pruning, MODEL, config.model.dtype)
     for target in (*Target, Target.PRUNABLE_SHARE):
@@ -99,7 +99,7 @@ def test_the_size_stays_when_the_target_is_given_in_another_way(page):
     assert find(page, "pruning_megabytes").text() == "8.395316 MB"
 
 
-def test_a_target_that_cannot_be_reached_is_told_with_the_numbers(page):
+def test_unreachable_target_is_reported_with_the_numbers(page):
     choose(page, "target", Target.PARAMETERS)
     find(page, "pruning_million_parameters").setValue(0.1)
     assert "only 2,433,024 of" in find(page, "target_problem").text()
@@ -107,14 +107,14 @@ def test_a_target_that_cannot_be_reached_is_told_with_the_numbers(page):
     assert not find(page, "start_button").isEnabled()
 
 
-def test_a_refused_choice_stays_until_it_is_mended(page):
+def test_rejected_choice_is_kept_until_it_is_corrected(page):
     choose(page, "structure", Structure.N_M)
     find(page, "sparsity_slider").setValue(70)
     problem = find(page, "pruning_form_problem")
     assert "2:4 removes at most 50.0%" in problem.text()
     assert "2:4 removes at most" in find(page, "plan_label").text()
     assert not find(page, "start_button").isEnabled()
-    page.session.set_run_parent("elsewhere")  # redraws, and checks anew
+    page.session.set_run_parent("elsewhere")  # redraws and checks again
     assert find(page, "structure_n_m_tile").isChecked()
     assert not find(page, "start_button").isEnabled()
     find(page, "sparsity_slider").setValue(40)
@@ -124,55 +124,56 @@ def test_a_refused_choice_stays_until_it_is_mended(page):
     assert find(page, "start_button").isEnabled()
 
 
-def test_a_pattern_that_is_chosen_is_one_for_all_groups(page):
+def test_choosing_a_pattern_sets_the_sparsity_for_all_groups(page):
     choose(page, "structure", Structure.N_M)
     assert pruning_of(page).target.sparsity == 0.5
-    said = find(page, "goal_label").text()
-    assert "groups" not in said
+    goal = find(page, "goal_label").text()
+    assert "groups" not in goal
     find(page, "pruning_of").setValue(8)
     assert pruning_of(page).target.sparsity == 0.75  # 2:8
     find(page, "sparsity_slider").setValue(30)
-    said = find(page, "goal_label").text().replace("\xa0", " ")
-    assert "40 % of the groups get the pattern" in said
-    assert "for all of them let 75 % go" in said
-    find(page, "pruning_shots").setValue(2)  # leaves the size alone
+    goal = find(page, "goal_label").text().replace("\xa0", " ")
+    assert "40 % of the groups get the pattern" in goal
+    assert "for all of them let 75 % go" in goal
+    find(page, "pruning_shots").setValue(2)  # does not change the size
     assert pruning_of(page).target.sparsity == 0.3
 
 
-def test_while_the_form_is_refused_no_size_of_another_draft_is_shown(page):
+def test_plan_is_hidden_while_the_form_is_rejected(page):
     choose(page, "structure", Structure.N_M)
     assert find(page, "plan_sizes").text()
     find(page, "sparsity_slider").setValue(70)
     assert not find(page, "plan_sizes").isVisible()
 
 
-def test_a_size_on_the_disk_for_single_weights_can_be_mended_either_way(page):
-    for mend in (Target.PARAMETERS, Structure.NEURONS):
+def test_file_size_target_for_single_weights_can_be_corrected_either_way(page):
+    for correction in (Target.PARAMETERS, Structure.NEURONS):
         page.load_config(QUICK)
         choose(page, "target", Target.FILE_SIZE)
         choose(page, "structure", Structure.ELEMENTS)
         assert "no file gets smaller" in find(page, "pruning_form_problem").text()
         assert find(page, "pruning_megabytes").isVisible()
-        choose(page, "target" if isinstance(mend, Target) else "structure", mend)
+        name = "target" if isinstance(correction, Target) else "structure"
+        choose(page, name, correction)
         assert find(page, "pruning_form_problem").text() == ""
-        assert Step.TARGET not in page.session.state.refused
+        assert Step.TARGET not in page.session.state.rejected
 
 
-def test_a_preset_or_a_job_takes_the_place_of_a_refused_choice(page):
+def test_preset_or_job_replaces_a_rejected_choice(page):
     find(page, "sparsity_slider").setValue(70)
     preset = presets()[0].title
-    mends = (lambda: choose_preset(page, preset), lambda: page.load_config(QUICK))
-    for mend in mends:
+    corrections = (lambda: choose_preset(page, preset), lambda: page.load_config(QUICK))
+    for correct in corrections:
         choose(page, "structure", Structure.N_M)
         find(page, "pruning_kept").setValue(4)
-        assert preset_shown(page) == "Own settings"
+        assert preset_shown(page) == "Custom settings"
         assert find(page, "pruning_form_problem").text()
-        mend()
+        correct()
         assert find(page, "pruning_form_problem").text() == ""
         assert find(page, "structure_heads_and_neurons_tile").isChecked()
 
 
-def test_a_method_that_does_not_fit_the_structure_gives_way_and_is_disabled(page):
+def test_incompatible_method_is_replaced_and_disabled(page):
     choose(page, "structure", Structure.ELEMENTS)
     choose(page, "method", Method.SPARSEGPT)
     choose(page, "structure", Structure.HEADS)
@@ -182,17 +183,17 @@ def test_a_method_that_does_not_fit_the_structure_gives_way_and_is_disabled(page
     assert not box.model().item(index).isEnabled()
 
 
-def test_what_a_shot_chose_is_shown_beside_the_figures(qtbot, page):
+def test_damping_of_the_last_shot_is_shown_beside_the_figures(qtbot, page):
     label = find(page, "damping_label")
     assert not label.isVisible()
     page.start_run()
     wait_for_status(qtbot, page, Status.FINISHED)
     assert label.isVisible()
     assert label.text().startswith("Shot 3: damping 0.01 for costs")
-    assert "of 9 that were tried" in find(page, "log_text").toPlainText()
+    assert "best of 9 tried" in find(page, "log_text").toPlainText()
 
 
-def test_the_tile_shows_the_target_in_the_way_of_the_figures(qtbot, page):
+def test_sparsity_tile_shows_the_target(qtbot, page):
     pruning = pruning_config(target=Target.PARAMETER_SHARE, sparsity=0.25, shots=1)
     page.load_config(replace(QUICK, pruning=pruning))
     page.start_run()

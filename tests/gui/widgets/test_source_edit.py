@@ -7,9 +7,10 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QAction
 from PySide6.QtTest import QTest
 
+from surgeon_gui.state.request import RequestKind
 from surgeon_gui.widgets.source_edit import SourceEdit
 from tests.helpers.windows import TIMEOUT_MS, find, open_window
-from tests.helpers.windows import closed as close
+from tests.helpers.windows import close_window as close
 
 
 @pytest.fixture
@@ -88,5 +89,8 @@ def broken_model(qtbot, window, tmp_path):
     (folder / "broken").touch()
     window.choose_model(str(folder))
     session = window.session
-    qtbot.waitUntil(lambda: bool(session.state.inspection.problem), timeout=TIMEOUT_MS)
+    qtbot.waitUntil(
+        lambda: session.state.request(RequestKind.INSPECTION).error is not None,
+        timeout=TIMEOUT_MS,
+    )
     return folder

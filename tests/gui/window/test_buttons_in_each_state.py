@@ -1,7 +1,7 @@
-"""What can be pressed in each state of a run, for every button and command there is.
+"""Every button and menu action is enabled in the right states of a run.
 
-A button can be pressed if it is in sight once its step, view or panel is open, and is
-not greyed out; a command of a menu, if its menu can be opened and it is not greyed out.
+A button counts as enabled if it is enabled and visible once its step, tab or panel is
+open. An action counts as enabled if its menu can be opened.
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ from PySide6.QtWidgets import (
 
 from surgeon_gui.state.app import Engine, Step
 from surgeon_gui.state.run import Status
+from surgeon_gui.window.central_tabs import CentralTabs
 from tests.helpers.windows import (
     LONG,
     QUICK,
     TIMEOUT_MS,
     click,
     find,
+    find_type,
     load_and_wait,
     run_of,
     wait_for_status,
@@ -39,16 +41,16 @@ SLOW = ("--pause", "0.01")
 
 
 class State(Enum):
-    """What a window can be doing."""
+    """A state of a window."""
 
     EMPTY = "no model is chosen"
     READY = "a model is chosen"
-    STARTING = "a run was asked for"
-    RUNNING = "a run is under way, and a shot of it is over"
-    PAUSING = "a pause was asked for"
-    PAUSED = "the run stands still"
-    STOPPING = "the shot under way is the last"
-    CANCELLING = "the run was asked to end"
+    STARTING = "the run is starting"
+    RUNNING = "the run is in progress after its first shot"
+    PAUSING = "the run is pausing"
+    PAUSED = "the run is paused"
+    STOPPING = "the run stops after the current shot"
+    CANCELLING = "the run is being cancelled"
     CANCELLED = "the run was cancelled after a shot"
     FAILED = "the run failed in its first shot"
     FINISHED = "the run is finished"
@@ -57,29 +59,29 @@ class State(Enum):
 
 S = State
 ALL = frozenset(State)
-UNDER_WAY = {S.STARTING, S.RUNNING, S.PAUSING, S.PAUSED, S.STOPPING, S.CANCELLING}
-AFTERWARDS = {S.CANCELLED, S.FAILED, S.FINISHED}
-WITH_A_RUN = UNDER_WAY | AFTERWARDS | {S.REOPENED}
-WITH_A_MODEL = {S.READY} | UNDER_WAY | AFTERWARDS
+IN_PROGRESS = {S.STARTING, S.RUNNING, S.PAUSING, S.PAUSED, S.STOPPING, S.CANCELLING}
+ENDED = {S.CANCELLED, S.FAILED, S.FINISHED}
+WITH_A_RUN = IN_PROGRESS | ENDED | {S.REOPENED}
+WITH_A_MODEL = {S.READY} | IN_PROGRESS | ENDED
 WITH_VIEWS = WITH_A_MODEL | {S.REOPENED}
-AT_REST = {S.READY} | AFTERWARDS  # with a model, and the engine is free
+IDLE = {S.READY} | ENDED  # a model is chosen and the engine is idle
 WITH_A_BASELINE = WITH_A_RUN - {S.STARTING}
 WITH_A_SHOT = WITH_A_BASELINE - {S.FAILED}
 WITH_A_RESULT = {S.FINISHED, S.REOPENED}
-NEVER = frozenset[State]()  # it takes more than a state of the run
+NEVER = frozenset[State]()  # depends on more than the state of the run
 
 
-def saving(*charts):
-    """The button of each chart and the formats in its menu."""
+def save_controls(*charts):
+    """Return the save button of each chart and the actions in its menu."""
     parts = ("save_button", "png_action", "svg_action", "csv_action")
     return " ".join(f"{chart}_{part}" for chart in charts for part in parts)
 
 
-# (in which states, why, which)
+# (states in which they are enabled, reason, object names)
 SPECIFICATION = (
     (
         ALL,
-        "The next job can be set up at any time, also while a run is under way.",
+        "The next job can be set up at any time, also during a run.",
         "open_folder_button open_gguf_button use_demo_button use_sample_button "
         "open_folder_action open_gguf_action use_demo_action "
         "model_advanced_button calibration_advanced_button pruning_advanced_button "
@@ -89,7 +91,7 @@ SPECIFICATION = (
     ),
     (
         ALL,
-        "What concerns the window itself.",
+        "Controls of the window itself.",
         "log_button log_action log_copy_button log_save_button runs_button "
         "runs_action runs_refresh_button theme_system_action theme_light_action "
         "theme_dark_action language_system_action language_en_action "
@@ -100,13 +102,13 @@ SPECIFICATION = (
     ),
     (
         {S.EMPTY},
-        "The invitation gives way to the views once there is something in them.",
+        "The empty state is replaced by the tabs once they have content.",
         "empty_demo_button empty_folder_button empty_gguf_button empty_hub_button "
         "empty_sample_button",
     ),
     (
         WITH_VIEWS,
-        "Views, the ways to them, and what is chosen in them.",
+        "Tabs, the actions that open them, and choices in them.",
         "go_live_tab_action go_diagnosis_tab_action go_architecture_tab_action "
         "go_compare_tab_action go_playground_tab_action target_diagnose_button "
         "perplexity_log_button compare_runs_button "
@@ -117,82 +119,82 @@ SPECIFICATION = (
     ),
     (
         WITH_A_MODEL,
-        "A job has a model, and it can be taken back that it was chosen.",
+        "The job has a model, and choosing it can be undone.",
         "save_job_button save_job_action protect_choose_button undo_action",
     ),
     (
-        AT_REST,
+        IDLE,
         "The engine does one thing at a time.",
         "start_button start_action preview_button diagnose_button",
     ),
     (
         {S.RUNNING, S.PAUSED},
-        "Pause; the same button lets a run that is paused go on.",
+        "Pause; the same button resumes a paused run.",
         "pause_button pause_action",
     ),
     (
         {S.STARTING, S.RUNNING, S.PAUSING, S.PAUSED},
-        "One stops once.",
+        "A run can be stopped once.",
         "stop_button stop_action",
     ),
     (
-        UNDER_WAY - {S.CANCELLING},
+        IN_PROGRESS - {S.CANCELLING},
         "A run that is stopping can still be cancelled.",
         "cancel_button cancel_action",
     ),
     (
         WITH_A_RUN,
-        "A run has a folder, and can be told of however it has gone.",
+        "A run has a folder and a report, whatever its outcome.",
         "open_run_button report_button report_html_action report_pdf_action",
     ),
     (
         WITH_VIEWS,
-        "The architecture is that of the model, or of the run that was opened.",
-        saving("architecture"),
+        "The architecture of the model or of the opened run.",
+        save_controls("architecture"),
     ),
     (
         WITH_A_BASELINE,
-        "Charts can be saved once there is something in them.",
-        saving("perplexity", "parameters", "sparsity", "times", "memory"),
+        "Charts can be saved once they have data.",
+        save_controls("perplexity", "parameters", "sparsity", "times", "memory"),
     ),
     (
         WITH_A_SHOT,
         "Costs are known after a shot.",
-        saving("costs"),
+        save_controls("costs"),
     ),
     (
         WITH_A_RESULT,
-        "What a run has come to can be saved, measured and tried.",
+        "The pruned model can be saved, measured and tried.",
         "open_export_button save_button save_choose_button save_advanced_button "
         "measure_button playground_generate_button",
     ),
     (
         {S.FAILED},
-        "The error that is told.",
+        "The error bar.",
         "error_copy_button error_details_button error_dismiss_button",
     ),
     (
         {S.REOPENED},
-        "An earlier run can be closed again.",
+        "An earlier run can be closed.",
         "earlier_close_button",
     ),
     (
         NEVER,
-        "Something has to be chosen first: runs in the list, a layer, a preset.",
+        "They need a selection: runs in the list, a layer, a preset.",
         "runs_open_button runs_compare_button runs_more_button runs_open_action "
         "runs_compare_action runs_rename_action runs_duplicate_action "
         "runs_folder_action runs_delete_action limit_layer_button "
         "protect_layer_button protect_layer_action protect_block_action "
         "limit_half_action free_layer_action preset_delete_action "
         "preset_export_action compare_curves_log_button "
-        + saving("compare_curves", "compare_size", "compare_figures")
+        + save_controls("compare_curves", "compare_size", "compare_figures")
         + " "
-        + saving("compare_settings"),
+        + save_controls("compare_settings"),
     ),
     (
         NEVER,
-        "Something has to be done first: a diagnosis, a text, a report, an undo.",
-        saving("sensitivity", "forecast", "planned")
+        "They need a previous action: a diagnosis, a text, a report, an undo.",
+        save_controls("sensitivity", "forecast", "planned")
         + " playground_original_copy_button playground_pruned_copy_button "
         "playground_new_seed_button playground_run_button copy_command_button "
         "redo_action window_back_button window_on_button window_jump_button "
@@ -201,13 +203,13 @@ SPECIFICATION = (
     ),
     (
         NEVER,
-        "Nothing is under way that these would end.",
+        "They cancel tasks other than a run.",
         "playground_stop_button save_cancel_button measure_cancel_button "
         "diagnose_cancel_button download_cancel_button",
     ),
     (
         NEVER,
-        "Nothing is asked, told or offered.",
+        "They belong to questions and offers that are not shown.",
         "close_cancel_button close_keep_button close_stay_button delete_no_button "
         "delete_yes_button replace_cancel_button replace_other_button "
         "replace_yes_button export_replace_button preset_keep_button "
@@ -218,13 +220,13 @@ SPECIFICATION = (
 )
 
 
-def wait(qtbot, condition):
+def wait_until(qtbot, condition):
     qtbot.waitUntil(lambda: bool(condition()), timeout=TIMEOUT_MS)
 
 
 def empty(qtbot, make_window):
     window = make_window()
-    wait(qtbot, lambda: window.session.state.engine is Engine.READY)
+    wait_until(qtbot, lambda: window.session.state.engine is Engine.READY)
     return window
 
 
@@ -242,7 +244,7 @@ def starting(qtbot, make_window):
 
 def running(qtbot, make_window):
     window = starting(qtbot, make_window)
-    wait(qtbot, lambda: run_of(window).history)
+    wait_until(qtbot, lambda: run_of(window).history)
     return window
 
 
@@ -287,7 +289,7 @@ def finished(qtbot, make_window):
     window = ready(qtbot, make_window)
     click(window, "start_button")
     wait_for_status(qtbot, window, Status.FINISHED)
-    # The fake engine tells of a checkpoint and writes none.
+    # The fake engine reports a checkpoint without writing it.
     Path(run_of(window).exported.folder).mkdir(parents=True)
     return window
 
@@ -296,11 +298,11 @@ def reopened(qtbot, make_window):
     folder = Path(run_of(finished(qtbot, make_window)).folder)
     window = empty(qtbot, make_window)
     window.open_run(folder)
-    wait(qtbot, lambda: window.session.state.earlier)
+    wait_until(qtbot, lambda: window.session.state.opened_run_name)
     return window
 
 
-BROUGHT_ABOUT = {
+MAKE_STATE = {
     S.EMPTY: empty,
     S.READY: ready,
     S.STARTING: starting,
@@ -318,9 +320,11 @@ BROUGHT_ABOUT = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("state", State, ids=lambda state: state.name.lower())
-def test_what_can_be_pressed(qtbot, sample, make_window, state):
-    window = BROUGHT_ABOUT[state](qtbot, make_window)
-    # From here on no event is handled: the run stays as it is while it is looked at.
+def test_enabled_buttons_and_actions_match_the_specification(
+    qtbot, sample, make_window, state
+):
+    window = MAKE_STATE[state](qtbot, make_window)
+    # No event is handled from here on, so that the run stays in its state.
     find(window, "playground_prompt", QPlainTextEdit).setPlainText("Once upon a time")
     expected = {
         name
@@ -328,74 +332,76 @@ def test_what_can_be_pressed(qtbot, sample, make_window, state):
         if state in states
         for name in names.split()
     }
-    can_be_pressed = buttons_in_use(window) | commands_in_use(window)
-    assert can_be_pressed - expected == set(), f"pressed although {state.value}"
-    assert expected - can_be_pressed == set(), f"out of use although {state.value}"
+    enabled = enabled_buttons(window) | enabled_actions(window)
+    assert enabled - expected == set(), f"enabled although {state.value}"
+    assert expected - enabled == set(), f"disabled although {state.value}"
 
 
-def test_every_button_and_command_is_specified_once(window):
+def test_every_button_and_action_is_specified_once(window):
     specified = [name for *_, names in SPECIFICATION for name in names.split()]
     assert len(specified) == len(set(specified))
     documented = re.findall(
         r"^\| `(\w+)` \| (?:button|action) \|", OBJECTS.read_text(), re.MULTILINE
     )
-    ways = [f"go_{step.value}_action" for step in Step]
-    ways += [f"go_{name}_action" for name in window._centre.names]
-    assert set(specified) == {*documented, *ways}
+    tabs = find_type(window, CentralTabs)
+    navigation = [f"go_{step.value}_action" for step in Step]
+    navigation += [f"go_{name}_action" for name in tabs.names]
+    assert set(specified) == {*documented, *navigation}
 
 
-def buttons_in_use(window):
-    """The names of the buttons that somebody who opens everything can press."""
+def enabled_buttons(window):
+    """Return the names of the enabled buttons on all steps, tabs and panels."""
     found = set()
-    for _ in everything_opened(window):
+    for _ in open_everything(window):
         for kind in BUTTONS:
             found |= {
                 button.objectName()
                 for button in window.findChildren(kind)
-                if button.isVisible() and button.isEnabled() and is_ours(button)
+                if button.isVisible() and button.isEnabled() and has_own_name(button)
             }
     return found
 
 
-def everything_opened(window):
-    """Open every step, view and panel, one after the other."""
+def open_everything(window):
+    """Open every step, tab and panel, one after the other."""
     for step in Step:
         window.open_step(step)
         yield step
-    for name in window._centre.names:
-        window._centre.open_tab(name)
+    tabs = find_type(window, CentralTabs)
+    for name in tabs.names:
+        tabs.open_tab(name)
         yield name
     for dock in window.findChildren(QDockWidget):
         dock.show()
         yield dock
 
 
-def commands_in_use(window):
-    """The names of the actions that can be chosen in a menu that can be opened."""
-    pressed = buttons_in_use(window)
+def enabled_actions(window):
+    """Return the names of the enabled actions in menus that can be opened."""
+    buttons = enabled_buttons(window)
     menus = [action.menu() for action in window.menuBar().actions()]
     for kind in BUTTONS:
         owners = [each for each in window.findChildren(kind) if each.menu()]
-        menus += [each.menu() for each in owners if each.objectName() in pressed]
+        menus += [each.menu() for each in owners if each.objectName() in buttons]
     return {
         action.objectName()
         for menu in menus
-        for action in inside(menu)
-        if action.isEnabled() and is_ours(action)
+        for action in actions_of(menu)
+        if action.isEnabled() and has_own_name(action)
     }
 
 
-def inside(menu: QMenu):
-    """The actions of a menu and of the menus in it."""
+def actions_of(menu: QMenu):
+    """Yield the actions of a menu and of its submenus."""
     for action in menu.actions():
         if action.menu() is None:
             yield action
         else:
-            yield from inside(action.menu())
+            yield from actions_of(action.menu())
 
 
-def is_ours(thing: QAction | QPushButton | QToolButton) -> bool:
-    """Whether it has a name, and not one of Qt's own."""
-    return bool(thing.objectName()) and not thing.objectName().startswith(
+def has_own_name(item: QAction | QPushButton | QToolButton) -> bool:
+    """Return whether an item has a name that is not one of Qt's."""
+    return bool(item.objectName()) and not item.objectName().startswith(
         ("qt_", "_q_", "Scroll")
     )

@@ -1,4 +1,4 @@
-"""Closing the window in a run asks, and leaves no process behind."""
+"""Closing the window during a task asks first and leaves no process behind."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import pytest
 from PySide6.QtWidgets import QMessageBox
 
 from surgeon_engine.api.config.export import ExportConfig
+from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import Status
-from tests.helpers.fake_engine import FAILURE, NO_ROOM
+from tests.helpers.fake_engine import FAILURE, NO_SPACE
 from tests.helpers.windows import (
     TIMEOUT_MS,
     click,
@@ -38,7 +39,7 @@ def test_an_idle_window_closes_without_a_question(qtbot, window):
     assert not psutil.Process().children(recursive=True)
 
 
-def test_a_running_one_asks_and_goes_on(running):
+def test_close_during_a_run_asks_and_can_keep_it_running(running):
     running.close()
     assert running.isVisible()
     assert question(running).isVisible()
@@ -47,7 +48,7 @@ def test_a_running_one_asks_and_goes_on(running):
     assert run_of(running).status is Status.RUNNING
 
 
-def test_cancel_and_close_leaves_nothing(qtbot, running):
+def test_cancel_and_close_leaves_no_process(qtbot, running):
     running.close()
     with qtbot.waitSignal(running.closed, timeout=TIMEOUT_MS):
         click(running, "close_cancel_button")
@@ -65,7 +66,7 @@ def test_stop_and_keep_waits_for_the_export_and_then_closes(qtbot, running):
     assert not psutil.Process().children(recursive=True)
 
 
-def test_the_question_goes_away_when_the_run_ends_by_itself(qtbot, running):
+def test_question_is_hidden_when_the_run_ends(qtbot, running):
     running.close()
     wait_for_status(qtbot, running, Status.FINISHED)
     assert not question(running).isVisible()
@@ -83,7 +84,7 @@ def test_a_hung_engine_does_not_keep_the_window_open(qtbot, make_window):
     assert not psutil.Process().children(recursive=True)
 
 
-def test_stop_and_keep_while_the_run_is_starting_is_heard(qtbot, make_window):
+def test_stop_and_keep_of_a_starting_run_ends_it_after_one_shot(qtbot, make_window):
     window = make_window("--pause", "0.03")
     load_and_wait(qtbot, window)
     window.start_run()
@@ -100,7 +101,7 @@ def test_stop_and_keep_while_the_run_is_starting_is_heard(qtbot, make_window):
     assert len(run_of(window).history) == 1
 
 
-def test_keep_running_takes_an_earlier_stop_and_close_back(qtbot, running):
+def test_keep_running_revokes_an_earlier_stop_and_keep(qtbot, running):
     running.close()
     click(running, "close_keep_button")
     running.close()
@@ -109,7 +110,7 @@ def test_keep_running_takes_an_earlier_stop_and_close_back(qtbot, running):
     assert running.isVisible()
 
 
-def test_a_run_that_was_waited_for_and_fails_is_shown(qtbot, make_window):
+def test_failed_run_keeps_the_window_open_and_shows_the_error(qtbot, make_window):
     window = make_window("--pause", "0.1", "--mishap", "fail", "--at", "update")
     load_and_wait(qtbot, window)
     window.start_run()
@@ -123,47 +124,47 @@ def test_a_run_that_was_waited_for_and_fails_is_shown(qtbot, make_window):
 
 @pytest.fixture
 def saving(qtbot, window):
-    """Begins to save at a destination, in a window with a finished run."""
+    """Return a function that starts saving the result of a finished run."""
     load_and_wait(qtbot, window)
     window.start_run()
     wait_for_status(qtbot, window, Status.FINISHED)
 
     def save(destination):
-        window.session.edit_another(ExportConfig(destination))
+        window.session.edit_save_config(ExportConfig(destination))
         window.session.save()
         return window
 
     return save
 
 
-def test_a_save_under_way_is_asked_about_and_waited_for(qtbot, saving, tmp_path):
+def test_close_while_saving_asks_and_waits(qtbot, saving, tmp_path):
     window = saving(str(tmp_path / "elsewhere"))
     window.close()
     assert window.isVisible()
     assert "saved in another format" in question(window).text()
     with qtbot.waitSignal(window.closed, timeout=TIMEOUT_MS):
         click(window, "close_keep_button")
-    assert window.session.state.save.answer is not None
+    assert window.session.state.request(RequestKind.SAVE).response is not None
 
 
-def test_a_save_need_not_be_waited_for(qtbot, saving, tmp_path):
+def test_close_while_saving_can_discard_the_files(qtbot, saving, tmp_path):
     window = saving(str(tmp_path / "elsewhere"))
     window.close()
     with qtbot.waitSignal(window.closed, timeout=TIMEOUT_MS):
         click(window, "close_cancel_button")
-    assert window.session.state.save.is_cancelling
+    assert window.session.state.request(RequestKind.SAVE).is_cancelling
 
 
-def test_a_save_that_was_waited_for_and_fails_is_shown(qtbot, saving, tmp_path):
+def test_failed_save_keeps_the_window_open_and_shows_the_error(qtbot, saving, tmp_path):
     window = saving(str(tmp_path / "full"))
     window.close()
     click(window, "close_keep_button")
-    qtbot.waitUntil(lambda: not window.session.state.save.is_open, timeout=TIMEOUT_MS)
+    qtbot.waitUntil(lambda: not window.session.state.is_busy, timeout=TIMEOUT_MS)
     assert window.isVisible()
-    assert find(window, "error_message").text() == NO_ROOM
+    assert find(window, "error_message").text() == NO_SPACE
 
 
-def test_no_run_is_started_while_a_model_is_being_saved(qtbot, saving, tmp_path):
+def test_start_is_disabled_while_a_model_is_being_saved(qtbot, saving, tmp_path):
     window = saving(str(tmp_path / "elsewhere"))
     assert not find(window, "start_button").isEnabled()
     assert "being saved" in window.session.start_obstacle()
@@ -171,13 +172,13 @@ def test_no_run_is_started_while_a_model_is_being_saved(qtbot, saving, tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("begin", "words"),
+    ("task", "text"),
     [("measure", "being measured"), ("diagnose", "being diagnosed")],
 )
-def test_what_closing_would_lose_is_asked_about(qtbot, make_window, begin, words):
+def test_close_during_a_measurement_or_diagnosis_asks(qtbot, make_window, task, text):
     window = make_window("--pause", "0.03")
     load_and_wait(qtbot, window)
-    if begin == "measure":
+    if task == "measure":
         window.start_run()
         wait_for_status(qtbot, window, Status.FINISHED)
         window.session.measure()
@@ -185,7 +186,7 @@ def test_what_closing_would_lose_is_asked_about(qtbot, make_window, begin, words
         click(window, "target_diagnose_button")
     window.close()
     assert window.isVisible()
-    assert words in question(window).text()
+    assert text in question(window).text()
     assert not find(window, "close_keep_button").isVisible()
     click(window, "close_stay_button")
     assert window.session.state.is_busy
@@ -195,7 +196,7 @@ def test_what_closing_would_lose_is_asked_about(qtbot, make_window, begin, words
     assert not psutil.Process().children(recursive=True)
 
 
-def test_the_question_about_a_diagnosis_goes_away_with_it(qtbot, make_window):
+def test_question_is_hidden_when_the_diagnosis_ends(qtbot, make_window):
     window = make_window("--pause", "0.03")
     load_and_wait(qtbot, window)
     click(window, "target_diagnose_button")
@@ -207,10 +208,10 @@ def test_the_question_about_a_diagnosis_goes_away_with_it(qtbot, make_window):
 
 @pytest.fixture
 def downloading(qtbot, make_window, tmp_path, monkeypatch):
-    """Begins a download and closes the window in it."""
+    """Return a function that closes the window during a download."""
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
 
-    def begin(source):
+    def start(source):
         window = make_window("--pause", "0.1")
         window.choose_model(source)
         click(window, "download_button")
@@ -218,10 +219,10 @@ def downloading(qtbot, make_window, tmp_path, monkeypatch):
         window.close()
         return window
 
-    return begin
+    return start
 
 
-def test_a_download_may_be_left_and_resumed_later(qtbot, downloading):
+def test_close_during_a_download_can_cancel_it(qtbot, downloading):
     window = downloading("hf://someone/tiny")
     assert "being downloaded" in question(window).text()
     assert "resumed later" in question(window).informativeText()
@@ -230,15 +231,15 @@ def test_a_download_may_be_left_and_resumed_later(qtbot, downloading):
     assert not psutil.Process().children(recursive=True)
 
 
-def test_a_download_is_waited_for(qtbot, downloading):
+def test_close_can_wait_for_a_download(qtbot, downloading):
     window = downloading("hf://someone/tiny")
     with qtbot.waitSignal(window.closed, timeout=TIMEOUT_MS):
         click(window, "close_keep_button")
         assert window.isVisible()
-    assert window.session.state.download.downloaded is not None
+    assert window.session.state.download.response is not None
 
 
-def test_a_download_that_was_waited_for_and_fails_is_shown(qtbot, downloading):
+def test_failed_download_keeps_the_window_open(qtbot, downloading):
     window = downloading("hf://someone/gated")
     click(window, "close_keep_button")
     session = window.session

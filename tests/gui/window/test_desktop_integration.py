@@ -1,4 +1,4 @@
-"""No sleep while a run works, and a word at its end for whoever looks elsewhere."""
+"""Sleep is inhibited during a run, and a notification is shown when it ends."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PySide6.QtWidgets import QApplication, QSystemTrayIcon, QWidget
 from surgeon_gui.base import keep_awake
 from surgeon_gui.base.keep_awake import KeepAwake
 from surgeon_gui.state.run import Status
-from surgeon_gui.window import notifications as notifying
+from surgeon_gui.window import notifications
 from surgeon_gui.window.desktop_integration import DesktopIntegration
 from surgeon_gui.window.notifications import Notifier
 from tests.helpers.windows import (
@@ -25,8 +25,8 @@ from tests.helpers.windows import (
 )
 
 
-class Bed(QObject):
-    """Stands for the desktop: notes who keeps it awake."""
+class FakeKeepAwake(QObject):
+    """Record when sleep is inhibited."""
 
     with_response = Signal(str)
 
@@ -39,122 +39,120 @@ class Bed(QObject):
         if not self.is_held:
             self.log.append("hold")
             self.is_held = True
-            self.with_response.emit("there is no lamp")
+            self.with_response.emit("not supported")
 
     def allow_sleep(self):
         if self.is_held:
-            self.log.append("let go")
+            self.log.append("allow_sleep")
         self.is_held = False
 
 
-class Town:
-    """Stands for the notifier: notes what was told."""
+class FakeNotifier:
+    """Record the notifications."""
 
-    def __init__(self, is_wanted=True):
-        self.is_wanted = is_wanted
-        self.told = []
+    def __init__(self, is_needed=True):
+        self.is_needed = is_needed
+        self.shown = []
 
-    def tell(self, title, words):
-        self.told.append((title, words))
+    def notify(self, title, message):
+        self.shown.append((title, message))
 
 
 @pytest.fixture
-def accompanied(qtbot, make_window):
-    def make(*options, is_wanted=True):
+def start_run(qtbot, make_window):
+    def start(*options, is_needed=True):
         window = make_window(*options)
-        bed, town = Bed(window), Town(is_wanted)
-        companion = DesktopIntegration(window.session, window, bed, town)
+        keep_awake, notifier = FakeKeepAwake(window), FakeNotifier(is_needed)
+        integration = DesktopIntegration(window.session, window, keep_awake, notifier)
         lines = []
-        companion.told.connect(lambda batch: lines.extend(batch))
+        integration.logged.connect(lambda batch: lines.extend(batch))
         load_and_wait(qtbot, window)
         window.start_run()
-        return window, bed, town, lines
+        return window, keep_awake, notifier, lines
 
-    return make
+    return start
 
 
-def test_the_computer_is_awake_while_the_run_works_and_may_sleep_in_a_pause(
-    qtbot, accompanied
-):
-    window, bed, _, lines = accompanied("--pause", "0.02")
-    assert bed.is_held
+def test_sleep_is_inhibited_during_a_run_but_not_while_paused(qtbot, start_run):
+    window, keep_awake, _, lines = start_run("--pause", "0.02")
+    assert keep_awake.is_held
     wait_for_status(qtbot, window, Status.RUNNING)
     click(window, "pause_button")
     wait_for_status(qtbot, window, Status.PAUSED)
-    assert not bed.is_held
+    assert not keep_awake.is_held
     click(window, "pause_button")
     wait_for_status(qtbot, window, Status.FINISHED)
-    assert bed.log == ["hold", "let go", "hold", "let go"]
-    assert len(lines) == 1  # told once in a run
+    assert keep_awake.log == ["hold", "allow_sleep", "hold", "allow_sleep"]
+    assert len(lines) == 1  # logged once per run
     assert "may go to sleep" in lines[0].event.message
-    assert "there is no lamp" in lines[0].event.message
+    assert "not supported" in lines[0].event.message
 
 
-def test_the_end_is_told_to_whoever_looks_elsewhere(qtbot, accompanied):
-    window, _, town, _ = accompanied()
+def test_finished_run_shows_a_notification(qtbot, start_run):
+    window, _, notifier, _ = start_run()
     wait_for_status(qtbot, window, Status.FINISHED)
-    ((title, words),) = town.told
+    ((title, message),) = notifier.shown
     assert title == "Surgeon"
-    assert "parameters remain" in words
+    assert "parameters remain" in message
 
 
-def test_a_failure_is_told_with_its_reason(qtbot, accompanied):
-    window, _, town, _ = accompanied("--mishap", "fail", "--at", "update")
+def test_failed_run_shows_a_notification_with_the_reason(qtbot, start_run):
+    window, _, notifier, _ = start_run("--mishap", "fail", "--at", "update")
     wait_for_status(qtbot, window, Status.FAILED)
-    ((_, words),) = town.told
-    assert "The run has failed. The GPU has too little memory." in words
+    ((_, message),) = notifier.shown
+    assert "The run failed. The GPU has too little memory." in message
 
 
-def test_nothing_is_told_to_whoever_looks_at_the_window(qtbot, accompanied):
-    window, _, town, _ = accompanied(is_wanted=False)
+def test_active_window_shows_no_notification(qtbot, start_run):
+    window, _, notifier, _ = start_run(is_needed=False)
     wait_for_status(qtbot, window, Status.FINISHED)
-    assert not town.told
+    assert not notifier.shown
 
 
-def test_nothing_is_told_of_a_cancelled_run(qtbot, accompanied):
-    window, bed, town, _ = accompanied("--pause", "0.02")
+def test_cancelled_run_shows_no_notification(qtbot, start_run):
+    window, keep_awake, notifier, _ = start_run("--pause", "0.02")
     click(window, "cancel_button")
     wait_for_status(qtbot, window, Status.CANCELLED)
-    assert not town.told
-    assert not bed.is_held
+    assert not notifier.shown
+    assert not keep_awake.is_held
 
 
-def test_a_window_without_a_desktop_asks_nobody(window):
+def test_offscreen_platform_does_not_inhibit_sleep(window):
     assert keep_awake.on_this_desktop() is None
     assert run_of(window).status is Status.IDLE
 
 
-def test_nobody_waits_for_a_desktop_that_takes_its_time(qtbot):
-    may_answer, allows_sleep = threading.Event(), threading.Event()
+def test_hold_does_not_wait_for_a_slow_desktop(qtbot):
+    may_respond, allows_sleep = threading.Event(), threading.Event()
 
     @contextlib.contextmanager
     def slow():
-        may_answer.wait()
+        may_respond.wait()
         yield ""
         allows_sleep.set()
 
     awake = KeepAwake(slow)
-    answers = []
-    awake.with_response.connect(answers.append)
+    responses = []
+    awake.with_response.connect(responses.append)
     awake.hold()
     awake.hold()
     assert awake.holds
-    assert answers == []
+    assert responses == []
     with qtbot.waitSignal(awake.with_response, timeout=TIMEOUT_MS):
-        may_answer.set()
-    assert answers == [""]
+        may_respond.set()
+    assert responses == [""]
     awake.allow_sleep()
     assert not awake.holds
     assert allows_sleep.wait(10)
 
 
-def test_without_wakepy_it_is_said_that_the_computer_may_sleep(monkeypatch):
+def test_missing_wakepy_is_the_reason_that_the_computer_may_sleep(monkeypatch):
     monkeypatch.setitem(sys.modules, "wakepy", None)
     with keep_awake.staying_awake() as reason:
         assert "wakepy is not installed" in reason
 
 
-def test_a_desktop_that_refuses_is_no_error(monkeypatch):
+def test_desktop_without_sleep_inhibition_is_no_error(monkeypatch):
     class Mode(contextlib.nullcontext):
         active = False
 
@@ -174,30 +172,28 @@ def test_a_desktop_that_refuses_is_no_error(monkeypatch):
         assert "does not let itself be asked" in reason
 
 
-def test_without_messages_of_the_desktop_the_window_asks_for_attention(
-    qtbot, monkeypatch
-):
+def test_notify_without_desktop_notifications_alerts_the_window(qtbot, monkeypatch):
     window = QWidget()
     qtbot.addWidget(window)
-    asked = []
-    monkeypatch.setattr(notifying, "has_messages", lambda: False)
-    monkeypatch.setattr(QApplication, "alert", asked.append)
-    Notifier(window).tell("Surgeon", "The run has finished.")
-    assert asked == [window]
+    alerted = []
+    monkeypatch.setattr(notifications, "supports_notifications", lambda: False)
+    monkeypatch.setattr(QApplication, "alert", alerted.append)
+    Notifier(window).notify("Surgeon", "The run finished.")
+    assert alerted == [window]
 
 
-def test_with_them_a_message_is_shown(qtbot, monkeypatch):
+def test_notify_shows_a_desktop_notification(qtbot, monkeypatch):
     window = QWidget()
     qtbot.addWidget(window)
     shown = []
-    monkeypatch.setattr(notifying, "has_messages", lambda: True)
+    monkeypatch.setattr(notifications, "supports_notifications", lambda: True)
     monkeypatch.setattr(QSystemTrayIcon, "show", lambda tray: None)
     monkeypatch.setattr(
-        QSystemTrayIcon, "showMessage", lambda tray, *words: shown.append(words[:2])
+        QSystemTrayIcon, "showMessage", lambda tray, *texts: shown.append(texts[:2])
     )
     notifier = Notifier(window)
-    assert notifier.is_wanted  # it has never been shown
-    for words in ("one", "two"):
-        notifier.tell("Surgeon", words)
+    assert notifier.is_needed  # the window was never shown
+    for message in ("one", "two"):
+        notifier.notify("Surgeon", message)
     assert shown == [("Surgeon", "one"), ("Surgeon", "two")]
     assert len(notifier.findChildren(QSystemTrayIcon)) == 1

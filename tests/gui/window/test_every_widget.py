@@ -1,6 +1,6 @@
-"""A walk through the whole window: nothing cut, nothing nameless, nothing on top.
+"""All widgets of the window: no text is cut off, all have names, none overlap.
 
-Language and scale hold for a whole process, so each walk has one of its own.
+Language and scale are fixed per process, so each combination runs in its own process.
 """
 
 from __future__ import annotations
@@ -36,23 +36,23 @@ NEVER = Qt.ScrollBarPolicy.ScrollBarAlwaysOff
         ("2", ()),
         ("1", ("--theme", "dark", "--size", "1920x1080")),
     ],
-    ids=["english", "german", "twice as large", "dark and wide"],
+    ids=["english", "german", "scale 2", "dark and wide"],
 )
-def test_nothing_is_cut_or_nameless_or_on_top_of_something(scale, options):
-    done = subprocess.run(
+def test_no_widget_is_cut_off_unnamed_or_overlapping(scale, options):
+    result = subprocess.run(
         [sys.executable, "-m", "tests.helpers.walking", *options],
         env={**os.environ, "QT_SCALE_FACTOR": scale},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == ""
-    assert done.stderr == ""
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == ""
+    assert result.stderr == ""
 
 
 @pytest.mark.parametrize("step", Step)
-def test_tab_goes_down_a_page(qtbot, window, step):
+def test_tab_order_goes_down_the_page(qtbot, window, step):
     load_and_wait(qtbot, window)
     window.open_step(step)
     walking.settle()
@@ -71,30 +71,30 @@ def page(qtbot):
     return page
 
 
-def test_the_walk_finds_nothing_on_a_page_that_is_right(page):
+def test_problems_of_a_correct_page_are_empty(page):
     assert walking.problems(page) == []
 
 
-def test_the_walk_finds_what_is_cut(page):
+def test_cut_texts_finds_cut_off_texts(page):
     page.findChild(QLabel).setFixedWidth(10)
     page.findChild(QPushButton).setFixedHeight(5)
     assert len(walking.cut_texts(page)) == 2
 
 
-def test_the_walk_finds_what_has_no_name(page):
+def test_nameless_finds_missing_names_and_tooltips(page):
     page.findChild(QPushButton).setToolTip("")
     page.layout().addWidget(QLineEdit())
     walking.settle()
-    assert len(walking.nameless(page)) == 3  # the line has neither
+    assert len(walking.nameless(page)) == 3  # the line edit lacks both
 
 
-def test_the_walk_finds_what_lies_on_something(page):
+def test_overlapping_finds_overlapping_widgets(page):
     walking.settle()
     page.findChild(QPushButton).move(page.findChild(QLabel).pos())
     assert len(walking.overlapping(page)) == 1
 
 
-def test_the_walk_finds_what_is_out_of_reach(page):
+def test_out_of_reach_finds_content_that_cannot_be_scrolled_to(page):
     area = QScrollArea(horizontalScrollBarPolicy=NEVER, widgetResizable=True)
     area.setWidget(QLabel("A label", minimumWidth=400))
     area.setFixedWidth(300)
@@ -103,7 +103,7 @@ def test_the_walk_finds_what_is_out_of_reach(page):
     assert len(walking.out_of_reach(page)) == 1
 
 
-def test_the_walk_finds_where_tab_goes_back_up(page):
+def test_out_of_order_finds_a_tab_order_that_goes_up(page):
     second = QPushButton("Another")
     page.layout().insertWidget(0, second)
     walking.settle()

@@ -1,4 +1,4 @@
-"""Help: commands and keys, About, the first start, and a bundle without secrets."""
+"""The Help menu: commands, shortcuts, About, first steps, debug bundle."""
 
 from __future__ import annotations
 
@@ -16,16 +16,20 @@ from PySide6.QtWidgets import QDialog, QFileDialog, QLineEdit, QTreeWidget
 
 from surgeon_gui.base import paths
 from surgeon_gui.base.redaction import REMOVED, redacted
-from surgeon_gui.state import debug_bundle as bundle
+from surgeon_gui.state import debug_bundle
 from surgeon_gui.state.app import Step
 from surgeon_gui.state.debug_bundle import Bundle, write_bundle
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.views.help.commands_dialog import entries_of
-from surgeon_gui.window.help_menu import bundle_of
+from surgeon_gui.views.steps.step_panel import StepPanel
+from surgeon_gui.window.central_tabs import CentralTabs
+from surgeon_gui.window.help_menu import HelpMenu, make_bundle
+from surgeon_gui.window.log_view import LogView
 from tests.helpers.windows import (
     TIMEOUT_MS,
     click,
     find,
+    find_type,
     load_and_wait,
     wait_for_status,
 )
@@ -52,31 +56,32 @@ HOME = "/home/ada"
         ('"tokens_compared": 123456', '"tokens_compared": 123456'),
     ],
 )
-def test_secrets_and_names_are_taken_out(text, expected):
+def test_redacted_removes_secrets_and_user_names(text, expected):
     environment = {"MY_PASSWORD": "s3cret", "PATH": "tokens", "NO_TOKEN": "16"}
     assert redacted(text, HOME, environment) == expected
 
 
-def test_a_home_at_the_root_takes_nothing_out():
+def test_redacted_with_home_at_the_root_changes_nothing():
     assert redacted("/opt/x", "/", {}) == "/opt/x"
 
 
-def test_a_bundle_that_cannot_be_finished_leaves_nothing(tmp_path, monkeypatch):
+def test_write_bundle_leaves_no_file_after_an_error(tmp_path, monkeypatch):
     def fail(text, home):
         raise OSError("the disk is full")
 
-    monkeypatch.setattr(bundle, "redacted", fail)
+    monkeypatch.setattr(debug_bundle, "redacted", fail)
     with pytest.raises(OSError, match="full"):
         write_bundle(Bundle({"log.txt": "words"}), tmp_path / "bundle.zip")
     assert not list(tmp_path.iterdir())
 
 
-def test_the_bundle_is_of_the_run_that_is_shown(window):
-    state = replace(window.session.state, looked_at=RunState(folder="/runs/earlier"))
-    assert bundle_of(state, window.settings, window._log).run_folder == "/runs/earlier"
+def test_bundle_contains_the_shown_run(window):
+    state = replace(window.session.state, opened_run=RunState(folder="/runs/earlier"))
+    bundle = make_bundle(state, window.settings, find_type(window, LogView))
+    assert bundle.run_folder == "/runs/earlier"
 
 
-def test_the_bundle_holds_what_helps_and_no_secret(
+def test_bundle_contains_diagnostics_without_secrets(
     qtbot, window, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("HF_TOKEN", "sesame-open-now")
@@ -89,9 +94,10 @@ def test_the_bundle_holds_what_helps_and_no_secret(
     (run / "events.jsonl").write_text(f'{{"folder": "{run}"}}\n')
     logging.getLogger("surgeon_gui").warning("login with sesame-open-now failed")
     target = tmp_path / "bundle.zip"
-    with qtbot.waitSignal(window._help.bundle_written, timeout=TIMEOUT_MS):
+    help_menu = find_type(window, HelpMenu)
+    with qtbot.waitSignal(help_menu.bundle_written, timeout=TIMEOUT_MS):
         choose_file(window, "save_bundle_action", target)
-    window._help.finish_writing()
+    help_menu.finish_writing()
     with zipfile.ZipFile(target) as archive:
         texts = {name: archive.read(name).decode() for name in archive.namelist()}
     assert set(texts) == {
@@ -109,24 +115,25 @@ def test_the_bundle_holds_what_helps_and_no_secret(
     for text in texts.values():
         assert "sesame" not in text
         assert str(tmp_path) not in text
-    assert "debug bundle is written" in window._log.all_text()
+    assert "debug bundle was saved" in find_type(window, LogView).all_text()
 
 
-def test_a_bundle_that_cannot_be_written_says_so(qtbot, window, tmp_path):
-    window._help.save_bundle(tmp_path / "missing" / "bundle.zip")
+def test_bundle_that_cannot_be_written_shows_an_error(qtbot, window, tmp_path):
+    help_menu = find_type(window, HelpMenu)
+    help_menu.save_bundle(tmp_path / "missing" / "bundle.zip")
     bar = find(window, "error_bar")
     qtbot.waitUntil(bar.isVisible, timeout=TIMEOUT_MS)
     assert "cannot be written" in find(window, "error_message").text()
-    window._help.finish_writing()
+    help_menu.finish_writing()
 
 
-def test_what_the_window_logs_is_in_its_log(window):
+def test_log_records_of_the_window_are_in_its_log(window):
     logging.getLogger("anything").error("it went wrong")
-    assert "Error    it went wrong" in window._log.shown_text()
+    assert "Error    it went wrong" in find_type(window, LogView).shown_text()
 
 
 @pytest.mark.parametrize("key", ["F1", "Ctrl+?"])
-def test_the_commands_are_shown_by_a_key(window, key):
+def test_shortcut_opens_the_commands_dialog(window, key):
     action = find(window, "commands_action", QAction)
     assert key in [shortcut.toString() for shortcut in action.shortcuts()]
     action.trigger()
@@ -136,7 +143,7 @@ def test_the_commands_are_shown_by_a_key(window, key):
     assert not commands.isVisible()
 
 
-def test_every_command_of_the_menus_is_listed_with_its_keys(window):
+def test_commands_dialog_lists_every_action_with_its_shortcuts(window):
     entries = {entry.words: entry for entry in entries_of(window.menuBar())}
     assert entries["Start"].keys == "Ctrl+R"
     assert entries["Theme: Dark"].menu == "View"
@@ -144,19 +151,19 @@ def test_every_command_of_the_menus_is_listed_with_its_keys(window):
     assert "Log" in entries
 
 
-def test_a_command_is_found_by_typing_and_given_by_enter(window):
+def test_commands_dialog_filters_by_text_and_triggers_on_enter(window):
     find(window, "commands_action", QAction).trigger()
     commands = find(window, "commands_dialog", QDialog)
-    typed = find(commands, "command_filter", QLineEdit)
-    typed.setText("first st")
+    edit = find(commands, "command_filter", QLineEdit)
+    edit.setText("first st")
     listed = find(commands, "command_list", QTreeWidget)
     assert listed.currentItem().text(0) == "First steps"
-    QTest.keyClick(typed, Qt.Key.Key_Return)
+    QTest.keyClick(edit, Qt.Key.Key_Return)
     assert not commands.isVisible()
     assert find(window, "first_hint").isVisible()
 
 
-def test_what_cannot_be_done_now_cannot_be_given(window):
+def test_commands_dialog_does_not_select_disabled_actions(window):
     find(window, "commands_action", QAction).trigger()
     commands = find(window, "commands_dialog", QDialog)
     find(commands, "command_filter", QLineEdit).setText("run start")
@@ -165,7 +172,7 @@ def test_what_cannot_be_done_now_cannot_be_given(window):
     commands.reject()
 
 
-def test_no_two_commands_have_the_same_keys(window):
+def test_shortcuts_are_unique(window):
     keys = [
         shortcut.toString()
         for action in window.findChildren(QAction)
@@ -175,25 +182,26 @@ def test_no_two_commands_have_the_same_keys(window):
 
 
 @pytest.mark.parametrize("step", Step)
-def test_each_step_has_a_key(window, step):
+def test_each_step_has_a_shortcut(window, step):
     number = list(Step).index(step) + 1
     action = find(window, f"go_{step.value}_action", QAction)
     assert action.shortcut().toString() == f"Alt+{number}"
     action.trigger()
-    assert window._steps.is_open(step)
+    assert find_type(window, StepPanel).is_open(step)
     assert find(window, f"step_{step.value}_header").hasFocus()
 
 
-def test_each_view_has_a_key(qtbot, window):
+def test_each_tab_has_a_shortcut(qtbot, window):
     load_and_wait(qtbot, window)
-    for number, name in enumerate(window._centre.names, start=1):
+    tabs = find_type(window, CentralTabs)
+    for number, name in enumerate(tabs.names, start=1):
         action = find(window, f"go_{name}_action", QAction)
         assert action.shortcut().toString() == f"Ctrl+{number}"
         action.trigger()
-        assert window._centre.open_name == name
+        assert tabs.open_name == name
 
 
-def test_about_tells_the_versions_and_copies_them(qtbot, window):
+def test_about_shows_and_copies_the_versions(qtbot, window):
     load_and_wait(qtbot, window)
     find(window, "about_action", QAction).trigger()
     about = find(window, "about_dialog", QDialog)
@@ -207,7 +215,7 @@ def test_about_tells_the_versions_and_copies_them(qtbot, window):
     assert not about.isVisible()
 
 
-def test_the_hint_of_the_first_start_is_remembered(window):
+def test_dismissed_first_steps_stay_hidden(window):
     hint = find(window, "first_hint")
     assert not hint.isVisible()
     find(window, "show_hint_action", QAction).trigger()
@@ -224,7 +232,7 @@ def choose_file(window, action, path):
     dialog.accept()
 
 
-def test_the_language_that_is_chosen_holds_from_the_next_start_on(window):
+def test_chosen_language_applies_after_a_restart(window):
     find(window, "language_de_action", QAction).trigger()
     assert window.settings.language == "de"
     assert find(window, "start_button").text() == "&Start"

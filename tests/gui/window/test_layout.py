@@ -1,4 +1,4 @@
-"""No text is cut at 1280 x 720, and docs/objects.md names every control."""
+"""No text is cut off at 1280 x 720, and docs/objects.md lists every control."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from surgeon_engine.api.config.presets import presets
 from surgeon_engine.api.config.pruning import Structure, Target
 from surgeon_engine.api.messages.events import Failed
 from surgeon_gui.state.app import Step
+from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import Status
 from surgeon_gui.text.captions import CAPTIONS
 from tests.helpers.configs import pruning_config
@@ -29,13 +30,13 @@ from tests.helpers.windows import (
 )
 
 OBJECTS = Path(__file__).parents[3] / "docs" / "objects.md"
-OF_QT = ("_q_", "Scroll")  # its own controls inside of ours
+QT_PREFIXES = ("_q_", "Scroll")  # controls that Qt creates
 
 
 @pytest.mark.parametrize("step", Step)
-def test_no_text_is_cut_in_a_small_window(qtbot, window, step):
+def test_no_text_is_cut_off_in_a_small_window(qtbot, window, step):
     load_and_wait(qtbot, window)
-    window._steps.open(step)
+    window.open_step(step)
     for name in ("model", "calibration", "pruning", "export", "save"):
         button = find(window, f"{name}_advanced_button")
         button.setChecked(True)
@@ -48,46 +49,47 @@ def test_no_text_is_cut_in_a_small_window(qtbot, window, step):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", [Format.AUTOMATIC, Format.GGUF])
+@pytest.mark.parametrize("file_format", [Format.AUTOMATIC, Format.GGUF])
 @pytest.mark.parametrize("structure", [Structure.HEADS, Structure.N_M, Structure.ROWS])
-def test_no_text_is_cut_once_something_was_saved_and_measured(
-    qtbot, make_window, form, structure
+def test_no_text_is_cut_off_after_saving_and_measuring(
+    qtbot, make_window, file_format, structure
 ):
     window = make_window("--pause", "0.005", "--unrun")
 
-    def nothing_is_cut():
-        # A card that appears takes its room over several turns of the event loop.
+    def check_texts():
+        # The layout of a new card takes several turns of the event loop.
         qtbot.waitUntil(lambda: cut_texts(window) == [], timeout=TIMEOUT_MS)
 
     export = ExportConfig(format=Format.AUTOMATIC)
     pruning = pruning_config(structure, sparsity=0.15, shots=1)
     load_and_wait(qtbot, window, replace(QUICK, pruning=pruning, export=export))
-    window.session.edit_export(ExportConfig(format=form))  # for the next run, at most
-    nothing_is_cut()
+    window.session.edit_export(ExportConfig(format=file_format))  # the next run
+    check_texts()
     window.session.edit_export(export)
     window.open_step(Step.EXPORT)
     window.start_run()
     wait_for_status(qtbot, window, Status.FINISHED)
-    nothing_is_cut()
-    for ask in (window.session.save, window.session.measure):
-        ask()
-        qtbot.waitUntil(lambda: is_under_way(window), timeout=TIMEOUT_MS)
-        nothing_is_cut()
+    check_texts()
+    for start_task in (window.session.save, window.session.measure):
+        start_task()
+        qtbot.waitUntil(lambda: has_progress(window), timeout=TIMEOUT_MS)
+        check_texts()
         qtbot.waitUntil(lambda: not window.session.state.is_busy, timeout=TIMEOUT_MS)
-        nothing_is_cut()
+        check_texts()
     panel = find(window, "step_panel")
     assert panel.widget().width() <= panel.viewport().width()
-    window.session.edit_another(ExportConfig(window.session.state.run.folder))
-    nothing_is_cut()
+    window.session.edit_save_config(ExportConfig(window.session.state.run.folder))
+    check_texts()
 
 
-def is_under_way(window):
+def has_progress(window):
     state = window.session.state
-    return state.save.done > 0 or state.measurement.done > 0
+    kinds = (RequestKind.SAVE, RequestKind.MEASUREMENT)
+    return any(state.request(kind).done > 0 for kind in kinds)
 
 
 @pytest.mark.parametrize("target", Target)
-def test_no_text_is_cut_whatever_the_settings(qtbot, window, target):
+def test_no_text_is_cut_off_with_any_preset_and_target(qtbot, window, target):
     load_and_wait(qtbot, window)
     window.open_step(Step.TARGET)
     find(window, "pruning_advanced_button").setChecked(True)
@@ -99,7 +101,7 @@ def test_no_text_is_cut_whatever_the_settings(qtbot, window, target):
         assert cut_texts(window) == [], preset.name
 
 
-def test_an_opened_step_has_its_header_in_sight(qtbot, window):
+def test_header_of_an_opened_step_is_visible(qtbot, window):
     load_and_wait(qtbot, window)
     for step in (*Step, Step.MODEL, Step.EXPORT, Step.TARGET):
         window.open_step(step)
@@ -110,20 +112,22 @@ def test_an_opened_step_has_its_header_in_sight(qtbot, window):
         assert 0 <= top <= area.height() - header.height(), step
 
 
-def test_no_text_is_cut_before_a_model_is_chosen(window):
+def test_no_text_is_cut_off_before_a_model_is_chosen(window):
     assert cut_texts(window) == []
 
 
-def test_every_control_has_a_name_that_is_documented(window):
+def test_every_control_has_a_documented_name(window):
     documented = re.findall(r"^\| `(\w+)`", OBJECTS.read_text(), re.MULTILINE)
     assert len(documented) == len(set(documented))
     live = {widget.objectName() for widget in controls(window)}
     live |= {a.objectName() for a in window.findChildren(QAction) if a.objectName()}
     assert "" not in live
-    assert set(documented) == {n for n in live if not n.startswith((*OF_QT, "go_"))}
+    assert set(documented) == {
+        n for n in live if not n.startswith((*QT_PREFIXES, "go_"))
+    }
 
 
-def test_mnemonics_that_are_always_in_reach_are_unambiguous(window):
+def test_mnemonics_that_are_always_available_are_unique(window):
     strip = ("start", "stop", "cancel", "log", "runs")
     texts = [find(window, f"{name}_button").text() for name in (*strip, "empty_demo")]
     texts += [action.text() for action in window.menuBar().actions()]
@@ -133,7 +137,7 @@ def test_mnemonics_that_are_always_in_reach_are_unambiguous(window):
 
 
 @pytest.mark.parametrize("width", [1024, 1280, 1920])
-def test_the_strip_is_as_high_as_its_words(qtbot, window, width):
+def test_action_strip_is_as_high_as_its_text(qtbot, window, width):
     load_and_wait(qtbot, window)
     window.resize(width, 720)
     settle()
@@ -142,7 +146,7 @@ def test_the_strip_is_as_high_as_its_words(qtbot, window, width):
 
 
 @pytest.mark.parametrize("width", [1024, 1280, 1920])
-def test_the_charts_of_a_run_are_not_wider_than_the_window(qtbot, window, width):
+def test_live_charts_are_not_wider_than_the_window(qtbot, window, width):
     load_and_wait(qtbot, window)
     window.resize(width, 720)
     settle()
@@ -150,7 +154,7 @@ def test_the_charts_of_a_run_are_not_wider_than_the_window(qtbot, window, width)
     assert view.width() <= view.parentWidget().width()
 
 
-def test_the_way_to_the_diagnosis_is_below_the_plan(window):
+def test_diagnose_button_is_below_the_plan(window):
     window.open_step(Step.TARGET)
     settle()
     page = find(window, "plan_card").parentWidget()
@@ -161,7 +165,7 @@ def test_the_way_to_the_diagnosis_is_below_the_plan(window):
 
 
 @pytest.mark.parametrize("name", ["runs", "log"])
-def test_a_panel_is_shown_by_its_button_and_its_action_alike(window, name):
+def test_button_and_action_of_a_panel_stay_in_sync(window, name):
     button, dock = find(window, f"{name}_button"), find(window, f"{name}_dock")
     action = window.findChild(QAction, f"{name}_action")
     button.click()

@@ -1,4 +1,4 @@
-"""The log keeps everything, shows what passes its filters, and can be taken along."""
+"""The log keeps all lines, shows those that match its filters, and can be saved."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from surgeon_gui.window.log_view import LogView
 
 LINES = [
     LogLine(1.0, Level.INFO, "Measuring"),
-    LogLine(2.0, Level.WARNING, "Memory is short"),
+    LogLine(2.0, Level.WARNING, "Memory is low"),
     LogLine(3.0, Level.ERROR, "It broke"),
 ]
 
@@ -29,52 +29,52 @@ def shown(log):
     return [line.split(maxsplit=2)[2] for line in log.shown_text().splitlines()]
 
 
-def test_everything_is_shown_at_first(log):
-    assert shown(log) == ["Measuring", "Memory is short", "It broke"]
+def test_all_lines_are_shown_initially(log):
+    assert shown(log) == ["Measuring", "Memory is low", "It broke"]
 
 
-def test_the_level_hides_what_is_less_serious(log):
+def test_level_hides_less_severe_lines(log):
     log.findChild(object, "log_level_combo").setCurrentIndex(1)
-    assert shown(log) == ["Memory is short", "It broke"]
+    assert shown(log) == ["Memory is low", "It broke"]
     log.append([LogLine(4.0, Level.INFO, "unseen"), LogLine(4.0, Level.ERROR, "seen")])
     assert shown(log)[-1] == "seen"
     log.findChild(object, "log_level_combo").setCurrentIndex(0)
     assert "unseen" in shown(log)
 
 
-def test_the_filter_hides_what_does_not_contain_it(log):
+def test_filter_hides_lines_without_its_text(log):
     log.findChild(object, "log_filter_edit").setText("MEMORY")
-    assert shown(log) == ["Memory is short"]
+    assert shown(log) == ["Memory is low"]
 
 
-def test_what_is_shown_is_saved(log, tmp_path):
+def test_save_writes_the_shown_lines(log, tmp_path):
     log.save(tmp_path / "log.txt")
     assert "It broke" in (tmp_path / "log.txt").read_text()
 
 
-def test_only_events_worth_reading_become_lines():
+def test_log_lines_skips_progress_events():
     events = [
         Progressed(Stage.CURVATURE, 1, 1, 2),
         StageStarted(Stage.CURVATURE, 1),
         Logged(Level.WARNING, "Careful."),
-        Failed("Broken.", "Mend it."),
+        Failed("Broken.", "Fix it."),
     ]
     lines = log_lines([Envelope("run-1", 1.0, event) for event in events])
     assert [(line.level, line.message) for line in lines] == [
         (Level.INFO, "Shot 1: measuring curvature"),
         (Level.WARNING, "Careful."),
-        (Level.ERROR, "Broken. Mend it."),
+        (Level.ERROR, "Broken. Fix it."),
     ]
 
 
-def test_times_and_levels_are_in_sight_however_long_the_lines(qtbot, log):
-    long = LogLine(4.0, Level.INFO, "a long line " * 40)
-    log.append([long])
+def test_long_lines_do_not_scroll_times_and_levels_out_of_view(qtbot, log):
+    long_line = LogLine(4.0, Level.INFO, "a long line " * 40)
+    log.append([long_line])
     log.resize(400, 160)
     with qtbot.waitExposed(log):
         log.show()
-    across = log.findChild(QPlainTextEdit, "log_text").horizontalScrollBar()
-    assert across.maximum() > 0
-    assert across.value() == 0
-    log.append([long] * 30)
-    assert across.value() == 0
+    bar = log.findChild(QPlainTextEdit, "log_text").horizontalScrollBar()
+    assert bar.maximum() > 0
+    assert bar.value() == 0
+    log.append([long_line] * 30)
+    assert bar.value() == 0

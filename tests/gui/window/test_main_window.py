@@ -1,4 +1,4 @@
-"""A whole run in the window over a fake engine, through every way it can end."""
+"""Runs in a window with a fake engine, with every outcome."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import QMimeData, QPointF, Qt, QUrl
-from PySide6.QtGui import QDropEvent
+from PySide6.QtGui import QAction, QDropEvent
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QLabel, QLineEdit, QPlainTextEdit
 
@@ -18,6 +18,8 @@ from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_gui.state.app import Step
 from surgeon_gui.state.run import Status
 from surgeon_gui.views.live.live_view import LiveView
+from surgeon_gui.views.steps.run_page import RunPage
+from surgeon_gui.window.central_tabs import CentralTabs
 from surgeon_gui.window.dropped_files import model_in, text_in
 from tests.helpers.fake_engine import FAILURE, HINT, UNSUPPORTED
 from tests.helpers.windows import (
@@ -25,6 +27,7 @@ from tests.helpers.windows import (
     TIMEOUT_MS,
     click,
     find,
+    find_type,
     load_and_wait,
     run_of,
     wait_for_status,
@@ -35,13 +38,13 @@ def is_on(window, name):
     return find(window, name).isEnabled()
 
 
-def test_before_a_model_is_chosen_there_is_an_invitation(window):
+def test_empty_state_is_shown_before_a_model_is_chosen(window):
     assert find(window, "empty_state").isVisible()
     assert not is_on(window, "start_button")
     assert "Choose a model" in find(window, "plan_label").text()
 
 
-def test_the_demo_is_two_clicks_away(qtbot, window):
+def test_demo_is_pruned_with_two_clicks(qtbot, window):
     click(window, "empty_demo_button")
     assert not find(window, "empty_state").isVisible()
     qtbot.waitUntil(lambda: is_on(window, "start_button"), timeout=TIMEOUT_MS)
@@ -50,14 +53,14 @@ def test_the_demo_is_two_clicks_away(qtbot, window):
     assert run_of(window).config.model.source == DEMO
 
 
-def test_a_run_that_starts_is_shown(qtbot, window):
+def test_starting_a_run_opens_the_live_tab(qtbot, window):
     load_and_wait(qtbot, window)
-    window._centre.open_tab("diagnosis_tab")
+    find_type(window, CentralTabs).open_tab("diagnosis_tab")
     click(window, "start_button")
     assert find(window, "live_view").isVisible()
 
 
-def test_a_finished_run_shows_its_figures(qtbot, window):
+def test_finished_run_shows_its_metrics(qtbot, window):
     load_and_wait(qtbot, window)
     with qtbot.waitSignal(window.run_ended, timeout=TIMEOUT_MS):
         click(window, "start_button")
@@ -67,10 +70,10 @@ def test_a_finished_run_shows_its_figures(qtbot, window):
     assert "target" in find(window, "sparsity_note").text()
     assert is_on(window, "start_button")
     assert not is_on(window, "cancel_button")
-    assert "has finished" in find(window, "log_text").toPlainText()
+    assert "The run finished after" in find(window, "log_text").toPlainText()
 
 
-def test_buttons_follow_the_run(qtbot, make_window):
+def test_buttons_follow_the_status_of_the_run(qtbot, make_window):
     window = make_window("--pause", "0.02")
     load_and_wait(qtbot, window)
     click(window, "start_button")
@@ -98,9 +101,7 @@ def test_cancel_ends_the_run(qtbot, make_window):
     assert is_on(window, "start_button")
 
 
-def test_a_failure_is_shown_with_hint_and_details_and_can_be_dismissed(
-    qtbot, make_window
-):
+def test_failure_shows_hint_and_details_until_dismissed(qtbot, make_window):
     window = make_window("--mishap", "fail", "--at", "update")
     load_and_wait(qtbot, window)
     click(window, "start_button")
@@ -116,7 +117,7 @@ def test_a_failure_is_shown_with_hint_and_details_and_can_be_dismissed(
     assert is_on(window, "start_button")
 
 
-def test_a_crash_is_a_sentence_and_the_next_run_works(qtbot, make_window):
+def test_crash_shows_an_error_and_the_next_run_starts(qtbot, make_window):
     window = make_window("--mishap", "crash", "--at", "curvature")
     load_and_wait(qtbot, window)
     click(window, "start_button")
@@ -127,7 +128,7 @@ def test_a_crash_is_a_sentence_and_the_next_run_works(qtbot, make_window):
     assert find(window, "error_bar").isVisible()
 
 
-def test_a_model_that_cannot_be_read_is_told_at_its_step(qtbot, window, tmp_path):
+def test_unreadable_model_shows_an_error_at_its_step(qtbot, window, tmp_path):
     source = tmp_path / "missing"
     source.mkdir()
     window.choose_model(str(source))
@@ -137,7 +138,7 @@ def test_a_model_that_cannot_be_read_is_told_at_its_step(qtbot, window, tmp_path
     assert "no model" in find(window, "plan_label").text()
 
 
-def test_the_config_is_frozen_at_the_start(qtbot, make_window):
+def test_edits_during_a_run_do_not_change_its_config(qtbot, make_window):
     window = make_window("--pause", "0.02")
     load_and_wait(qtbot, window)
     click(window, "start_button")
@@ -147,7 +148,7 @@ def test_the_config_is_frozen_at_the_start(qtbot, make_window):
     assert "30" in find(window, "plan_label").text()
 
 
-def test_the_run_uses_a_number_that_is_still_being_typed(qtbot, window):
+def test_start_uses_a_number_that_is_being_typed(qtbot, window):
     load_and_wait(qtbot, window)
     window.open_step(Step.TARGET)
     window.activateWindow()
@@ -158,12 +159,12 @@ def test_the_run_uses_a_number_that_is_still_being_typed(qtbot, window):
     QTest.keyClicks(box, "5")
     window.session.changed.emit()  # as with each batch of events
     assert window.session.state.config.pruning.shots == QUICK.pruning.shots
-    window._menus.actions["start_action"].trigger()
+    find(window, "start_action", QAction).trigger()
     assert run_of(window).config.pruning.shots == 5
     wait_for_status(qtbot, window, Status.FINISHED)
 
 
-def test_what_is_still_being_typed_can_keep_a_run_from_starting(qtbot, window):
+def test_invalid_number_that_is_being_typed_prevents_the_start(qtbot, window):
     load_and_wait(qtbot, window)
     window.open_step(Step.CALIBRATION)
     window.activateWindow()
@@ -177,21 +178,19 @@ def test_what_is_still_being_typed_can_keep_a_run_from_starting(qtbot, window):
     assert "600 tokens" in find(window, "plan_label").text()
 
 
-def test_the_run_goes_where_a_line_says_that_is_still_being_typed_in(
-    qtbot, window, tmp_path
-):
+def test_start_uses_a_runs_folder_that_is_being_typed(qtbot, window, tmp_path):
     load_and_wait(qtbot, window)
     window.open_step(Step.RUN)
-    line = find(window, "run_parent_edit")
-    line.setFocus()
-    line.selectAll()
-    QTest.keyClicks(line, str(tmp_path / "elsewhere"))
-    window._menus.actions["start_action"].trigger()
+    edit = find(window, "run_parent_edit")
+    edit.setFocus()
+    edit.selectAll()
+    QTest.keyClicks(edit, str(tmp_path / "elsewhere"))
+    find(window, "start_action", QAction).trigger()
     assert run_of(window).folder.startswith(str(tmp_path / "elsewhere"))
     wait_for_status(qtbot, window, Status.FINISHED)
 
 
-def test_an_export_into_the_runs_own_folder_is_refused(qtbot, window, tmp_path):
+def test_export_into_the_run_folder_is_an_error(qtbot, window, tmp_path):
     export = ExportConfig(str(tmp_path / "out"))
     load_and_wait(qtbot, window, replace(QUICK, export=export))
     window.start_run(tmp_path / "out" / "run")
@@ -199,7 +198,7 @@ def test_an_export_into_the_runs_own_folder_is_refused(qtbot, window, tmp_path):
     assert "run's own folder" in find(window, "error_message").text()
 
 
-def test_a_runs_folder_that_cannot_be_used_is_told(qtbot, window):
+def test_unusable_runs_folder_shows_an_error(qtbot, window):
     load_and_wait(qtbot, window)
     window.session.set_run_parent("/" + "a" * 5_000)
     click(window, "start_button")
@@ -207,9 +206,7 @@ def test_a_runs_folder_that_cannot_be_used_is_told(qtbot, window):
     assert "cannot be used" in find(window, "error_message").text()
 
 
-def test_a_flood_is_drawn_a_few_times_and_arrives_whole(
-    qtbot, make_window, monkeypatch
-):
+def test_flood_of_events_is_complete_and_drawn_rarely(qtbot, make_window, monkeypatch):
     drawn = []
     monkeypatch.setattr(LiveView, "show_run", lambda view, run, now: drawn.append(run))
     window = make_window("--flood", "3000")
@@ -234,20 +231,20 @@ def drop(window, path):
     window.dropEvent(event)
 
 
-def test_a_folder_dropped_on_the_window_is_the_model(qtbot, window, tmp_path):
+def test_dropped_folder_becomes_the_model(qtbot, window, tmp_path):
     drop(window, tmp_path)
     assert window.session.state.config.model.source == str(tmp_path)
     assert find(window, "model_source", QLineEdit).text() == str(tmp_path)
 
 
-def test_a_text_dropped_on_the_window_is_the_calibration_text(window, tmp_path):
+def test_dropped_text_becomes_the_calibration_text(window, tmp_path):
     (tmp_path / "stories.csv").write_text("text\nonce\n")
     drop(window, tmp_path / "stories.csv")
     assert window.session.state.config.calibration.text == str(tmp_path / "stories.csv")
     assert find(window, "calibration_column").isVisible()
 
 
-def test_other_files_are_not_models(tmp_path):
+def test_dropped_picture_is_neither_model_nor_text(tmp_path):
     picture = tmp_path / "picture.png"
     picture.touch()
     url = QUrl.fromLocalFile(str(picture))
@@ -255,7 +252,7 @@ def test_other_files_are_not_models(tmp_path):
     assert text_in([url]) == ""
 
 
-def test_the_text_is_previewed(qtbot, window):
+def test_preview_shows_text_and_token_counts(qtbot, window):
     load_and_wait(qtbot, window)
     click(window, "preview_button")
     preview = find(window, "preview_text", QPlainTextEdit)
@@ -264,7 +261,7 @@ def test_the_text_is_previewed(qtbot, window):
     assert "16,384" in find(window, "preview_counts").text()
 
 
-def test_slider_and_box_show_one_sparsity(qtbot, window):
+def test_slider_and_spin_box_show_the_same_sparsity(qtbot, window):
     load_and_wait(qtbot, window)
     find(window, "sparsity_slider").setValue(50)
     assert find(window, "pruning_sparsity").value() == 50.0
@@ -274,7 +271,7 @@ def test_slider_and_box_show_one_sparsity(qtbot, window):
     assert "304,128 weights go" in find(window, "goal_label").text()
 
 
-def test_a_structure_that_the_model_lacks_is_disabled_with_its_reason(qtbot, window):
+def test_unsupported_structure_is_disabled_with_the_reason(qtbot, window):
     load_and_wait(qtbot, window)
     for structure in Structure:
         tile = find(window, f"structure_{structure.value}_tile")
@@ -283,10 +280,10 @@ def test_a_structure_that_the_model_lacks_is_disabled_with_its_reason(qtbot, win
     assert "layers are tied" in find(window, "unsupported_note").text()
 
 
-def test_a_job_is_saved_and_loaded_again(qtbot, window, tmp_path):
+def test_saved_job_can_be_loaded(qtbot, window, tmp_path):
     load_and_wait(qtbot, window)
     job = tmp_path / "my job.toml"
-    window._run_page.save_job(str(job))
+    find_type(window, RunPage).save_job(str(job))
     assert read_config(job) == QUICK
     command = find(window, "command_edit")
     assert command.text() == f"surgeon run '{job}' --run-dir {tmp_path / 'runs'}"
@@ -299,14 +296,14 @@ def test_a_job_is_saved_and_loaded_again(qtbot, window, tmp_path):
     assert find(window, "pruning_shots").value() == QUICK.pruning.shots
 
 
-def test_a_job_that_cannot_be_read_is_told(qtbot, window, tmp_path):
+def test_unreadable_job_shows_an_error(qtbot, window, tmp_path):
     job = tmp_path / "job.toml"
     job.write_text(config_to_toml(QUICK).replace("sparsity", "sparsty"))
     window.load_job(job)
     assert "sparsty" in find(window, "error_message").text()
 
 
-def test_runs_get_folders_of_their_own(qtbot, window):
+def test_each_run_gets_its_own_folder(qtbot, window):
     load_and_wait(qtbot, window)
     folders = set()
     for _ in range(2):
@@ -319,7 +316,7 @@ def test_runs_get_folders_of_their_own(qtbot, window):
 
 
 @pytest.mark.parametrize("ending", ["png", "svg", "csv"])
-def test_charts_are_saved(qtbot, window, tmp_path, ending):
+def test_charts_can_be_saved(qtbot, window, tmp_path, ending):
     load_and_wait(qtbot, window)
     window.start_run()
     wait_for_status(qtbot, window, Status.FINISHED)
@@ -333,6 +330,6 @@ def test_charts_are_saved(qtbot, window, tmp_path, ending):
         assert len(rows) == 2 + QUICK.pruning.shots
 
 
-def test_the_window_is_saved_as_a_picture(window, tmp_path):
+def test_window_can_be_saved_as_an_image(window, tmp_path):
     window.save_picture(tmp_path / "window.png")
     assert (tmp_path / "window.png").read_bytes().startswith(b"\x89PNG")

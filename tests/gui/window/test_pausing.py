@@ -1,4 +1,4 @@
-"""A run is paused, resumed, stopped and cancelled by its buttons; its clock stands."""
+"""A run can be paused, resumed, stopped and cancelled; its clock stops meanwhile."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def paused(qtbot, make_window):
     return window
 
 
-def test_a_paused_run_stands_still_and_says_so(qtbot, paused):
+def test_paused_run_stops_its_clock_and_shows_its_status(qtbot, paused):
     run = run_of(paused)
     assert run.seconds(now=1e12) == run.seconds(now=2e12)
     assert run.remaining_seconds(1e12) == run.remaining_seconds(2e12)
@@ -40,16 +40,16 @@ def test_a_paused_run_stands_still_and_says_so(qtbot, paused):
     assert "Paused." in find(paused, "log_text").toPlainText()
 
 
-def test_it_goes_on_to_its_end(qtbot, paused):
+def test_resumed_run_finishes(qtbot, paused):
     click(paused, "pause_button")
     wait_for_status(qtbot, paused, Status.FINISHED)
     run = run_of(paused)
     assert not run.result.stopped_early
     assert run.paused_seconds > 0
-    assert "The run goes on." in find(paused, "log_text").toPlainText()
+    assert "Resumed." in find(paused, "log_text").toPlainText()
 
 
-def test_the_menu_does_the_same(qtbot, paused):
+def test_menu_action_pauses_and_resumes(qtbot, paused):
     action = paused.findChild(QAction, "pause_action")
     assert action.text() == "Resu&me"
     action.trigger()
@@ -58,13 +58,13 @@ def test_the_menu_does_the_same(qtbot, paused):
     wait_for_status(qtbot, paused, Status.PAUSED)
 
 
-def test_a_paused_run_is_cancelled(qtbot, paused):
+def test_paused_run_can_be_cancelled(qtbot, paused):
     click(paused, "cancel_button")
     wait_for_status(qtbot, paused, Status.CANCELLED)
     assert run_of(paused).exported is None
 
 
-def test_stop_and_keep_lets_it_go_on_to_the_end_of_its_shot(qtbot, paused):
+def test_stop_and_keep_of_a_paused_run_finishes_its_shot(qtbot, paused):
     click(paused, "stop_button")
     assert run_of(paused).status is Status.STOPPING
     wait_for_status(qtbot, paused, Status.FINISHED)
@@ -72,7 +72,7 @@ def test_stop_and_keep_lets_it_go_on_to_the_end_of_its_shot(qtbot, paused):
     assert run_of(paused).exported is not None
 
 
-def test_closing_asks_what_becomes_of_a_paused_run(paused):
+def test_close_asks_about_a_paused_run(paused):
     paused.close()
     question = find(paused, "close_question", QMessageBox)
     assert "paused" in question.text()
@@ -80,14 +80,14 @@ def test_closing_asks_what_becomes_of_a_paused_run(paused):
     assert run_of(paused).status is Status.PAUSED
 
 
-def test_closing_may_keep_what_a_paused_run_has_come_to(qtbot, paused):
+def test_close_can_stop_and_keep_a_paused_run(qtbot, paused):
     paused.close()
     with qtbot.waitSignal(paused.closed, timeout=TIMEOUT_MS):
         click(paused, "close_keep_button")
     assert run_of(paused).exported is not None
 
 
-def test_closing_may_cancel_a_paused_run(qtbot, paused):
+def test_close_can_cancel_a_paused_run(qtbot, paused):
     paused.close()
     with qtbot.waitSignal(paused.closed, timeout=TIMEOUT_MS):
         click(paused, "close_cancel_button")

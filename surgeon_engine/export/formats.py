@@ -1,0 +1,128 @@
+"""Which formats a pruned model can be exported in, and which one a run will use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from surgeon_engine.api.config.export import DESCRIPTIONS, Format
+from surgeon_engine.api.config.pruning import COUPLED, FileSize, PruningConfig
+from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.errors import ExportError
+from surgeon_engine.api.messages.events import Level, Logged
+from surgeon_engine.api.messages.run import FormatSupport
+from surgeon_engine.api.messages.sources import ModelSummary
+from surgeon_engine.api.planning.limits import some_keep_full_width
+from surgeon_engine.compaction.plan import PrunedModel, plan_of
+from surgeon_engine.export.base import Writer
+from surgeon_engine.export.gguf.file import GgufWriter
+from surgeon_engine.export.onnx.file import OnnxWriter
+from surgeon_engine.export.transformers.files import (
+    CompactWriter,
+    MaskedWriter,
+    StockWriter,
+)
+from surgeon_engine.export.transformers.plain_widths import check_plain_widths
+from surgeon_engine.model.load import LoadedModel
+from surgeon_engine.pruning.structures.base import Unit
+from surgeon_engine.runtime.run_context import RunContext
+
+WRITERS: dict[Format, Writer] = {
+    Format.COMPACT: CompactWriter(),
+    Format.STOCK: StockWriter(),
+    Format.MASKED: MaskedWriter(),
+    Format.GGUF: GgufWriter(),
+    Format.ONNX: OnnxWriter(),
+}
+# The formats that transformers loads.
+_SMALLEST_FIRST = (Format.STOCK, Format.COMPACT, Format.MASKED)
+
+
+def format_support(pruned: PrunedModel) -> tuple[FormatSupport, ...]:
+    """Return for every format whether the model can be written in it, or why not."""
+    return tuple(
+        FormatSupport(each, writer.unsupported_reason(pruned))
+        for each, writer in WRITERS.items()
+    )
+
+
+def resolve_format(requested: Format, pruned: PrunedModel) -> Format:
+    """Return the requested format; for AUTOMATIC, the smallest for transformers.
+
+    Raises:
+        ExportError: The model cannot be written in the requested format.
+    """
+    if requested is Format.AUTOMATIC:
+        return next(
+            each
+            for each in _SMALLEST_FIRST
+            if not WRITERS[each].unsupported_reason(pruned)
+        )
+    reason = WRITERS[requested].unsupported_reason(pruned)
+    if reason:
+        possible = [each.format for each in format_support(pruned) if not each.reason]
+        raise ExportError(
+            f"{DESCRIPTIONS[requested].label} is not possible here. {reason}",
+            f"Choose one of: {', '.join(possible)}.",
+        )
+    return requested
+
+
+def check_format(
+    config: RunConfig,
+    model: ModelSummary,
+    loaded: LoadedModel,
+    units: Sequence[Unit],
+    context: RunContext,
+) -> None:
+    """Check before a run that its result can be written in the requested format.
+
+    Logs a warning if that depends on what the run removes.
+
+    Raises:
+        ExportError: No result of the run can be written in this format.
+    """
+    requested, pruning = config.export.format, config.pruning
+    has_free_widths = pruning.kind in COUPLED and not pruning.has_same_widths
+    if requested is Format.STOCK and has_free_widths:
+        raise ExportError(
+            "Plain files need the same widths in every layer.",
+            'Set widths to "same", or choose the compact format.',
+        )
+    if requested is Format.STOCK and pruning.has_same_widths:
+        if some_keep_full_width(pruning, model):
+            raise ExportError(
+                "Plain files need the same widths in every layer, but some layers are "
+                "protected and others of their kind are not.",
+                "Protect whole kinds of layer or none, or choose the compact format.",
+            )
+        if warning := check_plain_widths(loaded, units):
+            context.emit(warning)
+        return
+    example = {}
+    for unit in units:  # remove one candidate of each unit: the same widths everywhere
+        removed = torch.zeros(unit.candidates, dtype=torch.bool)
+        removed[0] = True
+        example[unit.measured.name] = removed
+    pruned = PrunedModel(loaded, plan_of(units, example))
+    resolved = resolve_format(requested, pruned)
+    if requested is Format.AUTOMATIC and (has_free_widths or resolved is Format.MASKED):
+        _warn_of_full_size(pruned, pruning, context)
+
+
+def _warn_of_full_size(
+    pruned: PrunedModel, pruning: PruningConfig, context: RunContext
+) -> None:
+    """Log why the file will not be smaller although whole structures are removed.
+
+    Raises:
+        ExportError: The target of the run is a file size.
+    """
+    reason = WRITERS[Format.COMPACT].unsupported_reason(pruned)
+    if not reason or pruned.plan.is_empty:  # single weights never make files smaller
+        return
+    message = f"The file would be as large as the original's. {reason}"
+    if isinstance(pruning.target, FileSize):
+        raise ExportError(message, "Choose another target, or another structure.")
+    context.emit(Logged(Level.WARNING, message))

@@ -1,0 +1,70 @@
+"""The child's end of a process that exchanges JSON lines on its standard streams.
+
+The end of the standard input means that the parent has exited. Then this process ends
+at once, in the middle of its work, with everything it has started. The parent's end is
+`surgeon_engine.api.json_process`.
+
+This module imports neither torch nor transformers, so that a process that needs neither
+starts quickly.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from surgeon_engine.api.json_process import kill_process_tree
+
+_STDIN = 0  # file descriptor
+_READ_BYTES = 65_536
+
+
+class JsonOutput:
+    """Writes messages as JSON lines to the standard output, from any thread.
+
+    Anything else that is written to the standard output from now on, such as the prints
+    of libraries, goes to the standard error.
+    """
+
+    def __init__(self) -> None:
+        self._stream = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        self._lock = threading.Lock()
+
+    def write(self, message: msgspec.Struct) -> None:
+        """Write one message and flush."""
+        with self._lock:
+            self._stream.write(msgspec.json.encode(message) + b"\n")
+            self._stream.flush()
+
+
+def read_messages(message_type: Any, handle: Callable[[Any], object]) -> None:
+    """Start a thread that calls `handle` with each message on the standard input.
+
+    For a process that only the end of its input ends: the interpreter cannot shut down
+    while the thread holds the lock of `sys.stdin`.
+    """
+
+    def read() -> None:
+        decoder = msgspec.json.Decoder(message_type)
+        for line in sys.stdin.buffer:
+            handle(decoder.decode(line))
+        kill_process_tree(os.getpid())
+
+    threading.Thread(target=read, daemon=True).start()
+
+
+def exit_with_parent() -> None:
+    """Start a thread that ends this process with its parent, and ignores its input."""
+
+    def read() -> None:
+        while os.read(_STDIN, _READ_BYTES):
+            pass
+        kill_process_tree(os.getpid())
+
+    threading.Thread(target=read, daemon=True).start()

@@ -1,0 +1,106 @@
+"""Edits of the draft: its config, its preset, undo and redo. Pure functions, no Qt."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from surgeon_engine.api.config.presets import Preset, presets
+from surgeon_engine.api.config.run import RunConfig
+from surgeon_gui.state.app import AppState, Step, without_requests
+from surgeon_gui.state.job.draft import Draft, Drafts
+from surgeon_gui.state.request import RequestKind
+
+
+def with_config(state: AppState, config: RunConfig) -> AppState:
+    """Return the state with another draft, without obsolete requests about the old."""
+    old = state.config
+    obsolete = []
+    same_model = config.model.source == old.model.source
+    if not same_model:
+        obsolete.append(RequestKind.INSPECTION)
+    if not _is_same_table(old, config):
+        obsolete.append(RequestKind.DESCRIPTION)
+    if not same_model or config.calibration != old.calibration:
+        obsolete.append(RequestKind.PREVIEW)
+    return replace(
+        without_requests(state, *obsolete),
+        config=config,
+        facts=state.facts if same_model else None,
+        job_file=state.job_file if config == old else "",
+    )
+
+
+def _is_same_table(one: RunConfig, other: RunConfig) -> bool:
+    """Return True if both jobs read the same table, maybe different columns of it."""
+    first, second = one.calibration, other.calibration
+    return (first.text, first.dataset_config, first.split) == (
+        second.text,
+        second.dataset_config,
+        second.split,
+    )
+
+
+def with_preset(state: AppState, preset: Preset) -> AppState:
+    """Return the state with a preset; the user's own settings are remembered."""
+    own = _own_settings(state)
+    config = preset.applied_to(own or state.config)
+    return replace(with_config(state, config), own=own, rejected={})
+
+
+def without_preset(state: AppState) -> AppState:
+    """Return the state with the user's own settings in place of the preset."""
+    own = _own_settings(state)
+    if own is None or preset_in(state) is None:
+        return state
+    return replace(with_config(state, own), own=None, rejected={})
+
+
+def _own_settings(state: AppState) -> RunConfig | None:
+    """Return the draft without its preset; None: unknown.
+
+    Settings outside of the preset may have been edited since it was chosen.
+    """
+    preset = preset_in(state)
+    if preset is None:
+        return state.config
+    if state.own is None:
+        return None
+    before = {name: getattr(state.own.calibration, name) for name in preset.calibration}
+    return replace(
+        state.config,
+        pruning=state.own.pruning,
+        calibration=replace(state.config.calibration, **before),
+    )
+
+
+def preset_in(state: AppState) -> Preset | None:
+    """Return the preset that the target page shows; None: the user's own settings."""
+    if Step.TARGET in state.rejected:
+        return None
+    return next((p for p in all_presets(state) if p.is_in(state.config)), None)
+
+
+def all_presets(state: AppState) -> tuple[Preset, ...]:
+    """Return the built-in presets, then the user's own."""
+    return (*presets(), *state.own_presets)
+
+
+def draft_of(state: AppState) -> Draft:
+    """Return the part of the state that undo restores."""
+    return Draft(state.config, state.own, state.model_is_chosen)
+
+
+def with_draft(state: AppState, draft: Draft, drafts: Drafts) -> AppState:
+    """Return the state with an earlier or later draft.
+
+    Consent to replace files is not restored.
+    """
+    export = replace(draft.config.export, replace=False)
+    config = replace(draft.config, export=export)
+    return replace(
+        with_config(state, config),
+        own=draft.own,
+        rejected={},
+        model_is_chosen=draft.model_is_chosen,
+        drafts=drafts,
+    )

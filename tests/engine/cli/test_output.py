@@ -1,0 +1,116 @@
+"""Lines, tables and progress bars of the command line."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from surgeon_engine.api.messages.benchmark import Measured, ModelMeasured, rate_of
+from surgeon_engine.api.messages.events import Envelope, Level, Logged
+from surgeon_engine.api.messages.run import Progressed, Stage, StageStarted
+from surgeon_engine.api.messages.sources import Downloading
+from surgeon_engine.cli.formatting import (
+    escape_controls,
+    measurement_notes,
+    measurement_table,
+)
+from surgeon_engine.cli.output import EventDisplay, Output
+
+EVENTS = (
+    StageStarted(Stage.CURVATURE, 1),
+    Progressed(Stage.CURVATURE, 1, 3, 4),
+    Logged(Level.WARNING, "A layer of [red]\x1b[2Jmodel."),
+)
+
+
+@pytest.fixture
+def terminal():
+    """Return an output that draws on a terminal of 60 columns, held in memory."""
+    output = Output()
+    output.console = Console(
+        file=io.StringIO(), force_terminal=True, width=60, markup=False, emoji=False
+    )
+    return output
+
+
+def show(output, *events):
+    with EventDisplay(output) as display:
+        for event in events:
+            display.show(Envelope("run", 0.0, event))
+        display._progress.refresh()
+
+
+def test_control_characters_are_escaped():
+    assert escape_controls("a\x1b[31m\r\x07\N{RIGHT-TO-LEFT OVERRIDE}é\nb") == (
+        "a\\x1b[31m\\r\\x07\\u202eé\nb"
+    )
+
+
+def test_events_without_terminal_are_plain_lines(capsys):
+    show(
+        Output(),
+        *EVENTS,
+        Downloading(done=10**6, total=2 * 10**6, files_done=0, files=1),
+    )
+    assert capsys.readouterr().out.splitlines() == [
+        "  curvature (shot 1)",
+        r"warning: A layer of [red]\x1b[2Jmodel.",
+        "  1.0 MB of 2.0 MB",
+    ]
+
+
+def test_stage_on_terminal_has_progress_bar(terminal):
+    show(terminal, *EVENTS)
+    drawn = terminal.console.file.getvalue()
+    assert "75%" in drawn
+    assert r"[red]\x1b[2Jmodel." in drawn
+    assert "\x1b[2J" not in drawn
+
+
+def test_download_on_terminal_has_progress_bar(terminal):
+    show(terminal, Downloading(done=0, total=0, files_done=0, files=0))
+    show(terminal, Downloading(done=10**6, total=4 * 10**6, files_done=0, files=1))
+    drawn = terminal.console.file.getvalue()
+    assert "list of files" in drawn
+    assert "1.0 MB of 4.0 MB" in drawn
+    assert "25%" in drawn
+
+
+def test_long_line_is_not_wrapped_without_terminal(capsys):
+    Output().print_line("word " * 100 + "end")
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+def model(name, seconds=(0.1, 0.1, 0.1), file_bytes=4_000_000_000):
+    rate = rate_of(1, seconds)
+    prompt = rate_of(10, seconds)
+    return ModelMeasured(name, file_bytes, 10**9, prompt, rate, 45 * 10**8, 5 * 10**9)
+
+
+def printed(measured, capsys):
+    output = Output()
+    output.print_table(measurement_table(measured))
+    output.print_line(measurement_notes(measured))
+    return capsys.readouterr().out
+
+
+def test_measurement_table_is_aligned_and_describes_the_protocol(capsys):
+    fast = model("pruned", [1 / rate for rate in (15.0, 15.2, 15.3)], 61_000_000)
+    measured = Measured((model("original"), fast), 2, 512, 32, 3, "CPU (2 threads)")
+    lines = printed(measured, capsys).splitlines()
+    rows, notes = lines[:7], lines[7:]
+    assert len({len(row) for row in rows}) == 1
+    assert rows[0].split() == ["original", "pruned", "ratio"]
+    assert rows[1].split() == ["file", "size", "4.00", "GB", "61.0", "MB", "0.02"]
+    assert "10.0 (10.0 to 10.0)" in rows[4]
+    assert rows[4].endswith("1.52 (1.50 to 1.53)")
+    assert notes[0] == "CPU (2 threads), float32."
+    assert "512 tokens" in notes[1]
+    assert "brackets the lowest and the highest round" in notes[2]
+
+
+def test_measurement_table_of_one_model_has_no_ratio(capsys):
+    measured = Measured((model("model"),), 2, 512, 32, 3, "CPU (2 threads)")
+    assert "  ratio" not in printed(measured, capsys)

@@ -1,0 +1,64 @@
+"""The model card of an export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from huggingface_hub import ModelCard
+
+from surgeon_engine.api.config.export import Format
+from surgeon_engine.api.messages.run import Exported
+from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.export.model_card import Recipe, model_card
+
+RUN = Path(__file__).parents[2] / "fixtures" / "previous_version" / "run"
+
+
+@pytest.fixture(scope="module")
+def report():
+    return RunFolder(RUN).read_report()
+
+
+def card(report, **changes) -> str:
+    exported = Exported("folder", 1, 64, 0.0123, agreement=0.9875)
+    exported = msgspec.structs.replace(exported, **changes)
+    return model_card("Tiny {{ name }}", Recipe.from_report(report), exported)
+
+
+@pytest.mark.parametrize("file_format", tuple(Format)[1:])
+def test_model_card_has_front_matter_figures_and_recipe(report, file_format):
+    text = card(report, format=file_format, checked_with="a program")
+    parsed = ModelCard(text)
+    assert parsed.data.pipeline_tag == "text-generation"
+    assert {"pruned", "surgeon"} <= set(parsed.data.tags)
+    assert "prunable weights of Tiny {{ name }} were removed" in text
+    for shot in report.shots:
+        assert f"| {shot.evaluation.perplexity:.2f} | {shot.parameters:,} |" in text
+    assert "difference is 0.012, " in text
+    assert "98.8%." in text
+    assert "```toml\n[model]" in text
+    assert text.endswith("\n```\n")
+    assert "\n\n\n" not in text
+
+
+def test_model_card_after_correction_has_its_perplexity(report):
+    assert report.corrected is not None
+    perplexity = report.corrected.evaluation.perplexity
+    text = card(report)
+    assert "| after the correction |" in text
+    assert f"| {perplexity:.2f} |" in text
+    report = msgspec.structs.replace(report, corrected=None)
+    assert "after the correction" not in card(report)
+
+
+def test_model_card_of_unverified_file_says_so(report):
+    text = card(report, tokens_compared=0, checked_with="Its tensors were read back")
+    assert "Its tensors were read back. No program on this machine could run" in text
+
+
+def test_model_card_compares_perplexities(report):
+    text = card(report, perplexity=12.34567, expected_perplexity=12.34568)
+    assert "Perplexity on the first windows: 12.3457, in memory\n12.3457." in text
+    assert "Perplexity on the first" not in card(report)

@@ -1,0 +1,85 @@
+"""Requests of the session start, end and are cancelled by their kind."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+
+from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.messages.commands import Cancel, DescribeText
+from surgeon_engine.api.messages.events import Envelope, Failed
+from surgeon_engine.api.messages.sources import TextDescribed
+from surgeon_gui.controllers.session import Session
+from surgeon_gui.state.request import RequestKind
+
+KIND = RequestKind.DESCRIPTION
+DESCRIBED = TextDescribed("text", (), "")
+
+
+class FakeThread:
+    """An engine thread without an engine: records commands, delivers events."""
+
+    def __init__(self):
+        self.commands = []
+
+    def listen(self, slot):
+        self.deliver = slot
+
+    def send(self, command):
+        self.commands.append(command)
+
+
+@pytest.fixture
+def engine():
+    return FakeThread()
+
+
+@pytest.fixture
+def session(qapp, engine, tmp_path):
+    return Session(engine, tmp_path)
+
+
+def describe(session):
+    """Request a description and return the id of the request."""
+    session.start_request(KIND, partial(DescribeText, calibration=CalibrationConfig()))
+    return session.state.request(KIND).id
+
+
+def test_start_request_sends_a_command_with_the_id_of_the_request(session, engine):
+    id_ = describe(session)
+    assert [command.run for command in engine.commands] == [id_]
+    assert session.state.request(KIND).is_open
+
+
+def test_next_request_of_a_kind_makes_the_last_obsolete(session, engine):
+    first, second = describe(session), describe(session)
+    assert first != second
+    engine.deliver([Envelope(first, 0.0, DESCRIBED)])
+    assert session.state.request(KIND).is_open
+    engine.deliver([Envelope(second, 0.0, DESCRIBED)])
+    assert session.state.request(KIND).response == DESCRIBED
+
+
+def test_cancel_request_sends_one_cancel_of_an_open_request(session, engine):
+    session.cancel_request(KIND)
+    assert engine.commands == []
+    id_ = describe(session)
+    for _ in range(2):
+        session.cancel_request(KIND)
+    assert engine.commands[1:] == [Cancel(run=id_)]
+    assert session.state.request(KIND).is_cancelling
+
+
+@pytest.mark.parametrize("event", [DESCRIBED, Failed("no text")])
+def test_request_ended_is_emitted_once_after_the_change(session, engine, event):
+    ended = []
+    session.request_ended.connect(
+        lambda kind, request: ended.append((kind, request, session.state.request(kind)))
+    )
+    id_ = describe(session)
+    engine.deliver([Envelope(id_, 0.0, event), Envelope(id_, 0.0, event)])
+    ((kind, request, stored),) = ended
+    assert kind is KIND
+    assert request is stored
+    assert not request.is_open
