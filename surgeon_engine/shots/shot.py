@@ -95,8 +95,8 @@ def check_windows(pruning: PruningConfig, windows: Tensor, context: RunContext) 
         given = pruning.fixed_damping
         message = (
             f"{len(windows)} windows are too few to hold any out for the damping "
-            "search: the dampings of costs and update stay at "
-            f"{given.cost:g} and {given.update:g}."
+            f"search: the dampings of costs and update are {given.cost:g} and "
+            f"{given.update:g}."
         )
         context.emit(Logged(Level.WARNING, message))
 

@@ -202,7 +202,7 @@ CHOICES: dict[Enum, tuple[str, str]] = {
         tr(
             "In each shot several values are tried on held-out windows of the "
             "calibration text, and others are taken where that clearly helps. With "
-            "fewer than 4 windows the values below hold."
+            "fewer than 4 windows, 0.01 (costs) and 0.1 (update) are used."
         ),
     ),
     Damping.FIXED: (tr("As given"), tr("The values below, in every shot.")),

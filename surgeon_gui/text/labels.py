@@ -29,7 +29,7 @@ FIELDS = {
     ),
     "pruning.pattern": FieldText(
         tr("Pattern"),
-        tr("How many weights of each group of neighbours in a row stay."),
+        tr("How many of each group of neighbouring weights in a row are kept."),
     ),
     "pruning.method": FieldText(
         tr("Method"),
