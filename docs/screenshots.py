@@ -230,10 +230,11 @@ def take_history(studio: Studio) -> None:
     """A second, smaller run; the list of runs; both side by side."""
     from dataclasses import replace
 
+    from surgeon_engine.api.config.pruning import PrunableShare
     from surgeon_gui.state.app import Step
 
     window, session = studio.window, studio.window.session
-    pruning = replace(session.state.config.pruning, sparsity=0.2, shots=2)
+    pruning = replace(session.state.config.pruning, target=PrunableShare(0.2), shots=2)
     session.edit_pruning(pruning)
     studio.wait(lambda: not session.start_obstacle())
     studio.press("start_button")

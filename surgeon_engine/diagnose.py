@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from surgeon_engine.api.config.pruning import PruningConfig, Structure
+from surgeon_engine.api.config.pruning import NM, PruningConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.errors import RunFolderError
 from surgeon_engine.api.files import write_atomically
@@ -72,7 +72,9 @@ def diagnose(config: RunConfig, folder: Path, context: RunContext) -> Diagnosed:
 
 def _unprotected(state: PruningState) -> PruningState:
     """Return a state of the same model without protection and limits."""
-    pruning = replace(state.config.pruning, protect=(), limits=(), keep_at_least=0.0)
+    pruning = replace(
+        state.config.pruning, protect=(), min_density=0.0, layer_min_density=()
+    )
     units = units_of(pruning, state.loaded.model)
     return state.with_pruning(pruning, units)
 
@@ -202,4 +204,4 @@ def _diagnosed(
 
 
 def _atom(pruning: PruningConfig) -> int:
-    return pruning.of - pruning.kept if pruning.structure is Structure.N_M else 1
+    return pruning.structure.removed if isinstance(pruning.structure, NM) else 1

@@ -14,7 +14,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from surgeon_engine.api.config.pruning import PruningConfig, Structure
+from surgeon_engine.api.config.pruning import (
+    HeadsAndNeurons,
+    PrunableShare,
+    PruningConfig,
+)
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.config.toml import read_config
 from surgeon_engine.api.errors import ConfigError
@@ -30,7 +34,7 @@ if TYPE_CHECKING:
 
 DEMO_CONFIG = RunConfig(
     model=ModelConfig(source=DEMO),
-    pruning=PruningConfig(structure=Structure.HEADS_AND_NEURONS, sparsity=0.3, shots=3),
+    pruning=PruningConfig(HeadsAndNeurons(), target=PrunableShare(0.3), shots=3),
 )
 _SETTLING_MS = 300  # until the layout of the window is final
 _DISPLAY_VARIABLES = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")

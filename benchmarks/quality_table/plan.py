@@ -4,7 +4,7 @@
     sparsities = [...]    the columns of the table; without: the job's `sparsity`
     separate = false      whether each is a run of its own from the dense model on
     corrected = "each"    or "last": which columns end with the correction, if any
-    [defaults.pruning]    fields of PruningConfig
+    [defaults.pruning]    settings of PruningConfig, in their short form
     [defaults.calibration]   of CalibrationConfig; the command line has precedence
 
     [[job]]
@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from surgeon_engine.api.config.pruning import PruningConfig, Target
+from surgeon_engine.api.config.pruning import PrunableShare, PruningConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.config.toml import config_from_toml
 from surgeon_engine.api.errors import ConfigError
@@ -180,21 +180,23 @@ def _runs_of_job(job: Job, defaults: Defaults, base: Base, seed: int) -> list[Ru
         "pruning": {**defaults.pruning, **job.pruning},
     }
     config = config_from_toml(msgspec.toml.encode(parts).decode())
-    _check_measurable(config.pruning)
+    _sparsity(config.pruning)
     sparsities = defaults.sparsities if job.sparsities is None else job.sparsities
     separate = defaults.separate if job.separate is None else job.separate
     corrected = job.corrected or defaults.corrected
 
     def run(sparsity: float, shots: int | None = None) -> Run:
         pruning = dataclasses.replace(
-            config.pruning, sparsity=sparsity, shots=shots or config.pruning.shots
+            config.pruning,
+            target=PrunableShare(sparsity),
+            shots=shots or config.pruning.shots,
         )
         steps = _steps(pruning) if shots is None else _ending_at(sparsities, corrected)
         changed = dataclasses.replace(config, pruning=pruning)
         return Run(job.name, changed, frozenset(calibration), steps)
 
     if not sparsities:
-        return [run(config.pruning.sparsity)]
+        return [run(_sparsity(config.pruning))]
     _check_contradiction(parts["pruning"], sparsities, separate)
     if separate:
         return [run(sparsity) for sparsity in sparsities]
@@ -206,7 +208,7 @@ def _steps(pruning: PruningConfig) -> tuple[PlannedShot, ...]:
     return tuple(
         PlannedShot(
             share_of_goal(number / pruning.shots, pruning.schedule),
-            pruning.sparsity if number == pruning.shots else None,
+            _sparsity(pruning) if number == pruning.shots else None,
         )
         for number in range(1, pruning.shots + 1)
     )
@@ -221,12 +223,19 @@ def _ending_at(
     )
 
 
-def _check_measurable(pruning: PruningConfig) -> None:
-    if pruning.target is not Target.PRUNABLE_SHARE or pruning.perplexity_rise:
+def _sparsity(pruning: PruningConfig) -> float:
+    """Return the target of a job.
+
+    Raises:
+        ConfigError: It is no share of the prunable weights, or has a quality limit.
+    """
+    target = pruning.target
+    if not isinstance(target, PrunableShare) or pruning.max_perplexity_increase:
         raise ConfigError(
             "The columns of the table are shares of the prunable weights.",
-            "Leave target and perplexity_rise out of the plan.",
+            "Leave target and max_perplexity_increase out of the plan.",
         )
+    return target.sparsity
 
 
 def _check_contradiction(

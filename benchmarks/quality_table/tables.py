@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import io
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from surgeon_engine.api.config.calibration import CalibrationConfig
-from surgeon_engine.api.config.pruning import PruningConfig
+from surgeon_engine.api.config.fields import settings_of, values_of
 from surgeon_engine.api.config.run import RunConfig
 
 from .results import Circumstances, Figures, Key, Line
@@ -111,16 +109,13 @@ def as_csv(runs: Sequence[ReadyRun], lines: Mapping[Key, Line]) -> str:
 
 def differences(config: RunConfig) -> str:
     """The settings that differ from the program's own."""
-    pairs = (
-        (config.pruning, PruningConfig(), ()),
-        (config.calibration, CalibrationConfig(), _OF_TEXTS),
-    )
+    pairs = ((config.pruning, ()), (config.calibration, _OF_TEXTS))
     return ", ".join(
-        f"{item.name} = {_plain(getattr(part, item.name))}"
-        for part, default, said in pairs
-        for item in dataclasses.fields(part)
-        if item.name not in (*_NOT_SETTINGS, *said)
-        and getattr(part, item.name) != getattr(default, item.name)
+        f"{name} = {_plain(value)}"
+        for part, excluded in pairs
+        for name, value in values_of(part).items()
+        if name not in (*_NOT_SETTINGS, *excluded)
+        and value != settings_of(type(part))[name].default
     )
 
 

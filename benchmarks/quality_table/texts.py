@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -23,7 +24,8 @@ from surgeon_engine.api.config.calibration import (
     CalibrationConfig,
     is_token_file,
 )
-from surgeon_engine.api.config.pruning import Fisher
+from surgeon_engine.api.config.fields import settings_of, values_of
+from surgeon_engine.api.config.pruning import Fisher, PruningConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.errors import CalibrationError, ConfigError
 from surgeon_engine.calibration.windows import load_windows, vocabulary_of
@@ -123,10 +125,50 @@ class Texts:
 
     def _identity(self, run: Run, *windows: str) -> str:
         config = msgspec.to_builtins(run.config)
+        config["pruning"] = _pruning_of_first_version(run.config.pruning)
         config["model"]["source"] = config["export"] = ""
         config["calibration"]["text"] = config["calibration"]["validation_text"] = ""
         all_of_it = [self._model, self._device, *windows, config, run.shots]
         return hashlib.sha256(msgspec.json.encode(all_of_it)).hexdigest()[:_DIGITS]
+
+
+# The settings of the first version, whose results have kept their identities.
+_FIRST_VERSION = {
+    "structure": "structure",
+    "kept": "pattern",
+    "of": "pattern",
+    "method": "method",
+    "target": "target",
+    "sparsity": "sparsity",
+    "million_parameters": "million_parameters",
+    "megabytes": "megabytes",
+    "perplexity_rise": "max_perplexity_increase",
+    "shots": "shots",
+    "width_multiple": "width_multiple",
+    "widths": "widths",
+    "protect": "protect",
+    "keep_at_least": "min_density",
+    "limits": "layer_min_density",
+    "schedule": "schedule",
+    "fisher": "fisher",
+    "cost_basis": "cost_basis",
+    "update": "update",
+    "max_correlated": "max_correlated",
+    "correction": "correction",
+    "damping": "damping",
+    "cost_damping": "cost_damping",
+    "update_damping": "update_damping",
+}
+
+
+def _pruning_of_first_version(pruning: PruningConfig) -> dict[str, Any]:
+    """Return all settings under their first names, unused ones with their defaults."""
+    values = {
+        name: setting.default for name, setting in settings_of(PruningConfig).items()
+    } | values_of(pruning)
+    found = {old: values[name] for old, name in _FIRST_VERSION.items()}
+    found["kept"], found["of"] = map(int, values["pattern"].split(":"))
+    return found
 
 
 def check_seeds_differ(runs: Sequence[ReadyRun]) -> None:

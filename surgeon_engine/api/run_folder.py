@@ -20,12 +20,14 @@ import re
 import shutil
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from surgeon_engine.api.config.migration import migrate
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_to_toml
-from surgeon_engine.api.errors import RunFolderError
+from surgeon_engine.api.errors import ConfigError, RunFolderError
 from surgeon_engine.api.files import check_not_occupied, expand_path, write_atomically
 from surgeon_engine.api.messages.events import Envelope
 from surgeon_engine.api.messages.run import (
@@ -186,8 +188,13 @@ class RunFolder:
             RunFolderError: The file is missing or is not a report of Surgeon.
         """
         try:
-            return msgspec.json.decode(self.report_path.read_bytes(), type=Report)
-        except (OSError, msgspec.MsgspecError) as error:
+            data = msgspec.json.decode(
+                self.report_path.read_bytes(), type=dict[str, Any]
+            )
+            if isinstance(config := data.get("config"), dict):
+                data["config"], _ = migrate(config)
+            return msgspec.convert(data, Report)
+        except (OSError, msgspec.MsgspecError, ConfigError) as error:
             raise RunFolderError(
                 f"{self.path} is not the folder of a finished run: {error}.",
                 "Choose a folder that holds a report.json.",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from surgeon_engine.api.config.export import DESCRIPTIONS, Format
-from surgeon_engine.api.config.pruning import COUPLED, PruningConfig, Target
+from surgeon_engine.api.config.pruning import COUPLED, FileSize, PruningConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.errors import ExportError
 from surgeon_engine.api.messages.events import Level, Logged
@@ -84,7 +84,7 @@ def check_format(
         ExportError: No result of the run can be written in this format.
     """
     requested, pruning = config.export.format, config.pruning
-    has_free_widths = pruning.structure in COUPLED and not pruning.has_same_widths
+    has_free_widths = pruning.kind in COUPLED and not pruning.has_same_widths
     if requested is Format.STOCK and has_free_widths:
         raise ExportError(
             "Plain files need the same widths in every layer.",
@@ -123,6 +123,6 @@ def _warn_of_full_size(
     if not reason or pruned.plan.is_empty:  # single weights never make files smaller
         return
     message = f"The file would be as large as the original's. {reason}"
-    if pruning.target is Target.FILE_SIZE:
+    if isinstance(pruning.target, FileSize):
         raise ExportError(message, "Choose another target, or another structure.")
     context.emit(Logged(Level.WARNING, message))

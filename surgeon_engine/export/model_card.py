@@ -63,7 +63,7 @@ def model_card(name: str, recipe: Recipe, exported: Exported) -> str:
     data = ModelCardData(
         library_name=_LIBRARY.get(exported.format, "transformers"),
         pipeline_tag="text-generation",
-        tags=["pruned", "surgeon", str(config.pruning.structure)],
+        tags=["pruned", "surgeon", str(config.pruning.kind)],
     )
     return (
         _environment()
@@ -74,7 +74,7 @@ def model_card(name: str, recipe: Recipe, exported: Exported) -> str:
             removed=sum(layer.removed for layer in last.layers),
             prunable=recipe.goal.prunable,
             version=version("surgeon"),
-            structure=display_name(config.pruning.structure),
+            structure=display_name(config.pruning.kind),
             method=display_name(config.pruning.method),
             baseline=recipe.baseline,
             shots=recipe.shots,

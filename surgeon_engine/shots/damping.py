@@ -29,7 +29,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from surgeon_engine.api.config.pruning import SPARSE, PruningConfig
+from surgeon_engine.api.config.pruning import SPARSE, FixedDamping, PruningConfig
 from surgeon_engine.api.errors import CurvatureError
 from surgeon_engine.api.messages.run import DampingChoice, Stage
 from surgeon_engine.evaluation.held_out import Trial, evaluate_held_out
@@ -82,14 +82,14 @@ def choose_damping(
 
     @functools.lru_cache(maxsize=1)  # each holds a mask of all weights
     def removed_at(cost_damping: float) -> dict[str, Tensor]:
-        pruning = dataclasses.replace(config, cost_damping=cost_damping)
+        pruning = with_damping(config, cost_damping, config.fixed_damping.update)
         return selection(state, inputs.factors, pruning, inputs.budget).removed
 
     def trial_at(point: Point) -> Trial:
         context.raise_if_cancelled()
         pruning = with_damping(config, GRID[point[0]], GRID[point[1]])
         try:
-            removed = removed_at(pruning.cost_damping)
+            removed = removed_at(GRID[point[0]])
             with kept:
                 remove(
                     state, inputs.factors, pruning, removed, context.raise_if_cancelled
@@ -98,7 +98,7 @@ def choose_damping(
         except CurvatureError:
             return Trial(None)  # too little damping for these factors
 
-    sparse = config.structure in SPARSE
+    sparse = config.kind in SPARSE
     start = _START_SPARSE if sparse else _START
     if inputs.previous is not None:
         start = (GRID.index(inputs.previous.cost), GRID.index(inputs.previous.update))
@@ -120,7 +120,7 @@ def choose_damping(
 
 def with_damping(pruning: PruningConfig, cost: float, update: float) -> PruningConfig:
     """Return the settings with other dampings."""
-    return dataclasses.replace(pruning, cost_damping=cost, update_damping=update)
+    return dataclasses.replace(pruning, damping=FixedDamping(cost, update))
 
 
 def search(

@@ -25,7 +25,7 @@ class QualityBudget:
         """Return the budget of a run whose original was evaluated as `baseline`."""
         original = baseline.perplexity
         limit = max_perplexity(pruning, original)
-        return cls(pruning.perplexity_rise, original, limit)
+        return cls(pruning.max_perplexity_increase, original, limit)
 
     @property
     def is_set(self) -> bool:

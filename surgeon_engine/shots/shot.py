@@ -92,10 +92,11 @@ def check_windows(pruning: PruningConfig, windows: Tensor, context: RunContext) 
     if pruning.is_corrected:
         parts_of(windows)
     elif pruning.searches_damping and split(windows) is None:
+        given = pruning.fixed_damping
         message = (
             f"{len(windows)} windows are too few to hold any out for the damping "
-            "search: the dampings of costs and update stay at "
-            f"{pruning.cost_damping:g} and {pruning.update_damping:g}, as set."
+            f"search: the dampings of costs and update are {given.cost:g} and "
+            f"{given.update:g}."
         )
         context.emit(Logged(Level.WARNING, message))
 
@@ -159,7 +160,8 @@ def _configured_damping(pruning: PruningConfig) -> DampingChoice | None:
     """Return the damping of the settings; None if the method has none."""
     if not pruning.adapts:
         return None
-    return DampingChoice(pruning.cost_damping, pruning.update_damping, tried=0)
+    given = pruning.fixed_damping
+    return DampingChoice(given.cost, given.update, tried=0)
 
 
 def _add_costs(

@@ -80,7 +80,7 @@ class ArchitectureController(QObject):
     @property
     def limit(self) -> float:
         """Minimum share of the selected layer by a limit of its own; 0.0 if none."""
-        limits = map(parse_limit, self._session.state.config.pruning.limits)
+        limits = map(parse_limit, self._session.state.config.pruning.layer_min_density)
         return next((x.share for x in limits if x.pattern == self.selected), 0.0)
 
     # Actions of the user

@@ -176,10 +176,12 @@ class Diagnosis(QObject):
     def limit(self, pattern: str, share: float | None) -> None:
         """Set the minimum share that matching layers keep; None removes the limit."""
         pruning = self.session.state.config.pruning
-        limits = tuple(x for x in pruning.limits if parse_limit(x).pattern != pattern)
+        limits = tuple(
+            x for x in pruning.layer_min_density if parse_limit(x).pattern != pattern
+        )
         if share is not None:
             limits = (*limits, str(LayerLimit(pattern, share)))
-        self._edit(replace(pruning, limits=limits))
+        self._edit(replace(pruning, layer_min_density=limits))
 
     def _edit(self, pruning: PruningConfig) -> None:
         if pruning != self.session.state.config.pruning:

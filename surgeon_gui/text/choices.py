@@ -203,7 +203,7 @@ CHOICES: dict[Enum, tuple[str, str]] = {
         tr(
             "Each shot tries several values on held-out windows of the calibration "
             "text and changes them if that clearly helps. With fewer than 4 windows, "
-            "the values below are used."
+            "0.01 (costs) and 0.1 (update) are used."
         ),
     ),
     Damping.FIXED: (tr("Fixed"), tr("The values below, in every shot.")),

@@ -26,20 +26,9 @@ FIELDS = {
     "pruning.structure": FieldText(
         tr("What to prune"), tr("Parts of the model that are removed as a unit.")
     ),
-    "pruning.kept": FieldText(
-        tr("Keep"),
-        tr("Number of weights to keep in each group: the 2 of 2:4."),
-        tr("weights"),
-        unit_of_one=tr("weight"),
-    ),
-    "pruning.of": FieldText(
-        tr("Of every"),
-        tr(
-            "Number of consecutive weights of a row that form a group: the 4 of 2:4. "
-            "GPUs that support a pattern support 2:4."
-        ),
-        tr("weights"),
-        unit_of_one=tr("weight"),
+    "pruning.pattern": FieldText(
+        tr("Pattern"),
+        tr("How many of each group of consecutive weights of a row are kept."),
     ),
     "pruning.method": FieldText(
         tr("Method"),
@@ -80,7 +69,7 @@ FIELDS = {
         "MB",
         decimals=6,
     ),
-    "pruning.perplexity_rise": FieldText(
+    "pruning.max_perplexity_increase": FieldText(
         tr("Quality limit"),
         tr(
             "Maximum increase in perplexity over the original. A shot that exceeds it, "
@@ -125,7 +114,7 @@ FIELDS = {
         ),
         example=tr("e.g. block 0, *.down_proj"),
     ),
-    "pruning.keep_at_least": FieldText(
+    "pruning.min_density": FieldText(
         tr("Minimum density"),
         tr(
             "Share of weights that every layer keeps, however low their costs. 0 %: "
@@ -135,7 +124,7 @@ FIELDS = {
         decimals=1,
         is_share=True,
     ),
-    "pruning.limits": FieldText(
+    "pruning.layer_min_density": FieldText(
         tr("Minimum per layer"),
         tr(
             "Layers with a higher minimum density, from 0 to 1, separated by commas: "
@@ -192,8 +181,7 @@ FIELDS = {
         tr(
             "Amount added to the diagonal of the curvature before costs are computed, "
             "as a multiple of its mean eigenvalue. Increase it for little calibration "
-            "text. Used if Damping is Fixed, by SparseGPT, and with fewer than 4 "
-            "calibration windows."
+            "text. Used if Damping is Fixed, and by SparseGPT."
         ),
         tr("\N{MULTIPLICATION SIGN} mean"),
     ),
@@ -201,8 +189,7 @@ FIELDS = {
         tr("Update damping"),
         tr(
             "The same for the weight update. Larger values change the remaining "
-            "weights less. Used if Damping is Fixed, and with fewer than 4 calibration "
-            "windows."
+            "weights less. Used if Damping is Fixed."
         ),
         tr("\N{MULTIPLICATION SIGN} mean"),
     ),
@@ -232,6 +219,25 @@ FIELDS = {
         ),
         "GB",
         decimals=3,
+    ),
+}
+
+# The two numbers of `pruning.pattern`.
+PATTERN = {
+    "kept": FieldText(
+        tr("Keep"),
+        tr("Number of weights to keep in each group: the 2 of 2:4."),
+        tr("weights"),
+        unit_of_one=tr("weight"),
+    ),
+    "of": FieldText(
+        tr("Of every"),
+        tr(
+            "Number of consecutive weights of a row that form a group: the 4 of 2:4. "
+            "GPUs that support a pattern support 2:4."
+        ),
+        tr("weights"),
+        unit_of_one=tr("weight"),
     ),
 }
 

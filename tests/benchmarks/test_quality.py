@@ -26,7 +26,6 @@ from surgeon_engine.api.config.pruning import (
     Correction,
     Damping,
     Method,
-    PruningConfig,
     Structure,
 )
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
@@ -34,6 +33,7 @@ from surgeon_engine.api.errors import ConfigError, EvaluationError
 from surgeon_engine.api.messages.run import Corrected, ShotFinished
 from surgeon_engine.evaluation.divergence import divergence, divergences
 from surgeon_engine.runtime.run_context import RunContext
+from tests.helpers.configs import pruning_config
 from tests.helpers.runs import check_nothing
 from tests.helpers.tiny_models import VOCABULARY, save_tiny_model, tiny_model
 
@@ -124,7 +124,7 @@ def plain_run(bench, folder, monkeypatch, **pruning):
             text=str(bench.folder / "calibration.npy"),
             validation_text=str(bench.folder / "validation.npy"),
         ),
-        pruning=PruningConfig(structure=Structure.ROWS_AND_COLUMNS, **pruning),
+        pruning=pruning_config(structure=Structure.ROWS_AND_COLUMNS, **pruning),
         export=ExportConfig(format=Format.MASKED),
     )
     events = []
@@ -449,7 +449,7 @@ def test_the_command_gives_the_same_with_a_process_for_each_job(bench):
 @pytest.mark.slow
 def test_a_process_that_dies_is_a_job_that_failed(tmp_path, monkeypatch):
     monkeypatch.undo()
-    config = RunConfig(pruning=PruningConfig(method=Method.MAGNITUDE))
+    config = RunConfig(pruning=pruning_config(method=Method.MAGNITUDE))
     task = job.Task(config, (PlannedShot(1.0, 0.3),), str(tmp_path / "none" / "w.pt"))
     (message,) = map(msgspec.to_builtins, measuring.messages_of(task))
     assert message == {

@@ -13,8 +13,8 @@ from surgeon_engine import diagnose as diagnosing
 from surgeon_engine.api.config.pruning import (
     CostBasis,
     Damping,
+    FixedDamping,
     Method,
-    PruningConfig,
     Structure,
     Widths,
 )
@@ -34,6 +34,7 @@ from surgeon_engine.shots.selection import selection
 from surgeon_gui.state.architecture.state import planned_architecture
 from surgeon_gui.state.diagnosis.costs import read_costs
 from surgeon_gui.state.diagnosis.planner import Planner, rules_of
+from tests.helpers.configs import pruning_config
 from tests.helpers.pruning_states import quiet, state_of, weights
 from tests.helpers.runs import job, run
 from tests.helpers.units import removable
@@ -45,16 +46,25 @@ ALL = [("llama", {"structure": structure}) for structure in Structure] + [
     ("opt", {"structure": Structure.ROWS_AND_COLUMNS}),
     ("llama", {"structure": Structure.HEADS_AND_NEURONS, "protect": ("block 0",)}),
     ("llama", {"structure": Structure.ROWS_AND_COLUMNS, "protect": ("*.q_proj",)}),
-    ("opt", {"structure": Structure.HEADS_AND_NEURONS, "limits": ("block 1=0.8",)}),
-    ("opt", {"structure": Structure.ROWS_AND_COLUMNS, "limits": ("*.fc1=0.7",)}),
-    ("llama", {"structure": Structure.COLUMNS, "keep_at_least": 0.7}),
+    (
+        "opt",
+        {
+            "structure": Structure.HEADS_AND_NEURONS,
+            "layer_min_density": ("block 1=0.8",),
+        },
+    ),
+    (
+        "opt",
+        {"structure": Structure.ROWS_AND_COLUMNS, "layer_min_density": ("*.fc1=0.7",)},
+    ),
+    ("llama", {"structure": Structure.COLUMNS, "min_density": 0.7}),
     ("llama", {"structure": Structure.NEURONS, "width_multiple": 8}),
     (
         "llama",
         {
             "structure": Structure.HEADS_AND_NEURONS,
             "width_multiple": 8,
-            "keep_at_least": 0.4,
+            "min_density": 0.4,
             "cost_basis": CostBasis.RAW,
         },
     ),
@@ -105,7 +115,7 @@ def test_plan_equals_the_selection_of_the_engine(
         }
         for unit in state.units:
             name, removed = unit.measured.name, engine.removed[unit.measured.name]
-            if state.config.pruning.structure in (Structure.ELEMENTS, Structure.N_M):
+            if state.config.pruning.kind in (Structure.ELEMENTS, Structure.N_M):
                 assert abs(per_unit.pop(name) - int(removed.sum())) <= at_threshold(
                     planner, plan
                 )
@@ -198,9 +208,7 @@ def test_costs_are_those_of_the_first_shot_with_its_damping(monkeypatch, tmp_pat
     assert answer.damping_tried > 1
     assert all(torch.equal(W, before[name]) for name, W in weights(state).items())
     given = replace(
-        state.config.pruning,
-        damping=Damping.FIXED,
-        cost_damping=answer.cost_damping,
+        state.config.pruning, damping=FixedDamping(cost=answer.cost_damping)
     )
     state = state.with_pruning(given, state.units)
     again = diagnosis_of(monkeypatch, tmp_path / "again", state)
@@ -226,7 +234,7 @@ def test_diagnosis_reports_progress_and_can_be_cancelled(monkeypatch, tmp_path):
 
 def test_layers_report_the_weights_they_lose_with_a_group(monkeypatch, tmp_path):
     state = state_of("opt", structure=Structure.HEADS_AND_NEURONS, sparsity=0.1)
-    state = state.with_pruning(PruningConfig(**FIXED), state.units)
+    state = state.with_pruning(pruning_config(**FIXED), state.units)
     answer = diagnosis_of(monkeypatch, tmp_path, state)
     for unit, diagnosed in zip(state.units, answer.units, strict=True):
         removed = torch.zeros(unit.candidates, dtype=torch.bool)
@@ -250,7 +258,7 @@ def test_run_of_one_shot_has_the_planned_removals_and_costs(
 ):
     """By the engine itself, from the files of a model."""
     settings = {"structure": structure, "sparsity": 0.15, "damping": damping}
-    protect = {"protect": ("*.layers.0.mlp.*",), "limits": ("block 1=0.7",)}
+    protect = {"protect": ("*.layers.0.mlp.*",), "layer_min_density": ("block 1=0.7",)}
     config = job(tmp_path, windows=8, **settings, **protect)
     envelopes = []
     engine = Engine(lambda envelope: envelopes.append(envelope))
@@ -288,7 +296,11 @@ def serve_waiting_commands(engine):
 @pytest.mark.parametrize("structure", [Structure.HEADS_AND_NEURONS, Structure.ROWS])
 def test_protected_and_limited_units_are_measured_too(monkeypatch, tmp_path, structure):
     """Less protection can then be tried without another measurement."""
-    rules = {"protect": ("block 0",), "limits": ("*=0.8",), "keep_at_least": 0.5}
+    rules = {
+        "protect": ("block 0",),
+        "layer_min_density": ("*=0.8",),
+        "min_density": 0.5,
+    }
     settings = {"structure": structure, "sparsity": 0.02, **FIXED}
     ruled, free = (
         diagnosis_of(monkeypatch, tmp_path / name, state_of(**settings, **more))

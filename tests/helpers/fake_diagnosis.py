@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from surgeon_engine.api.config.pruning import SPARSE, PruningConfig, Structure
+from surgeon_engine.api.config.pruning import NM, SPARSE, PruningConfig, Structure
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.diagnosis import (
     Diagnosed,
@@ -32,13 +32,13 @@ _GROUPS_OF = {
 def diagnosed(config: RunConfig, folder: str, model: ModelSummary) -> Diagnosed:
     """Write a file in which later blocks and heads have higher costs."""
     pruning = config.pruning
-    if pruning.structure in _GROUPS_OF:
+    if pruning.kind in _GROUPS_OF:
         parts = [
             _coupled(group, block, model)
             for block in range(model.blocks)
-            for group in _GROUPS_OF[pruning.structure]
+            for group in _GROUPS_OF[pruning.kind]
         ]
-    elif pruning.structure in SPARSE:
+    elif pruning.kind in SPARSE:
         parts = [_single_weights(layer) for layer in model.layers]
     else:
         parts = [_rows(layer) for layer in model.layers]
@@ -120,4 +120,4 @@ def _layer(layer: LayerSummary, each: int = 0) -> DiagnosedLayer:
 
 
 def _atom(pruning: PruningConfig) -> int:
-    return pruning.of - pruning.kept if pruning.structure is Structure.N_M else 1
+    return pruning.structure.removed if isinstance(pruning.structure, NM) else 1

@@ -9,7 +9,6 @@ from pathlib import Path
 import msgspec
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
-from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_to_toml
 from surgeon_engine.api.messages.events import Cancelled, Envelope, Failed
@@ -24,6 +23,7 @@ from surgeon_engine.api.messages.run import (
     StageStarted,
 )
 from surgeon_engine.api.run_folder import Report, RunFolder
+from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import (
     FAILURE,
     HINT,
@@ -41,7 +41,7 @@ SMALL = CalibrationConfig(windows=8, validation_windows=4, window_length=64)
 def job(**pruning) -> RunConfig:
     """Return a job with three shots and the given pruning settings."""
     return RunConfig(
-        calibration=SMALL, pruning=PruningConfig(**({"shots": 3} | pruning))
+        calibration=SMALL, pruning=pruning_config(**({"shots": 3} | pruning))
     )
 
 
@@ -102,7 +102,8 @@ def _events(run: RunFolder, config: RunConfig, ending: str, factor: float):
             yield at, StageStarted(stage, shot)
             yield at + 0.5, Progressed(stage, shot, 1, 2)
             at += 1.0
-        yield at, _scaled(shot_finished(shot, shots, config.pruning.sparsity), factor)
+        finished = shot_finished(shot, shots, config.pruning.target.sparsity)
+        yield at, _scaled(finished, factor)
     at = 2.0 + SHOT_SECONDS * last
     match ending:
         case "failed":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
-from surgeon_engine.api.config.pruning import Correction, PruningConfig
+from surgeon_engine.api.config.pruning import Correction
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.api.planning.target_size import goal_of
@@ -17,6 +17,7 @@ from surgeon_engine.model.source import ModelSource, locate
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.structures.units import units_of
 from surgeon_engine.runtime.run_context import RunContext
+from tests.helpers.configs import pruning_config
 from tests.helpers.tiny_models import VOCABULARY, tiny_model
 
 
@@ -37,7 +38,7 @@ def state_of(family: str = "llama", windows: int = 8, **pruning) -> PruningState
     config = RunConfig(
         ModelConfig(family),
         CalibrationConfig(windows=windows, batch=3),
-        PruningConfig(**{"correction": Correction.NONE} | pruning),
+        pruning_config(**{"correction": Correction.NONE} | pruning),
     )
     texts = TokenWindows(
         random_windows(windows), random_windows(3, seed=1), "random", 0

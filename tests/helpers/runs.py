@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig, Format
-from surgeon_engine.api.config.pruning import Correction, Damping, PruningConfig
+from surgeon_engine.api.config.pruning import Correction, Damping
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.errors import EngineError
 from surgeon_engine.api.messages.events import Level, Logged
@@ -23,6 +23,7 @@ from surgeon_engine.export.formats import WRITERS
 from surgeon_engine.model.layers import PrunableLayer, prunable_layers
 from surgeon_engine.pipeline import prune
 from surgeon_engine.runtime.run_context import RunContext
+from tests.helpers.configs import pruning_config
 from tests.helpers.tiny_models import VOCABULARY, save_tiny_model
 
 LENGTH = 16  # tokens of a window
@@ -103,7 +104,7 @@ def job(folder: Path, family: str = "llama", windows: int = 4, **pruning) -> Run
     return RunConfig(
         ModelConfig(str(source)),
         tokens(folder, windows),
-        PruningConfig(**settings),
+        pruning_config(**settings),
         ExportConfig(format=Format.MASKED),
     )
 

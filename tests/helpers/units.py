@@ -10,6 +10,7 @@ from surgeon_engine.api.planning import limits as bounds
 from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.pruning.structures.base import share_to_keep
 from surgeon_engine.pruning.structures.units import units_of
+from tests.helpers.configs import pruning_config
 from tests.helpers.tiny_models import tiny_model
 
 DAMPING = 0.05
@@ -17,8 +18,8 @@ DAMPING = 0.05
 
 def pruning(structure: Structure, **settings) -> PruningConfig:
     """Settings with the same damping for costs and update."""
-    dampings = {"cost_damping": DAMPING, "update_damping": DAMPING}
-    return PruningConfig(structure=structure, **dampings | settings)
+    dampings = {"cost_damping": DAMPING, "update_damping": DAMPING, "damping": "fixed"}
+    return pruning_config(structure=structure, **dampings | settings)
 
 
 def units(family: str, settings: PruningConfig):
@@ -30,15 +31,15 @@ def removable(unit, settings: PruningConfig) -> int:
     """How many weights of a unit may go, by what is said of whole models."""
     share = share_to_keep(unit.layers, settings)
     layer = unit.measured
-    if settings.structure in COUPLED:
+    if settings.kind in COUPLED:
         coupled = unit.coupled
         bundle = bounds.bundle_of(coupled.kind, settings)
         stay = bounds.groups_to_keep(unit.originally, share, bundle)
         return max(0, unit.originally - stay) * coupled.weights_per_group
     shape = bounds.Shape(layer.rows, layer.columns, layer.has_bias)
-    if settings.structure in SPARSE:
+    if settings.kind in SPARSE:
         return bounds.max_elements(shape, share, settings)
-    return bounds.max_in_lines(shape, share, settings.structure)
+    return bounds.max_in_lines(shape, share, settings.kind)
 
 
 def random_factors(layer, seed: int = 0) -> KroneckerFactors:

@@ -12,16 +12,16 @@ from PySide6.QtWidgets import QWidget
 
 from surgeon_engine.api.client import EngineProcess
 from surgeon_engine.api.config.calibration import CalibrationConfig
-from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_gui.base.settings import Settings
 from surgeon_gui.controllers.engine_thread import EngineThread
 from surgeon_gui.window.main_window import MainWindow
+from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import FakeEngineClient
 
 QUICK = RunConfig(
     calibration=CalibrationConfig(windows=8, validation_windows=4, window_length=64),
-    pruning=PruningConfig(sparsity=0.3, shots=3),
+    pruning=pruning_config(sparsity=0.3, shots=3),
 )
 # Enough shots that a run does not finish during a test.
 LONG = replace(QUICK, pruning=replace(QUICK.pruning, shots=50))

@@ -205,23 +205,16 @@ def test_an_activation_that_overflows_on_the_calibration_text_names_the_layer(
 
 
 @pytest.mark.parametrize("windows", [1, 3])
-def test_too_few_windows_for_a_search_are_told_and_the_given_damping_holds(
+def test_too_few_windows_for_a_search_are_told_and_the_default_damping_holds(
     tmp_path, windows
 ):
-    wanted = job(
-        tmp_path,
-        windows=windows,
-        damping=Damping.AUTOMATIC,
-        cost_damping=0.07,
-        update_damping=0.8,
-        shots=2,
-    )
+    wanted = job(tmp_path, windows=windows, damping=Damping.AUTOMATIC, shots=2)
     found = outcome(wanted, tmp_path / "run")
     (warning,) = [x for x in found.recorder.of(Logged) if "too few" in x.message]
     assert f"{windows} windows are too few to hold any out" in warning.message
-    assert "0.07 and 0.8" in warning.message
+    assert "0.01 and 0.1" in warning.message
     for shot in found.shots:
-        assert (shot.damping.cost, shot.damping.update) == (0.07, 0.8)
+        assert (shot.damping.cost, shot.damping.update) == (0.01, 0.1)
         assert (shot.damping.tried, shot.damping.held_out_loss) == (0, None)
     assert StageStarted(Stage.DAMPING, 1) not in found.recorder.events
 

@@ -55,8 +55,7 @@ def test_groups_keep_exactly_as_many_as_the_pattern_says(
         tmp_path,
         family,
         structure=Structure.N_M,
-        kept=kept,
-        of=of,
+        pattern=f"{kept}:{of}",
         sparsity=share * most,
         shots=2,
     )
@@ -216,7 +215,11 @@ def test_less_than_one_head_is_refused_before_any_work(tmp_path):
 def test_a_target_below_the_least_that_can_go_is_refused_and_not_exported(
     tmp_path, rise
 ):
-    settings = {"structure": Structure.ROWS, "sparsity": 0.002, "perplexity_rise": rise}
+    settings = {
+        "structure": Structure.ROWS,
+        "sparsity": 0.002,
+        "max_perplexity_increase": rise,
+    }
     less_than_a_row = job(tmp_path, **settings)
     with pytest.raises(PruningError, match="Nothing was removed") as error:
         Recorder().run(less_than_a_row, tmp_path / "run")

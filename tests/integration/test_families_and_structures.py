@@ -68,7 +68,7 @@ def test_what_goes_is_what_was_asked_for_and_what_is_told(
     assert found.zeros == found.reported
     removed = sum(found.reported.values())
     largest = largest_piece(found, structure, tiny_model(family))
-    goal = int(wanted.pruning.sparsity * prunable(found, structure))
+    goal = int(wanted.pruning.target.sparsity * prunable(found, structure))
     assert goal - largest < removed <= goal
     assert shot.sparsity == removed / prunable(found, structure)
     assert shot.parameters == found.started.model.parameters - removed

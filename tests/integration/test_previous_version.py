@@ -10,6 +10,16 @@ import pytest
 from safetensors import safe_open
 
 from surgeon_engine.api.config.export import ExportConfig, Format
+from surgeon_engine.api.config.pruning import (
+    NM,
+    Correction,
+    FixedDamping,
+    HeadsAndNeurons,
+    PrunableShare,
+    PruningConfig,
+)
+from surgeon_engine.api.config.toml import read_config
+from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.export.export import export_again
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_gui.state.run import Status
@@ -54,6 +64,39 @@ def test_a_run_is_opened_with_its_export_where_it_lies_now(runs, name):
     assert state.status is Status.FINISHED
     assert state.exported is not None
     assert Path(state.exported.folder) == runs / name / "export"
+
+
+PRUNING = {
+    "run": PruningConfig(
+        HeadsAndNeurons(),
+        target=PrunableShare(0.5),
+        max_perplexity_increase=40.0,
+        shots=2,
+        min_density=0.2,
+        layer_min_density=("block 1=0.5", "self_attn.o_proj=0.5"),
+        damping=FixedDamping(cost=0.02, update=0.3),
+    ),
+    "run_n_m": PruningConfig(
+        NM("2:4"),
+        target=PrunableShare(0.5),
+        shots=1,
+        correction=Correction.NONE,
+        damping=FixedDamping(cost=0.03, update=0.05),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_config_of_a_run_has_the_old_values_under_the_new_names(runs, name):
+    folder = RunFolder(runs / name)
+    for config in (
+        read_config(folder.config_path),
+        folder.read_report().config,
+        read_state(folder.path).config,
+    ):
+        assert config.pruning == PRUNING[name]
+        assert config.calibration.window_length == 32
+        assert config.model.source == "/home/user/tiny/model"
 
 
 @pytest.mark.parametrize("format", ["masked", "compact"])

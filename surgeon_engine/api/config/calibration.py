@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import PurePath
+from typing import Annotated
 
-from surgeon_engine.api.config.fields import Limits, check_limits, option
+from surgeon_engine.api.config.fields import Limits, Option, check_limits
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.model_info.source_names import hub_name, is_hub_source
 
@@ -28,6 +29,25 @@ def real_name(text: str) -> str:
     return os.path.realpath(os.path.expanduser(text))
 
 
+_COUNT = Limits(1, 100_000)
+
+
+def _draws_windows(calibration: CalibrationConfig) -> bool:
+    return not calibration.takes_whole_file
+
+
+def _draws_validation_windows(calibration: CalibrationConfig) -> bool:
+    return not is_token_file(calibration.validation_text)
+
+
+def _cuts_windows(calibration: CalibrationConfig) -> bool:
+    return calibration.cuts_windows
+
+
+def _uses_datasets(calibration: CalibrationConfig) -> bool:
+    return calibration.uses_datasets
+
+
 @dataclass(frozen=True, slots=True)
 class CalibrationConfig:
     """The text on which curvature is measured, and the one on which loss is."""
@@ -36,24 +56,22 @@ class CalibrationConfig:
     # hf://datasets/org/name@revision
     text: str = BUILTIN_TEXT
     validation_text: str = ""  # as `text`; empty: a held-out part of `text`
-    windows: int = option(
-        64, Limits(1, 100_000), applies=lambda c: not c.takes_whole_file
-    )
-    validation_windows: int = option(
-        32, Limits(1, 100_000), applies=lambda c: not is_token_file(c.validation_text)
-    )
-    window_length: int = option(  # tokens
-        256, Limits(8, 131_072), applies=lambda c: c.cuts_windows
-    )
-    seed: int = option(0, Limits(0, 2**31 - 1), advanced=True)
-    batch: int = option(4, Limits(1, 1024), advanced=True)
+    windows: Annotated[int, Option(_COUNT, applies=_draws_windows)] = 64
+    validation_windows: Annotated[
+        int, Option(_COUNT, applies=_draws_validation_windows)
+    ] = 32
+    window_length: Annotated[  # tokens
+        int, Option(Limits(8, 131_072), applies=_cuts_windows)
+    ] = 256
+    seed: Annotated[int, Option(Limits(0, 2**31 - 1), advanced=True)] = 0
+    batch: Annotated[int, Option(Limits(1, 1024), advanced=True)] = 4
     column: str = ""  # of a table; empty: "text", or the one with the longest texts
     dataset_config: str = ""  # empty: the data set's only or default one
     split: str = ""  # of a data set; empty: "train", or the first
     validation_split: str = ""  # empty: validation_text, or `text`, as above
-    rows: int = option(  # of a data set, from its beginning
-        2000, Limits(1, 10_000_000), applies=lambda c: c.uses_datasets
-    )
+    rows: Annotated[  # of a data set, from its beginning
+        int, Option(Limits(1, 10_000_000), applies=_uses_datasets)
+    ] = 2000
 
     def __post_init__(self) -> None:
         check_limits(self)

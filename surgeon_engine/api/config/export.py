@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Annotated
 
-from surgeon_engine.api.config.fields import Limits, check_limits, option
+from surgeon_engine.api.config.fields import Limits, Option, check_limits
 from surgeon_engine.api.errors import ConfigError
 
 
@@ -114,19 +115,20 @@ def check_dtype(wanted: Format, dtype: FileDtype) -> None:
         )
 
 
+def _has_shards(export: ExportConfig) -> bool:
+    return export.format in FOR_TRANSFORMERS
+
+
 @dataclass(frozen=True, slots=True)
 class ExportConfig:
     """Where the pruned checkpoint goes, and in which form."""
 
     folder: str = ""  # empty: `export` inside the run's own folder
     format: Format = Format.AUTOMATIC
-    dtype: FileDtype = option(FileDtype.SAME, advanced=True)
-    shard_gigabytes: float = option(
-        5.0,
-        Limits(0.001, 1000),
-        advanced=True,
-        applies=lambda e: e.format in FOR_TRANSFORMERS,
-    )
+    dtype: Annotated[FileDtype, Option(advanced=True)] = FileDtype.SAME
+    shard_gigabytes: Annotated[
+        float, Option(Limits(0.001, 1000), advanced=True, applies=_has_shards)
+    ] = 5.0
     replace: bool = False  # whether what stands in the folder may go
 
     def __post_init__(self) -> None:

@@ -1,21 +1,33 @@
-"""What a field of a config says of itself: its range, and whether it is for experts.
+"""Fields of configs: their ranges, and the flat view that forms and job files use.
 
-Imports neither torch nor Qt.
+A config is a frozen dataclass. A field may hold one of several kinds of a `Member`,
+each with settings of its own:
+
+    target: Annotated[PrunableShare | FileSize, Option(kinds=Target)] = PrunableShare()
+
+The *settings* of a config are flat: one name for the kind (`target`) and one for each
+field of each member (`sparsity`, `megabytes`). A config has those of the members that
+it holds.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+import functools
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, TypeVar, cast
+
+import msgspec
 
 from surgeon_engine.api.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The range of a number: from `low`, up to `high` or, if it is open, below it."""
+    """The range of a number, from `low` to `high`; an open end is not in it."""
 
     low: float
     high: float
@@ -23,7 +35,7 @@ class Limits:
     high_is_open: bool = False
 
     def contain(self, value: float) -> bool:
-        """Whether `value` lies inside."""
+        """Return True if `value` is in the range."""
         above = value > self.low if self.low_is_open else value >= self.low
         below = value < self.high if self.high_is_open else value <= self.high
         return above and below
@@ -34,29 +46,185 @@ class Limits:
         return f"{opening}{self.low:g}, {self.high:g}{closing}"
 
 
-def option(
-    default: Any,
-    limits: Limits | None = None,
-    *,
-    advanced: bool = False,
-    applies: Callable[[Any], bool] = lambda config: True,
-) -> Any:
-    """A field with what forms want to know: `applies` says to which configs."""
-    metadata = {"limits": limits, "advanced": advanced, "applies": applies}
-    return field(default=default, metadata=metadata)
+def _always(config: Any) -> bool:
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """The annotation of a field: its range, and what a form has to know about it."""
+
+    limits: Limits | None = None
+    advanced: bool = False
+    name: str = ""  # of the setting, where it is another than that of the field
+    kinds: type[StrEnum] | None = None  # of the members that the field can hold
+    # Whether the config, the whole one, uses the setting; looks at plain fields only.
+    applies: Callable[[Any], bool] = _always
+
+
+class Member(msgspec.Struct, frozen=True, tag_field="kind"):
+    """One kind of what a field can hold, with the settings that this kind has."""
+
+    def __post_init__(self) -> None:
+        check_limits(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field of a config or of a member."""
+
+    name: str  # of the attribute
+    setting: str  # its flat name
+    type: Any  # without the annotation; of a field with kinds: their enumeration
+    default: Any
+    option: Option
+    members: Mapping[str, type[Member]]  # by kind; empty: a plain field
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A setting in the flat view of a config."""
+
+    name: str
+    type: Any
+    default: Any
+    option: Option
+    choice: str = ""  # the setting on whose kind it depends; empty: on none
+    kinds: tuple[str, ...] = ()  # of that one, with which it is there
+
+    def is_in(self, values: Mapping[str, Any]) -> bool:
+        """Return True if a config with these settings has this one."""
+        return not self.choice or values[self.choice] in self.kinds
+
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def _cached(function: _Function) -> _Function:
+    """Cache the results of a function of types, which mypy does not call hashable."""
+    return cast(_Function, functools.cache(function))
+
+
+@_cached
+def fields_of(kind: type[Any]) -> tuple[Field, ...]:
+    """Return the fields of a config or of a member."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    if issubclass(kind, Member):
+        defaults = {item.name: item.default for item in msgspec.structs.fields(kind)}
+    else:
+        defaults = {item.name: item.default for item in dataclasses.fields(kind)}
+    return tuple(_field(name, hints[name], value) for name, value in defaults.items())
+
+
+@_cached
+def settings_of(kind: type[Any]) -> Mapping[str, Setting]:
+    """Return all settings that a config can have, by their flat names.
+
+    A setting of several members has the range and the default of the first.
+    """
+    settings: dict[str, Setting] = {}
+    for field in fields_of(kind):
+        default = _kind_of(field.default) if field.members else None
+        settings[field.setting] = Setting(
+            field.setting,
+            field.type,
+            field.type(default) if field.members else field.default,
+            field.option,
+        )
+        for choice, member in field.members.items():
+            for own in fields_of(member):
+                first = settings.get(own.setting)
+                kinds = (*first.kinds, choice) if first else (choice,)
+                settings[own.setting] = Setting(
+                    own.setting,
+                    own.type,
+                    first.default if first else own.default,
+                    own.option,
+                    field.setting,
+                    kinds,
+                )
+    return settings
+
+
+def values_of(config: Any) -> dict[str, Any]:
+    """Return the settings that a config has, by their flat names."""
+    values: dict[str, Any] = {}
+    for field in fields_of(type(config)):
+        value = getattr(config, field.name)
+        if not field.members:
+            values[field.setting] = value
+            continue
+        values[field.setting] = field.type(_kind_of(value))
+        for own in fields_of(type(value)):
+            values[own.setting] = getattr(value, own.name)
+    return values
+
+
+def values_in_use(config: Any) -> dict[str, Any]:
+    """Return the settings that a config has and uses, by their flat names."""
+    settings = settings_of(type(config))
+    return {
+        name: value
+        for name, value in values_of(config).items()
+        if settings[name].option.applies(config)
+    }
+
+
+_Config = TypeVar("_Config")
+
+
+def with_values(config: _Config, values: Mapping[str, Any]) -> _Config:
+    """Return a config with these settings, by their flat names.
+
+    Settings that the config does not have with them are left out.
+
+    Raises:
+        ConfigError: The values are out of range, or do not go together.
+    """
+    changes: dict[str, Any] = {}
+    for field in fields_of(type(config)):
+        if field.members:
+            held = getattr(config, field.name)
+            member = field.members[values.get(field.setting, _kind_of(held))]
+            changes[field.name] = member(
+                **{
+                    own.name: values.get(
+                        own.setting, getattr(held, own.name, own.default)
+                    )
+                    for own in fields_of(member)
+                }
+            )
+        elif field.setting in values:
+            changes[field.name] = values[field.setting]
+    return dataclasses.replace(config, **changes)  # type: ignore[type-var]
 
 
 def check_limits(config: Any) -> None:
-    """Refuse a config of which a number is out of its range.
+    """Check the numbers of a config or of a member.
 
     Raises:
-        ConfigError: it is; with the number and the range.
+        ConfigError: A number is out of its range.
     """
-    for item in dataclasses.fields(config):
-        limits = item.metadata.get("limits")
-        value = getattr(config, item.name)
+    for field in fields_of(type(config)):
+        limits, value = field.option.limits, getattr(config, field.name)
         if limits is not None and not limits.contain(value):
             raise ConfigError(
-                f"{item.name} must be in {limits}, got {value}.",
-                f"Set {item.name} to a value in {limits}.",
+                f"{field.setting} must be in {limits}, got {value}.",
+                f"Set {field.setting} to a value in {limits}.",
             )
+
+
+def _kind_of(member: Member | type[Member]) -> str:
+    return str(member.__struct_config__.tag)
+
+
+def _field(name: str, hint: Any, default: Any) -> Field:
+    option = Option()
+    if typing.get_origin(hint) is typing.Annotated:
+        hint, *annotations = typing.get_args(hint)
+        option = next(each for each in annotations if isinstance(each, Option))
+    members: dict[str, type[Member]] = {}
+    if option.kinds is not None:
+        members = {_kind_of(each): each for each in typing.get_args(hint)}
+        hint = option.kinds
+    return Field(name, option.name or name, hint, default, option, members)

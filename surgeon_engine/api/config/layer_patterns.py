@@ -76,13 +76,13 @@ def parse_limit(words: str) -> LayerLimit:
 
 
 def min_kept_share(
-    keep_at_least: float, limits: Iterable[str], layers: Iterable[NamedLayer]
+    min_density: float, layer_min_density: Iterable[str], layers: Iterable[NamedLayer]
 ) -> float:
     """The share that has to stay of what goes with any of `layers`: the largest."""
     layers = tuple(layers)
     shares = [
         limit.share
-        for limit in map(parse_limit, limits)
+        for limit in map(parse_limit, layer_min_density)
         if any_matches(layers, (limit.pattern,))
     ]
-    return max((keep_at_least, *shares))
+    return max((min_density, *shares))

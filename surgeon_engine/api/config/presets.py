@@ -109,7 +109,7 @@ def preset_from_toml(name: str, text: str) -> Preset:
     except msgspec.DecodeError as error:
         raise ConfigError(f"The preset {name} is not valid TOML: {error}.") from error
     parts = {part: data[part] for part in _PARTS if part in data}
-    config = config_from_toml(msgspec.toml.encode(parts).decode())
+    config = config_from_toml(msgspec.toml.encode(parts).decode(), f"The preset {name}")
     named = parts.get("calibration", {})
     strange = [key for key in data if key not in _WORDS + _PARTS]
     strange += [key for key in named if key in _TEXTS]

@@ -1,18 +1,35 @@
-"""How much is removed, in which structure, by which method."""
+"""The pruning part of a job: how much is removed, in which structure, by which method.
+
+Structure, target and damping are one of several kinds, each a class with the settings
+of this kind alone. In TOML:
+
+    [pruning]
+    shots = 5
+
+    [pruning.structure]
+    kind = "n_m"
+    pattern = "2:4"
+
+    [pruning.target]
+    kind = "prunable_share"
+    sparsity = 0.5
+"""
 
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Annotated, NewType, TypeAlias
 
-from surgeon_engine.api.config.fields import Limits, check_limits, option
+from surgeon_engine.api.config.fields import Limits, Member, Option, check_limits
 from surgeon_engine.api.config.layer_patterns import parse_limit
 from surgeon_engine.api.errors import ConfigError
 
 
 class Structure(StrEnum):
-    """What is removed as a whole."""
+    """The kinds of structures, each removed as a whole."""
 
     HEADS_AND_NEURONS = "heads_and_neurons"
     NEURONS = "neurons"  # of the MLPs
@@ -20,21 +37,17 @@ class Structure(StrEnum):
     ROWS_AND_COLUMNS = "rows_and_columns"
     ROWS = "rows"
     COLUMNS = "columns"
-    N_M = "n_m"  # single weights, of every M neighbours in a row N stay
+    N_M = "n_m"  # single weights: N of every M neighbours in a row are kept
     ELEMENTS = "elements"  # single weights, anywhere
 
 
 COUPLED = (Structure.HEADS_AND_NEURONS, Structure.NEURONS, Structure.HEADS)
-
-
 BY_LAYER = (Structure.ROWS_AND_COLUMNS, Structure.ROWS, Structure.COLUMNS)
-
-
-SPARSE = (Structure.N_M, Structure.ELEMENTS)  # leave zeros in place, smaller nowhere
+SPARSE = (Structure.N_M, Structure.ELEMENTS)  # zeros remain; no tensor gets smaller
 
 
 class Method(StrEnum):
-    """By what curvature costs are computed, and whether the kept weights adapt."""
+    """The curvature behind the costs, and whether the kept weights adapt."""
 
     LLM_SURGEON = "llm_surgeon"
     K_OBD = "k_obd"
@@ -45,53 +58,53 @@ class Method(StrEnum):
 
 
 class Target(StrEnum):
-    """In what the size to reach is given."""
+    """The units of a pruning target."""
 
-    PRUNABLE_SHARE = "prunable_share"  # `sparsity` of the prunable weights go
-    PARAMETER_SHARE = "parameter_share"  # `sparsity` of all parameters go
-    PARAMETERS = "parameters"  # `million_parameters` stay
-    FILE_SIZE = "file_size"  # the parameters that stay take `megabytes`
+    PRUNABLE_SHARE = "prunable_share"
+    PARAMETER_SHARE = "parameter_share"
+    PARAMETERS = "parameters"
+    FILE_SIZE = "file_size"
 
 
 class Fisher(StrEnum):
-    """Where the labels come from whose gradients are measured."""
+    """The labels whose gradients are measured."""
 
-    EMPIRICAL = "empirical"  # the text's own next tokens
-    SAMPLED = "sampled"  # drawn from what the model predicts
+    EMPIRICAL = "empirical"  # the next tokens of the text
+    SAMPLED = "sampled"  # drawn from the predictions of the model
 
 
 class CostBasis(StrEnum):
-    """What the global threshold compares."""
+    """The quantity that the global threshold compares."""
 
     PER_PARAMETER = "per_parameter"  # cost / weights removed: the budgeted optimum
-    RAW = "raw"  # the cost alone, as the paper does
+    RAW = "raw"  # the cost alone, as in the paper
 
 
 class Widths(StrEnum):
     """Whether layers may lose different numbers of heads or neurons."""
 
-    FREE = "free"  # each as many as its costs say
+    FREE = "free"  # each as many as its costs imply
     SAME = "same"  # all equally many: plain files for any program
 
 
 class UpdateKind(StrEnum):
-    """How the kept weights of a layer that loses rows and columns change."""
+    """How the kept weights of a layer change when it loses rows and columns."""
 
     JOINT = "joint"  # the exact minimiser over all kept weights
-    SEPARATE = "separate"  # row and column updates added up, as the paper's code does
+    SEPARATE = "separate"  # the sum of row and column updates, as in the paper's code
 
 
 class Correction(StrEnum):
     """Whether the kept weights also follow the gradient of the loss."""
 
-    NONE = "none"  # they only make up for what was removed
-    LOSS = "loss"  # a damped step, its length chosen on held-out windows
+    NONE = "none"
+    LOSS = "loss"  # damped steps, their lengths chosen on held-out windows
 
 
 class Damping(StrEnum):
-    """How the damping of costs and of the update is chosen."""
+    """The ways to choose the damping of costs and update."""
 
-    AUTOMATIC = "automatic"  # per shot, by the loss on held-out calibration windows
+    AUTOMATIC = "automatic"
     FIXED = "fixed"
 
 
@@ -103,7 +116,7 @@ class Schedule(StrEnum):
 
 
 def display_name(choice: StrEnum) -> str:
-    """The name of a structure or method in a sentence."""
+    """Return the name of a structure or method for use in a sentence."""
     return _NAMES.get(choice, choice.replace("_", " "))
 
 
@@ -117,170 +130,14 @@ _NAMES: dict[StrEnum, str] = {
 }
 
 
-_MAX_PATTERNS = 20_000  # 8:16 has 12,870
-
-
-_ROUNDING = 0.001  # 66.7 % are asked for where two of three are meant
-
-
-def _is_share(pruning: PruningConfig) -> bool:
-    return pruning.target in (Target.PRUNABLE_SHARE, Target.PARAMETER_SHARE)
-
-
-def _adapts(pruning: PruningConfig) -> bool:
-    return pruning.adapts
-
-
-def _has_given_damping(pruning: PruningConfig) -> bool:
-    return pruning.adapts and not pruning.searches_damping
-
-
-@dataclass(frozen=True, slots=True)
-class PruningConfig:
-    """How much is removed, in which structure, by which costs and updates."""
-
-    structure: Structure = Structure.HEADS_AND_NEURONS
-    kept: int = option(2, Limits(1, 31), applies=lambda p: p.structure is Structure.N_M)
-    of: int = option(4, Limits(2, 32), applies=lambda p: p.structure is Structure.N_M)
-    method: Method = Method.LLM_SURGEON
-    target: Target = Target.PRUNABLE_SHARE
-    sparsity: float = option(0.3, Limits(0, 0.95, low_is_open=True), applies=_is_share)
-    million_parameters: float = option(
-        100.0,
-        Limits(0, 1e7, low_is_open=True),
-        applies=lambda p: p.target is Target.PARAMETERS,
-    )
-    megabytes: float = option(
-        400.0,
-        Limits(0, 1e8, low_is_open=True),
-        applies=lambda p: p.target is Target.FILE_SIZE,
-    )
-    perplexity_rise: float = option(0.0, Limits(0, 100))  # per cent; 0: any
-    shots: int = option(3, Limits(1, 200))
-    width_multiple: int = option(
-        1,
-        Limits(1, 1024),
-        advanced=True,
-        applies=lambda p: (
-            p.structure in (Structure.HEADS_AND_NEURONS, Structure.NEURONS)
-        ),
-    )
-    widths: Widths = option(
-        Widths.FREE, advanced=True, applies=lambda p: p.structure in COUPLED
-    )
-    protect: tuple[str, ...] = option((), advanced=True)  # names of layers, with *
-    keep_at_least: float = option(0.0, Limits(0, 1), advanced=True)  # of each layer
-    limits: tuple[str, ...] = option((), advanced=True)  # as "block 3=0.5": of those
-    schedule: Schedule = option(Schedule.LINEAR, advanced=True)
-    fisher: Fisher = option(
-        Fisher.EMPIRICAL,
-        advanced=True,
-        applies=lambda p: p.method in (Method.LLM_SURGEON, Method.K_OBD),
-    )
-    cost_basis: CostBasis = option(
-        CostBasis.PER_PARAMETER,
-        advanced=True,
-        applies=lambda p: p.structure not in SPARSE,
-    )
-    update: UpdateKind = option(
-        UpdateKind.JOINT,
-        advanced=True,
-        applies=lambda p: _adapts(p) and p.structure is Structure.ROWS_AND_COLUMNS,
-    )
-    max_correlated: int = option(
-        0,  # all of a layer together
-        Limits(0, 100_000),
-        advanced=True,
-        applies=lambda p: _adapts(p) and p.structure in SPARSE,
-    )
-    correction: Correction = option(Correction.LOSS, advanced=True, applies=_adapts)
-    damping: Damping = option(Damping.AUTOMATIC, advanced=True, applies=_adapts)
-    cost_damping: float = option(
-        0.01,
-        Limits(0, 100),
-        advanced=True,
-        applies=lambda p: _has_given_damping(p) or p.method is Method.SPARSEGPT,
-    )
-    update_damping: float = option(
-        0.1, Limits(0, 100), advanced=True, applies=_has_given_damping
-    )
-
-    def __post_init__(self) -> None:
-        check_limits(self)
-        for limit in self.limits:
-            parse_limit(limit)
-        if self.structure is Structure.N_M:
-            self._check_pattern()
-        if self.method not in methods_for(self.structure):
-            raise ConfigError(
-                f"{display_name(self.method)} does not remove "
-                f"{display_name(self.structure)}.",
-                "It removes elements and N:M; for others choose llm_surgeon.",
-            )
-        if self.is_corrected and self.fisher is Fisher.SAMPLED:
-            raise ConfigError(
-                "The correction follows the gradient of the text's own labels.",
-                "Set fisher to empirical, or correction to none.",
-            )
-        if self.target is Target.FILE_SIZE and self.structure in SPARSE:
-            raise ConfigError(
-                "Single weights become zeros that stand in their place: "
-                "no file gets smaller by them.",
-                "Give the target as a share or as a number of parameters, or choose "
-                "another structure.",
-            )
-
-    @property
-    def adapts(self) -> bool:
-        """Whether the weights that stay make up for those that go."""
-        return self.method is Method.LLM_SURGEON
-
-    @property
-    def searches_damping(self) -> bool:
-        """Whether held-out windows choose the damping."""
-        return self.adapts and self.damping is Damping.AUTOMATIC
-
-    @property
-    def has_same_widths(self) -> bool:
-        """Whether all layers lose equally many heads or neurons."""
-        return self.structure in COUPLED and self.widths is Widths.SAME
-
-    @property
-    def is_corrected(self) -> bool:
-        """Whether a run ends with steps along the gradient."""
-        return self.adapts and self.correction is Correction.LOSS
-
-    def _check_pattern(self) -> None:
-        if self.kept >= self.of:
-            raise ConfigError(
-                f"{self.kept}:{self.of} removes nothing.",
-                f"Keep fewer than {self.of} of every {self.of} weights.",
-            )
-        ways = math.comb(self.of, self.kept)
-        if ways > _MAX_PATTERNS:
-            raise ConfigError(
-                f"There are {ways:,} ways to keep {self.kept} of {self.of} weights; "
-                f"Surgeon compares at most {_MAX_PATTERNS:,} in every group.",
-                "Choose shorter groups, such as 4:8.",
-            )
-        most = 1 - self.kept / self.of
-        is_share = self.target is Target.PRUNABLE_SHARE
-        if is_share and self.sparsity > most + _ROUNDING:
-            raise ConfigError(
-                f"{self.kept}:{self.of} removes at most {most:.1%} of the weights, "
-                f"{self.sparsity:.1%} were asked for.",
-                f"Lower the sparsity to {most:.1%}.",
-            )
-
-
 def methods_for(structure: Structure) -> tuple[Method, ...]:
-    """The methods that can remove `structure`."""
-    of_elements = (Method.SPARSEGPT, Method.WANDA)
-    return tuple(m for m in Method if structure in SPARSE or m not in of_elements)
+    """Return the methods that can remove `structure`."""
+    for_sparse = (Method.SPARSEGPT, Method.WANDA)
+    return tuple(m for m in Method if structure in SPARSE or m not in for_sparse)
 
 
 class Coupling(StrEnum):
-    """What a group is."""
+    """What a group of coupled rows and columns is."""
 
     HEADS = "heads"  # a key and value head with all query heads that share it
     NEURONS = "neurons"
@@ -291,3 +148,305 @@ COUPLINGS = {
     Structure.HEADS: (Coupling.HEADS,),
     Structure.NEURONS: (Coupling.NEURONS,),
 }
+
+_SHARE = Limits(0, 0.95, low_is_open=True)
+_DAMPING = Limits(0, 100)
+
+
+def _adapts(pruning: PruningConfig) -> bool:
+    return pruning.adapts
+
+
+def _uses_damping(pruning: PruningConfig) -> bool:
+    return pruning.adapts or pruning.method is Method.SPARSEGPT
+
+
+def _measures_gradients(pruning: PruningConfig) -> bool:
+    return pruning.method in (Method.LLM_SURGEON, Method.K_OBD)
+
+
+class PrunableShare(Member, frozen=True, tag="prunable_share"):
+    """Remove a share of the prunable weights."""
+
+    sparsity: Annotated[float, Option(_SHARE)] = 0.3
+
+
+class ParameterShare(Member, frozen=True, tag="parameter_share"):
+    """Remove a share of all parameters."""
+
+    sparsity: Annotated[float, Option(_SHARE)] = 0.3
+
+
+class Parameters(Member, frozen=True, tag="parameters"):
+    """Keep a number of parameters."""
+
+    millions: Annotated[
+        float, Option(Limits(0, 1e7, low_is_open=True), name="million_parameters")
+    ] = 100.0
+
+
+class FileSize(Member, frozen=True, tag="file_size"):
+    """Keep as many parameters as a file of some size holds in its number format."""
+
+    megabytes: Annotated[float, Option(Limits(0, 1e8, low_is_open=True))] = 400.0
+
+
+AnyTarget: TypeAlias = PrunableShare | ParameterShare | Parameters | FileSize
+
+
+class AutomaticDamping(Member, frozen=True, tag="automatic"):
+    """Choose the damping in every shot, by the loss on held-out calibration windows."""
+
+
+class FixedDamping(Member, frozen=True, tag="fixed"):
+    """Use these dampings in every shot, multiples of a factor's mean eigenvalue."""
+
+    cost: Annotated[
+        float,
+        Option(_DAMPING, advanced=True, name="cost_damping", applies=_uses_damping),
+    ] = 0.01
+    update: Annotated[
+        float, Option(_DAMPING, advanced=True, name="update_damping", applies=_adapts)
+    ] = 0.1
+
+
+AnyDamping: TypeAlias = AutomaticDamping | FixedDamping
+
+_Basis: TypeAlias = Annotated[CostBasis, Option(advanced=True)]
+_AnyWidths: TypeAlias = Annotated[Widths, Option(advanced=True)]
+# The remaining MLP width of each pruned layer is a multiple of it.
+_WidthMultiple: TypeAlias = Annotated[int, Option(Limits(1, 1024), advanced=True)]
+# How many removed weights of a layer are compensated jointly; 0: all of them.
+_MaxCorrelated: TypeAlias = Annotated[
+    int, Option(Limits(0, 100_000), advanced=True, applies=_adapts)
+]
+
+
+class HeadsAndNeurons(Member, frozen=True, tag="heads_and_neurons"):
+    """Remove attention heads and MLP neurons."""
+
+    width_multiple: _WidthMultiple = 1
+    widths: _AnyWidths = Widths.FREE
+    cost_basis: _Basis = CostBasis.PER_PARAMETER
+
+
+class Neurons(Member, frozen=True, tag="neurons"):
+    """Remove MLP neurons."""
+
+    width_multiple: _WidthMultiple = 1
+    widths: _AnyWidths = Widths.FREE
+    cost_basis: _Basis = CostBasis.PER_PARAMETER
+
+
+class Heads(Member, frozen=True, tag="heads"):
+    """Remove attention heads."""
+
+    widths: _AnyWidths = Widths.FREE
+    cost_basis: _Basis = CostBasis.PER_PARAMETER
+
+
+class RowsAndColumns(Member, frozen=True, tag="rows_and_columns"):
+    """Remove rows and columns of each layer by itself."""
+
+    cost_basis: _Basis = CostBasis.PER_PARAMETER
+    update: Annotated[UpdateKind, Option(advanced=True, applies=_adapts)] = (
+        UpdateKind.JOINT
+    )
+
+
+class Rows(Member, frozen=True, tag="rows"):
+    """Remove rows of each layer by itself."""
+
+    cost_basis: _Basis = CostBasis.PER_PARAMETER
+
+
+class Columns(Member, frozen=True, tag="columns"):
+    """Remove columns of each layer by itself."""
+
+    cost_basis: _Basis = CostBasis.PER_PARAMETER
+
+
+Pattern = NewType("Pattern", str)  # such as "2:4"
+_PATTERN = re.compile(r"(\d+):(\d+)")
+MAX_OF = 32  # weights in a group
+_MAX_PATTERNS = 20_000  # 8:16 has 12,870
+
+
+class NM(Member, frozen=True, tag="n_m"):
+    """Keep N of every M neighbouring weights in a row, by a pattern such as "2:4"."""
+
+    pattern: Pattern = Pattern("2:4")
+    max_correlated: _MaxCorrelated = 0
+
+    def __post_init__(self) -> None:
+        check_limits(self)
+        if not _PATTERN.fullmatch(self.pattern):
+            raise ConfigError(
+                f"{self.pattern!r} is not a pattern.",
+                "Give the weights to keep and the length of a group, such as 2:4.",
+            )
+        for name, value, limits in (
+            ("N", self.kept, Limits(1, MAX_OF - 1)),
+            ("M", self.of, Limits(2, MAX_OF)),
+        ):
+            if not limits.contain(value):
+                raise ConfigError(
+                    f"{name} of the pattern {self.pattern} must be in {limits}, "
+                    f"got {value}.",
+                    "Choose a pattern such as 2:4.",
+                )
+        if self.kept >= self.of:
+            raise ConfigError(
+                f"{self.pattern} removes nothing.",
+                f"Keep fewer than {self.of} of every {self.of} weights.",
+            )
+        ways = math.comb(self.of, self.kept)
+        if ways > _MAX_PATTERNS:
+            raise ConfigError(
+                f"There are {ways:,} ways to keep {self.kept} of {self.of} weights; "
+                f"Surgeon compares at most {_MAX_PATTERNS:,} in every group.",
+                "Choose shorter groups, such as 4:8.",
+            )
+
+    @property
+    def kept(self) -> int:
+        """N, the number of weights that a group keeps."""
+        return int(self.pattern.partition(":")[0])
+
+    @property
+    def of(self) -> int:
+        """M, the number of weights in a group."""
+        return int(self.pattern.partition(":")[2])
+
+    @property
+    def removed(self) -> int:
+        """M - N, the number of weights that a group loses."""
+        return self.of - self.kept
+
+
+class Elements(Member, frozen=True, tag="elements"):
+    """Remove single weights, anywhere in a layer."""
+
+    max_correlated: _MaxCorrelated = 0
+
+
+AnyStructure: TypeAlias = (
+    HeadsAndNeurons | Neurons | Heads | RowsAndColumns | Rows | Columns | NM | Elements
+)
+
+_ROUNDING = 0.001  # 66.7 % is accepted where 2/3 is the maximum
+
+
+@dataclass(frozen=True, slots=True)
+class PruningConfig:
+    """How much is removed, in which structure, by which costs and updates."""
+
+    structure: Annotated[AnyStructure, Option(kinds=Structure)] = HeadsAndNeurons()
+    method: Method = Method.LLM_SURGEON
+    target: Annotated[AnyTarget, Option(kinds=Target)] = PrunableShare()
+    # In percent of the original's perplexity; 0: no limit.
+    max_perplexity_increase: Annotated[float, Option(Limits(0, 100))] = 0.0
+    shots: Annotated[int, Option(Limits(1, 200))] = 3
+    # Names of layers, in which * matches anything.
+    protect: Annotated[tuple[str, ...], Option(advanced=True)] = ()
+    # The share of its weights that each layer keeps.
+    min_density: Annotated[float, Option(Limits(0, 1), advanced=True)] = 0.0
+    # The same for some layers, as in "block 3=0.5".
+    layer_min_density: Annotated[tuple[str, ...], Option(advanced=True)] = ()
+    schedule: Annotated[Schedule, Option(advanced=True)] = Schedule.LINEAR
+    fisher: Annotated[Fisher, Option(advanced=True, applies=_measures_gradients)] = (
+        Fisher.EMPIRICAL
+    )
+    correction: Annotated[Correction, Option(advanced=True, applies=_adapts)] = (
+        Correction.LOSS
+    )
+    # SparseGPT searches no damping: with it, an automatic one becomes the default.
+    damping: Annotated[
+        AnyDamping, Option(kinds=Damping, advanced=True, applies=_adapts)
+    ] = AutomaticDamping()
+
+    def __post_init__(self) -> None:
+        check_limits(self)
+        if self.method is Method.SPARSEGPT and self.damping == AutomaticDamping():
+            object.__setattr__(self, "damping", FixedDamping())
+        for limit in self.layer_min_density:
+            parse_limit(limit)
+        if isinstance(self.structure, NM):
+            self._check_sparsity(self.structure)
+        if self.method not in methods_for(self.kind):
+            raise ConfigError(
+                f"{display_name(self.method)} does not remove "
+                f"{display_name(self.kind)}.",
+                "It removes elements and N:M; for others choose llm_surgeon.",
+            )
+        if self.is_corrected and self.fisher is Fisher.SAMPLED:
+            raise ConfigError(
+                "The correction follows the gradient of the text's own labels.",
+                "Set fisher to empirical, or correction to none.",
+            )
+        if isinstance(self.target, FileSize) and self.kind in SPARSE:
+            raise ConfigError(
+                "Single weights become zeros that stand in their place: "
+                "no file gets smaller by them.",
+                "Give the target as a share or as a number of parameters, or choose "
+                "another structure.",
+            )
+
+    @property
+    def kind(self) -> Structure:
+        """The kind of the structure."""
+        return Structure(str(self.structure.__struct_config__.tag))
+
+    @property
+    def width_multiple(self) -> int:
+        """The number that divides the remaining MLP widths; 1: any width."""
+        if isinstance(self.structure, HeadsAndNeurons | Neurons):
+            return self.structure.width_multiple
+        return 1
+
+    @property
+    def has_same_widths(self) -> bool:
+        """True if all layers lose equally many heads or neurons."""
+        if isinstance(self.structure, HeadsAndNeurons | Neurons | Heads):
+            return self.structure.widths is Widths.SAME
+        return False
+
+    @property
+    def cost_basis(self) -> CostBasis:
+        """The quantity that the global threshold compares."""
+        if isinstance(self.structure, NM | Elements):
+            return CostBasis.PER_PARAMETER
+        return self.structure.cost_basis
+
+    @property
+    def adapts(self) -> bool:
+        """True if the kept weights compensate for the removed ones."""
+        return self.method is Method.LLM_SURGEON
+
+    @property
+    def searches_damping(self) -> bool:
+        """True if held-out windows choose the damping."""
+        return self.adapts and isinstance(self.damping, AutomaticDamping)
+
+    @property
+    def fixed_damping(self) -> FixedDamping:
+        """The damping where none is searched for, or none can be."""
+        if isinstance(self.damping, FixedDamping):
+            return self.damping
+        return FixedDamping()
+
+    @property
+    def is_corrected(self) -> bool:
+        """True if a run ends with steps along the gradient."""
+        return self.adapts and self.correction is Correction.LOSS
+
+    def _check_sparsity(self, structure: NM) -> None:
+        if not isinstance(self.target, PrunableShare):
+            return
+        sparsity, maximum = self.target.sparsity, 1 - structure.kept / structure.of
+        if sparsity > maximum + _ROUNDING:
+            raise ConfigError(
+                f"{structure.pattern} removes at most {maximum:.1%} of the weights, "
+                f"{sparsity:.1%} were asked for.",
+                f"Lower the sparsity to {maximum:.1%}.",
+            )

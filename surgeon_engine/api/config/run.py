@@ -9,11 +9,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Annotated
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
-from surgeon_engine.api.config.fields import option
-from surgeon_engine.api.config.pruning import PruningConfig, Structure, Target
+from surgeon_engine.api.config.fields import Option
+from surgeon_engine.api.config.pruning import (
+    FileSize,
+    HeadsAndNeurons,
+    Neurons,
+    PruningConfig,
+)
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.model_info.source_names import DEMO
 
@@ -39,8 +45,8 @@ class ModelConfig:
     """Which model is pruned, and how it is held in memory."""
 
     source: str = DEMO  # "demo", a folder, a .gguf file or hf://org/name@revision
-    dtype: Dtype = option(Dtype.FLOAT32, advanced=True)
-    device: Device = option(Device.AUTO, advanced=True)
+    dtype: Annotated[Dtype, Option(advanced=True)] = Dtype.FLOAT32
+    device: Annotated[Device, Option(advanced=True)] = Device.AUTO
 
     def __post_init__(self) -> None:
         if not self.source.strip():
@@ -61,12 +67,9 @@ class RunConfig:
     @property
     def blocks_miss_size(self) -> bool:
         """Whether rows that blocks of 32 do not fill, in 16 bits, may pass its size."""
-        has_neurons = self.pruning.structure in (
-            Structure.NEURONS,
-            Structure.HEADS_AND_NEURONS,
-        )
+        has_neurons = isinstance(self.pruning.structure, HeadsAndNeurons | Neurons)
         has_odd_rows = has_neurons and self.pruning.width_multiple % 32 != 0
-        is_sized = self.pruning.target is Target.FILE_SIZE
+        is_sized = isinstance(self.pruning.target, FileSize)
         return is_sized and has_odd_rows and self.export.dtype is FileDtype.Q8_0
 
     def check_consistency(self) -> None:
@@ -85,7 +88,7 @@ class RunConfig:
                 "Name another token file or a text as validation_text.",
             )
         is_masked = self.export.format is Format.MASKED
-        if is_masked and self.pruning.target is Target.FILE_SIZE:
+        if is_masked and isinstance(self.pruning.target, FileSize):
             raise ConfigError(
                 "Masked files are as large as the original: no target of a size can be "
                 "reached by them.",

@@ -1,12 +1,12 @@
-"""Configs as TOML: what a person saves, edits and runs again.
+"""Configs as TOML: the job files that users save, edit and run.
 
-A job may leave out whatever has its default, and names nothing that does not exist.
-Imports neither torch nor Qt.
+A job may leave out every setting that has its default value. Unknown names are errors.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,40 +15,55 @@ from typing import Any
 import msgspec
 
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT
+from surgeon_engine.api.config.fields import fields_of, settings_of
+from surgeon_engine.api.config.migration import migrate
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.model_info.source_names import DEMO, is_hub_source
 
+_log = logging.getLogger(__name__)
 
-def config_from_toml(text: str) -> RunConfig:
-    """The config that `text` describes; what it leaves out has its default.
+
+def config_from_toml(text: str, name: str = "") -> RunConfig:
+    """Return the config that a job in TOML describes.
+
+    Settings that `text` leaves out have their defaults. A warning is logged if it uses
+    names of an earlier version, unless `name`, that of the job, is empty.
 
     Raises:
-        ConfigError: not TOML, an unknown name, a wrong type or a value out of range.
+        ConfigError: The text is not TOML, or has an unknown name, a wrong type or a
+            value out of range.
     """
     try:
-        data = msgspec.toml.decode(text)
-        _check_names(data)
-        return msgspec.convert(data, RunConfig)
+        job, old_names = migrate(msgspec.toml.decode(text))
+        _check_names(job)
+        config = msgspec.convert(job, RunConfig)
     except msgspec.ValidationError as error:
-        # msgspec wraps what __post_init__ raises; our own sentence is the better one.
+        # msgspec wraps the errors of __post_init__, whose words are better.
         if isinstance(error.__cause__, ConfigError):
             raise error.__cause__ from None
         raise ConfigError(f"The job does not fit: {error}.") from error
     except msgspec.DecodeError as error:
         raise ConfigError(f"The job is not valid TOML: {error}.") from error
+    if old_names and name:
+        _log.warning(
+            "%s has old names in [pruning]: %s. Save it again to update them.",
+            name,
+            ", ".join(f"{old} (now {new})" for old, new in old_names.items()),
+        )
+    return config
 
 
 def config_to_toml(config: RunConfig) -> str:
-    """TOML from which `config_from_toml` makes an equal config."""
+    """Return TOML from which `config_from_toml` makes an equal config."""
     return msgspec.toml.encode(config).decode()
 
 
 def read_config(path: Path) -> RunConfig:
-    """The config in the file at `path`; its relative paths start at the file.
+    """Return the config in a job file; its relative paths start at the file.
 
     Raises:
-        ConfigError: no such file, or see `config_from_toml`.
+        ConfigError: The file cannot be read, or holds no valid job.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -61,14 +76,14 @@ def read_config(path: Path) -> RunConfig:
         raise ConfigError(
             f"The job {path} is not text: {error}.", "Choose a TOML file."
         ) from error
-    return _with_paths_from(path.parent, config_from_toml(text))
+    return _with_paths_from(path.parent, config_from_toml(text, str(path)))
 
 
 def _with_paths_from(base: Path, config: RunConfig) -> RunConfig:
     def absolute(name: str, keyword: str) -> str:
         if name in ("", keyword) or is_hub_source(name):
             return name
-        # Links are not followed: what they lead to may have another ending.
+        # Links are not resolved: their targets may have another suffix.
         return os.path.normpath((base / os.path.expanduser(name)).absolute())
 
     text = config.calibration
@@ -88,19 +103,34 @@ def _with_paths_from(base: Path, config: RunConfig) -> RunConfig:
     )
 
 
-def _check_names(data: Mapping[str, Any]) -> None:
-    """A misspelt name would otherwise silently leave a default in force."""
+def _check_names(job: Mapping[str, Any]) -> None:
+    """Raise ConfigError for an unknown name, which msgspec would ignore."""
     parts = {item.name: item.default_factory for item in dataclasses.fields(RunConfig)}
-    for part, values in data.items():
+    for part, values in job.items():
         if part not in parts:
             raise ConfigError(
                 f"The job has no part called {part!r}.",
                 f"The parts are {', '.join(parts)}.",
             )
-        known = [item.name for item in dataclasses.fields(parts[part])]  # type: ignore[arg-type]
-        for name in values if isinstance(values, Mapping) else ():
-            if name not in known:
-                raise ConfigError(
-                    f"{part} has no setting called {name!r}.",
-                    f"Its settings are {', '.join(known)}.",
-                )
+        if isinstance(values, Mapping):
+            _check_settings(part, parts[part], values)  # type: ignore[arg-type]
+
+
+def _check_settings(part: str, kind: type[Any], values: Mapping[str, Any]) -> None:
+    fields = {field.name: field for field in fields_of(kind)}
+    for name, value in values.items():
+        if name not in fields:
+            raise ConfigError(
+                f"{part} has no setting called {name!r}.",
+                f"Its settings are {', '.join(settings_of(kind))}.",
+            )
+        members = fields[name].members
+        if members and isinstance(value, Mapping):
+            own = ["kind", *(each.name for each in fields_of(members[value["kind"]]))]
+            for setting in value:
+                if setting not in own:
+                    raise ConfigError(
+                        f"{part}.{name} of the kind {value['kind']!r} has no setting "
+                        f"called {setting!r}.",
+                        f"Its settings are {', '.join(own)}.",
+                    )

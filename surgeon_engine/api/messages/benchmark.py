@@ -15,10 +15,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Annotated
 
 import msgspec
 
-from surgeon_engine.api.config.fields import Limits, check_limits, option
+from surgeon_engine.api.config.fields import Limits, Option, check_limits
 from surgeon_engine.api.config.run import Device, Dtype
 from surgeon_engine.api.formatting import format_rate, format_size
 
@@ -34,12 +35,14 @@ _MIN_ZEROS = 0.01  # share of zeros that identifies a masked model
 class BenchmarkSettings:
     """What is measured, how often, and in which number format."""
 
-    rounds: int = option(7, Limits(1, 1000))
-    warm_ups: int = option(2, Limits(0, 100))  # rounds before those that count
-    prompt_tokens: int = option(512, Limits(1, 131_072))
-    generated_tokens: int = option(32, Limits(1, 131_072))
-    threads: int = option(0, Limits(0, 1024))  # 0: as many as torch takes by itself
-    seed: int = option(0, Limits(0, 2**31 - 1))
+    rounds: Annotated[int, Option(Limits(1, 1000))] = 7
+    # Rounds before those that count.
+    warm_ups: Annotated[int, Option(Limits(0, 100))] = 2
+    prompt_tokens: Annotated[int, Option(Limits(1, 131_072))] = 512
+    generated_tokens: Annotated[int, Option(Limits(1, 131_072))] = 32
+    # 0: as many as torch uses by default.
+    threads: Annotated[int, Option(Limits(0, 1024))] = 0
+    seed: Annotated[int, Option(Limits(0, 2**31 - 1))] = 0
     dtype: Dtype = Dtype.FLOAT32
     device: Device = Device.AUTO
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, StrEnum
+from typing import Annotated
 
 import msgspec
 
-from surgeon_engine.api.config.fields import Limits, check_limits, option
+from surgeon_engine.api.config.fields import Limits, Option, check_limits
 from surgeon_engine.api.config.run import Device, Dtype
 
 
@@ -37,10 +38,11 @@ class Stop(Enum):
 class GenerationSettings:
     """Settings for both texts."""
 
-    new_tokens: int = option(64, Limits(1, 4096))  # at most
-    temperature: float = option(0.0, Limits(0.0, 5.0))  # 0: always the likeliest
-    top_p: float = option(1.0, Limits(0.0, 1.0, low_is_open=True))
-    seed: int = option(0, Limits(0, 2**31 - 1))
+    new_tokens: Annotated[int, Option(Limits(1, 4096))] = 64  # at most
+    # 0: always the likeliest token.
+    temperature: Annotated[float, Option(Limits(0.0, 5.0))] = 0.0
+    top_p: Annotated[float, Option(Limits(0.0, 1.0, low_is_open=True))] = 1.0
+    seed: Annotated[int, Option(Limits(0, 2**31 - 1))] = 0
     as_chat: bool = False  # put the prompt into the tokenizer's chat template
     dtype: Dtype = Dtype.FLOAT32
     device: Device = Device.AUTO

@@ -150,9 +150,9 @@ class _Clock:
         for layer in self._job.measured:
             if pruning.method in (Method.LLM_SURGEON, Method.SPARSEGPT):
                 seconds += self._cubic(width(layer))
-                if pruning.structure is not Structure.ROWS:
+                if pruning.kind is not Structure.ROWS:
                     seconds += 2 * layer.rows * width(layer) ** 2 / self._factorising
-            if pruning.structure in SPARSE:
+            if pruning.kind in SPARSE:
                 moved = layer.weights * 8 * _SPARSE_PASSES
                 seconds += moved / self._moving
         return seconds
@@ -164,7 +164,7 @@ class _Clock:
         seconds = moved / self._moving
         for layer in self._job.measured:
             seconds += self._solution(layer)
-        return seconds if pruning.adapts or pruning.structure in SPARSE else seconds / 2
+        return seconds if pruning.adapts or pruning.kind in SPARSE else seconds / 2
 
     def _solution(self, layer: LayerSummary) -> float:
         """How the weights that stay in a layer adapt."""
@@ -175,7 +175,7 @@ class _Clock:
             return self._cubic(C) + R * C**2 / self._factorising
         if not pruning.adapts:
             return 0.0
-        if pruning.structure in SPARSE:
+        if pruning.kind in SPARSE:
             return (
                 self._cubic(C)
                 + self._cubic(R)

@@ -15,6 +15,7 @@ from surgeon_engine.api.config.layer_patterns import any_matches, min_kept_share
 from surgeon_engine.api.config.pruning import (
     COUPLED,
     COUPLINGS,
+    NM,
     SPARSE,
     Coupling,
     PruningConfig,
@@ -45,9 +46,9 @@ def max_elements(shape: Shape, share: float, pruning: PruningConfig) -> int:
     """How many single weights may go of a layer that keeps `share` of them."""
     R, C = shape.rows, shape.columns
     limit = R * C - ceil_share(R * C, share)
-    if pruning.structure is Structure.N_M:
-        atom = pruning.of - pruning.kept
-        return min(R * (C // pruning.of) * atom, limit // atom * atom)
+    if isinstance(pruning.structure, NM):
+        atom = pruning.structure.removed
+        return min(R * (C // pruning.structure.of) * atom, limit // atom * atom)
     return limit
 
 
@@ -86,7 +87,7 @@ def bundle_of(kind: Coupling, pruning: PruningConfig) -> int:
 
 def max_removable(pruning: PruningConfig, model: ModelSummary) -> int:
     """How many weights may go of all of a model at most."""
-    if pruning.structure in COUPLED:
+    if pruning.kind in COUPLED:
         if not model.coupled:  # told by an earlier version, or there are none
             return model.prunable
         return sum(
@@ -98,17 +99,17 @@ def max_removable(pruning: PruningConfig, model: ModelSummary) -> int:
         if any_matches((layer,), pruning.protect):
             continue
         shape = _shape(layer)
-        share = min_kept_share(pruning.keep_at_least, pruning.limits, (layer,))
-        if pruning.structure in SPARSE:
+        share = min_kept_share(pruning.min_density, pruning.layer_min_density, (layer,))
+        if pruning.kind in SPARSE:
             most += max_elements(shape, share, pruning)
         else:
-            most += max_in_lines(shape, share, pruning.structure)
+            most += max_in_lines(shape, share, pruning.kind)
     return most
 
 
 def min_removable(pruning: PruningConfig, model: ModelSummary) -> int:
     """How many weights go at least if any go; 1 where that hangs on the costs."""
-    if pruning.structure not in COUPLED:
+    if pruning.kind not in COUPLED:
         return 1
     steps = []
     for kind, coupled in _kinds(pruning, model).items():
@@ -135,9 +136,9 @@ def some_keep_full_width(pruning: PruningConfig, model: ModelSummary) -> bool:
 
 def max_perplexity(pruning: PruningConfig, original: float) -> float:
     """What perplexity may rise to from the original's; infinite: no limit."""
-    if not pruning.perplexity_rise:
+    if not pruning.max_perplexity_increase:
         return math.inf
-    return original * (1 + pruning.perplexity_rise / 100)
+    return original * (1 + pruning.max_perplexity_increase / 100)
 
 
 def check_target_in_limits(
@@ -148,7 +149,7 @@ def check_target_in_limits(
     Raises:
         PruningError: it is; with the numbers.
     """
-    structure, p = display_name(pruning.structure), goal.prunable
+    structure, p = display_name(pruning.kind), goal.prunable
     same = "All layers lose equally many. " if pruning.has_same_widths else ""
     most, least = max_removable(pruning, model), min_removable(pruning, model)
     if goal.removed > most:
@@ -198,7 +199,9 @@ def _max_groups(
     """How many heads or neurons may go of each block by itself."""
     groups = []
     for one in coupled:
-        share = min_kept_share(pruning.keep_at_least, pruning.limits, one.layers)
+        share = min_kept_share(
+            pruning.min_density, pruning.layer_min_density, one.layers
+        )
         least = groups_to_keep(one.groups, share, bundle_of(kind, pruning))
         groups.append(max(0, one.groups - least))
     return groups
@@ -212,7 +215,7 @@ def _kinds(
     kinds: dict[Coupling, list[_Coupled]] = {}
     for one in model.coupled:
         layers = tuple(by_name[name] for name in one.layers)
-        is_wanted = one.kind in COUPLINGS[pruning.structure]
+        is_wanted = one.kind in COUPLINGS[pruning.kind]
         if is_wanted and not any_matches(layers, pruning.protect):
             kinds.setdefault(one.kind, []).append(_Coupled(layers, one.groups))
     return kinds

@@ -63,7 +63,7 @@ class Footprint:
     @cached_property
     def touched(self) -> tuple[LayerSummary, ...]:
         """The layers of which something goes."""
-        structure = self.config.pruning.structure
+        structure = self.config.pruning.kind
         if structure not in COUPLED:
             return self.model.layers
         places = {place(layer) for layer in self.measured}
@@ -72,7 +72,7 @@ class Footprint:
     @cached_property
     def measured(self) -> tuple[LayerSummary, ...]:
         """The layers by which it is chosen."""
-        wanted = COUPLINGS.get(self.config.pruning.structure)
+        wanted = COUPLINGS.get(self.config.pruning.kind)
         if wanted is None:
             return self.model.layers
         return tuple(x for x in self.model.layers if x.coupling in wanted)
@@ -106,7 +106,7 @@ class Footprint:
         Where a quality budget tries it on a shot nothing has been taken out yet.
         """
         pruning = self.config.pruning
-        if pruning.structure not in COUPLED or pruning.perplexity_rise:
+        if pruning.kind not in COUPLED or pruning.max_perplexity_increase:
             return self.touched
         try:
             dtype = file_dtype(self.config, self.model)
@@ -156,7 +156,7 @@ class Footprint:
         With a correction: those before a shot, after it, corrected, and corrected
         after the last shot.
         """
-        if not self.config.pruning.perplexity_rise:
+        if not self.config.pruning.max_perplexity_increase:
             return 0
         copies = 4 if self._is_corrected else 1
         return copies * sum(layer.weights for layer in self.model.layers) * self.each
@@ -217,7 +217,7 @@ class Footprint:
     @cached_property
     def algebra(self) -> float:
         """What the layer takes that takes most."""
-        is_sparse = self.config.pruning.structure in SPARSE
+        is_sparse = self.config.pruning.kind in SPARSE
         copies = _SPARSE_ALGEBRA if is_sparse else _DENSE_ALGEBRA
         return max(
             (layer.rows**2 + width(layer) ** 2) * _DOUBLE * _ALGEBRA
@@ -228,7 +228,7 @@ class Footprint:
     @property
     def choices(self) -> float:
         """Costs and masks of all candidates, where each weight is one."""
-        if self.config.pruning.structure not in SPARSE:
+        if self.config.pruning.kind not in SPARSE:
             return 0
         return sum(layer.weights for layer in self.measured) * (2 * _FLOAT + 4)
 
@@ -242,7 +242,7 @@ class Footprint:
         """The same while it is written: of coupled structures one that was filled up
         beside the one that had become smaller, and what is being written.
         """
-        is_coupled = self.config.pruning.structure in COUPLED
+        is_coupled = self.config.pruning.kind in COUPLED
         return self.weights * (2 if is_coupled else 1) + self.export_weights
 
     @property
@@ -304,8 +304,9 @@ class Footprint:
         dtype = file_dtype(config, model)
         whole = int(model.parameters * BYTES_PER_PARAMETER[dtype])
         is_masked = config.export.format is Format.MASKED
-        is_open = config.pruning.perplexity_rise > 0  # how much goes until a limit
-        if is_masked or is_open or config.pruning.structure in SPARSE:
+        # With a quality limit, the size that is reached is not known beforehand.
+        is_open = config.pruning.max_perplexity_increase > 0
+        if is_masked or is_open or config.pruning.kind in SPARSE:
             return whole
         try:
             return goal_of(config.pruning, model, dtype).weight_bytes

@@ -21,7 +21,8 @@ from enum import StrEnum
 from typing import Any
 
 from surgeon_engine.api.config.export import FileDtype
-from surgeon_engine.api.config.pruning import Correction, Damping
+from surgeon_engine.api.config.fields import values_of, with_values
+from surgeon_engine.api.config.pruning import Correction, FixedDamping
 from surgeon_engine.api.config.run import Device, Dtype, RunConfig
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.formatting import format_size
@@ -182,13 +183,13 @@ def describe_changes(fitted: AdjustedConfig) -> str:
 
 
 def differences(before: RunConfig, after: RunConfig) -> Iterator[Change]:
-    """The settings in which two jobs differ."""
+    """Yield the settings that both jobs have and that differ."""
     for part in dataclasses.fields(RunConfig):
-        one, other = getattr(before, part.name), getattr(after, part.name)
-        for item in dataclasses.fields(one):
-            values = getattr(one, item.name), getattr(other, item.name)
-            if values[0] != values[1]:
-                yield Change(f"{part.name}.{item.name}", *values)
+        one = values_of(getattr(before, part.name))
+        other = values_of(getattr(after, part.name))
+        for name in one:
+            if name in other and one[name] != other[name]:
+                yield Change(f"{part.name}.{name}", one[name], other[name])
 
 
 _Fits = Callable[[RunConfig], bool]
@@ -233,7 +234,7 @@ def _without_needless(first: RunConfig, found: RunConfig, fits: _Fits) -> RunCon
     for change in reversed(sorted(differences(first, found), key=_place)):
         part, _, name = change.field.partition(".")
         try:
-            restored = replace(getattr(found, part), **{name: change.before})
+            restored = with_values(getattr(found, part), {name: change.before})
             tried = replace(found, **{part: restored})
         except ConfigError:
             continue  # it goes with another that has to stay changed
@@ -298,7 +299,7 @@ def _fewer_windows(config: RunConfig) -> RunConfig | None:
 def _no_search(config: RunConfig) -> RunConfig | None:
     if not config.pruning.searches_damping:
         return None
-    return replace(config, pruning=replace(config.pruning, damping=Damping.FIXED))
+    return replace(config, pruning=replace(config.pruning, damping=FixedDamping()))
 
 
 def _no_correction(config: RunConfig) -> RunConfig | None:

@@ -14,7 +14,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from surgeon_engine.api.config.export import FileDtype, Format
-from surgeon_engine.api.config.pruning import PruningConfig, Structure, Target
+from surgeon_engine.api.config.pruning import (
+    NM,
+    Elements,
+    FileSize,
+    Parameters,
+    ParameterShare,
+    PrunableShare,
+    PruningConfig,
+)
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.messages.sources import ModelSummary
@@ -88,11 +96,11 @@ def goal_of(pruning: PruningConfig, model: ModelSummary, dtype: FileDtype) -> Go
 def prunable_weights(pruning: PruningConfig, model: ModelSummary) -> int:
     """The p above; a bias goes with its row, but is no element of its own."""
     match pruning.structure:
-        case Structure.ELEMENTS:
+        case Elements():
             return sum(layer.rows * layer.columns for layer in model.layers)
-        case Structure.N_M:  # columns beyond the last whole group stay
+        case NM(of=of):  # columns beyond the last whole group are kept
             return sum(
-                layer.rows * (layer.columns - layer.columns % pruning.of)
+                layer.rows * (layer.columns - layer.columns % of)
                 for layer in model.layers
             )
     return model.prunable
@@ -100,32 +108,31 @@ def prunable_weights(pruning: PruningConfig, model: ModelSummary) -> int:
 
 def _to_remove(pruning: PruningConfig, model: ModelSummary, dtype: FileDtype) -> int:
     match pruning.target:
-        case Target.PRUNABLE_SHARE:
-            return floor_share(prunable_weights(pruning, model), pruning.sparsity)
-        case Target.PARAMETER_SHARE:
-            return floor_share(model.parameters, pruning.sparsity)
-        case Target.PARAMETERS:
-            stay = round(pruning.million_parameters * _MILLION)
-        case Target.FILE_SIZE:
-            stay = floor_share(
-                _MEGABYTE, pruning.megabytes / BYTES_PER_PARAMETER[dtype]
-            )
-    return model.parameters - stay
+        case PrunableShare(sparsity=sparsity):
+            return floor_share(prunable_weights(pruning, model), sparsity)
+        case ParameterShare(sparsity=sparsity):
+            return floor_share(model.parameters, sparsity)
+        case Parameters(millions=millions):
+            remaining = round(millions * _MILLION)
+        case FileSize(megabytes=megabytes):
+            remaining = floor_share(_MEGABYTE, megabytes / BYTES_PER_PARAMETER[dtype])
+    return model.parameters - remaining
 
 
 def _goal(
     removed: int, pruning: PruningConfig, model: ModelSummary, dtype: FileDtype
 ) -> Goal:
     most = prunable = prunable_weights(pruning, model)
-    if pruning.structure is Structure.N_M:
-        most = prunable // pruning.of * (pruning.of - pruning.kept)
-        if pruning.target is Target.PRUNABLE_SHARE:
+    if isinstance(pruning.structure, NM):
+        of = pruning.structure.of
+        if not prunable:
+            raise ConfigError(
+                f"No layer of the model has {of} columns, as many as one group.",
+                "Choose shorter groups.",
+            )
+        most = prunable // of * pruning.structure.removed
+        if isinstance(pruning.target, PrunableShare):
             removed = min(removed, most)  # 66.7 % means every group of 1:3
-    if not prunable:
-        raise ConfigError(
-            f"No layer of the model has {pruning.of} columns, as many as one group.",
-            "Choose shorter groups.",
-        )
     if removed < 1:
         raise ConfigError(
             f"The target leaves all of the {model.parameters:,} parameters.",

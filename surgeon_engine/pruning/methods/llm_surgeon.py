@@ -13,7 +13,13 @@ from typing import ClassVar
 from torch import Tensor
 from typing_extensions import override
 
-from surgeon_engine.api.config.pruning import PruningConfig, UpdateKind
+from surgeon_engine.api.config.pruning import (
+    NM,
+    Elements,
+    PruningConfig,
+    RowsAndColumns,
+    UpdateKind,
+)
 from surgeon_engine.pruning.costs import AdaptedStiffness, PlainStiffness, Stiffness
 from surgeon_engine.pruning.methods.base import Needs, PruningMethod
 from surgeon_engine.pruning.sparse_update import grouped_update, whole_update
@@ -43,8 +49,10 @@ class LlmSurgeon(PruningMethod):
         column_is_removed: Tensor,
         pruning: PruningConfig,
     ) -> Tensor:
-        A, G = (damped(M, pruning.update_damping) for M in quadratic)
-        update = _UPDATES[pruning.update]
+        A, G = (damped(M, pruning.fixed_damping.update) for M in quadratic)
+        update = joint_update
+        if isinstance(pruning.structure, RowsAndColumns):
+            update = _UPDATES[pruning.structure.update]
         return update(W, A, G, row_is_removed, column_is_removed)
 
     @override
@@ -55,9 +63,10 @@ class LlmSurgeon(PruningMethod):
         is_removed: Tensor,
         pruning: PruningConfig,
     ) -> tuple[Tensor, Tensor]:
-        A, G = (damped(M, pruning.update_damping) for M in quadratic)
-        if pruning.max_correlated:
-            X = grouped_update(W, A, G, is_removed, pruning.max_correlated)
+        A, G = (damped(M, pruning.fixed_damping.update) for M in quadratic)
+        assert isinstance(pruning.structure, NM | Elements)
+        if most := pruning.structure.max_correlated:
+            X = grouped_update(W, A, G, is_removed, most)
         else:
             X = whole_update(W, A, G, is_removed)
         return X, is_removed

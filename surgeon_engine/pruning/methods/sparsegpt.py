@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from surgeon_engine.api.config.pruning import PruningConfig, Structure
+from surgeon_engine.api.config.pruning import NM, PruningConfig
 from surgeon_engine.pruning.costs import AdaptedStiffness, PlainStiffness, Stiffness
 from surgeon_engine.pruning.methods.base import Allocation, Needs, PruningMethod
 from surgeon_engine.runtime.linalg import cholesky, damped, inverse
@@ -51,12 +51,12 @@ class SparseGpt(PruningMethod):
         is_removed: Tensor,
         pruning: PruningConfig,
     ) -> tuple[Tensor, Tensor]:
-        U = cholesky(inverse(damped(quadratic[0], pruning.cost_damping))).T
+        U = cholesky(inverse(damped(quadratic[0], pruning.fixed_damping.cost))).T
         X = W.clone()
         chosen = torch.zeros_like(is_removed)
         C, total = is_removed.shape[1], int(is_removed.sum())
-        if pruning.structure is Structure.N_M:
-            group, removed = pruning.of, pruning.of - pruning.kept
+        if isinstance(pruning.structure, NM):
+            group, removed = pruning.structure.of, pruning.structure.removed
         else:
             group, removed = _COLUMNS_AT_ONCE, 0
         for start in range(0, C, group):

@@ -81,4 +81,4 @@ class Unit(Protocol):
 
 def share_to_keep(layers: tuple[PrunableLayer, ...], pruning: PruningConfig) -> float:
     """Return the minimum share of weights that a unit with these layers keeps."""
-    return min_kept_share(pruning.keep_at_least, pruning.limits, layers)
+    return min_kept_share(pruning.min_density, pruning.layer_min_density, layers)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from surgeon_engine.api.config.pruning import PruningConfig, Structure
+from surgeon_engine.api.config.pruning import NM, PruningConfig
 from surgeon_engine.api.planning.rounding import ceil_share
 from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.model.layers import PrunableLayer
@@ -54,11 +54,11 @@ class ElementsUnit:
         """Return all weights with their costs; inf for those that must be kept."""
         W = self.measured.weight()
         quadratic = self.method.quadratic(W, factors)
-        of_A, of_G = self.method.stiffnesses(quadratic, pruning.cost_damping)
+        of_A, of_G = self.method.stiffnesses(quadratic, pruning.fixed_damping.cost)
         removed = before.view(self.measured.rows, -1).to(W.device)
-        if pruning.structure is Structure.N_M:
-            cost = self._costs_in_groups(W, of_A, of_G, removed, pruning)
-            atom = pruning.of - pruning.kept
+        if isinstance(pruning.structure, NM):
+            cost = self._costs_in_groups(W, of_A, of_G, removed, pruning.structure)
+            atom = pruning.structure.removed
         else:
             cost = element_costs(W, of_A, of_G)[:, : self.measured.columns]
             check_not_nan(self.measured.name, cost)
@@ -74,10 +74,10 @@ class ElementsUnit:
         of_A: Stiffness,
         of_G: Stiffness,
         removed: Tensor,
-        pruning: PruningConfig,
+        structure: NM,
     ) -> Tensor:
         """Return the costs of groups, at the weights they would lose.  R x C."""
-        kept, of = pruning.kept, pruning.of
+        kept, of = structure.kept, structure.of
         W = W[:, : self.measured.columns]
         cost, chosen = pattern_costs(W, of_A, of_G, kept, of)
         check_not_nan(self.measured.name, cost)
@@ -99,8 +99,8 @@ class ElementsUnit:
         quadratic = self.method.quadratic(W, factors)
         is_removed = after.view(self.measured.rows, -1).to(W.device)
         X, removed = self.method.without_elements(W, quadratic, is_removed, pruning)
-        if pruning.structure is Structure.N_M:
-            _check_groups(X, removed, pruning.kept, pruning.of)
+        if isinstance(pruning.structure, NM):
+            _check_groups(X, removed, pruning.structure.kept, pruning.structure.of)
         return Updated([(self.measured, X)], removed.flatten().cpu())
 
     def zeros(self, removed: Tensor) -> list[tuple[PrunableLayer, Tensor]]:

@@ -58,7 +58,7 @@ class CoupledUnit:
     ) -> Removals:
         """Return the removable groups: all but the minimum that is kept, at least 1."""
         W, A, G, _ = self._remaining(factors, before)
-        stiffness = self.method.stiffness(A, pruning.cost_damping)
+        stiffness = self.method.stiffness(A, pruning.fixed_damping.cost)
         cost = torch.full((self.candidates,), -torch.inf, dtype=torch.float64)
         remaining = int((~before).sum())
         cost[~before] = column_group_costs(W, G, stiffness, remaining).cpu()

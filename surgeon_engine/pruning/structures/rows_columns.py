@@ -55,7 +55,7 @@ class RowsOrColumns:
         """Return the removable rows and columns: of each kind all but the last."""
         row, column = self._remaining(before)
         W, A, G = self._quadratic(factors, row, column)
-        damping = pruning.cost_damping
+        damping = pruning.fixed_damping.cost
         of_row, of_column = W.new_zeros(W.shape[0]), W.new_zeros(W.shape[1])
         if Kind.ROW in self.kinds:
             of_row = row_costs(W, A, self.method.stiffness(G, damping))

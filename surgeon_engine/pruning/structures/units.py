@@ -10,6 +10,7 @@ from surgeon_engine.api.config.layer_patterns import any_matches, parse_limit
 from surgeon_engine.api.config.pruning import (
     BY_LAYER,
     COUPLED,
+    NM,
     PruningConfig,
     Structure,
 )
@@ -38,7 +39,7 @@ def units_of(pruning: PruningConfig, model: PreTrainedModel) -> tuple[Unit, ...]
     """
     layers = prunable_layers(model)
     _check_patterns_match(pruning.protect, "protects", layers)
-    limited = [parse_limit(words).pattern for words in pruning.limits]
+    limited = [parse_limit(words).pattern for words in pruning.layer_min_density]
     _check_patterns_match(limited, "limits", layers)
     units = tuple(
         unit
@@ -70,12 +71,12 @@ def _all_units(
     pruning: PruningConfig, model: PreTrainedModel, layers: Sequence[PrunableLayer]
 ) -> tuple[Unit, ...]:
     method = METHODS[pruning.method]
-    if pruning.structure in COUPLED:
-        groups = coupled_groups(pruning.structure, model)
+    if pruning.kind in COUPLED:
+        groups = coupled_groups(pruning.kind, model)
         return tuple(CoupledUnit(each, method, each.groups) for each in groups)
-    if pruning.structure in BY_LAYER:
-        kinds = _KINDS[pruning.structure]
+    if pruning.kind in BY_LAYER:
+        kinds = _KINDS[pruning.kind]
         return tuple(RowsOrColumns(layer, method, kinds) for layer in layers)
-    if pruning.structure is Structure.N_M:  # narrower layers have no whole group
-        layers = [layer for layer in layers if layer.columns >= pruning.of]
+    if isinstance(pruning.structure, NM):  # narrower layers have no whole group
+        layers = [layer for layer in layers if layer.columns >= pruning.structure.of]
     return tuple(ElementsUnit(layer, method) for layer in layers)

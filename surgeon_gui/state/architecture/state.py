@@ -166,7 +166,7 @@ def _coupled_layers(
 ) -> dict[str, tuple[LayerSummary, ...]]:
     """Map each layer of a group to the layers of its group, itself included."""
     by_name = {layer.name: layer for layer in model.layers}
-    kinds = COUPLINGS.get(pruning.structure, ())
+    kinds = COUPLINGS.get(pruning.kind, ())
     return {
         name: tuple(by_name[member] for member in group.layers)
         for group in model.coupled
@@ -204,7 +204,9 @@ def _layer(
         total_groups=total,
         is_protected=any_matches((original,), pruning.protect),
         is_effectively_protected=any_matches(coupled, pruning.protect),
-        min_density=min_kept_share(pruning.keep_at_least, pruning.limits, coupled),
+        min_density=min_kept_share(
+            pruning.min_density, pruning.layer_min_density, coupled
+        ),
     )
 
 

@@ -31,7 +31,7 @@ class Rules:
 
     protect: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
-    keep_at_least: float = 0.0
+    min_density: float = 0.0
     has_same_widths: bool = False
 
 
@@ -57,8 +57,8 @@ def rules_of(pruning: PruningConfig) -> Rules:
     """Return the rules of a job."""
     return Rules(
         pruning.protect,
-        pruning.limits,
-        pruning.keep_at_least,
+        pruning.layer_min_density,
+        pruning.min_density,
         pruning.has_same_widths,
     )
 
@@ -70,7 +70,7 @@ def is_protected(unit: DiagnosedUnit, rules: Rules) -> bool:
 
 def share_to_keep(unit: DiagnosedUnit, rules: Rules) -> float:
     """Return the minimum density of the unit."""
-    return min_kept_share(rules.keep_at_least, rules.limits, unit.layers)
+    return min_kept_share(rules.min_density, rules.limits, unit.layers)
 
 
 class Planner:

@@ -7,12 +7,18 @@ of date, and the change is named.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from surgeon_engine.api.config.pruning import PruningConfig, Target
+from surgeon_engine.api.config.fields import values_in_use, values_of, with_values
+from surgeon_engine.api.config.pruning import (
+    FileSize,
+    Parameters,
+    ParameterShare,
+    PrunableShare,
+    PruningConfig,
+)
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.messages.diagnosis import predicts_loss
@@ -38,8 +44,7 @@ _TEXT = (
 )
 _PRUNING = (
     "structure",
-    "kept",
-    "of",
+    "pattern",
     "method",
     "width_multiple",
     "fisher",
@@ -53,8 +58,8 @@ _PLANNED = (
     "million_parameters",
     "megabytes",
     "protect",
-    "limits",
-    "keep_at_least",
+    "min_density",
+    "layer_min_density",
     "widths",
 )
 _MILLION = 1_000_000
@@ -130,7 +135,8 @@ def phase_of(
 def changes_since(then: RunConfig, now: RunConfig) -> tuple[str, ...]:
     """Return the labels of the changed settings on which the costs depend.
 
-    Settings that apply in neither config are ignored.
+    Settings that only one of the configs has are ignored: the choice on which they
+    depend has changed.
     """
     changed = []
     for part, names in (
@@ -138,37 +144,21 @@ def changes_since(then: RunConfig, now: RunConfig) -> tuple[str, ...]:
         ("calibration", _TEXT),
         ("pruning", _PRUNING),
     ):
-        old, new = getattr(then, part), getattr(now, part)
+        old = values_of(getattr(then, part))
+        new = values_of(getattr(now, part))
+        if part == "pruning":
+            old, new = values_in_use(then.pruning), values_in_use(now.pruning)
         for name in names:
-            if getattr(old, name) == getattr(new, name):
-                continue
-            if part == "pruning" and not _matters(name, old, new):
-                continue
-            changed.append(FIELDS[f"{part}.{name}"].label)
+            if name in old and name in new and old[name] != new[name]:
+                changed.append(FIELDS[f"{part}.{name}"].label)
     return tuple(changed)
-
-
-def _matters(name: str, old: PruningConfig, new: PruningConfig) -> bool:
-    """Return True if costs depend on a setting in either config."""
-    if name == "cost_damping" and old.searches_damping and new.searches_damping:
-        return False  # chosen on held-out windows
-    applies = next(
-        field.metadata.get("applies", _always)
-        for field in dataclasses.fields(PruningConfig)
-        if field.name == name
-    )
-    return bool(applies(old) or applies(new))
-
-
-def _always(config: object) -> bool:
-    return True
 
 
 def planned_config(known: DiagnosisResult, now: RunConfig) -> RunConfig:
     """Return the diagnosed job with the target and the protections of the draft."""
-    values = {name: getattr(now.pruning, name) for name in _PLANNED}
+    values = {k: v for k, v in values_of(now.pruning).items() if k in _PLANNED}
     try:
-        pruning = replace(known.config.pruning, **values)
+        pruning = with_values(known.config.pruning, values)
         return replace(known.config, pruning=pruning, export=now.export)
     except ConfigError:
         return known.config  # a target that its structure does not support
@@ -191,22 +181,23 @@ def with_share(config: RunConfig, model: ModelSummary, share: float) -> PruningC
     """
     pruning = config.pruning
     share = min(_MAX_SHARE, max(0.001, round(share, 3)))
-    plain = replace(pruning, target=Target.PRUNABLE_SHARE, sparsity=share)
+    plain = replace(pruning, target=PrunableShare(share))
     try:
         goal = goal_of(plain, model, file_dtype(config, model))
     except ConfigError:
         return pruning
     match pruning.target:
-        case Target.PRUNABLE_SHARE:
+        case PrunableShare():
             return plain
-        case Target.PARAMETER_SHARE:
+        case ParameterShare():
             whole = min(_MAX_SHARE, max(0.001, round(goal.parameter_share, 3)))
-            return replace(pruning, sparsity=whole)
-        case Target.PARAMETERS:
+            return replace(pruning, target=ParameterShare(whole))
+        case Parameters():
             millions = round(goal.parameters / _MILLION, 6)
-            return replace(pruning, million_parameters=millions)
-        case Target.FILE_SIZE:
-            return replace(pruning, megabytes=round(goal.weight_bytes / _MILLION, 6))
+            return replace(pruning, target=Parameters(millions))
+        case FileSize():
+            megabytes = round(goal.weight_bytes / _MILLION, 6)
+            return replace(pruning, target=FileSize(megabytes))
 
 
 def progress_of(request: Request, before: float) -> float:
@@ -235,9 +226,9 @@ def is_comparable(known: DiagnosisResult, config: RunConfig | None) -> bool:
         for part, names in (("model", ("source",)), ("calibration", _TEXT))
         for name in names
     )
-    one, other = then.pruning, config.pruning
-    pattern = (one.structure, one.method, one.kept, one.of)
-    return same and pattern == (other.structure, other.method, other.kept, other.of)
+    one, other = values_of(then.pruning), values_of(config.pruning)
+    names = ("structure", "pattern", "method")
+    return same and all(one.get(name) == other.get(name) for name in names)
 
 
 def points_of(run: RunState) -> tuple[MeasuredPoint, ...]:

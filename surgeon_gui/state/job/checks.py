@@ -178,7 +178,7 @@ def _target_problem(config: RunConfig, model: ModelSummary | None) -> str:
     if model is None:
         return ""
     for support in model.structures:
-        if support.structure is config.pruning.structure and not support.supported:
+        if support.structure is config.pruning.kind and not support.supported:
             return support.reason
     if problem := _unknown_name(config, model):
         return problem
@@ -210,7 +210,7 @@ def _unknown_name(config: RunConfig, model: ModelSummary) -> str:
             return tr(
                 "{pattern} under Protect is the name of no layer of this model."
             ).format(pattern=pattern)
-    for limit in map(parse_limit, config.pruning.limits):
+    for limit in map(parse_limit, config.pruning.layer_min_density):
         if not any(matches(layer, limit.pattern) for layer in model.layers):
             return tr(
                 "{pattern} under Limits is the name of no layer of this model."

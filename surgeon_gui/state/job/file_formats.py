@@ -18,8 +18,8 @@ from surgeon_engine.api.config.export import (
 from surgeon_engine.api.config.pruning import (
     BY_LAYER,
     SPARSE,
+    FileSize,
     PruningConfig,
-    Target,
     Widths,
 )
 from surgeon_engine.api.config.run import RunConfig
@@ -40,7 +40,7 @@ def disabled_formats(
 ) -> dict[Format, str]:
     """The forms that what remains after `pruning` does not have, and why."""
     disabled = _disabled_by_structure(pruning, model)
-    if pruning.target is Target.FILE_SIZE:
+    if isinstance(pruning.target, FileSize):
         disabled[Format.MASKED] = tr(
             "It is as large as the original: no target of a size (step 3) is reached."
         )
@@ -50,7 +50,7 @@ def disabled_formats(
 def _disabled_by_structure(
     pruning: PruningConfig, model: ModelSummary | None
 ) -> dict[Format, str]:
-    structure = pruning.structure
+    structure = pruning.kind
     if structure in SPARSE:
         reason = tr(
             "Single weights leave zeros in place: there is nothing to take out."
@@ -113,7 +113,7 @@ def is_measurable(exported: Exported) -> bool:
 def leaves_zeros(config: RunConfig) -> bool:
     """Whether what goes stays in the file, as zeros."""
     is_masked = config.export.format is Format.MASKED
-    return is_masked or config.pruning.structure in SPARSE
+    return is_masked or config.pruning.kind in SPARSE
 
 
 def impossible(config: RunConfig, model: ModelSummary | None) -> str:

@@ -9,11 +9,15 @@ from collections.abc import Iterable
 
 from surgeon_engine.api.config.pruning import (
     BY_LAYER,
+    NM,
     SPARSE,
+    FileSize,
     Method,
+    Parameters,
+    ParameterShare,
+    PrunableShare,
     PruningConfig,
     Structure,
-    Target,
 )
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.sources import ModelSummary, StructureSupport
@@ -89,18 +93,17 @@ def goal(config: RunConfig, model: ModelSummary) -> str:
 
 def _groups(pruning: PruningConfig, reached: Goal) -> str:
     """How many groups will have the pattern, unless all; with the space before."""
-    if pruning.structure is not Structure.N_M:
+    if not isinstance(pruning.structure, NM):
         return ""
-    share = reached.sparsity * pruning.of / (pruning.of - pruning.kept)
+    removable = pruning.structure.removed / pruning.structure.of
+    share = reached.sparsity / removable
     words = numbers.percent(share, decimals=2)
     if words == numbers.percent(1.0, decimals=2):
         return ""
     return " " + tr(
         "{share} of the groups get the pattern, the others stay whole: for all of them "
         "let {full} go."
-    ).format(
-        share=words, full=numbers.percent(1 - pruning.kept / pruning.of, decimals=2)
-    )
+    ).format(share=words, full=numbers.percent(removable, decimals=2))
 
 
 def sizes_in_brief(config: RunConfig, model: ModelSummary) -> str:
@@ -111,7 +114,7 @@ def sizes_in_brief(config: RunConfig, model: ModelSummary) -> str:
     parameters = tr("{before} \N{RIGHTWARDS ARROW} {after} parameters").format(
         before=numbers.count(model.parameters), after=numbers.count(reached.parameters)
     )
-    if config.pruning.structure in SPARSE or leaves_zeros(config):
+    if config.pruning.kind in SPARSE or leaves_zeros(config):
         return parameters + "\n" + tr("The file keeps its size: zeros stay in it.")
     file = tr("{before} \N{RIGHTWARDS ARROW} {after} on disk").format(
         before=numbers.size(model.file_bytes), after=numbers.size(reached.weight_bytes)
@@ -121,12 +124,12 @@ def sizes_in_brief(config: RunConfig, model: ModelSummary) -> str:
 
 def _file(config: RunConfig, reached: Goal, model: ModelSummary) -> str:
     """What becomes of the file, as the end of a sentence."""
-    if config.pruning.structure in SPARSE:
+    if config.pruning.kind in SPARSE:
         return tr("; the others become zeros, and no file gets smaller by that")
     if leaves_zeros(config):
         return tr("; the others stay in the file as zeros")
     words = tr(", in a file of about {size} (original {original})")
-    if config.pruning.structure in BY_LAYER:  # what nobody reads any more goes too
+    if config.pruning.kind in BY_LAYER:  # what nobody reads any more goes too
         words = tr(", in a file of at most {size} (original {original})")
     return words.format(
         size=numbers.size(reached.weight_bytes), original=numbers.size(model.file_bytes)
@@ -143,7 +146,7 @@ def _taken(config: RunConfig, reached: Goal, model: ModelSummary) -> str:
 
 
 def _file_in_full(config: RunConfig, reached: Goal, model: ModelSummary) -> str:
-    if config.pruning.structure in SPARSE:
+    if config.pruning.kind in SPARSE:
         return tr("What goes becomes zeros in its place: no file gets smaller by it.")
     if leaves_zeros(config):
         return tr("The masked export keeps zeros where weights went: it is no smaller.")
@@ -178,26 +181,27 @@ def _shots(pruning: PruningConfig) -> str:
 
 def structure_inside(pruning: PruningConfig) -> str:
     """What is removed, inside of a sentence."""
-    if pruning.structure is Structure.N_M:
-        return tr("{kept}:{of} pattern").format(kept=pruning.kept, of=pruning.of)
-    if pruning.structure is Structure.ELEMENTS:
+    structure = pruning.structure
+    if isinstance(structure, NM):
+        return tr("{kept}:{of} pattern").format(kept=structure.kept, of=structure.of)
+    if pruning.kind is Structure.ELEMENTS:
         return tr("single weights")
-    return inside(CHOICES[pruning.structure][0])
+    return inside(CHOICES[pruning.kind][0])
 
 
 def _form(pruning: PruningConfig) -> str:
     """In what form it is removed."""
     words = structure_inside(pruning)
-    if pruning.structure is Structure.N_M:
+    if isinstance(pruning.structure, NM):
         return tr("in a {pattern}").format(pattern=words)
     return tr("as {structures}").format(structures=words)
 
 
 def _quality_limit(pruning: PruningConfig) -> str:
     """The sentence about it, with the space before; empty if there is none."""
-    if not pruning.perplexity_rise:
+    if not pruning.max_perplexity_increase:
         return ""
-    most = numbers.percent(pruning.perplexity_rise / 100)
+    most = numbers.percent(pruning.max_perplexity_increase / 100)
     return " " + tr(
         "The run ends where perplexity would rise by more than {most}."
     ).format(most=most)
@@ -206,17 +210,13 @@ def _quality_limit(pruning: PruningConfig) -> str:
 def target_in_brief(pruning: PruningConfig) -> str:
     """The target in few words, as it was given."""
     match pruning.target:
-        case Target.PRUNABLE_SHARE:
-            return numbers.percent(pruning.sparsity)
-        case Target.PARAMETER_SHARE:
-            return tr("{sparsity} of all").format(
-                sparsity=numbers.percent(pruning.sparsity)
-            )
-        case Target.PARAMETERS:
+        case PrunableShare(sparsity=sparsity):
+            return numbers.percent(sparsity)
+        case ParameterShare(sparsity=sparsity):
+            return tr("{sparsity} of all").format(sparsity=numbers.percent(sparsity))
+        case Parameters(millions=millions):
             return tr("To {parameters}").format(
-                parameters=numbers.count(pruning.million_parameters * 1e6)
+                parameters=numbers.count(millions * 1e6)
             )
-        case Target.FILE_SIZE:
-            return tr("To {size}").format(
-                size=numbers.size(round(pruning.megabytes * 1e6))
-            )
+        case FileSize(megabytes=megabytes):
+            return tr("To {size}").format(size=numbers.size(round(megabytes * 1e6)))

@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.fields import values_in_use
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.model_info.source_names import is_hub_source
 from surgeon_gui.base.translation import tr
@@ -60,14 +61,11 @@ def settings(config: RunConfig) -> tuple[Setting, ...]:
     found = []
     for part in dataclasses.fields(config):
         held = getattr(config, part.name)
-        for field in dataclasses.fields(held):
-            name = f"{part.name}.{field.name}"
-            applies = field.metadata.get("applies")
-            if name in _NO_SETTING or (applies is not None and not applies(held)):
+        for setting, held_value in values_in_use(held).items():
+            name = f"{part.name}.{setting}"
+            if name in _NO_SETTING or not _is_of_text(name, config.calibration):
                 continue
-            if not _is_of_text(name, config.calibration):
-                continue
-            value = _format_value(name, getattr(held, field.name), FIELDS[name])
+            value = _format_value(name, held_value, FIELDS[name])
             found.append(Setting(name, _PARTS[part.name], FIELDS[name].label, value))
     return tuple(found)
 

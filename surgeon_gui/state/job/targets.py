@@ -5,15 +5,16 @@ Pure functions; knows nothing of Qt.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any
 
 from surgeon_engine.api.config.export import FileDtype, Format
+from surgeon_engine.api.config.fields import with_values
 from surgeon_engine.api.config.pruning import (
     SPARSE,
     Correction,
+    Damping,
     Fisher,
     Method,
     PruningConfig,
@@ -59,10 +60,16 @@ def following(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, 
         changes["method"] = method = Method.LLM_SURGEON
     if method is not before["method"] and disabled_fishers(method, after["correction"]):
         changes["fisher"] = Fisher.EMPIRICAL
-    names = ("structure", "kept", "of")
-    is_other = any(before[name] != after[name] for name in names)
+    if method is not before["method"] and Method.SPARSEGPT in (
+        method,
+        before["method"],
+    ):  # its damping is fixed
+        is_fixed = method is Method.SPARSEGPT
+        changes["damping"] = Damping.FIXED if is_fixed else Damping.AUTOMATIC
+    is_other = any(before[name] != after[name] for name in ("structure", "pattern"))
     if after["structure"] is Structure.N_M and is_other:
-        share = 1 - after["kept"] / after["of"]
+        kept, _, of = after["pattern"].partition(":")
+        share = 1 - int(kept) / int(of)
         if 0 < share <= _LARGEST_SHARE:
             changes.update(target=Target.PRUNABLE_SHARE, sparsity=share)
     return changes
@@ -85,7 +92,7 @@ def sizes(
     goal = _goal(values, model, dtype)
     if goal is None or model is None:
         return found
-    pruning = PruningConfig(**values)
+    pruning = with_values(PruningConfig(), values)
     for target in Target:
         if target is not given:
             found[target] = _same_size(pruning, target, goal, model, dtype)
@@ -111,7 +118,7 @@ def _goal(
     if model is None:
         return None
     try:
-        return goal_of(PruningConfig(**values), model, dtype)
+        return goal_of(with_values(PruningConfig(), values), model, dtype)
     except ConfigError:
         return None
 
@@ -180,7 +187,7 @@ def _same_size(
     for nearby in (value, math.nextafter(value, math.inf), math.nextafter(value, 0.0)):
         try:
             changes: dict[str, Any] = {"target": target, name: nearby}
-            tried = dataclasses.replace(pruning, **changes)
+            tried = with_values(pruning, changes)
             if goal_of(tried, model, dtype).removed == goal.removed:
                 return nearby
         except ConfigError:

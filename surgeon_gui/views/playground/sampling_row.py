@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 from PySide6.QtCore import QSignalBlocker, Signal, Slot
 from PySide6.QtWidgets import (
@@ -14,7 +14,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from surgeon_engine.api.config.fields import Limits
+from surgeon_engine.api.config.fields import Limits, fields_of
 from surgeon_engine.api.messages.generation import GenerationSettings
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
@@ -22,9 +22,9 @@ from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.widgets.controls import button, described, ignore_wheel
 
 _LIMITS: dict[str, Limits] = {
-    field.name: field.metadata["limits"]
-    for field in fields(GenerationSettings)
-    if field.metadata.get("limits") is not None
+    field.name: field.option.limits
+    for field in fields_of(GenerationSettings)
+    if field.option.limits is not None
 }
 _MIN_TOP_P = 0.01  # 0 would allow no token
 

@@ -23,7 +23,7 @@ from PySide6.QtWidgets import (
 )
 
 from surgeon_engine.api.config.export import FileDtype
-from surgeon_engine.api.config.fields import Limits
+from surgeon_engine.api.config.fields import Limits, settings_of
 from surgeon_engine.api.config.pruning import PruningConfig, Target
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_gui.base.theme import GAP
@@ -42,6 +42,7 @@ _BOXES = {
     Target.PARAMETERS: "pruning_million_parameters",
     Target.FILE_SIZE: "pruning_megabytes",
 }
+_SETTINGS = settings_of(PruningConfig)
 _DASH = "\N{EM DASH}"  # for an unknown size
 _HINT = tr("The selected value is kept; the others follow.")
 
@@ -54,9 +55,8 @@ class LinkedSizes(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        default = PruningConfig()
         self._values: dict[str, Any] = {
-            name: getattr(default, name) for name in default.__slots__
+            name: setting.default for name, setting in _SETTINGS.items()
         }
         self._model: ModelSummary | None = None
         self._dtype = FileDtype.FLOAT32
@@ -183,7 +183,6 @@ def _field_text(target: Target) -> FieldText:
 
 
 def _limits(name: str) -> Limits:
-    field = PruningConfig.__dataclass_fields__[name]
-    limits = field.metadata["limits"]
-    assert isinstance(limits, Limits)
+    limits = _SETTINGS[name].option.limits
+    assert limits is not None
     return limits

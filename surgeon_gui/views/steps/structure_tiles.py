@@ -56,7 +56,7 @@ class StructureTiles(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self._structure = PruningConfig().structure
+        self._structure = PruningConfig().kind
         self._tiles = {structure: _StructureTile(structure) for structure in Structure}
         self._group = QButtonGroup(self)
         grid = QGridLayout(self)

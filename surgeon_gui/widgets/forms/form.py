@@ -10,13 +10,19 @@ input.
 from __future__ import annotations
 
 import dataclasses
-import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
 
+from surgeon_engine.api.config.fields import (
+    Setting,
+    fields_of,
+    settings_of,
+    values_of,
+    with_values,
+)
 from surgeon_engine.api.errors import ConfigError
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
@@ -66,7 +72,7 @@ class _FieldRow:
     number: int
     label: QLabel
     field: QWidget
-    applies: Callable[[Any], bool]
+    setting: Setting
     below: int = 0  # number of widgets that the page has added
 
     def set_visible(self, is_visible: bool) -> None:
@@ -111,16 +117,16 @@ class ConfigForm(QWidget):
         self._problem = problem_label()
         self._problem.setObjectName(f"{self._name}_form_problem")
         plain, advanced = _grid(), _grid()
-        hints = typing.get_type_hints(kind)
+        self._settings = settings_of(kind)
         apart = {name for part in self._parts for name in part.names}
         for part_of_page in self._parts:
             part_of_page.edited.connect(self._on_edited)
-        for field in dataclasses.fields(kind):
-            if hints[field.name] in (str, bool) or field.name in apart:
+        for name, setting in self._settings.items():
+            if setting.type in (str, bool) or name in apart:
                 continue
-            is_advanced = field.metadata.get("advanced") and field.name not in in_front
+            is_advanced = setting.option.advanced and name not in in_front
             grid = advanced if is_advanced else plain
-            self._add_field(grid, field, hints[field.name])
+            self._add_field(grid, setting)
         widest = max(
             (r.label.sizeHint().width() for r in self._rows.values()), default=0
         )
@@ -140,10 +146,17 @@ class ConfigForm(QWidget):
         self.show_config(self._config)
 
     def show_config(self, config: Any) -> None:
-        """Show a config, except in inputs being typed in; emits no signal."""
+        """Show a config, except in inputs being typed in; emits no signal.
+
+        Settings that the config does not have get their defaults, except after an edit:
+        then they keep their values, so that a choice can be undone.
+        """
+        others = {name: each.default for name, each in self._settings.items()}
+        if config == self._config:
+            others |= self.values()
         self._config = config
         show_problem(self._problem, "")
-        self._show({name: getattr(config, name) for name in self.values()})
+        self._show(others | values_of(config))
 
     def values(self) -> dict[str, Any]:
         """Return the values of all inputs, valid together or not."""
@@ -158,7 +171,7 @@ class ConfigForm(QWidget):
         Raises:
             ConfigError: If the values are not valid together.
         """
-        return dataclasses.replace(self._config, **self.values())
+        return with_values(self._config, self.values())
 
     def field(self, name: str) -> QWidget:
         """Return the input widget of a field."""
@@ -184,12 +197,10 @@ class ConfigForm(QWidget):
         self._inputs[name].show(value)
         self._on_edited()
 
-    def _add_field(
-        self, grid: QGridLayout, field: dataclasses.Field[Any], kind: Any
-    ) -> None:
-        text = FIELDS[f"{self._part}.{field.name}"]
-        entry = make_input(kind, field.metadata.get("limits"), text)
-        entry.widget.setObjectName(f"{self._name}_{field.name}")
+    def _add_field(self, grid: QGridLayout, setting: Setting) -> None:
+        text = FIELDS[f"{self._part}.{setting.name}"]
+        entry = make_input(setting.type, setting.option.limits, text)
+        entry.widget.setObjectName(f"{self._name}_{setting.name}")
         entry.widget.setAccessibleName(text.label)
         entry.widget.setAccessibleDescription(text.tip)
         entry.widget.setToolTip(text.tip)
@@ -198,15 +209,13 @@ class ConfigForm(QWidget):
         label.setBuddy(entry.widget)
         label.setMinimumHeight(_INPUT_HEIGHT)
         entry.widget.setMinimumHeight(_INPUT_HEIGHT)
-        entry.show(getattr(self._config, field.name))
+        entry.show(setting.default)
         entry.edited.connect(self._on_edited)
-        self._inputs[field.name] = entry
+        self._inputs[setting.name] = entry
         number = len(self._rows) * (1 + _MAX_BELOW)
         grid.addWidget(label, number, 0)
         grid.addWidget(entry.widget, number, 1)
-        applies = field.metadata.get("applies", _always)
-        row = _FieldRow(grid, number, label, entry.widget, applies)
-        self._rows[field.name] = row
+        self._rows[setting.name] = _FieldRow(grid, number, label, entry.widget, setting)
 
     def _show(self, values: Values) -> None:
         for name, entry in self._inputs.items():
@@ -217,7 +226,8 @@ class ConfigForm(QWidget):
         self._before = self.values()
         config = _unchecked(self._config, self._before)
         for row in self._rows.values():
-            row.set_visible(row.applies(config))
+            is_there = row.setting.is_in(self._before)
+            row.set_visible(is_there and row.setting.option.applies(config))
 
     @Slot()
     def _on_edited(self) -> None:
@@ -232,20 +242,19 @@ class ConfigForm(QWidget):
             self.refused.emit(error)
             return
         show_problem(self._problem, "")
+        self._config = config
         self.edited.emit(config)
 
 
 def _unchecked(config: Any, values: Values) -> Any:
-    """Return a config with these values without validating them."""
+    """Return a config with these plain fields without validating them."""
     made = object.__new__(type(config))
-    for field in dataclasses.fields(config):
-        value = values.get(field.name, getattr(config, field.name))
+    for field in fields_of(type(config)):
+        value = getattr(config, field.name)
+        if not field.members:
+            value = values.get(field.name, value)
         object.__setattr__(made, field.name, value)
     return made
-
-
-def _always(config: Any) -> bool:
-    return True
 
 
 def _grid() -> QGridLayout:

@@ -4,6 +4,7 @@
     int              spin box
     float            spin box with decimals; a share of 1 is shown as a percentage
     tuple[str, ...]  line with words separated by commas
+    Pattern          two spin boxes
 
 A number beyond the limits can be typed. When it is committed, the box replaces it by
 the nearest valid number and shows the limit. Qt's own boxes ignore the key instead, so
@@ -21,11 +22,13 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
-from PySide6.QtCore import QPoint, QSignalBlocker, Qt, SignalInstance, Slot
+from PySide6.QtCore import QPoint, QSignalBlocker, Qt, Signal, SignalInstance, Slot
 from PySide6.QtGui import QStandardItemModel, QValidator
 from PySide6.QtWidgets import (
     QAbstractSpinBox,
     QDoubleSpinBox,
+    QHBoxLayout,
+    QLabel,
     QLineEdit,
     QSpinBox,
     QToolTip,
@@ -34,9 +37,11 @@ from PySide6.QtWidgets import (
 from typing_extensions import override
 
 from surgeon_engine.api.config.fields import Limits
+from surgeon_engine.api.config.pruning import MAX_OF, Pattern
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.field_text import FieldText
+from surgeon_gui.text.labels import PATTERN
 from surgeon_gui.widgets.controls import choice_box, ignore_wheel
 
 _LARGEST_INT = 2**31 - 1  # of a spin box
@@ -290,6 +295,52 @@ class ListInput(Input):
         self._edit.setModified(False)
 
 
+class PatternInput(Input):
+    """A pattern such as 2:4: the weights to keep, and of how many."""
+
+    def __init__(self) -> None:
+        self._boxes = _PatternBoxes()
+        super().__init__(self._boxes, self._boxes.edited)
+
+    @property
+    def is_being_typed_in(self) -> bool:
+        """See `Input.is_being_typed_in`."""
+        return any(entry.is_being_typed_in for entry in self._boxes.inputs)
+
+    def _read(self) -> str:
+        return ":".join(str(entry.value) for entry in self._boxes.inputs)
+
+    def _write(self, value: str) -> None:
+        for entry, number in zip(self._boxes.inputs, value.split(":"), strict=True):
+            entry.show(int(number))
+
+
+class _PatternBoxes(QWidget):
+    edited = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        limits = {"kept": Limits(1, MAX_OF - 1), "of": Limits(2, MAX_OF)}
+        self.inputs = [self._input(name, limits[name]) for name in limits]
+        kept, of = (entry.widget for entry in self.inputs)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(kept, 1)
+        layout.addWidget(QLabel(":"))
+        layout.addWidget(of, 1)
+        self.setFocusProxy(kept)
+
+    def _input(self, name: str, limits: Limits) -> WholeInput:
+        words = PATTERN[name]
+        entry = WholeInput(limits, words)
+        entry.widget.setObjectName(f"pruning_{name}")
+        entry.widget.setAccessibleName(words.label)
+        entry.widget.setAccessibleDescription(words.tip)
+        entry.widget.setToolTip(words.tip)
+        entry.edited.connect(self.edited)
+        return entry
+
+
 class _DecimalBox(QDoubleSpinBox):
     """Spin box that shows 0.1 instead of 0.1000."""
 
@@ -318,6 +369,8 @@ class _DecimalBox(QDoubleSpinBox):
 
 def make_input(kind: Any, limits: Limits | None, text: FieldText) -> Input:
     """Return the input for a field of type `kind`."""
+    if kind is Pattern:
+        return PatternInput()
     if not isinstance(kind, type):
         return ListInput(text)
     if issubclass(kind, Enum):

@@ -17,7 +17,6 @@ from surgeon_engine.api.client import (
     start_engine_thread,
 )
 from surgeon_engine.api.config.calibration import CalibrationConfig
-from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.errors import ModelError
 from surgeon_engine.api.messages.commands import (
@@ -31,6 +30,7 @@ from surgeon_engine.api.messages.events import Cancelled, EngineReady, Failed
 from surgeon_engine.api.messages.run import Paused, Progressed, Resumed
 from surgeon_engine.api.messages.sources import ModelInspected
 from surgeon_engine.server import failure
+from tests.helpers.configs import pruning_config
 
 
 def receive_until(client, event_type, seconds=60.0):
@@ -73,7 +73,7 @@ def test_failed_request_gives_a_message_and_a_hint(client, tmp_path):
 def test_cancel_takes_effect_during_a_run(client, tmp_path):
     config = RunConfig(
         calibration=CalibrationConfig(windows=64, validation_windows=4, batch=1),
-        pruning=PruningConfig(shots=50),
+        pruning=pruning_config(shots=50),
     )
     client.send(StartRun(run="run", config=config, folder=str(tmp_path / "run")))
     receive_until(client, Progressed)
@@ -85,7 +85,7 @@ def test_cancel_takes_effect_during_a_run(client, tmp_path):
 def test_run_can_be_paused_resumed_and_cancelled(client, tmp_path):
     config = RunConfig(
         calibration=CalibrationConfig(windows=64, validation_windows=4, batch=1),
-        pruning=PruningConfig(shots=50),
+        pruning=pruning_config(shots=50),
     )
     client.send(StartRun(run="waits", config=config, folder=str(tmp_path / "run")))
     receive_until(client, Progressed)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import DynamicCache
 
-from surgeon_engine.api.config.pruning import COUPLED, PruningConfig, Structure
+from surgeon_engine.api.config.pruning import COUPLED, Structure
 from surgeon_engine.api.errors import ModelError
 from surgeon_engine.compaction.plan import KeptPart, Plan, PrunedModel, plan_of
 from surgeon_engine.compaction.shrink import compact, compact_model, shrink_in_place
@@ -19,6 +19,7 @@ from surgeon_engine.export.transformers.files import compact_unsupported_reason
 from surgeon_engine.model.coupling import structure_support
 from surgeon_engine.model.layers import prunable_layers
 from surgeon_engine.pruning.structures.units import units_of
+from tests.helpers.configs import pruning_config
 from tests.helpers.tiny_models import FAMILIES, MORE_FAMILIES, VOCABULARY, tiny_model
 
 STRUCTURES = (*COUPLED, Structure.ROWS_AND_COLUMNS, Structure.ROWS, Structure.COLUMNS)
@@ -37,7 +38,7 @@ def masked(family: str, structure: Structure, seed: int = 0, share: float = 0.4)
         pytest.skip(reasons[structure])
     draw = torch.Generator().manual_seed(seed)
     removed = {}
-    units = units_of(PruningConfig(structure=structure), model)
+    units = units_of(pruning_config(structure=structure), model)
     for unit in units:
         is_removed = torch.rand(unit.candidates, generator=draw) < share
         if structure in (Structure.ROWS, Structure.COLUMNS):
@@ -174,7 +175,7 @@ def test_deep_copy_is_independent_of_original(make):
 def test_blocks_with_different_widths_are_unsupported():
     model, plan = masked("llama", Structure.NEURONS)
     shrink_in_place(model, Plan(groups=plan.groups[:1]))
-    units = units_of(PruningConfig(structure=Structure.NEURONS), model)
+    units = units_of(pruning_config(structure=Structure.NEURONS), model)
     removed = {u.measured.name: torch.arange(u.candidates) == 0 for u in units}
     compacted = compact(model, plan_of(units, removed))
     with pytest.raises(ModelError, match="different numbers of neurons") as caught:

@@ -192,7 +192,7 @@ def test_infinity_in_config_is_preserved(tmp_path):
 def test_same_widths_in_all_blocks_give_plain_files(tmp_path):
     """One of two groups of heads and half of the neurons remain."""
     event = exported(
-        tmp_path, Format.AUTOMATIC, sparsity=0.5, keep_at_least=0.5, width_multiple=12
+        tmp_path, Format.AUTOMATIC, sparsity=0.5, min_density=0.5, width_multiple=12
     )
     assert event.format is Format.STOCK
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "export")

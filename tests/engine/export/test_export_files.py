@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from surgeon_engine.api.config.export import ExportConfig, Format
-from surgeon_engine.api.config.pruning import PruningConfig, Target
+from surgeon_engine.api.config.pruning import Parameters, Target
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.errors import ConfigError, ExportError
 from surgeon_engine.api.files import write_folder_atomically
@@ -23,6 +23,7 @@ from surgeon_engine.api.messages.run import Exported
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.export.export import export_again
 from surgeon_engine.export.formats import WRITERS
+from tests.helpers.configs import pruning_config
 from tests.helpers.runs import Recorder, job
 from tests.helpers.tiny_models import tiny_model
 
@@ -41,6 +42,7 @@ from surgeon_engine.export.formats import WRITERS
 from surgeon_engine.export.base import Verdict
 from surgeon_engine.api.config.formats import Format
 from surgeon_engine.runtime.run_context import RunContext
+from tests.helpers.configs import pruning_config
 
 torch.set_num_threads(1)
 run, destination, replaces = sys.argv[1], Path(sys.argv[2]), sys.argv[3] == "replace"
@@ -236,9 +238,7 @@ def test_report_describes_the_original_model(finished):
     whole = sum(p.numel() for p in tiny_model("llama").parameters())
     assert report.model.parameters == whole
     assert report.shots[-1].parameters < whole
-    config = dataclasses.replace(
-        report.config.pruning, target=Target.PARAMETERS, million_parameters=0.0063
-    )
+    config = dataclasses.replace(report.config.pruning, target=Parameters(0.0063))
     report = msgspec.structs.replace(
         report, config=dataclasses.replace(report.config, pruning=config)
     )
@@ -286,7 +286,7 @@ def test_folder_set_aside_by_killed_process_is_restored_first(finished, tmp_path
 
 def test_masked_format_rejects_a_file_size_target(tmp_path):
     config = RunConfig(
-        pruning=PruningConfig(target=Target.FILE_SIZE),
+        pruning=pruning_config(target=Target.FILE_SIZE),
         export=ExportConfig(format=Format.MASKED),
     )
     with pytest.raises(ConfigError, match="as large as the original"):

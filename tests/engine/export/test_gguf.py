@@ -15,7 +15,7 @@ from tokenizers import pre_tokenizers as pre
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
-from surgeon_engine.api.config.pruning import PruningConfig, Structure
+from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.api.errors import ExportError
 from surgeon_engine.compaction.plan import Plan, PrunedModel, plan_of
 from surgeon_engine.compaction.shrink import compact
@@ -26,6 +26,7 @@ from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.model.source import ModelSource
 from surgeon_engine.pruning.structures.units import units_of
 from tests.engine.compaction.test_shrink import masked
+from tests.helpers.configs import pruning_config
 from tests.helpers.tiny_models import VOCABULARY, tiny_model
 
 TEXT = "It's 1234 o'clock, we'll see: the pruned model is THE smaller one.\n\n x += 1;"
@@ -82,7 +83,7 @@ def ragged(family: str = "llama") -> PrunedModel:
 
 def without(model, choose) -> PrunedModel:
     """Return a model with zeros for the groups that `choose(candidates)` removes."""
-    units = units_of(PruningConfig(structure=Structure.HEADS_AND_NEURONS), model)
+    units = units_of(pruning_config(structure=Structure.HEADS_AND_NEURONS), model)
     removed = {}
     for unit in units:
         is_removed = choose(unit.candidates)

@@ -14,7 +14,7 @@ import torch
 
 from benchmarks import export_speed
 from surgeon_engine.api.config.export import ExportConfig
-from surgeon_engine.api.config.pruning import PruningConfig, Structure
+from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.api.config.run import Device, ModelConfig
 from surgeon_engine.api.errors import ConfigError, EvaluationError, ModelError
 from surgeon_engine.api.json_process import SubprocessClient
@@ -40,6 +40,7 @@ from surgeon_engine.measurement.messages import (
 )
 from surgeon_engine.model.load import load_model
 from surgeon_engine.pruning.structures.units import units_of
+from tests.helpers.configs import pruning_config
 from tests.helpers.tiny_models import VOCABULARY, save_tiny_model, tiny_model
 
 WINDOW = 64  # the longest of the tiny models
@@ -48,6 +49,7 @@ QUICK = BenchmarkSettings(rounds=2, warm_ups=1, generated_tokens=4, device=Devic
 # its requests.
 FAKE = """
 import json, sys
+from tests.helpers.configs import pruning_config
 for line in sys.stdin:
     request = json.loads(line)
     kind = request.pop("type")
@@ -97,7 +99,7 @@ def folders(tmp_path_factory) -> tuple[str, str]:
     folder = tmp_path_factory.mktemp("models")
     original = save_tiny_model(folder / "original", "llama")
     loaded = load_model(ModelConfig(str(original), device=Device.CPU))
-    units = units_of(PruningConfig(structure=Structure.NEURONS), loaded.model)
+    units = units_of(pruning_config(structure=Structure.NEURONS), loaded.model)
     removed = {
         unit.measured.name: torch.arange(unit.candidates) % 2 == 1 for unit in units
     }

@@ -59,7 +59,7 @@ def test_costs_are_those_of_each_weight_without_its_bias(family):
 @pytest.mark.parametrize("family", ["llama", "opt"])
 @pytest.mark.parametrize(("kept", "of"), PATTERNS)
 def test_weights_of_a_group_have_equal_parts_of_the_joint_cost(family, kept, of):
-    settings = pruning(N_M, kept=kept, of=of, sparsity=0.3)
+    settings = pruning(N_M, pattern=f"{kept}:{of}", sparsity=0.3)
     unit = units(family, settings)[0]
     factors, method = random_factors(unit.measured), METHODS[settings.method]
     stiffness = [method.stiffness(M.double(), DAMPING) for M in (factors.A, factors.G)]
@@ -106,7 +106,7 @@ def test_weights_counted_as_removed_are_the_zeros_of_the_updated_model(
 @pytest.mark.parametrize("method", Method)
 @pytest.mark.parametrize(("kept", "of"), PATTERNS)
 def test_groups_lose_their_full_pattern_or_nothing(family, method, kept, of):
-    settings = pruning(N_M, method=method, kept=kept, of=of, sparsity=0.3)
+    settings = pruning(N_M, method=method, pattern=f"{kept}:{of}", sparsity=0.3)
     parts = units(family, settings)
     factors = factors_of(parts)
     for share in (0.5, 1.0):
@@ -211,18 +211,18 @@ def test_removed_weights_come_first_and_their_group_loses_no_more(structure, met
 
 @pytest.mark.parametrize("structure", [SINGLE, N_M])
 @pytest.mark.parametrize("method", [Method.LLM_SURGEON, Method.WANDA, Method.SPARSEGPT])
-@pytest.mark.parametrize("keep_at_least", [0.55, 0.7, 1.0])
+@pytest.mark.parametrize("min_density", [0.55, 0.7, 1.0])
 def test_minimum_share_is_kept_and_the_cheapest_are_removed(
-    structure, method, keep_at_least
+    structure, method, min_density
 ):
-    settings = pruning(structure, method=method, keep_at_least=keep_at_least)
+    settings = pruning(structure, method=method, min_density=min_density)
     unit = units("opt", settings)[0]
     factors = random_factors(unit.measured)
     cost = unit.removals(factors, nothing(unit), settings).cost
     is_removable = cost < torch.inf
     count = int(is_removable.sum())
     assert count == removable(unit, settings)
-    assert unit.candidates - count >= keep_at_least * unit.candidates
+    assert unit.candidates - count >= min_density * unit.candidates
     free = pruning(structure, method=method)
     others = unit.removals(factors, nothing(unit), free).cost
     assert torch.equal(cost[is_removable], others[is_removable])
@@ -234,7 +234,7 @@ def test_minimum_share_is_kept_and_the_cheapest_are_removed(
 
 
 def test_removed_weights_are_not_restored_for_a_larger_minimum_share():
-    settings = pruning(SINGLE, keep_at_least=0.99)
+    settings = pruning(SINGLE, min_density=0.99)
     unit = units("llama", settings)[0]
     before = nothing(unit)
     before[:100] = True

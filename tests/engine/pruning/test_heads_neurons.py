@@ -271,7 +271,7 @@ def test_heads_are_not_bundled():
 
 
 @pytest.mark.parametrize(
-    ("keep_at_least", "multiple", "left"),
+    ("min_density", "multiple", "left"),
     [
         (0.0, 1, 1),
         (0.5, 1, 12),
@@ -281,8 +281,8 @@ def test_heads_are_not_bundled():
         (0.0, 64, 24),
     ],
 )
-def test_minimum_width_is_kept_and_is_a_multiple(keep_at_least, multiple, left):
-    settings = pruning(BOTH, keep_at_least=keep_at_least, width_multiple=multiple)
+def test_minimum_width_is_kept_and_is_a_multiple(min_density, multiple, left):
+    settings = pruning(BOTH, min_density=min_density, width_multiple=multiple)
     unit = neuron_unit(settings)
     removals = unit.removals(random_factors(unit.measured), nothing(unit), settings)
     assert unit.candidates - len(removals.candidate) == left
@@ -291,7 +291,7 @@ def test_minimum_width_is_kept_and_is_a_multiple(keep_at_least, multiple, left):
 
 
 def test_removed_groups_are_not_restored_for_a_larger_minimum_share():
-    settings = pruning(BOTH, keep_at_least=0.9)
+    settings = pruning(BOTH, min_density=0.9)
     unit = neuron_unit(settings)
     before = without(unit, *range(10))
     removals = unit.removals(random_factors(unit.measured), before, settings)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from surgeon_engine.api.config.layer_patterns import min_kept_share, parse_limit
-from surgeon_engine.api.config.pruning import Damping, PruningConfig, Structure, Widths
+from surgeon_engine.api.config.pruning import Damping, Structure, Widths
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_from_toml, config_to_toml
 from surgeon_engine.api.errors import ConfigError, PruningError
 from surgeon_engine.pruning.structures.units import units_of
+from tests.helpers.configs import pruning_config
 from tests.helpers.pruning_states import state_of
 from tests.helpers.runs import Recorder, job, refused, run
 from tests.helpers.tiny_models import tiny_model
@@ -44,7 +45,9 @@ def test_only_layers_with_a_limit_keep_its_share(tmp_path, family, structure):
     worst = max(lost, key=lost.__getitem__)
     share = 1 - lost[worst] / 2
     limits = (f"{worst}={share}",)
-    found = run(tmp_path / "limited", family, **settings(structure, limits=limits))
+    found = run(
+        tmp_path / "limited", family, **settings(structure, layer_min_density=limits)
+    )
     W = found.before[worst]
     assert W.numel() - found.reported[worst] >= share * W.numel()
     assert found.zeros == found.reported
@@ -58,7 +61,7 @@ def test_limit_of_all_layers_equals_the_minimum_share(family, structure):
     """The other way to say the same, which is tested against the weights."""
     one, other = (
         state_of(family, structure=structure, sparsity=0.05, **more)
-        for more in ({"keep_at_least": 0.6}, {"limits": ("*=0.6",)})
+        for more in ({"min_density": 0.6}, {"layer_min_density": ("*=0.6",)})
     )
     promised = [
         [removable(unit, p.config.pruning) for unit in p.units] for p in (one, other)
@@ -68,8 +71,8 @@ def test_limit_of_all_layers_equals_the_minimum_share(family, structure):
 
 @pytest.mark.parametrize("limited", ["mlp.down_proj", "mlp.gate_proj"])
 def test_neurons_keep_the_largest_share_of_their_layers(limited):
-    pruning = PruningConfig(
-        Structure.NEURONS, limits=(f"{limited}=0.75", "block 1=0.5")
+    pruning = pruning_config(
+        Structure.NEURONS, layer_min_density=(f"{limited}=0.75", "block 1=0.5")
     )
     first, second = units_of(pruning, tiny_model("llama"))
     for unit in (first, second):
@@ -89,17 +92,17 @@ def test_largest_of_several_limits_holds():
 @pytest.mark.parametrize("words", ["block 0", "block 0=", "=0.5", "a=1.5", "a=x", ""])
 def test_invalid_limit_raises(words):
     with pytest.raises(ConfigError, match="no limit of a layer"):
-        PruningConfig(limits=(words,))
+        pruning_config(layer_min_density=(words,))
 
 
 def test_limit_that_matches_no_layer_raises(tmp_path):
-    config = job(tmp_path, limits=("block 9=0.5",))
+    config = job(tmp_path, layer_min_density=("block 9=0.5",))
     error = refused(config, tmp_path / "run", PruningError)
     assert "'block 9' limits no layer" in error.message
 
 
 def test_limit_that_forbids_the_target_raises_before_any_work(tmp_path):
-    config = job(tmp_path, limits=("*=0.9",), sparsity=0.3)
+    config = job(tmp_path, layer_min_density=("*=0.9",), sparsity=0.3)
     refused(config, tmp_path / "run", PruningError)
 
 
@@ -107,14 +110,16 @@ def test_limit_that_forbids_the_target_raises_before_any_work(tmp_path):
 def test_equal_widths_follow_the_tightest_limit(tmp_path):
     settings = {"structure": Structure.NEURONS, "sparsity": 0.3}
     limits = ("block 0=0.9",)
-    Recorder().run(job(tmp_path, limits=limits, **settings), tmp_path / "free")
-    same = job(tmp_path, limits=limits, widths=Widths.SAME, **settings)
+    Recorder().run(
+        job(tmp_path, layer_min_density=limits, **settings), tmp_path / "free"
+    )
+    same = job(tmp_path, layer_min_density=limits, widths=Widths.SAME, **settings)
     error = refused(same, tmp_path / "run", PruningError)
     assert error.hint.startswith("All layers lose equally many. Lower the target")
 
 
 def test_limits_are_restored_from_the_job_file():
-    pruning = PruningConfig(limits=("block 3=0.5", "*.down_proj = 0.4"))
+    pruning = pruning_config(layer_min_density=("block 3=0.5", "*.down_proj = 0.4"))
     config = RunConfig(pruning=pruning)
     assert config_from_toml(config_to_toml(config)) == config
-    assert str(parse_limit(pruning.limits[1])) == "*.down_proj=0.4"
+    assert str(parse_limit(pruning.layer_min_density[1])) == "*.down_proj=0.4"

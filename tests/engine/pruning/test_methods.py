@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from surgeon_engine.api.config.pruning import Method, PruningConfig, UpdateKind
+from surgeon_engine.api.config.pruning import (
+    Elements,
+    FixedDamping,
+    Method,
+    PruningConfig,
+    RowsAndColumns,
+    UpdateKind,
+)
 from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.pruning import sparse_update
 from surgeon_engine.pruning.costs import (
@@ -129,7 +136,9 @@ def test_llm_surgeon_damps_its_update_separately_from_its_costs(update):
     method = METHODS[Method.LLM_SURGEON]
     column = random_mask(C)
     no_row = torch.zeros(R, dtype=torch.bool)
-    pruning = PruningConfig(cost_damping=7.0, update_damping=0.2, update=update)
+    pruning = PruningConfig(
+        RowsAndColumns(update=update), damping=FixedDamping(cost=7.0, update=0.2)
+    )
     X = method.without(LAYER.W, (LAYER.A, LAYER.G), no_row, column, pruning)
     dense = SmallLayer(LAYER.W, damped(LAYER.A, 0.2), damped(LAYER.G, 0.2))
     expected = best_weight_dense(dense, column.expand(R, C))
@@ -140,7 +149,7 @@ def test_llm_surgeon_damps_its_update_separately_from_its_costs(update):
 def test_llm_surgeon_removes_elements_jointly(monkeypatch, max_correlated):
     monkeypatch.setattr(sparse_update, "_TOLERANCE", 1e-9)
     method, is_removed = METHODS[Method.LLM_SURGEON], random_mask(R, C)
-    pruning = PruningConfig(update_damping=0.2, max_correlated=max_correlated)
+    pruning = PruningConfig(Elements(max_correlated), damping=FixedDamping(update=0.2))
     X, removed = method.without_elements(
         LAYER.W, (LAYER.A, LAYER.G), is_removed, pruning
     )
@@ -154,7 +163,7 @@ def test_groups_of_one_give_another_update():
     method, is_removed = METHODS[Method.LLM_SURGEON], random_mask(R, C)
     whole, alone = (
         method.without_elements(
-            LAYER.W, (LAYER.A, LAYER.G), is_removed, PruningConfig(max_correlated=n)
+            LAYER.W, (LAYER.A, LAYER.G), is_removed, PruningConfig(Elements(n))
         )[0]
         for n in (0, 1)
     )
@@ -192,7 +201,7 @@ def test_degenerate_input_leaves_costs_and_update_finite(monkeypatch, flaw, inde
     of_A, of_G = method.stiffness(A, DAMPING), method.stiffness(LAYER.G, DAMPING)
     cost = element_costs(LAYER.W, of_A, of_G)
     assert (cost.isfinite() & (cost >= 0)).all()
-    pruning = PruningConfig(update_damping=DAMPING)
+    pruning = PruningConfig(Elements(), damping=FixedDamping(update=DAMPING))
     X, _ = method.without_elements(LAYER.W, (A, LAYER.G), is_removed, pruning)
     dense = SmallLayer(LAYER.W, damped(A, DAMPING), damped(LAYER.G, DAMPING))
     torch.testing.assert_close(

@@ -66,8 +66,8 @@ def test_invalid_protection_raises(tmp_path, structure, protect, words):
 
 
 @pytest.mark.parametrize("structure", Structure)
-@pytest.mark.parametrize("keep_at_least", [0.5, 0.75])
-def test_every_layer_keeps_its_minimum_share(tmp_path, structure, keep_at_least):
+@pytest.mark.parametrize("min_density", [0.5, 0.75])
+def test_every_layer_keeps_its_minimum_share(tmp_path, structure, min_density):
     sparsity = {
         Structure.HEADS: 0.08,
         Structure.NEURONS: 0.1,
@@ -78,13 +78,13 @@ def test_every_layer_keeps_its_minimum_share(tmp_path, structure, keep_at_least)
         "opt",
         structure=structure,
         sparsity=sparsity.get(structure, 0.2),
-        keep_at_least=keep_at_least,
+        min_density=min_density,
         shots=2,
     )
     reported = found.reported
     assert found.zeros == reported
     for name, W in found.before.items():
-        assert W.numel() - reported[name] >= keep_at_least * W.numel()
+        assert W.numel() - reported[name] >= min_density * W.numel()
 
 
 @pytest.mark.parametrize(
@@ -93,15 +93,15 @@ def test_every_layer_keeps_its_minimum_share(tmp_path, structure, keep_at_least)
         {"structure": Structure.HEADS_AND_NEURONS, "sparsity": 0.9},
         {"structure": Structure.HEADS, "sparsity": 0.3},
         {"structure": Structure.NEURONS, "sparsity": 0.3, "protect": ("block 0",)},
-        {"structure": Structure.ROWS, "sparsity": 0.3, "keep_at_least": 0.8},
+        {"structure": Structure.ROWS, "sparsity": 0.3, "min_density": 0.8},
         {
             "structure": Structure.ROWS_AND_COLUMNS,
             "sparsity": 0.3,
-            "keep_at_least": 0.9,
+            "min_density": 0.9,
         },
         {"structure": Structure.ELEMENTS, "sparsity": 0.6, "protect": ("block 1",)},
         {"structure": Structure.N_M, "sparsity": 0.5, "protect": ("mlp.up_proj",)},
-        {"structure": Structure.N_M, "sparsity": 0.5, "keep_at_least": 0.6},
+        {"structure": Structure.N_M, "sparsity": 0.5, "min_density": 0.6},
         {"structure": Structure.NEURONS, "sparsity": 0.4, "width_multiple": 16},
     ],
 )

@@ -56,18 +56,18 @@ def test_weights_counted_as_removed_are_the_zeros_of_the_updated_model(
 
 
 @each_case
-@pytest.mark.parametrize("keep_at_least", [0.0, 0.6])
-def test_removable_weights_equal_the_planned_maximum(family, structure, keep_at_least):
-    settings = pruning(structure, keep_at_least=keep_at_least)
+@pytest.mark.parametrize("min_density", [0.0, 0.6])
+def test_removable_weights_equal_the_planned_maximum(family, structure, min_density):
+    settings = pruning(structure, min_density=min_density)
     for unit in units(family, settings):
         removals = unit.removals(random_factors(unit.measured), nothing(unit), settings)
         total = int(removals.weights.sum())
         largest = max(unit.measured.rows, unit.measured.columns + 1)
-        if structure is not BOTH or not keep_at_least:
+        if structure is not BOTH or not min_density:
             largest = 0
         promised = removable(unit, settings)
         assert promised <= total <= promised + 2 * largest
-        assert unit.measured.weights - total >= keep_at_least * unit.measured.weights
+        assert unit.measured.weights - total >= min_density * unit.measured.weights
 
 
 @each_case
@@ -180,7 +180,7 @@ def test_cost_per_parameter_in_a_later_shot_counts_the_remaining_weights():
 
 
 def test_removed_candidates_are_not_restored_for_a_larger_minimum_share():
-    settings = pruning(BOTH, keep_at_least=0.95)
+    settings = pruning(BOTH, min_density=0.95)
     unit = units("llama", settings)[0]
     before = without(unit, 0, 1, 2)
     removals = unit.removals(random_factors(unit.measured), before, settings)

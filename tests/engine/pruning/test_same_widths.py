@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from surgeon_engine.api.config.export import ExportConfig, Format
-from surgeon_engine.api.config.pruning import PruningConfig, Structure, Widths
+from surgeon_engine.api.config.pruning import Structure, Widths
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.errors import ExportError
 from surgeon_engine.api.messages.run import BaselineEvaluated, Exported, ShotFinished
@@ -17,6 +17,7 @@ from surgeon_engine.export.transformers.plain_widths import check_plain_widths
 from surgeon_engine.model.load import load_model
 from surgeon_engine.pruning.structures.units import units_of
 from surgeon_engine.pruning.threshold import Removals, cheapest_in_step
+from tests.helpers.configs import pruning_config
 from tests.helpers.runs import Recorder, job
 from tests.helpers.tiny_models import VOCABULARY
 
@@ -134,7 +135,7 @@ def test_error_lists_the_possible_numbers_of_heads(tmp_path):
     )  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(tmp_path)
     loaded = load_model(ModelConfig(str(tmp_path)))
-    pruning = PruningConfig(structure=Structure.HEADS, widths=Widths.SAME)
+    pruning = pruning_config(structure=Structure.HEADS, widths=Widths.SAME)
     reason = check_plain_widths(loaded, units_of(pruning, loaded.model))
     assert reason is not None
     assert "can have 1, 2, 3, 4, 6, 8 heads" in reason.message

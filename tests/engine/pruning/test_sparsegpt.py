@@ -9,6 +9,7 @@ from surgeon_engine.api.config.pruning import Method as Name
 from surgeon_engine.api.config.pruning import PruningConfig, Structure
 from surgeon_engine.pruning.methods import METHODS, sparsegpt
 from surgeon_engine.runtime.linalg import damped
+from tests.helpers.configs import pruning_config
 from tests.helpers.tensors import make_layer, random_mask
 
 DAMPING = 0.02
@@ -16,7 +17,7 @@ R, C = 4, 12
 
 
 def settings(structure=Structure.ELEMENTS, **others) -> PruningConfig:
-    return PruningConfig(
+    return pruning_config(
         method=Name.SPARSEGPT, structure=structure, cost_damping=DAMPING, **others
     )
 
@@ -89,7 +90,9 @@ def test_patterns_equal_a_naive_sweep(kept, of):
         return torch.stack([cheapest(row, of - kept) for row in cost])
 
     expected, removed = naive(layer.W, layer.A, choose, of)
-    X, found = remove_asked(layer, asked, settings(Structure.N_M, kept=kept, of=of))
+    X, found = remove_asked(
+        layer, asked, settings(Structure.N_M, pattern=f"{kept}:{of}")
+    )
     assert torch.equal(found, removed)
     torch.testing.assert_close(X, expected, rtol=0, atol=1e-10)
 

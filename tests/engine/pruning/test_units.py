@@ -9,13 +9,13 @@ from surgeon_engine.api.config.pruning import (
     BY_LAYER,
     COUPLED,
     SPARSE,
-    PruningConfig,
     Structure,
 )
 from surgeon_engine.api.errors import PruningError
 from surgeon_engine.model.coupling import structure_support
 from surgeon_engine.model.layers import prunable_layers
 from surgeon_engine.pruning.structures.units import units_of
+from tests.helpers.configs import pruning_config
 from tests.helpers.tiny_models import FAMILIES, tiny_model
 from tests.helpers.units import pruning
 
@@ -80,7 +80,7 @@ def test_pattern_is_a_name_a_kind_or_a_block(pattern, covered):
     assert sum(matches(layer, pattern) for layer in layers) == covered
     if covered:
         return
-    pruning = PruningConfig(structure=Structure.ROWS, protect=("block 0", pattern))
+    pruning = pruning_config(structure=Structure.ROWS, protect=("block 0", pattern))
     with pytest.raises(PruningError, match=f"'{pattern}' protects no layer") as error:
         units_of(pruning, model)
     assert "model.layers.0.self_attn.q_proj" in error.value.hint
@@ -127,7 +127,7 @@ def test_protecting_everything_raises(structure, protect):
 
 def test_layers_narrower_than_a_group_have_no_unit():
     model = tiny_model("llama")
-    settings = pruning(Structure.N_M, kept=19, of=20, sparsity=0.04)
+    settings = pruning(Structure.N_M, pattern="19:20", sparsity=0.04)
     wide = {x.name for x in prunable_layers(model) if x.columns >= 20}
     assert 0 < len(wide) < len(prunable_layers(model))
     assert {unit.measured.name for unit in units_of(settings, model)} == wide

@@ -11,7 +11,6 @@ from surgeon_engine.api.config.pruning import (
     Correction,
     Damping,
     Method,
-    PruningConfig,
     Structure,
 )
 from surgeon_engine.api.errors import CalibrationError, CurvatureError
@@ -25,6 +24,7 @@ from surgeon_engine.recovery.correction import correct, direction
 from surgeon_engine.runtime.linalg import damped
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.shots.selection import remove, selection
+from tests.helpers.configs import pruning_config
 from tests.helpers.pruning_states import quiet, state_of, weights
 from tests.helpers.tensors import SmallLayer, make_layer, random_mask
 
@@ -296,7 +296,7 @@ def test_too_few_windows_raise_with_their_number():
 @pytest.mark.parametrize("method", Method)
 def test_only_methods_with_an_update_correct(method):
     settings = {"structure": Structure.ELEMENTS, "method": method}
-    pruning = PruningConfig(**settings, correction=Correction.LOSS)
+    pruning = pruning_config(**settings, correction=Correction.LOSS)
     assert pruning.is_corrected == (method is Method.LLM_SURGEON)
-    assert PruningConfig(**settings) == pruning  # the default
-    assert not PruningConfig(**settings, correction=Correction.NONE).is_corrected
+    assert pruning_config(**settings) == pruning  # the default
+    assert not pruning_config(**settings, correction=Correction.NONE).is_corrected

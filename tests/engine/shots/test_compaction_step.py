@@ -86,9 +86,9 @@ def both_ways(tmp_path, monkeypatch, **settings) -> list[Outcome]:
     [
         {},
         {"damping": Damping.AUTOMATIC, "correction": Correction.LOSS},
-        {"keep_at_least": 0.5, "sparsity": 0.2},
+        {"min_density": 0.5, "sparsity": 0.2},
         {"width_multiple": 4},
-        {"perplexity_rise": 100.0},
+        {"max_perplexity_increase": 100.0},
         {"structure": Structure.HEADS, "sparsity": 0.15},
     ],
     ids=["fixed", "all", "least", "bundles", "budget", "heads"],

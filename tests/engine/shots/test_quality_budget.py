@@ -75,7 +75,7 @@ def costly_elements(folder, monkeypatch, shots, rise):
     """A job that removes half of the single weights, as far as the rise allows."""
     settings = {"structure": Structure.ELEMENTS, "sparsity": 0.5}
     return costly_job(
-        folder, monkeypatch, **settings, shots=shots, perplexity_rise=rise
+        folder, monkeypatch, **settings, shots=shots, max_perplexity_increase=rise
     )
 
 
@@ -113,7 +113,7 @@ def test_run_never_exceeds_the_limit_and_exports_the_last_valid_state(
         structure=structure,
         sparsity=0.5,
         shots=3,
-        perplexity_rise=rise,
+        max_perplexity_increase=rise,
     )
     found = outcome(config, tmp_path / "run")
     limit = allowed(found, rise)
@@ -159,7 +159,7 @@ def test_rollback_restores_the_weights_of_the_last_shot(tmp_path, monkeypatch):
 def test_unused_budget_changes_nothing(tmp_path):
     exports = []
     for rise in (0.0, 100.0):
-        config = job(tmp_path, sparsity=0.3, shots=2, perplexity_rise=rise)
+        config = job(tmp_path, sparsity=0.3, shots=2, max_perplexity_increase=rise)
         found = outcome(config, tmp_path / str(rise))
         if rise:
             assert max(s.evaluation.perplexity for s in found.shots) <= allowed(
@@ -180,7 +180,7 @@ def test_budget_below_the_smallest_step_raises_an_error_with_the_numbers(
         monkeypatch,
         structure=Structure.ELEMENTS,
         sparsity=0.5,
-        perplexity_rise=0.01,
+        max_perplexity_increase=0.01,
         damping=damping,
     )
     recorder = Recorder()
@@ -201,7 +201,7 @@ def test_measurement_error_is_logged_and_raised(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "run_shot", fails)
     recorder = Recorder()
     with pytest.raises(CurvatureError, match="one layer are not finite"):
-        recorder.run(job(tmp_path, perplexity_rise=5), tmp_path / "run")
+        recorder.run(job(tmp_path, max_perplexity_increase=5), tmp_path / "run")
     messages = [event.message for event in recorder.of(Logged)]
     assert (
         messages
@@ -217,7 +217,7 @@ def test_run_that_the_budget_ends_counts_as_finished(tmp_path, monkeypatch, sche
         structure=Structure.ELEMENTS,
         sparsity=0.5,
         shots=4,
-        perplexity_rise=20,
+        max_perplexity_increase=20,
         schedule=schedule,
     )
     found = outcome(config, tmp_path / "run")
@@ -237,7 +237,7 @@ def test_run_stopped_before_the_first_shot_keeps_the_first_valid_one(
         structure=Structure.ELEMENTS,
         sparsity=0.6,
         shots=2,
-        perplexity_rise=rise,
+        max_perplexity_increase=rise,
     )
     recorder = Recorder()
     recorder.react = lambda event: (
@@ -261,7 +261,7 @@ def test_correction_that_exceeds_the_limit_is_rolled_back(
         windows=8,
         structure=Structure.ELEMENTS,
         sparsity=0.1,
-        perplexity_rise=20,
+        max_perplexity_increase=20,
     )
     config = with_correction(plain)
     without = outcome(plain, tmp_path / "without")
@@ -314,7 +314,7 @@ def markable(folder, monkeypatch, gain):
         structure=Structure.NEURONS,
         sparsity=0.4,
         shots=4,
-        perplexity_rise=12,
+        max_perplexity_increase=12,
     )
 
 
@@ -367,7 +367,7 @@ def test_headroom_is_logged_for_the_corrected_model(
         windows=8,
         structure=Structure.NEURONS,
         sparsity=sparsity,
-        perplexity_rise=rise,
+        max_perplexity_increase=rise,
     )
     monkeypatch.setattr(loop, "correct", mark)
     found = outcome(with_correction(plain), tmp_path / "run")
@@ -442,7 +442,7 @@ def test_programming_error_in_the_correction_is_raised(tmp_path, monkeypatch):
 
 def test_headroom_is_logged_at_the_target(tmp_path, monkeypatch):
     settings = {"structure": Structure.ELEMENTS, "sparsity": 0.1, "shots": 2}
-    config = costly_job(tmp_path, monkeypatch, **settings, perplexity_rise=30)
+    config = costly_job(tmp_path, monkeypatch, **settings, max_perplexity_increase=30)
     found = outcome(config, tmp_path / "run")
     messages = [event.message for event in found.recorder.of(Logged)]
     (words,) = [words for words in messages if "target is reached" in words]
@@ -462,7 +462,7 @@ def test_shot_that_would_remove_the_same_is_not_tried(tmp_path, monkeypatch):
         widths=Widths.SAME,
         width_multiple=5,
         sparsity=17 * first.weights_per_group / weights,
-        perplexity_rise=0.5,
+        max_perplexity_increase=0.5,
     )
     recorder = Recorder()
     with pytest.raises(PruningError, match="Even the smallest step"):
@@ -503,7 +503,7 @@ def test_run_whose_shots_remove_nothing_raises_an_error(tmp_path, monkeypatch):
         structure=Structure.HEADS,
         sparsity=1.05 * first.weights_per_group / weights,
         shots=2,
-        perplexity_rise=0.5,
+        max_perplexity_increase=0.5,
     )
     with pytest.raises(PruningError, match="Even the smallest step takes perplexity"):
         prune(config, tmp_path / "run", quiet())
@@ -517,7 +517,7 @@ def test_same_seed_gives_the_same_masks(tmp_path, monkeypatch):
         structure=Structure.ELEMENTS,
         sparsity=0.5,
         shots=2,
-        perplexity_rise=10,
+        max_perplexity_increase=10,
         damping=Damping.AUTOMATIC,
     )
     files = []

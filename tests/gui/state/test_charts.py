@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import pytest
 
-from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.events import Envelope
 from surgeon_engine.api.messages.run import (
@@ -34,9 +33,10 @@ from surgeon_gui.state.charts import (
     time_bars,
 )
 from surgeon_gui.state.run import RunState
+from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import evaluation, model_summary, shot_finished
 
-CONFIG = RunConfig(pruning=PruningConfig(shots=2, sparsity=0.3))
+CONFIG = RunConfig(pruning=pruning_config(shots=2, sparsity=0.3))
 STARTED = RunStarted("folder", 2, model_summary(), "cpu", 100, 50)
 SPACE = "\N{NO-BREAK SPACE}"
 
@@ -91,7 +91,7 @@ def test_quality_line_has_a_point_for_the_original_and_each_shot(run):
 
 def test_quality_line_has_the_quality_limit(run):
     assert quality_line(run, Quality.PERPLEXITY, is_log=False).limit is None
-    pruning = replace(CONFIG.pruning, perplexity_rise=10.0)
+    pruning = replace(CONFIG.pruning, max_perplexity_increase=10.0)
     limited = replace(run, config=replace(CONFIG, pruning=pruning))
     limit = quality_line(limited, Quality.PERPLEXITY, is_log=False).limit
     assert limit == pytest.approx(1.1 * 14.2)

@@ -30,6 +30,7 @@ from surgeon_gui.state.job.checks import (
 )
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.step_text import Mark, step_view
+from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import model_summary
 from tests.helpers.fake_results import exported
 
@@ -80,19 +81,22 @@ def test_windows_longer_than_the_model_can_read():
 
 
 def test_a_structure_that_the_model_does_not_have():
-    config = RunConfig(pruning=PruningConfig(structure=Structure.ROWS_AND_COLUMNS))
+    config = RunConfig(pruning=pruning_config(structure=Structure.ROWS_AND_COLUMNS))
     assert problems(config, MODEL, RUNS)[Step.TARGET] == "its layers are tied."
 
 
 @pytest.mark.parametrize(
     ("pruning", "words"),
     [
-        (PruningConfig(target=Target.PARAMETERS), "leaves all of the 2,828,736"),
+        (pruning_config(target=Target.PARAMETERS), "leaves all of the 2,828,736"),
         (
-            PruningConfig(target=Target.PARAMETERS, million_parameters=0.1),
+            pruning_config(target=Target.PARAMETERS, million_parameters=0.1),
             "only 2,433,024 of the 2,828,736 parameters can",
         ),
-        (PruningConfig(protect=("mlp.down",)), "mlp.down under Protect is the name of"),
+        (
+            pruning_config(protect=("mlp.down",)),
+            "mlp.down under Protect is the name of",
+        ),
     ],
 )
 def test_a_target_that_cannot_be_reached(pruning, words):
@@ -103,7 +107,7 @@ def test_a_target_that_cannot_be_reached(pruning, words):
 
 @pytest.mark.parametrize("method", Method)
 def test_a_correction_needs_windows_to_hold_out(method):
-    pruning = PruningConfig(structure=Structure.ELEMENTS, method=method)
+    pruning = pruning_config(structure=Structure.ELEMENTS, method=method)
     config = RunConfig(calibration=CalibrationConfig(windows=3), pruning=pruning)
     problem = problems(config, MODEL, RUNS).get(Step.TARGET, "")
     assert ("needs 4 windows" in problem) == (method is Method.LLM_SURGEON)
@@ -137,7 +141,7 @@ def test_a_token_file_needs_another_text_to_judge_by(tmp_path, other):
 
 @pytest.mark.parametrize("name", ["block 0", "mlp.down_proj", "*.layers.1.*"])
 def test_a_layer_is_protected_by_name_kind_or_block(name):
-    config = RunConfig(pruning=PruningConfig(sparsity=0.1, protect=(name,)))
+    config = RunConfig(pruning=pruning_config(sparsity=0.1, protect=(name,)))
     assert problems(config, MODEL, RUNS) == {}
 
 
@@ -145,13 +149,13 @@ def test_a_layer_is_protected_by_name_kind_or_block(name):
     ("settings", "words"),
     [
         ({"structure": Structure.HEADS}, "as heads only 442,368 may"),
-        ({"keep_at_least": 0.8}, "as heads and neurons only"),
+        ({"min_density": 0.8}, "as heads and neurons only"),
         ({"protect": ("*",)}, "only 0 may"),
         ({"structure": Structure.HEADS, "sparsity": 0.01}, "heads 36,864 go at least"),
     ],
 )
 def test_what_the_model_does_not_allow_is_told_before_the_start(settings, words):
-    config = RunConfig(pruning=PruningConfig(**settings))
+    config = RunConfig(pruning=pruning_config(**settings))
     assert words in problems(config, MODEL, RUNS)[Step.TARGET]
 
 
@@ -197,7 +201,7 @@ def test_the_original_model_is_never_replaced(tmp_path, folder):
 
 def test_masked_files_and_a_target_of_a_size_can_be_set_in_any_order():
     config = RunConfig(
-        pruning=PruningConfig(target=Target.FILE_SIZE, megabytes=8),
+        pruning=pruning_config(target=Target.FILE_SIZE, megabytes=8),
         export=ExportConfig(format=Format.MASKED),
     )
     assert "as large as the original" in problems(config, MODEL, RUNS)[Step.EXPORT]
@@ -216,7 +220,7 @@ def test_masked_files_and_a_target_of_a_size_can_be_set_in_any_order():
 )
 def test_a_size_in_blocks_needs_rows_that_blocks_fill(structure, multiple, is_kept):
     config = RunConfig(
-        pruning=PruningConfig(
+        pruning=pruning_config(
             structure=structure,
             target=Target.FILE_SIZE,
             megabytes=3,
@@ -232,7 +236,7 @@ def test_a_size_in_blocks_needs_rows_that_blocks_fill(structure, multiple, is_ke
 
 def test_a_form_that_the_target_does_not_leave():
     config = RunConfig(
-        pruning=PruningConfig(structure=Structure.ELEMENTS),
+        pruning=pruning_config(structure=Structure.ELEMENTS),
         export=ExportConfig(format=Format.COMPACT),
     )
     found = problems(config, MODEL, RUNS)[Step.EXPORT]

@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import pytest
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.fields import values_of, with_values
 from surgeon_engine.api.config.pruning import (
     Damping,
     Fisher,
     Method,
-    PruningConfig,
     Structure,
     Target,
     Widths,
@@ -24,6 +24,7 @@ from surgeon_gui.state.diagnosis import state as diagnosis_state
 from surgeon_gui.state.diagnosis.state import DiagnosisPhase, DiagnosisResult
 from surgeon_gui.state.request import Request
 from surgeon_gui.state.run import RunState
+from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import evaluation, model_summary, shot_finished
 
 THEN = RunConfig()
@@ -37,7 +38,7 @@ def known(config=THEN):
 def now(**parts):
     """Return the original job with some settings changed."""
     kinds = {"model": ModelConfig, "calibration": CalibrationConfig}
-    changed = {p: kinds.get(p, PruningConfig)(**v) for p, v in parts.items()}
+    changed = {p: kinds.get(p, pruning_config)(**v) for p, v in parts.items()}
     return replace(THEN, **changed)
 
 
@@ -71,7 +72,7 @@ def test_changed_settings_make_costs_out_of_date_and_are_named(changed, labels):
         now(pruning={"sparsity": 0.5}),
         now(pruning={"target": Target.PARAMETERS, "million_parameters": 2.0}),
         now(pruning={"protect": ("block 0",)}),
-        now(pruning={"limits": ("block 0=0.5",), "keep_at_least": 0.2}),
+        now(pruning={"layer_min_density": ("block 0=0.5",), "min_density": 0.2}),
         now(pruning={"widths": Widths.SAME}),
         now(pruning={"shots": 9}),
         now(pruning={"cost_damping": 1.0}),  # held-out windows choose it
@@ -85,15 +86,15 @@ def test_settings_without_effect_on_costs_need_no_new_measurement(changed):
 
 
 def test_changed_fixed_damping_makes_costs_out_of_date():
-    pruning = PruningConfig(damping=Damping.FIXED)
+    pruning = pruning_config(damping=Damping.FIXED)
     then = replace(THEN, pruning=pruning)
-    changed = replace(THEN, pruning=replace(pruning, cost_damping=1.0))
+    changed = replace(THEN, pruning=with_values(pruning, {"cost_damping": 1.0}))
     assert diagnosis_state.changes_since(then, changed) == ("Cost damping",)
 
 
 def test_changed_fisher_counts_only_for_methods_that_use_it():
     fisher = {"fisher": Fisher.SAMPLED, "correction": "none"}
-    magnitude = PruningConfig(method=Method.MAGNITUDE)
+    magnitude = pruning_config(method=Method.MAGNITUDE)
     plain = replace(THEN, pruning=magnitude)
     other = replace(THEN, pruning=replace(magnitude, fisher=Fisher.SAMPLED))
     assert diagnosis_state.changes_since(plain, other) == ()
@@ -105,9 +106,9 @@ def test_changed_fisher_counts_only_for_methods_that_use_it():
 @pytest.mark.parametrize("target", Target)
 @pytest.mark.parametrize("share", [0.0, 0.123, 0.5, 1.0])
 def test_dragged_target_keeps_its_unit(target, share):
-    config = replace(THEN, pruning=PruningConfig(target=target, megabytes=5.0))
+    config = replace(THEN, pruning=pruning_config(target=target, megabytes=5.0))
     moved = diagnosis_state.with_share(config, MODEL, share)
-    assert moved.target is target
+    assert values_of(moved)["target"] is target
     goal = goal_of(moved, MODEL, file_dtype(config, MODEL))
     assert goal.sparsity == pytest.approx(min(0.95, max(0.001, share)), abs=0.002)
 

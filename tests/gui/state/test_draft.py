@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_gui.state.job.draft import Draft, Drafts
+from tests.helpers.configs import pruning_config
 
 
 def draft(**pruning):
-    return Draft(RunConfig(pruning=PruningConfig(**pruning)), None, True)
+    return Draft(RunConfig(pruning=pruning_config(**pruning)), None, True)
 
 
 A, B, C = draft(shots=1), draft(shots=2), draft(shots=3)
@@ -45,7 +45,7 @@ def test_slider_drag_is_one_step():
 def test_edits_of_other_settings_or_after_a_pause_are_separate_steps():
     drafts = Drafts().with_edit(A, B, 0).with_edit(B, C, SLOW)
     assert len(drafts.past) == 2
-    both = replace(C, config=replace(C.config, pruning=PruningConfig(sparsity=0.2)))
+    both = replace(C, config=replace(C.config, pruning=pruning_config(sparsity=0.2)))
     assert len(drafts.with_edit(C, both, SLOW).past) == 3
 
 

@@ -15,8 +15,9 @@ from surgeon_gui.state.eta import (
     steps_of,
     timeline_of,
 )
+from tests.helpers.configs import pruning_config
 
-STAGES = timeline_of(PruningConfig(damping=Damping.FIXED), shots=1).stages
+STAGES = timeline_of(pruning_config(damping=Damping.FIXED), shots=1).stages
 
 FIRST_SHOT = (
     StageTime(Stage.LOAD, 0, 2.0),
@@ -105,8 +106,8 @@ def test_progress_stays_between_zero_and_one():
     ("pruning", "omitted"),
     [
         (PruningConfig(), set()),
-        (PruningConfig(damping=Damping.FIXED), {Stage.DAMPING}),
-        (PruningConfig(method=Method.K_OBD), {Stage.DAMPING}),
+        (pruning_config(damping=Damping.FIXED), {Stage.DAMPING}),
+        (pruning_config(method=Method.K_OBD), {Stage.DAMPING}),
     ],
 )
 def test_stages_of_a_shot_depend_on_the_settings(pruning, omitted):
@@ -115,12 +116,12 @@ def test_stages_of_a_shot_depend_on_the_settings(pruning, omitted):
 
 def test_correction_follows_the_last_shot_once():
     plain, corrected = (
-        steps_of(timeline_of(PruningConfig(correction=correction), shots=2))
+        steps_of(timeline_of(pruning_config(correction=correction), shots=2))
         for correction in Correction
     )
     more = ((Stage.CURVATURE, 0), (Stage.CORRECTION, 0), (Stage.EVALUATION, 0))
     assert corrected == (*plain[:-2], *more, *plain[-2:])
-    k_obd = PruningConfig(method=Method.K_OBD, correction=Correction.LOSS)
+    k_obd = pruning_config(method=Method.K_OBD, correction=Correction.LOSS)
     assert not timeline_of(k_obd, shots=2).is_corrected
 
 
@@ -129,7 +130,7 @@ SEARCHED = (
     StageTime(Stage.CURVATURE, 1, 9.0),
     StageTime(Stage.DAMPING, 1, 7.0),
 )
-WITH_SEARCH = timeline_of(PruningConfig(correction=Correction.NONE), shots=1)
+WITH_SEARCH = timeline_of(pruning_config(correction=Correction.NONE), shots=1)
 
 
 def test_repeated_stage_does_not_reduce_progress():
@@ -165,7 +166,7 @@ TRIED = (
 
 
 def test_trial_correction_is_not_part_of_the_shot():
-    timeline = timeline_of(PruningConfig(damping=Damping.FIXED), shots=2)
+    timeline = timeline_of(pruning_config(damping=Damping.FIXED), shots=2)
     start = Position(Stage.CURVATURE, 2, 0.0, 0.0)
     plain = remaining_seconds(timeline, FIRST_SHOT, start)
     current = Position(Stage.CORRECTION, 1, 0.5, 4.0)

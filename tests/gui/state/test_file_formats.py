@@ -13,6 +13,7 @@ from surgeon_engine.api.config.pruning import (
     Widths,
 )
 from surgeon_gui.state.job import file_formats
+from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import model_summary
 from tests.helpers.fake_results import ONNX_REASON, exported
 
@@ -29,13 +30,13 @@ AUTOMATIC, COMPACT, STOCK, MASKED, GGUF, ONNX = Format
 )
 def test_disabled_formats_by_structure(structures, possible):
     for structure in structures:
-        disabled = file_formats.disabled_formats(PruningConfig(structure), None)
+        disabled = file_formats.disabled_formats(pruning_config(structure), None)
         assert set(Format) - set(disabled) == possible
         assert all(reason.endswith(".") for reason in disabled.values())
 
 
 def test_plain_files_require_equal_widths():
-    same = PruningConfig(widths=Widths.SAME)
+    same = pruning_config(widths=Widths.SAME)
     assert file_formats.disabled_formats(same, None) == {}
     free = file_formats.disabled_formats(PruningConfig(), None)
     assert "The same in all layers" in free[STOCK]
@@ -43,9 +44,9 @@ def test_plain_files_require_equal_widths():
 
 def test_plain_files_are_disabled_if_some_layers_of_a_kind_are_protected():
     model = model_summary()
-    some = PruningConfig(widths=Widths.SAME, protect=("block 0",))
+    some = pruning_config(widths=Widths.SAME, protect=("block 0",))
     assert "some of a kind" in file_formats.disabled_formats(some, model)[STOCK]
-    kind = PruningConfig(widths=Widths.SAME, protect=("self_attn.o_proj",))
+    kind = pruning_config(widths=Widths.SAME, protect=("self_attn.o_proj",))
     assert file_formats.disabled_formats(kind, model) == {}
 
 

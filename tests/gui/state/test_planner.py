@@ -13,14 +13,16 @@ from PySide6.QtWidgets import QApplication, QComboBox, QFileDialog, QLineEdit
 from pytestqt.qtbot import QtBot
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.fields import values_of
 from surgeon_engine.api.config.presets import preset_of, preset_to_toml, presets
-from surgeon_engine.api.config.pruning import PruningConfig, Structure, Target
+from surgeon_engine.api.config.pruning import Structure, Target
 from surgeon_engine.api.planning.resource_check import Light
 from surgeon_engine.api.planning.target_size import goal_of
 from surgeon_gui.controllers import job_editor
 from surgeon_gui.controllers.preset_store import PresetStore
 from surgeon_gui.state.app import Step
 from surgeon_gui.state.job.own_presets import own_folder, read_presets
+from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import UNSUPPORTED, model_summary
 from tests.helpers.windows import QUICK, TIMEOUT_MS, click, find, load_and_wait
 
@@ -70,7 +72,7 @@ def test_editing_one_size_updates_the_others(page, target):
     name, value = BOXES[target]
     find(page, name).setValue(value)
     pruning = pruning_of(page)
-    assert pruning.target is target
+    assert values_of(pruning)["target"] is target
     assert find(page, f"hold_{target.value}_radio").isChecked()
     goal = goal_of(pruning, MODEL, "float32")
     shown = {
@@ -87,7 +89,7 @@ def test_editing_one_size_updates_the_others(page, target):
 def test_selected_size_is_kept_when_the_structure_changes(page):
     find(page, "pruning_million_parameters").setValue(2.5)
     find(page, "structure_elements_tile").click()
-    assert pruning_of(page).million_parameters == 2.5
+    assert pruning_of(page).target.millions == 2.5
     assert number(page, "pruning_million_parameters") == 2.5
     assert not find(page, "hold_file_size_radio").isEnabled()
     assert "no file gets smaller" in find(page, "pruning_megabytes").toolTip()
@@ -98,7 +100,7 @@ def test_unknown_sizes_show_a_dash(page):
     assert find(page, "pruning_sparsity").text() == "\N{EM DASH}"
     assert "leaves all" in find(page, "target_problem").text()
     find(page, "sparsity_slider").setValue(31)
-    assert pruning_of(page).sparsity == 0.31
+    assert pruning_of(page).target.sparsity == 0.31
     assert find(page, "target_problem").text() == ""
 
 
@@ -110,9 +112,9 @@ def test_arrow_keys_select_structures_and_skip_disabled_ones(qtbot: QtBot, page)
     find(page, "structure_heads_tile").setFocus()
     selected = []
     for _ in range(len(Structure)):
-        focused = find(page, f"structure_{pruning_of(page).structure.value}_tile")
+        focused = find(page, f"structure_{pruning_of(page).kind.value}_tile")
         qtbot.keyClick(focused, Qt.Key.Key_Right)
-        selected.append(pruning_of(page).structure)
+        selected.append(pruning_of(page).kind)
     assert len(set(selected)) > 1
     assert not set(selected) & set(UNSUPPORTED)
 
@@ -316,7 +318,7 @@ def test_slider_drag_is_undone_in_one_step(page, monkeypatch):
     for percent in range(31, 60):
         find(page, "sparsity_slider").setValue(percent)
     undo(page)
-    assert pruning_of(page).sparsity == 0.3
+    assert pruning_of(page).target.sparsity == 0.3
     assert find(page, "sparsity_slider").value() == 30
 
 
@@ -327,13 +329,13 @@ def test_undo_discards_rejected_input_first(page):
     undo(page)
     assert find(page, "pruning_form_problem").text() == ""
     assert find(page, "structure_n_m_tile").isChecked()
-    assert pruning_of(page).sparsity == 0.5
+    assert pruning_of(page).target.sparsity == 0.5
 
 
 def test_undo_never_restores_the_consent_to_replace(page, tmp_path):
     export = replace(QUICK.export, folder=str(tmp_path), replace=True)
     page.session.edit_export(export)
-    page.session.edit_pruning(PruningConfig(shots=9))
+    page.session.edit_pruning(pruning_config(shots=9))
     undo(page)
     assert not page.session.state.config.export.replace
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.events import (
     Cancelled,
@@ -27,9 +26,10 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_gui.state import run as run_state
 from surgeon_gui.state.run import RunState, Status
+from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import evaluation, model_summary, shot_finished
 
-CONFIG = RunConfig(pruning=PruningConfig(shots=2))
+CONFIG = RunConfig(pruning=pruning_config(shots=2))
 STARTED = RunStarted("folder", 2, model_summary(), "cpu", 100, 50)
 FINISHED = RunFinished(False, 9.0, 1)
 ENDINGS = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.events import Cancelled, Envelope
 from surgeon_engine.api.messages.run import (
@@ -21,9 +20,10 @@ from surgeon_gui.state import run as run_state
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.step_text import stage_times
 from surgeon_gui.text.labels import STAGES
+from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import model_summary
 
-CONFIG = RunConfig(pruning=PruningConfig(shots=2))
+CONFIG = RunConfig(pruning=pruning_config(shots=2))
 PEAKS = ((700, 1000), (600, 2000))  # MB in RAM and on the GPU
 STARTED = RunStarted("folder", 2, model_summary(), "cpu", 100, 50)
 

@@ -25,6 +25,7 @@ from surgeon_gui.state.runs.reading import (
     write_name,
 )
 from surgeon_gui.state.runs.state import RunsState
+from tests.helpers.configs import changed
 from tests.helpers.fake_runs import BEGAN, job, write_run, write_three
 
 ENDINGS = {
@@ -118,7 +119,7 @@ def test_invalid_job_file_makes_the_run_damaged(tmp_path, toml):
 def test_distinct_titles_adds_details_to_equal_titles(tmp_path):
     record = read_record(write_run(tmp_path))
     other = Structure.ROWS_AND_COLUMNS
-    pruning = replace(record.config.pruning, structure=other)
+    pruning = changed(record.config.pruning, structure=other)
     records = [
         record,
         replace(record, folder="/b", config=replace(record.config, pruning=pruning)),

@@ -11,6 +11,7 @@ import pytest
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
+from surgeon_engine.api.config.fields import settings_of
 from surgeon_engine.api.config.pruning import Method, PruningConfig, Structure, Target
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.events import Envelope, Level
@@ -26,14 +27,15 @@ from surgeon_gui.state.step_text import Mark
 from surgeon_gui.text import labels, numbers
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.choices import CHOICES, choice_label
+from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import evaluation, model_summary, shot_finished
 
 PARTS = typing.get_type_hints(RunConfig)
 FIELDS = [
-    f"{part}.{field.name}"
+    f"{part}.{name}"
     for part, kind in PARTS.items()
-    for field in dataclasses.fields(kind)
-    if field.name != "replace"  # not a setting
+    for name in settings_of(kind)
+    if name != "replace"  # not a setting
 ]
 SPACE = "\N{NO-BREAK SPACE}"
 
@@ -51,9 +53,9 @@ def test_labels_of_fields_are_complete():
 
 def test_each_choice_has_a_name_and_a_description():
     for kind in PARTS.values():
-        for hint in typing.get_type_hints(kind).values():
-            if isinstance(hint, type) and issubclass(hint, Enum):
-                for member in hint:
+        for setting in settings_of(kind).values():
+            if isinstance(setting.type, type) and issubclass(setting.type, Enum):
+                for member in setting.type:
                     name, description = choice_label(member)
                     assert name
                     assert description.endswith(".")
@@ -115,22 +117,22 @@ def test_plan_states_sizes_shots_and_structure():
     ],
 )
 def test_plan_of_a_sparse_structure_states_that_weights_become_zeros(structure, text):
-    plan = text_of(plan_text.plan, PruningConfig(structure, method=Method.WANDA))
+    plan = text_of(plan_text.plan, pruning_config(structure, method=Method.WANDA))
     assert text in plan
     assert "the others become zeros" in plan
-    assert "no file gets smaller" in text_of(plan_text.goal, PruningConfig(structure))
+    assert "no file gets smaller" in text_of(plan_text.goal, pruning_config(structure))
 
 
 def test_plan_states_the_quality_limit():
     text = "The run ends where perplexity would rise by more than 5 %."
-    assert text in text_of(plan_text.plan, PruningConfig(perplexity_rise=5.0))
+    assert text in text_of(plan_text.plan, pruning_config(max_perplexity_increase=5.0))
     assert "The run ends" not in text_of(plan_text.plan, PruningConfig())
 
 
 def test_plan_without_a_reachable_size_omits_it():
-    plan = text_of(plan_text.plan, PruningConfig(target=Target.PARAMETERS))
+    plan = text_of(plan_text.plan, pruning_config(target=Target.PARAMETERS))
     assert plan == "Bundled demo is pruned in 3 shots, as heads and neurons."
-    assert text_of(plan_text.goal, PruningConfig(target=Target.PARAMETERS)) == ""
+    assert text_of(plan_text.goal, pruning_config(target=Target.PARAMETERS)) == ""
 
 
 def test_goal_states_the_exact_size_in_every_unit():
@@ -170,7 +172,7 @@ def test_plan_and_goal_state_the_file_size(export, planned, in_full):
 
 
 def test_plan_of_rows_and_columns_states_an_upper_bound():
-    pruning = PruningConfig(structure=Structure.ROWS_AND_COLUMNS)
+    pruning = pruning_config(structure=Structure.ROWS_AND_COLUMNS)
     assert "in a file of at most" in text_of(plan_text.plan, pruning)
 
 
@@ -179,11 +181,11 @@ def test_plan_of_rows_and_columns_states_an_upper_bound():
     [
         (PruningConfig(), "30 % in 3 shots, heads and neurons"),
         (
-            PruningConfig(target=Target.PARAMETER_SHARE, shots=1),
+            pruning_config(target=Target.PARAMETER_SHARE, shots=1),
             "30 % of all in 1 shot",
         ),
-        (PruningConfig(target=Target.PARAMETERS), "To 100 M in"),
-        (PruningConfig(target=Target.FILE_SIZE), "To 400.0 MB in"),
+        (pruning_config(target=Target.PARAMETERS), "To 100 M in"),
+        (pruning_config(target=Target.FILE_SIZE), "To 400.0 MB in"),
     ],
 )
 def test_target_in_brief_uses_the_unit_of_the_target(pruning, text):
@@ -232,7 +234,7 @@ def test_method_without_damping_has_no_damping_text():
 def test_outcome_states_that_the_quality_limit_ended_the_run(shots, text):
     run = RunState(
         status=Status.FINISHED,
-        config=RunConfig(pruning=PruningConfig(perplexity_rise=5.0)),
+        config=RunConfig(pruning=pruning_config(max_perplexity_increase=5.0)),
         model=model_summary(),
         shots=3,
         baseline=evaluation(14.2),
@@ -245,7 +247,7 @@ def test_outcome_states_why_the_target_was_missed():
     shot = msgspec.structs.replace(shot_finished(3, 3, 0.3), sparsity=0.27)
     run = RunState(
         status=Status.FINISHED,
-        config=RunConfig(pruning=PruningConfig(sparsity=0.3)),
+        config=RunConfig(pruning=pruning_config(sparsity=0.3)),
         model=model_summary(),
         shots=3,
         baseline=evaluation(14.2),
@@ -265,8 +267,8 @@ def text_of(make_text, pruning):
 def test_units_are_labels_and_not_part_of_the_config():
     assert labels.FIELDS["calibration.window_length"].unit == "tokens"
     for kind in PARTS.values():
-        for field in dataclasses.fields(kind):
-            assert "unit" not in field.metadata
+        for setting in settings_of(kind).values():
+            assert not hasattr(setting.option, "unit")
 
 
 def test_each_step_has_a_summary_before_and_after_a_model_is_chosen():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 
 import pytest
 
+from surgeon_engine.api.config import fields
 from surgeon_engine.api.config.export import Format
+from surgeon_engine.api.config.fields import settings_of
 from surgeon_engine.api.config.pruning import (
     COUPLED,
     SPARSE,
@@ -21,10 +22,11 @@ from surgeon_engine.api.config.pruning import (
 from surgeon_engine.api.config.run import Dtype, RunConfig
 from surgeon_engine.api.planning.target_size import goal_of
 from surgeon_gui.state.job import targets
+from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import model_summary
 
 MODEL = model_summary()
-NAMES = [field.name for field in dataclasses.fields(PruningConfig)]
+SETTINGS = settings_of(PruningConfig)
 SIZES = [
     *itertools.product(COUPLED, Target, Target),
     *itertools.product(
@@ -34,7 +36,9 @@ SIZES = [
 
 
 def values_of(pruning):
-    return {name: getattr(pruning, name) for name in NAMES}
+    """Return all settings, as a form has them."""
+    defaults = {name: setting.default for name, setting in SETTINGS.items()}
+    return defaults | fields.values_of(pruning)
 
 
 def edited(pruning, **changes):
@@ -52,24 +56,24 @@ def given_as(pruning, target, dtype=Dtype.FLOAT32, model=MODEL):
 @pytest.mark.parametrize("dtype", [Dtype.FLOAT32, Dtype.BFLOAT16])
 def test_the_size_stays_the_same_to_the_last_weight(structure, first, second, dtype):
     for sparsity in (0.01, 0.1237, 1 / 3, 0.4999):
-        share = PruningConfig(structure, sparsity=sparsity)
+        share = pruning_config(structure, sparsity=sparsity)
         goal = goal_of(share, MODEL, dtype)
-        given = PruningConfig(**given_as(share, first, dtype))
+        given = pruning_config(**given_as(share, first, dtype))
         if second is Target.FILE_SIZE and structure in SPARSE:
             continue  # no config, but a size all the same
-        again = PruningConfig(**given_as(given, second, dtype))
+        again = pruning_config(**given_as(given, second, dtype))
         assert goal_of(given, MODEL, dtype).removed == goal.removed
         assert goal_of(again, MODEL, dtype).removed == goal.removed
 
 
 def test_a_size_that_no_share_reaches_becomes_the_largest_share():
-    tiny = PruningConfig(target=Target.PARAMETERS, million_parameters=0.4)
+    tiny = pruning_config(target=Target.PARAMETERS, million_parameters=0.4)
     assert given_as(tiny, Target.PRUNABLE_SHARE)["sparsity"] == 0.95
 
 
 @pytest.mark.parametrize("model", [None, MODEL])
 def test_without_a_size_to_keep_the_fields_stay_as_they_are(model):
-    unreachable = PruningConfig(target=Target.PARAMETERS)  # 100 M of 2.8 M
+    unreachable = pruning_config(target=Target.PARAMETERS)  # 100 M of 2.8 M
     values = given_as(unreachable, Target.PRUNABLE_SHARE, model=model)
     assert values == {**values_of(unreachable), "target": Target.PRUNABLE_SHARE}
 
@@ -80,18 +84,18 @@ def test_other_edits_bring_nothing_with_them():
 
 
 def test_a_method_that_is_corrected_brings_the_texts_tokens_back():
-    sampled = PruningConfig(method=Method.K_OBD, fisher=Fisher.SAMPLED)
+    sampled = pruning_config(method=Method.K_OBD, fisher=Fisher.SAMPLED)
     values = edited(sampled, method=Method.LLM_SURGEON)
-    assert PruningConfig(**values).fisher is Fisher.EMPIRICAL
+    assert pruning_config(**values).fisher is Fisher.EMPIRICAL
     assert edited(sampled, method=Method.L_OBD)["fisher"] is Fisher.SAMPLED
 
 
 @pytest.mark.parametrize("method", [Method.SPARSEGPT, Method.WANDA])
 def test_a_method_that_cannot_remove_the_structure_gives_way(method):
-    sparse = PruningConfig(Structure.ELEMENTS, method=method)
+    sparse = pruning_config(Structure.ELEMENTS, method=method)
     assert edited(sparse, structure=Structure.N_M)["method"] is method
     values = edited(sparse, structure=Structure.NEURONS)
-    assert PruningConfig(**values).method is Method.LLM_SURGEON
+    assert pruning_config(**values).method is Method.LLM_SURGEON
 
 
 def test_what_does_not_go_together_has_a_reason():
@@ -115,7 +119,7 @@ def test_what_does_not_go_together_has_a_reason():
 
 def test_a_goal_that_cannot_be_reached_is_none():
     assert targets.goal_or_none(RunConfig(), MODEL).removed == 729_907
-    unreachable = RunConfig(pruning=PruningConfig(target=Target.PARAMETERS))
+    unreachable = RunConfig(pruning=pruning_config(target=Target.PARAMETERS))
     assert targets.goal_or_none(unreachable, MODEL) is None
 
 
@@ -123,21 +127,21 @@ def test_a_goal_that_cannot_be_reached_is_none():
 @pytest.mark.parametrize("held", Target)
 def test_each_of_the_linked_sizes_is_the_same_size(structure, held):
     for sparsity in (0.011, 1 / 3, 0.4999):
-        given = given_as(PruningConfig(structure, sparsity=sparsity), held)
+        given = given_as(pruning_config(structure, sparsity=sparsity), held)
         if held is Target.FILE_SIZE and structure in SPARSE:
             continue
-        removed = goal_of(PruningConfig(**given), MODEL, Dtype.FLOAT32).removed
+        removed = goal_of(pruning_config(**given), MODEL, Dtype.FLOAT32).removed
         sizes = targets.sizes(given, MODEL, Dtype.FLOAT32)
         assert set(sizes) == set(Target)
         for target, size in sizes.items():
             if target is Target.FILE_SIZE and structure in SPARSE:
                 continue
             alone = {**given, "target": target, targets.field_of(target): size}
-            again = goal_of(PruningConfig(**alone), MODEL, Dtype.FLOAT32)
+            again = goal_of(pruning_config(**alone), MODEL, Dtype.FLOAT32)
             assert again.removed == removed, target
 
 
 def test_a_size_that_cannot_be_reached_is_shown_as_it_is_given_alone():
-    values = values_of(PruningConfig(target=Target.PARAMETERS))  # 100 M of 2.8 M
+    values = values_of(pruning_config(target=Target.PARAMETERS))  # 100 M of 2.8 M
     sizes = targets.sizes(values, MODEL, Dtype.FLOAT32)
     assert sizes == {Target.PARAMETERS: 100.0}

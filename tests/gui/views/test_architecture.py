@@ -25,6 +25,7 @@ from surgeon_gui.views.architecture.block_card import BlockCard
 from surgeon_gui.views.architecture.block_picture import BlockPicture
 from surgeon_gui.widgets.charts.heat_map import HeatMap
 from tests.gui.window.test_layout import cut_texts
+from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import model_summary
 from tests.helpers.looking import shown
 from tests.helpers.windows import (
@@ -149,14 +150,14 @@ def test_limit_is_set_changed_and_removed(make_open):
     for percent, limits in ((80, (f"{DOWN}=0.8",)), (90, (f"{DOWN}=0.9",))):
         share.setValue(percent)
         click(window, "limit_layer_button")
-        assert pruning_of(window).limits == limits
+        assert pruning_of(window).layer_min_density == limits
     assert cells(window, DOWN)["Groups"] == "512 → 461"
     for name, rule in ((DOWN, "≥ 90 %"), (GATE, "≥ 90 %"), (OTHER, "")):
         assert cells(window, name)["Next run"].replace("\xa0", " ") == rule
     assert "at least 90 % of it is kept" in reasons(window)
     share.setValue(0)
     click(window, "limit_layer_button")
-    assert pruning_of(window).limits == ()
+    assert pruning_of(window).layer_min_density == ()
 
 
 def test_limit_box_shows_the_limit_of_the_selected_layer(make_open):
@@ -188,7 +189,10 @@ def test_context_menu_actions_protect_and_limit(make_open):
         ("protect_layer_action", ((*others, "model.layers.1.mlp.up_proj"), ())),
     ):
         find_action(window, name).trigger()
-        assert (pruning_of(window).protect, pruning_of(window).limits) == expected
+        assert (
+            pruning_of(window).protect,
+            pruning_of(window).layer_min_density,
+        ) == expected
 
 
 def find_action(window, name):
@@ -254,7 +258,7 @@ def test_click_on_map_or_picture_selects_the_layer(qtbot, make_open):
 
 
 def test_layers_without_groups_are_protected_separately(make_open):
-    rows = PruningConfig(Structure.ROWS, protect=(DOWN,), sparsity=0.1)
+    rows = pruning_config(Structure.ROWS, protect=(DOWN,), sparsity=0.1)
     window = make_open(replace(QUICK, pruning=rows), diagnosed=False)
     assert cells(window, DOWN)["Next run"] == "protected"
     assert cells(window, GATE)["Next run"] == ""
@@ -264,7 +268,7 @@ def test_layers_without_groups_are_protected_separately(make_open):
     "structure", [Structure.ELEMENTS, Structure.ROWS, Structure.HEADS]
 )
 def test_every_structure_has_reasons_and_no_text_is_cut(qtbot, make_open, structure):
-    window = make_open(replace(QUICK, pruning=PruningConfig(structure, sparsity=0.1)))
+    window = make_open(replace(QUICK, pruning=pruning_config(structure, sparsity=0.1)))
     for layer in controller_of(window).architecture.blocks[0].layers:
         choose_layer(window, layer.name)
         assert reasons(window)
@@ -275,7 +279,7 @@ def test_every_structure_has_reasons_and_no_text_is_cut(qtbot, make_open, struct
 
 def test_removals_of_layers_add_up_to_the_plan(make_open):
     for structure in (Structure.HEADS_AND_NEURONS, Structure.ROWS, Structure.ELEMENTS):
-        config = replace(QUICK, pruning=PruningConfig(structure, sparsity=0.25))
+        config = replace(QUICK, pruning=pruning_config(structure, sparsity=0.25))
         window = make_open(config)
         diagnosis = diagnosis_of(window)
         plan, known = diagnosis.plan, diagnosis.known
@@ -292,7 +296,7 @@ def test_table_passes_the_model_tester_of_qt(qtbot):
     tester = QAbstractItemModelTester(
         table, QAbstractItemModelTester.FailureReportingMode.Fatal
     )
-    for pruning in (PruningConfig(), PruningConfig(protect=("block 0",))):
+    for pruning in (PruningConfig(), pruning_config(protect=("block 0",))):
         table.show_architecture(original_architecture(model_summary(), pruning))
     assert table.rowCount() == 6
     assert table.rowCount(table.index(0, 0)) == 7
@@ -301,10 +305,10 @@ def test_table_passes_the_model_tester_of_qt(qtbot):
 
 
 def test_columns_fit_any_target_and_keep_their_width(make_open):
-    window = make_open(replace(QUICK, pruning=PruningConfig(sparsity=0.001)))
+    window = make_open(replace(QUICK, pruning=pruning_config(sparsity=0.001)))
     tree = find(window, "architecture_tree", QTreeView)
     width = tree.columnWidth(1)
-    window.session.edit_pruning(PruningConfig(sparsity=0.8))
+    window.session.edit_pruning(pruning_config(sparsity=0.8))
     assert tree.columnWidth(1) == width
     for name in (DOWN, GATE):
         shape = cells(window, name)["Shape"]

@@ -9,7 +9,6 @@ import pytest
 from PySide6.QtCore import QObject
 from PySide6.QtWidgets import QApplication
 
-from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.events import Envelope
 from surgeon_engine.api.messages.run import (
@@ -22,11 +21,12 @@ from surgeon_engine.api.messages.run import (
 from surgeon_gui.state import run as run_state
 from surgeon_gui.state.run import RunState
 from surgeon_gui.views.live.live_view import LiveView
+from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import evaluation, model_summary, shot_finished
 from tests.helpers.fake_live import memory
 
 SHOTS = 5
-CONFIG = RunConfig(pruning=PruningConfig(shots=SHOTS, sparsity=0.3))
+CONFIG = RunConfig(pruning=pruning_config(shots=SHOTS, sparsity=0.3))
 MAX_EXTRA_OBJECTS = 300  # kept by Python, Qt and pytest
 
 

@@ -137,8 +137,7 @@ def test_only_different_settings_are_listed(runs):
 def test_settings_that_do_not_apply_are_dashes():
     jobs = [job(), job(structure=Structure.N_M)]
     table = {row[0]: row[1:] for row in settings_list.differences(jobs)}
-    assert table["Keep"][0] == "\N{EN DASH}"
-    assert table["Keep"][1].startswith("2")
+    assert table["Pattern"] == ("\N{EN DASH}", "2:4")
     assert settings_list.differences([job(), job()]) == ()
 
 
@@ -152,7 +151,7 @@ def test_all_settings_have_texts():
     assert values["pruning.protect"] == "block 0"
     assert values["model.source"] == "Bundled demo"
     assert values["pruning.sparsity"] == "30\xa0%"
-    assert values["pruning.perplexity_rise"] == "no limit"
+    assert values["pruning.max_perplexity_increase"] == "no limit"
     assert "pruning.damping" not in values  # magnitudes are not damped
     assert "calibration.column" not in values  # the built-in text is no table
     assert "calibration.rows" not in values

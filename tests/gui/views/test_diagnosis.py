@@ -9,7 +9,8 @@ import pytest
 from PySide6.QtWidgets import QComboBox, QSlider
 
 from surgeon_engine.api.config.export import ExportConfig
-from surgeon_engine.api.config.pruning import Method, PruningConfig, Structure, Target
+from surgeon_engine.api.config.fields import values_of
+from surgeon_engine.api.config.pruning import Method, Structure, Target
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.messages.run import Corrected, Evaluation
 from surgeon_engine.api.run_folder import Report, RunFolder
@@ -19,6 +20,7 @@ from surgeon_gui.state.run import Status
 from surgeon_gui.views.diagnosis.curve import QualityCurve
 from surgeon_gui.widgets.charts.heat_map import HeatMap
 from tests.gui.window.test_layout import cut_texts
+from tests.helpers.configs import changed, pruning_config
 from tests.helpers.fake_diagnosis import BASE_LOSS
 from tests.helpers.fake_engine import FAILURE, evaluation, model_summary, shot_finished
 from tests.helpers.looking import SLOW, shown
@@ -70,7 +72,7 @@ def planned(window):
 
 def edit(window, **settings):
     pruning = window.session.state.config.pruning
-    window.session.edit_pruning(replace(pruning, **settings))
+    window.session.edit_pruning(changed(pruning, **settings))
 
 
 def test_button_in_step_3_diagnoses_and_opens_the_tab(qtbot, window):
@@ -104,16 +106,16 @@ def test_targets_and_rules_need_no_new_measurement(qtbot, make_diagnosed):
     assert sum(after.values()) > sum(before.values())
     edit(window, protect=("block 0",))
     assert planned(window)["neurons", 0] == planned(window)["heads", 0] == 0
-    edit(window, protect=(), limits=("block 0=0.9",))
+    edit(window, protect=(), layer_min_density=("block 0=0.9",))
     assert planned(window)["neurons", 0] <= 10
-    edit(window, limits=(), sparsity=0.3)
+    edit(window, layer_min_density=(), sparsity=0.3)
     assert planned(window) == before
     assert not shown(window, "diagnosis_stale")
 
 
 def test_target_beyond_the_limits_is_reported(make_diagnosed):
     window = make_diagnosed()
-    edit(window, limits=("*=0.9",))
+    edit(window, layer_min_density=("*=0.9",))
     # A tenth of three groups of heads rounds to none: only neurons can be removed.
     assert "At most 7.2" in shown(window, "diagnosis_plan")
 
@@ -134,7 +136,7 @@ def test_changed_settings_are_named_until_they_are_restored(make_diagnosed):
 
 @pytest.mark.parametrize("target", [Target.PRUNABLE_SHARE, Target.PARAMETERS])
 def test_target_line_can_be_dragged(make_diagnosed, target):
-    pruning = PruningConfig(target=target, million_parameters=2.5)
+    pruning = pruning_config(target=target, million_parameters=2.5)
     window = make_diagnosed(config=replace(QUICK, pruning=pruning))
     plot = find(window, "forecast_plot", pg.PlotWidget).getPlotItem()
     lines = [x for x in plot.items if isinstance(x, pg.InfiniteLine) and x.movable]
@@ -143,7 +145,8 @@ def test_target_line_can_be_dragged(make_diagnosed, target):
     assert diagnosis_of(window).plan.target_weights == pytest.approx(
         0.55 * model_summary().prunable, rel=0.002
     )
-    assert window.session.state.config.pruning.target is target
+    pruning = window.session.state.config.pruning
+    assert values_of(pruning)["target"] is target
     assert "55" in line.label.format
     if target is Target.PRUNABLE_SHARE:
         assert find(window, "sparsity_slider", QSlider).value() == 55
@@ -237,10 +240,10 @@ def write_report(folder, config: RunConfig):
 @pytest.mark.parametrize(
     "pruning",
     [
-        PruningConfig(Structure.ELEMENTS),
-        PruningConfig(Structure.N_M),
-        PruningConfig(Structure.ROWS),
-        PruningConfig(method=Method.MAGNITUDE),
+        pruning_config(Structure.ELEMENTS),
+        pruning_config(Structure.N_M),
+        pruning_config(Structure.ROWS),
+        pruning_config(method=Method.MAGNITUDE),
     ],
 )
 def test_every_structure_and_method_has_maps_and_no_text_is_cut(

@@ -12,11 +12,12 @@ from surgeon_engine.api.config.export import (
     FileDtype,
     Format,
 )
-from surgeon_engine.api.config.pruning import PruningConfig, Structure
+from surgeon_engine.api.config.pruning import Structure
 from surgeon_gui.state.app import Step
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.step_text import Mark
 from surgeon_gui.views.steps import export_result
+from tests.helpers.configs import changed, pruning_config
 from tests.helpers.fake_engine import FAILURE, HINT
 from tests.helpers.looking import (
     SLOW,
@@ -43,7 +44,7 @@ from tests.helpers.windows import (
 
 @pytest.mark.parametrize("file_format", Format)
 def test_format_note_has_its_description(export_page, file_format):
-    pruning = replace(QUICK.pruning, structure=Structure.NEURONS)
+    pruning = changed(QUICK.pruning, structure=Structure.NEURONS)
     export_page.session.edit_pruning(pruning)
     choose(export_page, "export_format", file_format)
     assert export_page.session.state.config.export.format is file_format
@@ -64,7 +65,7 @@ def test_format_note_has_its_description(export_page, file_format):
 def test_formats_that_do_not_support_the_structure_are_disabled(
     export_page, structure, file_format, reason
 ):
-    export_page.session.edit_pruning(PruningConfig(structure))
+    export_page.session.edit_pruning(pruning_config(structure))
     is_enabled, tip = item(export_page, "export_format", file_format)
     assert not is_enabled
     assert reason in tip
@@ -76,7 +77,7 @@ def test_formats_that_do_not_support_the_structure_are_disabled(
 
 def test_format_incompatible_with_the_target_is_reported(export_page):
     choose(export_page, "export_format", Format.GGUF)
-    export_page.session.edit_pruning(PruningConfig(Structure.ROWS))
+    export_page.session.edit_pruning(pruning_config(Structure.ROWS))
     assert "not possible for this target" in shown(export_page, "export_problem")
     assert mark(export_page) is Mark.PROBLEM
     assert not is_on(export_page, "start_button")

@@ -7,11 +7,13 @@ from dataclasses import replace
 import pytest
 from PySide6.QtWidgets import QComboBox
 
+from surgeon_engine.api.config.fields import values_of
 from surgeon_engine.api.config.presets import presets
-from surgeon_engine.api.config.pruning import Method, PruningConfig, Structure, Target
+from surgeon_engine.api.config.pruning import Method, Structure, Target
 from surgeon_engine.api.planning.target_size import goal_of
 from surgeon_gui.state.app import Step
 from surgeon_gui.state.run import Status
+from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import model_summary
 from tests.helpers.windows import QUICK, find, load_and_wait, wait_for_status
 
@@ -92,7 +94,7 @@ def test_changing_the_unit_of_the_target_keeps_the_size(page):
         choose(page, "target", target)
         assert goal_of(pruning_of(page), MODEL, config.model.dtype) == goal
         assert "2,098,829 parameters remain" in find(page, "goal_label").text()
-        assert pruning_of(page).target is target
+        assert values_of(pruning_of(page))["target"] is target
     assert find(page, "pruning_million_parameters").text() == "2.098829 M"
     assert find(page, "pruning_megabytes").text() == "8.395316 MB"
 
@@ -117,24 +119,24 @@ def test_rejected_choice_is_kept_until_it_is_corrected(page):
     assert not find(page, "start_button").isEnabled()
     find(page, "sparsity_slider").setValue(40)
     assert problem.text() == ""
-    assert pruning_of(page).structure is Structure.N_M
-    assert pruning_of(page).sparsity == 0.4
+    assert pruning_of(page).kind is Structure.N_M
+    assert pruning_of(page).target.sparsity == 0.4
     assert find(page, "start_button").isEnabled()
 
 
 def test_choosing_a_pattern_sets_the_sparsity_for_all_groups(page):
     choose(page, "structure", Structure.N_M)
-    assert pruning_of(page).sparsity == 0.5
+    assert pruning_of(page).target.sparsity == 0.5
     goal = find(page, "goal_label").text()
     assert "groups" not in goal
     find(page, "pruning_of").setValue(8)
-    assert pruning_of(page).sparsity == 0.75  # 2:8
+    assert pruning_of(page).target.sparsity == 0.75  # 2:8
     find(page, "sparsity_slider").setValue(30)
     goal = find(page, "goal_label").text().replace("\xa0", " ")
     assert "40 % of the groups get the pattern" in goal
     assert "for all of them let 75 % go" in goal
     find(page, "pruning_shots").setValue(2)  # does not change the size
-    assert pruning_of(page).sparsity == 0.3
+    assert pruning_of(page).target.sparsity == 0.3
 
 
 def test_plan_is_hidden_while_the_form_is_rejected(page):
@@ -192,7 +194,7 @@ def test_damping_of_the_last_shot_is_shown_beside_the_figures(qtbot, page):
 
 
 def test_sparsity_tile_shows_the_target(qtbot, page):
-    pruning = PruningConfig(target=Target.PARAMETER_SHARE, sparsity=0.25, shots=1)
+    pruning = pruning_config(target=Target.PARAMETER_SHARE, sparsity=0.25, shots=1)
     page.load_config(replace(QUICK, pruning=pruning))
     page.start_run()
     wait_for_status(qtbot, page, Status.FINISHED)

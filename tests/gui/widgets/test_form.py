@@ -19,17 +19,28 @@ from PySide6.QtWidgets import (
 )
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.fields import settings_of
 from surgeon_engine.api.config.pruning import (
+    NM,
     Correction,
     CostBasis,
     Damping,
+    Elements,
+    FileSize,
     Fisher,
+    FixedDamping,
+    HeadsAndNeurons,
     Method,
+    Parameters,
+    ParameterShare,
+    PrunableShare,
     PruningConfig,
+    RowsAndColumns,
     Schedule,
     Structure,
     Target,
     UpdateKind,
+    Widths,
 )
 from surgeon_engine.api.config.run import Device, Dtype, ModelConfig
 from surgeon_gui.widgets.controls import choice_box
@@ -39,28 +50,24 @@ CHANGED = {
     "model": ModelConfig("elsewhere", Dtype.BFLOAT16, Device.CPU),
     "calibration": CalibrationConfig("text.txt", "other.txt", 3, 5, 99, 7, 2),
     "pruning": PruningConfig(
-        structure=Structure.ROWS_AND_COLUMNS,
-        kept=3,
-        of=7,
-        method=Method.K_OBD,
-        target=Target.PARAMETERS,
-        sparsity=0.125,
-        million_parameters=12.345678,
-        megabytes=0.5,
-        perplexity_rise=7.5,
-        width_multiple=64,
-        protect=("block 0", "*.down_proj"),
-        keep_at_least=0.1,
+        RowsAndColumns(CostBasis.RAW, UpdateKind.SEPARATE),
+        Method.K_OBD,
+        Parameters(12.345678),
+        max_perplexity_increase=7.5,
         shots=9,
+        protect=("block 0", "*.down_proj"),
+        min_density=0.1,
+        layer_min_density=("block 1=0.5",),
         schedule=Schedule.CUBIC,
         fisher=Fisher.SAMPLED,
         correction=Correction.NONE,
-        cost_basis=CostBasis.RAW,
-        update=UpdateKind.SEPARATE,
-        max_correlated=2000,
-        damping=Damping.FIXED,
-        cost_damping=0.5,
-        update_damping=0.0025,
+        damping=FixedDamping(0.5, 0.0025),
+    ),
+    "pruning of patterns": PruningConfig(
+        NM("3:7", max_correlated=2000), target=ParameterShare(0.125)
+    ),
+    "pruning of heads": PruningConfig(
+        HeadsAndNeurons(64, Widths.SAME), target=FileSize(0.5)
     ),
 }
 
@@ -77,7 +84,7 @@ def form(qtbot):
 def test_form_returns_the_shown_config(qtbot, part, is_default):
     config = CHANGED[part]
     kind = type(config)
-    form = ConfigForm(part, kind)
+    form = ConfigForm(part.split()[0], kind)
     qtbot.addWidget(form)
     config = kind() if is_default else config
     form.show_config(config)
@@ -100,31 +107,31 @@ def test_share_is_shown_as_percentage_within_its_limits(form):
     box = form.field("sparsity")
     assert isinstance(box, QDoubleSpinBox)
     assert (box.minimum(), box.maximum()) == (0.1, 95.0)
-    form.show_config(PruningConfig(sparsity=0.3))
+    form.show_config(PruningConfig(target=PrunableShare(0.3)))
     assert box.value() == 30.0
     assert box.suffix() == " %"
 
 
 def test_percentage_that_is_no_share_is_shown_unchanged(form):
-    box = form.field("perplexity_rise")
+    box = form.field("max_perplexity_increase")
     assert (box.minimum(), box.maximum()) == (0.0, 100.0)
-    form.show_config(PruningConfig(perplexity_rise=7.5))
+    form.show_config(PruningConfig(max_perplexity_increase=7.5))
     assert box.text() == "7.5 %"
 
 
 def test_unchanged_number_keeps_hidden_digits(qtbot, form):
-    exact = PruningConfig(sparsity=1 / 3)
+    exact = PruningConfig(target=PrunableShare(1 / 3))
     form.show_config(exact)
     assert form.field("sparsity").text() == "33.3 %"
     with qtbot.waitSignal(form.edited) as blocker:
         form.field("shots").setValue(4)
     assert blocker.args == [replace(exact, shots=4)]
     form.field("sparsity").setValue(50)
-    assert form.config().sparsity == 0.5
+    assert form.config().target == PrunableShare(0.5)
 
 
 def test_decimal_number_has_no_trailing_zeros(form):
-    form.show_config(PruningConfig(cost_damping=0.01, update_damping=10))
+    form.show_config(PruningConfig(damping=FixedDamping(cost=0.01, update=10)))
     assert form.field("cost_damping").cleanText() == "0.01"
     assert form.field("update_damping").cleanText() == "10"
 
@@ -134,17 +141,41 @@ def rows_of(form):
 
 
 def test_field_that_does_not_apply_is_hidden_and_keeps_its_value(form):
-    form.show_config(PruningConfig(Structure.N_M, kept=3, of=8))
-    assert {"kept", "of", "max_correlated"} <= rows_of(form)
+    form.show_config(PruningConfig(NM("3:8")))
+    assert {"pattern", "max_correlated"} <= rows_of(form)
     assert not {"width_multiple", "cost_basis", "megabytes"} & rows_of(form)
     choose(form, "structure", Structure.HEADS_AND_NEURONS)
-    assert not {"kept", "of", "max_correlated"} & rows_of(form)
+    assert not {"pattern", "max_correlated"} & rows_of(form)
     assert {"width_multiple", "cost_basis"} <= rows_of(form)
-    assert (form.config().kept, form.config().of) == (3, 8)
+    form.show_config(form.config())  # as a page does after each edit
+    choose(form, "structure", Structure.N_M)
+    assert form.config().structure == NM("3:8")
+
+
+def test_hidden_values_are_not_taken_over_by_another_config(form):
+    form.show_config(PruningConfig(NM("3:8")))
+    form.show_config(PruningConfig(shots=9))
+    choose(form, "structure", Structure.N_M)
+    assert form.config() == PruningConfig(NM("2:4"), shots=9)
+
+
+def test_pattern_has_a_box_for_each_number(qtbot, form):
+    form.show_config(PruningConfig(NM("3:8")))
+    kept, of = (form.findChild(QSpinBox, f"pruning_{x}") for x in ("kept", "of"))
+    assert (kept.text(), of.text()) == ("3 weights", "8 weights")
+    with qtbot.waitSignal(form.edited) as told:
+        kept.setValue(1)
+    assert told.args == [PruningConfig(NM("1:8"))]
+    with qtbot.waitSignal(form.refused):
+        of.setValue(2)
+        kept.setValue(2)
+    assert (
+        "2:2 removes nothing" in form.findChild(object, "pruning_form_problem").text()
+    )
 
 
 def test_rows_follow_invalid_values(form):
-    form.show_config(PruningConfig(Structure.ELEMENTS))
+    form.show_config(PruningConfig(Elements()))
     choose(form, "target", Target.FILE_SIZE)
     assert "megabytes" in rows_of(form)
     assert "sparsity" not in rows_of(form)
@@ -185,7 +216,7 @@ def test_edit_may_change_other_fields(qtbot):
     qtbot.addWidget(form)
     with qtbot.waitSignal(form.edited) as blocker:
         form.field("sparsity").setValue(12)
-    assert blocker.args == [PruningConfig(sparsity=0.12, shots=7)]
+    assert blocker.args == [PruningConfig(target=PrunableShare(0.12), shots=7)]
     assert form.field("shots").value() == 7
 
 
@@ -277,13 +308,13 @@ def test_show_config_does_not_overwrite_number_being_typed(qtbot, form):
 @pytest.mark.parametrize(
     ("field", "typed", "becomes", "tip"),
     [
-        ("perplexity_rise", "150", 100.0, "At most 100 %."),
-        ("keep_at_least", "120", 1.0, "At most 100 %."),
-        ("keep_at_least", "-5", 0.0, "At least 0 %."),
+        ("max_perplexity_increase", "150", 100.0, "At most 100 %."),
+        ("min_density", "120", 1.0, "At most 100 %."),
+        ("min_density", "-5", 0.0, "At least 0 %."),
         ("cost_damping", "1e-3", 0.001, ""),
-        ("perplexity_rise", "4,2", 4.2, ""),  # as other languages write it
-        ("perplexity_rise", "1,000", 100.0, "At most 100 %."),
-        ("perplexity_rise", "4,2,1", 0.0, ""),  # no number
+        ("max_perplexity_increase", "4,2", 4.2, ""),  # as other languages write it
+        ("max_perplexity_increase", "1,000", 100.0, "At most 100 %."),
+        ("max_perplexity_increase", "4,2,1", 0.0, ""),  # no number
         ("shots", "500", 200, "At most 200 shots."),
         ("shots", "0", 1, "At least 1 shot."),
         ("shots", "12", 12, ""),
@@ -300,7 +331,9 @@ def test_number_beyond_limits_becomes_nearest_and_shows_limit(
     box.setFocus()
     line.selectAll()
     QTest.keyClicks(line, typed)
-    assert form.values()[field] == getattr(PruningConfig(), field)  # not meant yet
+    assert (
+        form.values()[field] == settings_of(PruningConfig)[field].default
+    )  # not meant yet
     QTest.keyClick(line, Qt.Key.Key_Return)
     assert form.values()[field] == becomes
     assert tips == ([tip] if tip else [])

@@ -9,10 +9,10 @@ import pytest
 from PySide6.QtCore import QTimer
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
-from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.run import Stage
 from surgeon_gui.state.run import Status
+from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import STAGES_OF_A_SHOT
 from tests.helpers.fake_live import EVENTS_PER_CYCLE, SAMPLES_PER_CYCLE
 from tests.helpers.windows import find, load_and_wait, run_of
@@ -22,7 +22,7 @@ MAX_GAP = 0.25  # processor seconds between two turns of the event loop
 ATTEMPTS = 3  # on a busy machine more events arrive per turn
 ONE_SHOT = RunConfig(
     calibration=CalibrationConfig(windows=8, validation_windows=4, window_length=64),
-    pruning=PruningConfig(sparsity=0.3, shots=1),
+    pruning=pruning_config(sparsity=0.3, shots=1),
 )
 FLOODS = STAGES_OF_A_SHOT.count(Stage.CURVATURE)
 

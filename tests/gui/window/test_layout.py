@@ -12,12 +12,13 @@ from PySide6.QtGui import QAction
 
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.presets import presets
-from surgeon_engine.api.config.pruning import PruningConfig, Structure, Target
+from surgeon_engine.api.config.pruning import Structure, Target
 from surgeon_engine.api.messages.events import Failed
 from surgeon_gui.state.app import Step
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import Status
 from surgeon_gui.text.captions import CAPTIONS
+from tests.helpers.configs import pruning_config
 from tests.helpers.walking import controls, cut_texts, settle
 from tests.helpers.windows import (
     QUICK,
@@ -60,7 +61,7 @@ def test_no_text_is_cut_off_after_saving_and_measuring(
         qtbot.waitUntil(lambda: cut_texts(window) == [], timeout=TIMEOUT_MS)
 
     export = ExportConfig(format=Format.AUTOMATIC)
-    pruning = PruningConfig(structure, sparsity=0.15, shots=1)
+    pruning = pruning_config(structure, sparsity=0.15, shots=1)
     load_and_wait(qtbot, window, replace(QUICK, pruning=pruning, export=export))
     window.session.edit_export(ExportConfig(format=file_format))  # the next run
     check_texts()
@@ -93,7 +94,7 @@ def test_no_text_is_cut_off_with_any_preset_and_target(qtbot, window, target):
     window.open_step(Step.TARGET)
     find(window, "pruning_advanced_button").setChecked(True)
     for preset in presets():
-        pruning = replace(preset.pruning, perplexity_rise=5.0)
+        pruning = replace(preset.pruning, max_perplexity_increase=5.0)
         window.session.edit_pruning(pruning)
         assert cut_texts(window) == [], preset.name
         find(window, f"hold_{target.value}_radio").click()

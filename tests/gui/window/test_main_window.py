@@ -143,7 +143,7 @@ def test_edits_during_a_run_do_not_change_its_config(qtbot, make_window):
     load_and_wait(qtbot, window)
     click(window, "start_button")
     find(window, "pruning_sparsity").setValue(70.0)
-    assert window.session.state.config.pruning.sparsity == 0.7
+    assert window.session.state.config.pruning.target.sparsity == 0.7
     assert run_of(window).config == QUICK
     assert "30" in find(window, "plan_label").text()
 
@@ -267,7 +267,7 @@ def test_slider_and_spin_box_show_the_same_sparsity(qtbot, window):
     assert find(window, "pruning_sparsity").value() == 50.0
     find(window, "pruning_sparsity").setValue(12.5)
     assert find(window, "sparsity_slider").value() == 12
-    assert window.session.state.config.pruning.sparsity == 0.125
+    assert window.session.state.config.pruning.target.sparsity == 0.125
     assert "304,128 weights go" in find(window, "goal_label").text()
 
 

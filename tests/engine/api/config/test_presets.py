@@ -1,4 +1,4 @@
-"""Each preset is a config of its own, and applying it keeps what is the user's."""
+"""Presets replace the pruning part of a job and keep model, texts and destination."""
 
 from __future__ import annotations
 
@@ -11,14 +11,24 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig
-from surgeon_engine.api.config.presets import NAMES, preset_from_toml, presets
+from surgeon_engine.api.config.fields import fields_of
+from surgeon_engine.api.config.presets import (
+    NAMES,
+    preset_from_toml,
+    preset_to_toml,
+    presets,
+)
 from surgeon_engine.api.config.pruning import (
+    NM,
+    Columns,
     Correction,
     CostBasis,
-    Damping,
+    Elements,
     Fisher,
+    FixedDamping,
+    PrunableShare,
     PruningConfig,
-    Structure,
+    RowsAndColumns,
     UpdateKind,
 )
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
@@ -30,7 +40,9 @@ from tests.helpers.tiny_models import byte_tokenizer, tiny_model
 MINE = RunConfig(
     model=ModelConfig("/models/mine"),
     calibration=CalibrationConfig("mine.txt", "other.txt", windows=128, seed=7),
-    pruning=PruningConfig(Structure.COLUMNS, sparsity=0.77, shots=9, protect=("*",)),
+    pruning=PruningConfig(
+        Columns(), target=PrunableShare(0.77), shots=9, protect=("*",)
+    ),
     export=ExportConfig("/there"),
 )
 GOOD = 'title = "T"\nabout = "A."\n'
@@ -41,36 +53,41 @@ def text_of(name):
     return (files("surgeon_resources") / "presets" / f"{name}.toml").read_text()
 
 
-def test_every_file_is_a_preset_and_every_preset_a_file():
+def test_every_preset_file_is_listed():
     folder = files("surgeon_resources") / "presets"
     found = {path.name.removesuffix(".toml") for path in folder.iterdir()}
     assert found == set(NAMES) == {preset.name for preset in presets()}
 
 
 @each_preset
-def test_a_preset_survives_the_way_to_toml_and_back(preset):
+def test_toml_round_trip_keeps_a_preset(preset):
     config = preset.applied_to(MINE)
     assert config_from_toml(config_to_toml(config)) == config
+    assert preset_from_toml(preset.name, preset_to_toml(preset)) == preset
 
 
 @each_preset
-def test_a_preset_names_only_what_differs_from_the_defaults_and_applies(preset):
+def test_preset_files_have_members_in_tables_and_no_unused_settings(preset):
+    written = msgspec.toml.decode(text_of(preset.name))["pruning"]
+    fields = {field.name: field for field in fields_of(PruningConfig)}
+    for name, value in written.items():
+        assert fields[name].option.applies(preset.pruning), name
+        assert isinstance(value, dict) == bool(fields[name].members), name
+        if isinstance(value, dict):
+            for own in fields_of(type(getattr(preset.pruning, name))):
+                used = own.option.applies(preset.pruning)
+                assert used or own.name not in value, own.name
     default = PruningConfig()
-    fields = {item.name: item for item in dataclasses.fields(PruningConfig)}
-    # Structure and damping may be the default: a preset says what it is about.
-    for name in msgspec.toml.decode(text_of(preset.name))["pruning"]:
-        applies = fields[name].metadata.get("applies", lambda pruning: True)
-        assert applies(preset.pruning), name
     changed = {
         name
         for name in fields
         if getattr(preset.pruning, name) != getattr(default, name)
     }
-    assert changed <= set(msgspec.toml.decode(text_of(preset.name))["pruning"])
+    assert changed <= set(written)
 
 
 @each_preset
-def test_applying_keeps_model_texts_and_destination(preset):
+def test_applied_to_keeps_model_texts_and_destination(preset):
     config = preset.applied_to(MINE)
     assert config.pruning == preset.pruning
     assert config.model == MINE.model
@@ -82,14 +99,14 @@ def test_applying_keeps_model_texts_and_destination(preset):
 
 
 @each_preset
-def test_a_preset_is_recognised_and_is_none_of_the_others(preset):
+def test_is_in_recognises_one_preset(preset):
     config = preset.applied_to(MINE)
     assert [other for other in presets() if other.is_in(config)] == [preset]
     assert not preset.is_in(MINE)
 
 
 @each_preset
-def test_a_preset_says_in_sentences_what_it_is(preset):
+def test_preset_has_a_title_and_a_sentence_about_it(preset):
     assert preset.title
     assert preset.about.endswith(".")
 
@@ -97,26 +114,26 @@ def test_a_preset_says_in_sentences_what_it_is(preset):
 @pytest.mark.parametrize(
     "name", ["paper_structured", "paper_2_4", "paper_unstructured"]
 )
-def test_the_papers_settings_are_the_papers(name):
+def test_paper_presets_have_the_settings_of_the_paper(name):
     (preset,) = (preset for preset in presets() if preset.name == name)
     pruning = preset.pruning
-    assert (pruning.cost_damping, pruning.update_damping) == (0.01, 0.01)
-    assert pruning.damping is Damping.FIXED
+    assert pruning.damping == FixedDamping(0.01, 0.01)
     assert pruning.fisher is Fisher.EMPIRICAL
     assert pruning.correction is Correction.NONE
-    assert pruning.sparsity == 0.5
-    if name == "paper_structured":
-        assert pruning.cost_basis is CostBasis.RAW
-        assert pruning.update is UpdateKind.SEPARATE
-    else:
-        assert pruning.max_correlated == 2000
+    assert pruning.target == PrunableShare(0.5)
+    structures = {
+        "paper_structured": RowsAndColumns(CostBasis.RAW, UpdateKind.SEPARATE),
+        "paper_2_4": NM("2:4", max_correlated=2000),
+        "paper_unstructured": Elements(max_correlated=2000),
+    }
+    assert pruning.structure == structures[name]
     assert pruning.shots == (40 if name == "paper_structured" else 5)
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("quick_runs")
 @each_preset
-def test_a_model_is_pruned_by_it_as_far_as_it_says(preset, tmp_path):
+def test_preset_prunes_a_model_to_its_sparsity(preset, tmp_path):
     tiny = tiny_model("llama").config.to_dict()
     wide = LlamaForCausalLM(LlamaConfig(**tiny | {"intermediate_size": 256}))
     wide.save_pretrained(tmp_path / "llama")
@@ -127,7 +144,7 @@ def test_a_model_is_pruned_by_it_as_far_as_it_says(preset, tmp_path):
     found = outcome(config, tmp_path / "run")
     assert len(found.shots) == preset.pruning.shots
     assert found.zeros == found.reported
-    missing = preset.pruning.sparsity - found.shots[-1].sparsity
+    missing = preset.pruning.target.sparsity - found.shots[-1].sparsity
     multiple = preset.pruning.width_multiple
     assert 0 <= missing < (0.01 if multiple == 1 else 0.1)
     for block in range(2):
@@ -148,6 +165,6 @@ def test_a_model_is_pruned_by_it_as_far_as_it_says(preset, tmp_path):
         ("title =", "preset broken is not valid TOML"),
     ],
 )
-def test_a_preset_that_says_too_much_or_too_little_is_refused(text, words):
+def test_wrong_preset_raises(text, words):
     with pytest.raises(ConfigError, match=words):
         preset_from_toml("broken", text)

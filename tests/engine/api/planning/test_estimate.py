@@ -9,11 +9,11 @@ import pytest
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
+from surgeon_engine.api.config.fields import with_values
 from surgeon_engine.api.config.pruning import (
     Correction,
     Damping,
     Method,
-    PruningConfig,
     Structure,
 )
 from surgeon_engine.api.config.run import Device, Dtype, ModelConfig, RunConfig
@@ -30,6 +30,7 @@ from surgeon_engine.api.planning.resource_check import (
     settings_that_fit,
 )
 from surgeon_engine.model.inspect import inspect_model
+from tests.helpers.configs import changed, pruning_config
 from tests.helpers.fake_engine import model_summary
 from tests.helpers.fake_machine import machine
 
@@ -49,7 +50,7 @@ def calibrated(config=JOB, **changes):
 
 
 def pruned(config=JOB, **changes):
-    return replace(config, pruning=replace(config.pruning, **changes))
+    return replace(config, pruning=changed(config.pruning, **changes))
 
 
 # the peak that an engine of its own had, in bytes, and the job that it did: the demo on
@@ -61,14 +62,14 @@ MEASURED = [
             calibration=CalibrationConfig(
                 windows=32, validation_windows=16, window_length=512, batch=32
             ),
-            pruning=PruningConfig(shots=1),
+            pruning=pruning_config(shots=1),
         ),
         1152e6,
     ),
     (
         RunConfig(
             calibration=CalibrationConfig(windows=32, batch=16),
-            pruning=PruningConfig(Structure.ROWS_AND_COLUMNS, shots=1),
+            pruning=pruning_config(Structure.ROWS_AND_COLUMNS, shots=1),
         ),
         733e6,
     ),
@@ -77,7 +78,7 @@ MEASURED = [
             calibration=CalibrationConfig(
                 windows=32, validation_windows=16, window_length=512, batch=32
             ),
-            pruning=PruningConfig(
+            pruning=pruning_config(
                 Structure.ROWS_AND_COLUMNS,
                 shots=1,
                 correction=Correction.NONE,
@@ -88,7 +89,7 @@ MEASURED = [
     ),
     (
         RunConfig(
-            pruning=PruningConfig(Structure.ELEMENTS, sparsity=0.5, shots=1),
+            pruning=pruning_config(Structure.ELEMENTS, sparsity=0.5, shots=1),
         ),
         649e6,
     ),
@@ -183,7 +184,7 @@ def test_the_disk_holds_the_export_and_what_others_are_made_of():
     assert need(gguf, "disk") > 1.8 * disk
     masked = replace(JOB, export=ExportConfig(format=Format.MASKED))
     assert need(masked, "disk") > disk
-    limited = replace(JOB, pruning=replace(JOB.pruning, perplexity_rise=5))
+    limited = replace(JOB, pruning=replace(JOB.pruning, max_perplexity_increase=5))
     assert need(limited, "disk") > 4 * MODEL.parameters  # who knows how little goes
     short = replace(gguf, export=ExportConfig(format=Format.GGUF, dtype=FileDtype.Q8_0))
     assert disk + 0.7 * MODEL.parameters < need(short, "disk") < need(gguf, "disk")
@@ -226,7 +227,7 @@ def test_no_more_is_changed_than_must_be():
         fitted = settings_that_fit(config, MODEL, machine(free), PLENTY)
         for change in fitted.changes:
             part, _, name = change.field.partition(".")
-            restored = replace(getattr(fitted.config, part), **{name: change.before})
+            restored = with_values(getattr(fitted.config, part), {name: change.before})
             again = replace(fitted.config, **{part: restored})
             worse = check_resources(again, MODEL, machine(free), PLENTY).room
             assert worse is not fitted.fit.room, change

@@ -11,9 +11,9 @@ from surgeon_engine.api.config.export import FileDtype
 from surgeon_engine.api.config.pruning import (
     COUPLED,
     Coupling,
+    Parameters,
     PruningConfig,
     Structure,
-    Target,
     Widths,
 )
 from surgeon_engine.api.errors import ConfigError, PruningError
@@ -26,6 +26,7 @@ from surgeon_engine.api.planning.target_size import goal_of, prunable_weights
 from surgeon_engine.model.inspect import describe
 from surgeon_engine.model.source import ModelSource
 from surgeon_engine.pruning.structures.units import units_of
+from tests.helpers.configs import pruning_config
 from tests.helpers.tiny_models import FAMILIES, tiny_model
 from tests.helpers.units import removable
 
@@ -37,7 +38,7 @@ def described(family: str, tmp_path):
 SETTINGS = {
     "all": {},
     "protected": {"protect": ("block 0",)},
-    "limited": {"keep_at_least": 0.3, "limits": ("block 1=0.6",)},
+    "limited": {"min_density": 0.3, "layer_min_density": ("block 1=0.6",)},
     "bundled": {"width_multiple": 7},
 }
 
@@ -57,7 +58,7 @@ def test_the_most_is_that_of_all_units(family, structure, settings, tmp_path):
     model = described(family, tmp_path)
     if any(s.structure is structure and s.reason for s in model.structures):
         pytest.skip("the model cannot be pruned like that")
-    pruning = PruningConfig(structure=structure, **SETTINGS[settings])
+    pruning = pruning_config(structure=structure, **SETTINGS[settings])
     units = units_of(pruning, tiny_model(family))
     most = sum(removable(unit, pruning) for unit in units)
     assert max_removable(pruning, model) == most > 0
@@ -70,7 +71,7 @@ def test_the_most_is_that_of_all_units(family, structure, settings, tmp_path):
 def check(weights: int, pruning: PruningConfig, model) -> None:
     """Ask for so many weights to go."""
     stay = (model.parameters - weights) / 1_000_000
-    wanted = replace(pruning, target=Target.PARAMETERS, million_parameters=stay)
+    wanted = replace(pruning, target=Parameters(stay))
     goal = goal_of(wanted, model, FileDtype.FLOAT32)
     assert goal.removed == weights
     check_target_in_limits(goal, wanted, model)
@@ -80,7 +81,7 @@ def check(weights: int, pruning: PruningConfig, model) -> None:
 @pytest.mark.parametrize("structure", COUPLED)
 def test_less_than_the_least_that_can_go_is_refused(structure, widths, tmp_path):
     model = described("llama", tmp_path)
-    pruning = PruningConfig(structure=structure, widths=widths, width_multiple=10)
+    pruning = pruning_config(structure=structure, widths=widths, width_multiple=10)
     units = units_of(pruning, tiny_model("llama"))
     of_kind = {}
     for unit in units:  # of 24 neurons the first 4 go, then 10 at a time
@@ -98,8 +99,8 @@ def test_less_than_the_least_that_can_go_is_refused(structure, widths, tmp_path)
 @pytest.mark.parametrize("widths", Widths)
 def test_what_may_lose_nothing_is_not_the_least_that_can_go(widths, tmp_path):
     model = described("llama", tmp_path)
-    pruning = PruningConfig(widths=widths, limits=("mlp.down_proj=1",))
-    heads = units_of(PruningConfig(structure=Structure.HEADS), tiny_model("llama"))
+    pruning = pruning_config(widths=widths, layer_min_density=("mlp.down_proj=1",))
+    heads = units_of(pruning_config(structure=Structure.HEADS), tiny_model("llama"))
     each = [unit.coupled.weights_per_group for unit in heads]
     least = sum(each) if widths is Widths.SAME else min(each)
     assert min_removable(pruning, model) == least
@@ -110,10 +111,10 @@ def test_what_may_lose_nothing_is_not_the_least_that_can_go(widths, tmp_path):
 
 def test_equal_widths_lose_what_the_tightest_block_allows(tmp_path):
     model = described("llama", tmp_path)
-    settings = {"structure": Structure.NEURONS, "limits": ("block 0=0.5",)}
+    settings = {"structure": Structure.NEURONS, "layer_min_density": ("block 0=0.5",)}
     free, same = (
-        PruningConfig(**settings),
-        PruningConfig(**settings, widths=Widths.SAME),
+        pruning_config(**settings),
+        pruning_config(**settings, widths=Widths.SAME),
     )
     each = units_of(free, tiny_model("llama"))[0].coupled.weights_per_group
     assert max_removable(free, model) == (12 + 23) * each
@@ -122,6 +123,6 @@ def test_equal_widths_lose_what_the_tightest_block_allows(tmp_path):
 
 def test_nothing_is_said_of_heads_in_a_description_without_them(tmp_path):
     model = msgspec.structs.replace(described("llama", tmp_path), coupled=())
-    pruning = PruningConfig(structure=Structure.HEADS)
+    pruning = pruning_config(structure=Structure.HEADS)
     assert max_removable(pruning, model) == model.prunable
     assert min_removable(pruning, model) == 1

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
-from surgeon_engine.api.config.pruning import PruningConfig, Structure, Target
+from surgeon_engine.api.config.pruning import Structure, Target
 from surgeon_engine.api.config.run import Dtype, RunConfig
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
@@ -16,6 +16,7 @@ from surgeon_engine.api.planning.target_size import (
     number_format,
     prunable_weights,
 )
+from tests.helpers.configs import pruning_config
 
 # Two layers of 10 x 9 weights with a bias, and 100 parameters that are not prunable.
 LAYERS = tuple(
@@ -39,7 +40,7 @@ MODEL = ModelSummary(
 
 
 def goal(dtype=Dtype.FLOAT32, **pruning):
-    return goal_of(PruningConfig(**pruning), MODEL, dtype)
+    return goal_of(pruning_config(**pruning), MODEL, dtype)
 
 
 def test_a_share_of_what_is_prunable():
@@ -76,7 +77,7 @@ def test_a_share_is_rounded_down_to_whole_weights():
 
 def test_a_bias_is_no_single_weight_and_an_incomplete_group_stays():
     counts = {
-        structure: prunable_weights(PruningConfig(structure), MODEL)
+        structure: prunable_weights(pruning_config(structure), MODEL)
         for structure in (Structure.ROWS, Structure.ELEMENTS, Structure.N_M)
     }
     assert counts == {
@@ -89,7 +90,7 @@ def test_a_bias_is_no_single_weight_and_an_incomplete_group_stays():
 def test_a_pattern_removes_at_most_what_it_says():
     assert goal(structure=Structure.N_M, sparsity=0.5).removed == 80
     # 66.7 % of 1:3 is a little more than two of three.
-    assert goal(structure=Structure.N_M, kept=1, of=3, sparsity=0.667).removed == 120
+    assert goal(structure=Structure.N_M, pattern="1:3", sparsity=0.667).removed == 120
     with pytest.raises(ConfigError, match="only 80 of the 300 parameters can"):
         goal(structure=Structure.N_M, target=Target.PARAMETER_SHARE, sparsity=0.3)
 
@@ -121,7 +122,7 @@ def test_a_target_that_cannot_be_reached_is_refused_with_the_numbers(pruning, wo
 
 
 def test_groups_that_are_wider_than_every_layer_are_refused():
-    pruning = {"structure": Structure.N_M, "kept": 31, "of": 32, "sparsity": 0.01}
+    pruning = {"structure": Structure.N_M, "pattern": "31:32", "sparsity": 0.01}
     with pytest.raises(ConfigError, match="No layer of the model has 32") as refused:
         goal(**pruning)
     assert refused.value.hint == "Choose shorter groups."
@@ -161,6 +162,6 @@ def test_the_shorter_number_format_is_kept_unless_another_is_asked_for(
 
 
 def test_a_block_of_8_bits_has_a_scale():
-    whole = goal_of(PruningConfig(sparsity=0.5), MODEL, FileDtype.FLOAT32)
-    eight = goal_of(PruningConfig(sparsity=0.5), MODEL, FileDtype.Q8_0)
+    whole = goal_of(pruning_config(sparsity=0.5), MODEL, FileDtype.FLOAT32)
+    eight = goal_of(pruning_config(sparsity=0.5), MODEL, FileDtype.Q8_0)
     assert eight.weight_bytes == int(whole.parameters * 34 / 32)

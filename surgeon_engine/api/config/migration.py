@@ -1,0 +1,131 @@
+"""Jobs in their short form, and in that of earlier versions, turned into today's.
+
+The short form has the settings of a target, a structure or a damping beside the name of
+their kind:
+
+    [pruning]                       [pruning.structure]
+    structure = "n_m"               kind = "n_m"
+    pattern = "2:4"          for    pattern = "2:4"
+    sparsity = 0.5                  [pruning.target]
+                                    kind = "prunable_share"
+                                    sparsity = 0.5
+
+Settings of another kind than the one that is chosen are checked and left out. Earlier
+versions knew the short form alone, with all settings, and some under other names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from surgeon_engine.api.config.fields import Field, Member, fields_of
+from surgeon_engine.api.config.pruning import PruningConfig
+from surgeon_engine.api.errors import ConfigError
+
+_RENAMED = {
+    "perplexity_rise": "max_perplexity_increase",
+    "keep_at_least": "min_density",
+    "limits": "layer_min_density",
+}
+_PATTERN = {"kept": "pattern", "of": "pattern"}  # as in pattern = "2:4"
+_MIN_WINDOWS = 4  # fewer cannot be split to search a damping
+
+
+def migrate(job: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return a job in today's form, and the new names of the old ones that it uses.
+
+    `job` is what TOML or JSON decodes to. Unknown names stay in it.
+
+    Raises:
+        ConfigError: A kind is unknown, or a setting is given twice.
+    """
+    pruning = job.get("pruning", {})
+    if not isinstance(pruning, Mapping):
+        return dict(job), {}
+    renamed = _RENAMED | _PATTERN
+    old_names = {old: new for old, new in renamed.items() if old in pruning}
+    values = _in_new_names(pruning)
+    if _uses_given_damping(values, job.get("calibration")):
+        values["damping"] = "fixed"
+    return {**job, "pruning": _nested(values)}, old_names
+
+
+def _in_new_names(pruning: Mapping[str, Any]) -> dict[str, Any]:
+    values = {k: v for k, v in pruning.items() if k not in (*_RENAMED, *_PATTERN)}
+    for old, new in _RENAMED.items():
+        if old in pruning:
+            _add(values, new, pruning[old])
+    is_old = any(name in pruning for name in _PATTERN)
+    if is_old and pruning.get("structure") == "n_m":
+        _add(values, "pattern", f"{pruning.get('kept', 2)}:{pruning.get('of', 4)}")
+    return values
+
+
+def _uses_given_damping(values: Mapping[str, Any], calibration: Any) -> bool:
+    """Return True if a run uses the given dampings, though none is said to be fixed.
+
+    That was so for SparseGPT, and with too few windows for a search.
+    """
+    if values.get("damping", "automatic") != "automatic":
+        return False
+    given = {"cost_damping": 0.01, "update_damping": 0.1}  # the defaults
+    if all(values.get(name, default) == default for name, default in given.items()):
+        return False
+    windows = calibration.get("windows") if isinstance(calibration, Mapping) else None
+    has_few = isinstance(windows, int) and windows < _MIN_WINDOWS
+    return has_few or values.get("method") == "sparsegpt"
+
+
+def _nested(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings with those of members in tables of their own."""
+    for field in fields_of(PruningConfig):
+        given = values.get(field.name, {})
+        if field.members and isinstance(given, str | Mapping):
+            table = {"kind": given} if isinstance(given, str) else dict(given)
+            table.setdefault("kind", field.default.__struct_config__.tag)
+            values[field.name] = _completed(table, field, values)
+    return values
+
+
+def _completed(
+    table: dict[str, Any], field: Field, values: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the table of a member with the settings that stand beside it."""
+    kind = table["kind"]
+    if not isinstance(kind, str) or kind not in field.members:
+        raise ConfigError(
+            f"pruning.{field.name} has no kind called {kind!r}.",
+            f"Its kinds are {', '.join(field.members)}.",
+        )
+    # The chosen one is last: what it shares with others belongs to it.
+    members = [each for name, each in field.members.items() if name != kind]
+    owners = {
+        own.setting: (member, own.name)
+        for member in (*members, field.members[kind])
+        for own in fields_of(member)
+    }
+    for setting, (member, name) in owners.items():
+        if setting not in values:
+            continue
+        value = values.pop(setting)
+        if member is field.members[kind]:
+            _add(table, name, value)
+        else:
+            _check(member, name, value)
+    return table
+
+
+def _check(member: type[Member], name: str, value: Any) -> None:
+    """Check a setting that does not apply; it would be wrong once it did."""
+    msgspec.convert({"kind": member.__struct_config__.tag, name: value}, member)
+
+
+def _add(values: dict[str, Any], name: str, value: Any) -> None:
+    if name in values:
+        raise ConfigError(
+            f"{name} is given twice.", "Leave out the one with the old or short name."
+        )
+    values[name] = value
