@@ -1,1 +1,5 @@
-"""The desktop application: it sees the engine by its contract modules alone."""
+"""The desktop application of Surgeon; uses the engine through `surgeon_engine.api`."""
+
+import os
+
+os.environ["QT_API"] = "pyside6"  # superqt takes any binding, unless this names one

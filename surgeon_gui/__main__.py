@@ -1,7 +1,7 @@
-"""Starts the window: `surgeon-gui` or `python -m surgeon_gui`.
+"""Start the window: `surgeon-gui` or `python -m surgeon_gui`.
 
-The options are read before Qt is imported, so that --help and --version are quick; the
-language is chosen before anything is imported that holds words.
+Options are parsed before Qt is imported, so that --help and --version are fast. The
+language is set before modules with texts are imported.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Show the window until it is closed."""
+    """Show the window until it is closed; return the exit status."""
     _open_missing_streams()
     options = _parser().parse_args(argv)
     logging.basicConfig(
         level=options.log_level.upper(),
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
-    settings = _remembered(options)
+    settings = _load_settings(options)
     from surgeon_gui.base import languages
     from surgeon_gui.base import settings as store
 
@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
     return code
 
 
-def _remembered(options: argparse.Namespace) -> Settings:
+def _load_settings(options: argparse.Namespace) -> Settings:
     from surgeon_gui.base import settings as store
 
     store.name_application()
@@ -80,14 +80,14 @@ def _make_window(
         start_engine_thread if options.in_process else EngineProcess
     )
     engine = EngineThread(make_client)
-    engine.start()  # warms up while the window is being made
+    engine.start()  # loads while the window is created
     window = MainWindow(engine, settings, options.run_dir)
     relay = ExceptionRelay(window)
     relay.raised.connect(window.show_problem)
     relay.install()
     application.aboutToQuit.connect(engine.shut_down)
-    # What there is by now stays: going through all of it again and again, as the
-    # collector does while events come in, would keep the window from answering.
+    # Existing objects live until the end. Without freezing them, each collection would
+    # traverse them all and delay the window.
     gc.collect()
     gc.freeze()
     return window
@@ -110,10 +110,10 @@ def _parser() -> argparse.ArgumentParser:
         "--model", metavar="MODEL", help="a folder, a .gguf file, or demo"
     )
     parser.add_argument(
-        "--config", type=Path, metavar="JOB.toml", help="take all settings from a job"
+        "--config", type=Path, metavar="JOB.toml", help="load all settings from a job"
     )
     parser.add_argument(
-        "--run-dir", type=Path, metavar="FOLDER", help="where runs make their folders"
+        "--run-dir", type=Path, metavar="FOLDER", help="create run folders here"
     )
     parser.add_argument(
         "--open", type=Path, metavar="RUN", help="show the run in this folder"
@@ -122,7 +122,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--language", choices=tuple(LANGUAGES))
     parser.add_argument("--log-level", choices=_LOG_LEVELS, default="warning")
     parser.add_argument(
-        "--reset-settings", action="store_true", help="forget all that was remembered"
+        "--reset-settings",
+        action="store_true",
+        help="delete all stored settings",
     )
     parser.add_argument(
         "--in-process",
@@ -141,7 +143,7 @@ def _version() -> str:
 
 
 def _open_missing_streams() -> None:
-    """A program without a terminal has no streams on Windows; writing must not fail."""
+    """Open the standard streams that are missing without a terminal on Windows."""
     if sys.stdout is None:
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
     if sys.stderr is None:

@@ -1,4 +1,4 @@
-"""The Qt application: style, numbers, messages, and what becomes of exceptions."""
+"""The Qt application: style, locale, Qt messages and unhandled exceptions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from PySide6.QtWidgets import QApplication
 
 from surgeon_engine.api.messages.events import Failed
 from surgeon_gui.base.icon import application_icon
-from surgeon_gui.base.languages import teach_qt
+from surgeon_gui.base.languages import translate_qt
 from surgeon_gui.base.settings import Settings, name_application
 from surgeon_gui.base.theme import apply_theme
 from surgeon_gui.text import labels
@@ -38,7 +38,7 @@ _LEVELS = {
 
 
 def make_application(arguments: list[str]) -> QApplication:
-    """The one QApplication of the process."""
+    """Create the QApplication of the process."""
     qInstallMessageHandler(_on_qt_message)
     application = QApplication(arguments)
     prepare(application)
@@ -46,19 +46,19 @@ def make_application(arguments: list[str]) -> QApplication:
 
 
 def prepare(application: QApplication) -> None:
-    """Give an application its name, language, icon and style."""
+    """Set name, language, icon and style of an application."""
     name_application()
-    teach_qt(application)
+    translate_qt(application)
     application.setDesktopFileName("surgeon")
-    # Qt takes the system's decimal comma for the whole process; parsers of numbers,
-    # tokenizers among them, expect a point.
+    # Qt sets the decimal comma of the system for the whole process, but number parsers,
+    # such as those of tokenizers, expect a point.
     locale.setlocale(locale.LC_NUMERIC, "C")
     application.setStyle("Fusion")
     application.setWindowIcon(application_icon())
 
 
 class SystemTheme(QObject):
-    """Follows the system when it turns dark or light, if that is what was chosen."""
+    """Applies the theme, and again when the colour scheme of the system changes."""
 
     def __init__(self, application: QApplication, settings: Settings) -> None:
         super().__init__(application)
@@ -73,16 +73,16 @@ class SystemTheme(QObject):
 
 
 class ExceptionRelay(QObject):
-    """Logs what nobody caught, in any thread, and tells the window by a signal.
+    """Logs unhandled exceptions of any thread and emits them as a signal.
 
-    The hooks run in the thread in which the exception was raised, where no widget may
-    be touched; a signal to a slot of a widget crosses over to its thread.
+    The hooks run in the thread of the exception, which must not touch widgets. The
+    signal is delivered in the thread of the connected widget.
     """
 
     raised = Signal(object)  # Failed
 
     def install(self) -> None:
-        """Take over the hooks of the interpreter."""
+        """Replace the exception hooks of the interpreter."""
         sys.excepthook = self._on_exception
         threading.excepthook = self._on_thread_exception
 
@@ -96,7 +96,7 @@ class ExceptionRelay(QObject):
             QApplication.quit()
             return
         details = "".join(traceback.format_exception(kind, error, where))
-        _log.error("Nobody caught this:\n%s", details)
+        _log.error("Unhandled exception:\n%s", details)
         message = labels.WINDOW_BUG.format(error=f"{kind.__name__}: {error}")
         self.raised.emit(Failed(message, labels.WINDOW_BUG_HINT, details))
 

@@ -1,8 +1,8 @@
-"""Prunes the bundled demo in the window by itself: `python -m surgeon_gui.demo`.
+"""Prune the bundled demo in the window automatically: `python -m surgeon_gui.demo`.
 
-Opens the window, sets the demo up, starts it, and puts pictures of the window and of
-its charts into the run's folder. Without a display it runs offscreen and ends by
-itself; with one the window stays open.
+Opens the window, loads and starts the demo, and saves pictures of the window and its
+charts in the run folder. Without a display it runs offscreen and exits at the end; with
+a display the window stays open.
 """
 
 from __future__ import annotations
@@ -36,22 +36,22 @@ DEMO_CONFIG = RunConfig(
     model=ModelConfig(source=DEMO),
     pruning=PruningConfig(HeadsAndNeurons(), target=PrunableShare(0.3), shots=3),
 )
-_SETTLING_MS = 300  # until the window is laid out anew, and can be pictured
+_SETTLING_MS = 300  # until the layout of the window is final
 _DISPLAY_VARIABLES = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the demo; 0 if it was pruned."""
+    """Run the demo; return 0 if it was pruned."""
     parser = argparse.ArgumentParser(prog="python -m surgeon_gui.demo")
     parser.add_argument("--folder", type=Path, default=Path("runs/demo"))
     folder = parser.parse_args(argv).folder.resolve()
-    if not _make_room(folder):
-        _say(f"{folder} is not the folder of a demo run, so it is not replaced.")
+    if not _clear(folder):
+        _print(f"{folder} is not the folder of a demo run, so it is not replaced.")
         return 1
     stays_open = _has_display()
     if not stays_open:
         os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-        _say("There is no display: the window is drawn offscreen.")
+        _print("There is no display: the window is drawn offscreen.")
     from surgeon_gui.app import make_application
     from surgeon_gui.controllers.engine_thread import EngineThread
 
@@ -68,7 +68,7 @@ def run_demo(
     *,
     stays_open: bool,
 ) -> int:
-    """Prune the demo into `folder`; returns once the window is closed."""
+    """Prune the demo into `folder`; return when the window is closed."""
     from PySide6.QtCore import QTimer
 
     from surgeon_gui.app import SystemTheme
@@ -76,34 +76,34 @@ def run_demo(
     from surgeon_gui.state.app import Step
     from surgeon_gui.window.main_window import MainWindow
 
-    settings = Settings()  # pictures are to look the same everywhere
+    settings = Settings()  # the defaults, so that pictures look the same everywhere
     SystemTheme(application, settings)
     window = MainWindow(engine, settings, folder.parent)
-    ends: list[RunState] = []
-    told: list[str] = []  # why there will be no run
+    ended_runs: list[RunState] = []
+    obstacles: list[str] = []  # reasons why the run can never start
 
     def start_when_ready() -> None:
         state = window.session.state
-        if state.shows_run or told:
+        if state.shows_run or obstacles:
             return
-        if why := _why_never(state):
-            told.append(why)
-            _say(why)
+        if obstacle := _permanent_obstacle(state):
+            obstacles.append(obstacle)
+            _print(obstacle)
             QTimer.singleShot(_SETTLING_MS, window, finish)
             return
         if window.session.start_obstacle():
             return
-        _say(f"Pruning the demo into {folder}")
+        _print(f"Pruning the demo into {folder}")
         window.open_step(Step.RUN)
         window.start_run(folder)
 
     def on_run_ended(run: RunState) -> None:
-        ends.append(run)
+        ended_runs.append(run)
         _report(run)
         QTimer.singleShot(_SETTLING_MS, window, finish)
 
     def finish() -> None:
-        if ends and folder.is_dir():
+        if ended_runs and folder.is_dir():
             window.save_picture(folder / "window.png")
             window.save_charts(folder)
         if not stays_open:
@@ -114,21 +114,21 @@ def run_demo(
     window.show()
     window.load_config(DEMO_CONFIG)
     application.exec()
-    return 0 if ends and ends[0].result is not None else 1
+    return 0 if ended_runs and ended_runs[0].result is not None else 1
 
 
-def _make_room(folder: Path) -> bool:
-    """Remove an earlier run of the demo at `folder`, and nothing else."""
+def _clear(folder: Path) -> bool:
+    """Remove an earlier run of the demo; return False for anything else."""
     if not folder.exists():
         return True
-    if not _holds_demo_run(RunFolder(folder)):
+    if not _is_demo_run(RunFolder(folder)):
         return folder.is_dir() and not any(folder.iterdir())
     shutil.rmtree(folder)
     return True
 
 
-def _holds_demo_run(run: RunFolder) -> bool:
-    """Whether it is; an exported checkpoint has a config too, but no events."""
+def _is_demo_run(run: RunFolder) -> bool:
+    """Return whether a folder holds a demo run; a checkpoint has no events."""
     if not run.events_path.is_file():
         return False
     try:
@@ -137,8 +137,8 @@ def _holds_demo_run(run: RunFolder) -> bool:
         return False
 
 
-def _why_never(state: AppState) -> str:
-    """What keeps the demo from ever starting, in a sentence; empty: nothing does."""
+def _permanent_obstacle(state: AppState) -> str:
+    """Return why the demo can never start; empty if it can."""
     from surgeon_gui.state.app import Engine
     from surgeon_gui.state.request import RequestKind
 
@@ -161,12 +161,12 @@ def _has_display() -> bool:
 def _report(run: RunState) -> None:
     from surgeon_gui.state.step_text import phase
 
-    _say(phase(run))
+    _print(phase(run))
     if run.error is not None:
-        _say(f"{run.error.message} {run.error.hint}\n{run.error.details}")
+        _print(f"{run.error.message} {run.error.hint}\n{run.error.details}")
 
 
-def _say(message: str) -> None:
+def _print(message: str) -> None:
     sys.stdout.write(message + "\n")
     sys.stdout.flush()
 

@@ -1,13 +1,13 @@
-"""Errors that a user can act on: the message says what is wrong, `hint` what to try.
+"""Errors that a user can act on: a message on the problem and a hint on what to do.
 
-Anything that is not an `EngineError` is a bug and may show a traceback.
+Any other exception is a bug and may show a traceback.
 """
 
 from __future__ import annotations
 
 
 class EngineError(Exception):
-    """Base of the engine's own errors."""
+    """Base class of the engine's errors."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -16,7 +16,7 @@ class EngineError(Exception):
 
 
 class ConfigError(EngineError):
-    """A setting has a value that it cannot have."""
+    """A setting has an invalid value."""
 
 
 class ModelError(EngineError):
@@ -24,32 +24,32 @@ class ModelError(EngineError):
 
 
 class CalibrationError(EngineError):
-    """A text cannot be read, or is too short for what was asked of it."""
+    """A text cannot be read, or is too short."""
 
 
 class DownloadError(EngineError):
-    """Something on the Hugging Face Hub cannot be fetched."""
+    """A model or data set cannot be downloaded from the Hugging Face Hub."""
 
 
 class CurvatureError(EngineError):
-    """Activations, gradients or factors from which no cost can be computed."""
+    """No costs can be computed from the activations, gradients or factors."""
 
 
 class EvaluationError(EngineError):
-    """The loss of the model is no number."""
+    """The loss of the model is not finite."""
 
 
 class PruningError(EngineError):
-    """The target cannot be reached by removing what may be removed."""
+    """The model cannot be pruned in this structure, or not to this target."""
 
 
 class ExportError(EngineError):
-    """A checkpoint could not be written, or did not load as it should."""
+    """A checkpoint cannot be written, or fails its verification."""
 
 
 class RoomError(EngineError):
-    """A run needs more memory or disk than there is."""
+    """A run needs more memory or disk space than available."""
 
 
 class RunFolderError(EngineError):
-    """The folder of a run cannot be made, read or written."""
+    """The folder of a run cannot be created, read or written."""

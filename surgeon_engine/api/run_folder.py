@@ -1,17 +1,17 @@
-"""The folder of one run: names, atomic writing, the log of events, the report.
+"""The folder of one run: its files, the log of events, the report.
 
-    run.toml        the config, as it was when the run began
-    events.jsonl    every event, appended as it happened
-    process.json    which process works on it, or did
-    name.txt        what the user calls it, if it was renamed
+    run.toml        the config at the start of the run
+    events.jsonl    all events
+    process.json    the process that works, or worked, on the run
+    name.txt        the name that the user has given to the run, if any
     report.json     the figures, once the run is complete
-    report.html     the same for people to read, written by the window
-    probe.safetensors   some logits of the pruned model, to verify checkpoints with
-    export/         the pruned checkpoint, unless the config names another place
-    checkpoint/     one for transformers, where the export is none or has failed
+    report.html     a report to read, written by the window
+    probe.safetensors   logits of the pruned model, to verify checkpoints
+    export/         the pruned checkpoint, unless the config names another folder
+    checkpoint/     a checkpoint for transformers, if the export is none or has failed
 
-Whatever appears here under its final name is complete: files are written under a
-temporary name, flushed to disk and renamed. Imports neither torch nor Qt.
+Files are complete: they are written under a temporary name, flushed to disk and
+renamed.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from surgeon_engine.api.process_lock import encode_process_lock, is_locked
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What was done and what came of it; `report.json`."""
+    """The recipe and the figures of a complete run, stored in `report.json`."""
 
     config: RunConfig
     model: ModelSummary
@@ -49,29 +49,29 @@ class Report(msgspec.Struct, frozen=True):
     device: str
     baseline: Evaluation
     shots: tuple[ShotFinished, ...]
-    corrected: Corrected | None  # None: not asked for, or undone
-    exported: Exported | None  # None: that failed, but the checkpoint is there
-    checkpoint: str  # folder with the one from which other formats can be made
+    corrected: Corrected | None  # None: not requested, or undone
+    exported: Exported | None  # None: the export failed, but the checkpoint exists
+    checkpoint: str  # folder of the checkpoint from which other formats are made
     stopped_early: bool
     seconds: float
     seconds_of_stages: dict[str, float]
-    peak_memory_bytes: int  # of the engine's process so far; on a GPU: of the run
+    peak_memory_bytes: int  # of the engine's process; on a GPU: of the run
 
 
 class RunFolder:
-    """Files of the run at `path`."""
+    """The files of the run at `path`."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path.absolute()  # it stands in the report
+        self.path = path.absolute()  # reports contain it
 
     @property
     def config_path(self) -> Path:
-        """The frozen config."""
+        """The config of the run."""
         return self.path / "run.toml"
 
     @property
     def events_path(self) -> Path:
-        """One `Envelope` a line."""
+        """The events, one `Envelope` in each line."""
         return self.path / "events.jsonl"
 
     @property
@@ -81,12 +81,12 @@ class RunFolder:
 
     @property
     def name_path(self) -> Path:
-        """What the user calls the run, in one line."""
+        """The name that the user has given to the run, in one line."""
         return self.path / "name.txt"
 
     @property
     def html_path(self) -> Path:
-        """The report for people to read."""
+        """The report to read."""
         return self.path / "report.html"
 
     @property
@@ -101,17 +101,17 @@ class RunFolder:
 
     @property
     def probe_path(self) -> Path:
-        """Logits of the pruned model, for whoever verifies a checkpoint of it."""
+        """Logits of the pruned model, to verify its checkpoints."""
         return self.path / "probe.safetensors"
 
     @property
     def checkpoint_path(self) -> Path:
-        """The checkpoint for transformers, where the export is none."""
+        """The checkpoint for transformers, if the export is none."""
         return self.path / "checkpoint"
 
     @property
     def own_paths(self) -> tuple[Path, ...]:
-        """What no export may take the place of."""
+        """Paths that no export may replace."""
         return (
             self.config_path,
             self.events_path,
@@ -129,17 +129,16 @@ class RunFolder:
         return self.path / "export-unverified"
 
     def export_path(self, config: RunConfig) -> Path:
-        """Where the checkpoint of a run with `config` goes."""
+        """Return the folder for the export of a run with `config`."""
         if not config.export.folder:
             return self.path / "export"
         return expand_path(config.export.folder)
 
     def create(self, config: RunConfig) -> None:
-        """Make the folder and write the config into it.
+        """Create the folder and write the config into it.
 
         Raises:
-            RunFolderError: there is something at the path already, or it cannot be
-                written.
+            RunFolderError: The path is occupied or cannot be written.
         """
         check_not_occupied(self.path, RunFolderError)
         try:
@@ -153,7 +152,7 @@ class RunFolder:
             ) from error
 
     def append(self, envelope: Envelope) -> None:
-        """Add one line to the log of events."""
+        """Append an event to the log."""
         with self.events_path.open("ab") as log:
             log.write(msgspec.json.encode(envelope) + b"\n")
 
@@ -165,20 +164,20 @@ class RunFolder:
         except OSError as error:
             raise RunFolderError(
                 f"{self.report_path} cannot be written: {error.strerror}.",
-                "The checkpoint is complete; make room and keep it.",
+                "The checkpoint is complete: keep it, and free some space.",
             ) from error
 
     def checkpoint_of(self, report: Report) -> Path:
-        """The checkpoint that a report names; the run's own has moved with it."""
+        """Return the checkpoint that a report names, also if the run was moved."""
         named = Path(report.checkpoint)
-        is_kept = named.name == self.checkpoint_path.name
-        beside = self.path / named.name
-        is_own = is_kept or not report.config.export.folder
-        return beside if is_own and beside.is_dir() else named
+        in_run = self.path / named.name
+        is_fallback = named.name == self.checkpoint_path.name
+        is_own = is_fallback or not report.config.export.folder
+        return in_run if is_own and in_run.is_dir() else named
 
     def keep_unverified(self, checkpoint: Path) -> Path:
-        """Move a checkpoint that failed its check here; where it is then."""
-        shutil.rmtree(self._unverified_path, ignore_errors=True)  # of another try
+        """Move a checkpoint that failed its verification here; return its path."""
+        shutil.rmtree(self._unverified_path, ignore_errors=True)  # of an earlier export
         shutil.move(checkpoint, self._unverified_path)
         return self._unverified_path
 
@@ -186,7 +185,7 @@ class RunFolder:
         """Read `report.json`.
 
         Raises:
-            RunFolderError: there is none, or it is not one of this program's.
+            RunFolderError: The file is missing or is not a report of Surgeon.
         """
         try:
             data = msgspec.json.decode(
@@ -203,7 +202,7 @@ class RunFolder:
 
 
 def new_run_folder(parent: Path, model: str) -> Path:
-    """A folder in `parent` that does not exist yet, named by the time and the model."""
+    """Return the path of a new folder in `parent`, named by the time and the model."""
     name = Path(model).name.removesuffix(".gguf")
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "model"
     stem = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{name}"

@@ -1,1 +1,1 @@
-"""Text in, token windows and batches out."""
+"""Read texts and split them into windows of tokens."""

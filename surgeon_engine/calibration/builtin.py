@@ -1,13 +1,13 @@
 """The built-in text: the language documentation that comes with Python itself.
 
-`pydoc_data.topics` holds what `help("topic")` shows, about 80 topics and half a million
-characters of English mixed with code. It needs no network and no download, so a first
-run works on any machine.
+`pydoc_data.topics` holds the texts of `help("topic")`, about 80 topics and half a
+million characters of English mixed with code. It needs no network and no download, so a
+first run works on any machine.
 
-The text is split by topic, not by position, so that the validation part speaks of
-subjects the calibration part does not treat. Some topics contain whole other topics
-(`compound` holds `try`, `specialnames` holds `numeric-types`), therefore paragraphs
-that occur in a validation topic are taken out of all calibration topics as well.
+The text is split by topic, so that the validation part covers other subjects than the
+calibration part. Some topics contain whole other topics (`compound` contains `try`,
+`specialnames` contains `numeric-types`), therefore paragraphs of validation topics are
+removed from all calibration topics.
 """
 
 import re
@@ -32,18 +32,17 @@ VALIDATION_TOPICS = (
 Part = Literal["calibration", "validation"]
 
 _BLANK_LINES = re.compile(r"\n\s*\n")
-# A heading is underlined with another character where its topic stands inside another.
+# A heading is underlined with another character where its topic is part of another.
 _UNDERLINE = re.compile(r"^\s*([*=\-~^\"])\1{2,}\s*$", re.MULTILINE)
 
 
 def builtin_documents(part: Part) -> list[str]:
-    """The documents of one part, one per topic, sorted by the topic's name.
+    """Return the documents of one part, one for each topic, sorted by its name.
 
-    A paragraph occurs once at most, and never in both parts. Topics of which nothing is
-    left are omitted.
+    A paragraph occurs at most once, and never in both parts. Empty topics are omitted.
 
     Raises:
-        CalibrationError: This Python comes without its documentation topics.
+        CalibrationError: This Python has no documentation topics.
     """
     topics = _topics()
     held_out = [topics[name] for name in VALIDATION_TOPICS if name in topics]
@@ -55,13 +54,13 @@ def builtin_documents(part: Part) -> list[str]:
 
 
 def paragraphs(text: str) -> list[str]:
-    """The parts of a text that blank lines separate, indentation kept."""
-    pieces = (piece.strip("\n").rstrip() for piece in _BLANK_LINES.split(text))
-    return [piece for piece in pieces if piece]
+    """Split a text at blank lines; indentation is kept."""
+    parts = (part.strip("\n").rstrip() for part in _BLANK_LINES.split(text))
+    return [part for part in parts if part]
 
 
 def paragraph_key(paragraph: str) -> str:
-    """What two paragraphs share if they differ in spacing or underline only."""
+    """Return a key that ignores spacing and underlines."""
     words = _UNDERLINE.sub("", paragraph).split()
     return " ".join(words or paragraph.split())
 
@@ -80,7 +79,7 @@ def _topics() -> Mapping[str, str]:
 
 
 def _without_repeats(documents: Iterable[str], seen: set[str]) -> list[str]:
-    """The documents without paragraphs whose key is in `seen`, which grows."""
+    """Remove paragraphs whose key is in `seen`, and add the others' keys to it."""
     kept_documents = []
     for document in documents:
         kept = []

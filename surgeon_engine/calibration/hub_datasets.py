@@ -1,6 +1,6 @@
-"""Texts from data sets of the Hugging Face Hub, of which only the first rows are read.
+"""Read the first rows of data sets of the Hugging Face Hub.
 
-Rows are streamed: of a data set of terabytes nothing comes that is not asked for.
+Rows are streamed, so that only the requested ones are downloaded.
 """
 
 from __future__ import annotations
@@ -18,73 +18,77 @@ from surgeon_engine.api.errors import CalibrationError
 from surgeon_engine.api.model_info.source_names import HubName
 
 USUAL_SPLIT = "train"
-_LOOKED_AT = 50  # rows, to see what the columns hold
+_SAMPLE_ROWS = 50  # rows that show which columns hold text
 
-# What a `HubName` is to `datasets`: tests put a folder in its place.
+# The location of a data set for `datasets`; tests replace it by a folder.
 _location: Callable[[HubName], str] = lambda name: name.repo  # noqa: E731
 
 
 def config_names(name: HubName) -> tuple[str, ...]:
-    """The configurations of a data set.
+    """Return the configurations of a data set.
 
     Raises:
-        CalibrationError: it cannot be reached or read.
+        CalibrationError: The data set cannot be reached or read.
     """
-    with _join_names(name):
-        found = datasets.get_dataset_config_names(_location(name), **_revision(name))
-        return tuple(found)
+    with _readable_errors(name):
+        return tuple(
+            datasets.get_dataset_config_names(_location(name), **_revision(name))
+        )
 
 
 def split_names(name: HubName, config: str) -> tuple[str, ...]:
-    """The splits of a configuration.
+    """Return the splits of a configuration.
 
     Raises:
-        CalibrationError: as for `config_names`.
+        CalibrationError: The data set cannot be reached or read.
     """
-    with _join_names(name):
-        found = datasets.get_dataset_split_names(
-            _location(name), config or None, **_revision(name)
+    with _readable_errors(name):
+        return tuple(
+            datasets.get_dataset_split_names(
+                _location(name), config or None, **_revision(name)
+            )
         )
-        return tuple(found)
 
 
-def chosen_config(name: HubName, wanted: str) -> str:
-    """The configuration to read.
+def resolve_config(name: HubName, requested: str) -> str:
+    """Return the configuration to read; `requested` may be empty.
 
     Raises:
-        CalibrationError: it does not exist, or there are several and none was named.
+        CalibrationError: It does not exist, or there are several and none is requested.
     """
-    found = config_names(name)
-    if wanted:
-        return _one_of(name, "configuration", wanted, found)
-    if len(found) > 1 and "default" not in found:
+    configs = config_names(name)
+    if requested:
+        _check_exists(name, "configuration", requested, configs)
+        return requested
+    if len(configs) > 1 and "default" not in configs:
         raise CalibrationError(
             f"{name.display_name} has several configurations, and none was chosen.",
-            f"Choose one: {_listed(found)}.",
+            f"Choose one: {_join_names(configs)}.",
         )
-    return "default" if "default" in found else (found or ("",))[0]
+    return "default" if "default" in configs else (configs or ("",))[0]
 
 
-def chosen_split(name: HubName, wanted: str, found: Sequence[str]) -> str:
-    """The split to read.
+def resolve_split(name: HubName, requested: str, splits: Sequence[str]) -> str:
+    """Return the split to read; `requested` may be empty.
 
     Raises:
-        CalibrationError: it does not exist.
+        CalibrationError: It does not exist.
     """
-    if wanted:
-        return _one_of(name, "split", wanted, found)
-    return USUAL_SPLIT if USUAL_SPLIT in found else found[0]
+    if requested:
+        _check_exists(name, "split", requested, splits)
+        return requested
+    return USUAL_SPLIT if USUAL_SPLIT in splits else splits[0]
 
 
 def first_rows(
-    name: HubName, config: str, split: str, most: int = _LOOKED_AT
+    name: HubName, config: str, split: str, max_rows: int = _SAMPLE_ROWS
 ) -> list[Mapping[str, Any]]:
-    """The first rows of a split, `most` of them.
+    """Return the first `max_rows` rows of a split.
 
     Raises:
-        CalibrationError: it cannot be reached or read, or has no rows.
+        CalibrationError: The split cannot be reached or read, or has no rows.
     """
-    with _join_names(name):
+    with _readable_errors(name):
         table = datasets.load_dataset(
             _location(name),
             config or None,
@@ -92,7 +96,7 @@ def first_rows(
             streaming=True,
             **_revision(name),
         )
-        rows = list(itertools.islice(table, most))
+        rows = list(itertools.islice(table, max_rows))
     if not rows:
         raise CalibrationError(
             f"The split {split} of {name.display_name} has no rows.",
@@ -105,26 +109,28 @@ def _revision(name: HubName) -> dict[str, str]:
     return {"revision": name.revision} if name.revision else {}
 
 
-def _one_of(name: HubName, kind: str, wanted: str, found: Sequence[str]) -> str:
-    if wanted in found:
-        return wanted
-    raise CalibrationError(
-        f"{name.display_name} has no {kind} {wanted!r}.",
-        f"Choose one: {_listed(found)}.",
-    )
+def _check_exists(
+    name: HubName, kind: str, requested: str, names: Sequence[str]
+) -> None:
+    if requested not in names:
+        raise CalibrationError(
+            f"{name.display_name} has no {kind} {requested!r}.",
+            f"Choose one: {_join_names(names)}.",
+        )
 
 
-def _listed(names: Sequence[str], most: int = 12) -> str:
-    shown = ", ".join(names[:most])
-    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+def _join_names(names: Sequence[str], max_names: int = 12) -> str:
+    shown = ", ".join(names[:max_names])
+    more = len(names) - max_names
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 @contextmanager
-def _join_names(name: HubName) -> Iterator[None]:
-    """Whatever goes wrong inside becomes a sentence.
+def _readable_errors(name: HubName) -> Iterator[None]:
+    """Turn errors of `datasets` into errors that a user can act on.
 
     Raises:
-        CalibrationError: something has gone wrong.
+        CalibrationError: The data set cannot be reached or read.
     """
     try:
         yield
@@ -148,9 +154,9 @@ def _join_names(name: HubName) -> Iterator[None]:
     except HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else 0
         raise CalibrationError(
-            f"The Hub refuses to give the data set {name.display_name} "
+            f"The Hub does not provide the data set {name.display_name} "
             f"(HTTP {status}).",
-            "Try again later, or look at its page there.",
+            "Try again later, or check its page on the Hub.",
         ) from error
     except (ValueError, RuntimeError, OSError, KeyError, TypeError) as error:
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,7 +1,6 @@
-"""Texts in the columns of tables: .jsonl, .csv and .parquet files, and other rows.
+"""Read texts from the columns of .jsonl, .csv and .parquet files and of other rows.
 
-Which column is read, if none is named: "text", as most call it, or else the one that
-holds the longest texts.
+The default column is "text", or else the one with the longest texts.
 """
 
 from __future__ import annotations
@@ -17,30 +16,30 @@ import pyarrow
 
 from surgeon_engine.api.errors import CalibrationError
 
-# By the ending of a file: how `datasets` calls it, and what it is to be told.
+# The builder of `datasets` and its options, by suffix.
 KINDS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     ".jsonl": ("json", {}),
-    ".csv": ("csv", {"keep_default_na": False}),  # "NA" is a text as any other
+    ".csv": ("csv", {"keep_default_na": False}),  # "NA" is a text like any other
     ".parquet": ("parquet", {}),
 }
 _SHAPES = {
     ".jsonl": 'Each line must be a JSON object such as {"text": "..."}.',
     ".csv": "The first line must name the columns; fields with commas need quotes.",
-    ".parquet": "The file may be incomplete: fetch or write it again.",
+    ".parquet": "The file may be incomplete: download or write it again.",
 }
 USUAL_COLUMN = "text"
-_LOOKED_AT = 50  # rows, to see which column holds the longest texts
+_SAMPLE_ROWS = 50  # rows that show which column holds the longest texts
 
 
 def read_table(path: Path) -> datasets.Dataset:
-    """The rows of a file; `datasets` leaves no copy of it behind.
+    """Read a table from a file.
 
     Raises:
-        CalibrationError: it is no such table, or has no rows.
+        CalibrationError: The file is damaged, or has no rows.
     """
-    ending = path.suffix.lower()
-    builder, options = KINDS[ending]
-    with tempfile.TemporaryDirectory() as cache:
+    suffix = path.suffix.lower()
+    builder, options = KINDS[suffix]
+    with tempfile.TemporaryDirectory() as cache:  # `datasets` would keep a copy
         try:
             table = datasets.load_dataset(
                 builder,
@@ -57,17 +56,17 @@ def read_table(path: Path) -> datasets.Dataset:
             ValueError,
         ) as error:
             raise CalibrationError(
-                f"{path.name} cannot be read: {_reason(error)}.", _SHAPES[ending]
+                f"{path.name} cannot be read: {_reason(error)}.", _SHAPES[suffix]
             ) from error
     if len(table) == 0:
-        raise CalibrationError(f"{path.name} has no rows.", _SHAPES[ending])
+        raise CalibrationError(f"{path.name} has no rows.", _SHAPES[suffix])
     return table
 
 
 def text_columns(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-    """The columns that hold texts in these rows and nothing else, the usual one first.
+    """Return the columns that hold only texts.
 
-    After that the ones with the longest texts.
+    The usual column is first; the others are sorted by the length of their texts.
     """
     lengths: dict[str, int] = {}
     others: set[str] = set()
@@ -77,43 +76,49 @@ def text_columns(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
                 lengths[column] = lengths.get(column, 0) + len(value)
             elif value is not None:
                 others.add(column)
-    found = [column for column in lengths if column not in others]
-    found.sort(key=lambda column: (column != USUAL_COLUMN, -lengths[column]))
-    return tuple(found)
+    columns = [column for column in lengths if column not in others]
+    columns.sort(key=lambda column: (column != USUAL_COLUMN, -lengths[column]))
+    return tuple(columns)
 
 
 def first_rows(table: datasets.Dataset) -> list[Mapping[str, Any]]:
-    """A few rows, from which can be seen what the columns hold."""
-    return [table[row] for row in range(min(_LOOKED_AT, len(table)))]
+    """Return a few rows that show which columns hold text."""
+    return [table[row] for row in range(min(_SAMPLE_ROWS, len(table)))]
 
 
-def chosen_column(
-    name: str, columns: Sequence[str], wanted: str, *, may_differ: bool = False
+def resolve_column(
+    name: str, columns: Sequence[str], requested: str, *, may_differ: bool = False
 ) -> str:
-    """The column to read; `wanted` need not be there where it `may_differ`.
+    """Return the column to read.
+
+    Args:
+        name: Name of the table in error messages.
+        columns: The columns with text.
+        requested: The requested column, or an empty string.
+        may_differ: Whether another column may be read if the requested one is missing.
 
     Raises:
-        CalibrationError: it is not there, or there is none with text.
+        CalibrationError: The requested column is missing, or no column holds text.
     """
-    if wanted in columns:
-        return wanted
+    if requested in columns:
+        return requested
     if not columns:
         raise CalibrationError(
             f"No column of {name} holds text.", "Choose a file or data set with text."
         )
-    if wanted and not may_differ:
+    if requested and not may_differ:
         raise CalibrationError(
-            f"{name} has no column {wanted!r} with text.",
+            f"{name} has no column {requested!r} with text.",
             f"Choose one of these: {', '.join(columns)}.",
         )
     return columns[0]
 
 
-def checked_texts(name: str, texts: Iterable[Any]) -> list[str]:
-    """The texts of a column.
+def check_texts(name: str, texts: Iterable[Any]) -> list[str]:
+    """Return the values of a column as texts.
 
     Raises:
-        CalibrationError: one of them is none.
+        CalibrationError: A value is not a text.
     """
     checked = []
     for number, text in enumerate(texts, start=1):
@@ -128,6 +133,6 @@ def checked_texts(name: str, texts: Iterable[Any]) -> list[str]:
 
 
 def _reason(error: Exception) -> str:
-    """The first line of what has gone wrong, without its full stop."""
+    """Return the first line of an error message, without its full stop."""
     lines = str(error.__cause__ or error).strip().splitlines()
     return (lines or [type(error).__name__])[0].rstrip(".")

@@ -42,7 +42,7 @@ from surgeon_engine.api.planning.resource_check import (
     Need,
     Resource,
     ResourceCheck,
-    change_text,
+    describe_changes,
     refusal,
 )
 
@@ -189,7 +189,7 @@ def resource_advice(check: ResourceCheck, adjusted: AdjustedConfig | None) -> st
     if check.room is Light.RED:
         return "\n".join(refusal(check, adjusted))
     if adjusted is not None and adjusted.changes:
-        return f"It would have more room with {change_text(adjusted)}."
+        return f"It would have more room with {describe_changes(adjusted)}."
     return ""
 
 

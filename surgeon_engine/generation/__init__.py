@@ -1,1 +1,1 @@
-"""A prompt in, what two models write after it and how far apart they are out."""
+"""Generate text with two models and compare their predictions at each token."""

@@ -1,4 +1,4 @@
-"""Text out of tokens, piece by piece, without a broken character."""
+"""Decode tokens one by one without broken characters."""
 
 from __future__ import annotations
 
@@ -6,48 +6,48 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase
 
-_UNFINISHED = "\N{REPLACEMENT CHARACTER}"  # how the first bytes of a character decode
-_CONTEXT = 6  # tokens before a piece: decoders drop or add a space at the beginning
+_UNFINISHED = "\N{REPLACEMENT CHARACTER}"  # decoded first bytes of a character
+_CONTEXT = 6  # preceding tokens: decoders drop or add a space at the beginning
 
 
 class StreamingDetokenizer:
-    """What each token adds to the text that begins after `before`."""
+    """Decodes the tokens that follow the tokens `before`."""
 
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, before: Sequence[int]
     ) -> None:
         self._tokenizer = tokenizer
         self._tokens = list(before)
-        self._told = len(self._tokens)  # tokens of which all text has been told
-        self._context = max(0, self._told - _CONTEXT)
+        self._decoded = len(self._tokens)  # tokens whose text has been returned
+        self._context = max(0, self._decoded - _CONTEXT)
 
     def add(self, token: int) -> str:
-        """What `token` adds; empty while the character it belongs to is unfinished."""
+        """Return the text that `token` adds; empty until its character is complete."""
         self._tokens.append(token)
-        piece = self._untold()
-        if not piece or piece.endswith(_UNFINISHED):
+        text = self._pending_text()
+        if not text or text.endswith(_UNFINISHED):
             return ""
-        self._context, self._told = self._told, len(self._tokens)
-        return piece
+        self._context, self._decoded = self._decoded, len(self._tokens)
+        return text
 
     def rest(self) -> str:
-        """What is left of a character that was never finished."""
-        return self._untold() if self._told < len(self._tokens) else ""
+        """Return the text of an incomplete last character."""
+        return self._pending_text() if self._decoded < len(self._tokens) else ""
 
-    def _untold(self) -> str:
-        known = decoded(self._tokenizer, self._tokens[self._context : self._told])
-        return decoded(self._tokenizer, self._tokens[self._context :])[len(known) :]
-
-
-def decoded(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int]) -> str:
-    """The text of `tokens`, special ones included, with every space as it is."""
-    return str(tokenizer.decode(list(tokens), clean_up_tokenization_spaces=False))
+    def _pending_text(self) -> str:
+        known = _decode(self._tokenizer, self._tokens[self._context : self._decoded])
+        return _decode(self._tokenizer, self._tokens[self._context :])[len(known) :]
 
 
-def next_text(
+def token_text(
     tokenizer: PreTrainedTokenizerBase, before: Sequence[int], token: int
 ) -> str:
-    """The text of one token where it stands, half a character included."""
+    """Return the text of `token` after the tokens `before`, incomplete or not."""
     context = list(before[-_CONTEXT:])
-    known = decoded(tokenizer, context)
-    return decoded(tokenizer, [*context, token])[len(known.rstrip(_UNFINISHED)) :]
+    known = _decode(tokenizer, context)
+    return _decode(tokenizer, [*context, token])[len(known.rstrip(_UNFINISHED)) :]
+
+
+def _decode(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int]) -> str:
+    """Decode tokens, special ones included, without changing spaces."""
+    return str(tokenizer.decode(list(tokens), clean_up_tokenization_spaces=False))

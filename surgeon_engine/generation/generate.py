@@ -1,8 +1,7 @@
-"""Lets two models write on from one prompt, in turns, and compares them at each token.
+"""Generate text with two models from one prompt and compare them at each token.
 
-They take turns token by token, so that both texts grow at once and neither model works
-while the other is timed. When both texts are complete, both models read both of them.
-Imports neither torch nor Qt.
+The models take turns token by token, so that both texts grow at the same time and
+neither model computes while the other is timed. Then both models score both texts.
 """
 
 from __future__ import annotations
@@ -45,14 +44,14 @@ from surgeon_engine.generation.pair import Pair, Sides
 from surgeon_engine.model.source import locate
 from surgeon_engine.runtime.run_context import RunContext
 
-_STRETCH = 16  # tokens that are compared at a time: so much is between two cancels
+_CHUNK = 16  # tokens that are compared at a time; Cancel waits for one chunk
 
-_Files = tuple[tuple[str, int, int], ...]  # path, time of the last change, size
+_FileState = tuple[tuple[str, int, int], ...]  # path, modification time, size
 
 
 @dataclass(slots=True)
 class _Draft:
-    """One text as it grows."""
+    """A text that is being generated."""
 
     tokens: list[int] = field(default_factory=list)
     prompt_seconds: float = 0.0
@@ -62,15 +61,12 @@ class _Draft:
 
 
 class Playground:
-    """Keeps two models warm between prompts, for as long as both are the same.
-
-    Whoever needs the memory, or has no use for them any more, calls `close`.
-    """
+    """Keeps two models in memory between prompts, until they change or `close`."""
 
     def __init__(self) -> None:
         self._pair: Pair | None = None
         self._sides: Sides | None = None
-        self._files: _Files = ()
+        self._files: _FileState = ()
 
     @property
     def is_open(self) -> bool:
@@ -78,35 +74,35 @@ class Playground:
         return self._pair is not None
 
     def close(self) -> None:
-        """Give the memory of both models back."""
+        """Release the memory of both models."""
         if self._pair is not None:
             self._pair.close()
         self._pair, self._sides = None, None
 
-    def generate(self, wanted: Generate, context: RunContext) -> Generated:
-        """Write and compare what is wanted; tells each token as it comes.
+    def generate(self, command: Generate, context: RunContext) -> Generated:
+        """Generate and compare two texts, with an event for each token.
 
         Raises:
-            RunCancelled: the user has cancelled.
-            EngineError: a model cannot be read or has failed, or the prompt is too
-                long, or none.
+            RunCancelled: The user has cancelled.
+            EngineError: A model cannot be read or has failed, or the prompt is empty or
+                too long.
         """
-        pair = self._opened(wanted, context)
+        pair = self._open(command, context)
         try:
-            return _generated(pair, wanted.prompt, wanted.settings, context)
+            return _generate(pair, command.prompt, command.settings, context)
         except BaseException:
             if not pair.wait_until_idle():
                 self.close()
             raise
 
-    def _opened(self, wanted: Generate, context: RunContext) -> Pair:
-        settings = wanted.settings
+    def _open(self, command: Generate, context: RunContext) -> Pair:
+        settings = command.settings
         original, pruned = (
             ModelConfig(checkpoint_of(source), settings.dtype, settings.device)
-            for source in (wanted.original, wanted.pruned)
+            for source in (command.original, command.pruned)
         )
         sides = Sides(original, pruned)
-        files = _files(original) + _files(pruned)
+        files = _file_state(original) + _file_state(pruned)
         if self._pair is None or (sides, files) != (self._sides, self._files):
             self.close()
             with context.stage(Stage.LOAD, total=2) as step:
@@ -124,7 +120,7 @@ class Playground:
 
 
 def checkpoint_of(source: str) -> str:
-    """The checkpoint in the folder of a run; any other source as it is."""
+    """Return the checkpoint of a run folder; return any other source unchanged."""
     path = expand_path(source)
     run = RunFolder(path)
     is_run = run.report_path.is_file() and not (path / "config.json").is_file()
@@ -133,8 +129,8 @@ def checkpoint_of(source: str) -> str:
     return str(run.checkpoint_of(run.read_report()))
 
 
-def _files(model: ModelConfig) -> _Files:
-    """By what a model is known to be the same as before."""
+def _file_state(model: ModelConfig) -> _FileState:
+    """Return the state of a model's files, to detect changes."""
     source = locate(model.source)
     paths = [*source.weight_files]
     if not source.gguf_file:
@@ -143,13 +139,13 @@ def _files(model: ModelConfig) -> _Files:
     return tuple((str(path), stat.st_mtime_ns, stat.st_size) for path, stat in stats)
 
 
-def _generated(
+def _generate(
     pair: Pair, prompt: str, settings: GenerationSettings, context: RunContext
 ) -> Generated:
     tokens = pair.encode(
         prompt, as_chat=settings.as_chat, check=context.raise_if_cancelled
     )
-    drafts = _drafts(pair, tokens, settings, context)
+    drafts = _generate_drafts(pair, tokens, settings, context)
     for side, draft in drafts.items():
         finished = pair.children[side].ask(
             FinishText(), TextFinished, context.raise_if_cancelled
@@ -165,26 +161,27 @@ def _generated(
     return Generated(original, pruned, pair.opened[Side.ORIGINAL].device)
 
 
-def _drafts(
+def _generate_drafts(
     pair: Pair,
     prompt: tuple[int, ...],
     settings: GenerationSettings,
     context: RunContext,
 ) -> dict[Side, _Draft]:
-    """Both texts, of which the sides write a token each in turns."""
-    most, limit = _room(pair, len(prompt), settings)
+    """Generate both texts; the models take turns token by token."""
+    max_tokens, limit = _max_new_tokens(pair, len(prompt), settings)
     drafts = {side: _Draft() for side in Side}
-    with context.stage(Stage.GENERATION, total=2 * most) as step:
+    with context.stage(Stage.GENERATION, total=2 * max_tokens) as step:
         while unfinished := [side for side in Side if drafts[side].stop is None]:
             is_last = context.stops_after_shot
             for side in unfinished:
                 draft = drafts[side]
                 request = Next() if draft.tokens else Begin(prompt, settings)
-                spoke = pair.children[side].ask(
+                worker = pair.children[side]
+                generated = worker.ask(
                     request, TokenGenerated, context.raise_if_cancelled
                 )
-                _take(draft, spoke, side, context)
-                if draft.stop is None and len(draft.tokens) == most:
+                _add_token(draft, generated, side, context)
+                if draft.stop is None and len(draft.tokens) == max_tokens:
                     draft.stop = limit
                 elif draft.stop is None and is_last:
                     draft.stop = Stop.ASKED
@@ -192,62 +189,62 @@ def _drafts(
     return drafts
 
 
-def _room(
+def _max_new_tokens(
     pair: Pair, prompt_tokens: int, settings: GenerationSettings
 ) -> tuple[int, Stop]:
-    """How many tokens can follow the prompt, and what keeps them from being more."""
+    """Return the maximum number of new tokens and what limits it."""
     window = pair.longest_window
     if window is None:
         return settings.new_tokens, Stop.LENGTH
-    room = window - prompt_tokens
-    if room < 1:
+    remaining = window - prompt_tokens
+    if remaining < 1:
         raise ConfigError(
-            f"The prompt has {prompt_tokens:,} tokens, and these models can read "
-            f"{window:,}, those that they write included.",
+            f"The prompt has {prompt_tokens:,} tokens, but the window of these models "
+            f"is {window:,} tokens for the prompt and the new text.",
             "Shorten the prompt.",
         )
-    if room < settings.new_tokens:
-        return room, Stop.WINDOW
+    if remaining < settings.new_tokens:
+        return remaining, Stop.WINDOW
     return settings.new_tokens, Stop.LENGTH
 
 
-def _take(
-    draft: _Draft, spoke: TokenGenerated, side: Side, context: RunContext
+def _add_token(
+    draft: _Draft, generated: TokenGenerated, side: Side, context: RunContext
 ) -> None:
     if not draft.tokens:
-        draft.prompt_seconds = spoke.seconds
-    elif not spoke.ends:  # what ends a text is no token of it
-        draft.seconds += spoke.seconds
-    if spoke.ends:
+        draft.prompt_seconds = generated.seconds
+    elif not generated.ends:  # an end-of-text token is not part of the text
+        draft.seconds += generated.seconds
+    if generated.ends:
         draft.stop = Stop.END_OF_TEXT
         return
-    context.emit(TokenWritten(side, len(draft.tokens), spoke.piece))
-    draft.tokens.append(spoke.token)
+    context.emit(TokenWritten(side, len(draft.tokens), generated.piece))
+    draft.tokens.append(generated.token)
 
 
 def _compare(
     pair: Pair, prompt: tuple[int, ...], drafts: dict[Side, _Draft], context: RunContext
 ) -> None:
-    """Let both models read both texts, and tell what each expected at each token."""
+    """Score both texts with both models and report the differences by chunk."""
     original, pruned = (pair.children[side] for side in Side)
     check = context.raise_if_cancelled
-    turns = sum(-(-len(draft.tokens) // _STRETCH) for draft in drafts.values())
+    chunks = sum(-(-len(draft.tokens) // _CHUNK) for draft in drafts.values())
     with (
         tempfile.TemporaryDirectory(prefix="surgeon-") as folder,
-        context.stage(Stage.COMPARISON, total=turns) as step,
+        context.stage(Stage.COMPARISON, total=chunks) as step,
     ):
         path = str(Path(folder) / "expected.safetensors")
         for side, draft in drafts.items():
             if not draft.tokens:
                 continue
-            for child in (original, pruned):
-                child.ask(Read(prompt), Done, check)
-            for first in range(0, len(draft.tokens), _STRETCH):
-                stretch = tuple(draft.tokens[first : first + _STRETCH])
-                guesses = original.ask(Score(stretch, path), Scored, check).guesses
-                request = Compare(stretch, path, guesses)
-                found = pruned.ask(request, Compared, check).found
-                context.emit(TextCompared(side, first, found))
+            for worker in (original, pruned):
+                worker.ask(Read(prompt), Done, check)
+            for first in range(0, len(draft.tokens), _CHUNK):
+                chunk = tuple(draft.tokens[first : first + _CHUNK])
+                guesses = original.ask(Score(chunk, path), Scored, check).guesses
+                request = Compare(chunk, path, guesses)
+                disagreements = pruned.ask(request, Compared, check).found
+                context.emit(TextCompared(side, first, disagreements))
                 step()
 
 

@@ -1,6 +1,6 @@
-"""What a writing process is asked, and what it answers: lines of JSON.
+"""Requests to a generation worker and its responses, sent as lines of JSON.
 
-One request at a time, one reply to each. Imports neither torch nor Qt.
+The worker handles one request at a time and sends one response to each.
 """
 
 from __future__ import annotations
@@ -17,53 +17,53 @@ from surgeon_engine.api.messages.generation import (
 
 
 class Open(msgspec.Struct, frozen=True, tag=True):
-    """Read a model: answered by `Opened`."""
+    """Load a model. The response is `Opened`."""
 
     model: ModelConfig
-    tokenizer: str = ""  # the source of one, for a model that has none beside it
+    tokenizer: str = ""  # source of a tokenizer for a model that has none
 
 
 class Encode(msgspec.Struct, frozen=True, tag=True):
-    """Cut a prompt into tokens: answered by `Encoded`."""
+    """Tokenize a prompt. The response is `Encoded`."""
 
     prompt: str
     as_chat: bool
 
 
 class Begin(msgspec.Struct, frozen=True, tag=True):
-    """Read a prompt and generate the first token; answered by `TokenGenerated`."""
+    """Process a prompt and generate a token. The response is `TokenGenerated`."""
 
     tokens: tuple[int, ...]
     settings: GenerationSettings
 
 
 class Next(msgspec.Struct, frozen=True, tag=True):
-    """Write one more token: answered by `TokenGenerated`."""
+    """Generate one more token. The response is `TokenGenerated`."""
 
 
 class FinishText(msgspec.Struct, frozen=True, tag=True):
-    """Sum up what was written: answered by `TextFinished`."""
+    """End a text. The response is `TextFinished`."""
 
 
 class Read(msgspec.Struct, frozen=True, tag=True):
-    """Read what stands before a text that is to be compared: answered by `Done`."""
+    """Process the prompt of a text to be compared. The response is `Done`."""
 
     tokens: tuple[int, ...]
 
 
 class Score(msgspec.Struct, frozen=True, tag=True):
-    """Read on, and write to `path` what was expected: answered by `Scored`."""
+    """Score the next tokens and write their logits to `path`: `Scored`."""
 
     tokens: tuple[int, ...]
     path: str
 
 
 class Compare(msgspec.Struct, frozen=True, tag=True):
-    """Read on, beside what another expected: answered by `Compared`."""
+    """Score the next tokens and compare with the logits at `path`: `Compared`."""
 
     tokens: tuple[int, ...]
     path: str
-    guesses: tuple[Guess, ...]  # of the other
+    guesses: tuple[Guess, ...]  # of the model that wrote the logits
 
 
 class Opened(msgspec.Struct, frozen=True, tag=True):
@@ -73,7 +73,7 @@ class Opened(msgspec.Struct, frozen=True, tag=True):
     parameters: int
     vocabulary: int
     longest_window: int  # tokens; 0: not stated by the model
-    device: str  # in words
+    device: str  # display name
     has_chat_template: bool
 
 
@@ -84,39 +84,39 @@ class Encoded(msgspec.Struct, frozen=True, tag=True):
 
 
 class TokenGenerated(msgspec.Struct, frozen=True, tag=True):
-    """One token, and how long it took."""
+    """A generated token and the time it took."""
 
     token: int
-    piece: str  # what it adds to the text; empty in the middle of a character
+    piece: str  # text of the token; empty until a character is complete
     seconds: float
-    ends: bool  # it ends the text and is no part of it
+    ends: bool  # an end-of-text token, which is not part of the text
 
 
 class TextFinished(msgspec.Struct, frozen=True, tag=True):
-    """What is known in the end."""
+    """The end of a text."""
 
-    rest: str  # of a character that was not completed
-    bytes_in_use: int  # at most, since the prompt was begun
+    rest: str  # text of an incomplete last character
+    bytes_in_use: int  # maximum since `Begin`
 
 
 class Done(msgspec.Struct, frozen=True, tag=True):
-    """It has been done, and there is nothing to tell."""
+    """The request has been handled."""
 
 
 class Scored(msgspec.Struct, frozen=True, tag=True):
-    """What was expected at each of the tokens that were read."""
+    """The predictions at each of the tokens."""
 
     guesses: tuple[Guess, ...]
 
 
 class Compared(msgspec.Struct, frozen=True, tag=True):
-    """How far apart two models are at each of the tokens that were read."""
+    """The disagreement of two models at each of the tokens."""
 
     found: tuple[Disagreement, ...]
 
 
 Request = Open | Encode | Begin | Next | FinishText | Read | Score | Compare
-Reply = (
+Response = (
     Opened
     | Encoded
     | TokenGenerated

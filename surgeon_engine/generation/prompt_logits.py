@@ -1,7 +1,7 @@
-"""What a model expects at each token of a text that it did not choose itself.
+"""Compute the logits of a given text chunk by chunk.
 
-Reads on stretch by stretch, with all before it in the cache, so that the logits of a
-long text over a large vocabulary are never in memory at once.
+Earlier tokens are kept in the cache, so that the logits of a long text over a large
+vocabulary are never in memory at once.
 """
 
 from __future__ import annotations
@@ -17,45 +17,46 @@ from transformers import PreTrainedModel
 from surgeon_engine.api.errors import EvaluationError
 from surgeon_engine.measurement.benchmark_process import last_logits_alone, with_cache
 
-_LOGITS = "logits"  # the one tensor in the file by which two models are compared
+_LOGITS = "logits"  # name of the tensor in the file
 
 
-class Reading:
-    """One model on the way through one text."""
+class PromptScorer:
+    """Predicts the tokens of one given text with one model."""
 
     @torch.no_grad()
     def __init__(self, model: PreTrainedModel, before: Sequence[int]) -> None:
         self._model = model
         self._cache = with_cache(model)
-        self._last = self._logits(before, alone=True)[-1:]
+        self._last = self._logits(before, last_only=True)[-1:]
 
     @torch.no_grad()
-    def expected(self, tokens: Sequence[int]) -> Tensor:
-        """The logits with which each of the next `tokens` was expected.
+    def score(self, tokens: Sequence[int]) -> Tensor:
+        """Return the logits that predict each of the next tokens.
 
-        tokens x vocabulary, in float32, on the processor.
+        Returns:
+            tokens x vocabulary, float32, on the CPU.
         """
         logits = self._logits(tokens)
-        expected = torch.cat([self._last, logits[:-1]])
+        predictions = torch.cat([self._last, logits[:-1]])
         self._last = logits[-1:]
-        return expected
+        return predictions
 
-    def _logits(self, tokens: Sequence[int], *, alone: bool = False) -> Tensor:
-        given = torch.tensor([list(tokens)], device=self._model.device)
-        few = last_logits_alone(self._model) if alone else {}
-        logits = self._model(given, use_cache=True, **self._cache, **few).logits
+    def _logits(self, tokens: Sequence[int], *, last_only: bool = False) -> Tensor:
+        ids = torch.tensor([list(tokens)], device=self._model.device)
+        options = last_logits_alone(self._model) if last_only else {}
+        logits = self._model(ids, use_cache=True, **self._cache, **options).logits
         return check_not_nan(logits[0].float().cpu())
 
 
 def check_not_nan(logits: Tensor) -> Tensor:
-    """The same logits.
+    """Return the logits unchanged.
 
     Raises:
-        EvaluationError: some are no numbers.
+        EvaluationError: Some logits are NaN.
     """
     if logits.isnan().any():
         raise EvaluationError(
-            "What the model expects is no number.",
+            "The logits of the model are not numbers (NaN).",
             "The model may be damaged, or its number format too narrow: try dtype "
             "float32.",
         )
@@ -63,10 +64,10 @@ def check_not_nan(logits: Tensor) -> Tensor:
 
 
 def write_logits(path: Path, logits: Tensor) -> None:
-    """Put logits where another process finds them."""
+    """Write logits to a file for another process."""
     save_file({_LOGITS: logits.contiguous()}, path)
 
 
 def read_logits(path: Path) -> Tensor:
-    """What `write_logits` has put there."""
+    """Read the logits that `write_logits` has written."""
     return load_file(path)[_LOGITS]

@@ -1,4 +1,4 @@
-"""Which token comes next."""
+"""Sample the next token."""
 
 from __future__ import annotations
 
@@ -9,21 +9,20 @@ from surgeon_engine.api.messages.generation import GenerationSettings
 
 
 class Sampler:
-    """Draws token after token; the same seed draws the same from the same logits.
+    """Samples tokens; the same seed gives the same tokens for the same logits.
 
-    The noise of each step belongs to the tokens of the vocabulary, whatever the model
-    expects: a token comes next if it has the largest p / e, of e an exponential draw of
-    its own, which happens with probability p. So two models with one seed write the
-    same wherever they expect nearly the same.
+    Each step draws an exponential e for every token of the vocabulary and selects the
+    token with the largest p / e, which happens with probability p. Two models with the
+    same seed therefore select the same token where their predictions are similar.
     """
 
     def __init__(self, settings: GenerationSettings) -> None:
         self._settings = settings
-        # On the processor, so that a seed means the same with a GPU and without.
+        # On the CPU, so that a seed gives the same noise with and without a GPU.
         self._noise = torch.Generator().manual_seed(settings.seed)
 
     def draw(self, logits: Tensor) -> int:
-        """The next token, of `logits` over the vocabulary."""
+        """Sample a token from the logits of the vocabulary."""
         if self._settings.temperature == 0:
             return int(logits.argmax())
         scaled = logits.cpu().double() / self._settings.temperature
@@ -33,9 +32,10 @@ class Sampler:
 
 
 def nucleus(probabilities: Tensor, top_p: float) -> Tensor:
-    """The fewest likeliest tokens that together have `top_p`; 0 for all others.
+    """Set the probability of tokens outside the nucleus to 0.
 
-    The likeliest token always stays.
+    The nucleus is the smallest set of likeliest tokens whose probabilities sum to
+    `top_p` or more; it always contains the likeliest token.
     """
     ordered, order = probabilities.sort(descending=True, stable=True)
     before = ordered.cumsum(dim=-1) - ordered

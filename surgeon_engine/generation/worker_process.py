@@ -1,7 +1,7 @@
-"""The inside end of a writing process: one model that writes, and reads texts.
+"""A process that generates and scores texts with one model.
 
-Run as `python -m surgeon_engine.generation.worker_process`, it reads requests from
-standard input and writes a reply to each to standard output, as lines of JSON.
+`python -m surgeon_engine.generation.worker_process` reads requests from standard input
+and writes a response to each to standard output, as lines of JSON.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from surgeon_engine.api.messages.generation import (
     Guess,
 )
 from surgeon_engine.evaluation.divergence import divergences
-from surgeon_engine.generation.detokenizer import StreamingDetokenizer, next_text
+from surgeon_engine.generation.detokenizer import StreamingDetokenizer, token_text
 from surgeon_engine.generation.messages import (
     Begin,
     Compare,
@@ -34,15 +34,15 @@ from surgeon_engine.generation.messages import (
     Open,
     Opened,
     Read,
-    Reply,
     Request,
+    Response,
     Score,
     Scored,
     TextFinished,
     TokenGenerated,
 )
 from surgeon_engine.generation.prompt_logits import (
-    Reading,
+    PromptScorer,
     check_not_nan,
     read_logits,
     write_logits,
@@ -61,47 +61,49 @@ from surgeon_engine.runtime.json_server import serve
 
 
 class GenerationWorker:
-    """One model with its tokenizer, which is opened first."""
+    """One model with its tokenizer; the first request is `Open`."""
 
     def __init__(self) -> None:
         self._model: PreTrainedModel | None = None
         self._tokenizer: PreTrainedTokenizerBase | None = None
-        self._text: Text | None = None
-        self._reading: Reading | None = None
-        self._read: list[int] = []  # the tokens so far of what is read
+        self._text: GeneratedText | None = None
+        self._scorer: PromptScorer | None = None
+        self._scored: list[int] = []  # tokens before the next ones to score
 
-    def answer(self, request: Request) -> Reply:
-        """Do what is asked.
+    def respond(self, request: Request) -> Response:
+        """Handle a request.
 
         Raises:
-            EngineError: the model cannot be read, or the prompt is none.
+            EngineError: The model cannot be read, or the prompt is empty.
         """
         if isinstance(request, Open):
             return self._open(request)
         assert self._model is not None and self._tokenizer is not None
         match request:
             case Encode(prompt=prompt, as_chat=as_chat):
-                return Encoded(encoded(self._tokenizer, prompt, as_chat=as_chat))
+                return Encoded(encode_prompt(self._tokenizer, prompt, as_chat=as_chat))
             case Begin(tokens=tokens, settings=settings):
-                self._reading = None
+                self._scorer = None
                 self._text = None
                 devices.reset_peak_memory()
-                self._text = Text(self._model, self._tokenizer, tokens, settings)
+                self._text = GeneratedText(
+                    self._model, self._tokenizer, tokens, settings
+                )
                 return self._text.begin()
             case Next():
                 assert self._text is not None
-                return self._text.go_on()
+                return self._text.extend()
             case FinishText():
                 assert self._text is not None
                 used = devices.peak_memory(self._model.device)
                 return TextFinished(self._text.rest(), used)
             case Read(tokens=tokens):
-                self._text = None  # and its cache
-                self._reading = Reading(self._model, tokens)
-                self._read = list(tokens)
+                self._text = None  # releases its cache
+                self._scorer = PromptScorer(self._model, tokens)
+                self._scored = list(tokens)
                 return Done()
             case Score() | Compare():
-                return self._go_on_reading(request)
+                return self._score(request)
 
     def _open(self, request: Open) -> Opened:
         source = locate(request.model.source)
@@ -111,7 +113,7 @@ class GenerationWorker:
         if self._tokenizer is None:
             raise ModelError(
                 f"{source.name} has no tokenizer that can be read.",
-                "Put the tokenizer's files beside its weights.",
+                "Put the tokenizer's files into the folder of its weights.",
             )
         self._model = load(request.model)
         stated = self._model.config.get_text_config()
@@ -124,32 +126,32 @@ class GenerationWorker:
             has_chat_template=bool(self._tokenizer.chat_template),
         )
 
-    def _go_on_reading(self, request: Score | Compare) -> Scored | Compared:
-        assert self._reading is not None
-        logits = self._reading.expected(request.tokens)
+    def _score(self, request: Score | Compare) -> Scored | Compared:
+        assert self._scorer is not None
+        logits = self._scorer.score(request.tokens)
         guesses = self._guesses(logits, request.tokens)
         if isinstance(request, Score):
             write_logits(Path(request.path), logits)
             return Scored(guesses)
-        others = read_logits(Path(request.path))
-        nats = divergences(others, logits).tolist()
-        same = (others.argmax(dim=-1) == logits.argmax(dim=-1)).tolist()
-        both = zip(nats, same, request.guesses, guesses, strict=True)
-        return Compared(tuple(Disagreement(*each) for each in both))
+        other_logits = read_logits(Path(request.path))
+        nats = divergences(other_logits, logits).tolist()
+        agrees = (other_logits.argmax(dim=-1) == logits.argmax(dim=-1)).tolist()
+        rows = zip(nats, agrees, request.guesses, guesses, strict=True)
+        return Compared(tuple(Disagreement(*row) for row in rows))
 
     def _guesses(self, logits: Tensor, tokens: Sequence[int]) -> tuple[Guess, ...]:
         assert self._tokenizer is not None
         guesses = []
         for row, token in zip(logits.double().softmax(dim=-1), tokens, strict=True):
-            first = int(row.argmax())
-            likeliest = next_text(self._tokenizer, self._read, first)
-            guesses.append(Guess(likeliest, float(row[first]), float(row[token])))
-            self._read.append(token)
+            likeliest = int(row.argmax())
+            text = token_text(self._tokenizer, self._scored, likeliest)
+            guesses.append(Guess(text, float(row[likeliest]), float(row[token])))
+            self._scored.append(token)
         return tuple(guesses)
 
 
-class Text:
-    """One text as it is written after `prompt`."""
+class GeneratedText:
+    """A text that is generated after a prompt."""
 
     def __init__(
         self,
@@ -159,87 +161,86 @@ class Text:
         settings: GenerationSettings,
     ) -> None:
         self._model = model
-        self._given = torch.tensor([list(prompt)], device=model.device)
+        self._input = torch.tensor([list(prompt)], device=model.device)
         self._cache = with_cache(model)
         self._sampler = Sampler(settings)
-        self._pieces = StreamingDetokenizer(tokenizer, prompt)
-        self._ends = end_tokens(model, tokenizer)
+        self._detokenizer = StreamingDetokenizer(tokenizer, prompt)
+        self._end_tokens = end_tokens(model, tokenizer)
 
     def begin(self) -> TokenGenerated:
-        """Read the prompt and write the first token."""
-        return self._write(last_logits_alone(self._model))
+        """Process the prompt and generate the first token."""
+        return self._generate(last_logits_alone(self._model))
 
-    def go_on(self) -> TokenGenerated:
-        """Write one more."""
-        return self._write({})
+    def extend(self) -> TokenGenerated:
+        """Generate one more token."""
+        return self._generate({})
 
     def rest(self) -> str:
-        """What there is of a character that is not complete."""
-        return self._pieces.rest()
+        """Return the text of an incomplete last character."""
+        return self._detokenizer.rest()
 
     @torch.no_grad()
-    def _write(self, few: dict[str, int]) -> TokenGenerated:
+    def _generate(self, options: dict[str, int]) -> TokenGenerated:
         begun = now(self._model)
-        found = self._model(self._given, use_cache=True, **self._cache, **few).logits
-        logits = check_not_nan(found[0, -1].float())
+        output = self._model(self._input, use_cache=True, **self._cache, **options)
+        logits = check_not_nan(output.logits[0, -1].float())
         token = self._sampler.draw(logits)
-        self._given = torch.tensor([[token]], device=self._model.device)
+        self._input = torch.tensor([[token]], device=self._model.device)
         seconds = now(self._model) - begun
-        ends = token in self._ends
-        return TokenGenerated(
-            token, "" if ends else self._pieces.add(token), seconds, ends
-        )
+        ends = token in self._end_tokens
+        piece = "" if ends else self._detokenizer.add(token)
+        return TokenGenerated(token, piece, seconds, ends)
 
 
-def encoded(
+def encode_prompt(
     tokenizer: PreTrainedTokenizerBase, prompt: str, *, as_chat: bool
 ) -> tuple[int, ...]:
-    """The tokens of a prompt, as a message of a chat or as the beginning of a text.
+    """Tokenize a prompt, as a chat message or as the beginning of a text.
 
     Raises:
-        ConfigError: there is no chat template, or there are no tokens.
+        ConfigError: The tokenizer has no chat template, or the prompt is empty.
     """
     if as_chat:
         if not tokenizer.chat_template:
             raise ConfigError(
                 "The tokenizer of the original has no chat template.",
-                "Switch off that the prompt is a chat message.",
+                'Turn off "As a chat message".',
             )
         messages = [{"role": "user", "content": prompt}]
         prompt = tokenizer.apply_chat_template(
             messages, tokenize=False, add_generation_prompt=True
         )
-    # A template brings the special tokens along.
+    # A chat template adds the special tokens itself.
     tokens = tokenizer.encode(prompt, add_special_tokens=not as_chat)
     if not tokens and tokenizer.bos_token_id is not None:
         tokens = [tokenizer.bos_token_id]
     if not tokens:
-        raise ConfigError("The prompt is empty.", "Write how the text is to begin.")
+        raise ConfigError("The prompt is empty.", "Write the beginning of a text.")
     return tuple(tokens)
 
 
 def end_tokens(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 ) -> frozenset[int]:
-    """The tokens that end a text, by the model's settings and by its tokenizer."""
-    found: set[int] = set()
+    """Return the end-of-text tokens of the model's configs and its tokenizer."""
+    tokens: set[int] = set()
     for stated in (
         getattr(model.generation_config, "eos_token_id", None),
         getattr(model.config.get_text_config(), "eos_token_id", None),
         tokenizer.eos_token_id,
     ):
-        several = stated if isinstance(stated, list | tuple) else [stated]
-        found |= {token for token in several if isinstance(token, int)}
-    return frozenset(found)
+        ids = stated if isinstance(stated, list | tuple) else [stated]
+        tokens |= {token for token in ids if isinstance(token, int)}
+    return frozenset(tokens)
 
 
 def serve_worker() -> None:
-    """Answer requests until the end of the input."""
+    """Handle requests until the end of the input."""
     no_memory = RequestFailed(
-        "There is not enough memory to let this model write.",
-        "Close other programs, or write a shorter text after a shorter prompt.",
+        "There is not enough memory to generate text with this model.",
+        "Close other programs, or generate a shorter text after a shorter prompt.",
     )
-    serve(Request, GenerationWorker().answer, no_memory)
+    serve(Request, GenerationWorker().respond, no_memory)
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""What is pruned: a language model, its blocks and its prunable layers."""
+"""Locate, load and inspect models; find their blocks and prunable layers."""

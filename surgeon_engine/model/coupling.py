@@ -1,14 +1,13 @@
-"""Which rows of some layers feed which columns of another: heads and MLP neurons.
+"""Find groups of rows and columns that can be removed together: heads and neurons.
 
 A group is a run of columns of the consumer that only the same group's rows of the
-producers can reach: an MLP neuron is one column of the down projection and its rows
-of gate and up; a KV group is the columns of the output projection that its query
-heads write, with the rows of q, k and v that make them. Removing a whole group leaves
-plain, smaller, dense matrices.
+producers feed: an MLP neuron is one column of the down projection and its rows of gate
+and up; a KV group is the columns of the output projection that its query heads feed,
+with their rows of q, k and v. Removing a whole group leaves smaller dense matrices.
 
-What the layers of a family are is told by the table in `families.py`; how many heads
-there are, by the model. Here the two become indices of rows, or a sentence that says
-why groups cannot be removed.
+The table in `families.py` names the layers of a family; the model states its number of
+heads. This module turns both into indices of rows, or into a sentence on why groups
+cannot be removed.
 """
 
 from __future__ import annotations
@@ -28,10 +27,10 @@ from surgeon_engine.model.families import (
     INSEPARABLE_HEADS,
     INSEPARABLE_NEURONS,
     MLP,
-    Line,
+    CouplingRule,
     Order,
     Part,
-    Rows,
+    ProducerRows,
 )
 from surgeon_engine.model.layers import (
     LINEAR,
@@ -49,11 +48,11 @@ INSEPARABLE = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Producer:
-    """A layer whose rows are divided among the groups, equally many to each."""
+    """A layer whose rows are divided equally among the groups."""
 
     layer: PrunableLayer
-    group_of_row: Tensor  # R, int64: which group owns each row
-    parts: tuple[Part, ...]  # what its rows make
+    group_of_row: Tensor  # R, int64: the group of each row
+    parts: tuple[Part, ...]  # what its rows compute
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,9 +65,14 @@ class CoupledGroups:
     groups: int
 
     def left(self, kept: Tensor, layers: Mapping[str, PrunableLayer]) -> CoupledGroups:
-        """The groups `kept` (int64, ascending), once the others are out of `layers`.
+        """Return the groups after all but `kept` have been removed from `layers`.
 
-        They are counted anew, from 0.
+        Args:
+            kept: Indices of the remaining groups, int64, ascending.
+            layers: The smaller layers by name.
+
+        Returns:
+            The remaining groups, numbered from 0.
         """
         producers = []
         for producer in self.producers:
@@ -81,7 +85,7 @@ class CoupledGroups:
 
     @property
     def weights_per_group(self) -> int:
-        """How many weights go with one group, biases of the producers included."""
+        """Number of weights in one group, biases of the producers included."""
         rows = sum(producer.layer.weights for producer in self.producers)
         columns = self.consumer.rows * self.consumer.columns
         return (rows + columns) // self.groups
@@ -89,25 +93,25 @@ class CoupledGroups:
 
 @dataclass(frozen=True, slots=True)
 class _Unknown:
-    """No line of the table fits a block that has layers of these kinds."""
+    """No rule of the table matches a block with layers of these kinds."""
 
     kinds: str
 
 
-_Found = tuple[CoupledGroups, ...] | _Unknown | str  # a sentence says why not
+_Result = tuple[CoupledGroups, ...] | _Unknown | str  # str: why there are no groups
 
 
 def coupled_groups(
     structure: Structure, model: PreTrainedModel
 ) -> tuple[CoupledGroups, ...]:
-    """The groups of every block that `structure` may remove, first block first.
+    """Return the groups that `structure` may remove, in the order of the blocks.
 
     Raises:
-        PruningError: this model cannot be pruned in this structure.
+        PruningError: This model cannot be pruned in this structure.
     """
-    found = {kind: _find(kind, model) for kind in Coupling}
-    known = {kind: what for kind, what in found.items() if isinstance(what, tuple)}
-    reason = _refusal(structure, found)
+    results = {kind: _find(kind, model) for kind in Coupling}
+    known = {kind: each for kind, each in results.items() if isinstance(each, tuple)}
+    reason = _unsupported_reason(structure, results)
     if reason:
         other = next((kind.value for kind in known), "rows and columns")
         raise PruningError(reason, f"Choose {other} instead.")
@@ -116,72 +120,75 @@ def coupled_groups(
 
 
 def groups_of(kind: Coupling, model: PreTrainedModel) -> tuple[CoupledGroups, ...]:
-    """The groups of every block; none where this model's cannot be told apart.
+    """Return the groups of every block; empty if they are not supported.
 
     The model may be without weights (on the meta device).
     """
-    found = _find(kind, model)
-    return found if isinstance(found, tuple) else ()
+    result = _find(kind, model)
+    return result if isinstance(result, tuple) else ()
 
 
 def structure_support(model: PreTrainedModel) -> tuple[StructureSupport, ...]:
-    """Which structures `model` can be pruned in, and why not in the others.
+    """Return for every structure whether `model` can be pruned in it, or why not.
 
     The model may be without weights (on the meta device).
     """
-    found = {kind: _find(kind, model) for kind in Coupling}
+    results = {kind: _find(kind, model) for kind in Coupling}
     return tuple(
         StructureSupport(
-            structure, _refusal(structure, found) if structure in COUPLED else ""
+            structure,
+            _unsupported_reason(structure, results) if structure in COUPLED else "",
         )
         for structure in Structure
     )
 
 
-def _refusal(structure: Structure, found: Mapping[Coupling, _Found]) -> str:
-    """Why a structure in COUPLED cannot be removed; empty if it can."""
-    wanted = {kind.value: found[kind] for kind in COUPLINGS[structure]}
+def _unsupported_reason(
+    structure: Structure, results: Mapping[Coupling, _Result]
+) -> str:
+    """Return why a structure in COUPLED cannot be removed; empty if it can."""
+    needed = {kind.value: results[kind] for kind in COUPLINGS[structure]}
     unknown = {
-        name: what.kinds for name, what in wanted.items() if isinstance(what, _Unknown)
+        name: each.kinds for name, each in needed.items() if isinstance(each, _Unknown)
     }
-    sentences = [what for what in wanted.values() if isinstance(what, str)]
+    sentences = [each for each in needed.values() if isinstance(each, str)]
     if unknown:
         sentences.append(
-            f"The {' and '.join(unknown)} of this architecture are not known to "
-            f"Surgeon (the layers of its blocks are {next(iter(unknown.values()))})."
+            f"Surgeon does not know the {' and '.join(unknown)} of this architecture "
+            f"(the layers of its blocks are {next(iter(unknown.values()))})."
         )
     return " ".join(sentences)
 
 
-def _find(kind: Coupling, model: PreTrainedModel) -> _Found:
+def _find(kind: Coupling, model: PreTrainedModel) -> _Result:
     config = model.config.get_text_config()
     reason = INSEPARABLE[kind].get(config.model_type)
     if reason:
         return reason
     layers = prunable_layers(model)
-    found: list[CoupledGroups] = []
+    groups: list[CoupledGroups] = []
     for index, block in enumerate(find_blocks(model)):
         by_kind = {layer.kind: layer for layer in layers if layer.block == index}
-        line = _match(TABLES[kind], by_kind, config.model_type)
-        if line is None:
+        rule = _match(TABLES[kind], by_kind, config.model_type)
+        if rule is None:
             return _Unknown(", ".join(by_kind))
         try:
-            found.append(_groups(kind, line, _Block(block, by_kind, config)))
+            groups.append(_groups(kind, rule, _Block(block, by_kind, config)))
         except PruningError as error:
             return error.message
-    return tuple(found)
+    return tuple(groups)
 
 
 def _match(
-    table: Sequence[Line], by_kind: Mapping[str, PrunableLayer], model_type: str
-) -> Line | None:
-    """The line that names every linear layer of its module, and none besides."""
-    for line in table:
-        beside = {kind for kind in by_kind if kind.startswith(f"{line.place}.")}
-        if beside <= line.names <= set(by_kind) and model_type in (
-            line.model_types or (model_type,)
+    table: Sequence[CouplingRule], by_kind: Mapping[str, PrunableLayer], model_type: str
+) -> CouplingRule | None:
+    """Return the rule that names exactly the linear layers of its module."""
+    for rule in table:
+        present = {kind for kind in by_kind if kind.startswith(f"{rule.parent}.")}
+        if present <= rule.names <= set(by_kind) and model_type in (
+            rule.model_types or (model_type,)
         ):
-            return line
+            return rule
     return None
 
 
@@ -194,141 +201,144 @@ class _Block:
 
 @dataclass(frozen=True, slots=True)
 class _Division:
-    """How many groups there are, and how many rows of each part one of them owns."""
+    """The number of groups, and the number of rows of each part in one group."""
 
     groups: int
     rows: Mapping[Part, int]
 
 
-def _groups(kind: Coupling, line: Line, block: _Block) -> CoupledGroups:
-    consumer = block.by_kind[line.consumer]
-    division = _heads(line, block) if kind is Coupling.HEADS else _neurons(line, block)
+def _groups(kind: Coupling, rule: CouplingRule, block: _Block) -> CoupledGroups:
+    consumer = block.by_kind[rule.consumer]
+    division = _heads(rule, block) if kind is Coupling.HEADS else _neurons(rule, block)
     return CoupledGroups(
         kind,
         consumer,
-        tuple(_producer(rows, block, division) for rows in line.producers),
+        tuple(_producer(rows, block, division) for rows in rule.producers),
         division.groups,
     )
 
 
-def _producer(rows: Rows, block: _Block, division: _Division) -> Producer:
+def _producer(rows: ProducerRows, block: _Block, division: _Division) -> Producer:
     layer = block.by_kind[rows.layer]
     sizes = [division.rows[part] for part in rows.parts]
     expected = division.groups * sum(sizes)
     if layer.rows != expected:
         raise PruningError(
-            f"{layer.name} has {layer.rows:,} rows, where {division.groups:,} groups "
-            f"of {sum(sizes):,} rows would have {expected:,}."
+            f"{layer.name} has {layer.rows:,} rows, but {division.groups:,} groups "
+            f"of {sum(sizes):,} rows have {expected:,}."
         )
     runs = [sum(sizes)] if rows.order is Order.BY_GROUP else sizes
-    # On the CPU even where new tensors would be without values.
+    # On the CPU even if the default device is "meta".
     group = torch.arange(division.groups, device="cpu")
     owner = torch.cat([group.repeat_interleave(run) for run in runs])
     return Producer(layer, owner, rows.parts)
 
 
-def _heads(line: Line, block: _Block) -> _Division:
-    consumer = block.by_kind[line.consumer]
-    module = block.module.get_submodule(line.place)
-    stated = _Stated(module, block.config)
-    heads = stated.number("num_heads", "num_attention_heads")
-    shared = stated.number("num_key_value_heads", "num_kv_heads") or heads
+def _heads(rule: CouplingRule, block: _Block) -> _Division:
+    consumer = block.by_kind[rule.consumer]
+    module = block.module.get_submodule(rule.parent)
+    heads = _stated_number(module, block.config, "num_heads", "num_attention_heads")
+    shared = (
+        _stated_number(module, block.config, "num_key_value_heads", "num_kv_heads")
+        or heads
+    )
     if not heads:
         raise PruningError(
             f"The model does not state how many heads feed {consumer.name}."
         )
     if heads % shared or consumer.columns % heads:
         raise PruningError(
-            f"The {consumer.columns:,} columns of {consumer.name} do not divide into "
-            f"{heads} heads with {shared} key and value heads."
+            f"The {consumer.columns:,} columns of {consumer.name} cannot be divided "
+            f"into {heads} heads with {shared} key and value heads."
         )
     if shared == 1:
         raise PruningError(
             f"All {heads} query heads of a block share one key and value head, and "
-            "the last group of a block has to stay: there are no heads to remove."
+            "the last group of a block is always kept: there are no heads to remove."
         )
     size = consumer.columns // heads
-    _check_no_joint_norm(line, block, size, "head")
-    _check_head_counts(line, block, {heads, shared})
+    _check_no_joint_norm(rule, block, size, "head")
+    _check_head_parameters(rule, block, {heads, shared})
     rows = {Part.QUERY: heads // shared * size, Part.KEY: size, Part.VALUE: size}
     return _Division(shared, rows)
 
 
-def _neurons(line: Line, block: _Block) -> _Division:
-    neurons = block.by_kind[line.consumer].columns
-    if line.place:
-        _check_no_joint_norm(line, block, 1, "neuron")
-        _check_neuron_counts(line, block, neurons)
+def _neurons(rule: CouplingRule, block: _Block) -> _Division:
+    neurons = block.by_kind[rule.consumer].columns
+    if rule.parent:
+        _check_no_joint_norm(rule, block, 1, "neuron")
+        _check_neuron_parameters(rule, block, neurons)
     return _Division(neurons, {Part.GATE: 1, Part.UP: 1})
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Stated:
-    """What an attention module, or else the config, says in numbers."""
-
-    module: nn.Module
-    config: PretrainedConfig
-
-    def number(self, *names: str) -> int:
-        """The first that is stated of `names`; 0: none."""
-        for place in (self.module, self.config):
-            for name in names:
-                try:
-                    value = getattr(place, name, None)
-                except RuntimeError:
-                    continue  # the config has a value for each block
-                if isinstance(value, int):
-                    return value
-        return 0
+def _stated_number(module: nn.Module, config: PretrainedConfig, *names: str) -> int:
+    """Return the first of `names` that the module or else the config states, or 0."""
+    for owner in (module, config):
+        for name in names:
+            try:
+                value = getattr(owner, name, None)
+            except RuntimeError:
+                continue  # the config has a value for each block
+            if isinstance(value, int):
+                return value
+    return 0
 
 
-def _check_head_counts(line: Line, block: _Block, heads: set[int]) -> None:
-    """What has a place for each head, and is no linear layer, would not get smaller.
+def _check_head_parameters(rule: CouplingRule, block: _Block, heads: set[int]) -> None:
+    """Check that only linear layers have parameters for each head.
 
-    The weights of a norm that all heads share are as long as a head is wide.
+    The weight of a norm that all heads share may have this length: it is as long as a
+    head is wide.
     """
-    for path, part in _beside_layers(line, block):
-        for own, numbers in part.named_parameters(recurse=False):
-            is_shared_norm = path != line.place and numbers.ndim == 1
-            if numbers.ndim and numbers.shape[0] in heads and not is_shared_norm:
-                raise _own_numbers(f"{path}.{own}", f"{numbers.shape[0]} heads")
+    for path, module in _other_modules(rule, block):
+        for name, parameter in module.named_parameters(recurse=False):
+            is_shared_norm = path != rule.parent and parameter.ndim == 1
+            if parameter.ndim and parameter.shape[0] in heads and not is_shared_norm:
+                raise _parameters_error(f"{path}.{name}", f"{parameter.shape[0]} heads")
 
 
-def _check_neuron_counts(line: Line, block: _Block, neurons: int) -> None:
-    """The same of neurons; and what normalises without weights takes all of them."""
-    for path, part in _beside_layers(line, block):
-        of_its_own = dict(part.named_parameters(recurse=False))
-        if "norm" in type(part).__name__.lower() and not of_its_own:
+def _check_neuron_parameters(rule: CouplingRule, block: _Block, neurons: int) -> None:
+    """Check that only linear layers have parameters for each neuron.
+
+    A norm without parameters normalizes all neurons together.
+    """
+    for path, module in _other_modules(rule, block):
+        parameters = dict(module.named_parameters(recurse=False))
+        if "norm" in type(module).__name__.lower() and not parameters:
             raise PruningError(
-                f"{path} normalises all neurons together: without one the others would "
+                f"{path} normalizes all neurons together: without one the others would "
                 "change."
             )
-        for own, numbers in of_its_own.items():
-            if neurons in numbers.shape:
-                raise _own_numbers(f"{path}.{own}", f"{neurons:,} neurons")
+        for name, parameter in parameters.items():
+            if neurons in parameter.shape:
+                raise _parameters_error(f"{path}.{name}", f"{neurons:,} neurons")
 
 
-def _own_numbers(path: str, groups: str) -> PruningError:
+def _parameters_error(path: str, groups: str) -> PruningError:
     return PruningError(
-        f"{path} has numbers of its own for each of {groups}, which could not go with "
+        f"{path} has parameters for each of {groups}, which cannot be removed with "
         "them."
     )
 
 
-def _check_no_joint_norm(line: Line, block: _Block, size: int, what: str) -> None:
-    """A norm over more than one group makes each of them depend on the others."""
-    for path, module in _beside_layers(line, block):
+def _check_no_joint_norm(
+    rule: CouplingRule, block: _Block, size: int, group_name: str
+) -> None:
+    """Check that no norm spans several groups, which would depend on each other."""
+    for path, module in _other_modules(rule, block):
         weight = getattr(module, "weight", None)
         if isinstance(weight, Tensor) and weight.ndim and weight.shape[-1] > size:
             raise PruningError(
-                f"{path} normalises {weight.shape[-1]:,} numbers together, not the "
-                f"{size:,} of one {what} alone: without one {what} the others would "
-                "change."
+                f"{path} normalizes {weight.shape[-1]:,} features together, not the "
+                f"{size:,} of one {group_name} alone: without one {group_name} the "
+                "others would change."
             )
 
 
-def _beside_layers(line: Line, block: _Block) -> Iterator[tuple[str, nn.Module]]:
-    """The modules of a line's place that are no linear layers, with their paths."""
-    for name, module in block.module.get_submodule(line.place).named_modules():
+def _other_modules(
+    rule: CouplingRule, block: _Block
+) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the modules of a rule's parent other than linear layers, with paths."""
+    for name, module in block.module.get_submodule(rule.parent).named_modules():
         if not isinstance(module, LINEAR):
-            yield ".".join(filter(None, (line.place, name))), module
+            yield ".".join(filter(None, (rule.parent, name))), module

@@ -1,7 +1,7 @@
-"""What the linear layers of each model family make: the one table of families.
+"""The table of model families: which linear layers compute heads and neurons.
 
-Every family has a line in `ATTENTION` and a line in `MLP`; families whose layers have
-the same names share them. How to add one is told in docs/families.md.
+Every family has a rule in `ATTENTION` and one in `MLP`; families whose layers have the
+same names share them. docs/families.md describes how to add a family.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from enum import Enum
 
 
 class Part(Enum):
-    """What some rows of a producer make for their group."""
+    """A part of a group that rows of a producer compute."""
 
     QUERY = "query"
     KEY = "key"
@@ -21,15 +21,15 @@ class Part(Enum):
 
 
 class Order(Enum):
-    """How the rows of a layer that makes several parts follow each other."""
+    """The order of rows in a layer that computes several parts."""
 
     BY_PART = "by_part"  # q of all groups, then k of all groups, then v
     BY_GROUP = "by_group"  # q, k and v of the first group, then of the second
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
-    """What the rows of one producer are; `layer` is its name inside a block."""
+class ProducerRows:
+    """The rows of one producer; `layer` is its name inside a block."""
 
     layer: str
     parts: tuple[Part, ...]
@@ -37,75 +37,77 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class CouplingRule:
     """One consumer, by its name inside a block, and its producers.
 
-    Names say which layer makes queries, keys or values where each has its own. They
-    do not say how the rows of a fused layer are ordered: its line holds only for the
-    model types that it lists.
+    The names identify separate layers for queries, keys and values. They do not
+    determine the order of rows in a fused layer: its rule applies only to the model
+    types that it lists.
     """
 
     consumer: str
-    producers: tuple[Rows, ...]
-    model_types: tuple[str, ...] = ()  # empty: every one
+    producers: tuple[ProducerRows, ...]
+    model_types: tuple[str, ...] = ()  # empty: all
 
     @property
     def names(self) -> set[str]:
-        """All its layers."""
+        """The names of all its layers."""
         return {self.consumer, *(rows.layer for rows in self.producers)}
 
     @property
-    def place(self) -> str:
-        """The name, inside a block, of the module around the consumer."""
+    def parent(self) -> str:
+        """The name, inside a block, of the module that contains the consumer."""
         return self.consumer.rpartition(".")[0]
 
 
-def _separate(place: str) -> tuple[Rows, ...]:
+def _separate(parent: str) -> tuple[ProducerRows, ...]:
     return (
-        Rows(f"{place}.q_proj", (Part.QUERY,)),
-        Rows(f"{place}.k_proj", (Part.KEY,)),
-        Rows(f"{place}.v_proj", (Part.VALUE,)),
+        ProducerRows(f"{parent}.q_proj", (Part.QUERY,)),
+        ProducerRows(f"{parent}.k_proj", (Part.KEY,)),
+        ProducerRows(f"{parent}.v_proj", (Part.VALUE,)),
     )
 
 
-def _gated(place: str) -> tuple[Rows, ...]:
+def _gated(parent: str) -> tuple[ProducerRows, ...]:
     return (
-        Rows(f"{place}.gate_proj", (Part.GATE,)),
-        Rows(f"{place}.up_proj", (Part.UP,)),
+        ProducerRows(f"{parent}.gate_proj", (Part.GATE,)),
+        ProducerRows(f"{parent}.up_proj", (Part.UP,)),
     )
 
 
-def _fused(layer: str, order: Order) -> tuple[Rows, ...]:
-    return (Rows(layer, (Part.QUERY, Part.KEY, Part.VALUE), order),)
+def _fused(layer: str, order: Order) -> tuple[ProducerRows, ...]:
+    return (ProducerRows(layer, (Part.QUERY, Part.KEY, Part.VALUE), order),)
 
 
-def _plain(layer: str) -> tuple[Rows, ...]:
-    return (Rows(layer, (Part.UP,)),)
+def _plain(layer: str) -> tuple[ProducerRows, ...]:
+    return (ProducerRows(layer, (Part.UP,)),)
 
 
 ATTENTION = (
     # Llama, Mistral, Qwen2 and 3, Gemma 2 and 3, StableLM, OLMo, SmolLM, ...
-    Line("self_attn.o_proj", _separate("self_attn")),
+    CouplingRule("self_attn.o_proj", _separate("self_attn")),
     # OPT, XGLM
-    Line("self_attn.out_proj", _separate("self_attn")),
+    CouplingRule("self_attn.out_proj", _separate("self_attn")),
     # Phi 1 and 2
-    Line("self_attn.dense", _separate("self_attn")),
+    CouplingRule("self_attn.dense", _separate("self_attn")),
     # Phi-3 and 4
-    Line("self_attn.o_proj", _fused("self_attn.qkv_proj", Order.BY_PART), ("phi3",)),
+    CouplingRule(
+        "self_attn.o_proj", _fused("self_attn.qkv_proj", Order.BY_PART), ("phi3",)
+    ),
     # GPT-2
-    Line("attn.c_proj", _fused("attn.c_attn", Order.BY_PART), ("gpt2",)),
+    CouplingRule("attn.c_proj", _fused("attn.c_attn", Order.BY_PART), ("gpt2",)),
     # GPT-J
-    Line("attn.out_proj", _separate("attn")),
+    CouplingRule("attn.out_proj", _separate("attn")),
     # GPT-Neo
-    Line("attn.attention.out_proj", _separate("attn.attention")),
+    CouplingRule("attn.attention.out_proj", _separate("attn.attention")),
     # GPT-NeoX, Pythia
-    Line(
+    CouplingRule(
         "attention.dense",
         _fused("attention.query_key_value", Order.BY_GROUP),
         ("gpt_neox",),
     ),
-    # BLOOM; Falcon: old ones by head, new ones by KV group, multi-query is one group
-    Line(
+    # BLOOM; Falcon: old models by head, new ones by KV group, multi-query is one group
+    CouplingRule(
         "self_attention.dense",
         _fused("self_attention.query_key_value", Order.BY_GROUP),
         ("bloom", "falcon"),
@@ -113,27 +115,27 @@ ATTENTION = (
 )
 MLP = (
     # Llama, Mistral, Qwen2 and 3, Gemma 2 and 3, StableLM, OLMo, SmolLM, ...
-    Line("mlp.down_proj", _gated("mlp")),
+    CouplingRule("mlp.down_proj", _gated("mlp")),
     # Nemotron, Arcee
-    Line("mlp.down_proj", _plain("mlp.up_proj")),
+    CouplingRule("mlp.down_proj", _plain("mlp.up_proj")),
     # Phi-3 and 4, GLM-4
-    Line(
+    CouplingRule(
         "mlp.down_proj",
-        (Rows("mlp.gate_up_proj", (Part.GATE, Part.UP)),),
+        (ProducerRows("mlp.gate_up_proj", (Part.GATE, Part.UP)),),
         ("phi3", "glm", "glm4"),
     ),
     # OPT, XGLM
-    Line("fc2", _plain("fc1")),
+    CouplingRule("fc2", _plain("fc1")),
     # Phi 1 and 2
-    Line("mlp.fc2", _plain("mlp.fc1")),
+    CouplingRule("mlp.fc2", _plain("mlp.fc1")),
     # GPT-2, GPT-Neo, StarCoder2
-    Line("mlp.c_proj", _plain("mlp.c_fc")),
+    CouplingRule("mlp.c_proj", _plain("mlp.c_fc")),
     # GPT-J
-    Line("mlp.fc_out", _plain("mlp.fc_in")),
+    CouplingRule("mlp.fc_out", _plain("mlp.fc_in")),
     # GPT-NeoX, Pythia, Falcon, BLOOM
-    Line("mlp.dense_4h_to_h", _plain("mlp.dense_h_to_4h")),
+    CouplingRule("mlp.dense_4h_to_h", _plain("mlp.dense_h_to_4h")),
 )
-# What the config of a family calls the width of its MLPs, where not intermediate_size.
+# The name of the MLP width in the config of a family, where not intermediate_size.
 MLP_WIDTH = {
     "opt": "ffn_dim",
     "xglm": "ffn_dim",
@@ -143,14 +145,14 @@ MLP_WIDTH = {
     "gpt_bigcode": "n_inner",
     "codegen": "n_inner",
 }
-# Attention that looks up the number of heads in the config whenever it runs.
+# Families whose attention reads the number of heads from the config in each forward.
 READS_CONFIG = ("phi3",)
-# Model types whose names fit a line although their groups depend on each other.
+# Model types that match a rule although their groups depend on each other.
 INSEPARABLE_HEADS = {
     "diffllama": "Heads of this architecture are subtracted from each other: "
     "without one head another would change.",
 }
 INSEPARABLE_NEURONS = {
-    "gemma3n_text": "MLPs of this architecture keep the neurons that stand out among "
-    "all: without one neuron others would change.",
+    "gemma3n_text": "MLPs of this architecture keep the neurons with the largest "
+    "values: without one neuron others would change.",
 }

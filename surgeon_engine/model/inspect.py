@@ -1,4 +1,4 @@
-"""What a model is, told from its config and the headers of its files alone."""
+"""Describe a model from its config and the headers of its files."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def inspect_source(config: ModelConfig) -> InspectedSource:
 def describe(
     model: PreTrainedModel, source: ModelSource, stored: torch.dtype | None = None
 ) -> ModelSummary:
-    """The figures of `model`, which may be without weights (on the meta device)."""
+    """Describe `model`, which may be without weights (on the meta device)."""
     layers = prunable_layers(model)
     coupled = [each for kind in Coupling for each in groups_of(kind, model)]
     couplings = {each.consumer.name: each.kind.value for each in coupled}

@@ -1,11 +1,11 @@
-"""The decoder blocks of a model, and the linear layers in them that can be pruned.
+"""Find the decoder blocks of a model and their prunable linear layers.
 
     W   R x C      weight: a row is an output feature, a column an input feature
-        R x (C+1)  where the layer has a bias, which is the last column
+        R x (C+1)  if the layer has a bias, which is the last column
 
-Nothing here knows a model family by name: the blocks are the longest list of modules
-that hold linear layers and lies in no other such list, and each linear layer in a block
-is prunable.
+The rules do not depend on the model family: the blocks are the longest list of modules
+with linear layers that is not inside another such list, and each linear layer in a
+block is prunable.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LINEAR = (nn.Linear, Conv1D)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PrunableLayer:
-    """One linear layer of a decoder block; reads and writes its weight as W."""
+    """A linear layer of a decoder block, whose weight is read and written as W."""
 
     name: str  # full name in the model
     block: int  # index of its decoder block
@@ -39,28 +39,28 @@ class PrunableLayer:
 
     @property
     def rows(self) -> int:
-        """R, the output features."""
+        """R, the number of output features."""
         return int(self._matrix.shape[0])
 
     @property
     def columns(self) -> int:
-        """C, the input features; the bias is not one of them."""
+        """C, the number of input features, without the bias."""
         return int(self._matrix.shape[1])
 
     @property
     def weights(self) -> int:
-        """How many numbers W holds, the bias included."""
+        """Number of weights in W, the bias included."""
         return self.rows * (self.columns + self.has_bias)
 
     def weight(self) -> Tensor:
-        """A copy of W in float64, R x C or R x (C+1)."""
+        """Return a copy of W in float64: R x C or R x (C+1)."""
         W = self._matrix.double()
         if self.has_bias:
             W = torch.cat([W, self.module.bias.double().unsqueeze(1)], dim=1)
         return W.clone()
 
     def write(self, W: Tensor) -> None:
-        """Make W, in the shape that `weight` gives, the layer's weight."""
+        """Set the layer's weight to W, which has the shape that `weight` returns."""
         with torch.no_grad():
             self._matrix.copy_(W[:, : self.columns])
             if self.has_bias:
@@ -68,15 +68,15 @@ class PrunableLayer:
 
     @property
     def _matrix(self) -> Tensor:
-        """R x C; Conv1D stores its weight the other way round."""
+        """The weight as R x C; Conv1D stores it transposed."""
         weight = self.module.weight
         return weight.T if isinstance(self.module, Conv1D) else weight
 
 
 class KeptWeights:
-    """The weights of some layers as they are, on the host, to be put back.
+    """A copy of the weights of some layers in host memory.
 
-    As a context, any number of times, it undoes what is written to them meanwhile.
+    As a context manager it restores them at the end of the block, any number of times.
     """
 
     def __init__(self, layers: Sequence[PrunableLayer]) -> None:
@@ -92,37 +92,37 @@ class KeptWeights:
         self.put_back()
 
     def put_back(self) -> None:
-        """Undo whatever was written to the layers since."""
+        """Restore the copied weights."""
         with torch.no_grad():
             for parameter, value in zip(self._parameters, self._values, strict=True):
                 parameter.copy_(value)
 
 
 def blocks_path(model: PreTrainedModel) -> str:
-    """The name of the list of decoder blocks.
+    """Return the name of the list of decoder blocks.
 
     Raises:
-        ModelError: there is none.
+        ModelError: The model has no decoder blocks.
     """
     prefix, _ = _named_blocks(model)
     return prefix
 
 
 def find_blocks(model: PreTrainedModel) -> tuple[nn.Module, ...]:
-    """The decoder blocks, first to last.
+    """Return the decoder blocks in order.
 
     Raises:
-        ModelError: there are none.
+        ModelError: The model has no decoder blocks.
     """
     _, blocks = _named_blocks(model)
     return tuple(blocks)
 
 
 def prunable_layers(model: PreTrainedModel) -> tuple[PrunableLayer, ...]:
-    """Every linear layer of every block, in the order of the model's modules.
+    """Return all linear layers of all blocks, in the order of the model's modules.
 
     Raises:
-        ModelError: there are none.
+        ModelError: The model has no decoder blocks.
     """
     prefix, blocks = _named_blocks(model)
     return tuple(
@@ -145,7 +145,7 @@ def _named_blocks(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
             "Choose a decoder-only language model.",
         )
     names = [f"{name}." for name, _ in lists]
-    # A list inside another (the experts of a block) is no list of blocks.
+    # A list inside another, such as the experts of a block, is not the list of blocks.
     outer = [
         named for named in lists if not any(named[0].startswith(name) for name in names)
     ]

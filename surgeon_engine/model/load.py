@@ -1,4 +1,4 @@
-"""From a source to a model in memory, with its tokenizer and its prunable layers."""
+"""Load a model with its tokenizer and its prunable layers."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ from surgeon_engine.runtime import devices
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadedModel:
-    """A model that can be pruned."""
+    """A loaded model that can be pruned."""
 
     source: ModelSource
     model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase | None  # some folders have none
+    tokenizer: PreTrainedTokenizerBase | None  # None: the folder has none
     blocks: tuple[nn.Module, ...]
     layers: tuple[PrunableLayer, ...]
-    stored: torch.dtype | None = None  # in the original's files; None: quantised
+    stored: torch.dtype | None = None  # in the original's files; None: quantized
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return self.model.device
 
 
@@ -75,12 +75,11 @@ def load_model(
             raise
         raise ModelError(
             f"The weights of {source.name} cannot be loaded: {first_line(error)}.",
-            "The files may be incomplete or from another model: fetch them again.",
+            "The files may be incomplete or from another model: download them again.",
         ) from error
     _check_complete(source.name, found)
     if source.gguf_file:
-        # The weights are plain floats by now, but the model still says "quantised"
-        # and would refuse to be saved.
+        # The weights are dequantized by now; without this the model cannot be saved.
         model.hf_quantizer.remove_quantization_config(model)
     model.requires_grad_(False)
     model.eval()
@@ -97,7 +96,7 @@ def load_model(
 
 
 def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase | None:
-    """The tokenizer beside the weights, or None where there is none."""
+    """Load the tokenizer from the folder of the weights, or return None."""
     try:
         return AutoTokenizer.from_pretrained(source.folder, **source.arguments)
     except UNREADABLE:
@@ -105,12 +104,13 @@ def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase | None:
 
 
 def _check_complete(name: str, found: dict[str, object]) -> None:
-    """What the files lack, transformers fills with random numbers without an error."""
+    """Check that no tensor is missing, which transformers would initialize randomly."""
     for problem in ("missing_keys", "mismatched_keys"):
         keys = sorted(map(str, found.get(problem) or ()))  # type: ignore[call-overload]
         if keys:
             raise ModelError(
-                f"The files of {name} do not fit its config: {len(keys)} tensors are "
+                f"The files of {name} do not match its config: {len(keys)} tensors are "
                 f"{problem.removesuffix('_keys')}, such as {keys[0]}.",
-                "The files may be incomplete or from another model: fetch them again.",
+                "The files may be incomplete or from another model: download them "
+                "again.",
             )

@@ -1,7 +1,7 @@
-"""What a model source names: the demo, a folder, a GGUF file, or a model of the Hub.
+"""Locate and check a model source: the demo, a folder, a GGUF file, or a Hub model.
 
-Everything that can be refused is refused here, from names, headers and the config,
-before a single weight is read.
+All checks that need only names, headers and the config are made here, before any weight
+is read.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from surgeon_engine.api.model_info.source_names import (
     parse_hub_source,
 )
 
-# What transformers raises on files that make no sense to it.
+# Errors that transformers raises for files that it cannot read.
 UNREADABLE = (
     OSError,
     ValueError,
@@ -58,9 +58,9 @@ _STORED = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """Where a model's files are."""
+    """The location of a model's files."""
 
-    name: str  # for people
+    name: str  # display name
     folder: Path
     gguf_file: str | None = None  # its name inside `folder`
 
@@ -73,7 +73,7 @@ class ModelSource:
 
     @property
     def arguments(self) -> dict[str, object]:
-        """What `from_pretrained` wants to be told beside the folder."""
+        """Keyword arguments for `from_pretrained`, besides the folder."""
         arguments: dict[str, object] = {"local_files_only": True}
         if self.gguf_file:
             arguments["gguf_file"] = self.gguf_file
@@ -81,10 +81,10 @@ class ModelSource:
 
 
 def locate(source: str) -> ModelSource:
-    """The files that `source` names, checked as far as their headers tell.
+    """Return the files that `source` names, after checking their headers.
 
     Raises:
-        ModelError: there is nothing there, something is missing or damaged.
+        ModelError: A file is missing or damaged.
     """
     if source == DEMO:
         folder = Path(str(files("surgeon_resources"))) / "demo"
@@ -96,16 +96,19 @@ def locate(source: str) -> ModelSource:
         return _checked_folder(ModelSource(path.resolve().name, path))
     if os.path.isfile(path):
         return _checked_gguf(path)
-    meant = parse_hub_source(source)
-    hint = f"If it is one of the Hugging Face Hub, write {meant}." if meant else SOURCES
+    hub_source = parse_hub_source(source)
+    hint = SOURCES
+    if hub_source:
+        hint = f"If it is a model of the Hugging Face Hub, write {hub_source}."
     raise ModelError(f"There is no model at {path}.", hint)
 
 
 def read_model_config(source: ModelSource) -> PretrainedConfig:
-    """The transformers config of a model that can be pruned.
+    """Read the transformers config of a model and check that it can be pruned.
 
     Raises:
-        ModelError: unknown, not a decoder, a mixture of experts, or quantised.
+        ModelError: The architecture is unknown, is not a decoder, is a mixture of
+            experts, or is quantized.
     """
     try:
         config = AutoConfig.from_pretrained(source.folder, **source.arguments)
@@ -113,16 +116,17 @@ def read_model_config(source: ModelSource) -> PretrainedConfig:
         raise ModelError(
             f"The config of {source.name} cannot be used: {first_line(error)}.",
             "Surgeon prunes the decoder-only models that transformers knows; "
-            "code that a model brings along is not run.",
+            "it does not run code from a model's folder.",
         ) from error
     _check_model_kind(source.name, config)
     return config
 
 
 def stored_dtype(source: ModelSource) -> torch.dtype | None:
-    """The number format of most weights in the files; None: they are quantised.
+    """Return the number format of most weights in the files; None: quantized.
 
-    By the headers: configs are often silent, or say what the model was trained in.
+    It is read from the headers, because configs often lack it or state the format of
+    the training.
     """
     if source.gguf_file:
         return None
@@ -130,14 +134,14 @@ def stored_dtype(source: ModelSource) -> torch.dtype | None:
     for path in source.weight_files:
         with safe_open(path, framework="pt") as file:
             for name in file.keys():  # noqa: SIM118 (it is no dict)
-                part = file.get_slice(name)
-                counts[part.get_dtype()] += math.prod(part.get_shape())
-    ((most, _),) = counts.most_common(1)
-    return _STORED.get(most)
+                tensor = file.get_slice(name)
+                counts[tensor.get_dtype()] += math.prod(tensor.get_shape())
+    ((most_common, _),) = counts.most_common(1)
+    return _STORED.get(most_common)
 
 
 def _cached(source: str, name: HubName | None) -> ModelSource:
-    """The files of a model of the Hub, which have been downloaded before."""
+    """Return the files of a Hub model from the cache."""
     if name is None or name.is_dataset:
         raise ModelError(
             f"{source} is not the name of a model on the Hugging Face Hub.",
@@ -165,7 +169,7 @@ def _check_safetensors(path: Path) -> None:
     except (SafetensorError, OSError) as error:
         raise ModelError(
             f"{path.name} is damaged ({path.stat().st_size:,} bytes): {error}.",
-            "The download may be incomplete: fetch this file again.",
+            "The download may be incomplete: download this file again.",
         ) from error
 
 
@@ -187,9 +191,9 @@ def _check_model_kind(name: str, config: PretrainedConfig) -> None:
 
 
 def first_line(error: Exception) -> str:
-    """What a library has to say, without the rest of its lecture.
+    """Return the first line of a library's error message.
 
-    Of a config that is refused the first line only names the function that did it.
+    For an invalid config it is the last line: the first names only a function.
     """
     lines = (str(error).strip() or type(error).__name__).splitlines()
     line = lines[-1 if isinstance(error, StrictDataclassError) else 0]

@@ -1,12 +1,12 @@
-"""Work beside the window: done in a thread of its own, its result told in the window's.
+"""Run short work in a thread and deliver the result in the window's thread.
 
     self._background = Background(self)
     self._background.start(partial(read_folder, path), self._on_read)
 
-The work touches no widget and no QObject. Its result comes as a call in the thread of
-the window, unless the owner is gone by then. For short work on files: the engine does
-what takes its time and can be cancelled. What reads need not be over when the window
-closes; for what writes somebody calls `finish`.
+The work must not touch widgets or QObjects. Its result is delivered by a call in the
+thread of the window, unless the owner has been deleted. Use it for short file
+operations only; the engine does what takes long and can be cancelled. Reading may be
+abandoned when the window closes; an owner whose work writes files calls `finish`.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from PySide6.QtCore import QObject, Qt, Signal, Slot
 @dataclass(slots=True)
 class _Job:
     work: Callable[[], Any]
-    then: Callable[[Any], object]
-    otherwise: Callable[[], object]
+    on_done: Callable[[Any], object]
+    on_failed: Callable[[], object]
     result: Any = None
-    is_done: bool = False  # False after the work: it raised
+    is_done: bool = False  # stays False if the work raises
 
 
 class _Relay(QObject):
-    """Sends from the thread of the work; belongs to whoever of both lives longer."""
+    """Emits from the thread of the work; kept alive by the owner and the thread."""
 
     ended = Signal(object)  # _Job
 
 
 class Background(QObject):
-    """Starts work, each in its own thread. What it raises goes to the hooks."""
+    """Runs work in threads; exceptions go to `threading.excepthook`."""
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
@@ -46,11 +46,11 @@ class Background(QObject):
     def start(
         self,
         work: Callable[[], Any],
-        then: Callable[[Any], object],
-        otherwise: Callable[[], object] = lambda: None,
+        on_done: Callable[[Any], object],
+        on_failed: Callable[[], object] = lambda: None,
     ) -> None:
-        """Call `then` with what `work` returns; `otherwise` if it has raised."""
-        relay, job = self._relay, _Job(work, then, otherwise)
+        """Call `on_done` with the result of `work`, or `on_failed` if it raises."""
+        relay, job = self._relay, _Job(work, on_done, on_failed)
 
         def run() -> None:
             try:
@@ -59,20 +59,20 @@ class Background(QObject):
             finally:
                 relay.ended.emit(job)
 
-        # A daemon: reading need not be over before the program can end.
+        # A daemon, so that unfinished reading does not keep the program from ending.
         thread = threading.Thread(target=run, daemon=True)
         self._threads = [each for each in self._threads if each.is_alive()]
         self._threads.append(thread)
         thread.start()
 
     def finish(self) -> None:
-        """Wait for all work that has begun, as the window closes."""
+        """Wait until all started work is done."""
         for thread in self._threads:
             thread.join()
 
     @Slot(object)
     def _on_ended(self, job: _Job) -> None:
         if job.is_done:
-            job.then(job.result)
+            job.on_done(job.result)
         else:
-            job.otherwise()
+            job.on_failed()

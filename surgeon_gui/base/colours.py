@@ -1,4 +1,4 @@
-"""The colours of the light and the dark theme. No Qt."""
+"""Colours of the light and the dark theme."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Theme:
-    """One set of colours."""
+    """Colours of a theme, as #rrggbb."""
 
     name: str
     window: str
     surface: str  # cards, inputs, plots
-    raised: str  # buttons, headers under the mouse
+    raised: str  # buttons, hovered headers
     border: str
     text: str
-    muted: str  # text of lesser weight
-    faint: str  # text of what cannot be used
+    muted: str  # secondary text
+    faint: str  # text of disabled controls
     accent: str
     on_accent: str  # text on the accent
     accent_soft: str  # the accent as a background
@@ -25,9 +25,9 @@ class Theme:
     good: str
     warning: str
     grid: str  # lines in plots
-    heat: tuple[str, ...]  # none removed to all removed
-    series: tuple[str, ...]  # lines and dots of several runs, told apart by everyone
-    doubt: tuple[str, ...]  # behind text: models that differ little to very much
+    heat: tuple[str, ...]  # from nothing removed to everything removed
+    series: tuple[str, ...]  # lines of several runs, distinct for colour-blind users
+    doubt: tuple[str, ...]  # behind text, from a small to a large difference of models
 
 
 LIGHT = Theme(

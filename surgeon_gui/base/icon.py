@@ -1,4 +1,4 @@
-"""The application's icon, drawn: a grid of weights of which some are gone."""
+"""The application icon: a grid of weights, some of them removed."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _REMOVED = {(0, 2), (1, 0), (2, 1), (2, 2)}  # row, column
 
 
 def application_icon() -> QIcon:
-    """In all sizes that a desktop asks for."""
+    """Return the icon in all sizes that desktops use."""
     icon = QIcon()
     for size in _SIZES:
-        icon.addPixmap(_drawn(size))
+        icon.addPixmap(_draw(size))
     return icon
 
 
-def _drawn(size: int) -> QPixmap:
+def _draw(size: int) -> QPixmap:
     pixmap = QPixmap(size, size)
     pixmap.fill(Qt.GlobalColor.transparent)
     painter = QPainter(pixmap)

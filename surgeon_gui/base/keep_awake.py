@@ -1,8 +1,8 @@
-"""Keeps the computer from going to sleep while a run is at work.
+"""Inhibit sleep of the computer during a run.
 
-That takes the package wakepy and a desktop that lets itself be asked; without either
-the run goes on all the same, and the log says so. Desktops are asked in a thread of
-its own, because they may take their time to answer.
+Requires the package wakepy and a desktop that supports it. Otherwise the run continues
+without, and the log states the reason. The request is made in a thread, because some
+desktops respond slowly.
 """
 
 from __future__ import annotations
@@ -16,74 +16,74 @@ from PySide6.QtGui import QGuiApplication
 
 from surgeon_gui.base.translation import tr
 
-_WITHOUT_DESKTOP = ("offscreen", "minimal", "vnc")  # of Qt's platforms
+_PLATFORMS_WITHOUT_DESKTOP = ("offscreen", "minimal", "vnc")
 
-# Keeps the computer awake for as long as it is open; gives what is in the way of that.
-StayingAwake = Callable[[], AbstractContextManager[str]]
+# Inhibits sleep while the context is open; yields the reason if that fails.
+SleepInhibitor = Callable[[], AbstractContextManager[str]]
 
 
 @contextmanager
-def staying_awake() -> Iterator[str]:
-    """Keep the computer awake; gives why it may sleep after all, empty if not."""
+def inhibit_sleep() -> Iterator[str]:
+    """Inhibit sleep; yield the reason if that fails, else an empty string."""
     try:
         from wakepy import keep
     except ImportError:
         yield tr("the package wakepy is not installed")
         return
     with keep.running(on_fail="pass") as mode:
-        yield "" if mode.active else tr("the desktop does not let itself be asked")
+        yield "" if mode.active else tr("the desktop does not support it")
 
 
-def on_this_desktop() -> StayingAwake | None:
-    """How to stay awake here; None where there is no desktop that might sleep."""
-    if QGuiApplication.platformName() in _WITHOUT_DESKTOP:
+def sleep_inhibitor() -> SleepInhibitor | None:
+    """Return the inhibitor of this desktop; None if there is no desktop."""
+    if QGuiApplication.platformName() in _PLATFORMS_WITHOUT_DESKTOP:
         return None
-    return staying_awake
+    return inhibit_sleep
 
 
 class KeepAwake(QObject):
-    """Holds the computer awake from `hold` to `allow_sleep`; both return at once."""
+    """Inhibits sleep from `hold` to `allow_sleep`, which both return immediately."""
 
-    with_response = Signal(str)  # why it may sleep after all; empty if it will not
-    _heard = Signal(str)
+    responded = Signal(str)  # the reason if sleep is not inhibited, else empty
+    _responded_in_thread = Signal(str)
 
     def __init__(
-        self, keep_awake: StayingAwake | None, parent: QObject | None = None
+        self, inhibitor: SleepInhibitor | None, parent: QObject | None = None
     ) -> None:
         super().__init__(parent)
-        self._stay_awake = keep_awake
-        self._is_over: threading.Event | None = None  # None: nothing is held
-        self._heard.connect(self._on_heard)
+        self._inhibitor = inhibitor
+        self._is_over: threading.Event | None = None  # None: sleep is allowed
+        self._responded_in_thread.connect(self._on_response)
 
     @property
     def holds(self) -> bool:
-        """Whether the computer is to stay awake."""
+        """Whether sleep should be inhibited."""
         return self._is_over is not None
 
     def hold(self) -> None:
-        """Keep the computer awake from now on."""
-        if self._stay_awake is None or self.holds:
+        """Inhibit sleep from now on."""
+        if self._inhibitor is None or self.holds:
             return
         self._is_over = threading.Event()
-        asking = (self._stay_awake, self._is_over)
-        # It must not keep the program from ending.
-        threading.Thread(target=self._ask, args=asking, daemon=True).start()
+        arguments = (self._inhibitor, self._is_over)
+        # A daemon, so that it does not keep the program from ending.
+        threading.Thread(target=self._inhibit, args=arguments, daemon=True).start()
 
     def allow_sleep(self) -> None:
-        """Let the computer sleep again."""
+        """Allow sleep again."""
         if self._is_over is not None:
             self._is_over.set()
             self._is_over = None
 
-    def _ask(self, keep_awake: StayingAwake, is_over: threading.Event) -> None:
-        """Runs in the other thread."""
-        with keep_awake() as reason:
+    def _inhibit(self, inhibitor: SleepInhibitor, is_over: threading.Event) -> None:
+        """Inhibit sleep until `is_over` is set; runs in a thread."""
+        with inhibitor() as reason:
             try:
-                self._heard.emit(reason)
+                self._responded_in_thread.emit(reason)
             except RuntimeError:
-                return  # the window has been closed meanwhile
+                return  # the window has been closed
             is_over.wait()
 
     @Slot(str)
-    def _on_heard(self, reason: str) -> None:
-        self.with_response.emit(reason)
+    def _on_response(self, reason: str) -> None:
+        self.responded.emit(reason)

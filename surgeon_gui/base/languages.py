@@ -1,8 +1,8 @@
-"""Which language the window speaks, and how Qt is taught to speak it too.
+"""Set the language of the window and of Qt.
 
-`choose` comes first of all; only then may modules with words be imported. Qt's own
-words, those of its dialogs' buttons, come with PySide6; number boxes get the decimal
-mark of the language. The C library keeps its point: parsers of numbers rely on it.
+Call `choose` before importing modules with texts. PySide6 contains translations of Qt's
+own texts, such as the buttons of its dialogs; number boxes use the separators of the
+language. The C library keeps the decimal point, because number parsers rely on it.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from PySide6.QtWidgets import QApplication
 
 from surgeon_gui.base import translation
 
-_QT_WORDS = "qtbase"  # the catalogue of the buttons in Qt's own dialogs
+_QT_CATALOGUE = "qtbase"  # texts of Qt's own dialogs
 
 
-def choose(wish: str) -> None:
-    """Take the wished language, such as "de"; empty: the first that the system has."""
-    wished = (wish,) if wish else tuple(QLocale.system().uiLanguages())
-    translation.use(translation.known(*wished))
+def choose(requested: str) -> None:
+    """Use a language such as "de"; if it is empty, the language of the system."""
+    languages = (requested,) if requested else tuple(QLocale.system().uiLanguages())
+    translation.use(translation.known(*languages))
 
 
-def teach_qt(application: QApplication) -> None:
-    """Let Qt say its own words and write numbers in the language that was chosen."""
+def translate_qt(application: QApplication) -> None:
+    """Use the chosen language for Qt's own texts and for numbers in input boxes."""
     language = translation.language()
     QLocale.setDefault(QLocale(language))
     folder = Path(QLibraryInfo.path(QLibraryInfo.LibraryPath.TranslationsPath))
     translator = QTranslator(application)
-    if translator.load(str(folder / f"{_QT_WORDS}_{language}.qm")):
+    if translator.load(str(folder / f"{_QT_CATALOGUE}_{language}.qm")):
         application.installTranslator(translator)

@@ -1,8 +1,7 @@
-"""Paths as users type them, looked up without an exception.
+"""Look up paths as users type them, without exceptions.
 
-The methods of `Path` raise for a home that does not exist, for a name that is too long
-and for a folder that may not be looked into. To the window all of these are just paths
-at which there is nothing.
+The methods of `Path` raise for an unknown home, a name that is too long and a folder
+without permission. For the window, nothing exists at such paths.
 """
 
 from __future__ import annotations
@@ -14,39 +13,39 @@ from surgeon_engine.api.files import free_bytes as free_bytes_at
 
 
 def expanded(text: str) -> Path:
-    """The absolute path that `text` names; the home of nobody stays as it is."""
+    """Return the absolute path of `text`; an unknown home is not expanded."""
     return Path(os.path.normpath(Path(os.path.expanduser(text)).absolute()))
 
 
 def home() -> Path:
-    """The folder of the user; where there is none, a path at which there is nothing."""
+    """Return the home folder of the user, whether or not it exists."""
     return expanded("~")
 
 
 def exists(text: str) -> bool:
-    """Whether there is anything at a path, as far as can be seen."""
+    """Return whether a path exists."""
     return os.path.exists(expanded(text))
 
 
 def is_file(text: str) -> bool:
-    """Whether there is a file at a path, as far as can be seen."""
+    """Return whether a path is a file."""
     return os.path.isfile(expanded(text))
 
 
 def is_empty_file(text: str) -> bool:
-    """Whether there is a file without anything in it, as far as can be seen."""
+    """Return whether a path is an empty file."""
     return is_file(text) and expanded(text).stat().st_size == 0
 
 
 def is_folder(text: str) -> bool:
-    """Whether there is a folder at a path, as far as can be seen."""
+    """Return whether a path is a folder."""
     return os.path.isdir(expanded(text))
 
 
 def is_occupied(text: str) -> bool:
-    """Whether there is a folder at a path with something in it, as far as can be seen.
+    """Return whether a path is a folder that is not empty.
 
-    One that may not be looked into counts: there may be something in it.
+    A folder that cannot be read counts as not empty.
     """
     if not text or not is_folder(text):
         return False
@@ -57,7 +56,7 @@ def is_occupied(text: str) -> bool:
 
 
 def free_bytes(text: str) -> int | None:
-    """How much room the disk of a path has; None: that cannot be seen."""
+    """Return the free bytes on the disk of a path; None if unknown."""
     try:
         return free_bytes_at(expanded(text))
     except OSError:

@@ -1,11 +1,11 @@
-"""Text without secrets, so that it can be shown to others.
+"""Remove secrets from text before it is shared.
 
     hf_AbCdEf0123456789         [removed]
     HF_TOKEN=whatever-it-is     HF_TOKEN=[removed]
     https://me:secret@host/     https://[removed]@host/
-    /home/ada/models            ~/models, or /home/user/models where it is another's
+    /home/ada/models            ~/models, or /home/user/models for another user
 
-Values of environment variables that are named like secrets go wherever they stand.
+Values of environment variables with names of secrets are removed everywhere.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Mapping
 
 REMOVED = "[removed]"
 
-_SHORTEST = 6  # of a value; what is shorter would be found in ordinary words
+_MIN_LENGTH = 6  # of a value; shorter ones would match ordinary words
 _SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|CREDENTIAL", re.I)
 _KNOWN_TOKEN = re.compile(
     r"\b(?:hf_[A-Za-z0-9]{8,}|gh[opsu]_\w{16,}|github_pat_\w{16,}|sk-[\w-]{16,}"
@@ -29,30 +29,28 @@ _NAMED = re.compile(
     r"(?i)\b(\w*(?:token|secret|password|passwd|api_?key)\"?\s*[=:]\s*[\"']?)"
     r"([^\s\"',;}\]]{6,})"
 )
-_HOME_OF_ANYONE = re.compile(
-    r"(?i)(/home/|/Users/|\\Users\\|\\\\Users\\\\)[^/\\\s\"':]+"
-)
+_ANY_HOME = re.compile(r"(?i)(/home/|/Users/|\\Users\\|\\\\Users\\\\)[^/\\\s\"':]+")
 
 
 def redacted(text: str, home: str, environment: Mapping[str, str] | None = None) -> str:
-    """`text` without secrets, and without the names of people's folders."""
+    """Return `text` without secrets and without the names of home folders."""
     for secret in _secrets(os.environ if environment is None else environment):
         text = text.replace(secret, REMOVED)
     text = _KNOWN_TOKEN.sub(REMOVED, text)
     text = _BEARER.sub(rf"\1\2{REMOVED}", text)
     text = _IN_ADDRESS.sub(REMOVED, text)
     text = _NAMED.sub(rf"\1{REMOVED}", text)
-    if len(home) > 1:  # a home of / would be found everywhere
-        for written in {json.dumps(home)[1:-1], home}:
-            text = re.sub(re.escape(written) + r"(?![\w.-])", "~", text)
-    return _HOME_OF_ANYONE.sub(r"\1user", text)
+    if len(home) > 1:  # a home of / would match everywhere
+        for spelling in {json.dumps(home)[1:-1], home}:
+            text = re.sub(re.escape(spelling) + r"(?![\w.-])", "~", text)
+    return _ANY_HOME.sub(r"\1user", text)
 
 
 def _secrets(environment: Mapping[str, str]) -> list[str]:
-    """The longest first: one may be the beginning of another."""
+    """Return the secrets, longest first, because one may be a prefix of another."""
     found = {
         value
         for name, value in environment.items()
-        if _SECRET_NAME.search(name) and len(value) >= _SHORTEST
+        if _SECRET_NAME.search(name) and len(value) >= _MIN_LENGTH
     }
     return sorted(found, key=len, reverse=True)

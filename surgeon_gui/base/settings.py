@@ -1,6 +1,6 @@
-"""What the window remembers from one start to the next, as a dataclass over QSettings.
+"""Settings of the window that persist between starts, stored with QSettings.
 
-Only the window's own matters: what a run needs stands in its config.
+The settings of a run are in its config instead.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ MAX_RECENT_MODELS = 8
 
 
 class ThemeChoice(StrEnum):
-    """Which colours the window has."""
+    """Colours of the window."""
 
     SYSTEM = "system"
     LIGHT = "light"
@@ -26,46 +26,46 @@ class ThemeChoice(StrEnum):
 
 @dataclass(slots=True)
 class Settings:
-    """The remembered values, with what holds at the first start."""
+    """The persistent settings with their defaults."""
 
     theme: ThemeChoice = ThemeChoice.SYSTEM
-    language: str = ""  # such as "de"; empty: the system's, if there is a catalogue
+    language: str = ""  # such as "de"; empty: the language of the system
     geometry: QByteArray = field(default_factory=QByteArray)
     layout: QByteArray = field(default_factory=QByteArray)
     run_parent: str = ""
     last_folder: str = ""
     recent_models: list[str] = field(default_factory=list)
-    shows_hint: bool = False  # the card of the first start
+    shows_hint: bool = False  # the welcome card
 
     def remember_model(self, source: str) -> None:
-        """Put a model at the front of the recent ones."""
+        """Add a model at the front of the recent models."""
         others = [model for model in self.recent_models if model != source]
         self.recent_models = [source, *others][:MAX_RECENT_MODELS]
 
     def forget_model(self, source: str) -> None:
-        """Take a model off the list of the recent ones."""
+        """Remove a model from the recent models."""
         others = [model for model in self.recent_models if model != source]
         self.recent_models = others
 
     def remember_folder_of(self, path: str) -> None:
-        """Let the next file dialog start where this file is."""
+        """Start the next file dialog in the folder of this file."""
         self.last_folder = str(Path(path).parent)
 
 
 def name_application() -> None:
-    """Say whose settings they are; an application may be made before or after."""
+    """Set the names that QSettings uses; call this before `load`."""
     QCoreApplication.setApplicationName(_APPLICATION)
     QCoreApplication.setOrganizationName(_APPLICATION)
 
 
 def load() -> Settings:
-    """What was remembered; whatever cannot be read has its default."""
+    """Read the settings; unreadable ones get their default."""
     store = QSettings()
     settings = Settings()
     try:
         settings.theme = ThemeChoice(str(store.value("theme", settings.theme)))
     except ValueError:
-        pass  # of another version
+        pass  # from another version
     settings.language = str(store.value("language", ""))
     settings.geometry = _bytes(store.value("geometry"))
     settings.layout = _bytes(store.value("layout"))
@@ -77,7 +77,7 @@ def load() -> Settings:
 
 
 def save(settings: Settings) -> None:
-    """Remember all of it."""
+    """Store the settings."""
     store = QSettings()
     store.setValue("theme", settings.theme.value)
     store.setValue("language", settings.language)
@@ -90,7 +90,7 @@ def save(settings: Settings) -> None:
 
 
 def reset() -> None:
-    """Forget everything."""
+    """Delete all stored settings."""
     QSettings().clear()
 
 
@@ -105,5 +105,5 @@ def _strings(value: object) -> list[str]:
 
 
 def default_run_parent() -> Path:
-    """The folder in which runs make their own, unless the user names another."""
+    """Return the default runs folder."""
     return platformdirs.user_data_path("surgeon") / "runs"

@@ -1,8 +1,8 @@
-"""Colours and distances, light and dark: for the palette, a little QSS and the plots.
+"""Apply the light or the dark theme to palette, style sheet and plots.
 
-Qt's own switch does nothing on several platforms, so the colours are set here, over
-the Fusion style. Widgets that paint themselves ask `theme_of` for the colours that
-hold and repaint when their palette changes.
+Qt's own colour scheme has no effect on several platforms, so the colours are set here,
+on top of the Fusion style. Widgets that paint themselves get their colours from
+`theme_of` and repaint when their palette changes.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from PySide6.QtWidgets import QApplication, QWidget
 from surgeon_gui.base.colours import DARK, LIGHT, Theme
 from surgeon_gui.base.settings import ThemeChoice
 
-GAP = 8  # pixels between things that belong together
+GAP = 8  # pixels between related widgets
 MARGIN = 12  # inside cards
 RADIUS = 8  # of cards and of the drop zone
 
 
 def chosen(choice: ThemeChoice) -> Theme:
-    """The theme that a choice comes to on this system."""
+    """Return the theme of a choice on this system."""
     if choice is ThemeChoice.SYSTEM:
         scheme = QGuiApplication.styleHints().colorScheme()
         return DARK if scheme is Qt.ColorScheme.Dark else LIGHT
@@ -33,45 +33,45 @@ def chosen(choice: ThemeChoice) -> Theme:
 
 
 def apply_theme(application: QApplication, choice: ThemeChoice) -> None:
-    """Give the whole application its colours; windows that are open follow."""
+    """Set the colours of the application, including open windows."""
     theme = chosen(choice)
     application.setPalette(_palette(theme))
     application.setStyleSheet(_stylesheet(theme))
 
 
 def apply_theme_to(widget: QWidget, theme: Theme) -> None:
-    """Give one widget, with all that is in it, colours of its own."""
-    # One by one, and by a rule: the palette of the application is stronger than that
-    # of a parent as long as the application has a style sheet.
+    """Set the colours of one widget and its descendants."""
+    # Each widget on its own and by a rule, because the palette of the application takes
+    # precedence over that of a parent if the application has a style sheet.
     for each in (widget, *widget.findChildren(QWidget)):
         each.setPalette(_palette(theme))
-    words = f"QLabel {{ color: {theme.text}; }}"
-    widget.setStyleSheet(words + _stylesheet(theme))
+    labels = f"QLabel {{ color: {theme.text}; }}"
+    widget.setStyleSheet(labels + _stylesheet(theme))
 
 
 def theme_of(widget: QWidget) -> Theme:
-    """The theme whose colours a widget has."""
+    """Return the theme of a widget."""
     return DARK if widget.palette().window().color().lightness() < 128 else LIGHT
 
 
 def contrast(front: str, back: str) -> float:
-    """How far two colours stand out from each other, from 1 to 21 (WCAG 2.2)."""
+    """Return the contrast ratio of two colours, from 1 to 21 (WCAG 2.2)."""
     low, high = sorted((_luminance(QColor(front)), _luminance(QColor(back))))
     return (high + 0.05) / (low + 0.05)
 
 
 def ink_on(background: QColor) -> QColor:
-    """Black or white, whichever reads better on a colour; one of them always does."""
+    """Return black or white, whichever has more contrast to `background`."""
     inks = ("#000000", "#ffffff")
     return QColor(max(inks, key=lambda ink: contrast(ink, background.name())))
 
 
 def heat_colour(theme: Theme, share: float) -> QColor:
-    """The colour of a share, between the steps of the theme's heat."""
-    place = min(1.0, max(0.0, share)) * (len(theme.heat) - 1)
-    index = min(int(place), len(theme.heat) - 2)
+    """Return the colour of a share from 0 to 1, interpolated in `theme.heat`."""
+    position = min(1.0, max(0.0, share)) * (len(theme.heat) - 1)
+    index = min(int(position), len(theme.heat) - 2)
     low, high = QColor(theme.heat[index]), QColor(theme.heat[index + 1])
-    part = place - index
+    part = position - index
     return QColor(
         round(low.red() + part * (high.red() - low.red())),
         round(low.green() + part * (high.green() - low.green())),

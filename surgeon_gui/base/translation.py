@@ -1,14 +1,13 @@
-"""Words in the user's language: `tr` wherever the window says something.
+"""Translate the texts of the window.
 
     tr("Nothing has been measured yet.")
     tr("{done} of {total} shots").format(done=2, total=5)
     ntr("{n} layer", "{n} layers", n).format(n=n)
 
-The English words are the keys, so that nothing is looked up for English and what has
-no translation is said in English. The language is chosen once, by `use`, before the
-modules are imported that hold words: what they say is fixed when they are imported.
-Catalogues lie in resources/translations; docs/translating.md says how one is made.
-Knows nothing of Qt, so that sentences can be made and tested without it.
+The English texts are the keys, and are shown if there is no translation. Set the
+language with `use` before importing modules with texts, because they translate them at
+import. The catalogues are in resources/translations; docs/translating.md explains how
+to add one.
 """
 
 from __future__ import annotations
@@ -18,17 +17,15 @@ from importlib import resources
 
 DOMAIN = "surgeon"
 ENGLISH = "en"
-# The languages there are, each by the name that those have for it who speak it.
+# Available languages with their names in the language itself.
 LANGUAGES = {ENGLISH: "English", "de": "Deutsch"}
-
-_WITH_COMMA = {"de"}  # languages that write 12,5 and 1.234
 
 _language = ENGLISH
 _catalogue: gettext.NullTranslations = gettext.NullTranslations()
 
 
 def use(language: str) -> None:
-    """Say everything that is imported from now on in `language`, such as "de"."""
+    """Use `language`, such as "de", for everything that is imported from now on."""
     global _catalogue, _language
     _language = known(language)
     folder = resources.files("surgeon_resources") / "translations"
@@ -37,38 +34,31 @@ def use(language: str) -> None:
         _catalogue = gettext.translation(DOMAIN, path, languages, fallback=True)
 
 
-def known(*wished: str) -> str:
-    """The first of the wished languages that there is, such as "de" for "de_AT"."""
-    for wish in wished:
-        language = wish.replace("-", "_").partition("_")[0].lower()
+def known(*requested: str) -> str:
+    """Return the first available language, such as "de" for "de_AT"."""
+    for name in requested:
+        language = name.replace("-", "_").partition("_")[0].lower()
         if language in LANGUAGES:
             return language
     return ENGLISH
 
 
 def language() -> str:
-    """In which language everything is said."""
+    """Return the current language."""
     return _language
 
 
-def tr(words: str) -> str:
-    """`words` in the user's language."""
-    # The empty key holds the description of the catalogue.
-    return _catalogue.gettext(words) if words else ""
+def tr(text: str) -> str:
+    """Translate a text."""
+    # The empty key is the header of the catalogue.
+    return _catalogue.gettext(text) if text else ""
 
 
-def ntr(one: str, many: str, n: int) -> str:
-    """`one` or `many` in the user's language, as the number `n` asks for."""
-    return _catalogue.ngettext(one, many, n)
+def ntr(singular: str, plural: str, n: int) -> str:
+    """Translate a text in the singular or plural that the number `n` requires."""
+    return _catalogue.ngettext(singular, plural, n)
 
 
-def inside(words: str) -> str:
-    """A name as it stands inside of a sentence: German nouns keep their capitals."""
-    return words.lower() if _language == ENGLISH else words
-
-
-def with_marks(number: str) -> str:
-    """A number as 1,234.5 with the marks that the language has for it."""
-    if _language not in _WITH_COMMA:
-        return number
-    return number.translate(str.maketrans(",.", ".,"))
+def inside(name: str) -> str:
+    """Return a name for use inside a sentence: lowercase, except for German nouns."""
+    return name.lower() if _language == ENGLISH else name

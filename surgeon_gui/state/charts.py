@@ -136,7 +136,7 @@ def size_line(run: RunState, measure: SizeUnit) -> Line:
         last_x=_last_shot(run),
         from_zero=True,
         name=name,
-        say_y=_Scaled(
+        format_y=_Scaled(
             numbers.size if measure is SizeUnit.BYTES else numbers.count, scale
         ),
     )
@@ -174,8 +174,8 @@ def memory_line(run: RunState) -> Line:
         more=more,
         x_axis=x_axis,
         has_whole_xs=False,
-        say_x=_Scaled(numbers.clock, scale),
-        say_y=_Scaled(numbers.size, _GIGABYTE),
+        format_x=_Scaled(numbers.clock, scale),
+        format_y=_Scaled(numbers.size, _GIGABYTE),
     )
 
 
@@ -203,7 +203,7 @@ def cost_bars(run: RunState, counted: Counted) -> Bars:
         ticks=log_ticks(logs[0], logs[-1]),
         mark=math.log10(threshold) if threshold else None,
         mark_name=tr("threshold"),
-        say_tick=_round_count,
+        format_tick=_round_count,
     )
 
 
@@ -249,7 +249,7 @@ def time_bars(run: RunState, now: float) -> Bars:
         ),
         names=(tr("Before the shots"), *shot_names, tr("After the shots")),
         ticks=tuple((float(bar), labels[bar]) for bar in _labelled_bars(shots + 2)),
-        say_y=_Scaled(numbers.duration, scale),
+        format_y=_Scaled(numbers.duration, scale),
     )
 
 

@@ -1,4 +1,4 @@
-"""What charts and maps show, as plain values. Knows nothing of Qt."""
+"""What charts and heat maps show, as plain values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from surgeon_gui.text import numbers
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """One line among others."""
+    """One of the curves of a line chart."""
 
     name: str
     xs: Sequence[float] = ()
@@ -19,29 +19,29 @@ class Curve:
 
 
 def at_shot(x: float) -> str:
-    """What stands over the values of a shot."""
+    """Return the heading above the values of a shot."""
     return tr("Shot {n}").format(n=f"{x:g}") if x else tr("Original")
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What a line chart shows: a curve, perhaps with others beside it."""
+    """What a line chart shows: one curve or several."""
 
-    axis: str  # what stands beside the vertical axis
+    axis: str  # label of the vertical axis
     xs: Sequence[float] = ()
     ys: Sequence[float] = ()
-    last_x: float = 1.0  # where the horizontal axis ends
+    last_x: float = 1.0  # end of the horizontal axis
     baseline: float | None = None
-    limit: float | None = None  # a value that may not be passed
+    limit: float | None = None  # a value that may not be exceeded
     is_log: bool = False
     from_zero: bool = False
-    name: str = ""  # of the curve; empty: as the axis
+    name: str = ""  # of the curve; empty: same as the axis
     more: tuple[Curve, ...] = ()
     x_axis: str = tr("Shot")
     has_whole_xs: bool = True  # shots, with a dot at each
-    say_x: Callable[[float], str] = at_shot
-    say_y: Callable[[float], str] = numbers.perplexity
-    last_text: str = ""  # what the last point is, where it is not a shot
+    format_x: Callable[[float], str] = at_shot
+    format_y: Callable[[float], str] = numbers.perplexity
+    last_text: str = ""  # label of the last point, unless it is a shot
 
     @property
     def curves(self) -> tuple[Curve, ...]:
@@ -51,16 +51,16 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """The part of each bar that is of one kind."""
+    """One segment of each bar."""
 
     name: str
     heights: tuple[float, ...]
-    colour: int  # which of the theme's series
+    colour: int  # index of a series colour of the theme
 
 
 @dataclass(frozen=True, slots=True)
 class Bars:
-    """What a bar chart shows: stacks on top of each other, bar by bar."""
+    """What a bar chart shows: stacked segments, bar by bar."""
 
     axis: str
     x_axis: str
@@ -68,15 +68,15 @@ class Bars:
     stacks: tuple[Stack, ...] = ()
     names: tuple[str, ...] = ()  # of each bar
     ticks: tuple[tuple[float, str], ...] = ()
-    mark: float | None = None  # a line across the bars
+    mark: float | None = None  # position of a vertical line
     mark_name: str = ""
-    say_y: Callable[[float], str] = numbers.count
-    say_tick: Callable[[float], str] | None = None  # None: as they are
+    format_y: Callable[[float], str] = numbers.count
+    format_tick: Callable[[float], str] | None = None  # None: plain numbers
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One part of the model on a map."""
+    """One cell of a heat map: a part of the model."""
 
     row: str
     column: int  # block

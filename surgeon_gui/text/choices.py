@@ -1,4 +1,4 @@
-"""The name of each choice in the window, and a line that says what it means."""
+"""Name and description of each choice in the window."""
 
 from __future__ import annotations
 
@@ -24,220 +24,228 @@ CHOICES: dict[Enum, tuple[str, str]] = {
     Structure.HEADS_AND_NEURONS: (
         tr("Heads and neurons"),
         tr(
-            "Attention heads and MLP neurons go as a whole, and what stays are plain "
-            "dense layers: the file is smaller, and it needs less memory and time "
-            "everywhere. The first choice."
+            "Removes whole attention heads and MLP neurons. The layers stay plain "
+            "dense layers, so the model is smaller and faster in every program. "
+            "Recommended."
         ),
     ),
     Structure.NEURONS: (
         tr("Neurons"),
         tr(
-            "Neurons of the MLPs go as a whole; attention stays as it is. What stays "
-            "are plain dense layers: the file is smaller, and it needs less memory "
-            "and time everywhere."
+            "Removes whole MLP neurons; attention is unchanged. The layers stay plain "
+            "dense layers, so the model is smaller and faster in every program."
         ),
     ),
     Structure.HEADS: (
         tr("Heads"),
         tr(
-            "Attention heads go as a whole, with all heads that share their key and "
-            "value. What stays are plain dense layers: the file is smaller, and each "
-            "token of a text needs less memory."
+            "Removes whole attention heads, together with all heads that share their "
+            "key and value. The layers stay plain dense layers, the file is smaller, "
+            "and each token needs less memory in the KV cache."
         ),
     ),
     Structure.ROWS_AND_COLUMNS: (
         tr("Rows and columns"),
         tr(
-            "Rows and columns of each layer go independently of other layers, as in "
-            "the paper. Works for every model. The file is smaller, for transformers "
-            "only; lists of the rows and columns that are left cost part of the time "
-            "that is saved."
+            "Removes rows and columns of each layer independently of other layers, as "
+            "in the paper. Works for every model. The file is smaller, but loads in "
+            "transformers only, and index lookups cost part of the time saved."
         ),
     ),
     Structure.ROWS: (
         tr("Rows"),
         tr(
-            "Outputs of each layer go independently of other layers. The file is "
-            "smaller, for transformers only; lists of the rows that are left cost "
-            "part of the time that is saved."
+            "Removes outputs of each layer independently of other layers. The file is "
+            "smaller, but loads in transformers only, and index lookups cost part of "
+            "the time saved."
         ),
     ),
     Structure.COLUMNS: (
         tr("Columns"),
         tr(
-            "Inputs of each layer go independently of other layers. The file is "
-            "smaller, for transformers only; lists of the columns that are left cost "
-            "part of the time that is saved."
+            "Removes inputs of each layer independently of other layers. The file is "
+            "smaller, but loads in transformers only, and index lookups cost part of "
+            "the time saved."
         ),
     ),
     Structure.N_M: (
         tr("N:M pattern"),
         tr(
-            "Of every M neighbouring weights N stay, such as 2 of 4, and the others "
-            "become zeros. The file stays as large, and nothing is faster unless the "
-            "runtime knows the pattern."
+            "Keeps N of every M consecutive weights, such as 2 of 4, and sets the "
+            "others to zero. The file keeps its size. Faster only in programs that "
+            "support the pattern."
         ),
     ),
     Structure.ELEMENTS: (
-        tr("Single weights"),
+        tr("Unstructured (single weights)"),
         tr(
-            "Weights become zeros wherever they matter least. It loses the least "
-            "quality, but the file stays as large, and nothing is faster unless the "
-            "runtime knows about zeros."
+            "Sets the least important weights to zero, anywhere. Preserves the most "
+            "quality. The file keeps its size. Faster only in programs that support "
+            "sparse weights."
         ),
     ),
     Method.LLM_SURGEON: (
         "LLM Surgeon",
         tr(
-            "Measures activations and gradients together, and the weights that stay "
-            "make up for those that go. The best quality, and the most work."
+            "Measures activations and gradients jointly and updates the remaining "
+            "weights to compensate. The best quality and the most computation."
         ),
     ),
     Method.K_OBD: (
         "K-OBD",
         tr(
-            "Chooses by activations and gradients like LLM Surgeon, but leaves the "
-            "weights that stay as they are."
+            "Selects by activations and gradients like LLM Surgeon, but does not "
+            "update the remaining weights."
         ),
     ),
     Method.L_OBD: (
         "L-OBD",
         tr(
-            "Chooses by the error that a removal makes in its own layer, from the "
-            "inputs alone, and leaves the weights that stay as they are."
+            "Selects by the error that a removal causes in the output of its own "
+            "layer, from the inputs alone. Does not update the remaining weights."
         ),
     ),
     Method.MAGNITUDE: (
         tr("Magnitude"),
         tr(
-            "The smallest weights go; nothing is measured, nothing makes up for them. "
-            "Quick, and what the others are compared with."
+            "Removes the smallest weights. Measures nothing and does not update the "
+            "remaining weights. Fast; the usual baseline."
         ),
     ),
     Method.SPARSEGPT: (
         "SparseGPT",
         tr(
-            "Goes by activations alone, layer by layer, and the weights that stay "
-            "make up for those that go. For single weights and N:M patterns."
+            "Selects by activations alone, layer by layer, and updates the remaining "
+            "weights to compensate. For unstructured and N:M pruning."
         ),
     ),
     Method.WANDA: (
         "Wanda",
         tr(
-            "Goes by the size of weights times that of their inputs, and leaves the "
-            "weights that stay as they are. For single weights and N:M patterns."
+            "Selects by the magnitude of weights times the norm of their inputs. Does "
+            "not update the remaining weights. For unstructured and N:M pruning."
         ),
     ),
     Target.PRUNABLE_SHARE: (
         tr("Share of prunable weights"),
-        tr("How much of what can be removed goes: the weights of the linear layers."),
+        tr("Share of the weights of the prunable linear layers to remove."),
     ),
     Target.PARAMETER_SHARE: (
         tr("Share of all parameters"),
         tr(
-            "How much of the whole model goes, counting embeddings and norms, which "
-            "stay."
+            "Share of the whole model to remove, including embeddings and norms, which "
+            "are never pruned."
         ),
     ),
     Target.PARAMETERS: (
-        tr("Parameters that remain"),
-        tr("How many parameters the whole model has left."),
+        tr("Remaining parameters"),
+        tr("Number of parameters that the whole model keeps."),
     ),
     Target.FILE_SIZE: (
         tr("Size of the weights"),
-        tr("How many megabytes the parameters take that the whole model has left."),
+        tr("Size of the remaining parameters of the whole model, in megabytes."),
     ),
     Widths.FREE: (
-        tr("Each layer its own"),
+        tr("Different per layer"),
         tr(
-            "Each layer loses as many heads or neurons as its costs say: the best "
+            "Each layer loses as many heads or neurons as its costs suggest: the best "
             "quality."
         ),
     ),
     Widths.SAME: (
         tr("The same in all layers"),
         tr(
-            "All layers lose equally many, each its cheapest: plain files for any "
+            "All layers lose the same number, each its cheapest: plain files for any "
             "program."
         ),
     ),
     Fisher.EMPIRICAL: (
-        tr("The text's own tokens"),
-        tr("Those that really come next in the text."),
+        tr("Empirical (tokens of the text)"),
+        tr("Computes gradients for the tokens that actually follow in the text."),
     ),
     Fisher.SAMPLED: (
-        tr("Tokens the model draws"),
+        tr("Sampled (tokens from the model)"),
         tr(
-            "Those that the model itself predicts, drawn at random: closer to the "
-            "theory, noisier with little text."
+            "Computes gradients for tokens sampled from the predictions of the model: "
+            "closer to the theory, but noisier with little text."
         ),
     ),
     CostBasis.PER_PARAMETER: (
         tr("Per parameter"),
-        tr("The rise in loss per removed weight: the best use of a size budget."),
+        tr("Increase in loss per removed weight: the best use of a size budget."),
     ),
-    CostBasis.RAW: (tr("As they are"), tr("The rise in loss alone, as in the paper.")),
+    CostBasis.RAW: (
+        tr("Total"),
+        tr("Increase in loss of the whole removal, as in the paper."),
+    ),
     UpdateKind.JOINT: (
         tr("Joint"),
-        tr("The exact best change of all kept weights of a layer together."),
+        tr("The optimal change of all remaining weights of a layer together."),
     ),
     UpdateKind.SEPARATE: (
         tr("Separate"),
-        tr("The changes for rows and for columns added up, as in the paper's code."),
+        tr("The sum of the changes for rows and for columns, as in the paper's code."),
     ),
     Correction.NONE: (
         tr("None"),
-        tr("The weights that stay make up for those that go, and no more."),
+        tr("The remaining weights are updated only to compensate for removed ones."),
     ),
     Correction.LOSS: (
-        tr("Along the loss"),
+        tr("Along the gradient"),
         tr(
-            "After the last shot they also take steps down the loss, of the lengths "
-            "that held-out windows of the calibration text like best. Draws the model "
-            "towards that text."
+            "After the last shot, the remaining weights also take steps along the "
+            "gradient of the loss. The step lengths are searched on held-out windows "
+            "of the calibration text. Fits the model to that text."
         ),
     ),
     Damping.AUTOMATIC: (
         tr("Automatic"),
         tr(
-            "In each shot several values are tried on held-out windows of the "
-            "calibration text, and others are taken where that clearly helps. With "
-            "fewer than 4 windows, 0.01 (costs) and 0.1 (update) are used."
+            "Each shot tries several values on held-out windows of the calibration "
+            "text and changes them if that clearly helps. With fewer than 4 windows, "
+            "0.01 (costs) and 0.1 (update) are used."
         ),
     ),
-    Damping.FIXED: (tr("As given"), tr("The values below, in every shot.")),
-    Schedule.LINEAR: (tr("Even steps"), tr("Every shot removes about as much.")),
-    Schedule.CUBIC: (tr("Large steps first"), tr("The first shots remove most.")),
-    Dtype.FLOAT32: ("float32", tr("32 bits a weight: exact, the most memory.")),
-    Dtype.BFLOAT16: ("bfloat16", tr("16 bits a weight: the range of float32.")),
-    Dtype.FLOAT16: ("float16", tr("16 bits a weight: finer steps, less range.")),
-    Device.AUTO: (tr("Automatic"), tr("A GPU if there is one, else the processor.")),
-    Device.CPU: (tr("Processor"), tr("Always the processor.")),
-    Device.CUDA: (tr("GPU"), tr("Always the GPU; without one the run does not start.")),
+    Damping.FIXED: (tr("Fixed"), tr("The values below, in every shot.")),
+    Schedule.LINEAR: (
+        tr("Even steps"),
+        tr("Every shot removes about the same amount."),
+    ),
+    Schedule.CUBIC: (tr("Large steps first"), tr("The first shots remove the most.")),
+    Dtype.FLOAT32: ("float32", tr("32 bits per weight: exact, the most memory.")),
+    Dtype.BFLOAT16: ("bfloat16", tr("16 bits per weight: the range of float32.")),
+    Dtype.FLOAT16: (
+        "float16",
+        tr("16 bits per weight: more precision, less range."),
+    ),
+    Device.AUTO: (tr("Automatic"), tr("A GPU if available, otherwise the CPU.")),
+    Device.CPU: (tr("CPU"), tr("Always the CPU.")),
+    Device.CUDA: (tr("GPU"), tr("Always the GPU; without one, no run can start.")),
 }
 _FILE_DTYPES = {
     FileDtype.SAME: (
-        tr("As the original"),
+        tr("Same as the original"),
         tr(
-            "That of the original's files, or the one it was pruned in if that is "
-            "shorter."
+            "The number format of the original files, or the one used for pruning if "
+            "that has fewer bits."
         ),
     ),
-    FileDtype.FLOAT32: ("float32", tr("32 bits a weight: exact, the largest file.")),
-    FileDtype.BFLOAT16: ("bfloat16", tr("16 bits a weight: the range of float32.")),
-    FileDtype.FLOAT16: ("float16", tr("16 bits a weight: finer steps, less range.")),
+    FileDtype.FLOAT32: ("float32", tr("32 bits per weight: exact, the largest file.")),
+    FileDtype.BFLOAT16: ("bfloat16", tr("16 bits per weight: the range of float32.")),
+    FileDtype.FLOAT16: (
+        "float16",
+        tr("16 bits per weight: more precision, less range."),
+    ),
     FileDtype.Q8_0: (
         tr("8 bits (Q8_0)"),
-        tr("Blocks of 32 weights with a scale each: about half the size of 16 bits."),
+        tr("Blocks of 32 weights with one scale each: about half the size of 16 bits."),
     ),
 }
 
 
 def choice_label(choice: Enum) -> tuple[str, str]:
-    """The name of a choice and what it means.
-
-    Members of two enums that are spelled alike would be one key of a dict.
-    """
+    """Return the name of a choice and its description."""
+    # Not one dict: members of two string enums with the same value would collide.
     match choice:
         case Format():
             words = DESCRIPTIONS[choice]

@@ -1,4 +1,4 @@
-"""What a form shows for one setting."""
+"""Label, tooltip and unit of a setting."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ class FieldText:
     label: str
     tip: str
     unit: str = ""
-    unit_of_one: str = ""  # where that is another word
-    decimals: int = 4  # of a decimal number, at most
-    is_share: bool = False  # a share of 1, shown as per cent
-    example: str = ""  # what stands in a line while it is empty
-    least: str = ""  # what a box says in place of its smallest number
+    unit_of_one: str = ""  # the singular, if it differs
+    decimals: int = 4  # maximum, for a float
+    is_share: bool = False  # a share of 1, shown as a percentage
+    example: str = ""  # placeholder of an empty line
+    minimum_text: str = ""  # shown in place of the smallest number
 
     def unit_for(self, number: float) -> str:
-        """The unit as it is called behind a number."""
+        """Return the unit in the singular or plural that `number` requires."""
         return (self.unit_of_one or self.unit) if number == 1 else self.unit

@@ -1,4 +1,4 @@
-"""What Help says: about the program, and for the first start."""
+"""Texts of the Help menu and of the first start."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from surgeon_gui.base.translation import tr
 
 ABOUT = tr(
     "Surgeon prunes pretrained language models.\n\n"
-    "It measures what each part contributes, removes what matters least, adapts the "
-    "rest, and writes a checkpoint that has been checked. After The LLM Surgeon "
-    "(van der Ouderaa et al., ICLR 2024)."
+    "It measures how much each part contributes, removes the least important parts, "
+    "updates the remaining weights, and writes a verified checkpoint. Based on The LLM "
+    "Surgeon (van der Ouderaa et al., ICLR 2024)."
 )
-LICENCE = tr("Free software under the MIT licence, which comes with it.")
+LICENCE = tr("Free software under the MIT license, which is included.")
 WELCOME = tr("Welcome to Surgeon")
 FIRST_STEPS = tr(
-    "Choose a model in step 1, or try the demo; the other steps are filled in already. "
-    "Start, at the bottom right, begins, and says why while it cannot. The result is "
-    "in step 5. Whatever is under the mouse explains itself."
+    "Pick a model in step 1 or try the demo, then press Start. Everything else has "
+    "sensible defaults. Hover for help."
 )

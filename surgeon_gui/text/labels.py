@@ -1,8 +1,7 @@
-"""What the window says about settings and stages, in one place.
+"""Labels, units and tooltips of settings, and names of stages and log levels.
 
-Each field of each config has its label, unit and explanation here, each stage its
-name. `words/choices.py` has those of choices, `words/sentences.py` what is said about a
-particular state, `captions/` what is written on buttons.
+`choices.py` has the names of choices, `captions/` the labels of all other controls.
+Sentences about a state are in `surgeon_gui/state`.
 """
 
 from __future__ import annotations
@@ -25,32 +24,31 @@ BUILT_IN_TEXT = tr("Built-in text")
 FIELDS = {
     **source_fields.FIELDS,
     "pruning.structure": FieldText(
-        tr("What goes"), tr("Which parts of the model are removed as a whole.")
+        tr("What to prune"), tr("Parts of the model that are removed as a unit.")
     ),
     "pruning.pattern": FieldText(
         tr("Pattern"),
-        tr("How many of each group of neighbouring weights in a row are kept."),
+        tr("Number of weights to keep of each group of consecutive weights in a row."),
     ),
     "pruning.method": FieldText(
         tr("Method"),
         tr(
-            "By what it is decided which parts matter least, and whether the weights "
-            "that stay make up for those that go."
+            "How the cost of each removal is estimated, and whether the remaining "
+            "weights are updated to compensate."
         ),
     ),
     "pruning.target": FieldText(
         tr("Target"),
         tr(
-            "How the size to reach is given. If you change this, the size stays the "
-            "same and is only written in another way."
+            "Unit of the pruning target. Changing the unit converts the value and "
+            "keeps the target."
         ),
     ),
     "pruning.sparsity": FieldText(
         tr("Sparsity"),
         tr(
-            "The share that is removed: of the prunable weights or of all parameters, "
-            "as the target says. Embeddings and norms are not prunable and stay as "
-            "they are."
+            "Share to remove: of the prunable weights or of all parameters, depending "
+            "on the target. Embeddings and norms are never pruned."
         ),
         "%",
         decimals=1,
@@ -58,15 +56,15 @@ FIELDS = {
     ),
     "pruning.million_parameters": FieldText(
         tr("Parameters"),
-        tr("How many parameters of the whole model remain, in millions."),
+        tr("Number of parameters that the whole model keeps, in millions."),
         "M",
         decimals=6,
     ),
     "pruning.megabytes": FieldText(
         tr("Weights"),
         tr(
-            "How much room the parameters that remain take in the number format of "
-            "the files (step 5), in millions of bytes."
+            "Size of the remaining parameters in the number format of the export "
+            "(step 5), in megabytes."
         ),
         "MB",
         decimals=6,
@@ -74,19 +72,19 @@ FIELDS = {
     "pruning.max_perplexity_increase": FieldText(
         tr("Quality limit"),
         tr(
-            "By how much perplexity may rise above the original's. A shot that goes "
-            "beyond, even when it is corrected, is undone and tried in smaller steps; "
-            "where none fits any more the run ends, even if the target is not reached."
+            "Maximum increase in perplexity over the original. A shot that exceeds it, "
+            "even after correction, is rolled back and retried in smaller steps. If no "
+            "step stays within the limit, the run ends before the target is reached."
         ),
         "%",
         decimals=1,
-        least=tr("no limit"),
+        minimum_text=tr("no limit"),
     ),
     "pruning.shots": FieldText(
         tr("Shots"),
         tr(
-            "In how many rounds of measuring and removing the target is reached. More "
-            "shots lose less quality and take proportionally longer."
+            "Number of rounds of measuring and removing. More shots preserve more "
+            "quality and take proportionally longer."
         ),
         tr("shots"),
         unit_of_one=tr("shot"),
@@ -94,129 +92,130 @@ FIELDS = {
     "pruning.width_multiple": FieldText(
         tr("Width multiple"),
         tr(
-            "The MLP width that remains in each layer that is cut is a multiple of "
-            "this. GPUs compute multiples of 64 faster than odd widths. 1: any width."
+            "The remaining MLP width of each pruned layer is a multiple of this "
+            "number. GPUs are faster with multiples of 64. 1: any width."
         ),
     ),
     "pruning.widths": FieldText(
         tr("Widths"),
         tr(
-            "Whether each layer loses as many heads or neurons as its costs say, or "
-            "all layers equally many. Equal widths lose more quality, and the file "
-            "loads in whatever knows the architecture, without code."
+            "Whether the costs decide how many heads or neurons each layer loses, or "
+            "all layers lose the same number. Equal widths lose more quality, but "
+            "every program that supports the architecture loads the file without extra "
+            "code."
         ),
     ),
     "pruning.protect": FieldText(
         tr("Protect"),
         tr(
-            "Layers from which nothing is removed, with commas between them: names, "
-            "kinds such as mlp.down_proj, or blocks such as block 0. A * stands for "
-            "anything. Heads and neurons are protected with any of their layers."
+            "Layers that are never pruned, separated by commas: names, kinds such as "
+            "mlp.down_proj, or blocks such as block 0. * matches anything. Heads and "
+            "neurons are protected if any of their layers is."
         ),
         example=tr("e.g. block 0, *.down_proj"),
     ),
     "pruning.min_density": FieldText(
-        tr("Keep at least"),
+        tr("Minimum density"),
         tr(
-            "The share of its weights that each layer keeps, however cheap they are to "
-            "remove. 0 %: all but the last row, column or group may go."
+            "Share of weights that every layer keeps, however low their costs. 0 %: "
+            "all but the last row, column or group may be removed."
         ),
         "%",
         decimals=1,
         is_share=True,
     ),
     "pruning.layer_min_density": FieldText(
-        tr("Limits"),
+        tr("Minimum per layer"),
         tr(
-            "Layers that keep more than that, with the share that stays, from 0 to 1, "
-            "and commas between them: block 3=0.5 keeps at least half of each layer "
-            "of block 3. Where several hold, the largest does. Heads and neurons keep "
-            "what any of their layers has to."
+            "Layers with a higher minimum density, from 0 to 1, separated by commas: "
+            "block 3=0.5 keeps at least half of each layer of block 3. If several "
+            "match, the highest applies. Heads and neurons keep the highest minimum of "
+            "their layers."
         ),
         example=tr("e.g. block 3=0.5"),
     ),
     "pruning.schedule": FieldText(
-        tr("Schedule"), tr("How the target is spread over the shots.")
+        tr("Schedule"), tr("How the target is distributed over the shots.")
     ),
     "pruning.fisher": FieldText(
-        tr("Gradients for"),
+        tr("Fisher information"),
         tr(
-            "Which next tokens the model is asked about when its gradients are "
-            "measured."
+            "Next tokens for which the gradients are computed: those of the text, or "
+            "samples from the model."
         ),
     ),
     "pruning.cost_basis": FieldText(
-        tr("Compare costs"), tr("What decides which parts are the cheapest to remove.")
+        tr("Cost basis"), tr("How the costs of possible removals are compared.")
     ),
     "pruning.update": FieldText(
-        tr("Weight update"), tr("How the weights that stay make up for those that go.")
+        tr("Weight update"),
+        tr("How the remaining weights compensate for the removed ones."),
     ),
     "pruning.max_correlated": FieldText(
-        tr("Made up jointly"),
+        tr("Joint update size"),
         tr(
-            "For how many removed weights of a layer at a time the others make up. "
-            "More of them lose less quality and need more time and memory."
+            "Number of removed weights of a layer that are compensated for together. A "
+            "larger number preserves more quality and needs more time and memory."
         ),
         tr("weights"),
         unit_of_one=tr("weight"),
-        least=tr("all of a layer"),
+        minimum_text=tr("all of a layer"),
     ),
     "pruning.correction": FieldText(
         tr("Correction"),
         tr(
-            "Whether, after the last shot, the weights that stay also follow the "
-            "gradient of the loss. It wins back much of the perplexity, and draws the "
-            "model towards the calibration text."
+            "Whether the remaining weights take steps along the gradient of the loss "
+            "after the last shot. Recovers much of the perplexity, and fits the model "
+            "to the calibration text."
         ),
     ),
     "pruning.damping": FieldText(
         tr("Damping"),
         tr(
-            "How much the measured curvature is trusted, for costs and for the update: "
-            "found by trying on held-out windows, or given below."
+            "Damping of the measured curvature, for costs and for the update: searched "
+            "on held-out windows, or fixed to the values below."
         ),
     ),
     "pruning.cost_damping": FieldText(
         tr("Cost damping"),
         tr(
-            "How much is added to the measured curvature before costs are computed, "
-            "as a multiple of its mean eigenvalue. Raise it for little calibration "
-            "text. Used where Damping is As given, and by SparseGPT."
+            "Amount added to the diagonal of the curvature before costs are computed, "
+            "as a multiple of its mean eigenvalue. Increase it for little calibration "
+            "text. Used if Damping is Fixed, and by SparseGPT."
         ),
         tr("\N{MULTIPLICATION SIGN} mean"),
     ),
     "pruning.update_damping": FieldText(
         tr("Update damping"),
         tr(
-            "The same for the weight update. Larger values change the kept weights "
-            "less. Used where Damping is As given."
+            "The same for the weight update. Larger values change the remaining "
+            "weights less. Used if Damping is Fixed."
         ),
         tr("\N{MULTIPLICATION SIGN} mean"),
     ),
     "export.folder": FieldText(
         tr("Destination"),
         tr(
-            "The folder for the pruned model. What is in it already stays unless you "
-            "agree that it is replaced. Empty: a folder called export inside the "
-            "run's own folder."
+            "Folder for the pruned model. Existing content is replaced only if you "
+            "confirm it. Empty: a folder named export in the run folder."
         ),
     ),
     "export.format": FieldText(
         tr("Format"),
-        tr("In which form the pruned model is written, for which programs."),
+        tr("File format of the pruned model; decides which programs can load it."),
     ),
     "export.dtype": FieldText(
         tr("Number format"),
         tr(
-            "How many bits a weight takes in the file. Fewer make it smaller and a "
-            "little less exact."
+            "Bits per weight in the file. Fewer bits make the file smaller and "
+            "slightly less exact."
         ),
     ),
     "export.shard_gigabytes": FieldText(
-        tr("Largest file"),
+        tr("Maximum file size"),
         tr(
-            "Weights that need more room than this are spread over several files. For "
-            "transformers only: the other formats are one file."
+            "Larger weights are split over several files. For transformers only; other "
+            "formats are a single file."
         ),
         "GB",
         decimals=3,
@@ -227,43 +226,43 @@ FIELDS = {
 PATTERN = {
     "kept": FieldText(
         tr("Keep"),
-        tr("How many weights of each group of neighbours stay: the 2 of 2:4."),
+        tr("Number of weights to keep in each group: the 2 of 2:4."),
         tr("weights"),
         unit_of_one=tr("weight"),
     ),
     "of": FieldText(
         tr("Of every"),
         tr(
-            "How many neighbours in a row of a layer are a group: the 4 of 2:4. GPUs "
-            "that know a pattern know 2:4."
+            "Number of consecutive weights of a row that form a group: the 4 of 2:4. "
+            "GPUs that support a pattern support 2:4."
         ),
         tr("weights"),
         unit_of_one=tr("weight"),
     ),
 }
 
-# What the engine does in a stage, as a phase ("measuring curvature") and as a noun.
+# Names of the stages of a run, as an activity and as a noun.
 STAGES = {
     Stage.LOAD: (tr("loading the model"), tr("Load")),
     Stage.TEXT: (tr("preparing the text"), tr("Text")),
     Stage.BASELINE: (tr("evaluating the original"), tr("Baseline")),
     Stage.CURVATURE: (tr("measuring curvature"), tr("Curvature")),
-    Stage.DAMPING: (tr("choosing the damping"), tr("Damping")),
-    Stage.SELECTION: (tr("choosing what to remove"), tr("Selection")),
-    Stage.UPDATE: (tr("removing, and updating what stays"), tr("Update")),
-    Stage.CORRECTION: (tr("correcting the weights that stay"), tr("Correction")),
+    Stage.DAMPING: (tr("searching for the damping"), tr("Damping")),
+    Stage.SELECTION: (tr("selecting what to remove"), tr("Selection")),
+    Stage.UPDATE: (tr("removing weights and updating the rest"), tr("Update")),
+    Stage.CORRECTION: (tr("correcting the remaining weights"), tr("Correction")),
     Stage.EVALUATION: (tr("evaluating"), tr("Evaluation")),
     Stage.EXPORT: (tr("writing the pruned model"), tr("Export")),
-    Stage.VERIFICATION: (tr("checking what was written"), tr("Verification")),
+    Stage.VERIFICATION: (tr("verifying the export"), tr("Verification")),
     Stage.MEASUREMENT: (tr("measuring speed and memory"), tr("Measurement")),
-    Stage.GENERATION: (tr("letting both models write"), tr("Generation")),
+    Stage.GENERATION: (tr("generating with both models"), tr("Generation")),
     Stage.COMPARISON: (
-        tr("comparing what both models expect"),
+        tr("comparing the predictions of both models"),
         tr("Comparison"),
     ),
 }
 
-# What a stage counts, where "12 of 30" alone would say too little.
+# What a stage counts, as in "layer 12 of 30".
 UNITS = {
     Stage.LOAD: tr("part"),
     Stage.TEXT: tr("part"),
@@ -278,7 +277,7 @@ UNITS = {
     Stage.VERIFICATION: tr("batch"),
     Stage.MEASUREMENT: tr("turn"),
     Stage.GENERATION: tr("token"),
-    Stage.COMPARISON: tr("stretch"),
+    Stage.COMPARISON: tr("chunk"),
 }
 
 FROM_LEVEL = {
@@ -293,22 +292,24 @@ LEVELS = {
 }
 
 ENGINE_CRASHED_HINT = tr(
-    "The engine has been started again. If this was for want of memory, fewer or "
-    "shorter windows or a smaller batch need less of it."
+    "The engine has been restarted. If it ran out of memory, use fewer or shorter "
+    "windows or a smaller batch."
 )
 ENGINE_DOES_NOT_START_HINT = tr(
-    "The details are the engine's last words. Running surgeon --version in a terminal "
-    "shows whether the installation is complete."
+    "The details show the last output of the engine. Run surgeon --version in a "
+    "terminal to check that the installation is complete."
 )
 ENGINE_CANNOT_START = tr("The engine cannot be started.")
-ENGINE_MISSING = tr("There is no engine to do this.")
-ENGINE_MISSING_HINT = tr("Close Surgeon and start it again.")
-WINDOW_BUG = tr("Something went wrong in the window: {error}")
-WINDOW_BUG_HINT = tr("A run under way is not affected. The details help to report it.")
+ENGINE_MISSING = tr("The engine is not available.")
+ENGINE_MISSING_HINT = tr("Restart Surgeon.")
+WINDOW_BUG = tr("Internal error in the window: {error}")
+WINDOW_BUG_HINT = tr(
+    "A run in progress is not affected. Include the details in a bug report."
+)
 
 
 def source_name(source: str) -> str:
-    """A model or text by the name people know it by."""
+    """Return the display name of a model or text."""
     if source == DEMO:
         return BUNDLED_DEMO
     if source == BUILTIN_TEXT:

@@ -1,112 +1,149 @@
-"""Numbers as people read them: counts, shares, sizes and times."""
+"""Format numbers in the language of the window: counts, percentages, sizes, durations.
+
+Every number in a text goes through this module. Input boxes format and parse numbers
+with the `QLocale` of the same language, which `base.languages` sets as Qt's default.
+Both take the signs from CLDR.
+"""
 
 from __future__ import annotations
 
+from functools import cache
+
 import humanize
 
-from surgeon_gui.base.translation import with_marks
+from surgeon_gui.base.translation import ENGLISH, language
 
-_NARROW = "\N{NO-BREAK SPACE}"  # keeps a number and its unit on one line
+_SPACE = "\N{NO-BREAK SPACE}"  # keeps a number and its unit on one line
+_TIMES = "\N{MULTIPLICATION SIGN}"
 _MINUTE, _HOUR = 60, 3600
 
 
+def localize(number: str) -> str:
+    """Replace the comma and the point of 1,234.5 by those of the window's language."""
+    if language() == ENGLISH:
+        return number
+    return number.translate(_separators(language()))
+
+
+@cache
+def _separators(language: str) -> dict[int, str]:
+    # Imported here, because it takes 50 ms and English does not need it.
+    from babel.numbers import get_decimal_symbol, get_group_symbol
+
+    group, decimal = get_group_symbol(language), get_decimal_symbol(language)
+    return str.maketrans({",": group, ".": decimal})
+
+
 def count(number: float) -> str:
-    """A whole number in three figures: 950, 12.3 k, 2.81 M, 6.74 B."""
+    """Format a count in three digits: 950, 12.3 k, 2.81 M, 6.74 B."""
     for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
         if number >= size:
-            return f"{_in_three_figures(number / size)}{_NARROW}{letter}"
+            return f"{_three_digits(number / size)}{_SPACE}{letter}"
     return f"{number:.0f}"
 
 
 def whole(number: int) -> str:
-    """A whole number to the last digit: 1,234,567."""
-    return with_marks(f"{number:,}")
+    """Format a whole number with all its digits: 1,234,567."""
+    return localize(f"{number:,}")
 
 
 def short(number: float) -> str:
-    """A number that a person has chosen, such as a damping: 0.01, 1e-05."""
-    return with_marks(f"{number:g}")
+    """Format a number that the user has chosen, such as a damping: 0.01, 1e-05."""
+    return localize(f"{number:g}")
+
+
+def significant(number: float, digits: int) -> str:
+    """Format a number with so many significant digits: 0.00123, 3.1e-06."""
+    return localize(f"{number:,.{digits}g}")
 
 
 def two_figures(number: float) -> str:
-    """A number of which the size alone matters, such as a cost: 0.0012, 3.1e-06."""
-    return with_marks(f"{number:.2g}")
+    """Format a number whose magnitude matters, such as a cost: 0.0012, 3.1e-06."""
+    return significant(number, 2)
 
 
 def three_figures(number: float) -> str:
-    """A number that is compared with others like it: 0.00123, 3.14e-06."""
-    return with_marks(f"{number:.3g}")
+    """Format a number that is compared with similar ones: 0.00123, 3.14e-06."""
+    return significant(number, 3)
+
+
+def fixed(number: float, decimals: int) -> str:
+    """Format a number with so many decimals: 1.20."""
+    return localize(f"{number:,.{decimals}f}")
 
 
 def rate(number: float) -> str:
-    """So many a second: 12.3, 1,234."""
-    return with_marks(f"{number:,.1f}" if number < 100 else f"{number:,.0f}")
+    """Format a rate per second: 12.3, 1,234."""
+    return fixed(number, 1 if number < 100 else 0)
 
 
 def ratio(number: float) -> str:
-    """How many times as much: 1.27."""
-    return with_marks(f"{number:.2f}")
+    """Format a ratio: 1.27."""
+    return fixed(number, 2)
+
+
+def times(number: float) -> str:
+    """Format a factor in three significant digits, after a multiplication sign."""
+    return f"{_TIMES}{significant(number, 3)}"
 
 
 def percent(share: float, *, signed: bool = False, decimals: int = 1) -> str:
-    """A share of 1 as per cent, with at most so many decimals."""
+    """Format a share of 1 as a percentage with at most so many decimals."""
     text = f"{share * 100:{'+' if signed else ''}.{decimals}f}"
     text = text.rstrip("0").removesuffix(".") if decimals else text
-    return f"{with_marks(text)}{_NARROW}%".replace("-", "\N{MINUS SIGN}")
+    return f"{localize(text)}{_SPACE}%".replace("-", "\N{MINUS SIGN}")
 
 
 def perplexity(value: float) -> str:
-    """A perplexity or a loss in four figures."""
+    """Format a perplexity or a loss in four digits."""
     if value >= 10_000:
-        return with_marks(f"{value:,.0f}")
-    decimals = 3 if value < 10 else 2 if value < 100 else 1
-    return with_marks(f"{value:.{decimals}f}")
+        return fixed(value, 0)
+    return localize(f"{value:.{3 if value < 10 else 2 if value < 100 else 1}f}")
 
 
 def size(number: int) -> str:
-    """Bytes in the unit that suits them."""
-    words = humanize.naturalsize(number, format="%.1f").replace(" ", _NARROW)
-    return with_marks(words)
+    """Format bytes in the unit that suits them: 5.7 MB."""
+    return localize(humanize.naturalsize(number, format="%.1f").replace(" ", _SPACE))
 
 
 def megabytes(number: int) -> str:
-    """Bytes to the last one, in megabytes."""
-    figures = f"{number / 1e6:,.6f}".rstrip("0").removesuffix(".")
-    return f"{with_marks(figures)}{_NARROW}MB"
+    """Format bytes in megabytes, to the last byte: 4.197658 MB."""
+    digits = f"{number / 1e6:,.6f}".rstrip("0").removesuffix(".")
+    return f"{localize(digits)}{_SPACE}MB"
 
 
 def duration(seconds: float) -> str:
-    """A time in the two units that matter."""
+    """Format a duration in its two largest units: 9.5 s, 12 s, 3 min 05 s."""
     if seconds < 10:
-        return with_marks(f"{seconds:.1f}{_NARROW}s")
+        return localize(f"{seconds:.1f}{_SPACE}s")
     rounded = round(seconds)
     if rounded < _MINUTE:
-        return f"{rounded}{_NARROW}s"
+        return f"{rounded}{_SPACE}s"
     if rounded < _HOUR:
         minutes, rest = divmod(rounded, _MINUTE)
-        return f"{minutes}{_NARROW}min {rest:02d}{_NARROW}s"
+        return f"{minutes}{_SPACE}min {rest:02d}{_SPACE}s"
     hours, rest = divmod(rounded, _HOUR)
-    return f"{hours}{_NARROW}h {rest // _MINUTE:02d}{_NARROW}min"
+    return f"{hours}{_SPACE}h {rest // _MINUTE:02d}{_SPACE}min"
 
 
 def whole_duration(seconds: float) -> str:
-    """A time that is only an estimate: without fractions, at least a second."""
+    """Format an estimated duration: no fractions, at least one second."""
     if seconds < 10:
-        return f"{max(1, round(seconds))}{_NARROW}s"
+        return f"{max(1, round(seconds))}{_SPACE}s"
     return duration(seconds)
 
 
 def rough_duration(seconds: float) -> str:
-    """A time that may be off by half: in the one unit that matters."""
+    """Format a duration that may be wrong by half, in one unit."""
     if seconds < 2 * _MINUTE:
-        return f"{max(5, 5 * round(seconds / 5))}{_NARROW}s"
+        return f"{max(5, 5 * round(seconds / 5))}{_SPACE}s"
     if seconds < 2 * _HOUR:
-        return f"{round(seconds / _MINUTE)}{_NARROW}min"
-    return f"{round(seconds / _HOUR):,}{_NARROW}h"
+        return f"{round(seconds / _MINUTE)}{_SPACE}min"
+    return f"{whole(round(seconds / _HOUR))}{_SPACE}h"
 
 
 def clock(seconds: float) -> str:
-    """A running time, as on a stopwatch: 0:07, 12:34, 1:02:03."""
+    """Format a running time like a stopwatch: 0:07, 12:34, 1:02:03."""
     minutes, rest = divmod(int(seconds), _MINUTE)
     hours, minutes = divmod(minutes, _MINUTE)
     if hours:
@@ -115,10 +152,9 @@ def clock(seconds: float) -> str:
 
 
 def scientific(value: float) -> str:
-    """A very small number, such as a difference of logits: 3.1e-06."""
-    return "0" if value == 0 else with_marks(f"{value:.1e}")
+    """Format a very small number, such as a difference of logits: 3.1e-06."""
+    return "0" if value == 0 else localize(f"{value:.1e}")
 
 
-def _in_three_figures(number: float) -> str:
-    decimals = 2 if number < 10 else 1 if number < 100 else 0
-    return with_marks(f"{number:.{decimals}f}")
+def _three_digits(number: float) -> str:
+    return localize(f"{number:.{2 if number < 10 else 1 if number < 100 else 0}f}")

@@ -1,10 +1,10 @@
-"""Prompts to begin with: for the demo, which knows Python, and for any model."""
+"""Example prompts: for the demo, which was trained on Python, and for any model."""
 
 from __future__ import annotations
 
 from surgeon_gui.base.translation import tr
 
-# The prompts stay as they are: models know the language that they were trained on.
+# The prompts are not translated: models know the language of their training data.
 EXAMPLES: tuple[tuple[str, str], ...] = (
     (tr("Python: the import statement"), "The import statement"),
     (tr("Python: a docstring"), "Return a new dictionary with the keys"),

@@ -1,1 +1,1 @@
-"""Building blocks of the window that know nothing of each other."""
+"""Reusable widgets that do not depend on the state of the application."""

@@ -1,4 +1,4 @@
-"""A section that opens under its title."""
+"""A collapsible section."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from surgeon_gui.base.translation import tr
 
 
 class Collapsible(QWidget):
-    """A title with an arrow; what is inside shows once it is clicked."""
+    """A title with an arrow that shows or hides the content below; closed at first."""
 
     def __init__(self, title: str, name: str, content: QWidget) -> None:
         super().__init__()
@@ -18,7 +18,7 @@ class Collapsible(QWidget):
         self.button.setObjectName(name)
         self.button.setText(title)
         self.button.setAccessibleName(title)
-        self.button.setToolTip(tr("Show or hide what is below."))
+        self.button.setToolTip(tr("Show or hide this section."))
         self.button.setCheckable(True)
         self.button.setAutoRaise(True)
         self.button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)

@@ -1,6 +1,6 @@
-"""Questions for files and folders; none of them blocks the window.
+"""Dialogs for files and folders that do not block the window.
 
-Each takes the slot that is called with the path, and does nothing if none is chosen.
+Each calls a slot with the chosen path, unless the user cancels.
 """
 
 from __future__ import annotations
@@ -16,35 +16,35 @@ MODEL_FILES = tr("Models (*.gguf)")
 TEXT_FILES = tr("Texts and tokens (*.txt *.jsonl *.csv *.parquet *.npy)")
 JOB_FILES = tr("Jobs (*.toml)")
 
-_Chosen = Callable[[str], None]
+_OnChosen = Callable[[str], None]
 
 
-def ask_folder(parent: QWidget, title: str, start: str, chosen: _Chosen) -> None:
+def ask_folder(parent: QWidget, title: str, start: str, on_chosen: _OnChosen) -> None:
     """Ask for a folder."""
     dialog = QFileDialog(parent, title, start)
     dialog.setFileMode(QFileDialog.FileMode.Directory)
     dialog.setOption(QFileDialog.Option.ShowDirsOnly)
-    _open(dialog, chosen)
+    _open(dialog, on_chosen)
 
 
 def ask_file(
-    parent: QWidget, title: str, start: str, kinds: str, chosen: _Chosen
+    parent: QWidget, title: str, start: str, kinds: str, on_chosen: _OnChosen
 ) -> None:
-    """Ask for a file that exists."""
+    """Ask for an existing file."""
     dialog = QFileDialog(parent, title, start, kinds)
     dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
-    _open(dialog, chosen)
+    _open(dialog, on_chosen)
 
 
-def ask_new_file(parent: QWidget, title: str, name: str, chosen: _Chosen) -> None:
-    """Ask where a file is to be written; `name` is the proposal."""
+def ask_new_file(parent: QWidget, title: str, name: str, on_chosen: _OnChosen) -> None:
+    """Ask where to save a file; `name` is the suggestion."""
     dialog = QFileDialog(parent, title, name)
     dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
     dialog.setDefaultSuffix(name.rpartition(".")[2])
-    _open(dialog, chosen)
+    _open(dialog, on_chosen)
 
 
-def _open(dialog: QFileDialog, chosen: _Chosen) -> None:
+def _open(dialog: QFileDialog, on_chosen: _OnChosen) -> None:
     dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-    dialog.fileSelected.connect(chosen)
+    dialog.fileSelected.connect(on_chosen)
     dialog.open()

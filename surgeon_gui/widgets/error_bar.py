@@ -1,4 +1,4 @@
-"""An error that stays in sight until it is dismissed: message, hint, details, copy."""
+"""An error that stays visible until it is dismissed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _DETAILS_HEIGHT = 140
 
 
 class ErrorBar(QFrame):
-    """Takes no room while there is nothing to show."""
+    """Shows message, hint and details of an error; hidden if there is none."""
 
     dismissed = Signal()
 
@@ -32,7 +32,7 @@ class ErrorBar(QFrame):
         self._details = QPlainTextEdit(readOnly=True)
         self._details.setObjectName("error_details")
         self._details.setAccessibleName(tr("Technical details of the error"))
-        self._details.setToolTip(tr("What helps to find the cause."))
+        self._details.setToolTip(tr("Details for finding the cause."))
         fixed = QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont)
         self._details.setFont(fixed)
         self._details.setFixedHeight(_DETAILS_HEIGHT)
@@ -44,12 +44,12 @@ class ErrorBar(QFrame):
         dismiss_button = button("error_dismiss_button")
         dismiss_button.clicked.connect(self.dismissed)
 
-        words = QVBoxLayout()
-        words.setSpacing(GAP // 2)
-        words.addWidget(self._message)
-        words.addWidget(self._hint)
+        texts = QVBoxLayout()
+        texts.setSpacing(GAP // 2)
+        texts.addWidget(self._message)
+        texts.addWidget(self._hint)
         top = QHBoxLayout()
-        top.addLayout(words, 1)
+        top.addLayout(texts, 1)
         top.addWidget(self._details_button)
         top.addWidget(copy_button)
         top.addWidget(dismiss_button)
@@ -61,7 +61,7 @@ class ErrorBar(QFrame):
         self.hide()
 
     def show_problem(self, problem: Failed | None) -> None:
-        """Show an error, or none."""
+        """Show an error; hide the bar if it is None."""
         if problem is self._problem:
             return
         self._problem = problem

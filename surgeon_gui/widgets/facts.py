@@ -1,4 +1,4 @@
-"""A list of names with their values."""
+"""A list of names and values."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from PySide6.QtWidgets import QGridLayout, QLabel, QSizePolicy, QWidget
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.widgets.controls import text_label
 
-_LONGEST_BESIDE = 34  # characters; paths are longer
+_MAX_BESIDE = 34  # characters of a value beside its name
 
 
 class Facts(QWidget):
-    """Names on the left, values on the right; values can be selected and copied."""
+    """Shows names on the left and values on the right, which can be copied."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class Facts(QWidget):
         self.hide()
 
     def show_facts(self, facts: tuple[tuple[str, str], ...]) -> None:
-        """Show these and no others."""
+        """Replace the shown facts."""
         if facts == self._shown:
             return
         self._shown = facts
@@ -44,19 +44,19 @@ class Facts(QWidget):
         self.setVisible(bool(facts))
 
     def _place(self, value: QLabel, row: int) -> None:
-        """Beside its name, or below it where that leaves too little room."""
+        """Place a value beside its name, or below it if it is long."""
         self._layout.removeWidget(value)
-        if len(value.text()) > _LONGEST_BESIDE:
+        if len(value.text()) > _MAX_BESIDE:
             self._layout.addWidget(value, 2 * row + 1, 0, 1, 2)
         else:
             self._layout.addWidget(value, 2 * row, 1)
 
     def _add_row(self) -> None:
         name_label, value_label = QLabel(self), text_label()
-        value_label.setParent(self)  # shown without one it would be a window
+        value_label.setParent(self)  # without a parent it would become a window
         name_label.setProperty("quiet", True)
         name_label.setAlignment(Qt.AlignmentFlag.AlignTop)
-        # A long path must not make the page wider than the panel that it is in.
+        # A long path must not widen the page.
         value_label.setSizePolicy(
             QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum
         )

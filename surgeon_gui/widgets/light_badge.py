@@ -1,10 +1,11 @@
-"""A traffic light that does not go by colour alone: a sign of its own, and a word."""
+"""A traffic light with a sign and a word, so that it does not rely on colour alone."""
 
 from __future__ import annotations
 
 from PySide6.QtCore import QPointF, QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
 from PySide6.QtWidgets import QSizePolicy, QWidget
+from typing_extensions import override
 
 from surgeon_engine.api.planning.resource_check import Light
 from surgeon_gui.base.colours import Theme
@@ -28,29 +29,29 @@ class LightBadge(QWidget):
 
     @property
     def light(self) -> Light:
-        """The light that shows."""
+        """The current light."""
         return self._light
 
     def show_light(self, light: Light, word: str, what: str) -> None:
-        """Show a light with its word, and `what` it is about where there is no room."""
+        """Show a light with its word; `what` names the subject in the tooltip."""
         self._light, self._word = light, word if self._shows_word else ""
         self.setAccessibleName(f"{what}: {word}")
         self.setToolTip(self.accessibleName())
         self.updateGeometry()
         self.update()
 
+    @override
     def sizeHint(self) -> QSize:
-        """Room for sign and word."""
         metrics = self.fontMetrics()
-        across = _GAP + metrics.horizontalAdvance(self._word) if self._word else 0
-        return QSize(_SIGN + across + 1, max(_SIGN + 1, metrics.height()))
+        text = _GAP + metrics.horizontalAdvance(self._word) if self._word else 0
+        return QSize(_SIGN + text + 1, max(_SIGN + 1, metrics.height()))
 
+    @override
     def minimumSizeHint(self) -> QSize:
-        """The same: a word is not cut."""
         return self.sizeHint()
 
+    @override
     def paintEvent(self, _: QPaintEvent) -> None:
-        """Draw the sign and the word in the colour of the light."""
         theme, painter = theme_of(self), QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         colour = QColor(_colour(theme, self._light))
@@ -61,8 +62,8 @@ class LightBadge(QWidget):
         painter.setPen(QPen(QColor(theme.surface), 1.8, c=Qt.PenCapStyle.RoundCap))
         _paint_sign(painter, self._light, place)
         painter.setPen(colour)
-        words = self.rect().adjusted(_SIGN + _GAP, 0, 0, 0)
-        painter.drawText(words, Qt.AlignmentFlag.AlignVCenter, self._word)
+        area = self.rect().adjusted(_SIGN + _GAP, 0, 0, 0)
+        painter.drawText(area, Qt.AlignmentFlag.AlignVCenter, self._word)
         painter.end()
 
 

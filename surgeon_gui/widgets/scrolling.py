@@ -1,4 +1,4 @@
-"""A frameless area that scrolls up and down when its content does not fit."""
+"""A frameless area that scrolls vertically."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from PySide6.QtWidgets import QFrame, QScrollArea, QWidget
 
 
 def scrolling(content: QWidget) -> QScrollArea:
-    """The area around `content`."""
+    """Return a scroll area around `content`."""
     area = QScrollArea()
     area.setWidget(content)
     area.setWidgetResizable(True)

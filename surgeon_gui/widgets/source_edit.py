@@ -1,4 +1,4 @@
-"""A line for a path or for one thing that is known by name, such as the demo."""
+"""A line edit for a path, or for a keyword such as the demo."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from PySide6.QtWidgets import QLineEdit
 
 from surgeon_gui.text.labels import FIELDS
 
-_PAUSE_MS = 400  # without a key: what has been typed is meant
-_CLEAR_ACTION = "_q_qlineeditclearaction"  # Qt's own name of the cross in the line
+_PAUSE_MS = 400  # without a key press, after which the text is committed
+_CLEAR_ACTION = "_q_qlineeditclearaction"  # Qt's name of the clear button
 
 
 class SourceEdit(QLineEdit):
-    """Shows the keyword ("demo") by its proper name ("Bundled demo").
+    """Shows a keyword ("demo") by its display name ("Bundled demo").
 
-    What is being typed is the user's own until they pause or leave the line: half a
-    path is neither looked up nor overwritten.
+    Text is committed when the user pauses or leaves the line. Until then it is neither
+    looked up nor overwritten.
     """
 
-    edited = Signal(str)  # by the user, with the keyword for the name
+    edited = Signal(str)  # the value, after an edit by the user
 
     def __init__(self, field: str, keyword: str = "", shown: str = "") -> None:
         super().__init__()
         self._keyword = keyword
         self._shown = shown
-        words = FIELDS[field]
+        text = FIELDS[field]
         self.setObjectName(field.replace(".", "_"))
-        self.setAccessibleName(words.label)
-        self.setAccessibleDescription(words.tip)
-        self.setToolTip(words.tip)
-        self.setAcceptDrops(False)  # the window takes what is dropped, and as a path
+        self.setAccessibleName(text.label)
+        self.setAccessibleDescription(text.tip)
+        self.setToolTip(text.tip)
+        self.setAcceptDrops(False)  # the window handles drops, as paths
         self._pause = QTimer(self)
         self._pause.setSingleShot(True)
         self._pause.setInterval(_PAUSE_MS)
@@ -39,12 +39,12 @@ class SourceEdit(QLineEdit):
         self.editingFinished.connect(self._on_editing_finished)
 
     def value(self) -> str:
-        """What stands there, with the keyword for the name."""
+        """Return the text, with the keyword in place of its display name."""
         text = self.text().strip()
         return self._keyword if self._keyword and text == self._shown else text
 
     def show_value(self, value: str) -> None:
-        """Show a value, unless the user is typing another."""
+        """Show a value, unless the user is typing."""
         if self.isModified() or value == self.value():
             return
         shown = self._shown if self._keyword and value == self._keyword else value
@@ -52,7 +52,7 @@ class SourceEdit(QLineEdit):
         self.setCursorPosition(0)
 
     def show_clear_button(self) -> None:
-        """Let the line be emptied by a click."""
+        """Show a button that clears the line."""
         self.setClearButtonEnabled(True)
         clear = self.findChild(QAction, _CLEAR_ACTION)
         if clear is not None:
@@ -60,7 +60,7 @@ class SourceEdit(QLineEdit):
 
     @Slot()
     def _on_pause(self) -> None:
-        if self.text().strip():  # an emptied line is about to be filled again
+        if self.text().strip():  # after clearing the line, the user will type again
             self._on_editing_finished()
 
     @Slot()

@@ -24,8 +24,13 @@ from surgeon_gui.state.run import RunState
 from surgeon_gui.state.run_controls import ControlView, RunControls
 from surgeon_gui.state.step_text import phase, remaining
 from surgeon_gui.text.captions.caption import spoken
-from surgeon_gui.widgets.controls import bold, button, text_label
-from surgeon_gui.widgets.elided_label import ElidedLabel
+from surgeon_gui.widgets.controls import (
+    bold,
+    button,
+    eliding_label,
+    show_elided,
+    text_label,
+)
 from surgeon_gui.widgets.light_badge import LightBadge
 
 _PROGRESS_STEPS = 1000
@@ -49,9 +54,7 @@ class ActionStrip(QWidget):
         self._plan.setSizePolicy(flexible, flexible)
         self._light = LightBadge("plan_light", shows_word=False)
         self._light.hide()
-        self._phase = ElidedLabel()
-        self._phase.setObjectName("phase_label")
-        self._phase.setProperty("quiet", True)
+        self._phase = eliding_label("phase_label", quiet=True)
         self._remaining = QLabel()
         self._remaining.setObjectName("remaining_label")
         self._remaining.setProperty("quiet", True)
@@ -133,7 +136,7 @@ class ActionStrip(QWidget):
     ) -> None:
         """Show the progress of `run`, the plan and the state of the buttons."""
         self._plan.setText(plan)
-        self._phase.show_text(phase(run))
+        show_elided(self._phase, phase(run))
         self._remaining.setText(remaining(run, now))
         self._bar.setValue(round(run.progress * _PROGRESS_STEPS))
         for run_button, view in (
@@ -147,7 +150,7 @@ class ActionStrip(QWidget):
     def show_task(self, task: ActiveTask | None) -> None:
         """Show the progress of another task in place of the run's, if there is one."""
         if task is not None:
-            self._phase.show_text(task.label)
+            show_elided(self._phase, task.label)
             self._remaining.setText("")
             self._bar.setValue(round(task.share * _PROGRESS_STEPS))
 

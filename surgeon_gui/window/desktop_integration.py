@@ -8,7 +8,7 @@ from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtWidgets import QWidget
 
 from surgeon_engine.api.messages.events import Envelope, Level, Logged
-from surgeon_gui.base.keep_awake import KeepAwake, on_this_desktop
+from surgeon_gui.base.keep_awake import KeepAwake, sleep_inhibitor
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.run import RunState, Status
@@ -34,10 +34,10 @@ class DesktopIntegration(QObject):
     ) -> None:
         super().__init__(window)
         self._session = session
-        self._awake = awake or KeepAwake(on_this_desktop(), self)
+        self._awake = awake or KeepAwake(sleep_inhibitor(), self)
         self._notifier = notifier or Notifier(window)
         self._logged_run = ""  # the run whose sleep inhibition was logged
-        self._awake.with_response.connect(self._on_sleep_response)
+        self._awake.responded.connect(self._on_sleep_response)
         session.changed.connect(self._on_changed)
         session.run_ended.connect(self._on_run_ended)
 

@@ -1,4 +1,4 @@
-"""A plan takes what a run's first shot would take of the same costs, to the weight."""
+"""A plan selects exactly what a run's first shot selects by the same costs."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ ALL = [("llama", {"structure": structure}) for structure in Structure] + [
 ]
 
 
-def diagnosed(monkeypatch, tmp_path, state, context=None):
-    """A diagnosis of a patient that is on the table already."""
+def diagnosis_of(monkeypatch, tmp_path, state, context=None):
+    """Diagnose a state that is prepared already."""
     monkeypatch.setattr(diagnosing, "prepare", lambda config, context: state)
     return diagnosing.diagnose(state.config, tmp_path, context or quiet())
 
@@ -94,7 +94,9 @@ def selected(state, budget):
 
 
 @pytest.mark.parametrize(("family", "settings"), ALL)
-def test_a_plan_is_the_engines_selection(monkeypatch, tmp_path, family, settings):
+def test_plan_equals_the_selection_of_the_engine(
+    monkeypatch, tmp_path, family, settings
+):
     state = state_of(family, sparsity=0.05, **FIXED, **settings)
     planner = planner_of(monkeypatch, tmp_path, state)
     for share in SHARES:
@@ -125,7 +127,7 @@ def test_a_plan_is_the_engines_selection(monkeypatch, tmp_path, family, settings
 
 
 def planner_of(monkeypatch, tmp_path, state):
-    costs = read_costs(diagnosed(monkeypatch, tmp_path, state))
+    costs = read_costs(diagnosis_of(monkeypatch, tmp_path, state))
     return Planner(costs, rules_of(state.config.pruning))
 
 
@@ -137,7 +139,7 @@ def at_threshold(planner, plan):
 
 
 @pytest.mark.parametrize("structure", [Structure.ELEMENTS, Structure.N_M])
-def test_whole_bins_of_single_weights_are_the_engines_selection(
+def test_whole_bins_of_single_weights_equal_the_selection_of_the_engine(
     monkeypatch, tmp_path, structure
 ):
     state = state_of(structure=structure, sparsity=0.05, **FIXED)
@@ -151,30 +153,30 @@ def test_whole_bins_of_single_weights_are_the_engines_selection(
 
 
 @pytest.mark.parametrize(("family", "settings"), ALL)
-def test_what_may_go_at_most_is_what_the_engine_promises(
+def test_planner_maximum_equals_that_of_the_engine(
     monkeypatch, tmp_path, family, settings
 ):
     state = state_of(family, sparsity=0.05, **FIXED, **settings)
     planner = planner_of(monkeypatch, tmp_path, state)
-    most = sum(removable(unit, state.config.pruning) for unit in state.units)
-    assert planner.max_removable >= most  # rows with columns promise a little less
+    maximum = sum(removable(unit, state.config.pruning) for unit in state.units)
+    assert planner.max_removable >= maximum  # slightly less for rows and columns
     if settings.get("structure") is not Structure.ROWS_AND_COLUMNS:
-        assert planner.max_removable == most
+        assert planner.max_removable == maximum
     plan = planner.plan(10 * planner.max_removable)
     assert plan.removed == planner.max_removable
     assert not plan.is_reached
 
 
-def test_rise_is_the_total_cost_of_the_removals(monkeypatch, tmp_path):
+def test_rise_is_the_sum_of_the_costs(monkeypatch, tmp_path):
     settings = {"structure": Structure.NEURONS, "cost_basis": CostBasis.RAW}
     state = state_of(sparsity=0.05, **FIXED, **settings)
     planner = planner_of(monkeypatch, tmp_path, state)
     plan = planner.plan(planner.max_removable // 2)
-    found, total_cost = planner.costs.found, 0.0
+    found, total = planner.costs.found, 0.0
     for number, taken in enumerate(plan.removals):
         start = found.start[number]
-        total_cost += float(found.cost[start : start + taken].sum())
-    assert plan.rise == pytest.approx(total_cost)
+        total += float(found.cost[start : start + taken].sum())
+    assert plan.rise == pytest.approx(total)
     counts, rises = planner.curve(20)
     assert rises[0] == 0
     assert (np.diff(rises) >= 0).all()
@@ -183,7 +185,7 @@ def test_rise_is_the_total_cost_of_the_removals(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("structure", [Structure.ELEMENTS, Structure.N_M])
-def test_the_rise_by_single_weights_is_close_to_the_sum_of_their_costs(
+def test_rise_by_single_weights_is_close_to_the_sum_of_their_costs(
     monkeypatch, tmp_path, structure
 ):
     state = state_of(structure=structure, sparsity=0.05, **FIXED)
@@ -191,54 +193,54 @@ def test_the_rise_by_single_weights_is_close_to_the_sum_of_their_costs(
     budget = planner.max_removable // 2
     factors = measure(state, of_units(state, state.windows.calibration), quiet())
     chosen = selection(state, factors, state.config.pruning, budget)
-    total_cost = 0.0
+    total = 0.0
     for unit in state.units:
         name = unit.measured.name
         found = unit.removals(factors[name], state.removed[name], state.config.pruning)
-        total_cost += float(found.cost[chosen.removed[name]].double().sum())
-    assert planner.plan(budget).rise == pytest.approx(total_cost, rel=0.02)
+        total += float(found.cost[chosen.removed[name]].double().sum())
+    assert planner.plan(budget).rise == pytest.approx(total, rel=0.02)
 
 
-def test_the_costs_are_those_of_the_first_shot_with_its_damping(monkeypatch, tmp_path):
+def test_costs_are_those_of_the_first_shot_with_its_damping(monkeypatch, tmp_path):
     state = state_of(windows=8, sparsity=0.2, shots=2)
     before = weights(state)
-    answer = diagnosed(monkeypatch, tmp_path, state)
+    answer = diagnosis_of(monkeypatch, tmp_path, state)
     assert answer.damping_tried > 1
     assert all(torch.equal(W, before[name]) for name, W in weights(state).items())
     given = replace(
         state.config.pruning, damping=FixedDamping(cost=answer.cost_damping)
     )
     state = state.with_pruning(given, state.units)
-    again = diagnosed(monkeypatch, tmp_path / "again", state)
+    again = diagnosis_of(monkeypatch, tmp_path / "again", state)
     one, other = read_costs(answer).found, read_costs(again).found
     np.testing.assert_allclose(one.cost, other.cost, rtol=1e-3)
 
 
-def test_it_tells_how_far_it_is_and_can_be_cancelled(monkeypatch, tmp_path):
+def test_diagnosis_reports_progress_and_can_be_cancelled(monkeypatch, tmp_path):
     state = state_of(sparsity=0.1, **FIXED)
     events = []
     context = RunContext("d", lambda envelope: events.append(envelope.event))
-    answer = diagnosed(monkeypatch, tmp_path, state, context)
+    answer = diagnosis_of(monkeypatch, tmp_path, state, context)
     stages = [event.stage for event in events if isinstance(event, StageStarted)]
     assert stages == [Stage.BASELINE, Stage.CURVATURE, Stage.SELECTION]
     last = [event for event in events if isinstance(event, Progressed)][-1]
     assert last.done == last.total == len(answer.units)
     context.handle(Cancel(run="d"))
     with pytest.raises(RunCancelled):
-        diagnosed(monkeypatch, tmp_path / "cancelled", state, context)
+        diagnosis_of(monkeypatch, tmp_path / "cancelled", state, context)
     assert not (tmp_path / "cancelled").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["costs.npz"]
 
 
-def test_layers_say_how_much_of_them_goes_with_a_group(monkeypatch, tmp_path):
+def test_layers_report_the_weights_they_lose_with_a_group(monkeypatch, tmp_path):
     state = state_of("opt", structure=Structure.HEADS_AND_NEURONS, sparsity=0.1)
     state = state.with_pruning(pruning_config(**FIXED), state.units)
-    answer = diagnosed(monkeypatch, tmp_path, state)
-    for unit, told in zip(state.units, answer.units, strict=True):
+    answer = diagnosis_of(monkeypatch, tmp_path, state)
+    for unit, diagnosed in zip(state.units, answer.units, strict=True):
         removed = torch.zeros(unit.candidates, dtype=torch.bool)
         removed[1:3] = True
         zeros = {layer.name: int(mask.sum()) for layer, mask in unit.zeros(removed)}
-        assert {layer.name: 2 * layer.each for layer in told.layers} == zeros
+        assert {layer.name: 2 * layer.each for layer in diagnosed.layers} == zeros
     assert Path(answer.path).is_file()
     assert answer.prunable == state.goal.prunable
 
@@ -251,20 +253,20 @@ def test_layers_say_how_much_of_them_goes_with_a_group(monkeypatch, tmp_path):
         (Structure.ROWS_AND_COLUMNS, Damping.FIXED),
     ],
 )
-def test_a_run_of_one_shot_removes_and_pays_what_was_planned(
+def test_run_of_one_shot_has_the_planned_removals_and_costs(
     tmp_path, structure, damping
 ):
     """By the engine itself, from the files of a model."""
     settings = {"structure": structure, "sparsity": 0.15, "damping": damping}
     protect = {"protect": ("*.layers.0.mlp.*",), "layer_min_density": ("block 1=0.7",)}
     config = job(tmp_path, windows=8, **settings, **protect)
-    told = []
-    engine = Engine(lambda envelope: told.append(envelope))
+    envelopes = []
+    engine = Engine(lambda envelope: envelopes.append(envelope))
     engine.handle(Diagnose(run="d", config=config, folder=str(tmp_path / "costs")))
-    serve_what_was_heard(engine)
-    answer = told[-1].event
+    serve_waiting_commands(engine)
+    answer = envelopes[-1].event
     assert isinstance(answer, Diagnosed), answer
-    assert told[-1].run == "d"
+    assert envelopes[-1].run == "d"
     found = run(tmp_path, windows=8, **settings, **protect)
     baseline = found.recorder.of(BaselineEvaluated)[0].evaluation
     assert answer.loss == pytest.approx(baseline.loss, rel=1e-6)
@@ -285,15 +287,15 @@ def test_a_run_of_one_shot_removes_and_pays_what_was_planned(
     assert last.damping.cost == answer.cost_damping
 
 
-def serve_what_was_heard(engine):
-    """Let an engine do what it has been told, and end."""
+def serve_waiting_commands(engine):
+    """Let an engine do the commands it has received, and end."""
     engine._queue.put(None)
     engine.serve()
 
 
 @pytest.mark.parametrize("structure", [Structure.HEADS_AND_NEURONS, Structure.ROWS])
-def test_what_is_protected_or_limited_is_measured_too(monkeypatch, tmp_path, structure):
-    """So that it can be tried to protect less, without another measurement."""
+def test_protected_and_limited_units_are_measured_too(monkeypatch, tmp_path, structure):
+    """Less protection can then be tried without another measurement."""
     rules = {
         "protect": ("block 0",),
         "layer_min_density": ("*=0.8",),
@@ -301,7 +303,7 @@ def test_what_is_protected_or_limited_is_measured_too(monkeypatch, tmp_path, str
     }
     settings = {"structure": structure, "sparsity": 0.02, **FIXED}
     ruled, free = (
-        diagnosed(monkeypatch, tmp_path / name, state_of(**settings, **more))
+        diagnosis_of(monkeypatch, tmp_path / name, state_of(**settings, **more))
         for name, more in (("ruled", rules), ("free", {}))
     )
     assert ruled.units == free.units

@@ -36,11 +36,11 @@ pytestmark = pytest.mark.usefixtures("quick_runs")
 
 
 @pytest.mark.fresh_process
-def test_a_run_leaves_a_complete_folder(tmp_path):
-    wanted = job(tmp_path)
-    run = Recorder().run(wanted, tmp_path / "run")
+def test_run_leaves_a_complete_folder(tmp_path):
+    config = job(tmp_path)
+    run = Recorder().run(config, tmp_path / "run")
     folder = RunFolder(tmp_path / "run")
-    assert config_from_toml(folder.config_path.read_text()) == wanted
+    assert config_from_toml(folder.config_path.read_text()) == config
     report = folder.read_report()
     (baseline,) = run.of(BaselineEvaluated)
     assert report.baseline == baseline.evaluation
@@ -49,8 +49,8 @@ def test_a_run_leaves_a_complete_folder(tmp_path):
     assert report.exported.largest_difference < 1e-5
     assert isinstance(run.events[-1], RunFinished)
     lines = folder.events_path.read_bytes().splitlines()
-    kept = [msgspec.json.decode(line, type=Envelope).event for line in lines]
-    assert kept == run.events
+    logged = [msgspec.json.decode(line, type=Envelope).event for line in lines]
+    assert logged == run.events
     exported = {path.name for path in (tmp_path / "run" / "export").iterdir()}
     assert exported >= {
         "config.json", "model.safetensors", "tokenizer.json", "README.md", "run.toml",
@@ -94,10 +94,10 @@ def count_calls(monkeypatch, function, calls):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("structure", Structure)
-def test_the_same_config_gives_the_same_weights(tmp_path, structure):
+def test_same_config_gives_the_same_weights(tmp_path, structure):
     exports = []
     for name in ("first", "second"):
-        wanted = job(
+        config = job(
             tmp_path,
             windows=8,
             structure=structure,
@@ -106,25 +106,25 @@ def test_the_same_config_gives_the_same_weights(tmp_path, structure):
             damping=Damping.AUTOMATIC,
             correction=Correction.LOSS,
         )
-        Recorder().run(wanted, tmp_path / name)
+        Recorder().run(config, tmp_path / name)
         exports.append(tmp_path / name / "export" / "model.safetensors")
     assert exports[0].read_bytes() == exports[1].read_bytes()
 
 
-def test_what_is_gone_stays_gone(tmp_path):
+def test_removed_weights_stay_removed(tmp_path):
     run = Recorder().run(
         job(tmp_path, shots=4, schedule=Schedule.CUBIC), tmp_path / "run"
     )
     shots = run.of(ShotFinished)
     targets = [shot.target for shot in shots]
     assert targets == sorted(targets)
-    assert targets[0] > 0.3 / 4  # cubic: most goes first
+    assert targets[0] > 0.3 / 4  # cubic: most is removed first
     for earlier, later in itertools.pairwise(shots):
         for before, after in zip(earlier.layers, later.layers, strict=True):
             assert before.removed <= after.removed
 
 
-def test_pruning_costs_less_with_the_update_than_without(tmp_path, monkeypatch):
+def test_loss_changes_less_with_the_update_than_without(tmp_path, monkeypatch):
     losses = {}
     for name in ("with", "without"):
         if name == "without":
@@ -137,7 +137,7 @@ def test_pruning_costs_less_with_the_update_than_without(tmp_path, monkeypatch):
     )
 
 
-def test_stop_and_keep_exports_what_is_there(tmp_path):
+def test_stop_and_keep_exports_the_shots_so_far(tmp_path):
     recorder = Recorder()
     recorder.react = lambda event: (
         recorder.context.handle(StopAndKeep(run="test"))
@@ -157,16 +157,16 @@ def test_stop_and_keep_exports_what_is_there(tmp_path):
         (torch.OutOfMemoryError("CUDA"), "There is not enough memory for it."),
     ],
 )
-def test_a_shot_that_fails_leaves_those_before(tmp_path, monkeypatch, error, words):
-    wanted, whole = job(tmp_path, shots=3), Recorder()
+def test_failed_shot_keeps_the_shots_before_it(tmp_path, monkeypatch, error, words):
+    config, whole = job(tmp_path, shots=3), Recorder()
     whole.react = lambda event: (
         whole.context.handle(StopAndKeep(run="test"))
         if isinstance(event, ShotFinished) and event.shot == 2
         else None
     )
-    whole.run(wanted, tmp_path / "whole")
+    whole.run(config, tmp_path / "whole")
     fails_in_shot(monkeypatch, 3, "curvature", error)
-    found = Recorder().run(wanted, tmp_path / "run")
+    found = Recorder().run(config, tmp_path / "run")
     assert f"The run ends after shot 2 of 3. {words}" in [
         event.message for event in found.of(Logged)
     ]
@@ -179,7 +179,7 @@ def test_a_shot_that_fails_leaves_those_before(tmp_path, monkeypatch, error, wor
 
 
 @pytest.mark.parametrize(("shot", "stage"), [(1, "curvature"), (2, "remove")])
-def test_a_shot_that_leaves_nothing_to_keep_ends_the_run(
+def test_failed_shot_without_a_valid_model_ends_the_run(
     tmp_path, monkeypatch, shot, stage
 ):
     fails_in_shot(monkeypatch, shot, stage, CurvatureError("Not definite."))
@@ -189,7 +189,7 @@ def test_a_shot_that_leaves_nothing_to_keep_ends_the_run(
 
 
 def fails_in_shot(monkeypatch, number, stage, error):
-    """Let `stage` of that shot, of those to come, raise."""
+    """Let `stage` raise in the shot of that number, counted from now."""
     works, calls = getattr(shot_module, stage), itertools.count(1)
 
     def fails(*arguments):
@@ -213,15 +213,15 @@ def test_cancel_exports_nothing(tmp_path):
     assert left == {"run.toml", "events.jsonl", "process.json", "probe.safetensors"}
 
 
-def test_the_stages_follow_one_another_shot_by_shot(tmp_path):
-    wanted = job(
+def test_stages_follow_one_another_shot_by_shot(tmp_path):
+    config = job(
         tmp_path,
         windows=8,
         shots=2,
         damping=Damping.AUTOMATIC,
         correction=Correction.LOSS,
     )
-    run = Recorder().run(wanted, tmp_path / "run")
+    run = Recorder().run(config, tmp_path / "run")
     stages = [(event.stage, event.shot) for event in run.of(StageStarted)]
     of_shot = [
         Stage.CURVATURE,
@@ -245,16 +245,16 @@ def test_the_stages_follow_one_another_shot_by_shot(tmp_path):
     assert report.corrected == corrected
 
 
-def test_a_log_that_cannot_be_written_does_not_end_the_run(tmp_path):
+def test_unwritable_log_does_not_end_the_run(tmp_path):
     recorder = Recorder()
 
-    def spoil(event):
+    def break_log(event):
         if isinstance(event, BaselineEvaluated):
             log = recorder.context.log.events_path
             log.unlink()
             log.mkdir()
 
-    recorder.react = spoil
+    recorder.react = break_log
     recorder.run(job(tmp_path), tmp_path / "run")
     assert "cannot be written any more" in recorder.of(Logged)[0].message
     assert isinstance(recorder.events[-1], RunFinished)

@@ -1,4 +1,4 @@
-"""The demo prunes by itself, leaves pictures, and replaces nothing but a run."""
+"""The demo prunes, saves pictures and replaces nothing but an earlier demo run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def run_demo(qapp, folder, *options):
     return demo.run_demo(qapp, engine, folder, stays_open=False)
 
 
-def test_it_ends_by_itself_with_pictures(qtbot, qapp, tmp_path, capsys):
+def test_demo_exits_with_pictures(qtbot, qapp, tmp_path, capsys):
     assert run_demo(qapp, tmp_path) == 0
     assert {path.name for path in tmp_path.glob("*.png")} == {
         "window.png",
@@ -31,51 +31,49 @@ def test_it_ends_by_itself_with_pictures(qtbot, qapp, tmp_path, capsys):
     assert "Finished" in capsys.readouterr().out
 
 
-def test_a_failure_is_told_on_the_terminal(qtbot, qapp, tmp_path, capsys):
+def test_failure_is_printed(qtbot, qapp, tmp_path, capsys):
     assert run_demo(qapp, tmp_path, "--mishap", "fail", "--at", "load") == 1
     assert "too little memory" in capsys.readouterr().out
 
 
-def test_an_earlier_run_is_replaced(tmp_path):
+def test_earlier_demo_run_is_replaced(tmp_path):
     folder = tmp_path / "demo"
     run = RunFolder(folder)
     run.create(RunConfig())
     run.events_path.touch()
-    assert demo._make_room(folder)
+    assert demo._clear(folder)
     assert not folder.exists()
 
 
-def test_any_other_folder_is_left_alone(tmp_path):
+def test_other_folder_is_kept(tmp_path):
     (tmp_path / "thesis.tex").touch()
-    assert not demo._make_room(tmp_path)
+    assert not demo._clear(tmp_path)
     assert (tmp_path / "thesis.tex").exists()
 
 
-def test_an_exported_checkpoint_is_left_alone(tmp_path):
+def test_exported_checkpoint_is_kept(tmp_path):
     folder = tmp_path / "checkpoint"
     RunFolder(folder).create(RunConfig())
-    assert not demo._make_room(folder)
+    assert not demo._clear(folder)
     assert folder.exists()
 
 
 @pytest.mark.parametrize("job", ["[model]\nsource = '/models/mine'\n", "no toml"])
-def test_a_run_of_another_model_is_left_alone(tmp_path, job):
+def test_run_of_another_model_is_kept(tmp_path, job):
     run = RunFolder(tmp_path / "run")
     run.create(RunConfig())
     run.events_path.touch()
     run.config_path.write_text(job)
-    assert not demo._make_room(run.path)
+    assert not demo._clear(run.path)
     assert run.events_path.exists()
 
 
-def test_it_ends_where_there_is_no_engine(qtbot, qapp, tmp_path, capsys):
+def test_demo_exits_without_engine(qtbot, qapp, tmp_path, capsys):
     assert run_demo(qapp, tmp_path, "--no-start") == 1
     assert "cannot import torch" in capsys.readouterr().out
 
 
-def test_it_ends_where_the_model_cannot_be_read(
-    qtbot, qapp, tmp_path, capsys, monkeypatch
-):
+def test_demo_exits_if_model_cannot_be_read(qtbot, qapp, tmp_path, capsys, monkeypatch):
     source = tmp_path / "missing"
     source.mkdir()
     config = RunConfig(model=ModelConfig(source=str(source)))
@@ -85,7 +83,7 @@ def test_it_ends_where_the_model_cannot_be_read(
 
 
 @pytest.mark.parametrize("variable", ["DISPLAY", "WAYLAND_DISPLAY"])
-def test_a_display_is_noticed(monkeypatch, variable):
+def test_display_is_detected(monkeypatch, variable):
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("sys.platform", "linux")

@@ -1,4 +1,4 @@
-"""The command starts a window quickly, without torch, and ends without a trace."""
+"""The command `surgeon-gui` and the persistent settings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def run_python(code):
     )
 
 
-def test_the_window_never_imports_torch():
+def test_window_does_not_import_torch():
     done = run_python(
         "import sys, pkgutil, importlib, surgeon_gui\n"
         "for m in pkgutil.walk_packages(surgeon_gui.__path__, 'surgeon_gui.'):\n"
@@ -30,7 +30,7 @@ def test_the_window_never_imports_torch():
 
 
 @pytest.mark.slow
-def test_the_command_opens_a_window_that_closes_without_a_trace(qtbot, tmp_path):
+def test_command_opens_window_and_exits_without_output(qtbot, tmp_path):
     done = run_python(
         "import os, sys\n"
         f"os.environ['XDG_CONFIG_HOME'] = {str(tmp_path)!r}\n"
@@ -52,7 +52,7 @@ def test_the_command_opens_a_window_that_closes_without_a_trace(qtbot, tmp_path)
 
 
 @pytest.mark.slow
-def test_the_window_and_qt_speak_the_language_that_was_asked_for(qtbot, tmp_path):
+def test_window_and_qt_use_requested_language(qtbot, tmp_path):
     done = run_python(
         "import os, sys\n"
         f"os.environ['XDG_CONFIG_HOME'] = {str(tmp_path)!r}\n"
@@ -85,7 +85,7 @@ def test_the_window_and_qt_speak_the_language_that_was_asked_for(qtbot, tmp_path
 
 
 @pytest.mark.parametrize("option", ["--help", "--version"])
-def test_help_and_version_do_not_wait_for_qt(option):
+def test_help_and_version_do_not_import_qt(option):
     done = run_python(
         "import sys, atexit\n"
         "atexit.register(lambda: print('PySide6' in sys.modules))\n"
@@ -96,7 +96,7 @@ def test_help_and_version_do_not_wait_for_qt(option):
     assert done.stdout.endswith("False\n")
 
 
-def test_it_works_without_streams():
+def test_command_works_without_standard_streams():
     done = run_python(
         "import sys\n"
         "sys.stdout = sys.stderr = None\n"
@@ -109,7 +109,7 @@ def test_it_works_without_streams():
     assert done.returncode == 0
 
 
-def test_settings_are_remembered(qtbot):
+def test_settings_are_saved_and_loaded(qtbot):
     settings = Settings(ThemeChoice.DARK, "de", run_parent="runs", last_folder="here")
     settings.remember_model("one")
     settings_store.save(settings)
@@ -118,7 +118,7 @@ def test_settings_are_remembered(qtbot):
     assert settings_store.load() == Settings(shows_hint=True)  # a first start again
 
 
-def test_settings_of_another_version_do_no_harm(qtbot):
+def test_invalid_stored_settings_get_defaults(qtbot):
     settings_store.save(Settings())
     from PySide6.QtCore import QSettings
 
@@ -127,7 +127,7 @@ def test_settings_of_another_version_do_no_harm(qtbot):
     assert settings_store.load() == Settings()
 
 
-def test_recent_models_are_few_and_the_last_comes_first():
+def test_recent_models_are_limited_and_ordered():
     settings = Settings()
     for number in range(20):
         settings.remember_model(f"model-{number}")

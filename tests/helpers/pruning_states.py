@@ -1,4 +1,4 @@
-"""A patient on the table without a run around it, and a session that hears nothing."""
+"""A pruning state without a run, and a run context whose events are dropped."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def random_windows(count: int, length: int = 16, seed: int = 0) -> torch.Tensor:
 
 
 def state_of(family: str = "llama", windows: int = 8, **pruning) -> PruningState:
-    """A tiny model with random windows, of which nothing has gone."""
+    """A tiny model with random windows, nothing removed."""
     model = tiny_model(family)
-    # Its files are those of another model: only their size is asked for.
+    # Its files are those of another model: only their size is used.
     source = ModelSource(family, locate(DEMO).folder)
     loaded = LoadedModel(
         source, model, None, find_blocks(model), prunable_layers(model)
@@ -50,7 +50,7 @@ def state_of(family: str = "llama", windows: int = 8, **pruning) -> PruningState
 
 
 def quiet() -> RunContext:
-    """A session whose events nobody reads."""
+    """A run context whose events are dropped."""
     return RunContext("test", lambda envelope: None)
 
 

@@ -25,7 +25,7 @@ class WorkerClient:
 
     def __init__(self, source, command, replies, doing):
         self.source, self.asked, self.is_alive = source, [], True
-        self._desk = GenerationWorker()
+        self._worker = GenerationWorker()
         self.opened.append(self)
 
     def __enter__(self):
@@ -38,7 +38,7 @@ class WorkerClient:
         assert self.is_alive
         check()
         self.asked.append(request)
-        reply = self._desk.answer(request)
+        reply = self._worker.respond(request)
         assert isinstance(reply, answer)
         return reply
 

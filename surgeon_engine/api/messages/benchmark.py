@@ -1,14 +1,13 @@
-"""How fast and how large models are on this machine, and what that comes to in words.
+"""Speed and memory of one model, or of two models in comparison.
 
-    round    each model reads a prompt and generates some tokens, one after the other
-    rate     tokens per second; of several rounds the median, with its spread
-    ratio    rate of the second model / rate of the first, of the same round
+    round    each model processes a prompt and generates tokens, one after the other
+    rate     tokens per second: the median of the rounds, with its spread
+    ratio    rate of the second model / rate of the first, in the same round
 
-Rounds of two models alternate, so that what else the machine does hits both: a ratio
-within a round is worth more than two rates. Spreads leave out the lowest and the
-highest of seven rounds or more. If both models were equally fast, the second would win
-at least all but one of seven rounds in 6 % of all measurements. Imports neither torch
-nor Qt.
+The models alternate within a round, so that other load on the machine affects both: a
+ratio within a round is more precise than two rates. Spreads exclude the lowest and the
+highest of seven rounds or more. With two equally fast models, the second is faster in
+at least six of seven rounds in 6 % of all measurements.
 """
 
 from __future__ import annotations
@@ -24,12 +23,12 @@ from surgeon_engine.api.config.fields import Limits, Option, check_limits
 from surgeon_engine.api.config.run import Device, Dtype
 from surgeon_engine.api.formatting import format_rate, format_size
 
-ROUNDS_TO_TRIM = 7  # from here on a spread leaves out its extremes
-# Two processes with the same model differ by as much, by how their memory happens to
-# lie; more rounds do not help against that.
+ROUNDS_TO_TRIM = 7  # minimum for spreads without extremes
+# Two processes with the same model differ by up to 3 %, depending on the layout of
+# their memory; more rounds do not change that.
 _MIN_RATIO = 1.03
-_MIN_MEMORY = 0.02  # share of the first model's: of smaller differences no word
-_MIN_ZEROS = 0.01  # share of a model's weights that makes it a masked one
+_MIN_MEMORY = 0.02  # share of the first model's memory; smaller differences are ignored
+_MIN_ZEROS = 0.01  # share of zeros that identifies a masked model
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,7 @@ class BenchmarkSettings:
         check_limits(self)
 
     def turns(self, models: int) -> int:
-        """How many times some model does some work, warm-ups included."""
+        """Return the number of timed steps of all models, warm-ups included."""
         return 2 * models * (self.warm_ups + self.rounds)
 
 
@@ -61,11 +60,11 @@ class Rate(msgspec.Struct, frozen=True):
     median: float
     low: float  # of the spread
     high: float
-    rounds: tuple[float, ...] = ()  # each by itself, in order
+    rounds: tuple[float, ...] = ()  # the rate of each round, in order
 
 
 class Ratio(msgspec.Struct, frozen=True):
-    """How many times as fast the second model is."""
+    """Speed of the second model relative to the first."""
 
     median: float
     low: float  # of the spread
@@ -73,55 +72,55 @@ class Ratio(msgspec.Struct, frozen=True):
 
     @property
     def is_faster(self) -> bool:
-        """Whether the second model is faster beyond doubt."""
+        """Whether the second model is measurably faster."""
         return self.median >= _MIN_RATIO and self.low > 1.0
 
     @property
     def is_slower(self) -> bool:
-        """Whether the second model is slower beyond doubt."""
+        """Whether the second model is measurably slower."""
         return self.median <= 1.0 / _MIN_RATIO and self.high < 1.0
 
 
 class Speedups(msgspec.Struct, frozen=True):
-    """The second model against the first."""
+    """Ratios of the second model to the first."""
 
     prompt: Ratio
     generation: Ratio
 
 
 class ModelMeasured(msgspec.Struct, frozen=True):
-    """One model, in a process of its own."""
+    """The figures of one model, measured in its own process."""
 
     name: str
     file_bytes: int  # of the files that hold weights
     parameters: int  # tied ones counted once
     prompt: Rate
     generation: Rate
-    loaded_bytes: int  # most memory in use while it was loaded
-    peak_bytes: int  # most in use after that; ever, where no system tells them apart
-    zeros: int = 0  # parameters that are exactly 0
+    loaded_bytes: int  # peak memory while the model was loaded
+    peak_bytes: int  # peak memory afterwards, or overall if the system has only that
+    zeros: int = 0  # number of parameters that are exactly 0
 
 
 class Measured(msgspec.Struct, frozen=True, tag=True):
-    """One model, or two that took turns."""
+    """Response to `MeasureModels`: the figures of one model or of two."""
 
     models: tuple[ModelMeasured, ...]
     threads: int
     prompt_tokens: int
     generated_tokens: int
     rounds: int
-    device: str  # in words
+    device: str  # display name
     dtype: Dtype = Dtype.FLOAT32
 
 
 def rate_of(tokens: int, seconds: Sequence[float]) -> Rate:
-    """The rate at which `tokens` were done in the `seconds` of each round."""
+    """Return the rate of rounds that took `seconds` for `tokens` each."""
     rounds = tuple(tokens / each for each in seconds)
     return Rate(median(rounds), *_spread(rounds), rounds)
 
 
 def speedups(measured: Measured) -> Speedups:
-    """How many times as fast the second of two models is, round by round."""
+    """Return the ratios of the second of two models to the first."""
     first, second = measured.models
     return Speedups(
         _ratio(first.prompt, second.prompt),
@@ -130,7 +129,7 @@ def speedups(measured: Measured) -> Speedups:
 
 
 def summarize(measured: Measured) -> str:
-    """What to make of the figures, in a sentence or two."""
+    """Summarize the figures in a sentence."""
     if len(measured.models) == 1:
         (model,) = measured.models
         generation = format_rate(model.generation.median)
@@ -139,18 +138,18 @@ def summarize(measured: Measured) -> str:
             f"{model.name} generates {generation} tokens/s and reads prompts at "
             f"{prompts} tokens/s here; memory {format_size(model.peak_bytes)}."
         )
-    if _has_zeros_in_place(measured):
+    if _is_masked(measured):
         return (
             "It is not faster here: zeros stand in matrices of the same size, and the "
             "processor multiplies by them all the same."
         )
-    found = speedups(measured)
+    ratios = speedups(measured)
     memory = _memory(measured)
-    if any(x.is_faster or x.is_slower for x in (found.generation, found.prompt)):
-        return f"{_generation(measured, found)}, {_prompts(found)}; {memory}."
+    if any(x.is_faster or x.is_slower for x in (ratios.generation, ratios.prompt)):
+        return f"{_generation(measured, ratios)}, {_prompts(ratios)}; {memory}."
     return (
-        f"It is not measurably faster here: generation {_times(found.generation)}, "
-        f"prompts {_times(found.prompt)}; {memory}."
+        f"It is not measurably faster here: generation {_times(ratios.generation)}, "
+        f"prompts {_times(ratios.prompt)}; {memory}."
     )
 
 
@@ -172,7 +171,7 @@ def _ratio(first: Rate, second: Rate) -> Ratio:
     return Ratio(median(rounds), *_spread(rounds))
 
 
-def _has_zeros_in_place(measured: Measured) -> bool:
+def _is_masked(measured: Measured) -> bool:
     first, second = measured.models
     return (
         first.parameters == second.parameters
@@ -180,19 +179,19 @@ def _has_zeros_in_place(measured: Measured) -> bool:
     )
 
 
-def _generation(measured: Measured, found: Speedups) -> str:
-    ratio = found.generation
+def _generation(measured: Measured, ratios: Speedups) -> str:
+    ratio = ratios.generation
     first, second = (format_rate(model.generation.median) for model in measured.models)
-    against = f"({second} against {first} tokens/s)"
+    rates = f"({second} against {first} tokens/s)"
     if ratio.is_faster:
-        return f"Generation is {ratio.median:.2f} times as fast {against}"
+        return f"Generation is {ratio.median:.2f} times as fast {rates}"
     if ratio.is_slower:
-        return f"Generation is slower, {ratio.median:.2f} times as fast {against}"
-    return f"Generation is not measurably faster {against}"
+        return f"Generation is slower, {ratio.median:.2f} times as fast {rates}"
+    return f"Generation is not measurably faster {rates}"
 
 
-def _prompts(found: Speedups) -> str:
-    ratio, other = found.prompt, found.generation
+def _prompts(ratios: Speedups) -> str:
+    ratio, other = ratios.prompt, ratios.generation
     if ratio.is_faster:
         return f"prompts {ratio.median:.2f} times" + " as fast" * (not other.is_faster)
     if ratio.is_slower:

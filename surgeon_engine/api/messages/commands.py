@@ -1,7 +1,7 @@
-"""What the outside tells the engine. Plain frozen values, sent as lines of JSON.
+"""Commands to the engine: frozen values, sent as lines of JSON.
 
-Each command carries the name of the run (or of the request) that it belongs to; the
-events that answer it come back under the same name. Imports neither torch nor Qt.
+Each command has the name of its run or request; the events that respond to it have the
+same name.
 """
 
 from __future__ import annotations
@@ -20,65 +20,66 @@ class _Command(msgspec.Struct, frozen=True, tag=True, kw_only=True):
 
 
 class InspectModel(_Command, frozen=True):
-    """Describe a model without loading its weights: answered by `ModelInspected`."""
+    """Describe a model without loading its weights. Response: `ModelInspected`."""
 
     model: ModelConfig
 
 
 class DownloadModel(_Command, frozen=True):
-    """Fetch a model of the Hub into the cache: `Downloading`, then `ModelDownloaded`.
+    """Download a model of the Hub into the cache.
 
-    What an earlier attempt has left is not fetched again.
+    The response is `Downloading` events, then `ModelDownloaded`. Files of an earlier
+    attempt are not downloaded again.
     """
 
-    source: str  # hf://organisation/name
+    source: str  # hf://organization/name
 
 
 class DescribeText(_Command, frozen=True):
-    """Say what can be chosen in a table or a data set: answered by `TextDescribed`."""
+    """List the choices of a table or data set. The response is `TextDescribed`."""
 
     calibration: CalibrationConfig
 
 
 class PreviewText(_Command, frozen=True):
-    """Show what would be measured: answered by `TextPreviewed`."""
+    """Return the first windows of a text. The response is `TextPreviewed`."""
 
     model: ModelConfig
     calibration: CalibrationConfig
 
 
 class StartRun(_Command, frozen=True):
-    """Prune as `config` says; everything about the run goes to `folder`."""
+    """Prune a model as `config` describes and write the run to `folder`."""
 
     config: RunConfig
     folder: str
 
 
 class ExportRun(_Command, frozen=True):
-    """Write the model of a finished run once more, and check it: `Exported`."""
+    """Export the model of a finished run again. The response is `Exported`."""
 
     folder: str
-    export: ExportConfig  # its folder must be given
+    export: ExportConfig  # must name a folder
 
 
 class MeasureModels(_Command, frozen=True):
-    """Take the times of one model, or of two in turns: answered by `Measured`."""
+    """Measure speed and memory of one model or of two. The response is `Measured`."""
 
     sources: tuple[str, ...]
     settings: BenchmarkSettings
 
 
 class Diagnose(_Command, frozen=True):
-    """Measure what everything would cost and cut nothing: answered by `Diagnosed`."""
+    """Measure the costs of all removals, removing nothing. Response: `Diagnosed`."""
 
     config: RunConfig
-    folder: str  # where the costs go
+    folder: str  # for the file of costs
 
 
 class Generate(_Command, frozen=True):
-    """Let two models write on from a prompt, in turns: answered by `Generated`.
+    """Generate text from a prompt with two models. The response is `Generated`.
 
-    A folder may be that of a checkpoint or of a finished run.
+    The source of a model may be a checkpoint or the folder of a finished run.
     """
 
     original: str
@@ -88,26 +89,26 @@ class Generate(_Command, frozen=True):
 
 
 class ProbeMachine(_Command, frozen=True):
-    """Say how fast the machine is and what is free: answered by `MachineProbed`."""
+    """Measure speed and free memory of the machine. Response: `MachineProbed`."""
 
 
 class StopAndKeep(_Command, frozen=True):
-    """End after the shot that is under way, and export what is there by then.
+    """Stop a run after the current shot and export its model.
 
-    Of `Generate`: end both texts where they are, and compare what is there by then.
+    For `Generate`: end both texts at the current token and compare them.
     """
 
 
 class Pause(_Command, frozen=True):
-    """Wait at the next safe point, with the model in memory: `Paused` tells of it."""
+    """Pause a run at the next safe point, with the model in memory. Event: `Paused`."""
 
 
 class Resume(_Command, frozen=True):
-    """Go on after a pause; StopAndKeep does so too."""
+    """Continue a paused run; `StopAndKeep` continues it too."""
 
 
 class Cancel(_Command, frozen=True):
-    """End at the next safe point and export nothing."""
+    """Stop at the next safe point without an export."""
 
 
 Command = (

@@ -1,7 +1,7 @@
-"""What the engine tells the outside. Plain frozen values, sent as lines of JSON.
+"""Events from the engine: frozen values, sent as lines of JSON.
 
-An `Envelope` says which run an event belongs to and when it was sent; the same lines
-make up `events.jsonl` in a run's folder. Imports neither torch nor Qt.
+An `Envelope` adds the run and the time to an event. `events.jsonl` in the folder of a
+run consists of the same lines.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from surgeon_engine.api.messages.sources import (
 
 
 class Level(Enum):
-    """How serious a log line is."""
+    """Severity of a log line."""
 
     INFO = "info"
     WARNING = "warning"
@@ -53,27 +53,27 @@ class EngineReady(msgspec.Struct, frozen=True, tag=True):
     """The engine has loaded its libraries and waits for commands."""
 
     versions: dict[str, str]
-    device: str  # what it would compute on, in words
+    device: str  # display name of the default device
     memory_bytes: int  # of that device
 
 
 class Logged(msgspec.Struct, frozen=True, tag=True):
-    """Something worth knowing that changes no state."""
+    """A log line."""
 
     level: Level
     message: str
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):
-    """The request or run ended early; `hint` says what the user can do about it."""
+    """The request or run has failed."""
 
     message: str
-    hint: str = ""
-    details: str = ""  # a traceback, where it was a bug
+    hint: str = ""  # what the user can do
+    details: str = ""  # the traceback of a bug
 
 
 class Cancelled(msgspec.Struct, frozen=True, tag=True):
-    """The run ended early because the user asked for it."""
+    """The user has cancelled the request or run."""
 
 
 Event = (
@@ -108,7 +108,7 @@ Event = (
 
 
 class Envelope(msgspec.Struct, frozen=True):
-    """An event with the run it belongs to ("" for the engine itself) and its time."""
+    """An event with its run ("" for the engine itself) and its time."""
 
     run: str
     at: float  # seconds since the epoch

@@ -1,9 +1,9 @@
-"""What two models write after a prompt, and how far apart they are at each token.
+"""Text that two models generate from a prompt, and their difference at each token.
 
-    p, q   vocabulary   what the original and the pruned model expect of the next token
+    p, q   vocabulary   predictions of the original and the pruned model
 
-KL(p || q) = sum p (log p - log q), in nats, given the same tokens before: both models
-read both texts, whoever wrote them. Imports neither torch nor Qt.
+KL(p || q) = sum p (log p - log q), in nats, given the same preceding tokens: both
+models score both texts.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from surgeon_engine.api.config.run import Device, Dtype
 
 
 class Side(StrEnum):
-    """Which of the two models."""
+    """One of the two models."""
 
     ORIGINAL = "original"
     PRUNED = "pruned"
 
 
 class Stop(Enum):
-    """Why a text ends where it does."""
+    """Why a text ends."""
 
-    LENGTH = "length"  # it has as many tokens as were asked for
-    END_OF_TEXT = "end of text"  # the model has ended it
-    WINDOW = "window"  # the model can read no more
-    ASKED = "asked"  # the user has ended it
+    LENGTH = "length"  # the requested number of tokens
+    END_OF_TEXT = "end of text"  # the model generated an end-of-text token
+    WINDOW = "window"  # the window of the models is full
+    ASKED = "asked"  # the user has stopped it
 
 
 @dataclass(frozen=True, slots=True)
 class GenerationSettings:
-    """How both texts are made."""
+    """Settings for both texts."""
 
     new_tokens: Annotated[int, Option(Limits(1, 4096))] = 64  # at most
     # 0: always the likeliest token.
@@ -60,10 +60,10 @@ class ModelsLoaded(msgspec.Struct, frozen=True, tag=True):
 
 
 class TokenWritten(msgspec.Struct, frozen=True, tag=True):
-    """One more token of one text, or the rest of its last one.
+    """One more token of one text, or the rest of its last token.
 
-    A character can take several tokens: the pieces of all but the last are empty then.
-    Where a text ends in the middle of one, what there is of it comes last.
+    The pieces of tokens that do not complete a character are empty. If a text ends with
+    an incomplete character, a last event holds its text.
     """
 
     side: Side
@@ -72,45 +72,45 @@ class TokenWritten(msgspec.Struct, frozen=True, tag=True):
 
 
 class Guess(msgspec.Struct, frozen=True):
-    """What a model expects at one place of a text."""
+    """The prediction of a model at one token of a text."""
 
-    likeliest: str  # the text of the token that it puts first
-    probability: float  # of that token
-    of_written: float  # of the token that stands there
+    likeliest: str  # text of the likeliest token
+    probability: float  # of the likeliest token
+    of_written: float  # probability of the token in the text
 
 
 class Disagreement(msgspec.Struct, frozen=True):
-    """Two models at one place of a text."""
+    """The difference of two models at one token of a text."""
 
     nats: float  # KL(original || pruned)
-    agrees: bool  # whether both put the same token first
+    agrees: bool  # whether both have the same likeliest token
     original: Guess
     pruned: Guess
 
 
 class TextCompared(msgspec.Struct, frozen=True, tag=True):
-    """A stretch of a text has been read by both models."""
+    """Both models have scored a chunk of a text."""
 
-    side: Side  # whose text
-    first: int  # index of the first token of the stretch
+    side: Side  # the model that generated the text
+    first: int  # index of the first token of the chunk
     found: tuple[Disagreement, ...]
 
 
 class Written(msgspec.Struct, frozen=True):
-    """One text, and what it took."""
+    """The figures of one text."""
 
     name: str  # of the model
     tokens: int
     prompt_tokens: int
-    prompt_seconds: float  # to read the prompt; its last step gives the first token
+    prompt_seconds: float  # for the prompt and the first token
     seconds: float  # for all tokens after the first
-    memory_bytes: int  # most in use by the model's process, on a GPU by its tensors
+    memory_bytes: int  # peak of the model's process; on a GPU: of its tensors
     stop: Stop
     parameters: int = 0
 
     @property
     def tokens_per_second(self) -> float | None:
-        """How fast tokens came after the first; None: there was only that one."""
+        """Speed after the first token; None if there is only one token."""
         return (self.tokens - 1) / self.seconds if self.tokens > 1 else None
 
 
@@ -119,4 +119,4 @@ class Generated(msgspec.Struct, frozen=True, tag=True):
 
     original: Written
     pruned: Written
-    device: str  # in words
+    device: str  # display name

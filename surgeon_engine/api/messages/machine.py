@@ -1,6 +1,6 @@
-"""What the machine has and how fast it is: what an estimate measures a run against.
+"""Memory and speed of the machine, the basis of estimates.
 
-Imports neither torch nor Qt; `speed_probe.py` fills it in.
+`runtime/speed_probe.py` measures them.
 """
 
 from __future__ import annotations
@@ -11,37 +11,37 @@ from surgeon_engine.api.config.run import Device, Dtype
 
 
 class Rates(msgspec.Struct, frozen=True):
-    """How fast a device is at the four things that a run consists of."""
+    """Speed of a device at the four kinds of work in a run."""
 
-    products: dict[Dtype, float]  # flop/s of matrix products in that number format
+    products: dict[Dtype, float]  # flop/s of matrix products, by number format
     factorising: float  # flop/s of Cholesky factors and solutions in float64
-    moving: float  # bytes/s read and written by operations on single numbers
-    call: float  # seconds that an operation takes however little it does
+    moving: float  # bytes/s of element-wise operations
+    call: float  # overhead of an operation in seconds
 
 
 class Machine(msgspec.Struct, frozen=True):
-    """One machine as it was at the time of the probe."""
+    """State of a machine at the time of the probe."""
 
     ram_bytes: int
-    free_ram_bytes: int  # for the engine: what it holds itself is counted as free
-    idle_bytes: int  # what the engine holds before it has loaded anything
-    gpu_name: str = ""  # empty: there is none
+    free_ram_bytes: int  # for the engine: memory that it holds counts as free
+    idle_bytes: int  # held by the engine before it has loaded anything
+    gpu_name: str = ""  # empty: no GPU
     gpu_bytes: int = 0
     free_gpu_bytes: int = 0
     processor: Rates | None = None  # None: not measured
     gpu: Rates | None = None
-    pace: float = 1.0  # of the last run: seconds that it took / that were foreseen
+    pace: float = 1.0  # actual / estimated seconds of the last run
 
-    def computes_on_gpu(self, wanted: Device) -> bool:
-        """Whether a run that asks for `wanted` has its model on the GPU."""
-        return bool(self.gpu_name) and wanted is not Device.CPU
+    def computes_on_gpu(self, requested: Device) -> bool:
+        """Return whether a run with this setting computes on the GPU."""
+        return bool(self.gpu_name) and requested is not Device.CPU
 
-    def rates(self, wanted: Device) -> Rates | None:
-        """Those of the device on which such a run computes; None: not measured."""
-        return self.gpu if self.computes_on_gpu(wanted) else self.processor
+    def rates(self, requested: Device) -> Rates | None:
+        """Return the rates of the device for this setting; None: not measured."""
+        return self.gpu if self.computes_on_gpu(requested) else self.processor
 
 
 class MachineProbed(msgspec.Struct, frozen=True, tag=True):
-    """Answer to `ProbeMachine`."""
+    """Response to `ProbeMachine`."""
 
     machine: Machine

@@ -1,10 +1,8 @@
-"""What a run tells of itself as it goes: pauses, memory, and what its removals cost.
+"""Events of a run.
 
-    cost    the rise of the loss that a method predicts for one removal, by itself
-    paid    the sum of the costs of what went; the joint rise is not their sum, but
-            the parts of it that layers bear can be compared
-
-Imports neither torch nor Qt.
+cost         increase of the loss that a method predicts for one removal alone
+total cost   sum of the costs of all removals; the joint increase of the loss is not
+this sum, but the shares of layers can be compared
 """
 
 from __future__ import annotations
@@ -18,37 +16,37 @@ from surgeon_engine.api.messages.sources import ModelSummary
 
 
 class Paused(msgspec.Struct, frozen=True, tag=True):
-    """The run waits at a safe point; its model stays where it is."""
+    """The run waits at a safe point with its model in memory."""
 
 
 class Resumed(msgspec.Struct, frozen=True, tag=True):
-    """The run goes on after a pause."""
+    """The run continues after a pause."""
 
 
 class MemorySampled(msgspec.Struct, frozen=True, tag=True):
-    """How much memory the engine uses at this moment."""
+    """Current memory use of the engine."""
 
-    process_bytes: int  # in RAM, of the engine's process
-    device_bytes: int = 0  # on the GPU, of its tensors; 0: there is none
-    device_total: int = 0  # of that GPU
+    process_bytes: int  # RAM of the engine's process
+    device_bytes: int = 0  # tensors on the GPU; 0: no GPU
+    device_total: int = 0  # memory of the GPU
 
 
 class CostHistogram(msgspec.Struct, frozen=True):
-    """The costs of all that could have gone in a shot, and what of it went.
+    """Histogram of the costs of all candidates of a shot.
 
-    The bins are equally wide on a log scale: bin i reaches from `edges[i]` to
-    `edges[i + 1]`. What costs less than the first edge is counted in the first bin.
+    The bins are equally wide on a log scale: bin i covers `edges[i]` to `edges[i + 1]`.
+    Costs below the first edge are counted in the first bin.
     """
 
-    edges: tuple[float, ...]  # one more than there are bins
-    removed: tuple[int, ...]  # candidates that went
-    kept: tuple[int, ...]  # those that could have gone, and stay
-    removed_weights: tuple[int, ...]  # how many weights went with them
+    edges: tuple[float, ...]  # number of bins + 1
+    removed: tuple[int, ...]  # number of removed candidates
+    kept: tuple[int, ...]  # number of kept candidates
+    removed_weights: tuple[int, ...]  # number of weights of the removed candidates
     kept_weights: tuple[int, ...]
 
 
 class GroupsLeft(msgspec.Struct, frozen=True):
-    """How many heads or neurons are left in the part that a layer belongs to."""
+    """Number of remaining heads or neurons in the module of a layer."""
 
     kind: str  # "heads" (with the query heads that share one) or "neurons"
     kept: int
@@ -69,9 +67,9 @@ class Stage(Enum):
     CORRECTION = "correction"
     EXPORT = "export"
     VERIFICATION = "verification"
-    MEASUREMENT = "measurement"  # of speed and memory, in no run
-    GENERATION = "generation"  # of two texts, in no run
-    COMPARISON = "comparison"  # of what two models expect of them, in no run
+    MEASUREMENT = "measurement"  # of speed and memory; not part of a run
+    GENERATION = "generation"  # of two texts; not part of a run
+    COMPARISON = "comparison"  # of two models' predictions; not part of a run
 
 
 SHOT_STAGES = (
@@ -84,35 +82,35 @@ SHOT_STAGES = (
 
 
 class FormatSupport(msgspec.Struct, frozen=True):
-    """Whether a pruned model can be written in a format; if not, why not."""
+    """Whether a pruned model can be written in a format, or why not."""
 
     format: Format
     reason: str = ""  # empty: it can
 
 
 class LayerSparsity(msgspec.Struct, frozen=True):
-    """How much of one layer has been removed."""
+    """Sparsity of one layer."""
 
     name: str
     block: int
     kind: str
     weights: int
     removed: int
-    # What all its removals so far were predicted to cost (live.py); 0 for layers that
-    # go along with another, and where a method has no costs to compare.
+    # Total cost of its removals so far; 0 for layers that are removed with another, and
+    # for methods without comparable costs.
     cost: float = 0.0
-    rows_kept: int = -1  # that still hold a weight; -1: not known
+    rows_kept: int = -1  # rows with at least one weight; -1: not known
     columns_kept: int = -1
     groups: GroupsLeft | None = None  # None: its structure has no heads or neurons
 
     @property
     def sparsity(self) -> float:
-        """Share of its weights removed."""
+        """Share of removed weights."""
         return self.removed / self.weights
 
 
 class Evaluation(msgspec.Struct, frozen=True):
-    """Loss on held-out windows, with the protocol that gives it its meaning."""
+    """Loss on held-out windows, with its protocol."""
 
     loss: float  # mean next-token loss in nats
     perplexity: float  # exp(loss)
@@ -122,12 +120,12 @@ class Evaluation(msgspec.Struct, frozen=True):
 
 
 class DampingChoice(msgspec.Struct, frozen=True):
-    """What a shot went by: the best, as far as held-out windows can tell."""
+    """The damping of a shot, selected on held-out windows or given."""
 
     cost: float  # damping of the costs, multiple of the mean eigenvalue
     update: float  # damping of the update, likewise
-    tried: int  # settings that were compared; 0: they were given
-    held_out_loss: float | None = None  # nats per token; None: none was compared
+    tried: int  # number of settings compared; 0: the damping was given
+    held_out_loss: float | None = None  # nats per token; None: not compared
 
 
 class RunStarted(msgspec.Struct, frozen=True, tag=True):
@@ -164,26 +162,26 @@ class BaselineEvaluated(msgspec.Struct, frozen=True, tag=True):
 
 
 class ShotFinished(msgspec.Struct, frozen=True, tag=True):
-    """The model has `sparsity` of its prunable weights removed."""
+    """A shot is complete: `sparsity` of the prunable weights are removed."""
 
     shot: int
     target: float
     sparsity: float
-    # The largest cost paid, per the cost basis; a share where removals are spread
-    # evenly; None: nothing went.
+    # Maximum cost of a removal, by the cost basis; a share where removals are spread
+    # evenly; None: nothing was removed.
     threshold: float | None
-    parameters: int  # that remain in the whole model
+    parameters: int  # remaining in the whole model
     evaluation: Evaluation
     layers: tuple[LayerSparsity, ...]
     seconds: float
-    damping: DampingChoice | None = None  # None: nothing adapts
-    costs: CostHistogram | None = None  # None: nothing could have gone
+    damping: DampingChoice | None = None  # None: remaining weights are not updated
+    costs: CostHistogram | None = None  # None: there were no candidates
 
 
 class Corrected(msgspec.Struct, frozen=True, tag=True):
-    """After the last shot the weights that stay have followed the gradient."""
+    """Gradient steps after the last shot have corrected the remaining weights."""
 
-    lengths: tuple[float, ...]  # of the steps taken; empty: none would have helped
+    lengths: tuple[float, ...]  # of the steps taken; empty: no step reduced the loss
     loss_before: float  # on the held-out calibration windows, nats per token
     loss_after: float
     evaluation: Evaluation
@@ -191,25 +189,25 @@ class Corrected(msgspec.Struct, frozen=True, tag=True):
 
 
 class Exported(msgspec.Struct, frozen=True, tag=True):
-    """A checkpoint lies in `folder`; what was found when a fresh process loaded it."""
+    """An export is complete, with the result of its verification."""
 
     folder: str
     bytes: int  # of all its files
-    tokens_compared: int  # 0: nothing here could run it, its tensors were read back
+    tokens_compared: int  # 0: no program here can run it; its tensors were read back
     largest_difference: float  # between logits in memory and after reloading
     format: Format = Format.MASKED
     dtype: FileDtype = FileDtype.FLOAT32
     weight_bytes: int = 0  # of the files that hold weights
-    forecast_bytes: int = 0  # what those were to take
-    agreement: float = 1.0  # share of tokens whose likeliest next token is the same
-    perplexity: float | None = None  # on the first validation windows, as reloaded
-    expected_perplexity: float | None = None  # the same, in memory
-    checked_with: str = ""  # by what program
-    others: tuple[FormatSupport, ...] = ()  # in which other formats it can be written
+    forecast_bytes: int = 0  # expected size of these files
+    agreement: float = 1.0  # share of tokens with the same likeliest next token
+    perplexity: float | None = None  # of the reloaded model on some validation windows
+    expected_perplexity: float | None = None  # the same of the model in memory
+    checked_with: str = ""  # name and version of the program
+    others: tuple[FormatSupport, ...] = ()  # support of all formats
 
 
 class RunFinished(msgspec.Struct, frozen=True, tag=True):
-    """The run is complete, or was stopped early and kept; see `report.json`."""
+    """The run is complete, or was stopped early; see `report.json`."""
 
     stopped_early: bool
     seconds: float

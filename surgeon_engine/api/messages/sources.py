@@ -1,7 +1,4 @@
-"""What the engine says of models that are downloaded and of texts that are chosen.
-
-Part of the contract: imports neither torch nor Qt.
-"""
+"""Events about models and texts."""
 
 from __future__ import annotations
 
@@ -11,16 +8,16 @@ from surgeon_engine.api.config.pruning import Coupling, Structure
 
 
 class Downloading(msgspec.Struct, frozen=True, tag=True):
-    """How far a download is; sizes are of the files that are needed, in bytes."""
+    """Progress of a download; sizes of the needed files in bytes."""
 
     done: int
-    total: int  # 0: the list of files is still being asked for
+    total: int  # 0: the list of files has not arrived yet
     files_done: int
     files: int
-    file: str = ""  # the one that is under way
-    speed: float = 0.0  # bytes a second, over the last seconds
-    kept: int = 0  # bytes of `done` that an earlier attempt had left
-    attempt: int = 1  # from 2: the connection was lost or stood still
+    file: str = ""  # current file
+    speed: float = 0.0  # bytes per second, over the last seconds
+    kept: int = 0  # bytes of `done` from an earlier attempt
+    attempt: int = 1  # from 2: the connection was lost or stalled
 
 
 class ModelDownloaded(msgspec.Struct, frozen=True, tag=True):
@@ -29,22 +26,22 @@ class ModelDownloaded(msgspec.Struct, frozen=True, tag=True):
     source: str
     folder: str
     bytes: int
-    fetched: int  # bytes that came over the network for it
+    fetched: int  # bytes that were downloaded
 
 
 class TextDescribed(msgspec.Struct, frozen=True, tag=True):
-    """What can be chosen in a table or a data set of texts."""
+    """The choices of a table or a data set of texts."""
 
     text: str  # the source
-    columns: tuple[str, ...]  # those that hold text
-    column: str  # the one that is read unless another is chosen
+    columns: tuple[str, ...]  # the columns with text
+    column: str  # default column
     configs: tuple[str, ...] = ()  # of a data set
     splits: tuple[str, ...] = ()
-    split: str = ""  # the one that is read unless another is chosen
+    split: str = ""  # default split
 
 
 class StructureSupport(msgspec.Struct, frozen=True):
-    """Whether a model can be pruned in a structure; if not, why not."""
+    """Whether a model can be pruned in a structure, or why not."""
 
     structure: Structure
     reason: str = ""  # empty: supported
@@ -56,27 +53,27 @@ class StructureSupport(msgspec.Struct, frozen=True):
 
 
 class LayerSummary(msgspec.Struct, frozen=True):
-    """One prunable layer as it was found."""
+    """One prunable layer."""
 
     name: str  # full name of the module in the model
     block: int  # index of its decoder block, from 0
     kind: str  # its name inside the block, such as "mlp.down_proj"
     rows: int
     columns: int
-    weights: int  # with the bias, where there is one
-    coupling: str = ""  # "heads" or "neurons" where whole ones are its columns
+    weights: int  # including the bias, if any
+    coupling: str = ""  # "heads" or "neurons" if its columns are divided into them
 
 
 class CoupledSummary(msgspec.Struct, frozen=True):
     """The heads or the neurons of a block."""
 
     kind: Coupling
-    layers: tuple[str, ...]  # whose columns they are, then those that make its input
-    groups: int  # how many there are
+    layers: tuple[str, ...]  # the consumer, then its producers
+    groups: int  # number of heads or neurons
 
 
 class ModelSummary(msgspec.Struct, frozen=True):
-    """A model as it stands before pruning."""
+    """A model before pruning."""
 
     name: str
     source: str
@@ -90,30 +87,30 @@ class ModelSummary(msgspec.Struct, frozen=True):
     file_bytes: int
     layers: tuple[LayerSummary, ...]
     structures: tuple[StructureSupport, ...]
-    dtype: str = ""  # of the weights in the files; empty: they are quantised
-    coupled: tuple[CoupledSummary, ...] = ()  # where the model's are known
+    dtype: str = ""  # of the weights in the files; empty: quantized
+    coupled: tuple[CoupledSummary, ...] = ()  # empty: the family is not known
 
 
 class ModelInspected(msgspec.Struct, frozen=True, tag=True):
-    """Answer to `InspectModel`."""
+    """Response to `InspectModel`."""
 
     model: ModelSummary
 
 
 class TextPreviewed(msgspec.Struct, frozen=True, tag=True):
-    """Answer to `PreviewText`: the first windows of each part, decoded."""
+    """Response to `PreviewText`: the first windows of each part, decoded."""
 
     calibration: tuple[str, ...]
     validation: tuple[str, ...]
-    calibration_tokens: int  # that will be used
+    calibration_tokens: int  # used by the run
     validation_tokens: int
     available_tokens: int  # in the whole text
     source: str
     window_length: int = 0
-    calibration_windows: int = 0  # of which the first are shown
+    calibration_windows: int = 0  # number of all windows, not of those shown
     validation_windows: int = 0
-    column: str = ""  # of a table, that was read
+    column: str = ""  # column of the table
     documents: int = 0
     short_documents: int = 0  # shorter than a window
-    repeated_documents: int = 0  # left out, as they were there before
-    shared_windows: int = 0  # not held out, as they are in the calibration text too
+    repeated_documents: int = 0  # omitted
+    shared_windows: int = 0  # omitted, because they are in the calibration text too

@@ -1,1 +1,1 @@
-"""Facts about a model, read from its config and file headers alone."""
+"""Read facts about a model from its config and file headers."""

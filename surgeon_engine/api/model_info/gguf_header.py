@@ -1,9 +1,9 @@
-"""What a GGUF file says of itself at its beginning.
+"""Read the header of a GGUF file.
 
 Layout: magic "GGUF", version (u32), counts of tensors and of entries (u64 each), then
-the entries: a key (u64 length, bytes), a type (u32), a value. Those of the architecture
-come before those of the tokenizer, at which reading ends: its lists fill megabytes.
-Imports neither torch nor Qt.
+the entries: a key (u64 length, bytes), a type (u32), a value. Entries of the
+architecture precede those of the tokenizer, where reading ends: its lists fill
+megabytes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from surgeon_engine.api.errors import ModelError
 
 MAGIC = b"GGUF"
 
-# The type's number in the file: how `struct` reads it.
+# Format for `struct` by number of the type in the file.
 _SCALARS = {
     0: "<B",
     1: "<b",
@@ -31,18 +31,18 @@ _SCALARS = {
     12: "<d",
 }
 _STRING = 8
-_LIST = 9  # its elements' type (u32), their number (u64), the elements
-_LONGEST_STRING = 1_000_000  # bytes; chat templates have some thousands
+_LIST = 9  # type of its elements (u32), number of elements (u64), the elements
+_MAX_STRING = 1_000_000  # bytes; chat templates have some thousands
 _MAX_ENTRIES = 10_000
-_LONGEST_LIST = 100_000  # elements; lists by layer and of languages are short
+_MAX_LIST = 100_000  # elements; lists by layer and of languages are short
 _TOKENIZER = "tokenizer."
 
 
 def read_gguf_header(path: Path) -> dict[str, int | float | str]:
-    """The numbers and texts before the tokenizer's.
+    """Read the numbers and texts that precede the tokenizer's entries.
 
     Raises:
-        ModelError: it is no GGUF file, or ends within its header.
+        ModelError: The file is not a GGUF file, or its header is damaged.
     """
     try:
         with path.open("rb") as file:
@@ -50,7 +50,7 @@ def read_gguf_header(path: Path) -> dict[str, int | float | str]:
             version, _, entries = _unpack(file, "<IQQ")
             if version < 2 or entries > _MAX_ENTRIES:
                 raise ValueError
-            found: dict[str, int | float | str] = {}
+            header: dict[str, int | float | str] = {}
             for _ in range(int(entries)):
                 key = _string(file)
                 if key.startswith(_TOKENIZER):
@@ -59,12 +59,12 @@ def read_gguf_header(path: Path) -> dict[str, int | float | str]:
                 if kind == _LIST:
                     _skip_list(file)
                 else:
-                    found[key] = _value(file, kind)
-            return found
+                    header[key] = _value(file, kind)
+            return header
     except (ValueError, struct.error) as error:
         raise ModelError(
             f"{path.name} is damaged: its header cannot be read.",
-            "The download may be incomplete: fetch this file again.",
+            "The download may be incomplete: download this file again.",
         ) from error
     except OSError as error:
         raise ModelError(
@@ -73,10 +73,10 @@ def read_gguf_header(path: Path) -> dict[str, int | float | str]:
 
 
 def check_magic(path: Path, file: BinaryIO) -> None:
-    """Read the first bytes of a GGUF file.
+    """Read and check the first bytes of a GGUF file.
 
     Raises:
-        ModelError: they are others.
+        ModelError: The file is not a GGUF file.
     """
     magic = file.read(len(MAGIC))
     if magic == MAGIC:
@@ -90,7 +90,7 @@ def check_magic(path: Path, file: BinaryIO) -> None:
 
 def _skip_list(file: BinaryIO) -> None:
     kind, length = _unpack(file, "<IQ")
-    if length > _LONGEST_LIST:
+    if length > _MAX_LIST:
         raise ValueError(length)
     for _ in range(length):
         _value(file, kind)
@@ -107,10 +107,10 @@ def _value(file: BinaryIO, kind: int) -> int | float | str:
 
 def _string(file: BinaryIO) -> str:
     (length,) = _unpack(file, "<Q")
-    if length > _LONGEST_STRING:
+    if length > _MAX_STRING:
         raise ValueError(length)
     return file.read(int(length)).decode("utf-8", errors="replace")
 
 
-def _unpack(file: BinaryIO, form: str) -> tuple[int, ...]:
-    return struct.unpack(form, file.read(struct.calcsize(form)))
+def _unpack(file: BinaryIO, layout: str) -> tuple[int, ...]:
+    return struct.unpack(layout, file.read(struct.calcsize(layout)))

@@ -1,9 +1,8 @@
-"""What a model is, told at once from its config and the headers of its files.
+"""Read the facts about a model from its config and the headers of its files.
 
-Reads a few kilobytes by the standard library alone, so that the window can say what
-was chosen before an engine is up. Whether and how the model can be pruned only the
-engine knows for certain; what is refused for its kind is refused here, in the words
-that the engine uses too. Imports neither torch nor Qt.
+Only the standard library is used and a few kilobytes are read, so that the window can
+describe a model before the engine is ready. Kinds of model that cannot be pruned are
+detected here, with the engine's messages; all other checks are made by the engine.
 """
 
 from __future__ import annotations
@@ -24,21 +23,21 @@ from surgeon_engine.api.errors import ModelError
 from surgeon_engine.api.model_info.gguf_header import read_gguf_header
 from surgeon_engine.api.model_info.source_names import DEMO, hub_name, is_hub_source
 
-PLAN_FILE = "kept.safetensors"  # a plan that lies beside pruned weights
+PLAN_FILE = "kept.safetensors"  # the plan in the folder of a pruned checkpoint
 SOURCES = "Choose a folder with config.json and .safetensors files, or a .gguf file."
 
 _DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
-_LARGEST_HEADER = 100_000_000  # bytes; the format allows no more
+_MAX_HEADER = 100_000_000  # bytes; the maximum of the format
 _CAUSAL_LM = re.compile(r"ForCausalLM|LMHeadModel")
 _EXPERTS = re.compile(r"(num|n)_((local|routed)_)?experts|moe_num_experts")
-# Beside them there may be the same weights once more, such as consolidated.safetensors.
+# A folder may hold the same weights again, such as in consolidated.safetensors.
 MAIN_WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors")
 _PICKLES = (".bin", ".pt", ".pth")
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """What the files say of themselves; what they do not say is empty or 0."""
+    """Facts from the files of a model; unknown ones are empty or 0."""
 
     name: str
     architecture: str = ""
@@ -54,7 +53,7 @@ class ModelFacts:
 
 
 def model_facts(source: str) -> ModelFacts | None:
-    """The facts about the model that `source` names; None: nothing is there."""
+    """Return the facts about the model that `source` names; None if it is missing."""
     name = hub_name(source)
     if name is not None:
         return None if name.snapshot is None else _facts(name.short, name.snapshot)
@@ -66,12 +65,12 @@ def model_facts(source: str) -> ModelFacts | None:
     if os.path.isdir(path):
         return _facts(path.resolve().name, path)
     if os.path.isfile(path):
-        return _of_gguf(path)
+        return _gguf_facts(path)
     return None
 
 
 def own_path(source: str) -> Path | None:
-    """Where the files of `source` are; None: nowhere, or they come with Surgeon."""
+    """Return the path of `source`; None if it is missing or part of Surgeon."""
     if source == DEMO:
         return None
     if is_hub_source(source):
@@ -81,10 +80,10 @@ def own_path(source: str) -> Path | None:
 
 
 def read_options(folder: Path) -> dict[str, Any]:
-    """What config.json says.
+    """Read config.json.
 
     Raises:
-        ModelError: there is none, or it makes no sense.
+        ModelError: The file is missing or is not a JSON object.
     """
     path = folder / "config.json"
     if not path.is_file():
@@ -92,38 +91,38 @@ def read_options(folder: Path) -> dict[str, Any]:
     try:
         options = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(options, dict):
-            raise ValueError("it is no JSON object")
+            raise ValueError("it is not a JSON object")
     except (OSError, ValueError) as error:
         raise ModelError(
-            f"{path} is not valid JSON: {error}.", "Fetch the model's files again."
+            f"{path} is not valid JSON: {error}.", "Download the model's files again."
         ) from error
     return options
 
 
 def weight_files(folder: Path) -> tuple[Path, ...]:
-    """The safetensors files of a folder that hold the model's weights."""
-    found = sorted(folder.glob("*.safetensors"))
-    main = [path for path in found if MAIN_WEIGHTS.fullmatch(path.name)]
-    return tuple(main or (path for path in found if path.name != PLAN_FILE))
+    """Return the safetensors files of a folder that hold the model's weights."""
+    paths = sorted(folder.glob("*.safetensors"))
+    main = [path for path in paths if MAIN_WEIGHTS.fullmatch(path.name)]
+    return tuple(main or (path for path in paths if path.name != PLAN_FILE))
 
 
 def find_weight_files(folder: Path) -> tuple[Path, ...]:
-    """The same, where there have to be some.
+    """Return the weight files of a folder.
 
     Raises:
-        ModelError: there are none.
+        ModelError: The folder has none.
     """
-    found = weight_files(folder)
-    if not found:
+    paths = weight_files(folder)
+    if not paths:
         check_has_weights(str(folder), (path.name for path in folder.iterdir()))
-    return found
+    return paths
 
 
 def check_has_weights(where: str, names: Iterable[str]) -> None:
-    """Say why there are no weights among files with these names.
+    """Raise the error for a folder without safetensors files.
 
     Raises:
-        ModelError: always.
+        ModelError: Always; it says whether there are pickled weights.
     """
     pickled = sorted(name for name in names if name.endswith(_PICKLES))
     if pickled:
@@ -137,10 +136,10 @@ def check_has_weights(where: str, names: Iterable[str]) -> None:
 def check_model_kind(
     name: str, architectures: Iterable[str], options: Mapping[str, Any]
 ) -> None:
-    """Refuse what is no dense decoder with plain weights.
+    """Check that a model is a dense decoder with weights that are not quantized.
 
     Raises:
-        ModelError: it is something else.
+        ModelError: The model is of another kind.
     """
     architectures = tuple(architectures)
     is_decoder = any(map(_CAUSAL_LM.search, architectures))
@@ -158,7 +157,7 @@ def check_model_kind(
         )
     parts = [options, *(part for part in options.values() if isinstance(part, dict))]
     if not options.get("is_moe", True):
-        parts = []  # Doge states a number of experts where it has none
+        parts = []  # Doge states a number of experts although it has none
     for option, value in (item for part in parts for item in part.items()):
         if _EXPERTS.fullmatch(str(option)) and isinstance(value, int) and value > 1:
             raise ModelError(
@@ -167,17 +166,17 @@ def check_model_kind(
             )
     if options.get("quantization_config"):
         raise ModelError(
-            f"The weights of {name} are quantised.",
+            f"The weights of {name} are quantized.",
             "Choose the model's float32, float16 or bfloat16 files.",
         )
 
 
 def _facts(name: str, folder: Path) -> ModelFacts:
-    """Of a folder; if it is refused, with what was known by then."""
+    """Return the facts about the model in a folder, or those before a problem."""
     facts = ModelFacts(name)
     try:
         options = read_options(folder)
-        facts = _of_config(name, options)
+        facts = _config_facts(name, options)
         if architectures := options.get("architectures"):
             check_model_kind(name, map(str, architectures), options)
         counts: Counter[str] = Counter()
@@ -185,11 +184,11 @@ def _facts(name: str, folder: Path) -> ModelFacts:
         for path in find_weight_files(folder):
             size += path.stat().st_size
             counts.update(_parameters(path))
-        (most, _), *_ = counts.most_common(1) or [("", 0)]
+        (most_common, _), *_ = counts.most_common(1) or [("", 0)]
         return replace(
             facts,
             parameters=sum(counts.values()),
-            dtype=_DTYPES.get(most, most),
+            dtype=_DTYPES.get(most_common, most_common),
             file_bytes=size,
         )
     except ModelError as error:
@@ -199,28 +198,28 @@ def _facts(name: str, folder: Path) -> ModelFacts:
         return replace(facts, problem=problem, hint=SOURCES)
 
 
-def _of_config(name: str, options: Mapping[str, Any]) -> ModelFacts:
-    text = options.get("text_config")
-    within = {**options, **text} if isinstance(text, dict) else options
+def _config_facts(name: str, options: Mapping[str, Any]) -> ModelFacts:
+    text_options = options.get("text_config")
+    merged = {**options, **text_options} if isinstance(text_options, dict) else options
     architectures = options.get("architectures") or [options.get("model_type", "")]
     return ModelFacts(
         name=name,
         architecture=str(architectures[0]),
-        blocks=_number(within, "num_hidden_layers", "n_layer", "num_layers"),
-        hidden_size=_number(within, "hidden_size", "n_embd", "d_model"),
-        vocabulary=_number(within, "vocab_size"),
-        longest_window=_number(within, "max_position_embeddings", "n_positions"),
+        blocks=_number(merged, "num_hidden_layers", "n_layer", "num_layers"),
+        hidden_size=_number(merged, "hidden_size", "n_embd", "d_model"),
+        vocabulary=_number(merged, "vocab_size"),
+        longest_window=_number(merged, "max_position_embeddings", "n_positions"),
     )
 
 
 def _parameters(path: Path) -> Counter[str]:
-    """How many numbers of each format a safetensors file holds, by its header."""
+    """Count the numbers of each format in a safetensors file, from its header."""
     with path.open("rb") as file:
         size = path.stat().st_size
         start = file.read(8)
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else size
-        if length > min(size, _LARGEST_HEADER):
-            raise _damaged(path, size)
+        if length > min(size, _MAX_HEADER):
+            raise _damaged_error(path, size)
         try:
             header = json.loads(file.read(length))
             header.pop("__metadata__", None)
@@ -231,20 +230,20 @@ def _parameters(path: Path) -> Counter[str]:
                 (entry["data_offsets"][1] for entry in header.values()), default=0
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise _damaged(path, size) from error
+            raise _damaged_error(path, size) from error
     if 8 + length + end != size:
-        raise _damaged(path, size)
+        raise _damaged_error(path, size)
     return counts
 
 
-def _damaged(path: Path, size: int) -> ModelError:
+def _damaged_error(path: Path, size: int) -> ModelError:
     return ModelError(
-        f"{path.name} is damaged ({size:,} bytes): its header does not fit it.",
-        "The download may be incomplete: fetch this file again.",
+        f"{path.name} is damaged ({size:,} bytes): its header does not match its size.",
+        "The download may be incomplete: download this file again.",
     )
 
 
-def _of_gguf(path: Path) -> ModelFacts:
+def _gguf_facts(path: Path) -> ModelFacts:
     facts = ModelFacts(path.stem, file_bytes=path.stat().st_size)
     try:
         header = read_gguf_header(path)
@@ -262,7 +261,7 @@ def _of_gguf(path: Path) -> ModelFacts:
 
 
 def _number(options: Mapping[str, Any], *names: str) -> int:
-    """The first of these options that is a whole number; 0: none is."""
+    """Return the first of these options that is a whole number, or 0."""
     for name in names:
         value = options.get(name)
         if isinstance(value, int) and not isinstance(value, bool):

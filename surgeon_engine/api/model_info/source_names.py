@@ -1,15 +1,14 @@
-"""Names of models and data sets of the Hugging Face Hub, and where they are cached.
+"""Names of models and data sets of the Hugging Face Hub, and their cache folders.
 
-A job names them as the Hub's own file system does, so that it means the same on every
-machine and is never taken for a path:
+A job uses the names of the Hub's own file system, which mean the same on every machine
+and are never mistaken for paths:
 
     hf://org/name              a model
     hf://org/name@revision     a branch, tag or commit of it
     hf://datasets/org/name     a data set
 
-The cache is looked through by its layout (models--org--name/refs and /snapshots), so
-that what has been downloaded is recognised without a network, and by a window that
-imports nothing large. Imports neither torch nor Qt.
+Downloaded models are found by the layout of the cache (models--org--name/refs and
+/snapshots), without a network and without the Hub's library.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ _TREE = re.compile(r"/(tree|blob|resolve)/(?P<revision>[^/]+).*")
 class HubName:
     """A model or a data set of the Hub."""
 
-    repo: str  # "org/name"; a few old ones have no organisation
+    repo: str  # "org/name"; a few old names have no organization
     revision: str = ""  # empty: the main branch
     is_dataset: bool = False
 
@@ -47,23 +46,23 @@ class HubName:
 
     @property
     def short(self) -> str:
-        """The name without who made it."""
+        """The name without the organization."""
         return self.repo.rpartition("/")[2]
 
     @property
     def display_name(self) -> str:
-        """The name as people write it."""
+        """The name with its revision, without the scheme."""
         return f"{self.repo}@{self.revision}" if self.revision else self.repo
 
     @property
     def cache_folder(self) -> Path:
-        """Where the Hub's own programs keep all revisions of it."""
+        """The folder in which the Hub's own programs keep all its revisions."""
         kind = "datasets" if self.is_dataset else "models"
         return hub_cache() / "--".join((kind, *self.repo.split("/")))
 
     @property
     def snapshot(self) -> Path | None:
-        """The folder with the model's files, if all of them have been downloaded."""
+        """The folder with the model's files; None unless all are downloaded."""
         folder = self._snapshot_folder()
         return folder if folder is not None and _is_complete(folder) else None
 
@@ -73,32 +72,32 @@ class HubName:
             reference = self.cache_folder / "refs" / revision
             commit = reference.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError):
-            commit = revision  # it may be one itself
+            commit = revision  # it may be a commit itself
         folder = self.cache_folder / "snapshots" / commit
         return folder if os.path.isdir(folder) else None
 
 
 def hub_name(source: str) -> HubName | None:
-    """What `source` names on the Hub; None: it is no name of the Hub."""
+    """Parse the name of a model or data set of the Hub; None if it is not one."""
     if not source.startswith(SCHEME):
         return None
     name = source.removeprefix(SCHEME)
     is_dataset = name.startswith(_DATASETS)
-    found = _NAME.fullmatch(name.removeprefix(_DATASETS))
-    if found is None:
+    match = _NAME.fullmatch(name.removeprefix(_DATASETS))
+    if match is None:
         return None
-    return HubName(found["repo"], found["revision"] or "", is_dataset)
+    return HubName(match["repo"], match["revision"] or "", is_dataset)
 
 
 def is_hub_source(source: str) -> bool:
-    """Whether `source` is meant as a name of the Hub, well-formed or not."""
+    """Return whether `source` has the scheme of the Hub, valid or not."""
     return source.startswith(SCHEME)
 
 
 def parse_hub_source(typed: str, *, is_dataset: bool = False) -> str:
-    """The full name for what a person has typed or pasted; empty: no name of the Hub.
+    """Return the full name for a typed or pasted name; empty if it is not one.
 
-    Takes "org/name", "org/name@revision" and the address of a page of the Hub.
+    Accepts "org/name", "org/name@revision" and the address of a page of the Hub.
     """
     text = typed.strip()
     if hub_name(text) is not None:
@@ -114,7 +113,7 @@ def parse_hub_source(typed: str, *, is_dataset: bool = False) -> str:
 
 
 def hub_cache() -> Path:
-    """The folder into which the Hub's own programs download."""
+    """Return the folder into which the Hub's own programs download."""
     for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
         if folder := os.environ.get(variable):
             return _path(folder)
@@ -129,7 +128,7 @@ def _path(text: str) -> Path:
 
 
 def _is_complete(folder: Path) -> bool:
-    """Whether all weights are there; they are fetched last, after everything else."""
+    """Return whether all weights are present; they are downloaded last."""
     if not os.path.isfile(folder / "config.json"):
         return False
     if not os.path.lexists(folder / INDEX):

@@ -171,10 +171,10 @@ def refusal(fit: ResourceCheck, fitted: AdjustedConfig | None) -> tuple[str, str
             "No settings make it fit: free some, choose a smaller model, or use a "
             "larger machine."
         )
-    return message, f"It would fit with {change_text(fitted)}."
+    return message, f"It would fit with {describe_changes(fitted)}."
 
 
-def change_text(fitted: AdjustedConfig) -> str:
+def describe_changes(fitted: AdjustedConfig) -> str:
     """The settings that were changed, as they stand in a job file."""
     return ", ".join(
         f"{change.field} = {change.after} instead of {change.before}"

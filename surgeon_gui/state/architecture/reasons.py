@@ -100,7 +100,7 @@ def _run_reasons(layer: Layer, context: ReasonContext) -> list[str]:
                 "Predicted loss increase of its removals: {cost} nats, {share} of the "
                 "total; rank {rank} of {n} layers."
             ).format(
-                cost=f"{layer.cost:.2g}",
+                cost=numbers.two_figures(layer.cost),
                 share=numbers.percent(layer.cost_share),
                 rank=rank,
                 n=len(costs),
@@ -111,7 +111,8 @@ def _run_reasons(layer: Layer, context: ReasonContext) -> list[str]:
         return sentences
     threshold = run.history[-1].threshold
     if threshold is not None:
-        value = f"{threshold:.3g} {_basis(run.config.pruning)}".strip()
+        basis = _basis(run.config.pruning)
+        value = f"{numbers.three_figures(threshold)} {basis}".strip()
         sentences.append(
             tr("The threshold of the last shot was {threshold}.").format(
                 threshold=value

@@ -38,11 +38,7 @@ def sensitivity_cells(costs: Costs, share: float, predicts_loss: bool) -> list[C
         heat = 0.0
         if rise > 0 and high > low:
             heat = (math.log(rise) - low) / (high - low)
-        label = (
-            _growth(rise)
-            if predicts_loss
-            else f"\N{MULTIPLICATION SIGN}{rise / smallest:.3g}"
-        )
+        label = _growth(rise) if predicts_loss else numbers.times(rise / smallest)
         tip = _tip(unit, rise, share, predicts_loss)
         cells.append(
             Cell(map_row(unit), unit.layers[0].block, heat, label, tip, unit.name)
@@ -78,7 +74,7 @@ def scale_labels(costs: Costs, share: float, predicts_loss: bool) -> tuple[str, 
     low, high = float(positive.min()), float(positive.max())
     if predicts_loss:
         return _growth(low), _growth(high)
-    return "\N{MULTIPLICATION SIGN}1", f"\N{MULTIPLICATION SIGN}{high / low:.3g}"
+    return numbers.times(1), numbers.times(high / low)
 
 
 def map_row(unit: DiagnosedUnit) -> str:
@@ -123,7 +119,7 @@ def _growth(rise: float) -> str:
     if growth < _MIN_SHOWN:
         return f"<{numbers.percent(_MIN_SHOWN, decimals=3)}"
     if growth >= 10:
-        return f"\N{MULTIPLICATION SIGN}{min(1 + growth, 1e9):,.0f}"
+        return f"\N{MULTIPLICATION SIGN}{numbers.fixed(min(1 + growth, 1e9), 0)}"
     # Two significant digits: parts differ by orders of magnitude.
     decimals = max(0, 1 - math.floor(math.log10(growth * 100)))
     return numbers.percent(growth, signed=True, decimals=decimals)

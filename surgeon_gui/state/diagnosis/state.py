@@ -29,6 +29,7 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.state.diagnosis.costs import Costs
 from surgeon_gui.state.request import Request
 from surgeon_gui.state.run import RunState
+from surgeon_gui.text import numbers
 from surgeon_gui.text.labels import FIELDS
 
 # Settings on which costs and baseline depend.
@@ -265,7 +266,7 @@ def headline(
         )
     found = known.costs.diagnosed
     costs = tr("Costs of the first shot, measured on {tokens} tokens.").format(
-        tokens=f"{found.calibration_tokens:,}"
+        tokens=numbers.whole(found.calibration_tokens)
     )
     if found.cost_damping is None:
         return costs
@@ -276,4 +277,4 @@ def headline(
         )
     else:
         damping = tr("The damping is {damping}, as set.")
-    return f"{costs} {damping.format(damping=f'{found.cost_damping:g}')}"
+    return f"{costs} {damping.format(damping=numbers.short(found.cost_damping))}"

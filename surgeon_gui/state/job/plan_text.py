@@ -11,6 +11,7 @@ from surgeon_engine.api.config.pruning import (
     BY_LAYER,
     NM,
     SPARSE,
+    Elements,
     FileSize,
     Method,
     Parameters,
@@ -183,6 +184,8 @@ def structure_inside(pruning: PruningConfig) -> str:
     structure = pruning.structure
     if isinstance(structure, NM):
         return tr("{kept}:{of} pattern").format(kept=structure.kept, of=structure.of)
+    if isinstance(structure, Elements):
+        return tr("single weights")
     return inside(CHOICES[pruning.kind][0])
 
 

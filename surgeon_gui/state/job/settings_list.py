@@ -93,14 +93,15 @@ def _is_of_text(name: str, calibration: CalibrationConfig) -> bool:
 def _format_value(name: str, value: Any, words: FieldText) -> str:
     if isinstance(value, Enum):
         return choice_label(value)[0]
-    if not value and (name in _EMPTY or words.least):
-        return _EMPTY.get(name, words.least)
+    if not value and (name in _EMPTY or words.minimum_text):
+        return _EMPTY.get(name, words.minimum_text)
     if isinstance(value, tuple):
         return ", ".join(value) or tr("None")
     if isinstance(value, str):
         return source_name(value) if name in _SOURCES else value
     if words.is_share:
         return numbers.percent(value, decimals=words.decimals)
-    number = f"{value:,}" if isinstance(value, int) else f"{value:,.6g}"
+    is_whole = isinstance(value, int)
+    number = numbers.whole(value) if is_whole else numbers.significant(value, 6)
     unit = words.unit_for(value)
     return f"{number}\N{NO-BREAK SPACE}{unit}" if unit else number

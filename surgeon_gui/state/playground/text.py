@@ -52,7 +52,8 @@ def shown_token(piece: str) -> str:
 
 def nats(value: float) -> str:
     """Format a divergence with its unit."""
-    shown = "< 0.01" if 0 < value < _MIN_SHOWN else f"{value:.2f}"
+    is_tiny = 0 < value < _MIN_SHOWN
+    shown = f"< {numbers.fixed(0.01, 2)}" if is_tiny else numbers.fixed(value, 2)
     return tr("{number} nats").format(number=shown).replace(" ", "\N{NO-BREAK SPACE}")
 
 
@@ -78,7 +79,7 @@ def written_line(state: PlaygroundState, side: Side, answer: Generated | None) -
     written = answer.original if side is Side.ORIGINAL else answer.pruned
     parts = [describe_tokens(written.tokens)]
     if written.tokens_per_second is not None:
-        speed = _rate(written.tokens_per_second)
+        speed = numbers.rate(written.tokens_per_second)
         parts.append(tr("{rate} tokens/s").format(rate=speed))
     parts.append(tr("{size} memory").format(size=numbers.size(written.memory_bytes)))
     if ending := _ending(written):
@@ -186,7 +187,7 @@ def text_of(state: PlaygroundState, side: Side) -> str:
 
 def describe_tokens(count: int) -> str:
     """Format a number of tokens."""
-    return ntr("{n} token", "{n} tokens", count).format(n=f"{count:,}")
+    return ntr("{n} token", "{n} tokens", count).format(n=numbers.whole(count))
 
 
 def _guess(model: str, guess: Guess) -> str:
@@ -205,10 +206,6 @@ def _with_share(guess: Guess) -> str:
 def _share(probability: float) -> str:
     decimals = 0 if probability >= 0.1 else 1 if probability >= 0.001 else 4
     return numbers.percent(probability, decimals=decimals)
-
-
-def _rate(value: float) -> str:
-    return f"{value:,.1f}" if value < 100 else f"{value:,.0f}"
 
 
 def _short_duration(seconds: float) -> str:

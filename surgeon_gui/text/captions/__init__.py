@@ -1,9 +1,8 @@
-"""Names, captions and tooltips of the window's own controls, by object name.
+"""Labels and tooltips of controls by object name.
 
-The object name is the stable handle by which tests and accessibility tools find a
-control (docs/objects.md lists them). A letter after & is the control's mnemonic.
-Controls of settings are named part_field, and their words are in `labels.FIELDS`. Each
-part of the window has its own file here.
+Tests and accessibility tools find a control by its object name; docs/objects.md lists
+them. A letter after & is the mnemonic. Controls of settings are named section_field,
+and their texts are in `labels.FIELDS`. Each part of the window has a module here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a control is called, and what is said about it."""
+"""Label and tooltip of a control."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from typing import NamedTuple
 
 
 class Caption(NamedTuple):
-    """What a control says, and what its tooltip adds."""
+    """Label and tooltip of a control."""
 
     label: str
     tip: str
 
     @property
     def spoken(self) -> str:
-        """The label as a screen reader says it."""
+        """The label without its mnemonic and ellipsis."""
         return spoken(self.label)
 
 
 def spoken(label: str) -> str:
-    """A label as a screen reader says it."""
+    """Return `label` as a screen reader reads it: no mnemonic, no ellipsis."""
     return label.replace("&", "").removesuffix("\N{HORIZONTAL ELLIPSIS}")

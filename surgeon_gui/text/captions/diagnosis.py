@@ -1,4 +1,4 @@
-"""The views before the cut: the diagnosis, and every layer before and after."""
+"""The diagnosis and the architecture view."""
 
 from __future__ import annotations
 
@@ -9,55 +9,56 @@ _SAVE = Caption(tr("Save"), tr("Save this chart as PNG, SVG or CSV."))
 
 CAPTIONS = {
     "diagnosis_tab": Caption(
-        tr("Before you cut"), tr("What each part would cost, and what a size would.")
+        tr("Diagnosis"), tr("Cost of removing each part, and quality at each size.")
     ),
     "diagnose_button": Caption(
         tr("Diagnose"),
         tr(
-            "Measure once what every part of the model would cost to remove, and cut "
-            "nothing."
+            "Measure the cost of removing each part of the model, without pruning "
+            "anything."
         ),
     ),
-    "diagnose_cancel_button": Caption(tr("Cancel"), tr("End the diagnosis.")),
+    "diagnose_cancel_button": Caption(tr("Cancel"), tr("Cancel the diagnosis.")),
     "target_diagnose_button": Caption(
         tr("Diagnose…"),
         tr(
-            "Measure once what every part would cost to remove, and try targets on it "
-            "before anything is cut."
+            "Measure the cost of removing each part once, then try out targets before "
+            "pruning."
         ),
     ),
     "sensitivity_share_combo": Caption(
-        tr("Without the cheapest"),
-        tr("How much of each part goes, by itself, for the map below."),
+        tr("Remove the cheapest"),
+        tr("Share that is removed from one part at a time, for the map below."),
     ),
     "forecast_save_button": _SAVE,
     "sensitivity_save_button": _SAVE,
     "planned_save_button": _SAVE,
     "architecture_save_button": _SAVE,
     "architecture_tab": Caption(
-        tr("Architecture"), tr("Every layer before and after, and why it was cut.")
+        tr("Architecture"),
+        tr("Every layer before and after pruning, and why it was pruned."),
     ),
     "architecture_tree": Caption(
-        tr("Layers"), tr("All blocks and their layers, before and after the cut.")
+        tr("Layers"), tr("All blocks and their layers, before and after pruning.")
     ),
     "architecture_source_combo": Caption(
-        tr("Show"), tr("Whether the widths are those of the run or of the plan.")
+        tr("Show"), tr("Show the widths of the run or of the plan.")
     ),
     "protect_layer_button": Caption(
-        tr("Protect"), tr("Let nothing go of this layer, from the next run on.")
+        tr("Protect"), tr("Protect this layer in the next run.")
     ),
     "unprotect_layer_button": Caption(
-        tr("Do not protect"), tr("Let parts of this layer go again.")
+        tr("Unprotect"), tr("Allow pruning this layer again.")
     ),
     "limit_layer_button": Caption(
-        tr("Keep at least"),
-        tr("Let this layer keep that share, from the next run on; 0 % takes it away."),
+        tr("Set minimum"),
+        tr("Set the minimum density of this layer for the next run; 0 % removes it."),
     ),
     "limit_layer_spin": Caption(
-        tr("Share to keep"), tr("The share of its weights that this layer keeps.")
+        tr("Minimum density"), tr("Share of its weights that this layer keeps.")
     ),
-    "protect_layer_action": Caption(tr("Protect this layer, or no longer"), ""),
-    "protect_block_action": Caption(tr("Protect its block"), ""),
-    "limit_half_action": Caption(tr("Keep at least half of it"), ""),
-    "free_layer_action": Caption(tr("Take away its protection and its limit"), ""),
+    "protect_layer_action": Caption(tr("Protect or unprotect this layer"), ""),
+    "protect_block_action": Caption(tr("Protect this block"), ""),
+    "limit_half_action": Caption(tr("Keep at least half"), ""),
+    "free_layer_action": Caption(tr("Remove protection and minimum"), ""),
 }

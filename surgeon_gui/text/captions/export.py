@@ -1,4 +1,4 @@
-"""Step 5, and the question before something is replaced."""
+"""Step 5, and the question before files are replaced."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from surgeon_gui.text.captions.caption import Caption
 CAPTIONS = {
     # 5 Export
     "export_choose_button": Caption(
-        tr("Choose…"), tr("Choose where the pruned model goes.")
+        tr("Choose…"), tr("Choose the folder for the pruned model.")
     ),
     "open_export_button": Caption(
-        tr("Open folder"), tr("Show the pruned model's files.")
+        tr("Open folder"), tr("Show the files of the pruned model.")
     ),
     "export_replace_button": Caption(
-        tr("Replace…"), tr("Let the export take the place of what is in this folder.")
+        tr("Replace…"), tr("Allow the export to replace the content of this folder.")
     ),
     "save_folder": Caption(
         tr("Destination of the other format"),
-        tr("The folder for the other format. Empty: a folder inside the run's own."),
+        tr("Folder for the other format. Empty: a folder in the run folder."),
     ),
     "save_choose_button": Caption(
-        tr("Choose…"), tr("Choose where the other format goes.")
+        tr("Choose…"), tr("Choose the folder for the other format.")
     ),
     "save_button": Caption(
-        tr("Save"), tr("Write the pruned model in this format, load it and check it.")
+        tr("Save"), tr("Write the pruned model in this format and verify it.")
     ),
     "save_cancel_button": Caption(
-        tr("Cancel"), tr("End the saving and leave nothing of it.")
+        tr("Cancel"), tr("Cancel saving and delete the partial files.")
     ),
     "open_saved_button": Caption(
         tr("Open folder"), tr("Show the files of this format.")
@@ -35,17 +35,17 @@ CAPTIONS = {
     "measure_button": Caption(
         tr("Measure speed"),
         tr(
-            "Let the original and the pruned model work in turns, each in a process "
-            "of its own, and compare how fast they are and how much memory they need."
+            "Run the original and the pruned model in turns, each in its own process, "
+            "and compare their speed and memory."
         ),
     ),
-    "measure_cancel_button": Caption(tr("Cancel"), tr("End the measurement.")),
-    # question before something is replaced
+    "measure_cancel_button": Caption(tr("Cancel"), tr("Cancel the measurement.")),
+    # question before files are replaced
     "replace_yes_button": Caption(
-        tr("Replace"), tr("Let the new files take the place of what is there.")
+        tr("Replace"), tr("Replace the content of the folder with the new files.")
     ),
     "replace_other_button": Caption(
         tr("Choose another…"), tr("Choose another folder.")
     ),
-    "replace_cancel_button": Caption(tr("Cancel"), tr("Leave everything as it is.")),
+    "replace_cancel_button": Caption(tr("Cancel"), tr("Keep the files.")),
 }

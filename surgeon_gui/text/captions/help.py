@@ -1,4 +1,4 @@
-"""Help: commands and keys, About, first steps, the debug bundle."""
+"""The Help menu and its dialogs."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ CAPTIONS = {
     "save_bundle_action": Caption(tr("Save &debug bundle…"), ""),
     "show_hint_action": Caption(tr("&First steps"), ""),
     "command_filter": Caption(
-        tr("Filter commands"), tr("Type a few letters of what you want to do.")
+        tr("Filter commands"), tr("Type part of the name of a command.")
     ),
     "command_list": Caption(
-        tr("Commands"), tr("Enter or a double click gives the command.")
+        tr("Commands"), tr("Press Enter or double-click to run a command.")
     ),
-    "commands_close_button": Caption(tr("Close"), tr("Close this list.")),
+    "commands_close_button": Caption(tr("Close"), tr("Close the list.")),
     "about_copy_button": Caption(
-        tr("Copy"), tr("Copy the versions, to send them with a question.")
+        tr("Copy"), tr("Copy the versions, for a bug report.")
     ),
-    "about_close_button": Caption(tr("Close"), tr("Close this window.")),
+    "about_close_button": Caption(tr("Close"), tr("Close the dialog.")),
     "hint_dismiss_button": Caption(
-        tr("Got it"), tr("Close this card; Help brings it back.")
+        tr("Got it"), tr("Close this card. Open it again from the Help menu.")
     ),
     "hint_keys_button": Caption(
-        tr("All commands"), tr("Show everything that can be done, with its keys (F1).")
+        tr("All commands"), tr("Show all commands with their keyboard shortcuts (F1).")
     ),
 }

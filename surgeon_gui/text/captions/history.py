@@ -1,4 +1,4 @@
-"""Runs of before: their list, their comparison, their reports."""
+"""The list of runs, the comparison and the report."""
 
 from __future__ import annotations
 
@@ -13,70 +13,69 @@ CAPTIONS = {
     "runs_button": Caption(
         tr("R&uns"), tr("Show or hide the list of all runs (Ctrl+H).")
     ),
-    "runs_dock": Caption(tr("Runs"), tr("The runs of before.")),
+    "runs_dock": Caption(tr("Runs"), tr("All runs in the runs folder.")),
     "runs_action": Caption(tr("R&uns"), ""),
     "runs_search_edit": Caption(
-        tr("Search"), tr("Show only runs with these words: name, model, structure…")
+        tr("Search"), tr("Filter by name, model, structure and other properties.")
     ),
     "runs_refresh_button": Caption(
-        tr("Refresh"), tr("Read the folder of runs once more (F5).")
+        tr("Refresh"), tr("Read the runs folder again (F5).")
     ),
     "runs_table": Caption(
         tr("Runs"),
         tr(
-            "Return opens a run with its charts, F2 renames it, Delete puts it into "
-            "the trash. Tick runs to compare them."
+            "Return opens a run, F2 renames it, Delete moves it to the Trash. Check "
+            "runs to compare them."
         ),
     ),
-    "runs_open_button": Caption(
-        tr("Open"), tr("Show this run with all its charts, as it was when it ended.")
-    ),
+    "runs_open_button": Caption(tr("Open"), tr("Show this run with its charts.")),
     "runs_compare_button": Caption(
-        tr("Compare"), tr("Put the ticked or selected runs side by side.")
+        tr("Compare"), tr("Compare the checked or selected runs.")
     ),
     "runs_more_button": Caption(
-        tr("More"), tr("Rename, use the settings again, show the files, delete.")
+        tr("More"), tr("Rename, reuse settings, show files, delete.")
     ),
     "runs_open_action": Caption(tr("&Open"), ""),
     "runs_compare_action": Caption(tr("&Compare"), ""),
     "runs_rename_action": Caption(tr("&Rename"), ""),
-    "runs_duplicate_action": Caption(tr("Use its &settings"), ""),
+    "runs_duplicate_action": Caption(tr("Use these &settings"), ""),
     "runs_folder_action": Caption(tr("Open &folder"), ""),
-    "runs_delete_action": Caption(tr("Put into the &trash…"), ""),
-    # an earlier run that is shown
+    "runs_delete_action": Caption(tr("Move to &Trash…"), ""),
+    # the bar above an earlier run
     "earlier_close_button": Caption(
-        tr("Close the run"), tr("Take the earlier run away; its files stay.")
+        tr("Close the run"), tr("Close the earlier run; its files are kept.")
     ),
     # question before a run is deleted
     "delete_yes_button": Caption(
-        tr("Put into the trash"), tr("Move the folder of the run into the trash.")
+        tr("Move to Trash"), tr("Move the run folder to the Trash.")
     ),
-    "delete_no_button": Caption(tr("Keep"), tr("Leave the run where it is.")),
+    "delete_no_button": Caption(tr("Cancel"), tr("Keep the run.")),
     # comparison
     "compare_tab": Caption(tr("Compare"), tr("Runs side by side.")),
     "compare_runs_button": Caption(
-        tr("Show the runs"), tr("Open the list in which runs are ticked.")
+        tr("Show runs"), tr("Open the list of runs to select some.")
     ),
     "compare_curves_x_combo": Caption(
-        tr("Along"), tr("What the curves are drawn over.")
+        tr("Horizontal axis"), tr("Quantity on the horizontal axis.")
     ),
     "compare_curves_measure_combo": Caption(
-        tr("Measure"), tr("Perplexity is the exponential of the loss; less is better.")
+        tr("Measure"), tr("Perplexity is the exponential of the loss; lower is better.")
     ),
     "compare_curves_log_button": Caption(
-        tr("Log scale"), tr("Show the vertical axis in decades.")
+        tr("Log scale"), tr("Use a logarithmic vertical axis.")
     ),
-    "compare_size_combo": Caption(tr("Size"), tr("In what the size is given.")),
+    "compare_size_combo": Caption(tr("Size"), tr("Measure of size.")),
     "compare_curves_save_button": Caption(_SAVE, _SAVE_TIP),
     "compare_size_save_button": Caption(_SAVE, _SAVE_TIP),
     "compare_figures_save_button": Caption(_SAVE, _SAVE_TIP),
     "compare_settings_save_button": Caption(_SAVE, _SAVE_TIP),
     # report
     "report_button": Caption(
-        tr("Save report"), tr("Write all that is known of the run, for people to read.")
+        tr("Save report"),
+        tr("Save results, charts and settings of the run as a document."),
     ),
     "report_open_button": Caption(
-        tr("Open"), tr("Show the report in the program for such files.")
+        tr("Open"), tr("Open the report in its default application.")
     ),
     "report_html_action": Caption(tr("Save report as &HTML…"), ""),
     "report_pdf_action": Caption(tr("Save report as &PDF…"), ""),

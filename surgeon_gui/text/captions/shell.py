@@ -1,4 +1,4 @@
-"""The strip, the menus, the log and the error bar."""
+"""The action strip, the menus, the log and the error bar."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ from surgeon_gui.text.captions.caption import Caption
 
 CAPTIONS = {
     # the strip at the bottom
-    "start_button": Caption(
-        tr("&Start"), tr("Start the run as it is set up (Ctrl+R).")
-    ),
+    "start_button": Caption(tr("&Start"), tr("Start the run (Ctrl+R).")),
     "stop_button": Caption(
         tr("Stop and &keep"),
-        tr("End after the shot that is under way and export the model as it is then."),
+        tr("Stop after the current shot and export the model."),
     ),
-    "cancel_button": Caption(tr("&Cancel"), tr("End the run now and export nothing.")),
-    "log_button": Caption(tr("&Log"), tr("Show or hide what the engine has reported.")),
+    "cancel_button": Caption(tr("&Cancel"), tr("Stop the run now without an export.")),
+    "log_button": Caption(tr("&Log"), tr("Show or hide the log.")),
     # errors
     "error_details_button": Caption(
         tr("Details"), tr("Show or hide the technical details.")
@@ -23,16 +21,16 @@ CAPTIONS = {
     "error_copy_button": Caption(tr("Copy"), tr("Copy the message with its details.")),
     "error_dismiss_button": Caption(tr("Dismiss"), tr("Close this message.")),
     # docks and tabs
-    "log_dock": Caption(tr("Log"), tr("What the engine has reported.")),
-    "live_tab": Caption(tr("Live"), tr("The run as it goes.")),
+    "log_dock": Caption(tr("Log"), tr("Messages of the engine.")),
+    "live_tab": Caption(tr("Live"), tr("Charts of the current run.")),
     # log
-    "log_level_combo": Caption(tr("Show"), tr("The least serious lines to show.")),
-    "log_filter_edit": Caption(tr("Filter"), tr("Show only lines that contain this.")),
-    "log_copy_button": Caption(tr("Copy"), tr("Copy the lines that are shown.")),
-    "log_save_button": Caption(
-        tr("Save…"), tr("Write the lines that are shown to a file.")
+    "log_level_combo": Caption(tr("Show"), tr("Minimum severity to show.")),
+    "log_filter_edit": Caption(
+        tr("Filter"), tr("Show only lines that contain this text.")
     ),
-    "log_text": Caption(tr("Log"), tr("What the engine has reported.")),
+    "log_copy_button": Caption(tr("Copy"), tr("Copy the shown lines.")),
+    "log_save_button": Caption(tr("Save…"), tr("Save the shown lines to a file.")),
+    "log_text": Caption(tr("Log"), tr("Messages of the engine.")),
     # menus
     "open_folder_action": Caption(tr("&Open model folder…"), ""),
     "open_gguf_action": Caption(tr("Open &GGUF file…"), ""),
@@ -44,10 +42,10 @@ CAPTIONS = {
     "start_action": Caption(tr("&Start"), ""),
     "stop_action": Caption(tr("Stop and &keep"), ""),
     "cancel_action": Caption(tr("&Cancel"), ""),
-    "theme_system_action": Caption(tr("As the &system"), ""),
+    "theme_system_action": Caption(tr("Same as &system"), ""),
     "theme_light_action": Caption(tr("&Light"), ""),
     "theme_dark_action": Caption(tr("&Dark"), ""),
-    "language_system_action": Caption(tr("As the &system"), ""),
+    "language_system_action": Caption(tr("Same as &system"), ""),
     "log_action": Caption(tr("&Log"), ""),
     "reset_layout_action": Caption(tr("&Reset layout"), ""),
     "about_action": Caption(tr("&About Surgeon"), ""),

@@ -1,4 +1,4 @@
-"""Step 3: presets, structures, linked sizes, protections and the plan."""
+"""Step 3: presets, target, protections and the plan."""
 
 from __future__ import annotations
 
@@ -7,45 +7,37 @@ from surgeon_gui.text.captions.caption import Caption
 
 CAPTIONS = {
     # presets
-    "preset_combo": Caption(
-        tr("Preset"), tr("Settings that go together, in one choice.")
-    ),
+    "preset_combo": Caption(tr("Preset"), tr("A named set of settings for this page.")),
     "preset_save_button": Caption(
-        tr("Save as…"), tr("Keep these settings as a preset of your own.")
+        tr("Save as…"), tr("Save these settings as a preset.")
     ),
-    "preset_more_button": Caption(
-        tr("More"), tr("Share presets as files, or delete one of your own.")
-    ),
-    "preset_export_action": Caption(tr("&Share as file…"), ""),
-    "preset_import_action": Caption(tr("&Add from file…"), ""),
+    "preset_more_button": Caption(tr("More"), tr("Export, import or delete presets.")),
+    "preset_export_action": Caption(tr("&Export to file…"), ""),
+    "preset_import_action": Caption(tr("&Import from file…"), ""),
     "preset_delete_action": Caption(tr("&Delete"), ""),
-    "preset_restore_button": Caption(
-        tr("Bring back"), tr("Keep the preset that was just deleted after all.")
-    ),
-    "preset_name_edit": Caption(
-        tr("Name of the preset"), tr("What your preset is to be called.")
-    ),
+    "preset_restore_button": Caption(tr("Restore"), tr("Restore the deleted preset.")),
+    "preset_name_edit": Caption(tr("Preset name"), tr("Name of the new preset.")),
     "preset_keep_button": Caption(tr("Save"), tr("Save the preset under this name.")),
-    "preset_drop_button": Caption(tr("Cancel"), tr("Save no preset.")),
-    # how much
+    "preset_drop_button": Caption(tr("Cancel"), tr("Do not save a preset.")),
+    # target
     "sparsity_slider": Caption(
         tr("Share of prunable weights to remove"),
-        tr("The share of the prunable weights that is removed."),
+        tr("Share of the prunable weights that is removed."),
     ),
     # protections
     "protect_choose_button": Caption(
         tr("Choose layers…"),
-        tr("Show the layers of the model, to mark those of which nothing may go."),
+        tr("Show the layers of the model and select those to protect."),
     ),
     "protect_tree": Caption(
-        tr("Protected layers"), tr("From what is marked nothing is removed.")
+        tr("Protected layers"), tr("Checked layers are never pruned.")
     ),
     # the plan
     "fit_button": Caption(
         tr("Use settings that fit"),
         tr(
-            "Change as little as makes the run fit this machine: batch, number formats "
-            "and windows first."
+            "Change as few settings as needed for the run to fit on this machine, "
+            "starting with batch, number formats and windows."
         ),
     ),
     # menus

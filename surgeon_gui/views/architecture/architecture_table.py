@@ -197,7 +197,8 @@ def _sparsity(item: Block | Layer) -> str:
 def _cost(item: Block | Layer) -> str:
     if not item.cost or item.cost_share is None:
         return _DASH
-    return f"{item.cost:.2g} ({numbers.percent(item.cost_share, decimals=0)})"
+    share = numbers.percent(item.cost_share, decimals=0)
+    return f"{numbers.two_figures(item.cost)} ({share})"
 
 
 def _rule(item: Block | Layer) -> str:

@@ -227,7 +227,7 @@ def _perplexity_ticks(low: float, high: float) -> list[tuple[float, str]]:
         loss = math.log(value)
         has_room = not ticks or loss - ticks[-1][0] >= (high - low) / _MAX_TICKS
         if low <= loss <= high and has_room:
-            ticks.append((loss, f"{value:g}"))
+            ticks.append((loss, numbers.short(value)))
     return ticks
 
 

@@ -1,4 +1,4 @@
-"""What program this is: versions of everything, the device, the licence."""
+"""The About dialog: versions, device and license."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from PySide6 import __version__ as pyside_version
 from PySide6.QtCore import Qt, Slot, qVersion
 from PySide6.QtGui import QGuiApplication, QIcon, QShowEvent
 from PySide6.QtWidgets import QDialog, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from typing_extensions import override
 
 from surgeon_engine.api.messages.events import EngineReady
 from surgeon_gui.base.theme import GAP, MARGIN
@@ -24,7 +25,7 @@ _TITLE_SCALE = 1.4
 
 
 def own_version() -> str:
-    """Of Surgeon, as it was installed."""
+    """Return the installed version of Surgeon."""
     try:
         return metadata.version("surgeon")
     except metadata.PackageNotFoundError:
@@ -32,7 +33,7 @@ def own_version() -> str:
 
 
 def versions(ready: EngineReady | None) -> tuple[tuple[str, str], ...]:
-    """Of everything that matters when something goes wrong, as names and values."""
+    """Return the versions needed for a bug report, as names and values."""
     window = (
         (labels.APPLICATION, own_version()),
         ("Python", platform.python_version()),
@@ -42,13 +43,13 @@ def versions(ready: EngineReady | None) -> tuple[tuple[str, str], ...]:
     )
     if ready is None:
         return (*window, (tr("Engine"), tr("not ready")))
-    named = {name.lower() for name, _ in window}  # both processes have the same
+    named = {name.lower() for name, _ in window}  # the same in both processes
     libraries = ((n, v) for n, v in ready.versions.items() if n.lower() not in named)
     return (*window, *libraries, (tr("Device"), ready.device))
 
 
 class AboutDialog(QDialog):
-    """Can be copied, to be sent with a question."""
+    """Shows the versions, which can be copied."""
 
     def __init__(self, ready: EngineReady | None, parent: QWidget) -> None:
         super().__init__(parent)
@@ -67,9 +68,10 @@ class AboutDialog(QDialog):
         self._column.addWidget(text_label(LICENCE, quiet=True))
         self._column.addLayout(self._buttons())
 
+    @override
     def showEvent(self, event: QShowEvent) -> None:
-        """Take the height that the words need, now that their font is known."""
         super().showEvent(event)
+        # The height depends on the font, which is known from here on.
         self.setFixedSize(_WIDTH, self._column.totalHeightForWidth(_WIDTH))
 
     def _buttons(self) -> QHBoxLayout:
@@ -91,7 +93,7 @@ class AboutDialog(QDialog):
 
 
 def _introduction(icon: QIcon) -> QHBoxLayout:
-    """The icon, and beside it the name and what the program does."""
+    """Return the icon beside the name and the description of the program."""
     picture = QLabel(pixmap=icon.pixmap(_ICON, _ICON))
     picture.setAccessibleName(labels.APPLICATION)
     name = heading(labels.APPLICATION)
@@ -100,11 +102,11 @@ def _introduction(icon: QIcon) -> QHBoxLayout:
     policy = about.sizePolicy()
     policy.setHeightForWidth(True)
     about.setSizePolicy(policy)
-    words = QVBoxLayout()
-    words.addWidget(name)
-    words.addWidget(about)
+    column = QVBoxLayout()
+    column.addWidget(name)
+    column.addWidget(about)
     row = QHBoxLayout()
     row.setSpacing(2 * GAP)
     row.addWidget(picture, 0, Qt.AlignmentFlag.AlignTop)
-    row.addLayout(words, 1)
+    row.addLayout(column, 1)
     return row

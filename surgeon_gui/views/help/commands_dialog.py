@@ -1,4 +1,4 @@
-"""All commands with their keys, found by typing and given by Enter."""
+"""The command palette: all commands with their shortcuts, filtered by typing."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from PySide6.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+from typing_extensions import override
 
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
@@ -27,21 +28,21 @@ from surgeon_gui.widgets.controls import bold, button, described, text_label
 
 _SIZE = (560, 560)
 _ACTION = Qt.ItemDataRole.UserRole
-_TO_THE_LIST = (Qt.Key.Key_Down, Qt.Key.Key_Up, Qt.Key.Key_PageDown, Qt.Key.Key_PageUp)
+_LIST_KEYS = (Qt.Key.Key_Down, Qt.Key.Key_Up, Qt.Key.Key_PageDown, Qt.Key.Key_PageUp)
 
 
 @dataclass(frozen=True, slots=True)
 class CommandEntry:
-    """One command: the menus that lead to it, its name, its keys."""
+    """A command with its menu, name and shortcuts."""
 
     menu: str
-    words: str
+    name: str
     keys: str
     action: QAction
 
 
 def entries_of(bar: QMenuBar) -> tuple[CommandEntry, ...]:
-    """The commands of all menus, in the order in which they stand there."""
+    """Return the commands of all menus in their order."""
     return tuple(entry for top in bar.actions() for entry in _entries(top, ()))
 
 
@@ -57,14 +58,13 @@ def _entries(action: QAction, path: tuple[str, ...]) -> Iterator[CommandEntry]:
         key.toString(QKeySequence.SequenceFormat.NativeText)
         for key in action.shortcuts()
     )
-    words = _plain(action.text())
-    # Inside of submenus a name alone may say little: "Dark".
-    said = ": ".join((*path[1:], words))
-    yield CommandEntry(path[0], said, keys, action)
+    # In submenus the name alone may be unclear, such as "Dark".
+    name = ": ".join((*path[1:], _plain(action.text())))
+    yield CommandEntry(path[0], name, keys, action)
 
 
 class CommandsDialog(QDialog):
-    """A list by menus. What cannot be done now is greyed out."""
+    """Lists the commands by menu; unavailable ones are disabled."""
 
     def __init__(self, bar: QMenuBar, parent: QWidget) -> None:
         super().__init__(parent)
@@ -90,7 +90,7 @@ class CommandsDialog(QDialog):
         close.setAutoDefault(False)
         close.clicked.connect(self.accept)
         note = text_label(
-            tr("Enter gives the command that is marked. Alt opens the menus."),
+            tr("Enter runs the selected command. Alt opens the menus."),
             quiet=True,
         )
         below = QHBoxLayout()
@@ -105,9 +105,10 @@ class CommandsDialog(QDialog):
         column.addLayout(below)
         self._refilter("")
 
+    @override
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Let arrows move in the list and Enter give its command, while one types."""
-        if event.key() in _TO_THE_LIST:
+        # The focus stays in the filter; arrows and Enter act on the list.
+        if event.key() in _LIST_KEYS:
             self._list.keyPressEvent(event)
         elif event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
             if (item := self._list.currentItem()) is not None:
@@ -125,20 +126,20 @@ class CommandsDialog(QDialog):
                 self._list.addTopLevelItem(group)
                 group.setFirstColumnSpanned(True)
                 group.setExpanded(True)
-            item = QTreeWidgetItem([entry.words, entry.keys])
+            item = QTreeWidgetItem([entry.name, entry.keys])
             item.setData(0, _ACTION, entry.action)
             item.setDisabled(not entry.action.isEnabled())
             groups[entry.menu].addChild(item)
 
     @Slot(str)
     def _refilter(self, typed: str) -> None:
-        """Show what has all the words that were typed; mark the first of it."""
+        """Show the commands that contain all typed words; select the first."""
         words = typed.casefold().split()
         first = None
         for group in self._groups():
             for item in _children(group):
-                said = " ".join((group.text(0), item.text(0), item.text(1))).casefold()
-                item.setHidden(not all(word in said for word in words))
+                text = " ".join((group.text(0), item.text(0), item.text(1))).casefold()
+                item.setHidden(not all(word in text for word in words))
                 if not item.isHidden() and not item.isDisabled() and first is None:
                     first = item
             group.setHidden(all(item.isHidden() for item in _children(group)))

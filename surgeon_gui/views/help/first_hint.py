@@ -1,4 +1,4 @@
-"""The card that greets whoever starts Surgeon for the first time."""
+"""The welcome card of the first start."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from surgeon_gui.widgets.controls import button, heading, text_label
 
 
 class FirstHint(QFrame):
-    """Three sentences; gone for good once it is dismissed."""
+    """Shows the first steps until it is dismissed."""
 
     dismissed = Signal()
     commands_clicked = Signal()
@@ -20,17 +20,17 @@ class FirstHint(QFrame):
         super().__init__()
         self.setObjectName("first_hint")
         self.setProperty("card", "true")
-        words = QVBoxLayout()
-        words.setSpacing(GAP // 2)
-        words.addWidget(heading(WELCOME))
-        words.addWidget(text_label(FIRST_STEPS, quiet=True))
+        texts = QVBoxLayout()
+        texts.setSpacing(GAP // 2)
+        texts.addWidget(heading(WELCOME))
+        texts.addWidget(text_label(FIRST_STEPS, quiet=True))
         keys, close = button("hint_keys_button"), button("hint_dismiss_button")
         keys.clicked.connect(self.commands_clicked)
         close.clicked.connect(self.dismissed)
         row = QHBoxLayout(self)
         row.setContentsMargins(MARGIN, GAP, MARGIN, GAP)
         row.setSpacing(GAP)
-        row.addLayout(words, 1)
+        row.addLayout(texts, 1)
         row.addWidget(keys)
         row.addWidget(close)
         if not is_shown:

@@ -20,9 +20,15 @@ from surgeon_gui.state.playground.text import (
 )
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.views.playground.text_view import TextView
-from surgeon_gui.widgets.controls import button, card, heading, set_min_height
+from surgeon_gui.widgets.controls import (
+    button,
+    card,
+    eliding_label,
+    heading,
+    set_min_height,
+    show_elided,
+)
 from surgeon_gui.widgets.dialogs import MODEL_FILES, ask_file, ask_folder
-from surgeon_gui.widgets.elided_label import ElidedLabel
 
 _MIN_TEXT = 120  # pixels
 
@@ -37,8 +43,7 @@ class ModelPane(QWidget):
         self._side = side
         self._state = PlaygroundState()
         name = f"playground_{side.value}"
-        self._model = ElidedLabel()
-        self._model.setObjectName(f"{name}_model")
+        self._model = eliding_label(f"{name}_model")
         self._choose = button(f"{name}_button")
         self._choose.setText(tr("Choose…"))
         self._choose.setMenu(self._menu(name))
@@ -46,9 +51,7 @@ class ModelPane(QWidget):
         self._copy.clicked.connect(self._on_copy)
         self.text = TextView(f"{name}_text")
         set_min_height(self.text, _MIN_TEXT)
-        self._figures = ElidedLabel()
-        self._figures.setObjectName(f"{name}_figures")
-        self._figures.setProperty("quiet", True)
+        self._figures = eliding_label(f"{name}_figures", quiet=True)
         top = QHBoxLayout()
         top.setSpacing(GAP)
         top.addWidget(heading(side_name(side)))
@@ -73,14 +76,14 @@ class ModelPane(QWidget):
         """Show this side of the state."""
         self._state = state
         source = models.source(self._side)
-        self._model.show_text(model_name(source), source)
+        show_elided(self._model, model_name(source), source)
         tokens = state.tokens(self._side)
         is_shown = bool(tokens) or state.question.is_open
         self.text.show_text(state.asked_prompt if is_shown else "", tokens)
         self.text.setPlaceholderText(_invitation(self._side, models))
         answer = state.question.response
         line = written_line(state, self._side, answer)
-        self._figures.show_text(line, written_tip(answer) if line else "")
+        show_elided(self._figures, line, written_tip(answer) if line else "")
         self._copy.setEnabled(bool(tokens))
         self._choose.setEnabled(not state.question.is_open)
 

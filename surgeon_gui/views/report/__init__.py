@@ -1,1 +1,1 @@
-"""Reports of a run as HTML and PDF."""
+"""Save the report of a run as HTML or PDF."""

@@ -1,8 +1,7 @@
-"""A report as PDF, by Qt's own text engine.
+"""Render a report as PDF with Qt's text engine.
 
-The page is laid out in CSS pixels, of which there are 96 to the inch, and painted
-enlarged: so lengths mean the same as in a browser. A heading that would be the last
-thing on its page goes to the next. May be called in any thread.
+The page is laid out in CSS pixels, 96 to the inch, and painted enlarged, so lengths
+mean the same as in a browser. May be called in any thread.
 """
 
 from __future__ import annotations
@@ -29,19 +28,18 @@ _MARGIN = 14  # millimetres
 _RESOLUTION = 300  # dots per inch
 _CSS_RESOLUTION = 96
 _FOOTER = 26  # pixels
-_MIN_BELOW = 90  # pixels of the page that a heading has to have below it
+_MIN_BELOW = 90  # pixels of the page that a heading needs below it
 
 
-def pdf_of(html: str, title: str) -> bytes:
-    """The pages that `html` comes to, on A4."""
-    _loop = QEventLoop()  # a document starts timers, also in a thread without any
+def html_to_pdf(html: str, title: str) -> bytes:
+    """Return `html` as a PDF file with A4 pages and `title` in the footers."""
+    _loop = QEventLoop()  # the document starts timers, which need a loop in each thread
     buffer = QBuffer()
     buffer.open(QIODevice.OpenModeFlag.WriteOnly)
     writer = _writer(buffer, title)
     scale = _RESOLUTION / _CSS_RESOLUTION
-    whole = QSizeF(writer.width() / scale, writer.height() / scale)
-    page = QSizeF(whole.width(), whole.height() - _FOOTER)
-    document = _paged(html, page)
+    page = QSizeF(writer.width() / scale, writer.height() / scale - _FOOTER)
+    document = paginated_document(html, page)
     pages = document.pageCount()
     painter = QPainter(writer)
     painter.scale(scale, scale)
@@ -49,11 +47,11 @@ def pdf_of(html: str, title: str) -> bytes:
         if number:
             writer.newPage()
         _paint_page(painter, document, page, number)
-        footer = QRectF(0, page.height(), page.width(), _FOOTER)
-        words = tr("{title}, page {n} of {pages}").format(
+        area = QRectF(0, page.height(), page.width(), _FOOTER)
+        footer = tr("{title}, page {n} of {pages}").format(
             title=title, n=number + 1, pages=pages
         )
-        _paint_footer(painter, footer, words)
+        _paint_footer(painter, area, footer)
     painter.end()
     buffer.close()
     return bytes(buffer.data().data())
@@ -66,37 +64,43 @@ def _writer(buffer: QBuffer, title: str) -> QPdfWriter:
     writer.setResolution(_RESOLUTION)
     size = QPageSize(QPageSize.PageSizeId.A4)
     margins = QMarginsF(_MARGIN, _MARGIN, _MARGIN, _MARGIN)
-    upright, unit = QPageLayout.Orientation.Portrait, QPageLayout.Unit.Millimeter
-    writer.setPageLayout(QPageLayout(size, upright, margins, unit))
+    portrait, unit = QPageLayout.Orientation.Portrait, QPageLayout.Unit.Millimeter
+    writer.setPageLayout(QPageLayout(size, portrait, margins, unit))
     return writer
 
 
-def _paged(html: str, page: QSizeF) -> QTextDocument:
-    """The document with no heading at the foot of a page."""
+def paginated_document(html: str, page: QSizeF) -> QTextDocument:
+    """Lay out `html` on pages so that each heading stays with its content."""
     moved: set[int] = set()
     while True:
-        # Made anew each time: Qt loses paragraphs when pages change under it.
+        # Built anew each time: Qt loses paragraphs when page breaks change later.
         document = _document(html, page, moved)
-        lonely = _lonely_heading(document, page)
-        if lonely in moved or lonely is None:
+        orphan = _orphaned_heading(document, page)
+        if orphan is None or orphan in moved:
             return document
-        moved.add(lonely)
+        moved.add(orphan)
 
 
-def _lonely_heading(document: QTextDocument, page: QSizeF) -> int | None:
-    """The number of the first block that is one; None: there is none."""
-    lowest = page.height() - _MIN_BELOW
+def _orphaned_heading(document: QTextDocument, page: QSizeF) -> int | None:
+    """Return the block number of the first heading parted from its content, or None."""
+    layout, height = document.documentLayout(), page.height()
     block = document.begin()
     while block.isValid():
-        if block.blockFormat().headingLevel():
-            box = document.documentLayout().blockBoundingRect(block)
-            if math.fmod(box.bottom(), page.height()) > lowest:
+        following = block.next()
+        if block.blockFormat().headingLevel() and following.isValid():
+            bottom = layout.blockBoundingRect(block).bottom()
+            content_top = layout.blockBoundingRect(following).top()
+            # A line that does not fit moves to the next page within its block.
+            content_top += following.layout().lineAt(0).y()
+            is_low = math.fmod(bottom, height) > height - _MIN_BELOW
+            if is_low or content_top // height > bottom // height:
                 return block.blockNumber()
-        block = block.next()
+        block = following
     return None
 
 
 def _document(html: str, page: QSizeF, moved: set[int]) -> QTextDocument:
+    """Lay out `html`; the blocks with the numbers in `moved` start a page."""
     document = QTextDocument()
     font = QFont("DejaVu Sans")
     font.setPixelSize(12)
@@ -105,9 +109,10 @@ def _document(html: str, page: QSizeF, moved: set[int]) -> QTextDocument:
     document.setHtml(html)
     for number in moved:
         block = document.findBlockByNumber(number)
-        form = block.blockFormat()
-        form.setPageBreakPolicy(QTextFormat.PageBreakFlag.PageBreak_AlwaysBefore)
-        QTextCursor(block).setBlockFormat(form)
+        block_format = block.blockFormat()
+        page_break = QTextFormat.PageBreakFlag.PageBreak_AlwaysBefore
+        block_format.setPageBreakPolicy(page_break)
+        QTextCursor(block).setBlockFormat(block_format)
     document.setPageSize(page)
     return document
 
@@ -115,18 +120,18 @@ def _document(html: str, page: QSizeF, moved: set[int]) -> QTextDocument:
 def _paint_page(
     painter: QPainter, document: QTextDocument, page: QSizeF, number: int
 ) -> None:
-    top, high = number * page.height(), page.height() - 1  # not the edge of the next
-    part = QRectF(0, top, page.width(), high)
+    top = number * page.height()
     painter.save()
-    painter.translate(0, -part.top())
-    document.drawContents(painter, part)
+    painter.translate(0, -top)
+    # One pixel less than the page, which would touch the first line of the next.
+    document.drawContents(painter, QRectF(0, top, page.width(), page.height() - 1))
     painter.restore()
 
 
-def _paint_footer(painter: QPainter, place: QRectF, words: str) -> None:
+def _paint_footer(painter: QPainter, area: QRectF, text: str) -> None:
     font = QFont("DejaVu Sans")
     font.setPixelSize(10)
     painter.setFont(font)
     painter.setPen(QColor(LIGHT.muted))
-    bottom = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignBottom
-    painter.drawText(place, bottom, words)
+    align = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignBottom
+    painter.drawText(area, align, text)

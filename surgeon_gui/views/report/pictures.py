@@ -1,7 +1,7 @@
-"""The charts of a run as pictures for a report: light, whatever the window looks like.
+"""Draw the charts of a run as pictures for a report, always in the light theme.
 
-They are drawn by a live view of their own that is never on a screen, and goes with the
-window. It is made once: plots that are made anew leak.
+A live view of its own draws them. It is never shown on a screen, is made once because
+plots that are made anew leak, and is deleted with the window.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from surgeon_gui.base.theme import GAP, apply_theme_to
 from surgeon_gui.state.report import Picture
 from surgeon_gui.state.run import RunState
 from surgeon_gui.views.live.live_view import LiveView
-from surgeon_gui.widgets.charts.chart_card import ChartCard, picture_file
+from surgeon_gui.widgets.charts.chart_card import ChartCard, image_bytes
 
-_WIDTH = 820  # pixels; a little more than in the report, for finer lettering
+_WIDTH = 820  # pixels; wider than in the report, so that the text becomes finer
 _HEIGHT = 300
-_SCALE = 2  # for paper
+_SCALE = 2  # for print
 
 
 class RunPictures:
@@ -36,19 +36,19 @@ class RunPictures:
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(GAP)
         for chart in self._charts:
-            column.addWidget(chart)  # below each other, each as wide as the page
+            column.addWidget(chart)
             chart.setFixedWidth(_WIDTH)
             chart.setMinimumHeight(_HEIGHT)
             for kind in (QPushButton, QComboBox):
                 for control in chart.findChildren(kind):
-                    control.setMaximumSize(0, 0)  # a picture has nothing to press
+                    control.setMaximumSize(0, 0)  # no controls in a picture
         apply_theme_to(self._sheet, LIGHT)
 
     def of(self, run: RunState) -> Iterator[Picture]:
-        """The charts in which there is something to see, one after the other.
+        """Yield the charts that are not empty, one by one.
 
-        Between two of them the window may do something else; another run is only asked
-        for when this one is through.
+        The event loop may run between two of them. Exhaust the iterator before asking
+        for another run.
         """
         end = run.ended if run.ended is not None else run.began
         self._view.show_run(run, end)
@@ -57,15 +57,15 @@ class RunPictures:
             self._sheet.adjustSize()
             for chart in self._charts:
                 if not chart.is_empty:
-                    yield Picture(chart.accessibleName(), _png_of(chart))
+                    yield Picture(chart.accessibleName(), _png(chart))
         finally:
             self._sheet.hide()
 
 
-def _png_of(chart: ChartCard) -> bytes:
+def _png(chart: ChartCard) -> bytes:
     size = QSize(chart.width() * _SCALE, chart.height() * _SCALE)
     image = QImage(size, QImage.Format.Format_RGB32)
     image.setDevicePixelRatio(_SCALE)
     image.fill(Qt.GlobalColor.white)
     chart.render(image, QPoint())
-    return picture_file(image)
+    return image_bytes(image)

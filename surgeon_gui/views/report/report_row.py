@@ -1,4 +1,4 @@
-"""Save report in step 5, and a word with a button once a report is written."""
+"""The button that saves a report in step 5, and a note after it was saved."""
 
 from __future__ import annotations
 
@@ -12,21 +12,18 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.state.run import RunState
 from surgeon_gui.views.steps.page import row_of
 from surgeon_gui.views.steps.run_page import open_folder
-from surgeon_gui.widgets.controls import button
-from surgeon_gui.widgets.elided_label import ElidedLabel
+from surgeon_gui.widgets.controls import button, eliding_label, show_elided
 
 
 class ReportRow(QWidget):
-    """Takes no room while there is no run to tell of."""
+    """Hidden while there is no run to report about."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._run = ""  # the folder of the run that is shown
-        self._written: tuple[str, str] = ("", "")  # the folder of its run, its path
+        self._run_folder = ""  # of the run that is shown
+        self._written: tuple[str, str] = ("", "")  # folder of its run, path
         self._save = button("report_button")
-        self._note = ElidedLabel()
-        self._note.setObjectName("report_note")
-        self._note.setProperty("quiet", True)
+        self._note = eliding_label("report_note", quiet=True)
         self._open = button("report_open_button")
         self._open.clicked.connect(self._on_open_clicked)
         below = QHBoxLayout()
@@ -38,34 +35,34 @@ class ReportRow(QWidget):
         column.setSpacing(GAP)
         column.addLayout(row_of(self._save))
         column.addLayout(below)
-        self._redraw()
+        self._update_note()
 
     def set_menu(self, menu: QMenu) -> None:
-        """Put the forms of a report in."""
+        """Set the menu of the button, with an entry for each file format."""
         self._save.setMenu(menu)
 
     def show_run(self, run: RunState, *, can_report: bool) -> None:
-        """Show what there is of this run."""
+        """Show the row for `run`; hide it unless `can_report`."""
         self.setVisible(can_report)
-        if run.folder != self._run:
-            self._run = run.folder
-            self._redraw()
+        if run.folder != self._run_folder:
+            self._run_folder = run.folder
+            self._update_note()
 
     @Slot(str, str)
     def show_written(self, folder: str, path: str) -> None:
-        """Say that the report of the run in `folder` is written to `path`."""
+        """Show that the report of the run in `folder` was saved as `path`."""
         self._written = (folder, path)
-        self._redraw()
+        self._update_note()
 
-    def _redraw(self) -> None:
+    def _update_note(self) -> None:
         folder, path = self._written
-        is_there = bool(path) and folder == self._run
-        self._note.setVisible(is_there)
-        self._open.setVisible(is_there)
-        if is_there:
-            words = tr("{name} is written.").format(name=Path(path).name)
-            self._note.show_text(words, path)
+        is_shown = bool(path) and folder == self._run_folder
+        self._note.setVisible(is_shown)
+        self._open.setVisible(is_shown)
+        if is_shown:
+            text = tr("Saved {name}.").format(name=Path(path).name)
+            show_elided(self._note, text, path)
 
     @Slot()
     def _on_open_clicked(self) -> None:
-        open_folder(self._written[1])  # in whatever shows such files
+        open_folder(self._written[1])  # opens files too, in their own application

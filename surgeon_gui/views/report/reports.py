@@ -1,4 +1,4 @@
-"""Writes reports: where the user wants them, and one at the end of each run."""
+"""Write reports: on request, and one in the folder of each run that completes."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from surgeon_gui.controllers.runs import RunsController
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.report import (
     Picture,
-    Surroundings,
-    is_worth_a_report,
+    ReportContext,
+    has_report,
     report_html,
 )
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.runs.reading import RunOutcome, RunRecord
 from surgeon_gui.state.runs.text import title
 from surgeon_gui.text.captions import CAPTIONS
-from surgeon_gui.views.report.pdf import pdf_of
+from surgeon_gui.views.report.pdf import html_to_pdf
 from surgeon_gui.views.report.pictures import RunPictures
 from surgeon_gui.widgets.dialogs import ask_new_file
 
@@ -45,55 +45,55 @@ class _ReportTask(NamedTuple):
 
 @dataclass(slots=True)
 class _Drawing:
-    """A task whose charts are being drawn."""
+    """A report whose charts are being drawn."""
 
     task: _ReportTask
     versions: dict[str, str]
     pictures: list[Picture] = field(default_factory=list)
-    left: Iterator[Picture] | None = None  # None: none has been drawn yet
+    remaining: Iterator[Picture] | None = None  # None before the first chart
 
 
 class Reports(QObject):
-    """Makes the reports of runs, one after the other.
+    """Writes reports one after the other.
 
-    Charts are drawn here, one at a time so that the window never waits for long; the
-    rest is done in the background.
+    Draws the charts in the window's thread, one per turn of the event loop, and does
+    the rest in the background.
     """
 
-    written = Signal(str, str)  # the folder of the run, and where its report is
+    written = Signal(str, str)  # folder of the run, path of its report
 
     def __init__(self, session: Session, runs: RunsController, window: QWidget) -> None:
         super().__init__(session)
         self._session, self._runs, self._window = session, runs, window
         self._reading, self._writing = Background(self), Background(self)
-        self._pictures: RunPictures | None = None  # made when the first is wanted
+        self._pictures: RunPictures | None = None  # made for the first report
         self._drawings: deque[_Drawing] = deque()
         session.run_ended.connect(self._on_run_ended)
 
     @property
     def can_report(self) -> bool:
-        """Whether there is a run to tell of."""
-        return is_worth_a_report(self._session.state.shown_run)
+        """Whether the run that is shown has a report."""
+        return has_report(self._session.state.shown_run)
 
     @Slot()
     def ask_for_html(self) -> None:
-        """Let the user save the report of the run that is shown as HTML."""
+        """Ask where to save the report of the shown run as HTML."""
         self._ask("report_html_action", "report.html")
 
     @Slot()
     def ask_for_pdf(self) -> None:
-        """Let the user save the report of the run that is shown as PDF."""
+        """Ask where to save the report of the shown run as PDF."""
         self._ask("report_pdf_action", "report.pdf")
 
     @Slot(str)
     def save(self, path: str) -> None:
-        """Write the report of the run that is shown, in the form the ending names."""
+        """Write the report of the shown run to `path`; the suffix gives the format."""
         run = self._session.state.shown_run
-        if is_worth_a_report(run):
+        if has_report(run):
             self._begin(_ReportTask(run, self._name_of(run), Path(path)))
 
     def finish_writing(self) -> None:
-        """Complete the reports that have been begun, as the window closes."""
+        """Finish all reports that were started; blocks until they are written."""
         while self._drawings:
             self._draw()
         self._writing.finish()
@@ -107,7 +107,7 @@ class Reports(QObject):
 
     @Slot(object)
     def _on_run_ended(self, run: RunState) -> None:
-        """Put a report beside the other files of a run that is complete."""
+        """Write a report into the folder of a run that completed."""
         folder = RunFolder(Path(run.folder))
         if run.status is Status.FINISHED and folder.report_path.exists():
             task = _ReportTask(run, self._name_of(run), folder.html_path)
@@ -124,34 +124,34 @@ class Reports(QObject):
 
     @Slot()
     def _draw_next(self) -> None:
-        """Draw one chart, and let the window do something else before the next."""
-        if self._drawings:  # unless they were completed as the window closed
+        """Draw one chart and schedule the next."""
+        if self._drawings:  # empty if the window has finished them as it closed
             self._draw()
         if self._drawings:
             QTimer.singleShot(0, self, self._draw_next)
 
     def _draw(self) -> None:
-        """Draw one chart of the first report that waits, or hand it on."""
+        """Draw a chart of the first report, or write the report if none remains."""
         if self._pictures is None:
-            self._pictures = RunPictures(self._window)  # takes as long as to draw one
+            self._pictures = RunPictures(self._window)  # takes as long as one chart
             return
         drawing = self._drawings[0]
-        if drawing.left is None:
-            drawing.left = self._pictures.of(drawing.task.run)
-        picture = next(drawing.left, None)
+        if drawing.remaining is None:
+            drawing.remaining = self._pictures.of(drawing.task.run)
+        picture = next(drawing.remaining, None)
         if picture is not None:
             drawing.pictures.append(picture)
             return
         self._drawings.popleft()
-        around = Surroundings(drawing.task.name, drawing.versions, drawing.pictures)
-        work = partial(_write, drawing.task, around)
+        context = ReportContext(drawing.task.name, drawing.versions, drawing.pictures)
+        work = partial(_write, drawing.task, context)
         self._writing.start(work, partial(self._on_written, drawing.task))
 
     def _on_written(self, task: _ReportTask, problem: str) -> None:
         if problem:
-            words = tr("The report cannot be written: {reason}.")
+            message = tr("The report cannot be written: {reason}.")
             hint = tr("Choose a folder that you may write to.")
-            self._session.show_problem(Failed(words.format(reason=problem), hint))
+            self._session.show_problem(Failed(message.format(reason=problem), hint))
         else:
             self.written.emit(task.run.folder, str(task.path))
 
@@ -162,18 +162,18 @@ class Reports(QObject):
 
 
 def _versions(folder: str) -> dict[str, str]:
-    """Of the libraries that a run stood on; empty where it was not completed."""
+    """Return the library versions of a run; empty if it did not complete."""
     try:
         return RunFolder(Path(folder)).read_report().versions
     except RunFolderError:
         return {}
 
 
-def _write(task: _ReportTask, around: Surroundings) -> str:
-    """Write the report; why that is not possible, or nothing."""
-    html = report_html(task.run, around)
+def _write(task: _ReportTask, context: ReportContext) -> str:
+    """Write the report; return the reason if that fails, else an empty string."""
+    html = report_html(task.run, context)
     is_pdf = task.path.suffix.lower() == PDF
-    data = pdf_of(html, task.name) if is_pdf else html.encode()
+    data = html_to_pdf(html, task.name) if is_pdf else html.encode()
     try:
         write_atomically(task.path, data)
     except OSError as error:

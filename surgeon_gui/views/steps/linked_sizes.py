@@ -170,7 +170,7 @@ class LinkedSizes(QWidget):
             assert isinstance(box, QDoubleSpinBox)
             box.setSpecialValueText("" if target in sizes else _DASH)
             if not entry.is_being_typed_in:
-                entry.show(sizes.get(target, entry.least))
+                entry.show(sizes.get(target, entry.minimum))
         self._radios[self._values["target"]].setChecked(True)
         share = sizes.get(Target.PRUNABLE_SHARE)
         if share is not None:

@@ -123,7 +123,7 @@ class PresetBox(QWidget):
         deleted = self._preset_store.deleted
         self._restore.setVisible(deleted is not None)
         if deleted is not None:
-            tip = tr("Bring back {title}").format(title=deleted.title)
+            tip = tr("Restore {title}").format(title=deleted.title)
             self._restore.setToolTip(tip)
 
     def _fill(self, presets: tuple[Preset, ...]) -> None:

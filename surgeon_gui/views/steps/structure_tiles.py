@@ -11,7 +11,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from PySide6.QtCore import QRectF, QSize, Qt, Signal, Slot
-from PySide6.QtGui import QColor, QFont, QKeyEvent, QPainter, QPaintEvent, QPen
+from PySide6.QtGui import (
+    QColor,
+    QFont,
+    QFontMetricsF,
+    QKeyEvent,
+    QPainter,
+    QPaintEvent,
+    QPen,
+)
 from PySide6.QtWidgets import (
     QAbstractButton,
     QButtonGroup,
@@ -107,7 +115,7 @@ class _StructureTile(QAbstractButton):
         self.structure = structure
         label, tip = CHOICES[structure]
         self.setObjectName(f"structure_{structure.value}_tile")
-        self.setText(label)
+        self.setText(label.partition(" (")[0])  # there is no room for an addition
         self.setAccessibleName(label)
         self.setAccessibleDescription(tip)
         self.setToolTip(tip)
@@ -164,12 +172,21 @@ class _StructureTile(QAbstractButton):
         width = frame.width() - 2 * _PADDING
         picture = QRectF(frame.left() + _PADDING, _PADDING + 2, width, _PICTURE)
         paint_structure(painter, self.structure, picture, ink)
-        painter.setFont(self._small())
+        painter.setFont(self._fitted_font(frame.width() - 4))
         painter.setPen(QColor(theme.text if is_enabled else theme.faint))
         label = frame.adjusted(2, _PICTURE + 2 * _PADDING, -2, -2)
         flags = Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignTop
         painter.drawText(label, int(flags) | Qt.TextFlag.TextWordWrap, self.text())
         painter.end()
+
+    def _fitted_font(self, width: float) -> QFont:
+        """Return the font of the name, smaller if a word is wider than `width`."""
+        font = self._small()
+        metrics = QFontMetricsF(font)
+        widest = max(metrics.horizontalAdvance(word) for word in self.text().split())
+        if widest > width:
+            font.setPointSizeF(font.pointSizeF() * width / widest)
+        return font
 
     def _small(self) -> QFont:
         font = QFont(self.font())

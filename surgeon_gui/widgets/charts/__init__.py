@@ -1,1 +1,1 @@
-"""Charts, their cards and legends."""
+"""Charts, their cards and their legends."""

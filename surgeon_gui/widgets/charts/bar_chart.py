@@ -1,22 +1,24 @@
-"""Bars in a row, each of parts on top of each other, perhaps with a line across."""
+"""A stacked bar chart with an optional vertical line."""
 
 from __future__ import annotations
 
 import pyqtgraph as pg
 from PySide6.QtCore import QPointF
+from typing_extensions import override
 
 from surgeon_gui.base.theme import theme_of
 from surgeon_gui.text.chart_values import Bars
+from surgeon_gui.widgets.charts.legend import LegendEntry
 from surgeon_gui.widgets.charts.plot import Reading
 from surgeon_gui.widgets.charts.plot_card import PlotCard
 
-_ROOM = 0.12  # of the highest bar, free above it
+_HEADROOM = 0.12  # above the highest bar, as a share of it
 _DASHES = (6, 4)
-_LABEL_ANCHORS = [(0.0, 0.5), (1.0, 0.5)]  # the line's name beside its upper end
+_LABEL_ANCHORS = [(0.0, 0.5), (1.0, 0.5)]  # beside the upper end of the line
 
 
 class BarChart(PlotCard):
-    """Stacked bars; items are made once and given other data from then on."""
+    """Draws `Bars`; the items of the plot are created once and reused."""
 
     def __init__(self, name: str, title: str, when_empty: str) -> None:
         super().__init__(name, title, when_empty)
@@ -34,31 +36,32 @@ class BarChart(PlotCard):
         self._restyle()
 
     def show_bars(self, bars: Bars) -> None:
-        """Show `bars` in place of what was shown."""
+        """Replace the shown bars."""
         if bars == self._shown:
             return
         self._shown = bars
         self.show_as_empty(not bars.edges)
         if not bars.edges:
             return
-        self.legend.show_names(
-            tuple(stack.name for stack in bars.stacks),
-            tuple(stack.colour for stack in bars.stacks),
+        self.show_legend(
+            tuple(LegendEntry(stack.name, stack.colour) for stack in bars.stacks)
         )
         self._fill()
         self._mark.setVisible(bars.mark is not None)
         if bars.mark is not None:
             self._mark.setValue(bars.mark)
             self._mark.label.setFormat(bars.mark_name)
-        self._plot.getAxis("left").say = bars.say_tick
+        self._plot.getAxis("left").format_tick = bars.format_tick
         self._plot.getAxis("bottom").setTicks([list(bars.ticks)])
         self._plot.setXRange(bars.edges[0][0], bars.edges[-1][1], padding=0.02)
-        self._plot.setYRange(0.0, (1 + _ROOM) * (max(_heights(bars)) or 1), padding=0)
+        self._plot.setYRange(
+            0.0, (1 + _HEADROOM) * (max(_heights(bars)) or 1), padding=0
+        )
         self._plot.label_axes(bars.axis, bars.x_axis)
         self._plot.read()
 
+    @override
     def rows(self) -> list[tuple[object, ...]]:
-        """See `ChartCard.rows`."""
         bars = self._shown
         header = (
             bars.x_axis.lower(),
@@ -68,7 +71,7 @@ class BarChart(PlotCard):
         return [header, *zip(*columns, strict=True)]
 
     def _fill(self) -> None:
-        """Give each item its bars; those of the theme's other series get none."""
+        """Set the data of all items; unused items get none."""
         bars, theme = self._shown, theme_of(self)
         while len(self._items) < len(bars.stacks):
             item = pg.BarGraphItem(x0=[], x1=[], y0=[], y1=[])
@@ -93,23 +96,24 @@ class BarChart(PlotCard):
             )
             bottom = top
 
+    @override
     def _reading_at(self, place: QPointF) -> Reading | None:
-        """The bar over whose part of the axis `place` is."""
         bars = self._shown
         for number, (left, right) in enumerate(bars.edges):
             if left <= place.x() <= right:
-                words = [
-                    f"{stack.name} {bars.say_y(stack.heights[number])}"
-                    for stack in reversed(bars.stacks)  # as they are seen
+                lines = [
+                    f"{stack.name} {bars.format_y(stack.heights[number])}"
+                    for stack in reversed(bars.stacks)  # from top to bottom
                     if stack.heights[number]
                 ]
-                words.insert(0, bars.names[number])
-                return Reading((left + right) / 2, "\n".join(words))
+                lines.insert(0, bars.names[number])
+                return Reading((left + right) / 2, "\n".join(lines))
         return None
 
+    @override
     def _restyle(self) -> None:
         if not hasattr(self, "_mark"):
-            return  # Qt sends style events while the chart is being made
+            return  # Qt sends style events during construction
         theme = theme_of(self)
         self._plot.restyle(theme)
         self._mark.setPen(pg.mkPen(theme.text, dash=_DASHES))

@@ -1,4 +1,4 @@
-"""The frame of a chart: title, its own controls, and saving as PNG, SVG or CSV."""
+"""The card around a chart: title, controls, and saving as PNG, SVG or CSV."""
 
 from __future__ import annotations
 
@@ -15,26 +15,27 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QMenu, QVBoxLayout, QWidget
 from surgeon_engine.api.files import write_atomically
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
-from surgeon_gui.widgets.charts.legend import Legend
+from surgeon_gui.widgets.charts.legend import Legend, LegendEntry
 from surgeon_gui.widgets.controls import button, explained, heading, text_label
 from surgeon_gui.widgets.dialogs import ask_new_file
 
-_PICTURE_SCALE = 2  # pictures are for documents: twice the pixels of the screen
+_PICTURE_SCALE = 2  # for documents: twice the resolution of the screen
 FORMATS = ("png", "svg", "csv")
 
 
 class ChartCard(QFrame):
-    """A card around a plot. Subclasses fill `body` and give `rows`.
+    """A card around a plot. Subclasses set the body and implement `rows`.
 
     ┌ title ─────────────── controls  Save ┐
     │ legend                               │
-    │ plot, or a line that says what comes │
+    │ plot, or a line while it is empty    │
     └──────────────────────────────────────┘
 
-    Pictures hold the title, the legend and the plot, but nothing to be clicked.
+    Saved pictures contain the title, the legend and the plot, but no controls.
     """
 
     save_failed = Signal(str)
+    min_legend_entries = 2  # with fewer the legend is hidden
 
     def __init__(self, name: str, title: str, when_empty: str) -> None:
         super().__init__()
@@ -47,6 +48,7 @@ class ChartCard(QFrame):
         self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._body: QWidget | None = None
         self.legend = Legend()
+        self.legend.hide()
         self.controls = QHBoxLayout()
         self.controls.setSpacing(GAP)
         self._save = button(f"{name}_save_button")
@@ -64,35 +66,44 @@ class ChartCard(QFrame):
         self._layout.addWidget(self._empty, 1)
 
     def set_body(self, body: QWidget) -> None:
-        """Put the plot in; it stays hidden until there is something on it."""
+        """Set the plot; it stays hidden while the chart is empty."""
         self._body = body
         self._layout.addWidget(body, 1)
         self.show_as_empty(True)
 
     def explain(self, meaning: str) -> None:
-        """Say what the chart means, to the mouse over its title and to a reader."""
+        """Explain the chart in the tooltip of its title and to screen readers."""
         explained(self._title, meaning)
         self.setAccessibleDescription(meaning)
 
     def show_as_empty(self, is_empty: bool) -> None:
-        """Show the plot, or the line that says what will be there."""
+        """Show the plot, or the line for an empty chart."""
         self._empty.setVisible(is_empty)
         self._save.setEnabled(not is_empty)
-        self.legend.setVisible(not is_empty and len(self.legend.names) > 1)
+        self._show_or_hide_legend()
         if self._body is not None:
             self._body.setVisible(not is_empty)
 
+    def show_legend(self, entries: tuple[LegendEntry, ...]) -> None:
+        """Show these entries between the title and the plot."""
+        self.legend.show_entries(entries)
+        self._show_or_hide_legend()
+
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing to see and to save."""
+        """Whether there is nothing to show and to save."""
         return not self._save.isEnabled()
 
     def rows(self) -> list[tuple[object, ...]]:
-        """The figures behind the chart, names of columns first."""
+        """Return the data of the chart for CSV; the first row has the column names."""
         raise NotImplementedError
 
     def save_picture(self, path: Path) -> None:
-        """Write the chart to `path`, in the format that its ending names."""
+        """Write the chart to `path`; the suffix gives the format.
+
+        Raises:
+            OSError: If the file cannot be written.
+        """
         if path.suffix == ".csv":
             text = io.StringIO()
             csv.writer(text).writerows(self.rows())
@@ -103,7 +114,7 @@ class ChartCard(QFrame):
             write_picture(self.size(), self, path, self._paint)
 
     def forget_mouse(self) -> None:
-        """Take away what is told of the place under the mouse; no picture has it."""
+        """Hide the values under the mouse; pictures do not contain them."""
 
     def _paint(self, painter: QPainter) -> None:
         """Paint the card without its controls."""
@@ -117,6 +128,10 @@ class ChartCard(QFrame):
                 # A graphics view has a `render` of its own, for its scene alone.
                 QWidget.render(part, painter, QPoint(), QRegion(), flags.DrawChildren)
                 painter.restore()
+
+    def _show_or_hide_legend(self) -> None:
+        has_enough = len(self.legend.names) >= self.min_legend_entries
+        self.legend.setVisible(has_enough and not self.is_empty)
 
     def _svg(self) -> bytes:
         buffer = QBuffer()
@@ -132,17 +147,16 @@ class ChartCard(QFrame):
 
     def _menu(self) -> QMenu:
         menu = QMenu(self)
-        for ending in FORMATS:
-            action = menu.addAction(tr("As {format}…").format(format=ending.upper()))
-            action.setObjectName(f"{self._name}_{ending}_action")
-            action.setData(ending)
+        for suffix in FORMATS:
+            action = menu.addAction(tr("As {format}…").format(format=suffix.upper()))
+            action.setObjectName(f"{self._name}_{suffix}_action")
+            action.setData(suffix)
         menu.triggered.connect(self._on_menu_triggered)
         return menu
 
     @Slot(QAction)
     def _on_menu_triggered(self, action: QAction) -> None:
-        ending = action.data()
-        name = f"{self._name}.{ending}"
+        name = f"{self._name}.{action.data()}"
         ask_new_file(self, tr("Save the chart"), name, self._on_file_selected)
 
     @Slot(str)
@@ -156,10 +170,10 @@ class ChartCard(QFrame):
 
 
 def save_widget(widget: QWidget, path: Path) -> None:
-    """Write a picture of `widget` as it is now.
+    """Save a picture of `widget`; the suffix of `path` gives the format.
 
     Raises:
-        OSError: it cannot be written there.
+        OSError: If the file cannot be written.
     """
 
     def paint(painter: QPainter) -> None:
@@ -171,10 +185,10 @@ def save_widget(widget: QWidget, path: Path) -> None:
 def write_picture(
     size: QSize, widget: QWidget, path: Path, paint: Callable[[QPainter], None]
 ) -> None:
-    """Write what `paint` paints, on the background of `widget`, to `path`.
+    """Save what `paint` draws, on the background colour of `widget`.
 
     Raises:
-        OSError: it cannot be written there.
+        OSError: If the file cannot be written.
     """
     image = QImage(size * _PICTURE_SCALE, QImage.Format.Format_ARGB32)
     image.setDevicePixelRatio(_PICTURE_SCALE)
@@ -182,17 +196,18 @@ def write_picture(
     painter = QPainter(image)
     paint(painter)
     painter.end()
-    write_atomically(path, picture_file(image, path.suffix[1:]))
+    write_atomically(path, image_bytes(image, path.suffix[1:]))
 
 
-def picture_file(image: QImage, form: str = "png") -> bytes:
-    """A picture as the bytes of a file in the format that its ending names.
+def image_bytes(image: QImage, image_format: str = "png") -> bytes:
+    """Encode an image.
 
     Raises:
-        OSError: there is no such format.
+        OSError: If Qt does not support the format.
     """
     buffer = QBuffer()
     buffer.open(QIODevice.OpenModeFlag.WriteOnly)
-    if not image.save(buffer, form):  # type: ignore[call-overload]
-        raise OSError(tr("{format} is no format of pictures").format(format=form))
+    if not image.save(buffer, image_format):  # type: ignore[call-overload]
+        message = tr("{format} is not an image format")
+        raise OSError(message.format(format=image_format))
     return bytes(buffer.data().data())

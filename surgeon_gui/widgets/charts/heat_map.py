@@ -1,8 +1,8 @@
-"""A map of parts of a model: a column for each block, a row for each kind of part.
+"""A heat map of the parts of a model, with a column per block and a row per kind.
 
-mlp.down_proj  ▢ ▢ ▣ ▢   most      what a shade means stands at the scale beside the map
-heads          ▢ ▣ ▣ ▢   least
-               0 1 2 3   block
+mlp.down_proj  ▢ ▢ ▣ ▢   high      the scale beside the map explains the shades
+heads          ▢ ▣ ▣ ▢   low
+0 1 2 3   block
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from PySide6.QtGui import (
     QPaintEvent,
 )
 from PySide6.QtWidgets import QToolTip, QWidget
+from typing_extensions import override
 
 from surgeon_gui.base.colours import Theme
 from surgeon_gui.base.theme import GAP, heat_colour, ink_on, theme_of
@@ -29,23 +30,23 @@ from surgeon_gui.widgets.charts.chart_card import ChartCard
 
 _SCALE_WIDTH = 10  # pixels, of the colour bar
 _SCALE_GAP = 4  # pixels between the colour bar and its labels
-_GAP_FROM = 6  # cells this large stand apart
-_TEXT_ROOM = 4  # pixels beside the text of a cell
+_MIN_CELL_FOR_GAP = 6  # pixels; smaller cells touch each other
+_TEXT_PADDING = 4  # pixels beside the text of a cell
 
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """The least room that the parts of a map have, in pixels."""
+    """Minimum sizes of the parts of a map, in pixels."""
 
     width: int = 0  # of the whole map
     row: int = 0
-    between_lines: int = 0  # of text, in rows below each other
-    text: int = 0  # a narrower cell has none, even if it would fit
-    scale: int = 0  # the labels of the scale
+    between_lines: int = 0  # spacing between the labels of rows
+    text: int = 0  # cells narrower than this have no text
+    scale: int = 0  # width of the labels of the scale
 
 
 class HeatMapCard(ChartCard):
-    """A card around a map."""
+    """A card around a heat map."""
 
     def __init__(self, name: str, title: str, when_empty: str, room: Room) -> None:
         super().__init__(name, title, when_empty)
@@ -53,13 +54,13 @@ class HeatMapCard(ChartCard):
         self.set_body(self.map)
 
     def show_cells(self, cells: Sequence[Cell], scale: tuple[str, ...]) -> None:
-        """Show `cells`, or what is to be done to see some; see `HeatMap.show_cells`."""
+        """Show `cells` with a scale, as `HeatMap.show_cells` does."""
         self.map.show_cells(cells, scale)
         self.show_as_empty(not cells)
 
 
 class HeatMap(QWidget):
-    """Draws cells; `name` is its object name, `title` what a screen reader says."""
+    """Draws cells. `title` is its accessible name."""
 
     clicked = Signal(str)  # the name of the cell
 
@@ -74,10 +75,9 @@ class HeatMap(QWidget):
         self._scale: tuple[str, ...] = ()
 
     def show_cells(self, cells: Sequence[Cell], scale: tuple[str, ...]) -> None:
-        """Show `cells`.
+        """Replace the shown cells.
 
-        `scale` says what shades mean: the faintest, the strongest, and perhaps some at
-        equal distances between them.
+        `scale` labels shades at equal distances, from the faintest to the strongest.
         """
         if tuple(cells) == self.cells and scale == self._scale:
             return
@@ -87,14 +87,14 @@ class HeatMap(QWidget):
         self.updateGeometry()
         self.update()
 
+    @override
     def minimumSizeHint(self) -> QSize:
-        """Room for a line in each row, and for the numbers of blocks."""
         line, room = self.fontMetrics().height(), self._room
         rows = len(self._rows) * max(room.row, line + room.between_lines)
         return QSize(room.width, rows + 2 * line + 4)
 
+    @override
     def paintEvent(self, event: QPaintEvent) -> None:
-        """Draw it all."""
         if not self.cells:
             return
         theme = theme_of(self)
@@ -105,15 +105,15 @@ class HeatMap(QWidget):
         self._paint_labels(painter, theme)
         self._paint_scale(painter, theme)
 
+    @override
     def mousePressEvent(self, event: QMouseEvent) -> None:
-        """Tell which cell was clicked."""
         cell = self.cell_at(event.position())
         if cell is not None:
             self.clicked.emit(cell.name)
         super().mousePressEvent(event)
 
+    @override
     def event(self, event: QEvent) -> bool:
-        """Say under the mouse what a cell stands for."""
         if isinstance(event, QHelpEvent):
             cell = self.cell_at(event.pos().toPointF())
             QToolTip.showText(event.globalPos(), cell.tip if cell else "")
@@ -121,21 +121,21 @@ class HeatMap(QWidget):
         return super().event(event)
 
     def cell_at(self, position: QPointF) -> Cell | None:
-        """The cell that is there."""
+        """Return the cell at a position."""
         return next((c for c in self.cells if self.place(c).contains(position)), None)
 
     def place(self, cell: Cell) -> QRectF:
-        """Where a cell is drawn."""
+        """Return the rectangle of a cell."""
         grid = self._grid()
         width = grid.width() / len(self._columns)
         height = grid.height() / len(self._rows)
         x = grid.left() + self._columns.index(cell.column) * width
         y = grid.top() + self._rows.index(cell.row) * height
-        gap = 1 if min(width, height) > _GAP_FROM else 0
+        gap = 1 if min(width, height) > _MIN_CELL_FOR_GAP else 0
         return QRectF(x, y, width - gap, height - gap)
 
     def _grid(self) -> QRectF:
-        """The area of the cells: what is left beside labels and scale."""
+        """Return the area of the cells, without labels and scale."""
         metrics = self.fontMetrics()
         left = max(metrics.horizontalAdvance(row) for row in self._rows) + GAP
         labels = max(metrics.horizontalAdvance(label) for label in self._scale)
@@ -151,7 +151,7 @@ class HeatMap(QWidget):
         painter.setBrush(colour)
         painter.drawRoundedRect(place, 2, 2)
         metrics = self.fontMetrics()
-        needed = metrics.horizontalAdvance(cell.label) + _TEXT_ROOM
+        needed = metrics.horizontalAdvance(cell.label) + _TEXT_PADDING
         is_narrow = place.width() < max(needed, self._room.text)
         if is_narrow or place.height() < metrics.height():
             return

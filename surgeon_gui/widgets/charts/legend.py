@@ -1,81 +1,139 @@
-"""The names of what a chart shows, each with its colour, in as many lines as needed."""
+"""The legend of a chart: names with their colours, in as many rows as they need."""
 
 from __future__ import annotations
 
-from PySide6.QtCore import QPoint, QRectF, QSize, Qt
-from PySide6.QtGui import QColor, QPainter, QPaintEvent
+from dataclasses import dataclass
+
+from pyqtgraph.graphicsItems.ScatterPlotItem import Symbols
+from PySide6.QtCore import QPointF, QRectF, QSize, Qt
+from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen, QResizeEvent
 from PySide6.QtWidgets import QSizePolicy, QWidget
+from superqt import QFlowLayout
+from typing_extensions import override
 
 from surgeon_gui.base.theme import GAP, theme_of
 
-_SWATCH = 9  # pixels
-_BETWEEN = GAP + GAP // 2  # one name and the next swatch
+_SQUARE = 9  # pixels, the side of a swatch
+_LINE = 22  # pixels, the length of a line with a symbol
+_SYMBOL = 9  # pixels
+_MIN_NAME = 40  # pixels; a longer name is elided in the middle where space is short
+
+
+@dataclass(frozen=True, slots=True)
+class LegendEntry:
+    """One name in a legend."""
+
+    name: str
+    series: int | None  # gives the colour; None: the muted colour of the theme
+    symbol: str | None = None  # of pyqtgraph; "": a dashed line, None: a square
 
 
 class Legend(QWidget):
-    """Takes no room for less than two names."""
+    """Shows entries in rows; as wide as its parent and as high as the rows."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.names: tuple[str, ...] = ()
-        self._colours: tuple[int, ...] = ()
-        policy = QSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Minimum)
-        policy.setHeightForWidth(True)
-        self.setSizePolicy(policy)
-        self.hide()
+        self._entries: tuple[LegendEntry, ...] = ()
+        self._views: list[_EntryView] = []
+        self._flow = QFlowLayout(self)
+        self._flow.setContentsMargins(0, 0, 0, 0)
+        self._flow.setHorizontalSpacing(GAP + GAP // 2)
+        self._flow.setVerticalSpacing(0)
 
-    def show_names(self, names: tuple[str, ...], colours: tuple[int, ...]) -> None:
-        """Show `names` with the colours of the theme's series at these places."""
-        if (names, colours) == (self.names, self._colours):
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the entries."""
+        return tuple(entry.name for entry in self._entries)
+
+    def show_entries(self, entries: tuple[LegendEntry, ...]) -> None:
+        """Replace the entries."""
+        if entries == self._entries:
             return
-        self.names, self._colours = names, colours
-        self.setAccessibleName(", ".join(names))
-        self.setVisible(len(names) > 1)
-        self.updateGeometry()
-        self.update()
+        self._entries = entries
+        self.setAccessibleName(", ".join(self.names))
+        for view in self._views:
+            self._flow.removeWidget(view)
+            view.hide()
+            view.deleteLater()
+        self._views = [_EntryView(entry) for entry in entries]
+        for view in self._views:
+            self._flow.addWidget(view)
+        self._limit_widths(self.width())
 
-    def hasHeightForWidth(self) -> bool:
-        """See `QWidget.hasHeightForWidth`."""
-        return True
+    @override
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        self._limit_widths(event.size().width())
+        super().resizeEvent(event)
 
-    def heightForWidth(self, width: int) -> int:
-        """See `QWidget.heightForWidth`."""
-        places = self._places(width)
-        return (places[-1].y() if places else 0) + self.fontMetrics().height()
+    def _limit_widths(self, width: int) -> None:
+        for view in self._views:
+            view.setMaximumWidth(max(1, width))
 
+
+class _EntryView(QWidget):
+    """Paints one entry."""
+
+    def __init__(self, entry: LegendEntry) -> None:
+        super().__init__()
+        self._entry = entry
+        self._mark_width = _SQUARE if entry.symbol is None else _LINE
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+
+    @override
     def sizeHint(self) -> QSize:
-        """See `QWidget.sizeHint`."""
-        return QSize(120, self.heightForWidth(max(120, self.width())))
+        return self._size_for(self.fontMetrics().horizontalAdvance(self._entry.name))
 
+    @override
     def minimumSizeHint(self) -> QSize:
-        """See `QWidget.minimumSizeHint`."""
-        return QSize(60, self.fontMetrics().height())
+        name = self.fontMetrics().horizontalAdvance(self._entry.name)
+        return self._size_for(min(name, _MIN_NAME))
 
+    @override
     def paintEvent(self, event: QPaintEvent) -> None:
-        """Paint swatches and names."""
-        theme = theme_of(self)
+        theme, entry = theme_of(self), self._entry
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        height = self.fontMetrics().height()
-        places = self._places(self.width())
-        for name, colour, at in zip(self.names, self._colours, places, strict=True):
-            painter.setPen(Qt.PenStyle.NoPen)
-            painter.setBrush(QColor(theme.series[colour]))
-            top = at.y() + (height - _SWATCH) / 2
-            painter.drawRoundedRect(QRectF(at.x(), top, _SWATCH, _SWATCH), 2, 2)
-            painter.setPen(QColor(theme.muted))
-            left = at.x() + _SWATCH + GAP // 2
-            baseline = at.y() + self.fontMetrics().ascent()
-            painter.drawText(QPoint(left, baseline), name)
+        colour = QColor(theme.muted)
+        if entry.series is not None:
+            colour = QColor(theme.series[entry.series % len(theme.series)])
+        center = QPointF(self._mark_width / 2, self.height() / 2)
+        if entry.symbol is None:
+            _paint_square(painter, center, colour)
+        else:
+            _paint_line(painter, center, colour, entry.symbol)
+        painter.setPen(QColor(theme.muted))
+        area = self.rect().adjusted(self._mark_width + GAP // 2, 0, 0, 0)
+        name = self.fontMetrics().elidedText(
+            entry.name, Qt.TextElideMode.ElideMiddle, area.width()
+        )
+        align = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
+        painter.drawText(area, align, name)
 
-    def _places(self, width: int) -> list[QPoint]:
-        """The upper left corner of each entry."""
-        metrics = self.fontMetrics()
-        places, x, y = [], 0, 0
-        for name in self.names:
-            entry = _SWATCH + GAP // 2 + metrics.horizontalAdvance(name)
-            if x and x + entry > width:
-                x, y = 0, y + metrics.height()
-            places.append(QPoint(x, y))
-            x += entry + _BETWEEN
-        return places
+    def _size_for(self, name_width: int) -> QSize:
+        # One pixel more than the advance, which Qt rounds down.
+        width = self._mark_width + GAP // 2 + name_width + 1
+        return QSize(width, self.fontMetrics().height())
+
+
+def _paint_square(painter: QPainter, center: QPointF, colour: QColor) -> None:
+    painter.setPen(Qt.PenStyle.NoPen)
+    painter.setBrush(colour)
+    corner = center - QPointF(_SQUARE / 2, _SQUARE / 2)
+    painter.drawRoundedRect(QRectF(corner.x(), corner.y(), _SQUARE, _SQUARE), 2, 2)
+
+
+def _paint_line(
+    painter: QPainter, center: QPointF, colour: QColor, symbol: str
+) -> None:
+    style = Qt.PenStyle.SolidLine if symbol else Qt.PenStyle.DashLine
+    painter.setPen(QPen(colour, 1, style))
+    half = QPointF(_LINE / 2 - 2, 0)
+    painter.drawLine(center - half, center + half)
+    if symbol:
+        painter.save()
+        painter.translate(center)
+        painter.scale(_SYMBOL, _SYMBOL)
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(colour)
+        painter.drawPath(Symbols[symbol])
+        painter.restore()

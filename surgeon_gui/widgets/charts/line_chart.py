@@ -1,7 +1,4 @@
-"""A value over the shots or the time of a run.
-
-With dashed lines for the original, and for a limit if there is one.
-"""
+"""A line chart over shots or time, with dashed lines for a baseline and a limit."""
 
 from __future__ import annotations
 
@@ -13,30 +10,32 @@ import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QPointF
 from PySide6.QtGui import QColor
+from typing_extensions import override
 
 from surgeon_gui.base.theme import theme_of
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.chart_values import Curve, Line
+from surgeon_gui.widgets.charts.legend import LegendEntry
 from surgeon_gui.widgets.charts.plot import Reading
 from surgeon_gui.widgets.charts.plot_card import PlotCard
 
 _DOT = 7  # pixels
-_ROOM = 0.2  # of the range of values, free above and below the line
-_MIN_RANGE = 0.02  # of the value itself, so that a flat line looks flat
-_MAX_WIDTH = 50  # points of a line two pixels wide; a longer one has one pixel
-MAX_POINTS_DRAWN = 2_000  # points; there are no more pixels to tell others apart
-_DASHES = (6, 4)  # of the baseline and the limit: drawn, left out
-# The baseline's name stands below its left end, where curves begin on it and rise.
+_PADDING = 0.2  # above and below the line, as a share of its range
+_MIN_RANGE = 0.02  # as a share of the values, so that a flat line looks flat
+_MAX_WIDE_POINTS = 50  # longer lines are one pixel wide instead of two
+MAX_POINTS_DRAWN = 2_000  # a screen has no more columns of pixels
+_DASHES = (6, 4)  # of the baseline and the limit: pixels drawn, pixels skipped
+# The label of the baseline is below its left end, because curves start on it and rise.
 _LABEL_ANCHORS = [(0.0, 0.0), (0.0, 0.0)]
-_LIMIT_ANCHORS = [(0.0, 1.0), (0.0, 1.0)]  # above: curves come from below
+_LIMIT_ANCHORS = [(0.0, 1.0), (0.0, 1.0)]  # above, because curves come from below
 
 
 class LineChart(PlotCard):
-    """One line or several, with a dot at each shot.
+    """Draws one curve or several, with a dot at each shot.
 
-    All items are made once and given other data from then on: pyqtgraph leaks plots
-    that are made anew. A broad line is drawn only while it has few points: at 50 it
-    takes 5 ms, at 2,000 it would take seconds.
+    The items of the plot are created once and reused, because pyqtgraph leaks items
+    that are created anew. Lines with many points are one pixel wide: a wider line takes
+    5 ms at 50 points and seconds at 2,000.
     """
 
     def __init__(self, name: str, title: str, when_empty: str) -> None:
@@ -62,7 +61,7 @@ class LineChart(PlotCard):
         self._restyle()
 
     def show_line(self, line: Line) -> None:
-        """Show `line` in place of what was shown."""
+        """Replace the shown line."""
         if line == self._shown:
             return
         self._shown = line
@@ -76,8 +75,8 @@ class LineChart(PlotCard):
         for number, item in enumerate(self._lines):
             curve = curves[number] if number < len(curves) else Curve("")
             item.setData(*thinned(curve.xs, curve.ys))
-        self.legend.show_names(
-            tuple(curve.name for curve in curves), tuple(range(len(curves)))
+        self.show_legend(
+            tuple(LegendEntry(curve.name, n) for n, curve in enumerate(curves))
         )
         for item, value in (
             (self._base_line, line.baseline),
@@ -93,8 +92,8 @@ class LineChart(PlotCard):
         self._restyle()
         self._plot.read()
 
+    @override
     def rows(self) -> list[tuple[object, ...]]:
-        """See `ChartCard.rows`."""
         line = self._shown
         names = [f"{curve.name}, {line.axis}" for curve in line.curves]
         header = (line.x_axis.lower(), *(names if line.more else [line.axis.lower()]))
@@ -125,37 +124,38 @@ class LineChart(PlotCard):
             values = [math.log10(value) for value in values]
         low, high = min(values), max(values)
         bottom = 0.0 if line.from_zero else low
-        room = _ROOM * max(high - bottom, _MIN_RANGE * abs(high))
+        room = _PADDING * max(high - bottom, _MIN_RANGE * abs(high))
         if not line.from_zero:
             bottom -= room
         self._plot.setYRange(bottom, high + room, padding=0)
 
+    @override
     def _reading_at(self, place: QPointF) -> Reading | None:
-        """The points that are nearest to `place` along the horizontal axis."""
         line = self._shown
         if not line.xs:
             return None
         index = nearest(line.xs, place.x())
         x = line.xs[index]
         if line.has_whole_xs and len(line.xs) > index + 1 and line.xs[index + 1] == x:
-            index += 1  # the later of two at the same place, as after a correction
+            index += 1  # the later of two points at the same x, as after a correction
         is_last = index == len(line.xs) - 1
-        words = [line.last_text if is_last and line.last_text else line.say_x(x)]
+        lines = [line.last_text if is_last and line.last_text else line.format_x(x)]
         points = []
         for curve in line.curves:
             y = curve.ys[index]
             name = f"{curve.name} " if curve.name else ""
-            words.append(f"{name}{line.say_y(y)}")
+            lines.append(f"{name}{line.format_y(y)}")
             points.append((x, _height(line, y)))
-        return Reading(x, "\n".join(words), tuple(points))
+        return Reading(x, "\n".join(lines), tuple(points))
 
+    @override
     def _restyle(self) -> None:
         if not getattr(self, "_lines", None):
-            return  # Qt sends style events while the chart is being made
+            return  # Qt sends style events during construction
         theme, line = theme_of(self), self._shown
         self._plot.label_axes(line.axis, line.x_axis)
         self._plot.restyle(theme)
-        width = 2 if len(line.xs) <= _MAX_WIDTH else 1
+        width = 2 if len(line.xs) <= _MAX_WIDE_POINTS else 1
         for number, item in enumerate(self._lines):
             colour = QColor(theme.series[number % len(theme.series)])
             item.setPen(pg.mkPen(colour, width=width))
@@ -178,28 +178,25 @@ class LineChart(PlotCard):
 
 
 def _beside_last(ys: Sequence[float]) -> tuple[int, int]:
-    """Where words about the last point stand: to its left, off the curve.
-
-    The curve comes up to a point that is little lower than the one before.
-    """
+    """Return the anchor of the label of the last point: to its left, off the curve."""
     before = ys[-3:-1]
     is_above = len(before) > 1 and ys[-1] > sum(before) / len(before)
     return (1, 1) if is_above else (1, 0)
 
 
 def _height(line: Line, y: float) -> float:
-    """Where a value is drawn, in the coordinates of the plot."""
+    """Return the position of a value in the coordinates of the plot."""
     return math.log10(y) if line.is_log else y
 
 
 def thinned(
-    xs: Sequence[float], ys: Sequence[float], most: int = MAX_POINTS_DRAWN
+    xs: Sequence[float], ys: Sequence[float], max_points: int = MAX_POINTS_DRAWN
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The points, or where they are too many to be drawn, lows and highs of them."""
+    """Return the points, or the lows and highs of stretches if there are too many."""
     x, y = np.asarray(xs, dtype=float), np.asarray(ys, dtype=float)
-    if len(x) <= most:
+    if len(x) <= max_points:
         return x, y
-    length = -(-len(y) // (most // 2))  # of the stretches of which two points stay
+    length = -(-len(y) // (max_points // 2))  # of a stretch, which keeps two points
     stretches = np.pad(y, (0, -len(y) % length), mode="edge").reshape(-1, length)
     start = np.arange(len(stretches)) * length
     ends = (0, len(y) - 1)
@@ -209,7 +206,7 @@ def thinned(
 
 
 def nearest(xs: Sequence[float], x: float) -> int:
-    """The index of the first of the ascending `xs` that is nearest to `x`."""
+    """Return the index of the first of the values in sorted `xs` nearest to `x`."""
     index = bisect_left(xs, x)
     if index == 0:
         return 0
@@ -218,7 +215,7 @@ def nearest(xs: Sequence[float], x: float) -> int:
     return index
 
 
-def _whole_ticks(last: float, most: int = 12) -> list[int]:
-    """Whole numbers from 0 to `last`, few enough to be read."""
-    step = max(1, math.ceil(last / most))
+def _whole_ticks(last: float, max_ticks: int = 12) -> list[int]:
+    """Return at most about `max_ticks` evenly spaced integers from 0 to `last`."""
+    step = max(1, math.ceil(last / max_ticks))
     return list(range(0, int(last) + 1, step))

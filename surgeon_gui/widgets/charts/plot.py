@@ -1,6 +1,6 @@
-"""A plot in the colours of the theme that tells the values under the mouse.
+"""A plot in the colours of the theme that shows the values under the mouse.
 
-Its owner says, as a function from the place of the mouse, what there is to read.
+`Plot.reading_at` maps a position to the values to show.
 """
 
 from __future__ import annotations
@@ -11,44 +11,48 @@ from typing import NamedTuple
 import pyqtgraph as pg
 from PySide6.QtCore import QEvent, QPointF, QSize, Qt
 from PySide6.QtGui import QMouseEvent
+from typing_extensions import override
 
 from surgeon_gui.base.colours import Theme
-from surgeon_gui.base.translation import with_marks
+from surgeon_gui.text.numbers import localize
 
 LEFT_AXIS = 68  # pixels, so that charts below each other line up
-_DOT = 9  # pixels, of the point that is read
-_ABOVE = 10  # everything else, in the order of painting
-_BELOW = -200  # the lines, which would otherwise be striped by the grid
-_SIZE = (240, 150)  # that is enough for a plot; it takes what it gets
+_DOT = 9  # pixels, of a marked point
+_ABOVE = 10  # z value of the values under the mouse
+_BELOW = -200  # z value of the axes, whose grid would otherwise cross the lines
+_SIZE = (240, 150)  # pixels, the size hint
 
 
 class Reading(NamedTuple):
-    """What is under the mouse."""
+    """The values under the mouse."""
 
-    x: float  # where the cross line goes
-    words: str
-    points: tuple[tuple[float, float], ...] = ()  # that are marked
+    x: float  # of the vertical line
+    text: str
+    points: tuple[tuple[float, float], ...] = ()  # to mark
 
 
 class _Axis(pg.AxisItem):
-    """An axis whose numbers can be said in other words."""
+    """An axis with localized or custom tick labels."""
 
     def __init__(self, orientation: str) -> None:
         super().__init__(orientation)
-        self.say: Callable[[float], str] | None = None
+        self.format_tick: Callable[[float], str] | None = None
         self.enableAutoSIPrefix(False)
 
+    @override
     def tickStrings(
         self, values: list[float], scale: float, spacing: float
     ) -> list[str]:
-        """See `pyqtgraph.AxisItem.tickStrings`."""
-        if self.say is None or self.logMode:
-            return [with_marks(x) for x in super().tickStrings(values, scale, spacing)]
-        return [self.say(value * scale) for value in values]
+        if self.format_tick is None or self.logMode:
+            return [localize(x) for x in super().tickStrings(values, scale, spacing)]
+        return [self.format_tick(value * scale) for value in values]
 
 
 class Plot(pg.PlotWidget):
-    """All items are made once: pyqtgraph leaks those that are made anew."""
+    """A plot without mouse interaction except for showing values.
+
+    Create its items once and reuse them: pyqtgraph leaks items that are created anew.
+    """
 
     def __init__(self, name: str, title: str) -> None:
         axes = {side: _Axis(side) for side in ("left", "bottom")}
@@ -65,22 +69,22 @@ class Plot(pg.PlotWidget):
         self.getAxis("left").setWidth(LEFT_AXIS)
         self.reading_at: Callable[[QPointF], Reading | None] = lambda place: None
         self._labels, self._label_colour = ("", ""), ""
-        self._place: QPointF | None = None  # of the mouse, in the widget
+        self._mouse: QPointF | None = None  # position in the widget
         self._cross = pg.InfiniteLine(angle=90)
         self._dots = pg.ScatterPlotItem(size=_DOT)
-        self._words = pg.TextItem(anchor=(0, 0))
-        for item in (self._cross, self._dots, self._words):
+        self._text = pg.TextItem(anchor=(0, 0))
+        for item in (self._cross, self._dots, self._text):
             item.setZValue(_ABOVE)
             item.hide()
             self.addItem(item, ignoreBounds=True)
 
     @property
-    def words(self) -> str:
-        """What is told of the place under the mouse; empty: nothing."""
-        return self._words.toPlainText() if self._words.isVisible() else ""
+    def text(self) -> str:
+        """The values shown under the mouse; empty if there are none."""
+        return self._text.toPlainText() if self._text.isVisible() else ""
 
+    @override
     def sizeHint(self) -> QSize:
-        """See `QWidget.sizeHint`."""
         return QSize(*_SIZE)
 
     def label_axes(self, left: str, bottom: str) -> None:
@@ -90,7 +94,7 @@ class Plot(pg.PlotWidget):
             self._label()
 
     def restyle(self, theme: Theme) -> None:
-        """Take the colours of a theme."""
+        """Apply the colours of a theme."""
         self._label_colour = theme.muted
         self.setBackground(theme.surface)
         for side in ("left", "bottom"):
@@ -102,35 +106,35 @@ class Plot(pg.PlotWidget):
         self._cross.setPen(pg.mkPen(theme.muted))
         self._dots.setBrush(pg.mkBrush(theme.text))
         self._dots.setPen(pg.mkPen(theme.surface))
-        self._words.setColor(theme.text)
-        self._words.fill = pg.mkBrush(theme.raised)
-        self._words.border = pg.mkPen(theme.border)
+        self._text.setColor(theme.text)
+        self._text.fill = pg.mkBrush(theme.raised)
+        self._text.border = pg.mkPen(theme.border)
 
+    @override
     def mouseMoveEvent(self, event: QMouseEvent) -> None:
-        """Tell what is under the mouse."""
-        self._place = event.position()
+        self._mouse = event.position()
         self.read()
         super().mouseMoveEvent(event)
 
+    @override
     def leaveEvent(self, event: QEvent) -> None:
-        """Tell nothing any more."""
         self.forget_mouse()
         super().leaveEvent(event)
 
     def forget_mouse(self) -> None:
-        """Take away what was told of the place under the mouse."""
-        self._place = None
+        """Hide the values under the mouse."""
+        self._mouse = None
         self.read()
 
     def read(self) -> None:
-        """Tell anew what is under the mouse; to be called when the data change."""
+        """Update the values under the mouse; call this when the data change."""
         reading = None
-        if self._place is not None:
+        if self._mouse is not None:
             box = self.getViewBox()
-            scene = self.mapToScene(self._place.toPoint())
+            scene = self.mapToScene(self._mouse.toPoint())
             if box.sceneBoundingRect().contains(scene):
                 reading = self.reading_at(box.mapSceneToView(scene))
-        for item in (self._cross, self._dots, self._words):
+        for item in (self._cross, self._dots, self._text):
             item.setVisible(reading is not None)
         if reading is None:
             return
@@ -138,12 +142,12 @@ class Plot(pg.PlotWidget):
         is_right = reading.x > (left + right) / 2
         self._cross.setValue(reading.x)
         self._dots.setData(pos=list(reading.points))
-        self._words.setText(reading.words)
-        self._words.setAnchor((1 if is_right else 0, 0))
-        self._words.setPos(reading.x, top)
+        self._text.setText(reading.text)
+        self._text.setAnchor((1 if is_right else 0, 0))
+        self._text.setPos(reading.x, top)
 
     def _label(self) -> None:
-        for side, words in zip(("left", "bottom"), self._labels, strict=True):
-            self.setLabel(side, words, color=self._label_colour)
+        for side, label in zip(("left", "bottom"), self._labels, strict=True):
+            self.setLabel(side, label, color=self._label_colour)
             # pyqtgraph centres a label when its axis is resized, not when it is set.
             self.getAxis(side).resizeEvent()

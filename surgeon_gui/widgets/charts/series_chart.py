@@ -1,4 +1,4 @@
-"""Several lines or clouds of points in one chart, with a legend and values on hover."""
+"""A chart of several lines or point clouds, with a legend and values on hover."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from dataclasses import dataclass
 import pyqtgraph as pg
 from PySide6.QtCore import QEvent, QPointF, Qt, Slot
 from PySide6.QtGui import QCursor
-from PySide6.QtWidgets import QToolTip, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QToolTip
+from typing_extensions import override
 
-from surgeon_gui.base.colours import Theme
 from surgeon_gui.base.theme import theme_of
+from surgeon_gui.text.numbers import significant
 from surgeon_gui.widgets.charts.chart_card import ChartCard
-from surgeon_gui.widgets.charts.series_legend import LegendEntry, SeriesLegend
+from surgeon_gui.widgets.charts.legend import LegendEntry
 
 SYMBOLS = ("o", "s", "t1", "d", "h", "star", "t", "p")
-ORIGINAL = "x"  # the symbol of what has not been pruned
+ORIGINAL = "x"  # symbol of the unpruned model
 _SIZE = 10  # of symbols, in pixels
-_NEAR = 14  # pixels within which the mouse is at a point
-_ROOM = 0.08  # of the range, free around the points
-_MIN_RANGE = 0.02  # of the values themselves
+_MAX_DISTANCE = 14  # pixels between the mouse and a point
+_PADDING = 0.08  # around the points, as a share of their range
+_MIN_RANGE = 0.02  # as a share of the values
 _LEFT_AXIS = 62  # pixels
 _DASHES = (5, 4)
 
@@ -33,14 +34,14 @@ class Series:
     name: str
     xs: tuple[float, ...]
     ys: tuple[float, ...]
-    number: int | None = None  # gives colour and symbol; None: neither a run
+    number: int | None = None  # gives colour and symbol; None: not a run
     is_joined: bool = True  # by a line
     has_symbols: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Axes:
-    """What stands beside the axes."""
+    """Labels of the axes."""
 
     x: str
     y: str
@@ -48,7 +49,9 @@ class Axes:
 
 
 class SeriesChart(ChartCard):
-    """Draws `Series`; the items of the plot are made once and given other data."""
+    """Draws `Series`; the items of the plot are created once and reused."""
+
+    min_legend_entries = 1  # a single run is named too
 
     def __init__(self, name: str, title: str, when_empty: str) -> None:
         super().__init__(name, title, when_empty)
@@ -66,21 +69,19 @@ class SeriesChart(ChartCard):
             self._plot.getAxis(side).enableAutoSIPrefix(False)
         self._plot.getAxis("left").setWidth(_LEFT_AXIS)
         self._plot.scene().sigMouseMoved.connect(self._on_mouse_moved)
-        self._legend = SeriesLegend()
-        body = QWidget()
-        layout = QVBoxLayout(body)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._legend)
-        layout.addWidget(self._plot, 1)
-        self.set_body(body)
+        self.set_body(self._plot)
+        self._restyle()
 
     def show_series(self, series: Sequence[Series], axes: Axes) -> None:
-        """Show these in place of what was shown; those without points are left out."""
+        """Replace the shown series; those without points are left out."""
         shown = tuple(each for each in series if each.xs)
         if (shown, axes) == (self._series, self._axes):
             return
         self._series, self._axes = shown, axes
         self.show_as_empty(not shown)
+        self.show_legend(
+            tuple(LegendEntry(each.name, each.number, _symbol(each)) for each in shown)
+        )
         while len(self._items) < len(shown):
             item = pg.PlotDataItem([], [], antialias=True, symbolSize=_SIZE)
             self._plot.addItem(item)
@@ -95,8 +96,8 @@ class SeriesChart(ChartCard):
             self._fit_axes()
         self._restyle()
 
+    @override
     def rows(self) -> list[tuple[object, ...]]:
-        """See `ChartCard.rows`."""
         rows: list[tuple[object, ...]] = [("run", self._axes.x, self._axes.y)]
         for each in self._series:
             if each.has_symbols:
@@ -105,8 +106,8 @@ class SeriesChart(ChartCard):
                 ]
         return rows
 
+    @override
     def changeEvent(self, event: QEvent) -> None:
-        """Follow the theme."""
         if event.type() in (QEvent.Type.PaletteChange, QEvent.Type.StyleChange):
             self._restyle()
         super().changeEvent(event)
@@ -121,59 +122,61 @@ class SeriesChart(ChartCard):
         return math.log10(y) if self._axes.is_log else y
 
     def _restyle(self) -> None:
-        if not hasattr(self, "_legend"):
-            return  # Qt sends style events while the chart is being made
+        if not hasattr(self, "_plot"):
+            return  # Qt sends style events during construction
         theme = theme_of(self)
         self._plot.setBackground(theme.surface)
-        for side, words in (("left", self._axes.y), ("bottom", self._axes.x)):
+        for side, label in (("left", self._axes.y), ("bottom", self._axes.x)):
             axis = self._plot.getAxis(side)
             axis.setPen(pg.mkPen(theme.border))
             axis.setTextPen(pg.mkPen(theme.muted))
-            self._plot.setLabel(side, words, color=theme.muted)
+            self._plot.setLabel(side, label, color=theme.muted)
         self._plot.showGrid(x=True, y=True, alpha=0.2)
         for each, item in zip(self._series, self._items, strict=False):
-            colour, symbol = _look(theme, each)
+            colour, symbol = theme.muted, _symbol(each)
+            if each.number is not None:
+                colour = theme.series[each.number % len(theme.series)]
             dash = None if each.has_symbols else _DASHES
             pen = pg.mkPen(colour, dash=dash) if each.is_joined else None
             item.setPen(pen)
             item.setSymbol(symbol or None)
             item.setSymbolBrush(pg.mkBrush(colour))
             item.setSymbolPen(pg.mkPen(theme.surface))
-        self._legend.show_entries(
-            tuple(LegendEntry(each.name, *_look(theme, each)) for each in self._series)
-        )
 
     @Slot(object)
     def _on_mouse_moved(self, place: QPointF) -> None:
-        QToolTip.showText(QCursor.pos(), self.words_at(place), self._plot)
+        QToolTip.showText(QCursor.pos(), self.text_at(place), self._plot)
 
-    def words_at(self, place: QPointF) -> str:
-        """What is said of the point at a place of the scene; empty: there is none."""
+    def text_at(self, place: QPointF) -> str:
+        """Return the values of the point at a position in the scene; empty if none."""
         view = self._plot.getPlotItem().vb
-        nearest, words = float(_NEAR), ""
+        nearest, text = float(_MAX_DISTANCE), ""
         for each in self._series:
             if not each.has_symbols:
                 continue
             for x, y in zip(each.xs, each.ys, strict=True):
-                there = view.mapViewToScene(QPointF(x, self._placed(y)))
-                away = math.hypot(there.x() - place.x(), there.y() - place.y())
-                if away < nearest:
-                    nearest = away
-                    values = f"{self._axes.x}: {x:,.4g}\n{self._axes.y}: {y:,.5g}"
-                    words = f"{each.name}\n{values}"
-        return words
+                position = view.mapViewToScene(QPointF(x, self._placed(y)))
+                distance = math.hypot(
+                    position.x() - place.x(), position.y() - place.y()
+                )
+                if distance < nearest:
+                    nearest = distance
+                    x_text, y_text = significant(x, 4), significant(y, 5)
+                    values = f"{self._axes.x}: {x_text}\n{self._axes.y}: {y_text}"
+                    text = f"{each.name}\n{values}"
+        return text
 
 
-def _look(theme: Theme, series: Series) -> tuple[str, str]:
-    """Colour and symbol of a series; a line without symbols has none."""
+def _symbol(series: Series) -> str:
+    """Return the symbol of a series; empty for a line without symbols."""
     if series.number is None:
-        return theme.muted, ORIGINAL if series.has_symbols else ""
-    turn, place = divmod(series.number, len(theme.series))
-    # In the next turn the same colours have other symbols.
-    return theme.series[place], SYMBOLS[(place + turn) % len(SYMBOLS)]
+        return ORIGINAL if series.has_symbols else ""
+    # When the colours repeat, each gets a different symbol.
+    turn, place = divmod(series.number, len(SYMBOLS))
+    return SYMBOLS[(place + turn) % len(SYMBOLS)]
 
 
 def _range_of(values: list[float]) -> tuple[float, float]:
     low, high = min(values), max(values)
-    room = _ROOM * max(high - low, _MIN_RANGE * max(abs(high), abs(low)), 1e-9)
-    return low - room, high + room
+    padding = _PADDING * max(high - low, _MIN_RANGE * max(abs(high), abs(low)), 1e-9)
+    return low - padding, high + padding

@@ -1,4 +1,4 @@
-"""A table of words in a card, to be saved like a chart."""
+"""A table of texts in a card that can be saved like a chart."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from PySide6.QtWidgets import (
     QTableWidget,
     QTableWidgetItem,
 )
+from typing_extensions import override
 
 from surgeon_gui.widgets.charts.chart_card import ChartCard
 
 Table = tuple[tuple[str, ...], ...]  # of texts, the header first
-_MIN_COLUMN = 150  # pixels; in a narrower window the table scrolls
+_MIN_COLUMN = 150  # pixels; the table scrolls in a narrower window
 _EDGES = 4
 
 
 class TableCard(ChartCard):
-    """A column of labels, and one for each run; as high as its rows."""
+    """A column of labels and one for each run; as high as its rows."""
 
     def __init__(self, name: str, title: str, when_empty: str) -> None:
         super().__init__(name, title, when_empty)
@@ -44,7 +45,7 @@ class TableCard(ChartCard):
         self.set_body(table)
 
     def show_table(self, table: Table) -> None:
-        """Show these words; the first row has the titles."""
+        """Replace the shown table; the first row has the titles."""
         if table == self._shown:
             return
         self._shown = table
@@ -59,22 +60,24 @@ class TableCard(ChartCard):
                 self._table.setItem(row, column, _item(value))
         self._fit()
 
+    @override
     def rows(self) -> list[tuple[object, ...]]:
-        """See `ChartCard.rows`."""
         return list(self._shown)
 
     def _fit(self) -> None:
         self._table.resizeRowsToContents()
-        high = self._table.horizontalHeader().sizeHint().height() + _EDGES
-        high += sum(self._table.rowHeight(row) for row in range(self._table.rowCount()))
+        height = self._table.horizontalHeader().sizeHint().height() + _EDGES
+        height += sum(
+            self._table.rowHeight(row) for row in range(self._table.rowCount())
+        )
         scroll = self._table.horizontalScrollBar()
         is_wide = self._table.columnCount() * _MIN_COLUMN > self._table.width()
         self._table.setFixedHeight(
-            high + (scroll.sizeHint().height() if is_wide else 0)
+            height + (scroll.sizeHint().height() if is_wide else 0)
         )
 
 
-def _item(words: str) -> QTableWidgetItem:
-    item = QTableWidgetItem(words)
-    item.setToolTip(words)
+def _item(text: str) -> QTableWidgetItem:
+    item = QTableWidgetItem(text)
+    item.setToolTip(text)
     return item

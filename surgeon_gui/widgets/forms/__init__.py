@@ -1,1 +1,1 @@
-"""Forms made from config dataclasses."""
+"""Forms made from config dataclasses, and their inputs."""

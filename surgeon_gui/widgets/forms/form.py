@@ -1,10 +1,10 @@
-"""A form made from a config dataclass: a row with an input for each field.
+"""A form made from a config dataclass, with a row for each field.
 
-Labels, tooltips and units come from `labels.FIELDS`. Texts, paths and consent are left
-to the page: they need more than an input. Fields marked as advanced stand in a section
-that is closed at first. A field that does not apply to what the others say has no row,
-but keeps its value. A value that the dataclass refuses is told at the form, in the
-words of the refusal, and stays there to be mended.
+Labels, tooltips and units come from `labels.FIELDS`. Strings and booleans are left to
+the page, because they need more than an input. Advanced fields are in a section that is
+closed at first. The row of a field that does not apply is hidden, but the field keeps
+its value. If the dataclass rejects the values, the form shows its error and keeps the
+input.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from surgeon_gui.widgets.controls import problem_label, show_problem
 from surgeon_gui.widgets.forms.inputs import ChoiceInput, Input, make_input
 
 _INPUT_HEIGHT = 27  # pixels, as high as a button
-_MAX_BELOW = 4  # widgets of the page's own under a field; empty rows take no room
+_MAX_BELOW = 4  # widgets that a page may add below a field
 
-Values = Mapping[str, Any]  # of the fields, by name
-Following = Callable[[Values, Values], Values]  # before, after -> what changes too
+Values = Mapping[str, Any]  # values of fields by name
+Following = Callable[[Values, Values], Values]  # before, after -> further changes
 
 
 def _nothing_follows(before: Values, after: Values) -> Values:
@@ -43,54 +43,57 @@ def _nothing_follows(before: Values, after: Values) -> Values:
 
 
 class FormPart(Protocol):
-    """An input of a page's own, for one field or for several that belong together.
+    """A custom input of a page, for one field or several related ones.
 
-    It stands where the page has put it; the form reads it, shows it values, and checks
-    what it says together with everything else.
+    The page places it. The form reads it, shows values in it, and validates it together
+    with its other fields.
     """
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of its fields."""
+        """Names of its fields."""
 
     @property
     def edited(self) -> Any:
-        """The signal that tells of an edit."""
+        """Signal of an edit by the user."""
 
     def values(self) -> Values:
-        """What it says, of its fields."""
+        """Return the values of its fields."""
 
     def show_values(self, values: Values) -> None:
-        """Show the values of all fields of the form; tells nobody."""
+        """Show the values of all fields of the form without emitting a signal."""
 
 
 @dataclasses.dataclass(slots=True)
 class _FieldRow:
-    """A field's place: a grid, because QFormLayout cuts labels that wrap."""
+    """The row of a field in a grid; QFormLayout would clip labels that wrap."""
 
     grid: QGridLayout
     number: int
     label: QLabel
     field: QWidget
     setting: Setting
-    below: int = 0  # widgets of the page's own
+    below: int = 0  # number of widgets that the page has added
 
-    def show_if(self, is_wanted: bool) -> None:
-        self.label.setVisible(is_wanted)
-        self.field.setVisible(is_wanted)
+    def set_visible(self, is_visible: bool) -> None:
+        self.label.setVisible(is_visible)
+        self.field.setVisible(is_visible)
 
 
 class ConfigForm(QWidget):
-    """The inputs for the fields of `kind` that are not text.
+    """Inputs for the fields of the dataclass `kind`, except strings and booleans.
 
-    `part` is the name of the config in the whole, as in "pruning", and the beginning of
-    the inputs' names unless there is another `name`. `following` says which further
-    values an edit brings with it. Fields `in_front` are not among the advanced ones;
-    those of `parts` have inputs of the page's own.
+    Args:
+        part: Name of the section of the config, such as "pruning".
+        kind: The dataclass.
+        following: Returns further changes that an edit causes.
+        name: Prefix of the object names of the inputs; `part` by default.
+        in_front: Advanced fields to show among the others.
+        parts: Custom inputs of the page.
     """
 
-    edited = Signal(object)  # the config, after the user changed something
-    refused = Signal(object)  # the ConfigError, where the values make no config
+    edited = Signal(object)  # the config, after a valid edit
+    refused = Signal(object)  # the ConfigError of an invalid edit
 
     def __init__(
         self,
@@ -109,7 +112,7 @@ class ConfigForm(QWidget):
         self._config = kind()
         self._inputs: dict[str, Input] = {}
         self._parts = tuple(parts)
-        self._before: Values = {}  # what they said last
+        self._before: Values = {}  # values before the current edit
         self._rows: dict[str, _FieldRow] = {}
         self._problem = problem_label()
         self._problem.setObjectName(f"{self._name}_form_problem")
@@ -127,7 +130,7 @@ class ConfigForm(QWidget):
         widest = max(
             (r.label.sizeHint().width() for r in self._rows.values()), default=0
         )
-        for grid in (plain, advanced):  # so that both line up
+        for grid in (plain, advanced):  # align both
             grid.setColumnMinimumWidth(0, widest)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -143,7 +146,7 @@ class ConfigForm(QWidget):
         self.show_config(self._config)
 
     def show_config(self, config: Any) -> None:
-        """Show a config, but not over what is being typed; emits no signal.
+        """Show a config, except in inputs being typed in; emits no signal.
 
         Settings that the config does not have get their defaults, except after an edit:
         then they keep their values, so that a choice can be taken back.
@@ -156,26 +159,26 @@ class ConfigForm(QWidget):
         self._show(others | values_of(config))
 
     def values(self) -> dict[str, Any]:
-        """What the inputs say, whether or not it goes together."""
+        """Return the values of all inputs, valid together or not."""
         values = {name: entry.value for name, entry in self._inputs.items()}
         for part in self._parts:
             values |= part.values()
         return values
 
     def config(self) -> Any:
-        """What the inputs say, with everything else as it was last shown.
+        """Return the config with the values of the inputs.
 
         Raises:
-            ConfigError: the values do not go together.
+            ConfigError: If the values are not valid together.
         """
         return with_values(self._config, self.values())
 
     def field(self, name: str) -> QWidget:
-        """The widget of a field."""
+        """Return the input widget of a field."""
         return self._inputs[name].widget
 
     def add_below(self, name: str, widget: QWidget) -> None:
-        """Put a widget of the page's own under the row of a field."""
+        """Add a widget below the row of a field."""
         row = self._rows[name]
         row.below += 1
         assert row.below <= _MAX_BELOW
@@ -184,25 +187,25 @@ class ConfigForm(QWidget):
             QWidget.setTabOrder(row.field, widget)
 
     def disable_choices(self, name: str, reasons: Mapping[Any, str]) -> None:
-        """Take choices of a field away, each for a reason that is shown with it."""
+        """Disable choices of a field; their tooltips show the reasons."""
         entry = self._inputs[name]
         assert isinstance(entry, ChoiceInput)
         entry.disable(reasons)
 
     def edit(self, name: str, value: Any) -> None:
-        """Give a field a value, as if the user had entered it."""
+        """Set the value of a field as if the user had entered it."""
         self._inputs[name].show(value)
         self._on_edited()
 
     def _add_field(self, grid: QGridLayout, setting: Setting) -> None:
-        words = FIELDS[f"{self._part}.{setting.name}"]
-        entry = make_input(setting.type, setting.option.limits, words)
+        text = FIELDS[f"{self._part}.{setting.name}"]
+        entry = make_input(setting.type, setting.option.limits, text)
         entry.widget.setObjectName(f"{self._name}_{setting.name}")
-        entry.widget.setAccessibleName(words.label)
-        entry.widget.setAccessibleDescription(words.tip)
-        entry.widget.setToolTip(words.tip)
-        label = QLabel(words.label)
-        label.setToolTip(words.tip)
+        entry.widget.setAccessibleName(text.label)
+        entry.widget.setAccessibleDescription(text.tip)
+        entry.widget.setToolTip(text.tip)
+        label = QLabel(text.label)
+        label.setToolTip(text.tip)
         label.setBuddy(entry.widget)
         label.setMinimumHeight(_INPUT_HEIGHT)
         entry.widget.setMinimumHeight(_INPUT_HEIGHT)
@@ -224,7 +227,7 @@ class ConfigForm(QWidget):
         config = _unchecked(self._config, self._before)
         for row in self._rows.values():
             is_there = row.setting.is_in(self._before)
-            row.show_if(is_there and row.setting.option.applies(config))
+            row.set_visible(is_there and row.setting.option.applies(config))
 
     @Slot()
     def _on_edited(self) -> None:
@@ -244,7 +247,7 @@ class ConfigForm(QWidget):
 
 
 def _unchecked(config: Any, values: Values) -> Any:
-    """Return a config with these plain fields, even if they do not go together."""
+    """Return a config with these plain fields without validating them."""
     made = object.__new__(type(config))
     for field in fields_of(type(config)):
         value = getattr(config, field.name)

@@ -1,16 +1,17 @@
-"""The inputs of a form: one for each field of a config, by its type.
+"""Inputs of a form, by the type of the config field.
 
-    Enum             a box of choices, each with its explanation
-    int              a box for whole numbers within the field's limits
-    float            a box for decimals; a share of something is shown as per cent
-    tuple[str, ...]  a line with commas between the words
-    Pattern          two boxes for whole numbers
+    Enum             combo box with a tooltip for each choice
+    int              spin box
+    float            spin box with decimals; a share of 1 is shown as a percentage
+    tuple[str, ...]  line with words separated by commas
+    Pattern          two spin boxes
 
-A number beyond the limits can be typed, and becomes the nearest within once it is
-meant; the box says so. Qt's own boxes swallow the key instead: 99 would become 9.
+A number beyond the limits can be typed. When it is committed, the box replaces it by
+the nearest valid number and shows the limit. Qt's own boxes ignore the key instead, so
+that 99 would become 9.
 
-An input that was not touched gives back what it was shown, to the last digit, however
-few of them it has room for.
+An input that the user has not changed returns the value that it was given, with all its
+digits, even those that it does not show.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from PySide6.QtWidgets import (
     QToolTip,
     QWidget,
 )
+from typing_extensions import override
 
 from surgeon_engine.api.config.fields import Limits
 from surgeon_engine.api.config.pruning import MAX_OF, Pattern
@@ -43,37 +45,37 @@ from surgeon_gui.text.labels import PATTERN
 from surgeon_gui.widgets.controls import choice_box, ignore_wheel
 
 _LARGEST_INT = 2**31 - 1  # of a spin box
-_BEING_TYPED = re.compile(r"[+-]?[\d.,\s]*([eE][+-]?\d*)?")  # a number, or its start
+_PARTIAL_NUMBER = re.compile(r"[+-]?[\d.,\s]*([eE][+-]?\d*)?")
 
-VerificationResult = tuple[QValidator.State, str, int]
+Validation = tuple[QValidator.State, str, int]
 
 
 class Input:
-    """One field: its widget, and how its value is read and shown."""
+    """The input of one field: a widget, and how to read and show its value."""
 
     def __init__(self, widget: QWidget, edited: SignalInstance) -> None:
         self.widget = widget
-        self.edited = edited  # of the widget; by the user or by a script
+        self.edited = edited  # by the user or by a script
         self._shown: Any = None
-        self._said: Any = None  # by the widget, when that was shown
+        self._read_back: Any = None  # value of the widget after `_shown` was set
 
     @property
     def value(self) -> Any:
-        """What the input says."""
-        said = self._read()
-        return self._shown if said == self._said else said
+        """The current value."""
+        value = self._read()
+        return self._shown if value == self._read_back else value
 
     @property
     def is_being_typed_in(self) -> bool:
-        """Whether what stands there is not its value yet."""
+        """Whether the user is typing and the text is not committed yet."""
         return False
 
     def show(self, value: Any) -> None:
-        """Show a value; tells nobody."""
+        """Show a value without emitting a signal."""
         if value != self.value:
             with QSignalBlocker(self.widget):
                 self._write(value)
-        self._shown, self._said = value, self._read()
+        self._shown, self._read_back = value, self._read()
 
     def _read(self) -> Any:
         raise NotImplementedError
@@ -83,7 +85,7 @@ class Input:
 
 
 class ChoiceInput(Input):
-    """One of the members of an enum."""
+    """Combo box for the members of an enum."""
 
     def __init__(self, kind: type[Enum]) -> None:
         self._box = choice_box()
@@ -93,7 +95,7 @@ class ChoiceInput(Input):
         self.disable({})
 
     def disable(self, reasons: Mapping[Any, str]) -> None:
-        """Take the choices away for which there is a reason, and say it there."""
+        """Disable the choices that have a reason; their tooltips show it."""
         items = self._box.model()
         assert isinstance(items, QStandardItemModel)
         for index, member in enumerate(self._members):
@@ -102,182 +104,189 @@ class ChoiceInput(Input):
             tip = reason or choice_label(member)[1]
             self._box.setItemData(index, tip, Qt.ItemDataRole.ToolTipRole)
 
+    @override
     def _read(self) -> Enum:
         return self._members[self._box.currentIndex()]
 
+    @override
     def _write(self, value: Enum) -> None:
         self._box.setCurrentIndex(self._members.index(value))
 
 
 class _NumberInput(Input):
-    """What both kinds of number boxes have in common."""
+    """Base of the inputs for numbers."""
 
     def __init__(
-        self, box: QSpinBox | QDoubleSpinBox, edited: SignalInstance, words: FieldText
+        self, box: QSpinBox | QDoubleSpinBox, edited: SignalInstance, text: FieldText
     ) -> None:
         self._number_box = ignore_wheel(box)
         box.setGroupSeparatorShown(True)
-        box.setSuffix(_suffix(words, box.value()))
-        box.setSpecialValueText(words.least)
+        box.setSuffix(_suffix(text, box.value()))
+        box.setSpecialValueText(text.minimum_text)
         box.setKeyboardTracking(False)
         super().__init__(box, edited)
 
     @property
+    @override
     def is_being_typed_in(self) -> bool:
-        """See `Input.is_being_typed_in`."""
         box = self._number_box
         if isinstance(box, QSpinBox):
-            settled = box.textFromValue(box.value())
+            committed = box.textFromValue(box.value())
         else:
-            settled = box.textFromValue(box.value())
+            committed = box.textFromValue(box.value())
         if box.value() == box.minimum():
-            settled = box.specialValueText() or settled
-        return box.hasFocus() and box.cleanText() != settled
+            committed = box.specialValueText() or committed
+        return box.hasFocus() and box.cleanText() != committed
 
 
-def _widened(
-    box: _CountBox | _DecimalBox, verdict: VerificationResult
-) -> VerificationResult:
-    """What Qt thinks of a text, but any number may be typed, within limits or not."""
-    state, text, position = verdict
-    bare, locale = _bare(box, text), box.locale()
+def _allow_any_number(box: _CountBox | _DecimalBox, result: Validation) -> Validation:
+    """Return Qt's validation of a text, but allow numbers beyond the limits."""
+    state, text, position = result
+    bare, locale = _without_unit(box, text), box.locale()
     if locale.groupSeparator() in bare and not locale.toDouble(bare)[1]:
-        # Qt would leave the mark out: 4,2 is not 42.
+        # Qt would ignore the separator and read 4,2 as 42.
         state = QValidator.State.Intermediate
-    if state is QValidator.State.Invalid and _BEING_TYPED.fullmatch(bare):
+    if state is QValidator.State.Invalid and _PARTIAL_NUMBER.fullmatch(bare):
         state = QValidator.State.Intermediate
     return state, text, position
 
 
-def _mended(box: _CountBox | _DecimalBox, text: str) -> str:
-    """The number nearest to the one that was typed; empty: it is none.
+def _corrected(box: _CountBox | _DecimalBox, text: str) -> str:
+    """Return the valid number nearest to the typed one; empty if it is no number.
 
-    Says it where that is another.
+    If the numbers differ, a tooltip shows the limit.
     """
-    bare, locale = _bare(box, text), box.locale()
+    bare, locale = _without_unit(box, text), box.locale()
     number, is_number = locale.toDouble(bare)
     if not is_number and bare.count(locale.groupSeparator()) == 1:
-        # The decimal point of another language.
-        mended = bare.replace(locale.groupSeparator(), locale.decimalPoint())
-        number, is_number = locale.toDouble(mended)
+        # The decimal sign of another language.
+        other = bare.replace(locale.groupSeparator(), locale.decimalPoint())
+        number, is_number = locale.toDouble(other)
     if not is_number:
         return ""
     nearest = min(max(number, box.minimum()), box.maximum())
     if nearest != number:
         limit = box.text_of(nearest) + box.unit_of(nearest)
-        words = tr("At least {limit}.") if nearest > number else tr("At most {limit}.")
+        message = (
+            tr("At least {limit}.") if nearest > number else tr("At most {limit}.")
+        )
         below = box.mapToGlobal(QPoint(0, box.height()))
-        QToolTip.showText(below, words.format(limit=limit), box)
+        QToolTip.showText(below, message.format(limit=limit), box)
     return box.text_of(nearest) + box.suffix()
 
 
-def _bare(box: _CountBox | _DecimalBox, text: str) -> str:
-    """The text without its unit."""
+def _without_unit(box: _CountBox | _DecimalBox, text: str) -> str:
     return text.removesuffix(box.suffix()).strip()
 
 
 class _CountBox(QSpinBox):
-    """Says "1 shot" and "2 shots"."""
+    """Spin box with a unit in the singular or plural: "1 shot", "2 shots"."""
 
-    def __init__(self, words: FieldText) -> None:
+    def __init__(self, text: FieldText) -> None:
         super().__init__()
-        self._words = words
+        self._field_text = text
         self.valueChanged.connect(self.show_unit)
 
     @Slot()
     def show_unit(self) -> None:
-        """Call the unit as it is called behind this number."""
-        suffix = _suffix(self._words, self.value())
+        """Update the unit for the current number."""
+        suffix = _suffix(self._field_text, self.value())
         if suffix != self.suffix():
             self.setSuffix(suffix)
 
-    def validate(self, text: str, position: int) -> VerificationResult:
-        """See `_widened`."""
-        return _widened(self, super().validate(text, position))
+    @override
+    def validate(self, text: str, position: int) -> Validation:
+        return _allow_any_number(self, super().validate(text, position))
 
+    @override
     def fixup(self, text: str) -> str:
-        """The nearest number, if it is one at all."""
-        return _mended(self, text) or super().fixup(text)
+        return _corrected(self, text) or super().fixup(text)
 
     def text_of(self, number: float) -> str:
-        """The number as the box writes it."""
+        """Return a number as the box shows it."""
         return self.textFromValue(round(number))
 
     def unit_of(self, number: float) -> str:
-        """Its unit, be it one or many."""
-        return _suffix(self._words, number)
+        """Return the unit of a number."""
+        return _suffix(self._field_text, number)
 
 
 class WholeInput(_NumberInput):
-    """A whole number."""
+    """Spin box for a whole number."""
 
-    def __init__(self, limits: Limits | None, words: FieldText) -> None:
-        self._box = _CountBox(words)
+    def __init__(self, limits: Limits | None, text: FieldText) -> None:
+        self._box = _CountBox(text)
         low, high = (limits.low, limits.high) if limits else (0, _LARGEST_INT)
         self._box.setRange(int(low), int(min(high, _LARGEST_INT)))
-        super().__init__(self._box, self._box.valueChanged, words)
+        super().__init__(self._box, self._box.valueChanged, text)
 
+    @override
     def _read(self) -> int:
         return self._box.value()
 
+    @override
     def _write(self, value: int) -> None:
         self._box.setValue(value)
-        self._box.show_unit()  # which hears nothing while a value is shown
+        self._box.show_unit()  # signals are blocked while a value is shown
 
 
 class DecimalInput(_NumberInput):
-    """A number with decimals."""
+    """Spin box for a number with decimals."""
 
-    def __init__(self, limits: Limits, words: FieldText) -> None:
+    def __init__(self, limits: Limits, text: FieldText) -> None:
         self._box = _DecimalBox()
-        self._scale = 100.0 if words.is_share else 1.0
-        smallest = 10.0**-words.decimals
+        self._scale = 100.0 if text.is_share else 1.0
+        smallest = 10.0**-text.decimals
         self._low = limits.low * self._scale + (smallest if limits.low_is_open else 0)
         high = limits.high * self._scale - (smallest if limits.high_is_open else 0)
-        # Enough digits for what the box shows, without 0.30000000000000004.
-        self._digits = words.decimals + (2 if words.is_share else 0)
-        self._box.setDecimals(words.decimals)
+        # Enough for the digits shown, without 0.30000000000000004.
+        self._digits = text.decimals + (2 if text.is_share else 0)
+        self._box.setDecimals(text.decimals)
         self._box.setRange(self._low, high)
-        if words.unit != "%":
+        if text.unit != "%":
             self._box.setStepType(QAbstractSpinBox.StepType.AdaptiveDecimalStepType)
-        super().__init__(self._box, self._box.valueChanged, words)
+        super().__init__(self._box, self._box.valueChanged, text)
 
     @property
-    def least(self) -> float:
-        """The smallest number that it takes."""
+    def minimum(self) -> float:
+        """The smallest valid number."""
         return self._low / self._scale
 
+    @override
     def _read(self) -> float:
         return round(self._box.value() / self._scale, self._digits)
 
+    @override
     def _write(self, value: float) -> None:
         shown = value * self._scale if math.isfinite(value) else self._low
         self._box.setValue(shown)
 
 
 class ListInput(Input):
-    """Any number of words."""
+    """Line for any number of text."""
 
-    def __init__(self, words: FieldText) -> None:
+    def __init__(self, text: FieldText) -> None:
         self._edit = QLineEdit()
-        self._edit.setPlaceholderText(words.example)
+        self._edit.setPlaceholderText(text.example)
         self._edit.editingFinished.connect(self._on_editing_finished)
         super().__init__(self._edit, self._edit.editingFinished)
 
     @property
+    @override
     def value(self) -> Any:
-        """See `Input.value`; half a word is none yet."""
         return self._shown if self.is_being_typed_in else super().value
 
     @property
+    @override
     def is_being_typed_in(self) -> bool:
-        """See `Input.is_being_typed_in`."""
         return self._edit.hasFocus() and self._edit.isModified()
 
+    @override
     def _read(self) -> tuple[str, ...]:
         words = (word.strip() for word in self._edit.text().split(","))
         return tuple(word for word in words if word)
 
+    @override
     def _write(self, value: tuple[str, ...]) -> None:
         self._edit.setText(", ".join(value))
         self._edit.setCursorPosition(0)
@@ -333,45 +342,45 @@ class _PatternBoxes(QWidget):
 
 
 class _DecimalBox(QDoubleSpinBox):
-    """Shows 0.1 rather than 0.1000."""
+    """Spin box that shows 0.1 instead of 0.1000."""
 
+    @override
     def textFromValue(self, value: float) -> str:
-        """The number without zeros at its end."""
         text = super().textFromValue(value)
         point = self.locale().decimalPoint()
         return text.rstrip("0").removesuffix(point) if point in text else text
 
-    def validate(self, text: str, position: int) -> VerificationResult:
-        """See `_widened`."""
-        return _widened(self, super().validate(text, position))
+    @override
+    def validate(self, text: str, position: int) -> Validation:
+        return _allow_any_number(self, super().validate(text, position))
 
+    @override
     def fixup(self, text: str) -> str:
-        """The nearest number, if it is one at all."""
-        return _mended(self, text) or super().fixup(text)
+        return _corrected(self, text) or super().fixup(text)
 
     def text_of(self, number: float) -> str:
-        """The number as the box writes it."""
+        """Return a number as the box shows it."""
         return self.textFromValue(number)
 
     def unit_of(self, number: float) -> str:
-        """Its unit, the same for every number."""
+        """Return the unit, which is the same for every number."""
         return self.suffix()
 
 
-def make_input(kind: Any, limits: Limits | None, words: FieldText) -> Input:
-    """The input for a field whose type is `kind`."""
+def make_input(kind: Any, limits: Limits | None, text: FieldText) -> Input:
+    """Return the input for a field of type `kind`."""
     if kind is Pattern:
         return PatternInput()
     if not isinstance(kind, type):
-        return ListInput(words)
+        return ListInput(text)
     if issubclass(kind, Enum):
         return ChoiceInput(kind)
     if issubclass(kind, int):
-        return WholeInput(limits, words)
-    assert limits is not None, f"{words.label} has no limits"
-    return DecimalInput(limits, words)
+        return WholeInput(limits, text)
+    assert limits is not None, f"{text.label} has no limits"
+    return DecimalInput(limits, text)
 
 
-def _suffix(words: FieldText, number: float) -> str:
-    unit = words.unit_for(number)
+def _suffix(text: FieldText, number: float) -> str:
+    unit = text.unit_for(number)
     return f" {unit}" if unit else ""

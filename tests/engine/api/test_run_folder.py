@@ -1,4 +1,4 @@
-"""Whatever appears under its final name is complete; nothing is overwritten."""
+"""Files and folders are written atomically; nothing is overwritten."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from surgeon_engine.api.files import (
 from surgeon_engine.api.run_folder import RunFolder, new_run_folder
 
 
-def test_a_file_is_replaced_whole(tmp_path):
+def test_file_is_replaced_as_a_whole(tmp_path):
     path = tmp_path / "a.json"
     write_atomically(path, b"old")
     write_atomically(path, b"new")
@@ -23,7 +23,7 @@ def test_a_file_is_replaced_whole(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
 
 
-def test_a_folder_appears_once_it_is_complete(tmp_path):
+def test_folder_appears_when_complete(tmp_path):
     target = tmp_path / "deep" / "export"
     with write_folder_atomically(target) as folder:
         (folder / "sub").mkdir()
@@ -37,7 +37,7 @@ def test_a_folder_appears_once_it_is_complete(tmp_path):
 
 
 @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
-def test_an_interrupted_folder_leaves_nothing(tmp_path, error):
+def test_interrupted_folder_leaves_nothing(tmp_path, error):
     with (
         pytest.raises(type(error)),
         write_folder_atomically(tmp_path / "export") as folder,
@@ -47,7 +47,7 @@ def test_an_interrupted_folder_leaves_nothing(tmp_path, error):
     assert not list(tmp_path.iterdir())
 
 
-def test_an_empty_folder_may_be_filled_and_a_full_one_not(tmp_path):
+def test_only_empty_folders_are_filled(tmp_path):
     (tmp_path / "empty").mkdir()
     check_not_occupied(tmp_path / "empty", ExportError)
     with write_folder_atomically(tmp_path / "empty") as folder:
@@ -58,20 +58,20 @@ def test_an_empty_folder_may_be_filled_and_a_full_one_not(tmp_path):
         check_not_occupied(tmp_path / "empty" / "a", ExportError)
 
 
-def test_a_new_run_folder_holds_its_config(tmp_path):
+def test_new_run_folder_holds_its_config(tmp_path):
     run = RunFolder(tmp_path / "runs" / "first")
     run.create(RunConfig())
     assert config_from_toml(run.config_path.read_text()) == RunConfig()
 
 
-def test_a_run_folder_that_cannot_be_made_is_refused_in_words(tmp_path):
+def test_create_unwritable_run_folder_raises(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(RunFolderError, match="cannot be written: Not a directory"):
         RunFolder(tmp_path / "file" / "run").create(RunConfig())
 
 
 @pytest.mark.parametrize("text", [None, "", "{}", "no json"])
-def test_a_folder_without_a_report_is_no_finished_run(tmp_path, text):
+def test_read_report_of_other_folder_raises(tmp_path, text):
     if text is not None:
         (tmp_path / "report.json").write_text(text)
     with pytest.raises(RunFolderError, match="is not the folder of a finished run"):
@@ -88,7 +88,7 @@ def test_a_folder_without_a_report_is_no_finished_run(tmp_path, text):
         ("..", "_model"),
     ],
 )
-def test_runs_are_named_by_time_and_model(tmp_path, model, ending):
+def test_new_run_folder_is_named_by_time_and_model(tmp_path, model, ending):
     folder = new_run_folder(tmp_path, model)
     assert folder.name.endswith(ending)
     folder.mkdir()

@@ -1,4 +1,4 @@
-"""The built-in text is deterministic and nothing of it is in both parts."""
+"""The built-in text is deterministic, and its parts share nothing."""
 
 import sys
 
@@ -22,7 +22,7 @@ def _keys(part):
 
 
 @pytest.mark.parametrize("part", ["calibration", "validation"])
-def test_two_calls_give_the_same_documents(part):
+def test_documents_are_deterministic(part):
     assert builtin_documents(part) == builtin_documents(part)
 
 
@@ -44,13 +44,13 @@ def test_validation_is_about_an_eighth_of_the_characters():
     assert calibration > 250_000
 
 
-def test_a_topic_inside_another_is_held_out_there_too():
+def test_validation_topic_inside_another_is_held_out():
     handlers = "specifies exception handlers and/or cleanup code"
     assert any(handlers in document for document in builtin_documents("validation"))
     assert not any(handlers in text for text in builtin_documents("calibration"))
 
 
-def test_a_repeated_topic_stays_in_the_calibration_part_once(monkeypatch):
+def test_repeated_topic_is_kept_once(monkeypatch):
     topics = {
         "calls": "Calls\n*****\n\nA call calls.\n",
         "two": "Calls\n=====\n\nShared\nwords.\n\nTwo alone.\n",
@@ -65,7 +65,7 @@ def test_a_repeated_topic_stays_in_the_calibration_part_once(monkeypatch):
     ]
 
 
-def test_a_heading_is_recognised_under_another_underline():
+def test_heading_key_ignores_underline():
     assert paragraph_key("Title\n*****") == paragraph_key("Title\n=====")
     assert paragraph_key("***") != paragraph_key("===")
 
@@ -75,7 +75,7 @@ def test_every_validation_topic_exists_in_this_python():
     assert set(VALIDATION_TOPICS) <= set(topics)
 
 
-def test_a_python_without_topics_is_reported_with_a_hint(monkeypatch):
+def test_python_without_topics_raises_with_hint(monkeypatch):
     monkeypatch.setitem(sys.modules, "pydoc_data.topics", None)
     with pytest.raises(CalibrationError) as caught:
         builtin_documents("calibration")

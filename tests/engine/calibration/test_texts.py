@@ -1,4 +1,4 @@
-"""Each kind of text is read, by the column that is meant, and refused in words."""
+"""Each kind of text source is read, or raises with a message."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def table(request, tmp_path):
 
 @pytest.fixture
 def dataset(tmp_path, monkeypatch):
-    """A data set in a folder, in place of one on the Hub."""
+    """Return a data set in a folder, in place of one on the Hub."""
     for config in ("long", "short"):
         (tmp_path / "data" / config).mkdir(parents=True)
         for split, rows in (("train", 30), ("validation", 10)):
@@ -80,62 +80,62 @@ def texts(path, **settings):
     return read_documents(calibration_source(config), "calibration").texts
 
 
-def refused(path, **settings):
+def error_of(path, **settings):
     with pytest.raises(CalibrationError) as error:
         texts(path, **settings)
     assert error.value.hint
     return f"{error.value.message} {error.value.hint}"
 
 
-def test_the_longest_texts_are_meant_where_no_column_is_named(table):
+def test_default_column_has_the_longest_texts(table):
     assert texts(table) == STORIES
 
 
-def test_another_column_may_be_named(table):
+def test_requested_column_is_read(table):
     assert texts(table, column="id") == ["a1", "b2", "c3"]
 
 
-def test_the_usual_column_is_meant_before_any_other(tmp_path):
+def test_default_column_is_named_text(tmp_path):
     line = {"text": "short", "comment": "a much longer text"}
     (tmp_path / "a.jsonl").write_text(json.dumps(line))
     assert texts(tmp_path / "a.jsonl") == ["short"]
 
 
-def test_a_column_that_is_not_there(table):
-    message = refused(table, column="stars")
+def test_missing_column_raises(table):
+    message = error_of(table, column="stars")
     assert "has no column 'stars' with text. Choose one of these: story, id." in message
 
 
-def test_what_can_be_chosen_is_told(table):
+def test_described_table_lists_its_columns(table):
     described = described_text(CalibrationConfig(text=str(table)))
     assert described.columns == ("story", "id")
     assert described.column == "story"
 
 
-def test_of_a_plain_text_nothing_can_be_chosen(tmp_path):
+def test_described_plain_text_has_no_columns(tmp_path):
     (tmp_path / "a.txt").write_text("all of it")
     assert described_text(CalibrationConfig(text=str(tmp_path / "a.txt"))).columns == ()
     assert described_text(CalibrationConfig()).columns == ()
 
 
 @pytest.mark.parametrize("ending", WRITERS)
-def test_a_file_that_is_no_such_table(tmp_path, ending):
+def test_damaged_table_raises(tmp_path, ending):
     path = tmp_path / f"a{ending}"
     path.write_bytes(b'"open quote\n{,,\n1,2,3,4')
-    assert f"a{ending} cannot be read" in refused(path)
+    assert f"a{ending} cannot be read" in error_of(path)
 
 
-def test_a_table_without_rows(tmp_path):
+def test_table_without_rows_raises(tmp_path):
     (tmp_path / "a.csv").write_text("text,stars\n")
-    assert "a.csv" in refused(tmp_path / "a.csv")
+    assert "a.csv" in error_of(tmp_path / "a.csv")
 
 
-def test_a_table_without_texts(tmp_path):
+def test_table_without_texts_raises(tmp_path):
     (tmp_path / "a.csv").write_text("stars\n1\n2\n")
-    assert "No column of a.csv holds text" in refused(tmp_path / "a.csv")
+    assert "No column of a.csv holds text" in error_of(tmp_path / "a.csv")
 
 
-def test_the_validation_text_may_lack_the_column_of_the_other(table, tmp_path):
+def test_validation_text_may_have_another_column(table, tmp_path):
     (tmp_path / "other.jsonl").write_text('{"text": "held out"}')
     config = CalibrationConfig(
         text=str(table),
@@ -146,12 +146,12 @@ def test_the_validation_text_may_lack_the_column_of_the_other(table, tmp_path):
     assert read.texts == ["held out"]
 
 
-def test_the_first_rows_of_a_data_set_are_read(dataset):
+def test_first_rows_of_a_data_set_are_read(dataset):
     read = texts(dataset, dataset_config="long", rows=5)
     assert read == [f"long train {i}" for i in range(5)]
 
 
-def test_another_split_may_be_held_out(dataset):
+def test_another_split_is_held_out(dataset):
     config = CalibrationConfig(
         text=dataset, dataset_config="short", validation_split="validation"
     )
@@ -161,7 +161,7 @@ def test_another_split_may_be_held_out(dataset):
     assert read.texts[0] == "short validation 0"
 
 
-def test_configs_splits_and_columns_of_a_data_set_are_told(dataset):
+def test_described_data_set_lists_configs_splits_and_columns(dataset):
     described = described_text(CalibrationConfig(text=dataset))
     assert described.configs == ("long", "short")
     assert described.splits == ("train", "validation")
@@ -177,8 +177,8 @@ def test_configs_splits_and_columns_of_a_data_set_are_told(dataset):
         ({"dataset_config": "long", "column": "n"}, "no column 'n' with text"),
     ],
 )
-def test_parts_of_a_data_set_that_are_not_there(dataset, settings, sentence):
-    assert sentence in refused(dataset, **settings)
+def test_missing_parts_of_a_data_set_raise(dataset, settings, sentence):
+    assert sentence in error_of(dataset, **settings)
 
 
 @pytest.mark.parametrize(
@@ -193,15 +193,15 @@ def test_parts_of_a_data_set_that_are_not_there(dataset, settings, sentence):
         (ValueError("Bad split\nlong story"), "cannot be read: Bad split."),
     ],
 )
-def test_a_data_set_that_cannot_be_had(monkeypatch, error, sentence):
+def test_unavailable_data_set_raises(monkeypatch, error, sentence):
     def fail(*_, **__):
         raise error
 
     monkeypatch.setattr(datasets, "get_dataset_config_names", fail)
-    assert sentence in refused(DATASET)
+    assert sentence in error_of(DATASET)
 
 
-def test_a_job_with_a_data_set_means_the_same_everywhere():
+def test_name_of_data_set_is_not_a_path():
     calibration = CalibrationConfig(
         text=DATASET,
         column="story",
@@ -219,6 +219,6 @@ def test_a_job_with_a_data_set_means_the_same_everywhere():
     "settings",
     [{"text": "hf://someone/model"}, {"split": "train"}, {"dataset_config": "long"}],
 )
-def test_settings_that_make_no_sense_are_refused(settings):
+def test_inconsistent_settings_raise(settings):
     with pytest.raises(ConfigError):
         CalibrationConfig(**settings)

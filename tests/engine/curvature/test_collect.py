@@ -1,4 +1,4 @@
-"""A and G measured block by block equal those of a plain full backward with hooks."""
+"""A and G measured block by block equal those of a full backward with hooks."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_factors_equal_those_of_a_full_backward(family):
 
 
 @pytest.mark.parametrize("batch", [1, 3, 5, 64])
-def test_the_size_of_a_batch_does_not_matter(batch):
+def test_batch_size_does_not_matter(batch):
     model = tiny_model("llama")
     found, expected = measured(model, batch), measured(model, batch=2)
     for name, factors in expected.items():
@@ -110,7 +110,7 @@ def test_layers_that_read_the_same_input_share_one_A():
     assert by_kind["self_attn.o_proj"].A is not q
 
 
-def test_steps_are_as_many_as_announced():
+def test_number_of_steps_is_the_announced_one():
     count = 0
 
     def step():
@@ -121,7 +121,7 @@ def test_steps_are_as_many_as_announced():
     assert count == batch_count(WINDOWS, 2, blocks=2) == 9
 
 
-def test_measuring_leaves_no_hook_and_no_gradient_behind():
+def test_measurement_leaves_no_hooks_and_no_gradients():
     model = tiny_model("opt")
     before = {name: p.clone() for name, p in model.named_parameters()}
     measured(model)
@@ -142,7 +142,7 @@ def mean_loss(model, windows):
 
 
 @pytest.mark.parametrize("family", ["llama", "opt", "gpt2", "gemma2", "falcon"])
-def test_the_gradient_is_that_of_the_mean_loss_by_the_weight(family):
+def test_gradient_is_that_of_the_mean_loss_by_the_weight(family):
     model = tiny_model(family)
     found = measured(model, with_gradient=True)
     layers = prunable_layers(model)
@@ -163,7 +163,7 @@ def test_the_gradient_is_that_of_the_mean_loss_by_the_weight(family):
         )
 
 
-def test_a_gradient_that_nobody_asked_for_is_not_kept():
+def test_gradient_is_not_kept_unless_requested():
     assert all(
         factors.gradient is None for factors in measured(tiny_model("opt")).values()
     )
@@ -182,13 +182,13 @@ def test_inputs_alone_give_the_same_A_and_no_G(family):
     assert len({id(factors.A) for factors in found.values()}) == len(readers)
 
 
-def test_inputs_alone_take_one_step_a_batch():
+def test_inputs_alone_take_one_step_per_batch():
     steps = []
     input_covariances(task_of(tiny_model("llama")), lambda: steps.append(1))
     assert len(steps) == batch_count(WINDOWS, 2, blocks=0) == 3
 
 
-def test_sampled_labels_are_seeded_and_are_not_those_of_the_text():
+def test_sampled_labels_are_seeded_and_differ_from_those_of_the_text():
     model = tiny_model("llama")
     one, again, other = (
         measured(model, labels=Fisher.SAMPLED, seed=seed) for seed in (1, 1, 2)
@@ -201,7 +201,7 @@ def test_sampled_labels_are_seeded_and_are_not_those_of_the_text():
         assert not torch.allclose(one[name].G, text[name].G, rtol=1e-2)
 
 
-def test_sampled_labels_are_drawn_from_what_the_model_predicts():
+def test_sampled_labels_are_drawn_from_the_prediction_of_the_model():
     """A model that is certain leaves nothing to learn: its gradients vanish."""
     model = tiny_model("llama")
     model.lm_head.weight.mul_(1e4)
@@ -211,7 +211,7 @@ def test_sampled_labels_are_drawn_from_what_the_model_predicts():
         assert certain[name].G.max() < 1e-6 * text[name].G.max()
 
 
-def test_a_loss_that_nothing_changes_has_no_gradient():
+def test_constant_loss_has_no_gradient():
     model = tiny_model("llama")
     model.lm_head.weight.zero_()
     for factors in measured(model, with_gradient=True).values():
@@ -220,17 +220,17 @@ def test_a_loss_that_nothing_changes_has_no_gradient():
         assert factors.A.diagonal().sum() > 0
 
 
-def test_only_what_is_wanted_is_measured():
+def test_only_requested_layers_are_measured():
     model = tiny_model("llama")
-    wanted = prunable_layers(model)[4:6]
-    task = CurvatureRequest(model, find_blocks(model), wanted, tokens(), 2)
+    layers = prunable_layers(model)[4:6]
+    task = CurvatureRequest(model, find_blocks(model), layers, tokens(), 2)
     found = {}
     for factors in block_factors(task, lambda: None):
         found |= factors
-    assert found.keys() == {layer.name for layer in wanted}
+    assert found.keys() == {layer.name for layer in layers}
 
 
-def test_a_non_finite_gradient_names_the_layer():
+def test_error_of_a_non_finite_gradient_names_the_layer():
     """Activations that are finite, and a loss whose gradient is not."""
     model = tiny_model("llama")
     norm = model.model.norm
@@ -244,7 +244,7 @@ def test_a_non_finite_gradient_names_the_layer():
     ("behind", "layer"),
     [("0.mlp.up_proj", "0.self_attn.o_proj"), ("1.mlp.down_proj", "1.mlp.up_proj")],
 )
-def test_the_layer_is_named_at_which_gradients_stop_being_finite(behind, layer):
+def test_error_names_the_layer_where_gradients_stop_being_finite(behind, layer):
     model = tiny_model("llama")
     module = model.get_submodule(f"model.layers.{behind}")
     module.register_forward_hook(lambda module, args, y: _Spoilt.apply(y))
@@ -264,9 +264,7 @@ class _Spoilt(torch.autograd.Function):
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 @pytest.mark.parametrize("name", [x.name for x in prunable_layers(tiny_model("opt"))])
-def test_activations_that_are_not_finite_are_refused_with_the_layer_they_come_from(
-    name, value
-):
+def test_error_of_non_finite_activations_names_their_layer(name, value):
     model = tiny_model("opt")
     model.get_submodule(name).weight[3, 4] = value
     attempts = [measured]
@@ -278,7 +276,7 @@ def test_activations_that_are_not_finite_are_refused_with_the_layer_they_come_fr
         assert f"come from {name}, whose weights" in error.value.message
 
 
-def test_tokens_that_a_model_rules_out_are_no_failure():
+def test_tokens_of_zero_probability_are_no_error():
     model = tiny_model("llama")
 
     def without_the_last(module, args, logits):
@@ -297,18 +295,18 @@ def test_tokens_that_a_model_rules_out_are_no_failure():
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
-def test_the_first_layer_with_such_an_output_is_named(value):
+def test_error_names_the_first_layer_with_non_finite_output(value):
     model = tiny_model("llama")
 
-    def spoil(module, args, output):
+    def make_nan(module, args, output):
         return output.index_fill(-1, torch.tensor([2]), value)
 
-    model.model.layers[0].mlp.down_proj.register_forward_hook(spoil)
+    model.model.layers[0].mlp.down_proj.register_forward_hook(make_nan)
     with pytest.raises(CurvatureError, match=r"come from \S+\.0\.mlp\.down_proj\.$"):
         measured(model)
 
 
-def test_an_overflow_is_told_from_damage():
+def test_overflow_is_distinguished_from_damage():
     model = tiny_model("llama")
     up = model.model.layers[0].mlp.up_proj
     up.weight.fill_(torch.finfo(torch.float32).max)
@@ -316,7 +314,7 @@ def test_an_overflow_is_told_from_damage():
         measured(model)
 
 
-def test_a_layer_that_nothing_passes_through_is_named():
+def test_error_names_an_unused_layer():
     model = tiny_model("llama")
     model.model.layers[1].mlp.spare = torch.nn.Linear(16, 16)
     for attempt in (measured, lambda m: input_covariances(task_of(m), lambda: None)):
@@ -326,7 +324,7 @@ def test_a_layer_that_nothing_passes_through_is_named():
             attempt(model)
 
 
-# models of which blocks are handed more than hidden states
+# models whose blocks receive more than hidden states
 
 
 def gemma3n(**options):
@@ -356,7 +354,7 @@ def gemma3n(**options):
     return model
 
 
-def test_each_batch_is_run_again_with_what_its_blocks_were_handed():
+def test_batches_are_repeated_with_the_arguments_of_their_blocks():
     model = gemma3n(num_kv_shared_layers=0)
     found = measured(model, batch=2)
     for name, (A, G) in full_backward(model).items():
@@ -364,12 +362,12 @@ def test_each_batch_is_run_again_with_what_its_blocks_were_handed():
         torch.testing.assert_close(found[name].G, G, rtol=1e-3, atol=1e-4 * G.max())
 
 
-def test_blocks_that_read_keys_of_earlier_ones_are_refused_with_their_number():
+def test_blocks_that_read_keys_of_earlier_ones_raise_with_their_number():
     with pytest.raises(CurvatureError, match="last 2 blocks of this model read keys"):
         measured(gemma3n(num_kv_shared_layers=2))
 
 
-def test_a_block_that_runs_twice_is_refused_with_its_number():
+def test_block_that_runs_twice_raises_with_its_number():
     model = tiny_model("llama")
     layers = model.model.layers
     forward = layers[1].forward

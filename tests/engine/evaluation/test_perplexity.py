@@ -42,7 +42,7 @@ class Guesser(torch.nn.Module):
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3])
-def test_the_losses_of_all_tokens_are_those_of_the_definition(batch):
+def test_token_losses_equal_the_definition(batch):
     model, steps = Guesser(), []
     found = token_losses(model, model.tokens, batch, lambda: steps.append(0))
     expected = model.losses()
@@ -53,7 +53,7 @@ def test_the_losses_of_all_tokens_are_those_of_the_definition(batch):
     assert abs((found - expected).mean().item()) < 2e-6  # no error all to one side
 
 
-def test_perplexity_is_the_exponential_of_their_mean():
+def test_perplexity_is_the_exponential_of_the_mean_loss():
     model = Guesser()
     found = evaluate(model, model.tokens, 2, "some text", lambda: None)
     assert found.loss == pytest.approx(model.losses().mean().item(), abs=2e-6)
@@ -61,7 +61,7 @@ def test_perplexity_is_the_exponential_of_their_mean():
     assert (found.windows, found.window_length) == (WINDOWS, LENGTH)
 
 
-def test_a_loss_that_is_no_number_is_told():
+def test_nan_loss_raises():
     model = Guesser()
     model.logits[1, 3, 7] = torch.nan
     words = r"^The loss on the validation text is nan\.$"  # and no layer is to blame

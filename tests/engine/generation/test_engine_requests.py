@@ -1,4 +1,4 @@
-"""The engine keeps the playground's models only as long as nothing else needs room."""
+"""The engine keeps the playground's models until other work needs the memory."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ TIMEOUT_S = 60  # seconds
 ECHO = """
 import json, sys
 for line in sys.stdin:
-    asked = json.loads(line)
-    if asked["seed"] == 0:
+    request_ = json.loads(line)
+    if request_["seed"] == 0:
         sys.exit()
-    if asked["seed"] > 0:
-        said = {"type": "Timed", "seconds": float(asked["seed"])}
-        print(json.dumps(said), flush=True)
+    if request_["seed"] > 0:
+        response = {"type": "Timed", "seconds": float(request_["seed"])}
+        print(json.dumps(response), flush=True)
 """
 
 
@@ -56,7 +56,7 @@ def folders(tmp_path):
 
 @pytest.fixture
 def engine(monkeypatch):
-    """An engine in a thread, whose models live in this process; gives what waits."""
+    """Return an engine in a thread, with models in this process."""
     monkeypatch.setattr(pair, "SubprocessClient", WorkerClient)
     monkeypatch.setattr(WorkerClient, "opened", [])
     arrived: queue.Queue = queue.Queue()
@@ -85,22 +85,22 @@ def generate(folders, run="generate-1", **settings):
     )
 
 
-def are_warm():
+def are_in_memory():
     return [child.is_alive for child in WorkerClient.opened] == [True, True]
 
 
-def test_small_questions_leave_the_models_warm_and_large_ones_do_not(engine, folders):
+def test_only_requests_that_need_memory_close_the_models(engine, folders):
     assert engine.ask(generate(folders), Generated, Failed).original.tokens == 3
     model = ModelConfig(folders[0])
     engine.ask(InspectModel(run="inspect-1", model=model), ModelInspected)
-    assert are_warm()
+    assert are_in_memory()
     engine.ask(
         MeasureModels(run="measure-1", sources=(), settings=BenchmarkSettings()), Failed
     )
-    assert not are_warm()
+    assert not are_in_memory()
 
 
-def test_models_that_nobody_asks_are_given_up(engine, folders, monkeypatch):
+def test_idle_models_are_closed(engine, folders, monkeypatch):
     monkeypatch.setattr(server, "_IDLE_TIMEOUT_S", 0.01)
     closed = threading.Event()
     close = Playground.close
@@ -110,18 +110,18 @@ def test_models_that_nobody_asks_are_given_up(engine, folders, monkeypatch):
     engine.ask(generate(folders), Generated)
     closed.clear()
     assert closed.wait(TIMEOUT_S)
-    assert not are_warm()
+    assert not are_in_memory()
     assert engine.ask(generate(folders, "generate-2"), Generated)
 
 
-def test_a_cancelled_text_is_cancelled_and_the_next_one_is_written(engine, folders):
+def test_request_after_a_cancelled_one_is_handled(engine, folders):
     engine.ask(generate(folders, new_tokens=50), TokenWritten)
     engine.handle(Cancel(run="generate-1"))
     assert engine.ask(generate(folders, "generate-2"), Generated).pruned.tokens == 3
-    assert are_warm()
+    assert are_in_memory()
 
 
-def test_response_to_a_cancelled_request_is_discarded():
+def test_response_to_abandoned_request_is_discarded():
     command = (sys.executable, "-c", ECHO)
     with SubprocessClient("model", command, Response) as child:
         with pytest.raises(RunCancelled):
@@ -130,7 +130,7 @@ def test_response_to_a_cancelled_request_is_discarded():
         assert child.ask(request(2), Timed, lambda: None).seconds == 2.0
 
 
-def test_process_that_hangs_or_exits_does_not_become_idle():
+def test_silent_or_ended_process_does_not_become_idle():
     command = (sys.executable, "-c", ECHO)
     for seed, timeout in ((-1, 0.01), (0, TIMEOUT_S)):
         with SubprocessClient("model", command, Response) as child:
@@ -148,18 +148,18 @@ def cancel():
 
 
 @pytest.mark.slow
-def test_models_in_processes_of_their_own_write_the_same(folders, monkeypatch):
+def test_models_in_processes_generate_the_same(folders, monkeypatch):
     playground = Playground()
-    told = Written().run(playground, *folders, temperature=1.0)
+    recorder = Written().run(playground, *folders, temperature=1.0)
     assert len(psutil.Process().children(recursive=True)) == 2
-    assert told.of(ModelsLoaded) == [ModelsLoaded("0", "1", False)]
-    for answer in (told.answer.original, told.answer.pruned):
+    assert recorder.of(ModelsLoaded) == [ModelsLoaded("0", "1", False)]
+    for answer in (recorder.answer.original, recorder.answer.pruned):
         assert answer.memory_bytes > 50_000_000
     monkeypatch.setattr(pair, "SubprocessClient", WorkerClient)
     here = Written().run(Playground(), *folders, temperature=1.0)
     for side in Side:
-        assert told.text(side) == here.text(side)
-        assert [x.nats for x in told.found(side)] == pytest.approx(
+        assert recorder.text(side) == here.text(side)
+        assert [x.nats for x in recorder.found(side)] == pytest.approx(
             [x.nats for x in here.found(side)], rel=1e-4, abs=1e-6
         )
     playground.close()
@@ -167,10 +167,10 @@ def test_models_in_processes_of_their_own_write_the_same(folders, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_cancel_while_models_are_loaded_leaves_no_process(folders):
-    playground, told = Playground(), Written()
-    told.react = lambda event: told.context.handle(Cancel(run="test"))
+def test_cancel_while_models_are_loaded_leaves_no_process(folders):
+    playground, recorder = Playground(), Written()
+    recorder.react = lambda event: recorder.context.handle(Cancel(run="test"))
     with pytest.raises(RunCancelled):
-        told.run(playground, *folders)
+        recorder.run(playground, *folders)
     assert not playground.is_open
     assert not psutil.Process().children(recursive=True)

@@ -1,4 +1,4 @@
-"""Two models write on from a prompt, and what is said of each token is true."""
+"""Two models generate text from a prompt and are compared at each token."""
 
 from __future__ import annotations
 
@@ -24,9 +24,7 @@ from surgeon_engine.api.messages.generation import (
     TokenWritten,
 )
 from surgeon_engine.api.messages.run import Stage, StageStarted
-from surgeon_engine.generation import generate, pair
-from surgeon_engine.generation import prompt_logits as reading
-from surgeon_engine.generation import worker_process as writing_process
+from surgeon_engine.generation import generate, pair, prompt_logits, worker_process
 from surgeon_engine.generation.generate import Playground, checkpoint_of
 from surgeon_engine.generation.messages import Begin, Open
 from surgeon_engine.model.load import load_model
@@ -58,7 +56,7 @@ def playground():
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """Two models of one family that differ much."""
+    """Return two models of one family with large differences."""
     parent = tmp_path_factory.mktemp("models")
     return [save_tiny_model(parent / str(seed), seed=seed) for seed in range(2)]
 
@@ -68,7 +66,7 @@ def token_ids(folder, text):
 
 
 def dense_logits(folder, prompt, tokens):
-    """The logits at each of `tokens`, by one pass over all of them, in float64."""
+    """Return the logits at each of `tokens`, from one pass in float64."""
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64)
     before = token_ids(folder, prompt)
     with torch.no_grad():
@@ -77,22 +75,20 @@ def dense_logits(folder, prompt, tokens):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_each_token_of_both_texts_has_the_divergence_of_its_definition(
-    playground, tmp_path, family
-):
+def test_divergence_matches_its_definition_at_each_token(playground, tmp_path, family):
     sides = [save_tiny_model(tmp_path / str(seed), family, seed) for seed in (0, 1)]
     prompt = "A prompt of 21 tokens"  # longer than a sliding window
     # More tokens than are compared at a time.
-    told = Written().run(playground, *sides, prompt, new_tokens=20, temperature=1.0)
+    recorder = Written().run(playground, *sides, prompt, new_tokens=20, temperature=1.0)
     for side, tokens in zip(Side, WorkerClient.opened[0].texts, strict=True):
-        found = told.found(side)
+        found = recorder.found(side)
         assert len(found) == len(tokens) > 0
         ours, theirs = (dense_logits(each, prompt, tokens) for each in sides)
         p, q = ours.softmax(-1), theirs.softmax(-1)
         nats = (p * (p / q).log()).sum(-1)
         same = ours.argmax(-1) == theirs.argmax(-1)
-        got = torch.tensor([each.nats for each in found], dtype=torch.float64)
-        assert torch.allclose(got, nats, rtol=1e-3, atol=1e-5)
+        found_nats = torch.tensor([each.nats for each in found], dtype=torch.float64)
+        assert torch.allclose(found_nats, nats, rtol=1e-3, atol=1e-5)
         assert [each.agrees for each in found] == same.tolist()
         vocabulary = AutoTokenizer.from_pretrained(sides[0])
         for name, expected in (("original", p), ("pruned", q)):
@@ -100,35 +96,35 @@ def test_each_token_of_both_texts_has_the_divergence_of_its_definition(
                 guess, shares = getattr(each, name), expected[place]
                 first = vocabulary.convert_ids_to_tokens(int(shares.argmax()))
                 assert guess.likeliest.strip(" ") == first.strip(" ")
-                for got, wanted in (
+                for probability, target in (
                     (guess.probability, shares.max()),
                     (guess.of_written, shares[tokens[place]]),
                 ):
-                    assert got == pytest.approx(float(wanted), rel=1e-3, abs=1e-6)
+                    assert probability == pytest.approx(
+                        float(target), rel=1e-3, abs=1e-6
+                    )
 
 
-def test_a_model_beside_itself_writes_the_same_and_differs_by_nothing(
-    playground, folders
-):
-    told = Written().run(playground, folders[0], folders[0], temperature=1.0, seed=3)
-    assert told.text(Side.ORIGINAL) == told.text(Side.PRUNED) != ""
+def test_model_compared_with_itself_does_not_differ(playground, folders):
+    recorder = Written().run(
+        playground, folders[0], folders[0], temperature=1.0, seed=3
+    )
+    assert recorder.text(Side.ORIGINAL) == recorder.text(Side.PRUNED) != ""
     for side in Side:
-        assert all(each.nats == 0.0 and each.agrees for each in told.found(side))
-        assert all(each.original == each.pruned for each in told.found(side))
+        assert all(each.nats == 0.0 and each.agrees for each in recorder.found(side))
+        assert all(each.original == each.pruned for each in recorder.found(side))
 
 
-def test_a_seed_says_what_is_written_and_another_says_something_else(
-    playground, folders
-):
+def test_seed_determines_the_texts(playground, folders):
     def texts(seed):
-        told = Written().run(playground, *folders, temperature=1.0, seed=seed)
-        return [told.text(side) for side in Side]
+        recorder = Written().run(playground, *folders, temperature=1.0, seed=seed)
+        return [recorder.text(side) for side in Side]
 
     assert texts(1) == texts(1)
     assert texts(1) != texts(2)
 
 
-def test_without_temperature_each_token_is_the_likeliest(playground, folders):
+def test_temperature_zero_selects_the_likeliest_token(playground, folders):
     Written().run(playground, *folders, seed=1)
     texts = WorkerClient.opened[0].texts
     for tokens, folder in zip(texts, folders, strict=True):
@@ -136,13 +132,13 @@ def test_without_temperature_each_token_is_the_likeliest(playground, folders):
         assert logits.argmax(-1).tolist() == tokens != []
 
 
-def test_the_sides_take_turns_token_by_token(playground, folders):
-    told = Written().run(playground, *folders, new_tokens=5)
-    written = [(event.side, event.index) for event in told.of(TokenWritten)]
+def test_models_take_turns_token_by_token(playground, folders):
+    recorder = Written().run(playground, *folders, new_tokens=5)
+    written = [(event.side, event.index) for event in recorder.of(TokenWritten)]
     assert written == [(side, index) for index in range(5) for side in Side]
-    last = told.events.index(told.of(TokenWritten)[-1])
-    assert last < told.events.index(told.of(TextCompared)[0])
-    answer = told.answer
+    last = recorder.events.index(recorder.of(TokenWritten)[-1])
+    assert last < recorder.events.index(recorder.of(TextCompared)[0])
+    answer = recorder.answer
     for side in (answer.original, answer.pruned):
         assert (side.tokens, side.prompt_tokens, side.stop) == (5, 9, Stop.LENGTH)
         assert side.seconds > 0 and side.prompt_seconds > 0 and side.memory_bytes > 0
@@ -150,7 +146,7 @@ def test_the_sides_take_turns_token_by_token(playground, folders):
 
 
 def ending_with(folder, target, token):
-    """A copy of a model whose texts end with `token`."""
+    """Return a copy of a model with `token` as end-of-text token."""
     AutoModelForCausalLM.from_pretrained(folder).save_pretrained(target)
     AutoTokenizer.from_pretrained(folder).save_pretrained(target)
     path = target / "generation_config.json"
@@ -158,70 +154,70 @@ def ending_with(folder, target, token):
     return target
 
 
-def test_a_text_ends_where_its_model_ends_it(
-    playground, folders, tmp_path, monkeypatch
-):
+def test_text_ends_at_end_of_text_token(playground, folders, tmp_path, monkeypatch):
     clock = itertools.count()
-    monkeypatch.setattr(writing_process, "now", lambda model: next(clock))
+    monkeypatch.setattr(worker_process, "now", lambda model: next(clock))
     prompt = {"prompt": "Something", "new_tokens": 12, "temperature": 1.0, "seed": 2}
     Written().run(playground, *folders, **prompt)
     _, free = WorkerClient.opened[0].texts
     end = next(i for i, token in enumerate(free) if i > 2 and token not in free[:i])
     ended = ending_with(folders[1], tmp_path / "ending", free[end])
-    told = Written().run(playground, folders[0], ended, **prompt)
+    recorder = Written().run(playground, folders[0], ended, **prompt)
     assert WorkerClient.opened[-1].texts[1] == free[:end]
-    assert len(told.found(Side.PRUNED)) == told.answer.pruned.tokens == end
-    assert told.answer.pruned.stop is Stop.END_OF_TEXT
-    assert told.answer.original.stop is Stop.LENGTH
-    assert told.answer.original.tokens == 12
+    assert len(recorder.found(Side.PRUNED)) == recorder.answer.pruned.tokens == end
+    assert recorder.answer.pruned.stop is Stop.END_OF_TEXT
+    assert recorder.answer.original.stop is Stop.LENGTH
+    assert recorder.answer.original.tokens == 12
     # The step that ends a text is none of its tokens, and counts in no speed.
-    assert told.answer.original.seconds == 11
-    assert told.answer.pruned.seconds == end - 1
+    assert recorder.answer.original.seconds == 11
+    assert recorder.answer.pruned.seconds == end - 1
 
 
-def test_a_text_that_ends_at_once_is_empty(playground, folders, tmp_path):
+def test_text_that_ends_at_once_is_empty(playground, folders, tmp_path):
     Written().run(playground, *folders)
     token = WorkerClient.opened[0].texts[0][0]
     ended = ending_with(folders[0], tmp_path / "ending", token)
-    told = Written().run(playground, ended, ended)
-    assert told.of(TokenWritten) == told.of(TextCompared) == []
-    assert told.answer.original.tokens == 0
-    assert told.answer.original.tokens_per_second is None
+    recorder = Written().run(playground, ended, ended)
+    assert recorder.of(TokenWritten) == recorder.of(TextCompared) == []
+    assert recorder.answer.original.tokens == 0
+    assert recorder.answer.original.tokens_per_second is None
 
 
-def test_texts_go_as_far_as_the_models_can_read(playground, folders):
-    told = Written().run(playground, *folders, "x" * (WINDOW - 3))
-    assert told.answer.original.tokens == 3
-    assert told.answer.original.stop is Stop.WINDOW
+def test_texts_are_limited_by_the_window(playground, folders):
+    recorder = Written().run(playground, *folders, "x" * (WINDOW - 3))
+    assert recorder.answer.original.tokens == 3
+    assert recorder.answer.original.stop is Stop.WINDOW
     with pytest.raises(
-        ConfigError, match=r"has 64 tokens, and .* can read 64"
+        ConfigError, match=r"has 64 tokens, but the window .* is 64"
     ) as error:
         Written().run(playground, *folders, "x" * WINDOW)
     assert error.value.hint
 
 
-def test_a_prompt_without_tokens_is_refused(playground, folders):
+def test_prompt_without_tokens_raises(playground, folders):
     with pytest.raises(ConfigError, match="empty"):
         Written().run(playground, *folders, "")
 
 
-def test_a_chat_message_goes_through_the_template(playground, folders, tmp_path):
+def test_chat_message_uses_the_template(playground, folders, tmp_path):
     with pytest.raises(ConfigError, match="no chat template") as error:
         Written().run(playground, *folders, as_chat=True)
-    assert "Switch off" in error.value.hint
-    chatty = ending_with(folders[0], tmp_path / "chatty", 0)
-    tokenizer = AutoTokenizer.from_pretrained(chatty)
+    assert "Turn off" in error.value.hint
+    with_template = ending_with(folders[0], tmp_path / "with_template", 0)
+    tokenizer = AutoTokenizer.from_pretrained(with_template)
     tokenizer.chat_template = "{% for m in messages %}You: {{ m.content }}|{% endfor %}"
-    tokenizer.save_pretrained(chatty)
-    told = Written().run(playground, chatty, chatty, "Hi", as_chat=True)
-    assert told.of(ModelsLoaded)[0].has_chat_template
+    tokenizer.save_pretrained(with_template)
+    recorder = Written().run(
+        playground, with_template, with_template, "Hi", as_chat=True
+    )
+    assert recorder.of(ModelsLoaded)[0].has_chat_template
     (begun,) = [x for x in WorkerClient.opened[-1].asked if isinstance(x, Begin)]
-    assert begun.tokens == tuple(token_ids(chatty, "You: Hi|"))
-    plain = Written().run(playground, chatty, chatty, "You: Hi|")
-    assert told.text(Side.ORIGINAL) == plain.text(Side.ORIGINAL)
+    assert begun.tokens == tuple(token_ids(with_template, "You: Hi|"))
+    plain = Written().run(playground, with_template, with_template, "You: Hi|")
+    assert recorder.text(Side.ORIGINAL) == plain.text(Side.ORIGINAL)
 
 
-def test_models_that_know_different_tokens_are_refused(playground, folders, tmp_path):
+def test_models_with_different_vocabularies_raise(playground, folders, tmp_path):
     model = AutoModelForCausalLM.from_pretrained(folders[0])
     model.resize_token_embeddings(97)
     model.save_pretrained(tmp_path / "other")
@@ -231,7 +227,7 @@ def test_models_that_know_different_tokens_are_refused(playground, folders, tmp_
     assert not playground.is_open
 
 
-def test_models_that_cut_the_prompt_differently_are_refused(
+def test_models_that_tokenize_the_prompt_differently_raise(
     playground, folders, tmp_path
 ):
     other = ending_with(folders[1], tmp_path / "other", 0)
@@ -240,23 +236,21 @@ def test_models_that_cut_the_prompt_differently_are_refused(
     vocabulary = settings["model"]["vocab"]
     vocabulary["S"], vocabulary["T"] = vocabulary["T"], vocabulary["S"]
     path.write_text(json.dumps(settings))
-    with pytest.raises(ModelError, match="cut the prompt into different tokens"):
+    with pytest.raises(ModelError, match="split the prompt into different tokens"):
         Written().run(playground, folders[0], other)
 
 
-def test_a_pruned_model_without_a_tokenizer_takes_the_original_s(
+def test_pruned_model_without_tokenizer_uses_the_originals(
     playground, folders, tmp_path
 ):
     AutoModelForCausalLM.from_pretrained(folders[1]).save_pretrained(tmp_path / "bare")
-    told = Written().run(playground, folders[0], tmp_path / "bare")
-    assert told.text(Side.PRUNED) != ""
+    recorder = Written().run(playground, folders[0], tmp_path / "bare")
+    assert recorder.text(Side.PRUNED) != ""
     with pytest.raises(ModelError, match="bare has no tokenizer"):
         Written().run(playground, tmp_path / "bare", folders[0])
 
 
-def test_a_model_that_is_gone_is_a_sentence_also_while_it_is_warm(
-    playground, folders, tmp_path
-):
+def test_deleted_model_raises_also_while_it_is_in_memory(playground, folders, tmp_path):
     short_lived = ending_with(folders[1], tmp_path / "short", 0)
     Written().run(playground, folders[0], short_lived)
     for path in short_lived.iterdir():
@@ -266,88 +260,89 @@ def test_a_model_that_is_gone_is_a_sentence_also_while_it_is_warm(
         Written().run(playground, folders[0], short_lived)
 
 
-def test_what_is_no_number_is_an_error(playground, folders, tmp_path):
+def test_nan_logits_raise(playground, folders, tmp_path):
     model = AutoModelForCausalLM.from_pretrained(folders[1])
     with torch.no_grad():
         model.model.norm.weight.fill_(float("nan"))
     model.save_pretrained(tmp_path / "broken")
-    with pytest.raises(EvaluationError, match="no number"):
+    with pytest.raises(EvaluationError, match="not numbers"):
         Written().run(playground, folders[0], tmp_path / "broken")
     with pytest.raises(EvaluationError):
-        reading.check_not_nan(torch.tensor([[1.0, float("nan")]]))
+        prompt_logits.check_not_nan(torch.tensor([[1.0, float("nan")]]))
 
 
-def test_models_stay_warm_until_one_of_them_changes(playground, folders, tmp_path):
+def test_models_are_kept_in_memory_until_one_changes(playground, folders, tmp_path):
     pruned = ending_with(folders[1], tmp_path / "pruned", 0)
     Written().run(playground, folders[0], pruned)
-    told = Written().run(playground, folders[0], pruned, "Another")
+    recorder = Written().run(playground, folders[0], pruned, "Another")
     assert len(WorkerClient.opened) == 2
-    stages = [event.stage for event in told.of(StageStarted)]
+    stages = [event.stage for event in recorder.of(StageStarted)]
     assert stages == [Stage.GENERATION, Stage.COMPARISON]
-    assert told.of(ModelsLoaded)
+    assert recorder.of(ModelsLoaded)
     AutoModelForCausalLM.from_pretrained(folders[0]).save_pretrained(pruned)
-    told = Written().run(playground, folders[0], pruned)
+    recorder = Written().run(playground, folders[0], pruned)
     assert len(WorkerClient.opened) == 4
     assert [child.is_alive for child in WorkerClient.opened] == [False] * 2 + [True] * 2
-    assert told.text(Side.ORIGINAL) == told.text(Side.PRUNED)
+    assert recorder.text(Side.ORIGINAL) == recorder.text(Side.PRUNED)
 
 
 @pytest.mark.parametrize("kind", [ModelsLoaded, TokenWritten, TextCompared])
-def test_cancel_is_obeyed_before_the_next_token(playground, folders, kind):
-    told = Written()
+def test_cancel_ends_before_the_next_token(playground, folders, kind):
+    recorder = Written()
 
     def cancel(event):
         if isinstance(event, kind):
-            told.context.handle(Cancel(run="test"))
+            recorder.context.handle(Cancel(run="test"))
 
-    told.react = cancel
+    recorder.react = cancel
     with pytest.raises(RunCancelled):
-        told.run(playground, *folders)
-    assert len(told.of(kind)) == 1
+        recorder.run(playground, *folders)
+    assert len(recorder.of(kind)) == 1
     assert playground.is_open  # and nothing is left over from it
     again = Written().run(playground, *folders)
     assert len(WorkerClient.opened) == 2
     assert again.answer.original.tokens == len(again.found(Side.ORIGINAL)) == 8
 
 
-def test_texts_that_are_stopped_end_together_and_are_compared(playground, folders):
-    told = Written()
+def test_stopped_texts_end_together_and_are_compared(playground, folders):
+    recorder = Written()
 
     def stop(event):
         if isinstance(event, TokenWritten) and event.index == 2:
-            told.context.handle(StopAndKeep(run="test"))
+            recorder.context.handle(StopAndKeep(run="test"))
 
-    told.react = stop
-    told.run(playground, *folders)
-    for side in (told.answer.original, told.answer.pruned):
+    recorder.react = stop
+    recorder.run(playground, *folders)
+    for side in (recorder.answer.original, recorder.answer.pruned):
         assert side.stop is Stop.ASKED
         assert side.tokens == 4  # the round after it was heard is the last
-    assert len(told.found(Side.PRUNED)) == 4
+    assert len(recorder.found(Side.PRUNED)) == 4
 
 
-def test_texts_that_are_stopped_before_they_begin_have_one_token(playground, folders):
-    told = Written()
-    told.context.handle(StopAndKeep(run="test"))
-    told.run(playground, *folders)
-    assert told.answer.original.tokens == len(told.found(Side.ORIGINAL)) == 1
+def test_texts_stopped_before_they_begin_have_one_token(playground, folders):
+    recorder = Written()
+    recorder.context.handle(StopAndKeep(run="test"))
+    recorder.run(playground, *folders)
+    assert recorder.answer.original.tokens == len(recorder.found(Side.ORIGINAL)) == 1
 
 
-def test_a_process_that_does_not_settle_is_given_up(playground, folders, monkeypatch):
+def test_process_that_does_not_become_idle_is_closed(playground, folders, monkeypatch):
     monkeypatch.setattr(WorkerClient, "wait_until_idle", lambda self, seconds: False)
     with pytest.raises(ConfigError):
         Written().run(playground, *folders, "")
     assert not playground.is_open
 
 
-def test_the_folder_of_a_run_stands_for_its_checkpoint(
-    playground, quick_runs, tmp_path
-):
+def test_run_folder_is_replaced_by_its_checkpoint(playground, quick_runs, tmp_path):
     config = job(tmp_path, structure=Structure.NEURONS)
     Recorder().run(replace(config, export=ExportConfig()), tmp_path / "run")
     assert checkpoint_of(str(tmp_path / "run")) == str(tmp_path / "run" / "export")
-    told = Written().run(playground, config.model.source, tmp_path / "run")
-    small, whole = told.answer.pruned.parameters, told.answer.original.parameters
-    assert small < whole  # as small as it lies there
+    recorder = Written().run(playground, config.model.source, tmp_path / "run")
+    small, whole = (
+        recorder.answer.pruned.parameters,
+        recorder.answer.original.parameters,
+    )
+    assert small < whole  # loaded as a compact model
     opened = [
         x for child in WorkerClient.opened for x in child.asked if type(x) is Open
     ]
@@ -357,13 +352,17 @@ def test_the_folder_of_a_run_stands_for_its_checkpoint(
     assert checkpoint_of("demo") == "demo"
 
 
-def test_settings_out_of_range_are_refused():
+def test_settings_out_of_range_raise():
     for wrong in ({"temperature": -0.1}, {"top_p": 0.0}, {"new_tokens": 0}):
         with pytest.raises(ConfigError):
             GenerationSettings(**wrong)
 
 
-def test_files_of_a_model_tell_whether_it_is_the_same(folders):
+def test_file_state_detects_changed_models(folders):
     ours, theirs = (ModelConfig(str(folder)) for folder in folders)
-    assert generate._files(ours) == generate._files(ours) != generate._files(theirs)
+    assert (
+        generate._file_state(ours)
+        == generate._file_state(ours)
+        != generate._file_state(theirs)
+    )
     assert load_model(ours).model.config.vocab_size == 96

@@ -1,4 +1,4 @@
-"""Tokens are drawn as likely as they should be, and text comes in whole letters."""
+"""Sampling and streaming detokenization."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 
 from surgeon_engine.api.messages.generation import GenerationSettings
 from surgeon_engine.api.model_info.source_names import DEMO
-from surgeon_engine.generation.detokenizer import StreamingDetokenizer, next_text
+from surgeon_engine.generation.detokenizer import StreamingDetokenizer, token_text
 from surgeon_engine.generation.sampling import Sampler, nucleus
 from surgeon_engine.model.load import load_tokenizer
 from surgeon_engine.model.source import locate
@@ -22,7 +22,7 @@ def tokenizer():
     return load_tokenizer(locate(DEMO))
 
 
-def test_tokens_are_drawn_with_their_probabilities():
+def test_tokens_are_sampled_with_their_probabilities():
     logits = torch.tensor([2.0, 0.0, 1.0, -1.0])
     sampler = Sampler(GenerationSettings(temperature=0.7, seed=1))
     count = 20_000
@@ -31,7 +31,7 @@ def test_tokens_are_drawn_with_their_probabilities():
     assert torch.allclose(shares, (logits / 0.7).softmax(-1), atol=0.01)
 
 
-def test_top_p_leaves_the_fewest_tokens_that_have_that_much():
+def test_nucleus_is_the_smallest_set_with_top_p():
     shares = torch.tensor([0.1, 0.5, 0.15, 0.25], dtype=torch.float64)
     for top_p, kept in ((0.4, [1]), (0.5, [1]), (0.51, [1, 3]), (0.75, [1, 3])):
         assert nucleus(shares, top_p).nonzero()[:, 0].tolist() == kept
@@ -39,13 +39,13 @@ def test_top_p_leaves_the_fewest_tokens_that_have_that_much():
     assert nucleus(shares, 1e-9).nonzero()[:, 0].tolist() == [1]
 
 
-def test_top_p_keeps_unlikely_tokens_from_being_drawn():
+def test_tokens_outside_nucleus_are_not_sampled():
     sampler = Sampler(GenerationSettings(temperature=1.0, top_p=0.6))
     logits = torch.tensor([0.0, 1.0, 0.5])
     assert {sampler.draw(logits) for _ in range(300)} == {1, 2}
 
 
-def test_models_that_expect_nearly_the_same_draw_the_same():
+def test_similar_models_sample_the_same_tokens():
     draws = []
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(200, 50, generator=generator)
@@ -59,26 +59,26 @@ def test_models_that_expect_nearly_the_same_draw_the_same():
 
 
 @pytest.mark.parametrize("before", ["", "The word 日"])
-def test_pieces_are_whole_characters_and_make_up_the_text(tokenizer, before):
+def test_streamed_text_has_whole_characters(tokenizer, before):
     given = tokenizer.encode(before, add_special_tokens=False)
     tokens = tokenizer.encode(before + TEXT, add_special_tokens=False)[len(given) :]
-    pieces = StreamingDetokenizer(tokenizer, given)
-    told = [pieces.add(token) for token in tokens]
-    assert "".join(told) == TEXT
-    assert not any("\N{REPLACEMENT CHARACTER}" in piece for piece in told)
-    assert "" in told  # some characters take several tokens
-    assert pieces.rest() == ""
+    detokenizer = StreamingDetokenizer(tokenizer, given)
+    texts = [detokenizer.add(token) for token in tokens]
+    assert "".join(texts) == TEXT
+    assert not any("\N{REPLACEMENT CHARACTER}" in text for text in texts)
+    assert "" in texts  # some characters take several tokens
+    assert detokenizer.rest() == ""
 
 
-def test_half_a_character_at_the_end_is_told_as_the_rest(tokenizer):
+def test_incomplete_last_character_is_returned_as_rest(tokenizer):
     tokens = tokenizer.encode("a\N{SLIGHTLY SMILING FACE}", add_special_tokens=False)
-    pieces = StreamingDetokenizer(tokenizer, [])
-    assert "".join(pieces.add(token) for token in tokens[:-1]) == "a"
-    assert set(pieces.rest()) == {"\N{REPLACEMENT CHARACTER}"}
+    detokenizer = StreamingDetokenizer(tokenizer, [])
+    assert "".join(detokenizer.add(token) for token in tokens[:-1]) == "a"
+    assert set(detokenizer.rest()) == {"\N{REPLACEMENT CHARACTER}"}
 
 
-def test_a_token_by_itself_keeps_the_space_before_it(tokenizer):
+def test_token_text_keeps_preceding_space(tokenizer):
     before = tokenizer.encode("the import", add_special_tokens=False)
     (token,) = tokenizer.encode(" function", add_special_tokens=False)
-    assert next_text(tokenizer, before, token) == " function"
-    assert next_text(tokenizer, [], token) == " function"
+    assert token_text(tokenizer, before, token) == " function"
+    assert token_text(tokenizer, [], token) == " function"

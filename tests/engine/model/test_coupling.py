@@ -91,7 +91,7 @@ def largest_difference(model, coupled, group: int) -> float:
 
 
 @each_group_kind
-def test_without_its_columns_the_model_is_the_same_as_without_its_rows(family, kind):
+def test_removing_columns_or_rows_of_a_group_gives_the_same_model(family, kind):
     model = tiny_model(family)
     for coupled in coupled_groups(STRUCTURES[kind], model):
         for group in {0, 1, coupled.groups - 1}:
@@ -110,16 +110,16 @@ def test_without_its_columns_the_model_is_the_same_as_without_its_rows(family, k
         ("falcon_multi_head", Coupling.HEADS),
     ],
 )
-def test_the_other_order_of_fused_rows_would_show(monkeypatch, family, kind):
+def test_wrong_order_of_fused_rows_changes_the_logits(monkeypatch, family, kind):
     other = {Order.BY_PART: Order.BY_GROUP, Order.BY_GROUP: Order.BY_PART}
     lines = tuple(
         replace(
-            line,
+            rule,
             producers=tuple(
-                replace(rows, order=other[rows.order]) for rows in line.producers
+                replace(rows, order=other[rows.order]) for rows in rule.producers
             ),
         )
-        for line in coupling.TABLES[kind]
+        for rule in coupling.TABLES[kind]
     )
     monkeypatch.setitem(coupling.TABLES, kind, lines)
     model = tiny_model(family)
@@ -140,7 +140,7 @@ def test_every_block_has_its_groups(family, kind):
 
 
 @each_group_kind
-def test_every_row_has_one_owner_and_every_group_equally_many(family, kind):
+def test_rows_are_divided_equally_among_groups(family, kind):
     for coupled in coupled_groups(STRUCTURES[kind], tiny_model(family)):
         assert coupled.consumer.columns % coupled.groups == 0
         for producer in coupled.producers:
@@ -152,7 +152,7 @@ def test_every_row_has_one_owner_and_every_group_equally_many(family, kind):
 
 
 @each_group_kind
-def test_the_weights_of_a_group_are_the_numbers_that_it_owns(family, kind):
+def test_weights_per_group_counts_rows_and_columns(family, kind):
     for coupled in coupled_groups(STRUCTURES[kind], tiny_model(family)):
         for group in range(coupled.groups):
             columns = coupled.consumer.weight()[:, columns_of(coupled, group)]
@@ -164,7 +164,7 @@ def test_the_weights_of_a_group_are_the_numbers_that_it_owns(family, kind):
 
 
 @pytest.mark.parametrize("family", COUPLED_EVERY)
-def test_heads_and_neurons_are_both_in_the_order_of_the_blocks(family):
+def test_heads_and_neurons_are_in_the_order_of_blocks(family):
     found = coupled_groups(Structure.HEADS_AND_NEURONS, tiny_model(family))
     assert [(c.consumer.block, c.kind) for c in found] == [
         (block, kind) for block in (0, 1) for kind in Coupling
@@ -172,20 +172,20 @@ def test_heads_and_neurons_are_both_in_the_order_of_the_blocks(family):
 
 
 @pytest.mark.parametrize("family", EVERY)
-def test_support_is_told_for_every_structure_and_without_weights(family):
+def test_structure_support_needs_no_weights(family):
     support = structure_support(tiny_model(family))
     assert [item.structure for item in support] == list(Structure)
     with torch.device("meta"):
         assert structure_support(EVERY[family]()) == support
-    refused = {item.structure for item in support if not item.supported}
+    unsupported = {item.structure for item in support if not item.supported}
     if family in COUPLED_EVERY:
-        assert not refused
+        assert not unsupported
     else:
-        assert refused == {Structure.HEADS_AND_NEURONS, Structure.HEADS}
+        assert unsupported == {Structure.HEADS_AND_NEURONS, Structure.HEADS}
 
 
 @pytest.mark.parametrize("structure", COUPLED)
-def test_groups_without_weights_are_those_of_the_model_with_weights(structure):
+def test_groups_on_meta_device_match_the_loaded_model(structure):
     with torch.device("meta"):
         found = coupled_groups(structure, FAMILIES["phi3"]())
     for one, other in zip(
@@ -200,118 +200,117 @@ def test_groups_without_weights_are_those_of_the_model_with_weights(structure):
     ("family", "reason"),
     [
         ("falcon_multi_query", "All 4 query heads .* share one key and value head"),
-        ("olmo2", r"self_attn\.q_norm normalises 16 numbers .* the 4 of one head"),
+        ("olmo2", r"self_attn\.q_norm normalizes 16 features .* the 4 of one head"),
     ],
 )
 @pytest.mark.parametrize("structure", [Structure.HEADS, Structure.HEADS_AND_NEURONS])
-def test_heads_that_cannot_go_alone_are_refused_in_a_sentence(
-    family, reason, structure
-):
-    error = refusal(structure, tiny_model(family))
+def test_inseparable_heads_raise_with_reason(family, reason, structure):
+    error = error_for(structure, tiny_model(family))
     assert re.search(reason, error.message)
     assert error.hint == "Choose neurons instead."
 
 
-def refusal(structure: Structure, model) -> PruningError:
-    """The error, after a look that the told support says the same."""
+def error_for(structure: Structure, model) -> PruningError:
+    """Return the error, and check that structure_support gives the same reason."""
     with pytest.raises(PruningError) as caught:
         coupled_groups(structure, model)
-    told = {item.structure: item.reason for item in structure_support(model)}
-    assert told[structure] == caught.value.message
+    reasons = {item.structure: item.reason for item in structure_support(model)}
+    assert reasons[structure] == caught.value.message
     assert caught.value.message.endswith(".")
     return caught.value
 
 
-def test_a_layer_of_unknown_name_refuses_what_it_is_part_of():
+def test_unknown_layer_makes_its_module_unsupported():
     model = tiny_model("llama")
     for block in find_blocks(model):
         block.self_attn.extra = nn.Linear(16, 16)
     kinds = ", ".join(layer.kind for layer in prunable_layers(model)[:8])
-    error = refusal(Structure.HEADS, model)
+    error = error_for(Structure.HEADS, model)
     assert error.message == (
-        "The heads of this architecture are not known to Surgeon "
+        "Surgeon does not know the heads of this architecture "
         f"(the layers of its blocks are {kinds})."
     )
     assert error.hint == "Choose neurons instead."
     assert len(coupled_groups(Structure.NEURONS, model)) == 2
     for block in find_blocks(model):
         block.mlp.extra = nn.Linear(16, 16)
-    error = refusal(Structure.HEADS_AND_NEURONS, model)
-    assert error.message.startswith("The heads and neurons of this architecture are")
+    error = error_for(Structure.HEADS_AND_NEURONS, model)
+    assert error.message.startswith(
+        "Surgeon does not know the heads and neurons of this architecture ("
+    )
     assert error.hint == "Choose rows and columns instead."
     for item in structure_support(model):
         assert item.supported == (item.structure in BY_LAYER + SPARSE)
 
 
-def test_fused_rows_of_an_unknown_family_are_not_guessed():
+def test_fused_rows_of_unknown_family_are_unsupported():
     model = tiny_model("gpt_neox")
     model.config.model_type = "unheard_of"
-    assert "attention.query_key_value" in refusal(Structure.HEADS, model).message
+    assert "attention.query_key_value" in error_for(Structure.HEADS, model).message
     assert coupled_groups(Structure.NEURONS, model)
 
 
-def test_a_shape_that_contradicts_the_config_is_refused_with_the_numbers():
+def test_shape_that_contradicts_the_config_raises_with_numbers():
     model = tiny_model("llama")
     model.model.layers[1].self_attn.k_proj = nn.Linear(16, 12)
-    message = refusal(Structure.HEADS, model).message
+    message = error_for(Structure.HEADS, model).message
     assert message == (
-        "model.layers.1.self_attn.k_proj has 12 rows, where 2 groups of 4 rows would "
-        "have 8."
+        "model.layers.1.self_attn.k_proj has 12 rows, but 2 groups of 4 rows have 8."
     )
     model.config.num_attention_heads = 3
-    message = refusal(Structure.HEADS, model).message
-    assert "do not divide into 3 heads with 2 key and value heads" in message
+    message = error_for(Structure.HEADS, model).message
+    assert "cannot be divided into 3 heads with 2 key and value heads" in message
 
 
 @pytest.mark.parametrize(
-    ("place", "shape"), [("self_attn", (4,)), ("self_attn.q_norm", (4, 4))]
+    ("path", "shape"), [("self_attn", (4,)), ("self_attn.q_norm", (4, 4))]
 )
-def test_heads_with_numbers_of_their_own_are_refused(place, shape):
+def test_heads_with_own_parameters_are_unsupported(path, shape):
     model = tiny_model("qwen3")
-    module = model.model.layers[0].get_submodule(place)
-    name = "sinks" if place == "self_attn" else "weight"
+    module = model.model.layers[0].get_submodule(path)
+    name = "sinks" if path == "self_attn" else "weight"
     setattr(module, name, nn.Parameter(torch.ones(shape)))
-    message = refusal(Structure.HEADS, model).message
-    assert message.startswith(f"{place}.{name} has numbers of its own for each of 4")
+    message = error_for(Structure.HEADS, model).message
+    assert message.startswith(f"{path}.{name} has parameters for each of 4")
     assert coupled_groups(Structure.NEURONS, model)
 
 
-def test_a_norm_over_all_neurons_makes_them_inseparable():
+def test_norm_over_all_neurons_makes_them_inseparable():
     model = tiny_model("llama")
     model.model.layers[0].mlp.norm = nn.RMSNorm(24)
-    assert "normalises 24 numbers" in refusal(Structure.NEURONS, model).message
+    assert "normalizes 24 features" in error_for(Structure.NEURONS, model).message
     assert len(coupled_groups(Structure.HEADS, model)) == 2
 
 
-def test_neurons_with_numbers_of_their_own_are_refused():
+def test_neurons_with_own_parameters_are_unsupported():
     model = tiny_model("llama")
     model.model.layers[0].mlp.scale = nn.Parameter(torch.ones(24))
-    message = refusal(Structure.NEURONS, model).message
-    assert message.startswith("mlp.scale has numbers of its own for each of 24 neurons")
+    message = error_for(Structure.NEURONS, model).message
+    assert message.startswith("mlp.scale has parameters for each of 24 neurons")
     assert coupled_groups(Structure.HEADS, model)
 
 
-def test_a_norm_without_weights_makes_neurons_inseparable():
+def test_norm_without_weights_makes_neurons_inseparable():
     model = tiny_model("llama")
     model.model.layers[0].mlp.sub_norm = nn.RMSNorm(24, elementwise_affine=False)
-    message = refusal(Structure.NEURONS, model).message
-    assert message.startswith("mlp.sub_norm normalises all neurons together")
+    message = error_for(Structure.NEURONS, model).message
+    assert message.startswith("mlp.sub_norm normalizes all neurons together")
 
 
 @pytest.mark.parametrize(
-    ("model_type", "refused"), [("diffllama", "heads"), ("gemma3n_text", "neurons")]
+    ("model_type", "unsupported"), [("diffllama", "heads"), ("gemma3n_text", "neurons")]
 )
-def test_groups_that_are_known_to_depend_on_each_other_are_refused(model_type, refused):
+def test_groups_that_depend_on_each_other_are_unsupported(model_type, unsupported):
     model = tiny_model("llama")
     model.config.model_type = model_type
     for kind, structure in STRUCTURES.items():
-        if kind.value == refused:
-            assert "would change" in refusal(structure, model).message
+        if kind.value == unsupported:
+            assert "would change" in error_for(structure, model).message
         else:
             assert coupled_groups(structure, model)
 
 
-def test_a_longer_list_inside_a_block_is_no_list_of_blocks():
+def test_longer_list_inside_a_block_is_not_the_list_of_blocks():
     model = tiny_model("llama")
     experts = nn.ModuleList([nn.Linear(16, 16) for _ in range(8)])
     model.model.layers[0].mlp.experts = experts
@@ -319,16 +318,16 @@ def test_a_longer_list_inside_a_block_is_no_list_of_blocks():
 
 
 @pytest.mark.parametrize("family", MORE_FAMILIES)
-def test_curvature_block_by_block_is_that_of_a_full_backward(family):
+def test_curvature_block_by_block_matches_full_backward(family):
     assert_like_a_full_backward(family)
 
 
-def test_the_documentation_tells_what_each_family_supports():
+def test_documentation_lists_support_of_each_family():
     page = Path(__file__).parents[3] / "docs" / "families.md"
     text = page.read_text(encoding="utf-8")
-    told = dict(re.findall(r"^\| .*`(\w+)` \| (.*) \|", text, re.MULTILINE))
-    assert told.keys() == EVERY.keys()
-    for family, cells in told.items():
+    documented = dict(re.findall(r"^\| .*`(\w+)` \| (.*) \|", text, re.MULTILINE))
+    assert documented.keys() == EVERY.keys()
+    for family, cells in documented.items():
         words = [cell.split()[0].rstrip(":,") for cell in cells.split(" | ")]
         heads = "no" if family in NEURON_FAMILIES else "yes"
         assert words == [heads, "yes", heads, "yes"]

@@ -27,7 +27,7 @@ def model():
 
 
 def _tokens(tokenizer, part):
-    """All documents of the part in a row, each ended by the end-of-text token."""
+    """Concatenate the documents of a part, each with its end-of-text token."""
     encoded = tokenizer(builtin_documents(part), verbose=False)["input_ids"]
     end = tokenizer.eos_token_id
     return torch.tensor([token for ids in encoded for token in [*ids, end]])
@@ -40,11 +40,11 @@ def windows(tokenizer):
     return every[:: len(every) // WINDOWS][:WINDOWS]
 
 
-def test_the_folder_is_smaller_than_16_megabytes():
+def test_demo_folder_is_smaller_than_16_megabytes():
     assert sum(file.stat().st_size for file in DEMO.iterdir()) < 16e6
 
 
-def test_it_is_a_small_llama_with_tied_embeddings(model):
+def test_demo_is_a_small_llama_with_tied_embeddings(model):
     assert model.config.architectures == ["LlamaForCausalLM"]
     assert model.config.tie_word_embeddings
     assert model.lm_head.weight is model.model.embed_tokens.weight
@@ -63,18 +63,18 @@ def test_all_weights_are_finite(model):
         "naïve, 漢字, 😀",
     ],
 )
-def test_the_tokenizer_gives_back_every_text(tokenizer, text):
+def test_tokenizer_round_trips_every_text(tokenizer, text):
     assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
 
 
-def test_the_tokenizer_and_the_model_agree_on_the_end_of_text(tokenizer, model):
+def test_tokenizer_and_model_agree_on_end_of_text(tokenizer, model):
     assert tokenizer.eos_token == "<|endoftext|>"
     assert tokenizer.eos_token_id == model.config.eos_token_id
     assert len(tokenizer) == model.config.vocab_size
 
 
 @torch.no_grad()
-def test_its_perplexity_is_a_sixth_of_the_unigram_models(model, tokenizer, windows):
+def test_perplexity_is_a_sixth_of_the_unigram_models(model, tokenizer, windows):
     assert windows.shape == (WINDOWS, WINDOW)
     predicted = windows[:, 1:]
     logits = model(input_ids=windows, use_cache=False).logits[:, :-1]

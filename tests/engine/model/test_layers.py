@@ -1,4 +1,4 @@
-"""Blocks and prunable layers are found in any decoder, and read and written as W."""
+"""Decoder blocks, prunable layers, and reading and writing W."""
 
 from __future__ import annotations
 
@@ -54,32 +54,32 @@ def test_W_maps_inputs_to_outputs(family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_what_is_written_is_read_again(family):
+def test_written_weight_is_read_back(family):
     for layer in prunable_layers(tiny_model(family)):
         W = layer.weight() * 2
         layer.write(W)
         assert torch.equal(layer.weight(), W)
 
 
-def test_reading_gives_a_copy():
+def test_weight_returns_a_copy():
     layer = prunable_layers(tiny_model("llama"))[0]
     layer.weight().zero_()
     assert layer.weight().abs().sum() > 0
 
 
-def test_a_model_without_blocks_is_refused():
+def test_model_without_blocks_raises():
     model = tiny_model("llama")
     del model.model.layers
     with pytest.raises(ModelError, match="no decoder blocks"):
         find_blocks(model)
 
 
-def test_tied_embeddings_are_no_prunable_layer():
+def test_tied_embeddings_are_not_prunable():
     model = tiny_model("llama")
     assert all(layer.rows != VOCABULARY for layer in prunable_layers(model))
 
 
-def test_what_is_written_meanwhile_is_undone_to_the_last_bit():
+def test_kept_weights_restore_exactly():
     model = tiny_model("opt")
     before = {name: p.clone() for name, p in model.named_parameters()}
     layers = prunable_layers(model)
@@ -93,7 +93,7 @@ def test_what_is_written_meanwhile_is_undone_to_the_last_bit():
         assert torch.equal(parameter, before[name])
 
 
-def test_what_is_written_is_undone_when_the_work_fails():
+def test_kept_weights_restore_after_an_exception():
     layer = prunable_layers(tiny_model("llama"))[0]
     before = layer.weight()
     with pytest.raises(ZeroDivisionError), KeptWeights([layer]):
@@ -102,7 +102,7 @@ def test_what_is_written_is_undone_when_the_work_fails():
     assert torch.equal(layer.weight(), before)
 
 
-def test_kept_weights_can_be_put_back_more_than_once():
+def test_kept_weights_can_be_restored_more_than_once():
     layer = prunable_layers(tiny_model("gpt2"))[0]
     before, kept = layer.weight(), KeptWeights([layer])
     for factor in (0, 2):

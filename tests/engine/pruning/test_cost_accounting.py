@@ -1,4 +1,4 @@
-"""The histogram counts every candidate once, and each layer is charged what it lost."""
+"""The histogram counts every candidate once; each layer has its total cost."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def total(histogram, names):
     return [sum(getattr(histogram, name)) for name in names.split()]
 
 
-def test_each_candidate_is_counted_once_with_its_weights():
+def test_candidate_is_counted_once_with_its_weights():
     units = {"a": removals([0.1, 1.0, 10.0]), "b": removals([0.2, 5.0], [3, 4])}
     chosen = cheapest(units, budget=7)
     found = cost_histogram(units, chosen.removed)
@@ -41,7 +41,7 @@ def test_each_candidate_is_counted_once_with_its_weights():
     assert total(found, "removed_weights kept_weights") == [7, 6]
 
 
-def test_bins_are_equally_wide_on_a_log_scale_and_hold_what_they_say():
+def test_bins_are_equally_wide_on_a_log_scale_and_hold_costs_between_their_edges():
     units = {"a": removals([1e-4, 1e-2, 1.0])}
     found = cost_histogram(units, {"a": torch.tensor([True, True, False])})
     assert len(found.edges) == BINS + 1
@@ -54,7 +54,7 @@ def test_bins_are_equally_wide_on_a_log_scale_and_hold_what_they_say():
     assert found.kept[-1] == 1
 
 
-def test_what_has_gone_and_what_must_stay_is_not_counted():
+def test_removed_and_unremovable_candidates_are_not_counted():
     units = {
         "a": Elements(torch.tensor([REMOVED, 0.0, 1.0, 2.0, math.inf])),
     }
@@ -65,7 +65,7 @@ def test_what_has_gone_and_what_must_stay_is_not_counted():
     assert total_cost(units["a"], removed, CostBasis.RAW) == 1.0
 
 
-def test_equal_costs_have_room():
+def test_equal_costs_have_a_range():
     found = cost_histogram({"a": removals([2.0, 2.0])}, {"a": torch.zeros(2).bool()})
     assert found.edges[0] < 2.0 < found.edges[-1]
     assert total(found, "removed kept") == [0, 2]
@@ -78,7 +78,7 @@ def test_without_any_cost_there_is_no_histogram():
 
 @pytest.mark.parametrize("basis", CostBasis)
 @pytest.mark.parametrize("more", [{}, BUNDLED])
-def test_what_is_paid_does_not_depend_on_how_costs_are_compared(basis, more):
+def test_total_cost_does_not_depend_on_the_cost_basis(basis, more):
     each = {}
     for by in (basis, CostBasis.RAW):
         state = state_of("llama", sparsity=0.3, cost_basis=by, **more)
@@ -95,7 +95,7 @@ def test_what_is_paid_does_not_depend_on_how_costs_are_compared(basis, more):
 
 
 @pytest.mark.parametrize("structure", STRUCTURES)
-def test_a_shot_tells_its_costs_and_the_widths_that_stay(structure):
+def test_shot_reports_its_costs_and_the_remaining_widths(structure):
     state = state_of("llama", structure=structure, sparsity=0.4, shots=2)
     shots = [run_shot(state, ShotPlan(n, n / 2, None), quiet()) for n in (1, 2)]
     went = 0
@@ -114,7 +114,7 @@ def test_a_shot_tells_its_costs_and_the_widths_that_stay(structure):
         assert layer.columns_kept == int(W.any(dim=0).sum())
 
 
-def test_a_coupled_part_is_charged_to_its_consumer_and_counts_its_groups():
+def test_cost_of_a_coupled_unit_is_that_of_its_consumer_with_its_groups():
     state = state_of("llama", structure=Structure.HEADS_AND_NEURONS, sparsity=0.4)
     shot = run_shot(state, ShotPlan(1, 1.0, None), quiet())
     by_kind = {layer.kind: layer for layer in shot.layers if layer.block == 0}

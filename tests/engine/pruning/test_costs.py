@@ -72,7 +72,7 @@ def test_element_costs_match_the_dense_definition(stiffness, dense):
 
 
 @both_kinds
-def test_a_bias_column_belongs_to_no_group(stiffness, dense):
+def test_bias_column_belongs_to_no_group(stiffness, dense):
     layer = make_layer(R, C + 1)
     costs = column_group_costs(layer.W, layer.G, stiffness(layer.A), 2)
     for group, cost in enumerate(costs):
@@ -97,7 +97,7 @@ def test_stiffness_of_a_set_is_that_of_its_block(stiffness, dense):
     torch.testing.assert_close(stiffness(M).diagonal(), single)
 
 
-def test_to_adapt_never_costs_more_than_to_stay():
+def test_costs_with_an_update_never_exceed_those_without():
     layer = make_layer(R, C)
     for cost in (
         lambda kind: row_costs(layer.W, layer.A, kind(layer.G)),
@@ -116,7 +116,7 @@ def test_costs_do_not_depend_on_the_order_of_rows():
 
 
 @pytest.mark.parametrize("stiffness", [adapted, PlainStiffness])
-def test_what_is_zero_costs_exactly_nothing_and_nothing_else_does(stiffness):
+def test_exactly_zero_weights_cost_nothing(stiffness):
     layer = make_layer(R, C)
     layer.W[:, 2:4] = 0
     layer.W[1] = 0
@@ -131,7 +131,7 @@ def test_what_is_zero_costs_exactly_nothing_and_nothing_else_does(stiffness):
     assert ((elements == 0) == (layer.W == 0)).all()
 
 
-def test_costs_are_never_below_zero():
+def test_costs_are_not_negative():
     layer = make_layer(R, C)
     layer.W[random_mask(R, C)] = 0
     of_A, of_G = adapted(layer.A), adapted(layer.G)
@@ -140,7 +140,7 @@ def test_costs_are_never_below_zero():
     assert (column_group_costs(layer.W, layer.G, of_A, 2) >= 0).all()
 
 
-def test_the_inverse_of_each_block_is_its_own_and_one_that_has_none_is_named():
+def test_blocks_are_inverted_each_and_a_singular_one_is_named():
     generator = torch.Generator().manual_seed(0)
     X = torch.randn(3, 4, 9, dtype=torch.float64, generator=generator)
     M = X @ X.mT

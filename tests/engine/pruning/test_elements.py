@@ -1,4 +1,4 @@
-"""Single weights of a layer: what competes, what goes together, what has to stay."""
+"""Single weights of a layer: ranks, groups and minimum shares."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def selected(parts, factors, settings, share):
         )
         for unit in parts
     }
-    most = sum(removable(unit, settings) for unit in parts)
-    return cheapest(lists, int(share * most))
+    maximum = sum(removable(unit, settings) for unit in parts)
+    return cheapest(lists, int(share * maximum))
 
 
 def groups_of(mask, unit, of):
@@ -58,7 +58,7 @@ def test_costs_are_those_of_each_weight_without_its_bias(family):
 
 @pytest.mark.parametrize("family", ["llama", "opt"])
 @pytest.mark.parametrize(("kept", "of"), PATTERNS)
-def test_weights_of_a_group_bear_equal_parts_of_the_joint_cost(family, kept, of):
+def test_weights_of_a_group_have_equal_parts_of_the_joint_cost(family, kept, of):
     settings = pruning(N_M, pattern=f"{kept}:{of}", sparsity=0.3)
     unit = units(family, settings)[0]
     factors, method = random_factors(unit.measured), METHODS[settings.method]
@@ -105,7 +105,7 @@ def test_weights_counted_as_removed_are_the_zeros_of_the_updated_model(
 @pytest.mark.parametrize("family", ["llama", "opt"])
 @pytest.mark.parametrize("method", Method)
 @pytest.mark.parametrize(("kept", "of"), PATTERNS)
-def test_groups_lose_all_that_they_may_or_nothing(family, method, kept, of):
+def test_groups_lose_their_full_pattern_or_nothing(family, method, kept, of):
     settings = pruning(N_M, method=method, pattern=f"{kept}:{of}", sparsity=0.3)
     parts = units(family, settings)
     factors = factors_of(parts)
@@ -126,7 +126,7 @@ def test_groups_lose_all_that_they_may_or_nothing(family, method, kept, of):
         assert counted == selection.weights
 
 
-def test_every_row_loses_the_same_number_under_wanda():
+def test_wanda_removes_equally_many_from_every_row():
     settings = pruning(SINGLE, method=Method.WANDA)
     parts = units("opt", settings)
     factors = factors_of(parts)
@@ -144,8 +144,8 @@ def test_every_row_loses_the_same_number_under_wanda():
                     assert score[row][removed[row]].max() <= kept
 
 
-def test_what_has_gone_counts_as_the_first_of_its_row():
-    """A weight that happens to be zero does not go before it."""
+def test_removed_weights_have_the_first_ranks_of_their_row():
+    """A weight that happens to be zero does not come before it."""
     settings = pruning(SINGLE, method=Method.WANDA)
     unit = units("llama", settings)[0]
     W = unit.measured.weight()
@@ -156,12 +156,12 @@ def test_what_has_gone_counts_as_the_first_of_its_row():
     factors = random_factors(unit.measured)
     cost = unit.removals(factors, before.flatten(), settings).cost.view_as(W)
     left = cost[:, [c for c in range(16) if c not in (5, 9)]].sort(dim=1).values
-    ranks = torch.arange(3, 17) / 16  # after the two that are gone
+    ranks = torch.arange(3, 17) / 16  # after the two removed ones
     assert torch.equal(left, ranks.expand_as(left))
     assert (cost[:, 2] == 3 / 16).all()
 
 
-def test_every_layer_loses_the_same_share_under_sparsegpt():
+def test_sparsegpt_removes_the_same_share_from_every_layer():
     settings = pruning(SINGLE, method=Method.SPARSEGPT)
     parts = units("opt", settings)
     for W_scale, unit in enumerate(parts, start=1):
@@ -175,7 +175,7 @@ def test_every_layer_loses_the_same_share_under_sparsegpt():
 
 
 @pytest.mark.parametrize("method", [Method.WANDA, Method.SPARSEGPT])
-def test_groups_are_spread_evenly_too(method):
+def test_groups_are_removed_evenly_too(method):
     settings = pruning(N_M, method=method)
     parts = units("llama", settings)
     selection = selected(parts, factors_of(parts), settings, 0.5)
@@ -190,7 +190,7 @@ def test_groups_are_spread_evenly_too(method):
 
 @pytest.mark.parametrize("structure", [SINGLE, N_M])
 @pytest.mark.parametrize("method", Method)
-def test_what_has_gone_comes_first_and_its_group_loses_no_more(structure, method):
+def test_removed_weights_come_first_and_their_group_loses_no_more(structure, method):
     settings = pruning(structure, method=method)
     unit = units("opt", settings)[0]
     factors, before = random_factors(unit.measured), nothing(unit)
@@ -212,7 +212,9 @@ def test_what_has_gone_comes_first_and_its_group_loses_no_more(structure, method
 @pytest.mark.parametrize("structure", [SINGLE, N_M])
 @pytest.mark.parametrize("method", [Method.LLM_SURGEON, Method.WANDA, Method.SPARSEGPT])
 @pytest.mark.parametrize("min_density", [0.55, 0.7, 1.0])
-def test_a_least_share_is_kept_and_the_cheapest_go(structure, method, min_density):
+def test_minimum_share_is_kept_and_the_cheapest_are_removed(
+    structure, method, min_density
+):
     settings = pruning(structure, method=method, min_density=min_density)
     unit = units("opt", settings)[0]
     factors = random_factors(unit.measured)
@@ -231,7 +233,7 @@ def test_a_least_share_is_kept_and_the_cheapest_go(structure, method, min_densit
         assert set(counts.flatten().tolist()) <= {0, 2}
 
 
-def test_what_has_gone_stays_gone_where_more_is_to_be_kept_than_there_is():
+def test_removed_weights_are_not_restored_for_a_larger_minimum_share():
     settings = pruning(SINGLE, min_density=0.99)
     unit = units("llama", settings)[0]
     before = nothing(unit)
@@ -243,7 +245,9 @@ def test_what_has_gone_stays_gone_where_more_is_to_be_kept_than_there_is():
 
 @pytest.mark.parametrize("method", Method)
 @pytest.mark.parametrize("structure", [SINGLE, N_M])
-def test_dead_rows_and_columns_go_first_and_costs_stay_finite(structure, method):
+def test_dead_rows_and_columns_are_removed_first_and_costs_stay_finite(
+    structure, method
+):
     settings = pruning(structure, method=method)
     unit = units("llama", settings)[0]
     W = unit.measured.weight()

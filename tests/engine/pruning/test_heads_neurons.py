@@ -1,4 +1,4 @@
-"""Heads and neurons: what each group takes, costs and changes; bundles of neurons."""
+"""Heads and neurons: weights, costs and updates of groups; bundles of neurons."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ each_family = pytest.mark.parametrize("family", COUPLED_FAMILIES)
 
 
 def selected(parts, settings, budget):
-    """What goes of each unit with random factors, and those."""
+    """The selection from each unit with random factors, and the factors."""
     factors = factors_of(parts)
     lists = {
         unit.measured.name: unit.removals(
@@ -70,11 +70,11 @@ def test_weights_counted_as_removed_are_the_zeros_of_the_updated_model(family, s
             zeros += int(is_removed.sum())
     assert zeros == selection.weights
     if share == 1.0:
-        assert zeros == budget  # all that was said to be removable is
+        assert zeros == budget  # everything that counts as removable is
 
 
 @pytest.mark.parametrize("structure", COUPLED)
-def test_one_head_and_one_neuron_of_each_block_stay(structure):
+def test_one_head_and_one_neuron_of_each_block_are_kept(structure):
     settings = pruning(structure)
     for unit in units("llama", settings):
         removals = unit.removals(random_factors(unit.measured), nothing(unit), settings)
@@ -112,7 +112,7 @@ def test_costs_and_updates_match_the_dense_definition(family):
             assert torch.equal(V, before[producer].masked_fill(owned, 0))
 
 
-def test_costs_per_parameter_are_raw_costs_over_the_weights_that_go():
+def test_costs_per_parameter_are_raw_costs_over_the_removed_weights():
     for unit in units("llama", pruning(BOTH)):
         factors = random_factors(unit.measured)
         raw, each = (
@@ -123,7 +123,7 @@ def test_costs_per_parameter_are_raw_costs_over_the_weights_that_go():
 
 
 @each_family
-def test_what_is_gone_comes_first(family):
+def test_removed_groups_come_first(family):
     settings = pruning(BOTH)
     for unit in units(family, settings):
         removals = unit.removals(
@@ -135,7 +135,7 @@ def test_what_is_gone_comes_first(family):
 
 
 @pytest.mark.parametrize("family", ["llama", "opt"])
-def test_a_later_shot_finds_the_best_weight_given_what_is_gone(family):
+def test_later_shot_finds_the_best_weight_given_earlier_removals(family):
     """Costs and update are those of a model that never had what went before."""
     settings = pruning(BOTH, cost_basis=CostBasis.RAW)
     for unit in units(family, settings):
@@ -164,7 +164,7 @@ def test_a_later_shot_finds_the_best_weight_given_what_is_gone(family):
 
 
 @pytest.mark.parametrize("family", FAMILIES | MORE_FAMILIES)
-def test_a_group_that_nobody_reads_costs_nothing_and_changes_no_logit(family):
+def test_unread_group_costs_nothing_and_changes_no_logit(family):
     model = tiny_model(family)
     support = {item.structure: item.supported for item in structure_support(model)}
     settings = pruning(BOTH if support[BOTH] else Structure.NEURONS)
@@ -193,7 +193,7 @@ def neuron_unit(settings):
 
 @pytest.mark.parametrize("removed", [0, 3, 8])
 @pytest.mark.parametrize("basis", CostBasis)
-def test_neurons_of_a_bundle_share_its_cost_and_their_number_makes_the_width(
+def test_neurons_of_a_bundle_share_its_cost_and_keep_the_width_a_multiple(
     removed, basis
 ):
     settings = pruning(BOTH, width_multiple=8, cost_basis=basis)
@@ -214,12 +214,12 @@ def test_neurons_of_a_bundle_share_its_cost_and_their_number_makes_the_width(
         weights = removals.weights[begun : begun + size].tolist()
         assert weights == [each * size] + [0] * (size - 1)
         begun, width = begun + size, width - size
-    assert width == 8  # the last bundle stays
+    assert width == 8  # the last bundle is kept
     assert removals.weights.sum() == each * 16 == removable(unit, settings)
 
 
 @pytest.mark.parametrize("budget", [15, 16, 17, 31, 32, 40])
-def test_a_bundle_is_never_split(budget):
+def test_bundle_is_never_split(budget):
     """Even where all costs are equal."""
     settings = pruning(BOTH, width_multiple=8)
     parts = units("llama", settings)
@@ -241,7 +241,7 @@ def test_a_bundle_is_never_split(budget):
 
 @pytest.mark.parametrize("multiple", [5, 7, 10, 11])
 @pytest.mark.parametrize("alike", [0.1, 0.3, 1 / 3])
-def test_bundles_of_equal_costs_go_in_order(multiple, alike):
+def test_bundles_of_equal_costs_are_removed_in_order(multiple, alike):
     """The mean of equal numbers may round to a little more than they are."""
     settings = pruning(
         Structure.NEURONS, width_multiple=multiple, method=Method.MAGNITUDE
@@ -251,8 +251,8 @@ def test_bundles_of_equal_costs_go_in_order(multiple, alike):
     found = unit.removals(KroneckerFactors(), nothing(unit), settings)
     for budget in range(24):
         one = {unit.measured.name: found}
-        most = min(budget * unit.coupled.weights_per_group, removable(unit, settings))
-        (mask,) = cheapest(one, most).removed.values()
+        limit = min(budget * unit.coupled.weights_per_group, removable(unit, settings))
+        (mask,) = cheapest(one, limit).removed.values()
         removed = int(mask.sum())
         assert removed == 0 or (24 - removed) % multiple == 0
 
@@ -281,7 +281,7 @@ def test_heads_are_not_bundled():
         (0.0, 64, 24),
     ],
 )
-def test_a_least_width_is_kept_and_is_a_multiple_too(min_density, multiple, left):
+def test_minimum_width_is_kept_and_is_a_multiple(min_density, multiple, left):
     settings = pruning(BOTH, min_density=min_density, width_multiple=multiple)
     unit = neuron_unit(settings)
     removals = unit.removals(random_factors(unit.measured), nothing(unit), settings)
@@ -290,7 +290,7 @@ def test_a_least_width_is_kept_and_is_a_multiple_too(min_density, multiple, left
     assert removable(unit, settings) == (24 - left) * each == removals.weights.sum()
 
 
-def test_what_has_gone_stays_gone_where_more_is_to_be_kept_than_there_is():
+def test_removed_groups_are_not_restored_for_a_larger_minimum_share():
     settings = pruning(BOTH, min_density=0.9)
     unit = neuron_unit(settings)
     before = without(unit, *range(10))

@@ -1,4 +1,4 @@
-"""A layer keeps the share that a limit of it says, in a whole run; others do not."""
+"""Layers with a limit keep its share in a whole run; others do not."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_only_layers_with_a_limit_keep_its_share(tmp_path, family, structure):
 
 @pytest.mark.parametrize("family", ["llama", "opt"])
 @pytest.mark.parametrize("structure", Structure)
-def test_limits_of_all_layers_are_the_least_share_of_each(family, structure):
+def test_limit_of_all_layers_equals_the_minimum_share(family, structure):
     """The other way to say the same, which is tested against the weights."""
     one, other = (
         state_of(family, structure=structure, sparsity=0.05, **more)
@@ -70,18 +70,18 @@ def test_limits_of_all_layers_are_the_least_share_of_each(family, structure):
 
 
 @pytest.mark.parametrize("limited", ["mlp.down_proj", "mlp.gate_proj"])
-def test_neurons_keep_what_any_of_their_layers_has_to(limited):
-    wanted = pruning_config(
+def test_neurons_keep_the_largest_share_of_their_layers(limited):
+    pruning = pruning_config(
         Structure.NEURONS, layer_min_density=(f"{limited}=0.75", "block 1=0.5")
     )
-    first, second = units_of(wanted, tiny_model("llama"))
+    first, second = units_of(pruning, tiny_model("llama"))
     for unit in (first, second):
         each = unit.coupled.weights_per_group
-        stays = unit.candidates - removable(unit, wanted) // each
-        assert stays == -(-unit.candidates * 3 // 4)
+        kept = unit.candidates - removable(unit, pruning) // each
+        assert kept == -(-unit.candidates * 3 // 4)
 
 
-def test_the_largest_of_several_limits_holds():
+def test_largest_of_several_limits_holds():
     (layer,) = (x for x in state_of().original.layers[:1])
     limits = ("block 0=0.5", f"{layer.kind}=0.25", "block 1=0.9")
     assert min_kept_share(0.1, limits, [layer]) == 0.5
@@ -90,24 +90,24 @@ def test_the_largest_of_several_limits_holds():
 
 
 @pytest.mark.parametrize("words", ["block 0", "block 0=", "=0.5", "a=1.5", "a=x", ""])
-def test_what_is_no_limit_is_refused(words):
+def test_invalid_limit_raises(words):
     with pytest.raises(ConfigError, match="no limit of a layer"):
         pruning_config(layer_min_density=(words,))
 
 
-def test_a_limit_of_no_layer_is_refused(tmp_path):
-    wanted = job(tmp_path, layer_min_density=("block 9=0.5",))
-    error = refused(wanted, tmp_path / "run", PruningError)
+def test_limit_that_matches_no_layer_raises(tmp_path):
+    config = job(tmp_path, layer_min_density=("block 9=0.5",))
+    error = refused(config, tmp_path / "run", PruningError)
     assert "'block 9' limits no layer" in error.message
 
 
-def test_a_limit_that_forbids_the_target_is_refused_before_any_work(tmp_path):
-    wanted = job(tmp_path, layer_min_density=("*=0.9",), sparsity=0.3)
-    refused(wanted, tmp_path / "run", PruningError)
+def test_limit_that_forbids_the_target_raises_before_any_work(tmp_path):
+    config = job(tmp_path, layer_min_density=("*=0.9",), sparsity=0.3)
+    refused(config, tmp_path / "run", PruningError)
 
 
 @pytest.mark.usefixtures("quick_runs")
-def test_equal_widths_count_what_the_tightest_limit_leaves(tmp_path):
+def test_equal_widths_follow_the_tightest_limit(tmp_path):
     settings = {"structure": Structure.NEURONS, "sparsity": 0.3}
     limits = ("block 0=0.9",)
     Recorder().run(
@@ -118,7 +118,7 @@ def test_equal_widths_count_what_the_tightest_limit_leaves(tmp_path):
     assert error.hint.startswith("All layers lose equally many. Lower the target")
 
 
-def test_limits_survive_the_job_file():
+def test_limits_are_restored_from_the_job_file():
     pruning = pruning_config(layer_min_density=("block 3=0.5", "*.down_proj = 0.4"))
     config = RunConfig(pruning=pruning)
     assert config_from_toml(config_to_toml(config)) == config

@@ -1,4 +1,4 @@
-"""Each method is the dense quadratic with the factors that it looks at."""
+"""Each method equals the dense quadratic with the factors that it uses."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ R, C = 4, 6
 I_R, I_C = torch.eye(R, dtype=torch.float64), torch.eye(C, dtype=torch.float64)
 DAMPING = 0.03
 LAYER = make_layer(R, C)
-FACTORS = KroneckerFactors(LAYER.A, LAYER.G)  # more than most of them ask for
+FACTORS = KroneckerFactors(LAYER.A, LAYER.G)  # more than most methods need
 # What F is to each method: that is all that its costs may depend on.
 SEEN = {
     Method.K_OBD: SmallLayer(LAYER.W, LAYER.A, LAYER.G),
@@ -51,14 +51,14 @@ each_that_stays = pytest.mark.parametrize("name", SEEN)
 
 
 def seen_by(name: Method):
-    """W, A, G and their stiffness, as the method says."""
+    """W, A, G and their stiffness by the method."""
     method = METHODS[name]
     A, G = method.quadratic(LAYER.W, FACTORS)
     of_A, of_G = (method.stiffness(M, DAMPING) for M in (A, G))
     return A, G, of_A, of_G
 
 
-def test_every_method_is_there():
+def test_every_method_is_implemented():
     assert set(METHODS) == set(Method) == set(SEEN) | set(ADAPT)
 
 
@@ -93,7 +93,7 @@ def test_magnitude_is_half_the_sum_of_squares():
     torch.testing.assert_close(element_costs(LAYER.W, of_A, of_G), half)
 
 
-def test_wanda_orders_weights_by_their_size_times_the_norm_of_their_input():
+def test_wanda_orders_weights_by_magnitude_times_input_norm():
     _, _, of_A, of_G = seen_by(Method.WANDA)
     cost = element_costs(LAYER.W, of_A, of_G)
     score = LAYER.W.abs() * LAYER.A.diagonal().sqrt()
@@ -101,21 +101,21 @@ def test_wanda_orders_weights_by_their_size_times_the_norm_of_their_input():
 
 
 @each_that_stays
-def test_what_stays_is_left_to_the_last_bit(name):
+def test_methods_without_an_update_keep_weights_bit_for_bit(name):
     method, pruning = METHODS[name], PruningConfig()
     quadratic = method.quadratic(LAYER.W, FACTORS)
     row, column = random_mask(R), random_mask(C, seed=1)
-    goes = row.unsqueeze(1) | column
+    is_removed = row.unsqueeze(1) | column
     X = method.without(LAYER.W, quadratic, row, column, pruning)
-    assert torch.equal(X, torch.where(goes, 0, LAYER.W))
-    goes = random_mask(R, C)
-    X, removed = method.without_elements(LAYER.W, quadratic, goes, pruning)
-    assert torch.equal(X, torch.where(goes, 0, LAYER.W))
-    assert torch.equal(removed, goes)
+    assert torch.equal(X, torch.where(is_removed, 0, LAYER.W))
+    is_removed = random_mask(R, C)
+    X, removed = method.without_elements(LAYER.W, quadratic, is_removed, pruning)
+    assert torch.equal(X, torch.where(is_removed, 0, LAYER.W))
+    assert torch.equal(removed, is_removed)
 
 
 @pytest.mark.parametrize("name", ADAPT)
-def test_methods_that_adapt_damp_the_factor_whose_stiffness_is_taken(name):
+def test_methods_with_an_update_damp_the_factor_whose_stiffness_is_taken(name):
     A, G, of_A, of_G = seen_by(name)
     both = SmallLayer(LAYER.W, damped(A, DAMPING), damped(G, DAMPING))
     elements = element_costs(LAYER.W, of_A, of_G).flatten()
@@ -132,44 +132,46 @@ def test_methods_that_adapt_damp_the_factor_whose_stiffness_is_taken(name):
 
 
 @pytest.mark.parametrize("update", UpdateKind)
-def test_the_surgeon_damps_its_update_apart_from_its_costs(update):
+def test_llm_surgeon_damps_its_update_separately_from_its_costs(update):
     method = METHODS[Method.LLM_SURGEON]
     column = random_mask(C)
-    stays = torch.zeros(R, dtype=torch.bool)
+    no_row = torch.zeros(R, dtype=torch.bool)
     pruning = PruningConfig(
         RowsAndColumns(update=update), damping=FixedDamping(cost=7.0, update=0.2)
     )
-    X = method.without(LAYER.W, (LAYER.A, LAYER.G), stays, column, pruning)
+    X = method.without(LAYER.W, (LAYER.A, LAYER.G), no_row, column, pruning)
     dense = SmallLayer(LAYER.W, damped(LAYER.A, 0.2), damped(LAYER.G, 0.2))
     expected = best_weight_dense(dense, column.expand(R, C))
     torch.testing.assert_close(X, expected, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("max_correlated", [0, 1000])
-def test_the_surgeon_removes_elements_together(monkeypatch, max_correlated):
+def test_llm_surgeon_removes_elements_jointly(monkeypatch, max_correlated):
     monkeypatch.setattr(sparse_update, "_TOLERANCE", 1e-9)
-    method, goes = METHODS[Method.LLM_SURGEON], random_mask(R, C)
+    method, is_removed = METHODS[Method.LLM_SURGEON], random_mask(R, C)
     pruning = PruningConfig(Elements(max_correlated), damping=FixedDamping(update=0.2))
-    X, removed = method.without_elements(LAYER.W, (LAYER.A, LAYER.G), goes, pruning)
+    X, removed = method.without_elements(
+        LAYER.W, (LAYER.A, LAYER.G), is_removed, pruning
+    )
     dense = SmallLayer(LAYER.W, damped(LAYER.A, 0.2), damped(LAYER.G, 0.2))
-    expected = best_weight_dense(dense, goes)
+    expected = best_weight_dense(dense, is_removed)
     torch.testing.assert_close(X, expected, rtol=0, atol=1e-4)
-    assert torch.equal(removed, goes)
+    assert torch.equal(removed, is_removed)
 
 
-def test_groups_of_one_are_another_update():
-    method, goes = METHODS[Method.LLM_SURGEON], random_mask(R, C)
+def test_groups_of_one_give_another_update():
+    method, is_removed = METHODS[Method.LLM_SURGEON], random_mask(R, C)
     whole, alone = (
         method.without_elements(
-            LAYER.W, (LAYER.A, LAYER.G), goes, PruningConfig(Elements(n))
+            LAYER.W, (LAYER.A, LAYER.G), is_removed, PruningConfig(Elements(n))
         )[0]
         for n in (0, 1)
     )
-    assert not torch.isclose(whole, alone)[~goes].any()
+    assert not torch.isclose(whole, alone)[~is_removed].any()
 
 
 @pytest.mark.parametrize("name", [Method.LLM_SURGEON, Method.K_OBD])
-def test_a_layer_that_nothing_flows_through_costs_nothing(name):
+def test_layer_without_activations_costs_nothing(name):
     """Neither inputs nor gradients: no damping may make up a scale of its own."""
     method = METHODS[name]
     for A, G in ((LAYER.A, LAYER.G * 0), (LAYER.A * 0, LAYER.G)):
@@ -188,18 +190,20 @@ def test_a_layer_that_nothing_flows_through_costs_nothing(name):
     ("flaw", "index"),
     [("dead input", 2), ("constant input", -1), ("copied input", 3)],
 )
-def test_a_degenerate_input_leaves_costs_and_update_finite(monkeypatch, flaw, index):
+def test_degenerate_input_leaves_costs_and_update_finite(monkeypatch, flaw, index):
     monkeypatch.setattr(sparse_update, "_TOLERANCE", 1e-9)
     g = torch.Generator().manual_seed(0)
     a = torch.randn(50, C, generator=g, dtype=torch.float64)
     a[:, -2] = 1  # as a bias has
     a[:, index] = {"dead input": 0, "constant input": 3, "copied input": a[:, 0]}[flaw]
     A = a.T @ a / len(a)
-    method, goes = METHODS[Method.LLM_SURGEON], random_mask(R, C)
+    method, is_removed = METHODS[Method.LLM_SURGEON], random_mask(R, C)
     of_A, of_G = method.stiffness(A, DAMPING), method.stiffness(LAYER.G, DAMPING)
     cost = element_costs(LAYER.W, of_A, of_G)
     assert (cost.isfinite() & (cost >= 0)).all()
     pruning = PruningConfig(Elements(), damping=FixedDamping(update=DAMPING))
-    X, _ = method.without_elements(LAYER.W, (A, LAYER.G), goes, pruning)
+    X, _ = method.without_elements(LAYER.W, (A, LAYER.G), is_removed, pruning)
     dense = SmallLayer(LAYER.W, damped(A, DAMPING), damped(LAYER.G, DAMPING))
-    torch.testing.assert_close(X, best_weight_dense(dense, goes), rtol=0, atol=1e-4)
+    torch.testing.assert_close(
+        X, best_weight_dense(dense, is_removed), rtol=0, atol=1e-4
+    )

@@ -33,10 +33,10 @@ PATTERNS = [(2, 4, 8), (1, 2, 6), (2, 5, 10), (3, 4, 8), (1, 3, 6)]
 
 
 def choices_dense(layer, dense, r, start, kept, of):
-    """The cost of every choice in one group: which columns go -> cost."""
+    """The cost of every way in one group, by the removed columns."""
     return {
         removed: float(
-            dense(layer, layer.index[r, [start + place for place in removed]])
+            dense(layer, layer.index[r, [start + offset for offset in removed]])
         )
         for removed in itertools.combinations(range(of), of - kept)
     }
@@ -44,7 +44,7 @@ def choices_dense(layer, dense, r, start, kept, of):
 
 @pytest.mark.parametrize(("stiffness", "dense"), KINDS)
 @pytest.mark.parametrize(("kept", "of", "C"), PATTERNS)
-def test_the_cheapest_of_all_choices_is_found(stiffness, dense, kept, of, C):
+def test_cheapest_of_all_ways_is_found(stiffness, dense, kept, of, C):
     layer = make_layer(R, C)
     cost, chosen = pattern_costs(
         layer.W, stiffness(layer.A), stiffness(layer.G), kept, of
@@ -59,7 +59,7 @@ def test_the_cheapest_of_all_choices_is_found(stiffness, dense, kept, of, C):
             assert float(cost[r, group]) == pytest.approx(each[best], rel=1e-9)
 
 
-def test_a_joint_cost_is_not_the_sum_of_its_elements():
+def test_joint_cost_is_not_the_sum_of_its_elements():
     layer = make_layer(R, 8)
     of_A, of_G = adapted(layer.A), adapted(layer.G)
     cost, chosen = pattern_costs(layer.W, of_A, of_G, 2, 4)
@@ -69,7 +69,7 @@ def test_a_joint_cost_is_not_the_sum_of_its_elements():
 
 
 @pytest.mark.parametrize(("kept", "of"), [(2, 4), (2, 5), (4, 8)])
-def test_every_way_to_remove_is_there_once(kept, of):
+def test_every_way_to_remove_is_listed_once(kept, of):
     ways = ways_to_remove(kept, of).tolist()
     assert sorted(map(tuple, ways)) == list(
         itertools.combinations(range(of), of - kept)
@@ -86,7 +86,7 @@ def test_columns_beyond_the_last_whole_group_belong_to_none(C):
     assert float(cost[0, 1]) == pytest.approx(min(each.values()))
 
 
-def test_rows_taken_a_few_at_a_time_cost_the_same(monkeypatch):
+def test_rows_processed_a_few_at_a_time_cost_the_same(monkeypatch):
     layer = make_layer(R, 8)
     arguments = (layer.W, adapted(layer.A), adapted(layer.G), 2, 4)
     cost, chosen = pattern_costs(*arguments)
@@ -96,8 +96,8 @@ def test_rows_taken_a_few_at_a_time_cost_the_same(monkeypatch):
     assert torch.equal(fewer_chosen, chosen)
 
 
-def test_rounding_takes_no_cost_below_zero():
-    """Of two inputs that are nearly one, the float32 factor is not quite positive."""
+def test_rounding_makes_no_cost_negative():
+    """The float32 factor of two nearly equal inputs is not quite positive."""
     A = torch.eye(2, dtype=torch.float64)
     A[0, 1] = A[1, 0] = 1 + 1e-7
     W = torch.tensor([[1.0, -1.0, 0.0, 0.0]], dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""What is protected comes out of a whole run bit by bit as it went in."""
+"""Protected layers pass through a whole run bit for bit."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ STRUCTURES = (
 
 @pytest.mark.parametrize("structure", STRUCTURES)
 @pytest.mark.parametrize("pattern", PATTERNS)
-def test_nothing_of_a_protected_layer_changes(tmp_path, structure, pattern):
+def test_protected_layer_does_not_change(tmp_path, structure, pattern):
     found = run(
         tmp_path,
         windows=8,
@@ -60,16 +60,14 @@ def test_nothing_of_a_protected_layer_changes(tmp_path, structure, pattern):
         (("*",), "Everything that could be removed is protected"),
     ],
 )
-def test_a_protection_that_cannot_be_meant_is_refused(
-    tmp_path, structure, protect, words
-):
-    wanted = job(tmp_path, structure=structure, protect=protect)
-    assert words in refused(wanted, tmp_path / "run", PruningError).message
+def test_invalid_protection_raises(tmp_path, structure, protect, words):
+    config = job(tmp_path, structure=structure, protect=protect)
+    assert words in refused(config, tmp_path / "run", PruningError).message
 
 
 @pytest.mark.parametrize("structure", Structure)
 @pytest.mark.parametrize("min_density", [0.5, 0.75])
-def test_every_layer_keeps_its_least_share(tmp_path, structure, min_density):
+def test_every_layer_keeps_its_minimum_share(tmp_path, structure, min_density):
     sparsity = {
         Structure.HEADS: 0.08,
         Structure.NEURONS: 0.1,
@@ -107,9 +105,7 @@ def test_every_layer_keeps_its_least_share(tmp_path, structure, min_density):
         {"structure": Structure.NEURONS, "sparsity": 0.4, "width_multiple": 16},
     ],
 )
-def test_what_cannot_be_reached_is_refused_before_any_work_with_the_numbers(
-    tmp_path, settings
-):
+def test_unreachable_target_raises_before_any_work_with_the_numbers(tmp_path, settings):
     error = refused(job(tmp_path, **settings), tmp_path / "run", PruningError)
     share = f"{settings['sparsity']:.1%} of the prunable ones"
     assert f"({share}) are to go" in error.message
@@ -119,22 +115,20 @@ def test_what_cannot_be_reached_is_refused_before_any_work_with_the_numbers(
 
 @pytest.mark.parametrize("structure", Structure)
 @pytest.mark.parametrize("family", ["llama", "opt"])
-def test_all_that_is_promised_as_possible_is_possible_and_no_more(
-    tmp_path, family, structure
-):
+def test_maximum_removal_is_possible_and_more_is_not(tmp_path, family, structure):
     """To the last weight: what the refusal counts is what a run can remove."""
     state = state_of(family, structure=structure, sparsity=0.1)
-    most = sum(removable(unit, state.config.pruning) for unit in state.units)
+    maximum = sum(removable(unit, state.config.pruning) for unit in state.units)
     parameters = state.goal.parameters + state.goal.removed
 
     def leaving(count):
         target = {"target": Target.PARAMETERS, "million_parameters": count / 1e6}
         return job(tmp_path, family, structure=structure, **target)
 
-    found = outcome(leaving(parameters - most), tmp_path / "run")
+    found = outcome(leaving(parameters - maximum), tmp_path / "run")
     assert found.zeros == found.reported
-    assert sum(found.reported.values()) == most
+    assert sum(found.reported.values()) == maximum
     with pytest.raises((PruningError, ConfigError)) as error:
-        prune(leaving(parameters - most - 1), tmp_path / "next", quiet())
-    assert f"{most:,}" in error.value.message
-    assert f"{most + 1:,}" in error.value.message
+        prune(leaving(parameters - maximum - 1), tmp_path / "next", quiet())
+    assert f"{maximum:,}" in error.value.message
+    assert f"{maximum + 1:,}" in error.value.message

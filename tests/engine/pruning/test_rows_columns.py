@@ -1,4 +1,4 @@
-"""Rows and columns of a layer: what each removal takes, costs and changes."""
+"""Rows and columns of a layer: weights, costs and updates of removals."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_weights_counted_as_removed_are_the_zeros_of_the_updated_model(
 
 @each_case
 @pytest.mark.parametrize("min_density", [0.0, 0.6])
-def test_what_may_go_is_what_is_promised(family, structure, min_density):
+def test_removable_weights_equal_the_planned_maximum(family, structure, min_density):
     settings = pruning(structure, min_density=min_density)
     for unit in units(family, settings):
         removals = unit.removals(random_factors(unit.measured), nothing(unit), settings)
@@ -71,7 +71,7 @@ def test_what_may_go_is_what_is_promised(family, structure, min_density):
 
 
 @each_case
-def test_only_what_the_structure_names_may_go_and_the_last_of_each_stays(
+def test_only_candidates_of_the_structure_are_removable_and_the_last_is_kept(
     family, structure
 ):
     settings = pruning(structure)
@@ -87,7 +87,7 @@ def test_only_what_the_structure_names_may_go_and_the_last_of_each_stays(
 
 
 @each_case
-def test_what_is_gone_comes_first(family, structure):
+def test_removed_candidates_come_first(family, structure):
     settings = pruning(structure)
     for unit in units(family, settings):
         removed = 0 if structure is Structure.ROWS else unit.measured.rows
@@ -118,7 +118,7 @@ def test_costs_match_the_dense_definition(family):
 
 
 @pytest.mark.parametrize("update", UpdateKind)
-def test_a_bias_is_updated_and_goes_with_its_row_alone(update):
+def test_bias_is_updated_and_removed_with_its_row_alone(update):
     settings = pruning(BOTH, update=update)
     unit = units("opt", settings)[0]
     layer, factors = unit.measured, random_factors(unit.measured)
@@ -133,7 +133,7 @@ def test_a_bias_is_updated_and_goes_with_its_row_alone(update):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_later_shot_finds_the_best_weight_given_what_is_gone(family):
+def test_later_shot_finds_the_best_weight_given_earlier_removals(family):
     """Costs and update are those of a model that never had what went before."""
     settings = pruning(BOTH)
     for unit in units(family, settings)[:4]:
@@ -141,8 +141,8 @@ def test_a_later_shot_finds_the_best_weight_given_what_is_gone(family):
         before = without(unit, 0, unit.candidates - 1)
         write(unit.updated(factors, nothing(unit), before, settings))
         W = layer.weight()
-        stays = W != 0
-        rows, columns = stays.any(dim=1), stays.any(dim=0)
+        is_kept = W != 0
+        rows, columns = is_kept.any(dim=1), is_kept.any(dim=0)
         smaller = SmallLayer(
             W[rows][:, columns],
             damped(factors.A.double()[columns][:, columns], DAMPING),
@@ -154,10 +154,10 @@ def test_a_later_shot_finds_the_best_weight_given_what_is_gone(family):
         torch.testing.assert_close(
             kept, best_weight_dense(smaller, kept == 0), rtol=0, atol=1e-8
         )
-        assert (X[~stays] == 0).all()
+        assert (X[~is_kept] == 0).all()
 
 
-def test_in_a_later_shot_cost_per_parameter_counts_what_is_left():
+def test_cost_per_parameter_in_a_later_shot_counts_the_remaining_weights():
     costs = {}
     for basis in CostBasis:
         settings = pruning(BOTH, cost_basis=basis)
@@ -179,7 +179,7 @@ def test_in_a_later_shot_cost_per_parameter_counts_what_is_left():
         assert ratio == pytest.approx(left)
 
 
-def test_what_has_gone_stays_gone_where_more_is_to_be_kept_than_there_is():
+def test_removed_candidates_are_not_restored_for_a_larger_minimum_share():
     settings = pruning(BOTH, min_density=0.95)
     unit = units("llama", settings)[0]
     before = without(unit, 0, 1, 2)

@@ -1,4 +1,4 @@
-"""Where widths are to be the same, every layer loses equally many."""
+"""With equal widths, every layer loses equally many heads or neurons."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def removals(*cost: float, weights: int = 3) -> Removals:
     )
 
 
-def test_the_cheapest_of_all_layers_go_together():
+def test_cheapest_of_all_layers_are_removed_together():
     first, second = removals(1, 9, 2), removals(5, 3, 30)
     chosen = cheapest_in_step([{"a": first, "b": second}], budget=13)
     assert chosen.weights == 12  # the third of each would make 18
@@ -41,7 +41,7 @@ def test_the_cheapest_of_all_layers_go_together():
     assert chosen.threshold == (2 + 5) / 2
 
 
-def test_kinds_compete_by_their_mean_costs():
+def test_kinds_are_compared_by_their_mean_costs():
     heads = {"h": removals(1, 10), "i": removals(3, 10)}
     neurons = {"n": removals(4, 5, weights=1), "m": removals(2, 5, weights=1)}
     chosen = cheapest_in_step([heads, neurons], budget=10)
@@ -50,7 +50,7 @@ def test_kinds_compete_by_their_mean_costs():
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen3", "mistral"])
-def test_a_run_with_the_same_widths_leaves_a_plain_model(tmp_path, family):
+def test_run_with_equal_widths_exports_a_plain_model(tmp_path, family):
     config = dataclasses.replace(
         job(tmp_path, family, shots=2, sparsity=0.4, widths=Widths.SAME),
         export=ExportConfig(format=Format.STOCK),
@@ -62,8 +62,8 @@ def test_a_run_with_the_same_widths_leaves_a_plain_model(tmp_path, family):
         by_kind.setdefault(layer.kind, set()).add(layer.removed)
     assert all(len(removed) == 1 for removed in by_kind.values())
     assert 0.2 < shot.sparsity <= 0.4
-    (told,) = recorder.of(Exported)
-    assert told.format is Format.STOCK
+    (exported,) = recorder.of(Exported)
+    assert exported.format is Format.STOCK
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "export")
     assert sum(p.numel() for p in model.parameters()) == shot.parameters
     masked = dataclasses.replace(config, export=ExportConfig(format=Format.MASKED))
@@ -77,7 +77,7 @@ def test_a_run_with_the_same_widths_leaves_a_plain_model(tmp_path, family):
     assert difference <= 1e-4 * expected.abs().max()
 
 
-def test_rows_and_columns_know_no_widths(tmp_path):
+def test_rows_and_columns_have_no_widths(tmp_path):
     free = job(tmp_path, structure=Structure.ROWS_AND_COLUMNS)
     same = job(tmp_path, structure=Structure.ROWS_AND_COLUMNS, widths=Widths.SAME)
     shots = [
@@ -87,7 +87,7 @@ def test_rows_and_columns_know_no_widths(tmp_path):
     assert shots[0].layers == shots[1].layers
 
 
-def test_plain_files_are_refused_at_once_where_some_layers_stay_wide(tmp_path):
+def test_plain_format_raises_at_once_if_some_layers_keep_their_width(tmp_path):
     config = dataclasses.replace(
         job(tmp_path, widths=Widths.SAME, protect=("block 0",)),
         export=ExportConfig(format=Format.STOCK),
@@ -96,16 +96,16 @@ def test_plain_files_are_refused_at_once_where_some_layers_stay_wide(tmp_path):
         Recorder().run(config, tmp_path / "run")
 
 
-def test_plain_files_stay_possible_where_a_whole_kind_is_protected(tmp_path):
+def test_plain_format_is_possible_if_a_whole_kind_is_protected(tmp_path):
     config = dataclasses.replace(
         job(tmp_path, sparsity=0.2, widths=Widths.SAME, protect=("self_attn.*",)),
         export=ExportConfig(format=Format.STOCK),
     )
-    (told,) = Recorder().run(config, tmp_path / "run").of(Exported)
-    assert told.format is Format.STOCK
+    (exported,) = Recorder().run(config, tmp_path / "run").of(Exported)
+    assert exported.format is Format.STOCK
 
 
-def test_heads_that_no_plain_model_can_lack_are_refused_at_once(tmp_path):
+def test_impossible_number_of_heads_raises_at_once(tmp_path):
     """OPT's heads are as large as the hidden size over their number."""
     config = dataclasses.replace(
         job(tmp_path, "opt", widths=Widths.SAME),
@@ -115,7 +115,7 @@ def test_heads_that_no_plain_model_can_lack_are_refused_at_once(tmp_path):
         Recorder().run(config, tmp_path / "run")
 
 
-def test_neurons_that_no_plain_model_can_lack_are_refused_at_once(tmp_path):
+def test_impossible_number_of_neurons_raises_at_once(tmp_path):
     """BLOOM's MLPs are four times the hidden size."""
     neurons = {"structure": Structure.NEURONS, "widths": Widths.SAME}
     config = dataclasses.replace(
@@ -127,7 +127,7 @@ def test_neurons_that_no_plain_model_can_lack_are_refused_at_once(tmp_path):
     assert not recorder.of(BaselineEvaluated)
 
 
-def test_numbers_of_heads_that_plain_files_can_have_are_told(tmp_path):
+def test_error_lists_the_possible_numbers_of_heads(tmp_path):
     """Llama's has to divide the hidden size."""
     config = LlamaConfig(
         vocab_size=VOCABULARY, hidden_size=24, intermediate_size=8, head_dim=2,
@@ -136,6 +136,6 @@ def test_numbers_of_heads_that_plain_files_can_have_are_told(tmp_path):
     LlamaForCausalLM(config).save_pretrained(tmp_path)
     loaded = load_model(ModelConfig(str(tmp_path)))
     pruning = pruning_config(structure=Structure.HEADS, widths=Widths.SAME)
-    told = check_plain_widths(loaded, units_of(pruning, loaded.model))
-    assert told is not None
-    assert "can have 1, 2, 3, 4, 6, 8 heads" in told.message
+    reason = check_plain_widths(loaded, units_of(pruning, loaded.model))
+    assert reason is not None
+    assert "can have 1, 2, 3, 4, 6, 8 heads" in reason.message

@@ -1,4 +1,4 @@
-"""A schedule takes a run from nothing to all of its goal, and never back."""
+"""A schedule rises from 0 to 1."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from surgeon_engine.pruning.schedule import share_of_goal
 
 
 @pytest.mark.parametrize("schedule", Schedule)
-def test_it_starts_with_nothing_and_ends_with_all(schedule):
+def test_schedule_starts_at_0_and_ends_at_1(schedule):
     assert share_of_goal(0.0, schedule) == 0
     assert share_of_goal(1.0, schedule) == 1  # exactly: the goal is a whole number
 
@@ -26,6 +26,6 @@ def test_linear_steps_are_equal():
     assert share_of_goal(0.25, Schedule.LINEAR) == 0.25
 
 
-def test_cubic_steps_are_the_cube_of_what_is_left():
+def test_cubic_steps_leave_the_cube_of_the_rest():
     assert share_of_goal(0.5, Schedule.CUBIC) == 1 - 0.5**3
     assert share_of_goal(0.2, Schedule.CUBIC) == pytest.approx(1 - 0.8**3)

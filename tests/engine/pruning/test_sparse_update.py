@@ -1,4 +1,4 @@
-"""Single weights gone: the kept ones are the best there are for the quadratic."""
+"""After the removal of single weights the kept ones minimise the quadratic."""
 
 from __future__ import annotations
 
@@ -43,114 +43,122 @@ def masks():
     }
 
 
-each_mask = pytest.mark.parametrize("goes", masks().values(), ids=masks())
+each_mask = pytest.mark.parametrize("is_removed", masks().values(), ids=masks())
 
 
 @each_mask
-def test_the_whole_update_is_the_dense_minimiser(monkeypatch, goes):
+def test_whole_update_is_the_dense_minimiser(monkeypatch, is_removed):
     exact(monkeypatch)
     layer = make_layer(R, C)
-    X = whole_update(layer.W, layer.A, layer.G, goes)
-    torch.testing.assert_close(X, best_weight_dense(layer, goes), rtol=0, atol=1e-9)
-    assert (X[goes] == 0).all()
+    X = whole_update(layer.W, layer.A, layer.G, is_removed)
+    torch.testing.assert_close(
+        X, best_weight_dense(layer, is_removed), rtol=0, atol=1e-9
+    )
+    assert (X[is_removed] == 0).all()
 
 
 @each_mask
-def test_the_whole_update_leaves_out_hardly_any_of_the_gain(goes):
+def test_whole_update_has_almost_all_of_the_gain(is_removed):
     layer = make_layer(R, C)
-    X = whole_update(layer.W, layer.A, layer.G, goes)
-    least = quadratic_cost(layer, best_weight_dense(layer, goes))
-    start = quadratic_cost(layer, layer.W.masked_fill(goes, 0))
-    assert quadratic_cost(layer, X) - least <= 2e-3 * (start - least)
-    assert (X[goes] == 0).all()
+    X = whole_update(layer.W, layer.A, layer.G, is_removed)
+    minimum = quadratic_cost(layer, best_weight_dense(layer, is_removed))
+    start = quadratic_cost(layer, layer.W.masked_fill(is_removed, 0))
+    assert quadratic_cost(layer, X) - minimum <= 2e-3 * (start - minimum)
+    assert (X[is_removed] == 0).all()
 
 
 @each_mask
 @pytest.mark.parametrize("max_correlated", [R * C, 10_000])
-def test_one_group_of_all_is_the_dense_minimiser(goes, max_correlated):
+def test_one_group_of_all_is_the_dense_minimiser(is_removed, max_correlated):
     layer = make_layer(R, C)
-    X = grouped_update(layer.W, layer.A, layer.G, goes, max_correlated)
-    torch.testing.assert_close(X, best_weight_dense(layer, goes), rtol=0, atol=1e-9)
-    assert (X[goes] == 0).all()
+    X = grouped_update(layer.W, layer.A, layer.G, is_removed, max_correlated)
+    torch.testing.assert_close(
+        X, best_weight_dense(layer, is_removed), rtol=0, atol=1e-9
+    )
+    assert (X[is_removed] == 0).all()
 
 
 @pytest.mark.parametrize("max_correlated", [1, 2, 5])
 @pytest.mark.parametrize("share", [0.3, 0.8])
-def test_groups_follow_one_another_on_what_has_already_adapted(max_correlated, share):
+def test_groups_are_updated_one_after_another(max_correlated, share):
     layer = make_layer(R, C)
-    goes = random_mask(R, C, share=share)
-    places = goes.flatten().nonzero().flatten()
+    is_removed = random_mask(R, C, share=share)
+    indices = is_removed.flatten().nonzero().flatten()
     expected = layer.W
-    for group in places.split(max_correlated):  # row by row
+    for group in indices.split(max_correlated):  # row by row
         alone = torch.zeros(R * C, dtype=torch.bool)
         alone[group] = True
         before = SmallLayer(expected, layer.A, layer.G)
         expected = best_weight_dense(before, alone.view(R, C))
-    expected = expected.masked_fill(goes, 0)
-    X = grouped_update(layer.W, layer.A, layer.G, goes, max_correlated)
+    expected = expected.masked_fill(is_removed, 0)
+    X = grouped_update(layer.W, layer.A, layer.G, is_removed, max_correlated)
     torch.testing.assert_close(X, expected, rtol=0, atol=1e-9)
-    assert (X[goes] == 0).all()
+    assert (X[is_removed] == 0).all()
 
 
-def test_rounding_leaves_out_far_less_than_ending_the_search(monkeypatch):
+def test_rounding_error_is_far_below_that_of_ending_the_search(monkeypatch):
     """In float32, with factors as ill-conditioned as damping leaves them."""
     layer = make_layer(24, 64)
     for M in (layer.A, layer.G):
         M += 100  # one direction that has nearly all of the trace
         M.copy_(damped(M, 0.1))
-    goes = random_mask(24, 64)
-    ended = whole_update(layer.W, layer.A, layer.G, goes)
+    is_removed = random_mask(24, 64)
+    ended = whole_update(layer.W, layer.A, layer.G, is_removed)
     monkeypatch.setattr(sparse_update, "_TOLERANCE", 1e-9)
-    rounded = whole_update(layer.W, layer.A, layer.G, goes)
-    least = quadratic_cost(layer, best_weight_dense(layer, goes))
-    by_rounding = quadratic_cost(layer, rounded) / least - 1
+    rounded = whole_update(layer.W, layer.A, layer.G, is_removed)
+    minimum = quadratic_cost(layer, best_weight_dense(layer, is_removed))
+    by_rounding = quadratic_cost(layer, rounded) / minimum - 1
     assert by_rounding < 1e-6
-    assert by_rounding < 0.01 * (quadratic_cost(layer, ended) / least - 1)
+    assert by_rounding < 0.01 * (quadratic_cost(layer, ended) / minimum - 1)
 
 
 @pytest.mark.parametrize("scale", [1e-36, 1e30])
-def test_the_scale_of_the_factors_is_of_no_account(scale):
+def test_scale_of_the_factors_does_not_matter(scale):
     """Squares of small gradients, times one another, would be zero in float32."""
-    layer, goes = make_layer(R, C), random_mask(R, C)
-    X = whole_update(layer.W, layer.A, layer.G, goes)
-    scaled = whole_update(layer.W, scale * layer.A, scale * layer.G, goes)
+    layer, is_removed = make_layer(R, C), random_mask(R, C)
+    X = whole_update(layer.W, layer.A, layer.G, is_removed)
+    scaled = whole_update(layer.W, scale * layer.A, scale * layer.G, is_removed)
     torch.testing.assert_close(scaled, X, rtol=0, atol=1e-5)
 
 
-def test_factors_of_very_different_eigenvalues_take_few_steps(monkeypatch):
-    """Of 1152 unknowns, with a condition of 1e8 and no preconditioner: thousands."""
+def test_ill_conditioned_factors_take_few_steps(monkeypatch):
+    """With 1152 unknowns and a condition of 1e8, thousands without preconditioner."""
     monkeypatch.setattr(sparse_update, "_MAX_STEPS", 30)
     layer = make_layer(24, 64)
     scale = torch.logspace(-2, 2, 64, dtype=torch.float64)
     layer.A.mul_(scale).mul_(scale.unsqueeze(1))
-    goes = random_mask(24, 64, share=0.25)
-    X = whole_update(layer.W, layer.A, layer.G, goes)
-    least = quadratic_cost(layer, best_weight_dense(layer, goes))
-    start = quadratic_cost(layer, layer.W.masked_fill(goes, 0))
-    assert quadratic_cost(layer, X) - least <= 1e-2 * (start - least)
+    is_removed = random_mask(24, 64, share=0.25)
+    X = whole_update(layer.W, layer.A, layer.G, is_removed)
+    minimum = quadratic_cost(layer, best_weight_dense(layer, is_removed))
+    start = quadratic_cost(layer, layer.W.masked_fill(is_removed, 0))
+    assert quadratic_cost(layer, X) - minimum <= 1e-2 * (start - minimum)
 
 
-def test_groups_are_dearer_than_all_together_and_cheaper_than_no_update(monkeypatch):
+def test_groups_cost_more_than_all_together_and_less_than_no_update(monkeypatch):
     exact(monkeypatch)
     layer = make_layer(R, C)
-    goes = random_mask(R, C, share=0.4)
-    together = quadratic_cost(layer, whole_update(layer.W, layer.A, layer.G, goes))
-    grouped = quadratic_cost(layer, grouped_update(layer.W, layer.A, layer.G, goes, 3))
-    none = quadratic_cost(layer, layer.W.masked_fill(goes, 0))
+    is_removed = random_mask(R, C, share=0.4)
+    together = quadratic_cost(
+        layer, whole_update(layer.W, layer.A, layer.G, is_removed)
+    )
+    grouped = quadratic_cost(
+        layer, grouped_update(layer.W, layer.A, layer.G, is_removed, 3)
+    )
+    none = quadratic_cost(layer, layer.W.masked_fill(is_removed, 0))
     assert together < grouped < none
 
 
 @pytest.mark.parametrize("max_correlated", [0, 3, 1000])
-def test_a_bias_adapts_and_never_goes(monkeypatch, max_correlated):
+def test_bias_is_updated_and_never_removed(monkeypatch, max_correlated):
     """The mask has no column for it."""
     exact(monkeypatch)
     layer = make_layer(R, C + 1)
-    goes = random_mask(R, C, share=0.4)
-    in_W = torch.cat([goes, torch.zeros(R, 1, dtype=torch.bool)], dim=1)
+    is_removed = random_mask(R, C, share=0.4)
+    in_W = torch.cat([is_removed, torch.zeros(R, 1, dtype=torch.bool)], dim=1)
     if max_correlated:
-        X = grouped_update(layer.W, layer.A, layer.G, goes, max_correlated)
+        X = grouped_update(layer.W, layer.A, layer.G, is_removed, max_correlated)
     else:
-        X = whole_update(layer.W, layer.A, layer.G, goes)
+        X = whole_update(layer.W, layer.A, layer.G, is_removed)
     if max_correlated != 3:
         torch.testing.assert_close(X, best_weight_dense(layer, in_W), rtol=0, atol=1e-9)
     assert (X[:, -1] != 0).all()
@@ -159,18 +167,18 @@ def test_a_bias_adapts_and_never_goes(monkeypatch, max_correlated):
 
 
 @each_mask
-def test_the_weight_that_is_given_is_not_written_to(goes):
+def test_update_does_not_change_its_input(is_removed):
     layer = make_layer(R, C)
     before = layer.W.clone()
     for X in (
-        whole_update(layer.W, layer.A, layer.G, goes),
-        grouped_update(layer.W, layer.A, layer.G, goes, 3),
+        whole_update(layer.W, layer.A, layer.G, is_removed),
+        grouped_update(layer.W, layer.A, layer.G, is_removed, 3),
     ):
         X += 1
         assert torch.equal(layer.W, before)
 
 
-def test_a_weight_without_effect_ends_the_search(monkeypatch):
+def test_weight_without_effect_ends_the_search(monkeypatch):
     """All of W is zero: there is nothing to make up for, and nothing to divide by."""
     exact(monkeypatch)
     layer = make_layer(R, C)

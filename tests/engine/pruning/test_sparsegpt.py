@@ -1,4 +1,4 @@
-"""SparseGPT is the sequential solution by definition, and removes exact numbers."""
+"""SparseGPT equals a naive sequential sweep and removes exact numbers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def remove_asked(layer, asked, pruning):
 
 
 def counts(asked, step):
-    """How many of each run of `step` columns go: the same share of each."""
+    """The number removed from each block of `step` columns: the same share."""
     ends = [min(start + step, C) for start in range(0, C, step)]
     so_far = [int(asked.sum()) * end // C for end in ends]
     return [now - before for before, now in zip([0, *so_far], so_far, strict=False)]
@@ -40,26 +40,26 @@ def naive(W, A, choose, step):
     `choose` gives the mask of `step` columns from the costs 1/2 w_c^2 / [A^-1]_cc.
     """
     A, X = damped(A, DAMPING), W.clone()
-    goes = torch.zeros_like(W, dtype=torch.bool)
+    removed = torch.zeros_like(W, dtype=torch.bool)
     diagonal = torch.stack(
         [torch.linalg.inv(A[c:, c:])[0, 0] for c in range(W.shape[1])]
     )
     for c in range(W.shape[1]):
         if c % step == 0:
             some = slice(c, c + step)
-            goes[:, some] = choose(0.5 * X[:, some].square() / diagonal[some], some)
+            removed[:, some] = choose(0.5 * X[:, some].square() / diagonal[some], some)
         inverse = torch.linalg.inv(A[c:, c:])
         for r in range(len(W)):
-            if goes[r, c]:
+            if removed[r, c]:
                 X[r, c:] -= X[r, c] / inverse[0, 0] * inverse[0]
                 X[r, c] = 0
-    return X, goes
+    return X, removed
 
 
-def least(cost, count):
-    goes = torch.zeros(cost.numel(), dtype=torch.bool)
-    goes[cost.flatten().argsort(stable=True)[:count]] = True
-    return goes.view_as(cost)
+def cheapest(cost, count):
+    removed = torch.zeros(cost.numel(), dtype=torch.bool)
+    removed[cost.flatten().argsort(stable=True)[:count]] = True
+    return removed.view_as(cost)
 
 
 @pytest.mark.parametrize("rows", [1, R])
@@ -71,7 +71,9 @@ def test_elements_equal_a_naive_sweep(monkeypatch, rows, at_once):
     expected, removed = naive(
         layer.W,
         layer.A,
-        lambda cost, some: least(cost, counts(asked, at_once)[some.start // at_once]),
+        lambda cost, some: cheapest(
+            cost, counts(asked, at_once)[some.start // at_once]
+        ),
         at_once,
     )
     X, found = remove_asked(layer, asked, settings())
@@ -85,7 +87,7 @@ def test_patterns_equal_a_naive_sweep(kept, of):
     asked = torch.ones(R, C, dtype=torch.bool)
 
     def choose(cost, _):
-        return torch.stack([least(row, of - kept) for row in cost])
+        return torch.stack([cheapest(row, of - kept) for row in cost])
 
     expected, removed = naive(layer.W, layer.A, choose, of)
     X, found = remove_asked(
@@ -96,7 +98,7 @@ def test_patterns_equal_a_naive_sweep(kept, of):
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.7, 1.0])
-def test_as_many_elements_go_as_were_asked_for(share):
+def test_exact_number_of_elements_is_removed(share):
     layer = make_layer(R, C)
     asked = random_mask(R, C, share=share)
     X, removed = remove_asked(layer, asked, settings())
@@ -105,7 +107,7 @@ def test_as_many_elements_go_as_were_asked_for(share):
 
 
 @pytest.mark.parametrize(("asked", "expected"), [(12, [4, 4, 4]), (7, [2, 2, 3])])
-def test_each_run_of_columns_loses_the_same_share(monkeypatch, asked, expected):
+def test_each_block_of_columns_loses_the_same_share(monkeypatch, asked, expected):
     monkeypatch.setattr(sparsegpt, "_COLUMNS_AT_ONCE", 4)
     anywhere = torch.zeros(R * C, dtype=torch.bool)
     anywhere[:asked] = True
@@ -113,7 +115,7 @@ def test_each_run_of_columns_loses_the_same_share(monkeypatch, asked, expected):
     assert removed.unflatten(1, (3, 4)).sum(dim=(0, 2)).tolist() == expected
 
 
-def test_every_group_that_was_asked_for_loses_two_of_four_and_no_other_any():
+def test_selected_groups_lose_two_of_four_and_others_none():
     layer = make_layer(R, C)
     asked = torch.zeros(R, C, dtype=torch.bool)
     # One of a group is enough.
@@ -125,7 +127,7 @@ def test_every_group_that_was_asked_for_loses_two_of_four_and_no_other_any():
     assert torch.equal(X == 0, removed)
 
 
-def test_columns_beyond_the_last_group_and_a_bias_adapt_but_stay():
+def test_columns_beyond_the_last_group_and_bias_are_updated_but_kept():
     layer = make_layer(R, 11)  # two groups of four, two more columns, a bias
     asked = torch.ones(R, 10, dtype=torch.bool)
     asked[:, 8:] = False
@@ -137,7 +139,7 @@ def test_columns_beyond_the_last_group_and_a_bias_adapt_but_stay():
     assert not torch.isclose(X[:, 8:], layer.W[:, 8:]).any()
 
 
-def test_rows_do_not_depend_on_each_other_under_a_pattern():
+def test_rows_are_independent_under_a_pattern():
     layer = make_layer(R, C)
     asked = torch.ones(R, C, dtype=torch.bool)
     X, _ = remove_asked(layer, asked, settings(Structure.N_M))

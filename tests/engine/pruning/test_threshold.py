@@ -1,4 +1,4 @@
-"""One threshold for all units: the target is reached and never passed."""
+"""One threshold for all units: the budget is used and never exceeded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from surgeon_engine.pruning.threshold import Removals, cheapest
 
 
 def removals(cost: list[float], weights: list[int]) -> Removals:
-    """Candidates 0, 1, ... in any order of cost; one more that must stay."""
+    """Candidates 0, 1, ... in any order of cost, and one that must be kept."""
     values, order = torch.tensor(cost, dtype=torch.float64).sort(stable=True)
     return Removals(order, values, torch.tensor(weights)[order], len(cost) + 1)
 
@@ -27,7 +27,7 @@ def random_units(seed: int = 0) -> dict[str, Removals]:
 
 
 @pytest.mark.parametrize("budget", [0, 1, 10, 30, 60])
-def test_the_budget_is_never_passed_and_the_next_removal_would_pass_it(budget):
+def test_selection_stays_within_the_budget_and_the_next_removal_would_exceed_it(budget):
     units = random_units()
     selection = cheapest(units, budget)
     everything = sorted(
@@ -41,7 +41,7 @@ def test_the_budget_is_never_passed_and_the_next_removal_would_pass_it(budget):
     assert selection.weights + everything[taken][1] > budget
 
 
-def test_what_goes_is_what_is_cheapest_anywhere():
+def test_cheapest_candidates_of_all_units_are_selected():
     units = random_units()
     selection = cheapest(units, budget=40)
     for name, unit in units.items():
@@ -49,7 +49,7 @@ def test_what_goes_is_what_is_cheapest_anywhere():
         assert (removed == (unit.cost <= selection.threshold)).all()
 
 
-def test_what_went_before_goes_first():
+def test_removed_candidates_are_selected_first():
     before = Removals(
         torch.tensor([1, 0]),
         torch.tensor([-torch.inf, 0.0], dtype=torch.float64),
@@ -61,7 +61,7 @@ def test_what_went_before_goes_first():
     assert not selection.removed["x"].any()
 
 
-def test_a_tie_is_split_in_the_order_of_the_units():
+def test_tie_is_split_in_the_order_of_the_units():
     units = {"a": removals([1.0, 1.0], [3, 3]), "b": removals([1.0], [3])}
     selection = cheapest(units, budget=8)
     assert selection.removed["a"].tolist() == [True, True, False]
@@ -75,19 +75,19 @@ def test_counts_are_exact_beyond_float32():
     assert cheapest({"a": unit}, budget=n).weights == n
 
 
-def test_a_budget_smaller_than_anything_takes_nothing():
+def test_budget_below_the_smallest_candidate_selects_nothing():
     selection = cheapest({"a": removals([1.0], [9])}, budget=8)
     assert selection.weights == 0
     assert selection.threshold is None
 
 
-def test_a_budget_beyond_what_may_go_is_refused_with_the_numbers():
+def test_budget_above_the_maximum_raises_with_the_numbers():
     with pytest.raises(
         PruningError, match="10 weights should be removed, but only 9 can be"
     ):
         cheapest({"a": removals([1.0], [9])}, budget=10)
 
 
-def test_a_cost_that_is_no_number_is_refused_with_its_layer():
+def test_nan_cost_raises_with_the_layer():
     with pytest.raises(CurvatureError, match=r"blocks\.0\.fc1"):
         cheapest({"blocks.0.fc1": removals([float("nan")], [9])}, budget=5)

@@ -1,4 +1,4 @@
-"""Millions of single weights: the threshold found by counting is that of a sort."""
+"""The threshold for millions of single weights equals that of a sort."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def random_costs(n: int, seed: int) -> torch.Tensor:
 def sorted_choice(costs: list[torch.Tensor], count: int) -> list[torch.Tensor]:
     """By definition: all in one list, a stable sort, the first `count`."""
     order = torch.cat(costs).argsort(stable=True)
-    goes = torch.zeros(len(order), dtype=torch.bool)
-    goes[order[:count]] = True
-    return list(goes.split([len(cost) for cost in costs]))
+    removed = torch.zeros(len(order), dtype=torch.bool)
+    removed[order[:count]] = True
+    return list(removed.split([len(cost) for cost in costs]))
 
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("share", [0.01, 0.04, 0.2, 0.25, 0.5, 0.9, 1.0])
-def test_what_goes_is_what_a_plain_sort_would_take(seed, share):
+def test_selection_equals_that_of_a_plain_sort(seed, share):
     costs = [random_costs(n, 10 * seed + n) for n in (40, 1, 120, 77)]
     is_removable = int((torch.cat(costs) < torch.inf).sum())
     units = {str(i): Elements(cost) for i, cost in enumerate(costs)}
@@ -45,12 +45,12 @@ def test_what_goes_is_what_a_plain_sort_would_take(seed, share):
     found = list(selection.removed.values())
     for mask, expected in zip(found, sorted_choice(costs, budget), strict=True):
         assert torch.equal(mask, expected)
-    paid = torch.cat(costs)[torch.cat(found)]
-    dearest = float(paid.max())
-    assert selection.threshold == (None if dearest == REMOVED else dearest)
+    selected = torch.cat(costs)[torch.cat(found)]
+    largest = float(selected.max())
+    assert selection.threshold == (None if largest == REMOVED else largest)
 
 
-def test_neighbouring_floats_are_told_apart():
+def test_neighbouring_floats_are_distinguished():
     one = torch.tensor(1.0)
     above = torch.nextafter(one, torch.tensor(2.0))
     below = torch.nextafter(one, torch.tensor(0.0))
@@ -62,7 +62,9 @@ def test_neighbouring_floats_are_told_apart():
 
 @pytest.mark.parametrize("cost", [0.0, -0.0, 1e-45, 3.7, 3.4e38])
 @pytest.mark.parametrize("budget", [0, 1, 4, 6])
-def test_equal_costs_go_in_the_order_of_the_units_and_are_counted_exactly(cost, budget):
+def test_equal_costs_are_selected_in_the_order_of_the_units_and_counted_exactly(
+    cost, budget
+):
     units = {"a": elements(*[cost] * 4), "b": elements(cost, cost)}
     selection = cheapest(units, budget)
     removed = torch.cat(list(selection.removed.values())).tolist()
@@ -70,23 +72,23 @@ def test_equal_costs_go_in_the_order_of_the_units_and_are_counted_exactly(cost, 
     assert selection.weights == budget
 
 
-def test_plain_and_negative_zeros_are_one_tie():
+def test_positive_and_negative_zeros_are_one_tie():
     selection = cheapest({"a": elements(0.0, -0.0), "b": elements(-0.0, 0.0, 1.0)}, 3)
     assert selection.removed["a"].tolist() == [True, True]
     assert selection.removed["b"].tolist() == [True, False, False]
 
 
-def test_what_went_before_goes_first():
+def test_removed_weights_are_selected_first():
     units = {"a": elements(0.0, 5.0), "b": elements(REMOVED, 0.0, REMOVED)}
     selection = cheapest(units, 2)
     assert selection.removed["a"].tolist() == [False, False]
     assert selection.removed["b"].tolist() == [True, False, True]
-    assert selection.threshold is None  # nothing new goes
+    assert selection.threshold is None  # nothing new is removed
     selection = cheapest(units, 3)
     assert selection.removed["a"].tolist() == [True, False]
 
 
-def test_what_must_stay_stays_however_much_goes():
+def test_weights_that_must_be_kept_are_never_selected():
     units = {"a": elements(1.0, float("inf")), "b": elements(float("inf"), 2.0)}
     selection = cheapest(units, 2)
     assert selection.removed["a"].tolist() == [True, False]
@@ -98,8 +100,8 @@ def test_what_must_stay_stays_however_much_goes():
 
 
 @pytest.mark.parametrize("budget", range(13))
-def test_what_goes_together_is_never_split_even_where_all_costs_are_equal(budget):
-    """Three pairs in each of two units, a weight that stays between them."""
+def test_atoms_are_never_split_even_if_all_costs_are_equal(budget):
+    """Three pairs in each of two units, with a kept weight between them."""
     inf = float("inf")
     cost = (1.0, inf, 1.0, 1.0, 1.0, inf, 1.0, 1.0)
     units = {"a": elements(*cost, atom=2), "b": elements(*cost, atom=2)}
@@ -115,13 +117,13 @@ def test_what_goes_together_is_never_split_even_where_all_costs_are_equal(budget
     assert taken == selection.weights
 
 
-def test_a_budget_of_nothing_takes_nothing():
+def test_budget_of_0_selects_nothing():
     selection = cheapest({"a": elements(0.0, 1.0, atom=2)}, budget=1)
     assert not selection.removed["a"].any()
     assert selection.weights == 0
     assert selection.threshold is None
 
 
-def test_a_cost_that_is_no_number_is_refused_with_its_layer():
+def test_nan_cost_raises_with_the_layer():
     with pytest.raises(CurvatureError, match=r"blocks\.0\.fc1"):
         cheapest({"a": elements(1.0), "blocks.0.fc1": elements(float("nan"))}, 1)

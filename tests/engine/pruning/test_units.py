@@ -1,4 +1,4 @@
-"""A model is divided into units; what is protected is in none of them."""
+"""A model is divided into units, without its protected layers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def names(structure, *protect, family="llama"):
 
 @pytest.mark.parametrize("structure", BY_LAYER + SPARSE)
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
-def test_every_layer_is_a_unit_of_its_own(family, structure):
+def test_every_layer_is_a_unit(family, structure):
     expected = [layer.name for layer in prunable_layers(tiny_model(family))]
     assert names(structure, family=family) == expected
 
@@ -46,7 +46,7 @@ def test_every_consumer_is_a_unit(structure):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_structure_that_a_model_lacks_is_refused_with_the_reason(family):
+def test_structure_that_a_model_lacks_raises_with_the_reason(family):
     model = tiny_model(family)
     for support in structure_support(model):
         settings = pruning(support.structure)
@@ -74,7 +74,7 @@ def test_a_structure_that_a_model_lacks_is_refused_with_the_reason(family):
         ("block 11", 0),
     ],
 )
-def test_a_pattern_is_a_name_a_kind_or_a_block(pattern, covered):
+def test_pattern_is_a_name_a_kind_or_a_block(pattern, covered):
     model = tiny_model("llama")
     layers = prunable_layers(model)
     assert sum(matches(layer, pattern) for layer in layers) == covered
@@ -101,13 +101,13 @@ def test_protected_layers_are_left_out(structure):
         ("block 0", ["1.self_attn.o_proj", "1.mlp.down_proj"]),
     ],
 )
-def test_a_group_is_protected_by_any_of_its_layers(pattern, left):
+def test_group_is_protected_by_any_of_its_layers(pattern, left):
     found = names(Structure.HEADS_AND_NEURONS, pattern)
     assert found == [f"model.layers.{name}" for name in left]
 
 
 @pytest.mark.parametrize("structure", Structure)
-def test_a_pattern_that_protects_nothing_is_refused(structure):
+def test_pattern_that_matches_nothing_raises(structure):
     with pytest.raises(PruningError, match=r"'block 7' protects no layer"):
         names(structure, "block 0", "block 7")
 
@@ -120,7 +120,7 @@ def test_a_pattern_that_protects_nothing_is_refused(structure):
         (Structure.NEURONS, ("block 0", "model.layers.1.mlp.up_proj")),
     ],
 )
-def test_to_protect_everything_is_refused(structure, protect):
+def test_protecting_everything_raises(structure, protect):
     with pytest.raises(PruningError, match="Everything that could be removed"):
         names(structure, *protect)
 

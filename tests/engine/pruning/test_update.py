@@ -1,4 +1,4 @@
-"""The updated weight is the best one there is for the quadratic, to 1e-8."""
+"""The updated weight minimises the quadratic to 1e-8."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("row", "column"), CASES)
-def test_the_joint_update_is_the_dense_minimiser(row, column):
+def test_joint_update_is_the_dense_minimiser(row, column):
     layer = make_layer(R, C)
     is_removed = row.unsqueeze(1) | column.unsqueeze(0)
     X = joint_update(layer.W, layer.A, layer.G, row, column)
@@ -46,15 +46,15 @@ def test_no_neighbour_with_the_same_zeros_is_better():
     row, column = flags(R, 3), flags(C, 2)
     kept = ~(row.unsqueeze(1) | column.unsqueeze(0))
     X = joint_update(layer.W, layer.A, layer.G, row, column)
-    least = quadratic_cost(layer, X)
+    minimum = quadratic_cost(layer, X)
     g = torch.Generator().manual_seed(3)
     for _ in range(50):
         step = torch.randn(R, C, generator=g, dtype=torch.float64) * kept * 1e-3
-        assert quadratic_cost(layer, X + step) > least
+        assert quadratic_cost(layer, X + step) > minimum
 
 
 @pytest.mark.parametrize(("row", "column"), CASES[1:3])
-def test_the_separate_update_is_exact_where_only_rows_or_only_columns_go(row, column):
+def test_separate_update_is_exact_if_only_rows_or_only_columns_are_removed(row, column):
     layer = make_layer(R, C)
     torch.testing.assert_close(
         separate_update(layer.W, layer.A, layer.G, row, column),
@@ -63,7 +63,7 @@ def test_the_separate_update_is_exact_where_only_rows_or_only_columns_go(row, co
     )
 
 
-def test_the_separate_update_misses_the_cross_term():
+def test_separate_update_misses_the_cross_term():
     layer = make_layer(R, C)
     row, column = CASES[3]
     X = separate_update(layer.W, layer.A, layer.G, row, column)
@@ -77,7 +77,7 @@ def test_the_separate_update_misses_the_cross_term():
     )
 
 
-def test_folding_one_side_needs_the_other_factor_not():
+def test_folding_one_side_does_not_need_the_other_factor():
     layer = make_layer(R, C)
     row, column = flags(R, 1), flags(C, 2, 3)
     torch.testing.assert_close(

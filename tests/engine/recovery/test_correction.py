@@ -1,4 +1,4 @@
-"""The correction is the damped Newton step, as long as held-out windows like it."""
+"""The correction takes damped Newton steps while the held-out loss falls."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def dense_step(A, G, slope) -> torch.Tensor:
 
 
 def pruned(structure, windows=8, family="llama"):
-    """A patient of which a third has gone."""
+    """A state with about a third removed."""
     state = state_of(
         family,
         windows,
@@ -52,15 +52,15 @@ def pruned(structure, windows=8, family="llama"):
         correction=Correction.LOSS,
         damping=Damping.FIXED,
     )
-    wanted = of_units(state, state.windows.calibration)
-    factors = measure(state, wanted, quiet(), 1)
+    task = of_units(state, state.windows.calibration)
+    factors = measure(state, task, quiet(), 1)
     settings = state.config.pruning
     chosen = selection(state, factors, settings, state.goal.removed)
     state.record_removed(remove(state, factors, settings, chosen.removed))
     return state
 
 
-def test_the_direction_is_that_of_the_dense_quadratic():
+def test_direction_is_that_of_the_dense_quadratic():
     layer, slope = make_layer(R, C), gradient()
     nothing = torch.zeros(R, C, dtype=torch.bool)
     factors = KroneckerFactors(layer.A, layer.G, slope)
@@ -68,7 +68,7 @@ def test_the_direction_is_that_of_the_dense_quadratic():
     torch.testing.assert_close(D, dense_step(layer.A, layer.G, slope))
 
 
-def test_rows_and_columns_that_are_gone_are_out_of_the_quadratic():
+def test_removed_rows_and_columns_are_left_out_of_the_quadratic():
     layer, slope = make_layer(R, C), gradient()
     is_removed = torch.zeros(R, C, dtype=torch.bool)
     is_removed[1] = is_removed[:, [0, 4]] = True
@@ -81,13 +81,13 @@ def test_rows_and_columns_that_are_gone_are_out_of_the_quadratic():
     torch.testing.assert_close(D, expected)
 
 
-def test_single_weights_that_are_gone_do_not_move():
+def test_removed_single_weights_do_not_move():
     layer, is_removed = make_layer(R, C), random_mask(R, C)
     D = direction(layer.W, KroneckerFactors(layer.A, layer.G, gradient()), is_removed)
     assert torch.equal(D == 0, is_removed)
 
 
-def test_a_step_that_is_small_enough_lowers_the_quadratic():
+def test_small_enough_step_lowers_the_quadratic():
     layer, slope = make_layer(R, C), gradient()
     nothing = torch.zeros(R, C, dtype=torch.bool)
     D = direction(layer.W, KroneckerFactors(layer.A, layer.G, slope), nothing)
@@ -104,7 +104,7 @@ STRUCTURES = [
 
 @pytest.mark.parametrize("structure", STRUCTURES)
 @pytest.mark.parametrize("family", ["llama", "opt"])
-def test_the_held_out_loss_falls_and_what_is_gone_stays_zero(structure, family):
+def test_held_out_loss_falls_and_removed_weights_stay_zero(structure, family):
     state = pruned(structure, family=family)
     _, held = split(state.windows.calibration)
     before, old = (
@@ -132,7 +132,7 @@ def test_the_held_out_loss_falls_and_what_is_gone_stays_zero(structure, family):
             assert torch.equal(parameter, old[name])
 
 
-def test_a_step_that_does_not_help_is_not_taken(monkeypatch):
+def test_step_that_does_not_help_is_not_taken(monkeypatch):
     state = pruned(Structure.ELEMENTS)
     downhill = correction.direction
     monkeypatch.setattr(correction, "direction", lambda *x: -downhill(*x))
@@ -148,7 +148,7 @@ def test_a_step_that_does_not_help_is_not_taken(monkeypatch):
         assert torch.equal(parameter, old[name])
 
 
-def test_the_length_is_the_best_of_those_that_were_tried(monkeypatch):
+def test_length_is_the_best_of_those_tried(monkeypatch):
     state = pruned(Structure.ELEMENTS)
     monkeypatch.setattr(correction, "_MAX_STEPS", 1)
     tried = {}
@@ -188,7 +188,7 @@ def test_the_length_is_the_best_of_those_that_were_tried(monkeypatch):
         (1e-7, 0),
     ],
 )
-def test_the_length_is_doubled_or_halved_from_the_first(monkeypatch, valley, length):
+def test_length_is_doubled_or_halved_from_the_first(monkeypatch, valley, length):
     """Along a parabola, which crosses where it began at twice the valley."""
     at = [0.0]
     monkeypatch.setattr(correction, "_MAX_STEPS", 1)
@@ -198,7 +198,7 @@ def test_the_length_is_doubled_or_halved_from_the_first(monkeypatch, valley, len
     assert steps.lengths == (pytest.approx((length,)) if length else ())
 
 
-def test_steps_that_rounding_hides_do_not_end_the_search(monkeypatch):
+def test_steps_hidden_by_rounding_do_not_end_the_search(monkeypatch):
     """In bfloat16 a short step changes few weights, and the loss by chance."""
     at = [0.0]
 
@@ -212,7 +212,7 @@ def test_steps_that_rounding_hides_do_not_end_the_search(monkeypatch):
     assert correct(pruned(Structure.ELEMENTS), quiet()).lengths == (6.4e-3,)
 
 
-def test_the_step_that_is_taken_is_the_one_that_was_judged(monkeypatch):
+def test_step_taken_is_the_one_that_was_evaluated(monkeypatch):
     state = pruned(Structure.NEURONS)
     monkeypatch.setattr(correction, "_MAX_STEPS", 1)
     layers = [layer for unit in state.units for layer in unit.layers]
@@ -233,7 +233,7 @@ def test_the_step_that_is_taken_is_the_one_that_was_judged(monkeypatch):
             )
 
 
-def test_no_more_steps_are_taken_than_help(monkeypatch):
+def test_steps_end_when_they_no_longer_help(monkeypatch):
     lengths = iter([(0.1, 3.0), (0.2, 2.0), (0.0, 2.0), (0.3, 1.0)])
     monkeypatch.setattr(correction, "_step", lambda *_: next(lengths))
     steps = correct(pruned(Structure.ELEMENTS), quiet())
@@ -244,32 +244,32 @@ def test_no_more_steps_are_taken_than_help(monkeypatch):
     assert steps.lengths == (0.1,) * correction._MAX_STEPS
 
 
-def test_whoever_stops_a_run_gets_the_first_step(monkeypatch):
+def test_stopped_run_takes_the_first_step_alone(monkeypatch):
     monkeypatch.setattr(correction, "_step", lambda *_: (0.1, 3.0))
     context = quiet()
     context.handle(StopAndKeep(run="test"))
     assert correct(pruned(Structure.ELEMENTS), context).lengths == (0.1,)
 
 
-def test_what_cannot_be_measured_ends_the_steps_and_not_the_run(monkeypatch):
+def test_measurement_error_ends_the_steps_and_not_the_run(monkeypatch):
     state = pruned(Structure.NEURONS)
-    measured, told = correction.measure_blocks, []
+    measured, events = correction.measure_blocks, []
     tries = iter([measured, lambda *_: fail()])
 
     def fail():
         raise CurvatureError("The inputs of block 1 are not finite.", "")
 
     monkeypatch.setattr(correction, "measure_blocks", lambda *x: next(tries)(*x))
-    steps = correct(state, RunContext("test", lambda each: told.append(each.event)))
+    steps = correct(state, RunContext("test", lambda each: events.append(each.event)))
     assert len(steps.lengths) == 1
     assert steps.loss_after < steps.loss_before
-    (words,) = [event.message for event in told if isinstance(event, Logged)]
+    (words,) = [event.message for event in events if isinstance(event, Logged)]
     assert words == (
         "The correction ends after 1 steps. The inputs of block 1 are not finite."
     )
 
 
-def test_the_factors_of_one_block_are_held_at_a_time(monkeypatch):
+def test_factors_of_one_block_are_held_at_a_time(monkeypatch):
     state = pruned(Structure.ROWS_AND_COLUMNS)
     measured, alive = correction.measure_blocks, []
 
@@ -286,7 +286,7 @@ def test_the_factors_of_one_block_are_held_at_a_time(monkeypatch):
     assert len(alive) >= len(state.loaded.blocks) > 1
 
 
-def test_too_few_windows_are_refused_with_their_number():
+def test_too_few_windows_raise_with_their_number():
     state = pruned(Structure.ELEMENTS, windows=3)
     with pytest.raises(CalibrationError, match="3 windows are too few") as error:
         correct(state, quiet())
@@ -294,9 +294,9 @@ def test_too_few_windows_are_refused_with_their_number():
 
 
 @pytest.mark.parametrize("method", Method)
-def test_only_the_method_that_adapts_corrects(method):
+def test_only_methods_with_an_update_correct(method):
     settings = {"structure": Structure.ELEMENTS, "method": method}
-    wanted = pruning_config(**settings, correction=Correction.LOSS)
-    assert wanted.is_corrected == (method is Method.LLM_SURGEON)
-    assert pruning_config(**settings) == wanted  # the default
+    pruning = pruning_config(**settings, correction=Correction.LOSS)
+    assert pruning.is_corrected == (method is Method.LLM_SURGEON)
+    assert pruning_config(**settings) == pruning  # the default
     assert not pruning_config(**settings, correction=Correction.NONE).is_corrected

@@ -1,4 +1,4 @@
-"""A paused run waits, loses nothing, and its time stands still meanwhile."""
+"""A paused run waits without losing events, and its clock stops."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ASIDE = {"run": "test"}
 
 
 class Clock:
-    """Time that passes when it is told to."""
+    """A clock that a test advances."""
 
     def __init__(self):
         self.now = 100.0
@@ -48,7 +48,7 @@ def clock(monkeypatch):
 
 
 class Line:
-    """A session, what it has sent, and what answers that."""
+    """A run context, the events it has sent, and a reaction to them."""
 
     def __init__(self):
         self.events = []
@@ -70,7 +70,7 @@ def when(kind, action):
     return lambda event: action() if isinstance(event, kind) else None
 
 
-def test_a_pause_is_told_and_ends_when_it_is_to(line):
+def test_pause_is_reported_and_ends_on_resume(line):
     line.context.handle(Pause(**ASIDE))
     line.answer = when(Paused, lambda: line.context.handle(Resume(**ASIDE)))
     line.context.raise_if_cancelled()
@@ -79,14 +79,14 @@ def test_a_pause_is_told_and_ends_when_it_is_to(line):
     assert len(line.events) == 2
 
 
-def test_a_pause_that_is_taken_back_in_time_does_not_happen(line):
+def test_pause_resumed_before_the_next_check_does_not_happen(line):
     line.context.handle(Pause(**ASIDE))
     line.context.handle(Resume(**ASIDE))
     line.context.raise_if_cancelled()
     assert line.events == []
 
 
-def test_a_paused_run_can_be_cancelled(line):
+def test_paused_run_can_be_cancelled(line):
     line.context.handle(Pause(**ASIDE))
     line.answer = when(Paused, lambda: line.context.handle(Cancel(**ASIDE)))
     with pytest.raises(RunCancelled):
@@ -94,7 +94,7 @@ def test_a_paused_run_can_be_cancelled(line):
     assert line.events == [Paused()]
 
 
-def test_a_paused_run_that_is_to_stop_and_keep_goes_on_to_its_end(line):
+def test_paused_run_resumes_to_stop_and_keep(line):
     line.context.handle(Pause(**ASIDE))
     line.answer = when(Paused, lambda: line.context.handle(StopAndKeep(**ASIDE)))
     line.context.raise_if_cancelled()
@@ -102,7 +102,7 @@ def test_a_paused_run_that_is_to_stop_and_keep_goes_on_to_its_end(line):
     assert line.context.stops_after_shot
 
 
-def test_a_pause_right_after_a_pause_is_another_one(line):
+def test_pause_right_after_a_pause_is_another_one(line):
     def resume():
         line.context.handle(Resume(**ASIDE))
 
@@ -119,7 +119,7 @@ def test_a_pause_right_after_a_pause_is_another_one(line):
     assert line.events == [Paused(), Resumed()] * 2
 
 
-def test_what_is_heard_of_is_in_the_folder_already(line, tmp_path):
+def test_event_is_in_the_folder_before_it_is_sent(line, tmp_path):
     folder, kept = RunFolder(tmp_path), []
     line.context.begin(folder, lambda: MemorySampled(1))
     line.answer = lambda event: kept.append(folder.events_path.read_bytes())
@@ -128,20 +128,20 @@ def test_what_is_heard_of_is_in_the_folder_already(line, tmp_path):
 
 
 def test_another_thread_can_end_the_pause():
-    told: queue.Queue = queue.Queue()
-    context = RunContext("test", told.put)
+    envelopes: queue.Queue = queue.Queue()
+    context = RunContext("test", envelopes.put)
     context.handle(Pause(**ASIDE))
     run = threading.Thread(target=context.raise_if_cancelled)
     run.start()
-    assert told.get(timeout=10).event == Paused()
+    assert envelopes.get(timeout=10).event == Paused()
     assert run.is_alive()
     context.handle(Resume(**ASIDE))
     run.join(timeout=10)
     assert not run.is_alive()
-    assert told.get_nowait().event == Resumed()
+    assert envelopes.get_nowait().event == Resumed()
 
 
-def test_paused_time_counts_in_no_stage_and_not_in_the_run(clock, line):
+def test_paused_time_counts_neither_in_stages_nor_in_the_run(clock, line):
     def rest():
         clock.now += 50
         line.context.handle(Resume(**ASIDE))
@@ -157,7 +157,7 @@ def test_paused_time_counts_in_no_stage_and_not_in_the_run(clock, line):
     assert line.context.seconds == 3
 
 
-def test_progress_is_not_hurried_by_a_pause(clock, line):
+def test_pause_does_not_hurry_progress(clock, line):
     line.answer = when(Paused, lambda: line.context.handle(Resume(**ASIDE)))
     with line.context.stage(Stage.UPDATE, 1, total=3) as step:
         line.context.handle(Pause(**ASIDE))
@@ -165,22 +165,22 @@ def test_progress_is_not_hurried_by_a_pause(clock, line):
     assert not [event for event in line.events if isinstance(event, Progressed)]
 
 
-def test_memory_is_told_at_most_once_a_second(clock, line, tmp_path):
+def test_memory_is_reported_at_most_once_a_second(clock, line, tmp_path):
     samples = (MemorySampled(number) for number in range(100))
     line.context.begin(None, lambda: next(samples))
     for _ in range(30):
         line.context.raise_if_cancelled()
         clock.now += 0.25
-    told = [event for event in line.events if isinstance(event, MemorySampled)]
-    assert told == [MemorySampled(number) for number in range(8)]
+    envelopes = [event for event in line.events if isinstance(event, MemorySampled)]
+    assert envelopes == [MemorySampled(number) for number in range(8)]
 
 
-def test_memory_is_not_watched_before_a_run_begins(line):
+def test_memory_is_not_sampled_before_a_run_begins(line):
     line.context.raise_if_cancelled()
     assert line.events == []
 
 
-def test_a_run_with_a_pause_ends_as_one_without(tmp_path, monkeypatch):
+def test_run_with_a_pause_ends_like_one_without(tmp_path, monkeypatch):
     check_nothing(monkeypatch)
     config = job(tmp_path, shots=2)
     plain = Recorder().run(config, tmp_path / "plain")
@@ -203,7 +203,7 @@ def test_a_run_with_a_pause_ends_as_one_without(tmp_path, monkeypatch):
     assert kept.count(Paused()) == kept.count(Resumed()) == 2
 
 
-def test_a_run_tells_how_much_memory_it_uses(tmp_path, monkeypatch):
+def test_run_reports_its_memory_use(tmp_path, monkeypatch):
     check_nothing(monkeypatch)
     run = Recorder().run(job(tmp_path), tmp_path / "run")
     samples = run.of(MemorySampled)

@@ -1,4 +1,4 @@
-"""Shots on a model that has been made smaller go on as if it had not."""
+"""Shots on a compacted model give the same results as on the full-size one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.helpers.tiny_models import COUPLED_FAMILIES, MORE_FAMILIES, VOCABULAR
 
 pytestmark = pytest.mark.usefixtures("quick_runs")
 
-ALIBI = ("bloom", "falcon_multi_head")  # their heads keep their places
+ALIBI = ("bloom", "falcon_multi_head")  # ALiBi depends on the number of heads
 ALL = {*COUPLED_FAMILIES, *MORE_FAMILIES}.difference(ALIBI)
 
 
@@ -31,13 +31,13 @@ def assert_same(ours: torch.Tensor, theirs: torch.Tensor) -> None:
 
 
 def without_costs(shot):
-    """What a shot left of each layer; costs hang on rounding."""
+    """The layers after a shot without their costs, which depend on rounding."""
     return [msgspec.structs.replace(layer, cost=0.0) for layer in shot.layers]
 
 
 @pytest.mark.parametrize("family", sorted(ALL))
-def test_twice_smaller_it_computes_the_same(family):
-    """And is in the end put back to full size, with zeros."""
+def test_model_compacted_twice_computes_the_same(family):
+    """At the end it is restored to full size, with zeros."""
     state = state_of(family, sparsity=0.5)
     for parameter in state.loaded.model.parameters():
         if parameter.ndim == 1:
@@ -47,17 +47,17 @@ def test_twice_smaller_it_computes_the_same(family):
     for round_number in range(2):
         for unit in state.units:
             name, count = unit.measured.name, unit.candidates
-            goes = torch.zeros(count, dtype=torch.bool)
-            goes[round_number % count] = count > 1
-            state.record_removed(state.removed | {name: goes})
-            for layer, zeros in unit.zeros(goes):
+            selected = torch.zeros(count, dtype=torch.bool)
+            selected[round_number % count] = count > 1
+            state.record_removed(state.removed | {name: selected})
+            for layer, zeros in unit.zeros(selected):
                 layer.write(layer.weight().masked_fill(zeros, 0))
-            removed += int(goes.sum()) * unit.coupled.weights_per_group
-        before, told = logits(state.loaded.model), state.sparsities()
+            removed += int(selected.sum()) * unit.coupled.weights_per_group
+        before, sparsities = logits(state.loaded.model), state.sparsities()
         compact_model(state)
         assert_same(logits(state.loaded.model), before)
-        assert state.sparsities() == told
-    assert sum(layer.removed for layer in told) == removed
+        assert state.sparsities() == sparsities
+    assert sum(layer.removed for layer in sparsities) == removed
     assert state.compacted_weights == removed
     left = sum(p.numel() for p in state.loaded.model.parameters())
     assert parameters - left >= removed  # norms of single heads went too
@@ -67,7 +67,7 @@ def test_twice_smaller_it_computes_the_same(family):
 
 
 def both_ways(tmp_path, monkeypatch, **settings) -> list[Outcome]:
-    """A run that makes the model smaller between its shots, and one that does not."""
+    """A run that compacts the model between its shots, and one that does not."""
     config = job(tmp_path, windows=8, shots=3, **settings)
     smaller = outcome(config, tmp_path / "smaller")
     monkeypatch.setattr(loop, "compact_model", lambda state: None)
@@ -93,14 +93,16 @@ def both_ways(tmp_path, monkeypatch, **settings) -> list[Outcome]:
     ],
     ids=["fixed", "all", "least", "bundles", "budget", "heads"],
 )
-def test_a_run_ends_with_the_same_weights(tmp_path, monkeypatch, family, settings):
+def test_run_with_compaction_ends_with_the_same_weights(
+    tmp_path, monkeypatch, family, settings
+):
     settings = {"sparsity": 0.4, "family": family} | settings
     smaller, full = both_ways(tmp_path, monkeypatch, **settings)
     assert len(smaller.shots) == len(full.shots)
     for ours, theirs in zip(smaller.shots, full.shots, strict=True):
         assert without_costs(ours) == without_costs(theirs)
-        paid = [layer.cost for layer in theirs.layers]
-        assert [layer.cost for layer in ours.layers] == pytest.approx(paid, rel=1e-3)
+        costs = [layer.cost for layer in theirs.layers]
+        assert [layer.cost for layer in ours.layers] == pytest.approx(costs, rel=1e-3)
         assert (ours.sparsity, ours.parameters) == (theirs.sparsity, theirs.parameters)
         assert (ours.threshold is None) == (theirs.threshold is None)
         if theirs.threshold is not None:
@@ -110,7 +112,7 @@ def test_a_run_ends_with_the_same_weights(tmp_path, monkeypatch, family, setting
         torch.testing.assert_close(W, full.after[name], rtol=1e-3, atol=1e-4)
 
 
-def test_the_last_shot_measures_a_smaller_model(tmp_path, monkeypatch):
+def test_every_shot_leaves_a_smaller_model(tmp_path, monkeypatch):
     sizes = []
 
     def watched(state):
@@ -124,8 +126,8 @@ def test_the_last_shot_measures_a_smaller_model(tmp_path, monkeypatch):
     assert sizes[0] > sizes[1] > sizes[2]
 
 
-def test_the_engine_s_own_model_is_exported_where_nothing_was_cut():
-    state = state_of("bloom", sparsity=0.3)  # ALiBi: heads keep their places
+def test_full_size_model_is_the_loaded_one_without_compaction():
+    state = state_of("bloom", sparsity=0.3)  # ALiBi: heads cannot be taken out
     name = state.units[0].measured.name
     removed = state.removed[name].clone()
     removed[0] = True
@@ -135,7 +137,7 @@ def test_the_engine_s_own_model_is_exported_where_nothing_was_cut():
     assert full_size_model(state).loaded is state.loaded
 
 
-def test_a_patient_that_lost_nothing_is_left_alone():
+def test_state_without_removals_is_not_compacted():
     state = state_of(sparsity=0.3)
     loaded, units = state.loaded, state.units
     compact_model(state)

@@ -1,4 +1,4 @@
-"""A run with a quality budget never exports more perplexity than was allowed."""
+"""A run with a quality budget never exports a model above the perplexity limit."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from surgeon_engine.evaluation.perplexity import evaluate
 from surgeon_engine.model.coupling import coupled_groups
 from surgeon_engine.pipeline import prune
 from surgeon_engine.recovery.correction import Steps
-from surgeon_engine.shots import loop as sequence
+from surgeon_engine.shots import loop
 from surgeon_engine.shots import shot as shot_module
 from tests.helpers.pruning_states import quiet
 from tests.helpers.runs import Recorder, job, outcome
@@ -52,29 +52,29 @@ def allowed(found, rise) -> float:
     return baseline.evaluation.perplexity * (1 + rise / 100)
 
 
-def dear(folder, monkeypatch, loss_of=lambda model: 0.0, **settings):
-    """A job on a model to which each removal costs something.
+def costly_job(folder, monkeypatch, loss_of=lambda model: 0.0, **settings):
+    """A job on a model whose loss rises with each removal.
 
-    Random models lose little by what is removed, and may even gain: here the loss is
-    that of the removed share, and what `loss_of` says.
+    Random models lose little by removals and may even gain: here the loss is 3 plus the
+    removed share plus `loss_of`.
     """
-    measured = evaluate
+    evaluate_model = evaluate
 
-    def judged(model, windows, batch, text, step):
-        found = measured(model, windows, batch, text, step)
+    def evaluate_by_share(model, windows, batch, text, step):
+        found = evaluate_model(model, windows, batch, text, step)
         loss = 3 + removed_share(model) + loss_of(model)
         return type(found)(
             loss, math.exp(loss), found.windows, found.window_length, found.text
         )
 
-    monkeypatch.setattr(shot_module, "evaluate", judged)
+    monkeypatch.setattr(shot_module, "evaluate", evaluate_by_share)
     return job(folder, **settings)
 
 
-def dear_elements(folder, monkeypatch, shots, rise):
-    """Half of the single weights, as far as the rise allows."""
+def costly_elements(folder, monkeypatch, shots, rise):
+    """A job that removes half of the single weights, as far as the rise allows."""
     settings = {"structure": Structure.ELEMENTS, "sparsity": 0.5}
-    return dear(
+    return costly_job(
         folder, monkeypatch, **settings, shots=shots, max_perplexity_increase=rise
     )
 
@@ -92,7 +92,7 @@ def with_correction(plain):
 
 
 def removed_share(model) -> float:
-    """Zeros, and what has been taken out of the model."""
+    """The share of zeros and of weights taken out of the model."""
     whole = weights_of(tiny_model("llama"))
     left = sum(int((p != 0).sum()) for p in weights_of(model))
     return 1 - left / sum(p.numel() for p in whole)
@@ -104,10 +104,10 @@ def weights_of(model):
 
 @pytest.mark.parametrize("structure", STRUCTURES)
 @pytest.mark.parametrize("rise", [5, 20])
-def test_the_limit_is_never_passed_and_the_last_good_state_is_exported(
+def test_run_never_exceeds_the_limit_and_exports_the_last_valid_state(
     tmp_path, monkeypatch, structure, rise
 ):
-    wanted = dear(
+    config = costly_job(
         tmp_path,
         monkeypatch,
         structure=structure,
@@ -115,38 +115,38 @@ def test_the_limit_is_never_passed_and_the_last_good_state_is_exported(
         shots=3,
         max_perplexity_increase=rise,
     )
-    found = outcome(wanted, tmp_path / "run")
-    most = allowed(found, rise)
+    found = outcome(config, tmp_path / "run")
+    limit = allowed(found, rise)
     assert found.shots
     for shot in found.shots:
-        assert shot.evaluation.perplexity <= most
+        assert shot.evaluation.perplexity <= limit
     assert [shot.shot for shot in found.shots] == list(range(1, len(found.shots) + 1))
     assert found.shots[-1].target < 0.5
     rolled_back = rolled_back_by(found.recorder)
     assert rolled_back
-    assert f"above the limit of {most:.2f}" in rolled_back[0]
+    assert f"above the limit of {limit:.2f}" in rolled_back[0]
     assert found.zeros == found.reported  # what was rolled back is not in the file
     model = AutoModelForCausalLM.from_pretrained(found.folder / "export")
     perplexity = math.exp(3 + removed_share(model))
     assert perplexity == pytest.approx(found.shots[-1].evaluation.perplexity)
-    # An eighth of a shot more would have been too much.
+    # An eighth of a shot more would exceed the limit.
     further = removed_share(model) + 0.5 / 3 / 8
-    assert math.exp(3 + further) > most * (1 - 0.02)
+    assert math.exp(3 + further) > limit * (1 - 0.02)
 
 
-def test_what_was_undone_is_not_asked_for_again(tmp_path, monkeypatch):
-    """Perplexity rises by 16 % where 14.8 % are gone."""
-    wanted = dear_elements(tmp_path, monkeypatch, shots=2, rise=16)
-    found = outcome(wanted, tmp_path / "run")
+def test_rejected_step_is_not_repeated(tmp_path, monkeypatch):
+    """Perplexity rises by 16 % where 14.8 % are removed."""
+    config = costly_elements(tmp_path, monkeypatch, shots=2, rise=16)
+    found = outcome(config, tmp_path / "run")
     rolled_back = rolled_back_by(found.recorder)
     tried = [message.split()[4] for message in rolled_back]  # at a sparsity of ...
     assert tried == ["25.00%", "18.75%", "15.62%"]
     assert [round(shot.sparsity, 4) for shot in found.shots] == [0.125]
 
 
-def test_what_is_undone_leaves_the_weights_of_the_last_shot(tmp_path, monkeypatch):
+def test_rollback_restores_the_weights_of_the_last_shot(tmp_path, monkeypatch):
     """The same as a run whose goal is what the budget allowed."""
-    budgeted = dear_elements(tmp_path, monkeypatch, shots=1, rise=20)
+    budgeted = costly_elements(tmp_path, monkeypatch, shots=1, rise=20)
     found = outcome(budgeted, tmp_path / "budgeted")
     (shot,) = found.shots
     assert shot.sparsity == pytest.approx(0.125)  # a quarter: steps 8, 4, 2
@@ -156,11 +156,11 @@ def test_what_is_undone_leaves_the_weights_of_the_last_shot(tmp_path, monkeypatc
         assert torch.equal(W, other.after[name])
 
 
-def test_a_budget_that_is_not_spent_changes_nothing(tmp_path):
+def test_unused_budget_changes_nothing(tmp_path):
     exports = []
     for rise in (0.0, 100.0):
-        wanted = job(tmp_path, sparsity=0.3, shots=2, max_perplexity_increase=rise)
-        found = outcome(wanted, tmp_path / str(rise))
+        config = job(tmp_path, sparsity=0.3, shots=2, max_perplexity_increase=rise)
+        found = outcome(config, tmp_path / str(rise))
         if rise:
             assert max(s.evaluation.perplexity for s in found.shots) <= allowed(
                 found, rise
@@ -172,10 +172,10 @@ def test_a_budget_that_is_not_spent_changes_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("damping", Damping)
-def test_a_budget_that_nothing_fits_is_refused_in_a_sentence(
+def test_budget_below_the_smallest_step_raises_an_error_with_the_numbers(
     tmp_path, monkeypatch, damping
 ):
-    wanted = dear(
+    config = costly_job(
         tmp_path,
         monkeypatch,
         structure=Structure.ELEMENTS,
@@ -185,7 +185,7 @@ def test_a_budget_that_nothing_fits_is_refused_in_a_sentence(
     )
     recorder = Recorder()
     with pytest.raises(PruningError) as error:
-        recorder.run(wanted, tmp_path / "run")
+        recorder.run(config, tmp_path / "run")
     assert "Even the smallest step takes perplexity above 20.09" in error.value.message
     assert "0.01 % more than the original's 20.09" in error.value.message
     assert "Allow more perplexity" in error.value.hint
@@ -194,23 +194,24 @@ def test_a_budget_that_nothing_fits_is_refused_in_a_sentence(
     assert not (tmp_path / "run" / "export").exists()
 
 
-def test_what_cannot_be_measured_is_told_as_it_is(tmp_path, monkeypatch):
+def test_measurement_error_is_logged_and_raised(tmp_path, monkeypatch):
     def fails(*_):
         raise CurvatureError("The inputs of one layer are not finite.", "Try float32.")
 
-    monkeypatch.setattr(sequence, "run_shot", fails)
+    monkeypatch.setattr(loop, "run_shot", fails)
     recorder = Recorder()
     with pytest.raises(CurvatureError, match="one layer are not finite"):
         recorder.run(job(tmp_path, max_perplexity_increase=5), tmp_path / "run")
-    told = [event.message for event in recorder.of(Logged)]
+    messages = [event.message for event in recorder.of(Logged)]
     assert (
-        told == ["A shot is rolled back. The inputs of one layer are not finite."] * 4
+        messages
+        == ["A shot is rolled back. The inputs of one layer are not finite."] * 4
     )
 
 
 @pytest.mark.parametrize("schedule", Schedule)
-def test_a_run_that_the_budget_ends_counts_as_finished(tmp_path, monkeypatch, schedule):
-    wanted = dear(
+def test_run_that_the_budget_ends_counts_as_finished(tmp_path, monkeypatch, schedule):
+    config = costly_job(
         tmp_path,
         monkeypatch,
         structure=Structure.ELEMENTS,
@@ -219,7 +220,7 @@ def test_a_run_that_the_budget_ends_counts_as_finished(tmp_path, monkeypatch, sc
         max_perplexity_increase=20,
         schedule=schedule,
     )
-    found = outcome(wanted, tmp_path / "run")
+    found = outcome(config, tmp_path / "run")
     (finished,) = found.recorder.of(RunFinished)
     assert not finished.stopped_early
     sparsities = [shot.sparsity for shot in found.shots]
@@ -227,10 +228,10 @@ def test_a_run_that_the_budget_ends_counts_as_finished(tmp_path, monkeypatch, sc
 
 
 @pytest.mark.parametrize("rise", [0, 20])
-def test_to_stop_before_the_first_shot_keeps_the_first_that_fits(
+def test_run_stopped_before_the_first_shot_keeps_the_first_valid_one(
     tmp_path, monkeypatch, rise
 ):
-    wanted = dear(
+    config = costly_job(
         tmp_path,
         monkeypatch,
         structure=Structure.ELEMENTS,
@@ -244,17 +245,17 @@ def test_to_stop_before_the_first_shot_keeps_the_first_that_fits(
         if isinstance(event, BaselineEvaluated)
         else None
     )
-    recorder.run(wanted, tmp_path / "run")
+    recorder.run(config, tmp_path / "run")
     assert len(recorder.of(ShotFinished)) == 1
     assert recorder.of(RunFinished)[0].stopped_early
 
 
 @pytest.mark.parametrize("allowed_after", [True, False])
-def test_a_correction_that_passes_the_limit_is_undone(
+def test_correction_that_exceeds_the_limit_is_rolled_back(
     tmp_path, monkeypatch, allowed_after
 ):
-    """It follows the calibration text; what counts is the validation text."""
-    plain = dear(
+    """It is fitted to the calibration text; the limit is on the validation text."""
+    plain = costly_job(
         tmp_path,
         monkeypatch,
         windows=8,
@@ -262,7 +263,7 @@ def test_a_correction_that_passes_the_limit_is_undone(
         sparsity=0.1,
         max_perplexity_increase=20,
     )
-    wanted = with_correction(plain)
+    config = with_correction(plain)
     without = outcome(plain, tmp_path / "without")
 
     def correct(state, context, shot=0):
@@ -270,8 +271,8 @@ def test_a_correction_that_passes_the_limit_is_undone(
             layer.write(layer.weight() * (1.001 if allowed_after else 0))
         return Steps((0.1,), 2.0, 1.0)
 
-    monkeypatch.setattr(sequence, "correct", correct)
-    found = outcome(wanted, tmp_path / "run")
+    monkeypatch.setattr(loop, "correct", correct)
+    found = outcome(config, tmp_path / "run")
     same = [torch.equal(W, without.after[name]) for name, W in found.after.items()]
     report = RunFolder(tmp_path / "run").read_report()
     if allowed_after:
@@ -295,7 +296,7 @@ def is_marked(model) -> bool:
 
 
 def mark(state, context, shot=0):
-    """In place of the correction."""
+    """Replace the correction: mark the model."""
     layer = state.loaded.layers[0]
     W = layer.weight()
     W[0, 0] = MARK
@@ -305,7 +306,7 @@ def mark(state, context, shot=0):
 
 def markable(folder, monkeypatch, gain):
     """A job without the correction, on a model that loses so much less once marked."""
-    return dear(
+    return costly_job(
         folder,
         monkeypatch,
         lambda model: -gain * is_marked(model),
@@ -318,14 +319,16 @@ def markable(folder, monkeypatch, gain):
 
 
 @pytest.mark.parametrize("gain", [0.1, -0.1])
-def test_what_the_correction_gains_is_spent_too(tmp_path, monkeypatch, gain):
-    """With it the budget allows a smaller model, unless it makes things worse."""
+def test_gain_of_the_correction_is_used_for_a_smaller_model(
+    tmp_path, monkeypatch, gain
+):
+    """A correction that helps allows a smaller model; one that harms does not."""
     plain = markable(tmp_path, monkeypatch, gain)
-    wanted = with_correction(plain)
-    monkeypatch.setattr(sequence, "correct", mark)
+    config = with_correction(plain)
+    monkeypatch.setattr(loop, "correct", mark)
     without = outcome(plain, tmp_path / "without")
-    found = outcome(wanted, tmp_path / "run")
-    most = allowed(found, 12)
+    found = outcome(config, tmp_path / "run")
+    limit = allowed(found, 12)
     report = RunFolder(tmp_path / "run").read_report()
     pruned = AutoModelForCausalLM.from_pretrained(found.folder / "export")
     rolled_back = rolled_back_by(found.recorder)
@@ -337,10 +340,10 @@ def test_what_the_correction_gains_is_spent_too(tmp_path, monkeypatch, gain):
         assert report.corrected is None
         return
     assert found.shots[-1].sparsity > without.shots[-1].sparsity
-    assert found.shots[-1].evaluation.perplexity > most
+    assert found.shots[-1].evaluation.perplexity > limit
     (corrected,) = found.recorder.of(Corrected)
     assert report.corrected == corrected
-    assert corrected.evaluation.perplexity <= most
+    assert corrected.evaluation.perplexity <= limit
     assert is_marked(pruned)
     perplexity = math.exp(3 + removed_share(pruned) - gain)
     assert perplexity == pytest.approx(corrected.evaluation.perplexity)
@@ -354,10 +357,10 @@ def test_what_the_correction_gains_is_spent_too(tmp_path, monkeypatch, gain):
         pytest.param(0.05, 0.1, 50, id="which keeps it anyway"),
     ],
 )
-def test_what_is_left_is_told_of_the_model_with_its_correction(
+def test_headroom_is_logged_for_the_corrected_model(
     tmp_path, monkeypatch, gain, sparsity, rise
 ):
-    plain = dear(
+    plain = costly_job(
         tmp_path,
         monkeypatch,
         lambda model: -gain * is_marked(model),
@@ -366,21 +369,21 @@ def test_what_is_left_is_told_of_the_model_with_its_correction(
         sparsity=sparsity,
         max_perplexity_increase=rise,
     )
-    monkeypatch.setattr(sequence, "correct", mark)
+    monkeypatch.setattr(loop, "correct", mark)
     found = outcome(with_correction(plain), tmp_path / "run")
     (corrected,) = found.recorder.of(Corrected)
-    told = [x.message for x in found.recorder.of(Logged)]
+    messages = [x.message for x in found.recorder.of(Logged)]
     reached = f"reached at perplexity {corrected.evaluation.perplexity:.2f}, below"
     alone = found.shots[-1].evaluation.perplexity
     assert corrected.evaluation.perplexity < alone
     assert (alone > allowed(found, rise)) == (rise == 12)
-    assert any(reached in words for words in told)
+    assert any(reached in words for words in messages)
 
 
-def test_a_correction_that_fails_on_the_way_undoes_its_shot_alone(
+def test_correction_failing_between_shots_rolls_back_its_shot_alone(
     tmp_path, monkeypatch
 ):
-    wanted = with_correction(markable(tmp_path, monkeypatch, gain=0.1))
+    config = with_correction(markable(tmp_path, monkeypatch, gain=0.1))
     tries = []
 
     def fails_once(state, context, shot=0):
@@ -390,14 +393,14 @@ def test_a_correction_that_fails_on_the_way_undoes_its_shot_alone(
             raise EvaluationError("The loss is nan.", "")
         return mark(state, context)
 
-    monkeypatch.setattr(sequence, "correct", fails_once)
-    found = outcome(wanted, tmp_path / "run")
-    told = [event.message for event in found.recorder.of(Logged)]
-    assert "A shot is rolled back. The loss is nan." in told
+    monkeypatch.setattr(loop, "correct", fails_once)
+    found = outcome(config, tmp_path / "run")
+    messages = [event.message for event in found.recorder.of(Logged)]
+    assert "A shot is rolled back. The loss is nan." in messages
     (corrected,) = found.recorder.of(Corrected)
     assert corrected.evaluation.perplexity <= allowed(found, 12)
     assert found.zeros == found.reported
-    kept = [words for words in told if words.endswith(": kept.")]
+    kept = [words for words in messages if words.endswith(": kept.")]
     assert len(kept) == len(
         [s for s in found.shots if s.evaluation.perplexity > allowed(found, 12)]
     )
@@ -411,7 +414,7 @@ def test_a_correction_that_fails_on_the_way_undoes_its_shot_alone(
         (MemoryError(), "There is not enough memory for it."),
     ],
 )
-def test_a_correction_that_fails_loses_no_shot(tmp_path, monkeypatch, error, words):
+def test_failed_correction_loses_no_shot(tmp_path, monkeypatch, error, words):
     plain = job(tmp_path, windows=8, shots=2)
     without = outcome(plain, tmp_path / "without")
 
@@ -419,40 +422,40 @@ def test_a_correction_that_fails_loses_no_shot(tmp_path, monkeypatch, error, wor
         mark(state, context)
         raise error
 
-    monkeypatch.setattr(sequence, "correct", fails)
+    monkeypatch.setattr(loop, "correct", fails)
     found = outcome(with_correction(plain), tmp_path / "run")
-    told = [event.message for event in found.recorder.of(Logged)]
-    assert f"The correction is rolled back. {words}" in told
+    messages = [event.message for event in found.recorder.of(Logged)]
+    assert f"The correction is rolled back. {words}" in messages
     assert RunFolder(tmp_path / "run").read_report().corrected is None
     assert found.after.keys() == without.after.keys()
     assert all(torch.equal(W, without.after[name]) for name, W in found.after.items())
 
 
-def test_a_fault_of_the_program_is_no_failure_of_the_correction(tmp_path, monkeypatch):
+def test_programming_error_in_the_correction_is_raised(tmp_path, monkeypatch):
     def fails(*_):
         raise RuntimeError("shapes do not match")
 
-    monkeypatch.setattr(sequence, "correct", fails)
+    monkeypatch.setattr(loop, "correct", fails)
     with pytest.raises(RuntimeError, match="shapes do not match"):
         prune(with_correction(job(tmp_path, windows=8)), tmp_path / "run", quiet())
 
 
-def test_what_is_left_of_the_budget_at_the_target_is_told(tmp_path, monkeypatch):
+def test_headroom_is_logged_at_the_target(tmp_path, monkeypatch):
     settings = {"structure": Structure.ELEMENTS, "sparsity": 0.1, "shots": 2}
-    wanted = dear(tmp_path, monkeypatch, **settings, max_perplexity_increase=30)
-    found = outcome(wanted, tmp_path / "run")
-    told = [event.message for event in found.recorder.of(Logged)]
-    (words,) = [words for words in told if "target is reached" in words]
+    config = costly_job(tmp_path, monkeypatch, **settings, max_perplexity_increase=30)
+    found = outcome(config, tmp_path / "run")
+    messages = [event.message for event in found.recorder.of(Logged)]
+    (words,) = [words for words in messages if "target is reached" in words]
     reached = found.shots[-1].evaluation.perplexity
     limit = allowed(found, 30)
     assert f"at perplexity {reached:.2f}, below the limit of {limit:.2f}" in words
 
 
-def test_a_shot_that_would_remove_the_same_is_not_tried(tmp_path, monkeypatch):
-    """4 neurons go of each block, then 5: of 17 only 8 can go, and of 8.5 as well."""
+def test_shot_that_would_remove_the_same_is_not_tried(tmp_path, monkeypatch):
+    """Blocks lose 4 neurons, then 5: a target of 17 removes 8, and so does 8.5."""
     first = coupled_groups(Structure.NEURONS, tiny_model("llama"))[0]
     weights = sum(p.numel() for p in weights_of(tiny_model("llama")))
-    wanted = dear(
+    config = costly_job(
         tmp_path,
         monkeypatch,
         structure=Structure.NEURONS,
@@ -463,19 +466,19 @@ def test_a_shot_that_would_remove_the_same_is_not_tried(tmp_path, monkeypatch):
     )
     recorder = Recorder()
     with pytest.raises(PruningError, match="Even the smallest step"):
-        recorder.run(wanted, tmp_path / "run")
+        recorder.run(config, tmp_path / "run")
     tried = [message.split()[4] for message in rolled_back_by(recorder)]
     assert tried == ["10.00%"]  # a sparsity
 
 
-def test_the_parts_of_a_shot_are_equal_whatever_the_schedule(tmp_path, monkeypatch):
-    wanted = dear_elements(tmp_path, monkeypatch, shots=1, rise=8)
-    pruning = dataclasses.replace(wanted.pruning, schedule=Schedule.CUBIC)
-    found = outcome(dataclasses.replace(wanted, pruning=pruning), tmp_path / "run")
+def test_parts_of_a_shot_are_equal_under_any_schedule(tmp_path, monkeypatch):
+    config = costly_elements(tmp_path, monkeypatch, shots=1, rise=8)
+    pruning = dataclasses.replace(config.pruning, schedule=Schedule.CUBIC)
+    found = outcome(dataclasses.replace(config, pruning=pruning), tmp_path / "run")
     assert [round(shot.sparsity, 4) for shot in found.shots] == [0.0625]
 
 
-def test_to_stop_while_the_result_is_written_changes_nothing(tmp_path, monkeypatch):
+def test_stop_during_the_export_changes_nothing(tmp_path, monkeypatch):
     recorder = Recorder()
     recorder.react = lambda event: (
         recorder.context.handle(StopAndKeep(run="test"))
@@ -483,18 +486,18 @@ def test_to_stop_while_the_result_is_written_changes_nothing(tmp_path, monkeypat
         else None
     )
     recorder.run(
-        dear_elements(tmp_path, monkeypatch, shots=2, rise=16), tmp_path / "run"
+        costly_elements(tmp_path, monkeypatch, shots=2, rise=16), tmp_path / "run"
     )
     assert recorder.context.stops_after_shot
     assert not recorder.of(RunFinished)[0].stopped_early
     assert not RunFolder(tmp_path / "run").read_report().stopped_early
 
 
-def test_shots_that_remove_nothing_are_no_result(tmp_path, monkeypatch):
-    """The first group of heads is too dear, and steps too small for it are free."""
+def test_run_whose_shots_remove_nothing_raises_an_error(tmp_path, monkeypatch):
+    """The first group of heads costs too much, and smaller steps remove nothing."""
     first = coupled_groups(Structure.HEADS, tiny_model("llama"))[0]
     weights = sum(p.numel() for p in weights_of(tiny_model("llama")))
-    wanted = dear(
+    config = costly_job(
         tmp_path,
         monkeypatch,
         structure=Structure.HEADS,
@@ -503,12 +506,12 @@ def test_shots_that_remove_nothing_are_no_result(tmp_path, monkeypatch):
         max_perplexity_increase=0.5,
     )
     with pytest.raises(PruningError, match="Even the smallest step takes perplexity"):
-        prune(wanted, tmp_path / "run", quiet())
+        prune(config, tmp_path / "run", quiet())
     assert not (tmp_path / "run" / "export").exists()
 
 
-def test_the_same_seed_gives_the_same_masks(tmp_path, monkeypatch):
-    wanted = dear(
+def test_same_seed_gives_the_same_masks(tmp_path, monkeypatch):
+    config = costly_job(
         tmp_path,
         monkeypatch,
         structure=Structure.ELEMENTS,
@@ -519,6 +522,6 @@ def test_the_same_seed_gives_the_same_masks(tmp_path, monkeypatch):
     )
     files = []
     for name in ("one", "other"):
-        prune(wanted, tmp_path / name, quiet())
+        prune(config, tmp_path / name, quiet())
         files.append((tmp_path / name / "export" / "model.safetensors").read_bytes())
     assert files[0] == files[1]

@@ -1,4 +1,4 @@
-"""A shot removes with the factors of all windows and the damping that was chosen."""
+"""A shot removes with the factors of all windows and the chosen damping."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def same(one, other) -> None:
 
 @pytest.mark.parametrize("structure", STRUCTURES)
 @pytest.mark.parametrize("damping", Damping)
-def test_a_shot_is_what_its_parts_give_by_hand(monkeypatch, structure, damping):
+def test_shot_equals_its_parts_called_one_by_one(monkeypatch, structure, damping):
     # When the search for the best weights ends may hang on the rounding of a factor.
     monkeypatch.setattr(sparse_update, "_TOLERANCE", 1e-20)
     settings = {"structure": structure, "sparsity": 0.3, "damping": damping}
@@ -63,11 +63,11 @@ def test_a_shot_is_what_its_parts_give_by_hand(monkeypatch, structure, damping):
 
 
 @pytest.mark.parametrize("schedule", Schedule)
-def test_the_shot_that_completes_the_goal_is_the_last(monkeypatch, schedule):
-    said, choose = [], shot_module.choose_damping
+def test_shot_that_completes_the_goal_is_the_last(monkeypatch, schedule):
+    searches, choose = [], shot_module.choose_damping
 
     def watched(state, task, context):
-        said.append((task.is_last, task.previous))
+        searches.append((task.is_last, task.previous))
         return choose(state, task, context)
 
     monkeypatch.setattr(shot_module, "choose_damping", watched)
@@ -75,12 +75,12 @@ def test_the_shot_that_completes_the_goal_is_the_last(monkeypatch, schedule):
     for number in (1, 2, 3):
         share = share_of_goal(number / 3, schedule)
         choice = run_shot(state, ShotPlan(number, share, before), quiet()).damping
-        assert said[-1] == (number == 3, before)
+        assert searches[-1] == (number == 3, before)
         before = choice
 
 
 @pytest.mark.parametrize("method", [Method.K_OBD, Method.WANDA, Method.MAGNITUDE])
-def test_a_method_that_damps_nothing_says_so(method):
+def test_method_without_damping_reports_none(method):
     settings = {"structure": Structure.ELEMENTS, "method": method, "sparsity": 0.3}
     one, other = (state_of("opt", **settings) for _ in range(2))
     shot = run_shot(one, ShotPlan(1, 1.0, None), quiet())
@@ -89,7 +89,7 @@ def test_a_method_that_damps_nothing_says_so(method):
     same(one, other)
 
 
-def test_a_later_shot_goes_on_from_what_is_gone():
+def test_later_shot_keeps_earlier_removals():
     settings = {"structure": Structure.NEURONS, "damping": Damping.FIXED}
     state = state_of("llama", **settings)
     first = run_shot(state, ShotPlan(1, 0.5, None), quiet())

@@ -1,4 +1,4 @@
-"""Work beside the window: its result arrives, or its failure; it can be waited for."""
+"""Background work: delivery of results and failures, and waiting for the end."""
 
 from __future__ import annotations
 
@@ -17,39 +17,37 @@ def background(qapp):
     owner.deleteLater()
 
 
-def test_the_result_arrives_in_the_thread_of_the_window(qtbot, background):
+def test_result_is_delivered_in_main_thread(qtbot, background):
     found = []
 
-    def then(result):
+    def on_done(result):
         found.append((result, threading.current_thread()))
 
-    background.start(threading.current_thread, then)
+    background.start(threading.current_thread, on_done)
     qtbot.waitUntil(lambda: bool(found))
-    ((worker, teller),) = found
-    assert worker is not teller
-    assert teller is threading.main_thread()
+    ((worker, receiver),) = found
+    assert worker is not receiver
+    assert receiver is threading.main_thread()
 
 
-def test_work_that_raises_is_told_to_the_hook_and_to_whoever_asked(
-    qtbot, background, monkeypatch
-):
+def test_exception_reaches_hook_and_on_failed(qtbot, background, monkeypatch):
     raised, failed = [], []
     monkeypatch.setattr(threading, "excepthook", raised.append)
     background.start(lambda: 1 / 0, failed.append, lambda: failed.append("no"))
     qtbot.waitUntil(lambda: bool(failed))
-    background.finish()  # the hook is asked when the thread has told it
+    background.finish()  # the thread calls the hook after the signal
     assert failed == ["no"]
     assert raised[0].exc_type is ZeroDivisionError
 
 
-def test_who_waits_for_the_work_finds_it_done(background):
-    go_on, done = threading.Event(), []
+def test_finish_waits_for_work(background):
+    release, done = threading.Event(), []
 
     def work():
-        go_on.wait()
+        release.wait()
         done.append(True)
 
     background.start(work, lambda result: None)
-    threading.Timer(0.05, go_on.set).start()
+    threading.Timer(0.05, release.set).start()
     background.finish()
     assert done

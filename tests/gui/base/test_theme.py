@@ -1,4 +1,4 @@
-"""Dark is dark and light is light, in the palette and in what paints itself."""
+"""Themes apply to palettes and to widgets that paint themselves."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ CHOICES = [(ThemeChoice.LIGHT, LIGHT), (ThemeChoice.DARK, DARK)]
 
 
 @pytest.fixture(autouse=True)
-def light_afterwards(qapp):
+def restore_light_theme(qapp):
     yield
     apply_theme(qapp, ThemeChoice.LIGHT)
 
 
 @pytest.mark.parametrize(("choice", "theme"), CHOICES)
-def test_a_theme_shows_in_the_palette(qtbot, qapp, choice, theme):
+def test_theme_sets_palette(qtbot, qapp, choice, theme):
     apply_theme(qapp, choice)
     lightness = qapp.palette().color(QPalette.ColorRole.Window).lightness()
     text = qapp.palette().color(QPalette.ColorRole.WindowText).lightness()
@@ -30,7 +30,7 @@ def test_a_theme_shows_in_the_palette(qtbot, qapp, choice, theme):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("choice", "theme"), CHOICES)
-def test_open_windows_and_their_plots_follow(qtbot, qapp, window, choice, theme):
+def test_open_window_and_plots_follow_theme(qtbot, qapp, window, choice, theme):
     find(window, f"theme_{choice.value}_action", object).trigger()
     assert theme_of(window) is theme
     plot = find(window, "perplexity_plot")
@@ -38,5 +38,5 @@ def test_open_windows_and_their_plots_follow(qtbot, qapp, window, choice, theme)
     assert window.settings.theme is choice
 
 
-def test_the_system_decides_if_it_is_asked(qapp):
+def test_system_choice_is_light_or_dark(qapp):
     assert chosen(ThemeChoice.SYSTEM) in (LIGHT, DARK)

@@ -1,4 +1,4 @@
-"""All words go through the catalogues, and these are complete."""
+"""All texts are translated, and the catalogues are complete and consistent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.helpers.untranslated import called, untranslated
 
 ROOT = Path(__file__).parents[3]
 GUI = sorted((ROOT / "surgeon_gui").rglob("*.py"))
-# Words for a terminal, style sheets, prompts for models.
+# Terminal output, style sheets and prompts for models.
 NOT_IN_THE_WINDOW = {"__main__.py", "demo.py", "colours.py", "theme.py", "prompts.py"}
 OTHERS = [language for language in LANGUAGES if language != ENGLISH]
 
@@ -37,16 +37,16 @@ def make():
 
 
 @pytest.fixture(scope="module")
-def said(make):
+def msgids(make):
     return {message.id for message in make.said() if message.id}
 
 
 @pytest.mark.parametrize("language", OTHERS)
-def test_everything_that_is_said_is_translated(make, said, language):
+def test_catalogue_is_complete(make, msgids, language):
     known = {message.id: message.string for message in make.translated(language)}
     complete = {id for id, words in known.items() if id and all_of(words)}
-    assert sorted(map(str, said - complete)) == [], "`make translations` adds them"
-    assert sorted(map(str, set(known) - said - {""})) == [], "no longer said"
+    assert sorted(map(str, msgids - complete)) == [], "`make translations` adds them"
+    assert sorted(map(str, set(known) - msgids - {""})) == [], "no longer used"
 
 
 @pytest.mark.parametrize("language", OTHERS)
@@ -57,7 +57,7 @@ def test_translations_have_the_placeholders_of_the_original(make, language):
 
 
 @pytest.mark.parametrize("language", OTHERS)
-def test_what_the_window_reads_is_what_was_written(make, language):
+def test_compiled_catalogue_equals_source(make, language):
     read = gettext.GNUTranslations(
         io.BytesIO(make.path_of(language, ".mo").read_bytes())
     )
@@ -70,7 +70,7 @@ def test_what_the_window_reads_is_what_was_written(make, language):
 
 
 @pytest.mark.parametrize("language", OTHERS)
-def test_a_translation_ends_as_the_original_does(make, language):
+def test_translation_ends_like_the_original(make, language):
     for message in done_messages(make, language):
         for original, words in pairs(message):
             for end in (".", "…", "?", ":", " "):
@@ -80,7 +80,7 @@ def test_a_translation_ends_as_the_original_does(make, language):
 
 
 @pytest.mark.parametrize("path", GUI, ids=lambda p: str(p.relative_to(ROOT)))
-def test_no_words_go_past_the_catalogue(path):
+def test_module_has_no_untranslated_text(path):
     if path.name not in NOT_IN_THE_WINDOW:
         assert untranslated(path.read_text()) == []
 
@@ -100,41 +100,39 @@ def test_no_words_go_past_the_catalogue(path):
         ('InfiniteLine(label="original", name="line")', 1),
     ],
 )
-def test_words_that_go_past_the_catalogue_are_found(code, found):
+def test_untranslated_finds_text_outside_tr(code, found):
     assert len(untranslated(code)) == found
 
 
-def test_a_template_is_never_filled_before_it_is_looked_up():
+def test_tr_gets_no_formatted_string():
     for path in GUI:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and called(node) in {"tr", "ntr"}:
                 assert not any(isinstance(a, ast.JoinedStr) for a in node.args), path
 
 
-def test_the_first_language_that_there_is_is_taken():
+def test_known_returns_first_available_language():
     assert translation.known("fr_FR", "de-AT", "en") == "de"
     assert translation.known("fr", "ja") == ENGLISH
     assert translation.known("DE") == "de"
 
 
-def test_words_come_in_the_language_that_was_chosen():
+def test_texts_use_chosen_language():
     try:
         translation.use("de")
         assert translation.tr("Sparsity") == "Sparsität"
         assert translation.ntr("{n} token", "{n} tokens", 2) == "{n} Tokens"
-        assert translation.tr("never said") == "never said"
+        assert translation.tr("not in the catalogue") == "not in the catalogue"
         assert translation.tr("") == ""
         assert translation.inside("Köpfe und Neuronen") == "Köpfe und Neuronen"
-        assert translation.with_marks("1,234.5") == "1.234,5"
     finally:
         translation.use(ENGLISH)
     assert translation.tr("Sparsity") == "Sparsity"
     assert translation.inside("Heads and neurons") == "heads and neurons"
-    assert translation.with_marks("1,234.5") == "1,234.5"
 
 
 def done_messages(make, language):
-    """Those that are translated; one of the tests tells which are not."""
+    """Return the translated messages; another test lists the others."""
     return [m for m in make.translated(language) if m.id and all_of(m.string)]
 
 
@@ -154,17 +152,17 @@ def fields(template: str) -> list[str]:
     return sorted(f"{n}:{s}" for _, n, s, _ in string.Formatter().parse(template) if n)
 
 
-IN_REACH = (
+PERMANENT = (
     *("&File", "&Edit", "&Run", "&View", "&Go", "&Help", "&Try the bundled demo"),
     *("&Start", "&Pause", "Resu&me", "Stop and &keep", "&Cancel", "&Log", "R&uns"),
 )
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_the_keys_of_what_is_always_in_reach_are_unambiguous(make, language):
-    known = {id: id for id in IN_REACH}
+def test_mnemonics_of_permanent_controls_are_unique(make, language):
+    known = {id: id for id in PERMANENT}
     if language != ENGLISH:
         known = {message.id: message.string for message in make.translated(language)}
-    said = [known[id] for id in IN_REACH]
-    keys = [words[words.index("&") + 1].upper() for words in said]
-    assert len(set(keys)) == len(keys), said
+    labels = [known[id] for id in PERMANENT]
+    keys = [words[words.index("&") + 1].upper() for words in labels]
+    assert len(set(keys)) == len(keys), labels

@@ -119,11 +119,11 @@ def test_size_line_in_parameters_and_in_bytes(run):
     in_millions = size_line(run, SizeUnit.PARAMETERS)
     assert in_millions.ys[-1] == pytest.approx(last / 1e6)
     assert in_millions.axis == "Parameters (M)"
-    assert in_millions.say_y(in_millions.ys[0]) == f"2.83{SPACE}M"
+    assert in_millions.format_y(in_millions.ys[0]) == f"2.83{SPACE}M"
     in_bytes = size_line(run, SizeUnit.BYTES)
     assert in_bytes.axis == "Size (MB)"
     assert in_bytes.ys[-1] == pytest.approx(4 * last / 1e6, rel=1e-3)
-    assert in_bytes.say_y(in_bytes.ys[-1]) == f"{4 * last / 1e6:.1f}{SPACE}MB"
+    assert in_bytes.format_y(in_bytes.ys[-1]) == f"{4 * last / 1e6:.1f}{SPACE}MB"
 
 
 def test_memory_line_has_a_second_curve_with_a_gpu(run):
@@ -151,7 +151,7 @@ def test_time_axis_uses_a_suitable_unit(run, seconds, axis, x, label):
     line = memory_line(with_events(run, seconds, MemorySampled(1)))
     assert line.x_axis == axis
     assert line.xs[-1] == pytest.approx(x)
-    assert line.say_x(line.xs[-1]) == label
+    assert line.format_x(line.xs[-1]) == label
 
 
 def test_cost_bars_are_those_of_the_latest_shot(run):

@@ -48,7 +48,7 @@ def now(**parts):
         (now(model={"source": "/else"}), ("Model",)),
         (now(calibration={"window_length": 128}), ("Window length",)),
         (now(calibration={"windows": 8, "seed": 3}), ("Windows", "Seed")),
-        (now(pruning={"structure": Structure.ROWS}), ("What goes",)),
+        (now(pruning={"structure": Structure.ROWS}), ("What to prune",)),
         (now(pruning={"method": Method.MAGNITUDE}), ("Method",)),
         (now(pruning={"width_multiple": 64}), ("Width multiple",)),
         (now(pruning={"damping": Damping.FIXED}), ("Damping",)),
@@ -99,7 +99,7 @@ def test_changed_fisher_counts_only_for_methods_that_use_it():
     other = replace(THEN, pruning=replace(magnitude, fisher=Fisher.SAMPLED))
     assert diagnosis_state.changes_since(plain, other) == ()
     assert diagnosis_state.changes_since(THEN, now(pruning=fisher)) == (
-        "Gradients for",
+        "Fisher information",
     )
 
 

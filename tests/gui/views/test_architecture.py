@@ -137,7 +137,7 @@ def test_layer_is_protected_and_unprotected(make_open):
     assert f"protected by {DOWN}" in reasons(window)
     assert cells(window, GATE)["Next run"] == "coupled"
     assert cells(window, OTHER)["Next run"] == ""
-    assert find(window, "protect_layer_button", QPushButton).text() == "Do not protect"
+    assert find(window, "protect_layer_button", QPushButton).text() == "Unprotect"
     click(window, "protect_layer_button")
     assert pruning_of(window).protect == ()
     assert cells(window, DOWN)["Next run"] == cells(window, GATE)["Next run"] == ""

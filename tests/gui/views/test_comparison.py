@@ -24,7 +24,7 @@ from surgeon_gui.state.runs.reading import read_state
 from surgeon_gui.views.comparison.charts import CurvesChart, SizeChart
 from surgeon_gui.views.comparison.view import CompareView
 from surgeon_gui.views.runs.runs_panel import RunsPanel
-from surgeon_gui.widgets.charts.series_legend import SeriesLegend
+from surgeon_gui.widgets.charts.legend import Legend
 from tests.helpers.fake_runs import job, write_run, write_three
 from tests.helpers.looking import shown
 from tests.helpers.windows import TIMEOUT_MS, click, find
@@ -125,8 +125,12 @@ def test_only_different_settings_are_listed(runs):
     titles, *rows = comparison.differences(runs)
     assert titles[1:] == ("a", "b", "c")
     table = {row[0]: row[1:] for row in rows}
-    assert set(table) == {"What goes", "Sparsity", "Shots"}
-    assert table["What goes"] == ("Heads and neurons", "Heads and neurons", "Neurons")
+    assert set(table) == {"What to prune", "Sparsity", "Shots"}
+    assert table["What to prune"] == (
+        "Heads and neurons",
+        "Heads and neurons",
+        "Neurons",
+    )
     assert table["Shots"] == ("3\xa0shots", "4\xa0shots", "3\xa0shots")
 
 
@@ -194,7 +198,7 @@ def test_ticked_runs_are_compared(qtbot, comparing):
     assert shown(window, "compare_note") == ""
     table = find(window, "compare_settings_table")
     assert table.rowCount() == 3
-    assert table.item(0, 0).text() == "What goes"
+    assert table.item(0, 0).text() == "What to prune"
     runs_of(window).tick(folders[0], False)
     runs_of(window).tick(folders[1], False)
     assert "One run is ticked" in shown(window, "compare_note")
@@ -247,8 +251,8 @@ def test_value_of_the_point_under_the_mouse(qtbot, comparing):
     view = plot_of(window).getPlotItem().vb
     points = [(x, y) for name, x, y in chart.rows()[1:] if "30" in name]
     position = view.mapViewToScene(QPointF(*points[1]))
-    assert chart.words_at(position).startswith("Bundled demo, 30")
-    assert chart.words_at(position + QPointF(0, -400)) == ""
+    assert chart.text_at(position).startswith("Bundled demo, 30")
+    assert chart.text_at(position + QPointF(0, -400)) == ""
 
 
 def test_charts_reuse_their_plot_items(qtbot, comparing):
@@ -265,7 +269,7 @@ def test_legend_has_the_line_of_the_best(qtbot, runs):
     chart = SizeChart()
     qtbot.addWidget(chart)
     chart.show_runs(runs)
-    names = [legend.accessibleName() for legend in chart.findChildren(SeriesLegend)]
+    names = [legend.accessibleName() for legend in chart.findChildren(Legend)]
     assert any("Best for their size" in name for name in names)
     assert any("original" in name for name in names)
     chart.resize(600, 400)

@@ -131,7 +131,7 @@ def test_changed_settings_are_named_until_they_are_restored(make_diagnosed):
     window.session.edit_calibration(config.calibration)
     assert not shown(window, "diagnosis_stale")
     edit(window, structure=Structure.ROWS)
-    assert "What goes" in shown(window, "diagnosis_stale")
+    assert "What to prune" in shown(window, "diagnosis_stale")
 
 
 @pytest.mark.parametrize("target", [Target.PRUNABLE_SHARE, Target.PARAMETERS])

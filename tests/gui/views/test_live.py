@@ -74,7 +74,7 @@ def value_at(view, name, x):
     plot = plot_of(view, name)
     (_, _), (low, high) = plot.getViewBox().viewRange()
     move_mouse(plot, x, (low + high) / 2)
-    return plot.words.replace("\xa0", " ")
+    return plot.text.replace("\xa0", " ")
 
 
 def test_line_chart_shows_the_nearest_shot_under_the_mouse(view):
@@ -150,13 +150,13 @@ def test_bar_charts_show_their_parts_under_the_mouse(view):
 def test_value_is_hidden_once_the_mouse_has_left(view):
     assert value_at(view, "perplexity", 1.0)
     leave(plot_of(view, "perplexity"))
-    assert plot_of(view, "perplexity").words == ""
+    assert plot_of(view, "perplexity").text == ""
 
 
 def test_value_under_the_mouse_follows_the_run(qtbot, view):
     assert value_at(view, "perplexity", 5.0).startswith("Shot 5")
     view.show_run(STATES[20], now=100.0)  # an earlier state
-    assert plot_of(view, "perplexity").words.startswith("Shot 1")
+    assert plot_of(view, "perplexity").text.startswith("Shot 1")
 
 
 def test_no_value_is_shown_outside_of_the_axes(view):
@@ -172,7 +172,7 @@ def test_no_value_is_shown_outside_of_the_axes(view):
         Qt.KeyboardModifier.NoModifier,
     )
     QApplication.sendEvent(plot.viewport(), event)
-    assert plot.words == ""
+    assert plot.text == ""
 
 
 def test_charts_with_several_series_have_a_legend(view):

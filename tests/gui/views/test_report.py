@@ -1,11 +1,14 @@
-"""A report is one file with everything in it, and says how each figure was measured."""
+"""The report of a run: content, escaping, PDF, and writing it from the window."""
 
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from functools import partial
+from html import unescape
 
 import pytest
+from PySide6.QtCore import QSizeF, Qt
 from PySide6.QtGui import QImage
 from PySide6.QtWidgets import QWidget
 
@@ -15,17 +18,18 @@ from surgeon_gui.base.colours import LIGHT
 from surgeon_gui.base.settings import ThemeChoice
 from surgeon_gui.base.theme import apply_theme
 from surgeon_gui.state.app import Step
-from surgeon_gui.state.report import Picture, Surroundings, report_html
+from surgeon_gui.state.report import Picture, ReportContext, report_html
 from surgeon_gui.state.runs.reading import read_state
 from surgeon_gui.views.report import report_row
-from surgeon_gui.views.report.pdf import pdf_of
+from surgeon_gui.views.report.pdf import html_to_pdf, paginated_document
 from surgeon_gui.views.report.pictures import RunPictures
+from surgeon_gui.widgets.charts.chart_card import image_bytes
 from tests.helpers.fake_runs import job, write_run
 from tests.helpers.looking import shown
 from tests.helpers.windows import TIMEOUT_MS, click, find
 
-PIXEL = Picture("Quality", b"\x89PNG made up")
-AROUND = Surroundings("The <best> & only", {"torch": "2.9.0"}, (PIXEL,))
+PIXEL = Picture("Quality", b"\x89PNG fake")
+CONTEXT = ReportContext("The <best> & only", {"torch": "2.9.0"}, (PIXEL,))
 
 
 @pytest.fixture
@@ -37,13 +41,13 @@ def text_of(html):
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html)).replace("\xa0", " ")
 
 
-def test_a_report_says_what_was_asked_and_what_came_of_it(finished):
-    said = text_of(report_html(finished, AROUND))
+def test_report_contains_results_and_settings(finished):
+    text = text_of(report_html(finished, CONTEXT))
     for words in (
         "Heads and neurons",
         "Sparsity 30 %",
         "14.20 → 14.90",
-        "loss 2.650 nats a token on 32 held-out windows of 256 tokens (8,192 tokens)",
+        "loss 2.650 nats per token on 32 held-out windows of 256 tokens (8,192 tokens)",
         "2,828,736",
         "model.layers.5.mlp.down_proj",
         "torch 2.9.0",
@@ -51,17 +55,18 @@ def test_a_report_says_what_was_asked_and_what_came_of_it(finished):
         "A fresh process loaded the files",
         "surgeon run job.toml",
     ):
-        assert words in said, words
+        assert words in text, words
+    assert text.index("Results") < text.index("Settings")
 
 
-def test_names_are_text_and_no_markup(finished):
-    html = report_html(finished, AROUND)
+def test_report_escapes_names(finished):
+    html = report_html(finished, CONTEXT)
     assert "<h1>The &lt;best&gt; &amp; only</h1>" in html
     assert "<best>" not in html
 
 
-def test_nothing_comes_from_elsewhere(finished):
-    html = report_html(finished, AROUND)
+def test_report_has_no_external_resources(finished):
+    html = report_html(finished, CONTEXT)
     assert set(re.findall(r'(?:src|href)="([^",]{0,22})', html)) == {
         "data:image/png;base64"
     }
@@ -69,9 +74,9 @@ def test_nothing_comes_from_elsewhere(finished):
     assert "<script" not in html
 
 
-def test_the_job_in_the_report_repeats_the_run(finished):
-    html = report_html(finished, AROUND)
-    toml = re.search(r"<pre>(.*?)</pre>", html, re.DOTALL)[1].replace("&quot;", '"')
+def test_job_in_report_equals_job_of_run(finished):
+    html = report_html(finished, CONTEXT)
+    toml = unescape(re.search(r"<pre>(.*?)</pre>", html, re.DOTALL)[1])
     assert config_from_toml(toml) == job()
 
 
@@ -84,15 +89,15 @@ def test_the_job_in_the_report_repeats_the_run(finished):
         ("stopped", "Stopped after shot 1 of 3"),
     ],
 )
-def test_runs_that_did_not_finish_have_reports_too(tmp_path, ending, words):
+def test_report_of_incomplete_run_states_why_it_ended(tmp_path, ending, words):
     run = read_state(write_run(tmp_path, ending=ending))
-    said = text_of(report_html(run, Surroundings("A run")))
-    assert words in said
-    assert "not recorded" in said
+    text = text_of(report_html(run, ReportContext("A run")))
+    assert words in text
+    assert "not recorded" in text
 
 
 @pytest.mark.parametrize("theme", [ThemeChoice.LIGHT, ThemeChoice.DARK])
-def test_charts_are_light_whatever_the_window_looks_like(qtbot, qapp, finished, theme):
+def test_pictures_are_light_in_both_themes(qtbot, qapp, finished, theme):
     apply_theme(qapp, theme)
     pictures = list(RunPictures().of(finished))
     apply_theme(qapp, ThemeChoice.LIGHT)
@@ -105,34 +110,48 @@ def test_charts_are_light_whatever_the_window_looks_like(qtbot, qapp, finished, 
         assert edge == LIGHT.surface, picture.title
 
 
-def test_a_pdf_has_pages_and_a_heading_is_never_the_last_on_one(qtbot, finished):
-    pdf = pdf_of(report_html(finished, Surroundings("A run")), "A run")
+def test_pdf_has_title_and_pages(qtbot, finished):
+    pdf = html_to_pdf(report_html(finished, ReportContext("A run")), "A run")
     assert pdf.startswith(b"%PDF")
     assert len(re.findall(rb"/Type /Page\b", pdf)) >= 2
     assert b"A run" in pdf or "A run".encode("utf-16-be") in pdf
 
 
+@pytest.mark.parametrize("rows", [0, 10, 20, 26, 30])
+def test_pdf_heading_stays_with_its_picture(qtbot, rows):
+    image = QImage(680, 400, QImage.Format.Format_RGB32)
+    image.fill(Qt.GlobalColor.gray)
+    png = b64encode(image_bytes(image)).decode()
+    picture = f"<p><img src='data:image/png;base64,{png}'></p>"
+    html = f"{rows * '<p>text</p>'}<h2>Charts</h2>{picture}"
+    page = QSizeF(680, 1000)
+    document = paginated_document(html, page)
+    heading = document.begin()
+    while heading.text() != "Charts":
+        heading = heading.next()
+    picture = heading.next()
+    box = document.documentLayout().blockBoundingRect
+    top = box(picture).top() + picture.layout().lineAt(0).y()
+    assert box(heading).bottom() // page.height() == top // page.height()
+
+
 @pytest.mark.parametrize(
-    ("name", "beginning"), [("r.html", b"<!DOCTYPE"), ("r.PDF", b"%PDF")]
+    ("name", "start"), [("r.html", b"<!DOCTYPE"), ("r.PDF", b"%PDF")]
 )
-def test_the_ending_of_the_name_says_which_form_is_written(
-    qtbot, tmp_path, window, name, beginning
-):
+def test_suffix_of_path_gives_the_format(qtbot, tmp_path, window, name, start):
     window.open_run(write_run(tmp_path / "runs", "a"))
     qtbot.waitUntil(partial(is_opened, window), timeout=TIMEOUT_MS)
     path = tmp_path / name
     window._history.reports.save(str(path))
     qtbot.waitUntil(path.exists, timeout=TIMEOUT_MS)
-    assert path.read_bytes().startswith(beginning)
+    assert path.read_bytes().startswith(start)
     if name.endswith("html"):
-        said = text_of(path.read_text())
-        assert "torch 2.9.0" in said  # out of the run's own report
+        text = text_of(path.read_text())
+        assert "torch 2.9.0" in text  # from report.json in the run's folder
         assert path.read_text().count("data:image/png;base64") >= 3
 
 
-def test_a_report_that_is_written_is_told_and_can_be_opened(
-    qtbot, tmp_path, window, monkeypatch
-):
+def test_saved_report_is_shown_and_can_be_opened(qtbot, tmp_path, window, monkeypatch):
     opened = []
     monkeypatch.setattr(report_row, "open_folder", opened.append)
     window.open_run(write_run(tmp_path / "runs", "a"))
@@ -143,16 +162,16 @@ def test_a_report_that_is_written_is_told_and_can_be_opened(
     path = tmp_path / "mine.html"
     window._history.reports.save(str(path))
     qtbot.waitUntil(note.isVisible, timeout=TIMEOUT_MS)
-    assert note.shown_text() == "mine.html is written."
+    assert note.text() == "Saved mine.html."
     click(window, "report_open_button")
     assert opened == [str(path)]
-    window.open_run(write_run(tmp_path / "runs", "b"))  # another's is not its
+    window.open_run(
+        write_run(tmp_path / "runs", "b")
+    )  # the note belongs to the other run
     qtbot.waitUntil(lambda: not note.isVisible(), timeout=TIMEOUT_MS)
 
 
-def test_a_window_that_closes_completes_the_report_that_it_draws(
-    qtbot, tmp_path, window
-):
+def test_closing_window_finishes_report(qtbot, tmp_path, window):
     window.open_run(write_run(tmp_path / "runs", "a"))
     qtbot.waitUntil(partial(is_opened, window), timeout=TIMEOUT_MS)
     path, reports = tmp_path / "late.html", window._history.reports
@@ -163,7 +182,7 @@ def test_a_window_that_closes_completes_the_report_that_it_draws(
     assert not [sheet for sheet in window.findChildren(QWidget) if sheet.isVisible()]
 
 
-def test_a_report_that_cannot_be_written_is_told(qtbot, tmp_path, window):
+def test_unwritable_report_shows_an_error(qtbot, tmp_path, window):
     window.open_run(write_run(tmp_path / "runs", "a"))
     qtbot.waitUntil(partial(is_opened, window), timeout=TIMEOUT_MS)
     window._history.reports.save(str(tmp_path / "nowhere" / "report.html"))
@@ -173,7 +192,7 @@ def test_a_report_that_cannot_be_written_is_told(qtbot, tmp_path, window):
     )
 
 
-def test_a_complete_run_gets_its_report_by_itself(qtbot, tmp_path, window):
+def test_completed_run_gets_a_report(qtbot, tmp_path, window):
     folder = write_run(tmp_path / "runs", "a")
     window.session.run_ended.emit(read_state(folder))
     path = RunFolder(folder).html_path
@@ -181,7 +200,7 @@ def test_a_complete_run_gets_its_report_by_itself(qtbot, tmp_path, window):
     assert "Layer by layer" in path.read_text()
 
 
-def test_a_run_without_figures_gets_none(qtbot, tmp_path, window):
+def test_cancelled_run_gets_no_report(qtbot, tmp_path, window):
     folder = write_run(tmp_path / "runs", "a", ending="cancelled")
     window.session.run_ended.emit(read_state(folder))
     qtbot.waitUntil(partial(is_read, window), timeout=TIMEOUT_MS)

@@ -348,13 +348,10 @@ def test_preview_facts_are_shown(qtbot, window):
     load_and_wait(qtbot, window)
     window.open_step(Step.CALIBRATION)
     click(window, "preview_button")
-    until(
-        qtbot,
-        lambda: window.session.state.request(RequestKind.PREVIEW).response is not None,
-    )
+    assert wait_for_end(qtbot, window, RequestKind.PREVIEW).response is not None
     text = facts(window, "preview_facts")
     assert "2.7 %" in text
-    assert "33.3 % of what is used" in text
+    assert "33.3 % of the tokens used" in text
     assert "800, 300 shorter than a window" in text
-    assert "12 documents that occur before" in text
-    assert "1 window, also calibrated on" in text
+    assert "12 duplicate documents" in text
+    assert "1 window that is also used for calibration" in text

@@ -1,4 +1,4 @@
-"""Facts fit into the panel, whatever their values are."""
+"""Facts fit into a narrow panel."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from surgeon_gui.widgets.facts import Facts
 LONG = "/home/someone/.local/share/surgeon/runs/2026-11-24_18-09-07_A-Name.Q4_1/export"
 
 
-def test_a_long_path_does_not_widen_the_panel(qtbot):
+def test_long_path_does_not_widen_panel(qtbot):
     facts = Facts("facts")
     qtbot.addWidget(facts)
     facts.show_facts((("Folder", LONG),))

@@ -1,4 +1,4 @@
-"""A form shows a config, and gives it back as it was or as it was changed."""
+"""Forms show, edit and return a config."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def form(qtbot):
 
 @pytest.mark.parametrize("part", CHANGED)
 @pytest.mark.parametrize("is_default", [True, False])
-def test_what_is_shown_is_given_back(qtbot, part, is_default):
+def test_form_returns_the_shown_config(qtbot, part, is_default):
     config = CHANGED[part]
     kind = type(config)
     form = ConfigForm(part.split()[0], kind)
@@ -91,19 +91,19 @@ def test_what_is_shown_is_given_back(qtbot, part, is_default):
     assert form.config() == config
 
 
-def test_showing_tells_nobody(qtbot, form):
+def test_show_config_emits_no_signal(qtbot, form):
     with qtbot.assertNotEmitted(form.edited):
         form.show_config(CHANGED["pruning"])
 
 
-def test_an_edit_is_told_with_everything_else_as_it_was(qtbot, form):
+def test_edit_emits_config_with_other_fields_unchanged(qtbot, form):
     form.show_config(CHANGED["pruning"])
-    with qtbot.waitSignal(form.edited) as told:
+    with qtbot.waitSignal(form.edited) as blocker:
         form.field("shots").setValue(4)
-    assert told.args == [replace(CHANGED["pruning"], shots=4)]
+    assert blocker.args == [replace(CHANGED["pruning"], shots=4)]
 
 
-def test_sparsity_is_shown_as_per_cent_within_its_limits(form):
+def test_share_is_shown_as_percentage_within_its_limits(form):
     box = form.field("sparsity")
     assert isinstance(box, QDoubleSpinBox)
     assert (box.minimum(), box.maximum()) == (0.1, 95.0)
@@ -112,25 +112,25 @@ def test_sparsity_is_shown_as_per_cent_within_its_limits(form):
     assert box.suffix() == " %"
 
 
-def test_per_cent_that_are_no_share_are_shown_as_they_are(form):
+def test_percentage_that_is_no_share_is_shown_unchanged(form):
     box = form.field("max_perplexity_increase")
     assert (box.minimum(), box.maximum()) == (0.0, 100.0)
     form.show_config(PruningConfig(max_perplexity_increase=7.5))
     assert box.text() == "7.5 %"
 
 
-def test_what_was_not_touched_keeps_digits_that_it_has_no_room_for(qtbot, form):
+def test_unchanged_number_keeps_hidden_digits(qtbot, form):
     exact = PruningConfig(target=PrunableShare(1 / 3))
     form.show_config(exact)
     assert form.field("sparsity").text() == "33.3 %"
-    with qtbot.waitSignal(form.edited) as told:
+    with qtbot.waitSignal(form.edited) as blocker:
         form.field("shots").setValue(4)
-    assert told.args == [replace(exact, shots=4)]
+    assert blocker.args == [replace(exact, shots=4)]
     form.field("sparsity").setValue(50)
     assert form.config().target == PrunableShare(0.5)
 
 
-def test_a_number_has_no_zeros_at_its_end(form):
+def test_decimal_number_has_no_trailing_zeros(form):
     form.show_config(PruningConfig(damping=FixedDamping(cost=0.01, update=10)))
     assert form.field("cost_damping").cleanText() == "0.01"
     assert form.field("update_damping").cleanText() == "10"
@@ -140,7 +140,7 @@ def rows_of(form):
     return {name for name in form.values() if not form.field(name).isHidden()}
 
 
-def test_a_field_that_does_not_apply_has_no_row_and_keeps_its_value(form):
+def test_field_that_does_not_apply_is_hidden_and_keeps_its_value(form):
     form.show_config(PruningConfig(NM("3:8")))
     assert {"pattern", "max_correlated"} <= rows_of(form)
     assert not {"width_multiple", "cost_basis", "megabytes"} & rows_of(form)
@@ -174,27 +174,27 @@ def test_pattern_has_a_box_for_each_number(qtbot, form):
     )
 
 
-def test_rows_follow_values_that_make_no_config(form):
+def test_rows_follow_invalid_values(form):
     form.show_config(PruningConfig(Elements()))
     choose(form, "target", Target.FILE_SIZE)
     assert "megabytes" in rows_of(form)
     assert "sparsity" not in rows_of(form)
 
 
-def test_a_list_of_names_is_a_line_with_commas(qtbot, form):
+def test_list_is_shown_as_comma_separated_line(qtbot, form):
     line = form.field("protect")
     assert isinstance(line, QLineEdit)
     line.setText(" block 0,*.down_proj , ")
-    with qtbot.waitSignal(form.edited) as told:
+    with qtbot.waitSignal(form.edited) as blocker:
         line.editingFinished.emit()
-    assert told.args[0].protect == ("block 0", "*.down_proj")
+    assert blocker.args[0].protect == ("block 0", "*.down_proj")
     form.show_config(PruningConfig(protect=("a", "b")))
     assert line.text() == "a, b"
     with qtbot.assertNotEmitted(form.edited):
         line.editingFinished.emit()
 
 
-def test_a_line_that_is_being_typed_is_not_overwritten_by_a_redraw(qtbot, form):
+def test_show_config_does_not_overwrite_line_being_typed(qtbot, form):
     form.findChild(object, "pruning_advanced_button").click()
     form.show()
     form.activateWindow()
@@ -204,23 +204,23 @@ def test_a_line_that_is_being_typed_is_not_overwritten_by_a_redraw(qtbot, form):
     QTest.keyClicks(line, "block 0")
     form.show_config(PruningConfig())
     assert line.text() == "block 0"
-    with qtbot.waitSignal(form.edited) as told:
+    with qtbot.waitSignal(form.edited) as blocker:
         QTest.keyClick(line, Qt.Key.Key_Return)
-    assert told.args[0].protect == ("block 0",)
+    assert blocker.args[0].protect == ("block 0",)
     form.show_config(PruningConfig())
     assert line.text() == ""
 
 
-def test_an_edit_may_bring_others_with_it(qtbot):
+def test_edit_may_change_other_fields(qtbot):
     form = ConfigForm("pruning", PruningConfig, lambda before, after: {"shots": 7})
     qtbot.addWidget(form)
-    with qtbot.waitSignal(form.edited) as told:
+    with qtbot.waitSignal(form.edited) as blocker:
         form.field("sparsity").setValue(12)
-    assert told.args == [PruningConfig(target=PrunableShare(0.12), shots=7)]
+    assert blocker.args == [PruningConfig(target=PrunableShare(0.12), shots=7)]
     assert form.field("shots").value() == 7
 
 
-def test_choices_that_do_not_go_together_are_disabled_with_the_reason(form):
+def test_incompatible_choices_are_disabled_with_reason(form):
     form.disable_choices("method", {Method.WANDA: "Not for heads."})
     box = form.field("method")
     index = list(Method).index(Method.WANDA)
@@ -230,7 +230,7 @@ def test_choices_that_do_not_go_together_are_disabled_with_the_reason(form):
     assert box.model().item(index).isEnabled()
 
 
-def test_limits_come_from_the_config_and_units_from_the_words(qtbot):
+def test_limits_come_from_config_and_units_from_labels(qtbot):
     form = ConfigForm("calibration", CalibrationConfig)
     qtbot.addWidget(form)
     box = form.field("window_length")
@@ -239,7 +239,7 @@ def test_limits_come_from_the_config_and_units_from_the_words(qtbot):
     assert box.suffix() == " tokens"
 
 
-def test_one_of_a_thing_is_called_so(qtbot):
+def test_unit_is_singular_for_one(qtbot):
     form = ConfigForm("pruning", PruningConfig)
     qtbot.addWidget(form)
     box = form.field("shots")
@@ -251,14 +251,14 @@ def test_one_of_a_thing_is_called_so(qtbot):
     assert [*suffixes, box.suffix()] == [" shot", " shots", " shot"]
 
 
-def test_choices_carry_their_explanations(form):
+def test_choices_have_tooltips(form):
     box = form.field("structure")
     assert isinstance(box, QComboBox)
     assert box.itemText(0) == "Heads and neurons"
     assert "dense layers" in box.itemData(0, Qt.ItemDataRole.ToolTipRole)
 
 
-def test_a_refused_config_is_told_at_the_form(qtbot, form):
+def test_invalid_config_shows_its_error(qtbot, form):
     form.show_config(PruningConfig())
     with qtbot.waitSignal(form.refused):
         box = form.field("shots")
@@ -268,7 +268,7 @@ def test_a_refused_config_is_told_at_the_form(qtbot, form):
     assert "shots must be in" in problem.text()
 
 
-def test_advanced_fields_are_hidden_until_asked_for(qtbot, form):
+def test_advanced_fields_are_hidden_at_first(qtbot, form):
     form.show()
     qtbot.waitExposed(form)
     assert form.field("shots").isVisible()
@@ -280,14 +280,14 @@ def test_advanced_fields_are_hidden_until_asked_for(qtbot, form):
     assert form.field("cost_damping").isVisible()
 
 
-def test_the_wheel_changes_nothing_without_the_focus(qtbot, form):
+def test_wheel_without_focus_changes_nothing(qtbot, form):
     form.show_config(PruningConfig())
     for name in ("shots", "sparsity", "structure"):
-        QApplication.sendEvent(form.field(name), _turn_of_the_wheel())
+        QApplication.sendEvent(form.field(name), _wheel_event())
     assert form.config() == PruningConfig()
 
 
-def test_what_is_being_typed_is_not_overwritten_by_a_redraw(qtbot, form):
+def test_show_config_does_not_overwrite_number_being_typed(qtbot, form):
     form.show_config(PruningConfig())
     form.show()
     form.activateWindow()
@@ -300,13 +300,13 @@ def test_what_is_being_typed_is_not_overwritten_by_a_redraw(qtbot, form):
         form.show_config(PruningConfig())
         form.show_config(PruningConfig(shots=5))
     assert box.cleanText() == "12"
-    with qtbot.waitSignal(form.edited) as told:
+    with qtbot.waitSignal(form.edited) as blocker:
         QTest.keyClick(box, Qt.Key.Key_Return)
-    assert told.args[0].shots == 12
+    assert blocker.args[0].shots == 12
 
 
 @pytest.mark.parametrize(
-    ("field", "typed", "becomes", "said"),
+    ("field", "typed", "becomes", "tip"),
     [
         ("max_perplexity_increase", "150", 100.0, "At most 100 %."),
         ("min_density", "120", 1.0, "At most 100 %."),
@@ -320,11 +320,11 @@ def test_what_is_being_typed_is_not_overwritten_by_a_redraw(qtbot, form):
         ("shots", "12", 12, ""),
     ],
 )
-def test_a_number_beyond_the_limits_becomes_the_nearest_and_that_is_said(
-    qtbot, form, monkeypatch, field, typed, becomes, said
+def test_number_beyond_limits_becomes_nearest_and_shows_limit(
+    qtbot, form, monkeypatch, field, typed, becomes, tip
 ):
     tips = []
-    monkeypatch.setattr(QToolTip, "showText", lambda _, words, __: tips.append(words))
+    monkeypatch.setattr(QToolTip, "showText", lambda _, text, __: tips.append(text))
     box = form.findChild(QAbstractSpinBox, f"pruning_{field}")
     form.show()
     line = box.findChild(QLineEdit)
@@ -336,10 +336,10 @@ def test_a_number_beyond_the_limits_becomes_the_nearest_and_that_is_said(
     )  # not meant yet
     QTest.keyClick(line, Qt.Key.Key_Return)
     assert form.values()[field] == becomes
-    assert tips == ([said] if said else [])
+    assert tips == ([tip] if tip else [])
 
 
-def test_a_box_that_is_only_looked_at_follows_the_config(qtbot, form):
+def test_focused_box_without_typing_follows_config(qtbot, form):
     form.show()
     form.activateWindow()
     box = form.field("shots")
@@ -349,7 +349,7 @@ def test_a_box_that_is_only_looked_at_follows_the_config(qtbot, form):
     assert box.cleanText() == "5"
 
 
-def test_every_input_has_a_name_and_words(form):
+def test_every_input_has_object_name_and_accessible_texts(form):
     for name in ("structure", "sparsity", "shots", "cost_damping"):
         widget = form.field(name)
         assert widget.objectName() == f"pruning_{name}"
@@ -361,7 +361,7 @@ def choose(form, name, member):
     form.field(name).setCurrentIndex(list(type(member)).index(member))
 
 
-def _turn_of_the_wheel():
+def _wheel_event():
     assert QEvent.Type.Wheel
     return QWheelEvent(
         QPointF(5, 5),
@@ -375,7 +375,7 @@ def _turn_of_the_wheel():
     )
 
 
-def test_a_choice_without_room_ends_in_an_ellipsis(qtbot):
+def test_narrow_choice_box_elides_its_text(qtbot):
     boxes = [choice_box(), QComboBox()]
     for box in boxes:
         qtbot.addWidget(box)

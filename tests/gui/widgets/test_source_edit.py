@@ -1,4 +1,4 @@
-"""A path can be typed, key by key, whatever the window draws meanwhile."""
+"""Source edits commit typed text after a pause and are not overwritten meanwhile."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ def line(qtbot):
     return line
 
 
-def test_half_a_path_is_not_told(qtbot, line):
+def test_typing_emits_no_signal_before_a_pause(qtbot, line):
     with qtbot.waitSignal(line.edited):
         QTest.keyClicks(line, "/models/some")
     assert line.heard == ["/models/some"]
 
 
-def test_typing_is_not_overwritten_by_a_redraw(line):
+def test_show_value_does_not_overwrite_typed_text(line):
     for key in "/a/b":
         QTest.keyClicks(line, key)
         line.show_value("demo")
     assert line.text() == "/a/b"
 
 
-def test_leaving_the_line_tells_at_once(line):
+def test_losing_focus_commits_text(line):
     QTest.keyClicks(line, "/a\r")
     assert line.heard == ["/a"]
 
 
-def test_a_line_left_as_it_was_tells_nothing(line):
+def test_unchanged_line_emits_no_signal(line):
     line.show_value("demo")
     QTest.keyClicks(line, "\r")
     assert line.heard == []
@@ -48,14 +48,14 @@ def test_a_line_left_as_it_was_tells_nothing(line):
     assert line.value() == "demo"
 
 
-def test_the_cross_empties_the_line(line):
+def test_clear_button_emits_empty_value(line):
     line.show_clear_button()
     line.show_value("/a")
     line.findChild(QAction, "_q_qlineeditclearaction").trigger()
     assert line.heard == [""]
 
 
-def test_a_path_typed_into_the_window_is_the_model(qtbot, tmp_path):
+def test_typed_path_becomes_the_model(qtbot, tmp_path):
     window = open_window(tmp_path / "runs")
     source = find(window, "model_source")
     folder = tmp_path / "model"
@@ -66,16 +66,14 @@ def test_a_path_typed_into_the_window_is_the_model(qtbot, tmp_path):
     close(window)
 
 
-def test_enter_looks_again_at_a_model_that_could_not_be_read(qtbot, window, tmp_path):
+def test_enter_inspects_unreadable_model_again(qtbot, window, tmp_path):
     folder = broken_model(qtbot, window, tmp_path)
     (folder / "broken").unlink()
     QTest.keyClick(find(window, "model_source"), Qt.Key.Key_Return)
     qtbot.waitUntil(lambda: window.session.state.model is not None)
 
 
-def test_a_model_that_could_not_be_read_is_read_again_when_it_is_chosen_again(
-    qtbot, window, tmp_path
-):
+def test_choosing_unreadable_model_again_inspects_it_again(qtbot, window, tmp_path):
     folder = broken_model(qtbot, window, tmp_path)
     (folder / "broken").unlink()
     window.choose_model(str(folder))

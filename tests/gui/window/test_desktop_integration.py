@@ -28,7 +28,7 @@ from tests.helpers.windows import (
 class FakeKeepAwake(QObject):
     """Record when sleep is inhibited."""
 
-    with_response = Signal(str)
+    responded = Signal(str)
 
     def __init__(self, parent):
         super().__init__(parent)
@@ -39,7 +39,7 @@ class FakeKeepAwake(QObject):
         if not self.is_held:
             self.log.append("hold")
             self.is_held = True
-            self.with_response.emit("not supported")
+            self.responded.emit("not supported")
 
     def allow_sleep(self):
         if self.is_held:
@@ -118,7 +118,7 @@ def test_cancelled_run_shows_no_notification(qtbot, start_run):
 
 
 def test_offscreen_platform_does_not_inhibit_sleep(window):
-    assert keep_awake.on_this_desktop() is None
+    assert keep_awake.sleep_inhibitor() is None
     assert run_of(window).status is Status.IDLE
 
 
@@ -133,12 +133,12 @@ def test_hold_does_not_wait_for_a_slow_desktop(qtbot):
 
     awake = KeepAwake(slow)
     responses = []
-    awake.with_response.connect(responses.append)
+    awake.responded.connect(responses.append)
     awake.hold()
     awake.hold()
     assert awake.holds
     assert responses == []
-    with qtbot.waitSignal(awake.with_response, timeout=TIMEOUT_MS):
+    with qtbot.waitSignal(awake.responded, timeout=TIMEOUT_MS):
         may_respond.set()
     assert responses == [""]
     awake.allow_sleep()
@@ -148,7 +148,7 @@ def test_hold_does_not_wait_for_a_slow_desktop(qtbot):
 
 def test_missing_wakepy_is_the_reason_that_the_computer_may_sleep(monkeypatch):
     monkeypatch.setitem(sys.modules, "wakepy", None)
-    with keep_awake.staying_awake() as reason:
+    with keep_awake.inhibit_sleep() as reason:
         assert "wakepy is not installed" in reason
 
 
@@ -168,8 +168,8 @@ def test_desktop_without_sleep_inhibition_is_no_error(monkeypatch):
     module = type(sys)("wakepy")
     module.keep = Keep
     monkeypatch.setitem(sys.modules, "wakepy", module)
-    with keep_awake.staying_awake() as reason:
-        assert "does not let itself be asked" in reason
+    with keep_awake.inhibit_sleep() as reason:
+        assert "does not support it" in reason
 
 
 def test_notify_without_desktop_notifications_alerts_the_window(qtbot, monkeypatch):

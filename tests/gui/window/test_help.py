@@ -144,7 +144,7 @@ def test_shortcut_opens_the_commands_dialog(window, key):
 
 
 def test_commands_dialog_lists_every_action_with_its_shortcuts(window):
-    entries = {entry.words: entry for entry in entries_of(window.menuBar())}
+    entries = {entry.name: entry for entry in entries_of(window.menuBar())}
     assert entries["Start"].keys == "Ctrl+R"
     assert entries["Theme: Dark"].menu == "View"
     assert entries["Commands and keyboard shortcuts"].keys == "F1, Ctrl+?"

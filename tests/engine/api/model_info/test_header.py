@@ -1,4 +1,4 @@
-"""What was chosen is told from headers alone, by the standard library alone."""
+"""Facts are read from headers by the standard library alone."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def with_options(folder, **options):
     return model_facts(str(folder))
 
 
-def test_the_facts_are_those_that_the_engine_finds():
+def test_facts_match_those_of_the_engine():
     facts, model = model_facts(DEMO), inspect_model(ModelConfig(DEMO)).model
     assert facts == ModelFacts(
         name=model.name,
@@ -56,45 +56,45 @@ def test_the_facts_are_those_that_the_engine_finds():
         ({"architectures": ["BertModel"]}, "is not a decoder-only language model"),
         ({"num_local_experts": 8}, "is a mixture of experts (num_local_experts = 8)"),
         ({"ffn_config": {"moe_num_experts": 16}}, "(moe_num_experts = 16)"),
-        ({"quantization_config": {"bits": 4}}, "The weights of tiny are quantised"),
+        ({"quantization_config": {"bits": 4}}, "The weights of tiny are quantized"),
         ({"pruned": {"layers": 3}}, "has been pruned already"),
     ],
 )
-def test_other_kinds_are_refused_in_words(tiny, options, sentence):
+def test_other_kinds_have_a_problem(tiny, options, sentence):
     facts = with_options(tiny, **options)
     assert sentence in facts.problem
     assert facts.hint
-    assert facts.hidden_size  # what is known is told all the same
+    assert facts.hidden_size  # known facts are still returned
 
 
-def test_experts_that_are_switched_off_are_none(tiny):
+def test_disabled_experts_are_ignored(tiny):
     assert not with_options(tiny, is_moe=False, num_experts=16_384).problem
 
 
-def test_the_same_weights_under_another_name_do_not_count_twice(tiny):
+def test_same_weights_under_another_name_are_counted_once(tiny):
     before = model_facts(str(tiny))
     copyfile(tiny / "model.safetensors", tiny / "consolidated.safetensors")
     assert model_facts(str(tiny)) == before
 
 
-def test_pickled_weights_are_refused(tiny):
+def test_pickled_weights_are_a_problem(tiny):
     (tiny / "model.safetensors").rename(tiny / "pytorch_model.bin")
     assert "pickled weights only (pytorch_model.bin)" in model_facts(str(tiny)).problem
 
 
 @pytest.mark.parametrize("cut", [4, 100, -1])
-def test_a_damaged_file_is_told(tiny, cut):
+def test_damaged_file_is_a_problem(tiny, cut):
     weights = tiny / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:cut])
     assert "model.safetensors is damaged" in model_facts(str(tiny)).problem
 
 
-def test_a_config_that_is_none(tiny):
+def test_invalid_config_is_a_problem(tiny):
     (tiny / "config.json").write_text("[1, 2]")
     assert "not valid JSON" in model_facts(str(tiny)).problem
 
 
-def test_where_nothing_is_there_are_no_facts(tmp_path):
+def test_missing_source_has_no_facts(tmp_path):
     assert model_facts(str(tmp_path / "none")) is None
     assert model_facts("hf://someone/never-downloaded") is None
     assert model_facts("hf://no name at all") is None
@@ -113,7 +113,7 @@ def text(value):
     return struct.pack("<Q", len(value)) + value.encode()
 
 
-def test_a_gguf_file_tells_of_itself(tmp_path):
+def test_gguf_facts_are_read(tmp_path):
     path = tmp_path / "some.gguf"
     path.write_bytes(
         gguf(
@@ -139,12 +139,12 @@ def test_a_gguf_file_tells_of_itself(tmp_path):
         (gguf(("a", 99, b"")), "its header cannot be read"),
     ],
 )
-def test_what_is_no_gguf_file(tmp_path, data, sentence):
+def test_invalid_gguf_file_is_a_problem(tmp_path, data, sentence):
     (tmp_path / "a.gguf").write_bytes(data)
     assert sentence in model_facts(str(tmp_path / "a.gguf")).problem
 
 
-def test_a_model_in_the_cache_of_the_hub_is_recognised(tmp_path, monkeypatch):
+def test_model_in_hub_cache_is_found(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     folder = tmp_path / "models--someone--tiny"
     snapshot = save_tiny_model(folder / "snapshots" / COMMIT)
@@ -159,7 +159,7 @@ def test_a_model_in_the_cache_of_the_hub_is_recognised(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("typed", "meant"),
+    ("typed", "expected"),
     [
         ("someone/tiny", "hf://someone/tiny"),
         (" someone/tiny@v1.0 ", "hf://someone/tiny@v1.0"),
@@ -173,25 +173,25 @@ def test_a_model_in_the_cache_of_the_hub_is_recognised(tmp_path, monkeypatch):
         ("a/b/c", ""),
     ],
 )
-def test_what_people_type_is_understood(typed, meant):
-    assert parse_hub_source(typed) == meant
+def test_typed_names_are_parsed(typed, expected):
+    assert parse_hub_source(typed) == expected
 
 
 @pytest.mark.parametrize("name", ["hf://", "hf://a/b/c", "hf://a b/c", "hf://../c"])
-def test_what_is_no_name(name):
+def test_invalid_names_are_rejected(name):
     assert hub_name(name) is None
 
 
-def test_names_are_written_as_they_are_read():
+def test_names_round_trip():
     for name in (HubName("a/b"), HubName("a/b", "v1"), HubName("a/b", "", True)):
         assert hub_name(str(name)) == name
 
 
-def test_nothing_large_is_imported_for_it():
+def test_import_loads_no_large_library():
     code = (
         "import sys; from surgeon_engine.api.model_info.header import model_facts; "
         "model_facts('demo'); "
         "print({'torch', 'numpy', 'safetensors', 'huggingface_hub'} & {*sys.modules})"
     )
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert said.stdout.strip() == "set()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "set()"

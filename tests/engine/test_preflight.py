@@ -1,4 +1,4 @@
-"""What cannot be done is refused before the work begins, and nothing is touched."""
+"""A run that cannot succeed raises before any work and changes no files."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from tests.helpers.runs import job, refused
 pytestmark = pytest.mark.usefixtures("quick_runs")
 
 
-def test_an_output_folder_that_exists_is_refused_and_left_alone(tmp_path):
-    wanted, source = job(tmp_path), tmp_path / "llama"
-    wanted = dataclasses.replace(wanted, export=ExportConfig(str(source)))
+def test_existing_output_folder_raises_and_is_left_unchanged(tmp_path):
+    config, source = job(tmp_path), tmp_path / "llama"
+    config = dataclasses.replace(config, export=ExportConfig(str(source)))
     before = sorted(path.name for path in source.iterdir())
-    error = refused(wanted, tmp_path / "run", ExportError)
+    error = refused(config, tmp_path / "run", ExportError)
     assert "exists already (folder is not empty)" in error.message
     assert sorted(path.name for path in source.iterdir()) == before
     assert not (tmp_path / "run").exists()
 
 
-def test_an_output_folder_that_cannot_be_written_is_refused(tmp_path):
+def test_unwritable_output_folder_raises(tmp_path):
     (tmp_path / "file").touch()
     inside_a_file = str(tmp_path / "file" / "export")
-    wanted = dataclasses.replace(job(tmp_path), export=ExportConfig(inside_a_file))
-    error = refused(wanted, tmp_path / "run", ExportError)
+    config = dataclasses.replace(job(tmp_path), export=ExportConfig(inside_a_file))
+    error = refused(config, tmp_path / "run", ExportError)
     assert "cannot be written" in error.message
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_folder_that_is_taken_is_refused(tmp_path):
+def test_existing_run_folder_raises_and_is_left_unchanged(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "precious.txt").write_text("mine")
     error = refused(job(tmp_path), tmp_path / "run", RunFolderError)
@@ -46,13 +46,13 @@ def test_a_run_folder_that_is_taken_is_refused(tmp_path):
     assert (tmp_path / "run" / "precious.txt").read_text() == "mine"
 
 
-def test_a_structure_that_the_model_lacks_is_refused(tmp_path):
+def test_structure_that_the_model_lacks_raises(tmp_path):
     error = refused(job(tmp_path, "olmo2"), tmp_path / "run", PruningError)
     assert "self_attn.q_norm normalises 16 numbers" in error.message
     assert not (tmp_path / "run" / "export").exists()
 
 
-def test_a_disk_without_room_is_refused_with_the_numbers(tmp_path, monkeypatch):
+def test_full_disk_raises_with_the_numbers(tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     error = refused(job(tmp_path), tmp_path / "run", RoomError)
@@ -60,10 +60,10 @@ def test_a_disk_without_room_is_refused_with_the_numbers(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("destination", ["run", "."])
-def test_a_destination_that_the_run_itself_fills_is_refused(tmp_path, destination):
+def test_destination_inside_the_run_folder_raises(tmp_path, destination):
     runs = tmp_path / "runs"
-    wanted = dataclasses.replace(
+    config = dataclasses.replace(
         job(tmp_path), export=ExportConfig(str(runs / destination))
     )
-    error = refused(wanted, runs / "run", ExportError)
+    error = refused(config, runs / "run", ExportError)
     assert "is where the run itself keeps its files" in error.message
