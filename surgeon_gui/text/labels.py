@@ -28,7 +28,7 @@ FIELDS = {
     ),
     "pruning.pattern": FieldText(
         tr("Pattern"),
-        tr("How many of each group of consecutive weights of a row are kept."),
+        tr("Number of weights to keep of each group of consecutive weights in a row."),
     ),
     "pruning.method": FieldText(
         tr("Method"),

@@ -11,13 +11,13 @@ from surgeon_engine.api.config.pruning import (
     BY_LAYER,
     NM,
     SPARSE,
+    Elements,
     FileSize,
     Method,
     Parameters,
     ParameterShare,
     PrunableShare,
     PruningConfig,
-    Structure,
 )
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.sources import ModelSummary, StructureSupport
@@ -184,7 +184,7 @@ def structure_inside(pruning: PruningConfig) -> str:
     structure = pruning.structure
     if isinstance(structure, NM):
         return tr("{kept}:{of} pattern").format(kept=structure.kept, of=structure.of)
-    if pruning.kind is Structure.ELEMENTS:
+    if isinstance(structure, Elements):
         return tr("single weights")
     return inside(CHOICES[pruning.kind][0])
 
