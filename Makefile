@@ -7,6 +7,10 @@ BIN := $(VENV)/bin
 # Half as many again as there are cores: tests of the window wait for its engine.
 WORKERS := $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) * 3 / 2 )))
 
+# Temporary files in memory: the tests write and delete thousands.
+TEMPORARY := $(shell test -w /dev/shm && echo --basetemp=/dev/shm/surgeon-tests)
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile $(TEMPORARY)
+
 # What Qt needs that PyPI does not bring; xvfb gives tests a real screen.
 SYSTEM_PACKAGES := libegl1 libgl1 libxkbcommon0 libdbus-1-3 fonts-dejavu-core
 SCREEN_PACKAGES := libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libxkbcommon-x11-0
@@ -57,10 +61,10 @@ demo: setup
 test: setup check docs
 
 check: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile
+	$(PYTEST)
 
 quick: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile -m "not slow and not gpu"
+	$(PYTEST) -m "not slow and not gpu"
 
 test-one:
 	OMP_NUM_THREADS=1 $(BIN)/pytest $(T)

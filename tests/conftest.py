@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import weakref
 
 import psutil
@@ -18,7 +19,20 @@ def pytest_configure(config):
         os.environ["QT_QPA_PLATFORM"] = "offscreen"
 
 
+# One family for each kind of attention and of MLP; the others are slow tests.
+REPRESENTATIVE = {"llama", "opt", "gpt2", "gpt_neox", "gemma3", "falcon"}
+
+
+@pytest.hookimpl(tryfirst=True)  # before tests are deselected by their markers
 def pytest_collection_modifyitems(items):
+    tiny_models = sys.modules.get("tests.helpers.tiny_models")  # it imports torch
+    names = tiny_models.FAMILIES | tiny_models.MORE_FAMILIES if tiny_models else {}
+    others = set(names) - REPRESENTATIVE
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        values = callspec.params.values() if callspec is not None else ()
+        if any(isinstance(value, str) and value in others for value in values):
+            item.add_marker(pytest.mark.slow)
     # The offscreen platform warns about windows of fixed size, such as message boxes.
     ignore_size_hints = pytest.mark.qt_log_ignore("does not support propagateSizeHints")
     for item in items:
