@@ -36,18 +36,18 @@ from pathlib import Path
 
 import torch
 
-from surgeon_engine.api.config.run import ExportConfig
+from surgeon_engine.api.config.export import ExportConfig, Format
+from surgeon_engine.export.base import VerificationResult
 from surgeon_engine.export.export import export_again
 from surgeon_engine.export.formats import WRITERS
-from surgeon_engine.export.base import Verdict
-from surgeon_engine.api.config.formats import Format
 from surgeon_engine.runtime.run_context import RunContext
 from tests.helpers.configs import pruning_config
 
 torch.set_num_threads(1)
 run, destination, replaces = sys.argv[1], Path(sys.argv[2]), sys.argv[3] == "replace"
+unverified = VerificationResult(0, 0.0, 0.0, 1.0, None, "nothing")
 for writer in WRITERS.values():
-    type(writer).verify = lambda *_: Verdict(0, 0.0, 0.0, 1.0, None, "nothing")
+    type(writer).verify = lambda *_: unverified
 
 
 def state():

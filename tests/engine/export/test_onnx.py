@@ -93,8 +93,8 @@ def probe_of(model, path, length: int = 24):
     ids, windows = random_tokens(1, length), random_tokens(2, length)
     with torch.no_grad():
         logits = model(ids, use_cache=False).logits.contiguous()
-        logits = model(windows, use_cache=False).logits[:, :-1]
-    loss = functional.cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten())
+        predictions = model(windows, use_cache=False).logits[:, :-1]
+    loss = functional.cross_entropy(predictions.flatten(0, 1), windows[:, 1:].flatten())
     save_file({"tokens": ids, "logits": logits, "windows": windows}, path)
     return path, math.exp(float(loss))
 
