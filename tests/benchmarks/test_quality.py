@@ -349,7 +349,7 @@ def test_changed_runs_are_measured_again(bench, change):
 def test_failed_job_has_a_row_and_others_continue(bench, capsys):
     assert bench.run(ONE_FAILS) == 1
     failed, worked = bench.rows()
-    assert "as heads only" in failed["failure"]
+    assert "can be removed as heads" in failed["failure"]
     assert failed["perplexity"] == ""
     assert float(worked["perplexity"]) > 1
     page = bench.text(".md")

@@ -150,7 +150,7 @@ def check_target_in_limits(
         PruningError: The goal is outside, with the numbers.
     """
     structure, p = display_name(pruning.kind), goal.prunable
-    same = "All layers have the same widths. " if pruning.has_same_widths else ""
+    same = "All layers lose equally many. " if pruning.has_same_widths else ""
     most, least = max_removable(pruning, model), min_removable(pruning, model)
     if goal.removed > most:
         raise PruningError(
