@@ -48,7 +48,7 @@ def test_existing_run_folder_raises_and_is_left_unchanged(tmp_path):
 
 def test_structure_that_the_model_lacks_raises(tmp_path):
     error = refused(job(tmp_path, "olmo2"), tmp_path / "run", PruningError)
-    assert "self_attn.q_norm normalises 16 numbers" in error.message
+    assert "self_attn.q_norm normalizes 16 features" in error.message
     assert not (tmp_path / "run" / "export").exists()
 
 

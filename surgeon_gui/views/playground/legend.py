@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from surgeon_gui.base.theme import GAP, theme_of
 from surgeon_gui.base.translation import tr
+from surgeon_gui.text import numbers
 from surgeon_gui.views.playground.shading import STEPS, shade
 
 _PADDING = 5  # pixels at both sides of a number
@@ -55,7 +56,9 @@ class ShadeLegend(QWidget):
             x += box.width() + (GAP if nats is None else 3)
 
     def _parts(self) -> list[tuple[str, float | None]]:
-        steps: list[tuple[str, float | None]] = [(f"{step:g}", step) for step in STEPS]
+        steps: list[tuple[str, float | None]] = [
+            (numbers.short(step), step) for step in STEPS
+        ]
         return [(tr("nats ≥"), None), *steps]
 
     def _width(self) -> int:

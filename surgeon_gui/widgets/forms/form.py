@@ -149,7 +149,7 @@ class ConfigForm(QWidget):
         """Show a config, except in inputs being typed in; emits no signal.
 
         Settings that the config does not have get their defaults, except after an edit:
-        then they keep their values, so that a choice can be taken back.
+        then they keep their values, so that a choice can be undone.
         """
         others = {name: each.default for name, each in self._settings.items()}
         if config == self._config:
