@@ -1,14 +1,14 @@
-"""A plan: the jobs of a table, read from TOML, and the runs that they come to.
+"""A plan: the jobs of a table, read from TOML, and their runs.
 
-    [defaults]            what every job has that says nothing else
+    [defaults]            settings of all jobs
     sparsities = [...]    the columns of the table; without: the job's `sparsity`
-    separate = false      whether each is a run of its own from the dense model on
+    separate = false      true: each is a run of its own from the dense model on
     corrected = "each"    or "last": which columns end with the correction, if any
     [defaults.pruning]    settings of PruningConfig, in their short form
     [defaults.calibration]   of CalibrationConfig; the command line has precedence
 
     [[job]]
-    name = "..."          the row; and whatever it does not share with the others
+    name = "..."          the row, and settings of its own
 
 A job whose sparsities are not separate is one run whose shots end at them, so that it
 has as many shots as sparsities.
@@ -30,8 +30,7 @@ from surgeon_engine.api.config.toml import config_from_toml
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.pruning.schedule import share_of_goal
 
-# Of the calibration: what the command line says of all jobs, and what must be the same
-# for them, or they could not be compared.
+# Settings of the calibration that the command line gives, and that all jobs share.
 _OF_COMMAND = ("text", "validation_text", "seed")
 _COMMON = (*_OF_COMMAND, "validation_windows", "window_length")
 _FROM_SPARSITIES = ("sparsity", "shots", "schedule")
@@ -40,7 +39,7 @@ Corrected = Literal["each", "last"]
 
 
 class Defaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What jobs share."""
+    """Settings that jobs share."""
 
     sparsities: tuple[float, ...] = ()
     separate: bool = False
@@ -68,16 +67,16 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PlannedShot(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where a shot ends, and for which column it is measured."""
+    """The end of a shot, and the column for which it is measured."""
 
-    share: float  # of all that is to go in the run
-    sparsity: float | None  # the column; None: only on the way to one
+    share: float  # of the goal of the run
+    sparsity: float | None  # the column; None: not measured
     is_corrected: bool = True  # where the run has a correction
 
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """What the command line says of every run."""
+    """Settings of the command line, for all runs."""
 
     model: ModelConfig
     calibration: Mapping[str, Any]  # the fields that were given
@@ -95,7 +94,7 @@ class Run:
 
     @property
     def seed(self) -> int:
-        """By which the windows are drawn."""
+        """The seed by which the windows are drawn."""
         return self.config.calibration.seed
 
     @property
@@ -105,10 +104,10 @@ class Run:
 
 
 def read_plan(path: Path) -> Plan:
-    """The plan in the file at `path`.
+    """Read the plan in the file at `path`.
 
     Raises:
-        ConfigError: it cannot be read, or is no plan.
+        ConfigError: The file cannot be read, or is no plan.
     """
     try:
         plan = msgspec.toml.decode(path.read_bytes(), type=Plan)
@@ -132,10 +131,10 @@ def read_plan(path: Path) -> Plan:
 
 
 def chosen(plan: Plan, only: Sequence[str]) -> tuple[str, ...]:
-    """The names of the jobs to do; all where `only` is empty.
+    """Return the names of the jobs to measure; all if `only` is empty.
 
     Raises:
-        ConfigError: there is no such job.
+        ConfigError: There is no such job.
     """
     names = tuple(job.name for job in plan.job)
     for name in only:
@@ -148,10 +147,10 @@ def chosen(plan: Plan, only: Sequence[str]) -> tuple[str, ...]:
 
 
 def runs_of(plan: Plan, base: Base) -> tuple[Run, ...]:
-    """All runs of all jobs, job by job and seed by seed.
+    """Return all runs of all jobs, by job and seed.
 
     Raises:
-        ConfigError: a job has a setting that there is not, or that does not fit.
+        ConfigError: A job has an unknown or invalid setting.
     """
     runs: list[Run] = []
     for job in plan.job:
@@ -204,7 +203,7 @@ def _runs_of_job(job: Job, defaults: Defaults, base: Base, seed: int) -> list[Ru
 
 
 def _steps(pruning: PruningConfig) -> tuple[PlannedShot, ...]:
-    """The shots of a run of the program; the last is measured."""
+    """Return the shots of a run of the program; the last is measured."""
     return tuple(
         PlannedShot(
             share_of_goal(number / pruning.shots, pruning.schedule),

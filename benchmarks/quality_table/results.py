@@ -1,4 +1,4 @@
-"""What was measured: one line of JSON for each measurement, appended as it is made.
+"""The results: one line of JSON for each measurement, appended as it is made.
 
 Tables are made from these lines, and a run whose lines are all there is not run again.
 """
@@ -18,7 +18,7 @@ from .texts import ReadyRun
 
 
 class Circumstances(msgspec.Struct, frozen=True):
-    """Where and on what something was measured, in words."""
+    """The machine, versions and texts of a measurement, in words."""
 
     machine: str
     versions: str
@@ -28,7 +28,7 @@ class Circumstances(msgspec.Struct, frozen=True):
 
 
 class Figures(msgspec.Struct, frozen=True):
-    """What pruning to some sparsity came to, and what it took."""
+    """The figures of pruning to a sparsity."""
 
     reached: float  # sparsity, at most what was asked for
     parameters: int  # that remain in the whole model
@@ -45,7 +45,7 @@ class Figures(msgspec.Struct, frozen=True):
 
 
 class Line(msgspec.Struct, frozen=True):
-    """One measurement, or that it failed."""
+    """A measurement or a failure."""
 
     job: str
     seed: int
@@ -84,7 +84,7 @@ class Results:
                 self.damaged.append(number)
 
     def append(self, line: Line) -> None:
-        """Add a line, whole or not at all."""
+        """Append a line atomically."""
         data = msgspec.json.encode(line) + b"\n"
         if self._ends_in_the_middle:
             data, self._ends_in_the_middle = b"\n" + data, False
@@ -97,9 +97,9 @@ class Results:
         self._lines.append(line)
 
     def of(self, runs: Sequence[ReadyRun]) -> dict[Key, Line]:
-        """The newest line for each column of `runs`, where there is one.
+        """Return the newest line of each column of `runs`, if there is one.
 
-        That something failed later does not take the place of figures.
+        A later failure does not replace figures.
         """
         wanted = {
             (ready.run.job, ready.run.seed, sparsity): ready.identity
@@ -115,7 +115,7 @@ class Results:
         return found
 
     def are_complete(self, ready: ReadyRun) -> bool:
-        """Whether every column of the run has its figures; what failed has none."""
+        """Return True if every column of the run has figures."""
         found = self.of([ready])
         keys = [(ready.run.job, ready.run.seed, s) for s in ready.run.sparsities]
         return all(key in found and found[key].figures for key in keys)

@@ -1,4 +1,4 @@
-"""The results as a Markdown page to read and as CSV to compute with."""
+"""The results as a Markdown page and as CSV."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _OF_TEXTS = ("windows", "validation_windows", "window_length")  # said by the pr
 
 @dataclass(frozen=True, slots=True)
 class Heading:
-    """What the page is about."""
+    """The subject of the page."""
 
     model: str
     parameters: int
@@ -77,7 +77,7 @@ _TABLES = (
 def markdown(
     heading: Heading, runs: Sequence[ReadyRun], lines: Mapping[Key, Line]
 ) -> str:
-    """The page."""
+    """Return the page."""
     parts = [_head(heading, runs, lines)]
     parts += [_table(table, runs, lines) for table in _TABLES if _has(table, lines)]
     parts += [_dampings(runs, lines), _failures(lines), _settings(runs)]
@@ -85,7 +85,7 @@ def markdown(
 
 
 def as_csv(runs: Sequence[ReadyRun], lines: Mapping[Key, Line]) -> str:
-    """A row for each job, seed and sparsity that was measured or has failed."""
+    """Return a row for each job, seed and sparsity that was measured or failed."""
     text = io.StringIO(newline="")
     figures = [x for x in Figures.__struct_fields__ if x not in ("damping", "steps")]
     circumstances = Circumstances.__struct_fields__
@@ -108,7 +108,7 @@ def as_csv(runs: Sequence[ReadyRun], lines: Mapping[Key, Line]) -> str:
 
 
 def differences(config: RunConfig) -> str:
-    """The settings that differ from the program's own."""
+    """Return the settings that differ from the defaults."""
     pairs = ((config.pruning, ()), (config.calibration, _OF_TEXTS))
     return ", ".join(
         f"{name} = {_plain(value)}"
@@ -154,7 +154,7 @@ def _head(heading: Heading, runs: Sequence[ReadyRun], lines: Mapping[Key, Line])
 
 
 def _varying(lines: Mapping[Key, Line], name: str) -> str:
-    """A circumstance; where it differs between measurements, with the jobs of each."""
+    """Return a circumstance; if it varies, with the jobs of each value."""
     jobs: dict[str, dict[str, None]] = {}
     for line in lines.values():
         words = getattr(line.circumstances, name)
@@ -165,7 +165,7 @@ def _varying(lines: Mapping[Key, Line], name: str) -> str:
 
 
 def _has(table: Table, lines: Mapping[Key, Line]) -> bool:
-    """Whether there is such a figure, or may be one yet."""
+    """Return True if there is such a figure, or no figure yet."""
     found = [line.figures for line in lines.values() if line.figures]
     return not found or any(table.value(figures) is not None for figures in found)
 
@@ -207,7 +207,7 @@ def _choice(line: Line) -> str:
 def _grid(
     runs: Sequence[ReadyRun], cell: Callable[[str, float, Sequence[int]], str]
 ) -> str:
-    """A row for each job, a column for each sparsity."""
+    """Return a Markdown table: a row for each job, a column for each sparsity."""
     columns = sorted({sparsity for _, sparsity in _cells(runs)})
     rows = [["job", *(f"{100 * column:g} %" for column in columns)]]
     rows.append(["---"] * len(rows[0]))
@@ -223,7 +223,7 @@ def _grid(
 
 
 def _summary(values: Sequence[float], number: str, of: int) -> str:
-    """A value, or the mean of several and how far they are apart."""
+    """Format a value, or the mean and the range of several."""
     if not values:
         return _MISSING
     words = f"{statistics.mean(values):{number}}"

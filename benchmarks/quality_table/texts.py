@@ -59,7 +59,7 @@ class _Part:
 
 
 class Texts:
-    """Reads the windows of runs on one model, each kind once."""
+    """The windows of runs on one model, each read once."""
 
     def __init__(self, model: ModelConfig, folder: Path) -> None:
         source = locate(model.source)
@@ -74,10 +74,10 @@ class Texts:
         self._parts: dict[tuple[object, ...], tuple[_Part, _Part]] = {}
 
     def ready(self, run: Run) -> ReadyRun:
-        """The run with its windows.
+        """Return the run with its windows.
 
         Raises:
-            CalibrationError: a text cannot be read, or does not give what is asked.
+            CalibrationError: A text cannot be read, or is too short.
         """
         calibration, validation = self._windows_of(run)
         text = dataclasses.replace(
@@ -172,10 +172,10 @@ def _pruning_of_first_version(pruning: PruningConfig) -> dict[str, Any]:
 
 
 def check_seeds_differ(runs: Sequence[ReadyRun]) -> None:
-    """Refuse seeds that change nothing: their spread would be zero and mean nothing.
+    """Check that different seeds draw different windows or labels.
 
     Raises:
-        ConfigError: two seeds of a job have the same windows, and none for labels.
+        ConfigError: Two seeds of a job have the same windows, and draw no labels.
     """
     seen: dict[tuple[str, str], int] = {}
     for ready in runs:
@@ -192,7 +192,7 @@ def check_seeds_differ(runs: Sequence[ReadyRun]) -> None:
 
 
 def digest_of_files(paths: Sequence[Path]) -> str:
-    """Of the contents of files."""
+    """Return the digest of the contents of files."""
     digest = hashlib.sha256()
     for path in paths:
         with path.open("rb") as file:
@@ -201,7 +201,7 @@ def digest_of_files(paths: Sequence[Path]) -> str:
 
 
 def _drawn(windows: Tensor, config: CalibrationConfig, given: frozenset[str]) -> Tensor:
-    """As many windows as were asked for, drawn by the seed; all if none were."""
+    """Return the given number of windows, drawn by the seed; all if none is given."""
     _check_length(windows, config, given)
     if "windows" not in given or config.windows == len(windows):
         return windows
@@ -211,7 +211,7 @@ def _drawn(windows: Tensor, config: CalibrationConfig, given: frozenset[str]) ->
 
 
 def _first(windows: Tensor, config: CalibrationConfig, given: frozenset[str]) -> Tensor:
-    """As many windows as were asked for, the same for every seed."""
+    """Return the first windows, as many as are given."""
     _check_length(windows, config, given)
     if "validation_windows" not in given:
         return windows

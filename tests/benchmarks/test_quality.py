@@ -1,4 +1,4 @@
-"""The table of quality holds what plain runs give, and goes on where it was stopped."""
+"""The quality table equals plain runs and resumes where it was stopped."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ ONE_JOB = '[[job]]\nname = "only"\npruning = { method = "magnitude", shots = 2 }
 
 @dataclass
 class Bench:
-    """A tiny model with its tokens, and the command on them."""
+    """A tiny model with its tokens, and the command that measures it."""
 
     folder: Path
     tasks: list[job.Task]  # that were begun
@@ -134,7 +134,7 @@ def plain_run(bench, folder, monkeypatch, **pruning):
 
 
 @pytest.mark.slow
-def test_a_plan_of_two_jobs_writes_lines_csv_and_markdown(bench):
+def test_plan_of_two_jobs_writes_lines_csv_and_markdown(bench):
     assert bench.run(TWO_JOBS) == 0
     rows = bench.rows()
     assert [(row["job"], row["sparsity"]) for row in rows] == [
@@ -158,7 +158,7 @@ def test_a_plan_of_two_jobs_writes_lines_csv_and_markdown(bench):
     assert "3 shots for each sparsity" in page
 
 
-def test_the_markdown_says_where_and_on_what_it_was_measured(bench):
+def test_markdown_names_machine_and_texts(bench):
     bench.run(ONE_JOB)
     page, row = bench.text(".md"), bench.rows()[0]
     for fact in (row["at"][:10], row["machine"], row["versions"], row["engine"]):
@@ -170,7 +170,7 @@ def test_the_markdown_says_where_and_on_what_it_was_measured(bench):
     assert f"Dense perplexity: {float(row['dense_perplexity']):.2f}" in page
 
 
-def test_the_figures_are_those_of_a_plain_run(bench, tmp_path, monkeypatch):
+def test_figures_equal_those_of_a_plain_run(bench, tmp_path, monkeypatch):
     bench.run(TWO_JOBS, "--only", "all at once")
     events, pruned = plain_run(
         bench,
@@ -199,7 +199,7 @@ def test_the_figures_are_those_of_a_plain_run(bench, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_each_column_of_a_corrected_job_is_as_if_the_run_ended_there(
+def test_each_column_of_a_corrected_job_includes_the_final_correction(
     bench, tmp_path, monkeypatch
 ):
     settings = {"damping": Damping.FIXED, "correction": Correction.LOSS}
@@ -222,7 +222,7 @@ def test_each_column_of_a_corrected_job_is_as_if_the_run_ended_there(
 
 
 @pytest.mark.slow
-def test_a_job_can_be_corrected_in_its_last_column_alone(bench):
+def test_job_can_be_corrected_in_its_last_column_only(bench):
     each = TWO_JOBS.replace('"none"', '"loss"')
     bench.run(each, "--only=all at once")
     first, last = bench.rows()
@@ -235,7 +235,7 @@ def test_a_job_can_be_corrected_in_its_last_column_alone(bench):
         assert corrected[figure] == last[figure]
 
 
-def test_a_model_does_not_diverge_from_itself():
+def test_divergence_of_a_model_from_itself_is_zero():
     tokens = torch.arange(2 * LENGTH).view(2, LENGTH)
     steps = []
     one, same = tiny_model("llama"), tiny_model("llama")
@@ -243,7 +243,7 @@ def test_a_model_does_not_diverge_from_itself():
     assert (found.nats, found.agreement, len(steps)) == (0.0, 1.0, 2)
 
 
-def test_a_token_that_is_ruled_out_adds_nothing_to_the_divergence():
+def test_impossible_tokens_add_nothing_to_the_divergence():
     p = torch.tensor([[1.0, 2.0, -math.inf]])
     q = torch.tensor([[1.0, 1.0, -math.inf]])
     without = divergences(p[:, :2], q[:, :2])
@@ -252,7 +252,7 @@ def test_a_token_that_is_ruled_out_adds_nothing_to_the_divergence():
     assert divergences(q[:, :2], torch.tensor([[1.0, -math.inf]])) == math.inf
 
 
-def test_a_divergence_that_is_no_number_is_refused():
+def test_non_finite_divergence_raises():
     tokens = torch.arange(LENGTH).unsqueeze(0)
     broken = tiny_model("llama")
     broken.lm_head.weight[0, 0] = math.nan
@@ -261,7 +261,7 @@ def test_a_divergence_that_is_no_number_is_refused():
 
 
 @pytest.mark.slow
-def test_what_has_been_measured_is_not_measured_again(bench):
+def test_stored_results_are_not_measured_again(bench):
     bench.run(TWO_JOBS)
     before = bench.text(".jsonl"), bench.text(".csv"), bench.text(".md")
     assert bench.run(TWO_JOBS) == 0
@@ -270,7 +270,7 @@ def test_what_has_been_measured_is_not_measured_again(bench):
 
 
 @pytest.mark.parametrize("is_same", [True, False])
-def test_figures_of_another_engine_are_told(bench, monkeypatch, capsys, is_same):
+def test_figures_of_another_engine_are_reported(bench, monkeypatch, capsys, is_same):
     bench.run(ONE_JOB)
     capsys.readouterr()
     if not is_same:
@@ -279,7 +279,7 @@ def test_figures_of_another_engine_are_told(bench, monkeypatch, capsys, is_same)
     assert ("another state of the engine" in capsys.readouterr().out) is not is_same
 
 
-def test_a_later_failure_does_not_take_the_place_of_figures(bench):
+def test_later_failure_does_not_replace_figures(bench):
     bench.run(ONE_JOB)
     before = bench.text(".md")
     path = Path(f"{bench.out}.jsonl")
@@ -292,7 +292,7 @@ def test_a_later_failure_does_not_take_the_place_of_figures(bench):
 
 
 @pytest.mark.slow
-def test_what_is_missing_is_measured_from_the_dense_model_on(bench):
+def test_missing_columns_are_measured_from_the_dense_model_on(bench):
     bench.run(TWO_JOBS)
     rows = bench.rows()
     lines = bench.text(".jsonl").splitlines(keepends=True)
@@ -310,7 +310,7 @@ def test_what_is_missing_is_measured_from_the_dense_model_on(bench):
 
 
 @pytest.mark.slow
-def test_an_interrupted_job_starts_over_and_a_finished_one_does_not(
+def test_interrupted_job_starts_again_and_finished_one_does_not(
     bench, monkeypatch, capsys
 ):
     real = measuring.messages_of
@@ -331,7 +331,7 @@ def test_an_interrupted_job_starts_over_and_a_finished_one_does_not(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("change", ["setting", "tokens", "model"])
-def test_what_changes_is_measured_anew(bench, change):
+def test_changed_runs_are_measured_again(bench, change):
     bench.run(ONE_JOB)
     plan = ONE_JOB
     if change == "setting":
@@ -346,10 +346,10 @@ def test_what_changes_is_measured_anew(bench, change):
     assert len(bench.rows()) == 1  # the line of before is not in the table
 
 
-def test_a_job_that_fails_has_a_row_and_the_others_go_on(bench, capsys):
+def test_failed_job_has_a_row_and_others_continue(bench, capsys):
     assert bench.run(ONE_FAILS) == 1
     failed, worked = bench.rows()
-    assert "as heads only" in failed["failure"]
+    assert "can be removed as heads" in failed["failure"]
     assert failed["perplexity"] == ""
     assert float(worked["perplexity"]) > 1
     page = bench.text(".md")
@@ -372,7 +372,7 @@ def test_seeds_have_a_mean_and_a_spread(bench):
     assert f"| only | {mean:.2f} ± {spread:.2f} |" in bench.text(".md")
 
 
-def test_seeds_that_change_nothing_are_refused(bench, capsys):
+def test_seeds_without_effect_raise(bench, capsys):
     assert bench.run(ONE_JOB, "--seeds=0,1") == 1
     assert "have the same windows" in capsys.readouterr().err
 
@@ -396,7 +396,7 @@ def test_seeds_that_change_nothing_are_refused(bench, capsys):
         (ONE_JOB.replace("shots = 2", "shots = 0"), "shots must be in"),
     ],
 )
-def test_a_plan_that_does_not_fit_is_refused_in_a_sentence(bench, capsys, plan, words):
+def test_invalid_plan_raises(bench, capsys, plan, words):
     assert bench.run(plan) == 1
     assert words in capsys.readouterr().err
     assert not bench.out.parent.exists()
@@ -411,26 +411,26 @@ def test_a_plan_that_does_not_fit_is_refused_in_a_sentence(bench, capsys, plan, 
         (["--validation=nowhere.npy"], "nowhere.npy"),
     ],
 )
-def test_arguments_that_do_not_fit_are_refused(bench, capsys, more, words):
+def test_invalid_arguments_raise(bench, capsys, more, words):
     assert bench.run(ONE_JOB, *more) == 1
     assert words in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
-def test_the_plans_that_come_along_are_plans(path):
+def test_bundled_plans_are_valid(path):
     runs = runs_of(read_plan(path), Base(ModelConfig(), {"windows": 16}, (0, 1)))
     assert {run.seed for run in runs} == {0, 1}
     assert all(run.config.calibration.windows == 16 for run in runs)
     assert all(run.shots[-1].share == 1 for run in runs)
 
 
-def test_a_plan_that_is_not_there_is_refused(tmp_path):
+def test_missing_plan_raises(tmp_path):
     with pytest.raises(ConfigError, match="cannot be read"):
         read_plan(tmp_path / "none.toml")
 
 
 @pytest.mark.slow
-def test_the_command_gives_the_same_with_a_process_for_each_job(bench):
+def test_command_gives_the_same_with_a_process_for_each_job(bench):
     bench.run(ONE_JOB)
     expected = bench.rows()
     Path(f"{bench.out}.jsonl").unlink()
@@ -447,7 +447,7 @@ def test_the_command_gives_the_same_with_a_process_for_each_job(bench):
 
 
 @pytest.mark.slow
-def test_a_process_that_dies_is_a_job_that_failed(tmp_path, monkeypatch):
+def test_dead_process_is_a_failed_job(tmp_path, monkeypatch):
     monkeypatch.undo()
     config = RunConfig(pruning=pruning_config(method=Method.MAGNITUDE))
     task = job.Task(config, (PlannedShot(1.0, 0.3),), str(tmp_path / "none" / "w.pt"))

@@ -1,7 +1,4 @@
-"""On what text curvature and loss are measured: the part of a job that says so.
-
-See `config.py`. Imports neither torch nor Qt.
-"""
+"""The calibration part of a job: the texts on which curvature and loss are measured."""
 
 from __future__ import annotations
 
@@ -18,12 +15,12 @@ BUILTIN_TEXT = "builtin"  # the text source that names the built-in text
 
 
 def is_token_file(text: str) -> bool:
-    """Whether a text is a file of tokens, whose windows are as they are there."""
+    """Return True for a file of tokens, which is already cut into windows."""
     return PurePath(text).suffix == ".npy"
 
 
 def real_name(text: str) -> str:
-    """The one way to spell a text, of which there may be several."""
+    """Return the canonical name of a text: real paths for files."""
     if text == BUILTIN_TEXT or hub_name(text) is not None:
         return text
     return os.path.realpath(os.path.expanduser(text))
@@ -50,7 +47,7 @@ def _uses_datasets(calibration: CalibrationConfig) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class CalibrationConfig:
-    """The text on which curvature is measured, and the one on which loss is."""
+    """The texts for calibration and validation, and their windows."""
 
     # "builtin", a .txt/.jsonl/.csv/.parquet file, a .npy token file, or
     # hf://datasets/org/name@revision
@@ -97,12 +94,12 @@ class CalibrationConfig:
 
     @property
     def takes_whole_file(self) -> bool:
-        """Whether all windows of a token file are measured, however many it has."""
+        """True if all windows of a token file are measured."""
         return is_token_file(self.text)
 
     @property
     def lacks_validation(self) -> bool:
-        """Whether nothing is left to judge by of a token file that is measured."""
+        """True if calibration takes all windows of the token file for validation."""
         if not self.takes_whole_file:
             return False
         other = self.validation_text or self.text
@@ -110,7 +107,7 @@ class CalibrationConfig:
 
     @property
     def cuts_windows(self) -> bool:
-        """Whether some windows are cut from a text, and not as a file has them."""
+        """True if some windows are cut from a text and not read from a token file."""
         return not all(
             map(is_token_file, (self.text, self.validation_text or self.text))
         )
@@ -121,5 +118,5 @@ class CalibrationConfig:
 
     @property
     def uses_datasets(self) -> bool:
-        """Whether a text is read from the Hugging Face Hub."""
+        """True if a text is read from the Hugging Face Hub."""
         return is_hub_source(self.text) or is_hub_source(self.validation_text)

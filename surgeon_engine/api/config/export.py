@@ -1,7 +1,4 @@
-"""The forms in which a pruned model can be written, and what each is good for.
-
-Imports neither torch nor Qt.
-"""
+"""The export part of a job, and the formats in which a pruned model can be written."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from surgeon_engine.api.errors import ConfigError
 
 
 class Format(StrEnum):
-    """What is written, for which programs."""
+    """Formats of a pruned model."""
 
     AUTOMATIC = "automatic"  # the smallest that transformers loads
     COMPACT = "compact"
@@ -25,7 +22,7 @@ class Format(StrEnum):
 
 
 class FileDtype(StrEnum):
-    """The number format of the file."""
+    """Number formats of exported files."""
 
     SAME = "same"  # as the original's files or as it was pruned: the shorter
     FLOAT32 = "float32"
@@ -36,7 +33,7 @@ class FileDtype(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """A format in plain words."""
+    """A format in plain words, for users."""
 
     label: str
     can: str
@@ -102,10 +99,10 @@ DESCRIPTIONS: dict[Format, Description] = {
 
 
 def check_dtype(wanted: Format, dtype: FileDtype) -> None:
-    """Refuse a number format that a form of file cannot hold.
+    """Check that a format can hold a number format.
 
     Raises:
-        ConfigError: it cannot.
+        ConfigError: The format cannot hold it.
     """
     if dtype not in DESCRIPTIONS[wanted].dtypes:
         possible = ", ".join(DESCRIPTIONS[wanted].dtypes)
@@ -121,7 +118,7 @@ def _has_shards(export: ExportConfig) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ExportConfig:
-    """Where the pruned checkpoint goes, and in which form."""
+    """Destination and format of the pruned checkpoint."""
 
     folder: str = ""  # empty: `export` inside the run's own folder
     format: Format = Format.AUTOMATIC
@@ -129,7 +126,7 @@ class ExportConfig:
     shard_gigabytes: Annotated[
         float, Option(Limits(0.001, 1000), advanced=True, applies=_has_shards)
     ] = 5.0
-    replace: bool = False  # whether what stands in the folder may go
+    replace: bool = False  # True: files in the folder may be replaced
 
     def __post_init__(self) -> None:
         check_limits(self)

@@ -1,9 +1,9 @@
-"""Layers by the patterns that a user gives: what is protected, and what keeps how much.
+"""Patterns that select layers, to protect them or to limit what they lose.
 
 A pattern is the name of a layer, its kind or its block, such as
-"model.layers.0.mlp.down_proj", "mlp.down_proj" or "block 0"; * stands for anything. A
-limit is a pattern with the share of its weights that every layer it means has to keep,
-such as "block 3=0.5". Imports neither torch nor Qt.
+"model.layers.0.mlp.down_proj", "mlp.down_proj" or "block 0"; * matches anything. A
+limit is a pattern with the share of its weights that each matching layer keeps, such as
+"block 3=0.5".
 """
 
 from __future__ import annotations
@@ -17,36 +17,36 @@ from surgeon_engine.api.errors import ConfigError
 
 
 class NamedLayer(Protocol):
-    """What a pattern looks at."""
+    """A layer that a pattern can match."""
 
     @property
     def name(self) -> str:
-        """Its full name in the model."""
+        """The full name in the model."""
 
     @property
     def kind(self) -> str:
-        """Its name inside its block."""
+        """The name inside the block."""
 
     @property
     def block(self) -> int:
-        """The index of its block."""
+        """The index of the block."""
 
 
 def matches(layer: NamedLayer, pattern: str) -> bool:
-    """Whether `pattern` is the layer's name, kind or block, or matches one of them."""
+    """Return True if `pattern` matches the layer's name, kind or block."""
     names = (layer.name, layer.kind, f"block {layer.block}")
     return any(fnmatch.fnmatchcase(name, pattern) for name in names)
 
 
 def any_matches(layers: Iterable[NamedLayer], patterns: Iterable[str]) -> bool:
-    """Whether one of `patterns` means one of `layers`."""
+    """Return True if one of `patterns` matches one of `layers`."""
     patterns = tuple(patterns)
     return any(matches(layer, pattern) for layer in layers for pattern in patterns)
 
 
 @dataclass(frozen=True, slots=True)
 class LayerLimit:
-    """A share of its weights that each layer keeps which a pattern means."""
+    """The share of its weights that each layer matching a pattern keeps."""
 
     pattern: str
     share: float
@@ -55,20 +55,20 @@ class LayerLimit:
         return f"{self.pattern}={self.share:g}"
 
 
-def parse_limit(words: str) -> LayerLimit:
-    """The limit that `words` such as "block 3=0.5" describe.
+def parse_limit(text: str) -> LayerLimit:
+    """Parse a limit such as "block 3=0.5".
 
     Raises:
-        ConfigError: they describe none.
+        ConfigError: The text is not a limit.
     """
-    pattern, separator, number = (part.strip() for part in words.rpartition("="))
+    pattern, separator, number = (part.strip() for part in text.rpartition("="))
     try:
         share = float(number)
     except ValueError:
         share = -1.0
     if not (pattern and separator and 0 <= share <= 1):
         raise ConfigError(
-            f"{words!r} is no limit of a layer.",
+            f"{text!r} is no limit of a layer.",
             "Give a name, a kind or a block and the share that it keeps, from 0 to 1, "
             "such as block 3=0.5.",
         )
@@ -78,7 +78,7 @@ def parse_limit(words: str) -> LayerLimit:
 def min_kept_share(
     min_density: float, layer_min_density: Iterable[str], layers: Iterable[NamedLayer]
 ) -> float:
-    """The share that has to stay of what goes with any of `layers`: the largest."""
+    """Return the share that a group of coupled layers keeps: the largest of theirs."""
     layers = tuple(layers)
     shares = [
         limit.share

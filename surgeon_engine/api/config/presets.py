@@ -1,8 +1,7 @@
-"""Settings that go together, by name: the files in `resources/presets`.
+"""Presets: named settings, such as the files in `resources/presets`.
 
-A preset gives all of a job's pruning, and of its calibration only what it names; the
-model, the texts and the destination are never its business. Imports neither torch
-nor Qt.
+A preset replaces the whole pruning part of a job and the settings of the calibration
+that it names. It never sets model, texts or destination.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_from_toml
 from surgeon_engine.api.errors import ConfigError
 
-# In the order in which they are offered.
+# In the order of the window.
 NAMES = (
     "quick_look",
     "deployable_heads_and_neurons",
@@ -34,7 +33,7 @@ NAMES = (
 _WORDS = ("title", "about")
 _PARTS = ("pruning", "calibration")
 _OF_CALIBRATION = ("windows", "validation_windows", "window_length")
-# Of the calibration; which text is read is the user's choice.
+# Settings of the calibration that a preset must not set.
 _TEXTS = (
     "text",
     "column",
@@ -48,34 +47,34 @@ _TEXTS = (
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """One file: what it is called, what it is good for, and its settings."""
+    """A named set of settings, with a title and a description."""
 
     name: str
     title: str
     about: str
     pruning: PruningConfig
-    calibration: Mapping[str, Any]  # the values of the fields that it names
+    calibration: Mapping[str, Any]  # only the settings that it names
 
     def applied_to(self, config: RunConfig) -> RunConfig:
-        """The job with these settings and its own model, texts and destination."""
+        """Return a job with these settings and its own model, texts and destination."""
         calibration = dataclasses.replace(config.calibration, **self.calibration)
         return dataclasses.replace(
             config, pruning=self.pruning, calibration=calibration
         )
 
     def is_in(self, config: RunConfig) -> bool:
-        """Whether the job has these settings."""
+        """Return True if the job has these settings."""
         return self.applied_to(config) == config
 
 
 def preset_of(name: str, title: str, about: str, config: RunConfig) -> Preset:
-    """The settings of a job as a preset."""
+    """Return the settings of a job as a preset."""
     calibration = {key: getattr(config.calibration, key) for key in _OF_CALIBRATION}
     return Preset(name, title, about, config.pruning, calibration)
 
 
 def preset_to_toml(preset: Preset) -> str:
-    """The text of which `preset_from_toml` makes the same preset."""
+    """Return TOML from which `preset_from_toml` makes an equal preset."""
     pruning = msgspec.to_builtins(preset.pruning)
     default = msgspec.to_builtins(PruningConfig())
     data = {
@@ -89,7 +88,7 @@ def preset_to_toml(preset: Preset) -> str:
 
 @functools.cache
 def presets() -> tuple[Preset, ...]:
-    """All that are installed."""
+    """Return the presets that are installed with the program."""
     folder = files("surgeon_resources") / "presets"
     return tuple(
         preset_from_toml(name, (folder / f"{name}.toml").read_text(encoding="utf-8"))
@@ -98,11 +97,11 @@ def presets() -> tuple[Preset, ...]:
 
 
 def preset_from_toml(name: str, text: str) -> Preset:
-    """The preset that `text` describes.
+    """Return the preset that a text in TOML describes.
 
     Raises:
-        ConfigError: it says more than a preset may, less than it must, or values that
-            make no config.
+        ConfigError: The text lacks a title or description, sets what a preset must not
+            set, or makes no valid config.
     """
     try:
         data = msgspec.toml.decode(text)

@@ -1,8 +1,7 @@
-"""What is wanted of a run: plain frozen dataclasses; job_file.py reads and writes them.
+"""The config of a run: frozen dataclasses, which `toml.py` reads and writes.
 
-Every field states its range and whether it is for experts, so that the
-checks here and the forms of the window come from one place. Imports neither torch
-nor Qt.
+Every field is annotated with its range and whether it is an advanced one, for the
+checks here and the forms of the window.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from surgeon_engine.api.model_info.source_names import DEMO
 
 
 class Dtype(StrEnum):
-    """The number format in which a model is loaded and pruned."""
+    """Number formats in which a model is loaded and pruned."""
 
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
@@ -33,7 +32,7 @@ class Dtype(StrEnum):
 
 
 class Device(StrEnum):
-    """Where the engine computes."""
+    """Devices on which the engine computes."""
 
     AUTO = "auto"  # a GPU when there is one
     CPU = "cpu"
@@ -42,7 +41,7 @@ class Device(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """Which model is pruned, and how it is held in memory."""
+    """The model to prune, its number format in memory and its device."""
 
     source: str = DEMO  # "demo", a folder, a .gguf file or hf://org/name@revision
     dtype: Annotated[Dtype, Option(advanced=True)] = Dtype.FLOAT32
@@ -66,20 +65,20 @@ class RunConfig:
 
     @property
     def blocks_miss_size(self) -> bool:
-        """Whether rows that blocks of 32 do not fill, in 16 bits, may pass its size."""
+        """True if q8_0 files may exceed a target size, by rows kept in 16 bits."""
         has_neurons = isinstance(self.pruning.structure, HeadsAndNeurons | Neurons)
         has_odd_rows = has_neurons and self.pruning.width_multiple % 32 != 0
         is_sized = isinstance(self.pruning.target, FileSize)
         return is_sized and has_odd_rows and self.export.dtype is FileDtype.Q8_0
 
     def check_consistency(self) -> None:
-        """Refuse parts that each make sense and do not go together.
+        """Check that the parts of the job go together.
 
-        They are no reason not to have such a job: who edits one part cannot always have
-        edited the other before.
+        This is no part of the construction: an edit of one part may come before that of
+        the other.
 
         Raises:
-            ConfigError: there are some.
+            ConfigError: Some parts contradict each other.
         """
         if self.calibration.lacks_validation:
             raise ConfigError(

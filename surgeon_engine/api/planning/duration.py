@@ -1,13 +1,12 @@
-"""How long a run will take: the operations of each stage by the speed of the machine.
+"""The duration of a run: the operations of each stage by the speed of the machine.
 
     forward     2 operations for each weight and token, and those of attention
     covariance  2 n^2 for each token and factor of side n
     algebra     n^3 for a factor's Cholesky factor, inverse or solution, in float64
-    calls       small ones cost a time of their own, which is most of it in small models
+    calls       a fixed time for each, most of the total in small models
 
-How many dampings a search tries and how many steps a correction takes is not known
-beforehand: what is usual stands below. Constants are measured (docs/results.md).
-Imports neither torch nor Qt.
+The numbers of dampings tried and of correction steps are not known beforehand; the
+constants below are usual ones. Constants are measured (docs/results.md).
 """
 
 from __future__ import annotations
@@ -40,12 +39,12 @@ _DEQUANTISED = 8e6  # weights of a GGUF file turned into floats a second
 
 
 def seconds_of_stages(job: Footprint, rates: Rates) -> dict[Stage, float]:
-    """The time of each stage over the whole run."""
+    """Return the seconds of each stage over the whole run."""
     return _Clock(job, rates).stages()
 
 
 class _Clock:
-    """The times of one job at given speeds."""
+    """The durations of one job at given speeds."""
 
     def __init__(self, job: Footprint, rates: Rates) -> None:
         self._job = job
@@ -59,7 +58,7 @@ class _Clock:
         self._products = rates.products[config.model.dtype] * _EFFICIENCY
 
     def stages(self) -> dict[Stage, float]:
-        """Seconds by stage."""
+        """Return the seconds by stage."""
         job, config = self._job, self._job.config
         pruning, calibration = config.pruning, config.calibration
         shots, held = pruning.shots, job.held_out
@@ -108,7 +107,7 @@ class _Clock:
         return self._batches(windows) * blocks * _CALLS * self._rates.call
 
     def _forward(self, windows: int) -> float:
-        """Loss of so many windows."""
+        """Return the seconds of the loss of so many windows."""
         tokens = windows * self._length
         flops = tokens * (self._block_flops + self._head_flops)
         numbers = tokens * self._job.model.vocabulary * 4 * _LOGIT_PASSES
@@ -119,7 +118,7 @@ class _Clock:
         )
 
     def _activations(self, tokens: int) -> float:
-        """Bytes of what is read and written between the products."""
+        """Return the bytes read and written between the matrix products."""
         numbers = sum(layer.rows for layer in self._job.model.layers)
         return tokens * numbers * self._job.each * _GRAPH_PASSES
 
@@ -130,7 +129,7 @@ class _Clock:
         *,
         with_gradient: bool = False,
     ) -> float:
-        """Factors of layers over so many windows."""
+        """Return the seconds of the factors of layers over so many windows."""
         tokens, layers = windows * self._length, tuple(layers)
         flops = sum(2 * width(layer) ** 2 for layer in readers(layers))
         seconds = self._forward(windows)
@@ -144,7 +143,7 @@ class _Clock:
         return seconds + tokens * flops / self._products
 
     def _selection(self) -> float:
-        """Costs of all candidates."""
+        """Return the seconds of the costs of all candidates."""
         pruning = self._job.config.pruning
         seconds = 0.0
         for layer in self._job.measured:
@@ -158,7 +157,7 @@ class _Clock:
         return seconds
 
     def _update(self) -> float:
-        """The weights of all layers once something has gone."""
+        """Return the seconds of the weight update of all layers."""
         pruning = self._job.config.pruning
         moved = sum(layer.weights for layer in self._job.touched) * 8 * 4
         seconds = moved / self._moving
@@ -167,7 +166,7 @@ class _Clock:
         return seconds if pruning.adapts or pruning.kind in SPARSE else seconds / 2
 
     def _solution(self, layer: LayerSummary) -> float:
-        """How the weights that stay in a layer adapt."""
+        """Return the seconds of adapting the kept weights of a layer."""
         pruning = self._job.config.pruning
         R, C = layer.rows, width(layer)
         product = 2 * R * C * (R + C)
@@ -184,7 +183,7 @@ class _Clock:
         return self._cubic(C) / 2 + R * C**2 / self._factorising
 
     def _directions(self) -> float:
-        """One step of the correction."""
+        """Return the seconds of the directions of one correction step."""
         return sum(
             (self._cubic(width(layer)) + self._cubic(layer.rows)) / 2
             + 2 * layer.weights * (layer.rows + width(layer)) / self._factorising
@@ -196,10 +195,10 @@ class _Clock:
         return self._rates.factorising
 
     def _cubic(self, n: int) -> float:
-        """The inverse of a matrix with n rows."""
+        """Return the seconds of the inverse of an n x n matrix."""
         return n**3 / self._factorising
 
     def _verification(self) -> float:
-        """A fresh process that loads the export and computes a little."""
+        """Return the seconds of a fresh process that checks the export."""
         start = _LIBRARIES_SECONDS * max(1.0, self._rates.call / _USUAL_CALL)
         return start + self._job.export_weights / _DISK + 2 * self._forward(4)

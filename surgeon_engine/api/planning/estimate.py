@@ -1,7 +1,6 @@
-"""What a run will need: memory at its peak, room on the disk, time.
+"""The estimate of a run: peak memory, room on the disk and time.
 
-`footprint.py` counts the bytes, `run_time.py` the seconds. Imports neither torch nor
-Qt.
+`memory.py` counts the bytes, `duration.py` the seconds.
 """
 
 from __future__ import annotations
@@ -22,22 +21,22 @@ _WORKING = 100_000_000  # of threads and of what the allocator keeps, once it co
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a run needs; bytes and seconds."""
+    """The needs of a run, in bytes and seconds."""
 
     ram: int  # of all processes together
-    engine: int  # of that of the run alone
+    engine: int  # of the engine's process alone
     gpu: int  # 0: it does not use one
     disk: int
     seconds_of_stages: dict[Stage, float] = field(default_factory=dict)  # {}: unknown
 
     @property
     def seconds(self) -> float | None:
-        """Of the whole run; None: how fast the machine is is not known."""
+        """The duration of the run; None if the speed of the machine is unknown."""
         return sum(self.seconds_of_stages.values()) or None
 
 
 def estimate(config: RunConfig, model: ModelSummary, machine: Machine) -> Estimate:
-    """What the run needs on `machine`."""
+    """Return what the run needs on `machine`."""
     read = as_it_is_read(config.calibration)
     job = Footprint(replace(config, calibration=read), model)
     device = config.model.device
@@ -45,7 +44,7 @@ def estimate(config: RunConfig, model: ModelSummary, machine: Machine) -> Estima
     idle = max(_LIBRARIES, machine.idle_bytes) + _WORKING
     peak = job.on_host if on_gpu else job.peak
     engine = idle + max(peak, job.loaded, job.exporting)
-    # While a fresh process loads what was written, the engine still holds its own.
+    # While a fresh process checks the export, the engine still holds its model.
     checking = _LIBRARIES + job.export_weights + job.evaluated(1)
     rates = machine.rates(device)
     seconds = seconds_of_stages(job, rates) if rates is not None else {}

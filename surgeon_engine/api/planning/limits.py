@@ -1,8 +1,8 @@
-"""How many weights may go of a model at most, and at least if any go.
+"""The maximum number of weights that can be removed from a model, and the minimum step.
 
-What is protected stays, so does the share that every layer has to keep, and the last
-row, column, head or neuron of each. Imports neither torch nor Qt: the window asks while
-a target is being chosen, the engine before it begins.
+Protected layers are kept, and so are the minimum density of each layer and its last
+row, column, head or neuron. The window checks a target while it is being chosen, the
+engine before it starts.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from surgeon_engine.api.planning.target_size import Goal
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Of a layer's W."""
+    """The shape of a layer's weight W."""
 
     rows: int
     columns: int  # without that of the bias
@@ -38,12 +38,12 @@ class Shape:
 
     @property
     def weights(self) -> int:
-        """All of them, with the bias."""
+        """The number of weights, with the bias."""
         return self.rows * (self.columns + self.has_bias)
 
 
 def max_elements(shape: Shape, share: float, pruning: PruningConfig) -> int:
-    """How many single weights may go of a layer that keeps `share` of them."""
+    """Return the maximum number of single weights that a layer can lose."""
     R, C = shape.rows, shape.columns
     limit = R * C - ceil_share(R * C, share)
     if isinstance(pruning.structure, NM):
@@ -53,10 +53,10 @@ def max_elements(shape: Shape, share: float, pruning: PruningConfig) -> int:
 
 
 def max_in_lines(shape: Shape, share: float, structure: Structure) -> int:
-    """How many weights may go of a layer in whole rows, columns, or both.
+    """Return the maximum number of weights that a layer can lose in rows and columns.
 
-    Of both, where a share has to stay, it is what surely can: which rows and columns
-    come together to a little more hangs on their costs.
+    For both kinds and a minimum density, the number is a lower bound: the exact one
+    depends on the costs.
     """
     may_lose_rows = structure is not Structure.COLUMNS
     may_lose_columns = structure is not Structure.ROWS
@@ -75,20 +75,20 @@ def max_in_lines(shape: Shape, share: float, structure: Structure) -> int:
 
 
 def groups_to_keep(groups: int, share: float, bundle: int) -> int:
-    """How many heads or neurons of so many have to stay, in whole bundles."""
+    """Return the minimum number of heads or neurons to keep, in whole bundles."""
     least = max(1, ceil_share(groups, share))
     return -(-least // bundle) * bundle
 
 
 def bundle_of(kind: Coupling, pruning: PruningConfig) -> int:
-    """How many groups go together; heads are never bundled."""
+    """Return how many groups are removed together; heads are never bundled."""
     return pruning.width_multiple if kind is Coupling.NEURONS else 1
 
 
 def max_removable(pruning: PruningConfig, model: ModelSummary) -> int:
-    """How many weights may go of all of a model at most."""
+    """Return the maximum number of weights that a model can lose."""
     if pruning.kind in COUPLED:
-        if not model.coupled:  # told by an earlier version, or there are none
+        if not model.coupled:  # of an earlier version, or it has none
             return model.prunable
         return sum(
             _max_of_kind(kind, coupled, pruning)
@@ -108,7 +108,7 @@ def max_removable(pruning: PruningConfig, model: ModelSummary) -> int:
 
 
 def min_removable(pruning: PruningConfig, model: ModelSummary) -> int:
-    """How many weights go at least if any go; 1 where that hangs on the costs."""
+    """Return the minimum number of weights to remove; 1 if it depends on the costs."""
     if pruning.kind not in COUPLED:
         return 1
     steps = []
@@ -126,7 +126,7 @@ def min_removable(pruning: PruningConfig, model: ModelSummary) -> int:
 
 
 def some_keep_full_width(pruning: PruningConfig, model: ModelSummary) -> bool:
-    """Whether heads, or neurons, are protected in some blocks and not in others."""
+    """Return True if heads or neurons are protected in some blocks only."""
     narrower = _kinds(pruning, model)
     return any(
         0 < len(narrower.get(kind, ())) < len(coupled)
@@ -135,7 +135,7 @@ def some_keep_full_width(pruning: PruningConfig, model: ModelSummary) -> bool:
 
 
 def max_perplexity(pruning: PruningConfig, original: float) -> float:
-    """What perplexity may rise to from the original's; infinite: no limit."""
+    """Return the maximum perplexity of the pruned model; infinite: no limit."""
     if not pruning.max_perplexity_increase:
         return math.inf
     return original * (1 + pruning.max_perplexity_increase / 100)
@@ -144,40 +144,42 @@ def max_perplexity(pruning: PruningConfig, original: float) -> float:
 def check_target_in_limits(
     goal: Goal, pruning: PruningConfig, model: ModelSummary
 ) -> None:
-    """Refuse a goal beyond what may go, or below what goes at least.
+    """Check that a goal is between the minimum and the maximum that can be removed.
 
     Raises:
-        PruningError: it is; with the numbers.
+        PruningError: The goal is outside, with the numbers.
     """
     structure, p = display_name(pruning.kind), goal.prunable
     same = "All layers lose equally many. " if pruning.has_same_widths else ""
     most, least = max_removable(pruning, model), min_removable(pruning, model)
     if goal.removed > most:
         raise PruningError(
-            f"{goal.removed:,} weights ({goal.sparsity:.1%} of the prunable ones) are "
-            f"to go, but as {structure} only {most:,} may ({most / p:.1%}): other "
-            "layers, what is protected or limited and the last of each kind stay.",
+            f"The target removes {goal.removed:,} weights ({goal.sparsity:.1%} of the "
+            f"prunable ones), but at most {most:,} ({most / p:.1%}) can be removed as "
+            f"{structure}. Other layers, protected and limited ones, and the last row, "
+            "column, head or neuron are kept.",
             f"{same}Lower the target, protect less or limit less, or choose another "
             "structure.",
         )
     if goal.removed < least:
         raise PruningError(
-            f"{goal.removed:,} weights ({goal.sparsity:.2%} of the prunable ones) are "
-            f"to go, but as {structure} {least:,} go at least ({least / p:.2%}).",
+            f"The target removes {goal.removed:,} weights ({goal.sparsity:.2%} of the "
+            f"prunable ones), but at least {least:,} ({least / p:.2%}) are removed as "
+            f"{structure}.",
             f"{same}Raise the target, or choose a finer structure.",
         )
 
 
 @dataclass(frozen=True, slots=True)
 class _Coupled:
-    """The heads or the neurons of a block, with the layers themselves."""
+    """The heads or the neurons of a block, with their layers."""
 
-    layers: tuple[LayerSummary, ...]  # the one whose columns they are first
+    layers: tuple[LayerSummary, ...]  # first the one whose columns they are
     groups: int
 
     @property
     def weights_per_group(self) -> int:
-        """Of the first layer's columns and the others' rows, with their biases."""
+        """The weights of a group: columns of the first layer, rows of the others."""
         consumer, *producers = self.layers
         rows = sum(layer.weights for layer in producers)
         return (consumer.rows * consumer.columns + rows) // self.groups
@@ -187,7 +189,7 @@ def _max_of_kind(
     kind: Coupling, coupled: Sequence[_Coupled], pruning: PruningConfig
 ) -> int:
     groups = _max_groups(kind, coupled, pruning)
-    if pruning.has_same_widths:  # each loses as many as the others
+    if pruning.has_same_widths:  # the same number in each
         groups = [min(groups)] * len(groups)
     each = [one.weights_per_group for one in coupled]
     return sum(n * weights for n, weights in zip(groups, each, strict=True))
@@ -196,7 +198,7 @@ def _max_of_kind(
 def _max_groups(
     kind: Coupling, coupled: Iterable[_Coupled], pruning: PruningConfig
 ) -> list[int]:
-    """How many heads or neurons may go of each block by itself."""
+    """Return the maximum number of heads or neurons that each block can lose."""
     groups = []
     for one in coupled:
         share = min_kept_share(
@@ -210,7 +212,7 @@ def _max_groups(
 def _kinds(
     pruning: PruningConfig, model: ModelSummary
 ) -> Mapping[Coupling, list[_Coupled]]:
-    """What is not protected, heads and neurons apart."""
+    """Return the unprotected groups, by kind."""
     by_name = {layer.name: layer for layer in model.layers}
     kinds: dict[Coupling, list[_Coupled]] = {}
     for one in model.coupled:

@@ -1,22 +1,20 @@
-"""How much room a run takes: bytes of memory at each moment, and on the disk.
+"""The memory of a run at its peak, and its room on the disk, in bytes.
 
-Memory is that of the moment of a run that needs most; what a moment holds is counted
-as the engine really keeps it:
+Each moment of a run holds some of these, as the engine keeps them:
 
     weights     the model, in the number format in which it is pruned
     record      the input of each block for all windows, and one gradient (collect.py)
-    logits      a batch's, with what their loss and its gradient need besides
+    logits      of a batch, with the copies for their loss and its gradient
     graph       the activations of one block, for a batch
-    factors     A and G of all measured layers, float32; twice while the damping is
-                searched, because those of the held-out windows are added afterwards
-    kept        a copy of the weights that are tried out
-    undone      copies that a quality budget keeps to go back to
-    uncorrected a copy that the correction at the end keeps to go back to
+    factors     A and G of all measured layers, float32; twice during the damping
+                search, because those of the held-out windows are added afterwards
+    kept        a copy of the weights during a trial
+    undone      copies that a quality budget keeps to roll back a shot
+    uncorrected a copy that the final correction keeps to roll it back
     algebra     one layer's matrices in float64
-    directions  steps of the correction for every layer that remains, float32
+    directions  correction steps of every remaining layer, float32
 
 Protected layers count as if they were pruned. Constants are measured (docs/results.md).
-Imports neither torch nor Qt.
 """
 
 from __future__ import annotations
@@ -53,7 +51,7 @@ _OTHER_FILES = 1_000_000  # bytes of tokenizer, card and the rest beside the wei
 
 @dataclass(frozen=True)
 class Footprint:
-    """The figures of a run from which everything else follows."""
+    """The memory and disk of a run."""
 
     config: RunConfig
     model: ModelSummary
@@ -62,7 +60,7 @@ class Footprint:
 
     @cached_property
     def touched(self) -> tuple[LayerSummary, ...]:
-        """The layers of which something goes."""
+        """The layers that lose weights."""
         structure = self.config.pruning.kind
         if structure not in COUPLED:
             return self.model.layers
@@ -71,7 +69,7 @@ class Footprint:
 
     @cached_property
     def measured(self) -> tuple[LayerSummary, ...]:
-        """The layers by which it is chosen."""
+        """The layers whose curvature is measured."""
         wanted = COUPLINGS.get(self.config.pruning.kind)
         if wanted is None:
             return self.model.layers
@@ -79,31 +77,31 @@ class Footprint:
 
     @property
     def each(self) -> int:
-        """Bytes of a weight in memory."""
+        """The bytes of a weight in memory."""
         return _BYTES[self.config.model.dtype]
 
     @property
     def measures_gradients(self) -> bool:
-        """Whether the method needs more than a forward."""
+        """True if the method needs gradients."""
         return self.config.pruning.method in (Method.LLM_SURGEON, Method.K_OBD)
 
     @property
     def measures(self) -> bool:
-        """Whether the method needs any text."""
+        """True if the method needs calibration text."""
         return self.config.pruning.method is not Method.MAGNITUDE
 
     @property
     def held_out(self) -> int:
-        """Calibration windows that judge."""
+        """The number of held-out calibration windows."""
         pruning = self.config.pruning
         judges = pruning.searches_damping or pruning.is_corrected
         return self.config.calibration.windows // _HELD_OUT if judges else 0
 
     @cached_property
     def remaining(self) -> tuple[LayerSummary, ...]:
-        """The touched layers as a correction finds them: what is coupled is smaller.
+        """The touched layers at the correction; coupled ones are smaller by then.
 
-        Where a quality budget tries it on a shot nothing has been taken out yet.
+        With a quality budget, the correction comes before they get smaller.
         """
         pruning = self.config.pruning
         if pruning.kind not in COUPLED or pruning.max_perplexity_increase:
@@ -118,17 +116,17 @@ class Footprint:
 
     @cached_property
     def weights_left(self) -> int:
-        """Those of the layers that remain."""
+        """The number of weights of the remaining layers."""
         return sum(layer.weights for layer in self.remaining)
 
     def tokens(self, windows: int) -> int:
-        """Those that are computed at once, of so many windows."""
+        """Return the tokens of a batch of at most so many windows."""
         calibration = self.config.calibration
         return min(calibration.batch, windows) * calibration.window_length
 
     @property
     def fitted(self) -> int:
-        """Calibration windows that are measured first."""
+        """The number of calibration windows that are not held out."""
         return self.config.calibration.windows - self.held_out
 
     # bytes
@@ -140,21 +138,21 @@ class Footprint:
 
     @property
     def loaded(self) -> float:
-        """The model while it is loaded: what stands in the file otherwise is turned."""
+        """The model while it is loaded and converted."""
         bits_differ = self.model.file_bytes != self.weights
         return self.weights + (self.model.file_bytes if bits_differ else 0)
 
     @property
     def kept(self) -> float:
-        """A copy of what may be put back."""
+        """A copy of the touched layers."""
         return sum(layer.weights for layer in self.touched) * self.each
 
     @property
     def undone(self) -> float:
-        """Copies of the layers, by which a quality budget undoes what passes it.
+        """Copies of the layers, by which a quality budget rolls back a shot.
 
-        With a correction: those before a shot, after it, corrected, and corrected
-        after the last shot.
+        With a correction, the copies are of four states: before a shot, after it,
+        corrected, and corrected after the last shot.
         """
         if not self.config.pruning.max_perplexity_increase:
             return 0
@@ -163,7 +161,7 @@ class Footprint:
 
     @property
     def uncorrected(self) -> float:
-        """A copy from before the correction; among the others of a quality budget."""
+        """A copy from before the correction; 0 with a quality budget."""
         if self.undone or not self._is_corrected:
             return 0
         return self.weights_left * self.each
@@ -175,12 +173,12 @@ class Footprint:
 
     @cached_property
     def directions(self) -> float:
-        """The steps of the correction, for all layers that remain."""
+        """The correction steps of all remaining layers."""
         return self.weights_left * _FLOAT
 
     @cached_property
     def block_factors(self) -> float:
-        """A, G and the gradients of one block of those, while it is measured."""
+        """A, G and the gradients of one remaining block."""
         all_blocks = self._factors(self.remaining) + self.directions
         return all_blocks / max(1, self.model.blocks)
 
@@ -191,19 +189,19 @@ class Footprint:
         return (A + G) * _FLOAT
 
     def record(self, windows: int) -> float:
-        """What a backward in blocks starts from."""
+        """Return the recorded inputs of the blocks, for the backward."""
         if not self.measures_gradients:
             return 0
         numbers = windows * self.config.calibration.window_length
         return (self.model.blocks + 1) * numbers * self.model.hidden_size * self.each
 
     def logits(self, windows: int) -> float:
-        """Those of a batch of so many windows, and their loss with its gradient."""
+        """Return the logits of a batch, with their loss and its gradient."""
         numbers = self.tokens(windows) * self.model.vocabulary
         return numbers * _FLOAT * _LOGIT_COPIES
 
     def evaluated(self, windows: int) -> float:
-        """The same without the gradient."""
+        """Return the logits of a batch, with their loss."""
         numbers = self.tokens(windows) * self.model.vocabulary
         return numbers * _FLOAT * _EVALUATED_COPIES
 
@@ -216,7 +214,7 @@ class Footprint:
 
     @cached_property
     def algebra(self) -> float:
-        """What the layer takes that takes most."""
+        """The float64 matrices of the largest layer."""
         is_sparse = self.config.pruning.kind in SPARSE
         copies = _SPARSE_ALGEBRA if is_sparse else _DENSE_ALGEBRA
         return max(
@@ -227,7 +225,7 @@ class Footprint:
 
     @property
     def choices(self) -> float:
-        """Costs and masks of all candidates, where each weight is one."""
+        """The costs and masks of single weights."""
         if self.config.pruning.kind not in SPARSE:
             return 0
         return sum(layer.weights for layer in self.measured) * (2 * _FLOAT + 4)
@@ -239,21 +237,22 @@ class Footprint:
 
     @property
     def exporting(self) -> float:
-        """The same while it is written: of coupled structures one that was filled up
-        beside the one that had become smaller, and what is being written.
+        """The models in memory during the export, and the tensors being written.
+
+        For coupled structures there are two, one of them with zeros filled in.
         """
         is_coupled = self.config.pruning.kind in COUPLED
         return self.weights * (2 if is_coupled else 1) + self.export_weights
 
     @property
     def peak(self) -> float:
-        """The moment that needs most, where all memory is one."""
+        """The peak, if all memory is that of the machine."""
         moments = self._moments(self.factors, self.directions, self.uncorrected)
         return self.weights + self.undone + max(moments.values())
 
     @property
     def on_host(self) -> float:
-        """The same of the machine's memory, where a GPU computes."""
+        """The peak of the machine's memory, if a GPU computes."""
         windows = self.config.calibration.windows
         held = self.factors * (2 if self.held_out else 1)
         correction = self.directions + self.uncorrected + self.block_factors
@@ -262,7 +261,7 @@ class Footprint:
 
     @property
     def on_device(self) -> float:
-        """The same of the GPU's: factors of one block at a time, if by a backward."""
+        """The peak of the GPU's memory; gradients need the factors of one block."""
         factors = self.block_factors if self.measures_gradients else self.factors
         return self.weights + max(
             self._moments(factors, directions=0, uncorrected=0).values()
@@ -275,7 +274,7 @@ class Footprint:
     def _moments(
         self, factors: float, directions: float, uncorrected: float
     ) -> dict[str, float]:
-        """Bytes beyond the weights, moment by moment."""
+        """Return the bytes beyond the weights, by moment."""
         calibration, held, fitted = self.config.calibration, self.held_out, self.fitted
         moments = {"evaluation": self.evaluated(calibration.validation_windows)}
         if self.measures:
@@ -299,7 +298,7 @@ class Footprint:
 
     @cached_property
     def export_weights(self) -> int:
-        """Bytes of the weights that are written."""
+        """The bytes of the exported weights."""
         config, model = self.config, self.model
         dtype = file_dtype(config, model)
         whole = int(model.parameters * BYTES_PER_PARAMETER[dtype])
@@ -311,11 +310,11 @@ class Footprint:
         try:
             return goal_of(config.pruning, model, dtype).weight_bytes
         except ConfigError:
-            return whole  # there is no such target; whoever tells that tells it better
+            return whole  # no such target; another check raises
 
     @property
     def checkpoint_weights(self) -> int:
-        """The same of a checkpoint for transformers beside an export for others."""
+        """The bytes of a checkpoint for transformers beside another export."""
         if self.config.export.format in FOR_TRANSFORMERS:
             return 0
         held = file_dtype(self.config, self.model)
@@ -325,7 +324,7 @@ class Footprint:
 
     @property
     def disk(self) -> int:
-        """The export, the checkpoint from which others are made, and the probe."""
+        """The bytes of export, checkpoint, probe and small files."""
         calibration = self.config.calibration
         files = self.export_weights + self.checkpoint_weights
         tokens = min(_PROBED_TOKENS, calibration.window_length)
@@ -334,10 +333,10 @@ class Footprint:
 
 
 def readers(layers: Iterable[LayerSummary]) -> list[LayerSummary]:
-    """Of the layers that read one input the first: they share one A.
+    """Return the first layer of each set that reads the same input and shares one A.
 
-    In a block those of one part, such as `self_attn`, read the same, but for the layer
-    whose columns are heads or neurons: it reads what the others make.
+    The layers of a part of a block, such as `self_attn`, read the same input, except
+    the one whose columns are heads or neurons.
     """
     seen: dict[tuple[int, str, int, bool], LayerSummary] = {}
     for layer in layers:
@@ -347,7 +346,7 @@ def readers(layers: Iterable[LayerSummary]) -> list[LayerSummary]:
 
 
 def _narrowed(layer: LayerSummary, stays: float) -> LayerSummary:
-    """A layer of which a share of the heads or neurons stays."""
+    """Return a layer with a share of its heads or neurons."""
     rows, columns = layer.rows, width(layer)
     if layer.coupling:
         columns = round(columns * stays)
@@ -360,10 +359,10 @@ def _narrowed(layer: LayerSummary, stays: float) -> LayerSummary:
 
 
 def width(layer: LayerSummary) -> int:
-    """The columns, with the one of a bias."""
+    """Return the number of columns, with that of a bias."""
     return layer.weights // layer.rows
 
 
 def place(layer: LayerSummary) -> str:
-    """The part of a block in which a layer is: `mlp` of `mlp.down_proj`."""
+    """Return the part of a block that has the layer: `mlp` for `mlp.down_proj`."""
     return layer.kind.rpartition(".")[0]

@@ -1,15 +1,14 @@
 """Whether a run fits the machine, and the settings with which it would.
 
-A light for each thing that a run needs:
+Each resource has a light:
 
     green    it fits with room to spare
-    yellow   it is tight: it starts, and may fail
-    red      it cannot fit: it is refused
+    yellow   it is tight: the run starts, and may fail
+    red      it cannot fit: the run does not start
 
-Settings are changed in the order of how little they cost: first those that change
-nothing in the result, then number formats, then what is measured, at last the method.
-Of what was changed everything is put back that turns out not to be needed. Pure
-functions; imports neither torch nor Qt.
+Settings are changed in order of their effect on the result: first those without any,
+then number formats, then the calibration, at last the method. Changes that turn out not
+to be needed are taken back.
 """
 
 from __future__ import annotations
@@ -30,16 +29,16 @@ from surgeon_engine.api.messages.machine import Machine
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.planning.estimate import Estimate, estimate
 
-_SPARE = 0.85  # of what is free: an estimate may be off by so much and still fit
-_BEYOND = 1.15  # of what is free: by so much it cannot be off
-_LONG = 6 * 3600.0  # seconds from which on a person wants to know before
-_MIN_LENGTH = 64  # tokens: shorter windows say too little of a text
-_MIN_SPEED = 0.2  # of float32's, from which on shorter numbers are offered
+_SPARE = 0.85  # of the free amount: an estimate below it fits
+_BEYOND = 1.15  # of the free amount: an estimate above it cannot fit
+_LONG = 6 * 3600.0  # seconds; longer runs get a yellow light
+_MIN_LENGTH = 64  # tokens of a window
+_MIN_SPEED = 0.2  # of float32's; slower formats are not proposed
 _MIN_WINDOWS = 8  # of calibration
 
 
 class Light(StrEnum):
-    """Whether something fits."""
+    """How well something fits."""
 
     GREEN = "green"
     YELLOW = "yellow"
@@ -50,7 +49,7 @@ _ORDER = tuple(Light)
 
 
 class Resource(StrEnum):
-    """What a run needs."""
+    """Resources that a run needs."""
 
     MEMORY = "memory"
     GPU_MEMORY = "GPU memory"
@@ -60,7 +59,7 @@ class Resource(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """How much of something is needed, and how much there is."""
+    """How much of a resource is needed, and how much is free."""
 
     what: Resource
     needed: float  # bytes or seconds
@@ -68,12 +67,12 @@ class Need:
 
     @property
     def light(self) -> Light:
-        """Whether it fits."""
+        """How well it fits."""
         if self.what is Resource.TIME:
             return Light.YELLOW if self.needed > _LONG else Light.GREEN
         if self.free is None:
             return Light.GREEN
-        # What a file takes is known to the byte, what memory a run takes is not.
+        # The size of files is known exactly, that of memory is not.
         beyond = 1.0 if self.what is Resource.DISK else _BEYOND
         if self.needed > beyond * self.free:
             return Light.RED
@@ -82,40 +81,40 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class ResourceCheck:
-    """How a run fits a machine."""
+    """How well a run fits a machine."""
 
     estimate: Estimate
     needs: tuple[Need, ...]
 
     @property
     def light(self) -> Light:
-        """The worst of all."""
+        """The worst light of all resources."""
         return max((need.light for need in self.needs), key=_ORDER.index)
 
     @property
     def room(self) -> Light:
-        """The worst of those but time: a long run fits all the same."""
+        """The worst light of all resources but time."""
         needs = (need for need in self.needs if need.what is not Resource.TIME)
         return max((need.light for need in needs), key=_ORDER.index)
 
     @property
     def worst(self) -> Need:
-        """What is shortest."""
+        """The scarcest resource."""
         return max(self.needs, key=lambda need: _ORDER.index(need.light))
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One setting that was changed."""
+    """A setting that was changed."""
 
-    field: str  # as "calibration.batch"
+    field: str  # such as "calibration.batch"
     before: Any
     after: Any
 
 
 @dataclass(frozen=True, slots=True)
 class AdjustedConfig:
-    """A job that fits, and in what it differs from the one that did not."""
+    """A job that fits, with its changes from the one that did not."""
 
     config: RunConfig
     changes: tuple[Change, ...]
@@ -125,7 +124,7 @@ class AdjustedConfig:
 def check_resources(
     config: RunConfig, model: ModelSummary, machine: Machine, free_disk: int | None
 ) -> ResourceCheck:
-    """How the run fits a machine with so many bytes free on its disk; None: unknown."""
+    """Check a run against a machine; `free_disk` is None if unknown."""
     found = estimate(config, model, machine)
     needs = [Need(Resource.MEMORY, found.ram, machine.free_ram_bytes)]
     if found.gpu:
@@ -139,9 +138,9 @@ def check_resources(
 def settings_that_fit(
     config: RunConfig, model: ModelSummary, machine: Machine, free_disk: int | None
 ) -> AdjustedConfig | None:
-    """The job with as few changes as make it fit; None: nothing does.
+    """Return the job with the fewest changes that make it fit; None if none do.
 
-    With room to spare if that can be had, otherwise so that it is not refused.
+    It fits with room to spare if that is possible, and otherwise tightly.
     """
 
     def light(tried: RunConfig) -> Light:
@@ -159,7 +158,7 @@ def settings_that_fit(
 
 
 def refusal(fit: ResourceCheck, fitted: AdjustedConfig | None) -> tuple[str, str]:
-    """Why a run is not started, with the numbers, and what to do about it."""
+    """Return why a run cannot start, and a hint."""
     need = fit.worst
     free = need.free or 0.0
     message = (
@@ -175,7 +174,7 @@ def refusal(fit: ResourceCheck, fitted: AdjustedConfig | None) -> tuple[str, str
 
 
 def describe_changes(fitted: AdjustedConfig) -> str:
-    """The settings that were changed, as they stand in a job file."""
+    """Return the changed settings as in a job file."""
     return ", ".join(
         f"{change.field} = {change.after} instead of {change.before}"
         for change in fitted.changes
@@ -201,7 +200,7 @@ def _fits(light: Callable[[RunConfig], Light], wanted: Light) -> _Fits:
 
 
 def _ladder(config: RunConfig, machine: Machine) -> Iterator[RunConfig]:
-    """The job, and then one change more each time, the cheapest ones first."""
+    """Yield the job with more and more changes, the cheapest ones first."""
     yield config
     for step in _STEPS:
         if step is _shorter_numbers and _imitates_short_numbers(config, machine):
@@ -212,7 +211,7 @@ def _ladder(config: RunConfig, machine: Machine) -> Iterator[RunConfig]:
 
 
 def _imitates_short_numbers(config: RunConfig, machine: Machine) -> bool:
-    """Whether the processor is so slow in them that nobody would wait for it."""
+    """Return True if the processor is very slow in 16 bits."""
     rates = machine.rates(config.model.device)
     if rates is None:
         return False
@@ -222,7 +221,7 @@ def _imitates_short_numbers(config: RunConfig, machine: Machine) -> bool:
 def _stepped(
     step: Callable[[RunConfig], RunConfig | None], config: RunConfig
 ) -> RunConfig | None:
-    """The job after a step; None: there is no such step from here."""
+    """Return the job after a step; None if the step is not possible."""
     try:
         return step(config)
     except ConfigError:
@@ -230,14 +229,14 @@ def _stepped(
 
 
 def _without_needless(first: RunConfig, found: RunConfig, fits: _Fits) -> RunConfig:
-    """`found` with every setting put back that need not differ, the dearest first."""
+    """Return `found` with all changes taken back that are not needed."""
     for change in reversed(sorted(differences(first, found), key=_place)):
         part, _, name = change.field.partition(".")
         try:
             restored = with_values(getattr(found, part), {name: change.before})
             tried = replace(found, **{part: restored})
         except ConfigError:
-            continue  # it goes with another that has to stay changed
+            continue  # another change depends on it
         if fits(tried):
             found = tried
     return found

@@ -1,6 +1,6 @@
-"""How many of so many things a share of them is.
+"""Shares of whole numbers, robust to rounding.
 
-In floats 0.29 of 200 is a little less than 58, and 0.1 of 30 a little more than 3.
+In floats 0.29 * 200 is a little less than 58, and 0.1 * 30 a little more than 3.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import math
 _ROUNDING = 1e-12  # of the result
 
 
-def floor_share(things: int, share: float) -> int:
-    """As many of them as are no more than that share."""
-    return math.floor(things * share * (1 + _ROUNDING))
+def floor_share(n: int, share: float) -> int:
+    """Return floor(n * share), robust to rounding."""
+    return math.floor(n * share * (1 + _ROUNDING))
 
 
-def ceil_share(things: int, share: float) -> int:
-    """As few of them as are no less than that share."""
-    return math.ceil(things * share * (1 - _ROUNDING))
+def ceil_share(n: int, share: float) -> int:
+    """Return ceil(n * share), robust to rounding."""
+    return math.ceil(n * share * (1 - _ROUNDING))

@@ -1,12 +1,12 @@
-"""What a target comes to: as a share, as parameters and as bytes, all exact.
+"""The exact size of a model at its pruning target: share, parameters and bytes.
 
     P   all parameters of the model; tied ones count once
     p   prunable weights, those of the linear layers in the decoder blocks
-    r   weights that go, the whole number that a run removes at most
+    r   removed weights, the maximum that a run removes
 
-Embeddings, norms and a head of its own are parameters that are not prunable: r is at
-most p, and what remains is P - r. The bytes are those of the parameters that remain in
-the number format of the file, without the few kilobytes of its header.
+Embeddings, norms and an untied head are not prunable: r <= p, and P - r parameters
+remain. Bytes are those of the remaining parameters in the number format of the file,
+without the few kilobytes of its header.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _MEGABYTE = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """The size of a model once a target is reached, in each of the ways to give it."""
+    """The size of a model at its target, in each unit."""
 
     removed: int  # weights
     prunable: int  # weights that there are to choose from
@@ -50,19 +50,19 @@ class Goal:
     weight_bytes: int  # of those
 
     def asked(self, share: float) -> int:
-        """How many weights are to be gone, at most, once a share of the way is gone."""
+        """Return the maximum number of removed weights at a share of the goal."""
         return floor_share(self.removed, share)
 
     def removed_at(self, parameters: int) -> int:
-        """How many weights are gone of a model that has so many parameters left."""
+        """Return the number of removed weights of a model with `parameters` left."""
         return self.parameters + self.removed - parameters
 
 
-MISSED = 0.005  # of the prunable weights; a goal that is missed by more is told
+MISSED = 0.005  # of the prunable weights; a goal missed by more is reported
 
 
 def file_dtype(config: RunConfig, model: ModelSummary) -> FileDtype:
-    """The number format in which a run writes its model."""
+    """Return the number format in which a run writes its model."""
     wanted = config.export
     return number_format(wanted.format, wanted.dtype, config.model.dtype, model.dtype)
 
@@ -70,10 +70,10 @@ def file_dtype(config: RunConfig, model: ModelSummary) -> FileDtype:
 def number_format(
     form: Format, wanted: FileDtype, pruned: str, stored: str
 ) -> FileDtype:
-    """That of a file of the kind `form`, by the names of the others.
+    """Resolve the number format of an exported file.
 
-    `pruned` is what the model was pruned in; `stored`, what the original's files hold:
-    empty where they are quantised.
+    `pruned` is the format in which the model was pruned, `stored` that of the
+    original's files, empty if they are quantised.
     """
     if form is Format.ONNX:
         return FileDtype.FLOAT32
@@ -84,17 +84,16 @@ def number_format(
 
 
 def goal_of(pruning: PruningConfig, model: ModelSummary, dtype: FileDtype) -> Goal:
-    """What `pruning` asks for of `model`.
+    """Return the goal that the target of `pruning` sets for `model`.
 
     Raises:
-        ConfigError: the model is that small already, or its prunable weights do not
-            suffice; with the numbers.
+        ConfigError: The model is as small already, or has too few prunable weights.
     """
     return _goal(_to_remove(pruning, model, dtype), pruning, model, dtype)
 
 
 def prunable_weights(pruning: PruningConfig, model: ModelSummary) -> int:
-    """The p above; a bias goes with its row, but is no element of its own."""
+    """Return the number p of prunable weights; a bias is no element of its own."""
     match pruning.structure:
         case Elements():
             return sum(layer.rows * layer.columns for layer in model.layers)

@@ -1,7 +1,4 @@
-"""How much there is in files of tokens, whose windows are as they are there.
-
-Imports neither torch nor Qt.
-"""
+"""The counts and lengths of the windows in token files, read from their headers."""
 
 from __future__ import annotations
 
@@ -13,14 +10,14 @@ from typing import Any
 from surgeon_engine.api.config.calibration import CalibrationConfig, is_token_file
 from surgeon_engine.api.errors import ConfigError
 
-_MAGIC = b"\x93NUMPY"  # what NumPy's files begin with
-_LONGEST = 10_000  # bytes of a header; longer ones say nothing that is meant here
+_MAGIC = b"\x93NUMPY"  # the first bytes of NumPy's files
+_LONGEST = 10_000  # bytes of a header that are read
 
 
 def as_it_is_read(calibration: CalibrationConfig) -> CalibrationConfig:
-    """The same with the counts and the length of the windows in its token files.
+    """Return the config with the counts and lengths of its token files.
 
-    A file that cannot be read leaves what is said: whoever reads it tells.
+    Files that cannot be read change nothing; reading them later raises.
     """
     own = _shape(calibration.text)
     other = _shape(calibration.validation_text)
@@ -31,7 +28,7 @@ def as_it_is_read(calibration: CalibrationConfig) -> CalibrationConfig:
         changes["validation_windows"] = other[0]
     try:
         return dataclasses.replace(calibration, **changes)
-    except ConfigError:  # no window is so short or so long
+    except ConfigError:  # windows of an invalid length
         return calibration
 
 

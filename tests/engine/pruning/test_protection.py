@@ -108,8 +108,8 @@ def test_every_layer_keeps_its_minimum_share(tmp_path, structure, min_density):
 def test_unreachable_target_raises_before_any_work_with_the_numbers(tmp_path, settings):
     error = refused(job(tmp_path, **settings), tmp_path / "run", PruningError)
     share = f"{settings['sparsity']:.1%} of the prunable ones"
-    assert f"({share}) are to go" in error.message
-    assert "may (" in error.message
+    assert f"({share}), but at most" in error.message
+    assert "can be removed as" in error.message
     assert "protect less" in error.hint
 
 

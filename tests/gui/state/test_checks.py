@@ -148,10 +148,16 @@ def test_a_layer_is_protected_by_name_kind_or_block(name):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"structure": Structure.HEADS}, "as heads only 442,368 may"),
-        ({"min_density": 0.8}, "as heads and neurons only"),
-        ({"protect": ("*",)}, "only 0 may"),
-        ({"structure": Structure.HEADS, "sparsity": 0.01}, "heads 36,864 go at least"),
+        (
+            {"structure": Structure.HEADS},
+            "but at most 442,368 (18.2%) can be removed as heads",
+        ),
+        ({"min_density": 0.8}, "can be removed as heads and neurons"),
+        ({"protect": ("*",)}, "but at most 0 (0.0%) can be removed"),
+        (
+            {"structure": Structure.HEADS, "sparsity": 0.01},
+            "but at least 36,864 (1.52%) are removed as heads",
+        ),
     ],
 )
 def test_what_the_model_does_not_allow_is_told_before_the_start(settings, words):

@@ -1,4 +1,4 @@
-"""What a run needs is known before it starts, and settings that fit really do."""
+"""Estimates match measured runs, and adjusted settings fit."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ MEASURED = [
 
 
 @pytest.mark.parametrize(("config", "peak"), MEASURED)
-def test_memory_is_what_real_runs_have_needed(config, peak):
+def test_memory_estimate_matches_measured_runs(config, peak):
     model = inspect_model(config.model).model
     found = estimate(config, model, machine())
     assert found.engine == pytest.approx(peak, rel=0.1)
@@ -106,7 +106,7 @@ def test_memory_is_what_real_runs_have_needed(config, peak):
 
 
 @pytest.mark.parametrize("structure", ANY)
-def test_more_windows_longer_ones_and_larger_batches_never_need_less(structure):
+def test_needs_grow_with_windows_length_and_batch(structure):
     config = pruned(structure=structure)
     for field in ("windows", "window_length", "batch"):
         before = getattr(config.calibration, field)
@@ -116,7 +116,7 @@ def test_more_windows_longer_ones_and_larger_batches_never_need_less(structure):
     assert need(wide) > 1.5 * need(config)
 
 
-def test_what_is_not_done_needs_nothing():
+def test_skipped_work_needs_nothing():
     little = calibrated(batch=1, windows=8, window_length=64)
     last = Footprint(little, MODEL).peak
     for changes in (
@@ -147,7 +147,7 @@ def test_layers_that_read_one_input_share_a_factor():
     assert Footprint(rows, MODEL).factors == 4 * sides
 
 
-def test_heads_and_neurons_are_chosen_by_two_layers_of_a_block():
+def test_heads_and_neurons_measure_two_layers_of_a_block():
     job = Footprint(pruned(structure=Structure.NEURONS), MODEL)
     assert {layer.kind for layer in job.measured} == {"mlp.down_proj"}
     touched = {"mlp.down_proj", "mlp.gate_proj", "mlp.up_proj"}
@@ -155,7 +155,7 @@ def test_heads_and_neurons_are_chosen_by_two_layers_of_a_block():
     assert job.factors == 4 * 6 * (512**2 + 192**2)
 
 
-def test_a_gpu_holds_the_model_and_one_block_and_the_host_the_factors():
+def test_gpu_holds_model_and_one_block_and_host_the_factors():
     found = estimate(JOB, MODEL, machine(gpu=PLENTY))
     assert found.gpu > 4 * MODEL.parameters
     assert found.gpu < found.ram
@@ -177,7 +177,7 @@ def test_time_grows_with_the_work_and_is_unknown_without_speeds():
     assert curvature[1] == pytest.approx(2 * curvature[0])
 
 
-def test_the_disk_holds_the_export_and_what_others_are_made_of():
+def test_disk_holds_export_and_checkpoint():
     disk = need(JOB, "disk")
     assert disk > 4 * 0.7 * MODEL.parameters
     gguf = replace(JOB, export=ExportConfig(format=Format.GGUF))
@@ -196,11 +196,11 @@ def test_the_disk_holds_the_export_and_what_others_are_made_of():
 @pytest.mark.parametrize(
     ("share", "light"), [(0.5, "green"), (0.95, "yellow"), (1.1, "yellow"), (2, "red")]
 )
-def test_a_light_says_how_near_the_limit_is(share, light):
+def test_light_shows_how_close_the_limit_is(share, light):
     assert Need(Resource.MEMORY, share * 1e9, 1e9).light == light
 
 
-def test_a_disk_is_known_to_the_byte_and_no_limit_is_no_problem():
+def test_disk_light_is_exact_and_green_without_a_limit():
     assert Need(Resource.DISK, 1.01e9, 1e9).light is Light.RED
     assert Need(Resource.DISK, 1e12, None).light is Light.GREEN
     assert Need(Resource.TIME, 1e6, None).light is Light.YELLOW
@@ -208,7 +208,7 @@ def test_a_disk_is_known_to_the_byte_and_no_limit_is_no_problem():
 
 @pytest.mark.parametrize("free", [10**k for k in range(5, 13)])
 @pytest.mark.parametrize("structure", [*Structure])
-def test_settings_that_fit_fit_or_there_are_none(structure, free):
+def test_settings_that_fit_return_a_fitting_job_or_none(structure, free):
     config = calibrated(pruned(structure=structure), batch=256, windows=4096)
     fitted = settings_that_fit(config, MODEL, machine(free), PLENTY)
     if fitted is None:
@@ -221,7 +221,7 @@ def test_settings_that_fit_fit_or_there_are_none(structure, free):
     assert fitted.changes == tuple(differences(config, fitted.config))
 
 
-def test_no_more_is_changed_than_must_be():
+def test_settings_that_fit_change_only_what_is_needed():
     config = calibrated(batch=256, windows=1024)
     for free in (2_000_000_000, 1_300_000_000):
         fitted = settings_that_fit(config, MODEL, machine(free), PLENTY)
@@ -233,12 +233,12 @@ def test_no_more_is_changed_than_must_be():
             assert worse is not fitted.fit.room, change
 
 
-def test_what_fits_is_left_as_it_is():
+def test_fitting_job_is_unchanged():
     fitted = settings_that_fit(JOB, MODEL, machine(), PLENTY)
     assert (fitted.config, fitted.changes) == (JOB, ())
 
 
-def test_numbers_in_which_the_processor_is_slow_are_not_offered():
+def test_slow_number_formats_are_not_proposed():
     large = calibrated(batch=1, windows=512, window_length=512)
     free = need(large) * 4 // 5
     quick = settings_that_fit(large, MODEL, machine(free), PLENTY)
@@ -250,13 +250,13 @@ def test_numbers_in_which_the_processor_is_slow_are_not_offered():
     assert "model.dtype" not in [change.field for change in fitted.changes]
 
 
-def test_a_full_disk_is_met_by_shorter_numbers():
+def test_full_disk_leads_to_shorter_number_formats():
     free = need(JOB, "disk") * 3 // 4
     fitted = settings_that_fit(JOB, MODEL, machine(), free)
     assert [change.field for change in fitted.changes] == ["export.dtype"]
 
 
-def test_a_run_that_cannot_fit_is_refused_before_it_starts(tmp_path, monkeypatch):
+def test_run_that_cannot_fit_raises_before_it_starts(tmp_path, monkeypatch):
     from surgeon_engine import pipeline
     from surgeon_engine import preflight as forecast
     from surgeon_engine.runtime.run_context import RunContext
@@ -268,7 +268,7 @@ def test_a_run_that_cannot_fit_is_refused_before_it_starts(tmp_path, monkeypatch
     assert not folder.exists()
 
 
-def test_the_terminal_says_what_a_job_needs(tmp_path, monkeypatch, capsys):
+def test_command_line_prints_the_estimate(tmp_path, monkeypatch, capsys):
     from surgeon_engine import preflight as forecast
     from surgeon_engine.cli.main import main
 
@@ -284,7 +284,7 @@ def test_the_terminal_says_what_a_job_needs(tmp_path, monkeypatch, capsys):
     assert "does not fit" in capsys.readouterr().out
 
 
-def test_a_machine_is_measured_within_a_second_or_so_and_only_once():
+def test_machine_is_measured_once_and_within_about_a_second():
     from surgeon_engine.runtime import speed_probe
 
     first, second = speed_probe.machine(), speed_probe.machine()
