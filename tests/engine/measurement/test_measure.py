@@ -366,11 +366,13 @@ def test_measure_does_not_import_torch():
 def test_embedding_counts_as_weights_read_only_if_it_is_the_head():
     untied, tied = tiny_model("llama"), tiny_model("gpt2")
     every = sum(parameter.numel() for parameter in untied.parameters())
-    assert export_speed.work_of(untied).of_token == every - VOCABULARY * 16
+    assert (
+        export_speed.count_work(untied).per_generated_token == every - VOCABULARY * 16
+    )
     positions = WINDOW * 16
     every = sum(parameter.numel() for parameter in tied.parameters())
-    assert export_speed.work_of(tied).of_token == every - positions
-    assert export_speed.work_of(tied).head == VOCABULARY * 16
+    assert export_speed.count_work(tied).per_generated_token == every - positions
+    assert export_speed.count_work(tied).head == VOCABULARY * 16
 
 
 def test_benchmark_compares_the_measurement_with_the_ideal(
@@ -385,8 +387,8 @@ def test_benchmark_compares_the_measurement_with_the_ideal(
     written = out.read_text()
     assert written == capsys.readouterr().out
     models = [benchmark_process.load(ModelConfig(folder)) for folder in folders]
-    work = [export_speed.work_of(each) for each in models]
-    ideal = work[0].of_token / work[1].of_token
+    work = [export_speed.count_work(each) for each in models]
+    ideal = work[0].per_generated_token / work[1].per_generated_token
     lines = written.splitlines()
     assert len({line.count("|") for line in lines[:4]}) == 1
     assert f"| 1.52 (1.50 to 1.53) | {ideal:.2f} | {1.52 / ideal:.0%} |" in lines[3]
