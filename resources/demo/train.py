@@ -5,10 +5,10 @@
 The text is English about Python and comes from installed files only: the calibration
 part of the built-in text, and the docstrings of the standard library and of the
 packages in `PACKAGES`, which are parsed but not imported. It contains no paragraph of
-the validation part. The stored model, with 16-bit weights, is evaluated on the validation
-part and compared with a unigram model, which knows the count of each token in the
-training text plus one. Both predict all tokens of each window of 256 tokens but the
-first.
+the validation part. The stored model, with 16-bit weights, is evaluated on the
+validation part and compared with a unigram model, which knows the count of each token
+in the training text plus one. Both predict all tokens of each window of 256 tokens but
+the first.
 """
 
 import argparse
@@ -328,7 +328,7 @@ def _options() -> Options:
 def _batches(
     streams: dict[str, torch.Tensor], options: Options
 ) -> Iterator[torch.Tensor]:
-    """Yield `options.steps` batches; the sources of windows are drawn by their shares."""
+    """Yield `options.steps` batches; sources of windows are drawn by their shares."""
     generator = torch.Generator().manual_seed(options.seed)
     sources = [_shuffled_windows(streams[name], generator) for name in SHARES]
     shares = torch.tensor(list(SHARES.values()))

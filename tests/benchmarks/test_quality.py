@@ -34,7 +34,7 @@ from surgeon_engine.api.messages.run import Corrected, ShotFinished
 from surgeon_engine.evaluation.divergence import divergence, divergences
 from surgeon_engine.runtime.run_context import RunContext
 from tests.helpers.configs import pruning_config
-from tests.helpers.runs import check_nothing
+from tests.helpers.runs import skip_verification
 from tests.helpers.tiny_models import VOCABULARY, save_tiny_model, tiny_model
 
 ROOT = Path(__file__).parents[2]
@@ -117,7 +117,7 @@ def bench(tmp_path, monkeypatch):
 
 def plain_run(bench, folder, monkeypatch, **pruning):
     """Return the events of an ordinary run and the exported model."""
-    check_nothing(monkeypatch)
+    skip_verification(monkeypatch)
     config = RunConfig(
         model=ModelConfig(str(bench.folder / "model")),
         calibration=CalibrationConfig(

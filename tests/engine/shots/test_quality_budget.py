@@ -34,7 +34,7 @@ from surgeon_engine.pipeline import prune
 from surgeon_engine.recovery.correction import Steps
 from surgeon_engine.shots import loop
 from surgeon_engine.shots import shot as shot_module
-from tests.helpers.pruning_states import quiet
+from tests.helpers.pruning_states import silent_context
 from tests.helpers.runs import Recorder, job, outcome
 from tests.helpers.tiny_models import tiny_model
 
@@ -437,7 +437,11 @@ def test_programming_error_in_the_correction_is_raised(tmp_path, monkeypatch):
 
     monkeypatch.setattr(loop, "correct", fails)
     with pytest.raises(RuntimeError, match="shapes do not match"):
-        prune(with_correction(job(tmp_path, windows=8)), tmp_path / "run", quiet())
+        prune(
+            with_correction(job(tmp_path, windows=8)),
+            tmp_path / "run",
+            silent_context(),
+        )
 
 
 def test_headroom_is_logged_at_the_target(tmp_path, monkeypatch):
@@ -506,7 +510,7 @@ def test_run_whose_shots_remove_nothing_raises_an_error(tmp_path, monkeypatch):
         max_perplexity_increase=0.5,
     )
     with pytest.raises(PruningError, match="Even the smallest step takes perplexity"):
-        prune(config, tmp_path / "run", quiet())
+        prune(config, tmp_path / "run", silent_context())
     assert not (tmp_path / "run" / "export").exists()
 
 
@@ -522,6 +526,6 @@ def test_same_seed_gives_the_same_masks(tmp_path, monkeypatch):
     )
     files = []
     for name in ("one", "other"):
-        prune(config, tmp_path / name, quiet())
+        prune(config, tmp_path / name, silent_context())
         files.append((tmp_path / name / "export" / "model.safetensors").read_bytes())
     assert files[0] == files[1]

@@ -1,4 +1,4 @@
-"""What a run needs is known before it starts, and settings that fit really do."""
+"""Estimates match real runs, and adjusted settings fit into the machine."""
 
 from __future__ import annotations
 
@@ -37,7 +37,6 @@ from tests.helpers.fake_machine import machine
 MODEL = model_summary()
 PLENTY = 10**14
 JOB = RunConfig()
-ANY = [*Structure]
 BASE = estimate(JOB, MODEL, machine()).engine - int(Footprint(JOB, MODEL).peak)
 
 
@@ -53,8 +52,8 @@ def pruned(config=JOB, **changes):
     return replace(config, pruning=changed(config.pruning, **changes))
 
 
-# the peak that an engine of its own had, in bytes, and the job that it did: the demo on
-# two cores, as `surgeon run` told it (docs/results.md)
+# Jobs on the demo and the peak memory of their engines on two cores, in bytes, as
+# reported by `surgeon run` (docs/results.md).
 MEASURED = [
     (RunConfig(), 665e6),
     (
@@ -97,16 +96,16 @@ MEASURED = [
 
 
 @pytest.mark.parametrize(("config", "peak"), MEASURED)
-def test_memory_is_what_real_runs_have_needed(config, peak):
+def test_memory_matches_real_runs(config, peak):
     model = inspect_model(config.model).model
     found = estimate(config, model, machine())
     assert found.engine == pytest.approx(peak, rel=0.1)
-    # Most of a small run is its libraries: what comes on top has to be right as well.
+    # Libraries take most of a small run, so check the rest separately.
     assert found.engine - BASE == pytest.approx(peak - BASE, rel=0.3, abs=40e6)
 
 
-@pytest.mark.parametrize("structure", ANY)
-def test_more_windows_longer_ones_and_larger_batches_never_need_less(structure):
+@pytest.mark.parametrize("structure", [*Structure])
+def test_larger_calibration_never_needs_less_memory(structure):
     config = pruned(structure=structure)
     for field in ("windows", "window_length", "batch"):
         before = getattr(config.calibration, field)
@@ -116,7 +115,7 @@ def test_more_windows_longer_ones_and_larger_batches_never_need_less(structure):
     assert need(wide) > 1.5 * need(config)
 
 
-def test_what_is_not_done_needs_nothing():
+def test_skipped_stages_need_no_memory_and_no_time():
     little = calibrated(batch=1, windows=8, window_length=64)
     last = Footprint(little, MODEL).peak
     for changes in (
@@ -135,19 +134,19 @@ def test_what_is_not_done_needs_nothing():
     assert Stage.CURVATURE not in stages
 
 
-def test_sixteen_bits_halve_the_model():
+def test_sixteen_bits_halve_the_weights():
     half = replace(JOB, model=ModelConfig(dtype=Dtype.BFLOAT16))
     assert Footprint(half, MODEL).weights == Footprint(JOB, MODEL).weights / 2
 
 
-def test_layers_that_read_one_input_share_a_factor():
+def test_layers_with_the_same_input_share_a_factor():
     rows = pruned(structure=Structure.ROWS)
     sides = 6 * (3 * 192**2 + 512**2)  # A of q/k/v, o, gate/up, down of six blocks
     sides += 6 * (192**2 + 2 * 96**2 + 192**2 + 2 * 512**2 + 192**2)  # G of each
     assert Footprint(rows, MODEL).factors == 4 * sides
 
 
-def test_heads_and_neurons_are_chosen_by_two_layers_of_a_block():
+def test_only_consumers_of_coupled_units_are_measured():
     job = Footprint(pruned(structure=Structure.NEURONS), MODEL)
     assert {layer.kind for layer in job.measured} == {"mlp.down_proj"}
     touched = {"mlp.down_proj", "mlp.gate_proj", "mlp.up_proj"}
@@ -155,7 +154,7 @@ def test_heads_and_neurons_are_chosen_by_two_layers_of_a_block():
     assert job.factors == 4 * 6 * (512**2 + 192**2)
 
 
-def test_a_gpu_holds_the_model_and_one_block_and_the_host_the_factors():
+def test_gpu_holds_the_model_and_the_host_holds_the_factors():
     found = estimate(JOB, MODEL, machine(gpu=PLENTY))
     assert found.gpu > 4 * MODEL.parameters
     assert found.gpu < found.ram
@@ -163,11 +162,11 @@ def test_a_gpu_holds_the_model_and_one_block_and_the_host_the_factors():
     assert estimate(on_cpu, MODEL, machine(gpu=PLENTY)).gpu == 0
 
 
-def test_time_grows_with_the_work_and_is_unknown_without_speeds():
+def test_time_grows_with_the_work_and_is_unknown_without_rates():
     once = estimate(pruned(shots=1), MODEL, machine())
     often = estimate(pruned(shots=9), MODEL, machine())
     shots = [x.seconds_of_stages[Stage.EVALUATION] for x in (once, often)]
-    assert shots[1] == pytest.approx(5 * shots[0])  # 9 and 1 more for the correction
+    assert shots[1] == pytest.approx(5 * shots[0])  # one more each for the correction
     assert often.seconds > 2 * once.seconds
     unknown = msgspec.structs.replace(machine(), processor=None)
     assert estimate(JOB, MODEL, unknown).seconds is None
@@ -177,7 +176,7 @@ def test_time_grows_with_the_work_and_is_unknown_without_speeds():
     assert curvature[1] == pytest.approx(2 * curvature[0])
 
 
-def test_the_disk_holds_the_export_and_what_others_are_made_of():
+def test_disk_holds_the_export_and_intermediate_files():
     disk = need(JOB, "disk")
     assert disk > 4 * 0.7 * MODEL.parameters
     gguf = replace(JOB, export=ExportConfig(format=Format.GGUF))
@@ -185,22 +184,19 @@ def test_the_disk_holds_the_export_and_what_others_are_made_of():
     masked = replace(JOB, export=ExportConfig(format=Format.MASKED))
     assert need(masked, "disk") > disk
     limited = replace(JOB, pruning=replace(JOB.pruning, max_perplexity_increase=5))
-    assert need(limited, "disk") > 4 * MODEL.parameters  # who knows how little goes
+    assert need(limited, "disk") > 4 * MODEL.parameters  # perhaps little is removed
     short = replace(gguf, export=ExportConfig(format=Format.GGUF, dtype=FileDtype.Q8_0))
     assert disk + 0.7 * MODEL.parameters < need(short, "disk") < need(gguf, "disk")
-
-
-# whether it fits
 
 
 @pytest.mark.parametrize(
     ("share", "light"), [(0.5, "green"), (0.95, "yellow"), (1.1, "yellow"), (2, "red")]
 )
-def test_a_light_says_how_near_the_limit_is(share, light):
+def test_light_depends_on_the_share_of_the_limit(share, light):
     assert Need(Resource.MEMORY, share * 1e9, 1e9).light == light
 
 
-def test_a_disk_is_known_to_the_byte_and_no_limit_is_no_problem():
+def test_disk_has_no_margin_and_unknown_limits_are_not_red():
     assert Need(Resource.DISK, 1.01e9, 1e9).light is Light.RED
     assert Need(Resource.DISK, 1e12, None).light is Light.GREEN
     assert Need(Resource.TIME, 1e6, None).light is Light.YELLOW
@@ -208,12 +204,12 @@ def test_a_disk_is_known_to_the_byte_and_no_limit_is_no_problem():
 
 @pytest.mark.parametrize("free", [10**k for k in range(5, 13)])
 @pytest.mark.parametrize("structure", [*Structure])
-def test_settings_that_fit_fit_or_there_are_none(structure, free):
+def test_adjusted_settings_fit_unless_the_smallest_do_not(structure, free):
     config = calibrated(pruned(structure=structure), batch=256, windows=4096)
     fitted = settings_that_fit(config, MODEL, machine(free), PLENTY)
     if fitted is None:
-        least = calibrated(config, batch=1, windows=8, window_length=64)
-        assert check_resources(least, MODEL, machine(free), PLENTY).room is Light.RED
+        smallest = calibrated(config, batch=1, windows=8, window_length=64)
+        assert check_resources(smallest, MODEL, machine(free), PLENTY).room is Light.RED
         return
     fit = check_resources(fitted.config, MODEL, machine(free), PLENTY)
     assert fit == fitted.fit
@@ -221,7 +217,7 @@ def test_settings_that_fit_fit_or_there_are_none(structure, free):
     assert fitted.changes == tuple(differences(config, fitted.config))
 
 
-def test_no_more_is_changed_than_must_be():
+def test_every_change_is_necessary():
     config = calibrated(batch=256, windows=1024)
     for free in (2_000_000_000, 1_300_000_000):
         fitted = settings_that_fit(config, MODEL, machine(free), PLENTY)
@@ -233,12 +229,12 @@ def test_no_more_is_changed_than_must_be():
             assert worse is not fitted.fit.room, change
 
 
-def test_what_fits_is_left_as_it_is():
+def test_settings_that_fit_are_unchanged():
     fitted = settings_that_fit(JOB, MODEL, machine(), PLENTY)
     assert (fitted.config, fitted.changes) == (JOB, ())
 
 
-def test_numbers_in_which_the_processor_is_slow_are_not_offered():
+def test_slow_dtype_is_not_proposed():
     large = calibrated(batch=1, windows=512, window_length=512)
     free = need(large) * 4 // 5
     quick = settings_that_fit(large, MODEL, machine(free), PLENTY)
@@ -250,41 +246,40 @@ def test_numbers_in_which_the_processor_is_slow_are_not_offered():
     assert "model.dtype" not in [change.field for change in fitted.changes]
 
 
-def test_a_full_disk_is_met_by_shorter_numbers():
+def test_full_disk_shortens_the_exported_dtype():
     free = need(JOB, "disk") * 3 // 4
     fitted = settings_that_fit(JOB, MODEL, machine(), free)
     assert [change.field for change in fitted.changes] == ["export.dtype"]
 
 
-def test_a_run_that_cannot_fit_is_refused_before_it_starts(tmp_path, monkeypatch):
-    from surgeon_engine import pipeline
-    from surgeon_engine import preflight as forecast
+def test_run_that_cannot_fit_raises_before_it_starts(tmp_path, monkeypatch):
+    from surgeon_engine import pipeline, preflight
     from surgeon_engine.runtime.run_context import RunContext
 
-    monkeypatch.setattr(forecast, "room", lambda: machine(free=10**6))
+    monkeypatch.setattr(preflight, "room", lambda: machine(free=10**6))
     folder = tmp_path / "run"
     with pytest.raises(RoomError, match=r"needs .* GB of memory, and 1\.0 MB are free"):
         pipeline.prune(JOB, folder, RunContext("run", lambda envelope: None))
     assert not folder.exists()
 
 
-def test_the_terminal_says_what_a_job_needs(tmp_path, monkeypatch, capsys):
-    from surgeon_engine import preflight as forecast
+def test_estimate_command_prints_resources(tmp_path, monkeypatch, capsys):
+    from surgeon_engine import preflight
     from surgeon_engine.cli.main import main
 
     job = tmp_path / "job.toml"
     job.write_text("[calibration]\nbatch = 64\nwindow_length = 512\nwindows = 64\n")
-    monkeypatch.setattr(forecast, "machine", lambda: machine(free=1_700_000_000))
+    monkeypatch.setattr(preflight, "machine", lambda: machine(free=1_700_000_000))
     assert main(["estimate", str(job), "--run-dir", str(tmp_path)]) == 0
-    said = capsys.readouterr().out
-    assert "tight" in said
-    assert "calibration.batch = " in said
-    monkeypatch.setattr(forecast, "machine", lambda: machine(free=10**6))
+    output = capsys.readouterr().out
+    assert "tight" in output
+    assert "calibration.batch = " in output
+    monkeypatch.setattr(preflight, "machine", lambda: machine(free=10**6))
     assert main(["estimate", str(job), "--run-dir", str(tmp_path)]) == 1
     assert "does not fit" in capsys.readouterr().out
 
 
-def test_a_machine_is_measured_within_a_second_or_so_and_only_once():
+def test_machine_is_measured_once():
     from surgeon_engine.runtime import speed_probe
 
     first, second = speed_probe.machine(), speed_probe.machine()

@@ -1,4 +1,4 @@
-"""How much may go of a model is known from its description, to the last weight."""
+"""Limits computed from the description of a model equal those of its units."""
 
 from __future__ import annotations
 
@@ -54,62 +54,66 @@ SETTINGS = {
         if name != "all"
     ],
 )
-def test_the_most_is_that_of_all_units(family, structure, settings, tmp_path):
+def test_max_removable_is_the_sum_over_all_units(family, structure, settings, tmp_path):
     model = described(family, tmp_path)
     if any(s.structure is structure and s.reason for s in model.structures):
         pytest.skip("the model cannot be pruned like that")
     pruning = pruning_config(structure=structure, **SETTINGS[settings])
     units = units_of(pruning, tiny_model(family))
-    most = sum(removable(unit, pruning) for unit in units)
-    assert max_removable(pruning, model) == most > 0
-    check(most, pruning, model)
-    if most < prunable_weights(pruning, model):
-        with pytest.raises((ConfigError, PruningError), match=f"{most + 1:,} weights"):
-            check(most + 1, pruning, model)
+    maximum = sum(removable(unit, pruning) for unit in units)
+    assert max_removable(pruning, model) == maximum > 0
+    check(maximum, pruning, model)
+    if maximum < prunable_weights(pruning, model):
+        with pytest.raises(
+            (ConfigError, PruningError), match=f"{maximum + 1:,} weights"
+        ):
+            check(maximum + 1, pruning, model)
 
 
 def check(weights: int, pruning: PruningConfig, model) -> None:
-    """Ask for so many weights to go."""
-    stay = (model.parameters - weights) / 1_000_000
-    wanted = replace(pruning, target=Parameters(stay))
-    goal = goal_of(wanted, model, FileDtype.FLOAT32)
+    """Check a target that removes this number of weights."""
+    remaining = (model.parameters - weights) / 1_000_000
+    config = replace(pruning, target=Parameters(remaining))
+    goal = goal_of(config, model, FileDtype.FLOAT32)
     assert goal.removed == weights
-    check_target_in_limits(goal, wanted, model)
+    check_target_in_limits(goal, config, model)
 
 
 @pytest.mark.parametrize("widths", Widths)
 @pytest.mark.parametrize("structure", COUPLED)
-def test_less_than_the_least_that_can_go_is_refused(structure, widths, tmp_path):
+def test_target_below_the_smallest_removal_raises(structure, widths, tmp_path):
     model = described("llama", tmp_path)
     pruning = pruning_config(structure=structure, widths=widths, width_multiple=10)
     units = units_of(pruning, tiny_model("llama"))
-    of_kind = {}
-    for unit in units:  # of 24 neurons the first 4 go, then 10 at a time
+    weights_by_kind = {}
+    for unit in units:  # the first bundle of 24 neurons has 4, the others 10
         bundle = 4 if unit.coupled.kind is Coupling.NEURONS else 1
-        each = of_kind.setdefault(unit.coupled.kind, [])
+        each = weights_by_kind.setdefault(unit.coupled.kind, [])
         each.append(bundle * unit.coupled.weights_per_group)
     is_same = widths is Widths.SAME
-    least = min(sum(x) if is_same else min(x) for x in of_kind.values())
-    assert min_removable(pruning, model) == least
-    check(least, pruning, model)
-    with pytest.raises(PruningError, match=f"{least - 1:,} weights .* {least:,} go at"):
-        check(least - 1, pruning, model)
+    minimum = min(sum(x) if is_same else min(x) for x in weights_by_kind.values())
+    assert min_removable(pruning, model) == minimum
+    check(minimum, pruning, model)
+    with pytest.raises(
+        PruningError, match=f"{minimum - 1:,} weights .* {minimum:,} go at"
+    ):
+        check(minimum - 1, pruning, model)
 
 
 @pytest.mark.parametrize("widths", Widths)
-def test_what_may_lose_nothing_is_not_the_least_that_can_go(widths, tmp_path):
+def test_min_removable_ignores_protected_layers(widths, tmp_path):
     model = described("llama", tmp_path)
     pruning = pruning_config(widths=widths, layer_min_density=("mlp.down_proj=1",))
     heads = units_of(pruning_config(structure=Structure.HEADS), tiny_model("llama"))
     each = [unit.coupled.weights_per_group for unit in heads]
-    least = sum(each) if widths is Widths.SAME else min(each)
-    assert min_removable(pruning, model) == least
-    check(least, pruning, model)
-    with pytest.raises(PruningError, match=f"{least:,} go at least"):
-        check(least - 1, pruning, model)
+    minimum = sum(each) if widths is Widths.SAME else min(each)
+    assert min_removable(pruning, model) == minimum
+    check(minimum, pruning, model)
+    with pytest.raises(PruningError, match=f"{minimum:,} go at least"):
+        check(minimum - 1, pruning, model)
 
 
-def test_equal_widths_lose_what_the_tightest_block_allows(tmp_path):
+def test_equal_widths_follow_the_tightest_block(tmp_path):
     model = described("llama", tmp_path)
     settings = {"structure": Structure.NEURONS, "layer_min_density": ("block 0=0.5",)}
     free, same = (
@@ -121,7 +125,7 @@ def test_equal_widths_lose_what_the_tightest_block_allows(tmp_path):
     assert max_removable(same, model) == (12 + 12) * each
 
 
-def test_nothing_is_said_of_heads_in_a_description_without_them(tmp_path):
+def test_description_without_coupled_layers_has_no_limits(tmp_path):
     model = msgspec.structs.replace(described("llama", tmp_path), coupled=())
     pruning = pruning_config(structure=Structure.HEADS)
     assert max_removable(pruning, model) == model.prunable

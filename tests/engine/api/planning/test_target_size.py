@@ -1,4 +1,4 @@
-"""A target comes to whole numbers, in all the ways to give it, or is refused."""
+"""Every kind of target becomes a whole number of weights or raises an error."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def goal(dtype=Dtype.FLOAT32, **pruning):
     return goal_of(pruning_config(**pruning), MODEL, dtype)
 
 
-def test_a_share_of_what_is_prunable():
+def test_share_of_prunable_weights():
     reached = goal(sparsity=0.25)
     assert reached.removed == 50
     assert reached.prunable == 200
@@ -53,11 +53,11 @@ def test_a_share_of_what_is_prunable():
     assert reached.weight_bytes == 1000
 
 
-def test_a_share_of_all_parameters():
+def test_share_of_all_parameters():
     assert goal(target=Target.PARAMETER_SHARE, sparsity=0.25).removed == 75
 
 
-def test_a_number_of_parameters_that_remain():
+def test_number_of_remaining_parameters():
     reached = goal(target=Target.PARAMETERS, million_parameters=0.00024)
     assert reached.parameters == 240
 
@@ -65,17 +65,17 @@ def test_a_number_of_parameters_that_remain():
 @pytest.mark.parametrize(
     ("dtype", "parameters"), [(Dtype.FLOAT32, 120), (Dtype.BFLOAT16, 240)]
 )
-def test_a_size_counts_the_bytes_of_the_number_format(dtype, parameters):
+def test_file_size_depends_on_the_dtype(dtype, parameters):
     reached = goal(dtype, target=Target.FILE_SIZE, megabytes=0.00048)
     assert reached.parameters == parameters
     assert reached.weight_bytes == 480
 
 
-def test_a_share_is_rounded_down_to_whole_weights():
+def test_share_is_rounded_down_to_whole_weights():
     assert goal(sparsity=0.333).removed == 66
 
 
-def test_a_bias_is_no_single_weight_and_an_incomplete_group_stays():
+def test_biases_and_incomplete_groups_are_not_prunable():
     counts = {
         structure: prunable_weights(pruning_config(structure), MODEL)
         for structure in (Structure.ROWS, Structure.ELEMENTS, Structure.N_M)
@@ -87,7 +87,7 @@ def test_a_bias_is_no_single_weight_and_an_incomplete_group_stays():
     }
 
 
-def test_a_pattern_removes_at_most_what_it_says():
+def test_pattern_limits_the_target():
     assert goal(structure=Structure.N_M, sparsity=0.5).removed == 80
     # 66.7 % of 1:3 is a little more than two of three.
     assert goal(structure=Structure.N_M, pattern="1:3", sparsity=0.667).removed == 120
@@ -96,7 +96,7 @@ def test_a_pattern_removes_at_most_what_it_says():
 
 
 @pytest.mark.parametrize(
-    ("pruning", "words"),
+    ("pruning", "message"),
     [
         ({"target": Target.PARAMETERS}, "leaves all of the 300 parameters"),
         ({"target": Target.FILE_SIZE}, "leaves all of the 300 parameters"),
@@ -115,36 +115,36 @@ def test_a_pattern_removes_at_most_what_it_says():
         ),
     ],
 )
-def test_a_target_that_cannot_be_reached_is_refused_with_the_numbers(pruning, words):
-    with pytest.raises(ConfigError, match=words) as refused:
+def test_unreachable_target_raises_with_the_numbers(pruning, message):
+    with pytest.raises(ConfigError, match=message) as error:
         goal(**pruning)
-    assert refused.value.hint
+    assert error.value.hint
 
 
-def test_groups_that_are_wider_than_every_layer_are_refused():
+def test_groups_wider_than_every_layer_raise():
     pruning = {"structure": Structure.N_M, "pattern": "31:32", "sparsity": 0.01}
-    with pytest.raises(ConfigError, match="No layer of the model has 32") as refused:
+    with pytest.raises(ConfigError, match="No layer of the model has 32") as error:
         goal(**pruning)
-    assert refused.value.hint == "Choose shorter groups."
+    assert error.value.hint == "Choose shorter groups."
 
 
 @pytest.mark.parametrize(
     ("stored", "export", "expected"),
     [
         ("bfloat16", ExportConfig(), FileDtype.BFLOAT16),
-        ("", ExportConfig(), FileDtype.FLOAT32),  # quantised: as it is pruned
+        ("", ExportConfig(), FileDtype.FLOAT32),  # quantized: dtype of the run
         ("float32", ExportConfig(), FileDtype.FLOAT32),
         ("bfloat16", ExportConfig(dtype=FileDtype.FLOAT16), FileDtype.FLOAT16),
         ("float16", ExportConfig(format=Format.ONNX), FileDtype.FLOAT32),
     ],
 )
-def test_the_file_has_the_number_format_of_the_original(stored, export, expected):
+def test_file_has_the_dtype_of_the_original(stored, export, expected):
     model = msgspec.structs.replace(MODEL, dtype=stored)
     assert file_dtype(RunConfig(export=export), model) is expected
 
 
 @pytest.mark.parametrize(
-    ("form", "wanted", "pruned", "stored", "expected"),
+    ("form", "chosen", "pruned", "stored", "expected"),
     [
         (Format.MASKED, FileDtype.SAME, "float32", "bfloat16", FileDtype.BFLOAT16),
         (Format.COMPACT, FileDtype.SAME, "bfloat16", "float32", FileDtype.BFLOAT16),
@@ -155,13 +155,13 @@ def test_the_file_has_the_number_format_of_the_original(stored, export, expected
         (Format.ONNX, FileDtype.SAME, "bfloat16", "bfloat16", FileDtype.FLOAT32),
     ],
 )
-def test_the_shorter_number_format_is_kept_unless_another_is_asked_for(
-    form, wanted, pruned, stored, expected
+def test_shorter_dtype_is_kept_unless_another_is_chosen(
+    form, chosen, pruned, stored, expected
 ):
-    assert number_format(form, wanted, pruned, stored) is expected
+    assert number_format(form, chosen, pruned, stored) is expected
 
 
-def test_a_block_of_8_bits_has_a_scale():
+def test_q8_0_counts_the_scales():
     whole = goal_of(pruning_config(sparsity=0.5), MODEL, FileDtype.FLOAT32)
     eight = goal_of(pruning_config(sparsity=0.5), MODEL, FileDtype.Q8_0)
     assert eight.weight_bytes == int(whole.parameters * 34 / 32)

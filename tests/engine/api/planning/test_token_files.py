@@ -1,4 +1,4 @@
-"""What is foreseen of token files is what they hold."""
+"""Planning uses the actual counts of windows in token files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MODEL = model_summary()
 
 @pytest.fixture
 def files(tmp_path):
-    """A calibration file of 6 windows of 40 tokens, and 2 windows to validate."""
+    """Write token files with 6 and with 2 windows of 40 tokens."""
     paths = []
     for name, count in (("calibration", 6), ("validation", 2)):
         paths.append(str(tmp_path / f"{name}.npy"))
@@ -28,13 +28,13 @@ def files(tmp_path):
     return paths
 
 
-def test_all_windows_are_taken_at_their_own_length(files):
+def test_counts_and_length_are_those_of_the_files(files):
     own, other = files
     read = as_it_is_read(CalibrationConfig(text=own, validation_text=other))
     assert (read.windows, read.validation_windows, read.window_length) == (6, 2, 40)
 
 
-def test_texts_and_files_that_cannot_be_read_stay_as_they_are(tmp_path):
+def test_texts_and_unreadable_files_are_unchanged(tmp_path):
     for text in ("builtin", str(tmp_path / "none.npy")):
         calibration = CalibrationConfig(text=text)
         assert as_it_is_read(calibration) == calibration
@@ -43,7 +43,7 @@ def test_texts_and_files_that_cannot_be_read_stay_as_they_are(tmp_path):
     assert as_it_is_read(broken) == broken
 
 
-def test_an_estimate_is_that_of_the_file(files):
+def test_estimate_uses_the_counts_of_the_files(files):
     own, other = files
     of_files = CalibrationConfig(text=own, validation_text=other)
     same = replace(of_files, windows=6, validation_windows=2, window_length=40)
@@ -54,7 +54,7 @@ def test_an_estimate_is_that_of_the_file(files):
     assert ours == theirs
 
 
-def test_no_fewer_windows_are_proposed_than_a_file_has(files):
+def test_windows_of_token_files_are_not_adjusted(files):
     own, other = files
     job = RunConfig(calibration=CalibrationConfig(text=own, validation_text=other))
     fitted = settings_that_fit(job, MODEL, machine(free=10**6), 10**12)
