@@ -134,7 +134,7 @@ def plain_run(bench, folder, monkeypatch, **pruning):
 
 
 @pytest.mark.slow
-def test_a_plan_of_two_jobs_writes_lines_csv_and_markdown(bench):
+def test_plan_of_two_jobs_writes_lines_csv_and_markdown(bench):
     assert bench.run(TWO_JOBS) == 0
     rows = bench.rows()
     assert [(row["job"], row["sparsity"]) for row in rows] == [

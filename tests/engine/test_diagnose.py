@@ -134,7 +134,7 @@ def planner_of(monkeypatch, tmp_path, state):
 
 
 def at_threshold(planner, plan):
-    """The weights in the bin of the threshold: where they lie in it is not known."""
+    """Return the number of weights in the bin of the threshold."""
     at = int(np.flatnonzero(planner.costs.found.cost == plan.threshold)[0])
     so_far = planner.costs.found.so_far.sum(axis=0)
     return int(so_far[at] - (so_far[at - 1] if at else 0))

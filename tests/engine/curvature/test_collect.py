@@ -42,7 +42,7 @@ def measured(model, batch=2, step=lambda: None, **options):
 
 
 def full_backward(model):
-    """A and G by definition: one graph through the whole model, weights included."""
+    """Return A and G by definition, from a backward pass through the whole model."""
     inputs, gradients = {}, {}
 
     def keep(name):
@@ -77,7 +77,7 @@ def full_backward(model):
 
 
 def assert_like_a_full_backward(family: str):
-    """A and G of every layer of a tiny model, block by block and at once."""
+    """Check A and G, measured block by block, against those of a full backward pass."""
     model = tiny_model(family)
     found, expected = measured(model), full_backward(model)
     assert found.keys() == expected.keys()
@@ -235,8 +235,8 @@ def test_error_of_a_non_finite_gradient_names_the_layer():
     model = tiny_model("llama")
     norm = model.model.norm
     norm.register_forward_hook(lambda module, args, y: _Spoilt.apply(y))
-    words = r"gradients of \S+layers\.1\.mlp\.down_proj are not"
-    with pytest.raises(CurvatureError, match=words):
+    message = r"gradients of \S+layers\.1\.mlp\.down_proj are not"
+    with pytest.raises(CurvatureError, match=message):
         measured(model)
 
 

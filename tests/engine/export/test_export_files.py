@@ -1,4 +1,4 @@
-"""An export is written completely or not at all, whatever happens meanwhile."""
+"""An export is written completely or not at all, also after crashes and errors."""
 
 from __future__ import annotations
 
@@ -298,8 +298,8 @@ def test_size_is_logged_before_the_export(finished, tmp_path):
     recorder = Recorder()
     config = ExportConfig(str(tmp_path / "copy"), Format.COMPACT)
     event = export_again(str(finished), config, recorder.context)
-    words = [event.message for event in recorder.of(Logged)]
-    assert words == [f"transformers, compact: the file will take {size_of(event)}."]
+    messages = [event.message for event in recorder.of(Logged)]
+    assert messages == [f"transformers, compact: the file will take {size_of(event)}."]
 
 
 def size_of(event: Exported) -> str:

@@ -95,7 +95,7 @@ def check_no_process_remains():
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory) -> tuple[str, str]:
-    """A tiny model, and a compact one with half its neurons pruned."""
+    """Write a tiny model, and a compact one without half of its neurons."""
     folder = tmp_path_factory.mktemp("models")
     original = save_tiny_model(folder / "original", "llama")
     loaded = load_model(ModelConfig(str(original), device=Device.CPU))

@@ -61,7 +61,7 @@ def logits(model) -> torch.Tensor:
 
 
 def logits_without(model, layers_and_parts) -> torch.Tensor:
-    """What the model computes while these parts of these weights are zero."""
+    """Return the logits of the model while these parts of its weights are zero."""
     kept = [(layer, layer.weight()) for layer, _ in layers_and_parts]
     for layer, part in layers_and_parts:
         W = layer.weight()

@@ -35,10 +35,10 @@ def selected(parts, factors, settings, share):
     return cheapest(lists, int(share * maximum))
 
 
-def groups_of(mask, unit, of):
-    """The whole groups of a mask over R x C weights."""
-    whole = unit.measured.columns // of * of
-    return mask.view(unit.measured.rows, -1)[:, :whole].unflatten(1, (-1, of))
+def groups_of(mask, unit, size):
+    """Return the whole groups of a mask over R x C weights."""
+    whole = unit.measured.columns // size * size
+    return mask.view(unit.measured.rows, -1)[:, :whole].unflatten(1, (-1, size))
 
 
 @pytest.mark.parametrize("family", ["llama", "opt"])

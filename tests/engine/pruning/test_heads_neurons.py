@@ -42,7 +42,7 @@ each_family = pytest.mark.parametrize("family", COUPLED_FAMILIES)
 
 
 def selected(parts, settings, budget):
-    """The selection from each unit with random factors, and the factors."""
+    """Return the selection of each unit with random factors, and the factors."""
     factors = factors_of(parts)
     lists = {
         unit.measured.name: unit.removals(

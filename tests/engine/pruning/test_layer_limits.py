@@ -89,10 +89,10 @@ def test_largest_of_several_limits_holds():
     assert min_kept_share(0.1, (), [layer]) == 0.1
 
 
-@pytest.mark.parametrize("words", ["block 0", "block 0=", "=0.5", "a=1.5", "a=x", ""])
-def test_invalid_limit_raises(words):
+@pytest.mark.parametrize("limit", ["block 0", "block 0=", "=0.5", "a=1.5", "a=x", ""])
+def test_invalid_limit_raises(limit):
     with pytest.raises(ConfigError, match="no limit of a layer"):
-        pruning_config(layer_min_density=(words,))
+        pruning_config(layer_min_density=(limit,))
 
 
 def test_limit_that_matches_no_layer_raises(tmp_path):

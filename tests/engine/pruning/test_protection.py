@@ -54,15 +54,15 @@ def test_protected_layer_does_not_change(tmp_path, structure, pattern):
 
 @pytest.mark.parametrize("structure", Structure)
 @pytest.mark.parametrize(
-    ("protect", "words"),
+    ("protect", "message"),
     [
         (("block 9",), "'block 9' protects no layer"),
         (("*",), "Everything that could be removed is protected"),
     ],
 )
-def test_invalid_protection_raises(tmp_path, structure, protect, words):
+def test_invalid_protection_raises(tmp_path, structure, protect, message):
     config = job(tmp_path, structure=structure, protect=protect)
-    assert words in preflight_error(config, tmp_path / "run", PruningError).message
+    assert message in preflight_error(config, tmp_path / "run", PruningError).message
 
 
 @pytest.mark.parametrize("structure", Structure)

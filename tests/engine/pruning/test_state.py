@@ -47,7 +47,7 @@ def test_mapping_of_a_state_is_read_only(name):
         mapping["anything"] = None
 
 
-def test_no_other_module_assigns_what_a_state_stores():
+def test_no_other_module_assigns_fields_of_a_state():
     """The fields behind the properties are assigned in the module of the state alone.
 
     In other modules only an object itself may assign an attribute of the same name.

@@ -43,7 +43,7 @@ def dense_step(A, G, slope) -> torch.Tensor:
 
 
 def pruned(structure, windows=8, family="llama"):
-    """A state with about a third removed."""
+    """Return a state with about a third of the weights removed."""
     state = make_state(
         family,
         windows,
@@ -263,8 +263,8 @@ def test_measurement_error_ends_the_steps_and_not_the_run(monkeypatch):
     steps = correct(state, RunContext("test", lambda each: events.append(each.event)))
     assert len(steps.lengths) == 1
     assert steps.loss_after < steps.loss_before
-    (words,) = [event.message for event in events if isinstance(event, Logged)]
-    assert words == (
+    (message,) = [event.message for event in events if isinstance(event, Logged)]
+    assert message == (
         "The correction ends after 1 steps. The inputs of block 1 are not finite."
     )
 

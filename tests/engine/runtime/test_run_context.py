@@ -66,7 +66,7 @@ def line():
 
 
 def when(kind, action):
-    """What does `action` on an event of that kind."""
+    """Return a function that calls `action` on events of a type."""
     return lambda event: action() if isinstance(event, kind) else None
 
 

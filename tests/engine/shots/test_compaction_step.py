@@ -31,7 +31,7 @@ def assert_same(ours: torch.Tensor, theirs: torch.Tensor) -> None:
 
 
 def without_costs(shot):
-    """The layers after a shot without their costs, which depend on rounding."""
+    """Return the layers of a shot without their costs, which depend on rounding."""
     return [msgspec.structs.replace(layer, cost=0.0) for layer in shot.layers]
 
 
@@ -67,11 +67,11 @@ def test_model_compacted_twice_computes_the_same(family):
 
 
 def both_ways(tmp_path, monkeypatch, **settings) -> list[Outcome]:
-    """A run that compacts the model between its shots, and one that does not."""
+    """Run with and without compaction between the shots."""
     config = job(tmp_path, windows=8, shots=3, **settings)
-    smaller = outcome(config, tmp_path / "smaller")
+    compacted = outcome(config, tmp_path / "compacted")
     monkeypatch.setattr(loop, "compact_model", lambda state: None)
-    return [smaller, outcome(config, tmp_path / "as it was")]
+    return [compacted, outcome(config, tmp_path / "full size")]
 
 
 @pytest.mark.parametrize(

@@ -77,12 +77,12 @@ def test_trial_has_the_loss_after_removing_with_its_damping(monkeypatch, structu
     found = {}
     run_search = damping.search
 
-    def watched(*arguments):
+    def recorded(*arguments):
         trials, chosen = run_search(*arguments)
         found.update({point: trial.loss for point, trial in trials.items()})
         return trials, chosen
 
-    monkeypatch.setattr(damping, "search", watched)
+    monkeypatch.setattr(damping, "search", recorded)
     choice = choose_damping(state, inputs, silent_context())
     assert choice.tried == len(found) > 1
     assert found == {
@@ -120,14 +120,14 @@ def test_cancelled_search_leaves_the_model_bit_for_bit(monkeypatch):
 
 @pytest.fixture
 def searches(monkeypatch):
-    """The arguments of each search: start, moves, maximum."""
+    """Record the arguments of each search: start, moves, maximum."""
     seen, run_search = [], damping.search
 
-    def watched(trial_at, *asked):
-        seen.append(asked)
-        return run_search(trial_at, *asked)
+    def recorded(trial_at, *arguments):
+        seen.append(arguments)
+        return run_search(trial_at, *arguments)
 
-    monkeypatch.setattr(damping, "search", watched)
+    monkeypatch.setattr(damping, "search", recorded)
     return seen
 
 
@@ -212,7 +212,7 @@ FAILED = Trial(None)
 
 
 def trial_of(loss, noise=0.0):
-    """A trial of 1,000 tokens; noise of its own gives differences an error."""
+    """Return a trial of 1,000 tokens; its own noise gives differences an error."""
     drawn = torch.Generator().manual_seed(round(1e6 * loss) % 2**31)
     of_tokens = torch.randn(1_000, generator=drawn, dtype=torch.float64)
     return Trial(loss + noise * (of_tokens - of_tokens.mean()))
@@ -247,15 +247,15 @@ def test_search_finds_the_minimum_of_a_bowl(start, best):
 
 
 def test_points_are_inside_the_grid_and_tried_once():
-    asked = []
+    points = []
 
     def trial(point):
-        asked.append(point)
+        points.append(point)
         return trial_of(float(sum(point)))
 
     trials, _ = search(trial, (1, 2), BOTH, FREE)
-    assert len(asked) == len(set(asked)) == len(trials)
-    assert all(0 <= index <= LAST for point in asked for index in point)
+    assert len(points) == len(set(points)) == len(trials)
+    assert all(0 <= index <= LAST for point in points for index in point)
 
 
 def test_search_stays_at_its_start_if_differences_are_noise():
