@@ -84,11 +84,11 @@ class _Steps:
         return self._share(self._done + self._step)
 
     def take(self, removed: int) -> None:
-        """Go on after the step.
+        """Advance by the current step.
 
         Args:
             removed: the weights removed in all. If some are new, the remaining ones
-                have another curvature, and a request may now remove something else.
+                have another curvature, and a step may now remove something else.
         """
         self._done += self._step
         if removed > self._removed:
@@ -96,10 +96,10 @@ class _Steps:
         self._shorten()
 
     def undo(self, removed: int) -> None:
-        """Ask for less than the step did.
+        """Shorten the next step after a rollback.
 
         Args:
-            removed: the weights removed after the step; 0: unknown. Every request for
+            removed: the weights removed after the step; 0: unknown. Every step up to
                 as many or more removes the same.
         """
         self._rejected = self._max_removed

@@ -83,7 +83,7 @@ ALL = [("llama", {"structure": structure}) for structure in Structure] + [
 
 
 def diagnosis_of(monkeypatch, tmp_path, state, context=None):
-    """Diagnose a state that is prepared already."""
+    """Diagnose a prepared state."""
     monkeypatch.setattr(diagnosing, "prepare", lambda config, context: state)
     return diagnosing.diagnose(state.config, tmp_path, context or silent_context())
 
@@ -260,7 +260,7 @@ def test_layers_report_the_weights_they_lose_with_a_group(monkeypatch, tmp_path)
 def test_run_of_one_shot_has_the_planned_removals_and_costs(
     tmp_path, structure, damping
 ):
-    """By the engine itself, from the files of a model."""
+    """The whole engine runs, from the files of a model."""
     settings = {"structure": structure, "sparsity": 0.15, "damping": damping}
     protect = {"protect": ("*.layers.0.mlp.*",), "layer_min_density": ("block 1=0.7",)}
     config = job(tmp_path, windows=8, **settings, **protect)
@@ -292,14 +292,14 @@ def test_run_of_one_shot_has_the_planned_removals_and_costs(
 
 
 def serve_waiting_commands(engine):
-    """Let an engine do the commands it has received, and end."""
+    """Let an engine execute its queued commands and end."""
     engine._queue.put(None)
     engine.serve()
 
 
 @pytest.mark.parametrize("structure", [Structure.HEADS_AND_NEURONS, Structure.ROWS])
 def test_protected_and_limited_units_are_measured_too(monkeypatch, tmp_path, structure):
-    """Less protection can then be tried without another measurement."""
+    """Otherwise less protection would need another measurement."""
     rules = {
         "protect": ("block 0",),
         "layer_min_density": ("*=0.8",),

@@ -189,7 +189,7 @@ def test_failed_shot_without_a_valid_model_ends_the_run(
 
 
 def fails_in_shot(monkeypatch, number, stage, error):
-    """Let `stage` raise in the shot of that number, counted from now."""
+    """Let `stage` raise in a shot, counted from now."""
     works, calls = getattr(shot_module, stage), itertools.count(1)
 
     def fails(*arguments):

@@ -134,7 +134,7 @@ def test_measurement_leaves_no_hooks_and_no_gradients():
 
 
 def mean_loss(model, windows):
-    """Over all tokens, those included after which nothing is predicted."""
+    """Return the mean over all tokens, including those without a prediction."""
     logits = model(windows, use_cache=False).logits[:, :-1].flatten(0, 1)
     labels = windows[:, 1:].flatten()
     total = functional.cross_entropy(logits, labels, reduction="sum")
@@ -202,7 +202,7 @@ def test_sampled_labels_are_seeded_and_differ_from_those_of_the_text():
 
 
 def test_sampled_labels_are_drawn_from_the_prediction_of_the_model():
-    """A model that is certain leaves nothing to learn: its gradients vanish."""
+    """The gradients of a model with certain predictions vanish."""
     model = tiny_model("llama")
     model.lm_head.weight.mul_(1e4)
     certain = measured(model, labels=Fisher.SAMPLED)
@@ -231,7 +231,7 @@ def test_only_requested_layers_are_measured():
 
 
 def test_error_of_a_non_finite_gradient_names_the_layer():
-    """Activations that are finite, and a loss whose gradient is not."""
+    """The activations are finite, but the gradient of the loss is not."""
     model = tiny_model("llama")
     norm = model.model.norm
     norm.register_forward_hook(lambda module, args, y: _Spoilt.apply(y))

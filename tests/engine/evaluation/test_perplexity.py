@@ -36,7 +36,7 @@ class FixedLogits(torch.nn.Module):
         return None
 
     def losses(self):
-        """-log p of each token but the first of a window."""
+        """Return -log p of each token but the first of a window."""
         log_p = self.logits[:, :-1].double().log_softmax(dim=-1)
         return -log_p.gather(2, self.tokens[:, 1:, None]).squeeze(2)
 

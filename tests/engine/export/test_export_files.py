@@ -149,7 +149,7 @@ def test_export_to_small_disk_raises_with_numbers(finished, small_disk):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a small disk")
 def test_export_to_disk_that_fills_up_leaves_nothing(finished, small_disk, monkeypatch):
-    """The forecast fits, but other programs write meanwhile."""
+    """The forecast fits, but other programs fill the disk during the export."""
     roomy = shutil.disk_usage(small_disk)._replace(free=10**9)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: roomy)
     with pytest.raises(ExportError, match="No space left"):

@@ -32,8 +32,8 @@ from surgeon_engine.generation import pair
 from surgeon_engine.generation.generate import Playground
 from surgeon_engine.measurement.messages import ReadPrompt, Response, Timed
 from surgeon_engine.runtime.run_context import RunCancelled
+from tests.helpers.generation import GenerationRecorder, WorkerClient
 from tests.helpers.tiny_models import save_tiny_model
-from tests.helpers.writers import GenerationRecorder, WorkerClient
 
 TIMEOUT_S = 60  # seconds
 # Responds with its seed; does not respond if that is negative, and exits if it is 0.

@@ -30,9 +30,9 @@ from surgeon_engine.generation.messages import Begin, Open
 from surgeon_engine.model.load import load_model
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import RunCancelled
+from tests.helpers.generation import GenerationRecorder, WorkerClient
 from tests.helpers.runs import Recorder, job
 from tests.helpers.tiny_models import save_tiny_model
-from tests.helpers.writers import GenerationRecorder, WorkerClient
 
 WINDOW = 64  # the longest of the tiny models
 FAMILIES = ("llama", "mistral", "bloom", "gemma3")

@@ -79,7 +79,7 @@ for line in sys.stdin:
 
 @pytest.fixture
 def requests(monkeypatch, tmp_path):
-    """Fake processes; returns a function for their requests: model, kind, fields."""
+    """Fake the processes; return a function that lists their requests."""
     log = tmp_path / "log"
     log.touch()
     command = (sys.executable, "-c", FAKE, str(log))
@@ -117,7 +117,7 @@ def nothing():
 
 
 def model(name="model", rounds=(10.0, 10.0, 10.0), **other) -> ModelMeasured:
-    """Figures of a model that reads prompts ten times as fast as it generates."""
+    """Return the figures of a model that reads ten times as fast as it generates."""
     generation = rate_of(1, [1 / rate for rate in rounds])
     prompt = rate_of(10, [1 / rate for rate in rounds])
     fields = {"prompt": prompt, "generation": generation}

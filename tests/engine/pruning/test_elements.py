@@ -145,7 +145,7 @@ def test_wanda_removes_equally_many_from_every_row():
 
 
 def test_removed_weights_have_the_first_ranks_of_their_row():
-    """A weight that happens to be zero does not come before it."""
+    """A weight that is zero by chance does not precede them."""
     settings = pruning(SINGLE, method=Method.WANDA)
     unit = units("llama", settings)[0]
     W = unit.measured.weight()

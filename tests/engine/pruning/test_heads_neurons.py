@@ -138,7 +138,7 @@ def test_removed_groups_come_first(family):
 
 @pytest.mark.parametrize("family", ["llama", "opt"])
 def test_later_shot_finds_the_best_weight_given_earlier_removals(family):
-    """Costs and update are those of a model that never had what went before."""
+    """Costs and update equal those of a model without the earlier removals."""
     settings = pruning(BOTH, cost_basis=CostBasis.RAW)
     for unit in units(family, settings):
         if unit.candidates < 3:
@@ -222,7 +222,7 @@ def test_neurons_of_a_bundle_share_its_cost_and_keep_the_width_a_multiple(
 
 @pytest.mark.parametrize("budget", [15, 16, 17, 31, 32, 40])
 def test_bundle_is_never_split(budget):
-    """Even where all costs are equal."""
+    """All costs are equal."""
     settings = pruning(BOTH, width_multiple=8)
     parts = units("llama", settings)
     neurons = [unit for unit in parts if unit.coupled.kind is Coupling.NEURONS]
@@ -244,7 +244,7 @@ def test_bundle_is_never_split(budget):
 @pytest.mark.parametrize("multiple", [5, 7, 10, 11])
 @pytest.mark.parametrize("alike", [0.1, 0.3, 1 / 3])
 def test_bundles_of_equal_costs_are_removed_in_order(multiple, alike):
-    """The mean of equal numbers may round to a little more than they are."""
+    """The mean of equal numbers may be rounded up."""
     settings = pruning(
         Structure.NEURONS, width_multiple=multiple, method=Method.MAGNITUDE
     )

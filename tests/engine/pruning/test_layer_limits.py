@@ -58,7 +58,7 @@ def test_only_layers_with_a_limit_keep_its_share(tmp_path, family, structure):
 @pytest.mark.parametrize("family", ["llama", "opt"])
 @pytest.mark.parametrize("structure", Structure)
 def test_limit_of_all_layers_equals_the_minimum_share(family, structure):
-    """The other way to say the same, which is tested against the weights."""
+    """The minimum share itself is tested against the weights."""
     one, other = (
         make_state(family, structure=structure, sparsity=0.05, **more)
         for more in ({"min_density": 0.6}, {"layer_min_density": ("*=0.6",)})

@@ -116,7 +116,7 @@ def test_unreachable_target_raises_before_any_work_with_the_numbers(tmp_path, se
 @pytest.mark.parametrize("structure", Structure)
 @pytest.mark.parametrize("family", ["llama", "opt"])
 def test_maximum_removal_is_possible_and_more_is_not(tmp_path, family, structure):
-    """To the last weight: what the refusal counts is what a run can remove."""
+    """The maximum in the error message is what a run can remove, to the last weight."""
     state = make_state(family, structure=structure, sparsity=0.1)
     maximum = sum(removable(unit, state.config.pruning) for unit in state.units)
     parameters = state.goal.parameters + state.goal.removed

@@ -48,7 +48,7 @@ def test_mapping_of_a_state_is_read_only(name):
 
 
 def test_no_other_module_assigns_fields_of_a_state():
-    """The fields behind the properties are assigned in the module of the state alone.
+    """Only the module of the state assigns the fields behind its properties.
 
     In other modules only an object itself may assign an attribute of the same name.
     """

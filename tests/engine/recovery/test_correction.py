@@ -37,7 +37,7 @@ def gradient(seed: int = 0) -> torch.Tensor:
 
 
 def dense_step(A, G, slope) -> torch.Tensor:
-    """-(G kron A)^-1 vec(gradient)."""
+    """Return -(G kron A)^-1 vec(gradient)."""
     layer = SmallLayer(slope, damped(A, 1.0), damped(G, 1.0))
     return -torch.linalg.solve(layer.F, slope.flatten()).view_as(slope)
 
@@ -189,7 +189,7 @@ def test_length_is_the_best_of_those_tried(monkeypatch):
     ],
 )
 def test_length_is_doubled_or_halved_from_the_first(monkeypatch, valley, length):
-    """Along a parabola, which crosses where it began at twice the valley."""
+    """The loss is a parabola, which returns to its start at twice the minimum."""
     at = [0.0]
     monkeypatch.setattr(correction, "_MAX_STEPS", 1)
     monkeypatch.setattr(correction, "_move", lambda _, length: at.append(length))
@@ -199,7 +199,7 @@ def test_length_is_doubled_or_halved_from_the_first(monkeypatch, valley, length)
 
 
 def test_steps_hidden_by_rounding_do_not_end_the_search(monkeypatch):
-    """In bfloat16 a short step changes few weights, and the loss by chance."""
+    """In bfloat16 a short step changes few weights, and the loss randomly."""
     at = [0.0]
 
     def loss(*_):

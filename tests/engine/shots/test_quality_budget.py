@@ -254,7 +254,7 @@ def test_run_stopped_before_the_first_shot_keeps_the_first_valid_one(
 def test_correction_that_exceeds_the_limit_is_rolled_back(
     tmp_path, monkeypatch, allowed_after
 ):
-    """It is fitted to the calibration text; the limit is on the validation text."""
+    """The correction uses the calibration text, the limit the validation text."""
     plain = costly_job(
         tmp_path,
         monkeypatch,
@@ -322,7 +322,7 @@ def markable(folder, monkeypatch, gain):
 def test_gain_of_the_correction_is_used_for_a_smaller_model(
     tmp_path, monkeypatch, gain
 ):
-    """A correction that helps allows a smaller model; one that harms does not."""
+    """A helpful correction allows a smaller model; a harmful one does not."""
     plain = markable(tmp_path, monkeypatch, gain)
     config = with_correction(plain)
     monkeypatch.setattr(loop, "correct", mark)

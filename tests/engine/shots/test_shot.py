@@ -24,7 +24,7 @@ STRUCTURES = (
 
 
 def by_hand(state, dampings, budget) -> None:
-    """Measure on all windows at once, choose, remove."""
+    """Measure on all windows at once, select and remove."""
     pruning = state.config.pruning
     if dampings is not None:
         pruning = with_damping(pruning, dampings.cost, dampings.update)
