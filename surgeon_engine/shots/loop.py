@@ -99,8 +99,8 @@ class _Steps:
         """Shorten the next step after a rollback.
 
         Args:
-            removed: the weights removed after the step; 0: unknown. Every step up to
-                as many or more removes the same.
+            removed: the weights removed after the step; 0: unknown. Every target
+                from this number to the rejected one removes the same.
         """
         self._rejected = self._max_removed
         self._equivalent = removed or self._max_removed
