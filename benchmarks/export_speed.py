@@ -1,13 +1,13 @@
-"""How much faster and smaller pruned checkpoints are than their original.
+"""Compare the speed and size of pruned checkpoints with those of their original.
 
     python benchmarks/export_speed.py --original MODEL --pruned CHECKPOINT [...]
 
-The ideal is what the weights alone allow. Each generated token reads all weights once,
-so generation is at best as many times as fast as there are fewer of them: embeddings
-are looked up and not counted, unless they are the head as well. A prompt multiplies
-each of its tokens by the weights of the body, and the last one by those of the head.
-Attention between tokens, norms and the rest come on top; where heads go attention gets
-less too, so that a prompt may be read a little faster than ideal.
+The ideal speedup follows from the number of weights alone. Generating a token reads all
+weights once, so the ideal is the ratio of the weights of both models. Embeddings are
+only looked up and do not count, unless the head shares them. For a prompt, each token
+is multiplied by the weights of the body, and the last one also by those of the head.
+Attention between tokens, norms and other work is not included. Removing heads makes
+attention cheaper too, so a prompt may be read slightly faster than ideal.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from surgeon_engine.api.messages.benchmark import (
 )
 from surgeon_engine.measurement.benchmark_process import load, with_cache
 from surgeon_engine.measurement.measure import measure
-from surgeon_engine.runtime.versions import without_progress_bars
+from surgeon_engine.runtime.versions import disable_progress_bars
 
-OPERATORS = 12  # of a profile that are shown
+OPERATORS = 12  # shown of a profile
 CACHED = 16  # tokens before the one whose generation is profiled
 HEAD = (
     "| checkpoint | files | parameters | generation, tokens/s | times as fast | ideal "
@@ -48,25 +48,25 @@ HEAD = (
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Weights that each token meets."""
+    """Number of weights in the body and in the head of a model."""
 
     body: int
     head: int
 
-    def of_prompt(self, tokens: int) -> float:
-        """Multiplications per token of a prompt."""
+    def per_prompt_token(self, tokens: int) -> float:
+        """Return the multiplications per token of a prompt with `tokens` tokens."""
         return self.body + self.head / tokens
 
     @property
-    def of_token(self) -> int:
-        """Weights read for a generated token."""
+    def per_generated_token(self) -> int:
+        """Number of weights read for each generated token."""
         return self.body + self.head
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table, or the profiles; 1 if something cannot be measured."""
+    """Print the table or the profiles; return 1 if a model cannot be measured."""
     options = _parser().parse_args(arguments)
-    without_progress_bars()
+    disable_progress_bars()
     try:
         settings = BenchmarkSettings(
             rounds=options.rounds,
@@ -78,9 +78,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         if options.profile:
             for source in (options.original, *options.pruned):
-                print(f"\n{label(source)}\n" + profiles(source, settings))
+                print(f"\n{label(source)}\n" + profile_model(source, settings))
             return 0
-        text = compared(options.original, options.pruned, settings)
+        text = comparison_table(options.original, options.pruned, settings)
     except EngineError as error:
         print(f"{error.message} {error.hint}".strip(), file=sys.stderr)
         return 1
@@ -90,15 +90,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def compared(original: str, pruned: Sequence[str], settings: BenchmarkSettings) -> str:
-    """The table in Markdown: each checkpoint takes turns with the original."""
-    full = _work(original, settings)
+def comparison_table(
+    original: str, pruned: Sequence[str], settings: BenchmarkSettings
+) -> str:
+    """Measure each checkpoint in turns with the original; return a Markdown table."""
+    full = _load_and_count(original, settings)
     rows, sentences = [], []
     measured: Measured | None = None
     for source in pruned:
         print(f"{label(source)} against {label(original)} ...", file=sys.stderr)
         measured = measure((original, source), settings, lambda: None)
-        rows.append(_row(source, measured, (full, _work(source, settings))))
+        work = (full, _load_and_count(source, settings))
+        rows.append(_pruned_row(source, measured, work))
         sentences.append(f"- {label(source)}: {summarize(measured)}")
     assert measured is not None
     columns = HEAD.count("|") - 1
@@ -116,8 +119,8 @@ def compared(original: str, pruned: Sequence[str], settings: BenchmarkSettings) 
     )
 
 
-def work_of(model: PreTrainedModel) -> Work:
-    """The weights that each token meets in `model`."""
+def count_work(model: PreTrainedModel) -> Work:
+    """Count the weights of `model` that take part in computing a token."""
     head = model.get_output_embeddings().weight
     looked_up = {
         id(module.weight): module.weight.numel()
@@ -129,11 +132,11 @@ def work_of(model: PreTrainedModel) -> Work:
 
 
 @torch.no_grad()
-def profiles(source: str, settings: BenchmarkSettings) -> str:
-    """The operators that take longest, in reading a prompt and in generating a token.
+def profile_model(source: str, settings: BenchmarkSettings) -> str:
+    """Return the slowest operators of reading a prompt and of generating a token.
 
     Raises:
-        EngineError: the model cannot be read.
+        EngineError: The model cannot be read.
     """
     if settings.threads:
         torch.set_num_threads(settings.threads)
@@ -143,27 +146,27 @@ def profiles(source: str, settings: BenchmarkSettings) -> str:
     cache = with_cache(model)
     for size in (settings.prompt_tokens, CACHED, 1):  # warm-up
         model(prompt[:, :size], use_cache=True, **with_cache(model))
-    with profile(activities=[ProfilerActivity.CPU]) as of_prompt:
+    with profile(activities=[ProfilerActivity.CPU]) as prompt_profile:
         model(prompt, use_cache=True, **with_cache(model))
     model(prompt[:, :CACHED], use_cache=True, **cache)
-    with profile(activities=[ProfilerActivity.CPU]) as of_token:
+    with profile(activities=[ProfilerActivity.CPU]) as token_profile:
         model(prompt[:, :1], use_cache=True, **cache)
     return "\n".join(
         f"{title}\n"
-        + taken.key_averages().table(
+        + result.key_averages().table(
             sort_by="self_cpu_time_total",
             row_limit=OPERATORS,
             max_name_column_width=40,
         )
-        for title, taken in (
-            (f"A prompt of {settings.prompt_tokens} tokens", of_prompt),
-            ("One generated token", of_token),
+        for title, result in (
+            (f"A prompt of {settings.prompt_tokens} tokens", prompt_profile),
+            ("One generated token", token_profile),
         )
     )
 
 
 def label(source: str) -> str:
-    """A short name; exports are often called alike, so their run's stands before it."""
+    """Return a short name; that of a folder begins with its parent's name."""
     path = Path(source)
     return "/".join(path.parts[-2:]) if path.is_dir() else path.stem
 
@@ -184,44 +187,47 @@ def _parser() -> argparse.ArgumentParser:
         default=BenchmarkSettings().generated_tokens,
         help="tokens",
     )
-    add("--threads", type=int, default=0, help="0: as many as torch takes by itself")
+    add("--threads", type=int, default=0, help="0: the default of torch")
     add("--dtype", choices=list(Dtype), default=Dtype.FLOAT32)
-    add("--out", type=Path, help="a file for the table")
+    add("--out", type=Path, help="file to write the table to")
     add(
         "--profile",
         action="store_true",
-        help="instead of the table, say where the time goes",
+        help="print the slowest operators instead of the table",
     )
     return parser
 
 
-def _work(source: str, settings: BenchmarkSettings) -> Work:
-    return work_of(load(ModelConfig(source, settings.dtype, settings.device)))
+def _load_and_count(source: str, settings: BenchmarkSettings) -> Work:
+    return count_work(load(ModelConfig(source, settings.dtype, settings.device)))
 
 
-def _row(source: str, measured: Measured, work: tuple[Work, Work]) -> str:
-    full, left = work
+def _pruned_row(source: str, measured: Measured, work: tuple[Work, Work]) -> str:
+    full, remaining = work
     found, tokens = speedups(measured), measured.prompt_tokens
-    return _figures(
+    prompt_ideal = full.per_prompt_token(tokens) / remaining.per_prompt_token(tokens)
+    return _model_row(
         source,
         measured.models[1],
-        _against(found.generation, full.of_token / left.of_token),
-        _against(found.prompt, full.of_prompt(tokens) / left.of_prompt(tokens)),
+        _ratio_cells(
+            found.generation, full.per_generated_token / remaining.per_generated_token
+        ),
+        _ratio_cells(found.prompt, prompt_ideal),
     )
 
 
 def _original_row(source: str, measured: Measured) -> str:
-    return _figures(source, measured.models[0], ("", "", ""), ("", "", ""))
+    return _model_row(source, measured.models[0], ("", "", ""), ("", "", ""))
 
 
-def _figures(
+def _model_row(
     source: str,
     model: ModelMeasured,
     generation: tuple[str, str, str],
     prompt: tuple[str, str, str],
 ) -> str:
-    """The line of one model; the others are it against the original."""
-    return _line(
+    """Return a row; `generation` and `prompt` are cells with ratios to the original."""
+    return _table_row(
         label(source),
         _megabytes(model.file_bytes),
         f"{model.parameters:,}",
@@ -234,7 +240,7 @@ def _figures(
     )
 
 
-def _against(ratio: Ratio, ideal: float) -> tuple[str, str, str]:
+def _ratio_cells(ratio: Ratio, ideal: float) -> tuple[str, str, str]:
     return (
         f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})",
         f"{ideal:.2f}",
@@ -242,7 +248,7 @@ def _against(ratio: Ratio, ideal: float) -> tuple[str, str, str]:
     )
 
 
-def _line(*cells: str) -> str:
+def _table_row(*cells: str) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
@@ -254,10 +260,10 @@ def _notes(measured: Measured) -> str:
     return (
         f"{measured.device}, {measured.dtype}; prompts of {measured.prompt_tokens} "
         f"tokens, {measured.generated_tokens} tokens generated one by one; medians of "
-        f"{measured.rounds} rounds in which both take turns, in brackets the spread "
-        "(without the lowest and the highest round, from 7 rounds on). The figures of "
-        "the original are those beside the last checkpoint. Ideal: by the weights "
-        "alone; reached: measured by ideal."
+        f"{measured.rounds} rounds in which both models take turns; the spread is in "
+        "brackets (without the lowest and the highest round if there are 7 or more). "
+        "The figures of the original were measured with the last checkpoint. Ideal: "
+        "ratio of the weights; reached: measured ratio divided by the ideal one."
     )
 
 

@@ -1,11 +1,11 @@
-"""What models are worth after pruning: a table of jobs, sparsities and figures.
+"""Prune a model by the jobs of a plan and tabulate its quality.
 
     python benchmarks/quality.py MODEL --plan benchmarks/plans/reference.toml \
         --calibration calib.npy --validation test.npy --out results/reference
 
-Writes OUT.jsonl, one line for each measurement, and from it OUT.csv and OUT.md. The
-same command goes on: runs that are complete, with the same model, tokens and settings,
-are not done again, and one that was interrupted begins anew. See `--help`.
+Writes OUT.jsonl, one line per measurement, and from it OUT.csv and OUT.md. Repeating
+the command continues an interrupted table: it skips complete runs with the same model,
+tokens and settings, and repeats an interrupted one. See `--help`.
 """
 
 from __future__ import annotations

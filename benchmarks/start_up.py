@@ -1,9 +1,9 @@
-"""How long the window takes from the command to its first picture.
+"""Measure the time from the command to the first paint of the window.
 
     python benchmarks/start_up.py [RUNS]
 
-Each run starts `surgeon-gui` in a process of its own and ends it as soon as the window
-has been painted. The claim: at most 2 seconds, and torch is never imported.
+Each run starts `surgeon-gui` in a new process and ends it as soon as the window has
+been painted. The limits: at most 2 seconds, and torch is not imported.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 
-LIMIT_SECONDS = 2.0
+MAX_SECONDS = 2.0
 
 CHILD = """
 import sys, time
@@ -39,22 +39,22 @@ sys.exit(program.main(['--theme', 'light']))
 
 
 def measure() -> tuple[float, bool]:
-    """Seconds from the command to the first picture, and whether torch was there."""
-    began = time.time()
+    """Return the seconds to the first paint, and whether torch was imported."""
+    start = time.time()
     done = subprocess.run(
         [sys.executable, "-c", CHILD], capture_output=True, text=True, check=True
     )
     painted, torch_imported = done.stdout.split()
-    return float(painted) - began, torch_imported == "True"
+    return float(painted) - start, torch_imported == "True"
 
 
 def main() -> int:
-    """Print the figures; 1 if the claim does not hold."""
+    """Print the figures; return 1 if a limit is exceeded."""
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     with tempfile.TemporaryDirectory() as settings:
-        os.environ["XDG_CONFIG_HOME"] = settings  # leave the user's own alone
-        measure()  # files are read from disk once
+        os.environ["XDG_CONFIG_HOME"] = settings  # do not use those of the user
+        measure()  # warm-up: reads the files from disk
         results = [measure() for _ in range(runs)]
     seconds = sorted(s for s, _ in results)
     torch_imported = any(flag for _, flag in results)
@@ -63,7 +63,7 @@ def main() -> int:
         f"{seconds[0]:.2f} to {seconds[-1]:.2f}); "
         f"torch imported: {'yes' if torch_imported else 'no'}"
     )
-    return int(statistics.median(seconds) > LIMIT_SECONDS or torch_imported)
+    return int(statistics.median(seconds) > MAX_SECONDS or torch_imported)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Makes the pictures of the user guide: `make screenshots`.
+"""Make the pictures of the user guide: `make screenshots`.
 
-Drives the real window with the real engine and the bundled demo, without a display, and
-writes docs/pictures/NAME.png, and NAME-dark.png where the dark theme is shown too. Size
-and fonts are those of Qt's offscreen platform: the same everywhere. Takes about two
-minutes. `--only NAME` writes only some of them; the demo is run in any case.
+Drives the real window with the real engine and the bundled demo on Qt's offscreen
+platform, whose size and fonts are the same everywhere. Writes docs/pictures/NAME.png,
+and NAME-dark.png for some pictures. Takes about two minutes. `--only NAME` writes only
+some pictures, but runs the whole demo.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 PICTURES = Path(__file__).parent / "pictures"
 SIZE = (1280, 800)
-_TIMEOUT_MS = 600.0  # seconds
-_SMALLEST = 0  # the quality at which PNG files are compressed most
-_PAUSE = 0.02
-_TURNS = 20  # of the event loop, until the window has settled
+_TIMEOUT_S = 600.0
+_MAX_COMPRESSION = 0  # "quality" of a PNG file
+_PAUSE_S = 0.02
+_EVENT_LOOPS = 20  # until the window has settled
 
 
 class Studio:
-    """A window, and the ways to picture it."""
+    """A window and methods that operate and picture it."""
 
     def __init__(self, application: QApplication, window: MainWindow) -> None:
         self._application = application
@@ -40,19 +40,23 @@ class Studio:
         self.only: set[str] = set()
 
     def settle(self) -> None:
-        """Let layouts and charts come to rest."""
-        for _ in range(_TURNS):
+        """Process events until layouts and charts have settled."""
+        for _ in range(_EVENT_LOOPS):
             self._application.processEvents()
-            time.sleep(_PAUSE)
+            time.sleep(_PAUSE_S)
 
-    def wait(self, is_so: Callable[[], bool]) -> None:
-        """Let the window work until something is so."""
-        end = time.monotonic() + _TIMEOUT_MS
-        while not is_so():
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Process events until `condition` holds.
+
+        Raises:
+            TimeoutError: It does not hold within ten minutes.
+        """
+        end = time.monotonic() + _TIMEOUT_S
+        while not condition():
             if time.monotonic() > end:
-                raise TimeoutError("the window does not get there")
+                raise TimeoutError
             self._application.processEvents()
-            time.sleep(_PAUSE)
+            time.sleep(_PAUSE_S)
 
     def picture(self, name: str, widget: QWidget | None = None) -> None:
         """Write a picture of the window, or of a dialog."""
@@ -64,9 +68,9 @@ class Studio:
         path = PICTURES / f"{name}.png"
         image = (widget or self.window).grab().toImage()
         opaque = image.convertToFormat(QImage.Format.Format_RGB888)
-        if not opaque.save(str(path), quality=_SMALLEST):
+        if not opaque.save(str(path), quality=_MAX_COMPRESSION):
             raise OSError(f"cannot write {path}")
-        _say(str(path))
+        _print(str(path))
 
     def in_both_themes(self, name: str) -> None:
         """Write a picture in the light theme and one in the dark."""
@@ -78,16 +82,16 @@ class Studio:
         self.picture(f"{name}-dark")
         apply_theme(self._application, ThemeChoice.LIGHT)
 
-    def press(self, name: str) -> None:
-        """Click the button of that name."""
+    def click(self, name: str) -> None:
+        """Click the button called `name`."""
         from PySide6.QtWidgets import QAbstractButton
 
         button = self.window.findChild(QAbstractButton, name)
         assert button is not None, name
         button.click()
 
-    def act(self, name: str) -> None:
-        """Choose the entry of a menu by its name."""
+    def trigger(self, name: str) -> None:
+        """Trigger the action called `name`."""
         from PySide6.QtGui import QAction
 
         action = self.window.findChild(QAction, name)
@@ -99,7 +103,7 @@ class Studio:
         """Open a dialog by its action, picture it, close it."""
         from PySide6.QtWidgets import QDialog
 
-        self.act(action)
+        self.trigger(action)
         dialogs = [d for d in self.window.findChildren(QDialog) if d.isVisible()]
         shown: QDialog = dialogs[-1]
         self.picture(name, shown)
@@ -108,7 +112,7 @@ class Studio:
 
 
 def main() -> int:
-    """Write the pictures; 0 if all went well."""
+    """Write the pictures and return 0."""
     parser = argparse.ArgumentParser(description="Make the pictures of the guide.")
     parser.add_argument("--only", nargs="*", default=[], metavar="NAME")
     parser.add_argument("--language", default="en")
@@ -126,7 +130,7 @@ def main() -> int:
     application = make_application(sys.argv[:1])
     apply_theme(application, ThemeChoice.LIGHT)
     PICTURES.mkdir(exist_ok=True)
-    runs = Path(tempfile.gettempdir()) / "surgeon" / "runs"  # it stands in pictures
+    runs = Path(tempfile.gettempdir()) / "surgeon" / "runs"  # visible in pictures
     shutil.rmtree(runs.parent, ignore_errors=True)
     engine = EngineThread()
     engine.start()
@@ -144,17 +148,17 @@ def main() -> int:
 
 
 def take_all(studio: Studio) -> None:
-    """Everything that the guide shows, in the order of the guide."""
+    """Make all pictures, in the order of the guide."""
     from surgeon_engine.api.config.run import RunConfig
     from surgeon_gui.state.app import Engine
 
     window, session = studio.window, studio.window.session
-    studio.wait(lambda: session.state.engine is Engine.READY)
+    studio.wait_until(lambda: session.state.engine is Engine.READY)
     studio.picture("first")
-    studio.press("empty_demo_button")
-    studio.wait(lambda: not session.start_obstacle())
+    studio.click("empty_demo_button")
+    studio.wait_until(lambda: not session.start_obstacle())
     window.load_config(RunConfig())
-    studio.wait(lambda: not session.start_obstacle())
+    studio.wait_until(lambda: not session.start_obstacle())
     take_steps(studio)
     take_run(studio)
     take_result(studio)
@@ -164,7 +168,7 @@ def take_all(studio: Studio) -> None:
 
 
 def take_steps(studio: Studio) -> None:
-    """The steps before a run."""
+    """Picture the steps before a run."""
     from surgeon_gui.state.app import Step
     from surgeon_gui.state.request import RequestKind
 
@@ -172,39 +176,39 @@ def take_steps(studio: Studio) -> None:
     window.open_step(Step.MODEL)
     studio.picture("model")
     window.open_step(Step.CALIBRATION)
-    studio.press("preview_button")
+    studio.click("preview_button")
     preview = RequestKind.PREVIEW
-    studio.wait(lambda: session.state.request(preview).response is not None)
+    studio.wait_until(lambda: session.state.request(preview).response is not None)
     studio.picture("calibration")
     window.open_step(Step.TARGET)
     studio.picture("target")
-    studio.press("target_diagnose_button")
-    studio.wait(lambda: session.state.is_busy)
-    studio.wait(lambda: not session.state.is_busy)
+    studio.click("target_diagnose_button")
+    studio.wait_until(lambda: session.state.is_busy)
+    studio.wait_until(lambda: not session.state.is_busy)
     studio.picture("diagnosis")
     window._tabs.open_tab("live_tab")
 
 
 def take_run(studio: Studio) -> None:
-    """A run as it goes, and its end."""
+    """Start a run, picture it and wait for its end."""
     session = studio.window.session
-    studio.press("start_button")
-    studio.wait(lambda: len(session.state.run.history) >= 2)
+    studio.click("start_button")
+    studio.wait_until(lambda: len(session.state.run.history) >= 2)
     studio.in_both_themes("live")
-    studio.wait(lambda: not session.state.run.status.is_busy)
+    studio.wait_until(lambda: not session.state.run.status.is_busy)
     if session.state.run.result is None:
         raise RuntimeError(str(session.state.run.error))
 
 
 def take_result(studio: Studio) -> None:
-    """What the run has come to, and what is done with it."""
+    """Picture the export, the measured speed and the architecture."""
     from surgeon_gui.state.app import Step
 
     window, session = studio.window, studio.window.session
     window.open_step(Step.EXPORT)
     studio.picture("export")
-    studio.press("measure_button")
-    studio.wait(lambda: not session.state.measurement.is_open)
+    studio.click("measure_button")
+    studio.wait_until(lambda: not session.state.measurement.is_open)
     studio.settle()
     _scroll_to(studio, "speed_table")
     studio.picture("speed")
@@ -215,19 +219,19 @@ def take_result(studio: Studio) -> None:
 
 
 def take_playground(studio: Studio) -> None:
-    """Both models, writing on from the same prompt."""
+    """Picture the texts of both models for the same prompt."""
     window = studio.window
     window._tabs.open_tab("playground_tab")
     playground = window._playground
     playground.edit_prompt("The import statement")
-    studio.press("playground_generate_button")
-    studio.wait(lambda: playground.state.question.is_open)
-    studio.wait(lambda: not playground.state.question.is_open)
+    studio.click("playground_generate_button")
+    studio.wait_until(lambda: playground.state.question.is_open)
+    studio.wait_until(lambda: not playground.state.question.is_open)
     studio.picture("playground")
 
 
 def take_history(studio: Studio) -> None:
-    """A second, smaller run; the list of runs; both side by side."""
+    """Run a second, smaller job; picture the list of runs and the comparison."""
     from dataclasses import replace
 
     from surgeon_engine.api.config.pruning import PrunableShare
@@ -236,17 +240,17 @@ def take_history(studio: Studio) -> None:
     window, session = studio.window, studio.window.session
     pruning = replace(session.state.config.pruning, target=PrunableShare(0.2), shots=2)
     session.edit_pruning(pruning)
-    studio.wait(lambda: not session.start_obstacle())
-    studio.press("start_button")
-    studio.wait(lambda: not session.state.run.status.is_busy)
+    studio.wait_until(lambda: not session.start_obstacle())
+    studio.click("start_button")
+    studio.wait_until(lambda: not session.state.run.status.is_busy)
     window.open_step(Step.RUN)
     runs = window._history.runs
-    studio.act("runs_action")
-    studio.wait(lambda: len(runs.state.records) == 2)
+    studio.trigger("runs_action")
+    studio.wait_until(lambda: len(runs.state.records) == 2)
     studio.picture("runs")
     for record in runs.state.records:
         runs.tick(record.folder, True)
-    studio.act("runs_action")
+    studio.trigger("runs_action")
     window._tabs.open_tab("compare_tab")
     studio.settle()
     studio.picture("compare")
@@ -254,10 +258,10 @@ def take_history(studio: Studio) -> None:
 
 
 def take_help(studio: Studio) -> None:
-    """The log and the dialogs."""
-    studio.press("log_button")
+    """Picture the log and a dialog."""
+    studio.click("log_button")
     studio.picture("log")
-    studio.press("log_button")
+    studio.click("log_button")
     studio.dialog("commands_action", "commands")
 
 
@@ -270,7 +274,7 @@ def _scroll_to(studio: Studio, name: str) -> None:
     panel.ensureWidgetVisible(widget)
 
 
-def _say(message: str) -> None:
+def _print(message: str) -> None:
     sys.stdout.write(message + "\n")
     sys.stdout.flush()
 

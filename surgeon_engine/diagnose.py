@@ -59,14 +59,14 @@ def diagnose(config: RunConfig, folder: Path, context: RunContext) -> Diagnosed:
         EngineError: something that the user can act on.
         RunCancelled: the user has cancelled; nothing is written.
     """
-    begun = context.clock()
+    start_time = context.clock()
     state = prepare(config, context)
     baseline = evaluation(state, context, Stage.BASELINE)
     unprotected = _unprotected(state)
     arrays, units, damping = _costs(state, unprotected, context)
     path = folder / "costs.npz"
     _write(path, arrays)
-    seconds = context.clock() - begun
+    seconds = context.clock() - start_time
     return _diagnosed(state, unprotected, baseline, (path, units, damping, seconds))
 
 

@@ -50,7 +50,7 @@ from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.json_streams import JsonOutput, read_messages
 from surgeon_engine.runtime.run_context import RunCancelled, RunContext
 from surgeon_engine.runtime.speed_probe import machine
-from surgeon_engine.runtime.versions import versions, without_progress_bars
+from surgeon_engine.runtime.versions import disable_progress_bars, versions
 
 _IDLE_TIMEOUT_S = 300.0  # after which the models of the playground are unloaded
 _NEEDS_MEMORY = (StartRun, ExportRun, MeasureModels, Diagnose)
@@ -90,7 +90,7 @@ class Engine:
 
     def serve(self) -> None:
         """Execute queued commands until `stop` is called."""
-        without_progress_bars()
+        disable_progress_bars()
         self._send(Envelope("", time.time(), _ready()))
         while (task := self._next_task()) is not None:
             self._execute(*task)

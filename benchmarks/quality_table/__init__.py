@@ -1,1 +1,1 @@
-"""Prunes a model by a list of jobs and writes what came of it as tables."""
+"""Prune a model by a plan of jobs and write tables of the results."""

@@ -1,4 +1,4 @@
-"""The command: what it is told, what it does in which order, what it says meanwhile."""
+"""The command line: its arguments, the order of its work and its output."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from surgeon_engine.api.errors import ConfigError, EngineError
 from surgeon_engine.api.files import write_atomically
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.model.inspect import inspect_model
-from surgeon_engine.runtime.versions import without_progress_bars
+from surgeon_engine.runtime.versions import disable_progress_bars
 
 from . import machine, measuring
-from .plan import Base, chosen, read_plan, runs_of
+from .plan import Base, expand_runs, read_plan, select_jobs
 from .results import Results
-from .tables import Heading, as_csv, markdown
+from .tables import Heading, to_csv, to_markdown
 from .texts import ReadyRun, Texts, check_seeds_differ
 
 _FAILED = 1
-_INTERRUPTED = 130  # what a shell says of Ctrl-C
+_INTERRUPTED = 130  # exit code of a shell command after Ctrl-C
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure what is missing and write the tables; 1 if anything failed."""
+    """Measure missing figures and write the tables; return 1 if anything failed."""
     options = _parser().parse_args(arguments)
-    without_progress_bars()
+    disable_progress_bars()
     try:
         with tempfile.TemporaryDirectory(prefix="quality-") as folder:
             return _measure(options, Path(folder))
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{error.message} {error.hint}".strip(), file=sys.stderr)
         return _FAILED
     except KeyboardInterrupt:
-        print("\nInterrupted; the same command goes on from here.", file=sys.stderr)
+        print("\nInterrupted; repeat the command to continue.", file=sys.stderr)
         return _INTERRUPTED
 
 
@@ -55,24 +55,31 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("model", help='a folder, a .gguf file, or "demo"')
     add("--plan", type=Path, required=True, help="a TOML file, see benchmarks/plans")
-    add("--out", type=Path, required=True, help="without ending: .jsonl, .csv and .md")
+    add(
+        "--out",
+        type=Path,
+        required=True,
+        help="path of .jsonl, .csv and .md, without suffix",
+    )
     add("--calibration", default=BUILTIN_TEXT, help=".txt, .jsonl, .npy or builtin")
     add(
         "--validation",
         default="",
-        help="likewise; without: a held-out part of the calibration text",
+        help="the same kinds (default: a held-out part of the calibration text)",
     )
-    add("--windows", type=int, help="of calibration; from a token file: drawn")
-    add("--validation-windows", type=int, help="from a token file: the first ones")
+    add("--windows", type=int, help="for calibration; drawn from a token file")
+    add("--validation-windows", type=int, help="the first ones of a token file")
     add("--window-length", type=int, help="in tokens")
     add("--dtype", choices=list(Dtype), default=Dtype.FLOAT32)
     add("--device", choices=list(Device), default=Device.AUTO)
     seeds = parser.add_mutually_exclusive_group()
     seeds.add_argument(
-        "--seed", dest="seeds", type=_seeds, help="by which windows are drawn"
+        "--seed", dest="seeds", type=_seeds, help="seed that draws the windows"
     )
-    seeds.add_argument("--seeds", type=_seeds, help="several: a run for each, 0,1,2")
-    add("--only", action="append", default=[], metavar="NAME", help="of a job")
+    seeds.add_argument(
+        "--seeds", type=_seeds, help="several, as 0,1,2: one run for each"
+    )
+    add("--only", action="append", default=[], metavar="NAME", help="only this job")
     return parser
 
 
@@ -82,23 +89,23 @@ def _seeds(text: str) -> tuple[int, ...]:
 
 def _measure(options: argparse.Namespace, folder: Path) -> int:
     plan = read_plan(options.plan)
-    only = chosen(plan, options.only)
+    only = select_jobs(plan, options.only)
     base = _base(options)
-    planned = runs_of(plan, base)
+    planned = expand_runs(plan, base)
     summary = inspect_model(base.model).model
     texts = Texts(base.model, folder)
-    runs = [texts.ready(run) for run in planned]
+    runs = [texts.prepare(run) for run in planned]
     check_seeds_differ(runs)
     results = Results(_with_ending(options.out, ".jsonl"))
     heading = Heading(
         summary.name, summary.parameters, options.plan.stem, base.model.dtype
     )
-    wanted = [ready for ready in runs if ready.run.job in only]
-    todo = [ready for ready in wanted if not results.are_complete(ready)]
-    _say_beginning(results, wanted, todo, summary.name)
-    place = measuring.Place(
+    selected = [ready for ready in runs if ready.run.job in only]
+    todo = [ready for ready in selected if not results.is_complete(ready)]
+    _print_start(results, selected, todo, summary.name)
+    environment = measuring.Environment(
         folder,
-        machine.in_words(base.model.device),
+        machine.describe_machine(base.model.device),
         machine.describe_versions(),
         machine.engine_digest(),
     )
@@ -106,20 +113,20 @@ def _measure(options: argparse.Namespace, folder: Path) -> int:
     failed = False
     progress = _Progress(todo)
     for ready in todo:
-        progress.begin(ready)
-        with closing(measuring.steps_of(ready, place)) as steps:
+        progress.start_run(ready)
+        with closing(measuring.measure_run(ready, environment)) as steps:
             for step in steps:
                 if step.line is not None:
                     results.append(step.line)
                     failed |= bool(step.line.failure)
-                progress.say(step)
+                progress.report(step)
         _write_tables(options.out, heading, runs, results)
-    print(f"Written: {_with_ending(options.out, '.md')} and .csv")
+    print(f"Wrote {_with_ending(options.out, '.md')} and .csv")
     return _FAILED if failed else 0
 
 
 def _base(options: argparse.Namespace) -> Base:
-    given = {
+    arguments = {
         "text": _absolute(options.calibration, BUILTIN_TEXT),
         "validation_text": _absolute(options.validation, BUILTIN_TEXT),
         "windows": options.windows,
@@ -127,7 +134,7 @@ def _base(options: argparse.Namespace) -> Base:
         "window_length": options.window_length,
     }
     calibration: dict[str, Any] = {
-        name: value for name, value in given.items() if value is not None
+        name: value for name, value in arguments.items() if value is not None
     }
     model = ModelConfig(
         _absolute(options.model, DEMO), Dtype(options.dtype), Device(options.device)
@@ -148,10 +155,10 @@ def _with_ending(out: Path, ending: str) -> Path:
 def _write_tables(
     out: Path, heading: Heading, runs: Sequence[ReadyRun], results: Results
 ) -> None:
-    lines = results.of(runs)
+    lines = results.newest(runs)
     for ending, text in (
-        (".md", markdown(heading, runs, lines)),
-        (".csv", as_csv(runs, lines)),
+        (".md", to_markdown(heading, runs, lines)),
+        (".csv", to_csv(runs, lines)),
     ):
         path = _with_ending(out, ending)
         try:
@@ -159,44 +166,47 @@ def _write_tables(
         except OSError as error:
             raise ConfigError(
                 f"{path} cannot be written: {error.strerror}.",
-                "What was measured is safe in the .jsonl file.",
+                "The measurements are safe in the .jsonl file.",
             ) from error
 
 
-def _say_beginning(
-    results: Results, wanted: Sequence[ReadyRun], todo: Sequence[ReadyRun], model: str
+def _print_start(
+    results: Results,
+    selected: Sequence[ReadyRun],
+    todo: Sequence[ReadyRun],
+    model: str,
 ) -> None:
     for number in results.damaged:
-        print(f"Line {number} of the results cannot be read and is left out.")
-    engines = {line.circumstances.engine for line in results.of(wanted).values()}
+        print(f"Line {number} of the results cannot be read and is ignored.")
+    engines = {line.circumstances.engine for line in results.newest(selected).values()}
     if engines - {machine.engine_digest()}:
         print(
-            "Some of what was measured before was measured by another state of the "
-            "engine: give another --out to measure it again."
+            "Some earlier figures were measured with another state of the engine: "
+            "give another --out to measure them again."
         )
     shots = sum(len(ready.run.shots) for ready in todo)
     print(
-        f"{model}: {len(wanted)} runs, {len(wanted) - len(todo)} of them measured "
-        f"before; {len(todo)} to do with {shots} shots.",
+        f"{model}: {len(selected)} runs, {len(selected) - len(todo)} already measured; "
+        f"{len(todo)} to do with {shots} shots.",
         flush=True,
     )
 
 
 class _Progress:
-    """Says what is done, and estimates what is left by the speed so far."""
+    """Print the progress and estimate the remaining time from the speed so far."""
 
     def __init__(self, todo: Sequence[ReadyRun]) -> None:
         self._runs, self._number = len(todo), 0
-        self._later = sum(len(ready.run.shots) for ready in todo)  # shots
-        self._shots = self._here = 0  # of the run under way: all, and left
+        self._later_shots = sum(len(ready.run.shots) for ready in todo)
+        self._shots = self._remaining = 0  # shots of the current run
         self._done = 0
-        self._begun = time.monotonic()
+        self._start = time.monotonic()
 
-    def begin(self, ready: ReadyRun) -> None:
-        """A run begins."""
+    def start_run(self, ready: ReadyRun) -> None:
+        """Print the job, seed and sparsities of a run that starts."""
         self._number += 1
-        self._shots = self._here = len(ready.run.shots)
-        self._later -= self._shots
+        self._shots = self._remaining = len(ready.run.shots)
+        self._later_shots -= self._shots
         ends = ", ".join(f"{100 * s:g} %" for s in ready.run.sparsities)
         print(
             f"[{self._number}/{self._runs}] {ready.run.job}, seed {ready.run.seed}, "
@@ -204,25 +214,26 @@ class _Progress:
             flush=True,
         )
 
-    def say(self, step: measuring.Step) -> None:
-        """A shot is over, or the run has failed."""
+    def report(self, step: measuring.Step) -> None:
+        """Print the result of a shot, or the error of a failed run."""
         if step.line is not None and step.line.failure:
-            self._here = 0
+            self._remaining = 0
             print(f"  failed: {step.line.failure}", flush=True)
             return
-        self._here -= 1
+        self._remaining -= 1
         self._done += 1
         figures = step.line.figures if step.line is not None else None
         kl = f", KL {figures.nats:.4f}" if figures is not None else ""
         print(
-            f"  shot {step.shot} of {self._shots}: {step.sparsity:.2%} gone, "
-            f"perplexity {step.perplexity:.2f}{kl}, {step.seconds:.1f} s{self._left()}",
+            f"  shot {step.shot} of {self._shots}: {step.sparsity:.2%} removed, "
+            f"perplexity {step.perplexity:.2f}{kl}, {step.seconds:.1f} s"
+            f"{self._remaining_time()}",
             flush=True,
         )
 
-    def _left(self) -> str:
-        left = self._here + self._later
-        if not left:
+    def _remaining_time(self) -> str:
+        shots = self._remaining + self._later_shots
+        if not shots:
             return ""
-        seconds = (time.monotonic() - self._begun) / self._done * left
+        seconds = (time.monotonic() - self._start) / self._done * shots
         return f"; about {humanize.naturaldelta(seconds)} left"

@@ -1,10 +1,10 @@
-"""One run in a process of its own: shot by shot, what it came to and what it took.
+"""The process that does one run and reports the result and the cost of each shot.
 
-The process is told a `Task` on the first line of its standard input and answers with
-lines of JSON. After each it waits for an empty line, so that nobody else computes while
-a shot is timed. Where a shot is to be measured, the weights of the prunable layers lie
-in a file by then: whoever compares them with the dense model needs memory, and that is
-not to count as the method's.
+The process reads a `Task` from the first line of its standard input and writes lines
+of JSON. After each line it waits for an empty line, so that no other process computes
+while a shot is timed. Before it reports a shot that fills a column, it writes the
+weights of the prunable layers to a file. Another process compares them with the dense
+model, so that the memory for the comparison is not counted as the method's.
 """
 
 from __future__ import annotations
@@ -31,42 +31,42 @@ from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.recovery.correction import correct
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import RunContext
-from surgeon_engine.runtime.versions import without_progress_bars
+from surgeon_engine.runtime.versions import disable_progress_bars
 from surgeon_engine.shots.shot import ShotPlan, evaluation, run_shot
 
 from .plan import PlannedShot
 
 
 class Task(msgspec.Struct, frozen=True):
-    """What the process does."""
+    """A run for the process."""
 
     config: RunConfig
     shots: tuple[PlannedShot, ...]
-    weights: str  # a file to write, again after each shot that is measured
+    weights: str  # file to write after each shot that fills a column
 
 
 class ShotDone(msgspec.Struct, frozen=True, tag=True):
-    """A shot is over."""
+    """The result of a shot."""
 
     planned: PlannedShot
     shot: ShotFinished
     corrected: Corrected | None  # as if the run ended here; None: without correction
     dense_perplexity: float
     seconds: float  # from the dense model on, over all shots, with that correction
-    peak_memory_bytes: int  # of the process so far; on a GPU of its tensors
+    peak_memory_bytes: int  # of the process so far; on a GPU, of its tensors
 
 
 class JobFailed(msgspec.Struct, frozen=True, tag=True):
-    """There are no more shots; why, in a sentence."""
+    """The run has failed."""
 
-    words: str
+    message: str
 
 
 Message = ShotDone | JobFailed
 
 
-def messages(task: Task) -> Iterator[Message]:
-    """Do the task: a message for each shot, and a last one if it fails."""
+def run_task(task: Task) -> Iterator[Message]:
+    """Do a run; yield a message for each shot, and a last one if it fails."""
     try:
         yield from _shots(task)
     except EngineError as error:
@@ -79,14 +79,14 @@ def messages(task: Task) -> Iterator[Message]:
 
 def _shots(task: Task) -> Iterator[ShotDone]:
     devices.reset_peak_memory()
-    context = RunContext("", _say_warning)
+    context = RunContext("", _print_warning)
     state = prepare(task.config, context)
     dense = evaluation(state, context, Stage.BASELINE)
     last, seconds = None, 0.0
     for number, planned in enumerate(task.shots, 1):
         shot = run_shot(state, ShotPlan(number, planned.share, last), context)
         last, seconds = shot.damping, seconds + shot.seconds
-        with _ended(state, task, planned, context) as corrected:
+        with _as_if_ended(state, task, planned, context) as corrected:
             yield ShotDone(
                 planned,
                 shot,
@@ -97,19 +97,19 @@ def _shots(task: Task) -> Iterator[ShotDone]:
             )
 
 
-def _say_warning(envelope: Envelope) -> None:
+def _print_warning(envelope: Envelope) -> None:
     if isinstance(envelope.event, Logged):
         print(f"  {envelope.event.message}", file=sys.stderr)
 
 
 @contextmanager
-def _ended(
+def _as_if_ended(
     state: PruningState, task: Task, planned: PlannedShot, context: RunContext
 ) -> Iterator[Corrected | None]:
-    """The model as if the run ended here, in a file if it is to be measured.
+    """Write the model as if the run ended here, if the shot fills a column.
 
-    A run ends with the correction, if it has one; the shot after this one begins
-    without.
+    That includes the correction, if the run has one. The correction is undone at the
+    end of the context, so that the next shot starts without it.
     """
     if planned.sparsity is None:
         yield None
@@ -119,25 +119,28 @@ def _ended(
         _save_weights(state, weights)
         yield None
         return
-    kept = weights.with_suffix(".kept")
-    _save_weights(state, kept)  # in memory they would count as the method's
-    corrected = _corrected(state, context)
+    uncorrected = weights.with_suffix(".kept")
+    _save_weights(state, uncorrected)  # in memory they would count as the method's
+    corrected = _correct(state, context)
     _save_weights(state, weights)
     yield corrected
-    values = torch.load(kept, weights_only=True, map_location="cpu", mmap=True)
+    values = torch.load(uncorrected, weights_only=True, map_location="cpu", mmap=True)
     state.loaded.model.load_state_dict(values, strict=False)
 
 
-def _corrected(state: PruningState, context: RunContext) -> Corrected:
-    begun = time.monotonic()
+def _correct(state: PruningState, context: RunContext) -> Corrected:
+    start = time.monotonic()
     steps = correct(state, context)
     found = evaluation(state, context, Stage.EVALUATION)
-    seconds = time.monotonic() - begun
+    seconds = time.monotonic() - start
     return Corrected(steps.lengths, steps.loss_before, steps.loss_after, found, seconds)
 
 
 def _save_weights(state: PruningState, path: Path) -> None:
-    """Write what pruning may have changed; unlike safetensors without a copy of it."""
+    """Write the weights that pruning may have changed.
+
+    Unlike safetensors, torch.save makes no copy of them in memory.
+    """
     torch.save(
         {
             f"{layer.name}.{name}": parameter.detach().cpu()
@@ -149,25 +152,29 @@ def _save_weights(state: PruningState, path: Path) -> None:
 
 
 def main() -> None:
-    """Do the task on standard input; end when whoever gave it is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the other end is told, and ends this
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # stray prints are no messages
+    """Do the task on standard input; exit when the parent process has ended."""
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # the parent handles it and ends this process
+    output = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(
+        sys.stderr.fileno(), sys.stdout.fileno()
+    )  # prints of libraries are no messages
     task = msgspec.json.decode(sys.stdin.buffer.readline(), type=Task)
-    may_go_on: queue.SimpleQueue[None] = queue.SimpleQueue()
+    acknowledged: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     def listen() -> None:
-        # Not by sys.stdin, whose lock a thread must not hold when the process ends.
+        # sys.stdin has a lock that a thread must not hold when the process ends.
         while os.read(0, 1):
-            may_go_on.put(None)
+            acknowledged.put(None)
         os._exit(1)
 
     threading.Thread(target=listen, daemon=True).start()
-    without_progress_bars()
-    for message in messages(task):
-        answers.write(msgspec.json.encode(message) + b"\n")
-        answers.flush()
-        may_go_on.get()
+    disable_progress_bars()
+    for message in run_task(task):
+        output.write(msgspec.json.encode(message) + b"\n")
+        output.flush()
+        acknowledged.get()
 
 
 if __name__ == "__main__":

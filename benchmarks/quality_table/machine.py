@@ -1,4 +1,4 @@
-"""The machine and the programs on which figures depend, in words."""
+"""Describe the machine and the programs on which figures depend."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from .texts import digest_of_files
 _CPU_INFO = Path("/proc/cpuinfo")  # Linux; platform.processor() is often empty there
 
 
-def in_words(device: Device) -> str:
-    """The processor, its memory, and the GPU if that is what computes."""
+def describe_machine(device: Device) -> str:
+    """Return the processor, the memory, and the GPU if `device` selects it."""
     memory = psutil.virtual_memory().total / 2**30
-    words = (
+    processor = (
         f"{_processor()}, {psutil.cpu_count()} cores (threads used: "
         f"{torch.get_num_threads()}), {memory:.0f} GiB memory"
     )
     used = devices.choose(device)
     if used.type == "cpu":
-        return f"{words}, computing on the CPU"
+        return f"{processor}, computing on the CPU"
     gib = devices.total_memory(used) / 2**30
-    return f"{words}, computing on {devices.display_name(used)} ({gib:.0f} GiB)"
+    return f"{processor}, computing on {devices.display_name(used)} ({gib:.0f} GiB)"
 
 
 def describe_versions() -> str:
-    """Of the libraries and of the system."""
-    named = [f"{name} {version}" for name, version in versions().items()]
-    return ", ".join([*named, platform.platform(terse=True)])
+    """Return the versions of the libraries and of the operating system."""
+    libraries = [f"{name} {version}" for name, version in versions().items()]
+    return ", ".join([*libraries, platform.platform(terse=True)])
 
 
 def engine_digest() -> str:
-    """What tells one state of the engine's source files from another."""
+    """Return a digest of the engine's source files."""
     folder = Path(surgeon_engine.__file__).parent
     return digest_of_files(sorted(folder.rglob("*.py")))
 

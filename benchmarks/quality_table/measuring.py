@@ -1,7 +1,7 @@
-"""One run as its figures come: the process that prunes, and the comparison with dense.
+"""Measure a run: prune in another process and compare each result with the dense model.
 
-The dense model is loaded here, not where pruning is measured, and only while that other
-process waits: neither its time nor its memory counts as the method's.
+The dense model is loaded in this process, and only while the pruning process waits.
+Neither its time nor its memory is counted as the method's.
 """
 
 from __future__ import annotations
@@ -28,57 +28,60 @@ from . import job
 from .results import Circumstances, Figures, Line
 from .texts import ReadyRun
 
-_PACKAGES = Path(__file__).parents[1]  # where the process finds this package
+_PACKAGES = Path(__file__).parents[1]  # PYTHONPATH of the process
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A shot that is over, or that the run failed."""
+    """The result of a shot, or the failure of a run."""
 
-    shot: int  # from 1; 0: it failed
+    shot: int  # from 1; 0: the run failed
     sparsity: float
     perplexity: float
     seconds: float
-    line: Line | None  # None: the shot is only on the way to a column
+    line: Line | None  # None: the shot fills no column
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a run is measured."""
+class Environment:
+    """Machine, versions and working folder of a measurement."""
 
-    folder: Path  # for weights
+    folder: Path  # for files of weights
     machine: str
     versions: str
     engine: str
 
 
-def steps_of(ready: ReadyRun, place: Place) -> Generator[Step]:
-    """Do a run: a step for each of its shots, and a last one if it fails."""
-    weights = place.folder / "weights.pt"
+def measure_run(ready: ReadyRun, environment: Environment) -> Generator[Step]:
+    """Do a run; yield a step for each shot, and a last one if it fails."""
+    weights = environment.folder / "weights.pt"
     task = job.Task(ready.config, ready.run.shots, str(weights))
     missing = list(ready.run.sparsities)
-    with closing(messages_of(task)) as messages:
+    with closing(run_in_process(task)) as messages:
         for message in messages:
             if isinstance(message, job.JobFailed):
-                yield _failed(ready, place, missing[0], message.words)
+                yield _failed(ready, environment, missing[0], message.message)
                 return
             if message.planned.sparsity is None:
                 yield _step(message, None)
                 continue
             try:
-                found = compared_with_dense(ready, weights)
+                found = compare_with_dense(ready, weights)
             except EvaluationError as error:
-                yield _failed(ready, place, missing[0], error.message)
+                yield _failed(ready, environment, missing[0], error.message)
                 return
             column = missing.pop(0)
             figures = _figures(message, found)
-            yield _step(message, _line(ready, place, column, figures))
+            yield _step(message, _line(ready, environment, column, figures))
             if not missing:
                 return
 
 
-def messages_of(task: job.Task) -> Generator[job.Message]:
-    """What a process of its own says of `task`; it waits until the next is wanted."""
+def run_in_process(task: job.Task) -> Generator[job.Message]:
+    """Yield the messages of a new process that does `task`.
+
+    After each message, the process waits until the next one is requested.
+    """
     path = os.pathsep.join(filter(None, (str(_PACKAGES), os.environ.get("PYTHONPATH"))))
     process = subprocess.Popen(
         [sys.executable, "-m", "quality_table.job"],
@@ -88,39 +91,39 @@ def messages_of(task: job.Task) -> Generator[job.Message]:
     )
     decoder = msgspec.json.Decoder(job.Message)
     try:
-        _report(process, msgspec.json.encode(task))
+        _write_line(process, msgspec.json.encode(task))
         assert process.stdout is not None
         for line in process.stdout:
             yield decoder.decode(line)
-            _report(process, b"")
+            _write_line(process, b"")
         if code := process.wait():
-            words = f"signal {-code}" if code < 0 else f"exit code {code}"
-            yield job.JobFailed(f"Its process ended with {words}.")
+            reason = f"signal {-code}" if code < 0 else f"exit code {code}"
+            yield job.JobFailed(f"Its process ended with {reason}.")
     finally:
         process.kill()
         process.communicate()
 
 
-def _report(process: subprocess.Popen[bytes], line: bytes) -> None:
+def _write_line(process: subprocess.Popen[bytes], line: bytes) -> None:
     assert process.stdin is not None
     try:
         process.stdin.write(line + b"\n")
         process.stdin.flush()
     except BrokenPipeError:
-        pass  # it has ended; with what code is seen at the end of its output
+        pass  # the process has ended; its exit code is read after its output
 
 
-def compared_with_dense(ready: ReadyRun, weights: Path) -> Divergence:
-    """The pruned model of `ready` with the weights in a file, beside the dense one.
+def compare_with_dense(ready: ReadyRun, weights: Path) -> Divergence:
+    """Return the divergence of the pruned model with these weights from the dense one.
 
     Raises:
-        EvaluationError: the divergence is not finite, or there is no memory for it.
+        EvaluationError: The divergence is not finite, or there is too little memory.
     """
     try:
         dense, pruned = (load_model(ready.config.model).model for _ in range(2))
         values = torch.load(weights, weights_only=True, map_location="cpu")
         if pruned.load_state_dict(values, strict=False).unexpected_keys:
-            raise ModelError("The weights of the job are those of another model.")
+            raise ModelError("The weights of the job belong to another model.")
         batch = ready.config.calibration.batch
         return divergence(dense, pruned, ready.validation, batch, lambda: None)
     except (MemoryError, RuntimeError) as error:
@@ -131,7 +134,7 @@ def compared_with_dense(ready: ReadyRun, weights: Path) -> Divergence:
         ) from error
     finally:
         dense = pruned = None
-        devices.reset_peak_memory()  # leave a GPU to the process that prunes
+        devices.reset_peak_memory()  # free the GPU for the process that prunes
 
 
 def _figures(message: job.ShotDone, found: Divergence) -> Figures:
@@ -157,7 +160,7 @@ def _evaluation(message: job.ShotDone) -> Evaluation:
 
 
 def _line(
-    ready: ReadyRun, place: Place, column: float, figures: Figures | None
+    ready: ReadyRun, environment: Environment, column: float, figures: Figures | None
 ) -> Line:
     return Line(
         job=ready.run.job,
@@ -166,19 +169,21 @@ def _line(
         identity=ready.identity,
         at=datetime.now().astimezone().isoformat(timespec="seconds"),
         circumstances=Circumstances(
-            place.machine,
-            place.versions,
-            place.engine,
-            ready.calibration_words,
-            ready.validation_words,
+            environment.machine,
+            environment.versions,
+            environment.engine,
+            ready.calibration_description,
+            ready.validation_description,
         ),
         figures=figures,
     )
 
 
-def _failed(ready: ReadyRun, place: Place, column: float, words: str) -> Step:
-    line = _line(ready, place, column, None)
-    failed = msgspec.structs.replace(line, failure=words)
+def _failed(
+    ready: ReadyRun, environment: Environment, column: float, message: str
+) -> Step:
+    line = _line(ready, environment, column, None)
+    failed = msgspec.structs.replace(line, failure=message)
     return Step(0, column, 0.0, 0.0, failed)
 
 

@@ -1,17 +1,16 @@
-"""A plan: the jobs of a table, read from TOML, and their runs.
+"""Read a plan of jobs from TOML and expand it to runs.
 
-    [defaults]            settings of all jobs
-    sparsities = [...]    the columns of the table; without: the job's `sparsity`
-    separate = false      true: each is a run of its own from the dense model on
-    corrected = "each"    or "last": which columns end with the correction, if any
+    [defaults]            settings of all jobs that do not override them
+    sparsities = [...]    columns of the table; default: the `sparsity` of the job
+    separate = false      true: a run of its own from the dense model for each sparsity
+    corrected = "each"    or "last": the columns that end with the correction, if any
     [defaults.pruning]    settings of PruningConfig, in their short form
     [defaults.calibration]   of CalibrationConfig; the command line has precedence
 
     [[job]]
-    name = "..."          the row, and settings of its own
+    name = "..."          name of the row, followed by settings of this job
 
-A job whose sparsities are not separate is one run whose shots end at them, so that it
-has as many shots as sparsities.
+A job whose sparsities are not separate is one run with one shot for each sparsity.
 """
 
 from __future__ import annotations
@@ -30,16 +29,17 @@ from surgeon_engine.api.config.toml import config_from_toml
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.pruning.schedule import share_of_goal
 
-# Settings of the calibration that the command line gives, and that all jobs share.
-_OF_COMMAND = ("text", "validation_text", "seed")
-_COMMON = (*_OF_COMMAND, "validation_windows", "window_length")
+# Calibration fields that only the command line sets, and those that all jobs share so
+# that they can be compared.
+_COMMAND_LINE_ONLY = ("text", "validation_text", "seed")
+_COMMON = (*_COMMAND_LINE_ONLY, "validation_windows", "window_length")
 _FROM_SPARSITIES = ("sparsity", "shots", "schedule")
 
 Corrected = Literal["each", "last"]
 
 
 class Defaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Settings that jobs share."""
+    """Settings of all jobs that do not override them."""
 
     sparsities: tuple[float, ...] = ()
     separate: bool = False
@@ -49,7 +49,7 @@ class Defaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A row of the table."""
+    """A row of the table and its settings."""
 
     name: str
     sparsities: tuple[float, ...] | None = None  # None: those of the defaults
@@ -67,47 +67,47 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PlannedShot(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The end of a shot, and the column for which it is measured."""
+    """The target of a shot, and the column that it fills."""
 
-    share: float  # of the goal of the run
-    sparsity: float | None  # the column; None: not measured
+    share: float  # of the weights to remove in the run
+    sparsity: float | None  # the column; None: it fills none
     is_corrected: bool = True  # where the run has a correction
 
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """Settings of the command line, for all runs."""
+    """Settings of all runs from the command line."""
 
     model: ModelConfig
-    calibration: Mapping[str, Any]  # the fields that were given
+    calibration: Mapping[str, Any]  # explicitly set fields
     seeds: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One way from the dense model to one or more columns of a row."""
+    """A run from the dense model that fills one or more columns of a row."""
 
     job: str
     config: RunConfig
-    given: frozenset[str]  # fields of the calibration that do not stand at a default
+    given: frozenset[str]  # explicitly set fields of the calibration
     shots: tuple[PlannedShot, ...]
 
     @property
     def seed(self) -> int:
-        """The seed by which the windows are drawn."""
+        """Seed that draws the windows."""
         return self.config.calibration.seed
 
     @property
     def sparsities(self) -> tuple[float, ...]:
-        """The columns that the run fills."""
+        """Columns that the run fills."""
         return tuple(s.sparsity for s in self.shots if s.sparsity is not None)
 
 
 def read_plan(path: Path) -> Plan:
-    """Read the plan in the file at `path`.
+    """Read a plan.
 
     Raises:
-        ConfigError: The file cannot be read, or is no plan.
+        ConfigError: The file cannot be read, or holds no valid plan.
     """
     try:
         plan = msgspec.toml.decode(path.read_bytes(), type=Plan)
@@ -117,21 +117,21 @@ def read_plan(path: Path) -> Plan:
         ) from None
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ConfigError(
-            f"The plan {path.name} does not fit: {error}.",
-            "See benchmarks/plans for what one holds.",
+            f"The plan {path.name} is not valid: {error}.",
+            "See benchmarks/plans for examples.",
         ) from error
     names = [job.name for job in plan.job]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice or not names:
         problem = f"two jobs called {twice[0]!r}" if twice else "no jobs"
         raise ConfigError(
-            f"The plan {path.name} has {problem}.", "Give each job a name of its own."
+            f"The plan {path.name} has {problem}.", "Give each job a unique name."
         )
     return plan
 
 
-def chosen(plan: Plan, only: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of the jobs to measure; all if `only` is empty.
+def select_jobs(plan: Plan, only: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the jobs to do; all if `only` is empty.
 
     Raises:
         ConfigError: There is no such job.
@@ -146,17 +146,17 @@ def chosen(plan: Plan, only: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in names if name in only or not only)
 
 
-def runs_of(plan: Plan, base: Base) -> tuple[Run, ...]:
-    """Return all runs of all jobs, by job and seed.
+def expand_runs(plan: Plan, base: Base) -> tuple[Run, ...]:
+    """Return all runs of all jobs, job by job and seed by seed.
 
     Raises:
-        ConfigError: A job has an unknown or invalid setting.
+        ConfigError: A job has an unknown setting or an invalid value.
     """
     runs: list[Run] = []
     for job in plan.job:
         try:
             for seed in base.seeds:
-                runs += _runs_of_job(job, plan.defaults, base, seed)
+                runs += _expand_job(job, plan.defaults, base, seed)
         except ConfigError as error:
             raise ConfigError(
                 f"Job {job.name!r}: {error.message}", error.hint
@@ -164,9 +164,9 @@ def runs_of(plan: Plan, base: Base) -> tuple[Run, ...]:
     return tuple(runs)
 
 
-def _runs_of_job(job: Job, defaults: Defaults, base: Base, seed: int) -> list[Run]:
+def _expand_job(job: Job, defaults: Defaults, base: Base, seed: int) -> list[Run]:
     common = [name for name in _COMMON if name in job.calibration]
-    common += [name for name in _OF_COMMAND if name in defaults.calibration]
+    common += [name for name in _COMMAND_LINE_ONLY if name in defaults.calibration]
     if common:
         raise ConfigError(
             f"{common[0]} must be the same for all jobs.",
@@ -190,9 +190,13 @@ def _runs_of_job(job: Job, defaults: Defaults, base: Base, seed: int) -> list[Ru
             target=PrunableShare(sparsity),
             shots=shots or config.pruning.shots,
         )
-        steps = _steps(pruning) if shots is None else _ending_at(sparsities, corrected)
+        planned = (
+            _scheduled_shots(pruning)
+            if shots is None
+            else _shots_ending_at(sparsities, corrected)
+        )
         changed = dataclasses.replace(config, pruning=pruning)
-        return Run(job.name, changed, frozenset(calibration), steps)
+        return Run(job.name, changed, frozenset(calibration), planned)
 
     if not sparsities:
         return [run(_sparsity(config.pruning))]
@@ -202,8 +206,8 @@ def _runs_of_job(job: Job, defaults: Defaults, base: Base, seed: int) -> list[Ru
     return [run(sparsities[-1], len(sparsities))]
 
 
-def _steps(pruning: PruningConfig) -> tuple[PlannedShot, ...]:
-    """Return the shots of a run of the program; the last is measured."""
+def _scheduled_shots(pruning: PruningConfig) -> tuple[PlannedShot, ...]:
+    """Return the shots of an ordinary run; only the last one fills a column."""
     return tuple(
         PlannedShot(
             share_of_goal(number / pruning.shots, pruning.schedule),
@@ -213,7 +217,7 @@ def _steps(pruning: PruningConfig) -> tuple[PlannedShot, ...]:
     )
 
 
-def _ending_at(
+def _shots_ending_at(
     sparsities: Sequence[float], corrected: Corrected
 ) -> tuple[PlannedShot, ...]:
     last = sparsities[-1]
@@ -226,7 +230,7 @@ def _sparsity(pruning: PruningConfig) -> float:
     """Return the target of a job.
 
     Raises:
-        ConfigError: It is no share of the prunable weights, or has a quality limit.
+        ConfigError: It is not a share of the prunable weights, or has a quality limit.
     """
     target = pruning.target
     if not isinstance(target, PrunableShare) or pruning.max_perplexity_increase:
@@ -242,8 +246,8 @@ def _check_contradiction(
 ) -> None:
     if list(sparsities) != sorted(set(sparsities)) or sparsities[0] <= 0:
         raise ConfigError(
-            f"The sparsities {', '.join(map(str, sparsities))} do not rise.",
-            "Give each once, the smallest first.",
+            f"The sparsities {', '.join(map(str, sparsities))} do not increase.",
+            "List each sparsity once, the smallest first.",
         )
     for name in _FROM_SPARSITIES[: 1 if separate else None]:
         if name in pruning:

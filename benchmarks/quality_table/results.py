@@ -1,6 +1,6 @@
-"""The results: one line of JSON for each measurement, appended as it is made.
+"""Measurements in a file, one line of JSON for each.
 
-Tables are made from these lines, and a run whose lines are all there is not run again.
+Tables are made from these lines. A run with a line for each column is not repeated.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .texts import ReadyRun
 
 
 class Circumstances(msgspec.Struct, frozen=True):
-    """The machine, versions and texts of a measurement, in words."""
+    """Descriptions of the machine, the versions and the texts of a measurement."""
 
     machine: str
     versions: str
@@ -28,29 +28,29 @@ class Circumstances(msgspec.Struct, frozen=True):
 
 
 class Figures(msgspec.Struct, frozen=True):
-    """The figures of pruning to a sparsity."""
+    """Quality and cost of pruning to one sparsity."""
 
-    reached: float  # sparsity, at most what was asked for
-    parameters: int  # that remain in the whole model
+    reached: float  # sparsity, at most the requested one
+    parameters: int  # remaining in the whole model
     dense_perplexity: float
     perplexity: float
     nats: float  # KL(dense || pruned) per token
-    agreement: float  # share of tokens for which both put the same one first
+    agreement: float  # share of tokens for which both models have the same top token
     shot_seconds: float  # of the shot that ended here
     seconds: float  # from the dense model on
     peak_memory_bytes: int
-    damping: DampingChoice | None  # of that shot; None: the method damps nothing
+    damping: DampingChoice | None  # of that shot; None: the method has none
     steps: tuple[float, ...] | None  # of the correction; None: there was none
-    uncorrected: float | None = None  # perplexity before it
+    uncorrected: float | None = None  # perplexity before the correction
 
 
 class Line(msgspec.Struct, frozen=True):
-    """A measurement or a failure."""
+    """A measurement, or its failure."""
 
     job: str
     seed: int
-    sparsity: float  # that was asked for: the column
-    identity: str  # of the run: model, tokens and settings
+    sparsity: float  # the requested one: the column
+    identity: str  # digest of the model, tokens and settings of the run
     at: str  # date and time
     circumstances: Circumstances
     figures: Figures | None
@@ -61,22 +61,22 @@ Key = tuple[str, int, float]  # job, seed, sparsity
 
 
 class Results:
-    """The lines in the file at `path`."""
+    """The lines of a file; it is created on the first `append`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self.damaged: list[int] = []  # numbers of lines that cannot be read
         self._lines: list[Line] = []
-        self._ends_in_the_middle = False
+        self._is_last_line_incomplete = False
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             data = path.read_bytes() if path.exists() else b""
         except OSError as error:
             raise ConfigError(
                 f"{path} cannot be used for results: {error.strerror}.",
-                "Give --out a place that you may write to.",
+                "Give --out a path that you may write to.",
             ) from error
-        self._ends_in_the_middle = bool(data) and not data.endswith(b"\n")
+        self._is_last_line_incomplete = bool(data) and not data.endswith(b"\n")
         for number, text in enumerate(data.splitlines(), 1):
             try:
                 self._lines.append(msgspec.json.decode(text, type=Line))
@@ -86,22 +86,22 @@ class Results:
     def append(self, line: Line) -> None:
         """Append a line atomically."""
         data = msgspec.json.encode(line) + b"\n"
-        if self._ends_in_the_middle:
-            data, self._ends_in_the_middle = b"\n" + data, False
+        if self._is_last_line_incomplete:
+            data, self._is_last_line_incomplete = b"\n" + data, False
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
-            os.write(descriptor, data)  # one call: nothing comes in between
+            os.write(descriptor, data)  # one call, so that it is atomic
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
         self._lines.append(line)
 
-    def of(self, runs: Sequence[ReadyRun]) -> dict[Key, Line]:
-        """Return the newest line of each column of `runs`, if there is one.
+    def newest(self, runs: Sequence[ReadyRun]) -> dict[Key, Line]:
+        """Return the newest line of each measured column of `runs`.
 
-        A later failure does not replace figures.
+        A failure does not replace earlier figures.
         """
-        wanted = {
+        identities = {
             (ready.run.job, ready.run.seed, sparsity): ready.identity
             for ready in runs
             for sparsity in ready.run.sparsities
@@ -109,13 +109,13 @@ class Results:
         found: dict[Key, Line] = {}
         for line in self._lines:
             key = (line.job, line.seed, line.sparsity)
-            is_wanted = wanted.get(key) == line.identity
-            if is_wanted and (line.figures or key not in found):
+            is_current = identities.get(key) == line.identity
+            if is_current and (line.figures or key not in found):
                 found[key] = line
         return found
 
-    def are_complete(self, ready: ReadyRun) -> bool:
-        """Return True if every column of the run has figures."""
-        found = self.of([ready])
+    def is_complete(self, ready: ReadyRun) -> bool:
+        """Return whether every column of the run has figures."""
+        found = self.newest([ready])
         keys = [(ready.run.job, ready.run.seed, s) for s in ready.run.sparsities]
         return all(key in found and found[key].figures for key in keys)

@@ -1,4 +1,4 @@
-"""The results as a Markdown page and as CSV."""
+"""Format the results as a Markdown page and as CSV."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ from .texts import ReadyRun
 
 _MISSING = "-"
 _HOW = (
-    "Perplexity, KL and agreement are over the same validation windows, each scored by "
-    "itself. KL is KL(dense || pruned) in nats per predicted token; agreement is the "
-    "share of predicted tokens for which both models put the same one first. Both are "
-    "computed in another process, while the job waits, from weights that the job wrote "
-    "to a file: the dense model takes none of the job's time or memory. Seconds count "
-    "from the dense model on, over all shots, with the evaluation after each; loading "
-    "is not in them. A column with steps of the correction (the last table) is as if "
-    "the run ended there: its correction is in the figures, and the next shot begins "
-    "without. A damping that is searched for is that of a shot with others to come, "
-    "except in the last column. Peak memory is that of the job's process up to then, "
-    "with the model, the libraries and the evaluation, and so never falls from one "
-    "shot to the next; on a GPU it is that of its tensors. The model keeps its size; a "
-    "run of the program makes one that loses heads and neurons smaller between shots, "
-    "and is faster in the later ones."
+    "Perplexity, KL and agreement are measured on the same validation windows, each "
+    "scored separately. KL is KL(dense || pruned) in nats per predicted token; "
+    "agreement is the share of predicted tokens for which both models have the same "
+    "top token. Both are computed in another process, while the job waits, from "
+    "weights that the job wrote to a file: the dense model takes none of the job's "
+    "time or memory. Seconds count from the dense model on, over all shots, with the "
+    "evaluation after each, without loading. A column with steps of the correction "
+    "(see the last table) is measured as if the run ended there: its figures include "
+    "the correction, and the next shot starts without it. A searched damping is that "
+    "of a shot with later shots, except in the last column. Peak memory is that of "
+    "the job's process so far, with the model, the libraries and the evaluation, and "
+    "so never falls from one shot to the next; on a GPU it is that of its tensors. "
+    "The model keeps its size in memory; an ordinary run compacts a model that loses "
+    "heads and neurons between shots, which makes the later shots faster."
 )
-_OF_SEEDS = (
-    "; figures are mean ± (largest - smallest). The seed draws the windows of "
-    "calibration, and of validation unless they come as a token file"
+_SEEDS_NOTE = (
+    "; figures are mean ± (largest - smallest). The seed draws the calibration "
+    "windows, and the validation windows unless they come from a token file"
 )
-# Fields of a DampingChoice, and what they are called among others.
+# Fields of a DampingChoice and their columns.
 _DAMPING = {
     "cost": "cost_damping",
     "update": "update_damping",
     "tried": "tried",
 }
 _NOT_SETTINGS = ("sparsity", "text", "validation_text", "seed")
-_OF_TEXTS = ("windows", "validation_windows", "window_length")  # said by the protocol
+_TEXT_SETTINGS = ("windows", "validation_windows", "window_length")  # in the heading
 
 
 @dataclass(frozen=True, slots=True)
 class Heading:
-    """The subject of the page."""
+    """Model and plan of the page."""
 
     model: str
     parameters: int
@@ -60,7 +60,7 @@ class Table:
     """One figure for all jobs and sparsities."""
 
     title: str
-    value: Callable[[Figures], float | None]  # None: there is none
+    value: Callable[[Figures], float | None]  # None: not measured
     number: str  # format
 
 
@@ -74,18 +74,20 @@ _TABLES = (
 )
 
 
-def markdown(
+def to_markdown(
     heading: Heading, runs: Sequence[ReadyRun], lines: Mapping[Key, Line]
 ) -> str:
     """Return the page."""
     parts = [_head(heading, runs, lines)]
-    parts += [_table(table, runs, lines) for table in _TABLES if _has(table, lines)]
+    parts += [
+        _table(table, runs, lines) for table in _TABLES if _has_values(table, lines)
+    ]
     parts += [_dampings(runs, lines), _failures(lines), _settings(runs)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def as_csv(runs: Sequence[ReadyRun], lines: Mapping[Key, Line]) -> str:
-    """Return a row for each job, seed and sparsity that was measured or failed."""
+def to_csv(runs: Sequence[ReadyRun], lines: Mapping[Key, Line]) -> str:
+    """Return a row for each job, seed and sparsity that was measured or has failed."""
     text = io.StringIO(newline="")
     figures = [x for x in Figures.__struct_fields__ if x not in ("damping", "steps")]
     circumstances = Circumstances.__struct_fields__
@@ -109,7 +111,7 @@ def as_csv(runs: Sequence[ReadyRun], lines: Mapping[Key, Line]) -> str:
 
 def differences(config: RunConfig) -> str:
     """Return the settings that differ from the defaults."""
-    pairs = ((config.pruning, ()), (config.calibration, _OF_TEXTS))
+    pairs = ((config.pruning, ()), (config.calibration, _TEXT_SETTINGS))
     return ", ".join(
         f"{name} = {_plain(value)}"
         for part, excluded in pairs
@@ -147,25 +149,25 @@ def _head(heading: Heading, runs: Sequence[ReadyRun], lines: Mapping[Key, Line])
         "Engine's source files": _varying(lines, "engine"),
         "Calibration": _varying(lines, "calibration"),
         "Validation": _varying(lines, "validation"),
-        "Seeds": ", ".join(map(str, seeds)) + (_OF_SEEDS if len(seeds) > 1 else ""),
+        "Seeds": ", ".join(map(str, seeds)) + (_SEEDS_NOTE if len(seeds) > 1 else ""),
     }
-    bullets = "\n".join(f"- {name}: {words}" for name, words in facts.items())
+    bullets = "\n".join(f"- {name}: {text}" for name, text in facts.items())
     return f"# Pruning {heading.model}\n\n{bullets}\n\n{_HOW}"
 
 
 def _varying(lines: Mapping[Key, Line], name: str) -> str:
-    """Return a circumstance; if it varies, with the jobs of each value."""
+    """Return a circumstance; if it differs between measurements, with their jobs."""
     jobs: dict[str, dict[str, None]] = {}
     for line in lines.values():
-        words = getattr(line.circumstances, name)
-        jobs.setdefault(words, {})[line.job] = None
+        text = getattr(line.circumstances, name)
+        jobs.setdefault(text, {})[line.job] = None
     if len(jobs) < 2:
         return next(iter(jobs), _MISSING)
-    return "; ".join(f"{words} ({', '.join(names)})" for words, names in jobs.items())
+    return "; ".join(f"{text} ({', '.join(names)})" for text, names in jobs.items())
 
 
-def _has(table: Table, lines: Mapping[Key, Line]) -> bool:
-    """Return True if there is such a figure, or no figure yet."""
+def _has_values(table: Table, lines: Mapping[Key, Line]) -> bool:
+    """Return whether the figure was measured, or nothing was measured yet."""
     found = [line.figures for line in lines.values() if line.figures]
     return not found or any(table.value(figures) is not None for figures in found)
 
@@ -185,58 +187,61 @@ def _table(table: Table, runs: Sequence[ReadyRun], lines: Mapping[Key, Line]) ->
 def _dampings(runs: Sequence[ReadyRun], lines: Mapping[Key, Line]) -> str:
     def cell(job: str, sparsity: float, seeds: Sequence[int]) -> str:
         found = [lines.get((job, seed, sparsity)) for seed in seeds]
-        return "; ".join(filter(None, (_choice(line) for line in found if line)))
+        return "; ".join(filter(None, (_damping(line) for line in found if line)))
 
     return (
         "## Damping of costs / of the update, and steps of the correction\n\n"
-        f"Of the shot that ended there.\n\n{_grid(runs, cell)}"
+        f"Those of the last shot before the column.\n\n{_grid(runs, cell)}"
     )
 
 
-def _choice(line: Line) -> str:
+def _damping(line: Line) -> str:
     figures = line.figures
     if figures is None or figures.damping is None:
         return ""
-    words = f"{figures.damping.cost:g} / {figures.damping.update:g}"
+    text = f"{figures.damping.cost:g} / {figures.damping.update:g}"
     if figures.steps is not None:
         lengths = (f"{length:g}" for length in figures.steps)
-        words += f", steps {' + '.join(lengths) or 'none'}"
-    return words
+        text += f", steps {' + '.join(lengths) or 'none'}"
+    return text
 
 
 def _grid(
     runs: Sequence[ReadyRun], cell: Callable[[str, float, Sequence[int]], str]
 ) -> str:
-    """Return a Markdown table: a row for each job, a column for each sparsity."""
+    """Return a table with a row for each job and a column for each sparsity."""
     columns = sorted({sparsity for _, sparsity in _cells(runs)})
     rows = [["job", *(f"{100 * column:g} %" for column in columns)]]
     rows.append(["---"] * len(rows[0]))
     for job in dict.fromkeys(ready.run.job for ready in runs):
         own = [ready for ready in runs if ready.run.job == job]
         seeds = sorted({ready.run.seed for ready in own})
-        has = {sparsity for _, sparsity in _cells(own)}
+        measured = {sparsity for _, sparsity in _cells(own)}
         rows.append(
             [job]
-            + [(cell(job, c, seeds) if c in has else "") or _MISSING for c in columns]
+            + [
+                (cell(job, c, seeds) if c in measured else "") or _MISSING
+                for c in columns
+            ]
         )
     return "\n".join(f"| {' | '.join(map(_escaped, row))} |" for row in rows)
 
 
-def _summary(values: Sequence[float], number: str, of: int) -> str:
-    """Format a value, or the mean and the range of several."""
+def _summary(values: Sequence[float], number: str, seeds: int) -> str:
+    """Return a value, or the mean and the spread of several."""
     if not values:
         return _MISSING
-    words = f"{statistics.mean(values):{number}}"
+    text = f"{statistics.mean(values):{number}}"
     if len(values) > 1:
-        words += f" ± {max(values) - min(values):{number}}"
-    return words + (f" ({len(values)} of {of} seeds)" if len(values) < of else "")
+        text += f" ± {max(values) - min(values):{number}}"
+    return text + (f" ({len(values)} of {seeds} seeds)" if len(values) < seeds else "")
 
 
 def _failures(lines: Mapping[Key, Line]) -> str:
     failed = [line for line in lines.values() if line.failure]
     if not failed:
         return ""
-    return "## What failed\n\n" + "\n".join(
+    return "## Failures\n\n" + "\n".join(
         f"- {line.job}, seed {line.seed}, {100 * line.sparsity:g} %: {line.failure}"
         for line in failed
     )
@@ -251,11 +256,11 @@ def _settings(runs: Sequence[ReadyRun]) -> str:
         how = f"{shots} shot{'s' if shots > 1 else ''}"
         if len(first) > 1:
             how += " for each sparsity, each from the dense model"
-        said = differences(first[0].config)
-        code = f"`{_escaped(said)}`" if said else "none"
+        settings = differences(first[0].config)
+        code = f"`{_escaped(settings)}`" if settings else "none"
         rows.append(f"| {_escaped(job)} | {how} | {code} |")
     return "## Settings\n\n" + "\n".join(rows)
 
 
-def _escaped(words: str) -> str:
-    return words.replace("|", "\\|").replace("\n", " ")
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

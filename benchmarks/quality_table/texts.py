@@ -1,8 +1,8 @@
-"""The windows of each run, read before the first begins, and what identifies a run.
+"""Read the windows of all runs before the first one starts, and identify runs.
 
-Every run gets its windows as token files, so that pruning and comparing see the same
-ones. A run is identified by the contents of the model's files, by these windows and by
-all its settings, wherever the files lie.
+Every run gets its windows as token files, so that pruning and comparing use the same
+ones. The identity of a run is a digest of the contents of the model's files, of these
+windows and of all settings; it does not depend on paths.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from surgeon_engine.runtime import devices
 
 from .plan import Run
 
-_DIGITS = 16  # of a digest in hexadecimal; enough to tell some thousand runs apart
+_DIGITS = 16  # of a hexadecimal digest; enough for thousands of runs
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,11 +43,11 @@ class ReadyRun:
     """A run with its windows."""
 
     run: Run
-    config: RunConfig  # that of the run, with its windows as token files
+    config: RunConfig  # of the run, with its windows as token files
     identity: str
     validation: Tensor  # windows x length
-    calibration_words: str
-    validation_words: str
+    calibration_description: str
+    validation_description: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,11 +55,11 @@ class _Part:
     path: Path
     digest: str
     windows: Tensor
-    words: str
+    description: str
 
 
 class Texts:
-    """The windows of runs on one model, each read once."""
+    """Read the windows of runs on one model, each selection once."""
 
     def __init__(self, model: ModelConfig, folder: Path) -> None:
         source = locate(model.source)
@@ -68,16 +68,16 @@ class Texts:
         self._tokenizer = load_tokenizer(source)
         self._vocabulary = vocabulary_of(config)
         self._device = devices.choose(model.device).type
-        # A GGUF file holds its config itself.
+        # A GGUF file includes its config.
         config_file = () if source.gguf_file else (source.folder / "config.json",)
         self._model = digest_of_files((*config_file, *source.weight_files))
         self._parts: dict[tuple[object, ...], tuple[_Part, _Part]] = {}
 
-    def ready(self, run: Run) -> ReadyRun:
+    def prepare(self, run: Run) -> ReadyRun:
         """Return the run with its windows.
 
         Raises:
-            CalibrationError: A text cannot be read, or is too short.
+            CalibrationError: A text cannot be read, or has too few windows.
         """
         calibration, validation = self._windows_of(run)
         text = dataclasses.replace(
@@ -90,8 +90,8 @@ class Texts:
             dataclasses.replace(run.config, calibration=text),
             self._identity(run, calibration.digest, validation.digest),
             validation.windows,
-            calibration.words,
-            validation.words,
+            calibration.description,
+            validation.description,
         )
 
     def _windows_of(self, run: Run) -> tuple[_Part, _Part]:
@@ -128,11 +128,11 @@ class Texts:
         config["pruning"] = _pruning_of_first_version(run.config.pruning)
         config["model"]["source"] = config["export"] = ""
         config["calibration"]["text"] = config["calibration"]["validation_text"] = ""
-        all_of_it = [self._model, self._device, *windows, config, run.shots]
-        return hashlib.sha256(msgspec.json.encode(all_of_it)).hexdigest()[:_DIGITS]
+        parts = [self._model, self._device, *windows, config, run.shots]
+        return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:_DIGITS]
 
 
-# The settings of the first version, whose results have kept their identities.
+# Names of the first version, so that the identities of its results stay valid.
 _FIRST_VERSION = {
     "structure": "structure",
     "kept": "pattern",
@@ -172,10 +172,10 @@ def _pruning_of_first_version(pruning: PruningConfig) -> dict[str, Any]:
 
 
 def check_seeds_differ(runs: Sequence[ReadyRun]) -> None:
-    """Check that different seeds draw different windows or labels.
+    """Check that seeds change something; otherwise their spread would be zero.
 
     Raises:
-        ConfigError: Two seeds of a job have the same windows, and draw no labels.
+        ConfigError: Two seeds of a job have the same windows and no sampled labels.
     """
     seen: dict[tuple[str, str], int] = {}
     for ready in runs:
@@ -186,13 +186,13 @@ def check_seeds_differ(runs: Sequence[ReadyRun]) -> None:
         if other != run.seed and not sampled:
             raise ConfigError(
                 f"Job {run.job!r}: the seeds {other} and {run.seed} have the same "
-                "windows, since the token file is used whole.",
-                "Give --windows, fewer than the file holds: the seed draws them.",
+                "windows, since all windows of the token file are used.",
+                "Set --windows to fewer than the file holds: the seed draws them.",
             )
 
 
 def digest_of_files(paths: Sequence[Path]) -> str:
-    """Return the digest of the contents of files."""
+    """Return a digest of the contents of files."""
     digest = hashlib.sha256()
     for path in paths:
         with path.open("rb") as file:
@@ -201,29 +201,29 @@ def digest_of_files(paths: Sequence[Path]) -> str:
 
 
 def _drawn(windows: Tensor, config: CalibrationConfig, given: frozenset[str]) -> Tensor:
-    """Return the given number of windows, drawn by the seed; all if none is given."""
+    """Draw the requested number of windows by the seed; return all if none is given."""
     _check_length(windows, config, given)
     if "windows" not in given or config.windows == len(windows):
         return windows
-    _check_enough(windows, config.windows)
+    _check_count(windows, config.windows)
     generator = torch.Generator().manual_seed(config.seed)
     return windows[torch.randperm(len(windows), generator=generator)[: config.windows]]
 
 
 def _first(windows: Tensor, config: CalibrationConfig, given: frozenset[str]) -> Tensor:
-    """Return the first windows, as many as are given."""
+    """Return the requested number of first windows, the same for every seed."""
     _check_length(windows, config, given)
     if "validation_windows" not in given:
         return windows
-    _check_enough(windows, config.validation_windows)
+    _check_count(windows, config.validation_windows)
     return windows[: config.validation_windows]
 
 
-def _check_enough(windows: Tensor, wanted: int) -> None:
-    if wanted > len(windows):
+def _check_count(windows: Tensor, count: int) -> None:
+    if count > len(windows):
         raise CalibrationError(
-            f"The token file holds {len(windows):,} windows, not {wanted:,}.",
-            "Ask for fewer, or for none to use them all.",
+            f"The token file holds {len(windows):,} windows, not {count:,}.",
+            "Request fewer, or leave the number out to use all.",
         )
 
 
@@ -234,6 +234,6 @@ def _check_length(
     if "window_length" in given and length != config.window_length:
         raise CalibrationError(
             f"The windows of the token file have {length:,} tokens, "
-            f"{config.window_length:,} were asked for.",
+            f"not {config.window_length:,}.",
             "Leave --window-length out, or use another token file.",
         )

@@ -1,14 +1,14 @@
-"""Trains the demo model from scratch: a Llama of 2.8 million parameters.
+"""Train the demo model from scratch: a Llama with 2.8 million parameters.
 
     python resources/demo/train.py
 
-The text is English about Python, read from what is installed and from nowhere else: the
-calibration part of the built-in text, and the docstrings of the standard library and of
-the packages in `PACKAGES`, parsed but never imported. No paragraph of the validation
-part gets into it. The result is evaluated on the validation part as it is stored, that
-is with 16-bit weights, and beside a unigram model: how often each token occurs in the
-training text, each count raised by one. Both predict the same tokens, all but the first
-of each window of 256 tokens.
+The text is English about Python and comes from installed files only: the calibration
+part of the built-in text, and the docstrings of the standard library and of the
+packages in `PACKAGES`, which are parsed but not imported. It contains no paragraph of
+the validation part. The stored model, with 16-bit weights, is evaluated on the
+validation part and compared with a unigram model, which knows the count of each token
+in the training text plus one. Both predict all tokens of each window of 256 tokens but
+the first.
 """
 
 import argparse
@@ -52,7 +52,7 @@ WEIGHT_DECAY = 0.1
 GRADIENT_NORM = 1.0
 THREADS = 2
 
-# Installed with the project or with one of its dependencies; permissive licences only.
+# Installed with the project or its dependencies; permissive licences only.
 PACKAGES = (
     "datasets",
     "fsspec",
@@ -69,11 +69,11 @@ PACKAGES = (
 SKIPPED_FOLDERS = {"test", "tests", "site-packages", "pydoc_data", "_vendor"}
 PACKAGE_LIMIT = 2_500_000  # characters, so that no package outweighs the others
 OPENING_WORDS = 5
-OPENING_LIMIT = 20  # paragraphs that begin with the same words
-SHARED_RUN = 12  # words in a row that count as taken from the validation part
-LONGEST_PARAGRAPH = 4000  # characters; longer ones are tables
+OPENING_LIMIT = 20  # maximum number of paragraphs that begin with the same words
+SHARED_RUN = 12  # consecutive words that mark a paragraph as validation text
+MAX_PARAGRAPH = 4000  # characters; longer ones are tables
 
-# Share of the training windows, and thereby how often each source is repeated.
+# Share of each source in the training windows.
 SHARES = {"topics": 0.10, "standard library": 0.22, "packages": 0.68}
 
 logger = logging.getLogger("train")
@@ -81,7 +81,7 @@ logger = logging.getLogger("train")
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line sets."""
+    """Arguments of the command line."""
 
     steps: int
     seed: int
@@ -90,7 +90,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What is known of the stored model."""
+    """Figures of the stored model."""
 
     perplexity: float
     unigram_perplexity: float
@@ -101,7 +101,7 @@ class Figures:
 
 
 class ParagraphFilter:
-    """Lets a paragraph through once, and none that the validation part knows."""
+    """Drop repeated paragraphs and paragraphs of the validation part."""
 
     def __init__(self, held_out: Iterable[str]) -> None:
         self._openings: Counter[str] = Counter()
@@ -110,7 +110,7 @@ class ParagraphFilter:
         self._held_out_runs = {run for key in keys for run in _runs(key)}
 
     def apply(self, document: str) -> str:
-        """The document's paragraphs that pass, as one text."""
+        """Return the remaining paragraphs of a document as one text."""
         kept = [text for text in paragraphs(document) if self._passes(text)]
         return "\n\n".join(kept) + "\n" if kept else ""
 
@@ -119,7 +119,7 @@ class ParagraphFilter:
         opening = " ".join(key.split()[:OPENING_WORDS])
         passes = (
             key not in self._seen
-            and len(paragraph) <= LONGEST_PARAGRAPH
+            and len(paragraph) <= MAX_PARAGRAPH
             and self._openings[opening] < OPENING_LIMIT
             and self._held_out_runs.isdisjoint(_runs(key))
         )
@@ -130,7 +130,7 @@ class ParagraphFilter:
 
 
 def main() -> None:
-    """Collects the text, trains, evaluates and writes the model's folder."""
+    """Collect the text, train, evaluate and write the folder of the model."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     options = _options()
     started = time.monotonic()
@@ -138,13 +138,13 @@ def main() -> None:
     torch.manual_seed(options.seed)
 
     texts = training_texts()
-    tokenizer = trained_tokenizer(doc for docs in texts.values() for doc in docs)
+    tokenizer = train_tokenizer(doc for docs in texts.values() for doc in docs)
     streams = {name: token_stream(tokenizer, docs) for name, docs in texts.items()}
     for name, stream in streams.items():
         passes = SHARES[name] * options.steps * BATCH * WINDOW / len(stream)
         logger.info("%s: %d tokens, read %.1f times", name, len(stream), passes)
     validation = token_stream(tokenizer, builtin_documents("validation"))
-    model = fresh_model(tokenizer.eos_token_id)
+    model = create_model(tokenizer.eos_token_id)
     train(model, streams, options)
 
     options.out.mkdir(parents=True, exist_ok=True)
@@ -157,30 +157,32 @@ def main() -> None:
             file.chmod(0o644)
             file.replace(options.out / file.name)
     logger.info("%s", figures)
-    logger.info("%.1f minutes in all", (time.monotonic() - started) / 60)
+    logger.info("%.1f minutes in total", (time.monotonic() - started) / 60)
 
 
 def training_texts() -> dict[str, list[str]]:
-    """The documents to train on, by source."""
-    passing = ParagraphFilter(builtin_documents("validation"))
-    topics = [passing.apply(text) for text in builtin_documents("calibration")]
-    library = _documents(Path(sysconfig.get_path("stdlib")), passing, limit=None)
+    """Return the training documents by source."""
+    paragraph_filter = ParagraphFilter(builtin_documents("validation"))
+    topics = [paragraph_filter.apply(text) for text in builtin_documents("calibration")]
+    library = _documents(
+        Path(sysconfig.get_path("stdlib")), paragraph_filter, limit=None
+    )
     packages = []
     for name in PACKAGES:
         spec = find_spec(name)
         if spec is None or not spec.submodule_search_locations:
-            logger.warning("%s is not installed, its docstrings are left out", name)
+            logger.warning("%s is not installed; its docstrings are omitted", name)
             continue
         folder = Path(spec.submodule_search_locations[0])
-        packages += _documents(folder, passing, PACKAGE_LIMIT)
+        packages += _documents(folder, paragraph_filter, PACKAGE_LIMIT)
     texts = {"topics": topics, "standard library": library, "packages": packages}
     for name, documents in texts.items():
         logger.info("%s: %d characters", name, sum(map(len, documents)))
     return texts
 
 
-def trained_tokenizer(documents: Iterator[str]) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer that gives back every text exactly."""
+def train_tokenizer(documents: Iterator[str]) -> PreTrainedTokenizerFast:
+    """Train a byte-level BPE tokenizer, which round-trips every text."""
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
@@ -204,15 +206,15 @@ def trained_tokenizer(documents: Iterator[str]) -> PreTrainedTokenizerFast:
 def token_stream(
     tokenizer: PreTrainedTokenizerFast, documents: list[str]
 ) -> torch.Tensor:
-    """The tokens of all documents in a row, each ended by the end-of-text token."""
+    """Concatenate the tokens of all documents, with end-of-text after each."""
     tokens: list[int] = []
     for encoding in tokenizer.backend_tokenizer.encode_batch(documents):
         tokens += [*encoding.ids, tokenizer.eos_token_id]
     return torch.tensor(tokens)
 
 
-def fresh_model(end_of_text: int) -> LlamaForCausalLM:
-    """The model with random weights."""
+def create_model(end_of_text: int) -> LlamaForCausalLM:
+    """Return the model with random weights."""
     config = LlamaConfig(
         vocab_size=VOCABULARY,
         hidden_size=192,
@@ -232,7 +234,7 @@ def fresh_model(end_of_text: int) -> LlamaForCausalLM:
 def train(
     model: LlamaForCausalLM, streams: dict[str, torch.Tensor], options: Options
 ) -> None:
-    """Changes the weights by AdamW over `options.steps` batches."""
+    """Train the model in place with AdamW for `options.steps` batches."""
     weights = list(model.parameters())
     groups: list[dict[str, Any]] = [
         {"params": [w for w in weights if w.ndim > 1]},
@@ -262,7 +264,7 @@ def train(
 
 
 def rate_share(step: int, steps: int) -> float:
-    """The learning rate as a share of its peak: linear warm-up, then half a cosine."""
+    """Return the learning rate relative to its peak: linear warm-up, then a cosine."""
     warm_up = min(WARM_UP_STEPS, steps // 5)
     if step <= warm_up:
         return step / warm_up
@@ -271,10 +273,10 @@ def rate_share(step: int, steps: int) -> float:
 
 
 def token_losses(model: LlamaForCausalLM, batch: torch.Tensor) -> torch.Tensor:
-    """The losses of all tokens but the first of each window, in one row.
+    """Return the losses of all tokens but the first of each window, flattened.
 
-    A model in training computes in bfloat16, which is twice as fast on processors that
-    have it; a model in evaluation computes in float32.
+    A model in training mode computes in bfloat16, which is twice as fast on processors
+    that support it; a model in evaluation mode computes in float32.
     """
     with torch.autocast("cpu", torch.bfloat16, enabled=model.training):
         logits = model(input_ids=batch, use_cache=False).logits[:, :-1]
@@ -284,14 +286,14 @@ def token_losses(model: LlamaForCausalLM, batch: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def perplexity(model: LlamaForCausalLM, windows: torch.Tensor) -> float:
-    """Exp of the mean next-token loss."""
+    """Return the exponential of the mean next-token loss."""
     model.eval()
     losses = [token_losses(model, batch) for batch in windows.split(BATCH)]
     return torch.cat(losses).double().mean().exp().item()
 
 
 def unigram_perplexity(tokens: torch.Tensor, windows: torch.Tensor) -> float:
-    """What the token counts of the training text alone reach on the same tokens."""
+    """Return the perplexity of the token counts of the training text, plus one."""
     counts = torch.bincount(tokens, minlength=VOCABULARY).double() + 1
     log_shares = (counts / counts.sum()).log()
     return log_shares[windows[:, 1:]].mean().neg().exp().item()
@@ -300,7 +302,7 @@ def unigram_perplexity(tokens: torch.Tensor, windows: torch.Tensor) -> float:
 def evaluate_stored(
     folder: Path, streams: dict[str, torch.Tensor], validation: torch.Tensor
 ) -> Figures:
-    """The figures of the model in the folder, whose weights are rounded to 16 bits."""
+    """Evaluate the model in `folder`, whose weights are rounded to 16 bits."""
     model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
     windows = _windows(validation)
     return Figures(
@@ -316,8 +318,8 @@ def evaluate_stored(
 
 
 def _options() -> Options:
-    parser = argparse.ArgumentParser(description="Trains the demo model from scratch.")
-    parser.add_argument("--steps", type=int, default=4000, help="batches to train on")
+    parser = argparse.ArgumentParser(description="Train the demo model from scratch.")
+    parser.add_argument("--steps", type=int, default=4000, help="number of batches")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent)
     return Options(**vars(parser.parse_args()))
@@ -326,7 +328,7 @@ def _options() -> Options:
 def _batches(
     streams: dict[str, torch.Tensor], options: Options
 ) -> Iterator[torch.Tensor]:
-    """`options.steps` batches, each window from a source drawn by its share."""
+    """Yield `options.steps` batches; sources of windows are drawn by their shares."""
     generator = torch.Generator().manual_seed(options.seed)
     sources = [_shuffled_windows(streams[name], generator) for name in SHARES]
     shares = torch.tensor(list(SHARES.values()))
@@ -338,7 +340,7 @@ def _batches(
 def _shuffled_windows(
     tokens: torch.Tensor, generator: torch.Generator
 ) -> Iterator[torch.Tensor]:
-    """All windows in random order, again and again, each time cut at other places."""
+    """Yield all windows in random order, repeatedly, with a new offset each time."""
     while True:
         offset = int(torch.randint(WINDOW, (1,), generator=generator))
         windows = _windows(tokens[offset:])
@@ -346,23 +348,25 @@ def _shuffled_windows(
 
 
 def _windows(tokens: torch.Tensor) -> torch.Tensor:
-    """Windows that follow each other without overlap; the incomplete last is left."""
+    """Return consecutive windows without overlap; drop the incomplete last one."""
     count = len(tokens) // WINDOW
     return tokens[: count * WINDOW].view(count, WINDOW)
 
 
-def _documents(folder: Path, passing: ParagraphFilter, limit: int | None) -> list[str]:
-    """One document per source file: its docstrings, up to a number of characters.
+def _documents(
+    folder: Path, paragraph_filter: ParagraphFilter, limit: int | None
+) -> list[str]:
+    """Return one document of docstrings per source file, up to `limit` characters.
 
-    The files come in an order that is fixed but mixes the sub-folders, so that the
-    limit does not keep the first ones of the alphabet.
+    The order of the files is fixed but mixes the sub-folders, so that the limit does
+    not select them alphabetically.
     """
     documents: list[str] = []
     length = 0
-    files = sorted(folder.rglob("*.py"), key=lambda file: _fixed_lot(file, folder))
+    files = sorted(folder.rglob("*.py"), key=lambda file: _fixed_order(file, folder))
     for file in files:
         if SKIPPED_FOLDERS.isdisjoint(file.relative_to(folder).parts):
-            document = passing.apply("\n\n".join(_docstrings(file)))
+            document = paragraph_filter.apply("\n\n".join(_docstrings(file)))
             length += len(document)
             if limit is not None and length > limit:
                 break
@@ -370,7 +374,7 @@ def _documents(folder: Path, passing: ParagraphFilter, limit: int | None) -> lis
     return documents
 
 
-def _fixed_lot(file: Path, folder: Path) -> tuple[int, str]:
+def _fixed_order(file: Path, folder: Path) -> tuple[int, str]:
     name = file.relative_to(folder).as_posix()
     return zlib.crc32(name.encode()), name
 

@@ -1,10 +1,10 @@
-"""Brings the catalogues up to date with the words of the window: `make translations`.
+"""Update the translation catalogues from the texts of the window: `make translations`.
 
-    words in surgeon_gui, and of formats and presets  ->  messages
-    messages into de/LC_MESSAGES/surgeon.po, where they are translated by hand
-    surgeon.po  ->  surgeon.mo, which the window reads
+1. Extract the messages of surgeon_gui, and the texts of formats and presets.
+2. Merge them into de/LC_MESSAGES/surgeon.po, where they are translated by hand.
+3. Compile surgeon.po to surgeon.mo, which the window reads.
 
-What is no longer said is dropped. docs/translating.md says how a language is added.
+Obsolete messages are dropped. docs/translating.md explains how to add a language.
 """
 
 from __future__ import annotations
@@ -25,54 +25,56 @@ from surgeon_gui.base.translation import DOMAIN, ENGLISH, LANGUAGES
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-_NO_DATE = datetime(2026, 1, 1, tzinfo=UTC)  # or each update would change the file
+_NO_DATE = datetime(
+    2026, 1, 1, tzinfo=UTC
+)  # otherwise each update would change the file
 KEYWORDS = {"tr": None, "ntr": (1, 2)}
 
 
-def said() -> Catalog:
-    """Everything that the window says, in English."""
+def extract_messages() -> Catalog:
+    """Return a catalogue of all texts of the window, in English."""
     catalogue = Catalog(project=DOMAIN, charset="utf-8")
     package = ROOT / "surgeon_gui"
     found = extract_from_dir(
         str(package), method_map=[("**.py", "python")], keywords=KEYWORDS
     )
     for file, _, message, comments, _ in sorted(found, key=lambda each: each[:2]):
-        # Without line numbers: they would change with every edit of the code.
-        place = [(f"surgeon_gui/{file}", None)]
-        catalogue.add(message, locations=place, auto_comments=comments)
-    for place, words in _of_the_engine():
-        catalogue.add(words, locations=[(place, None)])
+        # No line numbers: they would change with every edit of the code.
+        locations = [(f"surgeon_gui/{file}", None)]
+        catalogue.add(message, locations=locations, auto_comments=comments)
+    for file, text in _engine_texts():
+        catalogue.add(text, locations=[(file, None)])
     return catalogue
 
 
 def path_of(language: str, ending: str) -> Path:
-    """Where the catalogue of a language lies, as .po or as .mo."""
+    """Return the path of the .po or .mo file of a language."""
     return HERE / language / "LC_MESSAGES" / f"{DOMAIN}{ending}"
 
 
-def translated(language: str) -> Catalog:
-    """The catalogue of a language as it was written by hand."""
+def read_catalogue(language: str) -> Catalog:
+    """Read the .po file of a language."""
     with path_of(language, ".po").open("rb") as file:
         return read_po(file, locale=language, domain=DOMAIN)
 
 
-def compiled(catalogue: Catalog) -> bytes:
-    """The catalogue as the window reads it."""
+def compile_catalogue(catalogue: Catalog) -> bytes:
+    """Return the contents of the .mo file of a catalogue."""
     file = io.BytesIO()
     write_mo(file, catalogue)
     return file.getvalue()
 
 
 def main() -> int:
-    """Update and compile all catalogues; 1 if words are without a translation."""
-    missing = 0
+    """Update and compile all catalogues; return 1 if translations are missing."""
+    total = 0
     for language in LANGUAGES:
         if language == ENGLISH:
             continue
         catalogue = Catalog(locale=language, domain=DOMAIN)
         if path_of(language, ".po").exists():
-            catalogue = translated(language)
-        catalogue.update(said(), no_fuzzy_matching=True)
+            catalogue = read_catalogue(language)
+        catalogue.update(extract_messages(), no_fuzzy_matching=True)
         catalogue.header_comment = f"# {LANGUAGES[language]}: what the window says."
         catalogue.project, catalogue.version = DOMAIN, "1"
         catalogue.msgid_bugs_address = catalogue.last_translator = ""
@@ -82,19 +84,19 @@ def main() -> int:
         catalogue.obsolete.clear()
         with path_of(language, ".po").open("wb") as file:
             write_po(file, catalogue, width=88, omit_header=False, sort_output=False)
-        path_of(language, ".mo").write_bytes(compiled(catalogue))
-        without = [m for m in catalogue if m.id and not _is_complete(m.string)]
-        missing += len(without)
-        sys.stdout.write(f"{language}: {len(without)} of {len(catalogue)} missing\n")
-    return 1 if missing else 0
+        path_of(language, ".mo").write_bytes(compile_catalogue(catalogue))
+        incomplete = [m for m in catalogue if m.id and not _is_complete(m.string)]
+        total += len(incomplete)
+        sys.stdout.write(f"{language}: {len(incomplete)} of {len(catalogue)} missing\n")
+    return 1 if total else 0
 
 
 def _is_complete(string: str | tuple[str, ...]) -> bool:
     return all(string) if isinstance(string, tuple) else bool(string)
 
 
-def _of_the_engine() -> list[tuple[str, str]]:
-    """Words that the window takes from the engine, each with where they stand."""
+def _engine_texts() -> list[tuple[str, str]]:
+    """Return the texts of the engine that the window shows, with their files."""
     found = []
     for description in DESCRIPTIONS.values():
         for name in ("label", "can", "cannot"):
@@ -106,7 +108,7 @@ def _of_the_engine() -> list[tuple[str, str]]:
             found.append(
                 (f"resources/presets/{preset.name}.toml", getattr(preset, name))
             )
-    return [(place, words) for place, words in found if words]
+    return [(file, text) for file, text in found if text]
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ _ResponseT = TypeVar("_ResponseT", bound=msgspec.Struct)
 
 @dataclass(frozen=True, slots=True)
 class ProcessExit:
-    """How a child process exited."""
+    """Exit code and last output of a child process."""
 
     code: int  # negative: the number of the signal that ended it
     stderr: str  # the tail of its error output

@@ -133,11 +133,11 @@ def run(
     config = read_config(job)
     from surgeon_engine.pipeline import prune
     from surgeon_engine.runtime.run_context import RunContext
-    from surgeon_engine.runtime.versions import without_progress_bars
+    from surgeon_engine.runtime.versions import disable_progress_bars
     from surgeon_engine.server import failure
 
     _check_stop_after(stop_after, config.pruning)
-    without_progress_bars()
+    disable_progress_bars()
     folder = run_dir / name if name else new_run_folder(run_dir, config.model.source)
 
     with EventDisplay(Output()) as display:
@@ -182,9 +182,9 @@ def estimate(
     config.check_consistency()
     from surgeon_engine.api.planning.limits import check_target_in_limits
     from surgeon_engine.preflight import preflight
-    from surgeon_engine.runtime.versions import without_progress_bars
+    from surgeon_engine.runtime.versions import disable_progress_bars
 
-    without_progress_bars()
+    disable_progress_bars()
     found = preflight(config, run_dir / "estimate")
     check_target_in_limits(found.goal, config.pruning, found.model)
     output = Output()
@@ -204,9 +204,9 @@ def inspect(
 ) -> None:
     """Describe a model and how it can be pruned."""
     from surgeon_engine.model.inspect import inspect_model
-    from surgeon_engine.runtime.versions import without_progress_bars
+    from surgeon_engine.runtime.versions import disable_progress_bars
 
-    without_progress_bars()
+    disable_progress_bars()
     described = inspect_model(ModelConfig(source=model)).model
     output = Output()
     output.print_line(f"{described.name} ({described.architecture})")
@@ -279,9 +279,9 @@ def export(
         return
     from surgeon_engine.export.export import export_again
     from surgeon_engine.runtime.run_context import RunContext
-    from surgeon_engine.runtime.versions import without_progress_bars
+    from surgeon_engine.runtime.versions import disable_progress_bars
 
-    without_progress_bars()
+    disable_progress_bars()
     config = ExportConfig(to, file_format, dtype, shard_gigabytes, replace)
     with EventDisplay(output) as display:
         context = RunContext("export", display.show)

@@ -74,7 +74,7 @@ def divergence(
 def divergences(p: Tensor, q: Tensor) -> Tensor:
     """Return KL(p || q) of two sets of logits, tokens x vocabulary, for each token.
 
-    A token to which p gives no probability adds nothing, whatever q gives it.
+    A token to which p gives no probability adds nothing, for any q.
     """
     log_p = functional.log_softmax(p.double(), dim=-1)
     log_q = functional.log_softmax(q.double(), dim=-1)

@@ -1,4 +1,4 @@
-"""Which formats a pruned model can be exported in, and which one a run will use."""
+"""Check the support of export formats, and choose the format of a run."""
 
 from __future__ import annotations
 

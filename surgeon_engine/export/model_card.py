@@ -27,7 +27,7 @@ _LIBRARY = {Format.GGUF: "llama.cpp", Format.ONNX: "onnx"}
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a model was pruned."""
+    """Settings and results of the run that pruned a model."""
 
     config: RunConfig
     goal: Goal

@@ -181,12 +181,12 @@ class GeneratedText:
 
     @torch.no_grad()
     def _generate(self, options: dict[str, int]) -> TokenGenerated:
-        begun = now(self._model)
+        start_time = now(self._model)
         output = self._model(self._input, use_cache=True, **self._cache, **options)
         logits = check_not_nan(output.logits[0, -1].float())
         token = self._sampler.draw(logits)
         self._input = torch.tensor([[token]], device=self._model.device)
-        seconds = now(self._model) - begun
+        seconds = now(self._model) - start_time
         ends = token in self._end_tokens
         piece = "" if ends else self._detokenizer.add(token)
         return TokenGenerated(token, piece, seconds, ends)

@@ -31,10 +31,10 @@ from surgeon_engine.runtime import devices
 
 @dataclass(frozen=True, slots=True)
 class InspectedSource:
-    """The files of a model that can be pruned, and what their headers say of it."""
+    """The files of a model that can be pruned, and its summary from their headers."""
 
     source: ModelSource
-    stored: torch.dtype | None  # of the weights in the files; None: quantised
+    stored: torch.dtype | None  # of the weights in the files; None: quantized
     summary: ModelSummary
 
 

@@ -220,7 +220,7 @@ def _nothing_removed(units: Iterable[Unit]) -> Mapping[str, Tensor]:
 
 @dataclass(frozen=True, slots=True)
 class _Remaining:
-    """What remains of a layer."""
+    """Remaining weights, rows, columns and groups of a layer."""
 
     weights: int
     rows: int

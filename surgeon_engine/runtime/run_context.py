@@ -114,7 +114,7 @@ class RunContext:
         """Announce and time a stage of `total` steps; yield a call for each step."""
         self.raise_if_cancelled()
         self.emit(StageStarted(stage, shot))
-        begun = last = self.clock()
+        start_time = last = self.clock()
         done = 0
 
         def step() -> None:
@@ -126,7 +126,7 @@ class RunContext:
                 self.emit(Progressed(stage, shot, done, total))
 
         yield step
-        self.seconds_of_stages[stage.value] += self.clock() - begun
+        self.seconds_of_stages[stage.value] += self.clock() - start_time
 
     def _starts_pause(self) -> bool:
         with self._changed:
@@ -146,11 +146,11 @@ class RunContext:
 
     def _wait(self) -> None:
         """Wait until the run is resumed or cancelled."""
-        begun = time.monotonic()
+        start_time = time.monotonic()
         self.emit(Paused())
         with self._changed:
             self._changed.wait_for(lambda: self._is_resumed or self._is_cancelled)
-        self._paused_seconds += time.monotonic() - begun
+        self._paused_seconds += time.monotonic() - start_time
         if not self._is_cancelled:
             self.emit(Resumed())
 

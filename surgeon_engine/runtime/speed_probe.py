@@ -140,7 +140,7 @@ def _call(device: str) -> float:
 def _seconds(device: str, work: Callable[[], object]) -> float:
     """Return the shortest time that `work` takes, after a first call to warm up."""
     work()
-    begun, shortest = time.perf_counter(), float("inf")
+    start_time, shortest = time.perf_counter(), float("inf")
     for repeat in range(_MAX_REPEATS):
         start = time.perf_counter()
         work()
@@ -148,6 +148,6 @@ def _seconds(device: str, work: Callable[[], object]) -> float:
             torch.cuda.synchronize()
         now = time.perf_counter()
         shortest = min(shortest, now - start)
-        if now - begun > _SECONDS_PER_RATE and repeat >= _MIN_REPEATS:
+        if now - start_time > _SECONDS_PER_RATE and repeat >= _MIN_REPEATS:
             break
     return max(shortest, 1e-9)

@@ -21,7 +21,7 @@ def versions() -> dict[str, str]:
 _UNEVEN = "transformers.integrations.heterogeneity.configuration_utils"
 
 
-def without_progress_bars() -> None:
+def disable_progress_bars() -> None:
     """Disable the libraries' progress bars; the events of a run show its progress.
 
     Also disable the warning about models whose layers differ in width.

@@ -1,7 +1,7 @@
 """Between shots, take the removed heads and neurons out of the model.
 
 Later shots then measure and evaluate a smaller model that computes the same. Its groups
-are numbered anew; `PruningState.kept` holds their original numbers. At the end the
+are renumbered; `PruningState.kept` holds their original numbers. At the end the
 removed parts are put back as zeros, so that every export starts from a full-size model.
 """
 

@@ -19,7 +19,7 @@ from surgeon_engine.shots.shot import ShotPlan, evaluation, run_shot
 from surgeon_engine.shots.target_check import check_target_reached, is_reached
 
 _FAILURES = (EngineError, MemoryError, RuntimeError)
-_PARTS = 8  # into which a quality budget may divide the step of a shot
+_PARTS = 8  # of the step of a shot, for the smaller steps of a quality budget
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +70,12 @@ class _Steps:
 
     @property
     def is_over(self) -> bool:
-        """Whether the whole goal has been asked for."""
+        """Whether the shots have reached the end of the schedule."""
         return self._done == self._pruning.shots * _PARTS
 
     @property
     def is_stuck(self) -> bool:
-        """Whether every step that is left was rolled back before."""
+        """Whether every remaining step was rolled back before."""
         return self._step == 0 and not self.is_over
 
     @property
@@ -84,11 +84,11 @@ class _Steps:
         return self._share(self._done + self._step)
 
     def take(self, removed: int) -> None:
-        """Go on after the step.
+        """Advance by the current step.
 
         Args:
             removed: the weights removed in all. If some are new, the remaining ones
-                have another curvature, and a request may now remove something else.
+                have another curvature, and a step may now remove something else.
         """
         self._done += self._step
         if removed > self._removed:
@@ -96,24 +96,26 @@ class _Steps:
         self._shorten()
 
     def undo(self, removed: int) -> None:
-        """Ask for less than the step did.
+        """Shorten the next step after a rollback.
 
         Args:
-            removed: the weights removed after the step; 0: unknown. Every request for
-                as many or more removes the same.
+            removed: the weights removed after the step; 0: unknown. Every target
+                from this number to the rejected one removes the same.
         """
-        self._rejected = self._asked
-        self._equivalent = removed or self._asked
+        self._rejected = self._max_removed
+        self._equivalent = removed or self._max_removed
         self._shorten()
 
     @property
-    def _asked(self) -> int:
+    def _max_removed(self) -> int:
         """The maximum number of weights to be removed after the next step."""
         return self._goal.asked(self.share)
 
     def _shorten(self) -> None:
         self._step = min(self._step, self._pruning.shots * _PARTS - self._done)
-        while self._step > 0 and self._asked >= min(self._rejected, self._equivalent):
+        while self._step > 0 and self._max_removed >= min(
+            self._rejected, self._equivalent
+        ):
             self._step //= 2
 
     def _share(self, parts: int) -> float:
@@ -290,12 +292,12 @@ def _correct_and_evaluate(
     state: PruningState, context: RunContext, shot: int = 0
 ) -> Corrected:
     """Correct the model and evaluate it on the validation windows."""
-    begun = context.clock()
+    start_time = context.clock()
     steps = correct(state, context, shot)
     return Corrected(
         steps.lengths,
         steps.loss_before,
         steps.loss_after,
         evaluation(state, context, Stage.EVALUATION, shot),
-        context.clock() - begun,
+        context.clock() - start_time,
     )

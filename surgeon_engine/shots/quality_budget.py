@@ -14,7 +14,7 @@ from surgeon_engine.pruning.state import Snapshot
 
 @dataclass(frozen=True, slots=True)
 class QualityBudget:
-    """How far perplexity may rise; a shot that exceeds the limit is rolled back."""
+    """Limit of the perplexity; a shot that exceeds it is rolled back."""
 
     max_increase: float  # in percent; 0: no limit
     original: float  # perplexity

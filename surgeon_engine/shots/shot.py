@@ -49,7 +49,7 @@ def run_shot(state: PruningState, plan: ShotPlan, context: RunContext) -> ShotFi
         EngineError: something that the user can act on.
         RunCancelled: the user has cancelled.
     """
-    begun = context.clock()
+    start_time = context.clock()
     budget = _budget(state, plan)
     factors, choice = curvature(state, plan, context)
     pruning = state.config.pruning
@@ -77,7 +77,7 @@ def run_shot(state: PruningState, plan: ShotPlan, context: RunContext) -> ShotFi
         parameters=goal.parameters + goal.removed - weights,
         evaluation=found,
         layers=state.sparsities(),
-        seconds=context.clock() - begun,
+        seconds=context.clock() - start_time,
         damping=choice,
         costs=histogram,
     )

@@ -26,19 +26,19 @@ def check_target_reached(
         goal: the target.
         last: the last shot.
         context: receives the warning.
-        is_over: whether the shots asked for the whole target; False if the user or a
-            quality budget ended them before.
+        is_over: whether all shots were run; False if the user or a quality budget
+            ended them earlier.
 
     Raises:
         PruningError: nothing was removed.
     """
     reached = last.sparsity
     if reached == 0:
-        asked = round(last.target * goal.prunable)
-        fewer = "" if is_over else ", use fewer shots"  # each then asks for more
+        target = round(last.target * goal.prunable)
+        fewer = "" if is_over else ", use fewer shots"  # each then has a larger target
         raise PruningError(
             f"Nothing was removed: the cheapest part has more weights than the "
-            f"{asked:,} that the target removes.",
+            f"{target:,} that the target removes.",
             f"Raise the target{fewer}, or choose a finer structure.",
         )
     if is_over and not is_reached(goal, last):

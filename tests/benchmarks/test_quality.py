@@ -1,4 +1,4 @@
-"""The quality table equals plain runs and resumes where it was stopped."""
+"""The quality table has the figures of plain runs and resumes after an interruption."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from benchmarks.quality_table import command, job, machine, measuring
-from benchmarks.quality_table.plan import Base, PlannedShot, read_plan, runs_of
+from benchmarks.quality_table.plan import Base, PlannedShot, expand_runs, read_plan
 from benchmarks.quality_table.results import Results
 from surgeon_engine import pipeline
 from surgeon_engine.api.config.calibration import CalibrationConfig
@@ -34,7 +34,7 @@ from surgeon_engine.api.messages.run import Corrected, ShotFinished
 from surgeon_engine.evaluation.divergence import divergence, divergences
 from surgeon_engine.runtime.run_context import RunContext
 from tests.helpers.configs import pruning_config
-from tests.helpers.runs import check_nothing
+from tests.helpers.runs import skip_verification
 from tests.helpers.tiny_models import VOCABULARY, save_tiny_model, tiny_model
 
 ROOT = Path(__file__).parents[2]
@@ -67,10 +67,10 @@ ONE_JOB = '[[job]]\nname = "only"\npruning = { method = "magnitude", shots = 2 }
 
 @dataclass
 class Bench:
-    """A tiny model with its tokens, and the command that measures it."""
+    """A tiny model with token files, and the command that measures it."""
 
     folder: Path
-    tasks: list[job.Task]  # that were begun
+    tasks: list[job.Task]  # started by the latest command
 
     def arguments(self, plan: str) -> list[str]:
         (self.folder / "plan.toml").write_text(plan)
@@ -99,7 +99,7 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path, monkeypatch):
-    """Runs in this process: a fresh one takes seconds to import torch."""
+    """Make a bench whose jobs run in this process: a new one imports torch first."""
     save_tiny_model(tmp_path / "model")
     generator = np.random.default_rng(0)
     for name, count in (("calibration", 8), ("validation", 3)):
@@ -107,17 +107,17 @@ def bench(tmp_path, monkeypatch):
         np.save(tmp_path / f"{name}.npy", tokens)
     tasks: list[job.Task] = []
 
-    def messages_of(task):
+    def run_in_process(task):
         tasks.append(task)
-        yield from job.messages(task)
+        yield from job.run_task(task)
 
-    monkeypatch.setattr(measuring, "messages_of", messages_of)
+    monkeypatch.setattr(measuring, "run_in_process", run_in_process)
     return Bench(tmp_path, tasks)
 
 
 def plain_run(bench, folder, monkeypatch, **pruning):
-    """The events of a run of the program itself, and the model it exports."""
-    check_nothing(monkeypatch)
+    """Return the events of an ordinary run and the exported model."""
+    skip_verification(monkeypatch)
     config = RunConfig(
         model=ModelConfig(str(bench.folder / "model")),
         calibration=CalibrationConfig(
@@ -158,7 +158,7 @@ def test_plan_of_two_jobs_writes_lines_csv_and_markdown(bench):
     assert "3 shots for each sparsity" in page
 
 
-def test_markdown_names_machine_and_texts(bench):
+def test_markdown_names_machine_versions_and_texts(bench):
     bench.run(ONE_JOB)
     page, row = bench.text(".md"), bench.rows()[0]
     for fact in (row["at"][:10], row["machine"], row["versions"], row["engine"]):
@@ -199,7 +199,7 @@ def test_figures_equal_those_of_a_plain_run(bench, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_each_column_of_a_corrected_job_includes_the_final_correction(
+def test_each_column_of_a_corrected_job_equals_a_run_that_ends_there(
     bench, tmp_path, monkeypatch
 ):
     settings = {"damping": Damping.FIXED, "correction": Correction.LOSS}
@@ -222,7 +222,7 @@ def test_each_column_of_a_corrected_job_includes_the_final_correction(
 
 
 @pytest.mark.slow
-def test_job_can_be_corrected_in_its_last_column_only(bench):
+def test_corrected_last_corrects_the_last_column_only(bench):
     each = TWO_JOBS.replace('"none"', '"loss"')
     bench.run(each, "--only=all at once")
     first, last = bench.rows()
@@ -243,7 +243,7 @@ def test_divergence_of_a_model_from_itself_is_zero():
     assert (found.nats, found.agreement, len(steps)) == (0.0, 1.0, 2)
 
 
-def test_impossible_tokens_add_nothing_to_the_divergence():
+def test_token_of_probability_zero_adds_nothing_to_the_divergence():
     p = torch.tensor([[1.0, 2.0, -math.inf]])
     q = torch.tensor([[1.0, 1.0, -math.inf]])
     without = divergences(p[:, :2], q[:, :2])
@@ -252,7 +252,7 @@ def test_impossible_tokens_add_nothing_to_the_divergence():
     assert divergences(q[:, :2], torch.tensor([[1.0, -math.inf]])) == math.inf
 
 
-def test_non_finite_divergence_raises():
+def test_nan_divergence_raises():
     tokens = torch.arange(LENGTH).unsqueeze(0)
     broken = tiny_model("llama")
     broken.lm_head.weight[0, 0] = math.nan
@@ -261,7 +261,7 @@ def test_non_finite_divergence_raises():
 
 
 @pytest.mark.slow
-def test_stored_results_are_not_measured_again(bench):
+def test_complete_runs_are_not_repeated(bench):
     bench.run(TWO_JOBS)
     before = bench.text(".jsonl"), bench.text(".csv"), bench.text(".md")
     assert bench.run(TWO_JOBS) == 0
@@ -292,11 +292,11 @@ def test_later_failure_does_not_replace_figures(bench):
 
 
 @pytest.mark.slow
-def test_missing_columns_are_measured_from_the_dense_model_on(bench):
+def test_run_with_missing_figures_is_repeated_from_the_dense_model(bench):
     bench.run(TWO_JOBS)
     rows = bench.rows()
     lines = bench.text(".jsonl").splitlines(keepends=True)
-    # The second shot of the first run, and the line that a crash tore.
+    # Without the second shot of the first run, and with a line that a crash cut off.
     Path(f"{bench.out}.jsonl").write_text(lines[0] + lines[2] + lines[3][:40])
     assert Results(Path(f"{bench.out}.jsonl")).damaged == [3]
     assert bench.run(TWO_JOBS) == 0
@@ -310,10 +310,10 @@ def test_missing_columns_are_measured_from_the_dense_model_on(bench):
 
 
 @pytest.mark.slow
-def test_interrupted_job_starts_again_and_finished_one_does_not(
+def test_interrupted_job_is_repeated_and_finished_one_is_not(
     bench, monkeypatch, capsys
 ):
-    real = measuring.messages_of
+    real = measuring.run_in_process
 
     def interrupted(task):
         for number, message in enumerate(real(task)):
@@ -321,17 +321,17 @@ def test_interrupted_job_starts_again_and_finished_one_does_not(
                 raise KeyboardInterrupt
             yield message
 
-    monkeypatch.setattr(measuring, "messages_of", interrupted)
+    monkeypatch.setattr(measuring, "run_in_process", interrupted)
     assert bench.run(TWO_JOBS) == 130
-    assert "goes on from here" in capsys.readouterr().err
-    monkeypatch.setattr(measuring, "messages_of", real)
+    assert "repeat the command to continue" in capsys.readouterr().err
+    monkeypatch.setattr(measuring, "run_in_process", real)
     assert bench.run(TWO_JOBS) == 0
     assert [task.config.pruning.method for task in bench.tasks] == ["magnitude"] * 2
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("change", ["setting", "tokens", "model"])
-def test_changed_runs_are_measured_again(bench, change):
+def test_changed_setting_tokens_or_model_is_measured_again(bench, change):
     bench.run(ONE_JOB)
     plan = ONE_JOB
     if change == "setting":
@@ -343,20 +343,20 @@ def test_changed_runs_are_measured_again(bench, change):
         save_tiny_model(bench.folder / "model", seed=1)
     bench.run(plan)
     assert len(bench.tasks) == 1
-    assert len(bench.rows()) == 1  # the line of before is not in the table
+    assert len(bench.rows()) == 1  # the table leaves out the earlier line
 
 
-def test_failed_job_has_a_row_and_others_continue(bench, capsys):
+def test_failed_job_has_a_row_and_the_others_continue(bench, capsys):
     assert bench.run(ONE_FAILS) == 1
     failed, worked = bench.rows()
-    assert "can be removed as heads" in failed["failure"]
+    assert "as heads only" in failed["failure"]
     assert failed["perplexity"] == ""
     assert float(worked["perplexity"]) > 1
     page = bench.text(".md")
     assert "| too much | - | failed |" in page
-    assert "## What failed" in page
+    assert "## Failures" in page
     assert "failed: " in capsys.readouterr().out
-    assert bench.run(ONE_FAILS) == 1  # what failed is tried again
+    assert bench.run(ONE_FAILS) == 1  # the failed job is tried again
     assert len(bench.tasks) == 1
 
 
@@ -372,53 +372,53 @@ def test_seeds_have_a_mean_and_a_spread(bench):
     assert f"| only | {mean:.2f} ± {spread:.2f} |" in bench.text(".md")
 
 
-def test_seeds_without_effect_raise(bench, capsys):
+def test_seeds_that_change_nothing_fail(bench, capsys):
     assert bench.run(ONE_JOB, "--seeds=0,1") == 1
     assert "have the same windows" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("plan", "words"),
+    ("plan", "message"),
     [
         (ONE_JOB.replace("shots", "shotz"), "pruning has no setting called 'shotz'"),
         (ONE_JOB + "colour = 3", "unknown field `colour`"),
         (ONE_JOB + ONE_JOB, "two jobs called 'only'"),
         ("job = []", "no jobs"),
-        ("[[job", "does not fit"),
+        ("[[job", "is not valid"),
         (ONE_JOB + "calibration = { window_length = 8 }", "the same for all jobs"),
         (ONE_JOB + "sparsities = [0.2]", "shots follows from the sparsities"),
         (
             TWO_JOBS.replace("correction", 'schedule = "cubic"\ncorrection'),
             "schedule follows from the sparsities",
         ),
-        (ONE_JOB + "sparsities = [0.4, 0.2]\nseparate = true", "do not rise"),
+        (ONE_JOB + "sparsities = [0.4, 0.2]\nseparate = true", "do not increase"),
         (ONE_JOB.replace("shots = 2", 'target = "parameters"'), "shares of the"),
         (ONE_JOB.replace("shots = 2", "shots = 0"), "shots must be in"),
     ],
 )
-def test_invalid_plan_raises(bench, capsys, plan, words):
+def test_invalid_plan_fails_with_a_message(bench, capsys, plan, message):
     assert bench.run(plan) == 1
-    assert words in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not bench.out.parent.exists()
 
 
 @pytest.mark.parametrize(
-    ("more", "words"),
+    ("more", "message"),
     [
         (["--only=nobody"], "Its jobs are: only"),
         (["--windows=9"], "holds 8 windows, not 9"),
-        (["--window-length=16"], "have 24 tokens, 16 were asked for"),
+        (["--window-length=16"], "have 24 tokens, not 16"),
         (["--validation=nowhere.npy"], "nowhere.npy"),
     ],
 )
-def test_invalid_arguments_raise(bench, capsys, more, words):
+def test_invalid_arguments_fail_with_a_message(bench, capsys, more, message):
     assert bench.run(ONE_JOB, *more) == 1
-    assert words in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
 def test_bundled_plans_are_valid(path):
-    runs = runs_of(read_plan(path), Base(ModelConfig(), {"windows": 16}, (0, 1)))
+    runs = expand_runs(read_plan(path), Base(ModelConfig(), {"windows": 16}, (0, 1)))
     assert {run.seed for run in runs} == {0, 1}
     assert all(run.config.calibration.windows == 16 for run in runs)
     assert all(run.shots[-1].share == 1 for run in runs)
@@ -447,12 +447,12 @@ def test_command_gives_the_same_with_a_process_for_each_job(bench):
 
 
 @pytest.mark.slow
-def test_dead_process_is_a_failed_job(tmp_path, monkeypatch):
+def test_process_that_crashes_is_a_failed_job(tmp_path, monkeypatch):
     monkeypatch.undo()
     config = RunConfig(pruning=pruning_config(method=Method.MAGNITUDE))
     task = job.Task(config, (PlannedShot(1.0, 0.3),), str(tmp_path / "none" / "w.pt"))
-    (message,) = map(msgspec.to_builtins, measuring.messages_of(task))
+    (message,) = map(msgspec.to_builtins, measuring.run_in_process(task))
     assert message == {
         "type": "JobFailed",
-        "words": "Its process ended with exit code 1.",
+        "message": "Its process ended with exit code 1.",
     }

@@ -1,4 +1,4 @@
-"""The script cuts a text into token files."""
+"""benchmarks/token_files.py cuts a text into the requested windows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TEXT = "A list is a sequence.\r\nIt can be changed; a tuple cannot.\n" * 20
 
 @pytest.fixture
 def cut(tmp_path):
-    """Runs the script on the text; its code, and what it has written."""
+    """Make a function that runs the script; it returns the exit code and windows."""
     text, out = tmp_path / "text.txt", tmp_path / "tokens.npy"
     text.write_bytes(TEXT.encode())
 
@@ -41,7 +41,7 @@ def test_windows_follow_each_other_and_the_rest_is_dropped(cut):
     assert cut("--length", "16", "--windows", "2")[1].tolist() == windows[:2].tolist()
 
 
-def test_windows_begin_at_the_given_offset(cut):
+def test_windows_begin_at_the_given_starts(cut):
     tokens = all_tokens()
     last = len(tokens) - 8
     _, windows = cut("--length", "8", "--starts", "5", "0", str(last))
@@ -49,6 +49,6 @@ def test_windows_begin_at_the_given_offset(cut):
 
 
 @pytest.mark.parametrize("options", [("--windows", "1000"), ("--starts", "99999")])
-def test_too_little_text_raises_and_writes_nothing(cut, capsys, options):
+def test_too_little_text_fails_and_writes_nothing(cut, capsys, options):
     assert cut(*options) == (1, None)
-    assert "not those that are wanted" in capsys.readouterr().err
+    assert "too few for these windows" in capsys.readouterr().err

@@ -35,7 +35,7 @@ from surgeon_gui.state.architecture.state import planned_architecture
 from surgeon_gui.state.diagnosis.costs import read_costs
 from surgeon_gui.state.diagnosis.planner import Planner, rules_of
 from tests.helpers.configs import pruning_config
-from tests.helpers.pruning_states import quiet, state_of, weights
+from tests.helpers.pruning_states import make_state, silent_context, weights
 from tests.helpers.runs import job, run
 from tests.helpers.units import removable
 
@@ -83,13 +83,15 @@ ALL = [("llama", {"structure": structure}) for structure in Structure] + [
 
 
 def diagnosis_of(monkeypatch, tmp_path, state, context=None):
-    """Diagnose a state that is prepared already."""
+    """Diagnose a prepared state."""
     monkeypatch.setattr(diagnosing, "prepare", lambda config, context: state)
-    return diagnosing.diagnose(state.config, tmp_path, context or quiet())
+    return diagnosing.diagnose(state.config, tmp_path, context or silent_context())
 
 
 def selected(state, budget):
-    factors = measure(state, of_units(state, state.windows.calibration), quiet())
+    factors = measure(
+        state, of_units(state, state.windows.calibration), silent_context()
+    )
     return selection(state, factors, state.config.pruning, budget)
 
 
@@ -97,7 +99,7 @@ def selected(state, budget):
 def test_plan_equals_the_selection_of_the_engine(
     monkeypatch, tmp_path, family, settings
 ):
-    state = state_of(family, sparsity=0.05, **FIXED, **settings)
+    state = make_state(family, sparsity=0.05, **FIXED, **settings)
     planner = planner_of(monkeypatch, tmp_path, state)
     for share in SHARES:
         budget = int(share * state.goal.prunable)
@@ -132,7 +134,7 @@ def planner_of(monkeypatch, tmp_path, state):
 
 
 def at_threshold(planner, plan):
-    """The weights in the bin of the threshold: where they lie in it is not known."""
+    """Return the number of weights in the bin of the threshold."""
     at = int(np.flatnonzero(planner.costs.found.cost == plan.threshold)[0])
     so_far = planner.costs.found.so_far.sum(axis=0)
     return int(so_far[at] - (so_far[at - 1] if at else 0))
@@ -142,7 +144,7 @@ def at_threshold(planner, plan):
 def test_whole_bins_of_single_weights_equal_the_selection_of_the_engine(
     monkeypatch, tmp_path, structure
 ):
-    state = state_of(structure=structure, sparsity=0.05, **FIXED)
+    state = make_state(structure=structure, sparsity=0.05, **FIXED)
     planner = planner_of(monkeypatch, tmp_path, state)
     totals = planner.costs.found.so_far.sum(axis=0)
     for budget in totals[:: max(1, len(totals) // 20)].tolist():
@@ -156,7 +158,7 @@ def test_whole_bins_of_single_weights_equal_the_selection_of_the_engine(
 def test_planner_maximum_equals_that_of_the_engine(
     monkeypatch, tmp_path, family, settings
 ):
-    state = state_of(family, sparsity=0.05, **FIXED, **settings)
+    state = make_state(family, sparsity=0.05, **FIXED, **settings)
     planner = planner_of(monkeypatch, tmp_path, state)
     maximum = sum(removable(unit, state.config.pruning) for unit in state.units)
     assert planner.max_removable >= maximum  # slightly less for rows and columns
@@ -169,7 +171,7 @@ def test_planner_maximum_equals_that_of_the_engine(
 
 def test_rise_is_the_sum_of_the_costs(monkeypatch, tmp_path):
     settings = {"structure": Structure.NEURONS, "cost_basis": CostBasis.RAW}
-    state = state_of(sparsity=0.05, **FIXED, **settings)
+    state = make_state(sparsity=0.05, **FIXED, **settings)
     planner = planner_of(monkeypatch, tmp_path, state)
     plan = planner.plan(planner.max_removable // 2)
     found, total = planner.costs.found, 0.0
@@ -188,10 +190,12 @@ def test_rise_is_the_sum_of_the_costs(monkeypatch, tmp_path):
 def test_rise_by_single_weights_is_close_to_the_sum_of_their_costs(
     monkeypatch, tmp_path, structure
 ):
-    state = state_of(structure=structure, sparsity=0.05, **FIXED)
+    state = make_state(structure=structure, sparsity=0.05, **FIXED)
     planner = planner_of(monkeypatch, tmp_path, state)
     budget = planner.max_removable // 2
-    factors = measure(state, of_units(state, state.windows.calibration), quiet())
+    factors = measure(
+        state, of_units(state, state.windows.calibration), silent_context()
+    )
     chosen = selection(state, factors, state.config.pruning, budget)
     total = 0.0
     for unit in state.units:
@@ -202,7 +206,7 @@ def test_rise_by_single_weights_is_close_to_the_sum_of_their_costs(
 
 
 def test_costs_are_those_of_the_first_shot_with_its_damping(monkeypatch, tmp_path):
-    state = state_of(windows=8, sparsity=0.2, shots=2)
+    state = make_state(windows=8, sparsity=0.2, shots=2)
     before = weights(state)
     answer = diagnosis_of(monkeypatch, tmp_path, state)
     assert answer.damping_tried > 1
@@ -217,7 +221,7 @@ def test_costs_are_those_of_the_first_shot_with_its_damping(monkeypatch, tmp_pat
 
 
 def test_diagnosis_reports_progress_and_can_be_cancelled(monkeypatch, tmp_path):
-    state = state_of(sparsity=0.1, **FIXED)
+    state = make_state(sparsity=0.1, **FIXED)
     events = []
     context = RunContext("d", lambda envelope: events.append(envelope.event))
     answer = diagnosis_of(monkeypatch, tmp_path, state, context)
@@ -233,7 +237,7 @@ def test_diagnosis_reports_progress_and_can_be_cancelled(monkeypatch, tmp_path):
 
 
 def test_layers_report_the_weights_they_lose_with_a_group(monkeypatch, tmp_path):
-    state = state_of("opt", structure=Structure.HEADS_AND_NEURONS, sparsity=0.1)
+    state = make_state("opt", structure=Structure.HEADS_AND_NEURONS, sparsity=0.1)
     state = state.with_pruning(pruning_config(**FIXED), state.units)
     answer = diagnosis_of(monkeypatch, tmp_path, state)
     for unit, diagnosed in zip(state.units, answer.units, strict=True):
@@ -256,7 +260,7 @@ def test_layers_report_the_weights_they_lose_with_a_group(monkeypatch, tmp_path)
 def test_run_of_one_shot_has_the_planned_removals_and_costs(
     tmp_path, structure, damping
 ):
-    """By the engine itself, from the files of a model."""
+    """The whole engine runs, from the files of a model."""
     settings = {"structure": structure, "sparsity": 0.15, "damping": damping}
     protect = {"protect": ("*.layers.0.mlp.*",), "layer_min_density": ("block 1=0.7",)}
     config = job(tmp_path, windows=8, **settings, **protect)
@@ -288,14 +292,14 @@ def test_run_of_one_shot_has_the_planned_removals_and_costs(
 
 
 def serve_waiting_commands(engine):
-    """Let an engine do the commands it has received, and end."""
+    """Let an engine execute its queued commands and end."""
     engine._queue.put(None)
     engine.serve()
 
 
 @pytest.mark.parametrize("structure", [Structure.HEADS_AND_NEURONS, Structure.ROWS])
 def test_protected_and_limited_units_are_measured_too(monkeypatch, tmp_path, structure):
-    """Less protection can then be tried without another measurement."""
+    """Otherwise less protection would need another measurement."""
     rules = {
         "protect": ("block 0",),
         "layer_min_density": ("*=0.8",),
@@ -303,7 +307,7 @@ def test_protected_and_limited_units_are_measured_too(monkeypatch, tmp_path, str
     }
     settings = {"structure": structure, "sparsity": 0.02, **FIXED}
     ruled, free = (
-        diagnosis_of(monkeypatch, tmp_path / name, state_of(**settings, **more))
+        diagnosis_of(monkeypatch, tmp_path / name, make_state(**settings, **more))
         for name, more in (("ruled", rules), ("free", {}))
     )
     assert ruled.units == free.units

@@ -151,13 +151,13 @@ def test_stop_and_keep_exports_the_shots_so_far(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("error", "words"),
+    ("error", "message"),
     [
         (CurvatureError("A factor is not definite."), "A factor is not definite."),
         (torch.OutOfMemoryError("CUDA"), "There is not enough memory for it."),
     ],
 )
-def test_failed_shot_keeps_the_shots_before_it(tmp_path, monkeypatch, error, words):
+def test_failed_shot_keeps_the_shots_before_it(tmp_path, monkeypatch, error, message):
     config, whole = job(tmp_path, shots=3), Recorder()
     whole.react = lambda event: (
         whole.context.handle(StopAndKeep(run="test"))
@@ -167,7 +167,7 @@ def test_failed_shot_keeps_the_shots_before_it(tmp_path, monkeypatch, error, wor
     whole.run(config, tmp_path / "whole")
     fails_in_shot(monkeypatch, 3, "curvature", error)
     found = Recorder().run(config, tmp_path / "run")
-    assert f"The run ends after shot 2 of 3. {words}" in [
+    assert f"The run ends after shot 2 of 3. {message}" in [
         event.message for event in found.of(Logged)
     ]
     assert found.events[-1].stopped_early
@@ -189,7 +189,7 @@ def test_failed_shot_without_a_valid_model_ends_the_run(
 
 
 def fails_in_shot(monkeypatch, number, stage, error):
-    """Let `stage` raise in the shot of that number, counted from now."""
+    """Let `stage` raise in a shot, counted from now."""
     works, calls = getattr(shot_module, stage), itertools.count(1)
 
     def fails(*arguments):

@@ -14,7 +14,7 @@ from surgeon_engine.api.errors import (
     RoomError,
     RunFolderError,
 )
-from tests.helpers.runs import job, refused
+from tests.helpers.runs import job, preflight_error
 
 pytestmark = pytest.mark.usefixtures("quick_runs")
 
@@ -23,7 +23,7 @@ def test_existing_output_folder_raises_and_is_left_unchanged(tmp_path):
     config, source = job(tmp_path), tmp_path / "llama"
     config = dataclasses.replace(config, export=ExportConfig(str(source)))
     before = sorted(path.name for path in source.iterdir())
-    error = refused(config, tmp_path / "run", ExportError)
+    error = preflight_error(config, tmp_path / "run", ExportError)
     assert "exists already (folder is not empty)" in error.message
     assert sorted(path.name for path in source.iterdir()) == before
     assert not (tmp_path / "run").exists()
@@ -33,7 +33,7 @@ def test_unwritable_output_folder_raises(tmp_path):
     (tmp_path / "file").touch()
     inside_a_file = str(tmp_path / "file" / "export")
     config = dataclasses.replace(job(tmp_path), export=ExportConfig(inside_a_file))
-    error = refused(config, tmp_path / "run", ExportError)
+    error = preflight_error(config, tmp_path / "run", ExportError)
     assert "cannot be written" in error.message
     assert not (tmp_path / "run").exists()
 
@@ -41,13 +41,13 @@ def test_unwritable_output_folder_raises(tmp_path):
 def test_existing_run_folder_raises_and_is_left_unchanged(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "precious.txt").write_text("mine")
-    error = refused(job(tmp_path), tmp_path / "run", RunFolderError)
+    error = preflight_error(job(tmp_path), tmp_path / "run", RunFolderError)
     assert "exists already" in error.message
     assert (tmp_path / "run" / "precious.txt").read_text() == "mine"
 
 
 def test_structure_that_the_model_lacks_raises(tmp_path):
-    error = refused(job(tmp_path, "olmo2"), tmp_path / "run", PruningError)
+    error = preflight_error(job(tmp_path, "olmo2"), tmp_path / "run", PruningError)
     assert "self_attn.q_norm normalizes 16 features" in error.message
     assert not (tmp_path / "run" / "export").exists()
 
@@ -55,7 +55,7 @@ def test_structure_that_the_model_lacks_raises(tmp_path):
 def test_full_disk_raises_with_the_numbers(tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    error = refused(job(tmp_path), tmp_path / "run", RoomError)
+    error = preflight_error(job(tmp_path), tmp_path / "run", RoomError)
     assert "of disk, and 0.0 MB are free" in error.message
 
 
@@ -65,5 +65,5 @@ def test_destination_inside_the_run_folder_raises(tmp_path, destination):
     config = dataclasses.replace(
         job(tmp_path), export=ExportConfig(str(runs / destination))
     )
-    error = refused(config, runs / "run", ExportError)
+    error = preflight_error(config, runs / "run", ExportError)
     assert "is where the run itself keeps its files" in error.message

@@ -108,7 +108,7 @@ UNSUPPORTED = {Structure.ROWS_AND_COLUMNS: "its layers are tied."}
 FAILURE = "The GPU has too little memory."
 HINT = "Choose fewer windows."
 NO_SPACE = "There is not enough space for the new files."
-REMOVED = "The model can no longer be read."
+DELETED = "The model can no longer be read."
 
 
 def model_summary(source: str = "demo") -> ModelSummary:
@@ -272,9 +272,9 @@ class FakeEngine:
                 self._save(export)
             case MeasureModels(settings=settings, sources=sources):
                 self._stage(Stage.MEASUREMENT)
-                is_removed = "gone" in sources[1]
-                failed = Failed(REMOVED, "Prune again.")
-                self._emit(failed if is_removed else measured(settings))
+                is_deleted = "deleted" in sources[1]
+                failed = Failed(DELETED, "Prune again.")
+                self._emit(failed if is_deleted else measured(settings))
             case Diagnose(config=config, folder=folder):
                 self._diagnose(config, folder)
             case Generate():

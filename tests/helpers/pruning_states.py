@@ -1,4 +1,4 @@
-"""A pruning state without a run, and a run context whose events are dropped."""
+"""Pruning states without a run, and a run context that drops its events."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from tests.helpers.tiny_models import VOCABULARY, tiny_model
 
 
 def random_windows(count: int, length: int = 16, seed: int = 0) -> torch.Tensor:
-    """Windows x length of token ids; few kinds, so that there is something to learn."""
+    """Return token ids, windows x length, of few kinds so that they can be learned."""
     g = torch.Generator().manual_seed(seed)
     return torch.randint(VOCABULARY // 8, (count, length), generator=g)
 
 
-def state_of(family: str = "llama", windows: int = 8, **pruning) -> PruningState:
-    """A tiny model with random windows, nothing removed."""
+def make_state(family: str = "llama", windows: int = 8, **pruning) -> PruningState:
+    """Return the state of a tiny model with random windows and no removals."""
     model = tiny_model(family)
-    # Its files are those of another model: only their size is used.
+    # The files belong to another model; only their size is used.
     source = ModelSource(family, locate(DEMO).folder)
     loaded = LoadedModel(
         source, model, None, find_blocks(model), prunable_layers(model)
@@ -49,12 +49,12 @@ def state_of(family: str = "llama", windows: int = 8, **pruning) -> PruningState
     return PruningState(config, loaded, texts, units, goal, original)
 
 
-def quiet() -> RunContext:
-    """A run context whose events are dropped."""
+def silent_context() -> RunContext:
+    """Return a run context that drops its events."""
     return RunContext("test", lambda envelope: None)
 
 
 def weights(state: PruningState) -> dict[str, torch.Tensor]:
-    """A copy of every parameter."""
+    """Return a copy of every parameter."""
     parameters = state.loaded.model.named_parameters()
     return {name: parameter.detach().clone() for name, parameter in parameters}

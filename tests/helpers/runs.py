@@ -1,4 +1,4 @@
-"""Whole runs on tiny models and random tokens, with all that they tell."""
+"""Whole runs on tiny models and random tokens, with their events and results."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LENGTH = 16  # tokens of a window
 
 
 class Recorder:
-    """Runs the pipeline and keeps its events; `react` may answer them."""
+    """Run the pipeline and record its events; `react` is called with each."""
 
     def __init__(self):
         self.events = []
@@ -43,22 +43,22 @@ class Recorder:
         self.react(envelope.event)
 
     def run(self, config: RunConfig, folder: Path) -> Recorder:
-        """Run it all; gives itself."""
+        """Run the job and return this recorder."""
         prune(config, folder, self.context)
         return self
 
     def warnings(self) -> list[Logged]:
-        """What was logged beside mere information."""
+        """Return the logged warnings and errors."""
         return [event for event in self.of(Logged) if event.level is not Level.INFO]
 
     def of(self, kind: type) -> list[Any]:
-        """The events of that kind."""
+        """Return the events of a type."""
         return [event for event in self.events if isinstance(event, kind)]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
-    """What a run told, and what is left of the model."""
+    """The events of a run, the original weights and the exported model."""
 
     recorder: Recorder
     before: dict[str, torch.Tensor]  # W by layer
@@ -67,34 +67,34 @@ class Outcome:
 
     @property
     def started(self) -> RunStarted:
-        """What the run began with."""
+        """The start of the run."""
         return self.recorder.of(RunStarted)[0]
 
     @property
     def shots(self) -> list[ShotFinished]:
-        """Its shots."""
+        """The shots of the run."""
         return self.recorder.of(ShotFinished)
 
     @property
     def after(self) -> dict[str, torch.Tensor]:
-        """W by layer, as exported."""
+        """Exported W by layer."""
         return {layer.name: layer.weight() for layer in self.exported}
 
     @property
     def zeros(self) -> dict[str, int]:
-        """How many zeros each exported layer has."""
+        """Number of zeros by exported layer."""
         return {name: int((W == 0).sum()) for name, W in self.after.items()}
 
     @property
     def reported(self) -> dict[str, int]:
-        """How many weights of each layer went, as the last shot tells."""
+        """Number of removed weights by layer, according to the last shot."""
         return {layer.name: layer.removed for layer in self.shots[-1].layers}
 
 
 def job(folder: Path, family: str = "llama", windows: int = 4, **pruning) -> RunConfig:
-    """One shot with fixed damping on random tokens, exported masked.
+    """Return a job of one shot with fixed damping on random tokens, exported masked.
 
-    Makes the model and the text.
+    Writes the model and the token files.
     """
     source = folder / family
     if not source.exists():
@@ -109,15 +109,15 @@ def job(folder: Path, family: str = "llama", windows: int = 4, **pruning) -> Run
     )
 
 
-def check_nothing(monkeypatch) -> None:
-    """Let no fresh process look at what is exported."""
-    unchecked = VerificationResult(0, 0.0, 0.0, 1.0, None, "nothing")
+def skip_verification(monkeypatch) -> None:
+    """Let exports skip the verification in another process."""
+    unverified = VerificationResult(0, 0.0, 0.0, 1.0, None, "nothing")
     for writer in WRITERS.values():
-        monkeypatch.setattr(type(writer), "verify", lambda *_: unchecked)
+        monkeypatch.setattr(type(writer), "verify", lambda *_: unverified)
 
 
 def tokens(folder: Path, windows: int = 4, length: int = LENGTH) -> CalibrationConfig:
-    """Files of random tokens; reading them takes no time."""
+    """Write files of random tokens, which are read quickly."""
     paths = []
     for seed, (part, count) in enumerate([("fit", windows), ("validate", 3)]):
         path = folder / f"{part}_{windows}_{length}.npy"
@@ -130,12 +130,12 @@ def tokens(folder: Path, windows: int = 4, length: int = LENGTH) -> CalibrationC
 
 
 def run(folder: Path, family: str = "llama", name: str = "run", **settings) -> Outcome:
-    """A whole run of `job` with these settings."""
+    """Run `job` with these settings."""
     return outcome(job(folder, family, **settings), folder / name)
 
 
 def outcome(config: RunConfig, folder: Path) -> Outcome:
-    """A whole run, and the model that it exported."""
+    """Run a job and load the exported model."""
     original = AutoModelForCausalLM.from_pretrained(config.model.source)
     recorder = Recorder().run(config, folder)
     model = AutoModelForCausalLM.from_pretrained(folder / "export")
@@ -143,8 +143,10 @@ def outcome(config: RunConfig, folder: Path) -> Outcome:
     return Outcome(recorder, before, prunable_layers(model), folder)
 
 
-def refused(config: RunConfig, folder: Path, kind: type[EngineError]) -> EngineError:
-    """The error with which a run ends before any work was done."""
+def preflight_error(
+    config: RunConfig, folder: Path, kind: type[EngineError]
+) -> EngineError:
+    """Return the error that a run raises before any work is done."""
     recorder = Recorder()
     with pytest.raises(kind) as error:
         recorder.run(config, folder)

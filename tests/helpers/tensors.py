@@ -1,4 +1,4 @@
-"""Small random tensors, and the dense definitions that the fast forms must equal."""
+"""Small random tensors, and dense definitions to compare fast implementations with."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SmallLayer:
-    """A weight with well-conditioned factors, in float64 so that tests can be exact."""
+    """A weight with well-conditioned factors, in float64 for exact tests."""
 
     W: Tensor
     A: Tensor
@@ -23,7 +23,7 @@ class SmallLayer:
 
     @property
     def index(self) -> Tensor:
-        """The place of each weight in vec(W).  R x C."""
+        """Index of each weight in vec(W).  R x C."""
         return torch.arange(self.W.numel()).view_as(self.W)
 
 
@@ -38,26 +38,26 @@ def make_layer(R: int, C: int, seed: int = 0) -> SmallLayer:
 
 
 def random_mask(*shape: int, share: float = 0.5, seed: int = 0) -> Tensor:
-    """About `share` of all, bool."""
+    """Return a random mask, bool, with about `share` of all set."""
     g = torch.Generator().manual_seed(seed)
     return torch.rand(*shape, generator=g) < share
 
 
 def removal_cost_dense(layer: SmallLayer, Q: Tensor) -> Tensor:
-    """OBS by definition: 1/2 w_Q' ([F^-1]_QQ)^-1 w_Q."""
+    """Return the OBS cost by definition: 1/2 w_Q' ([F^-1]_QQ)^-1 w_Q."""
     w_Q = layer.W.flatten()[Q]
     inverse_QQ = torch.linalg.inv(layer.F)[Q][:, Q]
     return 0.5 * w_Q @ torch.linalg.solve(inverse_QQ, w_Q)
 
 
 def plain_cost_dense(layer: SmallLayer, Q: Tensor) -> Tensor:
-    """OBD by definition: 1/2 w_Q' F_QQ w_Q."""
+    """Return the OBD cost by definition: 1/2 w_Q' F_QQ w_Q."""
     w_Q = layer.W.flatten()[Q]
     return 0.5 * w_Q @ layer.F[Q][:, Q] @ w_Q
 
 
 def best_weight_dense(layer: SmallLayer, is_removed: Tensor) -> Tensor:
-    """The W of least 1/2 d' F d that is zero where `is_removed` (R x C)."""
+    """Return the W with minimum 1/2 d' F d that is zero where `is_removed` (R x C)."""
     F = layer.F
     Q = is_removed.flatten()
     K = ~Q
@@ -68,6 +68,6 @@ def best_weight_dense(layer: SmallLayer, is_removed: Tensor) -> Tensor:
 
 
 def quadratic_cost(layer: SmallLayer, X: Tensor) -> Tensor:
-    """1/2 tr(G D A D') for the change D = X - W."""
+    """Return 1/2 tr(G D A D') for the change D = X - W."""
     D = X - layer.W
     return 0.5 * (layer.G @ D @ layer.A * D).sum()

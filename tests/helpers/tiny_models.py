@@ -1,4 +1,4 @@
-"""Random instances of real classes, a few thousand weights each, and their folders."""
+"""Random models of real classes with a few thousand weights, and their folders."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ FAMILIES: dict[str, Callable[[], PreTrainedModel]] = {
     "falcon_multi_query": _falcon(multi_query=True),
     "olmo2": _grouped(Olmo2ForCausalLM, Olmo2Config),
 }
-# Told apart so that the slower tests can do without them.
+# Separate so that slower tests can leave them out.
 MORE_FAMILIES: dict[str, Callable[[], PreTrainedModel]] = {
     "bloom": _bloom,
     "glm4": _grouped(Glm4ForCausalLM, Glm4Config, head_dim=4),
@@ -169,12 +169,15 @@ MORE_FAMILIES: dict[str, Callable[[], PreTrainedModel]] = {
     "starcoder2": _grouped(Starcoder2ForCausalLM, Starcoder2Config),
     "xglm": _xglm,
 }
-NEURON_FAMILIES = ("falcon_multi_query", "olmo2")  # their heads cannot go alone
+NEURON_FAMILIES = (
+    "falcon_multi_query",
+    "olmo2",
+)  # their heads cannot be removed separately
 COUPLED_FAMILIES = tuple(name for name in FAMILIES if name not in NEURON_FAMILIES)
 
 
 def tiny_model(family: str, seed: int = 0) -> PreTrainedModel:
-    """A frozen random model in which every weight and every bias matters."""
+    """Return a frozen random model in which every weight and every bias matters."""
     torch.manual_seed(seed)
     model = (FAMILIES | MORE_FAMILIES)[family]().eval().requires_grad_(False)
     for name, parameter in model.named_parameters():
@@ -186,7 +189,7 @@ def tiny_model(family: str, seed: int = 0) -> PreTrainedModel:
 
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:
-    """One token a character, for the printable part of ASCII."""
+    """Return a tokenizer with one token for each printable ASCII character."""
     characters = {chr(32 + i): i for i in range(1, VOCABULARY - 1)}
     vocabulary = {"<end>": 0, **characters, "<unknown>": VOCABULARY - 1}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unknown>"))
@@ -195,7 +198,7 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def save_tiny_model(folder: Path, family: str = "llama", seed: int = 0) -> Path:
-    """A model folder as transformers writes it."""
+    """Write a model folder with transformers."""
     tiny_model(family, seed).save_pretrained(folder)
     byte_tokenizer().save_pretrained(folder)
     return folder

@@ -1,4 +1,4 @@
-"""How colours look to people, those with a colour blindness among them.
+"""Simulate how colours look with and without colour blindness.
 
 Matrices for linear RGB: G. M. Machado, M. M. Oliveira, L. A. F. Fernandes, "A
 Physiologically-based Model for Simulation of Color Vision Deficiency", IEEE TVCG
@@ -51,16 +51,16 @@ _TO_LAB = np.array(
 )
 
 
-def seen(colours: list[str], vision: str) -> np.ndarray:
-    """The colours in Oklab, one a row, as they look with a vision."""
+def perceived(colours: list[str], vision: str) -> np.ndarray:
+    """Return the colours in Oklab, one per row, as they look with a vision."""
     rgb = np.array([QColor(colour).getRgbF()[:3] for colour in colours])
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     simulated = np.clip(linear @ VISIONS[vision].T, 0, 1)
     return np.cbrt(simulated @ _TO_CONES.T) @ _TO_LAB.T
 
 
-def closest(colours: list[str], vision: str) -> float:
-    """The distance of the two colours that are hardest to tell apart."""
-    lab = seen(colours, vision)
+def smallest_distance(colours: list[str], vision: str) -> float:
+    """Return the distance of the two colours that are hardest to distinguish."""
+    lab = perceived(colours, vision)
     distances = np.linalg.norm(lab[:, None] - lab[None], axis=2)
     return float(distances[np.triu_indices(len(colours), 1)].min())

@@ -1,4 +1,4 @@
-"""A window over the real engine."""
+"""A window with the real engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Degenerate models end in numbers or in a sentence, never in silence."""
+"""Degenerate models are pruned or raise an error with a message."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import Stage, StageStarted
 from surgeon_engine.model.not_finite import hint_for
 from surgeon_engine.pipeline import prune
-from tests.helpers.pruning_states import quiet
-from tests.helpers.runs import job, outcome, refused, run
+from tests.helpers.pruning_states import silent_context
+from tests.helpers.runs import job, outcome, preflight_error, run
 from tests.helpers.tiny_models import byte_tokenizer, tiny_model
 
 pytestmark = pytest.mark.usefixtures("quick_runs")
@@ -39,14 +39,14 @@ each_structure = pytest.mark.parametrize("structure", STRUCTURES)
 
 
 def job_on(model, folder, **settings) -> RunConfig:
-    """A job on a model of one's own."""
+    """Write a model and return a job on it."""
     model.save_pretrained(folder / "llama")
     byte_tokenizer().save_pretrained(folder / "llama")
     return job(folder, **settings)
 
 
 def llama(**changes) -> LlamaForCausalLM:
-    """A random model like the tiny one but for these settings."""
+    """Return a random model like the tiny one with these settings changed."""
     torch.manual_seed(0)
     settings = tiny_model("llama").config.to_dict() | changes
     return LlamaForCausalLM(LlamaConfig(**settings))
@@ -57,9 +57,9 @@ def finite(found) -> bool:
 
 
 @each_structure
-def test_a_model_of_one_block_is_pruned(tmp_path, structure):
-    wanted = job_on(llama(num_hidden_layers=1), tmp_path, structure=structure, shots=2)
-    found = outcome(wanted, tmp_path / "run")
+def test_model_with_one_block_is_pruned(tmp_path, structure):
+    config = job_on(llama(num_hidden_layers=1), tmp_path, structure=structure, shots=2)
+    found = outcome(config, tmp_path / "run")
     assert finite(found)
     assert found.zeros == found.reported
     assert sum(found.reported.values()) > 0
@@ -67,13 +67,13 @@ def test_a_model_of_one_block_is_pruned(tmp_path, structure):
 
 @each_structure
 @pytest.mark.parametrize("correction", Correction)
-def test_tied_embeddings_and_their_head_are_left_alone(tmp_path, structure, correction):
+def test_tied_embeddings_and_head_are_unchanged(tmp_path, structure, correction):
     model = llama(tie_word_embeddings=True)
     before = model.lm_head.weight.clone()
-    wanted = job_on(
+    config = job_on(
         model, tmp_path, windows=8, structure=structure, correction=correction
     )
-    outcome(wanted, tmp_path / "run")
+    outcome(config, tmp_path / "run")
     pruned = LlamaForCausalLM.from_pretrained(tmp_path / "run" / "export")
     assert pruned.lm_head.weight is pruned.model.embed_tokens.weight
     assert torch.equal(pruned.lm_head.weight, before)
@@ -81,8 +81,10 @@ def test_tied_embeddings_and_their_head_are_left_alone(tmp_path, structure, corr
 
 @each_structure
 @pytest.mark.parametrize("method", [Method.LLM_SURGEON, Method.K_OBD, Method.MAGNITUDE])
-def test_equal_costs_are_taken_in_order_and_exactly(tmp_path, structure, method):
-    """All weights of a kind are alike, and so is what they cost by their size."""
+def test_candidates_of_equal_cost_are_removed_to_the_exact_target(
+    tmp_path, structure, method
+):
+    """All weights of a kind are equal, and so are costs that depend on them alone."""
     model = tiny_model("llama")
     for parameter in model.model.layers.parameters():
         parameter.fill_(0.01)
@@ -99,7 +101,7 @@ def test_equal_costs_are_taken_in_order_and_exactly(tmp_path, structure, method)
 
 @each_structure
 @pytest.mark.parametrize("basis", CostBasis)
-def test_a_dead_neuron_goes_first(tmp_path, structure, basis):
+def test_dead_neuron_is_removed_first(tmp_path, structure, basis):
     model = tiny_model("llama")
     dead = model.model.layers[1].mlp
     dead.down_proj.weight[:, 7] = 0
@@ -118,9 +120,7 @@ def test_a_dead_neuron_goes_first(tmp_path, structure, basis):
 
 @each_structure
 @pytest.mark.parametrize("damping", Damping)
-def test_a_head_that_hears_nothing_gives_no_gradient_and_no_failure(
-    tmp_path, structure, damping
-):
+def test_model_without_gradients_is_pruned(tmp_path, structure, damping):
     model = tiny_model("llama")
     model.lm_head.weight.zero_()
     found = outcome(
@@ -133,8 +133,8 @@ def test_a_head_that_hears_nothing_gives_no_gradient_and_no_failure(
 
 
 @each_structure
-def test_a_block_that_nobody_hears_goes_first(tmp_path, structure):
-    """Its gradients are zero: removing from it costs nothing, whatever its size."""
+def test_block_without_effect_is_pruned_first(tmp_path, structure):
+    """Its gradients are zero, so its removals cost nothing despite large weights."""
     model = tiny_model("llama")
     silent = model.model.layers[0].mlp
     silent.down_proj.weight.zero_()
@@ -149,18 +149,20 @@ def test_a_block_that_nobody_hears_goes_first(tmp_path, structure):
 
 @each_structure
 @pytest.mark.parametrize("damping", Damping)
-def test_inputs_that_are_constant_or_zero_are_no_obstacle(tmp_path, structure, damping):
-    """One input of each layer behind a norm cannot be told from its bias."""
+def test_model_with_constant_and_zero_inputs_is_pruned(tmp_path, structure, damping):
+    """One input of each layer behind a norm cannot be distinguished from its bias."""
     model = tiny_model("opt")
-    seen = []
+    norm_outputs = []
     for block in model.model.decoder.layers:
         for norm in (block.self_attn_layer_norm, block.final_layer_norm):
             norm.weight[[3, 4]] = 0
             norm.bias[[3, 4]] = torch.tensor([1.0, 0.0])
-            norm.register_forward_hook(lambda module, args, y: seen.append(y[..., 3:5]))
+            norm.register_forward_hook(
+                lambda module, args, y: norm_outputs.append(y[..., 3:5])
+            )
     model(torch.arange(20).view(1, -1))
-    assert seen
-    for inputs in seen:
+    assert norm_outputs
+    for inputs in norm_outputs:
         assert torch.equal(inputs, torch.tensor([1.0, 0.0]).expand_as(inputs))
     settings = {"structure": structure, "damping": damping, "windows": 8}
     found = outcome(job_on(model, tmp_path, **settings), tmp_path / "run")
@@ -171,11 +173,13 @@ def test_inputs_that_are_constant_or_zero_are_no_obstacle(tmp_path, structure, d
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 @pytest.mark.parametrize("name", ["layers.0.self_attn.q_proj", "layers.1.mlp.up_proj"])
-def test_a_model_that_gives_no_numbers_is_refused_with_the_layer(tmp_path, name, value):
+def test_model_with_nan_or_infinite_weights_raises_with_the_layer(
+    tmp_path, name, value
+):
     model = tiny_model("llama")
     model.get_submodule(f"model.{name}").weight[3, 4] = value
     with pytest.raises(EvaluationError) as error:
-        prune(job_on(model, tmp_path), tmp_path / "run", quiet())
+        prune(job_on(model, tmp_path), tmp_path / "run", silent_context())
     assert error.value.message == (
         "The loss on the validation text is nan. The first numbers that are not finite "
         f"(NaN or infinite) come from model.{name}, whose weights are not all finite."
@@ -183,33 +187,31 @@ def test_a_model_that_gives_no_numbers_is_refused_with_the_layer(tmp_path, name,
     assert error.value.hint.startswith("Its weights are not all finite: the files")
 
 
-def test_the_hint_of_numbers_that_are_none_fits_the_model():
+def test_hint_of_non_finite_numbers_depends_on_the_dtype():
     model = tiny_model("llama")
     assert "files of the model may be damaged" in hint_for(model)
     assert "compute in float32" in hint_for(model.to(torch.bfloat16))
 
 
-def test_an_activation_that_overflows_on_the_calibration_text_names_the_layer(
-    tmp_path, monkeypatch
-):
-    """The validation text does not meet the token that breaks the model."""
+def test_overflow_on_the_calibration_text_raises_with_the_layer(tmp_path, monkeypatch):
+    """The validation text does not contain the token that breaks the model."""
     model = tiny_model("llama")
     model.model.embed_tokens.weight[95] = torch.inf
-    wanted = job_on(model, tmp_path)
+    config = job_on(model, tmp_path)
     for name, low, high in (("fit_4_16", 95, 96), ("validate_4_16", 0, 90)):
         path = tmp_path / f"{name}.npy"
         random = np.random.default_rng(0)
         np.save(path, random.integers(low, high, size=(4, 16), dtype=np.int32))
     with pytest.raises(CurvatureError, match=r"come from model\.embed_tokens, whose"):
-        prune(wanted, tmp_path / "run", quiet())
+        prune(config, tmp_path / "run", silent_context())
 
 
 @pytest.mark.parametrize("windows", [1, 3])
-def test_too_few_windows_for_a_search_are_told_and_the_default_damping_holds(
+def test_too_few_windows_for_a_search_warn_and_use_the_default_damping(
     tmp_path, windows
 ):
-    wanted = job(tmp_path, windows=windows, damping=Damping.AUTOMATIC, shots=2)
-    found = outcome(wanted, tmp_path / "run")
+    config = job(tmp_path, windows=windows, damping=Damping.AUTOMATIC, shots=2)
+    found = outcome(config, tmp_path / "run")
     (warning,) = [x for x in found.recorder.of(Logged) if "too few" in x.message]
     assert f"{windows} windows are too few to hold any out" in warning.message
     assert "0.01 and 0.1" in warning.message
@@ -219,21 +221,21 @@ def test_too_few_windows_for_a_search_are_told_and_the_default_damping_holds(
     assert StageStarted(Stage.DAMPING, 1) not in found.recorder.events
 
 
-def test_enough_windows_are_searched_on_without_a_word(tmp_path):
+def test_enough_windows_are_searched_without_a_warning(tmp_path):
     found = run(tmp_path, windows=4, damping=Damping.AUTOMATIC, shots=2)
     assert not found.recorder.warnings()
     assert all(shot.damping.tried > 1 for shot in found.shots)
     assert StageStarted(Stage.DAMPING, 2) in found.recorder.events
 
 
-def test_too_few_windows_for_the_correction_are_refused_before_any_work(tmp_path):
-    wanted = job(tmp_path, windows=3, correction=Correction.LOSS)
-    error = refused(wanted, tmp_path / "run", CalibrationError)
+def test_too_few_windows_for_the_correction_raise_before_any_work(tmp_path):
+    config = job(tmp_path, windows=3, correction=Correction.LOSS)
+    error = preflight_error(config, tmp_path / "run", CalibrationError)
     assert "3 windows are too few" in error.message
 
 
 @pytest.mark.parametrize("method", [m for m in Method if m is not Method.LLM_SURGEON])
-def test_settings_that_a_method_has_no_use_for_change_nothing(tmp_path, method):
+def test_settings_that_a_method_does_not_use_change_nothing(tmp_path, method):
     exports = []
     for name, settings in (
         ("plain", {}),
@@ -262,7 +264,7 @@ def test_settings_that_a_method_has_no_use_for_change_nothing(tmp_path, method):
         assert torch.equal(W, exports[1][name])
 
 
-def test_magnitude_looks_at_no_text(tmp_path):
+def test_magnitude_measures_no_curvature(tmp_path):
     found = run(tmp_path, method=Method.MAGNITUDE, shots=2)
     stages = {x.stage for x in found.recorder.of(StageStarted)}
     assert Stage.CURVATURE not in stages
@@ -272,7 +274,7 @@ def test_magnitude_looks_at_no_text(tmp_path):
 
 @pytest.mark.parametrize("structure", Structure)
 @pytest.mark.parametrize("method", [Method.K_OBD, Method.L_OBD, Method.MAGNITUDE])
-def test_methods_that_do_not_adapt_leave_kept_weights_bit_by_bit(
+def test_methods_without_an_update_keep_weights_bit_for_bit(
     tmp_path, structure, method
 ):
     sparsity = 0.1 if structure is Structure.HEADS else 0.3
@@ -285,7 +287,7 @@ def test_methods_that_do_not_adapt_leave_kept_weights_bit_by_bit(
 
 
 @pytest.mark.parametrize("structure", STRUCTURES)
-def test_sampled_labels_prune_otherwise_and_the_same_each_time(tmp_path, structure):
+def test_sampled_labels_give_another_model_and_are_reproducible(tmp_path, structure):
     exports = {}
     for name, fisher in (
         ("text", Fisher.EMPIRICAL),
@@ -299,10 +301,10 @@ def test_sampled_labels_prune_otherwise_and_the_same_each_time(tmp_path, structu
     assert not all(torch.equal(exports["one"][n], exports["text"][n]) for n in names)
 
 
-def test_a_narrow_number_format_keeps_to_the_pattern(tmp_path):
-    wanted = job(tmp_path, structure=Structure.N_M, sparsity=0.5)
-    model = ModelConfig(wanted.model.source, dtype=Dtype.BFLOAT16)
-    prune(dataclasses.replace(wanted, model=model), tmp_path / "run", quiet())
+def test_bfloat16_model_keeps_the_pattern(tmp_path):
+    config = job(tmp_path, structure=Structure.N_M, sparsity=0.5)
+    model = ModelConfig(config.model.source, dtype=Dtype.BFLOAT16)
+    prune(dataclasses.replace(config, model=model), tmp_path / "run", silent_context())
     pruned = LlamaForCausalLM.from_pretrained(tmp_path / "run" / "export")
     for block in pruned.model.layers:
         W = block.mlp.up_proj.weight

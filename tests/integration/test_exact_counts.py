@@ -1,4 +1,4 @@
-"""What a run removes is a whole number that it keeps to, in the exported file too."""
+"""Runs remove exact numbers of weights, also in the exported file."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ WAYS = [
 
 
 def without_bias(found) -> dict[str, torch.Tensor]:
-    """The exported weights, R x C."""
+    """Return the exported weights, R x C, by layer."""
     return {layer.name: layer.weight()[:, : layer.columns] for layer in found.exported}
 
 
 @each_family
 @pytest.mark.parametrize("way", WAYS)
-def test_elements_are_counted_to_the_last_one(tmp_path, family, way):
+def test_number_of_removed_elements_is_exact(tmp_path, family, way):
     settings = {"structure": Structure.ELEMENTS, "sparsity": 0.37, "shots": 2}
     found = run(tmp_path, family, **settings | way)
     matrices = without_bias(found)
@@ -45,40 +45,40 @@ PATTERNS = [(2, 4, 1 / 2), (1, 3, 0.667), (2, 5, 3 / 5), (4, 8, 1 / 2), (5, 8, 3
 
 
 @pytest.mark.parametrize("family", ["llama", "opt", "gpt2"])
-@pytest.mark.parametrize(("kept", "of", "most"), PATTERNS)
+@pytest.mark.parametrize(("kept", "group", "max_share"), PATTERNS)
 @pytest.mark.parametrize("share", [0.4, 1.0])
-def test_groups_keep_exactly_as_many_as_the_pattern_says(
-    tmp_path, family, kept, of, most, share
+def test_groups_keep_the_number_of_weights_in_the_pattern(
+    tmp_path, family, kept, group, max_share, share
 ):
     """The widths are 16 and 24 (gpt2: 64), which 3 and 5 do not divide."""
     found = run(
         tmp_path,
         family,
         structure=Structure.N_M,
-        pattern=f"{kept}:{of}",
-        sparsity=share * most,
+        pattern=f"{kept}:{group}",
+        sparsity=share * max_share,
         shots=2,
     )
     assert found.zeros == found.reported
     left_over = 0
     for W in without_bias(found).values():
-        whole = W.shape[1] // of * of
-        counts = (W[:, :whole].unflatten(1, (-1, of)) != 0).sum(dim=2)
+        whole = W.shape[1] // group * group
+        counts = (W[:, :whole].unflatten(1, (-1, group)) != 0).sum(dim=2)
         if share == 1.0:
             assert (counts == kept).all()
-        assert set(counts.flatten().tolist()) <= {kept, of}
+        assert set(counts.flatten().tolist()) <= {kept, group}
         assert (W[:, whole:] != 0).all()
         left_over += W.shape[1] - whole
-    assert (left_over > 0) == (of in (3, 5))
+    assert (left_over > 0) == (group in (3, 5))
     layers = found.started.model.layers
-    whole = sum(x.rows * (x.columns // of * of) for x in layers)
-    atom = of - kept
-    expected = min(int(share * most * whole), whole // of * atom) // atom * atom
+    whole = sum(x.rows * (x.columns // group * group) for x in layers)
+    atom = group - kept
+    expected = min(int(share * max_share * whole), whole // group * atom) // atom * atom
     assert sum(found.reported.values()) == expected
 
 
 @pytest.mark.parametrize("method", [Method.SPARSEGPT, Method.WANDA, Method.K_OBD])
-def test_every_method_keeps_to_the_pattern(tmp_path, method):
+def test_every_method_keeps_the_pattern(tmp_path, method):
     found = run(
         tmp_path, "opt", structure=Structure.N_M, method=method, sparsity=0.5, shots=3
     )
@@ -88,11 +88,11 @@ def test_every_method_keeps_to_the_pattern(tmp_path, method):
 
 
 def widths(found, family) -> dict[Coupling, list[int]]:
-    """How many heads and neurons of each block are left, after a look at them all.
+    """Return the number of remaining heads and neurons of each block.
 
-    Whatever is not wholly gone must not have lost anything.
+    Checks that every group is removed as a whole or not at all.
     """
-    after, left = found.after, {Coupling.HEADS: [], Coupling.NEURONS: []}
+    after, remaining = found.after, {Coupling.HEADS: [], Coupling.NEURONS: []}
     for coupled in coupled_groups(Structure.HEADS_AND_NEURONS, tiny_model(family)):
         name = coupled.consumer.name
         W = after[name][:, : coupled.consumer.columns]
@@ -103,17 +103,17 @@ def widths(found, family) -> dict[Coupling, list[int]]:
             removed_rows = removed[producer.group_of_row]
             V = after[producer.layer.name] == 0
             assert torch.equal(V, removed_rows.unsqueeze(1).expand_as(V))
-        left[coupled.kind].append(int((~removed).sum()))
+        remaining[coupled.kind].append(int((~removed).sum()))
         for layer in (coupled.consumer, *(p.layer for p in coupled.producers)):
             bias = layer.rows if layer.has_bias and layer is coupled.consumer else 0
             each = (layer.weights - bias) // coupled.groups
             assert found.reported[layer.name] == int(removed.sum()) * each
-    return left
+    return remaining
 
 
 @each_family
 @pytest.mark.parametrize("shots", [1, 3])
-def test_heads_and_neurons_go_as_a_whole_and_every_weight_is_counted(
+def test_heads_and_neurons_are_removed_as_a_whole_and_counted_exactly(
     tmp_path, family, shots
 ):
     found = run(tmp_path, family, shots=shots, sparsity=0.45)
@@ -150,8 +150,8 @@ def test_widths_are_multiples_and_heads_are_not_bundled(
 
 @pytest.mark.parametrize("shots", [1, 3])
 @pytest.mark.parametrize("multiple", [7, 10, 16])
-def test_the_first_bundle_is_what_is_over(tmp_path, multiple, shots):
-    """Of 24 neurons: 3, 4 and 8 go first."""
+def test_first_bundle_is_the_remainder(tmp_path, multiple, shots):
+    """The first bundle of 24 neurons has 3, 4 or 8 of them."""
     found = run(
         tmp_path,
         structure=Structure.NEURONS,
@@ -164,8 +164,8 @@ def test_the_first_bundle_is_what_is_over(tmp_path, multiple, shots):
     assert min(left) < 24
 
 
-def test_a_width_multiple_says_nothing_about_heads(tmp_path):
-    """Two of each block are fewer than a bundle, and go all the same."""
+def test_width_multiple_does_not_apply_to_heads(tmp_path):
+    """The two heads of each block are fewer than a bundle, but can be removed."""
     one, other = (
         run(
             tmp_path,
@@ -183,8 +183,8 @@ def test_a_width_multiple_says_nothing_about_heads(tmp_path):
 @pytest.mark.parametrize("structure", Structure)
 def test_every_shot_is_within_its_target(tmp_path, structure):
     sparsity = 0.2 if structure is Structure.HEADS else 0.4
-    wanted = job(tmp_path, "opt", structure=structure, sparsity=sparsity, shots=4)
-    found = outcome(wanted, tmp_path / "run")
+    config = job(tmp_path, "opt", structure=structure, sparsity=sparsity, shots=4)
+    found = outcome(config, tmp_path / "run")
     assert len(found.shots) == 4
     removed = dict.fromkeys(found.reported, 0)
     for number, shot in enumerate(found.shots, start=1):
@@ -196,7 +196,7 @@ def test_every_shot_is_within_its_target(tmp_path, structure):
 
 
 def heads_job(folder, groups: float):
-    """To remove so many KV groups of a tiny Llama."""
+    """Return a job that removes a number of KV groups from a tiny Llama."""
     model = tiny_model("llama")
     first = coupled_groups(Structure.HEADS, model)[0]
     weights = sum(layer.weights for layer in prunable_layers(model))
@@ -204,7 +204,7 @@ def heads_job(folder, groups: float):
     return job(folder, structure=Structure.HEADS, sparsity=share)
 
 
-def test_less_than_one_head_is_refused_before_any_work(tmp_path):
+def test_target_of_less_than_one_head_raises_before_any_work(tmp_path):
     recorder = Recorder()
     with pytest.raises(PruningError, match=r"345 weights .* at least 384 .* as heads"):
         recorder.run(heads_job(tmp_path, 0.9), tmp_path / "run")
@@ -212,9 +212,7 @@ def test_less_than_one_head_is_refused_before_any_work(tmp_path):
 
 
 @pytest.mark.parametrize("rise", [0, 50])
-def test_a_target_below_the_least_that_can_go_is_refused_and_not_exported(
-    tmp_path, rise
-):
+def test_target_below_the_smallest_removal_raises_and_exports_nothing(tmp_path, rise):
     settings = {
         "structure": Structure.ROWS,
         "sparsity": 0.002,
@@ -227,7 +225,7 @@ def test_a_target_below_the_least_that_can_go_is_refused_and_not_exported(
     assert not (tmp_path / "run" / "export").exists()
 
 
-def test_what_is_missing_to_the_target_is_told(tmp_path):
+def test_missed_target_is_logged(tmp_path):
     exact = Recorder().run(heads_job(tmp_path, 1), tmp_path / "exact")
     assert not exact.warnings()
     found = Recorder().run(heads_job(tmp_path, 1.9), tmp_path / "run")

@@ -1,4 +1,4 @@
-"""Every family in every structure: pruned as far as asked for, or refused in words."""
+"""Every family in every structure reaches its target or raises with a reason."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from surgeon_engine.api.errors import PruningError
 from surgeon_engine.api.messages.run import Corrected
 from surgeon_engine.model.coupling import coupled_groups, structure_support
 from surgeon_engine.model.layers import prunable_layers
-from tests.helpers.runs import job, outcome, refused
+from tests.helpers.runs import job, outcome, preflight_error
 from tests.helpers.tiny_models import (
     FAMILIES,
     MORE_FAMILIES,
@@ -21,7 +21,7 @@ from tests.helpers.tiny_models import (
 
 pytestmark = pytest.mark.usefixtures("quick_runs")
 each_family = pytest.mark.parametrize("family", FAMILIES | MORE_FAMILIES)
-# While working, every family in two structures, and two families in every structure.
+# Fast tests: every family in two structures, and two families in every structure.
 _QUICK_STRUCTURES = (Structure.HEADS_AND_NEURONS, Structure.ROWS_AND_COLUMNS)
 _QUICK_FAMILIES = ("llama", "gpt2")
 each_pair = pytest.mark.parametrize(
@@ -42,7 +42,7 @@ each_pair = pytest.mark.parametrize(
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """A folder with the models, each made once."""
+    """Write all models once."""
     folder = tmp_path_factory.mktemp("models")
     for family in FAMILIES | MORE_FAMILIES:
         save_tiny_model(folder / family, family)
@@ -50,25 +50,25 @@ def models(tmp_path_factory):
 
 
 @each_pair
-def test_what_goes_is_what_was_asked_for_and_what_is_told(
+def test_removed_weights_match_the_target_and_the_report(
     models, tmp_path, family, structure
 ):
     support = {item.structure: item for item in structure_support(tiny_model(family))}
     sparsity = 0.3
     if structure is Structure.HEADS and support[structure].supported:
         sparsity = one_head(tiny_model(family))
-    wanted = job(models, family, structure=structure, sparsity=sparsity)
+    config = job(models, family, structure=structure, sparsity=sparsity)
     if not support[structure].supported:
-        error = refused(wanted, tmp_path / "run", PruningError)
+        error = preflight_error(config, tmp_path / "run", PruningError)
         assert error.message == support[structure].reason
         return
-    found = outcome(wanted, tmp_path / "run")
+    found = outcome(config, tmp_path / "run")
     (shot,) = found.shots
     assert math.isfinite(shot.evaluation.loss)
     assert found.zeros == found.reported
     removed = sum(found.reported.values())
-    largest = largest_piece(found, structure, tiny_model(family))
-    goal = int(wanted.pruning.target.sparsity * prunable(found, structure))
+    largest = max_removal(found, structure, tiny_model(family))
+    goal = int(config.pruning.target.sparsity * prunable(found, structure))
     assert goal - largest < removed <= goal
     assert shot.sparsity == removed / prunable(found, structure)
     assert shot.parameters == found.started.model.parameters - removed
@@ -77,14 +77,14 @@ def test_what_goes_is_what_was_asked_for_and_what_is_told(
 
 @pytest.mark.slow
 @each_family
-def test_the_defaults_prune_every_family(models, tmp_path, family):
-    """The damping is searched for, and the correction comes at the end."""
+def test_defaults_prune_every_family(models, tmp_path, family):
+    """The damping is searched, and the correction follows at the end."""
     both = Structure.HEADS_AND_NEURONS
     supported = {
         x.structure for x in structure_support(tiny_model(family)) if x.supported
     }
     plain = PruningConfig()
-    wanted = job(
+    config = job(
         models,
         family,
         windows=8,
@@ -94,7 +94,7 @@ def test_the_defaults_prune_every_family(models, tmp_path, family):
         damping=plain.damping,
         correction=plain.correction,
     )
-    found = outcome(wanted, tmp_path / "run")
+    found = outcome(config, tmp_path / "run")
     assert found.zeros == found.reported
     assert all(shot.damping.tried > 1 for shot in found.shots)
     (corrected,) = found.recorder.of(Corrected)
@@ -105,11 +105,11 @@ def test_the_defaults_prune_every_family(models, tmp_path, family):
 @pytest.mark.slow
 @each_family
 @pytest.mark.parametrize("method", Method)
-def test_every_method_leaves_half_of_every_group_of_four(
+def test_every_method_keeps_half_of_every_group_of_four(
     models, tmp_path, family, method
 ):
-    wanted = job(models, family, structure=Structure.N_M, method=method, sparsity=0.5)
-    found = outcome(wanted, tmp_path / "run")
+    config = job(models, family, structure=Structure.N_M, method=method, sparsity=0.5)
+    found = outcome(config, tmp_path / "run")
     assert found.zeros == found.reported
     for layer in found.exported:
         W = layer.weight()[:, : layer.columns // 4 * 4]
@@ -120,18 +120,16 @@ def test_every_method_leaves_half_of_every_group_of_four(
 @each_family
 @pytest.mark.parametrize("method", [Method.K_OBD, Method.L_OBD, Method.MAGNITUDE])
 @pytest.mark.parametrize("structure", [Structure.ROWS_AND_COLUMNS, Structure.NEURONS])
-def test_every_method_removes_what_was_asked_for(
-    models, tmp_path, family, method, structure
-):
-    wanted = job(models, family, structure=structure, method=method, sparsity=0.3)
-    found = outcome(wanted, tmp_path / "run")
+def test_every_method_reaches_the_target(models, tmp_path, family, method, structure):
+    config = job(models, family, structure=structure, method=method, sparsity=0.3)
+    found = outcome(config, tmp_path / "run")
     assert found.zeros == found.reported
     removed, goal = sum(found.reported.values()), int(0.3 * prunable(found, structure))
-    assert goal - largest_piece(found, structure, tiny_model(family)) < removed <= goal
+    assert goal - max_removal(found, structure, tiny_model(family)) < removed <= goal
 
 
 def one_head(model) -> float:
-    """The share of a group of heads, and a little more: few weights are theirs."""
+    """Return slightly more than the share of weights of one group of heads."""
     first = coupled_groups(Structure.HEADS, model)[0]
     weights = sum(layer.weights for layer in prunable_layers(model))
     return 1.05 * first.weights_per_group / weights
@@ -147,8 +145,8 @@ def prunable(found, structure) -> int:
     return found.started.model.prunable
 
 
-def largest_piece(found, structure, model) -> int:
-    """More than the largest structure weighs."""
+def max_removal(found, structure, model) -> int:
+    """Return an upper limit of the number of weights of one removal."""
     layers = found.started.model.layers
     match structure:
         case Structure.ELEMENTS:

@@ -31,7 +31,7 @@ RUNS = ("run", "run_n_m")
 
 @pytest.fixture
 def runs(tmp_path):
-    """A copy of both run folders at another place."""
+    """Copy both run folders to another place."""
     for name in RUNS:
         shutil.copytree(FIXTURE / name, tmp_path / name)
     return tmp_path
@@ -50,7 +50,7 @@ def tensors(folder: Path) -> dict:
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_a_run_is_listed_with_its_figures(runs, name):
+def test_run_is_listed_with_its_figures(runs, name):
     expected = json.loads((FIXTURE / "expected" / "history.json").read_text())[name]
     record = read_record(runs / name)
     found = {key: getattr(record, key) for key in expected if key != "standing"}
@@ -59,7 +59,7 @@ def test_a_run_is_listed_with_its_figures(runs, name):
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_a_run_is_opened_with_its_export_where_it_lies_now(runs, name):
+def test_moved_run_is_opened_with_its_moved_export(runs, name):
     state = read_state(runs / name)
     assert state.status is Status.FINISHED
     assert state.exported is not None
@@ -100,10 +100,10 @@ def test_config_of_a_run_has_the_old_values_under_the_new_names(runs, name):
 
 
 @pytest.mark.parametrize("format", ["masked", "compact"])
-def test_a_run_is_exported_again_with_the_same_tensors(
+def test_run_is_exported_again_with_the_same_tensors(
     runs, quick_runs, tmp_path, format
 ):
     destination = tmp_path / format
-    wanted = ExportConfig(folder=str(destination), format=Format(format))
-    export_again(str(runs / "run"), wanted, RunContext("again", lambda _: None))
+    config = ExportConfig(folder=str(destination), format=Format(format))
+    export_again(str(runs / "run"), config, RunContext("again", lambda _: None))
     assert tensors(destination) == tensors(FIXTURE / "expected" / format)

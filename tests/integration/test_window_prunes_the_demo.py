@@ -1,4 +1,4 @@
-"""Someone clicks through the window and ends up with a smaller model on the disk."""
+"""The demo is pruned through the controls of the window."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from surgeon_engine.api.run_folder import RunFolder
 from surgeon_gui.state.run import Status
 from tests.helpers.windows import click, find, run_of
 
-LONG_MS = 280_000  # the whole engine, on a slow machine that has other things to do
+LONG_MS = 280_000  # the whole engine on a slow and busy machine
 
 
 @pytest.mark.slow
-def test_a_preset_and_a_number_of_parameters_prune_the_demo(qtbot, real_window):
+def test_demo_is_pruned_with_a_preset_to_a_number_of_parameters(qtbot, real_window):
     window = real_window
     start = find(window, "start_button")
     click(window, "use_demo_button")
@@ -36,7 +36,7 @@ def test_a_preset_and_a_number_of_parameters_prune_the_demo(qtbot, real_window):
 
 
 @pytest.mark.slow
-def test_the_demo_is_pruned_by_clicking_through_the_steps(qtbot, real_window, tmp_path):
+def test_demo_is_pruned_step_by_step(qtbot, real_window, tmp_path):
     window = real_window
     start = find(window, "start_button")
 

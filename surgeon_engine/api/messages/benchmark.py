@@ -33,7 +33,7 @@ _MIN_ZEROS = 0.01  # share of zeros that identifies a masked model
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkSettings:
-    """What is measured, how often, and in which number format."""
+    """Settings of a speed measurement."""
 
     rounds: Annotated[int, Option(Limits(1, 1000))] = 7
     # Rounds before those that count.

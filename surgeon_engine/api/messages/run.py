@@ -82,10 +82,10 @@ SHOT_STAGES = (
 
 
 class FormatSupport(msgspec.Struct, frozen=True):
-    """Whether a pruned model can be written in a format, or why not."""
+    """Support of an export format for a pruned model."""
 
     format: Format
-    reason: str = ""  # empty: it can
+    reason: str = ""  # why the format is not supported; empty: it is
 
 
 class LayerSparsity(msgspec.Struct, frozen=True):

@@ -41,10 +41,10 @@ class TextDescribed(msgspec.Struct, frozen=True, tag=True):
 
 
 class StructureSupport(msgspec.Struct, frozen=True):
-    """Whether a model can be pruned in a structure, or why not."""
+    """Support of a structure for a model."""
 
     structure: Structure
-    reason: str = ""  # empty: supported
+    reason: str = ""  # why it is not supported; empty: it is
 
     @property
     def supported(self) -> bool:

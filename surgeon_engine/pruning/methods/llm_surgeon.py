@@ -65,8 +65,8 @@ class LlmSurgeon(PruningMethod):
     ) -> tuple[Tensor, Tensor]:
         A, G = (damped(M, pruning.fixed_damping.update) for M in quadratic)
         assert isinstance(pruning.structure, NM | Elements)
-        if most := pruning.structure.max_correlated:
-            X = grouped_update(W, A, G, is_removed, most)
+        if group_size := pruning.structure.max_correlated:
+            X = grouped_update(W, A, G, is_removed, group_size)
         else:
             X = whole_update(W, A, G, is_removed)
         return X, is_removed

@@ -39,7 +39,7 @@ def units_of(pruning: PruningConfig, model: PreTrainedModel) -> tuple[Unit, ...]
     """
     layers = prunable_layers(model)
     _check_patterns_match(pruning.protect, "protects", layers)
-    limited = [parse_limit(words).pattern for words in pruning.layer_min_density]
+    limited = [parse_limit(limit).pattern for limit in pruning.layer_min_density]
     _check_patterns_match(limited, "limits", layers)
     units = tuple(
         unit

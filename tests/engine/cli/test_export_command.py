@@ -19,13 +19,13 @@ from surgeon_engine.api.messages.benchmark import (
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.cli.main import main
 from surgeon_engine.measurement import measure as measurement
-from tests.helpers.runs import Recorder, check_nothing, job
+from tests.helpers.runs import Recorder, job, skip_verification
 
 
 @pytest.fixture
 def finished(tmp_path, monkeypatch):
     """Return the folder of a run that has exported compact files."""
-    check_nothing(monkeypatch)
+    skip_verification(monkeypatch)
     config = dataclasses.replace(job(tmp_path), export=ExportConfig())
     Recorder().run(config, tmp_path / "run")
     return tmp_path / "run"

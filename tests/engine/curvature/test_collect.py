@@ -42,7 +42,7 @@ def measured(model, batch=2, step=lambda: None, **options):
 
 
 def full_backward(model):
-    """A and G by definition: one graph through the whole model, weights included."""
+    """Return A and G by definition, from a backward pass through the whole model."""
     inputs, gradients = {}, {}
 
     def keep(name):
@@ -77,7 +77,7 @@ def full_backward(model):
 
 
 def assert_like_a_full_backward(family: str):
-    """A and G of every layer of a tiny model, block by block and at once."""
+    """Check A and G, measured block by block, against those of a full backward pass."""
     model = tiny_model(family)
     found, expected = measured(model), full_backward(model)
     assert found.keys() == expected.keys()
@@ -134,7 +134,7 @@ def test_measurement_leaves_no_hooks_and_no_gradients():
 
 
 def mean_loss(model, windows):
-    """Over all tokens, those included after which nothing is predicted."""
+    """Return the mean over all tokens, including those without a prediction."""
     logits = model(windows, use_cache=False).logits[:, :-1].flatten(0, 1)
     labels = windows[:, 1:].flatten()
     total = functional.cross_entropy(logits, labels, reduction="sum")
@@ -202,7 +202,7 @@ def test_sampled_labels_are_seeded_and_differ_from_those_of_the_text():
 
 
 def test_sampled_labels_are_drawn_from_the_prediction_of_the_model():
-    """A model that is certain leaves nothing to learn: its gradients vanish."""
+    """The gradients of a model with certain predictions vanish."""
     model = tiny_model("llama")
     model.lm_head.weight.mul_(1e4)
     certain = measured(model, labels=Fisher.SAMPLED)
@@ -231,12 +231,12 @@ def test_only_requested_layers_are_measured():
 
 
 def test_error_of_a_non_finite_gradient_names_the_layer():
-    """Activations that are finite, and a loss whose gradient is not."""
+    """The activations are finite, but the gradient of the loss is not."""
     model = tiny_model("llama")
     norm = model.model.norm
     norm.register_forward_hook(lambda module, args, y: _Spoilt.apply(y))
-    words = r"gradients of \S+layers\.1\.mlp\.down_proj are not"
-    with pytest.raises(CurvatureError, match=words):
+    message = r"gradients of \S+layers\.1\.mlp\.down_proj are not"
+    with pytest.raises(CurvatureError, match=message):
         measured(model)
 
 

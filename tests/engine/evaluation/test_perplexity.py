@@ -11,12 +11,12 @@ import torch
 from surgeon_engine.api.errors import EvaluationError
 from surgeon_engine.evaluation.perplexity import evaluate, token_losses
 
-VOCABULARY = 50_000  # so many that adding them up carelessly shows
+VOCABULARY = 50_000  # large enough to reveal an inaccurate sum
 WINDOWS, LENGTH = 3, 8
 
 
-class Guesser(torch.nn.Module):
-    """A model that thinks something of every token, whatever came before."""
+class FixedLogits(torch.nn.Module):
+    """A model with fixed random logits at each position."""
 
     device = torch.device("cpu")
 
@@ -33,17 +33,17 @@ class Guesser(torch.nn.Module):
         return SimpleNamespace(logits=self.logits[self.seen - len(tokens) : self.seen])
 
     def get_output_embeddings(self):
-        return None  # its logits come from nowhere
+        return None
 
     def losses(self):
-        """-log p of each token but the first of a window."""
+        """Return -log p of each token but the first of a window."""
         log_p = self.logits[:, :-1].double().log_softmax(dim=-1)
         return -log_p.gather(2, self.tokens[:, 1:, None]).squeeze(2)
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3])
 def test_token_losses_equal_the_definition(batch):
-    model, steps = Guesser(), []
+    model, steps = FixedLogits(), []
     found = token_losses(model, model.tokens, batch, lambda: steps.append(0))
     expected = model.losses()
     assert found.shape == (WINDOWS, LENGTH - 1)
@@ -54,7 +54,7 @@ def test_token_losses_equal_the_definition(batch):
 
 
 def test_perplexity_is_the_exponential_of_the_mean_loss():
-    model = Guesser()
+    model = FixedLogits()
     found = evaluate(model, model.tokens, 2, "some text", lambda: None)
     assert found.loss == pytest.approx(model.losses().mean().item(), abs=2e-6)
     assert found.perplexity == math.exp(found.loss)
@@ -62,8 +62,8 @@ def test_perplexity_is_the_exponential_of_the_mean_loss():
 
 
 def test_nan_loss_raises():
-    model = Guesser()
+    model = FixedLogits()
     model.logits[1, 3, 7] = torch.nan
-    words = r"^The loss on the validation text is nan\.$"  # and no layer is to blame
-    with pytest.raises(EvaluationError, match=words):
+    message = r"^The loss on the validation text is nan\.$"  # and no layer is to blame
+    with pytest.raises(EvaluationError, match=message):
         evaluate(model, model.tokens, 2, "", lambda: None)

@@ -1,4 +1,4 @@
-"""An export is written completely or not at all, whatever happens meanwhile."""
+"""An export is written completely or not at all, also after crashes and errors."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def test_export_to_small_disk_raises_with_numbers(finished, small_disk):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a small disk")
 def test_export_to_disk_that_fills_up_leaves_nothing(finished, small_disk, monkeypatch):
-    """The forecast fits, but other programs write meanwhile."""
+    """The forecast fits, but other programs fill the disk during the export."""
     roomy = shutil.disk_usage(small_disk)._replace(free=10**9)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: roomy)
     with pytest.raises(ExportError, match="No space left"):
@@ -298,8 +298,8 @@ def test_size_is_logged_before_the_export(finished, tmp_path):
     recorder = Recorder()
     config = ExportConfig(str(tmp_path / "copy"), Format.COMPACT)
     event = export_again(str(finished), config, recorder.context)
-    words = [event.message for event in recorder.of(Logged)]
-    assert words == [f"transformers, compact: the file will take {size_of(event)}."]
+    messages = [event.message for event in recorder.of(Logged)]
+    assert messages == [f"transformers, compact: the file will take {size_of(event)}."]
 
 
 def size_of(event: Exported) -> str:

@@ -269,7 +269,7 @@ def test_write_model_that_torch_cannot_convert_raises(tmp_path):
     model = tiny_model("llama")
 
     class Erratic(type(model)):
-        """Does not always do the same."""
+        """A model with a branch that depends on its input."""
 
         def forward(self, input_ids=None, **others):
             if int(input_ids.sum()) % 2:

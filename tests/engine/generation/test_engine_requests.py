@@ -32,8 +32,8 @@ from surgeon_engine.generation import pair
 from surgeon_engine.generation.generate import Playground
 from surgeon_engine.measurement.messages import ReadPrompt, Response, Timed
 from surgeon_engine.runtime.run_context import RunCancelled
+from tests.helpers.generation import GenerationRecorder, WorkerClient
 from tests.helpers.tiny_models import save_tiny_model
-from tests.helpers.writers import WorkerClient, Written
 
 TIMEOUT_S = 60  # seconds
 # Responds with its seed; does not respond if that is negative, and exits if it is 0.
@@ -150,13 +150,13 @@ def cancel():
 @pytest.mark.slow
 def test_models_in_processes_generate_the_same(folders, monkeypatch):
     playground = Playground()
-    recorder = Written().run(playground, *folders, temperature=1.0)
+    recorder = GenerationRecorder().run(playground, *folders, temperature=1.0)
     assert len(psutil.Process().children(recursive=True)) == 2
     assert recorder.of(ModelsLoaded) == [ModelsLoaded("0", "1", False)]
-    for answer in (recorder.answer.original, recorder.answer.pruned):
+    for answer in (recorder.response.original, recorder.response.pruned):
         assert answer.memory_bytes > 50_000_000
     monkeypatch.setattr(pair, "SubprocessClient", WorkerClient)
-    here = Written().run(Playground(), *folders, temperature=1.0)
+    here = GenerationRecorder().run(Playground(), *folders, temperature=1.0)
     for side in Side:
         assert recorder.text(side) == here.text(side)
         assert [x.nats for x in recorder.found(side)] == pytest.approx(
@@ -168,7 +168,7 @@ def test_models_in_processes_generate_the_same(folders, monkeypatch):
 
 @pytest.mark.slow
 def test_cancel_while_models_are_loaded_leaves_no_process(folders):
-    playground, recorder = Playground(), Written()
+    playground, recorder = Playground(), GenerationRecorder()
     recorder.react = lambda event: recorder.context.handle(Cancel(run="test"))
     with pytest.raises(RunCancelled):
         recorder.run(playground, *folders)

@@ -30,9 +30,9 @@ from surgeon_engine.generation.messages import Begin, Open
 from surgeon_engine.model.load import load_model
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import RunCancelled
+from tests.helpers.generation import GenerationRecorder, WorkerClient
 from tests.helpers.runs import Recorder, job
 from tests.helpers.tiny_models import save_tiny_model
-from tests.helpers.writers import WorkerClient, Written
 
 WINDOW = 64  # the longest of the tiny models
 FAMILIES = ("llama", "mistral", "bloom", "gemma3")
@@ -79,7 +79,9 @@ def test_divergence_matches_its_definition_at_each_token(playground, tmp_path, f
     sides = [save_tiny_model(tmp_path / str(seed), family, seed) for seed in (0, 1)]
     prompt = "A prompt of 21 tokens"  # longer than a sliding window
     # More tokens than are compared at a time.
-    recorder = Written().run(playground, *sides, prompt, new_tokens=20, temperature=1.0)
+    recorder = GenerationRecorder().run(
+        playground, *sides, prompt, new_tokens=20, temperature=1.0
+    )
     for side, tokens in zip(Side, WorkerClient.opened[0].texts, strict=True):
         found = recorder.found(side)
         assert len(found) == len(tokens) > 0
@@ -106,7 +108,7 @@ def test_divergence_matches_its_definition_at_each_token(playground, tmp_path, f
 
 
 def test_model_compared_with_itself_does_not_differ(playground, folders):
-    recorder = Written().run(
+    recorder = GenerationRecorder().run(
         playground, folders[0], folders[0], temperature=1.0, seed=3
     )
     assert recorder.text(Side.ORIGINAL) == recorder.text(Side.PRUNED) != ""
@@ -117,7 +119,9 @@ def test_model_compared_with_itself_does_not_differ(playground, folders):
 
 def test_seed_determines_the_texts(playground, folders):
     def texts(seed):
-        recorder = Written().run(playground, *folders, temperature=1.0, seed=seed)
+        recorder = GenerationRecorder().run(
+            playground, *folders, temperature=1.0, seed=seed
+        )
         return [recorder.text(side) for side in Side]
 
     assert texts(1) == texts(1)
@@ -125,7 +129,7 @@ def test_seed_determines_the_texts(playground, folders):
 
 
 def test_temperature_zero_selects_the_likeliest_token(playground, folders):
-    Written().run(playground, *folders, seed=1)
+    GenerationRecorder().run(playground, *folders, seed=1)
     texts = WorkerClient.opened[0].texts
     for tokens, folder in zip(texts, folders, strict=True):
         logits = dense_logits(folder, "Some text", tokens)
@@ -133,13 +137,13 @@ def test_temperature_zero_selects_the_likeliest_token(playground, folders):
 
 
 def test_models_take_turns_token_by_token(playground, folders):
-    recorder = Written().run(playground, *folders, new_tokens=5)
+    recorder = GenerationRecorder().run(playground, *folders, new_tokens=5)
     written = [(event.side, event.index) for event in recorder.of(TokenWritten)]
     assert written == [(side, index) for index in range(5) for side in Side]
     last = recorder.events.index(recorder.of(TokenWritten)[-1])
     assert last < recorder.events.index(recorder.of(TextCompared)[0])
-    answer = recorder.answer
-    for side in (answer.original, answer.pruned):
+    response = recorder.response
+    for side in (response.original, response.pruned):
         assert (side.tokens, side.prompt_tokens, side.stop) == (5, 9, Stop.LENGTH)
         assert side.seconds > 0 and side.prompt_seconds > 0 and side.memory_bytes > 0
         assert side.tokens_per_second == pytest.approx(4 / side.seconds)
@@ -158,62 +162,64 @@ def test_text_ends_at_end_of_text_token(playground, folders, tmp_path, monkeypat
     clock = itertools.count()
     monkeypatch.setattr(worker_process, "now", lambda model: next(clock))
     prompt = {"prompt": "Something", "new_tokens": 12, "temperature": 1.0, "seed": 2}
-    Written().run(playground, *folders, **prompt)
+    GenerationRecorder().run(playground, *folders, **prompt)
     _, free = WorkerClient.opened[0].texts
     end = next(i for i, token in enumerate(free) if i > 2 and token not in free[:i])
     ended = ending_with(folders[1], tmp_path / "ending", free[end])
-    recorder = Written().run(playground, folders[0], ended, **prompt)
+    recorder = GenerationRecorder().run(playground, folders[0], ended, **prompt)
     assert WorkerClient.opened[-1].texts[1] == free[:end]
-    assert len(recorder.found(Side.PRUNED)) == recorder.answer.pruned.tokens == end
-    assert recorder.answer.pruned.stop is Stop.END_OF_TEXT
-    assert recorder.answer.original.stop is Stop.LENGTH
-    assert recorder.answer.original.tokens == 12
+    assert len(recorder.found(Side.PRUNED)) == recorder.response.pruned.tokens == end
+    assert recorder.response.pruned.stop is Stop.END_OF_TEXT
+    assert recorder.response.original.stop is Stop.LENGTH
+    assert recorder.response.original.tokens == 12
     # The step that ends a text is none of its tokens, and counts in no speed.
-    assert recorder.answer.original.seconds == 11
-    assert recorder.answer.pruned.seconds == end - 1
+    assert recorder.response.original.seconds == 11
+    assert recorder.response.pruned.seconds == end - 1
 
 
 def test_text_that_ends_at_once_is_empty(playground, folders, tmp_path):
-    Written().run(playground, *folders)
+    GenerationRecorder().run(playground, *folders)
     token = WorkerClient.opened[0].texts[0][0]
     ended = ending_with(folders[0], tmp_path / "ending", token)
-    recorder = Written().run(playground, ended, ended)
+    recorder = GenerationRecorder().run(playground, ended, ended)
     assert recorder.of(TokenWritten) == recorder.of(TextCompared) == []
-    assert recorder.answer.original.tokens == 0
-    assert recorder.answer.original.tokens_per_second is None
+    assert recorder.response.original.tokens == 0
+    assert recorder.response.original.tokens_per_second is None
 
 
 def test_texts_are_limited_by_the_window(playground, folders):
-    recorder = Written().run(playground, *folders, "x" * (WINDOW - 3))
-    assert recorder.answer.original.tokens == 3
-    assert recorder.answer.original.stop is Stop.WINDOW
+    recorder = GenerationRecorder().run(playground, *folders, "x" * (WINDOW - 3))
+    assert recorder.response.original.tokens == 3
+    assert recorder.response.original.stop is Stop.WINDOW
     with pytest.raises(
         ConfigError, match=r"has 64 tokens, but the window .* is 64"
     ) as error:
-        Written().run(playground, *folders, "x" * WINDOW)
+        GenerationRecorder().run(playground, *folders, "x" * WINDOW)
     assert error.value.hint
 
 
 def test_prompt_without_tokens_raises(playground, folders):
     with pytest.raises(ConfigError, match="empty"):
-        Written().run(playground, *folders, "")
+        GenerationRecorder().run(playground, *folders, "")
 
 
 def test_chat_message_uses_the_template(playground, folders, tmp_path):
     with pytest.raises(ConfigError, match="no chat template") as error:
-        Written().run(playground, *folders, as_chat=True)
+        GenerationRecorder().run(playground, *folders, as_chat=True)
     assert "Turn off" in error.value.hint
     with_template = ending_with(folders[0], tmp_path / "with_template", 0)
     tokenizer = AutoTokenizer.from_pretrained(with_template)
     tokenizer.chat_template = "{% for m in messages %}You: {{ m.content }}|{% endfor %}"
     tokenizer.save_pretrained(with_template)
-    recorder = Written().run(
+    recorder = GenerationRecorder().run(
         playground, with_template, with_template, "Hi", as_chat=True
     )
     assert recorder.of(ModelsLoaded)[0].has_chat_template
-    (begun,) = [x for x in WorkerClient.opened[-1].asked if isinstance(x, Begin)]
+    (begun,) = [x for x in WorkerClient.opened[-1].requests if isinstance(x, Begin)]
     assert begun.tokens == tuple(token_ids(with_template, "You: Hi|"))
-    plain = Written().run(playground, with_template, with_template, "You: Hi|")
+    plain = GenerationRecorder().run(
+        playground, with_template, with_template, "You: Hi|"
+    )
     assert recorder.text(Side.ORIGINAL) == plain.text(Side.ORIGINAL)
 
 
@@ -222,7 +228,7 @@ def test_models_with_different_vocabularies_raise(playground, folders, tmp_path)
     model.resize_token_embeddings(97)
     model.save_pretrained(tmp_path / "other")
     with pytest.raises(ModelError, match=r"vocabularies \(96 and 97 tokens\)") as error:
-        Written().run(playground, folders[0], tmp_path / "other")
+        GenerationRecorder().run(playground, folders[0], tmp_path / "other")
     assert error.value.hint
     assert not playground.is_open
 
@@ -237,27 +243,27 @@ def test_models_that_tokenize_the_prompt_differently_raise(
     vocabulary["S"], vocabulary["T"] = vocabulary["T"], vocabulary["S"]
     path.write_text(json.dumps(settings))
     with pytest.raises(ModelError, match="split the prompt into different tokens"):
-        Written().run(playground, folders[0], other)
+        GenerationRecorder().run(playground, folders[0], other)
 
 
 def test_pruned_model_without_tokenizer_uses_the_originals(
     playground, folders, tmp_path
 ):
     AutoModelForCausalLM.from_pretrained(folders[1]).save_pretrained(tmp_path / "bare")
-    recorder = Written().run(playground, folders[0], tmp_path / "bare")
+    recorder = GenerationRecorder().run(playground, folders[0], tmp_path / "bare")
     assert recorder.text(Side.PRUNED) != ""
     with pytest.raises(ModelError, match="bare has no tokenizer"):
-        Written().run(playground, tmp_path / "bare", folders[0])
+        GenerationRecorder().run(playground, tmp_path / "bare", folders[0])
 
 
 def test_deleted_model_raises_also_while_it_is_in_memory(playground, folders, tmp_path):
     short_lived = ending_with(folders[1], tmp_path / "short", 0)
-    Written().run(playground, folders[0], short_lived)
+    GenerationRecorder().run(playground, folders[0], short_lived)
     for path in short_lived.iterdir():
         path.unlink()
     short_lived.rmdir()
     with pytest.raises(ModelError, match="There is no model at"):
-        Written().run(playground, folders[0], short_lived)
+        GenerationRecorder().run(playground, folders[0], short_lived)
 
 
 def test_nan_logits_raise(playground, folders, tmp_path):
@@ -266,21 +272,21 @@ def test_nan_logits_raise(playground, folders, tmp_path):
         model.model.norm.weight.fill_(float("nan"))
     model.save_pretrained(tmp_path / "broken")
     with pytest.raises(EvaluationError, match="not numbers"):
-        Written().run(playground, folders[0], tmp_path / "broken")
+        GenerationRecorder().run(playground, folders[0], tmp_path / "broken")
     with pytest.raises(EvaluationError):
         prompt_logits.check_not_nan(torch.tensor([[1.0, float("nan")]]))
 
 
 def test_models_are_kept_in_memory_until_one_changes(playground, folders, tmp_path):
     pruned = ending_with(folders[1], tmp_path / "pruned", 0)
-    Written().run(playground, folders[0], pruned)
-    recorder = Written().run(playground, folders[0], pruned, "Another")
+    GenerationRecorder().run(playground, folders[0], pruned)
+    recorder = GenerationRecorder().run(playground, folders[0], pruned, "Another")
     assert len(WorkerClient.opened) == 2
     stages = [event.stage for event in recorder.of(StageStarted)]
     assert stages == [Stage.GENERATION, Stage.COMPARISON]
     assert recorder.of(ModelsLoaded)
     AutoModelForCausalLM.from_pretrained(folders[0]).save_pretrained(pruned)
-    recorder = Written().run(playground, folders[0], pruned)
+    recorder = GenerationRecorder().run(playground, folders[0], pruned)
     assert len(WorkerClient.opened) == 4
     assert [child.is_alive for child in WorkerClient.opened] == [False] * 2 + [True] * 2
     assert recorder.text(Side.ORIGINAL) == recorder.text(Side.PRUNED)
@@ -288,7 +294,7 @@ def test_models_are_kept_in_memory_until_one_changes(playground, folders, tmp_pa
 
 @pytest.mark.parametrize("kind", [ModelsLoaded, TokenWritten, TextCompared])
 def test_cancel_ends_before_the_next_token(playground, folders, kind):
-    recorder = Written()
+    recorder = GenerationRecorder()
 
     def cancel(event):
         if isinstance(event, kind):
@@ -299,13 +305,13 @@ def test_cancel_ends_before_the_next_token(playground, folders, kind):
         recorder.run(playground, *folders)
     assert len(recorder.of(kind)) == 1
     assert playground.is_open  # and nothing is left over from it
-    again = Written().run(playground, *folders)
+    again = GenerationRecorder().run(playground, *folders)
     assert len(WorkerClient.opened) == 2
-    assert again.answer.original.tokens == len(again.found(Side.ORIGINAL)) == 8
+    assert again.response.original.tokens == len(again.found(Side.ORIGINAL)) == 8
 
 
 def test_stopped_texts_end_together_and_are_compared(playground, folders):
-    recorder = Written()
+    recorder = GenerationRecorder()
 
     def stop(event):
         if isinstance(event, TokenWritten) and event.index == 2:
@@ -313,23 +319,23 @@ def test_stopped_texts_end_together_and_are_compared(playground, folders):
 
     recorder.react = stop
     recorder.run(playground, *folders)
-    for side in (recorder.answer.original, recorder.answer.pruned):
+    for side in (recorder.response.original, recorder.response.pruned):
         assert side.stop is Stop.ASKED
         assert side.tokens == 4  # the round after it was heard is the last
     assert len(recorder.found(Side.PRUNED)) == 4
 
 
 def test_texts_stopped_before_they_begin_have_one_token(playground, folders):
-    recorder = Written()
+    recorder = GenerationRecorder()
     recorder.context.handle(StopAndKeep(run="test"))
     recorder.run(playground, *folders)
-    assert recorder.answer.original.tokens == len(recorder.found(Side.ORIGINAL)) == 1
+    assert recorder.response.original.tokens == len(recorder.found(Side.ORIGINAL)) == 1
 
 
 def test_process_that_does_not_become_idle_is_closed(playground, folders, monkeypatch):
     monkeypatch.setattr(WorkerClient, "wait_until_idle", lambda self, seconds: False)
     with pytest.raises(ConfigError):
-        Written().run(playground, *folders, "")
+        GenerationRecorder().run(playground, *folders, "")
     assert not playground.is_open
 
 
@@ -337,14 +343,16 @@ def test_run_folder_is_replaced_by_its_checkpoint(playground, quick_runs, tmp_pa
     config = job(tmp_path, structure=Structure.NEURONS)
     Recorder().run(replace(config, export=ExportConfig()), tmp_path / "run")
     assert checkpoint_of(str(tmp_path / "run")) == str(tmp_path / "run" / "export")
-    recorder = Written().run(playground, config.model.source, tmp_path / "run")
+    recorder = GenerationRecorder().run(
+        playground, config.model.source, tmp_path / "run"
+    )
     small, whole = (
-        recorder.answer.pruned.parameters,
-        recorder.answer.original.parameters,
+        recorder.response.pruned.parameters,
+        recorder.response.original.parameters,
     )
     assert small < whole  # loaded as a compact model
     opened = [
-        x for child in WorkerClient.opened for x in child.asked if type(x) is Open
+        x for child in WorkerClient.opened for x in child.requests if type(x) is Open
     ]
     assert opened[1].model.source == str(tmp_path / "run" / "export")
     moved = (tmp_path / "run").rename(tmp_path / "moved")

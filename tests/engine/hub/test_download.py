@@ -43,7 +43,7 @@ PADDING = 400_000  # bytes, so that the weights arrive in many chunks
 
 @pytest.fixture(scope="module")
 def tiny_files(tmp_path_factory):
-    """The files of a model, with an unused tensor that makes the weights larger."""
+    """Make the files of a model, with an unused tensor that enlarges the weights."""
     import torch
     from safetensors.torch import load_file, save_file
 
@@ -69,7 +69,7 @@ def hub(tiny_files, tmp_path, monkeypatch):
 
 @pytest.fixture
 def recorder():
-    """A context and the events that it has emitted."""
+    """Make a context and a list of its events."""
     events = []
 
     def handle(envelope):

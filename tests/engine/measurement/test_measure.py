@@ -79,7 +79,7 @@ for line in sys.stdin:
 
 @pytest.fixture
 def requests(monkeypatch, tmp_path):
-    """Fake processes; returns a function for their requests: model, kind, fields."""
+    """Fake the processes; return a function that lists their requests."""
     log = tmp_path / "log"
     log.touch()
     command = (sys.executable, "-c", FAKE, str(log))
@@ -95,7 +95,7 @@ def check_no_process_remains():
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory) -> tuple[str, str]:
-    """A tiny model, and a compact one with half its neurons pruned."""
+    """Write a tiny model, and a compact one without half of its neurons."""
     folder = tmp_path_factory.mktemp("models")
     original = save_tiny_model(folder / "original", "llama")
     loaded = load_model(ModelConfig(str(original), device=Device.CPU))
@@ -117,7 +117,7 @@ def nothing():
 
 
 def model(name="model", rounds=(10.0, 10.0, 10.0), **other) -> ModelMeasured:
-    """Figures of a model that reads prompts ten times as fast as it generates."""
+    """Return the figures of a model that reads ten times as fast as it generates."""
     generation = rate_of(1, [1 / rate for rate in rounds])
     prompt = rate_of(10, [1 / rate for rate in rounds])
     fields = {"prompt": prompt, "generation": generation}
@@ -366,11 +366,13 @@ def test_measure_does_not_import_torch():
 def test_embedding_counts_as_weights_read_only_if_it_is_the_head():
     untied, tied = tiny_model("llama"), tiny_model("gpt2")
     every = sum(parameter.numel() for parameter in untied.parameters())
-    assert export_speed.work_of(untied).of_token == every - VOCABULARY * 16
+    assert (
+        export_speed.count_work(untied).per_generated_token == every - VOCABULARY * 16
+    )
     positions = WINDOW * 16
     every = sum(parameter.numel() for parameter in tied.parameters())
-    assert export_speed.work_of(tied).of_token == every - positions
-    assert export_speed.work_of(tied).head == VOCABULARY * 16
+    assert export_speed.count_work(tied).per_generated_token == every - positions
+    assert export_speed.count_work(tied).head == VOCABULARY * 16
 
 
 def test_benchmark_compares_the_measurement_with_the_ideal(
@@ -385,8 +387,8 @@ def test_benchmark_compares_the_measurement_with_the_ideal(
     written = out.read_text()
     assert written == capsys.readouterr().out
     models = [benchmark_process.load(ModelConfig(folder)) for folder in folders]
-    work = [export_speed.work_of(each) for each in models]
-    ideal = work[0].of_token / work[1].of_token
+    work = [export_speed.count_work(each) for each in models]
+    ideal = work[0].per_generated_token / work[1].per_generated_token
     lines = written.splitlines()
     assert len({line.count("|") for line in lines[:4]}) == 1
     assert f"| 1.52 (1.50 to 1.53) | {ideal:.2f} | {1.52 / ideal:.0%} |" in lines[3]

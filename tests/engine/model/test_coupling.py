@@ -1,4 +1,4 @@
-"""A group of heads or neurons is what only its own columns read, in every family.
+"""Only the columns of a group read its rows, in every family.
 
 That is: without a group's columns of the consumer, the model computes the same as
 without the group's rows of the producers; and every row has exactly one owner.
@@ -61,7 +61,7 @@ def logits(model) -> torch.Tensor:
 
 
 def logits_without(model, layers_and_parts) -> torch.Tensor:
-    """What the model computes while these parts of these weights are zero."""
+    """Return the logits of the model while these parts of its weights are zero."""
     kept = [(layer, layer.weight()) for layer, _ in layers_and_parts]
     for layer, part in layers_and_parts:
         W = layer.weight()
@@ -79,7 +79,7 @@ def columns_of(coupled, group: int) -> slice:
 
 
 def largest_difference(model, coupled, group: int) -> float:
-    """Between the model without the columns and without the rows of a group."""
+    """Compare the models without the columns and without the rows of a group."""
     without_columns = logits_without(
         model, [(coupled.consumer, (slice(None), columns_of(coupled, group)))]
     )

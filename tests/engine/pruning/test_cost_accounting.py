@@ -12,7 +12,7 @@ from surgeon_engine.pruning.cost_accounting import BINS, cost_histogram, total_c
 from surgeon_engine.pruning.measure_curvature import measure, of_units
 from surgeon_engine.pruning.threshold import REMOVED, Elements, Removals, cheapest
 from surgeon_engine.shots.shot import ShotPlan, run_shot
-from tests.helpers.pruning_states import quiet, state_of
+from tests.helpers.pruning_states import make_state, silent_context
 
 STRUCTURES = (
     Structure.HEADS_AND_NEURONS,
@@ -81,10 +81,10 @@ def test_without_any_cost_there_is_no_histogram():
 def test_total_cost_does_not_depend_on_the_cost_basis(basis, more):
     each = {}
     for by in (basis, CostBasis.RAW):
-        state = state_of("llama", sparsity=0.3, cost_basis=by, **more)
+        state = make_state("llama", sparsity=0.3, cost_basis=by, **more)
         unit = state.units[0]
         windows = state.windows.calibration
-        factors = measure(state, of_units(state, windows), quiet(), 1)
+        factors = measure(state, of_units(state, windows), silent_context(), 1)
         before = state.removed[unit.measured.name]
         is_removable = unit.removals(
             factors[unit.measured.name], before, state.config.pruning
@@ -96,8 +96,10 @@ def test_total_cost_does_not_depend_on_the_cost_basis(basis, more):
 
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_shot_reports_its_costs_and_the_remaining_widths(structure):
-    state = state_of("llama", structure=structure, sparsity=0.4, shots=2)
-    shots = [run_shot(state, ShotPlan(n, n / 2, None), quiet()) for n in (1, 2)]
+    state = make_state("llama", structure=structure, sparsity=0.4, shots=2)
+    shots = [
+        run_shot(state, ShotPlan(n, n / 2, None), silent_context()) for n in (1, 2)
+    ]
     went = 0
     for shot in shots:
         new = sum(layer.removed for layer in shot.layers) - went
@@ -115,8 +117,8 @@ def test_shot_reports_its_costs_and_the_remaining_widths(structure):
 
 
 def test_cost_of_a_coupled_unit_is_that_of_its_consumer_with_its_groups():
-    state = state_of("llama", structure=Structure.HEADS_AND_NEURONS, sparsity=0.4)
-    shot = run_shot(state, ShotPlan(1, 1.0, None), quiet())
+    state = make_state("llama", structure=Structure.HEADS_AND_NEURONS, sparsity=0.4)
+    shot = run_shot(state, ShotPlan(1, 1.0, None), silent_context())
     by_kind = {layer.kind: layer for layer in shot.layers if layer.block == 0}
     down, up = by_kind["mlp.down_proj"], by_kind["mlp.up_proj"]
     assert up.cost == 0

@@ -12,7 +12,7 @@ from surgeon_engine.pruning.threshold import REMOVED, cheapest
 from tests.helpers.units import (
     DAMPING,
     factors_of,
-    nothing,
+    no_removals,
     pruning,
     random_factors,
     removable,
@@ -27,7 +27,7 @@ PATTERNS = [(2, 4), (1, 2), (2, 5), (4, 8)]
 def selected(parts, factors, settings, share):
     lists = {
         unit.measured.name: unit.removals(
-            factors[unit.measured.name], nothing(unit), settings
+            factors[unit.measured.name], no_removals(unit), settings
         )
         for unit in parts
     }
@@ -35,10 +35,10 @@ def selected(parts, factors, settings, share):
     return cheapest(lists, int(share * maximum))
 
 
-def groups_of(mask, unit, of):
-    """The whole groups of a mask over R x C weights."""
-    whole = unit.measured.columns // of * of
-    return mask.view(unit.measured.rows, -1)[:, :whole].unflatten(1, (-1, of))
+def groups_of(mask, unit, size):
+    """Return the whole groups of a mask over R x C weights."""
+    whole = unit.measured.columns // size * size
+    return mask.view(unit.measured.rows, -1)[:, :whole].unflatten(1, (-1, size))
 
 
 @pytest.mark.parametrize("family", ["llama", "opt"])
@@ -48,7 +48,7 @@ def test_costs_are_those_of_each_weight_without_its_bias(family):
     factors, method = random_factors(unit.measured), METHODS[settings.method]
     stiffness = [method.stiffness(M.double(), DAMPING) for M in (factors.A, factors.G)]
     expected = element_costs(unit.measured.weight(), *stiffness)
-    elements = unit.removals(factors, nothing(unit), settings)
+    elements = unit.removals(factors, no_removals(unit), settings)
     assert elements.atom == 1
     columns = unit.measured.columns
     torch.testing.assert_close(
@@ -65,7 +65,7 @@ def test_weights_of_a_group_have_equal_parts_of_the_joint_cost(family, kept, of)
     stiffness = [method.stiffness(M.double(), DAMPING) for M in (factors.A, factors.G)]
     W = unit.measured.weight()[:, : unit.measured.columns]
     joint, chosen = pattern_costs(W, *stiffness, kept, of)
-    elements = unit.removals(factors, nothing(unit), settings)
+    elements = unit.removals(factors, no_removals(unit), settings)
     assert elements.atom == of - kept
     cost = groups_of(elements.cost, unit, of)
     ways = ways_to_remove(kept, of)[chosen]
@@ -90,7 +90,7 @@ def test_weights_counted_as_removed_are_the_zeros_of_the_updated_model(
     for unit in parts:
         name = unit.measured.name
         updated = unit.updated(
-            factors[name], nothing(unit), selection.removed[name], settings
+            factors[name], no_removals(unit), selection.removed[name], settings
         )
         write(updated)
         ((layer, is_removed),) = unit.zeros(updated.removed)
@@ -115,7 +115,7 @@ def test_groups_lose_their_full_pattern_or_nothing(family, method, kept, of):
         for unit in parts:
             name = unit.measured.name
             removed = unit.updated(
-                factors[name], nothing(unit), selection.removed[name], settings
+                factors[name], no_removals(unit), selection.removed[name], settings
             ).removed
             counts = groups_of(removed, unit, of).sum(dim=2)
             assert set(counts.flatten().tolist()) <= {0, of - kept}
@@ -145,7 +145,7 @@ def test_wanda_removes_equally_many_from_every_row():
 
 
 def test_removed_weights_have_the_first_ranks_of_their_row():
-    """A weight that happens to be zero does not come before it."""
+    """A weight that is zero by chance does not precede them."""
     settings = pruning(SINGLE, method=Method.WANDA)
     unit = units("llama", settings)[0]
     W = unit.measured.weight()
@@ -193,9 +193,9 @@ def test_groups_are_removed_evenly_too(method):
 def test_removed_weights_come_first_and_their_group_loses_no_more(structure, method):
     settings = pruning(structure, method=method)
     unit = units("opt", settings)[0]
-    factors, before = random_factors(unit.measured), nothing(unit)
+    factors, before = random_factors(unit.measured), no_removals(unit)
     before[[0, 3, 20, 21]] = True  # two of a group each
-    write(unit.updated(factors, nothing(unit), before, settings))
+    write(unit.updated(factors, no_removals(unit), before, settings))
     W = unit.measured.weight()
     in_W = before.view(unit.measured.rows, -1)
     W[:, :-1][in_W] = 0
@@ -218,13 +218,13 @@ def test_minimum_share_is_kept_and_the_cheapest_are_removed(
     settings = pruning(structure, method=method, min_density=min_density)
     unit = units("opt", settings)[0]
     factors = random_factors(unit.measured)
-    cost = unit.removals(factors, nothing(unit), settings).cost
+    cost = unit.removals(factors, no_removals(unit), settings).cost
     is_removable = cost < torch.inf
     count = int(is_removable.sum())
     assert count == removable(unit, settings)
     assert unit.candidates - count >= min_density * unit.candidates
     free = pruning(structure, method=method)
-    others = unit.removals(factors, nothing(unit), free).cost
+    others = unit.removals(factors, no_removals(unit), free).cost
     assert torch.equal(cost[is_removable], others[is_removable])
     if count:
         assert others[is_removable].max() <= others[~is_removable].min()
@@ -236,7 +236,7 @@ def test_minimum_share_is_kept_and_the_cheapest_are_removed(
 def test_removed_weights_are_not_restored_for_a_larger_minimum_share():
     settings = pruning(SINGLE, min_density=0.99)
     unit = units("llama", settings)[0]
-    before = nothing(unit)
+    before = no_removals(unit)
     before[:100] = True
     cost = unit.removals(random_factors(unit.measured), before, settings).cost
     assert torch.equal(cost == REMOVED, before)
@@ -254,7 +254,9 @@ def test_dead_rows_and_columns_are_removed_first_and_costs_stay_finite(
     W[3] = 0
     W[:, [4, 5]] = 0
     unit.measured.write(W)
-    cost = unit.removals(random_factors(unit.measured), nothing(unit), settings).cost
+    cost = unit.removals(
+        random_factors(unit.measured), no_removals(unit), settings
+    ).cost
     assert not cost.isnan().any()
     assert (cost >= 0).all()
     if structure is SINGLE and method not in (Method.WANDA, Method.SPARSEGPT):

@@ -28,12 +28,12 @@ from tests.helpers.tiny_models import (
 from tests.helpers.units import (
     DAMPING,
     factors_of,
-    nothing,
+    no_removals,
     pruning,
     random_factors,
     removable,
+    removals_of,
     units,
-    without,
     write,
 )
 
@@ -42,11 +42,11 @@ each_family = pytest.mark.parametrize("family", COUPLED_FAMILIES)
 
 
 def selected(parts, settings, budget):
-    """The selection from each unit with random factors, and the factors."""
+    """Return the selection of each unit with random factors, and the factors."""
     factors = factors_of(parts)
     lists = {
         unit.measured.name: unit.removals(
-            factors[unit.measured.name], nothing(unit), settings
+            factors[unit.measured.name], no_removals(unit), settings
         )
         for unit in parts
     }
@@ -64,7 +64,7 @@ def test_weights_counted_as_removed_are_the_zeros_of_the_updated_model(family, s
     for unit in parts:
         name = unit.measured.name
         removed = selection.removed[name]
-        write(unit.updated(factors[name], nothing(unit), removed, settings))
+        write(unit.updated(factors[name], no_removals(unit), removed, settings))
         for layer, is_removed in unit.zeros(removed):
             assert torch.equal(layer.weight() == 0, is_removed)
             zeros += int(is_removed.sum())
@@ -77,7 +77,9 @@ def test_weights_counted_as_removed_are_the_zeros_of_the_updated_model(family, s
 def test_one_head_and_one_neuron_of_each_block_are_kept(structure):
     settings = pruning(structure)
     for unit in units("llama", settings):
-        removals = unit.removals(random_factors(unit.measured), nothing(unit), settings)
+        removals = unit.removals(
+            random_factors(unit.measured), no_removals(unit), settings
+        )
         assert len(removals.candidate.unique()) == unit.candidates - 1
         assert removals.weights.sum() == removable(unit, settings)
 
@@ -90,17 +92,17 @@ def test_costs_and_updates_match_the_dense_definition(family):
         dense = SmallLayer(
             layer.weight(), damped(factors.A, DAMPING), factors.G.double()
         )
-        removals = unit.removals(factors, nothing(unit), settings)
+        removals = unit.removals(factors, no_removals(unit), settings)
         size = layer.columns // unit.candidates
         dearest = zip(removals.candidate[-4:], removals.cost[-4:], strict=True)
         for group, cost in dearest:
             Q = dense.index[:, group * size : (group + 1) * size].flatten()
             torch.testing.assert_close(cost, removal_cost_dense(dense, Q))
-        removed = without(unit, 1)
+        removed = removals_of(unit, 1)
         is_removed = torch.zeros_like(dense.W, dtype=torch.bool)
         is_removed[:, size : 2 * size] = True
         before = {x: x.weight() for x in unit.layers}
-        updated = unit.updated(factors, nothing(unit), removed, settings)
+        updated = unit.updated(factors, no_removals(unit), removed, settings)
         (consumer, X), *producers = updated.weights
         assert consumer is layer
         best = best_weight_dense(dense, is_removed)
@@ -116,7 +118,7 @@ def test_costs_per_parameter_are_raw_costs_over_the_removed_weights():
     for unit in units("llama", pruning(BOTH)):
         factors = random_factors(unit.measured)
         raw, each = (
-            unit.removals(factors, nothing(unit), pruning(BOTH, cost_basis=basis))
+            unit.removals(factors, no_removals(unit), pruning(BOTH, cost_basis=basis))
             for basis in (CostBasis.RAW, CostBasis.PER_PARAMETER)
         )
         torch.testing.assert_close(each.cost * each.weights, raw.cost)
@@ -127,7 +129,7 @@ def test_removed_groups_come_first(family):
     settings = pruning(BOTH)
     for unit in units(family, settings):
         removals = unit.removals(
-            random_factors(unit.measured), without(unit, 1), settings
+            random_factors(unit.measured), removals_of(unit, 1), settings
         )
         assert removals.candidate[0] == 1
         assert removals.cost[0] == -torch.inf
@@ -136,14 +138,14 @@ def test_removed_groups_come_first(family):
 
 @pytest.mark.parametrize("family", ["llama", "opt"])
 def test_later_shot_finds_the_best_weight_given_earlier_removals(family):
-    """Costs and update are those of a model that never had what went before."""
+    """Costs and update equal those of a model without the earlier removals."""
     settings = pruning(BOTH, cost_basis=CostBasis.RAW)
     for unit in units(family, settings):
         if unit.candidates < 3:
             continue
         layer, factors = unit.measured, random_factors(unit.measured)
-        before = without(unit, 0)
-        write(unit.updated(factors, nothing(unit), before, settings))
+        before = removals_of(unit, 0)
+        write(unit.updated(factors, no_removals(unit), before, settings))
         W, size = layer.weight(), layer.columns // unit.candidates
         A = factors.A.double()[size:, size:]
         smaller = SmallLayer(W[:, size:], damped(A, DAMPING), factors.G.double())
@@ -154,7 +156,7 @@ def test_later_shot_finds_the_best_weight_given_earlier_removals(family):
         for group in set(cost) - {0}:
             Q = smaller.index[:, (group - 1) * size : group * size].flatten()
             assert cost[group] == pytest.approx(float(removal_cost_dense(smaller, Q)))
-        after = before | without(unit, 2)
+        after = before | removals_of(unit, 2)
         (_, X), *_ = unit.updated(factors, before, after, settings).weights
         kept = X[:, size:]
         torch.testing.assert_close(
@@ -175,11 +177,11 @@ def test_unread_group_costs_nothing_and_changes_no_logit(family):
         W[:, size : 2 * size] = 0
         layer.write(W)
         before = model(text).logits
-        removals = unit.removals(factors, nothing(unit), settings)
+        removals = unit.removals(factors, no_removals(unit), settings)
         assert removals.candidate[0] == 1
         assert removals.cost[0] == 0
         assert (removals.cost[1:] > 0).all()
-        write(unit.updated(factors, nothing(unit), without(unit, 1), settings))
+        write(unit.updated(factors, no_removals(unit), removals_of(unit, 1), settings))
         torch.testing.assert_close(model(text).logits, before, rtol=0, atol=1e-6)
 
 
@@ -198,7 +200,7 @@ def test_neurons_of_a_bundle_share_its_cost_and_keep_the_width_a_multiple(
 ):
     settings = pruning(BOTH, width_multiple=8, cost_basis=basis)
     unit = neuron_unit(settings)  # of 24
-    factors, before = random_factors(unit.measured), without(unit, *range(removed))
+    factors, before = random_factors(unit.measured), removals_of(unit, *range(removed))
     single = pruning(BOTH, cost_basis=basis)
     alone = unit.removals(factors, before, single).cost[removed:]
     removals = unit.removals(factors, before, settings)
@@ -220,7 +222,7 @@ def test_neurons_of_a_bundle_share_its_cost_and_keep_the_width_a_multiple(
 
 @pytest.mark.parametrize("budget", [15, 16, 17, 31, 32, 40])
 def test_bundle_is_never_split(budget):
-    """Even where all costs are equal."""
+    """All costs are equal."""
     settings = pruning(BOTH, width_multiple=8)
     parts = units("llama", settings)
     neurons = [unit for unit in parts if unit.coupled.kind is Coupling.NEURONS]
@@ -230,7 +232,7 @@ def test_bundle_is_never_split(budget):
         unit.measured.write(torch.ones_like(unit.measured.weight()))
         factors = random_factors(unit.measured)
         factors.A.copy_(torch.eye(24))
-        lists[unit.measured.name] = unit.removals(factors, nothing(unit), settings)
+        lists[unit.measured.name] = unit.removals(factors, no_removals(unit), settings)
         lists[unit.measured.name].cost.fill_(1.0)
     budget = min(budget, 32)
     selection = cheapest(lists, budget * each)
@@ -242,13 +244,13 @@ def test_bundle_is_never_split(budget):
 @pytest.mark.parametrize("multiple", [5, 7, 10, 11])
 @pytest.mark.parametrize("alike", [0.1, 0.3, 1 / 3])
 def test_bundles_of_equal_costs_are_removed_in_order(multiple, alike):
-    """The mean of equal numbers may round to a little more than they are."""
+    """The mean of equal numbers may be rounded up."""
     settings = pruning(
         Structure.NEURONS, width_multiple=multiple, method=Method.MAGNITUDE
     )
     unit = units("llama", settings)[0]
     unit.measured.write(torch.full_like(unit.measured.weight(), alike))
-    found = unit.removals(KroneckerFactors(), nothing(unit), settings)
+    found = unit.removals(KroneckerFactors(), no_removals(unit), settings)
     for budget in range(24):
         one = {unit.measured.name: found}
         limit = min(budget * unit.coupled.weights_per_group, removable(unit, settings))
@@ -263,7 +265,7 @@ def test_heads_are_not_bundled():
         if unit.coupled.kind is Coupling.HEADS:
             factors = random_factors(unit.measured)
             one, other = (
-                unit.removals(factors, nothing(unit), settings)
+                unit.removals(factors, no_removals(unit), settings)
                 for settings in (single, bundled)
             )
             assert torch.equal(one.cost, other.cost)
@@ -284,7 +286,7 @@ def test_heads_are_not_bundled():
 def test_minimum_width_is_kept_and_is_a_multiple(min_density, multiple, left):
     settings = pruning(BOTH, min_density=min_density, width_multiple=multiple)
     unit = neuron_unit(settings)
-    removals = unit.removals(random_factors(unit.measured), nothing(unit), settings)
+    removals = unit.removals(random_factors(unit.measured), no_removals(unit), settings)
     assert unit.candidates - len(removals.candidate) == left
     each = unit.coupled.weights_per_group
     assert removable(unit, settings) == (24 - left) * each == removals.weights.sum()
@@ -293,6 +295,6 @@ def test_minimum_width_is_kept_and_is_a_multiple(min_density, multiple, left):
 def test_removed_groups_are_not_restored_for_a_larger_minimum_share():
     settings = pruning(BOTH, min_density=0.9)
     unit = neuron_unit(settings)
-    before = without(unit, *range(10))
+    before = removals_of(unit, *range(10))
     removals = unit.removals(random_factors(unit.measured), before, settings)
     assert sorted(removals.candidate.tolist()) == list(range(10))

@@ -11,8 +11,8 @@ from surgeon_engine.api.config.toml import config_from_toml, config_to_toml
 from surgeon_engine.api.errors import ConfigError, PruningError
 from surgeon_engine.pruning.structures.units import units_of
 from tests.helpers.configs import pruning_config
-from tests.helpers.pruning_states import state_of
-from tests.helpers.runs import Recorder, job, refused, run
+from tests.helpers.pruning_states import make_state
+from tests.helpers.runs import Recorder, job, preflight_error, run
 from tests.helpers.tiny_models import tiny_model
 from tests.helpers.units import removable
 
@@ -58,9 +58,9 @@ def test_only_layers_with_a_limit_keep_its_share(tmp_path, family, structure):
 @pytest.mark.parametrize("family", ["llama", "opt"])
 @pytest.mark.parametrize("structure", Structure)
 def test_limit_of_all_layers_equals_the_minimum_share(family, structure):
-    """The other way to say the same, which is tested against the weights."""
+    """The minimum share itself is tested against the weights."""
     one, other = (
-        state_of(family, structure=structure, sparsity=0.05, **more)
+        make_state(family, structure=structure, sparsity=0.05, **more)
         for more in ({"min_density": 0.6}, {"layer_min_density": ("*=0.6",)})
     )
     promised = [
@@ -82,28 +82,28 @@ def test_neurons_keep_the_largest_share_of_their_layers(limited):
 
 
 def test_largest_of_several_limits_holds():
-    (layer,) = (x for x in state_of().original.layers[:1])
+    (layer,) = (x for x in make_state().original.layers[:1])
     limits = ("block 0=0.5", f"{layer.kind}=0.25", "block 1=0.9")
     assert min_kept_share(0.1, limits, [layer]) == 0.5
     assert min_kept_share(0.6, limits, [layer]) == 0.6
     assert min_kept_share(0.1, (), [layer]) == 0.1
 
 
-@pytest.mark.parametrize("words", ["block 0", "block 0=", "=0.5", "a=1.5", "a=x", ""])
-def test_invalid_limit_raises(words):
+@pytest.mark.parametrize("limit", ["block 0", "block 0=", "=0.5", "a=1.5", "a=x", ""])
+def test_invalid_limit_raises(limit):
     with pytest.raises(ConfigError, match="no limit of a layer"):
-        pruning_config(layer_min_density=(words,))
+        pruning_config(layer_min_density=(limit,))
 
 
 def test_limit_that_matches_no_layer_raises(tmp_path):
     config = job(tmp_path, layer_min_density=("block 9=0.5",))
-    error = refused(config, tmp_path / "run", PruningError)
+    error = preflight_error(config, tmp_path / "run", PruningError)
     assert "'block 9' limits no layer" in error.message
 
 
 def test_limit_that_forbids_the_target_raises_before_any_work(tmp_path):
     config = job(tmp_path, layer_min_density=("*=0.9",), sparsity=0.3)
-    refused(config, tmp_path / "run", PruningError)
+    preflight_error(config, tmp_path / "run", PruningError)
 
 
 @pytest.mark.usefixtures("quick_runs")
@@ -114,7 +114,7 @@ def test_equal_widths_follow_the_tightest_limit(tmp_path):
         job(tmp_path, layer_min_density=limits, **settings), tmp_path / "free"
     )
     same = job(tmp_path, layer_min_density=limits, widths=Widths.SAME, **settings)
-    error = refused(same, tmp_path / "run", PruningError)
+    error = preflight_error(same, tmp_path / "run", PruningError)
     assert error.hint.startswith("All layers lose equally many. Lower the target")
 
 

@@ -15,7 +15,7 @@ from surgeon_engine.pruning.measure_curvature import (
     pool,
 )
 from surgeon_engine.runtime.run_context import RunContext
-from tests.helpers.pruning_states import quiet, state_of
+from tests.helpers.pruning_states import make_state, silent_context
 
 
 def task_of(state, windows):
@@ -25,10 +25,10 @@ def task_of(state, windows):
 @pytest.mark.parametrize("family", ["llama", "opt"])
 @pytest.mark.parametrize("first", [1, 5, 6])
 def test_pooled_factors_equal_those_of_all_windows(family, first):
-    state = state_of(family, 8)
+    state = make_state(family, 8)
     windows = state.windows.calibration
     one, other, both = (
-        measure(state, task_of(state, part), quiet(), 1)
+        measure(state, task_of(state, part), silent_context(), 1)
         for part in (windows[:first], windows[first:], windows)
     )
     pool(one, other, share=first / 8)
@@ -45,10 +45,10 @@ def test_pooled_factors_equal_those_of_all_windows(family, first):
 
 
 def test_layers_still_share_an_A_after_pooling():
-    state = state_of("llama", 8)
+    state = make_state("llama", 8)
     windows = state.windows.calibration
     one, other = (
-        measure(state, task_of(state, part), quiet(), 1)
+        measure(state, task_of(state, part), silent_context(), 1)
         for part in (windows[:6], windows[6:])
     )
     shared = {(x, y) for x in one for y in one if one[x].A is one[y].A}
@@ -68,7 +68,7 @@ def test_factors_that_were_not_measured_are_not_pooled():
 
 @pytest.mark.parametrize("method", Method)
 def test_only_factors_that_a_method_needs_are_measured(method):
-    state = state_of("llama", 4, method=method, structure=Structure.ELEMENTS)
+    state = make_state("llama", 4, method=method, structure=Structure.ELEMENTS)
     events = []
     context = RunContext("test", lambda envelope: events.append(envelope.event))
     task = of_units(state, state.windows.calibration)
@@ -82,9 +82,11 @@ def test_only_factors_that_a_method_needs_are_measured(method):
 
 
 def test_sampled_labels_differ_between_shots_but_not_between_runs():
-    state = state_of("llama", 4, fisher=Fisher.SAMPLED)
+    state = make_state("llama", 4, fisher=Fisher.SAMPLED)
     task = of_units(state, state.windows.calibration)
-    one, again, later = (measure(state, task, quiet(), shot) for shot in (1, 1, 2))
+    one, again, later = (
+        measure(state, task, silent_context(), shot) for shot in (1, 1, 2)
+    )
     for name in one:
         assert torch.equal(one[name].G, again[name].G)
         assert not torch.equal(one[name].G, later[name].G)

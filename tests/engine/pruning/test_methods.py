@@ -51,7 +51,7 @@ each_that_stays = pytest.mark.parametrize("name", SEEN)
 
 
 def seen_by(name: Method):
-    """W, A, G and their stiffness by the method."""
+    """Return W, A, G and their stiffness as the method computes them."""
     method = METHODS[name]
     A, G = method.quadratic(LAYER.W, FACTORS)
     of_A, of_G = (method.stiffness(M, DAMPING) for M in (A, G))
@@ -172,7 +172,7 @@ def test_groups_of_one_give_another_update():
 
 @pytest.mark.parametrize("name", [Method.LLM_SURGEON, Method.K_OBD])
 def test_layer_without_activations_costs_nothing(name):
-    """Neither inputs nor gradients: no damping may make up a scale of its own."""
+    """Inputs and gradients are zero, so damping must not introduce a scale."""
     method = METHODS[name]
     for A, G in ((LAYER.A, LAYER.G * 0), (LAYER.A * 0, LAYER.G)):
         of_A, of_G = method.stiffness(A, DAMPING), method.stiffness(G, DAMPING)

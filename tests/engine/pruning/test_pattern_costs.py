@@ -33,7 +33,7 @@ PATTERNS = [(2, 4, 8), (1, 2, 6), (2, 5, 10), (3, 4, 8), (1, 3, 6)]
 
 
 def choices_dense(layer, dense, r, start, kept, of):
-    """The cost of every way in one group, by the removed columns."""
+    """Return the costs of all possible removals in one group, by removed columns."""
     return {
         removed: float(
             dense(layer, layer.index[r, [start + offset for offset in removed]])

@@ -8,8 +8,8 @@ import torch
 from surgeon_engine.api.config.pruning import Correction, Damping, Structure, Target
 from surgeon_engine.api.errors import ConfigError, PruningError
 from surgeon_engine.pipeline import prune
-from tests.helpers.pruning_states import quiet, state_of
-from tests.helpers.runs import job, outcome, refused, run
+from tests.helpers.pruning_states import make_state, silent_context
+from tests.helpers.runs import job, outcome, preflight_error, run
 from tests.helpers.units import removable
 
 pytestmark = pytest.mark.usefixtures("quick_runs")
@@ -54,15 +54,15 @@ def test_protected_layer_does_not_change(tmp_path, structure, pattern):
 
 @pytest.mark.parametrize("structure", Structure)
 @pytest.mark.parametrize(
-    ("protect", "words"),
+    ("protect", "message"),
     [
         (("block 9",), "'block 9' protects no layer"),
         (("*",), "Everything that could be removed is protected"),
     ],
 )
-def test_invalid_protection_raises(tmp_path, structure, protect, words):
+def test_invalid_protection_raises(tmp_path, structure, protect, message):
     config = job(tmp_path, structure=structure, protect=protect)
-    assert words in refused(config, tmp_path / "run", PruningError).message
+    assert message in preflight_error(config, tmp_path / "run", PruningError).message
 
 
 @pytest.mark.parametrize("structure", Structure)
@@ -106,7 +106,7 @@ def test_every_layer_keeps_its_minimum_share(tmp_path, structure, min_density):
     ],
 )
 def test_unreachable_target_raises_before_any_work_with_the_numbers(tmp_path, settings):
-    error = refused(job(tmp_path, **settings), tmp_path / "run", PruningError)
+    error = preflight_error(job(tmp_path, **settings), tmp_path / "run", PruningError)
     share = f"{settings['sparsity']:.1%} of the prunable ones"
     assert f"({share}), but at most" in error.message
     assert "can be removed as" in error.message
@@ -116,8 +116,8 @@ def test_unreachable_target_raises_before_any_work_with_the_numbers(tmp_path, se
 @pytest.mark.parametrize("structure", Structure)
 @pytest.mark.parametrize("family", ["llama", "opt"])
 def test_maximum_removal_is_possible_and_more_is_not(tmp_path, family, structure):
-    """To the last weight: what the refusal counts is what a run can remove."""
-    state = state_of(family, structure=structure, sparsity=0.1)
+    """The maximum in the error message is what a run can remove, to the last weight."""
+    state = make_state(family, structure=structure, sparsity=0.1)
     maximum = sum(removable(unit, state.config.pruning) for unit in state.units)
     parameters = state.goal.parameters + state.goal.removed
 
@@ -129,6 +129,6 @@ def test_maximum_removal_is_possible_and_more_is_not(tmp_path, family, structure
     assert found.zeros == found.reported
     assert sum(found.reported.values()) == maximum
     with pytest.raises((PruningError, ConfigError)) as error:
-        prune(leaving(parameters - maximum - 1), tmp_path / "next", quiet())
+        prune(leaving(parameters - maximum - 1), tmp_path / "next", silent_context())
     assert f"{maximum:,}" in error.value.message
     assert f"{maximum + 1:,}" in error.value.message

@@ -12,12 +12,12 @@ from tests.helpers.tensors import SmallLayer, best_weight_dense, removal_cost_de
 from tests.helpers.units import (
     DAMPING,
     factors_of,
-    nothing,
+    no_removals,
     pruning,
     random_factors,
     removable,
+    removals_of,
     units,
-    without,
     write,
 )
 
@@ -37,7 +37,7 @@ def test_weights_counted_as_removed_are_the_zeros_of_the_updated_model(
     parts = units(family, settings)
     factors = factors_of(parts)
     lists = {
-        name: unit.removals(factors[name], nothing(unit), settings)
+        name: unit.removals(factors[name], no_removals(unit), settings)
         for unit in parts
         for name in [unit.measured.name]
     }
@@ -48,7 +48,7 @@ def test_weights_counted_as_removed_are_the_zeros_of_the_updated_model(
     for unit in parts:
         name = unit.measured.name
         removed = selection.removed[name]
-        write(unit.updated(factors[name], nothing(unit), removed, settings))
+        write(unit.updated(factors[name], no_removals(unit), removed, settings))
         ((layer, is_removed),) = unit.zeros(removed)
         assert torch.equal(layer.weight() == 0, is_removed)
         zeros += int(is_removed.sum())
@@ -60,7 +60,9 @@ def test_weights_counted_as_removed_are_the_zeros_of_the_updated_model(
 def test_removable_weights_equal_the_planned_maximum(family, structure, min_density):
     settings = pruning(structure, min_density=min_density)
     for unit in units(family, settings):
-        removals = unit.removals(random_factors(unit.measured), nothing(unit), settings)
+        removals = unit.removals(
+            random_factors(unit.measured), no_removals(unit), settings
+        )
         total = int(removals.weights.sum())
         largest = max(unit.measured.rows, unit.measured.columns + 1)
         if structure is not BOTH or not min_density:
@@ -76,7 +78,9 @@ def test_only_candidates_of_the_structure_are_removable_and_the_last_is_kept(
 ):
     settings = pruning(structure)
     for unit in units(family, settings):
-        removals = unit.removals(random_factors(unit.measured), nothing(unit), settings)
+        removals = unit.removals(
+            random_factors(unit.measured), no_removals(unit), settings
+        )
         is_row = removals.candidate < unit.measured.rows
         rows = 0 if structure is Structure.COLUMNS else unit.measured.rows - 1
         columns = 0 if structure is Structure.ROWS else unit.measured.columns - 1
@@ -92,7 +96,7 @@ def test_removed_candidates_come_first(family, structure):
     for unit in units(family, settings):
         removed = 0 if structure is Structure.ROWS else unit.measured.rows
         removals = unit.removals(
-            random_factors(unit.measured), without(unit, removed), settings
+            random_factors(unit.measured), removals_of(unit, removed), settings
         )
         assert removals.candidate[0] == removed
         assert removals.cost[0] == -torch.inf
@@ -107,7 +111,7 @@ def test_costs_match_the_dense_definition(family):
         A, G = factors.A, factors.G
         rows = SmallLayer(layer.weight(), A.double(), damped(G, DAMPING))
         columns = SmallLayer(layer.weight(), damped(A, DAMPING), G.double())
-        removals = unit.removals(factors, nothing(unit), settings)
+        removals = unit.removals(factors, no_removals(unit), settings)
         for candidate, cost in zip(removals.candidate, removals.cost, strict=True):
             if candidate < layer.rows:
                 expected = removal_cost_dense(rows, rows.index[candidate])
@@ -123,8 +127,8 @@ def test_bias_is_updated_and_removed_with_its_row_alone(update):
     unit = units("opt", settings)[0]
     layer, factors = unit.measured, random_factors(unit.measured)
     before = layer.weight()
-    removed = without(unit, 2, layer.rows + 5)
-    ((_, X),) = unit.updated(factors, nothing(unit), removed, settings).weights
+    removed = removals_of(unit, 2, layer.rows + 5)
+    ((_, X),) = unit.updated(factors, no_removals(unit), removed, settings).weights
     assert (X[2] == 0).all()
     assert (X[:, 5] == 0).all()
     kept = torch.arange(layer.rows) != 2
@@ -134,12 +138,12 @@ def test_bias_is_updated_and_removed_with_its_row_alone(update):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_later_shot_finds_the_best_weight_given_earlier_removals(family):
-    """Costs and update are those of a model that never had what went before."""
+    """Costs and update equal those of a model without the earlier removals."""
     settings = pruning(BOTH)
     for unit in units(family, settings)[:4]:
         layer, factors = unit.measured, random_factors(unit.measured)
-        before = without(unit, 0, unit.candidates - 1)
-        write(unit.updated(factors, nothing(unit), before, settings))
+        before = removals_of(unit, 0, unit.candidates - 1)
+        write(unit.updated(factors, no_removals(unit), before, settings))
         W = layer.weight()
         is_kept = W != 0
         rows, columns = is_kept.any(dim=1), is_kept.any(dim=0)
@@ -148,7 +152,7 @@ def test_later_shot_finds_the_best_weight_given_earlier_removals(family):
             damped(factors.A.double()[columns][:, columns], DAMPING),
             damped(factors.G.double()[rows][:, rows], DAMPING),
         )
-        after = before | without(unit, 1, layer.rows + 2)
+        after = before | removals_of(unit, 1, layer.rows + 2)
         ((_, X),) = unit.updated(factors, before, after, settings).weights
         kept = X[rows][:, columns]
         torch.testing.assert_close(
@@ -163,7 +167,9 @@ def test_cost_per_parameter_in_a_later_shot_counts_the_remaining_weights():
         settings = pruning(BOTH, cost_basis=basis)
         unit = units("llama", settings)[0]
         layer = unit.measured
-        before = without(unit, 0, layer.rows, layer.rows + 1)  # a row and two columns
+        before = removals_of(
+            unit, 0, layer.rows, layer.rows + 1
+        )  # a row and two columns
         removals = unit.removals(random_factors(layer), before, settings)
         costs[basis] = dict(
             zip(removals.candidate.tolist(), removals.cost.tolist(), strict=True)
@@ -182,6 +188,6 @@ def test_cost_per_parameter_in_a_later_shot_counts_the_remaining_weights():
 def test_removed_candidates_are_not_restored_for_a_larger_minimum_share():
     settings = pruning(BOTH, min_density=0.95)
     unit = units("llama", settings)[0]
-    before = without(unit, 0, 1, 2)
+    before = removals_of(unit, 0, 1, 2)
     removals = unit.removals(random_factors(unit.measured), before, settings)
     assert sorted(removals.candidate.tolist()) == [0, 1, 2]

@@ -20,7 +20,7 @@ R, C = 5, 7
 
 
 def exact(monkeypatch):
-    """Conjugate gradients until nothing is left to gain, in float64."""
+    """Run conjugate gradients in float64 until they converge."""
     monkeypatch.setattr(sparse_update, "_DTYPE", torch.float64)
     monkeypatch.setattr(sparse_update, "_TOLERANCE", 1e-30)
 
@@ -97,7 +97,7 @@ def test_groups_are_updated_one_after_another(max_correlated, share):
 
 
 def test_rounding_error_is_far_below_that_of_ending_the_search(monkeypatch):
-    """In float32, with factors as ill-conditioned as damping leaves them."""
+    """The factors are in float32 and as ill-conditioned as damping allows."""
     layer = make_layer(24, 64)
     for M in (layer.A, layer.G):
         M += 100  # one direction that has nearly all of the trace
@@ -114,7 +114,7 @@ def test_rounding_error_is_far_below_that_of_ending_the_search(monkeypatch):
 
 @pytest.mark.parametrize("scale", [1e-36, 1e30])
 def test_scale_of_the_factors_does_not_matter(scale):
-    """Squares of small gradients, times one another, would be zero in float32."""
+    """Products of squares of small gradients would be zero in float32."""
     layer, is_removed = make_layer(R, C), random_mask(R, C)
     X = whole_update(layer.W, layer.A, layer.G, is_removed)
     scaled = whole_update(layer.W, scale * layer.A, scale * layer.G, is_removed)
@@ -122,7 +122,7 @@ def test_scale_of_the_factors_does_not_matter(scale):
 
 
 def test_ill_conditioned_factors_take_few_steps(monkeypatch):
-    """With 1152 unknowns and a condition of 1e8, thousands without preconditioner."""
+    """1152 unknowns with condition 1e8 take thousands without a preconditioner."""
     monkeypatch.setattr(sparse_update, "_MAX_STEPS", 30)
     layer = make_layer(24, 64)
     scale = torch.logspace(-2, 2, 64, dtype=torch.float64)
@@ -150,7 +150,7 @@ def test_groups_cost_more_than_all_together_and_less_than_no_update(monkeypatch)
 
 @pytest.mark.parametrize("max_correlated", [0, 3, 1000])
 def test_bias_is_updated_and_never_removed(monkeypatch, max_correlated):
-    """The mask has no column for it."""
+    """The mask has no column for the bias."""
     exact(monkeypatch)
     layer = make_layer(R, C + 1)
     is_removed = random_mask(R, C, share=0.4)
@@ -179,7 +179,7 @@ def test_update_does_not_change_its_input(is_removed):
 
 
 def test_weight_without_effect_ends_the_search(monkeypatch):
-    """All of W is zero: there is nothing to make up for, and nothing to divide by."""
+    """W is zero: there is nothing to compensate, and divisors are zero."""
     exact(monkeypatch)
     layer = make_layer(R, C)
     X = whole_update(layer.W * 0, layer.A, layer.G, random_mask(R, C))

@@ -22,20 +22,20 @@ def settings(structure=Structure.ELEMENTS, **others) -> PruningConfig:
     )
 
 
-def remove_asked(layer, asked, pruning):
+def remove_asked(layer, requested, pruning):
     method = METHODS[Name.SPARSEGPT]
-    return method.without_elements(layer.W, (layer.A, layer.G), asked, pruning)
+    return method.without_elements(layer.W, (layer.A, layer.G), requested, pruning)
 
 
-def counts(asked, step):
-    """The number removed from each block of `step` columns: the same share."""
+def counts(requested, step):
+    """Return the number of removals in each block of `step` columns."""
     ends = [min(start + step, C) for start in range(0, C, step)]
-    so_far = [int(asked.sum()) * end // C for end in ends]
+    so_far = [int(requested.sum()) * end // C for end in ends]
     return [now - before for before, now in zip([0, *so_far], so_far, strict=False)]
 
 
 def naive(W, A, choose, step):
-    """By definition: for each column, the inverse of what lies right of it, afresh.
+    """Sweep by definition, with a new inverse of the remaining columns at each column.
 
     `choose` gives the mask of `step` columns from the costs 1/2 w_c^2 / [A^-1]_cc.
     """
@@ -67,16 +67,16 @@ def cheapest(cost, count):
 def test_elements_equal_a_naive_sweep(monkeypatch, rows, at_once):
     monkeypatch.setattr(sparsegpt, "_COLUMNS_AT_ONCE", at_once)
     layer = make_layer(rows, C)
-    asked = random_mask(rows, C)
+    requested = random_mask(rows, C)
     expected, removed = naive(
         layer.W,
         layer.A,
         lambda cost, some: cheapest(
-            cost, counts(asked, at_once)[some.start // at_once]
+            cost, counts(requested, at_once)[some.start // at_once]
         ),
         at_once,
     )
-    X, found = remove_asked(layer, asked, settings())
+    X, found = remove_asked(layer, requested, settings())
     assert torch.equal(found, removed)
     torch.testing.assert_close(X, expected, rtol=0, atol=1e-10)
 
@@ -84,14 +84,14 @@ def test_elements_equal_a_naive_sweep(monkeypatch, rows, at_once):
 @pytest.mark.parametrize(("kept", "of"), [(2, 4), (1, 3)])
 def test_patterns_equal_a_naive_sweep(kept, of):
     layer = make_layer(R, C)
-    asked = torch.ones(R, C, dtype=torch.bool)
+    requested = torch.ones(R, C, dtype=torch.bool)
 
     def choose(cost, _):
         return torch.stack([cheapest(row, of - kept) for row in cost])
 
     expected, removed = naive(layer.W, layer.A, choose, of)
     X, found = remove_asked(
-        layer, asked, settings(Structure.N_M, pattern=f"{kept}:{of}")
+        layer, requested, settings(Structure.N_M, pattern=f"{kept}:{of}")
     )
     assert torch.equal(found, removed)
     torch.testing.assert_close(X, expected, rtol=0, atol=1e-10)
@@ -100,38 +100,38 @@ def test_patterns_equal_a_naive_sweep(kept, of):
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.7, 1.0])
 def test_exact_number_of_elements_is_removed(share):
     layer = make_layer(R, C)
-    asked = random_mask(R, C, share=share)
-    X, removed = remove_asked(layer, asked, settings())
-    assert int(removed.sum()) == int(asked.sum()) == int((X == 0).sum())
+    requested = random_mask(R, C, share=share)
+    X, removed = remove_asked(layer, requested, settings())
+    assert int(removed.sum()) == int(requested.sum()) == int((X == 0).sum())
     assert torch.equal(X == 0, removed)
 
 
-@pytest.mark.parametrize(("asked", "expected"), [(12, [4, 4, 4]), (7, [2, 2, 3])])
-def test_each_block_of_columns_loses_the_same_share(monkeypatch, asked, expected):
+@pytest.mark.parametrize(("requested", "expected"), [(12, [4, 4, 4]), (7, [2, 2, 3])])
+def test_each_block_of_columns_loses_the_same_share(monkeypatch, requested, expected):
     monkeypatch.setattr(sparsegpt, "_COLUMNS_AT_ONCE", 4)
     anywhere = torch.zeros(R * C, dtype=torch.bool)
-    anywhere[:asked] = True
+    anywhere[:requested] = True
     _, removed = remove_asked(make_layer(R, C), anywhere.view(R, C), settings())
     assert removed.unflatten(1, (3, 4)).sum(dim=(0, 2)).tolist() == expected
 
 
 def test_selected_groups_lose_two_of_four_and_others_none():
     layer = make_layer(R, C)
-    asked = torch.zeros(R, C, dtype=torch.bool)
+    requested = torch.zeros(R, C, dtype=torch.bool)
     # One of a group is enough.
-    asked[0, 0] = asked[1, 6] = asked[3, 8] = asked[3, 9] = True
-    X, removed = remove_asked(layer, asked, settings(Structure.N_M))
+    requested[0, 0] = requested[1, 6] = requested[3, 8] = requested[3, 9] = True
+    X, removed = remove_asked(layer, requested, settings(Structure.N_M))
     counts = removed.unflatten(1, (3, 4)).sum(dim=2)
-    expected = asked.unflatten(1, (3, 4)).any(dim=2) * 2
+    expected = requested.unflatten(1, (3, 4)).any(dim=2) * 2
     assert torch.equal(counts, expected)
     assert torch.equal(X == 0, removed)
 
 
 def test_columns_beyond_the_last_group_and_bias_are_updated_but_kept():
     layer = make_layer(R, 11)  # two groups of four, two more columns, a bias
-    asked = torch.ones(R, 10, dtype=torch.bool)
-    asked[:, 8:] = False
-    X, removed = remove_asked(layer, asked, settings(Structure.N_M))
+    requested = torch.ones(R, 10, dtype=torch.bool)
+    requested[:, 8:] = False
+    X, removed = remove_asked(layer, requested, settings(Structure.N_M))
     assert removed.shape == (R, 10)
     assert removed[:, :8].sum() == 4 * R
     assert not removed[:, 8:].any()
@@ -141,10 +141,10 @@ def test_columns_beyond_the_last_group_and_bias_are_updated_but_kept():
 
 def test_rows_are_independent_under_a_pattern():
     layer = make_layer(R, C)
-    asked = torch.ones(R, C, dtype=torch.bool)
-    X, _ = remove_asked(layer, asked, settings(Structure.N_M))
+    requested = torch.ones(R, C, dtype=torch.bool)
+    X, _ = remove_asked(layer, requested, settings(Structure.N_M))
     changed = make_layer(R, C)
     changed.W[1:] *= 7
-    Y, _ = remove_asked(changed, asked, settings(Structure.N_M))
+    Y, _ = remove_asked(changed, requested, settings(Structure.N_M))
     torch.testing.assert_close(Y[0], X[0])
     assert not torch.isclose(Y[1:], X[1:]).all()

@@ -12,11 +12,11 @@ import surgeon_engine
 from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.pruning import state as state_module
 from surgeon_engine.pruning.state import PruningState
-from tests.helpers.pruning_states import state_of
+from tests.helpers.pruning_states import make_state
 
 
 def test_sparsities_count_the_removed_weights_of_every_layer():
-    state = state_of("llama", 4, structure=Structure.NEURONS)
+    state = make_state("llama", 4, structure=Structure.NEURONS)
     unit = state.units[0]
     removed = state.removed[unit.measured.name].clone()
     removed[:5] = True
@@ -35,24 +35,24 @@ ATTRIBUTES = [
 
 @pytest.mark.parametrize("name", ATTRIBUTES)
 def test_attribute_of_a_state_is_read_only(name):
-    state = state_of("llama", 4)
+    state = make_state("llama", 4)
     with pytest.raises(AttributeError):
         setattr(state, name, getattr(state, name))
 
 
 @pytest.mark.parametrize("name", ["removed", "kept", "total_cost"])
 def test_mapping_of_a_state_is_read_only(name):
-    mapping = getattr(state_of("llama", 4), name)
+    mapping = getattr(make_state("llama", 4), name)
     with pytest.raises(TypeError):
         mapping["anything"] = None
 
 
-def test_no_other_module_assigns_what_a_state_stores():
-    """The fields behind the properties are assigned in the module of the state alone.
+def test_no_other_module_assigns_fields_of_a_state():
+    """Only the module of the state assigns the fields behind its properties.
 
     In other modules only an object itself may assign an attribute of the same name.
     """
-    fields = set(vars(state_of("llama", 4)))
+    fields = set(vars(make_state("llama", 4)))
     assert {name.removeprefix("_") for name in fields} < set(ATTRIBUTES)
     found = [
         f"{path}:{node.lineno}"
@@ -68,7 +68,7 @@ def test_no_other_module_assigns_what_a_state_stores():
 
 
 def test_restored_snapshot_undoes_weights_removals_and_costs():
-    state = state_of("llama", 4, structure=Structure.NEURONS)
+    state = make_state("llama", 4, structure=Structure.NEURONS)
     layer, name = state.units[0].measured, state.units[0].measured.name
     before, W = state.take_snapshot(), layer.weight()
     state.begin_update()

@@ -10,7 +10,7 @@ from surgeon_engine.pruning.threshold import Removals, cheapest
 
 
 def removals(cost: list[float], weights: list[int]) -> Removals:
-    """Candidates 0, 1, ... in any order of cost, and one that must be kept."""
+    """Return candidates 0, 1, ... in any order of cost, and one that must be kept."""
     values, order = torch.tensor(cost, dtype=torch.float64).sort(stable=True)
     return Removals(order, values, torch.tensor(weights)[order], len(cost) + 1)
 

@@ -14,7 +14,7 @@ def elements(*costs: float, atom: int = 1) -> Elements:
 
 
 def random_costs(n: int, seed: int) -> torch.Tensor:
-    """Over many powers of ten, as costs are; float32 with zeros and ties."""
+    """Return float32 costs over many powers of ten, with zeros and ties."""
     g = torch.Generator().manual_seed(seed)
     cost = torch.exp(torch.randn(n, generator=g) * 8)
     cost[torch.rand(n, generator=g) < 0.1] = 0
@@ -26,7 +26,7 @@ def random_costs(n: int, seed: int) -> torch.Tensor:
 
 
 def sorted_choice(costs: list[torch.Tensor], count: int) -> list[torch.Tensor]:
-    """By definition: all in one list, a stable sort, the first `count`."""
+    """Select the first `count` of a stable sort of all units."""
     order = torch.cat(costs).argsort(stable=True)
     removed = torch.zeros(len(order), dtype=torch.bool)
     removed[order[:count]] = True
@@ -101,7 +101,7 @@ def test_weights_that_must_be_kept_are_never_selected():
 
 @pytest.mark.parametrize("budget", range(13))
 def test_atoms_are_never_split_even_if_all_costs_are_equal(budget):
-    """Three pairs in each of two units, with a kept weight between them."""
+    """Each of two units has three pairs, with a kept weight between them."""
     inf = float("inf")
     cost = (1.0, inf, 1.0, 1.0, 1.0, inf, 1.0, 1.0)
     units = {"a": elements(*cost, atom=2), "b": elements(*cost, atom=2)}

@@ -25,7 +25,7 @@ from surgeon_engine.runtime.linalg import damped
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.shots.selection import remove, selection
 from tests.helpers.configs import pruning_config
-from tests.helpers.pruning_states import quiet, state_of, weights
+from tests.helpers.pruning_states import make_state, silent_context, weights
 from tests.helpers.tensors import SmallLayer, make_layer, random_mask
 
 R, C = 4, 6
@@ -37,14 +37,14 @@ def gradient(seed: int = 0) -> torch.Tensor:
 
 
 def dense_step(A, G, slope) -> torch.Tensor:
-    """-(G kron A)^-1 vec(gradient)."""
+    """Return -(G kron A)^-1 vec(gradient)."""
     layer = SmallLayer(slope, damped(A, 1.0), damped(G, 1.0))
     return -torch.linalg.solve(layer.F, slope.flatten()).view_as(slope)
 
 
 def pruned(structure, windows=8, family="llama"):
-    """A state with about a third removed."""
-    state = state_of(
+    """Return a state with about a third of the weights removed."""
+    state = make_state(
         family,
         windows,
         structure=structure,
@@ -53,7 +53,7 @@ def pruned(structure, windows=8, family="llama"):
         damping=Damping.FIXED,
     )
     task = of_units(state, state.windows.calibration)
-    factors = measure(state, task, quiet(), 1)
+    factors = measure(state, task, silent_context(), 1)
     settings = state.config.pruning
     chosen = selection(state, factors, settings, state.goal.removed)
     state.record_removed(remove(state, factors, settings, chosen.removed))
@@ -111,7 +111,7 @@ def test_held_out_loss_falls_and_removed_weights_stay_zero(structure, family):
         held_out_loss(state.loaded.model, held, state.config.calibration.batch),
         weights(state),
     )
-    steps = correct(state, quiet())
+    steps = correct(state, silent_context())
     assert steps.lengths
     assert all(length > 0 for length in steps.lengths)
     assert steps.loss_before == before
@@ -141,7 +141,7 @@ def test_step_that_does_not_help_is_not_taken(monkeypatch):
         held_out_loss(state.loaded.model, held, state.config.calibration.batch),
         weights(state),
     )
-    steps = correct(state, quiet())
+    steps = correct(state, silent_context())
     assert steps.lengths == ()
     assert steps.loss_before == steps.loss_after == before
     for name, parameter in weights(state).items():
@@ -167,7 +167,7 @@ def test_length_is_the_best_of_those_tried(monkeypatch):
 
     monkeypatch.setattr(correction, "_move", moved)
     monkeypatch.setattr(correction, "held_out_loss", judged)
-    steps = correct(state, quiet())
+    steps = correct(state, silent_context())
     assert steps.lengths == (min(tried, key=tried.__getitem__),)
     assert steps.loss_after == min(tried.values())
     first = correction._FIRST
@@ -189,17 +189,17 @@ def test_length_is_the_best_of_those_tried(monkeypatch):
     ],
 )
 def test_length_is_doubled_or_halved_from_the_first(monkeypatch, valley, length):
-    """Along a parabola, which crosses where it began at twice the valley."""
+    """The loss is a parabola, which returns to its start at twice the minimum."""
     at = [0.0]
     monkeypatch.setattr(correction, "_MAX_STEPS", 1)
     monkeypatch.setattr(correction, "_move", lambda _, length: at.append(length))
     monkeypatch.setattr(correction, "held_out_loss", lambda *_: (at[-1] - valley) ** 2)
-    steps = correct(pruned(Structure.ELEMENTS), quiet())
+    steps = correct(pruned(Structure.ELEMENTS), silent_context())
     assert steps.lengths == (pytest.approx((length,)) if length else ())
 
 
 def test_steps_hidden_by_rounding_do_not_end_the_search(monkeypatch):
-    """In bfloat16 a short step changes few weights, and the loss by chance."""
+    """In bfloat16 a short step changes few weights, and the loss randomly."""
     at = [0.0]
 
     def loss(*_):
@@ -209,7 +209,7 @@ def test_steps_hidden_by_rounding_do_not_end_the_search(monkeypatch):
     monkeypatch.setattr(correction, "_MAX_STEPS", 1)
     monkeypatch.setattr(correction, "_move", lambda _, length: at.append(length))
     monkeypatch.setattr(correction, "held_out_loss", loss)
-    assert correct(pruned(Structure.ELEMENTS), quiet()).lengths == (6.4e-3,)
+    assert correct(pruned(Structure.ELEMENTS), silent_context()).lengths == (6.4e-3,)
 
 
 def test_step_taken_is_the_one_that_was_evaluated(monkeypatch):
@@ -217,9 +217,9 @@ def test_step_taken_is_the_one_that_was_evaluated(monkeypatch):
     monkeypatch.setattr(correction, "_MAX_STEPS", 1)
     layers = [layer for unit in state.units for layer in unit.layers]
     fit, held = split(state.windows.calibration)
-    factors = measure(state, CurvatureTask(layers, fit, True), quiet())
+    factors = measure(state, CurvatureTask(layers, fit, True), silent_context())
     before = {layer.name: layer.weight() for layer in layers}
-    steps = correct(state, quiet())
+    steps = correct(state, silent_context())
     (length,) = steps.lengths
     assert held_out_loss(
         state.loaded.model, held, state.config.calibration.batch
@@ -236,17 +236,17 @@ def test_step_taken_is_the_one_that_was_evaluated(monkeypatch):
 def test_steps_end_when_they_no_longer_help(monkeypatch):
     lengths = iter([(0.1, 3.0), (0.2, 2.0), (0.0, 2.0), (0.3, 1.0)])
     monkeypatch.setattr(correction, "_step", lambda *_: next(lengths))
-    steps = correct(pruned(Structure.ELEMENTS), quiet())
+    steps = correct(pruned(Structure.ELEMENTS), silent_context())
     assert steps.lengths == (0.1, 0.2)
     assert steps.loss_after == 2.0
     lengths = iter([(0.1, 3.0)] * 100)
-    steps = correct(pruned(Structure.ELEMENTS), quiet())
+    steps = correct(pruned(Structure.ELEMENTS), silent_context())
     assert steps.lengths == (0.1,) * correction._MAX_STEPS
 
 
 def test_stopped_run_takes_the_first_step_alone(monkeypatch):
     monkeypatch.setattr(correction, "_step", lambda *_: (0.1, 3.0))
-    context = quiet()
+    context = silent_context()
     context.handle(StopAndKeep(run="test"))
     assert correct(pruned(Structure.ELEMENTS), context).lengths == (0.1,)
 
@@ -263,8 +263,8 @@ def test_measurement_error_ends_the_steps_and_not_the_run(monkeypatch):
     steps = correct(state, RunContext("test", lambda each: events.append(each.event)))
     assert len(steps.lengths) == 1
     assert steps.loss_after < steps.loss_before
-    (words,) = [event.message for event in events if isinstance(event, Logged)]
-    assert words == (
+    (message,) = [event.message for event in events if isinstance(event, Logged)]
+    assert message == (
         "The correction ends after 1 steps. The inputs of block 1 are not finite."
     )
 
@@ -282,14 +282,14 @@ def test_factors_of_one_block_are_held_at_a_time(monkeypatch):
                 assert not any(ref() is not None for ref in alive[-2])
 
     monkeypatch.setattr(correction, "measure_blocks", watched)
-    correct(state, quiet())
+    correct(state, silent_context())
     assert len(alive) >= len(state.loaded.blocks) > 1
 
 
 def test_too_few_windows_raise_with_their_number():
     state = pruned(Structure.ELEMENTS, windows=3)
     with pytest.raises(CalibrationError, match="3 windows are too few") as error:
-        correct(state, quiet())
+        correct(state, silent_context())
     assert "4 windows or more" in error.value.hint
 
 

@@ -22,7 +22,7 @@ from surgeon_engine.api.messages.run import (
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.runtime import run_context as session_module
 from surgeon_engine.runtime.run_context import RunCancelled, RunContext
-from tests.helpers.runs import Recorder, check_nothing, job
+from tests.helpers.runs import Recorder, job, skip_verification
 
 ASIDE = {"run": "test"}
 
@@ -66,7 +66,7 @@ def line():
 
 
 def when(kind, action):
-    """What does `action` on an event of that kind."""
+    """Return a function that calls `action` on events of a type."""
     return lambda event: action() if isinstance(event, kind) else None
 
 
@@ -181,7 +181,7 @@ def test_memory_is_not_sampled_before_a_run_begins(line):
 
 
 def test_run_with_a_pause_ends_like_one_without(tmp_path, monkeypatch):
-    check_nothing(monkeypatch)
+    skip_verification(monkeypatch)
     config = job(tmp_path, shots=2)
     plain = Recorder().run(config, tmp_path / "plain")
     paused = Recorder()
@@ -204,7 +204,7 @@ def test_run_with_a_pause_ends_like_one_without(tmp_path, monkeypatch):
 
 
 def test_run_reports_its_memory_use(tmp_path, monkeypatch):
-    check_nothing(monkeypatch)
+    skip_verification(monkeypatch)
     run = Recorder().run(job(tmp_path), tmp_path / "run")
     samples = run.of(MemorySampled)
     assert samples

@@ -9,7 +9,7 @@ import torch
 from surgeon_engine.api.config.pruning import Correction, Damping, Structure
 from surgeon_engine.shots import loop
 from surgeon_engine.shots.compaction_step import compact_model, full_size_model
-from tests.helpers.pruning_states import state_of
+from tests.helpers.pruning_states import make_state
 from tests.helpers.runs import Outcome, job, outcome
 from tests.helpers.tiny_models import COUPLED_FAMILIES, MORE_FAMILIES, VOCABULARY
 
@@ -31,14 +31,14 @@ def assert_same(ours: torch.Tensor, theirs: torch.Tensor) -> None:
 
 
 def without_costs(shot):
-    """The layers after a shot without their costs, which depend on rounding."""
+    """Return the layers of a shot without their costs, which depend on rounding."""
     return [msgspec.structs.replace(layer, cost=0.0) for layer in shot.layers]
 
 
 @pytest.mark.parametrize("family", sorted(ALL))
 def test_model_compacted_twice_computes_the_same(family):
     """At the end it is restored to full size, with zeros."""
-    state = state_of(family, sparsity=0.5)
+    state = make_state(family, sparsity=0.5)
     for parameter in state.loaded.model.parameters():
         if parameter.ndim == 1:
             parameter.add_(torch.rand_like(parameter))
@@ -67,11 +67,11 @@ def test_model_compacted_twice_computes_the_same(family):
 
 
 def both_ways(tmp_path, monkeypatch, **settings) -> list[Outcome]:
-    """A run that compacts the model between its shots, and one that does not."""
+    """Run with and without compaction between the shots."""
     config = job(tmp_path, windows=8, shots=3, **settings)
-    smaller = outcome(config, tmp_path / "smaller")
+    compacted = outcome(config, tmp_path / "compacted")
     monkeypatch.setattr(loop, "compact_model", lambda state: None)
-    return [smaller, outcome(config, tmp_path / "as it was")]
+    return [compacted, outcome(config, tmp_path / "full size")]
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_every_shot_leaves_a_smaller_model(tmp_path, monkeypatch):
 
 
 def test_full_size_model_is_the_loaded_one_without_compaction():
-    state = state_of("bloom", sparsity=0.3)  # ALiBi: heads cannot be taken out
+    state = make_state("bloom", sparsity=0.3)  # ALiBi: heads cannot be taken out
     name = state.units[0].measured.name
     removed = state.removed[name].clone()
     removed[0] = True
@@ -138,7 +138,7 @@ def test_full_size_model_is_the_loaded_one_without_compaction():
 
 
 def test_state_without_removals_is_not_compacted():
-    state = state_of(sparsity=0.3)
+    state = make_state(sparsity=0.3)
     loaded, units = state.loaded, state.units
     compact_model(state)
     assert state.loaded is loaded

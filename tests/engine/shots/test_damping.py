@@ -22,7 +22,12 @@ from surgeon_engine.shots.damping import (
     with_damping,
 )
 from surgeon_engine.shots.selection import remove, selection
-from tests.helpers.pruning_states import quiet, random_windows, state_of, weights
+from tests.helpers.pruning_states import (
+    make_state,
+    random_windows,
+    silent_context,
+    weights,
+)
 
 STRUCTURES = (
     Structure.HEADS_AND_NEURONS,
@@ -34,7 +39,7 @@ STRUCTURES = (
 
 def inputs_of(state, before=None, *, is_last=True) -> DampingSearch:
     fit, held_out = split(state.windows.calibration)
-    factors = measure(state, of_units(state, fit), quiet(), 1)
+    factors = measure(state, of_units(state, fit), silent_context(), 1)
     return DampingSearch(factors, held_out, state.goal.removed, 1, is_last, before)
 
 
@@ -67,18 +72,18 @@ def test_too_few_windows_are_not_split(count):
 
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_trial_has_the_loss_after_removing_with_its_damping(monkeypatch, structure):
-    state = state_of(structure=structure, sparsity=0.3)
+    state = make_state(structure=structure, sparsity=0.3)
     inputs = inputs_of(state)
     found = {}
     run_search = damping.search
 
-    def watched(*arguments):
+    def recorded(*arguments):
         trials, chosen = run_search(*arguments)
         found.update({point: trial.loss for point, trial in trials.items()})
         return trials, chosen
 
-    monkeypatch.setattr(damping, "search", watched)
-    choice = choose_damping(state, inputs, quiet())
+    monkeypatch.setattr(damping, "search", recorded)
+    choice = choose_damping(state, inputs, silent_context())
     assert choice.tried == len(found) > 1
     assert found == {
         point: loss_with(state, inputs, GRID[point[0]], GRID[point[1]])
@@ -90,9 +95,9 @@ def test_trial_has_the_loss_after_removing_with_its_damping(monkeypatch, structu
 
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_search_leaves_the_model_bit_for_bit(structure):
-    state = state_of("opt", structure=structure, sparsity=0.3)
+    state = make_state("opt", structure=structure, sparsity=0.3)
     before, removed = weights(state), state.removed
-    choose_damping(state, inputs_of(state), quiet())
+    choose_damping(state, inputs_of(state), silent_context())
     assert state.removed is removed
     assert not any(bool(mask.any()) for mask in removed.values())
     for name, parameter in weights(state).items():
@@ -100,7 +105,7 @@ def test_search_leaves_the_model_bit_for_bit(structure):
 
 
 def test_cancelled_search_leaves_the_model_bit_for_bit(monkeypatch):
-    state = state_of(sparsity=0.3)
+    state = make_state(sparsity=0.3)
     inputs, before = inputs_of(state), weights(state)
 
     def cancelled(*_):
@@ -108,21 +113,21 @@ def test_cancelled_search_leaves_the_model_bit_for_bit(monkeypatch):
 
     monkeypatch.setattr(damping, "evaluate_held_out", cancelled)
     with pytest.raises(RunCancelled):
-        choose_damping(state, inputs, quiet())
+        choose_damping(state, inputs, silent_context())
     for name, parameter in weights(state).items():
         assert torch.equal(parameter, before[name])
 
 
 @pytest.fixture
 def searches(monkeypatch):
-    """The arguments of each search: start, moves, maximum."""
+    """Record the arguments of each search: start, moves, maximum."""
     seen, run_search = [], damping.search
 
-    def watched(trial_at, *asked):
-        seen.append(asked)
-        return run_search(trial_at, *asked)
+    def recorded(trial_at, *arguments):
+        seen.append(arguments)
+        return run_search(trial_at, *arguments)
 
-    monkeypatch.setattr(damping, "search", watched)
+    monkeypatch.setattr(damping, "search", recorded)
     return seen
 
 
@@ -135,10 +140,10 @@ FREE = (LAST, LAST)
 def test_later_shots_start_at_the_previous_choice_and_never_raise_the_cost_damping(
     searches, structure
 ):
-    state = state_of(structure=structure, sparsity=0.3)
+    state = make_state(structure=structure, sparsity=0.3)
     before = DampingChoice(GRID[1], GRID[2], 7)
     for one in (None, before):
-        choose_damping(state, inputs_of(state, one), quiet())
+        choose_damping(state, inputs_of(state, one), silent_context())
     (start, moves, _), (later_start, later_moves, _) = searches
     assert start == ((2, 3) if structure in SPARSE else (3, 3))
     assert moves == (UPDATE, COST)
@@ -148,16 +153,16 @@ def test_later_shots_start_at_the_previous_choice_and_never_raise_the_cost_dampi
 
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_heavy_damping_is_for_the_last_shot(searches, structure):
-    state = state_of(structure=structure, sparsity=0.3)
+    state = make_state(structure=structure, sparsity=0.3)
     for is_last in (False, True):
-        choose_damping(state, inputs_of(state, is_last=is_last), quiet())
+        choose_damping(state, inputs_of(state, is_last=is_last), silent_context())
     before, last = [tuple(GRID[index] for index in maximum) for *_, maximum in searches]
     assert before == ((1.0, 0.1) if structure in SPARSE else (0.1, 0.1))
     assert last == (1.0, 1.0)
 
 
 def test_search_is_a_stage_of_its_shot():
-    state = state_of(sparsity=0.3)
+    state = make_state(sparsity=0.3)
     events = []
     context = RunContext("test", lambda envelope: events.append(envelope.event))
     choose_damping(state, inputs_of(state), context)
@@ -165,7 +170,7 @@ def test_search_is_a_stage_of_its_shot():
 
 
 def test_damping_that_leaves_a_factor_indefinite_is_skipped(monkeypatch):
-    state = state_of(sparsity=0.3)
+    state = make_state(sparsity=0.3)
     select = damping.selection
 
     def fails_where_small(state, factors, pruning, budget):
@@ -174,14 +179,14 @@ def test_damping_that_leaves_a_factor_indefinite_is_skipped(monkeypatch):
         return select(state, factors, pruning, budget)
 
     monkeypatch.setattr(damping, "selection", fails_where_small)
-    choice = choose_damping(state, inputs_of(state, is_last=False), quiet())
+    choice = choose_damping(state, inputs_of(state, is_last=False), silent_context())
     assert choice.cost > 0.1
     assert choice.update <= 0.1  # did not cause the failure
     assert math.isfinite(choice.held_out_loss)
 
 
 def test_held_out_loss_of_a_broken_model_is_infinite():
-    state = state_of(sparsity=0.3)
+    state = make_state(sparsity=0.3)
     state.loaded.model.lm_head.weight.fill_(torch.nan)
     assert (
         held_out_loss(
@@ -192,11 +197,11 @@ def test_held_out_loss_of_a_broken_model_is_infinite():
 
 
 def test_error_is_raised_if_no_damping_works(monkeypatch):
-    state = state_of(sparsity=0.3)
+    state = make_state(sparsity=0.3)
     inputs, before = inputs_of(state), weights(state)
     monkeypatch.setattr(damping, "evaluate_held_out", lambda *_: Trial(None))
     with pytest.raises(CurvatureError, match=r"None of the \d+ dampings") as error:
-        choose_damping(state, inputs, quiet())
+        choose_damping(state, inputs, silent_context())
     assert error.value.hint
     for name, parameter in weights(state).items():
         assert torch.equal(parameter, before[name])
@@ -207,7 +212,7 @@ FAILED = Trial(None)
 
 
 def trial_of(loss, noise=0.0):
-    """A trial of 1,000 tokens; noise of its own gives differences an error."""
+    """Return a trial of 1,000 tokens; its own noise gives differences an error."""
     drawn = torch.Generator().manual_seed(round(1e6 * loss) % 2**31)
     of_tokens = torch.randn(1_000, generator=drawn, dtype=torch.float64)
     return Trial(loss + noise * (of_tokens - of_tokens.mean()))
@@ -242,15 +247,15 @@ def test_search_finds_the_minimum_of_a_bowl(start, best):
 
 
 def test_points_are_inside_the_grid_and_tried_once():
-    asked = []
+    points = []
 
     def trial(point):
-        asked.append(point)
+        points.append(point)
         return trial_of(float(sum(point)))
 
     trials, _ = search(trial, (1, 2), BOTH, FREE)
-    assert len(asked) == len(set(asked)) == len(trials)
-    assert all(0 <= index <= LAST for point in asked for index in point)
+    assert len(points) == len(set(points)) == len(trials)
+    assert all(0 <= index <= LAST for point in points for index in point)
 
 
 def test_search_stays_at_its_start_if_differences_are_noise():

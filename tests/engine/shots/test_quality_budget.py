@@ -34,7 +34,7 @@ from surgeon_engine.pipeline import prune
 from surgeon_engine.recovery.correction import Steps
 from surgeon_engine.shots import loop
 from surgeon_engine.shots import shot as shot_module
-from tests.helpers.pruning_states import quiet
+from tests.helpers.pruning_states import silent_context
 from tests.helpers.runs import Recorder, job, outcome
 from tests.helpers.tiny_models import tiny_model
 
@@ -53,9 +53,9 @@ def allowed(found, rise) -> float:
 
 
 def costly_job(folder, monkeypatch, loss_of=lambda model: 0.0, **settings):
-    """A job on a model whose loss rises with each removal.
+    """Return a job on a model whose loss rises with each removal.
 
-    Random models lose little by removals and may even gain: here the loss is 3 plus the
+    The loss of random models hardly rises and may even fall; here it is 3 plus the
     removed share plus `loss_of`.
     """
     evaluate_model = evaluate
@@ -72,7 +72,7 @@ def costly_job(folder, monkeypatch, loss_of=lambda model: 0.0, **settings):
 
 
 def costly_elements(folder, monkeypatch, shots, rise):
-    """A job that removes half of the single weights, as far as the rise allows."""
+    """Return a job that removes half of the single weights within a quality budget."""
     settings = {"structure": Structure.ELEMENTS, "sparsity": 0.5}
     return costly_job(
         folder, monkeypatch, **settings, shots=shots, max_perplexity_increase=rise
@@ -80,19 +80,19 @@ def costly_elements(folder, monkeypatch, shots, rise):
 
 
 def rolled_back_by(recorder) -> list[str]:
-    """The messages of the log about what was rolled back."""
+    """Return the logged messages about rolled back shots."""
     messages = [event.message for event in recorder.of(Logged)]
     return [message for message in messages if "rolled back" in message]
 
 
 def with_correction(plain):
-    """The same job, corrected at the end."""
+    """Return the job with a correction at the end."""
     pruning = dataclasses.replace(plain.pruning, correction=Correction.LOSS)
     return dataclasses.replace(plain, pruning=pruning)
 
 
 def removed_share(model) -> float:
-    """The share of zeros and of weights taken out of the model."""
+    """Return the share of weights that are zero or compacted away."""
     whole = weights_of(tiny_model("llama"))
     left = sum(int((p != 0).sum()) for p in weights_of(model))
     return 1 - left / sum(p.numel() for p in whole)
@@ -145,7 +145,7 @@ def test_rejected_step_is_not_repeated(tmp_path, monkeypatch):
 
 
 def test_rollback_restores_the_weights_of_the_last_shot(tmp_path, monkeypatch):
-    """The same as a run whose goal is what the budget allowed."""
+    """The weights equal those of a run with the target that the budget allowed."""
     budgeted = costly_elements(tmp_path, monkeypatch, shots=1, rise=20)
     found = outcome(budgeted, tmp_path / "budgeted")
     (shot,) = found.shots
@@ -254,7 +254,7 @@ def test_run_stopped_before_the_first_shot_keeps_the_first_valid_one(
 def test_correction_that_exceeds_the_limit_is_rolled_back(
     tmp_path, monkeypatch, allowed_after
 ):
-    """It is fitted to the calibration text; the limit is on the validation text."""
+    """The correction uses the calibration text, the limit the validation text."""
     plain = costly_job(
         tmp_path,
         monkeypatch,
@@ -305,7 +305,7 @@ def mark(state, context, shot=0):
 
 
 def markable(folder, monkeypatch, gain):
-    """A job without the correction, on a model that loses so much less once marked."""
+    """Return a job without correction; marking its model lowers the loss by `gain`."""
     return costly_job(
         folder,
         monkeypatch,
@@ -322,7 +322,7 @@ def markable(folder, monkeypatch, gain):
 def test_gain_of_the_correction_is_used_for_a_smaller_model(
     tmp_path, monkeypatch, gain
 ):
-    """A correction that helps allows a smaller model; one that harms does not."""
+    """A helpful correction allows a smaller model; a harmful one does not."""
     plain = markable(tmp_path, monkeypatch, gain)
     config = with_correction(plain)
     monkeypatch.setattr(loop, "correct", mark)
@@ -377,7 +377,7 @@ def test_headroom_is_logged_for_the_corrected_model(
     alone = found.shots[-1].evaluation.perplexity
     assert corrected.evaluation.perplexity < alone
     assert (alone > allowed(found, rise)) == (rise == 12)
-    assert any(reached in words for words in messages)
+    assert any(reached in message for message in messages)
 
 
 def test_correction_failing_between_shots_rolls_back_its_shot_alone(
@@ -400,21 +400,21 @@ def test_correction_failing_between_shots_rolls_back_its_shot_alone(
     (corrected,) = found.recorder.of(Corrected)
     assert corrected.evaluation.perplexity <= allowed(found, 12)
     assert found.zeros == found.reported
-    kept = [words for words in messages if words.endswith(": kept.")]
+    kept = [message for message in messages if message.endswith(": kept.")]
     assert len(kept) == len(
         [s for s in found.shots if s.evaluation.perplexity > allowed(found, 12)]
     )
 
 
 @pytest.mark.parametrize(
-    ("error", "words"),
+    ("error", "message"),
     [
         (EvaluationError("The loss is nan."), "The loss is nan."),
         (torch.OutOfMemoryError("CUDA"), "There is not enough memory for it."),
         (MemoryError(), "There is not enough memory for it."),
     ],
 )
-def test_failed_correction_loses_no_shot(tmp_path, monkeypatch, error, words):
+def test_failed_correction_loses_no_shot(tmp_path, monkeypatch, error, message):
     plain = job(tmp_path, windows=8, shots=2)
     without = outcome(plain, tmp_path / "without")
 
@@ -425,7 +425,7 @@ def test_failed_correction_loses_no_shot(tmp_path, monkeypatch, error, words):
     monkeypatch.setattr(loop, "correct", fails)
     found = outcome(with_correction(plain), tmp_path / "run")
     messages = [event.message for event in found.recorder.of(Logged)]
-    assert f"The correction is rolled back. {words}" in messages
+    assert f"The correction is rolled back. {message}" in messages
     assert RunFolder(tmp_path / "run").read_report().corrected is None
     assert found.after.keys() == without.after.keys()
     assert all(torch.equal(W, without.after[name]) for name, W in found.after.items())
@@ -437,7 +437,11 @@ def test_programming_error_in_the_correction_is_raised(tmp_path, monkeypatch):
 
     monkeypatch.setattr(loop, "correct", fails)
     with pytest.raises(RuntimeError, match="shapes do not match"):
-        prune(with_correction(job(tmp_path, windows=8)), tmp_path / "run", quiet())
+        prune(
+            with_correction(job(tmp_path, windows=8)),
+            tmp_path / "run",
+            silent_context(),
+        )
 
 
 def test_headroom_is_logged_at_the_target(tmp_path, monkeypatch):
@@ -445,10 +449,10 @@ def test_headroom_is_logged_at_the_target(tmp_path, monkeypatch):
     config = costly_job(tmp_path, monkeypatch, **settings, max_perplexity_increase=30)
     found = outcome(config, tmp_path / "run")
     messages = [event.message for event in found.recorder.of(Logged)]
-    (words,) = [words for words in messages if "target is reached" in words]
+    (message,) = [message for message in messages if "target is reached" in message]
     reached = found.shots[-1].evaluation.perplexity
     limit = allowed(found, 30)
-    assert f"at perplexity {reached:.2f}, below the limit of {limit:.2f}" in words
+    assert f"at perplexity {reached:.2f}, below the limit of {limit:.2f}" in message
 
 
 def test_shot_that_would_remove_the_same_is_not_tried(tmp_path, monkeypatch):
@@ -506,7 +510,7 @@ def test_run_whose_shots_remove_nothing_raises_an_error(tmp_path, monkeypatch):
         max_perplexity_increase=0.5,
     )
     with pytest.raises(PruningError, match="Even the smallest step takes perplexity"):
-        prune(config, tmp_path / "run", quiet())
+        prune(config, tmp_path / "run", silent_context())
     assert not (tmp_path / "run" / "export").exists()
 
 
@@ -522,6 +526,6 @@ def test_same_seed_gives_the_same_masks(tmp_path, monkeypatch):
     )
     files = []
     for name in ("one", "other"):
-        prune(config, tmp_path / name, quiet())
+        prune(config, tmp_path / name, silent_context())
         files.append((tmp_path / name / "export" / "model.safetensors").read_bytes())
     assert files[0] == files[1]

@@ -13,7 +13,7 @@ from surgeon_engine.shots import shot as shot_module
 from surgeon_engine.shots.damping import with_damping
 from surgeon_engine.shots.selection import remove, selection
 from surgeon_engine.shots.shot import ShotPlan, run_shot
-from tests.helpers.pruning_states import quiet, state_of
+from tests.helpers.pruning_states import make_state, silent_context
 
 STRUCTURES = (
     Structure.HEADS_AND_NEURONS,
@@ -24,12 +24,12 @@ STRUCTURES = (
 
 
 def by_hand(state, dampings, budget) -> None:
-    """Measure on all windows at once, choose, remove."""
+    """Measure on all windows at once, select and remove."""
     pruning = state.config.pruning
     if dampings is not None:
         pruning = with_damping(pruning, dampings.cost, dampings.update)
     what = of_units(state, state.windows.calibration)
-    factors = measure(state, what, quiet(), 1)
+    factors = measure(state, what, silent_context(), 1)
     chosen = selection(state, factors, pruning, budget)
     state.record_removed(remove(state, factors, pruning, chosen.removed))
 
@@ -51,8 +51,8 @@ def test_shot_equals_its_parts_called_one_by_one(monkeypatch, structure, damping
     # When the search for the best weights ends may hang on the rounding of a factor.
     monkeypatch.setattr(sparse_update, "_TOLERANCE", 1e-20)
     settings = {"structure": structure, "sparsity": 0.3, "damping": damping}
-    one, other = (state_of("opt", **settings) for _ in range(2))
-    shot = run_shot(one, ShotPlan(1, 0.5, None), quiet())
+    one, other = (make_state("opt", **settings) for _ in range(2))
+    shot = run_shot(one, ShotPlan(1, 0.5, None), silent_context())
     assert (shot.damping.tried > 0) == (damping is Damping.AUTOMATIC)
     by_hand(other, shot.damping, int(0.5 * other.goal.removed))
     same(one, other)
@@ -71,10 +71,12 @@ def test_shot_that_completes_the_goal_is_the_last(monkeypatch, schedule):
         return choose(state, task, context)
 
     monkeypatch.setattr(shot_module, "choose_damping", watched)
-    state, before = state_of(sparsity=0.3), None
+    state, before = make_state(sparsity=0.3), None
     for number in (1, 2, 3):
         share = share_of_goal(number / 3, schedule)
-        choice = run_shot(state, ShotPlan(number, share, before), quiet()).damping
+        choice = run_shot(
+            state, ShotPlan(number, share, before), silent_context()
+        ).damping
         assert searches[-1] == (number == 3, before)
         before = choice
 
@@ -82,8 +84,8 @@ def test_shot_that_completes_the_goal_is_the_last(monkeypatch, schedule):
 @pytest.mark.parametrize("method", [Method.K_OBD, Method.WANDA, Method.MAGNITUDE])
 def test_method_without_damping_reports_none(method):
     settings = {"structure": Structure.ELEMENTS, "method": method, "sparsity": 0.3}
-    one, other = (state_of("opt", **settings) for _ in range(2))
-    shot = run_shot(one, ShotPlan(1, 1.0, None), quiet())
+    one, other = (make_state("opt", **settings) for _ in range(2))
+    shot = run_shot(one, ShotPlan(1, 1.0, None), silent_context())
     assert shot.damping is None
     by_hand(other, None, other.goal.removed)
     same(one, other)
@@ -91,10 +93,10 @@ def test_method_without_damping_reports_none(method):
 
 def test_later_shot_keeps_earlier_removals():
     settings = {"structure": Structure.NEURONS, "damping": Damping.FIXED}
-    state = state_of("llama", **settings)
-    first = run_shot(state, ShotPlan(1, 0.5, None), quiet())
+    state = make_state("llama", **settings)
+    first = run_shot(state, ShotPlan(1, 0.5, None), silent_context())
     removed = {name: mask.clone() for name, mask in state.removed.items()}
-    second = run_shot(state, ShotPlan(2, 1.0, first.damping), quiet())
+    second = run_shot(state, ShotPlan(2, 1.0, first.damping), silent_context())
     assert second.sparsity > first.sparsity
     for name, mask in removed.items():
         assert (state.removed[name] | ~mask).all()

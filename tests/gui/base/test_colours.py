@@ -8,7 +8,7 @@ from PySide6.QtGui import QColor
 
 from surgeon_gui.base.colours import DARK, LIGHT, Theme
 from surgeon_gui.base.theme import contrast, heat_colour, ink_on
-from tests.helpers.vision import VISIONS, closest, seen
+from tests.helpers.vision import VISIONS, perceived, smallest_distance
 
 TEXT = 4.5  # WCAG 2.2, 1.4.3, level AA
 GRAPHICS = 3.0  # 1.4.11: lines, dots, marks
@@ -70,7 +70,7 @@ def test_heat_contrast_grows_with_sparsity(theme: Theme):
 @all_visions
 def test_heat_lightness_is_monotonic(theme: Theme, vision):
     colours = [heat_colour(theme, share).name() for share in SHARES]
-    steps = np.diff(seen(colours, vision)[:, 0])
+    steps = np.diff(perceived(colours, vision)[:, 0])
     assert (np.abs(steps) >= 0.02).all()  # each step is noticeable
     assert len(set(np.sign(steps))) == 1  # all in the same direction
 
@@ -79,7 +79,7 @@ def test_heat_lightness_is_monotonic(theme: Theme, vision):
 @all_visions
 def test_eight_series_are_distinguishable(theme: Theme, vision):
     assert len(theme.series) == 8
-    assert closest(list(theme.series), vision) >= MIN_DISTANCE
+    assert smallest_distance(list(theme.series), vision) >= MIN_DISTANCE
 
 
 @both_themes

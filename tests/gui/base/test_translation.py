@@ -38,12 +38,12 @@ def make():
 
 @pytest.fixture(scope="module")
 def msgids(make):
-    return {message.id for message in make.said() if message.id}
+    return {message.id for message in make.extract_messages() if message.id}
 
 
 @pytest.mark.parametrize("language", OTHERS)
 def test_catalogue_is_complete(make, msgids, language):
-    known = {message.id: message.string for message in make.translated(language)}
+    known = {message.id: message.string for message in make.read_catalogue(language)}
     complete = {id for id, words in known.items() if id and all_of(words)}
     assert sorted(map(str, msgids - complete)) == [], "`make translations` adds them"
     assert sorted(map(str, set(known) - msgids - {""})) == [], "no longer used"
@@ -133,7 +133,7 @@ def test_texts_use_chosen_language():
 
 def done_messages(make, language):
     """Return the translated messages; another test lists the others."""
-    return [m for m in make.translated(language) if m.id and all_of(m.string)]
+    return [m for m in make.read_catalogue(language) if m.id and all_of(m.string)]
 
 
 def all_of(words) -> bool:
@@ -162,7 +162,7 @@ PERMANENT = (
 def test_mnemonics_of_permanent_controls_are_unique(make, language):
     known = {id: id for id in PERMANENT}
     if language != ENGLISH:
-        known = {message.id: message.string for message in make.translated(language)}
+        known = {m.id: m.string for m in make.read_catalogue(language)}
     labels = [known[id] for id in PERMANENT]
     keys = [words[words.index("&") + 1].upper() for words in labels]
     assert len(set(keys)) == len(keys), labels

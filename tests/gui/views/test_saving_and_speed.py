@@ -18,7 +18,7 @@ from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.step_text import Mark
 from surgeon_gui.views.steps import save_section
-from tests.helpers.fake_engine import NO_SPACE, REMOVED
+from tests.helpers.fake_engine import DELETED, NO_SPACE
 from tests.helpers.fake_results import ONNX_REASON, RAGGED
 from tests.helpers.looking import (
     SLOW_AFTER,
@@ -228,12 +228,12 @@ def test_measurement_can_be_cancelled(make_finished, wait_until_idle):
 
 
 def test_failed_measurement_is_reported(make_finished, wait_until_idle, tmp_path):
-    config = replace(QUICK, export=ExportConfig(str(tmp_path / "gone")))
+    config = replace(QUICK, export=ExportConfig(str(tmp_path / "deleted")))
     window = make_finished(config=config)
     click(window, "measure_button")
     wait_until_idle(window)
-    assert REMOVED in shown(window, "measure_problem")
-    assert REMOVED in shown(window, "error_message")
+    assert DELETED in shown(window, "measure_problem")
+    assert DELETED in shown(window, "error_message")
     assert mark(window) is Mark.READY
 
 

@@ -101,7 +101,7 @@ def test_missing_source_has_no_facts(tmp_path):
 
 
 def gguf(*entries):
-    """A header of these entries: key, type, packed value."""
+    """Return a GGUF header with these entries: key, type, packed value."""
     head = b"GGUF" + struct.pack("<IQQ", 3, 0, len(entries))
     for key, kind, value in entries:
         head += struct.pack("<Q", len(key)) + key.encode()

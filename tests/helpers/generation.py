@@ -1,4 +1,4 @@
-"""Models that write in this very process, which spares the seconds to start others."""
+"""Models that generate in this process, which avoids starting other processes."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from surgeon_engine.runtime.run_context import RunContext
 
 
 class WorkerClient:
-    """Stands in for `SubprocessClient`; counts what has been started and asked."""
+    """Replace `SubprocessClient`; record the opened clients and their requests."""
 
     opened: ClassVar[list[WorkerClient]] = []
 
-    def __init__(self, source, command, replies, doing):
-        self.source, self.asked, self.is_alive = source, [], True
+    def __init__(self, source, command, responses, action):
+        self.source, self.requests, self.is_alive = source, [], True
         self._worker = GenerationWorker()
         self.opened.append(self)
 
@@ -34,36 +34,36 @@ class WorkerClient:
     def __exit__(self, *error):
         self.is_alive = False
 
-    def ask(self, request, answer, check):
+    def ask(self, request, response_type, check):
         assert self.is_alive
         check()
-        self.asked.append(request)
-        reply = self._worker.respond(request)
-        assert isinstance(reply, answer)
-        return reply
+        self.requests.append(request)
+        response = self._worker.respond(request)
+        assert isinstance(response, response_type)
+        return response
 
     @property
     def texts(self) -> list[list[int]]:
-        """The tokens of the texts that have been compared, one after the other."""
+        """The tokens of each compared text."""
         texts: list[list[int]] = []
-        for request in self.asked:
+        for request in self.requests:
             if isinstance(request, Read):
                 texts.append([])
             elif isinstance(request, Score | Compare):
                 texts[-1] += request.tokens
         return texts
 
-    def wait_until_idle(self, seconds):
+    def wait_until_idle(self, timeout):
         return self.is_alive
 
 
-class Written:
-    """What a playground told of one prompt."""
+class GenerationRecorder:
+    """Run a playground on a prompt and record its events."""
 
     def __init__(self):
         self.events = []
         self.react = lambda event: None
-        self.answer: Generated | None = None
+        self.response: Generated | None = None
         self.context = RunContext("test", self._receive)
 
     def _receive(self, envelope):
@@ -71,28 +71,28 @@ class Written:
         self.react(envelope.event)
 
     def run(self, playground, original, pruned, prompt="Some text", **settings):
-        """Let both write; gives itself."""
-        chosen = GenerationSettings(**{"new_tokens": 8} | settings, device=Device.CPU)
+        """Let both models generate; return this recorder."""
+        options = GenerationSettings(**{"new_tokens": 8} | settings, device=Device.CPU)
         command = Generate(
             run="test",
             original=str(original),
             pruned=str(pruned),
             prompt=prompt,
-            settings=chosen,
+            settings=options,
         )
-        self.answer = playground.generate(command, self.context)
+        self.response = playground.generate(command, self.context)
         return self
 
     def of(self, kind):
-        """The events of that kind."""
+        """Return the events of a type."""
         return [event for event in self.events if isinstance(event, kind)]
 
     def text(self, side: Side) -> str:
-        """What one side has written."""
+        """Return the text of one side."""
         return "".join(x.piece for x in self.of(TokenWritten) if x.side is side)
 
     def found(self, side: Side):
-        """What both models expected at each token of one text."""
+        """Return the predictions of both models at each token of one text."""
         return [
             each
             for event in self.of(TextCompared)

@@ -1,4 +1,4 @@
-"""Someone prunes the demo and lets both models write on from a prompt."""
+"""The demo is pruned and both models continue a prompt."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from surgeon_gui.state.run import Status
 from tests.helpers.configs import pruning_config
 from tests.helpers.windows import click, find, run_of
 
-LONG_MS = 280_000  # the whole engine, on a slow machine that has other things to do
+LONG_MS = 280_000  # the whole engine on a slow and busy machine
 QUICK = RunConfig(
     calibration=CalibrationConfig(windows=4, validation_windows=4, window_length=64),
     pruning=pruning_config(sparsity=0.4, shots=1, method=Method.MAGNITUDE),
@@ -24,7 +24,7 @@ QUICK = RunConfig(
 
 
 @pytest.mark.slow
-def test_the_demo_and_what_it_was_pruned_to_write_side_by_side(qtbot, real_window):
+def test_demo_and_pruned_demo_generate_side_by_side(qtbot, real_window):
     window = real_window
     window.load_config(QUICK)
     start = find(window, "start_button")
@@ -55,7 +55,7 @@ def test_the_demo_and_what_it_was_pruned_to_write_side_by_side(qtbot, real_windo
     assert all(text.startswith("The import statement") for text in texts)
     assert texts[0] != texts[1]
 
-    # The same once more, from models that are still warm.
+    # Again, with models that are still in memory.
     before = set(psutil.Process().children(recursive=True))
     click(window, "playground_generate_button")
     wait_for_answer(qtbot, window)
