@@ -268,7 +268,7 @@ def test_slider_and_spin_box_show_the_same_sparsity(qtbot, window):
     find(window, "pruning_sparsity").setValue(12.5)
     assert find(window, "sparsity_slider").value() == 12
     assert window.session.state.config.pruning.target.sparsity == 0.125
-    assert "304,128 weights go" in find(window, "goal_label").text()
+    assert "304,128 weights are removed" in find(window, "goal_label").text()
 
 
 def test_unsupported_structure_is_disabled_with_the_reason(qtbot, window):
