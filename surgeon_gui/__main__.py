@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     settings = _load_settings(options)
     from surgeon_gui.base import languages
-    from surgeon_gui.base import settings as store
+    from surgeon_gui.base import settings as settings_store
 
     languages.choose(settings.language)
     from surgeon_gui.app import make_application
@@ -49,19 +49,19 @@ def main(argv: list[str] | None = None) -> int:
     window.show()
     _load_job(window, options)
     code = application.exec()
-    store.save(window.settings)
+    settings_store.save(window.settings)
     return code
 
 
 def _load_settings(options: argparse.Namespace) -> Settings:
-    from surgeon_gui.base import settings as store
+    from surgeon_gui.base import settings as settings_store
 
-    store.name_application()
+    settings_store.name_application()
     if options.reset_settings:
-        store.reset()
-    settings = store.load()
+        settings_store.reset()
+    settings = settings_store.load()
     if options.theme is not None:
-        settings.theme = store.ThemeChoice(options.theme)
+        settings.theme = settings_store.ThemeChoice(options.theme)
     if options.language is not None:
         settings.language = options.language
     return settings

@@ -36,7 +36,7 @@ def with_events(state, at, *events):
 
 @pytest.fixture
 def running():
-    """A run 10 seconds into its first curvature of about 40 seconds."""
+    """Return a run 10 seconds into its first curvature of about 40 seconds."""
     state = run_state.requested("run-1", CONFIG, "folder", at=0.0)
     state = with_events(state, 0.0, StageStarted(Stage.LOAD, 0), STARTED)
     state = with_events(state, 5.0, StageStarted(Stage.CURVATURE, 1))

@@ -333,7 +333,7 @@ def test_number_beyond_limits_becomes_nearest_and_shows_limit(
     QTest.keyClicks(line, typed)
     assert (
         form.values()[field] == settings_of(PruningConfig)[field].default
-    )  # not meant yet
+    )  # not committed yet
     QTest.keyClick(line, Qt.Key.Key_Return)
     assert form.values()[field] == becomes
     assert tips == ([tip] if tip else [])
