@@ -32,7 +32,7 @@ _LOG_LEVELS = ("debug", "info", "warning", "error")
 def main(argv: list[str] | None = None) -> int:
     """Show the window until it is closed; return the exit status."""
     _open_missing_streams()
-    options = _parser().parse_args(argv)
+    options = make_parser().parse_args(argv)
     logging.basicConfig(
         level=options.log_level.upper(),
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     application = make_application(sys.argv[:1])
     window = _make_window(application, settings, options)
     window.show()
-    _load_job(window, options)
+    load_job(window, options)
     code = application.exec()
     settings_store.save(window.settings)
     return code
@@ -93,7 +93,8 @@ def _make_window(
     return window
 
 
-def _load_job(window: MainWindow, options: argparse.Namespace) -> None:
+def load_job(window: MainWindow, options: argparse.Namespace) -> None:
+    """Load the job, model or run that the options name."""
     if options.config is not None:
         window.load_job(options.config)
     if options.model:
@@ -102,7 +103,8 @@ def _load_job(window: MainWindow, options: argparse.Namespace) -> None:
         window.open_run(options.open)
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="surgeon-gui", description="Prune language models in a window."
     )

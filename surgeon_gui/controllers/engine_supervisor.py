@@ -55,7 +55,7 @@ class EngineSupervisor:
         self._failed_starts = 0
 
     @property
-    def idle(self) -> bool:
+    def is_idle(self) -> bool:
         """True if there is no open request."""
         return not self._open
 
