@@ -92,7 +92,7 @@ def test_selected_size_is_kept_when_the_structure_changes(page):
     assert pruning_of(page).target.millions == 2.5
     assert number(page, "pruning_million_parameters") == 2.5
     assert not find(page, "hold_file_size_radio").isEnabled()
-    assert "no file gets smaller" in find(page, "pruning_megabytes").toolTip()
+    assert "the file keeps its size" in find(page, "pruning_megabytes").toolTip()
 
 
 def test_unknown_sizes_show_a_dash(page):

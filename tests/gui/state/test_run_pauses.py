@@ -145,7 +145,7 @@ def test_stage_times_show_the_maximum_memory(running):
     first, second = (MemorySampled(x * mega, y * mega, 8000 * mega) for x, y in PEAKS)
     state = with_events(state, 18.0, first, second, StageStarted(Stage.UPDATE, 1))
     state = with_events(state, 20.0, StageStarted(Stage.EVALUATION, 1))
-    times = {name: words.replace(no_break, " ") for name, words in stage_times(state)}
+    times = {name: text.replace(no_break, " ") for name, text in stage_times(state)}
     names = [STAGES[x][1] for x in (Stage.CURVATURE, Stage.SELECTION, Stage.UPDATE)]
     assert [times[name] for name in names] == [
         "12 s, 900.0 MB",

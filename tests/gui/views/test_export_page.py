@@ -56,9 +56,9 @@ def test_format_note_has_its_description(export_page, file_format):
 @pytest.mark.parametrize(
     ("structure", "file_format", "reason"),
     [
-        (Structure.ELEMENTS, Format.COMPACT, "Single weights leave zeros"),
-        (Structure.N_M, Format.ONNX, "Single weights leave zeros"),
-        (Structure.ROWS, Format.GGUF, "rows and columns of their own"),
+        (Structure.ELEMENTS, Format.COMPACT, "sets weights to zero"),
+        (Structure.N_M, Format.ONNX, "sets weights to zero"),
+        (Structure.ROWS, Format.GGUF, "individually removed rows and columns"),
         (Structure.HEADS, Format.STOCK, "different widths"),
     ],
 )

@@ -202,13 +202,13 @@ def test_damaged_run_is_listed_with_the_reason_and_cannot_be_opened(
     window.open_run(folder)
     wait(qtbot, lambda: "cannot be opened" in shown(window, "error_message"))
     window.open_run(tmp_path / "nowhere")
-    wait(qtbot, lambda: "There is no run" in shown(window, "error_message"))
+    wait(qtbot, lambda: "contains no run" in shown(window, "error_message"))
 
 
 def test_run_is_opened_from_the_command_line(tmp_path):
     opened = []
-    options = __main__._parser().parse_args(["--open", str(tmp_path)])
-    __main__._load_job(SimpleNamespace(open_run=opened.append), options)
+    options = __main__.make_parser().parse_args(["--open", str(tmp_path)])
+    __main__.load_job(SimpleNamespace(open_run=opened.append), options)
     assert opened == [tmp_path]
 
 

@@ -195,7 +195,7 @@ def test_export_into_the_run_folder_is_an_error(qtbot, window, tmp_path):
     load_and_wait(qtbot, window, replace(QUICK, export=export))
     window.start_run(tmp_path / "out" / "run")
     assert not window.session.state.shows_run
-    assert "run's own folder" in find(window, "error_message").text()
+    assert "contains the run folder" in find(window, "error_message").text()
 
 
 def test_unusable_runs_folder_shows_an_error(qtbot, window):
