@@ -32,14 +32,14 @@ _LOG_LEVELS = ("debug", "info", "warning", "error")
 def main(argv: list[str] | None = None) -> int:
     """Show the window until it is closed; return the exit status."""
     _open_missing_streams()
-    options = _parser().parse_args(argv)
+    options = make_parser().parse_args(argv)
     logging.basicConfig(
         level=options.log_level.upper(),
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
     settings = _load_settings(options)
     from surgeon_gui.base import languages
-    from surgeon_gui.base import settings as store
+    from surgeon_gui.base import settings as settings_store
 
     languages.choose(settings.language)
     from surgeon_gui.app import make_application
@@ -47,21 +47,21 @@ def main(argv: list[str] | None = None) -> int:
     application = make_application(sys.argv[:1])
     window = _make_window(application, settings, options)
     window.show()
-    _load_job(window, options)
+    load_job(window, options)
     code = application.exec()
-    store.save(window.settings)
+    settings_store.save(window.settings)
     return code
 
 
 def _load_settings(options: argparse.Namespace) -> Settings:
-    from surgeon_gui.base import settings as store
+    from surgeon_gui.base import settings as settings_store
 
-    store.name_application()
+    settings_store.name_application()
     if options.reset_settings:
-        store.reset()
-    settings = store.load()
+        settings_store.reset()
+    settings = settings_store.load()
     if options.theme is not None:
-        settings.theme = store.ThemeChoice(options.theme)
+        settings.theme = settings_store.ThemeChoice(options.theme)
     if options.language is not None:
         settings.language = options.language
     return settings
@@ -93,7 +93,8 @@ def _make_window(
     return window
 
 
-def _load_job(window: MainWindow, options: argparse.Namespace) -> None:
+def load_job(window: MainWindow, options: argparse.Namespace) -> None:
+    """Load the job, model or run that the options name."""
     if options.config is not None:
         window.load_job(options.config)
     if options.model:
@@ -102,7 +103,8 @@ def _load_job(window: MainWindow, options: argparse.Namespace) -> None:
         window.open_run(options.open)
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="surgeon-gui", description="Prune language models in a window."
     )

@@ -45,10 +45,10 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m surgeon_gui.demo")
     parser.add_argument("--folder", type=Path, default=Path("runs/demo"))
     folder = parser.parse_args(argv).folder.resolve()
-    if not _clear(folder):
+    if not clear_folder(folder):
         _print(f"{folder} is not the folder of a demo run, so it is not replaced.")
         return 1
-    stays_open = _has_display()
+    stays_open = has_display()
     if not stays_open:
         os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
         _print("There is no display: the window is drawn offscreen.")
@@ -117,7 +117,7 @@ def run_demo(
     return 0 if ended_runs and ended_runs[0].result is not None else 1
 
 
-def _clear(folder: Path) -> bool:
+def clear_folder(folder: Path) -> bool:
     """Remove an earlier run of the demo; return False for anything else."""
     if not folder.exists():
         return True
@@ -150,7 +150,8 @@ def _permanent_obstacle(state: AppState) -> str:
     return next(iter(state.problems.values()), "")
 
 
-def _has_display() -> bool:
+def has_display() -> bool:
+    """Return True if a window can be shown on a display."""
     if not sys.platform.startswith("linux"):
         return os.environ.get("QT_QPA_PLATFORM") != "offscreen"
     if os.environ.get("QT_QPA_PLATFORM") == "offscreen":

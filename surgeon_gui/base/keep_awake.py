@@ -56,13 +56,13 @@ class KeepAwake(QObject):
         self._responded_in_thread.connect(self._on_response)
 
     @property
-    def holds(self) -> bool:
-        """Whether sleep should be inhibited."""
+    def is_held(self) -> bool:
+        """True if sleep should be inhibited."""
         return self._is_over is not None
 
     def hold(self) -> None:
         """Inhibit sleep from now on."""
-        if self._inhibitor is None or self.holds:
+        if self._inhibitor is None or self.is_held:
             return
         self._is_over = threading.Event()
         arguments = (self._inhibitor, self._is_over)

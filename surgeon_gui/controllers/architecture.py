@@ -16,7 +16,7 @@ from surgeon_gui.state.architecture.state import (
     pruned_architecture,
 )
 from surgeon_gui.state.diagnosis.state import DiagnosisPhase
-from surgeon_gui.state.job.protections import block_pattern, protected
+from surgeon_gui.state.job.protections import block_pattern, protected_layers
 
 
 class ArchitectureController(QObject):
@@ -73,9 +73,9 @@ class ArchitectureController(QObject):
 
     @property
     def is_protected(self) -> bool:
-        """Whether a pattern protects the selected layer."""
+        """True if a pattern protects the selected layer."""
         patterns = self._session.state.config.pruning.protect
-        return self.selected in protected(patterns, self.architecture.layers)
+        return self.selected in protected_layers(patterns, self.architecture.layers)
 
     @property
     def limit(self) -> float:
@@ -169,7 +169,7 @@ class ArchitectureController(QObject):
 
     @property
     def _is_of_draft(self) -> bool:
-        """Whether the shown run has pruned the chosen model."""
+        """True if the shown run has pruned the chosen model."""
         state = self._session.state
         config = state.shown_run.config
         return config is not None and config.model.source == state.config.model.source

@@ -34,7 +34,7 @@ from surgeon_gui.state.diagnosis.state import (
     MeasuredPoint,
 )
 from surgeon_gui.state.job.checks import diagnosis_obstacle
-from surgeon_gui.state.job.protections import Layers, with_choice
+from surgeon_gui.state.job.protections import Layers, with_protection
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import RunState
 
@@ -45,7 +45,7 @@ _MAX_REPORTS = 50  # the latest finished runs whose reports are read
 class _ReadDiagnosis:
     """Result of reading a diagnosis in the background."""
 
-    asked: DiagnosisInput
+    diagnosis_input: DiagnosisInput
     planner: Planner
     points: dict[str, tuple[MeasuredPoint, ...]]  # by run folder
 
@@ -168,7 +168,7 @@ class Diagnosis(QObject):
     def protect(self, choice: str, layers: Layers, *, is_protected: bool) -> None:
         """Protect the layers that `choice` matches in the next run, or unprotect."""
         pruning = self.session.state.config.pruning
-        protect = with_choice(
+        protect = with_protection(
             pruning.protect, choice, layers, is_protected=is_protected
         )
         self._edit(replace(pruning, protect=protect))
@@ -229,7 +229,8 @@ class Diagnosis(QObject):
             return
         self._planner, self._plan = result.planner, None
         costs = result.planner.costs
-        self.known = DiagnosisResult(result.asked.config, result.asked.model, costs)
+        used = result.diagnosis_input
+        self.known = DiagnosisResult(used.config, used.model, costs)
         self._points = dict(result.points)
         self._collect_points()
         self.changed.emit()
@@ -245,16 +246,16 @@ class Diagnosis(QObject):
 
 
 def _read_result(
-    asked: DiagnosisInput, diagnosed: Diagnosed, parent: Path
+    diagnosis_input: DiagnosisInput, diagnosed: Diagnosed, parent: Path
 ) -> _ReadDiagnosis | str:
     """Read the file of a diagnosis; return why it cannot be read as a str."""
     try:
         costs = read_costs(diagnosed)
     except (OSError, KeyError, ValueError, BadZipFile) as error:
         return str(error)
-    planner = Planner(costs, rules_of(asked.config.pruning))
-    known = DiagnosisResult(asked.config, asked.model, costs)
-    return _ReadDiagnosis(asked, planner, finished_runs(known, parent))
+    planner = Planner(costs, rules_of(diagnosis_input.config.pruning))
+    known = DiagnosisResult(diagnosis_input.config, diagnosis_input.model, costs)
+    return _ReadDiagnosis(diagnosis_input, planner, finished_runs(known, parent))
 
 
 def finished_runs(

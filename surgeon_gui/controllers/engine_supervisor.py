@@ -55,8 +55,8 @@ class EngineSupervisor:
         self._failed_starts = 0
 
     @property
-    def idle(self) -> bool:
-        """Whether there is no open request."""
+    def is_idle(self) -> bool:
+        """True if there is no open request."""
         return not self._open
 
     def start(self) -> list[Envelope]:
@@ -69,7 +69,7 @@ class EngineSupervisor:
         return []
 
     def send(self, command: Command) -> list[Envelope]:
-        """Send a command; return the failures if there is no engine."""
+        """Send a command; return the failures if no engine runs."""
         if isinstance(command, Cancel):
             if command.run in self._open:
                 limit = time.monotonic() + self._cancel_timeout_s
@@ -125,7 +125,9 @@ class EngineSupervisor:
             return self._give_up(message, last_text)
         failures = self._fail_all(message, labels.ENGINE_CRASHED_HINT, last_text)
         if not failures:
-            warning = tr("{message} It starts again.").format(message=message)
+            warning = tr("{message} The engine is being restarted.").format(
+                message=message
+            )
             failures = [_envelope("", Logged(Level.WARNING, warning))]
         return [*failures, *self.start()]
 

@@ -47,6 +47,11 @@ class EngineThread(QThread):
         self._has_listener = threading.Event()
         self._pending: list[Envelope] = []
 
+    @property
+    def is_idle(self) -> bool:
+        """True if the engine has no open request."""
+        return self._supervisor.is_idle
+
     def listen(self, slot: Callable[[list[Envelope]], None]) -> None:
         """Call `slot` with all events, including those before this call.
 
@@ -94,7 +99,7 @@ class EngineThread(QThread):
         self._send_commands()
         self._supervisor.cancel_all()
         until = time.monotonic() + SHUTDOWN_GRACE_S
-        while not self._supervisor.idle and time.monotonic() < until:
+        while not self.is_idle and time.monotonic() < until:
             self._supervisor.receive(POLL_SECONDS)
 
     def _report(self, batch: list[Envelope]) -> None:
@@ -108,7 +113,7 @@ def coalesce_progress(batch: list[Envelope]) -> list[Envelope]:
     """Return the batch without progress that later progress of its stage replaces.
 
     Otherwise an engine that reports 40,000 steps a second would keep the window busy
-    with progress that nobody can see. Memory samples and log lines in between are kept.
+    with invisible progress. Memory samples and log lines in between are kept.
     """
     kept: list[Envelope] = []
     later: tuple[str, Stage, int] | None = None  # the stage that has later progress

@@ -27,8 +27,8 @@ from surgeon_gui.controllers.engine_thread import EngineThread
 from surgeon_gui.state import app as app_state
 from surgeon_gui.state.app import AppState, Step
 from surgeon_gui.state.job import checks, editing
-from surgeon_gui.state.job import resource_text as fits
-from surgeon_gui.state.job.draft import Draft, Drafts
+from surgeon_gui.state.job.draft import Draft, DraftHistory
+from surgeon_gui.state.job.resource_text import check_draft
 from surgeon_gui.state.request import NO_REQUEST, Request, RequestKind
 
 INSPECTION_DELAY_MS = 300  # after the last keystroke in the model's path
@@ -114,9 +114,9 @@ class JobEditor(QObject):
         self._set_draft(editing.with_config(self.state, config), before)
         self._inspect_soon()
 
-    def go_to(self, draft: Draft, drafts: Drafts) -> None:
+    def go_to(self, draft: Draft, history: DraftHistory) -> None:
         """Show an earlier or later draft with its own undo history."""
-        state = editing.with_draft(self.state, draft, drafts)
+        state = editing.with_draft(self.state, draft, history)
         self._set(self._checked(_with_facts(state)))
         self._inspect_soon()
 
@@ -194,8 +194,9 @@ class JobEditor(QObject):
     def _set_draft(self, state: AppState, before: Draft) -> None:
         """Take a state with another draft and add the one before to the history."""
         after = editing.draft_of(state)
-        drafts = state.drafts.with_edit(before, after, time.monotonic())
-        self._set(self._checked(_with_facts(replace(state, drafts=drafts))))
+        history = state.draft_history.with_edit(before, after, time.monotonic())
+        state = replace(state, draft_history=history)
+        self._set(self._checked(_with_facts(state)))
 
     def _choose(self) -> None:
         """Mark a model as chosen and forget a failed inspection.
@@ -208,7 +209,7 @@ class JobEditor(QObject):
         self.state = replace(state, model_is_chosen=True)
 
     def _checked(self, state: AppState) -> AppState:
-        problems: Mapping[Step, str] = checks.problems(
+        problems: Mapping[Step, str] = checks.find_problems(
             state.config, state.model, state.run_parent
         )
         return replace(
@@ -216,7 +217,7 @@ class JobEditor(QObject):
             problems={**problems, **state.rejected},
             can_replace=checks.can_replace(state.config, state.run_parent),
             save_problem=checks.save_problem(state),
-            resource_check=fits.fit_of_draft(state),
+            resource_check=check_draft(state),
         )
 
     def _accept(self, *steps: Step) -> None:

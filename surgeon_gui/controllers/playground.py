@@ -83,7 +83,9 @@ class Playground(QObject):
         models, model = self.models, self._model_config()
         id_ = self._session.new_id("generate")
         self._set(
-            playground_state.asked(self.state, id_, models, model.dtype, model.device)
+            playground_state.requested(
+                self.state, id_, models, model.dtype, model.device
+            )
         )
         self._session.send(
             Generate(

@@ -51,7 +51,7 @@ class PresetStore(QObject):
         """Import the preset in a file and choose it."""
         try:
             found = own_presets.read_preset(Path(path))
-            preset = own_presets.added(found, self._own, self._folder)
+            preset = own_presets.imported_preset(found, self._own, self._folder)
         except ConfigError as error:
             self._session.show_problem(Failed(error.message, error.hint))
             return
@@ -68,7 +68,7 @@ class PresetStore(QObject):
     def delete(self, preset: Preset) -> None:
         """Delete one of the user's presets; the settings of the draft are kept."""
         try:
-            own_presets.path_of(preset, self._folder).unlink(missing_ok=True)
+            own_presets.preset_path(preset, self._folder).unlink(missing_ok=True)
         except OSError as error:
             self._report(str(self._folder), error)
             return
@@ -84,7 +84,9 @@ class PresetStore(QObject):
 
     def _write(self, preset: Preset) -> bool:
         try:
-            own_presets.write_preset(preset, own_presets.path_of(preset, self._folder))
+            own_presets.write_preset(
+                preset, own_presets.preset_path(preset, self._folder)
+            )
         except OSError as error:
             self._report(str(self._folder), error)
             return False

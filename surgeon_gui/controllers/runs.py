@@ -95,7 +95,7 @@ class RunsController(QObject):
             message = tr("The name cannot be written: {reason}.")
             self._report(
                 message.format(reason=error.strerror),
-                tr("Look whether the folder of the run may be written to."),
+                tr("Check whether the run folder is writable."),
             )
             return
         self.refresh()
@@ -122,13 +122,13 @@ class RunsController(QObject):
         state, record = self._session.state, self.state.record(folder)
         is_used = state.is_busy and state.run.folder == folder
         if is_used or (record and record.outcome is RunOutcome.RUNNING):
-            return tr("The run is under way, or its files are in use.")
+            return tr("The run is in progress, or its files are in use.")
         return ""
 
     def delete(self, folder: str) -> None:
         """Move the folder of a run to the trash."""
-        if why := self.delete_obstacle(folder):
-            self._report(why, tr("Wait until it has ended, or cancel it."))
+        if obstacle := self.delete_obstacle(folder):
+            self._report(obstacle, tr("Wait until it ends, or cancel it."))
             return
         work = partial(_to_trash, folder)
         self._deleting.start(work, partial(self._on_deleted, folder))
@@ -160,16 +160,16 @@ class RunsController(QObject):
                 tr("{run} cannot be opened. {reason}").format(
                     run=title(found.record), reason=found.record.problem
                 ),
-                tr("Its folder, {folder}, is no longer as it was written.").format(
+                tr("The files in {folder} have been changed.").format(
                     folder=found.record.folder
                 ),
             )
         elif found.run.status.is_busy:
             self._report(
-                tr("{run} is still under way in another window or program.").format(
+                tr("{run} is still in progress in another window or program.").format(
                     run=title(found.record)
                 ),
-                tr("Open it when it has ended."),
+                tr("Open it after it has ended."),
             )
         else:
             self._session.reopen(found.run, title(found.record))
@@ -177,8 +177,8 @@ class RunsController(QObject):
 
     def _on_deleted(self, folder: str, problem: str) -> None:
         if problem:
-            message = tr("The run could not be put into the trash: {reason}.")
-            hint = tr("It is still there. To delete it for good, remove {folder}.")
+            message = tr("The run could not be moved to the trash: {reason}.")
+            hint = tr("It was not deleted. To delete it permanently, remove {folder}.")
             self._report(message.format(reason=problem), hint.format(folder=folder))
         elif self._session.state.shown_run.folder == folder:
             self._session.close_opened_run()
@@ -216,14 +216,14 @@ def _read(parent: Path, known: dict[str, RunRecord]) -> tuple[RunRecord, ...] | 
     try:
         return read_runs(parent, known)
     except OSError as error:
-        message = tr("{folder} cannot be looked into: {reason}.")
+        message = tr("{folder} cannot be read: {reason}.")
         return message.format(folder=parent, reason=error.strerror)
 
 
 def _open(folder: Path) -> _Opened:
     record = read_record(folder)
     if not is_run(folder):
-        problem = tr("There is no run in its folder.")
+        problem = tr("The folder contains no run.")
         damaged = RunRecord(str(folder), RunOutcome.DAMAGED, problem=problem)
         return _Opened(damaged, None)
     try:

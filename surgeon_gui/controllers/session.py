@@ -71,8 +71,8 @@ class Session(JobEditor):
             )
             self.show_problem(Failed(message, tr("Choose another runs folder.")))
             return
-        if checks.covers(config, folder):
-            message = tr("{folder} is the run's own folder, or holds it.").format(
+        if checks.is_in_export_folder(config, folder):
+            message = tr("{folder} is or contains the run folder.").format(
                 folder=config.export.folder
             )
             self.show_problem(Failed(message, tr("Choose another destination.")))

@@ -25,8 +25,8 @@ from surgeon_engine.api.model_info.header import ModelFacts
 from surgeon_engine.api.planning.estimate import estimate
 from surgeon_engine.api.planning.resource_check import ResourceCheck
 from surgeon_gui.state import run as run_state
-from surgeon_gui.state.job.draft import Drafts
-from surgeon_gui.state.job.file_formats import another_format
+from surgeon_gui.state.job.draft import DraftHistory
+from surgeon_gui.state.job.file_formats import suggested_format
 from surgeon_gui.state.request import NO_REQUEST, Request, RequestKind
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.sources.download import Download
@@ -75,9 +75,9 @@ class AppState:
     saved: tuple[Exported, ...] = ()  # the further exports of the run
     problems: Mapping[Step, str] = field(default_factory=dict)  # of the draft
     rejected: Mapping[Step, str] = field(default_factory=dict)  # errors of page values
-    own: RunConfig | None = None  # the settings before a preset was chosen
+    own_config: RunConfig | None = None  # the settings before a preset was chosen
     own_presets: tuple[Preset, ...] = ()
-    drafts: Drafts = Drafts()
+    draft_history: DraftHistory = DraftHistory()
     run: RunState = RunState()
     opened_run: RunState | None = None  # an earlier run, while the engine is busy
     opened_run_name: str = ""  # of the earlier run that is shown; empty: none
@@ -107,7 +107,7 @@ class AppState:
 
     @property
     def is_busy(self) -> bool:
-        """Whether the engine is occupied by a run or another task."""
+        """True if the engine is occupied by a run or another task."""
         return self.task is not None or self.run.status.is_busy
 
     @property
@@ -117,7 +117,7 @@ class AppState:
 
     @property
     def shows_run(self) -> bool:
-        """Whether there is or was a run to show."""
+        """True if there is a run to show, in progress or ended."""
         return bool(self.run.run)
 
 
@@ -165,7 +165,7 @@ def _with_progress(state: AppState, run: RunState) -> AppState:
     notice = run.error if run.error is not state.run.error else state.notice
     save_config = state.save_config
     if run.exported is not None and run.exported is not state.run.exported:
-        save_config = ExportConfig(format=another_format(run.exported))
+        save_config = ExportConfig(format=suggested_format(run.exported))
     return replace(state, run=run, notice=notice, save_config=save_config)
 
 
@@ -224,7 +224,7 @@ def with_opened_run(state: AppState, run: RunState, name: str) -> AppState:
         return replace(state, opened_run=run, opened_run_name=name)
     shown = replace(with_run(state, run), opened_run_name=name, notice=run.error)
     if run.exported is not None:
-        save_config = ExportConfig(format=another_format(run.exported))
+        save_config = ExportConfig(format=suggested_format(run.exported))
         shown = replace(shown, save_config=save_config)
     return shown
 

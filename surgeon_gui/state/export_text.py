@@ -171,7 +171,7 @@ def speed_rows(measured: Measured) -> tuple[SpeedRow, ...]:
     )
 
 
-def how_measured(measured: Measured) -> str:
+def measurement_conditions(measured: Measured) -> str:
     """Return how the figures of the speed table were measured."""
     return tr(
         "Medians of {rounds} rounds, alternating between the models; small: the range "

@@ -47,7 +47,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class ReportContext:
-    """What a report contains beyond the state of its run."""
+    """Content of a report beyond the state of its run."""
 
     name: str  # of the run
     versions: Mapping[str, str] = field(default_factory=dict)  # of the libraries

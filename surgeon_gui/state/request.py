@@ -59,13 +59,13 @@ class Request(Generic[Response]):
 
     @property
     def is_open(self) -> bool:
-        """Whether the request is still in progress."""
+        """True if the request is still in progress."""
         has_ended = self.is_cancelled or self.error is not None
         return bool(self.id) and self.response is None and not has_ended
 
     @property
     def can_cancel(self) -> bool:
-        """Whether the request is in progress and has not been cancelled yet."""
+        """True if the request is in progress and has not been cancelled yet."""
         return self.is_open and not self.is_cancelling
 
     def with_event(self, event: Event) -> Self:

@@ -53,27 +53,27 @@ class Status(Enum):
 
     @property
     def is_busy(self) -> bool:
-        """Whether the run is in progress, paused or not."""
+        """True if the run is in progress, paused or not."""
         return self in _BUSY
 
     @property
     def can_stop(self) -> bool:
-        """Whether the run can be stopped early, keeping the result."""
+        """True if the run can be stopped early, keeping the result."""
         return self in (Status.STARTING, Status.RUNNING, Status.PAUSING, Status.PAUSED)
 
     @property
     def can_pause(self) -> bool:
-        """Whether the run can be paused."""
+        """True if the run can be paused."""
         return self is Status.RUNNING
 
     @property
     def can_resume(self) -> bool:
-        """Whether the run can be resumed."""
+        """True if the run can be resumed."""
         return self is Status.PAUSED
 
     @property
     def can_cancel(self) -> bool:
-        """Whether the run can be cancelled."""
+        """True if the run can be cancelled."""
         return self.is_busy and self is not Status.CANCELLING
 
 
@@ -148,17 +148,17 @@ class RunState:
 
     @property
     def is_exporting(self) -> bool:
-        """Whether the result is being written or verified."""
+        """True if the result is being written or verified."""
         return self.status.is_busy and self.stage in _EXPORT_STAGES
 
     @property
     def can_stop(self) -> bool:
-        """Whether the run can be stopped early: it is not exporting yet."""
+        """True if the run can be stopped early: it is not exporting yet."""
         return self.status.can_stop and not self.is_exporting
 
     @property
     def export_has_failed(self) -> bool:
-        """Whether the run has failed during or after its export."""
+        """True if the run has failed during or after its export."""
         was_reached = self.exported is not None or self.stage in _EXPORT_STAGES
         return self.status is Status.FAILED and was_reached
 

@@ -14,7 +14,7 @@ from surgeon_engine.api.planning.target_size import MISSED, Goal
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.app import AppState, Engine, Step
 from surgeon_gui.state.job import resource_text
-from surgeon_gui.state.job.plan_text import in_brief, plan
+from surgeon_gui.state.job.plan_text import brief_plan, describe_plan
 from surgeon_gui.state.job.targets import goal_or_none
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import RunState, Status
@@ -71,7 +71,7 @@ def plan_or_hint(state: AppState, obstacle: str) -> str:
     if run.status.is_busy and run.config is not None:
         model = run.model or state.model
         if model is not None:
-            return plan(run.config, model)
+            return describe_plan(run.config, model)
         return tr("{source} is being loaded.").format(
             source=source_name(run.config.model.source)
         )
@@ -80,8 +80,8 @@ def plan_or_hint(state: AppState, obstacle: str) -> str:
     if obstacle:
         return obstacle
     assert state.model is not None
-    needs = resource_text.in_brief(state.resource_check)
-    sentence = f"{plan(state.config, state.model)} {needs}".strip()
+    needs = resource_text.describe_needs(state.resource_check)
+    sentence = f"{describe_plan(state.config, state.model)} {needs}".strip()
     return (
         tr("Next run: {sentence}").format(sentence=sentence)
         if state.shows_run
@@ -323,7 +323,7 @@ def _calibration_view(state: AppState) -> StepView:
 
 
 def _target_view(state: AppState) -> StepView:
-    return StepView(Mark.READY, in_brief(state.config.pruning))
+    return StepView(Mark.READY, brief_plan(state.config.pruning))
 
 
 def _run_view(state: AppState) -> StepView:

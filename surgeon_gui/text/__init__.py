@@ -1,1 +1,1 @@
-"""The words of the window: labels, choices, numbers, captions."""
+"""Texts of the window: labels, choices, numbers, captions."""

@@ -1,4 +1,4 @@
-"""What charts and heat maps show, as plain values."""
+"""Content of charts and heat maps as plain values."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def at_shot(x: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What a line chart shows: one curve or several."""
+    """Content of a line chart: one curve or several."""
 
     axis: str  # label of the vertical axis
     xs: Sequence[float] = ()
@@ -60,7 +60,7 @@ class Stack:
 
 @dataclass(frozen=True, slots=True)
 class Bars:
-    """What a bar chart shows: stacked segments, bar by bar."""
+    """Content of a bar chart: stacked segments, bar by bar."""
 
     axis: str
     x_axis: str

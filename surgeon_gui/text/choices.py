@@ -248,8 +248,9 @@ def choice_label(choice: Enum) -> tuple[str, str]:
     # Not one dict: members of two string enums with the same value would collide.
     match choice:
         case Format():
-            words = DESCRIPTIONS[choice]
-            return tr(words.label), f"{tr(words.can)} {tr(words.cannot)}".strip()
+            description = DESCRIPTIONS[choice]
+            text = f"{tr(description.can)} {tr(description.cannot)}".strip()
+            return tr(description.label), text
         case FileDtype():
             return _FILE_DTYPES[choice]
     return CHOICES[choice]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class FieldText:
-    """What a form shows for one setting."""
+    """Texts of a form for one setting."""
 
     label: str
     tip: str

@@ -21,10 +21,10 @@ class SourceEdit(QLineEdit):
 
     edited = Signal(str)  # the value, after an edit by the user
 
-    def __init__(self, field: str, keyword: str = "", shown: str = "") -> None:
+    def __init__(self, field: str, keyword: str = "", display_name: str = "") -> None:
         super().__init__()
         self._keyword = keyword
-        self._shown = shown
+        self._display_name = display_name
         text = FIELDS[field]
         self.setObjectName(field.replace(".", "_"))
         self.setAccessibleName(text.label)
@@ -41,14 +41,14 @@ class SourceEdit(QLineEdit):
     def value(self) -> str:
         """Return the text, with the keyword in place of its display name."""
         text = self.text().strip()
-        return self._keyword if self._keyword and text == self._shown else text
+        return self._keyword if self._keyword and text == self._display_name else text
 
     def show_value(self, value: str) -> None:
         """Show a value, unless the user is typing."""
         if self.isModified() or value == self.value():
             return
-        shown = self._shown if self._keyword and value == self._keyword else value
-        self.setText(shown)
+        text = self._display_name if self._keyword and value == self._keyword else value
+        self.setText(text)
         self.setCursorPosition(0)
 
     def show_clear_button(self) -> None:

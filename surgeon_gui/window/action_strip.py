@@ -19,7 +19,7 @@ from surgeon_engine.api.planning.resource_check import ResourceCheck
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.active_task import ActiveTask
-from surgeon_gui.state.job.resource_text import NAMES, word
+from surgeon_gui.state.job.resource_text import NAMES, light_label
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.run_controls import ControlView, RunControls
 from surgeon_gui.state.step_text import phase, remaining
@@ -129,7 +129,7 @@ class ActionStrip(QWidget):
         self._light.setVisible(check is not None)
         if check is not None:
             worst = check.worst
-            self._light.show_light(worst.light, word(worst), NAMES[worst.what])
+            self._light.show_light(worst.light, light_label(worst), NAMES[worst.what])
 
     def show_run(
         self, run: RunState, plan: str, controls: RunControls, now: float

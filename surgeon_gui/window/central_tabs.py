@@ -53,7 +53,7 @@ class CentralTabs(QStackedWidget):
 
     @property
     def shows_tabs(self) -> bool:
-        """Whether the tabs are shown instead of the empty state."""
+        """True if the tabs are shown instead of the empty state."""
         return self.currentWidget() is self._tabs
 
     def show_tabs(self, is_shown: bool) -> None:

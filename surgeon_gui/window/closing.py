@@ -122,7 +122,7 @@ class CloseQuestion(QObject):
 
     @property
     def is_needed(self) -> bool:
-        """Whether a task is active whose result would be lost."""
+        """True if a task is active whose result would be lost."""
         return any(_is_active(task, self._session.state) for task in _CLOSE_TEXTS)
 
     def ask(self) -> None:

@@ -12,7 +12,7 @@ from typing_extensions import override
 from surgeon_gui.base.theme import GAP, MARGIN, RADIUS, theme_of
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.sources.samples import SMOLLM2, smollm2
-from surgeon_gui.state.sources.text import how_to_get_sample
+from surgeon_gui.state.sources.text import sample_instructions
 from surgeon_gui.text.captions.sources import MAX_RECENT_SHOWN
 from surgeon_gui.text.labels import source_name
 from surgeon_gui.widgets.controls import (
@@ -128,7 +128,7 @@ class EmptyState(QWidget):
         content.addLayout(_centred_row(demo, sample))
         sample.setVisible(bool(smollm2()))
         if not smollm2():
-            content.addWidget(_centred(how_to_get_sample()))
+            content.addWidget(_centred(sample_instructions()))
 
     def _recent_rows(self) -> QVBoxLayout:
         """Return rows of two buttons."""

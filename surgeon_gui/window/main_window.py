@@ -313,7 +313,10 @@ class MainWindow(QMainWindow):
         self._menus.show_controls(controls)
         self._menus.actions["save_job_action"].setEnabled(state.model_is_chosen)
         # Another obstacle matters more than the resources.
-        shows_check = obstacle in ("", resource_text.obstacle(state.resource_check))
+        shows_check = obstacle in (
+            "",
+            resource_text.resource_obstacle(state.resource_check),
+        )
         self._strip.show_resource_check(state.resource_check if shows_check else None)
         self._error_bar.show_problem(state.notice)
 

@@ -19,7 +19,7 @@ class Notifier(QObject):
 
     @property
     def is_needed(self) -> bool:
-        """Whether the window is not the active one."""
+        """True if the window is not the active one."""
         return not self._window.isActiveWindow()
 
     def notify(self, title: str, message: str) -> None:

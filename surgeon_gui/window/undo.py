@@ -42,15 +42,15 @@ class UndoActions(QObject):
         state = self._session.state
         if state.rejected:
             self._session.drop_rejected()
-        elif state.drafts.can_undo:
-            self._session.go_to(*state.drafts.undone(draft_of(state)))
+        elif state.draft_history.can_undo:
+            self._session.go_to(*state.draft_history.undo(draft_of(state)))
 
     @Slot()
     def redo(self) -> None:
         """Restore the draft that was undone last."""
         state = self._session.state
-        if state.drafts.can_redo:
-            self._session.go_to(*state.drafts.redone(draft_of(state)))
+        if state.draft_history.can_redo:
+            self._session.go_to(*state.draft_history.redo(draft_of(state)))
 
     @override
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
@@ -67,8 +67,8 @@ class UndoActions(QObject):
     @Slot()
     def _on_changed(self) -> None:
         state = self._session.state
-        self._undo.setEnabled(state.drafts.can_undo or bool(state.rejected))
-        self._redo.setEnabled(state.drafts.can_redo)
+        self._undo.setEnabled(state.draft_history.can_undo or bool(state.rejected))
+        self._redo.setEnabled(state.draft_history.can_redo)
 
     @Slot(QWidget, QWidget)
     def _on_focus_changed(self, _: QWidget | None, to: QWidget | None) -> None:

@@ -1,1 +1,1 @@
-"""The window, its state and its words."""
+"""Tests of the window, its state and its texts."""

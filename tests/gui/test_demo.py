@@ -41,20 +41,20 @@ def test_earlier_demo_run_is_replaced(tmp_path):
     run = RunFolder(folder)
     run.create(RunConfig())
     run.events_path.touch()
-    assert demo._clear(folder)
+    assert demo.clear_folder(folder)
     assert not folder.exists()
 
 
 def test_other_folder_is_kept(tmp_path):
     (tmp_path / "thesis.tex").touch()
-    assert not demo._clear(tmp_path)
+    assert not demo.clear_folder(tmp_path)
     assert (tmp_path / "thesis.tex").exists()
 
 
 def test_exported_checkpoint_is_kept(tmp_path):
     folder = tmp_path / "checkpoint"
     RunFolder(folder).create(RunConfig())
-    assert not demo._clear(folder)
+    assert not demo.clear_folder(folder)
     assert folder.exists()
 
 
@@ -64,7 +64,7 @@ def test_run_of_another_model_is_kept(tmp_path, job):
     run.create(RunConfig())
     run.events_path.touch()
     run.config_path.write_text(job)
-    assert not demo._clear(run.path)
+    assert not demo.clear_folder(run.path)
     assert run.events_path.exists()
 
 
@@ -87,6 +87,6 @@ def test_display_is_detected(monkeypatch, variable):
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("sys.platform", "linux")
-    assert not demo._has_display()
+    assert not demo.has_display()
     monkeypatch.setenv(variable, ":0")
-    assert demo._has_display()
+    assert demo.has_display()

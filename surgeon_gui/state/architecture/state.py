@@ -18,7 +18,7 @@ from surgeon_gui.state.run import RunState
 
 
 class Source(Enum):
-    """Where the sizes after pruning come from."""
+    """Origin of the sizes after pruning."""
 
     MODEL = "model"  # unpruned: before and after are the same
     PLAN = "plan"
@@ -111,7 +111,7 @@ class Architecture:
 
 @dataclass(frozen=True, slots=True)
 class _LayerAfter:
-    """What remains of a layer."""
+    """Remaining size of a layer."""
 
     shape: LayerShape
     removed: int

@@ -49,7 +49,7 @@ class RemovalPlan:
 
     @property
     def is_reached(self) -> bool:
-        """Whether the rules allow the target."""
+        """True if the rules allow the target."""
         return self.target_weights <= self.max_removable
 
 

@@ -86,7 +86,7 @@ class DiagnosisResult:
 
     @property
     def predicts_loss(self) -> bool:
-        """Whether its costs estimate the increase of the loss."""
+        """True if its costs estimate the increase of the loss."""
         return predicts_loss(self.config.pruning)
 
 

@@ -1,7 +1,7 @@
-"""What speaks against a job before it is started, step by step, in sentences.
+"""Checks of a job before it starts: problems by step, and obstacles of each action.
 
-Looks at the draft, at the model as it was inspected and at the disk. The engine checks
-again; this is to tell early.
+The checks consider the draft, the inspected model and the disk. The engine checks again
+when the run starts.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from surgeon_engine.api.planning.target_size import file_dtype, goal_of
 from surgeon_gui.base import paths
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.app import AppState, Engine, Step
-from surgeon_gui.state.job import file_formats as file_forms
-from surgeon_gui.state.job import resource_text as fits
+from surgeon_gui.state.job import file_formats
+from surgeon_gui.state.job.resource_text import resource_obstacle
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import Status
-from surgeon_gui.state.sources import resolver as given
+from surgeon_gui.state.sources import resolver
 from surgeon_gui.text.choices import choice_label
 
-_MIN_WINDOWS = 4  # for a correction: one of 4 is held out
-_BUSY = {
+_MIN_WINDOWS = 4  # of a correction, which holds out one in 4
+_BUSY_REASONS = {
     RequestKind.SAVE: tr("The pruned model is being saved in another format."),
     RequestKind.MEASUREMENT: tr("Speed is being measured."),
     RequestKind.DIAGNOSIS: tr("The model is being diagnosed."),
 }
 
 
-def problems(
+def find_problems(
     config: RunConfig, model: ModelSummary | None, run_parent: str
 ) -> dict[Step, str]:
-    """What is wrong with the draft; steps that are in order are left out."""
+    """Return the problems of a job by step, without steps that have none."""
     found = {
         Step.MODEL: _model_problem(config),
         Step.CALIBRATION: _calibration_problem(config, model),
@@ -50,9 +50,9 @@ def problems(
 
 
 def start_obstacle(state: AppState) -> str:
-    """Why a run cannot be started, in a sentence; empty if it can."""
-    if why := engine_obstacle(state):
-        return why
+    """Return why a run cannot be started; empty if it can."""
+    if obstacle := engine_obstacle(state):
+        return obstacle
     if not state.model_is_chosen:
         return tr("Choose a model first.")
     if (error := state.request(RequestKind.INSPECTION).error) is not None:
@@ -65,17 +65,19 @@ def start_obstacle(state: AppState) -> str:
         return tr("The engine is still starting.")
     if state.model is None:
         return tr("The model is still being read.")
-    return fits.obstacle(state.resource_check)
+    return resource_obstacle(state.resource_check)
 
 
 def save_obstacle(state: AppState) -> str:
-    """Why the result cannot be saved once more; empty if it can."""
-    if why := engine_obstacle(state):
-        return why
+    """Return why the result cannot be saved in another format; empty if it can."""
+    if obstacle := engine_obstacle(state):
+        return obstacle
     if state.run.status is not Status.FINISHED or state.run.exported is None:
-        return tr("Only what a finished run has exported can be saved once more.")
+        return tr("Only the export of a finished run can be saved in another format.")
     config = state.save_config
-    reason = file_forms.disabled_others(state.run.exported).get(config.format, "")
+    reason = file_formats.disabled_save_formats(state.run.exported).get(
+        config.format, ""
+    )
     if reason:
         return tr("{label} is not possible. {reason}").format(
             label=choice_label(config.format)[0], reason=reason
@@ -84,38 +86,41 @@ def save_obstacle(state: AppState) -> str:
 
 
 def save_problem(state: AppState) -> str:
-    """What is wrong with the place where the result is to be saved once more."""
+    """Return the problem of the folder to save the result to; empty if none."""
     exported, destination = state.run.exported, save_destination(state)
     if exported is None:
         return ""
     if paths.expanded(exported.folder).is_relative_to(destination):
-        return tr("The run's own export is there. Choose another folder.")
+        return tr(
+            "The destination contains the run's own export. Choose another folder."
+        )
     if paths.expanded(state.run.folder).is_relative_to(destination):
-        return tr("The folder of the run is there. Choose another folder.")
+        return tr("The destination contains the run folder. Choose another folder.")
     if paths.is_file(str(destination)):
         return tr("{destination} is a file. Choose a folder.").format(
             destination=destination
         )
     source = state.run.config.model.source if state.run.config is not None else DEMO
-    what = _required_weights(destination, source)
-    return tr("{what} Choose another folder.").format(what=what) if what else ""
+    if problem := _protected_content(destination, source):
+        return tr("{problem} Choose another folder.").format(problem=problem)
+    return ""
 
 
 def save_destination(state: AppState) -> Path:
-    """Where the result is to be saved once more."""
+    """Return the folder to save the result to."""
     config = state.save_config
-    inside = file_forms.folder_in(state.run.folder, config.format)
-    return paths.expanded(config.folder or inside)
+    default = file_formats.default_folder(state.run.folder, config.format)
+    return paths.expanded(config.folder or default)
 
 
 def measure_obstacle(state: AppState) -> str:
-    """Why the times of the result cannot be taken; empty if they can."""
-    if why := engine_obstacle(state):
-        return why
+    """Return why the speed of the result cannot be measured; empty if it can."""
+    if obstacle := engine_obstacle(state):
+        return obstacle
     exported = state.run.exported
     if state.run.status is not Status.FINISHED or exported is None:
-        return tr("Only what a finished run has exported can be measured.")
-    if not file_forms.is_measurable(exported):
+        return tr("Only the export of a finished run can be measured.")
+    if not file_formats.is_measurable(exported):
         label = choice_label(exported.format)[0]
         return tr(
             "Only files for transformers can be measured here, not {label}."
@@ -124,26 +129,25 @@ def measure_obstacle(state: AppState) -> str:
 
 
 def diagnosis_obstacle(state: AppState) -> str:
-    """Why costs cannot be measured; empty if they can."""
-    # Where the result of a run would go does not matter.
-    about = (Step.MODEL, Step.CALIBRATION, Step.TARGET)
-    problems = {s: p for s, p in state.problems.items() if s in about}
+    """Return why the model cannot be diagnosed; empty if it can."""
+    steps = (Step.MODEL, Step.CALIBRATION, Step.TARGET)  # a diagnosis exports nothing
+    problems = {s: p for s, p in state.problems.items() if s in steps}
     return start_obstacle(replace(state, problems=problems))
 
 
 def engine_obstacle(state: AppState) -> str:
-    """Why the engine cannot take on anything long; empty if it can."""
+    """Return why the engine cannot start a long task; empty if it can."""
     if state.run.status.is_busy:
-        return tr("A run is under way.")
+        return tr("A run is in progress.")
     if state.task is not None:
-        return _BUSY[state.task]
+        return _BUSY_REASONS[state.task]
     if state.engine is Engine.UNAVAILABLE:
-        return tr("There is no engine; close Surgeon and start it again.")
+        return tr("The engine is not available. Restart Surgeon.")
     return ""
 
 
-def covers(config: RunConfig, folder: Path) -> bool:
-    """Whether `folder` is the destination of the export or lies inside of it."""
+def is_in_export_folder(config: RunConfig, folder: Path) -> bool:
+    """Return True if `folder` is the destination of the export or is inside it."""
     if not config.export.folder:
         return False
     destination = paths.expanded(config.export.folder)
@@ -151,26 +155,26 @@ def covers(config: RunConfig, folder: Path) -> bool:
 
 
 def _model_problem(config: RunConfig) -> str:
-    return given.model_problem(config.model.source)
+    return resolver.model_problem(config.model.source)
 
 
 def _calibration_problem(config: RunConfig, model: ModelSummary | None) -> str:
     calibration = config.calibration
     for text in (calibration.text, calibration.validation_text):
-        if problem := given.text_problem(text):
+        if problem := resolver.text_problem(text):
             return problem
     if calibration.lacks_validation:
         return tr(
-            "All windows of a token file are for calibration: choose another text "
+            "All windows of a token file are used for calibration. Choose another text "
             "for validation."
         )
-    longest = model.longest_window if model is not None else 0
-    is_cut = calibration.cuts_windows  # else their length is seen once they are read
-    if longest and is_cut and calibration.window_length > longest:
+    maximum = model.longest_window if model is not None else 0
+    is_known = calibration.cuts_windows  # else the file determines the length
+    if maximum and is_known and calibration.window_length > maximum:
         return tr(
-            "Windows of {window_length} tokens are longer than the {longest} "
-            "that this model can read."
-        ).format(window_length=calibration.window_length, longest=longest)
+            "Windows of {window_length} tokens are longer than the context length of "
+            "this model ({maximum} tokens)."
+        ).format(window_length=calibration.window_length, maximum=maximum)
     return ""
 
 
@@ -180,21 +184,20 @@ def _target_problem(config: RunConfig, model: ModelSummary | None) -> str:
     for support in model.structures:
         if support.structure is config.pruning.kind and not support.supported:
             return support.reason
-    if problem := _unknown_name(config, model):
+    if problem := _unknown_layer_problem(config, model):
         return problem
     if config.blocks_miss_size:
         return tr(
-            "In Q8_0 files (step 5), rows whose length 32 does not divide stay in 16 "
-            "bits: for a target of a size, set Width multiple to 32."
+            "In Q8_0 files (step 5), rows whose length is not a multiple of 32 keep 16 "
+            "bits. To reach a target size, set Width multiple to 32."
         )
     has_few = config.calibration.windows < _MIN_WINDOWS
     has_few = has_few and not config.calibration.takes_whole_file
     if config.pruning.is_corrected and has_few:
         return tr(
-            "The correction is judged by held-out windows: it needs "
-            "{least} windows. Use as many, or set Correction to "
-            "None."
-        ).format(least=_MIN_WINDOWS)
+            "The correction is judged by held-out windows: it needs at least {minimum} "
+            "windows. Use more windows, or set Correction to None."
+        ).format(minimum=_MIN_WINDOWS)
     try:
         goal = goal_of(config.pruning, model, file_dtype(config, model))
         check_target_in_limits(goal, config.pruning, model)
@@ -203,55 +206,55 @@ def _target_problem(config: RunConfig, model: ModelSummary | None) -> str:
     return ""
 
 
-def _unknown_name(config: RunConfig, model: ModelSummary) -> str:
-    """What is meant to be protected or limited and is not there; empty: nothing."""
+def _unknown_layer_problem(config: RunConfig, model: ModelSummary) -> str:
+    """Return which pattern matches no layer; empty if all match."""
     for pattern in config.pruning.protect:
         if not any(matches(layer, pattern) for layer in model.layers):
-            return tr(
-                "{pattern} under Protect is the name of no layer of this model."
-            ).format(pattern=pattern)
+            return tr("Protect: no layer is called “{pattern}”.").format(
+                pattern=pattern
+            )
     for limit in map(parse_limit, config.pruning.layer_min_density):
         if not any(matches(layer, limit.pattern) for layer in model.layers):
-            return tr(
-                "{pattern} under Limits is the name of no layer of this model."
-            ).format(pattern=limit.pattern)
+            return tr("Limits: no layer is called “{pattern}”.").format(
+                pattern=limit.pattern
+            )
     return ""
 
 
 def can_replace(config: RunConfig, run_parent: str) -> bool:
-    """Whether the destination holds something that may go once the user agrees."""
+    """Return True if the destination is occupied and may be replaced on consent."""
     folder = config.export.folder
-    if config.export.replace or covers(config, paths.expanded(run_parent)):
+    if config.export.replace or is_in_export_folder(config, paths.expanded(run_parent)):
         return False
-    if not folder or _required_weights(paths.expanded(folder), config.model.source):
+    if not folder or _protected_content(paths.expanded(folder), config.model.source):
         return False
     return paths.is_occupied(folder)
 
 
-def _required_weights(destination: Path, source: str) -> str:
-    """What is at a destination, or below it, that nobody can mean to replace."""
+def _protected_content(destination: Path, source: str) -> str:
+    """Return what a destination contains that is never replaced; empty if nothing."""
     path = own_path(source)
     if path is not None and paths.expanded(str(path)).is_relative_to(destination):
-        return tr("The original model is there.")
+        return tr("The destination contains the original model.")
     if paths.home().is_relative_to(destination):
-        return tr("Your home folder is there.")
+        return tr("The destination contains your home folder.")
     return ""
 
 
 def _export_problem(
     config: RunConfig, model: ModelSummary | None, run_parent: str
 ) -> str:
-    if problem := file_forms.impossible(config, model):
+    if problem := file_formats.format_problem(config, model):
         return problem
     folder = config.export.folder
     if not folder:
         return ""
-    if covers(config, paths.expanded(run_parent)):
-        return tr("{folder} is where the folders of runs go, or holds it.").format(
-            folder=folder
-        )
-    if what := _required_weights(paths.expanded(folder), config.model.source):
-        return tr("{what} Choose another folder.").format(what=what)
+    if is_in_export_folder(config, paths.expanded(run_parent)):
+        return tr(
+            "{folder} is or contains the folder for runs. Choose another folder."
+        ).format(folder=folder)
+    if problem := _protected_content(paths.expanded(folder), config.model.source):
+        return tr("{problem} Choose another folder.").format(problem=problem)
     try:
         if not config.export.replace or not paths.is_folder(folder):
             check_not_occupied(paths.expanded(folder), ExportError)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from surgeon_engine.api.config.presets import Preset, presets
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_gui.state.app import AppState, Step, without_requests
-from surgeon_gui.state.job.draft import Draft, Drafts
+from surgeon_gui.state.job.draft import Draft, DraftHistory
 from surgeon_gui.state.request import RequestKind
 
 
@@ -44,7 +44,7 @@ def with_preset(state: AppState, preset: Preset) -> AppState:
     """Return the state with a preset; the user's own settings are remembered."""
     own = _own_settings(state)
     config = preset.applied_to(own or state.config)
-    return replace(with_config(state, config), own=own, rejected={})
+    return replace(with_config(state, config), own_config=own, rejected={})
 
 
 def without_preset(state: AppState) -> AppState:
@@ -52,29 +52,31 @@ def without_preset(state: AppState) -> AppState:
     own = _own_settings(state)
     if own is None or preset_in(state) is None:
         return state
-    return replace(with_config(state, own), own=None, rejected={})
+    return replace(with_config(state, own), own_config=None, rejected={})
 
 
 def _own_settings(state: AppState) -> RunConfig | None:
-    """Return the draft without its preset; None: unknown.
+    """Return the draft without its preset; None if unknown.
 
     Settings outside of the preset may have been edited since it was chosen.
     """
     preset = preset_in(state)
     if preset is None:
         return state.config
-    if state.own is None:
+    if state.own_config is None:
         return None
-    before = {name: getattr(state.own.calibration, name) for name in preset.calibration}
+    before = {
+        name: getattr(state.own_config.calibration, name) for name in preset.calibration
+    }
     return replace(
         state.config,
-        pruning=state.own.pruning,
+        pruning=state.own_config.pruning,
         calibration=replace(state.config.calibration, **before),
     )
 
 
 def preset_in(state: AppState) -> Preset | None:
-    """Return the preset that the target page shows; None: the user's own settings."""
+    """Return the preset that the target page shows; None for custom settings."""
     if Step.TARGET in state.rejected:
         return None
     return next((p for p in all_presets(state) if p.is_in(state.config)), None)
@@ -87,10 +89,10 @@ def all_presets(state: AppState) -> tuple[Preset, ...]:
 
 def draft_of(state: AppState) -> Draft:
     """Return the part of the state that undo restores."""
-    return Draft(state.config, state.own, state.model_is_chosen)
+    return Draft(state.config, state.own_config, state.model_is_chosen)
 
 
-def with_draft(state: AppState, draft: Draft, drafts: Drafts) -> AppState:
+def with_draft(state: AppState, draft: Draft, history: DraftHistory) -> AppState:
     """Return the state with an earlier or later draft.
 
     Consent to replace files is not restored.
@@ -99,8 +101,8 @@ def with_draft(state: AppState, draft: Draft, drafts: Drafts) -> AppState:
     config = replace(draft.config, export=export)
     return replace(
         with_config(state, config),
-        own=draft.own,
+        own_config=draft.own_config,
         rejected={},
         model_is_chosen=draft.model_is_chosen,
-        drafts=drafts,
+        draft_history=history,
     )

@@ -1,7 +1,4 @@
-"""The forms in which a model is written: which go with what, and what sizes come of it.
-
-Pure functions; knows nothing of Qt.
-"""
+"""File formats of the export: which are possible, and where they are written."""
 
 from __future__ import annotations
 
@@ -30,19 +27,20 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.labels import FIELDS
 
-# What is offered first once a run has been exported in some other form.
-_OFFERED = (Format.GGUF, Format.COMPACT, Format.STOCK, Format.MASKED, Format.ONNX)
-_NOT_OFFERED = tr("This model cannot be written like that.")
+# Suggested formats for saving a result again, the best first.
+_SUGGESTED = (Format.GGUF, Format.COMPACT, Format.STOCK, Format.MASKED, Format.ONNX)
+_UNSUPPORTED = tr("This model cannot be written in this format.")
 
 
 def disabled_formats(
     pruning: PruningConfig, model: ModelSummary | None
 ) -> dict[Format, str]:
-    """The forms that what remains after `pruning` does not have, and why."""
+    """Return the formats that are impossible after `pruning`, with the reasons."""
     disabled = _disabled_by_structure(pruning, model)
     if isinstance(pruning.target, FileSize):
         disabled[Format.MASKED] = tr(
-            "It is as large as the original: no target of a size (step 3) is reached."
+            "Masked files are as large as the original: a target size (step 3) cannot "
+            "be reached."
         )
     return disabled
 
@@ -53,71 +51,76 @@ def _disabled_by_structure(
     structure = pruning.kind
     if structure in SPARSE:
         reason = tr(
-            "Single weights leave zeros in place: there is nothing to take out."
+            "This structure sets weights to zero and removes no rows or columns."
         )
         return dict.fromkeys((Format.COMPACT, Format.STOCK, Format.ONNX), reason)
     if structure in BY_LAYER:
         reason = tr(
-            "It cannot hold layers that have lost rows and columns of their own."
+            "It does not support layers with individually removed rows and columns."
         )
         return dict.fromkeys((Format.STOCK, Format.GGUF, Format.ONNX), reason)
     if not pruning.has_same_widths:
-        ours, same = FIELDS["pruning.widths"].label, choice_label(Widths.SAME)[0]
+        setting, same = FIELDS["pruning.widths"].label, choice_label(Widths.SAME)[0]
         reason = tr(
-            "Layers get different widths unless {ours} (step 3) is “{same}”."
-        ).format(ours=ours, same=same)
+            "Layers get different widths unless {setting} (step 3) is “{same}”."
+        ).format(setting=setting, same=same)
         return {Format.STOCK: reason}
     if model is not None and some_keep_full_width(pruning, model):
         reason = tr(
-            "Layers get different widths where some of a kind are protected (step 3) "
-            "and others are not."
+            "Layers get different widths if only some layers of a kind are protected "
+            "(step 3)."
         )
         return {Format.STOCK: reason}
     return {}
 
 
-def disabled_others(exported: Exported) -> dict[Format, str]:
-    """The forms in which this result cannot be written again, and why."""
+def disabled_save_formats(exported: Exported) -> dict[Format, str]:
+    """Return the formats in which a result cannot be saved, with the reasons."""
     if not exported.others:
         return {}
-    offered = {other.format: other.reason for other in exported.others}
-    asked = (form for form in Format if form is not Format.AUTOMATIC)
-    return {form: offered.get(form, _NOT_OFFERED) for form in asked}
+    reasons = {other.format: other.reason for other in exported.others}
+    formats = (each for each in Format if each is not Format.AUTOMATIC)
+    return {each: reasons.get(each, _UNSUPPORTED) for each in formats}
 
 
-def disabled_dtypes(wanted: Format) -> dict[FileDtype, str]:
-    """The number formats that a form of file does not hold, and why."""
-    held = DESCRIPTIONS[wanted].dtypes
-    reason = tr("{label} does not hold it.").format(label=choice_label(wanted)[0])
-    return {dtype: reason for dtype in FileDtype if dtype not in held}
+def disabled_dtypes(file_format: Format) -> dict[FileDtype, str]:
+    """Return the number formats that a file format lacks, with the reasons."""
+    supported = DESCRIPTIONS[file_format].dtypes
+    label = choice_label(file_format)[0]
+    reason = tr("{label} does not support this number format.").format(label=label)
+    return {dtype: reason for dtype in FileDtype if dtype not in supported}
 
 
-def following(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
-    """What else changes: a number format gives way where the file cannot hold it."""
-    held = DESCRIPTIONS[after["format"]].dtypes
-    return {} if after["dtype"] in held else {"dtype": FileDtype.SAME}
+def implied_changes(
+    before: Mapping[str, Any], after: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the changes that an edit implies: an unsupported dtype is reset."""
+    supported = DESCRIPTIONS[after["format"]].dtypes
+    return {} if after["dtype"] in supported else {"dtype": FileDtype.SAME}
 
 
-def another_format(exported: Exported) -> Format:
-    """The form to propose for saving a result once more."""
-    reasons = disabled_others(exported)
-    possible = (f for f in _OFFERED if f is not exported.format and not reasons.get(f))
+def suggested_format(exported: Exported) -> Format:
+    """Return the format to suggest for saving a result in another format."""
+    reasons = disabled_save_formats(exported)
+    possible = (
+        f for f in _SUGGESTED if f is not exported.format and not reasons.get(f)
+    )
     return next(possible, Format.AUTOMATIC)
 
 
 def is_measurable(exported: Exported) -> bool:
-    """Whether the engine can take the times of what was written."""
+    """Return True if the engine can measure the speed of the exported files."""
     return exported.format in FOR_TRANSFORMERS
 
 
 def leaves_zeros(config: RunConfig) -> bool:
-    """Whether what goes stays in the file, as zeros."""
+    """Return True if removed weights are stored as zeros."""
     is_masked = config.export.format is Format.MASKED
     return is_masked or config.pruning.kind in SPARSE
 
 
-def impossible(config: RunConfig, model: ModelSummary | None) -> str:
-    """Why the job's form and its structure do not go together; empty: they do."""
+def format_problem(config: RunConfig, model: ModelSummary | None) -> str:
+    """Return why the format is impossible for the target; empty if it is possible."""
     reason = disabled_formats(config.pruning, model).get(config.export.format, "")
     if not reason:
         return ""
@@ -127,7 +130,7 @@ def impossible(config: RunConfig, model: ModelSummary | None) -> str:
     )
 
 
-def folder_in(run_folder: str, wanted: Format) -> str:
-    """Where a result is saved unless the user names another place."""
-    name = "transformers" if wanted is Format.AUTOMATIC else wanted.value
+def default_folder(run_folder: str, file_format: Format) -> str:
+    """Return the folder for a result unless the user chooses another."""
+    name = "transformers" if file_format is Format.AUTOMATIC else file_format.value
     return str(Path(run_folder) / name)

@@ -1,7 +1,4 @@
-"""The user's own presets: a TOML file for each, in a folder of the user's config.
-
-Knows nothing of Qt.
-"""
+"""The user's own presets: one TOML file each, in the user's config folder."""
 
 from __future__ import annotations
 
@@ -23,20 +20,20 @@ from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.files import write_atomically
 from surgeon_gui.base.translation import tr
 
-_ENDING = ".toml"
-_LONGEST = 60  # characters of a title
-_ABOUT = tr("Settings of your own, saved as {title}.")
+_SUFFIX = ".toml"
+_MAX_TITLE_LENGTH = 60  # characters
+_ABOUT = tr("Your own settings, saved as {title}.")
 
 
-def own_folder() -> Path:
-    """Where they are kept."""
+def presets_folder() -> Path:
+    """Return the folder of the presets."""
     return platformdirs.user_config_path("surgeon") / "presets"
 
 
 def read_presets(folder: Path) -> tuple[list[Preset], list[str]]:
-    """The presets in a folder by title, and what is wrong with the other files."""
+    """Return the presets in a folder by title, and the problems of other files."""
     found, problems = [], []
-    for path in sorted(folder.glob(f"*{_ENDING}")):
+    for path in sorted(folder.glob(f"*{_SUFFIX}")):
         try:
             found.append(read_preset(path))
         except ConfigError as error:
@@ -45,10 +42,10 @@ def read_presets(folder: Path) -> tuple[list[Preset], list[str]]:
 
 
 def read_preset(path: Path) -> Preset:
-    """The preset in a file.
+    """Read the preset in a file.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: The file holds no valid preset.
     """
     try:
         return preset_from_toml(path.stem, path.read_text(encoding="utf-8"))
@@ -59,63 +56,63 @@ def read_preset(path: Path) -> Preset:
             )
         ) from error
     except UnicodeDecodeError as error:
-        raise ConfigError(tr("{path} is no text.").format(path=path)) from error
+        raise ConfigError(tr("{path} is not a text file.").format(path=path)) from error
 
 
 def new_preset(
     title: str, config: RunConfig, others: list[Preset], folder: Path
 ) -> Preset:
-    """The settings of a job under a title, to be kept in a folder.
+    """Return the settings of a job as a preset that can be written to a folder.
 
     Raises:
-        ConfigError: there is no title, or another preset has it.
+        ConfigError: The title is empty or taken.
     """
-    title = " ".join(title.split())[:_LONGEST]
+    title = " ".join(title.split())[:_MAX_TITLE_LENGTH]
     if not title:
         raise ConfigError(tr("A preset needs a name."))
     _check_name_free(title, others)
     about = _ABOUT.format(title=title)
-    return preset_of(_name(title, others, folder), title, about, config)
+    return preset_of(_free_name(title, others, folder), title, about, config)
 
 
-def added(preset: Preset, others: list[Preset], folder: Path) -> Preset:
-    """A preset from elsewhere, with a name that no other in a folder has.
+def imported_preset(preset: Preset, others: list[Preset], folder: Path) -> Preset:
+    """Return a preset of another origin with a name that is free in a folder.
 
     Raises:
-        ConfigError: another preset has its title.
+        ConfigError: The title is taken.
     """
     _check_name_free(preset.title, others)
-    return replace(preset, name=_name(preset.title, others, folder))
+    return replace(preset, name=_free_name(preset.title, others, folder))
 
 
 def write_preset(preset: Preset, path: Path) -> None:
-    """Write a preset to a file, all of it or nothing.
+    """Write a preset to a file atomically.
 
     Raises:
-        OSError: that is not possible.
+        OSError: The file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, preset_to_toml(preset).encode())
 
 
-def path_of(preset: Preset, folder: Path) -> Path:
-    """Where a preset is kept."""
-    return folder / f"{preset.name}{_ENDING}"
+def preset_path(preset: Preset, folder: Path) -> Path:
+    """Return the path of a preset in a folder."""
+    return folder / f"{preset.name}{_SUFFIX}"
 
 
 def _check_name_free(title: str, others: list[Preset]) -> None:
     taken = {preset.title.casefold() for preset in (*presets(), *others)}
     if title.casefold() in taken:
         raise ConfigError(
-            tr("There is a preset called {title} already.").format(title=title)
+            tr("A preset called {title} already exists.").format(title=title)
         )
 
 
-def _name(title: str, others: list[Preset], folder: Path) -> str:
-    """A name for a file: letters, digits and underscores."""
+def _free_name(title: str, others: list[Preset], folder: Path) -> str:
+    """Return an unused file name of letters, digits and underscores."""
     stem = re.sub(r"\W+", "_", title.casefold()).strip("_") or "preset"
     taken = {preset.name for preset in (*presets(), *others)}
-    taken |= {path.stem for path in folder.glob(f"*{_ENDING}")}  # unreadable ones too
+    taken |= {path.stem for path in folder.glob(f"*{_SUFFIX}")}  # unreadable ones too
     numbers = range(2, len(taken) + 3)
     names = (stem, *(f"{stem}_{number}" for number in numbers))
     return next(name for name in names if name not in taken)

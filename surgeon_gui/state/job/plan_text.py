@@ -1,7 +1,4 @@
-"""What the window says about what is to be removed: the plan, the goal, in brief.
-
-Pure functions from a job and a model to words.
-"""
+"""Texts about the plan of a run: its target, goal and sizes, in brief and in full."""
 
 from __future__ import annotations
 
@@ -30,138 +27,144 @@ from surgeon_gui.text.choices import CHOICES
 from surgeon_gui.text.labels import source_name
 
 
-def in_brief(pruning: PruningConfig) -> str:
-    """How much, in how many shots, of what."""
+def brief_plan(pruning: PruningConfig) -> str:
+    """Return the target, the number of shots and the structure in few words."""
     return tr("{target} {shots}, {structure}").format(
-        target=target_in_brief(pruning),
+        target=brief_target(pruning),
         shots=_shots(pruning),
-        structure=structure_inside(pruning),
+        structure=structure_phrase(pruning),
     )
 
 
-def plan(config: RunConfig, model: ModelSummary) -> str:
-    """What a run would do, in a sentence or two."""
+def describe_plan(config: RunConfig, model: ModelSummary) -> str:
+    """Return what a run does, in a sentence or two."""
     pruning = config.pruning
-    where = source_name(config.model.source)
-    how = f"{_shots(pruning)}, {_form(pruning)}"
+    name = source_name(config.model.source)
+    how = f"{_shots(pruning)}, {_as_structure(pruning)}"
     if pruning.method is not Method.LLM_SURGEON:
         how = tr("{how} by {method}").format(how=how, method=CHOICES[pruning.method][0])
     limit = _quality_limit(pruning)
-    reached = goal_or_none(config, model)
-    if reached is None:
-        return tr("{where} is pruned {how}.{limit}").format(
-            where=where, how=how, limit=limit
+    goal = goal_or_none(config, model)
+    if goal is None:
+        return tr("{model} is pruned {how}.{limit}").format(
+            model=name, how=how, limit=limit
         )
     return tr(
-        "{where}: {sparsity} of {prunable} prunable weights go {how}. "
-        "{left} of {all} parameters remain{file}.{limit}"
+        "{model}: {sparsity} of {prunable} prunable weights are removed {how}. "
+        "{remaining} of {total} parameters remain{file}.{limit}"
     ).format(
-        where=where,
-        sparsity=numbers.percent(reached.sparsity),
-        prunable=numbers.count(reached.prunable),
+        model=name,
+        sparsity=numbers.percent(goal.sparsity),
+        prunable=numbers.count(goal.prunable),
         how=how,
-        left=numbers.count(reached.parameters),
-        all=numbers.count(model.parameters),
-        file=_file(config, reached, model),
+        remaining=numbers.count(goal.parameters),
+        total=numbers.count(model.parameters),
+        file=_file(config, goal, model),
         limit=limit,
     )
 
 
-def goal(config: RunConfig, model: ModelSummary) -> str:
-    """How much will go, in all the ways to say it; empty if it cannot be reached."""
-    reached = goal_or_none(config, model)
-    if reached is None:
+def describe_goal(config: RunConfig, model: ModelSummary) -> str:
+    """Return the goal of a job in all units; empty if it cannot be reached."""
+    goal = goal_or_none(config, model)
+    if goal is None:
         return ""
     pruning = config.pruning
-    of_prunable = numbers.percent(reached.sparsity, decimals=2)
-    of_all = numbers.percent(reached.parameter_share, decimals=2)
+    of_prunable = numbers.percent(goal.sparsity, decimals=2)
+    of_all = numbers.percent(goal.parameter_share, decimals=2)
     return tr(
-        "{removed} weights go: {of_prunable} of the {prunable} prunable "
-        "ones, {of_all} of all parameters. {parameters} parameters "
-        "remain{taken}. {file}{limit}"
+        "{removed} weights are removed: {of_prunable} of the {prunable} prunable "
+        "weights, {of_all} of all parameters. {parameters} parameters "
+        "remain{size}. {file}{limit}"
     ).format(
-        removed=numbers.whole(reached.removed),
+        removed=numbers.whole(goal.removed),
         of_prunable=of_prunable,
-        prunable=numbers.whole(reached.prunable),
+        prunable=numbers.whole(goal.prunable),
         of_all=of_all,
-        parameters=numbers.whole(reached.parameters),
-        taken=_taken(config, reached, model),
-        file=_file_in_full(config, reached, model),
-        limit=_groups(pruning, reached) + _quality_limit(pruning),
+        parameters=numbers.whole(goal.parameters),
+        size=_weight_size(config, goal, model),
+        file=_file_in_full(config, goal, model),
+        limit=_groups(pruning, goal) + _quality_limit(pruning),
     )
 
 
-def _groups(pruning: PruningConfig, reached: Goal) -> str:
-    """How many groups will have the pattern, unless all; with the space before."""
+def _groups(pruning: PruningConfig, goal: Goal) -> str:
+    """Return the share of groups with the pattern, after a space; empty if all."""
     if not isinstance(pruning.structure, NM):
         return ""
     removable = pruning.structure.removed / pruning.structure.of
-    share = reached.sparsity / removable
-    words = numbers.percent(share, decimals=2)
-    if words == numbers.percent(1.0, decimals=2):
+    share = goal.sparsity / removable
+    text = numbers.percent(share, decimals=2)
+    if text == numbers.percent(1.0, decimals=2):
         return ""
     return " " + tr(
-        "{share} of the groups get the pattern, the others stay whole: for all of them "
-        "let {full} go."
-    ).format(share=words, full=numbers.percent(removable, decimals=2))
+        "{share} of the groups get the pattern; the others are unchanged. To apply it "
+        "to all groups, remove {full}."
+    ).format(share=text, full=numbers.percent(removable, decimals=2))
 
 
-def sizes_in_brief(config: RunConfig, model: ModelSummary) -> str:
-    """Parameters and file before and after, in a line each; or nothing."""
-    reached = goal_or_none(config, model)
-    if reached is None:
+def brief_sizes(config: RunConfig, model: ModelSummary) -> str:
+    """Return parameters and file size before and after, or an empty text."""
+    goal = goal_or_none(config, model)
+    if goal is None:
         return ""
     parameters = tr("{before} \N{RIGHTWARDS ARROW} {after} parameters").format(
-        before=numbers.count(model.parameters), after=numbers.count(reached.parameters)
+        before=numbers.count(model.parameters), after=numbers.count(goal.parameters)
     )
     if config.pruning.kind in SPARSE or leaves_zeros(config):
-        return parameters + "\n" + tr("The file keeps its size: zeros stay in it.")
+        return (
+            parameters
+            + "\n"
+            + tr("The file keeps its size: removed weights become zeros.")
+        )
     file = tr("{before} \N{RIGHTWARDS ARROW} {after} on disk").format(
-        before=numbers.size(model.file_bytes), after=numbers.size(reached.weight_bytes)
+        before=numbers.size(model.file_bytes), after=numbers.size(goal.weight_bytes)
     )
     return f"{parameters}\n{file}"
 
 
-def _file(config: RunConfig, reached: Goal, model: ModelSummary) -> str:
-    """What becomes of the file, as the end of a sentence."""
+def _file(config: RunConfig, goal: Goal, model: ModelSummary) -> str:
+    """Return the size of the file as the end of a sentence."""
     if config.pruning.kind in SPARSE:
-        return tr("; the others become zeros, and no file gets smaller by that")
+        return tr("; the others become zeros, and the file keeps its size")
     if leaves_zeros(config):
-        return tr("; the others stay in the file as zeros")
-    words = tr(", in a file of about {size} (original {original})")
-    if config.pruning.kind in BY_LAYER:  # what nobody reads any more goes too
-        words = tr(", in a file of at most {size} (original {original})")
-    return words.format(
-        size=numbers.size(reached.weight_bytes), original=numbers.size(model.file_bytes)
+        return tr("; the others are stored as zeros")
+    text = tr(", in a file of about {size} (original {original})")
+    if config.pruning.kind in BY_LAYER:  # unused features are removed as well
+        text = tr(", in a file of at most {size} (original {original})")
+    return text.format(
+        size=numbers.size(goal.weight_bytes), original=numbers.size(model.file_bytes)
     )
 
 
-def _taken(config: RunConfig, reached: Goal, model: ModelSummary) -> str:
-    """The bytes of what remains, as the end of a sentence; empty beside zeros."""
+def _weight_size(config: RunConfig, goal: Goal, model: ModelSummary) -> str:
+    """Return the size of the remaining weights as the end of a sentence."""
     if leaves_zeros(config):
         return ""
     return tr("; they take {size} in {dtype}").format(
-        size=numbers.megabytes(reached.weight_bytes), dtype=file_dtype(config, model)
+        size=numbers.megabytes(goal.weight_bytes), dtype=file_dtype(config, model)
     )
 
 
-def _file_in_full(config: RunConfig, reached: Goal, model: ModelSummary) -> str:
+def _file_in_full(config: RunConfig, goal: Goal, model: ModelSummary) -> str:
     if config.pruning.kind in SPARSE:
-        return tr("What goes becomes zeros in its place: no file gets smaller by it.")
+        return tr("Removed weights become zeros: the file keeps its size.")
     if leaves_zeros(config):
-        return tr("The masked export keeps zeros where weights went: it is no smaller.")
-    original = tr("The original's file takes {size}").format(
+        return tr(
+            "The masked export stores removed weights as zeros: it is not smaller."
+        )
+    original = tr("The original file takes {size}").format(
         size=numbers.size(model.file_bytes)
     )
-    if reached.weight_bytes < model.file_bytes:
+    if goal.weight_bytes < model.file_bytes:
         return f"{original}."
-    return tr("{original}, because its numbers are shorter: see step 5.").format(
+    return tr("{original}, because its weights have fewer bits: see step 5.").format(
         original=original
     )
 
 
 def unsupported(supports: Iterable[StructureSupport]) -> str:
-    """Which structures a model does not have, a line for each reason; or nothing."""
+    """Return the unsupported structures of a model, a line for each reason."""
     structures: dict[str, list[str]] = {}
     for support in supports:
         if not support.supported:
@@ -179,8 +182,8 @@ def _shots(pruning: PruningConfig) -> str:
     return ntr("in {n} shot", "in {n} shots", pruning.shots).format(n=pruning.shots)
 
 
-def structure_inside(pruning: PruningConfig) -> str:
-    """What is removed, inside of a sentence."""
+def structure_phrase(pruning: PruningConfig) -> str:
+    """Return the structure as it is written within a sentence."""
     structure = pruning.structure
     if isinstance(structure, NM):
         return tr("{kept}:{of} pattern").format(kept=structure.kept, of=structure.of)
@@ -189,26 +192,26 @@ def structure_inside(pruning: PruningConfig) -> str:
     return inside(CHOICES[pruning.kind][0])
 
 
-def _form(pruning: PruningConfig) -> str:
-    """In what form it is removed."""
-    words = structure_inside(pruning)
+def _as_structure(pruning: PruningConfig) -> str:
+    """Return the structure with its preposition."""
+    phrase = structure_phrase(pruning)
     if isinstance(pruning.structure, NM):
-        return tr("in a {pattern}").format(pattern=words)
-    return tr("as {structures}").format(structures=words)
+        return tr("in a {pattern}").format(pattern=phrase)
+    return tr("as {structures}").format(structures=phrase)
 
 
 def _quality_limit(pruning: PruningConfig) -> str:
-    """The sentence about it, with the space before; empty if there is none."""
+    """Return a sentence about the limit, after a space; empty without one."""
     if not pruning.max_perplexity_increase:
         return ""
-    most = numbers.percent(pruning.max_perplexity_increase / 100)
+    maximum = numbers.percent(pruning.max_perplexity_increase / 100)
     return " " + tr(
-        "The run ends where perplexity would rise by more than {most}."
-    ).format(most=most)
+        "The run ends before perplexity rises by more than {maximum}."
+    ).format(maximum=maximum)
 
 
-def target_in_brief(pruning: PruningConfig) -> str:
-    """The target in few words, as it was given."""
+def brief_target(pruning: PruningConfig) -> str:
+    """Return the target in few words, in its own unit."""
     match pruning.target:
         case PrunableShare(sparsity=sparsity):
             return numbers.percent(sparsity)

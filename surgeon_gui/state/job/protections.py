@@ -1,7 +1,7 @@
-"""Which layers nothing is removed from: patterns as a job holds them, and choices.
+"""The layers that a job protects, as patterns and as choices of layers.
 
 A pattern is the name of a layer, a kind such as `mlp.down_proj`, or a block such as
-`block 0`; * stands for anything. Pure functions; knows nothing of Qt.
+`block 0`; * matches anything.
 """
 
 from __future__ import annotations
@@ -14,42 +14,42 @@ Layers = Sequence[NamedLayer]
 
 
 def block_pattern(block: int) -> str:
-    """What stands for a whole block."""
+    """Return the pattern of all layers of a block."""
     return f"block {block}"
 
 
-def protected(patterns: Iterable[str], layers: Layers) -> frozenset[str]:
-    """The names of the layers that are covered by some pattern."""
+def protected_layers(patterns: Iterable[str], layers: Layers) -> frozenset[str]:
+    """Return the names of the layers that match any of the patterns."""
     patterns = tuple(patterns)
     return frozenset(layer.name for layer in layers if any_matches((layer,), patterns))
 
 
-def with_choice(
-    patterns: tuple[str, ...], choice: str, layers: Layers, *, is_protected: bool
+def with_protection(
+    patterns: tuple[str, ...], pattern: str, layers: Layers, *, is_protected: bool
 ) -> tuple[str, ...]:
-    """The patterns once what `choice` stands for is protected, or no longer is.
+    """Return the patterns after the layers of `pattern` are protected or released.
 
-    `choice` is a pattern itself. What was protected besides it stays so.
+    The protection of all other layers is unchanged.
     """
-    chosen = protected([choice], layers)
-    before = protected(patterns, layers)
+    chosen = protected_layers([pattern], layers)
+    before = protected_layers(patterns, layers)
     if is_protected:
-        wider = [p for p in patterns if not protected([p], layers) <= chosen]
-        return patterns if chosen <= before else (*wider, choice)
+        wider = [p for p in patterns if not protected_layers([p], layers) <= chosen]
+        return patterns if chosen <= before else (*wider, pattern)
     after = before - chosen
-    kept = [p for p in patterns if protected([p], layers) <= after]
-    return (*kept, *_patterns_for(after - protected(kept, layers), layers))
+    kept = [p for p in patterns if protected_layers([p], layers) <= after]
+    return (*kept, *_patterns_for(after - protected_layers(kept, layers), layers))
 
 
 def _patterns_for(names: frozenset[str], layers: Layers) -> tuple[str, ...]:
-    """Patterns that cover exactly these layers: whole kinds and blocks first."""
+    """Return patterns that match exactly these layers, whole kinds and blocks first."""
     found: list[str] = []
-    left = set(names)
+    remaining = set(names)
     kinds = dict.fromkeys(layer.kind for layer in layers)
     blocks = dict.fromkeys(block_pattern(layer.block) for layer in layers)
     for pattern in (*kinds, *blocks):
-        covered = protected([pattern], layers)
-        if covered <= names and covered & left:
+        matched = protected_layers([pattern], layers)
+        if matched <= names and matched & remaining:
             found.append(pattern)
-            left -= covered
-    return (*found, *(layer.name for layer in layers if layer.name in left))
+            remaining -= matched
+    return (*found, *(layer.name for layer in layers if layer.name in remaining))

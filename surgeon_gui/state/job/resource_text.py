@@ -1,6 +1,6 @@
-"""What the window says of whether a run fits the machine.
+"""Texts about the resources that a run needs, and whether they are available.
 
-Pure functions of a state; the disk is looked at, and nothing else.
+The functions read the free space of the disk and nothing else outside of the state.
 """
 
 from __future__ import annotations
@@ -37,18 +37,23 @@ NAMES = {
     Resource.DISK: tr("Disk"),
     Resource.TIME: tr("Time"),
 }
+_SHORTAGES = {
+    Resource.MEMORY: tr("Not enough memory"),
+    Resource.GPU_MEMORY: tr("Not enough GPU memory"),
+    Resource.DISK: tr("Not enough disk space"),
+}
 
 
-def fit_of_draft(state: AppState) -> ResourceCheck | None:
-    """How the draft fits the machine; None while model or machine are not known."""
+def check_draft(state: AppState) -> ResourceCheck | None:
+    """Check the resources for the draft; None if model or machine are unknown."""
     if state.model is None or state.machine is None or Step.TARGET in state.rejected:
         return None
     free = free_disk(state.config, state.run_parent)
     return check_resources(state.config, state.model, state.machine, free)
 
 
-def draft_that_fits(state: AppState) -> AdjustedConfig | None:
-    """The draft with settings that fit; None: nothing fits, or it is not known."""
+def adjusted_draft(state: AppState) -> AdjustedConfig | None:
+    """Return the draft with settings that fit; None if none do or it is unknown."""
     if state.model is None or state.machine is None:
         return None
     free = free_disk(state.config, state.run_parent)
@@ -56,48 +61,48 @@ def draft_that_fits(state: AppState) -> AdjustedConfig | None:
 
 
 def free_disk(config: RunConfig, run_parent: str) -> int | None:
-    """The room where it is shortest: of the run's folder and of the export's.
+    """Return the free bytes for the run folder or the export, whichever has fewer.
 
-    If the export cannot be written, the run's folder holds the model.
+    If the export fails, the model is written to the run folder.
     """
-    places = [place for place in (run_parent, config.export.folder) if place]
-    free = [room for place in places if (room := paths.free_bytes(place)) is not None]
+    folders = [folder for folder in (run_parent, config.export.folder) if folder]
+    free = [size for each in folders if (size := paths.free_bytes(each)) is not None]
     return min(free, default=None)
 
 
-def obstacle(fit: ResourceCheck | None) -> str:
-    """Why a run that cannot fit is not started, with the numbers; or nothing."""
-    if fit is None or fit.room is not Light.RED:
+def resource_obstacle(check: ResourceCheck | None) -> str:
+    """Return which resource is too small for a run; empty if all suffice."""
+    if check is None or check.room is not Light.RED:
         return ""
-    need = fit.worst
+    need = check.worst
     return tr(
-        "{what} is too short: the run needs {needed}, and {free} are free. Step 3 "
-        "offers settings that fit."
+        "{shortage}: the run needs {needed}, and {free} are free. Step 3 offers "
+        "settings that fit."
     ).format(
-        what=NAMES[need.what],
+        shortage=_SHORTAGES[need.what],
         needed=numbers.size(int(need.needed)),
         free=numbers.size(int(need.free or 0)),
     )
 
 
-def in_brief(fit: ResourceCheck | None) -> str:
-    """What a run needs, in a sentence for the plan; or nothing."""
-    if fit is None:
+def describe_needs(check: ResourceCheck | None) -> str:
+    """Return memory and time of a run as a sentence; empty if unknown."""
+    if check is None:
         return ""
-    (memory,) = (need for need in fit.needs if need.what is Resource.MEMORY)
-    words = tr("It needs {needed} of memory ({free} are free)").format(
+    (memory,) = (need for need in check.needs if need.what is Resource.MEMORY)
+    needs = tr("It needs {needed} of memory ({free} are free)").format(
         needed=numbers.size(int(memory.needed)),
         free=numbers.size(int(memory.free or 0)),
     )
-    if fit.estimate.seconds is None:
-        return f"{words}."
+    if check.estimate.seconds is None:
+        return f"{needs}."
     return tr("{needs} and about {time}.").format(
-        needs=words, time=numbers.rough_duration(fit.estimate.seconds)
+        needs=needs, time=numbers.rough_duration(check.estimate.seconds)
     )
 
 
-def amount(need: Need) -> str:
-    """How much is needed, and of how much."""
+def format_amount(need: Need) -> str:
+    """Return the needed amount, and the free amount if there is one."""
     if need.what is Resource.TIME:
         time = numbers.rough_duration(need.needed)
         return tr("about {time}").format(time=time)
@@ -109,41 +114,40 @@ def amount(need: Need) -> str:
     )
 
 
-def word(need: Need) -> str:
-    """What its light means."""
+def light_label(need: Need) -> str:
+    """Return the meaning of the light in a word or two."""
     if need.what is Resource.TIME and need.light is Light.YELLOW:
         return _LONG
     return LIGHTS[need.light]
 
 
-def changed(fitted: AdjustedConfig | None) -> str:
-    """What was changed to make a run fit, in a sentence."""
-    if fitted is None:
+def describe_changes(adjusted: AdjustedConfig | None) -> str:
+    """Return the settings that were changed to make a run fit, as a sentence."""
+    if adjusted is None:
         return tr(
             "No settings make this run fit. Free some memory or disk, or choose a "
             "smaller model."
         )
-    if not fitted.changes:
-        is_tight = fitted.fit.room is Light.YELLOW
-        if is_tight:
-            return tr("It is tight, and no settings give it more room.")
+    if not adjusted.changes:
+        if adjusted.fit.room is Light.YELLOW:
+            return tr("Resources are tight, and no settings need less.")
         return tr("The run fits as it is.")
-    listed = "; ".join(_change(change) for change in fitted.changes)
-    words = tr("Changed: {changes}.").format(changes=listed)
-    if fitted.fit.room is Light.YELLOW:
-        return words + " " + tr("It is still tight.")
-    return words
+    listed = "; ".join(_format_change(change) for change in adjusted.changes)
+    text = tr("Changed: {changes}.").format(changes=listed)
+    if adjusted.fit.room is Light.YELLOW:
+        return text + " " + tr("Resources are still tight.")
+    return text
 
 
-def _change(change: Change) -> str:
+def _format_change(change: Change) -> str:
     return tr("{label} from {before} to {after}").format(
         label=FIELDS[change.field].label,
-        before=_value(change.before),
-        after=_value(change.after),
+        before=_format_value(change.before),
+        after=_format_value(change.after),
     )
 
 
-def _value(value: Any) -> str:
+def _format_value(value: Any) -> str:
     try:
         return choice_label(value)[0]
     except KeyError:

@@ -1,7 +1,7 @@
-"""All settings of a job in words, in the order in which the steps show them.
+"""All settings of a job as texts, in the order of the steps.
 
-For reports and comparisons: what does not apply to the others, such as the pattern of
-a job that removes heads, is left out. Knows nothing of Qt.
+Reports and comparisons show them. Settings without effect, such as the N:M pattern of a
+job that removes heads, are omitted.
 """
 
 from __future__ import annotations
@@ -29,8 +29,7 @@ _PARTS = {
     "export": tr("Export"),
 }
 _SOURCES = ("model.source", "calibration.text", "calibration.validation_text")
-# What an empty line stands for.
-_EMPTY = {
+_EMPTY_VALUES = {
     "calibration.validation_text": tr("Held out of the text"),
     "calibration.validation_split": tr("Held out of the text"),
     "calibration.column": tr("Automatic"),
@@ -39,8 +38,8 @@ _EMPTY = {
     "pruning.protect": tr("Nothing"),
     "export.folder": tr("Inside the run's folder"),
 }
-_NO_SETTING = ("export.replace",)  # an answer to a question
-_OF_DATASETS = tuple(
+_OMITTED = ("export.replace",)  # consent, not a setting
+_DATASET_SETTINGS = tuple(
     f"calibration.{name}"
     for name in ("dataset_config", "split", "validation_split", "rows")
 )
@@ -51,57 +50,57 @@ class Setting(NamedTuple):
     """One setting of a job."""
 
     name: str  # as in "pruning.shots"
-    part: str  # the step, in words
+    part: str  # title of its step
     label: str
     value: str
 
 
 def settings(config: RunConfig) -> tuple[Setting, ...]:
-    """Those that apply."""
+    """Return the settings of a job that have an effect."""
     found = []
     for part in dataclasses.fields(config):
-        held = getattr(config, part.name)
-        for setting, held_value in values_in_use(held).items():
+        values = values_in_use(getattr(config, part.name))
+        for setting, value in values.items():
             name = f"{part.name}.{setting}"
-            if name in _NO_SETTING or not _is_of_text(name, config.calibration):
+            if name in _OMITTED or not _applies_to_texts(name, config.calibration):
                 continue
-            value = _format_value(name, held_value, FIELDS[name])
-            found.append(Setting(name, _PARTS[part.name], FIELDS[name].label, value))
+            text = _format_value(name, value, FIELDS[name])
+            found.append(Setting(name, _PARTS[part.name], FIELDS[name].label, text))
     return tuple(found)
 
 
 def differences(configs: Sequence[RunConfig]) -> tuple[tuple[str, ...], ...]:
-    """The settings that differ, a row for each: its label, then its values."""
-    by_job = [{each.name: each for each in settings(config)} for config in configs]
-    every = {name: each for job in by_job for name, each in job.items()}
+    """Return the settings that differ: rows of a label and the value in each job."""
+    jobs = [{each.name: each for each in settings(config)} for config in configs]
+    labels = {name: each.label for job in jobs for name, each in job.items()}
     rows = []
-    for name in (name for name in FIELDS if name in every):
-        values = [job[name].value if name in job else _DOES_NOT_APPLY for job in by_job]
+    for name in (name for name in FIELDS if name in labels):
+        values = [job[name].value if name in job else _DOES_NOT_APPLY for job in jobs]
         if len(set(values)) > 1:
-            rows.append((every[name].label, *values))
+            rows.append((labels[name], *values))
     return tuple(rows)
 
 
-def _is_of_text(name: str, calibration: CalibrationConfig) -> bool:
-    """Whether a setting says something of the texts that there are."""
+def _applies_to_texts(name: str, calibration: CalibrationConfig) -> bool:
+    """Return True if a setting applies to texts of these kinds."""
     texts = (calibration.text, calibration.validation_text)
     if name == "calibration.column":
         return any(map(has_columns, texts))
-    return name not in _OF_DATASETS or any(map(is_hub_source, texts))
+    return name not in _DATASET_SETTINGS or any(map(is_hub_source, texts))
 
 
-def _format_value(name: str, value: Any, words: FieldText) -> str:
+def _format_value(name: str, value: Any, field_text: FieldText) -> str:
     if isinstance(value, Enum):
         return choice_label(value)[0]
-    if not value and (name in _EMPTY or words.minimum_text):
-        return _EMPTY.get(name, words.minimum_text)
+    if not value and (name in _EMPTY_VALUES or field_text.minimum_text):
+        return _EMPTY_VALUES.get(name, field_text.minimum_text)
     if isinstance(value, tuple):
         return ", ".join(value) or tr("None")
     if isinstance(value, str):
         return source_name(value) if name in _SOURCES else value
-    if words.is_share:
-        return numbers.percent(value, decimals=words.decimals)
+    if field_text.is_share:
+        return numbers.percent(value, decimals=field_text.decimals)
     is_whole = isinstance(value, int)
     number = numbers.whole(value) if is_whole else numbers.significant(value, 6)
-    unit = words.unit_for(value)
+    unit = field_text.unit_for(value)
     return f"{number}\N{NO-BREAK SPACE}{unit}" if unit else number

@@ -1,7 +1,4 @@
-"""Targets in the window: what one comes to, and what an edit brings with it.
-
-Pure functions; knows nothing of Qt.
-"""
+"""Pruning targets: their goals, equivalent values, and the effects of edits."""
 
 from __future__ import annotations
 
@@ -30,7 +27,7 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.text.choices import CHOICES
 
 _MILLION = 1_000_000
-_LARGEST_SHARE = 0.95  # that a config takes
+_MAX_SHARE = 0.95  # limit of the config
 _FIELDS = {
     Target.PRUNABLE_SHARE: "sparsity",
     Target.PARAMETER_SHARE: "sparsity",
@@ -40,19 +37,22 @@ _FIELDS = {
 
 
 def goal_or_none(config: RunConfig, model: ModelSummary) -> Goal | None:
-    """What the target comes to; None where the model cannot be made that small."""
+    """Return the goal of a job; None if the model cannot be made that small."""
     try:
         return goal_of(config.pruning, model, file_dtype(config, model))
     except ConfigError:
         return None
 
 
-def following(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
-    """What else changes when the values `before` were edited to those `after`.
+def implied_changes(
+    before: Mapping[str, Any], after: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the changes that an edit of `before` to `after` implies.
 
-    A method that cannot remove the structure gives way to one that can. A pattern that
-    is chosen is one for the whole model: the size is that of every group having it.
-    A method that is corrected brings back the text's own tokens.
+    - A method that does not support the structure is replaced by the default.
+    - The target becomes the share that a newly chosen N:M pattern removes.
+    - A method with a correction resets the labels to the text's own tokens.
+    - SparseGPT sets a fixed damping; leaving it restores the automatic one.
     """
     changes: dict[str, Any] = {}
     method = after["method"]
@@ -63,53 +63,53 @@ def following(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, 
     if method is not before["method"] and Method.SPARSEGPT in (
         method,
         before["method"],
-    ):  # its damping is fixed
+    ):
         is_fixed = method is Method.SPARSEGPT
         changes["damping"] = Damping.FIXED if is_fixed else Damping.AUTOMATIC
-    is_other = any(before[name] != after[name] for name in ("structure", "pattern"))
-    if after["structure"] is Structure.N_M and is_other:
-        kept, _, of = after["pattern"].partition(":")
-        share = 1 - int(kept) / int(of)
-        if 0 < share <= _LARGEST_SHARE:
+    is_new = any(before[name] != after[name] for name in ("structure", "pattern"))
+    if after["structure"] is Structure.N_M and is_new:
+        kept, _, group = after["pattern"].partition(":")
+        share = 1 - int(kept) / int(group)
+        if 0 < share <= _MAX_SHARE:
             changes.update(target=Target.PRUNABLE_SHARE, sparsity=share)
     return changes
 
 
-def field_of(target: Target) -> str:
-    """The field in which a target is given."""
+def target_field(target: Target) -> str:
+    """Return the name of the field that holds the value of a target."""
     return _FIELDS[target]
 
 
-def sizes(
+def equivalent_sizes(
     values: Mapping[str, Any], model: ModelSummary | None, dtype: FileDtype
 ) -> dict[Target, float]:
-    """One size in each of the ways to give it, each exact to the last weight.
+    """Return the target size in every unit, each exact to one weight.
 
-    Only as it is given, if it cannot be reached or there is no model yet.
+    If the size cannot be reached, or without a model, only the unit that is set.
     """
-    given = values["target"]
-    found = {given: values[field_of(given)]}
+    unit = values["target"]
+    found = {unit: values[target_field(unit)]}
     goal = _goal(values, model, dtype)
     if goal is None or model is None:
         return found
     pruning = with_values(PruningConfig(), values)
     for target in Target:
-        if target is not given:
-            found[target] = _same_size(pruning, target, goal, model, dtype)
+        if target is not unit:
+            found[target] = _value_in_unit(pruning, target, goal, model, dtype)
     return found
 
 
-def given_as(
+def converted(
     values: Mapping[str, Any],
     target: Target,
     model: ModelSummary | None,
     dtype: FileDtype,
 ) -> dict[str, Any]:
-    """What changes so that the same size is given as a `target`."""
-    same = sizes(values, model, dtype)
-    if target not in same:
+    """Return the changes that express the same size in the unit `target`."""
+    sizes = equivalent_sizes(values, model, dtype)
+    if target not in sizes:
         return {"target": target}
-    return {"target": target, field_of(target): same[target]}
+    return {"target": target, target_field(target): sizes[target]}
 
 
 def _goal(
@@ -124,40 +124,40 @@ def _goal(
 
 
 def disabled_methods(structure: Structure) -> dict[Method, str]:
-    """The methods that cannot remove `structure`, each with the reason."""
-    able = methods_for(structure)
-    only = tr(" or ").join(CHOICES[structure][0] for structure in SPARSE)
+    """Return the methods that do not support `structure`, with the reasons."""
+    supported = methods_for(structure)
+    structures = tr(" or ").join(CHOICES[structure][0] for structure in SPARSE)
     return {
         method: tr("{method} removes {structures} only.").format(
-            method=CHOICES[method][0], structures=only
+            method=CHOICES[method][0], structures=structures
         )
         for method in Method
-        if method not in able
+        if method not in supported
     }
 
 
-def disabled_targets(structure: Structure, form: Format) -> dict[Target, str]:
-    """The ways to give a target that make no sense for what is written, and why."""
+def disabled_targets(structure: Structure, file_format: Format) -> dict[Target, str]:
+    """Return the units without meaning for the exported file, with the reasons."""
     if structure in SPARSE:
-        reason = tr("Zeros stand in their place: no file gets smaller by them.")
+        reason = tr("This structure sets weights to zero: the file keeps its size.")
         return {Target.FILE_SIZE: reason}
-    if form is Format.MASKED:
+    if file_format is Format.MASKED:
         reason = tr("Masked files (step 5) are as large as the original.")
         return {Target.FILE_SIZE: reason}
     return {}
 
 
 def disabled_fishers(method: Method, correction: Correction) -> dict[Fisher, str]:
-    """The labels that do not go with a correction, and why."""
+    """Return the labels that a correction does not support, with the reasons."""
     if method is not Method.LLM_SURGEON or correction is Correction.NONE:
         return {}
     return {
-        Fisher.SAMPLED: tr("The correction follows the gradient of the text itself.")
+        Fisher.SAMPLED: tr("The correction requires the gradient of the text itself.")
     }
 
 
 def disabled_corrections(fisher: Fisher) -> dict[Correction, str]:
-    """The corrections that do not go with these labels, and why."""
+    """Return the corrections that do not support these labels, with the reasons."""
     if fisher is Fisher.EMPIRICAL:
         return {}
     label = CHOICES[Fisher.EMPIRICAL][0]
@@ -166,29 +166,29 @@ def disabled_corrections(fisher: Fisher) -> dict[Correction, str]:
     }
 
 
-def _same_size(
+def _value_in_unit(
     pruning: PruningConfig,
     target: Target,
     goal: Goal,
     model: ModelSummary,
     dtype: FileDtype,
 ) -> float:
-    """The number that gives `goal` as a `target`."""
+    """Return the value in the unit `target` that leads to `goal`."""
     value = {
         Target.PRUNABLE_SHARE: goal.sparsity,
         Target.PARAMETER_SHARE: goal.parameter_share,
         Target.PARAMETERS: goal.parameters / _MILLION,
         Target.FILE_SIZE: goal.weight_bytes / _MILLION,
     }[target]
-    name = field_of(target)
-    if name == "sparsity" and value > _LARGEST_SHARE:
-        return _LARGEST_SHARE
-    # A quotient may come out a hair below the number of weights that it stands for.
+    name = target_field(target)
+    if name == "sparsity" and value > _MAX_SHARE:
+        return _MAX_SHARE
+    # Rounding may put a quotient just below the number of weights it stands for.
     for nearby in (value, math.nextafter(value, math.inf), math.nextafter(value, 0.0)):
         try:
             changes: dict[str, Any] = {"target": target, name: nearby}
-            tried = with_values(pruning, changes)
-            if goal_of(tried, model, dtype).removed == goal.removed:
+            candidate = with_values(pruning, changes)
+            if goal_of(candidate, model, dtype).removed == goal.removed:
                 return nearby
         except ConfigError:
             continue

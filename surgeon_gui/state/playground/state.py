@@ -67,15 +67,15 @@ class PlaygroundState:
     own: Models = Models()  # the user's choice in place of the run's models
     question: Request[Generated] = Request()
     is_stopping: bool = False  # the texts end where they are
-    asked_prompt: str = ""  # of the texts shown
-    asked: Models = Models()
+    requested_prompt: str = ""  # of the texts shown
+    requested_models: Models = Models()
     original: tuple[Token, ...] = ()
     pruned: tuple[Token, ...] = ()
     has_chat_template: bool | None = None  # of the requested models; None if unknown
 
     @property
     def is_writing(self) -> bool:
-        """Whether the texts are growing, so that they can be stopped and kept."""
+        """True if the texts are growing, so that they can be stopped and kept."""
         question = self.question
         return question.is_open and question.stage is Stage.GENERATION
 
@@ -84,18 +84,18 @@ class PlaygroundState:
         return self.original if side is Side.ORIGINAL else self.pruned
 
 
-def asked(
+def requested(
     state: PlaygroundState, request: str, models: Models, dtype: Dtype, device: Device
 ) -> PlaygroundState:
     """Return the state after a new pair of texts was requested."""
-    known = state.has_chat_template if models == state.asked else None
+    known = state.has_chat_template if models == state.requested_models else None
     return replace(
         state,
         settings=replace(state.settings, dtype=dtype, device=device),
         question=Request(request),
         is_stopping=False,
-        asked_prompt=state.prompt + "\n\n" * state.settings.as_chat,
-        asked=models,
+        requested_prompt=state.prompt + "\n\n" * state.settings.as_chat,
+        requested_models=models,
         original=(),
         pruned=(),
         has_chat_template=known,
@@ -131,7 +131,11 @@ def without_stale_texts(state: PlaygroundState, app: AppState) -> PlaygroundStat
     """Return the state without texts of models that are no longer chosen."""
     models = models_of(state, app)
     is_pending = state.question.is_open or not models.pruned
-    if is_pending or models == state.asked or not (state.original or state.pruned):
+    if (
+        is_pending
+        or models == state.requested_models
+        or not (state.original or state.pruned)
+    ):
         return state
     return replace(state, question=Request(), original=(), pruned=())
 

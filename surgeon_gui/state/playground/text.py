@@ -182,7 +182,7 @@ def token_line(state: PlaygroundState, place: TokenPlace) -> str:
 
 def text_of(state: PlaygroundState, side: Side) -> str:
     """Return the prompt with the text that one model generated."""
-    return state.asked_prompt + "".join(x.piece for x in state.tokens(side))
+    return state.requested_prompt + "".join(x.piece for x in state.tokens(side))
 
 
 def describe_tokens(count: int) -> str:

@@ -38,7 +38,7 @@ _PROGRESS = b'"type":"Progressed"'  # most lines of a log; no figure depends on 
 
 
 class RunOutcome(Enum):
-    """How a run ended, or that it is running."""
+    """Outcome of a run, or that it is running."""
 
     RUNNING = "running"
     FINISHED = "finished"

@@ -84,7 +84,7 @@ def target(record: RunRecord) -> str:
     """Return the target as it was set."""
     if record.config is None:
         return NOTHING
-    return plan_text.target_in_brief(record.config.pruning)
+    return plan_text.brief_target(record.config.pruning)
 
 
 def perplexity(record: RunRecord) -> str:
@@ -113,7 +113,7 @@ def date(record: RunRecord) -> str:
 
 def _removed_parts(record: RunRecord) -> str:
     return (
-        plan_text.structure_inside(record.config.pruning) if record.config else NOTHING
+        plan_text.structure_phrase(record.config.pruning) if record.config else NOTHING
     )
 
 
@@ -127,7 +127,7 @@ def duration(record: RunRecord) -> str:
 
 
 def outcome(record: RunRecord) -> str:
-    """Return the outcome in one or two words."""
+    """Return the name of the outcome."""
     return OUTCOMES[record.outcome]
 
 
@@ -147,7 +147,7 @@ def facts(record: RunRecord) -> tuple[tuple[str, str], ...]:
     found = [
         (tr("Status"), status),
         (tr("Model"), model(record)),
-        (tr("Target"), plan_text.in_brief(pruning)),
+        (tr("Target"), plan_text.brief_plan(pruning)),
         (tr("Method"), CHOICES[pruning.method][0]),
     ]
     if record.perplexity_before is not None:

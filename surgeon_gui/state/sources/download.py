@@ -23,12 +23,12 @@ class Download(Request[ModelDownloaded]):
 
     @property
     def is_planned(self) -> bool:
-        """Whether the size of the download is known."""
+        """True if the size of the download is known."""
         return self.progress is not None and self.progress.total > 0
 
     @property
     def can_resume(self) -> bool:
-        """Whether a part has arrived and the rest can be requested."""
+        """True if a part has arrived and the rest can be requested."""
         has_begun = self.progress is not None and self.progress.done > 0
         return has_begun and not self.is_open and self.response is None
 

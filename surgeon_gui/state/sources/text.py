@@ -95,7 +95,7 @@ def facts_problem(state: AppState) -> str:
     return f"{facts.problem} {facts.hint}".strip()
 
 
-def how_to_get_sample() -> str:
+def sample_instructions() -> str:
     """Return how to install the pretrained sample model."""
     return tr("To try a real pretrained model, {sample}: {command}").format(
         sample=SMOLLM2, command=INSTALL_COMMAND

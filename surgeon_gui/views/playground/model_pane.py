@@ -79,7 +79,7 @@ class ModelPane(QWidget):
         show_elided(self._model, model_name(source), source)
         tokens = state.tokens(self._side)
         is_shown = bool(tokens) or state.question.is_open
-        self.text.show_text(state.asked_prompt if is_shown else "", tokens)
+        self.text.show_text(state.requested_prompt if is_shown else "", tokens)
         self.text.setPlaceholderText(_invitation(self._side, models))
         answer = state.question.response
         line = written_line(state, self._side, answer)

@@ -72,7 +72,7 @@ class Reports(QObject):
 
     @property
     def can_report(self) -> bool:
-        """Whether the run that is shown has a report."""
+        """True if the run that is shown has a report."""
         return has_report(self._session.state.shown_run)
 
     @Slot()

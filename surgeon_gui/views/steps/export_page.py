@@ -55,7 +55,7 @@ class ExportPage(Page):
         self._problem = problem_label()
         self._problem.setObjectName("export_problem")
         self._form = ConfigForm(
-            "export", ExportConfig, file_formats.following, in_front=("dtype",)
+            "export", ExportConfig, file_formats.implied_changes, in_front=("dtype",)
         )
         self._form.edited.connect(session.edit_export)
         self._form.refused.connect(self._on_form_refused)

@@ -98,7 +98,7 @@ class LinkedSizes(QWidget):
 
     def _box(self, target: Target) -> QWidget:
         text = _field_text(target)
-        entry = DecimalInput(_limits(targets.field_of(target)), text)
+        entry = DecimalInput(_limits(targets.target_field(target)), text)
         box = entry.widget
         box.setObjectName(_BOXES[target])
         box.setAccessibleName(CHOICES[target][0])
@@ -142,7 +142,7 @@ class LinkedSizes(QWidget):
 
     def _enter(self, target: Target, value: float) -> None:
         """Set the target to a value in one of the units."""
-        changes = {"target": target, targets.field_of(target): value}
+        changes = {"target": target, targets.target_field(target): value}
         self._values = {**self._values, **changes}
         self._show()
         self.edited.emit()
@@ -158,13 +158,13 @@ class LinkedSizes(QWidget):
     def _on_unit_chosen(self, button: QAbstractButton) -> None:
         target = next(t for t, radio in self._radios.items() if radio is button)
         if target is not self._values["target"]:
-            changes = targets.given_as(self._values, target, self._model, self._dtype)
+            changes = targets.converted(self._values, target, self._model, self._dtype)
             self._values = {**self._values, **changes}
             self._show()
             self.edited.emit()
 
     def _show(self) -> None:
-        sizes = targets.sizes(self._values, self._model, self._dtype)
+        sizes = targets.equivalent_sizes(self._values, self._model, self._dtype)
         for target, entry in self._inputs.items():
             box = entry.widget
             assert isinstance(box, QDoubleSpinBox)
@@ -179,7 +179,7 @@ class LinkedSizes(QWidget):
 
 
 def _field_text(target: Target) -> FieldText:
-    return FIELDS[f"pruning.{targets.field_of(target)}"]
+    return FIELDS[f"pruning.{targets.target_field(target)}"]
 
 
 def _limits(name: str) -> Limits:

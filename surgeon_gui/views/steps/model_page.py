@@ -23,7 +23,7 @@ from surgeon_gui.state.sources.resolver import (
     resolve_model,
 )
 from surgeon_gui.state.sources.samples import smollm2
-from surgeon_gui.state.sources.text import facts_of, facts_problem, how_to_get_sample
+from surgeon_gui.state.sources.text import facts_of, facts_problem, sample_instructions
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.labels import BUNDLED_DEMO, source_name
 from surgeon_gui.views.steps.download_card import DownloadCard
@@ -78,7 +78,7 @@ class ModelPage(Page):
         self.column.addLayout(row_of(demo, sample))
         sample.setVisible(bool(smollm2()))
         if not smollm2():
-            self.column.addWidget(text_label(how_to_get_sample(), quiet=True))
+            self.column.addWidget(text_label(sample_instructions(), quiet=True))
         self.column.addWidget(self._recent)
         self.column.addWidget(self._problem)
         self.column.addWidget(self._download)

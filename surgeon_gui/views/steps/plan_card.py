@@ -15,7 +15,7 @@ from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.app import AppState, Step
 from surgeon_gui.state.job import resource_text
-from surgeon_gui.state.job.plan_text import sizes_in_brief
+from surgeon_gui.state.job.plan_text import brief_sizes
 from surgeon_gui.widgets.controls import bold, button, text_label
 from surgeon_gui.widgets.light_badge import LightBadge
 
@@ -66,7 +66,7 @@ class PlanCard(QFrame):
         """Show the plan of the draft, and the settings `changed` to make it fit."""
         is_draft = Step.TARGET not in state.rejected  # else the page holds another
         model = state.model if is_draft else None
-        sizes = sizes_in_brief(state.config, model) if model else ""
+        sizes = brief_sizes(state.config, model) if model else ""
         self._sizes.setText(sizes)
         self._sizes.setVisible(bool(sizes))
         fit = state.resource_check
@@ -99,9 +99,9 @@ class _NeedRow:
         for widget in (self.name, self.amount, self.badge):
             widget.setVisible(need is not None)
         if need is not None:
-            self.amount.setText(resource_text.amount(need))
+            self.amount.setText(resource_text.format_amount(need))
             self.badge.show_light(
                 need.light,
-                resource_text.word(need),
+                resource_text.light_label(need),
                 resource_text.NAMES[self._resource],
             )

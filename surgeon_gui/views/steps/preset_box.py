@@ -116,7 +116,7 @@ class PresetBox(QWidget):
         self._about.setText(_ABOUT_CUSTOM if preset is None else tr(preset.about))
         items = self._box.model()
         assert isinstance(items, QStandardItemModel)
-        items.item(0).setEnabled(preset is None or state.own is not None)
+        items.item(0).setEnabled(preset is None or state.own_config is not None)
         self._save.setEnabled(preset is None and not state.rejected)
         self._actions["preset_export_action"].setEnabled(preset is not None)
         self._actions["preset_delete_action"].setEnabled(preset in self._own)

@@ -7,7 +7,11 @@ from PySide6.QtWidgets import QTreeWidget, QTreeWidgetItem
 
 from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
 from surgeon_gui.base.translation import tr
-from surgeon_gui.state.job.protections import block_pattern, protected, with_choice
+from surgeon_gui.state.job.protections import (
+    block_pattern,
+    protected_layers,
+    with_protection,
+)
 from surgeon_gui.text.numbers import count
 from surgeon_gui.widgets.controls import described
 
@@ -82,7 +86,7 @@ class ProtectionTree(QTreeWidget):
         return item
 
     def _update_checks(self) -> None:
-        checked = protected(self._patterns, self._layers)
+        checked = protected_layers(self._patterns, self._layers)
         with QSignalBlocker(self):
             for item, members in self._members:
                 state = _CHECKED if members <= checked else _PARTLY
@@ -95,7 +99,7 @@ class ProtectionTree(QTreeWidget):
         if not pattern:
             return
         is_protected = item.checkState(0) is _CHECKED
-        self._patterns = with_choice(
+        self._patterns = with_protection(
             self._patterns, pattern, self._layers, is_protected=is_protected
         )
         self._update_checks()

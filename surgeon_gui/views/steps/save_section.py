@@ -52,7 +52,7 @@ class SaveSection(QWidget):
         self._form = ConfigForm(
             "export",
             ExportConfig,
-            file_formats.following,
+            file_formats.implied_changes,
             name="save",
             in_front=("dtype",),
         )
@@ -102,7 +102,7 @@ class SaveSection(QWidget):
         if exported is None:
             return
         self._form.show_config(state.save_config)
-        reasons = file_formats.disabled_others(exported)
+        reasons = file_formats.disabled_save_formats(exported)
         self._form.disable_choices("format", reasons)
         dtypes = file_formats.disabled_dtypes(state.save_config.format)
         self._form.disable_choices("dtype", dtypes)
@@ -111,7 +111,9 @@ class SaveSection(QWidget):
         self._unavailable.setText(unavailable_note)
         self._unavailable.setVisible(bool(unavailable_note))
         self._folder.show_value(state.save_config.folder)
-        inside = file_formats.folder_in(tr("the run folder"), state.save_config.format)
+        inside = file_formats.default_folder(
+            tr("the run folder"), state.save_config.format
+        )
         self._folder.setPlaceholderText(tr("In {inside}").format(inside=inside))
         request = state.request(RequestKind.SAVE)
         for part in (self._form, self._folder, self._choose):

@@ -11,7 +11,7 @@ from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
-from surgeon_gui.state.export_text import ended_note, how_measured, problem_of
+from surgeon_gui.state.export_text import ended_note, measurement_conditions, problem_of
 from surgeon_gui.state.job import checks
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import Status
@@ -81,6 +81,8 @@ class SpeedSection(QWidget):
         self._note.setVisible(bool(note))
         self._summary.setText(summarize(measured) if measured is not None else "")
         self._table.show_measured(measured)
-        self._conditions.setText(how_measured(measured) if measured is not None else "")
+        self._conditions.setText(
+            measurement_conditions(measured) if measured is not None else ""
+        )
         self._summary.setVisible(measured is not None)
         self._conditions.setVisible(measured is not None)

@@ -18,8 +18,8 @@ from surgeon_gui.controllers.preset_store import PresetStore
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState, Step
 from surgeon_gui.state.job import resource_text, targets
-from surgeon_gui.state.job.own_presets import own_folder
-from surgeon_gui.state.job.plan_text import goal, unsupported
+from surgeon_gui.state.job.own_presets import presets_folder
+from surgeon_gui.state.job.plan_text import describe_goal, unsupported
 from surgeon_gui.text.choices import CHOICES
 from surgeon_gui.views.steps.linked_sizes import LinkedSizes
 from surgeon_gui.views.steps.page import Page, row_of
@@ -44,7 +44,7 @@ class TargetPage(Page):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._preset_store = PresetStore(session, own_folder(), self)
+        self._preset_store = PresetStore(session, presets_folder(), self)
         self._presets = PresetBox(self._preset_store)
         self._presets.chosen.connect(session.choose_preset)
         self._tiles = StructureTiles()
@@ -52,7 +52,7 @@ class TargetPage(Page):
         self._form = ConfigForm(
             "pruning",
             PruningConfig,
-            targets.following,
+            targets.implied_changes,
             in_front=_IN_FRONT,
             parts=(self._tiles, self._sizes),
         )
@@ -122,7 +122,9 @@ class TargetPage(Page):
         problem = "" if is_rejected else state.problems.get(Step.TARGET, "")
         show_problem(self._problem, problem)
         model = state.model
-        summary = goal(state.config, model) if model and not is_rejected else ""
+        summary = (
+            describe_goal(state.config, model) if model and not is_rejected else ""
+        )
         self._goal.setText(summary)
         self._goal.setVisible(bool(summary))
         if state.config != self._fitted_draft:
@@ -140,8 +142,8 @@ class TargetPage(Page):
 
     @Slot()
     def _on_fit(self) -> None:
-        fitted = resource_text.draft_that_fits(self.session.state)
-        self._fitted = resource_text.changed(fitted)
+        fitted = resource_text.adjusted_draft(self.session.state)
+        self._fitted = resource_text.describe_changes(fitted)
         self._fitted_draft = fitted.config if fitted else self.session.state.config
         if fitted is not None:
             self.session.edit(fitted.config)

@@ -91,7 +91,7 @@ class ChartCard(QFrame):
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing to show and to save."""
+        """True if there is nothing to show and to save."""
         return not self._save.isEnabled()
 
     def rows(self) -> list[tuple[object, ...]]:

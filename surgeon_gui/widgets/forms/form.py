@@ -118,11 +118,11 @@ class ConfigForm(QWidget):
         self._problem.setObjectName(f"{self._name}_form_problem")
         plain, advanced = _grid(), _grid()
         self._settings = settings_of(kind)
-        apart = {name for part in self._parts for name in part.names}
+        part_names = {name for part in self._parts for name in part.names}
         for part_of_page in self._parts:
             part_of_page.edited.connect(self._on_edited)
         for name, setting in self._settings.items():
-            if setting.type in (str, bool) or name in apart:
+            if setting.type in (str, bool) or name in part_names:
                 continue
             is_advanced = setting.option.advanced and name not in in_front
             grid = advanced if is_advanced else plain

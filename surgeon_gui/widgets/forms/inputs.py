@@ -3,7 +3,7 @@
     Enum             combo box with a tooltip for each choice
     int              spin box
     float            spin box with decimals; a share of 1 is shown as a percentage
-    tuple[str, ...]  line with words separated by commas
+    tuple[str, ...]  line with values separated by commas
     Pattern          two spin boxes
 
 A number beyond the limits can be typed. When it is committed, the box replaces it by
@@ -67,7 +67,7 @@ class Input:
 
     @property
     def is_being_typed_in(self) -> bool:
-        """Whether the user is typing and the text is not committed yet."""
+        """True if the user is typing and the text is not committed yet."""
         return False
 
     def show(self, value: Any) -> None:
@@ -258,8 +258,8 @@ class DecimalInput(_NumberInput):
 
     @override
     def _write(self, value: float) -> None:
-        shown = value * self._scale if math.isfinite(value) else self._low
-        self._box.setValue(shown)
+        scaled = value * self._scale if math.isfinite(value) else self._low
+        self._box.setValue(scaled)
 
 
 class ListInput(Input):
@@ -283,8 +283,8 @@ class ListInput(Input):
 
     @override
     def _read(self) -> tuple[str, ...]:
-        words = (word.strip() for word in self._edit.text().split(","))
-        return tuple(word for word in words if word)
+        entries = (entry.strip() for entry in self._edit.text().split(","))
+        return tuple(entry for entry in entries if entry)
 
     @override
     def _write(self, value: tuple[str, ...]) -> None:
@@ -303,8 +303,8 @@ class PatternInput(Input):
         super().__init__(self._boxes, self._boxes.edited)
 
     @property
+    @override
     def is_being_typed_in(self) -> bool:
-        """See `Input.is_being_typed_in`."""
         return any(entry.is_being_typed_in for entry in self._boxes.inputs)
 
     def _read(self) -> str:
@@ -331,12 +331,12 @@ class _PatternBoxes(QWidget):
         self.setFocusProxy(kept)
 
     def _input(self, name: str, limits: Limits) -> WholeInput:
-        words = PATTERN[name]
-        entry = WholeInput(limits, words)
+        field_text = PATTERN[name]
+        entry = WholeInput(limits, field_text)
         entry.widget.setObjectName(f"pruning_{name}")
-        entry.widget.setAccessibleName(words.label)
-        entry.widget.setAccessibleDescription(words.tip)
-        entry.widget.setToolTip(words.tip)
+        entry.widget.setAccessibleName(field_text.label)
+        entry.widget.setAccessibleDescription(field_text.tip)
+        entry.widget.setToolTip(field_text.tip)
         entry.edited.connect(self.edited)
         return entry
 

@@ -52,8 +52,8 @@ def test_catalogue_is_complete(make, msgids, language):
 @pytest.mark.parametrize("language", OTHERS)
 def test_translations_have_the_placeholders_of_the_original(make, language):
     for message in done_messages(make, language):
-        for original, words in pairs(message):
-            assert fields(original) == fields(words), (original, words)
+        for original, text in pairs(message):
+            assert fields(original) == fields(text), (original, text)
 
 
 @pytest.mark.parametrize("language", OTHERS)
@@ -63,8 +63,8 @@ def test_compiled_catalogue_equals_source(make, language):
     )
     for message in done_messages(make, language):
         if isinstance(message.id, tuple):
-            words = [read.ngettext(*message.id, n) for n in (1, 2)]
-            assert words == list(message.string)
+            text = [read.ngettext(*message.id, n) for n in (1, 2)]
+            assert text == list(message.string)
         else:
             assert read.gettext(message.id) == message.string
 
@@ -72,11 +72,11 @@ def test_compiled_catalogue_equals_source(make, language):
 @pytest.mark.parametrize("language", OTHERS)
 def test_translation_ends_like_the_original(make, language):
     for message in done_messages(make, language):
-        for original, words in pairs(message):
+        for original, text in pairs(message):
             for end in (".", "…", "?", ":", " "):
-                assert original.endswith(end) is words.endswith(end), words
-            assert original.count("\n") == words.count("\n")
-            assert ("&" in original) is ("&" in words), words
+                assert original.endswith(end) is text.endswith(end), text
+            assert original.count("\n") == text.count("\n")
+            assert ("&" in original) is ("&" in text), text
 
 
 def test_no_module_has_untranslated_text():
@@ -136,12 +136,12 @@ def done_messages(make, language):
     return [m for m in make.read_catalogue(language) if m.id and all_of(m.string)]
 
 
-def all_of(words) -> bool:
-    return all(words) if isinstance(words, tuple | list) else bool(words)
+def all_of(text) -> bool:
+    return all(text) if isinstance(text, tuple | list) else bool(text)
 
 
-def forms(words) -> list[str]:
-    return list(words) if isinstance(words, tuple | list) else [words]
+def forms(text) -> list[str]:
+    return list(text) if isinstance(text, tuple | list) else [text]
 
 
 def pairs(message) -> list[tuple[str, str]]:
@@ -164,5 +164,5 @@ def test_mnemonics_of_permanent_controls_are_unique(make, language):
     if language != ENGLISH:
         known = {m.id: m.string for m in make.read_catalogue(language)}
     labels = [known[id] for id in PERMANENT]
-    keys = [words[words.index("&") + 1].upper() for words in labels]
+    keys = [label[label.index("&") + 1].upper() for label in labels]
     assert len(set(keys)) == len(keys), labels

@@ -1,4 +1,4 @@
-"""The thread keeps an engine running, and every request ends exactly once."""
+"""The engine thread: restarts, batches of events, and the end of each request."""
 
 from __future__ import annotations
 
@@ -38,7 +38,11 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_engine.api.messages.sources import ModelInspected
 from surgeon_gui.controllers.engine_supervisor import MAX_FAILED_STARTS
-from surgeon_gui.controllers.engine_thread import EngineThread, coalesce_progress
+from surgeon_gui.controllers.engine_thread import (
+    BATCH_SECONDS,
+    EngineThread,
+    coalesce_progress,
+)
 from tests.helpers.fake_engine import OUTSIDE_OF_SHOTS, STAGES_OF_A_SHOT, UNITS
 from tests.helpers.windows import QUICK, TIMEOUT_MS, fake_process
 
@@ -97,9 +101,25 @@ def test_engine_is_ready_before_the_first_command(listen):
 
 
 def test_events_before_listen_are_delivered(qtbot):
-    thread = EngineThread(fake_process())
+    received = []
+
+    def make_client():
+        client = fake_process()()
+        receive = client.receive
+
+        def receive_and_record(timeout):
+            envelope = receive(timeout)
+            if envelope is not None:
+                received.append(envelope)
+            return envelope
+
+        client.receive = receive_and_record
+        return client
+
+    thread = EngineThread(make_client)
     thread.start()
-    qtbot.waitUntil(lambda: bool(thread._pending), timeout=TIMEOUT_MS)
+    qtbot.waitUntil(lambda: bool(received), timeout=TIMEOUT_MS)
+    qtbot.wait(round(3 * BATCH_SECONDS * 1000))  # until its batch is complete
     batches = []
     thread.listen(batches.append)
     qtbot.waitUntil(lambda: bool(batches), timeout=TIMEOUT_MS)
@@ -132,7 +152,7 @@ def test_export_and_measurement_end_with_their_responses(qtbot, listen):
     assert recorder.wait_for(Exported, run="save-1").format is Format.GGUF
     assert len(recorder.wait_for(Measured, run="m-1").models) == 2
     recorder.wait_for(RunFinished, run="run-1")
-    qtbot.waitUntil(lambda: recorder.thread._supervisor.idle, timeout=TIMEOUT_MS)
+    qtbot.waitUntil(lambda: recorder.thread.is_idle, timeout=TIMEOUT_MS)
 
 
 def test_crash_of_a_measurement_does_not_fail_the_run(listen):

@@ -26,12 +26,12 @@ def test_active_task_has_a_label_and_a_growing_share(kind, stage, label):
         return active_task(AppState(requests={kind: request}))
 
     request = Request("it").with_event(StageStarted(stage, 0))
-    begun = task_of(request)
+    started = task_of(request)
     request = request.with_event(Progressed(stage, 0, 3, 8))
     further = task_of(request)
     assert further.label.startswith(label)
     assert further.label.endswith("4 of 8")
-    assert begun.share < further.share < 1
+    assert started.share < further.share < 1
     assert task_of(request.cancelling()).label == f"{label}cancelling…"
     assert task_of(replace(request, is_cancelled=True)) is None
 

@@ -1,4 +1,4 @@
-"""The state of a download follows its events and is described in words."""
+"""State of a download and the texts that describe it."""
 
 from __future__ import annotations
 

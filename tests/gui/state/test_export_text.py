@@ -148,4 +148,4 @@ def test_speed_rows():
     assert prompt[1].below == f"1,249{DASH}1,274"
     assert memory[3].value == "0.99"
     assert size[1].value == f"5.7{SPACE}MB"
-    assert "7 rounds" in export_text.how_measured(measured())
+    assert "7 rounds" in export_text.measurement_conditions(measured())

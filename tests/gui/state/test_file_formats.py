@@ -45,7 +45,7 @@ def test_plain_files_require_equal_widths():
 def test_plain_files_are_disabled_if_some_layers_of_a_kind_are_protected():
     model = model_summary()
     some = pruning_config(widths=Widths.SAME, protect=("block 0",))
-    assert "some of a kind" in file_formats.disabled_formats(some, model)[STOCK]
+    assert "some layers of a kind" in file_formats.disabled_formats(some, model)[STOCK]
     kind = pruning_config(widths=Widths.SAME, protect=("self_attn.o_proj",))
     assert file_formats.disabled_formats(kind, model) == {}
 
@@ -56,25 +56,25 @@ def test_disabled_dtypes_are_those_that_a_format_does_not_support(file_format):
     assert set(FileDtype) - set(disabled) == set(DESCRIPTIONS[file_format].dtypes)
 
 
-def test_following_resets_a_dtype_that_the_format_does_not_support():
+def test_implied_changes_reset_a_dtype_that_the_format_does_not_support():
     before = {"format": GGUF, "dtype": FileDtype.Q8_0}
     after = before | {"format": ONNX}
-    assert file_formats.following(before, after) == {"dtype": FileDtype.SAME}
-    assert file_formats.following(before, before) == {}
+    assert file_formats.implied_changes(before, after) == {"dtype": FileDtype.SAME}
+    assert file_formats.implied_changes(before, before) == {}
 
 
-def test_disabled_others_has_the_reason_of_the_engine():
+def test_disabled_save_formats_has_the_reason_of_the_engine():
     result = exported("there", PruningConfig())
-    reasons = file_formats.disabled_others(result)
+    reasons = file_formats.disabled_save_formats(result)
     assert reasons[ONNX] == ONNX_REASON
     assert AUTOMATIC not in reasons
-    assert file_formats.another_format(result) is GGUF
+    assert file_formats.suggested_format(result) is GGUF
 
 
 def test_format_not_reported_by_the_engine_is_disabled():
     result = exported("there", PruningConfig())
     others = [other for other in result.others if other.format is not GGUF]
-    reasons = file_formats.disabled_others(
+    reasons = file_formats.disabled_save_formats(
         type(result)(result.folder, 1, 1, 0.0, others=tuple(others))
     )
     assert reasons[GGUF]
@@ -83,5 +83,5 @@ def test_format_not_reported_by_the_engine_is_disabled():
 @pytest.mark.parametrize(
     ("file_format", "name"), [(AUTOMATIC, "transformers"), (GGUF, "gguf")]
 )
-def test_folder_in_run_folder_is_named_after_the_format(file_format, name):
-    assert file_formats.folder_in("/runs/1", file_format) == f"/runs/1/{name}"
+def test_default_folder_is_named_after_the_format(file_format, name):
+    assert file_formats.default_folder("/runs/1", file_format) == f"/runs/1/{name}"

@@ -21,7 +21,7 @@ from surgeon_engine.api.planning.target_size import goal_of
 from surgeon_gui.controllers import job_editor
 from surgeon_gui.controllers.preset_store import PresetStore
 from surgeon_gui.state.app import Step
-from surgeon_gui.state.job.own_presets import own_folder, read_presets
+from surgeon_gui.state.job.own_presets import presets_folder, read_presets
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import UNSUPPORTED, model_summary
 from tests.helpers.windows import QUICK, TIMEOUT_MS, click, find, load_and_wait
@@ -92,7 +92,7 @@ def test_selected_size_is_kept_when_the_structure_changes(page):
     assert pruning_of(page).target.millions == 2.5
     assert number(page, "pruning_million_parameters") == 2.5
     assert not find(page, "hold_file_size_radio").isEnabled()
-    assert "no file gets smaller" in find(page, "pruning_megabytes").toolTip()
+    assert "the file keeps its size" in find(page, "pruning_megabytes").toolTip()
 
 
 def test_unknown_sizes_show_a_dash(page):
@@ -154,7 +154,7 @@ def test_custom_settings_are_saved_as_a_preset(page):
     find(page, "pruning_shots").setValue(17)
     save_preset(page, "  For my   laptop ")
     assert preset_shown(page) == "For my laptop"
-    (saved,), problems = read_presets(own_folder())
+    (saved,), problems = read_presets(presets_folder())
     assert problems == []
     assert saved.pruning == pruning_of(page)
     assert saved.is_in(page.session.state.config)
@@ -169,7 +169,7 @@ def test_preset_needs_a_unique_name(page, title):
     find(page, "pruning_shots").setValue(17)
     save_preset(page, title)
     assert find(page, "preset_problem").text()
-    assert read_presets(own_folder()) == ([], [])
+    assert read_presets(presets_folder()) == ([], [])
 
 
 def test_preset_is_shared_deleted_restored_and_added(page, tmp_path):
@@ -181,7 +181,7 @@ def test_preset_is_shared_deleted_restored_and_added(page, tmp_path):
     dialog.fileSelected.emit(str(file))
     dialog.reject()
     find(page, "preset_delete_action", object).trigger()
-    assert read_presets(own_folder()) == ([], [])
+    assert read_presets(presets_folder()) == ([], [])
     assert pruning_of(page).shots == 17
     click(page, "preset_restore_button")
     assert preset_shown(page) == "Mine"
@@ -205,10 +205,10 @@ def test_invalid_preset_file_is_reported(page, tmp_path):
 
 
 def test_user_presets_are_loaded_at_startup(qtbot, make_window):
-    own_folder().mkdir(parents=True)
+    presets_folder().mkdir(parents=True)
     preset = preset_of("mine", "Mine", "All mine.", QUICK)
-    (own_folder() / "mine.toml").write_text(preset_to_toml(preset))
-    (own_folder() / "broken.toml").write_text("title =")
+    (presets_folder() / "mine.toml").write_text(preset_to_toml(preset))
+    (presets_folder() / "broken.toml").write_text("title =")
     window = make_window()
     load_and_wait(qtbot, window)
     assert preset_shown(window) == "Mine"
@@ -216,13 +216,13 @@ def test_user_presets_are_loaded_at_startup(qtbot, make_window):
 
 
 def test_unreadable_preset_file_is_not_overwritten(qtbot, make_window):
-    own_folder().mkdir(parents=True)
-    broken = own_folder() / "mine.toml"
+    presets_folder().mkdir(parents=True)
+    broken = presets_folder() / "mine.toml"
     broken.write_text("title =")
     window = make_window()
     load_and_wait(qtbot, window)
     window.findChild(PresetStore).save("Mine")
-    (saved,), _ = read_presets(own_folder())
+    (saved,), _ = read_presets(presets_folder())
     assert saved.title == "Mine"
     assert broken.read_text() == "title ="
 
@@ -261,7 +261,7 @@ def test_run_that_does_not_fit_cannot_start_until_adjusted(qtbot, make_window):
     assert find(window, "plan_memory_light").light is Light.RED
     assert find(window, "plan_light").light is Light.RED
     assert not find(window, "start_button").isEnabled()
-    assert "too short" in find(window, "plan_label").text()
+    assert "Not enough" in find(window, "plan_label").text()
     click(window, "fit_button")
     qtbot.waitUntil(
         lambda: window.session.state.resource_check is not None, timeout=TIMEOUT_MS

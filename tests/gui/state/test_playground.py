@@ -27,11 +27,11 @@ from surgeon_gui.state.playground.state import (
     PlaygroundState,
     TokenPlace,
     apply,
-    asked,
     cancelling,
     models_of,
     obstacle,
     ranking,
+    requested,
 )
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import RunState, Status
@@ -49,9 +49,9 @@ SPACE = "\N{NO-BREAK SPACE}"
 OWN = Models("demo", "demo")
 
 
-def requested(prompt="The import"):
+def open_request(prompt="The import"):
     state = PlaygroundState(prompt=prompt, own=OWN)
-    return asked(state, "generate-1", OWN, Dtype.FLOAT32, Device.CPU)
+    return requested(state, "generate-1", OWN, Dtype.FLOAT32, Device.CPU)
 
 
 def events_of(state, count=None):
@@ -73,7 +73,7 @@ def applied(state, events):
 
 @pytest.fixture
 def done():
-    return applied(requested(), events_of(requested()))
+    return applied(open_request(), events_of(open_request()))
 
 
 def run_with(form=Format.COMPACT, status=Status.FINISHED):
@@ -101,17 +101,17 @@ def test_apply_appends_tokens_and_then_compares_them(done):
 def test_events_of_other_requests_and_after_the_end_are_ignored(done):
     event = TokenWritten(Side.PRUNED, 5, "more")
     assert apply(done, Envelope("generate-1", 0.0, event)) is done
-    open_state = requested()
+    open_state = open_request()
     assert apply(open_state, Envelope("generate-2", 0.0, event)) is open_state
 
 
 def test_new_request_clears_texts_and_cancelled_one_keeps_them(done):
-    again = asked(done, "generate-2", OWN, Dtype.FLOAT32, Device.CPU)
+    again = requested(done, "generate-2", OWN, Dtype.FLOAT32, Device.CPU)
     assert again.original == again.pruned == ()
     assert again.has_chat_template is False  # the models are the same
-    other = asked(done, "generate-2", Models("a", "b"), Dtype.FLOAT32, Device.CPU)
+    other = requested(done, "generate-2", Models("a", "b"), Dtype.FLOAT32, Device.CPU)
     assert other.has_chat_template is None
-    partial = cancelling(applied(requested(), events_of(requested(), 6)))
+    partial = cancelling(applied(open_request(), events_of(open_request(), 6)))
     assert partial.question.is_cancelling
     cancelled = applied(partial, [Cancelled()])
     assert cancelled.original == partial.original != ()
@@ -136,7 +136,9 @@ def test_texts_are_cleared_once_other_models_are_chosen(done):
     assert after.question.response is None
     # While the next run is in progress, there is nothing to compare instead.
     run = AppState(run=run_with(status=Status.RUNNING))
-    of_run = replace(done, own=Models(), asked=Models("demo", "/runs/one/export"))
+    of_run = replace(
+        done, own=Models(), requested_models=Models("demo", "/runs/one/export")
+    )
     assert playground_state.without_stale_texts(of_run, run) is of_run
     assert (
         playground_state.without_stale_texts(of_run, AppState(run=run_with())) is of_run
@@ -165,11 +167,11 @@ def busy_with(kind):
 @pytest.mark.parametrize(
     ("state", "app", "reason"),
     [
-        (READY, AppState(run=run_with(status=Status.RUNNING)), "A run is under way"),
+        (READY, AppState(run=run_with(status=Status.RUNNING)), "A run is in progress"),
         (READY, busy_with(RequestKind.SAVE), "being saved"),
         (READY, busy_with(RequestKind.MEASUREMENT), "Speed is being"),
         (READY, busy_with(RequestKind.DIAGNOSIS), "being diagnosed"),
-        (READY, AppState(engine=Engine.UNAVAILABLE), "no engine"),
+        (READY, AppState(engine=Engine.UNAVAILABLE), "engine is not available"),
         (replace(READY, question=Request("generate-1")), AppState(), "are generating"),
         (replace(READY, prompt=" \n"), AppState(), "Enter a prompt"),
         (PlaygroundState(prompt="A"), AppState(), "Prune a model first"),
@@ -209,7 +211,7 @@ def test_summary_has_agreement_and_largest_difference(done):
     mean = sum(NATS[Side.ORIGINAL] + NATS[Side.PRUNED]) / 12
     assert f"mean difference {mean:.2f} nats" in summary
     assert "at “ moon” in the pruned model's text: 4.50 nats" in summary
-    assert playground_text.summary(requested()) == ""
+    assert playground_text.summary(open_request()) == ""
 
 
 def test_summary_of_identical_predictions(done):
@@ -255,7 +257,7 @@ def test_written_line_has_speed_memory_and_ending(done):
     )
     assert original == "7 tokens · 12.0 tokens/s · 390.0 MB memory"
     assert pruned == ("5 tokens · 20.0 tokens/s · 380.0 MB memory · ended")
-    partial = applied(requested(), events_of(requested(), 4))
+    partial = applied(open_request(), events_of(open_request(), 4))
     assert playground_text.written_line(partial, Side.ORIGINAL, None) == "1 token"
     assert "take turns" in playground_text.written_tip(answer)
 
@@ -263,12 +265,12 @@ def test_written_line_has_speed_memory_and_ending(done):
 def test_text_of_begins_with_the_prompt(done):
     assert playground_text.text_of(done, Side.PRUNED) == "The import loads the moon\n."
     chat = replace(done, settings=GenerationSettings(as_chat=True))
-    chat = asked(chat, "generate-2", OWN, Dtype.FLOAT32, Device.CPU)
+    chat = requested(chat, "generate-2", OWN, Dtype.FLOAT32, Device.CPU)
     assert playground_text.text_of(chat, Side.PRUNED) == "The import\n\n"
 
 
 def test_failure_ends_the_request(done):
-    state = requested("too long")
+    state = open_request("too long")
     state = applied(state, events_of(state))
     assert isinstance(state.question.error, Failed)
     assert not state.question.is_open

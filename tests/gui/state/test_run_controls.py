@@ -72,7 +72,7 @@ NAMES = ("start", "pause", "stop", "cancel")
 
 def controls_of(status, **more):
     run = RunState(status=status, **more)
-    return run_controls(run, "A run is under way." if status.is_busy else "")
+    return run_controls(run, "A run is in progress." if status.is_busy else "")
 
 
 def test_table_has_every_status():

@@ -36,7 +36,7 @@ def with_events(state, at, *events):
 
 @pytest.fixture
 def running():
-    """A run 10 seconds into its first curvature of about 40 seconds."""
+    """Return a run 10 seconds into its first curvature of about 40 seconds."""
     state = run_state.requested("run-1", CONFIG, "folder", at=0.0)
     state = with_events(state, 0.0, StageStarted(Stage.LOAD, 0), STARTED)
     state = with_events(state, 5.0, StageStarted(Stage.CURVATURE, 1))
@@ -145,7 +145,7 @@ def test_stage_times_show_the_maximum_memory(running):
     first, second = (MemorySampled(x * mega, y * mega, 8000 * mega) for x, y in PEAKS)
     state = with_events(state, 18.0, first, second, StageStarted(Stage.UPDATE, 1))
     state = with_events(state, 20.0, StageStarted(Stage.EVALUATION, 1))
-    times = {name: words.replace(no_break, " ") for name, words in stage_times(state)}
+    times = {name: text.replace(no_break, " ") for name, text in stage_times(state)}
     names = [STAGES[x][1] for x in (Stage.CURVATURE, Stage.SELECTION, Stage.UPDATE)]
     assert [times[name] for name in names] == [
         "12 s, 900.0 MB",

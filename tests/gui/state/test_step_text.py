@@ -102,10 +102,10 @@ def test_numbers_are_formatted(shown, expected):
 
 
 def test_plan_states_sizes_shots_and_structure():
-    plan = text_of(plan_text.plan, PruningConfig())
+    plan = text_of(plan_text.describe_plan, PruningConfig())
     assert "2.10 M of 2.83 M parameters remain, in a file of about 8.4 MB" in plan
     assert "(original 5.7 MB)" in plan
-    assert "30 % of 2.43 M prunable weights go in 3 shots" in plan
+    assert "30 % of 2.43 M prunable weights are removed in 3 shots" in plan
     assert "as heads and neurons" in plan
 
 
@@ -117,41 +117,53 @@ def test_plan_states_sizes_shots_and_structure():
     ],
 )
 def test_plan_of_a_sparse_structure_states_that_weights_become_zeros(structure, text):
-    plan = text_of(plan_text.plan, pruning_config(structure, method=Method.WANDA))
+    plan = text_of(
+        plan_text.describe_plan, pruning_config(structure, method=Method.WANDA)
+    )
     assert text in plan
     assert "the others become zeros" in plan
-    assert "no file gets smaller" in text_of(plan_text.goal, pruning_config(structure))
+    assert "the file keeps its size" in text_of(
+        plan_text.describe_goal, pruning_config(structure)
+    )
 
 
 def test_plan_states_the_quality_limit():
-    text = "The run ends where perplexity would rise by more than 5 %."
-    assert text in text_of(plan_text.plan, pruning_config(max_perplexity_increase=5.0))
-    assert "The run ends" not in text_of(plan_text.plan, PruningConfig())
+    text = "The run ends before perplexity rises by more than 5 %."
+    assert text in text_of(
+        plan_text.describe_plan, pruning_config(max_perplexity_increase=5.0)
+    )
+    assert "The run ends" not in text_of(plan_text.describe_plan, PruningConfig())
 
 
 def test_plan_without_a_reachable_size_omits_it():
-    plan = text_of(plan_text.plan, pruning_config(target=Target.PARAMETERS))
+    plan = text_of(plan_text.describe_plan, pruning_config(target=Target.PARAMETERS))
     assert plan == "Bundled demo is pruned in 3 shots, as heads and neurons."
-    assert text_of(plan_text.goal, pruning_config(target=Target.PARAMETERS)) == ""
+    assert (
+        text_of(plan_text.describe_goal, pruning_config(target=Target.PARAMETERS)) == ""
+    )
 
 
 def test_goal_states_the_exact_size_in_every_unit():
-    goal = text_of(plan_text.goal, PruningConfig())
-    assert "729,907 weights go: 30 % of the 2,433,024 prunable ones" in goal
+    goal = text_of(plan_text.describe_goal, PruningConfig())
+    assert "729,907 weights are removed: 30 % of the 2,433,024 prunable weights" in goal
     assert "25.8 % of all parameters" in goal
     assert "2,098,829 parameters remain" in goal
     assert "8.395316 MB in float32" in goal
-    assert "The original's file takes 5.7 MB" in goal
+    assert "The original file takes 5.7 MB" in goal
 
 
 @pytest.mark.parametrize(
     ("export", "planned", "in_full"),
     [
-        (ExportConfig(format=Format.MASKED), "stay in the file as zeros", "no smaller"),
+        (
+            ExportConfig(format=Format.MASKED),
+            "the others are stored as zeros",
+            "not smaller",
+        ),
         (
             ExportConfig(dtype=FileDtype.FLOAT16),
             "a file of about 4.2 MB",
-            "4.197658 MB in float16. The original's file takes 5.7 MB.",
+            "4.197658 MB in float16. The original file takes 5.7 MB.",
         ),
         (
             ExportConfig(format=Format.GGUF, dtype=FileDtype.Q8_0),
@@ -164,7 +176,7 @@ def test_plan_and_goal_state_the_file_size(export, planned, in_full):
     config = RunConfig(export=export)
     plan, goal = (
         make_text(config, model_summary()).replace(SPACE, " ")
-        for make_text in (plan_text.plan, plan_text.goal)
+        for make_text in (plan_text.describe_plan, plan_text.describe_goal)
     )
     assert planned in plan
     assert in_full in goal
@@ -173,7 +185,7 @@ def test_plan_and_goal_state_the_file_size(export, planned, in_full):
 
 def test_plan_of_rows_and_columns_states_an_upper_bound():
     pruning = pruning_config(structure=Structure.ROWS_AND_COLUMNS)
-    assert "in a file of at most" in text_of(plan_text.plan, pruning)
+    assert "in a file of at most" in text_of(plan_text.describe_plan, pruning)
 
 
 @pytest.mark.parametrize(
@@ -188,8 +200,8 @@ def test_plan_of_rows_and_columns_states_an_upper_bound():
         (pruning_config(target=Target.FILE_SIZE), "To 400.0 MB in"),
     ],
 )
-def test_target_in_brief_uses_the_unit_of_the_target(pruning, text):
-    assert text in plan_text.in_brief(pruning).replace(SPACE, " ")
+def test_brief_plan_uses_the_unit_of_the_target(pruning, text):
+    assert text in plan_text.brief_plan(pruning).replace(SPACE, " ")
 
 
 def test_structures_unsupported_for_one_reason_share_a_line():

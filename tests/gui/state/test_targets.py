@@ -1,4 +1,4 @@
-"""A target keeps its size in whatever way it is given, and edits do not dead-end."""
+"""Conversion of target sizes between units, and the implied changes of edits."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SIZES = [
 
 
 def values_of(pruning):
-    """Return all settings, as a form has them."""
+    """Return all settings as a form holds them."""
     defaults = {name: setting.default for name, setting in SETTINGS.items()}
     return defaults | fields.values_of(pruning)
 
@@ -44,46 +44,46 @@ def values_of(pruning):
 def edited(pruning, **changes):
     before = values_of(pruning)
     after = {**before, **changes}
-    return {**after, **targets.following(before, after)}
+    return {**after, **targets.implied_changes(before, after)}
 
 
-def given_as(pruning, target, dtype=Dtype.FLOAT32, model=MODEL):
+def converted(pruning, target, dtype=Dtype.FLOAT32, model=MODEL):
     values = values_of(pruning)
-    return {**values, **targets.given_as(values, target, model, dtype)}
+    return {**values, **targets.converted(values, target, model, dtype)}
 
 
 @pytest.mark.parametrize(("structure", "first", "second"), SIZES)
 @pytest.mark.parametrize("dtype", [Dtype.FLOAT32, Dtype.BFLOAT16])
-def test_the_size_stays_the_same_to_the_last_weight(structure, first, second, dtype):
+def test_converted_keeps_the_exact_number_of_weights(structure, first, second, dtype):
     for sparsity in (0.01, 0.1237, 1 / 3, 0.4999):
         share = pruning_config(structure, sparsity=sparsity)
         goal = goal_of(share, MODEL, dtype)
-        given = pruning_config(**given_as(share, first, dtype))
+        given = pruning_config(**converted(share, first, dtype))
         if second is Target.FILE_SIZE and structure in SPARSE:
-            continue  # no config, but a size all the same
-        again = pruning_config(**given_as(given, second, dtype))
+            continue  # not a valid config
+        again = pruning_config(**converted(given, second, dtype))
         assert goal_of(given, MODEL, dtype).removed == goal.removed
         assert goal_of(again, MODEL, dtype).removed == goal.removed
 
 
-def test_a_size_that_no_share_reaches_becomes_the_largest_share():
+def test_converted_clips_an_unreachable_size_to_the_maximum_share():
     tiny = pruning_config(target=Target.PARAMETERS, million_parameters=0.4)
-    assert given_as(tiny, Target.PRUNABLE_SHARE)["sparsity"] == 0.95
+    assert converted(tiny, Target.PRUNABLE_SHARE)["sparsity"] == 0.95
 
 
 @pytest.mark.parametrize("model", [None, MODEL])
-def test_without_a_size_to_keep_the_fields_stay_as_they_are(model):
+def test_converted_without_a_reachable_size_changes_only_the_unit(model):
     unreachable = pruning_config(target=Target.PARAMETERS)  # 100 M of 2.8 M
-    values = given_as(unreachable, Target.PRUNABLE_SHARE, model=model)
+    values = converted(unreachable, Target.PRUNABLE_SHARE, model=model)
     assert values == {**values_of(unreachable), "target": Target.PRUNABLE_SHARE}
 
 
-def test_other_edits_bring_nothing_with_them():
+def test_other_edits_imply_no_changes():
     values = edited(PruningConfig(), shots=9)
     assert values == {**values_of(PruningConfig()), "shots": 9}
 
 
-def test_a_method_that_is_corrected_brings_the_texts_tokens_back():
+def test_method_with_correction_resets_the_labels():
     sampled = pruning_config(method=Method.K_OBD, fisher=Fisher.SAMPLED)
     values = edited(sampled, method=Method.LLM_SURGEON)
     assert pruning_config(**values).fisher is Fisher.EMPIRICAL
@@ -91,23 +91,23 @@ def test_a_method_that_is_corrected_brings_the_texts_tokens_back():
 
 
 @pytest.mark.parametrize("method", [Method.SPARSEGPT, Method.WANDA])
-def test_a_method_that_cannot_remove_the_structure_gives_way(method):
+def test_unsupported_method_is_replaced_when_the_structure_changes(method):
     sparse = pruning_config(Structure.ELEMENTS, method=method)
     assert edited(sparse, structure=Structure.N_M)["method"] is method
     values = edited(sparse, structure=Structure.NEURONS)
     assert pruning_config(**values).method is Method.LLM_SURGEON
 
 
-def test_what_does_not_go_together_has_a_reason():
+def test_incompatible_choices_are_disabled_with_a_reason():
     assert set(targets.disabled_methods(Structure.ROWS)) == {
         Method.SPARSEGPT,
         Method.WANDA,
     }
     assert targets.disabled_methods(Structure.ELEMENTS) == {}
     automatic, masked = Format.AUTOMATIC, Format.MASKED
-    no_size = {Target.FILE_SIZE}
-    assert set(targets.disabled_targets(Structure.N_M, automatic)) == no_size
-    assert set(targets.disabled_targets(Structure.HEADS, masked)) == no_size
+    file_size = {Target.FILE_SIZE}
+    assert set(targets.disabled_targets(Structure.N_M, automatic)) == file_size
+    assert set(targets.disabled_targets(Structure.HEADS, masked)) == file_size
     assert targets.disabled_targets(Structure.HEADS, automatic) == {}
     surgeon, loss = Method.LLM_SURGEON, Correction.LOSS
     assert set(targets.disabled_fishers(surgeon, loss)) == {Fisher.SAMPLED}
@@ -117,31 +117,31 @@ def test_what_does_not_go_together_has_a_reason():
     assert targets.disabled_corrections(Fisher.EMPIRICAL) == {}
 
 
-def test_a_goal_that_cannot_be_reached_is_none():
+def test_goal_or_none_of_an_unreachable_target_is_none():
     assert targets.goal_or_none(RunConfig(), MODEL).removed == 729_907
     unreachable = RunConfig(pruning=pruning_config(target=Target.PARAMETERS))
     assert targets.goal_or_none(unreachable, MODEL) is None
 
 
 @pytest.mark.parametrize("structure", [*COUPLED, *SPARSE])
-@pytest.mark.parametrize("held", Target)
-def test_each_of_the_linked_sizes_is_the_same_size(structure, held):
+@pytest.mark.parametrize("unit", Target)
+def test_equivalent_sizes_remove_the_same_weights(structure, unit):
     for sparsity in (0.011, 1 / 3, 0.4999):
-        given = given_as(pruning_config(structure, sparsity=sparsity), held)
-        if held is Target.FILE_SIZE and structure in SPARSE:
+        given = converted(pruning_config(structure, sparsity=sparsity), unit)
+        if unit is Target.FILE_SIZE and structure in SPARSE:
             continue
         removed = goal_of(pruning_config(**given), MODEL, Dtype.FLOAT32).removed
-        sizes = targets.sizes(given, MODEL, Dtype.FLOAT32)
+        sizes = targets.equivalent_sizes(given, MODEL, Dtype.FLOAT32)
         assert set(sizes) == set(Target)
         for target, size in sizes.items():
             if target is Target.FILE_SIZE and structure in SPARSE:
                 continue
-            alone = {**given, "target": target, targets.field_of(target): size}
+            alone = {**given, "target": target, targets.target_field(target): size}
             again = goal_of(pruning_config(**alone), MODEL, Dtype.FLOAT32)
             assert again.removed == removed, target
 
 
-def test_a_size_that_cannot_be_reached_is_shown_as_it_is_given_alone():
+def test_equivalent_sizes_of_an_unreachable_target_are_only_its_own():
     values = values_of(pruning_config(target=Target.PARAMETERS))  # 100 M of 2.8 M
-    sizes = targets.sizes(values, MODEL, Dtype.FLOAT32)
+    sizes = targets.equivalent_sizes(values, MODEL, Dtype.FLOAT32)
     assert sizes == {Target.PARAMETERS: 100.0}

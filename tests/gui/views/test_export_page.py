@@ -56,9 +56,9 @@ def test_format_note_has_its_description(export_page, file_format):
 @pytest.mark.parametrize(
     ("structure", "file_format", "reason"),
     [
-        (Structure.ELEMENTS, Format.COMPACT, "Single weights leave zeros"),
-        (Structure.N_M, Format.ONNX, "Single weights leave zeros"),
-        (Structure.ROWS, Format.GGUF, "rows and columns of their own"),
+        (Structure.ELEMENTS, Format.COMPACT, "sets weights to zero"),
+        (Structure.N_M, Format.ONNX, "sets weights to zero"),
+        (Structure.ROWS, Format.GGUF, "individually removed rows and columns"),
         (Structure.HEADS, Format.STOCK, "different widths"),
     ],
 )
@@ -93,7 +93,10 @@ def test_only_supported_number_formats_can_be_chosen(export_page):
     assert export_page.session.state.config.export.dtype is FileDtype.Q8_0
     choose(export_page, "export_format", Format.ONNX)
     assert export_page.session.state.config.export.dtype is FileDtype.SAME
-    assert "does not hold it" in item(export_page, "export_dtype", FileDtype.Q8_0)[1]
+    assert (
+        "does not support this number format"
+        in item(export_page, "export_dtype", FileDtype.Q8_0)[1]
+    )
 
 
 def test_file_size_is_an_advanced_setting(export_page):

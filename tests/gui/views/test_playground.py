@@ -203,7 +203,7 @@ def test_generation_is_disabled_during_a_run(qtbot, make_playground):
     window.start_run()
     wait_for_status(qtbot, window, Status.RUNNING)
     assert not is_on(window, "playground_generate_button")
-    assert "A run is under way" in shown(window, "playground_status")
+    assert "A run is in progress" in shown(window, "playground_status")
     click(window, "cancel_button")
     wait_for_status(qtbot, window, Status.CANCELLED)
     assert "exported nothing" in shown(window, "playground_status")

@@ -43,7 +43,7 @@ def text_of(html):
 
 def test_report_contains_results_and_settings(finished):
     text = text_of(report_html(finished, CONTEXT))
-    for words in (
+    for expected in (
         "Heads and neurons",
         "Sparsity 30 %",
         "14.20 → 14.90",
@@ -55,7 +55,7 @@ def test_report_contains_results_and_settings(finished):
         "A fresh process loaded the files",
         "surgeon run job.toml",
     ):
-        assert words in text, words
+        assert expected in text, expected
     assert text.index("Results") < text.index("Settings")
 
 
@@ -81,7 +81,7 @@ def test_job_in_report_equals_job_of_run(finished):
 
 
 @pytest.mark.parametrize(
-    ("ending", "words"),
+    ("ending", "expected"),
     [
         ("failed", "The GPU has too little memory. Choose fewer windows."),
         ("cancelled", "The run was cancelled."),
@@ -89,10 +89,10 @@ def test_job_in_report_equals_job_of_run(finished):
         ("stopped", "Stopped after shot 1 of 3"),
     ],
 )
-def test_report_of_incomplete_run_states_why_it_ended(tmp_path, ending, words):
+def test_report_of_incomplete_run_states_why_it_ended(tmp_path, ending, expected):
     run = read_state(write_run(tmp_path, ending=ending))
     text = text_of(report_html(run, ReportContext("A run")))
-    assert words in text
+    assert expected in text
     assert "not recorded" in text
 
 

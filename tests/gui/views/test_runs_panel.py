@@ -202,13 +202,13 @@ def test_damaged_run_is_listed_with_the_reason_and_cannot_be_opened(
     window.open_run(folder)
     wait(qtbot, lambda: "cannot be opened" in shown(window, "error_message"))
     window.open_run(tmp_path / "nowhere")
-    wait(qtbot, lambda: "There is no run" in shown(window, "error_message"))
+    wait(qtbot, lambda: "contains no run" in shown(window, "error_message"))
 
 
 def test_run_is_opened_from_the_command_line(tmp_path):
     opened = []
-    options = __main__._parser().parse_args(["--open", str(tmp_path)])
-    __main__._load_job(SimpleNamespace(open_run=opened.append), options)
+    options = __main__.make_parser().parse_args(["--open", str(tmp_path)])
+    __main__.load_job(SimpleNamespace(open_run=opened.append), options)
     assert opened == [tmp_path]
 
 
@@ -259,7 +259,7 @@ def test_run_in_progress_is_listed_and_cannot_be_deleted(
     assert model.index(0, status).data() == "Running"
     view_of(window).setCurrentIndex(model.index(0, NAME))
     do(window, "delete")
-    assert "under way" in shown(window, "error_message")
+    assert "in progress" in shown(window, "error_message")
     wait_for_status(qtbot, window, Status.FINISHED)
     wait(qtbot, lambda: model.index(0, status).data() == "Finished")
     assert trashed == []
@@ -287,7 +287,7 @@ def test_failed_delete_keeps_the_run_and_is_reported(qtbot, history, monkeypatch
     do(history, "delete")
     answer(history, "delete_yes_button")
     wait(qtbot, lambda: "No trash" in shown(history, "error_message"))
-    assert "still there" in shown(history, "error_hint")
+    assert "not deleted" in shown(history, "error_hint")
     assert len(titles(history)) == 3
 
 

@@ -134,7 +134,7 @@ def test_choosing_a_pattern_sets_the_sparsity_for_all_groups(page):
     find(page, "sparsity_slider").setValue(30)
     goal = find(page, "goal_label").text().replace("\xa0", " ")
     assert "40 % of the groups get the pattern" in goal
-    assert "for all of them let 75 % go" in goal
+    assert "To apply it to all groups, remove 75 %" in goal
     find(page, "pruning_shots").setValue(2)  # does not change the size
     assert pruning_of(page).target.sparsity == 0.3
 

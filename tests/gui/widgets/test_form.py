@@ -163,9 +163,9 @@ def test_pattern_has_a_box_for_each_number(qtbot, form):
     form.show_config(PruningConfig(NM("3:8")))
     kept, of = (form.findChild(QSpinBox, f"pruning_{x}") for x in ("kept", "of"))
     assert (kept.text(), of.text()) == ("3 weights", "8 weights")
-    with qtbot.waitSignal(form.edited) as told:
+    with qtbot.waitSignal(form.edited) as edited:
         kept.setValue(1)
-    assert told.args == [PruningConfig(NM("1:8"))]
+    assert edited.args == [PruningConfig(NM("1:8"))]
     with qtbot.waitSignal(form.refused):
         of.setValue(2)
         kept.setValue(2)
@@ -333,7 +333,7 @@ def test_number_beyond_limits_becomes_nearest_and_shows_limit(
     QTest.keyClicks(line, typed)
     assert (
         form.values()[field] == settings_of(PruningConfig)[field].default
-    )  # not meant yet
+    )  # not committed yet
     QTest.keyClick(line, Qt.Key.Key_Return)
     assert form.values()[field] == becomes
     assert tips == ([tip] if tip else [])

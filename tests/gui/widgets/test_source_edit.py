@@ -9,8 +9,7 @@ from PySide6.QtTest import QTest
 
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.widgets.source_edit import SourceEdit
-from tests.helpers.windows import TIMEOUT_MS, find, open_window
-from tests.helpers.windows import close_window as close
+from tests.helpers.windows import TIMEOUT_MS, close_window, find, open_window
 
 
 @pytest.fixture
@@ -63,7 +62,7 @@ def test_typed_path_becomes_the_model(qtbot, tmp_path):
     QTest.keyClicks(source, str(folder))
     qtbot.waitUntil(lambda: window.session.state.config.model.source == str(folder))
     assert source.text() == str(folder)
-    close(window)
+    close_window(window)
 
 
 def test_enter_inspects_unreadable_model_again(qtbot, window, tmp_path):
@@ -81,7 +80,7 @@ def test_choosing_unreadable_model_again_inspects_it_again(qtbot, window, tmp_pa
 
 
 def broken_model(qtbot, window, tmp_path):
-    """A folder that the engine has refused."""
+    """Choose a model that the engine cannot read; return its folder."""
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "broken").touch()

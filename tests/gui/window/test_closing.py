@@ -33,7 +33,7 @@ def running(qtbot, make_window):
     return window
 
 
-def test_an_idle_window_closes_without_a_question(qtbot, window):
+def test_idle_window_closes_without_a_question(qtbot, window):
     with qtbot.waitSignal(window.closed, timeout=TIMEOUT_MS):
         window.close()
     assert not psutil.Process().children(recursive=True)
@@ -73,7 +73,7 @@ def test_question_is_hidden_when_the_run_ends(qtbot, running):
     assert running.isVisible()
 
 
-def test_a_hung_engine_does_not_keep_the_window_open(qtbot, make_window):
+def test_hung_engine_does_not_keep_the_window_open(qtbot, make_window):
     window = make_window("--mishap", "hang", "--at", "baseline")
     load_and_wait(qtbot, window)
     window.start_run()

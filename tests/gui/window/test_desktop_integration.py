@@ -136,13 +136,13 @@ def test_hold_does_not_wait_for_a_slow_desktop(qtbot):
     awake.responded.connect(responses.append)
     awake.hold()
     awake.hold()
-    assert awake.holds
+    assert awake.is_held
     assert responses == []
     with qtbot.waitSignal(awake.responded, timeout=TIMEOUT_MS):
         may_respond.set()
     assert responses == [""]
     awake.allow_sleep()
-    assert not awake.holds
+    assert not awake.is_held
     assert allows_sleep.wait(10)
 
 

@@ -195,7 +195,7 @@ def test_export_into_the_run_folder_is_an_error(qtbot, window, tmp_path):
     load_and_wait(qtbot, window, replace(QUICK, export=export))
     window.start_run(tmp_path / "out" / "run")
     assert not window.session.state.shows_run
-    assert "run's own folder" in find(window, "error_message").text()
+    assert "contains the run folder" in find(window, "error_message").text()
 
 
 def test_unusable_runs_folder_shows_an_error(qtbot, window):
@@ -268,7 +268,7 @@ def test_slider_and_spin_box_show_the_same_sparsity(qtbot, window):
     find(window, "pruning_sparsity").setValue(12.5)
     assert find(window, "sparsity_slider").value() == 12
     assert window.session.state.config.pruning.target.sparsity == 0.125
-    assert "304,128 weights go" in find(window, "goal_label").text()
+    assert "304,128 weights are removed" in find(window, "goal_label").text()
 
 
 def test_unsupported_structure_is_disabled_with_the_reason(qtbot, window):
