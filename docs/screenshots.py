@@ -203,12 +203,14 @@ def take_run(studio: Studio) -> None:
 def take_result(studio: Studio) -> None:
     """Picture the export, the measured speed and the architecture."""
     from surgeon_gui.state.app import Step
+    from surgeon_gui.state.request import RequestKind
 
     window, session = studio.window, studio.window.session
     window.open_step(Step.EXPORT)
     studio.picture("export")
     studio.click("measure_button")
-    studio.wait_until(lambda: not session.state.measurement.is_open)
+    measurement = RequestKind.MEASUREMENT
+    studio.wait_until(lambda: not session.state.request(measurement).is_open)
     studio.settle()
     _scroll_to(studio, "speed_table")
     studio.picture("speed")
