@@ -10,6 +10,8 @@ from surgeon_gui import demo
 from surgeon_gui.controllers.engine_thread import EngineThread
 from tests.helpers.windows import fake_client
 
+pytestmark = pytest.mark.slow
+
 
 def run_demo(qapp, folder, *options):
     engine = EngineThread(fake_client(*options))

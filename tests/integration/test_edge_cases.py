@@ -28,7 +28,7 @@ from tests.helpers.pruning_states import silent_context
 from tests.helpers.runs import job, outcome, preflight_error, run
 from tests.helpers.tiny_models import byte_tokenizer, tiny_model
 
-pytestmark = pytest.mark.usefixtures("quick_runs")
+pytestmark = [pytest.mark.usefixtures("quick_runs"), pytest.mark.slow]
 STRUCTURES = (
     Structure.HEADS_AND_NEURONS,
     Structure.ROWS_AND_COLUMNS,

@@ -16,6 +16,8 @@ from tests.helpers.runs import Recorder, job, preflight_error, run
 from tests.helpers.tiny_models import tiny_model
 from tests.helpers.units import removable
 
+pytestmark = pytest.mark.slow
+
 SPARSITIES = {
     Structure.HEADS: 0.1,
     Structure.HEADS_AND_NEURONS: 0.2,

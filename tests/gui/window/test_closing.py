@@ -19,6 +19,8 @@ from tests.helpers.windows import (
     wait_for_status,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def question(window):
     return find(window, "close_question", QMessageBox)

@@ -24,6 +24,8 @@ from surgeon_gui.state.app import Step
 from tests.helpers import walking
 from tests.helpers.windows import find, load_and_wait
 
+pytestmark = pytest.mark.slow
+
 NEVER = Qt.ScrollBarPolicy.ScrollBarAlwaysOff
 
 

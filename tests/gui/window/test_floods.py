@@ -17,6 +17,8 @@ from tests.helpers.fake_engine import STAGES_OF_A_SHOT
 from tests.helpers.fake_live import EVENTS_PER_CYCLE, SAMPLES_PER_CYCLE
 from tests.helpers.windows import find, load_and_wait, run_of
 
+pytestmark = pytest.mark.slow
+
 RATE = 5_000  # events a second
 MAX_GAP = 0.25  # processor seconds between two turns of the event loop
 ATTEMPTS = 3  # on a busy machine more events arrive per turn

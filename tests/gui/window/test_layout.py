@@ -29,6 +29,8 @@ from tests.helpers.windows import (
     wait_for_status,
 )
 
+pytestmark = pytest.mark.slow
+
 OBJECTS = Path(__file__).parents[3] / "docs" / "objects.md"
 QT_PREFIXES = ("_q_", "Scroll")  # controls that Qt creates
 
