@@ -67,6 +67,7 @@ quick: lint
 	$(PYTEST) -m "not slow and not gpu"
 
 test-one:
+	@test -n "$(T)" || { echo "Which test? make test-one T=tests/...::name"; exit 1; }
 	OMP_NUM_THREADS=1 $(BIN)/pytest $(T)
 
 lint:

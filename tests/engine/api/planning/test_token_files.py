@@ -20,7 +20,7 @@ MODEL = model_summary()
 
 @pytest.fixture
 def files(tmp_path):
-    """Return a calibration file of 6 windows of 40 tokens and a validation file of 2."""
+    """Return a calibration file of 6 windows of 40 tokens, and a validation file."""
     paths = []
     for name, count in (("calibration", 6), ("validation", 2)):
         paths.append(str(tmp_path / f"{name}.npy"))
