@@ -38,7 +38,7 @@ def test_demo_and_pruned_demo_generate_side_by_side(qtbot, real_window):
     find(window, "playground_length").setValue(24)
     click(window, "playground_generate_button")
     question = wait_for_answer(qtbot, window)
-    assert question.problem is None
+    assert question.error is None
     original, pruned = question.answer.original, question.answer.pruned
     assert pruned.parameters < original.parameters
     assert pruned.tokens_per_second > 0 and pruned.memory_bytes > 0

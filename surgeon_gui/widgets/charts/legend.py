@@ -34,7 +34,8 @@ class Legend(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._entries: tuple[LegendEntry, ...] = ()
-        self._views: list[_EntryView] = []
+        self._views: list[_EntryView] = []  # one per entry
+        self._unused: list[_EntryView] = []  # kept: charts change their entries often
         self._flow = QFlowLayout(self)
         self._flow.setContentsMargins(0, 0, 0, 0)
         self._flow.setHorizontalSpacing(GAP + GAP // 2)
@@ -51,13 +52,19 @@ class Legend(QWidget):
             return
         self._entries = entries
         self.setAccessibleName(", ".join(self.names))
-        for view in self._views:
+        for view in self._views[len(entries) :]:
             self._flow.removeWidget(view)
             view.hide()
-            view.deleteLater()
-        self._views = [_EntryView(entry) for entry in entries]
-        for view in self._views:
+            self._unused.append(view)
+        del self._views[len(entries) :]
+        for view, entry in zip(self._views, entries, strict=False):
+            view.show_entry(entry)
+        for entry in entries[len(self._views) :]:
+            view = self._unused.pop() if self._unused else _EntryView()
+            view.show_entry(entry)
             self._flow.addWidget(view)
+            view.show()
+            self._views.append(view)
         self._limit_widths(self.width())
 
     @override
@@ -73,11 +80,18 @@ class Legend(QWidget):
 class _EntryView(QWidget):
     """Paints one entry."""
 
-    def __init__(self, entry: LegendEntry) -> None:
+    def __init__(self) -> None:
         super().__init__()
+        self._entry = LegendEntry("", None)
+        self._mark_width = _SQUARE
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+
+    def show_entry(self, entry: LegendEntry) -> None:
+        """Replace the entry."""
         self._entry = entry
         self._mark_width = _SQUARE if entry.symbol is None else _LINE
-        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+        self.updateGeometry()
+        self.update()
 
     @override
     def sizeHint(self) -> QSize:
