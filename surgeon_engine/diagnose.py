@@ -38,7 +38,7 @@ from surgeon_engine.pruning.structures.base import Unit
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
 from surgeon_engine.pruning.structures.rows_columns import RowsOrColumns
 from surgeon_engine.pruning.structures.units import units_of
-from surgeon_engine.pruning.threshold import Elements, Removals, check_not_nan
+from surgeon_engine.pruning.threshold import ElementCosts, Removals, check_not_nan
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.shots.damping import with_damping
@@ -109,9 +109,9 @@ def _costs(
 
 
 def _arrays(
-    unit: Unit, removals: Removals | Elements, pruning: PruningConfig
+    unit: Unit, removals: Removals | ElementCosts, pruning: PruningConfig
 ) -> Arrays:
-    if isinstance(removals, Elements):
+    if isinstance(removals, ElementCosts):
         return _binned(removals)
     return {
         "cost": removals.cost.numpy(),
@@ -128,7 +128,7 @@ def _is_row(unit: Unit, removals: Removals) -> torch.Tensor:
     return torch.zeros(len(removals.candidate), dtype=torch.bool)
 
 
-def _binned(elements: Elements) -> Arrays:
+def _binned(elements: ElementCosts) -> Arrays:
     """Return the histogram of the costs of a layer's weights, without empty bins."""
     cost = elements.cost[elements.cost < torch.inf] + 0.0  # turns -0.0 into 0.0
     bits = cost.view(torch.int32) >> (32 - BIN_BITS)

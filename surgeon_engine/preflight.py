@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.errors import RoomError
+from surgeon_engine.api.errors import InsufficientResourcesError
 from surgeon_engine.api.files import free_bytes
 from surgeon_engine.api.messages.machine import Machine
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.planning.resource_check import (
     AdjustedConfig,
-    Light,
     ResourceCheck,
+    ResourceStatus,
     check_resources,
-    refusal,
     settings_that_fit,
+    shortage_message,
 )
 from surgeon_engine.api.planning.target_size import Goal, file_dtype, goal_of
 from surgeon_engine.api.run_folder import RunFolder
@@ -79,5 +79,7 @@ def check_fits(found: Preflight) -> None:
     Raises:
         RoomError: it has; the message has the numbers, the hint what would fit.
     """
-    if found.resources.room is Light.RED:
-        raise RoomError(*refusal(found.resources, found.adjusted()))
+    if found.resources.room is ResourceStatus.RED:
+        raise InsufficientResourcesError(
+            *shortage_message(found.resources, found.adjusted())
+        )

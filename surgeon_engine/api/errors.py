@@ -47,7 +47,7 @@ class ExportError(EngineError):
     """A checkpoint cannot be written, or fails its verification."""
 
 
-class RoomError(EngineError):
+class InsufficientResourcesError(EngineError):
     """A run needs more memory or disk space than available."""
 
 

@@ -40,7 +40,7 @@ _TOKEN_FILE_HINT = (
 
 
 @dataclass(slots=True)
-class Found:
+class TextStatistics:
     """Counts of tokens and documents over both parts."""
 
     tokens: int = 0
@@ -71,7 +71,7 @@ class TokenWindows:
     calibration: Tensor  # windows x length, int64
     validation: Tensor  # windows x length, int64
     text: str  # display name of the validation text
-    found: Found
+    found: TextStatistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +164,7 @@ class _Reader:
         self._config = config
         self._tokenizer = tokenizer
         self._seen: set[int] = set()  # hashes of the documents so far
-        self.found = Found()
+        self.found = TextStatistics()
 
     def draw(self, source: TextSource, part: Part, *counts: int) -> Tensor:
         """Return all windows of `source` in random order: windows x length.

@@ -38,18 +38,18 @@ from surgeon_engine.api.messages.run import (
 from surgeon_engine.api.messages.sources import Downloading, ModelSummary
 from surgeon_engine.api.planning.resource_check import (
     AdjustedConfig,
-    Light,
     Need,
     Resource,
     ResourceCheck,
+    ResourceStatus,
     describe_changes,
-    refusal,
+    shortage_message,
 )
 
 _LIGHTS = {
-    Light.GREEN: ("fits", "green"),
-    Light.YELLOW: ("tight", "yellow"),
-    Light.RED: ("does not fit", "red"),
+    ResourceStatus.GREEN: ("fits", "green"),
+    ResourceStatus.YELLOW: ("tight", "yellow"),
+    ResourceStatus.RED: ("does not fit", "red"),
 }
 
 
@@ -186,8 +186,8 @@ def resource_table(check: ResourceCheck) -> Table:
 
 def resource_advice(check: ResourceCheck, adjusted: AdjustedConfig | None) -> str:
     """Return which settings would fit, or fit better; empty if there is no advice."""
-    if check.room is Light.RED:
-        return "\n".join(refusal(check, adjusted))
+    if check.room is ResourceStatus.RED:
+        return "\n".join(shortage_message(check, adjusted))
     if adjusted is not None and adjusted.changes:
         return f"It would have more room with {describe_changes(adjusted)}."
     return ""

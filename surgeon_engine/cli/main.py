@@ -33,7 +33,7 @@ from surgeon_engine.api.messages.commands import StopAndKeep
 from surgeon_engine.api.messages.events import Cancelled, Envelope
 from surgeon_engine.api.messages.run import ShotFinished
 from surgeon_engine.api.model_info.source_names import parse_hub_source
-from surgeon_engine.api.planning.resource_check import Light
+from surgeon_engine.api.planning.resource_check import ResourceStatus
 from surgeon_engine.api.run_folder import RunFolder, new_run_folder
 from surgeon_engine.cli.formatting import (
     event_line,
@@ -191,7 +191,7 @@ def estimate(
     output.print_table(resource_table(found.resources))
     if advice := resource_advice(found.resources, found.adjusted()):
         output.print_line(advice)
-    if found.resources.room is Light.RED:
+    if found.resources.room is ResourceStatus.RED:
         raise typer.Exit(1)
 
 

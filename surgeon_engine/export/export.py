@@ -24,7 +24,7 @@ from surgeon_engine.api.files import expand_path
 from surgeon_engine.api.formatting import format_size
 from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import Exported, Stage
-from surgeon_engine.api.model_info.header import own_path
+from surgeon_engine.api.model_info.header import local_path
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.compaction.plan import PrunedModel
 from surgeon_engine.compaction.restore import restore
@@ -140,7 +140,7 @@ def write_unverified(job: ExportJob) -> None:
 
 def original_paths(config: RunConfig) -> tuple[Path, ...]:
     """Return the path of the original model; empty for the bundled demo."""
-    path = own_path(config.model.source)
+    path = local_path(config.model.source)
     return () if path is None else (path,)
 
 

@@ -13,7 +13,7 @@ from surgeon_engine.api.errors import ExportError
 from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import FormatSupport
 from surgeon_engine.api.messages.sources import ModelSummary
-from surgeon_engine.api.planning.limits import some_keep_full_width
+from surgeon_engine.api.planning.limits import has_partial_protection
 from surgeon_engine.compaction.plan import PrunedModel, plan_of
 from surgeon_engine.export.base import Writer
 from surgeon_engine.export.gguf.file import GgufWriter
@@ -91,7 +91,7 @@ def check_format(
             'Set widths to "same", or choose the compact format.',
         )
     if requested is Format.STOCK and pruning.has_same_widths:
-        if some_keep_full_width(pruning, model):
+        if has_partial_protection(pruning, model):
             raise ExportError(
                 "Plain files need the same widths in every layer, but some layers are "
                 "protected and others of their kind are not.",

@@ -15,14 +15,14 @@ from torch import Tensor
 
 from surgeon_engine.api.config.pruning import CostBasis
 from surgeon_engine.api.messages.run import CostHistogram
-from surgeon_engine.pruning.threshold import Elements, Removals
+from surgeon_engine.pruning.threshold import ElementCosts, Removals
 
 BINS = 60
 _MAX_DECADES = 15  # below the largest cost; smaller costs are counted as the last
 
 
 def cost_histogram(
-    units: Mapping[str, Removals | Elements], removed: Mapping[str, Tensor]
+    units: Mapping[str, Removals | ElementCosts], removed: Mapping[str, Tensor]
 ) -> CostHistogram | None:
     """Return the costs of the removable candidates; None if none has a cost."""
     scale = _scale([unit.cost for unit in units.values()])
@@ -38,7 +38,7 @@ def cost_histogram(
         for row, mask in enumerate((is_removed, ~is_removed)):
             count = torch.bincount(bins[mask], minlength=BINS)
             counts[row] += count
-            if isinstance(unit, Elements):
+            if isinstance(unit, ElementCosts):
                 weights[row] += count
             else:
                 weights[row].index_add_(0, bins[mask], unit.weights[has_cost][mask])
@@ -52,10 +52,12 @@ def cost_histogram(
     )
 
 
-def total_cost(unit: Removals | Elements, removed: Tensor, basis: CostBasis) -> float:
+def total_cost(
+    unit: Removals | ElementCosts, removed: Tensor, basis: CostBasis
+) -> float:
     """Return the sum of the raw costs of what a shot newly removes from a unit."""
     is_new = _in_order(unit, removed) & _has_cost(unit.cost)
-    if isinstance(unit, Elements):
+    if isinstance(unit, ElementCosts):
         return float(unit.cost[is_new].double().sum())
     return float(raw_costs(unit, basis)[is_new].sum())
 
@@ -70,7 +72,7 @@ def raw_costs(unit: Removals, basis: CostBasis) -> Tensor:
     return unit.cost * (unit.weights > 0)
 
 
-def _in_order(unit: Removals | Elements, removed: Tensor) -> Tensor:
+def _in_order(unit: Removals | ElementCosts, removed: Tensor) -> Tensor:
     """Return the removed candidates as a mask in the order of the unit's costs."""
     removed = removed.cpu()
     return removed[unit.candidate] if isinstance(unit, Removals) else removed

@@ -7,7 +7,7 @@ costs are taken in the order of the units, so that the same input gives the same
 
 Candidates in thousands (`Removals`) have the number of weights that each *newly*
 removes after those before it: a row and a column share one weight. For single weights
-in millions (`Elements`), the threshold is found by counting, without sorting.
+in millions (`ElementCosts`), the threshold is found by counting, without sorting.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Removals:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Elements:
+class ElementCosts:
     """The single weights of one unit.
 
     They are removed `atom` at a time; those of one atom have equal costs and follow
@@ -55,7 +55,7 @@ class Selection:
     threshold: float | None  # the largest new cost; None: nothing new is removed
 
 
-def cheapest(units: Mapping[str, Removals | Elements], budget: int) -> Selection:
+def cheapest(units: Mapping[str, Removals | ElementCosts], budget: int) -> Selection:
     """Select the cheapest candidates, at most `budget` weights in total.
 
     Raises:
@@ -67,7 +67,7 @@ def cheapest(units: Mapping[str, Removals | Elements], budget: int) -> Selection
     removals = {n: unit for n, unit in units.items() if isinstance(unit, Removals)}
     if removals:
         return _cheapest_removals(removals, budget)
-    elements = {n: unit for n, unit in units.items() if isinstance(unit, Elements)}
+    elements = {n: unit for n, unit in units.items() if isinstance(unit, ElementCosts)}
     return _cheapest_elements(elements, budget)
 
 
@@ -83,7 +83,7 @@ def cheapest_in_step(
         CurvatureError: a cost is not a number.
         PruningError: fewer weights than `budget` can be removed.
     """
-    merged: dict[str, Removals | Elements] = {}
+    merged: dict[str, Removals | ElementCosts] = {}
     for number, units in enumerate(groups):
         for name, unit in units.items():
             check_not_nan(name, unit.cost)
@@ -145,7 +145,7 @@ def _first(unit: Removals, count: int) -> Tensor:
     return mask
 
 
-def _cheapest_elements(units: Mapping[str, Elements], budget: int) -> Selection:
+def _cheapest_elements(units: Mapping[str, ElementCosts], budget: int) -> Selection:
     (atom,) = {unit.atom for unit in units.values()}
     count = budget // atom * atom
     removable = sum(int((unit.cost < torch.inf).sum()) for unit in units.values())

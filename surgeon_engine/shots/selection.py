@@ -12,14 +12,14 @@ from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.structures.base import Unit
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
 from surgeon_engine.pruning.threshold import (
-    Elements,
+    ElementCosts,
     Removals,
     Selection,
     cheapest,
     cheapest_in_step,
 )
 
-Costs = dict[str, Removals | Elements]  # by unit
+Costs = dict[str, Removals | ElementCosts]  # by unit
 
 
 def selection(
@@ -63,7 +63,7 @@ def cheapest_of(
 
 
 def _by_kind(
-    units: Sequence[Unit], costs: Mapping[str, Removals | Elements]
+    units: Sequence[Unit], costs: Mapping[str, Removals | ElementCosts]
 ) -> list[dict[str, Removals]]:
     """Return the removals of heads and of neurons separately."""
     kinds: dict[Coupling, dict[str, Removals]] = {}

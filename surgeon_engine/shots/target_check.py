@@ -5,13 +5,13 @@ from __future__ import annotations
 from surgeon_engine.api.errors import PruningError
 from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import ShotFinished
-from surgeon_engine.api.planning.target_size import MISSED, Goal
+from surgeon_engine.api.planning.target_size import TARGET_TOLERANCE, Goal
 from surgeon_engine.runtime.run_context import RunContext
 
 
 def is_reached(goal: Goal, last: ShotFinished) -> bool:
     """Return True if the target sparsity was reached within tolerance."""
-    return goal.sparsity - last.sparsity <= MISSED
+    return goal.sparsity - last.sparsity <= TARGET_TOLERANCE
 
 
 def check_target_reached(

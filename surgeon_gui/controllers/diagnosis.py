@@ -13,7 +13,7 @@ from zipfile import BadZipFile
 
 from PySide6.QtCore import QObject, QTemporaryDir, Signal, Slot
 
-from surgeon_engine.api.config.layer_patterns import LayerLimit, parse_limit
+from surgeon_engine.api.config.layer_patterns import LayerMinDensity, parse_limit
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.errors import ConfigError, EngineError
 from surgeon_engine.api.messages.commands import Diagnose
@@ -180,7 +180,7 @@ class Diagnosis(QObject):
             x for x in pruning.layer_min_density if parse_limit(x).pattern != pattern
         )
         if share is not None:
-            limits = (*limits, str(LayerLimit(pattern, share)))
+            limits = (*limits, str(LayerMinDensity(pattern, share)))
         self._edit(replace(pruning, layer_min_density=limits))
 
     def _edit(self, pruning: PruningConfig) -> None:

@@ -45,7 +45,7 @@ class SizeUnit(Enum):
     BYTES = "bytes"
 
 
-class Counted(Enum):
+class BarUnit(Enum):
     """Unit of the bars of the cost distribution."""
 
     WEIGHTS = "weights"
@@ -179,9 +179,9 @@ def memory_line(run: RunState) -> Line:
     )
 
 
-def cost_bars(run: RunState, counted: Counted) -> Bars:
+def cost_bars(run: RunState, counted: BarUnit) -> Bars:
     """Return the removal costs in the latest shot, for removed and kept candidates."""
-    axis = tr("Weights") if counted is Counted.WEIGHTS else tr("Removals")
+    axis = tr("Weights") if counted is BarUnit.WEIGHTS else tr("Removals")
     if not run.history or (costs := run.history[-1].costs) is None:
         return Bars(axis, tr("Cost"))
     shot = run.history[-1]
@@ -286,9 +286,9 @@ class _Scaled:
 
 
 def _counts(
-    costs: CostHistogram, counted: Counted
+    costs: CostHistogram, counted: BarUnit
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    if counted is Counted.WEIGHTS:
+    if counted is BarUnit.WEIGHTS:
         return costs.removed_weights, costs.kept_weights
     return costs.removed, costs.kept
 

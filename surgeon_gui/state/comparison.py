@@ -24,7 +24,7 @@ from surgeon_gui.text.labels import source_name
 MIN_RUNS = 2
 
 
-class Along(Enum):
+class XAxis(Enum):
     """Quantity on the x axis of the curves."""
 
     SPARSITY = "sparsity"
@@ -47,9 +47,9 @@ class SizeMeasure(Enum):
 
 
 ALONG = {
-    Along.SPARSITY: tr("Sparsity (%)"),
-    Along.SHOT: tr("Shot"),
-    Along.PARAMETERS: tr("Parameters left (M)"),
+    XAxis.SPARSITY: tr("Sparsity (%)"),
+    XAxis.SHOT: tr("Shot"),
+    XAxis.PARAMETERS: tr("Parameters left (M)"),
 }
 MEASURES = {
     Measure.PERPLEXITY: tr("Perplexity"),
@@ -93,7 +93,7 @@ class Point:
 
 
 def curves(
-    runs: Sequence[ComparedRun], along: Along, measure: Measure
+    runs: Sequence[ComparedRun], along: XAxis, measure: Measure
 ) -> tuple[RunCurve, ...]:
     """Return one curve per run; it is empty if nothing was measured."""
     return tuple(_curve(each, along, measure) for each in runs)
@@ -160,15 +160,15 @@ def differences(runs: Sequence[ComparedRun]) -> Table:
     return (names, *settings_list.differences(configs))
 
 
-def _curve(each: ComparedRun, along: Along, measure: Measure) -> RunCurve:
+def _curve(each: ComparedRun, along: XAxis, measure: Measure) -> RunCurve:
     run = each.run
     if run.baseline is None or run.model is None:
         return RunCurve(each.name, (), ())
     total = run.model.parameters
     xs_by_axis = {
-        Along.SPARSITY: (0.0, *(100 * shot.sparsity for shot in run.history)),
-        Along.SHOT: (0.0, *(float(shot.shot) for shot in run.history)),
-        Along.PARAMETERS: (
+        XAxis.SPARSITY: (0.0, *(100 * shot.sparsity for shot in run.history)),
+        XAxis.SHOT: (0.0, *(float(shot.shot) for shot in run.history)),
+        XAxis.PARAMETERS: (
             total / _MILLION,
             *(shot.parameters / _MILLION for shot in run.history),
         ),

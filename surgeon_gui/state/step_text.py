@@ -10,7 +10,7 @@ from enum import Enum
 
 from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.messages.run import DampingChoice, MemorySampled, Stage
-from surgeon_engine.api.planning.target_size import MISSED, Goal
+from surgeon_engine.api.planning.target_size import TARGET_TOLERANCE, Goal
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.app import AppState, Engine, Step
 from surgeon_gui.state.job import resource_text
@@ -181,7 +181,7 @@ def _ended_at_quality_limit(run: RunState) -> bool:
 def _missed_target(run: RunState) -> str:
     """Return by how much a run misses its target, and why; "" if it reached it."""
     goal = _goal(run)
-    if goal is None or goal.sparsity - run.history[-1].sparsity <= MISSED:
+    if goal is None or goal.sparsity - run.history[-1].sparsity <= TARGET_TOLERANCE:
         return ""
     return tr(
         "Finished at {reached} instead of {target}: the next part to remove is larger "

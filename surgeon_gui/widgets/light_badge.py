@@ -7,7 +7,7 @@ from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
 from PySide6.QtWidgets import QSizePolicy, QWidget
 from typing_extensions import override
 
-from surgeon_engine.api.planning.resource_check import Light
+from surgeon_engine.api.planning.resource_check import ResourceStatus
 from surgeon_gui.base.colours import Theme
 from surgeon_gui.base.theme import theme_of
 
@@ -21,18 +21,18 @@ class LightBadge(QWidget):
     def __init__(self, name: str, *, shows_word: bool = True) -> None:
         super().__init__()
         self.setObjectName(name)
-        self._light = Light.GREEN
+        self._light = ResourceStatus.GREEN
         self._word = ""
         self._shows_word = shows_word
         fixed = QSizePolicy.Policy.Fixed
         self.setSizePolicy(fixed, fixed)
 
     @property
-    def light(self) -> Light:
+    def light(self) -> ResourceStatus:
         """The current light."""
         return self._light
 
-    def show_light(self, light: Light, word: str, what: str) -> None:
+    def show_light(self, light: ResourceStatus, word: str, what: str) -> None:
         """Show a light with its word; `what` names the subject in the tooltip."""
         self._light, self._word = light, word if self._shows_word else ""
         self.setAccessibleName(f"{what}: {word}")
@@ -67,35 +67,35 @@ class LightBadge(QWidget):
         painter.end()
 
 
-def _colour(theme: Theme, light: Light) -> str:
+def _colour(theme: Theme, light: ResourceStatus) -> str:
     return {
-        Light.GREEN: theme.good,
-        Light.YELLOW: theme.warning,
-        Light.RED: theme.bad,
+        ResourceStatus.GREEN: theme.good,
+        ResourceStatus.YELLOW: theme.warning,
+        ResourceStatus.RED: theme.bad,
     }[light]
 
 
-def _paint_shape(painter: QPainter, light: Light, place: QRectF) -> None:
+def _paint_shape(painter: QPainter, light: ResourceStatus, place: QRectF) -> None:
     match light:
-        case Light.GREEN:
+        case ResourceStatus.GREEN:
             painter.drawEllipse(place)
-        case Light.YELLOW:
+        case ResourceStatus.YELLOW:
             top = QPointF(place.center().x(), place.top())
             painter.drawPolygon(
                 QPolygonF([top, place.bottomRight(), place.bottomLeft()])
             )
-        case Light.RED:
+        case ResourceStatus.RED:
             painter.drawRoundedRect(place, 3, 3)
 
 
-def _paint_sign(painter: QPainter, light: Light, place: QRectF) -> None:
+def _paint_sign(painter: QPainter, light: ResourceStatus, place: QRectF) -> None:
     def at(x: float, y: float) -> QPointF:
         return QPointF(place.left() + x * _SIGN, place.top() + y * _SIGN)
 
     lines = {
-        Light.GREEN: ((0.27, 0.53, 0.44, 0.7), (0.44, 0.7, 0.74, 0.33)),
-        Light.YELLOW: ((0.5, 0.4, 0.5, 0.65), (0.5, 0.83, 0.5, 0.84)),
-        Light.RED: ((0.3, 0.3, 0.7, 0.7), (0.7, 0.3, 0.3, 0.7)),
+        ResourceStatus.GREEN: ((0.27, 0.53, 0.44, 0.7), (0.44, 0.7, 0.74, 0.33)),
+        ResourceStatus.YELLOW: ((0.5, 0.4, 0.5, 0.65), (0.5, 0.83, 0.5, 0.84)),
+        ResourceStatus.RED: ((0.3, 0.3, 0.7, 0.7), (0.7, 0.3, 0.3, 0.7)),
     }[light]
     for x, y, to_x, to_y in lines:
         painter.drawLine(at(x, y), at(to_x, to_y))

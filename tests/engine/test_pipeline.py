@@ -128,7 +128,9 @@ def test_loss_changes_less_with_the_update_than_without(tmp_path, monkeypatch):
     losses = {}
     for name in ("with", "without"):
         if name == "without":
-            monkeypatch.setattr(LlmSurgeon, "without", PruningMethod.without)
+            monkeypatch.setattr(
+                LlmSurgeon, "prune_rows_columns", PruningMethod.prune_rows_columns
+            )
         run = Recorder().run(job(tmp_path, windows=32), tmp_path / name)
         losses[name] = run.of(ShotFinished)[0].evaluation.loss
         losses["before"] = run.of(BaselineEvaluated)[0].evaluation.loss

@@ -10,8 +10,8 @@ import pytest
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.errors import (
     ExportError,
+    InsufficientResourcesError,
     PruningError,
-    RoomError,
     RunFolderError,
 )
 from tests.helpers.runs import job, preflight_error
@@ -55,7 +55,7 @@ def test_structure_that_the_model_lacks_raises(tmp_path):
 def test_full_disk_raises_with_the_numbers(tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    error = preflight_error(job(tmp_path), tmp_path / "run", RoomError)
+    error = preflight_error(job(tmp_path), tmp_path / "run", InsufficientResourcesError)
     assert "of disk, and 0.0 MB are free" in error.message
 
 

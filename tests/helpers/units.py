@@ -39,7 +39,7 @@ def removable(unit, settings: PruningConfig) -> int:
     shape = limits.Shape(layer.rows, layer.columns, layer.has_bias)
     if settings.kind in SPARSE:
         return limits.max_elements(shape, share, settings)
-    return limits.max_in_lines(shape, share, settings.kind)
+    return limits.max_rows_columns(shape, share, settings.kind)
 
 
 def random_factors(layer, seed: int = 0) -> KroneckerFactors:

@@ -45,7 +45,7 @@ def any_matches(layers: Iterable[NamedLayer], patterns: Iterable[str]) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class LayerLimit:
+class LayerMinDensity:
     """The share of its weights that each layer matching a pattern keeps."""
 
     pattern: str
@@ -55,7 +55,7 @@ class LayerLimit:
         return f"{self.pattern}={self.share:g}"
 
 
-def parse_limit(text: str) -> LayerLimit:
+def parse_limit(text: str) -> LayerMinDensity:
     """Parse a limit such as "block 3=0.5".
 
     Raises:
@@ -72,7 +72,7 @@ def parse_limit(text: str) -> LayerLimit:
             "Give a name, a kind or a block and the share that it keeps, from 0 to 1, "
             "such as block 3=0.5.",
         )
-    return LayerLimit(pattern, share)
+    return LayerMinDensity(pattern, share)
 
 
 def min_kept_share(

@@ -69,7 +69,7 @@ def model_facts(source: str) -> ModelFacts | None:
     return None
 
 
-def own_path(source: str) -> Path | None:
+def local_path(source: str) -> Path | None:
     """Return the path of `source`; None if it is missing or part of Surgeon."""
     if source == DEMO:
         return None

@@ -40,10 +40,10 @@ _DEQUANTISED = 8e6  # weights of a GGUF file turned into floats a second
 
 def seconds_of_stages(job: Footprint, rates: Rates) -> dict[Stage, float]:
     """Return the seconds of each stage over the whole run."""
-    return _Clock(job, rates).stages()
+    return _DurationModel(job, rates).stages()
 
 
-class _Clock:
+class _DurationModel:
     """The durations of one job at given speeds."""
 
     def __init__(self, job: Footprint, rates: Rates) -> None:

@@ -13,7 +13,7 @@ from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.planning.duration import seconds_of_stages
 from surgeon_engine.api.planning.memory import Footprint
-from surgeon_engine.api.planning.token_files import as_it_is_read
+from surgeon_engine.api.planning.token_files import with_token_file_shape
 
 _LIBRARIES = 450_000_000  # bytes that a process with torch and transformers holds
 _WORKING = 100_000_000  # of threads and of what the allocator keeps, once it computes
@@ -37,7 +37,7 @@ class Estimate:
 
 def estimate(config: RunConfig, model: ModelSummary, machine: Machine) -> Estimate:
     """Return what the run needs on `machine`."""
-    read = as_it_is_read(config.calibration)
+    read = with_token_file_shape(config.calibration)
     job = Footprint(replace(config, calibration=read), model)
     device = config.model.device
     on_gpu = machine.computes_on_gpu(device)

@@ -52,7 +52,7 @@ def max_elements(shape: Shape, share: float, pruning: PruningConfig) -> int:
     return limit
 
 
-def max_in_lines(shape: Shape, share: float, structure: Structure) -> int:
+def max_rows_columns(shape: Shape, share: float, structure: Structure) -> int:
     """Return the maximum number of weights that a layer can lose in rows and columns.
 
     For both kinds and a minimum density, the number is a lower bound: the exact one
@@ -103,7 +103,7 @@ def max_removable(pruning: PruningConfig, model: ModelSummary) -> int:
         if pruning.kind in SPARSE:
             most += max_elements(shape, share, pruning)
         else:
-            most += max_in_lines(shape, share, pruning.kind)
+            most += max_rows_columns(shape, share, pruning.kind)
     return most
 
 
@@ -125,7 +125,7 @@ def min_removable(pruning: PruningConfig, model: ModelSummary) -> int:
     return min(steps, default=1)
 
 
-def some_keep_full_width(pruning: PruningConfig, model: ModelSummary) -> bool:
+def has_partial_protection(pruning: PruningConfig, model: ModelSummary) -> bool:
     """Return True if heads or neurons are protected in some blocks only."""
     narrower = _kinds(pruning, model)
     return any(

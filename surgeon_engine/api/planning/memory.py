@@ -112,7 +112,7 @@ class Footprint:
         except ConfigError:
             return self.touched
         stays = max(0.0, 1 - removed / max(1, sum(x.weights for x in self.touched)))
-        return tuple(_narrowed(layer, stays) for layer in self.touched)
+        return tuple(_scaled_layer(layer, stays) for layer in self.touched)
 
     @cached_property
     def weights_left(self) -> int:
@@ -345,7 +345,7 @@ def readers(layers: Iterable[LayerSummary]) -> list[LayerSummary]:
     return list(seen.values())
 
 
-def _narrowed(layer: LayerSummary, stays: float) -> LayerSummary:
+def _scaled_layer(layer: LayerSummary, stays: float) -> LayerSummary:
     """Return a layer with a share of its heads or neurons."""
     rows, columns = layer.rows, width(layer)
     if layer.coupling:

@@ -37,7 +37,7 @@ _MIN_SPEED = 0.2  # of float32's; slower formats are not proposed
 _MIN_WINDOWS = 8  # of calibration
 
 
-class Light(StrEnum):
+class ResourceStatus(StrEnum):
     """How well something fits."""
 
     GREEN = "green"
@@ -45,7 +45,7 @@ class Light(StrEnum):
     RED = "red"
 
 
-_ORDER = tuple(Light)
+_ORDER = tuple(ResourceStatus)
 
 
 class Resource(StrEnum):
@@ -66,17 +66,23 @@ class Need:
     free: float | None  # None: not known, or there is no limit
 
     @property
-    def light(self) -> Light:
+    def light(self) -> ResourceStatus:
         """How well it fits."""
         if self.what is Resource.TIME:
-            return Light.YELLOW if self.needed > _LONG else Light.GREEN
+            return (
+                ResourceStatus.YELLOW if self.needed > _LONG else ResourceStatus.GREEN
+            )
         if self.free is None:
-            return Light.GREEN
+            return ResourceStatus.GREEN
         # The size of files is known exactly, that of memory is not.
         beyond = 1.0 if self.what is Resource.DISK else _BEYOND
         if self.needed > beyond * self.free:
-            return Light.RED
-        return Light.YELLOW if self.needed > _SPARE * self.free else Light.GREEN
+            return ResourceStatus.RED
+        return (
+            ResourceStatus.YELLOW
+            if self.needed > _SPARE * self.free
+            else ResourceStatus.GREEN
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +93,12 @@ class ResourceCheck:
     needs: tuple[Need, ...]
 
     @property
-    def light(self) -> Light:
+    def light(self) -> ResourceStatus:
         """The worst light of all resources."""
         return max((need.light for need in self.needs), key=_ORDER.index)
 
     @property
-    def room(self) -> Light:
+    def room(self) -> ResourceStatus:
         """The worst light of all resources but time."""
         needs = (need for need in self.needs if need.what is not Resource.TIME)
         return max((need.light for need in needs), key=_ORDER.index)
@@ -143,21 +149,23 @@ def settings_that_fit(
     It fits with room to spare if that is possible, and otherwise tightly.
     """
 
-    def light(tried: RunConfig) -> Light:
+    def light(tried: RunConfig) -> ResourceStatus:
         return check_resources(tried, model, machine, free_disk).room
 
-    for wanted in (Light.GREEN, Light.YELLOW):
+    for wanted in (ResourceStatus.GREEN, ResourceStatus.YELLOW):
         fits = _fits(light, wanted)
-        found = next(filter(fits, _ladder(config, machine)), None)
+        found = next(filter(fits, _adjustments(config, machine)), None)
         if found is not None:
-            smallest = _without_needless(config, found, fits)
+            smallest = _minimize_changes(config, found, fits)
             changes = tuple(differences(config, smallest))
             fit = check_resources(smallest, model, machine, free_disk)
             return AdjustedConfig(smallest, changes, fit)
     return None
 
 
-def refusal(fit: ResourceCheck, fitted: AdjustedConfig | None) -> tuple[str, str]:
+def shortage_message(
+    fit: ResourceCheck, fitted: AdjustedConfig | None
+) -> tuple[str, str]:
     """Return why a run cannot start, and a hint."""
     need = fit.worst
     free = need.free or 0.0
@@ -194,23 +202,25 @@ def differences(before: RunConfig, after: RunConfig) -> Iterator[Change]:
 _Fits = Callable[[RunConfig], bool]
 
 
-def _fits(light: Callable[[RunConfig], Light], wanted: Light) -> _Fits:
+def _fits(
+    light: Callable[[RunConfig], ResourceStatus], wanted: ResourceStatus
+) -> _Fits:
     most = _ORDER.index(wanted)
     return lambda config: _ORDER.index(light(config)) <= most
 
 
-def _ladder(config: RunConfig, machine: Machine) -> Iterator[RunConfig]:
+def _adjustments(config: RunConfig, machine: Machine) -> Iterator[RunConfig]:
     """Yield the job with more and more changes, the cheapest ones first."""
     yield config
     for step in _STEPS:
-        if step is _shorter_numbers and _imitates_short_numbers(config, machine):
+        if step is _narrower_dtype and _emulates_16_bit(config, machine):
             continue
         while (changed := _stepped(step, config)) is not None:
             config = changed
             yield config
 
 
-def _imitates_short_numbers(config: RunConfig, machine: Machine) -> bool:
+def _emulates_16_bit(config: RunConfig, machine: Machine) -> bool:
     """Return True if the processor is very slow in 16 bits."""
     rates = machine.rates(config.model.device)
     if rates is None:
@@ -228,7 +238,7 @@ def _stepped(
         return None
 
 
-def _without_needless(first: RunConfig, found: RunConfig, fits: _Fits) -> RunConfig:
+def _minimize_changes(first: RunConfig, found: RunConfig, fits: _Fits) -> RunConfig:
     """Return `found` with all changes taken back that are not needed."""
     for change in reversed(sorted(differences(first, found), key=_place)):
         part, _, name = change.field.partition(".")
@@ -267,13 +277,13 @@ def _smaller_batch(config: RunConfig) -> RunConfig | None:
     )
 
 
-def _shorter_numbers_in_files(config: RunConfig) -> RunConfig | None:
+def _narrower_export_dtype(config: RunConfig) -> RunConfig | None:
     if config.export.dtype not in (FileDtype.SAME, FileDtype.FLOAT32):
         return None
     return replace(config, export=replace(config.export, dtype=FileDtype.BFLOAT16))
 
 
-def _shorter_numbers(config: RunConfig) -> RunConfig | None:
+def _narrower_dtype(config: RunConfig) -> RunConfig | None:
     if config.model.dtype is not Dtype.FLOAT32:
         return None
     return replace(config, model=replace(config.model, dtype=Dtype.BFLOAT16))
@@ -315,8 +325,8 @@ def _processor(config: RunConfig) -> RunConfig | None:
 
 _STEPS = (
     _smaller_batch,
-    _shorter_numbers_in_files,
-    _shorter_numbers,
+    _narrower_export_dtype,
+    _narrower_dtype,
     _shorter_windows,
     _fewer_windows,
     _no_search,

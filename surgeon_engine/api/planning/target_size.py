@@ -58,7 +58,7 @@ class Goal:
         return self.parameters + self.removed - parameters
 
 
-MISSED = 0.005  # of the prunable weights; a goal missed by more is reported
+TARGET_TOLERANCE = 0.005  # of the prunable weights; a goal missed by more is reported
 
 
 def file_dtype(config: RunConfig, model: ModelSummary) -> FileDtype:

@@ -14,7 +14,7 @@ _MAGIC = b"\x93NUMPY"  # the first bytes of NumPy's files
 _LONGEST = 10_000  # bytes of a header that are read
 
 
-def as_it_is_read(calibration: CalibrationConfig) -> CalibrationConfig:
+def with_token_file_shape(calibration: CalibrationConfig) -> CalibrationConfig:
     """Return the config with the counts and lengths of its token files.
 
     Files that cannot be read change nothing; reading them later raises.

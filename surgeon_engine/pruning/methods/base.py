@@ -66,7 +66,7 @@ class PruningMethod:
         A, G = quadratic
         return self.stiffness(A, damping), self.stiffness(G, damping)
 
-    def without(
+    def prune_rows_columns(
         self,
         W: Tensor,
         quadratic: tuple[Tensor, Tensor],
@@ -78,7 +78,7 @@ class PruningMethod:
         del quadratic, pruning
         return W.masked_fill(row_is_removed.unsqueeze(1) | column_is_removed, 0)
 
-    def without_elements(
+    def prune_elements(
         self,
         W: Tensor,
         quadratic: tuple[Tensor, Tensor],

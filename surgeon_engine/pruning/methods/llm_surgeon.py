@@ -41,7 +41,7 @@ class LlmSurgeon(PruningMethod):
         return AdaptedStiffness(inverse(damped(M, damping)))
 
     @override
-    def without(
+    def prune_rows_columns(
         self,
         W: Tensor,
         quadratic: tuple[Tensor, Tensor],
@@ -56,7 +56,7 @@ class LlmSurgeon(PruningMethod):
         return update(W, A, G, row_is_removed, column_is_removed)
 
     @override
-    def without_elements(
+    def prune_elements(
         self,
         W: Tensor,
         quadratic: tuple[Tensor, Tensor],

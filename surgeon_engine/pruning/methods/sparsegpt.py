@@ -44,7 +44,7 @@ class SparseGpt(PruningMethod):
         return self.stiffness(A, damping), PlainStiffness(G)
 
     @override
-    def without_elements(
+    def prune_elements(
         self,
         W: Tensor,
         quadratic: tuple[Tensor, Tensor],

@@ -11,11 +11,11 @@ from surgeon_engine.api.config.layer_patterns import min_kept_share
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.model.layers import PrunableLayer
-from surgeon_engine.pruning.threshold import Elements, Removals
+from surgeon_engine.pruning.threshold import ElementCosts, Removals
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Updated:
+class UnitUpdate:
     """The weights of a unit after a removal and the update of the rest."""
 
     weights: list[tuple[PrunableLayer, Tensor]]  # W of each of its layers
@@ -49,7 +49,7 @@ class Unit(Protocol):
 
     def removals(
         self, factors: KroneckerFactors, before: Tensor, pruning: PruningConfig
-    ) -> Removals | Elements:
+    ) -> Removals | ElementCosts:
         """Return the removable candidates in the order of their costs.
 
         Args:
@@ -64,7 +64,7 @@ class Unit(Protocol):
         before: Tensor,
         after: Tensor,
         pruning: PruningConfig,
-    ) -> Updated:
+    ) -> UnitUpdate:
         """Return the weights of the layers after a removal and the update of the rest.
 
         Args:

@@ -27,8 +27,8 @@ from surgeon_engine.pruning.costs import (
     ways_to_remove,
 )
 from surgeon_engine.pruning.methods.base import Allocation, PruningMethod
-from surgeon_engine.pruning.structures.base import Updated, share_to_keep
-from surgeon_engine.pruning.threshold import REMOVED, Elements, check_not_nan
+from surgeon_engine.pruning.structures.base import UnitUpdate, share_to_keep
+from surgeon_engine.pruning.threshold import REMOVED, ElementCosts, check_not_nan
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,7 +50,7 @@ class ElementsUnit:
 
     def removals(
         self, factors: KroneckerFactors, before: Tensor, pruning: PruningConfig
-    ) -> Elements:
+    ) -> ElementCosts:
         """Return all weights with their costs; inf for those that must be kept."""
         W = self.measured.weight()
         quadratic = self.method.quadratic(W, factors)
@@ -66,7 +66,7 @@ class ElementsUnit:
             atom = 1
         cost = cost.masked_fill(removed, REMOVED).float().flatten().cpu()
         min_share = share_to_keep(self.layers, pruning)
-        return Elements(_within_limit(cost, atom, min_share), atom)
+        return ElementCosts(_within_limit(cost, atom, min_share), atom)
 
     def _costs_in_groups(
         self,
@@ -92,16 +92,16 @@ class ElementsUnit:
         before: Tensor,
         after: Tensor,
         pruning: PruningConfig,
-    ) -> Updated:
+    ) -> UnitUpdate:
         """Return W after the removal of single weights."""
         del before  # W has zeros there
         W = self.measured.weight()
         quadratic = self.method.quadratic(W, factors)
         is_removed = after.view(self.measured.rows, -1).to(W.device)
-        X, removed = self.method.without_elements(W, quadratic, is_removed, pruning)
+        X, removed = self.method.prune_elements(W, quadratic, is_removed, pruning)
         if isinstance(pruning.structure, NM):
             _check_groups(X, removed, pruning.structure.kept, pruning.structure.of)
-        return Updated([(self.measured, X)], removed.flatten().cpu())
+        return UnitUpdate([(self.measured, X)], removed.flatten().cpu())
 
     def zeros(self, removed: Tensor) -> list[tuple[PrunableLayer, Tensor]]:
         """Return the mask of the removed weights, with the column of the bias."""

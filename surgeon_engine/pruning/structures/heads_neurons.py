@@ -23,7 +23,7 @@ from surgeon_engine.model.coupling import CoupledGroups
 from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.pruning.costs import column_group_costs
 from surgeon_engine.pruning.methods.base import PruningMethod
-from surgeon_engine.pruning.structures.base import Updated, share_to_keep
+from surgeon_engine.pruning.structures.base import UnitUpdate, share_to_keep
 from surgeon_engine.pruning.threshold import Removals
 
 
@@ -79,17 +79,19 @@ class CoupledUnit:
         before: Tensor,
         after: Tensor,
         pruning: PruningConfig,
-    ) -> Updated:
+    ) -> UnitUpdate:
         """Return W of the consumer and the producers after the removal of groups."""
         W, A, G, remaining = self._remaining(factors, before)
         is_removed = self._columns(after)[remaining]
         no_row = torch.zeros(len(W), dtype=torch.bool, device=W.device)
         X = self.measured.weight().zero_()
-        X[:, remaining] = self.method.without(W, (A, G), no_row, is_removed, pruning)
+        X[:, remaining] = self.method.prune_rows_columns(
+            W, (A, G), no_row, is_removed, pruning
+        )
         changed = [(self.measured, X)]
         for layer, mask in self.zeros(after)[1:]:
             changed.append((layer, layer.weight().masked_fill(mask, 0)))
-        return Updated(changed, after)
+        return UnitUpdate(changed, after)
 
     def zeros(self, removed: Tensor) -> list[tuple[PrunableLayer, Tensor]]:
         """Return masks of the columns and rows of removed groups."""

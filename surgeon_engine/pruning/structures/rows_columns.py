@@ -20,7 +20,7 @@ from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.pruning.costs import column_costs, row_costs
 from surgeon_engine.pruning.methods.base import PruningMethod
-from surgeon_engine.pruning.structures.base import Updated, share_to_keep
+from surgeon_engine.pruning.structures.base import UnitUpdate, share_to_keep
 from surgeon_engine.pruning.threshold import Removals
 
 
@@ -82,16 +82,16 @@ class RowsOrColumns:
         before: Tensor,
         after: Tensor,
         pruning: PruningConfig,
-    ) -> Updated:
+    ) -> UnitUpdate:
         """Return W after the removal of rows and columns."""
         row, column = self._remaining(before)
         W, A, G = self._quadratic(factors, row, column)
         row_is_kept, column_is_kept = self._remaining(after)
         X = self.measured.weight().zero_()
-        X[row.unsqueeze(1) & column] = self.method.without(
+        X[row.unsqueeze(1) & column] = self.method.prune_rows_columns(
             W, (A, G), ~row_is_kept[row], ~column_is_kept[column], pruning
         ).flatten()
-        return Updated([(self.measured, X)], after)
+        return UnitUpdate([(self.measured, X)], after)
 
     def zeros(self, removed: Tensor) -> list[tuple[PrunableLayer, Tensor]]:
         """Return the mask of the weights in removed rows or columns."""

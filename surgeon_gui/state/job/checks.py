@@ -14,7 +14,7 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.errors import ConfigError, ExportError, PruningError
 from surgeon_engine.api.files import check_not_occupied
 from surgeon_engine.api.messages.sources import ModelSummary
-from surgeon_engine.api.model_info.header import own_path
+from surgeon_engine.api.model_info.header import local_path
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.api.planning.limits import check_target_in_limits
 from surgeon_engine.api.planning.target_size import file_dtype, goal_of
@@ -233,7 +233,7 @@ def can_replace(config: RunConfig, run_parent: str) -> bool:
 
 def _protected_content(destination: Path, source: str) -> str:
     """Return what a destination contains that is never replaced; empty if nothing."""
-    path = own_path(source)
+    path = local_path(source)
     if path is not None and paths.expanded(str(path)).is_relative_to(destination):
         return tr("The destination contains the original model.")
     if paths.home().is_relative_to(destination):

@@ -22,7 +22,7 @@ from surgeon_engine.api.config.pruning import (
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.run import Exported
 from surgeon_engine.api.messages.sources import ModelSummary
-from surgeon_engine.api.planning.limits import some_keep_full_width
+from surgeon_engine.api.planning.limits import has_partial_protection
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.labels import FIELDS
@@ -65,7 +65,7 @@ def _disabled_by_structure(
             "Layers get different widths unless {setting} (step 3) is “{same}”."
         ).format(setting=setting, same=same)
         return {Format.STOCK: reason}
-    if model is not None and some_keep_full_width(pruning, model):
+    if model is not None and has_partial_protection(pruning, model):
         reason = tr(
             "Layers get different widths if only some layers of a kind are protected "
             "(step 3)."

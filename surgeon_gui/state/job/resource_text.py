@@ -11,10 +11,10 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.planning.resource_check import (
     AdjustedConfig,
     Change,
-    Light,
     Need,
     Resource,
     ResourceCheck,
+    ResourceStatus,
     check_resources,
     settings_that_fit,
 )
@@ -26,9 +26,9 @@ from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.labels import FIELDS
 
 LIGHTS = {
-    Light.GREEN: tr("Fits"),
-    Light.YELLOW: tr("Tight"),
-    Light.RED: tr("Too much"),
+    ResourceStatus.GREEN: tr("Fits"),
+    ResourceStatus.YELLOW: tr("Tight"),
+    ResourceStatus.RED: tr("Too much"),
 }
 _LONG = tr("Long")
 NAMES = {
@@ -72,7 +72,7 @@ def free_disk(config: RunConfig, run_parent: str) -> int | None:
 
 def resource_obstacle(check: ResourceCheck | None) -> str:
     """Return which resource is too small for a run; empty if all suffice."""
-    if check is None or check.room is not Light.RED:
+    if check is None or check.room is not ResourceStatus.RED:
         return ""
     need = check.worst
     return tr(
@@ -116,7 +116,7 @@ def format_amount(need: Need) -> str:
 
 def light_label(need: Need) -> str:
     """Return the meaning of the light in a word or two."""
-    if need.what is Resource.TIME and need.light is Light.YELLOW:
+    if need.what is Resource.TIME and need.light is ResourceStatus.YELLOW:
         return _LONG
     return LIGHTS[need.light]
 
@@ -129,12 +129,12 @@ def describe_changes(adjusted: AdjustedConfig | None) -> str:
             "smaller model."
         )
     if not adjusted.changes:
-        if adjusted.fit.room is Light.YELLOW:
+        if adjusted.fit.room is ResourceStatus.YELLOW:
             return tr("Resources are tight, and no settings need less.")
         return tr("The run fits as it is.")
     listed = "; ".join(_format_change(change) for change in adjusted.changes)
     text = tr("Changed: {changes}.").format(changes=listed)
-    if adjusted.fit.room is Light.YELLOW:
+    if adjusted.fit.room is ResourceStatus.YELLOW:
         return text + " " + tr("Resources are still tight.")
     return text
 

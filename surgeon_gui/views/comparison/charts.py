@@ -12,10 +12,10 @@ from surgeon_gui.state.comparison import (
     ALONG,
     MEASURES,
     SIZES,
-    Along,
     ComparedRun,
     Measure,
     SizeMeasure,
+    XAxis,
     curves,
     front,
     points,
@@ -35,7 +35,7 @@ class CurvesChart(SeriesChart):
         )
         self._runs: Sequence[ComparedRun] = ()
         self._along = described(choice_box(), "compare_curves_x_combo")
-        self._along.addItems([ALONG[along] for along in Along])
+        self._along.addItems([ALONG[along] for along in XAxis])
         self._measure = described(choice_box(), "compare_curves_measure_combo")
         self._measure.addItems([MEASURES[measure] for measure in Measure])
         self._log = button("compare_curves_log_button")
@@ -53,7 +53,7 @@ class CurvesChart(SeriesChart):
 
     @Slot()
     def _redraw(self) -> None:
-        along = list(Along)[self._along.currentIndex()]
+        along = list(XAxis)[self._along.currentIndex()]
         measure = list(Measure)[self._measure.currentIndex()]
         series = [
             Series(curve.name, curve.xs, curve.ys, number)

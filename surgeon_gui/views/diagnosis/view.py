@@ -23,7 +23,7 @@ from surgeon_gui.state.request import RequestKind
 from surgeon_gui.text import numbers
 from surgeon_gui.views.diagnosis.curve import Prediction, QualityCurve
 from surgeon_gui.views.task_progress import TaskProgress
-from surgeon_gui.widgets.charts.heat_map import HeatMapCard, Room
+from surgeon_gui.widgets.charts.heat_map import HeatMapCard, HeatMapSizes
 from surgeon_gui.widgets.controls import (
     button,
     card,
@@ -37,7 +37,7 @@ from surgeon_gui.widgets.controls import (
 _SENSITIVITY = tr("Sensitivity: perplexity increase by part")
 _COSTS = tr("Sensitivity: cost by part")
 _POINTS = 240  # of the curve; about one every two pixels
-_MAP_ROOM = Room(width=200, row=18, between_lines=2)
+_MAP_ROOM = HeatMapSizes(width=200, row=18, between_lines=2)
 _MIN_CHART = 200  # pixels; in a lower window the view scrolls
 
 

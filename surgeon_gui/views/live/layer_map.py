@@ -9,9 +9,9 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.state.run import RunState
 from surgeon_gui.text import numbers
 from surgeon_gui.text.chart_values import Cell
-from surgeon_gui.widgets.charts.heat_map import HeatMapCard, Room
+from surgeon_gui.widgets.charts.heat_map import HeatMapCard, HeatMapSizes
 
-_ROOM = Room(text=34, scale=44)
+_ROOM = HeatMapSizes(text=34, scale=44)
 _SCALE = ("0", "50", "100 %")
 
 

@@ -7,7 +7,7 @@ from typing_extensions import override
 
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.charts import (
-    Counted,
+    BarUnit,
     Quality,
     SizeUnit,
     cost_bars,
@@ -92,8 +92,8 @@ class CostChart(BarChart):
         )
         self._run = RunState()
         self._measure = described(choice_box(), "costs_measure_combo")
-        self._measure.addItem(tr("Weights"), Counted.WEIGHTS.value)
-        self._measure.addItem(tr("Removals"), Counted.REMOVALS.value)
+        self._measure.addItem(tr("Weights"), BarUnit.WEIGHTS.value)
+        self._measure.addItem(tr("Removals"), BarUnit.REMOVALS.value)
         self.controls.addWidget(self._measure)
         self._measure.currentIndexChanged.connect(self._redraw)
 
@@ -108,7 +108,7 @@ class CostChart(BarChart):
 
     @Slot()
     def _redraw(self) -> None:
-        self.show_bars(cost_bars(self._run, Counted(self._measure.currentData())))
+        self.show_bars(cost_bars(self._run, BarUnit(self._measure.currentData())))
 
 
 class MemoryChart(LineChart):

@@ -63,7 +63,7 @@ class CalibrationPage(Page):
         validation_file.clicked.connect(self._on_validation_file_clicked)
         self._form = ConfigForm("calibration", CalibrationConfig)
         self._form.edited.connect(session.edit_calibration)
-        self._form.refused.connect(self._on_form_refused)
+        self._form.refused.connect(self._on_form_rejected)
         self._problem = problem_label()
         self._problem.setObjectName("calibration_problem")
         self._preview_button = button("preview_button")
@@ -142,7 +142,7 @@ class CalibrationPage(Page):
         self._ask(self._on_validation_edited)
 
     @Slot(object)
-    def _on_form_refused(self, error: Exception) -> None:
+    def _on_form_rejected(self, error: Exception) -> None:
         self.session.reject_edit(Step.CALIBRATION, str(error))
 
     def _edit(self, **changes: Any) -> None:

@@ -58,7 +58,7 @@ class ExportPage(Page):
             "export", ExportConfig, file_formats.implied_changes, in_front=("dtype",)
         )
         self._form.edited.connect(session.edit_export)
-        self._form.refused.connect(self._on_form_refused)
+        self._form.refused.connect(self._on_form_rejected)
         self._about = text_label(quiet=True)
         self._about.setObjectName("export_format_note")
         self._unavailable = text_label(quiet=True)
@@ -98,7 +98,7 @@ class ExportPage(Page):
         self._note.setText(_note(export))
 
     @Slot(object)
-    def _on_form_refused(self, error: Exception) -> None:
+    def _on_form_rejected(self, error: Exception) -> None:
         self.session.reject_edit(Step.EXPORT, str(error))
 
     def _show_choices(self, state: AppState) -> None:

@@ -71,7 +71,7 @@ class ModelPage(Page):
         self._facts = Facts("model_facts")
         self._form = ConfigForm("model", ModelConfig)
         self._form.edited.connect(self._on_form_edited)
-        self._form.refused.connect(self._on_form_refused)
+        self._form.refused.connect(self._on_form_rejected)
 
         self.column.addWidget(self._source)
         self.column.addLayout(row_of(folder, gguf))
@@ -165,7 +165,7 @@ class ModelPage(Page):
         self.session.edit(replace(config, model=model))
 
     @Slot(object)
-    def _on_form_refused(self, error: Exception) -> None:
+    def _on_form_rejected(self, error: Exception) -> None:
         self.session.reject_edit(Step.MODEL, str(error))
 
     def _show_recent(self) -> None:

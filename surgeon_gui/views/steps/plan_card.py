@@ -6,10 +6,10 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QVBoxLayout
 
 from surgeon_engine.api.planning.resource_check import (
-    Light,
     Need,
     Resource,
     ResourceCheck,
+    ResourceStatus,
 )
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
@@ -80,7 +80,7 @@ class PlanCard(QFrame):
 
 
 def _is_short(fit: ResourceCheck) -> bool:
-    return fit.room is not Light.GREEN
+    return fit.room is not ResourceStatus.GREEN
 
 
 class _NeedRow:

@@ -57,7 +57,7 @@ class TargetPage(Page):
             parts=(self._tiles, self._sizes),
         )
         self._form.edited.connect(session.edit_pruning)
-        self._form.refused.connect(self._on_form_refused)
+        self._form.refused.connect(self._on_form_rejected)
         self._structure_note = text_label(quiet=True)
         self._structure_note.setObjectName("structure_note")
         self._unsupported_note = text_label(quiet=True)
@@ -132,7 +132,7 @@ class TargetPage(Page):
         self._plan.show_state(state, self._fitted)
 
     @Slot(object)
-    def _on_form_refused(self, error: ConfigError) -> None:
+    def _on_form_rejected(self, error: ConfigError) -> None:
         problem = f"{error.message} {error.hint}".strip()
         self.session.reject_edit(Step.TARGET, problem)
 

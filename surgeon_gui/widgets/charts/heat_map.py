@@ -35,7 +35,7 @@ _TEXT_PADDING = 4  # pixels beside the text of a cell
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class HeatMapSizes:
     """Minimum sizes of the parts of a map, in pixels."""
 
     width: int = 0  # of the whole map
@@ -48,7 +48,9 @@ class Room:
 class HeatMapCard(ChartCard):
     """A card around a heat map."""
 
-    def __init__(self, name: str, title: str, when_empty: str, room: Room) -> None:
+    def __init__(
+        self, name: str, title: str, when_empty: str, room: HeatMapSizes
+    ) -> None:
         super().__init__(name, title, when_empty)
         self.map = HeatMap(f"{name}_map", title, room)
         self.set_body(self.map)
@@ -64,7 +66,7 @@ class HeatMap(QWidget):
 
     clicked = Signal(str)  # the name of the cell
 
-    def __init__(self, name: str, title: str, room: Room) -> None:
+    def __init__(self, name: str, title: str, room: HeatMapSizes) -> None:
         super().__init__()
         self.setObjectName(name)
         self.setAccessibleName(title)

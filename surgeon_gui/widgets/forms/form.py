@@ -35,10 +35,10 @@ _INPUT_HEIGHT = 27  # pixels, as high as a button
 _MAX_BELOW = 4  # widgets that a page may add below a field
 
 Values = Mapping[str, Any]  # values of fields by name
-Following = Callable[[Values, Values], Values]  # before, after -> further changes
+ImpliedChanges = Callable[[Values, Values], Values]  # before, after -> further changes
 
 
-def _nothing_follows(before: Values, after: Values) -> Values:
+def _no_changes(before: Values, after: Values) -> Values:
     return {}
 
 
@@ -99,7 +99,7 @@ class ConfigForm(QWidget):
         self,
         part: str,
         kind: type[Any],
-        following: Following = _nothing_follows,
+        following: ImpliedChanges = _no_changes,
         *,
         name: str = "",
         in_front: tuple[str, ...] = (),

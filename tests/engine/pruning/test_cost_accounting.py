@@ -10,7 +10,7 @@ import torch
 from surgeon_engine.api.config.pruning import CostBasis, Structure
 from surgeon_engine.pruning.cost_accounting import BINS, cost_histogram, total_cost
 from surgeon_engine.pruning.measure_curvature import measure, of_units
-from surgeon_engine.pruning.threshold import REMOVED, Elements, Removals, cheapest
+from surgeon_engine.pruning.threshold import REMOVED, ElementCosts, Removals, cheapest
 from surgeon_engine.shots.shot import ShotPlan, run_shot
 from tests.helpers.pruning_states import make_state, silent_context
 
@@ -56,7 +56,7 @@ def test_bins_are_equally_wide_on_a_log_scale_and_hold_costs_between_their_edges
 
 def test_removed_and_unremovable_candidates_are_not_counted():
     units = {
-        "a": Elements(torch.tensor([REMOVED, 0.0, 1.0, 2.0, math.inf])),
+        "a": ElementCosts(torch.tensor([REMOVED, 0.0, 1.0, 2.0, math.inf])),
     }
     removed = torch.tensor([True, True, True, False, False])
     found = cost_histogram(units, {"a": removed})
@@ -72,7 +72,7 @@ def test_equal_costs_have_a_range():
 
 
 def test_without_any_cost_there_is_no_histogram():
-    nothing = {"a": Elements(torch.tensor([REMOVED, math.inf]))}
+    nothing = {"a": ElementCosts(torch.tensor([REMOVED, math.inf]))}
     assert cost_histogram(nothing, {"a": torch.zeros(2).bool()}) is None
 
 

@@ -106,10 +106,10 @@ def test_methods_without_an_update_keep_weights_bit_for_bit(name):
     quadratic = method.quadratic(LAYER.W, FACTORS)
     row, column = random_mask(R), random_mask(C, seed=1)
     is_removed = row.unsqueeze(1) | column
-    X = method.without(LAYER.W, quadratic, row, column, pruning)
+    X = method.prune_rows_columns(LAYER.W, quadratic, row, column, pruning)
     assert torch.equal(X, torch.where(is_removed, 0, LAYER.W))
     is_removed = random_mask(R, C)
-    X, removed = method.without_elements(LAYER.W, quadratic, is_removed, pruning)
+    X, removed = method.prune_elements(LAYER.W, quadratic, is_removed, pruning)
     assert torch.equal(X, torch.where(is_removed, 0, LAYER.W))
     assert torch.equal(removed, is_removed)
 
@@ -139,7 +139,7 @@ def test_llm_surgeon_damps_its_update_separately_from_its_costs(update):
     pruning = PruningConfig(
         RowsAndColumns(update=update), damping=FixedDamping(cost=7.0, update=0.2)
     )
-    X = method.without(LAYER.W, (LAYER.A, LAYER.G), no_row, column, pruning)
+    X = method.prune_rows_columns(LAYER.W, (LAYER.A, LAYER.G), no_row, column, pruning)
     dense = SmallLayer(LAYER.W, damped(LAYER.A, 0.2), damped(LAYER.G, 0.2))
     expected = best_weight_dense(dense, column.expand(R, C))
     torch.testing.assert_close(X, expected, rtol=0, atol=1e-9)
@@ -150,9 +150,7 @@ def test_llm_surgeon_removes_elements_jointly(monkeypatch, max_correlated):
     monkeypatch.setattr(sparse_update, "_TOLERANCE", 1e-9)
     method, is_removed = METHODS[Method.LLM_SURGEON], random_mask(R, C)
     pruning = PruningConfig(Elements(max_correlated), damping=FixedDamping(update=0.2))
-    X, removed = method.without_elements(
-        LAYER.W, (LAYER.A, LAYER.G), is_removed, pruning
-    )
+    X, removed = method.prune_elements(LAYER.W, (LAYER.A, LAYER.G), is_removed, pruning)
     dense = SmallLayer(LAYER.W, damped(LAYER.A, 0.2), damped(LAYER.G, 0.2))
     expected = best_weight_dense(dense, is_removed)
     torch.testing.assert_close(X, expected, rtol=0, atol=1e-4)
@@ -162,7 +160,7 @@ def test_llm_surgeon_removes_elements_jointly(monkeypatch, max_correlated):
 def test_groups_of_one_give_another_update():
     method, is_removed = METHODS[Method.LLM_SURGEON], random_mask(R, C)
     whole, alone = (
-        method.without_elements(
+        method.prune_elements(
             LAYER.W, (LAYER.A, LAYER.G), is_removed, PruningConfig(Elements(n))
         )[0]
         for n in (0, 1)
@@ -202,7 +200,7 @@ def test_degenerate_input_leaves_costs_and_update_finite(monkeypatch, flaw, inde
     cost = element_costs(LAYER.W, of_A, of_G)
     assert (cost.isfinite() & (cost >= 0)).all()
     pruning = PruningConfig(Elements(), damping=FixedDamping(update=DAMPING))
-    X, _ = method.without_elements(LAYER.W, (A, LAYER.G), is_removed, pruning)
+    X, _ = method.prune_elements(LAYER.W, (A, LAYER.G), is_removed, pruning)
     dense = SmallLayer(LAYER.W, damped(A, DAMPING), damped(LAYER.G, DAMPING))
     torch.testing.assert_close(
         X, best_weight_dense(dense, is_removed), rtol=0, atol=1e-4

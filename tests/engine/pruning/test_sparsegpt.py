@@ -24,7 +24,7 @@ def settings(structure=Structure.ELEMENTS, **others) -> PruningConfig:
 
 def remove_asked(layer, requested, pruning):
     method = METHODS[Name.SPARSEGPT]
-    return method.without_elements(layer.W, (layer.A, layer.G), requested, pruning)
+    return method.prune_elements(layer.W, (layer.A, layer.G), requested, pruning)
 
 
 def counts(requested, step):

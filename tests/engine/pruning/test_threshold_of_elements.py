@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from surgeon_engine.api.errors import CurvatureError, PruningError
-from surgeon_engine.pruning.threshold import REMOVED, Elements, cheapest
+from surgeon_engine.pruning.threshold import REMOVED, ElementCosts, cheapest
 
 
-def elements(*costs: float, atom: int = 1) -> Elements:
-    return Elements(torch.tensor(costs), atom)
+def elements(*costs: float, atom: int = 1) -> ElementCosts:
+    return ElementCosts(torch.tensor(costs), atom)
 
 
 def random_costs(n: int, seed: int) -> torch.Tensor:
@@ -38,7 +38,7 @@ def sorted_choice(costs: list[torch.Tensor], count: int) -> list[torch.Tensor]:
 def test_selection_equals_that_of_a_plain_sort(seed, share):
     costs = [random_costs(n, 10 * seed + n) for n in (40, 1, 120, 77)]
     is_removable = int((torch.cat(costs) < torch.inf).sum())
-    units = {str(i): Elements(cost) for i, cost in enumerate(costs)}
+    units = {str(i): ElementCosts(cost) for i, cost in enumerate(costs)}
     budget = int(share * is_removable)
     selection = cheapest(units, budget)
     assert selection.weights == budget
@@ -54,7 +54,7 @@ def test_neighbouring_floats_are_distinguished():
     one = torch.tensor(1.0)
     above = torch.nextafter(one, torch.tensor(2.0))
     below = torch.nextafter(one, torch.tensor(0.0))
-    units = {"a": Elements(torch.stack([above, one, below, above]))}
+    units = {"a": ElementCosts(torch.stack([above, one, below, above]))}
     assert cheapest(units, 1).removed["a"].tolist() == [False, False, True, False]
     assert cheapest(units, 2).removed["a"].tolist() == [False, True, True, False]
     assert cheapest(units, 3).removed["a"].tolist() == [True, True, True, False]

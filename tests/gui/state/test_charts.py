@@ -21,7 +21,7 @@ from surgeon_engine.api.messages.run import (
 from surgeon_gui.state import run as run_state
 from surgeon_gui.state.charts import (
     PHASES,
-    Counted,
+    BarUnit,
     Quality,
     SizeUnit,
     cost_bars,
@@ -74,7 +74,7 @@ def test_charts_without_a_run_are_empty():
     for measure in SizeUnit:
         assert size_line(idle, measure).xs == ()
     assert memory_line(idle).xs == ()
-    assert cost_bars(idle, Counted.WEIGHTS).edges == ()
+    assert cost_bars(idle, BarUnit.WEIGHTS).edges == ()
     assert time_bars(idle, 0.0).edges == ()
     assert len(cost_rows(idle)) == 1
 
@@ -156,13 +156,13 @@ def test_time_axis_uses_a_suitable_unit(run, seconds, axis, x, label):
 
 def test_cost_bars_are_those_of_the_latest_shot(run):
     shot = run.history[-1]
-    bars = cost_bars(run, Counted.WEIGHTS)
+    bars = cost_bars(run, BarUnit.WEIGHTS)
     assert "shot 2" in bars.x_axis
     assert bars.mark == pytest.approx(math.log10(shot.threshold))
     by_name = heights(bars)
     assert by_name["Removed"] == shot.costs.removed_weights
     assert by_name["Kept"] == shot.costs.kept_weights
-    assert heights(cost_bars(run, Counted.REMOVALS))["Kept"] == shot.costs.kept
+    assert heights(cost_bars(run, BarUnit.REMOVALS))["Kept"] == shot.costs.kept
     assert len(bars.names) == len(bars.edges) == len(shot.costs.removed)
     rows = cost_rows(run)
     assert rows[1][:2] == shot.costs.edges[:2]

@@ -16,7 +16,7 @@ from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.fields import values_of
 from surgeon_engine.api.config.presets import preset_of, preset_to_toml, presets
 from surgeon_engine.api.config.pruning import Structure, Target
-from surgeon_engine.api.planning.resource_check import Light
+from surgeon_engine.api.planning.resource_check import ResourceStatus
 from surgeon_engine.api.planning.target_size import goal_of
 from surgeon_gui.controllers import job_editor
 from surgeon_gui.controllers.preset_store import PresetStore
@@ -236,7 +236,7 @@ def test_plan_shows_resources_and_green_lights(page):
     assert "about" in find(page, "plan_time").text()
     for name in ("plan_light", "plan_memory_light", "plan_disk_light"):
         badge = find(page, name)
-        assert badge.light is Light.GREEN
+        assert badge.light is ResourceStatus.GREEN
         assert badge.accessibleName().endswith("Fits")
     assert not find(page, "fit_button").isVisible()
     assert "It needs" in find(page, "plan_label").text()
@@ -251,22 +251,22 @@ def test_plan_follows_the_settings(page):
 
 def test_tight_run_has_a_yellow_light_and_can_start(qtbot, make_window):
     window = on_target_page(qtbot, make_window("--free-memory", "1100000000"))
-    assert find(window, "plan_memory_light").light is Light.YELLOW
+    assert find(window, "plan_memory_light").light is ResourceStatus.YELLOW
     assert find(window, "start_button").isEnabled()
 
 
 def test_run_that_does_not_fit_cannot_start_until_adjusted(qtbot, make_window):
     window = make_window("--free-memory", "1500000000")
     on_target_page(qtbot, window, LARGE)
-    assert find(window, "plan_memory_light").light is Light.RED
-    assert find(window, "plan_light").light is Light.RED
+    assert find(window, "plan_memory_light").light is ResourceStatus.RED
+    assert find(window, "plan_light").light is ResourceStatus.RED
     assert not find(window, "start_button").isEnabled()
     assert "Not enough" in find(window, "plan_label").text()
     click(window, "fit_button")
     qtbot.waitUntil(
         lambda: window.session.state.resource_check is not None, timeout=TIMEOUT_MS
     )
-    assert window.session.state.resource_check.room is Light.GREEN
+    assert window.session.state.resource_check.room is ResourceStatus.GREEN
     assert find(window, "start_button").isEnabled()
     note = find(window, "fit_note").text()
     assert note.startswith("Changed: ")

@@ -18,7 +18,7 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_gui.controllers.comparison import ComparisonController
 from surgeon_gui.controllers.runs import RunsController
 from surgeon_gui.state import comparison
-from surgeon_gui.state.comparison import Along, ComparedRun, Measure, Point, SizeMeasure
+from surgeon_gui.state.comparison import ComparedRun, Measure, Point, SizeMeasure, XAxis
 from surgeon_gui.state.job import settings_list
 from surgeon_gui.state.runs.reading import read_state
 from surgeon_gui.views.comparison.charts import CurvesChart, SizeChart
@@ -68,7 +68,7 @@ def tick(qtbot, window, folders, count):
 
 
 def test_curves_start_at_the_original_and_end_after_the_correction(runs):
-    first, second, _ = comparison.curves(runs, Along.SPARSITY, Measure.PERPLEXITY)
+    first, second, _ = comparison.curves(runs, XAxis.SPARSITY, Measure.PERPLEXITY)
     assert (first.xs[0], first.ys[0]) == (0.0, pytest.approx(14.2))
     assert first.ys[-1] == pytest.approx(14.9)
     assert len(first.xs) == len(first.ys) == 1 + 3 + 1
@@ -77,10 +77,10 @@ def test_curves_start_at_the_original_and_end_after_the_correction(runs):
 
 
 def test_curves_over_shots_and_over_parameters(runs):
-    by_shot = comparison.curves(runs, Along.SHOT, Measure.LOSS)[0]
+    by_shot = comparison.curves(runs, XAxis.SHOT, Measure.LOSS)[0]
     assert by_shot.xs == (0, 1, 2, 3, 3)
     assert by_shot.ys[0] == pytest.approx(2.65)
-    remaining = comparison.curves(runs, Along.PARAMETERS, Measure.LOSS)[0].xs
+    remaining = comparison.curves(runs, XAxis.PARAMETERS, Measure.LOSS)[0].xs
     assert remaining[0] == pytest.approx(2.828736)
     assert list(remaining) == sorted(remaining, reverse=True)
 
@@ -93,7 +93,7 @@ def test_curves_skip_infinite_perplexities(runs):
     shot = msgspec.structs.replace(run.history[1], evaluation=infinite)
     broken = replace(run, history=(run.history[0], shot, run.history[2]))
     (curve,) = comparison.curves(
-        [ComparedRun("a", broken)], Along.SHOT, Measure.PERPLEXITY
+        [ComparedRun("a", broken)], XAxis.SHOT, Measure.PERPLEXITY
     )
     assert curve.xs == (0, 1, 3, 3)
 

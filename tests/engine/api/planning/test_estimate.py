@@ -17,14 +17,14 @@ from surgeon_engine.api.config.pruning import (
     Structure,
 )
 from surgeon_engine.api.config.run import Device, Dtype, ModelConfig, RunConfig
-from surgeon_engine.api.errors import RoomError
+from surgeon_engine.api.errors import InsufficientResourcesError
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.planning.estimate import estimate
 from surgeon_engine.api.planning.memory import Footprint
 from surgeon_engine.api.planning.resource_check import (
-    Light,
     Need,
     Resource,
+    ResourceStatus,
     check_resources,
     differences,
     settings_that_fit,
@@ -201,9 +201,9 @@ def test_light_shows_how_close_the_limit_is(share, light):
 
 
 def test_disk_light_is_exact_and_green_without_a_limit():
-    assert Need(Resource.DISK, 1.01e9, 1e9).light is Light.RED
-    assert Need(Resource.DISK, 1e12, None).light is Light.GREEN
-    assert Need(Resource.TIME, 1e6, None).light is Light.YELLOW
+    assert Need(Resource.DISK, 1.01e9, 1e9).light is ResourceStatus.RED
+    assert Need(Resource.DISK, 1e12, None).light is ResourceStatus.GREEN
+    assert Need(Resource.TIME, 1e6, None).light is ResourceStatus.YELLOW
 
 
 @pytest.mark.parametrize("free", [10**k for k in range(5, 13)])
@@ -213,11 +213,14 @@ def test_settings_that_fit_return_a_fitting_job_or_none(structure, free):
     fitted = settings_that_fit(config, MODEL, machine(free), PLENTY)
     if fitted is None:
         least = calibrated(config, batch=1, windows=8, window_length=64)
-        assert check_resources(least, MODEL, machine(free), PLENTY).room is Light.RED
+        assert (
+            check_resources(least, MODEL, machine(free), PLENTY).room
+            is ResourceStatus.RED
+        )
         return
     fit = check_resources(fitted.config, MODEL, machine(free), PLENTY)
     assert fit == fitted.fit
-    assert fit.room is not Light.RED
+    assert fit.room is not ResourceStatus.RED
     assert fitted.changes == tuple(differences(config, fitted.config))
 
 
@@ -263,7 +266,9 @@ def test_run_that_cannot_fit_raises_before_it_starts(tmp_path, monkeypatch):
 
     monkeypatch.setattr(forecast, "room", lambda: machine(free=10**6))
     folder = tmp_path / "run"
-    with pytest.raises(RoomError, match=r"needs .* GB of memory, and 1\.0 MB are free"):
+    with pytest.raises(
+        InsufficientResourcesError, match=r"needs .* GB of memory, and 1\.0 MB are free"
+    ):
         pipeline.prune(JOB, folder, RunContext("run", lambda envelope: None))
     assert not folder.exists()
 

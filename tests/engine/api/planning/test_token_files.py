@@ -11,7 +11,7 @@ from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.planning.estimate import estimate
 from surgeon_engine.api.planning.resource_check import settings_that_fit
-from surgeon_engine.api.planning.token_files import as_it_is_read
+from surgeon_engine.api.planning.token_files import with_token_file_shape
 from tests.helpers.fake_engine import model_summary
 from tests.helpers.fake_machine import machine
 
@@ -30,17 +30,17 @@ def files(tmp_path):
 
 def test_counts_and_lengths_come_from_the_files(files):
     own, other = files
-    read = as_it_is_read(CalibrationConfig(text=own, validation_text=other))
+    read = with_token_file_shape(CalibrationConfig(text=own, validation_text=other))
     assert (read.windows, read.validation_windows, read.window_length) == (6, 2, 40)
 
 
 def test_unreadable_files_change_nothing(tmp_path):
     for text in ("builtin", str(tmp_path / "none.npy")):
         calibration = CalibrationConfig(text=text)
-        assert as_it_is_read(calibration) == calibration
+        assert with_token_file_shape(calibration) == calibration
     (tmp_path / "broken.npy").write_bytes(b"no numbers")
     broken = CalibrationConfig(text=str(tmp_path / "broken.npy"))
-    assert as_it_is_read(broken) == broken
+    assert with_token_file_shape(broken) == broken
 
 
 def test_estimate_uses_the_windows_of_the_file(files):
