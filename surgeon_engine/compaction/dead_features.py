@@ -24,7 +24,7 @@ from transformers import PreTrainedModel
 from transformers.activations import ACT2FN
 
 from surgeon_engine.api.config.pruning import Coupling
-from surgeon_engine.compaction.plan import Plan
+from surgeon_engine.compaction.plan import CompactionPlan
 from surgeon_engine.model.coupling import CoupledGroups, groups_of
 from surgeon_engine.model.families import Part
 from surgeon_engine.model.layers import PrunableLayer, prunable_layers
@@ -77,7 +77,7 @@ class _Neighbors:
 Masks = dict[str, tuple[Tensor, Tensor]]  # layer -> kept rows, kept columns, bool
 
 
-def compact_parts(plan: Plan, model: PreTrainedModel) -> list[CompactPart]:
+def compact_parts(plan: CompactionPlan, model: PreTrainedModel) -> list[CompactPart]:
     """Return the remaining parts of every layer with removed rows or columns."""
     layers = prunable_layers(model)
     kept: Masks = {

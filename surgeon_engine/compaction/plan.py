@@ -49,7 +49,7 @@ class KeptPart:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Plan:
+class CompactionPlan:
     """The remaining parts of every block and layer that has lost some."""
 
     groups: tuple[KeptGroups, ...] = ()
@@ -77,7 +77,7 @@ class PrunedModel:
     """A pruned model of full size, with zeros for removed weights, and its plan."""
 
     loaded: LoadedModel
-    plan: Plan
+    plan: CompactionPlan
 
 
 def read_config(path: Path) -> dict[str, object]:
@@ -87,7 +87,7 @@ def read_config(path: Path) -> dict[str, object]:
         return config
 
 
-def plan_of(units: Iterable[Unit], removed: Mapping[str, Tensor]) -> Plan:
+def plan_of(units: Iterable[Unit], removed: Mapping[str, Tensor]) -> CompactionPlan:
     """Return the plan for units of which `removed` marks the removed candidates."""
     groups: list[KeptGroups] = []
     layers: list[KeptPart] = []
@@ -102,10 +102,10 @@ def plan_of(units: Iterable[Unit], removed: Mapping[str, Tensor]) -> Plan:
             case RowsOrColumns(measured=layer):
                 rows, columns = is_kept.split([layer.rows, layer.columns])
                 layers.append(KeptPart(layer, _indices(rows), _indices(columns)))
-    return Plan(tuple(groups), tuple(layers))
+    return CompactionPlan(tuple(groups), tuple(layers))
 
 
-def load_plan(path: Path, model: PreTrainedModel) -> Plan:
+def load_plan(path: Path, model: PreTrainedModel) -> CompactionPlan:
     """Load the plan at `path` for the unpruned `model`, whose weights may be empty."""
     kept = {name: x.long() for name, x in load_file(path).items()}
     groups = tuple(
@@ -119,7 +119,7 @@ def load_plan(path: Path, model: PreTrainedModel) -> Plan:
         for layer in prunable_layers(model)
         if f"{layer.name}.rows" in kept
     )
-    return Plan(groups, layers)
+    return CompactionPlan(groups, layers)
 
 
 def _indices(mask: Tensor) -> Tensor:

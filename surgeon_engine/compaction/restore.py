@@ -21,7 +21,12 @@ from transformers.utils import GENERATION_CONFIG_NAME
 from surgeon_engine.api.errors import ModelError
 from surgeon_engine.api.model_info.header import PLAN_FILE
 from surgeon_engine.compaction.config_values import decode_config
-from surgeon_engine.compaction.plan import Plan, PrunedModel, load_plan, read_config
+from surgeon_engine.compaction.plan import (
+    CompactionPlan,
+    PrunedModel,
+    load_plan,
+    read_config,
+)
 from surgeon_engine.compaction.shrink import compact, pruned_class
 from surgeon_engine.model.layers import find_blocks, prunable_layers
 from surgeon_engine.model.load import LoadedModel, load_tokenizer
@@ -99,7 +104,7 @@ def restore(folder: Path, name: str) -> PrunedModel:
         else:
             config = AutoConfig.from_pretrained(folder, local_files_only=True)
             model = _load(_stock_class(_architecture(config)), folder, config)
-            plan = Plan()
+            plan = CompactionPlan()
         if (folder / GENERATION_CONFIG_NAME).is_file():
             model.generation_config = GenerationConfig.from_pretrained(folder)
     except UNREADABLE as error:
@@ -123,9 +128,9 @@ def restore(folder: Path, name: str) -> PrunedModel:
 def expand_to_full_size(
     stock: type[PreTrainedModel],
     config: PretrainedConfig,
-    plan_for: Callable[[PreTrainedModel], Plan],
+    plan_for: Callable[[PreTrainedModel], CompactionPlan],
     tensors: Mapping[str, Tensor],
-) -> tuple[PreTrainedModel, Plan]:
+) -> tuple[PreTrainedModel, CompactionPlan]:
     """Build a model of full size in host memory, with zeros for removed parts.
 
     Args:
@@ -157,7 +162,7 @@ def expand_to_full_size(
 
 def _load_masked(
     folder: Path, stored: Mapping[str, _StoredTensor]
-) -> tuple[PreTrainedModel, Plan]:
+) -> tuple[PreTrainedModel, CompactionPlan]:
     """Load a masked or compact checkpoint as a model of full size."""
     path = folder / PLAN_FILE
     try:

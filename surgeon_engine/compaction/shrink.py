@@ -26,7 +26,7 @@ from surgeon_engine.compaction.dead_features import (
     compact_parts,
     shared_inputs,
 )
-from surgeon_engine.compaction.plan import KeptGroups, Plan
+from surgeon_engine.compaction.plan import CompactionPlan, KeptGroups
 from surgeon_engine.model.coupling import CoupledGroups
 from surgeon_engine.model.families import MLP_WIDTH, READS_CONFIG
 from surgeon_engine.model.layers import PrunableLayer, blocks_path, find_blocks
@@ -85,7 +85,7 @@ class CompactModel:
     """The tensors and the config of a model without its removed parts."""
 
     model: PreTrainedModel  # of full size
-    plan: Plan
+    plan: CompactionPlan
     tensors: dict[str, TensorSlice]  # by name in the compact model; tied ones once
     parts: dict[str, Any]  # description of rows and columns for `compact_layers`
 
@@ -120,7 +120,7 @@ class CompactModel:
         return added
 
 
-def compact(model: PreTrainedModel, plan: Plan) -> CompactModel:
+def compact(model: PreTrainedModel, plan: CompactionPlan) -> CompactModel:
     """Return the remaining tensors of a masked `model`, without copying them."""
     tensors = whole_slices(model)
     parts_spec: dict[str, Any] = {}
@@ -138,7 +138,7 @@ def compact(model: PreTrainedModel, plan: Plan) -> CompactModel:
     return CompactModel(model, plan, tensors, parts_spec)
 
 
-def compact_model(model: PreTrainedModel, plan: Plan) -> PreTrainedModel:
+def compact_model(model: PreTrainedModel, plan: CompactionPlan) -> PreTrainedModel:
     """Build a compact model in memory, as transformers does from its checkpoint."""
     compacted = compact(model, plan)
     values = decode_config(stock_config(model) | compacted.config)
@@ -151,7 +151,7 @@ def compact_model(model: PreTrainedModel, plan: Plan) -> PreTrainedModel:
 
 
 @torch.no_grad()
-def shrink_in_place(model: PreTrainedModel, plan: Plan) -> None:
+def shrink_in_place(model: PreTrainedModel, plan: CompactionPlan) -> None:
     """Remove the groups that `plan` does not keep, which must be zero, from `model`.
 
     At most the weights of one block are in memory twice.

@@ -14,7 +14,12 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from surgeon_engine.api.config.pruning import Coupling
-from surgeon_engine.compaction.plan import KeptGroups, Plan, PrunedModel, plan_of
+from surgeon_engine.compaction.plan import (
+    CompactionPlan,
+    KeptGroups,
+    PrunedModel,
+    plan_of,
+)
 from surgeon_engine.compaction.restore import expand_to_full_size
 from surgeon_engine.compaction.shrink import can_shrink_in_place, shrink_in_place
 from surgeon_engine.model.coupling import groups_of
@@ -23,7 +28,7 @@ from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
 
 
-def compact_model(state: PruningState) -> None:
+def compact_state(state: PruningState) -> None:
     """Take the removed groups out of the model, where its architecture allows it."""
     model, plan = state.loaded.model, plan_of(state.units, state.removed)
     if not plan.groups or not can_shrink_in_place(model):
@@ -50,7 +55,7 @@ def full_size_model(state: PruningState) -> PrunedModel:
     """
     if not state.compacted_weights:
         return PrunedModel(state.loaded, plan_of(state.units, state.removed))
-    compact_model(state)  # so that all removals are in `state.kept`
+    compact_state(state)  # so that all removals are in `state.kept`
     small = state.loaded.model
     model, plan = expand_to_full_size(
         type(small),
@@ -68,7 +73,7 @@ def full_size_model(state: PruningState) -> PrunedModel:
     return PrunedModel(loaded, plan)
 
 
-def _plan(state: PruningState, model: PreTrainedModel) -> Plan:
+def _plan(state: PruningState, model: PreTrainedModel) -> CompactionPlan:
     """Return what remains of each compacted unit, in the original numbers."""
     groups = tuple(
         KeptGroups(coupled, state.kept[coupled.consumer.name])
@@ -76,4 +81,4 @@ def _plan(state: PruningState, model: PreTrainedModel) -> Plan:
         for coupled in groups_of(kind, model)
         if len(state.kept.get(coupled.consumer.name, ())) not in (0, coupled.groups)
     )
-    return Plan(groups)
+    return CompactionPlan(groups)

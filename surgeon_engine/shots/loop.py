@@ -13,7 +13,7 @@ from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.recovery.correction import correct
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import RunContext
-from surgeon_engine.shots.compaction_step import compact_model
+from surgeon_engine.shots.compaction_step import compact_state
 from surgeon_engine.shots.quality_budget import CorrectedShot, QualityBudget
 from surgeon_engine.shots.shot import ShotPlan, evaluation, run_shot
 from surgeon_engine.shots.target_check import check_target_reached, is_reached
@@ -159,7 +159,7 @@ def _shots(
         shots.append(attempt.shot)
         context.emit(attempt.shot)
         if corrected_shot is None:
-            compact_model(state)
+            compact_state(state)
         else:
             context.emit(
                 budget.log_kept_with_correction(attempt.shot, corrected_shot.corrected)

@@ -12,7 +12,7 @@ from transformers import (
 )
 
 from surgeon_engine.compaction.dead_features import compact_parts, shared_inputs
-from surgeon_engine.compaction.plan import KeptPart, Plan
+from surgeon_engine.compaction.plan import CompactionPlan, KeptPart
 from surgeon_engine.compaction.shrink import compact_model
 from surgeon_engine.model.layers import prunable_layers
 from tests.helpers.tiny_models import VOCABULARY, tiny_model
@@ -23,7 +23,7 @@ def kept(count: int, *removed: int) -> torch.Tensor:
     return torch.tensor(indices, dtype=torch.int64)
 
 
-def without(model, rows=None, columns=None) -> Plan:
+def without(model, rows=None, columns=None) -> CompactionPlan:
     """Zero rows and columns of layers, by block and kind; return the plan."""
     rows, columns = rows or {}, columns or {}
     parts = []
@@ -39,7 +39,7 @@ def without(model, rows=None, columns=None) -> Plan:
         parts.append(
             KeptPart(layer, kept(layer.rows, *row), kept(layer.columns, *column))
         )
-    return Plan(layers=tuple(parts))
+    return CompactionPlan(layers=tuple(parts))
 
 
 def by_kind(plan, model, block: int = 0):

@@ -13,7 +13,12 @@ from transformers import DynamicCache
 
 from surgeon_engine.api.config.pruning import COUPLED, Structure
 from surgeon_engine.api.errors import ModelError
-from surgeon_engine.compaction.plan import KeptPart, Plan, PrunedModel, plan_of
+from surgeon_engine.compaction.plan import (
+    CompactionPlan,
+    KeptPart,
+    PrunedModel,
+    plan_of,
+)
 from surgeon_engine.compaction.shrink import compact, compact_model, shrink_in_place
 from surgeon_engine.export.transformers.files import compact_unsupported_reason
 from surgeon_engine.model.coupling import structure_support
@@ -138,7 +143,7 @@ def shared_gather():
             W[:, [2, 9]] = 0
             layer.write(W)
             parts.append(KeptPart(layer, torch.arange(layer.rows), columns))
-    return model, Plan(layers=tuple(parts))
+    return model, CompactionPlan(layers=tuple(parts))
 
 
 COPIED = {
@@ -174,7 +179,7 @@ def test_deep_copy_is_independent_of_original(make):
 
 def test_blocks_with_different_widths_are_unsupported():
     model, plan = masked("llama", Structure.NEURONS)
-    shrink_in_place(model, Plan(groups=plan.groups[:1]))
+    shrink_in_place(model, CompactionPlan(groups=plan.groups[:1]))
     units = units_of(pruning_config(structure=Structure.NEURONS), model)
     removed = {u.measured.name: torch.arange(u.candidates) == 0 for u in units}
     compacted = compact(model, plan_of(units, removed))

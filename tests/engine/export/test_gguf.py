@@ -17,7 +17,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.api.errors import ExportError
-from surgeon_engine.compaction.plan import Plan, PrunedModel, plan_of
+from surgeon_engine.compaction.plan import CompactionPlan, PrunedModel, plan_of
 from surgeon_engine.compaction.shrink import compact
 from surgeon_engine.export.gguf import check as gguf_check
 from surgeon_engine.export.gguf.file import GgufWriter
@@ -73,7 +73,9 @@ def loaded(model, tokenizer) -> LoadedModel:
 
 
 def pruned(model, plan=None, tokenizer=None) -> PrunedModel:
-    return PrunedModel(loaded(model, tokenizer or byte_pairs()), plan or Plan())
+    return PrunedModel(
+        loaded(model, tokenizer or byte_pairs()), plan or CompactionPlan()
+    )
 
 
 def ragged(family: str = "llama") -> PrunedModel:
@@ -335,7 +337,7 @@ def test_unknown_tensor_is_unsupported():
 
 def test_model_without_tokenizer_is_unsupported():
     unsupported_reason = GgufWriter().unsupported_reason(
-        PrunedModel(loaded(tiny_llama(), None), Plan())
+        PrunedModel(loaded(tiny_llama(), None), CompactionPlan())
     )
     assert "this model has none" in unsupported_reason
 

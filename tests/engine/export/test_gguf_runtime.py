@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from surgeon_engine.api.config.export import FileDtype
 from surgeon_engine.api.errors import ExportError
-from surgeon_engine.compaction.plan import Plan, PrunedModel
+from surgeon_engine.compaction.plan import CompactionPlan, PrunedModel
 from surgeon_engine.export.gguf.file import GgufWriter
 from surgeon_engine.export.gguf.tokenizer import _LLAMA_3, _QWEN_2, _TEKKEN
 from surgeon_engine.model.source import ModelSource
@@ -273,7 +273,9 @@ def test_model_from_gguf_file_keeps_its_tokenizer(tmp_path):
     first = written(pruned(tiny_llama(), tokenizer=tokenizer), original)
     source = ModelSource("Tiny", original, "model.gguf")
     # transformers gives it another way of cutting, or none at all.
-    example = PrunedModel(replace(loaded(tiny_llama(), None), source=source), Plan())
+    example = PrunedModel(
+        replace(loaded(tiny_llama(), None), source=source), CompactionPlan()
+    )
     second = written(example, copy)
     names = [name for name in first.fields if name.startswith("tokenizer.")]
     assert len(names) >= 6

@@ -16,7 +16,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.pruning import Coupling, Structure
-from surgeon_engine.compaction.plan import KeptGroups, Plan, PrunedModel
+from surgeon_engine.compaction.plan import CompactionPlan, KeptGroups, PrunedModel
 from surgeon_engine.export.transformers.files import CompactWriter
 from surgeon_engine.model.coupling import groups_of
 from surgeon_engine.model.layers import find_blocks, prunable_layers
@@ -137,9 +137,11 @@ def test_memory_to_load_depends_on_remaining_size(tmp_path, bare_python):
     )
     model.save_pretrained(tmp_path / "whole")
     groups = groups_of(Coupling.NEURONS, model)
-    plan = Plan(tuple(KeptGroups(each, torch.arange(1024)) for each in groups[:3]))
+    plan = CompactionPlan(
+        tuple(KeptGroups(each, torch.arange(1024)) for each in groups[:3])
+    )
     ragged = KeptGroups(groups[3], torch.arange(1000))
-    plan = Plan((*plan.groups, ragged))
+    plan = CompactionPlan((*plan.groups, ragged))
     source = ModelSource("whole", tmp_path / "whole")
     loaded = LoadedModel(
         source, model, None, find_blocks(model), prunable_layers(model)

@@ -20,7 +20,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from surgeon_engine.api.config.export import ExportConfig, FileDtype
 from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.api.errors import ExportError
-from surgeon_engine.compaction.plan import Plan, PrunedModel
+from surgeon_engine.compaction.plan import CompactionPlan, PrunedModel
 from surgeon_engine.export.onnx import check as onnx_check
 from surgeon_engine.export.onnx import file as onnx_file
 from surgeon_engine.export.onnx.file import OnnxWriter
@@ -45,7 +45,7 @@ def pruned_of(model, plan=None) -> PrunedModel:
         blocks=find_blocks(model),
         source=ModelSource("Tiny", Path("nowhere")),
     )
-    return PrunedModel(loaded, plan or Plan())
+    return PrunedModel(loaded, plan or CompactionPlan())
 
 
 def write(model, plan, folder) -> PrunedModel:
@@ -278,7 +278,7 @@ def test_write_model_that_torch_cannot_convert_raises(tmp_path):
 
     model.__class__ = Erratic
     with pytest.raises(ExportError, match="torch cannot write LlamaModel as an ONNX"):
-        write(model, Plan(), tmp_path)
+        write(model, CompactionPlan(), tmp_path)
 
 
 @needs_extra

@@ -19,7 +19,12 @@ from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import COUPLED, Coupling, Structure
 from surgeon_engine.api.config.run import Device, ModelConfig
 from surgeon_engine.api.errors import ExportError, ModelError
-from surgeon_engine.compaction.plan import KeptGroups, KeptPart, Plan, PrunedModel
+from surgeon_engine.compaction.plan import (
+    CompactionPlan,
+    KeptGroups,
+    KeptPart,
+    PrunedModel,
+)
 from surgeon_engine.compaction.restore import restore
 from surgeon_engine.compaction.shrink import whole_slices
 from surgeon_engine.export import isolated_process
@@ -72,9 +77,9 @@ def loaded(model, folder=Path("nowhere"), tokenizer=None) -> LoadedModel:
     )
 
 
-def without_neurons(model) -> Plan:
+def without_neurons(model) -> CompactionPlan:
     groups = groups_of(Coupling.NEURONS, model)
-    return Plan(
+    return CompactionPlan(
         tuple(
             KeptGroups(each, torch.arange(each.groups // (2 + i)))
             for i, each in enumerate(groups)
@@ -82,9 +87,9 @@ def without_neurons(model) -> Plan:
     )
 
 
-def without_rows_and_columns(model) -> Plan:
+def without_rows_and_columns(model) -> CompactionPlan:
     layers = prunable_layers(model)
-    return Plan(
+    return CompactionPlan(
         layers=tuple(
             KeptPart(
                 each, torch.arange(0, each.rows, 2), torch.arange(0, each.columns, 3)
@@ -94,7 +99,7 @@ def without_rows_and_columns(model) -> Plan:
     )
 
 
-def pruned_of(model, plan: Plan) -> PrunedModel:
+def pruned_of(model, plan: CompactionPlan) -> PrunedModel:
     for each in plan.groups:
         consumer = each.coupled.consumer
         weight = consumer.weight()
@@ -147,7 +152,7 @@ def test_dtype_of_file_depends_on_format():
 def test_unsupported_widths_have_a_reason():
     model = llama()
     groups = groups_of(Coupling.HEADS, model)
-    plan = Plan(tuple(KeptGroups(each, torch.arange(3)) for each in groups))
+    plan = CompactionPlan(tuple(KeptGroups(each, torch.arange(3)) for each in groups))
     unsupported_reason = StockWriter().unsupported_reason(
         PrunedModel(loaded(model), plan)
     )
@@ -191,7 +196,7 @@ def test_tokenizer_files_are_copied_unchanged(model_with_tokenizer, tmp_path):
     original, folder = model_with_tokenizer.source.folder, tmp_path / "copy"
     folder.mkdir()
     MaskedWriter().write(
-        PrunedModel(model_with_tokenizer, Plan()), ExportConfig(), folder
+        PrunedModel(model_with_tokenizer, CompactionPlan()), ExportConfig(), folder
     )
     for name in (*TOKENIZER_FILES, "tokenizer.json", "tokenizer_config.json"):
         assert (folder / name).read_bytes() == (original / name).read_bytes()
@@ -205,7 +210,7 @@ def test_tokenizer_of_gguf_file_is_saved_without_loading_keys(tmp_path):
     model = replace(loaded(llama(), tokenizer=tokenizer), source=source)
     folder = tmp_path / "copy"
     folder.mkdir()
-    MaskedWriter().write(PrunedModel(model, Plan()), ExportConfig(), folder)
+    MaskedWriter().write(PrunedModel(model, CompactionPlan()), ExportConfig(), folder)
     config = json.loads((folder / "tokenizer_config.json").read_text())
     assert config["tokenizer_class"]
     assert not config.keys() & {"is_local", "local_files_only"}

@@ -8,7 +8,7 @@ import torch
 
 from surgeon_engine.api.config.pruning import Correction, Damping, Structure
 from surgeon_engine.shots import loop
-from surgeon_engine.shots.compaction_step import compact_model, full_size_model
+from surgeon_engine.shots.compaction_step import compact_state, full_size_model
 from tests.helpers.pruning_states import make_state
 from tests.helpers.runs import Outcome, job, outcome
 from tests.helpers.tiny_models import COUPLED_FAMILIES, MORE_FAMILIES, VOCABULARY
@@ -54,7 +54,7 @@ def test_model_compacted_twice_computes_the_same(family):
                 layer.write(layer.weight().masked_fill(zeros, 0))
             removed += int(selected.sum()) * unit.coupled.weights_per_group
         before, sparsities = logits(state.loaded.model), state.sparsities()
-        compact_model(state)
+        compact_state(state)
         assert_same(logits(state.loaded.model), before)
         assert state.sparsities() == sparsities
     assert sum(layer.removed for layer in sparsities) == removed
@@ -70,7 +70,7 @@ def both_ways(tmp_path, monkeypatch, **settings) -> list[Outcome]:
     """Run with and without compaction between the shots."""
     config = job(tmp_path, windows=8, shots=3, **settings)
     compacted = outcome(config, tmp_path / "compacted")
-    monkeypatch.setattr(loop, "compact_model", lambda state: None)
+    monkeypatch.setattr(loop, "compact_state", lambda state: None)
     return [compacted, outcome(config, tmp_path / "full size")]
 
 
@@ -116,11 +116,11 @@ def test_every_shot_leaves_a_smaller_model(tmp_path, monkeypatch):
     sizes = []
 
     def watched(state):
-        compact_model(state)
+        compact_state(state)
         model = state.loaded.model
         sizes.append(sum(p.numel() for p in model.parameters()))
 
-    monkeypatch.setattr(loop, "compact_model", watched)
+    monkeypatch.setattr(loop, "compact_state", watched)
     run = outcome(job(tmp_path, shots=3, sparsity=0.4), tmp_path / "run")
     assert sizes[:3] == [shot.parameters for shot in run.shots]
     assert sizes[0] > sizes[1] > sizes[2]
@@ -132,7 +132,7 @@ def test_full_size_model_is_the_loaded_one_without_compaction():
     removed = state.removed[name].clone()
     removed[0] = True
     state.record_removed(state.removed | {name: removed})
-    compact_model(state)
+    compact_state(state)
     assert state.compacted_weights == 0
     assert full_size_model(state).loaded is state.loaded
 
@@ -140,6 +140,6 @@ def test_full_size_model_is_the_loaded_one_without_compaction():
 def test_state_without_removals_is_not_compacted():
     state = make_state(sparsity=0.3)
     loaded, units = state.loaded, state.units
-    compact_model(state)
+    compact_state(state)
     assert state.loaded is loaded
     assert state.units is units
