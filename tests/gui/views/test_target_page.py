@@ -151,7 +151,7 @@ def test_file_size_target_for_single_weights_can_be_corrected_either_way(page):
         page.load_config(QUICK)
         choose(page, "target", Target.FILE_SIZE)
         choose(page, "structure", Structure.ELEMENTS)
-        assert "no file gets smaller" in find(page, "pruning_form_problem").text()
+        assert "do not make files smaller" in find(page, "pruning_form_problem").text()
         assert find(page, "pruning_megabytes").isVisible()
         name = "target" if isinstance(correction, Target) else "structure"
         choose(page, name, correction)
