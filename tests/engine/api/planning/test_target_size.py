@@ -91,7 +91,7 @@ def test_pattern_limits_the_removed_weights():
     assert goal(structure=Structure.N_M, sparsity=0.5).removed == 80
     # 66.7 % of 1:3 is a little more than two of three.
     assert goal(structure=Structure.N_M, pattern="1:3", sparsity=0.667).removed == 120
-    with pytest.raises(ConfigError, match="only 80 of the 300 parameters can"):
+    with pytest.raises(ConfigError, match="but only 80 can be removed"):
         goal(structure=Structure.N_M, target=Target.PARAMETER_SHARE, sparsity=0.3)
 
 
