@@ -102,7 +102,7 @@ def test_changing_the_unit_of_the_target_keeps_the_size(page):
 def test_unreachable_target_is_reported_with_the_numbers(page):
     choose(page, "target", Target.PARAMETERS)
     find(page, "pruning_million_parameters").setValue(0.1)
-    assert "only 2,433,024 of" in find(page, "target_problem").text()
+    assert "only 2,433,024 can be removed" in find(page, "target_problem").text()
     assert not find(page, "goal_label").isVisible()
     assert not find(page, "start_button").isEnabled()
 
