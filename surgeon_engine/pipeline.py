@@ -124,7 +124,7 @@ def prepare(
         units = units_of(config.pruning, loaded.model)
         check_target_in_limits(goal, config.pruning, model)
     if loaded.tokenizer is None:
-        message = "The model has no tokenizer, so that the export has none either."
+        message = "The model has no tokenizer, so the export will not contain one."
         context.emit(Logged(Level.WARNING, message))
     with context.stage(Stage.TEXT):
         vocabulary = vocabulary_of(loaded.model.config)

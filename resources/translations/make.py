@@ -101,7 +101,7 @@ def _engine_texts() -> list[tuple[str, str]]:
     for description in DESCRIPTIONS.values():
         for name in ("label", "can", "cannot"):
             found.append(
-                ("surgeon_engine/api/config/formats.py", getattr(description, name))
+                ("surgeon_engine/api/config/export.py", getattr(description, name))
             )
     for preset in presets():
         for name in ("title", "about"):

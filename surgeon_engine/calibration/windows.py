@@ -186,11 +186,11 @@ class _Reader:
             requested = " + ".join(f"{count:,}" for count in counts)
             total = len(documents.texts)
             repeated = total - len(unseen)
-            why = f", as {repeated:,} of {total:,} documents repeat others"
+            note = f" ({repeated:,} of {total:,} documents are duplicates)"
+            count = f"{len(tokens):,} tokens{note if repeated else ''}"
             raise CalibrationError(
-                f"The {part} text has {len(tokens):,} tokens{why if repeated else ''}: "
-                f"enough for {whole:,} windows of {length:,}, but {requested} are "
-                "needed.",
+                f"The {part} text has {count}: enough for {whole:,} windows of "
+                f"{length:,}, but {requested} are needed.",
                 "Use a longer or another text, fewer windows or shorter ones.",
             )
         windows = tokens[: whole * length].view(whole, length)

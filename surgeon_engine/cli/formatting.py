@@ -112,7 +112,7 @@ def _exported(event: Exported) -> str:
         return f"exported to {event.folder} ({size}); {event.checked_with}"
     return (
         f"exported and verified: {event.folder} ({size}); {event.checked_with}: "
-        f"maximum logit difference {event.largest_difference:.2g}, the likeliest "
+        f"maximum logit difference {event.largest_difference:.2g}, the top "
         f"token is the same for {format_percent(event.agreement)}"
     )
 
@@ -189,7 +189,7 @@ def resource_advice(check: ResourceCheck, adjusted: AdjustedConfig | None) -> st
     if check.room is ResourceStatus.RED:
         return "\n".join(shortage_message(check, adjusted))
     if adjusted is not None and adjusted.changes:
-        return f"It would have more room with {describe_changes(adjusted)}."
+        return f"More memory would be free with {describe_changes(adjusted)}."
     return ""
 
 

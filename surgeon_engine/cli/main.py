@@ -166,7 +166,7 @@ def _check_stop_after(stop_after: int | None, pruning: PruningConfig) -> None:
         raise ConfigError(
             f"There is no shot {stop_after} to stop after.",
             f"Give --stop-after a number from 1 to {pruning.shots}, or a larger one "
-            "for a job with a limit on perplexity.",
+            "for a job with max_perplexity_increase.",
         )
 
 

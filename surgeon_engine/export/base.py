@@ -20,7 +20,7 @@ class VerificationResult(msgspec.Struct, frozen=True):
     tokens: int  # number of tokens compared; 0: no program here can run the model
     largest_difference: float | None  # between logits; None: not finite
     largest_logit: float
-    agreement: float  # share of tokens with the same likeliest next token
+    agreement: float  # share of tokens with the same top token
     perplexity: float | None  # None: no windows, or not finite
     checked_with: str  # name and version of the program
     windows: int = 0  # number of windows for the perplexity

@@ -27,7 +27,7 @@ class _Tolerance:
 
     max_difference: float  # of logits, relative to the largest logit
     max_difference_elsewhere: float  # the same for programs other than transformers
-    min_agreement: float  # share of tokens with the same likeliest next token
+    min_agreement: float  # share of tokens with the same top token
     max_log_ratio: float  # |log(perplexity / expected perplexity)|
 
 
@@ -113,7 +113,7 @@ def _agreement_mismatch(result: VerificationResult, minimum: float) -> str:
     if result.agreement >= minimum:
         return ""
     return (
-        f"the same likeliest token for only {result.agreement:.1%} of "
+        f"the same top token for only {result.agreement:.1%} of "
         f"{result.tokens} tokens (minimum {minimum:.0%})"
     )
 

@@ -34,8 +34,8 @@ class Sampler:
 def nucleus(probabilities: Tensor, top_p: float) -> Tensor:
     """Set the probability of tokens outside the nucleus to 0.
 
-    The nucleus is the smallest set of likeliest tokens whose probabilities sum to
-    `top_p` or more; it always contains the likeliest token.
+    The nucleus is the smallest set of most likely tokens whose probabilities sum to
+    `top_p` or more; it always contains the most likely token.
     """
     ordered, order = probabilities.sort(descending=True, stable=True)
     before = ordered.cumsum(dim=-1) - ordered

@@ -103,7 +103,7 @@ def prompt_seconds(model: PreTrainedModel, prompt: Tensor) -> float:
 def generate_tokens(
     model: PreTrainedModel, prompt: Tensor, count: int
 ) -> tuple[Tensor, float]:
-    """Generate the likeliest tokens after `prompt` (1 x tokens).
+    """Generate the top tokens after `prompt` (1 x tokens).
 
     Returns:
         The tokens, 1 x (count + 1), and the seconds for all but the first, which

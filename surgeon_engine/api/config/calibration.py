@@ -87,7 +87,7 @@ class CalibrationConfig:
 
         if not self.uses_datasets and (self.dataset_config or self._names_split):
             raise ConfigError(
-                "A part of a data set is named, but no text is a data set.",
+                "dataset_config or split is set, but no text is a dataset.",
                 "Leave dataset_config, split and validation_split empty, or give "
                 "hf://datasets/organisation/name as text.",
             )

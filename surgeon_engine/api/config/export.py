@@ -24,16 +24,16 @@ class Format(StrEnum):
 class FileDtype(StrEnum):
     """Number formats of exported files."""
 
-    SAME = "same"  # as the original's files or as it was pruned: the shorter
+    SAME = "same"  # as in the original's files or as pruned, whichever is shorter
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
     FLOAT16 = "float16"
-    Q8_0 = "q8_0"  # 8 bits a weight, in blocks of 32 with a scale each; GGUF alone
+    Q8_0 = "q8_0"  # 8 bits a weight, in blocks of 32 with a scale each; GGUF only
 
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """A format in plain words, for users."""
+    """Description of a format for users."""
 
     label: str
     can: str
@@ -41,7 +41,7 @@ class Description:
     dtypes: tuple[FileDtype, ...]
 
 
-# Loads by transformers; the other formats can be made of these.
+# transformers loads these; the other formats can be made from them.
 FOR_TRANSFORMERS = (
     Format.AUTOMATIC,
     Format.COMPACT,
@@ -57,42 +57,43 @@ _FLOATS = (
 DESCRIPTIONS: dict[Format, Description] = {
     Format.AUTOMATIC: Description(
         "The smallest for transformers",
-        "Plain files where all layers have the same widths, otherwise compact ones; "
-        "masked where single weights went.",
+        "The default: plain if all layers have the same widths, otherwise compact; "
+        "masked for single weights.",
         "",
         _FLOATS,
     ),
     Format.COMPACT: Description(
         "transformers, compact",
-        "Really smaller in every structure but single weights. Loads with "
-        "trust_remote_code=True: the code is in the folder, Surgeon is not needed.",
-        "Programs that do not run the code of a checkpoint cannot load it.",
+        "Really smaller, for every structure except single weights. Loads with "
+        "trust_remote_code=True; the code is in the folder, Surgeon is not needed.",
+        "Not for programs that do not run the code of a checkpoint.",
         _FLOATS,
     ),
     Format.STOCK: Description(
         "transformers, plain",
-        "Really smaller, and loads in whatever knows the architecture, without code.",
-        "Only where every layer has the same widths; and heads cannot go from every "
-        "architecture.",
+        "Really smaller. Loads in every program that knows the architecture.",
+        "Only if all layers have the same widths. Heads can be removed only where the "
+        "architecture allows fewer.",
         _FLOATS,
     ),
     Format.MASKED: Description(
         "transformers, masked",
-        "Loads wherever the original does: zeros stand where weights went.",
-        "Same size, same speed.",
+        "Loads wherever the original does.",
+        "Removed weights are stored as zeros: same size, same speed.",
         _FLOATS,
     ),
     Format.GGUF: Description(
         "GGUF for llama.cpp",
-        "One file for llama.cpp and what is built on it; each layer may have its own "
+        "One file for llama.cpp and programs built on it. Each layer may have its own "
         "widths.",
-        "Heads and neurons of models like Llama only.",
+        "Only models like Llama; no rows and columns.",
         (*_FLOATS, FileDtype.Q8_0),
     ),
     Format.ONNX: Description(
         "ONNX for onnxruntime",
-        "One graph for onnxruntime, for heads and neurons.",
-        "Without a cache: each new token computes the whole text again.",
+        "One graph for onnxruntime.",
+        "No rows and columns; always float32. Without a cache, each new token computes "
+        "the whole text again.",
         (FileDtype.SAME, FileDtype.FLOAT32),
     ),
 }

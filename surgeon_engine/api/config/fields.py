@@ -52,7 +52,7 @@ def _always(config: Any) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """The annotation of a field: its range, and what a form has to know about it."""
+    """Metadata of a field: range and form hints."""
 
     limits: Limits | None = None
     advanced: bool = False
@@ -63,7 +63,7 @@ class Option:
 
 
 class Member(msgspec.Struct, frozen=True, tag_field="kind"):
-    """One kind of what a field can hold, with the settings that this kind has."""
+    """Base class of the variants of a config field."""
 
     def __post_init__(self) -> None:
         check_limits(self)

@@ -56,10 +56,10 @@ class LayerMinDensity:
 
 
 def parse_limit(text: str) -> LayerMinDensity:
-    """Parse a limit such as "block 3=0.5".
+    """Parse a minimum density such as "block 3=0.5".
 
     Raises:
-        ConfigError: The text is not a limit.
+        ConfigError: The text is not a minimum density.
     """
     pattern, separator, number = (part.strip() for part in text.rpartition("="))
     try:
@@ -68,9 +68,9 @@ def parse_limit(text: str) -> LayerMinDensity:
         share = -1.0
     if not (pattern and separator and 0 <= share <= 1):
         raise ConfigError(
-            f"{text!r} is no limit of a layer.",
-            "Give a name, a kind or a block and the share that it keeps, from 0 to 1, "
-            "such as block 3=0.5.",
+            f"{text!r} is not the minimum density of a layer.",
+            "Give a name, a kind or a block, and its minimum density from 0 to 1, such "
+            "as block 3=0.5.",
         )
     return LayerMinDensity(pattern, share)
 

@@ -1,7 +1,7 @@
-"""Jobs in their short form, and in that of earlier versions, turned into today's.
+"""Convert jobs in the short form, and jobs of earlier versions, to the current form.
 
-The short form has the settings of a target, a structure or a damping beside the name of
-their kind:
+In the short form, the settings of a target, a structure or a damping stand beside the
+name of its kind:
 
     [pruning]                       [pruning.structure]
     structure = "n_m"               kind = "n_m"
@@ -10,8 +10,8 @@ their kind:
                                     kind = "prunable_share"
                                     sparsity = 0.5
 
-Settings of another kind than the one that is chosen are checked and left out. Earlier
-versions knew the short form alone, with all settings, and some under other names.
+Settings that belong to other kinds are checked and dropped. Earlier versions wrote only
+the short form, with all settings, and some under other names.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ _MIN_WINDOWS = 4  # fewer cannot be split to search a damping
 
 
 def migrate(job: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return a job in today's form, and the new names of the old ones that it uses.
+    """Return a job in the current form, and the old names in it with their new names.
 
-    `job` is what TOML or JSON decodes to. Unknown names stay in it.
+    `job` is decoded TOML or JSON. Unknown names are kept.
 
     Raises:
         ConfigError: A kind is unknown, or a setting is given twice.
@@ -65,9 +65,9 @@ def _in_new_names(pruning: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _uses_given_damping(values: Mapping[str, Any], calibration: Any) -> bool:
-    """Return True if a run uses the given dampings, though none is said to be fixed.
+    """Return True if an old job relies on fixed damping implicitly.
 
-    That was so for SparseGPT, and with too few windows for a search.
+    SparseGPT did, and runs with too few windows for a search.
     """
     if values.get("damping", "automatic") != "automatic":
         return False
@@ -80,7 +80,7 @@ def _uses_given_damping(values: Mapping[str, Any], calibration: Any) -> bool:
 
 
 def _nested(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings with those of members in tables of their own."""
+    """Move the settings of each member into its own table."""
     for field in fields_of(PruningConfig):
         given = values.get(field.name, {})
         if field.members and isinstance(given, str | Mapping):
@@ -93,7 +93,7 @@ def _nested(values: dict[str, Any]) -> dict[str, Any]:
 def _completed(
     table: dict[str, Any], field: Field, values: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return the table of a member with the settings that stand beside it."""
+    """Merge short-form settings into a member's table."""
     kind = table["kind"]
     if not isinstance(kind, str) or kind not in field.members:
         raise ConfigError(

@@ -137,7 +137,7 @@ def methods_for(structure: Structure) -> tuple[Method, ...]:
 
 
 class Coupling(StrEnum):
-    """What a group of coupled rows and columns is."""
+    """Kind of coupled group."""
 
     HEADS = "heads"  # a key and value head with all query heads that share it
     NEURONS = "neurons"
@@ -386,8 +386,8 @@ class PruningConfig:
             )
         if isinstance(self.target, FileSize) and self.kind in SPARSE:
             raise ConfigError(
-                "Single weights become zeros that stand in their place: "
-                "no file gets smaller by them.",
+                "Unstructured and N:M pruning do not make files smaller, so a file "
+                "size cannot be the target.",
                 "Give the target as a share or as a number of parameters, or choose "
                 "another structure.",
             )
@@ -447,6 +447,6 @@ class PruningConfig:
         if sparsity > maximum + _ROUNDING:
             raise ConfigError(
                 f"{structure.pattern} removes at most {maximum:.1%} of the weights, "
-                f"{sparsity:.1%} were asked for.",
+                f"but the target is {sparsity:.1%}.",
                 f"Lower the sparsity to {maximum:.1%}.",
             )

@@ -72,30 +72,30 @@ class RunConfig:
         return is_sized and has_odd_rows and self.export.dtype is FileDtype.Q8_0
 
     def check_consistency(self) -> None:
-        """Check that the parts of the job go together.
+        """Check that the parts of the job are consistent.
 
-        This is no part of the construction: an edit of one part may come before that of
-        the other.
+        Not called by the constructor, because an edit may change one part before the
+        other.
 
         Raises:
             ConfigError: Some parts contradict each other.
         """
         if self.calibration.lacks_validation:
             raise ConfigError(
-                f"All windows of {self.calibration.text} are for calibration: none are "
-                "left to judge the model by.",
+                f"All windows of {self.calibration.text} are used for calibration; "
+                "none are left for validation.",
                 "Name another token file or a text as validation_text.",
             )
         is_masked = self.export.format is Format.MASKED
         if is_masked and isinstance(self.pruning.target, FileSize):
             raise ConfigError(
-                "Masked files are as large as the original: no target of a size can be "
-                "reached by them.",
+                "Masked files keep the original size; a target file size cannot be "
+                "reached.",
                 "Choose another format, or give the target as a share.",
             )
         if self.blocks_miss_size:
             raise ConfigError(
-                "Rows whose length 32 does not divide stay in 16 bits in q8_0 files: a "
-                "target of a size would be passed by them.",
+                "q8_0 files keep rows in 16 bits if 32 does not divide their length; a "
+                "target file size cannot be guaranteed.",
                 "Set width_multiple to 32, or give the target as a share.",
             )

@@ -39,10 +39,10 @@ def config_from_toml(text: str, name: str = "") -> RunConfig:
         _check_names(job)
         config = msgspec.convert(job, RunConfig)
     except msgspec.ValidationError as error:
-        # msgspec wraps the errors of __post_init__, whose words are better.
+        # msgspec wraps the errors of __post_init__, whose messages are better.
         if isinstance(error.__cause__, ConfigError):
             raise error.__cause__ from None
-        raise ConfigError(f"The job does not fit: {error}.") from error
+        raise ConfigError(f"Invalid job file: {error}.") from error
     except msgspec.DecodeError as error:
         raise ConfigError(f"The job is not valid TOML: {error}.") from error
     if old_names and name:
@@ -70,7 +70,7 @@ def read_config(path: Path) -> RunConfig:
     except OSError as error:
         raise ConfigError(
             f"The job {path} cannot be read: {error.strerror}.",
-            "Save one in the window, or see the README for what it holds.",
+            "Save one in the window, or see the README for the format.",
         ) from error
     except UnicodeDecodeError as error:
         raise ConfigError(

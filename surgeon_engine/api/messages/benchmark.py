@@ -139,10 +139,7 @@ def summarize(measured: Measured) -> str:
             f"{prompts} tokens/s here; memory {format_size(model.peak_bytes)}."
         )
     if _is_masked(measured):
-        return (
-            "It is not faster here: zeros stand in matrices of the same size, and the "
-            "processor multiplies by them all the same."
-        )
+        return "Not faster: removed weights are stored as zeros in full-size matrices."
     ratios = speedups(measured)
     memory = _memory(measured)
     if any(x.is_faster or x.is_slower for x in (ratios.generation, ratios.prompt)):

@@ -39,7 +39,7 @@ class GenerationSettings:
     """Settings for both texts."""
 
     new_tokens: Annotated[int, Option(Limits(1, 4096))] = 64  # at most
-    # 0: always the likeliest token.
+    # 0: always the top token.
     temperature: Annotated[float, Option(Limits(0.0, 5.0))] = 0.0
     top_p: Annotated[float, Option(Limits(0.0, 1.0, low_is_open=True))] = 1.0
     seed: Annotated[int, Option(Limits(0, 2**31 - 1))] = 0
@@ -74,8 +74,8 @@ class TokenWritten(msgspec.Struct, frozen=True, tag=True):
 class Guess(msgspec.Struct, frozen=True):
     """The prediction of a model at one token of a text."""
 
-    likeliest: str  # text of the likeliest token
-    probability: float  # of the likeliest token
+    likeliest: str  # text of the top token
+    probability: float  # of the top token
     of_written: float  # probability of the token in the text
 
 
@@ -83,7 +83,7 @@ class Disagreement(msgspec.Struct, frozen=True):
     """The difference of two models at one token of a text."""
 
     nats: float  # KL(original || pruned)
-    agrees: bool  # whether both have the same likeliest token
+    agrees: bool  # whether both have the same top token
     original: Guess
     pruned: Guess
 

@@ -199,7 +199,7 @@ class Exported(msgspec.Struct, frozen=True, tag=True):
     dtype: FileDtype = FileDtype.FLOAT32
     weight_bytes: int = 0  # of the files that hold weights
     forecast_bytes: int = 0  # expected size of these files
-    agreement: float = 1.0  # share of tokens with the same likeliest next token
+    agreement: float = 1.0  # share of tokens with the same top token
     perplexity: float | None = None  # of the reloaded model on some validation windows
     expected_perplexity: float | None = None  # the same of the model in memory
     checked_with: str = ""  # name and version of the program

@@ -107,7 +107,7 @@ class _DurationModel:
         return self._batches(windows) * blocks * _CALLS * self._rates.call
 
     def _forward(self, windows: int) -> float:
-        """Return the seconds of the loss of so many windows."""
+        """Return the time to evaluate the loss on `windows` windows."""
         tokens = windows * self._length
         flops = tokens * (self._block_flops + self._head_flops)
         numbers = tokens * self._job.model.vocabulary * 4 * _LOGIT_PASSES
@@ -129,7 +129,7 @@ class _DurationModel:
         *,
         with_gradient: bool = False,
     ) -> float:
-        """Return the seconds of the factors of layers over so many windows."""
+        """Return the time to compute the factors of `layers` on `windows` windows."""
         tokens, layers = windows * self._length, tuple(layers)
         flops = sum(2 * width(layer) ** 2 for layer in readers(layers))
         seconds = self._forward(windows)

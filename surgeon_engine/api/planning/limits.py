@@ -156,10 +156,10 @@ def check_target_in_limits(
         raise PruningError(
             f"The target removes {goal.removed:,} weights ({goal.sparsity:.1%} of the "
             f"prunable ones), but at most {most:,} ({most / p:.1%}) can be removed as "
-            f"{structure}. Other layers, protected and limited ones, and the last row, "
-            "column, head or neuron are kept.",
-            f"{same}Lower the target, protect less or limit less, or choose another "
-            "structure.",
+            f"{structure}. Other layers, protected ones, the minimum density, and the "
+            "last row, column, head or neuron are kept.",
+            f"{same}Lower the target, protect less, lower the minimum density, or "
+            "choose another structure.",
         )
     if goal.removed < least:
         raise PruningError(

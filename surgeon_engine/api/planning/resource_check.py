@@ -1,4 +1,4 @@
-"""Whether a run fits the machine, and the settings with which it would.
+"""Check whether a run fits the machine.
 
 Each resource has a light:
 
@@ -38,7 +38,7 @@ _MIN_WINDOWS = 8  # of calibration
 
 
 class ResourceStatus(StrEnum):
-    """How well something fits."""
+    """Result of the check of one resource."""
 
     GREEN = "green"
     YELLOW = "yellow"
@@ -87,19 +87,19 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class ResourceCheck:
-    """How well a run fits a machine."""
+    """Result of a resource check."""
 
     estimate: Estimate
     needs: tuple[Need, ...]
 
     @property
     def light(self) -> ResourceStatus:
-        """The worst light of all resources."""
+        """Worst light of all resources."""
         return max((need.light for need in self.needs), key=_ORDER.index)
 
     @property
     def room(self) -> ResourceStatus:
-        """The worst light of all resources but time."""
+        """Worst light of all resources except time."""
         needs = (need for need in self.needs if need.what is not Resource.TIME)
         return max((need.light for need in needs), key=_ORDER.index)
 
@@ -120,7 +120,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class AdjustedConfig:
-    """A job that fits, with its changes from the one that did not."""
+    """A job that fits, and its changes to the one that did not."""
 
     config: RunConfig
     changes: tuple[Change, ...]

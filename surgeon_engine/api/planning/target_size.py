@@ -134,13 +134,13 @@ def _goal(
             removed = min(removed, most)  # 66.7 % means every group of 1:3
     if removed < 1:
         raise ConfigError(
-            f"The target leaves all of the {model.parameters:,} parameters.",
+            f"The target keeps all {model.parameters:,} parameters.",
             "Ask for a smaller model.",
         )
     if removed > most:
         raise ConfigError(
-            f"{removed:,} weights would have to go, but only {most:,} of the "
-            f"{model.parameters:,} parameters can; embeddings, norms and head stay.",
+            f"The target removes {removed:,} weights, but only {most:,} can be "
+            "removed. Embeddings, norms and the head are not pruned.",
             "Ask for a larger model.",
         )
     return Goal(

@@ -5,7 +5,7 @@ llama.cpp may abort the process if it cannot use a file. It writes one line of J
 `VerificationResult`. The first installed of these packages is used:
 
     llama_cpp   compares all logits (llama-cpp-python)
-    xllamacpp   compares log-probabilities of the likeliest tokens; it has no logits
+    xllamacpp   compares log-probabilities of the most likely tokens; it has no logits
     gguf        reads the file back and compares its tensors with its header
 """
 
@@ -111,7 +111,7 @@ def _compare_probabilities(
         largest,
         np.array(agreement),
         f"llama.cpp in xllamacpp {xllamacpp.__version__} "
-        f"(log-probabilities of the {count:,} likeliest tokens)",
+        f"(log-probabilities of the {count:,} most likely tokens)",
     )
 
 
@@ -135,7 +135,7 @@ def _parameters(xllamacpp: ModuleType, path: Path, tokens: int) -> Any:
 
 
 def _likeliest(server: Any, prompt: list[int], count: int) -> list[dict[str, Any]]:
-    """Return the `count` likeliest next tokens, the likeliest first."""
+    """Return the `count` most likely next tokens, the most likely first."""
     response = server.handle_completions(
         {
             "prompt": prompt,

@@ -40,7 +40,7 @@ def units_of(pruning: PruningConfig, model: PreTrainedModel) -> tuple[Unit, ...]
     layers = prunable_layers(model)
     _check_patterns_match(pruning.protect, "protects", layers)
     limited = [parse_limit(limit).pattern for limit in pruning.layer_min_density]
-    _check_patterns_match(limited, "limits", layers)
+    _check_patterns_match(limited, "sets a minimum density for", layers)
     units = tuple(
         unit
         for unit in _all_units(pruning, model, layers)

@@ -1,4 +1,4 @@
-"""Explain in sentences why a layer was pruned, or would be pruned, as much as it is."""
+"""Explain why a layer was pruned or kept."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ def _limit(
     if removals < allowed:
         if planner.rules.has_same_widths:
             return tr("It loses as much as layers of its kind in other blocks.")
-        return tr("The rest of it costs more than the threshold.")
+        return tr("Its remaining parts cost more than the threshold.")
     share = share_to_keep(unit, planner.rules)
     if share > 0:
         return tr("Its limit is reached: at least {share} of it is kept.").format(

@@ -80,7 +80,7 @@ def _quality(known: DiagnosisResult, plan: RemovalPlan) -> str:
     baseline = known.costs.diagnosed.loss
     loss = baseline + plan.rise
     if loss > _MAX_LOSS:
-        return tr("The prediction: the model becomes useless.")
+        return tr("Prediction: the model is unusable at this target.")
     return tr(
         "Predicted perplexity: about {predicted} (original {original}), for one shot "
         "without the correction."

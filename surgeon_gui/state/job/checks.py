@@ -215,7 +215,7 @@ def _unknown_layer_problem(config: RunConfig, model: ModelSummary) -> str:
             )
     for limit in map(parse_limit, config.pruning.layer_min_density):
         if not any(matches(layer, limit.pattern) for layer in model.layers):
-            return tr("Limits: no layer is called “{pattern}”.").format(
+            return tr("Minimum per layer: no layer is called “{pattern}”.").format(
                 pattern=limit.pattern
             )
     return ""

@@ -1,4 +1,4 @@
-"""The card of a chart that is a plot: it follows the theme and tells values."""
+"""The card of a plot: it follows the theme and shows the value under the cursor."""
 
 from __future__ import annotations
 

@@ -164,7 +164,7 @@ def test_copy_of_calibration_text_is_not_held_out(tmp_path):
     message = error_of(
         text=str(tmp_path / "a.txt"), validation_text=str(tmp_path / "b.txt")
     )
-    assert "has 0 tokens, as 1 of 1 documents repeat others: enough for 0" in message
+    assert "has 0 tokens (1 of 1 documents are duplicates): enough for 0" in message
 
 
 @pytest.mark.parametrize(

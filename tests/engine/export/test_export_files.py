@@ -289,7 +289,7 @@ def test_masked_format_rejects_a_file_size_target(tmp_path):
         pruning=pruning_config(target=Target.FILE_SIZE),
         export=ExportConfig(format=Format.MASKED),
     )
-    with pytest.raises(ConfigError, match="as large as the original"):
+    with pytest.raises(ConfigError, match="keep the original size"):
         Recorder().run(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -128,7 +128,7 @@ def test_seed_determines_the_texts(playground, folders):
     assert texts(1) != texts(2)
 
 
-def test_temperature_zero_selects_the_likeliest_token(playground, folders):
+def test_temperature_zero_selects_the_top_token(playground, folders):
     GenerationRecorder().run(playground, *folders, seed=1)
     texts = WorkerClient.opened[0].texts
     for tokens, folder in zip(texts, folders, strict=True):

@@ -93,14 +93,14 @@ def test_largest_of_several_limits_holds():
 
 @pytest.mark.parametrize("limit", ["block 0", "block 0=", "=0.5", "a=1.5", "a=x", ""])
 def test_invalid_limit_raises(limit):
-    with pytest.raises(ConfigError, match="no limit of a layer"):
+    with pytest.raises(ConfigError, match="not the minimum density of a layer"):
         pruning_config(layer_min_density=(limit,))
 
 
 def test_limit_that_matches_no_layer_raises(tmp_path):
     config = job(tmp_path, layer_min_density=("block 9=0.5",))
     error = preflight_error(config, tmp_path / "run", PruningError)
-    assert "'block 9' limits no layer" in error.message
+    assert "'block 9' sets a minimum density for no layer" in error.message
 
 
 def test_limit_that_forbids_the_target_raises_before_any_work(tmp_path):

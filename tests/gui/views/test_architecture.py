@@ -122,7 +122,7 @@ def test_plan_shows_shapes_costs_and_reasons(make_open):
     assert f"{kept} of 512 neurons are kept" in texts
     assert f"{512 - kept} of 511 possible removals" in texts
     assert "rank" in texts
-    assert "costs more than the threshold" in texts
+    assert "remaining parts cost more than the threshold" in texts
     choose_layer(window, GATE)
     assert f"together with the columns of {DOWN}" in reasons(window)
 

@@ -159,7 +159,7 @@ def test_report_with_a_wrong_config_raises(tmp_path, config):
             r"max_perplexity_increase must be in \[0, 100\], got",
         ),
         ("keep_at_least = 1.5", r"min_density must be in \[0, 1\], got 1.5"),
-        ('limits = ["block 3"]', "'block 3' is no limit"),
+        ('limits = ["block 3"]', "'block 3' is not the minimum density"),
         ('structure = "n_m"\nkept = 0\nof = 4', r"must be in \[1, 31\], got 0"),
         ('structure = "n_m"\nkept = 4', "4:4 removes nothing"),
         ("megabytes = 0", r"megabytes must be in \(0, 1e\+08\], got 0"),
