@@ -23,7 +23,7 @@ from surgeon_gui.text.prompts import EXAMPLES, FIRST
 from surgeon_gui.views.playground.shading import shade
 from tests.gui.window.test_layout import cut_texts
 from tests.helpers.fake_playground import NATS, TEXTS, TOO_LONG
-from tests.helpers.looking import SLOW, is_on, shown
+from tests.helpers.widget_queries import SLOW, is_on, shown
 from tests.helpers.windows import (
     QUICK,
     TIMEOUT_MS,

@@ -23,7 +23,7 @@ from tests.gui.window.test_layout import cut_texts
 from tests.helpers.configs import changed, pruning_config
 from tests.helpers.fake_diagnosis import BASE_LOSS
 from tests.helpers.fake_engine import FAILURE, evaluation, model_summary, shot_finished
-from tests.helpers.looking import SLOW, shown
+from tests.helpers.widget_queries import SLOW, shown
 from tests.helpers.windows import (
     QUICK,
     TIMEOUT_MS,

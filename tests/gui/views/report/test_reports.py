@@ -25,7 +25,7 @@ from surgeon_gui.views.report.pdf import html_to_pdf, paginated_document
 from surgeon_gui.views.report.pictures import RunPictures
 from surgeon_gui.widgets.charts.chart_card import image_bytes
 from tests.helpers.fake_runs import job, write_run
-from tests.helpers.looking import shown
+from tests.helpers.widget_queries import shown
 from tests.helpers.windows import TIMEOUT_MS, click, find
 
 PIXEL = Picture("Quality", b"\x89PNG fake")

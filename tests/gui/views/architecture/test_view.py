@@ -27,7 +27,7 @@ from surgeon_gui.widgets.charts.heat_map import HeatMap
 from tests.gui.window.test_layout import cut_texts
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import model_summary
-from tests.helpers.looking import shown
+from tests.helpers.widget_queries import shown
 from tests.helpers.windows import (
     QUICK,
     TIMEOUT_MS,
