@@ -39,13 +39,15 @@ def test_demo_and_pruned_demo_generate_side_by_side(qtbot, real_window):
     find(window, "playground_length").setValue(24)
     click(window, "playground_generate_button")
     question = wait_for_answer(qtbot, window)
-    assert question.problem is None
-    original, pruned = question.answer.original, question.answer.pruned
+    assert question.error is None
+    original, pruned = question.response.original, question.response.pruned
     assert pruned.parameters < original.parameters
     assert pruned.tokens_per_second > 0 and pruned.memory_bytes > 0
 
     state = state_of(window)
-    nats = {side: [x.found.nats for x in state.tokens(side)] for side in Side}
+    nats = {
+        side: [token.disagreement.nats for token in state.tokens(side)] for side in Side
+    }
     assert all(value >= 0 for values in nats.values() for value in values)
     assert max(nats[Side.PRUNED]) > 0.01
     lines = find(window, "playground_differences", QListWidget)
