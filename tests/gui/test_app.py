@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import locale
 import logging
+import sys
 import threading
 
 from PySide6.QtCore import QtMsgType
@@ -22,15 +23,15 @@ def test_application_has_name_and_icon(qapp):
     assert not qapp.windowIcon().isNull()
 
 
-def test_exception_in_thread_is_shown_in_window(qtbot, window):
+def test_exception_in_thread_is_shown_in_window(qtbot, window, monkeypatch):
+    for module in (sys, threading):  # restore the hooks after the test
+        monkeypatch.setattr(module, "excepthook", module.excepthook)
     relay = ExceptionRelay()
     relay.raised.connect(window.show_problem)
+    relay.install()
 
     def fail():
-        try:
-            raise ZeroDivisionError("fake")
-        except ZeroDivisionError as error:
-            relay._on_exception(type(error), error, error.__traceback__)
+        raise ZeroDivisionError("fake")
 
     thread = threading.Thread(target=fail)
     thread.start()
@@ -41,7 +42,13 @@ def test_exception_in_thread_is_shown_in_window(qtbot, window):
     assert "fail" in find(window, "error_details").toPlainText()
 
 
-def test_qt_messages_are_logged(caplog):
+def test_qt_messages_are_logged(qapp, caplog, monkeypatch):
+    handlers = []
+    monkeypatch.setattr(app, "qInstallMessageHandler", handlers.append)
+    monkeypatch.setattr(app, "QApplication", lambda arguments: qapp)
+    monkeypatch.setattr(app, "prepare", lambda application: None)
+    app.make_application([])
+    (handle,) = handlers
     with caplog.at_level(logging.WARNING):
-        app._on_qt_message(QtMsgType.QtWarningMsg, None, "odd")
+        handle(QtMsgType.QtWarningMsg, None, "odd")
     assert caplog.record_tuples == [("qt", logging.WARNING, "odd")]

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig, Format
-from surgeon_engine.api.config.pruning import Correction, Damping
+from surgeon_engine.api.config.pruning import Correction, Damping, Structure
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.errors import EngineError
 from surgeon_engine.api.messages.events import Level, Logged
@@ -27,6 +27,13 @@ from tests.helpers.configs import pruning_config
 from tests.helpers.tiny_models import VOCABULARY, save_tiny_model
 
 LENGTH = 16  # tokens of a window
+# One of each kind: coupled groups, lines, single weights and N:M patterns.
+STRUCTURES = (
+    Structure.HEADS_AND_NEURONS,
+    Structure.ROWS_AND_COLUMNS,
+    Structure.ELEMENTS,
+    Structure.N_M,
+)
 
 
 class Recorder:

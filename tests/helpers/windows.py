@@ -14,6 +14,7 @@ from surgeon_engine.api.client import EngineProcess
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_gui.base.settings import Settings
+from surgeon_gui.controllers.diagnosis import Diagnosis
 from surgeon_gui.controllers.engine_thread import EngineThread
 from surgeon_gui.window.main_window import MainWindow
 from tests.helpers.configs import pruning_config
@@ -97,6 +98,16 @@ def open_tab(window, name):
 def run_of(window):
     """Return the state of the window's run."""
     return window.session.state.run
+
+
+def pruning_of(window):
+    """Return the pruning settings of the window's job."""
+    return window.session.state.config.pruning
+
+
+def diagnosis_of(window):
+    """Return the controller of the window's diagnosis."""
+    return find_type(window, Diagnosis)
 
 
 def load_and_wait(qtbot, window, config=QUICK):

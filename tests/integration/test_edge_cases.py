@@ -25,16 +25,10 @@ from surgeon_engine.api.messages.run import Stage, StageStarted
 from surgeon_engine.model.not_finite import hint_for
 from surgeon_engine.pipeline import prune
 from tests.helpers.pruning_states import silent_context
-from tests.helpers.runs import job, outcome, preflight_error, run
+from tests.helpers.runs import STRUCTURES, job, outcome, preflight_error, run
 from tests.helpers.tiny_models import byte_tokenizer, tiny_model
 
 pytestmark = [pytest.mark.usefixtures("quick_runs"), pytest.mark.slow]
-STRUCTURES = (
-    Structure.HEADS_AND_NEURONS,
-    Structure.ROWS_AND_COLUMNS,
-    Structure.ELEMENTS,
-    Structure.N_M,
-)
 each_structure = pytest.mark.parametrize("structure", STRUCTURES)
 
 

@@ -12,9 +12,10 @@ from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.pruning import Method
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.generation import Side
+from surgeon_gui.controllers.playground import Playground
 from surgeon_gui.state.run import Status
 from tests.helpers.configs import pruning_config
-from tests.helpers.windows import click, find, run_of
+from tests.helpers.windows import click, find, find_type, open_tab, run_of
 
 LONG_MS = 280_000  # the whole engine on a slow and busy machine
 QUICK = RunConfig(
@@ -33,18 +34,20 @@ def test_demo_and_pruned_demo_generate_side_by_side(qtbot, real_window):
     qtbot.waitUntil(lambda: not run_of(window).status.is_busy, timeout=LONG_MS)
     assert run_of(window).status is Status.FINISHED, run_of(window).error
 
-    window._tabs.open_tab("playground_tab")
+    open_tab(window, "playground_tab")
     find(window, "playground_prompt").setPlainText("The import statement")
     find(window, "playground_length").setValue(24)
     click(window, "playground_generate_button")
     question = wait_for_answer(qtbot, window)
     assert question.error is None
-    original, pruned = question.answer.original, question.answer.pruned
+    original, pruned = question.response.original, question.response.pruned
     assert pruned.parameters < original.parameters
     assert pruned.tokens_per_second > 0 and pruned.memory_bytes > 0
 
-    state = window._playground.state
-    nats = {side: [x.found.nats for x in state.tokens(side)] for side in Side}
+    state = state_of(window)
+    nats = {
+        side: [token.disagreement.nats for token in state.tokens(side)] for side in Side
+    }
     assert all(value >= 0 for values in nats.values() for value in values)
     assert max(nats[Side.PRUNED]) > 0.01
     lines = find(window, "playground_differences", QListWidget)
@@ -60,14 +63,18 @@ def test_demo_and_pruned_demo_generate_side_by_side(qtbot, real_window):
     click(window, "playground_generate_button")
     wait_for_answer(qtbot, window)
     assert set(psutil.Process().children(recursive=True)) == before
-    assert replace(window._playground.state, question=question) == replace(
+    assert replace(state_of(window), question=question) == replace(
         state, question=question
     )
 
 
 def wait_for_answer(qtbot, window):
     def is_over():
-        return not window._playground.state.question.is_open
+        return not state_of(window).question.is_open
 
     qtbot.waitUntil(is_over, timeout=LONG_MS)
-    return window._playground.state.question
+    return state_of(window).question
+
+
+def state_of(window):
+    return find_type(window, Playground).state

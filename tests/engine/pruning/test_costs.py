@@ -7,7 +7,6 @@ import torch
 
 from surgeon_engine.api.errors import CurvatureError
 from surgeon_engine.pruning.costs import (
-    AdaptedStiffness,
     PlainStiffness,
     column_costs,
     column_group_costs,
@@ -15,24 +14,14 @@ from surgeon_engine.pruning.costs import (
     row_costs,
 )
 from surgeon_engine.runtime import linalg
+from tests.helpers.stiffness import KINDS, adapted
 from tests.helpers.tensors import (
     make_layer,
     plain_cost_dense,
     random_mask,
-    removal_cost_dense,
 )
 
 R, C = 4, 6
-
-
-def adapted(M):
-    return AdaptedStiffness(linalg.inverse(M))
-
-
-KINDS = [
-    pytest.param(adapted, removal_cost_dense, id="OBS"),
-    pytest.param(PlainStiffness, plain_cost_dense, id="OBD"),
-]
 both_kinds = pytest.mark.parametrize(("stiffness", "dense"), KINDS)
 
 

@@ -9,26 +9,15 @@ import torch
 
 from surgeon_engine.pruning import costs
 from surgeon_engine.pruning.costs import (
-    AdaptedStiffness,
     PlainStiffness,
     element_costs,
     pattern_costs,
     ways_to_remove,
 )
-from surgeon_engine.runtime import linalg
-from tests.helpers.tensors import make_layer, plain_cost_dense, removal_cost_dense
+from tests.helpers.stiffness import KINDS, adapted
+from tests.helpers.tensors import make_layer, removal_cost_dense
 
 R = 3
-
-
-def adapted(M):
-    return AdaptedStiffness(linalg.inverse(M))
-
-
-KINDS = [
-    pytest.param(adapted, removal_cost_dense, id="OBS"),
-    pytest.param(PlainStiffness, plain_cost_dense, id="OBD"),
-]
 PATTERNS = [(2, 4, 8), (1, 2, 6), (2, 5, 10), (3, 4, 8), (1, 3, 6)]
 
 

@@ -35,16 +35,10 @@ from surgeon_engine.recovery.correction import Steps
 from surgeon_engine.shots import loop
 from surgeon_engine.shots import shot as shot_module
 from tests.helpers.pruning_states import silent_context
-from tests.helpers.runs import Recorder, job, outcome
+from tests.helpers.runs import STRUCTURES, Recorder, job, outcome
 from tests.helpers.tiny_models import tiny_model
 
 pytestmark = [pytest.mark.usefixtures("quick_runs"), pytest.mark.slow]
-STRUCTURES = (
-    Structure.HEADS_AND_NEURONS,
-    Structure.ROWS_AND_COLUMNS,
-    Structure.ELEMENTS,
-    Structure.N_M,
-)
 
 
 def allowed(found, rise) -> float:

@@ -8,7 +8,6 @@ from dataclasses import replace
 import pytest
 
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.messages.events import Envelope
 from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
     Corrected,
@@ -35,16 +34,11 @@ from surgeon_gui.state.charts import (
 from surgeon_gui.state.run import RunState
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import evaluation, model_summary, shot_finished
+from tests.helpers.run_states import with_events
 
 CONFIG = RunConfig(pruning=pruning_config(shots=2, sparsity=0.3))
 STARTED = RunStarted("folder", 2, model_summary(), "cpu", 100, 50)
 SPACE = "\N{NO-BREAK SPACE}"
-
-
-def with_events(state, at, *events):
-    for event in events:
-        state = run_state.apply(state, Envelope("run-1", at, event))
-    return state
 
 
 @pytest.fixture

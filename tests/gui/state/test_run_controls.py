@@ -6,12 +6,13 @@ import time
 
 import pytest
 from PySide6.QtGui import QAction
-from PySide6.QtWidgets import QPushButton
+from PySide6.QtWidgets import QMainWindow, QPushButton
 
 from surgeon_engine.api.messages.run import Stage
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.run_controls import run_controls
 from surgeon_gui.window.action_strip import ActionStrip
+from surgeon_gui.window.menus import Menus
 from tests.helpers.windows import find
 
 ON, OFF = True, False
@@ -115,10 +116,13 @@ def test_strip_shows_controls_after_any_other_status(qtbot, before, status):
         assert button.toolTip()
 
 
-def test_menu_shows_controls(window):
+def test_menu_shows_controls(qtbot):
+    window = QMainWindow()
+    qtbot.addWidget(window)
+    menus = Menus(window)
     assert window.findChild(QAction, "pause_action").shortcut().toString() == "Ctrl+P"
     for status in Status:
-        window._menus.show_controls(controls_of(status))
+        menus.show_controls(controls_of(status))
         for name, (label, is_enabled) in zip(NAMES, APPEARANCE[status], strict=True):
             action = window.findChild(QAction, f"{name}_action")
             assert action.text().replace("&", "") == label

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.messages.events import Cancelled, Envelope
+from surgeon_engine.api.messages.events import Cancelled
 from surgeon_engine.api.messages.run import (
     MemorySampled,
     Paused,
@@ -22,16 +22,11 @@ from surgeon_gui.state.step_text import stage_times
 from surgeon_gui.text.labels import STAGES
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import model_summary
+from tests.helpers.run_states import with_events
 
 CONFIG = RunConfig(pruning=pruning_config(shots=2))
 PEAKS = ((700, 1000), (600, 2000))  # MB in RAM and on the GPU
 STARTED = RunStarted("folder", 2, model_summary(), "cpu", 100, 50)
-
-
-def with_events(state, at, *events):
-    for event in events:
-        state = run_state.apply(state, Envelope("run-1", at, event))
-    return state
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from PySide6.QtWidgets import (
 )
 
 from surgeon_gui.state.app import Step
-from tests.helpers import walking
+from tests.helpers import window_audit
 from tests.helpers.windows import find, load_and_wait
 
 pytestmark = pytest.mark.slow
@@ -42,7 +42,7 @@ NEVER = Qt.ScrollBarPolicy.ScrollBarAlwaysOff
 )
 def test_no_widget_is_cut_off_unnamed_or_overlapping(scale, options):
     result = subprocess.run(
-        [sys.executable, "-m", "tests.helpers.walking", *options],
+        [sys.executable, "-m", "tests.helpers.window_audit", *options],
         env={**os.environ, "QT_SCALE_FACTOR": scale},
         capture_output=True,
         text=True,
@@ -57,9 +57,9 @@ def test_no_widget_is_cut_off_unnamed_or_overlapping(scale, options):
 def test_tab_order_goes_down_the_page(qtbot, window, step):
     load_and_wait(qtbot, window)
     window.open_step(step)
-    walking.settle()
+    window_audit.settle()
     card = find(window, f"step_{step.value}_header").parentWidget()
-    assert walking.out_of_order(card) == []
+    assert window_audit.out_of_order(card) == []
 
 
 @pytest.fixture
@@ -74,26 +74,26 @@ def page(qtbot):
 
 
 def test_problems_of_a_correct_page_are_empty(page):
-    assert walking.problems(page) == []
+    assert window_audit.problems(page) == []
 
 
 def test_cut_texts_finds_cut_off_texts(page):
     page.findChild(QLabel).setFixedWidth(10)
     page.findChild(QPushButton).setFixedHeight(5)
-    assert len(walking.cut_texts(page)) == 2
+    assert len(window_audit.cut_texts(page)) == 2
 
 
 def test_nameless_finds_missing_names_and_tooltips(page):
     page.findChild(QPushButton).setToolTip("")
     page.layout().addWidget(QLineEdit())
-    walking.settle()
-    assert len(walking.nameless(page)) == 3  # the line edit lacks both
+    window_audit.settle()
+    assert len(window_audit.nameless(page)) == 3  # the line edit lacks both
 
 
 def test_overlapping_finds_overlapping_widgets(page):
-    walking.settle()
+    window_audit.settle()
     page.findChild(QPushButton).move(page.findChild(QLabel).pos())
-    assert len(walking.overlapping(page)) == 1
+    assert len(window_audit.overlapping(page)) == 1
 
 
 def test_out_of_reach_finds_content_that_cannot_be_scrolled_to(page):
@@ -101,12 +101,12 @@ def test_out_of_reach_finds_content_that_cannot_be_scrolled_to(page):
     area.setWidget(QLabel("A label", minimumWidth=400))
     area.setFixedWidth(300)
     page.layout().addWidget(area)
-    walking.settle()
-    assert len(walking.out_of_reach(page)) == 1
+    window_audit.settle()
+    assert len(window_audit.out_of_reach(page)) == 1
 
 
 def test_out_of_order_finds_a_tab_order_that_goes_up(page):
     second = QPushButton("Another")
     page.layout().insertWidget(0, second)
-    walking.settle()
-    assert len(walking.out_of_order(page)) == 1
+    window_audit.settle()
+    assert len(window_audit.out_of_order(page)) == 1

@@ -19,7 +19,7 @@ from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import Status
 from surgeon_gui.text.captions import CAPTIONS
 from tests.helpers.configs import pruning_config
-from tests.helpers.walking import controls, cut_texts, settle
+from tests.helpers.window_audit import controls, cut_texts, settle
 from tests.helpers.windows import (
     QUICK,
     TIMEOUT_MS,

@@ -22,6 +22,7 @@ from surgeon_gui.views.steps.run_page import RunPage
 from surgeon_gui.window.central_tabs import CentralTabs
 from surgeon_gui.window.dropped_files import model_in, text_in
 from tests.helpers.fake_engine import FAILURE, HINT, UNSUPPORTED
+from tests.helpers.widget_queries import is_on
 from tests.helpers.windows import (
     QUICK,
     TIMEOUT_MS,
@@ -32,10 +33,6 @@ from tests.helpers.windows import (
     run_of,
     wait_for_status,
 )
-
-
-def is_on(window, name):
-    return find(window, name).isEnabled()
 
 
 def test_empty_state_is_shown_before_a_model_is_chosen(window):

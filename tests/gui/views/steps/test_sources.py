@@ -19,7 +19,7 @@ from surgeon_gui.views.steps import model_page
 from surgeon_gui.views.steps.model_page import ModelPage
 from surgeon_gui.window import empty_state
 from tests.helpers.fake_sources import GATED, UNREADABLE
-from tests.helpers.looking import facts, shown
+from tests.helpers.widget_queries import facts, shown
 from tests.helpers.windows import (
     TIMEOUT_MS,
     click,

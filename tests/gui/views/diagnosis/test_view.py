@@ -14,20 +14,20 @@ from surgeon_engine.api.config.pruning import Method, Structure, Target
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.messages.run import Corrected, Evaluation
 from surgeon_engine.api.run_folder import Report, RunFolder
-from surgeon_gui.controllers.diagnosis import Diagnosis
 from surgeon_gui.state.app import Step
 from surgeon_gui.state.run import Status
 from surgeon_gui.views.diagnosis.curve import QualityCurve
 from surgeon_gui.widgets.charts.heat_map import HeatMap
-from tests.gui.window.test_layout import cut_texts
 from tests.helpers.configs import changed, pruning_config
 from tests.helpers.fake_diagnosis import BASE_LOSS
 from tests.helpers.fake_engine import FAILURE, evaluation, model_summary, shot_finished
-from tests.helpers.looking import SLOW, shown
+from tests.helpers.widget_queries import SLOW, shown
+from tests.helpers.window_audit import cut_texts
 from tests.helpers.windows import (
     QUICK,
     TIMEOUT_MS,
     click,
+    diagnosis_of,
     find,
     load_and_wait,
     open_tab,
@@ -48,10 +48,6 @@ def make_diagnosed(qtbot, make_window):
         return window
 
     return make
-
-
-def diagnosis_of(window):
-    return window.findChild(Diagnosis)
 
 
 def wait_until_known(qtbot, window):

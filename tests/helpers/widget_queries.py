@@ -42,6 +42,11 @@ def mark(window):
     return find(window, "step_export_header").view.mark
 
 
+def preset_shown(window):
+    """Return the text of the preset combo box."""
+    return find(window, "preset_combo", QComboBox).currentText()
+
+
 def is_on(window, name):
     """Return whether a widget is enabled."""
     return find(window, name).isEnabled()

@@ -15,7 +15,14 @@ from surgeon_gui.state.app import Step
 from surgeon_gui.state.run import Status
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import model_summary
-from tests.helpers.windows import QUICK, find, load_and_wait, wait_for_status
+from tests.helpers.widget_queries import preset_shown
+from tests.helpers.windows import (
+    QUICK,
+    find,
+    load_and_wait,
+    pruning_of,
+    wait_for_status,
+)
 
 MODEL = model_summary()
 
@@ -34,14 +41,6 @@ def choose_preset(window, title):
     box = find(window, "preset_combo", QComboBox)
     box.setCurrentIndex(box.findText(title))
     box.activated.emit(box.currentIndex())
-
-
-def pruning_of(window):
-    return window.session.state.config.pruning
-
-
-def preset_shown(window):
-    return find(window, "preset_combo", QComboBox).currentText()
 
 
 @pytest.fixture

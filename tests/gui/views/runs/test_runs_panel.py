@@ -21,7 +21,7 @@ from surgeon_gui.state.run import Status
 from surgeon_gui.state.runs.reading import read_name
 from surgeon_gui.views.runs.runs_table import COLUMNS, NAME
 from tests.helpers.fake_runs import job, write_run, write_three
-from tests.helpers.looking import shown
+from tests.helpers.widget_queries import shown
 from tests.helpers.windows import (
     TIMEOUT_MS,
     click,

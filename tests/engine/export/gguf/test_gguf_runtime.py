@@ -23,7 +23,7 @@ from surgeon_engine.compaction.plan import CompactionPlan, PrunedModel
 from surgeon_engine.export.gguf.file import GgufWriter
 from surgeon_engine.export.gguf.tokenizer import _LLAMA_3, _QWEN_2, _TEKKEN
 from surgeon_engine.model.source import ModelSource
-from tests.engine.export.test_gguf import (
+from tests.engine.export.gguf.test_gguf import (
     END,
     GPT_2,
     LLAMA_3_ROPE,

@@ -13,7 +13,6 @@ from PySide6.QtWidgets import QComboBox, QMenu, QPushButton, QSpinBox, QTreeView
 
 from surgeon_engine.api.config.pruning import PruningConfig, Structure
 from surgeon_gui.controllers.architecture import ArchitectureController
-from surgeon_gui.controllers.diagnosis import Diagnosis
 from surgeon_gui.state.architecture.state import (
     Source,
     original_architecture,
@@ -24,17 +23,19 @@ from surgeon_gui.views.architecture.architecture_table import ArchitectureTable
 from surgeon_gui.views.architecture.block_card import BlockCard
 from surgeon_gui.views.architecture.block_picture import BlockPicture
 from surgeon_gui.widgets.charts.heat_map import HeatMap
-from tests.gui.window.test_layout import cut_texts
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import model_summary
-from tests.helpers.looking import shown
+from tests.helpers.widget_queries import shown
+from tests.helpers.window_audit import cut_texts
 from tests.helpers.windows import (
     QUICK,
     TIMEOUT_MS,
     click,
+    diagnosis_of,
     find,
     load_and_wait,
     open_tab,
+    pruning_of,
     wait_for_status,
 )
 
@@ -61,10 +62,6 @@ def make_open(qtbot, make_window):
     return make
 
 
-def diagnosis_of(window):
-    return window.findChild(Diagnosis)
-
-
 def controller_of(window):
     return window.findChild(ArchitectureController)
 
@@ -85,10 +82,6 @@ def cells(window, name):
 def choose_layer(window, name):
     tree = find(window, "architecture_tree", QTreeView)
     tree.setCurrentIndex(tree.model().index_of(name))
-
-
-def pruning_of(window):
-    return window.session.state.config.pruning
 
 
 def reasons(window):

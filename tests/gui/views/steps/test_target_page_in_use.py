@@ -24,7 +24,15 @@ from surgeon_gui.state.app import Step
 from surgeon_gui.state.job.own_presets import presets_folder, read_presets
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import UNSUPPORTED, model_summary
-from tests.helpers.windows import QUICK, TIMEOUT_MS, click, find, load_and_wait
+from tests.helpers.widget_queries import preset_shown
+from tests.helpers.windows import (
+    QUICK,
+    TIMEOUT_MS,
+    click,
+    find,
+    load_and_wait,
+    pruning_of,
+)
 
 MODEL = model_summary()
 BOXES = {
@@ -39,10 +47,6 @@ LARGE = replace(
         windows=512, validation_windows=8, window_length=512, batch=64
     ),
 )
-
-
-def pruning_of(window):
-    return window.session.state.config.pruning
 
 
 def on_target_page(qtbot, window, config=QUICK):
@@ -144,10 +148,6 @@ def save_preset(window, title):
     click(window, "preset_save_button")
     find(window, "preset_name_edit", QLineEdit).setText(title)
     click(window, "preset_keep_button")
-
-
-def preset_shown(window):
-    return find(window, "preset_combo", QComboBox).currentText()
 
 
 def test_custom_settings_are_saved_as_a_preset(page):

@@ -17,16 +17,18 @@ from surgeon_engine.api.run_folder import RunFolder
 from surgeon_gui.base.colours import LIGHT
 from surgeon_gui.base.settings import ThemeChoice
 from surgeon_gui.base.theme import apply_theme
+from surgeon_gui.controllers.runs import RunsController
 from surgeon_gui.state.app import Step
 from surgeon_gui.state.report import Picture, ReportContext, report_html
 from surgeon_gui.state.runs.reading import read_state
 from surgeon_gui.views.report import report_row
 from surgeon_gui.views.report.pdf import html_to_pdf, paginated_document
 from surgeon_gui.views.report.pictures import RunPictures
+from surgeon_gui.views.report.reports import Reports
 from surgeon_gui.widgets.charts.chart_card import image_bytes
 from tests.helpers.fake_runs import job, write_run
-from tests.helpers.looking import shown
-from tests.helpers.windows import TIMEOUT_MS, click, find
+from tests.helpers.widget_queries import shown
+from tests.helpers.windows import TIMEOUT_MS, click, find, find_type
 
 PIXEL = Picture("Quality", b"\x89PNG fake")
 CONTEXT = ReportContext("The <best> & only", {"torch": "2.9.0"}, (PIXEL,))
@@ -142,7 +144,7 @@ def test_suffix_of_path_gives_the_format(qtbot, tmp_path, window, name, start):
     window.open_run(write_run(tmp_path / "runs", "a"))
     qtbot.waitUntil(partial(is_opened, window), timeout=TIMEOUT_MS)
     path = tmp_path / name
-    window._history.reports.save(str(path))
+    find_type(window, Reports).save(str(path))
     qtbot.waitUntil(path.exists, timeout=TIMEOUT_MS)
     assert path.read_bytes().startswith(start)
     if name.endswith("html"):
@@ -160,7 +162,7 @@ def test_saved_report_is_shown_and_can_be_opened(qtbot, tmp_path, window, monkey
     note = find(window, "report_note")
     assert not note.isVisible()
     path = tmp_path / "mine.html"
-    window._history.reports.save(str(path))
+    find_type(window, Reports).save(str(path))
     qtbot.waitUntil(note.isVisible, timeout=TIMEOUT_MS)
     assert note.text() == "Saved mine.html."
     click(window, "report_open_button")
@@ -171,12 +173,21 @@ def test_saved_report_is_shown_and_can_be_opened(qtbot, tmp_path, window, monkey
     qtbot.waitUntil(lambda: not note.isVisible(), timeout=TIMEOUT_MS)
 
 
-def test_closing_window_finishes_report(qtbot, tmp_path, window):
+def test_closing_window_finishes_report(qtbot, tmp_path, window, monkeypatch):
+    drawn = []
+
+    class Recorded(RunPictures):
+        def of(self, run):
+            drawn.append(run)
+            return super().of(run)
+
+    monkeypatch.setattr("surgeon_gui.views.report.reports.RunPictures", Recorded)
     window.open_run(write_run(tmp_path / "runs", "a"))
     qtbot.waitUntil(partial(is_opened, window), timeout=TIMEOUT_MS)
-    path, reports = tmp_path / "late.html", window._history.reports
-    reports.save(str(path))
-    qtbot.waitUntil(lambda: bool(reports._drawings), timeout=TIMEOUT_MS)
+    path = tmp_path / "late.html"
+    find_type(window, Reports).save(str(path))
+    qtbot.waitUntil(lambda: bool(drawn), timeout=TIMEOUT_MS)
+    assert not path.exists()
     assert window.close()
     assert path.read_text().count("data:image/png;base64") >= 3
     assert not [sheet for sheet in window.findChildren(QWidget) if sheet.isVisible()]
@@ -185,7 +196,7 @@ def test_closing_window_finishes_report(qtbot, tmp_path, window):
 def test_unwritable_report_shows_an_error(qtbot, tmp_path, window):
     window.open_run(write_run(tmp_path / "runs", "a"))
     qtbot.waitUntil(partial(is_opened, window), timeout=TIMEOUT_MS)
-    window._history.reports.save(str(tmp_path / "nowhere" / "report.html"))
+    find_type(window, Reports).save(str(tmp_path / "nowhere" / "report.html"))
     qtbot.waitUntil(
         lambda: "cannot be written" in shown(window, "error_message"),
         timeout=TIMEOUT_MS,
@@ -212,4 +223,4 @@ def is_opened(window):
 
 
 def is_read(window):
-    return window._history.runs.state.has_been_read
+    return find_type(window, RunsController).state.has_been_read

@@ -2,9 +2,9 @@
 
 Language and scale are fixed per process, so this is also a program that opens a window:
 
-    python -m tests.helpers.walking --language de
-    python -m tests.helpers.walking --theme dark --size 1920x1080
-    QT_SCALE_FACTOR=2 python -m tests.helpers.walking
+    python -m tests.helpers.window_audit --language de
+    python -m tests.helpers.window_audit --theme dark --size 1920x1080
+    QT_SCALE_FACTOR=2 python -m tests.helpers.window_audit
 
 It prints one line per problem.
 """

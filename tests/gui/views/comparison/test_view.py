@@ -26,7 +26,7 @@ from surgeon_gui.views.comparison.view import CompareView
 from surgeon_gui.views.runs.runs_panel import RunsPanel
 from surgeon_gui.widgets.charts.legend import Legend
 from tests.helpers.fake_runs import job, write_run, write_three
-from tests.helpers.looking import shown
+from tests.helpers.widget_queries import shown
 from tests.helpers.windows import TIMEOUT_MS, click, find
 
 

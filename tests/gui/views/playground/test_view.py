@@ -21,9 +21,9 @@ from surgeon_gui.controllers.playground import Playground
 from surgeon_gui.state.run import Status
 from surgeon_gui.text.prompts import EXAMPLES, FIRST
 from surgeon_gui.views.playground.shading import shade
-from tests.gui.window.test_layout import cut_texts
 from tests.helpers.fake_playground import NATS, TEXTS, TOO_LONG
-from tests.helpers.looking import SLOW, is_on, shown
+from tests.helpers.widget_queries import SLOW, is_on, shown
+from tests.helpers.window_audit import cut_texts
 from tests.helpers.windows import (
     QUICK,
     TIMEOUT_MS,

@@ -19,7 +19,7 @@ from surgeon_gui.state.step_text import Mark
 from surgeon_gui.views.steps import export_result
 from tests.helpers.configs import changed, pruning_config
 from tests.helpers.fake_engine import FAILURE, HINT
-from tests.helpers.looking import (
+from tests.helpers.widget_queries import (
     SLOW,
     choose,
     facts,

@@ -20,7 +20,7 @@ from surgeon_gui.state.step_text import Mark
 from surgeon_gui.views.steps import save_section
 from tests.helpers.fake_engine import DELETED, NO_SPACE
 from tests.helpers.fake_results import ONNX_REASON, RAGGED
-from tests.helpers.looking import (
+from tests.helpers.widget_queries import (
     SLOW_AFTER,
     choose,
     facts,
