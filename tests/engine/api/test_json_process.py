@@ -161,7 +161,9 @@ def test_grandchild_that_outlives_the_child_is_ended():
 def test_kill_ends_a_grandchild_whose_parent_has_exited():
     program = GRANDCHILD.replace("program])", "program], stdout=subprocess.DEVNULL)")
     with start(program) as process:
-        (message,) = receive_all(process)
+        message = process.receive(TIMEOUT_S)
+        assert message is not None
+        assert process.receive(TIMEOUT_S) is None  # the end of the output
         process.wait_for_exit()
         grandchild = int(message.text)
         assert not is_dead(grandchild)

@@ -104,11 +104,15 @@ def test_idle_models_are_closed(engine, folders, monkeypatch):
     monkeypatch.setattr(server, "_IDLE_TIMEOUT_S", 0.01)
     closed = threading.Event()
     close = Playground.close
-    monkeypatch.setattr(
-        Playground, "close", lambda self: (close(self), closed.set())[0]
-    )
+
+    def close_and_record(playground):
+        is_open = playground.is_open
+        close(playground)
+        if is_open:
+            closed.set()
+
+    monkeypatch.setattr(Playground, "close", close_and_record)
     engine.ask(generate(folders), Generated)
-    closed.clear()
     assert closed.wait(TIMEOUT_S)
     assert not are_in_memory()
     assert engine.ask(generate(folders, "generate-2"), Generated)
