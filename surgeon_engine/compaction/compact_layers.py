@@ -127,7 +127,9 @@ def gather_once(module: Any, columns: int) -> None:
     module.register_buffer("kept_inputs", _indices(columns, like))
 
     # The hook reads the indices of its argument, so that copies use their own.
-    def gather(reader: Any, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+    def gather(
+        reader: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Any, Any]:
         if args:
             args = (args[0].index_select(-1, reader.kept_inputs), *args[1:])
         else:
@@ -161,7 +163,9 @@ def _select_slopes(attention: Any, left: int, groups: int) -> None:
     like = next(attention.parameters())
     attention.register_buffer("kept_heads", _indices(left, like))
 
-    def select(reader: Any, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+    def select(
+        reader: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Any, Any]:
         kwargs, kept = dict(kwargs), reader.kept_heads
         alibi, mask = kwargs.get("alibi"), kwargs.get("attention_mask")
         if alibi is not None and alibi.ndim == 4:

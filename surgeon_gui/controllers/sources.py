@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from PySide6.QtCore import QObject, Slot
 
@@ -41,7 +42,7 @@ class DownloadController(QObject):
         self._session.cancel_request(RequestKind.DOWNLOAD)
 
     @Slot(object, object)
-    def _on_request_ended(self, kind: RequestKind, request: Request) -> None:
+    def _on_request_ended(self, kind: RequestKind, request: Request[Any]) -> None:
         if kind is not RequestKind.DOWNLOAD or request.response is None:
             return
         state, source = self._session.state, request.response.source

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtWidgets import QAbstractButton, QMessageBox, QPushButton, QWidget
@@ -161,7 +161,7 @@ class CloseQuestion(QObject):
         self._on_task_ended(None, failed=run.status is Status.FAILED)
 
     @Slot(object, object)
-    def _on_request_ended(self, kind: RequestKind, request: Request) -> None:
+    def _on_request_ended(self, kind: RequestKind, request: Request[Any]) -> None:
         failed = request.response is None
         if kind is RequestKind.SAVE:
             failed = request.error is not None  # cancelling is no failure

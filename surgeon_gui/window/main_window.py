@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtGui import QAction, QCloseEvent, QDragEnterEvent, QDropEvent
@@ -325,7 +326,7 @@ class MainWindow(QMainWindow):
         self._log.append(log_lines(batch))
 
     @Slot(object, object)
-    def _on_request_ended(self, kind: RequestKind, request: Request) -> None:
+    def _on_request_ended(self, kind: RequestKind, request: Request[Any]) -> None:
         source = self.session.state.config.model.source
         is_inspected = kind is RequestKind.INSPECTION and request.response is not None
         if is_inspected and source != DEMO:

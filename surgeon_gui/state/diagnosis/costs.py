@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,7 +84,7 @@ def read_costs(diagnosed: Diagnosed) -> Costs:
     return Costs(diagnosed, found)
 
 
-def _removals(arrays: dict[str, NDArray], start: Ints) -> StructureCosts:
+def _removals(arrays: dict[str, NDArray[Any]], start: Ints) -> StructureCosts:
     owner = np.repeat(np.arange(len(start) - 1, dtype=np.int32), np.diff(start))
     place = (np.arange(len(owner)) - start[owner]).astype(np.int32)
     order = np.argsort(arrays["cost"], kind="stable")
@@ -105,13 +106,15 @@ def _removals(arrays: dict[str, NDArray], start: Ints) -> StructureCosts:
     )
 
 
-def _within_units(values: NDArray, owner: NDArray[np.int32], start: Ints) -> NDArray:
+def _within_units(
+    values: NDArray[Any], owner: NDArray[np.int32], start: Ints
+) -> NDArray[Any]:
     """Return cumulative sums that restart at each unit."""
     sums = np.concatenate([np.zeros(1, values.dtype), values.cumsum()])
     return sums[1:] - sums[start[:-1]][owner]
 
 
-def _bins(arrays: dict[str, NDArray], start: Ints) -> Bins:
+def _bins(arrays: dict[str, NDArray[Any]], start: Ints) -> Bins:
     number = arrays["bin"].astype(np.int64)
     filled, column = np.unique(number, return_inverse=True)
     counts = np.zeros((len(start) - 1, len(filled)), dtype=np.int64)

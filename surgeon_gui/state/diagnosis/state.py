@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import Any
 
 from surgeon_engine.api.config.fields import values_in_use, values_of, with_values
 from surgeon_engine.api.config.pruning import (
@@ -118,7 +119,7 @@ class DiagnosisPhase(Enum):
 
 
 def phase_of(
-    known: DiagnosisResult | None, request: Request, now: RunConfig
+    known: DiagnosisResult | None, request: Request[Any], now: RunConfig
 ) -> DiagnosisPhase:
     """Return the state of the diagnosis of a draft."""
     if request.is_open:
@@ -200,7 +201,7 @@ def with_share(config: RunConfig, model: ModelSummary, share: float) -> PruningC
             return replace(pruning, target=FileSize(megabytes))
 
 
-def progress_of(request: Request, before: float) -> float:
+def progress_of(request: Request[Any], before: float) -> float:
     """Return the progress of a diagnosis, from 0 to 1; never less than `before`."""
     if not request.is_open:
         return 0.0
