@@ -24,6 +24,8 @@ from tests.helpers.windows import (
     wait_for_status,
 )
 
+pytestmark = pytest.mark.slow
+
 
 class FakeKeepAwake(QObject):
     """Record when sleep is inhibited."""

@@ -17,6 +17,8 @@ from tests.helpers.windows import (
     wait_for_status,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def paused(qtbot, make_window):

@@ -31,6 +31,8 @@ from tests.helpers.windows import (
     wait_for_status,
 )
 
+pytestmark = pytest.mark.slow
+
 SLOW = ("--pause", "0.01")
 
 

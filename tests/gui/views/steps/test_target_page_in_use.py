@@ -34,6 +34,8 @@ from tests.helpers.windows import (
     pruning_of,
 )
 
+pytestmark = pytest.mark.slow
+
 MODEL = model_summary()
 BOXES = {
     Target.PRUNABLE_SHARE: ("pruning_sparsity", 40.0),
