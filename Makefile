@@ -7,9 +7,10 @@ BIN := $(VENV)/bin
 # Half as many again as there are cores: tests of the window wait for its engine.
 WORKERS := $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) * 3 / 2 )))
 
-# Temporary files in memory: the tests write and delete thousands.
-TEMPORARY := $(shell test -w /dev/shm && echo --basetemp=/dev/shm/surgeon-tests)
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile $(TEMPORARY)
+# Temporary files in memory: the tests write and delete thousands. Below this folder pytest
+# numbers its own, so that two runs do not disturb each other.
+TEMPORARY := $(shell test -w /dev/shm && echo PYTEST_DEBUG_TEMPROOT=/dev/shm)
+PYTEST = OMP_NUM_THREADS=1 $(TEMPORARY) $(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 # What Qt needs that PyPI does not bring; xvfb gives tests a real screen.
 SYSTEM_PACKAGES := libegl1 libgl1 libxkbcommon0 libdbus-1-3 fonts-dejavu-core

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -22,10 +22,13 @@ IDENTIFIER = re.compile(r"_?refuse_\w+|gone|is_gone|in_words|_?(MOST|LEAST)_\w+"
 DOCUMENTED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Module)
 
 
-def nodes() -> Iterator[tuple[str, ast.AST]]:
-    for path in FILES:
-        for node in ast.walk(ast.parse(path.read_text())):
-            yield f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 1)}", node
+@cache  # parsed once for all tests
+def nodes() -> tuple[tuple[str, ast.AST], ...]:
+    return tuple(
+        (f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 1)}", node)
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text()))
+    )
 
 
 def test_docstrings_stand_alone():

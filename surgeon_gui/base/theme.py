@@ -8,6 +8,7 @@ on top of the Fusion style. Widgets that paint themselves get their colours from
 from __future__ import annotations
 
 from dataclasses import fields
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -119,6 +120,7 @@ def _palette(theme: Theme) -> QPalette:
     return palette
 
 
+@cache
 def _stylesheet(theme: Theme) -> str:
     """Return the style sheet of the window in the colours of `theme`."""
     resources = Path(str(files("surgeon_resources")))

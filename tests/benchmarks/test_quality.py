@@ -135,7 +135,6 @@ def plain_run(bench, folder, monkeypatch, **pruning):
     return events, AutoModelForCausalLM.from_pretrained(folder / "export")
 
 
-@pytest.mark.slow
 def test_plan_of_two_jobs_writes_lines_csv_and_markdown(bench):
     assert bench.run(TWO_JOBS) == 0
     rows = bench.rows()
@@ -200,7 +199,6 @@ def test_figures_equal_those_of_a_plain_run(bench, tmp_path, monkeypatch):
     assert float(rows[-1]["agreement"]) == pytest.approx(agreement)
 
 
-@pytest.mark.slow
 def test_each_column_of_a_corrected_job_equals_a_run_that_ends_there(
     bench, tmp_path, monkeypatch
 ):
@@ -223,7 +221,6 @@ def test_each_column_of_a_corrected_job_equals_a_run_that_ends_there(
         assert f"0.01 / 0.1, steps {end.lengths[0]:g}" in bench.text(".md")
 
 
-@pytest.mark.slow
 def test_corrected_last_corrects_the_last_column_only(bench):
     each = TWO_JOBS.replace('"none"', '"loss"')
     bench.run(each, "--only=all at once")
@@ -262,7 +259,6 @@ def test_nan_divergence_raises():
         divergence(tiny_model("llama"), broken, tokens, 1, lambda: None)
 
 
-@pytest.mark.slow
 def test_complete_runs_are_not_repeated(bench):
     bench.run(TWO_JOBS)
     before = bench.text(".jsonl"), bench.text(".csv"), bench.text(".md")
@@ -293,7 +289,6 @@ def test_later_failure_does_not_replace_figures(bench):
     assert bench.text(".md") == before
 
 
-@pytest.mark.slow
 def test_run_with_missing_figures_is_repeated_from_the_dense_model(bench):
     bench.run(TWO_JOBS)
     rows = bench.rows()
@@ -311,7 +306,6 @@ def test_run_with_missing_figures_is_repeated_from_the_dense_model(bench):
     assert bench.tasks == []
 
 
-@pytest.mark.slow
 def test_interrupted_job_is_repeated_and_finished_one_is_not(
     bench, monkeypatch, capsys
 ):
@@ -331,7 +325,6 @@ def test_interrupted_job_is_repeated_and_finished_one_is_not(
     assert [task.config.pruning.method for task in bench.tasks] == ["magnitude"] * 2
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("change", ["setting", "tokens", "model"])
 def test_changed_setting_tokens_or_model_is_measured_again(bench, change):
     bench.run(ONE_JOB)
@@ -362,7 +355,6 @@ def test_failed_job_has_a_row_and_the_others_continue(bench, capsys):
     assert len(bench.tasks) == 1
 
 
-@pytest.mark.slow
 def test_seeds_have_a_mean_and_a_spread(bench):
     assert bench.run(ONE_JOB, "--windows=4", "--seeds=0,1,2") == 0
     rows = bench.rows()
@@ -431,7 +423,6 @@ def test_missing_plan_raises(tmp_path):
         read_plan(tmp_path / "none.toml")
 
 
-@pytest.mark.slow
 def test_command_gives_the_same_with_a_process_for_each_job(bench):
     bench.run(ONE_JOB)
     expected = bench.rows()
@@ -448,7 +439,6 @@ def test_command_gives_the_same_with_a_process_for_each_job(bench):
             assert one[name] == other[name]
 
 
-@pytest.mark.slow
 def test_process_that_crashes_is_a_failed_job(tmp_path, monkeypatch):
     monkeypatch.undo()
     config = RunConfig(pruning=pruning_config(method=Method.MAGNITUDE))

@@ -29,7 +29,6 @@ pytestmark = pytest.mark.slow
 NEVER = Qt.ScrollBarPolicy.ScrollBarAlwaysOff
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scale", "options"),
     [

@@ -94,6 +94,5 @@ def test_flood_of_two_seconds_keeps_all_points_and_responsiveness(qtbot, make_wi
     check_flood(qtbot, make_window, 2)
 
 
-@pytest.mark.slow
 def test_flood_of_ten_seconds_keeps_all_points_and_responsiveness(qtbot, make_window):
     check_flood(qtbot, make_window, 10)

@@ -50,7 +50,6 @@ def test_no_text_is_cut_off_in_a_small_window(qtbot, window, step):
     assert cut_texts(window) == []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("file_format", [Format.AUTOMATIC, Format.GGUF])
 @pytest.mark.parametrize("structure", [Structure.HEADS, Structure.N_M, Structure.ROWS])
 def test_no_text_is_cut_off_after_saving_and_measuring(

@@ -319,7 +319,6 @@ def test_another_runs_folder_is_read(qtbot, history, tmp_path):
     wait(qtbot, lambda: len(titles(history)) == 2)
 
 
-@pytest.mark.slow
 def test_fifty_runs_opened_and_closed_leak_no_objects(qtbot, history, tmp_path):
     def open_and_close(times):
         for number in range(times):
