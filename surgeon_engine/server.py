@@ -126,44 +126,6 @@ class Engine:
             _run_command(command, context)
 
 
-class EngineThreadClient:
-    """A client of an engine in a thread of this process, for debugging.
-
-    It has the methods of `surgeon_engine.api.client.EngineClient`.
-    """
-
-    def __init__(self) -> None:
-        self._events: queue.Queue[Envelope] = queue.Queue()
-        self._engine = Engine(self._events.put)
-        self._thread = threading.Thread(target=self._engine.serve, daemon=True)
-        self._thread.start()
-
-    def send(self, command: Command) -> None:
-        """Send a command."""
-        self._engine.handle(command)
-
-    def receive(self, timeout: float) -> Envelope | None:
-        """Return the next event, or None if none arrives within `timeout` seconds."""
-        try:
-            return self._events.get(timeout=timeout)
-        except queue.Empty:
-            return None
-
-    @property
-    def ended(self) -> bool:
-        """Whether the thread has ended and all its events have been received."""
-        return not self._thread.is_alive() and self._events.empty()
-
-    def exit_reason(self) -> tuple[str, str]:
-        """Return that the thread has ended, and no error output."""
-        return "The engine's thread has ended.", ""
-
-    def kill(self) -> None:
-        """Cancel all commands and wait: a thread cannot be killed."""
-        self._engine.stop()
-        self._thread.join()
-
-
 def serve_standard_streams() -> None:
     """Read commands from the standard input and write events to the standard output.
 

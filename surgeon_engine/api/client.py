@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import importlib
 import os
+import queue
 import sys
+import threading
+from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
@@ -83,11 +86,64 @@ class EngineProcess:
         self._process.kill()
 
 
+class ThreadedEngine(Protocol):
+    """An engine that runs in a thread of this process."""
+
+    def serve(self) -> None:
+        """Execute commands until `stop` is called."""
+
+    def handle(self, command: Command) -> None:
+        """Take a command, from any thread."""
+
+    def stop(self) -> None:
+        """Cancel all commands and make `serve` return."""
+
+
+class EngineThreadClient:
+    """A client of an engine in a thread of this process.
+
+    Args:
+        make_engine: Makes the engine, which passes its events to the given function.
+    """
+
+    def __init__(
+        self, make_engine: Callable[[Callable[[Envelope], None]], ThreadedEngine]
+    ) -> None:
+        self._events: queue.SimpleQueue[Envelope] = queue.SimpleQueue()
+        self._engine = make_engine(self._events.put)
+        self._thread = threading.Thread(target=self._engine.serve, daemon=True)
+        self._thread.start()
+
+    def send(self, command: Command) -> None:
+        """Send a command; has no effect once the engine has ended."""
+        self._engine.handle(command)
+
+    def receive(self, timeout: float) -> Envelope | None:
+        """Return the next event, or None if none arrives within `timeout` seconds."""
+        try:
+            return self._events.get(timeout=timeout)
+        except queue.Empty:
+            return None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the engine has ended and all its events have been received."""
+        return not self._thread.is_alive() and self._events.empty()
+
+    def exit_reason(self) -> tuple[str, str]:
+        """Return that the thread has ended, and no error output."""
+        return "The engine's thread has ended.", ""
+
+    def kill(self) -> None:
+        """Cancel all commands and wait: a thread cannot be killed."""
+        self._engine.stop()
+        self._thread.join()
+
+
 def start_engine_thread() -> EngineClient:
     """Start an engine in a thread of this process, for debugging.
 
     It loads torch into this process, hence the import by name.
     """
     server = importlib.import_module("surgeon_engine.server")
-    client: EngineClient = server.EngineThreadClient()
-    return client
+    return EngineThreadClient(server.Engine)

@@ -1,8 +1,8 @@
 """A fake engine that handles commands and sends events, without a model.
 
-It runs in a thread (`FakeEngineClient`) or, where the process itself is under test, as
-`python -m tests.helpers.fake_engine` in place of `surgeon_engine serve`. Options delay
-it or simulate errors. The metrics are invented and deterministic.
+It runs in a thread (`ThreadedFakeEngine`) or, where the process itself is under test,
+as `python -m tests.helpers.fake_engine` in place of `surgeon_engine serve`. Options
+delay it or simulate errors. The metrics are invented and deterministic.
 """
 
 from __future__ import annotations
@@ -272,7 +272,7 @@ class FakeEngine:
                 self._save(export)
             case MeasureModels(settings=settings, sources=sources):
                 self._stage(Stage.MEASUREMENT)
-                is_deleted = "deleted" in sources[1]
+                is_deleted = Path(sources[1]).name == "deleted"
                 failed = Failed(DELETED, "Prune again.")
                 self._emit(failed if is_deleted else measured(settings))
             case Diagnose(config=config, folder=folder):
@@ -335,7 +335,7 @@ class FakeEngine:
     def _save(self, export: ExportConfig) -> None:
         for stage in (Stage.LOAD, Stage.EXPORT, Stage.VERIFICATION):
             self._stage(stage)
-        if "full" in export.folder:
+        if Path(export.folder).name == "full":
             self._emit(Failed(NO_SPACE, "Choose another folder."))
             return
         folder = Path(export.folder)
@@ -394,41 +394,20 @@ class FakeEngine:
         self._send(Envelope(self._run, time.time(), event))
 
 
-class FakeEngineClient:
-    """A fake engine in a thread of this process; an `EngineClient`."""
+class ThreadedFakeEngine:
+    """A fake engine for an `EngineThreadClient`."""
 
-    def __init__(self, *options: str) -> None:
-        self._events: queue.SimpleQueue[Envelope] = queue.SimpleQueue()
+    def __init__(
+        self, options: Sequence[str], send: Callable[[Envelope], None]
+    ) -> None:
         self._commands: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
         commands = iter(self._commands.get, None)
-        engine = FakeEngine(parse_options(options), commands, self._events.put)
-        self._thread = threading.Thread(target=engine.serve, daemon=True)
-        self._thread.start()
+        self.serve = FakeEngine(parse_options(options), commands, send).serve
+        self.handle = self._commands.put
 
-    def send(self, command: Command) -> None:
-        """Pass a command to the engine."""
-        self._commands.put(command)
-
-    def receive(self, timeout: float) -> Envelope | None:
-        """Return the next event, or None if none came within `timeout` seconds."""
-        try:
-            return self._events.get(timeout=timeout)
-        except queue.Empty:
-            return None
-
-    @property
-    def ended(self) -> bool:
-        """Whether the engine has ended and all events have been received."""
-        return not self._thread.is_alive() and self._events.empty()
-
-    def exit_reason(self) -> tuple[str, str]:
-        """Return why the engine has ended, and no error output."""
-        return "The fake engine has ended.", ""
-
-    def kill(self) -> None:
-        """End the engine and wait for its thread."""
+    def stop(self) -> None:
+        """End the commands."""
         self._commands.put(None)
-        self._thread.join()
 
 
 class _Failed(Exception):

@@ -10,7 +10,7 @@ from PySide6.QtCore import QCoreApplication, QEvent
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QWidget
 
-from surgeon_engine.api.client import EngineProcess
+from surgeon_engine.api.client import EngineProcess, EngineThreadClient
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_gui.base.settings import Settings
@@ -18,7 +18,7 @@ from surgeon_gui.controllers.diagnosis import Diagnosis
 from surgeon_gui.controllers.engine_thread import EngineThread
 from surgeon_gui.window.main_window import MainWindow
 from tests.helpers.configs import pruning_config
-from tests.helpers.fake_engine import FakeEngineClient
+from tests.helpers.fake_engine import ThreadedFakeEngine
 
 QUICK = RunConfig(
     calibration=CalibrationConfig(windows=8, validation_windows=4, window_length=64),
@@ -40,7 +40,8 @@ def fake_client(*options):
     """
     if NEEDS_PROCESS.intersection(options):
         return fake_process(*options)
-    return functools.partial(FakeEngineClient, *options)
+    make_engine = functools.partial(ThreadedFakeEngine, options)
+    return functools.partial(EngineThreadClient, make_engine)
 
 
 def fake_process(*options):
