@@ -10,7 +10,10 @@ WORKERS := $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) * 3 / 2 )))
 # Temporary files in memory: the tests write and delete thousands. Below this folder pytest
 # numbers its own, so that two runs do not disturb each other.
 TEMPORARY := $(shell test -w /dev/shm && echo PYTEST_DEBUG_TEMPROOT=/dev/shm)
-PYTEST = OMP_NUM_THREADS=1 $(TEMPORARY) $(BIN)/pytest -n $(WORKERS) --dist loadfile
+# Every process compiles the code anew where bytecode is not written.
+BYTECODE := PYTHONDONTWRITEBYTECODE=
+PYTEST = OMP_NUM_THREADS=1 $(BYTECODE) $(TEMPORARY) $(BIN)/pytest -n $(WORKERS) \
+  --dist worksteal
 
 # What Qt needs that PyPI does not bring; xvfb gives tests a real screen.
 SYSTEM_PACKAGES := libegl1 libgl1 libxkbcommon0 libdbus-1-3 fonts-dejavu-core

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -22,34 +21,33 @@ IDENTIFIER = re.compile(r"_?refuse_\w+|gone|is_gone|in_words|_?(MOST|LEAST)_\w+"
 DOCUMENTED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Module)
 
 
-@cache  # parsed once for all tests
-def nodes() -> tuple[tuple[str, ast.AST], ...]:
-    return tuple(
-        (f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 1)}", node)
-        for path in FILES
-        for node in ast.walk(ast.parse(path.read_text()))
-    )
-
-
-def test_docstrings_stand_alone():
-    found = []
-    for place, node in nodes():
-        text = ast.get_docstring(node) if isinstance(node, DOCUMENTED) else None
-        if text and (FRAGMENT.match(text) or REFERENCE.fullmatch(text)):
-            found.append(f"{place}: {text.splitlines()[0]}")
-    assert found == []
-
-
-def test_identifiers_are_standard_terms():
-    found = []
-    for place, node in nodes():
+def read(path: Path) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Return the docstrings and the identifiers of a file with their places."""
+    docstrings, identifiers = [], []
+    for node in ast.walk(ast.parse(path.read_text())):
+        place = f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 1)}"
+        if isinstance(node, DOCUMENTED):
+            docstrings.append((place, ast.get_docstring(node) or ""))
         match node:
             case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
-                pass
+                identifiers.append((place, name))
             case ast.Name(id=name) | ast.arg(arg=name) | ast.Attribute(attr=name):
-                pass
-            case _:
-                continue
-        if IDENTIFIER.fullmatch(name):
-            found.append(f"{place}: {name}")
+                identifiers.append((place, name))
+    return docstrings, identifiers
+
+
+def test_docstrings_and_identifiers_follow_the_language_rules():
+    found = []
+    for path in FILES:
+        docstrings, identifiers = read(path)
+        found += [
+            f"{place}: {text.splitlines()[0]}"
+            for place, text in docstrings
+            if FRAGMENT.match(text) or REFERENCE.fullmatch(text)
+        ]
+        found += [
+            f"{place}: {name}"
+            for place, name in identifiers
+            if IDENTIFIER.fullmatch(name)
+        ]
     assert found == []

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 
 from huggingface_hub import ModelCardData
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.config.pruning import display_name
@@ -65,28 +66,25 @@ def model_card(name: str, recipe: Recipe, exported: Exported) -> str:
         pipeline_tag="text-generation",
         tags=["pruned", "surgeon", str(config.pruning.kind)],
     )
-    return (
-        _environment()
-        .get_template("model_card.md.jinja")
-        .render(
-            card_data=data.to_yaml(),
-            name=name,
-            removed=sum(layer.removed for layer in last.layers),
-            prunable=recipe.goal.prunable,
-            version=version("surgeon"),
-            structure=display_name(config.pruning.kind),
-            method=display_name(config.pruning.method),
-            baseline=recipe.baseline,
-            shots=recipe.shots,
-            last=last,
-            corrected=recipe.corrected,
-            exported=exported,
-            config=config_to_toml(config),
-        )
+    return _template().render(
+        card_data=data.to_yaml(),
+        name=name,
+        removed=sum(layer.removed for layer in last.layers),
+        prunable=recipe.goal.prunable,
+        version=version("surgeon"),
+        structure=display_name(config.pruning.kind),
+        method=display_name(config.pruning.method),
+        baseline=recipe.baseline,
+        shots=recipe.shots,
+        last=last,
+        corrected=recipe.corrected,
+        exported=exported,
+        config=config_to_toml(config),
     )
 
 
-def _environment() -> Environment:
+@cache
+def _template() -> Template:
     environment = Environment(
         loader=PackageLoader("surgeon_engine.export"),
         undefined=StrictUndefined,
@@ -95,4 +93,4 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters |= {"count": format_count, "percent": format_percent}
-    return environment
+    return environment.get_template("model_card.md.jinja")

@@ -54,7 +54,7 @@ def states_of(name):
 def view(qtbot):
     view = LiveView()
     qtbot.addWidget(view)
-    view.resize(1000, 800)
+    view.resize(600, 500)
     view.show()
     qtbot.waitExposed(view)
     return view
@@ -88,11 +88,11 @@ def repaint(view, states, times):
 
 
 @pytest.mark.slow
-def test_two_thousand_repaints_leak_no_objects(view):
+def test_thousand_repaints_leak_no_objects(view):
     states = states_of("run-1")[:: SHOTS + 2]
     repaint(view, states, 10 * len(states))  # until every item was used once
     before = object_counts(view)
-    repaint(view, states, 2_000)
+    repaint(view, states, 1_000)
     check_nothing_grew(view, before)
 
 

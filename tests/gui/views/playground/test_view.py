@@ -311,14 +311,15 @@ def test_run_folder_is_used_for_exports_for_other_programs(make_playground):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("choice", "theme"), [(ThemeChoice.LIGHT, LIGHT), (ThemeChoice.DARK, DARK)]
-)
-def test_tokens_are_shaded_by_their_difference_in_both_themes(
-    qapp, written, choice, theme
-):
-    apply_theme(qapp, choice)
-    QApplication.processEvents()
+def test_tokens_are_shaded_by_their_difference_in_both_themes(qapp, written):
+    for choice, theme in ((ThemeChoice.LIGHT, LIGHT), (ThemeChoice.DARK, DARK)):
+        apply_theme(qapp, choice)
+        QApplication.processEvents()
+        check_shades(written, theme)
+    apply_theme(qapp, ThemeChoice.LIGHT)
+
+
+def check_shades(written, theme):
     for side in Side:
         pane = find(written, f"playground_{side.value}_text")
         for index, (piece, nats) in enumerate(
@@ -328,7 +329,6 @@ def test_tokens_are_shaded_by_their_difference_in_both_themes(
                 expected = shade(theme, nats)
                 colour = pane.colour_of(index)
                 assert colour == (QColor(expected) if expected else None), index
-    apply_theme(qapp, ThemeChoice.LIGHT)
 
 
 @pytest.mark.qt_log_ignore("does not support raise")  # of the tooltip, offscreen
