@@ -56,12 +56,11 @@ class Plot(pg.PlotWidget):
 
     def __init__(self, name: str, title: str) -> None:
         axes = {side: _Axis(side) for side in ("left", "bottom")}
-        super().__init__(axisItems=axes)
+        super().__init__(axisItems=axes, enableMenu=False)
         self.setObjectName(f"{name}_plot")
         self.setAccessibleName(title)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.hideButtons()
-        self.setMenuEnabled(False)
         self.setMouseEnabled(x=False, y=False)
         self.setMouseTracking(True)
         for axis in axes.values():
