@@ -58,12 +58,11 @@ class QualityCurve(ChartCard):
             tr("Diagnose the model to see the predicted quality for each target."),
         )
         self._shown: Prediction | None = None
-        plot = self._plot = pg.PlotWidget()
+        plot = self._plot = pg.PlotWidget(enableMenu=False)
         plot.setObjectName("forecast_plot")
         plot.setAccessibleName(tr("Predicted quality"))
         plot.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         plot.hideButtons()
-        plot.setMenuEnabled(False)
         plot.setMouseEnabled(x=False, y=False)
         for side in ("left", "bottom"):
             plot.getAxis(side).enableAutoSIPrefix(False)

@@ -58,12 +58,11 @@ class SeriesChart(ChartCard):
         self._series: tuple[Series, ...] = ()
         self._axes = Axes("", "")
         self._items: list[pg.PlotDataItem] = []
-        self._plot = pg.PlotWidget()
+        self._plot = pg.PlotWidget(enableMenu=False)
         self._plot.setObjectName(f"{name}_plot")
         self._plot.setAccessibleName(title)
         self._plot.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self._plot.hideButtons()
-        self._plot.setMenuEnabled(False)
         self._plot.setMouseEnabled(x=False, y=False)
         for side in ("left", "bottom"):
             self._plot.getAxis(side).enableAutoSIPrefix(False)
