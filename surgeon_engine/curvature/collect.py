@@ -19,7 +19,7 @@ If only A is needed, a forward is enough (`input_covariances`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +31,7 @@ from transformers import PreTrainedModel
 from surgeon_engine.api.config.pruning import Fisher
 from surgeon_engine.api.errors import CurvatureError
 from surgeon_engine.curvature.factors import KroneckerFactors
+from surgeon_engine.curvature.gates import Gate, GateGradients
 from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.model.not_finite import hint_for, is_broken, with_origin
 
@@ -65,26 +66,63 @@ def block_factors(
     Raises:
         CurvatureError: an activation or a gradient is not finite.
     """
-    _check_no_shared_keys(request)
-    record = _record_forward(request, step)
-    for index in reversed(range(len(request.blocks))):
-        layers = [layer for layer in request.layers if layer.block == index]
+    for layers, backward in _blocks_backward(request, step):
         sums = _CovarianceSums(
             layers, backward=True, with_gradient=request.with_gradient
         )
         with sums:
-            for number, hidden in enumerate(record.inputs.pop()):
-                gradient = record.output_gradients[number].to(request.model.device)
-                call = record.calls[index][number]
-                leaf = hidden.to(request.model.device).requires_grad_()
-                output = _first(request.blocks[index](leaf, *call[0], **call[1]))
-                (back,) = torch.autograd.grad(output, leaf, gradient)
-                record.output_gradients[number] = back.to(hidden.device)
+            for _ in backward:
                 sums.end_batch()
-                step()
         factors = sums.means(tokens=request.windows.numel())
         _check_no_overflow(request, factors)
         yield factors
+
+
+def block_gates(
+    request: CurvatureRequest, kinds: Collection[Gate], step: Step
+) -> Iterator[dict[str, GateGradients]]:
+    """Yield the gate gradients of the layers of each block by name, last to first.
+
+    Raises:
+        CurvatureError: an activation or a gradient is not finite.
+    """
+    for layers, backward in _blocks_backward(request, step):
+        sums = _GateSums(layers, kinds, request.windows.shape[1])
+        with sums:
+            for _ in backward:
+                pass
+        gates = sums.gates(tokens=request.windows.numel())
+        _check_gates_finite(request, gates)
+        yield gates
+
+
+def _blocks_backward(
+    request: CurvatureRequest, step: Step
+) -> Iterator[tuple[list[PrunableLayer], Iterator[None]]]:
+    """Yield the layers of each block, last to first, and its backward.
+
+    The backward is an iterator that must be exhausted: each of its steps is the forward
+    and backward of a batch.
+    """
+    _check_no_shared_keys(request)
+    record = _record_forward(request, step)
+    for index in reversed(range(len(request.blocks))):
+        layers = [layer for layer in request.layers if layer.block == index]
+        yield layers, _backward(request, record, index, step)
+
+
+def _backward(
+    request: CurvatureRequest, record: _Record, index: int, step: Step
+) -> Iterator[None]:
+    for number, hidden in enumerate(record.inputs.pop()):
+        gradient = record.output_gradients[number].to(request.model.device)
+        call = record.calls[index][number]
+        leaf = hidden.to(request.model.device).requires_grad_()
+        output = _first(request.blocks[index](leaf, *call[0], **call[1]))
+        (back,) = torch.autograd.grad(output, leaf, gradient)
+        record.output_gradients[number] = back.to(hidden.device)
+        yield
+        step()
 
 
 @dataclass(slots=True, eq=False)
@@ -267,6 +305,83 @@ class _CovarianceSums:
             _add(self._gradient, layer.name, dy, _with_ones(layer, a))
 
 
+class _GateSums:
+    """The gate gradients of the layers of one block, batch by batch.
+
+    As a context manager, it measures what passes through the layers.
+    """
+
+    def __init__(
+        self, layers: Sequence[PrunableLayer], kinds: Collection[Gate], length: int
+    ) -> None:
+        self._layers = layers
+        self._length = length  # of a window
+        self._kinds = kinds
+        self._windows: dict[tuple[str, Gate], list[Tensor]] = {}
+        self._squares: dict[str, Tensor] = {}  # of single weights
+        self._hooks: list[torch.utils.hooks.RemovableHandle] = []
+
+    def __enter__(self) -> _GateSums:
+        for layer in self._layers:
+            self._hooks.append(layer.module.register_forward_hook(self._hook(layer)))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+
+    def gates(self, tokens: int) -> dict[str, GateGradients]:
+        """Return what was measured on all windows, which have `tokens` tokens.
+
+        Raises:
+            CurvatureError: no gradient came back to a layer.
+        """
+        result = {}
+        for layer in self._layers:
+            found = {
+                kind: torch.cat(parts)
+                for (name, kind), parts in self._windows.items()
+                if name == layer.name
+            }
+            squares = self._squares.get(layer.name)
+            if not found and squares is None:
+                raise _unused(layer)
+            result[layer.name] = GateGradients(
+                tokens, found.get(Gate.ROWS), found.get(Gate.COLUMNS), squares
+            )
+        return result
+
+    def _hook(self, layer: PrunableLayer) -> Callable[..., None]:
+        def hook(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            if output.requires_grad:
+                a, y = inputs[0].detach(), output.detach()
+                output.register_hook(lambda dy: self._add(layer, a, y, dy))
+
+        return hook
+
+    def _add(self, layer: PrunableLayer, a: Tensor, y: Tensor, dy: Tensor) -> None:
+        """Add the gradients of a batch: a, y, dy are windows x length x features.
+
+        Some models join the first two dimensions.
+        """
+        a, y, dy = (
+            x.float().reshape(-1, self._length, x.shape[-1]) for x in (a, y, dy)
+        )
+        if Gate.ROWS in self._kinds:
+            self._append(layer, Gate.ROWS, (dy * y).sum(dim=1))
+        W = layer.weight()[:, : layer.columns].float()
+        if Gate.COLUMNS in self._kinds:
+            self._append(layer, Gate.COLUMNS, ((dy @ W) * a).sum(dim=1))
+        if Gate.WEIGHTS in self._kinds:
+            squares = self._squares.setdefault(layer.name, torch.zeros_like(W))
+            for of_window, inputs in zip(dy, a, strict=True):
+                squares += (of_window.T @ inputs).square_()
+
+    def _append(self, layer: PrunableLayer, kind: Gate, gradients: Tensor) -> None:
+        self._windows.setdefault((layer.name, kind), []).append(gradients)
+
+
 def _are_equal(one: Any, other: Any) -> bool:
     """Return True if two calls have equal arguments, tensor by tensor."""
     if one is other:
@@ -340,6 +455,19 @@ def _check_no_overflow(
             raise CurvatureError(
                 with_origin(message, request.model, tokens), hint_for(request.model)
             )
+
+
+def _check_gates_finite(
+    request: CurvatureRequest, gates: dict[str, GateGradients]
+) -> None:
+    for name, found in gates.items():
+        for x in (found.rows, found.columns, found.weight_squares):
+            if x is not None and not bool(x.isfinite().all()):
+                message = f"The gradients of {name} are not finite."
+                tokens = request.windows[: request.batch]
+                raise CurvatureError(
+                    with_origin(message, request.model, tokens), hint_for(request.model)
+                )
 
 
 def _first(output: Any) -> Tensor:

@@ -138,6 +138,26 @@ def _pattern_costs_of(
     return torch.cat(costs), torch.cat(choices)
 
 
+def sum_pattern_costs(cost: Tensor, kept: int, of: int) -> tuple[Tensor, Tensor]:
+    """Find the cheapest way to keep `kept` of every `of` neighbours, of separate costs.
+
+    Args:
+        cost: of each weight, R x C; that of a set is the sum.
+        kept: weights that a group keeps.
+        of: weights of a group.
+
+    Returns:
+        The costs, and the index of the cheapest way in `ways_to_remove`; R x C/of each.
+    """
+    ways = ways_to_remove(kept, of).to(cost.device)
+    groups = cost[:, : cost.shape[1] // of * of].unflatten(1, (-1, of))
+    rows_at_once = max(1, _MAX_GATHERED // max(1, groups.shape[1] * ways.numel()))
+    parts = [
+        rows[:, :, ways].sum(dim=3).min(dim=2) for rows in groups.split(rows_at_once)
+    ]
+    return torch.cat([p.values for p in parts]), torch.cat([p.indices for p in parts])
+
+
 def ways_to_remove(kept: int, of: int) -> Tensor:
     """Return every set of of - kept indices in a group: ways x (of - kept), int64."""
     return torch.tensor(list(itertools.combinations(range(of), of - kept)))

@@ -7,21 +7,24 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.curvature.collect import (
     CurvatureRequest,
     batch_count,
     block_factors,
+    block_gates,
     input_covariances,
 )
 from surgeon_engine.curvature.factors import KroneckerFactors
+from surgeon_engine.curvature.gates import Gate
 from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.pruning.methods import METHODS
-from surgeon_engine.pruning.methods.base import Needs
+from surgeon_engine.pruning.methods.base import Measured, Needs
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.runtime.run_context import RunContext
 
-Factors = dict[str, KroneckerFactors]  # by layer
+Factors = dict[str, Measured]  # by layer
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,7 @@ def of_units(state: PruningState, windows: Tensor) -> CurvatureTask:
 def measure(
     state: PruningState, task: CurvatureTask, context: RunContext, shot: int = 0
 ) -> Factors:
-    """Measure the factors that the method needs, of each layer, on the host.
+    """Measure what the method needs of each layer, on the host.
 
     Raises:
         CurvatureError: an activation or a gradient is not finite.
@@ -53,7 +56,9 @@ def measure(
             request = _request(state, task, shot)
             batches = batch_count(len(request.windows), request.batch, blocks=0)
             with context.stage(Stage.CURVATURE, shot, batches) as step:
-                return _on_host(input_covariances(request, step))
+                return {**_on_host(input_covariances(request, step))}
+        case Needs.GATES:
+            return _measure_gates(state, task, context, shot)
         case Needs.INPUTS_AND_GRADIENTS:
             factors: Factors = {}
             for of_block in measure_blocks(state, task, context, shot):
@@ -63,7 +68,7 @@ def measure(
 
 def measure_blocks(
     state: PruningState, task: CurvatureTask, context: RunContext, shot: int = 0
-) -> Iterator[Factors]:
+) -> Iterator[dict[str, KroneckerFactors]]:
     """Measure A and G block by block, last to first, and yield them on the host.
 
     An accelerator holds the factors of one block at a time.
@@ -79,6 +84,31 @@ def measure_blocks(
             on_host = _on_host(measured)
             measured.clear()  # frees the accelerator before the next block
             yield on_host
+
+
+def _measure_gates(
+    state: PruningState, task: CurvatureTask, context: RunContext, shot: int
+) -> Factors:
+    request, kinds = _request(state, task, shot), _gates_of(state.config.pruning.kind)
+    batches = batch_count(len(request.windows), request.batch, len(request.blocks))
+    result: Factors = {}
+    with context.stage(Stage.CURVATURE, shot, batches) as step:
+        for of_block in block_gates(request, kinds, step):
+            result |= {name: gates.on_host() for name, gates in of_block.items()}
+    return result
+
+
+def _gates_of(structure: Structure) -> tuple[Gate, ...]:
+    """Return the gates of the candidates of a structure."""
+    match structure:
+        case Structure.ROWS_AND_COLUMNS:
+            return (Gate.ROWS, Gate.COLUMNS)
+        case Structure.ROWS:
+            return (Gate.ROWS,)
+        case Structure.N_M | Structure.ELEMENTS:
+            return (Gate.WEIGHTS,)
+        case _:
+            return (Gate.COLUMNS,)
 
 
 def _request(state: PruningState, task: CurvatureTask, shot: int) -> CurvatureRequest:
@@ -109,6 +139,8 @@ def pool(factors: Factors, others: Factors, share: float) -> None:
     done: set[int] = set()
     for name, pair in factors.items():
         other = others.pop(name)
+        assert isinstance(pair, KroneckerFactors)
+        assert isinstance(other, KroneckerFactors)
         pairs = (
             (pair.A, other.A),
             (pair.G, other.G),
@@ -120,7 +152,7 @@ def pool(factors: Factors, others: Factors, share: float) -> None:
                 done.add(id(mean))
 
 
-def _on_host(measured: Factors) -> Factors:
+def _on_host(measured: dict[str, KroneckerFactors]) -> dict[str, KroneckerFactors]:
     """Move factors to the host; a tensor that layers share is still shared."""
     moved: dict[int, Tensor] = {}
 

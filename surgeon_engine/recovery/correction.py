@@ -33,7 +33,6 @@ from surgeon_engine.evaluation.held_out import held_out_loss, split
 from surgeon_engine.model.layers import KeptWeights, PrunableLayer
 from surgeon_engine.pruning.measure_curvature import (
     CurvatureTask,
-    Factors,
     measure_blocks,
 )
 from surgeon_engine.pruning.state import PruningState
@@ -147,7 +146,9 @@ def direction(W: Tensor, factors: KroneckerFactors, is_removed: Tensor) -> Tenso
     return D.masked_fill(is_removed, 0)
 
 
-def _directions(state: PruningState, factors: Factors) -> Directions:
+def _directions(
+    state: PruningState, factors: dict[str, KroneckerFactors]
+) -> Directions:
     """Return the steps of the layers of a block, in float32 on the host.
 
     The steps of all layers are held at once, unlike their factors.

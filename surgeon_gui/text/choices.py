@@ -91,6 +91,14 @@ CHOICES: dict[Enum, tuple[str, str]] = {
             "weights to compensate. The best quality and the most computation."
         ),
     ),
+    Method.FIRST_ORDER: (
+        tr("First-order gates"),
+        tr(
+            "Selects by how much the loss of a window changes when a part is scaled "
+            "down. Does not update the remaining weights. Needs one backward and "
+            "little memory."
+        ),
+    ),
     Method.K_OBD: (
         "K-OBD",
         tr(

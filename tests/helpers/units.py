@@ -8,6 +8,8 @@ from torch import Tensor
 from surgeon_engine.api.config.pruning import COUPLED, SPARSE, PruningConfig, Structure
 from surgeon_engine.api.planning import limits
 from surgeon_engine.curvature.factors import KroneckerFactors
+from surgeon_engine.curvature.gates import GateGradients
+from surgeon_engine.pruning.methods.base import Measured, Needs
 from surgeon_engine.pruning.structures.base import share_to_keep
 from surgeon_engine.pruning.structures.units import units_of
 from tests.helpers.configs import pruning_config
@@ -51,10 +53,29 @@ def random_factors(layer, seed: int = 0) -> KroneckerFactors:
     return KroneckerFactors(A=a.T @ a / len(a), G=dy.T @ dy / len(dy))
 
 
-def factors_of(parts) -> dict[str, KroneckerFactors]:
-    """Return different random factors for each unit, by name."""
+def random_gates(layer, seed: int = 0) -> GateGradients:
+    """Return gate gradients of three windows."""
+    g = torch.Generator().manual_seed(seed)
+    rows, columns = layer.rows, layer.columns
+    return GateGradients(
+        tokens=30,
+        rows=torch.randn(3, rows, generator=g),
+        columns=torch.randn(3, columns, generator=g),
+        weight_squares=torch.rand(rows, columns, generator=g),
+    )
+
+
+def random_measurement(unit, seed: int = 0) -> Measured:
+    """Return what the method of a unit needs, at random."""
+    if unit.method.needs is Needs.GATES:
+        return random_gates(unit.measured, seed)
+    return random_factors(unit.measured, seed)
+
+
+def factors_of(parts) -> dict[str, Measured]:
+    """Return different random measurements for each unit, by name."""
     return {
-        unit.measured.name: random_factors(unit.measured, seed)
+        unit.measured.name: random_measurement(unit, seed)
         for seed, unit in enumerate(parts)
     }
 

@@ -50,6 +50,7 @@ class Method(StrEnum):
     """The curvature behind the costs, and whether the kept weights adapt."""
 
     LLM_SURGEON = "llm_surgeon"
+    FIRST_ORDER = "first_order"
     K_OBD = "k_obd"
     L_OBD = "l_obd"
     MAGNITUDE = "magnitude"
@@ -123,6 +124,7 @@ def display_name(choice: StrEnum) -> str:
 _NAMES: dict[StrEnum, str] = {
     Structure.N_M: "N:M",
     Method.LLM_SURGEON: "LLM Surgeon",
+    Method.FIRST_ORDER: "first-order gates",
     Method.K_OBD: "K-OBD",
     Method.L_OBD: "L-OBD",
     Method.SPARSEGPT: "SparseGPT",
@@ -162,7 +164,7 @@ def _uses_damping(pruning: PruningConfig) -> bool:
 
 
 def _measures_gradients(pruning: PruningConfig) -> bool:
-    return pruning.method in (Method.LLM_SURGEON, Method.K_OBD)
+    return pruning.measures_gradients
 
 
 class PrunableShare(Member, frozen=True, tag="prunable_share"):
@@ -417,6 +419,16 @@ class PruningConfig:
         if isinstance(self.structure, NM | Elements):
             return CostBasis.PER_PARAMETER
         return self.structure.cost_basis
+
+    @property
+    def measures_gradients(self) -> bool:
+        """True if the method needs a backward."""
+        return self.method in (Method.LLM_SURGEON, Method.FIRST_ORDER, Method.K_OBD)
+
+    @property
+    def measures_factors(self) -> bool:
+        """True if the method needs A, or A and G."""
+        return self.method not in (Method.FIRST_ORDER, Method.MAGNITUDE)
 
     @property
     def adapts(self) -> bool:

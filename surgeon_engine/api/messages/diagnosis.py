@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import msgspec
 
-from surgeon_engine.api.config.pruning import Method, PruningConfig
+from surgeon_engine.api.config.pruning import PruningConfig
 
 BIN_BITS = 16  # upper bits of a float32 that identify a bin
 
@@ -69,4 +69,4 @@ class Diagnosed(msgspec.Struct, frozen=True, tag=True):
 
 def predicts_loss(pruning: PruningConfig) -> bool:
     """Return whether costs predict increases of the loss, not only an order."""
-    return pruning.method in (Method.LLM_SURGEON, Method.K_OBD)
+    return pruning.measures_gradients

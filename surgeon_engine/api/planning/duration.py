@@ -131,10 +131,15 @@ class _DurationModel:
     ) -> float:
         """Return the time to compute the factors of `layers` on `windows` windows."""
         tokens, layers = windows * self._length, tuple(layers)
-        flops = sum(2 * width(layer) ** 2 for layer in readers(layers))
-        seconds = self._forward(windows)
+        pruning = self._job.config.pruning
+        flops, seconds = 0.0, self._forward(windows)
+        if pruning.measures_factors:
+            flops += sum(2 * width(layer) ** 2 for layer in readers(layers))
         if self._job.measures_gradients:
-            flops += sum(2 * layer.rows**2 for layer in layers)
+            if pruning.measures_factors:
+                flops += sum(2 * layer.rows**2 for layer in layers)
+            else:  # the gradients of gates
+                flops += sum(2 * layer.weights for layer in layers)
             flops += 2 * self._block_flops + self._head_flops  # again, and back
             seconds += _BACKWARD_CALLS * self._calls(windows)
             seconds += 2 * self._activations(tokens) / self._moving

@@ -83,7 +83,7 @@ class Footprint:
     @property
     def measures_gradients(self) -> bool:
         """True if the method needs gradients."""
-        return self.config.pruning.method in (Method.LLM_SURGEON, Method.K_OBD)
+        return self.config.pruning.measures_gradients
 
     @property
     def measures(self) -> bool:
@@ -169,7 +169,21 @@ class Footprint:
     @cached_property
     def factors(self) -> float:
         """A and G of the measured layers."""
-        return self._factors(self.measured) if self.measures else 0
+        pruning = self.config.pruning
+        if pruning.measures_factors:
+            return self._factors(self.measured)
+        return self._gates if pruning.method is Method.FIRST_ORDER else 0
+
+    @property
+    def _gates(self) -> float:
+        """The gate gradients of the measured layers."""
+        structure, windows = self.config.pruning.kind, self.config.calibration.windows
+        if structure in SPARSE:
+            return sum(layer.weights for layer in self.measured) * _FLOAT
+        numbers = sum(width(x) for x in self.measured)
+        if structure not in COUPLED:
+            numbers += sum(x.rows for x in self.measured)
+        return windows * numbers * _FLOAT
 
     @cached_property
     def directions(self) -> float:
@@ -179,6 +193,8 @@ class Footprint:
     @cached_property
     def block_factors(self) -> float:
         """A, G and the gradients of one remaining block."""
+        if not self.config.pruning.measures_factors:
+            return self.factors / max(1, self.model.blocks)
         all_blocks = self._factors(self.remaining) + self.directions
         return all_blocks / max(1, self.model.blocks)
 

@@ -10,8 +10,12 @@ from typing import ClassVar
 from torch import Tensor
 from typing_extensions import override
 
-from surgeon_engine.curvature.factors import KroneckerFactors
-from surgeon_engine.pruning.methods.base import Allocation, Needs, PruningMethod
+from surgeon_engine.pruning.methods.base import (
+    Allocation,
+    Measured,
+    Needs,
+    PruningMethod,
+)
 
 
 class KObd(PruningMethod):
@@ -54,6 +58,6 @@ class Wanda(PruningMethod):
     allocation: ClassVar = Allocation.ROW
 
     @override
-    def quadratic(self, W: Tensor, factors: KroneckerFactors) -> tuple[Tensor, Tensor]:
-        A, G = super().quadratic(W, factors)
+    def quadratic(self, W: Tensor, measured: Measured) -> tuple[Tensor, Tensor]:
+        A, G = super().quadratic(W, measured)
         return A.diagonal().diag(), G

@@ -33,6 +33,7 @@ class LlmSurgeon(PruningMethod):
     """OBS with A and G, and correlated updates."""
 
     needs: ClassVar = Needs.INPUTS_AND_GRADIENTS
+    updates: ClassVar = True
 
     @override
     def stiffness(self, M: Tensor, damping: float) -> Stiffness:

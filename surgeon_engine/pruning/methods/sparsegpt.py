@@ -30,6 +30,7 @@ class SparseGpt(PruningMethod):
     """OBS with A, column by column."""
 
     needs: ClassVar = Needs.INPUTS
+    updates: ClassVar = True
     allocation: ClassVar = Allocation.LAYER
 
     @override

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,8 +10,8 @@ from torch import Tensor
 
 from surgeon_engine.api.config.layer_patterns import min_kept_share
 from surgeon_engine.api.config.pruning import PruningConfig
-from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.model.layers import PrunableLayer
+from surgeon_engine.pruning.methods.base import Measured
 from surgeon_engine.pruning.threshold import ElementCosts, Removals
 
 
@@ -48,19 +49,19 @@ class Unit(Protocol):
         """The number of candidates for removal."""
 
     def removals(
-        self, factors: KroneckerFactors, before: Tensor, pruning: PruningConfig
+        self, measured: Measured, before: Tensor, pruning: PruningConfig
     ) -> Removals | ElementCosts:
         """Return the removable candidates in the order of their costs.
 
         Args:
-            factors: of the measured layer.
+            measured: what the method needs of the measured layer.
             before: the candidates removed before, bool; they come first.
             pruning: the settings.
         """
 
     def updated(
         self,
-        factors: KroneckerFactors,
+        measured: Measured,
         before: Tensor,
         after: Tensor,
         pruning: PruningConfig,
@@ -68,7 +69,8 @@ class Unit(Protocol):
         """Return the weights of the layers after a removal and the update of the rest.
 
         Args:
-            factors: of the measured layer, measured with `before` removed.
+            measured: what the method needs of the measured layer, with `before`
+                removed.
             before: the candidates removed before, bool.
             after: the candidates to be removed, those of `before` included. A method
                 that chooses during its update may remove as many others.
@@ -77,6 +79,14 @@ class Unit(Protocol):
 
     def zeros(self, removed: Tensor) -> list[tuple[PrunableLayer, Tensor]]:
         """Return a mask of the removed weights of each layer, in the shape of its W."""
+
+
+def without(
+    zeros: Iterable[tuple[PrunableLayer, Tensor]], removed: Tensor
+) -> UnitUpdate:
+    """Return the weights with zeros in place of the masked ones, the rest as it was."""
+    changed = [(layer, layer.weight().masked_fill(mask, 0)) for layer, mask in zeros]
+    return UnitUpdate(changed, removed)
 
 
 def share_to_keep(layers: tuple[PrunableLayer, ...], pruning: PruningConfig) -> float:

@@ -18,15 +18,9 @@ from torch import Tensor
 
 from surgeon_engine.api.config.pruning import NM, PruningConfig
 from surgeon_engine.api.planning.rounding import ceil_share
-from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.model.layers import PrunableLayer
-from surgeon_engine.pruning.costs import (
-    Stiffness,
-    element_costs,
-    pattern_costs,
-    ways_to_remove,
-)
-from surgeon_engine.pruning.methods.base import Allocation, PruningMethod
+from surgeon_engine.pruning.costs import ways_to_remove
+from surgeon_engine.pruning.methods.base import Allocation, Measured, PruningMethod
 from surgeon_engine.pruning.structures.base import UnitUpdate, share_to_keep
 from surgeon_engine.pruning.threshold import REMOVED, ElementCosts, check_not_nan
 
@@ -49,18 +43,19 @@ class ElementsUnit:
         return self.measured.rows * self.measured.columns
 
     def removals(
-        self, factors: KroneckerFactors, before: Tensor, pruning: PruningConfig
+        self, measured: Measured, before: Tensor, pruning: PruningConfig
     ) -> ElementCosts:
         """Return all weights with their costs; inf for those that must be kept."""
-        W = self.measured.weight()
-        quadratic = self.method.quadratic(W, factors)
-        of_A, of_G = self.method.stiffnesses(quadratic, pruning.fixed_damping.cost)
+        W, damping = self.measured.weight(), pruning.fixed_damping.cost
         removed = before.view(self.measured.rows, -1).to(W.device)
         if isinstance(pruning.structure, NM):
-            cost = self._costs_in_groups(W, of_A, of_G, removed, pruning.structure)
+            given = W, measured, self.measured.columns, pruning.structure, damping
+            cost, chosen = self.method.pattern_costs(*given)
+            cost = self._costs_in_groups(cost, chosen, removed, pruning.structure)
             atom = pruning.structure.removed
         else:
-            cost = element_costs(W, of_A, of_G)[:, : self.measured.columns]
+            cost = self.method.element_costs(W, measured, damping)
+            cost = cost[:, : self.measured.columns]
             check_not_nan(self.measured.name, cost)
             cost = _spread(cost.masked_fill(removed, -1), self.method.allocation)
             atom = 1
@@ -69,26 +64,19 @@ class ElementsUnit:
         return ElementCosts(_within_limit(cost, atom, min_share), atom)
 
     def _costs_in_groups(
-        self,
-        W: Tensor,
-        of_A: Stiffness,
-        of_G: Stiffness,
-        removed: Tensor,
-        structure: NM,
+        self, cost: Tensor, chosen: Tensor, removed: Tensor, structure: NM
     ) -> Tensor:
         """Return the costs of groups, at the weights they would lose.  R x C."""
         kept, of = structure.kept, structure.of
-        W = W[:, : self.measured.columns]
-        cost, chosen = pattern_costs(W, of_A, of_G, kept, of)
         check_not_nan(self.measured.name, cost)
         is_removed = removed[:, : cost.shape[1] * of].unflatten(1, (-1, of)).any(dim=2)
         cost = _spread(cost.masked_fill(is_removed, -1), self.method.allocation)
         cost = cost.masked_fill(is_removed, torch.inf)  # keeps its other weights
-        return _by_weight(cost, chosen, W.shape[1], kept, of)
+        return _by_weight(cost, chosen, self.measured.columns, kept, of)
 
     def updated(
         self,
-        factors: KroneckerFactors,
+        measured: Measured,
         before: Tensor,
         after: Tensor,
         pruning: PruningConfig,
@@ -96,9 +84,13 @@ class ElementsUnit:
         """Return W after the removal of single weights."""
         del before  # W has zeros there
         W = self.measured.weight()
-        quadratic = self.method.quadratic(W, factors)
-        is_removed = after.view(self.measured.rows, -1).to(W.device)
-        X, removed = self.method.prune_elements(W, quadratic, is_removed, pruning)
+        is_removed = removed = after.view(self.measured.rows, -1).to(W.device)
+        if self.method.updates:
+            quadratic = self.method.quadratic(W, measured)
+            X, removed = self.method.prune_elements(W, quadratic, is_removed, pruning)
+        else:
+            X = W.clone()
+            X[:, : self.measured.columns][is_removed] = 0
         if isinstance(pruning.structure, NM):
             _check_groups(X, removed, pruning.structure.kept, pruning.structure.of)
         return UnitUpdate([(self.measured, X)], removed.flatten().cpu())

@@ -18,12 +18,10 @@ from torch import Tensor
 
 from surgeon_engine.api.config.pruning import CostBasis, PruningConfig
 from surgeon_engine.api.planning.limits import bundle_of, groups_to_keep
-from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.model.coupling import CoupledGroups
 from surgeon_engine.model.layers import PrunableLayer
-from surgeon_engine.pruning.costs import column_group_costs
-from surgeon_engine.pruning.methods.base import PruningMethod
-from surgeon_engine.pruning.structures.base import UnitUpdate, share_to_keep
+from surgeon_engine.pruning.methods.base import Measured, PruningMethod
+from surgeon_engine.pruning.structures.base import UnitUpdate, share_to_keep, without
 from surgeon_engine.pruning.threshold import Removals
 
 
@@ -54,14 +52,18 @@ class CoupledUnit:
         return self.coupled.groups
 
     def removals(
-        self, factors: KroneckerFactors, before: Tensor, pruning: PruningConfig
+        self, measured: Measured, before: Tensor, pruning: PruningConfig
     ) -> Removals:
         """Return the removable groups: all but the minimum that is kept, at least 1."""
-        W, A, G, _ = self._remaining(factors, before)
-        stiffness = self.method.stiffness(A, pruning.fixed_damping.cost)
         cost = torch.full((self.candidates,), -torch.inf, dtype=torch.float64)
         remaining = int((~before).sum())
-        cost[~before] = column_group_costs(W, G, stiffness, remaining).cpu()
+        cost[~before] = self.method.group_costs(
+            self.measured.weight(),
+            measured,
+            ~self._columns(before),
+            remaining,
+            pruning.fixed_damping.cost,
+        ).cpu()
         each = self.coupled.weights_per_group
         if pruning.cost_basis is CostBasis.PER_PARAMETER:
             cost = cost / each
@@ -75,13 +77,15 @@ class CoupledUnit:
 
     def updated(
         self,
-        factors: KroneckerFactors,
+        measured: Measured,
         before: Tensor,
         after: Tensor,
         pruning: PruningConfig,
     ) -> UnitUpdate:
         """Return W of the consumer and the producers after the removal of groups."""
-        W, A, G, remaining = self._remaining(factors, before)
+        if not self.method.updates:
+            return without(self.zeros(after), after)
+        W, A, G, remaining = self._remaining(measured, before)
         is_removed = self._columns(after)[remaining]
         no_row = torch.zeros(len(W), dtype=torch.bool, device=W.device)
         X = self.measured.weight().zero_()
@@ -104,11 +108,11 @@ class CoupledUnit:
         return masks
 
     def _remaining(
-        self, factors: KroneckerFactors, removed: Tensor
+        self, measured: Measured, removed: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return W, A and G of the remaining columns, in float64, and their mask."""
         W = self.measured.weight()
-        A, G = self.method.quadratic(W, factors)
+        A, G = self.method.quadratic(W, measured)
         remaining = ~self._columns(removed)
         return W[:, remaining], A[remaining][:, remaining], G, remaining
 

@@ -16,11 +16,9 @@ from torch import Tensor
 
 from surgeon_engine.api.config.pruning import CostBasis, PruningConfig
 from surgeon_engine.api.planning.rounding import ceil_share
-from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.model.layers import PrunableLayer
-from surgeon_engine.pruning.costs import column_costs, row_costs
-from surgeon_engine.pruning.methods.base import PruningMethod
-from surgeon_engine.pruning.structures.base import UnitUpdate, share_to_keep
+from surgeon_engine.pruning.methods.base import Measured, PruningMethod
+from surgeon_engine.pruning.structures.base import UnitUpdate, share_to_keep, without
 from surgeon_engine.pruning.threshold import Removals
 
 
@@ -50,20 +48,21 @@ class RowsOrColumns:
         return self.measured.rows + self.measured.columns
 
     def removals(
-        self, factors: KroneckerFactors, before: Tensor, pruning: PruningConfig
+        self, measured: Measured, before: Tensor, pruning: PruningConfig
     ) -> Removals:
         """Return the removable rows and columns: of each kind all but the last."""
         row, column = self._remaining(before)
-        W, A, G = self._quadratic(factors, row, column)
-        damping = pruning.fixed_damping.cost
-        of_row, of_column = W.new_zeros(W.shape[0]), W.new_zeros(W.shape[1])
+        W, damping = self.measured.weight(), pruning.fixed_damping.cost
+        R, C = int(row.sum()), int(column.sum())  # C with the bias
+        of_row = W.new_zeros(R)
+        of_column = W.new_zeros(int(column[: self.measured.columns].sum()))
+        given = W, measured, row, column, damping
         if Kind.ROW in self.kinds:
-            of_row = row_costs(W, A, self.method.stiffness(G, damping))
+            of_row = self.method.row_costs(*given)
         if Kind.COLUMN in self.kinds:
-            of_column = column_costs(W, G, self.method.stiffness(A, damping))
-        of_column = of_column[: int(column[: self.measured.columns].sum())]
+            of_column = self.method.column_costs(*given)[: len(of_column)]
         if pruning.cost_basis is CostBasis.PER_PARAMETER:
-            of_row, of_column = of_row / W.shape[1], of_column / W.shape[0]
+            of_row, of_column = of_row / C, of_column / R
         cost = torch.full((self.candidates,), -torch.inf, dtype=torch.float64)
         cost[~before] = torch.cat([of_row, of_column]).cpu()
         cost, candidate = cost.sort(stable=True)
@@ -78,14 +77,16 @@ class RowsOrColumns:
 
     def updated(
         self,
-        factors: KroneckerFactors,
+        measured: Measured,
         before: Tensor,
         after: Tensor,
         pruning: PruningConfig,
     ) -> UnitUpdate:
         """Return W after the removal of rows and columns."""
+        if not self.method.updates:
+            return without(self.zeros(after), after)
         row, column = self._remaining(before)
-        W, A, G = self._quadratic(factors, row, column)
+        W, A, G = self._quadratic(measured, row, column)
         row_is_kept, column_is_kept = self._remaining(after)
         X = self.measured.weight().zero_()
         X[row.unsqueeze(1) & column] = self.method.prune_rows_columns(
@@ -99,11 +100,11 @@ class RowsOrColumns:
         return [(self.measured, ~(row.unsqueeze(1) & column))]
 
     def _quadratic(
-        self, factors: KroneckerFactors, row: Tensor, column: Tensor
+        self, measured: Measured, row: Tensor, column: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return W, A and G of the remaining rows and columns, in float64."""
         W = self.measured.weight()
-        A, G = self.method.quadratic(W, factors)
+        A, G = self.method.quadratic(W, measured)
         return W[row][:, column], A[column][:, column], G[row][:, row]
 
     def _remaining(self, removed: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,7 @@ from tests.helpers.units import (
     no_removals,
     pruning,
     random_factors,
+    random_measurement,
     removable,
     units,
     write,
@@ -193,7 +194,7 @@ def test_groups_are_removed_evenly_too(method):
 def test_removed_weights_come_first_and_their_group_loses_no_more(structure, method):
     settings = pruning(structure, method=method)
     unit = units("opt", settings)[0]
-    factors, before = random_factors(unit.measured), no_removals(unit)
+    factors, before = random_measurement(unit), no_removals(unit)
     before[[0, 3, 20, 21]] = True  # two of a group each
     write(unit.updated(factors, no_removals(unit), before, settings))
     W = unit.measured.weight()
@@ -254,9 +255,7 @@ def test_dead_rows_and_columns_are_removed_first_and_costs_stay_finite(
     W[3] = 0
     W[:, [4, 5]] = 0
     unit.measured.write(W)
-    cost = unit.removals(
-        random_factors(unit.measured), no_removals(unit), settings
-    ).cost
+    cost = unit.removals(random_measurement(unit), no_removals(unit), settings).cost
     assert not cost.isnan().any()
     assert (cost >= 0).all()
     if structure is SINGLE and method not in (Method.WANDA, Method.SPARSEGPT):

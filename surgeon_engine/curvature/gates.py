@@ -1,0 +1,80 @@
+"""Gate gradients: the derivative of the loss by a factor on a part of a layer.
+
+A gate z multiplies a row, a column or a weight and is 1. Removing the part sets z to 0.
+Its cost is estimated from the derivative g of the loss of a window by z:
+
+    cost = 1/2 mean over windows of g^2 / length        nats per token
+
+which is the diagonal of the Fisher of the gates, with a window as one observation
+(Molchanov et al., arXiv 1611.06440 and 1906.10771, use the gate's gradient for neurons;
+Fisher pruning, arXiv 1801.05787, its square). Unlike the Kronecker factors it assumes
+neither that inputs and gradients nor that the tokens of a window are independent.
+
+    row r      g = sum over tokens of dy_r y_r
+    column c   g = sum over tokens of (W' dy)_c a_c
+    weight     g = W_rc times the sum over tokens of dy_r a_c
+    group      g = the sum of g over its columns
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from torch import Tensor
+
+
+class Gate(Enum):
+    """The parts of a layer that have gates."""
+
+    ROWS = "rows"
+    COLUMNS = "columns"
+    WEIGHTS = "weights"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GateGradients:
+    """The gate gradients of a layer, float32; None for gates that were not requested.
+
+    The loss is the sum over the tokens of a window.
+    """
+
+    tokens: int  # of all windows
+    rows: Tensor | None = None  # windows x R
+    columns: Tensor | None = None  # windows x C
+    weight_squares: Tensor | None = None  # R x C: sum of (dL/dW)^2 over windows
+
+    def row_costs(self) -> Tensor:
+        """Return the cost of each row.  Shape R, float64."""
+        assert self.rows is not None
+        return self._cost(self.rows)
+
+    def column_costs(self) -> Tensor:
+        """Return the cost of each column.  Shape C, float64."""
+        assert self.columns is not None
+        return self._cost(self.columns)
+
+    def column_group_costs(self, groups: int) -> Tensor:
+        """Return the cost of each of `groups` equal runs of columns, float64."""
+        assert self.columns is not None
+        return self._cost(self.columns.unflatten(1, (groups, -1)).double().sum(dim=2))
+
+    def on_host(self) -> GateGradients:
+        """Return the gradients in the memory of the host."""
+        found = (self.rows, self.columns, self.weight_squares)
+        return GateGradients(self.tokens, *(x if x is None else x.cpu() for x in found))
+
+    def of_columns(self, kept: Tensor) -> GateGradients:
+        """Return the gradients of some columns; `kept` is a mask."""
+        assert self.columns is not None
+        return GateGradients(self.tokens, columns=self.columns[:, kept])
+
+    def element_costs(self, W: Tensor) -> Tensor:
+        """Return the cost of each weight of W, its bias excluded.  Shape R x C."""
+        assert self.weight_squares is not None
+        C = self.weight_squares.shape[1]
+        squares = self.weight_squares.to(W.device)
+        return W[:, :C].square() * squares / (2 * self.tokens)
+
+    def _cost(self, gradients: Tensor) -> Tensor:
+        return gradients.double().square().sum(dim=0) / (2 * self.tokens)

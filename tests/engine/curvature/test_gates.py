@@ -1,0 +1,96 @@
+"""Gate gradients are derivatives by factors on rows, columns and weights."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional
+from transformers.pytorch_utils import Conv1D
+
+from surgeon_engine.curvature.collect import CurvatureRequest, block_gates
+from surgeon_engine.curvature.gates import Gate, GateGradients
+from surgeon_engine.model.layers import find_blocks, prunable_layers
+from surgeon_engine.pruning.costs import sum_pattern_costs, ways_to_remove
+from tests.helpers.tiny_models import VOCABULARY, tiny_model
+
+WINDOWS = torch.randint(1, VOCABULARY, (3, 12), generator=torch.Generator())
+each_family = pytest.mark.parametrize("family", ["llama", "gpt2", "opt", "gpt_neox"])
+
+
+def measured(model, batch):
+    layers = prunable_layers(model)
+    request = CurvatureRequest(model, find_blocks(model), layers, WINDOWS, batch)
+    found = {}
+    for of_block in block_gates(request, tuple(Gate), lambda: None):
+        found |= of_block
+    return layers, found
+
+
+def gradients_by_definition(model, layer, window):
+    """Return the derivatives of the loss of a window by actual gates of a layer."""
+    rows = torch.ones(layer.rows, requires_grad=True)
+    columns = torch.ones(layer.columns, requires_grad=True)
+    weight = layer.module.weight
+    hooks = [
+        layer.module.register_forward_pre_hook(lambda _, x: (x[0] * columns,)),
+        layer.module.register_forward_hook(lambda _, x, y: y * rows),
+    ]
+    weight.requires_grad_(True)
+    logits = model(window.unsqueeze(0), use_cache=False).logits[0, :-1]
+    loss = functional.cross_entropy(logits, window[1:], reduction="sum")
+    found = torch.autograd.grad(loss, (rows, columns, weight))
+    weight.requires_grad_(False)
+    for hook in hooks:
+        hook.remove()
+    by_row, by_column, by_weight = found
+    if isinstance(layer.module, Conv1D):  # GPT-2 stores it transposed
+        by_weight = by_weight.T
+    return by_row, by_column, by_weight
+
+
+@each_family
+@pytest.mark.parametrize("batch", [1, 2])
+def test_gradients_equal_those_of_actual_gates(family, batch):
+    model = tiny_model(family)
+    layers, found = measured(model, batch)
+    assert found.keys() == {layer.name for layer in layers}
+    for layer in layers:
+        expected = [gradients_by_definition(model, layer, w) for w in WINDOWS]
+        rows, columns, weights = (
+            torch.stack(part) for part in zip(*expected, strict=True)
+        )
+        gates = found[layer.name]
+        close = {"rtol": 1e-3, "atol": 1e-5}
+        torch.testing.assert_close(gates.rows, rows, **close)
+        torch.testing.assert_close(gates.columns, columns, **close)
+        squares = weights.square().sum(dim=0)
+        torch.testing.assert_close(gates.weight_squares, squares, **close)
+
+
+def test_costs_are_half_the_mean_square_per_token():
+    columns = torch.tensor([[1.0, -2.0, 3.0, 0.0], [0.0, 2.0, 1.0, -4.0]])
+    gates = GateGradients(tokens=10, columns=columns)
+    expected = torch.tensor([1.0, 8.0, 10.0, 16.0]).double() / 20
+    torch.testing.assert_close(gates.column_costs(), expected)
+    # The gates of a group are one gate: its gradient is their sum.
+    expected = torch.tensor([1.0 + 4.0, 9.0 + 9.0]).double() / 20
+    torch.testing.assert_close(gates.column_group_costs(2), expected)
+    rows = GateGradients(tokens=10, rows=columns)
+    torch.testing.assert_close(rows.row_costs(), gates.column_costs())
+
+
+def test_cost_of_a_weight_is_that_of_its_gate():
+    W = torch.tensor([[2.0, -3.0, 7.0]]).double()  # the last column is the bias
+    gates = GateGradients(tokens=10, weight_squares=torch.tensor([[5.0, 1.0]]))
+    expected = torch.tensor([[20.0, 9.0]]).double() / 20
+    torch.testing.assert_close(gates.element_costs(W), expected)
+
+
+def test_cheapest_pattern_of_separate_costs_keeps_the_dearest():
+    cost = torch.rand(5, 10, generator=torch.Generator().manual_seed(1))
+    joint, chosen = sum_pattern_costs(cost, kept=1, of=3)  # the last column is over
+    removed = ways_to_remove(1, 3)[chosen]
+    groups = cost[:, :9].unflatten(1, (3, 3))
+    smallest = groups.sort(dim=2)
+    torch.testing.assert_close(joint, smallest.values[:, :, :2].sum(dim=2))
+    assert torch.equal(removed.sort().values, smallest.indices[:, :, :2].sort().values)
