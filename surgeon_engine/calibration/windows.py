@@ -72,6 +72,7 @@ class TokenWindows:
     validation: Tensor  # windows x length, int64
     text: str  # display name of the validation text
     found: TextStatistics
+    own: Tensor | None = None  # windows x length, written by the model itself
 
 
 @dataclass(frozen=True, slots=True)

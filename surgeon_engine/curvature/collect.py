@@ -32,11 +32,11 @@ from surgeon_engine.api.config.pruning import Fisher
 from surgeon_engine.api.errors import CurvatureError
 from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.curvature.gates import Gate, GateGradients
+from surgeon_engine.model.block_runner import Call, are_equal, first_of
 from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.model.not_finite import hint_for, is_broken, with_origin
 
 Step = Callable[[], None]  # called after each batch of each block
-Call = tuple[tuple[Any, ...], dict[str, Any]]  # without the hidden states
 
 
 def batch_count(windows: int, batch: int, blocks: int) -> int:
@@ -56,6 +56,13 @@ class CurvatureRequest:
     labels: Fisher = Fisher.EMPIRICAL
     seed: int = 0  # of drawn labels
     with_gradient: bool = False  # of the loss by W
+    draws: int = 1  # of the labels of each window, where they are drawn
+
+    @property
+    def measured_tokens(self) -> int:
+        """The tokens of all windows, those of each draw counted."""
+        draws = self.draws if self.labels is Fisher.SAMPLED else 1
+        return self.windows.numel() * draws
 
 
 def block_factors(
@@ -73,7 +80,7 @@ def block_factors(
         with sums:
             for _ in backward:
                 sums.end_batch()
-        factors = sums.means(tokens=request.windows.numel())
+        factors = sums.means(tokens=request.measured_tokens)
         _check_no_overflow(request, factors)
         yield factors
 
@@ -91,7 +98,7 @@ def block_gates(
         with sums:
             for _ in backward:
                 pass
-        gates = sums.gates(tokens=request.windows.numel())
+        gates = sums.gates(tokens=request.measured_tokens)
         _check_gates_finite(request, gates)
         yield gates
 
@@ -115,12 +122,16 @@ def _backward(
     request: CurvatureRequest, record: _Record, index: int, step: Step
 ) -> Iterator[None]:
     for number, hidden in enumerate(record.inputs.pop()):
-        gradient = record.output_gradients[number].to(request.model.device)
         call = record.calls[index][number]
         leaf = hidden.to(request.model.device).requires_grad_()
-        output = _first(request.blocks[index](leaf, *call[0], **call[1]))
-        (back,) = torch.autograd.grad(output, leaf, gradient)
-        record.output_gradients[number] = back.to(hidden.device)
+        output = first_of(request.blocks[index](leaf, *call[0], **call[1]))
+        gradients = record.output_gradients[number]
+        for draw, gradient in enumerate(gradients):
+            is_last = draw == len(gradients) - 1
+            (back,) = torch.autograd.grad(
+                output, leaf, gradient.to(leaf.device), retain_graph=not is_last
+            )
+            gradients[draw] = back.to(hidden.device)
         yield
         step()
 
@@ -131,7 +142,8 @@ class _Record:
 
     inputs: list[list[Tensor]]  # batch x length x hidden, on the host
     calls: list[list[Call]]  # equal ones are held once
-    output_gradients: list[Tensor] = field(default_factory=list)  # of the last block
+    # Of the last block, for each draw of the labels.
+    output_gradients: list[list[Tensor]] = field(default_factory=list)
 
 
 @torch.no_grad()
@@ -177,14 +189,14 @@ def _record_forward(request: CurvatureRequest, step: Step) -> _Record:
             record.inputs[index].append(hidden.detach().cpu())
             call = (tuple(others), kwargs)
             key = (index, len(hidden))
-            if not _are_equal(call, latest.get(key)):
+            if not are_equal(call, latest.get(key)):
                 latest[key] = call
             record.calls[index].append(latest[key])
 
         return hook
 
     def make_leaf(_: nn.Module, __: object, output: Any) -> Any:
-        leaf[:] = [_first(output).detach().requires_grad_()]
+        leaf[:] = [first_of(output).detach().requires_grad_()]
         return (leaf[0], *output[1:]) if isinstance(output, tuple) else leaf[0]
 
     hooks = [
@@ -198,13 +210,12 @@ def _record_forward(request: CurvatureRequest, step: Step) -> _Record:
             logits = request.model(tokens, use_cache=False).logits
             predicted = logits[:, :-1].flatten(0, 1).float()
             _check_finite(request, tokens, predicted)
-            labels = tokens[:, 1:].flatten()
-            if request.labels is Fisher.SAMPLED:
-                probabilities = predicted.detach().softmax(dim=1)
-                labels = probabilities.multinomial(1, generator=generator).squeeze(1)
-            loss = functional.cross_entropy(predicted, labels, reduction="sum")
-            (gradient,) = torch.autograd.grad(loss, leaf[0])
-            record.output_gradients.append(gradient.cpu())
+            gradients = []
+            for labels in _labels(request, tokens, predicted, generator):
+                loss = functional.cross_entropy(predicted, labels, reduction="sum")
+                (gradient,) = torch.autograd.grad(loss, leaf[0], retain_graph=True)
+                gradients.append(gradient.cpu())
+            record.output_gradients.append(gradients)
             step()
     finally:
         for hook in hooks:
@@ -218,6 +229,21 @@ def _record_forward(request: CurvatureRequest, step: Step) -> _Record:
                 "Choose a method without gradients, such as L-OBD or magnitude.",
             )
     return record
+
+
+def _labels(
+    request: CurvatureRequest,
+    tokens: Tensor,
+    predicted: Tensor,
+    generator: torch.Generator,
+) -> Iterator[Tensor]:
+    """Yield the labels of a batch, once or for each draw; predicted: tokens x V."""
+    if request.labels is Fisher.EMPIRICAL:
+        yield tokens[:, 1:].flatten()
+        return
+    probabilities = predicted.detach().softmax(dim=1)
+    for _ in range(request.draws):
+        yield probabilities.multinomial(1, generator=generator).squeeze(1)
 
 
 class _CovarianceSums:
@@ -382,23 +408,6 @@ class _GateSums:
         self._windows.setdefault((layer.name, kind), []).append(gradients)
 
 
-def _are_equal(one: Any, other: Any) -> bool:
-    """Return True if two calls have equal arguments, tensor by tensor."""
-    if one is other:
-        return True
-    if type(one) is not type(other):
-        return False
-    if isinstance(one, Tensor):
-        return torch.equal(one, other)
-    if isinstance(one, tuple | list):
-        return len(one) == len(other) and all(map(_are_equal, one, other))
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(
-            _are_equal(one[key], other[key]) for key in one
-        )
-    return bool(one == other)
-
-
 def _with_ones(layer: PrunableLayer, a: Tensor) -> Tensor:
     """Return inputs as rows in float32, with a 1 appended if the layer has a bias."""
     a = a.detach().flatten(0, -2).float()
@@ -468,8 +477,3 @@ def _check_gates_finite(
                 raise CurvatureError(
                     with_origin(message, request.model, tokens), hint_for(request.model)
                 )
-
-
-def _first(output: Any) -> Tensor:
-    """Return the hidden states from the output of a block."""
-    return output[0] if isinstance(output, tuple) else output

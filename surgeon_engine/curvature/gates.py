@@ -21,6 +21,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+import torch
 from torch import Tensor
 
 
@@ -63,6 +64,26 @@ class GateGradients:
         """Return the gradients in the memory of the host."""
         found = (self.rows, self.columns, self.weight_squares)
         return GateGradients(self.tokens, *(x if x is None else x.cpu() for x in found))
+
+    def averaged_with(self, other: GateGradients) -> GateGradients:
+        """Return gradients whose costs are the means of the costs of both."""
+
+        def joined(one: Tensor | None, two: Tensor | None) -> Tensor | None:
+            if one is None or two is None:
+                return None
+            first = one * (2 * self.tokens) ** -0.5
+            return torch.cat([first, two * (2 * other.tokens) ** -0.5])
+
+        squares = None
+        if self.weight_squares is not None and other.weight_squares is not None:
+            squares = self.weight_squares / (2 * self.tokens)
+            squares = squares + other.weight_squares / (2 * other.tokens)
+        return GateGradients(
+            1,
+            joined(self.rows, other.rows),
+            joined(self.columns, other.columns),
+            squares,
+        )
 
     def of_columns(self, kept: Tensor) -> GateGradients:
         """Return the gradients of some columns; `kept` is a mask."""

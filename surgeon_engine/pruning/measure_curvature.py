@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from surgeon_engine.api.config.pruning import Structure
+from surgeon_engine.api.config.pruning import Fisher, Structure
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.curvature.collect import (
     CurvatureRequest,
@@ -17,7 +17,7 @@ from surgeon_engine.curvature.collect import (
     input_covariances,
 )
 from surgeon_engine.curvature.factors import KroneckerFactors
-from surgeon_engine.curvature.gates import Gate
+from surgeon_engine.curvature.gates import Gate, GateGradients
 from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.pruning.methods import METHODS
 from surgeon_engine.pruning.methods.base import Measured, Needs
@@ -25,6 +25,8 @@ from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.runtime.run_context import RunContext
 
 Factors = dict[str, Measured]  # by layer
+_DRAWS = 4  # of the labels of a window, where labels are drawn
+_OWN_WINDOWS = 64  # whose gates are measured; more change little
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +91,29 @@ def measure_blocks(
 def _measure_gates(
     state: PruningState, task: CurvatureTask, context: RunContext, shot: int
 ) -> Factors:
-    request, kinds = _request(state, task, shot), _gates_of(state.config.pruning.kind)
-    batches = batch_count(len(request.windows), request.batch, len(request.blocks))
-    result: Factors = {}
-    with context.stage(Stage.CURVATURE, shot, batches) as step:
-        for of_block in block_gates(request, kinds, step):
-            result |= {name: gates.on_host() for name, gates in of_block.items()}
-    return result
+    """Measure the gates on the text, and on the model's own windows if there are any.
+
+    Both count alike. The tokens of the own windows are labels drawn from the model.
+    """
+    request = replace(_request(state, task, shot), draws=_DRAWS)
+    requests = [request]
+    if state.windows.own is not None:
+        own = state.windows.own[:_OWN_WINDOWS]
+        requests.append(replace(request, windows=own, labels=Fisher.EMPIRICAL))
+    blocks = len(request.blocks)
+    total = sum(batch_count(len(x.windows), x.batch, blocks) for x in requests)
+    parts: list[dict[str, GateGradients]] = []
+    with context.stage(Stage.CURVATURE, shot, total) as step:
+        for each in requests:
+            found: dict[str, GateGradients] = {}
+            kinds = _gates_of(state.config.pruning.kind)
+            for of_block in block_gates(each, kinds, step):
+                found |= {name: gates.on_host() for name, gates in of_block.items()}
+            parts.append(found)
+    if len(parts) == 1:
+        return {**parts[0]}
+    text, own_text = parts
+    return {name: text[name].averaged_with(own_text[name]) for name in text}
 
 
 def _gates_of(structure: Structure) -> tuple[Gate, ...]:

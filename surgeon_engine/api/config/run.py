@@ -19,6 +19,7 @@ from surgeon_engine.api.config.pruning import (
     Neurons,
     PruningConfig,
 )
+from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.model_info.source_names import DEMO
 
@@ -61,6 +62,7 @@ class RunConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     pruning: PruningConfig = field(default_factory=PruningConfig)
+    recovery: RecoveryConfig = field(default_factory=RecoveryConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
 
     @property

@@ -65,6 +65,8 @@ class Stage(Enum):
     UPDATE = "update"
     EVALUATION = "evaluation"
     CORRECTION = "correction"
+    SAMPLING = "sampling"
+    REFIT = "refit"
     EXPORT = "export"
     VERIFICATION = "verification"
     MEASUREMENT = "measurement"  # of speed and memory; not part of a run

@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
 
+from surgeon_engine.api.config.pruning import Fisher
 from surgeon_engine.curvature.collect import CurvatureRequest, block_gates
 from surgeon_engine.curvature.gates import Gate, GateGradients
 from surgeon_engine.model.layers import find_blocks, prunable_layers
@@ -94,3 +95,39 @@ def test_cheapest_pattern_of_separate_costs_keeps_the_dearest():
     smallest = groups.sort(dim=2)
     torch.testing.assert_close(joint, smallest.values[:, :, :2].sum(dim=2))
     assert torch.equal(removed.sort().values, smallest.indices[:, :, :2].sort().values)
+
+
+def test_averaged_gradients_have_the_mean_of_both_costs():
+    draw = torch.Generator().manual_seed(2)
+    one, other = (
+        GateGradients(
+            tokens,
+            torch.randn(count, 4, generator=draw),
+            torch.randn(count, 6, generator=draw),
+            torch.rand(4, 6, generator=draw),
+        )
+        for tokens, count in ((30, 3), (70, 5))
+    )
+    both, W = one.averaged_with(other), torch.randn(4, 6, generator=draw)
+    for cost in (
+        GateGradients.row_costs,
+        GateGradients.column_costs,
+        lambda gates: gates.column_group_costs(2),
+        lambda gates: gates.element_costs(W),
+    ):
+        torch.testing.assert_close(
+            cost(both).float(), ((cost(one) + cost(other)) / 2).float()
+        )
+
+
+def test_draws_are_as_many_windows_with_labels_of_their_own():
+    model = tiny_model("llama")
+    layers, blocks = prunable_layers(model), find_blocks(model)
+    request = CurvatureRequest(
+        model, blocks, layers, WINDOWS, 2, Fisher.SAMPLED, seed=1, draws=3
+    )
+    for of_block in block_gates(request, (Gate.COLUMNS,), lambda: None):
+        for gates in of_block.values():
+            assert gates.tokens == 3 * WINDOWS.numel()
+            assert len(gates.columns) == 3 * len(WINDOWS)
+            assert len(gates.columns.unique(dim=0)) == 3 * len(WINDOWS)

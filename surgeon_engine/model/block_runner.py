@@ -1,0 +1,138 @@
+"""Run the decoder blocks of a model one at a time.
+
+The caller keeps the hidden states between blocks. The other arguments of each block,
+such as masks and positions, are recorded from forwards of whole windows; they depend on
+the number and length of the windows, and not on their tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from surgeon_engine.api.errors import ModelError
+
+Call = tuple[tuple[Any, ...], dict[str, Any]]  # without the hidden states
+
+
+class Stopped(Exception):
+    """A forward was stopped at a layer, because the rest of it is not needed."""
+
+
+class BlockRunner:
+    """The blocks of a model, for windows of one length.
+
+    Raises:
+        ModelError: the arguments of a block depend on the tokens.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        blocks: Sequence[nn.Module],
+        batches: Sequence[Tensor],
+    ) -> None:
+        self._model = model
+        self._blocks = blocks
+        self._batches = batches  # windows x length each, token ids
+        self._windows = torch.cat(list(batches))
+        # By the number of windows; one window is enough to probe a block.
+        self._calls = {
+            count: self._calls_of(count) for count in {1, *map(len, batches)}
+        }
+
+    @torch.no_grad()
+    def embedded(self) -> list[Tensor]:
+        """Return the inputs of the first block for each batch, on the host."""
+        found: list[Tensor] = []
+
+        def keep(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            found.append(_hidden(args, kwargs)[0].detach().cpu())
+            raise Stopped
+
+        hook = self._blocks[0].register_forward_pre_hook(keep, with_kwargs=True)
+        try:
+            for tokens in self._batches:
+                run_until_stopped(
+                    self._model, tokens.to(self._model.device), use_cache=False
+                )
+        finally:
+            hook.remove()
+        return found
+
+    def run(self, index: int, hidden: Tensor) -> Tensor:
+        """Return the output of a block for hidden states, windows x length x hidden."""
+        args, kwargs = self._calls[len(hidden)][index]
+        device = self._model.device
+        return first_of(self._blocks[index](hidden.to(device), *args, **kwargs))
+
+    def _calls_of(self, count: int) -> list[Call]:
+        """Return the arguments of the blocks for so many windows."""
+        first, last = self._windows[:count], self._windows[-count:]
+        calls = self._record(first)
+        if not all(map(are_equal, calls, self._record(last))):
+            raise ModelError(
+                "The blocks of this model get arguments that depend on the tokens, so "
+                "that they cannot be run one at a time.",
+                "Switch recovery off.",
+            )
+        return calls
+
+    @torch.no_grad()
+    def _record(self, windows: Tensor) -> list[Call]:
+        calls: list[Call] = []
+
+        def keep(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            calls.append(_hidden(args, kwargs)[1])
+
+        hooks = [
+            block.register_forward_pre_hook(keep, with_kwargs=True)
+            for block in self._blocks
+        ]
+        try:
+            self._model(windows.to(self._model.device), use_cache=False)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return calls
+
+
+def run_until_stopped(function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+    """Call a function that a hook may stop."""
+    try:
+        function(*args, **kwargs)
+    except Stopped:
+        pass
+
+
+def first_of(output: Any) -> Tensor:
+    """Return the hidden states from the output of a block."""
+    return output[0] if isinstance(output, tuple) else output
+
+
+def are_equal(one: Any, other: Any) -> bool:
+    """Return True if two calls have equal arguments, tensor by tensor."""
+    if one is other:
+        return True
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, tuple | list):
+        return len(one) == len(other) and all(map(are_equal, one, other))
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(
+            are_equal(one[key], other[key]) for key in one
+        )
+    return bool(one == other)
+
+
+def _hidden(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tensor, Call]:
+    """Split the arguments of a block into the hidden states and the rest."""
+    kwargs = dict(kwargs)
+    hidden, *others = args or (kwargs.pop("hidden_states"),)
+    return hidden, (tuple(others), kwargs)

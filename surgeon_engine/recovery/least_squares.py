@@ -1,0 +1,147 @@
+"""Fit the weight of a layer to targets by least squares with a ridge.
+
+    X   n x C   inputs (with a bias: C+1, the last one 1)
+    Y   n x R   targets
+    W   R x C   weight before
+    W'          argmin |X W'^T - Y|^2 + d |W' - W|^2
+
+The sums X'X and X'Y are enough: W' (X'X + d I) = Y'X + d W. The ridge is `d`, a
+multiple of the mean diagonal of X'X. Removed weights stay zero. Where they are whole
+rows and columns, the solution is exact; elsewhere each row has unknowns of its own, and
+conjugate gradients solve all rows together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from surgeon_engine.runtime.linalg import cholesky
+
+RIDGES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+_EXACT = 1e-6  # a smaller error is that of rounding
+_STEPS = 100  # of the conjugate gradients at most
+_TOLERANCE = 1e-4  # of their residual, relative to the right side
+
+
+@dataclass(slots=True, eq=False)
+class NormalEquations:
+    """Sums over inputs and targets; they start at zero."""
+
+    XX: Tensor  # C x C
+    XY: Tensor  # C x R
+    YY: float = 0.0
+
+    @classmethod
+    def zeros(cls, columns: int, rows: int, device: torch.device) -> NormalEquations:
+        """Return sums over nothing, float32."""
+        return cls(
+            torch.zeros(columns, columns, device=device),
+            torch.zeros(columns, rows, device=device),
+        )
+
+    def add(self, X: Tensor, Y: Tensor) -> None:
+        """Add inputs and targets, a row for each token, float32."""
+        self.XX.addmm_(X.T, X)
+        self.XY.addmm_(X.T, Y)
+        self.YY += float(Y.square().sum())
+
+    def error(self, W: Tensor) -> float:
+        """Return the squared error |X W' - Y|^2 relative to |Y|^2."""
+        explained = 2 * (self.XY.T * W).sum() - (W @ self.XX * W).sum()
+        return (self.YY - float(explained)) / (self.YY or 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class FitResult:
+    """The ridge of a fit, and the relative held-out errors before and after it."""
+
+    ridge: float | None  # None: no ridge made it better; W is as it was
+    before: float
+    after: float
+
+
+def fit(
+    W: Tensor, zeros: Tensor, fitted: NormalEquations, held_out: NormalEquations
+) -> tuple[Tensor, FitResult]:
+    """Return the best W' among all ridges, judged by its held-out error.
+
+    W itself is returned if none has a smaller one.
+
+    Args:
+        W: R x C, the weight before.
+        zeros: R x C, mask of the weights that stay zero.
+        fitted: sums over the inputs and targets to fit.
+        held_out: sums over others, which judge.
+    """
+    W = W.float()
+    best, found, before = W, None, held_out.error(W)
+    lowest = before
+    if before < _EXACT:
+        return W, FitResult(None, before, before)
+    for ridge in RIDGES:
+        candidate = solution(W, zeros, fitted, ridge)
+        error = held_out.error(candidate)
+        if error < lowest:
+            best, found, lowest = candidate, ridge, error
+    return best, FitResult(found, before, lowest)
+
+
+def solution(W: Tensor, zeros: Tensor, sums: NormalEquations, ridge: float) -> Tensor:
+    """Return W' for a ridge.  Shape of W.
+
+    Raises:
+        CurvatureError: the sums are not finite.
+    """
+    row, column = ~zeros.all(dim=1), ~zeros.all(dim=0)
+    result = torch.zeros_like(W)
+    if not (row.any() and column.any()):
+        return result
+    M = sums.XX[column][:, column]
+    d = ridge * float(M.diagonal().mean())
+    M.diagonal().add_(d or 1.0)
+    right = sums.XY.T[row][:, column] + d * W[row][:, column]
+    rest = zeros[row][:, column]
+    if rest.any():
+        start = W[row][:, column].masked_fill(rest, 0)
+        part = _conjugate_gradients(M, right, ~rest, start)
+    else:
+        part = torch.cholesky_solve(right.T, _cholesky(M)).T
+    result[row.unsqueeze(1) & column] = part.flatten()
+    return result
+
+
+def _cholesky(M: Tensor) -> Tensor:
+    L, info = torch.linalg.cholesky_ex(M)
+    return L if info.item() == 0 else cholesky(M.double()).float()
+
+
+def _conjugate_gradients(
+    M: Tensor, right: Tensor, kept: Tensor, start: Tensor
+) -> Tensor:
+    """Return V with V M = right at the kept weights of each row, and 0 elsewhere.
+
+    Each row is a problem of its own; M's diagonal preconditions all of them.
+    """
+    scale = 1 / M.diagonal()
+    V = start
+    residual = (right - V @ M) * kept
+    Z = residual * scale
+    P = Z
+    rho = (residual * Z).sum(dim=1)
+    limit = _TOLERANCE**2 * (right * kept).square().sum(dim=1)
+    for _ in range(_STEPS):
+        active = residual.square().sum(dim=1) > limit
+        if not active.any():
+            break
+        Q = (P @ M) * kept
+        alpha = torch.where(active, rho / (P * Q).sum(dim=1).clamp_min(1e-30), 0)
+        V = V + alpha.unsqueeze(1) * P
+        residual = residual - alpha.unsqueeze(1) * Q
+        Z = residual * scale
+        new = (residual * Z).sum(dim=1)
+        P = Z + torch.where(active, new / rho.clamp_min(1e-30), 0).unsqueeze(1) * P
+        rho = new
+    return V

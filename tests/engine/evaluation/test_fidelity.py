@@ -1,0 +1,88 @@
+"""KL from kept hidden states equals KL from the logits of two whole models."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from surgeon_engine.api.errors import EvaluationError
+from surgeon_engine.evaluation import fidelity
+from surgeon_engine.evaluation.fidelity import (
+    compare,
+    head_logits,
+    last_hidden,
+    reference_of,
+)
+from tests.helpers.tiny_models import FAMILIES, MORE_FAMILIES, VOCABULARY, tiny_model
+
+WINDOWS = torch.randint(
+    1, VOCABULARY, (5, 14), generator=torch.Generator().manual_seed(1)
+)
+each_family = pytest.mark.parametrize("family", FAMILIES | MORE_FAMILIES)
+
+
+def changed(family):
+    """Return a model that differs from the tiny one in all blocks, not in the head."""
+    model = tiny_model(family)
+    head = model.get_output_embeddings().weight.data_ptr()
+    with torch.no_grad():
+        for parameter in model.base_model.parameters():
+            if parameter.data_ptr() != head and parameter.ndim == 2:
+                parameter.mul_(1.1)
+    return model
+
+
+@each_family
+def test_figures_equal_those_of_the_logits_of_both_models(family, monkeypatch):
+    monkeypatch.setattr(fidelity, "_LOGITS_AT_ONCE", 3 * 2 * VOCABULARY)
+    original, model = tiny_model(family), changed(family)
+    steps = []
+    reference = reference_of(original, WINDOWS, 2, lambda: steps.append(0))
+    found = compare(model, reference, lambda: steps.append(0))
+    assert len(steps) == 6
+    with torch.no_grad():
+        p = original(WINDOWS).logits[:, :-1].double().log_softmax(dim=-1)
+        q = model(WINDOWS).logits[:, :-1].double().log_softmax(dim=-1)
+    nats = (p.exp() * (p - q)).sum(dim=-1).mean(dim=1)
+    torch.testing.assert_close(found.nats, nats, rtol=1e-3, atol=1e-6)
+    same = (p.argmax(dim=-1) == q.argmax(dim=-1)).double().mean(dim=1)
+    torch.testing.assert_close(found.agreement, same)
+    loss = -q.gather(2, WINDOWS[:, 1:].unsqueeze(2)).squeeze(2).mean(dim=1)
+    torch.testing.assert_close(found.loss, loss, rtol=1e-4, atol=1e-5)
+    assert found.divergence == pytest.approx(float(nats.mean()), rel=1e-3)
+
+
+@each_family
+def test_head_turns_hidden_states_into_the_logits_of_the_model(family):
+    model = tiny_model(family)
+    with torch.no_grad():
+        logits = head_logits(model, last_hidden(model, WINDOWS))
+        torch.testing.assert_close(logits, model(WINDOWS).logits)
+        assert torch.equal(model(WINDOWS).logits, logits)  # the body runs again
+
+
+def test_model_equals_itself():
+    model = tiny_model("llama")
+    found = compare(model, reference_of(model, WINDOWS, 2, int), int)
+    assert found.divergence == 0
+    assert found.agreement.eq(1).all()
+    assert found.interval() == (0, 0)
+
+
+def test_interval_contains_the_mean_and_widens_with_the_spread():
+    one, other = (
+        fidelity.Comparison(torch.tensor(nats).double(), WINDOWS, WINDOWS)
+        for nats in ([1.0, 1.1, 0.9, 1.0], [1.0, 2.0, 0.0, 1.0])
+    )
+    (low, high), (lower, higher) = one.interval(), other.interval()
+    assert lower < low < 1 < high < higher
+    assert one.interval() == one.interval()
+
+
+def test_divergence_that_is_not_finite_raises():
+    reference = reference_of(tiny_model("llama"), WINDOWS, 2, int)
+    broken = tiny_model("llama")
+    with torch.no_grad():
+        broken.model.norm.weight[0] = torch.nan
+    with pytest.raises(EvaluationError, match="divergence from the original"):
+        compare(broken, reference, int)

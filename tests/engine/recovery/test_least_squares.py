@@ -1,0 +1,91 @@
+"""Fits of a weight equal the dense least-squares solution, and keep zeros."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from surgeon_engine.recovery.least_squares import NormalEquations, fit, solution
+
+R, C, N = 5, 8, 60
+
+
+def draw(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def sums_of(X, Y):
+    sums = NormalEquations.zeros(X.shape[1], Y.shape[1], X.device)
+    for part in range(0, len(X), 16):
+        sums.add(X[part : part + 16], Y[part : part + 16])
+    return sums
+
+
+X, Y, W = draw(N, C), draw(N, R, seed=1), draw(R, C, seed=2)
+NOTHING = torch.zeros(R, C, dtype=torch.bool)
+WHOLE = NOTHING.clone()
+WHOLE[1] = True
+WHOLE[:, [0, 5]] = True
+SINGLE = draw(R, C, seed=3) > 0.3
+
+
+def dense_solution(zeros, ridge):
+    """Solve each row for itself, by stacking the ridge below the inputs."""
+    remaining = (~zeros.all(dim=0)).nonzero().squeeze(1)
+    d = ridge * X[:, remaining].square().sum(dim=0).mean().double()
+    result = torch.zeros(R, C).double()
+    for row in range(R):
+        kept = (~zeros[row]).nonzero().squeeze(1)
+        if len(kept):
+            left = torch.cat([X[:, kept].double(), d.sqrt() * torch.eye(len(kept))])
+            right = torch.cat([Y[:, row].double(), d.sqrt() * W[row, kept].double()])
+            result[row, kept] = torch.linalg.lstsq(left, right).solution
+    return result.float()
+
+
+@pytest.mark.parametrize(
+    "zeros", [NOTHING, WHOLE, SINGLE], ids=["none", "whole", "single"]
+)
+@pytest.mark.parametrize("ridge", [1e-4, 0.1, 3.0])
+def test_solution_equals_dense_least_squares(zeros, ridge):
+    found = solution(W, zeros, sums_of(X, Y), ridge)
+    assert not found[zeros].any()
+    torch.testing.assert_close(
+        found, dense_solution(zeros, ridge), rtol=1e-3, atol=1e-3
+    )
+
+
+def test_error_is_relative_to_the_targets():
+    sums = sums_of(X, Y)
+    expected = (X @ W.T - Y).square().sum() / Y.square().sum()
+    assert sums.error(W) == pytest.approx(float(expected), rel=1e-5)
+    assert sums.error(torch.zeros_like(W)) == pytest.approx(1.0)
+
+
+def test_fit_reaches_exact_targets_of_a_linear_layer():
+    true = draw(R, C, seed=4)
+    others = draw(N, C, seed=5)
+    found, result = fit(
+        W, NOTHING, sums_of(X, X @ true.T), sums_of(others, others @ true.T)
+    )
+    assert result.ridge == 0.01  # the smallest: the targets have no noise
+    assert result.after < 0.01 * result.before
+    torch.testing.assert_close(found, true, atol=0.1, rtol=0)
+
+
+def test_ridge_is_the_best_on_the_held_out_text():
+    few = X[:6]  # fewer than unknowns: the fit alone would choose the smallest ridge
+    true = draw(R, C, seed=4)
+    noisy = few @ true.T + 3 * draw(6, R, seed=6)
+    held_out = sums_of(X, X @ true.T)
+    found, result = fit(true, NOTHING, sums_of(few, noisy), held_out)
+    assert result.ridge is None  # none is better than the true weight
+    assert torch.equal(found, true)
+    assert result.before == result.after
+
+
+def test_fit_without_inputs_keeps_the_weight():
+    dead = NormalEquations.zeros(C, R, X.device)
+    found, result = fit(W, NOTHING, dead, sums_of(X, X @ W.T))
+    assert result.ridge is None
+    assert torch.equal(found, W)

@@ -1,0 +1,125 @@
+"""A refit brings each layer closer to the original, and leaves zeros and all else."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from surgeon_engine.api.config.pruning import Method, Structure
+from surgeon_engine.api.messages.run import StageStarted
+from surgeon_engine.model.block_runner import BlockRunner
+from surgeon_engine.model.load import LoadedModel
+from surgeon_engine.pruning.state import PruningState
+from surgeon_engine.recovery.refit import RecoveryText, _Block, _targets, refit
+from surgeon_engine.runtime.run_context import RunContext
+from tests.helpers.pruning_states import make_state, silent_context
+from tests.helpers.tiny_models import VOCABULARY
+
+FAMILIES = ["llama", "opt", "gpt2", "gpt_neox", "gemma3", "falcon"]
+
+
+def text(fitted=24, held_out=8, length=12) -> RecoveryText:
+    draw = torch.Generator().manual_seed(3)
+    windows = torch.randint(1, VOCABULARY, (fitted + held_out, length), generator=draw)
+    return RecoveryText(windows[:fitted], windows[fitted:])
+
+
+def original_of(state: PruningState) -> LoadedModel:
+    """Return a copy of the model, before anything is removed."""
+    from dataclasses import replace
+
+    from surgeon_engine.model.layers import find_blocks, prunable_layers
+
+    model = copy.deepcopy(state.loaded.model)
+    return replace(
+        state.loaded,
+        model=model,
+        blocks=find_blocks(model),
+        layers=prunable_layers(model),
+    )
+
+
+def remove_some(state: PruningState, share: float = 0.3) -> None:
+    """Remove the first candidates of every unit, without an update."""
+    removed = {}
+    for unit in state.units:
+        gone = torch.zeros(unit.candidates, dtype=torch.bool)
+        gone[: max(1, int(share * unit.candidates))] = True
+        if unit.candidates == 1:
+            gone[:] = False
+        for layer, zeros in unit.zeros(gone):
+            layer.write(layer.weight().masked_fill(zeros, 0))
+        removed[unit.measured.name] = gone
+    state.record_removed(removed)
+
+
+def final_error(state, original, tokens) -> float:
+    """Return the error of the last hidden states relative to the original's."""
+    with torch.no_grad():
+        one = original.model(tokens, output_hidden_states=True).hidden_states[-1]
+        two = state.loaded.model(tokens, output_hidden_states=True).hidden_states[-1]
+    return float((one - two).norm() / one.norm())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "structure",
+    [Structure.NEURONS, Structure.ROWS_AND_COLUMNS, Structure.ELEMENTS],
+)
+def test_refit_brings_the_model_closer_and_keeps_zeros(family, structure):
+    state = make_state(family, 4, structure=structure, method=Method.MAGNITUDE)
+    original = original_of(state)
+    remove_some(state)
+    before = final_error(state, original, text().held_out)
+    results = refit(state, original, text(), silent_context())
+    assert results.keys() == {unit.measured.name for unit in state.units}
+    assert any(result.ridge is not None for result in results.values())
+    assert all(result.after <= result.before for result in results.values())
+    assert final_error(state, original, text().held_out) < before
+    for unit in state.units:
+        for layer, zeros in unit.zeros(state.removed[unit.measured.name]):
+            assert not layer.weight()[zeros].any()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_refit_of_an_unpruned_model_changes_nothing(family):
+    state = make_state(family, 4, structure=Structure.NEURONS)
+    original = original_of(state)
+    before = {k: x.clone() for k, x in state.loaded.model.state_dict().items()}
+    results = refit(state, original, text(), silent_context())
+    assert all(result.ridge is None for result in results.values())
+    after = state.loaded.model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize(
+    ("family", "expected"),
+    [("llama", True), ("gpt_neox", True), ("opt", True), ("gemma3", False)],
+)
+def test_outputs_that_are_added_to_the_residual_stream_are_found(family, expected):
+    """Gemma 3 normalises the outputs of attention and MLP before it adds them."""
+    state = make_state(family, 4, structure=Structure.ROWS_AND_COLUMNS)
+    original = original_of(state)
+    windows = text().fitted
+    runner = BlockRunner(original.model, original.blocks, [windows])
+    hidden = runner.embedded()
+    block = _Block(0, runner, runner, hidden, hidden, silent_context())
+    targets = [t for t in _targets(state, original) if t.layer.block == 0]
+    direct = {t.layer.kind for t in targets if block._adds_to_residual(t, targets)}
+    kinds = {unit.measured.kind for unit in make_state(family, 4).units}
+    assert direct == (kinds if expected else set())
+
+
+def test_stop_ends_the_refit_after_a_block():
+    state = make_state("llama", 4, structure=Structure.NEURONS)
+    original = original_of(state)
+    remove_some(state)
+    events = []
+    context = RunContext("test", lambda envelope: events.append(envelope.event))
+    from surgeon_engine.api.messages.commands import StopAndKeep
+
+    context.handle(StopAndKeep(run="test"))
+    assert refit(state, original, text(), context) == {}
+    assert [e for e in events if isinstance(e, StageStarted)]
