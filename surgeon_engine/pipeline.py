@@ -10,6 +10,7 @@ The stages are called by name and do the work; there is no mathematics here.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from surgeon_engine.api.config.export import FOR_TRANSFORMERS, ExportConfig
@@ -26,6 +27,7 @@ from surgeon_engine.api.messages.run import (
 from surgeon_engine.api.planning.limits import check_target_in_limits
 from surgeon_engine.api.planning.target_size import file_dtype, goal_of
 from surgeon_engine.api.run_folder import Report, RunFolder
+from surgeon_engine.calibration.own_samples import own_samples, steps_of
 from surgeon_engine.calibration.windows import load_windows, vocabulary_of
 from surgeon_engine.export.destination import check_destination
 from surgeon_engine.export.export import (
@@ -69,8 +71,9 @@ def prune(config: RunConfig, folder: Path, context: RunContext) -> None:
     config.check_consistency()
     run, device = RunFolder(folder), devices.choose(config.model.device)
     destination = run.export_path(config)
-    replace = config.export.replace
-    check_destination(destination, run, original_paths(config), replace=replace)
+    check_destination(
+        destination, run, original_paths(config), replace=config.export.replace
+    )
     found = preflight(config, run.path, with_time=False)
     check_fits(found)
     run.create(config)
@@ -92,6 +95,7 @@ def prune(config: RunConfig, folder: Path, context: RunContext) -> None:
         result.shots,
         result.corrected,
         result.stopped_early,
+        result.recovered,
     )
     report = _finish(state, recipe, run, context)
     context.emit(
@@ -132,6 +136,11 @@ def prepare(
     if windows.found.left_out:
         context.emit(Logged(Level.INFO, windows.found.left_out))
     check_windows(config.pruning, windows.calibration, context)
+    if count := config.own_windows:
+        length = windows.calibration.shape[1]
+        with context.stage(Stage.SAMPLING, total=steps_of(count, length)) as step:
+            own = own_samples(loaded, count, length, config.calibration.seed, step)
+        windows = replace(windows, own=own)
     return PruningState(config, loaded, windows, units, goal, model)
 
 
@@ -206,6 +215,7 @@ def _report(
         baseline=recipe.baseline,
         shots=recipe.shots,
         corrected=recipe.corrected,
+        recovered=recipe.recovered,
         exported=exported,
         checkpoint=str(checkpoint),
         stopped_early=recipe.stopped_early,

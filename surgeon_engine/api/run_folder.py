@@ -34,6 +34,7 @@ from surgeon_engine.api.messages.run import (
     Corrected,
     Evaluation,
     Exported,
+    Recovered,
     ShotFinished,
 )
 from surgeon_engine.api.messages.sources import ModelSummary
@@ -56,6 +57,7 @@ class Report(msgspec.Struct, frozen=True):
     seconds: float
     seconds_of_stages: dict[str, float]
     peak_memory_bytes: int  # of the engine's process; on a GPU: of the run
+    recovered: Recovered | None = None  # None: not requested, or left out
 
 
 class RunFolder:

@@ -20,6 +20,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from surgeon_engine.api.files import write_atomically
+from surgeon_engine.model.decoding import with_cache
 from surgeon_engine.model.load import LoadedModel
 
 _AT_ONCE = 64  # windows
@@ -85,13 +86,10 @@ def sample(
     batches = []
     for start in range(0, count, _AT_ONCE):
         tokens = [torch.full((min(_AT_ONCE, count - start), 1), first)]
-        cache = None
+        cache = with_cache(model)
         for _ in range(length - 1):
-            output = model(
-                tokens[-1].to(model.device), past_key_values=cache, use_cache=True
-            )
-            cache = output.past_key_values
-            probabilities = output.logits[:, -1].float().cpu().softmax(dim=1)
+            logits = model(tokens[-1].to(model.device), use_cache=True, **cache).logits
+            probabilities = logits[:, -1].float().cpu().softmax(dim=1)
             tokens.append(probabilities.multinomial(1, generator=generator))
             step()
         batches.append(torch.cat(tokens, dim=1))

@@ -29,6 +29,7 @@ from surgeon_engine.api.messages.run import (
     Corrected,
     DampingChoice,
     Exported,
+    Recovered,
     RunFinished,
     RunStarted,
     ShotFinished,
@@ -90,9 +91,8 @@ def event_line(event: Event) -> str:
                 f"perplexity {evaluation.perplexity:.2f}, "
                 f"{format_duration(event.seconds)}{_damping(event.damping)}"
             )
-        case Corrected(lengths=lengths, evaluation=evaluation):
-            steps = ", ".join(f"{length:g}" for length in lengths) or "none"
-            return f"correction: steps {steps}; perplexity {evaluation.perplexity:.2f}"
+        case Corrected() | Recovered():
+            return _after_shots(event)
         case Exported():
             return _exported(event)
         case RunFinished(seconds=seconds, peak_memory_bytes=peak):
@@ -104,6 +104,18 @@ def event_line(event: Event) -> str:
         case Logged(level=level, message=message):
             return f"{level.value}: {message}"
     return ""
+
+
+def _after_shots(event: Corrected | Recovered) -> str:
+    perplexity = f"perplexity {event.evaluation.perplexity:.2f}"
+    if isinstance(event, Corrected):
+        steps = ", ".join(f"{length:g}" for length in event.lengths) or "none"
+        return f"correction: steps {steps}; {perplexity}"
+    return (
+        f"recovery: KL to the original {event.nats_before:.3f} -> "
+        f"{event.nats_after:.3f} nats on held-out text; {perplexity}, "
+        f"{format_duration(event.seconds)}"
+    )
 
 
 def _exported(event: Exported) -> str:

@@ -78,7 +78,7 @@ def reference_of(
 ) -> Reference:
     """Run the original model on windows of text, and keep its last hidden states."""
     hidden = []
-    for tokens in windows.split(batch):
+    for tokens in windows.split(batch) if len(windows) else ():
         hidden.append(last_hidden(model, tokens.to(model.device)).cpu())
         step()
     return Reference(windows, hidden)
@@ -97,7 +97,7 @@ def compare(model: PreTrainedModel, reference: Reference, step: Step) -> Compari
         found, expected = last_hidden(model, tokens), expected.to(model.device)
         labels = tokens[:, 1:]
         sums = [tokens.new_zeros(len(tokens), dtype=torch.float64) for _ in range(3)]
-        for part in _parts(model, labels):
+        for part in logit_parts(model, labels):
             p, q = (
                 head_logits(model, x[:, :-1][:, part]).float().log_softmax(dim=-1)
                 for x in (expected, found)
@@ -158,7 +158,7 @@ def _skipped(body: nn.Module, hidden: Tensor) -> Iterator[None]:
         del body.forward
 
 
-def _parts(model: PreTrainedModel, labels: Tensor) -> Iterator[slice]:
+def logit_parts(model: PreTrainedModel, labels: Tensor) -> Iterator[slice]:
     """Yield slices of the tokens of a window whose logits fit in memory."""
     vocabulary = model.config.get_text_config().vocab_size
     size = max(1, _LOGITS_AT_ONCE // (len(labels) * vocabulary))

@@ -18,6 +18,7 @@ from surgeon_engine.api.messages.run import (
     Corrected,
     Evaluation,
     Exported,
+    Recovered,
     ShotFinished,
 )
 from surgeon_engine.api.planning.target_size import Goal, file_dtype, goal_of
@@ -36,6 +37,7 @@ class Recipe:
     shots: tuple[ShotFinished, ...]
     corrected: Corrected | None
     stopped_early: bool
+    recovered: Recovered | None = None
 
     @classmethod
     def from_report(cls, report: Report) -> Recipe:
@@ -49,6 +51,7 @@ class Recipe:
             report.shots,
             report.corrected,
             report.stopped_early,
+            report.recovered,
         )
 
 
@@ -78,6 +81,7 @@ def model_card(name: str, recipe: Recipe, exported: Exported) -> str:
         shots=recipe.shots,
         last=last,
         corrected=recipe.corrected,
+        recovered=recipe.recovered,
         exported=exported,
         config=config_to_toml(config),
     )

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from surgeon_engine.api.errors import EvaluationError
-from surgeon_engine.measurement.benchmark_process import last_logits_alone, with_cache
+from surgeon_engine.model.decoding import last_logits_alone, with_cache
 
 _LOGITS = "logits"  # name of the tensor in the file
 

@@ -49,11 +49,10 @@ from surgeon_engine.generation.prompt_logits import (
 )
 from surgeon_engine.generation.sampling import Sampler
 from surgeon_engine.measurement.benchmark_process import (
-    last_logits_alone,
     load,
     now,
-    with_cache,
 )
+from surgeon_engine.model.decoding import last_logits_alone, with_cache
 from surgeon_engine.model.load import load_tokenizer
 from surgeon_engine.model.source import locate
 from surgeon_engine.runtime import devices

@@ -7,13 +7,11 @@ standard input and writes a response to each to the standard output, as JSON lin
 from __future__ import annotations
 
 import gc
-import inspect
 import time
-from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.errors import ModelError
@@ -30,6 +28,7 @@ from surgeon_engine.measurement.messages import (
     Response,
     Timed,
 )
+from surgeon_engine.model.decoding import last_logits_alone, with_cache
 from surgeon_engine.model.load import load_model
 from surgeon_engine.model.source import UNREADABLE, first_line, locate
 from surgeon_engine.runtime import devices
@@ -122,16 +121,6 @@ def generate_tokens(
     return torch.cat(tokens, dim=1).cpu(), seconds
 
 
-def with_cache(model: PreTrainedModel) -> dict[str, Any]:
-    """Return an empty cache as a keyword argument of the model.
-
-    transformers renamed the argument in version 5.
-    """
-    parameters = inspect.signature(model.forward).parameters
-    name = "cache" if "cache" in parameters else "past_key_values"
-    return {name: DynamicCache(config=model.config.get_text_config())}
-
-
 def count_zeros(model: PreTrainedModel) -> int:
     """Return how many parameters are exactly 0."""
     return sum(x.numel() - int(torch.count_nonzero(x)) for x in model.parameters())
@@ -167,15 +156,6 @@ def _random_tokens(request: ReadPrompt | GenerateTokens) -> Tensor:
     count = request.tokens if isinstance(request, ReadPrompt) else request.prompt_tokens
     generator = torch.Generator().manual_seed(request.seed)
     return torch.randint(request.vocabulary, (1, count), generator=generator)
-
-
-def last_logits_alone(model: PreTrainedModel) -> dict[str, Any]:
-    """Return the keyword argument for the logits of the last token only.
-
-    It is empty for a model that does not support it.
-    """
-    parameters = inspect.signature(model.forward).parameters
-    return {"logits_to_keep": 1} if "logits_to_keep" in parameters else {}
 
 
 def now(model: PreTrainedModel) -> float:

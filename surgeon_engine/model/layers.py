@@ -10,7 +10,7 @@ block is prunable.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -65,6 +65,14 @@ class PrunableLayer:
             self._matrix.copy_(W[:, : self.columns])
             if self.has_bias:
                 self.module.bias.copy_(W[:, self.columns])
+
+    def masked_parameters(self, mask: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the parameters with the part of a mask of W that belongs to each."""
+        of_weight = mask[:, : self.columns]
+        is_transposed = isinstance(self.module, Conv1D)
+        yield self.module.weight, of_weight.T if is_transposed else of_weight
+        if self.has_bias:
+            yield self.module.bias, mask[:, self.columns]
 
     @property
     def _matrix(self) -> Tensor:

@@ -52,6 +52,23 @@ def name_of(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
+def fast_products(
+    device: torch.device, dtype: torch.dtype
+) -> contextlib.AbstractContextManager[object]:
+    """Return a context in which matrix products take 16-bit inputs where that is fast.
+
+    Their sums stay in float32. Weights in 16 bits need it to be trained in float32.
+    """
+    is_fast = dtype != torch.float32
+    if device.type == "cuda":
+        is_fast = is_fast or torch.cuda.is_bf16_supported()
+    elif device.type == "cpu":
+        is_fast = is_fast or bool(torch.cpu.get_capabilities().get("amx_bf16"))
+    if not is_fast:
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
 def display_name(device: torch.device) -> str:
     """Return the name of a device for users."""
     if device.type == "cuda":

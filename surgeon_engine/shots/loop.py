@@ -5,12 +5,20 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.errors import EngineError
 from surgeon_engine.api.messages.events import Level, Logged
-from surgeon_engine.api.messages.run import Corrected, Evaluation, ShotFinished, Stage
+from surgeon_engine.api.messages.run import (
+    Corrected,
+    Evaluation,
+    Recovered,
+    ShotFinished,
+    Stage,
+)
 from surgeon_engine.pruning.schedule import share_of_goal
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.recovery.correction import correct
+from surgeon_engine.recovery.recover import recover
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.shots.compaction_step import compact_state
@@ -28,6 +36,7 @@ class PruningResult:
 
     shots: tuple[ShotFinished, ...]
     corrected: Corrected | None  # None: no correction, or it was rolled back
+    recovered: Recovered | None  # None: no recovery
     is_at_goal: bool  # the target was reached within tolerance
     stopped_early: bool  # ended neither by the target nor by a quality budget
 
@@ -46,8 +55,16 @@ def run_shots(
     if state.config.pruning.is_corrected and result.corrected is None:
         corrected = _corrected(state, budget, context)
         result = replace(result, corrected=corrected)
+    if state.config.recovery.level is not Recovery.OFF:
+        recovered = recover(
+            state, lambda: evaluation(state, context, Stage.EVALUATION), context
+        )
+        if recovered is not None:
+            context.emit(recovered)
+        result = replace(result, recovered=recovered)
     if budget.is_set and result.is_at_goal:
-        last = (result.corrected or result.shots[-1]).evaluation
+        ends = (result.recovered, result.corrected, result.shots[-1])
+        last = next(end for end in ends if end is not None).evaluation
         context.emit(budget.log_headroom(last))
     return result
 
@@ -179,6 +196,7 @@ def _shots(
     return PruningResult(
         tuple(shots),
         corrected,
+        None,
         is_at_goal=steps.is_over and is_reached(state.goal, shots[-1]),
         stopped_early=not (steps.is_over or steps.is_stuck),
     )

@@ -67,9 +67,12 @@ PHASES = (  # in the order of the theme's series
     RunPhase(STAGES[Stage.UPDATE][1], (Stage.UPDATE,)),
     RunPhase(STAGES[Stage.SELECTION][1], (Stage.SELECTION,)),
     RunPhase(STAGES[Stage.EVALUATION][1], (Stage.BASELINE, Stage.EVALUATION)),
-    RunPhase(STAGES[Stage.CORRECTION][1], (Stage.CORRECTION,)),
+    RunPhase(
+        tr("Recovery"),
+        (Stage.CORRECTION, Stage.REFERENCE, Stage.REFIT, Stage.DISTILLATION),
+    ),
     RunPhase(STAGES[Stage.EXPORT][1], (Stage.EXPORT, Stage.VERIFICATION)),
-    RunPhase(tr("Preparation"), (Stage.LOAD, Stage.TEXT)),
+    RunPhase(tr("Preparation"), (Stage.LOAD, Stage.TEXT, Stage.SAMPLING)),
 )
 
 

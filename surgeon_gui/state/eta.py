@@ -21,7 +21,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from surgeon_engine.api.config.pruning import PruningConfig
+from surgeon_engine.api.config.recovery import Recovery
+from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.run import SHOT_STAGES, Stage
 
 ENOUGH_TO_EXTRAPOLATE = 0.1  # minimum fraction of a stage
@@ -36,6 +37,10 @@ _SHARES = {
     Stage.SELECTION: 0.1,
     Stage.UPDATE: 0.3,
     Stage.CORRECTION: 0.7,
+    Stage.SAMPLING: 1.0,
+    Stage.REFERENCE: 0.3,
+    Stage.REFIT: 1.0,
+    Stage.DISTILLATION: 3.0,
     Stage.EVALUATION: 0.25,
     Stage.EXPORT: 0.2,
     Stage.VERIFICATION: 0.3,
@@ -69,24 +74,36 @@ class RunTimeline:
     shots: int
     stages: tuple[Stage, ...] = SHOT_STAGES
     is_corrected: bool = False
+    recovery: tuple[Stage, ...] = ()
+    samples: bool = False  # the original writes text first
 
 
-def timeline_of(pruning: PruningConfig, shots: int) -> RunTimeline:
+def timeline_of(config: RunConfig, shots: int) -> RunTimeline:
     """Return the timeline of a run with that many shots."""
+    pruning = config.pruning
     stages: tuple[Stage, ...] = SHOT_STAGES
     if not pruning.searches_damping:
         stages = tuple(stage for stage in stages if stage is not Stage.DAMPING)
-    return RunTimeline(shots, stages, pruning.is_corrected)
+    recovery: tuple[Stage, ...] = ()
+    if config.recovery.level is not Recovery.OFF:
+        training = (Stage.DISTILLATION,) if config.recovery.trains else ()
+        recovery = (Stage.REFERENCE, Stage.REFIT, *training, Stage.EVALUATION)
+    return RunTimeline(
+        shots, stages, pruning.is_corrected, recovery, config.own_windows > 0
+    )
 
 
 def steps_of(timeline: RunTimeline) -> tuple[tuple[Stage, int], ...]:
     """Return all stages of a run in order, each with its shot."""
     shots = range(1, timeline.shots + 1)
-    before = [(stage, 0) for stage in (Stage.LOAD, Stage.TEXT, Stage.BASELINE)]
+    sampling = (Stage.SAMPLING,) if timeline.samples else ()
+    start = (Stage.LOAD, Stage.TEXT, *sampling, Stage.BASELINE)
+    before = [(stage, 0) for stage in start]
     between = [(stage, shot) for shot in shots for stage in timeline.stages]
     correction = (Stage.CURVATURE, Stage.CORRECTION, Stage.EVALUATION)
     end = (Stage.EXPORT, Stage.VERIFICATION)
-    after = [(s, 0) for s in (*(correction if timeline.is_corrected else ()), *end)]
+    corrected = correction if timeline.is_corrected else ()
+    after = [(stage, 0) for stage in (*corrected, *timeline.recovery, *end)]
     return (*before, *between, *after)
 
 

@@ -187,7 +187,7 @@ class RunState:
         if self.status is Status.STOPPING:
             shots = max(self.shot, len(self.history), 1)
         assert self.config is not None
-        return eta.timeline_of(self.config.pruning, shots)
+        return eta.timeline_of(self.config, shots)
 
     def _position(self, now: float) -> Position:
         assert self.stage is not None

@@ -19,7 +19,7 @@ from surgeon_engine.api.config.pruning import (
     Neurons,
     PruningConfig,
 )
-from surgeon_engine.api.config.recovery import RecoveryConfig
+from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.model_info.source_names import DEMO
 
@@ -62,8 +62,14 @@ class RunConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     pruning: PruningConfig = field(default_factory=PruningConfig)
-    recovery: RecoveryConfig = field(default_factory=RecoveryConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
+    recovery: RecoveryConfig = field(default_factory=RecoveryConfig)
+
+    @property
+    def own_windows(self) -> int:
+        """The number of windows that the original model writes."""
+        is_off = self.recovery.level is Recovery.OFF
+        return 0 if is_off else self.recovery.own_windows
 
     @property
     def blocks_miss_size(self) -> bool:

@@ -23,9 +23,11 @@ from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
     Corrected,
     Exported,
+    HeldOutMeasured,
     MemorySampled,
     Paused,
     Progressed,
+    Recovered,
     Resumed,
     RunFinished,
     RunStarted,
@@ -89,6 +91,8 @@ Event = (
     | BaselineEvaluated
     | ShotFinished
     | Corrected
+    | HeldOutMeasured
+    | Recovered
     | Exported
     | Measured
     | MemorySampled

@@ -66,7 +66,9 @@ class Stage(Enum):
     EVALUATION = "evaluation"
     CORRECTION = "correction"
     SAMPLING = "sampling"
+    REFERENCE = "reference"  # the original's hidden states, for recovery
     REFIT = "refit"
+    DISTILLATION = "distillation"
     EXPORT = "export"
     VERIFICATION = "verification"
     MEASUREMENT = "measurement"  # of speed and memory; not part of a run
@@ -186,6 +188,25 @@ class Corrected(msgspec.Struct, frozen=True, tag=True):
     lengths: tuple[float, ...]  # of the steps taken; empty: no step reduced the loss
     loss_before: float  # on the held-out calibration windows, nats per token
     loss_after: float
+    evaluation: Evaluation
+    seconds: float
+
+
+class HeldOutMeasured(msgspec.Struct, frozen=True, tag=True):
+    """Recovery has measured how far the model is from the original."""
+
+    done: int  # steps of the training
+    total: int
+    nats: float  # KL to the original on held-out windows, per token
+
+
+class Recovered(msgspec.Struct, frozen=True, tag=True):
+    """Recovery is complete."""
+
+    nats_before: float  # KL to the original on held-out windows, per token
+    nats_after: float
+    layers: int  # whose weights the refit has changed
+    steps: int  # of the training; 0: there was none
     evaluation: Evaluation
     seconds: float
 

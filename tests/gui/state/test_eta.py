@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from surgeon_engine.api.config.pruning import Correction, Damping, Method, PruningConfig
+from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.run import SHOT_STAGES, Stage
 from surgeon_gui.state.eta import (
     Position,
@@ -17,7 +18,9 @@ from surgeon_gui.state.eta import (
 )
 from tests.helpers.configs import pruning_config
 
-STAGES = timeline_of(pruning_config(damping=Damping.FIXED), shots=1).stages
+STAGES = timeline_of(
+    RunConfig(pruning=pruning_config(damping=Damping.FIXED)), shots=1
+).stages
 
 FIRST_SHOT = (
     StageTime(Stage.LOAD, 0, 2.0),
@@ -111,18 +114,25 @@ def test_progress_stays_between_zero_and_one():
     ],
 )
 def test_stages_of_a_shot_depend_on_the_settings(pruning, omitted):
-    assert set(SHOT_STAGES) - set(timeline_of(pruning, shots=2).stages) == omitted
+    assert (
+        set(SHOT_STAGES) - set(timeline_of(RunConfig(pruning=pruning), shots=2).stages)
+        == omitted
+    )
 
 
 def test_correction_follows_the_last_shot_once():
     plain, corrected = (
-        steps_of(timeline_of(pruning_config(correction=correction), shots=2))
+        steps_of(
+            timeline_of(
+                RunConfig(pruning=pruning_config(correction=correction)), shots=2
+            )
+        )
         for correction in Correction
     )
     more = ((Stage.CURVATURE, 0), (Stage.CORRECTION, 0), (Stage.EVALUATION, 0))
     assert corrected == (*plain[:-2], *more, *plain[-2:])
     k_obd = pruning_config(method=Method.K_OBD, correction=Correction.LOSS)
-    assert not timeline_of(k_obd, shots=2).is_corrected
+    assert not timeline_of(RunConfig(pruning=k_obd), shots=2).is_corrected
 
 
 SEARCHED = (
@@ -130,7 +140,9 @@ SEARCHED = (
     StageTime(Stage.CURVATURE, 1, 9.0),
     StageTime(Stage.DAMPING, 1, 7.0),
 )
-WITH_SEARCH = timeline_of(pruning_config(correction=Correction.NONE), shots=1)
+WITH_SEARCH = timeline_of(
+    RunConfig(pruning=pruning_config(correction=Correction.NONE)), shots=1
+)
 
 
 def test_repeated_stage_does_not_reduce_progress():
@@ -166,7 +178,9 @@ TRIED = (
 
 
 def test_trial_correction_is_not_part_of_the_shot():
-    timeline = timeline_of(pruning_config(damping=Damping.FIXED), shots=2)
+    timeline = timeline_of(
+        RunConfig(pruning=pruning_config(damping=Damping.FIXED)), shots=2
+    )
     start = Position(Stage.CURVATURE, 2, 0.0, 0.0)
     plain = remaining_seconds(timeline, FIRST_SHOT, start)
     current = Position(Stage.CORRECTION, 1, 0.5, 4.0)

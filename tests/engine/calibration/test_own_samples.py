@@ -1,0 +1,109 @@
+"""Own samples follow the model's distribution, and are sampled once."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from surgeon_engine.api.config.run import ModelConfig
+from surgeon_engine.calibration import own_samples as module
+from surgeon_engine.calibration.own_samples import own_samples, sample, steps_of
+from surgeon_engine.model.load import load_model
+from tests.helpers.tiny_models import FAMILIES, VOCABULARY, save_tiny_model, tiny_model
+
+FEW = 6  # tokens of a vocabulary
+
+
+@pytest.fixture
+def loaded(tmp_path, monkeypatch):
+    """Return a tiny model in a folder, with an empty cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    save_tiny_model(tmp_path / "model")
+    return load_model(ModelConfig(str(tmp_path / "model")))
+
+
+def no_step():
+    """Do nothing after a token."""
+
+
+def test_samples_follow_the_distribution_of_the_model():
+    """Chi-square of the second and third token, given those before them."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=FEW,
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+    )
+    model = LlamaForCausalLM(config).eval().requires_grad_(False)
+    with torch.no_grad():
+        model.lm_head.weight.mul_(20)
+    windows = sample(model, first=0, count=4000, length=3, seed=1)
+    assert windows.shape == (4000, 3)
+    assert (windows[:, 0] == 0).all()
+    for known in ((0,), (0, int(windows[:, 1].mode().values))):
+        prefix = torch.tensor([known])
+        with torch.no_grad():
+            expected = model(prefix).logits[0, -1].softmax(dim=0).double()
+        matching = (windows[:, : len(known)] == prefix).all(dim=1)
+        next_tokens = windows[matching, len(known)]
+        counts = torch.bincount(next_tokens, minlength=FEW).double()
+        mean = expected * len(next_tokens)
+        assert expected.max() < 0.9  # not decided by one token
+        chi_square = ((counts - mean).square() / mean)[mean > 5].sum()
+        assert chi_square < 20.5  # 0.1 % quantile of 5 degrees of freedom
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_cached_sampling_equals_sampling_from_whole_windows(family):
+    model = tiny_model(family)
+    found = sample(model, first=1, count=3, length=9, seed=4)
+    generator = torch.Generator().manual_seed(4)
+    expected = torch.full((3, 1), 1)
+    with torch.no_grad():
+        for _ in range(8):
+            logits = model(expected, use_cache=False).logits[:, -1]
+            drawn = logits.softmax(dim=1).multinomial(1, generator=generator)
+            expected = torch.cat([expected, drawn], dim=1)
+    assert torch.equal(found, expected)
+
+
+def test_windows_are_sampled_once_and_read_from_the_cache(loaded, monkeypatch):
+    steps = []
+    first = own_samples(loaded, 3, 8, 0, lambda: steps.append(0))
+    assert len(steps) == steps_of(3, 8) == 7
+    assert int(first.max()) < VOCABULARY
+    monkeypatch.setattr(module, "sample", None)  # not called again
+    assert torch.equal(own_samples(loaded, 3, 8, 0, no_step), first)
+
+
+@pytest.mark.parametrize("change", ["count", "length", "seed", "weights"])
+def test_other_settings_or_weights_have_other_windows(loaded, tmp_path, change):
+    before = own_samples(loaded, 3, 8, 0, no_step)
+    if change == "weights":
+        save_tiny_model(tmp_path / "model", seed=1)
+        loaded = load_model(ModelConfig(str(tmp_path / "model")))
+    count, length, seed = {
+        "count": (4, 8, 0),
+        "length": (3, 9, 0),
+        "seed": (3, 8, 1),
+        "weights": (3, 8, 0),
+    }[change]
+    after = own_samples(loaded, count, length, seed, no_step)
+    assert after.shape == (count, length)
+    assert before.shape != after.shape or not torch.equal(before, after)
+
+
+@pytest.mark.parametrize("damage", ["cut", "shape"])
+def test_damaged_cache_is_sampled_again(loaded, tmp_path, damage):
+    windows = own_samples(loaded, 3, 8, 0, no_step)
+    (path,) = (tmp_path / "cache").rglob("*.npy")
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:100])
+    else:
+        np.save(path, np.zeros((2, 2), dtype=np.int32))
+    assert torch.equal(own_samples(loaded, 3, 8, 0, no_step), windows)
+    assert np.load(path).shape == (3, 8)

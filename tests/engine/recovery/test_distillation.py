@@ -1,0 +1,160 @@
+"""Training brings a pruned model closer, keeps zeros, and never ends worse."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+
+from surgeon_engine.api.config.pruning import Method, Structure
+from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
+from surgeon_engine.api.messages.commands import StopAndKeep
+from surgeon_engine.api.messages.run import HeldOutMeasured
+from surgeon_engine.evaluation.fidelity import compare, reference_of
+from surgeon_engine.pruning.state import PruningState
+from surgeon_engine.recovery import distillation
+from surgeon_engine.recovery.distillation import distil
+from surgeon_engine.runtime.run_context import RunContext
+from tests.engine.recovery.test_refit import remove_some, text
+from tests.helpers.pruning_states import make_state, silent_context, weights
+
+STRUCTURES = [Structure.NEURONS, Structure.ROWS_AND_COLUMNS, Structure.ELEMENTS]
+
+
+def state_of(family="llama", structure=Structure.NEURONS, epochs=4.0, **pruning):
+    """Return a state whose settings ask for a training."""
+    given = make_state(
+        family, 4, structure=structure, method=Method.MAGNITUDE, **pruning
+    )
+    recovery = RecoveryConfig(Recovery.DISTILLATION, epochs=epochs)
+    config = replace(given.config, recovery=recovery)
+    return PruningState(
+        config, given.loaded, given.windows, given.units, given.goal, given.original
+    )
+
+
+def references(state):
+    """Return the references of the model as it is now."""
+    model, windows = state.loaded.model, text()
+    return (
+        reference_of(model, windows.fitted, 3, int),
+        reference_of(model, windows.held_out, 3, int),
+    )
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "opt", "gemma3"])
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_training_brings_the_model_closer_and_keeps_zeros(
+    family, structure, monkeypatch
+):
+    monkeypatch.setattr(distillation, "_RATE", 3e-3)
+    state = state_of(family, structure)
+    fitted, held_out = references(state)
+    remove_some(state)
+    before = compare(state.loaded.model, held_out, int).divergence
+    embeddings = state.loaded.model.get_input_embeddings().weight.clone()
+    training = distil(state, fitted, held_out, silent_context())
+    after = compare(state.loaded.model, held_out, int).divergence
+    assert training.before == pytest.approx(before, rel=1e-6)
+    assert training.after < 0.9 * training.before
+    assert after == pytest.approx(training.after, rel=1e-6)
+    assert torch.equal(state.loaded.model.get_input_embeddings().weight, embeddings)
+    for unit in state.units:
+        for layer, zeros in unit.zeros(state.removed[unit.measured.name]):
+            assert not layer.weight()[zeros].any()
+    assert not any(p.requires_grad for p in state.loaded.model.parameters())
+
+
+def test_training_that_makes_it_worse_is_undone(monkeypatch):
+    monkeypatch.setattr(distillation, "_RATE", 10.0)
+    state = state_of()
+    fitted, held_out = references(state)
+    remove_some(state)
+    before = weights(state)
+    training = distil(state, fitted, held_out, silent_context())
+    assert training.after == training.before
+    after = weights(state)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_training_of_an_unpruned_model_changes_nothing():
+    state = state_of()
+    before = weights(state)
+    training = distil(state, *references(state), silent_context())
+    assert training.after == training.before
+    after = weights(state)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_gradient_in_parts_equals_that_of_the_whole(monkeypatch):
+    """The head runs on a few tokens at a time."""
+    found = []
+    for at_once in (2**25, 200):
+        monkeypatch.setattr(
+            "surgeon_engine.evaluation.fidelity._LOGITS_AT_ONCE", at_once
+        )
+        state = state_of()
+        fitted, held_out = references(state)
+        remove_some(state)
+        one = distillation._Distillation(state, fitted, held_out, silent_context())
+        one._train(True)
+        one._backward(fitted.windows[:2], torch.cat(fitted.hidden)[:2])
+        found.append([p.grad.clone() for p in one._parameters if p.grad is not None])
+    for whole, in_parts in zip(*found, strict=True):
+        torch.testing.assert_close(in_parts, whole, rtol=0.05, atol=2e-3)
+
+
+def test_protected_layers_stay(monkeypatch):
+    monkeypatch.setattr(distillation, "_RATE", 3e-3)
+    state = state_of(protect=("block 0",))
+    fitted, held_out = references(state)
+    remove_some(state)
+    before = weights(state)
+    distil(state, fitted, held_out, silent_context())
+    after = weights(state)
+    layers = {layer.name for layer in state.loaded.layers if layer.block == 0}
+    assert layers
+    for name in layers:
+        assert torch.equal(before[f"{name}.weight"], after[f"{name}.weight"])
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+
+
+def test_stop_ends_the_training_and_keeps_what_is_won(monkeypatch):
+    monkeypatch.setattr(distillation, "_RATE", 3e-3)
+    state = state_of()
+    fitted, held_out = references(state)
+    remove_some(state)
+    events = []
+    context = RunContext("test", lambda envelope: events.append(envelope.event))
+    context.handle(StopAndKeep(run="test"))
+    training = distil(state, fitted, held_out, context)
+    assert training.steps == 1
+    measured = [event for event in events if isinstance(event, HeldOutMeasured)]
+    assert [event.done for event in measured] == [0, 1]
+    assert training.after == min(event.nats for event in measured)
+
+
+def test_bfloat16_model_is_trained_in_float32(monkeypatch):
+    monkeypatch.setattr(distillation, "_RATE", 1e-3)
+    state = state_of()
+    state.loaded.model.to(torch.bfloat16)
+    fitted, held_out = references(state)
+    remove_some(state)
+    training = distil(state, fitted, held_out, silent_context())
+    assert training.after < training.before
+    assert {p.dtype for p in state.loaded.model.parameters()} == {torch.bfloat16}
+
+
+def test_same_seed_gives_the_same_weights(monkeypatch):
+    monkeypatch.setattr(distillation, "_RATE", 3e-3)
+    state = state_of()
+    fitted, held_out = references(state)
+    remove_some(state)
+    other = copy.deepcopy(state.loaded.model)
+    distil(state, fitted, held_out, silent_context())
+    one = weights(state)
+    state.loaded.model.load_state_dict(other.state_dict())
+    distil(state, fitted, held_out, silent_context())
+    assert all(torch.equal(one[name], x) for name, x in weights(state).items())

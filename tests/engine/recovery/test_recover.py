@@ -1,0 +1,138 @@
+"""Recovery in a run: the model ends closer to the original, and the report says so."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from surgeon_engine.api.config.pruning import Fisher, Method, Structure
+from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
+from surgeon_engine.api.messages.events import Logged
+from surgeon_engine.api.messages.run import Recovered, Stage, StageStarted
+from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.recovery import recover as module
+from surgeon_engine.recovery.recover import recovery_text
+from tests.helpers.pruning_states import make_state
+from tests.helpers.runs import Recorder, job
+
+pytestmark = pytest.mark.usefixtures("quick_runs")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def job_with(folder, level=Recovery.REFIT, windows=24, family="llama", **pruning):
+    plain = {
+        "structure": Structure.NEURONS,
+        "method": Method.MAGNITUDE,
+        "sparsity": 0.1,
+    }
+    return replace(
+        job(folder, family, windows, **plain | pruning),
+        recovery=RecoveryConfig(level, own_windows=16, epochs=1.0),
+    )
+
+
+def stages(recorder):
+    return [event.stage for event in recorder.of(StageStarted)]
+
+
+@pytest.mark.parametrize("level", [Recovery.REFIT, Recovery.DISTILLATION])
+def test_run_ends_with_a_recovery(tmp_path, level):
+    recorder = Recorder().run(job_with(tmp_path, level), tmp_path / "run")
+    (recovered,) = recorder.of(Recovered)
+    assert recovered.nats_after < recovered.nats_before
+    assert recovered.layers > 0
+    assert (recovered.steps > 0) == (level is Recovery.DISTILLATION)
+    after_shots = [Stage.REFERENCE, Stage.REFIT]
+    if level is Recovery.DISTILLATION:
+        after_shots.append(Stage.DISTILLATION)
+    found = stages(recorder)
+    start = found.index(Stage.REFERENCE)
+    assert found[start : start + len(after_shots)] == after_shots
+    assert Stage.SAMPLING in stages(recorder)
+    report = RunFolder(tmp_path / "run").read_report()
+    assert report.recovered == recovered
+    card = (tmp_path / "run" / "export" / "README.md").read_text()
+    assert "after recovery" in card
+    assert f"{recovered.nats_after:.3f} nats" in card
+
+
+def test_recovery_changes_the_export_and_keeps_what_was_removed(tmp_path):
+    exports = []
+    for level in (Recovery.OFF, Recovery.REFIT):
+        run = tmp_path / level
+        Recorder().run(job_with(tmp_path, level), run)
+        exports.append(load_file(run / "export" / "model.safetensors"))
+    plain, recovered = exports
+    changed = [name for name in plain if not torch.equal(plain[name], recovered[name])]
+    assert changed
+    assert all("down_proj" in name for name in changed)
+    for name in changed:
+        removed = (plain[name] == 0).all(dim=0)
+        assert not recovered[name][:, removed].any()
+
+
+def test_first_order_run_measures_gates_on_own_windows_too(tmp_path):
+    settings = {"method": Method.FIRST_ORDER, "fisher": Fisher.SAMPLED}
+    recorder = Recorder().run(job_with(tmp_path, **settings), tmp_path / "run")
+    assert stages(recorder).count(Stage.CURVATURE) == 1
+    assert recorder.of(Recovered)
+
+
+def test_same_job_gives_the_same_weights(tmp_path):
+    exports = []
+    for name in ("one", "two"):
+        config = job_with(tmp_path, Recovery.DISTILLATION)
+        Recorder().run(config, tmp_path / name)
+        exports.append(load_file(tmp_path / name / "export" / "model.safetensors"))
+    one, two = exports
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_refit_that_makes_it_worse_is_undone(tmp_path, monkeypatch):
+    real = module.refit
+
+    def spoiled(state, *arguments):
+        results = real(state, *arguments)
+        layer = state.units[0].measured
+        layer.write(-20 * layer.weight())
+        return results
+
+    plain = job_with(tmp_path, Recovery.OFF)
+    Recorder().run(plain, tmp_path / "plain")
+    monkeypatch.setattr(module, "refit", spoiled)
+    recorder = Recorder().run(job_with(tmp_path), tmp_path / "run")
+    (recovered,) = recorder.of(Recovered)
+    assert recovered.nats_after == recovered.nats_before
+    assert recovered.layers == 0
+    assert any("undone" in event.message for event in recorder.of(Logged))
+    one, two = (
+        load_file(tmp_path / name / "export" / "model.safetensors")
+        for name in ("plain", "run")
+    )
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_every_eighth_window_of_each_kind_is_held_out():
+    state = make_state("llama", 16)
+    own = torch.arange(20 * 16).view(20, 16) % 90
+    object.__setattr__(state.windows, "own", own)
+    text = recovery_text(state)
+    assert len(text.held_out) == 2 + 2
+    assert torch.equal(text.held_out[:2], state.windows.calibration[[7, 15]])
+    assert torch.equal(text.held_out[2:], own[[7, 15]])
+    assert len(text.fitted) == 14 + 18
+
+
+def test_one_window_is_too_few(tmp_path):
+    config = job_with(tmp_path, windows=1)
+    config = replace(config, recovery=replace(config.recovery, own_windows=0))
+    recorder = Recorder().run(config, tmp_path / "run")
+    assert not recorder.of(Recovered)
+    assert any("too few windows" in event.message for event in recorder.of(Logged))
