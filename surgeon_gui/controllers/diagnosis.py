@@ -278,5 +278,9 @@ def finished_runs(
 
 
 def _points_of_report(report: Report) -> tuple[MeasuredPoint, ...]:
-    run = RunState(history=report.shots, corrected=report.corrected)
+    run = RunState(
+        history=report.shots,
+        corrected=report.corrected,
+        recovered=report.recovered,
+    )
     return diagnosis_state.points_of(run)

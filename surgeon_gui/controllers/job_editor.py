@@ -15,6 +15,7 @@ from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.presets import Preset
 from surgeon_engine.api.config.pruning import PruningConfig
+from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.commands import (
     Cancel,
@@ -149,6 +150,12 @@ class JobEditor(QObject):
         """Change the pruning settings of the draft."""
         self._accept(Step.TARGET)
         self.edit(replace(self.state.config, pruning=pruning))
+
+    @Slot(object)
+    def edit_recovery(self, recovery: RecoveryConfig) -> None:
+        """Change the recovery settings of the draft."""
+        self._accept(Step.TARGET)
+        self.edit(replace(self.state.config, recovery=recovery))
 
     @Slot(object)
     def edit_export(self, export: ExportConfig) -> None:

@@ -87,10 +87,11 @@ def quality_line(run: RunState, measure: Quality, *, is_log: bool) -> Line:
         return Line(axis)
     points = [(0, run.baseline), *((s.shot, s.evaluation) for s in run.history)]
     last_text = ""
-    corrected = run.corrected
-    if corrected is not None and math.isfinite(value(corrected.evaluation)):
-        points.append((len(run.history), corrected.evaluation))
-        last_text = tr("After the correction")
+    last = run.after_shots
+    if last is not None and math.isfinite(value(last.evaluation)):
+        points.append((len(run.history), last.evaluation))
+        is_recovered = run.recovered is not None
+        last_text = tr("After recovery") if is_recovered else tr("After the correction")
     finite = [(x, value(e)) for x, e in points if math.isfinite(value(e))]
     baseline = value(run.baseline)
     return Line(

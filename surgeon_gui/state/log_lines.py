@@ -17,7 +17,9 @@ from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
     Corrected,
     Exported,
+    HeldOutMeasured,
     Paused,
+    Recovered,
     Resumed,
     RunFinished,
     RunStarted,
@@ -116,8 +118,29 @@ def _describe_progress(event: object) -> str:
                 "Correction: gradient steps of relative length {steps}, perplexity "
                 "{value}."
             ).format(steps=steps, value=value)
+        case HeldOutMeasured() | Recovered():
+            return _recovery_line(event)
         case RunFinished(seconds=seconds):
             return tr("The run finished after {time}.").format(
                 time=numbers.duration(seconds)
             )
     return ""
+
+
+def _recovery_line(event: HeldOutMeasured | Recovered) -> str:
+    if isinstance(event, HeldOutMeasured):
+        return tr(
+            "Training step {done} of {total}: {nats} nats from the original."
+        ).format(
+            done=event.done,
+            total=event.total,
+            nats=numbers.significant(event.nats, 3),
+        )
+    return tr(
+        "Recovery: from {before} to {after} nats from the original on held-out "
+        "windows, perplexity {value}."
+    ).format(
+        before=numbers.significant(event.nats_before, 3),
+        after=numbers.significant(event.nats_after, 3),
+        value=numbers.perplexity(event.evaluation.perplexity),
+    )

@@ -192,6 +192,14 @@ def _quality_rows(run: RunState) -> Iterator[Row]:
     if run.corrected is not None:
         label = tr("Perplexity after the correction")
         yield _evaluation_row(label, run.corrected.evaluation)
+    if run.recovered is not None:
+        yield _evaluation_row(tr("Perplexity after recovery"), run.recovered.evaluation)
+        yield (
+            tr("KL to the original, before and after recovery"),
+            f"{numbers.significant(run.recovered.nats_before, 3)} {_ARROW} "
+            f"{numbers.significant(run.recovered.nats_after, 3)}",
+            tr("nats per token, on held-out windows"),
+        )
 
 
 def _evaluation_row(label: str, evaluation: Evaluation) -> Row:

@@ -23,6 +23,7 @@ from surgeon_engine.api.messages.run import (
     MemorySampled,
     Paused,
     Progressed,
+    Recovered,
     Resumed,
     RunFinished,
     RunStarted,
@@ -115,6 +116,7 @@ class RunState:
     baseline: Evaluation | None = None
     history: tuple[ShotFinished, ...] = ()
     corrected: Corrected | None = None
+    recovered: Recovered | None = None
     exported: Exported | None = None
     result: RunFinished | None = None
     error: Failed | None = None
@@ -130,9 +132,14 @@ class RunState:
     @property
     def evaluation(self) -> Evaluation | None:
         """Return the latest evaluation of the pruned model; None before a shot."""
-        if self.corrected is not None:
-            return self.corrected.evaluation
+        if self.after_shots is not None:
+            return self.after_shots.evaluation
         return self.history[-1].evaluation if self.history else None
+
+    @property
+    def after_shots(self) -> Corrected | Recovered | None:
+        """Return what followed the last shot: the recovery, or else the correction."""
+        return self.recovered or self.corrected
 
     @property
     def layers(self) -> tuple[LayerSparsity, ...]:
@@ -294,6 +301,10 @@ def _on_corrected(state: RunState, event: Corrected, at: float) -> RunState:
     return replace(state, corrected=event)
 
 
+def _on_recovered(state: RunState, event: Recovered, at: float) -> RunState:
+    return replace(state, recovered=event)
+
+
 def _on_exported(state: RunState, event: Exported, at: float) -> RunState:
     return replace(state, exported=event)
 
@@ -368,6 +379,7 @@ _HANDLERS: dict[type, Callable[[RunState, Any, float], RunState]] = {
     BaselineEvaluated: _on_baseline,
     ShotFinished: _on_shot,
     Corrected: _on_corrected,
+    Recovered: _on_recovered,
     Paused: _on_paused,
     Resumed: _on_resumed,
     MemorySampled: _on_memory,

@@ -17,6 +17,7 @@ from surgeon_engine.api.config.pruning import (
     UpdateKind,
     Widths,
 )
+from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.config.run import Device, Dtype
 from surgeon_gui.base.translation import tr
 
@@ -132,6 +133,21 @@ CHOICES: dict[Enum, tuple[str, str]] = {
         tr(
             "Selects by the magnitude of weights times the norm of their inputs. Does "
             "not update the remaining weights. For unstructured and N:M pruning."
+        ),
+    ),
+    Recovery.OFF: (tr("Off"), tr("The remaining weights stay as they are.")),
+    Recovery.REFIT: (
+        tr("Refit"),
+        tr(
+            "Fits the remaining weights, layer after layer, to what the original "
+            "computes. Takes about as long as reading the text four times."
+        ),
+    ),
+    Recovery.DISTILLATION: (
+        tr("Refit and distillation"),
+        tr(
+            "Refits, then trains the remaining weights to predict what the original "
+            "predicts. Closest to the original, and takes the longest."
         ),
     ),
     Target.PRUNABLE_SHARE: (

@@ -193,6 +193,36 @@ FIELDS = {
         ),
         tr("\N{MULTIPLICATION SIGN} mean"),
     ),
+    "recovery.level": FieldText(
+        tr("Recovery"),
+        tr(
+            "How the remaining weights make up for the removed ones after the last "
+            "shot. The result is never further from the original than before."
+        ),
+    ),
+    "recovery.own_windows": FieldText(
+        tr("Own text"),
+        tr(
+            "Number of windows that the original model writes by itself. They are used "
+            "beside your text, so that the model does not specialize in it. They are "
+            "written once and kept."
+        ),
+        tr("windows"),
+        unit_of_one=tr("window"),
+    ),
+    "recovery.epochs": FieldText(
+        tr("Epochs"),
+        tr("How often the training sees the whole text."),
+    ),
+    "recovery.max_minutes": FieldText(
+        tr("Time limit"),
+        tr(
+            "The training ends after this time. With a limit, results depend on the "
+            "speed of the machine."
+        ),
+        tr("min"),
+        minimum_text=tr("no limit"),
+    ),
     "export.folder": FieldText(
         tr("Destination"),
         tr(

@@ -233,14 +233,14 @@ def is_comparable(known: DiagnosisResult, config: RunConfig | None) -> bool:
 
 
 def points_of(run: RunState) -> tuple[MeasuredPoint, ...]:
-    """Return the measurements of a run: after each shot, and after the correction."""
+    """Return the measurements of a run: after each shot, and after recovery."""
     points = [
         MeasuredPoint(shot.sparsity, shot.evaluation.perplexity)
         for shot in run.history
         if math.isfinite(shot.evaluation.perplexity)
     ]
-    if run.corrected is not None and run.history:
-        perplexity = run.corrected.evaluation.perplexity
+    if run.after_shots is not None and run.history:
+        perplexity = run.after_shots.evaluation.perplexity
         points.append(MeasuredPoint(run.history[-1].sparsity, perplexity, True))
     return tuple(points)
 

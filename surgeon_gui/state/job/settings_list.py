@@ -27,6 +27,7 @@ _PARTS = {
     "calibration": tr("Calibration"),
     "pruning": tr("Target"),
     "export": tr("Export"),
+    "recovery": tr("Recovery"),
 }
 _SOURCES = ("model.source", "calibration.text", "calibration.validation_text")
 _EMPTY_VALUES = {

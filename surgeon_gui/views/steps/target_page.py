@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from surgeon_engine.api.config.export import FileDtype
 from surgeon_engine.api.config.pruning import PruningConfig
+from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.planning.target_size import file_dtype
 from surgeon_gui.base.translation import tr
@@ -58,6 +59,9 @@ class TargetPage(Page):
         )
         self._form.edited.connect(session.edit_pruning)
         self._form.refused.connect(self._on_form_rejected)
+        self._recovery = ConfigForm("recovery", RecoveryConfig)
+        self._recovery.edited.connect(session.edit_recovery)
+        self._recovery.refused.connect(self._on_form_rejected)
         self._structure_note = text_label(quiet=True)
         self._structure_note.setObjectName("structure_note")
         self._unsupported_note = text_label(quiet=True)
@@ -95,6 +99,8 @@ class TargetPage(Page):
             self._plan,
             heading(tr("Method")),
             self._form,
+            heading(tr("Recovery")),
+            self._recovery,
         ):
             self.column.addWidget(widget)
         for below in (self._choose_layers, self._tree):
@@ -112,6 +118,7 @@ class TargetPage(Page):
         self._sizes.show_model(state.model, _dtype(state))
         if not is_rejected:
             self._form.show_config(state.config.pruning)
+            self._recovery.show_config(state.config.recovery)
         values = self._form.values()
         self._presets.show_state(state)
         self._show_choices(state, values)

@@ -45,13 +45,13 @@ def remove_some(state: PruningState, share: float = 0.3) -> None:
     """Remove the first candidates of every unit, without an update."""
     removed = {}
     for unit in state.units:
-        gone = torch.zeros(unit.candidates, dtype=torch.bool)
-        gone[: max(1, int(share * unit.candidates))] = True
+        removed_here = torch.zeros(unit.candidates, dtype=torch.bool)
+        removed_here[: max(1, int(share * unit.candidates))] = True
         if unit.candidates == 1:
-            gone[:] = False
-        for layer, zeros in unit.zeros(gone):
+            removed_here[:] = False
+        for layer, zeros in unit.zeros(removed_here):
             layer.write(layer.weight().masked_fill(zeros, 0))
-        removed[unit.measured.name] = gone
+        removed[unit.measured.name] = removed_here
     state.record_removed(removed)
 
 
