@@ -32,6 +32,11 @@ _SPARSE_PASSES = 40  # over a layer, for costs and masks of its weights
 _STEPS = 30  # of the conjugate gradients of a layer
 _CORRECTIONS = 3  # steps of the correction
 _LENGTHS = 8  # that are tried for each
+_HELD_OUT = 8  # one window of so many judges recovery
+_REFIT_PASSES = 3  # over the text, each as long as a forward
+_TRAINING_PASSES = 3.5
+_CHECKS = 5  # of a training, on the held-out windows
+_SAMPLED_AT_ONCE = 64  # windows
 _LIBRARIES_SECONDS = 8.0  # in which a fresh process is ready, on a usual processor
 _USUAL_CALL = 1e-6  # seconds, of that processor
 _DISK = 400e6  # bytes/s
@@ -93,7 +98,34 @@ class _DurationModel:
             times[Stage.CURVATURE] = times.get(Stage.CURVATURE, 0) + _CORRECTIONS * (
                 self._curvature(fit, job.remaining, with_gradient=True)
             )
+        if job.recovery_windows:
+            times |= self._recovery()
+            times[Stage.EVALUATION] += validation
         return times
+
+    def _recovery(self) -> dict[Stage, float]:
+        """Return the seconds of the stages of recovery, and of the text for it."""
+        job, config = self._job, self._job.config
+        whole = self._forward(job.recovery_windows)
+        times = {
+            Stage.SAMPLING: self._sampling(config.own_windows),
+            Stage.REFERENCE: whole / _HELD_OUT,
+            Stage.REFIT: _REFIT_PASSES * whole,
+        }
+        if config.recovery.trains:
+            times[Stage.REFERENCE] = whole
+            training = _TRAINING_PASSES * config.recovery.epochs * whole
+            if limit := 60 * config.recovery.max_minutes:
+                training = min(training, limit)
+            times[Stage.DISTILLATION] = training + _CHECKS * whole / _HELD_OUT
+        return times
+
+    def _sampling(self, windows: int) -> float:
+        """Return the seconds in which the original writes windows, token by token."""
+        steps = -(-windows // _SAMPLED_AT_ONCE) * self._length
+        reading = steps * self._job.weights / self._moving
+        calls = steps * (self._job.model.blocks + 1) * _CALLS * self._rates.call
+        return self._forward(windows) + reading + calls
 
     @property
     def _moving(self) -> float:

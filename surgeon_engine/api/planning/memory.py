@@ -13,6 +13,10 @@ Each moment of a run holds some of these, as the engine keeps them:
     uncorrected a copy that the final correction keeps to roll it back
     algebra     one layer's matrices in float64
     directions  correction steps of every remaining layer, float32
+    hidden      the hidden states of one block for all windows of recovery; the refit
+                holds those of both models and what the layers of a block compute
+    training    gradients, moments and best weights, float32, and the activations of
+                all blocks for two windows
 
 Protected layers count as if they were pruned. Constants are measured (docs/results.md).
 """
@@ -27,6 +31,7 @@ import msgspec
 
 from surgeon_engine.api.config.export import FOR_TRANSFORMERS, ExportConfig, Format
 from surgeon_engine.api.config.pruning import COUPLED, COUPLINGS, SPARSE, Method
+from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.config.run import Dtype, RunConfig
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
@@ -45,6 +50,7 @@ _GRAPH = 2.5  # numbers kept for each number that a layer of a block reads or wr
 _ALGEBRA = 2.5  # float64 matrices of each of a layer's factors at once
 _SPARSE_ALGEBRA = 9  # and of the layer itself, where single weights adapt
 _DENSE_ALGEBRA = 4
+_TRAINED = 2  # windows of a step of the training
 _PROBED_TOKENS = 64  # of which the logits are kept, to check the export
 _OTHER_FILES = 1_000_000  # bytes of tokenizer, card and the rest beside the weights
 
@@ -308,7 +314,47 @@ class Footprint:
             moments["gradient"] = uncorrected + record + one_block
             kept = uncorrected + self.weights_left * self.each
             moments["correction"] = directions + kept + self.evaluated(held)
+        if self.recovery_windows:
+            moments["refit"] = self.refitting
+            if self.config.recovery.trains:
+                moments["training"] = self.training
         return moments
+
+    @property
+    def recovery_windows(self) -> int:
+        """The windows of the user's and the model's own text, for recovery."""
+        if self.config.recovery.level is Recovery.OFF:
+            return 0
+        return self.config.calibration.windows + self.config.own_windows
+
+    @cached_property
+    def _hidden(self) -> float:
+        """The hidden states of all windows of recovery."""
+        tokens = self.recovery_windows * self.config.calibration.window_length
+        return tokens * self.model.hidden_size * self.each
+
+    @property
+    def refitting(self) -> float:
+        """The original, the hidden states of both models, and one block's sums."""
+        first = [layer for layer in self.measured if layer.block == 0]
+        tokens = self.recovery_windows * self.config.calibration.window_length
+        outputs = tokens * sum(layer.rows for layer in first) * self.each
+        sums = max(
+            (2 * width(x) * (width(x) + x.rows) + 3 * width(x) ** 2) * _FLOAT
+            for x in self.measured or self.model.layers
+        )
+        return self.weights + 3 * self._hidden + outputs + sums
+
+    @property
+    def training(self) -> float:
+        """Gradients, moments and best weights, and the graph of all blocks."""
+        states = 4 if self.each == _FLOAT else 5
+        window = min(_TRAINED, self.recovery_windows)
+        tokens = window * self.config.calibration.window_length
+        numbers = sum(layer.rows + layer.columns for layer in self.model.layers)
+        graph = tokens * numbers * _FLOAT * _GRAPH
+        logits = tokens * self.model.vocabulary * _FLOAT * _EVALUATED_COPIES
+        return self.weights_left * _FLOAT * states + graph + logits + 2 * self._hidden
 
     # the disk
 
