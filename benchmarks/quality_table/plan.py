@@ -35,6 +35,14 @@ _COMMAND_LINE_ONLY = ("text", "validation_text", "seed")
 _COMMON = (*_COMMAND_LINE_ONLY, "validation_windows", "window_length")
 _FROM_SPARSITIES = ("sparsity", "shots", "schedule")
 
+# The settings of a job, unless its plan says otherwise.
+_SURGEON = {
+    "method": "llm_surgeon",
+    "shots": 3,
+    "fisher": "empirical",
+    "correction": "loss",
+}
+
 Corrected = Literal["each", "last"]
 
 
@@ -176,7 +184,8 @@ def _expand_job(job: Job, defaults: Defaults, base: Base, seed: int) -> list[Run
     parts = {
         "model": msgspec.to_builtins(base.model),
         "calibration": calibration | {"seed": seed},
-        "pruning": {**defaults.pruning, **job.pruning},
+        "pruning": {**_SURGEON, **defaults.pruning, **job.pruning},
+        "recovery": {"level": "off"},  # the table compares what pruning itself gives
     }
     config = config_from_toml(msgspec.toml.encode(parts).decode())
     _sparsity(config.pruning)
@@ -200,7 +209,8 @@ def _expand_job(job: Job, defaults: Defaults, base: Base, seed: int) -> list[Run
 
     if not sparsities:
         return [run(_sparsity(config.pruning))]
-    _check_contradiction(parts["pruning"], sparsities, separate)
+    given = {**defaults.pruning, **job.pruning}
+    _check_contradiction(given, sparsities, separate)
     if separate:
         return [run(sparsity) for sparsity in sparsities]
     return [run(sparsities[-1], len(sparsities))]

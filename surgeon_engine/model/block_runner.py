@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from surgeon_engine.api.errors import ModelError
+from surgeon_engine.runtime import devices
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]  # without the hidden states
 
@@ -65,10 +66,15 @@ class BlockRunner:
         return found
 
     def run(self, index: int, hidden: Tensor) -> Tensor:
-        """Return the output of a block for hidden states, windows x length x hidden."""
+        """Return the output of a block for hidden states, windows x length x hidden.
+
+        Products may take 16-bit inputs where that is fast.
+        """
         args, kwargs = self._calls[len(hidden)][index]
-        device = self._model.device
-        return first_of(self._blocks[index](hidden.to(device), *args, **kwargs))
+        device, dtype = self._model.device, self._model.dtype
+        with devices.fast_products(device, dtype):
+            output = self._blocks[index](hidden.to(device), *args, **kwargs)
+        return first_of(output).to(dtype)
 
     def _calls_of(self, count: int) -> list[Call]:
         """Return the arguments of the blocks for so many windows."""

@@ -22,6 +22,7 @@ from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.pruning.methods import METHODS
 from surgeon_engine.pruning.methods.base import Measured, Needs
 from surgeon_engine.pruning.state import PruningState
+from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import RunContext
 
 Factors = dict[str, Measured]  # by layer
@@ -100,15 +101,16 @@ def _measure_gates(
     if state.windows.own is not None:
         own = state.windows.own[:_OWN_WINDOWS]
         requests.append(replace(request, windows=own, labels=Fisher.EMPIRICAL))
-    blocks = len(request.blocks)
+    blocks, model = len(request.blocks), request.model
     total = sum(batch_count(len(x.windows), x.batch, blocks) for x in requests)
     parts: list[dict[str, GateGradients]] = []
     with context.stage(Stage.CURVATURE, shot, total) as step:
         for each in requests:
             found: dict[str, GateGradients] = {}
             kinds = _gates_of(state.config.pruning.kind)
-            for of_block in block_gates(each, kinds, step):
-                found |= {name: gates.on_host() for name, gates in of_block.items()}
+            with devices.fast_products(model.device, model.dtype):
+                for of_block in block_gates(each, kinds, step):
+                    found |= {name: gates.on_host() for name, gates in of_block.items()}
             parts.append(found)
     if len(parts) == 1:
         return {**parts[0]}

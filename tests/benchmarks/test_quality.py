@@ -28,6 +28,7 @@ from surgeon_engine.api.config.pruning import (
     Method,
     Structure,
 )
+from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.errors import ConfigError, EvaluationError
 from surgeon_engine.api.messages.run import Corrected, ShotFinished
@@ -128,6 +129,7 @@ def plain_run(bench, folder, monkeypatch, **pruning):
         ),
         pruning=pruning_config(structure=Structure.ROWS_AND_COLUMNS, **pruning),
         export=ExportConfig(format=Format.MASKED),
+        recovery=RecoveryConfig(Recovery.OFF),
     )
     events = []
     context = RunContext("", lambda envelope: events.append(envelope.event))

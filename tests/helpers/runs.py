@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.pruning import Correction, Damping, Structure
+from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.errors import EngineError
 from surgeon_engine.api.messages.events import Level, Logged
@@ -113,6 +114,7 @@ def job(folder: Path, family: str = "llama", windows: int = 4, **pruning) -> Run
         tokens(folder, windows),
         pruning_config(**settings),
         ExportConfig(format=Format.MASKED),
+        RecoveryConfig(Recovery.OFF),
     )
 
 

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
-from surgeon_engine.api.config.pruning import SPARSE, Method, PruningConfig, Structure
+from surgeon_engine.api.config.pruning import (
+    SPARSE,
+    AutomaticDamping,
+    Correction,
+    Method,
+    PruningConfig,
+    Structure,
+)
+from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.errors import PruningError
-from surgeon_engine.api.messages.run import Corrected
+from surgeon_engine.api.messages.run import Corrected, Recovered
 from surgeon_engine.model.coupling import coupled_groups, structure_support
 from surgeon_engine.model.layers import prunable_layers
 from tests.helpers.runs import job, outcome, preflight_error
@@ -77,22 +86,33 @@ def test_removed_weights_match_the_target_and_the_report(
 
 @pytest.mark.slow
 @each_family
-def test_defaults_prune_every_family(models, tmp_path, family):
-    """The damping is searched, and the correction follows at the end."""
-    both = Structure.HEADS_AND_NEURONS
-    supported = {
-        x.structure for x in structure_support(tiny_model(family)) if x.supported
-    }
-    plain = PruningConfig()
+def test_defaults_prune_and_recover_every_family(models, tmp_path, family, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    config = job(models, family, windows=8, structure=either(family), sparsity=0.25)
+    given = config.pruning
+    pruning = PruningConfig(given.structure, target=given.target)
+    recovery = replace(RecoveryConfig(), own_windows=8)
+    config = replace(config, pruning=pruning, recovery=recovery)
+    found = outcome(config, tmp_path / "run")
+    assert found.zeros == found.reported
+    (recovered,) = found.recorder.of(Recovered)
+    assert recovered.nats_after <= recovered.nats_before
+    assert math.isfinite(recovered.evaluation.loss)
+    assert recovered.steps > 0
+
+
+@pytest.mark.slow
+@each_family
+def test_damping_is_searched_and_corrected_for_every_family(models, tmp_path, family):
     config = job(
         models,
         family,
         windows=8,
-        structure=both if both in supported else Structure.NEURONS,
+        structure=either(family),
         sparsity=0.25,
         shots=2,
-        damping=plain.damping,
-        correction=plain.correction,
+        damping=AutomaticDamping(),
+        correction=Correction.LOSS,
     )
     found = outcome(config, tmp_path / "run")
     assert found.zeros == found.reported
@@ -100,6 +120,14 @@ def test_defaults_prune_every_family(models, tmp_path, family):
     (corrected,) = found.recorder.of(Corrected)
     assert math.isfinite(corrected.evaluation.loss)
     assert corrected.loss_after <= corrected.loss_before
+
+
+def either(family) -> Structure:
+    """Return heads and neurons, or neurons where a family cannot lose heads."""
+    both = Structure.HEADS_AND_NEURONS
+    support = structure_support(tiny_model(family))
+    supported = {each.structure for each in support if each.supported}
+    return both if both in supported else Structure.NEURONS
 
 
 @pytest.mark.slow

@@ -13,8 +13,10 @@ from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.pruning import (
     NM,
     Correction,
+    Fisher,
     FixedDamping,
     HeadsAndNeurons,
+    Method,
     PrunableShare,
     PruningConfig,
 )
@@ -69,6 +71,9 @@ def test_moved_run_is_opened_with_its_moved_export(runs, name):
 PRUNING = {
     "run": PruningConfig(
         HeadsAndNeurons(),
+        Method.LLM_SURGEON,
+        fisher=Fisher.EMPIRICAL,
+        correction=Correction.LOSS,
         target=PrunableShare(0.5),
         max_perplexity_increase=40.0,
         shots=2,
@@ -78,6 +83,8 @@ PRUNING = {
     ),
     "run_n_m": PruningConfig(
         NM("2:4"),
+        Method.LLM_SURGEON,
+        fisher=Fisher.EMPIRICAL,
         target=PrunableShare(0.5),
         shots=1,
         correction=Correction.NONE,

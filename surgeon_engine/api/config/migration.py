@@ -11,7 +11,8 @@ name of its kind:
                                     sparsity = 0.5
 
 Settings that belong to other kinds are checked and dropped. Earlier versions wrote only
-the short form, with all settings, and some under other names.
+the short form, with all settings, and some under other names. They had no recovery: it
+is off for jobs that name the correction, which came in its place.
 """
 
 from __future__ import annotations
@@ -50,7 +51,10 @@ def migrate(job: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     values = _in_new_names(pruning)
     if _uses_given_damping(values, job.get("calibration")):
         values["damping"] = "fixed"
-    return {**job, "pruning": _nested(values)}, old_names
+    migrated = {**job, "pruning": _nested(values)}
+    if "correction" in pruning and "recovery" not in job:
+        migrated["recovery"] = {"level": "off"}  # there was none in earlier versions
+    return migrated, old_names
 
 
 def _in_new_names(pruning: Mapping[str, Any]) -> dict[str, Any]:

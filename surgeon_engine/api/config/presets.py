@@ -17,6 +17,7 @@ import msgspec
 import tomli_w
 
 from surgeon_engine.api.config.pruning import PruningConfig
+from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_from_toml
 from surgeon_engine.api.errors import ConfigError
@@ -31,7 +32,7 @@ NAMES = (
     "magnitude_baseline",
 )
 _WORDS = ("title", "about")
-_PARTS = ("pruning", "calibration")
+_PARTS = ("pruning", "recovery", "calibration")
 _OF_CALIBRATION = ("windows", "validation_windows", "window_length")
 # Settings of the calibration that a preset must not set.
 _TEXTS = (
@@ -53,13 +54,17 @@ class Preset:
     title: str
     about: str
     pruning: PruningConfig
+    recovery: RecoveryConfig
     calibration: Mapping[str, Any]  # only the settings that it names
 
     def applied_to(self, config: RunConfig) -> RunConfig:
         """Return a job with these settings and its own model, texts and destination."""
         calibration = dataclasses.replace(config.calibration, **self.calibration)
         return dataclasses.replace(
-            config, pruning=self.pruning, calibration=calibration
+            config,
+            pruning=self.pruning,
+            recovery=self.recovery,
+            calibration=calibration,
         )
 
     def is_in(self, config: RunConfig) -> bool:
@@ -70,7 +75,7 @@ class Preset:
 def preset_of(name: str, title: str, about: str, config: RunConfig) -> Preset:
     """Return the settings of a job as a preset."""
     calibration = {key: getattr(config.calibration, key) for key in _OF_CALIBRATION}
-    return Preset(name, title, about, config.pruning, calibration)
+    return Preset(name, title, about, config.pruning, config.recovery, calibration)
 
 
 def preset_to_toml(preset: Preset) -> str:
@@ -81,6 +86,7 @@ def preset_to_toml(preset: Preset) -> str:
         "title": preset.title,
         "about": preset.about,
         "pruning": {k: v for k, v in pruning.items() if v != default[k]},
+        "recovery": msgspec.to_builtins(preset.recovery),
         "calibration": msgspec.to_builtins(dict(preset.calibration)),
     }
     return tomli_w.dumps(data)
@@ -125,5 +131,6 @@ def preset_from_toml(name: str, text: str) -> Preset:
         title=data["title"],
         about=data["about"],
         pruning=config.pruning,
+        recovery=config.recovery,
         calibration={key: getattr(config.calibration, key) for key in named},
     )

@@ -344,11 +344,11 @@ class PruningConfig:
     """How much is removed, in which structure, by which costs and updates."""
 
     structure: Annotated[AnyStructure, Option(kinds=Structure)] = HeadsAndNeurons()
-    method: Method = Method.LLM_SURGEON
+    method: Method = Method.FIRST_ORDER
     target: Annotated[AnyTarget, Option(kinds=Target)] = PrunableShare()
     # In percent of the original's perplexity; 0: no limit.
     max_perplexity_increase: Annotated[float, Option(Limits(0, 100))] = 0.0
-    shots: Annotated[int, Option(Limits(1, 200))] = 3
+    shots: Annotated[int, Option(Limits(1, 200))] = 1
     # Names of layers, in which * matches anything.
     protect: Annotated[tuple[str, ...], Option(advanced=True)] = ()
     # The share of its weights that each layer keeps.
@@ -357,10 +357,10 @@ class PruningConfig:
     layer_min_density: Annotated[tuple[str, ...], Option(advanced=True)] = ()
     schedule: Annotated[Schedule, Option(advanced=True)] = Schedule.LINEAR
     fisher: Annotated[Fisher, Option(advanced=True, applies=_measures_gradients)] = (
-        Fisher.EMPIRICAL
+        Fisher.SAMPLED
     )
     correction: Annotated[Correction, Option(advanced=True, applies=_adapts)] = (
-        Correction.LOSS
+        Correction.NONE
     )
     # SparseGPT searches no damping: with it, an automatic one becomes the default.
     damping: Annotated[

@@ -32,7 +32,7 @@ def _recovers(recovery: RecoveryConfig) -> bool:
 class RecoveryConfig:
     """What follows the removal, on which text, and for how long."""
 
-    level: Recovery = Recovery.OFF
+    level: Recovery = Recovery.DISTILLATION
     # Windows that the original model writes; they are used beside the user's text.
     own_windows: Annotated[
         int, Option(Limits(0, 100_000), applies=_recovers, advanced=True)

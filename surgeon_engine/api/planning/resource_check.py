@@ -22,6 +22,7 @@ from typing import Any
 from surgeon_engine.api.config.export import FileDtype
 from surgeon_engine.api.config.fields import values_of, with_values
 from surgeon_engine.api.config.pruning import Correction, FixedDamping
+from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.config.run import Device, Dtype, RunConfig
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.formatting import format_size
@@ -260,6 +261,7 @@ _FIELDS = (
     "calibration.windows",
     "pruning.damping",
     "pruning.correction",
+    "recovery.level",
     "model.device",
 )
 
@@ -317,6 +319,15 @@ def _no_correction(config: RunConfig) -> RunConfig | None:
     return replace(config, pruning=replace(config.pruning, correction=Correction.NONE))
 
 
+def _less_recovery(config: RunConfig) -> RunConfig | None:
+    levels = list(Recovery)
+    level = levels.index(config.recovery.level)
+    if level == 0:
+        return None
+    recovery = replace(config.recovery, level=levels[level - 1])
+    return replace(config, recovery=recovery)
+
+
 def _processor(config: RunConfig) -> RunConfig | None:
     if config.model.device is Device.CPU:
         return None
@@ -331,5 +342,6 @@ _STEPS = (
     _fewer_windows,
     _no_search,
     _no_correction,
+    _less_recovery,
     _processor,
 )

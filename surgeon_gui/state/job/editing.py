@@ -71,6 +71,7 @@ def _own_settings(state: AppState) -> RunConfig | None:
     return replace(
         state.config,
         pruning=state.own_config.pruning,
+        recovery=state.own_config.recovery,
         calibration=replace(state.config.calibration, **before),
     )
 

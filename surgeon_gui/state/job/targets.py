@@ -57,7 +57,7 @@ def implied_changes(
     changes: dict[str, Any] = {}
     method = after["method"]
     if method not in methods_for(after["structure"]):
-        changes["method"] = method = Method.LLM_SURGEON
+        changes["method"] = method = PruningConfig().method
     if method is not before["method"] and disabled_fishers(method, after["correction"]):
         changes["fisher"] = Fisher.EMPIRICAL
     if method is not before["method"] and Method.SPARSEGPT in (

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from surgeon_engine.api.config.pruning import Correction, Damping, Method, PruningConfig
-from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.pruning import Correction, Damping, Method
 from surgeon_engine.api.messages.run import SHOT_STAGES, Stage
 from surgeon_gui.state.eta import (
     Position,
@@ -16,10 +15,10 @@ from surgeon_gui.state.eta import (
     steps_of,
     timeline_of,
 )
-from tests.helpers.configs import pruning_config
+from tests.helpers.configs import pruning_config, surgeon_job
 
 STAGES = timeline_of(
-    RunConfig(pruning=pruning_config(damping=Damping.FIXED)), shots=1
+    surgeon_job(pruning=pruning_config(damping=Damping.FIXED)), shots=1
 ).stages
 
 FIRST_SHOT = (
@@ -108,14 +107,15 @@ def test_progress_stays_between_zero_and_one():
 @pytest.mark.parametrize(
     ("pruning", "omitted"),
     [
-        (PruningConfig(), set()),
+        (pruning_config(), set()),
         (pruning_config(damping=Damping.FIXED), {Stage.DAMPING}),
         (pruning_config(method=Method.K_OBD), {Stage.DAMPING}),
     ],
 )
 def test_stages_of_a_shot_depend_on_the_settings(pruning, omitted):
     assert (
-        set(SHOT_STAGES) - set(timeline_of(RunConfig(pruning=pruning), shots=2).stages)
+        set(SHOT_STAGES)
+        - set(timeline_of(surgeon_job(pruning=pruning), shots=2).stages)
         == omitted
     )
 
@@ -124,7 +124,7 @@ def test_correction_follows_the_last_shot_once():
     plain, corrected = (
         steps_of(
             timeline_of(
-                RunConfig(pruning=pruning_config(correction=correction)), shots=2
+                surgeon_job(pruning=pruning_config(correction=correction)), shots=2
             )
         )
         for correction in Correction
@@ -132,7 +132,7 @@ def test_correction_follows_the_last_shot_once():
     more = ((Stage.CURVATURE, 0), (Stage.CORRECTION, 0), (Stage.EVALUATION, 0))
     assert corrected == (*plain[:-2], *more, *plain[-2:])
     k_obd = pruning_config(method=Method.K_OBD, correction=Correction.LOSS)
-    assert not timeline_of(RunConfig(pruning=k_obd), shots=2).is_corrected
+    assert not timeline_of(surgeon_job(pruning=k_obd), shots=2).is_corrected
 
 
 SEARCHED = (
@@ -141,7 +141,7 @@ SEARCHED = (
     StageTime(Stage.DAMPING, 1, 7.0),
 )
 WITH_SEARCH = timeline_of(
-    RunConfig(pruning=pruning_config(correction=Correction.NONE)), shots=1
+    surgeon_job(pruning=pruning_config(correction=Correction.NONE)), shots=1
 )
 
 
@@ -179,7 +179,7 @@ TRIED = (
 
 def test_trial_correction_is_not_part_of_the_shot():
     timeline = timeline_of(
-        RunConfig(pruning=pruning_config(damping=Damping.FIXED)), shots=2
+        surgeon_job(pruning=pruning_config(damping=Damping.FIXED)), shots=2
     )
     start = Position(Stage.CURVATURE, 2, 0.0, 0.0)
     plain = remaining_seconds(timeline, FIRST_SHOT, start)

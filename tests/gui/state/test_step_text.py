@@ -102,7 +102,7 @@ def test_numbers_are_formatted(shown, expected):
 
 
 def test_plan_states_sizes_shots_and_structure():
-    plan = text_of(plan_text.describe_plan, PruningConfig())
+    plan = text_of(plan_text.describe_plan, pruning_config())
     assert "2.10 M of 2.83 M parameters remain, in a file of about 8.4 MB" in plan
     assert "(original 5.7 MB)" in plan
     assert "30 % of 2.43 M prunable weights are removed in 3 shots" in plan
@@ -191,7 +191,7 @@ def test_plan_of_rows_and_columns_states_an_upper_bound():
 @pytest.mark.parametrize(
     ("pruning", "text"),
     [
-        (PruningConfig(), "30 % in 3 shots, heads and neurons"),
+        (pruning_config(), "30 % in 3 shots, heads and neurons"),
         (
             pruning_config(target=Target.PARAMETER_SHARE, shots=1),
             "30 % of all in 1 shot",

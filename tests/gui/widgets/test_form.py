@@ -141,7 +141,7 @@ def rows_of(form):
 
 
 def test_field_that_does_not_apply_is_hidden_and_keeps_its_value(form):
-    form.show_config(PruningConfig(NM("3:8")))
+    form.show_config(PruningConfig(NM("3:8"), Method.LLM_SURGEON))
     assert {"pattern", "max_correlated"} <= rows_of(form)
     assert not {"width_multiple", "cost_basis", "megabytes"} & rows_of(form)
     choose(form, "structure", Structure.HEADS_AND_NEURONS)
@@ -269,6 +269,7 @@ def test_invalid_config_shows_its_error(qtbot, form):
 
 
 def test_advanced_fields_are_hidden_at_first(qtbot, form):
+    form.show_config(PruningConfig(method=Method.LLM_SURGEON))
     form.show()
     qtbot.waitExposed(form)
     assert form.field("shots").isVisible()
@@ -288,7 +289,7 @@ def test_wheel_without_focus_changes_nothing(qtbot, form):
 
 
 def test_show_config_does_not_overwrite_number_being_typed(qtbot, form):
-    form.show_config(PruningConfig())
+    form.show_config(PruningConfig(shots=3))
     form.show()
     form.activateWindow()
     box = form.field("shots")
@@ -297,7 +298,7 @@ def test_show_config_does_not_overwrite_number_being_typed(qtbot, form):
     box.selectAll()
     for key in "12":
         QTest.keyClicks(box, key)
-        form.show_config(PruningConfig())
+        form.show_config(PruningConfig(shots=3))
         form.show_config(PruningConfig(shots=5))
     assert box.cleanText() == "12"
     with qtbot.waitSignal(form.edited) as blocker:

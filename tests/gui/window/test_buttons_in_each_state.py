@@ -85,7 +85,8 @@ SPECIFICATION = (
         "open_folder_button open_gguf_button use_demo_button use_sample_button "
         "open_folder_action open_gguf_action use_demo_action "
         "model_advanced_button calibration_advanced_button pruning_advanced_button "
-        "export_advanced_button text_file_button validation_file_button "
+        "recovery_advanced_button export_advanced_button text_file_button "
+        "validation_file_button "
         "preset_save_button preset_more_button preset_import_action "
         "run_parent_button export_choose_button load_job_button load_job_action",
     ),

@@ -63,6 +63,8 @@ TARGETS = [
     FileSize(17.25),
 ]
 
+SURGEON = Method.LLM_SURGEON
+
 
 @pytest.mark.parametrize("structure", ONE_OF_EACH)
 @pytest.mark.parametrize("target", TARGETS)
@@ -135,10 +137,19 @@ def test_only_single_weights_have_wanda():
         (PruningConfig(target=Parameters()), {"million_parameters"}, {"sparsity"}),
         (PruningConfig(target=FileSize()), {"megabytes"}, {"sparsity"}),
         (PruningConfig(target=ParameterShare()), {"sparsity"}, {"megabytes"}),
-        (PruningConfig(RowsAndColumns()), {"update"}, {"width_multiple"}),
-        (PruningConfig(Elements()), {"max_correlated"}, {"width_multiple"}),
-        (PruningConfig(damping=FixedDamping()), {"cost_damping"}, set()),
-        (PruningConfig(), {"damping"}, {"cost_damping", "update_damping"}),
+        (PruningConfig(RowsAndColumns(), SURGEON), {"update"}, {"width_multiple"}),
+        (PruningConfig(Elements(), SURGEON), {"max_correlated"}, {"width_multiple"}),
+        (
+            PruningConfig(method=SURGEON, damping=FixedDamping()),
+            {"cost_damping"},
+            set(),
+        ),
+        (
+            PruningConfig(method=SURGEON),
+            {"damping"},
+            {"cost_damping", "update_damping"},
+        ),
+        (PruningConfig(), {"fisher"}, {"damping", "correction", "max_correlated"}),
         (PruningConfig(method=Method.MAGNITUDE), {"shots"}, {"damping", "fisher"}),
         (
             PruningConfig(Elements(), Method.SPARSEGPT),
@@ -234,7 +245,8 @@ def test_sparsity_out_of_range_raises_with_the_range(kind, sparsity):
             r"2:4 removes at most 50.0% of the weights, but the target is 60.0%",
         ),
         (
-            "[pruning]\nfisher = 'sampled'\ncorrection = 'loss'",
+            "[pruning]\nmethod = 'llm_surgeon'\nfisher = 'sampled'\n"
+            "correction = 'loss'",
             "The correction follows the gradient of the text's own labels",
         ),
     ],

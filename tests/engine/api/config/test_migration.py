@@ -34,6 +34,7 @@ from surgeon_engine.api.config.pruning import (
     UpdateKind,
     Widths,
 )
+from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_from_toml, config_to_toml, read_config
 from surgeon_engine.api.errors import ConfigError, RunFolderError
@@ -68,6 +69,9 @@ update_damping = 0.7
 """
 WHOLE_CONFIG = PruningConfig(
     NM("3:8", max_correlated=512),
+    Method.LLM_SURGEON,
+    fisher=Fisher.EMPIRICAL,
+    correction=Correction.LOSS,
     target=PrunableShare(0.6),
     max_perplexity_increase=12.5,
     shots=4,
@@ -130,7 +134,11 @@ JOBS = {
 @pytest.mark.parametrize(("text", "pruning"), JOBS.items())
 def test_job_is_read_with_its_values(text, pruning):
     config = config_from_toml(f"[pruning]\n{text}")
-    assert config == RunConfig(pruning=pruning)
+    # There was no recovery when jobs named a correction.
+    recovery = (
+        RecoveryConfig(Recovery.OFF) if "correction" in text else RecoveryConfig()
+    )
+    assert config == RunConfig(pruning=pruning, recovery=recovery)
     assert config_from_toml(config_to_toml(config)) == config
 
 

@@ -26,11 +26,13 @@ from surgeon_engine.api.config.pruning import (
     Elements,
     Fisher,
     FixedDamping,
+    Method,
     PrunableShare,
     PruningConfig,
     RowsAndColumns,
     UpdateKind,
 )
+from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.config.toml import config_from_toml, config_to_toml
 from surgeon_engine.api.errors import ConfigError
@@ -119,7 +121,9 @@ def test_paper_presets_have_the_settings_of_the_paper(name):
     pruning = preset.pruning
     assert pruning.damping == FixedDamping(0.01, 0.01)
     assert pruning.fisher is Fisher.EMPIRICAL
+    assert pruning.method is Method.LLM_SURGEON
     assert pruning.correction is Correction.NONE
+    assert preset.recovery.level is Recovery.OFF
     assert pruning.target == PrunableShare(0.5)
     structures = {
         "paper_structured": RowsAndColumns(CostBasis.RAW, UpdateKind.SEPARATE),
@@ -140,7 +144,10 @@ def test_preset_prunes_a_model_to_its_sparsity(preset, tmp_path):
     byte_tokenizer().save_pretrained(tmp_path / "llama")
     mine = job(tmp_path, windows=16)
     config = preset.applied_to(mine)
-    config = dataclasses.replace(config, calibration=mine.calibration)
+    recovery = dataclasses.replace(config.recovery, own_windows=8)
+    config = dataclasses.replace(
+        config, calibration=mine.calibration, recovery=recovery
+    )
     found = outcome(config, tmp_path / "run")
     assert len(found.shots) == preset.pruning.shots
     assert found.zeros == found.reported

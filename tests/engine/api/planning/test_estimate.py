@@ -16,6 +16,7 @@ from surgeon_engine.api.config.pruning import (
     Method,
     Structure,
 )
+from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import Device, Dtype, ModelConfig, RunConfig
 from surgeon_engine.api.errors import InsufficientResourcesError
 from surgeon_engine.api.messages.run import Stage
@@ -30,13 +31,13 @@ from surgeon_engine.api.planning.resource_check import (
     settings_that_fit,
 )
 from surgeon_engine.model.inspect import inspect_model
-from tests.helpers.configs import changed, pruning_config
+from tests.helpers.configs import changed, pruning_config, surgeon_job
 from tests.helpers.fake_engine import model_summary
 from tests.helpers.fake_machine import machine
 
 MODEL = model_summary()
 PLENTY = 10**14
-JOB = RunConfig()
+JOB = surgeon_job()
 ANY = [*Structure]
 BASE = estimate(JOB, MODEL, machine()).engine - int(Footprint(JOB, MODEL).peak)
 
@@ -56,9 +57,9 @@ def pruned(config=JOB, **changes):
 # the peak that an engine of its own had, in bytes, and the job that it did: the demo on
 # two cores, as `surgeon run` told it (docs/results.md)
 MEASURED = [
-    (RunConfig(), 665e6),
+    (surgeon_job(), 665e6),
     (
-        RunConfig(
+        surgeon_job(
             calibration=CalibrationConfig(
                 windows=32, validation_windows=16, window_length=512, batch=32
             ),
@@ -67,14 +68,14 @@ MEASURED = [
         1152e6,
     ),
     (
-        RunConfig(
+        surgeon_job(
             calibration=CalibrationConfig(windows=32, batch=16),
             pruning=pruning_config(Structure.ROWS_AND_COLUMNS, shots=1),
         ),
         733e6,
     ),
     (
-        RunConfig(
+        surgeon_job(
             calibration=CalibrationConfig(
                 windows=32, validation_windows=16, window_length=512, batch=32
             ),
@@ -88,7 +89,7 @@ MEASURED = [
         1360e6,
     ),
     (
-        RunConfig(
+        surgeon_job(
             pruning=pruning_config(Structure.ELEMENTS, sparsity=0.5, shots=1),
         ),
         649e6,
@@ -278,7 +279,11 @@ def test_command_line_prints_the_estimate(tmp_path, monkeypatch, capsys):
     from surgeon_engine.cli.main import main
 
     job = tmp_path / "job.toml"
-    job.write_text("[calibration]\nbatch = 64\nwindow_length = 512\nwindows = 64\n")
+    job.write_text(
+        "[calibration]\nbatch = 64\nwindow_length = 512\nwindows = 64\n"
+        "[pruning]\nmethod = 'llm_surgeon'\nshots = 3\nfisher = 'empirical'\n"
+        "correction = 'loss'\n"
+    )
     monkeypatch.setattr(forecast, "machine", lambda: machine(free=1_700_000_000))
     assert main(["estimate", str(job), "--run-dir", str(tmp_path)]) == 0
     said = capsys.readouterr().out
@@ -296,3 +301,32 @@ def test_machine_is_measured_once_and_within_about_a_second():
     assert first.processor is second.processor
     assert all(flops > 0 for flops in first.processor.products.values())
     assert 0 < first.free_ram_bytes <= 1.1 * first.ram_bytes
+
+
+def test_recovery_is_reduced_where_memory_is_short():
+    """A job that cannot be made smaller otherwise."""
+    job = calibrated(RunConfig(), batch=1, window_length=8, windows=16)
+    many = replace(job.recovery, own_windows=100_000)
+    job = replace(job, recovery=many, model=replace(job.model, dtype=Dtype.BFLOAT16))
+    needed = [
+        need(replace(job, recovery=replace(many, level=level)), "ram")
+        for level in Recovery
+    ]
+    assert needed == sorted(needed)
+    assert needed[-1] > 1.3 * needed[0]
+    limited = machine(free=int(1.02 * needed[0]))
+    fitted = settings_that_fit(job, MODEL, limited, PLENTY)
+    assert fitted is not None
+    assert "recovery.level" in {change.field for change in fitted.changes}
+
+
+def test_time_of_recovery_grows_with_epochs_until_its_limit():
+    def training(**settings):
+        recovery = RecoveryConfig(Recovery.DISTILLATION, **settings)
+        config = replace(JOB, recovery=recovery)
+        stages = estimate(config, MODEL, machine()).seconds_of_stages
+        return stages[Stage.DISTILLATION]
+
+    assert training(epochs=8.0) > 3 * training(epochs=1.0)
+    limited = training(epochs=100.0, max_minutes=1.0)
+    assert limited < training(epochs=0.0) + 61

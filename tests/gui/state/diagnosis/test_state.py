@@ -17,17 +17,17 @@ from surgeon_engine.api.config.pruning import (
     Target,
     Widths,
 )
-from surgeon_engine.api.config.run import ModelConfig, RunConfig
+from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.messages.run import Progressed, Stage, StageStarted
 from surgeon_engine.api.planning.target_size import file_dtype, goal_of
 from surgeon_gui.state.diagnosis import state as diagnosis_state
 from surgeon_gui.state.diagnosis.state import DiagnosisPhase, DiagnosisResult
 from surgeon_gui.state.request import Request
 from surgeon_gui.state.run import RunState
-from tests.helpers.configs import pruning_config
+from tests.helpers.configs import pruning_config, surgeon_job
 from tests.helpers.fake_engine import evaluation, model_summary, shot_finished
 
-THEN = RunConfig()
+THEN = surgeon_job()
 MODEL = model_summary()
 
 

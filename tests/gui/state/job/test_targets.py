@@ -95,7 +95,7 @@ def test_unsupported_method_is_replaced_when_the_structure_changes(method):
     sparse = pruning_config(Structure.ELEMENTS, method=method)
     assert edited(sparse, structure=Structure.N_M)["method"] is method
     values = edited(sparse, structure=Structure.NEURONS)
-    assert pruning_config(**values).method is Method.LLM_SURGEON
+    assert pruning_config(**values).method is Method.FIRST_ORDER
 
 
 def test_incompatible_choices_are_disabled_with_a_reason():

@@ -176,7 +176,7 @@ def test_incompatible_method_is_replaced_and_disabled(page):
     choose(page, "structure", Structure.ELEMENTS)
     choose(page, "method", Method.SPARSEGPT)
     choose(page, "structure", Structure.HEADS)
-    assert pruning_of(page).method is Method.LLM_SURGEON
+    assert pruning_of(page).method is Method.FIRST_ORDER
     box = find(page, "pruning_method", QComboBox)
     index = list(Method).index(Method.SPARSEGPT)
     assert not box.model().item(index).isEnabled()
