@@ -19,6 +19,7 @@ from surgeon_engine.api.config.pruning import (
     PrunableShare,
     PruningConfig,
 )
+from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.config.toml import read_config
 from surgeon_engine.api.errors import ConfigError
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
 
 DEMO_CONFIG = RunConfig(
     model=ModelConfig(source=DEMO),
-    pruning=PruningConfig(HeadsAndNeurons(), target=PrunableShare(0.3), shots=3),
+    pruning=PruningConfig(HeadsAndNeurons(), target=PrunableShare(0.3)),
+    recovery=RecoveryConfig(own_windows=32),
 )
 _SETTLING_MS = 300  # until the layout of the window is final
 _DISPLAY_VARIABLES = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
