@@ -123,3 +123,17 @@ def test_stop_ends_the_refit_after_a_block():
     context.handle(StopAndKeep(run="test"))
     assert refit(state, original, text(), context) == {}
     assert [e for e in events if isinstance(e, StageStarted)]
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt_neox"])
+def test_later_layers_make_up_for_the_errors_of_earlier_ones(family, monkeypatch):
+    errors = []
+    for _ in range(2):
+        state = make_state(family, 4, structure=Structure.HEADS_AND_NEURONS)
+        original = original_of(state)
+        remove_some(state)
+        refit(state, original, text(60, 20), silent_context())
+        errors.append(final_error(state, original, text(60, 20).held_out))
+        monkeypatch.setattr(_Block, "_adds_to_residual", lambda *_: False)
+    with_residuals, without = errors
+    assert with_residuals < without
