@@ -21,18 +21,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
+from typing_extensions import override
 
 from surgeon_engine.api.config.pruning import Fisher
 from surgeon_engine.api.errors import CurvatureError
 from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.curvature.gates import Gate, GateGradients
-from surgeon_engine.model.block_runner import Call, are_equal, first_of
+from surgeon_engine.model.block_runner import (
+    Call,
+    are_equal,
+    first_of,
+    split_hidden,
+)
 from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.model.not_finite import hint_for, is_broken, with_origin
 
@@ -184,10 +190,8 @@ def _record_forward(request: CurvatureRequest, step: Step) -> _Record:
 
     def keep_input(index: int) -> Callable[..., None]:
         def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            kwargs = dict(kwargs)
-            hidden, *others = args or (kwargs.pop("hidden_states"),)
+            hidden, call = split_hidden(args, kwargs)
             record.inputs[index].append(hidden.detach().cpu())
-            call = (tuple(others), kwargs)
             key = (index, len(hidden))
             if not are_equal(call, latest.get(key)):
                 latest[key] = call
@@ -246,7 +250,32 @@ def _labels(
         yield probabilities.multinomial(1, generator=generator).squeeze(1)
 
 
-class _CovarianceSums:
+class _Sums:
+    """Sums over the layers of one block.
+
+    As a context manager, it measures what passes through the layers.
+    """
+
+    def __init__(self, layers: Sequence[PrunableLayer]) -> None:
+        self._layers = layers
+        self._hooks: list[torch.utils.hooks.RemovableHandle] = []
+
+    def __enter__(self) -> Self:
+        for layer in self._layers:
+            self._hooks.append(layer.module.register_forward_hook(self._hook(layer)))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+
+    def _hook(self, layer: PrunableLayer) -> Callable[..., None]:
+        """Return the hook that measures a layer."""
+        raise NotImplementedError
+
+
+class _CovarianceSums(_Sums):
     """Sums of a'a and dy'dy of the layers of one block, batch by batch.
 
     As a context manager, it adds up what passes through the layers.
@@ -259,7 +288,7 @@ class _CovarianceSums:
         backward: bool,  # whether a backward follows; if not, there is no G
         with_gradient: bool = False,  # of the loss by W
     ) -> None:
-        self._layers = layers
+        super().__init__(layers)
         self._backward = backward
         self._with_gradient = with_gradient
         self._gradient: dict[str, Tensor] = {}
@@ -268,17 +297,6 @@ class _CovarianceSums:
         self._reads_like: dict[str, str] = {}  # layer -> first layer of its input
         # Held until the batch ends, so that no other input can get the same id.
         self._inputs: dict[tuple[int, bool], tuple[Tensor, str]] = {}
-        self._hooks: list[torch.utils.hooks.RemovableHandle] = []
-
-    def __enter__(self) -> _CovarianceSums:
-        for layer in self._layers:
-            self._hooks.append(layer.module.register_forward_hook(self._hook(layer)))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for hook in self._hooks:
-            hook.remove()
-        self._hooks.clear()
 
     def end_batch(self) -> None:
         """Release the inputs of a batch."""
@@ -304,6 +322,7 @@ class _CovarianceSums:
             result[layer.name] = KroneckerFactors(A, G, self._gradient.get(layer.name))
         return result
 
+    @override
     def _hook(self, layer: PrunableLayer) -> Callable[..., None]:
         def hook(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             self._add_input(layer, inputs[0])
@@ -321,17 +340,17 @@ class _CovarianceSums:
             return
         self._inputs[key] = (a, layer.name)
         self._reads_like[layer.name] = layer.name
-        a = _with_ones(layer, a)
+        a = layer.inputs(a)
         _add(self._A, layer.name, a, a)
 
     def _add_gradient(self, layer: PrunableLayer, a: Tensor, dy: Tensor) -> None:
         dy = dy.flatten(0, -2).float()
         _add(self._G, layer.name, dy, dy)
         if self._with_gradient:
-            _add(self._gradient, layer.name, dy, _with_ones(layer, a))
+            _add(self._gradient, layer.name, dy, layer.inputs(a))
 
 
-class _GateSums:
+class _GateSums(_Sums):
     """The gate gradients of the layers of one block, batch by batch.
 
     As a context manager, it measures what passes through the layers.
@@ -340,22 +359,11 @@ class _GateSums:
     def __init__(
         self, layers: Sequence[PrunableLayer], kinds: Collection[Gate], length: int
     ) -> None:
-        self._layers = layers
+        super().__init__(layers)
         self._length = length  # of a window
         self._kinds = kinds
         self._windows: dict[tuple[str, Gate], list[Tensor]] = {}
         self._squares: dict[str, Tensor] = {}  # of single weights
-        self._hooks: list[torch.utils.hooks.RemovableHandle] = []
-
-    def __enter__(self) -> _GateSums:
-        for layer in self._layers:
-            self._hooks.append(layer.module.register_forward_hook(self._hook(layer)))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for hook in self._hooks:
-            hook.remove()
-        self._hooks.clear()
 
     def gates(self, tokens: int) -> dict[str, GateGradients]:
         """Return what was measured on all windows, which have `tokens` tokens.
@@ -378,6 +386,7 @@ class _GateSums:
             )
         return result
 
+    @override
     def _hook(self, layer: PrunableLayer) -> Callable[..., None]:
         def hook(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             if output.requires_grad:
@@ -396,24 +405,17 @@ class _GateSums:
         )
         if Gate.ROWS in self._kinds:
             self._append(layer, Gate.ROWS, (dy * y).sum(dim=1))
-        W = layer.weight()[:, : layer.columns].float()
         if Gate.COLUMNS in self._kinds:
+            W = layer.matrix.float()
             self._append(layer, Gate.COLUMNS, ((dy @ W) * a).sum(dim=1))
         if Gate.WEIGHTS in self._kinds:
-            squares = self._squares.setdefault(layer.name, torch.zeros_like(W))
+            zeros = dy.new_zeros(layer.rows, layer.columns)
+            squares = self._squares.setdefault(layer.name, zeros)
             for of_window, inputs in zip(dy, a, strict=True):
                 squares += (of_window.T @ inputs).square_()
 
     def _append(self, layer: PrunableLayer, kind: Gate, gradients: Tensor) -> None:
         self._windows.setdefault((layer.name, kind), []).append(gradients)
-
-
-def _with_ones(layer: PrunableLayer, a: Tensor) -> Tensor:
-    """Return inputs as rows in float32, with a 1 appended if the layer has a bias."""
-    a = a.detach().flatten(0, -2).float()
-    if layer.has_bias:
-        a = torch.cat([a, a.new_ones(len(a), 1)], dim=1)
-    return a
 
 
 def _add(sums: dict[str, Tensor], name: str, x: Tensor, y: Tensor) -> None:

@@ -52,7 +52,7 @@ class BlockRunner:
         found: list[Tensor] = []
 
         def keep(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            found.append(_hidden(args, kwargs)[0].detach().cpu())
+            found.append(split_hidden(args, kwargs)[0].detach().cpu())
             raise Stopped
 
         hook = self._blocks[0].register_forward_pre_hook(keep, with_kwargs=True)
@@ -93,7 +93,7 @@ class BlockRunner:
         calls: list[Call] = []
 
         def keep(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            calls.append(_hidden(args, kwargs)[1])
+            calls.append(split_hidden(args, kwargs)[1])
 
         hooks = [
             block.register_forward_pre_hook(keep, with_kwargs=True)
@@ -137,7 +137,7 @@ def are_equal(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def _hidden(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tensor, Call]:
+def split_hidden(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tensor, Call]:
     """Split the arguments of a block into the hidden states and the rest."""
     kwargs = dict(kwargs)
     hidden, *others = args or (kwargs.pop("hidden_states"),)

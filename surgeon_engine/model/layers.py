@@ -40,12 +40,12 @@ class PrunableLayer:
     @property
     def rows(self) -> int:
         """R, the number of output features."""
-        return int(self._matrix.shape[0])
+        return int(self.matrix.shape[0])
 
     @property
     def columns(self) -> int:
         """C, the number of input features, without the bias."""
-        return int(self._matrix.shape[1])
+        return int(self.matrix.shape[1])
 
     @property
     def weights(self) -> int:
@@ -54,7 +54,7 @@ class PrunableLayer:
 
     def weight(self) -> Tensor:
         """Return a copy of W in float64: R x C or R x (C+1)."""
-        W = self._matrix.double()
+        W = self.matrix.double()
         if self.has_bias:
             W = torch.cat([W, self.module.bias.double().unsqueeze(1)], dim=1)
         return W.clone()
@@ -62,9 +62,16 @@ class PrunableLayer:
     def write(self, W: Tensor) -> None:
         """Set the layer's weight to W, which has the shape that `weight` returns."""
         with torch.no_grad():
-            self._matrix.copy_(W[:, : self.columns])
+            self.matrix.copy_(W[:, : self.columns])
             if self.has_bias:
                 self.module.bias.copy_(W[:, self.columns])
+
+    def inputs(self, a: Tensor) -> Tensor:
+        """Return inputs as rows in float32, with a 1 appended if there is a bias."""
+        a = a.detach().flatten(0, -2).float()
+        if self.has_bias:
+            a = torch.cat([a, a.new_ones(len(a), 1)], dim=1)
+        return a
 
     def masked_parameters(self, mask: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the parameters with the part of a mask of W that belongs to each."""
@@ -75,8 +82,8 @@ class PrunableLayer:
             yield self.module.bias, mask[:, self.columns]
 
     @property
-    def _matrix(self) -> Tensor:
-        """The weight as R x C; Conv1D stores it transposed."""
+    def matrix(self) -> Tensor:
+        """The weight itself as R x C, without a bias; Conv1D stores it transposed."""
         weight = self.module.weight
         return weight.T if isinstance(self.module, Conv1D) else weight
 

@@ -93,7 +93,9 @@ class _Distillation:
 
     def run(self) -> Training:
         """Train, and keep the best weights."""
-        total = self._total_steps()
+        self._start_time = self._context.clock()
+        of_epoch = -(-len(self._fitted.windows) // _BATCH)
+        total = math.ceil(self._config.epochs * of_epoch)
         with self._context.stage(Stage.DISTILLATION, total=total) as step:
             before = best = self._measure(0, total)
             self._remember()
@@ -103,9 +105,8 @@ class _Distillation:
                 try:
                     for done in self._steps(total):
                         is_end = done == total or self._is_over
-                        if done * _CHECKS // total > (done - 1) * _CHECKS // total or (
-                            is_end
-                        ):
+                        is_due = done * _CHECKS % total < _CHECKS
+                        if is_due or is_end:
                             nats = self._measure(done, total)
                             if nats < best:
                                 best = nats
@@ -190,11 +191,6 @@ class _Distillation:
         if limit := self._config.max_minutes:
             share = max(share, min(1.0, self._elapsed / (60 * limit)))
         return _LAST_RATE + (1 - _LAST_RATE) * (1 + math.cos(math.pi * share)) / 2
-
-    def _total_steps(self) -> int:
-        self._start_time = self._context.clock()
-        of_epoch = -(-len(self._fitted.windows) // _BATCH)
-        return math.ceil(self._config.epochs * of_epoch)
 
     def _train(self, is_on: bool) -> None:
         """Make the weights trainable, in float32, or frozen in their own format."""

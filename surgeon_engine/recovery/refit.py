@@ -263,7 +263,7 @@ class _Block:
             for number, hidden in enumerate(self._of_student):
                 self._context.raise_if_cancelled()
                 run_until_stopped(self._student.run, self._index, hidden)
-                X = _with_ones(first, seen[""])
+                X = first.inputs(seen[""])
                 error = (self._hidden[number] - hidden).to(device).float().flatten(0, 1)
                 for t in done:
                     computed = seen[t.layer.name].flatten(0, -2).float()
@@ -281,11 +281,6 @@ def _rows(
 ) -> Tensor:
     """Return what the original's layer computed for a batch, a row for each token."""
     return outputs[of.layer.name][number].to(device).flatten(0, -2).float()
-
-
-def _with_ones(layer: PrunableLayer, X: Tensor) -> Tensor:
-    X = X.flatten(0, -2).float()
-    return torch.cat([X, X.new_ones(len(X), 1)], dim=1) if layer.has_bias else X
 
 
 class _hooked:
