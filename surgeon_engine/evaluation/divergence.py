@@ -78,6 +78,13 @@ def divergences(p: Tensor, q: Tensor) -> Tensor:
     """
     log_p = functional.log_softmax(p.double(), dim=-1)
     log_q = functional.log_softmax(q.double(), dim=-1)
+    return log_divergences(log_p, log_q).clamp(min=0.0)  # rounding may go below 0
+
+
+def log_divergences(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """Return KL(p || q) of logarithms of probabilities, over the last dimension.
+
+    A token to which p gives no probability adds nothing, for any q.
+    """
     terms = functional.kl_div(log_q, log_p, reduction="none", log_target=True)
-    terms = terms.masked_fill(log_p == -math.inf, 0.0)
-    return terms.sum(dim=-1).clamp(min=0.0)  # rounding may go below 0
+    return terms.masked_fill(log_p == -math.inf, 0.0).sum(dim=-1)

@@ -19,11 +19,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
 from surgeon_engine.api.errors import EvaluationError
+from surgeon_engine.evaluation.divergence import log_divergences
 
 Step = Callable[[], None]
 
@@ -102,7 +102,7 @@ def compare(model: PreTrainedModel, reference: Reference, step: Step) -> Compari
                 head_logits(model, x[:, :-1][:, part]).float().log_softmax(dim=-1)
                 for x in (expected, found)
             )
-            sums[0] += divergences(p, q).double().sum(dim=1)
+            sums[0] += log_divergences(p, q).double().sum(dim=1)
             sums[1] += (p.argmax(dim=-1) == q.argmax(dim=-1)).double().sum(dim=1)
             picked = q.gather(2, labels[:, part].unsqueeze(2)).squeeze(2)
             sums[2] -= picked.double().sum(dim=1)
@@ -116,15 +116,6 @@ def compare(model: PreTrainedModel, reference: Reference, step: Step) -> Compari
             "try dtype float32.",
         )
     return Comparison(nats, agreement, loss)
-
-
-def divergences(log_p: Tensor, log_q: Tensor) -> Tensor:
-    """Return KL(p || q) of logarithms of probabilities, over the last dimension.
-
-    A token to which p gives no probability adds nothing, for any q.
-    """
-    terms = functional.kl_div(log_q, log_p, reduction="none", log_target=True)
-    return terms.masked_fill(log_p == -math.inf, 0.0).sum(dim=-1)
 
 
 def last_hidden(model: PreTrainedModel, tokens: Tensor) -> Tensor:

@@ -22,11 +22,11 @@ from torch import Tensor, nn
 from surgeon_engine.api.config.layer_patterns import any_matches
 from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.messages.run import HeldOutMeasured, Stage
+from surgeon_engine.evaluation.divergence import log_divergences
 from surgeon_engine.evaluation.fidelity import (
     Reference,
     body_of,
     compare,
-    divergences,
     head_logits,
     last_hidden,
     logit_parts,
@@ -160,7 +160,7 @@ class _Distillation:
                     p = head_logits(model, expected[:, :-1][:, part])
                 q = head_logits(model, leaf[:, :-1][:, part])
             log_p, log_q = (x.float().log_softmax(dim=-1) for x in (p, q))
-            (divergences(log_p, log_q).sum() / count).backward()
+            (log_divergences(log_p, log_q).sum() / count).backward()
         assert leaf.grad is not None
         found.backward(leaf.grad)
 
