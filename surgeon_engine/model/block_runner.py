@@ -76,6 +76,31 @@ class BlockRunner:
             output = self._blocks[index](hidden.to(device), *args, **kwargs)
         return first_of(output).to(dtype)
 
+    @torch.no_grad()
+    def finish(self, hidden: Sequence[Tensor]) -> list[Tensor]:
+        """Return what the model makes of the outputs of its last block, on the host.
+
+        That is the last norm, and in some models a projection behind it.
+        """
+        body, device = self._model.get_decoder(), self._model.device
+        given = hidden[0]
+
+        def forward(*_: Any, **__: Any) -> Any:
+            return (given,) if self._returns_tuples else given
+
+        for block in self._blocks:
+            block.forward = forward
+        try:
+            found = []
+            for tokens, states in zip(self._batches, hidden, strict=True):
+                given = states.to(device)
+                output = body(input_ids=tokens.to(device), use_cache=False)
+                found.append(output[0].cpu())
+            return found
+        finally:
+            for block in self._blocks:
+                del block.forward
+
     def _calls_of(self, count: int) -> list[Call]:
         """Return the arguments of the blocks for so many windows."""
         first, last = self._windows[:count], self._windows[-count:]
@@ -95,10 +120,14 @@ class BlockRunner:
         def keep(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             calls.append(split_hidden(args, kwargs)[1])
 
+        def note(_: nn.Module, __: object, output: Any) -> None:
+            self._returns_tuples = isinstance(output, tuple)
+
         hooks = [
             block.register_forward_pre_hook(keep, with_kwargs=True)
             for block in self._blocks
         ]
+        hooks.append(self._blocks[-1].register_forward_hook(note))
         try:
             self._model(windows.to(self._model.device), use_cache=False)
         finally:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -26,12 +25,12 @@ from surgeon_engine.evaluation.divergence import log_divergences
 from surgeon_engine.evaluation.fidelity import (
     Reference,
     body_of,
-    compare,
     head_logits,
     last_hidden,
     logit_parts,
 )
 from surgeon_engine.pruning.state import PruningState
+from surgeon_engine.recovery.judge import Judge
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import RunContext
 
@@ -54,7 +53,11 @@ class Training:
 
 
 def distil(
-    state: PruningState, fitted: Reference, held_out: Reference, context: RunContext
+    state: PruningState,
+    fitted: Reference,
+    judge: Judge,
+    before: float,
+    context: RunContext,
 ) -> Training:
     """Train the weights that remain, and keep the best of them.
 
@@ -63,14 +66,15 @@ def distil(
     Args:
         state: the pruned model.
         fitted: the windows to train on.
-        held_out: the windows that judge.
+        judge: measures the divergence on held-out windows.
+        before: what it measures of the model as it is.
         context: receives the progress.
 
     Raises:
         EvaluationError: the divergence is not finite.
         RunCancelled: the user has cancelled; the weights are then between two steps.
     """
-    return _Distillation(state, fitted, held_out, context).run()
+    return _Distillation(state, fitted, judge, context).run(before)
 
 
 class _Distillation:
@@ -78,12 +82,12 @@ class _Distillation:
         self,
         state: PruningState,
         fitted: Reference,
-        held_out: Reference,
+        judge: Judge,
         context: RunContext,
     ) -> None:
         self._model = state.loaded.model
         self._dtype = self._model.dtype
-        self._fitted, self._held_out = fitted, held_out
+        self._fitted, self._judge = fitted, judge
         self._context = context
         self._config: RecoveryConfig = state.config.recovery
         self._seed = state.config.calibration.seed
@@ -91,15 +95,15 @@ class _Distillation:
         self._parameters = _trainable(state)
         self._best: list[Tensor] = []
 
-    def run(self) -> Training:
+    def run(self, before: float) -> Training:
         """Train, and keep the best weights."""
         self._start_time = self._context.clock()
         of_epoch = -(-len(self._fitted.windows) // _BATCH)
         total = math.ceil(self._config.epochs * of_epoch)
         with self._context.stage(Stage.DISTILLATION, total=total) as step:
-            before = best = self._measure(0, total)
+            self._context.emit(HeldOutMeasured(0, total, before))
             self._remember()
-            done = 0
+            best, done = before, 0
             if total:
                 self._train(True)
                 try:
@@ -166,12 +170,7 @@ class _Distillation:
 
     def _measure(self, done: int, total: int) -> float:
         """Return the held-out divergence in nats, and report it."""
-        exact = self._dtype == torch.float32
-        products = devices.fast_products(self._model.device, self._dtype)
-        with nullcontext() if exact else products:
-            nats = compare(
-                self._model, self._held_out, self._context.raise_if_cancelled
-            ).divergence
+        nats = self._judge.divergence()
         self._context.emit(HeldOutMeasured(done, total, nats))
         return nats
 

@@ -9,11 +9,12 @@ from torch import Tensor
 
 from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import Evaluation, Recovered, Stage
-from surgeon_engine.evaluation.fidelity import Reference, compare, reference_of
+from surgeon_engine.evaluation.fidelity import Reference
 from surgeon_engine.model.layers import KeptWeights
 from surgeon_engine.model.load import LoadedModel, load_model
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.recovery.distillation import distil
+from surgeon_engine.recovery.judge import Judge
 from surgeon_engine.recovery.refit import RecoveryText, refit
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import RunContext
@@ -45,32 +46,27 @@ def recover(
         context.emit(Logged(Level.WARNING, message))
         return None
     original = load_model(state.config.model)
-    trains = state.config.recovery.trains
-    held_out, fitted = _references(state, original, text, context)
-    judge = _Judge(state, held_out, context)
-    after, changed = _refit(state, original, text, judge, context)
+    judge = _judge(state, original, text, context)
+    before = judge.divergence()
+    after, fitted, hidden = _refit(state, original, text, judge, before, context)
     del original
     devices.release_memory()
     steps = 0
-    if trains and not context.stops_after_shot:
-        training = distil(state, fitted, held_out, context)
+    if state.config.recovery.trains and hidden and not context.stops_after_shot:
+        training = distil(state, Reference(text.fitted, hidden), judge, after, context)
         after, steps = training.after, training.steps
     seconds = context.clock() - start_time
-    return Recovered(judge.before, after, changed, steps, evaluate(), seconds)
+    return Recovered(before, after, fitted, steps, evaluate(), seconds)
 
 
-def _references(
+def _judge(
     state: PruningState, original: LoadedModel, text: RecoveryText, context: RunContext
-) -> tuple[Reference, Reference]:
-    """Return the references of the text held out and, for a training, of the rest."""
-    batch, model = state.config.calibration.batch, original.model
-    fitted = text.fitted if state.config.recovery.trains else text.fitted[:0]
-    batches = sum(-(-len(x) // batch) for x in (text.held_out, fitted))
-    with context.stage(Stage.REFERENCE, total=batches) as step:
-        return (
-            reference_of(model, text.held_out, batch, step),
-            reference_of(model, fitted, batch, step),
-        )
+) -> Judge:
+    """Return the judge of the pruned model; the original runs on its windows."""
+    windows, batch = text.held_out, state.config.calibration.batch
+    models = original.model, state.loaded.model
+    with context.stage(Stage.REFERENCE, total=-(-len(windows) // batch)) as step:
+        return Judge.of(*models, windows, batch, context, step)
 
 
 def recovery_text(state: PruningState) -> RecoveryText | None:
@@ -96,36 +92,25 @@ def _split(windows: Tensor) -> tuple[Tensor, Tensor]:
     return windows[~is_held_out], windows[is_held_out]
 
 
-class _Judge:
-    """Measures the divergence from the original on held-out windows, in nats."""
-
-    def __init__(
-        self, state: PruningState, held_out: Reference, context: RunContext
-    ) -> None:
-        self._state, self._held_out, self._context = state, held_out, context
-        self.before = self.divergence()
-
-    def divergence(self) -> float:
-        """Return the divergence of the model as it is now."""
-        model, step = self._state.loaded.model, self._context.raise_if_cancelled
-        return compare(model, self._held_out, step).divergence
-
-
 def _refit(
     state: PruningState,
     original: LoadedModel,
     text: RecoveryText,
-    judge: _Judge,
+    judge: Judge,
+    before: float,
     context: RunContext,
-) -> tuple[float, int]:
-    """Refit, unless that makes it worse; return the divergence, and layers changed."""
+) -> tuple[float, int, list[Tensor] | None]:
+    """Refit, unless that makes it worse.
+
+    Returns:
+        The divergence; the layers changed; the original's hidden states (see `Refit`).
+    """
     kept = KeptWeights([unit.measured for unit in state.units])
-    results = refit(state, original, text, context)
-    changed = sum(result.ridge is not None for result in results.values())
+    found = refit(state, original, text, context)
     after = judge.divergence()
-    if after <= judge.before:
-        return after, changed
+    if after <= before:
+        return after, found.changed, found.hidden
     kept.put_back()
     message = "The refit would have moved the model away from the original: undone."
     context.emit(Logged(Level.WARNING, message))
-    return judge.before, 0
+    return before, 0, found.hidden

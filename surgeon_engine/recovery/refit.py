@@ -67,6 +67,21 @@ class _Target:
     zeros: Tensor  # mask of its removed weights
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Refit:
+    """The fit of each layer, and what the original computed on the way."""
+
+    fits: dict[str, FitResult]  # by layer
+    # The original's last hidden states on the fitted windows, per batch: windows x
+    # length x hidden, on the host. None: the refit was stopped.
+    hidden: list[Tensor] | None
+
+    @property
+    def changed(self) -> int:
+        """The layers whose weights changed."""
+        return sum(fit.ridge is not None for fit in self.fits.values())
+
+
 @torch.no_grad()
 def refit(
     state: PruningState,
@@ -74,8 +89,8 @@ def refit(
     text: RecoveryText,
     context: RunContext,
     shot: int = 0,
-) -> dict[str, FitResult]:
-    """Refit the layers of all units of the pruned model; return the fit of each.
+) -> Refit:
+    """Refit the layers of all units of the pruned model.
 
     Stop ends it after a block; the blocks after it stay as they were.
 
@@ -106,7 +121,10 @@ def refit(
             chosen = [x for x in targets if x.layer.block == index]
             results |= block.refit(chosen, [is_held_out for _, is_held_out in batches])
             step()
-    return results
+        else:
+            fitted = sum(not is_held_out for _, is_held_out in batches)
+            return Refit(results, teacher.finish(hidden)[:fitted])
+    return Refit(results, None)
 
 
 def _targets(state: PruningState, original: LoadedModel) -> list[_Target]:

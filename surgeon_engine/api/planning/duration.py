@@ -113,7 +113,6 @@ class _DurationModel:
             Stage.REFIT: _REFIT_PASSES * whole,
         }
         if config.recovery.trains:
-            times[Stage.REFERENCE] = whole
             training = _TRAINING_PASSES * config.recovery.epochs * whole
             if limit := 60 * config.recovery.max_minutes:
                 training = min(training, limit)

@@ -12,10 +12,11 @@ from surgeon_engine.api.config.pruning import Method, Structure
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.messages.commands import StopAndKeep
 from surgeon_engine.api.messages.run import HeldOutMeasured
-from surgeon_engine.evaluation.fidelity import compare, reference_of
+from surgeon_engine.evaluation.fidelity import reference_of
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.recovery import distillation
 from surgeon_engine.recovery.distillation import distil
+from surgeon_engine.recovery.judge import Judge
 from surgeon_engine.runtime.run_context import RunContext
 from tests.engine.recovery.test_refit import remove_some, text
 from tests.helpers.pruning_states import make_state, silent_context, weights
@@ -36,12 +37,18 @@ def state_of(family="llama", structure=Structure.NEURONS, epochs=4.0, **pruning)
 
 
 def references(state):
-    """Return the references of the model as it is now."""
+    """Return the reference to fit and the judge of the model as it is now."""
     model, windows = state.loaded.model, text()
     return (
         reference_of(model, windows.fitted, 3, int),
-        reference_of(model, windows.held_out, 3, int),
+        Judge.of(model, model, windows.held_out, 3, silent_context()),
     )
+
+
+def train(state, fitted, judge, context=None):
+    """Train the pruned model."""
+    context = context or silent_context()
+    return distil(state, fitted, judge, judge.divergence(), context)
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "opt", "gemma3"])
@@ -51,12 +58,12 @@ def test_training_brings_the_model_closer_and_keeps_zeros(
 ):
     monkeypatch.setattr(distillation, "_RATE", 3e-3)
     state = state_of(family, structure)
-    fitted, held_out = references(state)
+    fitted, judge = references(state)
     remove_some(state)
-    before = compare(state.loaded.model, held_out, int).divergence
+    before = judge.divergence()
     embeddings = state.loaded.model.get_input_embeddings().weight.clone()
-    training = distil(state, fitted, held_out, silent_context())
-    after = compare(state.loaded.model, held_out, int).divergence
+    training = train(state, fitted, judge)
+    after = judge.divergence()
     assert training.before == pytest.approx(before, rel=1e-6)
     assert training.after < 0.9 * training.before
     assert after == pytest.approx(training.after, rel=1e-6)
@@ -70,10 +77,10 @@ def test_training_brings_the_model_closer_and_keeps_zeros(
 def test_training_that_makes_it_worse_is_undone(monkeypatch):
     monkeypatch.setattr(distillation, "_RATE", 10.0)
     state = state_of()
-    fitted, held_out = references(state)
+    fitted, judge = references(state)
     remove_some(state)
     before = weights(state)
-    training = distil(state, fitted, held_out, silent_context())
+    training = train(state, fitted, judge)
     assert training.after == training.before
     after = weights(state)
     assert all(torch.equal(before[name], after[name]) for name in before)
@@ -82,7 +89,7 @@ def test_training_that_makes_it_worse_is_undone(monkeypatch):
 def test_training_of_an_unpruned_model_changes_nothing():
     state = state_of()
     before = weights(state)
-    training = distil(state, *references(state), silent_context())
+    training = train(state, *references(state))
     assert training.after == training.before
     after = weights(state)
     assert all(torch.equal(before[name], after[name]) for name in before)
@@ -96,9 +103,9 @@ def test_gradient_in_parts_equals_that_of_the_whole(monkeypatch):
             "surgeon_engine.evaluation.fidelity._LOGITS_AT_ONCE", at_once
         )
         state = state_of()
-        fitted, held_out = references(state)
+        fitted, judge = references(state)
         remove_some(state)
-        one = distillation._Distillation(state, fitted, held_out, silent_context())
+        one = distillation._Distillation(state, fitted, judge, silent_context())
         one._train(True)
         one._backward(fitted.windows[:2], torch.cat(fitted.hidden)[:2])
         found.append([p.grad.clone() for p in one._parameters if p.grad is not None])
@@ -109,10 +116,10 @@ def test_gradient_in_parts_equals_that_of_the_whole(monkeypatch):
 def test_protected_layers_stay(monkeypatch):
     monkeypatch.setattr(distillation, "_RATE", 3e-3)
     state = state_of(protect=("block 0",))
-    fitted, held_out = references(state)
+    fitted, judge = references(state)
     remove_some(state)
     before = weights(state)
-    distil(state, fitted, held_out, silent_context())
+    train(state, fitted, judge)
     after = weights(state)
     layers = {layer.name for layer in state.loaded.layers if layer.block == 0}
     assert layers
@@ -124,12 +131,12 @@ def test_protected_layers_stay(monkeypatch):
 def test_stop_ends_the_training_and_keeps_what_is_won(monkeypatch):
     monkeypatch.setattr(distillation, "_RATE", 3e-3)
     state = state_of()
-    fitted, held_out = references(state)
+    fitted, judge = references(state)
     remove_some(state)
     events = []
     context = RunContext("test", lambda envelope: events.append(envelope.event))
     context.handle(StopAndKeep(run="test"))
-    training = distil(state, fitted, held_out, context)
+    training = train(state, fitted, judge, context)
     assert training.steps == 1
     measured = [event for event in events if isinstance(event, HeldOutMeasured)]
     assert [event.done for event in measured] == [0, 1]
@@ -140,9 +147,9 @@ def test_bfloat16_model_is_trained_in_float32(monkeypatch):
     monkeypatch.setattr(distillation, "_RATE", 1e-3)
     state = state_of()
     state.loaded.model.to(torch.bfloat16)
-    fitted, held_out = references(state)
+    fitted, judge = references(state)
     remove_some(state)
-    training = distil(state, fitted, held_out, silent_context())
+    training = train(state, fitted, judge)
     assert training.after < training.before
     assert {p.dtype for p in state.loaded.model.parameters()} == {torch.bfloat16}
 
@@ -150,11 +157,11 @@ def test_bfloat16_model_is_trained_in_float32(monkeypatch):
 def test_same_seed_gives_the_same_weights(monkeypatch):
     monkeypatch.setattr(distillation, "_RATE", 3e-3)
     state = state_of()
-    fitted, held_out = references(state)
+    fitted, judge = references(state)
     remove_some(state)
     other = copy.deepcopy(state.loaded.model)
-    distil(state, fitted, held_out, silent_context())
+    train(state, fitted, judge)
     one = weights(state)
     state.loaded.model.load_state_dict(other.state_dict())
-    distil(state, fitted, held_out, silent_context())
+    train(state, fitted, judge)
     assert all(torch.equal(one[name], x) for name, x in weights(state).items())

@@ -9,6 +9,7 @@ import torch
 
 from surgeon_engine.api.config.pruning import Method, Structure
 from surgeon_engine.api.messages.run import StageStarted
+from surgeon_engine.evaluation.fidelity import last_hidden
 from surgeon_engine.model.block_runner import BlockRunner
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.pruning.state import PruningState
@@ -73,7 +74,7 @@ def test_refit_brings_the_model_closer_and_keeps_zeros(family, structure):
     original = original_of(state)
     remove_some(state)
     before = final_error(state, original, text().held_out)
-    results = refit(state, original, text(), silent_context())
+    results = refit(state, original, text(), silent_context()).fits
     assert results.keys() == {unit.measured.name for unit in state.units}
     assert any(result.ridge is not None for result in results.values())
     assert all(result.after <= result.before for result in results.values())
@@ -88,10 +89,23 @@ def test_refit_of_an_unpruned_model_changes_nothing(family):
     state = make_state(family, 4, structure=Structure.NEURONS)
     original = original_of(state)
     before = {k: x.clone() for k, x in state.loaded.model.state_dict().items()}
-    results = refit(state, original, text(), silent_context())
+    results = refit(state, original, text(), silent_context()).fits
     assert all(result.ridge is None for result in results.values())
     after = state.loaded.model.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_refit_returns_the_last_hidden_states_of_the_original(family):
+    state = make_state(family, 4, structure=Structure.NEURONS)
+    original = original_of(state)
+    remove_some(state)
+    found = refit(state, original, text(), silent_context()).hidden
+    assert found is not None
+    with torch.no_grad():
+        expected = last_hidden(original.model, text().fitted)
+    error = (torch.cat(found) - expected).norm() / expected.norm()
+    assert error < 0.02  # of products with 16-bit inputs
 
 
 @pytest.mark.parametrize(
@@ -121,7 +135,9 @@ def test_stop_ends_the_refit_after_a_block():
     from surgeon_engine.api.messages.commands import StopAndKeep
 
     context.handle(StopAndKeep(run="test"))
-    assert refit(state, original, text(), context) == {}
+    found = refit(state, original, text(), context)
+    assert found.fits == {}
+    assert found.hidden is None
     assert [e for e in events if isinstance(e, StageStarted)]
 
 

@@ -1,0 +1,62 @@
+"""Judge a model that is being recovered, on windows that nothing is fitted to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from surgeon_engine.evaluation.fidelity import Reference, compare, reference_of
+from surgeon_engine.runtime import devices
+from surgeon_engine.runtime.run_context import RunContext
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judge:
+    """Measures the divergence of a model from the original on held-out windows.
+
+    Products of both models may take 16-bit inputs where that is fast.
+    """
+
+    model: PreTrainedModel
+    held_out: Reference
+    context: RunContext
+    dtype: torch.dtype  # of the model; its weights are float32 while it is trained
+
+    @classmethod
+    def of(
+        cls,
+        original: PreTrainedModel,
+        model: PreTrainedModel,
+        windows: Tensor,
+        batch: int,
+        context: RunContext,
+        step: Callable[[], None] = lambda: None,
+    ) -> Judge:
+        """Return the judge of a model, with the original's hidden states on `windows`.
+
+        Args:
+            original: the original model; it is not kept.
+            model: the model to judge.
+            windows: token ids, windows x length.
+            batch: windows at a time.
+            context: is asked whether the user has cancelled.
+            step: called after each batch of the original.
+        """
+        with devices.fast_products(original.device, original.dtype):
+            held_out = reference_of(original, windows, batch, step)
+        return cls(model, held_out, context, model.dtype)
+
+    def divergence(self) -> float:
+        """Return the mean KL(original || model) in nats per token.
+
+        Raises:
+            EvaluationError: it is not finite.
+            RunCancelled: the user has cancelled.
+        """
+        step = self.context.raise_if_cancelled
+        with devices.fast_products(self.model.device, self.dtype):
+            return compare(self.model, self.held_out, step).divergence
