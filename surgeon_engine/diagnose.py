@@ -42,7 +42,7 @@ from surgeon_engine.pruning.threshold import ElementCosts, Removals, check_not_n
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.shots.damping import with_damping
-from surgeon_engine.shots.shot import ShotPlan, curvature, evaluation
+from surgeon_engine.shots.shot import ShotPlan, curvature, evaluate_original
 
 Arrays = dict[str, np.ndarray]  # of one unit, or of all joined
 
@@ -61,7 +61,7 @@ def diagnose(config: RunConfig, folder: Path, context: RunContext) -> Diagnosed:
     """
     start_time = context.clock()
     state = prepare(config, context)
-    baseline = evaluation(state, context, Stage.BASELINE)
+    baseline = evaluate_original(state, context)
     unprotected = _unprotected(state)
     arrays, units, damping = _costs(state, unprotected, context)
     path = folder / "costs.npz"

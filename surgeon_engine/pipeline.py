@@ -10,6 +10,7 @@ The stages are called by name and do the work; there is no mathematics here.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,8 +28,13 @@ from surgeon_engine.api.messages.run import (
 from surgeon_engine.api.planning.limits import check_target_in_limits
 from surgeon_engine.api.planning.target_size import file_dtype, goal_of
 from surgeon_engine.api.run_folder import Report, RunFolder
+from surgeon_engine.calibration.judging_texts import judges_by_own_text, judging_texts
 from surgeon_engine.calibration.own_samples import own_samples, steps_of
-from surgeon_engine.calibration.windows import load_windows, vocabulary_of
+from surgeon_engine.calibration.windows import (
+    TokenWindows,
+    load_windows,
+    vocabulary_of,
+)
 from surgeon_engine.export.destination import check_destination
 from surgeon_engine.export.export import (
     ExportJob,
@@ -40,7 +46,7 @@ from surgeon_engine.export.formats import check_format
 from surgeon_engine.export.model_card import Recipe
 from surgeon_engine.export.verify import save_probe
 from surgeon_engine.model.inspect import describe
-from surgeon_engine.model.load import load_model
+from surgeon_engine.model.load import LoadedModel, load_model
 from surgeon_engine.model.source import first_line
 from surgeon_engine.preflight import Preflight, check_fits, preflight
 from surgeon_engine.pruning.state import PruningState
@@ -51,7 +57,7 @@ from surgeon_engine.runtime.versions import versions
 from surgeon_engine.shots.compaction_step import full_size_model
 from surgeon_engine.shots.loop import run_shots
 from surgeon_engine.shots.quality_budget import QualityBudget
-from surgeon_engine.shots.shot import check_windows, evaluation
+from surgeon_engine.shots.shot import check_windows, evaluate_original
 
 _EXPORT_FAILURES = (EngineError, OSError, MemoryError, RuntimeError)
 
@@ -83,7 +89,7 @@ def prune(config: RunConfig, folder: Path, context: RunContext) -> None:
     state = prepare(config, context, found)
     check_format(config, state.original, state.loaded, state.units, context)
     context.emit(_run_started(run, state))
-    baseline = evaluation(state, context, Stage.BASELINE)
+    baseline = evaluate_original(state, context)
     context.emit(BaselineEvaluated(baseline))
 
     budget = QualityBudget.of(config.pruning, baseline)
@@ -136,12 +142,32 @@ def prepare(
     if windows.found.left_out:
         context.emit(Logged(Level.INFO, windows.found.left_out))
     check_windows(config.pruning, windows.calibration, context)
-    if count := config.own_windows:
-        length = windows.calibration.shape[1]
-        with context.stage(Stage.SAMPLING, total=steps_of(count, length)) as step:
-            own = own_samples(loaded, count, length, config.calibration.seed, step)
-        windows = replace(windows, own=own)
+    windows = _with_own_text(config, loaded, windows, context)
     return PruningState(config, loaded, windows, units, goal, model)
+
+
+def _with_own_text(
+    config: RunConfig, loaded: LoadedModel, windows: TokenWindows, context: RunContext
+) -> TokenWindows:
+    """Return the windows with those that the model writes, and the texts that judge."""
+    length, count = windows.calibration.shape[1], config.own_windows
+    judging = config.evaluation.windows
+    if not judges_by_own_text(config, loaded.tokenizer is not None):
+        judging = 0
+    steps = steps_of(count, length) + steps_of(judging, length)
+    own, seed = None, config.calibration.seed
+    stage = (
+        context.stage(Stage.SAMPLING, total=steps) if steps else nullcontext(_nothing)
+    )
+    with stage as step:
+        if count:
+            own = own_samples(loaded, count, length, seed, step)
+        others = judging_texts(config, loaded, length, step)
+    return replace(windows, own=own, others=others)
+
+
+def _nothing() -> None:
+    """Take a step that nobody counts."""
 
 
 def _finish(

@@ -65,6 +65,14 @@ class TextStatistics:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class JudgingText:
+    """Windows of a text that judge a model."""
+
+    name: str
+    windows: Tensor  # windows x length, token ids
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class TokenWindows:
     """Windows of both parts and their origin."""
 
@@ -73,6 +81,7 @@ class TokenWindows:
     text: str  # display name of the validation text
     found: TextStatistics
     own: Tensor | None = None  # windows x length, written by the model itself
+    others: tuple[JudgingText, ...] = ()  # of other kinds; they judge, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +120,24 @@ def load_windows(
     return TokenWindows(
         calibration, validation, validation_text.display_name, reader.found
     )
+
+
+def all_windows(
+    source: TextSource,
+    config: CalibrationConfig,
+    tokenizer: PreTrainedTokenizerBase | None,
+    vocabulary: Vocabulary,
+) -> Tensor:
+    """Return all windows of a text in random order: windows x length; perhaps none.
+
+    Raises:
+        CalibrationError: The text cannot be read, or its tokens exceed the vocabulary
+            or the window of the model.
+    """
+    windows = _Reader(config, tokenizer).draw(source, "calibration")
+    if len(windows):
+        _check_usable(windows, vocabulary)
+    return windows
 
 
 def preview_text(model: ModelConfig, config: CalibrationConfig) -> TextPreviewed:

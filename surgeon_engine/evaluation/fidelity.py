@@ -11,7 +11,6 @@ hundred tokens at a time.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
 from surgeon_engine.api.errors import EvaluationError
+from surgeon_engine.api.messages.run import Estimate
 from surgeon_engine.evaluation.divergence import log_divergences
 
 Step = Callable[[], None]
@@ -51,25 +51,40 @@ class Reference:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Comparison:
-    """Means over the predicted tokens of each window, float64."""
+    """Figures of each predicted token: windows x (length - 1), float32, on the host."""
 
     nats: Tensor  # KL(original || model)
-    agreement: Tensor  # share of tokens with the same top token
-    loss: Tensor  # of the next token
+    agreement: Tensor  # 1.0 where both have the same top token
+    loss: Tensor  # of the next token, in nats
 
     @property
     def divergence(self) -> float:
         """The mean KL, in nats per token."""
-        return float(self.nats.mean())
+        return float(self.nats.double().mean())
 
-    def interval(self, seed: int = 0) -> tuple[float, float]:
-        """Return a 95 % interval of the mean KL, by resampling the windows."""
-        generator = torch.Generator().manual_seed(seed)
-        count = len(self.nats)
-        index = torch.randint(count, (_RESAMPLES, count), generator=generator)
-        means = self.nats[index].mean(dim=1).sort().values
-        outside = int((1 - _INTERVAL) / 2 * _RESAMPLES)
-        return float(means[outside]), float(means[-1 - outside])
+    @property
+    def mean_loss(self) -> float:
+        """The mean loss, in nats per token."""
+        return float(self.loss.double().mean())
+
+
+def estimate(values: Tensor, seed: int = 0) -> Estimate:
+    """Return the mean of figures of tokens with its 95 % interval.
+
+    The windows are resampled with replacement, because the tokens of one depend on each
+    other (percentile bootstrap; Efron and Tibshirani, 1993, chapter 13).
+
+    Args:
+        values: windows x tokens.
+        seed: of the resampling.
+    """
+    of_windows = values.double().mean(dim=1)
+    generator, count = torch.Generator().manual_seed(seed), len(of_windows)
+    index = torch.randint(count, (_RESAMPLES, count), generator=generator)
+    means = of_windows[index].mean(dim=1).sort().values
+    outside = int((1 - _INTERVAL) / 2 * _RESAMPLES)
+    low, high = float(means[outside]), float(means[-1 - outside])
+    return Estimate(float(of_windows.mean()), low, high)
 
 
 @torch.no_grad()
@@ -84,38 +99,62 @@ def reference_of(
     return Reference(windows, hidden)
 
 
-@torch.no_grad()
 def compare(model: PreTrainedModel, reference: Reference, step: Step) -> Comparison:
     """Compare a model with the original on the windows of a reference.
 
     Raises:
         EvaluationError: a divergence is not finite.
     """
-    rows: list[tuple[Tensor, Tensor, Tensor]] = []
-    for tokens, expected in reference.batches():
-        tokens = tokens.to(model.device)
-        found, expected = last_hidden(model, tokens), expected.to(model.device)
-        labels = tokens[:, 1:]
-        sums = [tokens.new_zeros(len(tokens), dtype=torch.float64) for _ in range(3)]
-        for part in logit_parts(model, labels):
-            p, q = (
-                head_logits(model, x[:, :-1][:, part]).float().log_softmax(dim=-1)
-                for x in (expected, found)
-            )
-            sums[0] += log_divergences(p, q).double().sum(dim=1)
-            sums[1] += (p.argmax(dim=-1) == q.argmax(dim=-1)).double().sum(dim=1)
-            picked = q.gather(2, labels[:, part].unsqueeze(2)).squeeze(2)
-            sums[2] -= picked.double().sum(dim=1)
-        rows.append(tuple((x / labels.shape[1]).cpu() for x in sums))  # type: ignore[arg-type]
-        step()
-    nats, agreement, loss = (torch.cat(part) for part in zip(*rows, strict=True))
-    if not math.isfinite(float(nats.sum())):
+    found = compare_unchecked(model, reference, step)
+    if not bool(found.nats.isfinite().all()):
         raise EvaluationError(
-            f"The divergence from the original is {float(nats.mean())}.",
+            f"The divergence from the original is {found.divergence}.",
             "The pruned model may be damaged, or its number format too narrow: "
             "try dtype float32.",
         )
-    return Comparison(nats, agreement, loss)
+    return found
+
+
+@torch.no_grad()
+def compare_unchecked(
+    model: PreTrainedModel,
+    reference: Reference,
+    step: Step,
+    *,
+    is_original: bool = False,
+) -> Comparison:
+    """Compare like `compare`; figures may be infinite or NaN.
+
+    Args:
+        model: the model.
+        reference: the windows, and the original's hidden states.
+        step: called after each batch.
+        is_original: the model is the original: its hidden states are known.
+    """
+    rows: list[tuple[Tensor, ...]] = []
+    for tokens, expected in reference.batches():
+        tokens, expected = tokens.to(model.device), expected.to(model.device)
+        found = expected if is_original else last_hidden(model, tokens)
+        rows.append(_figures(model, tokens, expected, found))
+        step()
+    return Comparison(*map(torch.cat, zip(*rows, strict=True)))
+
+
+def _figures(
+    model: PreTrainedModel, tokens: Tensor, expected: Tensor, found: Tensor
+) -> tuple[Tensor, ...]:
+    """Return the KL, the agreement and the loss of each predicted token of a batch."""
+    labels = tokens[:, 1:]
+    parts: list[tuple[Tensor, ...]] = []
+    for part in logit_parts(model, labels):
+        p, q = (
+            head_logits(model, x[:, :-1][:, part]).float().log_softmax(dim=-1)
+            for x in (expected, found)
+        )
+        loss = -q.gather(2, labels[:, part].unsqueeze(2)).squeeze(2)
+        nats = log_divergences(p, q).clamp(min=0.0)  # rounding may go below 0
+        parts.append((nats, (p.argmax(dim=-1) == q.argmax(dim=-1)).float(), loss))
+    return tuple(torch.cat(x, dim=1).cpu() for x in zip(*parts, strict=True))
 
 
 def last_hidden(model: PreTrainedModel, tokens: Tensor) -> Tensor:

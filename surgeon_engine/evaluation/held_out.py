@@ -1,4 +1,4 @@
-"""Evaluate a model on the held-out part of the calibration windows."""
+"""Compare a model with the original on the held-out part of the calibration windows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from surgeon_engine.evaluation.perplexity import token_losses
+from surgeon_engine.evaluation.fidelity import Reference, compare_unchecked
 
 _HELD_OUT = 4  # every how many windows one is held out
 
@@ -27,36 +27,31 @@ def split(windows: Tensor) -> tuple[Tensor, Tensor] | None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trial:
-    """The losses of a model on held-out windows."""
+    """The divergences of a model from the original on held-out windows."""
 
-    losses: Tensor | None  # of each token, in nats; None: they are not all finite
+    nats: Tensor | None  # KL of each token; None: they are not all finite
 
     @property
-    def loss(self) -> float:
-        """The mean; infinite where there are no losses."""
-        return math.inf if self.losses is None else self.losses.mean().item()
+    def divergence(self) -> float:
+        """The mean KL in nats per token; infinite where there is none."""
+        return math.inf if self.nats is None else self.nats.double().mean().item()
 
     def is_better_beyond_chance(self, other: Trial) -> bool:
-        """Return True if the loss is lower by more than its standard error.
+        """Return True if the divergence is lower by more than its standard error.
 
         The differences of tokens are taken as independent of each other. They are not
         quite, so that chance passes a little more often than one time in six.
         """
-        if self.losses is None:
+        if self.nats is None:
             return False
-        if other.losses is None:
+        if other.nats is None:
             return True
-        gain = other.losses - self.losses
+        gain = (other.nats - self.nats).double()
         error = gain.std() / math.sqrt(gain.numel())
         return bool(gain.mean() > error)
 
 
-def evaluate_held_out(model: PreTrainedModel, held_out: Tensor, batch: int) -> Trial:
-    """Evaluate the model as it is now on `held_out` (windows x length)."""
-    losses = token_losses(model, held_out, batch, lambda: None)
-    return Trial(losses if bool(losses.isfinite().all()) else None)
-
-
-def held_out_loss(model: PreTrainedModel, held_out: Tensor, batch: int) -> float:
-    """Return the mean next-token loss on `held_out`; infinite if it is not finite."""
-    return evaluate_held_out(model, held_out, batch).loss
+def evaluate_held_out(model: PreTrainedModel, held_out: Reference) -> Trial:
+    """Compare the model as it is now with the original on held-out windows."""
+    nats = compare_unchecked(model, held_out, lambda: None).nats
+    return Trial(nats if bool(nats.isfinite().all()) else None)

@@ -1,4 +1,4 @@
-"""Measure the mean next-token loss on windows of text, and its exponential.
+"""Measure the next-token loss of a model on windows of text.
 
 Each window is scored by itself, without context from the one before and without added
 tokens: its first token is given, the others are predicted.
@@ -15,41 +15,22 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from surgeon_engine.api.errors import EvaluationError
-from surgeon_engine.api.messages.run import Evaluation
-from surgeon_engine.model.not_finite import hint_for, with_origin
-
-_MAX_LOSS = 700.0  # nats: exp of more overflows float64
 
 
-def evaluate(
-    model: PreTrainedModel,
-    windows: Tensor,
-    batch: int,
-    text: str,
-    step: Callable[[], None],
-) -> Evaluation:
-    """Measure the loss and the perplexity of a model.
-
-    Args:
-        model: the model.
-        windows: token ids, windows x length.
-        batch: the number of windows at a time.
-        text: the name of the text, for the result.
-        step: called after each batch.
+def perplexity(model: PreTrainedModel, windows: Tensor) -> float:
+    """Return the perplexity of a model on windows of tokens, one window at a time.
 
     Raises:
-        EvaluationError: the loss is not finite, or its exponential is not.
+        EvaluationError: it is not finite.
     """
-    losses = token_losses(model, windows, batch, step)
-    loss = losses.mean().item()
-    if not loss < _MAX_LOSS:  # false for NaN, too
-        message = f"The loss on the validation text is {loss}."
-        broken = windows[~losses.isfinite().all(dim=1)][:1]
-        if len(broken):
-            message = with_origin(message, model, broken)
-        raise EvaluationError(message, hint_for(model))
-    count, length = windows.shape
-    return Evaluation(loss, math.exp(loss), count, length, text)
+    loss = token_losses(model, windows, 1, lambda: None).mean().item()
+    if not math.isfinite(loss):
+        raise EvaluationError(
+            f"The loss on the validation text is {loss}.",
+            "The pruned model may be damaged, or its number format too narrow: "
+            "try dtype float32.",
+        )
+    return math.exp(loss)
 
 
 @torch.no_grad()

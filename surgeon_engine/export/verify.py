@@ -13,7 +13,7 @@ from torch import Tensor
 
 from surgeon_engine.api.config.export import FileDtype
 from surgeon_engine.api.files import write_atomically
-from surgeon_engine.evaluation.perplexity import evaluate
+from surgeon_engine.evaluation.perplexity import perplexity
 from surgeon_engine.export.base import VerificationResult
 from surgeon_engine.model.load import LoadedModel
 
@@ -49,12 +49,13 @@ def save_probe(loaded: LoadedModel, windows: Tensor, path: Path) -> None:
     with torch.no_grad():
         logits = loaded.model(tokens, use_cache=False).logits.float()
     windows = windows[:_MAX_WINDOWS]
-    evaluation = evaluate(loaded.model, windows, batch=1, text="", step=lambda: None)
     probe = {
         "tokens": tokens.cpu().clone(),
         "logits": logits.contiguous().cpu(),
         "windows": windows.cpu().clone(),
-        "perplexity": torch.tensor(evaluation.perplexity, dtype=torch.float64),
+        "perplexity": torch.tensor(
+            perplexity(loaded.model, windows), dtype=torch.float64
+        ),
     }
     write_atomically(path, save(probe))
 

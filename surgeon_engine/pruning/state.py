@@ -19,6 +19,7 @@ from surgeon_engine.api.messages.run import GroupsLeft, LayerSparsity
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.planning.target_size import Goal
 from surgeon_engine.calibration.windows import TokenWindows
+from surgeon_engine.evaluation.evaluate import References
 from surgeon_engine.model.layers import KeptWeights, PrunableLayer
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.pruning.structures.base import Unit
@@ -67,6 +68,7 @@ class PruningState:
         self._kept: Mapping[str, Tensor] = MappingProxyType({})
         self._total_cost: Mapping[str, float] = MappingProxyType({})
         self._is_partially_updated = False
+        self._references: References | None = None
 
     @property
     def config(self) -> RunConfig:
@@ -82,6 +84,12 @@ class PruningState:
     def windows(self) -> TokenWindows:
         """The calibration and validation windows."""
         return self._windows
+
+    @property
+    def references(self) -> References:
+        """What the original computes on the texts that judge; see `keep_references`."""
+        assert self._references is not None
+        return self._references
 
     @property
     def units(self) -> tuple[Unit, ...]:
@@ -122,6 +130,10 @@ class PruningState:
     def compacted_weights(self) -> int:
         """The number of prunable weights that compaction has taken out of the model."""
         return self.original.prunable - sum(x.weights for x in self.loaded.layers)
+
+    def keep_references(self, references: References) -> None:
+        """Keep what the original computes, before anything is removed."""
+        self._references = references
 
     def add_costs(self, costs: Mapping[str, float]) -> None:
         """Add the costs of a selection, by unit, to the total costs."""
@@ -174,9 +186,11 @@ class PruningState:
     ) -> PruningState:
         """Return a state of the same model under other settings, nothing removed."""
         config = replace(self.config, pruning=pruning)
-        return PruningState(
+        state = PruningState(
             config, self.loaded, self.windows, units, self.goal, self.original
         )
+        state._references = self._references
+        return state
 
     def sparsities(self) -> tuple[LayerSparsity, ...]:
         """Return how much of each layer of the original model is removed."""

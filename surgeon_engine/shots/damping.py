@@ -1,14 +1,15 @@
-"""Choose the damping of costs and update by the loss on held-out windows.
+"""Choose the damping of costs and update by the divergence on held-out windows.
 
 A covariance of few tokens is uncertain. How far it can be trusted depends on the text,
 its length, the structure and how much is removed. So each damping is tried: the factors
-of one part of the calibration windows select and update, the loss on the other part
-judges, and the weights are put back. The search walks over a coarse grid, first for the
-damping of the update, then for that of the costs. In the first shot it starts at a
-damping that works well on other models and texts, later at the previous choice.
+of one part of the calibration windows select and update, the KL to the original on the
+other part judges, and the weights are put back. The search walks over a coarse grid,
+first for the damping of the update, then for that of the costs. In the first shot it
+starts at a damping that works well on other models and texts, later at the previous
+choice.
 
 A few held-out windows cannot tell small differences apart, and following their noise
-makes a run worse. So the search moves only where the loss falls by more than the
+makes a run worse. So the search moves only where the KL falls by more than the
 standard error of the difference. Heavy damping of the update is better at once but
 worse later, since less of the removed weights is folded into those that the next shots
 choose from: it may only be chosen in the last shot. The damping of the costs, which
@@ -32,6 +33,7 @@ from torch import Tensor
 from surgeon_engine.api.config.pruning import SPARSE, FixedDamping, PruningConfig
 from surgeon_engine.api.errors import CurvatureError
 from surgeon_engine.api.messages.run import DampingChoice, Stage
+from surgeon_engine.evaluation.fidelity import Reference
 from surgeon_engine.evaluation.held_out import Trial, evaluate_held_out
 from surgeon_engine.model.layers import KeptWeights
 from surgeon_engine.pruning.measure_curvature import Factors
@@ -58,7 +60,7 @@ class DampingSearch:
     """The inputs of a search for the damping of a shot."""
 
     factors: Factors  # of the windows that are not held out
-    held_out: Tensor  # windows x length
+    held_out: Reference  # the windows that are held out
     budget: int  # weights to remove
     shot: int
     is_last: bool
@@ -68,15 +70,15 @@ class DampingSearch:
 def choose_damping(
     state: PruningState, inputs: DampingSearch, context: RunContext
 ) -> DampingChoice:
-    """Search for the damping with the lowest loss on the held-out windows.
+    """Search for the damping with the lowest divergence on the held-out windows.
 
     Raises:
-        CurvatureError: every damping leaves a model without a finite loss.
+        CurvatureError: every damping leaves a model without a finite divergence.
         PruningError: fewer weights than the budget can be removed.
     """
     config = state.config.pruning
     layers = [layer for unit in state.units for layer in unit.layers]
-    model, batch = state.loaded.model, state.config.calibration.batch
+    model = state.loaded.model
 
     kept = KeptWeights(layers)
 
@@ -94,7 +96,7 @@ def choose_damping(
                 remove(
                     state, inputs.factors, pruning, removed, context.raise_if_cancelled
                 )
-                return evaluate_held_out(model, inputs.held_out, batch)
+                return evaluate_held_out(model, inputs.held_out)
         except CurvatureError:
             return Trial(None)  # too little damping for these factors
 
@@ -108,14 +110,16 @@ def choose_damping(
         maximum = (len(GRID) - 1, len(GRID) - 1)
     with context.stage(Stage.DAMPING, inputs.shot):
         trials, chosen = search(trial_at, start, moves, maximum)
-    if trials[chosen].losses is None:
+    if trials[chosen].nats is None:
         raise CurvatureError(
-            f"None of the {len(trials)} dampings that were tried leaves a model with a "
-            "finite loss.",
+            f"None of the {len(trials)} dampings that were tried leaves a model whose "
+            "predictions are finite.",
             "Remove less in a shot, or use more calibration text.",
         )
     cost, update = chosen
-    return DampingChoice(GRID[cost], GRID[update], len(trials), trials[chosen].loss)
+    return DampingChoice(
+        GRID[cost], GRID[update], len(trials), trials[chosen].divergence
+    )
 
 
 def with_damping(pruning: PruningConfig, cost: float, update: float) -> PruningConfig:
@@ -131,16 +135,16 @@ def search(
 ) -> tuple[dict[Point, Trial], Point]:
     """Search the grid from `start`.
 
-    While there is no finite loss at the start, both dampings are raised. Then each of
-    the moves is followed while it helps. A damping is not raised beyond its maximum,
-    and one that is beyond is lowered to it where that costs little.
+    While there is no finite divergence at the start, both dampings are raised. Then
+    each of the moves is followed while it helps. A damping is not raised beyond its
+    maximum, and one that is beyond is lowered to it where that costs little.
 
     Returns:
         The trials by point, and the point at which the search ended.
     """
     grid = _GridSearch(trial_at, maximum)
     point = grid.find_start(start)
-    if grid.trials[point].losses is not None:
+    if grid.trials[point].nats is not None:
         for opposite in moves:
             ends = (grid.follow(point, move) for move in opposite)
             point = next((end for end in ends if end != point), point)
@@ -158,7 +162,7 @@ class _GridSearch:
     def find_start(self, start: Point) -> Point:
         """Raise both dampings from `start` until there is a finite loss."""
         last, point = len(GRID) - 1, start
-        while self._trial(point).losses is None and point != (last, last):
+        while self._trial(point).nats is None and point != (last, last):
             point = (min(point[0] + 1, last), min(point[1] + 1, last))
         return point
 
@@ -177,7 +181,9 @@ class _GridSearch:
             return False
         trial = self._trial(after)
         if new < old and old > maximum:
-            return trial.loss < self._trial(before).loss + _LOWERING_TOLERANCE
+            return (
+                trial.divergence < self._trial(before).divergence + _LOWERING_TOLERANCE
+            )
         return trial.is_better_beyond_chance(self._trial(before))
 
     def _trial(self, point: Point) -> Trial:

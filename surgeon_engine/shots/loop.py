@@ -13,7 +13,6 @@ from surgeon_engine.api.messages.run import (
     Evaluation,
     Recovered,
     ShotFinished,
-    Stage,
 )
 from surgeon_engine.pruning.schedule import share_of_goal
 from surgeon_engine.pruning.state import PruningState
@@ -56,9 +55,7 @@ def run_shots(
         corrected = _corrected(state, budget, context)
         result = replace(result, corrected=corrected)
     if state.config.recovery.level is not Recovery.OFF:
-        recovered = recover(
-            state, lambda: evaluation(state, context, Stage.EVALUATION), context
-        )
+        recovered = recover(state, lambda: evaluation(state, context), context)
         if recovered is not None:
             context.emit(recovered)
         result = replace(result, recovered=recovered)
@@ -316,6 +313,6 @@ def _correct_and_evaluate(
         steps.lengths,
         steps.loss_before,
         steps.loss_after,
-        evaluation(state, context, Stage.EVALUATION, shot),
+        evaluation(state, context, shot),
         context.clock() - start_time,
     )

@@ -14,8 +14,9 @@ from surgeon_engine.api.messages.run import (
     ShotFinished,
     Stage,
 )
+from surgeon_engine.calibration.windows import JudgingText
+from surgeon_engine.evaluation.evaluate import evaluate, references_of
 from surgeon_engine.evaluation.held_out import split
-from surgeon_engine.evaluation.perplexity import evaluate
 from surgeon_engine.pruning.cost_accounting import cost_histogram, total_cost
 from surgeon_engine.pruning.measure_curvature import Factors, measure, of_units, pool
 from surgeon_engine.pruning.methods import METHODS
@@ -66,7 +67,7 @@ def run_shot(state: PruningState, plan: ShotPlan, context: RunContext) -> ShotFi
         removed = remove(state, factors, pruning, selected.removed, step)
         state.record_removed(removed)
     del factors
-    found = evaluation(state, context, Stage.EVALUATION, plan.number)
+    found = evaluation(state, context, plan.number)
     state.finish_update()
     goal, weights = state.goal, selected.weights + state.compacted_weights
     return ShotFinished(
@@ -101,14 +102,32 @@ def check_windows(pruning: PruningConfig, windows: Tensor, context: RunContext) 
         context.emit(Logged(Level.WARNING, message))
 
 
-def evaluation(
-    state: PruningState, context: RunContext, stage: Stage, shot: int = 0
-) -> Evaluation:
-    """Evaluate the model on the validation windows, as a stage of the run."""
-    windows, batch = state.windows.validation, state.config.calibration.batch
-    with context.stage(stage, shot, -(-len(windows) // batch)) as step:
-        model = state.loaded.model
-        return evaluate(model, windows, batch, state.windows.text, step)
+def evaluate_original(state: PruningState, context: RunContext) -> Evaluation:
+    """Evaluate the original, and keep what it computes for later comparisons."""
+    windows = state.windows
+    first = JudgingText(windows.text, windows.validation)
+    texts = (first, *windows.others)
+    parts = None
+    if state.config.pruning.searches_damping:
+        parts = split(windows.calibration)
+    held_out = None if parts is None else parts[1]
+    batch, model = state.config.calibration.batch, state.loaded.model
+    sizes = [len(text.windows) for text in texts]
+    batches = 2 * sum(-(-size // batch) for size in sizes)
+    if held_out is not None:
+        batches += -(-len(held_out) // batch)
+    with context.stage(Stage.BASELINE, total=batches) as step:
+        references = references_of(model, texts, held_out, batch, step)
+        state.keep_references(references)
+        return evaluate(model, references, step, is_original=True)
+
+
+def evaluation(state: PruningState, context: RunContext, shot: int = 0) -> Evaluation:
+    """Evaluate the model as it is now, as a stage of the run."""
+    references = state.references
+    batches = sum(len(reference.hidden) for _, reference in references.texts)
+    with context.stage(Stage.EVALUATION, shot, batches) as step:
+        return evaluate(state.loaded.model, references, step)
 
 
 def curvature(
@@ -137,9 +156,11 @@ def curvature(
         return factors, _configured_damping(pruning)
     fit, held_out = parts
     factors = measure(state, of_units(measured, fit), context, plan.number)
+    judged = state.references.held_out
+    assert judged is not None
     search = DampingSearch(
         factors,
-        held_out,
+        judged,
         _budget(state, plan),
         plan.number,
         plan.is_last,

@@ -229,9 +229,9 @@ def damping_choice(choice: DampingChoice | None) -> tuple[str, ...]:
             how=how,
         )
     ]
-    if choice.held_out_loss is not None:
-        loss = numbers.perplexity(choice.held_out_loss)
-        clauses.append(tr("loss {loss} on held-out windows").format(loss=loss))
+    if choice.held_out_nats is not None:
+        nats = numbers.significant(choice.held_out_nats, 3)
+        clauses.append(tr("KL {nats} on held-out windows").format(nats=nats))
     return tuple(clauses)
 
 

@@ -175,7 +175,7 @@ def shot_finished(shot: int, shots: int, sparsity: float) -> ShotFinished:
         evaluation=evaluation(perplexity),
         layers=layers,
         seconds=1.0,
-        damping=DampingChoice(0.01, 0.1, tried=9, held_out_loss=2.6512),
+        damping=DampingChoice(0.01, 0.1, tried=9, held_out_nats=0.6512),
         costs=costs(shot, 1e-7 * shot, removed // shot),
     )
 

@@ -17,6 +17,7 @@ from surgeon_engine.model.source import ModelSource, locate
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.structures.units import units_of
 from surgeon_engine.runtime.run_context import RunContext
+from surgeon_engine.shots.shot import evaluate_original
 from tests.helpers.configs import pruning_config
 from tests.helpers.tiny_models import VOCABULARY, tiny_model
 
@@ -46,7 +47,9 @@ def make_state(family: str = "llama", windows: int = 8, **pruning) -> PruningSta
     units = units_of(config.pruning, model)
     original = describe(model, source)
     goal = goal_of(config.pruning, original, config.model.dtype)
-    return PruningState(config, loaded, texts, units, goal, original)
+    state = PruningState(config, loaded, texts, units, goal, original)
+    evaluate_original(state, silent_context())
+    return state
 
 
 def silent_context() -> RunContext:

@@ -12,6 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.pruning import Correction, Damping, Structure
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
@@ -115,6 +116,7 @@ def job(folder: Path, family: str = "llama", windows: int = 4, **pruning) -> Run
         pruning_config(**settings),
         ExportConfig(format=Format.MASKED),
         RecoveryConfig(Recovery.OFF),
+        EvaluationConfig(windows=0),
     )
 
 

@@ -211,7 +211,7 @@ def test_too_few_windows_for_a_search_warn_and_use_the_default_damping(
     assert "0.01 and 0.1" in warning.message
     for shot in found.shots:
         assert (shot.damping.cost, shot.damping.update) == (0.01, 0.1)
-        assert (shot.damping.tried, shot.damping.held_out_loss) == (0, None)
+        assert (shot.damping.tried, shot.damping.held_out_nats) == (0, None)
     assert StageStarted(Stage.DAMPING, 1) not in found.recorder.events
 
 

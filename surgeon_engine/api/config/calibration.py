@@ -93,6 +93,11 @@ class CalibrationConfig:
             )
 
     @property
+    def all_texts(self) -> tuple[str, ...]:
+        """The names of all texts that calibrate."""
+        return (self.text,)
+
+    @property
     def takes_whole_file(self) -> bool:
         """True if all windows of a token file are measured."""
         return is_token_file(self.text)

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Annotated
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.fields import Option
 from surgeon_engine.api.config.pruning import (
@@ -64,6 +65,7 @@ class RunConfig:
     pruning: PruningConfig = field(default_factory=PruningConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
     recovery: RecoveryConfig = field(default_factory=RecoveryConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
     @property
     def own_windows(self) -> int:

@@ -113,14 +113,40 @@ class LayerSparsity(msgspec.Struct, frozen=True):
         return self.removed / self.weights
 
 
+class Estimate(msgspec.Struct, frozen=True):
+    """A mean over windows of text, with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Fidelity(msgspec.Struct, frozen=True):
+    """How closely a model follows the original on one text, with the protocol."""
+
+    divergence: Estimate  # KL(original || model), nats per token
+    agreement: Estimate  # share of tokens with the same top token
+    perplexity: Estimate
+    windows: int
+    window_length: int
+    text: str  # name
+
+
 class Evaluation(msgspec.Struct, frozen=True):
-    """Loss on held-out windows, with its protocol."""
+    """Loss on held-out windows, with its protocol, and the fidelity on each text."""
 
     loss: float  # mean next-token loss in nats
     perplexity: float  # exp(loss)
     windows: int
     window_length: int
     text: str
+    # On the same windows, and then on texts of other kinds. Empty: not measured.
+    fidelity: tuple[Fidelity, ...] = ()
+
+    @property
+    def divergence(self) -> float | None:
+        """KL(original || model) on the same windows, nats per token; None: unknown."""
+        return self.fidelity[0].divergence.value if self.fidelity else None
 
 
 class DampingChoice(msgspec.Struct, frozen=True):
@@ -129,7 +155,8 @@ class DampingChoice(msgspec.Struct, frozen=True):
     cost: float  # damping of the costs, multiple of the mean eigenvalue
     update: float  # damping of the update, likewise
     tried: int  # number of settings compared; 0: the damping was given
-    held_out_loss: float | None = None  # nats per token; None: not compared
+    # KL to the original on held-out windows, nats per token; None: not compared.
+    held_out_nats: float | None = None
 
 
 class RunStarted(msgspec.Struct, frozen=True, tag=True):

@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from surgeon_engine.api.errors import EvaluationError
+from surgeon_engine.api.messages.run import Estimate
 from surgeon_engine.evaluation import fidelity
 from surgeon_engine.evaluation.fidelity import (
     compare,
+    estimate,
     head_logits,
     last_hidden,
     reference_of,
@@ -43,11 +45,11 @@ def test_figures_equal_those_of_the_logits_of_both_models(family, monkeypatch):
     with torch.no_grad():
         p = original(WINDOWS).logits[:, :-1].double().log_softmax(dim=-1)
         q = model(WINDOWS).logits[:, :-1].double().log_softmax(dim=-1)
-    nats = (p.exp() * (p - q)).sum(dim=-1).mean(dim=1)
-    torch.testing.assert_close(found.nats, nats, rtol=1e-3, atol=1e-6)
-    same = (p.argmax(dim=-1) == q.argmax(dim=-1)).double().mean(dim=1)
+    nats = (p.exp() * (p - q)).sum(dim=-1)
+    torch.testing.assert_close(found.nats, nats.float(), rtol=1e-3, atol=1e-5)
+    same = (p.argmax(dim=-1) == q.argmax(dim=-1)).float()
     torch.testing.assert_close(found.agreement, same)
-    loss = -q.gather(2, WINDOWS[:, 1:].unsqueeze(2)).squeeze(2).mean(dim=1)
+    loss = -q.gather(2, WINDOWS[:, 1:].unsqueeze(2)).squeeze(2).float()
     torch.testing.assert_close(found.loss, loss, rtol=1e-4, atol=1e-5)
     assert found.divergence == pytest.approx(float(nats.mean()), rel=1e-3)
 
@@ -66,17 +68,23 @@ def test_model_equals_itself():
     found = compare(model, reference_of(model, WINDOWS, 2, int), int)
     assert found.divergence == 0
     assert found.agreement.eq(1).all()
-    assert found.interval() == (0, 0)
 
 
 def test_interval_contains_the_mean_and_widens_with_the_spread():
     one, other = (
-        fidelity.Comparison(torch.tensor(nats).double(), WINDOWS, WINDOWS)
+        estimate(torch.tensor(nats)[:, None])
         for nats in ([1.0, 1.1, 0.9, 1.0], [1.0, 2.0, 0.0, 1.0])
     )
-    (low, high), (lower, higher) = one.interval(), other.interval()
-    assert lower < low < 1 < high < higher
-    assert one.interval() == one.interval()
+    assert one.value == other.value == 1
+    assert other.low < one.low < 1 < one.high < other.high
+    assert estimate(torch.tensor([[2.0, 4.0]])) == Estimate(3, 3, 3)
+
+
+def test_interval_covers_the_true_mean_of_nineteen_in_twenty_texts():
+    draw = torch.Generator().manual_seed(2)
+    found = [estimate(torch.randn(40, 3, generator=draw)) for _ in range(200)]
+    covered = sum(x.low <= 0 <= x.high for x in found)
+    assert 180 <= covered <= 198
 
 
 def test_divergence_that_is_not_finite_raises():

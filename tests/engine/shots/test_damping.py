@@ -10,7 +10,7 @@ import torch
 from surgeon_engine.api.config.pruning import SPARSE, Structure
 from surgeon_engine.api.errors import CurvatureError
 from surgeon_engine.api.messages.run import DampingChoice, Stage, StageStarted
-from surgeon_engine.evaluation.held_out import Trial, held_out_loss, split
+from surgeon_engine.evaluation.held_out import Trial, evaluate_held_out, split
 from surgeon_engine.pruning.measure_curvature import measure, of_units
 from surgeon_engine.runtime.run_context import RunCancelled, RunContext
 from surgeon_engine.shots import damping
@@ -38,23 +38,22 @@ STRUCTURES = (
 
 
 def inputs_of(state, before=None, *, is_last=True) -> DampingSearch:
-    fit, held_out = split(state.windows.calibration)
+    fit, _ = split(state.windows.calibration)
+    held_out = state.references.held_out
     factors = measure(state, of_units(state, fit), silent_context(), 1)
     return DampingSearch(factors, held_out, state.goal.removed, 1, is_last, before)
 
 
-def loss_with(state, inputs, cost, update) -> float:
-    """Remove with these dampings, measure the held-out loss, and restore the model."""
+def nats_with(state, inputs, cost, update) -> float:
+    """Remove with these dampings, measure the held-out KL, and restore the model."""
     model = state.loaded.model
     kept = {name: value.clone() for name, value in model.state_dict().items()}
     pruning = with_damping(state.config.pruning, cost, update)
     chosen = selection(state, inputs.factors, pruning, inputs.budget)
     remove(state, inputs.factors, pruning, chosen.removed)
-    loss = held_out_loss(
-        state.loaded.model, inputs.held_out, state.config.calibration.batch
-    )
+    nats = evaluate_held_out(model, inputs.held_out).divergence
     model.load_state_dict(kept)
-    return loss
+    return nats
 
 
 @pytest.mark.parametrize("count", [4, 5, 8, 11, 64])
@@ -71,7 +70,9 @@ def test_too_few_windows_are_not_split(count):
 
 
 @pytest.mark.parametrize("structure", STRUCTURES)
-def test_trial_has_the_loss_after_removing_with_its_damping(monkeypatch, structure):
+def test_trial_has_the_divergence_after_removing_with_its_damping(
+    monkeypatch, structure
+):
     state = make_state(structure=structure, sparsity=0.3)
     inputs = inputs_of(state)
     found = {}
@@ -79,18 +80,18 @@ def test_trial_has_the_loss_after_removing_with_its_damping(monkeypatch, structu
 
     def recorded(*arguments):
         trials, chosen = run_search(*arguments)
-        found.update({point: trial.loss for point, trial in trials.items()})
+        found.update({point: trial.divergence for point, trial in trials.items()})
         return trials, chosen
 
     monkeypatch.setattr(damping, "search", recorded)
     choice = choose_damping(state, inputs, silent_context())
     assert choice.tried == len(found) > 1
     assert found == {
-        point: loss_with(state, inputs, GRID[point[0]], GRID[point[1]])
+        point: nats_with(state, inputs, GRID[point[0]], GRID[point[1]])
         for point in found
     }
     chosen = (GRID.index(choice.cost), GRID.index(choice.update))
-    assert choice.held_out_loss == found[chosen] <= next(iter(found.values()))
+    assert choice.held_out_nats == found[chosen] <= next(iter(found.values()))
 
 
 @pytest.mark.parametrize("structure", STRUCTURES)
@@ -182,18 +183,14 @@ def test_damping_that_leaves_a_factor_indefinite_is_skipped(monkeypatch):
     choice = choose_damping(state, inputs_of(state, is_last=False), silent_context())
     assert choice.cost > 0.1
     assert choice.update <= 0.1  # did not cause the failure
-    assert math.isfinite(choice.held_out_loss)
+    assert math.isfinite(choice.held_out_nats)
 
 
-def test_held_out_loss_of_a_broken_model_is_infinite():
+def test_held_out_divergence_of_a_broken_model_is_infinite():
     state = make_state(sparsity=0.3)
     state.loaded.model.lm_head.weight.fill_(torch.nan)
-    assert (
-        held_out_loss(
-            state.loaded.model, random_windows(2), state.config.calibration.batch
-        )
-        == math.inf
-    )
+    trial = evaluate_held_out(state.loaded.model, state.references.held_out)
+    assert trial.divergence == math.inf
 
 
 def test_error_is_raised_if_no_damping_works(monkeypatch):

@@ -1,0 +1,152 @@
+"""Evaluate the model of a run: its fidelity and its perplexity on each text.
+
+The first text is the held-out part of the calibration text, the others are of other
+kinds. Each window is scored by itself, without context from the one before and without
+added tokens: its first token is given, the others are predicted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from surgeon_engine.api.errors import EvaluationError
+from surgeon_engine.api.messages.run import Estimate, Evaluation, Fidelity
+from surgeon_engine.calibration.windows import JudgingText
+from surgeon_engine.evaluation.fidelity import (
+    Comparison,
+    Reference,
+    compare_unchecked,
+    estimate,
+    head_logits,
+    last_hidden,
+    reference_of,
+)
+from surgeon_engine.model.not_finite import hint_for, with_origin
+
+_MAX_LOSS = 700.0  # nats: exp of more overflows float64
+_TOLERANCE = 0.05  # of logits by the head alone, relative to their spread
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class References:
+    """What the original computes on the texts that judge a run."""
+
+    texts: tuple[tuple[str, Reference], ...]  # with their names; the first is like
+    # the calibration text
+    held_out: Reference | None = None  # calibration windows that choose the damping
+
+
+def references_of(
+    model: PreTrainedModel,
+    texts: Sequence[JudgingText],
+    held_out: Tensor | None,
+    batch: int,
+    step: Callable[[], None],
+) -> References:
+    """Run the original on the texts that judge a run.
+
+    Args:
+        model: the original.
+        texts: the texts; the first is like the calibration text.
+        held_out: the calibration windows that choose the damping, windows x length.
+        batch: windows at a time.
+        step: called after each batch.
+
+    Raises:
+        EvaluationError: the head of the model does not give its logits by itself.
+    """
+    _check_head(model, texts[0].windows[:1])
+    found = tuple(
+        (text.name, reference_of(model, text.windows, batch, step)) for text in texts
+    )
+    if held_out is None:
+        return References(found)
+    return References(found, reference_of(model, held_out, batch, step))
+
+
+def evaluate(
+    model: PreTrainedModel,
+    references: References,
+    step: Callable[[], None],
+    *,
+    is_original: bool = False,
+) -> Evaluation:
+    """Measure the fidelity and the perplexity of a model on each text.
+
+    Args:
+        model: the model.
+        references: the texts, and what the original computes on them.
+        step: called after each batch.
+        is_original: the model is the original, which need not run again.
+
+    Raises:
+        EvaluationError: a loss or a divergence is not finite, or the perplexity is not.
+    """
+    found: list[Fidelity] = []
+    for name, reference in references.texts:
+        figures = compare_unchecked(model, reference, step, is_original=is_original)
+        _check_finite(model, reference, figures, name if found else "")
+        found.append(_fidelity(figures, name))
+        if len(found) == 1:
+            loss = figures.mean_loss
+    first = found[0]
+    return Evaluation(
+        loss,
+        math.exp(loss),
+        first.windows,
+        first.window_length,
+        first.text,
+        tuple(found),
+    )
+
+
+def _fidelity(figures: Comparison, name: str) -> Fidelity:
+    count, predicted = figures.loss.shape
+    loss = estimate(figures.loss)
+    return Fidelity(
+        estimate(figures.nats),
+        estimate(figures.agreement),
+        Estimate(*(math.exp(x) for x in (loss.value, loss.low, loss.high))),
+        count,
+        predicted + 1,
+        name,
+    )
+
+
+def _check_finite(
+    model: PreTrainedModel, reference: Reference, figures: Comparison, name: str
+) -> None:
+    loss, nats = figures.mean_loss, figures.divergence
+    where = name or "the validation text"
+    if not loss < _MAX_LOSS:  # false for NaN, too
+        message = f"The loss on {where} is {loss}."
+        is_broken = ~figures.loss.isfinite().all(dim=1)
+        if bool(is_broken.any()):
+            message = with_origin(message, model, reference.windows[is_broken][:1])
+        raise EvaluationError(message, hint_for(model))
+    if not math.isfinite(nats):
+        message = f"The divergence from the original on {where} is {nats}."
+        raise EvaluationError(message, hint_for(model))
+
+
+@torch.no_grad()
+def _check_head(model: PreTrainedModel, windows: Tensor) -> None:
+    """Check that the head alone turns hidden states into the model's logits."""
+    tokens = windows.to(model.device)
+    expected = model(tokens, use_cache=False).logits.float()
+    found = head_logits(model, last_hidden(model, tokens)).float()
+    is_finite = expected.isfinite() & found.isfinite()
+    error = (expected - found)[is_finite].abs()
+    spread = float(expected[is_finite].std())
+    if len(error) and float(error.max()) > _TOLERANCE * spread:
+        raise EvaluationError(
+            f"The logits of {type(model).__name__} differ by up to {error.max():.2g} "
+            "when its head is run by itself, so the fidelity cannot be measured.",
+            "The architecture is not supported. Report it with the model's name.",
+        )
