@@ -55,8 +55,3 @@ def evaluate_held_out(model: PreTrainedModel, held_out: Tensor, batch: int) -> T
     """Evaluate the model as it is now on `held_out` (windows x length)."""
     losses = token_losses(model, held_out, batch, lambda: None)
     return Trial(losses if bool(losses.isfinite().all()) else None)
-
-
-def held_out_loss(model: PreTrainedModel, held_out: Tensor, batch: int) -> float:
-    """Return the mean next-token loss on `held_out`; infinite if it is not finite."""
-    return evaluate_held_out(model, held_out, batch).loss

@@ -25,12 +25,12 @@ from surgeon_engine.api.messages.run import HeldOutMeasured, Stage
 from surgeon_engine.evaluation.divergence import log_divergences
 from surgeon_engine.evaluation.fidelity import (
     Reference,
-    body_of,
     compare,
     head_logits,
     last_hidden,
     logit_parts,
 )
+from surgeon_engine.model.layers import body_parameters
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import RunContext
@@ -54,7 +54,11 @@ class Training:
 
 
 def distil(
-    state: PruningState, fitted: Reference, held_out: Reference, context: RunContext
+    state: PruningState,
+    fitted: Reference,
+    held_out: Reference,
+    context: RunContext,
+    shot: int = 0,
 ) -> Training:
     """Train the weights that remain, and keep the best of them.
 
@@ -65,12 +69,13 @@ def distil(
         fitted: the windows to train on.
         held_out: the windows that judge.
         context: receives the progress.
+        shot: the shot after which it comes; 0: the end of the run.
 
     Raises:
         EvaluationError: the divergence is not finite.
         RunCancelled: the user has cancelled; the weights are then between two steps.
     """
-    return _Distillation(state, fitted, held_out, context).run()
+    return _Distillation(state, fitted, held_out, context).run(shot)
 
 
 class _Distillation:
@@ -91,18 +96,18 @@ class _Distillation:
         self._parameters = _trainable(state)
         self._best: list[Tensor] = []
 
-    def run(self) -> Training:
+    def run(self, shot: int) -> Training:
         """Train, and keep the best weights."""
         self._start_time = self._context.clock()
         of_epoch = -(-len(self._fitted.windows) // _BATCH)
         total = math.ceil(self._config.epochs * of_epoch)
-        with self._context.stage(Stage.DISTILLATION, total=total) as step:
+        with self._context.stage(Stage.DISTILLATION, shot, total) as step:
             before = best = self._measure(0, total)
             self._remember()
             done = 0
             if total:
-                self._train(True)
                 try:
+                    self._train(True)
                     for done in self._steps(total):
                         is_end = done == total or self._is_over
                         is_due = done * _CHECKS % total < _CHECKS
@@ -221,17 +226,10 @@ def _masks(state: PruningState) -> list[tuple[Tensor, Tensor]]:
 
 def _trainable(state: PruningState) -> list[nn.Parameter]:
     """Return the parameters of the body without embeddings and protected layers."""
-    body, protect = body_of(state.loaded.model), state.config.pruning.protect
-    fixed = {
-        id(parameter)
-        for module in body.modules()
-        if isinstance(module, nn.Embedding)
-        for parameter in module.parameters()
-    }
-    fixed |= {
+    protected = {
         id(parameter)
         for layer in state.loaded.layers
-        if any_matches((layer,), protect)
+        if any_matches((layer,), state.config.pruning.protect)
         for parameter in layer.module.parameters()
     }
-    return [p for p in body.parameters() if id(p) not in fixed and p.numel()]
+    return [p for p in body_parameters(state.loaded.model) if id(p) not in protected]

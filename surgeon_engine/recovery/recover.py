@@ -22,7 +22,10 @@ _HELD_OUT = 8  # every how many windows of a kind one is held out
 
 
 def recover(
-    state: PruningState, evaluate: Callable[[], Evaluation], context: RunContext
+    state: PruningState,
+    evaluate: Callable[[], Evaluation],
+    context: RunContext,
+    shot: int = 0,
 ) -> Recovered | None:
     """Recover the pruned model; it never ends further from the original than before.
 
@@ -30,6 +33,7 @@ def recover(
         state: the pruned model.
         evaluate: evaluates it on the validation windows.
         context: receives the progress.
+        shot: the shot after which it comes; 0: the end of the run.
 
     Returns:
         What recovery has achieved; None if there are too few windows to hold any out.
@@ -46,27 +50,31 @@ def recover(
         return None
     original = load_model(state.config.model)
     trains = state.config.recovery.trains
-    held_out, fitted = _references(state, original, text, context)
+    held_out, fitted = _references(state, original, text, context, shot)
     judge = _Judge(state, held_out, context)
-    after, changed = _refit(state, original, text, judge, context)
+    after, changed = _refit(state, original, text, judge, context, shot)
     del original
     devices.release_memory()
     steps = 0
     if trains and not context.stops_after_shot:
-        training = distil(state, fitted, held_out, context)
+        training = distil(state, fitted, held_out, context, shot)
         after, steps = training.after, training.steps
     seconds = context.clock() - start_time
     return Recovered(judge.before, after, changed, steps, evaluate(), seconds)
 
 
 def _references(
-    state: PruningState, original: LoadedModel, text: RecoveryText, context: RunContext
+    state: PruningState,
+    original: LoadedModel,
+    text: RecoveryText,
+    context: RunContext,
+    shot: int,
 ) -> tuple[Reference, Reference]:
     """Return the references of the text held out and, for a training, of the rest."""
     batch, model = state.config.calibration.batch, original.model
     fitted = text.fitted if state.config.recovery.trains else text.fitted[:0]
     batches = sum(-(-len(x) // batch) for x in (text.held_out, fitted))
-    with context.stage(Stage.REFERENCE, total=batches) as step:
+    with context.stage(Stage.REFERENCE, shot, batches) as step:
         return (
             reference_of(model, text.held_out, batch, step),
             reference_of(model, fitted, batch, step),
@@ -117,10 +125,11 @@ def _refit(
     text: RecoveryText,
     judge: _Judge,
     context: RunContext,
+    shot: int,
 ) -> tuple[float, int]:
     """Refit, unless that makes it worse; return the divergence, and layers changed."""
-    kept = KeptWeights([unit.measured for unit in state.units])
-    results = refit(state, original, text, context)
+    kept = KeptWeights.of(unit.measured for unit in state.units)
+    results = refit(state, original, text, context, shot)
     changed = sum(result.ridge is not None for result in results.values())
     after = judge.divergence()
     if after <= judge.before:
