@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import msgspec
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -32,6 +33,7 @@ from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.evaluation.perplexity import evaluate
 from surgeon_engine.model.coupling import coupled_groups
 from surgeon_engine.pipeline import prune
+from surgeon_engine.recovery.recover import recover
 from surgeon_engine.shots import loop
 from surgeon_engine.shots import shot as shot_module
 from tests.helpers.pruning_states import silent_context
@@ -265,12 +267,12 @@ def test_recovery_that_exceeds_the_limit_is_rolled_back(
     config = with_recovery(plain)
     without = outcome(plain, tmp_path / "without")
 
-    def recover(state, evaluate, context, shot=0):
+    def scaled(state, evaluate, context, shot=0):
         for layer in state.loaded.layers:
             layer.write(layer.weight() * (1.001 if allowed_after else 0))
         return Recovered(0.2, 0.1, 1, 0, evaluate(), 1.0)
 
-    monkeypatch.setattr(loop, "recover", recover)
+    monkeypatch.setattr(loop, "recover", scaled)
     found = outcome(config, tmp_path / "run")
     same = [torch.equal(W, without.after[name]) for name, W in found.after.items()]
     report = RunFolder(tmp_path / "run").read_report()
@@ -452,17 +454,26 @@ def test_programming_error_in_recovery_is_raised(tmp_path, monkeypatch):
         )
 
 
+def has_trained_norm(model) -> bool:
+    return bool((model.model.norm.weight != 1).any())
+
+
+def recover_with_norm(state, evaluate, context, shot=0):
+    """Recover the model, and surely change its last norm."""
+    found = recover(state, evaluate, context, shot)
+    with torch.no_grad():
+        state.loaded.model.model.norm.weight.add_(0.1)
+    return msgspec.structs.replace(found, evaluation=evaluate())
+
+
 @pytest.mark.parametrize("rise", [8, 50])
 def test_rejected_distillation_leaves_no_trace(tmp_path, monkeypatch, rise):
     """Here perplexity rises with a trained norm, in a shot and after the last one."""
-
-    def loss_of(model):
-        return float((model.model.norm.weight != 1).any())
-
+    monkeypatch.setattr(loop, "recover", recover_with_norm)
     plain = costly_job(
         tmp_path,
         monkeypatch,
-        loss_of,
+        lambda model: float(has_trained_norm(model)),
         windows=8,
         structure=Structure.ELEMENTS,
         sparsity=0.1,
@@ -483,14 +494,11 @@ def test_rejected_distillation_leaves_no_trace(tmp_path, monkeypatch, rise):
 
 def test_shot_that_recovery_brings_within_the_limit_is_kept(tmp_path, monkeypatch):
     """Here perplexity falls with a trained norm."""
-
-    def loss_of(model):
-        return -0.1 * float((model.model.norm.weight != 1).any())
-
+    monkeypatch.setattr(loop, "recover", recover_with_norm)
     plain = costly_job(
         tmp_path,
         monkeypatch,
-        loss_of,
+        lambda model: -0.1 * has_trained_norm(model),
         windows=8,
         structure=Structure.NEURONS,
         sparsity=0.12,
@@ -507,7 +515,7 @@ def test_shot_that_recovery_brings_within_the_limit_is_kept(tmp_path, monkeypatc
     model = AutoModelForCausalLM.from_pretrained(found.folder / "export")
     perplexity = math.exp(3 + removed_share(model) - 0.1)
     assert perplexity == pytest.approx(recovered.evaluation.perplexity)
-    assert loss_of(model) < 0
+    assert has_trained_norm(model)
     # The recovery of the last shot is not repeated after it.
     stages = [(e.stage, e.shot) for e in found.recorder.of(StageStarted)]
     assert stages.count((Stage.DISTILLATION, 2)) == 1
