@@ -2,7 +2,7 @@
 
     model, layers -> calibration and validation windows -> baseline
       -> per shot: curvature, costs -> one threshold -> update -> evaluation
-      -> correction, if the settings ask for one
+      -> recovery, unless it is switched off
       -> export, verification -> report
 
 The stages are called by name and do the work; there is no mathematics here.
@@ -99,7 +99,6 @@ def prune(config: RunConfig, folder: Path, context: RunContext) -> None:
         state.goal,
         baseline,
         result.shots,
-        result.corrected,
         result.stopped_early,
         result.recovered,
     )
@@ -240,7 +239,6 @@ def _report(
         device=devices.display_name(device),
         baseline=recipe.baseline,
         shots=recipe.shots,
-        corrected=recipe.corrected,
         recovered=recipe.recovered,
         exported=exported,
         checkpoint=str(checkpoint),

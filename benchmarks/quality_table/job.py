@@ -14,9 +14,7 @@ import queue
 import signal
 import sys
 import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -25,10 +23,9 @@ import torch
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.errors import EngineError
 from surgeon_engine.api.messages.events import Envelope, Logged
-from surgeon_engine.api.messages.run import Corrected, ShotFinished, Stage
+from surgeon_engine.api.messages.run import ShotFinished, Stage
 from surgeon_engine.pipeline import prepare
 from surgeon_engine.pruning.state import PruningState
-from surgeon_engine.recovery.correction import correct
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.runtime.versions import disable_progress_bars
@@ -50,9 +47,8 @@ class ShotDone(msgspec.Struct, frozen=True, tag=True):
 
     planned: PlannedShot
     shot: ShotFinished
-    corrected: Corrected | None  # as if the run ended here; None: without correction
     dense_perplexity: float
-    seconds: float  # from the dense model on, over all shots, with that correction
+    seconds: float  # from the dense model on, over all shots
     peak_memory_bytes: int  # of the process so far; on a GPU, of its tensors
 
 
@@ -86,54 +82,15 @@ def _shots(task: Task) -> Iterator[ShotDone]:
     for number, planned in enumerate(task.shots, 1):
         shot = run_shot(state, ShotPlan(number, planned.share, last), context)
         last, seconds = shot.damping, seconds + shot.seconds
-        with _as_if_ended(state, task, planned, context) as corrected:
-            yield ShotDone(
-                planned,
-                shot,
-                corrected,
-                dense.perplexity,
-                seconds + (corrected.seconds if corrected else 0),
-                devices.peak_memory(state.loaded.device),
-            )
+        if planned.sparsity is not None:
+            _save_weights(state, Path(task.weights))
+        peak = devices.peak_memory(state.loaded.device)
+        yield ShotDone(planned, shot, dense.perplexity, seconds, peak)
 
 
 def _print_warning(envelope: Envelope) -> None:
     if isinstance(envelope.event, Logged):
         print(f"  {envelope.event.message}", file=sys.stderr)
-
-
-@contextmanager
-def _as_if_ended(
-    state: PruningState, task: Task, planned: PlannedShot, context: RunContext
-) -> Iterator[Corrected | None]:
-    """Write the model as if the run ended here, if the shot fills a column.
-
-    That includes the correction, if the run has one. The correction is undone at the
-    end of the context, so that the next shot starts without it.
-    """
-    if planned.sparsity is None:
-        yield None
-        return
-    weights = Path(task.weights)
-    if not (state.config.pruning.is_corrected and planned.is_corrected):
-        _save_weights(state, weights)
-        yield None
-        return
-    uncorrected = weights.with_suffix(".kept")
-    _save_weights(state, uncorrected)  # in memory they would count as the method's
-    corrected = _correct(state, context)
-    _save_weights(state, weights)
-    yield corrected
-    values = torch.load(uncorrected, weights_only=True, map_location="cpu", mmap=True)
-    state.loaded.model.load_state_dict(values, strict=False)
-
-
-def _correct(state: PruningState, context: RunContext) -> Corrected:
-    start = time.monotonic()
-    steps = correct(state, context)
-    found = evaluation(state, context, Stage.EVALUATION)
-    seconds = time.monotonic() - start
-    return Corrected(steps.lengths, steps.loss_before, steps.loss_after, found, seconds)
 
 
 def _save_weights(state: PruningState, path: Path) -> None:

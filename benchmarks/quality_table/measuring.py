@@ -19,7 +19,6 @@ import msgspec
 import torch
 
 from surgeon_engine.api.errors import EvaluationError, ModelError
-from surgeon_engine.api.messages.run import Evaluation
 from surgeon_engine.evaluation.divergence import Divergence, divergence
 from surgeon_engine.model.load import load_model
 from surgeon_engine.runtime import devices
@@ -143,20 +142,14 @@ def _figures(message: job.ShotDone, found: Divergence) -> Figures:
         reached=shot.sparsity,
         parameters=shot.parameters,
         dense_perplexity=message.dense_perplexity,
-        perplexity=_evaluation(message).perplexity,
+        perplexity=shot.evaluation.perplexity,
         nats=found.nats,
         agreement=found.agreement,
         shot_seconds=shot.seconds,
         seconds=message.seconds,
         peak_memory_bytes=message.peak_memory_bytes,
         damping=shot.damping,
-        steps=message.corrected.lengths if message.corrected else None,
-        uncorrected=shot.evaluation.perplexity if message.corrected else None,
     )
-
-
-def _evaluation(message: job.ShotDone) -> Evaluation:
-    return (message.corrected or message.shot).evaluation
 
 
 def _line(
@@ -188,5 +181,5 @@ def _failed(
 
 
 def _step(message: job.ShotDone, line: Line | None) -> Step:
-    shot, perplexity = message.shot, _evaluation(message).perplexity
+    shot, perplexity = message.shot, message.shot.evaluation.perplexity
     return Step(shot.shot, shot.sparsity, perplexity, shot.seconds, line)

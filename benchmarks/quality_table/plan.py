@@ -3,7 +3,6 @@
     [defaults]            settings of all jobs that do not override them
     sparsities = [...]    columns of the table; default: the `sparsity` of the job
     separate = false      true: a run of its own from the dense model for each sparsity
-    corrected = "each"    or "last": the columns that end with the correction, if any
     [defaults.pruning]    settings of PruningConfig, in their short form
     [defaults.calibration]   of CalibrationConfig; the command line has precedence
 
@@ -19,7 +18,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -40,10 +39,7 @@ _SURGEON = {
     "method": "llm_surgeon",
     "shots": 3,
     "fisher": "empirical",
-    "correction": "loss",
 }
-
-Corrected = Literal["each", "last"]
 
 
 class Defaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -51,7 +47,6 @@ class Defaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     sparsities: tuple[float, ...] = ()
     separate: bool = False
-    corrected: Corrected = "each"
     pruning: dict[str, Any] = {}
     calibration: dict[str, Any] = {}
 
@@ -62,7 +57,6 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     sparsities: tuple[float, ...] | None = None  # None: those of the defaults
     separate: bool | None = None
-    corrected: Corrected | None = None
     pruning: dict[str, Any] = {}
     calibration: dict[str, Any] = {}
 
@@ -74,12 +68,11 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     defaults: Defaults = Defaults()
 
 
-class PlannedShot(msgspec.Struct, frozen=True, omit_defaults=True):
+class PlannedShot(msgspec.Struct, frozen=True):
     """The target of a shot, and the column that it fills."""
 
     share: float  # of the weights to remove in the run
     sparsity: float | None  # the column; None: it fills none
-    is_corrected: bool = True  # where the run has a correction
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +184,6 @@ def _expand_job(job: Job, defaults: Defaults, base: Base, seed: int) -> list[Run
     _sparsity(config.pruning)
     sparsities = defaults.sparsities if job.sparsities is None else job.sparsities
     separate = defaults.separate if job.separate is None else job.separate
-    corrected = job.corrected or defaults.corrected
 
     def run(sparsity: float, shots: int | None = None) -> Run:
         pruning = dataclasses.replace(
@@ -200,9 +192,7 @@ def _expand_job(job: Job, defaults: Defaults, base: Base, seed: int) -> list[Run
             shots=shots or config.pruning.shots,
         )
         planned = (
-            _scheduled_shots(pruning)
-            if shots is None
-            else _shots_ending_at(sparsities, corrected)
+            _scheduled_shots(pruning) if shots is None else _shots_ending_at(sparsities)
         )
         changed = dataclasses.replace(config, pruning=pruning)
         return Run(job.name, changed, frozenset(calibration), planned)
@@ -227,13 +217,8 @@ def _scheduled_shots(pruning: PruningConfig) -> tuple[PlannedShot, ...]:
     )
 
 
-def _shots_ending_at(
-    sparsities: Sequence[float], corrected: Corrected
-) -> tuple[PlannedShot, ...]:
-    last = sparsities[-1]
-    return tuple(
-        PlannedShot(s / last, s, corrected == "each" or s == last) for s in sparsities
-    )
+def _shots_ending_at(sparsities: Sequence[float]) -> tuple[PlannedShot, ...]:
+    return tuple(PlannedShot(s / sparsities[-1], s) for s in sparsities)
 
 
 def _sparsity(pruning: PruningConfig) -> float:

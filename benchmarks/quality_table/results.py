@@ -40,8 +40,6 @@ class Figures(msgspec.Struct, frozen=True):
     seconds: float  # from the dense model on
     peak_memory_bytes: int
     damping: DampingChoice | None  # of that shot; None: the method has none
-    steps: tuple[float, ...] | None  # of the correction; None: there was none
-    uncorrected: float | None = None  # perplexity before the correction
 
 
 class Line(msgspec.Struct, frozen=True):

@@ -22,10 +22,8 @@ _HOW = (
     "top token. Both are computed in another process, while the job waits, from "
     "weights that the job wrote to a file: the dense model takes none of the job's "
     "time or memory. Seconds count from the dense model on, over all shots, with the "
-    "evaluation after each, without loading. A column with steps of the correction "
-    "(see the last table) is measured as if the run ended there: its figures include "
-    "the correction, and the next shot starts without it. A searched damping is that "
-    "of a shot with later shots, except in the last column. Peak memory is that of "
+    "evaluation after each, without loading. A searched damping is that of a shot "
+    "with later shots, except in the last column. Peak memory is that of "
     "the job's process so far, with the model, the libraries and the evaluation, and "
     "so never falls from one shot to the next; on a GPU it is that of its tensors. "
     "The model keeps its size in memory; an ordinary run compacts a model that loses "
@@ -66,7 +64,6 @@ class Table:
 
 _TABLES = (
     Table("Perplexity", lambda f: f.perplexity, ".2f"),
-    Table("Perplexity before the correction", lambda f: f.uncorrected, ".2f"),
     Table("KL from the dense model, nats per token", lambda f: f.nats, ".4f"),
     Table("Agreement with the dense model, %", lambda f: 100 * f.agreement, ".2f"),
     Table("Seconds from the dense model", lambda f: f.seconds, ".1f"),
@@ -89,10 +86,10 @@ def to_markdown(
 def to_csv(runs: Sequence[ReadyRun], lines: Mapping[Key, Line]) -> str:
     """Return a row for each job, seed and sparsity that was measured or has failed."""
     text = io.StringIO(newline="")
-    figures = [x for x in Figures.__struct_fields__ if x not in ("damping", "steps")]
+    figures = [x for x in Figures.__struct_fields__ if x != "damping"]
     circumstances = Circumstances.__struct_fields__
     writer = csv.writer(text, lineterminator="\n")
-    names = ["job", "seed", "sparsity", *figures, *_DAMPING.values(), "steps"]
+    names = ["job", "seed", "sparsity", *figures, *_DAMPING.values()]
     names += ["failure", "at", *circumstances, "settings", "identity"]
     writer.writerow(names)
     for ready, sparsity in _cells(runs):
@@ -103,7 +100,7 @@ def to_csv(runs: Sequence[ReadyRun], lines: Mapping[Key, Line]) -> str:
         row: list[object] = [line.job, line.seed, line.sparsity]
         row += [getattr(line.figures, name, "") for name in figures]
         row += [getattr(choice, name, "") for name in _DAMPING]
-        row += [_plain(getattr(line.figures, "steps", ())), line.failure, line.at]
+        row += [line.failure, line.at]
         row += [getattr(line.circumstances, name) for name in circumstances]
         writer.writerow([*row, differences(ready.run.config), line.identity])
     return text.getvalue()
@@ -190,7 +187,7 @@ def _dampings(runs: Sequence[ReadyRun], lines: Mapping[Key, Line]) -> str:
         return "; ".join(filter(None, (_damping(line) for line in found if line)))
 
     return (
-        "## Damping of costs / of the update, and steps of the correction\n\n"
+        "## Damping of costs / of the update\n\n"
         f"Those of the last shot before the column.\n\n{_grid(runs, cell)}"
     )
 
@@ -199,11 +196,7 @@ def _damping(line: Line) -> str:
     figures = line.figures
     if figures is None or figures.damping is None:
         return ""
-    text = f"{figures.damping.cost:g} / {figures.damping.update:g}"
-    if figures.steps is not None:
-        lengths = (f"{length:g}" for length in figures.steps)
-        text += f", steps {' + '.join(lengths) or 'none'}"
-    return text
+    return f"{figures.damping.cost:g} / {figures.damping.update:g}"
 
 
 def _grid(

@@ -126,6 +126,7 @@ class Texts:
     def _identity(self, run: Run, *windows: str) -> str:
         config = msgspec.to_builtins(run.config)
         config["pruning"] = _pruning_of_first_version(run.config.pruning)
+        del config["recovery"]  # always off; the first version had none
         config["model"]["source"] = config["export"] = ""
         config["calibration"]["text"] = config["calibration"]["validation_text"] = ""
         parts = [self._model, self._device, *windows, config, run.shots]
@@ -166,6 +167,7 @@ def _pruning_of_first_version(pruning: PruningConfig) -> dict[str, Any]:
     values = {
         name: setting.default for name, setting in settings_of(PruningConfig).items()
     } | values_of(pruning)
+    values["correction"] = "none"  # the first version had one
     found = {old: values[name] for old, name in _FIRST_VERSION.items()}
     found["kept"], found["of"] = map(int, values["pattern"].split(":"))
     return found

@@ -29,9 +29,9 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_to_toml
 from surgeon_engine.api.errors import ConfigError, RunFolderError
 from surgeon_engine.api.files import check_not_occupied, expand_path, write_atomically
+from surgeon_engine.api.messages.earlier import Correction, with_correction
 from surgeon_engine.api.messages.events import Envelope
 from surgeon_engine.api.messages.run import (
-    Corrected,
     Evaluation,
     Exported,
     Recovered,
@@ -50,14 +50,13 @@ class Report(msgspec.Struct, frozen=True):
     device: str
     baseline: Evaluation
     shots: tuple[ShotFinished, ...]
-    corrected: Corrected | None  # None: not requested, or undone
     exported: Exported | None  # None: the export failed, but the checkpoint exists
     checkpoint: str  # folder of the checkpoint from which other formats are made
     stopped_early: bool
     seconds: float
     seconds_of_stages: dict[str, float]
     peak_memory_bytes: int  # of the engine's process; on a GPU: of the run
-    recovered: Recovered | None = None  # None: not requested, or left out
+    recovered: Recovered | None = None  # None: not requested, left out or undone
 
 
 class RunFolder:
@@ -195,7 +194,10 @@ class RunFolder:
             )
             if isinstance(config := data.get("config"), dict):
                 data["config"], _ = migrate(config)
-            return msgspec.convert(data, Report)
+            report = msgspec.convert(data, Report)
+            correction = msgspec.convert(data.get("corrected"), Correction | None)
+            shots = with_correction(report.shots, correction)
+            return msgspec.structs.replace(report, shots=shots)
         except (OSError, msgspec.MsgspecError, ConfigError) as error:
             raise RunFolderError(
                 f"{self.path} is not the folder of a finished run: {error}.",

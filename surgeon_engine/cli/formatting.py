@@ -26,7 +26,6 @@ from surgeon_engine.api.messages.benchmark import (
 from surgeon_engine.api.messages.events import Event, Logged
 from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
-    Corrected,
     DampingChoice,
     Exported,
     Recovered,
@@ -91,8 +90,8 @@ def event_line(event: Event) -> str:
                 f"perplexity {evaluation.perplexity:.2f}, "
                 f"{format_duration(event.seconds)}{_damping(event.damping)}"
             )
-        case Corrected() | Recovered():
-            return _after_shots(event)
+        case Recovered():
+            return _recovered(event)
         case Exported():
             return _exported(event)
         case RunFinished(seconds=seconds, peak_memory_bytes=peak):
@@ -106,15 +105,11 @@ def event_line(event: Event) -> str:
     return ""
 
 
-def _after_shots(event: Corrected | Recovered) -> str:
-    perplexity = f"perplexity {event.evaluation.perplexity:.2f}"
-    if isinstance(event, Corrected):
-        steps = ", ".join(f"{length:g}" for length in event.lengths) or "none"
-        return f"correction: steps {steps}; {perplexity}"
+def _recovered(event: Recovered) -> str:
     return (
         f"recovery: KL to the original {event.nats_before:.3f} -> "
-        f"{event.nats_after:.3f} nats on held-out text; {perplexity}, "
-        f"{format_duration(event.seconds)}"
+        f"{event.nats_after:.3f} nats on held-out text; perplexity "
+        f"{event.evaluation.perplexity:.2f}, {format_duration(event.seconds)}"
     )
 
 

@@ -10,9 +10,7 @@ activations get gradients. The result equals that of a full backward.
 
 The loss is the sum of the next-token losses, so that dy is the gradient of the loss of
 a token and of later ones that it affects. The labels are those of the text (empirical
-Fisher) or drawn from the model's prediction (sampled Fisher, the Fisher itself). The
-gradient of the loss by W is meaningful for the labels of the text alone: for drawn
-labels it is zero on average.
+Fisher) or drawn from the model's prediction (sampled Fisher, the Fisher itself).
 
 If only A is needed, a forward is enough (`input_covariances`).
 """
@@ -61,7 +59,6 @@ class CurvatureRequest:
     batch: int  # windows at a time
     labels: Fisher = Fisher.EMPIRICAL
     seed: int = 0  # of drawn labels
-    with_gradient: bool = False  # of the loss by W
     draws: int = 1  # of the labels of each window, where they are drawn
 
     @property
@@ -80,9 +77,7 @@ def block_factors(
         CurvatureError: an activation or a gradient is not finite.
     """
     for layers, backward in _blocks_backward(request, step):
-        sums = _CovarianceSums(
-            layers, backward=True, with_gradient=request.with_gradient
-        )
+        sums = _CovarianceSums(layers, backward=True)
         with sums:
             for _ in backward:
                 sums.end_batch()
@@ -286,12 +281,9 @@ class _CovarianceSums(_Sums):
         layers: Sequence[PrunableLayer],
         *,
         backward: bool,  # whether a backward follows; if not, there is no G
-        with_gradient: bool = False,  # of the loss by W
     ) -> None:
         super().__init__(layers)
         self._backward = backward
-        self._with_gradient = with_gradient
-        self._gradient: dict[str, Tensor] = {}
         self._A: dict[str, Tensor] = {}  # by the first layer that read the input
         self._G: dict[str, Tensor] = {}
         self._reads_like: dict[str, str] = {}  # layer -> first layer of its input
@@ -310,7 +302,7 @@ class _CovarianceSums(_Sums):
         Raises:
             CurvatureError: nothing passed through a layer, or no gradient came back.
         """
-        for sums in (self._A, self._G, self._gradient):
+        for sums in (self._A, self._G):
             for total in sums.values():
                 total.div_(tokens)
         result: dict[str, KroneckerFactors] = {}
@@ -319,7 +311,7 @@ class _CovarianceSums(_Sums):
             G = self._G.get(layer.name)
             if A is None or (self._backward and G is None):
                 raise _unused(layer)
-            result[layer.name] = KroneckerFactors(A, G, self._gradient.get(layer.name))
+            result[layer.name] = KroneckerFactors(A, G)
         return result
 
     @override
@@ -327,9 +319,7 @@ class _CovarianceSums(_Sums):
         def hook(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             self._add_input(layer, inputs[0])
             if output.requires_grad:
-                output.register_hook(
-                    lambda dy: self._add_gradient(layer, inputs[0], dy)
-                )
+                output.register_hook(lambda dy: self._add_gradient(layer, dy))
 
         return hook
 
@@ -341,13 +331,11 @@ class _CovarianceSums(_Sums):
         self._inputs[key] = (a, layer.name)
         self._reads_like[layer.name] = layer.name
         a = layer.inputs(a)
-        _add(self._A, layer.name, a, a)
+        _add(self._A, layer.name, a)
 
-    def _add_gradient(self, layer: PrunableLayer, a: Tensor, dy: Tensor) -> None:
+    def _add_gradient(self, layer: PrunableLayer, dy: Tensor) -> None:
         dy = dy.flatten(0, -2).float()
-        _add(self._G, layer.name, dy, dy)
-        if self._with_gradient:
-            _add(self._gradient, layer.name, dy, layer.inputs(a))
+        _add(self._G, layer.name, dy)
 
 
 class _GateSums(_Sums):
@@ -418,12 +406,12 @@ class _GateSums(_Sums):
         self._windows.setdefault((layer.name, kind), []).append(gradients)
 
 
-def _add(sums: dict[str, Tensor], name: str, x: Tensor, y: Tensor) -> None:
-    """Add x'y to the sum of that name."""
+def _add(sums: dict[str, Tensor], name: str, x: Tensor) -> None:
+    """Add x'x to the sum of that name."""
     if name in sums:
-        sums[name].addmm_(x.T, y)
+        sums[name].addmm_(x.T, x)
     else:
-        sums[name] = x.T @ y
+        sums[name] = x.T @ x
 
 
 def _unused(layer: PrunableLayer) -> CurvatureError:

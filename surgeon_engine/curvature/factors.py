@@ -3,7 +3,6 @@
     A   C x C       input activation covariance, a'a / N (with a bias: C+1, constant 1)
     G   R x R       output gradient covariance, dy'dy / N
     F = G kron A    KFAC's approximation of the Fisher of row-major vec(W)
-    gradient        R x C, dy'a / N: of the mean loss by W (with a bias: C+1)
 
 (LLM Surgeon, arXiv 2312.17244.) Layers that read the same input share one tensor A.
 """
@@ -21,7 +20,6 @@ class KroneckerFactors:
 
     A: Tensor | None = None
     G: Tensor | None = None
-    gradient: Tensor | None = None
 
     def __post_init__(self) -> None:
         for name, M in (("A", self.A), ("G", self.G)):

@@ -24,6 +24,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttenti
 from surgeon_engine.api.errors import EvaluationError
 from surgeon_engine.api.messages.run import Estimate
 from surgeon_engine.evaluation.divergence import log_divergences
+from surgeon_engine.model.layers import body_of
 
 Step = Callable[[], None]
 
@@ -167,11 +168,6 @@ def head_logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
     tokens = hidden.new_zeros(hidden.shape[:2], dtype=torch.long)
     with _skipped(body_of(model), hidden):
         return model(input_ids=tokens, use_cache=False).logits
-
-
-def body_of(model: PreTrainedModel) -> nn.Module:
-    """Return the model without its head."""
-    return model.get_decoder()  # OPT calls it directly, others their base model
 
 
 @contextmanager

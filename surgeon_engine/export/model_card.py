@@ -15,7 +15,6 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_to_toml
 from surgeon_engine.api.formatting import format_count, format_percent
 from surgeon_engine.api.messages.run import (
-    Corrected,
     Evaluation,
     Exported,
     Recovered,
@@ -35,7 +34,6 @@ class Recipe:
     goal: Goal
     baseline: Evaluation
     shots: tuple[ShotFinished, ...]
-    corrected: Corrected | None
     stopped_early: bool
     recovered: Recovered | None = None
 
@@ -49,7 +47,6 @@ class Recipe:
             goal,
             report.baseline,
             report.shots,
-            report.corrected,
             report.stopped_early,
             report.recovered,
         )
@@ -80,7 +77,6 @@ def model_card(name: str, recipe: Recipe, exported: Exported) -> str:
         baseline=recipe.baseline,
         shots=recipe.shots,
         last=last,
-        corrected=recipe.corrected,
         recovered=recipe.recovered,
         exported=exported,
         config=config_to_toml(config),

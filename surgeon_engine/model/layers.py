@@ -10,7 +10,7 @@ block is prunable.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -89,16 +89,21 @@ class PrunableLayer:
 
 
 class KeptWeights:
-    """A copy of the weights of some layers in host memory.
+    """A copy of some parameters in host memory.
 
     As a context manager it restores them at the end of the block, any number of times.
     """
 
-    def __init__(self, layers: Sequence[PrunableLayer]) -> None:
-        self._parameters = [p for layer in layers for p in layer.module.parameters()]
+    def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
+        self._parameters = list(parameters)
         self._values = [
             parameter.detach().to("cpu", copy=True) for parameter in self._parameters
         ]
+
+    @classmethod
+    def of(cls, layers: Iterable[PrunableLayer]) -> KeptWeights:
+        """Return a copy of the weights and biases of some layers."""
+        return cls(p for layer in layers for p in layer.module.parameters())
 
     def __enter__(self) -> None:
         pass
@@ -107,10 +112,27 @@ class KeptWeights:
         self.put_back()
 
     def put_back(self) -> None:
-        """Restore the copied weights."""
+        """Restore the copied parameters."""
         with torch.no_grad():
             for parameter, value in zip(self._parameters, self._values, strict=True):
                 parameter.copy_(value)
+
+
+def body_of(model: PreTrainedModel) -> nn.Module:
+    """Return the model without its head."""
+    return model.get_decoder()  # OPT calls it directly, others their base model
+
+
+def body_parameters(model: PreTrainedModel) -> list[nn.Parameter]:
+    """Return the parameters that a run may change: no embeddings, no head."""
+    body = body_of(model)
+    fixed = {
+        id(parameter)
+        for module in body.modules()
+        if isinstance(module, nn.Embedding)
+        for parameter in module.parameters()
+    }
+    return [p for p in body.parameters() if id(p) not in fixed and p.numel()]
 
 
 def blocks_path(model: PreTrainedModel) -> str:

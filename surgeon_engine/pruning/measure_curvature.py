@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from torch import Tensor
@@ -36,7 +35,6 @@ class CurvatureTask:
 
     layers: list[PrunableLayer]
     windows: Tensor  # windows x length
-    with_gradient: bool = False
 
 
 def of_units(state: PruningState, windows: Tensor) -> CurvatureTask:
@@ -63,30 +61,22 @@ def measure(
         case Needs.GATES:
             return _measure_gates(state, task, context, shot)
         case Needs.INPUTS_AND_GRADIENTS:
-            factors: Factors = {}
-            for of_block in measure_blocks(state, task, context, shot):
-                factors |= of_block
-            return factors
+            return _measure_factors(state, task, context, shot)
 
 
-def measure_blocks(
-    state: PruningState, task: CurvatureTask, context: RunContext, shot: int = 0
-) -> Iterator[dict[str, KroneckerFactors]]:
-    """Measure A and G block by block, last to first, and yield them on the host.
-
-    An accelerator holds the factors of one block at a time.
-
-    Raises:
-        CurvatureError: an activation or a gradient is not finite.
-    """
+def _measure_factors(
+    state: PruningState, task: CurvatureTask, context: RunContext, shot: int
+) -> Factors:
+    """Measure A and G; an accelerator holds those of one block at a time."""
     request = _request(state, task, shot)
     blocks = len(request.blocks)
     batches = batch_count(len(request.windows), request.batch, blocks)
+    factors: Factors = {}
     with context.stage(Stage.CURVATURE, shot, batches) as step:
         for measured in block_factors(request, step):
-            on_host = _on_host(measured)
+            factors |= _on_host(measured)
             measured.clear()  # frees the accelerator before the next block
-            yield on_host
+    return factors
 
 
 def _measure_gates(
@@ -141,7 +131,6 @@ def _request(state: PruningState, task: CurvatureTask, shot: int) -> CurvatureRe
         config.calibration.batch,
         config.pruning.fisher,
         config.calibration.seed + shot,
-        task.with_gradient,
     )
 
 
@@ -161,12 +150,7 @@ def pool(factors: Factors, others: Factors, share: float) -> None:
         other = others.pop(name)
         assert isinstance(pair, KroneckerFactors)
         assert isinstance(other, KroneckerFactors)
-        pairs = (
-            (pair.A, other.A),
-            (pair.G, other.G),
-            (pair.gradient, other.gradient),
-        )
-        for mean, added in pairs:
+        for mean, added in ((pair.A, other.A), (pair.G, other.G)):
             if mean is not None and added is not None and id(mean) not in done:
                 mean.mul_(share).add_(added, alpha=1 - share)
                 done.add(id(mean))
@@ -184,6 +168,6 @@ def _on_host(measured: dict[str, KroneckerFactors]) -> dict[str, KroneckerFactor
         return moved[id(x)]
 
     return {
-        name: KroneckerFactors(host(pair.A), host(pair.G), host(pair.gradient))
+        name: KroneckerFactors(host(pair.A), host(pair.G))
         for name, pair in measured.items()
     }

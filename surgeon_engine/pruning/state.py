@@ -20,7 +20,7 @@ from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.planning.target_size import Goal
 from surgeon_engine.calibration.windows import TokenWindows
 from surgeon_engine.evaluation.evaluate import References
-from surgeon_engine.model.layers import KeptWeights, PrunableLayer
+from surgeon_engine.model.layers import KeptWeights, PrunableLayer, body_parameters
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.pruning.structures.base import Unit
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
@@ -155,8 +155,11 @@ class PruningState:
         self._is_partially_updated = False
 
     def take_snapshot(self) -> Snapshot:
-        """Copy the weights to the host, so that a shot can be rolled back."""
-        weights = KeptWeights(self.loaded.layers)
+        """Copy the weights to the host, so that a shot can be rolled back.
+
+        These are all that a shot or recovery may change, norms included.
+        """
+        weights = KeptWeights(body_parameters(self.loaded.model))
         return Snapshot(weights, self._removed, self._total_cost)
 
     def restore(self, snapshot: Snapshot) -> None:

@@ -24,11 +24,11 @@ from surgeon_engine.api.messages.run import HeldOutMeasured, Stage
 from surgeon_engine.evaluation.divergence import log_divergences
 from surgeon_engine.evaluation.fidelity import (
     Reference,
-    body_of,
     head_logits,
     last_hidden,
     logit_parts,
 )
+from surgeon_engine.model.layers import body_parameters
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.recovery.judge import Judge
 from surgeon_engine.runtime import devices
@@ -58,6 +58,7 @@ def distil(
     judge: Judge,
     before: float,
     context: RunContext,
+    shot: int = 0,
 ) -> Training:
     """Train the weights that remain, and keep the best of them.
 
@@ -69,12 +70,13 @@ def distil(
         judge: measures the divergence on held-out windows.
         before: what it measures of the model as it is.
         context: receives the progress.
+        shot: the shot after which it comes; 0: the end of the run.
 
     Raises:
         EvaluationError: the divergence is not finite.
         RunCancelled: the user has cancelled; the weights are then between two steps.
     """
-    return _Distillation(state, fitted, judge, context).run(before)
+    return _Distillation(state, fitted, judge, context).run(before, shot)
 
 
 class _Distillation:
@@ -95,18 +97,18 @@ class _Distillation:
         self._parameters = _trainable(state)
         self._best: list[Tensor] = []
 
-    def run(self, before: float) -> Training:
+    def run(self, before: float, shot: int) -> Training:
         """Train, and keep the best weights."""
         self._start_time = self._context.clock()
         of_epoch = -(-len(self._fitted.windows) // _BATCH)
         total = math.ceil(self._config.epochs * of_epoch)
-        with self._context.stage(Stage.DISTILLATION, total=total) as step:
+        with self._context.stage(Stage.DISTILLATION, shot, total) as step:
             self._context.emit(HeldOutMeasured(0, total, before))
             self._remember()
             best, done = before, 0
             if total:
-                self._train(True)
                 try:
+                    self._train(True)
                     for done in self._steps(total):
                         is_end = done == total or self._is_over
                         is_due = done * _CHECKS % total < _CHECKS
@@ -220,17 +222,10 @@ def _masks(state: PruningState) -> list[tuple[Tensor, Tensor]]:
 
 def _trainable(state: PruningState) -> list[nn.Parameter]:
     """Return the parameters of the body without embeddings and protected layers."""
-    body, protect = body_of(state.loaded.model), state.config.pruning.protect
-    fixed = {
-        id(parameter)
-        for module in body.modules()
-        if isinstance(module, nn.Embedding)
-        for parameter in module.parameters()
-    }
-    fixed |= {
+    protected = {
         id(parameter)
         for layer in state.loaded.layers
-        if any_matches((layer,), protect)
+        if any_matches((layer,), state.config.pruning.protect)
         for parameter in layer.module.parameters()
     }
-    return [p for p in body.parameters() if id(p) not in fixed and p.numel()]
+    return [p for p in body_parameters(state.loaded.model) if id(p) not in protected]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -25,6 +26,7 @@ class Judge:
     held_out: Reference
     context: RunContext
     dtype: torch.dtype  # of the model; its weights are float32 while it is trained
+    before: float = math.nan  # the divergence before recovery
 
     @classmethod
     def of(
@@ -48,7 +50,8 @@ class Judge:
         """
         with devices.fast_products(original.device, original.dtype):
             held_out = reference_of(original, windows, batch, step)
-        return cls(model, held_out, context, model.dtype)
+        judge = cls(model, held_out, context, model.dtype)
+        return replace(judge, before=judge.divergence())
 
     def divergence(self) -> float:
         """Return the mean KL(original || model) in nats per token.

@@ -23,7 +23,10 @@ _HELD_OUT = 8  # every how many windows of a kind one is held out
 
 
 def recover(
-    state: PruningState, evaluate: Callable[[], Evaluation], context: RunContext
+    state: PruningState,
+    evaluate: Callable[[], Evaluation],
+    context: RunContext,
+    shot: int = 0,
 ) -> Recovered | None:
     """Recover the pruned model; it never ends further from the original than before.
 
@@ -31,6 +34,7 @@ def recover(
         state: the pruned model.
         evaluate: evaluates it on the validation windows.
         context: receives the progress.
+        shot: the shot after which it comes; 0: the end of the run.
 
     Returns:
         What recovery has achieved; None if there are too few windows to hold any out.
@@ -46,26 +50,30 @@ def recover(
         context.emit(Logged(Level.WARNING, message))
         return None
     original = load_model(state.config.model)
-    judge = _judge(state, original, text, context)
-    before = judge.divergence()
-    after, fitted, hidden = _refit(state, original, text, judge, before, context)
+    judge = _judge(state, original, text, context, shot)
+    after, changed, hidden = _refit(state, original, text, judge, context, shot)
     del original
     devices.release_memory()
     steps = 0
     if state.config.recovery.trains and hidden and not context.stops_after_shot:
-        training = distil(state, Reference(text.fitted, hidden), judge, after, context)
+        fitted = Reference(text.fitted, hidden)
+        training = distil(state, fitted, judge, after, context, shot)
         after, steps = training.after, training.steps
     seconds = context.clock() - start_time
-    return Recovered(before, after, fitted, steps, evaluate(), seconds)
+    return Recovered(judge.before, after, changed, steps, evaluate(), seconds)
 
 
 def _judge(
-    state: PruningState, original: LoadedModel, text: RecoveryText, context: RunContext
+    state: PruningState,
+    original: LoadedModel,
+    text: RecoveryText,
+    context: RunContext,
+    shot: int,
 ) -> Judge:
     """Return the judge of the pruned model; the original runs on its windows."""
     windows, batch = text.held_out, state.config.calibration.batch
     models = original.model, state.loaded.model
-    with context.stage(Stage.REFERENCE, total=-(-len(windows) // batch)) as step:
+    with context.stage(Stage.REFERENCE, shot, -(-len(windows) // batch)) as step:
         return Judge.of(*models, windows, batch, context, step)
 
 
@@ -97,20 +105,20 @@ def _refit(
     original: LoadedModel,
     text: RecoveryText,
     judge: Judge,
-    before: float,
     context: RunContext,
+    shot: int,
 ) -> tuple[float, int, list[Tensor] | None]:
     """Refit, unless that makes it worse.
 
     Returns:
         The divergence; the layers changed; the original's hidden states (see `Refit`).
     """
-    kept = KeptWeights([unit.measured for unit in state.units])
-    found = refit(state, original, text, context)
+    kept = KeptWeights.of(unit.measured for unit in state.units)
+    found = refit(state, original, text, context, shot)
     after = judge.divergence()
-    if after <= before:
+    if after <= judge.before:
         return after, found.changed, found.hidden
     kept.put_back()
     message = "The refit would have moved the model away from the original: undone."
     context.emit(Logged(Level.WARNING, message))
-    return before, 0, found.hidden
+    return judge.before, 0, found.hidden

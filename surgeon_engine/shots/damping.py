@@ -80,7 +80,7 @@ def choose_damping(
     layers = [layer for unit in state.units for layer in unit.layers]
     model = state.loaded.model
 
-    kept = KeptWeights(layers)
+    kept = KeptWeights.of(layers)
 
     @functools.lru_cache(maxsize=1)  # each holds a mask of all weights
     def removed_at(cost_damping: float) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Run shot after shot, then the correction; roll back what exceeds the budget."""
+"""Run shot after shot, then recovery; roll back what exceeds the budget."""
 
 from __future__ import annotations
 
@@ -9,19 +9,17 @@ from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.errors import EngineError
 from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import (
-    Corrected,
     Evaluation,
     Recovered,
     ShotFinished,
 )
 from surgeon_engine.pruning.schedule import share_of_goal
 from surgeon_engine.pruning.state import PruningState
-from surgeon_engine.recovery.correction import correct
-from surgeon_engine.recovery.recover import recover
+from surgeon_engine.recovery.recover import recover, recovery_text
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.shots.compaction_step import compact_state
-from surgeon_engine.shots.quality_budget import CorrectedShot, QualityBudget
+from surgeon_engine.shots.quality_budget import QualityBudget, RecoveredShot
 from surgeon_engine.shots.shot import ShotPlan, evaluation, run_shot
 from surgeon_engine.shots.target_check import check_target_reached, is_reached
 
@@ -34,8 +32,7 @@ class PruningResult:
     """The outcome of all shots."""
 
     shots: tuple[ShotFinished, ...]
-    corrected: Corrected | None  # None: no correction, or it was rolled back
-    recovered: Recovered | None  # None: no recovery
+    recovered: Recovered | None  # None: no recovery, or it was rolled back
     is_at_goal: bool  # the target was reached within tolerance
     stopped_early: bool  # ended neither by the target nor by a quality budget
 
@@ -43,7 +40,7 @@ class PruningResult:
 def run_shots(
     state: PruningState, budget: QualityBudget, context: RunContext
 ) -> PruningResult:
-    """Run all shots, and the correction if the settings ask for one.
+    """Run all shots, and recovery if the settings ask for it.
 
     Raises:
         PruningError: nothing can be removed within the budget or the target.
@@ -51,18 +48,11 @@ def run_shots(
         RunCancelled: the user has cancelled.
     """
     result = _shots(state, budget, context)
-    if state.config.pruning.is_corrected and result.corrected is None:
-        corrected = _corrected(state, budget, context)
-        result = replace(result, corrected=corrected)
-    if state.config.recovery.level is not Recovery.OFF:
-        recovered = recover(state, lambda: evaluation(state, context), context)
-        if recovered is not None:
-            context.emit(recovered)
-        result = replace(result, recovered=recovered)
+    if _recovers(state) and result.recovered is None:
+        result = replace(result, recovered=_recovered(state, budget, context))
     if budget.is_set and result.is_at_goal:
-        ends = (result.recovered, result.corrected, result.shots[-1])
-        last = next(end for end in ends if end is not None).evaluation
-        context.emit(budget.log_headroom(last))
+        last = result.recovered or result.shots[-1]
+        context.emit(budget.log_headroom(last.evaluation))
     return result
 
 
@@ -147,17 +137,18 @@ def _shots(
 ) -> PruningResult:
     """Run shots until the goal is reached or the quality budget is used up.
 
-    A shot that exceeds the budget, with the correction if there is one, is rolled back
-    and tried again with half the step. A request that was rolled back is not repeated,
-    nor one that would remove the same. Without a budget a failed shot ends the loop.
-    The result has the correction if the last shot needs it.
+    A shot that exceeds the budget, after recovery if there is one, is rolled back and
+    tried again with half the step. A request that was rolled back is not repeated, nor
+    one that would remove the same. Without a budget a failed shot ends the loop. The
+    next shot starts from the weights before recovery; the result has recovery if the
+    last shot needs it.
 
     Raises:
         PruningError: nothing can be removed within the budget or the target.
         EngineError: the smallest step, or the first shot, failed.
     """
     shots: list[ShotFinished] = []
-    corrected_shot: CorrectedShot | None = None  # of the last shot
+    recovered_shot: RecoveredShot | None = None  # of the last shot
     steps, attempt = _Steps(state), _Attempt()
     while not (steps.is_over or steps.is_stuck or (shots and context.stops_after_shot)):
         previous = shots[-1].damping if shots else None
@@ -169,14 +160,14 @@ def _shots(
             steps.undo(attempt.removed)
             continue
         steps.take(state.goal.removed_at(attempt.shot.parameters))
-        corrected_shot = attempt.corrected_shot
+        recovered_shot = attempt.recovered_shot
         shots.append(attempt.shot)
         context.emit(attempt.shot)
-        if corrected_shot is None:
+        if recovered_shot is None:
             compact_state(state)
         else:
             context.emit(
-                budget.log_kept_with_correction(attempt.shot, corrected_shot.corrected)
+                budget.log_kept_with_recovery(attempt.shot, recovered_shot.recovered)
             )
     if not shots or (steps.is_stuck and shots[-1].sparsity == 0):
         raise attempt.failure or budget.error()
@@ -184,16 +175,15 @@ def _shots(
         total, reason = state.config.pruning.shots, _describe(attempt.failure)
         message = f"The run ends after shot {len(shots)} of {total}. {reason}"
         context.emit(Logged(Level.WARNING, message))
-    corrected = None
-    if corrected_shot is not None:
-        state.restore(corrected_shot.snapshot)
-        context.emit(corrected_shot.corrected)
-        corrected = corrected_shot.corrected
+    recovered = None
+    if recovered_shot is not None:
+        state.restore(recovered_shot.snapshot)
+        context.emit(recovered_shot.recovered)
+        recovered = recovered_shot.recovered
     check_target_reached(state.goal, shots[-1], context, is_over=steps.is_over)
     return PruningResult(
         tuple(shots),
-        corrected,
-        None,
+        recovered,
         is_at_goal=steps.is_over and is_reached(state.goal, shots[-1]),
         stopped_early=not (steps.is_over or steps.is_stuck),
     )
@@ -204,7 +194,7 @@ class _Attempt:
     """The outcome of trying a shot."""
 
     shot: ShotFinished | None = None  # None: it failed or was rolled back
-    corrected_shot: CorrectedShot | None = None  # None: it needs no correction
+    recovered_shot: RecoveredShot | None = None  # None: it needs no recovery
     failure: Exception | None = None
     removed: int = 0  # weights removed by a shot that exceeded the budget
 
@@ -225,7 +215,7 @@ def _try_shot(
     failure: Exception | None = None
     try:
         shot = run_shot(state, plan, context)
-        judged, corrected_shot = _judged(state, shot, budget, context)
+        judged, recovered_shot = _judged(state, shot, budget, context)
     except _FAILURES as error:
         reason = _describe(error)
         if before is None and (plan.number == 1 or state.is_partially_updated):
@@ -241,53 +231,59 @@ def _try_shot(
         state.restore(before)
         context.emit(budget.log_rejected(shot, judged))
         return _Attempt(removed=state.goal.removed_at(shot.parameters))
-    return _Attempt(shot, corrected_shot)
+    return _Attempt(shot, recovered_shot)
 
 
 def _judged(
     state: PruningState, shot: ShotFinished, budget: QualityBudget, context: RunContext
-) -> tuple[Evaluation, CorrectedShot | None]:
+) -> tuple[Evaluation, RecoveredShot | None]:
     """Return the evaluation to compare with the budget.
 
-    It is that of the shot; if that exceeds the budget and the run has a correction, it
-    is that of the corrected shot. The state is left as the shot has left it.
+    It is that of the shot; if that exceeds the budget and the run has recovery, it is
+    that of the recovered shot. The state is left as the shot has left it.
     """
     exceeds = budget.is_exceeded_by(shot.evaluation)
-    if not exceeds or not state.config.pruning.is_corrected:
+    if not (exceeds and _recovers(state)) or recovery_text(state) is None:
         return shot.evaluation, None
-    uncorrected = state.take_snapshot()
-    corrected = _correct_and_evaluate(state, context, shot.shot)
-    corrected_shot = CorrectedShot(corrected, state.take_snapshot())
-    state.restore(uncorrected)
-    return corrected.evaluation, corrected_shot
+    unrecovered = state.take_snapshot()
+    recovered = _recover_and_evaluate(state, context, shot.shot)
+    assert recovered is not None
+    recovered_shot = RecoveredShot(recovered, state.take_snapshot())
+    state.restore(unrecovered)
+    return recovered.evaluation, recovered_shot
 
 
-def _corrected(
+def _recovered(
     state: PruningState, budget: QualityBudget, context: RunContext
-) -> Corrected | None:
-    """Correct the last shot; roll back and return None if that exceeds the budget.
+) -> Recovered | None:
+    """Recover the last shot; roll back and return None if that exceeds the budget.
 
-    A correction that fails is rolled back, too: the shots are complete, and no later
+    A recovery that fails is rolled back, too: the shots are complete, and no later
     failure may lose them.
     """
-    before, corrected, reason = None, None, ""
+    before, recovered, reason = None, None, ""
     try:
         before = state.take_snapshot()
-        corrected = _correct_and_evaluate(state, context)
+        recovered = _recover_and_evaluate(state, context)
     except _FAILURES as error:
         reason = _describe(error)
-    if before is None or corrected is None:
+    if reason:
         devices.release_memory()
         if before is not None:
             state.restore(before)
-        context.emit(Logged(Level.WARNING, f"The correction is rolled back. {reason}"))
+        context.emit(Logged(Level.WARNING, f"Recovery is rolled back. {reason}"))
+    if before is None or recovered is None:
         return None
-    if budget.is_exceeded_by(corrected.evaluation):
+    if budget.is_exceeded_by(recovered.evaluation):
         state.restore(before)
-        context.emit(budget.log_rejected_correction(corrected.evaluation))
+        context.emit(budget.log_rejected_recovery(recovered.evaluation))
         return None
-    context.emit(corrected)
-    return corrected
+    context.emit(recovered)
+    return recovered
+
+
+def _recovers(state: PruningState) -> bool:
+    return state.config.recovery.level is not Recovery.OFF
 
 
 def _describe(error: Exception) -> str:
@@ -303,16 +299,8 @@ def _describe(error: Exception) -> str:
     raise error
 
 
-def _correct_and_evaluate(
+def _recover_and_evaluate(
     state: PruningState, context: RunContext, shot: int = 0
-) -> Corrected:
-    """Correct the model and evaluate it on the validation windows."""
-    start_time = context.clock()
-    steps = correct(state, context, shot)
-    return Corrected(
-        steps.lengths,
-        steps.loss_before,
-        steps.loss_after,
-        evaluation(state, context, shot),
-        context.clock() - start_time,
-    )
+) -> Recovered | None:
+    """Recover the model and evaluate it; return None if there is too little text."""
+    return recover(state, lambda: evaluation(state, context, shot), context, shot)

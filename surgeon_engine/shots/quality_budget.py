@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.errors import PruningError
 from surgeon_engine.api.messages.events import Level, Logged
-from surgeon_engine.api.messages.run import Corrected, Evaluation, ShotFinished
+from surgeon_engine.api.messages.run import Evaluation, Recovered, ShotFinished
 from surgeon_engine.api.planning.limits import max_perplexity
 from surgeon_engine.pruning.state import Snapshot
 
@@ -41,26 +41,26 @@ class QualityBudget:
 
         Args:
             shot: the shot.
-            judged: its evaluation, or that of the shot with the correction.
+            judged: its evaluation, or that of the recovered shot.
         """
-        correction = "" if judged is shot.evaluation else ", with the correction,"
-        when = f"At a sparsity of {shot.sparsity:.2%}{correction}"
+        recovery = "" if judged is shot.evaluation else ", after recovery,"
+        when = f"At a sparsity of {shot.sparsity:.2%}{recovery}"
         return self._rolled_back(when, judged)
 
-    def log_kept_with_correction(
-        self, shot: ShotFinished, corrected: Corrected
+    def log_kept_with_recovery(
+        self, shot: ShotFinished, recovered: Recovered
     ) -> Logged:
-        """Return the log line for a shot that meets the limit only once corrected."""
+        """Return the log line for a shot that meets the limit only once recovered."""
         return Logged(
             Level.INFO,
             f"At a sparsity of {shot.sparsity:.2%} perplexity is "
             f"{shot.evaluation.perplexity:.2f}, above the limit of {self.limit:.2f}; "
-            f"with the correction it is {corrected.evaluation.perplexity:.2f}: kept.",
+            f"after recovery it is {recovered.evaluation.perplexity:.2f}: kept.",
         )
 
-    def log_rejected_correction(self, evaluation: Evaluation) -> Logged:
-        """Return the log line for a correction that is rolled back."""
-        return self._rolled_back("After the correction", evaluation)
+    def log_rejected_recovery(self, evaluation: Evaluation) -> Logged:
+        """Return the log line for a recovery that is rolled back."""
+        return self._rolled_back("After recovery", evaluation)
 
     def log_headroom(self, last: Evaluation) -> Logged:
         """Return the log line for a target that is reached within the limit."""
@@ -88,8 +88,8 @@ class QualityBudget:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class CorrectedShot:
-    """The correction of a shot that exceeds the budget without it."""
+class RecoveredShot:
+    """The recovery of a shot that exceeds the budget without it."""
 
-    corrected: Corrected
-    snapshot: Snapshot  # of the corrected state
+    recovered: Recovered
+    snapshot: Snapshot  # of the recovered state

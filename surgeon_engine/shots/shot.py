@@ -23,7 +23,6 @@ from surgeon_engine.pruning.methods import METHODS
 from surgeon_engine.pruning.methods.base import Allocation
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.threshold import Selection
-from surgeon_engine.recovery.correction import parts_of
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.shots.damping import DampingSearch, choose_damping, with_damping
 from surgeon_engine.shots.selection import Costs, cheapest_of, costs_of, remove
@@ -85,14 +84,8 @@ def run_shot(state: PruningState, plan: ShotPlan, context: RunContext) -> ShotFi
 
 
 def check_windows(pruning: PruningConfig, windows: Tensor, context: RunContext) -> None:
-    """Warn if there are too few windows to hold any out for the damping search.
-
-    Raises:
-        CalibrationError: the correction needs held-out windows, too.
-    """
-    if pruning.is_corrected:
-        parts_of(windows)
-    elif pruning.searches_damping and split(windows) is None:
+    """Warn if there are too few windows to hold any out for the damping search."""
+    if pruning.searches_damping and split(windows) is None:
         given = pruning.fixed_damping
         message = (
             f"{len(windows)} windows are too few to hold any out for the damping "

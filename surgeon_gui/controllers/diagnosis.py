@@ -278,9 +278,5 @@ def finished_runs(
 
 
 def _points_of_report(report: Report) -> tuple[MeasuredPoint, ...]:
-    run = RunState(
-        history=report.shots,
-        corrected=report.corrected,
-        recovered=report.recovered,
-    )
+    run = RunState(history=report.shots, recovered=report.recovered)
     return diagnosis_state.points_of(run)

@@ -69,7 +69,7 @@ PHASES = (  # in the order of the theme's series
     RunPhase(STAGES[Stage.EVALUATION][1], (Stage.BASELINE, Stage.EVALUATION)),
     RunPhase(
         tr("Recovery"),
-        (Stage.CORRECTION, Stage.REFERENCE, Stage.REFIT, Stage.DISTILLATION),
+        (Stage.REFERENCE, Stage.REFIT, Stage.DISTILLATION),
     ),
     RunPhase(STAGES[Stage.EXPORT][1], (Stage.EXPORT, Stage.VERIFICATION)),
     RunPhase(tr("Preparation"), (Stage.LOAD, Stage.TEXT, Stage.SAMPLING)),
@@ -87,11 +87,10 @@ def quality_line(run: RunState, measure: Quality, *, is_log: bool) -> Line:
         return Line(axis)
     points = [(0, run.baseline), *((s.shot, s.evaluation) for s in run.history)]
     last_text = ""
-    last = run.after_shots
+    last = run.recovered
     if last is not None and math.isfinite(value(last.evaluation)):
         points.append((len(run.history), last.evaluation))
-        is_recovered = run.recovered is not None
-        last_text = tr("After recovery") if is_recovered else tr("After the correction")
+        last_text = tr("After recovery")
     finite = [(x, value(e)) for x, e in points if math.isfinite(value(e))]
     baseline = value(run.baseline)
     return Line(

@@ -175,9 +175,9 @@ def _curve(each: ComparedRun, along: XAxis, measure: Measure) -> RunCurve:
     }
     xs = list(xs_by_axis[along])
     evaluations = [run.baseline, *(shot.evaluation for shot in run.history)]
-    if run.after_shots is not None:
+    if run.recovered is not None:
         xs.append(xs[-1])
-        evaluations.append(run.after_shots.evaluation)
+        evaluations.append(run.recovered.evaluation)
     pairs = [
         (x, y)
         for x, evaluation in zip(xs, evaluations, strict=True)

@@ -13,8 +13,7 @@ unknown until curvature, by far the longest stage, has been measured at least in
 
 A shot may return to a stage, such as curvature after the damping search: the times are
 added up, and the progress does not decrease. An evaluation ends a round. If it exceeded
-the quality limit, the next round may be a trial correction, or the same shot again. The
-curvature of a correction does not predict that of a shot.
+the quality limit, the next round may be recovery, or the same shot again.
 """
 
 from __future__ import annotations
@@ -36,7 +35,6 @@ _SHARES = {
     Stage.DAMPING: 0.7,
     Stage.SELECTION: 0.1,
     Stage.UPDATE: 0.3,
-    Stage.CORRECTION: 0.7,
     Stage.SAMPLING: 1.0,
     Stage.REFERENCE: 0.3,
     Stage.REFIT: 1.0,
@@ -73,7 +71,6 @@ class RunTimeline:
 
     shots: int
     stages: tuple[Stage, ...] = SHOT_STAGES
-    is_corrected: bool = False
     recovery: tuple[Stage, ...] = ()
     samples: bool = False  # the original writes text first
 
@@ -88,9 +85,7 @@ def timeline_of(config: RunConfig, shots: int) -> RunTimeline:
     if config.recovery.level is not Recovery.OFF:
         training = (Stage.DISTILLATION,) if config.recovery.trains else ()
         recovery = (Stage.REFERENCE, Stage.REFIT, *training, Stage.EVALUATION)
-    return RunTimeline(
-        shots, stages, pruning.is_corrected, recovery, config.own_windows > 0
-    )
+    return RunTimeline(shots, stages, recovery, config.own_windows > 0)
 
 
 def steps_of(timeline: RunTimeline) -> tuple[tuple[Stage, int], ...]:
@@ -100,10 +95,8 @@ def steps_of(timeline: RunTimeline) -> tuple[tuple[Stage, int], ...]:
     start = (Stage.LOAD, Stage.TEXT, *sampling, Stage.BASELINE)
     before = [(stage, 0) for stage in start]
     between = [(stage, shot) for shot in shots for stage in timeline.stages]
-    correction = (Stage.CURVATURE, Stage.CORRECTION, Stage.EVALUATION)
     end = (Stage.EXPORT, Stage.VERIFICATION)
-    corrected = correction if timeline.is_corrected else ()
-    after = [(stage, 0) for stage in (*corrected, *timeline.recovery, *end)]
+    after = [(stage, 0) for stage in (*timeline.recovery, *end)]
     return (*before, *between, *after)
 
 
@@ -151,10 +144,7 @@ def _measured(times: tuple[StageTime, ...], at: Position) -> dict[Stage, float]:
     """Return the latest seconds of each stage, extrapolated for the current one."""
     rounds = _rounds(times)
     measured = {
-        stage: seconds
-        for round_ in rounds
-        for stage, seconds in round_.items()
-        if not (stage is Stage.CURVATURE and Stage.CORRECTION in round_)
+        stage: seconds for round_ in rounds for stage, seconds in round_.items()
     }
     if at.fraction >= ENOUGH_TO_EXTRAPOLATE:
         before = rounds[-1].get(at.stage, 0.0)
@@ -181,9 +171,7 @@ def _index(timeline: RunTimeline, times: tuple[StageTime, ...], at: Position) ->
     """Return the index of the furthest step; a repeated stage does not reduce it."""
     steps = steps_of(timeline)
     reached = [at.stage, *(_rounds(times)[-1] if at.shot else ())]
-    if (
-        at.shot and Stage.CORRECTION in reached
-    ):  # a trial correction: the shot has ended
+    if at.shot and Stage.REFERENCE in reached:  # recovery: the shot has ended
         reached = list(timeline.stages)
     places = [(stage, at.shot) for stage in reached]
     return max((steps.index(place) for place in places if place in steps), default=0)

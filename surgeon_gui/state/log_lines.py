@@ -15,7 +15,6 @@ from surgeon_engine.api.messages.events import (
 )
 from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
-    Corrected,
     Exported,
     HeldOutMeasured,
     Paused,
@@ -107,17 +106,6 @@ def _describe_progress(event: object) -> str:
                 "Shot {shot} finished: sparsity {share}, perplexity {value}"
             ).format(shot=event.shot, share=share, value=value)
             return "; ".join((summary, *damping_choice(event.damping))) + "."
-        case Corrected(lengths=lengths, evaluation=evaluation):
-            if not lengths:
-                return tr(
-                    "Correction: no gradient step helps. The weights are unchanged."
-                )
-            value = numbers.perplexity(evaluation.perplexity)
-            steps = ", ".join(numbers.short(length) for length in lengths)
-            return tr(
-                "Correction: gradient steps of relative length {steps}, perplexity "
-                "{value}."
-            ).format(steps=steps, value=value)
         case HeldOutMeasured() | Recovered():
             return _recovery_line(event)
         case RunFinished(seconds=seconds):

@@ -189,9 +189,6 @@ def _quality_rows(run: RunState) -> Iterator[Row]:
     if run.history:
         label = tr("Perplexity after the last shot")
         yield _evaluation_row(label, run.history[-1].evaluation)
-    if run.corrected is not None:
-        label = tr("Perplexity after the correction")
-        yield _evaluation_row(label, run.corrected.evaluation)
     if run.recovered is not None:
         yield _evaluation_row(tr("Perplexity after recovery"), run.recovered.evaluation)
         yield (

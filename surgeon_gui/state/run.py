@@ -16,7 +16,6 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.events import Cancelled, Envelope, Failed
 from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
-    Corrected,
     Evaluation,
     Exported,
     LayerSparsity,
@@ -115,7 +114,6 @@ class RunState:
     times: tuple[StageTime, ...] = ()
     baseline: Evaluation | None = None
     history: tuple[ShotFinished, ...] = ()
-    corrected: Corrected | None = None
     recovered: Recovered | None = None
     exported: Exported | None = None
     result: RunFinished | None = None
@@ -132,14 +130,9 @@ class RunState:
     @property
     def evaluation(self) -> Evaluation | None:
         """Return the latest evaluation of the pruned model; None before a shot."""
-        if self.after_shots is not None:
-            return self.after_shots.evaluation
+        if self.recovered is not None:
+            return self.recovered.evaluation
         return self.history[-1].evaluation if self.history else None
-
-    @property
-    def after_shots(self) -> Corrected | Recovered | None:
-        """Return what followed the last shot: the recovery, or else the correction."""
-        return self.recovered or self.corrected
 
     @property
     def layers(self) -> tuple[LayerSparsity, ...]:
@@ -297,10 +290,6 @@ def _on_shot(state: RunState, event: ShotFinished, at: float) -> RunState:
     return replace(state, history=(*state.history, event))
 
 
-def _on_corrected(state: RunState, event: Corrected, at: float) -> RunState:
-    return replace(state, corrected=event)
-
-
 def _on_recovered(state: RunState, event: Recovered, at: float) -> RunState:
     return replace(state, recovered=event)
 
@@ -378,7 +367,6 @@ _HANDLERS: dict[type, Callable[[RunState, Any, float], RunState]] = {
     Progressed: _on_progress,
     BaselineEvaluated: _on_baseline,
     ShotFinished: _on_shot,
-    Corrected: _on_corrected,
     Recovered: _on_recovered,
     Paused: _on_paused,
     Resumed: _on_resumed,

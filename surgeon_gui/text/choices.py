@@ -6,7 +6,6 @@ from enum import Enum
 
 from surgeon_engine.api.config.export import DESCRIPTIONS, FileDtype, Format
 from surgeon_engine.api.config.pruning import (
-    Correction,
     CostBasis,
     Damping,
     Fisher,
@@ -209,18 +208,6 @@ CHOICES: dict[Enum, tuple[str, str]] = {
     UpdateKind.SEPARATE: (
         tr("Separate"),
         tr("The sum of the changes for rows and for columns, as in the paper's code."),
-    ),
-    Correction.NONE: (
-        tr("None"),
-        tr("The remaining weights are updated only to compensate for removed ones."),
-    ),
-    Correction.LOSS: (
-        tr("Along the gradient"),
-        tr(
-            "After the last shot, the remaining weights also take steps along the "
-            "gradient of the loss. The step lengths are searched on held-out windows "
-            "of the calibration text. Fits the model to that text."
-        ),
     ),
     Damping.AUTOMATIC: (
         tr("Automatic"),

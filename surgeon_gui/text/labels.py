@@ -73,7 +73,7 @@ FIELDS = {
         tr("Quality limit"),
         tr(
             "Maximum increase in perplexity over the original. A shot that exceeds it, "
-            "even after correction, is rolled back and retried in smaller steps. If no "
+            "even after recovery, is rolled back and retried in smaller steps. If no "
             "step stays within the limit, the run ends before the target is reached."
         ),
         "%",
@@ -160,14 +160,6 @@ FIELDS = {
         tr("weights"),
         unit_of_one=tr("weight"),
         minimum_text=tr("all of a layer"),
-    ),
-    "pruning.correction": FieldText(
-        tr("Correction"),
-        tr(
-            "Whether the remaining weights take steps along the gradient of the loss "
-            "after the last shot. Recovers much of the perplexity, and fits the model "
-            "to the calibration text."
-        ),
     ),
     "pruning.damping": FieldText(
         tr("Damping"),
@@ -280,7 +272,6 @@ STAGES = {
     Stage.DAMPING: (tr("searching for the damping"), tr("Damping")),
     Stage.SELECTION: (tr("selecting what to remove"), tr("Selection")),
     Stage.UPDATE: (tr("removing weights and updating the rest"), tr("Update")),
-    Stage.CORRECTION: (tr("correcting the remaining weights"), tr("Correction")),
     Stage.SAMPLING: (tr("writing text with the original"), tr("Own text")),
     Stage.REFERENCE: (tr("running the original"), tr("Reference")),
     Stage.REFIT: (tr("refitting the remaining weights"), tr("Refit")),
@@ -308,7 +299,6 @@ UNITS = {
     Stage.DAMPING: tr("step"),
     Stage.SELECTION: tr("layer"),
     Stage.UPDATE: tr("layer"),
-    Stage.CORRECTION: tr("step"),
     Stage.SAMPLING: tr("token"),
     Stage.REFERENCE: tr("batch"),
     Stage.REFIT: tr("block"),

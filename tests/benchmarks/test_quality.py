@@ -19,11 +19,11 @@ from transformers import AutoModelForCausalLM
 from benchmarks.quality_table import command, job, machine, measuring
 from benchmarks.quality_table.plan import Base, PlannedShot, expand_runs, read_plan
 from benchmarks.quality_table.results import Results
+from benchmarks.quality_table.texts import Texts
 from surgeon_engine import pipeline
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.pruning import (
-    Correction,
     Damping,
     Method,
     Structure,
@@ -31,7 +31,7 @@ from surgeon_engine.api.config.pruning import (
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.errors import ConfigError, EvaluationError
-from surgeon_engine.api.messages.run import Corrected, ShotFinished
+from surgeon_engine.api.messages.run import ShotFinished
 from surgeon_engine.evaluation.divergence import divergence, divergences
 from surgeon_engine.runtime.run_context import RunContext
 from tests.helpers.configs import pruning_config
@@ -49,7 +49,6 @@ sparsities = [0.2, 0.4]
 [defaults.pruning]
 structure = "rows_and_columns"
 damping = "fixed"
-correction = "none"
 [[job]]
 name = "all at once"
 [[job]]
@@ -182,7 +181,6 @@ def test_figures_equal_those_of_a_plain_run(bench, tmp_path, monkeypatch):
         sparsity=0.4,
         shots=2,
         damping=Damping.FIXED,
-        correction=Correction.NONE,
     )
     rows = bench.rows()
     shots = [event for event in events if isinstance(event, ShotFinished)]
@@ -199,41 +197,6 @@ def test_figures_equal_those_of_a_plain_run(bench, tmp_path, monkeypatch):
     assert float(rows[-1]["nats"]) == pytest.approx(expected, rel=1e-4)
     agreement = (p.argmax(dim=-1) == q.argmax(dim=-1)).double().mean().item()
     assert float(rows[-1]["agreement"]) == pytest.approx(agreement)
-
-
-def test_each_column_of_a_corrected_job_equals_a_run_that_ends_there(
-    bench, tmp_path, monkeypatch
-):
-    settings = {"damping": Damping.FIXED, "correction": Correction.LOSS}
-    corrected = TWO_JOBS.replace('"none"', '"loss"')
-    bench.run(corrected, "--only=all at once")
-    rows = bench.rows()
-    for row, shots in zip(rows, (1, 2), strict=True):
-        sparsity = float(row["sparsity"])
-        events, _ = plain_run(
-            bench, tmp_path / row["sparsity"], monkeypatch,
-            sparsity=sparsity, shots=shots, **settings,
-        )  # fmt: skip
-        (end,) = (event for event in events if isinstance(event, Corrected))
-        assert end.lengths
-        assert row["steps"] == ", ".join(map(str, end.lengths))
-        assert float(row["perplexity"]) == end.evaluation.perplexity
-        last = [event for event in events if isinstance(event, ShotFinished)][-1]
-        assert float(row["uncorrected"]) == last.evaluation.perplexity
-        assert f"0.01 / 0.1, steps {end.lengths[0]:g}" in bench.text(".md")
-
-
-def test_corrected_last_corrects_the_last_column_only(bench):
-    each = TWO_JOBS.replace('"none"', '"loss"')
-    bench.run(each, "--only=all at once")
-    first, last = bench.rows()
-    alone = each.replace("[defaults]\n", '[defaults]\ncorrected = "last"\n')
-    bench.run(alone, "--only=all at once")
-    uncorrected, corrected = bench.rows()
-    assert not uncorrected["steps"]
-    assert uncorrected["perplexity"] == first["uncorrected"]
-    for figure in ("perplexity", "uncorrected", "steps", "nats"):
-        assert corrected[figure] == last[figure]
 
 
 def test_divergence_of_a_model_from_itself_is_zero():
@@ -384,7 +347,7 @@ def test_seeds_that_change_nothing_fail(bench, capsys):
         (ONE_JOB + "calibration = { window_length = 8 }", "the same for all jobs"),
         (ONE_JOB + "sparsities = [0.2]", "shots follows from the sparsities"),
         (
-            TWO_JOBS.replace("correction", 'schedule = "cubic"\ncorrection'),
+            TWO_JOBS.replace("damping", 'schedule = "cubic"\ndamping'),
             "schedule follows from the sparsities",
         ),
         (ONE_JOB + "sparsities = [0.4, 0.2]\nseparate = true", "do not increase"),
@@ -410,6 +373,15 @@ def test_invalid_plan_fails_with_a_message(bench, capsys, plan, message):
 def test_invalid_arguments_fail_with_a_message(bench, capsys, more, message):
     assert bench.run(ONE_JOB, *more) == 1
     assert message in capsys.readouterr().err
+
+
+def test_results_of_the_first_version_are_still_valid(tmp_path):
+    windows = {"windows": 64, "validation_windows": 32, "window_length": 256}
+    plan = read_plan(ROOT / "benchmarks" / "plans" / "damping.toml")
+    texts = Texts(ModelConfig(), tmp_path)
+    results = Results(ROOT / "benchmarks" / "results" / "damping-demo.jsonl")
+    for run in expand_runs(plan, Base(ModelConfig(), windows, (0,))):
+        assert results.is_complete(texts.prepare(run))
 
 
 @pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import sys
 from collections import Counter
@@ -10,15 +11,16 @@ import msgspec
 import pytest
 import torch
 
-from surgeon_engine.api.config.pruning import Correction, Damping, Schedule, Structure
+from surgeon_engine.api.config.pruning import Damping, Schedule, Structure
+from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.toml import config_from_toml
 from surgeon_engine.api.errors import CurvatureError
 from surgeon_engine.api.messages.commands import Cancel, StopAndKeep
 from surgeon_engine.api.messages.events import Envelope, Logged
 from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
-    Corrected,
     Exported,
+    Recovered,
     RunFinished,
     ShotFinished,
     Stage,
@@ -103,7 +105,6 @@ def test_same_config_gives_the_same_weights(tmp_path, structure):
             sparsity=0.2,
             shots=2,
             damping=Damping.AUTOMATIC,
-            correction=Correction.LOSS,
         )
         Recorder().run(config, tmp_path / name)
         exports.append(tmp_path / name / "export" / "model.safetensors")
@@ -213,13 +214,9 @@ def test_cancel_exports_nothing(tmp_path):
 
 
 def test_stages_follow_one_another_shot_by_shot(tmp_path):
-    config = job(
-        tmp_path,
-        windows=8,
-        shots=2,
-        damping=Damping.AUTOMATIC,
-        correction=Correction.LOSS,
-    )
+    config = job(tmp_path, windows=8, shots=2, damping=Damping.AUTOMATIC)
+    recovery = RecoveryConfig(Recovery.REFIT, own_windows=0)
+    config = dataclasses.replace(config, recovery=recovery)
     run = Recorder().run(config, tmp_path / "run")
     stages = [(event.stage, event.shot) for event in run.of(StageStarted)]
     of_shot = [
@@ -232,16 +229,19 @@ def test_stages_follow_one_another_shot_by_shot(tmp_path):
     ]
     before = [Stage.LOAD, Stage.TEXT, Stage.BASELINE]
     shots = [(stage, shot) for shot in (1, 2) for stage in of_shot]
-    begun = len(before) + len(shots)
-    assert stages[:begun] == [(stage, 0) for stage in before] + shots
-    after = [stage for stage, shot in stages[begun:] if shot == 0]
-    assert after[:2] == [Stage.CURVATURE, Stage.CORRECTION]
-    assert after[-3:] == [Stage.EVALUATION, Stage.EXPORT, Stage.VERIFICATION]
-    (corrected,) = run.of(Corrected)
-    assert run.events.index(corrected) > run.events.index(run.of(ShotFinished)[-1])
-    assert corrected.loss_after <= corrected.loss_before
+    after = [
+        Stage.REFERENCE,
+        Stage.REFIT,
+        Stage.EVALUATION,
+        Stage.EXPORT,
+        Stage.VERIFICATION,
+    ]
+    outside = [[(stage, 0) for stage in part] for part in (before, after)]
+    assert stages == [*outside[0], *shots, *outside[1]]
+    (recovered,) = run.of(Recovered)
+    assert run.events.index(recovered) > run.events.index(run.of(ShotFinished)[-1])
     report = RunFolder(tmp_path / "run").read_report()
-    assert report.corrected == corrected
+    assert report.recovered == recovered
 
 
 def test_unwritable_log_does_not_end_the_run(tmp_path):

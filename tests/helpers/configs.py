@@ -8,7 +8,6 @@ import msgspec
 
 from surgeon_engine.api.config.fields import with_values
 from surgeon_engine.api.config.pruning import (
-    Correction,
     Fisher,
     Method,
     PruningConfig,
@@ -22,7 +21,6 @@ _SURGEON = {
     "method": Method.LLM_SURGEON,
     "shots": 3,
     "fisher": Fisher.EMPIRICAL,
-    "correction": Correction.LOSS,
 }
 
 
@@ -31,7 +29,7 @@ def pruning_config(
 ) -> PruningConfig:
     """Return the config of a job with these settings in its pruning part.
 
-    The others are those of an LLM Surgeon run of three shots with a correction.
+    The others are those of an LLM Surgeon run of three shots.
     """
     pruning = msgspec.to_builtins(_SURGEON | {"structure": structure, **settings})
     return config_from_toml(msgspec.toml.encode({"pruning": pruning}).decode()).pruning

@@ -57,6 +57,7 @@ from surgeon_engine.api.messages.run import (
     Exported,
     LayerSparsity,
     Progressed,
+    Recovered,
     RunFinished,
     RunStarted,
     ShotFinished,
@@ -184,6 +185,11 @@ def evaluation(perplexity: float) -> Evaluation:
     """Return an evaluation with a plausible loss."""
     loss = 2.65 * perplexity / 14.2
     return Evaluation(loss, perplexity, windows=32, window_length=256, text="built-in")
+
+
+def recovered(perplexity: float) -> Recovered:
+    """Return a plausible recovery that ends at a perplexity."""
+    return Recovered(0.6, 0.3, 12, 40, evaluation(perplexity), 5.0)
 
 
 def _removed(layer: LayerSummary, share: float) -> int:

@@ -14,7 +14,6 @@ from surgeon_engine.api.config.toml import config_to_toml
 from surgeon_engine.api.messages.events import Cancelled, Envelope, Failed
 from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
-    Corrected,
     Progressed,
     RunFinished,
     RunStarted,
@@ -29,6 +28,7 @@ from tests.helpers.fake_engine import (
     HINT,
     evaluation,
     model_summary,
+    recovered,
     shot_finished,
 )
 from tests.helpers.fake_results import exported
@@ -111,8 +111,7 @@ def _events(run: RunFolder, config: RunConfig, ending: str, factor: float):
         case "cancelled":
             yield at, Cancelled()
         case "finished" | "stopped":
-            corrected = evaluation(14.9 * factor)
-            yield at + 1, Corrected((0.001,), 2.9, 2.8, corrected, 1.0)
+            yield at + 1, recovered(14.9 * factor)
             yield at + 2, exported(str(run.path / "export"), config.pruning)
             yield at + 3, RunFinished(ending == "stopped", at + 3, 500_000_000)
 
@@ -131,7 +130,6 @@ def _report(config: RunConfig, log: list[Envelope]) -> Report:
         device="a processor",
         baseline=evaluation(14.2),
         shots=tuple(event for event in events if isinstance(event, ShotFinished)),
-        corrected=None,
         exported=None,
         checkpoint="",
         stopped_early=False,

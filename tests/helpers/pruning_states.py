@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
-from surgeon_engine.api.config.pruning import Correction
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.api.planning.target_size import goal_of
@@ -39,7 +38,7 @@ def make_state(family: str = "llama", windows: int = 8, **pruning) -> PruningSta
     config = RunConfig(
         ModelConfig(family),
         CalibrationConfig(windows=windows, batch=3),
-        pruning_config(**{"correction": Correction.NONE} | pruning),
+        pruning_config(**pruning),
     )
     texts = TokenWindows(
         random_windows(windows), random_windows(3, seed=1), "random", 0

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.export import ExportConfig, Format
-from surgeon_engine.api.config.pruning import Correction, Damping, Structure
+from surgeon_engine.api.config.pruning import Damping, Structure
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.errors import EngineError
@@ -108,7 +108,7 @@ def job(folder: Path, family: str = "llama", windows: int = 4, **pruning) -> Run
     source = folder / family
     if not source.exists():
         save_tiny_model(source, family)
-    plain = {"shots": 1, "damping": Damping.FIXED, "correction": Correction.NONE}
+    plain = {"shots": 1, "damping": Damping.FIXED}
     settings = plain | {"sparsity": 0.3} | pruning
     return RunConfig(
         ModelConfig(str(source)),

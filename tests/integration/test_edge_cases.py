@@ -11,21 +11,21 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from surgeon_engine.api.config.pruning import (
-    Correction,
     CostBasis,
     Damping,
     Fisher,
     Method,
     Structure,
 )
+from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import Dtype, ModelConfig, RunConfig
-from surgeon_engine.api.errors import CalibrationError, CurvatureError, EvaluationError
+from surgeon_engine.api.errors import CurvatureError, EvaluationError
 from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import Stage, StageStarted
 from surgeon_engine.model.not_finite import hint_for
 from surgeon_engine.pipeline import prune
 from tests.helpers.pruning_states import silent_context
-from tests.helpers.runs import STRUCTURES, job, outcome, preflight_error, run
+from tests.helpers.runs import STRUCTURES, job, outcome, run
 from tests.helpers.tiny_models import byte_tokenizer, tiny_model
 
 pytestmark = [pytest.mark.usefixtures("quick_runs"), pytest.mark.slow]
@@ -60,13 +60,12 @@ def test_model_with_one_block_is_pruned(tmp_path, structure):
 
 
 @each_structure
-@pytest.mark.parametrize("correction", Correction)
-def test_tied_embeddings_and_head_are_unchanged(tmp_path, structure, correction):
+@pytest.mark.parametrize("level", Recovery)
+def test_tied_embeddings_and_head_are_unchanged(tmp_path, structure, level):
     model = llama(tie_word_embeddings=True)
     before = model.lm_head.weight.clone()
-    config = job_on(
-        model, tmp_path, windows=8, structure=structure, correction=correction
-    )
+    plain = job_on(model, tmp_path, windows=8, structure=structure)
+    config = dataclasses.replace(plain, recovery=RecoveryConfig(level, own_windows=0))
     outcome(config, tmp_path / "run")
     pruned = LlamaForCausalLM.from_pretrained(tmp_path / "run" / "export")
     assert pruned.lm_head.weight is pruned.model.embed_tokens.weight
@@ -222,12 +221,6 @@ def test_enough_windows_are_searched_without_a_warning(tmp_path):
     assert StageStarted(Stage.DAMPING, 2) in found.recorder.events
 
 
-def test_too_few_windows_for_the_correction_raise_before_any_work(tmp_path):
-    config = job(tmp_path, windows=3, correction=Correction.LOSS)
-    error = preflight_error(config, tmp_path / "run", CalibrationError)
-    assert "3 windows are too few" in error.message
-
-
 @pytest.mark.parametrize("method", [m for m in Method if m is not Method.LLM_SURGEON])
 def test_settings_that_a_method_does_not_use_change_nothing(tmp_path, method):
     exports = []
@@ -236,7 +229,6 @@ def test_settings_that_a_method_does_not_use_change_nothing(tmp_path, method):
         (
             "more",
             {
-                "correction": Correction.LOSS,
                 "damping": Damping.AUTOMATIC,
                 "update_damping": 7.0,
                 "max_correlated": 3,

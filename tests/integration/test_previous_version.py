@@ -12,7 +12,6 @@ from safetensors import safe_open
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.pruning import (
     NM,
-    Correction,
     Fisher,
     FixedDamping,
     HeadsAndNeurons,
@@ -21,11 +20,12 @@ from surgeon_engine.api.config.pruning import (
     PruningConfig,
 )
 from surgeon_engine.api.config.toml import read_config
+from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.export.export import export_again
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_gui.state.run import Status
-from surgeon_gui.state.runs.reading import read_record, read_state
+from surgeon_gui.state.runs.reading import UnreadableRunError, read_record, read_state
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "previous_version"
 RUNS = ("run", "run_n_m")
@@ -68,12 +68,30 @@ def test_moved_run_is_opened_with_its_moved_export(runs, name):
     assert Path(state.exported.folder) == runs / name / "export"
 
 
+def test_last_shot_has_the_evaluation_after_the_correction(runs):
+    state, report = read_state(runs / "run"), RunFolder(runs / "run").read_report()
+    expected = json.loads((runs / "run" / "report.json").read_text())["corrected"]
+    for shots in (state.history, report.shots):
+        perplexities = [shot.evaluation.perplexity for shot in shots]
+        assert perplexities[-1] == expected["evaluation"]["perplexity"]
+        assert perplexities[0] > perplexities[-1]
+    assert {time.stage for time in state.times} == {
+        Stage(name) for name in report.seconds_of_stages if name != "correction"
+    }
+
+
+def test_log_with_an_unknown_event_is_unreadable(runs):
+    path = RunFolder(runs / "run").events_path
+    path.write_text(path.read_text().replace("Corrected", "Improved"))
+    with pytest.raises(UnreadableRunError, match="cannot be read"):
+        read_state(runs / "run")
+
+
 PRUNING = {
     "run": PruningConfig(
         HeadsAndNeurons(),
         Method.LLM_SURGEON,
         fisher=Fisher.EMPIRICAL,
-        correction=Correction.LOSS,
         target=PrunableShare(0.5),
         max_perplexity_increase=40.0,
         shots=2,
@@ -87,7 +105,6 @@ PRUNING = {
         fisher=Fisher.EMPIRICAL,
         target=PrunableShare(0.5),
         shots=1,
-        correction=Correction.NONE,
         damping=FixedDamping(cost=0.03, update=0.05),
     ),
 }

@@ -11,8 +11,8 @@ name of its kind:
                                     sparsity = 0.5
 
 Settings that belong to other kinds are checked and dropped. Earlier versions wrote only
-the short form, with all settings, and some under other names. They had no recovery: it
-is off for jobs that name the correction, which came in its place.
+the short form, with all settings, and some under other names. Instead of recovery they
+had a correction, which is dropped: recovery is off for jobs that name it.
 """
 
 from __future__ import annotations
@@ -35,26 +35,47 @@ _PATTERN = {"kept": "pattern", "of": "pattern"}  # as in pattern = "2:4"
 _MIN_WINDOWS = 4  # fewer cannot be split to search a damping
 
 
-def migrate(job: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return a job in the current form, and the old names in it with their new names.
+def migrate(job: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return a job in the current form, and notes on what it has of earlier versions.
 
-    `job` is decoded TOML or JSON. Unknown names are kept.
+    `job` is decoded TOML or JSON. Unknown names are kept. The job is the subject of the
+    notes, which are sentences without it.
 
     Raises:
         ConfigError: A kind is unknown, or a setting is given twice.
     """
     pruning = job.get("pruning", {})
     if not isinstance(pruning, Mapping):
-        return dict(job), {}
-    renamed = _RENAMED | _PATTERN
-    old_names = {old: new for old, new in renamed.items() if old in pruning}
+        return dict(job), ()
+    notes = [*_notes_on_names(pruning), *_notes_on_correction(job, pruning)]
     values = _in_new_names(pruning)
     if _uses_given_damping(values, job.get("calibration")):
         values["damping"] = "fixed"
+    has_correction = values.pop("correction", None) is not None
     migrated = {**job, "pruning": _nested(values)}
-    if "correction" in pruning and "recovery" not in job:
-        migrated["recovery"] = {"level": "off"}  # there was none in earlier versions
-    return migrated, old_names
+    if has_correction:
+        migrated.setdefault("recovery", {"level": "off"})
+    return migrated, tuple(notes)
+
+
+def _notes_on_names(pruning: Mapping[str, Any]) -> list[str]:
+    renamed = _RENAMED | _PATTERN
+    names = [f"{old} (now {new})" for old, new in renamed.items() if old in pruning]
+    if not names:
+        return []
+    return [
+        f"has old names in [pruning]: {', '.join(names)}. Save it again to update them."
+    ]
+
+
+def _notes_on_correction(
+    job: Mapping[str, Any], pruning: Mapping[str, Any]
+) -> list[str]:
+    value = pruning.get("correction")
+    if value is None or (value == "none" and "recovery" in job):
+        return []
+    effect = "it is left out" if "recovery" in job else "recovery is off"
+    return [f"names a correction, which this version does not have: {effect}."]
 
 
 def _in_new_names(pruning: Mapping[str, Any]) -> dict[str, Any]:

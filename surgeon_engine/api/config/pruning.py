@@ -95,13 +95,6 @@ class UpdateKind(StrEnum):
     SEPARATE = "separate"  # the sum of row and column updates, as in the paper's code
 
 
-class Correction(StrEnum):
-    """Whether the kept weights also follow the gradient of the loss."""
-
-    NONE = "none"
-    LOSS = "loss"  # damped steps, their lengths chosen on held-out windows
-
-
 class Damping(StrEnum):
     """The ways to choose the damping of costs and update."""
 
@@ -359,9 +352,6 @@ class PruningConfig:
     fisher: Annotated[Fisher, Option(advanced=True, applies=_measures_gradients)] = (
         Fisher.SAMPLED
     )
-    correction: Annotated[Correction, Option(advanced=True, applies=_adapts)] = (
-        Correction.NONE
-    )
     # SparseGPT searches no damping: with it, an automatic one becomes the default.
     damping: Annotated[
         AnyDamping, Option(kinds=Damping, advanced=True, applies=_adapts)
@@ -380,11 +370,6 @@ class PruningConfig:
                 f"{display_name(self.method)} does not remove "
                 f"{display_name(self.kind)}.",
                 "It removes elements and N:M; for others choose llm_surgeon.",
-            )
-        if self.is_corrected and self.fisher is Fisher.SAMPLED:
-            raise ConfigError(
-                "The correction follows the gradient of the text's own labels.",
-                "Set fisher to empirical, or correction to none.",
             )
         if isinstance(self.target, FileSize) and self.kind in SPARSE:
             raise ConfigError(
@@ -446,11 +431,6 @@ class PruningConfig:
         if isinstance(self.damping, FixedDamping):
             return self.damping
         return FixedDamping()
-
-    @property
-    def is_corrected(self) -> bool:
-        """True if a run ends with steps along the gradient."""
-        return self.adapts and self.correction is Correction.LOSS
 
     def _check_sparsity(self, structure: NM) -> None:
         if not isinstance(self.target, PrunableShare):

@@ -27,15 +27,15 @@ _log = logging.getLogger(__name__)
 def config_from_toml(text: str, name: str = "") -> RunConfig:
     """Return the config that a job in TOML describes.
 
-    Settings that `text` leaves out have their defaults. A warning is logged if it uses
-    names of an earlier version, unless `name`, that of the job, is empty.
+    Settings that `text` leaves out have their defaults. A warning is logged for what it
+    has of an earlier version, unless `name`, that of the job, is empty.
 
     Raises:
         ConfigError: The text is not TOML, or has an unknown name, a wrong type or a
             value out of range.
     """
     try:
-        job, old_names = migrate(msgspec.toml.decode(text))
+        job, notes = migrate(msgspec.toml.decode(text))
         _check_names(job)
         config = msgspec.convert(job, RunConfig)
     except msgspec.ValidationError as error:
@@ -45,12 +45,8 @@ def config_from_toml(text: str, name: str = "") -> RunConfig:
         raise ConfigError(f"Invalid job file: {error}.") from error
     except msgspec.DecodeError as error:
         raise ConfigError(f"The job is not valid TOML: {error}.") from error
-    if old_names and name:
-        _log.warning(
-            "%s has old names in [pruning]: %s. Save it again to update them.",
-            name,
-            ", ".join(f"{old} (now {new})" for old, new in old_names.items()),
-        )
+    for note in notes if name else ():
+        _log.warning("%s %s", name, note)
     return config
 
 

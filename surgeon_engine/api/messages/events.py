@@ -21,7 +21,6 @@ from surgeon_engine.api.messages.generation import (
 from surgeon_engine.api.messages.machine import MachineProbed
 from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
-    Corrected,
     Exported,
     HeldOutMeasured,
     MemorySampled,
@@ -90,7 +89,6 @@ Event = (
     | Progressed
     | BaselineEvaluated
     | ShotFinished
-    | Corrected
     | HeldOutMeasured
     | Recovered
     | Exported

@@ -64,7 +64,6 @@ class Stage(Enum):
     SELECTION = "selection"
     UPDATE = "update"
     EVALUATION = "evaluation"
-    CORRECTION = "correction"
     SAMPLING = "sampling"
     REFERENCE = "reference"  # the original's hidden states, for recovery
     REFIT = "refit"
@@ -207,16 +206,6 @@ class ShotFinished(msgspec.Struct, frozen=True, tag=True):
     seconds: float
     damping: DampingChoice | None = None  # None: remaining weights are not updated
     costs: CostHistogram | None = None  # None: there were no candidates
-
-
-class Corrected(msgspec.Struct, frozen=True, tag=True):
-    """Gradient steps after the last shot have corrected the remaining weights."""
-
-    lengths: tuple[float, ...]  # of the steps taken; empty: no step reduced the loss
-    loss_before: float  # on the held-out calibration windows, nats per token
-    loss_after: float
-    evaluation: Evaluation
-    seconds: float
 
 
 class HeldOutMeasured(msgspec.Struct, frozen=True, tag=True):

@@ -5,13 +5,12 @@
     algebra     n^3 for a factor's Cholesky factor, inverse or solution, in float64
     calls       a fixed time for each, most of the total in small models
 
-The numbers of dampings tried and of correction steps are not known beforehand; the
-constants below are usual ones. Constants are measured (docs/results.md).
+The number of dampings tried is not known beforehand; the constants below are usual
+ones. With a quality limit, recovery counts once. Constants are measured
+(docs/results.md).
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterable
 
 from surgeon_engine.api.config.pruning import SPARSE, Method, Structure
 from surgeon_engine.api.messages.machine import Rates
@@ -30,8 +29,6 @@ _TRIALS, _COSTS, _TRIALS_FIRST = 3, 2, 1
 _TRIALS_LAST = 1  # more in the last shot
 _SPARSE_PASSES = 40  # over a layer, for costs and masks of its weights
 _STEPS = 30  # of the conjugate gradients of a layer
-_CORRECTIONS = 3  # steps of the correction
-_LENGTHS = 8  # that are tried for each
 _HELD_OUT = 8  # one window of so many judges recovery
 _REFIT_PASSES = 3  # over the text, each as long as a forward
 _TRAINING_PASSES = 3.5
@@ -82,22 +79,12 @@ class _DurationModel:
             Stage.VERIFICATION: self._verification(),
         }
         if job.measures:
-            times[Stage.CURVATURE] = shots * self._curvature(
-                calibration.windows, job.measured
-            )
+            times[Stage.CURVATURE] = shots * self._curvature()
         if pruning.searches_damping:
             trial = self._update() + self._forward(held) + 2 * job.kept / self._moving
             trials = shots * _TRIALS + _TRIALS_FIRST + _TRIALS_LAST
             costs = shots * _COSTS + _TRIALS_FIRST
             times[Stage.DAMPING] = trials * trial + costs * self._selection()
-        if pruning.is_corrected:
-            fit = calibration.windows - held
-            lengths = _LENGTHS * (self._forward(held) + 4 * job.kept / self._moving)
-            times[Stage.CORRECTION] = _CORRECTIONS * (self._directions() + lengths)
-            times[Stage.EVALUATION] += validation
-            times[Stage.CURVATURE] = times.get(Stage.CURVATURE, 0) + _CORRECTIONS * (
-                self._curvature(fit, job.remaining, with_gradient=True)
-            )
         if job.recovery_windows:
             times |= self._recovery()
             times[Stage.EVALUATION] += validation
@@ -153,15 +140,10 @@ class _DurationModel:
         numbers = sum(layer.rows for layer in self._job.model.layers)
         return tokens * numbers * self._job.each * _GRAPH_PASSES
 
-    def _curvature(
-        self,
-        windows: int,
-        layers: Iterable[LayerSummary],
-        *,
-        with_gradient: bool = False,
-    ) -> float:
-        """Return the time to compute the factors of `layers` on `windows` windows."""
-        tokens, layers = windows * self._length, tuple(layers)
+    def _curvature(self) -> float:
+        """Return the time to compute the factors of the measured layers."""
+        windows, layers = self._job.config.calibration.windows, self._job.measured
+        tokens = windows * self._length
         pruning = self._job.config.pruning
         flops, seconds = 0.0, self._forward(windows)
         if pruning.measures_factors:
@@ -174,8 +156,6 @@ class _DurationModel:
             flops += 2 * self._block_flops + self._head_flops  # again, and back
             seconds += _BACKWARD_CALLS * self._calls(windows)
             seconds += 2 * self._activations(tokens) / self._moving
-        if with_gradient:
-            flops += sum(2 * layer.weights for layer in layers)
         return seconds + tokens * flops / self._products
 
     def _selection(self) -> float:
@@ -217,14 +197,6 @@ class _DurationModel:
                 + (2 * _STEPS * product / self._factorising)
             )
         return self._cubic(C) / 2 + R * C**2 / self._factorising
-
-    def _directions(self) -> float:
-        """Return the seconds of the directions of one correction step."""
-        return sum(
-            (self._cubic(width(layer)) + self._cubic(layer.rows)) / 2
-            + 2 * layer.weights * (layer.rows + width(layer)) / self._factorising
-            for layer in self._job.remaining
-        )
 
     @property
     def _factorising(self) -> float:

@@ -10,9 +10,8 @@ Each moment of a run holds some of these, as the engine keeps them:
                 search, because those of the held-out windows are added afterwards
     kept        a copy of the weights during a trial
     undone      copies that a quality budget keeps to roll back a shot
-    uncorrected a copy that the final correction keeps to roll it back
+    unrecovered a copy that the final recovery keeps to roll it back
     algebra     one layer's matrices in float64
-    directions  correction steps of every remaining layer, float32
     hidden      the hidden states of one block for all windows of recovery; the refit
                 holds those of both models and what the layers of a block compute
     training    gradients, moments and best weights, float32, and the activations of
@@ -99,15 +98,14 @@ class Footprint:
     @property
     def held_out(self) -> int:
         """The number of held-out calibration windows."""
-        pruning = self.config.pruning
-        judges = pruning.searches_damping or pruning.is_corrected
+        judges = self.config.pruning.searches_damping
         return self.config.calibration.windows // _HELD_OUT if judges else 0
 
     @cached_property
     def remaining(self) -> tuple[LayerSummary, ...]:
-        """The touched layers at the correction; coupled ones are smaller by then.
+        """The touched layers at recovery; coupled ones are smaller by then.
 
-        With a quality budget, the correction comes before they get smaller.
+        With a quality budget, recovery may come before they get smaller.
         """
         pruning = self.config.pruning
         if pruning.kind not in COUPLED or pruning.max_perplexity_increase:
@@ -157,20 +155,21 @@ class Footprint:
     def undone(self) -> float:
         """Copies of the layers, by which a quality budget rolls back a shot.
 
-        With a correction, the copies are of four states: before a shot, after it,
-        corrected, and corrected after the last shot.
+        With recovery, the copies are of four states: before a shot, after it,
+        recovered, and recovered after the last shot.
         """
         if not self.config.pruning.max_perplexity_increase:
             return 0
-        copies = 4 if self._is_corrected else 1
+        copies = 4 if self.recovery_windows else 1
         return copies * sum(layer.weights for layer in self.model.layers) * self.each
 
     @property
-    def uncorrected(self) -> float:
-        """A copy from before the correction; 0 with a quality budget."""
-        if self.undone or not self._is_corrected:
+    def unrecovered(self) -> float:
+        """A copy from before the final recovery; 0 with a quality budget."""
+        if self.undone or not self.recovery_windows:
             return 0
-        return self.weights_left * self.each
+        weights = self.model.prunable - sum(x.weights for x in self.touched)
+        return (weights + self.weights_left) * self.each
 
     @cached_property
     def factors(self) -> float:
@@ -191,18 +190,10 @@ class Footprint:
             numbers += sum(x.rows for x in self.measured)
         return windows * numbers * _FLOAT
 
-    @cached_property
-    def directions(self) -> float:
-        """The correction steps of all remaining layers."""
-        return self.weights_left * _FLOAT
-
-    @cached_property
+    @property
     def block_factors(self) -> float:
-        """A, G and the gradients of one remaining block."""
-        if not self.config.pruning.measures_factors:
-            return self.factors / max(1, self.model.blocks)
-        all_blocks = self._factors(self.remaining) + self.directions
-        return all_blocks / max(1, self.model.blocks)
+        """A and G, or the gate gradients, of one block."""
+        return self.factors / max(1, self.model.blocks)
 
     def _factors(self, layers: Iterable[LayerSummary]) -> float:
         layers = tuple(layers)
@@ -269,7 +260,7 @@ class Footprint:
     @property
     def peak(self) -> float:
         """The peak, if all memory is that of the machine."""
-        moments = self._moments(self.factors, self.directions, self.uncorrected)
+        moments = self._moments(self.factors, self.unrecovered)
         return self.weights + self.undone + max(moments.values())
 
     @property
@@ -277,25 +268,16 @@ class Footprint:
         """The peak of the machine's memory, if a GPU computes."""
         windows = self.config.calibration.windows
         held = self.factors * (2 if self.held_out else 1)
-        correction = self.directions + self.uncorrected + self.block_factors
-        most = max(held + self.choices, correction if self._is_corrected else 0)
-        return most + self.kept + self.undone + self.record(windows)
+        shot = held + self.choices + self.kept + self.record(windows)
+        return self.undone + max(shot, self.unrecovered)
 
     @property
     def on_device(self) -> float:
         """The peak of the GPU's memory; gradients need the factors of one block."""
         factors = self.block_factors if self.measures_gradients else self.factors
-        return self.weights + max(
-            self._moments(factors, directions=0, uncorrected=0).values()
-        )
+        return self.weights + max(self._moments(factors, unrecovered=0).values())
 
-    @property
-    def _is_corrected(self) -> bool:
-        return self.config.pruning.is_corrected
-
-    def _moments(
-        self, factors: float, directions: float, uncorrected: float
-    ) -> dict[str, float]:
+    def _moments(self, factors: float, unrecovered: float) -> dict[str, float]:
         """Return the bytes beyond the weights, by moment."""
         calibration, held, fitted = self.config.calibration, self.held_out, self.fitted
         moments = {"evaluation": self.evaluated(calibration.validation_windows)}
@@ -308,16 +290,10 @@ class Footprint:
             again = max(self.record(held) + self.logits(held), factors + self.graph)
             moments["held-out"] = factors + again
         moments["update"] = factors + self.choices + self.algebra
-        if self._is_corrected:
-            one_block = self.block_factors + max(self.algebra, self.graph)
-            record = max(self.record(fitted), directions)
-            moments["gradient"] = uncorrected + record + one_block
-            kept = uncorrected + self.weights_left * self.each
-            moments["correction"] = directions + kept + self.evaluated(held)
         if self.recovery_windows:
-            moments["refit"] = self.refitting
+            moments["refit"] = unrecovered + self.refitting
             if self.config.recovery.trains:
-                moments["training"] = self.training
+                moments["training"] = unrecovered + self.training
         return moments
 
     @property

@@ -21,7 +21,7 @@ from typing import Any
 
 from surgeon_engine.api.config.export import FileDtype
 from surgeon_engine.api.config.fields import values_of, with_values
-from surgeon_engine.api.config.pruning import Correction, FixedDamping
+from surgeon_engine.api.config.pruning import FixedDamping
 from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.config.run import Device, Dtype, RunConfig
 from surgeon_engine.api.errors import ConfigError
@@ -260,7 +260,6 @@ _FIELDS = (
     "calibration.window_length",
     "calibration.windows",
     "pruning.damping",
-    "pruning.correction",
     "recovery.level",
     "model.device",
 )
@@ -313,12 +312,6 @@ def _no_search(config: RunConfig) -> RunConfig | None:
     return replace(config, pruning=replace(config.pruning, damping=FixedDamping()))
 
 
-def _no_correction(config: RunConfig) -> RunConfig | None:
-    if not config.pruning.is_corrected:
-        return None
-    return replace(config, pruning=replace(config.pruning, correction=Correction.NONE))
-
-
 def _less_recovery(config: RunConfig) -> RunConfig | None:
     levels = list(Recovery)
     level = levels.index(config.recovery.level)
@@ -341,7 +334,6 @@ _STEPS = (
     _shorter_windows,
     _fewer_windows,
     _no_search,
-    _no_correction,
     _less_recovery,
     _processor,
 )

@@ -6,7 +6,7 @@ the same costs. Single weights are counted in bins: all bins below the threshold
 removed, and the bin that contains it is shared among the layers in proportion.
 
 The predicted increase of the loss is the sum over single removals: one shot, no
-interactions, no correction.
+interactions, no recovery.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ class MeasuredPoint:
 
     sparsity: float
     perplexity: float
-    is_corrected: bool = False
+    is_recovered: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -239,8 +239,8 @@ def points_of(run: RunState) -> tuple[MeasuredPoint, ...]:
         for shot in run.history
         if math.isfinite(shot.evaluation.perplexity)
     ]
-    if run.after_shots is not None and run.history:
-        perplexity = run.after_shots.evaluation.perplexity
+    if run.recovered is not None and run.history:
+        perplexity = run.recovered.evaluation.perplexity
         points.append(MeasuredPoint(run.history[-1].sparsity, perplexity, True))
     return tuple(points)
 

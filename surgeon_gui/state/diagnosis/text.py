@@ -83,7 +83,7 @@ def _quality(known: DiagnosisResult, plan: RemovalPlan) -> str:
         return tr("Prediction: the model is unusable at this target.")
     return tr(
         "Predicted perplexity: about {predicted} (original {original}), for one shot "
-        "without the correction."
+        "without recovery."
     ).format(
         predicted=numbers.perplexity(math.exp(loss)),
         original=numbers.perplexity(math.exp(baseline)),

@@ -28,7 +28,6 @@ from surgeon_gui.state.run import Status
 from surgeon_gui.state.sources import resolver
 from surgeon_gui.text.choices import choice_label
 
-_MIN_WINDOWS = 4  # of a correction, which holds out one in 4
 _BUSY_REASONS = {
     RequestKind.SAVE: tr("The pruned model is being saved in another format."),
     RequestKind.MEASUREMENT: tr("Speed is being measured."),
@@ -191,13 +190,6 @@ def _target_problem(config: RunConfig, model: ModelSummary | None) -> str:
             "In Q8_0 files (step 5), rows whose length is not a multiple of 32 keep 16 "
             "bits. To reach a target size, set Width multiple to 32."
         )
-    has_few = config.calibration.windows < _MIN_WINDOWS
-    has_few = has_few and not config.calibration.takes_whole_file
-    if config.pruning.is_corrected and has_few:
-        return tr(
-            "The correction is judged by held-out windows: it needs at least {minimum} "
-            "windows. Use more windows, or set Correction to None."
-        ).format(minimum=_MIN_WINDOWS)
     try:
         goal = goal_of(config.pruning, model, file_dtype(config, model))
         check_target_in_limits(goal, config.pruning, model)

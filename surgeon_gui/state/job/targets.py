@@ -10,9 +10,7 @@ from surgeon_engine.api.config.export import FileDtype, Format
 from surgeon_engine.api.config.fields import with_values
 from surgeon_engine.api.config.pruning import (
     SPARSE,
-    Correction,
     Damping,
-    Fisher,
     Method,
     PruningConfig,
     Structure,
@@ -51,15 +49,12 @@ def implied_changes(
 
     - A method that does not support the structure is replaced by the default.
     - The target becomes the share that a newly chosen N:M pattern removes.
-    - A method with a correction resets the labels to the text's own tokens.
     - SparseGPT sets a fixed damping; leaving it restores the automatic one.
     """
     changes: dict[str, Any] = {}
     method = after["method"]
     if method not in methods_for(after["structure"]):
         changes["method"] = method = PruningConfig().method
-    if method is not before["method"] and disabled_fishers(method, after["correction"]):
-        changes["fisher"] = Fisher.EMPIRICAL
     if method is not before["method"] and Method.SPARSEGPT in (
         method,
         before["method"],
@@ -145,25 +140,6 @@ def disabled_targets(structure: Structure, file_format: Format) -> dict[Target, 
         reason = tr("Masked files (step 5) are as large as the original.")
         return {Target.FILE_SIZE: reason}
     return {}
-
-
-def disabled_fishers(method: Method, correction: Correction) -> dict[Fisher, str]:
-    """Return the labels that a correction does not support, with the reasons."""
-    if method is not Method.LLM_SURGEON or correction is Correction.NONE:
-        return {}
-    return {
-        Fisher.SAMPLED: tr("The correction requires the gradient of the text itself.")
-    }
-
-
-def disabled_corrections(fisher: Fisher) -> dict[Correction, str]:
-    """Return the corrections that do not support these labels, with the reasons."""
-    if fisher is Fisher.EMPIRICAL:
-        return {}
-    label = CHOICES[Fisher.EMPIRICAL][0]
-    return {
-        Correction.LOSS: tr("Needs the gradients for: {tokens}.").format(tokens=label)
-    }
 
 
 def _value_in_unit(

@@ -24,6 +24,11 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_from_toml
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.files import write_atomically
+from surgeon_engine.api.messages.earlier import (
+    Correction,
+    read_correction,
+    with_correction,
+)
 from surgeon_engine.api.messages.events import Envelope
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_gui.base.translation import tr
@@ -149,6 +154,10 @@ def read_state(folder: Path, *, with_progress: bool = True) -> RunState:
         began = run.config_path.stat().st_mtime
         state, last = run_state.requested("", config, str(folder), began), began
         for envelope in _log(run.events_path, with_progress):
+            if isinstance(envelope, Correction):
+                history = with_correction(state.history, envelope)
+                state = replace(state, history=history)
+                continue
             if not state.run:
                 state = run_state.requested(
                     envelope.run, config, str(folder), envelope.at
@@ -202,7 +211,7 @@ def outcome_of(run: RunState) -> RunOutcome:
     return _OUTCOMES.get(run.status, RunOutcome.RUNNING)
 
 
-def _log(path: Path, with_progress: bool) -> Iterator[Envelope]:
+def _log(path: Path, with_progress: bool) -> Iterator[Envelope | Correction]:
     decoder = msgspec.json.Decoder(Envelope)
     try:
         log = path.open("rb")
@@ -215,6 +224,9 @@ def _log(path: Path, with_progress: bool) -> Iterator[Envelope]:
             try:
                 yield decoder.decode(line)
             except msgspec.MsgspecError as error:
+                if (correction := read_correction(line)) is not None:
+                    yield correction
+                    continue
                 if not line.endswith(b"\n"):
                     return  # the process was killed while writing
                 message = tr("Line {number} of events.jsonl cannot be read: {reason}.")

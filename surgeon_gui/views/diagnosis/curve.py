@@ -74,7 +74,7 @@ class QualityCurve(ChartCard):
         )
         self._curve = pg.PlotDataItem([], [], antialias=True)
         self._dots = pg.ScatterPlotItem([], [], size=_DOT, symbol="o")
-        self._corrected_dots = pg.ScatterPlotItem([], [], size=_DOT + 3, symbol="d")
+        self._recovered_dots = pg.ScatterPlotItem([], [], size=_DOT + 3, symbol="d")
         self._target = pg.InfiniteLine(
             angle=90, movable=True, label="", labelOpts=_LABEL
         )
@@ -83,7 +83,7 @@ class QualityCurve(ChartCard):
             self._base_line,
             self._curve,
             self._dots,
-            self._corrected_dots,
+            self._recovered_dots,
             self._target,
         ):
             plot.addItem(item)
@@ -139,7 +139,7 @@ class QualityCurve(ChartCard):
         for x, y in zip(self._shown.shares, self._shown.losses, strict=True):
             rows.append((float(x), math.exp(min(float(y), 700.0)), "predicted"))
         for point in self._shown.points:
-            kind = "measured, corrected" if point.is_corrected else "measured"
+            kind = "measured, recovered" if point.is_recovered else "measured"
             rows.append((point.sparsity, point.perplexity, kind))
         return rows
 
@@ -155,8 +155,8 @@ class QualityCurve(ChartCard):
         self.target_dragged.emit(share)
 
     def _show_points(self, points: Sequence[MeasuredPoint]) -> None:
-        for item, corrected in ((self._dots, False), (self._corrected_dots, True)):
-            selected = [p for p in points if p.is_corrected is corrected]
+        for item, recovered in ((self._dots, False), (self._recovered_dots, True)):
+            selected = [p for p in points if p.is_recovered is recovered]
             item.setData(
                 [p.sparsity * 100 for p in selected],
                 [math.log(max(p.perplexity, 1e-9)) for p in selected],
@@ -195,7 +195,7 @@ class QualityCurve(ChartCard):
         )
         self._plot.showGrid(x=False, y=True, alpha=0.25)
         self._curve.setPen(pg.mkPen(theme.accent, width=1))
-        for dots in (self._dots, self._corrected_dots):
+        for dots in (self._dots, self._recovered_dots):
             dots.setBrush(pg.mkBrush(theme.text))
             dots.setPen(pg.mkPen(theme.surface))
         self._target.setPen(pg.mkPen(theme.accent, width=2))
@@ -231,14 +231,12 @@ def _perplexity_ticks(low: float, high: float) -> list[tuple[float, str]]:
 
 
 def _note(points: Sequence[MeasuredPoint]) -> str:
-    note = tr(
-        "A rough prediction: one shot, no interaction of removals, no correction."
-    )
+    note = tr("A rough prediction: one shot, no interaction of removals, no recovery.")
     if not points:
         # Not in the f-string: the extraction of messages would miss it there.
         hint = tr("Results of runs will be added to the chart.")
         return f"{note} {hint}"
     shots = tr("Dots: measured after shots.")
-    corrected = tr("Diamonds: after the correction.")
-    has_last = any(point.is_corrected for point in points)
-    return f"{note} {shots} {corrected}" if has_last else f"{note} {shots}"
+    recovered = tr("Diamonds: after recovery.")
+    has_last = any(point.is_recovered for point in points)
+    return f"{note} {shots} {recovered}" if has_last else f"{note} {shots}"

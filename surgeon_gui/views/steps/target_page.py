@@ -164,15 +164,7 @@ class TargetPage(Page):
         self._tiles.disable(reasons)
         file_format = state.config.export.format
         self._sizes.disable(targets.disabled_targets(structure, file_format))
-        for name, disabled in (
-            ("method", targets.disabled_methods(structure)),
-            (
-                "fisher",
-                targets.disabled_fishers(values["method"], values["correction"]),
-            ),
-            ("correction", targets.disabled_corrections(values["fisher"])),
-        ):
-            self._form.disable_choices(name, disabled)
+        self._form.disable_choices("method", targets.disabled_methods(structure))
         self._structure_note.setText(CHOICES[structure][1])
         self._structure_note.setVisible(not reasons.get(structure, ""))
         note = unsupported(supported)

@@ -137,7 +137,7 @@ class LineChart(PlotCard):
         index = nearest(line.xs, place.x())
         x = line.xs[index]
         if line.has_whole_xs and len(line.xs) > index + 1 and line.xs[index + 1] == x:
-            index += 1  # the later of two points at the same x, as after a correction
+            index += 1  # the later of two points at the same x, as after recovery
         is_last = index == len(line.xs) - 1
         lines = [line.last_text if is_last and line.last_text else line.format_x(x)]
         points = []

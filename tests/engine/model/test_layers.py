@@ -83,7 +83,7 @@ def test_kept_weights_restore_exactly():
     model = tiny_model("opt")
     before = {name: p.clone() for name, p in model.named_parameters()}
     layers = prunable_layers(model)
-    with KeptWeights(layers):
+    with KeptWeights.of(layers):
         for layer in layers:
             layer.write(layer.weight() / 3)
         assert not torch.equal(
@@ -96,7 +96,7 @@ def test_kept_weights_restore_exactly():
 def test_kept_weights_restore_after_an_exception():
     layer = prunable_layers(tiny_model("llama"))[0]
     before = layer.weight()
-    with pytest.raises(ZeroDivisionError), KeptWeights([layer]):
+    with pytest.raises(ZeroDivisionError), KeptWeights.of([layer]):
         layer.write(before * 0)
         raise ZeroDivisionError
     assert torch.equal(layer.weight(), before)
@@ -104,7 +104,7 @@ def test_kept_weights_restore_after_an_exception():
 
 def test_kept_weights_can_be_restored_more_than_once():
     layer = prunable_layers(tiny_model("gpt2"))[0]
-    before, kept = layer.weight(), KeptWeights([layer])
+    before, kept = layer.weight(), KeptWeights.of([layer])
     for factor in (0, 2):
         layer.write(before * factor)
         kept.put_back()

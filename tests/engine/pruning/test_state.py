@@ -10,9 +10,10 @@ import torch
 
 import surgeon_engine
 from surgeon_engine.api.config.pruning import Structure
+from surgeon_engine.model.layers import body_parameters
 from surgeon_engine.pruning import state as state_module
 from surgeon_engine.pruning.state import PruningState
-from tests.helpers.pruning_states import make_state
+from tests.helpers.pruning_states import make_state, weights
 
 
 def test_sparsities_count_the_removed_weights_of_every_layer():
@@ -85,3 +86,19 @@ def test_restored_snapshot_undoes_weights_removals_and_costs():
     assert not state.removed[name].any()
     assert not state.total_cost
     assert not state.is_partially_updated
+
+
+@pytest.mark.parametrize("family", ["llama", "opt", "qwen3", "gpt2"])
+def test_restored_snapshot_undoes_a_training_of_all_blocks(family):
+    state = make_state(family, 4)
+    model = state.loaded.model
+    before, values = state.take_snapshot(), weights(state)
+    with torch.no_grad():
+        for parameter in body_parameters(model):
+            parameter.add_(1)
+    names = {n for n, p in weights(state).items() if not torch.equal(p, values[n])}
+    assert any("norm" in name or "ln" in name for name in names)
+    assert not any("embed" in name or "head" in name for name in names)
+    state.restore(before)
+    for name, parameter in weights(state).items():
+        assert torch.equal(parameter, values[name])

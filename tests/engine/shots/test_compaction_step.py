@@ -6,7 +6,7 @@ import msgspec
 import pytest
 import torch
 
-from surgeon_engine.api.config.pruning import Correction, Damping, Structure
+from surgeon_engine.api.config.pruning import Damping, Structure
 from surgeon_engine.shots import loop
 from surgeon_engine.shots.compaction_step import compact_state, full_size_model
 from tests.helpers.pruning_states import make_state
@@ -85,13 +85,13 @@ def both_ways(tmp_path, monkeypatch, **settings) -> list[Outcome]:
     "settings",
     [
         {},
-        {"damping": Damping.AUTOMATIC, "correction": Correction.LOSS},
+        {"damping": Damping.AUTOMATIC},
         {"min_density": 0.5, "sparsity": 0.2},
         {"width_multiple": 4},
         {"max_perplexity_increase": 100.0},
         {"structure": Structure.HEADS, "sparsity": 0.15},
     ],
-    ids=["fixed", "all", "least", "bundles", "budget", "heads"],
+    ids=["fixed", "automatic", "least", "bundles", "budget", "heads"],
 )
 def test_run_with_compaction_ends_with_the_same_weights(
     tmp_path, monkeypatch, family, settings

@@ -24,7 +24,6 @@ from surgeon_engine.shots.damping import (
 from surgeon_engine.shots.selection import remove, selection
 from tests.helpers.pruning_states import (
     make_state,
-    random_windows,
     silent_context,
     weights,
 )

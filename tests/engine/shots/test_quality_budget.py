@@ -5,23 +5,25 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import msgspec
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from surgeon_engine.api.config.pruning import (
-    Correction,
     Damping,
     Schedule,
     Structure,
     Widths,
 )
+from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.errors import CurvatureError, EvaluationError, PruningError
 from surgeon_engine.api.messages.commands import StopAndKeep
 from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
-    Corrected,
+    Recovered,
     RunFinished,
     ShotFinished,
     Stage,
@@ -31,7 +33,7 @@ from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.evaluation.perplexity import evaluate
 from surgeon_engine.model.coupling import coupled_groups
 from surgeon_engine.pipeline import prune
-from surgeon_engine.recovery.correction import Steps
+from surgeon_engine.recovery.recover import recover
 from surgeon_engine.shots import loop
 from surgeon_engine.shots import shot as shot_module
 from tests.helpers.pruning_states import silent_context
@@ -79,10 +81,15 @@ def rolled_back_by(recorder) -> list[str]:
     return [message for message in messages if "rolled back" in message]
 
 
-def with_correction(plain):
-    """Return the job with a correction at the end."""
-    pruning = dataclasses.replace(plain.pruning, correction=Correction.LOSS)
-    return dataclasses.replace(plain, pruning=pruning)
+def with_recovery(plain, level=Recovery.REFIT):
+    """Return the job with recovery on its calibration windows."""
+    recovery = RecoveryConfig(level, own_windows=0)
+    return dataclasses.replace(plain, recovery=recovery)
+
+
+def exported(found) -> dict[str, torch.Tensor]:
+    """Return all tensors of the export."""
+    return load_file(found.folder / "export" / "model.safetensors")
 
 
 def removed_share(model) -> float:
@@ -245,10 +252,10 @@ def test_run_stopped_before_the_first_shot_keeps_the_first_valid_one(
 
 
 @pytest.mark.parametrize("allowed_after", [True, False])
-def test_correction_that_exceeds_the_limit_is_rolled_back(
+def test_recovery_that_exceeds_the_limit_is_rolled_back(
     tmp_path, monkeypatch, allowed_after
 ):
-    """The correction uses the calibration text, the limit the validation text."""
+    """Recovery uses the calibration text, the limit the validation text."""
     plain = costly_job(
         tmp_path,
         monkeypatch,
@@ -257,49 +264,49 @@ def test_correction_that_exceeds_the_limit_is_rolled_back(
         sparsity=0.1,
         max_perplexity_increase=20,
     )
-    config = with_correction(plain)
+    config = with_recovery(plain)
     without = outcome(plain, tmp_path / "without")
 
-    def correct(state, context, shot=0):
+    def scaled(state, evaluate, context, shot=0):
         for layer in state.loaded.layers:
             layer.write(layer.weight() * (1.001 if allowed_after else 0))
-        return Steps((0.1,), 2.0, 1.0)
+        return Recovered(0.2, 0.1, 1, 0, evaluate(), 1.0)
 
-    monkeypatch.setattr(loop, "correct", correct)
+    monkeypatch.setattr(loop, "recover", scaled)
     found = outcome(config, tmp_path / "run")
     same = [torch.equal(W, without.after[name]) for name, W in found.after.items()]
     report = RunFolder(tmp_path / "run").read_report()
     if allowed_after:
         assert not any(same)
-        (corrected,) = found.recorder.of(Corrected)
-        assert corrected.evaluation.perplexity <= allowed(found, 20)
-        assert report.corrected == corrected
+        (recovered,) = found.recorder.of(Recovered)
+        assert recovered.evaluation.perplexity <= allowed(found, 20)
+        assert report.recovered == recovered
         return
     assert all(same)
-    assert not found.recorder.of(Corrected)
-    assert report.corrected is None
+    assert not found.recorder.of(Recovered)
+    assert report.recovered is None
     (message,) = rolled_back_by(found.recorder)
-    assert message.startswith("After the correction perplexity is")
+    assert message.startswith("After recovery perplexity is")
 
 
-MARK = 123.0  # a weight of a model that was corrected
+MARK = 123.0  # a weight of a model that was recovered
 
 
 def is_marked(model) -> bool:
     return model.model.layers[0].self_attn.q_proj.weight[0, 0].item() == MARK
 
 
-def mark(state, context, shot=0):
-    """Replace the correction: mark the model."""
+def mark(state, evaluate, context, shot=0):
+    """Replace recovery: mark the model."""
     layer = state.loaded.layers[0]
     W = layer.weight()
     W[0, 0] = MARK
     layer.write(W)
-    return Steps((0.1,), 2.0, 1.0)
+    return Recovered(0.2, 0.1, 1, 0, evaluate(), 1.0)
 
 
 def markable(folder, monkeypatch, gain):
-    """Return a job without correction; marking its model lowers the loss by `gain`."""
+    """Return a job without recovery; marking its model lowers the loss by `gain`."""
     return costly_job(
         folder,
         monkeypatch,
@@ -313,13 +320,18 @@ def markable(folder, monkeypatch, gain):
 
 
 @pytest.mark.parametrize("gain", [0.1, -0.1])
-def test_gain_of_the_correction_is_used_for_a_smaller_model(
-    tmp_path, monkeypatch, gain
-):
-    """A helpful correction allows a smaller model; a harmful one does not."""
+def test_gain_of_recovery_is_used_for_a_smaller_model(tmp_path, monkeypatch, gain):
+    """A helpful recovery allows a smaller model; a harmful one does not."""
     plain = markable(tmp_path, monkeypatch, gain)
-    config = with_correction(plain)
-    monkeypatch.setattr(loop, "correct", mark)
+    config = with_recovery(plain)
+    run_shot, starts = loop.run_shot, []
+
+    def watched(state, plan, context):
+        starts.append(is_marked(state.loaded.model))
+        return run_shot(state, plan, context)
+
+    monkeypatch.setattr(loop, "run_shot", watched)
+    monkeypatch.setattr(loop, "recover", mark)
     without = outcome(plain, tmp_path / "without")
     found = outcome(config, tmp_path / "run")
     limit = allowed(found, 12)
@@ -327,21 +339,22 @@ def test_gain_of_the_correction_is_used_for_a_smaller_model(
     pruned = AutoModelForCausalLM.from_pretrained(found.folder / "export")
     rolled_back = rolled_back_by(found.recorder)
     assert rolled_back
+    assert not any(starts)  # each shot starts from the weights before recovery
     assert found.zeros == found.reported
     if gain < 0:
         assert found.shots[-1].sparsity == without.shots[-1].sparsity
         assert not is_marked(pruned)
-        assert report.corrected is None
+        assert report.recovered is None
         return
     assert found.shots[-1].sparsity > without.shots[-1].sparsity
     assert found.shots[-1].evaluation.perplexity > limit
-    (corrected,) = found.recorder.of(Corrected)
-    assert report.corrected == corrected
-    assert corrected.evaluation.perplexity <= limit
+    (recovered,) = found.recorder.of(Recovered)
+    assert report.recovered == recovered
+    assert recovered.evaluation.perplexity <= limit
     assert is_marked(pruned)
     perplexity = math.exp(3 + removed_share(pruned) - gain)
-    assert perplexity == pytest.approx(corrected.evaluation.perplexity)
-    assert all(", with the correction, perplexity is" in x for x in rolled_back)
+    assert perplexity == pytest.approx(recovered.evaluation.perplexity)
+    assert all(", after recovery, perplexity is" in x for x in rolled_back)
 
 
 @pytest.mark.parametrize(
@@ -351,7 +364,7 @@ def test_gain_of_the_correction_is_used_for_a_smaller_model(
         pytest.param(0.05, 0.1, 50, id="which keeps it anyway"),
     ],
 )
-def test_headroom_is_logged_for_the_corrected_model(
+def test_headroom_is_logged_for_the_recovered_model(
     tmp_path, monkeypatch, gain, sparsity, rise
 ):
     plain = costly_job(
@@ -363,36 +376,36 @@ def test_headroom_is_logged_for_the_corrected_model(
         sparsity=sparsity,
         max_perplexity_increase=rise,
     )
-    monkeypatch.setattr(loop, "correct", mark)
-    found = outcome(with_correction(plain), tmp_path / "run")
-    (corrected,) = found.recorder.of(Corrected)
+    monkeypatch.setattr(loop, "recover", mark)
+    found = outcome(with_recovery(plain), tmp_path / "run")
+    (recovered,) = found.recorder.of(Recovered)
     messages = [x.message for x in found.recorder.of(Logged)]
-    reached = f"reached at perplexity {corrected.evaluation.perplexity:.2f}, below"
+    reached = f"reached at perplexity {recovered.evaluation.perplexity:.2f}, below"
     alone = found.shots[-1].evaluation.perplexity
-    assert corrected.evaluation.perplexity < alone
+    assert recovered.evaluation.perplexity < alone
     assert (alone > allowed(found, rise)) == (rise == 12)
     assert any(reached in message for message in messages)
 
 
-def test_correction_failing_between_shots_rolls_back_its_shot_alone(
+def test_recovery_failing_between_shots_rolls_back_its_shot_alone(
     tmp_path, monkeypatch
 ):
-    config = with_correction(markable(tmp_path, monkeypatch, gain=0.1))
+    config = with_recovery(markable(tmp_path, monkeypatch, gain=0.1))
     tries = []
 
-    def fails_once(state, context, shot=0):
+    def fails_once(state, evaluate, context, shot=0):
         tries.append(shot)
+        found = mark(state, evaluate, context)
         if len(tries) == 1:
-            mark(state, context)
             raise EvaluationError("The loss is nan.", "")
-        return mark(state, context)
+        return found
 
-    monkeypatch.setattr(loop, "correct", fails_once)
+    monkeypatch.setattr(loop, "recover", fails_once)
     found = outcome(config, tmp_path / "run")
     messages = [event.message for event in found.recorder.of(Logged)]
     assert "A shot is rolled back. The loss is nan." in messages
-    (corrected,) = found.recorder.of(Corrected)
-    assert corrected.evaluation.perplexity <= allowed(found, 12)
+    (recovered,) = found.recorder.of(Recovered)
+    assert recovered.evaluation.perplexity <= allowed(found, 12)
     assert found.zeros == found.reported
     kept = [message for message in messages if message.endswith(": kept.")]
     assert len(kept) == len(
@@ -408,34 +421,121 @@ def test_correction_failing_between_shots_rolls_back_its_shot_alone(
         (MemoryError(), "There is not enough memory for it."),
     ],
 )
-def test_failed_correction_loses_no_shot(tmp_path, monkeypatch, error, message):
+def test_failed_recovery_loses_no_shot(tmp_path, monkeypatch, error, message):
     plain = job(tmp_path, windows=8, shots=2)
     without = outcome(plain, tmp_path / "without")
 
-    def fails(state, context, shot=0):
-        mark(state, context)
+    def fails(state, evaluate, context, shot=0):
+        with torch.no_grad():
+            for parameter in state.loaded.model.model.layers.parameters():
+                parameter.mul_(2)  # norms, too
         raise error
 
-    monkeypatch.setattr(loop, "correct", fails)
-    found = outcome(with_correction(plain), tmp_path / "run")
+    monkeypatch.setattr(loop, "recover", fails)
+    found = outcome(with_recovery(plain), tmp_path / "run")
     messages = [event.message for event in found.recorder.of(Logged)]
-    assert f"The correction is rolled back. {message}" in messages
-    assert RunFolder(tmp_path / "run").read_report().corrected is None
-    assert found.after.keys() == without.after.keys()
-    assert all(torch.equal(W, without.after[name]) for name, W in found.after.items())
+    assert f"Recovery is rolled back. {message}" in messages
+    assert RunFolder(tmp_path / "run").read_report().recovered is None
+    assert exported(found).keys() == exported(without).keys()
+    for name, tensor in exported(found).items():
+        assert torch.equal(tensor, exported(without)[name])
 
 
-def test_programming_error_in_the_correction_is_raised(tmp_path, monkeypatch):
+def test_programming_error_in_recovery_is_raised(tmp_path, monkeypatch):
     def fails(*_):
         raise RuntimeError("shapes do not match")
 
-    monkeypatch.setattr(loop, "correct", fails)
+    monkeypatch.setattr(loop, "recover", fails)
     with pytest.raises(RuntimeError, match="shapes do not match"):
         prune(
-            with_correction(job(tmp_path, windows=8)),
+            with_recovery(job(tmp_path, windows=8)),
             tmp_path / "run",
             silent_context(),
         )
+
+
+def has_trained_norm(model) -> bool:
+    return bool((model.model.norm.weight != 1).any())
+
+
+def recover_with_norm(state, evaluate, context, shot=0):
+    """Recover the model, and surely change its last norm."""
+    found = recover(state, evaluate, context, shot)
+    with torch.no_grad():
+        state.loaded.model.model.norm.weight.add_(0.1)
+    return msgspec.structs.replace(found, evaluation=evaluate())
+
+
+@pytest.mark.parametrize("rise", [8, 50])
+def test_rejected_distillation_leaves_no_trace(tmp_path, monkeypatch, rise):
+    """Here perplexity rises with a trained norm, in a shot and after the last one."""
+    monkeypatch.setattr(loop, "recover", recover_with_norm)
+    plain = costly_job(
+        tmp_path,
+        monkeypatch,
+        lambda model: float(has_trained_norm(model)),
+        windows=8,
+        structure=Structure.ELEMENTS,
+        sparsity=0.1,
+        max_perplexity_increase=rise,
+    )
+    without = outcome(plain, tmp_path / "without")
+    config = with_recovery(plain, Recovery.DISTILLATION)
+    found = outcome(config, tmp_path / "run")
+    started = found.recorder.of(StageStarted)
+    trained = [event.shot for event in started if event.stage is Stage.DISTILLATION]
+    assert trained[-1] == 0
+    assert (len(trained) > 1) == (rise == 8)
+    assert len(rolled_back_by(found.recorder)) == len(trained)
+    assert not found.recorder.of(Recovered)
+    for name, tensor in exported(found).items():
+        assert torch.equal(tensor, exported(without)[name])
+
+
+def test_shot_that_recovery_brings_within_the_limit_is_kept(tmp_path, monkeypatch):
+    """Here perplexity falls with a trained norm."""
+    monkeypatch.setattr(loop, "recover", recover_with_norm)
+    plain = costly_job(
+        tmp_path,
+        monkeypatch,
+        lambda model: -0.1 * has_trained_norm(model),
+        windows=8,
+        structure=Structure.NEURONS,
+        sparsity=0.12,
+        shots=2,
+        max_perplexity_increase=8,
+    )
+    config = with_recovery(plain, Recovery.DISTILLATION)
+    found = outcome(config, tmp_path / "run")
+    first, last = found.shots
+    limit = allowed(found, 8)
+    assert first.evaluation.perplexity < limit < last.evaluation.perplexity
+    (recovered,) = found.recorder.of(Recovered)
+    assert recovered.evaluation.perplexity < limit
+    model = AutoModelForCausalLM.from_pretrained(found.folder / "export")
+    perplexity = math.exp(3 + removed_share(model) - 0.1)
+    assert perplexity == pytest.approx(recovered.evaluation.perplexity)
+    assert has_trained_norm(model)
+    # The recovery of the last shot is not repeated after it.
+    stages = [(e.stage, e.shot) for e in found.recorder.of(StageStarted)]
+    assert stages.count((Stage.DISTILLATION, 2)) == 1
+    assert (Stage.DISTILLATION, 0) not in stages
+
+
+def test_too_little_text_for_recovery_is_logged_once(tmp_path, monkeypatch):
+    plain = costly_job(
+        tmp_path,
+        monkeypatch,
+        windows=1,
+        structure=Structure.ELEMENTS,
+        sparsity=0.5,
+        max_perplexity_increase=16,
+    )
+    found = outcome(with_recovery(plain), tmp_path / "run")
+    assert rolled_back_by(found.recorder)
+    assert found.shots
+    warnings = [event.message for event in found.recorder.warnings()]
+    assert sum("too few windows" in message for message in warnings) == 1
 
 
 def test_headroom_is_logged_at_the_target(tmp_path, monkeypatch):

@@ -10,7 +10,6 @@ import pytest
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
-    Corrected,
     MemorySampled,
     Paused,
     RunStarted,
@@ -33,7 +32,12 @@ from surgeon_gui.state.charts import (
 )
 from surgeon_gui.state.run import RunState
 from tests.helpers.configs import pruning_config
-from tests.helpers.fake_engine import evaluation, model_summary, shot_finished
+from tests.helpers.fake_engine import (
+    evaluation,
+    model_summary,
+    recovered,
+    shot_finished,
+)
 from tests.helpers.run_states import with_events
 
 CONFIG = RunConfig(pruning=pruning_config(shots=2, sparsity=0.3))
@@ -93,16 +97,16 @@ def test_quality_line_has_the_quality_limit(run):
     assert loss == pytest.approx(math.log(1.1 * 14.2))
 
 
-def test_quality_line_has_a_point_for_the_correction(run):
-    after = Corrected((0.001,), 2.9, 2.7, evaluation(13.0), 5.0)
+def test_quality_line_has_a_point_for_recovery(run):
+    after = recovered(13.0)
     line = quality_line(with_events(run, 30.0, after), Quality.PERPLEXITY, is_log=False)
     assert line.xs[-2:] == (2.0, 2.0)
     assert line.ys[-1] == 13.0
-    assert line.last_text == "After the correction"
+    assert line.last_text == "After recovery"
 
 
 def test_quality_line_omits_infinite_perplexity(run):
-    after = Corrected((), 0, 0, evaluation(math.inf), 5.0)
+    after = recovered(math.inf)
     line = quality_line(with_events(run, 30.0, after), Quality.PERPLEXITY, is_log=False)
     assert line.xs == (0.0, 1.0, 2.0)
     assert not line.last_text

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from surgeon_engine.api.config.pruning import Correction, Damping, Method
+from surgeon_engine.api.config.pruning import Damping, Method
+from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.messages.run import SHOT_STAGES, Stage
 from surgeon_gui.state.eta import (
     Position,
@@ -120,19 +121,15 @@ def test_stages_of_a_shot_depend_on_the_settings(pruning, omitted):
     )
 
 
-def test_correction_follows_the_last_shot_once():
-    plain, corrected = (
-        steps_of(
-            timeline_of(
-                surgeon_job(pruning=pruning_config(correction=correction)), shots=2
-            )
-        )
-        for correction in Correction
+def test_recovery_follows_the_last_shot_once():
+    plain, refitted, trained = (
+        steps_of(timeline_of(surgeon_job(recovery=RecoveryConfig(level, 0)), shots=2))
+        for level in Recovery
     )
-    more = ((Stage.CURVATURE, 0), (Stage.CORRECTION, 0), (Stage.EVALUATION, 0))
-    assert corrected == (*plain[:-2], *more, *plain[-2:])
-    k_obd = pruning_config(method=Method.K_OBD, correction=Correction.LOSS)
-    assert not timeline_of(surgeon_job(pruning=k_obd), shots=2).is_corrected
+    stages = (Stage.REFERENCE, Stage.REFIT, Stage.DISTILLATION, Stage.EVALUATION)
+    more = [(stage, 0) for stage in stages]
+    assert trained == (*plain[:-2], *more, *plain[-2:])
+    assert refitted == tuple(x for x in trained if x[0] is not Stage.DISTILLATION)
 
 
 SEARCHED = (
@@ -140,9 +137,7 @@ SEARCHED = (
     StageTime(Stage.CURVATURE, 1, 9.0),
     StageTime(Stage.DAMPING, 1, 7.0),
 )
-WITH_SEARCH = timeline_of(
-    surgeon_job(pruning=pruning_config(correction=Correction.NONE)), shots=1
-)
+WITH_SEARCH = timeline_of(surgeon_job(), shots=1)
 
 
 def test_repeated_stage_does_not_reduce_progress():
@@ -170,26 +165,27 @@ def test_repeated_shot_is_a_separate_round():
 
 
 TRIED = (
-    StageTime(Stage.CURVATURE, 1, 20.0),
-    StageTime(Stage.CORRECTION, 1, 8.0),
-    StageTime(Stage.CURVATURE, 1, 20.0),
-    StageTime(Stage.CORRECTION, 1, 8.0),
+    StageTime(Stage.REFERENCE, 1, 5.0),
+    StageTime(Stage.REFIT, 1, 8.0),
 )
 
 
-def test_trial_correction_is_not_part_of_the_shot():
-    timeline = timeline_of(
-        surgeon_job(pruning=pruning_config(damping=Damping.FIXED)), shots=2
+def test_recovery_within_a_shot_is_not_part_of_it():
+    job = surgeon_job(
+        pruning=pruning_config(damping=Damping.FIXED),
+        recovery=RecoveryConfig(Recovery.REFIT, own_windows=0),
     )
+    timeline = timeline_of(job, shots=2)
     start = Position(Stage.CURVATURE, 2, 0.0, 0.0)
-    plain = remaining_seconds(timeline, FIRST_SHOT, start)
-    current = Position(Stage.CORRECTION, 1, 0.5, 4.0)
+    untried = remaining_seconds(timeline, FIRST_SHOT, start)
+    current = Position(Stage.REFIT, 1, 0.5, 4.0)
     times = (*FIRST_SHOT, *TRIED)
-    assert remaining_seconds(timeline, times[:-1], current) < plain + 20.0
+    within = remaining_seconds(timeline, times[:-1], current)
+    # The final recovery is expected to take as long as this one.
+    more = 5.0 + 8.0 - (0.3 + 1.0) * 10.0
+    assert within == pytest.approx(untried + more + 4.0)
     after = (*times, StageTime(Stage.EVALUATION, 1, 3.0))
-    with_correction = remaining_seconds(timeline, after, start)
-    # The final correction is expected to take as long as the trial.
-    expected = {Stage.CURVATURE: 10.0, Stage.CORRECTION: 16.0}
-    before = {Stage.CURVATURE: 10.0, Stage.CORRECTION: 0.7 * 10.0}
-    more = sum(expected.values()) - sum(before.values())
-    assert with_correction - plain == pytest.approx(more)
+    assert remaining_seconds(timeline, after, start) == pytest.approx(untried + more)
+    assert progress(timeline, times[:-1], current) == pytest.approx(
+        progress(timeline, after, start), abs=0.01
+    )

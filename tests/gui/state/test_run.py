@@ -16,7 +16,6 @@ from surgeon_engine.api.messages.events import (
 from surgeon_engine.api.messages.run import (
     SHOT_STAGES,
     BaselineEvaluated,
-    Corrected,
     Exported,
     Progressed,
     RunFinished,
@@ -27,7 +26,12 @@ from surgeon_engine.api.messages.run import (
 from surgeon_gui.state import run as run_state
 from surgeon_gui.state.run import RunState, Status
 from tests.helpers.configs import pruning_config
-from tests.helpers.fake_engine import evaluation, model_summary, shot_finished
+from tests.helpers.fake_engine import (
+    evaluation,
+    model_summary,
+    recovered,
+    shot_finished,
+)
 
 CONFIG = RunConfig(pruning=pruning_config(shots=2))
 STARTED = RunStarted("folder", 2, model_summary(), "cpu", 100, 50)
@@ -131,13 +135,12 @@ def test_evaluations_shots_and_export_are_kept(running):
     assert state.exported == exported
 
 
-def test_latest_evaluation_follows_the_correction(running):
+def test_latest_evaluation_follows_recovery(running):
     assert running.evaluation is None
     shot = shot_finished(1, 1, 0.3)
     state = after(running, shot)
     assert state.evaluation == shot.evaluation
-    corrected = Corrected((0.001,), 2.9, 2.7, evaluation(12.0), 5.0)
-    state = after(state, corrected)
+    state = after(state, recovered(12.0))
     assert state.evaluation == evaluation(12.0)
     assert state.history == (shot,)
 

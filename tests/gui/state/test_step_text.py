@@ -15,7 +15,7 @@ from surgeon_engine.api.config.fields import settings_of
 from surgeon_engine.api.config.pruning import Method, PruningConfig, Structure, Target
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.events import Envelope, Level
-from surgeon_engine.api.messages.run import Corrected, DampingChoice, Stage
+from surgeon_engine.api.messages.run import DampingChoice, Stage
 from surgeon_engine.api.messages.sources import ModelInspected, StructureSupport
 from surgeon_gui.state import step_text
 from surgeon_gui.state.app import AppState, Step
@@ -225,14 +225,6 @@ def test_damping_of_a_shot_is_in_the_log_and_beside_the_metrics():
     fixed = msgspec.structs.replace(chosen, damping=DampingChoice(0.01, 0.1, 0))
     (line,) = log_lines([Envelope("run-1", 0.0, fixed)])
     assert line.message.endswith("0.1 for the update, as given.")
-
-
-def test_log_lists_the_steps_of_a_correction_or_that_none_helped():
-    steps = Corrected((0.001, 0.0002), 2.9, 2.7, evaluation(12.0), 5.0)
-    no_steps = msgspec.structs.replace(steps, lengths=())
-    first, second = log_lines([Envelope("run-1", 0.0, x) for x in (steps, no_steps)])
-    assert "relative length 0.001, 0.0002" in first.message
-    assert "no gradient step helps" in second.message
 
 
 def test_method_without_damping_has_no_damping_text():

@@ -22,7 +22,6 @@ from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.fields import settings_of
 from surgeon_engine.api.config.pruning import (
     NM,
-    Correction,
     CostBasis,
     Damping,
     Elements,
@@ -60,7 +59,6 @@ CHANGED = {
         layer_min_density=("block 1=0.5",),
         schedule=Schedule.CUBIC,
         fisher=Fisher.SAMPLED,
-        correction=Correction.NONE,
         damping=FixedDamping(0.5, 0.0025),
     ),
     "pruning of patterns": PruningConfig(

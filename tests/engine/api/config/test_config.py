@@ -19,7 +19,6 @@ from surgeon_engine.api.config.pruning import (
     SPARSE,
     AutomaticDamping,
     Columns,
-    Correction,
     CostBasis,
     Elements,
     FileSize,
@@ -95,7 +94,6 @@ def test_toml_round_trip_keeps_every_setting():
         layer_min_density=("block 1=0.5",),
         schedule=Schedule.CUBIC,
         fisher=Fisher.SAMPLED,
-        correction=Correction.NONE,
         damping=FixedDamping(0.02, 0.3),
     )
     config = RunConfig(pruning=pruning)
@@ -149,7 +147,7 @@ def test_only_single_weights_have_wanda():
             {"damping"},
             {"cost_damping", "update_damping"},
         ),
-        (PruningConfig(), {"fisher"}, {"damping", "correction", "max_correlated"}),
+        (PruningConfig(), {"fisher"}, {"damping", "max_correlated"}),
         (PruningConfig(method=Method.MAGNITUDE), {"shots"}, {"damping", "fisher"}),
         (
             PruningConfig(Elements(), Method.SPARSEGPT),
@@ -243,11 +241,6 @@ def test_sparsity_out_of_range_raises_with_the_range(kind, sparsity):
         (
             "[pruning]\nstructure = 'n_m'\nsparsity = 0.6",
             r"2:4 removes at most 50.0% of the weights, but the target is 60.0%",
-        ),
-        (
-            "[pruning]\nmethod = 'llm_surgeon'\nfisher = 'sampled'\n"
-            "correction = 'loss'",
-            "The correction follows the gradient of the text's own labels",
         ),
     ],
 )

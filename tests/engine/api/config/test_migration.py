@@ -15,7 +15,6 @@ from surgeon_engine.api.config.presets import preset_from_toml
 from surgeon_engine.api.config.pruning import (
     NM,
     AutomaticDamping,
-    Correction,
     CostBasis,
     Elements,
     FileSize,
@@ -71,7 +70,6 @@ WHOLE_CONFIG = PruningConfig(
     NM("3:8", max_correlated=512),
     Method.LLM_SURGEON,
     fisher=Fisher.EMPIRICAL,
-    correction=Correction.LOSS,
     target=PrunableShare(0.6),
     max_perplexity_increase=12.5,
     shots=4,
@@ -114,7 +112,6 @@ JOBS = {
     'damping = "fixed"\ncost_damping = 0.02\nupdate_damping = 0.3\n'
     'correction = "none"\nfisher = "sampled"': PruningConfig(
         fisher=Fisher.SAMPLED,
-        correction=Correction.NONE,
         damping=FixedDamping(0.02, 0.3),
     ),
     # Whole numbers where decimals are meant.
@@ -134,7 +131,7 @@ JOBS = {
 @pytest.mark.parametrize(("text", "pruning"), JOBS.items())
 def test_job_is_read_with_its_values(text, pruning):
     config = config_from_toml(f"[pruning]\n{text}")
-    # There was no recovery when jobs named a correction.
+    # There was no recovery when jobs could name a correction.
     recovery = (
         RecoveryConfig(Recovery.OFF) if "correction" in text else RecoveryConfig()
     )
@@ -208,6 +205,26 @@ def test_reading_old_names_logs_a_warning(tmp_path, caplog):
     assert "The preset mine has old names" in caplog.text
 
 
+def test_reading_a_correction_logs_that_recovery_is_off(tmp_path, caplog):
+    job = tmp_path / "job.toml"
+    names = f"{job} names a correction, which this version does not have:"
+    for value in ("none", "loss"):
+        job.write_text(f'[pruning]\ncorrection = "{value}"\n')
+        assert read_config(job).recovery.level is Recovery.OFF
+        (record,) = caplog.records
+        assert record.message == f"{names} recovery is off."
+        caplog.clear()
+
+
+@pytest.mark.parametrize(("value", "is_noted"), [("none", False), ("loss", True)])
+def test_correction_beside_recovery_is_left_out(tmp_path, caplog, value, is_noted):
+    job = tmp_path / "job.toml"
+    job.write_text(f'[recovery]\nlevel = "refit"\n[pruning]\ncorrection = "{value}"\n')
+    assert read_config(job) == RunConfig(recovery=RecoveryConfig(Recovery.REFIT))
+    assert ("a correction" in caplog.text) == is_noted
+    assert ("it is left out" in caplog.text) == is_noted
+
+
 def test_reading_todays_names_logs_nothing(tmp_path, caplog):
     job = tmp_path / "job.toml"
     for text in (
@@ -227,7 +244,7 @@ def test_preset_of_an_earlier_version_is_read_with_its_values():
 
 
 @pytest.mark.parametrize("job", [{}, {"pruning": 3}, {"model": {"source": "demo"}}])
-def test_migrate_reports_no_old_names_where_there_are_none(job):
-    migrated, old_names = migrate(job)
-    assert old_names == {}
+def test_migrate_has_no_notes_on_a_current_job(job):
+    migrated, notes = migrate(job)
+    assert notes == ()
     assert job.items() <= migrated.items()

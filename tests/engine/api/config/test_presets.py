@@ -21,7 +21,6 @@ from surgeon_engine.api.config.presets import (
 from surgeon_engine.api.config.pruning import (
     NM,
     Columns,
-    Correction,
     CostBasis,
     Elements,
     Fisher,
@@ -122,7 +121,6 @@ def test_paper_presets_have_the_settings_of_the_paper(name):
     assert pruning.damping == FixedDamping(0.01, 0.01)
     assert pruning.fisher is Fisher.EMPIRICAL
     assert pruning.method is Method.LLM_SURGEON
-    assert pruning.correction is Correction.NONE
     assert preset.recovery.level is Recovery.OFF
     assert pruning.target == PrunableShare(0.5)
     structures = {

@@ -11,7 +11,6 @@ from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.fields import with_values
 from surgeon_engine.api.config.pruning import (
-    Correction,
     Damping,
     Method,
     Structure,
@@ -82,7 +81,6 @@ MEASURED = [
             pruning=pruning_config(
                 Structure.ROWS_AND_COLUMNS,
                 shots=1,
-                correction=Correction.NONE,
                 damping=Damping.FIXED,
             ),
         ),
@@ -118,19 +116,21 @@ def test_needs_grow_with_windows_length_and_batch(structure):
 
 
 def test_skipped_work_needs_nothing():
-    little = calibrated(batch=1, windows=8, window_length=64)
+    recovery = RecoveryConfig(own_windows=0)
+    job = replace(JOB, recovery=recovery)
+    little = calibrated(job, batch=1, windows=8, window_length=64)
     last = Footprint(little, MODEL).peak
-    for changes in (
-        {"correction": Correction.NONE},
-        {"correction": Correction.NONE, "damping": Damping.FIXED},
-        {"correction": Correction.NONE, "method": Method.MAGNITUDE},
+    without = replace(little, recovery=RecoveryConfig(Recovery.OFF))
+    for config in (
+        without,
+        pruned(without, damping=Damping.FIXED),
+        pruned(without, method=Method.MAGNITUDE),
     ):
-        config = pruned(little, **changes)
         peak = Footprint(config, MODEL).peak
         assert peak <= last
         last = peak
         stages = estimate(config, MODEL, machine()).seconds_of_stages
-        assert (Stage.CORRECTION in stages) == config.pruning.is_corrected
+        assert Stage.REFIT not in stages
         assert (Stage.DAMPING in stages) == config.pruning.searches_damping
     assert last < Footprint(little, MODEL).peak
     assert Stage.CURVATURE not in stages
@@ -168,7 +168,7 @@ def test_time_grows_with_the_work_and_is_unknown_without_speeds():
     once = estimate(pruned(shots=1), MODEL, machine())
     often = estimate(pruned(shots=9), MODEL, machine())
     shots = [x.seconds_of_stages[Stage.EVALUATION] for x in (once, often)]
-    assert shots[1] == pytest.approx(5 * shots[0])  # 9 and 1 more for the correction
+    assert shots[1] == pytest.approx(9 * shots[0])
     assert often.seconds > 2 * once.seconds
     unknown = msgspec.structs.replace(machine(), processor=None)
     assert estimate(JOB, MODEL, unknown).seconds is None
@@ -282,7 +282,7 @@ def test_command_line_prints_the_estimate(tmp_path, monkeypatch, capsys):
     job.write_text(
         "[calibration]\nbatch = 64\nwindow_length = 512\nwindows = 64\n"
         "[pruning]\nmethod = 'llm_surgeon'\nshots = 3\nfisher = 'empirical'\n"
-        "correction = 'loss'\n"
+        "[recovery]\nlevel = 'off'\n"
     )
     monkeypatch.setattr(forecast, "machine", lambda: machine(free=1_700_000_000))
     assert main(["estimate", str(job), "--run-dir", str(tmp_path)]) == 0

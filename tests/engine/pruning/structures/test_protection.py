@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from surgeon_engine.api.config.pruning import Correction, Damping, Structure, Target
+from surgeon_engine.api.config.pruning import Damping, Structure, Target
 from surgeon_engine.api.errors import ConfigError, PruningError
 from surgeon_engine.pipeline import prune
 from tests.helpers.pruning_states import make_state, silent_context
@@ -38,7 +38,6 @@ def test_protected_layer_does_not_change(tmp_path, structure, pattern):
         structure=structure,
         sparsity=0.12,
         protect=(pattern,),
-        correction=Correction.LOSS,
         damping=Damping.AUTOMATIC,
         shots=2,
     )

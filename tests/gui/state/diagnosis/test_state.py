@@ -25,7 +25,7 @@ from surgeon_gui.state.diagnosis.state import DiagnosisPhase, DiagnosisResult
 from surgeon_gui.state.request import Request
 from surgeon_gui.state.run import RunState
 from tests.helpers.configs import pruning_config, surgeon_job
-from tests.helpers.fake_engine import evaluation, model_summary, shot_finished
+from tests.helpers.fake_engine import model_summary, recovered, shot_finished
 
 THEN = surgeon_job()
 MODEL = model_summary()
@@ -93,7 +93,7 @@ def test_changed_fixed_damping_makes_costs_out_of_date():
 
 
 def test_changed_fisher_counts_only_for_methods_that_use_it():
-    fisher = {"fisher": Fisher.SAMPLED, "correction": "none"}
+    fisher = {"fisher": Fisher.SAMPLED}
     magnitude = pruning_config(method=Method.MAGNITUDE)
     plain = replace(THEN, pruning=magnitude)
     other = replace(THEN, pruning=replace(magnitude, fisher=Fisher.SAMPLED))
@@ -141,10 +141,10 @@ def test_is_comparable_requires_same_model_text_structure_and_method():
         assert not diagnosis_state.is_comparable(known(), other)
 
 
-def test_points_of_run_has_one_per_shot_and_one_for_the_correction():
+def test_points_of_run_has_one_per_shot_and_one_for_recovery():
     shots = tuple(shot_finished(n, 2, 0.3) for n in (1, 2))
-    corrected = SimpleNamespace(evaluation=evaluation(14.5))
-    points = diagnosis_state.points_of(RunState(history=shots, corrected=corrected))
-    assert [p.is_corrected for p in points] == [False, False, True]
+    run = RunState(history=shots, recovered=recovered(14.5))
+    points = diagnosis_state.points_of(run)
+    assert [p.is_recovered for p in points] == [False, False, True]
     assert points[2].sparsity == points[1].sparsity == shots[1].sparsity
     assert points[2].perplexity == 14.5

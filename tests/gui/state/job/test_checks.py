@@ -9,7 +9,7 @@ import pytest
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
-from surgeon_engine.api.config.pruning import Method, PruningConfig, Structure, Target
+from surgeon_engine.api.config.pruning import PruningConfig, Structure, Target
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.messages.events import Failed
@@ -103,14 +103,6 @@ def test_unreachable_target_is_a_problem(pruning, text):
     config = RunConfig(pruning=pruning)
     assert text in find_problems(config, MODEL, RUNS)[Step.TARGET]
     assert Step.TARGET not in find_problems(config, None, RUNS)
-
-
-@pytest.mark.parametrize("method", Method)
-def test_correction_requires_windows_to_hold_out(method):
-    pruning = pruning_config(structure=Structure.ELEMENTS, method=method)
-    config = RunConfig(calibration=CalibrationConfig(windows=3), pruning=pruning)
-    problem = find_problems(config, MODEL, RUNS).get(Step.TARGET, "")
-    assert ("needs at least 4 windows" in problem) == (method is Method.LLM_SURGEON)
 
 
 def test_missing_token_file_has_no_window_problems():

@@ -12,8 +12,6 @@ from surgeon_engine.api.config.fields import settings_of
 from surgeon_engine.api.config.pruning import (
     COUPLED,
     SPARSE,
-    Correction,
-    Fisher,
     Method,
     PruningConfig,
     Structure,
@@ -83,13 +81,6 @@ def test_other_edits_imply_no_changes():
     assert values == {**values_of(PruningConfig()), "shots": 9}
 
 
-def test_method_with_correction_resets_the_labels():
-    sampled = pruning_config(method=Method.K_OBD, fisher=Fisher.SAMPLED)
-    values = edited(sampled, method=Method.LLM_SURGEON)
-    assert pruning_config(**values).fisher is Fisher.EMPIRICAL
-    assert edited(sampled, method=Method.L_OBD)["fisher"] is Fisher.SAMPLED
-
-
 @pytest.mark.parametrize("method", [Method.SPARSEGPT, Method.WANDA])
 def test_unsupported_method_is_replaced_when_the_structure_changes(method):
     sparse = pruning_config(Structure.ELEMENTS, method=method)
@@ -109,12 +100,6 @@ def test_incompatible_choices_are_disabled_with_a_reason():
     assert set(targets.disabled_targets(Structure.N_M, automatic)) == file_size
     assert set(targets.disabled_targets(Structure.HEADS, masked)) == file_size
     assert targets.disabled_targets(Structure.HEADS, automatic) == {}
-    surgeon, loss = Method.LLM_SURGEON, Correction.LOSS
-    assert set(targets.disabled_fishers(surgeon, loss)) == {Fisher.SAMPLED}
-    assert targets.disabled_fishers(surgeon, Correction.NONE) == {}
-    assert targets.disabled_fishers(Method.K_OBD, loss) == {}
-    assert set(targets.disabled_corrections(Fisher.SAMPLED)) == {Correction.LOSS}
-    assert targets.disabled_corrections(Fisher.EMPIRICAL) == {}
 
 
 def test_goal_or_none_of_an_unreachable_target_is_none():

@@ -52,7 +52,7 @@ def test_read_state_replays_the_log(tmp_path):
     whole, brief = read_state(folder), read_state(folder, with_progress=False)
     assert whole.status is Status.FINISHED
     assert len(whole.history) == 3
-    assert whole.corrected is not None
+    assert whole.recovered is not None
     assert whole.exported is not None
     assert whole.times == brief.times
     assert whole.evaluation == brief.evaluation

@@ -67,7 +67,7 @@ def tick(qtbot, window, folders, count):
     wait_for_comparison(qtbot, window, count)
 
 
-def test_curves_start_at_the_original_and_end_after_the_correction(runs):
+def test_curves_start_at_the_original_and_end_after_recovery(runs):
     first, second, _ = comparison.curves(runs, XAxis.SPARSITY, Measure.PERPLEXITY)
     assert (first.xs[0], first.ys[0]) == (0.0, pytest.approx(14.2))
     assert first.ys[-1] == pytest.approx(14.9)

@@ -12,7 +12,6 @@ from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.fields import values_of
 from surgeon_engine.api.config.pruning import Method, Structure, Target
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
-from surgeon_engine.api.messages.run import Corrected, Evaluation
 from surgeon_engine.api.run_folder import Report, RunFolder
 from surgeon_gui.state.app import Step
 from surgeon_gui.state.run import Status
@@ -20,7 +19,13 @@ from surgeon_gui.views.diagnosis.curve import QualityCurve
 from surgeon_gui.widgets.charts.heat_map import HeatMap
 from tests.helpers.configs import changed, pruning_config
 from tests.helpers.fake_diagnosis import BASE_LOSS
-from tests.helpers.fake_engine import FAILURE, evaluation, model_summary, shot_finished
+from tests.helpers.fake_engine import (
+    FAILURE,
+    evaluation,
+    model_summary,
+    recovered,
+    shot_finished,
+)
 from tests.helpers.widget_queries import SLOW, shown
 from tests.helpers.window_audit import cut_texts
 from tests.helpers.windows import (
@@ -84,7 +89,7 @@ def test_button_in_step_3_diagnoses_and_opens_the_tab(qtbot, window):
     assert "30 % of the prunable weights would be removed" in plan
     assert "the largest share from the neurons of block 0" in plan
     assert "original 14.15" in plan
-    assert "no correction" in shown(window, "forecast_note")
+    assert "no recovery" in shown(window, "forecast_note")
     parts = planned(window)
     assert len(parts) == 12
     assert parts["neurons", 0] > parts["neurons", 5]
@@ -206,14 +211,13 @@ def test_measurements_of_finished_runs_in_the_folder_are_drawn(
     diagnosis_of(window).diagnose()
     wait_until_known(qtbot, window)
     points = diagnosis_of(window).points
-    assert [(p.perplexity, p.is_corrected) for p in points] == [
+    assert [(p.perplexity, p.is_recovered) for p in points] == [
         (shot_finished(1, 1, 0.3).evaluation.perplexity, False),
         (14.4, True),
     ]
 
 
 def write_report(folder, config: RunConfig):
-    corrected: Evaluation = evaluation(14.4)
     report = Report(
         config=config,
         model=model_summary(),
@@ -221,13 +225,13 @@ def write_report(folder, config: RunConfig):
         device="",
         baseline=evaluation(14.2),
         shots=(shot_finished(1, 1, 0.3),),
-        corrected=Corrected((1.0,), 2.7, 2.6, corrected, 1.0),
         exported=None,
         checkpoint="",
         stopped_early=False,
         seconds=1.0,
         seconds_of_stages={},
         peak_memory_bytes=0,
+        recovered=recovered(14.4),
     )
     folder.mkdir(parents=True)
     RunFolder(folder).write_report(report)

@@ -14,7 +14,6 @@ from PySide6.QtCore import QEvent, QPoint, QPointF, Qt
 from PySide6.QtGui import QColor, QImage, QMouseEvent
 from PySide6.QtWidgets import QApplication, QComboBox, QLabel, QScrollArea
 
-from surgeon_engine.api.messages.run import Corrected
 from surgeon_gui.base import translation
 from surgeon_gui.base.colours import DARK, LIGHT
 from surgeon_gui.base.theme import apply_theme_to
@@ -26,7 +25,7 @@ from surgeon_gui.widgets.charts.legend import Legend
 from surgeon_gui.widgets.charts.line_chart import MAX_POINTS_DRAWN, nearest, thinned
 from surgeon_gui.widgets.charts.plot import Plot
 from tests.gui.views.test_charts_do_not_grow import states_of
-from tests.helpers.fake_engine import evaluation
+from tests.helpers.fake_engine import recovered
 from tests.helpers.windows import find
 
 NAMES = ("perplexity", "parameters", "costs", "sparsity", "memory", "times")
@@ -85,28 +84,24 @@ def test_line_chart_shows_the_nearest_shot_under_the_mouse(view):
     assert value_at(view, "perplexity", -0.1) == "Original\nPerplexity 14.20"
 
 
-def test_point_after_the_correction_is_labelled(view):
-    found = Corrected((0.001,), 2.9, 2.7, evaluation(13.0), 5.0)
-    view.show_run(replace(FINISHED, corrected=found), now=100.0)
-    assert value_at(view, "perplexity", 5.0) == "After the correction\nPerplexity 13.00"
+def test_point_after_recovery_is_labelled(view):
+    view.show_run(replace(FINISHED, recovered=recovered(13.0)), now=100.0)
+    assert value_at(view, "perplexity", 5.0) == "After recovery\nPerplexity 13.00"
     texts = plot_of(view, "perplexity").items()
-    assert "After the correction" in shown_texts(texts)
+    assert "After recovery" in shown_texts(texts)
     view.show_run(FINISHED, now=100.0)
-    assert "After the correction" not in shown_texts(texts)
+    assert "After recovery" not in shown_texts(texts)
 
 
 @pytest.mark.parametrize("is_large", [True, False])
-def test_label_of_the_correction_does_not_cover_the_curve(view, is_large):
+def test_label_of_recovery_does_not_cover_the_curve(view, is_large):
     last = FINISHED.history[-1].evaluation.perplexity
-    found = Corrected(
-        (0.001,), 2.9, 2.7, evaluation(last * (0.5 if is_large else 1)), 5.0
-    )
-    view.show_run(replace(FINISHED, corrected=found), now=100.0)
+    found = recovered(last * (0.5 if is_large else 1))
+    view.show_run(replace(FINISHED, recovered=found), now=100.0)
     (label,) = (
         item
         for item in plot_of(view, "perplexity").items()
-        if isinstance(item, pg.TextItem)
-        and item.toPlainText() == "After the correction"
+        if isinstance(item, pg.TextItem) and item.toPlainText() == "After recovery"
     )
     # The anchor is the position of the point in the label: its top or its bottom.
     assert label.anchor.y() == (0 if is_large else 1)

@@ -146,14 +146,14 @@ def test_plan_is_hidden_while_the_form_is_rejected(page):
 
 
 def test_file_size_target_for_single_weights_can_be_corrected_either_way(page):
-    for correction in (Target.PARAMETERS, Structure.NEURONS):
+    for other in (Target.PARAMETERS, Structure.NEURONS):
         page.load_config(QUICK)
         choose(page, "target", Target.FILE_SIZE)
         choose(page, "structure", Structure.ELEMENTS)
         assert "do not make files smaller" in find(page, "pruning_form_problem").text()
         assert find(page, "pruning_megabytes").isVisible()
-        name = "target" if isinstance(correction, Target) else "structure"
-        choose(page, name, correction)
+        name = "target" if isinstance(other, Target) else "structure"
+        choose(page, name, other)
         assert find(page, "pruning_form_problem").text() == ""
         assert Step.TARGET not in page.session.state.rejected
 
