@@ -27,7 +27,7 @@ from surgeon_engine.api.messages.run import (
 from surgeon_engine.api.planning.limits import check_target_in_limits
 from surgeon_engine.api.planning.target_size import file_dtype, goal_of
 from surgeon_engine.api.run_folder import Report, RunFolder
-from surgeon_engine.calibration.own_samples import own_samples, steps_of
+from surgeon_engine.calibration.own_samples import Author, own_samples, own_text
 from surgeon_engine.calibration.windows import load_windows, vocabulary_of
 from surgeon_engine.export.destination import check_destination
 from surgeon_engine.export.export import (
@@ -137,9 +137,14 @@ def prepare(
         context.emit(Logged(Level.INFO, windows.found.left_out))
     check_windows(config.pruning, windows.calibration, context)
     if count := config.own_windows:
+        original = loaded.model
+        author = Author(
+            loaded.source, original.dtype, original.config, loaded.tokenizer
+        )
         length = windows.calibration.shape[1]
-        with context.stage(Stage.SAMPLING, total=steps_of(count, length)) as step:
-            own = own_samples(loaded, count, length, config.calibration.seed, step)
+        text = own_text(author, count, length, config.calibration.seed)
+        with context.stage(Stage.SAMPLING, total=text.steps) as step:
+            own = own_samples(original, text, step)
         windows = replace(windows, own=own)
     return PruningState(config, loaded, windows, units, goal, model)
 

@@ -1,10 +1,12 @@
 """Split texts into windows of tokens for calibration and validation.
 
-A window is a run of `window_length` tokens of the concatenated documents, each of which
-ends with the end-of-text token. Windows of the two parts never overlap: the built-in
-text is split by topic, any other text by windows, which are drawn without replacement
-with the config's seed. Repeated documents are omitted, and so are validation windows
-that equal a calibration window.
+A window is a run of tokens of the concatenated documents, each of which ends with the
+end-of-text token. If the tokenizer puts tokens in front of a text, such as <bos>, every
+window begins with them; its length is `window_length` in any case.
+
+Windows of the two parts never overlap: the built-in text is split by topic, any other
+text by windows, which are drawn without replacement with the config's seed. Repeated
+documents are omitted, and so are validation windows that equal a calibration window.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from surgeon_engine.api.config.calibration import CalibrationConfig, is_token_fi
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.errors import CalibrationError
 from surgeon_engine.api.messages.sources import TextPreviewed
+from surgeon_engine.calibration.beginnings import beginning_of_texts
 from surgeon_engine.calibration.builtin import Part
 from surgeon_engine.calibration.texts import (
     TextSource,
@@ -43,7 +46,7 @@ _TOKEN_FILE_HINT = (
 class TextStatistics:
     """Counts of tokens and documents over both parts."""
 
-    tokens: int = 0
+    tokens: int = 0  # those in front of each window included
     documents: int = 0
     short_documents: int = 0  # shorter than a window
     repeated_documents: int = 0  # omitted
@@ -72,6 +75,7 @@ class TokenWindows:
     validation: Tensor  # windows x length, int64
     text: str  # display name of the validation text
     found: TextStatistics
+    beginning: str = ""  # of each validation window, such as "<bos>"
     own: Tensor | None = None  # windows x length, written by the model itself
 
 
@@ -109,7 +113,11 @@ def load_windows(
     for windows in (calibration, validation):
         _check_usable(windows, vocabulary)
     return TokenWindows(
-        calibration, validation, validation_text.display_name, reader.found
+        calibration,
+        validation,
+        validation_text.display_name,
+        reader.found,
+        reader.beginning_of(validation_text),
     )
 
 
@@ -147,6 +155,7 @@ def preview_text(model: ModelConfig, config: CalibrationConfig) -> TextPreviewed
         short_documents=found.short_documents,
         repeated_documents=found.repeated_documents,
         shared_windows=found.shared_windows,
+        beginning=windows.beginning,
     )
 
 
@@ -164,6 +173,8 @@ class _Reader:
     ) -> None:
         self._config = config
         self._tokenizer = tokenizer
+        self._beginning = beginning_of_texts(tokenizer)
+        self._text_length = config.window_length - len(self._beginning)
         self._seen: set[int] = set()  # hashes of the documents so far
         self.found = TextStatistics()
 
@@ -175,14 +186,14 @@ class _Reader:
         """
         if is_token_file(source.name):
             return self._read_token_file(source.name)
-        length = self._config.window_length
+        length = self._text_length
         documents = read_documents(source, part)
         if part == "calibration":
             self.found.column = documents.column
         unseen = self._remove_repeated(documents.texts)
         tokens = self._tokenize(unseen)
-        self.found.tokens += len(tokens)
         whole = len(tokens) // length
+        self.found.tokens += len(tokens) + whole * len(self._beginning)
         if whole < sum(counts):
             requested = " + ".join(f"{count:,}" for count in counts)
             total = len(documents.texts)
@@ -191,12 +202,20 @@ class _Reader:
             count = f"{len(tokens):,} tokens{note if repeated else ''}"
             raise CalibrationError(
                 f"The {part} text has {count}: enough for {whole:,} windows of "
-                f"{length:,}, but {requested} are needed.",
+                f"{self._config.window_length:,}, but {requested} are needed.",
                 "Use a longer or another text, fewer windows or shorter ones.",
             )
-        windows = tokens[: whole * length].view(whole, length)
+        beginning = torch.tensor(self._beginning, dtype=torch.int64)
+        texts = tokens[: whole * length].view(whole, length)
+        windows = torch.cat([beginning.expand(whole, -1), texts], dim=1)
         generator = torch.Generator().manual_seed(self._config.seed)
         return windows[torch.randperm(whole, generator=generator)]
+
+    def beginning_of(self, source: TextSource) -> str:
+        """Return the beginning of each window of `source`, such as "<bos>"."""
+        if self._tokenizer is None or is_token_file(source.name):
+            return ""
+        return self._tokenizer.decode(self._beginning)
 
     def select_held_out(self, calibration: Tensor, windows: Tensor) -> Tensor:
         """Return the first windows for validation that are not in `calibration`.
@@ -251,7 +270,7 @@ class _Reader:
             ids = self._tokenizer(
                 document, add_special_tokens=False, verbose=False
             ).input_ids
-            self.found.short_documents += len(ids) < self._config.window_length
+            self.found.short_documents += len(ids) < self._text_length
             tokens += ids
             if end is not None:
                 tokens.append(end)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
 from torch import Tensor
 
 from surgeon_engine.api.config.pruning import PruningConfig
@@ -108,7 +109,8 @@ def evaluation(
     windows, batch = state.windows.validation, state.config.calibration.batch
     with context.stage(stage, shot, -(-len(windows) // batch)) as step:
         model = state.loaded.model
-        return evaluate(model, windows, batch, state.windows.text, step)
+        found = evaluate(model, windows, batch, state.windows.text, step)
+        return msgspec.structs.replace(found, beginning=state.windows.beginning)
 
 
 def curvature(

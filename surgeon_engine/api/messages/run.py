@@ -121,6 +121,7 @@ class Evaluation(msgspec.Struct, frozen=True):
     windows: int
     window_length: int
     text: str
+    beginning: str = ""  # of each window, such as "<bos>"
 
 
 class DampingChoice(msgspec.Struct, frozen=True):

@@ -114,3 +114,4 @@ class TextPreviewed(msgspec.Struct, frozen=True, tag=True):
     short_documents: int = 0  # shorter than a window
     repeated_documents: int = 0  # omitted
     shared_windows: int = 0  # omitted, because they are in the calibration text too
+    beginning: str = ""  # of each window of a text, such as "<bos>"

@@ -173,8 +173,8 @@ def _amount(download: Download) -> str:
 
 
 def preview_line(preview: TextPreviewed) -> str:
-    """Return how many tokens of a text are used, as a sentence."""
-    return tr(
+    """Return how many tokens of a text are used, and how its windows begin."""
+    line = tr(
         "{calibration} tokens for calibration and {validation} for validation, of "
         "{available} in {source}."
     ).format(
@@ -183,6 +183,10 @@ def preview_line(preview: TextPreviewed) -> str:
         available=numbers.whole(preview.available_tokens),
         source=source_name(preview.source),
     )
+    if preview.beginning:
+        sentence = tr("Each window begins with {beginning}.")
+        line += " " + sentence.format(beginning=preview.beginning)
+    return line
 
 
 def preview_facts(preview: TextPreviewed) -> Rows:

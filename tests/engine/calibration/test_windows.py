@@ -12,7 +12,12 @@ from surgeon_engine.api.config.calibration import BUILTIN_TEXT, CalibrationConfi
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.errors import CalibrationError
 from surgeon_engine.calibration.windows import Vocabulary, load_windows, preview_text
-from tests.helpers.tiny_models import VOCABULARY, byte_tokenizer, save_tiny_model
+from tests.helpers.tiny_models import (
+    VOCABULARY,
+    byte_tokenizer,
+    save_tiny_model,
+    tokenizer_with_beginning,
+)
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -106,6 +111,44 @@ def test_documents_end_with_end_of_text_token(tmp_path):
     windows = load(text=str(path), windows=2, validation_windows=1)
     tokens = torch.cat([windows.calibration, windows.validation]).flatten().tolist()
     assert sorted(tokens).count(0) == 2
+
+
+def test_windows_without_beginning_are_cut_from_the_running_tokens(text):
+    tokenizer = byte_tokenizer()
+    tokens = torch.tensor([*tokenizer(text.read_text()).input_ids, 0])
+    order = torch.randperm(20, generator=torch.Generator().manual_seed(0))
+    windows = load(text=str(text))
+    assert torch.equal(windows.calibration, tokens[:160].view(20, 8)[order[:4]])
+    assert windows.beginning == ""
+
+
+@pytest.mark.parametrize("names", [("<bos>",), ("<bos>", "<sop>")])
+def test_windows_begin_as_the_tokenizer_wants(text, names):
+    tokenizer = tokenizer_with_beginning(*names)
+    ids, k = tokenizer.convert_tokens_to_ids(list(names)), len(names)
+    windows = load(tokenizer, text=str(text))
+    both = torch.cat([windows.calibration, windows.validation])
+    assert both.shape == (7, 8)
+    assert both[:, :k].tolist() == [ids] * 7
+    assert not torch.isin(both[:, k:], torch.tensor(ids)).any()
+    running = tokenizer.decode(tokenizer(text.read_text()).input_ids[k:])
+    positions = [running.find(tokenizer.decode(window[k:])) for window in both]
+    assert all(each >= 0 and each % (8 - k) == 0 for each in positions)
+    assert windows.beginning.split() == list(names)
+    assert windows.found.tokens == 161 + 161 // (8 - k) * k
+    assert windows.found.short_documents == 0
+
+
+def test_token_files_have_no_beginning(tmp_path):
+    np.save(tmp_path / "a.npy", np.ones((3, 8), np.int32))
+    np.save(tmp_path / "b.npy", np.ones((3, 8), np.int32))
+    windows = load(
+        tokenizer_with_beginning("<bos>"),
+        text=str(tmp_path / "a.npy"),
+        validation_text=str(tmp_path / "b.npy"),
+    )
+    assert windows.validation.unique().tolist() == [1]
+    assert windows.beginning == ""
 
 
 def test_builtin_text_is_split_by_topic():

@@ -53,6 +53,13 @@ def test_model_card_after_correction_has_its_perplexity(report):
     assert "after the correction" not in card(report)
 
 
+def test_model_card_says_how_the_windows_begin(report):
+    assert "each of which begins" not in card(report)
+    baseline = msgspec.structs.replace(report.baseline, beginning="<bos>")
+    text = card(msgspec.structs.replace(report, baseline=baseline))
+    assert "each of which begins with `<bos>`" in text
+
+
 def test_model_card_of_unverified_file_says_so(report):
     text = card(report, tokens_compared=0, checked_with="Its tensors were read back")
     assert "Its tensors were read back. No program on this machine could run" in text

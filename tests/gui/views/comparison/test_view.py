@@ -178,6 +178,15 @@ def test_protocol_note_warns_about_incomparable_perplexities(runs):
     assert "cannot be compared" in comparison.protocol_note([*runs, changed])
 
 
+def test_protocol_says_how_the_windows_begin(runs):
+    other = msgspec.structs.replace(runs[0].run.baseline, beginning="<bos>")
+    changed = ComparedRun("d", replace(runs[0].run, baseline=other))
+    assert "cannot be compared" in comparison.protocol_note([*runs, changed])
+    rows = {row[0]: row[1:] for row in comparison.figures([changed])[1:]}
+    line = "32 windows of 256 tokens, built-in, each begins with <bos>"
+    assert rows["Measured on"] == (line,)
+
+
 def test_tab_with_fewer_than_two_runs_explains_what_to_do(qtbot, comparing):
     window, folders = comparing
     window.findChild(RunsPanel).compare_clicked.emit()
