@@ -2,7 +2,8 @@
 
 A window is a run of tokens of the concatenated documents, each of which ends with the
 end-of-text token. If the tokenizer puts tokens in front of a text, such as <bos>, every
-window begins with them; its length is `window_length` in any case.
+window begins with them; its length is `window_length` in any case. Chats are rendered
+by the template of the model, which puts special tokens into their texts.
 
 Windows of the two parts never overlap: the built-in text is split by topic, any other
 text by windows, which are drawn without replacement with the config's seed. Repeated
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import zipfile
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -25,7 +27,9 @@ from surgeon_engine.api.errors import CalibrationError
 from surgeon_engine.api.messages.sources import TextPreviewed
 from surgeon_engine.calibration.beginnings import beginning_of_texts
 from surgeon_engine.calibration.builtin import Part
+from surgeon_engine.calibration.chats import render_chats
 from surgeon_engine.calibration.texts import (
+    Documents,
     TextSource,
     calibration_source,
     check_file,
@@ -52,6 +56,8 @@ class TextStatistics:
     repeated_documents: int = 0  # omitted
     shared_windows: int = 0  # omitted, because they equal a calibration window
     column: str = ""  # of the table for calibration
+    chats: int = 0  # documents that are chats
+    skipped_chats: int = 0  # omitted, because the template cannot render them
 
     @property
     def left_out(self) -> str:
@@ -59,12 +65,17 @@ class TextStatistics:
         parts = []
         if self.repeated_documents:
             parts.append(f"{self.repeated_documents:,} repeated documents")
+        if self.skipped_chats:
+            parts.append(
+                f"{self.skipped_chats:,} rows without a chat that the model's template "
+                "can render"
+            )
         if self.shared_windows:
             parts.append(
                 f"{self.shared_windows:,} windows of the validation text that are in "
                 "the calibration text too"
             )
-        return f"Left out of the text: {', and '.join(parts)}." if parts else ""
+        return f"Left out of the text: {'; '.join(parts)}." if parts else ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -156,6 +167,8 @@ def preview_text(model: ModelConfig, config: CalibrationConfig) -> TextPreviewed
         repeated_documents=found.repeated_documents,
         shared_windows=found.shared_windows,
         beginning=windows.beginning,
+        chats=found.chats,
+        skipped_chats=found.skipped_chats,
     )
 
 
@@ -190,13 +203,14 @@ class _Reader:
         documents = read_documents(source, part)
         if part == "calibration":
             self.found.column = documents.column
-        unseen = self._remove_repeated(documents.texts)
-        tokens = self._tokenize(unseen)
+        texts = self._texts_of(source, documents)
+        unseen = self._remove_repeated(texts)
+        tokens = self._tokenize(unseen, are_chats=bool(documents.chats))
         whole = len(tokens) // length
         self.found.tokens += len(tokens) + whole * len(self._beginning)
         if whole < sum(counts):
             requested = " + ".join(f"{count:,}" for count in counts)
-            total = len(documents.texts)
+            total = len(texts)
             repeated = total - len(unseen)
             note = f" ({repeated:,} of {total:,} documents are duplicates)"
             count = f"{len(tokens):,} tokens{note if repeated else ''}"
@@ -206,8 +220,8 @@ class _Reader:
                 "Use a longer or another text, fewer windows or shorter ones.",
             )
         beginning = torch.tensor(self._beginning, dtype=torch.int64)
-        texts = tokens[: whole * length].view(whole, length)
-        windows = torch.cat([beginning.expand(whole, -1), texts], dim=1)
+        rows = tokens[: whole * length].view(whole, length)
+        windows = torch.cat([beginning.expand(whole, -1), rows], dim=1)
         generator = torch.Generator().manual_seed(self._config.seed)
         return windows[torch.randperm(whole, generator=generator)]
 
@@ -256,7 +270,33 @@ class _Reader:
         self.found.repeated_documents += len(documents) - len(kept)
         return kept
 
-    def _tokenize(self, documents: list[str]) -> Tensor:
+    def _texts_of(self, source: TextSource, documents: Documents) -> list[str]:
+        """Return the documents as texts; chats are rendered."""
+        if not documents.chats:
+            return documents.texts
+        name = f"the column {documents.column!r} of {Path(source.name).name}"
+        texts = render_chats(name, documents.chats, self._needed_tokenizer)
+        self.found.chats += len(texts)
+        self.found.skipped_chats += len(documents.chats) - len(texts)
+        return texts
+
+    def _tokenize(self, documents: list[str], *, are_chats: bool) -> Tensor:
+        tokenizer = self._needed_tokenizer
+        end, k = tokenizer.eos_token_id, len(self._beginning)
+        tokens: list[int] = []
+        for document in documents:
+            ids = tokenizer(document, add_special_tokens=False, verbose=False).input_ids
+            self.found.short_documents += len(ids) < self._text_length
+            if are_chats and ids[:k] == self._beginning:
+                ids = ids[k:]  # the window has it already
+            tokens += ids
+            ends = are_chats and document.rstrip().endswith(tokenizer.eos_token or "")
+            if end is not None and not ends:
+                tokens.append(end)
+        return torch.tensor(tokens, dtype=torch.int64)
+
+    @property
+    def _needed_tokenizer(self) -> PreTrainedTokenizerBase:
         if self._tokenizer is None:
             raise CalibrationError(
                 "The model has no tokenizer that can be read, which is needed for "
@@ -264,17 +304,7 @@ class _Reader:
                 "Put the tokenizer's files into the folder of the weights, or use a "
                 "token file.",
             )
-        end = self._tokenizer.eos_token_id
-        tokens: list[int] = []
-        for document in documents:
-            ids = self._tokenizer(
-                document, add_special_tokens=False, verbose=False
-            ).input_ids
-            self.found.short_documents += len(ids) < self._text_length
-            tokens += ids
-            if end is not None:
-                tokens.append(end)
-        return torch.tensor(tokens, dtype=torch.int64)
+        return self._tokenizer
 
     def _read_token_file(self, source: str) -> Tensor:
         path = check_file(source)

@@ -37,7 +37,9 @@ FIELDS = {
         tr("Column"),
         tr(
             "Column of the table that contains the texts. Automatic: the column named "
-            "text, or else the column with the longest texts."
+            "text, or else the one with chats (messages or conversations), or else the "
+            "column with the longest texts. The chat template of the model renders "
+            "chats."
         ),
     ),
     "calibration.dataset_config": FieldText(

@@ -33,7 +33,7 @@ class TextDescribed(msgspec.Struct, frozen=True, tag=True):
     """The choices of a table or a data set of texts."""
 
     text: str  # the source
-    columns: tuple[str, ...]  # the columns with text
+    columns: tuple[str, ...]  # the columns with text or chats
     column: str  # default column
     configs: tuple[str, ...] = ()  # of a data set
     splits: tuple[str, ...] = ()
@@ -115,3 +115,5 @@ class TextPreviewed(msgspec.Struct, frozen=True, tag=True):
     repeated_documents: int = 0  # omitted
     shared_windows: int = 0  # omitted, because they are in the calibration text too
     beginning: str = ""  # of each window of a text, such as "<bos>"
+    chats: int = 0  # documents that are chats, rendered by the model's template
+    skipped_chats: int = 0  # omitted, because the template cannot render them

@@ -199,6 +199,13 @@ def preview_facts(preview: TextPreviewed) -> Rows:
     ]
     if preview.column:
         rows.append((tr("Column"), preview.column))
+    if chats := preview.chats:
+        text = ntr(
+            "{n} chat, rendered by the model's template",
+            "{n} chats, rendered by the model's template",
+            chats,
+        )
+        rows.append((tr("Chats"), text.format(n=numbers.whole(chats))))
     if preview.documents > 1:
         documents = numbers.whole(preview.documents)
         short = ntr(
@@ -210,6 +217,13 @@ def preview_facts(preview: TextPreviewed) -> Rows:
     if repeated := preview.repeated_documents:
         text = ntr("{n} duplicate document", "{n} duplicate documents", repeated)
         rows.append((tr("Skipped"), text.format(n=numbers.whole(repeated))))
+    if skipped := preview.skipped_chats:
+        text = ntr(
+            "{n} row without a chat that the template can render",
+            "{n} rows without a chat that the template can render",
+            skipped,
+        )
+        rows.append((tr("No chat"), text.format(n=numbers.whole(skipped))))
     if shared := preview.shared_windows:
         text = ntr(
             "{n} window that is also used for calibration",
