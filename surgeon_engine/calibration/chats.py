@@ -12,11 +12,13 @@ import jinja2
 from transformers import PreTrainedTokenizerBase
 
 from surgeon_engine.api.errors import CalibrationError
+from surgeon_engine.calibration.beginnings import beginning_of_texts
 
 _ROLES = {"human": "user", "gpt": "assistant"}  # as templates call them
 # Some templates write today's date unless they get one. A job renders the same texts on
 # every day.
 _DATE = "01 Jan 2025"
+_MARKER = "surgeon-marks-the-first-word"
 _TEMPLATE_ERRORS = (
     jinja2.TemplateError,
     ValueError,
@@ -58,6 +60,28 @@ def render_chats(
             "with the roles that the model's template knows.",
         )
     return texts
+
+
+def opening_of_chats(tokenizer: PreTrainedTokenizerBase | None) -> list[int]:
+    """Return the tokens of a chat up to the first word of the user; empty if unknown.
+
+    It is unknown where there is no template, or none that renders a user's message.
+    """
+    if tokenizer is None or not tokenizer.chat_template:
+        return []
+    message = {"role": "user", "content": _MARKER}
+    try:
+        before, marker, _ = render([message], tokenizer).partition(_MARKER)
+    except _TEMPLATE_ERRORS:
+        return []
+    if not marker:
+        return []
+    # A space before a word belongs to the token of the word.
+    opening = tokenizer(before.rstrip(" "), add_special_tokens=False).input_ids
+    beginning = beginning_of_texts(tokenizer)
+    if opening[: len(beginning)] != beginning:
+        opening = beginning + opening
+    return list(opening) if opening != beginning else []
 
 
 def messages_of(chat: Any) -> list[dict[str, str]]:

@@ -3,7 +3,9 @@
 They need no data set, are in whatever languages and styles the model knows, and keep a
 pruned model from specialising to the user's text. Each window begins with the tokens
 that begin a text and continues with draws from the model's predictions at
-temperature 1. The windows of a model are sampled once and kept in the user's cache.
+temperature 1. If the model has a chat template, half of the windows begin with what it
+writes before the first word of the user: the model writes questions and answers. The
+windows of a model are sampled once and kept in the user's cache.
 """
 
 from __future__ import annotations
@@ -22,9 +24,11 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from surgeon_engine.api.files import write_atomically
 from surgeon_engine.calibration.beginnings import beginning_of_texts
+from surgeon_engine.calibration.chats import opening_of_chats
 from surgeon_engine.model.decoding import last_logits_alone, with_cache
 from surgeon_engine.model.source import ModelSource
 
+CHAT_SHARE = 0.5  # of the windows, for a model with a chat template
 _AT_ONCE = 64  # windows
 _VERSION = 2  # of the sampling; another one makes other windows
 _HEADER_BYTES = 1 << 20  # of each file, by which a model is recognised
@@ -99,7 +103,9 @@ class OwnText:
         return torch.from_numpy(windows.astype(np.int64))
 
 
-def own_text(author: Author, count: int, length: int, seed: int) -> OwnText:
+def own_text(
+    author: Author, count: int, length: int, seed: int, chat_share: float = CHAT_SHARE
+) -> OwnText:
     """Return what determines `count` windows that a model writes.
 
     Args:
@@ -107,9 +113,15 @@ def own_text(author: Author, count: int, length: int, seed: int) -> OwnText:
         count: windows.
         length: tokens of a window.
         seed: of the draws.
+        chat_share: of the windows, which begin as a chat if the model has a template.
     """
-    openings = (Opening(opening_of_texts(author.config, author.tokenizer), count),)
-    return OwnText(author.source, author.dtype, openings, length, seed)
+    text = opening_of_texts(author.config, author.tokenizer)
+    chat = tuple(opening_of_chats(author.tokenizer))
+    has_room = 0 < len(chat) <= length // 2  # most of a window is the model's own
+    chats = round(chat_share * count) if has_room else 0
+    openings = (Opening(text, count - chats), Opening(chat, chats))
+    used = tuple(opening for opening in openings if opening.count)
+    return OwnText(author.source, author.dtype, used, length, seed)
 
 
 def own_samples(

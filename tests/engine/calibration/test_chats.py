@@ -12,6 +12,7 @@ import torch
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.errors import CalibrationError
+from surgeon_engine.calibration.chats import opening_of_chats
 from surgeon_engine.calibration.texts import described_text
 from surgeon_engine.calibration.windows import Vocabulary, load_windows, preview_text
 from tests.helpers.tiny_models import (
@@ -183,3 +184,32 @@ def test_preview_counts_the_chats(tmp_path):
     shown = preview_text(ModelConfig(source=str(folder)), config)
     assert (shown.chats, shown.skipped_chats) == (20, 1)
     assert shown.beginning == "<bos>"
+
+
+def opening(template, tokenizer=None) -> str:
+    tokenizer = tokenizer or tokenizer_with_beginning("<bos>")
+    tokenizer.chat_template = template
+    return "".join(tokenizer.convert_ids_to_tokens(opening_of_chats(tokenizer)))
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        (None, ""),
+        (TEMPLATE, "<bos>user:"),  # the space belongs to the first word
+        ("{% for m in messages %}U{{ m.content | trim }}|{% endfor %}", "<bos>U"),
+        ("{{ bos_token }}{{ messages[0].content }}", ""),  # as any other text
+        ("{{ raise_exception('No user') }}", ""),
+        ("{{ messages[0].text.strip() }}", ""),
+        ("{% if %}", ""),
+        ("no content", ""),
+        ({"tools": "U{{ messages[0].content }}"}, ""),
+    ],
+)
+def test_opening_of_a_chat_ends_before_the_first_word(template, expected):
+    assert opening(template) == expected
+
+
+def test_opening_without_beginning_or_tokenizer():
+    assert opening("U:{{ messages[0].content }}", byte_tokenizer()) == "U:"
+    assert opening_of_chats(None) == []

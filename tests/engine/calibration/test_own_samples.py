@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tokenizers import processors
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from surgeon_engine.api.config.run import ModelConfig
@@ -21,6 +22,7 @@ from surgeon_engine.model.load import load_model
 from tests.helpers.tiny_models import (
     FAMILIES,
     VOCABULARY,
+    byte_tokenizer,
     save_tiny_model,
     tiny_model,
     tokenizer_with_beginning,
@@ -108,6 +110,44 @@ def test_samples_begin_with_what_the_tokenizer_puts_in_front_of_a_text(loaded):
     ids = tokenizer.convert_tokens_to_ids(["<bos>", "<sop>"])
     assert samples_of(loaded)[:, :2].tolist() == [ids] * 3
     assert text_of(loaded).steps == 6
+
+
+def test_half_of_the_samples_of_a_chat_model_begin_as_a_chat(loaded):
+    tokenizer = tokenizer_with_beginning("<bos>", "<user>")
+    tokenizer.chat_template = "<bos><user>{{ messages[0].content }}<end>"
+    chat_model = replace(loaded, tokenizer=tokenizer)
+    ids = tokenizer.convert_tokens_to_ids(["<bos>", "<user>"])
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single=["<bos>", "$A"], special_tokens=[("<bos>", ids[0])]
+    )
+    windows = samples_of(chat_model, 4, 8)
+    assert windows.shape == (4, 8)
+    assert windows[2:, :2].tolist() == [ids] * 2
+    plain = sample(loaded.model, ids[:1], 2, 8, seed=0)
+    assert torch.equal(windows[:2], plain)
+    chats = sample(loaded.model, ids, 2, 8, seed=0)
+    assert torch.equal(windows[2:], chats)
+    text = text_of(chat_model, 4, 8)
+    assert text.steps == 7 + 6
+    assert torch.equal(text.read_cached(), windows)
+
+
+def test_share_of_chats_can_be_changed_and_other_openings_have_other_files(loaded):
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = "U:{{ messages[0].content }}"
+    author = Author(loaded.source, loaded.model.dtype, loaded.model.config, tokenizer)
+    texts = [own_text(author, 10, 8, 0, share) for share in (0, 0.5, 0.7, 1)]
+    counts = [[opening.count for opening in text.openings] for text in texts]
+    assert counts == [[10], [5, 5], [3, 7], [10]]
+    assert len({text.cache_path for text in texts}) == 4
+
+
+def test_long_chat_opening_leaves_room_for_the_model(loaded):
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = "12345{{ messages[0].content }}"
+    with_chats = replace(loaded, tokenizer=tokenizer)
+    assert [len(o.tokens) for o in text_of(with_chats, 4, 9).openings] == [1]
+    assert [len(o.tokens) for o in text_of(with_chats, 4, 10).openings] == [1, 5]
 
 
 @pytest.mark.parametrize("change", ["count", "length", "seed", "weights"])
