@@ -84,6 +84,7 @@ class Texts:
             run.config.calibration,
             text=str(calibration.path),
             validation_text=str(validation.path),
+            more_texts=(),
         )
         return ReadyRun(
             run,
@@ -128,6 +129,7 @@ class Texts:
         config["pruning"] = _pruning_of_first_version(run.config.pruning)
         config["model"]["source"] = config["export"] = ""
         config["calibration"]["text"] = config["calibration"]["validation_text"] = ""
+        del config["calibration"]["more_texts"]  # added after the first version
         parts = [self._model, self._device, *windows, config, run.shots]
         return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:_DIGITS]
 

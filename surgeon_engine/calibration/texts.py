@@ -77,6 +77,20 @@ def calibration_source(config: CalibrationConfig) -> TextSource:
     )
 
 
+def more_sources(config: CalibrationConfig) -> tuple[TextSource, ...]:
+    """Return the further texts on which curvature is measured."""
+    return tuple(
+        TextSource(
+            more.text,
+            more.column,
+            config=more.dataset_config,
+            split=more.split,
+            rows=config.rows,
+        )
+        for more in config.more_texts
+    )
+
+
 def validation_source(config: CalibrationConfig) -> TextSource:
     """Return the text on which the loss is measured; default: the calibration text."""
     if not config.validation_text and not config.validation_split:

@@ -8,6 +8,7 @@ by the template of the model, which puts special tokens into their texts.
 Windows of the two parts never overlap: the built-in text is split by topic, any other
 text by windows, which are drawn without replacement with the config's seed. Repeated
 documents are omitted, and so are validation windows that equal a calibration window.
+Several texts share the calibration windows, which are then in random order.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 from surgeon_engine.api.config.calibration import CalibrationConfig, is_token_file
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.errors import CalibrationError
-from surgeon_engine.api.messages.sources import TextPreviewed
+from surgeon_engine.api.messages.sources import PreviewedText, TextPreviewed
 from surgeon_engine.calibration.beginnings import beginning_of_texts
 from surgeon_engine.calibration.builtin import Part
 from surgeon_engine.calibration.chats import render_chats
@@ -33,6 +34,7 @@ from surgeon_engine.calibration.texts import (
     TextSource,
     calibration_source,
     check_file,
+    more_sources,
     read_documents,
     validation_source,
 )
@@ -90,6 +92,29 @@ class TokenWindows:
     own: Tensor | None = None  # windows x length, written by the model itself
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Drawn:
+    """The windows of each text."""
+
+    calibration: list[Tensor]  # of the main text, then of each further one
+    validation: Tensor
+    text: str  # display name of the validation text
+    found: TextStatistics
+    beginning: str  # of each validation window
+
+    def together(self, seed: int) -> TokenWindows:
+        """Return the windows of all texts in random order; those of one as drawn."""
+        calibration = torch.cat(self.calibration)
+        if len(self.calibration) > 1:
+            generator = torch.Generator().manual_seed(seed)
+            calibration = calibration[
+                torch.randperm(len(calibration), generator=generator)
+            ]
+        return TokenWindows(
+            calibration, self.validation, self.text, self.found, self.beginning
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
     """Limits of a model for its input."""
@@ -108,8 +133,70 @@ def load_windows(
     Raises:
         CalibrationError: A text cannot be read or is too short, or its tokens exceed
             the vocabulary or the window of the model.
+        ConfigError: A token file is mixed with further texts.
     """
-    count, validation_count = config.windows, config.validation_windows
+    return _draw(config, tokenizer, vocabulary).together(config.seed)
+
+
+def preview_text(model: ModelConfig, config: CalibrationConfig) -> TextPreviewed:
+    """Return the first windows of each text as text, and the counts of tokens.
+
+    Raises:
+        ModelError: The model cannot be read.
+        CalibrationError: See `load_windows`.
+        ConfigError: See `load_windows`.
+    """
+    source = locate(model.source)
+    tokenizer = load_tokenizer(source)
+    vocabulary = vocabulary_of(read_model_config(source))
+    drawn = _draw(config, tokenizer, vocabulary)
+    main, *further = drawn.calibration
+
+    def decode(part: Tensor) -> tuple[str, ...]:
+        first = part[:_PREVIEW_WINDOWS]
+        if tokenizer is None:
+            return tuple(str(window.tolist()) for window in first)
+        return tuple(tokenizer.decode(window) for window in first)
+
+    found = drawn.found
+    return TextPreviewed(
+        calibration=decode(main),
+        validation=decode(drawn.validation),
+        calibration_tokens=sum(windows.numel() for windows in drawn.calibration),
+        validation_tokens=drawn.validation.numel(),
+        available_tokens=found.tokens,
+        source=config.text,
+        window_length=main.shape[1],
+        calibration_windows=main.shape[0],
+        validation_windows=drawn.validation.shape[0],
+        column=found.column,
+        documents=found.documents,
+        short_documents=found.short_documents,
+        repeated_documents=found.repeated_documents,
+        shared_windows=found.shared_windows,
+        beginning=drawn.beginning,
+        chats=found.chats,
+        skipped_chats=found.skipped_chats,
+        more_texts=tuple(
+            PreviewedText(more.text, len(windows), decode(windows))
+            for more, windows in zip(config.more_texts, further, strict=True)
+        ),
+    )
+
+
+def _draw(
+    config: CalibrationConfig,
+    tokenizer: PreTrainedTokenizerBase | None,
+    vocabulary: Vocabulary,
+) -> _Drawn:
+    """Draw the windows of each text.
+
+    The validation windows come from the main text, or from a text of their own, before
+    further texts are read: these do not change what is measured.
+    """
+    config.check_mixture()
+    count, *counts = config.window_counts
+    validation_count = config.validation_windows
     source, validation_text = calibration_source(config), validation_source(config)
     reader = _Reader(config, tokenizer)
     if not source.is_builtin and source.is_same(validation_text):
@@ -120,55 +207,18 @@ def load_windows(
         if not is_token_file(source.name):
             calibration = calibration[:count]
         rest = reader.draw(validation_text, "validation", validation_count)
-    validation = reader.select_held_out(calibration, rest)
-    for windows in (calibration, validation):
+    texts = [calibration]
+    for more, share in zip(more_sources(config), counts, strict=True):
+        texts.append(reader.draw(more, "calibration", share)[:share])
+    validation = reader.select_held_out(torch.cat(texts), rest)
+    for windows in (*texts, validation):
         _check_usable(windows, vocabulary)
-    return TokenWindows(
-        calibration,
+    return _Drawn(
+        texts,
         validation,
         validation_text.display_name,
         reader.found,
         reader.beginning_of(validation_text),
-    )
-
-
-def preview_text(model: ModelConfig, config: CalibrationConfig) -> TextPreviewed:
-    """Return the first windows of each part as text, and the counts of tokens.
-
-    Raises:
-        ModelError: The model cannot be read.
-        CalibrationError: See `load_windows`.
-    """
-    source = locate(model.source)
-    tokenizer = load_tokenizer(source)
-    vocabulary = vocabulary_of(read_model_config(source))
-    windows = load_windows(config, tokenizer, vocabulary)
-
-    def decode(part: Tensor) -> tuple[str, ...]:
-        first = part[:_PREVIEW_WINDOWS]
-        if tokenizer is None:
-            return tuple(str(window.tolist()) for window in first)
-        return tuple(tokenizer.decode(window) for window in first)
-
-    found = windows.found
-    return TextPreviewed(
-        calibration=decode(windows.calibration),
-        validation=decode(windows.validation),
-        calibration_tokens=windows.calibration.numel(),
-        validation_tokens=windows.validation.numel(),
-        available_tokens=found.tokens,
-        source=config.text,
-        window_length=windows.calibration.shape[1],
-        calibration_windows=windows.calibration.shape[0],
-        validation_windows=windows.validation.shape[0],
-        column=found.column,
-        documents=found.documents,
-        short_documents=found.short_documents,
-        repeated_documents=found.repeated_documents,
-        shared_windows=found.shared_windows,
-        beginning=windows.beginning,
-        chats=found.chats,
-        skipped_chats=found.skipped_chats,
     )
 
 
@@ -201,7 +251,8 @@ class _Reader:
             return self._read_token_file(source.name)
         length = self._text_length
         documents = read_documents(source, part)
-        if part == "calibration":
+        is_main = source == calibration_source(self._config)
+        if is_main:
             self.found.column = documents.column
         texts = self._texts_of(source, documents)
         unseen = self._remove_repeated(texts)
@@ -214,8 +265,10 @@ class _Reader:
             repeated = total - len(unseen)
             note = f" ({repeated:,} of {total:,} documents are duplicates)"
             count = f"{len(tokens):,} tokens{note if repeated else ''}"
+            is_further = part == "calibration" and not is_main
+            name = f"text {source.display_name}" if is_further else f"{part} text"
             raise CalibrationError(
-                f"The {part} text has {count}: enough for {whole:,} windows of "
+                f"The {name} has {count}: enough for {whole:,} windows of "
                 f"{self._config.window_length:,}, but {requested} are needed.",
                 "Use a longer or another text, fewer windows or shorter ones.",
             )
@@ -346,6 +399,8 @@ def _are_windows(tokens: np.ndarray) -> bool:
 
 def _check_usable(windows: Tensor, vocabulary: Vocabulary) -> None:
     """Check token ids and window length, which would fail deep in the model."""
+    if not windows.numel():
+        return  # the share of a further text is less than a window
     low, high = int(windows.min()), int(windows.max())
     if low < 0 or high >= vocabulary.size:
         raise CalibrationError(

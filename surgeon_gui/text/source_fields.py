@@ -73,6 +73,14 @@ FIELDS = {
             "held out."
         ),
     ),
+    "calibration.more_texts": FieldText(
+        tr("Further texts"),
+        tr(
+            "Texts that take a share of the calibration windows, so that the model "
+            "does not specialise to the text above. Perplexity is measured on the text "
+            "above or on the validation text only."
+        ),
+    ),
     "calibration.windows": FieldText(
         tr("Windows"),
         tr(

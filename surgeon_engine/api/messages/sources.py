@@ -97,17 +97,25 @@ class ModelInspected(msgspec.Struct, frozen=True, tag=True):
     model: ModelSummary
 
 
+class PreviewedText(msgspec.Struct, frozen=True):
+    """The windows of one of several texts."""
+
+    text: str  # the source
+    windows: int  # number of all windows, not of those shown
+    shown: tuple[str, ...]  # the first windows, decoded
+
+
 class TextPreviewed(msgspec.Struct, frozen=True, tag=True):
     """Response to `PreviewText`: the first windows of each part, decoded."""
 
-    calibration: tuple[str, ...]
+    calibration: tuple[str, ...]  # of the main text
     validation: tuple[str, ...]
-    calibration_tokens: int  # used by the run
+    calibration_tokens: int  # used by the run, of all texts
     validation_tokens: int
-    available_tokens: int  # in the whole text
+    available_tokens: int  # in all texts
     source: str
     window_length: int = 0
-    calibration_windows: int = 0  # number of all windows, not of those shown
+    calibration_windows: int = 0  # all of the main text, not only those shown
     validation_windows: int = 0
     column: str = ""  # column of the table
     documents: int = 0
@@ -117,3 +125,4 @@ class TextPreviewed(msgspec.Struct, frozen=True, tag=True):
     beginning: str = ""  # of each window of a text, such as "<bos>"
     chats: int = 0  # documents that are chats, rendered by the model's template
     skipped_chats: int = 0  # omitted, because the template cannot render them
+    more_texts: tuple[PreviewedText, ...] = ()

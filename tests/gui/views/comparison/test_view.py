@@ -12,7 +12,7 @@ import pytest
 from PySide6.QtCore import QPointF
 from PySide6.QtGui import QAction, QImage
 
-from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.calibration import CalibrationConfig, MoreText
 from surgeon_engine.api.config.pruning import Method, Structure
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_gui.controllers.comparison import ComparisonController
@@ -157,6 +157,13 @@ def test_all_settings_have_texts():
     assert "calibration.rows" not in values
     values = {x.name: x.value for x in settings_list.settings(dataset)}
     assert values["calibration.split"] == "Automatic"
+    assert values["calibration.rows"].startswith("2,000")
+    assert "calibration.more_texts" not in values
+    more = (MoreText("hf://datasets/a/b", 0.25), MoreText("notes/c.txt", 0.125))
+    mixed = RunConfig(calibration=CalibrationConfig(more_texts=more))
+    values = {x.name: x.value for x in settings_list.settings(mixed)}
+    assert values["calibration.more_texts"] == "25\xa0% a/b, 12.5\xa0% c.txt"
+    assert "calibration.split" not in values
     assert values["calibration.rows"].startswith("2,000")
 
 
