@@ -214,3 +214,8 @@ def opening_of_texts(
 def cache_folder() -> Path:
     """Return the folder that keeps the windows of all models."""
     return platformdirs.user_cache_path("surgeon") / "own_samples"
+
+
+def cache_size() -> int:
+    """Return the size of the kept windows of all models, in bytes."""
+    return sum(file.stat().st_size for file in cache_folder().glob("*.npy"))

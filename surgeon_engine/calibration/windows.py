@@ -23,9 +23,7 @@ from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from surgeon_engine.api.config.calibration import CalibrationConfig, is_token_file
-from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.errors import CalibrationError
-from surgeon_engine.api.messages.sources import PreviewedText, TextPreviewed
 from surgeon_engine.calibration.beginnings import beginning_of_texts
 from surgeon_engine.calibration.builtin import Part
 from surgeon_engine.calibration.chats import render_chats
@@ -38,10 +36,7 @@ from surgeon_engine.calibration.texts import (
     read_documents,
     validation_source,
 )
-from surgeon_engine.model.load import load_tokenizer
-from surgeon_engine.model.source import locate, read_model_config
 
-_PREVIEW_WINDOWS = 12  # of each part
 _TOKEN_FILE_HINT = (
     "A token file holds token ids, whole numbers, windows x length (2 or more), as "
     "NumPy saves them."
@@ -93,7 +88,7 @@ class TokenWindows:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Drawn:
+class DrawnWindows:
     """The windows of each text."""
 
     calibration: list[Tensor]  # of the main text, then of each further one
@@ -135,64 +130,22 @@ def load_windows(
             the vocabulary or the window of the model.
         ConfigError: A token file is mixed with further texts.
     """
-    return _draw(config, tokenizer, vocabulary).together(config.seed)
+    return draw_windows(config, tokenizer, vocabulary).together(config.seed)
 
 
-def preview_text(model: ModelConfig, config: CalibrationConfig) -> TextPreviewed:
-    """Return the first windows of each text as text, and the counts of tokens.
-
-    Raises:
-        ModelError: The model cannot be read.
-        CalibrationError: See `load_windows`.
-        ConfigError: See `load_windows`.
-    """
-    source = locate(model.source)
-    tokenizer = load_tokenizer(source)
-    vocabulary = vocabulary_of(read_model_config(source))
-    drawn = _draw(config, tokenizer, vocabulary)
-    main, *further = drawn.calibration
-
-    def decode(part: Tensor) -> tuple[str, ...]:
-        first = part[:_PREVIEW_WINDOWS]
-        if tokenizer is None:
-            return tuple(str(window.tolist()) for window in first)
-        return tuple(tokenizer.decode(window) for window in first)
-
-    found = drawn.found
-    return TextPreviewed(
-        calibration=decode(main),
-        validation=decode(drawn.validation),
-        calibration_tokens=sum(windows.numel() for windows in drawn.calibration),
-        validation_tokens=drawn.validation.numel(),
-        available_tokens=found.tokens,
-        source=config.text,
-        window_length=main.shape[1],
-        calibration_windows=main.shape[0],
-        validation_windows=drawn.validation.shape[0],
-        column=found.column,
-        documents=found.documents,
-        short_documents=found.short_documents,
-        repeated_documents=found.repeated_documents,
-        shared_windows=found.shared_windows,
-        beginning=drawn.beginning,
-        chats=found.chats,
-        skipped_chats=found.skipped_chats,
-        more_texts=tuple(
-            PreviewedText(more.text, len(windows), decode(windows))
-            for more, windows in zip(config.more_texts, further, strict=True)
-        ),
-    )
-
-
-def _draw(
+def draw_windows(
     config: CalibrationConfig,
     tokenizer: PreTrainedTokenizerBase | None,
     vocabulary: Vocabulary,
-) -> _Drawn:
+) -> DrawnWindows:
     """Draw the windows of each text.
 
     The validation windows come from the main text, or from a text of their own, before
     further texts are read: these do not change what is measured.
+
+    Raises:
+        CalibrationError: See `load_windows`.
+        ConfigError: See `load_windows`.
     """
     config.check_mixture()
     count, *counts = config.window_counts
@@ -213,7 +166,7 @@ def _draw(
     validation = reader.select_held_out(torch.cat(texts), rest)
     for windows in (*texts, validation):
         _check_usable(windows, vocabulary)
-    return _Drawn(
+    return DrawnWindows(
         texts,
         validation,
         validation_text.display_name,

@@ -126,3 +126,6 @@ class TextPreviewed(msgspec.Struct, frozen=True, tag=True):
     chats: int = 0  # documents that are chats, rendered by the model's template
     skipped_chats: int = 0  # omitted, because the template cannot render them
     more_texts: tuple[PreviewedText, ...] = ()
+    # Some of the windows that the model wrote; none if they are not in the cache.
+    own: tuple[str, ...] = ()
+    own_cache_bytes: int = 0  # of the windows of all models

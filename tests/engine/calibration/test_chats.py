@@ -13,8 +13,9 @@ from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.errors import CalibrationError
 from surgeon_engine.calibration.chats import opening_of_chats
+from surgeon_engine.calibration.preview import preview_text
 from surgeon_engine.calibration.texts import described_text
-from surgeon_engine.calibration.windows import Vocabulary, load_windows, preview_text
+from surgeon_engine.calibration.windows import Vocabulary, load_windows
 from tests.helpers.tiny_models import (
     VOCABULARY,
     byte_tokenizer,

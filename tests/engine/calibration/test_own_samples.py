@@ -10,7 +10,8 @@ import torch
 from tokenizers import processors
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from surgeon_engine.api.config.run import ModelConfig
+from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.run import Dtype, ModelConfig
 from surgeon_engine.calibration import own_samples as module
 from surgeon_engine.calibration.own_samples import (
     Author,
@@ -18,6 +19,7 @@ from surgeon_engine.calibration.own_samples import (
     own_text,
     sample,
 )
+from surgeon_engine.calibration.preview import preview_text
 from surgeon_engine.model.load import load_model
 from tests.helpers.tiny_models import (
     FAMILIES,
@@ -148,6 +150,21 @@ def test_long_chat_opening_leaves_room_for_the_model(loaded):
     with_chats = replace(loaded, tokenizer=tokenizer)
     assert [len(o.tokens) for o in text_of(with_chats, 4, 9).openings] == [1]
     assert [len(o.tokens) for o in text_of(with_chats, 4, 10).openings] == [1, 5]
+
+
+def test_preview_shows_the_samples_in_the_cache(loaded, tmp_path):
+    model = ModelConfig(str(tmp_path / "model"))
+    text = CalibrationConfig(windows=4, validation_windows=3, window_length=8)
+    assert preview_text(model, text).own_cache_bytes == 0
+    assert preview_text(model, text, own_windows=20).own == ()
+    windows = samples_of(loaded, 20, 8)
+    shown = preview_text(model, text, own_windows=20)
+    first_and_last = torch.cat([windows[:6], windows[-6:]])
+    assert shown.own == tuple(map(loaded.tokenizer.decode, first_and_last))
+    (path,) = (tmp_path / "cache").rglob("*.npy")
+    assert shown.own_cache_bytes == path.stat().st_size
+    assert preview_text(model, text, own_windows=21).own == ()
+    assert preview_text(replace(model, dtype=Dtype.BFLOAT16), text, 20).own == ()
 
 
 @pytest.mark.parametrize("change", ["count", "length", "seed", "weights"])

@@ -15,7 +15,8 @@ from surgeon_engine.api.config.calibration import (
 )
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.errors import CalibrationError, ConfigError
-from surgeon_engine.calibration.windows import Vocabulary, load_windows, preview_text
+from surgeon_engine.calibration.preview import preview_text
+from surgeon_engine.calibration.windows import Vocabulary, load_windows
 from tests.helpers.tiny_models import (
     VOCABULARY,
     byte_tokenizer,
