@@ -10,7 +10,6 @@ The stages are called by name and do the work; there is no mathematics here.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,9 +27,14 @@ from surgeon_engine.api.messages.run import (
 from surgeon_engine.api.planning.limits import check_target_in_limits
 from surgeon_engine.api.planning.target_size import file_dtype, goal_of
 from surgeon_engine.api.run_folder import Report, RunFolder
-from surgeon_engine.calibration.judging_texts import judges_by_own_text, judging_texts
-from surgeon_engine.calibration.own_samples import own_samples, steps_of
+from surgeon_engine.calibration.judging_texts import (
+    OWN_TEXT,
+    own_judging_text,
+    read_judging_texts,
+)
+from surgeon_engine.calibration.own_samples import Author, own_samples, own_text
 from surgeon_engine.calibration.windows import (
+    JudgingText,
     TokenWindows,
     load_windows,
     vocabulary_of,
@@ -149,24 +153,22 @@ def _with_own_text(
     config: RunConfig, loaded: LoadedModel, windows: TokenWindows, context: RunContext
 ) -> TokenWindows:
     """Return the windows with those that the model writes, and the texts that judge."""
-    length, count = windows.calibration.shape[1], config.own_windows
-    judging = config.evaluation.windows
-    if not judges_by_own_text(config, loaded.tokenizer is not None):
-        judging = 0
-    steps = steps_of(count, length) + steps_of(judging, length)
-    own, seed = None, config.calibration.seed
-    stage = (
-        context.stage(Stage.SAMPLING, total=steps) if steps else nullcontext(_nothing)
+    author = Author(
+        loaded.source, loaded.model.dtype, loaded.model.config, loaded.tokenizer
     )
-    with stage as step:
-        if count:
-            own = own_samples(loaded, count, length, seed, step)
-        others = judging_texts(config, loaded, length, step)
+    length, seed = windows.calibration.shape[1], config.calibration.seed
+    text = own_text(author, config.own_windows, length, seed)
+    judging = own_judging_text(config, author, length)
+    others = read_judging_texts(config, loaded, length)
+    own = None
+    if steps := text.steps + (judging.steps if judging else 0):
+        with context.stage(Stage.SAMPLING, total=steps) as step:
+            if text.count:
+                own = own_samples(loaded.model, text, step)
+            if judging:
+                found = own_samples(loaded.model, judging, step)
+                others = (JudgingText(OWN_TEXT, found),)
     return replace(windows, own=own, others=others)
-
-
-def _nothing() -> None:
-    """Take a step that nobody counts."""
 
 
 def _finish(

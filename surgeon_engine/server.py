@@ -37,8 +37,8 @@ from surgeon_engine.api.messages.commands import (
 from surgeon_engine.api.messages.events import Cancelled, EngineReady, Envelope, Failed
 from surgeon_engine.api.messages.machine import MachineProbed
 from surgeon_engine.api.messages.run import Stage
+from surgeon_engine.calibration.preview import preview_text
 from surgeon_engine.calibration.texts import described_text
-from surgeon_engine.calibration.windows import preview_text
 from surgeon_engine.diagnose import diagnose
 from surgeon_engine.export.export import export_again
 from surgeon_engine.generation.generate import Playground
@@ -163,8 +163,8 @@ def _run_command(command: Command, context: RunContext) -> None:
             context.emit(download_model(source, context))
         case DescribeText(calibration=calibration):
             context.emit(described_text(calibration))
-        case PreviewText(model=model, calibration=calibration):
-            context.emit(preview_text(model, calibration))
+        case PreviewText(model=model, calibration=calibration, own_windows=count):
+            context.emit(preview_text(model, calibration, count))
         case StartRun(config=config, folder=folder):
             prune(config, Path(folder), context)
         case ExportRun(folder=folder, export=export):

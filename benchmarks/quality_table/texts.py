@@ -84,6 +84,7 @@ class Texts:
             run.config.calibration,
             text=str(calibration.path),
             validation_text=str(validation.path),
+            more_texts=(),
         )
         return ReadyRun(
             run,
@@ -129,6 +130,7 @@ class Texts:
         del config["recovery"]  # always off; the first version had none
         config["model"]["source"] = config["export"] = ""
         config["calibration"]["text"] = config["calibration"]["validation_text"] = ""
+        del config["calibration"]["more_texts"]  # added after the first version
         parts = [self._model, self._device, *windows, config, run.shots]
         return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:_DIGITS]
 

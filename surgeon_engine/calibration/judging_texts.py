@@ -6,9 +6,6 @@ more than its calibration text.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-
 from surgeon_engine.api.config.calibration import (
     BUILTIN_TEXT,
     CalibrationConfig,
@@ -16,7 +13,7 @@ from surgeon_engine.api.config.calibration import (
 )
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.errors import CalibrationError
-from surgeon_engine.calibration.own_samples import own_samples
+from surgeon_engine.calibration.own_samples import Author, OwnText, own_text
 from surgeon_engine.calibration.texts import validation_source
 from surgeon_engine.calibration.windows import (
     JudgingText,
@@ -28,60 +25,80 @@ from surgeon_engine.model.load import LoadedModel
 OWN_TEXT = "text by the model itself"
 
 
+def own_judging_text(config: RunConfig, author: Author, length: int) -> OwnText | None:
+    """Return the text of another kind that the model itself writes; None: it does not.
+
+    It does where the built-in text calibrates, or cannot be read without a tokenizer.
+
+    Args:
+        config: the job.
+        author: the original model.
+        length: tokens of a window.
+    """
+    if not judges_by_own_text(config, author.tokenizer is not None):
+        return None
+    seed = config.calibration.seed + 1  # not the windows that recovery uses
+    return own_text(author, config.evaluation.windows, length, seed)
+
+
 def judges_by_own_text(config: RunConfig, has_tokenizer: bool) -> bool:
     """Return whether the model itself writes the text of another kind."""
-    evaluation, calibration = config.evaluation, config.calibration
-    is_needed = not has_tokenizer or BUILTIN_TEXT in calibration.all_texts
+    evaluation = config.evaluation
+    is_needed = not has_tokenizer or BUILTIN_TEXT in config.calibration.all_texts
     return bool(evaluation.windows) and not evaluation.texts and is_needed
 
 
-def judging_texts(
-    config: RunConfig, loaded: LoadedModel, length: int, step: Callable[[], None]
+def read_judging_texts(
+    config: RunConfig, loaded: LoadedModel, length: int
 ) -> tuple[JudgingText, ...]:
-    """Return the texts of other kinds that judge the model of a run.
+    """Return the texts of other kinds that judge the model and that it does not write.
 
     Args:
         config: the job.
         loaded: the original model.
         length: tokens of a window.
-        step: called after each token that the model writes.
 
     Raises:
         CalibrationError: a text cannot be read, is too short, or calibrates too.
     """
-    count, calibration = config.evaluation.windows, config.calibration
-    if count == 0:
+    evaluation, calibration = config.evaluation, config.calibration
+    if not evaluation.windows or judges_by_own_text(config, bool(loaded.tokenizer)):
         return ()
-    if judges_by_own_text(config, loaded.tokenizer is not None):
-        windows = own_samples(loaded, count, length, calibration.seed + 1, step)
-        return (JudgingText(OWN_TEXT, windows),)
-    texts = config.evaluation.texts or (BUILTIN_TEXT,)
-    return tuple(_read(text, calibration, loaded, length, count) for text in texts)
+    found = [
+        _read(text, calibration, loaded, length)
+        for text in evaluation.texts or (BUILTIN_TEXT,)
+    ]
+    for text in found:
+        if len(text.windows) == 0 and evaluation.texts:
+            raise CalibrationError(
+                f"{text.name} has no window of {length:,} tokens, so it cannot judge "
+                "the model.",
+                "Name a longer text to judge on, or use shorter windows.",
+            )
+    return tuple(
+        JudgingText(text.name, text.windows[: evaluation.windows])
+        for text in found
+        if len(text.windows)
+    )
 
 
 def _read(
-    text: str,
-    calibration: CalibrationConfig,
-    loaded: LoadedModel,
-    length: int,
-    count: int,
+    text: str, calibration: CalibrationConfig, loaded: LoadedModel, length: int
 ) -> JudgingText:
+    """Return all windows of a text."""
     if real_name(text) in map(real_name, calibration.all_texts):
         raise CalibrationError(
             f"{text} is a calibration text: it cannot judge as text of another kind.",
             "Its held-out part judges anyway. Name another text.",
         )
-    other = BUILTIN_TEXT if text != BUILTIN_TEXT else f"other than {text}"
-    settings = replace(
-        calibration, text=other, validation_text=text, window_length=length
+    settings = CalibrationConfig(
+        text=BUILTIN_TEXT if text != BUILTIN_TEXT else f"other than {text}",
+        validation_text=text,
+        window_length=length,
+        seed=calibration.seed,
+        rows=calibration.rows,
     )
     source = validation_source(settings)
     vocabulary = vocabulary_of(loaded.model.config)
-    windows = all_windows(source, settings, loaded.tokenizer, vocabulary)[:count]
-    if len(windows) == 0:
-        raise CalibrationError(
-            f"{source.display_name} has no window of {length:,} tokens, so it "
-            "cannot judge the model.",
-            "Name a longer text to judge on, or use shorter windows.",
-        )
+    windows = all_windows(source, settings, loaded.tokenizer, vocabulary)
     return JudgingText(source.display_name, windows)

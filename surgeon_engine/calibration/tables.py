@@ -1,6 +1,7 @@
 """Read texts from the columns of .jsonl, .csv and .parquet files and of other rows.
 
-The default column is "text", or else the one with the longest texts.
+The default column is "text", or else the one with chats, or else the one with the
+longest texts.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ _SHAPES = {
     ".parquet": "The file may be incomplete: download or write it again.",
 }
 USUAL_COLUMN = "text"
+CHAT_COLUMNS = ("messages", "conversations")
 _SAMPLE_ROWS = 50  # rows that show which column holds the longest texts
 
 
@@ -64,21 +66,36 @@ def read_table(path: Path) -> datasets.Dataset:
 
 
 def text_columns(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-    """Return the columns that hold only texts.
+    """Return the columns that hold only texts, and those that hold chats.
 
-    The usual column is first; the others are sorted by the length of their texts.
+    The usual column is first, then chats; the others are sorted by the length of their
+    texts.
     """
-    lengths: dict[str, int] = {}
+    rows = tuple(rows)
+    chats = chat_columns(rows)
+    lengths: dict[str, int] = dict.fromkeys(chats, 0)
     others: set[str] = set()
     for row in rows:
         for column, value in row.items():
             if isinstance(value, str):
                 lengths[column] = lengths.get(column, 0) + len(value)
-            elif value is not None:
+            elif value is not None and column not in chats:
                 others.add(column)
     columns = [column for column in lengths if column not in others]
-    columns.sort(key=lambda column: (column != USUAL_COLUMN, -lengths[column]))
+    columns.sort(
+        key=lambda column: (
+            column != USUAL_COLUMN,
+            column not in chats,
+            -lengths[column],
+        )
+    )
     return tuple(columns)
+
+
+def chat_columns(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Return the columns that hold chats, which are lists of messages."""
+    lists = {name for row in rows for name in row if isinstance(row[name], list)}
+    return tuple(name for name in CHAT_COLUMNS if name in lists)
 
 
 def first_rows(table: datasets.Dataset) -> list[Mapping[str, Any]]:

@@ -2,15 +2,17 @@
 
 "builtin"                     topics of Python's documentation   builtin.py
 .txt                          one document                       this module
-.jsonl, .csv, .parquet        a column of a table                tables.py
+.jsonl, .csv, .parquet        a column of a table                tables.py, chats.py
 hf://datasets/org/name        a column of the first rows         hub_datasets.py
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from surgeon_engine.api.config.calibration import (
     BUILTIN_TEXT,
@@ -57,10 +59,11 @@ class TextSource:
 
 @dataclass(frozen=True, slots=True)
 class Documents:
-    """The texts of a source."""
+    """The texts of a source, or its chats."""
 
     texts: list[str]
     column: str = ""  # of the table that held them
+    chats: Sequence[Any] = ()  # values of the rows, instead of texts
 
 
 def calibration_source(config: CalibrationConfig) -> TextSource:
@@ -71,6 +74,20 @@ def calibration_source(config: CalibrationConfig) -> TextSource:
         config=config.dataset_config,
         split=config.split,
         rows=config.rows,
+    )
+
+
+def more_sources(config: CalibrationConfig) -> tuple[TextSource, ...]:
+    """Return the further texts on which curvature is measured."""
+    return tuple(
+        TextSource(
+            more.text,
+            more.column,
+            config=more.dataset_config,
+            split=more.split,
+            rows=config.rows,
+        )
+        for more in config.more_texts
     )
 
 
@@ -106,7 +123,8 @@ def read_documents(source: TextSource, part: Part) -> Documents:
             documents = Documents([_read_text(path)])
         else:
             documents = _from_table(path, source)
-    if not any(document.strip() for document in documents.texts):
+    has_text = any(document.strip() for document in documents.texts)
+    if not has_text and not documents.chats:
         raise CalibrationError(
             f"{Path(source.name).name} holds no text.",
             "Choose a text that is not empty, or another column.",
@@ -160,11 +178,8 @@ def _from_table(path: Path, source: TextSource) -> Documents:
     if path.suffix.lower() not in _BINARY:
         _read_text(path)  # raises with the position if the file is not text
     table = tables.read_table(path)
-    columns = tables.text_columns(tables.first_rows(table))
-    column = tables.resolve_column(
-        path.name, columns, source.column, may_differ=source.column_may_differ
-    )
-    return Documents(tables.check_texts(path.name, table[column]), column)
+    rows = tables.first_rows(table)
+    return _from_column(path.name, rows, source, lambda column: table[column])
 
 
 def _from_hub(name: HubName, source: TextSource) -> Documents:
@@ -172,14 +187,27 @@ def _from_hub(name: HubName, source: TextSource) -> Documents:
     splits = hub_datasets.split_names(name, config)
     split = hub_datasets.resolve_split(name, source.split, splits)
     rows = hub_datasets.first_rows(name, config, split, source.rows)
+    return _from_column(
+        name.display_name, rows, source, lambda column: [r.get(column) for r in rows]
+    )
+
+
+def _from_column(
+    name: str,
+    rows: Sequence[Mapping[str, Any]],
+    source: TextSource,
+    values: Callable[[str], Iterable[Any]],
+) -> Documents:
+    """Read the column of a table that `source` names; `rows` show the columns."""
     column = tables.resolve_column(
-        name.display_name,
+        name,
         tables.text_columns(rows),
         source.column,
         may_differ=source.column_may_differ,
     )
-    texts = tables.check_texts(name.display_name, (row.get(column) for row in rows))
-    return Documents(texts, column)
+    if column in tables.chat_columns(rows):
+        return Documents([], column, tuple(values(column)))
+    return Documents(tables.check_texts(name, values(column)), column)
 
 
 def _describe_dataset(name: HubName, source: TextSource) -> TextDescribed:

@@ -1,16 +1,21 @@
 """Split texts into windows of tokens for calibration and validation.
 
-A window is a run of `window_length` tokens of the concatenated documents, each of which
-ends with the end-of-text token. Windows of the two parts never overlap: the built-in
-text is split by topic, any other text by windows, which are drawn without replacement
-with the config's seed. Repeated documents are omitted, and so are validation windows
-that equal a calibration window.
+A window is a run of tokens of the concatenated documents, each of which ends with the
+end-of-text token. If the tokenizer puts tokens in front of a text, such as <bos>, every
+window begins with them; its length is `window_length` in any case. Chats are rendered
+by the template of the model, which puts special tokens into their texts.
+
+Windows of the two parts never overlap: the built-in text is split by topic, any other
+text by windows, which are drawn without replacement with the config's seed. Repeated
+documents are omitted, and so are validation windows that equal a calibration window.
+Several texts share the calibration windows, which are then in random order.
 """
 
 from __future__ import annotations
 
 import zipfile
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,21 +23,20 @@ from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from surgeon_engine.api.config.calibration import CalibrationConfig, is_token_file
-from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.errors import CalibrationError
-from surgeon_engine.api.messages.sources import TextPreviewed
+from surgeon_engine.calibration.beginnings import beginning_of_texts
 from surgeon_engine.calibration.builtin import Part
+from surgeon_engine.calibration.chats import render_chats
 from surgeon_engine.calibration.texts import (
+    Documents,
     TextSource,
     calibration_source,
     check_file,
+    more_sources,
     read_documents,
     validation_source,
 )
-from surgeon_engine.model.load import load_tokenizer
-from surgeon_engine.model.source import locate, read_model_config
 
-_PREVIEW_WINDOWS = 12  # of each part
 _TOKEN_FILE_HINT = (
     "A token file holds token ids, whole numbers, windows x length (2 or more), as "
     "NumPy saves them."
@@ -43,12 +47,14 @@ _TOKEN_FILE_HINT = (
 class TextStatistics:
     """Counts of tokens and documents over both parts."""
 
-    tokens: int = 0
+    tokens: int = 0  # those in front of each window included
     documents: int = 0
     short_documents: int = 0  # shorter than a window
     repeated_documents: int = 0  # omitted
     shared_windows: int = 0  # omitted, because they equal a calibration window
     column: str = ""  # of the table for calibration
+    chats: int = 0  # documents that are chats
+    skipped_chats: int = 0  # omitted, because the template cannot render them
 
     @property
     def left_out(self) -> str:
@@ -56,12 +62,17 @@ class TextStatistics:
         parts = []
         if self.repeated_documents:
             parts.append(f"{self.repeated_documents:,} repeated documents")
+        if self.skipped_chats:
+            parts.append(
+                f"{self.skipped_chats:,} rows without a chat that the model's template "
+                "can render"
+            )
         if self.shared_windows:
             parts.append(
                 f"{self.shared_windows:,} windows of the validation text that are in "
                 "the calibration text too"
             )
-        return f"Left out of the text: {', and '.join(parts)}." if parts else ""
+        return f"Left out of the text: {'; '.join(parts)}." if parts else ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,8 +91,32 @@ class TokenWindows:
     validation: Tensor  # windows x length, int64
     text: str  # display name of the validation text
     found: TextStatistics
+    beginning: str = ""  # of each validation window, such as "<bos>"
     own: Tensor | None = None  # windows x length, written by the model itself
     others: tuple[JudgingText, ...] = ()  # of other kinds; they judge, too
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DrawnWindows:
+    """The windows of each text."""
+
+    calibration: list[Tensor]  # of the main text, then of each further one
+    validation: Tensor
+    text: str  # display name of the validation text
+    found: TextStatistics
+    beginning: str  # of each validation window
+
+    def together(self, seed: int) -> TokenWindows:
+        """Return the windows of all texts in random order; those of one as drawn."""
+        calibration = torch.cat(self.calibration)
+        if len(self.calibration) > 1:
+            generator = torch.Generator().manual_seed(seed)
+            calibration = calibration[
+                torch.randperm(len(calibration), generator=generator)
+            ]
+        return TokenWindows(
+            calibration, self.validation, self.text, self.found, self.beginning
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +137,28 @@ def load_windows(
     Raises:
         CalibrationError: A text cannot be read or is too short, or its tokens exceed
             the vocabulary or the window of the model.
+        ConfigError: A token file is mixed with further texts.
     """
-    count, validation_count = config.windows, config.validation_windows
+    return draw_windows(config, tokenizer, vocabulary).together(config.seed)
+
+
+def draw_windows(
+    config: CalibrationConfig,
+    tokenizer: PreTrainedTokenizerBase | None,
+    vocabulary: Vocabulary,
+) -> DrawnWindows:
+    """Draw the windows of each text.
+
+    The validation windows come from the main text, or from a text of their own, before
+    further texts are read: these do not change what is measured.
+
+    Raises:
+        CalibrationError: See `load_windows`.
+        ConfigError: See `load_windows`.
+    """
+    config.check_mixture()
+    count, *counts = config.window_counts
+    validation_count = config.validation_windows
     source, validation_text = calibration_source(config), validation_source(config)
     reader = _Reader(config, tokenizer)
     if not source.is_builtin and source.is_same(validation_text):
@@ -114,11 +169,18 @@ def load_windows(
         if not is_token_file(source.name):
             calibration = calibration[:count]
         rest = reader.draw(validation_text, "validation", validation_count)
-    validation = reader.select_held_out(calibration, rest)
-    for windows in (calibration, validation):
+    texts = [calibration]
+    for more, share in zip(more_sources(config), counts, strict=True):
+        texts.append(reader.draw(more, "calibration", share)[:share])
+    validation = reader.select_held_out(torch.cat(texts), rest)
+    for windows in (*texts, validation):
         _check_usable(windows, vocabulary)
-    return TokenWindows(
-        calibration, validation, validation_text.display_name, reader.found
+    return DrawnWindows(
+        texts,
+        validation,
+        validation_text.display_name,
+        reader.found,
+        reader.beginning_of(validation_text),
     )
 
 
@@ -140,43 +202,6 @@ def all_windows(
     return windows
 
 
-def preview_text(model: ModelConfig, config: CalibrationConfig) -> TextPreviewed:
-    """Return the first windows of each part as text, and the counts of tokens.
-
-    Raises:
-        ModelError: The model cannot be read.
-        CalibrationError: See `load_windows`.
-    """
-    source = locate(model.source)
-    tokenizer = load_tokenizer(source)
-    vocabulary = vocabulary_of(read_model_config(source))
-    windows = load_windows(config, tokenizer, vocabulary)
-
-    def decode(part: Tensor) -> tuple[str, ...]:
-        first = part[:_PREVIEW_WINDOWS]
-        if tokenizer is None:
-            return tuple(str(window.tolist()) for window in first)
-        return tuple(tokenizer.decode(window) for window in first)
-
-    found = windows.found
-    return TextPreviewed(
-        calibration=decode(windows.calibration),
-        validation=decode(windows.validation),
-        calibration_tokens=windows.calibration.numel(),
-        validation_tokens=windows.validation.numel(),
-        available_tokens=found.tokens,
-        source=config.text,
-        window_length=windows.calibration.shape[1],
-        calibration_windows=windows.calibration.shape[0],
-        validation_windows=windows.validation.shape[0],
-        column=found.column,
-        documents=found.documents,
-        short_documents=found.short_documents,
-        repeated_documents=found.repeated_documents,
-        shared_windows=found.shared_windows,
-    )
-
-
 def vocabulary_of(config: PretrainedConfig) -> Vocabulary:
     """Return the limits of a model with `config` for its input."""
     text = config.get_text_config()
@@ -191,6 +216,8 @@ class _Reader:
     ) -> None:
         self._config = config
         self._tokenizer = tokenizer
+        self._beginning = beginning_of_texts(tokenizer)
+        self._text_length = config.window_length - len(self._beginning)
         self._seen: set[int] = set()  # hashes of the documents so far
         self.found = TextStatistics()
 
@@ -202,28 +229,40 @@ class _Reader:
         """
         if is_token_file(source.name):
             return self._read_token_file(source.name)
-        length = self._config.window_length
+        length = self._text_length
         documents = read_documents(source, part)
-        if part == "calibration":
+        is_main = source == calibration_source(self._config)
+        if is_main:
             self.found.column = documents.column
-        unseen = self._remove_repeated(documents.texts)
-        tokens = self._tokenize(unseen)
-        self.found.tokens += len(tokens)
+        texts = self._texts_of(source, documents)
+        unseen = self._remove_repeated(texts)
+        tokens = self._tokenize(unseen, are_chats=bool(documents.chats))
         whole = len(tokens) // length
+        self.found.tokens += len(tokens) + whole * len(self._beginning)
         if whole < sum(counts):
             requested = " + ".join(f"{count:,}" for count in counts)
-            total = len(documents.texts)
+            total = len(texts)
             repeated = total - len(unseen)
             note = f" ({repeated:,} of {total:,} documents are duplicates)"
             count = f"{len(tokens):,} tokens{note if repeated else ''}"
+            is_further = part == "calibration" and not is_main
+            name = f"text {source.display_name}" if is_further else f"{part} text"
             raise CalibrationError(
-                f"The {part} text has {count}: enough for {whole:,} windows of "
-                f"{length:,}, but {requested} are needed.",
+                f"The {name} has {count}: enough for {whole:,} windows of "
+                f"{self._config.window_length:,}, but {requested} are needed.",
                 "Use a longer or another text, fewer windows or shorter ones.",
             )
-        windows = tokens[: whole * length].view(whole, length)
+        beginning = torch.tensor(self._beginning, dtype=torch.int64)
+        rows = tokens[: whole * length].view(whole, length)
+        windows = torch.cat([beginning.expand(whole, -1), rows], dim=1)
         generator = torch.Generator().manual_seed(self._config.seed)
         return windows[torch.randperm(whole, generator=generator)]
+
+    def beginning_of(self, source: TextSource) -> str:
+        """Return the beginning of each window of `source`, such as "<bos>"."""
+        if self._tokenizer is None or is_token_file(source.name):
+            return ""
+        return self._tokenizer.decode(self._beginning)
 
     def select_held_out(self, calibration: Tensor, windows: Tensor) -> Tensor:
         """Return the first windows for validation that are not in `calibration`.
@@ -264,7 +303,33 @@ class _Reader:
         self.found.repeated_documents += len(documents) - len(kept)
         return kept
 
-    def _tokenize(self, documents: list[str]) -> Tensor:
+    def _texts_of(self, source: TextSource, documents: Documents) -> list[str]:
+        """Return the documents as texts; chats are rendered."""
+        if not documents.chats:
+            return documents.texts
+        name = f"the column {documents.column!r} of {Path(source.name).name}"
+        texts = render_chats(name, documents.chats, self._needed_tokenizer)
+        self.found.chats += len(texts)
+        self.found.skipped_chats += len(documents.chats) - len(texts)
+        return texts
+
+    def _tokenize(self, documents: list[str], *, are_chats: bool) -> Tensor:
+        tokenizer = self._needed_tokenizer
+        end, k = tokenizer.eos_token_id, len(self._beginning)
+        tokens: list[int] = []
+        for document in documents:
+            ids = tokenizer(document, add_special_tokens=False, verbose=False).input_ids
+            self.found.short_documents += len(ids) < self._text_length
+            if are_chats and ids[:k] == self._beginning:
+                ids = ids[k:]  # the window has it already
+            tokens += ids
+            ends = are_chats and document.rstrip().endswith(tokenizer.eos_token or "")
+            if end is not None and not ends:
+                tokens.append(end)
+        return torch.tensor(tokens, dtype=torch.int64)
+
+    @property
+    def _needed_tokenizer(self) -> PreTrainedTokenizerBase:
         if self._tokenizer is None:
             raise CalibrationError(
                 "The model has no tokenizer that can be read, which is needed for "
@@ -272,17 +337,7 @@ class _Reader:
                 "Put the tokenizer's files into the folder of the weights, or use a "
                 "token file.",
             )
-        end = self._tokenizer.eos_token_id
-        tokens: list[int] = []
-        for document in documents:
-            ids = self._tokenizer(
-                document, add_special_tokens=False, verbose=False
-            ).input_ids
-            self.found.short_documents += len(ids) < self._config.window_length
-            tokens += ids
-            if end is not None:
-                tokens.append(end)
-        return torch.tensor(tokens, dtype=torch.int64)
+        return self._tokenizer
 
     def _read_token_file(self, source: str) -> Tensor:
         path = check_file(source)
@@ -324,6 +379,8 @@ def _are_windows(tokens: np.ndarray) -> bool:
 
 def _check_usable(windows: Tensor, vocabulary: Vocabulary) -> None:
     """Check token ids and window length, which would fail deep in the model."""
+    if not windows.numel():
+        return  # the share of a further text is less than a window
     low, high = int(windows.min()), int(windows.max())
     if low < 0 or high >= vocabulary.size:
         raise CalibrationError(

@@ -102,7 +102,7 @@ def evaluate(
         first.windows,
         first.window_length,
         first.text,
-        tuple(found),
+        fidelity=tuple(found),
     )
 
 

@@ -1,7 +1,7 @@
 """Measure the next-token loss of a model on windows of text.
 
-Each window is scored by itself, without context from the one before and without added
-tokens: its first token is given, the others are predicted.
+Each window is scored by itself, without context from the one before: its first token is
+given, the others are predicted.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
 from torch import Tensor
 
 from surgeon_engine.api.config.pruning import PruningConfig
@@ -112,7 +113,8 @@ def evaluate_original(state: PruningState, context: RunContext) -> Evaluation:
     with context.stage(Stage.BASELINE, total=batches) as step:
         references = references_of(model, texts, held_out, batch, step)
         state.keep_references(references)
-        return evaluate(model, references, step, is_original=True)
+        found = evaluate(model, references, step, is_original=True)
+    return msgspec.structs.replace(found, beginning=windows.beginning)
 
 
 def evaluation(state: PruningState, context: RunContext, shot: int = 0) -> Evaluation:
@@ -120,7 +122,8 @@ def evaluation(state: PruningState, context: RunContext, shot: int = 0) -> Evalu
     references = state.references
     batches = sum(len(reference.hidden) for _, reference in references.texts)
     with context.stage(Stage.EVALUATION, shot, batches) as step:
-        return evaluate(state.loaded.model, references, step)
+        found = evaluate(state.loaded.model, references, step)
+    return msgspec.structs.replace(found, beginning=state.windows.beginning)
 
 
 def curvature(

@@ -179,11 +179,16 @@ class JobEditor(QObject):
 
     @Slot()
     def preview_text(self) -> None:
-        """Request a preview of the calibration and validation windows."""
+        """Request a preview of the windows of all texts."""
         config = self.state.config
         self.start_request(
             RequestKind.PREVIEW,
-            partial(PreviewText, model=config.model, calibration=config.calibration),
+            partial(
+                PreviewText,
+                model=config.model,
+                calibration=config.calibration,
+                own_windows=config.own_windows,
+            ),
         )
 
     @Slot()

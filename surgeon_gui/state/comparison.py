@@ -19,7 +19,7 @@ from surgeon_gui.state.runs.reading import outcome_of
 from surgeon_gui.state.runs.text import NOTHING, OUTCOMES
 from surgeon_gui.text import numbers
 from surgeon_gui.text.choices import choice_label
-from surgeon_gui.text.labels import source_name
+from surgeon_gui.text.labels import beginning_note, source_name
 
 MIN_RUNS = 2
 
@@ -130,9 +130,9 @@ def front(all_points: Sequence[Point]) -> tuple[Point, ...]:
 def protocol_note(runs: Sequence[ComparedRun]) -> str:
     """Return a warning if the perplexities are not comparable; otherwise ""."""
     protocols = {
-        (baseline.windows, baseline.window_length, baseline.text)
+        (b.windows, b.window_length, b.text, b.beginning)
         for each in runs
-        if (baseline := each.run.baseline) is not None
+        if (b := each.run.baseline) is not None
     }
     if len(protocols) < 2:
         return ""
@@ -247,7 +247,7 @@ def _protocol(run: RunState) -> str:
         windows=baseline.windows,
         length=baseline.window_length,
         text=source_name(baseline.text),
-    )
+    ) + beginning_note(baseline.beginning)
 
 
 def _parameters(run: RunState) -> str:

@@ -25,7 +25,7 @@ from surgeon_gui.state import export_text, step_text
 from surgeon_gui.state.job.settings_list import settings
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.text import numbers
-from surgeon_gui.text.labels import source_name
+from surgeon_gui.text.labels import beginning_note, source_name
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -211,6 +211,7 @@ def _evaluation_row(label: str, evaluation: Evaluation) -> Row:
         tokens=numbers.whole(evaluation.windows * evaluation.window_length),
         text=source_name(evaluation.text),
     )
+    protocol += beginning_note(evaluation.beginning)
     return label, numbers.perplexity(evaluation.perplexity), protocol
 
 

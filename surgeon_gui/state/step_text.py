@@ -11,7 +11,7 @@ from enum import Enum
 from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.messages.run import DampingChoice, MemorySampled, Stage
 from surgeon_engine.api.planning.target_size import TARGET_TOLERANCE, Goal
-from surgeon_gui.base.translation import tr
+from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.app import AppState, Engine, Step
 from surgeon_gui.state.job import resource_text
 from surgeon_gui.state.job.plan_text import brief_plan, describe_plan
@@ -313,6 +313,9 @@ def _model_view(state: AppState) -> StepView:
 def _calibration_view(state: AppState) -> StepView:
     text = state.config.calibration
     name = source_name(text.text)
+    if further := len(text.more_texts):
+        line = ntr("{text} and {n} further", "{text} and {n} further", further)
+        name = line.format(text=name, n=further)
     if text.takes_whole_file:
         summary = tr("{text}, all windows").format(text=name)
     else:

@@ -348,3 +348,10 @@ def source_name(source: str) -> str:
     if (name := hub_name(source)) is not None:
         return name.display_name
     return Path(source).name or source
+
+
+def beginning_note(beginning: str) -> str:
+    """Return how each window begins, as the end of a protocol; empty if as the text."""
+    if not beginning:
+        return ""
+    return tr(", each begins with {beginning}").format(beginning=beginning)

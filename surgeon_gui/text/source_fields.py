@@ -37,7 +37,9 @@ FIELDS = {
         tr("Column"),
         tr(
             "Column of the table that contains the texts. Automatic: the column named "
-            "text, or else the column with the longest texts."
+            "text, or else the one with chats (messages or conversations), or else the "
+            "column with the longest texts. The chat template of the model renders "
+            "chats."
         ),
     ),
     "calibration.dataset_config": FieldText(
@@ -69,6 +71,14 @@ FIELDS = {
         tr(
             "Text on which perplexity is measured. Empty: a part of the text above is "
             "held out."
+        ),
+    ),
+    "calibration.more_texts": FieldText(
+        tr("Further texts"),
+        tr(
+            "Texts that take a share of the calibration windows, so that the model "
+            "does not specialise to the text above. Perplexity is measured on the text "
+            "above or on the validation text only."
         ),
     ),
     "calibration.windows": FieldText(

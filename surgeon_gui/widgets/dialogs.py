@@ -14,6 +14,7 @@ from surgeon_gui.base.translation import tr
 
 MODEL_FILES = tr("Models (*.gguf)")
 TEXT_FILES = tr("Texts and tokens (*.txt *.jsonl *.csv *.parquet *.npy)")
+FURTHER_TEXT_FILES = tr("Texts (*.txt *.jsonl *.csv *.parquet)")
 JOB_FILES = tr("Jobs (*.toml)")
 
 _OnChosen = Callable[[str], None]

@@ -15,6 +15,7 @@ from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.messages.sources import (
     Downloading,
     ModelDownloaded,
+    PreviewedText,
     TextDescribed,
     TextPreviewed,
 )
@@ -24,6 +25,7 @@ PARTS = 20
 PART_BYTES = 50_000_000
 GATED = "someone/gated is gated: its authors require registration."
 COMMIT = "c0ffee" * 6
+CACHED = 12  # windows that the model wrote
 COLUMNS = ("text", "summary")
 UNREADABLE = "broken.csv cannot be read."
 
@@ -35,7 +37,7 @@ def respond(command, emit, check, pause):
     elif isinstance(command, DescribeText):
         emit(described(command.calibration))
     else:
-        emit(previewed(command.calibration))
+        emit(previewed(command.calibration, command.own_windows))
 
 
 def download(source, emit, check, pause):
@@ -93,8 +95,13 @@ def described(calibration):
     return TextDescribed(calibration.text, COLUMNS, "text", configs, splits, split)
 
 
-def previewed(calibration):
-    """Return two calibration windows and one validation window."""
+def previewed(calibration, own_windows):
+    """Return two calibration windows and one validation window.
+
+    Each further text has one window. The model's own windows are in the cache if there
+    are as many as `CACHED`.
+    """
+    _, *counts = calibration.window_counts
     return TextPreviewed(
         ("The first window.", "The second one."),
         ("Held out.",),
@@ -110,4 +117,10 @@ def previewed(calibration):
         short_documents=300,
         repeated_documents=12,
         shared_windows=1,
+        more_texts=tuple(
+            PreviewedText(more.text, count, (f"From {more.text}.",))
+            for more, count in zip(calibration.more_texts, counts, strict=True)
+        ),
+        own=("Its own words.",) if own_windows == CACHED else (),
+        own_cache_bytes=2_000_000 if own_windows == CACHED else 0,
     )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     BloomConfig,
     BloomForCausalLM,
@@ -197,8 +198,33 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>")
 
 
-def save_tiny_model(folder: Path, family: str = "llama", seed: int = 0) -> Path:
-    """Write a model folder with transformers."""
+def tokenizer_with_beginning(*tokens: str) -> PreTrainedTokenizerFast:
+    """Return a `byte_tokenizer` that puts tokens in front of a text, and <end> after.
+
+    The tokens replace the last characters of its vocabulary.
+    """
+    definition = json.loads(byte_tokenizer().backend_tokenizer.to_str())
+    vocabulary = definition["model"]["vocab"]
+    for token, character in zip(tokens, reversed(list(vocabulary)[1:-1]), strict=False):
+        vocabulary[token] = vocabulary.pop(character)
+    tokenizer = Tokenizer.from_str(json.dumps(definition))
+    tokenizer.add_special_tokens([*tokens, "<end>"])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=[*tokens, "$A", "<end>"],
+        special_tokens=[(name, vocabulary[name]) for name in (*tokens, "<end>")],
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token=tokens[0], eos_token="<end>"
+    )
+
+
+def save_tiny_model(
+    folder: Path,
+    family: str = "llama",
+    seed: int = 0,
+    tokenizer: PreTrainedTokenizerFast | None = None,
+) -> Path:
+    """Write a model folder with transformers; default: with a `byte_tokenizer`."""
     tiny_model(family, seed).save_pretrained(folder)
-    byte_tokenizer().save_pretrained(folder)
+    (tokenizer or byte_tokenizer()).save_pretrained(folder)
     return folder

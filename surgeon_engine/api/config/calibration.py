@@ -46,6 +46,33 @@ def _uses_datasets(calibration: CalibrationConfig) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class MoreText:
+    """A further text for calibration, and its share of the windows."""
+
+    text: str  # as that of the calibration, but no token file
+    share: Annotated[
+        float, Option(Limits(0, 1, low_is_open=True, high_is_open=True))
+    ] = 0.25
+    column: str = ""  # of a table; empty: as for the main text
+    dataset_config: str = ""
+    split: str = ""
+
+    def __post_init__(self) -> None:
+        check_limits(self)
+        _check_name(self.text)
+        if is_token_file(self.text):
+            raise ConfigError(
+                f"{self.text} is a token file, which cannot be a further text.",
+                "Give the text from which it was made.",
+            )
+        if (self.dataset_config or self.split) and not is_hub_source(self.text):
+            raise ConfigError(
+                f"dataset_config or split is set, but {self.text} is not a dataset.",
+                "Leave them empty, or give hf://datasets/organisation/name as text.",
+            )
+
+
+@dataclass(frozen=True, slots=True)
 class CalibrationConfig:
     """The texts for calibration and validation, and their windows."""
 
@@ -69,25 +96,25 @@ class CalibrationConfig:
     rows: Annotated[  # of a data set, from its beginning
         int, Option(Limits(1, 10_000_000), applies=_uses_datasets)
     ] = 2000
+    # They take their shares of the windows of calibration; `text` has the rest.
+    more_texts: tuple[MoreText, ...] = ()
 
     def __post_init__(self) -> None:
         check_limits(self)
-        if not self.text.strip():
+        _check_name(self.text)
+        if self.validation_text:
+            _check_name(self.validation_text)
+        shares = sum(more.share for more in self.more_texts)
+        if shares >= 1:
             raise ConfigError(
-                "No calibration text was given.",
-                "Choose a text file or the built-in text.",
+                f"The further texts have shares of {shares:g} together, which leaves "
+                "no window for the main text.",
+                "Give them shares with a sum below 1.",
             )
-        for text in (self.text, self.validation_text):
-            name = hub_name(text)
-            if is_hub_source(text) and (name is None or not name.is_dataset):
-                raise ConfigError(
-                    f"{text} is not the name of a data set on the Hugging Face Hub.",
-                    "Write hf://datasets/organisation/name.",
-                )
-
-        if not self.uses_datasets and (self.dataset_config or self._names_split):
+        has_dataset = is_hub_source(self.text) or is_hub_source(self.validation_text)
+        if not has_dataset and (self.dataset_config or self._names_split):
             raise ConfigError(
-                "dataset_config or split is set, but no text is a dataset.",
+                "dataset_config or split is set, but the text is not a dataset.",
                 "Leave dataset_config, split and validation_split empty, or give "
                 "hf://datasets/organisation/name as text.",
             )
@@ -95,7 +122,7 @@ class CalibrationConfig:
     @property
     def all_texts(self) -> tuple[str, ...]:
         """The names of all texts that calibrate."""
-        return (self.text,)
+        return (self.text, *(more.text for more in self.more_texts))
 
     @property
     def takes_whole_file(self) -> bool:
@@ -118,10 +145,54 @@ class CalibrationConfig:
         )
 
     @property
+    def mixes_token_file(self) -> bool:
+        """True if further texts stand beside a token file, which is used as a whole."""
+        return self.takes_whole_file and bool(self.more_texts)
+
+    @property
+    def window_counts(self) -> tuple[int, ...]:
+        """The windows of the main text, then those of each further text."""
+        left, counts = self.windows, []
+        for more in self.more_texts:
+            count = min(round(more.share * self.windows), left - 1)
+            counts.append(count)
+            left -= count
+        return (left, *counts)
+
+    @property
     def _names_split(self) -> bool:
         return bool(self.split or self.validation_split)
 
     @property
     def uses_datasets(self) -> bool:
         """True if a text is read from the Hugging Face Hub."""
-        return is_hub_source(self.text) or is_hub_source(self.validation_text)
+        further = (more.text for more in self.more_texts)
+        return any(map(is_hub_source, (self.text, self.validation_text, *further)))
+
+    def check_mixture(self) -> None:
+        """Check that all texts can be read together.
+
+        Raises:
+            ConfigError: A token file is mixed with further texts.
+        """
+        if self.mixes_token_file:
+            raise ConfigError(
+                f"All windows of {self.text} are used, so there is no share for "
+                f"{len(self.more_texts)} further texts.",
+                "Give the text from which it was made, or no further texts.",
+            )
+
+
+def _check_name(text: str) -> None:
+    """Check that a text has a name, and that a data set has one of the Hub."""
+    if not text.strip():
+        raise ConfigError(
+            "No calibration text was given.",
+            "Choose a text file or the built-in text.",
+        )
+    name = hub_name(text)
+    if is_hub_source(text) and (name is None or not name.is_dataset):
+        raise ConfigError(
+            f"{text} is not the name of a data set on the Hugging Face Hub.",
+            "Write hf://datasets/organisation/name.",
+        )

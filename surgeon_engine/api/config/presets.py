@@ -43,6 +43,7 @@ _TEXTS = (
     "validation_text",
     "validation_split",
     "rows",
+    "more_texts",
 )
 
 

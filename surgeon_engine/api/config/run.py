@@ -90,6 +90,7 @@ class RunConfig:
         Raises:
             ConfigError: Some parts contradict each other.
         """
+        self.calibration.check_mixture()
         if self.calibration.lacks_validation:
             raise ConfigError(
                 f"All windows of {self.calibration.text} are used for calibration; "

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from surgeon_engine.api.config.calibration import BUILTIN_TEXT
+from surgeon_engine.api.config.calibration import BUILTIN_TEXT, MoreText
 from surgeon_engine.api.config.fields import fields_of, settings_of
 from surgeon_engine.api.config.migration import migrate
 from surgeon_engine.api.config.run import RunConfig
@@ -92,6 +92,10 @@ def _with_paths_from(base: Path, config: RunConfig) -> RunConfig:
             text,
             text=absolute(text.text, BUILTIN_TEXT),
             validation_text=absolute(text.validation_text, BUILTIN_TEXT),
+            more_texts=tuple(
+                dataclasses.replace(more, text=absolute(more.text, BUILTIN_TEXT))
+                for more in text.more_texts
+            ),
         ),
         export=dataclasses.replace(
             config.export, folder=absolute(config.export.folder, "")
@@ -120,6 +124,10 @@ def _check_settings(part: str, kind: type[Any], values: Mapping[str, Any]) -> No
                 f"{part} has no setting called {name!r}.",
                 f"Its settings are {', '.join(settings_of(kind))}.",
             )
+        if name == "more_texts" and isinstance(value, list):
+            for entry in value:
+                if isinstance(entry, Mapping):
+                    _check_settings(f"{part}.{name}", MoreText, entry)
         members = fields[name].members
         if members and isinstance(value, Mapping):
             own = ["kind", *(each.name for each in fields_of(members[value["kind"]]))]

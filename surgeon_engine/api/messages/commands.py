@@ -46,6 +46,7 @@ class PreviewText(_Command, frozen=True):
 
     model: ModelConfig
     calibration: CalibrationConfig
+    own_windows: int = 0  # that the model writes; shown if they are in the cache
 
 
 class StartRun(_Command, frozen=True):

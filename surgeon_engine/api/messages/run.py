@@ -139,6 +139,7 @@ class Evaluation(msgspec.Struct, frozen=True):
     windows: int
     window_length: int
     text: str
+    beginning: str = ""  # of each window, such as "<bos>"
     # On the same windows, and then on texts of other kinds. Empty: not measured.
     fidelity: tuple[Fidelity, ...] = ()
 

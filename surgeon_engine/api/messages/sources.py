@@ -33,7 +33,7 @@ class TextDescribed(msgspec.Struct, frozen=True, tag=True):
     """The choices of a table or a data set of texts."""
 
     text: str  # the source
-    columns: tuple[str, ...]  # the columns with text
+    columns: tuple[str, ...]  # the columns with text or chats
     column: str  # default column
     configs: tuple[str, ...] = ()  # of a data set
     splits: tuple[str, ...] = ()
@@ -97,20 +97,35 @@ class ModelInspected(msgspec.Struct, frozen=True, tag=True):
     model: ModelSummary
 
 
+class PreviewedText(msgspec.Struct, frozen=True):
+    """The windows of one of several texts."""
+
+    text: str  # the source
+    windows: int  # number of all windows, not of those shown
+    shown: tuple[str, ...]  # the first windows, decoded
+
+
 class TextPreviewed(msgspec.Struct, frozen=True, tag=True):
     """Response to `PreviewText`: the first windows of each part, decoded."""
 
-    calibration: tuple[str, ...]
+    calibration: tuple[str, ...]  # of the main text
     validation: tuple[str, ...]
-    calibration_tokens: int  # used by the run
+    calibration_tokens: int  # used by the run, of all texts
     validation_tokens: int
-    available_tokens: int  # in the whole text
+    available_tokens: int  # in all texts
     source: str
     window_length: int = 0
-    calibration_windows: int = 0  # number of all windows, not of those shown
+    calibration_windows: int = 0  # all of the main text, not only those shown
     validation_windows: int = 0
     column: str = ""  # column of the table
     documents: int = 0
     short_documents: int = 0  # shorter than a window
     repeated_documents: int = 0  # omitted
     shared_windows: int = 0  # omitted, because they are in the calibration text too
+    beginning: str = ""  # of each window of a text, such as "<bos>"
+    chats: int = 0  # documents that are chats, rendered by the model's template
+    skipped_chats: int = 0  # omitted, because the template cannot render them
+    more_texts: tuple[PreviewedText, ...] = ()
+    # Some of the windows that the model wrote; none if they are not in the cache.
+    own: tuple[str, ...] = ()
+    own_cache_bytes: int = 0  # of the windows of all models

@@ -38,6 +38,7 @@ _MODEL = ("source", "dtype")
 _TEXT = (
     "text",
     "validation_text",
+    "more_texts",
     "windows",
     "validation_windows",
     "window_length",

@@ -159,13 +159,19 @@ def _model_problem(config: RunConfig) -> str:
 
 def _calibration_problem(config: RunConfig, model: ModelSummary | None) -> str:
     calibration = config.calibration
-    for text in (calibration.text, calibration.validation_text):
+    further = (more.text for more in calibration.more_texts)
+    for text in (calibration.text, calibration.validation_text, *further):
         if problem := resolver.text_problem(text):
             return problem
     if calibration.lacks_validation:
         return tr(
             "All windows of a token file are used for calibration. Choose another text "
             "for validation."
+        )
+    if calibration.mixes_token_file:
+        return tr(
+            "All windows of a token file are used, so there is no share for further "
+            "texts. Choose another text, or remove the further texts."
         )
     maximum = model.longest_window if model is not None else 0
     is_known = calibration.cuts_windows  # else the file determines the length

@@ -20,7 +20,7 @@ def with_config(state: AppState, config: RunConfig) -> AppState:
         obsolete.append(RequestKind.INSPECTION)
     if not _is_same_table(old, config):
         obsolete.append(RequestKind.DESCRIPTION)
-    if not same_model or config.calibration != old.calibration:
+    if _previewed(config) != _previewed(old):
         obsolete.append(RequestKind.PREVIEW)
     return replace(
         without_requests(state, *obsolete),
@@ -28,6 +28,12 @@ def with_config(state: AppState, config: RunConfig) -> AppState:
         facts=state.facts if same_model else None,
         job_file=state.job_file if config == old else "",
     )
+
+
+def _previewed(config: RunConfig) -> tuple[object, ...]:
+    """Return the settings on which a preview depends."""
+    model = config.model
+    return model.source, model.dtype, config.calibration, config.own_windows
 
 
 def _is_same_table(one: RunConfig, other: RunConfig) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Any, NamedTuple
 
-from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.calibration import CalibrationConfig, MoreText
 from surgeon_engine.api.config.fields import values_in_use
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.model_info.source_names import is_hub_source
@@ -41,8 +41,7 @@ _EMPTY_VALUES = {
 }
 _OMITTED = ("export.replace",)  # consent, not a setting
 _DATASET_SETTINGS = tuple(
-    f"calibration.{name}"
-    for name in ("dataset_config", "split", "validation_split", "rows")
+    f"calibration.{name}" for name in ("dataset_config", "split", "validation_split")
 )
 _DOES_NOT_APPLY = "\N{EN DASH}"
 
@@ -87,7 +86,16 @@ def _applies_to_texts(name: str, calibration: CalibrationConfig) -> bool:
     texts = (calibration.text, calibration.validation_text)
     if name == "calibration.column":
         return any(map(has_columns, texts))
+    if name == "calibration.more_texts":
+        return bool(calibration.more_texts)
+    if name == "calibration.rows":
+        return calibration.uses_datasets
     return name not in _DATASET_SETTINGS or any(map(is_hub_source, texts))
+
+
+def _format_more_text(more: MoreText) -> str:
+    share = numbers.percent(more.share)
+    return tr("{share} {text}").format(share=share, text=source_name(more.text))
 
 
 def _format_value(name: str, value: Any, field_text: FieldText) -> str:
@@ -95,6 +103,8 @@ def _format_value(name: str, value: Any, field_text: FieldText) -> str:
         return choice_label(value)[0]
     if not value and (name in _EMPTY_VALUES or field_text.minimum_text):
         return _EMPTY_VALUES.get(name, field_text.minimum_text)
+    if name == "calibration.more_texts":
+        return ", ".join(map(_format_more_text, value)) or tr("None")
     if isinstance(value, tuple):
         return ", ".join(value) or tr("None")
     if isinstance(value, str):

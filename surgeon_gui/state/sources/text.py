@@ -5,6 +5,8 @@ Pure functions of the state.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from surgeon_engine.api.messages.sources import ModelSummary, TextPreviewed
 from surgeon_engine.api.model_info.header import ModelFacts
 from surgeon_gui.base.translation import ntr, tr
@@ -172,17 +174,105 @@ def _amount(download: Download) -> str:
     )
 
 
+class PreviewPart(NamedTuple):
+    """The shown windows of one text."""
+
+    title: str  # with {number}, {total} and {tokens}
+    jump: str  # label of the button that leads to it
+    shown: tuple[str, ...]
+    windows: int  # of the text, also those not shown
+    tokens: int  # of a window
+
+
+def preview_parts(preview: TextPreviewed, own_windows: int) -> tuple[PreviewPart, ...]:
+    """Return the parts of a preview: calibration, further texts, validation, own."""
+    length = preview.window_length
+    windows = preview.validation_windows or len(preview.validation)
+    parts = [
+        PreviewPart(
+            tr("Calibration window {number} of {total}, {tokens} tokens"),
+            tr("To calibration"),
+            preview.calibration,
+            preview.calibration_windows or len(preview.calibration),
+            length,
+        ),
+        *(
+            PreviewPart(
+                # The name may have braces.
+                source_name(more.text).replace("{", "{{").replace("}", "}}")
+                + ": "
+                + tr("window {number} of {total}, {tokens} tokens"),
+                tr("To the next text"),
+                more.shown,
+                more.windows,
+                length,
+            )
+            for more in preview.more_texts
+        ),
+        PreviewPart(
+            tr("Validation window {number} of {total}, {tokens} tokens"),
+            tr("To validation"),
+            preview.validation,
+            windows,
+            preview.validation_tokens // max(1, windows),
+        ),
+        PreviewPart(
+            tr("Written by the model itself: {number} of {total}, {tokens} tokens"),
+            tr("To the model's own text"),
+            preview.own,
+            own_windows,
+            length,
+        ),
+    ]
+    return tuple(part for part in parts if part.shown)
+
+
+def own_text_line(preview: TextPreviewed | None, own_windows: int) -> str:
+    """Return whether the model's own text is in the cache, and the size of that."""
+    if preview is None or not own_windows:
+        return ""
+    line = ntr(
+        "The run first samples {n} window from the model itself and keeps it.",
+        "The run first samples {n} windows from the model itself and keeps them.",
+        own_windows,
+    )
+    if preview.own:
+        line = ntr(
+            "{n} window was written by the model itself.",
+            "{n} windows were written by the model itself.",
+            own_windows,
+        )
+    line = line.format(n=numbers.whole(own_windows))
+    if not preview.own_cache_bytes:
+        return line
+    size = numbers.size(preview.own_cache_bytes)
+    note = tr("The cache of such windows, of all models, takes {size}.")
+    return f"{line} {note.format(size=size)}"
+
+
 def preview_line(preview: TextPreviewed) -> str:
-    """Return how many tokens of a text are used, as a sentence."""
-    return tr(
+    """Return how many tokens of a text are used, and how its windows begin."""
+    line = tr(
         "{calibration} tokens for calibration and {validation} for validation, of "
         "{available} in {source}."
     ).format(
         calibration=numbers.whole(preview.calibration_tokens),
         validation=numbers.whole(preview.validation_tokens),
         available=numbers.whole(preview.available_tokens),
-        source=source_name(preview.source),
+        source=_sources(preview),
     )
+    if preview.beginning:
+        sentence = tr("Each window begins with {beginning}.")
+        line += " " + sentence.format(beginning=preview.beginning)
+    return line
+
+
+def _sources(preview: TextPreviewed) -> str:
+    """Return the name of the text, or how many texts there are."""
+    if not preview.more_texts:
+        return source_name(preview.source)
+    count = 1 + len(preview.more_texts)
+    return ntr("{n} text", "{n} texts", count).format(n=count)
 
 
 def preview_facts(preview: TextPreviewed) -> Rows:
@@ -195,6 +285,13 @@ def preview_facts(preview: TextPreviewed) -> Rows:
     ]
     if preview.column:
         rows.append((tr("Column"), preview.column))
+    if chats := preview.chats:
+        text = ntr(
+            "{n} chat, rendered by the model's template",
+            "{n} chats, rendered by the model's template",
+            chats,
+        )
+        rows.append((tr("Chats"), text.format(n=numbers.whole(chats))))
     if preview.documents > 1:
         documents = numbers.whole(preview.documents)
         short = ntr(
@@ -206,6 +303,13 @@ def preview_facts(preview: TextPreviewed) -> Rows:
     if repeated := preview.repeated_documents:
         text = ntr("{n} duplicate document", "{n} duplicate documents", repeated)
         rows.append((tr("Skipped"), text.format(n=numbers.whole(repeated))))
+    if skipped := preview.skipped_chats:
+        text = ntr(
+            "{n} row without a chat that the template can render",
+            "{n} rows without a chat that the template can render",
+            skipped,
+        )
+        rows.append((tr("No chat"), text.format(n=numbers.whole(skipped))))
     if shared := preview.shared_windows:
         text = ntr(
             "{n} window that is also used for calibration",

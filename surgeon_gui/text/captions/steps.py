@@ -53,6 +53,41 @@ CAPTIONS = {
     "validation_file_button": Caption(
         tr("Choose file…"), tr("Use a different text for measuring perplexity.")
     ),
+    "more_texts_table": Caption(
+        tr("Further texts"),
+        tr("The texts, their shares and windows. Double-click a share to change it."),
+    ),
+    "more_share_box": Caption(
+        tr("Share"), tr("Share of the calibration windows, in percent.")
+    ),
+    "more_file_button": Caption(
+        tr("Add file…"), tr("Add a .txt, .jsonl, .csv or .parquet file.")
+    ),
+    "more_builtin_button": Caption(
+        tr("Add built-in text"), tr("Add the text that comes with Surgeon.")
+    ),
+    "more_dataset_button": Caption(
+        tr("Add data set…"), tr("Add a data set of the Hugging Face Hub.")
+    ),
+    "more_remove_button": Caption(tr("Remove"), tr("Remove the selected text.")),
+    "more_dataset_edit": Caption(
+        tr("Data set, as organisation/name"),
+        tr("Name or address of a data set on the Hugging Face Hub."),
+    ),
+    "more_config_edit": Caption(
+        tr("Configuration (optional)"),
+        tr("Configuration of the data set. Empty: its only or default one."),
+    ),
+    "more_split_edit": Caption(
+        tr("Split (optional)"),
+        tr("Split of the data set. Empty: train, or the first split."),
+    ),
+    "more_column_edit": Caption(
+        tr("Column (optional)"),
+        tr("Column of the data set. Empty: text, chats, or the longest texts."),
+    ),
+    "more_keep_button": Caption(tr("Add"), tr("Add this data set.")),
+    "more_drop_button": Caption(tr("Cancel"), tr("Add no data set.")),
     "preview_button": Caption(
         tr("Preview"),
         tr("Show the first windows and the amount of text."),

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from PySide6.QtCore import Slot
+from PySide6.QtWidgets import QPushButton
 from typing_extensions import override
 
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT, CalibrationConfig
@@ -19,8 +20,13 @@ from surgeon_gui.state.app import AppState, Step
 from surgeon_gui.state.export_text import problem_of
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.sources.resolver import resolve_text
-from surgeon_gui.state.sources.text import preview_facts, preview_line
+from surgeon_gui.state.sources.text import (
+    own_text_line,
+    preview_facts,
+    preview_line,
+)
 from surgeon_gui.text.labels import BUILT_IN_TEXT, FIELDS
+from surgeon_gui.views.steps.more_texts import MoreTexts
 from surgeon_gui.views.steps.page import Page, row_of, with_button
 from surgeon_gui.views.steps.text_parts import TextParts
 from surgeon_gui.views.steps.window_pager import WindowPager
@@ -61,6 +67,8 @@ class CalibrationPage(Page):
         self._builtin_button.clicked.connect(self._on_builtin_clicked)
         file.clicked.connect(self._on_file_clicked)
         validation_file.clicked.connect(self._on_validation_file_clicked)
+        self._more_texts = MoreTexts()
+        self._more_texts.edited.connect(session.edit_calibration)
         self._form = ConfigForm("calibration", CalibrationConfig)
         self._form.edited.connect(session.edit_calibration)
         self._form.refused.connect(self._on_form_rejected)
@@ -70,19 +78,25 @@ class CalibrationPage(Page):
         self._preview_button.clicked.connect(session.preview_text)
         self._counts = text_label(quiet=True)
         self._counts.setObjectName("preview_counts")
+        self._own_text = text_label(quiet=True)
+        self._own_text.setObjectName("own_text_note")
         self._preview_facts = Facts("preview_facts")
         self._pager = WindowPager()
+        self._lay_out(file, validation_file)
 
+    def _lay_out(self, file: QPushButton, validation_file: QPushButton) -> None:
         self.column.addWidget(heading(FIELDS["calibration.text"].label))
         self.column.addLayout(with_button(self._text, file))
         self.column.addLayout(row_of(self._builtin_button))
         self.column.addWidget(self._parts)
         self.column.addWidget(heading(FIELDS["calibration.validation_text"].label))
         self.column.addLayout(with_button(self._validation, validation_file))
+        self.column.addWidget(self._more_texts)
         self.column.addWidget(self._form)
         self.column.addWidget(self._problem)
         self.column.addLayout(row_of(self._preview_button))
         self.column.addWidget(self._counts)
+        self.column.addWidget(self._own_text)
         self.column.addWidget(self._preview_facts)
         self.column.addWidget(self._pager)
 
@@ -98,6 +112,7 @@ class CalibrationPage(Page):
             if calibration.takes_whole_file
             else tr("A part of the text above")
         )
+        self._more_texts.show_state(state)
         if Step.CALIBRATION not in state.rejected:
             self._form.show_config(calibration)
         show_problem(self._problem, _problem(state))
@@ -111,10 +126,13 @@ class CalibrationPage(Page):
         self._counts.setVisible(preview is not None)
         if preview is not None:
             self._counts.setText(preview_line(preview))
+        own_text = own_text_line(preview, state.config.own_windows)
+        self._own_text.setText(own_text)
+        self._own_text.setVisible(bool(own_text))
         self._preview_facts.show_facts(
             () if preview is None else preview_facts(preview)
         )
-        self._pager.show_preview(preview)
+        self._pager.show_preview(preview, state.config.own_windows)
 
     @Slot(str)
     def choose_text(self, text: str) -> None:

@@ -7,7 +7,7 @@ from PySide6.QtWidgets import QHBoxLayout, QPlainTextEdit, QVBoxLayout, QWidget
 
 from surgeon_engine.api.messages.sources import TextPreviewed
 from surgeon_gui.base.theme import GAP
-from surgeon_gui.base.translation import tr
+from surgeon_gui.state.sources.text import PreviewPart, preview_parts
 from surgeon_gui.text import numbers
 from surgeon_gui.widgets.controls import bold, button, described, text_label
 
@@ -15,12 +15,13 @@ _HEIGHT = 170
 
 
 class WindowPager(QWidget):
-    """Shows the first calibration windows, then the first validation windows."""
+    """Shows the first windows of each text, then those that the model has written."""
 
     def __init__(self) -> None:
         super().__init__()
         self.setObjectName("window_pager")
         self._preview: TextPreviewed | None = None
+        self._parts: tuple[PreviewPart, ...] = ()
         self._index = 0
         self._title = text_label()
         self._title.setFont(bold(self._title.font()))
@@ -49,12 +50,13 @@ class WindowPager(QWidget):
         column.addLayout(row)
         self.hide()
 
-    def show_preview(self, preview: TextPreviewed | None) -> None:
+    def show_preview(self, preview: TextPreviewed | None, own_windows: int) -> None:
         """Show the first window of a text; an unchanged preview keeps its window."""
         self.setVisible(preview is not None)
         if preview is self._preview:
             return
         self._preview, self._index = preview, 0
+        self._parts = () if preview is None else preview_parts(preview, own_windows)
         self._draw()
 
     @Slot()
@@ -67,39 +69,40 @@ class WindowPager(QWidget):
 
     @Slot()
     def _on_jump(self) -> None:
-        if self._preview is not None:
-            first = len(self._preview.calibration)
-            self._go_to(0 if self._index >= first else first)
+        if self._parts:
+            part, _ = self._place
+            next_part = (part + 1) % len(self._parts)
+            self._go_to(sum(len(each.shown) for each in self._parts[:next_part]))
 
     def _go_to(self, index: int) -> None:
         self._index = index
         self._draw()
 
+    @property
+    def _place(self) -> tuple[int, int]:
+        """The part that the shown window belongs to, and its number in that part."""
+        number = self._index
+        for part, each in enumerate(self._parts):
+            if number < len(each.shown):
+                return part, number
+            number -= len(each.shown)
+        raise IndexError(self._index)
+
     def _draw(self) -> None:
-        preview = self._preview
-        if preview is None:
+        if not self._parts:
             self._text.clear()
             return
-        windows = (*preview.calibration, *preview.validation)
-        first = len(preview.calibration)
-        self._text.setPlainText(windows[self._index])
+        index, number = self._place
+        part = self._parts[index]
+        self._text.setPlainText(part.shown[number])
         self._back.setEnabled(self._index > 0)
-        self._next.setEnabled(self._index < len(windows) - 1)
-        is_held_out = self._index >= first
-        self._jump.setText(tr("To calibration") if is_held_out else tr("To validation"))
-        title = (
-            tr("Validation window {number} of {total}, {tokens} tokens")
-            if is_held_out
-            else tr("Calibration window {number} of {total}, {tokens} tokens")
-        )
-        parts = (preview.calibration, preview.validation)
-        counts = (preview.calibration_windows, preview.validation_windows)
-        tokens = (preview.calibration_tokens, preview.validation_tokens)
-        total = counts[is_held_out] or len(parts[is_held_out])
+        count = sum(len(each.shown) for each in self._parts)
+        self._next.setEnabled(self._index < count - 1)
+        self._jump.setText(self._parts[(index + 1) % len(self._parts)].jump)
         self._title.setText(
-            title.format(
-                number=self._index + 1 - (first if is_held_out else 0),
-                total=numbers.whole(total),
-                tokens=numbers.whole(tokens[is_held_out] // max(1, total)),
+            part.title.format(
+                number=number + 1,
+                total=numbers.whole(part.windows),
+                tokens=numbers.whole(part.tokens),
             )
         )

@@ -1,15 +1,16 @@
 """A form made from a config dataclass, with a row for each field.
 
-Labels, tooltips and units come from `labels.FIELDS`. Strings and booleans are left to
-the page, because they need more than an input. Advanced fields are in a section that is
-closed at first. The row of a field that does not apply is hidden, but the field keeps
-its value. If the dataclass rejects the values, the form shows its error and keeps the
-input.
+Labels, tooltips and units come from `labels.FIELDS`. Strings, booleans and tables are
+left to the page, because they need more than an input. Advanced fields are in a section
+that is closed at first. The row of a field that does not apply is hidden, but the field
+keeps its value. If the dataclass rejects the values, the form shows its error and keeps
+the input.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
@@ -81,7 +82,7 @@ class _FieldRow:
 
 
 class ConfigForm(QWidget):
-    """Inputs for the fields of the dataclass `kind`, except strings and booleans.
+    """Inputs for the fields of a dataclass, except strings, booleans and tables.
 
     Args:
         part: Name of the section of the config, such as "pruning".
@@ -122,7 +123,7 @@ class ConfigForm(QWidget):
         for part_of_page in self._parts:
             part_of_page.edited.connect(self._on_edited)
         for name, setting in self._settings.items():
-            if setting.type in (str, bool) or name in part_names:
+            if _is_left_to_page(setting) or name in part_names:
                 continue
             is_advanced = setting.option.advanced and name not in in_front
             grid = advanced if is_advanced else plain
@@ -255,6 +256,12 @@ def _unchecked(config: Any, values: Values) -> Any:
             value = values.get(field.name, value)
         object.__setattr__(made, field.name, value)
     return made
+
+
+def _is_left_to_page(setting: Setting) -> bool:
+    """Return True for strings, booleans and lists of dataclasses."""
+    entries = typing.get_args(setting.type)
+    return setting.type in (str, bool) or any(map(dataclasses.is_dataclass, entries))
 
 
 def _grid() -> QGridLayout:

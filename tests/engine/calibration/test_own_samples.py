@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from tokenizers import processors
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from surgeon_engine.api.config.run import ModelConfig
+from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.run import Dtype, ModelConfig
 from surgeon_engine.calibration import own_samples as module
-from surgeon_engine.calibration.own_samples import own_samples, sample, steps_of
+from surgeon_engine.calibration.own_samples import (
+    Author,
+    own_samples,
+    own_text,
+    sample,
+)
+from surgeon_engine.calibration.preview import preview_text
 from surgeon_engine.model.load import load_model
-from tests.helpers.tiny_models import FAMILIES, VOCABULARY, save_tiny_model, tiny_model
+from tests.helpers.tiny_models import (
+    FAMILIES,
+    VOCABULARY,
+    byte_tokenizer,
+    save_tiny_model,
+    tiny_model,
+    tokenizer_with_beginning,
+)
 
 FEW = 6  # tokens of a vocabulary
 
@@ -24,8 +41,16 @@ def loaded(tmp_path, monkeypatch):
     return load_model(ModelConfig(str(tmp_path / "model")))
 
 
-def no_step():
-    """Do nothing after a token."""
+def text_of(loaded, count=3, length=8, seed=0):
+    """Return what determines the windows of a loaded model."""
+    model = loaded.model
+    author = Author(loaded.source, model.dtype, model.config, loaded.tokenizer)
+    return own_text(author, count, length, seed)
+
+
+def samples_of(loaded, *settings, step=lambda: None):
+    """Return the windows of a loaded model."""
+    return own_samples(loaded.model, text_of(loaded, *settings), step)
 
 
 def test_samples_follow_the_distribution_of_the_model():
@@ -41,7 +66,7 @@ def test_samples_follow_the_distribution_of_the_model():
     model = LlamaForCausalLM(config).eval().requires_grad_(False)
     with torch.no_grad():
         model.lm_head.weight.mul_(20)
-    windows = sample(model, first=0, count=4000, length=3, seed=1)
+    windows = sample(model, [0], count=4000, length=3, seed=1)
     assert windows.shape == (4000, 3)
     assert (windows[:, 0] == 0).all()
     for known in ((0,), (0, int(windows[:, 1].mode().values))):
@@ -60,7 +85,7 @@ def test_samples_follow_the_distribution_of_the_model():
 @pytest.mark.parametrize("family", FAMILIES)
 def test_cached_sampling_equals_sampling_from_whole_windows(family):
     model = tiny_model(family)
-    found = sample(model, first=1, count=3, length=9, seed=4)
+    found = sample(model, [1], count=3, length=9, seed=4)
     generator = torch.Generator().manual_seed(4)
     expected = torch.full((3, 1), 1)
     with torch.no_grad():
@@ -73,16 +98,78 @@ def test_cached_sampling_equals_sampling_from_whole_windows(family):
 
 def test_windows_are_sampled_once_and_read_from_the_cache(loaded, monkeypatch):
     steps = []
-    first = own_samples(loaded, 3, 8, 0, lambda: steps.append(0))
-    assert len(steps) == steps_of(3, 8) == 7
+    first = samples_of(loaded, step=lambda: steps.append(0))
+    assert len(steps) == text_of(loaded).steps == 7
     assert int(first.max()) < VOCABULARY
     monkeypatch.setattr(module, "sample", None)  # not called again
-    assert torch.equal(own_samples(loaded, 3, 8, 0, no_step), first)
+    assert torch.equal(samples_of(loaded), first)
+
+
+def test_samples_begin_with_what_the_tokenizer_puts_in_front_of_a_text(loaded):
+    assert samples_of(loaded)[:, 0].tolist() == [0] * 3  # it puts none: <end>
+    tokenizer = tokenizer_with_beginning("<bos>", "<sop>")
+    loaded = replace(loaded, tokenizer=tokenizer)
+    ids = tokenizer.convert_tokens_to_ids(["<bos>", "<sop>"])
+    assert samples_of(loaded)[:, :2].tolist() == [ids] * 3
+    assert text_of(loaded).steps == 6
+
+
+def test_half_of_the_samples_of_a_chat_model_begin_as_a_chat(loaded):
+    tokenizer = tokenizer_with_beginning("<bos>", "<user>")
+    tokenizer.chat_template = "<bos><user>{{ messages[0].content }}<end>"
+    chat_model = replace(loaded, tokenizer=tokenizer)
+    ids = tokenizer.convert_tokens_to_ids(["<bos>", "<user>"])
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single=["<bos>", "$A"], special_tokens=[("<bos>", ids[0])]
+    )
+    windows = samples_of(chat_model, 4, 8)
+    assert windows.shape == (4, 8)
+    assert windows[2:, :2].tolist() == [ids] * 2
+    plain = sample(loaded.model, ids[:1], 2, 8, seed=0)
+    assert torch.equal(windows[:2], plain)
+    chats = sample(loaded.model, ids, 2, 8, seed=0)
+    assert torch.equal(windows[2:], chats)
+    text = text_of(chat_model, 4, 8)
+    assert text.steps == 7 + 6
+    assert torch.equal(text.read_cached(), windows)
+
+
+def test_share_of_chats_can_be_changed_and_other_openings_have_other_files(loaded):
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = "U:{{ messages[0].content }}"
+    author = Author(loaded.source, loaded.model.dtype, loaded.model.config, tokenizer)
+    texts = [own_text(author, 10, 8, 0, share) for share in (0, 0.5, 0.7, 1)]
+    counts = [[opening.count for opening in text.openings] for text in texts]
+    assert counts == [[10], [5, 5], [3, 7], [10]]
+    assert len({text.cache_path for text in texts}) == 4
+
+
+def test_long_chat_opening_leaves_room_for_the_model(loaded):
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = "12345{{ messages[0].content }}"
+    with_chats = replace(loaded, tokenizer=tokenizer)
+    assert [len(o.tokens) for o in text_of(with_chats, 4, 9).openings] == [1]
+    assert [len(o.tokens) for o in text_of(with_chats, 4, 10).openings] == [1, 5]
+
+
+def test_preview_shows_the_samples_in_the_cache(loaded, tmp_path):
+    model = ModelConfig(str(tmp_path / "model"))
+    text = CalibrationConfig(windows=4, validation_windows=3, window_length=8)
+    assert preview_text(model, text).own_cache_bytes == 0
+    assert preview_text(model, text, own_windows=20).own == ()
+    windows = samples_of(loaded, 20, 8)
+    shown = preview_text(model, text, own_windows=20)
+    first_and_last = torch.cat([windows[:6], windows[-6:]])
+    assert shown.own == tuple(map(loaded.tokenizer.decode, first_and_last))
+    (path,) = (tmp_path / "cache").rglob("*.npy")
+    assert shown.own_cache_bytes == path.stat().st_size
+    assert preview_text(model, text, own_windows=21).own == ()
+    assert preview_text(replace(model, dtype=Dtype.BFLOAT16), text, 20).own == ()
 
 
 @pytest.mark.parametrize("change", ["count", "length", "seed", "weights"])
 def test_other_settings_or_weights_have_other_windows(loaded, tmp_path, change):
-    before = own_samples(loaded, 3, 8, 0, no_step)
+    before = samples_of(loaded)
     if change == "weights":
         save_tiny_model(tmp_path / "model", seed=1)
         loaded = load_model(ModelConfig(str(tmp_path / "model")))
@@ -92,18 +179,18 @@ def test_other_settings_or_weights_have_other_windows(loaded, tmp_path, change):
         "seed": (3, 8, 1),
         "weights": (3, 8, 0),
     }[change]
-    after = own_samples(loaded, count, length, seed, no_step)
+    after = samples_of(loaded, count, length, seed)
     assert after.shape == (count, length)
     assert before.shape != after.shape or not torch.equal(before, after)
 
 
 @pytest.mark.parametrize("damage", ["cut", "shape"])
 def test_damaged_cache_is_sampled_again(loaded, tmp_path, damage):
-    windows = own_samples(loaded, 3, 8, 0, no_step)
+    windows = samples_of(loaded)
     (path,) = (tmp_path / "cache").rglob("*.npy")
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:100])
     else:
         np.save(path, np.zeros((2, 2), dtype=np.int32))
-    assert torch.equal(own_samples(loaded, 3, 8, 0, no_step), windows)
+    assert torch.equal(samples_of(loaded), windows)
     assert np.load(path).shape == (3, 8)

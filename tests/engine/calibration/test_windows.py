@@ -8,11 +8,21 @@ import numpy as np
 import pytest
 import torch
 
-from surgeon_engine.api.config.calibration import BUILTIN_TEXT, CalibrationConfig
+from surgeon_engine.api.config.calibration import (
+    BUILTIN_TEXT,
+    CalibrationConfig,
+    MoreText,
+)
 from surgeon_engine.api.config.run import ModelConfig
-from surgeon_engine.api.errors import CalibrationError
-from surgeon_engine.calibration.windows import Vocabulary, load_windows, preview_text
-from tests.helpers.tiny_models import VOCABULARY, byte_tokenizer, save_tiny_model
+from surgeon_engine.api.errors import CalibrationError, ConfigError
+from surgeon_engine.calibration.preview import preview_text
+from surgeon_engine.calibration.windows import Vocabulary, load_windows
+from tests.helpers.tiny_models import (
+    VOCABULARY,
+    byte_tokenizer,
+    save_tiny_model,
+    tokenizer_with_beginning,
+)
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -106,6 +116,147 @@ def test_documents_end_with_end_of_text_token(tmp_path):
     windows = load(text=str(path), windows=2, validation_windows=1)
     tokens = torch.cat([windows.calibration, windows.validation]).flatten().tolist()
     assert sorted(tokens).count(0) == 2
+
+
+def test_windows_without_beginning_are_cut_from_the_running_tokens(text):
+    tokenizer = byte_tokenizer()
+    tokens = torch.tensor([*tokenizer(text.read_text()).input_ids, 0])
+    order = torch.randperm(20, generator=torch.Generator().manual_seed(0))
+    windows = load(text=str(text))
+    assert torch.equal(windows.calibration, tokens[:160].view(20, 8)[order[:4]])
+    assert windows.beginning == ""
+
+
+@pytest.mark.parametrize("names", [("<bos>",), ("<bos>", "<sop>")])
+def test_windows_begin_as_the_tokenizer_wants(text, names):
+    tokenizer = tokenizer_with_beginning(*names)
+    ids, k = tokenizer.convert_tokens_to_ids(list(names)), len(names)
+    windows = load(tokenizer, text=str(text))
+    both = torch.cat([windows.calibration, windows.validation])
+    assert both.shape == (7, 8)
+    assert both[:, :k].tolist() == [ids] * 7
+    assert not torch.isin(both[:, k:], torch.tensor(ids)).any()
+    running = tokenizer.decode(tokenizer(text.read_text()).input_ids[k:])
+    positions = [running.find(tokenizer.decode(window[k:])) for window in both]
+    assert all(each >= 0 and each % (8 - k) == 0 for each in positions)
+    assert windows.beginning.split() == list(names)
+    assert windows.found.tokens == 161 + 161 // (8 - k) * k
+    assert windows.found.short_documents == 0
+
+
+def letters(path, letter) -> str:
+    """Write a text of other windows than those of the main text."""
+    path.write_text("".join(f"{i:07d}{letter}" for i in range(20)))
+    return str(path)
+
+
+def share_texts(tmp_path, *shares):
+    """Return further texts of capital letters, one letter in each."""
+    return tuple(
+        MoreText(letters(tmp_path / f"{letter}.txt", letter), share)
+        for letter, share in zip("ABC", shares, strict=False)
+    )
+
+
+def test_further_texts_take_their_shares_of_the_windows(text, tmp_path):
+    more = share_texts(tmp_path, 0.25, 0.5)
+    windows = load(text=str(text), windows=8, more_texts=more)
+    alone = load(text=str(text), windows=8)
+    decoded = [byte_tokenizer().decode(window) for window in windows.calibration]
+    kinds = "".join(
+        next((letter for letter in "AB" if letter in window), "-") for window in decoded
+    )
+    assert {kind: kinds.count(kind) for kind in "-AB"} == {"-": 2, "A": 2, "B": 4}
+    assert kinds not in ("--AABBBB", "".join(sorted(kinds)))  # shuffled
+    assert torch.equal(
+        load(text=str(text), windows=8, more_texts=more).calibration,
+        windows.calibration,
+    )
+    assert as_set(windows.calibration) & as_set(alone.calibration)
+    assert windows.text == alone.text == str(text)
+
+
+def test_further_texts_do_not_change_what_is_measured(text, tmp_path):
+    alone = load(text=str(text), windows=2)
+    more = share_texts(tmp_path, 0.5)
+    mixed = load(text=str(text), windows=4, more_texts=more)
+    assert torch.equal(mixed.validation, alone.validation)
+    other = load(text=str(text), windows=2, validation_text=BUILTIN_TEXT)
+    more = (*more, MoreText(BUILTIN_TEXT, 0.25))
+    mixed = load(
+        text=str(text), windows=4, validation_text=BUILTIN_TEXT, more_texts=more
+    )
+    assert torch.equal(mixed.validation, other.validation)
+
+
+def test_window_of_a_further_text_is_not_held_out(text, tmp_path):
+    tokenizer = byte_tokenizer()
+    alone = load(text=str(text))
+    copied = "".join(map(tokenizer.decode, alone.validation)).replace(" ", "")
+    (tmp_path / "copy.txt").write_text(copied)
+    more = (MoreText(str(tmp_path / "copy.txt"), 0.5),)
+    mixed = load(text=str(text), windows=6, more_texts=more)
+    assert (len(mixed.calibration), len(mixed.validation)) == (6, 3)
+    assert not as_set(mixed.calibration) & as_set(mixed.validation)
+    assert mixed.found.shared_windows > 0
+
+
+def test_short_further_text_raises_with_its_name(text, tmp_path):
+    (tmp_path / "short.txt").write_text("x" * 9)
+    more = (MoreText(str(tmp_path / "short.txt"), 0.5),)
+    assert error_of(text=str(text), more_texts=more) == (
+        f"The text {tmp_path / 'short.txt'} has 10 tokens: enough for 1 windows of 8, "
+        "but 2 are needed."
+    )
+
+
+def test_same_further_text_has_no_new_documents(text):
+    message = error_of(text=str(text), more_texts=(MoreText(str(text), 0.5),))
+    assert "has 0 tokens (1 of 1 documents are duplicates)" in message
+
+
+def test_share_of_less_than_a_window_is_none(text, tmp_path):
+    more = share_texts(tmp_path, 0.01)
+    windows = load(text=str(text), more_texts=more)
+    assert as_set(windows.calibration) == as_set(load(text=str(text)).calibration)
+
+
+def test_token_file_is_not_mixed(tmp_path):
+    np.save(tmp_path / "a.npy", np.ones((3, 8), np.int32))
+    with pytest.raises(ConfigError, match="All windows of"):
+        load(
+            text=str(tmp_path / "a.npy"),
+            validation_text=BUILTIN_TEXT,
+            more_texts=share_texts(tmp_path, 0.5),
+        )
+
+
+def test_preview_shows_each_text(text, tmp_path):
+    folder = save_tiny_model(tmp_path / "tiny")
+    more = share_texts(tmp_path, 0.25, 0.5)
+    shown = preview_text(
+        ModelConfig(source=str(folder)),
+        config(text=str(text), windows=8, more_texts=more),
+    )
+    assert (shown.calibration_windows, shown.calibration_tokens) == (2, 64)
+    assert len(shown.calibration) == 2
+    assert [(each.text, each.windows) for each in shown.more_texts] == [
+        (more[0].text, 2),
+        (more[1].text, 4),
+    ]
+    assert all("A" in window for window in shown.more_texts[0].shown)
+
+
+def test_token_files_have_no_beginning(tmp_path):
+    np.save(tmp_path / "a.npy", np.ones((3, 8), np.int32))
+    np.save(tmp_path / "b.npy", np.ones((3, 8), np.int32))
+    windows = load(
+        tokenizer_with_beginning("<bos>"),
+        text=str(tmp_path / "a.npy"),
+        validation_text=str(tmp_path / "b.npy"),
+    )
+    assert windows.validation.unique().tolist() == [1]
+    assert windows.beginning == ""
 
 
 def test_builtin_text_is_split_by_topic():

@@ -76,17 +76,14 @@ def test_loss_that_is_not_finite_raises_and_names_the_text_and_the_module():
 
 def test_head_that_gives_other_logits_by_itself_is_refused():
     model = tiny_model("llama")
-    model.lm_head.register_forward_hook(
-        lambda _, __, logits: logits + 5 * (model.model.layers[0].self_attn.seen or 0)
-    )
-    seen = model.model.layers[0].self_attn
-    seen.seen = 0
+    whole = model.forward
 
-    def note(*_):
-        seen.seen = 1
+    def forward(*args, **kwargs):
+        output = whole(*args, **kwargs)
+        if "input_ids" not in kwargs:  # not the call of the head alone
+            output.logits = 3 * output.logits
+        return output
 
-    model.model.layers[0].register_forward_hook(note)
-    head = model.get_output_embeddings()
-    head.register_forward_hook(lambda *_: setattr(seen, "seen", 0))
+    model.forward = forward
     with pytest.raises(EvaluationError, match="fidelity cannot be measured"):
         references(model)

@@ -48,6 +48,13 @@ def test_model_card_of_a_corrected_run_has_the_perplexity_after_it(report):
     assert "| shot 2 | 48.75% | 78.78 | 5,120 |" in card(report)
 
 
+def test_model_card_says_how_the_windows_begin(report):
+    assert "each of which begins" not in card(report)
+    baseline = msgspec.structs.replace(report.baseline, beginning="<bos>")
+    text = card(msgspec.structs.replace(report, baseline=baseline))
+    assert "each of which begins with `<bos>`" in text
+
+
 def test_model_card_of_unverified_file_says_so(report):
     text = card(report, tokens_compared=0, checked_with="Its tensors were read back")
     assert "Its tensors were read back. No program on this machine could run" in text

@@ -319,4 +319,4 @@ def test_start_beyond_the_maximum_does_not_stop_the_search():
 def test_search_ends_at_the_largest_damping_if_everything_fails():
     trials, chosen = search(lambda point: FAILED, (2, 4), BOTH, (3, 3))
     assert chosen == (LAST, LAST)
-    assert trials[chosen].losses is None
+    assert trials[chosen].nats is None

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from surgeon_engine.api.config.pruning import Damping, Method, Schedule, Structure
+from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.pruning import sparse_update
 from surgeon_engine.pruning.measure_curvature import measure, of_units
 from surgeon_engine.pruning.schedule import share_of_goal
 from surgeon_engine.shots import shot as shot_module
 from surgeon_engine.shots.damping import with_damping
 from surgeon_engine.shots.selection import remove, selection
-from surgeon_engine.shots.shot import ShotPlan, run_shot
+from surgeon_engine.shots.shot import ShotPlan, evaluation, run_shot
 from tests.helpers.pruning_states import make_state, silent_context
 
 STRUCTURES = (
@@ -43,6 +46,13 @@ def same(one, other) -> None:
         torch.testing.assert_close(
             layer.module.weight, twin.module.weight, rtol=0, atol=1e-3
         )
+
+
+def test_evaluation_says_how_the_windows_begin(monkeypatch):
+    state = make_state()
+    windows = replace(state.windows, beginning="<bos>")
+    monkeypatch.setattr(state, "_windows", windows)
+    assert evaluation(state, silent_context(), Stage.BASELINE).beginning == "<bos>"
 
 
 @pytest.mark.parametrize("structure", STRUCTURES)

@@ -9,7 +9,7 @@ from enum import Enum
 import msgspec
 import pytest
 
-from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.calibration import CalibrationConfig, MoreText
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.fields import settings_of
 from surgeon_engine.api.config.pruning import Method, PruningConfig, Structure, Target
@@ -285,6 +285,14 @@ def test_each_step_has_a_summary_before_and_after_a_model_is_chosen():
             assert step_text.step_view(state, step).summary
     assert step_text.step_view(AppState(), Step.MODEL).mark is Mark.EMPTY
     assert step_text.step_view(chosen, Step.MODEL).mark is Mark.READY
+
+
+def test_calibration_summary_counts_further_texts():
+    more = (MoreText("a.txt"), MoreText("b.txt"))
+    calibration = CalibrationConfig(more_texts=more)
+    state = AppState(config=RunConfig(calibration=calibration), model_is_chosen=True)
+    summary = step_text.step_view(state, Step.CALIBRATION).summary
+    assert summary == "Built-in text and 2 further, 64 windows of 256"
 
 
 @pytest.mark.parametrize(

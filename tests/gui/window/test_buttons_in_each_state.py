@@ -86,7 +86,7 @@ SPECIFICATION = (
         "open_folder_action open_gguf_action use_demo_action "
         "model_advanced_button calibration_advanced_button pruning_advanced_button "
         "recovery_advanced_button export_advanced_button text_file_button "
-        "validation_file_button "
+        "validation_file_button more_file_button more_dataset_button "
         "preset_save_button preset_more_button preset_import_action "
         "run_parent_button export_choose_button load_job_button load_job_action",
     ),
@@ -199,7 +199,8 @@ SPECIFICATION = (
         + " playground_original_copy_button playground_pruned_copy_button "
         "playground_new_seed_button playground_run_button copy_command_button "
         "redo_action window_back_button window_on_button window_jump_button "
-        "builtin_text_button preset_restore_button open_saved_button "
+        "builtin_text_button more_builtin_button more_remove_button "
+        "preset_restore_button open_saved_button "
         "report_open_button",
     ),
     (
@@ -214,7 +215,8 @@ SPECIFICATION = (
         "close_cancel_button close_keep_button close_stay_button delete_no_button "
         "delete_yes_button replace_cancel_button replace_other_button "
         "replace_yes_button export_replace_button preset_keep_button "
-        "preset_drop_button hint_dismiss_button hint_keys_button fit_button "
+        "preset_drop_button more_keep_button more_drop_button hint_dismiss_button "
+        "hint_keys_button fit_button "
         "download_button empty_recent_button_1 empty_recent_button_2 "
         "empty_recent_button_3 empty_recent_button_4",
     ),

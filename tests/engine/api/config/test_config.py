@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.calibration import CalibrationConfig, MoreText
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.fields import (
     settings_of,
@@ -219,6 +219,31 @@ def test_sparsity_out_of_range_raises_with_the_range(kind, sparsity):
         ("pruning = 3", "Expected `object`, got `int`"),
         ("[pruning", "not valid TOML"),
         ("[model]\nsource = ' '", "No model was given"),
+        ("[calibration]\nmore_texts = 3", r"Expected `array`, got `int`"),
+        ("[[calibration.more_texts]]\nshare = 0.5", "missing required field `text`"),
+        (
+            "[[calibration.more_texts]]\ntext = 'a.txt'\nrows = 3",
+            "calibration.more_texts has no setting called 'rows'",
+        ),
+        (
+            "[[calibration.more_texts]]\ntext = 'a.txt'\nshare = 1.0",
+            r"share must be in \(0, 1\), got 1.0",
+        ),
+        (
+            "[[calibration.more_texts]]\ntext = 'a.txt'\nshare = 0.5\n"
+            "[[calibration.more_texts]]\ntext = 'b.txt'\nshare = 0.5",
+            "shares of 1 together, which leaves no window for the main text",
+        ),
+        (
+            "[[calibration.more_texts]]\ntext = 'a.npy'",
+            "a.npy is a token file, which cannot be a further text",
+        ),
+        (
+            "[[calibration.more_texts]]\ntext = 'a.txt'\nsplit = 'test'",
+            "a.txt is not a dataset",
+        ),
+        ("[[calibration.more_texts]]\ntext = 'hf://a/b'", "not the name of a data set"),
+        ("[[calibration.more_texts]]\ntext = ''", "No calibration text was given"),
         ("[pruning]\nstructure = 'n_m'\npattern = '4:4'", "4:4 removes nothing"),
         ("[pruning]\nstructure = 'n_m'\npattern = '2/4'", "'2/4' is not a pattern"),
         (
@@ -256,10 +281,52 @@ def test_every_number_has_a_range_that_contains_its_default(part):
             assert setting.option.limits.contain(setting.default), setting.name
 
 
+MORE = (
+    MoreText("b.jsonl", 0.25, column="story"),
+    MoreText("hf://datasets/a/b", 0.125, dataset_config="long", split="test"),
+)
+
+
+def test_more_texts_are_written_and_read():
+    config = RunConfig(calibration=CalibrationConfig(more_texts=MORE))
+    assert config_from_toml(config_to_toml(config)) == config
+    assert config_from_toml(config_to_toml(RunConfig())) == RunConfig()
+    assert config.calibration.uses_datasets
+    config.check_consistency()
+
+
+@pytest.mark.parametrize(
+    ("windows", "shares", "counts"),
+    [
+        (64, (), (64,)),
+        (64, (0.25, 0.125), (40, 16, 8)),
+        (10, (0.25,), (8, 2)),
+        (3, (0.01, 0.9), (1, 0, 2)),  # one window is left for the main text
+        (1, (0.9,), (1, 0)),
+    ],
+)
+def test_more_texts_take_their_shares_of_the_windows(windows, shares, counts):
+    more = tuple(MoreText(f"{share}.txt", share) for share in shares)
+    found = CalibrationConfig(windows=windows, more_texts=more).window_counts
+    assert found == counts
+
+
+def test_token_file_cannot_be_mixed():
+    calibration = CalibrationConfig("a.npy", "builtin", more_texts=MORE)
+    with pytest.raises(ConfigError, match="so there is no share for 2 further texts"):
+        RunConfig(calibration=calibration).check_consistency()
+
+
 def test_paths_of_a_job_start_at_its_file(tmp_path):
     job = tmp_path / "job.toml"
-    job.write_text("[model]\nsource = 'model'\n[calibration]\ntext = '../a.txt'\n")
+    job.write_text(
+        "[model]\nsource = 'model'\n[calibration]\ntext = '../a.txt'\n"
+        "[[calibration.more_texts]]\ntext = 'b.txt'\n"
+        "[[calibration.more_texts]]\ntext = 'builtin'\n"
+    )
     config = read_config(job)
+    more = [each.text for each in config.calibration.more_texts]
+    assert more == [str(tmp_path / "b.txt"), "builtin"]
     assert config.model.source == str(tmp_path / "model")
     assert config.calibration.text == str(tmp_path.parent / "a.txt")
     assert config.calibration.validation_text == ""

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.calibration import CalibrationConfig, MoreText
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import PruningConfig, Structure, Target
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
@@ -129,6 +129,24 @@ def test_token_file_requires_another_validation_text(tmp_path, other):
     valid = RunConfig(calibration=replace(calibration, validation_text="builtin"))
     assert find_problems(valid, MODEL, RUNS) == {}
     valid.check_consistency()
+
+
+def test_token_file_cannot_be_mixed_with_further_texts(tmp_path):
+    (tmp_path / "a.npy").write_bytes(b"tokens")
+    calibration = CalibrationConfig(
+        str(tmp_path / "a.npy"), "builtin", more_texts=(MoreText("builtin"),)
+    )
+    config = RunConfig(calibration=calibration)
+    assert (
+        "no share for further" in find_problems(config, MODEL, RUNS)[Step.CALIBRATION]
+    )
+
+
+def test_missing_further_text_is_a_problem(tmp_path):
+    more = (MoreText("builtin"), MoreText(str(tmp_path / "none.txt")))
+    config = RunConfig(calibration=CalibrationConfig(more_texts=more))
+    problem = find_problems(config, MODEL, RUNS)[Step.CALIBRATION]
+    assert problem == f"No file found at {tmp_path / 'none.txt'}."
 
 
 @pytest.mark.parametrize("name", ["block 0", "mlp.down_proj", "*.layers.1.*"])

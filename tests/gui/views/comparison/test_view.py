@@ -12,7 +12,7 @@ import pytest
 from PySide6.QtCore import QPointF
 from PySide6.QtGui import QAction, QImage
 
-from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.calibration import CalibrationConfig, MoreText
 from surgeon_engine.api.config.pruning import Method, Structure
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_gui.controllers.comparison import ComparisonController
@@ -158,6 +158,13 @@ def test_all_settings_have_texts():
     values = {x.name: x.value for x in settings_list.settings(dataset)}
     assert values["calibration.split"] == "Automatic"
     assert values["calibration.rows"].startswith("2,000")
+    assert "calibration.more_texts" not in values
+    more = (MoreText("hf://datasets/a/b", 0.25), MoreText("notes/c.txt", 0.125))
+    mixed = RunConfig(calibration=CalibrationConfig(more_texts=more))
+    values = {x.name: x.value for x in settings_list.settings(mixed)}
+    assert values["calibration.more_texts"] == "25\xa0% a/b, 12.5\xa0% c.txt"
+    assert "calibration.split" not in values
+    assert values["calibration.rows"].startswith("2,000")
 
 
 def test_figures_of_each_run(tmp_path, runs):
@@ -176,6 +183,15 @@ def test_protocol_note_warns_about_incomparable_perplexities(runs):
     other = msgspec.structs.replace(runs[0].run.baseline, windows=8)
     changed = ComparedRun("d", replace(runs[0].run, baseline=other))
     assert "cannot be compared" in comparison.protocol_note([*runs, changed])
+
+
+def test_protocol_says_how_the_windows_begin(runs):
+    other = msgspec.structs.replace(runs[0].run.baseline, beginning="<bos>")
+    changed = ComparedRun("d", replace(runs[0].run, baseline=other))
+    assert "cannot be compared" in comparison.protocol_note([*runs, changed])
+    rows = {row[0]: row[1:] for row in comparison.figures([changed])[1:]}
+    line = "32 windows of 256 tokens, built-in, each begins with <bos>"
+    assert rows["Measured on"] == (line,)
 
 
 def test_tab_with_fewer_than_two_runs_explains_what_to_do(qtbot, comparing):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
+from dataclasses import replace
 from functools import partial
 from html import unescape
 
+import msgspec
 import pytest
 from PySide6.QtCore import QSizeF, Qt
 from PySide6.QtGui import QImage
@@ -61,6 +63,12 @@ def test_report_contains_results_and_settings(finished):
     ):
         assert expected in text, expected
     assert text.index("Results") < text.index("Settings")
+
+
+def test_report_says_how_the_windows_begin(finished):
+    baseline = msgspec.structs.replace(finished.baseline, beginning="<bos>")
+    text = text_of(report_html(replace(finished, baseline=baseline), CONTEXT))
+    assert ", each begins with &lt;bos&gt;" in text
 
 
 def test_report_escapes_names(finished):

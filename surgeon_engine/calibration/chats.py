@@ -1,0 +1,121 @@
+"""Chats: lists of messages, rendered by the chat template of the model.
+
+A message is {"role": "user", "content": "..."} or {"from": "human", "value": "..."}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jinja2
+from transformers import PreTrainedTokenizerBase
+
+from surgeon_engine.api.errors import CalibrationError
+from surgeon_engine.calibration.beginnings import beginning_of_texts
+
+_ROLES = {"human": "user", "gpt": "assistant"}  # as templates call them
+# Some templates write today's date unless they get one. A job renders the same texts on
+# every day.
+_DATE = "01 Jan 2025"
+_MARKER = "surgeon-marks-the-first-word"
+_TEMPLATE_ERRORS = (
+    jinja2.TemplateError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+)
+
+
+def render_chats(
+    name: str, chats: Sequence[Any], tokenizer: PreTrainedTokenizerBase
+) -> list[str]:
+    """Return the texts of the chats that the template of a model can render.
+
+    Args:
+        name: of their column, in error messages.
+        chats: the values of the rows; the others are left out.
+        tokenizer: has the template.
+
+    Raises:
+        CalibrationError: There is no template, or it can render none of the chats.
+    """
+    if not tokenizer.chat_template:
+        raise CalibrationError(
+            f"There are {len(chats):,} chats in {name}, but the model has no chat "
+            "template to render them.",
+            "Use a model that was trained on chats, or choose a column with text.",
+        )
+    texts, reason = [], ""
+    for number, chat in enumerate(chats, start=1):
+        try:
+            texts.append(render(messages_of(chat), tokenizer))
+        except _TEMPLATE_ERRORS as error:
+            reason = reason or f"row {number:,}: {_first_line(error)}"
+    if not texts:
+        raise CalibrationError(
+            f"None of the {len(chats):,} chats in {name} can be rendered ({reason}).",
+            'A chat is a list of messages such as {"role": "user", "content": "Hi"}, '
+            "with the roles that the model's template knows.",
+        )
+    return texts
+
+
+def opening_of_chats(tokenizer: PreTrainedTokenizerBase | None) -> list[int]:
+    """Return the tokens of a chat up to the first word of the user; empty if unknown.
+
+    It is unknown where there is no template, or none that renders a user's message.
+    """
+    if tokenizer is None or not tokenizer.chat_template:
+        return []
+    message = {"role": "user", "content": _MARKER}
+    try:
+        before, marker, _ = render([message], tokenizer).partition(_MARKER)
+    except _TEMPLATE_ERRORS:
+        return []
+    if not marker:
+        return []
+    # A space before a word belongs to the token of the word.
+    opening = tokenizer(before.rstrip(" "), add_special_tokens=False).input_ids
+    beginning = beginning_of_texts(tokenizer)
+    if opening[: len(beginning)] != beginning:
+        opening = beginning + opening
+    return list(opening) if opening != beginning else []
+
+
+def messages_of(chat: Any) -> list[dict[str, str]]:
+    """Return a chat as a list of messages with role and content.
+
+    Raises:
+        ValueError: It is something else, or has no messages.
+    """
+    if not isinstance(chat, list) or not chat:
+        raise ValueError("it is no list of messages" if chat else "it has no messages")
+    return [_message(each) for each in chat]
+
+
+def render(messages: list[dict[str, str]], tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return the text of a chat, in which the template has put the special tokens."""
+    text = tokenizer.apply_chat_template(messages, tokenize=False, date_string=_DATE)
+    assert isinstance(text, str)
+    return text
+
+
+def _message(message: Any) -> dict[str, str]:
+    if not isinstance(message, Mapping):
+        raise ValueError("a message has no role")
+    role = message.get("role") or message.get("from")
+    content = message.get("content")
+    if content is None:
+        content = message.get("value")
+    if not isinstance(role, str):
+        raise ValueError("a message has no role")
+    if not isinstance(content, str):
+        raise ValueError("a message has no text")
+    return {"role": _ROLES.get(role, role), "content": content}
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return (lines or [type(error).__name__])[0].rstrip(".")

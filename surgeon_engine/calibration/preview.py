@@ -1,0 +1,83 @@
+"""Preview the windows of all texts, and what the model has written itself."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.run import ModelConfig
+from surgeon_engine.api.messages.sources import PreviewedText, TextPreviewed
+from surgeon_engine.calibration.own_samples import Author, cache_size, own_text
+from surgeon_engine.calibration.windows import draw_windows, vocabulary_of
+from surgeon_engine.model.load import load_tokenizer
+from surgeon_engine.model.source import locate, read_model_config
+from surgeon_engine.runtime import devices
+
+_SHOWN = 12  # windows of each text
+
+
+def preview_text(
+    model: ModelConfig, config: CalibrationConfig, own_windows: int = 0
+) -> TextPreviewed:
+    """Return the first windows of each text as text, and the counts of tokens.
+
+    Args:
+        model: its tokenizer cuts the texts.
+        config: the texts.
+        own_windows: that the model writes; they are shown if they are in the cache.
+
+    Raises:
+        ModelError: The model cannot be read.
+        CalibrationError: See `load_windows`.
+        ConfigError: See `load_windows`.
+    """
+    source = locate(model.source)
+    tokenizer, model_config = load_tokenizer(source), read_model_config(source)
+    drawn = draw_windows(config, tokenizer, vocabulary_of(model_config))
+    main, *further = drawn.calibration
+    own = None
+    if own_windows:
+        author = Author(source, devices.dtype_of(model.dtype), model_config, tokenizer)
+        length = main.shape[1]
+        own = own_text(author, own_windows, length, config.seed).read_cached()
+
+    def decode(windows: Tensor) -> tuple[str, ...]:
+        if tokenizer is None:
+            return tuple(str(window.tolist()) for window in windows)
+        return tuple(tokenizer.decode(window) for window in windows)
+
+    found = drawn.found
+    return TextPreviewed(
+        calibration=decode(main[:_SHOWN]),
+        validation=decode(drawn.validation[:_SHOWN]),
+        calibration_tokens=sum(windows.numel() for windows in drawn.calibration),
+        validation_tokens=drawn.validation.numel(),
+        available_tokens=found.tokens,
+        source=config.text,
+        window_length=main.shape[1],
+        calibration_windows=main.shape[0],
+        validation_windows=drawn.validation.shape[0],
+        column=found.column,
+        documents=found.documents,
+        short_documents=found.short_documents,
+        repeated_documents=found.repeated_documents,
+        shared_windows=found.shared_windows,
+        beginning=drawn.beginning,
+        chats=found.chats,
+        skipped_chats=found.skipped_chats,
+        more_texts=tuple(
+            PreviewedText(more.text, len(windows), decode(windows[:_SHOWN]))
+            for more, windows in zip(config.more_texts, further, strict=True)
+        ),
+        own=() if own is None else decode(_ends_of(own)),
+        own_cache_bytes=cache_size(),
+    )
+
+
+def _ends_of(windows: Tensor) -> Tensor:
+    """Return the first and the last windows: texts, and chats if there are any."""
+    half = _SHOWN // 2
+    if len(windows) <= _SHOWN:
+        return windows
+    return torch.cat([windows[:half], windows[-half:]])

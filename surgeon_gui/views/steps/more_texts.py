@@ -1,0 +1,241 @@
+"""Table of further calibration texts and their shares, and the buttons that edit it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from PySide6.QtCore import (
+    QAbstractItemModel,
+    QModelIndex,
+    QPersistentModelIndex,
+    QSignalBlocker,
+    Qt,
+    Signal,
+    Slot,
+)
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QDoubleSpinBox,
+    QHeaderView,
+    QStyledItemDelegate,
+    QStyleOptionViewItem,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+from typing_extensions import override
+
+from surgeon_engine.api.config.calibration import (
+    BUILTIN_TEXT,
+    CalibrationConfig,
+    MoreText,
+)
+from surgeon_engine.api.errors import ConfigError
+from surgeon_gui.base.theme import GAP
+from surgeon_gui.base.translation import tr
+from surgeon_gui.state.app import AppState
+from surgeon_gui.state.sources.resolver import resolve_text
+from surgeon_gui.state.sources.shares import max_share, new_share, share_rows
+from surgeon_gui.text.labels import FIELDS
+from surgeon_gui.views.steps.dataset_form import DatasetForm
+from surgeon_gui.views.steps.page import row_of
+from surgeon_gui.widgets.controls import (
+    button,
+    described,
+    explained,
+    heading,
+    problem_label,
+    show_problem,
+)
+from surgeon_gui.widgets.dialogs import FURTHER_TEXT_FILES, ask_file
+
+_SHARE = 1  # column
+_PERCENT = 100
+_EDGES = 4
+_Index = QModelIndex | QPersistentModelIndex
+
+
+class MoreTexts(QWidget):
+    """Shows the main text and the further ones with their shares and windows."""
+
+    edited = Signal(object)  # CalibrationConfig
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setObjectName("more_texts")
+        self._config = CalibrationConfig()
+        self._table = _ShareTable()
+        self._table.share_edited.connect(self._on_share_edited)
+        self._table.itemSelectionChanged.connect(self._show_remove_button)
+        file, dataset = button("more_file_button"), button("more_dataset_button")
+        self._builtin = button("more_builtin_button")
+        self._remove = button("more_remove_button")
+        self._dataset_form = DatasetForm()
+        self._dataset_form.accepted.connect(self._on_dataset_accepted)
+        self._problem = problem_label()
+        self._problem.setObjectName("more_texts_problem")
+        file.clicked.connect(self._on_file_clicked)
+        dataset.clicked.connect(self._dataset_form.open)
+        self._builtin.clicked.connect(self._on_builtin_clicked)
+        self._remove.clicked.connect(self._on_remove_clicked)
+        title = FIELDS["calibration.more_texts"]
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(GAP)
+        column.addWidget(explained(heading(title.label), title.tip))
+        column.addWidget(self._table)
+        column.addLayout(row_of(file, dataset))
+        column.addLayout(row_of(self._builtin, self._remove))
+        column.addWidget(self._dataset_form)
+        column.addWidget(self._problem)
+
+    def show_state(self, state: AppState) -> None:
+        """Show the texts of the draft."""
+        self._config = state.config.calibration
+        further = self._config.more_texts
+        self._table.show_texts(self._config)
+        used = (self._config.text, *(more.text for more in further))
+        self._builtin.setVisible(BUILTIN_TEXT not in used)
+        self._remove.setVisible(bool(further))
+        self._show_remove_button()
+
+    @Slot()
+    def _show_remove_button(self) -> None:
+        self._remove.setEnabled(self._table.selected_text >= 0)
+
+    @Slot()
+    def _on_file_clicked(self) -> None:
+        ask_file(self, tr("Choose a text"), "", FURTHER_TEXT_FILES, self._on_chosen)
+
+    @Slot(str)
+    def _on_chosen(self, text: str) -> None:
+        self._add(text)
+
+    @Slot()
+    def _on_builtin_clicked(self) -> None:
+        self._add(BUILTIN_TEXT)
+
+    @Slot(object)
+    def _on_dataset_accepted(self, parts: tuple[str, ...]) -> None:
+        name, config, split, column = parts
+        if self._add(resolve_text(name), column, config, split):
+            self._dataset_form.hide()
+
+    @Slot()
+    def _on_remove_clicked(self) -> None:
+        number, further = self._table.selected_text, self._config.more_texts
+        self._edit((*further[:number], *further[number + 1 :]))
+
+    @Slot(int, float)
+    def _on_share_edited(self, number: int, share: float) -> None:
+        further = list(self._config.more_texts)
+        further[number] = replace(further[number], share=share)
+        self._edit(tuple(further))
+
+    def _add(
+        self, text: str, column: str = "", config: str = "", split: str = ""
+    ) -> bool:
+        """Add a text; show the problem and return False if it cannot be one."""
+        try:
+            share = new_share(self._config)
+            more = MoreText(text, share, column, dataset_config=config, split=split)
+        except ConfigError as error:
+            show_problem(self._problem, str(error))
+            return False
+        self._edit((*self._config.more_texts, more))
+        return True
+
+    def _edit(self, further: tuple[MoreText, ...]) -> None:
+        show_problem(self._problem, "")
+        self.edited.emit(replace(self._config, more_texts=further))
+
+
+class _ShareTable(QTableWidget):
+    """A row for the main text, then one for each further text; as high as its rows."""
+
+    share_edited = Signal(int, float)  # number of the further text, its share
+
+    def __init__(self) -> None:
+        super().__init__(0, 3)
+        described(self, "more_texts_table")
+        self._config: CalibrationConfig | None = None
+        self.setHorizontalHeaderLabels([tr("Text"), tr("Share"), tr("Windows")])
+        self.setItemDelegateForColumn(_SHARE, _ShareDelegate(self))
+        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.setShowGrid(False)
+        self.setWordWrap(False)
+        self.setTabKeyNavigation(False)
+        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
+        self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.verticalHeader().hide()
+        header = self.horizontalHeader()
+        header.setHighlightSections(False)
+        header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft)
+        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+
+    @property
+    def further(self) -> tuple[MoreText, ...]:
+        """The further texts that are shown."""
+        return self._config.more_texts if self._config is not None else ()
+
+    @property
+    def selected_text(self) -> int:
+        """The number of the selected further text; -1 if there is none."""
+        rows = self.selectionModel().selectedRows()
+        return rows[0].row() - 1 if rows else -1
+
+    def show_texts(self, config: CalibrationConfig) -> None:
+        """Show the texts of a config; hidden if there is only the main text."""
+        self.setVisible(bool(config.more_texts))
+        if config == self._config:
+            return
+        self._config = config
+        rows = share_rows(config)
+        with QSignalBlocker(self):
+            self.setRowCount(len(rows))
+            for row, each in enumerate(rows):
+                for column, text in enumerate((each.name, each.share, each.windows)):
+                    item = QTableWidgetItem(text)
+                    item.setToolTip(each.tip)
+                    if row == 0 or column != _SHARE:
+                        item.setFlags(item.flags() & ~Qt.ItemFlag.ItemIsEditable)
+                    self.setItem(row, column, item)
+        height = self.horizontalHeader().sizeHint().height() + _EDGES
+        self.setFixedHeight(height + sum(map(self.rowHeight, range(len(rows)))))
+
+
+class _ShareDelegate(QStyledItemDelegate):
+    """Edits a share in percent, below what the other texts leave."""
+
+    def __init__(self, table: _ShareTable) -> None:
+        super().__init__(table)
+        self._table = table
+
+    @override
+    def createEditor(
+        self, parent: QWidget, option: QStyleOptionViewItem, index: _Index
+    ) -> QWidget:
+        number = index.row() - 1
+        box = described(QDoubleSpinBox(parent), "more_share_box")
+        box.setDecimals(1)
+        box.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)  # they need room
+        box.setRange(0.1, _PERCENT * max_share(self._table.further, number))
+        return box
+
+    @override
+    def setEditorData(self, editor: QWidget, index: _Index) -> None:
+        assert isinstance(editor, QDoubleSpinBox)
+        editor.setValue(_PERCENT * self._table.further[index.row() - 1].share)
+
+    @override
+    def setModelData(
+        self, editor: QWidget, model: QAbstractItemModel, index: _Index
+    ) -> None:
+        assert isinstance(editor, QDoubleSpinBox)
+        editor.interpretText()
+        number, share = index.row() - 1, round(editor.value() / _PERCENT, 3)
+        if share != self._table.further[number].share:
+            self._table.share_edited.emit(number, share)
