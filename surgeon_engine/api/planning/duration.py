@@ -61,18 +61,18 @@ class _DurationModel:
 
     def stages(self) -> dict[Stage, float]:
         """Return the seconds by stage."""
-        job, config = self._job, self._job.config
-        pruning, calibration = config.pruning, config.calibration
+        job, pruning = self._job, self._job.config.pruning
         shots, held = pruning.shots, job.held_out
-        validation = self._forward(calibration.validation_windows)
+        validation = self._forward(job.judging_windows)
         files = (job.model.file_bytes + job.weights) / _DISK
         if not job.model.dtype:  # it is quantised
             files += job.model.parameters / _DEQUANTISED
         times = {
             Stage.LOAD: 0.5 + files,
             Stage.TEXT: 0.5,
-            Stage.BASELINE: validation,
+            Stage.BASELINE: validation + self._forward(held),
             Stage.EVALUATION: shots * validation,
+            Stage.SAMPLING: self._sampling(job.written_windows),
             Stage.UPDATE: shots * self._update(),
             Stage.SELECTION: shots * self._selection(),
             Stage.EXPORT: 0.5 + 2 * job.export_weights / _DISK,
@@ -95,7 +95,6 @@ class _DurationModel:
         job, config = self._job, self._job.config
         whole = self._forward(job.recovery_windows)
         times = {
-            Stage.SAMPLING: self._sampling(config.own_windows),
             Stage.REFERENCE: whole / _HELD_OUT,
             Stage.REFIT: _REFIT_PASSES * whole,
         }

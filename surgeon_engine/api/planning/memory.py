@@ -9,6 +9,7 @@ Each moment of a run holds some of these, as the engine keeps them:
     factors     A and G of all measured layers, float32; twice during the damping
                 search, because those of the held-out windows are added afterwards
     kept        a copy of the weights during a trial
+    references  the original's last hidden states on the windows that judge
     undone      copies that a quality budget keeps to roll back a shot
     unrecovered a copy that the final recovery keeps to roll it back
     algebra     one layer's matrices in float64
@@ -28,6 +29,7 @@ from functools import cached_property
 
 import msgspec
 
+from surgeon_engine.api.config.calibration import BUILTIN_TEXT
 from surgeon_engine.api.config.export import FOR_TRANSFORMERS, ExportConfig, Format
 from surgeon_engine.api.config.pruning import COUPLED, COUPLINGS, SPARSE, Method
 from surgeon_engine.api.config.recovery import Recovery
@@ -44,11 +46,13 @@ _FLOAT, _DOUBLE = 4, 8  # bytes
 _BYTES = {Dtype.FLOAT32: 4, Dtype.BFLOAT16: 2, Dtype.FLOAT16: 2}
 _HELD_OUT = 4  # one of so many calibration windows
 _LOGIT_COPIES = 5.25  # float32: logits, their logarithms, two gradients
-_EVALUATED_COPIES = 3.0  # the same without gradients
+_EVALUATED_COPIES = 5.0  # of two models, without gradients
+_LOGITS_AT_ONCE = 2**25  # numbers, in an evaluation
 _GRAPH = 2.5  # numbers kept for each number that a layer of a block reads or writes
 _ALGEBRA = 2.5  # float64 matrices of each of a layer's factors at once
 _SPARSE_ALGEBRA = 9  # and of the layer itself, where single weights adapt
 _DENSE_ALGEBRA = 4
+_TRAINED_COPIES = 3.0  # of the logits of a step of the training
 _TRAINED = 2  # windows of a step of the training
 _PROBED_TOKENS = 64  # of which the logits are kept, to check the export
 _OTHER_FILES = 1_000_000  # bytes of tokenizer, card and the rest beside the weights
@@ -94,6 +98,28 @@ class Footprint:
     def measures(self) -> bool:
         """True if the method needs calibration text."""
         return self.config.pruning.method is not Method.MAGNITUDE
+
+    @property
+    def judging_windows(self) -> int:
+        """The number of windows of each evaluation, of all texts."""
+        evaluation = self.config.evaluation
+        others = evaluation.windows * max(1, len(evaluation.texts))
+        return self.config.calibration.validation_windows + others
+
+    @property
+    def written_windows(self) -> int:
+        """The number of windows that the model itself writes."""
+        config = self.config
+        judges = BUILTIN_TEXT in config.calibration.all_texts
+        judges = judges and not config.evaluation.texts
+        return config.own_windows + (config.evaluation.windows if judges else 0)
+
+    @property
+    def references(self) -> float:
+        """The original's last hidden states on the windows that judge."""
+        tokens = self.judging_windows + self.held_out
+        tokens *= self.config.calibration.window_length
+        return tokens * self.model.hidden_size * self.each
 
     @property
     def held_out(self) -> int:
@@ -214,9 +240,9 @@ class Footprint:
         return numbers * _FLOAT * _LOGIT_COPIES
 
     def evaluated(self, windows: int) -> float:
-        """Return the logits of a batch, with their loss."""
+        """Return the logits of both models for a part of a batch, with their loss."""
         numbers = self.tokens(windows) * self.model.vocabulary
-        return numbers * _FLOAT * _EVALUATED_COPIES
+        return min(numbers, _LOGITS_AT_ONCE) * _FLOAT * _EVALUATED_COPIES
 
     @property
     def graph(self) -> float:
@@ -261,7 +287,8 @@ class Footprint:
     def peak(self) -> float:
         """The peak, if all memory is that of the machine."""
         moments = self._moments(self.factors, self.unrecovered)
-        return self.weights + self.undone + max(moments.values())
+        kept = self.undone + self.references
+        return self.weights + kept + max(moments.values())
 
     @property
     def on_host(self) -> float:
@@ -269,7 +296,7 @@ class Footprint:
         windows = self.config.calibration.windows
         held = self.factors * (2 if self.held_out else 1)
         shot = held + self.choices + self.kept + self.record(windows)
-        return self.undone + max(shot, self.unrecovered)
+        return self.undone + self.references + max(shot, self.unrecovered)
 
     @property
     def on_device(self) -> float:
@@ -329,7 +356,7 @@ class Footprint:
         tokens = window * self.config.calibration.window_length
         numbers = sum(layer.rows + layer.columns for layer in self.model.layers)
         graph = tokens * numbers * _FLOAT * _GRAPH
-        logits = tokens * self.model.vocabulary * _FLOAT * _EVALUATED_COPIES
+        logits = tokens * self.model.vocabulary * _FLOAT * _TRAINED_COPIES
         return self.weights_left * _FLOAT * states + graph + logits + 2 * self._hidden
 
     # the disk
