@@ -240,9 +240,10 @@ def _judged(
     """Return the evaluation to compare with the budget.
 
     It is that of the shot; if that exceeds the budget and the run has recovery, it is
-    that of the recovered shot. The state is left as the shot has left it.
+    that of the recovered shot. The state is left as the shot has left it. After a stop,
+    recovery would change nothing.
     """
-    exceeds = budget.is_exceeded_by(shot.evaluation)
+    exceeds = budget.is_exceeded_by(shot.evaluation) and not context.stops_after_shot
     if not (exceeds and _recovers(state)) or recovery_text(state) is None:
         return shot.evaluation, None
     unrecovered = state.take_snapshot()

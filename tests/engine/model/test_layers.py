@@ -6,8 +6,13 @@ import pytest
 import torch
 
 from surgeon_engine.api.errors import ModelError
-from surgeon_engine.model.layers import KeptWeights, find_blocks, prunable_layers
-from tests.helpers.tiny_models import FAMILIES, VOCABULARY, tiny_model
+from surgeon_engine.model.layers import (
+    KeptWeights,
+    body_parameters,
+    find_blocks,
+    prunable_layers,
+)
+from tests.helpers.tiny_models import FAMILIES, MORE_FAMILIES, VOCABULARY, tiny_model
 
 LAYERS_PER_BLOCK = {
     "llama": 7,
@@ -77,6 +82,16 @@ def test_model_without_blocks_raises():
 def test_tied_embeddings_are_not_prunable():
     model = tiny_model("llama")
     assert all(layer.rows != VOCABULARY for layer in prunable_layers(model))
+
+
+@pytest.mark.parametrize("family", FAMILIES | MORE_FAMILIES)
+def test_body_parameters_are_all_of_the_blocks_but_no_embeddings(family):
+    model = tiny_model(family)
+    found = {id(p) for p in body_parameters(model)}
+    for block in find_blocks(model):
+        assert all(id(p) in found for p in block.parameters())
+    assert id(model.get_input_embeddings().weight) not in found
+    assert id(model.get_output_embeddings().weight) not in found
 
 
 def test_kept_weights_restore_exactly():

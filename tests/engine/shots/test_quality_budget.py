@@ -246,9 +246,11 @@ def test_run_stopped_before_the_first_shot_keeps_the_first_valid_one(
         if isinstance(event, BaselineEvaluated)
         else None
     )
-    recorder.run(config, tmp_path / "run")
+    recorder.run(with_recovery(config), tmp_path / "run")
     assert len(recorder.of(ShotFinished)) == 1
     assert recorder.of(RunFinished)[0].stopped_early
+    started = recorder.of(StageStarted)
+    assert not any(event.shot for event in started if event.stage is Stage.REFIT)
 
 
 @pytest.mark.parametrize("allowed_after", [True, False])

@@ -136,6 +136,22 @@ def test_skipped_work_needs_nothing():
     assert Stage.CURVATURE not in stages
 
 
+def test_recovery_keeps_copies_to_roll_back_to():
+    """One at the end; with a quality limit four, which it rolls back to anyway."""
+    recovery = RecoveryConfig(own_windows=0)
+    for config, copies, last in (
+        (pruned(max_perplexity_increase=5.0), 1, 0),
+        (JOB, 0, 0),
+        (replace(pruned(max_perplexity_increase=5.0), recovery=recovery), 4, 0),
+        (replace(pruned(structure=Structure.ROWS), recovery=recovery), 0, 1),
+    ):
+        found = Footprint(config, MODEL)
+        assert found.undone == copies * 4 * MODEL.prunable
+        assert found.unrecovered == last * 4 * MODEL.prunable
+    smaller = Footprint(replace(JOB, recovery=recovery), MODEL).unrecovered
+    assert 0 < smaller < 4 * MODEL.prunable  # heads and neurons have left the model
+
+
 def test_sixteen_bits_halve_the_model():
     half = replace(JOB, model=ModelConfig(dtype=Dtype.BFLOAT16))
     assert Footprint(half, MODEL).weights == Footprint(JOB, MODEL).weights / 2
