@@ -30,7 +30,7 @@ from surgeon_engine.api.messages.run import (
     StageStarted,
 )
 from surgeon_engine.api.run_folder import RunFolder
-from surgeon_engine.evaluation.perplexity import evaluate
+from surgeon_engine.evaluation.evaluate import evaluate
 from surgeon_engine.model.coupling import coupled_groups
 from surgeon_engine.pipeline import prune
 from surgeon_engine.recovery.recover import recover
@@ -56,12 +56,10 @@ def costly_job(folder, monkeypatch, loss_of=lambda model: 0.0, **settings):
     """
     evaluate_model = evaluate
 
-    def evaluate_by_share(model, windows, batch, text, step):
-        found = evaluate_model(model, windows, batch, text, step)
+    def evaluate_by_share(model, *arguments, **options):
+        found = evaluate_model(model, *arguments, **options)
         loss = 3 + removed_share(model) + loss_of(model)
-        return type(found)(
-            loss, math.exp(loss), found.windows, found.window_length, found.text
-        )
+        return msgspec.structs.replace(found, loss=loss, perplexity=math.exp(loss))
 
     monkeypatch.setattr(shot_module, "evaluate", evaluate_by_share)
     return job(folder, **settings)
