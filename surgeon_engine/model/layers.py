@@ -53,10 +53,10 @@ class PrunableLayer:
         return self.rows * (self.columns + self.has_bias)
 
     def weight(self) -> Tensor:
-        """Return a copy of W in float64: R x C or R x (C+1)."""
-        W = self.matrix.double()
+        """Return a copy of W in float32: R x C or R x (C+1)."""
+        W = self.matrix.float()
         if self.has_bias:
-            W = torch.cat([W, self.module.bias.double().unsqueeze(1)], dim=1)
+            W = torch.cat([W, self.module.bias.float().unsqueeze(1)], dim=1)
         return W.clone()
 
     def write(self, W: Tensor) -> None:

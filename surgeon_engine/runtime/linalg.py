@@ -3,8 +3,9 @@
     M   n x n   a covariance
     L           its lower Cholesky factor, M = L L'
 
-Everything is factorised in float64: covariances of activations have condition numbers
-far beyond what float32 holds.
+Matrices are factorised in their own dtype. A damped covariance in float32 almost always
+has a factor in float32, too. Each result is checked by its residual; where it fails or
+is inaccurate, it is computed again in float64.
 """
 
 from __future__ import annotations
@@ -14,14 +15,16 @@ from torch import Tensor
 
 from surgeon_engine.api.errors import CurvatureError
 
+_TOLERANCE = 1e-2  # relative residual of a result in float32
+
 
 def damped(M: Tensor, damping: float) -> Tensor:
-    """Add `damping` times the mean eigenvalue to the diagonal of M; n x n, float64.
+    """Return M with `damping` times the mean eigenvalue added to its diagonal; n x n.
 
     To a matrix of zeros, which has no scale, `damping` itself is added, so that a layer
     without inputs costs nothing instead of failing.
     """
-    M = M.to(torch.float64, copy=True)
+    M = M.clone()
     mean_eigenvalue = float(M.diagonal().mean()) or 1.0
     M.diagonal().add_(damping * mean_eigenvalue)
     return M
@@ -34,18 +37,27 @@ def cholesky(M: Tensor) -> Tensor:
         CurvatureError: M is not positive definite.
     """
     L, info = torch.linalg.cholesky_ex(M)
-    if info.item() != 0:
-        raise CurvatureError(
-            f"A {len(M)} x {len(M)} covariance is not positive definite "
-            f"(its leading minor {info.item()} is not).",
-            "Raise the damping, or use more calibration text.",
-        )
-    return L
+    if info.item() == 0 and _is_accurate(L @ (L.T @ _probe(M)), M @ _probe(M)):
+        return L
+    if M.dtype != torch.float64:
+        return cholesky(M.double()).to(M.dtype)
+    raise CurvatureError(
+        f"A {len(M)} x {len(M)} covariance is not positive definite "
+        f"(its leading minor {info.item()} is not).",
+        "Raise the damping, or use more calibration text.",
+    )
 
 
 def inverse(M: Tensor) -> Tensor:
-    """Return M^-1, n x n."""
-    return torch.cholesky_inverse(cholesky(M))
+    """Return M^-1, n x n.
+
+    Raises:
+        CurvatureError: M is not positive definite.
+    """
+    found = torch.cholesky_inverse(cholesky(M))
+    if M.dtype == torch.float64 or _is_accurate(M @ (found @ _probe(M)), _probe(M)):
+        return found
+    return inverse(M.double()).to(M.dtype)
 
 
 def inverses(M: Tensor) -> Tensor:
@@ -58,16 +70,36 @@ def inverses(M: Tensor) -> Tensor:
         CurvatureError: an M is not positive definite.
     """
     L, info = torch.linalg.cholesky_ex(M)
-    if bool(info.any()):
-        first = int(info.ne(0).nonzero()[0])
-        raise CurvatureError(
-            f"Block {first + 1} of {len(M)} ({M.shape[-1]} x {M.shape[-1]} each) of an "
-            "inverse covariance is not positive definite.",
-            "Raise the damping, or use more calibration text.",
-        )
-    return torch.cholesky_inverse(L)
+    if not bool(info.any()):
+        return torch.cholesky_inverse(L)
+    if M.dtype != torch.float64:
+        return inverses(M.double()).to(M.dtype)
+    first = int(info.ne(0).nonzero()[0])
+    raise CurvatureError(
+        f"Block {first + 1} of {len(M)} ({M.shape[-1]} x {M.shape[-1]} each) of an "
+        "inverse covariance is not positive definite.",
+        "Raise the damping, or use more calibration text.",
+    )
 
 
 def solve(M: Tensor, B: Tensor) -> Tensor:
-    """Return M^-1 B, n x k."""
-    return torch.cholesky_solve(B, cholesky(M))
+    """Return M^-1 B, n x k.
+
+    Raises:
+        CurvatureError: M is not positive definite.
+    """
+    found = torch.cholesky_solve(B, cholesky(M))
+    if M.dtype == torch.float64 or _is_accurate(M @ found, B):
+        return found
+    return solve(M.double(), B.double()).to(M.dtype)
+
+
+def _probe(M: Tensor) -> Tensor:
+    """Return a vector by which a result for M is checked; n x 1."""
+    n = torch.arange(len(M), device=M.device)
+    return torch.cos(n.square().to(M)).unsqueeze(1)  # has parts in all directions
+
+
+def _is_accurate(found: Tensor, expected: Tensor) -> bool:
+    """Return whether a result is finite and near; false for NaN."""
+    return bool((found - expected).norm() <= _TOLERANCE * expected.norm())

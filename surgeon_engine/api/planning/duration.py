@@ -2,7 +2,7 @@
 
     forward     2 operations for each weight and token, and those of attention
     covariance  2 n^2 for each token and factor of side n
-    algebra     n^3 for a factor's Cholesky factor, inverse or solution, in float64
+    algebra     n^3 for a factor's Cholesky factor, inverse or solution
     calls       a fixed time for each, most of the total in small models
 
 The number of dampings tried is not known beforehand; the constants below are usual

@@ -12,7 +12,7 @@ Each moment of a run holds some of these, as the engine keeps them:
     references  the original's last hidden states on the windows that judge
     undone      copies that a quality budget keeps to roll back a shot
     unrecovered a copy that the final recovery keeps to roll it back
-    algebra     one layer's matrices in float64
+    algebra     one layer's matrices
     hidden      the hidden states of one block for all windows of recovery; the refit
                 holds those of both models and what the layers of a block compute
     training    gradients, moments and best weights, float32, and the activations of
@@ -42,14 +42,14 @@ from surgeon_engine.api.planning.target_size import (
     goal_of,
 )
 
-_FLOAT, _DOUBLE = 4, 8  # bytes
+_FLOAT = 4  # bytes
 _BYTES = {Dtype.FLOAT32: 4, Dtype.BFLOAT16: 2, Dtype.FLOAT16: 2}
 _HELD_OUT = 4  # one of so many calibration windows
 _LOGIT_COPIES = 5.25  # float32: logits, their logarithms, two gradients
 _EVALUATED_COPIES = 5.0  # of two models, without gradients
 _LOGITS_AT_ONCE = 2**25  # numbers, in an evaluation
 _GRAPH = 2.5  # numbers kept for each number that a layer of a block reads or writes
-_ALGEBRA = 2.5  # float64 matrices of each of a layer's factors at once
+_ALGEBRA = 2.5  # matrices of each of a layer's factors at once
 _SPARSE_ALGEBRA = 9  # and of the layer itself, where single weights adapt
 _DENSE_ALGEBRA = 4
 _TRAINED_COPIES = 3.0  # of the logits of a step of the training
@@ -253,12 +253,12 @@ class Footprint:
 
     @cached_property
     def algebra(self) -> float:
-        """The float64 matrices of the largest layer."""
+        """The matrices of the largest layer."""
         is_sparse = self.config.pruning.kind in SPARSE
         copies = _SPARSE_ALGEBRA if is_sparse else _DENSE_ALGEBRA
         return max(
-            (layer.rows**2 + width(layer) ** 2) * _DOUBLE * _ALGEBRA
-            + layer.weights * _DOUBLE * copies
+            (layer.rows**2 + width(layer) ** 2) * _FLOAT * _ALGEBRA
+            + layer.weights * _FLOAT * copies
             for layer in self.touched or self.model.layers
         )
 

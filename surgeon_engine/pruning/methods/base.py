@@ -115,7 +115,7 @@ class PruningMethod:
         return pattern_costs(W[:, :columns], of_A, of_G, pattern.kept, pattern.of)
 
     def quadratic(self, W: Tensor, measured: Measured) -> tuple[Tensor, Tensor]:
-        """Return A and G as the method sees them, float64 on the device of W.
+        """Return A and G as the method sees them, in the dtype and device of W.
 
         Factors that were measured but that the method does not need are ignored.
         """
@@ -166,9 +166,9 @@ class PruningMethod:
 
 
 def _identity(n: int, like: Tensor) -> Tensor:
-    return torch.eye(n, dtype=torch.float64, device=like.device)
+    return torch.eye(n, dtype=like.dtype, device=like.device)
 
 
 def _measured(M: Tensor | None, like: Tensor) -> Tensor:
     assert M is not None, "a method uses a factor that it did not ask for"
-    return M.double().to(like.device)
+    return M.to(like)

@@ -57,13 +57,14 @@ class CoupledUnit:
         """Return the removable groups: all but the minimum that is kept, at least 1."""
         cost = torch.full((self.candidates,), -torch.inf, dtype=torch.float64)
         remaining = int((~before).sum())
-        cost[~before] = self.method.group_costs(
+        of_group = self.method.group_costs(
             self.measured.weight(),
             measured,
             ~self._columns(before),
             remaining,
             pruning.fixed_damping.cost,
-        ).cpu()
+        )
+        cost[~before] = of_group.double().cpu()
         each = self.coupled.weights_per_group
         if pruning.cost_basis is CostBasis.PER_PARAMETER:
             cost = cost / each
@@ -110,7 +111,7 @@ class CoupledUnit:
     def _remaining(
         self, measured: Measured, removed: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return W, A and G of the remaining columns, in float64, and their mask."""
+        """Return W, A and G of the remaining columns, in float32, and their mask."""
         W = self.measured.weight()
         A, G = self.method.quadratic(W, measured)
         remaining = ~self._columns(removed)

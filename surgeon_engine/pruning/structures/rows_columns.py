@@ -64,7 +64,7 @@ class RowsOrColumns:
         if pruning.cost_basis is CostBasis.PER_PARAMETER:
             of_row, of_column = of_row / C, of_column / R
         cost = torch.full((self.candidates,), -torch.inf, dtype=torch.float64)
-        cost[~before] = torch.cat([of_row, of_column]).cpu()
+        cost[~before] = torch.cat([of_row, of_column]).double().cpu()
         cost, candidate = cost.sort(stable=True)
         is_removable = self._is_removable(candidate)
         cost, candidate = cost[is_removable], candidate[is_removable]
@@ -102,7 +102,7 @@ class RowsOrColumns:
     def _quadratic(
         self, measured: Measured, row: Tensor, column: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return W, A and G of the remaining rows and columns, in float64."""
+        """Return W, A and G of the remaining rows and columns, in float32."""
         W = self.measured.weight()
         A, G = self.method.quadratic(W, measured)
         return W[row][:, column], A[column][:, column], G[row][:, row]

@@ -48,12 +48,12 @@ def test_costs_are_those_of_each_weight_without_its_bias(family):
     unit = units(family, settings)[0]
     factors, method = random_factors(unit.measured), METHODS[settings.method]
     stiffness = [method.stiffness(M.double(), DAMPING) for M in (factors.A, factors.G)]
-    expected = element_costs(unit.measured.weight(), *stiffness)
+    expected = element_costs(unit.measured.weight().double(), *stiffness)
     elements = unit.removals(factors, no_removals(unit), settings)
     assert elements.atom == 1
     columns = unit.measured.columns
     torch.testing.assert_close(
-        elements.cost, expected[:, :columns].flatten().float(), rtol=1e-6, atol=0
+        elements.cost, expected[:, :columns].flatten().float(), rtol=1e-4, atol=0
     )
 
 
@@ -64,7 +64,7 @@ def test_weights_of_a_group_have_equal_parts_of_the_joint_cost(family, kept, of)
     unit = units(family, settings)[0]
     factors, method = random_factors(unit.measured), METHODS[settings.method]
     stiffness = [method.stiffness(M.double(), DAMPING) for M in (factors.A, factors.G)]
-    W = unit.measured.weight()[:, : unit.measured.columns]
+    W = unit.measured.weight()[:, : unit.measured.columns].double()
     joint, chosen = pattern_costs(W, *stiffness, kept, of)
     elements = unit.removals(factors, no_removals(unit), settings)
     assert elements.atom == of - kept
@@ -72,7 +72,7 @@ def test_weights_of_a_group_have_equal_parts_of_the_joint_cost(family, kept, of)
     ways = ways_to_remove(kept, of)[chosen]
     parts = cost.gather(2, ways)
     expected = (joint / (of - kept)).float().unsqueeze(2).expand_as(parts)
-    torch.testing.assert_close(parts, expected, rtol=1e-6, atol=0)
+    torch.testing.assert_close(parts, expected, rtol=1e-4, atol=0)
     assert int((elements.cost < torch.inf).sum()) == parts.numel()
     assert removable(unit, settings) == parts.numel()
 

@@ -90,14 +90,17 @@ def test_costs_and_updates_match_the_dense_definition(family):
     for unit in units(family, settings):
         layer, factors = unit.measured, random_factors(unit.measured)
         dense = SmallLayer(
-            layer.weight(), damped(factors.A, DAMPING), factors.G.double()
+            layer.weight().double(),
+            damped(factors.A.double(), DAMPING),
+            factors.G.double(),
         )
         removals = unit.removals(factors, no_removals(unit), settings)
         size = layer.columns // unit.candidates
         dearest = zip(removals.candidate[-4:], removals.cost[-4:], strict=True)
         for group, cost in dearest:
             Q = dense.index[:, group * size : (group + 1) * size].flatten()
-            torch.testing.assert_close(cost, removal_cost_dense(dense, Q))
+            expected = removal_cost_dense(dense, Q)
+            torch.testing.assert_close(cost, expected, rtol=1e-4, atol=0)
         removed = removals_of(unit, 1)
         is_removed = torch.zeros_like(dense.W, dtype=torch.bool)
         is_removed[:, size : 2 * size] = True
@@ -106,7 +109,7 @@ def test_costs_and_updates_match_the_dense_definition(family):
         (consumer, X), *producers = updated.weights
         assert consumer is layer
         best = best_weight_dense(dense, is_removed)
-        torch.testing.assert_close(X, best, rtol=0, atol=1e-8)
+        torch.testing.assert_close(X.double(), best, rtol=1e-3, atol=1e-5)
         owners = {p.layer: p.group_of_row for p in unit.coupled.producers}
         assert [producer for producer, _ in producers] == list(owners)
         for producer, V in producers:
@@ -146,7 +149,7 @@ def test_later_shot_finds_the_best_weight_given_earlier_removals(family):
         layer, factors = unit.measured, random_factors(unit.measured)
         before = removals_of(unit, 0)
         write(unit.updated(factors, no_removals(unit), before, settings))
-        W, size = layer.weight(), layer.columns // unit.candidates
+        W, size = layer.weight().double(), layer.columns // unit.candidates
         A = factors.A.double()[size:, size:]
         smaller = SmallLayer(W[:, size:], damped(A, DAMPING), factors.G.double())
         removals = unit.removals(factors, before, settings)
@@ -155,12 +158,14 @@ def test_later_shot_finds_the_best_weight_given_earlier_removals(family):
         )
         for group in set(cost) - {0}:
             Q = smaller.index[:, (group - 1) * size : group * size].flatten()
-            assert cost[group] == pytest.approx(float(removal_cost_dense(smaller, Q)))
+            assert cost[group] == pytest.approx(
+                float(removal_cost_dense(smaller, Q)), rel=1e-4
+            )
         after = before | removals_of(unit, 2)
         (_, X), *_ = unit.updated(factors, before, after, settings).weights
-        kept = X[:, size:]
+        kept = X[:, size:].double()
         torch.testing.assert_close(
-            kept, best_weight_dense(smaller, kept == 0), rtol=0, atol=1e-8
+            kept, best_weight_dense(smaller, kept == 0), rtol=1e-3, atol=1e-5
         )
         assert (X[:, :size] == 0).all()
 

@@ -108,9 +108,9 @@ def test_costs_match_the_dense_definition(family):
     settings = pruning(BOTH, cost_basis=CostBasis.RAW)
     for unit in units(family, settings)[:4]:
         layer, factors = unit.measured, random_factors(unit.measured)
-        A, G = factors.A, factors.G
-        rows = SmallLayer(layer.weight(), A.double(), damped(G, DAMPING))
-        columns = SmallLayer(layer.weight(), damped(A, DAMPING), G.double())
+        A, G, W = factors.A.double(), factors.G.double(), layer.weight().double()
+        rows = SmallLayer(W, A, damped(G, DAMPING))
+        columns = SmallLayer(W, damped(A, DAMPING), G)
         removals = unit.removals(factors, no_removals(unit), settings)
         for candidate, cost in zip(removals.candidate, removals.cost, strict=True):
             if candidate < layer.rows:
@@ -118,7 +118,7 @@ def test_costs_match_the_dense_definition(family):
             else:
                 column = columns.index[:, candidate - layer.rows]
                 expected = removal_cost_dense(columns, column)
-            torch.testing.assert_close(cost, expected)
+            torch.testing.assert_close(cost, expected, rtol=1e-4, atol=0)
 
 
 @pytest.mark.parametrize("update", UpdateKind)
@@ -144,7 +144,7 @@ def test_later_shot_finds_the_best_weight_given_earlier_removals(family):
         layer, factors = unit.measured, random_factors(unit.measured)
         before = removals_of(unit, 0, unit.candidates - 1)
         write(unit.updated(factors, no_removals(unit), before, settings))
-        W = layer.weight()
+        W = layer.weight().double()
         is_kept = W != 0
         rows, columns = is_kept.any(dim=1), is_kept.any(dim=0)
         smaller = SmallLayer(
@@ -154,9 +154,9 @@ def test_later_shot_finds_the_best_weight_given_earlier_removals(family):
         )
         after = before | removals_of(unit, 1, layer.rows + 2)
         ((_, X),) = unit.updated(factors, before, after, settings).weights
-        kept = X[rows][:, columns]
+        kept = X[rows][:, columns].double()
         torch.testing.assert_close(
-            kept, best_weight_dense(smaller, kept == 0), rtol=0, atol=1e-8
+            kept, best_weight_dense(smaller, kept == 0), rtol=1e-3, atol=1e-5
         )
         assert (X[~is_kept] == 0).all()
 
