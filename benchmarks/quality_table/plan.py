@@ -4,12 +4,15 @@
     sparsities = [...]    columns of the table; default: the `sparsity` of the job
     separate = false      true: a run of its own from the dense model for each sparsity
     [defaults.pruning]    settings of PruningConfig, in their short form
+    [defaults.recovery]      of RecoveryConfig; default: none
     [defaults.calibration]   of CalibrationConfig; the command line has precedence
+    [defaults.evaluation]    of EvaluationConfig, the same for all jobs; likewise
 
     [[job]]
     name = "..."          name of the row, followed by settings of this job
 
 A job whose sparsities are not separate is one run with one shot for each sparsity.
+Recovery ends a run, so the sparsities of a job with recovery are separate.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from typing import Any
 import msgspec
 
 from surgeon_engine.api.config.pruning import PrunableShare, PruningConfig
+from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.config.toml import config_from_toml
 from surgeon_engine.api.errors import ConfigError
@@ -40,6 +44,7 @@ _SURGEON = {
     "shots": 3,
     "fisher": "empirical",
 }
+_NO_RECOVERY = {"level": "off"}
 
 
 class Defaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,7 +53,9 @@ class Defaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sparsities: tuple[float, ...] = ()
     separate: bool = False
     pruning: dict[str, Any] = {}
+    recovery: dict[str, Any] = {}
     calibration: dict[str, Any] = {}
+    evaluation: dict[str, Any] = {}
 
 
 class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,6 +65,7 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sparsities: tuple[float, ...] | None = None  # None: those of the defaults
     separate: bool | None = None
     pruning: dict[str, Any] = {}
+    recovery: dict[str, Any] = {}
     calibration: dict[str, Any] = {}
 
 
@@ -82,6 +90,7 @@ class Base:
     model: ModelConfig
     calibration: Mapping[str, Any]  # explicitly set fields
     seeds: tuple[int, ...]
+    others: tuple[str, ...] = ()  # texts of other kinds that judge; empty: of the plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +187,8 @@ def _expand_job(job: Job, defaults: Defaults, base: Base, seed: int) -> list[Run
         "model": msgspec.to_builtins(base.model),
         "calibration": calibration | {"seed": seed},
         "pruning": {**_SURGEON, **defaults.pruning, **job.pruning},
-        "recovery": {"level": "off"},  # the table compares what pruning itself gives
+        "recovery": {**_NO_RECOVERY, **defaults.recovery, **job.recovery},
+        "evaluation": defaults.evaluation | _texts(base),
     }
     config = config_from_toml(msgspec.toml.encode(parts).decode())
     _sparsity(config.pruning)
@@ -201,9 +211,23 @@ def _expand_job(job: Job, defaults: Defaults, base: Base, seed: int) -> list[Run
         return [run(_sparsity(config.pruning))]
     given = {**defaults.pruning, **job.pruning}
     _check_contradiction(given, sparsities, separate)
+    if config.recovery.level is not Recovery.OFF and len(sparsities) > 1:
+        _check_separate(separate)
     if separate:
         return [run(sparsity) for sparsity in sparsities]
     return [run(sparsities[-1], len(sparsities))]
+
+
+def _texts(base: Base) -> dict[str, Any]:
+    return {"texts": base.others} if base.others else {}
+
+
+def _check_separate(separate: bool) -> None:
+    if not separate:
+        raise ConfigError(
+            "Recovery ends a run, so one run cannot fill several columns.",
+            "Set separate = true to have a run for each sparsity.",
+        )
 
 
 def _scheduled_shots(pruning: PruningConfig) -> tuple[PlannedShot, ...]:
