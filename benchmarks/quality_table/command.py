@@ -121,7 +121,8 @@ def _measure(options: argparse.Namespace, folder: Path) -> int:
     progress = _Progress(todo)
     for ready in todo:
         progress.start_run(ready)
-        with closing(measuring.measure_run(ready, environment)) as steps:
+        earlier = results.newest(runs)
+        with closing(measuring.measure_run(ready, environment, earlier)) as steps:
             for step in steps:
                 if step.line is not None:
                     results.append(step.line)

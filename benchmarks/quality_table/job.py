@@ -32,6 +32,7 @@ from surgeon_engine.shots.shot import (
 )
 
 from .plan import PlannedShot
+from .rival import prune_and_distil
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -39,6 +40,7 @@ class Task(msgspec.Struct, frozen=True):
 
     config: RunConfig
     shots: tuple[PlannedShot, ...]
+    rival_seconds: float | None = None  # that a rival has; None: an ordinary run
 
 
 class ShotDone(msgspec.Struct, frozen=True, tag=True):
@@ -78,7 +80,9 @@ def run_task(
             log(JobLogged(envelope.event.message))
 
     try:
-        yield from _shots(task, RunContext("", send))
+        context = RunContext("", send)
+        run = _shots if task.rival_seconds is None else _rival
+        yield from run(task, context)
     except EngineError as error:
         yield JobFailed(f"{error.message} {error.hint}".strip())
     except (MemoryError, RuntimeError) as error:
@@ -109,6 +113,29 @@ def _shots(task: Task, context: RunContext) -> Iterator[ShotDone]:
             context.seconds_of_stages[Stage.SAMPLING.value],
             devices.peak_memory(state.loaded.device),
         )
+
+
+def _rival(task: Task, context: RunContext) -> Iterator[ShotDone]:
+    devices.reset_peak_memory()
+    state = prepare(task.config, context)
+    original = evaluate_original(state, context)
+    (planned,) = task.shots
+    assert task.rival_seconds is not None
+    start, limit = context.clock(), task.rival_seconds
+
+    def progress(_: int) -> float:
+        return (context.clock() - start) / limit
+
+    shot, _ = prune_and_distil(state, planned.share, progress, context)
+    yield ShotDone(
+        planned,
+        shot,
+        original,
+        evaluation(state, context),
+        context.clock() - start,
+        context.seconds_of_stages[Stage.SAMPLING.value],
+        devices.peak_memory(state.loaded.device),
+    )
 
 
 def _recovered(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +15,8 @@ import msgspec
 from surgeon_engine.api.json_process import JsonProcess
 
 from . import job
-from .results import Circumstances, Figures, Line
+from .plan import Rival, Run
+from .results import Circumstances, Figures, Key, Line
 from .texts import ReadyRun
 
 _PACKAGES = Path(__file__).parents[1]  # PYTHONPATH of the process
@@ -43,10 +44,25 @@ class Environment:
     engine: str
 
 
-def measure_run(ready: ReadyRun, environment: Environment) -> Generator[Step]:
-    """Do a run; yield a step for each shot, and a last one if it fails."""
-    task = job.Task(ready.config, ready.run.shots)
+def measure_run(
+    ready: ReadyRun, environment: Environment, lines: Mapping[Key, Line]
+) -> Generator[Step]:
+    """Do a run; yield a step for each shot, and a last one if it fails.
+
+    Args:
+        ready: the run.
+        environment: where it is measured.
+        lines: the earlier measurements, for the seconds of a rival.
+    """
     missing = list(ready.run.sparsities)
+    seconds, rival = None, ready.run.rival
+    if rival is not None:
+        seconds = _seconds(rival, ready.run, lines)
+        if seconds is None:
+            message = f"The job {rival.seconds_of!r} has no figures here."
+            yield _failed(ready, environment, missing[0], message)
+            return
+    task = job.Task(ready.config, ready.run.shots, seconds)
     with closing(run_in_process(task)) as messages:
         for message in messages:
             match message:
@@ -79,6 +95,14 @@ def run_in_process(task: job.Task) -> Generator[job.Message]:
         if found.code:
             last = "".join(found.stderr.strip().splitlines()[-1:])
             yield job.JobFailed(f"Its process {found.reason}. {last}".strip())
+
+
+def _seconds(rival: Rival, run: Run, lines: Mapping[Key, Line]) -> float | None:
+    """Return the seconds of a rival; None if the other job has no figures."""
+    if rival.seconds_of is None:
+        return rival.seconds
+    other = lines.get((rival.seconds_of, run.seed, run.sparsities[-1]))
+    return other.figures.seconds if other and other.figures else None
 
 
 def _figures(done: job.ShotDone) -> Figures:

@@ -11,6 +11,10 @@
     [[job]]
     name = "..."          name of the row, followed by settings of this job
 
+A job with `rival = true` removes as much as the others by a first-order mask and then
+distils, until the `seconds` are over that it is given, or the seconds of another job
+(`seconds_of = "..."`) at the same sparsity and seed. Its pruning sets no method.
+
 A job whose sparsities are not separate is one run with one shot for each sparsity.
 Recovery ends a run, so the sparsities of a job with recovery are separate.
 """
@@ -45,6 +49,7 @@ _SURGEON = {
     "fisher": "empirical",
 }
 _NO_RECOVERY = {"level": "off"}
+_RIVAL = {"method": "first_order", "shots": 1, "fisher": "empirical"}
 
 
 class Defaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -67,6 +72,9 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pruning: dict[str, Any] = {}
     recovery: dict[str, Any] = {}
     calibration: dict[str, Any] = {}
+    rival: bool = False
+    seconds: float | None = None  # of a rival
+    seconds_of: str | None = None  # the job whose seconds a rival has
 
 
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -93,6 +101,13 @@ class Base:
     others: tuple[str, ...] = ()  # texts of other kinds that judge; empty: of the plan
 
 
+class Rival(msgspec.Struct, frozen=True):
+    """The time that a rival has: some seconds, or those of another job."""
+
+    seconds: float | None
+    seconds_of: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """A run from the dense model that fills one or more columns of a row."""
@@ -101,6 +116,7 @@ class Run:
     config: RunConfig
     given: frozenset[str]  # explicitly set fields of the calibration
     shots: tuple[PlannedShot, ...]
+    rival: Rival | None = None  # None: an ordinary run
 
     @property
     def seed(self) -> int:
@@ -130,6 +146,7 @@ def read_plan(path: Path) -> Plan:
             f"The plan {path.name} is not valid: {error}.",
             "See benchmarks/plans for examples.",
         ) from error
+    _check_rivals(plan)
     names = [job.name for job in plan.job]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice or not names:
@@ -182,12 +199,17 @@ def _expand_job(job: Job, defaults: Defaults, base: Base, seed: int) -> list[Run
             f"{common[0]} must be the same for all jobs.",
             "Give it on the command line.",
         )
+    rival = Rival(job.seconds, job.seconds_of) if job.rival else None
+    pruning = {**_SURGEON, **defaults.pruning, **job.pruning}
+    recovery = {**_NO_RECOVERY, **defaults.recovery, **job.recovery}
+    if rival is not None:
+        pruning, recovery = pruning | _RIVAL, _NO_RECOVERY
     calibration = {**defaults.calibration, **base.calibration, **job.calibration}
     parts = {
         "model": msgspec.to_builtins(base.model),
         "calibration": calibration | {"seed": seed},
-        "pruning": {**_SURGEON, **defaults.pruning, **job.pruning},
-        "recovery": {**_NO_RECOVERY, **defaults.recovery, **job.recovery},
+        "pruning": pruning,
+        "recovery": recovery,
         "evaluation": defaults.evaluation | _texts(base),
     }
     config = config_from_toml(msgspec.toml.encode(parts).decode())
@@ -205,17 +227,44 @@ def _expand_job(job: Job, defaults: Defaults, base: Base, seed: int) -> list[Run
             _scheduled_shots(pruning) if shots is None else _shots_ending_at(sparsities)
         )
         changed = dataclasses.replace(config, pruning=pruning)
-        return Run(job.name, changed, frozenset(calibration), planned)
+        return Run(job.name, changed, frozenset(calibration), planned, rival)
 
     if not sparsities:
         return [run(_sparsity(config.pruning))]
     given = {**defaults.pruning, **job.pruning}
     _check_contradiction(given, sparsities, separate)
-    if config.recovery.level is not Recovery.OFF and len(sparsities) > 1:
+    ends_run = rival is not None or config.recovery.level is not Recovery.OFF
+    if ends_run and len(sparsities) > 1:
         _check_separate(separate)
     if separate:
         return [run(sparsity) for sparsity in sparsities]
     return [run(sparsities[-1], len(sparsities))]
+
+
+def _check_rivals(plan: Plan) -> None:
+    """Check that each rival has a time, and that only rivals have one."""
+    earlier: list[str] = []
+    for job in plan.job:
+        given = (job.seconds is not None) + (job.seconds_of is not None)
+        if given != job.rival or job.seconds == 0:
+            raise ConfigError(
+                f"Job {job.name!r}: a rival has either seconds or seconds_of, and no "
+                "other job has one.",
+                "Set rival = true and one of the two.",
+            )
+        if job.rival and set(job.pruning) & set(_RIVAL):
+            raise ConfigError(
+                f"Job {job.name!r}: a rival has a method, shots and labels of its own.",
+                "Leave them out.",
+            )
+        if job.seconds_of is not None and job.seconds_of not in earlier:
+            raise ConfigError(
+                f"Job {job.name!r} has the seconds of {job.seconds_of!r}, which is no "
+                "job before it.",
+                "Name an earlier job that is no rival.",
+            )
+        if not job.rival:
+            earlier.append(job.name)
 
 
 def _texts(base: Base) -> dict[str, Any]:
@@ -225,7 +274,7 @@ def _texts(base: Base) -> dict[str, Any]:
 def _check_separate(separate: bool) -> None:
     if not separate:
         raise ConfigError(
-            "Recovery ends a run, so one run cannot fill several columns.",
+            "Recovery or distillation ends a run, so it cannot fill several columns.",
             "Set separate = true to have a run for each sparsity.",
         )
 

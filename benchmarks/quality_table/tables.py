@@ -27,7 +27,10 @@ _HOW = (
     "model itself writes, which is kept for later runs. A searched damping is that of "
     "a shot with later shots, except in the last column. Peak memory is that of the "
     "job's process so far, with the model, the libraries and the evaluation, and so "
-    "never falls from one shot to the next; on a GPU it is that of its tensors."
+    "never falls from one shot to the next; on a GPU it is that of its tensors. A "
+    "rival is a first-order mask and plain distillation on the calibration windows, "
+    "with held-out ones, until its seconds are over; its last step and the last "
+    "measurement on the held-out windows come on top."
 )
 _SEEDS_NOTE = (
     "; figures are mean ± (largest - smallest). The seed draws the calibration "
@@ -349,6 +352,9 @@ def _settings(runs: Sequence[ReadyRun]) -> str:
         how = f"{shots} shot{'s' if shots > 1 else ''}"
         if len(first) > 1:
             how += " for each sparsity, each from the dense model"
+        if (rival := first[0].rival) is not None:
+            time = rival.seconds_of or f"{rival.seconds:g} seconds"
+            how += f", then plain distillation, in the time of {time}"
         settings = differences(first[0].config)
         code = f"`{_escaped(settings)}`" if settings else "none"
         rows.append(f"| {_escaped(job)} | {how} | {code} |")

@@ -73,6 +73,7 @@ class Texts:
         config_file = () if source.gguf_file else (source.folder / "config.json",)
         self._model = digest_of_files((*config_file, *source.weight_files))
         self._parts: dict[tuple[object, ...], tuple[_Part, _Part]] = {}
+        self._identities: dict[tuple[str, int, float], str] = {}
 
     def prepare(self, run: Run) -> ReadyRun:
         """Return the run with its windows.
@@ -86,10 +87,13 @@ class Texts:
             text=str(calibration.source),
             validation_text=str(validation.source),
         )
+        identity = self._identity(run, calibration.digest, validation.digest)
+        for sparsity in run.sparsities:
+            self._identities[run.job, run.seed, sparsity] = identity
         return ReadyRun(
             run,
             dataclasses.replace(run.config, calibration=text),
-            self._identity(run, calibration.digest, validation.digest),
+            identity,
             calibration.digest,
             calibration.description,
             validation.description,
@@ -139,6 +143,10 @@ class Texts:
         if run.config.evaluation != EvaluationConfig():
             texts = map(_digest_of_text, run.config.evaluation.texts)
             parts.append(evaluation | {"texts": list(texts)})
+        if run.rival is not None:
+            # It is measured again if the job is that gives it its seconds.
+            key = (run.rival.seconds_of or "", run.seed, run.sparsities[-1])
+            parts.append([run.rival, self._identities.get(key)])
         return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:_DIGITS]
 
 

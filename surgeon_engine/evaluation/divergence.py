@@ -1,6 +1,6 @@
 """The divergence of two models' predictions.
 
-    p, q   vocabulary   probabilities of the next token by the original, the pruned model
+    p, q   vocabulary   probabilities of the next token by the original, by a model
 
 KL(p || q) = sum p (log p - log q), in nats per token.
 """

@@ -16,7 +16,13 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from benchmarks.quality_table import command, job, machine, measuring
-from benchmarks.quality_table.plan import Base, PlannedShot, expand_runs, read_plan
+from benchmarks.quality_table.plan import (
+    Base,
+    PlannedShot,
+    Rival,
+    expand_runs,
+    read_plan,
+)
 from benchmarks.quality_table.results import Results
 from benchmarks.quality_table.tables import Heading, to_csv, to_markdown
 from benchmarks.quality_table.texts import Texts
@@ -26,6 +32,8 @@ from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.pruning import (
     Damping,
     Method,
+    PrunableShare,
+    PruningConfig,
     Structure,
 )
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
@@ -72,6 +80,17 @@ name = "plain"
 [[job]]
 name = "refit"
 recovery = { level = "refit", own_windows = 0 }
+"""
+WITH_RIVAL = """
+[defaults]
+sparsities = [0.2]
+separate = true
+[[job]]
+name = "first"
+[[job]]
+name = "rival"
+rival = true
+seconds_of = "first"
 """
 ONE_JOB = '[[job]]\nname = "only"\npruning = { method = "magnitude", shots = 2 }\n'
 
@@ -238,6 +257,42 @@ def test_recovery_and_other_texts_are_in_the_figures(bench):
     assert len(bench.tasks) == 2  # another text judges
 
 
+def test_rival_has_the_seconds_of_the_named_job(bench):
+    assert bench.run(WITH_RIVAL) == 0
+    first, rival = bench.rows()
+    assert [task.rival_seconds for task in bench.tasks] == [
+        None,
+        pytest.approx(float(first["seconds"])),
+    ]
+    pruning = bench.tasks[1].config.pruning
+    assert (pruning.method, pruning.shots) == ("first_order", 1)
+    assert float(rival["seconds"]) >= float(first["seconds"])
+    assert "then plain distillation, in the time of first" in bench.text(".md")
+    assert bench.run(WITH_RIVAL) == 0
+    assert bench.tasks == []
+    changed = WITH_RIVAL.replace('"first"\n[[', '"first"\npruning = { shots = 1 }\n[[')
+    bench.run(changed)
+    assert len(bench.tasks) == 2  # the job with its seconds has changed
+
+
+def test_rival_of_a_job_without_figures_fails(bench, capsys):
+    assert bench.run(WITH_RIVAL, "--only=rival") == 1
+    assert "'first' has no figures" in capsys.readouterr().out
+
+
+def test_plan_of_the_defaults_compares_a_default_run():
+    plan = read_plan(ROOT / "benchmarks" / "plans" / "defaults.toml")
+    runs = expand_runs(plan, Base(ModelConfig(), {}, (0,)))
+    defaults = [run for run in runs if run.rival is None]
+    assert [run.sparsities for run in defaults] == [(0.1,), (0.3,), (0.5,)]
+    for run in defaults:
+        target = PrunableShare(run.sparsities[0])
+        assert run.config == RunConfig(pruning=PruningConfig(target=target))
+    rivals = [run for run in runs if run.rival is not None]
+    assert [run.sparsities for run in rivals] == [run.sparsities for run in defaults]
+    assert all(run.rival == Rival(None, "default") for run in rivals)
+
+
 def test_text_that_no_seed_draws_keeps_its_name(tmp_path):
     plan = read_plan(ROOT / "benchmarks" / "plans" / "seeds.toml")
     run = expand_runs(plan, Base(ModelConfig(), {"windows": 2}, (0,)))[0]
@@ -374,7 +429,14 @@ def test_seeds_that_change_nothing_fail(bench, capsys):
         (ONE_JOB + "sparsities = [0.4, 0.2]\nseparate = true", "do not increase"),
         (
             WITH_RECOVERY.replace("[0.2]\nseparate = true", "[0.1, 0.2]"),
-            "Recovery ends a run",
+            "distillation ends a run",
+        ),
+        (ONE_JOB + "seconds = 3", "a rival has either seconds or seconds_of"),
+        (WITH_RIVAL.replace("seconds_of", "# "), "either seconds or seconds_of"),
+        (WITH_RIVAL.replace('of = "first"', 'of = "rival"'), "no job before it"),
+        (
+            WITH_RIVAL + 'pruning = { method = "magnitude" }',
+            "a method, shots and labels of its own",
         ),
         (ONE_JOB + "evaluation = { windows = 2 }", "unknown field `evaluation`"),
         (ONE_JOB.replace("shots = 2", 'target = "parameters"'), "shares of the"),
