@@ -15,7 +15,8 @@ A job with `rival = true` removes as much as the others by a first-order mask an
 distils, until the `seconds` are over that it is given, or the seconds of another job
 (`seconds_of = "..."`) at the same sparsity and seed. Its pruning sets no method.
 
-A job whose sparsities are not separate is one run with one shot for each sparsity.
+A job whose sparsities are not separate is one run with one shot for each sparsity, or
+with as many equal shots as its `shots`, some of which end at the sparsities.
 Recovery ends a run, so the sparsities of a job with recovery are separate.
 """
 
@@ -40,7 +41,8 @@ from surgeon_engine.pruning.schedule import share_of_goal
 # that they can be compared.
 _COMMAND_LINE_ONLY = ("text", "validation_text", "seed")
 _COMMON = (*_COMMAND_LINE_ONLY, "validation_windows", "window_length")
-_FROM_SPARSITIES = ("sparsity", "shots", "schedule")
+_FROM_SPARSITIES = ("sparsity", "schedule")
+_ROUNDING = 1e-6
 
 # The settings of a job, unless its plan says otherwise.
 _SURGEON = {
@@ -223,22 +225,26 @@ def _expand_job(job: Job, defaults: Defaults, base: Base, seed: int) -> list[Run
             target=PrunableShare(sparsity),
             shots=shots or config.pruning.shots,
         )
-        planned = (
-            _scheduled_shots(pruning) if shots is None else _shots_ending_at(sparsities)
-        )
+        if shots is None:
+            planned = _scheduled_shots(pruning)
+        elif "shots" in given:
+            planned = _equal_shots(shots, sparsities)
+        else:
+            planned = _shots_ending_at(sparsities)
         changed = dataclasses.replace(config, pruning=pruning)
         return Run(job.name, changed, frozenset(calibration), planned, rival)
 
+    given = {**defaults.pruning, **job.pruning}
     if not sparsities:
         return [run(_sparsity(config.pruning))]
-    given = {**defaults.pruning, **job.pruning}
     _check_contradiction(given, sparsities, separate)
     ends_run = rival is not None or config.recovery.level is not Recovery.OFF
     if ends_run and len(sparsities) > 1:
         _check_separate(separate)
     if separate:
         return [run(sparsity) for sparsity in sparsities]
-    return [run(sparsities[-1], len(sparsities))]
+    shots = config.pruning.shots if "shots" in given else len(sparsities)
+    return [run(sparsities[-1], shots)]
 
 
 def _check_rivals(plan: Plan) -> None:
@@ -292,6 +298,29 @@ def _scheduled_shots(pruning: PruningConfig) -> tuple[PlannedShot, ...]:
 
 def _shots_ending_at(sparsities: Sequence[float]) -> tuple[PlannedShot, ...]:
     return tuple(PlannedShot(s / sparsities[-1], s) for s in sparsities)
+
+
+def _equal_shots(shots: int, sparsities: Sequence[float]) -> tuple[PlannedShot, ...]:
+    """Return equal shots to the last sparsity, some of which fill the columns.
+
+    Raises:
+        ConfigError: No shot ends at one of the sparsities.
+    """
+    columns: dict[int, float] = {}
+    for sparsity in sparsities:
+        place = shots * sparsity / sparsities[-1]
+        if abs(place - round(place)) > _ROUNDING:
+            raise ConfigError(
+                f"None of {shots} equal shots to {sparsities[-1]:g} ends at "
+                f"{sparsity:g}.",
+                "Choose other shots, or set separate = true to have a run for each "
+                "sparsity.",
+            )
+        columns[round(place)] = sparsity
+    return tuple(
+        PlannedShot(number / shots, columns.get(number))
+        for number in range(1, shots + 1)
+    )
 
 
 def _sparsity(pruning: PruningConfig) -> float:

@@ -421,7 +421,7 @@ def test_seeds_that_change_nothing_fail(bench, capsys):
         ("job = []", "no jobs"),
         ("[[job", "is not valid"),
         (ONE_JOB + "calibration = { window_length = 8 }", "the same for all jobs"),
-        (ONE_JOB + "sparsities = [0.2]", "shots follows from the sparsities"),
+        (ONE_JOB + "sparsities = [0.1, 0.3]", "None of 2 equal shots to 0.3 ends at"),
         (
             TWO_JOBS.replace("damping", 'schedule = "cubic"\ndamping'),
             "schedule follows from the sparsities",
