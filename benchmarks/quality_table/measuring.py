@@ -59,8 +59,8 @@ def measure_run(
     if rival is not None:
         seconds = _seconds(rival, ready.run, lines)
         if seconds is None:
-            message = f"The job {rival.seconds_of!r} has no figures here."
-            yield _failed(ready, environment, missing[0], message)
+            reason = f"The job {rival.seconds_of!r} has no figures here."
+            yield _failed(ready, environment, missing[0], reason)
             return
     task = job.Task(ready.config, ready.run.shots, seconds)
     with closing(run_in_process(task)) as messages:
