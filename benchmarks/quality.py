@@ -1,7 +1,8 @@
 """Prune a model by the jobs of a plan and tabulate its quality.
 
     python benchmarks/quality.py MODEL --plan benchmarks/plans/reference.toml \
-        --calibration calib.npy --validation test.npy --out results/reference
+        --calibration calib.npy --validation test.npy --other other.txt \
+        --out results/reference
 
 Writes OUT.jsonl, one line per measurement, and from it OUT.csv and OUT.md. Repeating
 the command continues an interrupted table: it skips complete runs with the same model,

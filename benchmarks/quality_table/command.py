@@ -18,7 +18,7 @@ from surgeon_engine.api.config.calibration import BUILTIN_TEXT
 from surgeon_engine.api.config.run import Device, Dtype, ModelConfig
 from surgeon_engine.api.errors import ConfigError, EngineError
 from surgeon_engine.api.files import write_atomically
-from surgeon_engine.api.model_info.source_names import DEMO
+from surgeon_engine.api.model_info.source_names import DEMO, is_hub_source
 from surgeon_engine.model.inspect import inspect_model
 from surgeon_engine.runtime.versions import disable_progress_bars
 
@@ -67,6 +67,14 @@ def _parser() -> argparse.ArgumentParser:
         default="",
         help="the same kinds (default: a held-out part of the calibration text)",
     )
+    add(
+        "--other",
+        nargs="+",
+        default=[],
+        metavar="TEXT",
+        help="texts of other kinds that judge, too: .txt, .jsonl, .npy (default: the "
+        "built-in text, or text by the model where that calibrates)",
+    )
     add("--windows", type=int, help="for calibration; drawn from a token file")
     add("--validation-windows", type=int, help="the first ones of a token file")
     add("--window-length", type=int, help="in tokens")
@@ -104,7 +112,6 @@ def _measure(options: argparse.Namespace, folder: Path) -> int:
     todo = [ready for ready in selected if not results.is_complete(ready)]
     _print_start(results, selected, todo, summary.name)
     environment = measuring.Environment(
-        folder,
         machine.describe_machine(base.model.device),
         machine.describe_versions(),
         machine.engine_digest(),
@@ -114,7 +121,8 @@ def _measure(options: argparse.Namespace, folder: Path) -> int:
     progress = _Progress(todo)
     for ready in todo:
         progress.start_run(ready)
-        with closing(measuring.measure_run(ready, environment)) as steps:
+        earlier = results.newest(runs)
+        with closing(measuring.measure_run(ready, environment, earlier)) as steps:
             for step in steps:
                 if step.line is not None:
                     results.append(step.line)
@@ -139,11 +147,12 @@ def _base(options: argparse.Namespace) -> Base:
     model = ModelConfig(
         _absolute(options.model, DEMO), Dtype(options.dtype), Device(options.device)
     )
-    return Base(model, calibration, options.seeds or (0,))
+    others = tuple(_absolute(text, BUILTIN_TEXT) for text in options.other)
+    return Base(model, calibration, options.seeds or (0,), others)
 
 
 def _absolute(name: str, keyword: str) -> str:
-    if name in ("", keyword):
+    if name in ("", keyword) or is_hub_source(name):
         return name
     return str(Path(os.path.expanduser(name)).resolve())
 
@@ -222,11 +231,10 @@ class _Progress:
             return
         self._remaining -= 1
         self._done += 1
-        figures = step.line.figures if step.line is not None else None
-        kl = f", KL {figures.nats:.4f}" if figures is not None else ""
         print(
             f"  shot {step.shot} of {self._shots}: {step.sparsity:.2%} removed, "
-            f"perplexity {step.perplexity:.2f}{kl}, {step.seconds:.1f} s"
+            f"KL {step.nats:.4f}, perplexity {step.perplexity:.2f}, "
+            f"{step.seconds:.1f} s so far"
             f"{self._remaining_time()}",
             flush=True,
         )

@@ -1,37 +1,38 @@
 """The process that does one run and reports the result and the cost of each shot.
 
-The process reads a `Task` from the first line of its standard input and writes lines
-of JSON. After each line it waits for an empty line, so that no other process computes
-while a shot is timed. Before it reports a shot that fills a column, it writes the
-weights of the prunable layers to a file. Another process compares them with the dense
-model, so that the memory for the comparison is not counted as the method's.
+It reads a `Task` from the first line of its standard input and writes lines of JSON. A
+process does one run, so that its time and peak memory are those of the run.
 """
 
 from __future__ import annotations
 
-import os
-import queue
-import signal
 import sys
-import threading
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import msgspec
-import torch
 
+from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.errors import EngineError
 from surgeon_engine.api.messages.events import Envelope, Logged
-from surgeon_engine.api.messages.run import ShotFinished, Stage
+from surgeon_engine.api.messages.run import Evaluation, ShotFinished, Stage
 from surgeon_engine.pipeline import prepare
 from surgeon_engine.pruning.state import PruningState
+from surgeon_engine.recovery.recover import recover
 from surgeon_engine.runtime import devices
+from surgeon_engine.runtime.json_streams import JsonOutput, exit_with_parent
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.runtime.versions import disable_progress_bars
-from surgeon_engine.shots.shot import ShotPlan, evaluation, run_shot
+from surgeon_engine.shots.compaction_step import compact_state
+from surgeon_engine.shots.shot import (
+    ShotPlan,
+    evaluate_original,
+    evaluation,
+    run_shot,
+)
 
 from .plan import PlannedShot
+from .rival import prune_and_distil
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -39,16 +40,18 @@ class Task(msgspec.Struct, frozen=True):
 
     config: RunConfig
     shots: tuple[PlannedShot, ...]
-    weights: str  # file to write after each shot that fills a column
+    rival_seconds: float | None = None  # that a rival has; None: an ordinary run
 
 
 class ShotDone(msgspec.Struct, frozen=True, tag=True):
-    """The result of a shot."""
+    """The result of a shot; that of the last one includes recovery."""
 
     planned: PlannedShot
     shot: ShotFinished
-    dense_perplexity: float
-    seconds: float  # from the dense model on, over all shots
+    original: Evaluation
+    evaluation: Evaluation  # of the shot, or after recovery
+    seconds: float  # from the first curvature on, over all shots and recovery
+    sampling_seconds: float  # for the text that the model itself writes
     peak_memory_bytes: int  # of the process so far; on a GPU, of its tensors
 
 
@@ -58,13 +61,28 @@ class JobFailed(msgspec.Struct, frozen=True, tag=True):
     message: str
 
 
-Message = ShotDone | JobFailed
+class JobLogged(msgspec.Struct, frozen=True, tag=True):
+    """A line of the run's log."""
+
+    message: str
 
 
-def run_task(task: Task) -> Iterator[Message]:
+Message = ShotDone | JobFailed | JobLogged
+
+
+def run_task(
+    task: Task, log: Callable[[JobLogged], object]
+) -> Iterator[ShotDone | JobFailed]:
     """Do a run; yield a message for each shot, and a last one if it fails."""
+
+    def send(envelope: Envelope) -> None:
+        if isinstance(envelope.event, Logged):
+            log(JobLogged(envelope.event.message))
+
     try:
-        yield from _shots(task)
+        context = RunContext("", send)
+        run = _shots if task.rival_seconds is None else _rival
+        yield from run(task, context)
     except EngineError as error:
         yield JobFailed(f"{error.message} {error.hint}".strip())
     except (MemoryError, RuntimeError) as error:
@@ -73,65 +91,77 @@ def run_task(task: Task) -> Iterator[Message]:
         yield JobFailed("There is not enough memory for this.")
 
 
-def _shots(task: Task) -> Iterator[ShotDone]:
+def _shots(task: Task, context: RunContext) -> Iterator[ShotDone]:
     devices.reset_peak_memory()
-    context = RunContext("", _print_warning)
     state = prepare(task.config, context)
-    dense = evaluation(state, context, Stage.BASELINE)
+    original = evaluate_original(state, context)
     last, seconds = None, 0.0
     for number, planned in enumerate(task.shots, 1):
         shot = run_shot(state, ShotPlan(number, planned.share, last), context)
         last, seconds = shot.damping, seconds + shot.seconds
-        if planned.sparsity is not None:
-            _save_weights(state, Path(task.weights))
-        peak = devices.peak_memory(state.loaded.device)
-        yield ShotDone(planned, shot, dense.perplexity, seconds, peak)
+        compact_state(state)
+        found = shot.evaluation
+        if number == len(task.shots):
+            found, more = _recovered(state, found, context)
+            seconds += more
+        yield ShotDone(
+            planned,
+            shot,
+            original,
+            found,
+            seconds,
+            context.seconds_of_stages[Stage.SAMPLING.value],
+            devices.peak_memory(state.loaded.device),
+        )
 
 
-def _print_warning(envelope: Envelope) -> None:
-    if isinstance(envelope.event, Logged):
-        print(f"  {envelope.event.message}", file=sys.stderr)
+def _rival(task: Task, context: RunContext) -> Iterator[ShotDone]:
+    devices.reset_peak_memory()
+    state = prepare(task.config, context)
+    original = evaluate_original(state, context)
+    (planned,) = task.shots
+    assert task.rival_seconds is not None
+    start, limit = context.clock(), task.rival_seconds
 
+    def progress(_: int) -> float:
+        return (context.clock() - start) / limit
 
-def _save_weights(state: PruningState, path: Path) -> None:
-    """Write the weights that pruning may have changed.
-
-    Unlike safetensors, torch.save makes no copy of them in memory.
-    """
-    torch.save(
-        {
-            f"{layer.name}.{name}": parameter.detach().cpu()
-            for layer in state.loaded.layers
-            for name, parameter in layer.module.named_parameters()
-        },
-        path,
+    shot, _ = prune_and_distil(state, planned.share, progress, context)
+    yield ShotDone(
+        planned,
+        shot,
+        original,
+        evaluation(state, context),
+        context.clock() - start,
+        context.seconds_of_stages[Stage.SAMPLING.value],
+        devices.peak_memory(state.loaded.device),
     )
+
+
+def _recovered(
+    state: PruningState, found: Evaluation, context: RunContext
+) -> tuple[Evaluation, float]:
+    """Recover the model if the run asks for it; return its evaluation and the seconds.
+
+    Args:
+        state: the pruned model.
+        found: its evaluation as it is.
+        context: receives the progress.
+    """
+    if state.config.recovery.level is Recovery.OFF:
+        return found, 0.0
+    result = recover(state, lambda: evaluation(state, context), context)
+    return (found, 0.0) if result is None else (result.evaluation, result.seconds)
 
 
 def main() -> None:
     """Do the task on standard input; exit when the parent process has ended."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # the parent handles it and ends this process
-    output = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(
-        sys.stderr.fileno(), sys.stdout.fileno()
-    )  # prints of libraries are no messages
+    output = JsonOutput()
     task = msgspec.json.decode(sys.stdin.buffer.readline(), type=Task)
-    acknowledged: queue.SimpleQueue[None] = queue.SimpleQueue()
-
-    def listen() -> None:
-        # sys.stdin has a lock that a thread must not hold when the process ends.
-        while os.read(0, 1):
-            acknowledged.put(None)
-        os._exit(1)
-
-    threading.Thread(target=listen, daemon=True).start()
+    exit_with_parent()
     disable_progress_bars()
-    for message in run_task(task):
-        output.write(msgspec.json.encode(message) + b"\n")
-        output.flush()
-        acknowledged.get()
+    for message in run_task(task, output.write):
+        output.write(message)
 
 
 if __name__ == "__main__":

@@ -1,33 +1,26 @@
-"""Measure a run: prune in another process and compare each result with the dense model.
-
-The dense model is loaded in this process, and only while the pruning process waits.
-Neither its time nor its memory is counted as the method's.
-"""
+"""Measure a run: prune in a process of its own and collect the figures of its shots."""
 
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import msgspec
-import torch
 
-from surgeon_engine.api.errors import EvaluationError, ModelError
-from surgeon_engine.evaluation.divergence import Divergence, divergence
-from surgeon_engine.model.load import load_model
-from surgeon_engine.runtime import devices
+from surgeon_engine.api.json_process import JsonProcess
 
 from . import job
-from .results import Circumstances, Figures, Line
+from .plan import Rival, Run
+from .results import Circumstances, Figures, Key, Line
 from .texts import ReadyRun
 
 _PACKAGES = Path(__file__).parents[1]  # PYTHONPATH of the process
+_POLL_INTERVAL_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,118 +30,97 @@ class Step:
     shot: int  # from 1; 0: the run failed
     sparsity: float
     perplexity: float
-    seconds: float
+    nats: float
+    seconds: float  # of the run so far
     line: Line | None  # None: the shot fills no column
 
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """Machine, versions and working folder of a measurement."""
+    """Machine and versions of a measurement."""
 
-    folder: Path  # for files of weights
     machine: str
     versions: str
     engine: str
 
 
-def measure_run(ready: ReadyRun, environment: Environment) -> Generator[Step]:
-    """Do a run; yield a step for each shot, and a last one if it fails."""
-    weights = environment.folder / "weights.pt"
-    task = job.Task(ready.config, ready.run.shots, str(weights))
+def measure_run(
+    ready: ReadyRun, environment: Environment, lines: Mapping[Key, Line]
+) -> Generator[Step]:
+    """Do a run; yield a step for each shot, and a last one if it fails.
+
+    Args:
+        ready: the run.
+        environment: where it is measured.
+        lines: the earlier measurements, for the seconds of a rival.
+    """
     missing = list(ready.run.sparsities)
+    seconds, rival = None, ready.run.rival
+    if rival is not None:
+        seconds = _seconds(rival, ready.run, lines)
+        if seconds is None:
+            reason = f"The job {rival.seconds_of!r} has no figures here."
+            yield _failed(ready, environment, missing[0], reason)
+            return
+    task = job.Task(ready.config, ready.run.shots, seconds)
     with closing(run_in_process(task)) as messages:
         for message in messages:
-            if isinstance(message, job.JobFailed):
-                yield _failed(ready, environment, missing[0], message.message)
-                return
-            if message.planned.sparsity is None:
-                yield _step(message, None)
-                continue
-            try:
-                found = compare_with_dense(ready, weights)
-            except EvaluationError as error:
-                yield _failed(ready, environment, missing[0], error.message)
-                return
-            column = missing.pop(0)
-            figures = _figures(message, found)
-            yield _step(message, _line(ready, environment, column, figures))
-            if not missing:
-                return
+            match message:
+                case job.JobLogged():
+                    print(f"  {message.message}", file=sys.stderr)
+                case job.JobFailed():
+                    yield _failed(ready, environment, missing[0], message.message)
+                case job.ShotDone() if message.planned.sparsity is None:
+                    yield _step(message, None)
+                case job.ShotDone():
+                    line = _line(ready, environment, missing.pop(0), _figures(message))
+                    yield _step(message, line)
 
 
 def run_in_process(task: job.Task) -> Generator[job.Message]:
-    """Yield the messages of a new process that does `task`.
-
-    After each message, the process waits until the next one is requested.
-    """
+    """Yield the messages of a new process that does `task`."""
     path = os.pathsep.join(filter(None, (str(_PACKAGES), os.environ.get("PYTHONPATH"))))
-    process = subprocess.Popen(
+    process: JsonProcess[job.Message] = JsonProcess(
         [sys.executable, "-m", "quality_table.job"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": path},
+        msgspec.json.Decoder(job.Message).decode,
+        os.environ | {"PYTHONPATH": path},
     )
-    decoder = msgspec.json.Decoder(job.Message)
-    try:
-        _write_line(process, msgspec.json.encode(task))
-        assert process.stdout is not None
-        for line in process.stdout:
-            yield decoder.decode(line)
-            _write_line(process, b"")
-        if code := process.wait():
-            reason = f"signal {-code}" if code < 0 else f"exit code {code}"
-            yield job.JobFailed(f"Its process ended with {reason}.")
-    finally:
-        process.kill()
-        process.communicate()
+    with process:
+        process.send(task)
+        while not process.ended:
+            message = process.receive(_POLL_INTERVAL_S)
+            if message is not None:
+                yield message
+        found = process.wait_for_exit()
+        if found.code:
+            last = "".join(found.stderr.strip().splitlines()[-1:])
+            yield job.JobFailed(f"Its process {found.reason}. {last}".strip())
 
 
-def _write_line(process: subprocess.Popen[bytes], line: bytes) -> None:
-    assert process.stdin is not None
-    try:
-        process.stdin.write(line + b"\n")
-        process.stdin.flush()
-    except BrokenPipeError:
-        pass  # the process has ended; its exit code is read after its output
+def _seconds(rival: Rival, run: Run, lines: Mapping[Key, Line]) -> float | None:
+    """Return the seconds of a rival; None if the other job has no figures."""
+    if rival.seconds_of is None:
+        return rival.seconds
+    other = lines.get((rival.seconds_of, run.seed, run.sparsities[-1]))
+    return other.figures.seconds if other and other.figures else None
 
 
-def compare_with_dense(ready: ReadyRun, weights: Path) -> Divergence:
-    """Return the divergence of the pruned model with these weights from the dense one.
-
-    Raises:
-        EvaluationError: The divergence is not finite, or there is too little memory.
-    """
-    try:
-        dense, pruned = (load_model(ready.config.model).model for _ in range(2))
-        values = torch.load(weights, weights_only=True, map_location="cpu")
-        if pruned.load_state_dict(values, strict=False).unexpected_keys:
-            raise ModelError("The weights of the job belong to another model.")
-        batch = ready.config.calibration.batch
-        return divergence(dense, pruned, ready.validation, batch, lambda: None)
-    except (MemoryError, RuntimeError) as error:
-        if not devices.is_out_of_memory(error):
-            raise
-        raise EvaluationError(
-            "There is not enough memory to compare with the dense model."
-        ) from error
-    finally:
-        dense = pruned = None
-        devices.reset_peak_memory()  # free the GPU for the process that prunes
-
-
-def _figures(message: job.ShotDone, found: Divergence) -> Figures:
-    shot = message.shot
+def _figures(done: job.ShotDone) -> Figures:
+    shot, first = done.shot, done.evaluation.fidelity[0]
     return Figures(
         reached=shot.sparsity,
         parameters=shot.parameters,
-        dense_perplexity=message.dense_perplexity,
-        perplexity=shot.evaluation.perplexity,
-        nats=found.nats,
-        agreement=found.agreement,
+        dense_perplexity=done.original.perplexity,
+        perplexity=done.evaluation.perplexity,
+        nats=first.divergence.value,
+        agreement=first.agreement.value,
         shot_seconds=shot.seconds,
-        seconds=message.seconds,
-        peak_memory_bytes=message.peak_memory_bytes,
+        seconds=done.seconds,
+        peak_memory_bytes=done.peak_memory_bytes,
         damping=shot.damping,
+        sampling_seconds=done.sampling_seconds,
+        dense=done.original.fidelity,
+        fidelity=done.evaluation.fidelity,
     )
 
 
@@ -177,9 +149,16 @@ def _failed(
 ) -> Step:
     line = _line(ready, environment, column, None)
     failed = msgspec.structs.replace(line, failure=message)
-    return Step(0, column, 0.0, 0.0, failed)
+    return Step(0, column, 0.0, 0.0, 0.0, failed)
 
 
-def _step(message: job.ShotDone, line: Line | None) -> Step:
-    shot, perplexity = message.shot, message.shot.evaluation.perplexity
-    return Step(shot.shot, shot.sparsity, perplexity, shot.seconds, line)
+def _step(done: job.ShotDone, line: Line | None) -> Step:
+    found = done.evaluation
+    return Step(
+        done.shot.shot,
+        done.shot.sparsity,
+        found.perplexity,
+        found.fidelity[0].divergence.value,
+        done.seconds,
+        line,
+    )

@@ -4,12 +4,20 @@
     sparsities = [...]    columns of the table; default: the `sparsity` of the job
     separate = false      true: a run of its own from the dense model for each sparsity
     [defaults.pruning]    settings of PruningConfig, in their short form
+    [defaults.recovery]      of RecoveryConfig; default: none
     [defaults.calibration]   of CalibrationConfig; the command line has precedence
+    [defaults.evaluation]    of EvaluationConfig, the same for all jobs; likewise
 
     [[job]]
     name = "..."          name of the row, followed by settings of this job
 
-A job whose sparsities are not separate is one run with one shot for each sparsity.
+A job with `rival = true` removes as much as the others by a first-order mask and then
+distils, until the `seconds` are over that it is given, or the seconds of another job
+(`seconds_of = "..."`) at the same sparsity and seed. Its pruning sets no method.
+
+A job whose sparsities are not separate is one run with one shot for each sparsity, or
+with as many equal shots as its `shots`, some of which end at the sparsities.
+Recovery ends a run, so the sparsities of a job with recovery are separate.
 """
 
 from __future__ import annotations
@@ -23,6 +31,7 @@ from typing import Any
 import msgspec
 
 from surgeon_engine.api.config.pruning import PrunableShare, PruningConfig
+from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.config.toml import config_from_toml
 from surgeon_engine.api.errors import ConfigError
@@ -32,7 +41,8 @@ from surgeon_engine.pruning.schedule import share_of_goal
 # that they can be compared.
 _COMMAND_LINE_ONLY = ("text", "validation_text", "seed")
 _COMMON = (*_COMMAND_LINE_ONLY, "validation_windows", "window_length")
-_FROM_SPARSITIES = ("sparsity", "shots", "schedule")
+_FROM_SPARSITIES = ("sparsity", "schedule")
+_ROUNDING = 1e-6
 
 # The settings of a job, unless its plan says otherwise.
 _SURGEON = {
@@ -40,6 +50,8 @@ _SURGEON = {
     "shots": 3,
     "fisher": "empirical",
 }
+_NO_RECOVERY = {"level": "off"}
+_RIVAL = {"method": "first_order", "shots": 1, "fisher": "empirical"}
 
 
 class Defaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,7 +60,9 @@ class Defaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sparsities: tuple[float, ...] = ()
     separate: bool = False
     pruning: dict[str, Any] = {}
+    recovery: dict[str, Any] = {}
     calibration: dict[str, Any] = {}
+    evaluation: dict[str, Any] = {}
 
 
 class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,7 +72,11 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sparsities: tuple[float, ...] | None = None  # None: those of the defaults
     separate: bool | None = None
     pruning: dict[str, Any] = {}
+    recovery: dict[str, Any] = {}
     calibration: dict[str, Any] = {}
+    rival: bool = False
+    seconds: float | None = None  # of a rival
+    seconds_of: str | None = None  # the job whose seconds a rival has
 
 
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -82,6 +100,14 @@ class Base:
     model: ModelConfig
     calibration: Mapping[str, Any]  # explicitly set fields
     seeds: tuple[int, ...]
+    others: tuple[str, ...] = ()  # texts of other kinds that judge; empty: of the plan
+
+
+class Rival(msgspec.Struct, frozen=True):
+    """The time that a rival has: some seconds, or those of another job."""
+
+    seconds: float | None
+    seconds_of: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +118,7 @@ class Run:
     config: RunConfig
     given: frozenset[str]  # explicitly set fields of the calibration
     shots: tuple[PlannedShot, ...]
+    rival: Rival | None = None  # None: an ordinary run
 
     @property
     def seed(self) -> int:
@@ -121,6 +148,7 @@ def read_plan(path: Path) -> Plan:
             f"The plan {path.name} is not valid: {error}.",
             "See benchmarks/plans for examples.",
         ) from error
+    _check_rivals(plan)
     names = [job.name for job in plan.job]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice or not names:
@@ -173,12 +201,18 @@ def _expand_job(job: Job, defaults: Defaults, base: Base, seed: int) -> list[Run
             f"{common[0]} must be the same for all jobs.",
             "Give it on the command line.",
         )
+    rival = Rival(job.seconds, job.seconds_of) if job.rival else None
+    pruning = {**_SURGEON, **defaults.pruning, **job.pruning}
+    recovery = {**_NO_RECOVERY, **defaults.recovery, **job.recovery}
+    if rival is not None:
+        pruning, recovery = pruning | _RIVAL, _NO_RECOVERY
     calibration = {**defaults.calibration, **base.calibration, **job.calibration}
     parts = {
         "model": msgspec.to_builtins(base.model),
         "calibration": calibration | {"seed": seed},
-        "pruning": {**_SURGEON, **defaults.pruning, **job.pruning},
-        "recovery": {"level": "off"},  # the table compares what pruning itself gives
+        "pruning": pruning,
+        "recovery": recovery,
+        "evaluation": defaults.evaluation | _texts(base),
     }
     config = config_from_toml(msgspec.toml.encode(parts).decode())
     _sparsity(config.pruning)
@@ -191,19 +225,64 @@ def _expand_job(job: Job, defaults: Defaults, base: Base, seed: int) -> list[Run
             target=PrunableShare(sparsity),
             shots=shots or config.pruning.shots,
         )
-        planned = (
-            _scheduled_shots(pruning) if shots is None else _shots_ending_at(sparsities)
-        )
+        if shots is None:
+            planned = _scheduled_shots(pruning)
+        elif "shots" in given:
+            planned = _equal_shots(shots, sparsities)
+        else:
+            planned = _shots_ending_at(sparsities)
         changed = dataclasses.replace(config, pruning=pruning)
-        return Run(job.name, changed, frozenset(calibration), planned)
+        return Run(job.name, changed, frozenset(calibration), planned, rival)
 
+    given = {**defaults.pruning, **job.pruning}
     if not sparsities:
         return [run(_sparsity(config.pruning))]
-    given = {**defaults.pruning, **job.pruning}
     _check_contradiction(given, sparsities, separate)
+    ends_run = rival is not None or config.recovery.level is not Recovery.OFF
+    if ends_run and len(sparsities) > 1:
+        _check_separate(separate)
     if separate:
         return [run(sparsity) for sparsity in sparsities]
-    return [run(sparsities[-1], len(sparsities))]
+    shots = config.pruning.shots if "shots" in given else len(sparsities)
+    return [run(sparsities[-1], shots)]
+
+
+def _check_rivals(plan: Plan) -> None:
+    """Check that each rival has a time, and that only rivals have one."""
+    earlier: list[str] = []
+    for job in plan.job:
+        given = (job.seconds is not None) + (job.seconds_of is not None)
+        if given != job.rival or job.seconds == 0:
+            raise ConfigError(
+                f"Job {job.name!r}: a rival has either seconds or seconds_of, and no "
+                "other job has one.",
+                "Set rival = true and one of the two.",
+            )
+        if job.rival and set(job.pruning) & set(_RIVAL):
+            raise ConfigError(
+                f"Job {job.name!r}: a rival has a method, shots and labels of its own.",
+                "Leave them out.",
+            )
+        if job.seconds_of is not None and job.seconds_of not in earlier:
+            raise ConfigError(
+                f"Job {job.name!r} has the seconds of {job.seconds_of!r}, which is no "
+                "job before it.",
+                "Name an earlier job that is no rival.",
+            )
+        if not job.rival:
+            earlier.append(job.name)
+
+
+def _texts(base: Base) -> dict[str, Any]:
+    return {"texts": base.others} if base.others else {}
+
+
+def _check_separate(separate: bool) -> None:
+    if not separate:
+        raise ConfigError(
+            "Recovery or distillation ends a run, so it cannot fill several columns.",
+            "Set separate = true to have a run for each sparsity.",
+        )
 
 
 def _scheduled_shots(pruning: PruningConfig) -> tuple[PlannedShot, ...]:
@@ -219,6 +298,29 @@ def _scheduled_shots(pruning: PruningConfig) -> tuple[PlannedShot, ...]:
 
 def _shots_ending_at(sparsities: Sequence[float]) -> tuple[PlannedShot, ...]:
     return tuple(PlannedShot(s / sparsities[-1], s) for s in sparsities)
+
+
+def _equal_shots(shots: int, sparsities: Sequence[float]) -> tuple[PlannedShot, ...]:
+    """Return equal shots to the last sparsity, some of which fill the columns.
+
+    Raises:
+        ConfigError: No shot ends at one of the sparsities.
+    """
+    columns: dict[int, float] = {}
+    for sparsity in sparsities:
+        place = shots * sparsity / sparsities[-1]
+        if abs(place - round(place)) > _ROUNDING:
+            raise ConfigError(
+                f"None of {shots} equal shots to {sparsities[-1]:g} ends at "
+                f"{sparsity:g}.",
+                "Choose other shots, or set separate = true to have a run for each "
+                "sparsity.",
+            )
+        columns[round(place)] = sparsity
+    return tuple(
+        PlannedShot(number / shots, columns.get(number))
+        for number in range(1, shots + 1)
+    )
 
 
 def _sparsity(pruning: PruningConfig) -> float:

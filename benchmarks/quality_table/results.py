@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from surgeon_engine.api.errors import ConfigError
-from surgeon_engine.api.messages.run import DampingChoice
+from surgeon_engine.api.messages.run import DampingChoice, Fidelity
 
 from .texts import ReadyRun
 
@@ -28,18 +28,26 @@ class Circumstances(msgspec.Struct, frozen=True):
 
 
 class Figures(msgspec.Struct, frozen=True):
-    """Quality and cost of pruning to one sparsity."""
+    """Quality and cost of pruning to one sparsity.
+
+    Results of earlier versions lack the last fields.
+    """
 
     reached: float  # sparsity, at most the requested one
     parameters: int  # remaining in the whole model
     dense_perplexity: float
     perplexity: float
-    nats: float  # KL(dense || pruned) per token
+    nats: float  # KL(original || pruned) per token
     agreement: float  # share of tokens for which both models have the same top token
     shot_seconds: float  # of the shot that ended here
-    seconds: float  # from the dense model on
+    seconds: float  # from the first curvature to the end of recovery
     peak_memory_bytes: int
     damping: DampingChoice | None  # of that shot; None: the method has none
+    sampling_seconds: float = 0.0  # for the text that the model itself writes
+    # On the validation text and each text of another kind: of the original, and of the
+    # pruned model.
+    dense: tuple[Fidelity, ...] = ()
+    fidelity: tuple[Fidelity, ...] = ()
 
 
 class Line(msgspec.Struct, frozen=True):

@@ -10,24 +10,27 @@ from dataclasses import dataclass
 
 from surgeon_engine.api.config.fields import settings_of, values_of
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.messages.run import Estimate, Fidelity
 
 from .results import Circumstances, Figures, Key, Line
-from .texts import ReadyRun
+from .texts import ReadyRun, name_of_text
 
 _MISSING = "-"
 _HOW = (
-    "Perplexity, KL and agreement are measured on the same validation windows, each "
-    "scored separately. KL is KL(dense || pruned) in nats per predicted token; "
-    "agreement is the share of predicted tokens for which both models have the same "
-    "top token. Both are computed in another process, while the job waits, from "
-    "weights that the job wrote to a file: the dense model takes none of the job's "
-    "time or memory. Seconds count from the dense model on, over all shots, with the "
-    "evaluation after each, without loading. A searched damping is that of a shot "
-    "with later shots, except in the last column. Peak memory is that of "
-    "the job's process so far, with the model, the libraries and the evaluation, and "
-    "so never falls from one shot to the next; on a GPU it is that of its tensors. "
-    "The model keeps its size in memory; an ordinary run compacts a model that loses "
-    "heads and neurons between shots, which makes the later shots faster."
+    "KL, same top token and perplexity are measured on the validation windows, and on "
+    "windows of texts of other kinds, each window scored separately. KL is KL(original "
+    "|| pruned) in nats per predicted token; same top token is the share of predicted "
+    "tokens for which both models rank the same token first. The CSV file has the 95 % "
+    "interval of each. Where a job has recovery, its figures are those after it. "
+    "Seconds count from the first curvature to the end of recovery, over all shots, "
+    "with the evaluation after each, without loading and without the text that the "
+    "model itself writes, which is kept for later runs. A searched damping is that of "
+    "a shot with later shots, except in the last column. Peak memory is that of the "
+    "job's process so far, with the model, the libraries and the evaluation, and so "
+    "never falls from one shot to the next; on a GPU it is that of its tensors. A "
+    "rival is a first-order mask and plain distillation on the calibration windows, "
+    "with held-out ones, until its seconds are over; its last step and the last "
+    "measurement on the held-out windows come on top."
 )
 _SEEDS_NOTE = (
     "; figures are mean ± (largest - smallest). The seed draws the calibration "
@@ -40,6 +43,7 @@ _DAMPING = {
     "tried": "tried",
 }
 _NOT_SETTINGS = ("sparsity", "text", "validation_text", "seed")
+_LABELS = {"level": "recovery"}
 _TEXT_SETTINGS = ("windows", "validation_windows", "window_length")  # in the heading
 
 
@@ -63,12 +67,21 @@ class Table:
 
 
 _TABLES = (
+    Table("KL from the original, nats per token", lambda f: f.nats, ".4f"),
+    Table("Same top token, %", lambda f: 100 * f.agreement, ".2f"),
     Table("Perplexity", lambda f: f.perplexity, ".2f"),
-    Table("KL from the dense model, nats per token", lambda f: f.nats, ".4f"),
-    Table("Agreement with the dense model, %", lambda f: 100 * f.agreement, ".2f"),
-    Table("Seconds from the dense model", lambda f: f.seconds, ".1f"),
+)
+_COSTS = (
+    Table("Seconds", lambda f: f.seconds, ".1f"),
+    Table(
+        "Seconds to write the model's own text",
+        lambda f: f.sampling_seconds or None,
+        ".1f",
+    ),
     Table("Peak memory, GiB", lambda f: f.peak_memory_bytes / 2**30, ".2f"),
 )
+# Figures of a text and their columns.
+_OF_TEXT = {"divergence": "nats", "agreement": "agreement", "perplexity": "perplexity"}
 
 
 def to_markdown(
@@ -76,8 +89,9 @@ def to_markdown(
 ) -> str:
     """Return the page."""
     parts = [_head(heading, runs, lines)]
+    tables = (*_TABLES, *_tables_of_others(lines), *_COSTS)
     parts += [
-        _table(table, runs, lines) for table in _TABLES if _has_values(table, lines)
+        _table(table, runs, lines) for table in tables if _has_values(table, lines)
     ]
     parts += [_dampings(runs, lines), _failures(lines), _settings(runs)]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -86,10 +100,16 @@ def to_markdown(
 def to_csv(runs: Sequence[ReadyRun], lines: Mapping[Key, Line]) -> str:
     """Return a row for each job, seed and sparsity that was measured or has failed."""
     text = io.StringIO(newline="")
-    figures = [x for x in Figures.__struct_fields__ if x != "damping"]
+    figures = [
+        x
+        for x in Figures.__struct_fields__
+        if x not in ("damping", "dense", "fidelity")
+    ]
     circumstances = Circumstances.__struct_fields__
+    others = len(_others(lines))
     writer = csv.writer(text, lineterminator="\n")
     names = ["job", "seed", "sparsity", *figures, *_DAMPING.values()]
+    names += _names_of_intervals(others)
     names += ["failure", "at", *circumstances, "settings", "identity"]
     writer.writerow(names)
     for ready, sparsity in _cells(runs):
@@ -100,6 +120,7 @@ def to_csv(runs: Sequence[ReadyRun], lines: Mapping[Key, Line]) -> str:
         row: list[object] = [line.job, line.seed, line.sparsity]
         row += [getattr(line.figures, name, "") for name in figures]
         row += [getattr(choice, name, "") for name in _DAMPING]
+        row += _intervals(line.figures, others)
         row += [line.failure, line.at]
         row += [getattr(line.circumstances, name) for name in circumstances]
         writer.writerow([*row, differences(ready.run.config), line.identity])
@@ -108,9 +129,13 @@ def to_csv(runs: Sequence[ReadyRun], lines: Mapping[Key, Line]) -> str:
 
 def differences(config: RunConfig) -> str:
     """Return the settings that differ from the defaults."""
-    pairs = ((config.pruning, ()), (config.calibration, _TEXT_SETTINGS))
+    pairs = (
+        (config.pruning, ()),
+        (config.recovery, ()),
+        (config.calibration, _TEXT_SETTINGS),
+    )
     return ", ".join(
-        f"{name} = {_plain(value)}"
+        f"{_LABELS.get(name, name)} = {_plain(value)}"
         for part, excluded in pairs
         for name, value in values_of(part).items()
         if name not in (*_NOT_SETTINGS, *excluded)
@@ -124,6 +149,66 @@ def _plain(value: object) -> str:
     return "" if value is None else str(value)
 
 
+def _others(lines: Mapping[Key, Line]) -> tuple[Fidelity, ...]:
+    """Return the figures of the original on the texts of other kinds."""
+    found = [line.figures.dense for line in lines.values() if line.figures]
+    return max(found, key=len, default=())[1:]
+
+
+def _tables_of_others(lines: Mapping[Key, Line]) -> list[Table]:
+    def value(
+        number: int, name: str, scale: float
+    ) -> Callable[[Figures], float | None]:
+        def find(figures: Figures) -> float | None:
+            if number >= len(figures.fidelity):
+                return None  # a result of an earlier version
+            found: Estimate = getattr(figures.fidelity[number], name)
+            return scale * found.value
+
+        return find
+
+    return [
+        Table(f"{title}, on {name_of_text(other.text)}", value(number, *rest), form)
+        for number, other in enumerate(_others(lines), 1)
+        for title, rest, form in (
+            ("KL from the original, nats per token", ("divergence", 1), ".4f"),
+            ("Same top token, %", ("agreement", 100), ".2f"),
+            ("Perplexity", ("perplexity", 1), ".2f"),
+        )
+    ]
+
+
+def _names_of_intervals(others: int) -> list[str]:
+    """Return the names of the columns for the intervals and for the other texts."""
+    names = [f"{x}_{end}" for x in _OF_TEXT.values() for end in ("low", "high")]
+    for number in range(1, others + 1):
+        text = f"other_{number}"
+        names += [text, f"{text}_dense_perplexity"]
+        names += [
+            f"{text}_{x}{end}"
+            for x in _OF_TEXT.values()
+            for end in ("", "_low", "_high")
+        ]
+    return names
+
+
+def _intervals(figures: Figures | None, others: int) -> list[object]:
+    """Return the values of the columns that `_names_of_intervals` names."""
+    if figures is None or not figures.fidelity:
+        return [""] * len(_names_of_intervals(others))
+    row: list[object] = []
+    for number, (dense, found) in enumerate(
+        zip(figures.dense, figures.fidelity, strict=True)
+    ):
+        estimates: list[Estimate] = [getattr(found, name) for name in _OF_TEXT]
+        if number == 0:
+            row += [end for x in estimates for end in (x.low, x.high)]
+        else:
+            row += [name_of_text(found.text), dense.perplexity.value]
+            row += [part for x in estimates for part in (x.value, x.low, x.high)]
+    return row
+
+
 def _cells(runs: Sequence[ReadyRun]) -> list[tuple[ReadyRun, float]]:
     return [(ready, sparsity) for ready in runs for sparsity in ready.run.sparsities]
 
@@ -131,14 +216,10 @@ def _cells(runs: Sequence[ReadyRun]) -> list[tuple[ReadyRun, float]]:
 def _head(heading: Heading, runs: Sequence[ReadyRun], lines: Mapping[Key, Line]) -> str:
     days = sorted({line.at[:10] for line in lines.values()})
     seeds = sorted({ready.run.seed for ready in runs})
-    dense = {
-        line.seed: line.figures.dense_perplexity
-        for line in lines.values()
-        if line.figures
-    }
+    others = _others(lines)
     facts = {
         "Model": f"{heading.model}, {heading.parameters:,} parameters, {heading.dtype}",
-        "Dense perplexity": _summary(list(dense.values()), ".2f", len(seeds)),
+        "Perplexity of the original": _dense_perplexities(lines, len(seeds)),
         "Plan": heading.plan,
         "Date": " to ".join(dict.fromkeys((days[0], days[-1]))) if days else _MISSING,
         "Machine": _varying(lines, "machine"),
@@ -146,10 +227,32 @@ def _head(heading: Heading, runs: Sequence[ReadyRun], lines: Mapping[Key, Line])
         "Engine's source files": _varying(lines, "engine"),
         "Calibration": _varying(lines, "calibration"),
         "Validation": _varying(lines, "validation"),
+        "Texts of other kinds": "; ".join(
+            f"{name_of_text(other.text)}, {other.windows:,} windows of "
+            f"{other.window_length:,} tokens"
+            for other in others
+        )
+        or _MISSING,
         "Seeds": ", ".join(map(str, seeds)) + (_SEEDS_NOTE if len(seeds) > 1 else ""),
     }
     bullets = "\n".join(f"- {name}: {text}" for name, text in facts.items())
     return f"# Pruning {heading.model}\n\n{bullets}\n\n{_HOW}"
+
+
+def _dense_perplexities(lines: Mapping[Key, Line], seeds: int) -> str:
+    """Return the perplexities of the original, on each text."""
+    figures = {line.seed: line.figures for line in lines.values() if line.figures}
+    first = [found.dense_perplexity for found in figures.values()]
+    texts = [_summary(first, ".2f", seeds)]
+    for number, other in enumerate(_others(lines), 1):
+        values = [
+            found.dense[number].perplexity.value
+            for found in figures.values()
+            if number < len(found.dense)
+        ]
+        text = _summary(values, ".2f", seeds)
+        texts.append(f"{text} on {name_of_text(other.text)}")
+    return "; ".join(texts)
 
 
 def _varying(lines: Mapping[Key, Line], name: str) -> str:
@@ -249,6 +352,9 @@ def _settings(runs: Sequence[ReadyRun]) -> str:
         how = f"{shots} shot{'s' if shots > 1 else ''}"
         if len(first) > 1:
             how += " for each sparsity, each from the dense model"
+        if (rival := first[0].rival) is not None:
+            time = rival.seconds_of or f"{rival.seconds:g} seconds"
+            how += f", then plain distillation, in the time of {time}"
         settings = differences(first[0].config)
         code = f"`{_escaped(settings)}`" if settings else "none"
         rows.append(f"| {_escaped(job)} | {how} | {code} |")

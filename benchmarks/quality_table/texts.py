@@ -1,8 +1,8 @@
 """Read the windows of all runs before the first one starts, and identify runs.
 
-Every run gets its windows as token files, so that pruning and comparing use the same
-ones. The identity of a run is a digest of the contents of the model's files, of these
-windows and of all settings; it does not depend on paths.
+A run gets the windows that it draws from token files as token files of its own. The
+identity of a run is a digest of the contents of the model's files, of the windows, of
+the texts that judge and of all settings; it does not depend on paths.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ from surgeon_engine.api.config.calibration import (
     CalibrationConfig,
     is_token_file,
 )
+from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.fields import settings_of, values_of
 from surgeon_engine.api.config.pruning import Fisher, PruningConfig
+from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.errors import CalibrationError, ConfigError
 from surgeon_engine.calibration.windows import load_windows, vocabulary_of
@@ -43,18 +45,17 @@ class ReadyRun:
     """A run with its windows."""
 
     run: Run
-    config: RunConfig  # of the run, with its windows as token files
+    config: RunConfig  # of the run, with its own token files
     identity: str
-    validation: Tensor  # windows x length
+    calibration_digest: str
     calibration_description: str
     validation_description: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Part:
-    path: Path
+    source: str  # the text, or a token file with the windows of the run
     digest: str
-    windows: Tensor
     description: str
 
 
@@ -72,6 +73,7 @@ class Texts:
         config_file = () if source.gguf_file else (source.folder / "config.json",)
         self._model = digest_of_files((*config_file, *source.weight_files))
         self._parts: dict[tuple[object, ...], tuple[_Part, _Part]] = {}
+        self._identities: dict[tuple[str, int, float], str] = {}
 
     def prepare(self, run: Run) -> ReadyRun:
         """Return the run with its windows.
@@ -82,15 +84,18 @@ class Texts:
         calibration, validation = self._windows_of(run)
         text = dataclasses.replace(
             run.config.calibration,
-            text=str(calibration.path),
-            validation_text=str(validation.path),
+            text=str(calibration.source),
+            validation_text=str(validation.source),
             more_texts=(),
         )
+        identity = self._identity(run, calibration.digest, validation.digest)
+        for sparsity in run.sparsities:
+            self._identities[run.job, run.seed, sparsity] = identity
         return ReadyRun(
             run,
             dataclasses.replace(run.config, calibration=text),
-            self._identity(run, calibration.digest, validation.digest),
-            validation.windows,
+            identity,
+            calibration.digest,
             calibration.description,
             validation.description,
         )
@@ -108,30 +113,42 @@ class Texts:
                 validation = _first(validation, config, run.given)
             self._parts[key] = (
                 self._part("calibration", config.text, calibration),
-                self._part("validation", validation_text, validation),
+                self._part(
+                    "validation", config.validation_text, validation, config.text
+                ),
             )
         return self._parts[key]
 
-    def _part(self, part: str, text: str, windows: Tensor) -> _Part:
+    def _part(self, part: str, text: str, windows: Tensor, default: str = "") -> _Part:
         array = windows.numpy().astype(np.int32)
         digest = hashlib.sha256(str(array.shape).encode() + array.tobytes())
         short = digest.hexdigest()[:_DIGITS]
-        path = self._folder / f"{part}-{short}.npy"
-        np.save(path, array)
-        name = "the built-in text" if text == BUILTIN_TEXT else Path(text).name
+        source = text
+        if is_token_file(text):
+            source = str(self._folder / f"{part}-{short}.npy")
+            np.save(source, array)
+        name = name_of_text(text or default)
         count, length = array.shape
-        return _Part(
-            path, short, windows, f"{name}, {count:,} windows of {length:,} tokens"
-        )
+        return _Part(source, short, f"{name}, {count:,} windows of {length:,} tokens")
 
     def _identity(self, run: Run, *windows: str) -> str:
         config = msgspec.to_builtins(run.config)
         config["pruning"] = _pruning_of_first_version(run.config.pruning)
-        del config["recovery"]  # always off; the first version had none
+        evaluation, recovery = config.pop("evaluation"), config.pop("recovery")
         config["model"]["source"] = config["export"] = ""
         config["calibration"]["text"] = config["calibration"]["validation_text"] = ""
         del config["calibration"]["more_texts"]  # added after the first version
         parts = [self._model, self._device, *windows, config, run.shots]
+        # The first version had neither.
+        if run.config.recovery.level is not Recovery.OFF:
+            parts.append(recovery)
+        if run.config.evaluation != EvaluationConfig():
+            texts = map(_digest_of_text, run.config.evaluation.texts)
+            parts.append(evaluation | {"texts": list(texts)})
+        if run.rival is not None:
+            # It is measured again if the job is that gives it its seconds.
+            key = (run.rival.seconds_of or "", run.seed, run.sparsities[-1])
+            parts.append([run.rival, self._identities.get(key)])
         return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:_DIGITS]
 
 
@@ -184,7 +201,7 @@ def check_seeds_differ(runs: Sequence[ReadyRun]) -> None:
     seen: dict[tuple[str, str], int] = {}
     for ready in runs:
         run = ready.run
-        key = (run.job, ready.config.calibration.text)
+        key = (run.job, ready.calibration_digest)
         other = seen.setdefault(key, run.seed)
         sampled = run.config.pruning.fisher is Fisher.SAMPLED
         if other != run.seed and not sampled:
@@ -193,6 +210,15 @@ def check_seeds_differ(runs: Sequence[ReadyRun]) -> None:
                 "windows, since all windows of the token file are used.",
                 "Set --windows to fewer than the file holds: the seed draws them.",
             )
+
+
+def name_of_text(text: str) -> str:
+    """Return the name of a text for the tables."""
+    return "the built-in text" if text == BUILTIN_TEXT else Path(text).name
+
+
+def _digest_of_text(text: str) -> str:
+    return digest_of_files([Path(text)]) if Path(text).is_file() else text
 
 
 def digest_of_files(paths: Sequence[Path]) -> str:

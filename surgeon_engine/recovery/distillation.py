@@ -93,8 +93,8 @@ class _Distillation:
         self._context = context
         self._config: RecoveryConfig = state.config.recovery
         self._seed = state.config.calibration.seed
-        self._kept = _masks(state)
-        self._parameters = _trainable(state)
+        self._kept = masks_of_kept(state)
+        self._parameters = trainable_parameters(state)
         self._best: list[Tensor] = []
 
     def run(self, before: float, shot: int) -> Training:
@@ -209,7 +209,7 @@ class _Distillation:
                 parameter.copy_(best)
 
 
-def _masks(state: PruningState) -> list[tuple[Tensor, Tensor]]:
+def masks_of_kept(state: PruningState) -> list[tuple[Tensor, Tensor]]:
     """Return the tensors with removed weights, and masks of the weights that remain."""
     result = []
     for unit in state.units:
@@ -220,7 +220,7 @@ def _masks(state: PruningState) -> list[tuple[Tensor, Tensor]]:
     return result
 
 
-def _trainable(state: PruningState) -> list[nn.Parameter]:
+def trainable_parameters(state: PruningState) -> list[nn.Parameter]:
     """Return the parameters of the body without embeddings and protected layers."""
     protected = {
         id(parameter)

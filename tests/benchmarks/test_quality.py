@@ -10,15 +10,21 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
 from benchmarks.quality_table import command, job, machine, measuring
-from benchmarks.quality_table.plan import Base, PlannedShot, expand_runs, read_plan
+from benchmarks.quality_table.plan import (
+    Base,
+    PlannedShot,
+    Rival,
+    expand_runs,
+    read_plan,
+)
 from benchmarks.quality_table.results import Results
+from benchmarks.quality_table.tables import Heading, to_csv, to_markdown
 from benchmarks.quality_table.texts import Texts
 from surgeon_engine import pipeline
 from surgeon_engine.api.config.calibration import CalibrationConfig
@@ -26,17 +32,18 @@ from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.pruning import (
     Damping,
     Method,
+    PrunableShare,
+    PruningConfig,
     Structure,
 )
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
-from surgeon_engine.api.errors import ConfigError, EvaluationError
+from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.messages.run import ShotFinished
-from surgeon_engine.evaluation.divergence import divergence, divergences
 from surgeon_engine.runtime.run_context import RunContext
 from tests.helpers.configs import pruning_config
 from tests.helpers.runs import skip_verification
-from tests.helpers.tiny_models import VOCABULARY, save_tiny_model, tiny_model
+from tests.helpers.tiny_models import VOCABULARY, save_tiny_model
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_runs")]
 
@@ -63,6 +70,27 @@ pruning = { structure = "heads", sparsity = 0.9 }
 [[job]]
 name = "works"
 pruning = { method = "magnitude", shots = 1 }
+"""
+WITH_RECOVERY = """
+[defaults]
+sparsities = [0.2]
+separate = true
+[[job]]
+name = "plain"
+[[job]]
+name = "refit"
+recovery = { level = "refit", own_windows = 0 }
+"""
+WITH_RIVAL = """
+[defaults]
+sparsities = [0.2]
+separate = true
+[[job]]
+name = "first"
+[[job]]
+name = "rival"
+rival = true
+seconds_of = "first"
 """
 ONE_JOB = '[[job]]\nname = "only"\npruning = { method = "magnitude", shots = 2 }\n'
 
@@ -111,7 +139,11 @@ def bench(tmp_path, monkeypatch):
 
     def run_in_process(task):
         tasks.append(task)
-        yield from job.run_task(task)
+        log = []
+        for message in job.run_task(task, log.append):
+            yield from log
+            log.clear()
+            yield message
 
     monkeypatch.setattr(measuring, "run_in_process", run_in_process)
     return Bench(tmp_path, tasks)
@@ -169,7 +201,7 @@ def test_markdown_names_machine_versions_and_texts(bench):
     assert "# Pruning model" in page
     assert "calibration.npy, 8 windows of 24 tokens" in page
     assert "validation.npy, 3 windows of 24 tokens" in page
-    assert f"Dense perplexity: {float(row['dense_perplexity']):.2f}" in page
+    assert f"Perplexity of the original: {float(row['dense_perplexity']):.2f}" in page
 
 
 def test_figures_equal_those_of_a_plain_run(bench, tmp_path, monkeypatch):
@@ -199,29 +231,73 @@ def test_figures_equal_those_of_a_plain_run(bench, tmp_path, monkeypatch):
     assert float(rows[-1]["agreement"]) == pytest.approx(agreement)
 
 
-def test_divergence_of_a_model_from_itself_is_zero():
-    tokens = torch.arange(2 * LENGTH).view(2, LENGTH)
-    steps = []
-    one, same = tiny_model("llama"), tiny_model("llama")
-    found = divergence(one, same, tokens, 1, lambda: steps.append(0))
-    assert (found.nats, found.agreement, len(steps)) == (0.0, 1.0, 2)
+def test_recovery_and_other_texts_are_in_the_figures(bench):
+    generator = np.random.default_rng(1)
+    other = generator.integers(0, VOCABULARY, (4, LENGTH), dtype=np.int32)
+    np.save(bench.folder / "other.npy", other)
+    assert bench.run(WITH_RECOVERY, f"--other={bench.folder / 'other.npy'}") == 0
+    plain, refit = bench.rows()
+    assert float(refit["nats"]) < float(plain["nats"])
+    assert float(refit["seconds"]) > float(refit["shot_seconds"])
+    for row in (plain, refit):
+        assert row["other_1"] == "other.npy"
+        for figure in ("nats", "agreement", "perplexity"):
+            for name in (figure, f"other_1_{figure}"):
+                value = float(row[name])
+                assert float(row[f"{name}_low"]) <= value <= float(row[f"{name}_high"])
+    page = bench.text(".md")
+    assert "## KL from the original, nats per token, on other.npy" in page
+    assert f"| refit | {float(refit['other_1_nats']):.4f} |" in page
+    assert f"{float(plain['other_1_dense_perplexity']):.2f} on other.npy" in page
+    assert "other.npy, 4 windows of 24 tokens" in page
+    assert "recovery = off" in page
+
+    np.save(bench.folder / "other.npy", other[:2])
+    bench.run(WITH_RECOVERY, f"--other={bench.folder / 'other.npy'}")
+    assert len(bench.tasks) == 2  # another text judges
 
 
-def test_token_of_probability_zero_adds_nothing_to_the_divergence():
-    p = torch.tensor([[1.0, 2.0, -math.inf]])
-    q = torch.tensor([[1.0, 1.0, -math.inf]])
-    without = divergences(p[:, :2], q[:, :2])
-    assert without > 0
-    assert torch.equal(divergences(p, q), without)
-    assert divergences(q[:, :2], torch.tensor([[1.0, -math.inf]])) == math.inf
+def test_rival_has_the_seconds_of_the_named_job(bench):
+    assert bench.run(WITH_RIVAL) == 0
+    first, rival = bench.rows()
+    assert [task.rival_seconds for task in bench.tasks] == [
+        None,
+        pytest.approx(float(first["seconds"])),
+    ]
+    pruning = bench.tasks[1].config.pruning
+    assert (pruning.method, pruning.shots) == ("first_order", 1)
+    assert float(rival["seconds"]) >= float(first["seconds"])
+    assert "then plain distillation, in the time of first" in bench.text(".md")
+    assert bench.run(WITH_RIVAL) == 0
+    assert bench.tasks == []
+    changed = WITH_RIVAL.replace('"first"\n[[', '"first"\npruning = { shots = 1 }\n[[')
+    bench.run(changed)
+    assert len(bench.tasks) == 2  # the job with its seconds has changed
 
 
-def test_nan_divergence_raises():
-    tokens = torch.arange(LENGTH).unsqueeze(0)
-    broken = tiny_model("llama")
-    broken.lm_head.weight[0, 0] = math.nan
-    with pytest.raises(EvaluationError, match="divergence"):
-        divergence(tiny_model("llama"), broken, tokens, 1, lambda: None)
+def test_rival_of_a_job_without_figures_fails(bench, capsys):
+    assert bench.run(WITH_RIVAL, "--only=rival") == 1
+    assert "'first' has no figures" in capsys.readouterr().out
+
+
+def test_plan_of_the_defaults_compares_a_default_run():
+    plan = read_plan(ROOT / "benchmarks" / "plans" / "defaults.toml")
+    runs = expand_runs(plan, Base(ModelConfig(), {}, (0,)))
+    defaults = [run for run in runs if run.rival is None]
+    assert [run.sparsities for run in defaults] == [(0.1,), (0.3,), (0.5,)]
+    for run in defaults:
+        target = PrunableShare(run.sparsities[0])
+        assert run.config == RunConfig(pruning=PruningConfig(target=target))
+    rivals = [run for run in runs if run.rival is not None]
+    assert [run.sparsities for run in rivals] == [run.sparsities for run in defaults]
+    assert all(run.rival == Rival(None, "default") for run in rivals)
+
+
+def test_text_that_no_seed_draws_keeps_its_name(tmp_path):
+    plan = read_plan(ROOT / "benchmarks" / "plans" / "seeds.toml")
+    run = expand_runs(plan, Base(ModelConfig(), {"windows": 2}, (0,)))[0]
+    calibration = Texts(ModelConfig(), tmp_path).prepare(run).config.calibration
+    assert (calibration.text, calibration.validation_text) == ("builtin", "")
 
 
 def test_complete_runs_are_not_repeated(bench):
@@ -345,12 +421,24 @@ def test_seeds_that_change_nothing_fail(bench, capsys):
         ("job = []", "no jobs"),
         ("[[job", "is not valid"),
         (ONE_JOB + "calibration = { window_length = 8 }", "the same for all jobs"),
-        (ONE_JOB + "sparsities = [0.2]", "shots follows from the sparsities"),
+        (ONE_JOB + "sparsities = [0.1, 0.3]", "None of 2 equal shots to 0.3 ends at"),
         (
             TWO_JOBS.replace("damping", 'schedule = "cubic"\ndamping'),
             "schedule follows from the sparsities",
         ),
         (ONE_JOB + "sparsities = [0.4, 0.2]\nseparate = true", "do not increase"),
+        (
+            WITH_RECOVERY.replace("[0.2]\nseparate = true", "[0.1, 0.2]"),
+            "distillation ends a run",
+        ),
+        (ONE_JOB + "seconds = 3", "a rival has either seconds or seconds_of"),
+        (WITH_RIVAL.replace("seconds_of", "# "), "either seconds or seconds_of"),
+        (WITH_RIVAL.replace('of = "first"', 'of = "rival"'), "no job before it"),
+        (
+            WITH_RIVAL + 'pruning = { method = "magnitude" }',
+            "a method, shots and labels of its own",
+        ),
+        (ONE_JOB + "evaluation = { windows = 2 }", "unknown field `evaluation`"),
         (ONE_JOB.replace("shots = 2", 'target = "parameters"'), "shares of the"),
         (ONE_JOB.replace("shots = 2", "shots = 0"), "shots must be in"),
     ],
@@ -380,8 +468,15 @@ def test_results_of_the_first_version_are_still_valid(tmp_path):
     plan = read_plan(ROOT / "benchmarks" / "plans" / "damping.toml")
     texts = Texts(ModelConfig(), tmp_path)
     results = Results(ROOT / "benchmarks" / "results" / "damping-demo.jsonl")
-    for run in expand_runs(plan, Base(ModelConfig(), windows, (0,))):
-        assert results.is_complete(texts.prepare(run))
+    planned = expand_runs(plan, Base(ModelConfig(), windows, (0,)))
+    runs = [texts.prepare(run) for run in planned]
+    assert all(map(results.is_complete, runs))
+    lines = results.newest(runs)
+    rows = list(csv.DictReader(to_csv(runs, lines).splitlines()))
+    assert len(rows) == len(lines)
+    assert all(row["nats"] and not row["nats_low"] for row in rows)
+    page = to_markdown(Heading("demo", 1, "damping", "float32"), runs, lines)
+    assert f"| {float(rows[0]['nats']):.4f} |" in page
 
 
 @pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
@@ -413,12 +508,17 @@ def test_command_gives_the_same_with_a_process_for_each_job(bench):
             assert one[name] == other[name]
 
 
-def test_process_that_crashes_is_a_failed_job(tmp_path, monkeypatch):
+def test_process_that_crashes_is_a_failed_job(bench, monkeypatch):
     monkeypatch.undo()
-    config = RunConfig(pruning=pruning_config(method=Method.MAGNITUDE))
-    task = job.Task(config, (PlannedShot(1.0, 0.3),), str(tmp_path / "none" / "w.pt"))
-    (message,) = map(msgspec.to_builtins, measuring.run_in_process(task))
-    assert message == {
-        "type": "JobFailed",
-        "message": "Its process ended with exit code 1.",
-    }
+    config = RunConfig(
+        ModelConfig(str(bench.folder / "model")),
+        CalibrationConfig(
+            str(bench.folder / "calibration.npy"),
+            str(bench.folder / "validation.npy"),
+        ),
+        pruning_config(method=Method.MAGNITUDE),
+    )
+    task = job.Task(config, (PlannedShot(math.nan, 0.3),))  # JSON has no NaN
+    (message,) = measuring.run_in_process(task)
+    assert isinstance(message, job.JobFailed)
+    assert "exited unexpectedly (exit code 1)" in message.message
