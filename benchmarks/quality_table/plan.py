@@ -330,10 +330,10 @@ def _sparsity(pruning: PruningConfig) -> float:
         ConfigError: It is not a share of the prunable weights, or has a quality limit.
     """
     target = pruning.target
-    if not isinstance(target, PrunableShare) or pruning.max_perplexity_increase:
+    if not isinstance(target, PrunableShare) or pruning.has_quality_limit:
         raise ConfigError(
             "The columns of the table are shares of the prunable weights.",
-            "Leave target and max_perplexity_increase out of the plan.",
+            "Leave target and the quality limits out of the plan.",
         )
     return target.sparsity
 

@@ -161,12 +161,12 @@ def run(
 
 def _check_stop_after(stop_after: int | None, pruning: PruningConfig) -> None:
     # With a quality limit the number of steps is not known beforehand.
-    max_shot = math.inf if pruning.max_perplexity_increase else pruning.shots
+    max_shot = math.inf if pruning.has_quality_limit else pruning.shots
     if stop_after is not None and not 1 <= stop_after <= max_shot:
         raise ConfigError(
             f"There is no shot {stop_after} to stop after.",
             f"Give --stop-after a number from 1 to {pruning.shots}, or a larger one "
-            "for a job with max_perplexity_increase.",
+            "for a job with max_perplexity_increase or max_divergence.",
         )
 
 

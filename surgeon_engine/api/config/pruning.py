@@ -341,6 +341,8 @@ class PruningConfig:
     target: Annotated[AnyTarget, Option(kinds=Target)] = PrunableShare()
     # In percent of the original's perplexity; 0: no limit.
     max_perplexity_increase: Annotated[float, Option(Limits(0, 100))] = 0.0
+    # KL to the original on held-out calibration text, in nats per token; 0: no limit.
+    max_divergence: Annotated[float, Option(Limits(0, 100))] = 0.0
     shots: Annotated[int, Option(Limits(1, 200))] = 1
     # Names of layers, in which * matches anything.
     protect: Annotated[tuple[str, ...], Option(advanced=True)] = ()
@@ -383,6 +385,11 @@ class PruningConfig:
     def kind(self) -> Structure:
         """The kind of the structure."""
         return Structure(str(self.structure.__struct_config__.tag))
+
+    @property
+    def has_quality_limit(self) -> bool:
+        """True if the run ends where the model would lose too much quality."""
+        return self.max_perplexity_increase > 0 or self.max_divergence > 0
 
     @property
     def width_multiple(self) -> int:

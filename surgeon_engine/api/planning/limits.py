@@ -141,6 +141,11 @@ def max_perplexity(pruning: PruningConfig, original: float) -> float:
     return original * (1 + pruning.max_perplexity_increase / 100)
 
 
+def max_divergence(pruning: PruningConfig) -> float:
+    """Return the maximum KL to the original in nats per token; infinite: no limit."""
+    return pruning.max_divergence or math.inf
+
+
 def check_target_in_limits(
     goal: Goal, pruning: PruningConfig, model: ModelSummary
 ) -> None:

@@ -134,7 +134,7 @@ class Footprint:
         With a quality budget, recovery may come before they get smaller.
         """
         pruning = self.config.pruning
-        if pruning.kind not in COUPLED or pruning.max_perplexity_increase:
+        if pruning.kind not in COUPLED or pruning.has_quality_limit:
             return self.touched
         try:
             dtype = file_dtype(self.config, self.model)
@@ -184,7 +184,7 @@ class Footprint:
         With recovery, the copies are of four states: before a shot, after it,
         recovered, and recovered after the last shot.
         """
-        if not self.config.pruning.max_perplexity_increase:
+        if not self.config.pruning.has_quality_limit:
             return 0
         copies = 4 if self.recovery_windows else 1
         return copies * sum(layer.weights for layer in self.model.layers) * self.each
@@ -369,7 +369,7 @@ class Footprint:
         whole = int(model.parameters * BYTES_PER_PARAMETER[dtype])
         is_masked = config.export.format is Format.MASKED
         # With a quality limit, the size that is reached is not known beforehand.
-        is_open = config.pruning.max_perplexity_increase > 0
+        is_open = config.pruning.has_quality_limit
         if is_masked or is_open or config.pruning.kind in SPARSE:
             return whole
         try:

@@ -23,6 +23,9 @@ from surgeon_engine.api.messages.commands import StopAndKeep
 from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
+    Estimate,
+    Evaluation,
+    Fidelity,
     Recovered,
     RunFinished,
     ShotFinished,
@@ -36,6 +39,8 @@ from surgeon_engine.pipeline import prune
 from surgeon_engine.recovery.recover import recover
 from surgeon_engine.shots import loop
 from surgeon_engine.shots import shot as shot_module
+from surgeon_engine.shots.quality_budget import QualityBudget
+from tests.helpers.configs import pruning_config
 from tests.helpers.pruning_states import silent_context
 from tests.helpers.runs import STRUCTURES, Recorder, job, outcome
 from tests.helpers.tiny_models import tiny_model
@@ -52,14 +57,20 @@ def costly_job(folder, monkeypatch, loss_of=lambda model: 0.0, **settings):
     """Return a job on a model whose loss rises with each removal.
 
     The loss of random models hardly rises and may even fall; here it is 3 plus the
-    removed share plus `loss_of`.
+    removed share plus `loss_of`, and the KL to the original is what it rises by.
     """
     evaluate_model = evaluate
 
     def evaluate_by_share(model, *arguments, **options):
         found = evaluate_model(model, *arguments, **options)
-        loss = 3 + removed_share(model) + loss_of(model)
-        return msgspec.structs.replace(found, loss=loss, perplexity=math.exp(loss))
+        rise = removed_share(model) + loss_of(model)
+        nats = Estimate(rise, rise, rise)
+        return msgspec.structs.replace(
+            found,
+            loss=3 + rise,
+            perplexity=math.exp(3 + rise),
+            fidelity=(msgspec.structs.replace(found.fidelity[0], divergence=nats),),
+        )
 
     monkeypatch.setattr(shot_module, "evaluate", evaluate_by_share)
     return job(folder, **settings)
@@ -133,6 +144,36 @@ def test_run_never_exceeds_the_limit_and_exports_the_last_valid_state(
     assert math.exp(3 + further) > limit * (1 - 0.02)
 
 
+def test_run_never_exceeds_a_limit_of_the_divergence(tmp_path, monkeypatch):
+    """A step of the single shot is an eighth of 0.5; 0.125 is the last below 0.15."""
+    settings = {"structure": Structure.ELEMENTS, "sparsity": 0.5, "shots": 1}
+    config = costly_job(tmp_path, monkeypatch, **settings, max_divergence=0.15)
+    found = outcome(config, tmp_path / "run")
+    assert [round(shot.sparsity, 4) for shot in found.shots] == [0.125]
+    assert found.shots[0].evaluation.divergence == pytest.approx(0.125)
+    rolled_back = rolled_back_by(found.recorder)
+    assert "the KL to the original is 0.5 nats, above the limit of 0.15" in (
+        rolled_back[0]
+    )
+    assert not any("perplexity" in message for message in rolled_back)
+
+
+def test_the_lower_of_two_limits_decides():
+    pruning = pruning_config(max_perplexity_increase=20, max_divergence=0.3)
+    text = Fidelity(*[Estimate(0.25, 0.2, 0.3)] * 3, 4, 16, "text")
+    baseline = Evaluation(2.3, 10.0, 4, 16, "text", (text,))
+    budget = QualityBudget.of(pruning, baseline)
+    assert not budget.is_exceeded_by(baseline)
+    assert budget.is_exceeded_by(msgspec.structs.replace(baseline, perplexity=12.5))
+    far = msgspec.structs.replace(text, divergence=Estimate(0.31, 0.3, 0.32))
+    assert budget.is_exceeded_by(msgspec.structs.replace(baseline, fidelity=(far,)))
+    assert "perplexity 10.00 and a KL of 0.25, below the limit of 12.00 and 0.3" in (
+        budget.log_headroom(baseline).message
+    )
+    assert "perplexity above 12.00" in budget.error().message
+    assert "KL to the original above 0.3 nats" in budget.error().message
+
+
 def test_rejected_step_is_not_repeated(tmp_path, monkeypatch):
     """Perplexity rises by 16 % where 14.8 % are removed."""
     config = costly_elements(tmp_path, monkeypatch, shots=2, rise=16)
@@ -187,7 +228,7 @@ def test_budget_below_the_smallest_step_raises_an_error_with_the_numbers(
         recorder.run(config, tmp_path / "run")
     assert "Even the smallest step takes perplexity above 20.09" in error.value.message
     assert "0.01 % more than the original's 20.09" in error.value.message
-    assert "Allow more perplexity" in error.value.hint
+    assert "Raise the limit" in error.value.hint
     assert not recorder.of(ShotFinished)
     assert len(rolled_back_by(recorder)) == 4
     assert not (tmp_path / "run" / "export").exists()
