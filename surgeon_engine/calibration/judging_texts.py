@@ -11,6 +11,7 @@ from surgeon_engine.api.config.calibration import (
     CalibrationConfig,
     real_name,
 )
+from surgeon_engine.api.config.evaluation import OWN_TEXT
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.errors import CalibrationError
 from surgeon_engine.calibration.own_samples import Author, OwnText, own_text
@@ -21,8 +22,6 @@ from surgeon_engine.calibration.windows import (
     vocabulary_of,
 )
 from surgeon_engine.model.load import LoadedModel
-
-OWN_TEXT = "text by the model itself"
 
 
 def own_judging_text(config: RunConfig, author: Author, length: int) -> OwnText | None:

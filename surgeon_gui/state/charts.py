@@ -15,13 +15,15 @@ from enum import Enum
 
 import numpy as np
 
-from surgeon_engine.api.messages.run import CostHistogram, Evaluation, Stage
+from surgeon_engine.api.config.recovery import Recovery
+from surgeon_engine.api.messages.run import CostHistogram, Evaluation, Fidelity, Stage
 from surgeon_engine.api.planning.limits import max_perplexity
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.job.targets import goal_or_none
 from surgeon_gui.state.run import RunState
 from surgeon_gui.text import numbers
 from surgeon_gui.text.chart_values import Bars, Curve, Line, Stack, at_shot
+from surgeon_gui.text.fidelity import text_name
 from surgeon_gui.text.labels import STAGES
 
 _MINUTE, _HOUR = 60.0, 3600.0
@@ -34,6 +36,8 @@ _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 class Quality(Enum):
     """A measure of quality."""
 
+    DIVERGENCE = "divergence"
+    AGREEMENT = "agreement"
     PERPLEXITY = "perplexity"
     LOSS = "loss"
 
@@ -60,6 +64,7 @@ class RunPhase:
     stages: tuple[Stage, ...]
 
 
+RECOVERY_STAGES = (Stage.REFERENCE, Stage.REFIT, Stage.DISTILLATION)
 _STAGES_BEFORE_SHOTS = (Stage.LOAD, Stage.TEXT, Stage.BASELINE)
 PHASES = (  # in the order of the theme's series
     RunPhase(STAGES[Stage.CURVATURE][1], (Stage.CURVATURE,)),
@@ -67,17 +72,23 @@ PHASES = (  # in the order of the theme's series
     RunPhase(STAGES[Stage.UPDATE][1], (Stage.UPDATE,)),
     RunPhase(STAGES[Stage.SELECTION][1], (Stage.SELECTION,)),
     RunPhase(STAGES[Stage.EVALUATION][1], (Stage.BASELINE, Stage.EVALUATION)),
-    RunPhase(
-        tr("Recovery"),
-        (Stage.REFERENCE, Stage.REFIT, Stage.DISTILLATION),
-    ),
+    RunPhase(tr("Recovery"), RECOVERY_STAGES),
     RunPhase(STAGES[Stage.EXPORT][1], (Stage.EXPORT, Stage.VERIFICATION)),
     RunPhase(tr("Preparation"), (Stage.LOAD, Stage.TEXT, Stage.SAMPLING)),
 )
 
 
+def quality_measures(run: RunState) -> tuple[Quality, ...]:
+    """Return the measures that a run has, the most important one first."""
+    if run.baseline is not None and not run.baseline.fidelity:
+        return Quality.PERPLEXITY, Quality.LOSS  # a run of an earlier version
+    return tuple(Quality)
+
+
 def quality_line(run: RunState, measure: Quality, *, is_log: bool) -> Line:
-    """Return perplexity or loss on held-out text for the original and each shot."""
+    """Return a measure on held-out text for the original and each shot."""
+    if measure in (Quality.DIVERGENCE, Quality.AGREEMENT):
+        return _fidelity_line(run, measure, is_log=is_log)
     value: Callable[[Evaluation], float]
     if measure is Quality.LOSS:
         name, axis, value = tr("Loss"), tr("Loss (nats)"), _loss
@@ -85,13 +96,11 @@ def quality_line(run: RunState, measure: Quality, *, is_log: bool) -> Line:
         name, axis, value = tr("Perplexity"), tr("Perplexity"), _perplexity
     if run.baseline is None:
         return Line(axis)
-    points = [(0, run.baseline), *((s.shot, s.evaluation) for s in run.history)]
-    last_text = ""
-    last = run.recovered
+    last, last_text = run.recovered, ""
     if last is not None and math.isfinite(value(last.evaluation)):
-        points.append((len(run.history), last.evaluation))
         last_text = tr("After recovery")
-    finite = [(x, value(e)) for x, e in points if math.isfinite(value(e))]
+    points = [(x, value(evaluation)) for x, evaluation in _evaluations(run)]
+    finite = [(x, y) for x, y in points if math.isfinite(y)]
     baseline = value(run.baseline)
     return Line(
         axis=axis,
@@ -104,6 +113,121 @@ def quality_line(run: RunState, measure: Quality, *, is_log: bool) -> Line:
         name=name,
         last_text=last_text,
     )
+
+
+def _fidelity_line(run: RunState, measure: Quality, *, is_log: bool) -> Line:
+    """Return the KL or the share of same top tokens, with a curve for each text."""
+    is_divergence = measure is Quality.DIVERGENCE
+    axis = tr("KL (nats)") if is_divergence else tr("Same top token (%)")
+    value = _divergence if is_divergence else _agreement
+    points = _evaluations(run)
+    if not points or not all(evaluation.fidelity for _, evaluation in points):
+        return Line(axis)
+    xs, rows = [], []
+    for x, evaluation in points:
+        row = [value(each) for each in evaluation.fidelity]
+        if all(y > 0 for y in row) or not is_log:  # the KL of the original is 0
+            xs.append(float(x))
+            rows.append(row)
+    names = [text_name(each.text) for each in points[0][1].fidelity]
+    curves = [
+        Curve(name, tuple(xs), ys)
+        for name, ys in zip(names, zip(*rows, strict=True), strict=False)
+    ]
+    if not curves:
+        return Line(axis)
+    first, *others = curves
+    return Line(
+        axis=axis,
+        xs=first.xs,
+        ys=first.ys,
+        last_x=_last_shot(run),
+        limit=_max_divergence(run) if is_divergence else None,
+        is_log=is_log,
+        name=first.name,
+        more=tuple(others),
+        format_y=numbers.nats if is_divergence else _percentage,
+        last_text=tr("After recovery") if run.recovered is not None else "",
+    )
+
+
+def _evaluations(run: RunState) -> list[tuple[int, Evaluation]]:
+    """Return the evaluations of the original, of each shot and after recovery."""
+    if run.baseline is None:
+        return []
+    points = [(0, run.baseline), *((s.shot, s.evaluation) for s in run.history)]
+    if run.recovered is not None:
+        points.append((len(run.history), run.recovered.evaluation))
+    return points
+
+
+def _divergence(fidelity: Fidelity) -> float:
+    return fidelity.divergence.value
+
+
+def _agreement(fidelity: Fidelity) -> float:
+    return 100 * fidelity.agreement.value
+
+
+def _percentage(value: float) -> str:
+    return numbers.percent(value / 100)
+
+
+def _max_divergence(run: RunState) -> float | None:
+    return (run.config.pruning.max_divergence or None) if run.config else None
+
+
+def has_recovery(run: RunState) -> bool:
+    """Return whether a run recovers the model at its end, or has done so."""
+    if run.recovered is not None:
+        return True
+    return run.config is not None and run.config.recovery.level is not Recovery.OFF
+
+
+def is_recovering(run: RunState) -> bool:
+    """Return whether recovery has begun."""
+    return run.recovered is not None or run.stage in RECOVERY_STAGES
+
+
+def recovery_line(run: RunState) -> Line:
+    """Return the KL on held-out windows before, during and after recovery."""
+    axis = tr("KL (nats)")
+    points = [(float(each.done), each.nats) for each in run.held_out]
+    if run.recovered is not None:
+        points.insert(0, (0.0, run.recovered.nats_before))
+        if not run.held_out:  # the refit alone
+            points.append((1.0, run.recovered.nats_after))
+    if not points:
+        return Line(axis)
+    trains = bool(run.held_out)
+    return Line(
+        axis=axis,
+        xs=tuple(x for x, _ in points),
+        ys=tuple(y for _, y in points),
+        last_x=float(max(run.held_out[-1].total, 1)) if trains else 1.0,
+        from_zero=True,
+        name=tr("KL"),
+        x_axis=tr("Training step") if trains else tr("Before and after the refit"),
+        format_x=_at_step if trains else _at_refit,
+        format_y=numbers.nats,
+    )
+
+
+def recovery_progress(run: RunState) -> str:
+    """Return what recovery does before there is a figure to draw."""
+    if run.stage is Stage.REFIT and run.total:
+        return tr("Refitting block {number} of {total}.").format(
+            number=min(run.done + 1, run.total), total=run.total
+        )
+    return tr("Shows the distance from the original once recovery begins.")
+
+
+def _at_step(x: float) -> str:
+    return tr("Step {n}").format(n=f"{x:g}") if x else tr("After the refit")
+
+
+def _at_refit(x: float) -> str:
+    return tr("After the refit") if x else tr("Before recovery")
 
 
 def _limit(run: RunState, measure: Quality) -> float | None:

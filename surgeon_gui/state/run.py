@@ -18,6 +18,7 @@ from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
     Evaluation,
     Exported,
+    HeldOutMeasured,
     LayerSparsity,
     MemorySampled,
     Paused,
@@ -114,6 +115,7 @@ class RunState:
     times: tuple[StageTime, ...] = ()
     baseline: Evaluation | None = None
     history: tuple[ShotFinished, ...] = ()
+    held_out: tuple[HeldOutMeasured, ...] = ()  # of the training in the last recovery
     recovered: Recovered | None = None
     exported: Exported | None = None
     result: RunFinished | None = None
@@ -290,6 +292,11 @@ def _on_shot(state: RunState, event: ShotFinished, at: float) -> RunState:
     return replace(state, history=(*state.history, event))
 
 
+def _on_held_out(state: RunState, event: HeldOutMeasured, at: float) -> RunState:
+    before = state.held_out if event.done else ()  # a training begins at step 0
+    return replace(state, held_out=(*before, event))
+
+
 def _on_recovered(state: RunState, event: Recovered, at: float) -> RunState:
     return replace(state, recovered=event)
 
@@ -367,6 +374,7 @@ _HANDLERS: dict[type, Callable[[RunState, Any, float], RunState]] = {
     Progressed: _on_progress,
     BaselineEvaluated: _on_baseline,
     ShotFinished: _on_shot,
+    HeldOutMeasured: _on_held_out,
     Recovered: _on_recovered,
     Paused: _on_paused,
     Resumed: _on_resumed,

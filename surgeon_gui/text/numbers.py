@@ -101,6 +101,11 @@ def perplexity(value: float) -> str:
     return localize(f"{value:.{3 if value < 10 else 2 if value < 100 else 1}f}")
 
 
+def nats(value: float) -> str:
+    """Format a divergence in nats: 1.24, 0.39, 0.012."""
+    return fixed(value, 2) if value >= 0.1 else two_figures(value)
+
+
 def size(number: int) -> str:
     """Format bytes in the unit that suits them: 5.7 MB."""
     return localize(humanize.naturalsize(number, format="%.1f").replace(" ", _SPACE))

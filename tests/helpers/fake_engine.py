@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import math
 import os
 import queue
 import signal
@@ -20,6 +21,7 @@ from pathlib import Path
 
 import msgspec
 
+from surgeon_engine.api.config.evaluation import OWN_TEXT
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.api.config.run import Dtype, RunConfig
@@ -53,8 +55,10 @@ from surgeon_engine.api.messages.machine import MachineProbed
 from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
     DampingChoice,
+    Estimate,
     Evaluation,
     Exported,
+    Fidelity,
     LayerSparsity,
     Progressed,
     Recovered,
@@ -184,7 +188,20 @@ def shot_finished(shot: int, shots: int, sparsity: float) -> ShotFinished:
 def evaluation(perplexity: float) -> Evaluation:
     """Return an evaluation with a plausible loss."""
     loss = 2.65 * perplexity / 14.2
-    return Evaluation(loss, perplexity, windows=32, window_length=256, text="built-in")
+    texts = {"built-in": 1.0, OWN_TEXT: 1.6}
+    found = tuple(_fidelity(perplexity, factor, text) for text, factor in texts.items())
+    return Evaluation(loss, perplexity, 32, 256, "built-in", found)
+
+
+def _fidelity(perplexity: float, factor: float, text: str) -> Fidelity:
+    nats = factor * abs(math.log(perplexity / 14.2))
+    share = math.exp(-nats)
+    estimates = (
+        Estimate(nats, 0.9 * nats, 1.1 * nats),
+        Estimate(share, 0.9 * share, min(1.0, 1.1 * share)),
+        Estimate(perplexity, 0.9 * perplexity, 1.1 * perplexity),
+    )
+    return Fidelity(*estimates, windows=32, window_length=256, text=text)
 
 
 def recovered(perplexity: float) -> Recovered:

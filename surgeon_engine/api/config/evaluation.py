@@ -9,6 +9,9 @@ from surgeon_engine.api.config.fields import Limits, Option, check_limits
 from surgeon_engine.api.errors import ConfigError
 
 
+OWN_TEXT = "text by the model itself"  # the name of the text that it writes
+
+
 def _judges(evaluation: EvaluationConfig) -> bool:
     return evaluation.windows > 0
 

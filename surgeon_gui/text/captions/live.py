@@ -21,7 +21,10 @@ CAPTIONS = {
     # live charts
     "perplexity_measure_combo": Caption(
         tr("Measure"),
-        tr("Perplexity is the exponential of the loss; lower is better."),
+        tr(
+            "Fidelity compares the model with the original: KL is 0 if both predict "
+            "the same. Perplexity is the exponential of the loss."
+        ),
     ),
     "perplexity_log_button": Caption(
         tr("Log scale"), tr("Use a logarithmic vertical axis.")
@@ -38,15 +41,45 @@ CAPTIONS = {
         tr("Count removed weights, or removals."),
     ),
     "costs_save_button": _SAVE,
+    "costs_recovery_button": Caption(
+        tr("Recovery"), tr("Show the recovery in place of the costs.")
+    ),
+    "recovery_costs_button": Caption(
+        tr("Costs"), tr("Show the costs in place of the recovery.")
+    ),
+    "recovery_save_button": _SAVE,
     "memory_save_button": _SAVE,
     "times_save_button": _SAVE,
 }
 
+# Explanation of a perplexity below the original's.
+BELOW_ORIGINAL = tr(
+    "The pruned model is closer to the calibration text than the original, not better: "
+    "it has specialised. Fidelity shows how far it is from the original."
+)
+
 # Explanations of tiles and charts, by name.
 MEANINGS = {
+    "fidelity": tr(
+        "How closely the pruned model follows the original on held-out text. KL "
+        "measures how far its predictions are from the original's, in nats per token: "
+        "0 if both predict the same. Same top token is the share of tokens that both "
+        "find most likely. In brackets: 95 % intervals. Usual for a default run of "
+        "SmolLM2-135M: a KL of at most 0.13 with 10 % removed, 0.39 with 30 %, 0.72 "
+        "with 50 %."
+    ),
     "perplexity": tr(
-        "Quality on held-out text: the mean loss per token in nats, or perplexity, "
-        "which is its exponential. Lower is better."
+        "How well the model predicts held-out calibration text: the exponential of the "
+        "mean loss per token. Lower means closer to this text, not closer to the "
+        "original."
+    ),
+    "quality": tr(
+        "Quality on held-out text. Fidelity: KL to the original, and the share of "
+        "same top tokens, for each text. Perplexity and loss: on the calibration text."
+    ),
+    "recovery": tr(
+        "KL to the original on held-out windows of calibration text and own text, "
+        "before recovery, after the refit and during the training."
     ),
     "parameters": tr("Number of parameters of the model, before and after pruning."),
     "sparsity": tr("Share of the prunable weights that has been removed."),

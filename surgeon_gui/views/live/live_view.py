@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PySide6.QtCore import QSize, Signal
+from PySide6.QtCore import QSize, Signal, Slot
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
 from typing_extensions import override
 
 from surgeon_gui.base.theme import GAP
+from surgeon_gui.state.charts import is_recovering
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.step_text import last_choice
 from surgeon_gui.text.captions.live import MEANINGS
@@ -19,7 +20,8 @@ from surgeon_gui.views.live.run_charts import (
     CostChart,
     MemoryChart,
     ParametersChart,
-    PerplexityChart,
+    QualityChart,
+    RecoveryChart,
     TimeChart,
 )
 from surgeon_gui.widgets.charts.chart_card import ChartCard
@@ -29,6 +31,7 @@ _MIN_CHART = 210  # pixels; in a lower window the view scrolls
 _WIDE = 1260  # pixels; minimum width for three columns
 _NARROW = 690  # pixels; minimum width for two columns
 _MIN_WIDTH = 360
+_MEANINGS = {"perplexity": "quality"}  # of charts named otherwise
 _FIRST_ROW = 2  # of the charts, below the figures and the damping
 
 
@@ -48,15 +51,20 @@ class LiveView(QWidget):
         self._damping.setContentsMargins(
             GAP + GAP // 2, 0, 0, 0
         )  # aligned with the tiles
-        self._perplexity = PerplexityChart()
+        self._quality = QualityChart()
         self._parameters = ParametersChart()
         self._costs = CostChart()
+        self._recovery = RecoveryChart()
+        self._recovery.hide()
+        self._costs.recovery_clicked.connect(self._show_recovery)
+        self._recovery.costs_clicked.connect(self._show_costs)
+        self._has_begun = False
         self._sparsity = LayerMap()
         self._memory = MemoryChart()
         self._times = TimeChart()
         explained(self._damping, MEANINGS["damping"])
         for name, chart in self._charts.items():
-            chart.explain(MEANINGS[name])
+            chart.explain(MEANINGS[_MEANINGS.get(name, name)])
             chart.save_failed.connect(self.save_failed)
             chart.setMinimumHeight(max(_MIN_CHART, chart.minimumHeight()))
         self._columns = 0
@@ -68,9 +76,10 @@ class LiveView(QWidget):
     @property
     def _charts(self) -> dict[str, ChartCard]:
         return {
-            "perplexity": self._perplexity,
+            "perplexity": self._quality,
             "parameters": self._parameters,
             "costs": self._costs,
+            "recovery": self._recovery,
             "sparsity": self._sparsity,
             "memory": self._memory,
             "times": self._times,
@@ -82,17 +91,47 @@ class LiveView(QWidget):
         damping = last_choice(run)
         self._damping.setText(damping)
         self._damping.setVisible(bool(damping))
-        self._perplexity.show_run(run)
+        self._quality.show_run(run)
         self._parameters.show_run(run)
         self._costs.show_run(run)
+        self._recovery.show_run(run)
+        self._show_relevant(run)
         self._sparsity.show_run(run)
         self._memory.show_run(run)
         self._times.show_run(run, now)
 
     def save_pictures(self, folder: Path) -> None:
-        """Save each chart to `folder` as a PNG named after it."""
+        """Save each chart to `folder` as a PNG named after it.
+
+        The recovery is left out if the run has none.
+        """
         for name, chart in self._charts.items():
-            chart.save_picture(folder / f"{name}.png")
+            if chart is not self._recovery or not chart.is_empty:
+                chart.save_picture(folder / f"{name}.png")
+
+    def _show_relevant(self, run: RunState) -> None:
+        """Show the recovery from its begin on, and the costs before it."""
+        has_begun = is_recovering(run)
+        if has_begun != self._has_begun:
+            self._has_begun = has_begun
+            self._swap(has_begun)
+
+    @Slot()
+    def _show_recovery(self) -> None:
+        self._swap(True)
+
+    @Slot()
+    def _show_costs(self) -> None:
+        self._swap(False)
+
+    def _swap(self, shows_recovery: bool) -> None:
+        """Show one of the two charts that share a place."""
+        hidden, shown = self._recovery, self._costs
+        if shows_recovery:
+            hidden, shown = shown, hidden
+        shown.resize(hidden.size())
+        hidden.hide()
+        shown.show()
 
     @override
     def minimumSizeHint(self) -> QSize:
@@ -110,12 +149,17 @@ class LiveView(QWidget):
         self._columns = columns
         self._grid.addWidget(self._tiles, 0, 0, 1, columns)
         self._grid.addWidget(self._damping, 1, 0, 1, columns)
-        for number, chart in enumerate(self._charts.values()):
+        places = [
+            chart for chart in self._charts.values() if chart is not self._recovery
+        ]
+        for number, chart in enumerate(places):
             row, column = divmod(number, columns)
             self._grid.addWidget(chart, _FIRST_ROW + row, column)
-        self._tiles.arrange(2 if columns == 1 else 4)
+            if chart is self._costs:
+                self._grid.addWidget(self._recovery, _FIRST_ROW + row, column)
+        self._tiles.arrange(2 if columns == 1 else 5)
         for column in range(3):
             self._grid.setColumnStretch(column, 1 if column < columns else 0)
-        rows = -(-len(self._charts) // columns)
-        for row in range(len(self._charts)):
+        rows = -(-len(places) // columns)
+        for row in range(len(places)):
             self._grid.setRowStretch(_FIRST_ROW + row, 1 if row < rows else 0)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
 
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.job.targets import goal_or_none
 from surgeon_gui.state.run import RunState, Status
-from surgeon_gui.text import numbers
-from surgeon_gui.text.captions.live import MEANINGS
+from surgeon_gui.text import fidelity, numbers
+from surgeon_gui.text.captions.live import BELOW_ORIGINAL, MEANINGS
 from surgeon_gui.widgets.controls import bold, card, explained
 
 _ARROW = " \N{RIGHTWARDS ARROW} "
 _DASH = "\N{EN DASH}"
 _VALUE_SCALE = 1.35
 _TITLES = {
+    "fidelity": tr("Fidelity"),
     "perplexity": tr("Perplexity"),
     "parameters": tr("Remaining parameters"),
     "sparsity": tr("Sparsity"),
@@ -24,7 +25,7 @@ _TITLES = {
 
 
 class NumberTiles(QWidget):
-    """Tiles with perplexity, parameters, sparsity and time."""
+    """Tiles with fidelity, perplexity, parameters, sparsity and time."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,6 +45,7 @@ class NumberTiles(QWidget):
 
     def show_run(self, run: RunState, now: float) -> None:
         """Show the figures of a run at the time `now`."""
+        self._tiles["fidelity"].show_figures(*_fidelity(run))
         self._tiles["perplexity"].show_figures(*_perplexity(run))
         self._tiles["parameters"].show_figures(*_parameters(run))
         self._tiles["sparsity"].show_figures(*_sparsity(run))
@@ -60,37 +62,54 @@ class _NumberTile(QWidget):
         self._note.setProperty("quiet", True)
         heading = QLabel(title)
         heading.setProperty("quiet", True)
-        explained(self, MEANINGS[name])
+        self._meaning = MEANINGS[name]
+        explained(self, self._meaning)
         frame = card()
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(frame)
-        top = QHBoxLayout()
-        top.setSpacing(GAP)
-        top.addWidget(heading)
-        top.addStretch()
-        top.addWidget(self._note)
         inner = QVBoxLayout(frame)
         inner.setContentsMargins(MARGIN, GAP, MARGIN, GAP)
         inner.setSpacing(2)
-        inner.addLayout(top)
-        inner.addWidget(self._value)
+        for label in (heading, self._value, self._note):
+            inner.addWidget(label)
 
-    def show_figures(self, value: str, note: str) -> None:
+    def show_figures(self, value: str, note: str, details: str = "") -> None:
+        """Show a value and a note; `details` precede the meaning in the tooltip."""
         self._value.setText(value)
         self._note.setText(note)
+        tip = f"{details}\n\n{self._meaning}" if details else self._meaning
+        if tip != self.toolTip():
+            explained(self, tip)
 
 
-def _perplexity(run: RunState) -> tuple[str, str]:
+def _fidelity(run: RunState) -> tuple[str, str, str]:
+    evaluation = run.evaluation or run.baseline
+    if evaluation is None:
+        return _DASH, "", ""
+    if not evaluation.fidelity:
+        return _DASH, tr("not measured"), ""
+    first = evaluation.fidelity[0]
+    if run.evaluation is None:
+        return fidelity.divergence(first), tr("original"), ""
+    details = "\n".join(map(fidelity.line, evaluation.fidelity))
+    return fidelity.divergence(first), fidelity.agreement(first), details
+
+
+def _perplexity(run: RunState) -> tuple[str, str, str]:
     if run.baseline is None:
-        return _DASH, ""
+        return _DASH, "", ""
     before = numbers.perplexity(run.baseline.perplexity)
     if run.evaluation is None:
-        return before, tr("original")
+        return before, tr("original"), ""
     after = run.evaluation.perplexity
     change = after / run.baseline.perplexity - 1
     value = f"{before}{_ARROW}{numbers.perplexity(after)}"
-    return value, numbers.percent(change, signed=True)
+    share = numbers.percent(change, signed=True)
+    if change < 0:
+        note = tr("{change}, not better").format(change=share)
+        return value, note, BELOW_ORIGINAL
+    return value, share, ""
 
 
 def _parameters(run: RunState) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Slot
+from PySide6.QtCore import QSignalBlocker, Signal, Slot
 from typing_extensions import override
 
 from surgeon_gui.base.translation import tr
@@ -12,8 +12,12 @@ from surgeon_gui.state.charts import (
     SizeUnit,
     cost_bars,
     cost_rows,
+    has_recovery,
     memory_line,
     quality_line,
+    quality_measures,
+    recovery_line,
+    recovery_progress,
     size_line,
     time_bars,
 )
@@ -23,8 +27,16 @@ from surgeon_gui.widgets.charts.line_chart import LineChart
 from surgeon_gui.widgets.controls import button, choice_box, described
 
 
-class PerplexityChart(LineChart):
-    """Perplexity or loss on held-out text, of the original and after each shot."""
+_QUALITY = {
+    Quality.DIVERGENCE: tr("Fidelity (KL)"),
+    Quality.AGREEMENT: tr("Same top token"),
+    Quality.PERPLEXITY: tr("Perplexity"),
+    Quality.LOSS: tr("Loss"),
+}
+
+
+class QualityChart(LineChart):
+    """Fidelity, perplexity or loss of the original and after each shot."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -33,19 +45,39 @@ class PerplexityChart(LineChart):
             tr("Starts with the original; each shot adds a point."),
         )
         self._run = RunState()
+        self._chosen = Quality.DIVERGENCE  # shown for each run that has it
+        self._measures: tuple[Quality, ...] = ()
         self._measure = described(choice_box(), "perplexity_measure_combo")
-        self._measure.addItem(tr("Perplexity"), Quality.PERPLEXITY.value)
-        self._measure.addItem(tr("Loss"), Quality.LOSS.value)
         self._log = button("perplexity_log_button")
         self._log.setCheckable(True)
         self.controls.addWidget(self._measure)
         self.controls.addWidget(self._log)
-        self._measure.currentIndexChanged.connect(self._redraw)
+        self._offer(tuple(Quality))
+        self._measure.currentIndexChanged.connect(self._on_measure_chosen)
         self._log.toggled.connect(self._redraw)
 
     def show_run(self, run: RunState) -> None:
         """Show the evaluations of a run."""
         self._run = run
+        self._offer(quality_measures(run))
+        self._redraw()
+
+    def _offer(self, measures: tuple[Quality, ...]) -> None:
+        """Offer only measures that the run has."""
+        if measures == self._measures:
+            return
+        self._measures = measures
+        with QSignalBlocker(self._measure):
+            self._measure.clear()
+            for measure in measures:
+                self._measure.addItem(_QUALITY[measure], measure.value)
+            self._measure.setCurrentIndex(
+                max(0, self._measure.findData(self._chosen.value))
+            )
+
+    @Slot()
+    def _on_measure_chosen(self) -> None:
+        self._chosen = Quality(self._measure.currentData())
         self._redraw()
 
     @Slot()
@@ -53,6 +85,23 @@ class PerplexityChart(LineChart):
         measure = Quality(self._measure.currentData())
         line = quality_line(self._run, measure, is_log=self._log.isChecked())
         self.show_line(line)
+
+
+class RecoveryChart(LineChart):
+    """Distance from the original before, during and after recovery."""
+
+    costs_clicked = Signal()
+
+    def __init__(self) -> None:
+        super().__init__("recovery", tr("Recovery"), "")
+        costs = button("recovery_costs_button")
+        costs.clicked.connect(self.costs_clicked)
+        self.controls.addWidget(costs)
+
+    def show_run(self, run: RunState) -> None:
+        """Show the recovery of a run."""
+        self.show_empty_text(recovery_progress(run))
+        self.show_line(recovery_line(run))
 
 
 class ParametersChart(LineChart):
@@ -84,6 +133,8 @@ class ParametersChart(LineChart):
 class CostChart(BarChart):
     """Distribution of the costs in the latest shot, with the threshold."""
 
+    recovery_clicked = Signal()
+
     def __init__(self) -> None:
         super().__init__(
             "costs",
@@ -94,12 +145,16 @@ class CostChart(BarChart):
         self._measure = described(choice_box(), "costs_measure_combo")
         self._measure.addItem(tr("Weights"), BarUnit.WEIGHTS.value)
         self._measure.addItem(tr("Removals"), BarUnit.REMOVALS.value)
+        self._recovery = button("costs_recovery_button")
+        self._recovery.clicked.connect(self.recovery_clicked)
+        self.controls.addWidget(self._recovery)
         self.controls.addWidget(self._measure)
         self._measure.currentIndexChanged.connect(self._redraw)
 
     def show_run(self, run: RunState) -> None:
         """Show the costs of the latest shot of a run."""
         self._run = run
+        self._recovery.setVisible(has_recovery(run))
         self._redraw()
 
     @override

@@ -52,6 +52,8 @@ class RunPictures:
         """
         end = run.ended if run.ended is not None else run.began
         self._view.show_run(run, end)
+        for chart in self._charts:
+            chart.setVisible(not chart.is_empty)
         self._sheet.show()
         try:
             self._sheet.adjustSize()

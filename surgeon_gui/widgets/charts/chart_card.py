@@ -71,6 +71,10 @@ class ChartCard(QFrame):
         self._layout.addWidget(body, 1)
         self.show_as_empty(True)
 
+    def show_empty_text(self, text: str) -> None:
+        """Set the line that an empty chart shows."""
+        self._empty.setText(text)
+
     def explain(self, meaning: str) -> None:
         """Explain the chart in the tooltip of its title and to screen readers."""
         explained(self._title, meaning)

@@ -20,6 +20,7 @@ from surgeon_gui.widgets.charts.plot import Reading
 from surgeon_gui.widgets.charts.plot_card import PlotCard
 
 _DOT = 7  # pixels
+_MAX_EXACT_TICK = 100
 _PADDING = 0.2  # above and below the line, as a share of its range
 _MIN_RANGE = 0.02  # as a share of the values, so that a flat line looks flat
 _MAX_WIDE_POINTS = 50  # longer lines are one pixel wide instead of two
@@ -216,6 +217,12 @@ def nearest(xs: Sequence[float], x: float) -> int:
 
 
 def _whole_ticks(last: float, max_ticks: int = 12) -> list[int]:
-    """Return at most about `max_ticks` evenly spaced integers from 0 to `last`."""
+    """Return at most about `max_ticks` evenly spaced integers from 0 to `last`.
+
+    Above 100 they are multiples of a round number.
+    """
     step = max(1, math.ceil(last / max_ticks))
+    if last > _MAX_EXACT_TICK:
+        unit = 10 ** (len(str(step)) - 1)
+        step = unit * next(n for n in (1, 2, 5, 10) if n * unit >= step)
     return list(range(0, int(last) + 1, step))

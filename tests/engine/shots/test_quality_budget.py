@@ -152,8 +152,9 @@ def test_run_never_exceeds_a_limit_of_the_divergence(tmp_path, monkeypatch):
     assert [round(shot.sparsity, 4) for shot in found.shots] == [0.125]
     assert found.shots[0].evaluation.divergence == pytest.approx(0.125)
     rolled_back = rolled_back_by(found.recorder)
-    assert "the KL to the original is 0.5 nats, above the limit of 0.15" in (
-        rolled_back[0]
+    assert (
+        "the KL to the original is 0.5 nats, above the limit of 0.15"
+        in (rolled_back[0])
     )
     assert not any("perplexity" in message for message in rolled_back)
 

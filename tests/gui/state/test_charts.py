@@ -10,6 +10,7 @@ import pytest
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
+    HeldOutMeasured,
     MemorySampled,
     Paused,
     RunStarted,
@@ -27,6 +28,7 @@ from surgeon_gui.state.charts import (
     log_ticks,
     memory_line,
     quality_line,
+    recovery_line,
     size_line,
     time_bars,
 )
@@ -95,6 +97,49 @@ def test_quality_line_has_the_quality_limit(run):
     assert limit == pytest.approx(1.1 * 14.2)
     loss = quality_line(limited, Quality.LOSS, is_log=False).limit
     assert loss == pytest.approx(math.log(1.1 * 14.2))
+
+
+def test_quality_line_has_a_curve_of_the_divergence_for_each_text(run):
+    line = quality_line(run, Quality.DIVERGENCE, is_log=False)
+    assert [curve.name for curve in line.curves] == [
+        "built-in",
+        "Text by the model itself",
+    ]
+    for number, curve in enumerate(line.curves):
+        assert curve.xs == (0.0, 1.0, 2.0)
+        assert curve.ys[0] == 0.0
+        assert curve.ys[1:] == tuple(
+            shot.evaluation.fidelity[number].divergence.value for shot in run.history
+        )
+    agreement = quality_line(run, Quality.AGREEMENT, is_log=False)
+    assert agreement.ys[0] == 100.0
+    assert agreement.limit is None
+    assert quality_line(run, Quality.DIVERGENCE, is_log=True).xs == (1.0, 2.0)
+
+
+def test_limit_of_the_divergence_is_in_its_own_chart(run):
+    pruning = replace(CONFIG.pruning, max_divergence=0.5)
+    limited = replace(run, config=replace(CONFIG, pruning=pruning))
+    assert quality_line(limited, Quality.DIVERGENCE, is_log=False).limit == 0.5
+    assert quality_line(limited, Quality.PERPLEXITY, is_log=False).limit is None
+    assert quality_line(run, Quality.DIVERGENCE, is_log=False).limit is None
+
+
+def test_recovery_line_begins_before_the_refit(run):
+    trained = [HeldOutMeasured(0, 40, 0.4), HeldOutMeasured(20, 40, 0.35)]
+    line = recovery_line(with_events(run, 30.0, *trained))
+    assert (line.xs, line.ys, line.last_x) == ((0.0, 20.0), (0.4, 0.35), 40.0)
+    done = recovery_line(with_events(run, 30.0, *trained, recovered(13.0)))
+    assert (done.xs, done.ys) == ((0.0, 0.0, 20.0), (0.6, 0.4, 0.35))
+    again = recovery_line(with_events(run, 30.0, *trained, HeldOutMeasured(0, 40, 0.5)))
+    assert again.ys == (0.5,)
+    assert recovery_line(run).xs == ()
+
+
+def test_recovery_line_of_a_refit_has_two_points(run):
+    line = recovery_line(with_events(run, 30.0, recovered(13.0)))
+    assert line.ys == (0.6, 0.3)
+    assert [line.format_x(x) for x in line.xs] == ["Before recovery", "After the refit"]
 
 
 def test_quality_line_has_a_point_for_recovery(run):

@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pyqtgraph as pg
 import pytest
@@ -14,6 +15,8 @@ from PySide6.QtCore import QEvent, QPoint, QPointF, Qt
 from PySide6.QtGui import QColor, QImage, QMouseEvent
 from PySide6.QtWidgets import QApplication, QComboBox, QLabel, QScrollArea
 
+from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
+from surgeon_engine.api.messages.run import Stage
 from surgeon_gui.base import translation
 from surgeon_gui.base.colours import DARK, LIGHT
 from surgeon_gui.base.theme import apply_theme_to
@@ -41,9 +44,23 @@ def view(qtbot):
     view.resize(1000, 800)
     view.show()
     view.show_run(FINISHED, now=100.0)
+    choose(view, "Perplexity")
     qtbot.waitExposed(view)
     QApplication.processEvents()
     return view
+
+
+def choose(view, measure):
+    box = find(view, "perplexity_measure_combo", QComboBox)
+    box.setCurrentIndex(box.findText(measure))
+
+
+def tile(view, name):
+    """Return the value and the note of a tile."""
+    return tuple(
+        find(view, f"{name}_{part}", QLabel).text().replace("\xa0", " ")
+        for part in ("figure", "note")
+    )
 
 
 def plot_of(view, name):
@@ -112,10 +129,97 @@ def shown_texts(items):
     return {text.toPlainText() for text in texts if text.isVisible()}
 
 
+def test_first_tile_shows_the_fidelity_on_the_calibration_text(view):
+    last = FINISHED.history[-1].evaluation.fidelity[0]
+    assert tile(view, "fidelity") == (
+        f"KL {last.divergence.value:.2g}",
+        f"{100 * last.agreement.value:.0f} % same top token",
+    )
+    tip = find(view, "fidelity_figure").parentWidget().parentWidget().toolTip()
+    assert "built-in: KL 0.064 (0.057 to 0.07)" in tip.replace("\xa0", " ")
+    assert "Text by the model itself: KL 0.1" in tip
+    assert "0.39 with 30 %" in tip
+    view.show_run(STATES[2], now=1.0)
+    assert tile(view, "fidelity") == ("KL 0", "original")
+
+
+def test_perplexity_below_the_original_is_not_called_better(view):
+    assert "not better" not in tile(view, "perplexity")[1]
+    view.show_run(replace(FINISHED, recovered=recovered(13.5)), now=100.0)
+    assert tile(view, "perplexity")[1] == "\N{MINUS SIGN}4.9 %, not better"
+    tip = find(view, "perplexity_figure").parentWidget().parentWidget().toolTip()
+    assert "closer to the calibration text than the original, not better" in tip
+
+
+def test_quality_chart_begins_with_fidelity(view):
+    choose(view, "Fidelity (KL)")
+    assert value_at(view, "perplexity", 0.0).splitlines() == [
+        "Original",
+        "built-in 0",
+        "Text by the model itself 0",
+    ]
+    choose(view, "Same top token")
+    assert value_at(view, "perplexity", 0.0).endswith("itself 100 %")
+
+
+def test_run_without_fidelity_shows_perplexity(view):
+    choose(view, "Fidelity (KL)")
+    old = without_fidelity(FINISHED)
+    view.show_run(old, now=100.0)
+    assert tile(view, "fidelity") == ("\N{EN DASH}", "not measured")
+    box = find(view, "perplexity_measure_combo", QComboBox)
+    assert [box.itemText(n) for n in range(box.count())] == ["Perplexity", "Loss"]
+    assert value_at(view, "perplexity", 0.0) == "Original\nPerplexity 14.20"
+    view.show_run(FINISHED, now=100.0)
+    assert box.currentText() == "Fidelity (KL)"
+
+
+def without_fidelity(run):
+    """Return the run as an earlier version has recorded it."""
+
+    def stripped(event):
+        plain = msgspec.structs.replace(event.evaluation, fidelity=())
+        return msgspec.structs.replace(event, evaluation=plain)
+
+    return replace(
+        run,
+        baseline=msgspec.structs.replace(run.baseline, fidelity=()),
+        history=tuple(map(stripped, run.history)),
+    )
+
+
+def test_recovery_takes_the_place_of_the_costs(view):
+    config = replace(FINISHED.config, recovery=RecoveryConfig())
+    run = replace(FINISHED, config=config)
+    view.show_run(run, now=100.0)
+    costs, recovery = (find(view, f"{name}_chart") for name in ("costs", "recovery"))
+    assert costs.isVisible()
+    assert not recovery.isVisible()
+    refit = replace(run, stage=Stage.REFIT, done=2, total=6)
+    view.show_run(refit, now=100.0)
+    assert recovery.isVisible()
+    assert not costs.isVisible()
+    assert "Refitting block 3 of 6." in {
+        label.text() for label in recovery.findChildren(QLabel) if label.isVisible()
+    }
+    find(view, "recovery_costs_button").click()
+    view.show_run(refit, now=101.0)
+    assert costs.isVisible()  # the choice of the user stays
+    find(view, "costs_recovery_button").click()
+    assert recovery.isVisible()
+
+
+def test_run_without_recovery_has_no_chart_of_it(view):
+    off = replace(FINISHED.config, recovery=RecoveryConfig(Recovery.OFF))
+    view.show_run(replace(FINISHED, config=off), now=100.0)
+    assert not find(view, "recovery_chart").isVisible()
+    assert not find(view, "costs_recovery_button").isVisible()
+
+
 def test_log_chart_shows_the_nearest_shot_under_the_mouse(view):
     find(view, "perplexity_log_button").click()
     assert value_at(view, "perplexity", 0.2) == "Original\nPerplexity 14.20"
-    find(view, "perplexity_measure_combo", QComboBox).setCurrentIndex(1)
+    choose(view, "Loss")
     assert value_at(view, "perplexity", 0.2) == "Original\nLoss 2.650"
 
 
@@ -329,5 +433,5 @@ def test_tick_labels_use_the_decimal_separator_of_the_language(qtbot, monkeypatc
 def test_chart_title_has_an_explanatory_tooltip(view, name):
     chart = find(view, f"{name}_chart", ChartCard)
     meaning = chart.accessibleDescription()
-    assert meaning == MEANINGS[name]
+    assert meaning == MEANINGS["quality" if name == "perplexity" else name]
     assert meaning in {label.toolTip() for label in chart.findChildren(QLabel)}

@@ -1,0 +1,78 @@
+"""Texts of a fidelity: KL, same top tokens, their intervals, the name of the text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from surgeon_engine.api.config.evaluation import OWN_TEXT
+from surgeon_engine.api.messages.run import Estimate, Evaluation, Fidelity
+from surgeon_gui.base.translation import tr
+from surgeon_gui.text import numbers
+from surgeon_gui.text.labels import source_name
+
+
+def text_name(name: str) -> str:
+    """Return the display name of a text that judges."""
+    return tr("Text by the model itself") if name == OWN_TEXT else source_name(name)
+
+
+def divergence(fidelity: Fidelity) -> str:
+    """Return the KL in few words."""
+    return tr("KL {nats}").format(nats=numbers.nats(fidelity.divergence.value))
+
+
+def agreement(fidelity: Fidelity) -> str:
+    """Return the share of same top tokens in few words."""
+    share = numbers.percent(fidelity.agreement.value, decimals=0)
+    return tr("{share} same top token").format(share=share)
+
+
+def with_interval(estimate: Estimate, to_text: Callable[[float], str]) -> str:
+    """Return a figure with its 95 % interval."""
+    return tr("{value} ({low} to {high})").format(
+        value=to_text(estimate.value),
+        low=to_text(estimate.low),
+        high=to_text(estimate.high),
+    )
+
+
+def divergence_interval(fidelity: Fidelity) -> str:
+    """Return the KL with its interval."""
+    return with_interval(fidelity.divergence, numbers.nats)
+
+
+def agreement_interval(fidelity: Fidelity) -> str:
+    """Return the share of same top tokens with its interval."""
+    return with_interval(fidelity.agreement, numbers.percent)
+
+
+def perplexity_interval(fidelity: Fidelity) -> str:
+    """Return the perplexity with its interval."""
+    return with_interval(fidelity.perplexity, numbers.perplexity)
+
+
+def line(fidelity: Fidelity) -> str:
+    """Return the fidelity on one text with its intervals, in a line."""
+    return tr("{text}: KL {nats}, same top token {share}").format(
+        text=text_name(fidelity.text),
+        nats=divergence_interval(fidelity),
+        share=agreement_interval(fidelity),
+    )
+
+
+def brief(evaluation: Evaluation) -> str:
+    """Return the KL on each text in few words; empty if it was not measured."""
+    return "; ".join(
+        tr("KL {nats} on {text}").format(
+            nats=numbers.nats(each.divergence.value), text=text_name(each.text)
+        )
+        for each in evaluation.fidelity
+    )
+
+
+def summary(evaluation: Evaluation) -> str:
+    """Return KL and same top tokens on the calibration text; empty if not measured."""
+    if not evaluation.fidelity:
+        return ""
+    first = evaluation.fidelity[0]
+    return f"{divergence(first)}, {agreement(first)}"
