@@ -172,7 +172,7 @@ def _finish_reason(run: RunState) -> str:
 
 
 def _ended_at_quality_limit(run: RunState) -> bool:
-    if run.config is None or not run.config.pruning.max_perplexity_increase:
+    if run.config is None or not run.config.pruning.has_quality_limit:
         return False
     goal = _goal(run)
     return goal is not None and run.history[-1].target < goal.sparsity - _ROUNDING

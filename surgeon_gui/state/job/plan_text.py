@@ -201,13 +201,18 @@ def _as_structure(pruning: PruningConfig) -> str:
 
 
 def _quality_limit(pruning: PruningConfig) -> str:
-    """Return a sentence about the limit, after a space; empty without one."""
-    if not pruning.max_perplexity_increase:
-        return ""
-    maximum = numbers.percent(pruning.max_perplexity_increase / 100)
-    return " " + tr(
-        "The run ends before perplexity rises by more than {maximum}."
-    ).format(maximum=maximum)
+    """Return a sentence about each limit, after a space; empty without one."""
+    sentences = ""
+    if pruning.max_perplexity_increase:
+        maximum = numbers.percent(pruning.max_perplexity_increase / 100)
+        sentences += " " + tr(
+            "The run ends before perplexity rises by more than {maximum}."
+        ).format(maximum=maximum)
+    if pruning.max_divergence:
+        sentences += " " + tr(
+            "The run ends before the KL to the original exceeds {maximum} nats."
+        ).format(maximum=numbers.significant(pruning.max_divergence, 3))
+    return sentences
 
 
 def brief_target(pruning: PruningConfig) -> str:

@@ -27,6 +27,7 @@ from surgeon_gui.views.steps.page import Page, row_of
 from surgeon_gui.views.steps.plan_card import PlanCard
 from surgeon_gui.views.steps.preset_box import PresetBox
 from surgeon_gui.views.steps.protection_tree import ProtectionTree
+from surgeon_gui.views.steps.quality_limit import QualityLimit
 from surgeon_gui.views.steps.structure_tiles import StructureTiles
 from surgeon_gui.widgets.controls import (
     button,
@@ -50,12 +51,13 @@ class TargetPage(Page):
         self._presets.chosen.connect(session.choose_preset)
         self._tiles = StructureTiles()
         self._sizes = LinkedSizes()
+        self._limit = QualityLimit()
         self._form = ConfigForm(
             "pruning",
             PruningConfig,
             targets.implied_changes,
             in_front=_IN_FRONT,
-            parts=(self._tiles, self._sizes),
+            parts=(self._tiles, self._sizes, self._limit),
         )
         self._form.edited.connect(session.edit_pruning)
         self._form.refused.connect(self._on_form_rejected)
@@ -94,6 +96,7 @@ class TargetPage(Page):
             self._unsupported_note,
             heading(tr("How much")),
             self._sizes,
+            self._limit,
             self._goal,
             self._problem,
             self._plan,
