@@ -11,7 +11,6 @@ from surgeon_engine.api.config.calibration import (
     CalibrationConfig,
     real_name,
 )
-from surgeon_engine.api.config.evaluation import OWN_TEXT
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.errors import CalibrationError
 from surgeon_engine.calibration.own_samples import Author, OwnText, own_text

@@ -39,7 +39,7 @@ class QualityBudget:
         return math.isfinite(self.limit) or math.isfinite(self.max_divergence)
 
     def is_exceeded_by(self, evaluation: Evaluation) -> bool:
-        """Return True if the perplexity or the KL of `evaluation` is above its limit."""
+        """Return True if the perplexity or the KL is above its limit."""
         return bool(self._excesses(evaluation))
 
     def log_rejected(self, shot: ShotFinished, judged: Evaluation) -> Logged:

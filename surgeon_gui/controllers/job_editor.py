@@ -12,6 +12,7 @@ from typing import Any
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.presets import Preset
 from surgeon_engine.api.config.pruning import PruningConfig
@@ -144,6 +145,12 @@ class JobEditor(QObject):
         """Change the calibration of the draft."""
         self._accept(Step.CALIBRATION)
         self.edit(replace(self.state.config, calibration=calibration))
+
+    @Slot(object)
+    def edit_evaluation(self, evaluation: EvaluationConfig) -> None:
+        """Change the texts that judge the model of the draft."""
+        self._accept(Step.CALIBRATION)
+        self.edit(replace(self.state.config, evaluation=evaluation))
 
     @Slot(object)
     def edit_pruning(self, pruning: PruningConfig) -> None:

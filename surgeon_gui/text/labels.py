@@ -80,6 +80,19 @@ FIELDS = {
         decimals=1,
         minimum_text=tr("no limit"),
     ),
+    "pruning.max_divergence": FieldText(
+        tr("Quality limit (KL)"),
+        tr(
+            "Maximum KL to the original on held-out calibration text, in nats per "
+            "token: 0.1 is hard to tell from the original, 0.5 is clearly another "
+            "text. A shot that exceeds it, even after recovery, is rolled back and "
+            "retried in smaller steps."
+        ),
+        tr("nats"),
+        unit_of_one=tr("nat"),
+        decimals=3,
+        minimum_text=tr("no limit"),
+    ),
     "pruning.shots": FieldText(
         tr("Shots"),
         tr(

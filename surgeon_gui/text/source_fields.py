@@ -81,6 +81,22 @@ FIELDS = {
             "above or on the validation text only."
         ),
     ),
+    "evaluation.texts": FieldText(
+        tr("Also judge on"),
+        tr(
+            "Texts of other kinds that show whether the pruned model still knows more "
+            "than the calibration text: files, or data sets as organisation/name, "
+            "separated by commas. Nothing is fitted to them. Automatic: the built-in "
+            "text, or text by the model itself where the built-in text calibrates."
+        ),
+        example=tr("Automatic"),
+    ),
+    "evaluation.windows": FieldText(
+        tr("Judging windows"),
+        tr("Number of windows of each of these texts. 0: judge on none of them."),
+        tr("windows"),
+        unit_of_one=tr("window"),
+    ),
     "calibration.windows": FieldText(
         tr("Windows"),
         tr(

@@ -190,7 +190,7 @@ def evaluation(perplexity: float) -> Evaluation:
     loss = 2.65 * perplexity / 14.2
     texts = {"built-in": 1.0, OWN_TEXT: 1.6}
     found = tuple(_fidelity(perplexity, factor, text) for text, factor in texts.items())
-    return Evaluation(loss, perplexity, 32, 256, "built-in", found)
+    return Evaluation(loss, perplexity, 32, 256, "built-in", fidelity=found)
 
 
 def _fidelity(perplexity: float, factor: float, text: str) -> Fidelity:

@@ -8,7 +8,6 @@ from typing import Annotated
 from surgeon_engine.api.config.fields import Limits, Option, check_limits
 from surgeon_engine.api.errors import ConfigError
 
-
 OWN_TEXT = "text by the model itself"  # the name of the text that it writes
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from surgeon_engine.api.config.calibration import real_name
 from surgeon_engine.api.config.layer_patterns import matches, parse_limit
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.errors import ConfigError, ExportError, PruningError
@@ -27,6 +28,7 @@ from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.sources import resolver
 from surgeon_gui.text.choices import choice_label
+from surgeon_gui.text.labels import source_name
 
 _BUSY_REASONS = {
     RequestKind.SAVE: tr("The pruned model is being saved in another format."),
@@ -160,9 +162,15 @@ def _model_problem(config: RunConfig) -> str:
 def _calibration_problem(config: RunConfig, model: ModelSummary | None) -> str:
     calibration = config.calibration
     further = (more.text for more in calibration.more_texts)
-    for text in (calibration.text, calibration.validation_text, *further):
+    judging = config.evaluation.texts if config.evaluation.windows else ()
+    for text in (calibration.text, calibration.validation_text, *further, *judging):
         if problem := resolver.text_problem(text):
             return problem
+    for text in judging:
+        if real_name(text) in map(real_name, calibration.all_texts):
+            return tr(
+                "{text} is a calibration text. Choose another text to judge on."
+            ).format(text=source_name(text))
     if calibration.lacks_validation:
         return tr(
             "All windows of a token file are used for calibration. Choose another text "

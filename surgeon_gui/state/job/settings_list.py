@@ -28,6 +28,7 @@ _PARTS = {
     "pruning": tr("Target"),
     "export": tr("Export"),
     "recovery": tr("Recovery"),
+    "evaluation": tr("Evaluation"),
 }
 _SOURCES = ("model.source", "calibration.text", "calibration.validation_text")
 _EMPTY_VALUES = {
@@ -36,6 +37,7 @@ _EMPTY_VALUES = {
     "calibration.column": tr("Automatic"),
     "calibration.dataset_config": tr("Automatic"),
     "calibration.split": tr("Automatic"),
+    "evaluation.texts": tr("Automatic"),
     "pruning.protect": tr("Nothing"),
     "export.folder": tr("Inside the run's folder"),
 }
@@ -105,6 +107,8 @@ def _format_value(name: str, value: Any, field_text: FieldText) -> str:
         return _EMPTY_VALUES.get(name, field_text.minimum_text)
     if name == "calibration.more_texts":
         return ", ".join(map(_format_more_text, value)) or tr("None")
+    if name == "evaluation.texts":
+        return ", ".join(map(source_name, value))
     if isinstance(value, tuple):
         return ", ".join(value) or tr("None")
     if isinstance(value, str):

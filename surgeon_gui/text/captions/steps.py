@@ -95,6 +95,14 @@ CAPTIONS = {
     "preview_text": Caption(
         tr("Preview of the text"), tr("The first windows, decoded.")
     ),
+    # 3 Target
+    "quality_limit_combo": Caption(
+        tr("Unit of the quality limit"),
+        tr(
+            "Limit the increase of perplexity, or the KL to the original, which shows "
+            "how far its predictions are from the original's."
+        ),
+    ),
     # 4 Run
     "run_parent_edit": Caption(
         tr("Runs folder"), tr("Each run creates its own folder here.")

@@ -26,7 +26,6 @@ from surgeon_gui.widgets.charts.bar_chart import BarChart
 from surgeon_gui.widgets.charts.line_chart import LineChart
 from surgeon_gui.widgets.controls import button, choice_box, described
 
-
 _QUALITY = {
     Quality.DIVERGENCE: tr("Fidelity (KL)"),
     Quality.AGREEMENT: tr("Same top token"),

@@ -26,6 +26,7 @@ from surgeon_gui.state.sources.text import (
     preview_line,
 )
 from surgeon_gui.text.labels import BUILT_IN_TEXT, FIELDS
+from surgeon_gui.views.steps.judging_texts import JudgingTexts
 from surgeon_gui.views.steps.more_texts import MoreTexts
 from surgeon_gui.views.steps.page import Page, row_of, with_button
 from surgeon_gui.views.steps.text_parts import TextParts
@@ -72,6 +73,9 @@ class CalibrationPage(Page):
         self._form = ConfigForm("calibration", CalibrationConfig)
         self._form.edited.connect(session.edit_calibration)
         self._form.refused.connect(self._on_form_rejected)
+        self._judging = JudgingTexts()
+        self._judging.edited.connect(session.edit_evaluation)
+        self._judging.refused.connect(self._on_form_rejected)
         self._problem = problem_label()
         self._problem.setObjectName("calibration_problem")
         self._preview_button = button("preview_button")
@@ -93,6 +97,7 @@ class CalibrationPage(Page):
         self.column.addLayout(with_button(self._validation, validation_file))
         self.column.addWidget(self._more_texts)
         self.column.addWidget(self._form)
+        self.column.addWidget(self._judging)
         self.column.addWidget(self._problem)
         self.column.addLayout(row_of(self._preview_button))
         self.column.addWidget(self._counts)
@@ -115,6 +120,7 @@ class CalibrationPage(Page):
         self._more_texts.show_state(state)
         if Step.CALIBRATION not in state.rejected:
             self._form.show_config(calibration)
+            self._judging.show_config(state.config.evaluation)
         show_problem(self._problem, _problem(state))
         can_preview = state.model_is_chosen and not state.is_busy
         request = state.request(RequestKind.PREVIEW)

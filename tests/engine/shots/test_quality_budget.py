@@ -162,7 +162,7 @@ def test_run_never_exceeds_a_limit_of_the_divergence(tmp_path, monkeypatch):
 def test_the_lower_of_two_limits_decides():
     pruning = pruning_config(max_perplexity_increase=20, max_divergence=0.3)
     text = Fidelity(*[Estimate(0.25, 0.2, 0.3)] * 3, 4, 16, "text")
-    baseline = Evaluation(2.3, 10.0, 4, 16, "text", (text,))
+    baseline = Evaluation(2.3, 10.0, 4, 16, "text", fidelity=(text,))
     budget = QualityBudget.of(pruning, baseline)
     assert not budget.is_exceeded_by(baseline)
     assert budget.is_exceeded_by(msgspec.structs.replace(baseline, perplexity=12.5))

@@ -218,7 +218,7 @@ def test_damping_of_a_shot_is_in_the_log_and_beside_the_metrics():
     run = RunState(history=(chosen,))
     assert step_text.last_choice(run) == (
         "Shot 1: damping 0.01 for costs and 0.1 for the update, best of 9 tried\n"
-        "Loss 2.651 on held-out windows"
+        "KL 0.651 on held-out windows"
     )
     (line,) = log_lines([Envelope("run-1", 0.0, chosen)])
     assert "best of 9 tried" in line.message

@@ -85,6 +85,7 @@ SPECIFICATION = (
         "open_folder_button open_gguf_button use_demo_button use_sample_button "
         "open_folder_action open_gguf_action use_demo_action "
         "model_advanced_button calibration_advanced_button pruning_advanced_button "
+        "evaluation_advanced_button "
         "recovery_advanced_button export_advanced_button text_file_button "
         "validation_file_button more_file_button more_dataset_button "
         "preset_save_button preset_more_button preset_import_action "
@@ -162,6 +163,16 @@ SPECIFICATION = (
         WITH_A_SHOT,
         "Costs are known after a shot.",
         save_controls("costs"),
+    ),
+    (
+        WITH_A_RUN,
+        "A run with recovery has a chart of it.",
+        "costs_recovery_button",
+    ),
+    (
+        NEVER,
+        "The chart of the recovery is shown once it has begun.",
+        "recovery_costs_button " + save_controls("recovery"),
     ),
     (
         WITH_A_RESULT,
