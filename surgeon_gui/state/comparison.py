@@ -1,17 +1,18 @@
 """Comparison of two or more runs: curves, points, metrics, different settings.
 
-Perplexities are comparable only if they were measured on the same windows of the same
-text; `protocol_note` warns if they were not. Pure functions.
+Fidelity and perplexity are comparable only if they were measured on the same windows of
+the same texts; `protocol_note` warns if they were not. Pure functions.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from surgeon_engine.api.messages.run import Evaluation
+from surgeon_engine.api.config.evaluation import OWN_TEXT
+from surgeon_engine.api.messages.run import Evaluation, Fidelity
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.job import settings_list
 from surgeon_gui.state.run import RunState
@@ -19,6 +20,7 @@ from surgeon_gui.state.runs.reading import outcome_of
 from surgeon_gui.state.runs.text import NOTHING, OUTCOMES
 from surgeon_gui.text import numbers
 from surgeon_gui.text.choices import choice_label
+from surgeon_gui.text.fidelity import divergence_interval, text_name
 from surgeon_gui.text.labels import beginning_note, source_name
 
 MIN_RUNS = 2
@@ -33,8 +35,10 @@ class XAxis(Enum):
 
 
 class Measure(Enum):
-    """A measure of quality."""
+    """A measure of quality on the held-out part of the calibration text."""
 
+    DIVERGENCE = "divergence"
+    AGREEMENT = "agreement"
     PERPLEXITY = "perplexity"
     LOSS = "loss"
 
@@ -52,6 +56,14 @@ ALONG = {
     XAxis.PARAMETERS: tr("Parameters left (M)"),
 }
 MEASURES = {
+    Measure.DIVERGENCE: tr("Fidelity (KL)"),
+    Measure.AGREEMENT: tr("Same top token"),
+    Measure.PERPLEXITY: tr("Perplexity"),
+    Measure.LOSS: tr("Loss"),
+}
+_AXES = {
+    Measure.DIVERGENCE: tr("KL (nats)"),
+    Measure.AGREEMENT: tr("Same top token (%)"),
     Measure.PERPLEXITY: tr("Perplexity"),
     Measure.LOSS: tr("Loss (nats)"),
 }
@@ -59,6 +71,8 @@ SIZES = {
     SizeMeasure.PARAMETERS: tr("Parameters (M)"),
     SizeMeasure.FILE: tr("Weights on disk (MB)"),
 }
+_OF_FIDELITY = (Measure.DIVERGENCE, Measure.AGREEMENT)
+_OF_TEXT = (Measure.PERPLEXITY, Measure.LOSS)
 _MILLION = 1e6
 
 Table = tuple[tuple[str, ...], ...]
@@ -83,23 +97,49 @@ class RunCurve:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """Size and perplexity of a model."""
+    """Size and quality of a model."""
 
     name: str
     size: float
-    perplexity: float
+    quality: float  # in some measure
     run: int | None = None  # index of the run; None for an original
     is_best: bool = False  # no other point is better in one and as good in the other
 
 
+def measures(runs: Sequence[ComparedRun]) -> tuple[Measure, ...]:
+    """Return the measures of these runs, first those that all runs have."""
+    has_fidelity = [
+        bool(each.run.baseline.fidelity)
+        for each in runs
+        if each.run.baseline is not None
+    ]
+    if all(has_fidelity):
+        return _OF_FIDELITY + _OF_TEXT
+    return _OF_TEXT + _OF_FIDELITY if any(has_fidelity) else _OF_TEXT
+
+
+def axis_label(runs: Sequence[ComparedRun], measure: Measure) -> str:
+    """Return the label of a measure with the text on which the runs were measured."""
+    texts = {each.run.baseline.text for each in runs if each.run.baseline is not None}
+    text = tr("calibration text")
+    if len(texts) == 1:
+        text = text_name(*texts)
+    return tr("{measure}, {text}").format(measure=_AXES[measure], text=text)
+
+
 def curves(
-    runs: Sequence[ComparedRun], along: XAxis, measure: Measure
+    runs: Sequence[ComparedRun], along: XAxis, measure: Measure, *, is_log: bool = False
 ) -> tuple[RunCurve, ...]:
-    """Return one curve per run; it is empty if nothing was measured."""
-    return tuple(_curve(each, along, measure) for each in runs)
+    """Return one curve per run; it is empty if nothing was measured.
+
+    On a log axis, values of 0 are left out: the KL of the original.
+    """
+    return tuple(_curve(each, along, measure, is_log) for each in runs)
 
 
-def points(runs: Sequence[ComparedRun], size: SizeMeasure) -> tuple[Point, ...]:
+def points(
+    runs: Sequence[ComparedRun], size: SizeMeasure, measure: Measure
+) -> tuple[Point, ...]:
     """Return the originals, without duplicates, and the pruned models."""
     originals: dict[tuple[str, float, float], Point] = {}
     for each in runs:
@@ -109,17 +149,18 @@ def points(runs: Sequence[ComparedRun], size: SizeMeasure) -> tuple[Point, ...]:
         model = source_name(run.config.model.source)
         name = tr("{model}, original").format(model=model)
         value = _original_size(run, size)
-        point = Point(name, value, run.baseline.perplexity)
-        if value > 0 and math.isfinite(point.perplexity):
-            originals[name, value, point.perplexity] = point
+        point = Point(name, value, _value(run.baseline, measure))
+        if value > 0 and math.isfinite(point.quality):
+            originals[name, value, point.quality] = point
     pruned = [
-        Point(each.name, value, each.run.evaluation.perplexity, number)
+        Point(each.name, value, quality, number)
         for number, each in enumerate(runs)
         if each.run.evaluation is not None
-        and math.isfinite(each.run.evaluation.perplexity)
+        and math.isfinite(quality := _value(each.run.evaluation, measure))
         and (value := _pruned_size(each.run, size)) > 0
     ]
-    return _with_best_marked((*originals.values(), *pruned))
+    sign = -1 if measure is Measure.AGREEMENT else 1
+    return _with_best_marked((*originals.values(), *pruned), sign)
 
 
 def front(all_points: Sequence[Point]) -> tuple[Point, ...]:
@@ -128,27 +169,78 @@ def front(all_points: Sequence[Point]) -> tuple[Point, ...]:
 
 
 def protocol_note(runs: Sequence[ComparedRun]) -> str:
-    """Return a warning if the perplexities are not comparable; otherwise ""."""
+    """Return a warning if the measures are not comparable; otherwise ""."""
     protocols = {
         (b.windows, b.window_length, b.text, b.beginning)
         for each in runs
         if (b := each.run.baseline) is not None
     }
-    if len(protocols) < 2:
+    if len(protocols) > 1:
+        return tr(
+            "These runs were measured on different windows or texts. Their "
+            "perplexities and fidelities cannot be compared."
+        )
+    if len(_other_texts(runs)) > 1:
+        return tr(
+            "These runs measured fidelity on different further texts. Compare only "
+            "the figures on the calibration text."
+        )
+    return ""
+
+
+def _other_texts(runs: Sequence[ComparedRun]) -> set[tuple[object, ...]]:
+    """Return the protocols of the fidelity on texts beside the calibration text."""
+    return {
+        tuple(
+            (each.windows, each.window_length, each.text, _author(each, compared.run))
+            for each in baseline.fidelity[1:]
+        )
+        for compared in runs
+        if (baseline := compared.run.baseline) is not None and baseline.fidelity
+    }
+
+
+def _author(fidelity: Fidelity, run: RunState) -> str:
+    """Return the model that has written a text; empty if it was no model."""
+    if fidelity.text != OWN_TEXT or run.config is None:
         return ""
-    return tr(
-        "These runs measured perplexity on different windows or texts. Their "
-        "perplexities cannot be compared."
-    )
+    return run.config.model.source
 
 
 def figures(runs: Sequence[ComparedRun]) -> Table:
     """Return a table of metrics: the titles, then one row per metric."""
     names = ("", *(each.name for each in runs))
-    rows = tuple(
+    rows = [
         (label, *(to_text(each.run) for each in runs)) for label, to_text in _FIGURES
-    )
+    ]
+    place = 1 + [to_text for _, to_text in _FIGURES].index(_perplexity_after)
+    rows[place:place] = _fidelity_rows(runs)
     return (names, *rows)
+
+
+def _fidelity_rows(runs: Sequence[ComparedRun]) -> Iterator[tuple[str, ...]]:
+    """Yield a row for each text on which a run has measured its fidelity."""
+    by_run = [
+        {each.text: each for each in found.fidelity}
+        if (found := compared.run.evaluation) is not None
+        else {}
+        for compared in runs
+    ]
+    texts = dict.fromkeys(text for found in by_run for text in found)
+    for text in texts:
+        label = tr("Fidelity, {text}").format(text=text_name(text))
+        yield (
+            label,
+            *(_fidelity(found[text]) if text in found else NOTHING for found in by_run),
+        )
+
+
+def _fidelity(found: Fidelity) -> str:
+    return tr("KL {nats}, same top token {share}, perplexity {perplexity}").format(
+        nats=divergence_interval(found),
+        share=numbers.percent(found.agreement.value),
+        perplexity=numbers.perplexity(found.perplexity.value),
+    )
 
 
 def differences(runs: Sequence[ComparedRun]) -> Table:
@@ -160,7 +252,7 @@ def differences(runs: Sequence[ComparedRun]) -> Table:
     return (names, *settings_list.differences(configs))
 
 
-def _curve(each: ComparedRun, along: XAxis, measure: Measure) -> RunCurve:
+def _curve(each: ComparedRun, along: XAxis, measure: Measure, is_log: bool) -> RunCurve:
     run = each.run
     if run.baseline is None or run.model is None:
         return RunCurve(each.name, (), ())
@@ -181,14 +273,24 @@ def _curve(each: ComparedRun, along: XAxis, measure: Measure) -> RunCurve:
     pairs = [
         (x, y)
         for x, evaluation in zip(xs, evaluations, strict=True)
-        if math.isfinite(y := _value(evaluation, measure))
+        if math.isfinite(y := _value(evaluation, measure)) and (y > 0 or not is_log)
     ]
     return RunCurve(each.name, tuple(x for x, _ in pairs), tuple(y for _, y in pairs))
 
 
 def _value(evaluation: Evaluation, measure: Measure) -> float:
-    is_loss = measure is Measure.LOSS
-    return evaluation.loss if is_loss else evaluation.perplexity
+    """Return a measure; not a number if it was not measured."""
+    match measure:
+        case Measure.PERPLEXITY:
+            return evaluation.perplexity
+        case Measure.LOSS:
+            return evaluation.loss
+    if not evaluation.fidelity:
+        return math.nan
+    first = evaluation.fidelity[0]
+    if measure is Measure.AGREEMENT:
+        return 100 * first.agreement.value
+    return first.divergence.value
 
 
 def _original_size(run: RunState, size: SizeMeasure) -> float:
@@ -204,20 +306,21 @@ def _pruned_size(run: RunState, size: SizeMeasure) -> float:
     return run.history[-1].parameters / _MILLION if run.history else 0.0
 
 
-def _with_best_marked(all_points: tuple[Point, ...]) -> tuple[Point, ...]:
-    """Mark the points on the Pareto front of size and perplexity."""
+def _with_best_marked(
+    all_points: tuple[Point, ...], sign: int = 1
+) -> tuple[Point, ...]:
+    """Mark the points on the Pareto front of size and quality; `sign` -1: of more."""
 
     def is_dominated(point: Point) -> bool:
         return any(
             other.size <= point.size
-            and other.perplexity <= point.perplexity
-            and (other.size, other.perplexity) != (point.size, point.perplexity)
+            and sign * other.quality <= sign * point.quality
+            and (other.size, other.quality) != (point.size, point.quality)
             for other in all_points
         )
 
     return tuple(
-        Point(p.name, p.size, p.perplexity, p.run, not is_dominated(p))
-        for p in all_points
+        Point(p.name, p.size, p.quality, p.run, not is_dominated(p)) for p in all_points
     )
 
 

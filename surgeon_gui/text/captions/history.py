@@ -59,7 +59,8 @@ CAPTIONS = {
         tr("Horizontal axis"), tr("Quantity on the horizontal axis.")
     ),
     "compare_curves_measure_combo": Caption(
-        tr("Measure"), tr("Perplexity is the exponential of the loss; lower is better.")
+        tr("Measure"),
+        tr("Measure of both charts, on the held-out part of the calibration text."),
     ),
     "compare_curves_log_button": Caption(
         tr("Log scale"), tr("Use a logarithmic vertical axis.")

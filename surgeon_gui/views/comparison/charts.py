@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import Slot
+from PySide6.QtCore import QSignalBlocker, Signal, Slot
 from typing_extensions import override
 
 from surgeon_gui.base.translation import tr
@@ -16,8 +16,10 @@ from surgeon_gui.state.comparison import (
     Measure,
     SizeMeasure,
     XAxis,
+    axis_label,
     curves,
     front,
+    measures,
     points,
 )
 from surgeon_gui.widgets.charts.series_chart import Axes, Series, SeriesChart
@@ -25,7 +27,9 @@ from surgeon_gui.widgets.controls import button, choice_box, described
 
 
 class CurvesChart(SeriesChart):
-    """Perplexity or loss of each run over sparsity, shots or remaining parameters."""
+    """Quality of each run over sparsity, shots or remaining parameters."""
+
+    measure_chosen = Signal(object)  # Measure
 
     def __init__(self) -> None:
         super().__init__(
@@ -37,87 +41,118 @@ class CurvesChart(SeriesChart):
         self._along = described(choice_box(), "compare_curves_x_combo")
         self._along.addItems([ALONG[along] for along in XAxis])
         self._measure = described(choice_box(), "compare_curves_measure_combo")
-        self._measure.addItems([MEASURES[measure] for measure in Measure])
+        self._measures: tuple[Measure, ...] = ()
+        self._chosen: Measure | None = None  # by the user
+        self._offer(tuple(Measure))
         self._log = button("compare_curves_log_button")
         self._log.setCheckable(True)
         for control in (self._along, self._measure, self._log):
             self.controls.addWidget(control)
         self._along.currentIndexChanged.connect(self._redraw)
-        self._measure.currentIndexChanged.connect(self._redraw)
+        self._measure.currentIndexChanged.connect(self._on_measure_chosen)
         self._log.toggled.connect(self._redraw)
 
     def show_runs(self, runs: Sequence[ComparedRun]) -> None:
         """Show the curves of these runs."""
         self._runs = runs
+        self._offer(measures(runs))
         self._redraw()
+
+    @property
+    def measure(self) -> Measure:
+        """The measure that is shown."""
+        return self._measures[self._measure.currentIndex()]
+
+    def _offer(self, offered: tuple[Measure, ...]) -> None:
+        """Offer these measures; show the chosen one, or else the first."""
+        if offered == self._measures:
+            return
+        self._measures = offered
+        with QSignalBlocker(self._measure):
+            self._measure.clear()
+            self._measure.addItems([MEASURES[measure] for measure in offered])
+            chosen = self._chosen if self._chosen in offered else offered[0]
+            self._measure.setCurrentIndex(offered.index(chosen))
+
+    @Slot()
+    def _on_measure_chosen(self) -> None:
+        self._chosen = self.measure
+        self._redraw()
+        self.measure_chosen.emit(self.measure)
 
     @Slot()
     def _redraw(self) -> None:
-        along = list(XAxis)[self._along.currentIndex()]
-        measure = list(Measure)[self._measure.currentIndex()]
+        along, is_log = list(XAxis)[self._along.currentIndex()], self._log.isChecked()
+        found = curves(self._runs, along, self.measure, is_log=is_log)
         series = [
             Series(curve.name, curve.xs, curve.ys, number)
-            for number, curve in enumerate(curves(self._runs, along, measure))
+            for number, curve in enumerate(found)
         ]
-        self.show_series(
-            series,
-            Axes(ALONG[along], MEASURES[measure], self._log.isChecked()),
-        )
+        label = axis_label(self._runs, self.measure)
+        self.show_series(series, Axes(ALONG[along], label, is_log))
 
 
 class SizeChart(SeriesChart):
-    """Perplexity over size of each model, with a line through the best."""
+    """Quality over size of each model, with a line through the best."""
 
     def __init__(self) -> None:
         super().__init__(
             "compare_size",
-            tr("Perplexity by size"),
+            tr("Quality by size"),
             tr("None of these runs has pruned anything yet."),
         )
         self._runs: Sequence[ComparedRun] = ()
+        self._measure = Measure.DIVERGENCE
         self._size = described(choice_box(), "compare_size_combo")
         self._size.addItems([SIZES[size] for size in SizeMeasure])
         self._size.setMinimumContentsLength(14)
         self.controls.addWidget(self._size)
         self._size.currentIndexChanged.connect(self._redraw)
 
-    def show_runs(self, runs: Sequence[ComparedRun]) -> None:
-        """Show the models of these runs, and their originals."""
+    def show_runs(self, runs: Sequence[ComparedRun], measure: Measure) -> None:
+        """Show the models of these runs, and their originals, by a measure."""
         self._runs = runs
+        self.show_measure(measure)
+
+    @Slot(object)
+    def show_measure(self, measure: Measure) -> None:
+        """Show the models by another measure."""
+        self._measure = measure
         self._redraw()
 
     @Slot()
     def _redraw(self) -> None:
         size = list(SizeMeasure)[self._size.currentIndex()]
-        models = points(self._runs, size)
+        models = points(self._runs, size, self._measure)
         best = front(models)
         line = Series(
             tr("Best for their size"),
             tuple(point.size for point in best),
-            tuple(point.perplexity for point in best),
+            tuple(point.quality for point in best),
             has_symbols=False,
         )
         series = [
             Series(
                 point.name,
                 (point.size,),
-                (point.perplexity,),
+                (point.quality,),
                 point.run,
                 is_joined=False,
             )
             for point in models
         ]
-        axes = Axes(SIZES[size], MEASURES[Measure.PERPLEXITY])
+        axes = Axes(SIZES[size], axis_label(self._runs, self._measure))
         self.show_series([line, *series], axes)
 
     @override
     def rows(self) -> list[tuple[object, ...]]:
         size = list(SizeMeasure)[self._size.currentIndex()]
-        header = ("model", SIZES[size], "perplexity", "best for its size")
+        label = axis_label(self._runs, self._measure)
+        header = ("model", SIZES[size], label, "best for its size")
         return [
             header,
             *(
-                (point.name, point.size, point.perplexity, point.is_best)
-                for point in points(self._runs, size)
+                (point.name, point.size, point.quality, point.is_best)
+                for point in points(self._runs, size, self._measure)
             ),
         ]

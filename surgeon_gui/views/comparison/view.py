@@ -46,6 +46,7 @@ class CompareView(QWidget):
         self._protocol.setObjectName("compare_protocol_note")
         self._protocol.setProperty("problem", True)
         self._curves, self._sizes = CurvesChart(), SizeChart()
+        self._curves.measure_chosen.connect(self._sizes.show_measure)
         self._figures = TableCard("compare_figures", tr("Figures"), "")
         self._settings = TableCard(
             "compare_settings",
@@ -81,7 +82,7 @@ class CompareView(QWidget):
         if not is_enough:
             return
         self._curves.show_runs(runs)
-        self._sizes.show_runs(runs)
+        self._sizes.show_runs(runs, self._curves.measure)
         self._figures.show_table(figures(runs))
         self._settings.show_table(differences(runs))
         note = protocol_note(runs)

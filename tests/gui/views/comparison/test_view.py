@@ -14,7 +14,7 @@ from PySide6.QtGui import QAction, QImage
 
 from surgeon_engine.api.config.calibration import CalibrationConfig, MoreText
 from surgeon_engine.api.config.pruning import Method, Structure
-from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_gui.controllers.comparison import ComparisonController
 from surgeon_gui.controllers.runs import RunsController
 from surgeon_gui.state import comparison
@@ -99,7 +99,7 @@ def test_curves_skip_infinite_perplexities(runs):
 
 
 def test_points_have_one_original_and_mark_the_best(runs):
-    found = comparison.points(runs, SizeMeasure.PARAMETERS)
+    found = comparison.points(runs, SizeMeasure.PARAMETERS, Measure.PERPLEXITY)
     originals = [point for point in found if point.run is None]
     assert [point.name for point in originals] == ["Bundled demo, original"]
     best = comparison.front(found)
@@ -117,7 +117,10 @@ def test_equal_models_are_both_best():
 def test_runs_without_export_have_no_file_size(tmp_path, runs):
     cancelled = write_run(tmp_path, "d", ending="cancelled", hour=9)
     all_runs = [*runs, ComparedRun("d", read_state(cancelled))]
-    names = {point.name for point in comparison.points(all_runs, SizeMeasure.FILE)}
+    names = {
+        point.name
+        for point in comparison.points(all_runs, SizeMeasure.FILE, Measure.PERPLEXITY)
+    }
     assert names == {"a", "b", "c", "Bundled demo, original"}
 
 
@@ -183,6 +186,58 @@ def test_protocol_note_warns_about_incomparable_perplexities(runs):
     other = msgspec.structs.replace(runs[0].run.baseline, windows=8)
     changed = ComparedRun("d", replace(runs[0].run, baseline=other))
     assert "cannot be compared" in comparison.protocol_note([*runs, changed])
+
+
+def without_fidelity(compared):
+    baseline = msgspec.structs.replace(compared.run.baseline, fidelity=())
+    return replace(compared, run=replace(compared.run, baseline=baseline))
+
+
+def test_divergence_is_the_first_measure_if_all_runs_have_it(runs):
+    assert comparison.measures(runs)[0] is Measure.DIVERGENCE
+    old = without_fidelity(runs[0])
+    assert comparison.measures([old, *runs[1:]])[0] is Measure.PERPLEXITY
+    assert comparison.measures([old]) == (Measure.PERPLEXITY, Measure.LOSS)
+
+
+def test_curves_of_the_divergence_start_at_zero(runs):
+    first = comparison.curves(runs, XAxis.SPARSITY, Measure.DIVERGENCE)[0]
+    assert (first.xs[0], first.ys[0]) == (0.0, 0.0)
+    last = runs[0].run.evaluation.fidelity[0]
+    assert first.ys[-1] == last.divergence.value
+    agreement = comparison.curves(runs, XAxis.SPARSITY, Measure.AGREEMENT)[0]
+    assert agreement.ys[0] == 100.0
+
+
+def test_a_higher_share_of_same_top_tokens_is_better(runs):
+    found = comparison.points(runs, SizeMeasure.PARAMETERS, Measure.AGREEMENT)
+    best = comparison.front(found)
+    assert [point.name for point in best] == ["b", "Bundled demo, original"]
+
+
+def test_table_has_a_row_for_each_text(runs):
+    old = replace(runs[0].run, recovered=None, history=())
+    table = comparison.figures([*runs, ComparedRun("d", old)])
+    rows = {row[0]: row[1:] for row in table[1:]}
+    cell = rows["Fidelity, built-in"][0].replace("\xa0", " ")
+    assert cell == (
+        "KL 0.048 (0.043 to 0.053), same top token 95.3 %, perplexity 14.90"
+    )
+    assert "Fidelity, Text by the model itself" in rows
+    assert rows["Fidelity, built-in"][3] == "\N{EN DASH}"
+
+
+def test_protocol_note_covers_the_further_texts(runs):
+    baseline = runs[0].run.baseline
+    first, other = baseline.fidelity
+    shorter = msgspec.structs.replace(other, windows=8)
+    changed = msgspec.structs.replace(baseline, fidelity=(first, shorter))
+    compared = ComparedRun("d", replace(runs[0].run, baseline=changed))
+    assert "further texts" in comparison.protocol_note([*runs, compared])
+    job_of_other = replace(runs[0].run.config, model=ModelConfig("other"))
+    compared = ComparedRun("d", replace(runs[0].run, config=job_of_other))
+    assert "further texts" in comparison.protocol_note([*runs, compared])
+    assert comparison.protocol_note([*runs, without_fidelity(runs[0])]) == ""
 
 
 def test_protocol_says_how_the_windows_begin(runs):
@@ -251,8 +306,16 @@ def test_log_axis_and_measure_can_be_chosen(qtbot, comparing):
     tick(qtbot, window, folders, 3)
     click(window, "runs_compare_button")
     chart = find(window, "compare_curves_chart", CurvesChart)
-    find(window, "compare_curves_measure_combo").setCurrentIndex(1)
-    assert chart.rows()[0] == ("run", "Sparsity (%)", "Loss (nats)")
+    measure = find(window, "compare_curves_measure_combo")
+    assert measure.currentText() == "Fidelity (KL)"
+    click(window, "compare_curves_log_button")  # without the 0 of the original
+    assert chart.rows()[0] == ("run", "Sparsity (%)", "KL (nats), built-in")
+    assert min(row[2] for row in chart.rows()[1:]) > 0
+    click(window, "compare_curves_log_button")
+    measure.setCurrentIndex(measure.findText("Loss"))
+    assert chart.rows()[0] == ("run", "Sparsity (%)", "Loss (nats), built-in")
+    sizes = find(window, "compare_size_chart", SizeChart)
+    assert sizes.rows()[0][2] == "Loss (nats), built-in"
     click(window, "compare_curves_log_button")
     view = plot_of(window).getPlotItem().vb
     bottom, top = view.viewRange()[1]
@@ -284,7 +347,7 @@ def test_charts_reuse_their_plot_items(qtbot, comparing):
 def test_legend_has_the_line_of_the_best(qtbot, runs):
     chart = SizeChart()
     qtbot.addWidget(chart)
-    chart.show_runs(runs)
+    chart.show_runs(runs, Measure.DIVERGENCE)
     names = [legend.accessibleName() for legend in chart.findChildren(Legend)]
     assert any("Best for their size" in name for name in names)
     assert any("original" in name for name in names)
