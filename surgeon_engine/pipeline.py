@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from surgeon_engine.api.config.evaluation import OWN_TEXT
 from surgeon_engine.api.config.export import FOR_TRANSFORMERS, ExportConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.errors import EngineError, ExportError
@@ -28,7 +29,6 @@ from surgeon_engine.api.planning.limits import check_target_in_limits
 from surgeon_engine.api.planning.target_size import file_dtype, goal_of
 from surgeon_engine.api.run_folder import Report, RunFolder
 from surgeon_engine.calibration.judging_texts import (
-    OWN_TEXT,
     own_judging_text,
     read_judging_texts,
 )

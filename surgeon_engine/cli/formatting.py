@@ -27,6 +27,7 @@ from surgeon_engine.api.messages.events import Event, Logged
 from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
     DampingChoice,
+    Evaluation,
     Exported,
     Recovered,
     RunFinished,
@@ -34,6 +35,7 @@ from surgeon_engine.api.messages.run import (
     ShotFinished,
     Stage,
     StageStarted,
+    format_estimate,
 )
 from surgeon_engine.api.messages.sources import Downloading, ModelSummary
 from surgeon_engine.api.planning.resource_check import (
@@ -87,7 +89,7 @@ def event_line(event: Event) -> str:
         case ShotFinished(shot=shot, sparsity=sparsity, evaluation=evaluation):
             return (
                 f"shot {shot}: sparsity {format_percent(sparsity, 2)}, "
-                f"perplexity {evaluation.perplexity:.2f}, "
+                f"{_fidelity(evaluation)}perplexity {evaluation.perplexity:.2f}, "
                 f"{format_duration(event.seconds)}{_damping(event.damping)}"
             )
         case Recovered():
@@ -105,10 +107,48 @@ def event_line(event: Event) -> str:
     return ""
 
 
+def _fidelity(evaluation: Evaluation) -> str:
+    """Return the KL and the same top tokens on each text, with a comma at the end."""
+    if not evaluation.fidelity:
+        return ""
+    parts = (
+        f"{each.divergence.value:.3g} nats ({format_percent(each.agreement.value, 0)} "
+        f"same top token) on {each.text}"
+        for each in evaluation.fidelity
+    )
+    return f"KL {'; '.join(parts)}, "
+
+
+def fidelity_table(baseline: Evaluation, evaluation: Evaluation) -> Table:
+    """Return the fidelity of a pruned model on each text, with 95 % intervals.
+
+    Args:
+        baseline: the evaluation of the original.
+        evaluation: that of the pruned model.
+    """
+    headers = ("KL to the original", "same top token", "perplexity", "original")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=True)
+    table.add_column("text")
+    for header in headers:
+        table.add_column(header, justify="right")
+    before = {each.text: each for each in baseline.fidelity}
+    for each in evaluation.fidelity:
+        _add_row(
+            table,
+            each.text,
+            format_estimate(each.divergence, "{:.3g}".format),
+            format_estimate(each.agreement, format_percent),
+            format_estimate(each.perplexity, "{:.2f}".format),
+            f"{before[each.text].perplexity.value:.2f}",
+        )
+    return table
+
+
 def _recovered(event: Recovered) -> str:
     return (
         f"recovery: KL to the original {event.nats_before:.3f} -> "
-        f"{event.nats_after:.3f} nats on held-out text; perplexity "
+        f"{event.nats_after:.3f} nats on held-out text; "
+        f"{_fidelity(event.evaluation)}perplexity "
         f"{event.evaluation.perplexity:.2f}, {format_duration(event.seconds)}"
     )
 

@@ -37,6 +37,7 @@ from surgeon_engine.api.planning.resource_check import ResourceStatus
 from surgeon_engine.api.run_folder import RunFolder, new_run_folder
 from surgeon_engine.cli.formatting import (
     event_line,
+    fidelity_table,
     format_table,
     layer_table,
     measurement_notes,
@@ -140,7 +141,8 @@ def run(
     disable_progress_bars()
     folder = run_dir / name if name else new_run_folder(run_dir, config.model.source)
 
-    with EventDisplay(Output()) as display:
+    output = Output()
+    with EventDisplay(output) as display:
 
         def handle(envelope: Envelope) -> None:
             display.show(envelope)
@@ -157,6 +159,9 @@ def run(
         except Exception as error:
             context.emit(failure(error))
             raise
+    report = RunFolder(folder).read_report()
+    pruned = (report.recovered or report.shots[-1]).evaluation
+    output.print_table(fidelity_table(report.baseline, pruned))
 
 
 def _check_stop_after(stop_after: int | None, pruning: PruningConfig) -> None:

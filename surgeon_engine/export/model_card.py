@@ -19,6 +19,7 @@ from surgeon_engine.api.messages.run import (
     Exported,
     Recovered,
     ShotFinished,
+    format_estimate,
 )
 from surgeon_engine.api.planning.target_size import Goal, file_dtype, goal_of
 from surgeon_engine.api.run_folder import Report
@@ -78,6 +79,7 @@ def model_card(name: str, recipe: Recipe, exported: Exported) -> str:
         shots=recipe.shots,
         last=last,
         recovered=recipe.recovered,
+        pruned=(recipe.recovered or last).evaluation,
         exported=exported,
         config=config_to_toml(config),
     )
@@ -92,5 +94,14 @@ def _template() -> Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"count": format_count, "percent": format_percent}
+    environment.filters |= {
+        "count": format_count,
+        "percent": format_percent,
+        "interval": format_estimate,
+    }
+    environment.globals |= {
+        "nats": "{:.3g}".format,
+        "percent": format_percent,
+        "perplexity": "{:.2f}".format,
+    }
     return environment.get_template("model_card.md.jinja")

@@ -27,7 +27,7 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.step_text import damping_choice
-from surgeon_gui.text import numbers
+from surgeon_gui.text import fidelity, numbers
 from surgeon_gui.text.labels import STAGES
 
 
@@ -105,7 +105,8 @@ def _describe_progress(event: object) -> str:
             summary = tr(
                 "Shot {shot} finished: sparsity {share}, perplexity {value}"
             ).format(shot=event.shot, share=share, value=value)
-            return "; ".join((summary, *damping_choice(event.damping))) + "."
+            clauses = (fidelity.brief(event.evaluation), *damping_choice(event.damping))
+            return "; ".join(filter(None, (summary, *clauses))) + "."
         case HeldOutMeasured() | Recovered():
             return _recovery_line(event)
         case RunFinished(seconds=seconds):
@@ -124,7 +125,7 @@ def _recovery_line(event: HeldOutMeasured | Recovered) -> str:
             total=event.total,
             nats=numbers.significant(event.nats, 3),
         )
-    return tr(
+    text = tr(
         "Recovery: from {before} to {after} nats from the original on held-out "
         "windows, perplexity {value}."
     ).format(
@@ -132,3 +133,5 @@ def _recovery_line(event: HeldOutMeasured | Recovered) -> str:
         after=numbers.significant(event.nats_after, 3),
         value=numbers.perplexity(event.evaluation.perplexity),
     )
+    brief = fidelity.brief(event.evaluation)
+    return f"{text} {brief}." if brief else text

@@ -24,7 +24,8 @@ from surgeon_gui.base.translation import language, tr
 from surgeon_gui.state import export_text, step_text
 from surgeon_gui.state.job.settings_list import settings
 from surgeon_gui.state.run import RunState, Status
-from surgeon_gui.text import numbers
+from surgeon_gui.text import fidelity, numbers
+from surgeon_gui.text.captions.live import BELOW_ORIGINAL
 from surgeon_gui.text.labels import beginning_note, source_name
 
 if TYPE_CHECKING:
@@ -127,9 +128,12 @@ def _base64(data: bytes) -> str:
 
 def _sections(run: RunState, context: ReportContext) -> Iterator[Section]:
     results = [*_quality_rows(run), *_size_rows(run), *_resource_rows(run)]
+    of_texts = _fidelity_section(run)
     if results:
         note = export_text.unrun_note(run.exported)
         yield Section(tr("Results"), table=ReportTable(results), note=note)
+    if of_texts is not None:
+        yield of_texts
     if context.pictures:
         yield Section(tr("Charts"), pictures=context.pictures)
     if run.history:
@@ -160,6 +164,11 @@ def _summary(run: RunState) -> str:
 
 
 def _tiles(run: RunState) -> Iterator[Tile]:
+    if run.evaluation is not None and run.evaluation.fidelity:
+        first = run.evaluation.fidelity[0]
+        yield Tile(
+            tr("Fidelity"), fidelity.divergence(first), fidelity.agreement(first)
+        )
     if run.baseline is not None and run.evaluation is not None:
         before, after = run.baseline.perplexity, run.evaluation.perplexity
         yield Tile(
@@ -197,6 +206,45 @@ def _quality_rows(run: RunState) -> Iterator[Row]:
             f"{numbers.significant(run.recovered.nats_after, 3)}",
             tr("nats per token, on held-out windows"),
         )
+
+
+def _fidelity_section(run: RunState) -> Section | None:
+    """Return the fidelity of the pruned model on each text; None: not measured."""
+    if run.evaluation is None or run.baseline is None or not run.evaluation.fidelity:
+        return None
+    titles = (
+        tr("Text"),
+        tr("KL to the original"),
+        tr("Same top token"),
+        tr("Perplexity"),
+        tr("Perplexity of the original"),
+        tr("Windows"),
+    )
+    before = {each.text: each for each in run.baseline.fidelity}
+    rows = [
+        (
+            fidelity.text_name(each.text),
+            fidelity.divergence_interval(each),
+            fidelity.agreement_interval(each),
+            fidelity.perplexity_interval(each),
+            fidelity.perplexity_interval(before[each.text]),
+            tr("{windows} of {length} tokens").format(
+                windows=numbers.whole(each.windows),
+                length=numbers.whole(each.window_length),
+            ),
+        )
+        for each in run.evaluation.fidelity
+        if each.text in before
+    ]
+    text = tr(
+        "KL measures how far the predictions of the pruned model are from the "
+        "original's, in nats per token: 0 if both predict the same. Same top token is "
+        "the share of tokens that both find most likely. In brackets: 95 % intervals."
+    )
+    note = ""
+    if run.evaluation.perplexity < run.baseline.perplexity:
+        note = BELOW_ORIGINAL
+    return Section(tr("Fidelity"), text, table=ReportTable(rows, titles), note=note)
 
 
 def _evaluation_row(label: str, evaluation: Evaluation) -> Row:
@@ -245,10 +293,12 @@ def _resource_rows(run: RunState) -> Iterator[Row]:
 
 
 def _shots(run: RunState) -> Section:
+    has_fidelity = all(shot.evaluation.fidelity for shot in run.history)
     titles = (
         tr("Shot"),
         tr("Sparsity"),
         tr("Parameters left"),
+        *((tr("KL"), tr("Same top token")) if has_fidelity else ()),
         tr("Perplexity"),
         tr("Loss"),
         tr("Time"),
@@ -258,6 +308,7 @@ def _shots(run: RunState) -> Section:
             str(shot.shot),
             numbers.percent(shot.sparsity, decimals=2),
             numbers.whole(shot.parameters),
+            *(_fidelity_figures(shot.evaluation) if has_fidelity else ()),
             numbers.perplexity(shot.evaluation.perplexity),
             numbers.perplexity(shot.evaluation.loss),
             numbers.duration(shot.seconds),
@@ -267,6 +318,16 @@ def _shots(run: RunState) -> Section:
     choice = step_text.last_choice(run).replace("\n", ". ")
     note = f"{choice}." if choice else ""
     return Section(tr("Shot by shot"), table=ReportTable(rows, titles), note=note)
+
+
+def _fidelity_figures(evaluation: Evaluation) -> Row:
+    """Return the KL and the share of same top tokens on each text."""
+    return (
+        " / ".join(numbers.nats(x.divergence.value) for x in evaluation.fidelity),
+        " / ".join(
+            numbers.percent(x.agreement.value, decimals=0) for x in evaluation.fidelity
+        ),
+    )
 
 
 def _layers(run: RunState) -> Section:

@@ -20,7 +20,7 @@ from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.sources.resolver import is_to_be_downloaded
 from surgeon_gui.state.sources.text import download_brief
-from surgeon_gui.text import numbers
+from surgeon_gui.text import fidelity, numbers
 from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.labels import STAGES, UNITS, source_name
 
@@ -140,6 +140,18 @@ def outcome(run: RunState) -> str:
     if run.evaluation is None or run.baseline is None or run.model is None:
         return tr("The run finished.")
     last = run.history[-1]
+    if run.evaluation.fidelity:
+        return tr(
+            "{how}: {left} of {all} parameters remain, {fidelity}, perplexity "
+            "{before} → {after}."
+        ).format(
+            how=_finish_reason(run),
+            left=numbers.count(last.parameters),
+            all=numbers.count(run.model.parameters),
+            fidelity=fidelity.summary(run.evaluation),
+            before=numbers.perplexity(run.baseline.perplexity),
+            after=numbers.perplexity(run.evaluation.perplexity),
+        )
     return tr(
         "{how}: {left} of {all} parameters remain, perplexity {before} → {after}."
     ).format(

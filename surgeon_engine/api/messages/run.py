@@ -7,6 +7,7 @@ this sum, but the shares of layers can be compared
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 
 import msgspec
@@ -118,6 +119,12 @@ class Estimate(msgspec.Struct, frozen=True):
     value: float
     low: float
     high: float
+
+
+def format_estimate(estimate: Estimate, to_text: Callable[[float], str]) -> str:
+    """Format a figure with its interval, such as "0.39 (0.36 to 0.42)"."""
+    low, high = to_text(estimate.low), to_text(estimate.high)
+    return f"{to_text(estimate.value)} ({low} to {high})"
 
 
 class Fidelity(msgspec.Struct, frozen=True):

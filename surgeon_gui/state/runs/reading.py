@@ -30,6 +30,7 @@ from surgeon_engine.api.messages.earlier import (
     with_correction,
 )
 from surgeon_engine.api.messages.events import Envelope
+from surgeon_engine.api.messages.run import Fidelity
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state import run as run_state
@@ -82,6 +83,7 @@ class RunRecord:
     sparsity: float | None = None
     perplexity_before: float | None = None
     perplexity_after: float | None = None
+    fidelity: tuple[Fidelity, ...] = ()  # of the pruned model on each text
     shots_done: int = 0
     began: float = 0.0  # seconds since the epoch
     seconds: float = 0.0
@@ -256,6 +258,7 @@ def _record_of(state: RunState) -> RunRecord:
         sparsity=last.sparsity if last is not None else None,
         perplexity_before=state.baseline.perplexity if state.baseline else None,
         perplexity_after=state.evaluation.perplexity if state.evaluation else None,
+        fidelity=state.evaluation.fidelity if state.evaluation else (),
         shots_done=len(state.history),
         began=state.began,
         seconds=(state.ended - state.began) if state.ended is not None else 0.0,

@@ -11,7 +11,7 @@ from surgeon_gui.state.runs.reading import (
     RunOutcome,
     RunRecord,
 )
-from surgeon_gui.text import numbers
+from surgeon_gui.text import fidelity, numbers
 from surgeon_gui.text.choices import (
     CHOICES,
     choice_label,
@@ -97,6 +97,18 @@ def perplexity(record: RunRecord) -> str:
     return f"{before} {_ARROW} {numbers.perplexity(record.perplexity_after)}"
 
 
+def divergence(record: RunRecord) -> str:
+    """Return the KL to the original on the calibration text."""
+    if not record.fidelity:
+        return NOTHING
+    return numbers.nats(record.fidelity[0].divergence.value)
+
+
+def fidelity_lines(record: RunRecord) -> str:
+    """Return the fidelity on each text in a line; empty if it was not measured."""
+    return "\n".join(map(fidelity.line, record.fidelity))
+
+
 def parameters(record: RunRecord) -> str:
     """Return the number of remaining parameters."""
     if not record.parameters_left:
@@ -150,6 +162,8 @@ def facts(record: RunRecord) -> tuple[tuple[str, str], ...]:
         (tr("Target"), plan_text.brief_plan(pruning)),
         (tr("Method"), CHOICES[pruning.method][0]),
     ]
+    if record.fidelity:
+        found.append((tr("Fidelity"), fidelity_lines(record)))
     if record.perplexity_before is not None:
         found.append((tr("Perplexity"), perplexity(record)))
     if record.parameters_left:

@@ -126,9 +126,8 @@ class LiveView(QWidget):
 
     def _swap(self, shows_recovery: bool) -> None:
         """Show one of the two charts that share a place."""
-        hidden, shown = self._recovery, self._costs
-        if shows_recovery:
-            hidden, shown = shown, hidden
+        charts: tuple[ChartCard, ChartCard] = (self._recovery, self._costs)
+        hidden, shown = reversed(charts) if shows_recovery else charts
         shown.resize(hidden.size())
         hidden.hide()
         shown.show()

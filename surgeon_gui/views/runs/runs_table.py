@@ -34,6 +34,7 @@ class _Column(NamedTuple):
     title: str
     shown: Callable[[RunRecord], str]
     sorted_by: Callable[[RunRecord], Any]
+    details: Callable[[RunRecord], str] = run_text.outcome_details  # tooltip
 
 
 def _casefolded(shown: Callable[[RunRecord], str]) -> Callable[[RunRecord], str]:
@@ -45,12 +46,17 @@ def _perplexity(record: RunRecord) -> float:
     return _MISSING if found is None else found
 
 
+def _divergence(record: RunRecord) -> float:
+    return record.fidelity[0].divergence.value if record.fidelity else _MISSING
+
+
 def _target(record: RunRecord) -> float:
     return _MISSING if record.sparsity is None else record.sparsity
 
 
 COLUMNS = (
     _Column(tr("Name"), run_text.title, _casefolded(run_text.title)),
+    _Column(tr("KL"), run_text.divergence, _divergence, run_text.fidelity_lines),
     _Column(tr("Perplexity"), run_text.perplexity, _perplexity),
     _Column(
         tr("Remaining"), run_text.parameters, lambda record: record.parameters_left
@@ -62,7 +68,7 @@ COLUMNS = (
     _Column(tr("Target"), run_text.target, _target),
     _Column(tr("Time"), run_text.duration, lambda record: record.seconds),
 )
-NAME, STARTED = 0, 4
+NAME, STARTED = 0, 5
 
 
 class RunsTable(QAbstractTableModel):
@@ -117,7 +123,7 @@ class RunsTable(QAbstractTableModel):
             case _ROLES.EditRole:
                 return run_text.title(record)
             case _ROLES.ToolTipRole:
-                return run_text.outcome_details(record) or column.shown(record)
+                return column.details(record) or column.shown(record)
             case _ROLES.CheckStateRole if index.column() == NAME:
                 if record.outcome is RunOutcome.DAMAGED:
                     return None

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import io
 
+import msgspec
 import pytest
 from rich.console import Console
 
 from surgeon_engine.api.messages.benchmark import Measured, ModelMeasured, rate_of
 from surgeon_engine.api.messages.events import Envelope, Level, Logged
-from surgeon_engine.api.messages.run import Progressed, Stage, StageStarted
+from surgeon_engine.api.messages.run import (
+    Estimate,
+    Evaluation,
+    Fidelity,
+    Progressed,
+    Recovered,
+    ShotFinished,
+    Stage,
+    StageStarted,
+)
 from surgeon_engine.api.messages.sources import Downloading
 from surgeon_engine.cli.formatting import (
     escape_controls,
+    event_line,
+    fidelity_table,
     measurement_notes,
     measurement_table,
 )
@@ -40,6 +52,45 @@ def show(output, *events):
         for event in events:
             display.show(Envelope("run", 0.0, event))
         display._progress.refresh()
+
+
+def evaluation(*figures):
+    found = tuple(
+        Fidelity(
+            Estimate(nats, nats / 2, nats * 2),
+            Estimate(0.714, 0.7, 0.72),
+            Estimate(15.0, 14.0, 16.0),
+            *(32, 256, text),
+        )
+        for text, nats in figures
+    )
+    return Evaluation(2.7, 15.0, 32, 256, "story", fidelity=found)
+
+
+def test_lines_of_shots_and_recovery_have_the_fidelity_on_each_text():
+    measured = evaluation(("story", 0.39), ("code", 0.65))
+    shot = ShotFinished(1, 0.3, 0.3, None, 100, measured, (), 2.0)
+    fidelity = (
+        "KL 0.39 nats (71% same top token) on story; 0.65 nats (71% same top token) on "
+        "code, perplexity 15.00, "
+    )
+    assert event_line(shot) == f"shot 1: sparsity 30.00%, {fidelity}2 s"
+    assert fidelity in event_line(Recovered(0.6, 0.3, 2, 4, measured, 2.0))
+    plain = msgspec.structs.replace(shot, evaluation=evaluation())
+    assert event_line(plain) == "shot 1: sparsity 30.00%, perplexity 15.00, 2 s"
+
+
+def test_fidelity_table_has_a_row_with_intervals_for_each_text(capsys):
+    before = evaluation(("story", 0.0), ("code", 0.0))
+    after = evaluation(("story", 0.39), ("code", 0.65))
+    Output().print_table(fidelity_table(before, after))
+    titles, *rows = capsys.readouterr().out.splitlines()
+    assert "KL to the original" in titles
+    assert [row.split()[:4] for row in rows] == [
+        ["story", "0.39", "(0.195", "to"],
+        ["code", "0.65", "(0.325", "to"],
+    ]
+    assert "71.4% (70.0% to 72.0%)" in rows[0]
 
 
 def test_control_characters_are_escaped():

@@ -9,7 +9,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from surgeon_engine.api.config.export import Format
-from surgeon_engine.api.messages.run import Exported
+from surgeon_engine.api.messages.run import Estimate, Exported, Fidelity
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.export.model_card import Recipe, model_card
 
@@ -53,6 +53,41 @@ def test_model_card_says_how_the_windows_begin(report):
     baseline = msgspec.structs.replace(report.baseline, beginning="<bos>")
     text = card(msgspec.structs.replace(report, baseline=baseline))
     assert "each of which begins with `<bos>`" in text
+
+
+def test_model_card_has_the_fidelity_on_each_text(report):
+    measured = with_fidelity(report, nats=0.391, perplexity=80.0)
+    text = card(measured)
+    assert (
+        "| story, 32 windows of 256 tokens | 0.391 (0.35 to 0.43) | 71.4% (70.0% to "
+        "72.0%) | 80.00 (75.00 to 85.00) | 60.00 |" in text
+    )
+    assert "the model is closer to the calibration text than\nthe original" not in text
+    assert "\n\n\n" not in text
+    below = card(with_fidelity(report, nats=0.391, perplexity=10.0))
+    assert "the model is closer to the calibration text than\nthe original" in below
+    assert "KL(original" not in card(report)  # an earlier version has not measured it
+
+
+def with_fidelity(report, nats, perplexity):
+    """Return the report with the fidelity of the pruned model on one text."""
+
+    def measured(evaluation, nats, perplexity):
+        found = Fidelity(
+            Estimate(nats, 0.35, 0.43),
+            Estimate(0.714, 0.7, 0.72),
+            Estimate(perplexity, 75.0, 85.0),
+            *(32, 256, "story"),
+        )
+        return msgspec.structs.replace(
+            evaluation, perplexity=perplexity, fidelity=(found,)
+        )
+
+    replace = msgspec.structs.replace
+    *before, last = report.shots
+    last = replace(last, evaluation=measured(last.evaluation, nats, perplexity))
+    baseline = measured(report.baseline, 0.0, 60.0)
+    return replace(report, baseline=baseline, shots=(*before, last), recovered=None)
 
 
 def test_model_card_of_unverified_file_says_so(report):

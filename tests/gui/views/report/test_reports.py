@@ -28,6 +28,7 @@ from surgeon_gui.views.report.pdf import html_to_pdf, paginated_document
 from surgeon_gui.views.report.pictures import RunPictures
 from surgeon_gui.views.report.reports import Reports
 from surgeon_gui.widgets.charts.chart_card import image_bytes
+from tests.helpers.fake_engine import recovered
 from tests.helpers.fake_runs import job, write_run
 from tests.helpers.widget_queries import shown
 from tests.helpers.windows import TIMEOUT_MS, click, find, find_type
@@ -53,6 +54,10 @@ def test_report_contains_results_and_settings(finished):
         "Heads and neurons",
         "Sparsity 30 %",
         "14.20 → 14.90",
+        "KL 0.048 95 % same top token",  # a tile
+        "built-in 0.048 (0.043 to 0.053) 95.3 % (85.8 % to 100 %) 14.90 (13.41 to",
+        "Text by the model itself 0.077",
+        "32 windows of 256 tokens",
         "loss 2.650 nats per token on 32 held-out windows of 256 tokens (8,192 tokens)",
         "2,828,736",
         "model.layers.5.mlp.down_proj",
@@ -63,6 +68,28 @@ def test_report_contains_results_and_settings(finished):
     ):
         assert expected in text, expected
     assert text.index("Results") < text.index("Settings")
+
+
+def test_report_explains_a_perplexity_below_the_original(finished):
+    note = "closer to the calibration text than the original, not better"
+    assert note not in text_of(report_html(finished, CONTEXT))
+    below = replace(finished, recovered=recovered(13.0))
+    assert note in text_of(report_html(below, CONTEXT))
+
+
+def test_report_of_an_earlier_version_has_no_fidelity(finished):
+    def plain(event):
+        evaluation = msgspec.structs.replace(event.evaluation, fidelity=())
+        return msgspec.structs.replace(event, evaluation=evaluation)
+
+    run = replace(
+        finished,
+        recovered=plain(finished.recovered),
+        history=tuple(map(plain, finished.history)),
+    )
+    text = text_of(report_html(run, CONTEXT))
+    assert "Same top token" not in text
+    assert "14.20 → 14.90" in text
 
 
 def test_report_says_how_the_windows_begin(finished):

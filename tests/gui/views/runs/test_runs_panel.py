@@ -104,6 +104,18 @@ def test_latest_run_is_first_and_columns_can_be_sorted(history):
     assert titles(history)[0].endswith("30\xa0%")
 
 
+def test_column_of_the_fidelity_sorts_and_has_all_texts_as_tooltip(history):
+    column = [each.title for each in COLUMNS].index("KL")
+    view = view_of(history)
+    view.sortByColumn(column, Qt.SortOrder.DescendingOrder)
+    assert titles(history)[0].endswith("30\xa0%")
+    index = view.model().index(0, column)
+    assert index.data() == "0.31"
+    tip = index.data(Qt.ItemDataRole.ToolTipRole)
+    assert tip.startswith("built-in: KL 0.31 (0.28 to 0.34), same top token")
+    assert "Text by the model itself: KL 0.50" in tip
+
+
 def test_search_filters_the_list_or_shows_a_note(history):
     search = find(history, "runs_search_edit")
     search.setText("40")
