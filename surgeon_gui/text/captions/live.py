@@ -38,12 +38,12 @@ CAPTIONS = {
     "sparsity_save_button": _SAVE,
     "costs_measure_combo": Caption(
         tr("Quantity"),
-        tr("Count removed weights, or removals."),
+        tr(
+            "Count removed weights, or removals; or show the recovery in place of the "
+            "costs."
+        ),
     ),
     "costs_save_button": _SAVE,
-    "costs_recovery_button": Caption(
-        tr("Recovery"), tr("Show the recovery in place of the costs.")
-    ),
     "recovery_costs_button": Caption(
         tr("Costs"), tr("Show the costs in place of the recovery.")
     ),

@@ -56,7 +56,7 @@ class LiveView(QWidget):
         self._costs = CostChart()
         self._recovery = RecoveryChart()
         self._recovery.hide()
-        self._costs.recovery_clicked.connect(self._show_recovery)
+        self._costs.recovery_chosen.connect(self._show_recovery)
         self._recovery.costs_clicked.connect(self._show_costs)
         self._has_begun = False
         self._sparsity = LayerMap()

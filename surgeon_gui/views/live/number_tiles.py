@@ -38,9 +38,13 @@ class NumberTiles(QWidget):
         self.arrange(len(self._tiles))
 
     def arrange(self, columns: int) -> None:
-        """Arrange the tiles in `columns` columns."""
-        for number, tile in enumerate(self._tiles.values()):
+        """Arrange the tiles in `columns` columns; the first may take several."""
+        span = 1 + -len(self._tiles) % columns
+        first, *others = self._tiles.values()
+        self._grid.addWidget(first, 0, 0, 1, span)
+        for number, tile in enumerate(others, start=span):
             self._grid.addWidget(tile, *divmod(number, columns))
+        for number in range(len(self._tiles)):
             self._grid.setColumnStretch(number, 1 if number < columns else 0)
 
     def show_run(self, run: RunState, now: float) -> None:

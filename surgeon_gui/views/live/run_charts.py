@@ -26,6 +26,7 @@ from surgeon_gui.widgets.charts.bar_chart import BarChart
 from surgeon_gui.widgets.charts.line_chart import LineChart
 from surgeon_gui.widgets.controls import button, choice_box, described
 
+_RECOVERY = "recovery"  # the entry for it in the box of the costs
 _QUALITY = {
     Quality.DIVERGENCE: tr("Fidelity (KL)"),
     Quality.AGREEMENT: tr("Same top token"),
@@ -132,7 +133,7 @@ class ParametersChart(LineChart):
 class CostChart(BarChart):
     """Distribution of the costs in the latest shot, with the threshold."""
 
-    recovery_clicked = Signal()
+    recovery_chosen = Signal()
 
     def __init__(self) -> None:
         super().__init__(
@@ -144,25 +145,42 @@ class CostChart(BarChart):
         self._measure = described(choice_box(), "costs_measure_combo")
         self._measure.addItem(tr("Weights"), BarUnit.WEIGHTS.value)
         self._measure.addItem(tr("Removals"), BarUnit.REMOVALS.value)
-        self._recovery = button("costs_recovery_button")
-        self._recovery.clicked.connect(self.recovery_clicked)
-        self.controls.addWidget(self._recovery)
+        self._unit = BarUnit.WEIGHTS
         self.controls.addWidget(self._measure)
-        self._measure.currentIndexChanged.connect(self._redraw)
+        self._measure.currentIndexChanged.connect(self._on_measure_chosen)
 
     def show_run(self, run: RunState) -> None:
         """Show the costs of the latest shot of a run."""
         self._run = run
-        self._recovery.setVisible(has_recovery(run))
+        self._offer_recovery(has_recovery(run))
         self._redraw()
 
     @override
     def rows(self) -> list[tuple[object, ...]]:
         return cost_rows(self._run)
 
+    def _offer_recovery(self, is_offered: bool) -> None:
+        """Offer the chart of the recovery, which takes the place of this one."""
+        place = self._measure.findData(_RECOVERY)
+        if is_offered and place < 0:
+            self._measure.addItem(tr("Recovery"), _RECOVERY)
+        elif not is_offered and place >= 0:
+            self._measure.removeItem(place)
+
+    @Slot()
+    def _on_measure_chosen(self) -> None:
+        chosen = self._measure.currentData()
+        if chosen == _RECOVERY:
+            with QSignalBlocker(self._measure):
+                self._measure.setCurrentIndex(self._measure.findData(self._unit.value))
+            self.recovery_chosen.emit()
+            return
+        self._unit = BarUnit(chosen)
+        self._redraw()
+
     @Slot()
     def _redraw(self) -> None:
-        self.show_bars(cost_bars(self._run, BarUnit(self._measure.currentData())))
+        self.show_bars(cost_bars(self._run, self._unit))
 
 
 class MemoryChart(LineChart):

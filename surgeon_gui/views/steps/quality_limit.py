@@ -47,13 +47,14 @@ class QualityLimit(QWidget):
         label.setBuddy(self._unit)
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
-        grid.setSpacing(GAP)
-        grid.setColumnStretch(1, 1)
-        grid.addWidget(label, 0, 0)
+        grid.setHorizontalSpacing(GAP)
+        grid.setVerticalSpacing(GAP // 2)
+        grid.setColumnStretch(0, 1)
+        grid.addWidget(label, 0, 0, 1, 2)
         for entry in self._inputs.values():
             entry.edited.connect(self._on_number_edited)
-            grid.addWidget(entry.widget, 0, 1)
-        grid.addWidget(self._unit, 0, 2)
+            grid.addWidget(entry.widget, 1, 0)
+        grid.addWidget(self._unit, 1, 1)
         self._show_unit()
 
     # FormPart

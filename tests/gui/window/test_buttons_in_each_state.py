@@ -165,11 +165,6 @@ SPECIFICATION = (
         save_controls("costs"),
     ),
     (
-        WITH_A_RUN,
-        "A run with recovery has a chart of it.",
-        "costs_recovery_button",
-    ),
-    (
         NEVER,
         "The chart of the recovery is shown once it has begun.",
         "recovery_costs_button " + save_controls("recovery"),

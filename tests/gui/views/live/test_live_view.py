@@ -205,15 +205,17 @@ def test_recovery_takes_the_place_of_the_costs(view):
     find(view, "recovery_costs_button").click()
     view.show_run(refit, now=101.0)
     assert costs.isVisible()  # the choice of the user stays
-    find(view, "costs_recovery_button").click()
+    box = find(view, "costs_measure_combo", QComboBox)
+    box.setCurrentIndex(box.findText("Recovery"))
     assert recovery.isVisible()
+    assert box.currentText() == "Weights"  # when the costs are shown again
 
 
 def test_run_without_recovery_has_no_chart_of_it(view):
     off = replace(FINISHED.config, recovery=RecoveryConfig(Recovery.OFF))
     view.show_run(replace(FINISHED, config=off), now=100.0)
     assert not find(view, "recovery_chart").isVisible()
-    assert not find(view, "costs_recovery_button").isVisible()
+    assert find(view, "costs_measure_combo", QComboBox).count() == 2
 
 
 def test_log_chart_shows_the_nearest_shot_under_the_mouse(view):
