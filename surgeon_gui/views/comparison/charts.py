@@ -25,6 +25,8 @@ from surgeon_gui.state.comparison import (
 from surgeon_gui.widgets.charts.series_chart import Axes, Series, SeriesChart
 from surgeon_gui.widgets.controls import button, choice_box, described
 
+_MEASURE_LENGTH = 11  # characters
+
 
 class CurvesChart(SeriesChart):
     """Quality of each run over sparsity, shots or remaining parameters."""
@@ -41,6 +43,7 @@ class CurvesChart(SeriesChart):
         self._along = described(choice_box(), "compare_curves_x_combo")
         self._along.addItems([ALONG[along] for along in XAxis])
         self._measure = described(choice_box(), "compare_curves_measure_combo")
+        self._measure.setMinimumContentsLength(_MEASURE_LENGTH)
         self._measures: tuple[Measure, ...] = ()
         self._chosen: Measure | None = None  # by the user
         self._offer(tuple(Measure))

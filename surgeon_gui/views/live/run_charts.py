@@ -26,6 +26,7 @@ from surgeon_gui.widgets.charts.bar_chart import BarChart
 from surgeon_gui.widgets.charts.line_chart import LineChart
 from surgeon_gui.widgets.controls import button, choice_box, described
 
+_MEASURE_LENGTH = 11  # characters
 _RECOVERY = "recovery"  # the entry for it in the box of the costs
 _QUALITY = {
     Quality.DIVERGENCE: tr("Fidelity (KL)"),
@@ -48,6 +49,7 @@ class QualityChart(LineChart):
         self._chosen = Quality.DIVERGENCE  # shown for each run that has it
         self._measures: tuple[Quality, ...] = ()
         self._measure = described(choice_box(), "perplexity_measure_combo")
+        self._measure.setMinimumContentsLength(_MEASURE_LENGTH)
         self._log = button("perplexity_log_button")
         self._log.setCheckable(True)
         self.controls.addWidget(self._measure)

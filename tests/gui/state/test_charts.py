@@ -121,6 +121,7 @@ def test_limit_of_the_divergence_is_in_its_own_chart(run):
     pruning = replace(CONFIG.pruning, max_divergence=0.5)
     limited = replace(run, config=replace(CONFIG, pruning=pruning))
     assert quality_line(limited, Quality.DIVERGENCE, is_log=False).limit == 0.5
+    assert quality_line(limited, Quality.AGREEMENT, is_log=False).limit is None
     assert quality_line(limited, Quality.PERPLEXITY, is_log=False).limit is None
     assert quality_line(run, Quality.DIVERGENCE, is_log=False).limit is None
 
