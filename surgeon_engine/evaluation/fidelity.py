@@ -148,14 +148,17 @@ def _figures(
     labels = tokens[:, 1:]
     parts: list[tuple[Tensor, ...]] = []
     for part in logit_parts(model, labels):
-        p, q = (
-            head_logits(model, x[:, :-1][:, part]).float().log_softmax(dim=-1)
-            for x in (expected, found)
-        )
+        p = q = _log_probabilities(model, expected[:, :-1][:, part])
+        if found is not expected:
+            q = _log_probabilities(model, found[:, :-1][:, part])
         loss = -q.gather(2, labels[:, part].unsqueeze(2)).squeeze(2)
         nats = log_divergences(p, q).clamp(min=0.0)  # rounding may go below 0
         parts.append((nats, (p.argmax(dim=-1) == q.argmax(dim=-1)).float(), loss))
     return tuple(torch.cat(x, dim=1).cpu() for x in zip(*parts, strict=True))
+
+
+def _log_probabilities(model: PreTrainedModel, hidden: Tensor) -> Tensor:
+    return head_logits(model, hidden).float().log_softmax(dim=-1)
 
 
 def last_hidden(model: PreTrainedModel, tokens: Tensor) -> Tensor:

@@ -87,16 +87,16 @@ CHOICES: dict[Enum, tuple[str, str]] = {
     Method.LLM_SURGEON: (
         "LLM Surgeon",
         tr(
-            "Measures activations and gradients jointly and updates the remaining "
-            "weights to compensate. The best quality and the most computation."
+            "The paper's method: measures activations and gradients jointly and "
+            "updates the remaining weights to compensate. Takes the most time."
         ),
     ),
     Method.FIRST_ORDER: (
         tr("First-order gates"),
         tr(
-            "Selects by how much the loss of a window changes when a part is scaled "
-            "down. Does not update the remaining weights. Needs one backward and "
-            "little memory."
+            "The default: selects by how much the loss of a window changes when a "
+            "part is scaled down. Fast, with little memory; recovery then adapts the "
+            "remaining weights."
         ),
     ),
     Method.K_OBD: (

@@ -323,7 +323,7 @@ def test_charts_can_be_saved(qtbot, window, tmp_path, ending):
         assert path.stat().st_size > 200 if ending != "csv" else path.read_text()
     if ending == "csv":
         rows = (tmp_path / "perplexity.csv").read_text().splitlines()
-        assert rows[0] == "shot,perplexity"
+        assert rows[0].startswith('shot,"built-in, KL (nats)"')
         assert len(rows) == 2 + QUICK.pruning.shots
 
 
