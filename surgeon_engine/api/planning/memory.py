@@ -40,6 +40,10 @@ from surgeon_engine.api.planning.target_size import (
     goal_of,
 )
 
+# Of the free memory that the hidden states of recovery may take; what does not fit
+# goes to files.
+DEVICE_SHARE, HOST_SHARE = 0.25, 0.5
+
 _FLOAT, _DOUBLE = 4, 8  # bytes
 _BYTES = {Dtype.FLOAT32: 4, Dtype.BFLOAT16: 2, Dtype.FLOAT16: 2}
 _HELD_OUT = 4  # one of so many calibration windows
