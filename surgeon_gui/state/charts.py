@@ -69,7 +69,12 @@ PHASES = (  # in the order of the theme's series
     RunPhase(STAGES[Stage.EVALUATION][1], (Stage.BASELINE, Stage.EVALUATION)),
     RunPhase(
         tr("Recovery"),
-        (Stage.REFERENCE, Stage.REFIT, Stage.DISTILLATION),
+        (
+            Stage.REFERENCE,
+            Stage.REFIT,
+            Stage.RECONSTRUCTION,
+            Stage.DISTILLATION,
+        ),
     ),
     RunPhase(STAGES[Stage.EXPORT][1], (Stage.EXPORT, Stage.VERIFICATION)),
     RunPhase(tr("Preparation"), (Stage.LOAD, Stage.TEXT, Stage.SAMPLING)),

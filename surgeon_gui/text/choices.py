@@ -142,6 +142,13 @@ CHOICES: dict[Enum, tuple[str, str]] = {
             "computes. Takes about as long as reading the text four times."
         ),
     ),
+    Recovery.RECONSTRUCTION: (
+        tr("Refit and reconstruction"),
+        tr(
+            "Refits, then trains one block after the other to compute what the "
+            "original's block does. Needs the memory of one block."
+        ),
+    ),
     Recovery.DISTILLATION: (
         tr("Refit and distillation"),
         tr(

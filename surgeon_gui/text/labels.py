@@ -275,6 +275,10 @@ STAGES = {
     Stage.SAMPLING: (tr("writing text with the original"), tr("Own text")),
     Stage.REFERENCE: (tr("running the original"), tr("Reference")),
     Stage.REFIT: (tr("refitting the remaining weights"), tr("Refit")),
+    Stage.RECONSTRUCTION: (
+        tr("refitting and training block by block"),
+        tr("Reconstruction"),
+    ),
     Stage.DISTILLATION: (
         tr("training towards the original"),
         tr("Distillation"),
@@ -302,6 +306,7 @@ UNITS = {
     Stage.SAMPLING: tr("token"),
     Stage.REFERENCE: tr("batch"),
     Stage.REFIT: tr("block"),
+    Stage.RECONSTRUCTION: tr("block"),
     Stage.DISTILLATION: tr("step"),
     Stage.EVALUATION: tr("batch"),
     Stage.EXPORT: tr("layer"),

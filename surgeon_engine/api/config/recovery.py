@@ -13,10 +13,11 @@ from surgeon_engine.api.config.fields import Limits, Option, check_limits
 
 
 class Recovery(StrEnum):
-    """The levels of recovery, each with those before it."""
+    """The levels of recovery, from the fastest to the closest."""
 
     OFF = "off"
     REFIT = "refit"  # least squares, layer after layer
+    RECONSTRUCTION = "reconstruction"  # the refit, and training block by block
     DISTILLATION = "distillation"  # the refit, then training to match the original
 
 
@@ -50,3 +51,8 @@ class RecoveryConfig:
     def trains(self) -> bool:
         """True if the model is trained to match the original."""
         return self.level is Recovery.DISTILLATION
+
+    @property
+    def reconstructs(self) -> bool:
+        """True if each block is trained to match that of the original."""
+        return self.level is Recovery.RECONSTRUCTION

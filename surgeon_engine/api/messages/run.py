@@ -67,6 +67,7 @@ class Stage(Enum):
     SAMPLING = "sampling"
     REFERENCE = "reference"  # the original's hidden states, for recovery
     REFIT = "refit"
+    RECONSTRUCTION = "reconstruction"  # with the refit
     DISTILLATION = "distillation"
     EXPORT = "export"
     VERIFICATION = "verification"
@@ -225,6 +226,7 @@ class Recovered(msgspec.Struct, frozen=True, tag=True):
     steps: int  # of the training; 0: there was none
     evaluation: Evaluation
     seconds: float
+    blocks: int = 0  # whose weights the reconstruction has changed
 
 
 class Exported(msgspec.Struct, frozen=True, tag=True):

@@ -106,9 +106,10 @@ def test_gradient_in_parts_equals_that_of_the_whole(monkeypatch):
         fitted, judge = references(state)
         remove_some(state)
         one = distillation._Distillation(state, fitted, judge, silent_context())
-        one._train(True)
+        one._weights.start()
         one._backward(fitted.windows[:2], torch.cat(fitted.hidden)[:2])
-        found.append([p.grad.clone() for p in one._parameters if p.grad is not None])
+        parameters = one._weights.parameters
+        found.append([p.grad.clone() for p in parameters if p.grad is not None])
     for whole, in_parts in zip(*found, strict=True):
         torch.testing.assert_close(in_parts, whole, rtol=0.05, atol=2e-3)
 
