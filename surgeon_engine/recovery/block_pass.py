@@ -19,7 +19,7 @@ from surgeon_engine.recovery.block_pair import BlockPair, RecoveryText
 from surgeon_engine.recovery.least_squares import FitResult
 from surgeon_engine.recovery.reconstruction import Reconstruction, reconstruct
 from surgeon_engine.recovery.refit import refit_block, targets_of
-from surgeon_engine.recovery.trained_weights import TrainedWeights, masks_of, trainable
+from surgeon_engine.recovery.weight_training import WeightTraining, masks_of, trainable
 from surgeon_engine.runtime.hidden_store import HiddenStore
 from surgeon_engine.runtime.run_context import RunContext
 
@@ -83,7 +83,7 @@ def recover_blocks(
             chosen = [target for target in targets if target.layer.block == index]
             result.fits |= refit_block(pair, chosen)
             if reconstructs:
-                weights = TrainedWeights(trainable(state, block), masks)
+                weights = WeightTraining(trainable(state, block), masks)
                 seed = state.config.calibration.seed + index
                 result.reconstructions.append(reconstruct(pair, weights, seed))
             pair.advance()

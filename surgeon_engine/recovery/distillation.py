@@ -4,9 +4,10 @@
 
 The loss is the forward KL(p || q) per token (Hinton et al., arXiv 1503.02531). The
 original is not held in memory: its last hidden states are enough (`fidelity.py`).
-The weights of the blocks and the last norm are trained; embeddings, head and protected
-layers stay. Held-out windows are measured several times, and the best weights are kept:
-the result is never worse than the start.
+The weights of the blocks and the last norm are trained, or low-rank adapters of the
+layers (`low_rank.py`); embeddings, head and protected layers stay. Held-out windows are
+measured several times, and the best weights are kept: the result is never worse than
+the start.
 """
 
 from __future__ import annotations
@@ -30,8 +31,10 @@ from surgeon_engine.evaluation.fidelity import (
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.recovery.block_pair import STEP_WINDOWS
 from surgeon_engine.recovery.judge import Judge
-from surgeon_engine.recovery.trained_weights import (
-    TrainedWeights,
+from surgeon_engine.recovery.low_rank import LowRankTraining
+from surgeon_engine.recovery.weight_training import (
+    WeightTraining,
+    checkpointed,
     masks_of,
     rate_at,
     trainable,
@@ -40,6 +43,7 @@ from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import RunContext
 
 _RATE = 1e-4
+_LORA_RATE = 1e-3
 _CHECKS = 4  # measurements of the held-out windows
 
 
@@ -93,7 +97,8 @@ class _Distillation:
         self._context = context
         self._config: RecoveryConfig = state.config.recovery
         self._seed = state.config.calibration.seed
-        self._weights = TrainedWeights(trainable(state), masks_of(state))
+        self._recomputed = state.loaded.blocks if self._config.recomputes else ()
+        self._weights, self._rate = _training(state)
 
     def run(self, before: float, shot: int) -> Training:
         """Train, and keep the best weights."""
@@ -131,7 +136,8 @@ class _Distillation:
                 order += torch.randperm(count, generator=generator).tolist()
             chosen, order = order[:STEP_WINDOWS], order[STEP_WINDOWS:]
             self._backward(self._fitted.windows[chosen], self._hidden_of(chosen))
-            self._weights.step(rate_at(_RATE, number, self._share(number, total)))
+            share = self._share(number, total)
+            self._weights.step(rate_at(self._rate, number, share))
             yield number + 1
 
     def _hidden_of(self, windows: list[int]) -> Tensor:
@@ -146,7 +152,10 @@ class _Distillation:
         states; then these go back through the blocks at once.
         """
         model, count = self._model, tokens[:, 1:].numel()
-        with devices.fast_products(model.device, self._dtype):
+        with (
+            devices.fast_products(model.device, self._dtype),
+            checkpointed(self._recomputed),
+        ):
             found = last_hidden(model, tokens.to(model.device))
         leaf = found.detach().requires_grad_()
         expected = expected.to(model.device)
@@ -182,3 +191,10 @@ class _Distillation:
         if limit := self._config.max_minutes:
             share = max(share, min(1.0, self._elapsed / (60 * limit)))
         return share
+
+
+def _training(state: PruningState) -> tuple[WeightTraining, float]:
+    """Return what is trained, and its rate."""
+    if state.config.recovery.uses_lora:
+        return LowRankTraining(state), _LORA_RATE
+    return WeightTraining(trainable(state), masks_of(state)), _RATE

@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 
 from surgeon_engine.recovery.block_pair import STEP_WINDOWS, BlockPair
-from surgeon_engine.recovery.trained_weights import TrainedWeights, rate_at
+from surgeon_engine.recovery.weight_training import WeightTraining, rate_at
 
 EPOCHS = 4
-_RATE = 3e-4
+_RATE = 1e-3
 _EXACT = 2e-5  # a smaller error is that of 16-bit products
 
 
@@ -35,7 +35,7 @@ class Reconstruction:
     after: float
 
 
-def reconstruct(pair: BlockPair, weights: TrainedWeights, seed: int) -> Reconstruction:
+def reconstruct(pair: BlockPair, weights: WeightTraining, seed: int) -> Reconstruction:
     """Train the weights of a block, unless that makes its held-out error worse.
 
     Stop ends it after a step; what is won so far is kept.
@@ -52,7 +52,7 @@ def reconstruct(pair: BlockPair, weights: TrainedWeights, seed: int) -> Reconstr
 
 
 class _Reconstruction:
-    def __init__(self, pair: BlockPair, weights: TrainedWeights, seed: int) -> None:
+    def __init__(self, pair: BlockPair, weights: WeightTraining, seed: int) -> None:
         self._pair, self._weights = pair, weights
         self._generator = torch.Generator().manual_seed(seed)
         fitted = [

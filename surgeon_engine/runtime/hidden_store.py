@@ -18,7 +18,7 @@ import psutil
 import torch
 from torch import Tensor
 
-from surgeon_engine.api.planning.memory import DEVICE_SHARE, HOST_SHARE
+from surgeon_engine.api.planning.recovery_memory import DEVICE_SHARE, HOST_SHARE
 
 
 @dataclass(slots=True)
@@ -73,6 +73,7 @@ class HiddenStore:
 
     def empty_like(self, x: Tensor) -> Tensor:
         """Return a tensor of the same shape and format, with any numbers in it."""
+        place: str | Path
         if x.nbytes <= self._left.device:
             self._left.device -= x.nbytes
             kept, place = torch.empty_like(x, device=self._device), "device"

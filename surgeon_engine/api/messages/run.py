@@ -12,6 +12,7 @@ from enum import Enum
 import msgspec
 
 from surgeon_engine.api.config.export import FileDtype, Format
+from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.messages.sources import ModelSummary
 
 
@@ -168,6 +169,7 @@ class RunStarted(msgspec.Struct, frozen=True, tag=True):
     device: str
     calibration_tokens: int
     validation_tokens: int
+    recovery: RecoveryConfig | None = None  # as it was chosen; None: as in the job
 
 
 class StageStarted(msgspec.Struct, frozen=True, tag=True):

@@ -15,7 +15,7 @@ from surgeon_engine.api.messages.commands import StopAndKeep
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.recovery import block_pass, reconstruction
 from surgeon_engine.recovery.reconstruction import reconstruct
-from surgeon_engine.recovery.trained_weights import TrainedWeights, masks_of, trainable
+from surgeon_engine.recovery.weight_training import WeightTraining, masks_of, trainable
 from surgeon_engine.runtime.run_context import RunContext
 from tests.engine.recovery.test_refit import (
     final_error,
@@ -80,7 +80,7 @@ def test_linear_block_reaches_least_squares(monkeypatch):
     monkeypatch.setattr(reconstruction, "_RATE", 0.1)
     monkeypatch.setattr(reconstruction, "EPOCHS", 20)
     pair, best = toy()
-    result = reconstruct(pair, TrainedWeights([pair.layer.weight], {}), 0)
+    result = reconstruct(pair, WeightTraining([pair.layer.weight], {}), 0)
     torch.testing.assert_close(pair.layer.weight.data, best, rtol=0, atol=0.01)
     assert result.after < 0.02 < result.before
 
@@ -89,7 +89,7 @@ def test_loss_is_relative_to_the_energy_of_the_targets():
     pair, _ = toy()
     nn.init.zeros_(pair.layer.weight)
     one = reconstruction._Reconstruction(
-        pair, TrainedWeights([pair.layer.weight], {}), 0
+        pair, WeightTraining([pair.layer.weight], {}), 0
     )
     assert one._held_out_error() == pytest.approx(1.0)
     assert one._energy == pytest.approx(float(pair.after[0].square().mean()))
@@ -99,7 +99,7 @@ def test_training_that_makes_a_block_worse_is_undone(monkeypatch):
     monkeypatch.setattr(reconstruction, "_RATE", 100.0)
     pair, best = toy(noise=0.5)
     pair.layer.weight.data.copy_(best)
-    result = reconstruct(pair, TrainedWeights([pair.layer.weight], {}), 0)
+    result = reconstruct(pair, WeightTraining([pair.layer.weight], {}), 0)
     assert result.after == result.before
     assert torch.equal(pair.layer.weight.data, best)
 
@@ -110,7 +110,7 @@ def test_removed_weights_stay_zero_after_every_step(monkeypatch):
     weight = pair.layer.weight
     kept = torch.rand(weight.shape) > 0.5
     weight.data.mul_(kept)
-    trained = TrainedWeights([weight], {id(weight): kept})
+    trained = WeightTraining([weight], {id(weight): kept})
     taken = trained.step
 
     def step(rate):
@@ -127,7 +127,7 @@ def test_stop_ends_the_training_of_a_block_and_keeps_what_is_won(monkeypatch):
     context = RunContext("test", lambda envelope: None)
     context.handle(StopAndKeep(run="test"))
     pair, _ = toy(context)
-    trained, steps = TrainedWeights([pair.layer.weight], {}), []
+    trained, steps = WeightTraining([pair.layer.weight], {}), []
     taken = trained.step
     monkeypatch.setattr(trained, "step", lambda rate: steps.append(taken(rate)))
     result = reconstruct(pair, trained, 0)

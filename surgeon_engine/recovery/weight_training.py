@@ -7,10 +7,13 @@ step.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from surgeon_engine.api.config.layer_patterns import any_matches
 from surgeon_engine.model.layers import body_parameters
@@ -22,7 +25,7 @@ _WARM_UP = 5  # steps
 _MAX_NORM = 1.0  # of the gradient
 
 
-class TrainedWeights:
+class WeightTraining:
     """Parameters that are trained, between `start` and `finish`."""
 
     def __init__(self, parameters: Iterable[nn.Parameter], masks: Masks) -> None:
@@ -32,10 +35,14 @@ class TrainedWeights:
             parameters: those to train.
             masks: of the weights that remain, by the id of a parameter.
         """
-        self.parameters = list(parameters)
-        self._kept = [(p, masks[id(p)]) for p in self.parameters if id(p) in masks]
-        self._dtypes = [p.dtype for p in self.parameters]
+        self._masks = masks
+        self.train(parameters)
         self._best: list[Tensor] = []
+
+    def train(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Set the parameters to train."""
+        self.parameters = list(parameters)
+        self._dtypes = [p.dtype for p in self.parameters]
 
     def start(self) -> None:
         """Make the weights trainable, in float32; they are the best so far."""
@@ -44,7 +51,7 @@ class TrainedWeights:
             parameter.data = parameter.data.float()
             parameter.requires_grad_(True)
         self._optimizer = torch.optim.AdamW(
-            self.parameters, betas=_BETAS, weight_decay=0.0
+            self.parameters, betas=_BETAS, weight_decay=0.0, fused=True
         )
 
     def step(self, rate: float) -> None:
@@ -55,8 +62,9 @@ class TrainedWeights:
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         with torch.no_grad():
-            for weight, kept in self._kept:
-                weight.mul_(kept)
+            for parameter in self.parameters:
+                if (kept := self._masks.get(id(parameter))) is not None:
+                    parameter.mul_(kept)
 
     def remember(self) -> None:
         """Copy the weights to the host, as the best so far."""
@@ -115,3 +123,18 @@ def rate_at(rate: float, step: int, share: float) -> float:
     """
     cosine = _LAST_RATE + (1 - _LAST_RATE) * (1 + math.cos(math.pi * share)) / 2
     return rate * cosine * min(1, (step + 1) / _WARM_UP)
+
+
+@contextmanager
+def checkpointed(blocks: Iterable[nn.Module]) -> Iterator[None]:
+    """Let blocks recompute their activations in the backward, and not keep them."""
+    blocks = tuple(blocks)
+    for block in blocks:
+        block.forward = partial(
+            checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False
+        )
+    try:
+        yield
+    finally:
+        for block in blocks:
+            del block.forward
