@@ -84,11 +84,16 @@ def prune(config: RunConfig, folder: Path, context: RunContext) -> None:
     check_destination(
         destination, run, original_paths(config), replace=config.export.replace
     )
-    found = preflight(config, run.path, with_time=False)
+    is_timed = config.recovery.max_minutes > 0
+    found = preflight(config, run.path, with_time=is_timed)
     check_fits(found)
     run.create(config)
+    choice = found.resources.choice
+    config = choice.config
     context.begin(run, lambda: devices.memory_in_use(device))
     devices.reset_peak_memory()
+    if choice.is_open:
+        context.emit(Logged(Level.INFO, choice.message))
 
     state = prepare(config, context, found)
     check_format(config, state.original, state.loaded, state.units, context)
@@ -223,6 +228,7 @@ def _run_started(run: RunFolder, state: PruningState) -> RunStarted:
         device=devices.display_name(state.loaded.device),
         calibration_tokens=windows.calibration.numel(),
         validation_tokens=windows.validation.numel(),
+        recovery=state.config.recovery,
     )
 
 

@@ -14,10 +14,10 @@ from surgeon_engine.api.errors import InsufficientResourcesError
 from surgeon_engine.api.files import free_bytes
 from surgeon_engine.api.messages.machine import Machine
 from surgeon_engine.api.messages.sources import ModelSummary
+from surgeon_engine.api.planning.needs import ResourceStatus
 from surgeon_engine.api.planning.resource_check import (
     AdjustedConfig,
     ResourceCheck,
-    ResourceStatus,
     check_resources,
     settings_that_fit,
     shortage_message,

@@ -14,15 +14,20 @@ import math
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from surgeon_engine.api.errors import CalibrationError
 from surgeon_engine.api.messages.run import ShotFinished
 from surgeon_engine.evaluation.divergence import log_divergences
 from surgeon_engine.evaluation.fidelity import Reference, head_logits, reference_of
 from surgeon_engine.pruning.state import PruningState
-from surgeon_engine.recovery.distillation import masks_of_kept, trainable_parameters
 from surgeon_engine.recovery.judge import Judge
+from surgeon_engine.recovery.weight_training import (
+    WeightTraining,
+    masks_of,
+    rate_at,
+    trainable,
+)
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.shots.compaction_step import compact_state
@@ -30,10 +35,6 @@ from surgeon_engine.shots.shot import ShotPlan, run_shot
 
 _BATCH = 2  # windows of a step
 _RATE = 2e-4
-_LAST_RATE = 0.05  # of the rate, at the end of the schedule
-_BETAS = (0.9, 0.95)
-_WARM_UP = 5  # steps
-_MAX_NORM = 1.0  # of the gradient
 _CHECKS = 4  # measurements of the held-out windows
 _MANY_WINDOWS = 32
 
@@ -81,39 +82,29 @@ def distil(
     model, dtype = state.loaded.model, state.loaded.model.dtype
     fitted, hidden, held_out = _split(original)
     judge = Judge(model, held_out, context, dtype)
-    parameters, masks = trainable_parameters(state), masks_of_kept(state)
-    best, kept = judge.divergence(), _copies(parameters)
-    _set_trainable(parameters, torch.float32)
-    optimizer = torch.optim.AdamW(parameters, _RATE, _BETAS, weight_decay=0.0)
+    weights = WeightTraining(trainable(state), masks_of(state))
+    best = judge.divergence()
+    weights.start()
     generator = torch.Generator().manual_seed(state.config.calibration.seed)
     order: list[int] = []
     steps, checks = 0, 1
     is_over = False
     while not is_over:
-        done = (progress(steps) - start) / (1 - start)
-        for group in optimizer.param_groups:
-            group["lr"] = _rate(steps, done)
         if len(order) < _BATCH:
             order += torch.randperm(len(fitted), generator=generator).tolist()
         chosen, order = order[:_BATCH], order[_BATCH:]
         _add_gradients(state, fitted[chosen], hidden[chosen], dtype)
-        nn.utils.clip_grad_norm_(parameters, _MAX_NORM)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        with torch.no_grad():
-            for weight, mask in masks:
-                weight.mul_(mask)
+        done = (progress(steps) - start) / (1 - start)
+        weights.step(rate_at(_RATE, steps, min(1.0, done)))
         steps += 1
         done = (progress(steps) - start) / (1 - start)
         is_over = done >= 1
         if is_over or done * _CHECKS >= checks:
             checks = math.floor(done * _CHECKS) + 1
             if (nats := judge.divergence()) < best:
-                best, kept = nats, _copies(parameters)
-    _set_trainable(parameters, dtype, is_on=False)
-    with torch.no_grad():
-        for parameter, value in zip(parameters, kept, strict=True):
-            parameter.copy_(value)
+                best = nats
+                weights.remember()
+    weights.finish()
     return steps
 
 
@@ -134,12 +125,6 @@ def _split(original: Reference) -> tuple[Tensor, Tensor, Reference]:
     return windows[:-count], hidden[:-count], Reference(windows[-count:], parts)
 
 
-def _rate(steps: int, done: float) -> float:
-    cosine = (1 + math.cos(math.pi * min(1.0, done))) / 2
-    warm_up = min(1.0, (steps + 1) / _WARM_UP)
-    return _RATE * warm_up * (_LAST_RATE + (1 - _LAST_RATE) * cosine)
-
-
 def _add_gradients(
     state: PruningState, tokens: Tensor, expected: Tensor, dtype: torch.dtype
 ) -> None:
@@ -152,16 +137,3 @@ def _add_gradients(
             logits = head_logits(model, expected[:, :-1])
     log_p, log_q = (x.float().log_softmax(dim=-1) for x in (logits, found))
     log_divergences(log_p, log_q).mean().backward()
-
-
-def _copies(parameters: list[nn.Parameter]) -> list[Tensor]:
-    return [parameter.detach().clone() for parameter in parameters]
-
-
-def _set_trainable(
-    parameters: list[nn.Parameter], dtype: torch.dtype, *, is_on: bool = True
-) -> None:
-    for parameter in parameters:
-        parameter.grad = None
-        parameter.requires_grad_(is_on)
-        parameter.data = parameter.data.to(dtype)

@@ -38,12 +38,10 @@ from surgeon_engine.api.messages.run import (
     format_estimate,
 )
 from surgeon_engine.api.messages.sources import Downloading, ModelSummary
+from surgeon_engine.api.planning.needs import Need, Resource, ResourceStatus
 from surgeon_engine.api.planning.resource_check import (
     AdjustedConfig,
-    Need,
-    Resource,
     ResourceCheck,
-    ResourceStatus,
     describe_changes,
     shortage_message,
 )

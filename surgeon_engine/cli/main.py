@@ -33,7 +33,7 @@ from surgeon_engine.api.messages.commands import StopAndKeep
 from surgeon_engine.api.messages.events import Cancelled, Envelope
 from surgeon_engine.api.messages.run import ShotFinished
 from surgeon_engine.api.model_info.source_names import parse_hub_source
-from surgeon_engine.api.planning.resource_check import ResourceStatus
+from surgeon_engine.api.planning.needs import ResourceStatus
 from surgeon_engine.api.run_folder import RunFolder, new_run_folder
 from surgeon_engine.cli.formatting import (
     event_line,

@@ -7,7 +7,7 @@ the number and length of the windows, and not on their tokens.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -25,34 +25,43 @@ class Stopped(Exception):
 
 
 class BlockRunner:
-    """The blocks of a model, for windows of one length.
-
-    Raises:
-        ModelError: the arguments of a block depend on the tokens.
-    """
+    """The blocks of a model, for windows of one length."""
 
     def __init__(
         self,
         model: PreTrainedModel,
         blocks: Sequence[nn.Module],
         batches: Sequence[Tensor],
+        counts: Iterable[int] = (1,),
     ) -> None:
+        """Record the arguments of the blocks.
+
+        Args:
+            model: the model.
+            blocks: its decoder blocks.
+            batches: token ids, windows x length each.
+            counts: the numbers of windows that are run at once beside those of the
+                batches; one window is enough to probe a block.
+
+        Raises:
+            ModelError: the arguments of a block depend on the tokens.
+        """
         self._model = model
         self._blocks = blocks
         self._batches = batches  # windows x length each, token ids
         self._windows = torch.cat(list(batches))
-        # By the number of windows; one window is enough to probe a block.
+        # By the number of windows.
         self._calls = {
-            count: self._calls_of(count) for count in {1, *map(len, batches)}
+            count: self._calls_of(count) for count in {*counts, *map(len, batches)}
         }
 
     @torch.no_grad()
-    def embedded(self) -> list[Tensor]:
-        """Return the inputs of the first block for each batch, on the host."""
+    def embedded(self) -> Iterator[Tensor]:
+        """Yield the inputs of the first block for each batch."""
         found: list[Tensor] = []
 
         def keep(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            found.append(split_hidden(args, kwargs)[0].detach().cpu())
+            found.append(split_hidden(args, kwargs)[0])
             raise Stopped
 
         hook = self._blocks[0].register_forward_pre_hook(keep, with_kwargs=True)
@@ -61,9 +70,9 @@ class BlockRunner:
                 run_until_stopped(
                     self._model, tokens.to(self._model.device), use_cache=False
                 )
+                yield found.pop()
         finally:
             hook.remove()
-        return found
 
     def run(self, index: int, hidden: Tensor) -> Tensor:
         """Return the output of a block for hidden states, windows x length x hidden.
@@ -77,10 +86,11 @@ class BlockRunner:
         return first_of(output).to(dtype)
 
     @torch.no_grad()
-    def finish(self, hidden: Sequence[Tensor]) -> list[Tensor]:
-        """Return what the model makes of the outputs of its last block, on the host.
+    def finish(self, hidden: Sequence[Tensor]) -> Iterator[Tensor]:
+        """Yield what the model makes of the outputs of its last block, batch by batch.
 
-        That is the last norm, and in some models a projection behind it.
+        That is the last norm, and in some models a projection behind it. The first
+        batches are enough.
         """
         body, device = self._model.get_decoder(), self._model.device
         given = hidden[0]
@@ -91,12 +101,9 @@ class BlockRunner:
         for block in self._blocks:
             block.forward = forward
         try:
-            found = []
-            for tokens, states in zip(self._batches, hidden, strict=True):
+            for tokens, states in zip(self._batches, hidden, strict=False):
                 given = states.to(device)
-                output = body(input_ids=tokens.to(device), use_cache=False)
-                found.append(output[0].cpu())
-            return found
+                yield body(input_ids=tokens.to(device), use_cache=False)[0]
         finally:
             for block in self._blocks:
                 del block.forward

@@ -4,9 +4,10 @@
 
 The loss is the forward KL(p || q) per token (Hinton et al., arXiv 1503.02531). The
 original is not held in memory: its last hidden states are enough (`fidelity.py`).
-AdamW with warm-up and a cosine schedule changes the weights of the blocks and the last
-norm; embeddings, head and protected layers stay. Held-out windows are measured several
-times, and the best weights are kept: the result is never worse than the start.
+The weights of the blocks and the last norm are trained, or low-rank adapters of the
+layers (`low_rank.py`); embeddings, head and protected layers stay. Held-out windows are
+measured several times, and the best weights are kept: the result is never worse than
+the start.
 """
 
 from __future__ import annotations
@@ -16,9 +17,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from surgeon_engine.api.config.layer_patterns import any_matches
 from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.messages.run import HeldOutMeasured, Stage
 from surgeon_engine.evaluation.divergence import log_divergences
@@ -28,18 +28,22 @@ from surgeon_engine.evaluation.fidelity import (
     last_hidden,
     logit_parts,
 )
-from surgeon_engine.model.layers import body_parameters
 from surgeon_engine.pruning.state import PruningState
+from surgeon_engine.recovery.block_pair import STEP_WINDOWS
 from surgeon_engine.recovery.judge import Judge
+from surgeon_engine.recovery.low_rank import LowRankTraining
+from surgeon_engine.recovery.weight_training import (
+    WeightTraining,
+    checkpointed,
+    masks_of,
+    rate_at,
+    trainable,
+)
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import RunContext
 
-_BATCH = 2  # windows of a step
 _RATE = 1e-4
-_LAST_RATE = 0.05  # of the rate, at the end of the schedule
-_BETAS = (0.9, 0.95)
-_WARM_UP = 5  # steps
-_MAX_NORM = 1.0  # of the gradient
+_LORA_RATE = 1e-3
 _CHECKS = 4  # measurements of the held-out windows
 
 
@@ -93,22 +97,20 @@ class _Distillation:
         self._context = context
         self._config: RecoveryConfig = state.config.recovery
         self._seed = state.config.calibration.seed
-        self._kept = masks_of_kept(state)
-        self._parameters = trainable_parameters(state)
-        self._best: list[Tensor] = []
+        self._recomputed = state.loaded.blocks if self._config.recomputes else ()
+        self._weights, self._rate = _training(state)
 
     def run(self, before: float, shot: int) -> Training:
         """Train, and keep the best weights."""
         self._start_time = self._context.clock()
-        of_epoch = -(-len(self._fitted.windows) // _BATCH)
+        of_epoch = -(-len(self._fitted.windows) // STEP_WINDOWS)
         total = math.ceil(self._config.epochs * of_epoch)
         with self._context.stage(Stage.DISTILLATION, shot, total) as step:
             self._context.emit(HeldOutMeasured(0, total, before))
-            self._remember()
             best, done = before, 0
             if total:
                 try:
-                    self._train(True)
+                    self._weights.start()
                     for done in self._steps(total):
                         is_end = done == total or self._is_over
                         is_due = done * _CHECKS % total < _CHECKS
@@ -116,38 +118,32 @@ class _Distillation:
                             nats = self._measure(done, total)
                             if nats < best:
                                 best = nats
-                                self._remember()
+                                self._weights.remember()
                         step()
                         if is_end:
                             break
                 finally:
-                    self._train(False)
-                    self._put_back()
+                    self._weights.finish()
         return Training(before, best, done)
 
     def _steps(self, total: int) -> Iterator[int]:
-        """Make one optimizer step after the other; yield how many are done."""
-        optimizer = torch.optim.AdamW(
-            self._parameters, lr=_RATE, betas=_BETAS, weight_decay=0.0
-        )
+        """Make one step after the other; yield how many are done."""
         generator = torch.Generator().manual_seed(self._seed)
-        windows = torch.cat(self._fitted.hidden)
         order: list[int] = []
         for number in range(total):
-            rate = _RATE * min(1, (number + 1) / _WARM_UP) * self._cosine(number, total)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            if len(order) < _BATCH:
-                order += torch.randperm(len(windows), generator=generator).tolist()
-            chosen, order = order[:_BATCH], order[_BATCH:]
-            self._backward(self._fitted.windows[chosen], windows[chosen])
-            nn.utils.clip_grad_norm_(self._parameters, _MAX_NORM)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            with torch.no_grad():
-                for weight, kept in self._kept:
-                    weight.mul_(kept)
+            if len(order) < STEP_WINDOWS:
+                count = len(self._fitted.windows)
+                order += torch.randperm(count, generator=generator).tolist()
+            chosen, order = order[:STEP_WINDOWS], order[STEP_WINDOWS:]
+            self._backward(self._fitted.windows[chosen], self._hidden_of(chosen))
+            share = self._share(number, total)
+            self._weights.step(rate_at(self._rate, number, share))
             yield number + 1
+
+    def _hidden_of(self, windows: list[int]) -> Tensor:
+        """Return the original's last hidden states of some windows."""
+        hidden, batch = self._fitted.hidden, self._fitted.batch
+        return torch.stack([hidden[n // batch][n % batch] for n in windows])
 
     def _backward(self, tokens: Tensor, expected: Tensor) -> None:
         """Add the gradients of the divergence on a batch of windows.
@@ -156,7 +152,10 @@ class _Distillation:
         states; then these go back through the blocks at once.
         """
         model, count = self._model, tokens[:, 1:].numel()
-        with devices.fast_products(model.device, self._dtype):
+        with (
+            devices.fast_products(model.device, self._dtype),
+            checkpointed(self._recomputed),
+        ):
             found = last_hidden(model, tokens.to(model.device))
         leaf = found.detach().requires_grad_()
         expected = expected.to(model.device)
@@ -186,46 +185,16 @@ class _Distillation:
     def _elapsed(self) -> float:
         return self._context.clock() - self._start_time
 
-    def _cosine(self, done: int, total: int) -> float:
-        """Return the part of the rate at a step, from 1 to its last part."""
+    def _share(self, done: int, total: int) -> float:
+        """Return the share of the training, by steps or by time, that is done."""
         share = done / total
         if limit := self._config.max_minutes:
             share = max(share, min(1.0, self._elapsed / (60 * limit)))
-        return _LAST_RATE + (1 - _LAST_RATE) * (1 + math.cos(math.pi * share)) / 2
-
-    def _train(self, is_on: bool) -> None:
-        """Make the weights trainable, in float32, or frozen in their own format."""
-        for parameter in self._parameters:
-            parameter.grad = None
-            parameter.requires_grad_(is_on)
-            parameter.data = parameter.data.to(torch.float32 if is_on else self._dtype)
-
-    def _remember(self) -> None:
-        self._best = [x.detach().to("cpu", copy=True) for x in self._parameters]
-
-    def _put_back(self) -> None:
-        with torch.no_grad():
-            for parameter, best in zip(self._parameters, self._best, strict=True):
-                parameter.copy_(best)
+        return share
 
 
-def masks_of_kept(state: PruningState) -> list[tuple[Tensor, Tensor]]:
-    """Return the tensors with removed weights, and masks of the weights that remain."""
-    result = []
-    for unit in state.units:
-        for layer, zeros in unit.zeros(state.removed[unit.measured.name]):
-            if zeros.any():
-                for tensor, mask in layer.masked_parameters(zeros):
-                    result.append((tensor, ~mask.to(tensor.device)))
-    return result
-
-
-def trainable_parameters(state: PruningState) -> list[nn.Parameter]:
-    """Return the parameters of the body without embeddings and protected layers."""
-    protected = {
-        id(parameter)
-        for layer in state.loaded.layers
-        if any_matches((layer,), state.config.pruning.protect)
-        for parameter in layer.module.parameters()
-    }
-    return [p for p in body_parameters(state.loaded.model) if id(p) not in protected]
+def _training(state: PruningState) -> tuple[WeightTraining, float]:
+    """Return what is trained, and its rate."""
+    if state.config.recovery.uses_lora:
+        return LowRankTraining(state), _LORA_RATE
+    return WeightTraining(trainable(state), masks_of(state)), _RATE

@@ -1,4 +1,4 @@
-"""Recover a pruned model: the refit, then the training, judged by held-out text."""
+"""Recover a pruned model: block by block, then as a whole, judged by held-out text."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from torch import Tensor
 from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import Evaluation, Recovered, Stage
 from surgeon_engine.evaluation.fidelity import Reference
-from surgeon_engine.model.layers import KeptWeights
 from surgeon_engine.model.load import LoadedModel, load_model
 from surgeon_engine.pruning.state import PruningState
+from surgeon_engine.recovery.block_pair import RecoveryText
+from surgeon_engine.recovery.block_pass import BlockPass, recover_blocks
 from surgeon_engine.recovery.distillation import distil
 from surgeon_engine.recovery.judge import Judge
-from surgeon_engine.recovery.refit import RecoveryText, refit
 from surgeon_engine.runtime import devices
+from surgeon_engine.runtime.hidden_store import HiddenStore
 from surgeon_engine.runtime.run_context import RunContext
 
 _HELD_OUT = 8  # every how many windows of a kind one is held out
@@ -51,16 +52,26 @@ def recover(
         return None
     original = load_model(state.config.model)
     judge = _judge(state, original, text, context, shot)
-    after, changed, hidden = _refit(state, original, text, judge, context, shot)
-    del original
-    devices.release_memory()
-    steps = 0
-    if state.config.recovery.trains and hidden and not context.stops_after_shot:
-        fitted = Reference(text.fitted, hidden)
-        training = distil(state, fitted, judge, after, context, shot)
-        after, steps = training.after, training.steps
+    with HiddenStore(state.loaded.device) as store:
+        passed, after = _recover_blocks(state, original, text, judge, store, shot)
+        del original
+        devices.release_memory()
+        steps = 0
+        trains = state.config.recovery.trains and not context.stops_after_shot
+        if trains and passed.hidden is not None:
+            fitted = Reference(text.fitted, passed.hidden)
+            training = distil(state, fitted, judge, after, context, shot)
+            after, steps = training.after, training.steps
     seconds = context.clock() - start_time
-    return Recovered(judge.before, after, changed, steps, evaluate(), seconds)
+    return Recovered(
+        judge.before,
+        after,
+        passed.refitted,
+        steps,
+        evaluate(),
+        seconds,
+        blocks=passed.reconstructed,
+    )
 
 
 def _judge(
@@ -100,25 +111,29 @@ def _split(windows: Tensor) -> tuple[Tensor, Tensor]:
     return windows[~is_held_out], windows[is_held_out]
 
 
-def _refit(
+def _recover_blocks(
     state: PruningState,
     original: LoadedModel,
     text: RecoveryText,
     judge: Judge,
-    context: RunContext,
+    store: HiddenStore,
     shot: int,
-) -> tuple[float, int, list[Tensor] | None]:
-    """Refit, unless that makes it worse.
+) -> tuple[BlockPass, float]:
+    """Recover the blocks, unless that makes the model worse.
 
     Returns:
-        The divergence; the layers changed; the original's hidden states (see `Refit`).
+        What it has achieved, and the divergence.
     """
-    kept = KeptWeights.of(unit.measured for unit in state.units)
-    found = refit(state, original, text, context, shot)
+    parameters = [p for block in state.loaded.blocks for p in block.parameters()]
+    kept = [store.keep(parameter.detach()) for parameter in parameters]
+    passed = recover_blocks(state, original, text, store, judge.context, shot)
     after = judge.divergence()
-    if after <= judge.before:
-        return after, found.changed, found.hidden
-    kept.put_back()
-    message = "The refit would have moved the model away from the original: undone."
-    context.emit(Logged(Level.WARNING, message))
-    return judge.before, 0, found.hidden
+    if after > judge.before:
+        for parameter, value in zip(parameters, kept, strict=True):
+            parameter.data.copy_(value)
+        step = "reconstruction" if passed.reconstructions else "refit"
+        message = f"The {step} would have moved the model further away: undone."
+        judge.context.emit(Logged(Level.WARNING, message))
+        passed, after = BlockPass(hidden=passed.hidden), judge.before
+    store.drop(kept)
+    return passed, after

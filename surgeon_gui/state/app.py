@@ -188,10 +188,11 @@ def with_pace(state: AppState) -> AppState:
     run, machine = state.run, state.machine
     if run.result is None or run.result.stopped_early or machine is None:
         return state
-    if run.config is None or run.model is None:
+    config = run.settled_config
+    if config is None or run.model is None:
         return state
     nominal = msgspec.structs.replace(machine, pace=1.0)
-    estimated = estimate(run.config, run.model, nominal).seconds
+    estimated = estimate(config, run.model, nominal).seconds
     if estimated is None:
         return state
     pace = min(max(run.result.seconds / estimated, 1 / _MAX_PACE), _MAX_PACE)

@@ -64,7 +64,12 @@ class RunPhase:
     stages: tuple[Stage, ...]
 
 
-RECOVERY_STAGES = (Stage.REFERENCE, Stage.REFIT, Stage.DISTILLATION)
+RECOVERY_STAGES = (
+    Stage.REFERENCE,
+    Stage.REFIT,
+    Stage.RECONSTRUCTION,
+    Stage.DISTILLATION,
+)
 _STAGES_BEFORE_SHOTS = (Stage.LOAD, Stage.TEXT, Stage.BASELINE)
 PHASES = (  # in the order of the theme's series
     RunPhase(STAGES[Stage.CURVATURE][1], (Stage.CURVATURE,)),

@@ -38,6 +38,7 @@ _SHARES = {
     Stage.SAMPLING: 1.0,
     Stage.REFERENCE: 0.3,
     Stage.REFIT: 1.0,
+    Stage.RECONSTRUCTION: 6.0,
     Stage.DISTILLATION: 3.0,
     Stage.EVALUATION: 0.25,
     Stage.EXPORT: 0.2,
@@ -83,8 +84,10 @@ def timeline_of(config: RunConfig, shots: int) -> RunTimeline:
         stages = tuple(stage for stage in stages if stage is not Stage.DAMPING)
     recovery: tuple[Stage, ...] = ()
     if config.recovery.level is not Recovery.OFF:
+        is_reconstruction = config.recovery.reconstructs
+        blocks = Stage.RECONSTRUCTION if is_reconstruction else Stage.REFIT
         training = (Stage.DISTILLATION,) if config.recovery.trains else ()
-        recovery = (Stage.REFERENCE, Stage.REFIT, *training, Stage.EVALUATION)
+        recovery = (Stage.REFERENCE, blocks, *training, Stage.EVALUATION)
     return RunTimeline(shots, stages, recovery, config.own_windows > 0)
 
 

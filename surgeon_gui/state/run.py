@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
+from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.events import Cancelled, Envelope, Failed
 from surgeon_engine.api.messages.run import (
@@ -117,6 +118,7 @@ class RunState:
     history: tuple[ShotFinished, ...] = ()
     held_out: tuple[HeldOutMeasured, ...] = ()  # of the training in the last recovery
     recovered: Recovered | None = None
+    recovery: RecoveryConfig | None = None  # as the engine has chosen it
     exported: Exported | None = None
     result: RunFinished | None = None
     error: Failed | None = None
@@ -184,12 +186,20 @@ class RunState:
         return eta.remaining_seconds(self._timeline, self.times, self._position(now))
 
     @property
+    def settled_config(self) -> RunConfig | None:
+        """The config with the recovery that the engine has chosen."""
+        if self.config is None or self.recovery is None:
+            return self.config
+        return replace(self.config, recovery=self.recovery)
+
+    @property
     def _timeline(self) -> RunTimeline:
         shots = max(self.shots, self.shot)
         if self.status is Status.STOPPING:
             shots = max(self.shot, len(self.history), 1)
-        assert self.config is not None
-        return eta.timeline_of(self.config, shots)
+        config = self.settled_config
+        assert config is not None
+        return eta.timeline_of(config, shots)
 
     def _position(self, now: float) -> Position:
         assert self.stage is not None
@@ -264,6 +274,7 @@ def _on_started(state: RunState, event: RunStarted, at: float) -> RunState:
         device=event.device,
         shots=event.shots,
         folder=event.folder,
+        recovery=event.recovery,
     )
 
 

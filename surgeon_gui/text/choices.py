@@ -16,7 +16,11 @@ from surgeon_engine.api.config.pruning import (
     UpdateKind,
     Widths,
 )
-from surgeon_engine.api.config.recovery import Recovery
+from surgeon_engine.api.config.recovery import (
+    GradientCheckpointing,
+    Recovery,
+    TrainedWeights,
+)
 from surgeon_engine.api.config.run import Device, Dtype
 from surgeon_gui.base.translation import tr
 
@@ -134,6 +138,13 @@ CHOICES: dict[Enum, tuple[str, str]] = {
             "not update the remaining weights. For unstructured and N:M pruning."
         ),
     ),
+    Recovery.AUTOMATIC: (
+        tr("Automatic"),
+        tr(
+            "The closest to the original for which memory and time suffice. The plan "
+            "shows which it is."
+        ),
+    ),
     Recovery.OFF: (tr("Off"), tr("The remaining weights stay as they are.")),
     Recovery.REFIT: (
         tr("Refit"),
@@ -142,11 +153,48 @@ CHOICES: dict[Enum, tuple[str, str]] = {
             "computes. Takes about as long as reading the text four times."
         ),
     ),
+    Recovery.RECONSTRUCTION: (
+        tr("Refit and reconstruction"),
+        tr(
+            "Refits, then trains one block after the other to compute what the "
+            "original's block does. Needs the memory of one block."
+        ),
+    ),
     Recovery.DISTILLATION: (
         tr("Refit and distillation"),
         tr(
             "Refits, then trains the remaining weights to predict what the original "
             "predicts. Closest to the original, and takes the longest."
+        ),
+    ),
+    TrainedWeights.AUTOMATIC: (
+        tr("Automatic"),
+        tr("All weights if memory suffices, and otherwise adapters."),
+    ),
+    TrainedWeights.FULL: (
+        tr("All weights"),
+        tr("Trains every remaining weight. Closest to the original."),
+    ),
+    TrainedWeights.LORA: (
+        tr("Adapters (LoRA)"),
+        tr(
+            "Trains two small matrices for each layer, which are added to its weight "
+            "at the end. Needs much less memory."
+        ),
+    ),
+    GradientCheckpointing.AUTOMATIC: (
+        tr("Automatic"),
+        tr("On if memory is short."),
+    ),
+    GradientCheckpointing.OFF: (
+        tr("Off"),
+        tr("Keeps what the blocks compute until their gradients are known."),
+    ),
+    GradientCheckpointing.ON: (
+        tr("On"),
+        tr(
+            "Computes it again, block by block. Needs less memory and a third more "
+            "time; the result is the same."
         ),
     ),
     Target.PRUNABLE_SHARE: (

@@ -222,11 +222,27 @@ FIELDS = {
     "recovery.max_minutes": FieldText(
         tr("Time limit"),
         tr(
-            "The training ends after this time. With a limit, results depend on the "
+            "The training ends after this time. Automatic recovery trains only if a "
+            "quarter of an epoch fits into it. With a limit, results depend on the "
             "speed of the machine."
         ),
         tr("min"),
         minimum_text=tr("no limit"),
+    ),
+    "recovery.trained_weights": FieldText(
+        tr("Trained weights"),
+        tr("What the distillation trains."),
+    ),
+    "recovery.lora_rank": FieldText(
+        tr("Rank of the adapters"),
+        tr("A larger rank comes closer to the original and needs more memory."),
+    ),
+    "recovery.gradient_checkpointing": FieldText(
+        tr("Gradient checkpointing"),
+        tr(
+            "Whether the training computes the activations of a block again instead of "
+            "keeping them."
+        ),
     ),
     "export.folder": FieldText(
         tr("Destination"),
@@ -288,6 +304,10 @@ STAGES = {
     Stage.SAMPLING: (tr("writing text with the original"), tr("Own text")),
     Stage.REFERENCE: (tr("running the original"), tr("Reference")),
     Stage.REFIT: (tr("refitting the remaining weights"), tr("Refit")),
+    Stage.RECONSTRUCTION: (
+        tr("refitting and training block by block"),
+        tr("Reconstruction"),
+    ),
     Stage.DISTILLATION: (
         tr("training towards the original"),
         tr("Distillation"),
@@ -315,6 +335,7 @@ UNITS = {
     Stage.SAMPLING: tr("token"),
     Stage.REFERENCE: tr("batch"),
     Stage.REFIT: tr("block"),
+    Stage.RECONSTRUCTION: tr("block"),
     Stage.DISTILLATION: tr("step"),
     Stage.EVALUATION: tr("batch"),
     Stage.EXPORT: tr("layer"),

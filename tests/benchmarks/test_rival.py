@@ -77,9 +77,3 @@ def test_time_of_the_mask_counts():
     used = iter([0.5])
     steps = run(state_of(), lambda done: next(used, 0.5 + done / STEPS))[1]
     assert steps == STEPS // 2
-
-
-def test_rate_warms_up_and_falls_with_the_time():
-    assert rival._rate(0, 0.0) < rival._rate(4, 0.0) == pytest.approx(2e-4)
-    assert rival._rate(9, 0.5) == pytest.approx(2e-4 * 0.525)
-    assert rival._rate(9, 1.5) == pytest.approx(1e-5)

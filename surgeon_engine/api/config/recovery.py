@@ -13,11 +13,29 @@ from surgeon_engine.api.config.fields import Limits, Option, check_limits
 
 
 class Recovery(StrEnum):
-    """The levels of recovery, each with those before it."""
+    """The levels of recovery, from the fastest to the closest."""
 
     OFF = "off"
     REFIT = "refit"  # least squares, layer after layer
+    RECONSTRUCTION = "reconstruction"  # the refit, and training block by block
     DISTILLATION = "distillation"  # the refit, then training to match the original
+    AUTOMATIC = "automatic"  # the closest for which memory and time suffice
+
+
+class TrainedWeights(StrEnum):
+    """The weights that the distillation trains."""
+
+    AUTOMATIC = "automatic"  # all, if memory suffices
+    FULL = "full"
+    LORA = "lora"  # low-rank adapters, which are merged at the end
+
+
+class GradientCheckpointing(StrEnum):
+    """Whether a block's activations are computed again for its gradients, or kept."""
+
+    AUTOMATIC = "automatic"  # if memory is short
+    OFF = "off"
+    ON = "on"
 
 
 def _trains(recovery: RecoveryConfig) -> bool:
@@ -28,11 +46,15 @@ def _recovers(recovery: RecoveryConfig) -> bool:
     return recovery.level is not Recovery.OFF
 
 
+def _may_use_lora(recovery: RecoveryConfig) -> bool:
+    return recovery.trains and recovery.trained_weights is not TrainedWeights.FULL
+
+
 @dataclass(frozen=True, slots=True)
 class RecoveryConfig:
     """What follows the removal, on which text, and for how long."""
 
-    level: Recovery = Recovery.DISTILLATION
+    level: Recovery = Recovery.AUTOMATIC
     # Windows that the original model writes; they are used beside the user's text.
     own_windows: Annotated[
         int, Option(Limits(0, 100_000), applies=_recovers, advanced=True)
@@ -42,11 +64,35 @@ class RecoveryConfig:
     max_minutes: Annotated[
         float, Option(Limits(0, 100_000), applies=_trains, advanced=True)
     ] = 0.0
+    trained_weights: Annotated[
+        TrainedWeights, Option(applies=_trains, advanced=True)
+    ] = TrainedWeights.AUTOMATIC
+    lora_rank: Annotated[
+        int, Option(Limits(1, 1024), applies=_may_use_lora, advanced=True)
+    ] = 16
+    gradient_checkpointing: Annotated[
+        GradientCheckpointing, Option(applies=_trains, advanced=True)
+    ] = GradientCheckpointing.AUTOMATIC
 
     def __post_init__(self) -> None:
         check_limits(self)
 
     @property
     def trains(self) -> bool:
-        """True if the model is trained to match the original."""
-        return self.level is Recovery.DISTILLATION
+        """True if the model is trained to match the original, or may be."""
+        return self.level in (Recovery.DISTILLATION, Recovery.AUTOMATIC)
+
+    @property
+    def reconstructs(self) -> bool:
+        """True if each block is trained to match that of the original."""
+        return self.level is Recovery.RECONSTRUCTION
+
+    @property
+    def uses_lora(self) -> bool:
+        """True if adapters are trained instead of all weights."""
+        return self.trains and self.trained_weights is TrainedWeights.LORA
+
+    @property
+    def recomputes(self) -> bool:
+        """True if activations are computed again for the gradients."""
+        return self.trains and self.gradient_checkpointing is GradientCheckpointing.ON

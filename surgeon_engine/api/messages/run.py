@@ -13,6 +13,7 @@ from enum import Enum
 import msgspec
 
 from surgeon_engine.api.config.export import FileDtype, Format
+from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.messages.sources import ModelSummary
 
 
@@ -68,6 +69,7 @@ class Stage(Enum):
     SAMPLING = "sampling"
     REFERENCE = "reference"  # the original's hidden states, for recovery
     REFIT = "refit"
+    RECONSTRUCTION = "reconstruction"  # with the refit
     DISTILLATION = "distillation"
     EXPORT = "export"
     VERIFICATION = "verification"
@@ -175,6 +177,7 @@ class RunStarted(msgspec.Struct, frozen=True, tag=True):
     device: str
     calibration_tokens: int
     validation_tokens: int
+    recovery: RecoveryConfig | None = None  # as it was chosen; None: as in the job
 
 
 class StageStarted(msgspec.Struct, frozen=True, tag=True):
@@ -233,6 +236,7 @@ class Recovered(msgspec.Struct, frozen=True, tag=True):
     steps: int  # of the training; 0: there was none
     evaluation: Evaluation
     seconds: float
+    blocks: int = 0  # whose weights the reconstruction has changed
 
 
 class Exported(msgspec.Struct, frozen=True, tag=True):

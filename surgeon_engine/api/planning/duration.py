@@ -31,6 +31,7 @@ _SPARSE_PASSES = 40  # over a layer, for costs and masks of its weights
 _STEPS = 30  # of the conjugate gradients of a layer
 _HELD_OUT = 8  # one window of so many judges recovery
 _REFIT_PASSES = 3  # over the text, each as long as a forward
+_RECONSTRUCTION_PASSES = 12
 _TRAINING_PASSES = 3.5
 _CHECKS = 5  # of a training, on the held-out windows
 _SAMPLED_AT_ONCE = 64  # windows
@@ -96,10 +97,15 @@ class _DurationModel:
         whole = self._forward(job.recovery_windows)
         times = {
             Stage.REFERENCE: whole / _HELD_OUT,
-            Stage.REFIT: _REFIT_PASSES * whole,
         }
+        if config.recovery.reconstructs:
+            passes = _REFIT_PASSES + _RECONSTRUCTION_PASSES
+            times[Stage.RECONSTRUCTION] = passes * whole
+        else:
+            times[Stage.REFIT] = _REFIT_PASSES * whole
         if config.recovery.trains:
-            training = _TRAINING_PASSES * config.recovery.epochs * whole
+            again = 1 if config.recovery.recomputes else 0
+            training = (_TRAINING_PASSES + again) * config.recovery.epochs * whole
             if limit := 60 * config.recovery.max_minutes:
                 training = min(training, limit)
             times[Stage.DISTILLATION] = training + _CHECKS * whole / _HELD_OUT

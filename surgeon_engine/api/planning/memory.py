@@ -13,16 +13,14 @@ Each moment of a run holds some of these, as the engine keeps them:
     undone      copies that a quality budget keeps to roll back a shot
     unrecovered a copy that the final recovery keeps to roll it back
     algebra     one layer's matrices
-    hidden      the hidden states of one block for all windows of recovery; the refit
-                holds those of both models and what the layers of a block compute
-    training    gradients, moments and best weights, float32, and the activations of
-                all blocks for two windows
 
-Protected layers count as if they were pruned. Constants are measured (docs/results.md).
+`recovery_memory.py` counts the bytes of recovery. Protected layers count as if they
+were pruned. Constants are measured (docs/results.md).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -36,6 +34,10 @@ from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.config.run import Dtype, RunConfig
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
+from surgeon_engine.api.planning.recovery_memory import (
+    RecoveryMoment,
+    recovery_moments,
+)
 from surgeon_engine.api.planning.target_size import (
     BYTES_PER_PARAMETER,
     file_dtype,
@@ -52,8 +54,6 @@ _GRAPH = 2.5  # numbers kept for each number that a layer of a block reads or wr
 _ALGEBRA = 2.5  # matrices of each of a layer's factors at once
 _SPARSE_ALGEBRA = 9  # and of the layer itself, where single weights adapt
 _DENSE_ALGEBRA = 4
-_TRAINED_COPIES = 3.0  # of the logits of a step of the training
-_TRAINED = 2  # windows of a step of the training
 _PROBED_TOKENS = 64  # of which the logits are kept, to check the export
 _OTHER_FILES = 1_000_000  # bytes of tokenizer, card and the rest beside the weights
 
@@ -64,6 +64,9 @@ class Footprint:
 
     config: RunConfig
     model: ModelSummary
+    # Bytes that the hidden states of recovery may take; the rest goes to files.
+    store_on_device: float = 0.0
+    store_on_host: float = math.inf
 
     # what there is
 
@@ -286,9 +289,13 @@ class Footprint:
     @property
     def peak(self) -> float:
         """The peak, if all memory is that of the machine."""
-        moments = self._moments(self.factors, self.unrecovered)
-        kept = self.undone + self.references
-        return self.weights + kept + max(moments.values())
+        shot = max(self._moments(self.factors).values())
+        moments = (
+            moment.device + moment.host + min(moment.stored, self.store_on_host)
+            for moment in self.recovery
+        )
+        after = self.unrecovered + max(moments, default=0)
+        return self.weights + self.undone + self.references + max(shot, after)
 
     @property
     def on_host(self) -> float:
@@ -296,16 +303,27 @@ class Footprint:
         windows = self.config.calibration.windows
         held = self.factors * (2 if self.held_out else 1)
         shot = held + self.choices + self.kept + self.record(windows)
-        return self.undone + self.references + max(shot, self.unrecovered)
+        moments = (
+            moment.host
+            + min(max(0, moment.stored - self.store_on_device), self.store_on_host)
+            for moment in self.recovery
+        )
+        after = self.unrecovered + max(moments, default=0)
+        return self.undone + self.references + max(shot, after)
 
     @property
     def on_device(self) -> float:
         """The peak of the GPU's memory; gradients need the factors of one block."""
         factors = self.block_factors if self.measures_gradients else self.factors
-        return self.weights + max(self._moments(factors, unrecovered=0).values())
+        moments = (
+            moment.device + min(moment.stored, self.store_on_device)
+            for moment in self.recovery
+        )
+        shot = max(self._moments(factors).values())
+        return self.weights + max(shot, max(moments, default=0))
 
-    def _moments(self, factors: float, unrecovered: float) -> dict[str, float]:
-        """Return the bytes beyond the weights, by moment."""
+    def _moments(self, factors: float) -> dict[str, float]:
+        """Return the bytes beyond the weights of the shots, by moment."""
         calibration, held, fitted = self.config.calibration, self.held_out, self.fitted
         moments = {"evaluation": self.evaluated(calibration.validation_windows)}
         if self.measures:
@@ -317,10 +335,6 @@ class Footprint:
             again = max(self.record(held) + self.logits(held), factors + self.graph)
             moments["held-out"] = factors + again
         moments["update"] = factors + self.choices + self.algebra
-        if self.recovery_windows:
-            moments["refit"] = unrecovered + self.refitting
-            if self.config.recovery.trains:
-                moments["training"] = unrecovered + self.training
         return moments
 
     @property
@@ -331,33 +345,9 @@ class Footprint:
         return self.config.calibration.windows + self.config.own_windows
 
     @cached_property
-    def _hidden(self) -> float:
-        """The hidden states of all windows of recovery."""
-        tokens = self.recovery_windows * self.config.calibration.window_length
-        return tokens * self.model.hidden_size * self.each
-
-    @property
-    def refitting(self) -> float:
-        """The original, the hidden states of both models, and one block's sums."""
-        first = [layer for layer in self.measured if layer.block == 0]
-        tokens = self.recovery_windows * self.config.calibration.window_length
-        outputs = tokens * sum(layer.rows for layer in first) * self.each
-        sums = max(
-            (2 * width(x) * (width(x) + x.rows) + 3 * width(x) ** 2) * _FLOAT
-            for x in self.measured or self.model.layers
-        )
-        return self.weights + 3 * self._hidden + outputs + sums
-
-    @property
-    def training(self) -> float:
-        """Gradients, moments and best weights, and the graph of all blocks."""
-        states = 4 if self.each == _FLOAT else 5
-        window = min(_TRAINED, self.recovery_windows)
-        tokens = window * self.config.calibration.window_length
-        numbers = sum(layer.rows + layer.columns for layer in self.model.layers)
-        graph = tokens * numbers * _FLOAT * _GRAPH
-        logits = tokens * self.model.vocabulary * _FLOAT * _TRAINED_COPIES
-        return self.weights_left * _FLOAT * states + graph + logits + 2 * self._hidden
+    def recovery(self) -> tuple[RecoveryMoment, ...]:
+        """The moments of recovery."""
+        return recovery_moments(self) if self.recovery_windows else ()
 
     # the disk
 
@@ -389,12 +379,18 @@ class Footprint:
 
     @property
     def disk(self) -> int:
-        """The bytes of export, checkpoint, probe and small files."""
+        """The bytes of export, checkpoint, probe and small files.
+
+        Before the export, hidden states may take as much, if memory is short.
+        """
         calibration = self.config.calibration
         files = self.export_weights + self.checkpoint_weights
         tokens = min(_PROBED_TOKENS, calibration.window_length)
         probe = tokens * self.model.vocabulary * _FLOAT
-        return files + probe + _OTHER_FILES
+        in_memory = self.store_on_device + self.store_on_host
+        stored = max((moment.stored for moment in self.recovery), default=0)
+        mapped = int(max(0, stored - in_memory))
+        return max(mapped, files + probe + _OTHER_FILES)
 
 
 def readers(layers: Iterable[LayerSummary]) -> list[LayerSummary]:

@@ -1,11 +1,5 @@
 """Check whether a run fits the machine.
 
-Each resource has a light:
-
-    green    it fits with room to spare
-    yellow   it is tight: the run starts, and may fail
-    red      it cannot fit: the run does not start
-
 Settings are changed in order of their effect on the result: first those without any,
 then number formats, then the calibration, at last the method. Changes that turn out not
 to be needed are taken back.
@@ -16,80 +10,46 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import Any
 
 from surgeon_engine.api.config.export import FileDtype
 from surgeon_engine.api.config.fields import values_of, with_values
 from surgeon_engine.api.config.pruning import FixedDamping
-from surgeon_engine.api.config.recovery import Recovery
+from surgeon_engine.api.config.recovery import (
+    GradientCheckpointing,
+    Recovery,
+    TrainedWeights,
+)
 from surgeon_engine.api.config.run import Device, Dtype, RunConfig
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.formatting import format_size
 from surgeon_engine.api.messages.machine import Machine
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.planning.estimate import Estimate, estimate
+from surgeon_engine.api.planning.needs import (
+    Need,
+    Resource,
+    ResourceStatus,
+    needs_of,
+)
+from surgeon_engine.api.planning.recovery_choice import (
+    RecoveryChoice,
+    choose_recovery,
+)
 
-_SPARE = 0.85  # of the free amount: an estimate below it fits
-_BEYOND = 1.15  # of the free amount: an estimate above it cannot fit
-_LONG = 6 * 3600.0  # seconds; longer runs get a yellow light
 _MIN_LENGTH = 64  # tokens of a window
 _MIN_SPEED = 0.2  # of float32's; slower formats are not proposed
 _MIN_WINDOWS = 8  # of calibration
 
 
-class ResourceStatus(StrEnum):
-    """Result of the check of one resource."""
-
-    GREEN = "green"
-    YELLOW = "yellow"
-    RED = "red"
-
-
 _ORDER = tuple(ResourceStatus)
-
-
-class Resource(StrEnum):
-    """Resources that a run needs."""
-
-    MEMORY = "memory"
-    GPU_MEMORY = "GPU memory"
-    DISK = "disk"
-    TIME = "time"
-
-
-@dataclass(frozen=True, slots=True)
-class Need:
-    """How much of a resource is needed, and how much is free."""
-
-    what: Resource
-    needed: float  # bytes or seconds
-    free: float | None  # None: not known, or there is no limit
-
-    @property
-    def light(self) -> ResourceStatus:
-        """How well it fits."""
-        if self.what is Resource.TIME:
-            return (
-                ResourceStatus.YELLOW if self.needed > _LONG else ResourceStatus.GREEN
-            )
-        if self.free is None:
-            return ResourceStatus.GREEN
-        # The size of files is known exactly, that of memory is not.
-        beyond = 1.0 if self.what is Resource.DISK else _BEYOND
-        if self.needed > beyond * self.free:
-            return ResourceStatus.RED
-        return (
-            ResourceStatus.YELLOW
-            if self.needed > _SPARE * self.free
-            else ResourceStatus.GREEN
-        )
 
 
 @dataclass(frozen=True, slots=True)
 class ResourceCheck:
     """Result of a resource check."""
 
+    choice: RecoveryChoice
     estimate: Estimate
     needs: tuple[Need, ...]
 
@@ -132,14 +92,9 @@ def check_resources(
     config: RunConfig, model: ModelSummary, machine: Machine, free_disk: int | None
 ) -> ResourceCheck:
     """Check a run against a machine; `free_disk` is None if unknown."""
-    found = estimate(config, model, machine)
-    needs = [Need(Resource.MEMORY, found.ram, machine.free_ram_bytes)]
-    if found.gpu:
-        needs.append(Need(Resource.GPU_MEMORY, found.gpu, machine.free_gpu_bytes))
-    needs.append(Need(Resource.DISK, found.disk, free_disk))
-    if found.seconds is not None:
-        needs.append(Need(Resource.TIME, found.seconds, None))
-    return ResourceCheck(found, tuple(needs))
+    choice = choose_recovery(config, model, machine)
+    found = estimate(choice.config, model, machine)
+    return ResourceCheck(choice, found, needs_of(found, machine, free_disk))
 
 
 def settings_that_fit(
@@ -260,6 +215,8 @@ _FIELDS = (
     "calibration.window_length",
     "calibration.windows",
     "pruning.damping",
+    "recovery.gradient_checkpointing",
+    "recovery.trained_weights",
     "recovery.level",
     "model.device",
 )
@@ -313,12 +270,31 @@ def _no_search(config: RunConfig) -> RunConfig | None:
 
 
 def _less_recovery(config: RunConfig) -> RunConfig | None:
+    """Lower the level; the automatic one is as low as it can be by now."""
     levels = list(Recovery)
     level = levels.index(config.recovery.level)
     if level == 0:
         return None
-    recovery = replace(config.recovery, level=levels[level - 1])
-    return replace(config, recovery=recovery)
+    is_automatic = config.recovery.level is Recovery.AUTOMATIC
+    lower = Recovery.OFF if is_automatic else levels[level - 1]
+    return replace(config, recovery=replace(config.recovery, level=lower))
+
+
+def _checkpointing(config: RunConfig) -> RunConfig | None:
+    recovery, on = config.recovery, GradientCheckpointing.ON
+    is_off = recovery.gradient_checkpointing is GradientCheckpointing.OFF
+    if not (recovery.level is Recovery.DISTILLATION and is_off):
+        return None
+    return replace(config, recovery=replace(recovery, gradient_checkpointing=on))
+
+
+def _lora(config: RunConfig) -> RunConfig | None:
+    recovery = config.recovery
+    is_full = recovery.trained_weights is TrainedWeights.FULL
+    if not (recovery.level is Recovery.DISTILLATION and is_full):
+        return None
+    trained = replace(recovery, trained_weights=TrainedWeights.LORA)
+    return replace(config, recovery=trained)
 
 
 def _processor(config: RunConfig) -> RunConfig | None:
@@ -334,6 +310,8 @@ _STEPS = (
     _shorter_windows,
     _fewer_windows,
     _no_search,
+    _checkpointing,
+    _lora,
     _less_recovery,
     _processor,
 )

@@ -8,21 +8,19 @@ from __future__ import annotations
 from typing import Any
 
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.planning.needs import Need, Resource, ResourceStatus
 from surgeon_engine.api.planning.resource_check import (
     AdjustedConfig,
     Change,
-    Need,
-    Resource,
     ResourceCheck,
-    ResourceStatus,
     check_resources,
     settings_that_fit,
 )
 from surgeon_gui.base import paths
-from surgeon_gui.base.translation import tr
+from surgeon_gui.base.translation import inside, tr
 from surgeon_gui.state.app import AppState, Step
 from surgeon_gui.text import numbers
-from surgeon_gui.text.choices import choice_label
+from surgeon_gui.text.choices import CHOICES, choice_label
 from surgeon_gui.text.labels import FIELDS
 
 LIGHTS = {
@@ -99,6 +97,34 @@ def describe_needs(check: ResourceCheck | None) -> str:
     return tr("{needs} and about {time}.").format(
         needs=needs, time=numbers.rough_duration(check.estimate.seconds)
     )
+
+
+def describe_recovery(check: ResourceCheck | None) -> str:
+    """Return which recovery was chosen and why; empty if nothing was open."""
+    if check is None or not check.choice.is_open:
+        return ""
+    recovery = check.choice.config.recovery
+    chosen = [inside(CHOICES[recovery.level][0])]
+    if recovery.trains:
+        chosen.append(inside(CHOICES[recovery.trained_weights][0]))
+    if recovery.recomputes:
+        chosen.append(tr("gradient checkpointing"))
+    text = tr("Recovery: {chosen}.").format(chosen=", ".join(chosen))
+    need = check.choice.obstacle
+    if need is None:
+        return text
+    free = need.free or 0
+    if need.what is Resource.TIME:
+        reason = tr("A closer one takes {needed}; the time limit is {free}.").format(
+            needed=numbers.rough_duration(need.needed),
+            free=numbers.rough_duration(free),
+        )
+    else:
+        reason = tr("A closer one needs {needed}, and {free} are free.").format(
+            needed=numbers.size(int(need.needed)),
+            free=numbers.size(int(need.free or 0)),
+        )
+    return f"{text} {reason}"
 
 
 def format_amount(need: Need) -> str:

@@ -5,12 +5,8 @@ from __future__ import annotations
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QVBoxLayout
 
-from surgeon_engine.api.planning.resource_check import (
-    Need,
-    Resource,
-    ResourceCheck,
-    ResourceStatus,
-)
+from surgeon_engine.api.planning.needs import Need, Resource, ResourceStatus
+from surgeon_engine.api.planning.resource_check import ResourceCheck
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.app import AppState, Step
@@ -38,6 +34,8 @@ class PlanCard(QFrame):
         self._rows = {resource: _NeedRow(resource) for resource in Resource}
         self._waiting = text_label(_WAITING, quiet=True)
         self._waiting.setObjectName("plan_waiting")
+        self._recovery = text_label(quiet=True)
+        self._recovery.setObjectName("plan_recovery")
         self.fit_button = button("fit_button")
         self.fit_button.clicked.connect(self.fit_clicked)
         self._changed = text_label(quiet=True)
@@ -59,6 +57,7 @@ class PlanCard(QFrame):
         for widget in (title, self._sizes, self._waiting):
             layout.addWidget(widget)
         layout.addLayout(grid)
+        layout.addWidget(self._recovery)
         layout.addWidget(self._changed)
         layout.addLayout(below)
 
@@ -74,6 +73,9 @@ class PlanCard(QFrame):
         needs = {need.what: need for need in fit.needs} if fit is not None else {}
         for resource, row in self._rows.items():
             row.show_need(needs.get(resource))
+        recovery = resource_text.describe_recovery(fit)
+        self._recovery.setText(recovery)
+        self._recovery.setVisible(bool(recovery))
         self._changed.setText(changed)
         self._changed.setVisible(bool(changed))
         self.fit_button.setVisible(fit is not None and _is_short(fit))

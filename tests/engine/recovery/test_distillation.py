@@ -9,7 +9,11 @@ import pytest
 import torch
 
 from surgeon_engine.api.config.pruning import Method, Structure
-from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
+from surgeon_engine.api.config.recovery import (
+    GradientCheckpointing,
+    Recovery,
+    RecoveryConfig,
+)
 from surgeon_engine.api.messages.commands import StopAndKeep
 from surgeon_engine.api.messages.run import HeldOutMeasured
 from surgeon_engine.evaluation.fidelity import reference_of
@@ -17,6 +21,7 @@ from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.recovery import distillation
 from surgeon_engine.recovery.distillation import distil
 from surgeon_engine.recovery.judge import Judge
+from surgeon_engine.recovery.weight_training import checkpointed
 from surgeon_engine.runtime.run_context import RunContext
 from tests.engine.recovery.test_refit import remove_some, text
 from tests.helpers.pruning_states import make_state, silent_context, weights
@@ -106,9 +111,10 @@ def test_gradient_in_parts_equals_that_of_the_whole(monkeypatch):
         fitted, judge = references(state)
         remove_some(state)
         one = distillation._Distillation(state, fitted, judge, silent_context())
-        one._train(True)
+        one._weights.start()
         one._backward(fitted.windows[:2], torch.cat(fitted.hidden)[:2])
-        found.append([p.grad.clone() for p in one._parameters if p.grad is not None])
+        parameters = one._weights.parameters
+        found.append([p.grad.clone() for p in parameters if p.grad is not None])
     for whole, in_parts in zip(*found, strict=True):
         torch.testing.assert_close(in_parts, whole, rtol=0.05, atol=2e-3)
 
@@ -165,3 +171,45 @@ def test_same_seed_gives_the_same_weights(monkeypatch):
     state.loaded.model.load_state_dict(other.state_dict())
     train(state, fitted, judge)
     assert all(torch.equal(one[name], x) for name, x in weights(state).items())
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma3"])
+def test_gradients_with_checkpointing_equal_those_without(family):
+    found = []
+    for checkpointing in (GradientCheckpointing.OFF, GradientCheckpointing.ON):
+        state = state_of(family)
+        recovery = replace(state.config.recovery, gradient_checkpointing=checkpointing)
+        state._config = replace(state.config, recovery=recovery)
+        fitted, judge = references(state)
+        remove_some(state)
+        one = distillation._Distillation(state, fitted, judge, silent_context())
+        one._weights.start()
+        one._backward(fitted.windows[:2], torch.cat(fitted.hidden)[:2])
+        parameters = one._weights.parameters
+        found.append([p.grad.clone() for p in parameters if p.grad is not None])
+        assert all("forward" not in vars(block) for block in state.loaded.blocks)
+    without, with_checkpointing = found
+    assert len(without) == len(with_checkpointing) > 0
+    assert all(map(torch.equal, without, with_checkpointing))
+
+
+def test_checkpointing_keeps_the_activations_of_no_block():
+    saved = []
+    for checkpointing in (False, True):
+        state = state_of()
+        blocks = state.loaded.blocks if checkpointing else ()
+        for parameter in state.loaded.model.parameters():
+            parameter.requires_grad_(True)
+        sizes = []
+
+        def pack(x, sizes=sizes):
+            sizes.append(x.numel())
+            return x
+
+        with (
+            torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x),
+            checkpointed(blocks),
+        ):
+            state.loaded.model(text().fitted)
+        saved.append(sum(sizes))
+    assert saved[1] < 0.5 * saved[0]

@@ -42,14 +42,20 @@ def stages(recorder):
     return [event.stage for event in recorder.of(StageStarted)]
 
 
-@pytest.mark.parametrize("level", [Recovery.REFIT, Recovery.DISTILLATION])
+LEVELS = [Recovery.REFIT, Recovery.RECONSTRUCTION, Recovery.DISTILLATION]
+
+
+@pytest.mark.parametrize("level", LEVELS)
 def test_run_ends_with_a_recovery(tmp_path, level):
     recorder = Recorder().run(job_with(tmp_path, level), tmp_path / "run")
     (recovered,) = recorder.of(Recovered)
     assert recovered.nats_after < recovered.nats_before
     assert recovered.layers > 0
     assert (recovered.steps > 0) == (level is Recovery.DISTILLATION)
-    after_shots = [Stage.REFERENCE, Stage.REFIT]
+    assert (recovered.blocks > 0) == (level is Recovery.RECONSTRUCTION)
+    is_reconstruction = level is Recovery.RECONSTRUCTION
+    blocks = Stage.RECONSTRUCTION if is_reconstruction else Stage.REFIT
+    after_shots = [Stage.REFERENCE, blocks]
     if level is Recovery.DISTILLATION:
         after_shots.append(Stage.DISTILLATION)
     found = stages(recorder)
@@ -96,7 +102,7 @@ def test_same_job_gives_the_same_weights(tmp_path):
 
 
 def test_refit_that_makes_it_worse_is_undone(tmp_path, monkeypatch):
-    real = module.refit
+    real = module.recover_blocks
 
     def spoiled(state, *arguments):
         results = real(state, *arguments)
@@ -106,7 +112,7 @@ def test_refit_that_makes_it_worse_is_undone(tmp_path, monkeypatch):
 
     plain = job_with(tmp_path, Recovery.OFF)
     Recorder().run(plain, tmp_path / "plain")
-    monkeypatch.setattr(module, "refit", spoiled)
+    monkeypatch.setattr(module, "recover_blocks", spoiled)
     recorder = Recorder().run(job_with(tmp_path), tmp_path / "run")
     (recovered,) = recorder.of(Recovered)
     assert recovered.nats_after == recovered.nats_before

@@ -10,10 +10,12 @@ import torch
 from surgeon_engine.api.config.pruning import Method, Structure
 from surgeon_engine.api.messages.run import StageStarted
 from surgeon_engine.evaluation.fidelity import last_hidden
-from surgeon_engine.model.block_runner import BlockRunner
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.pruning.state import PruningState
-from surgeon_engine.recovery.refit import RecoveryText, _Block, _targets, refit
+from surgeon_engine.recovery.block_pair import BlockPair, RecoveryText
+from surgeon_engine.recovery.block_pass import BlockPass, recover_blocks
+from surgeon_engine.recovery.refit import _BlockRefit, targets_of
+from surgeon_engine.runtime.hidden_store import HiddenStore
 from surgeon_engine.runtime.run_context import RunContext
 from tests.helpers.pruning_states import make_state, silent_context
 from tests.helpers.tiny_models import VOCABULARY
@@ -40,6 +42,13 @@ def original_of(state: PruningState) -> LoadedModel:
         blocks=find_blocks(model),
         layers=prunable_layers(model),
     )
+
+
+def refit(state, original, windows, context=None) -> BlockPass:
+    """Recover the blocks of a state, with a store of its own."""
+    context = context or silent_context()
+    with HiddenStore(state.loaded.device) as store:
+        return recover_blocks(state, original, windows, store, context)
 
 
 def remove_some(state: PruningState, share: float = 0.3) -> None:
@@ -74,7 +83,7 @@ def test_refit_brings_the_model_closer_and_keeps_zeros(family, structure):
     original = original_of(state)
     remove_some(state)
     before = final_error(state, original, text().held_out)
-    results = refit(state, original, text(), silent_context()).fits
+    results = refit(state, original, text()).fits
     assert results.keys() == {unit.measured.name for unit in state.units}
     assert any(result.ridge is not None for result in results.values())
     assert all(result.after <= result.before for result in results.values())
@@ -89,7 +98,7 @@ def test_refit_of_an_unpruned_model_changes_nothing(family):
     state = make_state(family, 4, structure=Structure.NEURONS)
     original = original_of(state)
     before = {k: x.clone() for k, x in state.loaded.model.state_dict().items()}
-    results = refit(state, original, text(), silent_context()).fits
+    results = refit(state, original, text()).fits
     assert all(result.ridge is None for result in results.values())
     after = state.loaded.model.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
@@ -100,7 +109,7 @@ def test_refit_returns_the_last_hidden_states_of_the_original(family):
     state = make_state(family, 4, structure=Structure.NEURONS)
     original = original_of(state)
     remove_some(state)
-    found = refit(state, original, text(), silent_context()).hidden
+    found = refit(state, original, text()).hidden
     assert found is not None
     with torch.no_grad():
         expected = last_hidden(original.model, text().fitted)
@@ -117,11 +126,12 @@ def test_outputs_that_are_added_to_the_residual_stream_are_found(family, expecte
     state = make_state(family, 4, structure=Structure.ROWS_AND_COLUMNS)
     original = original_of(state)
     windows = text().fitted
-    runner = BlockRunner(original.model, original.blocks, [windows])
-    hidden = runner.embedded()
-    block = _Block(0, runner, runner, hidden, hidden, silent_context())
-    targets = [t for t in _targets(state, original) if t.layer.block == 0]
-    direct = {t.layer.kind for t in targets if block._adds_to_residual(t, targets)}
+    store = HiddenStore(original.device)
+    batches = [(windows, False)]
+    pair = BlockPair(original, state.loaded, batches, store, silent_context())
+    targets = [t for t in targets_of(state, original) if t.layer.block == 0]
+    block = _BlockRefit(pair, targets)
+    direct = {t.layer.kind for t in targets if block.adds_to_residual(t)}
     kinds = {unit.measured.kind for unit in make_state(family, 4).units}
     assert direct == (kinds if expected else set())
 
@@ -148,8 +158,8 @@ def test_later_layers_make_up_for_the_errors_of_earlier_ones(family, monkeypatch
         state = make_state(family, 4, structure=Structure.HEADS_AND_NEURONS)
         original = original_of(state)
         remove_some(state)
-        refit(state, original, text(60, 20), silent_context())
+        refit(state, original, text(60, 20))
         errors.append(final_error(state, original, text(60, 20).held_out))
-        monkeypatch.setattr(_Block, "_adds_to_residual", lambda *_: False)
+        monkeypatch.setattr(_BlockRefit, "adds_to_residual", lambda *_: False)
     with_residuals, without = errors
     assert with_residuals < without

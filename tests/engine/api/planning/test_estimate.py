@@ -21,10 +21,8 @@ from surgeon_engine.api.errors import InsufficientResourcesError
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.planning.estimate import estimate
 from surgeon_engine.api.planning.memory import Footprint
+from surgeon_engine.api.planning.needs import Need, Resource, ResourceStatus
 from surgeon_engine.api.planning.resource_check import (
-    Need,
-    Resource,
-    ResourceStatus,
     check_resources,
     differences,
     settings_that_fit,

@@ -16,7 +16,7 @@ from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.fields import values_of
 from surgeon_engine.api.config.presets import preset_of, preset_to_toml, presets
 from surgeon_engine.api.config.pruning import Structure, Target
-from surgeon_engine.api.planning.resource_check import ResourceStatus
+from surgeon_engine.api.planning.needs import ResourceStatus
 from surgeon_engine.api.planning.target_size import goal_of
 from surgeon_gui.controllers import job_editor
 from surgeon_gui.controllers.preset_store import PresetStore

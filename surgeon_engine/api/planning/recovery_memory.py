@@ -1,0 +1,154 @@
+"""The memory of recovery at each of its moments, in bytes beyond the pruned model.
+
+    states   the hidden states of one block for all windows; a pass over the blocks
+             holds the original's before and after it, and the pruned model's
+    outputs  what the layers of one block compute for all windows
+    undo     a copy of the blocks
+    sums     of the least squares of one layer
+    graph    the activations of blocks for the windows of a step
+    trained  of each trained weight: gradient, two moments, the best, in float32
+    logits   of some tokens at a time, with the copies for their divergence
+
+States, outputs and the undo copy are in a store, which uses the device, the host or
+files (`runtime/hidden_store.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from surgeon_engine.api.config.pruning import COUPLED
+from surgeon_engine.api.messages.sources import LayerSummary
+
+if TYPE_CHECKING:
+    from surgeon_engine.api.planning.memory import Footprint
+
+# Of the free memory that the store may take.
+DEVICE_SHARE, HOST_SHARE = 0.25, 0.5
+
+_FLOAT = 4  # bytes
+_GRADIENT, _MOMENTS, _BEST = 4, 8, 4
+_CAST = 2  # of a weight in 16 bits, beside the one in float32
+_GRAPH = 2.5  # numbers kept for each number that a layer of a block reads or writes
+_LOGITS_AT_ONCE = 2**25  # numbers
+_JUDGED_COPIES, _TRAINED_COPIES = 5.0, 7.0  # of them
+_HELD_OUT = 8  # one window of so many judges
+_STEP_WINDOWS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryMoment:
+    """The bytes of a moment of recovery, by where they are."""
+
+    device: float
+    host: float
+    stored: float
+
+
+def recovery_moments(job: Footprint) -> tuple[RecoveryMoment, ...]:
+    """Return the moments of the recovery of a job."""
+    return tuple(_RecoveryMemory(job).moments())
+
+
+class _RecoveryMemory:
+    def __init__(self, job: Footprint) -> None:
+        self._job, self._recovery = job, job.config.recovery
+        self._length = job.config.calibration.window_length
+        windows = job.recovery_windows
+        self._step = min(_STEP_WINDOWS, windows) * self._length  # tokens
+        self._states = windows * self._length * job.model.hidden_size * job.each
+        touched = sum(layer.weights for layer in job.touched)
+        self._removed = (touched - job.weights_left) * job.each
+        self._left = job.model.prunable - touched + job.weights_left
+        self._held_out = self._states / _HELD_OUT
+
+    def moments(self) -> Iterable[RecoveryMoment]:
+        yield self._refit()
+        yield self._judgement()
+        if self._recovery.reconstructs:
+            yield self._reconstruction()
+        if self._recovery.trains:
+            yield self._training()
+
+    @property
+    def _original(self) -> float:
+        """The original beside the pruned model, which is smaller."""
+        return self._job.weights - self._removed
+
+    @property
+    def _undo(self) -> float:
+        return self._left * self._job.each
+
+    def _refit(self) -> RecoveryMoment:
+        job = self._job
+        first = [layer for layer in job.measured if layer.block == 0]
+        tokens = job.recovery_windows * self._length
+        outputs = tokens * sum(layer.rows for layer in first) * job.each
+        sums = max(
+            (4 * x.columns**2 + 3 * x.columns * x.rows) * _FLOAT
+            for x in job.measured or job.model.layers
+        )
+        stored = self._undo + 3 * self._states + outputs
+        return RecoveryMoment(self._original + sums, self._held_out, stored)
+
+    def _judgement(self) -> RecoveryMoment:
+        tokens = self._job.tokens(self._job.recovery_windows)
+        logits = self._logits(tokens) * _JUDGED_COPIES
+        stored = self._undo + self._states
+        return RecoveryMoment(self._original + logits, self._held_out, stored)
+
+    def _reconstruction(self) -> RecoveryMoment:
+        share = 1 / max(1, self._job.model.blocks)
+        trained = self._trained(self._left * share) + self._undo * share
+        device = self._original + trained + self._graph * share
+        host = self._held_out + self._left * share * _BEST
+        return RecoveryMoment(device, host, self._undo + 3 * self._states)
+
+    def _training(self) -> RecoveryMoment:
+        model = self._job.model
+        graph = self._graph
+        weights = self._left
+        in_graph = 0.0  # of weights
+        if self._recovery.uses_lora:
+            rank = self._recovery.lora_rank
+            weights = sum(rank * (x.rows + x.columns) for x in model.layers)
+            if self._job.config.pruning.kind not in COUPLED:
+                in_graph = self._left * _FLOAT  # with the masked adapters
+        elif self._casts:
+            in_graph = self._left * _CAST
+        if self._recovery.recomputes:
+            graph /= max(1, model.blocks)
+            graph += self._step * model.hidden_size * _FLOAT * model.blocks
+            in_graph /= max(1, model.blocks)
+        device = self._trained(weights) + graph + in_graph + self._masks
+        device += self._logits(self._step) * _TRAINED_COPIES - self._removed
+        host = self._held_out + weights * _BEST
+        return RecoveryMoment(device, host, self._states - self._held_out)
+
+    @property
+    def _casts(self) -> bool:
+        return self._job.each < _FLOAT or self._job.store_on_device > 0
+
+    @property
+    def _masks(self) -> float:
+        """A byte for each weight of layers with zeros."""
+        is_dense = self._job.config.pruning.kind in COUPLED
+        return 0 if is_dense else sum(x.weights for x in self._job.touched)
+
+    def _trained(self, weights: float) -> float:
+        """Return gradients and moments, and the difference to weights in float32."""
+        wider = 0 if self._recovery.uses_lora else _FLOAT - self._job.each
+        return weights * (_GRADIENT + _MOMENTS + wider)
+
+    @property
+    def _graph(self) -> float:
+        """The activations of all blocks for a step."""
+        layers: Iterable[LayerSummary] = self._job.model.layers
+        numbers = sum(layer.rows + layer.columns for layer in layers)
+        return self._step * numbers * _FLOAT * _GRAPH
+
+    def _logits(self, tokens: int) -> float:
+        numbers = tokens * self._job.model.vocabulary
+        return min(numbers, _LOGITS_AT_ONCE) * _FLOAT

@@ -1,0 +1,124 @@
+"""The original and the pruned model side by side, one block at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from surgeon_engine.model.block_runner import BlockRunner, run_until_stopped
+from surgeon_engine.model.load import LoadedModel
+from surgeon_engine.runtime.hidden_store import HiddenStore
+from surgeon_engine.runtime.run_context import RunContext
+
+STEP_WINDOWS = 2  # of a step of a training
+
+Hook = tuple[nn.Module, Callable[..., Any], bool]  # the last: before its forward
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RecoveryText:
+    """Windows of tokens: those to fit, and those that judge."""
+
+    fitted: Tensor  # windows x length
+    held_out: Tensor  # windows x length
+
+    def batches(self, size: int) -> list[tuple[Tensor, bool]]:
+        """Return batches of at most `size` windows, and whether each is held out."""
+        return [
+            (batch, is_held_out)
+            for windows, is_held_out in ((self.fitted, False), (self.held_out, True))
+            for batch in windows.split(size)
+        ]
+
+
+class BlockPair:
+    """A block of both models, and their hidden states before and after it.
+
+    The states are lists of a tensor for each batch: windows x length x hidden.
+    """
+
+    def __init__(
+        self,
+        original: LoadedModel,
+        pruned: LoadedModel,
+        batches: list[tuple[Tensor, bool]],
+        store: HiddenStore,
+        context: RunContext,
+    ) -> None:
+        """Start before the first block.
+
+        Raises:
+            ModelError: the blocks of the model cannot be run one at a time.
+        """
+        windows = [tokens for tokens, _ in batches]
+        self.index = 0
+        self.is_held_out = [is_held_out for _, is_held_out in batches]
+        self.store, self.context = store, context
+        self._original = BlockRunner(original.model, original.blocks, windows)
+        self._pruned = BlockRunner(
+            pruned.model, pruned.blocks, windows, range(1, STEP_WINDOWS + 1)
+        )
+        # Of the original: before the block, and after it once it was run.
+        self.before = [store.keep(x) for x in self._original.embedded()]
+        self.after = [store.empty_like(x) for x in self.before]
+        self.of_pruned = [store.keep(x) for x in self.before]  # before the block
+
+    def run_original(self, hidden: Tensor) -> Tensor:
+        """Return the output of the original's block."""
+        return self._original.run(self.index, hidden)
+
+    def run_pruned(self, hidden: Tensor) -> Tensor:
+        """Return the output of the pruned model's block."""
+        return self._pruned.run(self.index, hidden)
+
+    def run_pruned_until_stopped(self, hidden: Tensor) -> None:
+        """Run the pruned model's block until a hook stops it."""
+        run_until_stopped(self._pruned.run, self.index, hidden)
+
+    def compute_after(self) -> None:
+        """Run the original's block on all batches."""
+        for before, after in zip(self.before, self.after, strict=True):
+            self.context.raise_if_cancelled()
+            after.copy_(self.run_original(before))
+
+    def advance(self) -> None:
+        """Run the pruned model's block on all batches, and go on to the next block."""
+        for hidden in self.of_pruned:
+            self.context.raise_if_cancelled()
+            hidden.copy_(self.run_pruned(hidden))
+        self.before, self.after = self.after, self.before
+        self.index += 1
+
+    def finish(self) -> list[Tensor]:
+        """Return what the original's head reads of the text to fit, in the store.
+
+        All other hidden states are dropped.
+        """
+        self.store.drop(self.of_pruned)
+        self.store.drop(self.after)
+        fitted = self.before[: self.is_held_out.count(False)]
+        found = [self.store.keep(x) for x in self._original.finish(fitted)]
+        self.store.drop(self.before)
+        return found
+
+
+class hooked:
+    """Hooks of modules, for the length of a block of code."""
+
+    def __init__(self, hooks: Iterable[Hook]) -> None:
+        self._handles = [
+            module.register_forward_pre_hook(hook)
+            if is_before
+            else module.register_forward_hook(hook)
+            for module, hook, is_before in hooks
+        ]
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self._handles:
+            handle.remove()

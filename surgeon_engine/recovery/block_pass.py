@@ -1,0 +1,92 @@
+"""Recover the pruned model block by block, in one pass over both models.
+
+Block after block and forwards, each model runs the block on its own hidden states. In
+between, the pruned block is refitted (`refit.py`) and, if the settings ask for it,
+trained (`reconstruction.py`), so that later blocks make up for what is left.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from surgeon_engine.api.messages.run import Stage
+from surgeon_engine.model.load import LoadedModel
+from surgeon_engine.pruning.state import PruningState
+from surgeon_engine.recovery.block_pair import BlockPair, RecoveryText
+from surgeon_engine.recovery.least_squares import FitResult
+from surgeon_engine.recovery.reconstruction import Reconstruction, reconstruct
+from surgeon_engine.recovery.refit import refit_block, targets_of
+from surgeon_engine.recovery.weight_training import WeightTraining, masks_of, trainable
+from surgeon_engine.runtime.hidden_store import HiddenStore
+from surgeon_engine.runtime.run_context import RunContext
+
+
+@dataclass(slots=True, eq=False)
+class BlockPass:
+    """What a pass has achieved, and what the original computed on the way."""
+
+    fits: dict[str, FitResult] = field(default_factory=dict)  # by layer
+    reconstructions: list[Reconstruction] = field(default_factory=list)  # by block
+    # What the original's head reads of the fitted windows, per batch: windows x length
+    # x hidden, in the store. None: the pass was stopped.
+    hidden: list[Tensor] | None = None
+
+    @property
+    def refitted(self) -> int:
+        """The number of layers whose weights the refit has changed."""
+        return sum(fit.ridge is not None for fit in self.fits.values())
+
+    @property
+    def reconstructed(self) -> int:
+        """The number of blocks whose weights the training has changed."""
+        return sum(each.after < each.before for each in self.reconstructions)
+
+
+@torch.no_grad()
+def recover_blocks(
+    state: PruningState,
+    original: LoadedModel,
+    text: RecoveryText,
+    store: HiddenStore,
+    context: RunContext,
+    shot: int = 0,
+) -> BlockPass:
+    """Refit the layers of all units, and train the blocks if the settings say so.
+
+    Stop ends it after a block; the blocks after it stay as they were.
+
+    Args:
+        state: the pruned model.
+        original: the model before anything was removed.
+        text: the windows.
+        store: holds the hidden states.
+        context: receives the progress.
+        shot: the shot after which it comes; 0: the end of the run.
+
+    Raises:
+        ModelError: the blocks of the model cannot be run one at a time.
+        RunCancelled: the user has cancelled.
+    """
+    batches = text.batches(state.config.calibration.batch)
+    pair = BlockPair(original, state.loaded, batches, store, context)
+    targets, masks = targets_of(state, original), masks_of(state)
+    reconstructs = state.config.recovery.reconstructs
+    stage = Stage.RECONSTRUCTION if reconstructs else Stage.REFIT
+    result = BlockPass()
+    with context.stage(stage, shot, len(original.blocks)) as step:
+        for index, block in enumerate(state.loaded.blocks):
+            if context.stops_after_shot:
+                return result
+            chosen = [target for target in targets if target.layer.block == index]
+            result.fits |= refit_block(pair, chosen)
+            if reconstructs:
+                weights = WeightTraining(trainable(state, block), masks)
+                seed = state.config.calibration.seed + index
+                result.reconstructions.append(reconstruct(pair, weights, seed))
+            pair.advance()
+            step()
+        result.hidden = pair.finish()
+    return result

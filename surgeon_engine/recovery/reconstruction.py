@@ -1,0 +1,128 @@
+"""Train a pruned block to compute what the original's block does.
+
+    h'   windows x length x hidden   the pruned model's hidden states before the block
+    t    windows x length x hidden   the original's after it
+
+The loss is |f(h') - t|^2 / |t|^2: the block learns to make up for its own removed parts
+and for the error of the blocks before it. Held-out windows pick the best epoch, and a
+block whose held-out error does not fall stays as it was.
+
+The window is a whole block. Attention and MLP would be smaller ones, but the hidden
+states between them exist only where they follow each other: in some families they run
+side by side, and in others a norm stands between a layer and the residual stream.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from surgeon_engine.recovery.block_pair import STEP_WINDOWS, BlockPair
+from surgeon_engine.recovery.weight_training import WeightTraining, rate_at
+
+EPOCHS = 4
+_RATE = 1e-3
+_EXACT = 2e-5  # a smaller error is that of 16-bit products
+
+
+@dataclass(frozen=True, slots=True)
+class Reconstruction:
+    """The relative held-out errors of a block before and after its training."""
+
+    before: float
+    after: float
+
+
+def reconstruct(pair: BlockPair, weights: WeightTraining, seed: int) -> Reconstruction:
+    """Train the weights of a block, unless that makes its held-out error worse.
+
+    Stop ends it after a step; what is won so far is kept.
+
+    Args:
+        pair: the block, with the original's states after it.
+        weights: those to train.
+        seed: of the order of the windows.
+
+    Raises:
+        RunCancelled: the user has cancelled; the weights are then the best so far.
+    """
+    return _Reconstruction(pair, weights, seed).run()
+
+
+class _Reconstruction:
+    def __init__(self, pair: BlockPair, weights: WeightTraining, seed: int) -> None:
+        self._pair, self._weights = pair, weights
+        self._generator = torch.Generator().manual_seed(seed)
+        fitted = [
+            n for n, is_held_out in enumerate(pair.is_held_out) if not is_held_out
+        ]
+        self._steps = [
+            (number, slice(start, start + STEP_WINDOWS))
+            for number in fitted
+            for start in range(0, len(pair.after[number]), STEP_WINDOWS)
+        ]
+        count = sum(pair.after[number].numel() for number in fitted)
+        self._energy = sum(map(self._energy_of, fitted)) / count or 1.0
+
+    def run(self) -> Reconstruction:
+        """Train epoch by epoch, and keep the best."""
+        before = best = self._held_out_error()
+        if before < _EXACT or not self._weights.parameters:
+            return Reconstruction(before, before)
+        start = [x.clone() for x in self._weights.parameters]
+        self._weights.start()
+        try:
+            for epoch in range(EPOCHS):
+                self._train(epoch)
+                error = self._held_out_error()
+                if error < best:
+                    best = error
+                    self._weights.remember()
+                if self._is_stopped:
+                    break
+        finally:
+            self._weights.finish()
+        after = self._held_out_error()  # of weights in their own format
+        if after < before:
+            return Reconstruction(before, after)
+        for parameter, value in zip(self._weights.parameters, start, strict=True):
+            parameter.data.copy_(value)
+        return Reconstruction(before, before)
+
+    @property
+    def _is_stopped(self) -> bool:
+        return self._pair.context.stops_after_shot
+
+    @torch.enable_grad()
+    def _train(self, epoch: int) -> None:
+        """Make a step for each part of the text, in a random order."""
+        count = len(self._steps)
+        order = torch.randperm(count, generator=self._generator).tolist()
+        for done, chosen in enumerate(order, start=epoch * count):
+            self._pair.context.raise_if_cancelled()
+            number, part = self._steps[chosen]
+            found = self._pair.run_pruned(self._pair.of_pruned[number][part])
+            expected = self._pair.after[number][part].to(found.device)
+            error = (found.float() - expected.float()).square().mean()
+            (error / self._energy).backward()
+            self._weights.step(rate_at(_RATE, done, done / (EPOCHS * count)))
+            if self._is_stopped:
+                break
+
+    @torch.no_grad()
+    def _held_out_error(self) -> float:
+        error = energy = 0.0
+        for number, is_held_out in enumerate(self._pair.is_held_out):
+            if is_held_out:
+                self._pair.context.raise_if_cancelled()
+                found = self._pair.run_pruned(self._pair.of_pruned[number]).float()
+                expected = self._pair.after[number].to(found.device).float()
+                error += float((found - expected).square().sum())
+                energy += float(expected.square().sum())
+        return error / (energy or 1.0)
+
+    def _energy_of(self, number: int) -> float:
+        after: Tensor = self._pair.after[number]
+        return float(after.float().square().sum())

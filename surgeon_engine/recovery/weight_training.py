@@ -1,0 +1,140 @@
+"""Train weights of a pruned model in float32, and keep the best of them.
+
+AdamW with warm-up and a cosine schedule. Removed weights are set to zero after each
+step.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from surgeon_engine.api.config.layer_patterns import any_matches
+from surgeon_engine.model.layers import body_parameters
+from surgeon_engine.pruning.state import PruningState
+
+_BETAS = (0.9, 0.95)
+_LAST_RATE = 0.05  # of the rate, at the end of the schedule
+_WARM_UP = 5  # steps
+_MAX_NORM = 1.0  # of the gradient
+
+
+class WeightTraining:
+    """Parameters that are trained, between `start` and `finish`."""
+
+    def __init__(self, parameters: Iterable[nn.Parameter], masks: Masks) -> None:
+        """Train parameters.
+
+        Args:
+            parameters: those to train.
+            masks: of the weights that remain, by the id of a parameter.
+        """
+        self._masks = masks
+        self.train(parameters)
+        self._best: list[Tensor] = []
+
+    def train(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Set the parameters to train."""
+        self.parameters = list(parameters)
+        self._dtypes = [p.dtype for p in self.parameters]
+
+    def start(self) -> None:
+        """Make the weights trainable, in float32; they are the best so far."""
+        self.remember()
+        for parameter in self.parameters:
+            parameter.data = parameter.data.float()
+            parameter.requires_grad_(True)
+        self._optimizer = torch.optim.AdamW(
+            self.parameters, betas=_BETAS, weight_decay=0.0, fused=True
+        )
+
+    def step(self, rate: float) -> None:
+        """Take a step along the gradients, and forget them."""
+        nn.utils.clip_grad_norm_(self.parameters, _MAX_NORM)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            for parameter in self.parameters:
+                if (kept := self._masks.get(id(parameter))) is not None:
+                    parameter.mul_(kept)
+
+    def remember(self) -> None:
+        """Copy the weights to the host, as the best so far."""
+        self._best = [x.detach().to("cpu", copy=True) for x in self.parameters]
+
+    def finish(self) -> None:
+        """Return to the best weights, frozen and in their own format."""
+        for parameter, dtype, best in zip(
+            self.parameters, self._dtypes, self._best, strict=True
+        ):
+            parameter.grad = None
+            parameter.requires_grad_(False)
+            parameter.data = parameter.data.to(dtype)
+            parameter.data.copy_(best)
+        self._best = []
+
+
+Masks = dict[int, Tensor]  # of the weights that remain, by the id of a parameter
+
+
+def masks_of(state: PruningState) -> Masks:
+    """Return masks of the weights that remain, of parameters with removed ones."""
+    return {
+        id(parameter): ~mask.to(parameter.device)
+        for unit in state.units
+        for layer, zeros in unit.zeros(state.removed[unit.measured.name])
+        if zeros.any()
+        for parameter, mask in layer.masked_parameters(zeros)
+    }
+
+
+def trainable(
+    state: PruningState, block: nn.Module | None = None
+) -> list[nn.Parameter]:
+    """Return the parameters of the model or of a block that recovery may change.
+
+    Those of protected layers stay.
+    """
+    protect = state.config.pruning.protect
+    layers = [x for x in state.loaded.layers if any_matches((x,), protect)]
+    fixed = {id(p) for layer in layers for p in layer.module.parameters()}
+    parameters = body_parameters(state.loaded.model)
+    if block is not None:
+        own = {id(parameter) for parameter in block.parameters()}
+        parameters = [p for p in parameters if id(p) in own]
+    return [p for p in parameters if id(p) not in fixed]
+
+
+def rate_at(rate: float, step: int, share: float) -> float:
+    """Return the rate of a step, of a warm-up and a cosine.
+
+    Args:
+        rate: the largest.
+        step: the number of steps before it.
+        share: of the training that is done.
+    """
+    cosine = _LAST_RATE + (1 - _LAST_RATE) * (1 + math.cos(math.pi * share)) / 2
+    return rate * cosine * min(1, (step + 1) / _WARM_UP)
+
+
+@contextmanager
+def checkpointed(blocks: Iterable[nn.Module]) -> Iterator[None]:
+    """Let blocks recompute their activations in the backward, and not keep them."""
+    blocks = tuple(blocks)
+    for block in blocks:
+        block.forward = partial(
+            checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False
+        )
+    try:
+        yield
+    finally:
+        for block in blocks:
+            del block.forward

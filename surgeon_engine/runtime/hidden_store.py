@@ -1,0 +1,110 @@
+"""Keep hidden states where there is room: on the device, on the host, or in files.
+
+Each tensor lives in the first place whose budget has room for it. Files are
+memory-mapped, in a temporary folder that is removed at the end. A tensor is used alike
+wherever it lives, and its numbers are the same to the last bit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from types import TracebackType
+
+import psutil
+import torch
+from torch import Tensor
+
+from surgeon_engine.api.planning.recovery_memory import DEVICE_SHARE, HOST_SHARE
+
+
+@dataclass(slots=True)
+class Budget:
+    """The bytes that hidden states may take on the device and on the host."""
+
+    device: float
+    host: float
+
+    @classmethod
+    def of_free_memory(cls, device: torch.device) -> Budget:
+        """Return a share of the memory that is free now; a CPU is the host alone."""
+        host = HOST_SHARE * psutil.virtual_memory().available
+        if device.type != "cuda":
+            return cls(0, host)
+        return cls(DEVICE_SHARE * torch.cuda.mem_get_info(device)[0], host)
+
+
+class HiddenStore:
+    """Tensors of a budget; a context manager that removes its files at the end."""
+
+    def __init__(self, device: torch.device, budget: Budget | None = None) -> None:
+        """Store tensors.
+
+        Args:
+            device: where the model computes.
+            budget: what may be used; None: by the free memory.
+        """
+        self._device = device
+        self._left = budget or Budget.of_free_memory(device)
+        self._places: dict[int, str | Path] = {}  # by the id of each tensor
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._numbers = count()
+
+    def __enter__(self) -> HiddenStore:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    def keep(self, x: Tensor) -> Tensor:
+        """Return a copy of a tensor that is kept where there is room."""
+        kept = self.empty_like(x)
+        kept.copy_(x)
+        return kept
+
+    def empty_like(self, x: Tensor) -> Tensor:
+        """Return a tensor of the same shape and format, with any numbers in it."""
+        place: str | Path
+        if x.nbytes <= self._left.device:
+            self._left.device -= x.nbytes
+            kept, place = torch.empty_like(x, device=self._device), "device"
+        elif x.nbytes <= self._left.host:
+            self._left.host -= x.nbytes
+            kept, place = torch.empty_like(x, device="cpu"), "host"
+        else:
+            kept, place = self._mapped(x)
+        self._places[id(kept)] = place
+        return kept
+
+    def drop(self, tensors: list[Tensor]) -> None:
+        """Forget tensors of the store and empty the list; others may use their room."""
+        for x in tensors:
+            match self._places.pop(id(x)):
+                case "device":
+                    self._left.device += x.nbytes
+                case "host":
+                    self._left.host += x.nbytes
+                case Path() as file:
+                    with contextlib.suppress(OSError):  # Windows keeps mapped files
+                        file.unlink()
+        tensors.clear()
+
+    def _mapped(self, x: Tensor) -> tuple[Tensor, Path]:
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(
+                prefix="surgeon-", ignore_cleanup_errors=True
+            )
+        file = Path(self._folder.name, str(next(self._numbers)))
+        flat = torch.from_file(
+            str(file), shared=True, size=max(1, x.numel()), dtype=x.dtype
+        )
+        return flat[: x.numel()].view(x.shape), file

@@ -1,0 +1,152 @@
+"""Adapters are trained, merged at the end, and leave removed weights at zero."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+
+from surgeon_engine.api.config.pruning import Structure
+from surgeon_engine.api.config.recovery import (
+    Recovery,
+    RecoveryConfig,
+    TrainedWeights,
+)
+from surgeon_engine.pruning.state import PruningState
+from surgeon_engine.recovery import distillation
+from surgeon_engine.recovery.low_rank import LowRankTraining
+from tests.engine.recovery.test_distillation import references, state_of, train
+from tests.engine.recovery.test_refit import remove_some, text
+from tests.helpers.pruning_states import weights
+
+FAMILIES = ["llama", "gpt2", "opt", "gemma3"]
+
+
+def lora_state(family="llama", structure=Structure.NEURONS, rank=4, **pruning):
+    """Return a state whose settings ask for a training of adapters."""
+    given = state_of(family, structure, **pruning)
+    recovery = RecoveryConfig(
+        Recovery.DISTILLATION,
+        epochs=4.0,
+        trained_weights=TrainedWeights.LORA,
+        lora_rank=rank,
+    )
+    config = replace(given.config, recovery=recovery)
+    return PruningState(
+        config, given.loaded, given.windows, given.units, given.goal, given.original
+    )
+
+
+def logits(state):
+    with torch.no_grad():
+        return state.loaded.model(text().held_out).logits
+
+
+def disturb(training):
+    """Give the adapters other numbers than those they start with."""
+    draw = torch.Generator().manual_seed(0)
+    for parameter in training.parameters:
+        parameter.data = 0.1 * torch.randn(parameter.shape, generator=draw)
+    training.remember()
+
+
+@pytest.mark.parametrize(
+    ("family", "structure"),
+    [(family, Structure.NEURONS) for family in FAMILIES]
+    + [(family, Structure.ELEMENTS) for family in ("llama", "gpt2")],
+)
+def test_merged_model_computes_what_the_adapters_did(family, structure):
+    state = lora_state(family, structure)
+    if structure is Structure.ELEMENTS:
+        remove_some(state)
+    modules = [type(module) for module in state.loaded.model.modules()]
+    before = logits(state)
+    training = LowRankTraining(state)
+    training.start()
+    torch.testing.assert_close(logits(state), before)
+    disturb(training)
+    unmerged = logits(state)
+    assert not torch.allclose(unmerged, before, atol=1e-3)
+    training.finish()
+    torch.testing.assert_close(logits(state), unmerged, rtol=1e-4, atol=1e-5)
+    assert [type(module) for module in state.loaded.model.modules()] == modules
+    for layer in state.loaded.layers:
+        assert state.loaded.model.get_submodule(layer.name) is layer.module
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("structure", [Structure.ROWS_AND_COLUMNS, Structure.ELEMENTS])
+def test_training_brings_the_model_closer_and_keeps_zeros(
+    family, structure, monkeypatch
+):
+    monkeypatch.setattr(distillation, "_LORA_RATE", 2e-2)
+    state = lora_state(family, structure)
+    fitted, judge = references(state)
+    remove_some(state)
+    training = train(state, fitted, judge)
+    assert training.after < 0.95 * training.before
+    assert judge.divergence() == pytest.approx(training.after, rel=1e-4)
+    for unit in state.units:
+        for layer, zeros in unit.zeros(state.removed[unit.measured.name]):
+            assert not layer.weight()[zeros].any()
+    assert not any(p.requires_grad for p in state.loaded.model.parameters())
+
+
+def test_only_adapters_get_gradients():
+    state = lora_state()
+    fitted, judge = references(state)
+    remove_some(state)
+    one = distillation._Distillation(state, fitted, judge, judge.context)
+    one._weights.start()
+    one._backward(fitted.windows[:2], torch.cat(fitted.hidden)[:2])
+    named = state.loaded.model.named_parameters()
+    with_gradients = [name for name, p in named if p.grad is not None]
+    assert with_gradients
+    assert all("lora_" in name for name in with_gradients)
+    one._weights.finish()
+
+
+def test_protected_layers_and_all_but_the_weights_of_layers_stay(monkeypatch):
+    monkeypatch.setattr(distillation, "_LORA_RATE", 1e-2)
+    state = lora_state(protect=("block 0",))
+    fitted, judge = references(state)
+    remove_some(state)
+    before = weights(state)
+    train(state, fitted, judge)
+    after = weights(state)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed
+    assert changed <= {f"{x.name}.weight" for x in state.loaded.layers if x.block != 0}
+
+
+def test_bfloat16_model_keeps_its_format(monkeypatch):
+    monkeypatch.setattr(distillation, "_LORA_RATE", 1e-2)
+    state = lora_state()
+    state.loaded.model.to(torch.bfloat16)
+    fitted, judge = references(state)
+    remove_some(state)
+    training = train(state, fitted, judge)
+    assert training.after < training.before
+    assert {p.dtype for p in state.loaded.model.parameters()} == {torch.bfloat16}
+
+
+def test_same_seed_gives_the_same_adapters():
+    found = []
+    for _ in range(2):
+        training = LowRankTraining(lora_state())
+        torch.rand(3)
+        training.start()
+        found.append([p.detach().clone() for p in training.parameters])
+    assert all(map(torch.equal, *found))
+
+
+def test_peft_is_imported_by_a_training_alone():
+    code = "import sys, surgeon_engine.server; print('peft' in sys.modules)"
+    import subprocess
+
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "False"

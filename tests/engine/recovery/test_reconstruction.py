@@ -1,0 +1,251 @@
+"""Reconstruction trains each block towards the original's, and never makes it worse."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from surgeon_engine.api.config.pruning import Method, Structure
+from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
+from surgeon_engine.api.messages.commands import StopAndKeep
+from surgeon_engine.pruning.state import PruningState
+from surgeon_engine.recovery import block_pass, reconstruction
+from surgeon_engine.recovery.reconstruction import reconstruct
+from surgeon_engine.recovery.weight_training import WeightTraining, masks_of, trainable
+from surgeon_engine.runtime.run_context import RunContext
+from tests.engine.recovery.test_refit import (
+    final_error,
+    original_of,
+    refit,
+    remove_some,
+    text,
+)
+from tests.helpers.pruning_states import make_state, silent_context, weights
+
+UP = "model.layers.0.mlp.up_proj"
+FAMILIES = ["llama", "opt", "gpt2", "gpt_neox", "gemma3", "falcon"]
+
+
+def state_of(
+    family="llama",
+    structure=Structure.NEURONS,
+    level=Recovery.RECONSTRUCTION,
+    **pruning,
+):
+    """Return a state whose settings ask for a level of recovery."""
+    given = make_state(
+        family, 4, structure=structure, method=Method.MAGNITUDE, **pruning
+    )
+    config = replace(given.config, recovery=RecoveryConfig(level))
+    return PruningState(
+        config, given.loaded, given.windows, given.units, given.goal, given.original
+    )
+
+
+class LinearPair:
+    """A block W h of a toy model, whose states after it are given."""
+
+    def __init__(self, X, Y, held_out, context=None):
+        torch.manual_seed(1)
+        self.layer = nn.Linear(X.shape[-1], Y.shape[-1], bias=False)
+        self.of_pruned = [X, held_out[0]]
+        self.after = [Y, held_out[1]]
+        self.is_held_out = [False, True]
+        self.context = context or silent_context()
+
+    def run_pruned(self, hidden):
+        return self.layer(hidden)
+
+
+def toy(context=None, noise=0.1):
+    """Return a linear block, and the solution of its least squares."""
+    draw = torch.Generator().manual_seed(0)
+    W = torch.randn(6, 5, generator=draw)
+    X = torch.randn(40, 4, 5, generator=draw)
+    held_out = torch.randn(10, 4, 5, generator=draw)
+
+    def targets(x):
+        return x @ W.T + noise * torch.randn(*x.shape[:2], 6, generator=draw)
+
+    Y = targets(X)
+    best = torch.linalg.lstsq(X.flatten(0, 1), Y.flatten(0, 1)).solution.T
+    return LinearPair(X, Y, (held_out, targets(held_out)), context), best
+
+
+def test_linear_block_reaches_least_squares(monkeypatch):
+    monkeypatch.setattr(reconstruction, "_RATE", 0.1)
+    monkeypatch.setattr(reconstruction, "EPOCHS", 20)
+    pair, best = toy()
+    result = reconstruct(pair, WeightTraining([pair.layer.weight], {}), 0)
+    torch.testing.assert_close(pair.layer.weight.data, best, rtol=0, atol=0.01)
+    assert result.after < 0.02 < result.before
+
+
+def test_loss_is_relative_to_the_energy_of_the_targets():
+    pair, _ = toy()
+    nn.init.zeros_(pair.layer.weight)
+    one = reconstruction._Reconstruction(
+        pair, WeightTraining([pair.layer.weight], {}), 0
+    )
+    assert one._held_out_error() == pytest.approx(1.0)
+    assert one._energy == pytest.approx(float(pair.after[0].square().mean()))
+
+
+def test_training_that_makes_a_block_worse_is_undone(monkeypatch):
+    monkeypatch.setattr(reconstruction, "_RATE", 100.0)
+    pair, best = toy(noise=0.5)
+    pair.layer.weight.data.copy_(best)
+    result = reconstruct(pair, WeightTraining([pair.layer.weight], {}), 0)
+    assert result.after == result.before
+    assert torch.equal(pair.layer.weight.data, best)
+
+
+def test_removed_weights_stay_zero_after_every_step(monkeypatch):
+    monkeypatch.setattr(reconstruction, "_RATE", 0.1)
+    pair, _ = toy()
+    weight = pair.layer.weight
+    kept = torch.rand(weight.shape) > 0.5
+    weight.data.mul_(kept)
+    trained = WeightTraining([weight], {id(weight): kept})
+    taken = trained.step
+
+    def step(rate):
+        taken(rate)
+        assert not weight[~kept].any()
+
+    monkeypatch.setattr(trained, "step", step)
+    assert reconstruct(pair, trained, 0).after < 0.9
+    assert not weight[~kept].any()
+
+
+def test_stop_ends_the_training_of_a_block_and_keeps_what_is_won(monkeypatch):
+    monkeypatch.setattr(reconstruction, "_RATE", 0.1)
+    context = RunContext("test", lambda envelope: None)
+    context.handle(StopAndKeep(run="test"))
+    pair, _ = toy(context)
+    trained, steps = WeightTraining([pair.layer.weight], {}), []
+    taken = trained.step
+    monkeypatch.setattr(trained, "step", lambda rate: steps.append(taken(rate)))
+    result = reconstruct(pair, trained, 0)
+    assert len(steps) == 1
+    assert result.after < result.before
+
+
+@pytest.mark.parametrize(
+    ("family", "structure"),
+    [(family, Structure.NEURONS) for family in FAMILIES]
+    + [(family, Structure.ROWS_AND_COLUMNS) for family in ("llama", "gpt2")]
+    + [(family, Structure.ELEMENTS) for family in ("llama", "gpt2")],
+)
+def test_reconstruction_brings_the_model_closer_than_the_refit(
+    family, structure, monkeypatch
+):
+    monkeypatch.setattr(reconstruction, "_RATE", 2e-3)
+    monkeypatch.setattr(reconstruction, "EPOCHS", 2)
+    errors = []
+    for level in (Recovery.REFIT, Recovery.RECONSTRUCTION):
+        state = state_of(family, structure, level)
+        original = original_of(state)
+        remove_some(state)
+        result = refit(state, original, text())
+        errors.append(final_error(state, original, text().held_out))
+    by_refit, by_reconstruction = errors
+    assert result.reconstructed > 0
+    assert all(each.after <= each.before for each in result.reconstructions)
+    assert by_reconstruction < by_refit
+    for unit in state.units:
+        for layer, zeros in unit.zeros(state.removed[unit.measured.name]):
+            assert not layer.weight()[zeros].any()
+    assert not any(p.requires_grad for p in state.loaded.model.parameters())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_reconstruction_of_an_unpruned_model_changes_nothing(family):
+    state = state_of(family)
+    original, before = original_of(state), weights(state)
+    result = refit(state, original, text())
+    assert result.reconstructed == 0
+    after = weights(state)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_only_the_weights_of_the_block_get_gradients(monkeypatch):
+    state = state_of(protect=(UP,))
+    original = original_of(state)
+    remove_some(state)
+    protected = next(
+        x.module.weight
+        for x in state.loaded.layers
+        if x.name == "model.layers.0.mlp.up_proj"
+    )
+    seen = []
+
+    def watched(pair, trained, seed):
+        taken = trained.step
+        block = state.loaded.blocks[pair.index]
+        own = {id(p) for p in block.parameters()} - {id(protected)}
+
+        def step(rate):
+            with_gradient = {
+                id(p) for p in state.loaded.model.parameters() if p.grad is not None
+            }
+            seen.append(with_gradient == own)
+            taken(rate)
+
+        trained.step = step
+        return reconstruct(pair, trained, seed)
+
+    monkeypatch.setattr(block_pass, "reconstruct", watched)
+    before = protected.clone()
+    refit(state, original, text())
+    assert seen
+    assert all(seen)
+    assert torch.equal(protected, before)
+
+
+def test_bfloat16_block_is_trained_in_float32_and_judged_in_its_own_format():
+    state = state_of()
+    state.loaded.model.to(torch.bfloat16)
+    original = original_of(state)
+    remove_some(state)
+    result = refit(state, original, text())
+    assert all(each.after <= each.before for each in result.reconstructions)
+    assert {p.dtype for p in state.loaded.model.parameters()} == {torch.bfloat16}
+
+
+def test_masks_and_trained_parameters_of_a_block():
+    state = state_of(structure=Structure.ELEMENTS)
+    remove_some(state)
+    masks = masks_of(state)
+    parameters = trainable(state, state.loaded.blocks[0])
+    assert {id(p) for p in parameters} == {
+        id(p) for p in state.loaded.blocks[0].parameters()
+    }
+    for parameter in parameters:
+        if parameter.ndim == 2:
+            assert torch.equal(masks[id(parameter)], parameter != 0)
+
+
+def test_stop_ends_the_pass_after_a_block():
+    state = state_of()
+    original = original_of(state)
+    remove_some(state)
+    context = RunContext("test", lambda envelope: None)
+    stopped = SimpleNamespace(done=False)
+    real = reconstruct
+
+    def stopping(*arguments):
+        stopped.done = True
+        context.handle(StopAndKeep(run="test"))
+        return real(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(block_pass, "reconstruct", stopping)
+        result = refit(state, original, text(), context)
+    assert stopped.done
+    assert len(result.reconstructions) == 1
+    assert result.hidden is None
