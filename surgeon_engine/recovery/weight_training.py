@@ -68,7 +68,13 @@ class WeightTraining:
 
     def remember(self) -> None:
         """Copy the weights to the host, as the best so far."""
-        self._best = [x.detach().to("cpu", copy=True) for x in self.parameters]
+        if not self._best:
+            self._best = [
+                torch.empty_like(x, dtype=torch.float32, device="cpu")
+                for x in self.parameters
+            ]
+        for best, parameter in zip(self._best, self.parameters, strict=True):
+            best.copy_(parameter.detach())
 
     def finish(self) -> None:
         """Return to the best weights, frozen and in their own format."""

@@ -31,7 +31,8 @@ DEVICE_SHARE, HOST_SHARE = 0.25, 0.5
 _FLOAT = 4  # bytes
 _GRADIENT, _MOMENTS, _BEST = 4, 8, 4
 _CAST = 2  # of a weight in 16 bits, beside the one in float32
-_GRAPH = 2.5  # numbers kept for each number that a layer of a block reads or writes
+_GRAPH = 1.75  # numbers kept for each number that a layer of a block reads or writes
+_STORED = 1.25  # bytes that the allocator takes for each byte of many middling tensors
 _LOGITS_AT_ONCE = 2**25  # numbers
 _JUDGED_COPIES, _TRAINED_COPIES = 5.0, 7.0  # of them
 _HELD_OUT = 8  # one window of so many judges
@@ -58,7 +59,8 @@ class _RecoveryMemory:
         self._length = job.config.calibration.window_length
         windows = job.recovery_windows
         self._step = min(_STEP_WINDOWS, windows) * self._length  # tokens
-        self._states = windows * self._length * job.model.hidden_size * job.each
+        tokens = windows * self._length
+        self._states = _STORED * tokens * job.model.hidden_size * job.each
         touched = sum(layer.weights for layer in job.touched)
         self._removed = (touched - job.weights_left) * job.each
         self._left = job.model.prunable - touched + job.weights_left
@@ -84,8 +86,8 @@ class _RecoveryMemory:
     def _refit(self) -> RecoveryMoment:
         job = self._job
         first = [layer for layer in job.measured if layer.block == 0]
-        tokens = job.recovery_windows * self._length
-        outputs = tokens * sum(layer.rows for layer in first) * job.each
+        rows = sum(layer.rows for layer in first)
+        outputs = self._states * rows / job.model.hidden_size
         sums = max(
             (4 * x.columns**2 + 3 * x.columns * x.rows) * _FLOAT
             for x in job.measured or job.model.layers
@@ -101,9 +103,10 @@ class _RecoveryMemory:
 
     def _reconstruction(self) -> RecoveryMoment:
         share = 1 / max(1, self._job.model.blocks)
-        trained = self._trained(self._left * share) + self._undo * share
+        weights = self._left * share
+        trained = self._kept(weights) + weights * _GRADIENT + self._undo * share
         device = self._original + trained + self._graph * share
-        host = self._held_out + self._left * share * _BEST
+        host = self._held_out + weights * _BEST
         return RecoveryMoment(device, host, self._undo + 3 * self._states)
 
     def _training(self) -> RecoveryMoment:
@@ -122,8 +125,10 @@ class _RecoveryMemory:
             graph /= max(1, model.blocks)
             graph += self._step * model.hidden_size * _FLOAT * model.blocks
             in_graph /= max(1, model.blocks)
-        device = self._trained(weights) + graph + in_graph + self._masks
-        device += self._logits(self._step) * _TRAINED_COPIES - self._removed
+        logits = self._logits(self._step) * _TRAINED_COPIES
+        # Gradients take the place of the graph, bit by bit.
+        changing = max(graph + in_graph + logits, weights * _GRADIENT)
+        device = changing + self._kept(weights) + self._masks - self._removed
         host = self._held_out + weights * _BEST
         return RecoveryMoment(device, host, self._states - self._held_out)
 
@@ -137,15 +142,17 @@ class _RecoveryMemory:
         is_dense = self._job.config.pruning.kind in COUPLED
         return 0 if is_dense else sum(x.weights for x in self._job.touched)
 
-    def _trained(self, weights: float) -> float:
-        """Return gradients and moments, and the difference to weights in float32."""
+    def _kept(self, weights: float) -> float:
+        """Return the moments, and what weights need more in float32."""
         wider = 0 if self._recovery.uses_lora else _FLOAT - self._job.each
-        return weights * (_GRADIENT + _MOMENTS + wider)
+        return weights * (_MOMENTS + wider)
 
     @property
     def _graph(self) -> float:
         """The activations of all blocks for a step."""
-        layers: Iterable[LayerSummary] = self._job.model.layers
+        touched = {layer.name for layer in self._job.touched}
+        others = [x for x in self._job.model.layers if x.name not in touched]
+        layers: Iterable[LayerSummary] = (*self._job.remaining, *others)
         numbers = sum(layer.rows + layer.columns for layer in layers)
         return self._step * numbers * _FLOAT * _GRAPH
 
