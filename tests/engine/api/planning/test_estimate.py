@@ -329,7 +329,7 @@ def test_recovery_is_reduced_where_memory_is_short():
     ]
     assert needed == sorted(needed)
     assert needed[-1] > 1.3 * needed[0]
-    limited = machine(free=int(1.02 * needed[0]))
+    limited = machine(free=int(0.95 * needed[0]))  # a little more is tolerated
     fitted = settings_that_fit(job, MODEL, limited, PLENTY)
     assert fitted is not None
     assert "recovery.level" in {change.field for change in fitted.changes}
