@@ -16,7 +16,7 @@ from surgeon_engine.api.config.pruning import (
     Structure,
 )
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
-from surgeon_engine.api.config.run import Device, Dtype, ModelConfig, RunConfig
+from surgeon_engine.api.config.run import Device, Dtype, ModelConfig
 from surgeon_engine.api.errors import InsufficientResourcesError
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.planning.estimate import estimate
@@ -316,23 +316,6 @@ def test_machine_is_measured_once_and_within_about_a_second():
     assert first.processor is second.processor
     assert all(flops > 0 for flops in first.processor.products.values())
     assert 0 < first.free_ram_bytes <= 1.1 * first.ram_bytes
-
-
-def test_recovery_is_reduced_where_memory_is_short():
-    """A job that cannot be made smaller otherwise."""
-    job = calibrated(RunConfig(), batch=1, window_length=8, windows=16)
-    many = replace(job.recovery, own_windows=100_000, level=Recovery.REFIT)
-    job = replace(job, recovery=many, model=replace(job.model, dtype=Dtype.BFLOAT16))
-    needed = [
-        need(replace(job, recovery=replace(many, level=level)), "ram")
-        for level in (Recovery.OFF, Recovery.REFIT)
-    ]
-    assert needed == sorted(needed)
-    assert needed[-1] > 1.3 * needed[0]
-    limited = machine(free=int(0.95 * needed[0]))  # a little more is tolerated
-    fitted = settings_that_fit(job, MODEL, limited, PLENTY)
-    assert fitted is not None
-    assert "recovery.level" in {change.field for change in fitted.changes}
 
 
 def test_time_of_recovery_grows_with_epochs_until_its_limit():
