@@ -78,6 +78,8 @@ class LowRankTraining(WeightTraining):
             mask = self._masks.get(id(layer.weight))
             layer.weight.add_(update if mask is None else update * mask)
             self._model.set_submodule(name, layer)
+        if self._adapters:
+            del self._model.peft_config  # else the next adapters would be a second set
         self._adapters = {}
 
 

@@ -22,8 +22,8 @@ from torch import Tensor
 from surgeon_engine.recovery.block_pair import STEP_WINDOWS, BlockPair
 from surgeon_engine.recovery.weight_training import WeightTraining, rate_at
 
-EPOCHS = 4
-_RATE = 1e-3
+EPOCHS = 2
+_RATE = 0.2  # divided by the hidden size: a step changes outputs as much in any width
 _EXACT = 2e-5  # a smaller error is that of 16-bit products
 
 
@@ -107,7 +107,8 @@ class _Reconstruction:
             expected = self._pair.after[number][part].to(found.device)
             error = (found.float() - expected.float()).square().mean()
             (error / self._energy).backward()
-            self._weights.step(rate_at(_RATE, done, done / (EPOCHS * count)))
+            rate = _RATE / expected.shape[-1]
+            self._weights.step(rate_at(rate, done, done / (EPOCHS * count)))
             if self._is_stopped:
                 break
 

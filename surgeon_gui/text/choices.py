@@ -154,17 +154,17 @@ CHOICES: dict[Enum, tuple[str, str]] = {
         ),
     ),
     Recovery.RECONSTRUCTION: (
-        tr("Refit and reconstruction"),
+        tr("Reconstruction"),
         tr(
-            "Refits, then trains one block after the other to compute what the "
-            "original's block does. Needs the memory of one block."
+            "After its refit, trains each block to compute what the original's block "
+            "does. Needs the memory to train one block."
         ),
     ),
     Recovery.DISTILLATION: (
-        tr("Refit and distillation"),
+        tr("Distillation"),
         tr(
-            "Refits, then trains the remaining weights to predict what the original "
-            "predicts. Closest to the original, and takes the longest."
+            "After the reconstruction, trains the whole model to predict what the "
+            "original predicts. Closest to the original, and takes the longest."
         ),
     ),
     TrainedWeights.AUTOMATIC: (

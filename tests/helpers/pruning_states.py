@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.api.planning.target_size import goal_of
@@ -39,6 +40,7 @@ def make_state(family: str = "llama", windows: int = 8, **pruning) -> PruningSta
         ModelConfig(family),
         CalibrationConfig(windows=windows, batch=3),
         pruning_config(**pruning),
+        recovery=RecoveryConfig(Recovery.REFIT),
     )
     texts = TokenWindows(
         random_windows(windows), random_windows(3, seed=1), "random", 0

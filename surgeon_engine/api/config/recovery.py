@@ -13,12 +13,12 @@ from surgeon_engine.api.config.fields import Limits, Option, check_limits
 
 
 class Recovery(StrEnum):
-    """The levels of recovery, from the fastest to the closest."""
+    """The levels of recovery, each with those before it."""
 
     OFF = "off"
     REFIT = "refit"  # least squares, layer after layer
-    RECONSTRUCTION = "reconstruction"  # the refit, and training block by block
-    DISTILLATION = "distillation"  # the refit, then training to match the original
+    RECONSTRUCTION = "reconstruction"  # training block by block
+    DISTILLATION = "distillation"  # training of the whole model
     AUTOMATIC = "automatic"  # the closest for which memory and time suffice
 
 
@@ -84,8 +84,8 @@ class RecoveryConfig:
 
     @property
     def reconstructs(self) -> bool:
-        """True if each block is trained to match that of the original."""
-        return self.level is Recovery.RECONSTRUCTION
+        """True if each block is trained to match that of the original, or may be."""
+        return self.trains or self.level is Recovery.RECONSTRUCTION
 
     @property
     def uses_lora(self) -> bool:

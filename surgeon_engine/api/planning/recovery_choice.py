@@ -3,7 +3,7 @@
 The choice is the first of these that fits the memory and the time limit of a job:
 
     distillation of all weights; with gradient checkpointing; with adapters (LoRA);
-    reconstruction; refit
+    reconstruction alone; the refit alone
 
 The plan and the run make it by the same function, from the facts of the machine.
 """

@@ -31,12 +31,13 @@ DEVICE_SHARE, HOST_SHARE = 0.25, 0.5
 _FLOAT = 4  # bytes
 _GRADIENT, _MOMENTS, _BEST = 4, 8, 4
 _CAST = 2  # of a weight in 16 bits, beside the one in float32
-_GRAPH = 1.75  # numbers kept for each number that a layer of a block reads or writes
-_STORED = 1.25  # bytes that the allocator takes for each byte of many middling tensors
+_GRAPH = 1.1  # numbers kept for each number that a layer of a block reads or writes
+_STORED = 1.5  # bytes that the allocator takes for each byte of many middling tensors
 _LOGITS_AT_ONCE = 2**25  # numbers
 _JUDGED_COPIES, _TRAINED_COPIES = 5.0, 7.0  # of them
 _HELD_OUT = 8  # one window of so many judges
 _STEP_WINDOWS = 2
+_LIBRARIES = 100e6  # bytes of what torch loads for its first optimizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ class _RecoveryMemory:
         weights = self._left * share
         trained = self._kept(weights) + weights * _GRADIENT + self._undo * share
         device = self._original + trained + self._graph * share
-        host = self._held_out + weights * _BEST
+        host = self._held_out + weights * _BEST + _LIBRARIES
         return RecoveryMoment(device, host, self._undo + 3 * self._states)
 
     def _training(self) -> RecoveryMoment:
@@ -127,9 +128,10 @@ class _RecoveryMemory:
             in_graph /= max(1, model.blocks)
         logits = self._logits(self._step) * _TRAINED_COPIES
         # Gradients take the place of the graph, bit by bit.
-        changing = max(graph + in_graph + logits, weights * _GRADIENT)
+        of_block = self._graph / max(1, model.blocks)
+        changing = max(graph + in_graph + logits, weights * _GRADIENT + of_block)
         device = changing + self._kept(weights) + self._masks - self._removed
-        host = self._held_out + weights * _BEST
+        host = self._held_out + weights * _BEST + _LIBRARIES
         return RecoveryMoment(device, host, self._states - self._held_out)
 
     @property

@@ -170,6 +170,17 @@ def test_estimate_fails_where_a_run_would(tmp_path, capsys):
     assert "parameters" in err
 
 
+def test_estimate_names_the_recovery_that_is_chosen(tmp_path, capsys):
+    path = tmp_path / "job.toml"
+    path.write_text("")
+    code, out, _ = run("estimate", path, capsys=capsys)
+    assert code == 0
+    assert "Recovery: distillation of all weights" in " ".join(out.split())
+    path.write_text('[recovery]\nlevel = "refit"\n')
+    code, out, _ = run("estimate", path, capsys=capsys)
+    assert "Recovery" not in out
+
+
 def test_job_with_linked_text_keeps_its_suffix(tmp_path):
     (tmp_path / "blob").write_text("A text.")
     (tmp_path / "train.txt").symlink_to(tmp_path / "blob")

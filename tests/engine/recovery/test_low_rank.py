@@ -132,6 +132,16 @@ def test_bfloat16_model_keeps_its_format(monkeypatch):
     assert {p.dtype for p in state.loaded.model.parameters()} == {torch.bfloat16}
 
 
+def test_model_can_be_trained_by_adapters_again():
+    """As in a run with a quality budget, which recovers after several shots."""
+    state = lora_state()
+    for _ in range(2):
+        training = LowRankTraining(state)
+        training.start()
+        training.finish()
+    assert not hasattr(state.loaded.model, "peft_config")
+
+
 def test_same_seed_gives_the_same_adapters():
     found = []
     for _ in range(2):

@@ -77,7 +77,7 @@ def toy(context=None, noise=0.1):
 
 
 def test_linear_block_reaches_least_squares(monkeypatch):
-    monkeypatch.setattr(reconstruction, "_RATE", 0.1)
+    monkeypatch.setattr(reconstruction, "_RATE", 0.6)
     monkeypatch.setattr(reconstruction, "EPOCHS", 20)
     pair, best = toy()
     result = reconstruct(pair, WeightTraining([pair.layer.weight], {}), 0)
@@ -96,7 +96,7 @@ def test_loss_is_relative_to_the_energy_of_the_targets():
 
 
 def test_training_that_makes_a_block_worse_is_undone(monkeypatch):
-    monkeypatch.setattr(reconstruction, "_RATE", 100.0)
+    monkeypatch.setattr(reconstruction, "_RATE", 600.0)
     pair, best = toy(noise=0.5)
     pair.layer.weight.data.copy_(best)
     result = reconstruct(pair, WeightTraining([pair.layer.weight], {}), 0)
@@ -105,7 +105,7 @@ def test_training_that_makes_a_block_worse_is_undone(monkeypatch):
 
 
 def test_removed_weights_stay_zero_after_every_step(monkeypatch):
-    monkeypatch.setattr(reconstruction, "_RATE", 0.1)
+    monkeypatch.setattr(reconstruction, "_RATE", 0.6)
     pair, _ = toy()
     weight = pair.layer.weight
     kept = torch.rand(weight.shape) > 0.5
@@ -123,7 +123,7 @@ def test_removed_weights_stay_zero_after_every_step(monkeypatch):
 
 
 def test_stop_ends_the_training_of_a_block_and_keeps_what_is_won(monkeypatch):
-    monkeypatch.setattr(reconstruction, "_RATE", 0.1)
+    monkeypatch.setattr(reconstruction, "_RATE", 0.6)
     context = RunContext("test", lambda envelope: None)
     context.handle(StopAndKeep(run="test"))
     pair, _ = toy(context)
@@ -144,7 +144,7 @@ def test_stop_ends_the_training_of_a_block_and_keeps_what_is_won(monkeypatch):
 def test_reconstruction_brings_the_model_closer_than_the_refit(
     family, structure, monkeypatch
 ):
-    monkeypatch.setattr(reconstruction, "_RATE", 2e-3)
+    monkeypatch.setattr(reconstruction, "_RATE", 0.03)
     monkeypatch.setattr(reconstruction, "EPOCHS", 2)
     errors = []
     for level in (Recovery.REFIT, Recovery.RECONSTRUCTION):

@@ -9,9 +9,15 @@ import torch
 from safetensors.torch import load_file
 
 from surgeon_engine.api.config.pruning import Fisher, Method, Structure
-from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
+from surgeon_engine.api.config.recovery import (
+    GradientCheckpointing,
+    Recovery,
+    RecoveryConfig,
+    TrainedWeights,
+)
+from surgeon_engine.api.config.toml import read_config
 from surgeon_engine.api.messages.events import Logged
-from surgeon_engine.api.messages.run import Recovered, Stage, StageStarted
+from surgeon_engine.api.messages.run import Recovered, RunStarted, Stage, StageStarted
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.recovery import recover as module
 from surgeon_engine.recovery.recover import recovery_text
@@ -52,9 +58,9 @@ def test_run_ends_with_a_recovery(tmp_path, level):
     assert recovered.nats_after < recovered.nats_before
     assert recovered.layers > 0
     assert (recovered.steps > 0) == (level is Recovery.DISTILLATION)
-    assert (recovered.blocks > 0) == (level is Recovery.RECONSTRUCTION)
-    is_reconstruction = level is Recovery.RECONSTRUCTION
-    blocks = Stage.RECONSTRUCTION if is_reconstruction else Stage.REFIT
+    reconstructs = level is not Recovery.REFIT
+    assert (recovered.blocks > 0) == reconstructs
+    blocks = Stage.RECONSTRUCTION if reconstructs else Stage.REFIT
     after_shots = [Stage.REFERENCE, blocks]
     if level is Recovery.DISTILLATION:
         after_shots.append(Stage.DISTILLATION)
@@ -67,6 +73,47 @@ def test_run_ends_with_a_recovery(tmp_path, level):
     card = (tmp_path / "run" / "export" / "README.md").read_text()
     assert "after recovery" in card
     assert f"{recovered.nats_after:.3f} nats" in card
+
+
+def test_automatic_level_is_settled_before_the_run_and_logged(tmp_path):
+    config = job_with(tmp_path, Recovery.AUTOMATIC)
+    recorder = Recorder().run(config, tmp_path / "run")
+    (chosen,) = [
+        event.message
+        for event in recorder.of(Logged)
+        if event.message.startswith("Recovery: ")
+    ]
+    assert "distillation of all weights" in chosen
+    settled = replace(
+        config.recovery,
+        level=Recovery.DISTILLATION,
+        trained_weights=TrainedWeights.FULL,
+        gradient_checkpointing=GradientCheckpointing.OFF,
+    )
+    (started,) = recorder.of(RunStarted)
+    assert started.recovery == settled
+    (recovered,) = recorder.of(Recovered)
+    assert recovered.steps > 0
+    folder = RunFolder(tmp_path / "run")
+    assert folder.read_report().config == replace(config, recovery=settled)
+    assert read_config(folder.config_path) == config
+    card = (tmp_path / "run" / "export" / "README.md").read_text()
+    assert 'level = "distillation"' in card
+
+
+def test_run_trains_adapters_with_checkpointing(tmp_path):
+    config = job_with(tmp_path, Recovery.DISTILLATION)
+    recovery = replace(
+        config.recovery,
+        trained_weights=TrainedWeights.LORA,
+        gradient_checkpointing=GradientCheckpointing.ON,
+    )
+    config = replace(config, recovery=recovery)
+    recorder = Recorder().run(config, tmp_path / "run")
+    assert not any(e.message.startswith("Recovery: ") for e in recorder.of(Logged))
+    (recovered,) = recorder.of(Recovered)
+    assert recovered.steps > 0
+    assert recovered.nats_after < recovered.nats_before
 
 
 def test_recovery_changes_the_export_and_keeps_what_was_removed(tmp_path):

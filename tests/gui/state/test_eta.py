@@ -135,7 +135,7 @@ def test_recovery_follows_the_last_shot_once():
     stages = (
         (Stage.REFIT,),
         (Stage.RECONSTRUCTION,),
-        (Stage.REFIT, Stage.DISTILLATION),
+        (Stage.RECONSTRUCTION, Stage.DISTILLATION),
     )
     for found, own in zip(recovered, stages, strict=True):
         more = [(stage, 0) for stage in (Stage.REFERENCE, *own, Stage.EVALUATION)]

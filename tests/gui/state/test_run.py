@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import msgspec
 import pytest
 
+from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.events import (
     Cancelled,
@@ -47,6 +51,16 @@ def after(state: RunState, *events, at: float = 1.0, run: str = "run-1") -> RunS
     for event in events:
         state = run_state.apply(state, Envelope(run, at, event))
     return state
+
+
+def test_timeline_is_that_of_the_recovery_that_was_chosen(starting):
+    chosen = replace(CONFIG.recovery, level=Recovery.REFIT)
+    started = msgspec.structs.replace(STARTED, recovery=chosen)
+    state = after(starting, started)
+    assert state.config == CONFIG
+    assert state.settled_config == replace(CONFIG, recovery=chosen)
+    assert Stage.REFIT in state._timeline.recovery
+    assert Stage.DISTILLATION not in state._timeline.recovery
 
 
 @pytest.fixture

@@ -318,6 +318,15 @@ def test_machine_is_measured_once_and_within_about_a_second():
     assert 0 < first.free_ram_bytes <= 1.1 * first.ram_bytes
 
 
+def test_hidden_states_beyond_the_free_memory_are_on_the_disk():
+    many = replace(JOB, recovery=RecoveryConfig(Recovery.REFIT, own_windows=10**5))
+    plenty, little = (
+        estimate(many, MODEL, machine(free=free)) for free in (PLENTY, 10**9)
+    )
+    assert plenty.ram - little.ram > 10**10
+    assert little.disk - plenty.disk > 10**10
+
+
 def test_time_of_recovery_grows_with_epochs_until_its_limit():
     def training(**settings):
         recovery = RecoveryConfig(Recovery.DISTILLATION, **settings)

@@ -16,6 +16,7 @@ from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.fields import values_of
 from surgeon_engine.api.config.presets import preset_of, preset_to_toml, presets
 from surgeon_engine.api.config.pruning import Structure, Target
+from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.planning.needs import ResourceStatus
 from surgeon_engine.api.planning.target_size import goal_of
 from surgeon_gui.controllers import job_editor
@@ -242,6 +243,20 @@ def test_plan_shows_resources_and_green_lights(page):
         assert badge.accessibleName().endswith("Fits")
     assert not find(page, "fit_button").isVisible()
     assert "It needs" in find(page, "plan_label").text()
+
+
+def test_plan_shows_the_recovery_that_is_chosen(qtbot, make_window):
+    window = on_target_page(qtbot, make_window())
+    label = find(window, "plan_recovery")
+    session = window.session
+    recovery = RecoveryConfig(Recovery.AUTOMATIC, own_windows=8)
+    session.edit_recovery(recovery)
+    assert label.text() == "Recovery: distillation, all weights."
+    assert label.isVisible()
+    session.edit_recovery(replace(recovery, max_minutes=1e-3))
+    assert label.text().startswith("Recovery: refit. A closer one takes about")
+    session.edit_recovery(replace(recovery, level=Recovery.REFIT))
+    assert not label.isVisible()
 
 
 def test_plan_follows_the_settings(page):

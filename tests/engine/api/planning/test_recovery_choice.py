@@ -1,0 +1,233 @@
+"""The closest recovery that fits is chosen, in the plan as in the run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import msgspec
+import pytest
+
+from surgeon_engine.api.config.export import ExportConfig, FileDtype
+from surgeon_engine.api.config.pruning import Method, Structure
+from surgeon_engine.api.config.recovery import (
+    GradientCheckpointing,
+    Recovery,
+    RecoveryConfig,
+    TrainedWeights,
+)
+from surgeon_engine.api.config.run import Dtype, ModelConfig
+from surgeon_engine.api.planning.estimate import estimate
+from surgeon_engine.api.planning.needs import Resource
+from surgeon_engine.api.planning.recovery_choice import choose_recovery
+from surgeon_engine.api.planning.resource_check import (
+    check_resources,
+    settings_that_fit,
+)
+from tests.helpers.configs import pruning_config, surgeon_job
+from tests.helpers.fake_engine import model_summary
+from tests.helpers.fake_machine import machine
+
+# A model whose weights are large beside the hidden states and logits.
+MODEL = msgspec.structs.replace(model_summary(), vocabulary=64, blocks=6)
+MODEL = msgspec.structs.replace(
+    MODEL,
+    layers=tuple(
+        msgspec.structs.replace(x, rows=30 * x.rows, columns=30 * x.columns)
+        for x in MODEL.layers
+    ),
+)
+MODEL = msgspec.structs.replace(
+    MODEL,
+    layers=tuple(
+        msgspec.structs.replace(x, weights=x.rows * x.columns) for x in MODEL.layers
+    ),
+)
+MODEL = msgspec.structs.replace(
+    MODEL,
+    prunable=sum(x.weights for x in MODEL.layers),
+    parameters=sum(x.weights for x in MODEL.layers) + 10**6,
+)
+PLENTY = 10**14
+JOB = surgeon_job(recovery=RecoveryConfig(own_windows=0))
+ANY = (TrainedWeights.AUTOMATIC, GradientCheckpointing.AUTOMATIC)
+LADDER = [
+    (Recovery.DISTILLATION, TrainedWeights.FULL, GradientCheckpointing.OFF),
+    (Recovery.DISTILLATION, TrainedWeights.FULL, GradientCheckpointing.ON),
+    (Recovery.DISTILLATION, TrainedWeights.LORA, GradientCheckpointing.OFF),
+    (Recovery.DISTILLATION, TrainedWeights.LORA, GradientCheckpointing.ON),
+    (
+        Recovery.RECONSTRUCTION,
+        TrainedWeights.AUTOMATIC,
+        GradientCheckpointing.AUTOMATIC,
+    ),
+    (Recovery.REFIT, TrainedWeights.AUTOMATIC, GradientCheckpointing.AUTOMATIC),
+]
+
+
+def with_recovery(**changes):
+    return replace(JOB, recovery=replace(JOB.recovery, **changes))
+
+
+def explicit(rung):
+    level, weights, checkpointing = rung
+    return with_recovery(
+        level=level, trained_weights=weights, gradient_checkpointing=checkpointing
+    )
+
+
+def chosen(config, free):
+    recovery = choose_recovery(config, MODEL, machine(free=int(free))).config.recovery
+    return (
+        recovery.level,
+        recovery.trained_weights,
+        recovery.gradient_checkpointing,
+    )
+
+
+def needed(config, free=PLENTY):
+    return estimate(config, MODEL, machine(free=int(free))).ram
+
+
+def test_full_distillation_is_chosen_where_memory_is_plenty():
+    assert JOB.recovery.level is Recovery.AUTOMATIC
+    found = choose_recovery(JOB, MODEL, machine(free=PLENTY))
+    assert chosen(JOB, PLENTY) == LADDER[0]
+    assert found.is_open
+    assert found.obstacle is None
+    assert "distillation of all weights" in found.message
+
+
+@pytest.mark.parametrize("rung", LADDER[:5], ids=str)
+def test_first_rung_that_fits_is_chosen(rung):
+    free = needed(explicit(rung)) / 0.849
+    places = [LADDER.index(rung), LADDER.index(chosen(JOB, free))]
+    assert places[1] <= places[0]
+    better = LADDER[: places[1]]
+    for other in better:
+        assert needed(explicit(other), free) > 0.85 * free
+    assert needed(explicit(chosen(JOB, free)), free) <= 0.85 * free
+
+
+def test_rungs_are_taken_one_by_one_as_memory_shrinks():
+    free, found = needed(explicit(LADDER[0])) / 0.8, []
+    for _ in range(300):
+        rung = chosen(JOB, free)
+        if rung not in found:
+            found.append(rung)
+        free *= 0.98
+    places = [LADDER.index(rung) for rung in found]
+    assert places == sorted(places)
+    assert places[0] == 0
+    assert len(found) > 1
+    assert found[-1][1] is TrainedWeights.LORA
+
+
+def test_obstacle_says_what_the_closest_recovery_needs():
+    full = needed(explicit(LADDER[0]))
+    found = choose_recovery(JOB, MODEL, machine(free=int(0.9 * full)))
+    assert found.obstacle.what is Resource.MEMORY
+    assert found.obstacle.needed == full
+    assert "GB" in found.message
+
+
+def test_explicit_settings_stay():
+    for rung in LADDER:
+        config = explicit(rung)
+        found = choose_recovery(config, MODEL, machine(free=10**6))
+        assert found.config == config
+        assert not found.is_open
+
+
+def test_open_weights_of_a_distillation_are_chosen():
+    config = with_recovery(level=Recovery.DISTILLATION)
+    assert chosen(config, PLENTY) == LADDER[0]
+    assert chosen(config, 10**6)[1] is TrainedWeights.LORA
+    lora = with_recovery(
+        level=Recovery.DISTILLATION, trained_weights=TrainedWeights.LORA
+    )
+    assert chosen(lora, PLENTY) == LADDER[2]
+
+
+def test_something_else_that_is_larger_does_not_lower_the_recovery():
+    """With wide batches, the evaluation needs most; recovery does not matter."""
+    calibration = replace(JOB.calibration, batch=256, windows=256, window_length=8)
+    model = msgspec.structs.replace(MODEL, vocabulary=10**7)
+    job = replace(JOB, calibration=calibration)
+    least = estimate(explicit_in(job, LADDER[-1]), model, machine(free=PLENTY)).ram
+    full = estimate(explicit_in(job, LADDER[0]), model, machine(free=PLENTY)).ram
+    assert least == full
+    found = choose_recovery(job, model, machine(free=int(0.5 * least)))
+    assert found.config.recovery.level is Recovery.DISTILLATION
+
+
+def explicit_in(job, rung):
+    return replace(job, recovery=explicit(rung).recovery)
+
+
+def test_short_time_limit_lowers_the_level():
+    long = with_recovery(max_minutes=1e5)
+    short = with_recovery(max_minutes=1e-3)
+    assert chosen(long, PLENTY) == LADDER[0]
+    found = choose_recovery(short, MODEL, machine(free=PLENTY))
+    assert found.config.recovery.level is Recovery.REFIT
+    assert found.obstacle.what is Resource.TIME
+    assert "time limit" in found.message
+
+
+def test_pace_of_the_machine_does_not_change_the_choice():
+    job = with_recovery(max_minutes=5.0)
+    one, other = (
+        choose_recovery(
+            job, MODEL, msgspec.structs.replace(machine(free=PLENTY), pace=pace)
+        )
+        for pace in (0.01, 100.0)
+    )
+    assert one.config == other.config
+
+
+def test_check_uses_what_is_chosen():
+    free = int(needed(explicit(LADDER[2])) / 0.8)
+    check = check_resources(JOB, MODEL, machine(free=free), PLENTY)
+    assert check.choice == choose_recovery(JOB, MODEL, machine(free=free))
+    assert check.estimate == estimate(check.choice.config, MODEL, machine(free=free))
+    assert check.estimate.ram <= 0.85 * free
+
+
+def test_settings_that_fit_keep_the_automatic_level_while_it_suffices():
+    free = int(needed(explicit(LADDER[-1])) / 0.8)
+    fitted = settings_that_fit(JOB, MODEL, machine(free=free), PLENTY)
+    assert fitted.config == JOB
+    assert fitted.changes == ()
+
+
+def smallest_job(level):
+    """Return a job that cannot be made smaller other than by its recovery."""
+    pruning = pruning_config(
+        structure=Structure.ROWS_AND_COLUMNS, method=Method.MAGNITUDE
+    )
+    job = replace(explicit(level), pruning=pruning)
+    return replace(
+        job,
+        model=ModelConfig(dtype=Dtype.BFLOAT16),
+        calibration=replace(job.calibration, batch=1, window_length=64, windows=8),
+        export=ExportConfig(dtype=FileDtype.BFLOAT16),
+    )
+
+
+def test_recovery_is_switched_off_where_even_the_least_does_not_fit():
+    job, least = smallest_job((Recovery.AUTOMATIC, *ANY)), smallest_job(LADDER[-1])
+    off = replace(job, recovery=replace(job.recovery, level=Recovery.OFF))
+    assert needed(least) > 1.3 * needed(off)
+    free = int(needed(off) / 0.84)
+    fitted = settings_that_fit(job, MODEL, machine(free=free), PLENTY)
+    assert fitted.config == off
+
+
+def test_settings_that_fit_train_adapters_instead_of_all_weights():
+    full, lora = smallest_job(LADDER[0]), smallest_job(LADDER[2])
+    assert needed(full) > 1.1 * needed(lora)
+    free = int(needed(lora) / 0.84)
+    fitted = settings_that_fit(full, MODEL, machine(free=free), PLENTY)
+    changed = {change.field for change in fitted.changes}
+    assert "recovery.trained_weights" in changed
+    assert fitted.config.recovery.level is Recovery.DISTILLATION
