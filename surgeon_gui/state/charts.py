@@ -200,7 +200,7 @@ def recovery_line(run: RunState) -> Line:
     points = [(float(each.done), each.nats) for each in run.held_out]
     if run.recovered is not None:
         points.insert(0, (0.0, run.recovered.nats_before))
-        if not run.held_out:  # the refit alone
+        if not run.held_out:  # no training of the whole model
             points.append((1.0, run.recovered.nats_after))
     if not points:
         return Line(axis)
@@ -212,27 +212,27 @@ def recovery_line(run: RunState) -> Line:
         last_x=float(max(run.held_out[-1].total, 1)) if trains else 1.0,
         from_zero=True,
         name=tr("KL"),
-        x_axis=tr("Training step") if trains else tr("Before and after the refit"),
-        format_x=_at_step if trains else _at_refit,
+        x_axis=tr("Training step") if trains else tr("Before and after recovery"),
+        format_x=_at_step if trains else _at_end,
         format_y=numbers.nats,
     )
 
 
 def recovery_progress(run: RunState) -> str:
     """Return what recovery does before there is a figure to draw."""
-    if run.stage is Stage.REFIT and run.total:
-        return tr("Refitting block {number} of {total}.").format(
+    if run.stage in (Stage.REFIT, Stage.RECONSTRUCTION) and run.total:
+        return tr("Recovering block {number} of {total}.").format(
             number=min(run.done + 1, run.total), total=run.total
         )
     return tr("Shows the distance from the original once recovery begins.")
 
 
 def _at_step(x: float) -> str:
-    return tr("Step {n}").format(n=f"{x:g}") if x else tr("After the refit")
+    return tr("Step {n}").format(n=f"{x:g}") if x else tr("Before the training")
 
 
-def _at_refit(x: float) -> str:
-    return tr("After the refit") if x else tr("Before recovery")
+def _at_end(x: float) -> str:
+    return tr("After recovery") if x else tr("Before recovery")
 
 
 def _limit(run: RunState, measure: Quality) -> float | None:

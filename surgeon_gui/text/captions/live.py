@@ -78,7 +78,7 @@ MEANINGS = {
     ),
     "recovery": tr(
         "KL to the original on held-out windows of calibration text and own text, "
-        "before recovery, after the refit and during the training."
+        "before recovery, before the training of the whole model and during it."
     ),
     "parameters": tr("Number of parameters of the model, before and after pruning."),
     "sparsity": tr("Share of the prunable weights that has been removed."),

@@ -140,7 +140,7 @@ def test_recovery_line_begins_before_the_refit(run):
 def test_recovery_line_of_a_refit_has_two_points(run):
     line = recovery_line(with_events(run, 30.0, recovered(13.0)))
     assert line.ys == (0.6, 0.3)
-    assert [line.format_x(x) for x in line.xs] == ["Before recovery", "After the refit"]
+    assert [line.format_x(x) for x in line.xs] == ["Before recovery", "After recovery"]
 
 
 def test_quality_line_has_a_point_for_recovery(run):

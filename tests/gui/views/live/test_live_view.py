@@ -199,7 +199,7 @@ def test_recovery_takes_the_place_of_the_costs(view):
     view.show_run(refit, now=100.0)
     assert recovery.isVisible()
     assert not costs.isVisible()
-    assert "Refitting block 3 of 6." in {
+    assert "Recovering block 3 of 6." in {
         label.text() for label in recovery.findChildren(QLabel) if label.isVisible()
     }
     find(view, "recovery_costs_button").click()
