@@ -138,65 +138,6 @@ CHOICES: dict[Enum, tuple[str, str]] = {
             "not update the remaining weights. For unstructured and N:M pruning."
         ),
     ),
-    Recovery.AUTOMATIC: (
-        tr("Automatic"),
-        tr(
-            "The closest to the original for which memory and time suffice. The plan "
-            "shows which it is."
-        ),
-    ),
-    Recovery.OFF: (tr("Off"), tr("The remaining weights stay as they are.")),
-    Recovery.REFIT: (
-        tr("Refit"),
-        tr(
-            "Fits the remaining weights, layer after layer, to what the original "
-            "computes. Takes about as long as reading the text four times."
-        ),
-    ),
-    Recovery.RECONSTRUCTION: (
-        tr("Reconstruction"),
-        tr(
-            "After its refit, trains each block to compute what the original's block "
-            "does. Needs the memory to train one block."
-        ),
-    ),
-    Recovery.DISTILLATION: (
-        tr("Distillation"),
-        tr(
-            "After the reconstruction, trains the whole model to predict what the "
-            "original predicts. Closest to the original, and takes the longest."
-        ),
-    ),
-    TrainedWeights.AUTOMATIC: (
-        tr("Automatic"),
-        tr("All weights if memory suffices, and otherwise adapters."),
-    ),
-    TrainedWeights.FULL: (
-        tr("All weights"),
-        tr("Trains every remaining weight. Closest to the original."),
-    ),
-    TrainedWeights.LORA: (
-        tr("Adapters (LoRA)"),
-        tr(
-            "Trains two small matrices for each layer, which are added to its weight "
-            "at the end. Needs much less memory."
-        ),
-    ),
-    GradientCheckpointing.AUTOMATIC: (
-        tr("Automatic"),
-        tr("On if memory is short."),
-    ),
-    GradientCheckpointing.OFF: (
-        tr("Off"),
-        tr("Keeps what the blocks compute until their gradients are known."),
-    ),
-    GradientCheckpointing.ON: (
-        tr("On"),
-        tr(
-            "Computes it again, block by block. Needs less memory and a third more "
-            "time; the result is the same."
-        ),
-    ),
     Target.PRUNABLE_SHARE: (
         tr("Share of prunable weights"),
         tr("Share of the weights of the prunable linear layers to remove."),
@@ -302,6 +243,75 @@ _FILE_DTYPES = {
 }
 
 
+_RECOVERY: dict[Recovery, tuple[str, str]] = {
+    Recovery.AUTOMATIC: (
+        tr("Automatic"),
+        tr(
+            "The closest to the original for which memory and time suffice. The plan "
+            "shows which it is."
+        ),
+    ),
+    Recovery.OFF: (tr("Off"), tr("The remaining weights stay as they are.")),
+    Recovery.REFIT: (
+        tr("Refit"),
+        tr(
+            "Fits the remaining weights, layer after layer, to what the original "
+            "computes. Takes about as long as reading the text four times."
+        ),
+    ),
+    Recovery.RECONSTRUCTION: (
+        tr("Reconstruction"),
+        tr(
+            "After its refit, trains each block to compute what the original's block "
+            "does. Needs the memory to train one block."
+        ),
+    ),
+    Recovery.DISTILLATION: (
+        tr("Distillation"),
+        tr(
+            "After the reconstruction, trains the whole model to predict what the "
+            "original predicts. Closest to the original, and takes the longest."
+        ),
+    ),
+}
+
+_TRAINED_WEIGHTS: dict[TrainedWeights, tuple[str, str]] = {
+    TrainedWeights.AUTOMATIC: (
+        tr("Automatic"),
+        tr("All weights if memory suffices, and otherwise adapters."),
+    ),
+    TrainedWeights.FULL: (
+        tr("All weights"),
+        tr("Trains every remaining weight. Closest to the original."),
+    ),
+    TrainedWeights.LORA: (
+        tr("Adapters (LoRA)"),
+        tr(
+            "Trains two small matrices for each layer, which are added to its weight "
+            "at the end. Needs much less memory."
+        ),
+    ),
+}
+
+_CHECKPOINTING: dict[GradientCheckpointing, tuple[str, str]] = {
+    GradientCheckpointing.AUTOMATIC: (
+        tr("Automatic"),
+        tr("On if memory is short."),
+    ),
+    GradientCheckpointing.OFF: (
+        tr("Off"),
+        tr("Keeps what the blocks compute until their gradients are known."),
+    ),
+    GradientCheckpointing.ON: (
+        tr("On"),
+        tr(
+            "Computes it again, block by block. Needs less memory and a third more "
+            "time; the result is the same."
+        ),
+    ),
+}
+
+
 def choice_label(choice: Enum) -> tuple[str, str]:
     """Return the name of a choice and its description."""
     # Not one dict: members of two string enums with the same value would collide.
@@ -312,4 +322,10 @@ def choice_label(choice: Enum) -> tuple[str, str]:
             return tr(description.label), text
         case FileDtype():
             return _FILE_DTYPES[choice]
+        case Recovery():
+            return _RECOVERY[choice]
+        case TrainedWeights():
+            return _TRAINED_WEIGHTS[choice]
+        case GradientCheckpointing():
+            return _CHECKPOINTING[choice]
     return CHOICES[choice]

@@ -20,7 +20,7 @@ from surgeon_gui.base import paths
 from surgeon_gui.base.translation import inside, tr
 from surgeon_gui.state.app import AppState, Step
 from surgeon_gui.text import numbers
-from surgeon_gui.text.choices import CHOICES, choice_label
+from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.labels import FIELDS
 
 LIGHTS = {
@@ -104,9 +104,10 @@ def describe_recovery(check: ResourceCheck | None) -> str:
     if check is None or not check.choice.is_open:
         return ""
     recovery = check.choice.config.recovery
-    chosen = [inside(CHOICES[recovery.level][0])]
+    chosen = [inside(choice_label(recovery.level)[0])]
     if recovery.trains:
-        chosen.append(inside(CHOICES[recovery.trained_weights][0]))
+        is_lora = recovery.uses_lora
+        chosen.append(tr("adapters (LoRA)") if is_lora else tr("all weights"))
     if recovery.recomputes:
         chosen.append(tr("gradient checkpointing"))
     text = tr("Recovery: {chosen}.").format(chosen=", ".join(chosen))

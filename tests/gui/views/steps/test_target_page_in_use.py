@@ -254,7 +254,7 @@ def test_plan_shows_the_recovery_that_is_chosen(qtbot, make_window):
     assert label.text() == "Recovery: distillation, all weights."
     assert label.isVisible()
     session.edit_recovery(replace(recovery, max_minutes=1e-3))
-    assert label.text().startswith("Recovery: refit. A closer one takes about")
+    assert label.text().startswith("Recovery: refit. A closer one takes ")
     session.edit_recovery(replace(recovery, level=Recovery.REFIT))
     assert not label.isVisible()
 
