@@ -104,6 +104,24 @@ def test_training_that_makes_a_block_worse_is_undone(monkeypatch):
     assert torch.equal(pair.layer.weight.data, best)
 
 
+def test_weights_that_get_worse_by_rounding_are_undone(monkeypatch):
+    pair, best = toy(noise=0.5)
+    weight = pair.layer.weight
+    weight.data.copy_(0.9 * best)
+    before = weight.detach().clone()
+    trained = WeightTraining([weight], {})
+    end = trained.finish
+
+    def finish():
+        end()
+        weight.data.round_()
+
+    monkeypatch.setattr(trained, "finish", finish)
+    result = reconstruct(pair, trained, 0)
+    assert result.after == result.before
+    assert torch.equal(weight.data, before)
+
+
 def test_removed_weights_stay_zero_after_every_step(monkeypatch):
     monkeypatch.setattr(reconstruction, "_RATE", 0.6)
     pair, _ = toy()
