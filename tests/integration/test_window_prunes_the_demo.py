@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from PySide6.QtWidgets import QComboBox, QPlainTextEdit
 
+from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_gui.state.run import Status
 from tests.helpers.windows import click, find, run_of
@@ -68,7 +71,9 @@ def test_demo_is_pruned_step_by_step(qtbot, real_window, tmp_path):
     assert run.recovered.nats_after < run.recovered.nats_before
     assert run.evaluation == run.recovered.evaluation
     report = RunFolder(tmp_path / "runs" / run.folder).read_report()
-    assert report.config == run.config
+    settled = report.config.recovery
+    assert settled.level is Recovery.DISTILLATION
+    assert report.config == replace(run.config, recovery=settled)
     assert find(window, "phase_label").text().startswith("Finished")
     window.save_charts(tmp_path)
     for name in ("perplexity", "parameters", "sparsity"):

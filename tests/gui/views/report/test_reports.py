@@ -57,7 +57,6 @@ def test_report_contains_results_and_settings(finished):
         "KL 0.048 95 % same top token",  # a tile
         "built-in 0.048 (0.043 to 0.053) 95.3 % (85.8 % to 100 %) 14.90 (13.41 to",
         "Text by the model itself 0.077",
-        "32 windows of 256 tokens",
         "loss 2.650 nats per token on 32 held-out windows of 256 tokens (8,192 tokens)",
         "2,828,736",
         "model.layers.5.mlp.down_proj",
