@@ -193,7 +193,7 @@ def take_run(studio: Studio) -> None:
     """Start a run, picture it and wait for its end."""
     session = studio.window.session
     studio.click("start_button")
-    studio.wait_until(lambda: len(session.state.run.history) >= 2)
+    studio.wait_until(lambda: len(session.state.run.history) >= 1)
     studio.in_both_themes("live")
     studio.wait_until(lambda: not session.state.run.status.is_busy)
     if session.state.run.result is None:
