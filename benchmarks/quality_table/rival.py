@@ -18,9 +18,9 @@ from torch import Tensor
 
 from surgeon_engine.api.errors import CalibrationError
 from surgeon_engine.api.messages.run import ShotFinished
-from surgeon_engine.evaluation.divergence import log_divergences
-from surgeon_engine.evaluation.fidelity import Reference, head_logits, reference_of
+from surgeon_engine.evaluation.fidelity import Reference, reference_of
 from surgeon_engine.pruning.state import PruningState
+from surgeon_engine.recovery.distillation import add_gradients
 from surgeon_engine.recovery.judge import Judge
 from surgeon_engine.recovery.weight_training import (
     WeightTraining,
@@ -28,7 +28,6 @@ from surgeon_engine.recovery.weight_training import (
     rate_at,
     trainable,
 )
-from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.shots.compaction_step import compact_state
 from surgeon_engine.shots.shot import ShotPlan, run_shot
@@ -93,7 +92,7 @@ def distil(
         if len(order) < _BATCH:
             order += torch.randperm(len(fitted), generator=generator).tolist()
         chosen, order = order[:_BATCH], order[_BATCH:]
-        _add_gradients(state, fitted[chosen], hidden[chosen], dtype)
+        add_gradients(model, fitted[chosen], hidden[chosen], dtype)
         done = (progress(steps) - start) / (1 - start)
         weights.step(rate_at(_RATE, steps, min(1.0, done)))
         steps += 1
@@ -123,17 +122,3 @@ def _split(original: Reference) -> tuple[Tensor, Tensor, Reference]:
     count = max(1, len(windows) // part)
     parts = list(hidden[-count:].split(original.batch))
     return windows[:-count], hidden[:-count], Reference(windows[-count:], parts)
-
-
-def _add_gradients(
-    state: PruningState, tokens: Tensor, expected: Tensor, dtype: torch.dtype
-) -> None:
-    """Add the gradients of the mean KL(original || model) on some windows."""
-    model = state.loaded.model
-    tokens, expected = tokens.to(model.device), expected.to(model.device)
-    with devices.fast_products(model.device, dtype):
-        found = model(input_ids=tokens, use_cache=False).logits[:, :-1]
-        with torch.no_grad():
-            logits = head_logits(model, expected[:, :-1])
-    log_p, log_q = (x.float().log_softmax(dim=-1) for x in (logits, found))
-    log_divergences(log_p, log_q).mean().backward()

@@ -13,11 +13,12 @@ the start.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.messages.run import HeldOutMeasured, Stage
@@ -135,39 +136,19 @@ class _Distillation:
                 count = len(self._fitted.windows)
                 order += torch.randperm(count, generator=generator).tolist()
             chosen, order = order[:STEP_WINDOWS], order[STEP_WINDOWS:]
-            self._backward(self._fitted.windows[chosen], self._hidden_of(chosen))
+            self._add_gradients(chosen)
             share = self._share(number, total)
             self._weights.step(rate_at(self._rate, number, share))
             yield number + 1
+
+    def _add_gradients(self, windows: list[int]) -> None:
+        tokens, expected = self._fitted.windows[windows], self._hidden_of(windows)
+        add_gradients(self._model, tokens, expected, self._dtype, self._recomputed)
 
     def _hidden_of(self, windows: list[int]) -> Tensor:
         """Return the original's last hidden states of some windows."""
         hidden, batch = self._fitted.hidden, self._fitted.batch
         return torch.stack([hidden[n // batch][n % batch] for n in windows])
-
-    def _backward(self, tokens: Tensor, expected: Tensor) -> None:
-        """Add the gradients of the divergence on a batch of windows.
-
-        The head runs on a part of the tokens at a time, and back to their hidden
-        states; then these go back through the blocks at once.
-        """
-        model, count = self._model, tokens[:, 1:].numel()
-        with (
-            devices.fast_products(model.device, self._dtype),
-            checkpointed(self._recomputed),
-        ):
-            found = last_hidden(model, tokens.to(model.device))
-        leaf = found.detach().requires_grad_()
-        expected = expected.to(model.device)
-        for part in logit_parts(model, tokens[:, 1:]):
-            with devices.fast_products(model.device, self._dtype):
-                with torch.no_grad():
-                    p = head_logits(model, expected[:, :-1][:, part])
-                q = head_logits(model, leaf[:, :-1][:, part])
-            log_p, log_q = (x.float().log_softmax(dim=-1) for x in (p, q))
-            (log_divergences(log_p, log_q).sum() / count).backward()
-        assert leaf.grad is not None
-        found.backward(leaf.grad)
 
     def _measure(self, done: int, total: int) -> float:
         """Return the held-out divergence in nats, and report it."""
@@ -191,6 +172,41 @@ class _Distillation:
         if limit := self._config.max_minutes:
             share = max(share, min(1.0, self._elapsed / (60 * limit)))
         return share
+
+
+def add_gradients(
+    model: PreTrainedModel,
+    tokens: Tensor,
+    expected: Tensor,
+    dtype: torch.dtype,
+    recomputed: Iterable[nn.Module] = (),
+) -> None:
+    """Add the gradients of the mean KL(original || model) on a batch of windows.
+
+    The head runs on a part of the tokens at a time, and back to their hidden states;
+    then these go back through the blocks at once.
+
+    Args:
+        model: the model, with trainable weights.
+        tokens: windows x length.
+        expected: the original's last hidden states, windows x length x hidden.
+        dtype: the model's own, which its trainable weights may not have.
+        recomputed: blocks that compute their activations again in the backward.
+    """
+    count = tokens[:, 1:].numel()
+    with devices.fast_products(model.device, dtype), checkpointed(recomputed):
+        found = last_hidden(model, tokens.to(model.device))
+    leaf = found.detach().requires_grad_()
+    expected = expected.to(model.device)
+    for part in logit_parts(model, tokens[:, 1:]):
+        with devices.fast_products(model.device, dtype):
+            with torch.no_grad():
+                p = head_logits(model, expected[:, :-1][:, part])
+            q = head_logits(model, leaf[:, :-1][:, part])
+        log_p, log_q = (x.float().log_softmax(dim=-1) for x in (p, q))
+        (log_divergences(log_p, log_q).sum() / count).backward()
+    assert leaf.grad is not None
+    found.backward(leaf.grad)
 
 
 def _training(state: PruningState) -> tuple[WeightTraining, float]:
