@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from surgeon_engine.api.config.recovery import judging_windows
 from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import Evaluation, Recovered, Stage
 from surgeon_engine.evaluation.fidelity import Reference
@@ -19,8 +20,6 @@ from surgeon_engine.recovery.judge import Judge
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.hidden_store import HiddenStore
 from surgeon_engine.runtime.run_context import RunContext
-
-_HELD_OUT = 8  # every how many windows of a kind one is held out
 
 
 def recover(
@@ -89,7 +88,7 @@ def _judge(
 
 
 def recovery_text(state: PruningState) -> RecoveryText | None:
-    """Return the user's and the model's own windows, every eighth of each held out.
+    """Return the user's and the model's own windows, some of each held out.
 
     Returns:
         The text; None if there are too few windows.
@@ -103,11 +102,11 @@ def recovery_text(state: PruningState) -> RecoveryText | None:
 
 
 def _split(windows: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the windows to fit and those to hold out; a single one is fitted."""
-    if len(windows) == 1:
-        return windows, windows[:0]
-    number = torch.arange(len(windows))
-    is_held_out = number % _HELD_OUT == min(_HELD_OUT, len(windows)) - 1
+    """Return the windows to fit and those to hold out, evenly spread."""
+    count = judging_windows(len(windows))
+    places = [(place + 1) * len(windows) // count - 1 for place in range(count)]
+    is_held_out = torch.zeros(len(windows), dtype=torch.bool)
+    is_held_out[places] = True
     return windows[~is_held_out], windows[is_held_out]
 
 

@@ -3,6 +3,9 @@
     GUI thread   --send-->  queue of commands  -->  engine
     GUI thread  <--events_received, a list at most ten times a second--  engine
 
+The next list is sent after the window has shown the one before: a slow window gets fewer
+and longer lists, and stays responsive in between.
+
 The thread runs one loop and has no slots; `EngineSupervisor` controls the engine.
 """
 
@@ -13,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from PySide6.QtCore import QObject, QThread, Signal
+from PySide6.QtCore import QObject, QThread, Signal, Slot
 
 from surgeon_engine.api.client import EngineClient, EngineProcess
 from surgeon_engine.api.messages.commands import Command
@@ -44,7 +47,7 @@ class EngineThread(QThread):
         self._supervisor = EngineSupervisor(make_client, cancel_timeout_s)
         self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._ending = threading.Event()
-        self._has_listener = threading.Event()
+        self._can_take = threading.Event()  # the listener can take events
         self._pending: list[Envelope] = []
 
     @property
@@ -59,7 +62,8 @@ class EngineThread(QThread):
         Signals that are emitted while nothing is connected would be lost.
         """
         self.events_received.connect(slot)
-        self._has_listener.set()
+        self.events_received.connect(self._on_taken)  # after the slot
+        self._can_take.set()
 
     def send(self, command: Command) -> None:
         """Queue a command for the engine; returns at once, callable from any thread."""
@@ -104,9 +108,14 @@ class EngineThread(QThread):
 
     def _report(self, batch: list[Envelope]) -> None:
         self._pending += batch
-        if self._pending and self._has_listener.is_set():
+        if self._pending and self._can_take.is_set():
+            self._can_take.clear()
             batch, self._pending = self._pending, []
             self.events_received.emit(coalesce_progress(batch))
+
+    @Slot()
+    def _on_taken(self) -> None:
+        self._can_take.set()
 
 
 def coalesce_progress(batch: list[Envelope]) -> list[Envelope]:

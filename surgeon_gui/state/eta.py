@@ -107,9 +107,10 @@ def progress(
     timeline: RunTimeline, times: tuple[StageTime, ...], at: Position
 ) -> float:
     """Return the progress of the run, from 0 to 1."""
-    expected = _expected_seconds(times, at)
-    index = _index(timeline, times, at)
+    rounds = _rounds(times)
+    expected = _expected_seconds(_measured(rounds, at))
     steps = steps_of(timeline)
+    index = _index(timeline, steps, rounds[-1], at)
     seconds = [expected[stage] for stage, _ in steps]
     is_repeated = steps[index][0] is not at.stage
     fraction = 1.0 if is_repeated else at.fraction
@@ -121,20 +122,25 @@ def remaining_seconds(
     timeline: RunTimeline, times: tuple[StageTime, ...], at: Position
 ) -> float | None:
     """Return the remaining seconds; None until curvature has been measured."""
-    if Stage.CURVATURE not in _measured(times, at):
+    rounds = _rounds(times)
+    measured = _measured(rounds, at)
+    if Stage.CURVATURE not in measured:
         return None
-    expected = _expected_seconds(times, at)
+    expected = _expected_seconds(measured)
     steps = steps_of(timeline)
-    index = _index(timeline, times, at)
-    elapsed = _rounds(times)[-1].get(at.stage, 0.0) + at.seconds
+    index = _index(timeline, steps, rounds[-1], at)
+    elapsed = rounds[-1].get(at.stage, 0.0) + at.seconds
     # A stage that exceeds its expected time is assumed to end now.
     remaining = max(0.0, expected[at.stage] - elapsed)
     return remaining + sum(expected[stage] for stage, _ in steps[index + 1 :])
 
 
-def _rounds(times: tuple[StageTime, ...]) -> list[dict[Stage, float]]:
+_Round = dict[Stage, float]  # seconds of each stage
+
+
+def _rounds(times: tuple[StageTime, ...]) -> list[_Round]:
     """Return the seconds of each stage for each round; the last round is open."""
-    rounds: list[dict[Stage, float]] = [{}]
+    rounds: list[_Round] = [{}]
     for time in times:
         current = rounds[-1]
         current[time.stage] = current.get(time.stage, 0.0) + time.seconds
@@ -143,20 +149,18 @@ def _rounds(times: tuple[StageTime, ...]) -> list[dict[Stage, float]]:
     return rounds
 
 
-def _measured(times: tuple[StageTime, ...], at: Position) -> dict[Stage, float]:
+def _measured(rounds: list[_Round], at: Position) -> dict[Stage, float]:
     """Return the latest seconds of each stage, extrapolated for the current one."""
-    rounds = _rounds(times)
-    measured = {
-        stage: seconds for round_ in rounds for stage, seconds in round_.items()
-    }
+    measured: dict[Stage, float] = {}
+    for round_ in rounds:
+        measured |= round_
     if at.fraction >= ENOUGH_TO_EXTRAPOLATE:
         before = rounds[-1].get(at.stage, 0.0)
         measured[at.stage] = before + at.seconds / at.fraction
     return measured
 
 
-def _expected_seconds(times: tuple[StageTime, ...], at: Position) -> dict[Stage, float]:
-    measured = _measured(times, at)
+def _expected_seconds(measured: dict[Stage, float]) -> dict[Stage, float]:
     share = sum(_SHARES[stage] for stage in measured)
     scale = sum(measured.values()) / share if share else 1.0
     if Stage.CURVATURE in measured:
@@ -170,10 +174,14 @@ def _expected_seconds(times: tuple[StageTime, ...], at: Position) -> dict[Stage,
     return {stage: expected(stage) for stage in _SHARES}
 
 
-def _index(timeline: RunTimeline, times: tuple[StageTime, ...], at: Position) -> int:
+def _index(
+    timeline: RunTimeline,
+    steps: tuple[tuple[Stage, int], ...],
+    current: _Round,
+    at: Position,
+) -> int:
     """Return the index of the furthest step; a repeated stage does not reduce it."""
-    steps = steps_of(timeline)
-    reached = [at.stage, *(_rounds(times)[-1] if at.shot else ())]
+    reached = [at.stage, *(current if at.shot else ())]
     if at.shot and Stage.REFERENCE in reached:  # recovery: the shot has ended
         reached = list(timeline.stages)
     places = [(stage, at.shot) for stage in reached]

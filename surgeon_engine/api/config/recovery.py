@@ -38,6 +38,14 @@ class GradientCheckpointing(StrEnum):
     ON = "on"
 
 
+_ONE_OF, _MOST = 8, 8  # windows of a kind, of which one judges; judging windows
+
+
+def judging_windows(windows: int) -> int:
+    """Return how many windows of a kind judge recovery instead of being fitted."""
+    return min(max(windows // _ONE_OF, int(windows > 1)), _MOST)
+
+
 def _trains(recovery: RecoveryConfig) -> bool:
     return recovery.trains
 

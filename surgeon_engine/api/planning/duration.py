@@ -29,7 +29,6 @@ _TRIALS, _COSTS, _TRIALS_FIRST = 3, 2, 1
 _TRIALS_LAST = 1  # more in the last shot
 _SPARSE_PASSES = 40  # over a layer, for costs and masks of its weights
 _STEPS = 30  # of the conjugate gradients of a layer
-_HELD_OUT = 8  # one window of so many judges recovery
 _REFIT_PASSES = 3  # over the text, each as long as a forward
 _RECONSTRUCTION_PASSES = 7
 _TRAINING_PASSES = 3.5
@@ -95,9 +94,8 @@ class _DurationModel:
         """Return the seconds of the stages of recovery, and of the text for it."""
         job, config = self._job, self._job.config
         whole = self._forward(job.recovery_windows)
-        times = {
-            Stage.REFERENCE: whole / _HELD_OUT,
-        }
+        judged = self._forward(job.recovery_judges)
+        times = {Stage.REFERENCE: judged}
         if config.recovery.reconstructs:
             passes = _REFIT_PASSES + _RECONSTRUCTION_PASSES
             times[Stage.RECONSTRUCTION] = passes * whole
@@ -108,7 +106,7 @@ class _DurationModel:
             training = (_TRAINING_PASSES + again) * config.recovery.epochs * whole
             if limit := 60 * config.recovery.max_minutes:
                 training = min(training, limit)
-            times[Stage.DISTILLATION] = training + _CHECKS * whole / _HELD_OUT
+            times[Stage.DISTILLATION] = training + _CHECKS * judged
         return times
 
     def _sampling(self, windows: int) -> float:

@@ -30,7 +30,7 @@ import msgspec
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT
 from surgeon_engine.api.config.export import FOR_TRANSFORMERS, ExportConfig, Format
 from surgeon_engine.api.config.pruning import COUPLED, COUPLINGS, SPARSE, Method
-from surgeon_engine.api.config.recovery import Recovery
+from surgeon_engine.api.config.recovery import Recovery, judging_windows
 from surgeon_engine.api.config.run import Dtype, RunConfig
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
@@ -343,6 +343,12 @@ class Footprint:
         if self.config.recovery.level is Recovery.OFF:
             return 0
         return self.config.calibration.windows + self.config.own_windows
+
+    @property
+    def recovery_judges(self) -> int:
+        """The number of those windows that judge it."""
+        kinds = self.config.calibration.windows, self.config.own_windows
+        return sum(map(judging_windows, kinds)) if self.recovery_windows else 0
 
     @cached_property
     def recovery(self) -> tuple[RecoveryMoment, ...]:

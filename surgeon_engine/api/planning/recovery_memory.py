@@ -35,7 +35,6 @@ _GRAPH = 1.1  # numbers kept for each number that a layer of a block reads or wr
 _STORED = 1.5  # bytes that the allocator takes for each byte of many middling tensors
 _LOGITS_AT_ONCE = 2**25  # numbers
 _JUDGED_COPIES, _TRAINED_COPIES = 5.0, 7.0  # of them
-_HELD_OUT = 8  # one window of so many judges
 _STEP_WINDOWS = 2
 _LIBRARIES = 100e6  # bytes of what torch loads for its first optimizer
 
@@ -62,10 +61,10 @@ class _RecoveryMemory:
         self._step = min(_STEP_WINDOWS, windows) * self._length  # tokens
         tokens = windows * self._length
         self._states = _STORED * tokens * job.model.hidden_size * job.each
+        self._held_out = self._states * job.recovery_judges / (windows or 1)
         touched = sum(layer.weights for layer in job.touched)
         self._removed = (touched - job.weights_left) * job.each
         self._left = job.model.prunable - touched + job.weights_left
-        self._held_out = self._states / _HELD_OUT
 
     def moments(self) -> Iterable[RecoveryMoment]:
         yield self._refit()

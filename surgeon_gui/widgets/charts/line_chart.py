@@ -202,8 +202,9 @@ def thinned(
     start = np.arange(len(stretches)) * length
     ends = (0, len(y) - 1)
     lows, highs = start + stretches.argmin(axis=1), start + stretches.argmax(axis=1)
-    index = np.unique(np.concatenate([lows, highs, ends]).clip(max=len(y) - 1))
-    return x[index], y[index]
+    is_kept = np.zeros(len(y), dtype=bool)
+    is_kept[np.concatenate([lows, highs, ends]).clip(max=len(y) - 1)] = True
+    return x[is_kept], y[is_kept]
 
 
 def nearest(xs: Sequence[float], x: float) -> int:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
 
 import psutil
 import pytest
+from PySide6.QtCore import QTimer
 
 from surgeon_engine.api.client import EngineProcess
 from surgeon_engine.api.config.export import ExportConfig, Format
@@ -125,6 +127,26 @@ def test_events_before_listen_are_delivered(qtbot):
     qtbot.waitUntil(lambda: bool(batches), timeout=TIMEOUT_MS)
     thread.shut_down()
     assert isinstance(batches[0][0].event, EngineReady)
+
+
+def test_slow_window_handles_other_events_between_two_batches(qtbot):
+    happened = []
+
+    def take_long(batch):
+        happened.append("batch")
+        time.sleep(3 * BATCH_SECONDS)
+
+    timer = QTimer()
+    timer.timeout.connect(lambda: happened.append("turn"))
+    timer.start(0)
+    thread = EngineThread(fake_process("--pause", "0.01"))
+    thread.listen(take_long)
+    thread.start()
+    thread.send(START)
+    qtbot.waitUntil(lambda: happened.count("batch") >= 5, timeout=TIMEOUT_MS)
+    thread.shut_down()
+    pairs = itertools.pairwise(happened)
+    assert ("batch", "batch") not in pairs
 
 
 def test_response_has_the_id_of_its_request(listen):
