@@ -168,7 +168,7 @@ def _with_own_text(
     own = None
     if steps := text.steps + (judging.steps if judging else 0):
         with context.stage(Stage.SAMPLING, total=steps) as step:
-            if text.count:
+            if text.batches:
                 own = own_samples(loaded.model, text, step)
             if judging:
                 found = own_samples(loaded.model, judging, step)

@@ -5,14 +5,14 @@ pruned model from specialising to the user's text. Each window begins with the t
 that begin a text and continues with draws from the model's predictions at
 temperature 1. If the model has a chat template, half of the windows begin with what it
 writes before the first word of the user: the model writes questions and answers. The
-windows of a model are sampled once and kept in the user's cache.
+windows of a model are sampled once and kept in the user's cache, batch by batch.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from surgeon_engine.model.source import ModelSource
 
 CHAT_SHARE = 0.5  # of the windows, for a model with a chat template
 _AT_ONCE = 64  # windows
-_VERSION = 2  # of the sampling; another one makes other windows
+_VERSION = 3  # of the sampling; another one makes other windows
 _HEADER_BYTES = 1 << 20  # of each file, by which a model is recognised
 
 
@@ -45,11 +45,12 @@ class Author:
 
 
 @dataclass(frozen=True, slots=True)
-class Opening:
-    """The first tokens of some windows."""
+class Batch:
+    """Windows that are sampled together."""
 
-    tokens: tuple[int, ...]
-    count: int  # of the windows
+    opening: tuple[int, ...]  # the first tokens of each window
+    count: int  # of windows
+    seed: int  # of the draws
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,31 +59,46 @@ class OwnText:
 
     source: ModelSource
     dtype: torch.dtype
-    openings: tuple[Opening, ...]
+    batches: tuple[Batch, ...]
     length: int  # tokens of a window
-    seed: int  # of the draws
-
-    @property
-    def count(self) -> int:
-        """The number of windows."""
-        return sum(opening.count for opening in self.openings)
 
     @property
     def steps(self) -> int:
         """How often sampling calls its `step`."""
-        return sum(
-            -(-opening.count // _AT_ONCE) * (self.length - len(opening.tokens))
-            for opening in self.openings
-        )
+        return sum(self.length - len(batch.opening) for batch in self.batches)
 
-    @property
-    def cache_path(self) -> Path:
-        """The file that keeps the windows, named by a digest of what determines them.
+    def read_cached(self) -> Tensor | None:
+        """Return the kept windows; None if some are missing or damaged."""
+        found = [self.read_batch(batch) for batch in self.batches]
+        kept = [windows for windows in found if windows is not None]
+        return torch.cat(kept) if kept and len(kept) == len(found) else None
+
+    def read_batch(self, batch: Batch) -> Tensor | None:
+        """Return the kept windows of a batch; None if they are missing or damaged."""
+        try:
+            windows = np.load(self.file_of(batch), allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            return None
+        is_whole = windows.shape == (batch.count, self.length)
+        if not is_whole or windows.dtype != np.int32:
+            return None
+        return torch.from_numpy(windows.astype(np.int64))
+
+    def keep_batch(self, batch: Batch, windows: Tensor) -> None:
+        """Write the windows of a batch to the cache."""
+        path = self.file_of(batch)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        buffer = io.BytesIO()
+        np.save(buffer, windows.numpy().astype(np.int32))
+        write_atomically(path, buffer.getbuffer())
+
+    def file_of(self, batch: Batch) -> Path:
+        """Return the file that keeps a batch, named by a digest of what determines it.
 
         A model is recognised by the names, sizes, times and headers of its files.
         """
         digest = hashlib.sha256()
-        settings = (_VERSION, self.openings, self.length, self.seed, str(self.dtype))
+        settings = (_VERSION, batch, self.length, str(self.dtype))
         digest.update(repr(settings).encode())
         for file in sorted(self.source.weight_files):
             facts = file.stat()
@@ -90,17 +106,6 @@ class OwnText:
             with file.open("rb") as opened:
                 digest.update(opened.read(_HEADER_BYTES))
         return cache_folder() / f"{digest.hexdigest()[:32]}.npy"
-
-    def read_cached(self) -> Tensor | None:
-        """Return the kept windows; None if there are none, or they are damaged."""
-        try:
-            windows = np.load(self.cache_path, allow_pickle=False)
-        except (OSError, ValueError, EOFError):
-            return None
-        is_whole = windows.shape == (self.count, self.length)
-        if not is_whole or windows.dtype != np.int32:
-            return None
-        return torch.from_numpy(windows.astype(np.int64))
 
 
 def own_text(
@@ -119,15 +124,24 @@ def own_text(
     chat = tuple(opening_of_chats(author.tokenizer))
     has_room = 0 < len(chat) <= length // 2  # most of a window is the model's own
     chats = round(chat_share * count) if has_room else 0
-    openings = (Opening(text, count - chats), Opening(chat, chats))
-    used = tuple(opening for opening in openings if opening.count)
-    return OwnText(author.source, author.dtype, used, length, seed)
+    batches = *_batches(text, count - chats, seed), *_batches(chat, chats, seed)
+    return OwnText(author.source, author.dtype, batches, length)
+
+
+def _batches(opening: tuple[int, ...], count: int, seed: int) -> Iterator[Batch]:
+    """Divide windows into batches, each with a seed of its own."""
+    for number, start in enumerate(range(0, count, _AT_ONCE)):
+        mixed = np.random.SeedSequence((seed, number)).generate_state(1)
+        yield Batch(opening, min(_AT_ONCE, count - start), int(mixed[0]))
 
 
 def own_samples(
     model: PreTrainedModel, text: OwnText, step: Callable[[], None]
 ) -> Tensor:
     """Return the windows that the model wrote, sampled now or read from the cache.
+
+    Each batch is kept as soon as it is complete: sampling that was interrupted goes on
+    from there.
 
     Args:
         model: the original model.
@@ -137,58 +151,48 @@ def own_samples(
     Returns:
         Token ids, windows x length, int64.
     """
-    if (kept := text.read_cached()) is not None:
-        return kept
-    windows = torch.cat(
-        [
-            sample(model, each.tokens, each.count, text.length, text.seed, step)
-            for each in text.openings
-        ]
-    )
-    path = text.cache_path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    buffer = io.BytesIO()
-    np.save(buffer, windows.numpy().astype(np.int32))
-    write_atomically(path, buffer.getbuffer())
-    return windows
+    found = []
+    for batch in text.batches:
+        windows = text.read_batch(batch)
+        if windows is None:
+            windows = sample(model, batch, text.length, step)
+            text.keep_batch(batch, windows)
+        else:
+            for _ in range(text.length - len(batch.opening)):
+                step()
+        found.append(windows)
+    return torch.cat(found)
 
 
 @torch.no_grad()
 def sample(
     model: PreTrainedModel,
-    opening: Sequence[int],
-    count: int,
+    batch: Batch,
     length: int,
-    seed: int,
     step: Callable[[], None] = lambda: None,
 ) -> Tensor:
     """Return windows of tokens drawn from the model's predictions at temperature 1.
 
+    The draws are made on the CPU, in float32.
+
     Args:
         model: the model.
-        opening: the first tokens of each window.
-        count: windows.
+        batch: what determines the windows.
         length: tokens of a window.
-        seed: of the draws. They are made on the CPU, in float32.
-        step: called after each token of each batch.
+        step: called after each token.
 
     Returns:
         Token ids, windows x length, int64.
     """
-    generator = torch.Generator().manual_seed(seed)
-    batches = []
-    for start in range(0, count, _AT_ONCE):
-        tokens = [torch.tensor([opening] * min(_AT_ONCE, count - start))]
-        arguments = with_cache(model) | last_logits_alone(model)
-        for _ in range(length - len(opening)):
-            logits = model(
-                tokens[-1].to(model.device), use_cache=True, **arguments
-            ).logits
-            probabilities = logits[:, -1].float().cpu().softmax(dim=1)
-            tokens.append(probabilities.multinomial(1, generator=generator))
-            step()
-        batches.append(torch.cat(tokens, dim=1))
-    return torch.cat(batches)
+    generator = torch.Generator().manual_seed(batch.seed)
+    tokens = [torch.tensor([batch.opening] * batch.count)]
+    arguments = with_cache(model) | last_logits_alone(model)
+    for _ in range(length - len(batch.opening)):
+        logits = model(tokens[-1].to(model.device), use_cache=True, **arguments).logits
+        probabilities = logits[:, -1].float().cpu().softmax(dim=1)
+        tokens.append(probabilities.multinomial(1, generator=generator))
+        step()
+    return torch.cat(tokens, dim=1)
 
 
 def opening_of_texts(

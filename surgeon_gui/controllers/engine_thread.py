@@ -3,8 +3,8 @@
     GUI thread   --send-->  queue of commands  -->  engine
     GUI thread  <--events_received, a list at most ten times a second--  engine
 
-The next list is sent after the window has shown the one before: a slow window gets fewer
-and longer lists, and stays responsive in between.
+The next list is sent after the window has shown the one before. So a slow window gets
+fewer and longer lists, and stays responsive in between.
 
 The thread runs one loop and has no slots; `EngineSupervisor` controls the engine.
 """

@@ -15,6 +15,7 @@ from surgeon_engine.api.config.run import Dtype, ModelConfig
 from surgeon_engine.calibration import own_samples as module
 from surgeon_engine.calibration.own_samples import (
     Author,
+    Batch,
     own_samples,
     own_text,
     sample,
@@ -66,7 +67,7 @@ def test_samples_follow_the_distribution_of_the_model():
     model = LlamaForCausalLM(config).eval().requires_grad_(False)
     with torch.no_grad():
         model.lm_head.weight.mul_(20)
-    windows = sample(model, [0], count=4000, length=3, seed=1)
+    windows = sample(model, Batch((0,), 4000, seed=1), length=3)
     assert windows.shape == (4000, 3)
     assert (windows[:, 0] == 0).all()
     for known in ((0,), (0, int(windows[:, 1].mode().values))):
@@ -85,7 +86,7 @@ def test_samples_follow_the_distribution_of_the_model():
 @pytest.mark.parametrize("family", FAMILIES)
 def test_cached_sampling_equals_sampling_from_whole_windows(family):
     model = tiny_model(family)
-    found = sample(model, [1], count=3, length=9, seed=4)
+    found = sample(model, Batch((1,), 3, seed=4), length=9)
     generator = torch.Generator().manual_seed(4)
     expected = torch.full((3, 1), 1)
     with torch.no_grad():
@@ -103,6 +104,35 @@ def test_windows_are_sampled_once_and_read_from_the_cache(loaded, monkeypatch):
     assert int(first.max()) < VOCABULARY
     monkeypatch.setattr(module, "sample", None)  # not called again
     assert torch.equal(samples_of(loaded), first)
+
+
+def test_interrupted_sampling_goes_on_after_the_last_complete_batch(
+    loaded, monkeypatch
+):
+    monkeypatch.setattr(module, "_AT_ONCE", 4)
+    steps = []
+
+    def interrupt():
+        steps.append(0)
+        if len(steps) == 10:  # in the second batch
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        samples_of(loaded, 10, 8, step=interrupt)
+    sampled = []
+
+    def count(model, batch, *rest):
+        sampled.append(batch.count)
+        return sample(model, batch, *rest)
+
+    monkeypatch.setattr(module, "sample", count)
+    steps.clear()
+    windows = samples_of(loaded, 10, 8, step=lambda: steps.append(0))
+    assert sampled == [4, 2]
+    assert len(steps) == text_of(loaded, 10, 8).steps == 3 * 7
+    assert len(windows.unique(dim=0)) == 10
+    assert torch.equal(samples_of(loaded, 8, 8), windows[:8])  # all of it is kept
+    assert sampled == [4, 2]
 
 
 def test_samples_begin_with_what_the_tokenizer_puts_in_front_of_a_text(loaded):
@@ -125,11 +155,12 @@ def test_half_of_the_samples_of_a_chat_model_begin_as_a_chat(loaded):
     windows = samples_of(chat_model, 4, 8)
     assert windows.shape == (4, 8)
     assert windows[2:, :2].tolist() == [ids] * 2
-    plain = sample(loaded.model, ids[:1], 2, 8, seed=0)
-    assert torch.equal(windows[:2], plain)
-    chats = sample(loaded.model, ids, 2, 8, seed=0)
-    assert torch.equal(windows[2:], chats)
     text = text_of(chat_model, 4, 8)
+    seeds = [batch.seed for batch in text.batches]
+    plain = sample(loaded.model, Batch((ids[0],), 2, seeds[0]), 8)
+    assert torch.equal(windows[:2], plain)
+    chats = sample(loaded.model, Batch(tuple(ids), 2, seeds[1]), 8)
+    assert torch.equal(windows[2:], chats)
     assert text.steps == 7 + 6
     assert torch.equal(text.read_cached(), windows)
 
@@ -139,17 +170,21 @@ def test_share_of_chats_can_be_changed_and_other_openings_have_other_files(loade
     tokenizer.chat_template = "U:{{ messages[0].content }}"
     author = Author(loaded.source, loaded.model.dtype, loaded.model.config, tokenizer)
     texts = [own_text(author, 10, 8, 0, share) for share in (0, 0.5, 0.7, 1)]
-    counts = [[opening.count for opening in text.openings] for text in texts]
+    counts = [[batch.count for batch in text.batches] for text in texts]
     assert counts == [[10], [5, 5], [3, 7], [10]]
-    assert len({text.cache_path for text in texts}) == 4
+    files = {text.file_of(batch) for text in texts for batch in text.batches}
+    assert len(files) == 6
 
 
 def test_long_chat_opening_leaves_room_for_the_model(loaded):
     tokenizer = byte_tokenizer()
     tokenizer.chat_template = "12345{{ messages[0].content }}"
     with_chats = replace(loaded, tokenizer=tokenizer)
-    assert [len(o.tokens) for o in text_of(with_chats, 4, 9).openings] == [1]
-    assert [len(o.tokens) for o in text_of(with_chats, 4, 10).openings] == [1, 5]
+    openings = [
+        [len(batch.opening) for batch in text_of(with_chats, 4, length).batches]
+        for length in (9, 10)
+    ]
+    assert openings == [[1], [1, 5]]
 
 
 def test_preview_shows_the_samples_in_the_cache(loaded, tmp_path):
