@@ -188,7 +188,8 @@ def _finish(
     pruned = full_size_model(state)
     checkpoint = destination
     try:
-        save_probe(state.loaded, state.windows.validation, run.probe_path)
+        _, validation = state.references.texts[0]
+        save_probe(state.loaded, validation, run.probe_path)
         if settings.format not in FOR_TRANSFORMERS:
             # The files of other programs cannot be exported again.
             job = ExportJob(pruned, recipe, run, ExportConfig(), run.checkpoint_path)

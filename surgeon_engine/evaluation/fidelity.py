@@ -12,18 +12,18 @@ hundred tokens at a time.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
 from surgeon_engine.api.errors import EvaluationError
 from surgeon_engine.api.messages.run import Estimate
 from surgeon_engine.evaluation.divergence import log_divergences
+from surgeon_engine.model.block_runner import replaced_forward
 from surgeon_engine.model.layers import body_of
 
 Step = Callable[[], None]
@@ -168,23 +168,13 @@ def last_hidden(model: PreTrainedModel, tokens: Tensor) -> Tensor:
 
 def head_logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
     """Return the logits of hidden states: windows x length x vocabulary."""
-    tokens = hidden.new_zeros(hidden.shape[:2], dtype=torch.long)
-    with _skipped(body_of(model), hidden):
-        return model(input_ids=tokens, use_cache=False).logits
-
-
-@contextmanager
-def _skipped(body: nn.Module, hidden: Tensor) -> Iterator[None]:
-    """Let a model return given hidden states instead of computing them."""
 
     def forward(*_: Any, **__: Any) -> BaseModelOutputWithPastAndCrossAttentions:
         return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=hidden)
 
-    body.forward = forward
-    try:
-        yield
-    finally:
-        del body.forward
+    tokens = hidden.new_zeros(hidden.shape[:2], dtype=torch.long)
+    with replaced_forward((body_of(model),), forward):
+        return model(input_ids=tokens, use_cache=False).logits
 
 
 def logit_parts(model: PreTrainedModel, labels: Tensor) -> Iterator[slice]:

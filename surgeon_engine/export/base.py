@@ -24,6 +24,8 @@ class VerificationResult(msgspec.Struct, frozen=True):
     perplexity: float | None  # None: no windows, or not finite
     checked_with: str  # name and version of the program
     windows: int = 0  # number of windows for the perplexity
+    # KL(original || file) on the tokens, in nats; None: unknown or not finite
+    divergence: float | None = None
 
 
 class Writer(Protocol):

@@ -37,7 +37,7 @@ from surgeon_engine.export.destination import (
 from surgeon_engine.export.formats import WRITERS, format_support, resolve_format
 from surgeon_engine.export.model_card import Recipe, model_card
 from surgeon_engine.export.transformers.weight_files import named_dtype
-from surgeon_engine.export.verify import describe_mismatch, expected_perplexity
+from surgeon_engine.export.verify import describe_mismatch, expected_figures
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import RunContext
 
@@ -62,6 +62,7 @@ def export(job: ExportJob, context: RunContext) -> Exported:
             folder, marked as unverified.
     """
     pruned, config, destination = job.pruned, job.config, job.destination
+    in_memory = expected_figures(job.run.probe_path)
     file_format = resolve_format(config.format, pruned)
     writer = WRITERS[file_format]
     forecast = writer.forecast(pruned, config.dtype)
@@ -87,7 +88,9 @@ def export(job: ExportJob, context: RunContext) -> Exported:
             forecast_bytes=forecast,
             agreement=result.agreement,
             perplexity=result.perplexity,
-            expected_perplexity=expected_perplexity(job.run.probe_path),
+            expected_perplexity=in_memory.perplexity,
+            divergence=result.divergence,
+            expected_divergence=in_memory.divergence,
             checked_with=result.checked_with,
             others=format_support(pruned),
         )
@@ -156,7 +159,7 @@ def _verify(
     try:
         check = context.raise_if_cancelled
         result = WRITERS[file_format].verify(folder, probe, check)
-        mismatch = describe_mismatch(result, dtypes, expected_perplexity(probe))
+        mismatch = describe_mismatch(result, dtypes, expected_figures(probe).perplexity)
         if mismatch:
             hint = "Please report this with the name of the model."
             raise ExportError(mismatch, hint)

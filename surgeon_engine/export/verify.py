@@ -9,10 +9,11 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save
-from torch import Tensor
 
 from surgeon_engine.api.config.export import FileDtype
 from surgeon_engine.api.files import write_atomically
+from surgeon_engine.evaluation.divergence import log_divergences
+from surgeon_engine.evaluation.fidelity import Reference, head_logits
 from surgeon_engine.evaluation.perplexity import perplexity
 from surgeon_engine.export.base import VerificationResult
 from surgeon_engine.model.load import LoadedModel
@@ -39,19 +40,27 @@ _TOLERANCES = {
 }
 
 
-def save_probe(loaded: LoadedModel, windows: Tensor, path: Path) -> None:
+def save_probe(loaded: LoadedModel, validation: Reference, path: Path) -> None:
     """Save logits and perplexity of the model on some validation windows.
+
+    Args:
+        loaded: The pruned model.
+        validation: The validation windows, and what the original computes on them.
+        path: The file.
 
     Raises:
         EvaluationError: The loss is not finite.
     """
-    tokens = windows[:1, :_MAX_TOKENS].to(loaded.device)
+    tokens = validation.windows[:1, :_MAX_TOKENS].to(loaded.device)
+    hidden = validation.hidden[0][:1, :_MAX_TOKENS].to(loaded.device)
     with torch.no_grad():
         logits = loaded.model(tokens, use_cache=False).logits.float()
-    windows = windows[:_MAX_WINDOWS]
+        original = head_logits(loaded.model, hidden).float()
+    windows = validation.windows[:_MAX_WINDOWS]
     probe = {
         "tokens": tokens.cpu().clone(),
         "logits": logits.contiguous().cpu(),
+        "original": original.contiguous().cpu(),
         "windows": windows.cpu().clone(),
         "perplexity": torch.tensor(
             perplexity(loaded.model, windows), dtype=torch.float64
@@ -60,9 +69,22 @@ def save_probe(loaded: LoadedModel, windows: Tensor, path: Path) -> None:
     write_atomically(path, save(probe))
 
 
-def expected_perplexity(probe: Path) -> float:
-    """Return the perplexity of the model in memory, as saved in `probe`."""
-    return float(load_file(probe)["perplexity"])
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """The figures of the model in memory on the probe."""
+
+    perplexity: float
+    divergence: float | None  # None: a probe of an earlier version
+
+
+def expected_figures(path: Path) -> Expected:
+    """Return the figures of the model in memory, from a saved probe."""
+    probe = load_file(path)
+    perplexity = float(probe["perplexity"])
+    if "original" not in probe:
+        return Expected(perplexity, None)
+    log_p, log_q = (probe[name].log_softmax(-1) for name in ("original", "logits"))
+    return Expected(perplexity, float(log_divergences(log_p, log_q).mean()))
 
 
 def describe_mismatch(

@@ -8,6 +8,7 @@ the number and length of the windows, and not on their tokens.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -98,15 +99,10 @@ class BlockRunner:
         def forward(*_: Any, **__: Any) -> Any:
             return (given,) if self._returns_tuples else given
 
-        for block in self._blocks:
-            block.forward = forward
-        try:
+        with replaced_forward(self._blocks, forward):
             for tokens, states in zip(self._batches, hidden, strict=False):
                 given = states.to(device)
                 yield body(input_ids=tokens.to(device), use_cache=False)[0]
-        finally:
-            for block in self._blocks:
-                del block.forward
 
     def _calls_of(self, count: int) -> list[Call]:
         """Return the arguments of the blocks for so many windows."""
@@ -149,6 +145,21 @@ def run_until_stopped(function: Callable[..., Any], *args: Any, **kwargs: Any) -
         function(*args, **kwargs)
     except Stopped:
         pass
+
+
+@contextmanager
+def replaced_forward(
+    modules: Iterable[nn.Module], forward: Callable[..., Any]
+) -> Iterator[None]:
+    """Let modules compute something else for the length of a block of code."""
+    modules = tuple(modules)
+    for module in modules:
+        module.forward = forward
+    try:
+        yield
+    finally:
+        for module in modules:
+            del module.forward
 
 
 def first_of(output: Any) -> Tensor:

@@ -61,8 +61,28 @@ def load_model(
     if inspected is None:
         source = locate(config.source)
         read_model_config(source)
+        stored = stored_dtype(source)
     else:
-        source = inspected.source
+        source, stored = inspected.source, inspected.stored
+    return _load(config, source, load_tokenizer(source), stored)
+
+
+def load_original(config: ModelConfig, pruned: LoadedModel) -> LoadedModel:
+    """Load the model that `config` names, from which `pruned` was made.
+
+    Raises:
+        ModelError: it cannot be read again.
+    """
+    return _load(config, pruned.source, pruned.tokenizer, pruned.stored)
+
+
+def _load(
+    config: ModelConfig,
+    source: ModelSource,
+    tokenizer: PreTrainedTokenizerBase | None,
+    stored: torch.dtype | None,
+) -> LoadedModel:
+    """Load the weights of a model that has been checked."""
     try:
         model, found = AutoModelForCausalLM.from_pretrained(
             source.folder,
@@ -84,15 +104,8 @@ def load_model(
     model.requires_grad_(False)
     model.eval()
     model.to(devices.choose(config.device))
-    blocks = find_blocks(model)
-    return LoadedModel(
-        source,
-        model,
-        load_tokenizer(source),
-        blocks,
-        prunable_layers(model),
-        stored_dtype(source) if inspected is None else inspected.stored,
-    )
+    blocks, layers = find_blocks(model), prunable_layers(model)
+    return LoadedModel(source, model, tokenizer, blocks, layers, stored)
 
 
 def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from surgeon_engine.api.config.pruning import Fisher, Structure
@@ -25,8 +26,8 @@ from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import RunContext
 
 Factors = dict[str, Measured]  # by layer
-_DRAWS = 4  # of the labels of a window, where labels are drawn
-_OWN_WINDOWS = 64  # whose gates are measured; more change little
+_DRAWS = 2  # of the labels of a window, where labels are drawn
+_OWN_WINDOWS = 32  # whose gates are measured; more change little
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ def _measure_gates(
     request = replace(_request(state, task, shot), draws=_DRAWS)
     requests = [request]
     if state.windows.own is not None:
-        own = state.windows.own[:_OWN_WINDOWS]
+        own = _spread(state.windows.own, _OWN_WINDOWS)
         requests.append(replace(request, windows=own, labels=Fisher.EMPIRICAL))
     blocks, model = len(request.blocks), request.model
     total = sum(batch_count(len(x.windows), x.batch, blocks) for x in requests)
@@ -106,6 +107,12 @@ def _measure_gates(
         return {**parts[0]}
     text, own_text = parts
     return {name: text[name].averaged_with(own_text[name]) for name in text}
+
+
+def _spread(windows: Tensor, count: int) -> Tensor:
+    """Return at most so many of the windows, from all their parts."""
+    count = min(count, len(windows))
+    return windows[torch.arange(count) * len(windows) // count]
 
 
 def _gates_of(structure: Structure) -> tuple[Gate, ...]:

@@ -11,7 +11,7 @@ from surgeon_engine.api.config.recovery import judging_windows
 from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import Evaluation, Recovered, Stage
 from surgeon_engine.evaluation.fidelity import Reference
-from surgeon_engine.model.load import LoadedModel, load_model
+from surgeon_engine.model.load import LoadedModel, load_original
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.recovery.block_pair import RecoveryText
 from surgeon_engine.recovery.block_pass import BlockPass, recover_blocks
@@ -49,7 +49,7 @@ def recover(
         message = "There are too few windows to hold any out, so recovery is left out."
         context.emit(Logged(Level.WARNING, message))
         return None
-    original = load_model(state.config.model)
+    original = load_original(state.config.model, state.loaded)
     judge = _judge(state, original, text, context, shot)
     with HiddenStore(state.loaded.device) as store:
         passed, after = _recover_blocks(state, original, text, judge, store, shot)

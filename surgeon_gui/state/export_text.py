@@ -229,6 +229,13 @@ def _check_facts(exported: Exported) -> Facts:
         if exported.expected_perplexity is not None:
             in_memory = numbers.perplexity(exported.expected_perplexity)
             facts.append((tr("Perplexity before saving"), in_memory))
+    if exported.divergence is not None and exported.expected_divergence is not None:
+        nats = tr("{reloaded}, before saving {in_memory} ({tokens} tokens)").format(
+            reloaded=numbers.nats(exported.divergence),
+            in_memory=numbers.nats(exported.expected_divergence),
+            tokens=numbers.whole(exported.tokens_compared),
+        )
+        facts.append((tr("KL to the original"), nats))
     return (*facts, folder)
 
 

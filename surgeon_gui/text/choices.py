@@ -247,8 +247,8 @@ _RECOVERY: dict[Recovery, tuple[str, str]] = {
     Recovery.AUTOMATIC: (
         tr("Automatic"),
         tr(
-            "The closest to the original for which memory and time suffice. The plan "
-            "shows which it is."
+            "Distillation, or if memory or time does not suffice, reconstruction or "
+            "the refit. The plan shows which it is."
         ),
     ),
     Recovery.OFF: (tr("Off"), tr("The remaining weights stay as they are.")),
@@ -269,8 +269,15 @@ _RECOVERY: dict[Recovery, tuple[str, str]] = {
     Recovery.DISTILLATION: (
         tr("Distillation"),
         tr(
-            "After the reconstruction, trains the whole model to predict what the "
-            "original predicts. Closest to the original, and takes the longest."
+            "After the refit, trains the whole model to predict what the original "
+            "predicts."
+        ),
+    ),
+    Recovery.BOTH: (
+        tr("Reconstruction and distillation"),
+        tr(
+            "Trains each block after its refit, and then the whole model. Closest to "
+            "the original, and takes the longest."
         ),
     ),
 }

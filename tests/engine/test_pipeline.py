@@ -48,6 +48,8 @@ def test_run_leaves_a_complete_folder(tmp_path):
     assert list(report.shots) == run.of(ShotFinished)
     assert report.exported == run.of(Exported)[0]
     assert report.exported.largest_difference < 1e-5
+    divergence = report.exported.expected_divergence
+    assert report.exported.divergence == pytest.approx(divergence, rel=1e-3)
     assert isinstance(run.events[-1], RunFinished)
     lines = folder.events_path.read_bytes().splitlines()
     logged = [msgspec.json.decode(line, type=Envelope).event for line in lines]

@@ -56,6 +56,8 @@ def exported(
         agreement=1.0 if is_exact else 0.998,
         perplexity=14.62 if is_run else None,
         expected_perplexity=14.62,
+        divergence=0.184 if is_run else None,
+        expected_divergence=0.184,
         checked_with=program if is_run else READ_BACK,
         others=others(pruning),
     )

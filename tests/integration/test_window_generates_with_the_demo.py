@@ -10,15 +10,14 @@ from PySide6.QtWidgets import QListWidget
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.pruning import Method
-from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.generation import Side
 from surgeon_gui.controllers.playground import Playground
 from surgeon_gui.state.run import Status
-from tests.helpers.configs import pruning_config
+from tests.helpers.configs import pruning_config, surgeon_job
 from tests.helpers.windows import click, find, find_type, open_tab, run_of
 
 LONG_MS = 280_000  # the whole engine on a slow and busy machine
-QUICK = RunConfig(
+QUICK = surgeon_job(
     calibration=CalibrationConfig(windows=4, validation_windows=4, window_length=64),
     pruning=pruning_config(sparsity=0.4, shots=1, method=Method.MAGNITUDE),
 )

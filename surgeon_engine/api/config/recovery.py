@@ -13,13 +13,14 @@ from surgeon_engine.api.config.fields import Limits, Option, check_limits
 
 
 class Recovery(StrEnum):
-    """The levels of recovery, each with those before it."""
+    """The levels of recovery."""
 
     OFF = "off"
     REFIT = "refit"  # least squares, layer after layer
-    RECONSTRUCTION = "reconstruction"  # training block by block
-    DISTILLATION = "distillation"  # training of the whole model
-    AUTOMATIC = "automatic"  # the closest for which memory and time suffice
+    RECONSTRUCTION = "reconstruction"  # the refit, then training, block by block
+    DISTILLATION = "distillation"  # the refit, then training of the whole model
+    BOTH = "reconstruction_and_distillation"
+    AUTOMATIC = "automatic"  # the first for which memory suffices, from distillation on
 
 
 class TrainedWeights(StrEnum):
@@ -66,7 +67,7 @@ class RecoveryConfig:
     # Windows that the original model writes; they are used beside the user's text.
     own_windows: Annotated[
         int, Option(Limits(0, 100_000), applies=_recovers, advanced=True)
-    ] = 128
+    ] = 64
     epochs: Annotated[float, Option(Limits(0, 100), applies=_trains)] = 1.0
     # 0: no limit. A limit in minutes makes results depend on the speed of the machine.
     max_minutes: Annotated[
@@ -88,12 +89,16 @@ class RecoveryConfig:
     @property
     def trains(self) -> bool:
         """True if the model is trained to match the original, or may be."""
-        return self.level in (Recovery.DISTILLATION, Recovery.AUTOMATIC)
+        return self.level in (
+            Recovery.DISTILLATION,
+            Recovery.BOTH,
+            Recovery.AUTOMATIC,
+        )
 
     @property
     def reconstructs(self) -> bool:
-        """True if each block is trained to match that of the original, or may be."""
-        return self.trains or self.level is Recovery.RECONSTRUCTION
+        """True if each block is trained to match that of the original."""
+        return self.level in (Recovery.RECONSTRUCTION, Recovery.BOTH)
 
     @property
     def uses_lora(self) -> bool:

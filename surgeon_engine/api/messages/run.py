@@ -253,6 +253,8 @@ class Exported(msgspec.Struct, frozen=True, tag=True):
     agreement: float = 1.0  # share of tokens with the same top token
     perplexity: float | None = None  # of the reloaded model on some validation windows
     expected_perplexity: float | None = None  # the same of the model in memory
+    divergence: float | None = None  # KL(original || reloaded) on the tokens, in nats
+    expected_divergence: float | None = None  # the same of the model in memory
     checked_with: str = ""  # name and version of the program
     others: tuple[FormatSupport, ...] = ()  # support of all formats
 

@@ -12,7 +12,7 @@ ones. With a quality limit, recovery counts once. Constants are measured
 
 from __future__ import annotations
 
-from surgeon_engine.api.config.pruning import SPARSE, Method, Structure
+from surgeon_engine.api.config.pruning import SPARSE, Fisher, Method, Structure
 from surgeon_engine.api.messages.machine import Rates
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.messages.sources import LayerSummary
@@ -33,6 +33,7 @@ _REFIT_PASSES = 3  # over the text, each as long as a forward
 _RECONSTRUCTION_PASSES = 7
 _TRAINING_PASSES = 3.5
 _CHECKS = 5  # of a training, on the held-out windows
+_DRAWS, _OWN_WINDOWS = 2, 32  # of the labels of gates; own windows for gates
 _SAMPLED_AT_ONCE = 64  # windows
 _LIBRARIES_SECONDS = 8.0  # in which a fresh process is ready, on a usual processor
 _USUAL_CALL = 1e-6  # seconds, of that processor
@@ -129,7 +130,7 @@ class _DurationModel:
 
     def _forward(self, windows: int) -> float:
         """Return the time to evaluate the loss on `windows` windows."""
-        tokens = windows * self._length
+        tokens = self._tokens(windows)
         flops = tokens * (self._block_flops + self._head_flops)
         numbers = tokens * self._job.model.vocabulary * 4 * _LOGIT_PASSES
         return (
@@ -144,22 +145,34 @@ class _DurationModel:
         return tokens * numbers * self._job.each * _GRAPH_PASSES
 
     def _curvature(self) -> float:
-        """Return the time to compute the factors of the measured layers."""
-        windows, layers = self._job.config.calibration.windows, self._job.measured
-        tokens = windows * self._length
-        pruning = self._job.config.pruning
-        flops, seconds = 0.0, self._forward(windows)
-        if pruning.measures_factors:
-            flops += sum(2 * width(layer) ** 2 for layer in readers(layers))
+        """Return the time to measure the factors or the gates of the layers."""
+        config, layers = self._job.config, self._job.measured
+        windows, pruning = config.calibration.windows, config.pruning
+        if not pruning.measures_factors:
+            draws = _DRAWS if pruning.fisher is Fisher.SAMPLED else 1
+            own = min(config.own_windows, _OWN_WINDOWS)
+            return self._gates(windows, draws) + self._gates(own, 1)
+        flops = sum(2.0 * width(layer) ** 2 for layer in readers(layers))
         if self._job.measures_gradients:
-            if pruning.measures_factors:
-                flops += sum(2 * layer.rows**2 for layer in layers)
-            else:  # the gradients of gates
-                flops += sum(2 * layer.weights for layer in layers)
-            flops += 2 * self._block_flops + self._head_flops  # again, and back
-            seconds += _BACKWARD_CALLS * self._calls(windows)
-            seconds += 2 * self._activations(tokens) / self._moving
+            flops += sum(2 * layer.rows**2 for layer in layers)
+            return self._backward(windows, 1, flops)
+        return self._forward(windows) + self._tokens(windows) * flops / self._products
+
+    def _gates(self, windows: int, draws: int) -> float:
+        flops = sum(2.0 * layer.weights for layer in self._job.measured)
+        return self._backward(windows, draws, draws * flops)
+
+    def _backward(self, windows: int, draws: int, flops: float) -> float:
+        """Return the time of gradients, with some more operations per token."""
+        # Each block runs again, and back for each draw.
+        flops += (1 + draws) * self._block_flops + draws * self._head_flops
+        tokens = self._tokens(windows)
+        seconds = self._forward(windows) + _BACKWARD_CALLS * self._calls(windows)
+        seconds += (1 + draws) * self._activations(tokens) / self._moving
         return seconds + tokens * flops / self._products
+
+    def _tokens(self, windows: int) -> int:
+        return windows * self._length
 
     def _selection(self) -> float:
         """Return the seconds of the costs of all candidates."""

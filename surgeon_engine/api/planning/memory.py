@@ -392,7 +392,7 @@ class Footprint:
         calibration = self.config.calibration
         files = self.export_weights + self.checkpoint_weights
         tokens = min(_PROBED_TOKENS, calibration.window_length)
-        probe = tokens * self.model.vocabulary * _FLOAT
+        probe = 2 * tokens * self.model.vocabulary * _FLOAT  # of both models
         in_memory = self.store_on_device + self.store_on_host
         stored = max((moment.stored for moment in self.recovery), default=0)
         mapped = int(max(0, stored - in_memory))

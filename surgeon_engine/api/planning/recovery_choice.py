@@ -127,7 +127,7 @@ def _candidates(recovery: RecoveryConfig) -> Iterator[RecoveryConfig]:
     is_open = recovery.level is Recovery.AUTOMATIC
     for level in _LEVELS if is_open else (recovery.level,):
         settled = replace(recovery, level=level)
-        if level is not Recovery.DISTILLATION:
+        if not settled.trains:
             yield settled
             continue
         for kind, recomputes in itertools.product(weights, checkpointing):

@@ -283,7 +283,7 @@ def _less_recovery(config: RunConfig) -> RunConfig | None:
 def _checkpointing(config: RunConfig) -> RunConfig | None:
     recovery, on = config.recovery, GradientCheckpointing.ON
     is_off = recovery.gradient_checkpointing is GradientCheckpointing.OFF
-    if not (recovery.level is Recovery.DISTILLATION and is_off):
+    if not (recovery.trains and is_off):
         return None
     return replace(config, recovery=replace(recovery, gradient_checkpointing=on))
 
@@ -291,7 +291,7 @@ def _checkpointing(config: RunConfig) -> RunConfig | None:
 def _lora(config: RunConfig) -> RunConfig | None:
     recovery = config.recovery
     is_full = recovery.trained_weights is TrainedWeights.FULL
-    if not (recovery.level is Recovery.DISTILLATION and is_full):
+    if not (recovery.trains and is_full):
         return None
     trained = replace(recovery, trained_weights=TrainedWeights.LORA)
     return replace(config, recovery=trained)

@@ -46,7 +46,7 @@ def check(folder: Path, probe: Path) -> dict[str, Any]:
     logits = expected["logits"][0]
     module = _import_optional("llama_cpp")
     if module is not None:
-        return _compare_logits(module, path, tokens, logits)
+        return _compare_logits(module, path, tokens, logits, expected.get("original"))
     module = _import_optional("xllamacpp")
     if module is not None:
         return _compare_probabilities(module, path, tokens, logits)
@@ -62,7 +62,11 @@ def _import_optional(name: str) -> ModuleType | None:
 
 
 def _compare_logits(
-    llama_cpp: ModuleType, path: Path, tokens: list[int], expected: np.ndarray
+    llama_cpp: ModuleType,
+    path: Path,
+    tokens: list[int],
+    expected: np.ndarray,
+    original: np.ndarray | None,
 ) -> dict[str, Any]:
     llama = llama_cpp.Llama(
         str(path),
@@ -83,12 +87,17 @@ def _compare_logits(
     if logits.shape != expected.shape:
         raise ValueError(f"{logits.shape[-1]} logits instead of {expected.shape[-1]}")
     agreement = logits.argmax(axis=1) == expected.argmax(axis=1)
-    return _result(
+    result = _result(
         expected,
         float(np.abs(logits - expected).max()),
         agreement,
         f"llama.cpp in llama-cpp-python {llama_cpp.__version__}",
     )
+    if original is not None:
+        p, q = _log_probabilities(original[0]), _log_probabilities(logits)
+        nats = float((np.exp(p) * (p - q)).sum(axis=-1).mean())
+        result["divergence"] = nats if math.isfinite(nats) else None
+    return result
 
 
 def _compare_probabilities(

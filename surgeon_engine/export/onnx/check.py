@@ -6,6 +6,7 @@ it needs neither torch nor transformers. It writes one line of JSON, a
 
     tokens   1 x n           int64
     logits   1 x n x vocab   float32, of the model in memory
+    original 1 x n x vocab   float32, of the model before pruning; may be missing
     windows  m x length      int64, for the perplexity; may be missing
 """
 
@@ -53,15 +54,32 @@ def compare(graph: Path, probe: Path) -> dict[str, object]:
         "perplexity": math.exp(loss) if loss < _MAX_EXPONENT else None,
         "checked_with": f"onnxruntime {onnxruntime.__version__}",
         "windows": len(expected.get("windows", ())),
+        "divergence": divergence(expected.get("original"), logits),
     }
 
 
 def loss_of(logits: Any, token: int) -> float:
     """Return the cross entropy of one token, in nats."""
+    return float(-log_probabilities(logits)[token])
+
+
+def divergence(original: Any, logits: Any) -> float | None:
+    """Return the mean KL(original || graph) in nats; None: not finite."""
     import numpy as np
 
-    shifted = logits.astype(np.float64) - logits.max()
-    return float(np.log(np.exp(shifted).sum()) - shifted[token])
+    if original is None:
+        return None
+    p, q = log_probabilities(original), log_probabilities(logits)
+    nats = float((np.exp(p) * (p - q)).sum(-1).mean())
+    return nats if math.isfinite(nats) else None
+
+
+def log_probabilities(logits: Any) -> Any:
+    """Return the logarithms of the probabilities of the last axis."""
+    import numpy as np
+
+    shifted = logits.astype(np.float64) - logits.max(-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ It writes one line of JSON, a `VerificationResult`. The probe holds
 
     tokens   1 x n           int64
     logits   1 x n x vocab   float32, of the model in memory
+    original 1 x n x vocab   float32, of the model before pruning; may be missing
     windows  m x length      int64, for the perplexity
 """
 
@@ -14,6 +15,7 @@ import json
 import math
 import sys
 from pathlib import Path
+from typing import Any
 
 _MAX_EXPONENT = 700  # of a float64
 
@@ -50,7 +52,17 @@ def compare(checkpoint: Path, probe: Path) -> dict[str, object]:
         "perplexity": math.exp(loss) if loss < _MAX_EXPONENT else None,
         "checked_with": f"transformers {transformers.__version__}",
         "windows": len(windows),
+        "divergence": divergence(expected.get("original"), logits),
     }
+
+
+def divergence(original: Any, logits: Any) -> float | None:
+    """Return the mean KL(original || checkpoint) in nats; None: not finite."""
+    if original is None:
+        return None
+    p, q = original.double().log_softmax(-1), logits.double().log_softmax(-1)
+    nats = float((p.exp() * (p - q)).sum(-1).mean())
+    return nats if math.isfinite(nats) else None
 
 
 if __name__ == "__main__":

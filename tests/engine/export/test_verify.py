@@ -6,10 +6,14 @@ import math
 
 import msgspec
 import pytest
+import torch
 
 from surgeon_engine.api.config.export import FileDtype
 from surgeon_engine.export.base import VerificationResult
-from surgeon_engine.export.verify import describe_mismatch
+from surgeon_engine.export.transformers.check import compare
+from surgeon_engine.export.verify import describe_mismatch, expected_figures, save_probe
+from tests.helpers.pruning_states import make_state
+from tests.helpers.tiny_models import tiny_model
 
 RIGHT = VerificationResult(64, 0.0, 20.0, 1.0, 12.0, "transformers 5.24.0")
 LLAMA_CPP = "llama.cpp in xllamacpp 0.2"
@@ -107,3 +111,23 @@ def test_description_lists_all_mismatches():
         "tokens (minimum 98%); a perplexity of 24.0000 instead of 12.0000 "
         "(maximum deviation 0.1%)."
     )
+
+
+def test_divergence_from_the_original_is_that_of_two_whole_models(tmp_path):
+    state = make_state("llama")
+    model, original = state.loaded.model, tiny_model("llama")
+    with torch.no_grad():
+        model.model.layers[0].mlp.down_proj.weight[:, ::2] = 0
+    _, validation = state.references.texts[0]
+    probe = tmp_path / "probe.safetensors"
+    save_probe(state.loaded, validation, probe)
+    tokens = validation.windows[:1, :64]
+    with torch.no_grad():
+        p, q = (x(tokens).logits.double().log_softmax(-1) for x in (original, model))
+    nats = float((p.exp() * (p - q)).sum(-1).mean())
+    assert nats > 1e-4
+    assert expected_figures(probe).divergence == pytest.approx(nats, rel=1e-3)
+    model.save_pretrained(tmp_path / "checkpoint")
+    found = compare(tmp_path / "checkpoint", probe)
+    assert found["tokens"] == tokens.numel()
+    assert found["divergence"] == pytest.approx(nats, rel=1e-3)

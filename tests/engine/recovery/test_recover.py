@@ -48,7 +48,12 @@ def stages(recorder):
     return [event.stage for event in recorder.of(StageStarted)]
 
 
-LEVELS = [Recovery.REFIT, Recovery.RECONSTRUCTION, Recovery.DISTILLATION]
+LEVELS = [
+    Recovery.REFIT,
+    Recovery.RECONSTRUCTION,
+    Recovery.DISTILLATION,
+    Recovery.BOTH,
+]
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -57,12 +62,13 @@ def test_run_ends_with_a_recovery(tmp_path, level):
     (recovered,) = recorder.of(Recovered)
     assert recovered.nats_after < recovered.nats_before
     assert recovered.layers > 0
-    assert (recovered.steps > 0) == (level is Recovery.DISTILLATION)
-    reconstructs = level is not Recovery.REFIT
+    trains = level in (Recovery.DISTILLATION, Recovery.BOTH)
+    assert (recovered.steps > 0) == trains
+    reconstructs = level in (Recovery.RECONSTRUCTION, Recovery.BOTH)
     assert (recovered.blocks > 0) == reconstructs
     blocks = Stage.RECONSTRUCTION if reconstructs else Stage.REFIT
     after_shots = [Stage.REFERENCE, blocks]
-    if level is Recovery.DISTILLATION:
+    if trains:
         after_shots.append(Stage.DISTILLATION)
     found = stages(recorder)
     start = found.index(Stage.REFERENCE)

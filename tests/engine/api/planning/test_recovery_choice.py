@@ -117,8 +117,7 @@ def test_rungs_are_taken_one_by_one_as_memory_shrinks():
         free *= 0.98
     places = [LADDER.index(rung) for rung in found]
     assert places == sorted(places)
-    assert places[0] == 0
-    assert {LADDER[2], LADDER[-1]} <= {*found}
+    assert {LADDER[0], LADDER[2]} <= {*found}  # what needs no less is never reached
 
 
 def test_obstacle_says_what_the_closest_recovery_needs():

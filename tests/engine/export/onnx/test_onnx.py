@@ -94,8 +94,10 @@ def probe_of(model, path, length: int = 24):
     with torch.no_grad():
         logits = model(ids, use_cache=False).logits.contiguous()
         predictions = model(windows, use_cache=False).logits[:, :-1]
+    original = logits + torch.randn(logits.shape, generator=torch.Generator())
     loss = functional.cross_entropy(predictions.flatten(0, 1), windows[:, 1:].flatten())
-    save_file({"tokens": ids, "logits": logits, "windows": windows}, path)
+    probe = {"tokens": ids, "logits": logits, "original": original, "windows": windows}
+    save_file(probe, path)
     return path, math.exp(float(loss))
 
 
@@ -218,6 +220,13 @@ def test_verify_reports_differences(llama, tmp_path):
     assert result.largest_difference <= RELATIVE * result.largest_logit
     assert result.agreement == 1
     assert result.perplexity == pytest.approx(perplexity, rel=1e-4)
+    held = load_file(probe)
+    log_p, log_q = (
+        held[name].double().log_softmax(-1) for name in ("original", "logits")
+    )
+    nats = float((log_p.exp() * (log_p - log_q)).sum(-1).mean())
+    assert nats > 1e-4
+    assert result.divergence == pytest.approx(nats, rel=1e-3)
     assert result.checked_with.startswith("onnxruntime 1.")
 
 
