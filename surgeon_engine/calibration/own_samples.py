@@ -30,7 +30,7 @@ from surgeon_engine.model.source import ModelSource
 
 CHAT_SHARE = 0.5  # of the windows, for a model with a chat template
 _AT_ONCE = 64  # windows
-_VERSION = 3  # of the sampling; another one makes other windows
+_VERSION = 4  # of the sampling; another one makes other windows
 _HEADER_BYTES = 1 << 20  # of each file, by which a model is recognised
 
 
@@ -48,9 +48,13 @@ class Author:
 class Batch:
     """Windows that are sampled together."""
 
-    opening: tuple[int, ...]  # the first tokens of each window
-    count: int  # of windows
+    openings: tuple[tuple[int, ...], ...]  # the first tokens of each window
     seed: int  # of the draws
+
+    @property
+    def given(self) -> int:
+        """How many tokens of every window are given."""
+        return min(map(len, self.openings))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,7 @@ class OwnText:
     @property
     def steps(self) -> int:
         """How often sampling calls its `step`."""
-        return sum(self.length - len(batch.opening) for batch in self.batches)
+        return sum(self.length - batch.given for batch in self.batches)
 
     def read_cached(self) -> Tensor | None:
         """Return the kept windows; None if some are missing or damaged."""
@@ -79,7 +83,7 @@ class OwnText:
             windows = np.load(self.file_of(batch), allow_pickle=False)
         except (OSError, ValueError, EOFError):
             return None
-        is_whole = windows.shape == (batch.count, self.length)
+        is_whole = windows.shape == (len(batch.openings), self.length)
         if not is_whole or windows.dtype != np.int32:
             return None
         return torch.from_numpy(windows.astype(np.int64))
@@ -124,15 +128,16 @@ def own_text(
     chat = tuple(opening_of_chats(author.tokenizer))
     has_room = 0 < len(chat) <= length // 2  # most of a window is the model's own
     chats = round(chat_share * count) if has_room else 0
-    batches = *_batches(text, count - chats, seed), *_batches(chat, chats, seed)
+    openings = (text,) * (count - chats) + (chat,) * chats
+    batches = tuple(_batches(openings, seed))
     return OwnText(author.source, author.dtype, batches, length)
 
 
-def _batches(opening: tuple[int, ...], count: int, seed: int) -> Iterator[Batch]:
+def _batches(openings: tuple[tuple[int, ...], ...], seed: int) -> Iterator[Batch]:
     """Divide windows into batches, each with a seed of its own."""
-    for number, start in enumerate(range(0, count, _AT_ONCE)):
+    for number, start in enumerate(range(0, len(openings), _AT_ONCE)):
         mixed = np.random.SeedSequence((seed, number)).generate_state(1)
-        yield Batch(opening, min(_AT_ONCE, count - start), int(mixed[0]))
+        yield Batch(openings[start : start + _AT_ONCE], int(mixed[0]))
 
 
 def own_samples(
@@ -158,7 +163,7 @@ def own_samples(
             windows = sample(model, batch, text.length, step)
             text.keep_batch(batch, windows)
         else:
-            for _ in range(text.length - len(batch.opening)):
+            for _ in range(text.length - batch.given):
                 step()
         found.append(windows)
     return torch.cat(found)
@@ -185,14 +190,19 @@ def sample(
         Token ids, windows x length, int64.
     """
     generator = torch.Generator().manual_seed(batch.seed)
-    tokens = [torch.tensor([batch.opening] * batch.count)]
+    windows = torch.full((len(batch.openings), length), -1)
+    for window, opening in zip(windows, batch.openings, strict=True):
+        window[: len(opening)] = torch.tensor(opening)
     arguments = with_cache(model) | last_logits_alone(model)
-    for _ in range(length - len(batch.opening)):
-        logits = model(tokens[-1].to(model.device), use_cache=True, **arguments).logits
+    tokens = windows[:, : batch.given]
+    for place in range(batch.given, length):
+        logits = model(tokens.to(model.device), use_cache=True, **arguments).logits
         probabilities = logits[:, -1].float().cpu().softmax(dim=1)
-        tokens.append(probabilities.multinomial(1, generator=generator))
+        drawn = probabilities.multinomial(1, generator=generator)
+        tokens = windows[:, place : place + 1]
+        tokens.copy_(torch.where(tokens < 0, drawn, tokens))  # a given one stays
         step()
-    return torch.cat(tokens, dim=1)
+    return windows
 
 
 def opening_of_texts(

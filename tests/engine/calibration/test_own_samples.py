@@ -67,7 +67,7 @@ def test_samples_follow_the_distribution_of_the_model():
     model = LlamaForCausalLM(config).eval().requires_grad_(False)
     with torch.no_grad():
         model.lm_head.weight.mul_(20)
-    windows = sample(model, Batch((0,), 4000, seed=1), length=3)
+    windows = sample(model, Batch(((0,),) * 4000, seed=1), length=3)
     assert windows.shape == (4000, 3)
     assert (windows[:, 0] == 0).all()
     for known in ((0,), (0, int(windows[:, 1].mode().values))):
@@ -86,13 +86,15 @@ def test_samples_follow_the_distribution_of_the_model():
 @pytest.mark.parametrize("family", FAMILIES)
 def test_cached_sampling_equals_sampling_from_whole_windows(family):
     model = tiny_model(family)
-    found = sample(model, Batch((1,), 3, seed=4), length=9)
+    found = sample(model, Batch(((1,), (1, 5, 7), (1,)), seed=4), length=9)
     generator = torch.Generator().manual_seed(4)
     expected = torch.full((3, 1), 1)
     with torch.no_grad():
-        for _ in range(8):
+        for place in range(1, 9):
             logits = model(expected, use_cache=False).logits[:, -1]
             drawn = logits.softmax(dim=1).multinomial(1, generator=generator)
+            if place < 3:
+                drawn[1] = (1, 5, 7)[place]
             expected = torch.cat([expected, drawn], dim=1)
     assert torch.equal(found, expected)
 
@@ -122,7 +124,7 @@ def test_interrupted_sampling_goes_on_after_the_last_complete_batch(
     sampled = []
 
     def count(model, batch, *rest):
-        sampled.append(batch.count)
+        sampled.append(len(batch.openings))
         return sample(model, batch, *rest)
 
     monkeypatch.setattr(module, "sample", count)
@@ -156,12 +158,10 @@ def test_half_of_the_samples_of_a_chat_model_begin_as_a_chat(loaded):
     assert windows.shape == (4, 8)
     assert windows[2:, :2].tolist() == [ids] * 2
     text = text_of(chat_model, 4, 8)
-    seeds = [batch.seed for batch in text.batches]
-    plain = sample(loaded.model, Batch((ids[0],), 2, seeds[0]), 8)
-    assert torch.equal(windows[:2], plain)
-    chats = sample(loaded.model, Batch(tuple(ids), 2, seeds[1]), 8)
-    assert torch.equal(windows[2:], chats)
-    assert text.steps == 7 + 6
+    (batch,) = text.batches
+    assert batch.openings == ((ids[0],),) * 2 + (tuple(ids),) * 2
+    assert torch.equal(sample(loaded.model, batch, 8), windows)
+    assert text.steps == 7
     assert torch.equal(text.read_cached(), windows)
 
 
@@ -170,10 +170,13 @@ def test_share_of_chats_can_be_changed_and_other_openings_have_other_files(loade
     tokenizer.chat_template = "U:{{ messages[0].content }}"
     author = Author(loaded.source, loaded.model.dtype, loaded.model.config, tokenizer)
     texts = [own_text(author, 10, 8, 0, share) for share in (0, 0.5, 0.7, 1)]
-    counts = [[batch.count for batch in text.batches] for text in texts]
-    assert counts == [[10], [5, 5], [3, 7], [10]]
+    chats = [
+        sum(len(opening) > 1 for batch in text.batches for opening in batch.openings)
+        for text in texts
+    ]
+    assert chats == [0, 5, 7, 10]
     files = {text.file_of(batch) for text in texts for batch in text.batches}
-    assert len(files) == 6
+    assert len(files) == 4
 
 
 def test_long_chat_opening_leaves_room_for_the_model(loaded):
@@ -181,10 +184,14 @@ def test_long_chat_opening_leaves_room_for_the_model(loaded):
     tokenizer.chat_template = "12345{{ messages[0].content }}"
     with_chats = replace(loaded, tokenizer=tokenizer)
     openings = [
-        [len(batch.opening) for batch in text_of(with_chats, 4, length).batches]
+        [
+            len(x)
+            for batch in text_of(with_chats, 4, length).batches
+            for x in batch.openings
+        ]
         for length in (9, 10)
     ]
-    assert openings == [[1], [1, 5]]
+    assert openings == [[1, 1, 1, 1], [1, 1, 5, 5]]
 
 
 def test_preview_shows_the_samples_in_the_cache(loaded, tmp_path):
