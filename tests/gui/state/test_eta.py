@@ -127,6 +127,7 @@ def test_recovery_follows_the_last_shot_once():
         Recovery.REFIT,
         Recovery.RECONSTRUCTION,
         Recovery.DISTILLATION,
+        Recovery.BOTH,
     )
     plain, *recovered = (
         steps_of(timeline_of(surgeon_job(recovery=RecoveryConfig(level, 0)), shots=2))
@@ -135,6 +136,7 @@ def test_recovery_follows_the_last_shot_once():
     stages = (
         (Stage.REFIT,),
         (Stage.RECONSTRUCTION,),
+        (Stage.REFIT, Stage.DISTILLATION),
         (Stage.RECONSTRUCTION, Stage.DISTILLATION),
     )
     for found, own in zip(recovered, stages, strict=True):
