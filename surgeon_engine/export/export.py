@@ -76,7 +76,7 @@ def export(job: ExportJob, context: RunContext) -> Exported:
             toml = config_to_toml(job.recipe.config)
             (folder / "run.toml").write_text(toml, encoding="utf-8")
         with context.stage(Stage.VERIFICATION):
-            result = _verify(job, file_format, folder, context)
+            result = _verify(job, file_format, folder, in_memory.perplexity, context)
         exported = Exported(
             folder=str(destination),
             bytes=_bytes(folder),
@@ -148,7 +148,11 @@ def original_paths(config: RunConfig) -> tuple[Path, ...]:
 
 
 def _verify(
-    job: ExportJob, file_format: Format, folder: Path, context: RunContext
+    job: ExportJob,
+    file_format: Format,
+    folder: Path,
+    expected_perplexity: float,
+    context: RunContext,
 ) -> VerificationResult:
     """Verify the files in `folder`; move them to the run's folder if that fails."""
     loaded, probe = job.pruned.loaded, job.run.probe_path
@@ -159,7 +163,7 @@ def _verify(
     try:
         check = context.raise_if_cancelled
         result = WRITERS[file_format].verify(folder, probe, check)
-        mismatch = describe_mismatch(result, dtypes, expected_figures(probe).perplexity)
+        mismatch = describe_mismatch(result, dtypes, expected_perplexity)
         if mismatch:
             hint = "Please report this with the name of the model."
             raise ExportError(mismatch, hint)

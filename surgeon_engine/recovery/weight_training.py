@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from surgeon_engine.api.config.layer_patterns import any_matches
+from surgeon_engine.model.block_runner import replaced_forward
 from surgeon_engine.model.layers import body_parameters
 from surgeon_engine.pruning.state import PruningState
 
@@ -134,13 +135,10 @@ def rate_at(rate: float, step: int, share: float) -> float:
 @contextmanager
 def checkpointed(blocks: Iterable[nn.Module]) -> Iterator[None]:
     """Let blocks recompute their activations in the backward, and not keep them."""
-    blocks = tuple(blocks)
-    for block in blocks:
-        block.forward = partial(
-            checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False
-        )
-    try:
-        yield
-    finally:
+    with ExitStack() as stack:
         for block in blocks:
-            del block.forward
+            forward = partial(
+                checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False
+            )
+            stack.enter_context(replaced_forward((block,), forward))
+        yield
