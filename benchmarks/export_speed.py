@@ -33,8 +33,9 @@ from surgeon_engine.api.messages.benchmark import (
     speedups,
     summarize,
 )
-from surgeon_engine.measurement.benchmark_process import load, with_cache
+from surgeon_engine.measurement.benchmark_process import load
 from surgeon_engine.measurement.measure import measure
+from surgeon_engine.model.decoding import with_cache
 from surgeon_engine.runtime.versions import disable_progress_bars
 
 OPERATORS = 12  # shown of a profile

@@ -15,6 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 
@@ -108,7 +109,7 @@ def single_weights(path: Path) -> Diagnosed:
     return response(path, tuple(units))
 
 
-def write_costs(path: Path, parts: list) -> Diagnosed:
+def write_costs(path: Path, parts: list[tuple[Any, ...]]) -> Diagnosed:
     """Write random costs of `parts` to a file."""
     generator = np.random.default_rng(0)
     costs, weights, units = [], [], []

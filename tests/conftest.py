@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import tempfile
 import weakref
 
 import psutil
@@ -18,6 +19,10 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     if not config.getoption("--headed"):
         os.environ["QT_QPA_PLATFORM"] = "offscreen"
+    if not hasattr(config, "workerinput"):  # workers inherit the folder
+        caches = tempfile.TemporaryDirectory(prefix="surgeon-caches-")
+        os.environ["XDG_CACHE_HOME"] = caches.name
+        config.add_cleanup(caches.cleanup)
 
 
 # One family for each kind of attention and of MLP; the others are slow tests.

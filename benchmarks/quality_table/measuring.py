@@ -107,6 +107,7 @@ def _seconds(rival: Rival, run: Run, lines: Mapping[Key, Line]) -> float | None:
 
 def _figures(done: job.ShotDone) -> Figures:
     shot, first = done.shot, done.evaluation.fidelity[0]
+    is_recovered = done.evaluation != shot.evaluation
     return Figures(
         reached=shot.sparsity,
         parameters=shot.parameters,
@@ -121,6 +122,7 @@ def _figures(done: job.ShotDone) -> Figures:
         sampling_seconds=done.sampling_seconds,
         dense=done.original.fidelity,
         fidelity=done.evaluation.fidelity,
+        before_recovery=shot.evaluation.fidelity if is_recovered else (),
     )
 
 

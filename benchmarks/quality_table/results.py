@@ -48,6 +48,7 @@ class Figures(msgspec.Struct, frozen=True):
     # pruned model.
     dense: tuple[Fidelity, ...] = ()
     fidelity: tuple[Fidelity, ...] = ()
+    before_recovery: tuple[Fidelity, ...] = ()  # empty: the job has none
 
 
 class Line(msgspec.Struct, frozen=True):

@@ -89,7 +89,8 @@ def to_markdown(
 ) -> str:
     """Return the page."""
     parts = [_head(heading, runs, lines)]
-    tables = (*_TABLES, *_tables_of_others(lines), *_COSTS)
+    before = _tables_before_recovery(lines)
+    tables = (*_TABLES, *_tables_of_others(lines), *before, *_COSTS)
     parts += [
         _table(table, runs, lines) for table in tables if _has_values(table, lines)
     ]
@@ -103,7 +104,7 @@ def to_csv(runs: Sequence[ReadyRun], lines: Mapping[Key, Line]) -> str:
     figures = [
         x
         for x in Figures.__struct_fields__
-        if x not in ("damping", "dense", "fidelity")
+        if x not in ("damping", "dense", "fidelity", "before_recovery")
     ]
     circumstances = Circumstances.__struct_fields__
     others = len(_others(lines))
@@ -176,6 +177,22 @@ def _tables_of_others(lines: Mapping[Key, Line]) -> list[Table]:
             ("Perplexity", ("perplexity", 1), ".2f"),
         )
     ]
+
+
+def _tables_before_recovery(lines: Mapping[Key, Line]) -> list[Table]:
+    def value(number: int) -> Callable[[Figures], float | None]:
+        def find(figures: Figures) -> float | None:
+            if number >= len(figures.before_recovery):
+                return None
+            return figures.before_recovery[number].divergence.value
+
+        return find
+
+    if not any(x.figures and x.figures.before_recovery for x in lines.values()):
+        return []
+    title = "KL from the original before recovery, nats per token"
+    texts = ["", *(f", on {name_of_text(x.text)}" for x in _others(lines))]
+    return [Table(title + text, value(i), ".4f") for i, text in enumerate(texts)]
 
 
 def _names_of_intervals(others: int) -> list[str]:

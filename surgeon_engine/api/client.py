@@ -10,18 +10,21 @@ from __future__ import annotations
 import importlib
 import os
 import queue
-import sys
 import threading
 from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
 
-from surgeon_engine.api.json_process import PASSIVE_WAITING, JsonProcess
+from surgeon_engine.api.json_process import (
+    PASSIVE_WAITING,
+    JsonProcess,
+    module_command,
+)
 from surgeon_engine.api.messages.commands import Command
 from surgeon_engine.api.messages.events import Envelope
 
-ENGINE_COMMAND = (sys.executable, "-m", "surgeon_engine", "serve")
+ENGINE_COMMAND = module_command("surgeon_engine", "serve")
 
 
 class EngineClient(Protocol):

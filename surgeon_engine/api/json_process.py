@@ -12,6 +12,7 @@ import os
 import queue
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -34,6 +35,14 @@ _POLL_INTERVAL_S = 0.05
 
 _MessageT = TypeVar("_MessageT")
 _ResponseT = TypeVar("_ResponseT", bound=msgspec.Struct)
+
+
+def module_command(module: str, *arguments: str) -> tuple[str, ...]:
+    """Return the command that runs a module of the program in a new interpreter.
+
+    A module in the current folder never takes the place of an installed one.
+    """
+    return (sys.executable, "-P", "-m", module, *arguments)
 
 
 @dataclass(frozen=True, slots=True)

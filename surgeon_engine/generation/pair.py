@@ -6,18 +6,17 @@ release all of it when they end.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.errors import ModelError
-from surgeon_engine.api.json_process import SubprocessClient
+from surgeon_engine.api.json_process import SubprocessClient, module_command
 from surgeon_engine.api.messages.generation import Side
 from surgeon_engine.generation.messages import Encode, Encoded, Open, Opened, Response
 
-COMMAND = (sys.executable, "-m", "surgeon_engine.generation.worker_process")
+COMMAND = module_command("surgeon_engine.generation.worker_process")
 _IDLE_TIMEOUT_S = 2.0  # for the response to a request that was abandoned
 
 Check = Callable[[], None]  # called repeatedly during long work; may raise to end it

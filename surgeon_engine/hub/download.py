@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ from pathlib import Path
 import msgspec
 
 from surgeon_engine.api.errors import DownloadError
-from surgeon_engine.api.json_process import JsonProcess
+from surgeon_engine.api.json_process import JsonProcess, module_command
 from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.sources import Downloading, ModelDownloaded
 from surgeon_engine.api.model_info.source_names import hub_name
@@ -35,7 +34,7 @@ from surgeon_engine.hub.messages import (
 )
 from surgeon_engine.runtime.run_context import RunContext
 
-COMMAND = (sys.executable, "-m", "surgeon_engine.hub.fetch_process")
+COMMAND = module_command("surgeon_engine.hub.fetch_process")
 _ENVIRONMENT = {
     "HF_HUB_DISABLE_XET": "1",  # it may stall, and stores partial files elsewhere
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",

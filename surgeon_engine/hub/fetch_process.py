@@ -1,37 +1,35 @@
 """Download a model of the Hub into its cache: a process with the name as its argument.
 
-It is a process because a download in the library can only be stopped by killing the
-process. It reports which files it downloads; `download.py` measures their sizes on the
-disk.
+It is a process so that it can be stopped at any moment, by killing it. It reports which
+files it downloads; `download.py` measures their sizes on the disk.
 
-The library discards a partly downloaded file when it is interrupted. So this module
-downloads the bytes itself, into `<blob>.incomplete` as earlier versions of the library
-did, and resumes there. It checks a complete file against the hash that the Hub states
-and moves it to where the library expects it; the library then adds it to the snapshot.
+The layout of the cache is that of the Hub's own programs, which find the model there.
+They discard a partly downloaded file, and they build paths from what the server says.
+So this module downloads the bytes itself: into `<digest>.incomplete`, where the next
+process resumes, and checks them against the digest before the file gets its name. A
+path has no part that the server chose, other than digits of a digest and the plain name
+of a file.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import shutil
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+from urllib.parse import quote
 
-from huggingface_hub import (
-    HfApi,
-    constants,
-    get_hf_file_metadata,
-    get_token,
-    hf_hub_download,
-    hf_hub_url,
-)
-from huggingface_hub.file_download import http_get
-from huggingface_hub.hf_api import RepoSibling
-from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+import httpx2
+import msgspec
+from huggingface_hub import constants, get_token
 
 from surgeon_engine.api.errors import DownloadError, ModelError
+from surgeon_engine.api.files import write_atomically
 from surgeon_engine.api.model_info.header import (
     MAIN_WEIGHTS,
     check_has_weights,
@@ -40,6 +38,7 @@ from surgeon_engine.api.model_info.header import (
 )
 from surgeon_engine.api.model_info.source_names import INDEX, HubName, hub_name
 from surgeon_engine.hub.errors import describe_failure
+from surgeon_engine.hub.http_client import open_url, read_json
 from surgeon_engine.hub.messages import Fetched, Message, Planned, PlannedFile, Working
 from surgeon_engine.runtime.json_streams import JsonOutput, exit_with_parent
 
@@ -49,33 +48,66 @@ _SMALL_FILES = re.compile(
     r"[\w.-]*(config|tokenizer|special_tokens_map|added_tokens|vocab|merges|"
     r"chat_template|spiece|sentencepiece|index)[\w.-]*\.(json|txt|model|jinja)"
 )
-# The library's default of 10 MB makes a slow connection look stalled, and loses as much
-# each time the process is killed.
-_CHUNK_BYTES = 64 * 1024
+_OTHER_WEIGHTS = re.compile(r"\w[\w.+ -]*\.safetensors")
+_CHUNK_BYTES = 64 * 1024  # lost each time the process is killed
 _HASH_CHUNK_BYTES = 64 * 2**20
 
 _Send = Callable[[Message], None]
+_Sha1 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{40}\Z")]
+_Sha256 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+_Size = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class _LargeFile(msgspec.Struct):
+    """What the Hub says of a file that it keeps outside of git."""
+
+    sha256: _Sha256
+
+
+class _Sibling(msgspec.Struct, rename={"blob_id": "blobId"}):
+    """What the Hub says of a file."""
+
+    rfilename: str
+    size: _Size
+    blob_id: _Sha1  # of the file in git, which for a large file is a note about it
+    lfs: _LargeFile | None = None
+
+
+class _Repository(msgspec.Struct):
+    """What the Hub says of a model."""
+
+    sha: _Sha1 | None = None  # the commit; None: there is none yet
+    siblings: tuple[_Sibling, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """A file on the Hub."""
+    """A file on the Hub, and where its bytes are on the disk."""
 
     name: str
     size: int  # bytes
-    blob: Path
-    sha256: str  # empty if the Hub does not state it
+    digest: str
+    is_large: bool  # the digest is SHA-256 of its bytes; else git's SHA-1
+    folder: Path
+
+    @property
+    def blob(self) -> Path:
+        return self.folder / self.digest
 
     @property
     def partial(self) -> Path:
-        return self.blob.with_name(f"{self.blob.name}.incomplete")
+        return self.folder / f"{self.digest}.incomplete"
+
+    @property
+    def received(self) -> int:
+        """The number of bytes of the incomplete file."""
+        return self.partial.stat().st_size if self.partial.exists() else 0
 
 
 def main() -> int:
     """Download the model that the command line names; return the exit code."""
     exit_with_parent()
     send = JsonOutput().write
-    constants.DOWNLOAD_CHUNK_SIZE = _CHUNK_BYTES
     name = hub_name(sys.argv[1])
     assert name is not None
     try:
@@ -90,12 +122,14 @@ def main() -> int:
 def select_files(names: Iterable[str]) -> tuple[str, ...]:
     """Return the files of a model that are needed, the weights last.
 
+    Each is a plain name without folders.
+
     Raises:
         ModelError: There are no supported weights.
     """
     names = sorted(name for name in names if "/" not in name)
     weights = [name for name in names if MAIN_WEIGHTS.fullmatch(name)]
-    weights = weights or [name for name in names if name.endswith(".safetensors")]
+    weights = weights or [name for name in names if _OTHER_WEIGHTS.fullmatch(name)]
     small = [name for name in names if _SMALL_FILES.fullmatch(name)]
     if not weights and any(name.endswith(".gguf") for name in names):
         raise ModelError(
@@ -110,11 +144,14 @@ def select_files(names: Iterable[str]) -> tuple[str, ...]:
 
 def _fetch(name: HubName, send: _Send) -> Path:
     """Download all files and return the folder of the snapshot."""
-    info = HfApi().model_info(
-        name.repo, revision=name.revision or None, files_metadata=True
+    revision = name.revision or constants.DEFAULT_REVISION
+    found = read_json(
+        f"{constants.ENDPOINT}/api/models/{name.repo}/revision/"
+        f"{quote(revision, safe='')}?blobs=true",
+        _Repository,
     )
-    commit, siblings = info.sha, {file.rfilename: file for file in info.siblings or ()}
-    if commit is None:
+    siblings = {file.rfilename: file for file in found.siblings}
+    if found.sha is None:
         raise DownloadError(f"{name.display_name} is empty.", "Choose another model.")
     try:
         names = select_files(siblings)
@@ -127,16 +164,19 @@ def _fetch(name: HubName, send: _Send) -> Path:
         for file in files
     )
     send(Planned(planned, str(name.cache_folder)))
-    path = Path()
+    folder = name.cache_folder / "snapshots" / found.sha
+    address = f"{constants.ENDPOINT}/{name.repo}/resolve/{found.sha}"
     for file in files:
         send(Working(file.name))
-        _download(name, commit, file, send)
-        # The library finds the blob in its cache and adds the file to the snapshot.
-        revision = name.revision or "main"
-        path = Path(hf_hub_download(name.repo, file.name, revision=revision))
+        _download(f"{address}/{quote(file.name)}", file, send)
+        _link(file.blob, folder / file.name)
         if file.name == _CONFIG:
-            _check_supported(name, path.parent)
-    return path.parent
+            _check_supported(name, folder)
+    if revision != found.sha:
+        reference = name.cache_folder / "refs" / revision
+        reference.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(reference, found.sha.encode())
+    return folder
 
 
 def _check_supported(name: HubName, folder: Path) -> None:
@@ -150,43 +190,31 @@ def _check_supported(name: HubName, folder: Path) -> None:
         check_model_kind(name.display_name, map(str, architectures), options)
 
 
-def _file(name: HubName, sibling: RepoSibling) -> _File:
-    """Return a file with the path of its blob, whose name is the hash of its bytes."""
-    sha256 = sibling.lfs.sha256 if sibling.lfs is not None else ""
-    digest = sha256 or sibling.blob_id or ""
+def _file(name: HubName, sibling: _Sibling) -> _File:
+    digest = sibling.lfs.sha256 if sibling.lfs is not None else sibling.blob_id
     return _File(
         sibling.rfilename,
-        sibling.size or 0,
-        name.cache_folder / "blobs" / digest,
-        sha256,
+        sibling.size,
+        digest,
+        sibling.lfs is not None,
+        name.cache_folder / "blobs",
     )
 
 
-def _download(name: HubName, commit: str, file: _File, send: _Send) -> None:
+def _download(url: str, file: _File, send: _Send) -> None:
     """Download the missing bytes of a file into the cache.
 
     Raises:
-        DownloadError: The bytes do not match the hash.
+        DownloadError: The bytes do not match the size or the digest.
+        HfHubHTTPError: The server refuses.
+        httpx2.TransportError: The connection is lost.
     """
     if file.blob.exists():
         return
-    file.partial.parent.mkdir(parents=True, exist_ok=True)
-    url = hf_hub_url(name.repo, file.name, revision=commit)
-    location = get_hf_file_metadata(url).location
-    headers = build_hf_headers()
-    if not _is_same_server(location, url):
-        headers.pop("authorization", None)  # other servers must not see the token
-    with file.partial.open("ab", buffering=0) as out:
-        if out.tell() > file.size:
-            out.truncate(0)
-        http_get(
-            location,
-            out,
-            resume_size=out.tell(),
-            headers=headers,
-            expected_size=file.size,
-        )
-    if file.sha256 and _sha256(file, send) != file.sha256:
+    file.folder.mkdir(parents=True, exist_ok=True)
+    if file.received != file.size:
+        _receive(url, file)
+    if _digest(file, send) != file.digest:
         file.partial.unlink()
         raise DownloadError(
             f"{file.name} was damaged during the download.",
@@ -195,17 +223,53 @@ def _download(name: HubName, commit: str, file: _File, send: _Send) -> None:
     file.partial.replace(file.blob)
 
 
-def _is_same_server(location: str, url: str) -> bool:
-    return location.split("/")[:3] == url.split("/")[:3]
+def _receive(url: str, file: _File) -> None:
+    """Append the missing bytes to the incomplete file."""
+    start = file.received if file.received < file.size else 0
+    with open_url(url, start) as response, file.partial.open("ab", buffering=0) as out:
+        answer = response.headers.get("content-range", "")
+        if not answer.startswith(f"bytes {start}-"):
+            start = 0  # the server has begun again
+        out.truncate(start)
+        for chunk in response.iter_raw(_CHUNK_BYTES):
+            start += len(chunk)
+            if start > file.size:
+                break
+            out.write(chunk)
+    if start > file.size:
+        file.partial.unlink()
+        raise DownloadError(
+            f"{file.name} has more than the {file.size:,} bytes that the server said.",
+            "It was deleted. If HF_ENDPOINT names a mirror, unset it.",
+        )
+    if start < file.size:
+        raise httpx2.RemoteProtocolError("The connection was closed too early.")
 
 
-def _sha256(file: _File, send: _Send) -> str:
-    digest = hashlib.sha256()
+def _digest(file: _File, send: _Send) -> str:
+    """Return the digest of the bytes, of the kind that the server has stated."""
+    found = hashlib.sha256() if file.is_large else hashlib.sha1(usedforsecurity=False)
+    if not file.is_large:
+        found.update(b"blob %d\0" % file.size)
     with file.partial.open("rb") as stream:
         while chunk := stream.read(_HASH_CHUNK_BYTES):
-            digest.update(chunk)
+            found.update(chunk)
             send(Working(file.name))
-    return digest.hexdigest()
+    return found.hexdigest()
+
+
+def _link(blob: Path, path: Path) -> None:
+    """Make `path` a link to a blob, or a copy of it where links are not allowed."""
+    if path.exists() and path.samefile(blob):
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.partial")
+    temporary.unlink(missing_ok=True)
+    try:
+        temporary.symlink_to(os.path.relpath(blob, path.parent))
+    except OSError:
+        shutil.copyfile(blob, temporary)
+    temporary.replace(path)
 
 
 if __name__ == "__main__":

@@ -8,14 +8,13 @@ Qt.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.errors import ConfigError, ModelError
-from surgeon_engine.api.json_process import SubprocessClient
+from surgeon_engine.api.json_process import SubprocessClient, module_command
 from surgeon_engine.api.messages.benchmark import (
     BenchmarkSettings,
     Measured,
@@ -38,7 +37,7 @@ _MAX_MODELS = 2
 
 Check = Callable[[], None]  # called repeatedly; may raise to stop the work
 
-COMMAND = (sys.executable, "-m", "surgeon_engine.measurement.benchmark_process")
+COMMAND = module_command("surgeon_engine.measurement.benchmark_process")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

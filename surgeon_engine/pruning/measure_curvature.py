@@ -7,7 +7,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from surgeon_engine.api.config.pruning import Fisher, Structure
+from surgeon_engine.api.config.pruning import (
+    GATE_DRAWS,
+    GATE_OWN_WINDOWS,
+    Fisher,
+    Structure,
+)
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.curvature.collect import (
     CurvatureRequest,
@@ -26,8 +31,6 @@ from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import RunContext
 
 Factors = dict[str, Measured]  # by layer
-_DRAWS = 2  # of the labels of a window, where labels are drawn
-_OWN_WINDOWS = 32  # whose gates are measured; more change little
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +90,10 @@ def _measure_gates(
 
     Both count alike. The tokens of the own windows are labels drawn from the model.
     """
-    request = replace(_request(state, task, shot), draws=_DRAWS)
+    request = replace(_request(state, task, shot), draws=GATE_DRAWS)
     requests = [request]
     if state.windows.own is not None:
-        own = _spread(state.windows.own, _OWN_WINDOWS)
+        own = _spread(state.windows.own, GATE_OWN_WINDOWS)
         requests.append(replace(request, windows=own, labels=Fisher.EMPIRICAL))
     blocks, model = len(request.blocks), request.model
     total = sum(batch_count(len(x.windows), x.batch, blocks) for x in requests)

@@ -251,6 +251,8 @@ def test_recovery_and_other_texts_are_in_the_figures(bench):
     assert f"{float(plain['other_1_dense_perplexity']):.2f} on other.npy" in page
     assert "other.npy, 4 windows of 24 tokens" in page
     assert "recovery = off" in page
+    before = page.split("## KL from the original before recovery, nats per token\n")[1]
+    assert f"| plain | - |\n| refit | {float(plain['nats']):.4f} |" in before
 
     np.save(bench.folder / "other.npy", other[:2])
     bench.run(WITH_RECOVERY, f"--other={bench.folder / 'other.npy'}")

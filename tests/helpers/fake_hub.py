@@ -31,6 +31,11 @@ class FakeHub:
         self.breaks_after = 0  # close the connection once after so many bytes; 0: never
         self.stalls_after = 0  # stall once after so many bytes; 0: never
         self.damages = ""  # name of a file that arrives damaged
+        self.describes = lambda found: found  # changes what it says of a model
+        self.redirects: dict[str, str] = {}  # other addresses by file name
+        self.endless = ""  # name of a file, or "api", whose bytes do not end
+        self.headers: dict[str, str] = {}  # of every file
+        self.knows_ranges = True
         self.sent: dict[str, int] = {}  # bytes sent by file name
         self.tokens: set[str] = set()  # access tokens received
         self.stalled = threading.Event()
@@ -89,7 +94,10 @@ class _Handler(BaseHTTPRequestHandler):
                 digest = hashlib.sha256(data).hexdigest()
                 entry["lfs"] = {"sha256": digest, "size": len(data), "pointerSize": 1}
             siblings.append(entry)
-        body = json.dumps({"id": repo, "sha": COMMIT, "siblings": siblings}).encode()
+        found = self.hub.describes({"id": repo, "sha": COMMIT, "siblings": siblings})
+        body = found if isinstance(found, bytes) else json.dumps(found).encode()
+        if self.hub.endless == "api":
+            return self._send_forever(200)
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -102,13 +110,23 @@ class _Handler(BaseHTTPRequestHandler):
         data = self.hub.models.get(repo, {}).get(name)
         if data is None:
             return self._send_error(404, "EntryNotFound")
+        if location := self.hub.redirects.get(name):
+            self.send_response(302)
+            self.send_header("Location", location)
+            self.send_header("Content-Length", "0")
+            return self.end_headers()
+        if name == self.hub.endless:
+            return self._send_forever(200)
         start, range_ = 0, self.headers.get("Range", "")
+        if not self.hub.knows_ranges:
+            range_ = ""
         if range_:
             start = int(range_.removeprefix("bytes=").partition("-")[0])
         self.send_response(206 if range_ else 200)
         digest = hashlib.sha256(data).hexdigest() if _is_large(name) else ""
-        self.send_header("ETag", f'"{digest or _git_hash(data)}"')
-        self.send_header("X-Repo-Commit", COMMIT)
+        known = {"ETag": f'"{digest or _git_hash(data)}"', "X-Repo-Commit": COMMIT}
+        for header, value in (known | self.hub.headers).items():
+            self.send_header(header, value)
         self.send_header("Content-Length", str(len(data) - start))
         if range_:
             self.send_header(
@@ -143,7 +161,20 @@ class _Handler(BaseHTTPRequestHandler):
                 return  # the client has disconnected
             hub.sent[name] = hub.sent.get(name, 0) + len(part)
 
+    def _send_forever(self, status):
+        self.send_response(status)
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.close_connection = True
+        try:
+            while True:
+                self.wfile.write(bytes(1 << 20))
+        except OSError:
+            return  # the client has had enough
+
     def _send_error(self, status, code):
+        if self.hub.endless == "error":
+            return self._send_forever(status)
         self.send_response(status)
         if code:
             self.send_header("X-Error-Code", code)

@@ -74,6 +74,12 @@ class Fisher(StrEnum):
     SAMPLED = "sampled"  # drawn from the predictions of the model
 
 
+# Of first-order gates: draws of the labels of a window, where labels are drawn, and
+# windows of the model's own text. More of both change little.
+GATE_DRAWS = 2
+GATE_OWN_WINDOWS = 32
+
+
 class CostBasis(StrEnum):
     """The quantity that the global threshold compares."""
 

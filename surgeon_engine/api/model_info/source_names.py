@@ -86,7 +86,10 @@ def hub_name(source: str) -> HubName | None:
     match = _NAME.fullmatch(name.removeprefix(_DATASETS))
     if match is None:
         return None
-    return HubName(match["repo"], match["revision"] or "", is_dataset)
+    revision = match["revision"] or ""
+    if revision and {"", ".", ".."} & {*revision.split("/")}:
+        return None  # it would lead out of the cache
+    return HubName(match["repo"], revision, is_dataset)
 
 
 def is_hub_source(source: str) -> bool:

@@ -12,7 +12,14 @@ ones. With a quality limit, recovery counts once. Constants are measured
 
 from __future__ import annotations
 
-from surgeon_engine.api.config.pruning import SPARSE, Fisher, Method, Structure
+from surgeon_engine.api.config.pruning import (
+    GATE_DRAWS,
+    GATE_OWN_WINDOWS,
+    SPARSE,
+    Fisher,
+    Method,
+    Structure,
+)
 from surgeon_engine.api.messages.machine import Rates
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.messages.sources import LayerSummary
@@ -33,7 +40,6 @@ _REFIT_PASSES = 3  # over the text, each as long as a forward
 _RECONSTRUCTION_PASSES = 7
 _TRAINING_PASSES = 3.5
 _CHECKS = 5  # of a training, on the held-out windows
-_DRAWS, _OWN_WINDOWS = 2, 32  # of the labels of gates; own windows for gates
 _SAMPLED_AT_ONCE = 64  # windows
 _LIBRARIES_SECONDS = 8.0  # in which a fresh process is ready, on a usual processor
 _USUAL_CALL = 1e-6  # seconds, of that processor
@@ -149,8 +155,8 @@ class _DurationModel:
         config, layers = self._job.config, self._job.measured
         windows, pruning = config.calibration.windows, config.pruning
         if not pruning.measures_factors:
-            draws = _DRAWS if pruning.fisher is Fisher.SAMPLED else 1
-            own = min(config.own_windows, _OWN_WINDOWS)
+            draws = GATE_DRAWS if pruning.fisher is Fisher.SAMPLED else 1
+            own = min(config.own_windows, GATE_OWN_WINDOWS)
             return self._gates(windows, draws) + self._gates(own, 1)
         flops = sum(2.0 * width(layer) ** 2 for layer in readers(layers))
         if self._job.measures_gradients:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -13,8 +14,17 @@ import psutil
 import pytest
 
 from surgeon_engine.api import json_process
+from surgeon_engine.api.client import ENGINE_COMMAND
 from surgeon_engine.api.errors import EvaluationError
-from surgeon_engine.api.json_process import JsonProcess, ProcessExit, SubprocessClient
+from surgeon_engine.api.json_process import (
+    JsonProcess,
+    ProcessExit,
+    SubprocessClient,
+    module_command,
+)
+from surgeon_engine.generation import pair
+from surgeon_engine.hub import download
+from surgeon_engine.measurement import measure
 
 TIMEOUT_S = 20.0
 # Prints the ID of a grandchild, whose own output is that of the child.
@@ -233,3 +243,19 @@ def test_client_kills_grandchildren():
         response = client.ask(Message("x"), Message, lambda: None)
         assert not is_dead(int(response.text))
     assert is_dead(int(response.text))
+
+
+def test_module_in_the_current_folder_does_not_run(tmp_path):
+    (tmp_path / "msgspec.py").write_text("raise SystemExit('planted')")
+    for command in (
+        module_command("surgeon_engine.hub.messages"),
+        (*ENGINE_COMMAND[:2], "-c", "import surgeon_engine.hub.messages"),
+        (*download.COMMAND[:2], "-c", "import surgeon_engine.hub.messages"),
+        (*pair.COMMAND[:2], "-c", "import surgeon_engine.hub.messages"),
+        (*measure.COMMAND[:2], "-c", "import surgeon_engine.hub.messages"),
+    ):
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
+        assert (done.returncode, done.stderr) == (0, b"")
+    unsafe = [sys.executable, "-c", "import msgspec"]
+    done = subprocess.run(unsafe, cwd=tmp_path, capture_output=True, check=False)
+    assert done.stderr == b"planted\n"

@@ -177,7 +177,11 @@ def test_typed_names_are_parsed(typed, expected):
     assert parse_hub_source(typed) == expected
 
 
-@pytest.mark.parametrize("name", ["hf://", "hf://a/b/c", "hf://a b/c", "hf://../c"])
+@pytest.mark.parametrize(
+    "name",
+    ["hf://", "hf://a/b/c", "hf://a b/c", "hf://../c"]
+    + [f"hf://a/b@{revision}" for revision in ("..", "../x", "x/../y", "/x", "x/")],
+)
 def test_invalid_names_are_rejected(name):
     assert hub_name(name) is None
 
