@@ -4,8 +4,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-# Half as many again as there are cores: tests of the window wait for its engine.
-WORKERS := $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) * 3 / 2 )))
+# Twice as many as there are cores: tests wait for processes that they start.
+WORKERS := $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) * 2 )))
 
 # Temporary files in memory: the tests write and delete thousands. Below this folder pytest
 # numbers its own, so that two runs do not disturb each other.
@@ -42,11 +42,12 @@ help:
 
 setup: system $(VENV)/.installed
 
+# Modules are compiled when they are first imported: most of them never are.
 $(VENV)/.installed: pyproject.toml setup.py requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check \
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile \
 	  --constraint requirements-dev.txt --editable '.[test,docs,runtimes]'
 	touch $@
 

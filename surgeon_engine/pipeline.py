@@ -16,18 +16,22 @@ from pathlib import Path
 from surgeon_engine.api.config.evaluation import OWN_TEXT
 from surgeon_engine.api.config.export import FOR_TRANSFORMERS, ExportConfig
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.toml import config_to_toml, read_config
 from surgeon_engine.api.errors import EngineError, ExportError
 from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
+    Evaluation,
     Exported,
     RunFinished,
+    RunResumed,
     RunStarted,
     Stage,
 )
 from surgeon_engine.api.planning.limits import check_target_in_limits
 from surgeon_engine.api.planning.target_size import file_dtype, goal_of
 from surgeon_engine.api.run_folder import Report, RunFolder
+from surgeon_engine.api.saved_state import SavedState
 from surgeon_engine.calibration.judging_texts import (
     own_judging_text,
     read_judging_texts,
@@ -41,6 +45,7 @@ from surgeon_engine.calibration.windows import (
 )
 from surgeon_engine.export.destination import check_destination
 from surgeon_engine.export.export import (
+    RECIPE,
     ExportJob,
     export,
     original_paths,
@@ -57,10 +62,12 @@ from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.structures.units import units_of
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import RunCancelled, RunContext
+from surgeon_engine.runtime.saver import Saver
 from surgeon_engine.runtime.versions import versions
 from surgeon_engine.shots.compaction_step import full_size_model
 from surgeon_engine.shots.loop import run_shots
 from surgeon_engine.shots.quality_budget import QualityBudget
+from surgeon_engine.shots.resume import differences, origin_of
 from surgeon_engine.shots.shot import check_windows, evaluate_original
 
 _EXPORT_FAILURES = (EngineError, OSError, MemoryError, RuntimeError)
@@ -79,32 +86,97 @@ def prune(config: RunConfig, folder: Path, context: RunContext) -> None:
         RunCancelled: the user has cancelled.
     """
     config.check_consistency()
-    run, device = RunFolder(folder), devices.choose(config.model.device)
-    destination = run.export_path(config)
-    check_destination(
-        destination, run, original_paths(config), replace=config.export.replace
-    )
+    run = RunFolder(folder)
+    _check_destination(run, config, replace=config.export.replace)
     is_timed = config.recovery.max_minutes > 0
     found = preflight(config, run.path, with_time=is_timed)
     check_fits(found)
     run.create(config)
     choice = found.resources.choice
-    config = choice.config
-    context.begin(run, lambda: devices.memory_in_use(device))
-    devices.reset_peak_memory()
+    _begin(run, choice.config, context)
     if choice.is_open:
         context.emit(Logged(Level.INFO, choice.message))
 
-    state = prepare(config, context, found)
-    check_format(config, state.original, state.loaded, state.units, context)
+    state = prepare(choice.config, context, found)
+    if config.export.save_progress:
+        saved = SavedState(origin_of(state), choice.config.recovery)
+        context.saver = Saver(run.saved_state, saved)
+    check_format(choice.config, state.original, state.loaded, state.units, context)
     context.emit(_run_started(run, state))
     baseline = evaluate_original(state, context)
     context.emit(BaselineEvaluated(baseline))
+    _prune(state, baseline, run, context)
 
-    budget = QualityBudget.of(config.pruning, baseline)
+
+def resume(folder: Path, context: RunContext) -> None:
+    """Go on with an interrupted run from the state that is saved in its folder.
+
+    The result is that of a run without an interruption, bit for bit on one machine.
+
+    Args:
+        folder: the folder of the run.
+        context: receives the events, and commands to stop.
+
+    Raises:
+        RunFolderError: there is no such state, another process works on the run, or the
+            model or the text is no longer the same.
+        EngineError: something else that the user can act on.
+        RunCancelled: the user has cancelled.
+    """
+    run = RunFolder(folder)
+    saved = run.saved_state.read()
+    config = replace(read_config(run.config_path), recovery=saved.recovery)
+    _check_destination(run, config, replace=_may_replace(run, config))
+    found = preflight(config, run.path, with_time=False)
+    check_fits(found)
+    run.lock()
+    _begin(run, config, context, saved)
+    context.emit(RunResumed(len(saved.shots), saved.seconds))
+
+    state = prepare(config, context, found)
+    for message in differences(saved.origin, origin_of(state)):
+        context.emit(Logged(Level.WARNING, message))
+    context.saver = Saver(run.saved_state, saved)
+    baseline = evaluate_original(state, context)
+    _prune(state, baseline, run, context)
+
+
+def _check_destination(run: RunFolder, config: RunConfig, *, replace: bool) -> None:
+    destination = run.export_path(config)
+    check_destination(destination, run, original_paths(config), replace=replace)
+
+
+def _may_replace(run: RunFolder, config: RunConfig) -> bool:
+    """Return whether a resumed run may replace what is at its destination.
+
+    That may be an export of this run itself, from before it was interrupted.
+    """
+    if config.export.replace or not config.export.folder:
+        return True
+    recipe = run.export_path(config) / RECIPE
+    return recipe.is_file() and recipe.read_text("utf-8") == config_to_toml(config)
+
+
+def _begin(
+    run: RunFolder,
+    config: RunConfig,
+    context: RunContext,
+    saved: SavedState | None = None,
+) -> None:
+    """Start the clock and the log of a run."""
+    device = devices.choose(config.model.device)
+    context.begin(run, lambda: devices.memory_in_use(device), saved)
+    devices.reset_peak_memory()
+
+
+def _prune(
+    state: PruningState, baseline: Evaluation, run: RunFolder, context: RunContext
+) -> None:
+    """Run the shots and recovery, export the model and write the report."""
+    budget = QualityBudget.of(state.config.pruning, baseline)
     result = run_shots(state, budget, context)
     recipe = Recipe(
-        config,
+        state.config,
         state.goal,
         baseline,
         result.shots,
@@ -115,6 +187,8 @@ def prune(config: RunConfig, folder: Path, context: RunContext) -> None:
     context.emit(
         RunFinished(report.stopped_early, report.seconds, report.peak_memory_bytes)
     )
+    if not report.stopped_early:
+        context.saver.discard()
 
 
 def prepare(
@@ -185,6 +259,7 @@ def _finish(
         ExportError: the export failed; the pruned model is kept in the run's folder.
     """
     settings, destination = recipe.config.export, run.export_path(recipe.config)
+    settings = replace(settings, replace=_may_replace(run, recipe.config))
     pruned = full_size_model(state)
     checkpoint = destination
     try:
@@ -192,7 +267,8 @@ def _finish(
         save_probe(state.loaded, validation, run.probe_path)
         if settings.format not in FOR_TRANSFORMERS:
             # The files of other programs cannot be exported again.
-            job = ExportJob(pruned, recipe, run, ExportConfig(), run.checkpoint_path)
+            own = ExportConfig(replace=True)
+            job = ExportJob(pruned, recipe, run, own, run.checkpoint_path)
             context.emit(export(job, context))
             checkpoint = run.checkpoint_path
         job = ExportJob(pruned, recipe, run, settings, destination)

@@ -31,6 +31,7 @@ from surgeon_engine.api.messages.commands import (
     PreviewText,
     ProbeMachine,
     Resume,
+    ResumeRun,
     StartRun,
     StopAndKeep,
 )
@@ -45,7 +46,7 @@ from surgeon_engine.generation.generate import Playground
 from surgeon_engine.hub.download import download_model
 from surgeon_engine.measurement.measure import measure
 from surgeon_engine.model.inspect import inspect_model
-from surgeon_engine.pipeline import prune
+from surgeon_engine.pipeline import prune, resume
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.json_streams import JsonOutput, read_messages
 from surgeon_engine.runtime.run_context import RunCancelled, RunContext
@@ -53,7 +54,7 @@ from surgeon_engine.runtime.speed_probe import machine
 from surgeon_engine.runtime.versions import disable_progress_bars, versions
 
 _IDLE_TIMEOUT_S = 300.0  # after which the models of the playground are unloaded
-_NEEDS_MEMORY = (StartRun, ExportRun, MeasureModels, Diagnose)
+_NEEDS_MEMORY = (StartRun, ResumeRun, ExportRun, MeasureModels, Diagnose)
 
 
 class Engine:
@@ -165,16 +166,26 @@ def _run_command(command: Command, context: RunContext) -> None:
             context.emit(described_text(calibration))
         case PreviewText(model=model, calibration=calibration, own_windows=count):
             context.emit(preview_text(model, calibration, count))
-        case StartRun(config=config, folder=folder):
-            prune(config, Path(folder), context)
-        case ExportRun(folder=folder, export=export):
-            context.emit(export_again(folder, export, context))
+        case StartRun() | ResumeRun() | ExportRun():
+            _work_on_run(command, context)
         case Diagnose(config=config, folder=folder):
             context.emit(diagnose(config, Path(folder), context))
         case MeasureModels(sources=sources, settings=settings):
             context.emit(_measure(sources, settings, context))
         case ProbeMachine():
             context.emit(MachineProbed(machine()))
+
+
+def _work_on_run(
+    command: StartRun | ResumeRun | ExportRun, context: RunContext
+) -> None:
+    match command:
+        case StartRun(config=config, folder=folder):
+            prune(config, Path(folder), context)
+        case ResumeRun(folder=folder):
+            resume(Path(folder), context)
+        case ExportRun(folder=folder, export=export):
+            context.emit(export_again(folder, export, context))
 
 
 def _measure(

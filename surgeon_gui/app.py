@@ -9,6 +9,7 @@ import threading
 import traceback
 from types import TracebackType
 
+from pyqtgraph.util.garbage_collector import GarbageCollector
 from PySide6.QtCore import (
     QMessageLogContext,
     QObject,
@@ -42,6 +43,10 @@ def make_application(arguments: list[str]) -> QApplication:
     qInstallMessageHandler(_on_qt_message)
     application = QApplication(arguments)
     prepare(application)
+    # Qt holds locks while it calls Python, for example to disconnect a signal. If
+    # Python then collects garbage and deletes a widget, Qt waits for its own lock for
+    # ever. So garbage is collected by a timer only, between events.
+    application.garbage_collector = GarbageCollector()  # type: ignore[attr-defined]
     return application
 
 

@@ -99,7 +99,9 @@ def clean_desktop(request):
     scope = QSettings.Scope.UserScope
     QSettings.setPath(QSettings.Format.IniFormat, scope, str(folder / "settings"))
     before = {id(widget) for widget in QApplication.topLevelWidgets()}
+    gc.disable()  # see `make_application`
     yield
+    gc.enable()
     if application.styleSheet() != sheet:  # the test has set a theme
         application.setPalette(palette)
         application.setStyleSheet(sheet)

@@ -45,17 +45,24 @@ def check_not_occupied(path: Path, error: type[EngineError]) -> None:
 
 def write_atomically(path: Path, data: bytes | memoryview) -> None:
     """Write all of `data` to `path`, or leave the path unchanged."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with file_written_atomically(path) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextmanager
+def file_written_atomically(path: Path) -> Iterator[Path]:
+    """Yield a temporary file that is renamed to `path` when the block succeeds."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(descriptor)
+    temporary = Path(name)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(_READABLE)  # mkstemp lets only the owner read
-        Path(temporary).replace(path)
+        yield temporary
+        temporary.chmod(_READABLE)  # mkstemp lets only the owner read
+        _flush_to_disk(temporary)
+        temporary.replace(path)
         _flush_to_disk(path.parent)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 

@@ -6,6 +6,7 @@
     name.txt        the name that the user has given to the run, if any
     report.json     the figures, once the run is complete
     report.html     a report to read, written by the window
+    resume/         the state of a run that is not complete (`saved_state.py`)
     probe.safetensors   logits of the pruned model, to verify checkpoints
     export/         the pruned checkpoint, unless the config names another folder
     checkpoint/     a checkpoint for transformers, if the export is none or has failed
@@ -39,6 +40,7 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.process_lock import encode_process_lock, is_locked
+from surgeon_engine.api.saved_state import StateFolder
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -111,6 +113,11 @@ class RunFolder:
         return self.path / "checkpoint"
 
     @property
+    def saved_state(self) -> StateFolder:
+        """The state of a run that is not complete, from which it can go on."""
+        return StateFolder(self.path)
+
+    @property
     def own_paths(self) -> tuple[Path, ...]:
         """Paths that no export may replace."""
         return (
@@ -122,6 +129,7 @@ class RunFolder:
             self.process_path,
             self.probe_path,
             self.checkpoint_path,
+            self.saved_state.path,
             self._unverified_path,
         )
 
@@ -147,10 +155,30 @@ class RunFolder:
             write_atomically(self.config_path, config_to_toml(config).encode())
             write_atomically(self.process_path, encode_process_lock())
         except OSError as error:
+            raise self._unwritable(error) from error
+
+    def lock(self) -> None:
+        """Begin to work on a run that another process has left.
+
+        Raises:
+            RunFolderError: A process works on the run, or it cannot be written.
+        """
+        if self.is_being_worked_on:
             raise RunFolderError(
-                f"The run folder {self.path} cannot be written: {error.strerror}.",
-                "Choose a folder that you may write to.",
-            ) from error
+                f"A process is working on the run in {self.path}.",
+                "Wait until it is done, or end it.",
+            )
+        try:
+            write_atomically(self.process_path, encode_process_lock())
+            _end_last_line(self.events_path)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> RunFolderError:
+        return RunFolderError(
+            f"The run folder {self.path} cannot be written: {error.strerror}.",
+            "Choose a folder that you may write to.",
+        )
 
     def append(self, envelope: Envelope) -> None:
         """Append an event to the log."""
@@ -203,6 +231,14 @@ class RunFolder:
                 f"{self.path} is not the folder of a finished run: {error}.",
                 "Choose a folder that holds a report.json.",
             ) from error
+
+
+def _end_last_line(path: Path) -> None:
+    """End the last line of a file, which an interruption may have cut off."""
+    with path.open("ab+") as file:
+        file.seek(max(0, file.tell() - 1))
+        if file.read(1) not in (b"", b"\n"):
+            file.write(b"\n")
 
 
 def new_run_folder(parent: Path, model: str) -> Path:

@@ -31,6 +31,7 @@ from surgeon_engine.api.messages.run import (
     Exported,
     Recovered,
     RunFinished,
+    RunResumed,
     RunStarted,
     ShotFinished,
     Stage,
@@ -74,12 +75,8 @@ def stage_name(stage: Stage, shot: int) -> str:
 def event_line(event: Event) -> str:
     """Return the line to print for an event, or an empty string for none."""
     match event:
-        case RunStarted(folder=folder, model=model, device=device):
-            return (
-                f"{model.name}: {format_count(model.parameters)} parameters, "
-                f"{format_count(model.prunable)} of them prunable; {device}; "
-                f"run folder {folder}"
-            )
+        case RunStarted() | RunResumed() | RunFinished():
+            return _run_line(event)
         case StageStarted(stage=stage, shot=shot):
             return f"  {stage_name(stage, shot)}"
         case BaselineEvaluated(evaluation=evaluation):
@@ -94,15 +91,30 @@ def event_line(event: Event) -> str:
             return _recovered(event)
         case Exported():
             return _exported(event)
-        case RunFinished(seconds=seconds, peak_memory_bytes=peak):
-            return (
-                f"done in {format_duration(seconds)}, peak memory {format_size(peak)}"
-            )
         case Downloading(done=done, total=total) if total:
             return f"  {format_size(done)} of {format_size(total)}"
         case Logged(level=level, message=message):
             return f"{level.value}: {message}"
     return ""
+
+
+def _run_line(event: RunStarted | RunResumed | RunFinished) -> str:
+    match event:
+        case RunStarted(folder=folder, model=model, device=device):
+            return (
+                f"{model.name}: {format_count(model.parameters)} parameters, "
+                f"{format_count(model.prunable)} of them prunable; {device}; "
+                f"run folder {folder}"
+            )
+        case RunResumed(shots=shots, seconds=seconds):
+            return (
+                f"resumed after {shots} shot{'s' if shots != 1 else ''}, "
+                f"{format_duration(seconds)} of work"
+            )
+        case RunFinished(seconds=seconds, peak_memory_bytes=peak):
+            return (
+                f"done in {format_duration(seconds)}, peak memory {format_size(peak)}"
+            )
 
 
 def _fidelity(evaluation: Evaluation) -> str:

@@ -1,6 +1,7 @@
 """The command line: the engine without a window.
 
     surgeon run JOB.toml       prune a model as described by a job file
+    surgeon resume RUN         go on with a run that was interrupted
     surgeon estimate JOB.toml  estimate the memory, disk space and time of a job
     surgeon inspect MODEL      describe a model and how it can be pruned
     surgeon download MODEL     download a model from the Hugging Face Hub
@@ -13,11 +14,13 @@ Commands import torch when they run, so that `--help` and `--version` are immedi
 from __future__ import annotations
 
 import math
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -48,6 +51,9 @@ from surgeon_engine.cli.formatting import (
     structure_table,
 )
 from surgeon_engine.cli.output import EventDisplay, Output
+
+if TYPE_CHECKING:
+    from surgeon_engine.runtime.run_context import RunContext
 
 _INTERRUPTED = 130  # the shell's code for Ctrl-C
 _DEFAULTS = BenchmarkSettings()
@@ -132,15 +138,36 @@ def run(
 ) -> None:
     """Prune a model as described by a job file."""
     config = read_config(job)
+    _check_stop_after(stop_after, config.pruning)
+    folder = run_dir / name if name else new_run_folder(run_dir, config.model.source)
     from surgeon_engine.pipeline import prune
+
+    _work_on(folder, lambda context: prune(config, folder, context), stop_after)
+
+
+@app.command()
+def resume(
+    run: Annotated[Path, typer.Argument(help="Folder of the run.")],
+    stop_after: Annotated[
+        int | None,
+        typer.Option(metavar="SHOT", help="Stop after this shot and export."),
+    ] = None,
+) -> None:
+    """Go on with a run that was interrupted, from the state in its folder."""
+    from surgeon_engine.pipeline import resume as resume_run
+
+    _work_on(run, lambda context: resume_run(run, context), stop_after)
+
+
+def _work_on(
+    folder: Path, work: Callable[[RunContext], None], stop_after: int | None
+) -> None:
+    """Work on a run, show its events and then its fidelity."""
     from surgeon_engine.runtime.run_context import RunContext
     from surgeon_engine.runtime.versions import disable_progress_bars
     from surgeon_engine.server import failure
 
-    _check_stop_after(stop_after, config.pruning)
     disable_progress_bars()
-    folder = run_dir / name if name else new_run_folder(run_dir, config.model.source)
-
     output = Output()
     with EventDisplay(output) as display:
 
@@ -152,9 +179,12 @@ def run(
 
         context = RunContext(folder.name, handle)
         try:
-            prune(config, folder, context)
+            with _ended_by_signals():
+                work(context)
         except KeyboardInterrupt:
             context.emit(Cancelled())
+            if RunFolder(folder).saved_state.exists:
+                output.print_line(f"To go on with it later: surgeon resume {folder}")
             raise
         except Exception as error:
             context.emit(failure(error))
@@ -162,6 +192,22 @@ def run(
     report = RunFolder(folder).read_report()
     pruned = (report.recovered or report.shots[-1]).evaluation
     output.print_table(fidelity_table(report.baseline, pruned))
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the block as Ctrl-C does."""
+
+    def interrupt(_: int, __: object) -> None:
+        raise KeyboardInterrupt
+
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {name: signal.signal(getattr(signal, name), interrupt) for name in names}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)
 
 
 def _check_stop_after(stop_after: int | None, pruning: PruningConfig) -> None:

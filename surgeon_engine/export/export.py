@@ -41,6 +41,8 @@ from surgeon_engine.export.verify import describe_mismatch, expected_figures
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import RunContext
 
+RECIPE = "run.toml"  # the job of the run, in its export
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ExportJob:
@@ -74,7 +76,7 @@ def export(job: ExportJob, context: RunContext) -> Exported:
             writer.write(pruned, config, folder)
             weight_bytes = _weight_bytes(folder)
             toml = config_to_toml(job.recipe.config)
-            (folder / "run.toml").write_text(toml, encoding="utf-8")
+            (folder / RECIPE).write_text(toml, encoding="utf-8")
         with context.stage(Stage.VERIFICATION):
             result = _verify(job, file_format, folder, in_memory.perplexity, context)
         exported = Exported(

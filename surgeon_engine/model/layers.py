@@ -111,10 +111,14 @@ class KeptWeights:
     def __exit__(self, *_: object) -> None:
         self.put_back()
 
+    def values(self) -> Iterable[tuple[nn.Parameter, Tensor]]:
+        """Return each parameter with its copy."""
+        return zip(self._parameters, self._values, strict=True)
+
     def put_back(self) -> None:
         """Restore the copied parameters."""
         with torch.no_grad():
-            for parameter, value in zip(self._parameters, self._values, strict=True):
+            for parameter, value in self.values():
                 parameter.copy_(value)
 
 

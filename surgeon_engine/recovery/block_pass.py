@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 from surgeon_engine.api.messages.run import Stage
+from surgeon_engine.api.saved_state import SavedBlocks
 from surgeon_engine.model.load import LoadedModel
+from surgeon_engine.model.saved_weights import load_weights, weights_of
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.recovery.block_pair import BlockPair, RecoveryText
 from surgeon_engine.recovery.least_squares import FitResult
@@ -75,9 +77,14 @@ def recover_blocks(
     targets, masks = targets_of(state, original), masks_of(state)
     reconstructs = state.config.recovery.reconstructs
     stage = Stage.RECONSTRUCTION if reconstructs else Stage.REFIT
-    result = BlockPass()
+    result, done = _resumed(state, context)
     with context.stage(stage, shot, len(original.blocks)) as step:
         for index, block in enumerate(state.loaded.blocks):
+            if index < done:
+                pair.compute_after()
+                pair.advance()
+                step()
+                continue
             if context.stops_after_shot:
                 return result
             chosen = [target for target in targets if target.layer.block == index]
@@ -87,6 +94,30 @@ def recover_blocks(
                 seed = state.config.calibration.seed + index
                 result.reconstructions.append(reconstruct(pair, weights, seed))
             pair.advance()
+            if shot == 0 and (context.saver.is_due or block is state.loaded.blocks[-1]):
+                _save(state, result, index + 1, context)
             step()
         result.hidden = pair.finish()
     return result
+
+
+def _resumed(state: PruningState, context: RunContext) -> tuple[BlockPass, int]:
+    """Return what an interrupted pass has achieved, and how many blocks are done."""
+    saved = context.saver.saved.blocks
+    if saved is None:
+        return BlockPass(), 0
+    load_weights(state.loaded.model, context.saver.load("blocks"))
+    fits = {name: FitResult(*numbers) for name, numbers in saved.fits.items()}
+    reconstructions = [Reconstruction(*numbers) for numbers in saved.reconstructions]
+    return BlockPass(fits, reconstructions), saved.done
+
+
+def _save(
+    state: PruningState, done: BlockPass, blocks: int, context: RunContext
+) -> None:
+    saved = SavedBlocks(
+        blocks,
+        {name: (x.ridge, x.before, x.after) for name, x in done.fits.items()},
+        tuple((x.before, x.after) for x in done.reconstructions),
+    )
+    context.save({"blocks": weights_of(state.loaded.model)}, blocks=saved)

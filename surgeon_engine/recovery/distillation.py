@@ -22,6 +22,7 @@ from transformers import PreTrainedModel
 
 from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.messages.run import HeldOutMeasured, Stage
+from surgeon_engine.api.saved_state import SavedTraining
 from surgeon_engine.evaluation.divergence import log_divergences
 from surgeon_engine.evaluation.fidelity import (
     Reference,
@@ -107,12 +108,16 @@ class _Distillation:
         of_epoch = -(-len(self._fitted.windows) // STEP_WINDOWS)
         total = math.ceil(self._config.epochs * of_epoch)
         with self._context.stage(Stage.DISTILLATION, shot, total) as step:
-            self._context.emit(HeldOutMeasured(0, total, before))
             best, done = before, 0
             if total:
                 try:
                     self._weights.start()
-                    for done in self._steps(total):
+                    best, first = self._resumed(before)
+                    done = first
+                    self._context.emit(HeldOutMeasured(first, total, best))
+                    for _ in range(first):
+                        step()
+                    for done in self._steps(first, total):
                         is_end = done == total or self._is_over
                         is_due = done * _CHECKS % total < _CHECKS
                         if is_due or is_end:
@@ -123,12 +128,32 @@ class _Distillation:
                         step()
                         if is_end:
                             break
+                        if shot == 0 and self._context.saver.is_due:
+                            self._save(done, best)
                 finally:
                     self._weights.finish()
         return Training(before, best, done)
 
-    def _steps(self, total: int) -> Iterator[int]:
-        """Make one step after the other; yield how many are done."""
+    def _resumed(self, before: float) -> tuple[float, int]:
+        """Return the best divergence of an interrupted training, and its steps."""
+        saved = self._context.saver.saved.training
+        if saved is None:
+            return before, 0
+        self._weights.load(self._context.saver.load("training"))
+        self._start_time -= saved.seconds
+        return saved.best, saved.steps
+
+    def _save(self, done: int, best: float) -> None:
+        saved = SavedTraining(done, best, self._elapsed)
+        self._context.save({"training": self._weights.tensors()}, training=saved)
+
+    def _steps(self, first: int, total: int) -> Iterator[int]:
+        """Make one step after the other; yield how many are done.
+
+        Args:
+            first: the steps of an interrupted training, which are not made again.
+            total: all steps.
+        """
         generator = torch.Generator().manual_seed(self._seed)
         order: list[int] = []
         for number in range(total):
@@ -136,6 +161,8 @@ class _Distillation:
                 count = len(self._fitted.windows)
                 order += torch.randperm(count, generator=generator).tolist()
             chosen, order = order[:STEP_WINDOWS], order[STEP_WINDOWS:]
+            if number < first:
+                continue
             self._add_gradients(chosen)
             share = self._share(number, total)
             self._weights.step(rate_at(self._rate, number, share))

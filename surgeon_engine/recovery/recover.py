@@ -33,8 +33,9 @@ def recover(
     Args:
         state: the pruned model.
         evaluate: evaluates it on the validation windows.
-        context: receives the progress.
-        shot: the shot after which it comes; 0: the end of the run.
+        context: receives the progress. If its saver holds the state of an interrupted
+            recovery, this one goes on from there.
+        shot: the shot after which it comes; 0: the end of the run, which is saved.
 
     Returns:
         What recovery has achieved; None if there are too few windows to hold any out.

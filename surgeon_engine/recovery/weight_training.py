@@ -7,7 +7,7 @@ step.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from surgeon_engine.api.config.layer_patterns import any_matches
+from surgeon_engine.api.errors import RunFolderError
 from surgeon_engine.model.block_runner import replaced_forward
 from surgeon_engine.model.layers import body_parameters
 from surgeon_engine.pruning.state import PruningState
@@ -24,6 +25,7 @@ _BETAS = (0.9, 0.95)
 _LAST_RATE = 0.05  # of the rate, at the end of the schedule
 _WARM_UP = 5  # steps
 _MAX_NORM = 1.0  # of the gradient
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # torch's names of AdamW's state
 
 
 class WeightTraining:
@@ -76,6 +78,39 @@ class WeightTraining:
             ]
         for best, parameter in zip(self._best, self.parameters, strict=True):
             best.copy_(parameter.detach())
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the state of the training, to be saved: weights, best, moments."""
+        found = {f"best.{n}": best for n, best in enumerate(self._best)}
+        for n, parameter in enumerate(self.parameters):
+            found[f"weight.{n}"] = parameter.detach()
+            for name, value in self._optimizer.state[parameter].items():
+                found[f"{name}.{n}"] = value
+        return found
+
+    @torch.no_grad()
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Return to a saved state of the training, after `start`.
+
+        Raises:
+            RunFolderError: it is the state of another model.
+        """
+        expected = {f"weight.{n}": p.shape for n, p in enumerate(self.parameters)}
+        if any(
+            getattr(tensors.get(x), "shape", None) != y for x, y in expected.items()
+        ):
+            raise RunFolderError(
+                "The saved state of the training is that of another model.",
+                "Start the run again with its run.toml.",
+            )
+        for n, (parameter, best) in enumerate(
+            zip(self.parameters, self._best, strict=True)
+        ):
+            parameter.copy_(tensors[f"weight.{n}"])
+            best.copy_(tensors[f"best.{n}"])
+            self._optimizer.state[parameter] = {
+                name: tensors[f"{name}.{n}"].to(parameter.device) for name in _MOMENTS
+            }
 
     def finish(self) -> None:
         """Return to the best weights, frozen and in their own format."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from surgeon_engine.api.messages.commands import Cancel, Pause, Resume, StopAndKeep
@@ -19,6 +19,8 @@ from surgeon_engine.api.messages.run import (
     StageStarted,
 )
 from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.api.saved_state import SavedState
+from surgeon_engine.runtime.saver import Saver, Tensors
 
 _SECONDS_BETWEEN_PROGRESS = 0.1  # faster than anyone can read
 _SECONDS_BETWEEN_SAMPLES = 1.0  # of memory
@@ -37,6 +39,7 @@ class RunContext:
 
     def __init__(self, run: str, send: Callable[[Envelope], object]) -> None:
         self.log: RunFolder | None = None  # receives the events, once it exists
+        self.saver = Saver.off()  # of a run that can be resumed
         self.seconds_of_stages: dict[str, float] = defaultdict(float)
         self._run = run
         self._send = send
@@ -50,11 +53,25 @@ class RunContext:
         self._sample: Callable[[], MemorySampled] | None = None
         self._sampled = -_SECONDS_BETWEEN_SAMPLES
 
-    def begin(self, log: RunFolder, sample: Callable[[], MemorySampled]) -> None:
-        """Start the clock of a run, log its events and sample its memory."""
+    def begin(
+        self,
+        log: RunFolder,
+        sample: Callable[[], MemorySampled],
+        saved: SavedState | None = None,
+    ) -> None:
+        """Start the clock of a run, log its events and sample its memory.
+
+        Args:
+            log: receives the events.
+            sample: measures the memory.
+            saved: the state of an interrupted run, whose clock goes on.
+        """
         self.log, self._sample = log, sample
         self._started = self.clock()
         self._sampled = self._started - _SECONDS_BETWEEN_SAMPLES
+        if saved is not None:
+            self._started -= saved.seconds
+            self.seconds_of_stages.update(saved.seconds_of_stages)
 
     def clock(self) -> float:
         """Return the seconds on a clock that stops while the run is paused."""
@@ -74,6 +91,21 @@ class RunContext:
         if self.log is not None:
             self._append(envelope, self.log)
         self._send(envelope)
+
+    def save(self, parts: Mapping[str, Tensors | None], **changes: object) -> None:
+        """Save the state of the run, as `Saver.save`; warn if that is not possible."""
+        reason = self.saver.save(
+            parts,
+            seconds=self.seconds,
+            seconds_of_stages=dict(self.seconds_of_stages),
+            **changes,
+        )
+        if reason:
+            message = (
+                f"The state of the run cannot be saved: {reason}. The run goes on, and "
+                "tries again later."
+            )
+            self.emit(Logged(Level.WARNING, message))
 
     def handle(self, command: Cancel | StopAndKeep | Pause | Resume) -> None:
         """Record a command; the run obeys it at its next check."""

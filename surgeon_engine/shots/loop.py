@@ -13,6 +13,7 @@ from surgeon_engine.api.messages.run import (
     Recovered,
     ShotFinished,
 )
+from surgeon_engine.api.saved_state import SavedSteps
 from surgeon_engine.pruning.schedule import share_of_goal
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.recovery.recover import recover, recovery_text
@@ -20,6 +21,7 @@ from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.shots.compaction_step import compact_state
 from surgeon_engine.shots.quality_budget import QualityBudget, RecoveredShot
+from surgeon_engine.shots.resume import restore, save_recovered, save_shot
 from surgeon_engine.shots.shot import ShotPlan, evaluation, run_shot
 from surgeon_engine.shots.target_check import check_target_reached, is_reached
 
@@ -42,14 +44,27 @@ def run_shots(
 ) -> PruningResult:
     """Run all shots, and recovery if the settings ask for it.
 
+    Args:
+        state: the original model; pruned afterwards.
+        budget: the quality to keep.
+        context: receives the progress. If its saver holds the state of an interrupted
+            run, this one goes on from there.
+
     Raises:
         PruningError: nothing can be removed within the budget or the target.
         EngineError: the smallest step, or the first shot, failed.
         RunCancelled: the user has cancelled.
     """
+    saved = context.saver.saved
     result = _shots(state, budget, context)
-    if _recovers(state) and result.recovered is None:
-        result = replace(result, recovered=_recovered(state, budget, context))
+    if saved.is_recovered:
+        result = replace(result, recovered=saved.recovered)
+        if saved.recovered is not None:
+            context.emit(saved.recovered)
+    elif _recovers(state) and result.recovered is None:
+        recovered = _recovered(state, budget, context)
+        result = replace(result, recovered=recovered)
+        save_recovered(state, recovered, context)
     if budget.is_set and result.is_at_goal:
         last = result.recovered or result.shots[-1]
         context.emit(budget.log_headroom(last.evaluation))
@@ -63,14 +78,15 @@ class _Steps:
     whole shots. The parts between two shots of the schedule are equal.
     """
 
-    def __init__(self, state: PruningState) -> None:
+    def __init__(self, state: PruningState, saved: SavedSteps | None = None) -> None:
+        saved = saved or SavedSteps(0, _PARTS, 0)
         self._pruning, self._goal = state.config.pruning, state.goal
-        self._done, self._step = 0, _PARTS
-        self._removed = 0  # weights
+        self._done, self._step = saved.done, saved.step
+        self._removed = saved.removed  # weights
         # In weights to remove: the smallest request that was rolled back, and the
         # smallest one that would remove the same as it did.
-        self._rejected: float = math.inf
-        self._equivalent: float = math.inf
+        self._rejected = math.inf if saved.rejected is None else saved.rejected
+        self._equivalent = math.inf if saved.equivalent is None else saved.equivalent
 
     @property
     def is_over(self) -> bool:
@@ -81,6 +97,13 @@ class _Steps:
     def is_stuck(self) -> bool:
         """Whether every remaining step was rolled back before."""
         return self._step == 0 and not self.is_over
+
+    @property
+    def saved(self) -> SavedSteps:
+        """The position, to be saved."""
+        found = (self._rejected, self._equivalent)
+        numbers = (None if math.isinf(x) else int(x) for x in found)
+        return SavedSteps(self._done, self._step, self._removed, *numbers)
 
     @property
     def share(self) -> float:
@@ -147,9 +170,10 @@ def _shots(
         PruningError: nothing can be removed within the budget or the target.
         EngineError: the smallest step, or the first shot, failed.
     """
-    shots: list[ShotFinished] = []
-    recovered_shot: RecoveredShot | None = None  # of the last shot
-    steps, attempt = _Steps(state), _Attempt()
+    saved = context.saver.saved
+    shots = list(saved.shots)
+    recovered_shot = restore(state, context) if shots else None  # of the last shot
+    steps, attempt = _Steps(state, saved.steps), _Attempt()
     while not (steps.is_over or steps.is_stuck or (shots and context.stops_after_shot)):
         previous = shots[-1].damping if shots else None
         plan = ShotPlan(len(shots) + 1, steps.share, previous)
@@ -169,6 +193,7 @@ def _shots(
             context.emit(
                 budget.log_kept_with_recovery(attempt.shot, recovered_shot.recovered)
             )
+        save_shot(state, shots, steps.saved, recovered_shot, context)
     if not shots or (steps.is_stuck and shots[-1].sparsity == 0):
         raise attempt.failure or budget.error()
     if attempt.failure is not None and not budget.is_set:

@@ -16,6 +16,7 @@ from surgeon_engine.api.messages.commands import (
     Command,
     Pause,
     Resume,
+    ResumeRun,
     StartRun,
     StopAndKeep,
 )
@@ -37,6 +38,7 @@ CANCEL_TIMEOUT_S = 5.0  # then an engine that ignores a cancel is killed
 MAX_FAILED_STARTS = 3  # consecutive engines that end before they are ready
 
 _FINAL_EVENTS = (*RESPONSES, MachineProbed, RunFinished, Failed, Cancelled)
+_RUNS = (StartRun, ResumeRun)
 
 
 class EngineSupervisor:
@@ -111,7 +113,7 @@ class EngineSupervisor:
             self._failed_starts = 0
         command = self._open.get(envelope.run)
         # A run continues after its export.
-        is_interim = isinstance(event, Exported) and isinstance(command, StartRun)
+        is_interim = isinstance(event, Exported) and isinstance(command, _RUNS)
         if isinstance(event, _FINAL_EVENTS) and not is_interim:
             self._open.pop(envelope.run, None)
             self._kill_at.pop(envelope.run, None)
@@ -165,7 +167,7 @@ class EngineSupervisor:
 
 
 def _failure_message(command: Command, message: str) -> str:
-    if isinstance(command, StartRun):
+    if isinstance(command, _RUNS):
         return tr("The run has ended early. {message}").format(message=message)
     return message
 

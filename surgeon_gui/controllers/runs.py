@@ -1,4 +1,4 @@
-"""The history of runs: reads, opens, renames, duplicates and deletes them.
+"""The history of runs: reads, opens, resumes, renames, duplicates and deletes them.
 
 Folders are read and runs are opened in a background thread.
 """
@@ -15,10 +15,12 @@ from send2trash import send2trash
 from surgeon_engine.api.messages.events import Cancelled, Envelope, Failed
 from surgeon_engine.api.messages.run import (
     RunFinished,
+    RunResumed,
     RunStarted,
     ShotFinished,
     StageStarted,
 )
+from surgeon_engine.api.run_folder import RunFolder
 from surgeon_gui.base import paths
 from surgeon_gui.base.background import Background
 from surgeon_gui.base.translation import tr
@@ -39,7 +41,7 @@ from surgeon_gui.state.runs.state import RunsState
 from surgeon_gui.state.runs.text import title
 
 # Events that change the record of a run in its folder.
-_RECORDED = (RunStarted, ShotFinished, RunFinished, Failed, Cancelled)
+_RECORDED = (RunStarted, RunResumed, ShotFinished, RunFinished, Failed, Cancelled)
 
 
 class _Opened(NamedTuple):
@@ -117,6 +119,22 @@ class RunsController(QObject):
         work = partial(_open, Path(folder))
         self._reading.start(work, self._on_opened)
 
+    def resume(self, folder: str) -> None:
+        """Go on with an interrupted run."""
+        self._reading.start(partial(_open, Path(folder)), self._on_read_to_resume)
+
+    def leave(self, folder: str) -> None:
+        """Offer an interrupted run no more; the list still has it."""
+        self._set(runs_state.with_left(self.state, folder))
+
+    def discard(self, folder: str) -> None:
+        """Delete the saved state of a run; it can no longer be resumed."""
+        if obstacle := self.delete_obstacle(folder):
+            self._report(obstacle, tr("Wait until it ends, or cancel it."))
+            return
+        RunFolder(Path(folder)).saved_state.discard()
+        self.refresh()
+
     def delete_obstacle(self, folder: str) -> str:
         """Return why a run cannot be deleted; empty if it can."""
         state, record = self._session.state, self.state.record(folder)
@@ -173,6 +191,13 @@ class RunsController(QObject):
             )
         else:
             self._session.reopen(found.run, title(found.record))
+            self.opened.emit()
+
+    def _on_read_to_resume(self, found: _Opened) -> None:
+        if found.run is None or found.run.status.is_busy:
+            self._on_opened(found)  # shows the reason
+        else:
+            self._session.go_on(found.run)
             self.opened.emit()
 
     def _on_deleted(self, folder: str, problem: str) -> None:

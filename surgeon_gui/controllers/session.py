@@ -23,6 +23,7 @@ from surgeon_engine.api.messages.commands import (
     Pause,
     ProbeMachine,
     Resume,
+    ResumeRun,
     StartRun,
     StopAndKeep,
 )
@@ -80,6 +81,18 @@ class Session(JobEditor):
         run_id = self.new_id("run")
         run = run_state.requested(run_id, config, str(folder), time.time())
         self.send(StartRun(run=run_id, config=config, folder=str(folder)))
+        self._clock.start()
+        self._set(app_state.with_run(self.state, run))
+
+    def go_on(self, earlier: RunState) -> None:
+        """Go on with an interrupted run, from the state in its folder."""
+        if self.state.is_busy:
+            message = tr("Something else is in progress.")
+            self.show_problem(Failed(message, tr("Resume the run after it has ended.")))
+            return
+        run_id = self.new_id("run")
+        run = run_state.going_on(run_id, earlier, time.time())
+        self.send(ResumeRun(run=run_id, folder=earlier.folder))
         self._clock.start()
         self._set(app_state.with_run(self.state, run))
 

@@ -21,11 +21,12 @@ from surgeon_engine.api.messages.run import (
     Recovered,
     Resumed,
     RunFinished,
+    RunResumed,
     RunStarted,
     ShotFinished,
     StageStarted,
 )
-from surgeon_gui.base.translation import tr
+from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.step_text import damping_choice
 from surgeon_gui.text import fidelity, numbers
 from surgeon_gui.text.labels import STAGES
@@ -87,6 +88,12 @@ def _describe_progress(event: object) -> str:
             return tr("Engine ready: {device}; {versions}.").format(
                 device=device, versions=parts
             )
+        case RunResumed(shots=shots):
+            return ntr(
+                "The run goes on after {n} shot.",
+                "The run goes on after {n} shots.",
+                shots,
+            ).format(n=shots)
         case RunStarted(folder=folder):
             return tr("Run folder: {folder}.").format(folder=folder)
         case StageStarted(stage=stage, shot=shot):

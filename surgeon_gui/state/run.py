@@ -27,6 +27,7 @@ from surgeon_engine.api.messages.run import (
     Recovered,
     Resumed,
     RunFinished,
+    RunResumed,
     RunStarted,
     ShotFinished,
     Stage,
@@ -221,6 +222,17 @@ def requested(run: str, config: RunConfig, folder: str, at: float) -> RunState:
     )
 
 
+def going_on(run: str, state: RunState, at: float) -> RunState:
+    """Return an interrupted run after it was requested to go on.
+
+    Args:
+        run: the new name of its events.
+        state: the run as it was.
+        at: the time of the request.
+    """
+    return replace(_reopened(state, at), status=Status.STARTING, run=run)
+
+
 def stopping(state: RunState) -> RunState:
     """Return the run after Stop and keep was requested."""
     return replace(state, status=Status.STOPPING) if state.can_stop else state
@@ -250,7 +262,8 @@ def interrupted(state: RunState, at: float) -> RunState:
 
 def apply(state: RunState, envelope: Envelope) -> RunState:
     """Return the run after an event."""
-    if envelope.run != state.run or not state.status.is_busy:
+    is_over = not state.status.is_busy and not isinstance(envelope.event, RunResumed)
+    if envelope.run != state.run or is_over:
         return state
     handle = _HANDLERS.get(type(envelope.event))
     if handle is None:
@@ -275,6 +288,38 @@ def _on_started(state: RunState, event: RunStarted, at: float) -> RunState:
         shots=event.shots,
         folder=event.folder,
         recovery=event.recovery,
+    )
+
+
+def _on_run_resumed(state: RunState, event: RunResumed, at: float) -> RunState:
+    """Return to the last save: the engine does again what it had done since."""
+    state = _reopened(state, at)
+    is_waiting = state.status is Status.STARTING or not state.status.is_busy
+    return replace(
+        state,
+        status=Status.RUNNING if is_waiting else state.status,
+        paused_seconds=at - state.began - event.seconds,
+        stage_began=state.began + event.seconds,
+        history=state.history[: event.shots],
+        times=tuple(each for each in state.times if each.shot <= event.shots),
+    )
+
+
+def _reopened(state: RunState, at: float) -> RunState:
+    """Return a run without its end, and without what its last stages have shown."""
+    return replace(
+        _with_pause_over(state, at),
+        stage=None,
+        shot=0,
+        done=0,
+        total=0,
+        progress=0.0,
+        held_out=(),
+        recovered=None,
+        exported=None,
+        result=None,
+        error=None,
+        ended=None,
     )
 
 
@@ -381,6 +426,7 @@ def _with_stage_closed(state: RunState, at: float) -> RunState:
 
 _HANDLERS: dict[type, Callable[[RunState, Any, float], RunState]] = {
     RunStarted: _on_started,
+    RunResumed: _on_run_resumed,
     StageStarted: _on_stage,
     Progressed: _on_progress,
     BaselineEvaluated: _on_baseline,

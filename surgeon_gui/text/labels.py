@@ -271,6 +271,13 @@ FIELDS = {
         "GB",
         decimals=3,
     ),
+    "export.save_progress": FieldText(
+        tr("Save the progress"),
+        tr(
+            "Keeps what the run has achieved in its folder, so that it can go on after "
+            "an interruption. The files are deleted when the run is complete."
+        ),
+    ),
 }
 
 # The two numbers of `pruning.pattern`.

@@ -15,6 +15,7 @@ from surgeon_gui.views.comparison.view import CompareView
 from surgeon_gui.views.report.report_row import ReportRow
 from surgeon_gui.views.report.reports import Reports
 from surgeon_gui.views.runs.earlier_bar import EarlierBar
+from surgeon_gui.views.runs.resume_bar import ResumeBar
 from surgeon_gui.views.runs.runs_panel import RunsPanel
 from surgeon_gui.window.central_tabs import CentralTabs
 from surgeon_gui.window.docks import DockPlacement, Docks
@@ -35,6 +36,7 @@ class History(QObject):
         self._window = window
         self.runs = RunsController(session)
         self.bar = EarlierBar(session)
+        self.resume_bar = ResumeBar(session, self.runs)
         self.comparison = ComparisonController(self.runs)
         self.reports = Reports(session, self.runs, window)
         self.report_row = ReportRow()

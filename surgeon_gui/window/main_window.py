@@ -216,6 +216,7 @@ class MainWindow(QMainWindow):
         column.setContentsMargins(GAP, MARGIN, MARGIN, MARGIN)
         column.setSpacing(GAP)
         column.addWidget(self._error_bar)
+        column.addWidget(self._history.resume_bar)
         column.addWidget(self._history.bar)
         column.addWidget(self._help_menu.hint)
         self._tabs.add_tab("live_tab", self._live)

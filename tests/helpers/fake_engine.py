@@ -25,6 +25,7 @@ from surgeon_engine.api.config.evaluation import OWN_TEXT
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.api.config.run import Dtype, RunConfig
+from surgeon_engine.api.config.toml import read_config
 from surgeon_engine.api.messages.commands import (
     Cancel,
     Command,
@@ -39,6 +40,7 @@ from surgeon_engine.api.messages.commands import (
     PreviewText,
     ProbeMachine,
     Resume,
+    ResumeRun,
     StartRun,
     StopAndKeep,
 )
@@ -63,6 +65,7 @@ from surgeon_engine.api.messages.run import (
     Progressed,
     Recovered,
     RunFinished,
+    RunResumed,
     RunStarted,
     ShotFinished,
     Stage,
@@ -249,7 +252,7 @@ class FakeEngine:
         self._emit(EngineReady({"torch": "0.0"}, "a processor", 8_000_000_000))
         while (command := waiting.get()) is not None:
             self._run = command.run
-            is_run = isinstance(command, StartRun)
+            is_run = isinstance(command, StartRun | ResumeRun)
             extra_pause = 0.0 if is_run else self._options.pause_after
             self._pause = self._options.pause + extra_pause
             try:
@@ -306,6 +309,8 @@ class FakeEngine:
                 self._emit(MachineProbed(machine(self._options.free_memory)))
             case StartRun():
                 self._prune(command)
+            case ResumeRun(folder=folder):
+                self._go_on(folder)
 
     def _inspect(self, source: str) -> None:
         if "missing" in Path(source).name or (Path(source) / "broken").exists():
@@ -319,22 +324,32 @@ class FakeEngine:
             self._log = RunFolder(Path(command.folder))
             self._log.create(config)
         shots = config.pruning.shots
-        sparsity = goal_of(config.pruning, model, file_dtype(config, model)).sparsity
-        before, after = OUTSIDE_OF_SHOTS[:2], OUTSIDE_OF_SHOTS[3:]
-        for stage in before:
+        for stage in OUTSIDE_OF_SHOTS[:2]:
             self._stage(stage)
         self._emit(RunStarted(command.folder, shots, model, "a processor", 16384, 8192))
         self._stage(Stage.BASELINE)
         self._emit(BaselineEvaluated(evaluation(14.2)))
-        for shot in range(1, shots + 1):
+        self._finish(config, command.folder, 0)
+
+    def _go_on(self, folder: str) -> None:
+        self._log = RunFolder(Path(folder))
+        done = len(self._log.saved_state.read().shots)
+        self._emit(RunResumed(done, 10.0))
+        self._finish(read_config(self._log.config_path), folder, done)
+
+    def _finish(self, config: RunConfig, folder: str, done: int) -> None:
+        """Run the shots after those that are done, and what follows."""
+        model, shots = model_summary(config.model.source), config.pruning.shots
+        sparsity = goal_of(config.pruning, model, file_dtype(config, model)).sparsity
+        for shot in range(done + 1, shots + 1):
             for stage in STAGES_OF_A_SHOT:
                 self._stage(stage, shot)
             self._emit(shot_finished(shot, shots, sparsity))
             if self._run in self._stopped:
                 break
-        for stage in after:
+        for stage in OUTSIDE_OF_SHOTS[3:]:
             self._stage(stage)
-        folder = config.export.folder or f"{command.folder}/export"
+        folder = config.export.folder or f"{folder}/export"
         self._config = config
         self._emit(self._exported(folder, config.export))
         self._emit(RunFinished(self._run in self._stopped, 3.0, 500_000_000))

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_to_toml
 from surgeon_engine.api.messages.events import Cancelled, Envelope, Failed
@@ -22,6 +23,7 @@ from surgeon_engine.api.messages.run import (
     StageStarted,
 )
 from surgeon_engine.api.run_folder import Report, RunFolder
+from surgeon_engine.api.saved_state import Origin, SavedState
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import (
     FAILURE,
@@ -74,6 +76,16 @@ def write_run(
         run.write_report(_report(config, log))
     os.utime(run.config_path, (began, began))
     return run.path
+
+
+def write_saved_state(folder: Path, shots: int = 1) -> Path:
+    """Write the state from which a run goes on; return its folder."""
+    finished = tuple(shot_finished(n, 3, 0.3) for n in range(1, shots + 1))
+    state = SavedState(Origin("", "", {}), RecoveryConfig(), shots=finished)
+    saved = RunFolder(folder).saved_state
+    saved.path.mkdir()
+    saved.state_path.write_bytes(msgspec.json.encode(state))
+    return saved.path
 
 
 def write_three(parent: Path) -> list[Path]:

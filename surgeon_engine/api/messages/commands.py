@@ -56,6 +56,12 @@ class StartRun(_Command, frozen=True):
     folder: str
 
 
+class ResumeRun(_Command, frozen=True):
+    """Go on with the interrupted run in `folder`. First event: `RunResumed`."""
+
+    folder: str
+
+
 class ExportRun(_Command, frozen=True):
     """Export the model of a finished run again. The response is `Exported`."""
 
@@ -118,6 +124,7 @@ Command = (
     | DescribeText
     | PreviewText
     | StartRun
+    | ResumeRun
     | ExportRun
     | MeasureModels
     | Diagnose

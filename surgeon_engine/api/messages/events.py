@@ -29,6 +29,7 @@ from surgeon_engine.api.messages.run import (
     Recovered,
     Resumed,
     RunFinished,
+    RunResumed,
     RunStarted,
     ShotFinished,
     StageStarted,
@@ -85,6 +86,7 @@ Event = (
     | TextDescribed
     | TextPreviewed
     | RunStarted
+    | RunResumed
     | StageStarted
     | Progressed
     | BaselineEvaluated

@@ -180,6 +180,13 @@ class RunStarted(msgspec.Struct, frozen=True, tag=True):
     recovery: RecoveryConfig | None = None  # as it was chosen; None: as in the job
 
 
+class RunResumed(msgspec.Struct, frozen=True, tag=True):
+    """An interrupted run goes on; all before its last save is done already."""
+
+    shots: int  # that are done
+    seconds: float  # that the run had worked
+
+
 class StageStarted(msgspec.Struct, frozen=True, tag=True):
     """A stage has begun; `shot` counts from 1 and is 0 outside the shots."""
 

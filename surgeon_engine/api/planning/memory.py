@@ -37,6 +37,7 @@ from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
 from surgeon_engine.api.planning.recovery_memory import (
     RecoveryMoment,
     recovery_moments,
+    trained_weights,
 )
 from surgeon_engine.api.planning.target_size import (
     BYTES_PER_PARAMETER,
@@ -56,6 +57,8 @@ _SPARSE_ALGEBRA = 9  # and of the layer itself, where single weights adapt
 _DENSE_ALGEBRA = 4
 _PROBED_TOKENS = 64  # of which the logits are kept, to check the export
 _OTHER_FILES = 1_000_000  # bytes of tokenizer, card and the rest beside the weights
+_SAVED_NUMBERS = 4  # of a trained weight: itself, the best and two moments
+_OTHER_WEIGHTS = 1.02  # norms and biases beside the layers
 
 
 @dataclass(frozen=True)
@@ -387,7 +390,7 @@ class Footprint:
     def disk(self) -> int:
         """The bytes of export, checkpoint, probe and small files.
 
-        Before the export, hidden states may take as much, if memory is short.
+        Before the export, hidden states and the saved state may take as much.
         """
         calibration = self.config.calibration
         files = self.export_weights + self.checkpoint_weights
@@ -396,7 +399,31 @@ class Footprint:
         in_memory = self.store_on_device + self.store_on_host
         stored = max((moment.stored for moment in self.recovery), default=0)
         mapped = int(max(0, stored - in_memory))
-        return max(mapped, files + probe + _OTHER_FILES)
+        during, at_the_end = self._saved_state
+        return max(mapped + during, files + probe + _OTHER_FILES + at_the_end)
+
+    @property
+    def _saved_state(self) -> tuple[int, int]:
+        """The bytes of the state of the run: the most on the way, and at the end.
+
+        A part of it is written before the one that it replaces is deleted.
+        """
+        config, recovery = self.config, self.config.recovery
+        if not config.export.save_progress:
+            return 0, 0
+        touched = sum(layer.weights for layer in self.touched)
+        left = self.model.prunable - (touched - self.weights_left)
+        # The first of several shots removes less than all of them.
+        most = left if config.pruning.shots == 1 else self.model.prunable
+        masks = touched / 8 if config.pruning.kind in SPARSE else 0
+        shot = most * self.each + masks
+        peak = 2 * shot
+        if recovery.level is not Recovery.OFF:
+            peak = max(peak, shot + 2 * left * self.each)
+        if recovery.trains:
+            trained = trained_weights(self, left) * _SAVED_NUMBERS * _FLOAT
+            peak = max(peak, shot + left * self.each + 2 * trained)
+        return int(_OTHER_WEIGHTS * peak), int(_OTHER_WEIGHTS * shot)
 
 
 def readers(layers: Iterable[LayerSummary]) -> list[LayerSummary]:

@@ -53,6 +53,14 @@ def recovery_moments(job: Footprint) -> tuple[RecoveryMoment, ...]:
     return tuple(_RecoveryMemory(job).moments())
 
 
+def trained_weights(job: Footprint, left: int) -> int:
+    """Return the number of weights that a training changes, of those that are left."""
+    recovery = job.config.recovery
+    if not recovery.uses_lora:
+        return left
+    return sum(recovery.lora_rank * (x.rows + x.columns) for x in job.model.layers)
+
+
 class _RecoveryMemory:
     def __init__(self, job: Footprint) -> None:
         self._job, self._recovery = job, job.config.recovery
@@ -115,8 +123,7 @@ class _RecoveryMemory:
         weights = self._left
         in_graph = 0.0  # of weights
         if self._recovery.uses_lora:
-            rank = self._recovery.lora_rank
-            weights = sum(rank * (x.rows + x.columns) for x in model.layers)
+            weights = trained_weights(self._job, self._left)
             if self._job.config.pruning.kind not in COUPLED:
                 in_graph = self._left * _FLOAT  # with the masked adapters
         elif self._casts:

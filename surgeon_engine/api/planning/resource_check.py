@@ -209,6 +209,7 @@ def _minimize_changes(first: RunConfig, found: RunConfig, fits: _Fits) -> RunCon
 
 
 _FIELDS = (
+    "export.save_progress",
     "calibration.batch",
     "export.dtype",
     "model.dtype",
@@ -224,6 +225,12 @@ _FIELDS = (
 
 def _place(change: Change) -> int:
     return _FIELDS.index(change.field)
+
+
+def _no_saving(config: RunConfig) -> RunConfig | None:
+    if not config.export.save_progress:
+        return None
+    return replace(config, export=replace(config.export, save_progress=False))
 
 
 def _smaller_batch(config: RunConfig) -> RunConfig | None:
@@ -304,6 +311,7 @@ def _processor(config: RunConfig) -> RunConfig | None:
 
 
 _STEPS = (
+    _no_saving,
     _smaller_batch,
     _narrower_export_dtype,
     _narrower_dtype,

@@ -62,6 +62,13 @@ _OUTCOMES = {
     Status.INTERRUPTED: RunOutcome.INTERRUPTED,
 }
 
+_RESUMABLE = (
+    RunOutcome.STOPPED,
+    RunOutcome.FAILED,
+    RunOutcome.CANCELLED,
+    RunOutcome.INTERRUPTED,
+)
+
 _Stamp = tuple[tuple[int, int], ...]  # modification time and size of each file
 
 
@@ -88,7 +95,13 @@ class RunRecord:
     began: float = 0.0  # seconds since the epoch
     seconds: float = 0.0
     format: Format | None = None  # of the export
+    saved_bytes: int = 0  # of the state from which it can go on; 0: there is none
     stamp: _Stamp = ()  # of the files read
+
+    @property
+    def can_resume(self) -> bool:
+        """Whether the run can go on from the state in its folder."""
+        return self.saved_bytes > 0 and self.outcome in _RESUMABLE
 
 
 def read_runs(parent: Path, known: Mapping[str, RunRecord]) -> tuple[RunRecord, ...]:
@@ -140,7 +153,9 @@ def read_record(folder: Path) -> RunRecord:
             began=began,
             stamp=stamp,
         )
-    return replace(_record_of(state), name=name, stamp=stamp)
+    saved = RunFolder(folder).saved_state
+    size = saved.bytes if saved.exists else 0
+    return replace(_record_of(state), name=name, saved_bytes=size, stamp=stamp)
 
 
 def read_state(folder: Path, *, with_progress: bool = True) -> RunState:
@@ -164,6 +179,8 @@ def read_state(folder: Path, *, with_progress: bool = True) -> RunState:
                 state = run_state.requested(
                     envelope.run, config, str(folder), envelope.at
                 )
+            if envelope.run != state.run:  # of the process that has resumed the run
+                envelope = msgspec.structs.replace(envelope, run=state.run)
             state, last = run_state.apply(state, envelope), envelope.at
     except OSError as error:
         name = Path(error.filename or folder).name
@@ -261,7 +278,7 @@ def _record_of(state: RunState) -> RunRecord:
         fidelity=state.evaluation.fidelity if state.evaluation else (),
         shots_done=len(state.history),
         began=state.began,
-        seconds=(state.ended - state.began) if state.ended is not None else 0.0,
+        seconds=state.seconds(state.ended) if state.ended is not None else 0.0,
         format=state.exported.format if state.exported is not None else None,
     )
 
@@ -274,7 +291,8 @@ def _is_up_to_date(record: RunRecord, folder: Path) -> bool:
 
 def _stamp(folder: Path) -> _Stamp:
     run = RunFolder(folder)
-    files = (run.config_path, run.events_path, run.report_path, run.name_path)
+    files = [run.config_path, run.events_path, run.report_path, run.name_path]
+    files.append(run.saved_state.state_path)
     return tuple(_file_stamp(path) for path in (folder, *files))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from surgeon_gui.state.runs.reading import RunRecord
+from surgeon_gui.state.runs.reading import RunOutcome, RunRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,17 @@ class RunsState:
     ticked: tuple[
         str, ...
     ] = ()  # folders of the runs to compare, in order of selection
+
+    left: tuple[str, ...] = ()  # folders of interrupted runs that are not to go on
+
+    @property
+    def to_resume(self) -> RunRecord | None:
+        """The latest run that was interrupted and can go on; None: there is none."""
+        return next((x for x in self.records if self._offers(x)), None)
+
+    def _offers(self, record: RunRecord) -> bool:
+        is_interrupted = record.outcome is RunOutcome.INTERRUPTED
+        return is_interrupted and record.can_resume and record.folder not in self.left
 
     def record(self, folder: str) -> RunRecord | None:
         """Return the run in a folder, or None if it is not in the list."""
@@ -47,6 +58,11 @@ def with_tick(state: RunsState, folder: str, is_on: bool) -> RunsState:
     """Return the list after a run was ticked or unticked."""
     others = tuple(each for each in state.ticked if each != folder)
     return replace(state, ticked=(*others, folder) if is_on else others)
+
+
+def with_left(state: RunsState, folder: str) -> RunsState:
+    """Return the list after the user has left an interrupted run as it is."""
+    return replace(state, left=(*state.left, folder))
 
 
 def with_ticks(state: RunsState, folders: tuple[str, ...]) -> RunsState:

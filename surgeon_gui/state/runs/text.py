@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from surgeon_gui.base.translation import tr
+from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.job import plan_text
 from surgeon_gui.state.runs.reading import (
     RunOutcome,
@@ -171,12 +171,31 @@ def facts(record: RunRecord) -> tuple[tuple[str, str], ...]:
             remaining=parameters(record), total=numbers.count(record.parameters_before)
         )
         found.append((tr("Remaining parameters"), remaining))
+    if record.can_resume:
+        found.append((tr("Saved progress"), saved_progress(record)))
     if record.format is not None:
         found.append((tr("Export format"), choice_label(record.format)[0]))
     began = date(record)
     if record.seconds:
         began = tr("{date}, took {time}").format(date=began, time=duration(record))
     return (*found, (tr("Started"), began))
+
+
+def saved_progress(record: RunRecord) -> str:
+    """Describe the state from which a run can go on, with its size."""
+    done = ntr("{n} shot done", "{n} shots done", record.shots_done)
+    return tr("{done}, {size} on the disk").format(
+        done=done.format(n=record.shots_done), size=numbers.size(record.saved_bytes)
+    )
+
+
+def offer_to_resume(record: RunRecord) -> str:
+    """Return the sentence that offers to go on with an interrupted run."""
+    assert record.config is not None
+    shots = record.config.pruning.shots
+    return tr(
+        "{run} was interrupted: {done} of {shots} shots are done and saved."
+    ).format(run=title(record), done=record.shots_done, shots=shots)
 
 
 def searched_text(record: RunRecord) -> str:

@@ -33,18 +33,32 @@ CAPTIONS = {
         tr("Compare"), tr("Compare the checked or selected runs.")
     ),
     "runs_more_button": Caption(
-        tr("More"), tr("Rename, reuse settings, show files, delete.")
+        tr("More"), tr("Resume, rename, reuse settings, show files, delete.")
     ),
     "runs_open_action": Caption(tr("&Open"), ""),
+    "runs_resume_action": Caption(tr("&Resume"), ""),
     "runs_compare_action": Caption(tr("&Compare"), ""),
     "runs_rename_action": Caption(tr("&Rename"), ""),
     "runs_duplicate_action": Caption(tr("Use these &settings"), ""),
     "runs_folder_action": Caption(tr("Open &folder"), ""),
+    "runs_discard_action": Caption(tr("&Discard saved progress…"), ""),
     "runs_delete_action": Caption(tr("Move to &Trash…"), ""),
     # the bar above an earlier run
     "earlier_close_button": Caption(
         tr("Close the run"), tr("Close the earlier run; its files are kept.")
     ),
+    # the bar about an interrupted run
+    "resume_run_button": Caption(
+        tr("Resume"), tr("Go on with the run from its last saved state.")
+    ),
+    "resume_later_button": Caption(
+        tr("Later"), tr("Hide this; the list of runs can resume it at any time.")
+    ),
+    # question before the saved state of a run is deleted
+    "discard_yes_button": Caption(
+        tr("Discard"), tr("Delete the saved state of the run.")
+    ),
+    "discard_no_button": Caption(tr("Cancel"), tr("Keep the saved state.")),
     # question before a run is deleted
     "delete_yes_button": Caption(
         tr("Move to Trash"), tr("Move the run folder to the Trash.")

@@ -27,8 +27,9 @@ from surgeon_gui.state.runs.reading import (
     RunOutcome,
     RunRecord,
 )
+from surgeon_gui.text import numbers
 from surgeon_gui.text.captions import CAPTIONS
-from surgeon_gui.views.runs.delete_question import DeleteQuestion
+from surgeon_gui.views.runs.question import RunQuestion
 from surgeon_gui.views.runs.runs_table import (
     NAME,
     STARTED,
@@ -58,8 +59,10 @@ class RunsPanel(QWidget):
     def __init__(self, runs: RunsController) -> None:
         super().__init__()
         self._runs = runs
-        self._question = DeleteQuestion(self)
-        self._question.confirmed.connect(runs.delete)
+        self._delete = RunQuestion("delete", tr("Move run to trash"), self)
+        self._delete.confirmed.connect(runs.delete)
+        self._discard = RunQuestion("discard", tr("Discard saved progress"), self)
+        self._discard.confirmed.connect(runs.discard)
         self._search = described(QLineEdit(clearButtonEnabled=True), "runs_search_edit")
         self._search.setPlaceholderText(tr("Search…"))
         self._refresh = button("runs_refresh_button")
@@ -90,10 +93,12 @@ class RunsPanel(QWidget):
     def _make_actions(self) -> None:
         slots: dict[str, tuple[Callable[[], None], str]] = {
             "open": (self._on_open, ""),  # Return, by the view itself
+            "resume": (self._on_resume, ""),
             "compare": (self._on_compare, ""),
             "rename": (self.rename_current, "F2"),
             "duplicate": (self._on_duplicate, ""),
             "folder": (self._on_folder, ""),
+            "discard": (self._on_discard, ""),
             "delete": (self._on_delete, "Del"),
         }
         for name, (slot, keys) in slots.items():
@@ -190,6 +195,9 @@ class RunsPanel(QWidget):
             self._actions[name].setEnabled(single is not None)
         is_readable = single is not None and single.config is not None
         self._actions["duplicate"].setEnabled(is_readable)
+        can_resume = single is not None and single.can_resume
+        for name in ("resume", "discard"):
+            self._actions[name].setEnabled(can_resume)
         is_openable = single is not None and single.outcome is not RunOutcome.DAMAGED
         self._actions["open"].setEnabled(is_openable)
         self._open.setEnabled(is_openable)
@@ -226,6 +234,21 @@ class RunsPanel(QWidget):
         self._with_selected(self._runs.reopen)
 
     @Slot()
+    def _on_resume(self) -> None:
+        self._with_selected(self._runs.resume)
+
+    @Slot()
+    def _on_discard(self) -> None:
+        for record in self._selected[:1]:
+            question = tr("Discard the saved progress of {run}?")
+            details = tr("The run can then no longer be resumed. This frees {size}.")
+            self._discard.ask(
+                record.folder,
+                question.format(run=run_text.title(record)),
+                details.format(size=numbers.size(record.saved_bytes)),
+            )
+
+    @Slot()
     def _on_duplicate(self) -> None:
         self._with_selected(self._runs.duplicate)
 
@@ -244,7 +267,15 @@ class RunsPanel(QWidget):
             if self._runs.delete_obstacle(record.folder):
                 self._runs.delete(record.folder)  # shows the reason
             else:
-                self._question.ask(record.folder, run_text.title(record))
+                details = tr(
+                    "This includes its charts, its report and the files exported to "
+                    "the run folder: {folder}"
+                )
+                self._delete.ask(
+                    record.folder,
+                    tr("Move {run} to the trash?").format(run=run_text.title(record)),
+                    details.format(folder=record.folder),
+                )
 
     @Slot(QPoint)
     def _on_menu_requested(self, position: QPoint) -> None:

@@ -97,7 +97,7 @@ def failed_download(recorder, source=SOURCE, **options):
 
 def interrupt_download(recorder, hub):
     """Download slowly, and cancel when a part of the weights has arrived."""
-    hub.pause = 0.02
+    hub.pause = 0.1
     canceller = threading.Thread(
         target=cancel_after, args=(recorder, 100_000), daemon=True
     )

@@ -189,6 +189,7 @@ SPECIFICATION = (
         NEVER,
         "They need a selection: runs in the list, a layer, a preset.",
         "runs_open_button runs_compare_button runs_more_button runs_open_action "
+        "runs_resume_action runs_discard_action "
         "runs_compare_action runs_rename_action runs_duplicate_action "
         "runs_folder_action runs_delete_action limit_layer_button "
         "protect_layer_button protect_layer_action protect_block_action "
@@ -206,7 +207,7 @@ SPECIFICATION = (
         "playground_new_seed_button playground_run_button copy_command_button "
         "redo_action window_back_button window_on_button window_jump_button "
         "builtin_text_button more_builtin_button more_remove_button "
-        "preset_restore_button open_saved_button "
+        "preset_restore_button open_saved_button resume_run_button resume_later_button "
         "report_open_button",
     ),
     (
@@ -219,7 +220,8 @@ SPECIFICATION = (
         NEVER,
         "They belong to questions and offers that are not shown.",
         "close_cancel_button close_keep_button close_stay_button delete_no_button "
-        "delete_yes_button replace_cancel_button replace_other_button "
+        "delete_yes_button discard_no_button discard_yes_button "
+        "replace_cancel_button replace_other_button "
         "replace_yes_button export_replace_button preset_keep_button "
         "preset_drop_button more_keep_button more_drop_button hint_dismiss_button "
         "hint_keys_button fit_button "

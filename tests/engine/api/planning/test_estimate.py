@@ -15,8 +15,12 @@ from surgeon_engine.api.config.pruning import (
     Method,
     Structure,
 )
-from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
-from surgeon_engine.api.config.run import Device, Dtype, ModelConfig
+from surgeon_engine.api.config.recovery import (
+    Recovery,
+    RecoveryConfig,
+    TrainedWeights,
+)
+from surgeon_engine.api.config.run import Device, Dtype, ModelConfig, RunConfig
 from surgeon_engine.api.errors import InsufficientResourcesError
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.planning.estimate import estimate
@@ -192,18 +196,44 @@ def test_time_grows_with_the_work_and_is_unknown_without_speeds():
     assert curvature[1] == pytest.approx(2 * curvature[0])
 
 
+def exported(config=None, **settings) -> RunConfig:
+    """Return the job with these export settings, without saved progress."""
+    settings = {"save_progress": False} | settings
+    return replace(config or JOB, export=ExportConfig(**settings))
+
+
 def test_disk_holds_export_and_checkpoint():
-    disk = need(JOB, "disk")
+    disk = need(exported(), "disk")
     assert disk > 4 * 0.7 * MODEL.parameters
-    gguf = replace(JOB, export=ExportConfig(format=Format.GGUF))
+    gguf = exported(format=Format.GGUF)
     assert need(gguf, "disk") > 1.8 * disk
-    masked = replace(JOB, export=ExportConfig(format=Format.MASKED))
-    assert need(masked, "disk") > disk
+    assert need(exported(format=Format.MASKED), "disk") > disk
     for limit in ({"max_perplexity_increase": 5}, {"max_divergence": 0.5}):
-        limited = replace(JOB, pruning=replace(JOB.pruning, **limit))
+        limited = replace(exported(), pruning=replace(JOB.pruning, **limit))
         assert need(limited, "disk") > 4 * MODEL.parameters  # the size is not known
-    short = replace(gguf, export=ExportConfig(format=Format.GGUF, dtype=FileDtype.Q8_0))
+    short = exported(format=Format.GGUF, dtype=FileDtype.Q8_0)
     assert disk + 0.7 * MODEL.parameters < need(short, "disk") < need(gguf, "disk")
+
+
+def test_disk_holds_the_saved_state():
+    def more(config):
+        """Return what the state adds to the export, in weights of 32 bits."""
+        saved = replace(config, export=ExportConfig())
+        return (need(saved, "disk") - need(exported(config), "disk")) / 4
+
+    left = 0.7 * MODEL.prunable
+    pruning = replace(JOB.pruning, shots=1)
+    once = replace(JOB, pruning=pruning, recovery=RecoveryConfig(Recovery.OFF))
+    assert more(once) == pytest.approx(1.02 * left, rel=0.01)  # beside the export
+    several = replace(once, pruning=replace(once.pruning, shots=3))
+    assert more(several) == pytest.approx(1.02 * MODEL.prunable, rel=0.01)
+    trained = replace(once, recovery=RecoveryConfig(Recovery.DISTILLATION))
+    export = need(exported(trained), "disk") / 4
+    assert more(trained) + export == pytest.approx(1.02 * 10 * left, rel=0.01)
+    lora = RecoveryConfig(
+        Recovery.DISTILLATION, trained_weights=TrainedWeights.LORA, lora_rank=4
+    )
+    assert more(replace(once, recovery=lora)) < 0.5 * more(trained)
 
 
 # whether it fits
@@ -270,9 +300,15 @@ def test_slow_number_formats_are_not_proposed():
 
 
 def test_full_disk_leads_to_shorter_number_formats():
-    free = need(JOB, "disk") * 3 // 4
-    fitted = settings_that_fit(JOB, MODEL, machine(), free)
+    free = need(exported(), "disk") * 3 // 4
+    fitted = settings_that_fit(exported(), MODEL, machine(), free)
     assert [change.field for change in fitted.changes] == ["export.dtype"]
+
+
+def test_full_disk_leads_to_a_run_without_saved_progress():
+    free = need(exported(), "disk") * 3 // 2
+    fitted = settings_that_fit(JOB, MODEL, machine(), free)
+    assert [change.field for change in fitted.changes] == ["export.save_progress"]
 
 
 def test_run_that_cannot_fit_raises_before_it_starts(tmp_path, monkeypatch):

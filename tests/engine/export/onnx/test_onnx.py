@@ -29,7 +29,8 @@ from surgeon_engine.model.source import ModelSource
 from tests.engine.compaction.test_shrink import masked
 from tests.helpers.tiny_models import VOCABULARY, byte_tokenizer, tiny_model
 
-OTHER_FAMILIES = ("opt", "gpt2", "qwen3", "gemma3", "phi3", "gpt_neox")
+# Of learned positions, of normalised queries and soft caps, of fused projections.
+OTHER_FAMILIES = ("opt", "gemma3", "phi3")
 RELATIVE = 1e-3  # of the largest logit
 NAMES = ("model.onnx", "model.onnx.data")
 needs_extra = pytest.mark.skipif(
@@ -137,17 +138,9 @@ def test_written_file_matches_masked_model_and_nothing_is_printed(
 
 @needs_extra
 @pytest.mark.slow
-def test_removed_weights_are_zeros_in_full_matrices(tmp_path):
+def test_bfloat16_model_is_written_in_float32_with_zeros_in_full_matrices(tmp_path):
     model, plan = masked("qwen2", Structure.ELEMENTS)
     assert plan.is_empty
-    write(model, plan, tmp_path)
-    assert_computes_the_same(session_of(tmp_path), model)
-
-
-@needs_extra
-@pytest.mark.slow
-def test_bfloat16_model_is_written_in_float32(tmp_path):
-    model, plan = masked("llama", Structure.HEADS_AND_NEURONS)
     wide = copy.deepcopy(model)
     model.to(torch.bfloat16)
     write(model, plan, tmp_path)
@@ -181,8 +174,7 @@ def test_files_contain_no_paths_of_this_machine(llama):
 
 @needs_extra
 @pytest.mark.slow
-@pytest.mark.parametrize("is_tied", [False, True])
-def test_forecast_is_within_one_percent(is_tied, tmp_path):
+def test_forecast_is_within_one_percent(tmp_path):
     config = LlamaConfig(
         vocab_size=2048,
         hidden_size=320,
@@ -190,7 +182,7 @@ def test_forecast_is_within_one_percent(is_tied, tmp_path):
         num_hidden_layers=1,
         num_attention_heads=5,
         num_key_value_heads=5,
-        tie_word_embeddings=is_tied,
+        tie_word_embeddings=True,
     )
     model = LlamaForCausalLM(config).eval().requires_grad_(False)
     pruned = write(model, None, tmp_path)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from surgeon_engine.api.config.pruning import Structure
+from surgeon_engine.api.messages.events import Cancelled, Envelope
+from surgeon_engine.api.messages.run import RunResumed
 from surgeon_engine.api.process_lock import encode_process_lock
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_gui.state import run as run_state
@@ -25,8 +28,16 @@ from surgeon_gui.state.runs.reading import (
     write_name,
 )
 from surgeon_gui.state.runs.state import RunsState
+from surgeon_gui.text import numbers
 from tests.helpers.configs import changed
-from tests.helpers.fake_runs import BEGAN, job, write_run, write_three
+from tests.helpers.fake_engine import shot_finished
+from tests.helpers.fake_runs import (
+    BEGAN,
+    job,
+    write_run,
+    write_saved_state,
+    write_three,
+)
 
 ENDINGS = {
     "finished": RunOutcome.FINISHED,
@@ -228,3 +239,55 @@ def test_facts_of_an_interrupted_run(tmp_path):
     facts = dict(run_text.facts(record))
     assert "its process no longer exists" in facts["Status"]
     assert facts["Target"].startswith("30")
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_run_with_saved_progress_can_be_resumed_unless_it_is_complete(tmp_path, ending):
+    folder = write_run(tmp_path, ending=ending)
+    before = read_record(folder)
+    assert not before.can_resume
+    state = write_saved_state(folder) / "state.json"
+    assert not reading._is_up_to_date(before, folder)
+    record = read_record(folder)
+    assert record.saved_bytes == state.stat().st_size
+    assert record.can_resume == (ending != "finished")
+    assert dict(run_text.facts(record)).get("Saved progress") == (
+        f"1 shot done, {numbers.size(record.saved_bytes)} on the disk"
+        if record.can_resume
+        else None
+    )
+
+
+def test_latest_interrupted_run_is_offered_until_it_is_left(tmp_path):
+    folders = [
+        write_run(tmp_path, name, ending=ending, hour=hour)
+        for hour, (name, ending) in enumerate(
+            [("a", "killed"), ("b", "killed"), ("c", "cancelled"), ("d", "killed")]
+        )
+    ]
+    for folder in folders[:3]:
+        write_saved_state(folder)
+    state = runs_state.with_records(RunsState(), read_runs(tmp_path, {}))
+    assert state.to_resume.folder == str(folders[1])
+    assert run_text.offer_to_resume(state.to_resume).endswith(
+        "was interrupted: 1 of 3 shots are done and saved."
+    )
+    state = runs_state.with_left(state, str(folders[1]))
+    assert state.to_resume.folder == str(folders[0])
+    assert runs_state.with_left(state, str(folders[0])).to_resume is None
+
+
+def test_log_of_two_processes_is_one_run(tmp_path):
+    folder = write_run(tmp_path, ending="killed")
+    log = RunFolder(folder).events_path
+    later = BEGAN + 5000
+    events = [RunResumed(1, 6.0), shot_finished(2, 3, 0.3), Cancelled()]
+    lines = [
+        msgspec.json.encode(Envelope("run-7", later + n, event))
+        for n, event in enumerate(events)
+    ]
+    log.write_bytes(log.read_bytes() + b"".join(line + b"\n" for line in lines))
+    state = read_state(folder)
+    assert state.status is Status.CANCELLED
+    assert [shot.shot for shot in state.history] == [1, 2]
+    assert read_record(folder).seconds == pytest.approx(8.0)

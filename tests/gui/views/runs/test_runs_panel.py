@@ -20,7 +20,7 @@ from surgeon_gui.state.app import Step
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.runs.reading import read_name
 from surgeon_gui.views.runs.runs_table import COLUMNS, NAME
-from tests.helpers.fake_runs import job, write_run, write_three
+from tests.helpers.fake_runs import job, write_run, write_saved_state, write_three
 from tests.helpers.widget_queries import shown
 from tests.helpers.windows import (
     TIMEOUT_MS,
@@ -356,3 +356,61 @@ def object_counts():
         for cls in classes
         if str(cls.__module__).startswith(packages)
     )
+
+
+@pytest.fixture
+def broken_off(qtbot, tmp_path, make_window):
+    """Return a window with a run that was interrupted after its first shot."""
+    folder = write_run(tmp_path / "runs", "broken", ending="killed")
+    write_saved_state(folder)
+    window = make_window()
+    wait(qtbot, find(window, "resume_label").isVisible)
+    return window
+
+
+def assert_resumed(qtbot, window):
+    wait_for_status(qtbot, window, Status.FINISHED)
+    assert [shot.shot for shot in run_of(window).history] == [1, 2, 3]
+    assert "resume_label" not in shown_names(window)
+
+
+def shown_names(window):
+    return {x.objectName() for x in window.findChildren(QLabel) if x.isVisible()}
+
+
+def test_interrupted_run_is_offered_at_the_start_and_resumed(qtbot, broken_off):
+    text = shown(broken_off, "resume_label")
+    assert "was interrupted: 1 of 3 shots are done and saved." in text
+    click(broken_off, "resume_run_button")
+    assert_resumed(qtbot, broken_off)
+
+
+def test_interrupted_run_is_resumed_later_from_the_list(qtbot, broken_off):
+    click(broken_off, "resume_later_button")
+    assert "resume_label" not in shown_names(broken_off)
+    find(broken_off, "runs_action", QAction).trigger()
+    wait(qtbot, lambda: len(titles(broken_off)) == 1)
+    choose(broken_off, "demo")
+    do(broken_off, "resume")
+    assert_resumed(qtbot, broken_off)
+
+
+def test_saved_progress_is_discarded_once_confirmed(qtbot, broken_off, tmp_path):
+    find(broken_off, "runs_action", QAction).trigger()
+    wait(qtbot, lambda: len(titles(broken_off)) == 1)
+    choose(broken_off, "demo")
+    saved = RunFolder(tmp_path / "runs" / "broken").saved_state
+    for button, is_kept in (("discard_no_button", True), ("discard_yes_button", False)):
+        do(broken_off, "discard")
+        assert find(broken_off, "discard_question", QMessageBox).isVisible()
+        click(broken_off, button)
+        assert saved.exists == is_kept
+    wait(qtbot, lambda: not find(broken_off, "runs_resume_action", QAction).isEnabled())
+    assert not find(broken_off, "runs_discard_action", QAction).isEnabled()
+    assert "resume_label" not in shown_names(broken_off)
+
+
+def test_run_that_is_complete_cannot_be_resumed(history):
+    choose(history, "40")
+    assert not find(history, "runs_resume_action", QAction).isEnabled()
+    assert not find(history, "runs_discard_action", QAction).isEnabled()

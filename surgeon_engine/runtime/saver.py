@@ -1,0 +1,131 @@
+"""Save the state of a run in its folder, so that it can go on after an interruption."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from surgeon_engine.api.config.recovery import RecoveryConfig
+from surgeon_engine.api.errors import RunFolderError
+from surgeon_engine.api.files import file_written_atomically, write_atomically
+from surgeon_engine.api.saved_state import Origin, SavedState, StateFolder
+
+_SECONDS_BETWEEN = 60.0  # within a stage
+_SHARE_OF_TIME = 0.05  # that saving may take within a stage
+_WHOLE = ("shot", "recovered")  # parts that hold the whole state
+
+Tensors = Mapping[str, Tensor]
+
+
+class Saver:
+    """Writes and reads the saved state of a run.
+
+    A state that cannot be written does not end the run, and leaves the one before as it
+    is; the next save of the whole state tries again.
+    """
+
+    def __init__(self, folder: StateFolder | None, saved: SavedState) -> None:
+        """Start at a state.
+
+        Args:
+            folder: the folder of the state; None: nothing is saved.
+            saved: the state that the run begins with.
+        """
+        self._folder, self._saved = folder, saved
+        self._last = time.monotonic()
+        self._took = 0.0  # seconds, of the last save
+        self._is_failing = False
+
+    @classmethod
+    def off(cls) -> Saver:
+        """Return a saver that saves nothing."""
+        return cls(None, SavedState(Origin("", "", {}), RecoveryConfig()))
+
+    @property
+    def saved(self) -> SavedState:
+        """The state as it was saved last."""
+        return self._saved
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to save within a stage."""
+        interval = max(_SECONDS_BETWEEN, self._took / _SHARE_OF_TIME)
+        return self._folder is not None and time.monotonic() - self._last > interval
+
+    def save(self, parts: Mapping[str, Tensors | None], **changes: object) -> str:
+        """Save tensors of some parts, and other fields of the state.
+
+        Args:
+            parts: the tensors of each part; None: it is over.
+            changes: new values of fields of `SavedState`.
+
+        Returns:
+            Why nothing could be saved; empty if it could be, or was said before.
+        """
+        folder, start, reason = self._folder, time.monotonic(), ""
+        is_whole = any(parts.get(part) is not None for part in _WHOLE)
+        if folder is None or (self._is_failing and not is_whole):
+            return ""
+        files = {x: name for x, name in self._saved.files.items() if x not in parts}
+        try:
+            folder.path.mkdir(exist_ok=True)
+            for part, tensors in parts.items():
+                if tensors is not None:
+                    files[part] = self._write(folder.path, part, tensors)
+            state = msgspec.structs.replace(self._saved, files=files, **changes)
+            write_atomically(folder.state_path, msgspec.json.encode(state))
+        except (OSError, SafetensorError) as error:
+            if not self._is_failing:
+                reason = str(getattr(error, "strerror", None) or error)
+            self._is_failing = True
+        else:
+            self._saved, self._is_failing = state, False
+        _delete_all_but(folder, self._saved)
+        self._last = time.monotonic()
+        self._took = self._last - start
+        return reason
+
+    def load(self, part: str) -> Tensors:
+        """Return the tensors of a part of the saved state, on the host.
+
+        Raises:
+            RunFolderError: the file cannot be read.
+        """
+        assert self._folder is not None
+        path = self._folder.path / self._saved.files[part]
+        try:
+            return load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise RunFolderError(
+                f"The state of the run cannot be read: {path.name}: {error}.",
+                "Start the run again with its run.toml.",
+            ) from error
+
+    def discard(self) -> None:
+        """Delete the saved state: the run is complete."""
+        if self._folder is not None:
+            self._folder.discard()
+
+    def _write(self, folder: Path, part: str, tensors: Tensors) -> str:
+        names = [f"{part}-{number}.safetensors" for number in (1, 2)]
+        name = next(x for x in names if x != self._saved.files.get(part))
+        with file_written_atomically(folder / name) as temporary:
+            save_file({x: t.cpu().contiguous() for x, t in tensors.items()}, temporary)
+        return name
+
+
+def _delete_all_but(folder: StateFolder, saved: SavedState) -> None:
+    """Delete the files of other states."""
+    names = {folder.state_path.name, *saved.files.values()}
+    try:
+        for path in folder.path.iterdir():
+            if path.name not in names:
+                path.unlink()
+    except OSError:
+        return  # the next save tries again

@@ -1,0 +1,208 @@
+"""Save the state of a run after a shot, and return to it after an interruption.
+
+weight.NAME    the weights that a run has changed
+removed.UNIT   what is removed of a unit, eight candidates in a byte
+kept.UNIT      the original numbers of the groups left in a compacted unit, int64
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from surgeon_engine.api.errors import RunFolderError
+from surgeon_engine.api.messages.run import Recovered, ShotFinished
+from surgeon_engine.api.saved_state import Origin, SavedSteps
+from surgeon_engine.calibration.windows import TokenWindows
+from surgeon_engine.model.saved_weights import load_weights, weights_of
+from surgeon_engine.model.source import ModelSource
+from surgeon_engine.pruning.state import PruningState
+from surgeon_engine.runtime.run_context import RunContext
+from surgeon_engine.runtime.saver import Tensors
+from surgeon_engine.runtime.versions import versions
+from surgeon_engine.shots.compaction_step import compact_state
+from surgeon_engine.shots.quality_budget import RecoveredShot
+
+_WEIGHT, _REMOVED, _KEPT = "weight.", "removed.", "kept."
+_HEADER_BYTES = 1 << 20  # of a file of weights
+
+
+def origin_of(state: PruningState) -> Origin:
+    """Return what the result of a run depends on, beside its config."""
+    return Origin(
+        _digest_of_model(state.loaded.source),
+        _digest_of_text(state.windows),
+        versions(),
+    )
+
+
+def differences(saved: Origin, found: Origin) -> tuple[str, ...]:
+    """Return sentences about versions that have changed since a state was saved.
+
+    Raises:
+        RunFolderError: the model or the text has changed.
+    """
+    for name, before, now in (
+        ("model", saved.model, found.model),
+        ("text", saved.text, found.text),
+    ):
+        if before != now:
+            raise RunFolderError(
+                f"The {name} is no longer the one that this run began with.",
+                "Put it back where it was, or start the run again with its run.toml.",
+            )
+    return tuple(
+        f"The run began with {name} {saved.versions.get(name, 'unknown')}; this is "
+        f"{version}. The result may differ slightly from one without an interruption."
+        for name, version in found.versions.items()
+        if saved.versions.get(name) != version
+    )
+
+
+def save_shot(
+    state: PruningState,
+    shots: Sequence[ShotFinished],
+    steps: SavedSteps,
+    recovered_shot: RecoveredShot | None,
+    context: RunContext,
+) -> None:
+    """Save the state after a shot.
+
+    Args:
+        state: the pruned model.
+        shots: all shots so far.
+        steps: the position on the way to the goal.
+        recovered_shot: the recovery that a quality limit asked for.
+        context: of the run.
+    """
+    recovered, weights = None, None
+    if recovered_shot is not None:
+        recovered = recovered_shot.recovered
+        weights = _after(state, recovered_shot)
+    context.save(
+        {"shot": _tensors_of(state), "recovered_shot": weights},
+        shots=tuple(shots),
+        steps=steps,
+        total_cost=dict(state.total_cost),
+        recovered_shot=recovered,
+    )
+
+
+def save_recovered(
+    state: PruningState, recovered: Recovered | None, context: RunContext
+) -> None:
+    """Save the state after recovery.
+
+    Args:
+        state: the recovered model.
+        recovered: what recovery has achieved; None: it was left out or undone.
+        context: of the run.
+    """
+    over = dict.fromkeys(("shot", "recovered_shot", "blocks", "training"))
+    context.save(
+        {"recovered": _tensors_of(state), **over},
+        is_recovered=True,
+        recovered=recovered,
+        blocks=None,
+        training=None,
+    )
+
+
+def restore(state: PruningState, context: RunContext) -> RecoveredShot | None:
+    """Return to the state of an interrupted run.
+
+    Args:
+        state: the original model; pruned as far as the run was afterwards.
+        context: of the run.
+
+    Returns:
+        The recovery of the last shot that a quality limit asked for.
+
+    Raises:
+        RunFolderError: a file is damaged, or of another model.
+    """
+    saver, saved = context.saver, context.saver.saved
+    tensors = saver.load("recovered" if saved.is_recovered else "shot")
+    kept = _part(tensors, _KEPT)
+    if kept:
+        state.record_removed(
+            {
+                name: ~torch.isin(torch.arange(len(removed)), kept[name])
+                for name, removed in state.removed.items()
+            }
+        )
+        compact_state(state)
+    packed = _part(tensors, _REMOVED)
+    state.record_removed(
+        {
+            name: _unpacked(packed[name], len(removed))
+            for name, removed in state.removed.items()
+        }
+    )
+    load_weights(state.loaded.model, _part(tensors, _WEIGHT))
+    state.add_costs(saved.total_cost)
+    if saved.recovered_shot is None:
+        return None
+    before = state.take_snapshot()
+    load_weights(state.loaded.model, saver.load("recovered_shot"))
+    after = state.take_snapshot()
+    state.restore(before)
+    return RecoveredShot(saved.recovered_shot, after)
+
+
+def _tensors_of(state: PruningState) -> Tensors:
+    weights = weights_of(state.loaded.model)
+    return {
+        **{f"{_WEIGHT}{name}": x for name, x in weights.items()},
+        **{f"{_REMOVED}{name}": _packed(x) for name, x in state.removed.items()},
+        **{f"{_KEPT}{name}": x for name, x in state.kept.items()},
+    }
+
+
+def _after(state: PruningState, shot: RecoveredShot) -> Tensors:
+    """Return the weights of a recovered shot."""
+    names = {id(p): name for name, p in state.loaded.model.named_parameters()}
+    return {names[id(p)]: value for p, value in shot.snapshot.weights.values()}
+
+
+def _part(tensors: Tensors, prefix: str) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): x
+        for name, x in tensors.items()
+        if name.startswith(prefix)
+    }
+
+
+def _packed(removed: Tensor) -> Tensor:
+    return torch.from_numpy(np.packbits(removed.cpu().numpy()))
+
+
+def _unpacked(packed: Tensor, count: int) -> Tensor:
+    bits = np.unpackbits(packed.numpy(), count=count)
+    return torch.from_numpy(bits.astype(bool))
+
+
+def _digest_of_model(source: ModelSource) -> str:
+    """Return a digest of the config and of the headers of the weights."""
+    found = hashlib.sha256()
+    for path in (source.folder / "config.json", *source.weight_files):
+        if path.is_file():
+            found.update(f"{path.name} {path.stat().st_size}".encode())
+            with path.open("rb") as file:
+                found.update(file.read(_HEADER_BYTES))
+    return found.hexdigest()
+
+
+def _digest_of_text(windows: TokenWindows) -> str:
+    """Return a digest of all windows of a run."""
+    found = hashlib.sha256()
+    parts = [windows.calibration, windows.validation, windows.own]
+    for part in (*parts, *(text.windows for text in windows.others)):
+        if part is not None:
+            found.update(f"{tuple(part.shape)}".encode())
+            found.update(part.long().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()

@@ -1,0 +1,449 @@
+"""A run that is interrupted and resumed gives what it would have given in one go."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import shutil
+from collections.abc import Callable
+
+import msgspec
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+from surgeon_engine import pipeline
+from surgeon_engine.api.config.export import Format
+from surgeon_engine.api.config.pruning import Structure
+from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
+from surgeon_engine.api.errors import EngineError, RunFolderError
+from surgeon_engine.api.messages.commands import Cancel, StopAndKeep
+from surgeon_engine.api.messages.events import Event
+from surgeon_engine.api.messages.run import (
+    BaselineEvaluated,
+    Progressed,
+    RunFinished,
+    RunResumed,
+    ShotFinished,
+    Stage,
+    StageStarted,
+)
+from surgeon_engine.api.process_lock import encode_process_lock
+from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.pipeline import resume
+from surgeon_engine.runtime import run_context
+from surgeon_engine.runtime import saver as saver_module
+from surgeon_engine.runtime.run_context import RunCancelled
+from surgeon_engine.shots import loop
+from tests.engine.shots.test_quality_budget import mark, markable, with_recovery
+from tests.helpers.runs import STRUCTURES, Recorder, job, skip_verification
+
+pytestmark = pytest.mark.usefixtures("quick_runs")
+
+
+def cut():
+    raise PowerCut
+
+
+class PowerCut(BaseException):
+    """Nothing in the program handles it, as nothing handles the end of a process."""
+
+
+@pytest.fixture(autouse=True)
+def save_everywhere(monkeypatch):
+    """Let a run save wherever it may, and report every step."""
+    monkeypatch.setattr(run_context, "_SECONDS_BETWEEN_PROGRESS", 0.0)
+    monkeypatch.setattr(saver_module, "_SECONDS_BETWEEN", 0.0)
+    monkeypatch.setattr(saver_module, "_SHARE_OF_TIME", 1e9)
+
+
+def config_of(folder, structure=Structure.HEADS_AND_NEURONS, **settings):
+    recovery = RecoveryConfig(
+        settings.pop("level", Recovery.OFF), own_windows=0, epochs=3
+    )
+    pruning = {"shots": 3, "sparsity": 0.4} | settings
+    config = job(folder, windows=8, structure=structure, **pruning)
+    return dataclasses.replace(config, recovery=recovery)
+
+
+def cut_at(when: Callable[[Event], bool], config, folder) -> Recorder:
+    """Run a job until an event; nothing is done after it."""
+
+    def react(event):
+        if when(event):
+            raise PowerCut
+
+    recorder = Recorder()
+    recorder.react = react
+    with pytest.raises(PowerCut):
+        recorder.run(config, folder)
+    (folder / "process.json").unlink()  # the process is dead
+    return recorder
+
+
+def resumed(folder) -> Recorder:
+    recorder = Recorder()
+    resume(folder, recorder.context)
+    return recorder
+
+
+def results(folder) -> dict[str, bytes]:
+    """Return the bytes of all exported tensors; the order of files' metadata varies."""
+    return {
+        f"{path.name} {name}": x.numpy().tobytes()
+        for path in (folder / "export").glob("*.safetensors")
+        for name, x in load_file(path).items()
+    }
+
+
+def report_without_times(folder):
+    report = RunFolder(folder).read_report()
+    shots = [msgspec.structs.replace(shot, seconds=0) for shot in report.shots]
+    recovered = report.recovered and msgspec.structs.replace(
+        report.recovered, seconds=0
+    )
+    return report.baseline, shots, recovered, report.stopped_early
+
+
+def assert_same_result(folder, whole):
+    assert results(folder) == results(whole)
+    assert report_without_times(folder) == report_without_times(whole)
+    assert not RunFolder(folder).saved_state.path.exists()
+    assert not list(folder.glob(".*"))
+
+
+def after_shot(number: int) -> Callable[[Event], bool]:
+    """Match the first stage after a shot: the state has been saved by then."""
+    seen = []
+
+    def when(event):
+        if isinstance(event, ShotFinished):
+            seen.append(event)
+        return len(seen) == number and isinstance(event, StageStarted)
+
+    return when
+
+
+def at_step(stage: Stage, step: int) -> Callable[[Event], bool]:
+    def when(event):
+        return (
+            isinstance(event, Progressed)
+            and event.stage is stage
+            and event.done == step
+        )
+
+    return when
+
+
+def at_stage(stage: Stage) -> Callable[[Event], bool]:
+    def when(event):
+        return isinstance(event, StageStarted) and event.stage is stage
+
+    return when
+
+
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_run_goes_on_after_a_shot(structure, tmp_path):
+    config = config_of(tmp_path, structure)
+    Recorder().run(config, tmp_path / "whole")
+    for number in (1, 2):
+        folder = tmp_path / f"cut-{number}"
+        cut_at(after_shot(number), config, folder)
+        assert RunFolder(folder).saved_state.exists
+        recorder = resumed(folder)
+        (event,) = recorder.of(RunResumed)
+        assert event.shots == number
+        assert [shot.shot for shot in recorder.of(ShotFinished)] == [
+            *range(number + 1, 4)
+        ]
+        assert not recorder.of(BaselineEvaluated)
+        assert_same_result(folder, tmp_path / "whole")
+
+
+LEVELS = [
+    (Recovery.REFIT, at_stage(Stage.REFERENCE)),
+    (Recovery.REFIT, at_step(Stage.REFIT, 1)),
+    (Recovery.REFIT, at_stage(Stage.EXPORT)),
+    (Recovery.RECONSTRUCTION, at_step(Stage.RECONSTRUCTION, 1)),
+    (Recovery.DISTILLATION, at_stage(Stage.DISTILLATION)),
+    (Recovery.DISTILLATION, at_step(Stage.DISTILLATION, 5)),
+    (Recovery.BOTH, at_step(Stage.DISTILLATION, 4)),
+    (Recovery.DISTILLATION, at_stage(Stage.VERIFICATION)),
+]
+
+
+@pytest.mark.parametrize("structure", [Structure.HEADS_AND_NEURONS, Structure.ELEMENTS])
+@pytest.mark.parametrize(("level", "when"), LEVELS)
+def test_recovery_goes_on(structure, level, when, tmp_path):
+    config = config_of(tmp_path, structure, shots=1, level=level)
+    Recorder().run(config, tmp_path / "whole")
+    cut_at(when, config, tmp_path / "cut")
+    resumed(tmp_path / "cut")
+    assert_same_result(tmp_path / "cut", tmp_path / "whole")
+
+
+def test_quality_limit_goes_on(tmp_path, monkeypatch):
+    config = with_recovery(markable(tmp_path, monkeypatch, gain=0.1))
+    monkeypatch.setattr(loop, "recover", mark)
+    Recorder().run(config, tmp_path / "whole")
+    report = RunFolder(tmp_path / "whole").read_report()
+    assert len(report.shots) > 1
+    assert report.recovered is not None
+    for number in range(1, len(report.shots) + 1):
+        folder = tmp_path / f"cut-{number}"
+        cut_at(after_shot(number), config, folder)
+        resumed(folder)
+        assert_same_result(folder, tmp_path / "whole")
+
+
+def test_two_interruptions_are_no_worse_than_one(tmp_path):
+    config = config_of(tmp_path, level=Recovery.REFIT)
+    Recorder().run(config, tmp_path / "whole")
+    folder = tmp_path / "cut"
+    cut_at(after_shot(1), config, folder)
+    for when in (after_shot(1), at_step(Stage.REFIT, 2), at_stage(Stage.VERIFICATION)):
+        recorder = Recorder()
+        recorder.react = lambda event, when=when: cut() if when(event) else None
+        with pytest.raises(PowerCut):
+            resume(folder, recorder.context)
+        (folder / "process.json").unlink()
+    resumed(folder)
+    assert_same_result(folder, tmp_path / "whole")
+
+
+def test_export_of_another_program_goes_on(tmp_path, monkeypatch):
+    """Its run writes a checkpoint for transformers first."""
+    monkeypatch.setattr(pipeline, "FOR_TRANSFORMERS", ())
+    config = config_of(tmp_path, shots=2)
+    export = dataclasses.replace(
+        config.export, format=Format.MASKED, folder=str(tmp_path / "out")
+    )
+    config = dataclasses.replace(config, export=export)
+    for count in (1, 2):  # of exports that had begun
+        folder = tmp_path / f"cut-{count}"
+        stages = []
+
+        def when(event, stages=stages, count=count):
+            if isinstance(event, StageStarted) and event.stage is Stage.VERIFICATION:
+                stages.append(event)
+            return len(stages) == count
+
+        cut_at(when, config, folder)
+        resumed(folder)
+        assert (folder / "checkpoint" / "README.md").is_file()
+        assert (tmp_path / "out" / "README.md").is_file()
+        shutil.rmtree(tmp_path / "out")
+
+
+def test_stopped_run_can_go_on(tmp_path):
+    config = config_of(tmp_path)
+    Recorder().run(config, tmp_path / "whole")
+    folder, recorder = tmp_path / "cut", Recorder()
+
+    def stop(event):
+        if isinstance(event, ShotFinished) and event.shot == 1:
+            recorder.context.handle(StopAndKeep(run="test"))
+
+    recorder.react = stop
+    recorder.run(config, folder)
+    assert RunFolder(folder).read_report().stopped_early
+    assert results(folder) != results(tmp_path / "whole")
+    (folder / "process.json").unlink()
+    resumed(folder)
+    assert_same_result(folder, tmp_path / "whole")
+
+
+def test_cancelled_run_can_go_on(tmp_path):
+    config = config_of(tmp_path)
+    Recorder().run(config, tmp_path / "whole")
+    folder, recorder = tmp_path / "cut", Recorder()
+
+    def cancel(event):
+        if isinstance(event, ShotFinished) and event.shot == 2:
+            recorder.context.handle(Cancel(run="test"))
+
+    recorder.react = cancel
+    with pytest.raises(RunCancelled):
+        recorder.run(config, folder)
+    (folder / "process.json").unlink()
+    resumed(folder)
+    assert_same_result(folder, tmp_path / "whole")
+
+
+def test_time_goes_on(tmp_path):
+    config = config_of(tmp_path)
+    folder = tmp_path / "cut"
+    cut_at(after_shot(2), config, folder)
+    state = RunFolder(folder).saved_state.read()
+    longer = {name: 1000 + s for name, s in state.seconds_of_stages.items()}
+    changed = msgspec.structs.replace(state, seconds=5000.0, seconds_of_stages=longer)
+    write_state(folder, changed)
+    (finished,) = resumed(folder).of(RunFinished)
+    assert 5000 < finished.seconds < 6000
+    report = RunFolder(folder).read_report()
+    assert report.seconds_of_stages[Stage.CURVATURE.value] > 1000
+
+
+def test_run_without_saving_leaves_nothing(tmp_path):
+    config = config_of(tmp_path)
+    export = dataclasses.replace(config.export, save_progress=False)
+    folder = tmp_path / "cut"
+    cut_at(after_shot(2), dataclasses.replace(config, export=export), folder)
+    assert not RunFolder(folder).saved_state.path.exists()
+    assert "holds no state of an interrupted run" in refused(folder)
+
+
+def test_last_state_survives_a_full_disk(tmp_path, monkeypatch):
+    """The run warns once and goes on; what was saved stays as it is."""
+    config = config_of(tmp_path, shots=4)
+    Recorder().run(config, tmp_path / "whole")
+    save_file, saved = saver_module.save_file, []
+
+    def save(tensors, path):
+        saved.append(path)
+        if len(saved) > 1:
+            path.write_bytes(b"half of it")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save_file(tensors, path)
+
+    monkeypatch.setattr(saver_module, "save_file", save)
+    folder = tmp_path / "cut"
+    recorder = cut_at(after_shot(3), config, folder)
+    assert len(saved) == 3
+    (warning,) = recorder.warnings()
+    assert warning.message == (
+        "The state of the run cannot be saved: No space left on device. The run goes "
+        "on, and tries again later."
+    )
+    files = {path.name for path in RunFolder(folder).saved_state.path.iterdir()}
+    assert files == {"state.json", "shot-1.safetensors"}
+    monkeypatch.undo()
+    skip_verification(monkeypatch)
+    resumed(folder)
+    assert_same_result(folder, tmp_path / "whole")
+
+
+def test_state_is_saved_again_once_there_is_space(tmp_path, monkeypatch):
+    config = config_of(tmp_path, shots=4)
+    save_file, saved = saver_module.save_file, []
+
+    def save(tensors, path):
+        saved.append(path)
+        if len(saved) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save_file(tensors, path)
+
+    monkeypatch.setattr(saver_module, "save_file", save)
+    folder = tmp_path / "cut"
+    cut_at(after_shot(3), config, folder)
+    assert len(RunFolder(folder).saved_state.read().shots) == 3
+
+
+@pytest.fixture
+def interrupted(tmp_path):
+    """Make a run that was interrupted after its second shot."""
+    folder = tmp_path / "cut"
+    cut_at(after_shot(2), config_of(tmp_path), folder)
+    return folder
+
+
+def refused(folder) -> str:
+    """Return the message of a run that cannot go on; it stays as it was."""
+    before = {path: path.stat().st_mtime_ns for path in state_files(folder)}
+    with pytest.raises(EngineError) as error:
+        resumed(folder)
+    assert error.value.hint
+    assert {path: path.stat().st_mtime_ns for path in state_files(folder)} == before
+    return error.value.message
+
+
+def state_files(folder):
+    return sorted(RunFolder(folder).saved_state.path.rglob("*"))
+
+
+def write_state(folder, state):
+    RunFolder(folder).saved_state.state_path.write_bytes(msgspec.json.encode(state))
+
+
+def test_unknown_format_is_refused(interrupted):
+    state = RunFolder(interrupted).saved_state.read()
+    write_state(interrupted, msgspec.structs.replace(state, format=99))
+    assert "has format 99; this version of Surgeon reads format 1" in refused(
+        interrupted
+    )
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"\xff", b"[" * 100_000, b'{"format": 1}', b'{"format": []}']
+)
+def test_damaged_state_is_refused(interrupted, content):
+    RunFolder(interrupted).saved_state.state_path.write_bytes(content)
+    assert "is damaged" in refused(interrupted)
+
+
+@pytest.mark.parametrize("name", ["../../run.toml", "missing.safetensors", ""])
+def test_state_that_names_other_files_is_refused(interrupted, name):
+    state = RunFolder(interrupted).saved_state.read()
+    write_state(interrupted, msgspec.structs.replace(state, files={"shot": name}))
+    assert "is damaged" in refused(interrupted)
+
+
+def test_damaged_weights_are_refused(interrupted):
+    (path,) = RunFolder(interrupted).saved_state.path.glob("*.safetensors")
+    path.write_bytes(path.read_bytes()[:1000])
+    assert "The state of the run cannot be read" in refused(interrupted)
+
+
+def test_weights_of_another_model_are_refused(interrupted):
+    (path,) = RunFolder(interrupted).saved_state.path.glob("*.safetensors")
+    tensors = load_file(path)
+    name = next(x for x in tensors if x.startswith("weight."))
+    saver_module.save_file(tensors | {name: tensors[name][:-1]}, path)
+    assert "are of another model" in refused(interrupted)
+
+
+def test_another_text_is_refused(interrupted, tmp_path):
+    (path,) = tmp_path.glob("fit_*.npy")
+    tokens = np.load(path)
+    tokens[0, 0] += 1
+    np.save(path, tokens)
+    assert refused(interrupted) == (
+        "The text is no longer the one that this run began with."
+    )
+
+
+def test_another_model_is_refused(interrupted, tmp_path):
+    path = tmp_path / "llama" / "model.safetensors"
+    saver_module.save_file(load_file(path), path, {"format": "pt", "other": "x"})
+    assert refused(interrupted) == (
+        "The model is no longer the one that this run began with."
+    )
+
+
+def test_other_versions_are_said(interrupted):
+    state = RunFolder(interrupted).saved_state.read()
+    versions = state.origin.versions | {"torch": "1.0"}
+    origin = msgspec.structs.replace(state.origin, versions=versions)
+    write_state(interrupted, msgspec.structs.replace(state, origin=origin))
+    warnings = [event.message for event in resumed(interrupted).warnings()]
+    assert any(x.startswith("The run began with torch 1.0; this is ") for x in warnings)
+
+
+def test_run_of_a_living_process_is_refused(interrupted):
+    RunFolder(interrupted).process_path.write_bytes(encode_process_lock())
+    assert "A process is working on the run" in refused(interrupted)
+
+
+def test_log_with_a_cut_off_line_goes_on(interrupted):
+    log = RunFolder(interrupted).events_path
+    with log.open("ab") as file:
+        file.write(b'{"run":"te')
+    resumed(interrupted)
+    lines = log.read_bytes().splitlines()
+    damaged = [line for line in lines if not line.endswith(b"}")]
+    assert damaged == [b'{"run":"te']
+
+
+def test_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(RunFolderError, match="holds no state of an interrupted run"):
+        resumed(tmp_path)
