@@ -37,7 +37,10 @@ def is_locked(path: Path) -> bool:
     """
     try:
         lock = msgspec.json.decode(path.read_bytes(), type=ProcessLock)
-        created = psutil.Process(lock.pid).create_time()
+        process = psutil.Process(lock.pid)
+        created = process.create_time()
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False  # it has ended, and nobody has asked how
     except (OSError, msgspec.MsgspecError, psutil.Error, ValueError):
         return False
     return abs(created - lock.created) < _TIME_TOLERANCE_S
