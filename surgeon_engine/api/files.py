@@ -1,17 +1,29 @@
-"""Write files and folders atomically: complete, or not at all."""
+"""Write files and folders atomically: complete, or not at all.
+
+    .NAME.4711-1764061962-k3x1      a temporary file that becomes NAME
+    .NAME.4711-1764061962-partial   a temporary folder that becomes NAME
+    .NAME.4711-1764061962-old       the folder that was NAME, while it is replaced
+
+The numbers name the process. What a dead one has left is removed, or put back, by
+`remove_leftovers`.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from surgeon_engine.api.errors import EngineError
+from surgeon_engine.api.process_lock import is_left_over, process_tag
 
 _READABLE = 0o644  # by everybody, the usual mode of files
+_PREFIX, _PARTIAL, _OLD = "surgeon-", "partial", "old"
+_TEMPORARY = re.compile(r"\.(?P<name>.+)\.\d+-\d+-(?P<ending>\w+)")
 
 
 def expand_path(path: str) -> Path:
@@ -52,7 +64,8 @@ def write_atomically(path: Path, data: bytes | memoryview) -> None:
 @contextmanager
 def file_written_atomically(path: Path) -> Iterator[Path]:
     """Yield a temporary file that is renamed to `path` when the block succeeds."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    prefix = f".{path.name}.{process_tag()}-"
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=prefix)
     os.close(descriptor)
     temporary = Path(name)
     try:
@@ -70,14 +83,13 @@ def file_written_atomically(path: Path) -> Iterator[Path]:
 def write_folder_atomically(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """Yield a temporary folder that is renamed to `path` when the block succeeds.
 
-    If the block raises, the temporary folder is deleted. If the process is killed, it
-    remains under a hidden name and is deleted when the same path is written again. With
-    `replace`, a folder at `path` is kept until the new one is complete.
+    If the block raises, the temporary folder is deleted. With `replace`, a folder at
+    `path` is kept until the new one is complete.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    finish_swap(path)
+    remove_leftovers(path.parent, path.name)
     temporary = partial_path(path)
-    shutil.rmtree(temporary, ignore_errors=True)  # left by a process that was killed
+    shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
         yield temporary
@@ -98,20 +110,65 @@ def write_folder_atomically(path: Path, *, replace: bool = False) -> Iterator[Pa
         raise
 
 
-def finish_swap(path: Path) -> None:
-    """Restore the old folder at `path` if a process was killed during a swap."""
-    if _backup_path(path).exists() and not path.exists():
-        _backup_path(path).rename(path)
+def remove_leftovers(folder: Path, name: str = "") -> None:
+    """Remove temporary files and folders of dead processes, and undo broken swaps.
+
+    Args:
+        folder: where they are; it need not exist.
+        name: of the file or folder that they would have become; empty: any.
+    """
+    for path in _hidden(folder):
+        match = _TEMPORARY.fullmatch(path.name)
+        if match is None or name not in ("", match["name"]):
+            continue
+        if not is_left_over(path.name):
+            continue
+        target = folder / match["name"]
+        if match["ending"] == _OLD and not os.path.lexists(target):
+            with suppress(OSError):
+                path.rename(target)
+        else:
+            _delete(path)
+
+
+def temporary_folder() -> tempfile.TemporaryDirectory[str]:
+    """Return a temporary folder; if the process is killed, the next one removes it."""
+    return tempfile.TemporaryDirectory(
+        prefix=f"{_PREFIX}{process_tag()}-", ignore_cleanup_errors=True
+    )
+
+
+def remove_temporary_folders() -> None:
+    """Remove the temporary folders of dead processes."""
+    for path in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        if is_left_over(path.name):
+            _delete(path)
 
 
 def partial_path(path: Path) -> Path:
     """Return the path of the temporary folder that will become `path`."""
-    return path.with_name(f".{path.name}.partial")
+    return path.with_name(f".{path.name}.{process_tag()}-{_PARTIAL}")
 
 
 def _backup_path(path: Path) -> Path:
     """Return the path of the old folder during a swap."""
-    return path.with_name(f".{path.name}.old")
+    return path.with_name(f".{path.name}.{process_tag()}-{_OLD}")
+
+
+def _hidden(folder: Path) -> list[Path]:
+    try:
+        return [path for path in folder.iterdir() if path.name.startswith(".")]
+    except OSError:
+        return []
+
+
+def _delete(path: Path) -> None:
+    """Delete a file or a folder, as far as that is possible."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
 
 
 def _swap(new: Path, path: Path) -> None:

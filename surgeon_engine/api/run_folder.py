@@ -29,7 +29,13 @@ from surgeon_engine.api.config.migration import migrate
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_to_toml
 from surgeon_engine.api.errors import ConfigError, RunFolderError
-from surgeon_engine.api.files import check_not_occupied, expand_path, write_atomically
+from surgeon_engine.api.files import (
+    check_not_occupied,
+    expand_path,
+    remove_leftovers,
+    remove_temporary_folders,
+    write_atomically,
+)
 from surgeon_engine.api.messages.earlier import Correction, with_correction
 from surgeon_engine.api.messages.events import Envelope
 from surgeon_engine.api.messages.run import (
@@ -231,6 +237,22 @@ class RunFolder:
                 f"{self.path} is not the folder of a finished run: {error}.",
                 "Choose a folder that holds a report.json.",
             ) from error
+
+
+def remove_litter(parent: Path) -> None:
+    """Remove what dead processes have left in the run folders in `parent`.
+
+    Also remove their temporary folders.
+    """
+    remove_temporary_folders()
+    remove_leftovers(parent)
+    try:
+        folders = [path for path in parent.iterdir() if path.is_dir()]
+    except OSError:
+        return
+    for folder in folders:
+        remove_leftovers(folder)
+        remove_leftovers(StateFolder(folder).path)
 
 
 def _end_last_line(path: Path) -> None:

@@ -7,7 +7,6 @@ longest texts.
 from __future__ import annotations
 
 import glob
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import datasets
 import pyarrow
 
 from surgeon_engine.api.errors import CalibrationError
+from surgeon_engine.api.files import temporary_folder
 
 # The builder of `datasets` and its options, by suffix.
 KINDS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
@@ -41,7 +41,7 @@ def read_table(path: Path) -> datasets.Dataset:
     """
     suffix = path.suffix.lower()
     builder, options = KINDS[suffix]
-    with tempfile.TemporaryDirectory() as cache:  # `datasets` would keep a copy
+    with temporary_folder() as cache:  # `datasets` would keep a copy
         try:
             table = datasets.load_dataset(
                 builder,

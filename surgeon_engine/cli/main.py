@@ -37,7 +37,7 @@ from surgeon_engine.api.messages.events import Cancelled, Envelope
 from surgeon_engine.api.messages.run import ShotFinished
 from surgeon_engine.api.model_info.source_names import parse_hub_source
 from surgeon_engine.api.planning.needs import ResourceStatus
-from surgeon_engine.api.run_folder import RunFolder, new_run_folder
+from surgeon_engine.api.run_folder import RunFolder, new_run_folder, remove_litter
 from surgeon_engine.cli.formatting import (
     event_line,
     fidelity_table,
@@ -168,6 +168,7 @@ def _work_on(
     from surgeon_engine.server import failure
 
     disable_progress_bars()
+    remove_litter(folder.parent)
     output = Output()
     with EventDisplay(output) as display:
 

@@ -12,9 +12,9 @@ from safetensors import SafetensorError
 from surgeon_engine.api.errors import ExportError
 from surgeon_engine.api.files import (
     check_not_occupied,
-    finish_swap,
     free_bytes,
     partial_path,
+    remove_leftovers,
     write_folder_atomically,
 )
 from surgeon_engine.api.formatting import format_size
@@ -37,7 +37,7 @@ def check_destination(
         ExportError: The folder holds files that must not be replaced, its parent is not
             writable, or the run keeps its own files there.
     """
-    finish_swap(destination)
+    remove_leftovers(destination.parent, destination.name)
     if not replace:
         check_not_occupied(destination, ExportError)
     elif destination.is_symlink() or destination.is_file():

@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 import re
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 
 from surgeon_engine.api.errors import ExportError
+from surgeon_engine.api.files import temporary_folder
 from surgeon_engine.api.json_process import JsonProcess, ProcessExit
 from surgeon_engine.export.base import VerificationResult
 
@@ -40,6 +40,10 @@ def exit_with_parent():
     os._exit(1)
 
 
+if sys.platform == "linux":  # at once, even while a library is being loaded
+    import ctypes
+
+    ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL
 threading.Thread(target=exit_with_parent, daemon=True).start()
 sys.meta_path.insert(0, ImportBlocker())
 del sys.argv[0]
@@ -68,7 +72,7 @@ def run_isolated(
     """
     # -P: modules in the current folder cannot be imported either.
     command = [sys.executable, "-P", "-c", _BLOCK_SURGEON, str(program), *arguments]
-    with tempfile.TemporaryDirectory() as modules:  # for the code of the checkpoint
+    with temporary_folder() as modules:  # for the code of the checkpoint
         environment = os.environ | {"HF_MODULES_CACHE": modules}
         with JsonProcess(command, bytes, environment) as process:
             last_line = b""

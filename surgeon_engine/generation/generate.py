@@ -6,13 +6,12 @@ neither model computes while the other is timed. Then both models score both tex
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.errors import ConfigError
-from surgeon_engine.api.files import expand_path
+from surgeon_engine.api.files import expand_path, temporary_folder
 from surgeon_engine.api.messages.commands import Generate
 from surgeon_engine.api.messages.generation import (
     Generated,
@@ -230,7 +229,7 @@ def _compare(
     check = context.raise_if_cancelled
     chunks = sum(-(-len(draft.tokens) // _CHUNK) for draft in drafts.values())
     with (
-        tempfile.TemporaryDirectory(prefix="surgeon-") as folder,
+        temporary_folder() as folder,
         context.stage(Stage.COMPARISON, total=chunks) as step,
     ):
         path = str(Path(folder) / "expected.safetensors")

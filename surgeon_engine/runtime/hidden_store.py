@@ -18,6 +18,7 @@ import psutil
 import torch
 from torch import Tensor
 
+from surgeon_engine.api.files import temporary_folder
 from surgeon_engine.api.planning.recovery_memory import DEVICE_SHARE, HOST_SHARE
 
 
@@ -100,9 +101,7 @@ class HiddenStore:
 
     def _mapped(self, x: Tensor) -> tuple[Tensor, Path]:
         if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(
-                prefix="surgeon-", ignore_cleanup_errors=True
-            )
+            self._folder = temporary_folder()
         file = Path(self._folder.name, str(next(self._numbers)))
         flat = torch.from_file(
             str(file), shared=True, size=max(1, x.numel()), dtype=x.dtype

@@ -10,7 +10,9 @@ starts quickly.
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -22,6 +24,7 @@ from surgeon_engine.api.json_process import kill_process_tree
 
 _STDIN = 0  # file descriptor
 _READ_BYTES = 65_536
+_PR_SET_PDEATHSIG = 1
 
 
 class JsonOutput:
@@ -43,6 +46,16 @@ class JsonOutput:
             self._stream.flush()
 
 
+def die_with_parent() -> None:
+    """Let Linux kill this process when its parent ends.
+
+    A thread that reads the standard input may have to wait for seconds, while a
+    library is being loaded.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def read_messages(message_type: Any, handle: Callable[[Any], object]) -> None:
     """Start a thread that calls `handle` with each message on the standard input.
 
@@ -56,11 +69,13 @@ def read_messages(message_type: Any, handle: Callable[[Any], object]) -> None:
             handle(decoder.decode(line))
         kill_process_tree(os.getpid())
 
+    die_with_parent()
     threading.Thread(target=read, daemon=True).start()
 
 
 def exit_with_parent() -> None:
-    """Start a thread that ends this process with its parent, and ignores its input."""
+    """End this process with its parent, and ignore its input."""
+    die_with_parent()
 
     def read() -> None:
         while os.read(_STDIN, _READ_BYTES):

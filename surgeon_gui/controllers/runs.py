@@ -20,7 +20,7 @@ from surgeon_engine.api.messages.run import (
     ShotFinished,
     StageStarted,
 )
-from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.api.run_folder import RunFolder, remove_litter
 from surgeon_gui.base import paths
 from surgeon_gui.base.background import Background
 from surgeon_gui.base.translation import tr
@@ -238,6 +238,7 @@ class RunsController(QObject):
 
 def _read(parent: Path, known: dict[str, RunRecord]) -> tuple[RunRecord, ...] | str:
     """Return the runs in a folder, or why they cannot be read."""
+    remove_litter(parent)
     try:
         return read_runs(parent, known)
     except OSError as error:

@@ -12,12 +12,12 @@ users.
 
 from __future__ import annotations
 
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from surgeon_engine.api.files import file_written_atomically
 from surgeon_gui.base import paths
 from surgeon_gui.base.redaction import redacted
 
@@ -39,17 +39,14 @@ def write_bundle(bundle: Bundle, path: Path) -> None:
         OSError: The file cannot be written, or a file of the run cannot be read.
     """
     home = str(paths.home())
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        partial = Path(file.name)
-    try:
-        with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, text in bundle.texts.items():
-                archive.writestr(name, redacted(text, home))
-            for name in RUN_FILES if bundle.run_folder else ():
-                _add_file(archive, Path(bundle.run_folder) / name, home)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with (
+        file_written_atomically(path) as partial,
+        zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
+        for name, text in bundle.texts.items():
+            archive.writestr(name, redacted(text, home))
+        for name in RUN_FILES if bundle.run_folder else ():
+            _add_file(archive, Path(bundle.run_folder) / name, home)
 
 
 def _add_file(archive: zipfile.ZipFile, source: Path, home: str) -> None:

@@ -18,7 +18,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -38,6 +37,7 @@ from typing_extensions import override
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.errors import ExportError
+from surgeon_engine.api.files import temporary_folder
 from surgeon_engine.compaction.plan import PrunedModel
 from surgeon_engine.compaction.shrink import TensorSlice, compact, head_size
 from surgeon_engine.export.base import Check, VerificationResult, Writer
@@ -143,7 +143,7 @@ class GgufWriter(Writer):
     @override
     def forecast(self, pruned: PrunedModel, dtype: FileDtype) -> int:
         # Exact: the header is written to a temporary file.
-        with TemporaryDirectory() as folder:
+        with temporary_folder() as folder:
             path = Path(folder) / FILE_NAME
             with _open_with_header(pruned, dtype, path) as (_, tensors):
                 pass

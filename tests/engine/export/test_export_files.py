@@ -51,9 +51,9 @@ for writer in WRITERS.values():
 
 
 def state():
-    aside = destination.with_name(f".{destination.name}.old")
+    aside = list(destination.parent.glob(f".{destination.name}.*-old/old"))
     if not destination.exists():
-        return "aside" if (aside / "old").exists() else "nothing"
+        return "aside" if aside else "nothing"
     names = {path.name for path in destination.iterdir()}
     return "complete" if "README.md" in names else "old" if "old" in names else "half"
 
@@ -175,7 +175,7 @@ def small_disk(tmp_path):
 
 
 def test_next_export_deletes_files_of_killed_process(finished, tmp_path):
-    left = tmp_path / ".copy.partial"
+    left = tmp_path / ".copy.4194999-1700000000-partial"
     left.mkdir()
     (left / "model.safetensors").write_text("half")
     again(finished, tmp_path / "copy")
@@ -190,7 +190,7 @@ def test_failed_swap_restores_old_folder(tmp_path, monkeypatch):
     rename = Path.rename
 
     def fails(self, target):
-        if self.name.endswith(".partial"):
+        if self.name.endswith("-partial"):
             raise OSError(5, "Input/output error")
         return rename(self, target)
 
@@ -277,7 +277,7 @@ def test_protected_folders_are_not_replaced(finished, tmp_path, monkeypatch):
 
 
 def test_folder_set_aside_by_killed_process_is_restored_first(finished, tmp_path):
-    aside = tmp_path / ".copy.old"
+    aside = tmp_path / ".copy.4194999-1700000000-old"
     aside.mkdir()
     (aside / "precious").write_text("")
     with pytest.raises(ExportError, match="not empty"):

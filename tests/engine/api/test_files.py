@@ -1,0 +1,134 @@
+"""Files are written as a whole, and what dead processes leave is removed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+
+import pytest
+
+from surgeon_engine.api.files import (
+    file_written_atomically,
+    partial_path,
+    remove_leftovers,
+    remove_temporary_folders,
+    temporary_folder,
+    write_atomically,
+)
+from surgeon_engine.api.process_lock import is_left_over, process_tag
+from surgeon_engine.api.run_folder import RunFolder, remove_litter
+from tests.helpers.fake_runs import write_run
+
+DEAD = "4194999-1700000000"
+# Begins to write a file and a folder, and dies.
+DYING = """
+import os, sys
+from pathlib import Path
+from surgeon_engine.api.files import (
+    file_written_atomically, temporary_folder, write_folder_atomically,
+)
+
+run = Path(sys.argv[1])
+kept = temporary_folder()
+with file_written_atomically(run / "report.json") as file:
+    file.write_text("half")
+    with write_folder_atomically(run / "export") as folder:
+        (folder / "model.safetensors").write_text("half")
+        print(kept.name, flush=True)
+        os._exit(9)
+"""
+
+
+def test_file_is_replaced_as_a_whole(tmp_path):
+    path = tmp_path / "x"
+    write_atomically(path, b"one")
+    with pytest.raises(KeyboardInterrupt), file_written_atomically(path) as temporary:
+        temporary.write_bytes(b"half")
+        raise KeyboardInterrupt
+    assert path.read_bytes() == b"one"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_leftovers_of_a_dead_process_are_removed(tmp_path):
+    run = write_run(tmp_path, ending="killed")
+    before = {path.name for path in run.iterdir()}
+    done = subprocess.run(
+        [sys.executable, "-c", DYING, run], stdout=subprocess.PIPE, text=True
+    )
+    temporary = done.stdout.strip()
+    assert done.returncode == 9
+    assert os.path.isdir(temporary)
+    assert len(list(run.iterdir())) == len(before) + 2
+    remove_litter(tmp_path)
+    assert {path.name for path in run.iterdir()} == before
+    assert not os.path.exists(temporary)
+
+
+def test_files_of_living_processes_stay(tmp_path):
+    names = [
+        f".report.json.{process_tag()}-k3x1",
+        f".export.{process_tag()}-partial",
+        ".hidden",
+        ".git-2024-01",
+        "report.json",
+    ]
+    for name in names:
+        (tmp_path / name).touch()
+    with temporary_folder() as folder:
+        remove_leftovers(tmp_path)
+        remove_temporary_folders()
+        assert os.path.isdir(folder)
+    assert {path.name for path in tmp_path.iterdir()} == {*names}
+
+
+def test_folder_that_was_being_replaced_is_put_back(tmp_path):
+    old = tmp_path / f".export.{DEAD}-old"
+    old.mkdir()
+    (old / "precious").touch()
+    remove_leftovers(tmp_path, "another")
+    assert old.exists()
+    remove_leftovers(tmp_path, "export")
+    assert [path.name for path in tmp_path.iterdir()] == ["export"]
+    assert (tmp_path / "export" / "precious").exists()
+
+
+def test_folder_that_has_been_replaced_is_removed(tmp_path):
+    (tmp_path / f".export.{DEAD}-old").mkdir()
+    (tmp_path / "export").mkdir()
+    remove_leftovers(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["export"]
+
+
+def test_links_are_removed_and_not_followed(tmp_path):
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "file").touch()
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    (runs / f".export.{DEAD}-partial").symlink_to(precious)
+    remove_leftovers(runs)
+    assert not list(runs.iterdir())
+    assert (precious / "file").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (f".x.{DEAD}-partial", True),
+        (f"surgeon-{DEAD}-abcd", True),
+        (".x.partial", False),
+        ("2026-11-27_08-13-19_model", False),
+    ],
+)
+def test_only_names_of_dead_processes_are_left_over(name, expected):
+    assert is_left_over(name) is expected
+    assert not is_left_over(name.replace(DEAD, process_tag()))
+
+
+def test_missing_folder_has_no_litter(tmp_path):
+    remove_litter(tmp_path / "missing")
+    remove_leftovers(tmp_path / "missing")
+    assert partial_path(RunFolder(tmp_path).path).name.endswith("-partial")
+    assert tempfile.gettempdir()
