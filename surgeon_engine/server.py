@@ -35,7 +35,14 @@ from surgeon_engine.api.messages.commands import (
     StartRun,
     StopAndKeep,
 )
-from surgeon_engine.api.messages.events import Cancelled, EngineReady, Envelope, Failed
+from surgeon_engine.api.messages.events import (
+    Cancelled,
+    EngineReady,
+    Envelope,
+    Failed,
+    Level,
+    Logged,
+)
 from surgeon_engine.api.messages.machine import MachineProbed
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.calibration.preview import preview_text
@@ -101,6 +108,8 @@ class Engine:
         try:
             self._dispatch(command, context)
         except RunCancelled:
+            if context.saver.holds_state:
+                context.emit(Logged(Level.INFO, "The run can be resumed."))
             context.emit(Cancelled())
         except Exception as error:  # the process boundary: no caller can handle it
             context.emit(failure(error))

@@ -184,7 +184,7 @@ def _work_on(
                 work(context)
         except KeyboardInterrupt:
             context.emit(Cancelled())
-            if RunFolder(folder).saved_state.exists:
+            if context.saver.holds_state:
                 output.print_line(f"To go on with it later: surgeon resume {folder}")
             raise
         except Exception as error:

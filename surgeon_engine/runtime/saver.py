@@ -53,6 +53,11 @@ class Saver:
         return self._saved
 
     @property
+    def holds_state(self) -> bool:
+        """Whether there is a state on the disk from which the run can go on."""
+        return self._folder is not None and self._folder.exists
+
+    @property
     def is_due(self) -> bool:
         """Whether it is time to save within a stage."""
         interval = max(_SECONDS_BETWEEN, self._took / _SHARE_OF_TIME)

@@ -156,8 +156,10 @@ def facts(record: RunRecord) -> tuple[tuple[str, str], ...]:
     if record.config is None:
         return ((tr("Status"), status), (tr("Folder"), record.folder))
     pruning = record.config.pruning
-    found = [
-        (tr("Status"), status),
+    found = [(tr("Status"), status)]
+    if record.can_resume:
+        found.append((tr("Saved progress"), saved_progress(record)))
+    found += [
         (tr("Model"), model(record)),
         (tr("Target"), plan_text.brief_plan(pruning)),
         (tr("Method"), CHOICES[pruning.method][0]),
@@ -171,8 +173,6 @@ def facts(record: RunRecord) -> tuple[tuple[str, str], ...]:
             remaining=parameters(record), total=numbers.count(record.parameters_before)
         )
         found.append((tr("Remaining parameters"), remaining))
-    if record.can_resume:
-        found.append((tr("Saved progress"), saved_progress(record)))
     if record.format is not None:
         found.append((tr("Export format"), choice_label(record.format)[0]))
     began = date(record)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from importlib.metadata import version
@@ -10,7 +12,10 @@ import pytest
 
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_to_toml, read_config
+from surgeon_engine.api.messages.run import ShotFinished, StageStarted
+from surgeon_engine.cli import main as main_module
 from surgeon_engine.cli.main import main
+from surgeon_engine.cli.output import EventDisplay
 from tests.helpers.tiny_models import save_tiny_model
 
 JOB = """
@@ -187,3 +192,57 @@ def test_job_with_linked_text_keeps_its_suffix(tmp_path):
     path = tmp_path / "job.toml"
     path.write_text('[calibration]\ntext = "train.txt"\n')
     assert read_config(path).calibration.text == str(tmp_path / "train.txt")
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs signals")
+@pytest.mark.usefixtures("quick_runs")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_run_ended_by_a_signal_is_resumed(job, tmp_path, capsys, monkeypatch, name):
+    signaller = Signaller(getattr(signal, name))
+    monkeypatch.setattr(main_module, "EventDisplay", signaller.display)
+    folder = tmp_path / "runs" / "x"
+    command = ["run", job, "--run-dir", folder.parent, "--name", "x"]
+    code, out, err = run(*command, capsys=capsys)
+    assert code == 130
+    assert f"To go on with it later: surgeon resume {folder}" in out
+    assert "Cancelled" in err
+    last = (folder / "events.jsonl").read_text().splitlines()[-1]
+    assert '"type":"Cancelled"' in last
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+    (folder / "process.json").unlink()
+    signaller.is_armed = False
+    code, out, _ = run("resume", folder, capsys=capsys)
+    assert code == 0
+    assert "resumed after 1 shot, " in out
+    assert "shot 1:" not in out
+    assert "shot 3: sparsity" in out
+
+
+class Signaller:
+    """A display that sends a signal to this process after the first shot."""
+
+    def __init__(self, number):
+        self.number, self.is_armed = number, True
+        self.has_shot = False
+
+    def display(self, output):
+        display = EventDisplay(output)
+        show = display.show
+
+        def show_and_send(envelope):
+            show(envelope)
+            event = envelope.event
+            is_after = self.has_shot and isinstance(event, StageStarted)
+            self.has_shot = self.has_shot or isinstance(event, ShotFinished)
+            if is_after and self.is_armed:
+                os.kill(os.getpid(), self.number)
+
+        display.show = show_and_send
+        return display
+
+
+def test_resume_of_no_run_fails(tmp_path, capsys):
+    code, _, err = run("resume", tmp_path, capsys=capsys)
+    assert code == 1
+    assert "holds no state of an interrupted run" in err
