@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import msgspec
 import pyarrow
 
 from surgeon_engine.api.errors import CalibrationError
@@ -33,6 +34,25 @@ CHAT_COLUMNS = ("messages", "conversations")
 _SAMPLE_ROWS = 50  # rows that show which column holds the longest texts
 
 
+def _check_nesting(path: Path) -> None:
+    """Check lines of JSON: the library that reads them crashes on deep ones.
+
+    Raises:
+        CalibrationError: A line is nested too deeply.
+    """
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                msgspec.json.decode(line, type=msgspec.Raw)
+            except msgspec.DecodeError:
+                return  # the library says why
+            except RecursionError as error:
+                raise CalibrationError(
+                    f"Line {number:,} of {path.name} is nested too deeply.",
+                    _SHAPES[".jsonl"],
+                ) from error
+
+
 def read_table(path: Path) -> datasets.Dataset:
     """Read a table from a file.
 
@@ -41,6 +61,8 @@ def read_table(path: Path) -> datasets.Dataset:
     """
     suffix = path.suffix.lower()
     builder, options = KINDS[suffix]
+    if suffix == ".jsonl":
+        _check_nesting(path)
     with temporary_folder() as cache:  # `datasets` would keep a copy
         try:
             table = datasets.load_dataset(

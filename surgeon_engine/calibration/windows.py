@@ -13,7 +13,9 @@ Several texts share the calibration windows, which are then in random order.
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +43,20 @@ _TOKEN_FILE_HINT = (
     "A token file holds token ids, whole numbers, windows x length (2 or more), as "
     "NumPy saves them."
 )
+
+
+# Raised for headers that are damaged, nested, or promise more numbers than there are.
+_NOT_AN_ARRAY = (
+    ValueError,
+    EOFError,
+    SyntaxError,
+    MemoryError,
+    OverflowError,
+    RecursionError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+)
+_PIECE = 4_000_000  # characters that are tokenized at once
 
 
 @dataclass(slots=True)
@@ -318,7 +334,7 @@ class _Reader:
         end, k = tokenizer.eos_token_id, len(self._beginning)
         tokens: list[int] = []
         for document in documents:
-            ids = tokenizer(document, add_special_tokens=False, verbose=False).input_ids
+            ids = self._ids_of(document)
             self.found.short_documents += len(ids) < self._text_length
             if are_chats and ids[:k] == self._beginning:
                 ids = ids[k:]  # the window has it already
@@ -327,6 +343,27 @@ class _Reader:
             if end is not None and not ends:
                 tokens.append(end)
         return torch.tensor(tokens, dtype=torch.int64)
+
+    def _ids_of(self, document: str) -> list[int]:
+        """Return the token ids of a text, a piece at a time if it is very long.
+
+        Raises:
+            CalibrationError: The tokenizer fails.
+        """
+        ids: list[int] = []
+        for piece in _pieces(document):
+            try:
+                ids += self._needed_tokenizer(
+                    piece, add_special_tokens=False, verbose=False
+                ).input_ids
+            except BaseException as error:
+                if type(error).__name__ != "PanicException":  # of Rust
+                    raise
+                raise CalibrationError(
+                    f"The tokenizer of the model fails on this text: {error}.",
+                    "Choose another text, or download the model's files again.",
+                ) from error
+        return ids
 
     @property
     def _needed_tokenizer(self) -> PreTrainedTokenizerBase:
@@ -347,24 +384,38 @@ class _Reader:
                 "Name another token file or a text as validation_text.",
             )
         try:
-            with path.open("rb") as file:
-                windows = np.load(file, allow_pickle=False)
+            # Mapped: the header may promise more numbers than the memory holds.
+            windows = np.load(path, mmap_mode="r", allow_pickle=False)
         except OSError as error:
             raise CalibrationError(
                 f"{path.name} cannot be read: {error.strerror}.", _TOKEN_FILE_HINT
             ) from error
-        except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        except _NOT_AN_ARRAY as error:
             raise CalibrationError(
                 f"{path.name} is not a NumPy file of numbers.", _TOKEN_FILE_HINT
             ) from error
         is_array = isinstance(windows, np.ndarray)
         if not is_array or not _are_windows(windows):
             content = "several arrays"
-            if is_array:
+            if not is_array:
+                windows.close()
+            else:
                 content = f"{windows.dtype} of shape {windows.shape}"
             raise CalibrationError(f"{path.name} holds {content}.", _TOKEN_FILE_HINT)
         self.found.tokens += windows.size
         return torch.from_numpy(windows.astype(np.int64))
+
+
+def _pieces(document: str) -> Iterator[str]:
+    """Yield a text in pieces, cut after a line, or else between two words."""
+    start = 0
+    while len(document) - start > _PIECE:
+        end = start + _PIECE
+        cuts = (document.rfind(x, start + 1, end) + 1 for x in ("\n", " "))
+        end = next((cut for cut in cuts if cut > 0), end)
+        yield document[start:end]
+        start = end
+    yield document[start:]
 
 
 def _are_windows(tokens: np.ndarray) -> bool:

@@ -20,6 +20,8 @@ from surgeon_engine.api.files import (
 from surgeon_engine.api.formatting import format_size
 from surgeon_engine.api.run_folder import RunFolder
 
+_MAX_NAME = 200  # bytes; temporary names are longer
+
 
 def check_destination(
     destination: Path, run: RunFolder, protected: Iterable[Path], *, replace: bool
@@ -37,6 +39,16 @@ def check_destination(
         ExportError: The folder holds files that must not be replaced, its parent is not
             writable, or the run keeps its own files there.
     """
+    if not destination.name:
+        raise ExportError(
+            f"{destination} is the root of a disk.", "Choose a folder on it."
+        )
+    if (length := len(os.fsencode(destination.name))) > _MAX_NAME:
+        raise ExportError(
+            f"The name of the export folder has {length:,} bytes; at most {_MAX_NAME} "
+            "are possible.",
+            "Choose a shorter name.",
+        )
     remove_leftovers(destination.parent, destination.name)
     if not replace:
         check_not_occupied(destination, ExportError)

@@ -48,11 +48,22 @@ UNREADABLE = (
     RuntimeError,
     ImportError,
     ZeroDivisionError,
+    OverflowError,
+    AssertionError,
+    RecursionError,
     struct.error,
     SafetensorError,
     StrictDataclassError,
 )
 
+_MAX_SIZES = {
+    "num_hidden_layers": 1_000,
+    "hidden_size": 1_000_000,
+    "intermediate_size": 10_000_000,
+    "num_attention_heads": 100_000,
+    "vocab_size": 100_000_000,
+    "max_position_embeddings": 1_000_000_000,
+}
 _STORED = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 
 
@@ -92,6 +103,7 @@ def locate(source: str) -> ModelSource:
     if is_hub_source(source):
         return _checked_folder(_cached(source, hub_name(source)))
     path = Path(os.path.expanduser(source))
+    _check_name(path)
     if os.path.isdir(path):
         return _checked_folder(ModelSource(path.resolve().name, path))
     if os.path.isfile(path):
@@ -119,6 +131,7 @@ def read_model_config(source: ModelSource) -> PretrainedConfig:
             "it does not run code from a model's folder.",
         ) from error
     _check_model_kind(source.name, config)
+    _check_sizes(source.name, config)
     return config
 
 
@@ -136,8 +149,28 @@ def stored_dtype(source: ModelSource) -> torch.dtype | None:
             for name in file.keys():  # noqa: SIM118 (it is no dict)
                 tensor = file.get_slice(name)
                 counts[tensor.get_dtype()] += math.prod(tensor.get_shape())
+    if not counts:
+        raise ModelError(
+            f"The weights of {source.name} hold no tensors.",
+            "The download may be incomplete: download the files again.",
+        )
     ((most_common, _),) = counts.most_common(1)
     return _STORED.get(most_common)
+
+
+def _check_name(path: Path) -> None:
+    """Check that a path is text, as the libraries that read weights need it.
+
+    Raises:
+        ModelError: It is not.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        name = os.fsencode(path).decode(errors="backslashreplace")
+        raise ModelError(
+            f"The name of {name} is not valid UTF-8.", "Rename the folder."
+        ) from error
 
 
 def _cached(source: str, name: HubName | None) -> ModelSource:
@@ -187,7 +220,24 @@ def _check_model_kind(name: str, config: PretrainedConfig) -> None:
     options["is_encoder_decoder"] = config.is_encoder_decoder
     options["quantization_config"] = getattr(config, "quantization_config", None)
     options["pruned"] = hasattr(config, "pruned") or None
-    check_model_kind(name, architectures, options)
+    check_model_kind(name, map(str, architectures), options)
+
+
+def _check_sizes(name: str, config: PretrainedConfig) -> None:
+    """Check sizes that would take hours or the whole memory to build.
+
+    Raises:
+        ModelError: A size is not positive, or far beyond that of any model.
+    """
+    text = config.get_text_config()
+    for option, most in _MAX_SIZES.items():
+        size = getattr(text, option, 1)
+        if isinstance(size, int) and not 1 <= size <= most:
+            raise ModelError(
+                f"The config of {name} has {option} = {size:,}; it must be from 1 to "
+                f"{most:,}.",
+                "Download the model's files again.",
+            )
 
 
 def first_line(error: Exception) -> str:

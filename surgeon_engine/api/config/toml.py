@@ -43,8 +43,12 @@ def config_from_toml(text: str, name: str = "") -> RunConfig:
         if isinstance(error.__cause__, ConfigError):
             raise error.__cause__ from None
         raise ConfigError(f"Invalid job file: {error}.") from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, ValueError) as error:
         raise ConfigError(f"The job is not valid TOML: {error}.") from error
+    except RecursionError as error:
+        raise ConfigError(
+            "The job is not valid TOML: it is nested too deeply."
+        ) from error
     for note in notes if name else ():
         _log.warning("%s %s", name, note)
     return config

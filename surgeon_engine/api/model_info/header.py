@@ -11,6 +11,7 @@ import json
 import math
 import os
 import re
+import stat
 import struct
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -21,18 +22,25 @@ from typing import Any
 
 from surgeon_engine.api.errors import ModelError
 from surgeon_engine.api.model_info.gguf_header import read_gguf_header
-from surgeon_engine.api.model_info.source_names import DEMO, hub_name, is_hub_source
+from surgeon_engine.api.model_info.source_names import (
+    DEMO,
+    INDEX,
+    hub_name,
+    is_hub_source,
+)
 
 PLAN_FILE = "kept.safetensors"  # the plan in the folder of a pruned checkpoint
 SOURCES = "Choose a folder with config.json and .safetensors files, or a .gguf file."
 
 _DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 _MAX_HEADER = 100_000_000  # bytes; the maximum of the format
+_MAX_CONFIG = 10_000_000  # bytes; the longest have some hundred thousand
 _CAUSAL_LM = re.compile(r"ForCausalLM|LMHeadModel")
 _EXPERTS = re.compile(r"(num|n)_((local|routed)_)?experts|moe_num_experts")
 # A folder may hold the same weights again, such as in consolidated.safetensors.
 MAIN_WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors")
 _PICKLES = (".bin", ".pt", ".pth")
+_NOT_A_HEADER = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +96,7 @@ def read_options(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
         raise ModelError(f"{folder} has no config.json.", SOURCES)
-    try:
-        options = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(options, dict):
-            raise ValueError("it is not a JSON object")
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            f"{path} is not valid JSON: {error}.", "Download the model's files again."
-        ) from error
-    return options
+    return _read_object(path)
 
 
 def weight_files(folder: Path) -> tuple[Path, ...]:
@@ -107,15 +107,80 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
 
 
 def find_weight_files(folder: Path) -> tuple[Path, ...]:
-    """Return the weight files of a folder.
+    """Return the weight files of a folder, each of which can be opened.
 
     Raises:
-        ModelError: The folder has none.
+        ModelError: The folder has none, one is no file, or the index names others.
     """
     paths = weight_files(folder)
     if not paths:
         check_has_weights(str(folder), (path.name for path in folder.iterdir()))
+    for path in paths:
+        _check_is_file(path)
+    if (folder / INDEX).is_file():
+        _check_index(folder)
     return paths
+
+
+def _check_is_file(path: Path) -> None:
+    """Check that a path is a file: opening a named pipe or a device may never end.
+
+    Raises:
+        ModelError: It is something else, or a link that leads nowhere.
+    """
+    hint = "Download this file again."
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        kind = "a link that leads nowhere" if path.is_symlink() else "missing"
+        raise ModelError(f"{path.name} is {kind}: {error.strerror}.", hint) from error
+    if not stat.S_ISREG(mode):
+        raise ModelError(f"{path.name} is not a file.", hint)
+
+
+def _check_index(folder: Path) -> None:
+    """Check that the index of the weights names safetensors files of the folder.
+
+    Raises:
+        ModelError: It names something else.
+    """
+    shards = _read_object(folder / INDEX).get("weight_map")
+    names = set(shards.values()) if isinstance(shards, dict) else {None}
+    for name in sorted(map(str, names)):
+        if Path(name).name != name or not name.endswith(".safetensors"):
+            raise ModelError(
+                f"{INDEX} names {name!r}, which is no .safetensors file of the folder.",
+                "Pickle files can run code when opened: convert them to safetensors.",
+            )
+        if not (folder / name).is_file():
+            raise ModelError(
+                f"{folder} has no {name}, which {INDEX} names.",
+                "The download may be incomplete: download this file again.",
+            )
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON file.
+
+    Raises:
+        ModelError: It is not a JSON object, or is nested too deeply.
+    """
+    try:
+        if (size := path.stat().st_size) > _MAX_CONFIG:
+            raise ValueError(f"it has {size:,} bytes")
+        options = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(options, dict):
+            raise ValueError("it is not a JSON object")
+    except RecursionError as error:
+        raise _not_json_error(path, "it is nested too deeply") from error
+    except (OSError, ValueError) as error:
+        raise _not_json_error(path, str(error)) from error
+    return options
+
+
+def _not_json_error(path: Path, reason: str) -> ModelError:
+    message = f"{path} is not valid JSON: {reason}."
+    return ModelError(message, "Download the model's files again.")
 
 
 def check_has_weights(where: str, names: Iterable[str]) -> None:
@@ -229,7 +294,7 @@ def _parameters(path: Path) -> Counter[str]:
             end = max(
                 (entry["data_offsets"][1] for entry in header.values()), default=0
             )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except _NOT_A_HEADER as error:
             raise _damaged_error(path, size) from error
     if 8 + length + end != size:
         raise _damaged_error(path, size)

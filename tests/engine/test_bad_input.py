@@ -1,0 +1,314 @@
+"""Bad input ends in a sentence: a table of files, jobs and texts, and what is said.
+
+Each entry changes one thing of a valid model, job or text.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.run import ModelConfig
+from surgeon_engine.api.config.toml import config_from_toml
+from surgeon_engine.api.errors import EngineError, ExportError
+from surgeon_engine.api.model_info.header import model_facts
+from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.calibration import windows as windows_module
+from surgeon_engine.calibration.windows import Vocabulary, load_windows
+from surgeon_engine.export.destination import check_destination
+from surgeon_engine.model.inspect import inspect_model
+from tests.helpers.tiny_models import byte_tokenizer, save_tiny_model
+
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+DEEP = 100_000
+
+
+@pytest.fixture(scope="module")
+def valid(tmp_path_factory):
+    return save_tiny_model(tmp_path_factory.mktemp("valid") / "tiny")
+
+
+@pytest.fixture
+def folder(valid, tmp_path):
+    """Return a copy of a valid model."""
+    copy = tmp_path / "tiny"
+    copy.mkdir()
+    for path in valid.iterdir():
+        (copy / path.name).write_bytes(path.read_bytes())
+    return copy
+
+
+def config(**options: object) -> Callable[[Path], None]:
+    """Change options of the config."""
+
+    def change(folder: Path) -> None:
+        path = folder / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | options))
+
+    return change
+
+
+def content(name: str, data: bytes) -> Callable[[Path], None]:
+    """Write a file of the model."""
+    return lambda folder: (folder / name).write_bytes(data)
+
+
+def header(data: bytes) -> Callable[[Path], None]:
+    """Give the weights another header."""
+    return content(WEIGHTS, struct.pack("<Q", len(data)) + data)
+
+
+def replaced(make: Callable[[Path], object]) -> Callable[[Path], None]:
+    """Replace the file of the weights."""
+
+    def change(folder: Path) -> None:
+        (folder / WEIGHTS).unlink()
+        make(folder / WEIGHTS)
+
+    return change
+
+
+def index(*names: str) -> Callable[[Path], None]:
+    shards = {f"tensor {number}": name for number, name in enumerate(names)}
+    return content(INDEX, json.dumps({"weight_map": shards}).encode())
+
+
+MODELS = {
+    "config nested": (
+        content("config.json", b'{"a":' * DEEP + b"1" + b"}" * DEEP),
+        "is not valid JSON: it is nested too deeply",
+    ),
+    "config of lists": (content("config.json", b"[" * DEEP), "nested too deeply"),
+    "config is huge": (content("config.json", b" " * 10_000_001), "10,000,001 bytes"),
+    "config is a list": (content("config.json", b"[]"), "it is not a JSON object"),
+    "architecture is a number": (config(architectures=[3]), "not a decoder-only"),
+    "no layers": (config(num_hidden_layers=0), "num_hidden_layers = 0"),
+    "negative layers": (config(num_hidden_layers=-1), "num_hidden_layers = -1"),
+    "a billion layers": (
+        config(num_hidden_layers=10**9),
+        "num_hidden_layers = 1,000,000,000; it must be from 1 to 1,000",
+    ),
+    "200,000 layers": (config(num_hidden_layers=200_000), "= 200,000"),
+    "no width": (config(hidden_size=0), "hidden_size = 0"),
+    "huge vocabulary": (config(vocab_size=10**12), "vocab_size = 1,000,000,000,000"),
+    "padding outside of the vocabulary": (config(pad_token_id=10**6), "Padding_idx"),
+    "nested header": (
+        header(b'{"a":' * DEEP + b"1" + b"}" * DEEP),
+        "model.safetensors is damaged",
+    ),
+    "no tensors": (header(b"{}"), "hold no tensors"),
+    "named pipe": (replaced(os.mkfifo), "model.safetensors is not a file"),
+    "device": (replaced(lambda p: p.symlink_to("/dev/zero")), "is not a file"),
+    "folder": (replaced(Path.mkdir), "is not a file"),
+    "dangling link": (
+        replaced(lambda path: path.symlink_to("nowhere")),
+        "model.safetensors is a link that leads nowhere",
+    ),
+    "circle of links": (
+        replaced(lambda path: path.symlink_to(path)),
+        "model.safetensors is a link that leads nowhere",
+    ),
+    "index of pickles": (
+        index(WEIGHTS, "pytorch_model.bin"),
+        "names 'pytorch_model.bin', which is no .safetensors file of the folder",
+    ),
+    "index of another folder": (
+        index("../other/model.safetensors"),
+        "names '../other/model.safetensors', which is no .safetensors file",
+    ),
+    "index of a missing file": (index("a.safetensors"), "has no a.safetensors"),
+    "index without files": (content(INDEX, b"{}"), "names 'None'"),
+    "index is a number": (content(INDEX, b"7"), "it is not a JSON object"),
+}
+# Those that only the engine detects, with the library that builds the model.
+BUILT = (
+    "no layers", "negative layers", "a billion layers", "200,000 layers", "no width",
+    "huge vocabulary", "padding outside of the vocabulary", "no tensors",
+)  # fmt: skip
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs named pipes and links")
+@pytest.mark.parametrize("kind", MODELS)
+def test_bad_model_ends_in_a_sentence(folder, kind):
+    change, sentence = MODELS[kind]
+    change(folder)
+    with pytest.raises(EngineError) as error:
+        inspect_model(ModelConfig(str(folder)))
+    assert sentence in error.value.message
+    assert error.value.message.endswith(".")
+    assert error.value.hint
+    facts = model_facts(str(folder))
+    assert kind in BUILT or facts.problem
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs names of bytes")
+def test_folder_whose_name_is_no_text_ends_in_a_sentence(folder, tmp_path):
+    name = os.fsdecode(os.fsencode(tmp_path / "latin1-") + b"\xe9")
+    folder.rename(name)
+    with pytest.raises(EngineError, match=r"latin1-\\xe9 is not valid UTF-8"):
+        inspect_model(ModelConfig(name))
+
+
+def gguf(key_length: int) -> bytes:
+    return b"GGUF" + struct.pack("<IQQQ", 3, 0, 1, key_length) + b"general"
+
+
+@pytest.mark.parametrize("length", [2**63, 2**64 - 1, 10**9])
+def test_gguf_with_a_huge_string_ends_in_a_sentence(tmp_path, length):
+    path = tmp_path / "model.gguf"
+    path.write_bytes(gguf(length))
+    assert "is damaged" in model_facts(str(path)).problem
+    with pytest.raises(EngineError) as error:
+        inspect_model(ModelConfig(str(path)))
+    assert error.value.hint
+
+
+JOBS = {
+    "nested lists": ("x = " + "[" * 10_000, "nested too deeply"),
+    "nested tables": ("[" + ".".join("a" * 10_000) + "]\n", "The job"),
+    "5,000 digits": ("[calibration]\nwindows = " + "9" * 5_000, "The job"),
+    "NUL in the export": ('[export]\nfolder = "a\\u0000b"', "folder has a NUL"),
+    "NUL in the text": ('[calibration]\ntext = "a\\u0000.txt"', "text has a NUL"),
+    "NUL in the model": ('[model]\nsource = "a\\u0000"', "source has a NUL"),
+}
+
+
+@pytest.mark.parametrize("kind", JOBS)
+def test_bad_job_ends_in_a_sentence(kind):
+    text, sentence = JOBS[kind]
+    with pytest.raises(EngineError) as error:
+        config_from_toml(text, "job.toml")
+    assert sentence in error.value.message
+
+
+@pytest.mark.parametrize("replace", [False, True])
+@pytest.mark.parametrize(
+    ("folder", "sentence"),
+    [
+        ("/", "is the root of a disk"),
+        ("x" * 300, "has 300 bytes; at most 200 are possible"),
+        ("\N{PILE OF POO}" * 60, "has 240 bytes"),
+    ],
+)
+def test_bad_destination_ends_in_a_sentence(tmp_path, folder, sentence, replace):
+    destination = Path(folder) if folder == "/" else tmp_path / folder
+    with pytest.raises(ExportError, match=sentence) as error:
+        check_destination(destination, RunFolder(tmp_path), (), replace=replace)
+    assert error.value.hint
+
+
+def npy(header: bytes) -> bytes:
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header
+
+
+def npy_of(shape: str) -> bytes:
+    text = f"{{'descr': '<i8', 'fortran_order': False, 'shape': {shape}, }}"
+    return npy(text.encode().ljust(117) + b"\n")
+
+
+TEXTS = {
+    "deep.jsonl": (b'{"text":' + b"[" * DEEP, "Line 1 of deep.jsonl is nested too"),
+    "huge.npy": (npy_of("(1000000000000, 256)"), "not a NumPy file of numbers"),
+    "large.npy": (npy_of("(1000000000, 16)"), "not a NumPy file of numbers"),
+    "nested.npy": (npy(b"(" * 60_000), "not a NumPy file of numbers"),
+    "minus.npy": (npy(b"-" * 9_000 + b"1"), "not a NumPy file of numbers"),
+    "open.npy": (npy(b"{'descr': '''"), "not a NumPy file of numbers"),
+    "short.npy": (b"\x93NUMPY", "not a NumPy file of numbers"),
+    "pickle.npy": (b"\x80\x04.", "not a NumPy file of numbers"),
+}
+
+
+def read(path: Path, tokenizer=None):
+    settings = CalibrationConfig(
+        text=str(path), windows=2, validation_windows=2, window_length=16
+    )
+    if path.suffix == ".npy":
+        good = path.with_name("validation.npy")
+        np.save(good, np.ones((2, 16), dtype=np.int64))
+        settings = CalibrationConfig(
+            text=str(path), validation_text=str(good), window_length=16
+        )
+    return load_windows(settings, tokenizer or byte_tokenizer(), Vocabulary(300, 0))
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_bad_text_ends_in_a_sentence(tmp_path, name):
+    data, sentence = TEXTS[name]
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(EngineError) as error:
+        read(tmp_path / name)
+    assert sentence in error.value.message
+    assert error.value.hint
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs named pipes")
+@pytest.mark.parametrize("name", ["pipe.npy", "pipe.txt", "pipe.csv"])
+def test_text_that_is_no_file_ends_in_a_sentence(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(EngineError, match="There is no text file at"):
+        read(tmp_path / name)
+
+
+def test_long_text_is_tokenized_in_pieces(tmp_path, monkeypatch):
+    """Whole lines and words give the same tokens; only a long word is cut."""
+    lines = "".join(f"line {n} of a text\n" for n in range(300))
+    words = "some words in one long line " * 100
+    path = tmp_path / "long.txt"
+    path.write_text(f"{lines}{words}{'x' * 5_000}")
+    tokenizer = Spy()
+    whole = read(path, tokenizer)
+    assert len(tokenizer.lengths) == 1
+    monkeypatch.setattr(windows_module, "_PIECE", 1_000)
+    tokenizer = Spy()
+    pieces = read(path, tokenizer)
+    assert max(tokenizer.lengths) <= 1_000
+    assert sum(tokenizer.lengths) == len(path.read_text())
+    assert torch.equal(whole.calibration, pieces.calibration)
+
+
+class Spy:
+    """A tokenizer that remembers the lengths of its texts."""
+
+    def __init__(self):
+        self._tokenizer = byte_tokenizer()
+        self.lengths = []
+
+    def __call__(self, text, **options):
+        if len(text) > 1:  # not the ones that show how texts begin
+            self.lengths.append(len(text))
+        return self._tokenizer(text, **options)
+
+    def __getattr__(self, name):
+        return getattr(self._tokenizer, name)
+
+
+def test_tokenizer_that_panics_ends_in_a_sentence(tmp_path):
+    class PanicException(BaseException):
+        """As raised by a library in Rust."""
+
+    class Panicking(Spy):
+        def __call__(self, text, **options):
+            if len(text) == 1:
+                return super().__call__(text, **options)
+            raise PanicException("Onig: Regex search error: retry-limit-in-match over")
+
+    path = tmp_path / "some.txt"
+    path.write_text("some text " * 100)
+    with pytest.raises(EngineError, match="fails on this text: Onig: Regex search"):
+        read(path, Panicking())
+
+
+def test_valid_model_stays_valid(folder):
+    save_file(load_file(folder / WEIGHTS), folder / WEIGHTS, {"format": "pt"})
+    index(WEIGHTS)(folder)
+    assert inspect_model(ModelConfig(str(folder))).model.parameters > 0
+    assert not model_facts(str(folder)).problem
