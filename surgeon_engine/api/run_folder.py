@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,8 @@ from surgeon_engine.api.messages.run import (
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.process_lock import encode_process_lock, is_locked
 from surgeon_engine.api.saved_state import StateFolder
+
+_UNFINISHED = re.compile(r"\.tmp\w{6}")
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -251,8 +254,18 @@ def remove_litter(parent: Path) -> None:
     except OSError:
         return
     for folder in folders:
-        remove_leftovers(folder)
-        remove_leftovers(StateFolder(folder).path)
+        for path in (folder, StateFolder(folder).path):
+            remove_leftovers(path)
+            if not RunFolder(folder).is_being_worked_on:
+                _remove_unfinished(path)
+
+
+def _remove_unfinished(folder: Path) -> None:
+    """Remove files that safetensors was writing when its process was killed."""
+    for path in folder.glob(".tmp*"):
+        if _UNFINISHED.fullmatch(path.name) and path.is_file():
+            with suppress(OSError):
+                path.unlink()
 
 
 def _end_last_line(path: Path) -> None:

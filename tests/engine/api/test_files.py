@@ -19,7 +19,7 @@ from surgeon_engine.api.files import (
 )
 from surgeon_engine.api.process_lock import is_left_over, process_tag
 from surgeon_engine.api.run_folder import RunFolder, remove_litter
-from tests.helpers.fake_runs import write_run
+from tests.helpers.fake_runs import write_run, write_saved_state
 
 DEAD = "4194999-1700000000"
 # Begins to write a file and a folder, and dies.
@@ -54,15 +54,19 @@ def test_file_is_replaced_as_a_whole(tmp_path):
 def test_leftovers_of_a_dead_process_are_removed(tmp_path):
     run = write_run(tmp_path, ending="killed")
     before = {path.name for path in run.iterdir()}
+    for folder in (run, write_saved_state(run)):
+        (folder / ".tmpZ4zXyz").write_text("half")  # as by safetensors
+    before |= {"resume"}
     done = subprocess.run(
         [sys.executable, "-c", DYING, run], stdout=subprocess.PIPE, text=True
     )
     temporary = done.stdout.strip()
     assert done.returncode == 9
     assert os.path.isdir(temporary)
-    assert len(list(run.iterdir())) == len(before) + 2
+    assert len(list(run.iterdir())) == len(before) + 3
     remove_litter(tmp_path)
     assert {path.name for path in run.iterdir()} == before
+    assert [path.name for path in (run / "resume").iterdir()] == ["state.json"]
     assert not os.path.exists(temporary)
 
 
