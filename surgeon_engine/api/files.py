@@ -10,6 +10,8 @@ The numbers name the process. What a dead one has left is removed, or put back, 
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 import re
 import shutil
@@ -22,7 +24,11 @@ from surgeon_engine.api.errors import EngineError
 from surgeon_engine.api.process_lock import is_left_over, process_tag
 
 _READABLE = 0o644  # by everybody, the usual mode of files
+# What disks such as those of USB sticks and of other computers answer.
+_UNSUPPORTED = (errno.EPERM, errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
 _PREFIX, _PARTIAL, _OLD = "surgeon-", "partial", "old"
+_warned: set[str] = set()
+_log = logging.getLogger(__name__)
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.\d+-\d+-(?P<ending>\w+)")
 
 
@@ -70,7 +76,7 @@ def file_written_atomically(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        temporary.chmod(_READABLE)  # mkstemp lets only the owner read
+        _make_readable(temporary)  # mkstemp lets only the owner read
         _flush_to_disk(temporary)
         temporary.replace(path)
         _flush_to_disk(path.parent)
@@ -95,7 +101,7 @@ def write_folder_atomically(path: Path, *, replace: bool = False) -> Iterator[Pa
         yield temporary
         for file in sorted(temporary.rglob("*")):
             if file.is_file():
-                file.chmod(_READABLE)  # safetensors lets only the owner read
+                _make_readable(file)  # safetensors lets only the owner read
             _flush_to_disk(file)
         _flush_to_disk(temporary)
         if path.is_dir() and not any(path.iterdir()):
@@ -184,11 +190,35 @@ def _swap(new: Path, path: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def _make_readable(path: Path) -> None:
+    """Let everybody read a file, where the disk knows rights."""
+    try:
+        path.chmod(_READABLE)
+    except OSError as error:
+        _do_without("the rights of files", error)
+
+
 def _flush_to_disk(path: Path) -> None:
+    """Flush a file or a folder to the disk, where it can be."""
     if os.name == "nt" and path.is_dir():
         return  # Windows cannot open a folder
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        _do_without("flushing", error)
     finally:
         os.close(descriptor)
+
+
+def _do_without(what: str, error: OSError) -> None:
+    """Go on without what a disk does not support, such as that of a USB stick.
+
+    Raises:
+        OSError: the error itself, if it is another one.
+    """
+    if error.errno not in _UNSUPPORTED:
+        raise error
+    if what not in _warned:
+        _warned.add(what)
+        _log.warning("The disk does not support %s: %s.", what, error.strerror)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 import pytest
 
+from surgeon_engine.api import files
 from surgeon_engine.api.files import (
     file_written_atomically,
     partial_path,
@@ -16,6 +19,7 @@ from surgeon_engine.api.files import (
     remove_temporary_folders,
     temporary_folder,
     write_atomically,
+    write_folder_atomically,
 )
 from surgeon_engine.api.process_lock import is_left_over, process_tag
 from surgeon_engine.api.run_folder import RunFolder, remove_litter
@@ -26,6 +30,7 @@ DEAD = "4194999-1700000000"
 DYING = """
 import os, sys
 from pathlib import Path
+from surgeon_engine.api import files
 from surgeon_engine.api.files import (
     file_written_atomically, temporary_folder, write_folder_atomically,
 )
@@ -136,3 +141,35 @@ def test_missing_folder_has_no_litter(tmp_path):
     remove_leftovers(tmp_path / "missing")
     assert partial_path(RunFolder(tmp_path).path).name.endswith("-partial")
     assert tempfile.gettempdir()
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOTSUP, errno.EINVAL])
+def test_disk_without_rights_and_flushing_is_written(
+    tmp_path, monkeypatch, caplog, number
+):
+    def unsupported(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", unsupported)
+    monkeypatch.setattr(Path, "chmod", unsupported)
+    monkeypatch.setattr(files, "_warned", set())
+    for name in ("a", "b"):
+        write_atomically(tmp_path / name, b"text")
+        with write_folder_atomically(tmp_path / f"folder {name}") as folder:
+            (folder / "file").write_text("text")
+    assert (tmp_path / "b").read_bytes() == b"text"
+    assert (tmp_path / "folder b" / "file").read_text() == "text"
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == [
+        "The disk does not support the rights of files",
+        "The disk does not support flushing",
+    ]
+
+
+def test_other_errors_of_the_disk_are_raised(tmp_path, monkeypatch):
+    def broken(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", broken)
+    with pytest.raises(OSError, match="Input/output error"):
+        write_atomically(tmp_path / "a", b"text")
+    assert not list(tmp_path.iterdir())
