@@ -13,18 +13,24 @@ from transformers import PreTrainedTokenizerBase
 
 from surgeon_engine.api.errors import CalibrationError
 from surgeon_engine.calibration.beginnings import beginning_of_texts
+from surgeon_engine.runtime.time_limit import time_limit
 
 _ROLES = {"human": "user", "gpt": "assistant"}  # as templates call them
 # Some templates write today's date unless they get one. A job renders the same texts on
 # every day.
 _DATE = "01 Jan 2025"
 _MARKER = "surgeon-marks-the-first-word"
-_TEMPLATE_ERRORS = (
+_SECONDS = 5.0  # for a chat; templates take milliseconds
+TEMPLATE_ERRORS = (
     jinja2.TemplateError,
     ValueError,
     TypeError,
     LookupError,
     AttributeError,
+    ArithmeticError,
+    RecursionError,
+    MemoryError,
+    TimeoutError,
 )
 
 
@@ -51,8 +57,8 @@ def render_chats(
     for number, chat in enumerate(chats, start=1):
         try:
             texts.append(render(messages_of(chat), tokenizer))
-        except _TEMPLATE_ERRORS as error:
-            reason = reason or f"row {number:,}: {_first_line(error)}"
+        except TEMPLATE_ERRORS as error:
+            reason = reason or f"row {number:,}: {first_line_of(error)}"
     if not texts:
         raise CalibrationError(
             f"None of the {len(chats):,} chats in {name} can be rendered ({reason}).",
@@ -72,7 +78,7 @@ def opening_of_chats(tokenizer: PreTrainedTokenizerBase | None) -> list[int]:
     message = {"role": "user", "content": _MARKER}
     try:
         before, marker, _ = render([message], tokenizer).partition(_MARKER)
-    except _TEMPLATE_ERRORS:
+    except TEMPLATE_ERRORS:
         return []
     if not marker:
         return []
@@ -95,9 +101,27 @@ def messages_of(chat: Any) -> list[dict[str, str]]:
     return [_message(each) for each in chat]
 
 
-def render(messages: list[dict[str, str]], tokenizer: PreTrainedTokenizerBase) -> str:
-    """Return the text of a chat, in which the template has put the special tokens."""
-    text = tokenizer.apply_chat_template(messages, tokenize=False, date_string=_DATE)
+def render(
+    messages: list[dict[str, str]],
+    tokenizer: PreTrainedTokenizerBase,
+    **options: bool,
+) -> str:
+    """Return the text of a chat, in which the template has put the special tokens.
+
+    A template is code of the model's authors, in a sandbox that knows no time limit.
+
+    Args:
+        messages: the chat.
+        tokenizer: has the template.
+        options: further ones of `apply_chat_template`.
+
+    Raises:
+        Exception: one of `TEMPLATE_ERRORS`; the template cannot render the chat.
+    """
+    with time_limit(_SECONDS):
+        text = tokenizer.apply_chat_template(
+            messages, tokenize=False, date_string=_DATE, **options
+        )
     assert isinstance(text, str)
     return text
 
@@ -116,6 +140,7 @@ def _message(message: Any) -> dict[str, str]:
     return {"role": _ROLES.get(role, role), "content": content}
 
 
-def _first_line(error: Exception) -> str:
+def first_line_of(error: Exception) -> str:
+    """Return the first line of the message of an error of a template."""
     lines = str(error).strip().splitlines()
     return (lines or [type(error).__name__])[0].rstrip(".")

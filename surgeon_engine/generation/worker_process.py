@@ -20,6 +20,7 @@ from surgeon_engine.api.messages.generation import (
     GenerationSettings,
     Guess,
 )
+from surgeon_engine.calibration.chats import TEMPLATE_ERRORS, first_line_of, render
 from surgeon_engine.evaluation.divergence import divergences
 from surgeon_engine.generation.detokenizer import StreamingDetokenizer, token_text
 from surgeon_engine.generation.messages import (
@@ -206,9 +207,14 @@ def encode_prompt(
                 'Turn off "As a chat message".',
             )
         messages = [{"role": "user", "content": prompt}]
-        prompt = tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True
-        )
+        try:
+            prompt = render(messages, tokenizer, add_generation_prompt=True)
+        except TEMPLATE_ERRORS as error:
+            raise ConfigError(
+                "The chat template of the original cannot render this: "
+                f"{first_line_of(error)}.",
+                'Turn off "As a chat message".',
+            ) from error
     # A chat template adds the special tokens itself.
     tokens = tokenizer.encode(prompt, add_special_tokens=not as_chat)
     if not tokens and tokenizer.bos_token_id is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import struct
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,9 +23,11 @@ from surgeon_engine.api.config.toml import config_from_toml
 from surgeon_engine.api.errors import EngineError, ExportError
 from surgeon_engine.api.model_info.header import model_facts
 from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.calibration import chats
 from surgeon_engine.calibration import windows as windows_module
 from surgeon_engine.calibration.windows import Vocabulary, load_windows
 from surgeon_engine.export.destination import check_destination
+from surgeon_engine.generation.worker_process import encode_prompt
 from surgeon_engine.model.inspect import inspect_model
 from tests.helpers.tiny_models import byte_tokenizer, save_tiny_model
 
@@ -312,3 +315,34 @@ def test_valid_model_stays_valid(folder):
     index(WEIGHTS)(folder)
     assert inspect_model(ModelConfig(str(folder))).model.parameters > 0
     assert not model_facts(str(folder)).problem
+
+
+ENDLESS = (
+    "{% for a in range(90000) %}{% for b in range(90000) %}{{ a }}"
+    "{% endfor %}{% endfor %}{{ messages[0].content }}"
+)
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        (ENDLESS, "it takes more than 0.2 seconds"),
+        ("{{ range(10**9) | list }}", "Range too big"),
+        ("{{ 1 / 0 }}", "division by zero"),
+        ("{{ messages[9].content }}", "has no element 9"),
+        ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "recursion"),
+        ("{{ ''.__class__.__mro__ }}", "unsafe"),
+    ],
+)
+def test_bad_chat_template_ends_in_a_sentence(template, reason, monkeypatch):
+    monkeypatch.setattr(chats, "_SECONDS", 0.2)
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = template
+    assert chats.opening_of_chats(tokenizer) == []
+    with pytest.raises(EngineError, match="None of the 1 chats in x can be") as error:
+        chats.render_chats("x", [[{"role": "user", "content": "Hi"}]], tokenizer)
+    assert reason in error.value.message
+    with pytest.raises(EngineError, match="The chat template of the original") as error:
+        encode_prompt(tokenizer, "Hi", as_chat=True)
+    assert reason in error.value.message
+    assert sys.gettrace() is None
