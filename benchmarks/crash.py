@@ -255,6 +255,8 @@ class _Sweep:
         )
         log = folder / "run" / "events.jsonl"
         while not (log.exists() and b'"verification"' in log.read_bytes()):
+            if process.poll() is not None:
+                raise RuntimeError("The run has ended before its verification.")
             time.sleep(0.01)
         time.sleep(0.5 * case)  # the verifier has started
         children = psutil.Process(process.pid).children(recursive=True)

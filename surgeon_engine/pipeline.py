@@ -16,8 +16,14 @@ from pathlib import Path
 from surgeon_engine.api.config.evaluation import OWN_TEXT
 from surgeon_engine.api.config.export import FOR_TRANSFORMERS, ExportConfig
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.config.toml import config_to_toml, read_config
-from surgeon_engine.api.errors import EngineError, ExportError
+from surgeon_engine.api.config.toml import config_from_toml, config_to_toml
+from surgeon_engine.api.errors import (
+    ConfigError,
+    EngineError,
+    ExportError,
+    RunFolderError,
+)
+from surgeon_engine.api.files import size_of_folder
 from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
@@ -67,7 +73,7 @@ from surgeon_engine.runtime.versions import versions
 from surgeon_engine.shots.compaction_step import full_size_model
 from surgeon_engine.shots.loop import run_shots
 from surgeon_engine.shots.quality_budget import QualityBudget
-from surgeon_engine.shots.resume import differences, origin_of
+from surgeon_engine.shots.resume import check_origin, origin_of
 from surgeon_engine.shots.shot import check_windows, evaluate_original
 
 _EXPORT_FAILURES = (EngineError, OSError, MemoryError, RuntimeError)
@@ -93,23 +99,23 @@ def prune(config: RunConfig, folder: Path, context: RunContext) -> None:
     check_fits(found)
     run.create(config)
     choice = found.resources.choice
-    _begin(run, choice.config, context)
-    if choice.is_open:
-        context.emit(Logged(Level.INFO, choice.message))
-
-    state = prepare(choice.config, context, found)
-    if config.export.save_progress:
-        saved = SavedState(origin_of(state), choice.config.recovery)
-        context.saver = Saver(run.saved_state, saved)
-    check_format(choice.config, state.original, state.loaded, state.units, context)
-    context.emit(_run_started(run, state))
-    baseline = evaluate_original(state, context)
-    context.emit(BaselineEvaluated(baseline))
-    _prune(state, baseline, run, context)
+    with run.locked():
+        _begin(run, choice.config, context)
+        if choice.is_open:
+            context.emit(Logged(Level.INFO, choice.message))
+        state = prepare(choice.config, context, found)
+        if config.export.save_progress:
+            saved = SavedState(origin_of(state), choice.config.recovery)
+            context.saver = Saver(run.saved_state, saved)
+        check_format(choice.config, state.original, state.loaded, state.units, context)
+        context.emit(_run_started(run, state))
+        baseline = evaluate_original(state, context)
+        context.emit(BaselineEvaluated(baseline))
+        _prune(state, baseline, run, config.export, context)
 
 
 def resume(folder: Path, context: RunContext) -> None:
-    """Go on with an interrupted run from the state that is saved in its folder.
+    """Resume an interrupted run from the state that is saved in its folder.
 
     The result is that of a run without an interruption, bit for bit on one machine.
 
@@ -119,26 +125,46 @@ def resume(folder: Path, context: RunContext) -> None:
 
     Raises:
         RunFolderError: there is no such state, another process works on the run, or the
-            model or the text is no longer the same.
+            model, the text or the settings are no longer the same.
         EngineError: something else that the user can act on.
         RunCancelled: the user has cancelled.
     """
     run = RunFolder(folder)
-    saved = run.saved_state.read()
-    config = replace(read_config(run.config_path), recovery=saved.recovery)
-    _check_destination(run, config, replace=_may_replace(run, config))
-    found = preflight(config, run.path, with_time=False)
-    check_fits(found)
-    run.lock()
-    _begin(run, config, context, saved)
-    context.emit(RunResumed(len(saved.shots), saved.seconds))
+    if not run.saved_state.exists:
+        run.saved_state.read()  # raises
+    with run.locked():
+        saved = run.saved_state.read()
+        config = replace(_config_of(run), recovery=saved.recovery)
+        export = replace(config.export, replace=_may_replace(run, config))
+        _check_destination(run, config, replace=export.replace)
+        freed = run.saved_state.size + size_of_folder(run.export_path(config))
+        found = preflight(config, run.path, with_time=False, freed=freed)
+        check_fits(found)
+        _begin(run, config, context, saved)
+        run.remove_cut_off_line()
 
-    state = prepare(config, context, found)
-    for message in differences(saved.origin, origin_of(state)):
-        context.emit(Logged(Level.WARNING, message))
-    context.saver = Saver(run.saved_state, saved)
-    baseline = evaluate_original(state, context)
-    _prune(state, baseline, run, context)
+        state = prepare(config, context, found)
+        notes = check_origin(saved.origin, origin_of(state))
+        context.emit(RunResumed(len(saved.shots), saved.seconds))
+        for note in notes:
+            context.emit(Logged(Level.WARNING, note))
+        context.saver = Saver(run.saved_state, saved)
+        baseline = evaluate_original(state, context)
+        _prune(state, baseline, run, export, context)
+
+
+def _config_of(run: RunFolder) -> RunConfig:
+    """Return the config that a run was started with.
+
+    Raises:
+        RunFolderError: it cannot be read.
+    """
+    try:
+        return config_from_toml(run.config_path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, ConfigError) as error:
+        raise RunFolderError(
+            f"{run.config_path} cannot be read: {error}.", "Start the run again."
+        ) from error
 
 
 def _check_destination(run: RunFolder, config: RunConfig, *, replace: bool) -> None:
@@ -154,7 +180,7 @@ def _may_replace(run: RunFolder, config: RunConfig) -> bool:
     if config.export.replace or not config.export.folder:
         return True
     recipe = run.export_path(config) / RECIPE
-    return recipe.is_file() and recipe.read_text("utf-8") == config_to_toml(config)
+    return recipe.is_file() and recipe.read_bytes() == config_to_toml(config).encode()
 
 
 def _begin(
@@ -170,9 +196,21 @@ def _begin(
 
 
 def _prune(
-    state: PruningState, baseline: Evaluation, run: RunFolder, context: RunContext
+    state: PruningState,
+    baseline: Evaluation,
+    run: RunFolder,
+    settings: ExportConfig,
+    context: RunContext,
 ) -> None:
-    """Run the shots and recovery, export the model and write the report."""
+    """Run the shots and recovery, export the model and write the report.
+
+    Args:
+        state: the original model; pruned afterwards.
+        baseline: its evaluation.
+        run: the folder of the run.
+        settings: of the export.
+        context: receives the progress.
+    """
     budget = QualityBudget.of(state.config.pruning, baseline)
     result = run_shots(state, budget, context)
     recipe = Recipe(
@@ -183,12 +221,12 @@ def _prune(
         result.stopped_early,
         result.recovered,
     )
-    report = _finish(state, recipe, run, context)
+    report = _finish(state, recipe, run, settings, context)
+    if not report.stopped_early:
+        context.saver.discard()
     context.emit(
         RunFinished(report.stopped_early, report.seconds, report.peak_memory_bytes)
     )
-    if not report.stopped_early:
-        context.saver.discard()
 
 
 def prepare(
@@ -251,15 +289,18 @@ def _with_own_text(
 
 
 def _finish(
-    state: PruningState, recipe: Recipe, run: RunFolder, context: RunContext
+    state: PruningState,
+    recipe: Recipe,
+    run: RunFolder,
+    settings: ExportConfig,
+    context: RunContext,
 ) -> Report:
     """Export the model and write the report.
 
     Raises:
         ExportError: the export failed; the pruned model is kept in the run's folder.
     """
-    settings, destination = recipe.config.export, run.export_path(recipe.config)
-    settings = replace(settings, replace=_may_replace(run, recipe.config))
+    destination = run.export_path(recipe.config)
     pruned = full_size_model(state)
     checkpoint = destination
     try:

@@ -49,13 +49,16 @@ class Preflight:
         return settings_that_fit(self.config, self.model, self.machine, self.free_disk)
 
 
-def preflight(config: RunConfig, folder: Path, *, with_time: bool = True) -> Preflight:
+def preflight(
+    config: RunConfig, folder: Path, *, with_time: bool = True, freed: int = 0
+) -> Preflight:
     """Compare what a run of `config` in `folder` needs with what this machine has.
 
     Args:
         config: the job.
         folder: the folder of the run, which need not exist yet.
         with_time: whether to measure the speed of the machine, which takes a second.
+        freed: bytes on the disk that the run replaces.
 
     Raises:
         ModelError: the model cannot be found, read or pruned.
@@ -66,7 +69,7 @@ def preflight(config: RunConfig, folder: Path, *, with_time: bool = True) -> Pre
     # Each of two disks has to hold the whole model: if that of the export fails, the
     # run's holds it.
     places = (folder, RunFolder(folder).export_path(config))
-    free_disk = min(free_bytes(place) for place in places)
+    free_disk = min(free_bytes(place) for place in places) + freed
     found = machine() if with_time else room()
     resources = check_resources(config, model, found, free_disk)
     goal = goal_of(config.pruning, model, file_dtype(config, model))

@@ -48,6 +48,14 @@ def free_bytes(path: Path) -> int:
     return shutil.disk_usage(existing).free
 
 
+def size_of_folder(path: Path) -> int:
+    """Return the bytes of all files in a folder; 0 if there is none."""
+    try:
+        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    except OSError:
+        return 0
+
+
 def check_not_occupied(path: Path, error: type[EngineError]) -> None:
     """Raise `error` if a file or a folder that is not empty exists at `path`."""
     if path.is_dir() and not any(path.iterdir()):

@@ -2,7 +2,7 @@
 
     run.toml        the config at the start of the run
     events.jsonl    all events
-    process.json    the process that works, or worked, on the run
+    process.json    the process that works on the run, or was killed at it
     name.txt        the name that the user has given to the run, if any
     report.json     the figures, once the run is complete
     report.html     a report to read, written by the window
@@ -17,12 +17,14 @@ renamed.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -49,6 +51,7 @@ from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.process_lock import encode_process_lock, is_locked
 from surgeon_engine.api.saved_state import StateFolder
 
+_BLOCK = 65_536  # bytes
 _UNFINISHED = re.compile(r"\.tmp\w{6}")
 
 
@@ -68,6 +71,13 @@ class Report(msgspec.Struct, frozen=True):
     seconds_of_stages: dict[str, float]
     peak_memory_bytes: int  # of the engine's process; on a GPU: of the run
     recovered: Recovered | None = None  # None: not requested, left out or undone
+
+
+class _Ending(msgspec.Struct):
+    """The part of a `Report` that says how a run has ended."""
+
+    stopped_early: bool
+    exported: dict[str, Any] | None
 
 
 class RunFolder:
@@ -162,26 +172,51 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             write_atomically(self.config_path, config_to_toml(config).encode())
-            write_atomically(self.process_path, encode_process_lock())
         except OSError as error:
             raise self._unwritable(error) from error
 
-    def lock(self) -> None:
-        """Begin to work on a run that another process has left.
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Let no other process work on the run during the block.
+
+        A process that is killed leaves the lock, which then counts no longer.
 
         Raises:
             RunFolderError: A process works on the run, or it cannot be written.
         """
         if self.is_being_worked_on:
-            raise RunFolderError(
-                f"A process is working on the run in {self.path}.",
-                "Wait until it is done, or end it.",
-            )
+            raise self._locked()
         try:
-            write_atomically(self.process_path, encode_process_lock())
-            _end_last_line(self.events_path)
+            self.process_path.unlink(missing_ok=True)  # of a dead process
+            with self.process_path.open("xb") as file:
+                file.write(encode_process_lock())
+        except FileExistsError as error:
+            raise self._locked() from error
         except OSError as error:
             raise self._unwritable(error) from error
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                self.process_path.unlink()
+
+    def remove_cut_off_line(self) -> None:
+        """Remove a last line of the log that an interruption has cut off.
+
+        Raises:
+            RunFolderError: The log cannot be written.
+        """
+        try:
+            with self.events_path.open("ab+") as file:
+                file.truncate(_end_of_last_line(file))
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _locked(self) -> RunFolderError:
+        return RunFolderError(
+            f"A process is working on the run in {self.path}.",
+            "Wait until it is done, or end it.",
+        )
 
     def _unwritable(self, error: OSError) -> RunFolderError:
         return RunFolderError(
@@ -250,14 +285,33 @@ def remove_litter(parent: Path) -> None:
     remove_temporary_folders()
     remove_leftovers(parent)
     try:
-        folders = [path for path in parent.iterdir() if path.is_dir()]
+        runs = [RunFolder(path) for path in parent.iterdir()]
     except OSError:
         return
-    for folder in folders:
-        for path in (folder, StateFolder(folder).path):
-            remove_leftovers(path)
-            if not RunFolder(folder).is_being_worked_on:
-                _remove_unfinished(path)
+    for run in runs:
+        if run.config_path.is_file():
+            _remove_litter_of(run)
+
+
+def _remove_litter_of(run: RunFolder) -> None:
+    for path in (run.path, run.saved_state.path):
+        remove_leftovers(path)
+        if not run.is_being_worked_on:
+            _remove_unfinished(path)
+    if not run.saved_state.path.exists() or run.is_being_worked_on:
+        return
+    # The process was killed while the state was being deleted, or right before.
+    if not run.saved_state.exists or _is_complete(run):
+        run.saved_state.discard()
+
+
+def _is_complete(run: RunFolder) -> bool:
+    """Return whether a run has reached its end, so that it cannot go on."""
+    try:
+        report = msgspec.json.decode(run.report_path.read_bytes(), type=_Ending)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return False
+    return not report.stopped_early and report.exported is not None
 
 
 def _remove_unfinished(folder: Path) -> None:
@@ -268,12 +322,17 @@ def _remove_unfinished(folder: Path) -> None:
                 path.unlink()
 
 
-def _end_last_line(path: Path) -> None:
-    """End the last line of a file, which an interruption may have cut off."""
-    with path.open("ab+") as file:
-        file.seek(max(0, file.tell() - 1))
-        if file.read(1) not in (b"", b"\n"):
-            file.write(b"\n")
+def _end_of_last_line(file: BinaryIO) -> int:
+    """Return the position after the last line that ends with a line break."""
+    end = file.seek(0, os.SEEK_END)
+    while end > 0:
+        start = max(0, end - _BLOCK)
+        file.seek(start)
+        found = file.read(end - start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        end = start
+    return 0
 
 
 def new_run_folder(parent: Path, model: str) -> Path:

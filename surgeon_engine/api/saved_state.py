@@ -17,6 +17,7 @@ import msgspec
 
 from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.errors import RunFolderError
+from surgeon_engine.api.files import size_of_folder
 from surgeon_engine.api.messages.run import Recovered, ShotFinished
 
 FORMAT = 1
@@ -24,10 +25,11 @@ _FOLDER, _FILE = "resume", "state.json"
 
 
 class Origin(msgspec.Struct, frozen=True):
-    """What the state depends on; another model or text would give another result."""
+    """The inputs of a run. With another model, text or config the result differs."""
 
-    model: str  # digest of the headers of the weights
+    model: str  # digest of parts of the files
     text: str  # digest of all windows
+    settings: str  # digest of the config
     versions: dict[str, str]
 
 
@@ -42,7 +44,7 @@ class SavedSteps(msgspec.Struct, frozen=True):
 
 
 class SavedBlocks(msgspec.Struct, frozen=True):
-    """How far the recovery of the blocks is."""
+    """The progress of the recovery of the blocks."""
 
     done: int  # blocks
     fits: dict[str, tuple[float | None, float, float]]  # by layer
@@ -50,7 +52,7 @@ class SavedBlocks(msgspec.Struct, frozen=True):
 
 
 class SavedTraining(msgspec.Struct, frozen=True):
-    """How far the training of the whole model is."""
+    """The progress of the training of the whole model."""
 
     steps: int
     best: float  # held-out KL to the original, nats per token
@@ -80,6 +82,7 @@ class SavedState(msgspec.Struct, frozen=True):
     recovered_shot: Recovered | None = None  # of the last shot, for a quality limit
     blocks: SavedBlocks | None = None
     training: SavedTraining | None = None
+    are_shots_over: bool = False
     is_recovered: bool = False  # recovery has ended, or was rolled back
     recovered: Recovered | None = None
     files: dict[str, str] = {}  # names by part
@@ -98,12 +101,9 @@ class StateFolder:
         return self.state_path.is_file()
 
     @property
-    def bytes(self) -> int:
-        """The size of all its files."""
-        try:
-            return sum(path.stat().st_size for path in self.path.iterdir())
-        except OSError:
-            return 0
+    def size(self) -> int:
+        """The bytes of all its files."""
+        return size_of_folder(self.path)
 
     def read(self) -> SavedState:
         """Return the saved state.

@@ -56,7 +56,13 @@ def render_chats(
     texts, reason = [], ""
     for number, chat in enumerate(chats, start=1):
         try:
-            texts.append(render(messages_of(chat), tokenizer))
+            texts.append(render(messages_of(chat), tokenizer, date_string=_DATE))
+        except TimeoutError as error:
+            raise CalibrationError(
+                f"The chat template of the model cannot render row {number:,} of "
+                f"{name}: {error}.",
+                "Choose a column with text, or another model.",
+            ) from error
         except TEMPLATE_ERRORS as error:
             reason = reason or f"row {number:,}: {first_line_of(error)}"
     if not texts:
@@ -77,7 +83,9 @@ def opening_of_chats(tokenizer: PreTrainedTokenizerBase | None) -> list[int]:
         return []
     message = {"role": "user", "content": _MARKER}
     try:
-        before, marker, _ = render([message], tokenizer).partition(_MARKER)
+        before, marker, _ = render([message], tokenizer, date_string=_DATE).partition(
+            _MARKER
+        )
     except TEMPLATE_ERRORS:
         return []
     if not marker:
@@ -104,7 +112,7 @@ def messages_of(chat: Any) -> list[dict[str, str]]:
 def render(
     messages: list[dict[str, str]],
     tokenizer: PreTrainedTokenizerBase,
-    **options: bool,
+    **options: bool | str,
 ) -> str:
     """Return the text of a chat, in which the template has put the special tokens.
 
@@ -119,9 +127,7 @@ def render(
         Exception: one of `TEMPLATE_ERRORS`; the template cannot render the chat.
     """
     with time_limit(_SECONDS):
-        text = tokenizer.apply_chat_template(
-            messages, tokenize=False, date_string=_DATE, **options
-        )
+        text = tokenizer.apply_chat_template(messages, tokenize=False, **options)
     assert isinstance(text, str)
     return text
 

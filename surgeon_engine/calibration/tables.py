@@ -45,7 +45,7 @@ def _check_nesting(path: Path) -> None:
             try:
                 msgspec.json.decode(line, type=msgspec.Raw)
             except msgspec.DecodeError:
-                return  # the library says why
+                continue  # blank, or the library gives the reason
             except RecursionError as error:
                 raise CalibrationError(
                     f"Line {number:,} of {path.name} is nested too deeply.",

@@ -1,7 +1,7 @@
 """The command line: the engine without a window.
 
     surgeon run JOB.toml       prune a model as described by a job file
-    surgeon resume RUN         go on with a run that was interrupted
+    surgeon resume RUN         resume a run that was interrupted
     surgeon estimate JOB.toml  estimate the memory, disk space and time of a job
     surgeon inspect MODEL      describe a model and how it can be pruned
     surgeon download MODEL     download a model from the Hugging Face Hub
@@ -148,15 +148,11 @@ def run(
 @app.command()
 def resume(
     run: Annotated[Path, typer.Argument(help="Folder of the run.")],
-    stop_after: Annotated[
-        int | None,
-        typer.Option(metavar="SHOT", help="Stop after this shot and export."),
-    ] = None,
 ) -> None:
-    """Go on with a run that was interrupted, from the state in its folder."""
+    """Resume a run that was interrupted, from the state in its folder."""
     from surgeon_engine.pipeline import resume as resume_run
 
-    _work_on(run, lambda context: resume_run(run, context), stop_after)
+    _work_on(run, lambda context: resume_run(run, context), None)
 
 
 def _work_on(
@@ -185,7 +181,7 @@ def _work_on(
         except KeyboardInterrupt:
             context.emit(Cancelled())
             if context.saver.holds_state:
-                output.print_line(f"To go on with it later: surgeon resume {folder}")
+                output.print_line(f"To resume it later: surgeon resume {folder}")
             raise
         except Exception as error:
             context.emit(failure(error))
@@ -202,13 +198,15 @@ def _ended_by_signals() -> Iterator[None]:
     def interrupt(_: int, __: object) -> None:
         raise KeyboardInterrupt
 
-    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {name: signal.signal(getattr(signal, name), interrupt) for name in names}
+    numbers = [getattr(signal, x) for x in ("SIGTERM", "SIGHUP") if hasattr(signal, x)]
+    # `nohup` has them ignored.
+    numbers = [x for x in numbers if signal.getsignal(x) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield
     finally:
-        for name, handler in before.items():
-            signal.signal(getattr(signal, name), handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _check_stop_after(stop_after: int | None, pruning: PruningConfig) -> None:

@@ -59,13 +59,13 @@ _Size = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class _LargeFile(msgspec.Struct):
-    """What the Hub says of a file that it keeps outside of git."""
+    """A file that the Hub keeps outside of git, as it describes it."""
 
     sha256: _Sha256
 
 
 class _Sibling(msgspec.Struct, rename={"blob_id": "blobId"}):
-    """What the Hub says of a file."""
+    """A file of a model, as the Hub describes it."""
 
     rfilename: str
     size: _Size
@@ -74,7 +74,7 @@ class _Sibling(msgspec.Struct, rename={"blob_id": "blobId"}):
 
 
 class _Repository(msgspec.Struct):
-    """What the Hub says of a model."""
+    """A model, as the Hub describes it."""
 
     sha: _Sha1 | None = None  # the commit; None: there is none yet
     siblings: tuple[_Sibling, ...] = ()
@@ -101,7 +101,7 @@ class _File:
     @property
     def received(self) -> int:
         """The number of bytes of the incomplete file."""
-        return self.partial.stat().st_size if self.partial.exists() else 0
+        return self.partial.stat().st_size
 
 
 def main() -> int:
@@ -212,6 +212,7 @@ def _download(url: str, file: _File, send: _Send) -> None:
     if file.blob.exists():
         return
     file.folder.mkdir(parents=True, exist_ok=True)
+    file.partial.touch()
     if file.received != file.size:
         _receive(url, file)
     if _digest(file, send) != file.digest:

@@ -77,7 +77,7 @@ def recover_blocks(
     targets, masks = targets_of(state, original), masks_of(state)
     reconstructs = state.config.recovery.reconstructs
     stage = Stage.RECONSTRUCTION if reconstructs else Stage.REFIT
-    result, done = _resumed(state, context)
+    result, done = (BlockPass(), 0) if shot else _resumed(state, context)
     with context.stage(stage, shot, len(original.blocks)) as step:
         for index, block in enumerate(state.loaded.blocks):
             if index < done:

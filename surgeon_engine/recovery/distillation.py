@@ -112,7 +112,7 @@ class _Distillation:
             if total:
                 try:
                     self._weights.start()
-                    best, first = self._resumed(before)
+                    best, first = (before, 0) if shot else self._resumed(before)
                     done = first
                     self._context.emit(HeldOutMeasured(first, total, best))
                     for _ in range(first):

@@ -45,7 +45,7 @@ class Saver:
     @classmethod
     def off(cls) -> Saver:
         """Return a saver that saves nothing."""
-        return cls(None, SavedState(Origin("", "", {}), RecoveryConfig()))
+        return cls(None, SavedState(Origin("", "", "", {}), RecoveryConfig()))
 
     @property
     def saved(self) -> SavedState:
@@ -71,7 +71,8 @@ class Saver:
             changes: new values of fields of `SavedState`.
 
         Returns:
-            Why nothing could be saved; empty if it could be, or was said before.
+            The reason why nothing could be saved; empty if it could be, and after the
+            first of several failures.
         """
         folder, start, reason = self._folder, time.monotonic(), ""
         is_whole = any(parts.get(part) is not None for part in _WHOLE)

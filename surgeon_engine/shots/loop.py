@@ -57,14 +57,15 @@ def run_shots(
     """
     saved = context.saver.saved
     result = _shots(state, budget, context)
-    if saved.is_recovered:
+    if saved.is_recovered and saved.are_shots_over:
         result = replace(result, recovered=saved.recovered)
         if saved.recovered is not None:
             context.emit(saved.recovered)
     elif _recovers(state) and result.recovered is None:
         recovered = _recovered(state, budget, context)
         result = replace(result, recovered=recovered)
-        save_recovered(state, recovered, context)
+        if not result.stopped_early:
+            save_recovered(state, recovered, context)
     if budget.is_set and result.is_at_goal:
         last = result.recovered or result.shots[-1]
         context.emit(budget.log_headroom(last.evaluation))
@@ -174,7 +175,12 @@ def _shots(
     shots = list(saved.shots)
     recovered_shot = restore(state, context) if shots else None  # of the last shot
     steps, attempt = _Steps(state, saved.steps), _Attempt()
-    while not (steps.is_over or steps.is_stuck or (shots and context.stops_after_shot)):
+    while not (
+        saved.are_shots_over
+        or steps.is_over
+        or steps.is_stuck
+        or (shots and context.stops_after_shot)
+    ):
         previous = shots[-1].damping if shots else None
         plan = ShotPlan(len(shots) + 1, steps.share, previous)
         attempt = _try_shot(state, plan, budget, context)
@@ -200,6 +206,8 @@ def _shots(
         total, reason = state.config.pruning.shots, _describe(attempt.failure)
         message = f"The run ends after shot {len(shots)} of {total}. {reason}"
         context.emit(Logged(Level.WARNING, message))
+    is_at_end = steps.is_over or steps.is_stuck
+    context.save({}, steps=steps.saved, are_shots_over=is_at_end)
     recovered = None
     if recovered_shot is not None:
         state.restore(recovered_shot.snapshot)
@@ -210,7 +218,7 @@ def _shots(
         tuple(shots),
         recovered,
         is_at_goal=steps.is_over and is_reached(state.goal, shots[-1]),
-        stopped_early=not (steps.is_over or steps.is_stuck),
+        stopped_early=not is_at_end,
     )
 
 

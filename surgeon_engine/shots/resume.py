@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.toml import config_from_toml, config_to_toml
 from surgeon_engine.api.errors import RunFolderError
 from surgeon_engine.api.messages.run import Recovered, ShotFinished
 from surgeon_engine.api.saved_state import Origin, SavedSteps
@@ -28,27 +30,34 @@ from surgeon_engine.shots.compaction_step import compact_state
 from surgeon_engine.shots.quality_budget import RecoveredShot
 
 _WEIGHT, _REMOVED, _KEPT = "weight.", "removed.", "kept."
+_OF_RECOVERY = ("blocks", "training", "recovered")
 _HEADER_BYTES = 1 << 20  # of a file of weights
+_PARTS, _PART_BYTES = 64, 1 << 14  # of the rest of it
 
 
 def origin_of(state: PruningState) -> Origin:
-    """Return what the result of a run depends on, beside its config."""
+    """Return the digests of the inputs of a run."""
     return Origin(
         _digest_of_model(state.loaded.source),
         _digest_of_text(state.windows),
+        _digest_of_config(state.config),
         versions(),
     )
 
 
-def differences(saved: Origin, found: Origin) -> tuple[str, ...]:
-    """Return sentences about versions that have changed since a state was saved.
+def check_origin(saved: Origin, found: Origin) -> tuple[str, ...]:
+    """Check that a run continues with the inputs that it began with.
+
+    Returns:
+        Sentences about versions that have changed since.
 
     Raises:
-        RunFolderError: the model or the text has changed.
+        RunFolderError: the model, the text or the settings have changed.
     """
     for name, before, now in (
         ("model", saved.model, found.model),
         ("text", saved.text, found.text),
+        ("config", saved.settings, found.settings),
     ):
         if before != now:
             raise RunFolderError(
@@ -84,11 +93,19 @@ def save_shot(
         recovered = recovered_shot.recovered
         weights = _after(state, recovered_shot)
     context.save(
-        {"shot": _tensors_of(state), "recovered_shot": weights},
+        {
+            "shot": _tensors_of(state),
+            "recovered_shot": weights,
+            **dict.fromkeys(_OF_RECOVERY),
+        },
         shots=tuple(shots),
         steps=steps,
         total_cost=dict(state.total_cost),
         recovered_shot=recovered,
+        blocks=None,
+        training=None,
+        is_recovered=False,
+        recovered=None,
     )
 
 
@@ -186,14 +203,24 @@ def _unpacked(packed: Tensor, count: int) -> Tensor:
     return torch.from_numpy(bits.astype(bool))
 
 
+def _digest_of_config(config: RunConfig) -> str:
+    """Return a digest of a config, as it is once it was read from a file."""
+    read = config_from_toml(config_to_toml(config))
+    return hashlib.sha256(config_to_toml(read).encode()).hexdigest()
+
+
 def _digest_of_model(source: ModelSource) -> str:
-    """Return a digest of the config and of the headers of the weights."""
+    """Return a digest of the config, and of the header and parts of the weights."""
     found = hashlib.sha256()
     for path in (source.folder / "config.json", *source.weight_files):
         if path.is_file():
-            found.update(f"{path.name} {path.stat().st_size}".encode())
+            size = path.stat().st_size
+            found.update(f"{path.name} {size}".encode())
             with path.open("rb") as file:
                 found.update(file.read(_HEADER_BYTES))
+                for place in range(1, _PARTS + 1):
+                    file.seek(max(0, size * place // _PARTS - _PART_BYTES))
+                    found.update(file.read(_PART_BYTES))
     return found.hexdigest()
 
 

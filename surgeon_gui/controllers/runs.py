@@ -120,19 +120,30 @@ class RunsController(QObject):
         self._reading.start(work, self._on_opened)
 
     def resume(self, folder: str) -> None:
-        """Go on with an interrupted run."""
+        """Resume an interrupted run."""
         self._reading.start(partial(_open, Path(folder)), self._on_read_to_resume)
 
-    def leave(self, folder: str) -> None:
-        """Offer an interrupted run no more; the list still has it."""
-        self._set(runs_state.with_left(self.state, folder))
+    def dismiss(self, folder: str) -> None:
+        """Stop offering an interrupted run; the list still has it."""
+        self._set(runs_state.with_dismissed(self.state, folder))
 
     def discard(self, folder: str) -> None:
         """Delete the saved state of a run; it can no longer be resumed."""
         if obstacle := self.delete_obstacle(folder):
             self._report(obstacle, tr("Wait until it ends, or cancel it."))
             return
-        RunFolder(Path(folder)).saved_state.discard()
+        run = RunFolder(Path(folder))
+        if run.is_being_worked_on:  # since the list was read
+            self._report(tr("The run is in progress."), tr("Wait until it ends."))
+            return
+        try:
+            run.saved_state.discard()
+        except OSError as error:
+            message = tr("The saved progress cannot be deleted: {reason}.")
+            self._report(
+                message.format(reason=error.strerror),
+                tr("Check whether the run folder is writable."),
+            )
         self.refresh()
 
     def delete_obstacle(self, folder: str) -> str:
@@ -197,7 +208,7 @@ class RunsController(QObject):
         if found.run is None or found.run.status.is_busy:
             self._on_opened(found)  # shows the reason
         else:
-            self._session.go_on(found.run)
+            self._session.resume_run(found.run)
             self.opened.emit()
 
     def _on_deleted(self, folder: str, problem: str) -> None:

@@ -84,14 +84,14 @@ class Session(JobEditor):
         self._clock.start()
         self._set(app_state.with_run(self.state, run))
 
-    def go_on(self, earlier: RunState) -> None:
-        """Go on with an interrupted run, from the state in its folder."""
+    def resume_run(self, earlier: RunState) -> None:
+        """Resume an interrupted run from the state in its folder."""
         if self.state.is_busy:
             message = tr("Something else is in progress.")
             self.show_problem(Failed(message, tr("Resume the run after it has ended.")))
             return
         run_id = self.new_id("run")
-        run = run_state.going_on(run_id, earlier, time.time())
+        run = run_state.resume_requested(run_id, earlier, time.time())
         self.send(ResumeRun(run=run_id, folder=earlier.folder))
         self._clock.start()
         self._set(app_state.with_run(self.state, run))

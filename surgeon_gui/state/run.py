@@ -222,8 +222,8 @@ def requested(run: str, config: RunConfig, folder: str, at: float) -> RunState:
     )
 
 
-def going_on(run: str, state: RunState, at: float) -> RunState:
-    """Return an interrupted run after it was requested to go on.
+def resume_requested(run: str, state: RunState, at: float) -> RunState:
+    """Return an interrupted run after the user has asked to resume it.
 
     Args:
         run: the new name of its events.

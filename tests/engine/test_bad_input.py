@@ -129,7 +129,11 @@ MODELS = {
         "names '../other/model.safetensors', which is no .safetensors file",
     ),
     "index of a missing file": (index("a.safetensors"), "has no a.safetensors"),
-    "index without files": (content(INDEX, b"{}"), "names 'None'"),
+    "index without files": (content(INDEX, b"{}"), "names 'nothing'"),
+    "index of lists": (
+        content(INDEX, b'{"weight_map": {"a": ["x"]}}'),
+        "which is no .safetensors file of the folder",
+    ),
     "index is a number": (content(INDEX, b"7"), "it is not a JSON object"),
 }
 # Those that only the engine detects, with the library that builds the model.
@@ -219,6 +223,7 @@ def npy_of(shape: str) -> bytes:
 
 
 TEXTS = {
+    "later.jsonl": (b'\n{"text":' + b"[" * DEEP, "Line 2 of later.jsonl is nested"),
     "deep.jsonl": (b'{"text":' + b"[" * DEEP, "Line 1 of deep.jsonl is nested too"),
     "huge.npy": (npy_of("(1000000000000, 256)"), "not a NumPy file of numbers"),
     "large.npy": (npy_of("(1000000000, 16)"), "not a NumPy file of numbers"),
@@ -339,7 +344,7 @@ def test_bad_chat_template_ends_in_a_sentence(template, reason, monkeypatch):
     tokenizer = byte_tokenizer()
     tokenizer.chat_template = template
     assert chats.opening_of_chats(tokenizer) == []
-    with pytest.raises(EngineError, match="None of the 1 chats in x can be") as error:
+    with pytest.raises(EngineError, match=r"1 chats in x can|row 1 of x") as error:
         chats.render_chats("x", [[{"role": "user", "content": "Hi"}]], tokenizer)
     assert reason in error.value.message
     with pytest.raises(EngineError, match="The chat template of the original") as error:

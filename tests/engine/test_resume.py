@@ -35,7 +35,14 @@ from surgeon_engine.runtime import run_context
 from surgeon_engine.runtime import saver as saver_module
 from surgeon_engine.runtime.run_context import RunCancelled
 from surgeon_engine.shots import loop
-from tests.engine.shots.test_quality_budget import mark, markable, with_recovery
+from surgeon_gui.state.run import Status
+from surgeon_gui.state.runs.reading import read_state
+from tests.engine.shots.test_quality_budget import (
+    costly_elements,
+    mark,
+    markable,
+    with_recovery,
+)
 from tests.helpers.runs import STRUCTURES, Recorder, job, skip_verification
 
 pytestmark = pytest.mark.usefixtures("quick_runs")
@@ -77,7 +84,6 @@ def cut_at(when: Callable[[Event], bool], config, folder) -> Recorder:
     recorder.react = react
     with pytest.raises(PowerCut):
         recorder.run(config, folder)
-    (folder / "process.json").unlink()  # the process is dead
     return recorder
 
 
@@ -129,6 +135,7 @@ def at_step(stage: Stage, step: int) -> Callable[[Event], bool]:
         return (
             isinstance(event, Progressed)
             and event.stage is stage
+            and event.shot == 0  # of the last recovery
             and event.done == step
         )
 
@@ -140,6 +147,11 @@ def at_stage(stage: Stage) -> Callable[[Event], bool]:
         return isinstance(event, StageStarted) and event.stage is stage
 
     return when
+
+
+def test_finished_run_is_not_locked(tmp_path):
+    Recorder().run(config_of(tmp_path), tmp_path / "run")
+    assert not (tmp_path / "run" / "process.json").exists()
 
 
 @pytest.mark.parametrize("structure", STRUCTURES)
@@ -206,7 +218,6 @@ def test_two_interruptions_are_no_worse_than_one(tmp_path):
         recorder.react = lambda event, when=when: cut() if when(event) else None
         with pytest.raises(PowerCut):
             resume(folder, recorder.context)
-        (folder / "process.json").unlink()
     resumed(folder)
     assert_same_result(folder, tmp_path / "whole")
 
@@ -235,8 +246,9 @@ def test_export_of_another_program_goes_on(tmp_path, monkeypatch):
         shutil.rmtree(tmp_path / "out")
 
 
-def test_stopped_run_can_go_on(tmp_path):
-    config = config_of(tmp_path)
+@pytest.mark.parametrize("level", [Recovery.OFF, Recovery.REFIT, Recovery.DISTILLATION])
+def test_stopped_run_can_go_on(tmp_path, level):
+    config = config_of(tmp_path, level=level)
     Recorder().run(config, tmp_path / "whole")
     folder, recorder = tmp_path / "cut", Recorder()
 
@@ -248,7 +260,6 @@ def test_stopped_run_can_go_on(tmp_path):
     recorder.run(config, folder)
     assert RunFolder(folder).read_report().stopped_early
     assert results(folder) != results(tmp_path / "whole")
-    (folder / "process.json").unlink()
     resumed(folder)
     assert_same_result(folder, tmp_path / "whole")
 
@@ -265,9 +276,47 @@ def test_cancelled_run_can_go_on(tmp_path):
     recorder.react = cancel
     with pytest.raises(RunCancelled):
         recorder.run(config, folder)
-    (folder / "process.json").unlink()
     resumed(folder)
     assert_same_result(folder, tmp_path / "whole")
+
+
+@pytest.mark.parametrize("structure", [Structure.HEADS_AND_NEURONS, Structure.ELEMENTS])
+def test_run_that_a_failed_shot_has_ended_goes_on(tmp_path, structure, monkeypatch):
+    """Its shots may succeed later; recovery begins anew."""
+    config = config_of(tmp_path, structure, level=Recovery.REFIT)
+    Recorder().run(config, tmp_path / "whole")
+    run_shot = loop.run_shot
+
+    def fail_in_the_third(state, plan, context):
+        if plan.number == 3:
+            raise EngineError("Made up.", "None.")
+        return run_shot(state, plan, context)
+
+    folder = tmp_path / "cut"
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "run_shot", fail_in_the_third)
+        cut_at(at_step(Stage.REFIT, 2), config, folder)
+    assert RunFolder(folder).saved_state.read().blocks is not None
+    resumed(folder)
+    assert_same_result(folder, tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    "when", [at_step(Stage.REFIT, 2), at_stage(Stage.EXPORT)], ids=["refit", "export"]
+)
+def test_shots_that_a_quality_limit_has_ended_are_not_tried_again(
+    tmp_path, monkeypatch, when
+):
+    plain = costly_elements(tmp_path, monkeypatch, shots=4, rise=20)
+    config = dataclasses.replace(
+        plain, recovery=RecoveryConfig(Recovery.REFIT, own_windows=0)
+    )
+    Recorder().run(config, tmp_path / "whole")
+    cut_at(when, config, tmp_path / "cut")
+    assert RunFolder(tmp_path / "cut").saved_state.read().are_shots_over
+    recorder = resumed(tmp_path / "cut")
+    assert not recorder.of(ShotFinished)
+    assert_same_result(tmp_path / "cut", tmp_path / "whole")
 
 
 def test_time_goes_on(tmp_path):
@@ -420,7 +469,21 @@ def test_another_model_is_refused(interrupted, tmp_path):
     )
 
 
-def test_other_versions_are_said(interrupted):
+def test_other_settings_are_refused(interrupted):
+    path = RunFolder(interrupted).config_path
+    path.write_text(path.read_text().replace("seed = 0", "seed = 1"))
+    assert "The config is no longer the one" in refused(interrupted)
+
+
+def test_refused_run_keeps_its_record(interrupted, tmp_path):
+    before = read_state(interrupted)
+    path = tmp_path / "llama" / "model.safetensors"
+    saver_module.save_file(load_file(path), path, {"format": "pt", "other": "x"})
+    refused(interrupted)
+    assert read_state(interrupted).history == before.history
+
+
+def test_changed_versions_are_reported(interrupted):
     state = RunFolder(interrupted).saved_state.read()
     versions = state.origin.versions | {"torch": "1.0"}
     origin = msgspec.structs.replace(state.origin, versions=versions)
@@ -439,9 +502,10 @@ def test_log_with_a_cut_off_line_goes_on(interrupted):
     with log.open("ab") as file:
         file.write(b'{"run":"te')
     resumed(interrupted)
-    lines = log.read_bytes().splitlines()
-    damaged = [line for line in lines if not line.endswith(b"}")]
-    assert damaged == [b'{"run":"te']
+    assert b'{"run":"te{' not in log.read_bytes()
+    state = read_state(interrupted)
+    assert state.status is Status.FINISHED
+    assert [shot.shot for shot in state.history] == [1, 2, 3]
 
 
 def test_folder_without_a_run_is_refused(tmp_path):

@@ -15,6 +15,7 @@ from surgeon_engine.api.config.toml import config_to_toml
 from surgeon_engine.api.messages.events import Cancelled, Envelope, Failed
 from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
+    Exported,
     Progressed,
     RunFinished,
     RunStarted,
@@ -81,7 +82,7 @@ def write_run(
 def write_saved_state(folder: Path, shots: int = 1) -> Path:
     """Write the state from which a run goes on; return its folder."""
     finished = tuple(shot_finished(n, 3, 0.3) for n in range(1, shots + 1))
-    state = SavedState(Origin("", "", {}), RecoveryConfig(), shots=finished)
+    state = SavedState(Origin("", "", "", {}), RecoveryConfig(), shots=finished)
     saved = RunFolder(folder).saved_state
     saved.path.mkdir()
     saved.state_path.write_bytes(msgspec.json.encode(state))
@@ -142,9 +143,11 @@ def _report(config: RunConfig, log: list[Envelope]) -> Report:
         device="a processor",
         baseline=evaluation(14.2),
         shots=tuple(event for event in events if isinstance(event, ShotFinished)),
-        exported=None,
+        exported=next(each for each in events if isinstance(each, Exported)),
         checkpoint="",
-        stopped_early=False,
+        stopped_early=any(
+            isinstance(each, RunFinished) and each.stopped_early for each in events
+        ),
         seconds=17.0,
         seconds_of_stages={},
         peak_memory_bytes=500_000_000,

@@ -145,8 +145,8 @@ def _check_index(folder: Path) -> None:
         ModelError: It names something else.
     """
     shards = _read_object(folder / INDEX).get("weight_map")
-    names = set(shards.values()) if isinstance(shards, dict) else {None}
-    for name in sorted(map(str, names)):
+    names = map(str, shards.values()) if isinstance(shards, dict) else ["nothing"]
+    for name in sorted(set(names)):
         if Path(name).name != name or not name.endswith(".safetensors"):
             raise ModelError(
                 f"{INDEX} names {name!r}, which is no .safetensors file of the folder.",

@@ -154,7 +154,7 @@ def read_record(folder: Path) -> RunRecord:
             stamp=stamp,
         )
     saved = RunFolder(folder).saved_state
-    size = saved.bytes if saved.exists else 0
+    size = saved.size if saved.exists else 0
     return replace(_record_of(state), name=name, saved_bytes=size, stamp=stamp)
 
 

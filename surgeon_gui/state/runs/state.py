@@ -19,7 +19,7 @@ class RunsState:
         str, ...
     ] = ()  # folders of the runs to compare, in order of selection
 
-    left: tuple[str, ...] = ()  # folders of interrupted runs that are not to go on
+    dismissed: tuple[str, ...] = ()  # folders of interrupted runs, by the user
 
     @property
     def to_resume(self) -> RunRecord | None:
@@ -28,7 +28,9 @@ class RunsState:
 
     def _offers(self, record: RunRecord) -> bool:
         is_interrupted = record.outcome is RunOutcome.INTERRUPTED
-        return is_interrupted and record.can_resume and record.folder not in self.left
+        return (
+            is_interrupted and record.can_resume and record.folder not in self.dismissed
+        )
 
     def record(self, folder: str) -> RunRecord | None:
         """Return the run in a folder, or None if it is not in the list."""
@@ -60,9 +62,9 @@ def with_tick(state: RunsState, folder: str, is_on: bool) -> RunsState:
     return replace(state, ticked=(*others, folder) if is_on else others)
 
 
-def with_left(state: RunsState, folder: str) -> RunsState:
-    """Return the list after the user has left an interrupted run as it is."""
-    return replace(state, left=(*state.left, folder))
+def with_dismissed(state: RunsState, folder: str) -> RunsState:
+    """Return the list after the user has dismissed an interrupted run."""
+    return replace(state, dismissed=(*state.dismissed, folder))
 
 
 def with_ticks(state: RunsState, folders: tuple[str, ...]) -> RunsState:

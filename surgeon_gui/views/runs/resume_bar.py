@@ -64,4 +64,4 @@ class ResumeBar(QFrame):
     @Slot()
     def _on_later(self) -> None:
         if (run := self._run) is not None:
-            self._runs.leave(run.folder)
+            self._runs.dismiss(run.folder)

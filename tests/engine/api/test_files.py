@@ -6,7 +6,6 @@ import errno
 import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ import pytest
 from surgeon_engine.api import files
 from surgeon_engine.api.files import (
     file_written_atomically,
-    partial_path,
     remove_leftovers,
     remove_temporary_folders,
     temporary_folder,
@@ -139,8 +137,34 @@ def test_only_names_of_dead_processes_are_left_over(name, expected):
 def test_missing_folder_has_no_litter(tmp_path):
     remove_litter(tmp_path / "missing")
     remove_leftovers(tmp_path / "missing")
-    assert partial_path(RunFolder(tmp_path).path).name.endswith("-partial")
-    assert tempfile.gettempdir()
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_of_other_programs_stay(tmp_path):
+    other = tmp_path / "other" / ".tmpAbCd12"
+    other.parent.mkdir()
+    other.touch()
+    remove_litter(tmp_path)
+    assert other.exists()
+
+
+@pytest.mark.parametrize("ending", ["finished", "stopped", "killed"])
+def test_state_of_a_complete_run_is_removed(tmp_path, ending):
+    run = write_run(tmp_path, ending=ending)
+    state = write_saved_state(run)
+    remove_litter(tmp_path)
+    assert state.exists() == (ending != "finished")
+
+
+def test_state_without_its_record_is_removed(tmp_path):
+    run = write_run(tmp_path, ending="killed")
+    state = write_saved_state(run)
+    (state / "state.json").rename(state / "shot-1.safetensors")
+    with RunFolder(run).locked():
+        remove_litter(tmp_path)
+        assert state.exists()  # it is being written
+    remove_litter(tmp_path)
+    assert not state.exists()
 
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.ENOTSUP, errno.EINVAL])

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from importlib.metadata import version
 
 import pytest
@@ -204,13 +205,12 @@ def test_run_ended_by_a_signal_is_resumed(job, tmp_path, capsys, monkeypatch, na
     command = ["run", job, "--run-dir", folder.parent, "--name", "x"]
     code, out, err = run(*command, capsys=capsys)
     assert code == 130
-    assert f"To go on with it later: surgeon resume {folder}" in out
+    assert f"To resume it later: surgeon resume {folder}" in out
     assert "Cancelled" in err
     last = (folder / "events.jsonl").read_text().splitlines()[-1]
     assert '"type":"Cancelled"' in last
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
-    (folder / "process.json").unlink()
     signaller.is_armed = False
     code, out, _ = run("resume", folder, capsys=capsys)
     assert code == 0
@@ -246,3 +246,18 @@ def test_resume_of_no_run_fails(tmp_path, capsys):
     code, _, err = run("resume", tmp_path, capsys=capsys)
     assert code == 1
     assert "holds no state of an interrupted run" in err
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs signals")
+def test_ignored_hangup_stays_ignored():
+    """As `nohup` has it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with pytest.raises(KeyboardInterrupt), main_module._ended_by_signals():
+            os.kill(os.getpid(), signal.SIGHUP)
+            time.sleep(0.01)
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -239,6 +239,11 @@ def test_server_without_ranges_begins_again(hub, written):
     assert (fetch() / WEIGHTS).read_bytes() == FILES[WEIGHTS]
 
 
+def test_empty_file_is_fetched(hub, written):
+    hub.models["someone/tiny"]["merges.txt"] = b""
+    assert (fetch() / "merges.txt").read_bytes() == b""
+
+
 def test_complete_bytes_without_a_name_are_not_fetched_again(hub, written):
     fetch()
     for path in (hub_name(SOURCE).cache_folder / "blobs").iterdir():

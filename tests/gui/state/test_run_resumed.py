@@ -59,7 +59,7 @@ def test_cancelled_run_goes_on(broken_off):
 
 def test_requested_run_waits_for_the_engine(broken_off):
     earlier = run_state.interrupted(broken_off, 140.0)
-    state = run_state.going_on("run-9", earlier, 990.0)
+    state = run_state.resume_requested("run-9", earlier, 990.0)
     assert state.status is Status.STARTING
     assert with_events(state, 1000.0, RunResumed(1, 25.0)) is state  # of another run
     state = run_state.apply(state, Envelope("run-9", 1000.0, RunResumed(1, 25.0)))
@@ -68,7 +68,7 @@ def test_requested_run_waits_for_the_engine(broken_off):
 
 def test_early_cancel_is_not_undone(broken_off):
     earlier = run_state.interrupted(broken_off, 140.0)
-    state = run_state.cancelling(run_state.going_on("run-1", earlier, 990.0))
+    state = run_state.cancelling(run_state.resume_requested("run-1", earlier, 990.0))
     state = with_events(state, 1000.0, RunResumed(1, 25.0))
     assert state.status is Status.CANCELLING
 

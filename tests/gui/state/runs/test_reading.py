@@ -258,7 +258,7 @@ def test_run_with_saved_progress_can_be_resumed_unless_it_is_complete(tmp_path, 
     )
 
 
-def test_latest_interrupted_run_is_offered_until_it_is_left(tmp_path):
+def test_latest_interrupted_run_is_offered_until_it_is_dismissed(tmp_path):
     folders = [
         write_run(tmp_path, name, ending=ending, hour=hour)
         for hour, (name, ending) in enumerate(
@@ -272,9 +272,9 @@ def test_latest_interrupted_run_is_offered_until_it_is_left(tmp_path):
     assert run_text.offer_to_resume(state.to_resume).endswith(
         "was interrupted: 1 of 3 shots are done and saved."
     )
-    state = runs_state.with_left(state, str(folders[1]))
+    state = runs_state.with_dismissed(state, str(folders[1]))
     assert state.to_resume.folder == str(folders[0])
-    assert runs_state.with_left(state, str(folders[0])).to_resume is None
+    assert runs_state.with_dismissed(state, str(folders[0])).to_resume is None
 
 
 def test_log_of_two_processes_is_one_run(tmp_path):
