@@ -190,12 +190,15 @@ def saved_progress(record: RunRecord) -> str:
 
 
 def offer_to_resume(record: RunRecord) -> str:
-    """Return the sentence that offers to go on with an interrupted run."""
-    assert record.config is not None
-    shots = record.config.pruning.shots
-    return tr(
-        "{run} was interrupted: {done} of {shots} shots are done and saved."
-    ).format(run=title(record), done=record.shots_done, shots=shots)
+    """Return the text that offers to resume an interrupted run."""
+    text = ntr(
+        "{run} was interrupted after {n} shot. It can be resumed from its last saved "
+        "state.",
+        "{run} was interrupted after {n} shots. It can be resumed from its last saved "
+        "state.",
+        record.shots_done,
+    )
+    return text.format(run=title(record), n=record.shots_done)
 
 
 def searched_text(record: RunRecord) -> str:

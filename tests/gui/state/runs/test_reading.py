@@ -270,7 +270,7 @@ def test_latest_interrupted_run_is_offered_until_it_is_dismissed(tmp_path):
     state = runs_state.with_records(RunsState(), read_runs(tmp_path, {}))
     assert state.to_resume.folder == str(folders[1])
     assert run_text.offer_to_resume(state.to_resume).endswith(
-        "was interrupted: 1 of 3 shots are done and saved."
+        "was interrupted after 1 shot. It can be resumed from its last saved state."
     )
     state = runs_state.with_dismissed(state, str(folders[1]))
     assert state.to_resume.folder == str(folders[0])

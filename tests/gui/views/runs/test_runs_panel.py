@@ -380,7 +380,10 @@ def shown_names(window):
 
 def test_interrupted_run_is_offered_at_the_start_and_resumed(qtbot, broken_off):
     text = shown(broken_off, "resume_label")
-    assert "was interrupted: 1 of 3 shots are done and saved." in text
+    assert (
+        "was interrupted after 1 shot. It can be resumed from its last saved state."
+        in text
+    )
     click(broken_off, "resume_run_button")
     assert_resumed(qtbot, broken_off)
 
