@@ -65,7 +65,8 @@ MEANINGS = {
         "measures how far its predictions are from the original's, in nats per token: "
         "0 if both predict the same. Same top token is the share of tokens that both "
         "find most likely. In brackets: 95 % intervals. Usual for a default run of "
-        "SmolLM2-135M: a KL of 0.44 with 30 % removed."
+        "SmolLM2-135M: a KL of 0.12 with 10 % removed, 0.43 with 30 % and 0.80 with "
+        "50 %."
     ),
     "perplexity": tr(
         "How well the model predicts held-out calibration text: the exponential of the "

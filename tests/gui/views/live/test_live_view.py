@@ -138,7 +138,7 @@ def test_first_tile_shows_the_fidelity_on_the_calibration_text(view):
     tip = find(view, "fidelity_figure").parentWidget().parentWidget().toolTip()
     assert "built-in: KL 0.064 (0.057 to 0.07)" in tip.replace("\xa0", " ")
     assert "Text by the model itself: KL 0.1" in tip
-    assert "0.44 with 30 % removed" in tip
+    assert "0.43 with 30 %" in tip
     view.show_run(STATES[2], now=1.0)
     assert tile(view, "fidelity") == ("KL 0", "original")
 
