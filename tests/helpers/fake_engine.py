@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
@@ -243,6 +244,7 @@ class FakeEngine:
         self._stopped: set[str] = set()
         self._log: RunFolder | None = None  # of the current run
         self._gate = Gate()
+        self._locks = ExitStack()  # of the run that is being worked on
         self._samples = itertools.count()
 
     def serve(self) -> None:
@@ -263,6 +265,8 @@ class FakeEngine:
                 pass  # the error has been sent
             except _Ended:
                 return
+            finally:
+                self._locks.close()
             self._run, self._log = "", None
 
     def _listen(self, waiting: queue.SimpleQueue[Command | None]) -> None:
@@ -323,6 +327,7 @@ class FakeEngine:
         if Path(command.folder).is_absolute():  # otherwise the test needs no run folder
             self._log = RunFolder(Path(command.folder))
             self._log.create(config)
+            self._locks.enter_context(self._log.locked())
         shots = config.pruning.shots
         for stage in OUTSIDE_OF_SHOTS[:2]:
             self._stage(stage)
@@ -333,6 +338,7 @@ class FakeEngine:
 
     def _go_on(self, folder: str) -> None:
         self._log = RunFolder(Path(folder))
+        self._locks.enter_context(self._log.locked())
         done = len(self._log.saved_state.read().shots)
         self._emit(RunResumed(done, 10.0))
         self._finish(read_config(self._log.config_path), folder, done)

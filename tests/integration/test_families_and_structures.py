@@ -90,7 +90,7 @@ def test_removed_weights_match_the_target_and_the_report(
 
 
 @pytest.mark.slow
-@each_family
+@different_family
 def test_defaults_prune_and_recover_every_family(models, tmp_path, family, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     config = job(models, family, windows=8, structure=either(family), sparsity=0.25)

@@ -200,10 +200,10 @@ def with_values(config: _Config, values: Mapping[str, Any]) -> _Config:
 
 
 def check_limits(config: Any) -> None:
-    """Check the numbers and texts of a config or of a member.
+    """Check the numbers of a config or of a member.
 
     Raises:
-        ConfigError: A number is out of its range, or a text has a NUL character.
+        ConfigError: A number is out of its range.
     """
     for field in fields_of(type(config)):
         limits, value = field.option.limits, getattr(config, field.name)
@@ -211,11 +211,6 @@ def check_limits(config: Any) -> None:
             raise ConfigError(
                 f"{field.setting} must be in {limits}, got {value}.",
                 f"Set {field.setting} to a value in {limits}.",
-            )
-        if isinstance(value, str) and "\0" in value:
-            raise ConfigError(
-                f"{field.setting} has a NUL character, which no path or name can have.",
-                "Type it again.",
             )
 
 

@@ -13,7 +13,7 @@ from typing import Annotated
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
-from surgeon_engine.api.config.fields import Option, check_limits
+from surgeon_engine.api.config.fields import Option
 from surgeon_engine.api.config.pruning import (
     FileSize,
     HeadsAndNeurons,
@@ -50,7 +50,6 @@ class ModelConfig:
     device: Annotated[Device, Option(advanced=True)] = Device.AUTO
 
     def __post_init__(self) -> None:
-        check_limits(self)
         if not self.source.strip():
             raise ConfigError(
                 "No model was given.", "Choose a folder, a .gguf file or the demo."

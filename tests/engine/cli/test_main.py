@@ -198,8 +198,14 @@ def test_job_with_linked_text_keeps_its_suffix(tmp_path):
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs signals")
 @pytest.mark.usefixtures("quick_runs")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
-def test_run_ended_by_a_signal_is_resumed(job, tmp_path, capsys, monkeypatch, name):
-    signaller = Signaller(getattr(signal, name))
+def test_run_ended_by_a_signal_is_resumed(
+    job, tmp_path, capsys, monkeypatch, request, name
+):
+    number = getattr(signal, name)
+    usual = signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL
+    before = signal.signal(number, usual)  # it may have been inherited as ignored
+    request.addfinalizer(lambda: signal.signal(number, before))
+    signaller = Signaller(number)
     monkeypatch.setattr(main_module, "EventDisplay", signaller.display)
     folder = tmp_path / "runs" / "x"
     command = ["run", job, "--run-dir", folder.parent, "--name", "x"]
@@ -209,7 +215,7 @@ def test_run_ended_by_a_signal_is_resumed(job, tmp_path, capsys, monkeypatch, na
     assert "Cancelled" in err
     last = (folder / "events.jsonl").read_text().splitlines()[-1]
     assert '"type":"Cancelled"' in last
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(number) is usual
 
     signaller.is_armed = False
     code, out, _ = run("resume", folder, capsys=capsys)
