@@ -184,8 +184,14 @@ LEVELS = [
 ]
 
 
-@pytest.mark.parametrize("structure", [Structure.HEADS_AND_NEURONS, Structure.ELEMENTS])
-@pytest.mark.parametrize(("level", "when"), LEVELS)
+CASES = [
+    *((Structure.HEADS_AND_NEURONS, *each) for each in LEVELS),
+    (Structure.ELEMENTS, Recovery.REFIT, at_step(Stage.REFIT, 1)),
+    (Structure.ELEMENTS, Recovery.BOTH, at_step(Stage.DISTILLATION, 4)),
+]
+
+
+@pytest.mark.parametrize(("structure", "level", "when"), CASES)
 def test_recovery_goes_on(structure, level, when, tmp_path):
     config = config_of(tmp_path, structure, shots=1, level=level)
     Recorder().run(config, tmp_path / "whole")

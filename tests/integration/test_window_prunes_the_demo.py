@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from PySide6.QtWidgets import QComboBox, QPlainTextEdit
+from PySide6.QtWidgets import QPlainTextEdit
 
 from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.run_folder import RunFolder
@@ -13,29 +13,6 @@ from surgeon_gui.state.run import Status
 from tests.helpers.windows import click, find, run_of
 
 LONG_MS = 280_000  # the whole engine on a slow and busy machine
-
-
-@pytest.mark.slow
-def test_demo_is_pruned_with_a_preset_to_a_number_of_parameters(qtbot, real_window):
-    window = real_window
-    start = find(window, "start_button")
-    click(window, "use_demo_button")
-    qtbot.waitUntil(start.isEnabled, timeout=LONG_MS)
-    find(window, "calibration_windows").setValue(4)
-    find(window, "calibration_validation_windows").setValue(4)
-    find(window, "calibration_window_length").setValue(64)
-
-    box = find(window, "preset_combo", QComboBox)
-    box.setCurrentIndex(box.findText("Baseline: smallest weights"))
-    box.activated.emit(box.currentIndex())
-    find(window, "pruning_million_parameters").setValue(2.5)
-    start.click()
-    qtbot.waitUntil(lambda: not run_of(window).status.is_busy, timeout=LONG_MS)
-
-    run = run_of(window)
-    assert run.status is Status.FINISHED, run.error
-    assert run.history[-1].parameters == 2_500_000
-    assert not find(window, "damping_label").isVisible()
 
 
 @pytest.mark.slow

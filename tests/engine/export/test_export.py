@@ -311,10 +311,7 @@ def test_verification_detects_other_weights(tmp_path, monkeypatch):
 @pytest.mark.fresh_process
 @pytest.mark.parametrize(
     ("before", "after", "sentence"),
-    [
-        ("shrink(self, config)", "raise RuntimeError('tampered')", "tampered"),
-        ("super().__init__(config)", "super().__init__(config); x", "not defined"),
-    ],
+    [("super().__init__(config)", "super().__init__(config); x", "not defined")],
 )
 def test_verification_detects_changed_modeling_file(
     tmp_path, monkeypatch, before, after, sentence

@@ -29,8 +29,8 @@ from surgeon_engine.model.source import ModelSource
 from tests.engine.compaction.test_shrink import masked
 from tests.helpers.tiny_models import VOCABULARY, byte_tokenizer, tiny_model
 
-# Of learned positions, of normalised queries and soft caps, of fused projections.
-OTHER_FAMILIES = ("opt", "gemma3", "phi3")
+# Of learned positions, and of normalised queries and soft caps.
+OTHER_FAMILIES = ("opt", "gemma3")
 RELATIVE = 1e-3  # of the largest logit
 NAMES = ("model.onnx", "model.onnx.data")
 needs_extra = pytest.mark.skipif(

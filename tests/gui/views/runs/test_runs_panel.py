@@ -331,7 +331,7 @@ def test_another_runs_folder_is_read(qtbot, history, tmp_path):
     wait(qtbot, lambda: len(titles(history)) == 2)
 
 
-def test_fifty_runs_opened_and_closed_leak_no_objects(qtbot, history, tmp_path):
+def test_runs_opened_and_closed_leak_no_objects(qtbot, history, tmp_path):
     def open_and_close(times):
         for number in range(times):
             history.open_run(tmp_path / "runs" / "abc"[number % 3])
@@ -340,7 +340,7 @@ def test_fifty_runs_opened_and_closed_leak_no_objects(qtbot, history, tmp_path):
 
     open_and_close(10)  # until caches are filled
     widgets, before = len(history.findChildren(QWidget)), object_counts()
-    open_and_close(50)
+    open_and_close(25)
     assert len(history.findChildren(QWidget)) == widgets
     added = object_counts() - before
     assert added.total() < 25, added  # plots keep a few paths, but not one per run
