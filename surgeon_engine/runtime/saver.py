@@ -18,7 +18,7 @@ from surgeon_engine.api.saved_state import Origin, SavedState, StateFolder
 
 _SECONDS_BETWEEN = 60.0  # within a stage
 _SHARE_OF_TIME = 0.05  # that saving may take within a stage
-_WHOLE = ("shot", "recovered")  # parts that hold the whole state
+_WHOLE = "shot"  # the part whose save holds the whole state
 
 Tensors = Mapping[str, Tensor]
 
@@ -75,7 +75,7 @@ class Saver:
             first of several failures.
         """
         folder, start, reason = self._folder, time.monotonic(), ""
-        is_whole = any(parts.get(part) is not None for part in _WHOLE)
+        is_whole = parts.get(_WHOLE) is not None
         if folder is None or (self._is_failing and not is_whole):
             return ""
         files = {x: name for x, name in self._saved.files.items() if x not in parts}

@@ -394,6 +394,26 @@ def test_state_is_saved_again_once_there_is_space(tmp_path, monkeypatch):
     assert len(RunFolder(folder).saved_state.read().shots) == 3
 
 
+def test_recovery_is_not_saved_over_a_state_without_its_shot(tmp_path, monkeypatch):
+    """The disk is full after the last shot, and has space again after recovery."""
+    config = config_of(tmp_path, shots=2, level=Recovery.REFIT)
+    Recorder().run(config, tmp_path / "whole")
+    save_file, saved = saver_module.save_file, []
+
+    def save(tensors, path):
+        saved.append(path)
+        if len(saved) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save_file(tensors, path)
+
+    folder = tmp_path / "cut"
+    with monkeypatch.context() as patch:
+        patch.setattr(saver_module, "save_file", save)
+        cut_at(at_stage(Stage.EXPORT), config, folder)
+    resumed(folder)
+    assert_same_result(folder, tmp_path / "whole")
+
+
 @pytest.fixture
 def interrupted(tmp_path):
     """Make a run that was interrupted after its second shot."""
