@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from PySide6.QtWidgets import QFrame, QHBoxLayout
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QWidget
 
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
@@ -20,6 +20,19 @@ from surgeon_gui.widgets.controls import (
 )
 
 
+def lay_out_bar(bar: QFrame, text: QWidget, *buttons: QWidget) -> None:
+    """Lay out a bar above the views: a card with a text and buttons at its right."""
+    frame = card()
+    inner = QHBoxLayout(frame)
+    inner.setContentsMargins(MARGIN, GAP // 2, GAP // 2, GAP // 2)
+    inner.addWidget(text, 1)
+    for each in buttons:
+        inner.addWidget(each)
+    layout = QHBoxLayout(bar)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.addWidget(frame)
+
+
 class EarlierBar(QFrame):
     """Bar that names the earlier run shown; hidden without one."""
 
@@ -29,14 +42,7 @@ class EarlierBar(QFrame):
         self._text.setObjectName("earlier_label")
         self._close = button("earlier_close_button")
         self._close.clicked.connect(session.close_opened_run)
-        frame = card()
-        inner = QHBoxLayout(frame)
-        inner.setContentsMargins(MARGIN, GAP // 2, GAP // 2, GAP // 2)
-        inner.addWidget(self._text, 1)
-        inner.addWidget(self._close)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(frame)
+        lay_out_bar(self, self._text, self._close)
         self.hide()
 
     def show_state(self, state: AppState) -> None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Slot
-from PySide6.QtWidgets import QFrame, QHBoxLayout
+from PySide6.QtWidgets import QFrame
 
-from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.controllers.runs import RunsController
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.runs.reading import RunRecord
 from surgeon_gui.state.runs.text import offer_to_resume
-from surgeon_gui.widgets.controls import button, card, text_label
+from surgeon_gui.views.runs.earlier_bar import lay_out_bar
+from surgeon_gui.widgets.controls import button, text_label
 
 
 class ResumeBar(QFrame):
@@ -26,15 +26,7 @@ class ResumeBar(QFrame):
         self._resume.clicked.connect(self._on_resume)
         self._later = button("resume_later_button")
         self._later.clicked.connect(self._on_later)
-        frame = card()
-        inner = QHBoxLayout(frame)
-        inner.setContentsMargins(MARGIN, GAP // 2, GAP // 2, GAP // 2)
-        inner.addWidget(self._text, 1)
-        inner.addWidget(self._resume)
-        inner.addWidget(self._later)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(frame)
+        lay_out_bar(self, self._text, self._resume, self._later)
         runs.changed.connect(self._redraw)
         session.changed.connect(self._redraw)
         self.hide()
